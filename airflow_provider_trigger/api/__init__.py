@@ -1,0 +1,1 @@
+"""Trigger.dev's REST API in Python; knows nothing of Airflow."""

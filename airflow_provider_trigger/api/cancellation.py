@@ -1,0 +1,307 @@
+"""
+Cancel many runs at once: one result a run, and no run's failure stops another.
+
+First every cancel is sent, then every run is looked at: so all are stopped soonest, and the looks are
+fresh. The outcome is decided by the look, never by the cancel's 200, which says nothing (measured).
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Iterable
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from dataclasses import replace
+from datetime import datetime
+
+from airflow_provider_trigger.api.budget import Budget
+from airflow_provider_trigger.api.client import TriggerDevClient
+from airflow_provider_trigger.api.errors import (
+    AuthenticationError,
+    NotFoundError,
+    NotSentError,
+    TriggerDevError,
+)
+from airflow_provider_trigger.api.models import CancelOutcome, CancelResult, Run
+
+log = logging.getLogger(__name__)
+
+# A look just after the cancel may be stale: how long to wait before each of the further looks, in seconds.
+LOOK_AGAIN_AFTER = (0.5, 1.0, 2.0, 4.0)
+
+# How often the calling thread looks whether the work is over or was stopped, in seconds.
+_GLANCE = 0.1
+# How long requests on their way may still take once the work was stopped, in seconds.
+_GRACE = 0.5
+_PROGRESS_EVERY = 10.0
+
+
+def cancel_runs(client: TriggerDevClient, run_ids: Iterable[str]) -> list[CancelResult]:
+    """
+    Cancel runs and say of each what became of it, in the ids' order.
+
+    :param client: for the environment that the runs belong to
+    :param run_ids: exact run ids
+    :raises AuthenticationError: the key was rejected
+    """
+    return Cancellation(client=client, run_ids=run_ids).run()
+
+
+class Cancellation:
+    """
+    The canceling of many runs; :attr:`results` can be read at any time, also when it was cut short.
+
+    :param client: for the environment that the runs belong to
+    :param run_ids: exact run ids; repeated ones count once
+    :param max_concurrency: how many requests are on their way at a time
+    :param time_limit: for all of it, in seconds; None for as long as it needs
+    :param termination_timeout: how long to wait until the canceled runs are over, in seconds;
+        None for not at all
+    :param poll_interval: between two looks while waiting, in seconds
+    :param is_stopped: asked some times a second; true ends the work within a second
+    """
+
+    def __init__(
+        self,
+        *,
+        client: TriggerDevClient,
+        run_ids: Iterable[str],
+        max_concurrency: int = 32,
+        time_limit: float | None = None,
+        termination_timeout: float | None = None,
+        poll_interval: float = 2.0,
+        is_stopped: Callable[[], bool] = lambda: False,
+    ) -> None:
+        self._client = client
+        self._run_ids = list(dict.fromkeys(run_ids))
+        self._max_concurrency = max_concurrency
+        self._budget = Budget(seconds=time_limit)
+        self._termination_timeout = termination_timeout
+        self._poll_interval = poll_interval
+        self._is_stopped = is_stopped
+        self._started_at = time.monotonic()
+        self._held_before: dict[str, datetime | None] = {}
+        self._asked: dict[str, TriggerDevError | None] = {}
+        self._results: dict[str, CancelResult] = {}
+        self._given_up: TriggerDevError | None = None
+        self._was_stopped = False
+
+    @property
+    def results(self) -> list[CancelResult]:
+        """What is known of each run, in the ids' order; a run that was not reached is ``failed``."""
+        return [self._results.get(run_id) or self._unreached(run_id) for run_id in self._run_ids]
+
+    @property
+    def stopped(self) -> bool:
+        """Whether it was stopped from outside before its end."""
+        return self._was_stopped
+
+    def run(self) -> list[CancelResult]:
+        """
+        Do it.
+
+        :raises AuthenticationError: the key was rejected, which ends the work at once
+        """
+        if self._termination_timeout is not None:
+            # After the cancel a suspended run and one that executes look the same (measured).
+            self._each("Looked at", self._look_before, self._run_ids)
+        self._each("Asked to cancel", self._ask, self._run_ids)
+        self._look_until_final()
+        if self._termination_timeout is not None:
+            self._wait_until_settled(self._termination_timeout)
+        if isinstance(self._given_up, AuthenticationError):
+            raise self._given_up
+        return self.results
+
+    def _look_before(self, run_id: str) -> None:
+        try:
+            run = self._client.retrieve_run(run_id, budget=self._budget)
+        except NotFoundError:
+            return  # the cancel decides
+        if run.is_held:
+            self._held_before[run_id] = run.started_at
+
+    def _ask(self, run_id: str) -> None:
+        self._asked[run_id] = None
+        try:
+            self._client.cancel_run(run_id, budget=self._budget)
+        except NotFoundError:
+            self._results[run_id] = CancelResult(run_id=run_id, outcome=CancelOutcome.NOT_FOUND)
+        except NotSentError:
+            del self._asked[run_id]
+            raise
+        except TriggerDevError as error:
+            self._asked[run_id] = error
+            raise
+
+    def _look_until_final(self) -> None:
+        # A cancel that failed may have been heard all the same: only the look tells.
+        to_look_at = [run_id for run_id in self._asked if run_id not in self._results]
+        self._each("Looked at", self._look, to_look_at)
+        for pause in LOOK_AGAIN_AFTER:
+            unsure = [
+                run_id
+                for run_id in to_look_at
+                if not self._asked[run_id]
+                and (result := self._results.get(run_id))
+                and self._is_alive(result)
+            ]
+            if not unsure or not self._sleep(pause):
+                return
+            self._each("Looked again at", self._look, unsure)
+
+    @staticmethod
+    def _is_alive(result: CancelResult) -> bool:
+        return result.outcome is CancelOutcome.FAILED and result.status is not None
+
+    def _look(self, run_id: str) -> None:
+        try:
+            run = self._client.retrieve_run(run_id, budget=self._budget)
+        except NotSentError:
+            raise
+        except TriggerDevError as error:
+            asked = self._asked[run_id]
+            self._results[run_id] = CancelResult(
+                run_id=run_id,
+                outcome=CancelOutcome.FAILED,
+                error=f"canceling: {asked}; looking: {error}"
+                if asked
+                else f"unreadable after the cancel: {error}",
+                retryable=error.retryable or isinstance(error, NotFoundError),
+            )
+            raise
+        self._results[run_id] = self._result(run)
+
+    def _result(self, run: Run) -> CancelResult:
+        asked = self._asked[run.id]
+        # One that was started in between was held no longer when the cancel came.
+        was_held = run.id in self._held_before and self._held_before[run.id] == run.started_at
+        result = CancelResult(
+            run_id=run.id,
+            outcome=CancelOutcome.CANCELED if run.is_canceled else CancelOutcome.ALREADY_COMPLETED,
+            status=run.status,
+            task_identifier=run.task_identifier,
+            settled=run.is_settled(was_held=was_held),
+        )
+        if run.is_final:
+            return result
+        return replace(
+            result,
+            outcome=CancelOutcome.FAILED,
+            error=str(asked) if asked else f"still {run.status[:50]} although the server took the cancel",
+            retryable=asked.retryable if asked else True,
+        )
+
+    def _wait_until_settled(self, timeout: float) -> None:
+        """Look again and again until each canceled run can no longer change, for so many seconds in all."""
+        whole = self._budget
+        self._budget = Budget(seconds=min(timeout, whole.remaining()))
+        while unsettled := [
+            result.run_id
+            for result in self._results.values()
+            if result.outcome is CancelOutcome.CANCELED and not result.settled
+        ]:
+            if not self._sleep(self._poll_interval):
+                return
+            self._each("Looked again at", self._look_whether_settled, unsettled)
+
+    def _look_whether_settled(self, run_id: str) -> None:
+        # A failed look takes nothing back: the run was seen CANCELED.
+        run = self._client.retrieve_run(run_id, budget=self._budget)
+        if run.is_final:
+            self._results[run_id] = self._result(run)
+
+    def _unreached(self, run_id: str) -> CancelResult:
+        reason = self._given_up or "the work was stopped or its time was over"
+        if run_id not in self._asked:
+            error = f"not sent: {reason}"
+        else:
+            error = str(self._asked[run_id] or f"asked to cancel, but not looked at afterwards: {reason}")
+        return CancelResult(
+            run_id=run_id,
+            outcome=CancelOutcome.FAILED,
+            error=error,
+            retryable=self._given_up.retryable if self._given_up else True,
+        )
+
+    def _is_over(self) -> bool:
+        return self._given_up is not None or not self._budget.remaining()
+
+    def _obey(self) -> None:
+        if self._is_stopped():
+            self._was_stopped = True
+            self._budget.stop()
+
+    def _sleep(self, seconds: float) -> bool:
+        """Sleep, and tell whether there is time left."""
+        until = time.monotonic() + seconds
+        while not self._is_over() and (left := until - time.monotonic()) > 0:
+            self._obey()
+            time.sleep(min(left, _GLANCE))
+        return not self._is_over()
+
+    def _each(self, doing: str, work: Callable[[str], None], run_ids: list[str]) -> None:
+        """Do one thing for each run, in threads."""
+        queue = iter(run_ids)
+        turn = threading.Lock()
+        done = 0
+
+        def drain() -> None:
+            nonlocal done
+            while not self._is_over():
+                with turn:
+                    run_id = next(queue, None)
+                if run_id is None:
+                    return
+                try:
+                    work(run_id)
+                except TriggerDevError as error:
+                    self._note_failure(run_id, error)
+                with turn:
+                    done += 1
+
+        def progress() -> str:
+            return f"{doing} {done} of {len(run_ids)} runs"
+
+        workers = min(self._max_concurrency, len(run_ids))
+        if not workers:
+            return
+        pool = ThreadPoolExecutor(workers, "trigger-dev")
+        try:
+            self._supervise({pool.submit(drain) for _ in range(workers)}, progress)
+        except BaseException:
+            self._was_stopped = True
+            self._budget.stop()
+            raise
+        finally:
+            pool.shutdown(wait=False, cancel_futures=True)
+
+    def _supervise(self, pending: set[Future[None]], progress: Callable[[], str]) -> None:
+        told_at = time.monotonic()
+        left_at: float | None = None
+        while pending:
+            finished, pending = wait(pending, timeout=_GLANCE)
+            for drain in finished:
+                drain.result()
+            self._obey()
+            now = time.monotonic()
+            if self._is_over():
+                left_at = left_at or now
+                if now - left_at > _GRACE:
+                    return  # what hangs in a request is left to its timeout
+            if now - told_at > _PROGRESS_EVERY:
+                log.info(progress())
+                told_at = now
+
+    def _note_failure(self, run_id: str, error: TriggerDevError) -> None:
+        log.debug("%s: %s", run_id, error)
+        if isinstance(error, AuthenticationError):
+            self._give_up(error)
+        heard_at = max(self._started_at, self._client.last_answer_at)
+        if error.retryable and time.monotonic() - heard_at >= self._client.retry_for > 0:
+            self._give_up(error)
+
+    def _give_up(self, error: TriggerDevError) -> None:
+        self._given_up = self._given_up or error
+        self._budget.stop()

@@ -1,0 +1,286 @@
+"""The blocking driver: sends the calls of :mod:`~airflow_provider_trigger.api.endpoints` with requests."""
+
+from __future__ import annotations
+
+import math
+import ssl
+import threading
+import time
+from http.cookiejar import DefaultCookiePolicy
+from types import TracebackType
+from typing import TypeVar
+from urllib.parse import quote, urlsplit
+
+import requests
+from requests.adapters import HTTPAdapter
+from requests.auth import AuthBase
+
+from airflow_provider_trigger import __version__
+from airflow_provider_trigger.api import endpoints, retries
+from airflow_provider_trigger.api.budget import Budget
+from airflow_provider_trigger.api.endpoints import Call, Request, Response
+from airflow_provider_trigger.api.errors import (
+    NotSentError,
+    TLSError,
+    TransportError,
+    TriggerDevError,
+    UnexpectedAnswerError,
+)
+from airflow_provider_trigger.api.models import Run
+from airflow_provider_trigger.api.rate_limit import RateLimit
+
+T = TypeVar("T")
+
+CONNECT_TIMEOUT = 10.0
+
+# A run shows payload, output (512 KB each at most, as documented) and metadata; this is far above.
+MAX_BODY_BYTES = 16 * 1024 * 1024
+
+# How long a sender goes without looking whether the work was stopped, in seconds.
+_GLANCE = 0.2
+
+
+class _Bearer(AuthBase):
+    """Sends the key; as an ``auth`` object so that no ``.netrc`` entry takes its place."""
+
+    def __init__(self, secret_key: str) -> None:
+        self._header = f"Bearer {secret_key}"
+
+    def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
+        request.headers["Authorization"] = self._header
+        return request
+
+
+class TriggerDevClient:
+    """
+    A client for one Trigger.dev environment, safe to share between threads.
+
+    :param base_url: ``http(s)://host[:port][/prefix]``, without a trailing slash
+    :param secret_key: picks project and environment; sent with each request and shown nowhere
+    :param branch: the preview branch, beside a preview key
+    :param timeout: for one request, in seconds
+    :param retry_for: how long one call goes on trying after its first request went out, in seconds
+    :param verify: whether to check the server's certificate, or the path of a CA file to check it against
+    :param proxy: the URL of a proxy; None for what the environment says
+    :param max_connections: how many connections are kept open
+    :param user_agent: what to add to the User-Agent
+    """
+
+    def __init__(
+        self,
+        *,
+        base_url: str,
+        secret_key: str,
+        branch: str | None = None,
+        timeout: float = 30.0,
+        retry_for: float = 120.0,
+        verify: bool | str = True,
+        proxy: str | None = None,
+        max_connections: int = 32,
+        user_agent: str = "",
+    ) -> None:
+        self.base_url = base_url
+        self.retry_for = retry_for
+        # When the server last gave an answer that shows it works, on the monotonic clock.
+        self.last_answer_at = -math.inf
+        self._timeout = timeout
+        self._secrets = [(s.encode(), b"***") for s in {secret_key, quote(secret_key, safe="")}]
+        self._rate_limit = RateLimit()
+        self._turn = threading.Condition()
+        self._session = self._new_session(max_connections)
+        self._session.auth = _Bearer(secret_key)
+        self._session.headers["User-Agent"] = f"airflow-provider-trigger/{__version__} {user_agent}".strip()
+        if branch:
+            self._session.headers["x-trigger-branch"] = branch
+        # Asked once and not with each request; afterwards neither .netrc nor the environment has a say.
+        self._settings = self._session.merge_environment_settings(
+            base_url, {"https": proxy, "http": proxy} if proxy else {}, True, verify, None
+        )
+        self._session.trust_env = False
+
+    @staticmethod
+    def _new_session(max_connections: int) -> requests.Session:
+        session = requests.Session()
+        adapter = HTTPAdapter(pool_connections=1, pool_maxsize=max_connections, max_retries=0)
+        session.mount("https://", adapter)
+        session.mount("http://", adapter)
+        session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
+        session.headers["Accept"] = "application/json"
+        session.headers["x-trigger-api-version"] = endpoints.API_VERSION
+        return session
+
+    def __enter__(self) -> TriggerDevClient:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        return f"<TriggerDevClient {self.base_url}>"
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._session.close()
+
+    def cancel_run(self, run_id: str, *, budget: Budget | None = None) -> None:
+        """
+        Ask for a run to be canceled; see :func:`airflow_provider_trigger.api.endpoints.cancel_run`.
+
+        :raises TriggerDevError: see :mod:`airflow_provider_trigger.api.errors`
+        """
+        self.call(endpoints.cancel_run(run_id), budget=budget)
+
+    def retrieve_run(self, run_id: str, *, budget: Budget | None = None) -> Run:
+        """
+        Look at a run; see :func:`airflow_provider_trigger.api.endpoints.retrieve_run`.
+
+        :raises TriggerDevError: see :mod:`airflow_provider_trigger.api.errors`
+        """
+        return self.call(endpoints.retrieve_run(run_id), budget=budget)
+
+    def call(self, call: Call[T], *, budget: Budget | None = None) -> T:
+        """
+        Make one call, again where that is safe and worth it.
+
+        :param call: from :mod:`airflow_provider_trigger.api.endpoints`
+        :param budget: the time of the work that this call is part of
+        :raises TriggerDevError: the last error, when the call is given up
+        """
+        budget = budget or Budget()
+        until = math.inf
+        last_error: TriggerDevError | None = None
+
+        def attempt() -> T:
+            nonlocal until, last_error
+            self._wait_for_turn(budget)
+            until = min(until, time.monotonic() + self.retry_for)
+            try:
+                return self._exchange(call, budget)
+            except TriggerDevError as error:
+                last_error = error
+                raise
+
+        def retry_for() -> float:
+            return min(until - time.monotonic(), budget.remaining())
+
+        try:
+            return retries.policy(request=call.request, retry_for=retry_for, sleep=budget.sleep)(attempt)
+        except NotSentError as error:
+            # A call that went out before must not be told as one that never did.
+            raise last_error or error from None
+
+    def _wait_for_turn(self, budget: Budget) -> None:
+        with self._turn:
+            while True:
+                budget.check()
+                delay = self._rate_limit.delay(monotonic=time.monotonic())
+                if not delay:
+                    self._rate_limit.sent()
+                    return
+                self._turn.wait(min(delay, _GLANCE))
+
+    def _exchange(self, call: Call[T], budget: Budget) -> T:
+        response = None
+        try:
+            response = self._send(call.request, budget)
+        finally:
+            with self._turn:
+                self._rate_limit.answered(response, monotonic=time.monotonic(), now=time.time())
+                self._turn.notify_all()
+        if response.status < 500 and response.status not in (408, 429):
+            self.last_answer_at = time.monotonic()
+        try:
+            return call.read(response)
+        except TriggerDevError as error:
+            error.response = response
+            raise
+
+    def _send(self, request: Request, budget: Budget) -> Response:
+        prepared = self._session.prepare_request(
+            requests.Request(request.method, self.base_url + request.path, params=dict(request.params))
+        )
+        timeout = min(self._timeout, max(budget.remaining(), 0.01))
+        try:
+            # Redirects would carry the key elsewhere, or turn a POST into a GET.
+            with self._session.send(
+                prepared,
+                timeout=(min(CONNECT_TIMEOUT, timeout), timeout),
+                allow_redirects=False,
+                **self._settings,
+            ) as answer:
+                return Response(
+                    status=answer.status_code,
+                    headers={
+                        name.lower(): self._masked(value.encode("latin-1", "replace")).decode("latin-1")
+                        for name, value in answer.headers.items()
+                    },
+                    body=self._masked(_read_body(answer, until=time.monotonic() + timeout)),
+                )
+        except requests.RequestException as error:
+            raise self._transport_error(error, request) from None
+
+    def _masked(self, text: bytes) -> bytes:
+        for secret, mask in self._secrets:
+            text = text.replace(secret, mask)
+        return text
+
+    def _transport_error(self, error: requests.RequestException, request: Request) -> TransportError:
+        where = f"{request.method} {request.path[:200]} to {urlsplit(self.base_url).netloc}"
+        if isinstance(error, requests.exceptions.SSLError):
+            if "certificate" in str(error).lower():
+                reason = _certificate_reason(error)
+                return TLSError(
+                    f"{where}: the server's certificate is not accepted: {reason}", retryable=False
+                )
+            return TransportError(f"{where}: the TLS connection failed")
+        if isinstance(error, requests.exceptions.ProxyError):
+            return TransportError(f"{where}: the proxy did not let it through")
+        if isinstance(error, requests.exceptions.ConnectTimeout):
+            return TransportError(f"{where}: no connection within {CONNECT_TIMEOUT:g} s")
+        if isinstance(error, requests.exceptions.Timeout):
+            return TransportError(f"{where}: no answer within {self._timeout:g} s")
+        if isinstance(error, requests.exceptions.ChunkedEncodingError):
+            return TransportError(f"{where}: the answer was cut short")
+        return TransportError(f"{where}: {_innermost(error)}")
+
+
+def _read_body(answer: requests.Response, *, until: float) -> bytes:
+    chunks = bytearray()
+    for chunk in answer.iter_content(65536):
+        chunks += chunk
+        if len(chunks) > MAX_BODY_BYTES:
+            raise UnexpectedAnswerError(
+                f"an answer of more than {MAX_BODY_BYTES // 1024 // 1024} MB", retryable=False
+            )
+        if time.monotonic() > until:
+            raise requests.exceptions.ReadTimeout
+    return bytes(chunks)
+
+
+def _certificate_reason(error: BaseException) -> str:
+    for cause in _causes(error):
+        if isinstance(cause, ssl.SSLCertVerificationError):
+            return cause.verify_message
+    return "see the connection's 'verify'"
+
+
+def _innermost(error: BaseException) -> str:
+    """Return what the operating system said, without the request that requests repeats around it."""
+    for cause in _causes(error):
+        if isinstance(cause, OSError) and not isinstance(cause, requests.RequestException):
+            return str(cause.strerror or cause)[:200]
+    return type(error).__name__
+
+
+def _causes(error: BaseException) -> list[BaseException]:
+    """Return the errors within an error, the innermost first."""
+    found: list[BaseException] = []
+    todo: list[object] = [error]
+    while todo:
+        one = todo.pop()
+        if isinstance(one, BaseException) and one not in found:
+            found.insert(0, one)
+            todo += [*one.args, one.__cause__, one.__context__, getattr(one, "reason", None)]
+    return found

@@ -1,0 +1,233 @@
+"""
+The API's calls, without I/O: what to send, and how to read what comes back.
+
+Each function returns a :class:`Call`; a driver sends its request and hands the response to ``read``.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from email.utils import parsedate_to_datetime
+from typing import Any, Generic, TypeVar
+from urllib.parse import quote
+
+from airflow_provider_trigger.api.errors import (
+    AuthenticationError,
+    NotFoundError,
+    NotSentError,
+    PermissionDeniedError,
+    RateLimitError,
+    RedirectError,
+    ResponseError,
+    ServerError,
+    UnexpectedAnswerError,
+)
+from airflow_provider_trigger.api.models import Run
+
+T = TypeVar("T")
+
+# With this the server speaks today's status words; without it, those of older versions (measured).
+API_VERSION = "2025-07-16"
+
+MAX_DETAIL_LENGTH = 300
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Request:
+    """
+    What to send.
+
+    :param method: the HTTP method
+    :param path: below the base URL, percent-encoded
+    :param params: the query string
+    :param repeatable: whether sending it twice does no more than sending it once
+    """
+
+    method: str
+    path: str
+    params: Mapping[str, str] = field(default_factory=dict)
+    repeatable: bool
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Response:
+    """
+    What came back.
+
+    :param status: the HTTP status
+    :param headers: by lower-case name
+    :param body: the whole body
+    """
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+
+    def json_object(self) -> dict[str, Any]:
+        """Return the body as a JSON object, empty if it is none."""
+        try:
+            answer = json.loads(self.body)
+        except (ValueError, RecursionError):
+            return {}
+        return answer if isinstance(answer, dict) else {}
+
+    def date(self) -> datetime | None:
+        """Return the server's clock as it answered, to the second; None if it did not tell."""
+        try:
+            return parsedate_to_datetime(self.headers["date"])
+        except (KeyError, ValueError, TypeError):
+            return None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Call(Generic[T]):
+    """
+    One call of the API.
+
+    :param request: what to send
+    :param read: turns the response into the result, or raises one of
+        :mod:`airflow_provider_trigger.api.errors`
+    """
+
+    request: Request
+    read: Callable[[Response], T]
+
+
+def cancel_run(run_id: str) -> Call[None]:
+    """
+    Ask for a run to be canceled: ``POST /api/v2/runs/{runId}/cancel``.
+
+    The server answers 200 for every run that exists, alive or not (measured), so no answer says what became
+    of the run: only :func:`retrieve_run` does. A 400 or 409 that says "already" is what other versions answer
+    for a finished run, and counts as heard.
+
+    :param run_id: the run id; goes into the URL as one percent-encoded segment
+    :raises NotSentError: the id cannot be a segment of a URL
+    """
+    request = Request(method="POST", path=f"/api/v2/runs/{_segment(run_id)}/cancel", repeatable=True)
+
+    def read(response: Response) -> None:
+        if response.status in (400, 409) and "already" in _detail(response).lower():
+            return
+        _raise_unless_success(request, response)
+
+    return Call(request=request, read=read)
+
+
+def retrieve_run(run_id: str) -> Call[Run]:
+    """
+    Look at a run: ``GET /api/v3/runs/{runId}``.
+
+    :param run_id: the run id; goes into the URL as one percent-encoded segment
+    :raises NotSentError: the id cannot be a segment of a URL
+    """
+    request = Request(method="GET", path=f"/api/v3/runs/{_segment(run_id)}", repeatable=True)
+
+    def read(response: Response) -> Run:
+        answer = _json_object(request, response)
+        try:
+            run = Run.from_answer(answer, seen_at=response.date())
+        except KeyError as error:
+            raise UnexpectedAnswerError(f"{_name(request)} answered a run without {error}") from None
+        if run.id != run_id:
+            raise UnexpectedAnswerError(f"{_name(request)} answered another run: {run.id[:50]!r}")
+        return run
+
+    return Call(request=request, read=read)
+
+
+def list_runs(*, page_size: int) -> Call[list[dict[str, Any]]]:
+    """
+    List the environment's newest runs: ``GET /api/v1/runs``; lags 1 to 2 s behind (measured).
+
+    :param page_size: how many at most, 1 to 100
+    """
+    request = Request(
+        method="GET", path="/api/v1/runs", params={"page[size]": str(page_size)}, repeatable=True
+    )
+
+    def read(response: Response) -> list[dict[str, Any]]:
+        runs = _json_object(request, response).get("data")
+        if not isinstance(runs, list):
+            raise UnexpectedAnswerError(f"{_name(request)} answered JSON without a list of runs in 'data'")
+        return runs
+
+    return Call(request=request, read=read)
+
+
+def _segment(run_id: str) -> str:
+    # Dots need no encoding and decoding servers fold them: "..", alone in its segment, leaves the path.
+    if not run_id.strip("."):
+        raise NotSentError(f"{run_id!r} cannot be the id of a run")
+    try:
+        return quote(run_id, safe="")
+    except UnicodeEncodeError:
+        raise NotSentError(f"{run_id!a} cannot be the id of a run") from None
+
+
+def _name(request: Request) -> str:
+    return f"{request.method} {request.path[:200]}"
+
+
+def _json_object(request: Request, response: Response) -> dict[str, Any]:
+    _raise_unless_success(request, response)
+    try:
+        answer = json.loads(response.body)
+    except (ValueError, RecursionError):
+        kind = response.headers.get("content-type", "no content type")[:100]
+        raise UnexpectedAnswerError(
+            f"{_name(request)} answered {response.status}, but no JSON ({kind}, {len(response.body)} bytes): "
+            "this is not a Trigger.dev server, or a proxy stands before it"
+        ) from None
+    if not isinstance(answer, dict):
+        raise UnexpectedAnswerError(f"{_name(request)} answered JSON that is no object")
+    return answer
+
+
+def _detail(response: Response) -> str:
+    """Return the server's own message in one line of sane length."""
+    answer = response.json_object()
+    for key in ("error", "detail", "message"):
+        if isinstance(answer.get(key), str):
+            return " ".join(answer[key].split())[:MAX_DETAIL_LENGTH]
+    kind = response.headers.get("content-type", "no content type").split(";")[0]
+    return f"({kind[:100]}, {len(response.body)} bytes)"
+
+
+def _raise_unless_success(request: Request, response: Response) -> None:
+    status = response.status
+    if 200 <= status < 300:
+        return
+    detail = _detail(response)
+    if 300 <= status < 400:
+        location = response.headers.get("location", "nowhere")[:200]
+        detail = f"a redirect to {location}, not followed; is the connection's host right?"
+    should_retry = response.headers.get("x-should-retry", "").lower()
+    raise _error_class(response)(
+        method=request.method,
+        path=request.path[:200],
+        status=status,
+        detail=detail,
+        request_id=response.headers.get("x-request-id", "")[:100] or None,
+        # A GET's 404 says "x-should-retry: true" for ever (measured): that is for the moment, not for later.
+        retryable=should_retry != "false" and (status in (408, 409, 425, 429) or status >= 500),
+    )
+
+
+def _error_class(response: Response) -> type[ResponseError]:
+    status = response.status
+    if status == 404 and not response.json_object():
+        # An HTML page: the path is unknown there, which says nothing of the run (measured).
+        return ResponseError
+    by_status: dict[int, type[ResponseError]] = {
+        401: AuthenticationError,
+        403: PermissionDeniedError,
+        404: NotFoundError,
+        429: RateLimitError,
+    }
+    if 300 <= status < 400:
+        return RedirectError
+    return by_status.get(status, ServerError if status >= 500 else ResponseError)

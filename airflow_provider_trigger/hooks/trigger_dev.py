@@ -1,0 +1,157 @@
+"""An Airflow connection becomes a client."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+from airflow_provider_trigger._compat import BaseHook, airflow_version
+from airflow_provider_trigger.get_provider_info import (
+    CONNECTION_NAME,
+    CONNECTION_TYPE,
+    HIDDEN_FIELDS,
+    PLACEHOLDERS,
+    RELABELING,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from airflow_provider_trigger._compat import Connection
+    from airflow_provider_trigger.api.client import TriggerDevClient
+    from airflow_provider_trigger.api.models import CancelResult, Run
+    from airflow_provider_trigger.hooks.settings import Settings
+
+# The Test button's user waits: one try, and not for long.
+_TEST_TIMEOUT = 10.0
+
+
+class TriggerDevHook(BaseHook):
+    """
+    Turn an Airflow connection into a client of Trigger.dev.
+
+    :param trigger_dev_conn_id: the connection's id
+    :param connection: the connection itself, for who has it already; it is not fetched then
+    """
+
+    conn_name_attr = "trigger_dev_conn_id"
+    default_conn_name = "trigger_dev_default"
+    conn_type = CONNECTION_TYPE
+    hook_name = CONNECTION_NAME
+
+    def __init__(
+        self, trigger_dev_conn_id: str = default_conn_name, *, connection: Connection | None = None
+    ) -> None:
+        super().__init__()
+        self.trigger_dev_conn_id = trigger_dev_conn_id
+        self._connection = connection
+
+    @classmethod
+    def get_ui_field_behaviour(cls) -> dict[str, Any]:
+        """Return how the connection form looks in Airflow up to 3.1; newer ones read the provider info."""
+        return {"hidden_fields": HIDDEN_FIELDS, "relabeling": RELABELING, "placeholders": PLACEHOLDERS}
+
+    @cached_property
+    def settings(self) -> Settings:
+        """
+        What the connection says.
+
+        :raises AirflowNotFoundException: there is no such connection
+        :raises InvalidConnectionError: a field is missing or malformed
+        """
+        from airflow_provider_trigger.hooks.settings import read_settings
+
+        return read_settings(self._connection or self.get_connection(self.trigger_dev_conn_id))
+
+    def get_client(
+        self, *, max_connections: int = 32, timeout: float | None = None, retry_for: float | None = None
+    ) -> TriggerDevClient:
+        """
+        Return a new client; close it, or use it in a ``with``.
+
+        :param max_connections: how many connections it keeps open
+        :param timeout: for one request, in seconds; None for what the connection says
+        :param retry_for: how long one call goes on trying, in seconds; None for what the connection says
+        :raises InvalidConnectionError: a field of the connection is missing or malformed
+        """
+        from airflow_provider_trigger.api.client import TriggerDevClient
+
+        settings = self.settings
+        return TriggerDevClient(
+            base_url=settings.base_url,
+            secret_key=settings.secret_key,
+            branch=settings.branch,
+            timeout=settings.timeout if timeout is None else timeout,
+            retry_for=settings.retry_for if retry_for is None else retry_for,
+            verify=settings.verify,
+            proxy=settings.proxy,
+            max_connections=max_connections,
+            user_agent=f"apache-airflow/{airflow_version()}",
+        )
+
+    def cancel_run(self, run_id: str) -> CancelResult:
+        """
+        Cancel one run and say what became of it.
+
+        :param run_id: the run id
+        :raises AuthenticationError: the key was rejected
+        """
+        return self.cancel_runs([run_id])[0]
+
+    def cancel_runs(self, run_ids: Iterable[str]) -> list[CancelResult]:
+        """
+        Cancel runs and say of each what became of it, in the ids' order.
+
+        :param run_ids: exact run ids
+        :raises AuthenticationError: the key was rejected
+        """
+        from airflow_provider_trigger.api.cancellation import cancel_runs
+
+        with self.get_client() as client:
+            return cancel_runs(client, run_ids)
+
+    def get_run(self, run_id: str) -> Run:
+        """
+        Look at a run.
+
+        :param run_id: the run id
+        :raises TriggerDevError: it could not be looked at; NotFoundError if there is none in this environment
+        """
+        with self.get_client() as client:
+            return client.retrieve_run(run_id)
+
+    def test_connection(self) -> tuple[bool, str]:
+        """Try the connection with one cheap request, and return whether it works and a line that says why."""
+        from airflow_provider_trigger.api import endpoints
+        from airflow_provider_trigger.api.errors import TriggerDevError
+        from airflow_provider_trigger.hooks.settings import InvalidConnectionError
+
+        try:
+            settings = self.settings
+            with self.get_client(timeout=min(settings.timeout, _TEST_TIMEOUT), retry_for=0) as client:
+                client.call(endpoints.list_runs(page_size=1))
+        except InvalidConnectionError as error:
+            return False, str(error)
+        except TriggerDevError as error:
+            return False, _diagnosis(settings, error)
+        return True, f"Connected to {settings.base_url}; the secret key is accepted"
+
+
+def _diagnosis(settings: Settings, error: Exception) -> str:
+    from airflow_provider_trigger.api import errors
+
+    if isinstance(error, errors.AuthenticationError):
+        if settings.secret_key.startswith("tr_preview_") and not settings.branch:
+            return "A preview key needs its branch: set 'branch' in the connection's extra"
+        return f"The secret key was rejected by {settings.base_url}: {error.detail}"
+    if isinstance(error, errors.PermissionDeniedError):
+        return f"The secret key may not list runs: {error.detail}"
+    if isinstance(error, errors.TLSError):
+        return f"TLS trouble: {error}; a private CA goes into 'verify' in the connection's extra"
+    if isinstance(error, errors.TransportError):
+        return f"{settings.base_url} could not be reached: {error}"
+    if isinstance(error, (errors.UnexpectedAnswerError, errors.RedirectError)) or (
+        isinstance(error, errors.ResponseError) and error.status == 404
+    ):
+        return f"{settings.base_url} is no Trigger.dev server: {error}"
+    return f"{settings.base_url} answered, but not as hoped: {error}"

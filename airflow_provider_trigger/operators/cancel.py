@@ -1,0 +1,192 @@
+"""Cancel the runs whose ids other tasks handed over."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Any, Literal
+
+from airflow_provider_trigger._compat import AirflowException, AirflowFailException, BaseOperator
+from airflow_provider_trigger.run_ids import RunIds
+
+if TYPE_CHECKING:
+    from airflow_provider_trigger._compat import Context
+    from airflow_provider_trigger.api.cancellation import Cancellation
+    from airflow_provider_trigger.api.models import CancelResult
+
+
+class CancelTriggerRunOperator(BaseOperator):
+    """
+    Cancel Trigger.dev runs, all of them, and say of each what became of it.
+
+    A run that has already ended counts as success. No run's failure stops another: what failed is told at the
+    end, when all was tried. The return value, which stays in XCom also when the task fails, is a list in the
+    ids' order of ``{"run_id", "outcome", "status", "task_identifier", "settled"}``, with ``"error"`` where
+    the outcome is ``failed``; see :class:`airflow_provider_trigger.api.models.CancelOutcome`.
+
+    The task fails without retries where another try cannot help (a rejected key, an unknown run, a value that
+    is no run id), and otherwise as its ``retries`` say; a retry sends everything again, which is safe.
+
+    :param run_ids: a list, a text, the output of tasks, mapped ones too; templated
+    :param xcom_task_ids: the tasks whose XCom holds ids; beside ``run_ids``, both count; templated
+    :param xcom_key: the key of that XCom; templated
+    :param trigger_dev_conn_id: the connection; templated
+    :param missing: whether a run that this key's environment does not have is a failure
+    :param wait_for_termination: whether to wait until the canceled runs are over, their workers too
+    :param termination_timeout: how long to wait for that in all, in seconds; what is not over then is
+        ``"settled": false``, and no failure
+    :param poll_interval: between two looks while waiting, in seconds
+    :param max_concurrency: how many requests are on their way at a time
+    :raises ValueError: when the Dag is parsed: neither ``run_ids`` nor ``xcom_task_ids``, or a value out of
+        range
+    """
+
+    template_fields: Sequence[str] = ("run_ids", "xcom_task_ids", "xcom_key", "trigger_dev_conn_id")
+    ui_color = "#fde8e4"
+
+    def __init__(
+        self,
+        *,
+        run_ids: Any = None,
+        xcom_task_ids: str | Iterable[str] | None = None,
+        xcom_key: str = "return_value",
+        trigger_dev_conn_id: str = "trigger_dev_default",
+        missing: Literal["fail", "ignore"] = "fail",
+        wait_for_termination: bool = False,
+        termination_timeout: float = 90,
+        poll_interval: float = 2,
+        max_concurrency: int = 32,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.run_ids = run_ids
+        self.xcom_task_ids = xcom_task_ids
+        self.xcom_key = xcom_key
+        self.trigger_dev_conn_id = trigger_dev_conn_id
+        self.missing = missing
+        self.wait_for_termination = wait_for_termination
+        self.termination_timeout = termination_timeout
+        self.poll_interval = poll_interval
+        self.max_concurrency = max_concurrency
+        self._killed = False
+        self._check_arguments()
+
+    def _check_arguments(self) -> None:
+        task = f"{type(self).__name__} {self.task_id!r}"
+        if self.run_ids is None and not self.xcom_task_ids:
+            raise ValueError(f"{task}: give run_ids, or xcom_task_ids, or both")
+        if self.missing not in ("fail", "ignore"):
+            raise ValueError(f"{task}: missing is 'fail' or 'ignore', not {self.missing!r}")
+        if self.termination_timeout < 0:
+            raise ValueError(
+                f"{task}: termination_timeout is a number of seconds, not {self.termination_timeout!r}"
+            )
+        if self.poll_interval <= 0:
+            raise ValueError(f"{task}: poll_interval is more than 0 seconds, not {self.poll_interval!r}")
+        if self.max_concurrency < 1:
+            raise ValueError(f"{task}: max_concurrency is 1 or more, not {self.max_concurrency!r}")
+
+    def execute(self, context: Context) -> list[dict[str, Any]]:
+        """Cancel the runs; see the class."""
+        from airflow_provider_trigger.report import log_sources
+
+        ids = self._gather(context)
+        log_sources(self.log, ids)
+        results = self._cancel(ids.found, context) if ids.found else []
+        if not ids.found:
+            self.log.info("There are no run ids, so there is nothing to cancel")
+        if reason := self._failure(results, ids):
+            curable = any(result.retryable for result in results if result.error)
+            self._keep(results, context)
+            raise (AirflowException if curable else AirflowFailException)(reason)
+        return [result.to_dict() for result in results]
+
+    def _gather(self, context: Context) -> RunIds:
+        ids = RunIds()
+        if self.run_ids is not None:
+            ids.add(self.run_ids, source="run_ids")
+        if self.xcom_task_ids:
+            ids.add_from_xcom(
+                self.xcom_task_ids,
+                key=self.xcom_key,
+                known_task_ids=context["dag"].task_ids,
+                pull=lambda task_id: context["ti"].xcom_pull(task_ids=task_id, key=self.xcom_key),
+            )
+        return ids
+
+    def _cancel(self, run_ids: list[str], context: Context) -> list[CancelResult]:
+        from airflow_provider_trigger.api.cancellation import Cancellation
+        from airflow_provider_trigger.api.errors import AuthenticationError
+        from airflow_provider_trigger.hooks.trigger_dev import TriggerDevHook
+        from airflow_provider_trigger.report import log_results
+
+        hook = TriggerDevHook(self.trigger_dev_conn_id)
+        with hook.get_client(max_connections=self.max_concurrency) as client:
+            self.log.info("Canceling %d Trigger.dev runs on %s", len(run_ids), client.base_url)
+            work = Cancellation(
+                client=client,
+                run_ids=run_ids,
+                max_concurrency=self.max_concurrency,
+                termination_timeout=self.termination_timeout if self.wait_for_termination else None,
+                poll_interval=self.poll_interval,
+                is_stopped=lambda: self._killed,
+            )
+            try:
+                work.run()
+            except AuthenticationError as error:
+                self._keep(work.results, context)
+                raise AirflowFailException(
+                    f"Connection {self.trigger_dev_conn_id!r}: the secret key was rejected, "
+                    f"so canceling ended: {error}"
+                ) from None
+            finally:
+                log_results(self.log, work.results, hook.settings.run_url)
+        self._check_whole(work, context)
+        return work.results
+
+    def _check_whole(self, work: Cancellation, context: Context) -> None:
+        from airflow_provider_trigger.report import enumeration
+
+        if work.stopped:
+            self._keep(work.results, context)
+            raise AirflowException("The task was killed before all runs were canceled")
+        if self.wait_for_termination and (
+            unsettled := [result.run_id for result in work.results if result.status and not result.settled]
+        ):
+            self.log.warning(
+                "Not over within %s s, though canceled: %s", self.termination_timeout, enumeration(unsettled)
+            )
+
+    def _failure(self, results: list[CancelResult], ids: RunIds) -> str | None:
+        """Return why the task fails, None if it does not."""
+        from airflow_provider_trigger.api.models import CancelOutcome
+        from airflow_provider_trigger.report import enumeration, failures, summary
+
+        reasons = []
+        missing = [result.run_id for result in results if result.outcome is CancelOutcome.NOT_FOUND]
+        if failed := failures(results):
+            reasons.append(f"not canceled: {failed}")
+        if missing and self.missing == "fail":
+            reasons.append(f"not found: {enumeration(missing)}")
+        if missing and len(missing) == len(results):
+            hint = (
+                "Not one of the runs is known: does the secret key of connection "
+                f"{self.trigger_dev_conn_id!r} belong to another environment?"
+            )
+            self.log.warning(hint)
+            reasons += [hint] if reasons else []
+        if ids.unreadable:
+            reasons.append(f"no run ids: {enumeration(ids.unreadable)}")
+        return f"{summary(results)} - " + "; ".join(reasons) if reasons else None
+
+    def _keep(self, results: list[CancelResult], context: Context) -> None:
+        """Leave the results in XCom although the task fails; Airflow itself keeps only those of a success."""
+        if self.do_xcom_push:
+            context["ti"].xcom_push(key="return_value", value=[result.to_dict() for result in results])
+
+    def on_kill(self) -> None:
+        """
+        Leave: nothing new is sent, and ``execute`` ends within a second.
+
+        It only sets a flag, as Airflow 3 calls it in a signal handler, where a lock could be held already.
+        """
+        self._killed = True

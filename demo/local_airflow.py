@@ -1,0 +1,161 @@
+"""An Airflow of its own for the demonstration: SQLite, the example Dags, one connection, and nothing of the user's."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import sqlite3
+import subprocess
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from contextlib import closing
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+CHECKOUT = Path(__file__).resolve().parent.parent
+DEMO = CHECKOUT / ".demo"
+AIRFLOW_VERSION = version("apache-airflow")
+
+# One format for all versions, and it names the logger: so the provider's lines can be told from Airflow's.
+_LOG_FORMAT = "%(asctime)s %(levelname)s %(name)s | %(message)s"
+_LINE_OF_THE_PROVIDER = re.compile(r"^\S+ +([A-Z]+) +\S*airflow_provider_trigger\S* \| (.*)$")
+
+
+class Command:
+    """A running ``airflow …`` whose output goes into a file.
+
+    :param arguments: what comes after ``airflow``
+    :param home: its AIRFLOW_HOME, which exists
+    :param environment: all other variables
+    """
+
+    def __init__(self, arguments: Sequence[str], *, home: Path, environment: Mapping[str, str]) -> None:
+        self.home = home
+        self.log = home.with_suffix(".log")
+        self.seconds = 0.0
+        self._started = time.monotonic()
+        with self.log.open("a", encoding="utf-8") as log:
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", "airflow", *arguments],
+                env={**environment, "AIRFLOW_HOME": str(home)},
+                cwd=home,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+            )
+
+    def wait(self) -> int:
+        """Return the exit code, once there is one."""
+        code = self._process.wait()
+        self.seconds = time.monotonic() - self._started
+        return code
+
+    def stop(self) -> None:
+        """End it, if it has not ended by itself."""
+        if self._process.poll() is None:
+            self._process.terminate()
+            self._process.wait()
+
+    def lines_of_the_provider(self) -> list[str]:
+        """Return what the provider has logged, without times and names."""
+        matches = map(_LINE_OF_THE_PROVIDER.match, self._lines())
+        return [
+            match[2] if match[1] == "INFO" else f"{match[1]}: {match[2]}" for match in matches if match is not None
+        ]
+
+    def last_lines(self, count: int = 15) -> list[str]:
+        """Return the end of the output, for when something went wrong.
+
+        :param count: how many lines
+        """
+        return self._lines()[-count:]
+
+    def result(self, task_id: str) -> Any:
+        """Return what a task of the one Dag run in this home has returned, from XCom; None if there is nothing.
+
+        :param task_id: the task
+        """
+        query = "SELECT value FROM xcom WHERE task_id = ? AND key = 'return_value'"
+        with closing(sqlite3.connect(self.home / "airflow.db")) as database:
+            row = database.execute(query, (task_id,)).fetchone()
+        return json.loads(row[0]) if row and row[0] else None
+
+    def _lines(self) -> list[str]:
+        return self.log.read_text(encoding="utf-8", errors="replace").splitlines()
+
+
+class LocalAirflow:
+    """A new Airflow with nothing in it but the example Dags; a context manager that ends what still runs.
+
+    :param url: where the Trigger.dev server is
+    :param secret_key: handed to Airflow's processes in their environment, and written nowhere
+    """
+
+    def __init__(self, *, url: str, secret_key: str) -> None:
+        shutil.rmtree(DEMO, ignore_errors=True)
+        self._environment = _environment(url, secret_key)
+        self._commands: list[Command] = []
+
+    def __enter__(self) -> LocalAirflow:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        for command in self._commands:
+            command.stop()
+
+    def migrate(self) -> None:
+        """Make the database.
+
+        :raises SystemExit: Airflow could not
+        """
+        steps = [["db", "migrate"]]
+        if AIRFLOW_VERSION == "3.0.0":
+            steps.append(["dags", "reserialize"])  # its `dags test` finds no Dag that was never parsed
+        for step in steps:
+            print(f"  $ airflow {' '.join(step)}", flush=True)
+            command = self._start("migrated", *step)
+            if code := command.wait():
+                print(*command.last_lines(), sep="\n")
+                raise SystemExit(f"error: it ended with {code}")
+            print(f"  done in {command.seconds:.1f} s\n", flush=True)
+
+    def start_dag(self, dag_id: str, run_ids: Sequence[str]) -> Command:
+        """Run a Dag once, in a copy of the database, so that several can run at a time.
+
+        :param dag_id: of one of the example Dags
+        :param run_ids: goes into the Dag run's configuration
+        """
+        (DEMO / dag_id).mkdir()
+        shutil.copy(DEMO / "migrated" / "airflow.db", DEMO / dag_id)
+        return self._start(dag_id, "dags", "test", dag_id, "--conf", json.dumps({"run_ids": run_ids}))
+
+    def _start(self, name: str, *arguments: str) -> Command:
+        home = DEMO / name
+        home.mkdir(parents=True, exist_ok=True)
+        command = Command(arguments, home=home, environment=self._environment)
+        self._commands.append(command)
+        return command
+
+
+def _environment(url: str, secret_key: str) -> dict[str, str]:
+    # The user's own AIRFLOW__… settings could name another database, and a connection of theirs another server.
+    environment = {
+        name: value
+        for name, value in os.environ.items()
+        if not name.startswith(("AIRFLOW", "TRIGGER_")) and name != "MAKEFLAGS"
+    }
+    connection = {"conn_type": "trigger_dev", "host": url, "password": secret_key}
+    return environment | {
+        "AIRFLOW_CONN_TRIGGER_DEV_DEFAULT": json.dumps(connection),
+        "AIRFLOW__CORE__DAGS_FOLDER": str(CHECKOUT / "example_dags"),
+        "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
+        "AIRFLOW__LOGGING__COLORED_CONSOLE_LOG": "False",
+        "AIRFLOW__LOGGING__LOG_FORMAT": _LOG_FORMAT,
+        "AIRFLOW__USAGE_DATA_COLLECTION__ENABLED": "False",
+        "NO_COLOR": "1",
+        "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)]),
+    }

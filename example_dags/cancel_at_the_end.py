@@ -1,0 +1,29 @@
+"""Cancel, at the end of a Dag, the runs that a task started: whatever became of the tasks between."""
+
+from __future__ import annotations
+
+from typing import Any
+
+try:
+    from airflow.sdk import DAG, task
+except ImportError:  # Airflow 2.11
+    from airflow.decorators import task
+    from airflow.models.dag import DAG
+
+from airflow_provider_trigger.operators.cancel import CancelTriggerRunOperator
+
+with DAG(dag_id="cancel_at_the_end", schedule=None, params={"run_ids": []}):
+
+    @task
+    def start(params: dict[str, Any]) -> list[str]:
+        """Stand in for the task that starts runs: its return value, the run ids, goes to XCom."""
+        return params["run_ids"]
+
+    cancel_runs = CancelTriggerRunOperator(
+        task_id="cancel_runs",
+        xcom_task_ids="start",
+        trigger_rule="all_done",
+        missing="ignore",
+    )
+
+    start() >> cancel_runs

@@ -1,0 +1,27 @@
+"""Cancel runs when a task fails, from its callback."""
+
+from __future__ import annotations
+
+from typing import Any
+
+try:
+    from airflow.sdk import DAG, task
+except ImportError:  # Airflow 2.11
+    from airflow.decorators import task
+    from airflow.models.dag import DAG
+
+from airflow_provider_trigger.notifications.cancel import CancelTriggerRunNotifier
+
+with DAG(dag_id="cancel_on_task_failure", schedule=None, params={"run_ids": []}):
+
+    @task
+    def start(params: dict[str, Any]) -> list[str]:
+        """Stand in for the task that starts runs: its return value, the run ids, goes to XCom."""
+        return params["run_ids"]
+
+    @task(on_failure_callback=CancelTriggerRunNotifier(xcom_task_ids="start"))
+    def work() -> None:
+        """Fail while the runs are going on."""
+        raise RuntimeError("something failed at night")
+
+    start() >> work()

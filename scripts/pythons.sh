@@ -1,0 +1,32 @@
+# Functions for the other scripts: which Python an Airflow runs on, and where this machine has one.
+# shellcheck shell=bash
+
+fail() { printf 'error: %s\n' "$*" >&2; exit 1; }
+
+# Written down here because Airflow's own metadata does not say it: 2.11.2 excludes "3.13" and so admits 3.13.1.
+supported_pythons() { # supported_pythons AIRFLOW
+    case $1 in
+        2.11* | 3.0*) echo "3.12 3.11" ;;
+        *) echo "3.13 3.12 3.11" ;;
+    esac
+}
+
+# Print "3.12 /path/to/python" of an interpreter that starts; a pyenv shim may exist and still not start.
+describe() { # describe COMMAND
+    "$1" -c 'import sys; print("%d.%d" % sys.version_info[:2], sys.executable)' 2>/dev/null
+}
+
+# Print the path of the first interpreter here that has one of the versions, or say what is missing.
+find_python() { # find_python VERSION...
+    local wanted=" $* " found="" candidate description
+    for candidate in python3 python3.13 python3.12 python3.11 "${PYENV_ROOT:-$HOME/.pyenv}"/versions/*/bin/python3; do
+        description=$(describe "$candidate") || continue
+        if [[ $wanted == *" ${description%% *} "* ]]; then
+            echo "${description#* }"
+            return
+        fi
+        [[ $found == *"${description%% *} ("* ]] || found+="${found:+, }${description%% *} ($candidate)"
+    done
+    fail "no Python $(sed 's/ / or /g' <<<"$*") here, only ${found:-none at all}." \
+        "Install one, for example: apt install python$1-venv, brew install python@$1, or pyenv install $1."
+}

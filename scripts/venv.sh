@@ -1,0 +1,58 @@
+#!/usr/bin/env bash
+# Make or refresh one virtual environment: an Airflow under its constraints, and this project in it, editable.
+# usage: scripts/venv.sh DIRECTORY AIRFLOW [PYTHON [DEPENDENCY_GROUP]]
+# (PYTHON is a version such as 3.12; left empty, the first fitting interpreter is taken.)
+set -euo pipefail
+cd "$(dirname "$0")/.."
+source scripts/pythons.sh
+
+directory=$1 airflow=$2 wanted=${3:-} group=${4:-}
+tools=.tools
+
+say() { printf '==> %s\n' "$*"; }
+
+# uv resolves and installs in seconds what takes pip minutes. It comes from PyPI into an environment of its own.
+install_uv() { # install_uv PYTHON
+    local stamp=$tools/.stamp
+    if "$tools/bin/uv" --version >/dev/null 2>&1 && [[ ! constraints/uv.txt -nt $stamp ]]; then return; fi
+    "$1" -c 'import ensurepip, venv' 2>/dev/null ||
+        fail "$1 has no venv module. Install it; on Debian and Ubuntu: apt install python3-venv" \
+            "(or python$("$1" -c 'import sys; print("%d.%d" % sys.version_info[:2])')-venv)."
+    say "$tools: installing the installer, $(cat constraints/uv.txt)"
+    "$1" -m venv --clear "$tools"
+    "$tools/bin/python" -m pip install --quiet --disable-pip-version-check -r constraints/uv.txt
+    touch "$stamp"
+}
+
+# Make the environment, unless there is one with the same version of Python.
+make_venv() { # make_venv PYTHON
+    local version
+    version=$(describe "$1")
+    if [[ "$(describe "$directory/bin/python")" == "${version%% *} "* ]]; then return; fi
+    say "$directory: a new environment on Python ${version/ / at }"
+    "$tools/bin/uv" venv --quiet --clear --python "$1" "$directory"
+}
+
+install_project() {
+    local options=(--group test -c "constraints/airflow-$airflow.txt" -b constraints/build.txt)
+    if [[ -n $group ]]; then options+=(--group "$group" -c "constraints/$group.txt"); fi
+    say "$directory: installing Airflow $airflow${group:+, the tools for $group} and this project," \
+        "some 140 packages; the first time they are downloaded"
+    # --exact also removes what earlier constraints had brought. The list of all packages is left out of the output.
+    "$tools/bin/uv" pip install --compile-bytecode --python "$directory/bin/python" --exact "${options[@]}" -e '.[testing]' 2>&1 |
+        { grep --line-buffered -v '^ [-+~] ' || true; }
+}
+
+pythons=$(supported_pythons "$airflow")
+if [[ -n $wanted && " $pythons " != *" $wanted "* ]]; then
+    fail "Airflow $airflow runs here on Python $(sed 's/ / or /g' <<<"$pythons"), not on $wanted."
+fi
+# shellcheck disable=SC2086  # a list of versions
+python=$(find_python ${wanted:-$pythons})
+export UV_PYTHON_DOWNLOADS=never  # which interpreters a machine has is its owner's business
+
+install_uv "$python"
+make_venv "$python"
+install_project
+touch "$directory/.stamp"
+say "$directory: ready"

@@ -1,0 +1,293 @@
+"""Recordings of a real Trigger.dev server, and what the local one answers to the same requests."""
+
+from __future__ import annotations
+
+import functools
+import http.client
+import json
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from airflow_provider_trigger.testing import Run, TriggerDevServer
+
+RECORDINGS = Path(__file__).parent / "recordings"
+FILES = (
+    "auth_errors",
+    "cancel_by_state",
+    "cancel_requests",
+    "cancel_settling",
+    "list_runs",
+    "rate_limit",
+    "retrieve_by_state",
+)
+ENVIRONMENTS = {"dev": "tr_dev_local", "prod2": "tr_prod_second", "rl": "tr_prod_limited"}
+KEYS = {"<prod secret key>": "tr_prod_local"}
+KEYS |= {f"<{name} secret key>": key for name, key in ENVIRONMENTS.items()}
+FOREIGN = {"other project's run": "prod2", "same project DEV env run with prod key": "dev"}
+SECONDS = {"after 11 s": 11, "2s after": 2, "3s after": 3, "after worker": 1, "acknowledged the parent": 30}
+
+
+@dataclass(frozen=True)
+class Exchange:
+    """A line of the recordings."""
+
+    file: str
+    index: int
+    recorded: dict[str, Any] = field(repr=False, compare=False)
+
+    @property
+    def case(self) -> str:
+        return self.recorded["case"]
+
+    @property
+    def label(self) -> str:
+        return self.recorded.get("label") or ""
+
+    @property
+    def body(self) -> Any:
+        return self.recorded.get("body") or {}
+
+    @property
+    def target(self) -> str:
+        return self.recorded.get("request", " ").split(" ", 1)[1]
+
+    @property
+    def run_id(self) -> str:
+        match = re.search(r"/runs/([^/?]+)", self.target)
+        return match.group(1) if match else ""
+
+    @property
+    def left_out(self) -> str | None:
+        """Why it isn't replayed, None if it is."""
+        if "request" not in self.recorded:
+            return "a note on the engine, not an exchange"
+        if self.target.startswith("/realtime/"):
+            return "the realtime feed isn't in use"
+        if self.target.endswith("/result"):
+            return "the result endpoint isn't in use"
+        if "public JWT" in self.label:
+            return "public access tokens aren't in use; only that a bad one is refused is"
+        if "/tasks/" in self.target or "/bulk-actions" in self.target:
+            # These two come from the front door, whatever stands behind it.
+            at_the_door = self.recorded["headers"]["content-type"].startswith("application/problem+json")
+            return None if at_the_door else "the call isn't in use"
+        if "replication lag" in self.label or (self.file, self.label) == ("rate_limit", "5 list"):
+            return "a list that lags behind isn't modelled"
+        if "[from]=garbage" in self.target:
+            return "filters by creation time aren't modelled"
+        return None
+
+    def __str__(self) -> str:
+        return f"{self.file}:{self.index + 1} {self.label}"
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What the local server said."""
+
+    status: int
+    headers: dict[str, str]
+    text: str
+
+    @property
+    def body(self) -> Any:
+        is_json = "json" in self.headers["content-type"] and self.text
+        return json.loads(self.text) if is_json else self.text
+
+
+def read_all() -> Iterator[Exchange]:
+    for name in FILES:
+        for index, line in enumerate((RECORDINGS / f"{name}.jsonl").read_text().splitlines()):
+            yield Exchange(name, index, json.loads(line))
+
+
+EXCHANGES = list(read_all())
+
+
+class Replay:
+    """One case on a server of its own, its exchanges in order, by a clock that moves only when told to."""
+
+    def __init__(self, exchanges: list[Exchange]) -> None:
+        self.exchanges = exchanges
+        self.file, self.case = exchanges[0].file, exchanges[0].case
+        self.now = datetime.fromisoformat("2026-11-25T09:00:00Z").timestamp()
+        limits = {"rate_limit": 5, "refill": 1} if self.file == "rate_limit" else {}
+        self.server = TriggerDevServer(
+            secret_key=KEYS["<prod secret key>"], clock=lambda: self.now, acknowledge_after=None, **limits
+        )
+        for name, key in ENVIRONMENTS.items():
+            self.server.add_environment(name, secret_key=key)
+
+    def answers(self) -> dict[Exchange, Answer]:
+        ARRANGEMENTS[self.file](self)
+        answers = {}
+        with self.server:
+            for exchange in self.exchanges:
+                self.now += 0.05 + sum(SECONDS[words] for words in SECONDS if words in exchange.label)
+                if exchange.left_out is None:
+                    answers[exchange] = self.send(exchange)
+                elif self.file == "rate_limit" and "x-ratelimit-limit" in exchange.recorded["headers"]:
+                    self.server.take_tokens(1, "rl")  # the bucket has to be as it was
+        return answers
+
+    def add(self, run_id: str, status: str, **arguments: Any) -> Run:
+        """Add a run as the recordings first show it, but for its status."""
+        shown = next((shown for exchange in self.exchanges for shown in runs_in(exchange, run_id)), {})
+        self.now = datetime.fromisoformat(shown.get("createdAt", "2026-11-25T09:00:00Z")).timestamp()
+        run = self.server.add_run(
+            status,
+            run_id=run_id,
+            task_identifier=shown.get("taskIdentifier", "hello-task"),
+            tags=shown.get("tags", ()),
+            payload=shown.get("payload"),
+            metadata=json.loads(shown["metadata"]) if "metadata" in shown else None,
+            **arguments,
+        )
+        run.trigger_function = shown.get("triggerFunction", "trigger")
+        return run
+
+    def send(self, exchange: Exchange) -> Answer:
+        connection = http.client.HTTPConnection(self.server.host, self.server.port, timeout=5)
+        # Only so does the path go out exactly as it was recorded.
+        connection.putrequest(exchange.recorded["request"].split(" ")[0], exchange.target)
+        for name, value in exchange.recorded["request_headers"].items():
+            token = "eyJhbGciOiJub25lIn0.e30.x" if "jwt" in exchange.label else "tr_pat_local"
+            connection.putheader(
+                name, functools.reduce(unmask, KEYS.items(), value.replace("<token>", token))
+            )
+        body = exchange.recorded.get("request_body", "").encode()
+        if body:
+            connection.putheader("Content-Length", str(len(body)))
+        connection.endheaders(body or None)
+        response = connection.getresponse()
+        headers = {name.lower(): value for name, value in response.getheaders()}
+        answer = Answer(response.status, headers, response.read().decode())
+        connection.close()
+        return answer
+
+
+def unmask(value: str, mask_and_key: tuple[str, str]) -> str:
+    return value.replace(*mask_and_key)
+
+
+def runs_in(exchange: Exchange, run_id: str) -> Iterator[dict[str, Any]]:
+    """Yield what an exchange's body shows of a run."""
+    body = exchange.recorded.get("body")
+    if isinstance(body, dict):
+        yield from (
+            shown
+            for shown in [body, *body.get("data", [])]
+            if shown.get("id") == run_id and "status" in shown
+        )
+
+
+def arrange_states(replay: Replay) -> None:
+    _, environment, word = (
+        replay.case.split("_", 2) if replay.case.count("_") > 1 else ("", "prod", "retrying")
+    )
+    words = {"retrying": "QUEUED", "suspended": "WAITING", "waiting": "EXECUTING"}
+    if replay.case != "retrieve_unknown":
+        status = words.get(word, word.upper())
+        started = True if word == "retrying" else None
+        replay.add(replay.exchanges[0].run_id, status, environment=environment, started=started)
+
+
+def arrange_requests(replay: Replay) -> None:
+    if replay.case == "cancel_request_variants":
+        for run_id in {exchange.run_id for exchange in replay.exchanges}:
+            replay.add(run_id, "QUEUED")
+        return
+    replay.add("run_cmwvwxnrd004drk7d304xm8zg", "QUEUED")
+    for exchange in replay.exchanges:
+        foreign = next((FOREIGN[words] for words in FOREIGN if words in exchange.label), None)
+        if foreign and exchange.run_id not in replay.server.runs:
+            replay.add(exchange.run_id, "QUEUED", environment=foreign)
+
+
+def arrange_settling(replay: Replay) -> None:
+    for exchange in replay.exchanges:
+        if not exchange.target.endswith("/cancel"):
+            continue
+        shown = [shown for other in replay.exchanges for shown in runs_in(other, exchange.run_id)]
+        completes = bool(shown) and shown[-1]["status"] == "COMPLETED"
+        if "race" in exchange.label:
+            # The worker was either done at that moment, or wasn't heard of again.
+            run = replay.add(exchange.run_id, "EXECUTING", acknowledge_after=0 if completes else None)
+        elif "child alone" not in exchange.label:
+            wait = 20 if "parent" in exchange.label else 0.5
+            run = replay.add(exchange.run_id, "EXECUTING", acknowledge_after=wait)
+        else:
+            continue
+        run.completes_despite_cancel = completes
+    if replay.case == "cancel_parent_child":
+        replay.add("run_cmwvxdraq0069vu7dav0lz4y5", "EXECUTING")
+        children = {"run_cmwvxdixe0061vu7dnymp00es": "run_cmwvxdilp005yvu7dlichzttw"}
+        children["run_cmwvxdn980066vu7dncqwsfrc"] = "run_cmwvxdn1h0063vu7dh1lb8hol"
+        children["run_cmwvxdrm0006cvu7dlojx7s3g"] = "run_cmwvxdraq0069vu7dav0lz4y5"
+        for child, parent in children.items():
+            replay.add(child, "QUEUED", parent=parent).trigger_function = (
+                "trigger" if child.endswith("es") else "triggerAndWait"
+            )
+
+
+def arrange_lists(replay: Replay) -> None:
+    """Add every run that a list shows, and an older one if a page was full."""
+    shown = {run["id"]: run for exchange in replay.exchanges for run in body_list(exchange)}
+    full = any(len(body_list(exchange)) == 25 for exchange in replay.exchanges)
+    if full:
+        replay.add("run_older", "QUEUED")
+    for run in sorted(shown.values(), key=lambda run: run["createdAt"]):
+        asked = any(exchange.run_id == run["id"] for exchange in replay.exchanges)
+        status = "QUEUED" if asked else run["status"]
+        replay.add(run["id"], status, started=True if "startedAt" in run else None)
+
+
+def body_list(exchange: Exchange) -> list[dict[str, Any]]:
+    return exchange.body.get("data", []) if isinstance(exchange.body, dict) else []
+
+
+def arrange_limits(replay: Replay) -> None:
+    if replay.case == "rate_limit_org_override":
+        replay.add("run_cmwvx8wq90036vu7dgklcgtl9", "QUEUED", environment="rl")
+
+
+ARRANGEMENTS = {
+    "auth_errors": arrange_lists,
+    "cancel_by_state": arrange_states,
+    "cancel_requests": arrange_requests,
+    "cancel_settling": arrange_settling,
+    "list_runs": arrange_lists,
+    "rate_limit": arrange_limits,
+    "retrieve_by_state": arrange_states,
+}
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Make each exchange that is replayed a test of its own."""
+    if "replayed_exchange" in metafunc.fixturenames:
+        replayed = [exchange for exchange in EXCHANGES if exchange.left_out is None]
+        metafunc.parametrize("replayed_exchange", replayed, ids=str)
+
+
+@functools.cache
+def replay_case(file: str, case: str) -> dict[Exchange, Answer]:
+    exchanges = [exchange for exchange in EXCHANGES if (exchange.file, exchange.case) == (file, case)]
+    return Replay(exchanges).answers()
+
+
+@pytest.fixture(scope="session")
+def server_recordings() -> list[Exchange]:
+    """Return every line of the recordings that the server is held against."""
+    return EXCHANGES
+
+
+@pytest.fixture(scope="session")
+def replay() -> Callable[[str, str], dict[Exchange, Answer]]:
+    """Return a function that replays a case, once, and returns its answers."""
+    return replay_case

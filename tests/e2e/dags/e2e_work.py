@@ -1,0 +1,63 @@
+"""A task that lets a test look at it, hold it and let it go. No Dag is in here."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from pathlib import Path
+from typing import Any
+
+from e2e_names import BaseOperator
+
+from airflow_provider_trigger.hooks.trigger_dev import TriggerDevHook
+
+STATE = Path(os.environ.get("E2E_STATE_DIR", "."))
+
+
+class Work(BaseOperator):
+    """
+    Stand for a task that waits for its Trigger.dev run, and cancels that run when it is killed.
+
+    :param tries: what becomes of each try: "succeed", "fail", or "hold" until the test lets it go (then it succeeds)
+    :param trigger_run_id: the run that ``on_kill`` cancels
+    """
+
+    template_fields = ("trigger_run_id",)
+
+    def __init__(self, *, tries: tuple[str, ...], trigger_run_id: str = "", **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.tries = tries
+        self.trigger_run_id = trigger_run_id
+
+    def execute(self, context: Any) -> None:
+        """Do what the test wants of this try."""
+        ti = context["ti"]
+        # A signal handler must not ask Airflow for a connection, so all that on_kill needs is made here.
+        self.client = TriggerDevHook().get_client()
+        name = f"{context['run_id']}.{ti.task_id}.{ti.try_number}"
+        _write(STATE / f"{name}.started", {"pid": os.getpid(), "parent": os.getppid()})
+        doing = self.tries[min(ti.try_number, len(self.tries)) - 1]
+        if doing == "hold":
+            _hold(STATE / f"{name}.release")
+        if doing == "fail":
+            raise RuntimeError("this task fails because the test wants it to")
+
+    def on_kill(self) -> None:
+        """Cancel the run that this task waits for."""
+        if self.trigger_run_id:
+            self.client.cancel_run(self.trigger_run_id)
+
+
+def _hold(release: Path, timeout: float = 300) -> None:
+    deadline = time.monotonic() + timeout
+    while not release.exists():
+        if time.monotonic() > deadline:
+            raise TimeoutError("nobody let this task go")
+        time.sleep(0.2)
+
+
+def _write(path: Path, value: Any) -> None:
+    draft = path.with_suffix(".draft")
+    draft.write_text(json.dumps(value))
+    draft.rename(path)

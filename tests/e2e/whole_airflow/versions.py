@@ -1,0 +1,107 @@
+"""What differs between Airflow's versions in how it is configured and started."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from importlib.metadata import version
+from pathlib import Path
+
+from whole_airflow.processes import free_port
+
+AIRFLOW_VERSION = version("apache-airflow")
+AIRFLOW = tuple(int(part) for part in AIRFLOW_VERSION.split(".")[:2])
+
+BIN = Path(sys.executable).parent
+AIRFLOW_COMMAND = str(BIN / "airflow")
+
+USERNAME = PASSWORD = "admin"
+
+# How long a task may go without a heartbeat before Airflow takes it for dead, in seconds.
+HEARTBEAT_TIMEOUT = 20
+
+_EVERYWHERE = {
+    "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
+    "AIRFLOW__CORE__DAG_DISCOVERY_SAFE_MODE": "False",
+    "AIRFLOW__CORE__DAGS_ARE_PAUSED_AT_CREATION": "False",
+    "AIRFLOW__CORE__PARALLELISM": "8",
+    "AIRFLOW__SCHEDULER__SCHEDULER_HEARTBEAT_SEC": "1",
+    "AIRFLOW__SCHEDULER__SCHEDULER_IDLE_SLEEP_TIME": "0.2",
+    "AIRFLOW__SCHEDULER__JOB_HEARTBEAT_SEC": "2",
+    "AIRFLOW__SCHEDULER__ORPHANED_TASKS_CHECK_INTERVAL": "5",
+    "AIRFLOW__SCHEDULER__TRIGGER_TIMEOUT_CHECK_INTERVAL": "2",
+    "AIRFLOW__SCHEDULER__TASK_QUEUED_TIMEOUT_CHECK_INTERVAL": "10",
+    "AIRFLOW__TRIGGERER__JOB_HEARTBEAT_SEC": "2",
+    "AIRFLOW__USAGE_DATA_COLLECTION__ENABLED": "False",
+}
+
+# A Dag file is parsed once at the start, and then for each callback; never on a timer in between.
+_RARELY = "300"
+
+
+def environment(*, executor: str, database: str, web_port: int) -> dict[str, str]:
+    """Return the configuration of this version of Airflow, as environment variables."""
+    settings = {
+        **_EVERYWHERE,
+        "AIRFLOW__CORE__EXECUTOR": executor,
+        "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": database,
+        "AIRFLOW__LOGGING__TRIGGER_LOG_SERVER_PORT": str(free_port()),
+        "AIRFLOW__LOGGING__WORKER_LOG_SERVER_PORT": str(free_port()),
+    }
+    return settings | (_airflow_2(web_port) if AIRFLOW < (3, 0) else _airflow_3(web_port))
+
+
+def _airflow_2(port: int) -> dict[str, str]:
+    return {
+        "AIRFLOW__API__AUTH_BACKENDS": "airflow.providers.fab.auth_manager.api.auth.backend.basic_auth",
+        "AIRFLOW__CORE__INTERNAL_API_SECRET_KEY": "secret-of-this-test",
+        "AIRFLOW__SCHEDULER__DAG_DIR_LIST_INTERVAL": _RARELY,
+        "AIRFLOW__SCHEDULER__MIN_FILE_PROCESS_INTERVAL": _RARELY,
+        "AIRFLOW__SCHEDULER__PARSING_PROCESSES": "1",
+        "AIRFLOW__SCHEDULER__SCHEDULER_ZOMBIE_TASK_THRESHOLD": str(HEARTBEAT_TIMEOUT),
+        "AIRFLOW__SCHEDULER__STANDALONE_DAG_PROCESSOR": "True",
+        "AIRFLOW__SCHEDULER__ZOMBIE_DETECTION_INTERVAL": "2",
+        "AIRFLOW__WEBSERVER__SECRET_KEY": "secret-of-this-test",
+        "AIRFLOW__WEBSERVER__WEB_SERVER_HOST": "127.0.0.1",
+        "AIRFLOW__WEBSERVER__WEB_SERVER_PORT": str(port),
+        "AIRFLOW__WEBSERVER__WORKERS": "1",
+    }
+
+
+def _airflow_3(port: int) -> dict[str, str]:
+    return {
+        "AIRFLOW__API__HOST": "127.0.0.1",
+        "AIRFLOW__API__PORT": str(port),
+        "AIRFLOW__API__SECRET_KEY": "secret-of-this-test",
+        "AIRFLOW__API__WORKERS": "1",
+        "AIRFLOW__API_AUTH__JWT_ISSUER": "airflow",  # 3.0 with a later pyjwt refuses its own tokens without
+        "AIRFLOW__API_AUTH__JWT_SECRET": "secret-of-this-test-that-is-long-enough-for-any-algorithm-in-use-here",
+        "AIRFLOW__CORE__EXECUTION_API_SERVER_URL": f"http://127.0.0.1:{port}/execution/",
+        "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_ALL_ADMINS": "True",
+        "AIRFLOW__DAG_PROCESSOR__MIN_FILE_PROCESS_INTERVAL": _RARELY,
+        "AIRFLOW__DAG_PROCESSOR__PARSING_PROCESSES": "1",
+        "AIRFLOW__DAG_PROCESSOR__REFRESH_INTERVAL": _RARELY,
+        "AIRFLOW__SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT": str(HEARTBEAT_TIMEOUT),
+        "AIRFLOW__SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT_DETECTION_INTERVAL": "2",
+        "AIRFLOW__WORKERS__MIN_HEARTBEAT_INTERVAL": "2",
+    }
+
+
+def preparations() -> list[list[str]]:
+    """Return the commands that have to be run once, in a new home."""
+    migrate = [AIRFLOW_COMMAND, "db", "migrate"]
+    if AIRFLOW >= (3, 0):
+        return [migrate]
+    names = ["-u", USERNAME, "-p", PASSWORD, "-f", "Ada", "-l", "Admin", "-e", "admin@example.com"]
+    return [migrate, [AIRFLOW_COMMAND, "users", "create", "-r", "Admin", *names]]
+
+
+def components() -> Mapping[str, list[str]]:
+    """Return the long-running processes of an Airflow: name and arguments."""
+    server = "webserver" if AIRFLOW < (3, 0) else "api-server"
+    return {name: [AIRFLOW_COMMAND, name] for name in (server, "scheduler", "dag-processor", "triggerer")}
+
+
+def dag_processor_logs(home: Path) -> Path:
+    """Return the directory with what the Dag processor writes of each Dag file."""
+    return home / "logs" / ("scheduler" if AIRFLOW < (3, 0) else "dag_processor")
