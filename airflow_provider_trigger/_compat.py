@@ -4,28 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import sys
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from airflow.sdk import BaseHook, BaseNotifier, BaseOperator, Connection, Context, XComArg
     from airflow.sdk.exceptions import AirflowException, AirflowFailException
-else:
-    from airflow.exceptions import AirflowException
-
-    try:
-        from airflow.sdk import BaseNotifier, BaseOperator, XComArg
-    except ImportError:  # 2.11
-        from airflow.models.baseoperator import BaseOperator
-        from airflow.models.xcom_arg import XComArg
-        from airflow.notifications.basenotifier import BaseNotifier
-    try:
-        from airflow.sdk import BaseHook
-    except ImportError:  # before 3.1
-        from airflow.hooks.base import BaseHook
-    try:
-        from airflow.sdk.exceptions import AirflowFailException
-    except ImportError:  # before 3.2
-        from airflow.exceptions import AirflowFailException
 
 __all__ = [
     "AirflowException",
@@ -40,6 +24,25 @@ __all__ = [
     "get_async_connection",
     "xcom_is_out_of_reach",
 ]
+
+# The homes of each name, the newest Airflow's first; looked up when asked for: a parse pays for no more.
+_HOMES = {
+    "AirflowException": ("airflow.exceptions",),
+    "AirflowFailException": ("airflow.sdk.exceptions", "airflow.exceptions"),
+    "BaseHook": ("airflow.sdk", "airflow.hooks.base"),
+    "BaseNotifier": ("airflow.sdk", "airflow.notifications.basenotifier"),
+    "BaseOperator": ("airflow.sdk", "airflow.models.baseoperator"),
+    "XComArg": ("airflow.sdk", "airflow.models.xcom_arg"),
+}
+
+
+def __getattr__(name: str) -> Any:
+    for home in _HOMES.get(name, ()):
+        try:
+            return getattr(import_module(home), name)
+        except (ImportError, AttributeError):
+            continue
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
 def airflow_version() -> str:
@@ -59,7 +62,7 @@ async def get_async_connection(conn_id: str) -> Connection:
         # Its own home knows which Airflow deadlocks at which call.
         from airflow.providers.common.compat.connection import get_async_connection as get_connection
     except ImportError:
-        return await asyncio.to_thread(BaseHook.get_connection, conn_id)
+        return await asyncio.to_thread(__getattr__("BaseHook").get_connection, conn_id)
     return await get_connection(conn_id)
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import platform
 import sys
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from local_airflow import AIRFLOW_VERSION, DEMO, LocalAirflow
@@ -19,7 +19,8 @@ from airflow_provider_trigger.api.errors import NotFoundError, TriggerDevError
 from airflow_provider_trigger.api.models import FINAL_STATUSES
 from airflow_provider_trigger.testing import TriggerDevServer
 
-AT_THE_END = [
+# Status and task of the runs that the demonstration puts into the local server.
+RUNS_OF_THE_FIRST_DAG = [
     ("QUEUED", "send-newsletter"),
     ("DEQUEUED", "send-newsletter"),
     ("EXECUTING", "transcode-video"),
@@ -31,28 +32,32 @@ AT_THE_END = [
     ("EXPIRED", "warm-the-cache"),
     ("CANCELED", "import-orders"),
 ]
-ON_FAILURE = [
+RUNS_OF_THE_FAILING_DAG = [
     ("EXECUTING", "train-model"),
     ("WAITING", "train-model"),
     ("QUEUED", "evaluate-model"),
     ("COMPLETED", "prepare-data"),
 ]
-SUCCESSES = ("canceled", "already_completed")
+NOT_FOUND = "not found"
 
 
 @dataclass(frozen=True)
 class Look:
-    """A run as it is seen from outside; ``status`` is in words where there is no run."""
+    """A run as the server shows it; ``status`` is ``not found`` where it shows none."""
 
     status: str
     task_identifier: str = ""
 
+    @property
+    def is_final(self) -> bool:
+        """Whether the run has ended."""
+        return self.status in FINAL_STATUSES
+
 
 def main() -> int:
     """Run the demonstration and return its exit code."""
-    if "RUN_IDS" in os.environ and os.environ["RUN_IDS"].strip():
-        return cancel_named_runs(os.environ["RUN_IDS"])
-    return show_local_runs()
+    named = os.environ.get("RUN_IDS", "").strip()
+    return cancel_named_runs(named) if named else show_local_runs()
 
 
 def show_local_runs() -> int:
@@ -65,12 +70,14 @@ def show_local_runs() -> int:
         LocalAirflow(url=server.url, secret_key=server.secret_key) as airflow,
     ):
         prepare(airflow, f"a Trigger.dev server on this machine, {server.url}")
-        at_the_end = DagRun(airflow, client, "cancel_at_the_end", add_runs(server, AT_THE_END))
-        on_failure = DagRun(airflow, client, "cancel_on_task_failure", add_runs(server, ON_FAILURE))
+        foreign = server.add_run(environment="staging").id  # this key's environment has no such run
+        run_ids = [*add_runs(server, RUNS_OF_THE_FIRST_DAG), foreign]
+        first = DagRun(airflow, client, "cancel_at_the_end", run_ids)
+        failing = DagRun(airflow, client, "cancel_on_task_failure", add_runs(server, RUNS_OF_THE_FAILING_DAG))
         print("1. A Dag hands over run ids, and CancelTriggerRunOperator cancels those that are alive.\n")
-        good = at_the_end.show(cancel_task_id="cancel_runs")
+        good = show(first, fails=False, outcomes=first.outcomes_in_xcom, good=first.is_told_truly)
         print("2. A task fails, and its on_failure_callback, CancelTriggerRunNotifier, cleans up.\n")
-        good = on_failure.show(fails=True) and good
+        good = show(failing, fails=True, outcomes=failing.outcomes_seen, good=failing.has_none_alive) and good
     if good:
         print("Both Dags are in example_dags/. To cancel runs of your own:")
         print("  TRIGGER_API_URL=https://api.trigger.dev TRIGGER_SECRET_KEY=tr_… make demo RUN_IDS=run_a,run_b")
@@ -95,7 +102,8 @@ def cancel_named_runs(text: str) -> int:
     ):
         look_at(client, run_ids[:1])  # a wrong key or address shows before Airflow starts
         prepare(airflow, url)
-        return 0 if DagRun(airflow, client, "cancel_at_the_end", run_ids).show(cancel_task_id="cancel_runs") else 1
+        run = DagRun(airflow, client, "cancel_at_the_end", run_ids)
+        return 0 if show(run, fails=False, outcomes=run.outcomes_in_xcom, good=run.has_all_ended) else 1
 
 
 def setting(name: str, meaning: str) -> str:
@@ -120,7 +128,7 @@ def add_runs(server: TriggerDevServer, runs: Iterable[tuple[str, str]]) -> list[
 
 
 class DagRun:
-    """One run of an example Dag, started at once, and shown when its turn has come.
+    """One run of an example Dag: started at once, waited for when its turn has come.
 
     :param airflow: has a database
     :param client: looks at the Trigger.dev runs
@@ -131,46 +139,69 @@ class DagRun:
     def __init__(self, airflow: LocalAirflow, client: TriggerDevClient, dag_id: str, run_ids: list[str]) -> None:
         self.dag_id = dag_id
         self.run_ids = run_ids
-        self.client = client
         self.before = look_at(client, run_ids)
+        self.after = self.before
         self.command = airflow.start_dag(dag_id, run_ids)
+        self._client = client
 
-    def show(self, *, cancel_task_id: str | None = None, fails: bool = False) -> bool:
-        """Wait for its end, show what became of the runs, and return whether all is as it should be.
-
-        :param cancel_task_id: the task whose XCom holds the outcomes, if a task cancels
-        :param fails: whether the Dag run is meant to fail
-        """
-        some = f'"{self.run_ids[0]}"' + ", …" * (len(self.run_ids) > 1)
-        print(f"  $ airflow dags test {self.dag_id} --conf '{{\"run_ids\": [{some}]}}'", flush=True)
+    def wait(self) -> bool:
+        """Wait for its end, look at the runs again, and return whether it succeeded."""
         code = self.command.wait()
-        for line in self.command.lines_of_the_provider():
-            print(f"  | {line}")
-        after = look_at(self.client, self.run_ids)
-        if cancel_task_id:
-            results = self.command.result(cancel_task_id) or []
-            outcomes = {result["run_id"]: result["outcome"] for result in results}
-        else:
-            outcomes = {run_id: self._outcome(run_id, after[run_id]) for run_id in self.run_ids}
-        print_runs(self.before, after, outcomes)
-        alive = [run_id for run_id in self.run_ids if after[run_id].status not in FINAL_STATUSES]
-        good = not alive and all(outcomes.get(run_id) in SUCCESSES for run_id in self.run_ids)
-        return self._tell(failed=code != 0, meant_to_fail=fails, good=good)
+        self.after = look_at(self._client, self.run_ids)
+        return code == 0
 
-    def _outcome(self, run_id: str, after: Look) -> str:
-        """Return a run's outcome as it is seen from outside, since a callback leaves none in XCom."""
-        if self.before[run_id].status in FINAL_STATUSES:
-            return "already_completed"
-        return "canceled" if after.status == "CANCELED" else "failed"
+    def outcomes_in_xcom(self) -> dict[str, str]:
+        """Return what the operator said of each run."""
+        return {result["run_id"]: result["outcome"] for result in self.command.result("cancel_runs") or []}
 
-    def _tell(self, *, failed: bool, meant_to_fail: bool, good: bool) -> bool:
-        state = f"The Dag run {'failed' if failed else 'succeeded'} after {self.command.seconds:.1f} s"
-        if good and failed == meant_to_fail:
-            print(f"  {state}{', as it was meant to' * failed}; no run is left alive.\n", flush=True)
-            return True
-        print(f"  NOT as it should be. {state}. The end of Airflow's output:")
-        print(*(f"  {line}" for line in self.command.last_lines()), sep="\n", flush=True)
-        return False
+    def outcomes_seen(self) -> dict[str, str]:
+        """Return what the server shows to have become of each run; a callback leaves nothing in XCom."""
+        return {run_id: _outcome(look) for run_id, look in self.after.items()}
+
+    def is_told_truly(self) -> bool:
+        """Whether the operator's outcomes are what the server shows, and none failed."""
+        return self.outcomes_in_xcom() == self.outcomes_seen() and "failed" not in self.outcomes_seen().values()
+
+    def has_none_alive(self) -> bool:
+        """Whether no run that the server has is alive."""
+        return "failed" not in self.outcomes_seen().values()
+
+    def has_all_ended(self) -> bool:
+        """Whether there were all runs, and each has ended."""
+        return all(look.is_final for look in self.after.values())
+
+
+def _outcome(after: Look) -> str:
+    if after.status == NOT_FOUND:
+        return "not_found"
+    if after.status == "CANCELED":
+        return "canceled"
+    return "already_completed" if after.is_final else "failed"
+
+
+def show(
+    dag_run: DagRun, *, fails: bool, outcomes: Callable[[], dict[str, str]], good: Callable[[], bool]
+) -> bool:
+    """Wait for a Dag run, show what became of its runs, and return whether all is as it should be.
+
+    :param dag_run: has been started
+    :param fails: whether it is meant to fail
+    :param outcomes: returns the last column of the table
+    :param good: returns whether the runs are as they should be
+    """
+    some = f'"{dag_run.run_ids[0]}"' + ", …" * (len(dag_run.run_ids) > 1)
+    print(f"  $ airflow dags test {dag_run.dag_id} --conf '{{\"run_ids\": [{some}]}}'", flush=True)
+    succeeded = dag_run.wait()
+    for line in dag_run.command.lines_of_the_provider():
+        print(f"  | {line}")
+    print_runs(dag_run.before, dag_run.after, outcomes())
+    state = f"The Dag run {'succeeded' if succeeded else 'failed'} after {dag_run.command.seconds:.1f} s"
+    if good() and succeeded != fails:
+        print(f"  {state}{', as it was meant to' * fails}, and no run is left alive.\n", flush=True)
+        return True
+    print(f"  Not as it should be! {state}. The end of {os.path.relpath(dag_run.command.log)}:")
+    print(*(f"  {line}" for line in dag_run.command.last_lines()), sep="\n", flush=True)
+    return False
 
 
 def look_at(client: TriggerDevClient, run_ids: Iterable[str]) -> dict[str, Look]:
@@ -182,7 +213,7 @@ def _look(client: TriggerDevClient, run_id: str) -> Look:
     try:
         run = client.retrieve_run(run_id)
     except NotFoundError:
-        return Look("not found")
+        return Look(NOT_FOUND)
     except TriggerDevError as error:
         raise SystemExit(f"error: {error}") from None
     return Look(str(run.status), run.task_identifier)

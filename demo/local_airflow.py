@@ -75,14 +75,17 @@ class Command:
         return self._lines()[-count:]
 
     def result(self, task_id: str) -> Any:
-        """Return what a task of the one Dag run in this home has returned, from XCom; None if there is nothing.
+        """Return the list that a task of the one Dag run here has returned, from XCom; None if there is none.
 
         :param task_id: the task
         """
         query = "SELECT value FROM xcom WHERE task_id = ? AND key = 'return_value'"
         with closing(sqlite3.connect(self.home / "airflow.db")) as database:
             row = database.execute(query, (task_id,)).fetchone()
-        return json.loads(row[0]) if row and row[0] else None
+        value = row[0] if row else None
+        while isinstance(value, (str, bytes)):
+            value = json.loads(value)  # 3.0.0 encodes it twice
+        return value
 
     def _lines(self) -> list[str]:
         return self.log.read_text(encoding="utf-8", errors="replace").splitlines()

@@ -11,6 +11,11 @@ Needs the extra ``testing``::
 
 from __future__ import annotations
 
+import importlib.util
+
+if importlib.util.find_spec("starlette") is None or importlib.util.find_spec("uvicorn") is None:
+    raise ModuleNotFoundError("The local server needs: pip install 'airflow-provider-trigger[testing]'")
+
 from .app import RequestRecord
 from .environments import Environment
 from .runs import Run

@@ -18,9 +18,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
     :param arguments: the command line, without the program's name
     """
     options = _parser().parse_args(arguments)
-    stop = threading.Event()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: stop.set())
     with TriggerDevServer(
         secret_key=options.secret_key,
         host=options.host,
@@ -37,7 +34,18 @@ def main(arguments: Sequence[str] | None = None) -> None:
         print("\nLet Airflow use it:\n")
         print(f"  export AIRFLOW_CONN_TRIGGER_DEV_DEFAULT='{json.dumps(connection)}'\n")
         print("Stop it with Ctrl+C.", flush=True)
-        stop.wait()
+        _wait_for_signal()
+
+
+def _wait_for_signal() -> None:
+    """Wait until the process is interrupted or terminated, and leave its signals as they were."""
+    stop = threading.Event()
+    before = {
+        number: signal.signal(number, lambda *_: stop.set()) for number in (signal.SIGINT, signal.SIGTERM)
+    }
+    stop.wait()
+    for number, handler in before.items():
+        signal.signal(number, handler)
 
 
 def _parser() -> argparse.ArgumentParser:

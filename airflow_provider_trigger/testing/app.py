@@ -77,8 +77,6 @@ class App:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Take one request and answer it, or don't, if a fault says so."""
-        if scope["type"] != "http":
-            raise ValueError(f"This server speaks HTTP only, not {scope['type']}")
         request = Request(scope, receive)
         record = await self._record(request)
         response = await self._meet_fault(request, record.path, met=[])

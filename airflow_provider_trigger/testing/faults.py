@@ -120,7 +120,7 @@ class FaultMenu:
     the next one follow. All of them take the same three parameters:
 
     - ``times``: how many requests to meet; ``None`` for all until :meth:`clear_faults`
-    - ``path``: any text of the path and query as sent; with a ``*`` in it, an fnmatch pattern for all of them;
+    - ``path``: any text of the path and query as sent; with a ``*`` in it, an fnmatch pattern for the whole;
       ``None`` for any
     - ``method``: the method; ``None`` for all
     """

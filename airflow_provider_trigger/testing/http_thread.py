@@ -76,6 +76,8 @@ class HttpThread:
         """Start serving; return when the first request can be answered."""
         self._thread.start()
         self._server.ready.wait()
+        if not self._server.started:
+            raise RuntimeError("The server's thread ended before it could serve")
 
     def stop(self) -> None:
         """Stop serving, cut every connection, and wait for the thread's end."""
@@ -112,11 +114,10 @@ class _Server(uvicorn.Server):
         super().__init__(config)
         self.ready = threading.Event()
         self.stopping = asyncio.Event()
-        self._loop: asyncio.AbstractEventLoop | None = None
+        self._loop: asyncio.AbstractEventLoop
 
     def ask_to_stop(self) -> None:
-        if self._loop is not None:
-            self._loop.call_soon_threadsafe(self.stopping.set)
+        self._loop.call_soon_threadsafe(self.stopping.set)
 
     async def main_loop(self) -> None:
         self._loop = asyncio.get_running_loop()

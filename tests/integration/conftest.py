@@ -1,10 +1,12 @@
 from __future__ import annotations
 
+import json
+import logging
 import os
 import subprocess
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from operator import attrgetter
 from pathlib import Path
 from typing import Any
@@ -18,7 +20,145 @@ class DagRunResult:
 
     state: str
     states: dict[str, list[str]]
+    tries: dict[str, list[int]]
     xcoms: dict[str, Any]
+
+
+class Said:
+    """All that was logged or printed since the test began."""
+
+    def __init__(self, capfd: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture) -> None:
+        self._capfd = capfd
+        self._caplog = caplog
+        self._printed = ""
+
+    @property
+    def text(self) -> str:
+        # Airflow's loggers print on some versions, and hand records on at others.
+        self._printed += "".join(self._capfd.readouterr())
+        return self._printed + self._caplog.text
+
+    def lines(self, *words: str) -> list[str]:
+        return [line for line in self.text.splitlines() if all(word in line for word in words)]
+
+
+@dataclass
+class FakeTaskInstance:
+    """The part of a task instance that operators and callbacks use."""
+
+    xcoms: dict[str, Any] = field(default_factory=dict)
+    pushed: dict[str, Any] = field(default_factory=dict)
+
+    def xcom_pull(self, *, task_ids: str, key: str = "return_value") -> Any:
+        return self.xcoms.get(task_ids) if key == "return_value" else None
+
+    def xcom_push(self, key: str, value: Any) -> None:
+        self.pushed[key] = value
+
+
+@dataclass
+class Execution:
+    """How a task ended, and what is in its XCom then."""
+
+    results: list[dict[str, Any]]
+    error: BaseException | None
+
+    @property
+    def outcomes(self) -> list[str]:
+        return [result["outcome"] for result in self.results]
+
+    def of(self, run: Any) -> dict[str, Any]:
+        (result,) = [result for result in self.results if result["run_id"] == run.id]
+        return result
+
+
+@pytest.fixture
+def said(capfd, caplog) -> Said:
+    caplog.set_level(logging.INFO)
+    return Said(capfd, caplog)
+
+
+@pytest.fixture
+def connect(server, monkeypatch) -> Callable[..., str]:
+    """Change the connection; by default it leads to the local server, and gives up after 2 s."""
+
+    def change(
+        *, conn_id: str = "trigger_dev_default", host: str | None = None, key: str | None = None, **extra: Any
+    ) -> str:
+        fields = {"conn_type": "trigger_dev", "host": host or server.url, "password": key or server.secret_key}
+        fields["extra"] = {"timeout": 2, "retry_for": 2} | extra
+        monkeypatch.setenv(f"AIRFLOW_CONN_{conn_id.upper()}", json.dumps(fields))
+        return conn_id
+
+    return change
+
+
+@pytest.fixture
+def make_context() -> Callable[..., dict[str, Any]]:
+    """Make a context with a real Dag and a task instance that holds XComs by task id."""
+
+    def make(xcoms: dict[str, Any] | None = None, tasks: list[str] | None = None) -> dict[str, Any]:
+        try:
+            from airflow.sdk import DAG, BaseOperator
+        except ImportError:  # 2.11
+            from airflow.models.baseoperator import BaseOperator
+            from airflow.models.dag import DAG
+        xcoms = xcoms or {}
+        with DAG(dag_id="a_dag", schedule=None) as dag:
+            for task_id in xcoms if tasks is None else tasks:
+                BaseOperator(task_id=task_id)
+        return {"ti": FakeTaskInstance(xcoms), "dag": dag, "run_id": "manual_1"}
+
+    return make
+
+
+@pytest.fixture
+def make_operator() -> Callable[..., Any]:
+    from airflow_provider_trigger.operators.cancel import CancelTriggerRunOperator
+
+    def make(*run_ids: Any, **options: Any) -> Any:
+        """Make an operator for run ids, or for the runs of the local server themselves."""
+        ids = [getattr(run_id, "id", run_id) for run_id in run_ids]
+        return CancelTriggerRunOperator(task_id="cancel_runs", run_ids=ids or None, **options)
+
+    return make
+
+
+@pytest.fixture
+def execute(connection, make_context) -> Callable[..., Execution]:
+    """Execute an operator without a database, as a task does otherwise."""
+
+    def run(operator: Any, *, xcoms: dict[str, Any] | None = None, tasks: Any = None) -> Execution:
+        context = make_context(xcoms, tasks)
+        error, results = None, None
+        try:
+            results = operator.execute(context)
+        except BaseException as raised:
+            error = raised
+        if results is None:
+            results = context["ti"].pushed.get("return_value", [])
+        assert json.loads(json.dumps(results)) == results
+        return Execution(results=results, error=error)
+
+    return run
+
+
+@pytest.fixture
+def cancel(execute, make_operator) -> Callable[..., Execution]:
+    """Execute the operator for some runs of the local server, or for any ids."""
+
+    def run(*runs: Any, xcoms: dict[str, Any] | None = None, tasks: Any = None, **options: Any) -> Execution:
+        return execute(make_operator(*runs, **options), xcoms=xcoms, tasks=tasks)
+
+    return run
+
+
+@pytest.fixture
+def quick_looks(monkeypatch) -> None:
+    """Look again sooner at a run that seems to be alive after its cancel."""
+    from airflow_provider_trigger.api import cancellation
+
+    monkeypatch.setattr(cancellation, "LOOK_AGAIN_AFTER", (0.05, 0.1, 0.1))
 
 
 @pytest.fixture(scope="session")
@@ -68,11 +208,13 @@ def _result(dag_run: Any) -> DagRunResult:
     from airflow.utils.session import create_session
 
     states: dict[str, list[str]] = {}
+    tries: dict[str, list[int]] = {}
     for ti in dag_run.get_task_instances():
         states.setdefault(ti.task_id, []).append(str(ti.state))
+        tries.setdefault(ti.task_id, []).append(ti.try_number)
     with create_session() as session:
         xcoms = {
             row.task_id: read(row)
             for row in session.query(XComModel).filter_by(run_id=dag_run.run_id, key="return_value")
         }
-    return DagRunResult(state=str(dag_run.state), states=states, xcoms=xcoms)
+    return DagRunResult(state=str(dag_run.state), states=states, tries=tries, xcoms=xcoms)
