@@ -13,6 +13,7 @@ endif
 
 VENV := .venv-$(AIRFLOW)$(PYTHON:%=-py%)
 LINT_VENV := .venv-lint
+DOCS_VENV := .venv-docs
 COVERAGE := --cov --cov-branch --cov-report=term-missing:skip-covered
 # The floor holds where everything runs: on the newest Airflow, and when no one has narrowed TESTS.
 ifeq ($(AIRFLOW) $(origin TESTS),$(NEWEST) file)
@@ -20,7 +21,7 @@ COVERAGE += --cov-fail-under=95
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint format matrix constraints clean
+.PHONY: help demo test lint format docs matrix constraints clean
 
 help: ## Show this text
 	@echo 'make TARGET [AIRFLOW=$(NEWEST)] [PYTHON=3.12]'
@@ -42,6 +43,9 @@ format: $(LINT_VENV)/.stamp ## Mend style and format
 	$(LINT_VENV)/bin/ruff check --fix .
 	$(LINT_VENV)/bin/ruff format .
 
+docs: $(DOCS_VENV)/.stamp ## Build the documentation into docs/_build/html; a warning is an error
+	$(DOCS_VENV)/bin/sphinx-build -M html docs docs/_build --quiet --fail-on-warning --keep-going
+
 matrix: ## Run the tests on every Airflow and Python that we support, and show all results
 	@MAKE='$(MAKE)' scripts/matrix.sh $(sort $(AIRFLOWS))
 
@@ -49,7 +53,7 @@ constraints: $(VENV)/.stamp ## Write constraints/ anew, with the versions of tod
 	scripts/constraints.sh .tools/bin/uv
 
 clean: ## Remove what these commands made
-	rm -rf .venv-* .tools .demo .coverage .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf .venv-* .tools .demo docs/_build .coverage .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -not -path './.git/*' -prune -exec rm -rf {} +
 
 INSTALLERS := constraints/build.txt constraints/uv.txt scripts/venv.sh scripts/pythons.sh
@@ -59,3 +63,6 @@ $(VENV)/.stamp: pyproject.toml constraints/airflow-$(AIRFLOW).txt $(INSTALLERS)
 
 $(LINT_VENV)/.stamp: pyproject.toml constraints/airflow-$(NEWEST).txt constraints/lint.txt $(INSTALLERS)
 	@scripts/venv.sh $(LINT_VENV) $(NEWEST) '' lint
+
+$(DOCS_VENV)/.stamp: pyproject.toml constraints/airflow-$(NEWEST).txt constraints/docs.txt $(INSTALLERS)
+	@scripts/venv.sh $(DOCS_VENV) $(NEWEST) '' docs

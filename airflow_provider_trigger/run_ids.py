@@ -83,7 +83,7 @@ class RunIds:
         """
         for task_id in [task_ids] if isinstance(task_ids, str) else task_ids:
             if task_id not in known_task_ids:
-                like = get_close_matches(task_id, known_task_ids, n=1)
+                like = get_close_matches(str(task_id), known_task_ids, n=1)
                 hint = f"; did you mean {like[0]!r}?" if like else ""
                 self._refuse(task_id, "xcom_task_ids", f"the Dag has no such task{hint}")
                 continue
@@ -122,10 +122,7 @@ class RunIds:
 
     def _add_text(self, text: str, source: str, depth: int) -> None:
         stripped = text.strip()
-        if stripped in ("None", "null"):
-            # What Jinja makes of a None.
-            self.skipped.append(source)
-        elif stripped[:1] in ("[", "(", "{") and not stripped.startswith("{{"):
+        if stripped[:1] in ("[", "(", "{") and not stripped.startswith("{{"):
             self._add_literal(stripped, source, depth)
         elif _LAZY_SEQUENCE.match(stripped):
             self._refuse(
@@ -154,14 +151,20 @@ class RunIds:
         self._refuse(text, source, "it looks like a list, but cannot be read as one")
 
     def _add_id(self, text: str, source: str) -> None:
-        if reason := _why_no_id(text):
+        if text in ("None", "null"):
+            # What Jinja makes of a None.
+            self.skipped.append(source)
+        elif reason := _why_no_id(text):
             self._refuse(text, source, reason)
         else:
             self._found[text] = None
             self._taken += 1
 
     def _refuse(self, value: object, source: str, reason: str) -> None:
-        shown = repr(value)
+        try:
+            shown = repr(value)
+        except (RecursionError, ValueError):  # lists within lists, or a number, without end
+            shown = f"<{type(value).__name__} that cannot be shown>"
         if len(shown) > _SHOWN_LENGTH:
             shown = f"{shown[:_SHOWN_LENGTH]}… ({len(shown)} characters)"
         self.unreadable.append(Unreadable(shown, source, reason))

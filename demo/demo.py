@@ -1,4 +1,5 @@
-"""Watch a real Airflow cancel Trigger.dev runs: ``make demo``.
+"""
+Watch a real Airflow cancel Trigger.dev runs: ``make demo``.
 
 Without settings it cancels runs of a local server. With ``RUN_IDS=run_a,run_b`` it cancels exactly those, on
 the server ``TRIGGER_API_URL`` with the key ``TRIGGER_SECRET_KEY``.
@@ -69,7 +70,8 @@ def show_local_runs() -> int:
         TriggerDevClient(base_url=server.url, secret_key=server.secret_key) as client,
         LocalAirflow(url=server.url, secret_key=server.secret_key) as airflow,
     ):
-        prepare(airflow, f"a Trigger.dev server on this machine, {server.url}")
+        introduce(f"a Trigger.dev server on this machine, {server.url}")
+        airflow.migrate()
         foreign = server.add_run(environment="staging").id  # this key's environment has no such run
         run_ids = [*add_runs(server, RUNS_OF_THE_FIRST_DAG), foreign]
         first = DagRun(airflow, client, "cancel_at_the_end", run_ids)
@@ -79,13 +81,15 @@ def show_local_runs() -> int:
         print("2. A task fails, and its on_failure_callback, CancelTriggerRunNotifier, cleans up.\n")
         good = show(failing, fails=True, outcomes=failing.outcomes_seen, good=failing.has_none_alive) and good
     if good:
-        print("Both Dags are in example_dags/. To cancel runs of your own:")
-        print("  TRIGGER_API_URL=https://api.trigger.dev TRIGGER_SECRET_KEY=tr_… make demo RUN_IDS=run_a,run_b")
+        print("Both Dags are in example_dags/. To cancel runs of your own:\n")
+        print("  export TRIGGER_API_URL=https://api.trigger.dev TRIGGER_SECRET_KEY=tr_…")
+        print("  make demo RUN_IDS=run_a,run_b")
     return 0 if good else 1
 
 
 def cancel_named_runs(text: str) -> int:
-    """Cancel the runs that the user has named, on the user's server.
+    """
+    Cancel the runs that the user has named, on the user's server.
 
     :param text: run ids with commas between
     """
@@ -97,11 +101,12 @@ def cancel_named_runs(text: str) -> int:
     if not url.startswith(("http://", "https://")):
         raise SystemExit("error: TRIGGER_API_URL starts with https:// or http://")
     with (
-        TriggerDevClient(base_url=url, secret_key=secret_key, retry_for=20) as client,
+        TriggerDevClient(base_url=url, secret_key=secret_key, retry_for=10) as client,
         LocalAirflow(url=url, secret_key=secret_key) as airflow,
     ):
+        introduce(url)
         look_at(client, run_ids[:1])  # a wrong key or address shows before Airflow starts
-        prepare(airflow, url)
+        airflow.migrate()
         run = DagRun(airflow, client, "cancel_at_the_end", run_ids)
         return 0 if show(run, fails=False, outcomes=run.outcomes_in_xcom, good=run.has_all_ended) else 1
 
@@ -114,12 +119,14 @@ def setting(name: str, meaning: str) -> str:
     return value
 
 
-def prepare(airflow: LocalAirflow, server: str) -> None:
-    """Say what there is, and make the database."""
+def introduce(server: str) -> None:
+    """Say what there is."""
     print(f"Airflow {AIRFLOW_VERSION}, on Python {platform.python_version()} and a new SQLite database.")
     print(f"Runs are canceled on {server}.")
-    print(f"Lines with a | are the provider's log; all that Airflow says is in {os.path.relpath(DEMO)}/*.log.\n")
-    airflow.migrate()
+    print(
+        f"Lines with a | are the provider's log; all of Airflow's output is in {os.path.relpath(DEMO)}/*.log."
+    )
+    print(flush=True)
 
 
 def add_runs(server: TriggerDevServer, runs: Iterable[tuple[str, str]]) -> list[str]:
@@ -128,7 +135,8 @@ def add_runs(server: TriggerDevServer, runs: Iterable[tuple[str, str]]) -> list[
 
 
 class DagRun:
-    """One run of an example Dag: started at once, waited for when its turn has come.
+    """
+    One run of an example Dag: started at once, waited for when its turn has come.
 
     :param airflow: has a database
     :param client: looks at the Trigger.dev runs
@@ -136,7 +144,9 @@ class DagRun:
     :param run_ids: what it is to cancel
     """
 
-    def __init__(self, airflow: LocalAirflow, client: TriggerDevClient, dag_id: str, run_ids: list[str]) -> None:
+    def __init__(
+        self, airflow: LocalAirflow, client: TriggerDevClient, dag_id: str, run_ids: list[str]
+    ) -> None:
         self.dag_id = dag_id
         self.run_ids = run_ids
         self.before = look_at(client, run_ids)
@@ -160,7 +170,7 @@ class DagRun:
 
     def is_told_truly(self) -> bool:
         """Whether the operator's outcomes are what the server shows, and none failed."""
-        return self.outcomes_in_xcom() == self.outcomes_seen() and "failed" not in self.outcomes_seen().values()
+        return self.outcomes_in_xcom() == self.outcomes_seen() and self.has_none_alive()
 
     def has_none_alive(self) -> bool:
         """Whether no run that the server has is alive."""
@@ -182,7 +192,8 @@ def _outcome(after: Look) -> str:
 def show(
     dag_run: DagRun, *, fails: bool, outcomes: Callable[[], dict[str, str]], good: Callable[[], bool]
 ) -> bool:
-    """Wait for a Dag run, show what became of its runs, and return whether all is as it should be.
+    """
+    Wait for a Dag run, show what became of its runs, and return whether all is as it should be.
 
     :param dag_run: has been started
     :param fails: whether it is meant to fail
@@ -191,17 +202,18 @@ def show(
     """
     some = f'"{dag_run.run_ids[0]}"' + ", …" * (len(dag_run.run_ids) > 1)
     print(f"  $ airflow dags test {dag_run.dag_id} --conf '{{\"run_ids\": [{some}]}}'", flush=True)
-    succeeded = dag_run.wait()
+    failed = not dag_run.wait()
     for line in dag_run.command.lines_of_the_provider():
         print(f"  | {line}")
     print_runs(dag_run.before, dag_run.after, outcomes())
-    state = f"The Dag run {'succeeded' if succeeded else 'failed'} after {dag_run.command.seconds:.1f} s"
-    if good() and succeeded != fails:
-        print(f"  {state}{', as it was meant to' * fails}, and no run is left alive.\n", flush=True)
-        return True
-    print(f"  Not as it should be! {state}. The end of {os.path.relpath(dag_run.command.log)}:")
-    print(*(f"  {line}" for line in dag_run.command.last_lines()), sep="\n", flush=True)
-    return False
+    state = f"The Dag run {'failed' if failed else 'succeeded'} after {dag_run.command.seconds:.1f} s"
+    if failed != fails:
+        print(f"  {state}, as it was not meant to. The end of {os.path.relpath(dag_run.command.log)}:")
+        print(*(f"  {line}" for line in dag_run.command.last_lines()), sep="\n", flush=True)
+        return False
+    ending = "and no run is left alive" if good() else "but its runs are NOT as they should be"
+    print(f"  {state}{', as it was meant to' * fails}, {ending}.\n", flush=True)
+    return good()
 
 
 def look_at(client: TriggerDevClient, run_ids: Iterable[str]) -> dict[str, Look]:

@@ -1,4 +1,4 @@
-"""An Airflow of its own for the demonstration: SQLite, the example Dags, one connection, and nothing of the user's."""
+"""An Airflow of the demonstration's own: SQLite, the example Dags, one connection, nothing of the user's."""
 
 from __future__ import annotations
 
@@ -26,7 +26,8 @@ _LINE_OF_THE_PROVIDER = re.compile(r"^\S+ +([A-Z]+) +\S*airflow_provider_trigger
 
 
 class Command:
-    """A running ``airflow …`` whose output goes into a file.
+    """
+    A running ``airflow …`` whose output goes into a file.
 
     :param arguments: what comes after ``airflow``
     :param home: its AIRFLOW_HOME, which exists
@@ -62,20 +63,23 @@ class Command:
 
     def lines_of_the_provider(self) -> list[str]:
         """Return what the provider has logged, without times and names."""
-        matches = map(_LINE_OF_THE_PROVIDER.match, self._lines())
+        matches = filter(None, map(_LINE_OF_THE_PROVIDER.match, self._lines()))
         return [
-            match[2] if match[1] == "INFO" else f"{match[1]}: {match[2]}" for match in matches if match is not None
+            ("" if level == "INFO" else f"{level}: ") + message
+            for level, message in map(re.Match.groups, matches)
         ]
 
     def last_lines(self, count: int = 15) -> list[str]:
-        """Return the end of the output, for when something went wrong.
+        """
+        Return the end of the output, for when something went wrong.
 
         :param count: how many lines
         """
         return self._lines()[-count:]
 
     def result(self, task_id: str) -> Any:
-        """Return the list that a task of the one Dag run here has returned, from XCom; None if there is none.
+        """
+        Return the list that a task of the one Dag run here has returned, from XCom; None if there is none.
 
         :param task_id: the task
         """
@@ -92,7 +96,8 @@ class Command:
 
 
 class LocalAirflow:
-    """A new Airflow with nothing in it but the example Dags; a context manager that ends what still runs.
+    """
+    A new Airflow with nothing in it but the example Dags; a context manager that ends what still runs.
 
     :param url: where the Trigger.dev server is
     :param secret_key: handed to Airflow's processes in their environment, and written nowhere
@@ -111,7 +116,8 @@ class LocalAirflow:
             command.stop()
 
     def migrate(self) -> None:
-        """Make the database.
+        """
+        Make the database.
 
         :raises SystemExit: Airflow could not
         """
@@ -127,7 +133,8 @@ class LocalAirflow:
             print(f"  done in {command.seconds:.1f} s\n", flush=True)
 
     def start_dag(self, dag_id: str, run_ids: Sequence[str]) -> Command:
-        """Run a Dag once, in a copy of the database, so that several can run at a time.
+        """
+        Run a Dag once, in a copy of the database, so that several can run at a time.
 
         :param dag_id: of one of the example Dags
         :param run_ids: goes into the Dag run's configuration
@@ -145,7 +152,7 @@ class LocalAirflow:
 
 
 def _environment(url: str, secret_key: str) -> dict[str, str]:
-    # The user's own AIRFLOW__… settings could name another database, and a connection of theirs another server.
+    # The user's own AIRFLOW__… settings could name another database, or their connection another server.
     environment = {
         name: value
         for name, value in os.environ.items()

@@ -34,5 +34,6 @@ airflow 3.2 3.2.2 --exclude-newer 2026-05-30T12:00:00Z
 airflow 3.3 3.3.2
 
 compile lint --group lint --constraints constraints/airflow-3.3.txt
+compile docs --group docs --constraints constraints/airflow-3.3.txt
 compile build <(printf '%s\n' 'hatchling>=1.27' editables)
 compile uv <(echo uv)

@@ -10,14 +10,15 @@ trap 'rm -f "$log"' EXIT
 
 try() { # try AIRFLOW PYTHON
     local result
-    if ! (find_python "$2") >/dev/null 2>&1; then
-        result="not run: this machine has no Python $2"
+    if ! (find_python "$1" "$2") >/dev/null 2>&1; then
+        result=" not run: this machine has no Python $2"
     else
         echo "==> Airflow $1 on Python $2"
         "${MAKE:-make}" --no-print-directory test AIRFLOW="$1" PYTHON="$2" 2>&1 | tee "$log" || ((failures++))
-        result=$(tail -n 20 "$log" | grep -E '^(=+ .* =+|error: .*)$' | tail -n 1)
+        # pytest's closing line, or why there is none
+        result=$(grep -E '(passed|failed|errors?|no tests ran).* in [0-9.]+s|^error: ' "$log" | tail -n 1 | tr -d =)
     fi
-    table+=$(printf '%-8s %-7s %s' "$1" "$2" "${result:-failed before any test ran}")$'\n'
+    table+=$(printf '%-8s %-7s%s' "$1" "$2" "${result:- failed before any test ran}")$'\n'
 }
 
 for airflow in "$@"; do

@@ -17,8 +17,10 @@ describe() { # describe COMMAND
 }
 
 # Print the path of the first interpreter here that has one of the versions, or say what is missing.
-find_python() { # find_python VERSION...
-    local wanted=" $* " found="" candidate description
+find_python() { # find_python AIRFLOW VERSION...
+    local airflow=$1 found="" candidate description wanted
+    shift
+    wanted=" $* "
     for candidate in python3 python3.13 python3.12 python3.11 "${PYENV_ROOT:-$HOME/.pyenv}"/versions/*/bin/python3; do
         description=$(describe "$candidate") || continue
         if [[ $wanted == *" ${description%% *} "* ]]; then
@@ -27,6 +29,6 @@ find_python() { # find_python VERSION...
         fi
         [[ $found == *"${description%% *} ("* ]] || found+="${found:+, }${description%% *} ($candidate)"
     done
-    fail "no Python $(sed 's/ / or /g' <<<"$*") here, only ${found:-none at all}." \
+    fail "Airflow $airflow needs Python $(sed 's/ / or /g' <<<"$*"); found here: ${found:-none}." \
         "Install one, for example: apt install python$1-venv, brew install python@$1, or pyenv install $1."
 }

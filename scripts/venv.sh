@@ -11,7 +11,7 @@ tools=.tools
 
 say() { printf '==> %s\n' "$*"; }
 
-# uv resolves and installs in seconds what takes pip minutes. It comes from PyPI into an environment of its own.
+# uv resolves and installs in seconds what takes pip minutes. pip puts it into an environment of its own.
 install_uv() { # install_uv PYTHON
     local stamp=$tools/.stamp
     if "$tools/bin/uv" --version >/dev/null 2>&1 && [[ ! constraints/uv.txt -nt $stamp ]]; then return; fi
@@ -38,17 +38,22 @@ install_project() {
     if [[ -n $group ]]; then options+=(--group "$group" -c "constraints/$group.txt"); fi
     say "$directory: installing Airflow $airflow${group:+, the tools for $group} and this project," \
         "some 140 packages; the first time they are downloaded"
-    # --exact also removes what earlier constraints had brought. The list of all packages is left out of the output.
-    "$tools/bin/uv" pip install --compile-bytecode --python "$directory/bin/python" --exact "${options[@]}" -e '.[testing]' 2>&1 |
-        { grep --line-buffered -v '^ [-+~] ' || true; }
+    # uv does not read pip's configuration, where a machine may say which index it uses.
+    local index
+    index=$("$tools/bin/python" -m pip config list | sed -n "s/^.*\.index-url='\(.*\)'$/\1/p" | head -n 1)
+    if [[ -n $index ]]; then export UV_DEFAULT_INDEX=${UV_DEFAULT_INDEX:-$index}; fi
+    # --exact also removes what earlier constraints had brought; compiling saves seconds at each start of Airflow.
+    # The list of all packages is left out of the output.
+    "$tools/bin/uv" pip install --python "$directory/bin/python" --exact --compile-bytecode \
+        "${options[@]}" -e '.[testing]' 2>&1 | { grep --line-buffered -v '^ [-+~] ' || true; }
 }
 
 pythons=$(supported_pythons "$airflow")
 if [[ -n $wanted && " $pythons " != *" $wanted "* ]]; then
-    fail "Airflow $airflow runs here on Python $(sed 's/ / or /g' <<<"$pythons"), not on $wanted."
+    fail "Airflow $airflow runs on Python $(sed 's/ / or /g' <<<"$pythons"), not on $wanted."
 fi
 # shellcheck disable=SC2086  # a list of versions
-python=$(find_python ${wanted:-$pythons})
+python=$(find_python "$airflow" ${wanted:-$pythons})
 export UV_PYTHON_DOWNLOADS=never  # which interpreters a machine has is its owner's business
 
 install_uv "$python"

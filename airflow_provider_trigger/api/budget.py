@@ -40,10 +40,12 @@ class Budget:
 
         :raises NotSentError: the work was stopped, or its time is over
         """
+        if self.remaining():
+            return
+        # Only now, as another thread may stop the work at any moment.
         if self.stopped:
             raise NotSentError("not sent: the work was stopped", retryable=True)
-        if not self.remaining():
-            raise NotSentError(f"not sent: the time limit of {self._seconds:g} s was reached", retryable=True)
+        raise NotSentError(f"not sent: the time limit of {self._seconds:g} s was reached", retryable=True)
 
     def sleep(self, seconds: float) -> None:
         """

@@ -8,14 +8,11 @@ fresh. The outcome is decided by the look, never by the cancel's 200, which says
 from __future__ import annotations
 
 import logging
-import threading
 import time
 from collections.abc import Callable, Iterable
-from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import replace
 from datetime import datetime
 
-from airflow_provider_trigger.api.budget import Budget
 from airflow_provider_trigger.api.client import TriggerDevClient
 from airflow_provider_trigger.api.errors import (
     AuthenticationError,
@@ -24,17 +21,16 @@ from airflow_provider_trigger.api.errors import (
     TriggerDevError,
 )
 from airflow_provider_trigger.api.models import CancelOutcome, CancelResult, Run
+from airflow_provider_trigger.api.workers import Workers
 
 log = logging.getLogger(__name__)
 
 # A look just after the cancel may be stale: how long to wait before each of the further looks, in seconds.
 LOOK_AGAIN_AFTER = (0.5, 1.0, 2.0, 4.0)
-
-# How often the calling thread looks whether the work is over or was stopped, in seconds.
-_GLANCE = 0.1
-# How long requests on their way may still take once the work was stopped, in seconds.
-_GRACE = 0.5
-_PROGRESS_EVERY = 10.0
+# How long the looks before the cancels may hold these up, in seconds; they only spare waiting later.
+LOOK_BEFORE_WITHIN = 30.0
+# So many runs in a row without an answer are the server's fault; fewer may be their own.
+SILENT_RUNS = 3
 
 
 def cancel_runs(client: TriggerDevClient, run_ids: Iterable[str]) -> list[CancelResult]:
@@ -75,17 +71,16 @@ class Cancellation:
     ) -> None:
         self._client = client
         self._run_ids = list(dict.fromkeys(run_ids))
-        self._max_concurrency = max_concurrency
-        self._budget = Budget(seconds=time_limit)
+        self._workers = Workers(count=max_concurrency, seconds=time_limit, is_stopped=is_stopped)
         self._termination_timeout = termination_timeout
         self._poll_interval = poll_interval
-        self._is_stopped = is_stopped
-        self._started_at = time.monotonic()
         self._held_before: dict[str, datetime | None] = {}
         self._asked: dict[str, TriggerDevError | None] = {}
         self._results: dict[str, CancelResult] = {}
-        self._given_up: TriggerDevError | None = None
-        self._was_stopped = False
+        self._rejected: AuthenticationError | None = None
+        self._silence: TriggerDevError | None = None
+        self._heard_at = 0.0
+        self._unheard = 0
 
     @property
     def results(self) -> list[CancelResult]:
@@ -95,7 +90,7 @@ class Cancellation:
     @property
     def stopped(self) -> bool:
         """Whether it was stopped from outside before its end."""
-        return self._was_stopped
+        return self._workers.stopped
 
     def run(self) -> list[CancelResult]:
         """
@@ -105,18 +100,20 @@ class Cancellation:
         """
         if self._termination_timeout is not None:
             # After the cancel a suspended run and one that executes look the same (measured).
-            self._each("Looked at", self._look_before, self._run_ids)
+            with self._workers.within(LOOK_BEFORE_WITHIN):
+                self._each("Looked at", self._look_before, self._run_ids)
         self._each("Asked to cancel", self._ask, self._run_ids)
         self._look_until_final()
         if self._termination_timeout is not None:
-            self._wait_until_settled(self._termination_timeout)
-        if isinstance(self._given_up, AuthenticationError):
-            raise self._given_up
+            with self._workers.within(self._termination_timeout):
+                self._wait_until_settled()
+        if self._rejected:
+            raise self._rejected
         return self.results
 
     def _look_before(self, run_id: str) -> None:
         try:
-            run = self._client.retrieve_run(run_id, budget=self._budget)
+            run = self._client.retrieve_run(run_id, budget=self._workers.budget)
         except NotFoundError:
             return  # the cancel decides
         if run.is_held:
@@ -125,11 +122,15 @@ class Cancellation:
     def _ask(self, run_id: str) -> None:
         self._asked[run_id] = None
         try:
-            self._client.cancel_run(run_id, budget=self._budget)
+            self._client.cancel_run(run_id, budget=self._workers.budget)
         except NotFoundError:
             self._results[run_id] = CancelResult(run_id=run_id, outcome=CancelOutcome.NOT_FOUND)
-        except NotSentError:
+        except NotSentError as error:
             del self._asked[run_id]
+            if not error.retryable:
+                self._results[run_id] = CancelResult(
+                    run_id=run_id, outcome=CancelOutcome.FAILED, error=error.message
+                )
             raise
         except TriggerDevError as error:
             self._asked[run_id] = error
@@ -147,7 +148,7 @@ class Cancellation:
                 and (result := self._results.get(run_id))
                 and self._is_alive(result)
             ]
-            if not unsure or not self._sleep(pause):
+            if not unsure or not self._workers.sleep(pause):
                 return
             self._each("Looked again at", self._look, unsure)
 
@@ -157,7 +158,7 @@ class Cancellation:
 
     def _look(self, run_id: str) -> None:
         try:
-            run = self._client.retrieve_run(run_id, budget=self._budget)
+            run = self._client.retrieve_run(run_id, budget=self._workers.budget)
         except NotSentError:
             raise
         except TriggerDevError as error:
@@ -193,27 +194,27 @@ class Cancellation:
             retryable=asked.retryable if asked else True,
         )
 
-    def _wait_until_settled(self, timeout: float) -> None:
-        """Look again and again until each canceled run can no longer change, for so many seconds in all."""
-        whole = self._budget
-        self._budget = Budget(seconds=min(timeout, whole.remaining()))
+    def _wait_until_settled(self) -> None:
+        """Look again and again until each canceled run can no longer change."""
         while unsettled := [
             result.run_id
             for result in self._results.values()
             if result.outcome is CancelOutcome.CANCELED and not result.settled
         ]:
-            if not self._sleep(self._poll_interval):
+            if not self._workers.sleep(self._poll_interval):
                 return
             self._each("Looked again at", self._look_whether_settled, unsettled)
 
     def _look_whether_settled(self, run_id: str) -> None:
         # A failed look takes nothing back: the run was seen CANCELED.
-        run = self._client.retrieve_run(run_id, budget=self._budget)
+        run = self._client.retrieve_run(run_id, budget=self._workers.budget)
         if run.is_final:
             self._results[run_id] = self._result(run)
 
     def _unreached(self, run_id: str) -> CancelResult:
-        reason = self._given_up or "the work was stopped or its time was over"
+        reason = self._rejected or "the work was stopped or its time was over"
+        if self._silence and not self._rejected:
+            reason = f"given up, as this was met again and again: {self._silence}"
         if run_id not in self._asked:
             error = f"not sent: {reason}"
         else:
@@ -222,86 +223,35 @@ class Cancellation:
             run_id=run_id,
             outcome=CancelOutcome.FAILED,
             error=error,
-            retryable=self._given_up.retryable if self._given_up else True,
+            retryable=not self._rejected,
         )
 
-    def _is_over(self) -> bool:
-        return self._given_up is not None or not self._budget.remaining()
+    def _each(self, doing: str, call: Callable[[str], None], run_ids: list[str]) -> None:
+        def work(run_id: str) -> bool:
+            try:
+                call(run_id)
+            except TriggerDevError as error:
+                return self._note_failure(run_id, error)
+            return True
 
-    def _obey(self) -> None:
-        if self._is_stopped():
-            self._was_stopped = True
-            self._budget.stop()
+        self._silence = None
+        self._heard_at, self._unheard = time.monotonic(), 0
+        self._workers.each(doing, work, run_ids)
 
-    def _sleep(self, seconds: float) -> bool:
-        """Sleep, and tell whether there is time left."""
-        until = time.monotonic() + seconds
-        while not self._is_over() and (left := until - time.monotonic()) > 0:
-            self._obey()
-            time.sleep(min(left, _GLANCE))
-        return not self._is_over()
-
-    def _each(self, doing: str, work: Callable[[str], None], run_ids: list[str]) -> None:
-        """Do one thing for each run, in threads."""
-        queue = iter(run_ids)
-        turn = threading.Lock()
-        done = 0
-
-        def drain() -> None:
-            nonlocal done
-            while not self._is_over():
-                with turn:
-                    run_id = next(queue, None)
-                if run_id is None:
-                    return
-                try:
-                    work(run_id)
-                except TriggerDevError as error:
-                    self._note_failure(run_id, error)
-                with turn:
-                    done += 1
-
-        def progress() -> str:
-            return f"{doing} {done} of {len(run_ids)} runs"
-
-        workers = min(self._max_concurrency, len(run_ids))
-        if not workers:
-            return
-        pool = ThreadPoolExecutor(workers, "trigger-dev")
-        try:
-            self._supervise({pool.submit(drain) for _ in range(workers)}, progress)
-        except BaseException:
-            self._was_stopped = True
-            self._budget.stop()
-            raise
-        finally:
-            pool.shutdown(wait=False, cancel_futures=True)
-
-    def _supervise(self, pending: set[Future[None]], progress: Callable[[], str]) -> None:
-        told_at = time.monotonic()
-        left_at: float | None = None
-        while pending:
-            finished, pending = wait(pending, timeout=_GLANCE)
-            for drain in finished:
-                drain.result()
-            self._obey()
-            now = time.monotonic()
-            if self._is_over():
-                left_at = left_at or now
-                if now - left_at > _GRACE:
-                    return  # what hangs in a request is left to its timeout
-            if now - told_at > _PROGRESS_EVERY:
-                log.info(progress())
-                told_at = now
-
-    def _note_failure(self, run_id: str, error: TriggerDevError) -> None:
+    def _note_failure(self, run_id: str, error: TriggerDevError) -> bool:
+        """Tell whether to go on: not where the server has long been silent, and not to this run only."""
         log.debug("%s: %s", run_id, error)
         if isinstance(error, AuthenticationError):
-            self._give_up(error)
-        heard_at = max(self._started_at, self._client.last_answer_at)
-        if error.retryable and time.monotonic() - heard_at >= self._client.retry_for > 0:
-            self._give_up(error)
-
-    def _give_up(self, error: TriggerDevError) -> None:
-        self._given_up = self._given_up or error
-        self._budget.stop()
+            self._rejected = self._rejected or error
+            self._workers.stop()
+        if not error.retryable:
+            return True
+        if self._client.last_answer_at > self._heard_at:
+            self._heard_at, self._unheard = self._client.last_answer_at, 0
+        self._unheard += 1
+        # A call ends before its time is over, since it does not begin a wait that would be too long.
+        long = self._client.retry_for / 2
+        if self._unheard < SILENT_RUNS or not 0 < long <= time.monotonic() - self._heard_at:
+            return True
+        self._silence = error
+        return False

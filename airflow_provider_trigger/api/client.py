@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import math
+import re
 import ssl
 import threading
 import time
-from http.cookiejar import DefaultCookiePolicy
-from types import TracebackType
-from typing import TypeVar
-from urllib.parse import quote, urlsplit
+from functools import partial
+from typing import Any, TypeVar
+from urllib.parse import urlsplit
 
 import requests
 from requests.adapters import HTTPAdapter
 from requests.auth import AuthBase
+from urllib3.exceptions import HTTPError
 
 from airflow_provider_trigger import __version__
 from airflow_provider_trigger.api import endpoints, retries
@@ -84,7 +85,7 @@ class TriggerDevClient:
         # When the server last gave an answer that shows it works, on the monotonic clock.
         self.last_answer_at = -math.inf
         self._timeout = timeout
-        self._secrets = [(s.encode(), b"***") for s in {secret_key, quote(secret_key, safe="")}]
+        self._masked = partial(_spellings(secret_key).sub, b"***")
         self._rate_limit = RateLimit()
         self._turn = threading.Condition()
         self._session = self._new_session(max_connections)
@@ -93,9 +94,11 @@ class TriggerDevClient:
         if branch:
             self._session.headers["x-trigger-branch"] = branch
         # Asked once and not with each request; afterwards neither .netrc nor the environment has a say.
-        self._settings = self._session.merge_environment_settings(
-            base_url, {"https": proxy, "http": proxy} if proxy else {}, True, verify, None
-        )
+        self._settings: dict[str, Any] = {
+            **self._session.merge_environment_settings(
+                base_url, {"https": proxy, "http": proxy} if proxy else {}, True, verify, None
+            )
+        }
         self._session.trust_env = False
 
     @staticmethod
@@ -104,7 +107,6 @@ class TriggerDevClient:
         adapter = HTTPAdapter(pool_connections=1, pool_maxsize=max_connections, max_retries=0)
         session.mount("https://", adapter)
         session.mount("http://", adapter)
-        session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
         session.headers["Accept"] = "application/json"
         session.headers["x-trigger-api-version"] = endpoints.API_VERSION
         return session
@@ -112,9 +114,7 @@ class TriggerDevClient:
     def __enter__(self) -> TriggerDevClient:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
     def __repr__(self) -> str:
@@ -198,17 +198,16 @@ class TriggerDevClient:
             raise
 
     def _send(self, request: Request, budget: Budget) -> Response:
-        prepared = self._session.prepare_request(
-            requests.Request(request.method, self.base_url + request.path, params=dict(request.params))
-        )
         timeout = min(self._timeout, max(budget.remaining(), 0.01))
         try:
-            # Redirects would carry the key elsewhere, or turn a POST into a GET.
-            with self._session.send(
-                prepared,
-                timeout=(min(CONNECT_TIMEOUT, timeout), timeout),
-                allow_redirects=False,
-                **self._settings,
+            prepared = self._session.prepare_request(
+                requests.Request(request.method, self.base_url + request.path, params=dict(request.params))
+            )
+            # Redirects would carry the key elsewhere, or turn a POST into a GET: an adapter knows of none,
+            # while a session reads and resolves them even when it is told not to follow.
+            adapter = self._session.get_adapter(str(prepared.url))
+            with adapter.send(
+                prepared, timeout=(min(CONNECT_TIMEOUT, timeout), timeout), **self._settings
             ) as answer:
                 return Response(
                     status=answer.status_code,
@@ -216,43 +215,56 @@ class TriggerDevClient:
                         name.lower(): self._masked(value.encode("latin-1", "replace")).decode("latin-1")
                         for name, value in answer.headers.items()
                     },
-                    body=self._masked(_read_body(answer, until=time.monotonic() + timeout)),
+                    body=self._masked(_read_body(answer, request, until=time.monotonic() + timeout)),
                 )
-        except requests.RequestException as error:
-            raise self._transport_error(error, request) from None
-
-    def _masked(self, text: bytes) -> bytes:
-        for secret, mask in self._secrets:
-            text = text.replace(secret, mask)
-        return text
-
-    def _transport_error(self, error: requests.RequestException, request: Request) -> TransportError:
-        where = f"{request.method} {request.path[:200]} to {urlsplit(self.base_url).netloc}"
-        if isinstance(error, requests.exceptions.SSLError):
-            if "certificate" in str(error).lower():
-                reason = _certificate_reason(error)
-                return TLSError(
-                    f"{where}: the server's certificate is not accepted: {reason}", retryable=False
-                )
-            return TransportError(f"{where}: the TLS connection failed")
-        if isinstance(error, requests.exceptions.ProxyError):
-            return TransportError(f"{where}: the proxy did not let it through")
-        if isinstance(error, requests.exceptions.ConnectTimeout):
-            return TransportError(f"{where}: no connection within {CONNECT_TIMEOUT:g} s")
-        if isinstance(error, requests.exceptions.Timeout):
-            return TransportError(f"{where}: no answer within {self._timeout:g} s")
-        if isinstance(error, requests.exceptions.ChunkedEncodingError):
-            return TransportError(f"{where}: the answer was cut short")
-        return TransportError(f"{where}: {_innermost(error)}")
+        except (OSError, HTTPError) as error:  # requests lets some of urllib3's through
+            where = f"{request.method} {request.path[:200]} to {urlsplit(self.base_url).netloc}"
+            raise _transport_error(error, where, timeout) from None
 
 
-def _read_body(answer: requests.Response, *, until: float) -> bytes:
+def _spellings(secret: str) -> re.Pattern[bytes]:
+    """Match the secret as it is, in a URL and in JSON, where each character may be escaped."""
+    return re.compile(
+        b"".join(
+            rb"(?:%s%s|%%(?i:%02x)|\\u(?i:%04x))"
+            % (rb"\\?" if byte in b'"/\\' else b"", re.escape(bytes([byte])), byte, byte)
+            for byte in secret.encode()
+        )
+    )
+
+
+def _transport_error(error: Exception, where: str, timeout: float) -> TransportError:
+    known = requests.exceptions
+    if isinstance(error, known.SSLError) and "certificate" in str(error).lower():
+        reason = f"the server's certificate is not accepted: {_certificate_reason(error)}"
+        return TLSError(f"{where}: {reason}", retryable=False)
+    if isinstance(error, OSError) and not isinstance(error, requests.RequestException):
+        # So requests tells that the CA file is gone.
+        return TLSError(f"{where}: {str(error)[:200]}", retryable=False)
+    if isinstance(error, ValueError):
+        # So both mark a URL that nothing can be sent to, and repeat it: a proxy's may hold a password.
+        reason = f"the URL or the proxy's is malformed ({type(error).__name__})"
+        return TransportError(f"{where}: {reason}", retryable=False)
+    reasons: dict[type[Exception], str] = {
+        known.SSLError: "the TLS connection failed",
+        known.ProxyError: "the proxy did not let it through",
+        known.ConnectTimeout: f"no connection within {min(CONNECT_TIMEOUT, timeout):g} s",
+        known.Timeout: f"no answer within {timeout:g} s",
+        known.ChunkedEncodingError: "the answer was cut short",
+    }
+    told = (reason for kind, reason in reasons.items() if isinstance(error, kind))
+    return TransportError(f"{where}: {next(told, None) or _innermost(error)}")
+
+
+def _read_body(answer: requests.Response, request: Request, *, until: float) -> bytes:
     chunks = bytearray()
     for chunk in answer.iter_content(65536):
         chunks += chunk
         if len(chunks) > MAX_BODY_BYTES:
             raise UnexpectedAnswerError(
-                f"an answer of more than {MAX_BODY_BYTES // 1024 // 1024} MB", retryable=False
+                f"{request.method} {request.path[:200]} answered more than "
+                f"{MAX_BODY_BYTES // 1024 // 1024} MB",
+                retryable=False,
             )
         if time.monotonic() > until:
             raise requests.exceptions.ReadTimeout
@@ -260,10 +272,10 @@ def _read_body(answer: requests.Response, *, until: float) -> bytes:
 
 
 def _certificate_reason(error: BaseException) -> str:
-    for cause in _causes(error):
-        if isinstance(cause, ssl.SSLCertVerificationError):
-            return cause.verify_message
-    return "see the connection's 'verify'"
+    told = (
+        cause.verify_message for cause in _causes(error) if isinstance(cause, ssl.SSLCertVerificationError)
+    )
+    return next(told, "see the connection's 'verify'")
 
 
 def _innermost(error: BaseException) -> str:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Any, Generic, TypeVar
 from urllib.parse import quote
@@ -76,10 +76,7 @@ class Response:
 
     def date(self) -> datetime | None:
         """Return the server's clock as it answered, to the second; None if it did not tell."""
-        try:
-            return parsedate_to_datetime(self.headers["date"])
-        except (KeyError, ValueError, TypeError):
-            return None
+        return read_http_date(self.headers.get("date", ""))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -94,6 +91,19 @@ class Call(Generic[T]):
 
     request: Request
     read: Callable[[Response], T]
+
+
+def read_http_date(text: str) -> datetime | None:
+    """
+    Return the time that a header tells, None if it tells none.
+
+    :param text: the header's value
+    """
+    try:
+        date = parsedate_to_datetime(text)
+    except (ValueError, TypeError, OverflowError):
+        return None
+    return date if date.tzinfo else date.replace(tzinfo=UTC)  # "-0000" has no zone and means UTC
 
 
 def cancel_run(run_id: str) -> Call[None]:

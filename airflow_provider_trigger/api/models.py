@@ -81,6 +81,10 @@ The engine forces a worker that does not acknowledge after 60 s (measured); the 
 
 _KNOWN_STATUSES: frozenset[str] = frozenset(status.value for status in RunStatus)
 
+# Both go into logs and XComs, whatever the server sends.
+_MAX_STATUS_LENGTH = 50
+_MAX_TASK_LENGTH = 256
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Run:
@@ -154,15 +158,15 @@ class Run:
 
         :param answer: the decoded body
         :param seen_at: the answer's ``Date``
-        :raises KeyError: without an ``id`` or a ``status``; the caller knows which request it answers
+        :raises KeyError: without a text ``id`` or ``status``; the caller knows which request it answers
         """
-        status = str(answer["status"])
+        run_id, status = _read_text(answer, "id"), _read_text(answer, "status")[:_MAX_STATUS_LENGTH]
         if status not in _KNOWN_STATUSES:
-            log.warning("Run %s has the unknown status %r; treating it as alive", answer["id"], status[:50])
+            log.warning("Run %s has the unknown status %r; treating it as alive", run_id[:50], status)
         return cls(
-            id=str(answer["id"]),
+            id=run_id,
             status=status,
-            task_identifier=str(answer.get("taskIdentifier") or ""),
+            task_identifier=str(answer.get("taskIdentifier") or "")[:_MAX_TASK_LENGTH],
             created_at=_read_time(answer.get("createdAt")),
             updated_at=_read_time(answer.get("updatedAt")),
             started_at=_read_time(answer.get("startedAt")),
@@ -170,6 +174,13 @@ class Run:
             seen_at=seen_at,
             attributes=answer,
         )
+
+
+def _read_text(answer: Mapping[str, Any], name: str) -> str:
+    value = answer.get(name)
+    if not isinstance(value, str) or not value:
+        raise KeyError(name)
+    return value
 
 
 def _read_time(value: object) -> datetime | None:

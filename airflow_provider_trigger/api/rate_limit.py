@@ -73,6 +73,9 @@ class RateLimit:
                 float(response.headers[f"x-ratelimit-{name}"]) for name in ("limit", "remaining", "reset")
             )
         except (KeyError, ValueError):
+            if 200 <= response.status < 300:
+                # Trigger.dev's own successes tell the bucket: there is none, and whoever refused was a proxy.
+                self._remaining = math.inf
             return
         if not all(map(math.isfinite, (limit, remaining, reset))) or reset < self._reset:
             return

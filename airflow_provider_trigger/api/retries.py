@@ -9,15 +9,13 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable
-from email.utils import parsedate_to_datetime
 from typing import Any
 
 import tenacity
 
-from airflow_provider_trigger.api.endpoints import Request, Response
+from airflow_provider_trigger.api.endpoints import Request, Response, read_http_date
 from airflow_provider_trigger.api.errors import (
     ResponseError,
-    TLSError,
     TransportError,
     TriggerDevError,
     UnexpectedAnswerError,
@@ -59,7 +57,7 @@ def _tries_by_kind(error: TriggerDevError) -> float:
         if error.status == 500:
             return TRIES_AT_500
         return math.inf if error.status in (408, 409, 429) or error.status > 500 else 1
-    return math.inf if isinstance(error, TransportError) and not isinstance(error, TLSError) else 1
+    return math.inf if isinstance(error, TransportError) and error.retryable else 1
 
 
 def _wish(response: Response | None) -> str | None:
@@ -111,11 +109,8 @@ def _retry_after(response: Response, *, now: float) -> float | None:
         return None
     if (seconds := _number(value)) is not None:
         return _positive(seconds)
-    try:
-        date = parsedate_to_datetime(value).timestamp()
-    except (ValueError, TypeError):
-        return None
-    return _positive(date - _server_time(response, now=now))
+    date = read_http_date(value)
+    return _positive(date.timestamp() - _server_time(response, now=now)) if date else None
 
 
 def _seconds_in_body(response: Response) -> float | None:
@@ -126,7 +121,7 @@ def _seconds_in_body(response: Response) -> float | None:
 def _number(value: object) -> float | None:
     try:
         number = float(value)  # type: ignore[arg-type]
-    except (ValueError, TypeError):
+    except (ValueError, TypeError, OverflowError):
         return None
     return number if math.isfinite(number) else None
 

@@ -131,7 +131,7 @@ class _Reader:
             return {}
         try:
             extra = json.loads(value)
-        except ValueError:
+        except (ValueError, RecursionError):
             self._fail("extra", "it is no JSON")
         if not isinstance(extra, dict):
             self._fail("extra", f"it is no JSON object but a {type(extra).__name__}")
@@ -163,10 +163,14 @@ class _Reader:
             self._fail(name, f"{url.scheme!r} is no scheme to reach a server by; use http:// or https://")
         if "@" in url.netloc:
             self._fail(name, "it has user info (…@…); the secret key belongs into the password field")
-        if not url.hostname or any(character.isspace() for character in text):
+        if any(character.isspace() for character in text):
+            self._fail(name, "it has a blank in it")
+        if not all(0 < len(label) < 64 for label in (url.hostname or "").removesuffix(".").split(".")):
             self._fail(name, "it names no host")
         if url.query or url.fragment:
             self._fail(name, "it has a query or a fragment; a base URL ends with its path")
+        if port and not 0 < port < 65536:
+            self._fail("port", f"{port} is no port; they go from 1 to 65535")
         netloc = url.netloc
         if port and url.port is None:
             netloc = f"{netloc.rstrip(':')}:{port}"
@@ -186,7 +190,8 @@ class _Reader:
         text = self._text("dashboard_url", value)
         if text:
             return self._checked_url("dashboard_url", text)
-        return CLOUD_DASHBOARD_URL if base_url == CLOUD_URL else base_url
+        is_cloud = urlsplit(base_url).hostname == urlsplit(CLOUD_URL).hostname
+        return CLOUD_DASHBOARD_URL if is_cloud else base_url
 
     def proxy(self, value: object) -> str | None:
         text = self._text("proxy", value)
@@ -217,7 +222,7 @@ class _Reader:
             return default
         try:
             seconds = float(value) if isinstance(value, (int, float, str)) else math.nan
-        except ValueError:
+        except (ValueError, OverflowError):
             seconds = math.nan
         if isinstance(value, bool) or not math.isfinite(seconds) or seconds < 0 or not (seconds or zero):
             self._fail(name, f"{str(value)[:50]!r} is no number of seconds")

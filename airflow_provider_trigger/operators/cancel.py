@@ -144,14 +144,18 @@ class CancelTriggerRunOperator(BaseOperator):
         return work.results
 
     def _check_whole(self, work: Cancellation, context: Context) -> None:
+        from airflow_provider_trigger.api.models import CancelOutcome
         from airflow_provider_trigger.report import enumeration
 
         if work.stopped:
             self._keep(work.results, context)
             raise AirflowException("The task was killed before all runs were canceled")
-        if self.wait_for_termination and (
-            unsettled := [result.run_id for result in work.results if result.status and not result.settled]
-        ):
+        unsettled = [
+            result.run_id
+            for result in work.results
+            if result.outcome is CancelOutcome.CANCELED and not result.settled
+        ]
+        if self.wait_for_termination and unsettled:
             self.log.warning(
                 "Not over within %s s, though canceled: %s", self.termination_timeout, enumeration(unsettled)
             )

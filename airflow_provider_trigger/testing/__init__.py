@@ -17,8 +17,9 @@ if importlib.util.find_spec("starlette") is None or importlib.util.find_spec("uv
     raise ModuleNotFoundError("The local server needs: pip install 'airflow-provider-trigger[testing]'")
 
 from .app import RequestRecord
+from .bulk import BulkAction
 from .environments import Environment
 from .runs import Run
 from .server import TriggerDevServer
 
-__all__ = ["Environment", "RequestRecord", "Run", "TriggerDevServer"]
+__all__ = ["BulkAction", "Environment", "RequestRecord", "Run", "TriggerDevServer"]

@@ -4,62 +4,21 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
 from urllib.parse import unquote
 
 from starlette.requests import Request
 from starlette.responses import Response
 
 from .answers import error_answer, html_answer, json_answer, unexpected_method
-from .environments import Environment, Environments, is_public_token, token_of
+from .bulk import BulkActions
+from .bulk_api import BulkApi
+from .calls import READING, Call, Route
+from .environments import Environments, is_public_token, token_of
 from .listing import QueryError, list_runs
 from .runs import Run
 from .views import show_run
 
-MODERN_VERSION = "2025-07-16"
-READING = ("GET", "HEAD")
-
 _BROKEN_PERCENT = re.compile(r"%(?![0-9A-Fa-f]{2})")
-
-
-@dataclass(frozen=True, slots=True)
-class Call:
-    """
-    A request, as the function that answers it sees it.
-
-    :param request: the request
-    :param environment: the environment of its key
-    :param run_id: the id in its path, decoded; empty where the path has none
-    :param stale: whether to read from a replica that hasn't seen any cancel yet
-    """
-
-    request: Request
-    environment: Environment
-    run_id: str = ""
-    stale: bool = False
-
-    @property
-    def modern(self) -> bool:
-        """Tell whether the client asked for the modern status words."""
-        return self.request.headers.get("x-trigger-api-version") == MODERN_VERSION
-
-
-Handler = Callable[[Call], Response]
-
-
-@dataclass(frozen=True, slots=True)
-class Route:
-    """
-    A path, and what it does for a reading and for a changing method.
-
-    :param path: what the whole raw path has to match
-    :param load: answers GET and HEAD
-    :param act: answers POST, PUT, PATCH and DELETE, which are all the same to the real server
-    """
-
-    path: re.Pattern[str]
-    load: Handler | None = None
-    act: Handler | None = None
 
 
 class Api:
@@ -68,34 +27,53 @@ class Api:
 
     :param environments: what the keys open
     :param runs: all runs, by id
+    :param bulk: all bulk actions, by id
+    :param with_bulk: tells whether the server has bulk actions at all
+    :param clock: tells the time, in seconds since 1970
     """
 
-    def __init__(self, environments: Environments, runs: dict[str, Run]) -> None:
+    def __init__(
+        self,
+        environments: Environments,
+        runs: dict[str, Run],
+        *,
+        bulk: BulkActions,
+        with_bulk: Callable[[], bool],
+        clock: Callable[[], float],
+    ) -> None:
         self._environments = environments
         self._runs = runs
+        self._bulk = bulk
+        self._with_bulk = with_bulk
+        self._bulk_routes = BulkApi(bulk, clock).routes
         self._routes = [
             Route(re.compile(r"/api/v2/runs/([^/]+)/cancel"), act=self._cancel),
             Route(re.compile(r"/api/v3/runs/([^/]+)"), load=self._retrieve),
             Route(re.compile(r"/api/v1/runs"), load=self._list),
         ]
 
-    def answer(self, request: Request, path: str, *, stale: bool = False) -> Response:
+    def answer(self, request: Request, path: str, *, body: bytes, stale: bool = False) -> Response:
         """
         Answer a request that the front door has let in.
 
         :param request: the request
         :param path: its path as sent, not decoded, without the query
+        :param body: its body
         :param stale: whether to read from a replica that hasn't seen any cancel yet
         """
         if not _decodable(path):
             return html_answer("Bad Request", status=400)
-        for route in self._routes:
+        self._bulk.replay_due()
+        for route in self._routes + (self._bulk_routes if self._with_bulk() else []):
             match = route.path.fullmatch(path)
             if match is not None:
-                return self._dispatch(route, request, unquote("".join(match.groups())), stale=stale)
+                path_id = unquote("".join(match.groups()))
+                return self._dispatch(route, request, path_id, body=body, stale=stale)
         return html_answer("Not Found", status=404)
 
-    def _dispatch(self, route: Route, request: Request, run_id: str, *, stale: bool) -> Response:
+    def _dispatch(
+        self, route: Route, request: Request, path_id: str, *, body: bytes, stale: bool
+    ) -> Response:
         if request.method in (*READING, "OPTIONS"):
             if route.load is None:
                 return unexpected_method(status=400)
@@ -108,14 +86,17 @@ class Api:
         branch = request.headers.get("x-trigger-branch")
         environment = self._environments.authenticate(authorization, branch)
         if environment is None:
-            kind = "Public Access Token" if is_public_token(token_of(authorization)) else "API key"
+            is_token = route.takes_tokens and is_public_token(token_of(authorization))
+            kind = "Public Access Token" if is_token else "API key"
             return error_answer(f"Invalid {kind}", status=401)
-        if "\0" in run_id:
+        if "\0" in path_id:
             return error_answer("Internal Server Error", status=500)
-        return handler(Call(request=request, environment=environment, run_id=run_id, stale=stale))
+        return handler(
+            Call(request=request, environment=environment, path_id=path_id, body=body, stale=stale)
+        )
 
     def _find(self, call: Call) -> Run | None:
-        run = self._runs.get(call.run_id)
+        run = self._runs.get(call.path_id)
         return run if run is not None and run.environment == call.environment else None
 
     def _cancel(self, call: Call) -> Response:

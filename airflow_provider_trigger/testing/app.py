@@ -79,7 +79,7 @@ class App:
         """Take one request and answer it, or don't, if a fault says so."""
         request = Request(scope, receive)
         record = await self._record(request)
-        response = await self._meet_fault(request, record.path, met=[])
+        response = await self._meet_fault(request, record, met=[])
         latency = self._latency()
         if latency:
             await asyncio.sleep(latency)
@@ -111,35 +111,37 @@ class App:
         self._requests.append(record)
         return record
 
-    async def _meet_fault(self, request: Request, target: str, *, met: list[Fault]) -> Response | None:
-        fault = self._faults.take(request.method, target, met=met)
+    async def _meet_fault(
+        self, request: Request, record: RequestRecord, *, met: list[Fault]
+    ) -> Response | None:
+        fault = self._faults.take(request.method, record.path, met=met)
         if fault is None:
-            return self._answer(request)
+            return self._answer(request, record.body)
         exchange = Exchange(
             request=request,
-            handle=functools.partial(self._answer, request),
-            follow=lambda: self._meet_fault(request, target, met=[*met, fault]),
+            handle=functools.partial(self._answer, request, record.body),
+            follow=lambda: self._meet_fault(request, record, met=[*met, fault]),
             stopped=self._stopped,
         )
         return await fault.action(exchange)
 
-    def _answer(self, request: Request, *, stale: bool = False) -> Response:
+    def _answer(self, request: Request, body: bytes, *, stale: bool = False) -> Response:
         """Answer a request faithfully: slash, tokens and key in the real server's order, then the call."""
         path: str = request.scope["raw_path"].decode("latin-1")
         if path.endswith("/") and path != "/":
             query: str = request.scope["query_string"].decode("latin-1")
             return moved(path.rstrip("/") + (f"?{query}" if query else ""))
         if not path.startswith("/api/") or request.method == "OPTIONS":
-            return self._api.answer(request, path, stale=stale)
+            return self._api.answer(request, path, body=body, stale=stale)
         authorization = request.headers.get("authorization")
         if not authorization:
             return no_authorization()
         if self._limiter is None:
-            return self._api.answer(request, path, stale=stale)
+            return self._api.answer(request, path, body=body, stale=stale)
         take = self._limiter.take(token_of(authorization))
         if take.refused:
             return too_many_requests(take, now=self._clock())
-        response = self._api.answer(request, path, stale=stale)
+        response = self._api.answer(request, path, body=body, stale=stale)
         response.headers.update(take.headers)
         return response
 

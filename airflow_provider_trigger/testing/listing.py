@@ -35,7 +35,7 @@ def list_runs(runs: Iterable[Run], query: Mapping[str, str], *, modern: bool) ->
     :param modern: whether the client named the modern API version
     :raises QueryError: for a size or a status that the server refuses
     """
-    size = _page_size(query.get("page[size]"))
+    size = page_size(query.get("page[size]"))
     tests = [test for name, make in _FILTERS.items() if (test := make(query.get(name)))]
     entries = [(run, run.state) for run in runs]
     fitting = [entry for entry in entries if all(test(entry) for test in tests)]
@@ -87,7 +87,13 @@ def _read_cursor(cursor: str) -> tuple[int, str] | None:
         return None
 
 
-def _page_size(given: str | None) -> int:
+def page_size(given: str | None) -> int:
+    """
+    Return the size of a page.
+
+    :param given: the value of ``page[size]``
+    :raises QueryError: for a size that the server refuses
+    """
     path = ["page[size]"]
     if given is None:
         return 25

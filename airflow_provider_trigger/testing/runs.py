@@ -8,6 +8,7 @@ import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
+from operator import itemgetter
 from typing import Any
 
 from . import states
@@ -76,6 +77,8 @@ class Run:
     before_cancel: State | None = field(default=None, init=False, repr=False)
     _state: State = field(init=False, repr=False)
     _events: list[tuple[float, Callable[[float], None]]] = field(default_factory=list, init=False, repr=False)
+    # Unlike events, these come whatever becomes of the run.
+    _orders: list[tuple[float, Callable[[float], None]]] = field(default_factory=list, init=False, repr=False)
 
     def __post_init__(self) -> None:
         self._state = self.initial
@@ -139,7 +142,24 @@ class Run:
             now = self.clock()
             self._advance(now)
             self.cancel_requests += 1
-            self._cancel(now)
+            self._cancel(now, reason=states.BY_USER)
+
+    def cancel_later(self, at: float, decide: Callable[[bool], str | None]) -> None:
+        """
+        Let somebody decide about the run later, whatever becomes of it until then.
+
+        :param at: when, in seconds since 1970
+        :param decide: is told then whether the run is settled; returns the reason to cancel it, or ``None``
+        """
+
+        def obey(at: float) -> None:
+            reason = decide(self._state.final and not self._events)
+            if reason is not None:
+                self._cancel(at, reason=reason)
+
+        with self.lock:
+            self._orders.append((at, obey))
+            self._orders.sort(key=itemgetter(0))
 
     def _step(self, status: str) -> Callable[[float], None]:
         def move_on(at: float) -> None:
@@ -154,20 +174,20 @@ class Run:
         self._advance_own(now)
 
     def _advance_own(self, now: float) -> None:
-        if not self._events:
+        if not self._events and not self._orders:
             return
         with self.lock:
-            while self._events and self._events[0][0] <= now:
-                at, event = self._events.pop(0)
+            while due := [queue for queue in (self._events, self._orders) if queue and queue[0][0] <= now]:
+                at, event = min(due, key=lambda queue: queue[0][0]).pop(0)
                 event(at)
 
-    def _cancel(self, at: float, *, with_parent: datetime | None = None) -> None:
+    def _cancel(self, at: float, *, reason: str, with_parent: datetime | None = None) -> None:
         if self._state.final:
             return
         held = self._state.status in states.HELD_BY_A_WORKER
         self.before_cancel = self._state
         self._events.clear()
-        self._state = states.cancel(self._state, _moment(at), finished_at=with_parent)
+        self._state = states.cancel(self._state, _moment(at), reason=reason, finished_at=with_parent)
         if held:
             if self.acknowledge_after is None or self.acknowledge_after > self.force_after:
                 self._events.append((at + self.force_after, self._force))
@@ -186,9 +206,10 @@ class Run:
         self._cancel_children(at)
 
     def _cancel_children(self, at: float) -> None:
+        reason = (self._state.error or {}).get("message", states.BY_USER)
         for child in self.children:
             child._advance_own(at)
-            child._cancel(at, with_parent=self._state.finished_at or _moment(at))
+            child._cancel(at, reason=reason, with_parent=self._state.finished_at or _moment(at))
 
 
 def _moment(at: float) -> datetime:

@@ -13,6 +13,7 @@ from typing import Any, Self
 from .api import Api
 from .app import App, RequestRecord
 from .broken_connections import BrokenConnections
+from .bulk import BulkActions
 from .environments import Environment, Environments
 from .http_thread import HttpThread, listen
 from .rate_limit import RateLimiter
@@ -37,7 +38,8 @@ class TriggerDevServer(BrokenConnections, WrongAnswers):
     A Trigger.dev server on this machine, for tests and demonstrations.
 
     It speaks real HTTP from a thread of its own and behaves as the real server does, as far as runs are
-    retrieved, listed and canceled. Use it as a context manager, or call :meth:`start` and :meth:`stop`.
+    retrieved, listed and canceled, one by one or in bulk. Use it as a context manager, or call :meth:`start`
+    and :meth:`stop`.
 
     :param secret_key: the key of its ``prod`` environment; by default one that is obviously not real
     :param host: the address to listen on
@@ -47,6 +49,10 @@ class TriggerDevServer(BrokenConnections, WrongAnswers):
     :param refill_interval: seconds between two refills
     :param acknowledge_after: seconds after which a worker acknowledges a cancel, ``None`` for never
     :param force_after: seconds after which a cancel is enforced when no worker acknowledged it
+    :param bulk_actions: whether it has bulk actions, which older servers don't
+    :param bulk_lag: seconds from its creation in which bulk actions don't see a run, not even by its id; the
+        real server's miss what was triggered a moment ago, here nothing is missed unless a test asks for it
+    :param bulk_duration: seconds that a bulk action takes; its runs have their turn at the end, all together
     :param latency: seconds that every answer takes
     :param ssl_certfile: a certificate, to speak HTTPS
     :param ssl_keyfile: its private key
@@ -64,6 +70,9 @@ class TriggerDevServer(BrokenConnections, WrongAnswers):
         refill_interval: float = 10.0,
         acknowledge_after: float | None = 0.2,
         force_after: float = 60.0,
+        bulk_actions: bool = True,
+        bulk_lag: float = 0.0,
+        bulk_duration: float = 0.2,
         latency: float = 0.0,
         ssl_certfile: str | None = None,
         ssl_keyfile: str | None = None,
@@ -76,17 +85,17 @@ class TriggerDevServer(BrokenConnections, WrongAnswers):
         self.port = port
         self.acknowledge_after = acknowledge_after
         self.force_after = force_after
+        self.bulk_actions = bulk_actions
+        self.bulk_lag = bulk_lag
+        self.bulk_duration = bulk_duration
         self.latency = latency
         self.requests: list[RequestRecord] = []
         self.environments = Environments()
         self.environment = self.environments.add(DEFAULT_ENVIRONMENT, secret_key=secret_key)
         self._lock = threading.RLock()
+        self.bulk = self._make_bulk()
         self._ssl = {"ssl_certfile": ssl_certfile, "ssl_keyfile": ssl_keyfile}
-        self._limiter: RateLimiter | None = None
-        if rate_limit is not None:
-            self._limiter = RateLimiter(
-                limit=rate_limit, refill=refill, interval=refill_interval, clock=clock
-            )
+        self._limiter = _make_limiter(rate_limit, refill, refill_interval, clock)
         self._thread: HttpThread | None = None
 
     @property
@@ -210,7 +219,13 @@ class TriggerDevServer(BrokenConnections, WrongAnswers):
 
     def _make_app(self, http: HttpThread) -> App:
         return App(
-            api=Api(self.environments, self.runs),
+            api=Api(
+                self.environments,
+                self.runs,
+                bulk=self.bulk,
+                with_bulk=lambda: self.bulk_actions,
+                clock=self._clock,
+            ),
             faults=self._faults,
             limiter=self._limiter,
             requests=self.requests,
@@ -220,9 +235,37 @@ class TriggerDevServer(BrokenConnections, WrongAnswers):
             hang_up=http.hang_up,
         )
 
+    def _make_bulk(self) -> BulkActions:
+        return BulkActions(
+            runs=self.runs,
+            replay=self._replay,
+            lock=self._lock,
+            clock=self._clock,
+            lag=lambda: self.bulk_lag,
+            duration=lambda: self.bulk_duration,
+        )
+
+    def _replay(self, run: Run) -> Run:
+        return self.add_run(
+            "QUEUED",
+            task_identifier=run.task_identifier,
+            environment=run.environment,
+            tags=run.tags,
+            payload=run.payload,
+            metadata=run.metadata,
+        )
+
     def _environment_of(self, environment: Environment | str | None) -> Environment:
         if isinstance(environment, Environment):
             return environment
         if environment is None:
             return self.environment
         return self.environments.get(environment) or self.add_environment(environment)
+
+
+def _make_limiter(
+    limit: int | None, refill: int, interval: float, clock: Callable[[], float]
+) -> RateLimiter | None:
+    if limit is None:
+        return None
+    return RateLimiter(limit=limit, refill=refill, interval=interval, clock=clock)

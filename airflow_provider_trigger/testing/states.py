@@ -22,9 +22,12 @@ OLD_WORDS = {"DEQUEUED": "EXECUTING", "WAITING": "FROZEN"}
 # A worker holds these, so a cancel has to reach it; all other runs are over as soon as they are canceled.
 HELD_BY_A_WORKER = ("DEQUEUED", "EXECUTING", "REATTEMPTING")
 
+# The reason for a cancel by request.
+BY_USER = "Canceled by user"
+
 _NEVER_STARTED = ("PENDING_VERSION", "WAITING_FOR_DEPLOY", "QUEUED", "DELAYED", "EXPIRED", "CANCELED")
 _ERRORS: dict[str, dict[str, str]] = {
-    "CANCELED": {"message": "Canceled by user"},
+    "CANCELED": {"message": BY_USER},
     "FAILED": {
         "name": "Error",
         "message": "boom",
@@ -116,16 +119,17 @@ def move(state: State, status: str, now: datetime, *, started: bool | None = Non
     )
 
 
-def cancel(state: State, now: datetime, *, finished_at: datetime | None = None) -> State:
+def cancel(state: State, now: datetime, *, reason: str, finished_at: datetime | None = None) -> State:
     """
     Return what a run shows right after a cancel.
 
     :param state: what it showed before
     :param now: when it was canceled
+    :param reason: what its error says
     :param finished_at: when its parent was over, for a child that follows it; else there is no such time yet
     """
     return replace(
-        state, status="CANCELED", updated_at=now, finished_at=finished_at, error=_ERRORS["CANCELED"]
+        state, status="CANCELED", updated_at=now, finished_at=finished_at, error={"message": reason}
     )
 
 

@@ -6,6 +6,7 @@ import functools
 import http.client
 import json
 import re
+import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -17,8 +18,13 @@ import pytest
 from airflow_provider_trigger.testing import Run, TriggerDevServer
 
 RECORDINGS = Path(__file__).parent / "recordings"
+sys.path.insert(0, str(RECORDINGS))
+
+from arrangements import ARRANGEMENTS, runs_in  # noqa: E402
+
 FILES = (
     "auth_errors",
+    "bulk_actions",
     "cancel_by_state",
     "cancel_requests",
     "cancel_settling",
@@ -29,8 +35,8 @@ FILES = (
 ENVIRONMENTS = {"dev": "tr_dev_local", "prod2": "tr_prod_second", "rl": "tr_prod_limited"}
 KEYS = {"<prod secret key>": "tr_prod_local"}
 KEYS |= {f"<{name} secret key>": key for name, key in ENVIRONMENTS.items()}
-FOREIGN = {"other project's run": "prod2", "same project DEV env run with prod key": "dev"}
 SECONDS = {"after 11 s": 11, "2s after": 2, "3s after": 3, "after worker": 1, "acknowledged the parent": 30}
+SECONDS |= {"poll 1": 1, "poll filter": 1, "poll replay": 1, "poll of": 1}
 
 
 @dataclass(frozen=True)
@@ -54,6 +60,13 @@ class Exchange:
         return self.recorded.get("body") or {}
 
     @property
+    def request_body(self) -> str:
+        sent: str = self.recorded.get("request_body", "")
+        if self.label == "501 runIds":  # it was cut when it was recorded
+            sent = json.dumps({"action": "cancel", "runIds": [f"run_{number}" for number in range(501)]})
+        return sent
+
+    @property
     def target(self) -> str:
         return self.recorded.get("request", " ").split(" ", 1)[1]
 
@@ -73,11 +86,12 @@ class Exchange:
             return "the result endpoint isn't in use"
         if "public JWT" in self.label:
             return "public access tokens aren't in use; only that a bad one is refused is"
-        if "/tasks/" in self.target or "/bulk-actions" in self.target:
-            # These two come from the front door, whatever stands behind it.
+        if "/tasks/" in self.target:
+            # This comes from the front door, whatever stands behind it.
             at_the_door = self.recorded["headers"]["content-type"].startswith("application/problem+json")
             return None if at_the_door else "the call isn't in use"
-        if "replication lag" in self.label or (self.file, self.label) == ("rate_limit", "5 list"):
+        lagging = "replication lag" in self.label and "/bulk-actions" not in self.target
+        if lagging or (self.file, self.label) == ("rate_limit", "5 list"):
             return "a list that lags behind isn't modelled"
         if "[from]=garbage" in self.target:
             return "filters by creation time aren't modelled"
@@ -116,6 +130,7 @@ class Replay:
     def __init__(self, exchanges: list[Exchange]) -> None:
         self.exchanges = exchanges
         self.file, self.case = exchanges[0].file, exchanges[0].case
+        self.ids: dict[str, str] = {}  # of bulk actions: the server's by those recorded
         self.now = datetime.fromisoformat("2026-11-25T09:00:00Z").timestamp()
         limits = {"rate_limit": 5, "refill": 1} if self.file == "rate_limit" else {}
         self.server = TriggerDevServer(
@@ -130,6 +145,8 @@ class Replay:
         with self.server:
             for exchange in self.exchanges:
                 self.now += 0.05 + sum(SECONDS[words] for words in SECONDS if words in exchange.label)
+                if "immediately after trigger" in exchange.label:
+                    self.server.add_run(run_id=json.loads(exchange.request_body)["runIds"][0])
                 if exchange.left_out is None:
                     answers[exchange] = self.send(exchange)
                 elif self.file == "rate_limit" and "x-ratelimit-limit" in exchange.recorded["headers"]:
@@ -155,117 +172,30 @@ class Replay:
     def send(self, exchange: Exchange) -> Answer:
         connection = http.client.HTTPConnection(self.server.host, self.server.port, timeout=5)
         # Only so does the path go out exactly as it was recorded.
-        connection.putrequest(exchange.recorded["request"].split(" ")[0], exchange.target)
+        target = functools.reduce(unmask, self.ids.items(), exchange.target)
+        connection.putrequest(exchange.recorded["request"].split(" ")[0], target)
         for name, value in exchange.recorded["request_headers"].items():
             token = "eyJhbGciOiJub25lIn0.e30.x" if "jwt" in exchange.label else "tr_pat_local"
             connection.putheader(
                 name, functools.reduce(unmask, KEYS.items(), value.replace("<token>", token))
             )
-        body = exchange.recorded.get("request_body", "").encode()
+        body = exchange.request_body.encode()
         if body:
             connection.putheader("Content-Length", str(len(body)))
         connection.endheaders(body or None)
         response = connection.getresponse()
         headers = {name.lower(): value for name, value in response.getheaders()}
-        answer = Answer(response.status, headers, response.read().decode())
+        text = response.read().decode()
         connection.close()
-        return answer
+        if exchange.body and response.status == 202:
+            self.ids[exchange.body["id"]] = json.loads(text)["id"]
+        for recorded, ours in self.ids.items():
+            text = text.replace(ours, recorded)
+        return Answer(response.status, headers, text)
 
 
 def unmask(value: str, mask_and_key: tuple[str, str]) -> str:
     return value.replace(*mask_and_key)
-
-
-def runs_in(exchange: Exchange, run_id: str) -> Iterator[dict[str, Any]]:
-    """Yield what an exchange's body shows of a run."""
-    body = exchange.recorded.get("body")
-    if isinstance(body, dict):
-        yield from (
-            shown
-            for shown in [body, *body.get("data", [])]
-            if shown.get("id") == run_id and "status" in shown
-        )
-
-
-def arrange_states(replay: Replay) -> None:
-    _, environment, word = (
-        replay.case.split("_", 2) if replay.case.count("_") > 1 else ("", "prod", "retrying")
-    )
-    words = {"retrying": "QUEUED", "suspended": "WAITING", "waiting": "EXECUTING"}
-    if replay.case != "retrieve_unknown":
-        status = words.get(word, word.upper())
-        started = True if word == "retrying" else None
-        replay.add(replay.exchanges[0].run_id, status, environment=environment, started=started)
-
-
-def arrange_requests(replay: Replay) -> None:
-    if replay.case == "cancel_request_variants":
-        for run_id in {exchange.run_id for exchange in replay.exchanges}:
-            replay.add(run_id, "QUEUED")
-        return
-    replay.add("run_cmwvwxnrd004drk7d304xm8zg", "QUEUED")
-    for exchange in replay.exchanges:
-        foreign = next((FOREIGN[words] for words in FOREIGN if words in exchange.label), None)
-        if foreign and exchange.run_id not in replay.server.runs:
-            replay.add(exchange.run_id, "QUEUED", environment=foreign)
-
-
-def arrange_settling(replay: Replay) -> None:
-    for exchange in replay.exchanges:
-        if not exchange.target.endswith("/cancel"):
-            continue
-        shown = [shown for other in replay.exchanges for shown in runs_in(other, exchange.run_id)]
-        completes = bool(shown) and shown[-1]["status"] == "COMPLETED"
-        if "race" in exchange.label:
-            # The worker was either done at that moment, or wasn't heard of again.
-            run = replay.add(exchange.run_id, "EXECUTING", acknowledge_after=0 if completes else None)
-        elif "child alone" not in exchange.label:
-            wait = 20 if "parent" in exchange.label else 0.5
-            run = replay.add(exchange.run_id, "EXECUTING", acknowledge_after=wait)
-        else:
-            continue
-        run.completes_despite_cancel = completes
-    if replay.case == "cancel_parent_child":
-        replay.add("run_cmwvxdraq0069vu7dav0lz4y5", "EXECUTING")
-        children = {"run_cmwvxdixe0061vu7dnymp00es": "run_cmwvxdilp005yvu7dlichzttw"}
-        children["run_cmwvxdn980066vu7dncqwsfrc"] = "run_cmwvxdn1h0063vu7dh1lb8hol"
-        children["run_cmwvxdrm0006cvu7dlojx7s3g"] = "run_cmwvxdraq0069vu7dav0lz4y5"
-        for child, parent in children.items():
-            replay.add(child, "QUEUED", parent=parent).trigger_function = (
-                "trigger" if child.endswith("es") else "triggerAndWait"
-            )
-
-
-def arrange_lists(replay: Replay) -> None:
-    """Add every run that a list shows, and an older one if a page was full."""
-    shown = {run["id"]: run for exchange in replay.exchanges for run in body_list(exchange)}
-    full = any(len(body_list(exchange)) == 25 for exchange in replay.exchanges)
-    if full:
-        replay.add("run_older", "QUEUED")
-    for run in sorted(shown.values(), key=lambda run: run["createdAt"]):
-        asked = any(exchange.run_id == run["id"] for exchange in replay.exchanges)
-        status = "QUEUED" if asked else run["status"]
-        replay.add(run["id"], status, started=True if "startedAt" in run else None)
-
-
-def body_list(exchange: Exchange) -> list[dict[str, Any]]:
-    return exchange.body.get("data", []) if isinstance(exchange.body, dict) else []
-
-
-def arrange_limits(replay: Replay) -> None:
-    if replay.case == "rate_limit_org_override":
-        replay.add("run_cmwvx8wq90036vu7dgklcgtl9", "QUEUED", environment="rl")
-
-
-ARRANGEMENTS = {
-    "auth_errors": arrange_lists,
-    "cancel_by_state": arrange_states,
-    "cancel_requests": arrange_requests,
-    "cancel_settling": arrange_settling,
-    "list_runs": arrange_lists,
-    "rate_limit": arrange_limits,
-    "retrieve_by_state": arrange_states,
-}
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:

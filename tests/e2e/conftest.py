@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from airflow_provider_trigger.testing import TriggerDevServer
 
+EXECUTOR = os.environ.get("E2E_EXECUTOR", "LocalExecutor")
 HERE = Path(__file__).parent
+EXAMPLES = HERE.parents[1] / "example_dags"
 sys.path.insert(0, str(HERE))
 
 from whole_airflow.airflow import WholeAirflow  # noqa: E402
@@ -55,12 +59,32 @@ def airflow(server: TriggerDevServer, home: Path, state: State) -> Iterator[Whol
         "AIRFLOW_CONN_TRIGGER_DEV_DEFAULT": json.dumps(connection),
         "E2E_STATE_DIR": str(state.directory),
     }
+    examples = [path.stem for path in EXAMPLES.glob("*.py")]
     with ExitStack() as stack:
-        # Airflow 2.11 refuses the LocalExecutor on SQLite.
-        database = stack.enter_context(Postgres()).url if AIRFLOW < (3, 0) else None
-        airflow = WholeAirflow(
-            home / "airflow", dags=HERE / "dags", environment=environment, database=database
+        arguments = arguments_of(EXECUTOR, home / "airflow", stack)
+        environment |= arguments.pop("environment", {})
+        airflow = stack.enter_context(
+            WholeAirflow(
+                home / "airflow", dags=[HERE / "dags", EXAMPLES], environment=environment, **arguments
+            )
         )
-        stack.enter_context(airflow)
-        airflow.wait_for_dags("route_fence")
+        airflow.wait_for_dags("callback_dag_fails", "operator_slow", "route_fence", *examples)
         yield airflow
+
+
+def arguments_of(executor: str, home: Path, stack: ExitStack) -> dict[str, Any]:
+    """Start what an executor needs beside Airflow, and return what a WholeAirflow has to know of it."""
+    if executor == "LocalExecutor":
+        # Airflow 2.11 refuses the LocalExecutor on SQLite.
+        return {"database": stack.enter_context(Postgres()).url} if AIRFLOW < (3, 0) else {}
+    assert executor == "CeleryExecutor", f"E2E_EXECUTOR is LocalExecutor or CeleryExecutor, not {executor}"
+    from whole_airflow import celery
+
+    database = stack.enter_context(Postgres()).url
+    broker = stack.enter_context(celery.redis_server())
+    return {
+        "executor": executor,
+        "database": database,
+        "environment": celery.environment(broker=broker, database=database),
+        "extra_components": celery.components(home),
+    }

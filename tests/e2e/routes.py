@@ -123,7 +123,7 @@ class Observation:
 
     def _cause_cleared(self, dag_id: str, run_id: str) -> None:
         self.state.wait_for_start(run_id)
-        self.airflow.api.clear(dag_id, run_id, "work")
+        self.airflow.clear(dag_id, run_id, "work")
 
     def _wait(self, event: str) -> None:
         run_id = dag_run_of(event)

@@ -39,7 +39,12 @@ class Said:
         return self._printed + self._caplog.text
 
     def lines(self, *words: str) -> list[str]:
-        return [line for line in self.text.splitlines() if all(word in line for word in words)]
+        """Return the lines that have all these words, each once."""
+        printed, logged = self.text, self._caplog.text
+        for text in (logged, printed):
+            if found := [line for line in text.splitlines() if all(word in line for word in words)]:
+                return found
+        return []
 
 
 @dataclass
@@ -85,7 +90,11 @@ def connect(server, monkeypatch) -> Callable[..., str]:
     def change(
         *, conn_id: str = "trigger_dev_default", host: str | None = None, key: str | None = None, **extra: Any
     ) -> str:
-        fields = {"conn_type": "trigger_dev", "host": host or server.url, "password": key or server.secret_key}
+        fields = {
+            "conn_type": "trigger_dev",
+            "host": host or server.url,
+            "password": key or server.secret_key,
+        }
         fields["extra"] = {"timeout": 2, "retry_for": 2} | extra
         monkeypatch.setenv(f"AIRFLOW_CONN_{conn_id.upper()}", json.dumps(fields))
         return conn_id

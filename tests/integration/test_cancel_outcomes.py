@@ -95,7 +95,9 @@ def test_an_id_given_twice_is_canceled_once(server, cancel):
     assert len(server.requests) == 4
 
 
-@pytest.mark.parametrize("run_id", ["../runs", "run_a/cancel?x=", "run_a%2fb", "run_é", "http://127.0.0.2/run"])
+@pytest.mark.parametrize(
+    "run_id", ["../runs", "run_a/cancel?x=", "run_a%2fb", "run_é", "http://127.0.0.2/run"]
+)
 def test_an_id_stays_one_segment_of_the_path(run_id, server, cancel):
     bystander = server.add_run(run_id="run_a")
     run = server.add_run(run_id=run_id)
@@ -134,9 +136,9 @@ def test_of_more_runs_only_those_that_need_a_look_have_theirs(server, cancel, sa
 
 
 def test_long_work_tells_how_far_it_is(server, cancel, said, monkeypatch):
-    from airflow_provider_trigger.api import cancellation
+    from airflow_provider_trigger.api import workers
 
-    monkeypatch.setattr(cancellation, "_PROGRESS_EVERY", 0.1)
+    monkeypatch.setattr(workers, "_PROGRESS_EVERY", 0.1)
     server.latency = 0.1
     cancel(*[server.add_run() for _ in range(30)], max_concurrency=4)
     assert said.lines("Asked to cancel", "of 30 runs")
@@ -157,7 +159,9 @@ def test_where_every_run_is_unknown_the_environment_is_doubted(missing, server, 
     run = server.add_run(environment="dev")
     result = cancel(run, "run_unknown", missing=missing)
     assert (result.error is None) is (missing == "ignore")
-    assert said.lines("warning" if "[warning" in said.text else "WARNING", "'trigger_dev_default'", "another environment?")
+    assert said.lines(
+        "warning" if "[warning" in said.text else "WARNING", "'trigger_dev_default'", "another environment?"
+    )
 
 
 def test_a_run_that_was_canceled_twice_is_canceled(server, cancel):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from airflow import __version__
+
 try:
     from airflow.providers.standard.operators.empty import EmptyOperator
     from airflow.sdk import DAG, BaseOperator, task
@@ -11,4 +13,6 @@ except ImportError:  # Airflow 2.11
     from airflow.models.baseoperator import BaseOperator
     from airflow.operators.empty import EmptyOperator
 
-__all__ = ["DAG", "BaseOperator", "EmptyOperator", "task"]
+HAS_DEADLINE_ALERTS = tuple(int(part) for part in __version__.split(".")[:2]) >= (3, 2)
+
+__all__ = ["DAG", "HAS_DEADLINE_ALERTS", "BaseOperator", "EmptyOperator", "task"]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,7 @@ class WholeAirflow:
     A scheduler, Dag processor, triggerer and API server (2.11: webserver), and what their executor needs.
 
     :param home: an empty directory, the ``AIRFLOW_HOME``
-    :param dags: a directory whose files are copied into the Dags folder
+    :param dags: directories whose files are copied into the Dags folder
     :param environment: more variables for every process
     :param database: a SQLAlchemy URL; without one, SQLite in the home
     :param executor: the executor's name
@@ -31,7 +31,7 @@ class WholeAirflow:
         self,
         home: Path,
         *,
-        dags: Path,
+        dags: Iterable[Path],
         environment: Mapping[str, str],
         database: str | None = None,
         executor: str = "LocalExecutor",
@@ -46,7 +46,8 @@ class WholeAirflow:
             **inherited,
             **versions.environment(
                 executor=executor,
-                database=database or f"sqlite:///{home}/airflow.db",
+                # Its default of 5 s for a lock is too short when many tasks start at once.
+                database=database or f"sqlite:///{home}/airflow.db?timeout=60",
                 web_port=self.port,
             ),
             "AIRFLOW_HOME": str(home),
@@ -57,7 +58,9 @@ class WholeAirflow:
             **environment,
         }
         self.output.mkdir(parents=True)
-        shutil.copytree(dags, home / "dags", ignore=shutil.ignore_patterns("__pycache__"))
+        for folder in dags:
+            ignored = shutil.ignore_patterns("__pycache__")
+            shutil.copytree(folder, home / "dags", ignore=ignored, dirs_exist_ok=True)
         commands = {**versions.components(), **(extra_components or {})}
         self.processes = {name: self._process(name, command) for name, command in commands.items()}
 
@@ -67,9 +70,8 @@ class WholeAirflow:
 
     def __enter__(self) -> WholeAirflow:
         try:
-            for number, command in enumerate(versions.preparations()):
-                log = self.output / f"prepare-{number}.log"
-                run(" ".join(command[1:3]), command, environment=self.environment, log=log)
+            for command in versions.preparations():
+                self.run_command(*command)
             for process in self.processes.values():
                 process.start()
             self.wait_until_healthy()
@@ -86,6 +88,12 @@ class WholeAirflow:
             process.stop()
         # Workers and tasks have groups of their own, in the session of the process that started them.
         kill_all(self.pids())
+
+    @property
+    def workers(self) -> list[Process]:
+        """The processes whose children run the tasks."""
+        workers = [process for name, process in self.processes.items() if name.startswith("worker")]
+        return workers or [self.processes["scheduler"]]
 
     def pids(self) -> list[int]:
         """Return the ids of all processes of this Airflow."""
@@ -122,6 +130,18 @@ class WholeAirflow:
         self.api.trigger(dag_id, run_id, conf)
         return self.api.wait_for_dag_run(dag_id, run_id, timeout=timeout)
 
+    def clear(self, dag_id: str, run_id: str, task_id: str) -> None:
+        """Do what "clear" on a task, with all that comes after it, does in the UI; on 2.11 for all Dag runs."""
+        if versions.AIRFLOW >= (3, 0):
+            self.api.clear(dag_id, run_id, task_id)
+        else:
+            self.run_command("tasks", "clear", dag_id, "--task-regex", f"^{task_id}$", "--downstream", "--yes")
+
+    def run_command(self, *arguments: str) -> None:
+        """Run one command of ``airflow`` to its end."""
+        log = self.output / f"{'-'.join(arguments[:2])}.log"
+        run(" ".join(arguments), [versions.AIRFLOW_COMMAND, *arguments], environment=self.environment, log=log)
+
     def task_log(self, dag_id: str, run_id: str, task_id: str, *, attempt: int = 1, map_index: int = -1) -> str:
         """Return the log of one try of a task."""
         folder = self.home / "logs" / f"dag_id={dag_id}" / f"run_id={run_id}" / f"task_id={task_id}"
@@ -131,8 +151,9 @@ class WholeAirflow:
         return path.read_text(errors="replace") if path.exists() else ""
 
     def triggerer_log(self) -> str:
-        """Return what the triggerer wrote."""
-        return self.processes["triggerer"].output()
+        """Return what the triggerers wrote."""
+        names = [name for name in self.processes if name.startswith("triggerer")]
+        return "\n".join(self.processes[name].output() for name in names)
 
     def dag_processor_log(self) -> str:
         """Return what the Dag processor wrote of all Dag files."""

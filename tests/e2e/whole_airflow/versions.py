@@ -88,12 +88,12 @@ def _airflow_3(port: int) -> dict[str, str]:
 
 
 def preparations() -> list[list[str]]:
-    """Return the commands that have to be run once, in a new home."""
-    migrate = [AIRFLOW_COMMAND, "db", "migrate"]
+    """Return the ``airflow`` commands that have to be run once, in a new home."""
+    migrate = ["db", "migrate"]
     if AIRFLOW >= (3, 0):
         return [migrate]
     names = ["-u", USERNAME, "-p", PASSWORD, "-f", "Ada", "-l", "Admin", "-e", "admin@example.com"]
-    return [migrate, [AIRFLOW_COMMAND, "users", "create", "-r", "Admin", *names]]
+    return [migrate, ["users", "create", "-r", "Admin", *names]]
 
 
 def components() -> Mapping[str, list[str]]:

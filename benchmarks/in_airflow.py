@@ -1,0 +1,147 @@
+"""What is measured in a real Airflow, with ``dag.test()``."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from measures import Row
+from remote_server import RemoteServer, remote_server
+
+_HEAD = """
+from __future__ import annotations
+try:
+    from airflow.sdk import DAG, task
+except ImportError:
+    from airflow.decorators import task
+    from airflow.models.dag import DAG
+"""
+
+_OURS = (
+    _HEAD
+    + """
+from airflow_provider_trigger.operators.cancel import CancelTriggerRunOperator
+
+with DAG(dag_id="measured", schedule=None):
+    CancelTriggerRunOperator(task_id="cancel_runs", run_ids={run_ids!r})
+"""
+)
+
+_MAPPED = (
+    _HEAD
+    + """
+from airflow.providers.http.operators.http import HttpOperator
+
+with DAG(dag_id="measured", schedule=None):
+    HttpOperator.partial(task_id="cancel_run", http_conn_id="trigger_http", method="POST").expand(
+        endpoint=["api/v2/runs/" + run_id + "/cancel" for run_id in {run_ids!r}]
+    )
+"""
+)
+
+_FAILING = (
+    _HEAD
+    + """
+from airflow_provider_trigger.notifications.cancel import CancelTriggerRunNotifier
+
+with DAG(dag_id="measured", schedule=None):
+
+    @task(on_failure_callback=CancelTriggerRunNotifier(run_ids={run_ids!r}))
+    def work():
+        print("FAILED AT", time.monotonic())
+        raise RuntimeError("something failed at night")
+
+    work()
+"""
+)
+
+
+def mapped_http_operator(count: int = 200) -> Iterator[Row]:
+    """Compare with Airflow's own HTTP operator, mapped over the ids."""
+    with remote_server(rate_limit=None, latency=0.05) as server:
+        ours = _run_dag(server, _OURS.format(run_ids=server.add_runs(count)))
+        theirs = _run_dag(server, _MAPPED.format(run_ids=server.add_runs(count)))
+        ratio = theirs / ours
+        yield Row(
+            f"{count} runs, 50 ms round trip, dag.test(): HttpOperator mapped over the ids (it looks at none)",
+            f"{ours:.1f} s",
+            f"{theirs:.1f} s",
+            f"{ratio:.0f} x",
+            ">= 50 x",
+            ratio >= 50,
+        )
+
+
+def from_failure_to_canceled(count: int = 200) -> Iterator[Row]:
+    """Time from the line that fails a task to the last run canceled by its callback."""
+    with remote_server(rate_limit=None, latency=0.05) as server:
+        output: list[str] = []
+        _run_dag(server, _FAILING.format(run_ids=server.add_runs(count)), output)
+        text = "".join(output)
+        failed_at = float(text.split("FAILED AT ")[1].split()[0])
+        last = max(time for method, _, _, time in server.requests() if method == "POST")
+        yield Row(
+            f"from a task's failure to the last of {count} runs canceled", f"{last - failed_at:.2f} s", "", ""
+        )
+
+
+@cache
+def _home() -> Path:
+    home = Path(tempfile.mkdtemp(prefix="airflow-provider-trigger-bench-"))
+    (home / "dags").mkdir()
+    subprocess.run([*_airflow(), "db", "migrate"], env=_environment(home), check=True, capture_output=True)
+    return home
+
+
+def _airflow() -> list[str]:
+    return [sys.executable, "-m", "airflow"]
+
+
+def _environment(home: Path, **more: str) -> dict[str, str]:
+    return {**os.environ, "AIRFLOW_HOME": str(home), "AIRFLOW__CORE__LOAD_EXAMPLES": "False", **more}
+
+
+_TEST = """
+import sys, time
+try:
+    from airflow.dag_processing.dagbag import DagBag
+except ImportError:
+    from airflow.models.dagbag import DagBag
+dag, = DagBag(dag_folder=sys.argv[1]).dags.values()
+started_at = time.perf_counter()
+dag.test()
+print("TOOK", time.perf_counter() - started_at)
+"""
+
+
+def _run_dag(server: RemoteServer, source: str, output: list[str] | None = None) -> float:
+    """Run a Dag with ``dag.test()`` and return how long that took, without Airflow's start."""
+    home = _home()
+    file = home / "dags" / "measured.py"
+    file.write_text(source)
+    bearer: dict[str, Any] = {"Authorization": f"Bearer {server.secret_key}"}
+    connections = {
+        "AIRFLOW_CONN_TRIGGER_DEV_DEFAULT": {
+            "conn_type": "trigger_dev",
+            "host": server.url,
+            "password": server.secret_key,
+        },
+        "AIRFLOW_CONN_TRIGGER_HTTP": {"conn_type": "http", "host": server.url, "extra": bearer},
+    }
+    done = subprocess.run(
+        [sys.executable, "-c", _TEST, str(file)],
+        env=_environment(home, **{name: json.dumps(value) for name, value in connections.items()}),
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    if output is not None:
+        output += [done.stdout, done.stderr]
+    return float(done.stdout.split("TOOK ")[1].split()[0])

@@ -1,0 +1,194 @@
+"""What is measured: each function returns rows of the table, a ratio beside its aim."""
+
+from __future__ import annotations
+
+import math
+import statistics
+import subprocess
+import sys
+import threading
+import time
+import tracemalloc
+from collections import Counter
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+import requests
+from remote_server import RemoteServer, remote_server
+from requests.adapters import HTTPAdapter
+
+from airflow_provider_trigger.api.cancellation import Cancellation
+from airflow_provider_trigger.api.client import TriggerDevClient
+from airflow_provider_trigger.api.models import CancelResult
+
+CONCURRENCY = 32
+ROUNDS = 5
+
+
+@dataclass
+class Row:
+    """
+    One line of the table.
+
+    :param what: what is compared with what
+    :param ours: how long ours took, or what it needed, with its unit
+    :param theirs: the same of what it is compared with
+    :param ratio: the figure
+    :param aim: what it should be, empty for none
+    :param reached: whether it is
+    """
+
+    what: str
+    ours: str
+    theirs: str
+    ratio: str
+    aim: str = ""
+    reached: bool = True
+
+
+def cancel(server: RemoteServer, run_ids: list[str]) -> list[CancelResult]:
+    """Cancel as the operator does."""
+    with TriggerDevClient(base_url=server.url, secret_key=server.secret_key) as client:
+        return Cancellation(client=client, run_ids=run_ids, max_concurrency=CONCURRENCY).run()
+
+
+def _bare(server: RemoteServer, run_ids: list[str], *, workers: int) -> None:
+    """Send the same requests with nothing around them."""
+    session = requests.Session()
+    session.mount("http://", HTTPAdapter(pool_maxsize=workers))
+    session.headers["Authorization"] = f"Bearer {server.secret_key}"
+    with ThreadPoolExecutor(workers) as pool:
+        list(pool.map(lambda run_id: session.post(f"{server.url}/api/v2/runs/{run_id}/cancel"), run_ids))
+        list(pool.map(lambda run_id: session.get(f"{server.url}/api/v3/runs/{run_id}").json(), run_ids))
+
+
+def _seconds(work: Callable[[], object]) -> float:
+    started_at = time.perf_counter()
+    work()
+    return time.perf_counter() - started_at
+
+
+def two_hundred_runs() -> Iterator[Row]:
+    """Compare with the same requests sent bare, at once and one after another."""
+    for latency in (0.0, 0.05):
+        with remote_server(rate_limit=None, latency=latency) as server:
+            pairs = [
+                (
+                    _seconds(lambda: _bare(server, server.add_runs(200), workers=CONCURRENCY)),
+                    _seconds(lambda: cancel(server, server.add_runs(200))),
+                )
+                for _ in range(ROUNDS)
+            ]
+            bare, ours = (statistics.median(times) for times in zip(*pairs, strict=True))
+            name = f"200 runs, {latency * 1000:.0f} ms round trip"
+            yield _faster(f"{name}: the same requests bare, {CONCURRENCY} at a time", ours, bare, aim=0.9)
+            if latency:
+                loop = _seconds(lambda: _bare(server, server.add_runs(200), workers=1))
+                yield _faster(f"{name}: one request after another", ours, loop, aim=10)
+
+
+def _faster(what: str, ours: float, theirs: float, *, aim: float) -> Row:
+    ratio = theirs / ours
+    return Row(what, f"{ours:.2f} s", f"{theirs:.2f} s", f"{ratio:.2f} x", f">= {aim:g} x", ratio >= aim)
+
+
+def rate_limit() -> Iterator[Row]:
+    """Compare with the least that the bucket allows, alone and beside another that uses the same bucket."""
+    limit, refill, interval = 750, 250, 10.0
+    with remote_server(rate_limit=limit, refill=refill, refill_interval=interval) as server:
+        run_ids = server.add_runs(1500)
+        ours = _seconds(lambda: cancel(server, run_ids))
+        sent = server.requests()
+        reserve = math.ceil(limit * 0.05)
+        refills = math.ceil((len(sent) - (limit - reserve)) / refill)
+        yield Row(
+            f"1,500 runs, {limit} in a burst and {refill} every {interval:g} s: the least the bucket allows",
+            f"{ours:.1f} s, {len(sent)} requests",
+            f"{refills * interval:.1f} s",
+            f"{ours / (refills * interval):.2f} x",
+            "<= 1.05 x",
+            ours <= 1.05 * refills * interval,
+        )
+        yield _none("1,500 runs: requests refused by 429", Counter(status for _, _, status, _ in sent)[429])
+        yield _none("1,500 runs: not canceled", 1500 - server.statuses()["CANCELED"])
+
+
+def shared_rate_limit() -> Iterator[Row]:
+    """Count how often another client of the same environment is refused while we cancel."""
+    with remote_server() as server:
+        run_ids = server.add_runs(1000)
+        other = server.add_runs(1)[0]
+        answers: Counter[int] = Counter()
+        over = threading.Event()
+
+        def use() -> None:
+            # Two requests a second, as an application might.
+            session = requests.Session()
+            while not over.wait(0.5):
+                answer = session.get(
+                    f"{server.url}/api/v3/runs/{other}",
+                    headers={"Authorization": f"Bearer {server.secret_key}"},
+                )
+                answers[answer.status_code] += 1
+
+        application = threading.Thread(target=use)
+        application.start()
+        cancel(server, run_ids)
+        over.set()
+        application.join()
+        yield _none(
+            f"1,000 runs beside an application: its requests refused, of {answers.total()}", answers[429]
+        )
+
+
+def _none(what: str, count: int) -> Row:
+    return Row(what, str(count), "", "", "none", count == 0)
+
+
+def memory() -> Iterator[Row]:
+    """Compare the memory of many runs with that of their results as plain JSON."""
+    with remote_server(rate_limit=None) as server:
+        run_ids = server.add_runs(10_000)
+        cancel(server, run_ids[:1])
+        tracemalloc.start()
+        results = cancel(server, run_ids)
+        peak = tracemalloc.get_traced_memory()[1]
+        tracemalloc.reset_peak()
+        before = tracemalloc.get_traced_memory()[0]
+        kept = [result.to_dict() for result in results]
+        size = tracemalloc.get_traced_memory()[0] - before
+        tracemalloc.stop()
+        yield Row(
+            f"10,000 ids: peak memory against the {len(kept):,} results as plain JSON",
+            f"{peak / 1e6:.1f} MB",
+            f"{size / 1e6:.1f} MB",
+            f"{peak / size:.1f} x",
+        )
+
+
+_IMPORT = """
+import sys, time
+try:
+    from airflow.sdk import BaseOperator
+except ImportError:
+    from airflow.models.baseoperator import BaseOperator
+started_at = time.perf_counter()
+import {module}
+print(time.perf_counter() - started_at)
+"""
+
+
+def imports() -> Iterator[Row]:
+    """Time the imports that a Dag's parse pays for, on top of Airflow itself."""
+    for module in ("operators.cancel", "notifications.cancel", "hooks.trigger_dev"):
+        name = f"airflow_provider_trigger.{module}"
+        times = [_import_seconds(name) for _ in range(ROUNDS)]
+        ours = statistics.median(times) * 1000
+        yield Row(f"import {name}", f"{ours:.1f} ms", "", "", "<= 30 ms", ours <= 30)
+
+
+def _import_seconds(module: str) -> float:
+    code = _IMPORT.format(module=module)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    return float(done.stdout.split()[-1])

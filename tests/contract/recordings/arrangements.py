@@ -1,0 +1,129 @@
+"""What has to be on the server before a case of the recordings is replayed."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from datetime import datetime
+from typing import Any
+
+FOREIGN = {"other project's run": "prod2", "same project DEV env run with prod key": "dev"}
+
+
+def runs_in(exchange: Any, run_id: str) -> Iterator[dict[str, Any]]:
+    """Yield what an exchange's body shows of a run."""
+    body = exchange.recorded.get("body")
+    if isinstance(body, dict):
+        yield from (
+            shown
+            for shown in [body, *body.get("data", [])]
+            if shown.get("id") == run_id and "status" in shown
+        )
+
+
+def arrange_states(replay: Any) -> None:
+    _, environment, word = (
+        replay.case.split("_", 2) if replay.case.count("_") > 1 else ("", "prod", "retrying")
+    )
+    words = {"retrying": "QUEUED", "suspended": "WAITING", "waiting": "EXECUTING"}
+    if replay.case != "retrieve_unknown":
+        status = words.get(word, word.upper())
+        started = True if word == "retrying" else None
+        replay.add(replay.exchanges[0].run_id, status, environment=environment, started=started)
+
+
+def arrange_requests(replay: Any) -> None:
+    if replay.case == "cancel_request_variants":
+        for run_id in {exchange.run_id for exchange in replay.exchanges}:
+            replay.add(run_id, "QUEUED")
+        return
+    replay.add("run_cmwvwxnrd004drk7d304xm8zg", "QUEUED")
+    for exchange in replay.exchanges:
+        foreign = next((FOREIGN[words] for words in FOREIGN if words in exchange.label), None)
+        if foreign and exchange.run_id not in replay.server.runs:
+            replay.add(exchange.run_id, "QUEUED", environment=foreign)
+
+
+def arrange_settling(replay: Any) -> None:
+    for exchange in replay.exchanges:
+        if not exchange.target.endswith("/cancel"):
+            continue
+        shown = [shown for other in replay.exchanges for shown in runs_in(other, exchange.run_id)]
+        completes = bool(shown) and shown[-1]["status"] == "COMPLETED"
+        if "race" in exchange.label:
+            # The worker was either done at that moment, or wasn't heard of again.
+            run = replay.add(exchange.run_id, "EXECUTING", acknowledge_after=0 if completes else None)
+        elif "child alone" not in exchange.label:
+            wait = 20 if "parent" in exchange.label else 0.5
+            run = replay.add(exchange.run_id, "EXECUTING", acknowledge_after=wait)
+        else:
+            continue
+        run.completes_despite_cancel = completes
+    if replay.case == "cancel_parent_child":
+        replay.add("run_cmwvxdraq0069vu7dav0lz4y5", "EXECUTING")
+        children = {"run_cmwvxdixe0061vu7dnymp00es": "run_cmwvxdilp005yvu7dlichzttw"}
+        children["run_cmwvxdn980066vu7dncqwsfrc"] = "run_cmwvxdn1h0063vu7dh1lb8hol"
+        children["run_cmwvxdrm0006cvu7dlojx7s3g"] = "run_cmwvxdraq0069vu7dav0lz4y5"
+        for child, parent in children.items():
+            replay.add(child, "QUEUED", parent=parent).trigger_function = (
+                "trigger" if child.endswith("es") else "triggerAndWait"
+            )
+
+
+def arrange_lists(replay: Any) -> None:
+    """Add every run that a list shows, and an older one if a page was full."""
+    shown = {run["id"]: run for exchange in replay.exchanges for run in body_list(exchange)}
+    full = any(len(body_list(exchange)) == 25 for exchange in replay.exchanges)
+    if full:
+        replay.add("run_older", "QUEUED")
+    for run in sorted(shown.values(), key=lambda run: run["createdAt"]):
+        asked = any(exchange.run_id == run["id"] for exchange in replay.exchanges)
+        status = "QUEUED" if asked else run["status"]
+        replay.add(run["id"], status, started=True if "startedAt" in run else None)
+
+
+def body_list(exchange: Any) -> list[dict[str, Any]]:
+    return exchange.body.get("data", []) if isinstance(exchange.body, dict) else []
+
+
+def arrange_limits(replay: Any) -> None:
+    if replay.case == "rate_limit_org_override":
+        replay.add("run_cmwvx8wq90036vu7dgklcgtl9", "QUEUED", environment="rl")
+
+
+def arrange_bulk(replay: Any) -> None:
+    first, tagged = replay.exchanges[0], next(e for e in replay.exchanges if "filter tag" in e.label)
+    members = json.loads(first.request_body)["runIds"]
+    for run_id, status in zip(members, [*3 * ["QUEUED"], "COMPLETED", "EXECUTING", "CANCELED"], strict=False):
+        replay.add(run_id, status)
+    for _ in range(2):
+        replay.server.add_run("QUEUED", tags=[json.loads(tagged.request_body)["filter"]["tag"]])
+    listed = next(e for e in replay.exchanges if e.label == "list")
+    made = {e.body.get("id") for e in replay.exchanges if e.recorded["status"] == 202}
+    for shown in reversed(body_list(listed)):
+        if shown["id"] not in made:
+            add_bulk_action(replay, shown)
+    replay.now = datetime.fromisoformat(replay.exchanges[1].body["createdAt"]).timestamp()
+    replay.server.bulk_lag = 1.0
+
+
+def add_bulk_action(replay: Any, shown: dict[str, Any]) -> None:
+    """Add a bulk action of an earlier case, which a list still shows."""
+    replay.now = datetime.fromisoformat(shown["createdAt"]).timestamp()
+    counts, server = shown["counts"], replay.server
+    members = [server.add_run("QUEUED") for _ in range(counts["success"])]
+    members += [server.add_run("COMPLETED") for _ in range(counts["failure"])]
+    made = server.bulk.create(shown["type"], members, environment=server.environment, name=shown.get("name"))
+    replay.ids[shown["id"]] = made.id
+
+
+ARRANGEMENTS = {
+    "auth_errors": arrange_lists,
+    "bulk_actions": arrange_bulk,
+    "cancel_by_state": arrange_states,
+    "cancel_requests": arrange_requests,
+    "cancel_settling": arrange_settling,
+    "list_runs": arrange_lists,
+    "rate_limit": arrange_limits,
+    "retrieve_by_state": arrange_states,
+}

@@ -1,0 +1,91 @@
+"""The notifier in callbacks, with the ids from XCom, in whichever process Airflow runs them."""
+
+from __future__ import annotations
+
+import os
+import signal
+
+import pytest
+from whole_airflow.airflow import WholeAirflow
+from whole_airflow.processes import wait_until
+from whole_airflow.state import State
+from whole_airflow.versions import AIRFLOW
+
+from airflow_provider_trigger.testing import TriggerDevServer
+
+SUMMARY = "2 Trigger.dev runs: 2 canceled"
+
+# Airflow 3.0 gives a callback in the Dag processor no XCom, so there the notifier says what to use instead.
+XCOM_IN_THE_DAG_PROCESSOR = AIRFLOW < (3, 0) or AIRFLOW >= (3, 1)
+
+
+def add_runs(server: TriggerDevServer) -> list[str]:
+    """Add two runs that go on until they are canceled; return their ids."""
+    return [server.add_run().id for _ in range(2)]
+
+
+def statuses(server: TriggerDevServer, run_ids: list[str]) -> set[str]:
+    """Return in which statuses these runs are."""
+    return {server.runs[run_id].status for run_id in run_ids}
+
+
+def wait_for_callback_in_the_dag_processor(
+    airflow: WholeAirflow, server: TriggerDevServer, run_ids: list[str], log_before: str
+) -> None:
+    """Wait until its log tells of the callback, and check what it tells."""
+    expected = SUMMARY if XCOM_IN_THE_DAG_PROCESSOR else "No XCom for a callback in the Dag processor"
+    wait_until(
+        lambda: airflow.dag_processor_log().count(expected) > log_before.count(expected),
+        timeout=60,
+        what=lambda: f"{expected!r} in the Dag processor's log",
+    )
+    assert statuses(server, run_ids) == {"CANCELED" if XCOM_IN_THE_DAG_PROCESSOR else "EXECUTING"}
+
+
+@pytest.mark.parametrize("dag_id", ["callback_task_fails", "callback_execution_timeout"])
+def test_a_failing_task_cancels(airflow: WholeAirflow, server: TriggerDevServer, dag_id: str) -> None:
+    run_ids = add_runs(server)
+
+    assert airflow.run_dag(dag_id, "fails", {"run_ids": run_ids}) == "failed"
+
+    wait_until(
+        lambda: SUMMARY in airflow.task_log(dag_id, "fails", "work"),
+        timeout=30,
+        what=lambda: f"the summary in the task's log:\n{airflow.task_log(dag_id, 'fails', 'work')}",
+    )
+    assert statuses(server, run_ids) == {"CANCELED"}
+
+
+@pytest.mark.parametrize("dag_id", ["callback_dag_fails", "callback_dagrun_timeout"])
+def test_a_failing_dag_cancels_in_the_dag_processor(
+    airflow: WholeAirflow, server: TriggerDevServer, dag_id: str
+) -> None:
+    run_ids, log_before = add_runs(server), airflow.dag_processor_log()
+
+    assert airflow.run_dag(dag_id, "fails", {"run_ids": run_ids}) == "failed"
+
+    wait_for_callback_in_the_dag_processor(airflow, server, run_ids, log_before)
+
+
+def test_a_callback_that_airflow_runs_again_does_no_harm(
+    airflow: WholeAirflow, server: TriggerDevServer, state: State
+) -> None:
+    run_ids, log_before = add_runs(server), airflow.dag_processor_log()
+    airflow.api.trigger("callback_worker_killed", "killed", {"run_ids": run_ids})
+    started = state.wait_for_start("killed")
+    assert {started.pid, started.parent} <= set(airflow.pids())
+    for pid in (started.parent, started.pid):
+        os.kill(pid, signal.SIGKILL)
+
+    assert airflow.api.wait_for_dag_run("callback_worker_killed", "killed") == "failed"
+
+    wait_for_callback_in_the_dag_processor(airflow, server, run_ids, log_before)
+    # Airflow 3 runs it twice, 2.11 once (measured); each time with the same true outcome.
+    times = 1 if AIRFLOW < (3, 0) else 2
+    requests = times if XCOM_IN_THE_DAG_PROCESSOR else 0
+    wait_until(
+        lambda: {server.runs[run_id].cancel_requests for run_id in run_ids} == {requests},
+        timeout=30,
+        what=f"{requests} cancel requests for each run",
+    )
+    assert "not canceled" not in airflow.dag_processor_log().removeprefix(log_before)

@@ -1,0 +1,50 @@
+"""A scheduler that dies in the midst of a cancel and comes back."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+from whole_airflow.airflow import WholeAirflow
+from whole_airflow.processes import kill_all, processes_of, wait_until
+
+from airflow_provider_trigger.testing import TriggerDevServer
+
+
+@pytest.fixture
+def slow_server(server: TriggerDevServer) -> Iterator[TriggerDevServer]:
+    """Return the server, which takes its time for each answer."""
+    server.latency = 0.3
+    yield server
+    server.latency = 0
+
+
+@pytest.mark.parametrize("what_dies", ["scheduler", "scheduler_and_workers"])
+def test_every_run_ends_canceled(airflow: WholeAirflow, slow_server: TriggerDevServer, what_dies: str) -> None:
+    runs = [slow_server.add_run() for _ in range(20)]
+    run_ids = [run.id for run in runs]
+    airflow.api.trigger("operator_slow", what_dies, {"run_ids": run_ids})
+    wait_until(
+        lambda: sum(run.cancel_requests > 0 for run in runs) >= 3, timeout=60, what="three canceled runs"
+    )
+
+    dying = [airflow.processes["scheduler"]]
+    dying_children: list[int] = []
+    if what_dies == "scheduler_and_workers":
+        dying += [worker for worker in airflow.workers if worker not in dying]
+        dying_children = processes_of({process.pid for process in dying})
+    for process in dying:
+        process.kill()
+    kill_all(dying_children)
+    in_the_midst = sum(run.cancel_requests > 0 for run in runs) < len(runs)
+    for process in dying:
+        process.start()
+    airflow.wait_until_healthy()
+
+    assert in_the_midst
+    assert airflow.api.wait_for_dag_run("operator_slow", what_dies, timeout=180) == "success"
+    assert {run.status for run in runs} == {"CANCELED"}
+    results = airflow.api.xcom("operator_slow", what_dies, "cancel")
+    assert [(result["run_id"], result["outcome"]) for result in results] == [
+        (run_id, "canceled") for run_id in run_ids
+    ]

@@ -1,0 +1,267 @@
+"""How the blocks of the documentation are checked: one fixture ``check_…`` for each way."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import re
+import shutil
+import sys
+from collections.abc import Callable
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from airflow_provider_trigger import __version__
+from airflow_provider_trigger.hooks.trigger_dev import TriggerDevHook
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+from docs_pages import EXAMPLES, ROOT
+from docs_shell import (
+    ADDRESS,
+    AIRFLOW,
+    RUN_ID,
+    changed_for_this_airflow,
+    forget_connections,
+    in_a_shell,
+    output_of_local_server,
+)
+
+Check = Callable[..., None]
+
+
+# Commands.
+
+
+@pytest.fixture
+def check_make() -> Check:
+    """The targets exist. They are not run: this test is part of one of them."""
+
+    def check(block: Any) -> None:
+        targets = re.findall(r"^make (\w+)", block.text, re.MULTILINE)
+        makefile = (ROOT / "Makefile").read_text()
+        assert len(targets) == len(block.text.splitlines())
+        assert all(re.search(rf"^{target}:.*## ", makefile, re.MULTILINE) for target in targets)
+
+    return check
+
+
+@pytest.fixture
+def check_install() -> Check:
+    """Nothing is installed: name and extra are the project's."""
+    project = (ROOT / "pyproject.toml").read_text()
+
+    def check(block: Any) -> None:
+        match = re.fullmatch(r"pip install '?([\w-]+)(?:\[(\w+)\])?'?\n", block.text)
+        assert match
+        assert f'\nname = "{match[1]}"\n' in project
+        assert not match[2] or f"\n{match[2]} = [" in project
+
+    return check
+
+
+@pytest.fixture
+def check_requirement() -> Check:
+    def check(block: Any) -> None:
+        assert block.text == f"airflow-provider-trigger=={__version__}\n"
+
+    return check
+
+
+@pytest.fixture
+def check_local_server() -> Check:
+    def check(block: Any, *, runs: int) -> None:
+        assert len(RUN_ID.findall(output_of_local_server(block.text))) == runs
+
+    return check
+
+
+@pytest.fixture
+def check_output_of_local_server() -> Check:
+    """It is what the page's command prints, but for ids and port."""
+
+    def same(text: str) -> str:
+        return ADDRESS.sub("ADDRESS", RUN_ID.sub("ID", text))
+
+    def check(block: Any, *, command: str) -> None:
+        assert same(output_of_local_server(block.sibling(command).text)) == same(block.text)
+
+    return check
+
+
+@pytest.fixture
+def check_dags_test(dags_folder, server, tmp_path) -> Check:
+    """It is run in a shell; the local server is on another port than on the page, and has the page's runs."""
+
+    def check(block: Any, *, shown: str) -> None:
+        lines = block.sibling(shown).text
+        for run_id in dict.fromkeys(RUN_ID.findall(block.text)):
+            server.add_run(
+                "COMPLETED" if f"{run_id} (hello-task): already completed" in lines else "EXECUTING",
+                run_id=run_id,
+            )
+        shutil.copy(EXAMPLES / "cancel_at_the_end.py", tmp_path)
+        script = ADDRESS.sub(server.url, block.text)
+        printed = in_a_shell(script, AIRFLOW__CORE__DAGS_FOLDER=str(tmp_path))
+        for line in ADDRESS.sub(server.url, lines).splitlines():
+            assert line in printed
+
+    return check
+
+
+@pytest.fixture
+def check_log_of_dags_test() -> Check:
+    """The check of the command before it compares each line; here it only has to be there."""
+
+    def check(block: Any, *, command: str) -> None:
+        assert set(RUN_ID.findall(block.text)) == set(RUN_ID.findall(block.sibling(command).text))
+
+    return check
+
+
+# The connection.
+
+
+@pytest.fixture
+def check_connection(monkeypatch) -> Check:
+    """The block is run in a shell, and the hook reads the connection that it made."""
+
+    def check(block: Any, **expected: Any) -> None:
+        # The rest of the key is the reader's.
+        script = block.text.replace("…", "XXXX")
+        value = in_a_shell(f'{script}\nprintf %s "$AIRFLOW_CONN_TRIGGER_DEV_DEFAULT"')
+        monkeypatch.setenv("AIRFLOW_CONN_TRIGGER_DEV_DEFAULT", value)
+        settings = TriggerDevHook().settings
+        assert re.fullmatch(r"tr_\w+_XXXX", settings.secret_key)
+        assert {name: getattr(settings, name) for name in expected} == expected
+
+    return check
+
+
+@pytest.fixture
+def check_extra(connect, tmp_path) -> Check:
+    """The block is a connection's extra; its CA file is one of the test's."""
+
+    def check(block: Any, **expected: Any) -> None:
+        ca_file = tmp_path / "ca.pem"
+        ca_file.touch()
+        connect(**json.loads(block.text) | {"verify": str(ca_file)})
+        settings = TriggerDevHook().settings
+        assert {name: getattr(settings, name) for name in expected} == expected
+
+    return check
+
+
+@pytest.fixture
+def check_airflow_connections(dags_folder, server) -> Check:
+    """The commands are run in a shell, where the first connection gets the local server's address and key."""
+
+    def check(block: Any) -> None:
+        mine = f"--conn-host {server.url} --conn-password {server.secret_key}"
+        script = block.text.replace("--conn-password 'tr_prod_…'", mine)
+        assert server.url in script
+        try:
+            assert "Connection success!" in in_a_shell(script)
+        finally:
+            forget_connections()
+        assert [request.status for request in server.requests] == [200]
+
+    return check
+
+
+# Dags.
+
+
+@pytest.fixture
+def for_this_airflow() -> Callable[[str], str]:
+    return changed_for_this_airflow
+
+
+@pytest.fixture
+def check_example() -> Check:
+    """The page shows a file of ``example_dags``, which ``test_example_dags.py`` runs."""
+    tests = (ROOT / "tests" / "integration" / "test_example_dags.py").read_text()
+
+    def check(block: Any) -> None:
+        file = (block.page.parent / block.argument).resolve()
+        assert file.parent == EXAMPLES
+        assert file.exists()
+        assert f'"{file.stem}"' in tests
+
+    return check
+
+
+@pytest.fixture
+def check_dag(connection, server, run_dag) -> Check:
+    """The block is a Dag's file, and runs. Ids that stand in it are those of runs on the local server."""
+
+    def check(block: Any, *, spared: int = 0) -> None:
+        named = RUN_ID.findall(block.text)
+        runs = [server.add_run(run_id=run_id) for run_id in named] or [server.add_run() for _ in range(3)]
+        result = run_dag(
+            changed_for_this_airflow(block.text), {} if named else {"run_ids": [run.id for run in runs]}
+        )
+        assert result.state == "success"
+        statuses = [run.status for run in runs]
+        assert statuses.count("CANCELED") == len(runs) - spared
+        assert statuses.count("EXECUTING") == spared
+
+    return check
+
+
+@pytest.fixture
+def check_fragment(connection, server, run_dag) -> Check:
+    """The block's task is put behind one that returns ids, and fails."""
+    around = """
+from airflow.sdk import DAG, task
+
+with DAG(dag_id="fragment", schedule=None, params={{"run_ids": []}}):
+
+    @task
+    def start(params):
+        return params["run_ids"]
+
+{block}
+    start() >> work()
+"""
+
+    def check(block: Any) -> None:
+        run = server.add_run()
+        failing = block.text.replace("-> None: ...", "-> None: raise RuntimeError('at night')")
+        assert failing != block.text
+        indented = "".join(f"    {line}" for line in failing.splitlines(keepends=True))
+        result = run_dag(changed_for_this_airflow(around.format(block=indented)), {"run_ids": [run.id]})
+        assert result.state == "failed"
+        assert run.status == "CANCELED"
+
+    return check
+
+
+@pytest.fixture
+def check_deadline(connection, server) -> Check:
+    """
+    Its deadline's callback is awaited, with the context that the triggerer has; the e2e tests run such a Dag.
+
+    ``dag.test()`` can't: on Airflow 3.3.2 it fails at the end of any Dag that has a deadline.
+    """
+
+    def check(block: Any) -> None:
+        if AIRFLOW < (3, 2):
+            pytest.skip("this Airflow has no deadline alerts, as the page says")
+        run, other = server.add_run(), server.add_run()
+        namespace: dict[str, Any] = {}
+        exec(block.text.replace("\n):\n", "\n) as dag:\n"), namespace)
+        (deadline,) = namespace["dag"].deadline
+        module, _, name = deadline.callback.path.rpartition(".")
+        context = {"dag_run": {"dag_run_id": "manual_1", "conf": {"run_ids": [run.id]}}, "deadline": {}}
+
+        async def alert() -> None:
+            await getattr(import_module(module), name)(**deadline.callback.kwargs, context=context)
+
+        asyncio.run(alert())
+        assert (run.status, other.status) == ("CANCELED", "EXECUTING")
+
+    return check

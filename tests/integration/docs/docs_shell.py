@@ -1,0 +1,79 @@
+"""What the checks of the documentation's blocks need: shells, and this Airflow's imports."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from functools import lru_cache
+from pathlib import Path
+
+from docs_pages import DOCS
+
+from airflow_provider_trigger._compat import airflow_version
+
+AIRFLOW = tuple(map(int, airflow_version().split(".")[:2]))
+RUN_ID = re.compile(r"\brun_(?!ids?\b)\w+")
+ADDRESS = re.compile(r"http://127\.0\.0\.1:\d+")
+COLOR = re.compile(r"\x1b\[[0-9;]*m")
+
+
+def environment(**more: str) -> dict[str, str]:
+    """What a shell of the tests' own Airflow has."""
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    return {**os.environ, "PATH": path, "NO_COLOR": "1", "COLUMNS": "500", **more}
+
+
+def in_a_shell(script: str, **more: str) -> str:
+    """Run a script, and return all that it printed."""
+    done = subprocess.run(
+        ["bash", "-euc", script],
+        env=environment(**more),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        timeout=180,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout
+    return COLOR.sub("", done.stdout)
+
+
+@lru_cache
+def output_of_local_server(command: str) -> str:
+    """Run the command on any free port, and interrupt it once it has told all."""
+    command = command.replace(" --port 8030", "").replace("python -m", "exec python -m").strip() + " --port 0"
+    lines = []
+    with subprocess.Popen(
+        ["bash", "-c", command], env=environment(), stdout=subprocess.PIPE, text=True
+    ) as process:
+        for line in process.stdout or ():
+            lines.append(line)
+            if line.startswith("Stop it"):
+                time.sleep(0.5)  # a moment later it listens to signals
+                process.send_signal(signal.SIGINT)
+    assert process.returncode == 0
+    return "".join(lines)
+
+
+def forget_connections() -> None:
+    from airflow.models.connection import Connection
+    from airflow.utils.session import create_session
+
+    with create_session() as session:
+        session.query(Connection).filter(Connection.conn_id.startswith("trigger_")).delete("fetch")
+
+
+def changed_for_this_airflow(source: str) -> str:
+    """Change the imports as ``versions.md`` says for older Airflows."""
+    row = r"^\| `(from .*?)` \| (.*?): `(.*)` \|$"
+    rows = re.findall(row, (DOCS / "versions.md").read_text(encoding="utf-8"), re.MULTILINE)
+    assert rows
+    for newest, which, older in rows:
+        if {"2.11": AIRFLOW < (3, 0), "before 3.2": AIRFLOW < (3, 2)}[which]:
+            lines = older.replace("` and `", "\n")
+            source = re.sub(f"^{re.escape(newest)}$", lines, source, flags=re.MULTILINE)
+    return source

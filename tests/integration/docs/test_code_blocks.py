@@ -1,0 +1,251 @@
+"""
+Every code block of the README and of the pages in ``docs/`` is run, or read by what it is meant for.
+
+How, is listed in ``CHECKS``: a block that is not in it fails, and so does an entry without a block. The checks
+are the fixtures ``check_…`` here and in ``conftest.py``.
+"""
+
+from __future__ import annotations
+
+import ast
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from fnmatch import fnmatchcase
+from functools import lru_cache
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import pytest
+from docs_pages import BLOCKS, EXAMPLES, FENCE, PAGES, Block
+
+CLOUD = {"base_url": "https://api.trigger.dev", "dashboard_url": "https://cloud.trigger.dev", "timeout": 30}
+
+# A block's page, a text that no other block of the page has, the name of its check, and what that expects.
+CHECKS: list[tuple[str, str, str, dict[str, Any]]] = [
+    ("README.md", "2 Trigger.dev runs:", "log", {}),
+    ("README.md", "make demo", "make", {}),
+    ("README.md", "pip install", "install", {}),
+    ("README.md", "AIRFLOW_CONN_", "connection", CLOUD),
+    ("README.md", 'dag_id="nightly"', "dag", {}),
+    ("README.md", "def work() -> None: ...", "fragment", {}),
+    ("index.md", "2 Trigger.dev runs:", "log", {}),
+    ("index.md", ":hidden:", "toctree", {}),
+    ("quickstart.md", "pip install", "install", {}),
+    ("quickstart.md", "--runs EXECUTING:2 COMPLETED", "local_server", {"runs": 3}),
+    ("quickstart.md", "listens on", "output_of_local_server", {"command": "--runs EXECUTING:2 COMPLETED"}),
+    ("quickstart.md", "cancel_at_the_end.py", "example", {}),
+    ("quickstart.md", "airflow dags test", "dags_test", {"shown": "Canceling 2"}),
+    ("quickstart.md", "Canceling 2", "log_of_dags_test", {"command": "airflow dags test"}),
+    ("quickstart.md", '\'{"conn_type": "trigger_dev", "password"', "connection", CLOUD),
+    ("connection.md", '{"branch"', "extra", {"branch": "my-branch", "timeout": 10, "retry_for": 60}),
+    (
+        "connection.md",
+        '\'{"conn_type": "trigger_dev", "password": "tr_prod_…"}\'',
+        "connection",
+        CLOUD | {"branch": None, "retry_for": 120, "verify": True, "proxy": None},
+    ),
+    (
+        "connection.md",
+        '"host": "https://trigger.example.com:8443"',
+        "connection",
+        {
+            "base_url": "https://trigger.example.com:8443",
+            "branch": "my-branch",
+            "dashboard_url": "https://trigger.example.com",
+            "timeout": 10,
+            "retry_for": 60,
+            "verify": False,
+            "proxy": "http://proxy.example.com:3128",
+        },
+    ),
+    ("connection.md", "trigger-dev://:tr_prod_…@'", "connection", CLOUD),
+    (
+        "connection.md",
+        "trigger-dev://:tr_prod_…@http",
+        "connection",
+        {"base_url": "http://localhost:3030/trigger", "timeout": 10, "retry_for": 60},
+    ),
+    ("connection.md", "airflow connections add", "airflow_connections", {}),
+    ("cancel.md", "cancel_at_the_end.py", "example", {}),
+    ("cancel.md", "cancel_in_teardown.py", "example", {}),
+    ("cancel.md", "cancel_mapped_runs.py", "example", {}),
+    ("cancel.md", "cancel_on_task_failure.py", "example", {}),
+    ("cancel.md", "cancel_on_dag_failure.py", "example", {}),
+    ("cancel.md", "cancel_at_a_deadline", "deadline", {}),
+    ("cancel.md", "cancel_by_hand", "dag", {}),
+    ("cancel.md", "cancel_in_code", "dag", {"spared": 1}),
+    ("outcomes.md", '"outcome": "canceled"', "results", {}),
+    ("testing.md", "pip install", "install", {}),
+    ("testing.md", "def database()", "tests_of_a_user", {}),
+    ("testing.md", "def test_runs_are_canceled", "tests_of_a_user", {}),
+    ("testing.md", "def test_outcomes", "tests_of_a_user", {}),
+    ("testing.md", "def test_life_of_runs", "tests_of_a_user", {}),
+    ("testing.md", "--acknowledge-after 2", "local_server", {"runs": 5}),
+    ("versions.md", "airflow-provider-trigger==", "requirement", {}),
+    ("reference.md", "CancelTriggerRunOperator", "autodoc", {}),
+    ("reference.md", "CancelTriggerRunNotifier", "autodoc", {}),
+    ("reference.md", "TriggerDevHook", "autodoc", {}),
+    ("reference.md", "RunStatus", "autodoc", {}),
+    ("reference.md", "TriggerDevClient", "autodoc", {}),
+    ("reference.md", "api.errors", "autodoc", {}),
+    ("reference.md", "TriggerDevServer", "autodoc", {}),
+    ("changelog.md", "../CHANGELOG.md", "include", {}),
+]
+
+
+def checks_of(block: Block) -> list[tuple[str, str, str, dict[str, Any]]]:
+    whole = f"{block.argument}\n{block.text}"
+    return [check for check in CHECKS if check[0] == block.page.name and check[1] in whole]
+
+
+@pytest.mark.parametrize("block", BLOCKS, ids=str)
+def test_block(block: Block, request: pytest.FixtureRequest) -> None:
+    found = checks_of(block)
+    assert len(found) == 1, f"{block} has {len(found)} entries in CHECKS, not one:\n{block.text}"
+    ((_, _, check, expected),) = found
+    request.getfixturevalue(f"check_{check}")(block, **expected)
+
+
+def test_no_check_is_left_over() -> None:
+    used = [check for block in BLOCKS for check in checks_of(block)]
+    assert [check for check in CHECKS if check not in used] == []
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_no_code_escapes(page: Path) -> None:
+    """Blocks are fenced from the line's beginning, by three backticks: no other would be found above."""
+    outside = FENCE.sub("", page.read_text(encoding="utf-8"))
+    assert not re.search(r"```|~~~|^(    |\t)\S", outside, re.MULTILINE)
+
+
+# What the operator logs and returns.
+
+LINE = re.compile(r"(run_\w+) \((\S+)\): ([a-z ]+), ([A-Z]+) (\S+)/runs/\1")
+
+
+@pytest.fixture
+def check_log(cancel, connect, server, said) -> Callable[..., None]:
+    """The runs that it names are canceled, and the same lines come out."""
+
+    def check(block: Block) -> None:
+        *lines, _ = block.text.splitlines()
+        runs = [LINE.fullmatch(line) for line in lines]
+        assert all(runs)
+        for run_id, task, outcome, status, _ in (run.groups() for run in runs if run):
+            server.add_run(
+                "EXECUTING" if outcome == "canceled" else status, run_id=run_id, task_identifier=task
+            )
+        connect(dashboard_url="https://cloud.trigger.dev")
+        assert cancel(*server.runs.values()).error is None
+        assert all(said.lines(line) for line in block.text.splitlines())
+
+    return check
+
+
+@pytest.fixture
+def check_results(cancel, connect, server) -> Callable[..., None]:
+    """What is left in XCom by a cancel of such runs is the same."""
+
+    def check(block: Block) -> None:
+        shown = json.loads(block.text)
+        for result in shown:
+            if result["outcome"] != "not_found":
+                status = {"already_completed": result["status"]}.get(result["outcome"], "EXECUTING")
+                run = server.add_run(status, run_id=result["run_id"], acknowledge_after=0)
+                run.task_identifier = result["task_identifier"]
+            if result["outcome"] == "failed":
+                answer = {"error": result["error"].partition(" answered 503: ")[2]}
+                server.fail_next(None, 503, method="GET", path=result["run_id"], body=answer)
+        connect(retry_for=0)
+        assert cancel(*(result["run_id"] for result in shown)).results == shown
+
+    return check
+
+
+# The tests that a user is shown.
+
+
+@lru_cache
+def results_of_tests(folder: Path, *files: tuple[str, str]) -> str:
+    """Run a user's tests in a process of their own; they make themselves an Airflow."""
+    (folder / "dags").mkdir()
+    shutil.copy(EXAMPLES / "cancel_at_the_end.py", folder / "dags")
+    for name, text in files:
+        (folder / name).write_text(text)
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("AIRFLOW")}
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", "-v", "-p", "no:cacheprovider", f"--rootdir={folder}", folder],
+        env=environment,
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+@pytest.fixture(scope="session")
+def folder_of_a_user(tmp_path_factory) -> Path:
+    return tmp_path_factory.mktemp("user")
+
+
+@pytest.fixture
+def check_tests_of_a_user(folder_of_a_user, for_this_airflow) -> Callable[..., None]:
+    """All Python of the page is one project, whose tests pass: those of this block as well."""
+
+    def check(block: Block) -> None:
+        blocks = [other.text for other in BLOCKS if other.page == block.page and other.language == "python"]
+        names = ["conftest.py", *(f"test_{number}.py" for number in range(1, len(blocks)))]
+        files = zip(names, map(for_this_airflow, blocks), strict=True)
+        results = results_of_tests(folder_of_a_user, *files)
+        defined = [node.name for node in ast.parse(block.text).body if isinstance(node, ast.FunctionDef)]
+        for test in defined:
+            assert not test.startswith("test_") or f"::{test} PASSED" in results
+
+    return check
+
+
+# Directives.
+
+
+@pytest.fixture
+def check_toctree() -> Callable[..., None]:
+    """It leads to every page."""
+
+    def check(block: Block) -> None:
+        listed = [line for line in block.text.splitlines() if line and not line.startswith(":")]
+        pages = {page.stem for page in PAGES if page.parent.name == "docs"} - {"index"}
+        assert all(any(fnmatchcase(page, entry) for entry in listed) for page in pages)
+        assert {entry for entry in listed if "*" not in entry} <= pages
+
+    return check
+
+
+@pytest.fixture
+def check_include() -> Callable[..., None]:
+    def check(block: Block) -> None:
+        assert (block.page.parent / block.argument).exists()
+
+    return check
+
+
+@pytest.fixture
+def check_autodoc() -> Callable[..., None]:
+    """Each name that it documents exists; their texts are built by ``make docs``."""
+
+    def check(block: Block) -> None:
+        names = re.findall(r"^\.\. auto(\w+):: ([\w.]+)$", block.text, re.MULTILINE)
+        assert len(names) == block.text.count("..")
+        for kind, name in names:
+            module, _, attribute = name.rpartition(".")
+            assert import_module(name) if kind == "module" else getattr(import_module(module), attribute)
+
+    return check

@@ -1,0 +1,383 @@
+from __future__ import annotations
+
+import json
+import socket
+import threading
+import time
+
+import pytest
+
+from airflow_provider_trigger._compat import AirflowException, AirflowFailException
+from airflow_provider_trigger.testing import TriggerDevServer
+
+pytestmark = pytest.mark.usefixtures("quick_looks")
+
+# Generous: what is to be seen is that it ends, not how fast.
+BOUND = 20
+
+AGAIN, NEVER = AirflowException, AirflowFailException
+HTML = {"content-type": "text/html"}
+
+# What the middle one of three runs meets, at its cancel or at the look.
+PASSING_FAULTS = {
+    "500 twice at the cancel": (lambda s, p: s.fail_next(2, 500, path=p, method="POST")),
+    "500 twice at the look": (lambda s, p: s.fail_next(2, 500, path=p, method="GET")),
+    "hang-up once the cancel was taken": (lambda s, p: s.hang_up_next(path=p, method="POST")),
+    "hang-up at the look": (lambda s, p: s.hang_up_next(2, path=p, method="GET")),
+    "a page at the cancel, once": (lambda s, p: s.garbage_next(path=p, method="POST", after_handling=True)),
+    "a page at the look, once": (lambda s, p: s.garbage_next(path=p, method="GET")),
+    "half a JSON at the look": (lambda s, p: s.cut_short_next(path=p, method="GET")),
+    "half a JSON at the cancel": (lambda s, p: s.cut_short_next(path=p, method="POST")),
+    "a stale look, twice": (lambda s, p: s.stale_next(2, path=p)),
+    "404 at the look, once": (
+        lambda s, p: s.fail_next(1, 404, path=p, method="GET", headers={"x-should-retry": "true"})
+    ),
+    "a late answer": (lambda s, p: s.delay_next(2, 0.3, path=p)),
+}
+
+# The same without end; then: the run's outcome, and how the task ends.
+LASTING_FAULTS = {
+    "500 for ever at the cancel": (
+        lambda s, p: s.fail_next(None, 500, path=p, method="POST"),
+        "failed",
+        AGAIN,
+    ),
+    "503 for ever at the cancel": (
+        lambda s, p: s.fail_next(None, 503, path=p, method="POST"),
+        "failed",
+        AGAIN,
+    ),
+    "503 for ever at the look": (lambda s, p: s.fail_next(None, 503, path=p, method="GET"), "failed", AGAIN),
+    "503 for ever": (lambda s, p: s.fail_next(None, 503, path=p), "failed", AGAIN),
+    "503 though it was canceled": (
+        lambda s, p: s.fail_next(None, 503, path=p, method="POST", after_handling=True),
+        "canceled",
+        None,
+    ),
+    "hang-up whenever the cancel was taken": (
+        lambda s, p: s.hang_up_next(None, path=p, method="POST"),
+        "canceled",
+        None,
+    ),
+    "hang-up before any cancel is taken": (
+        lambda s, p: s.hang_up_next(None, path=p, method="POST", after_handling=False),
+        "failed",
+        AGAIN,
+    ),
+    "a page at the cancel": (lambda s, p: s.garbage_next(None, path=p, method="POST"), "failed", AGAIN),
+    "a page at the look": (lambda s, p: s.garbage_next(None, path=p, method="GET"), "failed", AGAIN),
+    "a page that says 404 at the cancel": (
+        lambda s, p: s.garbage_next(None, status=404, path=p, method="POST"),
+        "failed",
+        NEVER,
+    ),
+    "half a JSON at each look": (lambda s, p: s.cut_short_next(None, path=p, method="GET"), "failed", AGAIN),
+    "a list at the look": (
+        lambda s, p: s.garbage_next(None, "[]", "application/json", path=p, method="GET"),
+        "failed",
+        AGAIN,
+    ),
+    "no status at the look": (
+        lambda s, p: s.garbage_next(None, "{}", "application/json", path=p, method="GET"),
+        "failed",
+        AGAIN,
+    ),
+    "403 at the cancel": (lambda s, p: s.fail_next(None, 403, path=p, method="POST"), "failed", NEVER),
+    "403 at the look": (lambda s, p: s.fail_next(None, 403, path=p, method="GET"), "failed", NEVER),
+    "404 at the look": (
+        lambda s, p: s.fail_next(None, 404, path=p, method="GET", headers={"x-should-retry": "true"}),
+        "failed",
+        AGAIN,
+    ),
+    "409 that says already": (
+        lambda s, p: s.fail_next(
+            None, 409, path=p, method="POST", body={"error": "Already done"}, after_handling=True
+        ),
+        "canceled",
+        None,
+    ),
+    "400 that says already": (
+        lambda s, p: s.fail_next(
+            None, 400, path=p, method="POST", body={"error": "Already done"}, after_handling=True
+        ),
+        "canceled",
+        None,
+    ),
+    "400 that says already, of a run that is alive": (
+        lambda s, p: s.fail_next(None, 400, path=p, method="POST", body={"error": "Already done"}),
+        "failed",
+        AGAIN,
+    ),
+    "200 without effect": (lambda s, p: s.fail_next(None, 200, path=p, method="POST"), "failed", AGAIN),
+    "a redirect at the cancel": (
+        lambda s, p: s.redirect_next(None, s.url, path=p, method="POST"),
+        "failed",
+        NEVER,
+    ),
+    "a redirect at the look": (
+        lambda s, p: s.redirect_next(None, s.url, path=p, method="GET"),
+        "failed",
+        NEVER,
+    ),
+    "an enormous answer at the cancel": (
+        lambda s, p: s.huge_next(None, 20_000_000, path=p, method="POST"),
+        "canceled",
+        None,
+    ),
+    "an enormous answer at the look": (
+        lambda s, p: s.huge_next(None, 20_000_000, path=p, method="GET"),
+        "failed",
+        NEVER,
+    ),
+    "no answer at the cancel": (
+        lambda s, p: s.never_answer_next(None, path=p, method="POST"),
+        "failed",
+        AGAIN,
+    ),
+    "no answer though it was canceled": (
+        lambda s, p: s.never_answer_next(None, path=p, method="POST", after_handling=True),
+        "canceled",
+        None,
+    ),
+    "no answer at the look": (lambda s, p: s.never_answer_next(None, path=p, method="GET"), "failed", AGAIN),
+}
+
+
+def exactly(error):
+    return None if error is None else type(error)
+
+
+@pytest.mark.parametrize("fault", PASSING_FAULTS)
+def test_a_fault_that_passes_loses_nothing(fault, server, connect, cancel):
+    connect(retry_for=30)
+    first, victim, last = (server.add_run() for _ in range(3))
+    PASSING_FAULTS[fault](server, victim.id)
+    result = cancel(first, victim, last)
+    assert result.error is None
+    assert result.outcomes == ["canceled", "canceled", "canceled"]
+    assert first.status == victim.status == last.status == "CANCELED"
+
+
+@pytest.mark.parametrize(
+    ("fault", "max_concurrency"),
+    [(fault, 32) for fault in LASTING_FAULTS] + [(fault, 1) for fault in LASTING_FAULTS if "answer" in fault],
+)
+def test_a_fault_that_lasts_meets_one_run_and_no_other(fault, max_concurrency, server, connect, cancel):
+    ask, outcome, error = LASTING_FAULTS[fault]
+    connect(timeout=0.5, retry_for=0.5)
+    first, victim, last = (server.add_run() for _ in range(3))
+    ask(server, victim.id)
+    started_at = time.monotonic()
+    result = cancel(first, victim, last, max_concurrency=max_concurrency)
+    assert time.monotonic() - started_at < BOUND
+    assert result.outcomes == ["canceled", outcome, "canceled"]
+    assert exactly(result.error) is error
+    assert first.status == last.status == "CANCELED"
+    if outcome == "canceled":
+        assert victim.status == "CANCELED"
+    else:
+        assert result.of(victim)["error"]
+        assert victim.id in str(result.error)
+
+
+@pytest.mark.parametrize("method", ["POST", "GET"])
+def test_a_429_passes(method, connect, cancel):
+    with TriggerDevServer(rate_limit=None) as server:
+        connect(host=server.url, retry_for=30)
+        runs = [server.add_run() for _ in range(3)]
+        server.rate_limit_next(2, 0.3, method=method)
+        assert cancel(*runs).outcomes == ["canceled"] * 3
+
+
+@pytest.mark.parametrize(
+    "ask",
+    [
+        lambda s, p: s.hang_up_next(path=p, method="POST"),
+        lambda s, p: s.fail_next(1, 502, path=p, method="POST", after_handling=True),
+        lambda s, p: s.fail_next(
+            None, 409, path=p, method="POST", body={"error": "Run is already completed"}
+        ),
+        lambda s, p: s.fail_next(
+            None, 400, path=p, method="POST", body={"error": "Run is already completed"}
+        ),
+    ],
+)
+@pytest.mark.parametrize("status", ["COMPLETED", "EXPIRED", "TIMED_OUT"])
+def test_a_finished_run_stays_finished_whatever_its_cancel_met(ask, status, server, cancel):
+    run = server.add_run(status)
+    ask(server, run.id)
+    result = cancel(run)
+    assert (result.outcomes, result.of(run)["status"]) == (["already_completed"], status)
+    assert result.error is None
+
+
+def test_an_unknown_run_whose_answer_was_lost_is_unknown(server, cancel):
+    server.hang_up_next(path="run_unknown")
+    assert cancel("run_unknown", missing="ignore").outcomes == ["not_found"]
+
+
+def test_nobody_asks_before_the_reset_that_a_429_names(server, connect, cancel):
+    connect(retry_for=30)
+    runs = [server.add_run() for _ in range(20)]
+    server.rate_limit_next(1, 3.0)
+    result = cancel(*runs, max_concurrency=4)
+    assert result.error is None
+    assert set(result.outcomes) == {"canceled"}
+    (refused,) = [request for request in server.requests if request.status == 429]
+    # Those on their way when the 429 came were sent before anyone could know.
+    later = [request.time - refused.time for request in server.requests if request.time > refused.time + 0.5]
+    assert later
+    assert min(later) >= 2.99
+
+
+def test_a_429_for_longer_than_the_connection_goes_on_trying_makes_a_retry_worth_it(server, connect, cancel):
+    connect(retry_for=0.5)
+    run = server.add_run()
+    server.rate_limit_next(None, 2)
+    result = cancel(run)
+    assert exactly(result.error) is AirflowException
+    assert result.outcomes == ["failed"]
+    assert run.status == "EXECUTING"
+
+
+def test_a_rejected_key_ends_the_work_at_once(server, cancel):
+    runs = [server.add_run() for _ in range(10)]
+    server.fail_next(None, 401, path=runs[4].id)
+    result = cancel(*runs, max_concurrency=1)
+    assert exactly(result.error) is AirflowFailException
+    assert "'trigger_dev_default'" in str(result.error)
+    assert "key" in str(result.error)
+    assert len(server.requests) == 5
+    assert [one["run_id"] for one in result.results] == [run.id for run in runs]
+    assert set(result.outcomes) == {"failed"}
+
+
+def test_a_key_revoked_between_cancel_and_look_ends_the_work_at_once(server, cancel):
+    runs = [server.add_run() for _ in range(3)]
+    server.fail_next(None, 401, method="GET")
+    result = cancel(*runs, max_concurrency=1)
+    assert exactly(result.error) is AirflowFailException
+    assert {run.status for run in runs} == {"CANCELED"}
+    assert all("cancel" in one["error"] for one in result.results)
+
+
+@pytest.mark.parametrize("count", [1, 100])
+def test_a_refused_connection_makes_a_retry_worth_it(count, server, connect, cancel):
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        connect(host=f"http://127.0.0.1:{free.getsockname()[1]}", retry_for=1)
+        started_at = time.monotonic()
+        result = cancel(*[f"run_{number}" for number in range(count)])
+    assert time.monotonic() - started_at < BOUND
+    assert exactly(result.error) is AirflowException
+    assert result.outcomes == ["failed"] * count
+
+
+def test_a_server_that_never_answers_costs_bounded_time(server, connect, cancel):
+    connect(timeout=0.5, retry_for=1)
+    runs = [server.add_run() for _ in range(100)]
+    server.never_answer_next(None)
+    started_at = time.monotonic()
+    result = cancel(*runs, max_concurrency=8)
+    assert time.monotonic() - started_at < BOUND
+    assert exactly(result.error) is AirflowException
+    assert result.outcomes == ["failed"] * 100
+
+
+def test_a_server_that_comes_back_has_all_its_runs_canceled(server, connect, cancel):
+    connect(retry_for=30)
+    runs = [server.add_run() for _ in range(20)]
+    server.stop()
+    back = threading.Timer(1, server.start)
+    back.start()
+    result = cancel(*runs)
+    back.join()
+    assert result.error is None
+    assert {run.status for run in runs} == {"CANCELED"}
+
+
+def test_a_server_that_goes_down_midway_leaves_no_run_without_its_result(server, connect, cancel):
+    connect(retry_for=1)
+    server.latency = 0.05
+    runs = [server.add_run() for _ in range(60)]
+    down = threading.Timer(0.3, server.stop)
+    down.start()
+    result = cancel(*runs, max_concurrency=4)
+    down.join()
+    assert exactly(result.error) is AirflowException
+    assert [one["run_id"] for one in result.results] == [run.id for run in runs]
+    assert set(result.outcomes) == {"failed"}
+    asked = [run.status == "CANCELED" for run in runs]
+    assert any(asked)
+    assert not all(asked)
+    told = ["not sent" not in one["error"] for one in result.results]
+    assert [was for was, tell in zip(asked, told, strict=True) if not tell] == [False] * told.count(False)
+
+
+def test_a_redirect_is_not_followed(server, cancel):
+    run = server.add_run()
+    with TriggerDevServer() as elsewhere:
+        server.redirect_next(None, elsewhere.url + "/api/v2/runs/x/cancel", status=307)
+        result = cancel(run)
+        assert elsewhere.requests == []
+    assert exactly(result.error) is AirflowFailException
+    assert elsewhere.url in str(result.error)
+
+
+def test_a_word_that_nobody_knows_is_no_end(server, cancel, said):
+    run = server.add_run()
+    shown = {"id": run.id, "status": "LEVITATING", "taskIdentifier": "a-task"}
+    server.garbage_next(None, json.dumps(shown), "application/json", method="GET")
+    result = cancel(run)
+    assert (result.outcomes, result.of(run)["status"]) == (["failed"], "LEVITATING")
+    assert exactly(result.error) is AirflowException
+    assert said.lines("LEVITATING")
+
+
+@pytest.mark.parametrize("status", [7, None, ["CANCELED"], ""])
+def test_a_status_that_is_no_word_is_no_end(status, server, cancel):
+    run = server.add_run()
+    shown = {"id": run.id, "status": status, "taskIdentifier": "a-task"}
+    server.garbage_next(None, json.dumps(shown), "application/json", method="GET")
+    result = cancel(run)
+    assert result.outcomes == ["failed"]
+    assert exactly(result.error) is AirflowException
+
+
+def test_the_answer_of_another_run_is_not_believed(server, cancel):
+    run, other = server.add_run(), server.add_run("COMPLETED")
+    shown = {"id": other.id, "status": "COMPLETED", "taskIdentifier": "a-task"}
+    server.garbage_next(None, json.dumps(shown), "application/json", method="GET")
+    assert cancel(run).outcomes == ["failed"]
+
+
+def test_a_page_of_another_server_is_no_unknown_run(server, cancel):
+    run = server.add_run()
+    server.garbage_next(None, status=404)
+    result = cancel(run, missing="ignore")
+    assert result.outcomes == ["failed"]
+    assert exactly(result.error) is AirflowFailException
+
+
+def test_the_404_of_another_product_is_no_unknown_run(server, cancel):
+    server.fail_next(None, 404, body={"detail": "Not Found"})
+    result = cancel("run_a", missing="ignore")
+    assert result.outcomes == ["failed"]
+    assert exactly(result.error) is AirflowFailException
+
+
+def test_what_another_try_may_cure_wins_over_what_it_may_not(server, cancel):
+    curable, incurable = server.add_run(), server.add_run()
+    server.fail_next(None, 503, path=curable.id)
+    server.fail_next(None, 403, path=incurable.id)
+    result = cancel(curable, incurable, "run_unknown")
+    assert exactly(result.error) is AirflowException
+    assert all(text in str(result.error) for text in (curable.id, incurable.id, "run_unknown"))
+
+
+def test_the_next_try_of_the_task_ends_well(server, make_operator, execute):
+    operator = make_operator(server.add_run(), server.add_run())
+    server.fail_next(None, 503, method="GET")
+    assert exactly(execute(operator).error) is AirflowException
+    server.clear_faults()
+    assert execute(operator).outcomes == ["canceled", "canceled"]

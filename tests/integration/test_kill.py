@@ -1,0 +1,145 @@
+from __future__ import annotations
+
+import signal
+import threading
+import time
+
+import pytest
+
+from airflow_provider_trigger._compat import AirflowException
+from airflow_provider_trigger.testing import TriggerDevServer
+
+# Within a second is meant; the rest is for a machine that is busy.
+SOON = 2.0
+
+
+def in_a_request(server, method):
+    server.never_answer_next(None, method=method)
+    return {}
+
+
+def in_a_wait_for_the_rate_limit(server):
+    server.rate_limit_next(None, 50)
+    return {}
+
+
+def in_a_pause_before_a_retry(server):
+    server.fail_next(None, 503, headers={"retry-after": "30"})
+    return {}
+
+
+def in_the_wait_for_termination(server):
+    for run in server.runs.values():
+        run.acknowledge_after = None
+    return {"wait_for_termination": True, "poll_interval": 30}
+
+
+def in_the_pause_before_another_look(server):
+    server.fail_next(None, 200, method="POST")
+    return {}
+
+
+PLACES = {
+    "in a cancel": lambda server: in_a_request(server, "POST"),
+    "in a look": lambda server: in_a_request(server, "GET"),
+    "in a wait for the rate limit": in_a_wait_for_the_rate_limit,
+    "in a pause before a retry": in_a_pause_before_a_retry,
+    "in the wait for termination": in_the_wait_for_termination,
+    "in the pause before another look": in_the_pause_before_another_look,
+}
+
+
+@pytest.fixture(params=["another thread", "a signal handler"])
+def kill_soon(request):
+    """Call a function in half a second, as Airflow 2 or as Airflow 3 does; tells when it did."""
+    called_at = []
+    before = signal.getsignal(signal.SIGALRM)
+
+    def start(on_kill):
+        def call(*_):
+            called_at.append(time.monotonic())
+            on_kill()
+
+        if request.param == "another thread":
+            threading.Timer(0.5, call).start()
+        else:
+            signal.signal(signal.SIGALRM, call)
+            signal.setitimer(signal.ITIMER_REAL, 0.5)
+        return called_at
+
+    yield start
+    signal.setitimer(signal.ITIMER_REAL, 0)
+    signal.signal(signal.SIGALRM, before)
+
+
+@pytest.mark.parametrize("place", PLACES)
+def test_a_kill_ends_the_work_at_once_and_for_good(
+    place, server, connect, make_operator, execute, kill_soon, said
+):
+    connect(timeout=30, retry_for=60)
+    runs = [server.add_run() for _ in range(40)]
+    options = PLACES[place](server)
+    operator = make_operator(*runs, max_concurrency=8, **options)
+    called_at = kill_soon(operator.on_kill)
+    result = execute(operator)
+    assert time.monotonic() - called_at[0] < SOON
+    assert type(result.error) is AirflowException
+    assert "killed" in str(result.error)
+    assert [one["run_id"] for one in result.results] == [run.id for run in runs]
+    assert said.lines("40 Trigger.dev runs:")
+    sent = len(server.requests)
+    time.sleep(0.5)
+    assert len(server.requests) == sent
+
+
+def test_a_kill_in_the_rate_limit_says_what_was_reached(connect, make_operator, execute, kill_soon):
+    with TriggerDevServer(rate_limit=40, refill=10, refill_interval=60) as server:
+        connect(host=server.url)
+        runs = [server.add_run() for _ in range(60)]
+        operator = make_operator(*runs)
+        kill_soon(operator.on_kill)
+        result = execute(operator)
+        assert set(result.outcomes) == {"failed"}
+        for run, one in zip(runs, result.results, strict=True):
+            assert ("not sent" in one["error"]) == (run.status != "CANCELED")
+
+
+def test_a_kill_while_waiting_keeps_what_was_seen(server, connect, make_operator, execute, kill_soon):
+    run = server.add_run(acknowledge_after=None)
+    operator = make_operator(run, "run_unknown", wait_for_termination=True)
+    server.fail_next(3, 404, path="run_unknown", method="GET", headers={"x-should-retry": "false"})
+    kill_soon(operator.on_kill)
+    assert execute(operator).outcomes == ["canceled", "not_found"]
+
+
+def test_a_task_killed_before_it_began_sends_nothing(server, make_operator, execute):
+    operator = make_operator(server.add_run())
+    operator.on_kill()
+    result = execute(operator)
+    assert type(result.error) is AirflowException
+    assert server.requests == []
+
+
+def test_a_time_limit_of_airflow_ends_the_work_and_logs_what_it_has(
+    server, connect, make_operator, execute, said
+):
+    class TaskTimeoutError(BaseException):
+        pass
+
+    def time_out(*_):
+        raise TaskTimeoutError
+
+    connect(timeout=30)
+    operator = make_operator(*[server.add_run() for _ in range(10)], max_concurrency=2)
+    server.never_answer_next(None, method="GET")
+    before = signal.signal(signal.SIGALRM, time_out)
+    signal.setitimer(signal.ITIMER_REAL, 0.5)
+    started_at = time.monotonic()
+    try:
+        result = execute(operator)
+    finally:
+        signal.signal(signal.SIGALRM, before)
+    assert time.monotonic() - started_at < 0.5 + SOON
+    assert type(result.error) is TaskTimeoutError
+    assert said.lines("10 Trigger.dev runs: 10 failed")
+    assert len(server.requests) == 12

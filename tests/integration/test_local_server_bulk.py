@@ -1,0 +1,146 @@
+"""Bulk actions of the local server, over real sockets."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+import requests
+
+from airflow_provider_trigger.testing import TriggerDevServer
+
+BULK = "/api/v1/bulk-actions"
+Ask = Callable[..., requests.Response]
+
+
+@pytest.fixture
+def server() -> Iterator[TriggerDevServer]:
+    with TriggerDevServer(bulk_duration=0.1) as server:
+        yield server
+
+
+@pytest.fixture
+def ask(server: TriggerDevServer) -> Ask:
+    """Send a request with the key of an environment."""
+
+    def send(method: str, path: str = BULK, key: str | None = None, **arguments: Any) -> requests.Response:
+        headers = {"Authorization": f"Bearer {key or server.secret_key}"}
+        return requests.request(method, f"{server.url}{path}", headers=headers, timeout=5, **arguments)
+
+    return send
+
+
+def wait_for(ask: Ask, bulk_id: str) -> dict[str, Any]:
+    deadline = time.monotonic() + 5
+    while (shown := ask("GET", f"{BULK}/{bulk_id}").json())["status"] == "PENDING":
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    return shown
+
+
+def test_a_bulk_cancel(server: TriggerDevServer, ask: Ask) -> None:
+    runs = [server.add_run(status) for status in ("QUEUED", "EXECUTING", "COMPLETED")]
+    foreign = server.add_run("QUEUED", environment="dev")
+    ids = [run.id for run in (*runs, runs[0], foreign)]
+    created = ask("POST", json={"action": "cancel", "runIds": [*ids, "run_unknown"], "name": "nightly"})
+    assert created.status_code == 202
+    shown = wait_for(ask, created.json()["id"])
+    assert (shown["name"], shown["type"], shown["status"]) == ("nightly", "CANCEL", "COMPLETED")
+    assert shown["counts"] == {"total": 3, "success": 2, "failure": 1}
+    assert [run.status for run in (*runs, foreign)] == ["CANCELED", "CANCELED", "COMPLETED", "QUEUED"]
+    assert created.headers["x-ratelimit-remaining"] == "749"
+
+
+def test_a_run_triggered_a_moment_ago_is_missed(server: TriggerDevServer, ask: Ask) -> None:
+    server.bulk_lag = 60
+    run = server.add_run(tags=["x"])
+    for selection in ({"runIds": [run.id]}, {"filter": {"tag": "x"}}):
+        shown = wait_for(ask, ask("POST", json={"action": "cancel", **selection}).json()["id"])
+        assert (shown["status"], shown["counts"]["total"]) == ("COMPLETED", 0)
+    assert run.status == "EXECUTING"
+
+
+def test_replays_show_in_the_list_of_runs(server: TriggerDevServer, ask: Ask) -> None:
+    run = server.add_run("FAILED", tags=["x"])
+    created = ask("POST", json={"action": "replay", "filter": {"status": "FAILED", "tag": ["x"]}})
+    assert wait_for(ask, created.json()["id"])["counts"] == {"total": 1, "success": 1, "failure": 0}
+    listed = ask("GET", "/api/v1/runs").json()["data"]
+    assert [(item["status"], item["tags"]) for item in listed] == [("QUEUED", ["x"]), ("FAILED", ["x"])]
+    assert run.status == "FAILED"
+
+
+def test_an_abort(server: TriggerDevServer, ask: Ask) -> None:
+    server.bulk_duration = 60
+    run = server.add_run()
+    bulk_id = ask("POST", json={"action": "cancel", "runIds": [run.id]}).json()["id"]
+    path = f"{BULK}/{bulk_id}"
+    aborted, again = ask("POST", f"{path}/abort"), ask("POST", f"{path}/abort")
+    assert (aborted.status_code, aborted.json()) == (200, {"id": bulk_id})
+    assert (again.status_code, again.json()) == (
+        409,
+        {"error": f"Bulk action group already aborted: {bulk_id}"},
+    )
+    shown = ask("GET", path).json()
+    assert (shown["status"], "completedAt" in shown) == ("ABORTED", False)
+
+
+def test_another_environments_bulk_actions_are_unknown(server: TriggerDevServer, ask: Ask) -> None:
+    key = server.add_environment("dev").secret_key
+    bulk_id = ask("POST", json={"action": "cancel", "runIds": ["run_a"]}).json()["id"]
+    assert ask("GET", f"{BULK}/{bulk_id}", key).status_code == 404
+    assert ask("POST", f"{BULK}/{bulk_id}/abort", key).status_code == 404
+    assert ask("GET", key=key).json() == {"data": [], "pagination": {}}
+    assert len(ask("GET").json()["data"]) == 1
+
+
+def test_pages(server: TriggerDevServer, ask: Ask) -> None:
+    ids = [server.bulk.create("CANCEL", [], environment=server.environment).id for _ in range(5)][::-1]
+
+    def page(**query: str) -> tuple[list[str], dict[str, str]]:
+        params = {f"page[{name}]": value for name, value in query.items()}
+        body = ask("GET", params={"page[size]": "2", **params}).json()
+        return [item["id"] for item in body["data"]], body["pagination"]
+
+    first, after_first = page()
+    second, after_second = page(after=after_first["next"])
+    third, after_third = page(after=after_second["next"])
+    assert ([*first, *second, *third], set(after_first), set(after_third)) == (ids, {"next"}, {"previous"})
+    assert page(before=after_second["previous"]) == (first, {"next": after_first["next"]})
+    middle, around = page(before=after_third["previous"])
+    assert (middle, set(around)) == (second, {"next", "previous"})
+
+
+@pytest.mark.parametrize(
+    ("query", "status"),
+    [
+        ({"page[size]": "0"}, 400),
+        ({"page[size]": "101"}, 400),
+        ({"page[after]": "x"}, 500),
+        ({"page[before]": "W10"}, 500),
+        ({"page[after]": "e30", "page[before]": "e30"}, 500),
+    ],
+)
+def test_pages_that_there_cannot_be(ask: Ask, query: dict[str, str], status: int) -> None:
+    assert ask("GET", params=query).status_code == status
+
+
+def test_an_older_server_has_none(server: TriggerDevServer, ask: Ask) -> None:
+    server.bulk_actions = False
+    for method, path in (("POST", BULK), ("GET", BULK), ("GET", f"{BULK}/x"), ("POST", f"{BULK}/x/abort")):
+        answer = ask(method, path, json={"action": "cancel", "runIds": ["run_a"]})
+        assert (answer.status_code, answer.headers["content-type"]) == (404, "text/html; charset=utf-8")
+
+
+def test_methods(ask: Ask) -> None:
+    assert ask("GET", f"{BULK}/x/abort").status_code == 400
+    assert ask("POST", f"{BULK}/x").status_code == 405
+
+
+def test_faults_meet_bulk_actions_too(server: TriggerDevServer, ask: Ask) -> None:
+    run = server.add_run("QUEUED")
+    server.fail_next(status=503, path=BULK, after_handling=True)
+    assert ask("POST", json={"action": "cancel", "runIds": [run.id]}).status_code == 503
+    (action,) = server.bulk.values()
+    assert action.members == (run,)

@@ -1,0 +1,112 @@
+"""Many ids in one call; 1,000 of them at the true numbers, 750 + 250 in 10 s, take a minute: a benchmark."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import Counter
+from math import ceil
+
+import pytest
+
+from airflow_provider_trigger.testing import TriggerDevServer
+
+# A fifth of the true bucket, and twenty times as fast.
+BUCKET = {"rate_limit": 150, "refill": 50, "refill_interval": 0.5}
+RESERVE = ceil(0.05 * 150)
+
+
+@pytest.fixture
+def server():
+    with TriggerDevServer(**BUCKET, acknowledge_after=None) as server:
+        yield server
+
+
+@pytest.fixture
+def lowest(server):
+    """What was left in the bucket at its lowest, by a look at it after each token taken."""
+    left = [server.take_tokens(0)]
+    limiter = server._limiter
+    take = limiter.take
+
+    def take_and_note(key):
+        taken = take(key)
+        left.append(taken.remaining)
+        return taken
+
+    limiter.take = take_and_note
+    return lambda: min(left)
+
+
+def needed(known, unknown):
+    return Counter(
+        [("POST", f"/api/v2/runs/{run_id}/cancel") for run_id in known + unknown]
+        + [("GET", f"/api/v3/runs/{run_id}") for run_id in known]
+    )
+
+
+def test_no_id_is_lost_and_no_request_is_one_too_many(server, lowest, cancel):
+    known = [server.add_run().id for _ in range(180)]
+    unknown = [f"run_unknown{number}" for number in range(20)]
+    ids = [run_id for pair in zip(known[:20], unknown, strict=True) for run_id in pair] + known[20:]
+    result = cancel(*ids, missing="ignore")
+    assert [one["run_id"] for one in result.results] == ids
+    assert Counter(result.outcomes) == {"canceled": 180, "not_found": 20}
+    assert Counter((request.method, request.path) for request in server.requests) == needed(known, unknown)
+    assert {request.status for request in server.requests} == {200, 404}
+    assert lowest() >= RESERVE
+
+
+@pytest.mark.parametrize("max_concurrency", [1, 8, 100])
+def test_the_reserve_is_left_alone_at_any_concurrency(max_concurrency, server, lowest, cancel):
+    runs = [server.add_run() for _ in range(100)]
+    result = cancel(*runs, max_concurrency=max_concurrency)
+    assert set(result.outcomes) == {"canceled"}
+    assert len(server.requests) == 200
+    assert lowest() >= RESERVE
+
+
+def test_what_others_use_is_counted(server, cancel):
+    runs = [server.add_run() for _ in range(150)]
+    server.take_tokens(100)
+    result = cancel(*runs)
+    assert set(result.outcomes) == {"canceled"}
+    assert {request.status for request in server.requests} == {200}
+
+
+def test_others_who_empty_the_bucket_cost_time_and_no_run(server, connect, cancel):
+    connect(retry_for=60)
+    runs = [server.add_run() for _ in range(150)]
+    over = threading.Event()
+
+    def use_it():
+        while not over.is_set():
+            server.take_tokens(20)
+            time.sleep(0.1)
+
+    user = threading.Thread(target=use_it)
+    user.start()
+    try:
+        result = cancel(*runs)
+    finally:
+        over.set()
+        user.join()
+    assert result.error is None
+    assert set(result.outcomes) == {"canceled"}
+    assert all(run.status == "CANCELED" for run in runs)
+
+
+def test_a_bucket_that_is_empty_at_first_refuses_one_burst_at_most(server, cancel):
+    server.take_tokens(150)
+    runs = [server.add_run() for _ in range(60)]
+    result = cancel(*runs, max_concurrency=8)
+    assert set(result.outcomes) == {"canceled"}
+    assert sum(request.status == 429 for request in server.requests) <= 8
+
+
+def test_a_server_without_a_limit_is_asked_without_a_pause(connect, cancel):
+    with TriggerDevServer(rate_limit=None) as server:
+        connect(host=server.url)
+        runs = [server.add_run() for _ in range(300)]
+        assert set(cancel(*runs).outcomes) == {"canceled"}
+        assert len(server.requests) == 600

@@ -1,0 +1,294 @@
+from __future__ import annotations
+
+import asyncio
+import time
+from itertools import pairwise
+
+import pytest
+
+from airflow_provider_trigger._compat import BaseNotifier
+from airflow_provider_trigger.notifications.cancel import CancelTriggerRunNotifier
+from airflow_provider_trigger.operators.cancel import CancelTriggerRunOperator
+
+pytestmark = pytest.mark.usefixtures("connection")
+
+IMPORTS = """
+try:
+    from airflow.sdk import DAG, task
+except ImportError:
+    from airflow.decorators import task
+    from airflow.models.dag import DAG
+from airflow_provider_trigger.notifications.cancel import CancelTriggerRunNotifier
+"""
+
+TASK_CALLBACKS = """
+with DAG(dag_id="task_callbacks", schedule=None, params={"run_ids": []}):
+
+    @task
+    def start(params):
+        return params["run_ids"][:2]
+
+    @task
+    def start_more(params):
+        return {"id": params["run_ids"][2]}
+
+    @task(
+        retries=1,
+        retry_delay=0,
+        on_retry_callback=CancelTriggerRunNotifier(xcom_task_ids="start"),
+        on_failure_callback=[
+            CancelTriggerRunNotifier(xcom_task_ids=["start", "start_more"], run_ids="{{ params.run_ids[3] }}")
+        ],
+    )
+    def work():
+        raise RuntimeError("something failed at night")
+
+    [start(), start_more()] >> work()
+"""
+
+DAG_CALLBACKS = """
+with DAG(
+    dag_id="dag_callbacks",
+    schedule=None,
+    params={"run_ids": []},
+    on_failure_callback=[
+        CancelTriggerRunNotifier(run_ids="{{ params.run_ids[:1] }}"),
+        CancelTriggerRunNotifier(xcom_task_ids="start"),
+        CancelTriggerRunNotifier(run_ids="{{ params.run_ids[2] }}", xcom_task_ids="start"),
+    ],
+):
+
+    @task
+    def start(params):
+        return params["run_ids"][1]
+
+    @task
+    def work():
+        raise RuntimeError("something failed at night")
+
+    start() >> work()
+"""
+
+
+def test_callbacks_of_a_task_cancel_what_its_siblings_started(server, run_dag, said):
+    runs = [server.add_run() for _ in range(5)]
+    result = run_dag(IMPORTS + TASK_CALLBACKS, {"run_ids": [run.id for run in runs]})
+    assert result.state == "failed"
+    assert [run.status for run in runs] == ["CANCELED"] * 4 + ["EXECUTING"]
+    assert said.lines("2 Trigger.dev runs: 2 canceled")
+    assert said.lines("4 Trigger.dev runs: 4 canceled")
+    assert runs[0].cancel_requests == 2
+
+
+def test_callbacks_of_a_dag_say_what_to_use_where_there_is_no_xcom(server, run_dag, said):
+    from airflow import __version__
+
+    runs = [server.add_run() for _ in range(4)]
+    result = run_dag(IMPORTS + DAG_CALLBACKS, {"run_ids": [run.id for run in runs]})
+    assert result.state == "failed"
+    has_xcom = __version__.startswith("2.")
+    assert [run.status for run in runs] == [
+        "CANCELED",
+        "CANCELED" if has_xcom else "EXECUTING",
+        "CANCELED",
+        "EXECUTING",
+    ]
+    assert len(said.lines("No XCom for this callback", "run_ids", "CancelTriggerRunOperator")) == (
+        0 if has_xcom else 2
+    )
+
+
+def test_all_is_told_in_one_line(server, make_context, said):
+    runs = [server.add_run(), server.add_run("COMPLETED")]
+    CancelTriggerRunNotifier(run_ids=[*(run.id for run in runs), "run_unknown"])(make_context())
+    assert len(said.lines("Trigger.dev runs")) == 1
+    assert said.lines("3 Trigger.dev runs: 1 canceled, 1 already completed, 1 not found")
+
+
+def test_one_object_called_for_two_dag_runs_cancels_the_runs_of_each(server, make_context):
+    first, second = server.add_run(), server.add_run()
+    notifier = CancelTriggerRunNotifier(run_ids="{{ run_id }}")
+    notifier(make_context() | {"run_id": first.id})
+    assert (first.status, second.status) == ("CANCELED", "EXECUTING")
+    notifier(make_context() | {"run_id": second.id})
+    assert second.status == "CANCELED"
+    assert first.cancel_requests == 1
+
+
+def test_one_object_called_for_two_dag_runs_pulls_from_each(server, make_context):
+    first, second = server.add_run(), server.add_run()
+    notifier = CancelTriggerRunNotifier(xcom_task_ids=["{{ params.source }}"])
+    notifier(make_context({"a": first.id, "b": second.id}) | {"params": {"source": "a"}})
+    assert (first.status, second.status) == ("CANCELED", "EXECUTING")
+    notifier(make_context({"a": first.id, "b": second.id}) | {"params": {"source": "b"}})
+    assert (second.status, first.cancel_requests) == ("CANCELED", 1)
+
+
+def test_running_twice_does_no_harm(server, make_context, said):
+    runs = [server.add_run(), server.add_run("FAILED")]
+    notifier = CancelTriggerRunNotifier(run_ids=[run.id for run in runs])
+    notifier(make_context())
+    notifier(make_context())
+    assert len(said.lines("2 Trigger.dev runs: 1 canceled, 1 already completed")) == 2
+
+
+@pytest.mark.parametrize("wrap", [lambda output: output, lambda output: ["run_a", output]])
+def test_the_output_of_a_task_is_refused_when_the_dag_is_parsed(wrap, make_context):
+    output = CancelTriggerRunOperator(task_id="start", run_ids="run_a", dag=make_context()["dag"]).output
+    with pytest.raises(ValueError, match="xcom_task_ids"):
+        CancelTriggerRunNotifier(run_ids=wrap(output))
+
+
+@pytest.mark.parametrize(
+    "options", [{}, {"run_ids": "run_a", "timeout": 0}, {"run_ids": "run_a", "max_concurrency": 0}]
+)
+def test_nonsense_is_refused_when_the_dag_is_parsed(options):
+    with pytest.raises(ValueError, match="CancelTriggerRunNotifier"):
+        CancelTriggerRunNotifier(**options)
+
+
+def test_a_slow_server_has_all_cancels_before_the_first_look(server, make_context, said):
+    server.latency = 0.3
+    runs = [server.add_run() for _ in range(6)]
+    started_at = time.monotonic()
+    CancelTriggerRunNotifier(run_ids=[run.id for run in runs], timeout=1.5, max_concurrency=2)(make_context())
+    assert time.monotonic() - started_at < 1.5 + 2
+    assert {run.status for run in runs} == {"CANCELED"}
+    (line,) = said.lines("6 Trigger.dev runs")
+    assert "asked to cancel, but not looked at afterwards" in line
+    assert "not sent" not in line
+
+
+def test_what_could_not_be_stopped_in_time_is_named(server, make_context, said):
+    server.latency = 0.4
+    runs = [server.add_run() for _ in range(6)]
+    CancelTriggerRunNotifier(run_ids=[run.id for run in runs], timeout=1, max_concurrency=1)(make_context())
+    (line,) = said.lines("6 Trigger.dev runs")
+    unsent = [run for run in runs if run.status == "EXECUTING"]
+    assert unsent
+    assert "not sent" in line
+    assert all(run.id in line for run in runs)
+
+
+def test_a_server_that_never_answers_costs_no_more_than_the_time_limit(server, make_context, said):
+    server.never_answer_next(None)
+    started_at = time.monotonic()
+    ids = [server.add_run().id for _ in range(40)]
+    CancelTriggerRunNotifier(run_ids=ids, timeout=1)(make_context())
+    assert time.monotonic() - started_at < 1 + 2
+    assert said.lines("40 Trigger.dev runs: 40 failed")
+
+
+def test_a_rejected_key_is_told_and_not_raised(server, make_context, said):
+    server.fail_next(None, 401)
+    CancelTriggerRunNotifier(run_ids=[server.add_run().id])(make_context())
+    assert said.lines("'trigger_dev_default'", "the secret key was rejected")
+
+
+def test_a_context_without_a_task_instance_is_enough_for_run_ids(server, make_context, said):
+    run = server.add_run()
+    context = make_context({"start": "run_b"})
+    del context["ti"]
+    CancelTriggerRunNotifier(run_ids=run.id, xcom_task_ids="start")(context)
+    assert run.status == "CANCELED"
+    assert len(said.lines("No XCom for", "CancelTriggerRunOperator")) == 1
+
+
+def test_an_xcom_that_cannot_be_asked_for_does_not_stop_the_others(server, make_context, said):
+    run = server.add_run()
+    context = make_context({"start": "run_b"})
+
+    def refuse(**_):
+        raise RuntimeError("no supervisor")
+
+    context["ti"].xcom_pull = refuse
+    CancelTriggerRunNotifier(run_ids=run.id, xcom_task_ids="start")(context)
+    assert run.status == "CANCELED"
+    assert said.lines("No XCom for this callback (RuntimeError: no supervisor)", "CancelTriggerRunOperator")
+
+
+def test_what_is_no_run_id_is_named_and_stops_no_other(server, make_context, said):
+    run = server.add_run()
+    CancelTriggerRunNotifier(run_ids=[7, run.id], xcom_task_ids=["strat"])(make_context({"start": None}))
+    assert run.status == "CANCELED"
+    assert said.lines("7 from run_ids[0]")
+    assert said.lines("'strat'", "did you mean 'start'")
+
+
+def test_no_ids_at_all_is_told_and_nothing_sent(server, make_context, said):
+    CancelTriggerRunNotifier(xcom_task_ids="start")(make_context({"start": None}))
+    assert said.lines("nothing to cancel")
+    assert server.requests == []
+
+
+async def awaited(notifier, context):
+    """Await it as the triggerer does."""
+    notifier.render_template_fields(context)
+    await notifier.async_notify(context)
+
+
+def test_awaited_it_cancels_off_the_thread_of_the_event_loop(server, said):
+    run = server.add_run()
+    server.latency = 0.3
+    beats = []
+
+    async def beat():
+        while True:
+            beats.append(time.monotonic())
+            await asyncio.sleep(0.02)
+
+    async def main():
+        heart = asyncio.create_task(beat())
+        await awaited(CancelTriggerRunNotifier(run_ids=[run.id]), {"dag_run": {"dag_run_id": "manual_1"}})
+        heart.cancel()
+
+    asyncio.run(main())
+    assert run.status == "CANCELED"
+    assert said.lines("1 Trigger.dev runs: 1 canceled")
+    assert max(later - sooner for sooner, later in pairwise(beats)) < 0.3
+
+
+def test_awaited_it_lets_itself_be_canceled(server):
+    run = server.add_run()
+    server.never_answer_next(None)
+
+    async def main():
+        notifier = CancelTriggerRunNotifier(run_ids=[run.id], timeout=20)
+        work = asyncio.create_task(awaited(notifier, {}))
+        while not server.requests:
+            await asyncio.sleep(0.01)
+        work.cancel()
+        started_at = time.monotonic()
+        with pytest.raises(asyncio.CancelledError):
+            await work
+        return time.monotonic() - started_at
+
+    loop = asyncio.new_event_loop()
+    try:
+        assert loop.run_until_complete(main()) < 1
+    finally:
+        server.stop()
+        loop.close()
+
+
+def test_awaited_with_tasks_to_pull_from_it_says_what_to_use(server, said):
+    run = server.add_run()
+    asyncio.run(awaited(CancelTriggerRunNotifier(run_ids=run.id, xcom_task_ids="start"), {"deadline": {}}))
+    assert run.status == "CANCELED"
+    assert len(said.lines("No XCom for this callback", "CancelTriggerRunOperator")) == 1
+
+
+def test_a_copy_is_rendered_and_not_the_object_of_the_dag(server, make_context):
+    run = server.add_run()
+    context = make_context() | {"run_id": run.id}
+    notifier = CancelTriggerRunNotifier(run_ids="{{ run_id }}", context=context)
+
+    async def main():
+        await notifier
+
+    if hasattr(BaseNotifier, "__await__"):
+        asyncio.run(main())
+    else:  # before 3.1 nobody awaits one
+        notifier(context)
+    assert run.status == "CANCELED"
+    assert notifier.run_ids == "{{ run_id }}"

@@ -1,0 +1,146 @@
+from __future__ import annotations
+
+import threading
+import time
+from collections import Counter
+
+import pytest
+
+pytestmark = pytest.mark.usefixtures("quick_looks")
+
+
+@pytest.fixture
+def wait_for(cancel):
+    """Cancel runs and wait until they are over."""
+
+    def run(*runs, **options):
+        return cancel(*runs, **({"wait_for_termination": True, "poll_interval": 0.05} | options))
+
+    return run
+
+
+@pytest.mark.parametrize(
+    "status", ["QUEUED", "PENDING_VERSION", "DELAYED", "WAITING", "COMPLETED", "CANCELED"]
+)
+def test_a_run_that_no_worker_has_costs_no_waiting(status, server, wait_for):
+    run = server.add_run(status)
+    result = wait_for(run, poll_interval=30)
+    assert result.of(run)["settled"] is True
+    assert [request.method for request in server.requests] == ["GET", "POST", "GET"]
+
+
+@pytest.mark.parametrize("status", ["EXECUTING", "DEQUEUED"])
+def test_a_run_that_a_worker_has_is_waited_for(status, server, wait_for):
+    run = server.add_run(status, acknowledge_after=0.5)
+    result = wait_for(run)
+    assert run.settled
+    assert (result.outcomes, result.of(run)["settled"]) == (["canceled"], True)
+
+
+def test_only_what_is_not_over_is_looked_at_again(server, wait_for):
+    queued, executing = server.add_run("QUEUED"), server.add_run(acknowledge_after=0.5)
+    wait_for(queued, executing)
+    looks = Counter(request.path.rpartition("/")[2] for request in server.requests if request.method == "GET")
+    assert looks[queued.id] == 2
+    assert looks[executing.id] > 2
+
+
+def test_a_run_that_completes_in_spite_of_its_cancel_is_told_as_that(server, wait_for):
+    run = server.add_run(acknowledge_after=0.3, completes_despite_cancel=True)
+    result = wait_for(run)
+    assert result.error is None
+    assert (result.outcomes, result.of(run)["status"]) == (["already_completed"], "COMPLETED")
+    assert result.of(run)["settled"] is True
+
+
+def test_a_run_that_was_queued_before_and_executes_at_the_cancel_is_waited_for(server, wait_for):
+    run = server.add_run("QUEUED", acknowledge_after=0.5, then=[(0.3, "EXECUTING")])
+    server.delay_next(seconds=0.5, path=run.id, method="POST", after_handling=False)
+    result = wait_for(run)
+    assert run.settled
+    assert result.of(run)["settled"] is True
+
+
+def test_the_time_limit_is_for_the_whole_wait(server, wait_for, said):
+    runs = [server.add_run(acknowledge_after=None) for _ in range(8)]
+    started_at = time.monotonic()
+    result = wait_for(*runs, termination_timeout=1, max_concurrency=1)
+    assert 1 <= time.monotonic() - started_at < 4
+    assert result.error is None
+    assert set(result.outcomes) == {"canceled"}
+    assert not any(one["settled"] for one in result.results)
+    (warning,) = said.lines("Not over within 1 s")
+    assert "warning" in warning.lower()
+    assert all(run.id in warning for run in runs)
+
+
+def test_a_worker_that_never_answers_is_waited_for_until_it_is_forced(server, wait_for):
+    server.force_after = 0.6
+    run = server.add_run(acknowledge_after=None)
+    assert wait_for(run).of(run)["settled"] is True
+
+
+def test_a_time_limit_of_zero_looks_no_further(server, wait_for):
+    run = server.add_run(acknowledge_after=None)
+    result = wait_for(run, termination_timeout=0)
+    assert result.error is None
+    assert [request.method for request in server.requests] == ["GET", "POST", "GET"]
+
+
+def test_a_fault_while_waiting_takes_nothing_back(server, wait_for):
+    run = server.add_run(acknowledge_after=1)
+    fault = threading.Timer(0.3, server.fail_next, (3, 502), {"method": "GET"})
+    fault.start()
+    result = wait_for(run, termination_timeout=30)
+    assert result.error is None
+    assert result.of(run)["settled"] is True
+    assert 502 in {request.status for request in server.requests}
+
+
+def test_reads_that_fail_do_not_hold_up_the_cancels_for_long(server, connect, wait_for, monkeypatch):
+    from airflow_provider_trigger.api import cancellation
+
+    monkeypatch.setattr(cancellation, "LOOK_BEFORE_WITHIN", 0.5)
+    connect(retry_for=3)
+    runs = [server.add_run() for _ in range(5)]
+    server.fail_next(None, 503, method="GET")
+    started_at = time.monotonic()
+    result = wait_for(*runs)
+    sent_at = [request.time - started_at for request in server.requests if request.method == "POST"]
+    assert len(sent_at) == 5
+    assert max(sent_at) < 2.5
+    assert {run.status for run in runs} == {"CANCELED"}
+    assert set(result.outcomes) == {"failed"}
+
+
+def test_a_look_before_that_hangs_does_not_come_back_later(server, connect, wait_for, monkeypatch):
+    from airflow_provider_trigger.api import cancellation
+
+    monkeypatch.setattr(cancellation, "LOOK_BEFORE_WITHIN", 0.3)
+    runs = [server.add_run("QUEUED") for _ in range(3)]
+    server.never_answer_next(path=runs[0].id, method="GET")
+    result = wait_for(*runs, max_concurrency=1)
+    assert result.outcomes == ["canceled"] * 3
+    assert Counter(request.method for request in server.requests) == {"POST": 3, "GET": 4}
+
+
+def test_a_run_that_goes_on_is_not_told_to_be_canceled(server, wait_for, said):
+    run = server.add_run()
+    server.fail_next(None, 200, path=run.id, method="POST")
+    result = wait_for(run, termination_timeout=0.5)
+    assert result.outcomes == ["failed"]
+    assert not said.lines("though canceled")
+
+
+def test_an_unknown_run_is_not_waited_for(server, wait_for):
+    run = server.add_run("QUEUED")
+    result = wait_for("run_unknown", run, missing="ignore")
+    assert result.outcomes == ["not_found", "canceled"]
+    assert len(server.requests) <= 8
+
+
+def test_children_are_canceled_once_their_parent_is_over(server, wait_for):
+    parent = server.add_run(acknowledge_after=0.3)
+    child = server.add_run("QUEUED", parent=parent)
+    wait_for(parent)
+    assert child.status == "CANCELED"

@@ -1,0 +1,159 @@
+"""A clock that only moves when someone sleeps, and a wire that carries nothing out of the process."""
+
+from __future__ import annotations
+
+import io
+import json
+import threading
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import requests
+import urllib3
+from hypothesis import HealthCheck, settings
+from requests.adapters import HTTPAdapter
+
+from airflow_provider_trigger.api.client import TriggerDevClient
+from airflow_provider_trigger.api.endpoints import Response
+
+BASE_URL = "https://trigger.test"
+# On a busy machine neither the clock nor the first look into Unicode's tables says anything of the code.
+settings.register_profile("unhurried", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("unhurried")
+
+SECRET_KEY = "tr_prod_marker/of+the=test"
+
+
+def encoded(body: Any) -> bytes:
+    return body if isinstance(body, bytes) else json.dumps(body).encode()
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a server says: a status, a body (JSON, or bytes as they are) and headers."""
+
+    status: int = 200
+    body: Any = b""
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+
+Script = Callable[[requests.PreparedRequest], Answer | Exception]
+
+
+class Wire(HTTPAdapter):
+    """Hands each request to a script, and keeps what was sent and how."""
+
+    def __init__(self, script: Script) -> None:
+        super().__init__()
+        self.script = script
+        self.sent: list[requests.PreparedRequest] = []
+        self.options: list[dict[str, Any]] = []
+        self.raw: list[urllib3.HTTPResponse] = []
+
+    def send(self, request: requests.PreparedRequest, **options: Any) -> requests.Response:
+        self.sent.append(request)
+        self.options.append(options)
+        answer = self.script(request)
+        if isinstance(answer, Exception):
+            raise answer
+        raw = urllib3.HTTPResponse(
+            body=io.BytesIO(encoded(answer.body)),
+            status=answer.status,
+            headers=dict(answer.headers),
+            preload_content=False,
+        )
+        self.raw.append(raw)
+        return self.build_response(request, raw)
+
+    @property
+    def targets(self) -> list[str]:
+        return [f"{request.method} {request.url.removeprefix(BASE_URL)}" for request in self.sent]
+
+
+def in_turn(answers: Iterable[Answer | Exception]) -> Script:
+    """Return a script of these answers, the last of them for ever."""
+    queue = list(answers)
+    return lambda _: queue.pop(0) if len(queue) > 1 else queue[0]
+
+
+@pytest.fixture(scope="session")
+def answer() -> type[Answer]:
+    return Answer
+
+
+@pytest.fixture(scope="session")
+def response() -> Callable[..., Response]:
+    """Build what a driver hands to ``read``: a status, a body (JSON or bytes), and headers."""
+
+    def build(status: int = 200, body: Any = b"", headers: Mapping[str, str] | None = None) -> Response:
+        return Response(status=status, headers=headers or {}, body=encoded(body))
+
+    return build
+
+
+@pytest.fixture(scope="session")
+def connect() -> Callable[..., tuple[TriggerDevClient, Wire]]:
+    """Build a client and the wire that it is on, from answers or a script."""
+
+    def build(*script: Any, **settings: Any) -> tuple[TriggerDevClient, Wire]:
+        client = TriggerDevClient(**{"base_url": BASE_URL, "secret_key": SECRET_KEY} | settings)
+        wire = Wire(script[0] if callable(script[0]) else in_turn(script))
+        client._session.mount("https://", wire)
+        client._session.mount("http://", wire)
+        return client, wire
+
+    return build
+
+
+@pytest.fixture
+def wire(monkeypatch: pytest.MonkeyPatch) -> Wire:
+    """The wire that every client is on, also one that is built elsewhere; set its ``script``."""
+    wire = Wire(in_turn([Answer(body={"data": []})]))
+    monkeypatch.setattr(HTTPAdapter, "send", lambda _, request, **options: wire.send(request, **options))
+    # Its own ``send`` is defined by its class, and so is not replaced.
+    return wire
+
+
+class Clock:
+    """Stands in for the module ``time``; sleeping takes no time but its own."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+        self.slept: list[float] = []
+
+    def monotonic(self) -> float:
+        return self.now
+
+    def time(self) -> float:
+        return 1_795_600_000.0 + self.now
+
+    def sleep(self, seconds: float) -> None:
+        self.slept.append(seconds)
+        self.now += seconds
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    """The clock by which clients, budgets, retries and cancellations go."""
+    clock = Clock()
+
+    class Event(threading.Event):
+        def wait(self, timeout: float | None = None) -> bool:
+            if not self.is_set():
+                clock.sleep(timeout or 0.0)
+            return self.is_set()
+
+    class Condition(threading.Condition):
+        def wait(self, timeout: float | None = None) -> bool:
+            clock.sleep(timeout or 0.0)
+            return True
+
+    api = "airflow_provider_trigger.api"
+    for module in ("client", "budget", "retries", "cancellation", "workers"):
+        monkeypatch.setattr(f"{api}.{module}.time", clock)
+    monkeypatch.setattr(f"{api}.budget.threading", SimpleNamespace(Event=Event))
+    monkeypatch.setattr(f"{api}.client.threading", SimpleNamespace(Condition=Condition))
+    return clock

@@ -1,0 +1,105 @@
+from __future__ import annotations
+
+import importlib
+import importlib.metadata
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import airflow
+import pytest
+
+import airflow_provider_trigger
+from airflow_provider_trigger.get_provider_info import get_provider_info
+from airflow_provider_trigger.hooks import settings
+from airflow_provider_trigger.hooks.trigger_dev import TriggerDevHook
+
+SCHEMA = Path(airflow.__file__).parent / "provider_info.schema.json"
+# What Airflow 3.2 and newer know, and older schemas do not mention.
+KEYS = {"package-name", "name", "description", "versions", "integrations", "hooks", "operators"}
+KEYS |= {"sensors", "triggers", "connection-types", "extra-links", "notifications"}
+
+
+def dotted_names() -> Iterator[str]:
+    info = get_provider_info()
+    for group in ("hooks", "operators", "sensors", "triggers"):
+        for modules in info.get(group, []):
+            yield from modules["python-modules"]
+    yield from info["notifications"]
+    yield from (connection_type["hook-class-name"] for connection_type in info["connection-types"])
+
+
+@pytest.mark.skipif(not SCHEMA.exists(), reason="this Airflow has no schema with it")
+def test_it_is_what_airflows_own_schema_asks_for() -> None:
+    jsonschema = pytest.importorskip("jsonschema")
+    jsonschema.validate(get_provider_info(), json.loads(SCHEMA.read_text()))
+
+
+def test_it_holds_only_keys_that_some_airflow_reads() -> None:
+    assert get_provider_info().keys() <= KEYS
+
+
+@pytest.mark.parametrize("name", dotted_names())
+def test_every_name_can_be_imported(name: str) -> None:
+    try:
+        importlib.import_module(name)
+    except ModuleNotFoundError:
+        module, _, attribute = name.rpartition(".")
+        assert hasattr(importlib.import_module(module), attribute)
+
+
+def test_every_module_with_something_for_airflow_is_listed() -> None:
+    package = Path(airflow_provider_trigger.__file__).parent
+    for group in ("hooks", "operators", "notifications", "sensors", "triggers", "links"):
+        for path in (package / group).glob("*.py"):
+            module = f"airflow_provider_trigger.{group}.{path.stem}"
+            if path.stem not in ("__init__", "settings"):
+                assert any(name.startswith(module) for name in dotted_names()), module
+
+
+def test_airflow_finds_it_by_its_entry_point() -> None:
+    [entry_point] = importlib.metadata.entry_points(
+        group="apache_airflow_provider", module="airflow_provider_trigger.get_provider_info"
+    )
+    assert entry_point.load() is get_provider_info
+
+
+def test_the_version_is_the_packages() -> None:
+    assert get_provider_info()["versions"] == [airflow_provider_trigger.__version__]
+    assert importlib.metadata.version("airflow-provider-trigger") == airflow_provider_trigger.__version__
+
+
+def connection_type() -> dict[str, Any]:
+    [connection_type] = get_provider_info()["connection-types"]
+    return connection_type
+
+
+def test_the_connection_type_is_the_hooks() -> None:
+    assert connection_type()["connection-type"] == TriggerDevHook.conn_type
+    assert connection_type()["hook-name"] == TriggerDevHook.hook_name
+    hook = TriggerDevHook
+    assert connection_type()["hook-class-name"] == f"{hook.__module__}.{hook.__qualname__}"
+
+
+def test_the_forms_fields_are_those_that_are_read() -> None:
+    assert tuple(connection_type()["conn-fields"]) == settings._EXTRA_FIELDS
+
+
+def test_each_field_has_a_label_and_a_description_and_may_be_empty() -> None:
+    for name, field in connection_type()["conn-fields"].items():
+        assert field["label"], name
+        assert field["description"].endswith("."), name
+        assert "null" in field["schema"]["type"], name
+
+
+def test_a_proxys_password_is_hidden_in_the_form() -> None:
+    assert connection_type()["conn-fields"]["proxy"]["schema"]["format"] == "password"
+
+
+def test_the_defaults_that_the_form_tells_are_those_that_count() -> None:
+    fields = connection_type()["conn-fields"]
+    assert fields["timeout"]["description"].endswith(f"Empty: {settings.DEFAULT_TIMEOUT:g}.")
+    assert fields["retry_for"]["description"].endswith(f"Empty: {settings.DEFAULT_RETRY_FOR:g}.")
+    assert settings.CLOUD_DASHBOARD_URL in fields["dashboard_url"]["description"]
+    assert settings.CLOUD_URL in connection_type()["ui-field-behaviour"]["placeholders"]["host"]
