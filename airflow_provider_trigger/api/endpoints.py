@@ -229,8 +229,8 @@ def _raise_unless_success(request: Request, response: Response) -> None:
 
 def _error_class(response: Response) -> type[ResponseError]:
     status = response.status
-    if status == 404 and not response.json_object():
-        # An HTML page: the path is unknown there, which says nothing of the run (measured).
+    if status == 404 and not isinstance(response.json_object().get("error"), str):
+        # Not the API's: a page, or another product's JSON. The path is unknown there, not the run (measured).
         return ResponseError
     by_status: dict[int, type[ResponseError]] = {
         401: AuthenticationError,

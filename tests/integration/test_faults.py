@@ -265,7 +265,7 @@ def test_a_key_revoked_between_cancel_and_look_ends_the_work_at_once(server, can
 def test_a_refused_connection_makes_a_retry_worth_it(count, server, connect, cancel):
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
-        connect(host=f"http://127.0.0.1:{free.getsockname()[1]}", retry_for=1)
+        connect(host=f"http://127.0.0.1:{free.getsockname()[1]}", retry_for=0.5)
         started_at = time.monotonic()
         result = cancel(*[f"run_{number}" for number in range(count)])
     assert time.monotonic() - started_at < BOUND
@@ -274,7 +274,7 @@ def test_a_refused_connection_makes_a_retry_worth_it(count, server, connect, can
 
 
 def test_a_server_that_never_answers_costs_bounded_time(server, connect, cancel):
-    connect(timeout=0.5, retry_for=1)
+    connect(timeout=0.3, retry_for=0.5)
     runs = [server.add_run() for _ in range(100)]
     server.never_answer_next(None)
     started_at = time.monotonic()
@@ -288,7 +288,7 @@ def test_a_server_that_comes_back_has_all_its_runs_canceled(server, connect, can
     connect(retry_for=30)
     runs = [server.add_run() for _ in range(20)]
     server.stop()
-    back = threading.Timer(1, server.start)
+    back = threading.Timer(0.3, server.start)
     back.start()
     result = cancel(*runs)
     back.join()

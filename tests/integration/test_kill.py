@@ -12,6 +12,8 @@ from airflow_provider_trigger.testing import TriggerDevServer
 # Within a second is meant; the rest is for a machine that is busy.
 SOON = 2.0
 
+IN_A_SIGNAL_HANDLER, IN_A_THREAD = "a signal handler", "a thread"
+
 
 def in_a_request(server, method):
     server.never_answer_next(None, method=method)
@@ -49,9 +51,9 @@ PLACES = {
 }
 
 
-@pytest.fixture(params=["another thread", "a signal handler"])
+@pytest.fixture(params=[IN_A_SIGNAL_HANDLER, IN_A_THREAD])
 def kill_soon(request):
-    """Call a function in half a second, as Airflow 2 or as Airflow 3 does; tells when it did."""
+    """Call a function in a moment, in a signal handler as Airflow 3 does, or in a thread; tells when it did."""
     called_at = []
     before = signal.getsignal(signal.SIGALRM)
 
@@ -60,11 +62,11 @@ def kill_soon(request):
             called_at.append(time.monotonic())
             on_kill()
 
-        if request.param == "another thread":
-            threading.Timer(0.5, call).start()
+        if request.param == IN_A_THREAD:
+            threading.Timer(0.4, call).start()
         else:
             signal.signal(signal.SIGALRM, call)
-            signal.setitimer(signal.ITIMER_REAL, 0.5)
+            signal.setitimer(signal.ITIMER_REAL, 0.4)
         return called_at
 
     yield start
@@ -72,7 +74,12 @@ def kill_soon(request):
     signal.signal(signal.SIGALRM, before)
 
 
-@pytest.mark.parametrize("place", PLACES)
+@pytest.mark.parametrize(
+    ("kill_soon", "place"),
+    [(IN_A_SIGNAL_HANDLER, place) for place in PLACES]
+    + [(IN_A_THREAD, place) for place in ("in a cancel", "in the wait for termination")],
+    indirect=["kill_soon"],
+)
 def test_a_kill_ends_the_work_at_once_and_for_good(
     place, server, connect, make_operator, execute, kill_soon, said
 ):
@@ -88,7 +95,7 @@ def test_a_kill_ends_the_work_at_once_and_for_good(
     assert [one["run_id"] for one in result.results] == [run.id for run in runs]
     assert said.lines("40 Trigger.dev runs:")
     sent = len(server.requests)
-    time.sleep(0.5)
+    time.sleep(0.3)
     assert len(server.requests) == sent
 
 

@@ -11,8 +11,8 @@ import pytest
 
 from airflow_provider_trigger.testing import TriggerDevServer
 
-# A fifth of the true bucket, and twenty times as fast.
-BUCKET = {"rate_limit": 150, "refill": 50, "refill_interval": 0.5}
+# A fifth of the true bucket, and forty times as fast.
+BUCKET = {"rate_limit": 150, "refill": 50, "refill_interval": 0.25}
 RESERVE = ceil(0.05 * 150)
 
 

@@ -222,9 +222,12 @@ def test_no_ids_at_all_is_told_and_nothing_sent(server, make_context, said):
 
 
 async def awaited(notifier, context):
-    """Await it as the triggerer does."""
-    notifier.render_template_fields(context)
-    await notifier.async_notify(context)
+    """Await it as the triggerer does, from 3.1 on; before, nobody does."""
+    if hasattr(BaseNotifier, "__await__"):
+        notifier.context = context
+        await notifier
+    else:
+        await notifier.async_notify(context)
 
 
 def test_awaited_it_cancels_off_the_thread_of_the_event_loop(server, said):
@@ -255,7 +258,7 @@ def test_awaited_it_lets_itself_be_canceled(server):
     async def main():
         notifier = CancelTriggerRunNotifier(run_ids=[run.id], timeout=20)
         work = asyncio.create_task(awaited(notifier, {}))
-        while not server.requests:
+        while not server.requests and not work.done():
             await asyncio.sleep(0.01)
         work.cancel()
         started_at = time.monotonic()

@@ -38,6 +38,7 @@ class WholeAirflow:
         extra_components: Mapping[str, list[str]] | None = None,
     ) -> None:
         self.home = home
+        self.executor = executor
         self.port = free_port()
         self.api = Api(f"http://127.0.0.1:{self.port}")
         self.output = home / "output"

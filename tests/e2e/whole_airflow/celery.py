@@ -48,7 +48,7 @@ def environment(*, broker: str, database: str) -> dict[str, str]:
     """Return the configuration of the CeleryExecutor."""
     return {
         "AIRFLOW__CELERY__BROKER_URL": broker,
-        "AIRFLOW__CELERY__RESULT_BACKEND": f"db+{database.replace('+psycopg2', '')}",
+        "AIRFLOW__CELERY__RESULT_BACKEND": f"db+{database}",
         "AIRFLOW__CELERY__SYNC_PARALLELISM": "1",
         "AIRFLOW__CELERY__WORKER_CONCURRENCY": "6",
     }

@@ -1,8 +1,8 @@
 """
 Every code block of the README and of the pages in ``docs/`` is run, or read by what it is meant for.
 
-How, is listed in ``CHECKS``: a block that is not in it fails, and so does an entry without a block. The checks
-are the fixtures ``check_…`` here and in ``conftest.py``.
+How, is listed in ``CHECKS``: a block that is not in it fails, and so does an entry without a block. The
+checks are the fixtures ``check_…`` here and in ``conftest.py``.
 """
 
 from __future__ import annotations

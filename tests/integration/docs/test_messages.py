@@ -185,7 +185,7 @@ SCENARIOS: dict[str, Callable[[Scene], None]] = {
     "but no JSON": lambda scene: scene.fail("garbage_next"),
     "still EXECUTING": still_alive,
     "unreadable after": unreadable,
-    "not sent:": out_of_time,
+    "its time was over": out_of_time,
     "not looked at afterwards": no_time_to_look,
 }
 OF_THE_TASK = rows("outcomes.md", "| the log says | what to do |")

@@ -8,6 +8,7 @@ import re
 import subprocess
 from collections.abc import Callable
 from importlib.util import module_from_spec, spec_from_file_location
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -27,12 +28,15 @@ from airflow_provider_trigger.run_ids import MAX_LENGTH, RunIds
 
 
 @pytest.fixture
-def read(monkeypatch) -> Callable[[str], Any]:
+def read() -> Callable[[str], Any]:
+    """Read a connection as the hook does when it has it; some Airflows refuse some of these before that."""
+
     def read_connection(text: str) -> Any:
-        monkeypatch.setenv(
-            "AIRFLOW_CONN_TRIGGER_DEV_DEFAULT", json.dumps({"conn_type": "x"} | json.loads(text))
-        )
-        return TriggerDevHook().settings
+        fields = dict.fromkeys(("host", "port", "schema", "password", "extra")) | json.loads(text)
+        if isinstance(fields["extra"], dict):
+            fields["extra"] = json.dumps(fields["extra"])
+        connection: Any = SimpleNamespace(conn_id="trigger_dev_default", **fields)
+        return TriggerDevHook(connection=connection).settings
 
     return read_connection
 
@@ -162,6 +166,13 @@ STATEMENTS: list[tuple[str, str, Callable[[], bool]]] = [
 def test_statement(page, sentence, is_true):
     assert sentence in (DOCS / page).read_text(encoding="utf-8")
     assert is_true()
+
+
+def test_two_requests_a_run(server, cancel, connection):
+    runs = [server.add_run("QUEUED") for _ in range(300)]
+    assert cancel(*runs).outcomes == ["canceled"] * len(runs)
+    assert len(server.requests) == 2 * len(runs)
+    assert "Two a run: the cancel, and the look" in (DOCS / "limits.md").read_text(encoding="utf-8")
 
 
 # Testing and routes.

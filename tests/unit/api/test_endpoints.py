@@ -156,7 +156,16 @@ def test_a_404_that_asks_for_another_try_is_no_hope_for_later(response: Any) -> 
     assert not failure(endpoints.retrieve_run("run_1"), answered).retryable
 
 
-@pytest.mark.parametrize("body", [b"<!DOCTYPE html><html>", b"", b'{"error": "Not fo', b"[]", b"{}"])
+OTHERS_404 = [b"<!DOCTYPE html><html>", b"", b'{"error": "Not fo', b"[]", b"{}", b'{"error": {"code": 404}}']
+
+
+@pytest.mark.parametrize("body", [b'{"detail": "Not Found"}', b'{"message": "no Route matched"}'])
+def test_the_404_of_another_product_is_not_taken_for_an_unknown_run(response: Any, body: bytes) -> None:
+    error = failure(endpoints.cancel_run("run_1"), response(404, body))
+    assert type(error) is errors.ResponseError
+
+
+@pytest.mark.parametrize("body", OTHERS_404)
 def test_a_404_that_is_not_the_apis_is_not_taken_for_an_unknown_run(response: Any, body: bytes) -> None:
     error = failure(endpoints.cancel_run("run_1"), response(404, body, {"content-type": "text/html; x=y"}))
     assert type(error) is errors.ResponseError

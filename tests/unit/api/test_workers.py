@@ -48,12 +48,10 @@ def test_work_that_says_so_is_the_last() -> None:
 def test_a_stop_from_outside_begins_nothing_new() -> None:
     done: list[str] = []
     workers = new(stopped=lambda: bool(done))
-    let_go = threading.Event()
 
     def work(run_id: str) -> bool:
         done.append(run_id)
-        let_go.wait(0.3)
-        return True
+        return workers.budget._stopped.wait(5)
 
     workers.each("Doing", work, RUN_IDS)
     assert workers.stopped
@@ -68,17 +66,19 @@ def test_a_bug_ends_the_work_and_is_raised() -> None:
     assert workers.budget.stopped
 
 
-def test_what_hangs_is_left_behind_when_the_time_is_over(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_hangs_is_left_behind_when_the_work_is_over(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(workers_module, "_GRACE", 0.01)
     monkeypatch.setattr(workers_module, "_GLANCE", 0.001)
     let_go = threading.Event()
     begun: list[str] = []
+    workers = new()
 
     def hang(run_id: str) -> bool:
         begun.append(run_id)
+        workers.stop()
         return let_go.wait(5)
 
-    new(seconds=0.01).each("Doing", hang, RUN_IDS)
+    workers.each("Doing", hang, RUN_IDS)
     assert begun == RUN_IDS[:1]
     let_go.set()
 
