@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import re
-import ssl
 import threading
 import time
 from functools import partial
@@ -20,19 +19,12 @@ from airflow_provider_trigger import __version__
 from airflow_provider_trigger.api import endpoints, retries
 from airflow_provider_trigger.api.budget import Budget
 from airflow_provider_trigger.api.endpoints import Call, Request, Response
-from airflow_provider_trigger.api.errors import (
-    NotSentError,
-    TLSError,
-    TransportError,
-    TriggerDevError,
-    UnexpectedAnswerError,
-)
+from airflow_provider_trigger.api.errors import NotSentError, TriggerDevError, UnexpectedAnswerError
 from airflow_provider_trigger.api.models import Run
 from airflow_provider_trigger.api.rate_limit import RateLimit
+from airflow_provider_trigger.api.transport_errors import CONNECT_TIMEOUT, transport_error
 
 T = TypeVar("T")
-
-CONNECT_TIMEOUT = 10.0
 
 # A run shows payload, output (512 KB each at most, as documented) and metadata; this is far above.
 MAX_BODY_BYTES = 16 * 1024 * 1024
@@ -201,7 +193,12 @@ class TriggerDevClient:
         timeout = min(self._timeout, max(budget.remaining(), 0.01))
         try:
             prepared = self._session.prepare_request(
-                requests.Request(request.method, self.base_url + request.path, params=dict(request.params))
+                requests.Request(
+                    request.method,
+                    self.base_url + request.path,
+                    params=dict(request.params),
+                    json=request.json,
+                )
             )
             # Redirects would carry the key elsewhere, or turn a POST into a GET: an adapter knows of none,
             # while a session reads and resolves them even when it is told not to follow.
@@ -219,7 +216,7 @@ class TriggerDevClient:
                 )
         except (OSError, HTTPError) as error:  # requests lets some of urllib3's through
             where = f"{request.method} {request.path[:200]} to {urlsplit(self.base_url).netloc}"
-            raise _transport_error(error, where, timeout) from None
+            raise transport_error(error, where, timeout) from None
 
 
 def _spellings(secret: str) -> re.Pattern[bytes]:
@@ -231,29 +228,6 @@ def _spellings(secret: str) -> re.Pattern[bytes]:
             for byte in secret.encode()
         )
     )
-
-
-def _transport_error(error: Exception, where: str, timeout: float) -> TransportError:
-    known = requests.exceptions
-    if isinstance(error, known.SSLError) and "certificate" in str(error).lower():
-        reason = f"the server's certificate is not accepted: {_certificate_reason(error)}"
-        return TLSError(f"{where}: {reason}", retryable=False)
-    if isinstance(error, OSError) and not isinstance(error, requests.RequestException):
-        # So requests tells that the CA file is gone.
-        return TLSError(f"{where}: {str(error)[:200]}", retryable=False)
-    if isinstance(error, ValueError):
-        # So both mark a URL that nothing can be sent to, and repeat it: a proxy's may hold a password.
-        reason = f"the URL or the proxy's is malformed ({type(error).__name__})"
-        return TransportError(f"{where}: {reason}", retryable=False)
-    reasons: dict[type[Exception], str] = {
-        known.SSLError: "the TLS connection failed",
-        known.ProxyError: "the proxy did not let it through",
-        known.ConnectTimeout: f"no connection within {min(CONNECT_TIMEOUT, timeout):g} s",
-        known.Timeout: f"no answer within {timeout:g} s",
-        known.ChunkedEncodingError: "the answer was cut short",
-    }
-    told = (reason for kind, reason in reasons.items() if isinstance(error, kind))
-    return TransportError(f"{where}: {next(told, None) or _innermost(error)}")
 
 
 def _read_body(answer: requests.Response, request: Request, *, until: float) -> bytes:
@@ -269,30 +243,3 @@ def _read_body(answer: requests.Response, request: Request, *, until: float) -> 
         if time.monotonic() > until:
             raise requests.exceptions.ReadTimeout
     return bytes(chunks)
-
-
-def _certificate_reason(error: BaseException) -> str:
-    told = (
-        cause.verify_message for cause in _causes(error) if isinstance(cause, ssl.SSLCertVerificationError)
-    )
-    return next(told, "see the connection's 'verify'")
-
-
-def _innermost(error: BaseException) -> str:
-    """Return what the operating system said, without the request that requests repeats around it."""
-    for cause in _causes(error):
-        if isinstance(cause, OSError) and not isinstance(cause, requests.RequestException):
-            return str(cause.strerror or cause)[:200]
-    return type(error).__name__
-
-
-def _causes(error: BaseException) -> list[BaseException]:
-    """Return the errors within an error, the innermost first."""
-    found: list[BaseException] = []
-    todo: list[object] = [error]
-    while todo:
-        one = todo.pop()
-        if isinstance(one, BaseException) and one not in found:
-            found.insert(0, one)
-            todo += [*one.args, one.__cause__, one.__context__, getattr(one, "reason", None)]
-    return found

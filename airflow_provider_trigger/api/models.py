@@ -192,6 +192,25 @@ def _read_time(value: object) -> datetime | None:
     return time.replace(tzinfo=UTC) if time and not time.tzinfo else time
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class BulkAction:
+    """
+    What ``GET /api/v1/bulk-actions/{id}`` shows.
+
+    :param id: the bulk action's id, ``bulk_…``
+    :param status: PENDING, COMPLETED or ABORTED
+    :param total: how many runs it found; it misses those triggered a moment ago (measured)
+    :param success: how many it canceled
+    :param failure: how many it did not, those that had finished among them
+    """
+
+    id: str
+    status: str
+    total: int
+    success: int
+    failure: int
+
+
 class CancelOutcome(StrEnum):
     """
     What became of the wish to cancel a run, decided from a look at the run.

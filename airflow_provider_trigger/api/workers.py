@@ -1,17 +1,20 @@
-"""Do one thing for each of many runs, in threads: at a bounded pace, for a bounded time, and stoppable."""
+"""Do one thing for each of many items, in threads: at a bounded pace, for a bounded time, and stoppable."""
 
 from __future__ import annotations
 
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
+from typing import TypeVar
 
 from airflow_provider_trigger.api.budget import Budget
 
 log = logging.getLogger(__name__)
+
+T = TypeVar("T")
 
 # How often the calling thread looks whether the work is over or was stopped, in seconds.
 _GLANCE = 0.1
@@ -65,15 +68,15 @@ class Workers:
             time.sleep(min(left, _GLANCE))
         return self.budget.remaining() > 0
 
-    def each(self, doing: str, work: Callable[[str], bool], run_ids: list[str]) -> None:
+    def each(self, doing: str, work: Callable[[T], bool], items: Sequence[T]) -> None:
         """
-        Do one thing for each run.
+        Do one thing for each item.
 
         :param doing: what it is, for the log
         :param work: does it, and tells whether to go on; those that were begun are ended in any case
-        :param run_ids: of the runs
+        :param items: what to do it for
         """
-        queue = iter(run_ids)
+        queue = iter(items)
         turn = threading.Lock()
         done = 0
         goes_on = True
@@ -83,19 +86,19 @@ class Workers:
             nonlocal done, goes_on
             while budget.remaining():
                 with turn:
-                    run_id = next(queue, None) if goes_on else None
-                if run_id is None:
+                    item = next(queue, None) if goes_on else None
+                if item is None:
                     return
-                wants_more = work(run_id)
+                wants_more = work(item)
                 with turn:
                     done += 1
                     goes_on = goes_on and wants_more
 
         def progress() -> str:
-            return f"{doing} {done} of {len(run_ids)} runs"
+            return f"{doing} {done} of {len(items)}"
 
         self._obey()
-        workers = min(self._count, len(run_ids))
+        workers = min(self._count, len(items))
         if not workers:
             return
         pool = ThreadPoolExecutor(workers, "trigger-dev")

@@ -78,7 +78,7 @@ def read_settings(connection: Connection) -> Settings:
     _warn_if_unencrypted(connection.conn_id, base_url)
     return Settings(
         base_url=base_url,
-        secret_key=reader.secret_key(connection.password),
+        secret_key=reader.secret_key(connection.password, login=connection.login),
         branch=reader.header_text("branch", extra.get("branch")),
         dashboard_url=reader.dashboard_url(extra.get("dashboard_url"), base_url),
         timeout=reader.seconds("timeout", extra.get("timeout"), default=DEFAULT_TIMEOUT, zero=False),
@@ -118,8 +118,10 @@ class _Reader:
     def _fail(self, name: str, reason: str) -> NoReturn:
         raise InvalidConnectionError(f"Connection {self._conn_id!r}, field {name!r}: {reason}")
 
-    def secret_key(self, value: str | None) -> str:
+    def secret_key(self, value: str | None, *, login: str | None) -> str:
         key = (value or "").strip()
+        if not key and login:
+            self._fail("password", "it is empty and login is not; in a URI, a colon stands before the key")
         if not key:
             self._fail("password", "the secret key is missing; see your Trigger.dev project's API keys")
         if not key.isascii() or not key.isprintable() or " " in key:
@@ -134,10 +136,10 @@ class _Reader:
         except (ValueError, RecursionError):
             self._fail("extra", "it is no JSON")
         if not isinstance(extra, dict):
-            self._fail("extra", f"it is no JSON object but a {type(extra).__name__}")
+            self._fail("extra", f"it is no JSON object but of type {type(extra).__name__}")
         if unknown := sorted(set(extra) - set(_EXTRA_FIELDS)):
             log.warning(
-                "Connection %r: extra has %s, which mean nothing here; known are %s",
+                "Connection %r: unknown in extra, so without effect: %s; known are %s",
                 self._conn_id,
                 ", ".join(map(repr, unknown)),
                 ", ".join(_EXTRA_FIELDS),
@@ -147,7 +149,10 @@ class _Reader:
     def base_url(self, host: str | None, port: int | None, schema: str | None) -> str:
         host, scheme = (host or "").strip(), (schema or "").strip().lower()
         if scheme not in ("", "http", "https"):
-            self._fail("schema", f"{schema!r} is no scheme to reach a server by; use http or https")
+            # Not repeated: of a URI with trigger_dev://, Airflow takes all the rest, the key too, for this.
+            self._fail(
+                "schema", "it is neither http nor https; a connection's URI begins with trigger-dev://"
+            )
         if not host:
             return self._checked_url("host", CLOUD_URL, port)
         if "://" in host:
@@ -160,7 +165,7 @@ class _Reader:
         # The value is not repeated in an error: a password may stand in it.
         url = self._split(name, text)
         if url.scheme not in ("http", "https"):
-            self._fail(name, f"{url.scheme!r} is no scheme to reach a server by; use http:// or https://")
+            self._fail(name, "it begins with neither http:// nor https://")
         if "@" in url.netloc:
             self._fail(name, "it has user info (…@…); the secret key belongs into the password field")
         if any(character.isspace() for character in text):
@@ -225,10 +230,10 @@ class _Reader:
         except (ValueError, OverflowError):
             seconds = math.nan
         if isinstance(value, bool) or not math.isfinite(seconds) or seconds < 0 or not (seconds or zero):
-            self._fail(name, f"{str(value)[:50]!r} is no number of seconds")
+            self._fail(name, "it is no number of seconds")
         return seconds
 
     def _text(self, name: str, value: object) -> str | None:
         if value is not None and not isinstance(value, str):
-            self._fail(name, f"it is no text but a {type(value).__name__}")
+            self._fail(name, f"it is no text but of type {type(value).__name__}")
         return (value or "").strip() or None

@@ -97,7 +97,7 @@ class CancelTriggerRunNotifier(BaseNotifier):
         :param jinja_env: what to render with
         """
         if jinja_env is None and not hasattr(context.get("dag"), "get_template_env"):
-            # Under ``dag.test()`` of Airflow 3 a Dag's callback gets a serialized Dag, which has none (measured).
+            # Under ``dag.test()`` of Airflow 3 a Dag callback gets a serialized Dag, which has none.
             jinja_env = self.get_template_env()
         super().render_template_fields(context, jinja_env)
 

@@ -6,7 +6,8 @@ import argparse
 import json
 import signal
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 
 from .server import TriggerDevServer
 
@@ -18,14 +19,18 @@ def main(arguments: Sequence[str] | None = None) -> None:
     :param arguments: the command line, without the program's name
     """
     options = _parser().parse_args(arguments)
-    with TriggerDevServer(
-        secret_key=options.secret_key,
-        host=options.host,
-        port=options.port,
-        rate_limit=options.rate_limit or None,
-        acknowledge_after=options.acknowledge_after,
-        latency=options.latency,
-    ) as server:
+    stop = threading.Event()
+    with (
+        _called_at_a_signal(stop.set),
+        TriggerDevServer(
+            secret_key=options.secret_key,
+            host=options.host,
+            port=options.port,
+            rate_limit=options.rate_limit or None,
+            acknowledge_after=options.acknowledge_after,
+            latency=options.latency,
+        ) as server,
+    ):
         connection = {"conn_type": "trigger_dev", "host": server.url, "password": server.secret_key}
         print(f"A local Trigger.dev server listens on {server.url}\n")
         for word, count in options.runs:
@@ -34,18 +39,20 @@ def main(arguments: Sequence[str] | None = None) -> None:
         print("\nLet Airflow use it:\n")
         print(f"  export AIRFLOW_CONN_TRIGGER_DEV_DEFAULT='{json.dumps(connection)}'\n")
         print("Stop it with Ctrl+C.", flush=True)
-        _wait_for_signal()
+        stop.wait()
 
 
-def _wait_for_signal() -> None:
-    """Wait until the process is interrupted or terminated, and leave its signals as they were."""
-    stop = threading.Event()
+@contextmanager
+def _called_at_a_signal(function: Callable[[], object]) -> Iterator[None]:
+    """Call a function when the process is interrupted or terminated; afterwards its signals are as before."""
     before = {
-        number: signal.signal(number, lambda *_: stop.set()) for number in (signal.SIGINT, signal.SIGTERM)
+        number: signal.signal(number, lambda *_: function()) for number in (signal.SIGINT, signal.SIGTERM)
     }
-    stop.wait()
-    for number, handler in before.items():
-        signal.signal(number, handler)
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def _parser() -> argparse.ArgumentParser:

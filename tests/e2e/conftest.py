@@ -1,4 +1,10 @@
-"""One whole Airflow and one local Trigger.dev server for all tests of the session."""
+"""
+One whole Airflow and one local Trigger.dev server for all tests of the session.
+
+The Airflow is the one of the environment that runs pytest. With ``E2E_EXECUTOR=CeleryExecutor`` it is run as
+large teams do: PostgreSQL, Redis, two workers, two triggerers. Otherwise it has the LocalExecutor, on SQLite,
+or on PostgreSQL for 2.11. What is needed of that comes from Debian's ``postgresql`` and ``redis-server``.
+"""
 
 from __future__ import annotations
 
@@ -40,7 +46,8 @@ def home(request: pytest.FixtureRequest) -> Iterator[Path]:
     directory = Path(tempfile.mkdtemp(prefix="airflow-e2e-"))
     yield directory
     if request.session.testsfailed:
-        print(f"\nThe whole Airflow's files are kept in {directory}")
+        reporter = request.config.pluginmanager.getplugin("terminalreporter")
+        reporter.write_line(f"\nThe whole Airflow's files are kept in {directory}")
     else:
         shutil.rmtree(directory, ignore_errors=True)
 

@@ -1,7 +1,7 @@
 """
 Make every event of ``docs/routes.json`` happen, all side by side, and see which routes canceled their run.
 
-A run's own record on the local Trigger.dev server is what counts: a route was taken when a cancel came for its run.
+What counts is the local Trigger.dev server's record: a route was taken when a cancel came for its run.
 """
 
 from __future__ import annotations

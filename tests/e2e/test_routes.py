@@ -1,4 +1,4 @@
-"""Which route to cancel a run is taken when: each cell of ``docs/routes.json``, on this version of Airflow."""
+"""Which route to cancel a run is taken when: each cell of ``docs/routes.json``, on this Airflow."""
 
 from __future__ import annotations
 

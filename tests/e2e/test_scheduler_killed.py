@@ -20,7 +20,9 @@ def slow_server(server: TriggerDevServer) -> Iterator[TriggerDevServer]:
 
 
 @pytest.mark.parametrize("what_dies", ["scheduler", "scheduler_and_workers"])
-def test_every_run_ends_canceled(airflow: WholeAirflow, slow_server: TriggerDevServer, what_dies: str) -> None:
+def test_every_run_ends_canceled(
+    airflow: WholeAirflow, slow_server: TriggerDevServer, what_dies: str
+) -> None:
     runs = [slow_server.add_run() for _ in range(20)]
     run_ids = [run.id for run in runs]
     airflow.api.trigger("operator_slow", what_dies, {"run_ids": run_ids})

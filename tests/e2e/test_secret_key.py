@@ -10,7 +10,7 @@ from airflow_provider_trigger.testing import TriggerDevServer
 
 
 def test_no_file_holds_the_secret_key(airflow: WholeAirflow, server: TriggerDevServer, home: Path) -> None:
-    """Neither logs nor output nor, on SQLite, the database; here the connection is an environment variable."""
+    """Neither log nor output nor, on SQLite, the database; the connection is an environment variable."""
     run_ids = [server.add_run().id, "run_nobodyknows"]
     airflow.run_dag("operator_output", "secret", {"run_ids": run_ids})
     log = airflow.task_log("operator_output", "secret", "cancel")

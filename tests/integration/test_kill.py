@@ -53,7 +53,7 @@ PLACES = {
 
 @pytest.fixture(params=[IN_A_SIGNAL_HANDLER, IN_A_THREAD])
 def kill_soon(request):
-    """Call a function in a moment, in a signal handler as Airflow 3 does, or in a thread; tells when it did."""
+    """Call a function in a moment, in a signal handler as Airflow 3 does, or in a thread; tell when."""
     called_at = []
     before = signal.getsignal(signal.SIGALRM)
 

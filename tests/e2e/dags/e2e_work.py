@@ -19,7 +19,7 @@ class Work(BaseOperator):
     """
     Stand for a task that waits for its Trigger.dev run, and cancels that run when it is killed.
 
-    :param tries: what becomes of each try: "succeed", "fail", or "hold" until the test lets it go (then it succeeds)
+    :param tries: what becomes of each try: "succeed", "fail", or "hold": it succeeds when the test lets it go
     :param trigger_run_id: the run that ``on_kill`` cancels
     """
 

@@ -56,19 +56,19 @@ with DAG("operator_teardown", schedule=None):
     runs >> Work(task_id="work", tries=("fail",)) >> cancel
 
 with DAG("operator_one_failed", schedule=None):
-    start() >> Work(task_id="work", tries=("fail",)) >> CancelTriggerRunOperator(
-        task_id="cancel", xcom_task_ids="start", trigger_rule="one_failed"
-    )
+    work = Work(task_id="work", tries=("fail",))
+    cancel = CancelTriggerRunOperator(task_id="cancel", xcom_task_ids="start", trigger_rule="one_failed")
+    start() >> work >> cancel
 
 with DAG("operator_one_failed_unused", schedule=None):
-    start() >> Work(task_id="work", tries=("succeed",)) >> CancelTriggerRunOperator(
-        task_id="cancel", xcom_task_ids="start", trigger_rule="one_failed"
-    )
+    work = Work(task_id="work", tries=("succeed",))
+    cancel = CancelTriggerRunOperator(task_id="cancel", xcom_task_ids="start", trigger_rule="one_failed")
+    start() >> work >> cancel
 
 with DAG("operator_all_done", schedule=None):
-    start() >> Work(task_id="work", tries=("fail",)) >> CancelTriggerRunOperator(
-        task_id="cancel", xcom_task_ids="start", trigger_rule="all_done"
-    )
+    work = Work(task_id="work", tries=("fail",))
+    cancel = CancelTriggerRunOperator(task_id="cancel", xcom_task_ids="start", trigger_rule="all_done")
+    start() >> work >> cancel
 
 with DAG("operator_slow", schedule=None):
     start() >> CancelTriggerRunOperator(

@@ -1,8 +1,8 @@
 """
 One Dag an event: something goes wrong with its task ``work``, and every route to cancel a run is laid.
 
-Each route cancels a Trigger.dev run of its own, named after the Dag run and the route, so that the server's record
-shows which routes were taken.
+Each route cancels a Trigger.dev run of its own, named after the Dag run and the route, so that the server's
+record shows which routes were taken.
 """
 
 from __future__ import annotations
@@ -88,7 +88,7 @@ def make_dag(event: str) -> DAG:
 for _event in EVENTS:
     globals()[f"route_{_event}"] = make_dag(_event)
 
-# Its Dag-level callback runs after those that were due earlier: when it has been seen, what has not come won't come.
+# Its Dag-level callback runs after those that were due earlier: what has not come when it comes won't come.
 with DAG(
     "route_fence",
     schedule=None,

@@ -132,18 +132,22 @@ class WholeAirflow:
         return self.api.wait_for_dag_run(dag_id, run_id, timeout=timeout)
 
     def clear(self, dag_id: str, run_id: str, task_id: str) -> None:
-        """Do what "clear" on a task, with all that comes after it, does in the UI; on 2.11 for all Dag runs."""
+        """Do what "clear" on a task, with all that comes after it, does in the UI (2.11: of all Dag runs)."""
         if versions.AIRFLOW >= (3, 0):
             self.api.clear(dag_id, run_id, task_id)
         else:
-            self.run_command("tasks", "clear", dag_id, "--task-regex", f"^{task_id}$", "--downstream", "--yes")
+            tasks = ["--task-regex", f"^{task_id}$", "--downstream"]
+            self.run_command("tasks", "clear", dag_id, *tasks, "--yes")
 
     def run_command(self, *arguments: str) -> None:
         """Run one command of ``airflow`` to its end."""
         log = self.output / f"{'-'.join(arguments[:2])}.log"
-        run(" ".join(arguments), [versions.AIRFLOW_COMMAND, *arguments], environment=self.environment, log=log)
+        command = [versions.AIRFLOW_COMMAND, *arguments]
+        run(" ".join(arguments), command, environment=self.environment, log=log)
 
-    def task_log(self, dag_id: str, run_id: str, task_id: str, *, attempt: int = 1, map_index: int = -1) -> str:
+    def task_log(
+        self, dag_id: str, run_id: str, task_id: str, *, attempt: int = 1, map_index: int = -1
+    ) -> str:
         """Return the log of one try of a task."""
         folder = self.home / "logs" / f"dag_id={dag_id}" / f"run_id={run_id}" / f"task_id={task_id}"
         if map_index >= 0:

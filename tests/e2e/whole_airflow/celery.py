@@ -10,7 +10,6 @@ from os import environ
 from pathlib import Path
 
 import redis
-
 from whole_airflow.processes import Process, free_port, wait_until
 from whole_airflow.versions import AIRFLOW_COMMAND
 

@@ -48,9 +48,11 @@ class Postgres:
         if self.user:
             shutil.chown(self.directory, self.user, self.user)
         data = self.directory / "data"
-        initdb = [str(binaries / "initdb"), "-D", str(data), "-U", "airflow", "-A", "trust", "-N", "-E", "UTF8"]
+        options = ["-D", str(data), "-U", "airflow", "-A", "trust", "-N", "-E", "UTF8"]
+        initdb = [str(binaries / "initdb"), *options]
         subprocess.run(initdb, check=True, capture_output=True, cwd="/", **as_user)
-        settings = [f"port={self.port}", "listen_addresses=127.0.0.1", f"unix_socket_directories={self.directory}"]
+        settings = [f"port={self.port}", "listen_addresses=127.0.0.1"]
+        settings += [f"unix_socket_directories={self.directory}"]
         settings += ["fsync=off", "synchronous_commit=off", "full_page_writes=off", "max_connections=200"]
         self._process = Process(
             "postgres",

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 import requests
-
 from whole_airflow.processes import wait_until
 from whole_airflow.versions import AIRFLOW, PASSWORD, USERNAME
 

@@ -38,6 +38,9 @@ _EVERYWHERE = {
 # A Dag file is parsed once at the start, and then for each callback; never on a timer in between.
 _RARELY = "300"
 
+# After a parse for a callback a Dag of 3.0 looks as if it had left its file, and none of its runs goes on.
+_NEVER = "86400"
+
 
 def environment(*, executor: str, database: str, web_port: int) -> dict[str, str]:
     """Return the configuration of this version of Airflow, as environment variables."""
@@ -59,6 +62,7 @@ def _airflow_2(port: int) -> dict[str, str]:
         "AIRFLOW__SCHEDULER__MIN_FILE_PROCESS_INTERVAL": _RARELY,
         "AIRFLOW__SCHEDULER__PARSING_PROCESSES": "1",
         "AIRFLOW__SCHEDULER__SCHEDULER_ZOMBIE_TASK_THRESHOLD": str(HEARTBEAT_TIMEOUT),
+        "AIRFLOW__SCHEDULER__STALE_DAG_THRESHOLD": _NEVER,
         "AIRFLOW__SCHEDULER__STANDALONE_DAG_PROCESSOR": "True",
         "AIRFLOW__SCHEDULER__ZOMBIE_DETECTION_INTERVAL": "2",
         "AIRFLOW__WEBSERVER__SECRET_KEY": "secret-of-this-test",
@@ -75,12 +79,13 @@ def _airflow_3(port: int) -> dict[str, str]:
         "AIRFLOW__API__SECRET_KEY": "secret-of-this-test",
         "AIRFLOW__API__WORKERS": "1",
         "AIRFLOW__API_AUTH__JWT_ISSUER": "airflow",  # 3.0 with a later pyjwt refuses its own tokens without
-        "AIRFLOW__API_AUTH__JWT_SECRET": "secret-of-this-test-that-is-long-enough-for-any-algorithm-in-use-here",
+        "AIRFLOW__API_AUTH__JWT_SECRET": "secret-of-this-test-long-enough-for-any-algorithm-in-use-here-now",
         "AIRFLOW__CORE__EXECUTION_API_SERVER_URL": f"http://127.0.0.1:{port}/execution/",
         "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_ALL_ADMINS": "True",
         "AIRFLOW__DAG_PROCESSOR__MIN_FILE_PROCESS_INTERVAL": _RARELY,
         "AIRFLOW__DAG_PROCESSOR__PARSING_PROCESSES": "1",
         "AIRFLOW__DAG_PROCESSOR__REFRESH_INTERVAL": _RARELY,
+        "AIRFLOW__DAG_PROCESSOR__STALE_DAG_THRESHOLD": _NEVER,
         "AIRFLOW__SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT": str(HEARTBEAT_TIMEOUT),
         "AIRFLOW__SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT_DETECTION_INTERVAL": "2",
         "AIRFLOW__WORKERS__MIN_HEARTBEAT_INTERVAL": "2",

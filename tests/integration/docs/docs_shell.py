@@ -53,7 +53,6 @@ def output_of_local_server(command: str) -> str:
         for line in process.stdout or ():
             lines.append(line)
             if line.startswith("Stop it"):
-                time.sleep(0.5)  # a moment later it listens to signals
                 process.send_signal(signal.SIGINT)
     assert process.returncode == 0
     return "".join(lines)

@@ -112,9 +112,9 @@ def test_host_port_and_schema_make_the_base_url(fields: dict[str, Any], base_url
 @pytest.mark.parametrize(
     ("fields", "field", "reason"),
     [
-        ({"host": "ftp://trigger.test"}, "host", "'ftp' is no scheme"),
-        ({"host": "://trigger.test"}, "host", "is no scheme"),
-        ({"host": "trigger.test", "schema": "prefix"}, "schema", "'prefix' is no scheme"),
+        ({"host": "ftp://trigger.test"}, "host", "begins with neither http:// nor https://"),
+        ({"host": "://trigger.test"}, "host", "begins with neither http:// nor https://"),
+        ({"host": "trigger.test", "schema": "prefix"}, "schema", "is neither http nor https"),
         ({"host": "https://"}, "host", "names no host"),
         ({"host": "https:///path"}, "host", "names no host"),
         ({"host": "https://:3030"}, "host", "names no host"),
@@ -248,9 +248,9 @@ def test_every_field_of_extra_counts() -> None:
     [
         ("timeout=5", "it is no JSON"),
         ("{", "it is no JSON"),
-        ("[1]", "no JSON object but a list"),
-        ('"text"', "no JSON object but a str"),
-        ("7", "no JSON object but a int"),
+        ("[1]", "no JSON object but of type list"),
+        ('"text"', "no JSON object but of type str"),
+        ("7", "no JSON object but of type int"),
     ],
 )
 def test_an_extra_that_is_no_json_object_is_refused(extra: str, reason: str) -> None:
@@ -354,7 +354,7 @@ def test_what_means_nothing_in_extra_is_named_and_otherwise_left_alone(
     [record] = caplog.records
     text = record.getMessage()
     assert "'mine'" in text
-    assert "'a', 'timeuot', which mean nothing here" in text
+    assert "without effect: 'a', 'timeuot';" in text
     assert "known are branch, dashboard_url, timeout, retry_for, verify, proxy" in text
     assert PASSWORD not in text
 
@@ -392,7 +392,7 @@ def test_the_texts_of_a_uris_query_are_understood(from_environment: Any) -> None
 
 
 def test_a_uris_path_is_no_prefix_and_said_to_be_none(from_environment: Any) -> None:
-    with pytest.raises(InvalidConnectionError, match="field 'schema': 'prefix' is no scheme"):
+    with pytest.raises(InvalidConnectionError, match="field 'schema': it is neither http nor https"):
         from_environment(f"trigger-dev://:{KEY}@trigger.test/prefix")
 
 
@@ -430,3 +430,18 @@ def test_whatever_a_connection_holds_it_is_read_or_refused(
         assert read.base_url.startswith(("http://", "https://"))
         assert not read.base_url.endswith("/")
     assert KEY not in told
+
+
+@pytest.mark.parametrize(
+    "uri",
+    [
+        "trigger_dev://:tr_prod_MARKER@trigger.test",
+        "tr_prod_MARKER",
+        "trigger-dev://tr_prod_MARKER@trigger.test",
+        "trigger-dev://trigger.test/tr_prod_MARKER",
+    ],
+)
+def test_a_key_at_the_wrong_place_of_a_uri_is_not_repeated(uri):
+    with pytest.raises(InvalidConnectionError) as caught:
+        read_settings(Connection(conn_id="trigger_dev_default", uri=uri))
+    assert "MARKER" not in str(caught.value)

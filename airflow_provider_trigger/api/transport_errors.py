@@ -1,0 +1,69 @@
+"""What requests and urllib3 raise when no answer comes, in our words: they repeat URLs, a proxy's too."""
+
+from __future__ import annotations
+
+import ssl
+
+import requests
+
+from airflow_provider_trigger.api.errors import TLSError, TransportError
+
+CONNECT_TIMEOUT = 10.0
+"""How long to wait for a connection at most, in seconds."""
+
+
+def transport_error(error: Exception, where: str, timeout: float) -> TransportError:
+    """
+    Return the error to raise.
+
+    :param error: what requests or urllib3 raised
+    :param where: the request, for the message
+    :param timeout: how long was waited for an answer, in seconds
+    """
+    known = requests.exceptions
+    if isinstance(error, known.SSLError) and "certificate" in str(error).lower():
+        reason = f"the server's certificate is not accepted: {_certificate_reason(error)}"
+        return TLSError(f"{where}: {reason}", retryable=False)
+    if isinstance(error, OSError) and not isinstance(error, requests.RequestException):
+        # So requests tells that the CA file is gone.
+        return TLSError(f"{where}: {str(error)[:200]}", retryable=False)
+    if isinstance(error, ValueError):
+        # So both mark a URL that nothing can be sent to, and repeat it: a proxy's may hold a password.
+        reason = f"the URL or the proxy's is malformed ({type(error).__name__})"
+        return TransportError(f"{where}: {reason}", retryable=False)
+    reasons: dict[type[Exception], str] = {
+        known.SSLError: "the TLS connection failed",
+        known.ProxyError: "the proxy did not let it through",
+        known.ConnectTimeout: f"no connection within {round(min(CONNECT_TIMEOUT, timeout), 1):g} s",
+        known.Timeout: f"no answer within {round(timeout, 1):g} s",
+        known.ChunkedEncodingError: "the answer was cut short",
+    }
+    told = (reason for kind, reason in reasons.items() if isinstance(error, kind))
+    return TransportError(f"{where}: {next(told, None) or _innermost(error)}")
+
+
+def _certificate_reason(error: BaseException) -> str:
+    told = (
+        cause.verify_message for cause in _causes(error) if isinstance(cause, ssl.SSLCertVerificationError)
+    )
+    return next(told, "see the connection's 'verify'")
+
+
+def _innermost(error: BaseException) -> str:
+    """Return what the operating system said, without the request that requests repeats around it."""
+    for cause in _causes(error):
+        if isinstance(cause, OSError) and not isinstance(cause, requests.RequestException):
+            return str(cause.strerror or cause)[:200]
+    return type(error).__name__
+
+
+def _causes(error: BaseException) -> list[BaseException]:
+    """Return the errors within an error, the innermost first."""
+    found: list[BaseException] = []
+    todo: list[object] = [error]
+    while todo:
+        one = todo.pop()
+        if isinstance(one, BaseException) and one not in found:
+            found.insert(0, one)
+            todo += [*one.args, one.__cause__, one.__context__, getattr(one, "reason", None)]
+    return found
