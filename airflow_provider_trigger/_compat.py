@@ -30,7 +30,11 @@ _HOMES = {
     "AirflowException": ("airflow.exceptions",),
     "AirflowFailException": ("airflow.sdk.exceptions", "airflow.exceptions"),
     "BaseHook": ("airflow.sdk", "airflow.hooks.base"),
-    "BaseNotifier": ("airflow.sdk", "airflow.notifications.basenotifier"),
+    "BaseNotifier": (
+        "airflow.sdk",
+        "airflow.sdk.bases.notifier",  # 3.0.0
+        "airflow.notifications.basenotifier",
+    ),
     "BaseOperator": ("airflow.sdk", "airflow.models.baseoperator"),
     "XComArg": ("airflow.sdk", "airflow.models.xcom_arg"),
 }

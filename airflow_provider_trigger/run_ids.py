@@ -122,7 +122,9 @@ class RunIds:
 
     def _add_text(self, text: str, source: str, depth: int) -> None:
         stripped = text.strip()
-        if stripped[:1] in ("[", "(", "{") and not stripped.startswith("{{"):
+        if "{{" in stripped or "{%" in stripped:
+            self._refuse(text, source, "Jinja that was not rendered")
+        elif stripped[:1] in ("[", "(", "{", '"', "'"):
             self._add_literal(stripped, source, depth)
         elif _LAZY_SEQUENCE.match(stripped):
             self._refuse(
@@ -131,9 +133,6 @@ class RunIds:
                 "Jinja turned mapped outputs into text; use xcom_task_ids, or the task's .output",
             )
         elif "," in stripped or any(map(str.isspace, stripped)):
-            if "{{" in stripped or "{%" in stripped:
-                self._refuse(text, source, "Jinja that was not rendered")
-                return
             for part in re.split(r"[,\s]+", stripped.strip(",")):
                 self._add_id(part, source)
         else:
@@ -175,8 +174,6 @@ def _why_no_id(text: str) -> str | None:
         return "an empty text"
     if len(text) > MAX_LENGTH:
         return f"longer than {MAX_LENGTH} characters"
-    if "{{" in text or "{%" in text:
-        return "Jinja that was not rendered"
     if text.isdigit():
         return "a number"
     if not text.isprintable() or any(map(str.isspace, text)):

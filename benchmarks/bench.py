@@ -49,8 +49,9 @@ def _page(rows: list[Row]) -> str:
     lines = "\n".join(map(_line, rows))
     return f"""# Benchmarks
 
-Each line compares two things measured side by side in one run of `make bench`; a time alone says little, as machines
-differ. The server is the local one, in a process of its own, with the round trip and the rate limit that the line names.
+Each line compares two things measured side by side in one run of `make bench`; a time alone says little, as
+machines differ. The server is the local one, in a process of its own, with the round trip and the rate limit
+that the line names.
 
 Measured on {os.cpu_count()} cores ({platform.machine()}), Python {platform.python_version()}, {packages}.
 

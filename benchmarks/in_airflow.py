@@ -40,7 +40,7 @@ _MAPPED = (
 from airflow.providers.http.operators.http import HttpOperator
 
 with DAG(dag_id="measured", schedule=None):
-    HttpOperator.partial(task_id="cancel_run", http_conn_id="trigger_http", method="POST").expand(
+    HttpOperator.partial(task_id="cancel_run", http_conn_id="trigger_http").expand(
         endpoint=["api/v2/runs/" + run_id + "/cancel" for run_id in {run_ids!r}]
     )
 """
@@ -70,7 +70,7 @@ def mapped_http_operator(count: int = 200) -> Iterator[Row]:
         theirs = _run_dag(server, _MAPPED.format(run_ids=server.add_runs(count)))
         ratio = theirs / ours
         yield Row(
-            f"{count} runs, 50 ms round trip, dag.test(): HttpOperator mapped over the ids (it looks at none)",
+            f"{count} runs, 50 ms round trip, dag.test(): HttpOperator mapped over the ids, looking at none",
             f"{ours:.1f} s",
             f"{theirs:.1f} s",
             f"{ratio:.0f} x",

@@ -1,7 +1,7 @@
 """
 Cancel runs when a Dag run fails, also by its time limit, from the Dag's callback.
 
-The ids are given by a template, which works on every Airflow. On 2.11 and from 3.1 on ``xcom_task_ids`` does too.
+A template gives the ids, which works on every Airflow; on 2.11 and from 3.1 on ``xcom_task_ids`` does too.
 """
 
 from __future__ import annotations

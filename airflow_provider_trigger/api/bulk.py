@@ -30,8 +30,8 @@ def cancel_runs(client: TriggerDevClient, run_ids: Sequence[str], *, budget: Bud
     """
     Have runs canceled, and return how the bulk action stands when it is over, or shows no progress.
 
-    What became of a run only a look at it tells: unknown ids and runs triggered a moment ago are left out, and
-    the counts do not say which (measured).
+    What became of a run only a look at it tells: unknown ids and runs triggered a moment ago are left out,
+    and the counts do not say which (measured).
 
     :param client: for the environment that the runs belong to
     :param run_ids: exact run ids, 500 at most

@@ -9,6 +9,7 @@ from collections.abc import Generator, Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_trigger._compat import BaseNotifier, XComArg, get_async_connection, xcom_is_out_of_reach
+from airflow_provider_trigger.arguments import check_number, check_sources
 from airflow_provider_trigger.run_ids import RunIds
 
 if TYPE_CHECKING:
@@ -18,6 +19,15 @@ if TYPE_CHECKING:
 _USE_INSTEAD = (
     "give run_ids, or add a CancelTriggerRunOperator with trigger_rule='one_failed', which works everywhere"
 )
+
+
+def _holds_output(value: object) -> bool:
+    """Tell whether a task's output stands somewhere in lists, tuples and dicts."""
+    if isinstance(value, dict):
+        return any(map(_holds_output, value.values()))
+    if isinstance(value, (list, tuple)):
+        return any(map(_holds_output, value))
+    return isinstance(value, XComArg)
 
 
 class CancelTriggerRunNotifier(BaseNotifier):
@@ -64,17 +74,13 @@ class CancelTriggerRunNotifier(BaseNotifier):
 
     def _check_arguments(self) -> None:
         name = type(self).__name__
-        if self.run_ids is None and not self.xcom_task_ids:
-            raise ValueError(f"{name}: give run_ids, or xcom_task_ids, or both")
-        values = self.run_ids if isinstance(self.run_ids, (list, tuple, set)) else [self.run_ids]
-        if any(isinstance(value, XComArg) for value in values):
+        check_sources(name, run_ids=self.run_ids, xcom_task_ids=self.xcom_task_ids)
+        if _holds_output(self.run_ids):
             raise ValueError(
                 f"{name}: a callback cannot resolve a task's output in run_ids; use xcom_task_ids"
             )
-        if self.timeout <= 0:
-            raise ValueError(f"{name}: timeout is more than 0 seconds, not {self.timeout!r}")
-        if self.max_concurrency < 1:
-            raise ValueError(f"{name}: max_concurrency is 1 or more, not {self.max_concurrency!r}")
+        check_number(name, "timeout", self.timeout, least=0.01, unit="seconds")
+        check_number(name, "max_concurrency", self.max_concurrency, least=1, unit="requests", whole=True)
 
     def __call__(self, *args: Any) -> None:
         """

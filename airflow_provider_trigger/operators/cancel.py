@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
 from airflow_provider_trigger._compat import AirflowException, AirflowFailException, BaseOperator
+from airflow_provider_trigger.arguments import check_number, check_sources
 from airflow_provider_trigger.run_ids import RunIds
 
 if TYPE_CHECKING:
@@ -72,18 +73,12 @@ class CancelTriggerRunOperator(BaseOperator):
 
     def _check_arguments(self) -> None:
         task = f"{type(self).__name__} {self.task_id!r}"
-        if self.run_ids is None and not self.xcom_task_ids:
-            raise ValueError(f"{task}: give run_ids, or xcom_task_ids, or both")
+        check_sources(task, run_ids=self.run_ids, xcom_task_ids=self.xcom_task_ids)
         if self.missing not in ("fail", "ignore"):
             raise ValueError(f"{task}: missing is 'fail' or 'ignore', not {self.missing!r}")
-        if self.termination_timeout < 0:
-            raise ValueError(
-                f"{task}: termination_timeout is a number of seconds, not {self.termination_timeout!r}"
-            )
-        if self.poll_interval <= 0:
-            raise ValueError(f"{task}: poll_interval is more than 0 seconds, not {self.poll_interval!r}")
-        if self.max_concurrency < 1:
-            raise ValueError(f"{task}: max_concurrency is 1 or more, not {self.max_concurrency!r}")
+        check_number(task, "termination_timeout", self.termination_timeout, least=0, unit="seconds")
+        check_number(task, "poll_interval", self.poll_interval, least=0.01, unit="seconds")
+        check_number(task, "max_concurrency", self.max_concurrency, least=1, unit="requests", whole=True)
 
     def execute(self, context: Context) -> list[dict[str, Any]]:
         """Cancel the runs; see the class."""
@@ -138,6 +133,10 @@ class CancelTriggerRunOperator(BaseOperator):
                     f"Connection {self.trigger_dev_conn_id!r}: the secret key was rejected, "
                     f"so canceling ended: {error}"
                 ) from None
+            except BaseException:
+                # Airflow's own, which ends execute() at the execution_timeout and, on 2.11, at a kill.
+                self._keep(work.results, context)
+                raise
             finally:
                 log_results(self.log, work.results, hook.settings.run_url)
         self._check_whole(work, context)

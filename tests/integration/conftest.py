@@ -204,6 +204,10 @@ def _load(file: Path) -> Any:
     bag = DagBag(dag_folder=file)
     assert not bag.import_errors, bag.import_errors
     (dag,) = bag.dags.values()
+    if not hasattr(dag, "test"):  # 3.0.0
+        from airflow.models.dag import DAG
+
+        return DAG.from_sdk_dag(dag)
     return dag
 
 

@@ -304,3 +304,18 @@ def test_no_id_of_a_text_is_lost(run_ids: list[str], separator: str) -> None:
 def test_jinjas_text_of_a_list_holds_the_same_ids_as_the_list(run_ids: list[str | None]) -> None:
     assert read(str(run_ids)).found == read(run_ids).found
     assert len(read(str(run_ids)).skipped) == len(read(run_ids).skipped)
+
+
+@pytest.mark.parametrize("text", ['"run_1"', "'run_1'", '["run_1"]', '{"id": "run_1"}', " run_1\n"])
+def test_a_text_may_be_quoted_as_json_does(text):
+    ids = RunIds()
+    ids.add(text, source="run_ids")
+    assert (ids.found, ids.unreadable) == (["run_1"], [])
+
+
+@pytest.mark.parametrize("text", ["{{ run_ids }}", "{% for x in y %}", "run_1,{{ other }}", "run_{{ x }}"])
+def test_jinja_that_was_not_rendered_is_called_so(text):
+    ids = RunIds()
+    ids.add(text, source="run_ids")
+    assert ids.found == []
+    assert [value.reason for value in ids.unreadable] == ["Jinja that was not rendered"]

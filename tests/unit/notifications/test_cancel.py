@@ -83,9 +83,12 @@ def with_xcom(pushed: dict[str, Any] | Exception) -> Any:
     [
         ({}, "give run_ids, or xcom_task_ids, or both"),
         ({"xcom_task_ids": []}, "give run_ids, or xcom_task_ids, or both"),
-        ({"run_ids": "run_1", "timeout": 0}, "timeout is more than 0 seconds, not 0"),
-        ({"run_ids": "run_1", "timeout": -1}, "timeout is more than 0 seconds, not -1"),
-        ({"run_ids": "run_1", "max_concurrency": 0}, "max_concurrency is 1 or more, not 0"),
+        ({"run_ids": "run_1", "timeout": 0}, "timeout is a number of seconds, 0.01 or more, not 0"),
+        ({"run_ids": "run_1", "timeout": -1}, "timeout is a number of seconds, 0.01 or more, not -1"),
+        (
+            {"run_ids": "run_1", "max_concurrency": 0},
+            "max_concurrency is a number of requests, 1 or more, not 0",
+        ),
     ],
 )
 def test_arguments_that_make_no_sense_are_refused(arguments: dict[str, Any], reason: str) -> None:

@@ -97,10 +97,13 @@ def operator(**arguments: Any) -> CancelTriggerRunOperator:
         ({"run_ids": None, "xcom_task_ids": []}, "give run_ids, or xcom_task_ids, or both"),
         ({"run_ids": None, "xcom_task_ids": ""}, "give run_ids, or xcom_task_ids, or both"),
         ({"missing": "skip"}, "missing is 'fail' or 'ignore', not 'skip'"),
-        ({"termination_timeout": -1}, "termination_timeout is a number of seconds, not -1"),
-        ({"poll_interval": 0}, "poll_interval is more than 0 seconds, not 0"),
-        ({"poll_interval": -2}, "poll_interval is more than 0 seconds, not -2"),
-        ({"max_concurrency": 0}, "max_concurrency is 1 or more, not 0"),
+        ({"termination_timeout": -1}, "termination_timeout is a number of seconds, 0 or more, not -1"),
+        ({"poll_interval": 0}, "poll_interval is a number of seconds, 0.01 or more, not 0"),
+        ({"poll_interval": -2}, "poll_interval is a number of seconds, 0.01 or more, not -2"),
+        ({"poll_interval": float("nan")}, "poll_interval is a number of seconds, 0.01 or more, not nan"),
+        ({"termination_timeout": "90"}, "termination_timeout is a number of seconds, 0 or more, not '90'"),
+        ({"max_concurrency": 0}, "max_concurrency is a number of requests, 1 or more, not 0"),
+        ({"max_concurrency": 1.5}, "max_concurrency is a number of requests, 1 or more, not 1.5"),
     ],
 )
 def test_arguments_that_make_no_sense_are_refused(arguments: dict[str, Any], reason: str) -> None:
