@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from docs_pages import DOCS, ROOT, rows
 
-from airflow_provider_trigger.api import cancellation, client, endpoints, rate_limit, retries
+from airflow_provider_trigger.api import bulk, cancellation, client, endpoints, rate_limit, retries
 from airflow_provider_trigger.api.models import CancelOutcome, CancelResult
 from airflow_provider_trigger.get_provider_info import get_provider_info
 from airflow_provider_trigger.hooks import settings
@@ -32,7 +32,7 @@ def read() -> Callable[[str], Any]:
     """Read a connection as the hook does when it has it; some Airflows refuse some of these before that."""
 
     def read_connection(text: str) -> Any:
-        fields = dict.fromkeys(("host", "port", "schema", "password", "extra")) | json.loads(text)
+        fields = dict.fromkeys(("host", "port", "schema", "login", "password", "extra")) | json.loads(text)
         if isinstance(fields["extra"], dict):
             fields["extra"] = json.dumps(fields["extra"])
         connection: Any = SimpleNamespace(conn_id="trigger_dev_default", **fields)
@@ -168,11 +168,15 @@ def test_statement(page, sentence, is_true):
     assert is_true()
 
 
-def test_two_requests_a_run(server, cancel, connection):
+def test_two_requests_a_run_up_to_the_number_named(server, cancel, connection):
     runs = [server.add_run("QUEUED") for _ in range(300)]
     assert cancel(*runs).outcomes == ["canceled"] * len(runs)
     assert len(server.requests) == 2 * len(runs)
-    assert "Two a run: the cancel, and the look" in (DOCS / "limits.md").read_text(encoding="utf-8")
+    assert cancellation.BULK_FROM == 300
+    assert bulk.MAX_SIZE == 500
+    page = (DOCS / "limits.md").read_text(encoding="utf-8")
+    assert "| up to 300 | two a run: the cancel, and the look" in page
+    assert "cancels 500 exact ids with one request" in page
 
 
 # Testing and routes.
