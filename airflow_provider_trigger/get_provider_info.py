@@ -24,7 +24,8 @@ def get_provider_info() -> dict[str, Any]:
     return {
         "package-name": "airflow-provider-trigger",
         "name": CONNECTION_NAME,
-        "description": "Cancel and watch `Trigger.dev <https://trigger.dev>`__ runs.",
+        # The link comes last: Airflow 3 glues the word after it to the URL.
+        "description": "Cancel and watch runs of `Trigger.dev <https://trigger.dev>`__",
         "versions": [__version__],
         "integrations": [
             {
@@ -58,26 +59,34 @@ def _modules(*names: str) -> dict[str, Any]:
 
 def _connection_fields() -> dict[str, Any]:
     return {
-        "branch": _field("Preview branch", "string", "The branch, beside a preview key (tr_preview_…)."),
+        "branch": _field(
+            "Preview branch", "string", "The branch's name. Needed with a preview key (tr_preview_…)."
+        ),
         "dashboard_url": _field(
             "Dashboard URL",
             "string",
             "Where links to runs lead. Empty: https://cloud.trigger.dev for the cloud, else the API URL.",
         ),
-        "timeout": _field("Timeout (s)", "number", "For one request, in seconds. Empty: 30."),
+        "timeout": _field("Timeout (s)", "number", "For one request, in seconds. Empty: 30.", minimum=0),
         "retry_for": _field(
-            "Retry for (s)", "number", "How long one call goes on trying when the server fails. Empty: 120."
+            "Retry for (s)",
+            "number",
+            "How long one call goes on trying when the server fails, in seconds. 0: one try. Empty: 120.",
+            minimum=0,
         ),
         "verify": _field(
             "Verify TLS",
             "string",
-            "true (also when empty), false, or the path of a CA file to check against.",
+            "true (also when empty), false, or the path of a CA file to check against, on every worker.",
         ),
         "proxy": _field(
-            "Proxy", "string", "The URL of a proxy. Empty: as the environment says.", format="password"
+            "Proxy",
+            "string",
+            "The proxy's URL, such as http://proxy.example.com:3128. Empty: as the environment says.",
+            format="password",
         ),
     }
 
 
-def _field(label: str, kind: str, description: str, **schema: str) -> dict[str, Any]:
+def _field(label: str, kind: str, description: str, **schema: str | int) -> dict[str, Any]:
     return {"label": label, "description": description, "schema": {"type": [kind, "null"], **schema}}

@@ -40,7 +40,7 @@ _MAPPED = (
 from airflow.providers.http.operators.http import HttpOperator
 
 with DAG(dag_id="measured", schedule=None):
-    HttpOperator.partial(task_id="cancel_run", http_conn_id="trigger_http").expand(
+    HttpOperator.partial(task_id="cancel_run", http_conn_id="trigger_http", method="POST").expand(
         endpoint=["api/v2/runs/" + run_id + "/cancel" for run_id in {run_ids!r}]
     )
 """
@@ -49,13 +49,16 @@ with DAG(dag_id="measured", schedule=None):
 _FAILING = (
     _HEAD
     + """
+import os
+import pathlib
+import time
 from airflow_provider_trigger.notifications.cancel import CancelTriggerRunNotifier
 
 with DAG(dag_id="measured", schedule=None):
 
     @task(on_failure_callback=CancelTriggerRunNotifier(run_ids={run_ids!r}))
     def work():
-        print("FAILED AT", time.monotonic())
+        pathlib.Path(os.environ["AIRFLOW_HOME"], "failed_at").write_text(str(time.monotonic()))
         raise RuntimeError("something failed at night")
 
     work()
@@ -64,32 +67,43 @@ with DAG(dag_id="measured", schedule=None):
 
 
 def mapped_http_operator(count: int = 200) -> Iterator[Row]:
-    """Compare with Airflow's own HTTP operator, mapped over the ids."""
+    """Compare with Airflow's HTTP operator, mapped over the ids: from first to last cancel, and in all."""
     with remote_server(rate_limit=None, latency=0.05) as server:
         ours = _run_dag(server, _OURS.format(run_ids=server.add_runs(count)))
+        our_cancels = _cancel_times(server)
         theirs = _run_dag(server, _MAPPED.format(run_ids=server.add_runs(count)))
-        ratio = theirs / ours
-        yield Row(
-            f"{count} runs, 50 ms round trip, dag.test(): HttpOperator mapped over the ids, looking at none",
-            f"{ours:.1f} s",
-            f"{theirs:.1f} s",
-            f"{ratio:.0f} x",
-            ">= 50 x",
-            ratio >= 50,
-        )
+        their_cancels = _cancel_times(server)
+    name = f"{count} runs, 50 ms round trip, against HttpOperator mapped over the ids in dag.test()"
+    our_span, their_span = (max(times) - min(times) for times in (our_cancels, their_cancels))
+    ratio = their_span / our_span
+    yield Row(
+        f"{name}: from the first cancel to the last",
+        f"{our_span:.2f} s",
+        f"{their_span:.2f} s",
+        f"{ratio:.0f} x",
+        ">= 50 x",
+        ratio >= 50,
+    )
+    yield Row(
+        f"{name}: the whole dag.test(); ours looks at each run too, and most of its time is Airflow's",
+        f"{ours:.1f} s",
+        f"{theirs:.1f} s",
+        f"{theirs / ours:.0f} x",
+    )
 
 
 def from_failure_to_canceled(count: int = 200) -> Iterator[Row]:
     """Time from the line that fails a task to the last run canceled by its callback."""
     with remote_server(rate_limit=None, latency=0.05) as server:
-        output: list[str] = []
-        _run_dag(server, _FAILING.format(run_ids=server.add_runs(count)), output)
-        text = "".join(output)
-        failed_at = float(text.split("FAILED AT ")[1].split()[0])
-        last = max(time for method, _, _, time in server.requests() if method == "POST")
-        yield Row(
-            f"from a task's failure to the last of {count} runs canceled", f"{last - failed_at:.2f} s", "", ""
-        )
+        _run_dag(server, _FAILING.format(run_ids=server.add_runs(count)))
+        failed_at = float((_home() / "failed_at").read_text())
+        took = max(_cancel_times(server)) - failed_at
+        yield Row(f"from a task's failure to the last of {count} runs canceled", f"{took:.2f} s", "", "")
+
+
+def _cancel_times(server: RemoteServer) -> list[float]:
+    # On Linux the monotonic clock is the same in all processes.
+    return [time for method, _, _, time in server.requests() if method == "POST"]
 
 
 @cache
@@ -121,7 +135,7 @@ print("TOOK", time.perf_counter() - started_at)
 """
 
 
-def _run_dag(server: RemoteServer, source: str, output: list[str] | None = None) -> float:
+def _run_dag(server: RemoteServer, source: str) -> float:
     """Run a Dag with ``dag.test()`` and return how long that took, without Airflow's start."""
     home = _home()
     file = home / "dags" / "measured.py"
@@ -142,6 +156,4 @@ def _run_dag(server: RemoteServer, source: str, output: list[str] | None = None)
         text=True,
         check=True,
     )
-    if output is not None:
-        output += [done.stdout, done.stderr]
     return float(done.stdout.split("TOOK ")[1].split()[0])

@@ -34,6 +34,10 @@ airflow 3.2 3.2.2 --exclude-newer 2026-05-30T12:00:00Z
 airflow 3.3 3.3.2
 
 compile lint --group lint --constraints constraints/airflow-3.3.txt
+compile bench --group bench --constraints constraints/airflow-3.3.txt
+# For every Airflow, so without what each Airflow's own file pins.
+compile e2e --group e2e --no-emit-package greenlet --no-emit-package typing-extensions
+compile celery --group celery --constraints constraints/airflow-3.3.txt --constraints constraints/e2e.txt
 compile docs --group docs --constraints constraints/airflow-3.3.txt
 compile build <(printf '%s\n' 'hatchling>=1.27' editables)
 compile uv <(echo uv)

@@ -13,7 +13,6 @@ each run tells what became of it.
 from __future__ import annotations
 
 import logging
-import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from datetime import datetime
@@ -21,13 +20,16 @@ from typing import TypeVar
 
 from airflow_provider_trigger.api import bulk, endpoints
 from airflow_provider_trigger.api.client import TriggerDevClient
+from airflow_provider_trigger.api.endpoints import Call
 from airflow_provider_trigger.api.errors import (
     AuthenticationError,
     NotFoundError,
     NotSentError,
+    TransportError,
     TriggerDevError,
 )
 from airflow_provider_trigger.api.models import CancelOutcome, CancelResult, Run
+from airflow_provider_trigger.api.silence import Silence
 from airflow_provider_trigger.api.workers import Workers
 
 log = logging.getLogger(__name__)
@@ -38,10 +40,9 @@ T = TypeVar("T")
 LOOK_AGAIN_AFTER = (0.5, 1.0, 2.0, 4.0)
 # How long the looks before the cancels may hold these up, in seconds; they only spare waiting later.
 LOOK_BEFORE_WITHIN = 30.0
+_CUT_OFF = "asked to cancel, but the work was stopped or its time was over before an answer came"
 # From more runs on, a cancel and a look for each would use up the default rate limit's burst of 750.
 BULK_FROM = 300
-# So many runs in a row without an answer are the server's fault; fewer may be their own.
-SILENT_RUNS = 3
 
 
 def cancel_runs(client: TriggerDevClient, run_ids: Iterable[str]) -> list[CancelResult]:
@@ -58,6 +59,10 @@ def cancel_runs(client: TriggerDevClient, run_ids: Iterable[str]) -> list[Cancel
 class Cancellation:
     """
     The canceling of many runs; :attr:`results` can be read at any time, also when it was cut short.
+
+    A canceled run counts as settled where it was seen held by no worker before its cancel. One that had been
+    started before, and that a worker took up again in between (suspended, or between two attempts), shows no
+    trace of that: it is told settled while its worker is still being told.
 
     :param client: for the environment that the runs belong to
     :param run_ids: exact run ids; repeated ones count once
@@ -89,9 +94,7 @@ class Cancellation:
         self._asked: dict[str, TriggerDevError | None] = {}
         self._results: dict[str, CancelResult] = {}
         self._rejected: AuthenticationError | None = None
-        self._silences: dict[str, TriggerDevError] = {}
-        self._heard_at = 0.0
-        self._unheard = 0
+        self._silence = Silence(client)
 
     @property
     def results(self) -> list[CancelResult]:
@@ -146,25 +149,29 @@ class Cancellation:
             self._asked.update(dict.fromkeys(run_ids))
 
     def _look_once(self, run_id: str) -> None:
-        run = self._client.call(endpoints.retrieve_run(run_id, repeatable=False), budget=self._workers.budget)
+        run = self._call(endpoints.retrieve_run(run_id), once=True)
         if run.is_final:
             self._results[run_id] = self._result(run)
 
     def _ask(self, run_id: str) -> None:
+        asked_in_bulk = run_id in self._asked
         self._asked[run_id] = None
         try:
-            self._client.cancel_run(run_id, budget=self._workers.budget)
+            self._call(endpoints.cancel_run(run_id), once=self._silence.is_likely)
         except NotFoundError:
             self._results[run_id] = CancelResult(run_id=run_id, outcome=CancelOutcome.NOT_FOUND)
         except NotSentError as error:
-            del self._asked[run_id]
+            if not asked_in_bulk:
+                del self._asked[run_id]
             if not error.retryable:
                 self._results[run_id] = CancelResult(
                     run_id=run_id, outcome=CancelOutcome.FAILED, error=error.message
                 )
             raise
         except TriggerDevError as error:
-            self._asked[run_id] = error
+            # One reason for all that were on their way when time ran out, so that they are told together.
+            cut_off = isinstance(error, TransportError) and not self._workers.budget.remaining()
+            self._asked[run_id] = TransportError(_CUT_OFF) if cut_off else error
             raise
 
     def _look_until_final(self) -> None:
@@ -188,12 +195,14 @@ class Cancellation:
         return result.outcome is CancelOutcome.FAILED and result.status is not None
 
     def _look(self, run_id: str) -> None:
+        asked = self._asked[run_id]
+        # Where trying again was in vain for the cancel, it is not worth as long once more.
+        in_vain = self._silence.lasts or bool(asked and asked.retryable)
         try:
-            run = self._client.retrieve_run(run_id, budget=self._workers.budget)
+            run = self._call(endpoints.retrieve_run(run_id), once=in_vain)
         except TriggerDevError as error:
             if isinstance(error, NotSentError) or not self._workers.budget.remaining():
                 raise  # there was no time for a true answer
-            asked = self._asked[run_id]
             self._results[run_id] = CancelResult(
                 run_id=run_id,
                 outcome=CancelOutcome.FAILED,
@@ -243,7 +252,7 @@ class Cancellation:
             self._results[run_id] = self._result(run)
 
     def _unreached(self, run_id: str) -> CancelResult:
-        silence = self._silences.get("Looked at" if run_id in self._asked else "Asked to cancel")
+        silence = self._silence.error("Looked at" if run_id in self._asked else "Asked to cancel")
         reason = self._rejected or "the work was stopped or its time was over"
         if silence and not self._rejected:
             reason = f"given up, as this was met again and again: {silence}"
@@ -258,6 +267,11 @@ class Cancellation:
             retryable=not self._rejected,
         )
 
+    def _call(self, call: Call[T], *, once: bool) -> T:
+        if once:
+            call = replace(call, request=replace(call.request, repeatable=False))
+        return self._client.call(call, budget=self._workers.budget)
+
     def _each(self, doing: str, call: Callable[[T], None], items: Sequence[T]) -> None:
         def work(item: T) -> bool:
             try:
@@ -267,22 +281,12 @@ class Cancellation:
                 return self._note_failure(doing, error)
             return True
 
-        self._heard_at, self._unheard = time.monotonic(), 0
+        self._silence.begin()
         self._workers.each(doing, work, items)
 
     def _note_failure(self, doing: str, error: TriggerDevError) -> bool:
-        """Tell whether to go on: not where the server has long been silent, and not to this run only."""
+        """Tell whether to go on."""
         if isinstance(error, AuthenticationError):
             self._rejected = self._rejected or error
             self._workers.stop()
-        if not error.retryable:
-            return True
-        if self._client.last_answer_at > self._heard_at:
-            self._heard_at, self._unheard = self._client.last_answer_at, 0
-        self._unheard += 1
-        # A call ends before its time is over, since it does not begin a wait that would be too long.
-        long = self._client.retry_for / 2
-        if self._unheard < SILENT_RUNS or not 0 < long <= time.monotonic() - self._heard_at:
-            return True
-        self._silences[doing] = error
-        return False
+        return not self._silence.ends_work(doing, error)

@@ -27,6 +27,7 @@ class RateLimit:
         self._reset: float = 0.0
         self._refilled_at = 0.0
         self._refused_until = 0.0
+        self._refused = False
         self._in_flight = 0
 
     def delay(self, *, monotonic: float) -> float:
@@ -37,6 +38,8 @@ class RateLimit:
         """
         if monotonic < self._refused_until:
             return self._refused_until - monotonic
+        if self._refused and self._in_flight:
+            return math.inf
         # Those in flight may be counted in what remains, or not: take the smaller.
         if self._remaining - self._in_flight > math.ceil(self._limit * self._reserve):
             return 0.0
@@ -60,14 +63,19 @@ class RateLimit:
         self._in_flight -= 1
         if response is None:
             return
-        self._read(response, monotonic=monotonic, now=now)
-        if response.status == 429:
+        tells_bucket = self._read(response, monotonic=monotonic, now=now)
+        self._refused = response.status == 429
+        if not self._refused:
+            return
+        wait = server_wait(response, now=now) or 0.0
+        self._refused_until = max(self._refused_until, monotonic + wait + _MARGIN)
+        # Without the limit's headers a proxy refused, which knows nothing of the bucket.
+        if tells_bucket:
             self._remaining = 0
-            wait = server_wait(response, now=now) or 0.0
-            self._refused_until = max(self._refused_until, monotonic + wait + _MARGIN)
             self._refilled_at = max(self._refilled_at, self._refused_until)
 
-    def _read(self, response: Response, *, monotonic: float, now: float) -> None:
+    def _read(self, response: Response, *, monotonic: float, now: float) -> bool:
+        """Learn of the bucket, and return whether the answer tells of it."""
         try:
             limit, remaining, reset = (
                 float(response.headers[f"x-ratelimit-{name}"]) for name in ("limit", "remaining", "reset")
@@ -76,12 +84,15 @@ class RateLimit:
             if 200 <= response.status < 300:
                 # Trigger.dev's own successes tell the bucket: there is none, and whoever refused was a proxy.
                 self._remaining = math.inf
-            return
-        if not all(map(math.isfinite, (limit, remaining, reset))) or reset < self._reset:
-            return
+            return False
+        if not all(map(math.isfinite, (limit, remaining, reset))):
+            return False
+        if reset < self._reset:
+            return True
         self._limit = limit
         # Answers overtake each other: within one filling, the lowest is the latest.
         self._remaining = min(self._remaining, remaining) if reset == self._reset else remaining
         self._reset = reset
         wait = seconds_until_reset(response, now=now) or 0.0
         self._refilled_at = monotonic + min(wait, MAX_WAIT) + _MARGIN
+        return True

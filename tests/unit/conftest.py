@@ -152,7 +152,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
             return True
 
     api = "airflow_provider_trigger.api"
-    for module in ("client", "budget", "retries", "cancellation", "workers"):
+    for module in ("client", "budget", "retries", "silence", "workers"):
         monkeypatch.setattr(f"{api}.{module}.time", clock)
     monkeypatch.setattr(f"{api}.budget.threading", SimpleNamespace(Event=Event))
     monkeypatch.setattr(f"{api}.client.threading", SimpleNamespace(Condition=Condition))

@@ -39,8 +39,8 @@ class WholeAirflow:
     ) -> None:
         self.home = home
         self.executor = executor
-        self.port = free_port()
-        self.api = Api(f"http://127.0.0.1:{self.port}")
+        self.port, self.execution_port = free_port(), free_port()
+        self.api = Api(f"http://127.0.0.1:{self.port}", f"http://127.0.0.1:{self.execution_port}")
         self.output = home / "output"
         inherited = {name: value for name, value in os.environ.items() if not name.startswith("AIRFLOW_")}
         self.environment = {
@@ -50,6 +50,7 @@ class WholeAirflow:
                 # Its default of 5 s for a lock is too short when many tasks start at once.
                 database=database or f"sqlite:///{home}/airflow.db?timeout=60",
                 web_port=self.port,
+                execution_port=self.execution_port,
             ),
             "AIRFLOW_HOME": str(home),
             "AIRFLOW__CORE__DAGS_FOLDER": str(home / "dags"),
@@ -62,7 +63,7 @@ class WholeAirflow:
         for folder in dags:
             ignored = shutil.ignore_patterns("__pycache__")
             shutil.copytree(folder, home / "dags", ignore=ignored, dirs_exist_ok=True)
-        commands = {**versions.components(), **(extra_components or {})}
+        commands = {**versions.components(execution_port=self.execution_port), **(extra_components or {})}
         self.processes = {name: self._process(name, command) for name, command in commands.items()}
 
     def _process(self, name: str, command: list[str]) -> Process:

@@ -20,10 +20,12 @@ class Api:
     What a user does in Airflow's UI, over HTTP.
 
     :param url: where the API server (2.11: the webserver) listens
+    :param execution_url: where the tasks' API listens, on Airflow 3
     """
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, execution_url: str) -> None:
         self.url = url
+        self.execution_url = execution_url
         self.base = f"{url}/api/v2" if AIRFLOW >= (3, 0) else f"{url}/api/v1"
         self._session = requests.Session()
         self._session.trust_env = False
@@ -31,13 +33,14 @@ class Api:
             self._session.auth = (USERNAME, PASSWORD)
 
     def health(self) -> dict[str, str]:
-        """Return the health of each component; empty while the server does not answer."""
+        """Return the health of each component; empty while a server does not answer."""
         path = "/monitor/health" if AIRFLOW >= (3, 0) else "/health"
         try:
             answer = self._session.get(self.base + path, timeout=10)
+            answer.raise_for_status()
+            if AIRFLOW >= (3, 0):
+                self._session.get(f"{self.execution_url}/execution/health", timeout=10).raise_for_status()
         except requests.RequestException:
-            return {}
-        if answer.status_code != 200:
             return {}
         return {name: (part or {}).get("status") for name, part in answer.json().items()}
 

@@ -42,8 +42,15 @@ _RARELY = "300"
 _NEVER = "86400"
 
 
-def environment(*, executor: str, database: str, web_port: int) -> dict[str, str]:
-    """Return the configuration of this version of Airflow, as environment variables."""
+def environment(*, executor: str, database: str, web_port: int, execution_port: int) -> dict[str, str]:
+    """
+    Return the configuration of this version of Airflow, as environment variables.
+
+    :param executor: the executor's name
+    :param database: a SQLAlchemy URL
+    :param web_port: where the public API listens
+    :param execution_port: where the tasks' API listens, on Airflow 3
+    """
     settings = {
         **_EVERYWHERE,
         "AIRFLOW__CORE__EXECUTOR": executor,
@@ -51,7 +58,9 @@ def environment(*, executor: str, database: str, web_port: int) -> dict[str, str
         "AIRFLOW__LOGGING__TRIGGER_LOG_SERVER_PORT": str(free_port()),
         "AIRFLOW__LOGGING__WORKER_LOG_SERVER_PORT": str(free_port()),
     }
-    return settings | (_airflow_2(web_port) if AIRFLOW < (3, 0) else _airflow_3(web_port))
+    if AIRFLOW < (3, 0):
+        return settings | _airflow_2(web_port)
+    return settings | _airflow_3(web_port, execution_port)
 
 
 def _airflow_2(port: int) -> dict[str, str]:
@@ -72,7 +81,7 @@ def _airflow_2(port: int) -> dict[str, str]:
     }
 
 
-def _airflow_3(port: int) -> dict[str, str]:
+def _airflow_3(port: int, execution_port: int) -> dict[str, str]:
     return {
         "AIRFLOW__API__HOST": "127.0.0.1",
         "AIRFLOW__API__PORT": str(port),
@@ -80,7 +89,7 @@ def _airflow_3(port: int) -> dict[str, str]:
         "AIRFLOW__API__WORKERS": "1",
         "AIRFLOW__API_AUTH__JWT_ISSUER": "airflow",  # 3.0 with a later pyjwt refuses its own tokens without
         "AIRFLOW__API_AUTH__JWT_SECRET": "secret-of-this-test-long-enough-for-any-algorithm-in-use-here-now",
-        "AIRFLOW__CORE__EXECUTION_API_SERVER_URL": f"http://127.0.0.1:{port}/execution/",
+        "AIRFLOW__CORE__EXECUTION_API_SERVER_URL": f"http://127.0.0.1:{execution_port}/execution/",
         "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_ALL_ADMINS": "True",
         "AIRFLOW__DAG_PROCESSOR__MIN_FILE_PROCESS_INTERVAL": _RARELY,
         "AIRFLOW__DAG_PROCESSOR__PARSING_PROCESSES": "1",
@@ -101,10 +110,21 @@ def preparations() -> list[list[str]]:
     return [migrate, ["users", "create", "-r", "Admin", *names]]
 
 
-def components() -> Mapping[str, list[str]]:
-    """Return the long-running processes of an Airflow: name and arguments."""
-    server = "webserver" if AIRFLOW < (3, 0) else "api-server"
-    return {name: [AIRFLOW_COMMAND, name] for name in (server, "scheduler", "dag-processor", "triggerer")}
+def components(*, execution_port: int) -> Mapping[str, list[str]]:
+    """
+    Return the long-running processes of an Airflow: name and arguments.
+
+    Airflow 3's API server runs as two, one for users and one for tasks. In a single one they can lock each
+    other out on SQLite: the first waits for a lock in the thread that has to end the second's transaction.
+
+    :param execution_port: where the tasks' API listens
+    """
+    commands = {name: [AIRFLOW_COMMAND, name] for name in ("scheduler", "dag-processor", "triggerer")}
+    if AIRFLOW < (3, 0):
+        return {"webserver": [AIRFLOW_COMMAND, "webserver"], **commands}
+    server = [AIRFLOW_COMMAND, "api-server", "--apps"]
+    execution = [*server, "execution", "--port", str(execution_port)]
+    return {"api-server": [*server, "core"], "execution-api": execution, **commands}
 
 
 def dag_processor_logs(home: Path) -> Path:

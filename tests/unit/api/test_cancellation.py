@@ -10,6 +10,7 @@ import requests
 from airflow_provider_trigger.api import errors
 from airflow_provider_trigger.api.cancellation import LOOK_AGAIN_AFTER, Cancellation, cancel_runs
 from airflow_provider_trigger.api.models import CancelOutcome, CancelResult
+from airflow_provider_trigger.api.silence import SILENT_RUNS
 
 STARTED = {"startedAt": "2026-11-25T09:00:00Z"}
 ENDED = STARTED | {"finishedAt": "2026-11-25T09:00:05Z"}
@@ -285,6 +286,103 @@ def test_a_server_that_is_long_silent_is_given_up(connect: Any, environment: Env
     asked = {target for target in wire.targets if target.startswith("POST")}
     assert len(asked) < len(run_ids)
     assert "down" in str(results[-1].error)
+
+
+def test_what_a_silence_left_undone_is_told_as_given_up_and_not_as_stopped(
+    connect: Any, environment: Environment, clock: Any
+) -> None:
+    run_ids = [f"run_{number}" for number in range(50)]
+    for run_id in run_ids:
+        environment.add(run_id, "EXECUTING", **STARTED)
+        environment.instead["POST", run_id] = [BUSY] * 99
+    results = cancel(connect, environment, *run_ids, retry_for=20)
+    assert {result.outcome for result in results} == {CancelOutcome.FAILED}
+    assert (results[0].status, "busy" in str(results[0].error)) == ("EXECUTING", True)
+    unsent = [str(result.error) for result in results if result.status is None]
+    assert unsent
+    beginning = "not sent: given up, as this was met again and again: POST "
+    assert all(error.startswith(beginning) for error in unsent)
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 50])
+def test_a_dead_server_costs_the_time_of_one_call_and_a_few_requests(
+    connect: Any, environment: Environment, clock: Any, count: int
+) -> None:
+    def script(request: Any) -> Any:
+        clock.now += 1
+        return environment._answer(503, {"error": "down"}, {"retry-after": "4"})
+
+    run_ids = [f"run_{number}" for number in range(count)]
+    client, wire = connect(script, retry_for=20)
+    started_at = clock.now
+    results = Cancellation(client=client, run_ids=run_ids, max_concurrency=1).run()
+    asked = min(count, SILENT_RUNS)
+    looks = min(count, SILENT_RUNS - 1) if count < SILENT_RUNS else 1
+    assert [target.split()[0] for target in wire.targets[-looks - asked + 1 :]] == ["POST"] * (asked - 1) + [
+        "GET"
+    ] * looks
+    assert clock.now - started_at <= 20 + 1 + (asked - 1) + looks
+    assert all("down" in str(result.error) and result.retryable for result in results)
+
+
+def test_a_server_that_answers_again_is_tried_as_before(
+    connect: Any, environment: Environment, clock: Any
+) -> None:
+    """The first run's cancel is in vain for all its time; the next run's is answered, the last one's is not."""
+    for run_id in ("run_1", "run_2", "run_3"):
+        environment.add(run_id)
+    environment.instead["POST", "run_1"] = [BUSY] * 99
+    environment.instead["POST", "run_3"] = [BUSY] * 2
+
+    def script(request: Any) -> Any:
+        clock.now += 0.1
+        return environment(request)
+
+    results = cancel(connect, script, "run_1", "run_2", "run_3", retry_for=20)
+    assert [result.outcome.value for result in results] == ["failed", "canceled", "canceled"]
+
+
+def test_a_server_that_dies_midway_is_not_waited_for_twice(
+    connect: Any, environment: Environment, clock: Any
+) -> None:
+    run_ids = [f"run_{number}" for number in range(10)]
+
+    def script(request: Any) -> Any:
+        clock.now += 1
+        path = str(request.url)
+        if request.method == "POST" and any(f"/{run_id}/" in path for run_id in run_ids[:5]):
+            return environment(request)
+        return environment._answer(503, {"error": "down"})
+
+    for run_id in run_ids:
+        environment.add(run_id)
+    client, wire = connect(script, retry_for=20)
+    results = Cancellation(client=client, run_ids=run_ids, max_concurrency=1).run()
+    assert len([target for target in wire.targets if target.startswith("GET")]) == 1
+    assert str(results[0].error).startswith("unreadable after the cancel: GET ")
+    assert str(results[1].error).startswith(
+        "asked to cancel, but not looked at afterwards: given up, as this was met again and again: GET "
+    )
+    assert "down" in str(results[5].error)
+    assert str(results[9].error).startswith("not sent: given up")
+
+
+def test_after_a_silence_an_answer_makes_looks_worth_repeating_again(
+    connect: Any, environment: Environment, clock: Any
+) -> None:
+    run_ids = [f"run_{number}" for number in range(9)]
+    for run_id in run_ids:
+        environment.add(run_id)
+    for run_id in run_ids[5:]:
+        environment.instead["POST", run_id] = [BUSY] * 99
+    environment.instead["GET", "run_1"] = [BUSY] * 2
+
+    def script(request: Any) -> Any:
+        clock.now += 0.1
+        return environment(request)
+
+    results = cancel(connect, script, *run_ids, retry_for=20)
+    assert [result.outcome.value for result in results[:5]] == ["canceled"] * 5
 
 
 def test_a_cancel_that_waited_in_vain_is_told_as_not_sent(

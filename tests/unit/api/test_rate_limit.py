@@ -123,6 +123,34 @@ def test_a_shorter_refusal_does_not_lift_a_longer_one(traffic: Traffic, response
     assert traffic.delay() == pytest.approx(20 + MARGIN)
 
 
+def test_a_proxys_refusal_says_nothing_of_the_bucket(traffic: Traffic, response: Any) -> None:
+    traffic.back(50, resets_at=10)
+    traffic.answered(response(429, b"", {"retry-after": "2"}))
+    assert traffic.delay() == pytest.approx(2 + MARGIN)
+    assert traffic.delay(at=2.1) == 0
+    traffic.back(49, at=2.1, resets_at=10)
+    for _ in range(44):
+        assert traffic.delay(at=2.1) == 0
+        traffic.limit.sent()
+    assert traffic.delay(at=2.1) > 0
+
+
+def test_a_proxys_refusal_fills_no_empty_bucket(traffic: Traffic, response: Any) -> None:
+    traffic.back(5, resets_at=10)
+    traffic.answered(response(429, b"", {"retry-after": "2"}))
+    assert traffic.delay(at=3) == pytest.approx(7 + MARGIN)
+
+
+def test_after_a_proxys_refusal_one_goes_ahead_and_brings_the_news(traffic: Traffic, response: Any) -> None:
+    traffic.back(50)
+    traffic.answered(response(429, b"", {"retry-after": "2"}))
+    traffic.limit.sent()
+    assert traffic.delay(at=3) == math.inf
+    traffic.limit.answered(response(404), monotonic=START + 3, now=NOW + 3)
+    traffic.limit.sent()
+    assert traffic.delay(at=3) == 0
+
+
 def test_a_refusal_that_says_nothing_lets_one_at_a_time_ask(traffic: Traffic, response: Any) -> None:
     traffic.answered(response(429))
     assert traffic.delay(at=0.1) == 0

@@ -1,0 +1,162 @@
+"""Very many ids, many tasks at once, and too little time."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import threading
+import time
+import tracemalloc
+from collections import Counter
+from contextlib import contextmanager
+
+import pytest
+
+from airflow_provider_trigger.api import workers
+from airflow_provider_trigger.api.cancellation import BULK_FROM, Cancellation
+from airflow_provider_trigger.api.client import TriggerDevClient
+from airflow_provider_trigger.notifications.cancel import CancelTriggerRunNotifier
+from airflow_provider_trigger.testing import TriggerDevServer
+
+MANY = 10_000
+BYTES_A_RUN = 1_500
+PROGRESS_EVERY = 0.5
+TASKS = 10
+RUNS_A_TASK = 30
+
+
+SERVER = """
+import json, sys
+from airflow_provider_trigger.testing import TriggerDevServer
+
+with TriggerDevServer(rate_limit=None) as server:
+    ids = [server.add_run("QUEUED").id for _ in range(int(sys.argv[1]))]
+    print(json.dumps([server.url, server.secret_key, ids]), flush=True)
+    sys.stdin.read()
+"""
+
+
+@contextmanager
+def server_elsewhere(count):
+    """A server with runs in a process of its own, whose memory is not measured."""
+    with subprocess.Popen(
+        [sys.executable, "-c", SERVER, str(count)], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as process:
+        yield json.loads(process.stdout.readline())
+        process.stdin.close()
+
+
+def test_memory_grows_by_the_results_alone_and_progress_is_told_now_and_then(monkeypatch, said):
+    monkeypatch.setattr(workers, "_PROGRESS_EVERY", PROGRESS_EVERY)
+    with server_elsewhere(MANY) as (url, key, ids), TriggerDevClient(base_url=url, secret_key=key) as client:
+        Cancellation(client=client, run_ids=ids[:1]).run()
+        started_at = time.monotonic()
+        tracemalloc.start()
+        try:
+            results = Cancellation(client=client, run_ids=ids).run()
+            peak = tracemalloc.get_traced_memory()[1]
+        finally:
+            tracemalloc.stop()
+        took = time.monotonic() - started_at
+    assert Counter(result.outcome.value for result in results) == {"canceled": MANY}
+    assert peak < BYTES_A_RUN * MANY
+    progress = said.lines(f" of {MANY}")
+    assert 1 <= len(progress) <= took / PROGRESS_EVERY
+    assert all("Looked once at" in line for line in progress)
+
+
+def test_ten_tasks_under_one_small_bucket_all_end_and_none_starves(connect, make_operator, make_context):
+    bucket = {"rate_limit": 150, "refill": 50, "refill_interval": 0.25}
+    with TriggerDevServer(**bucket, acknowledge_after=None) as server:
+        connect(host=server.url, timeout=10, retry_for=30)
+        runs = [[server.add_run() for _ in range(RUNS_A_TASK)] for _ in range(TASKS)]
+        results, took = {}, {}
+        started_at = time.monotonic()
+
+        def execute(number):
+            results[number] = make_operator(*runs[number], max_concurrency=8).execute(make_context())
+            took[number] = time.monotonic() - started_at
+
+        tasks = [threading.Thread(target=execute, args=(number,)) for number in range(TASKS)]
+        for task in tasks:
+            task.start()
+        for task in tasks:
+            task.join(60)
+    assert len(took) == TASKS
+    outcomes = Counter(one["outcome"] for result in results.values() for one in result)
+    assert outcomes == {"canceled": TASKS * RUNS_A_TASK}
+    # 600 requests are nine refills after the first burst, and each task gets its share of every one.
+    assert max(took.values()) < 4 * min(took.values()) + 2
+
+
+@pytest.fixture
+def slow_server():
+    with TriggerDevServer(rate_limit=None, bulk_duration=0.05) as server:
+        yield server
+
+
+def notified(server, connect, make_context, said, ids, *, timeout):
+    """Call the notifier, and return the one line in which it tells all."""
+    connect(host=server.url, timeout=10, retry_for=10)
+    started_at = time.monotonic()
+    CancelTriggerRunNotifier(run_ids=ids, timeout=timeout)(make_context())
+    assert time.monotonic() - started_at < timeout + 3
+    (line,) = said.lines("500 Trigger.dev runs: ")
+    return line
+
+
+def test_when_time_runs_out_bulk_actions_have_stopped_all(slow_server, connect, make_context, said):
+    slow_server.latency = 0.4
+    ids = [slow_server.add_run().id for _ in range(500)]
+    line = notified(slow_server, connect, make_context, said, ids, timeout=3)
+    assert {run.status for run in slow_server.runs.values()} == {"CANCELED"}
+    assert "asked to cancel, but not looked at afterwards: the work was stopped or its time was over" in line
+    assert "not sent" not in line
+
+
+def test_an_older_servers_runs_are_stopped_until_time_runs_out(slow_server, connect, make_context, said):
+    slow_server.bulk_actions = False
+    slow_server.latency = 0.4
+    ids = [slow_server.add_run().id for _ in range(500)]
+    line = notified(slow_server, connect, make_context, said, ids, timeout=3)
+    requests = [record for record in slow_server.requests if "bulk" not in record.path]
+    asked = {record.path.split("/")[4] for record in requests}
+    assert {record.method for record in requests} == {"POST"}
+    assert len(asked) > 100
+    assert [run_id for run_id in ids if run_id in asked] == ids[: len(asked)]
+    # Runs of one reason are told together: the first ten, and how many there are beyond.
+    assert f"{ids[0]}; {ids[1]}; " in line
+    assert "more: asked to cancel, but not looked at afterwards: the work was stopped or its time was" in line
+    assert f"{ids[len(asked)]}; {ids[len(asked) + 1]}; " in line
+    assert f" and {500 - len(asked) - 10} more: not sent: the work was stopped or its time was over" in line
+
+
+def test_an_older_servers_runs_are_all_stopped_before_the_first_look(
+    slow_server, connect, make_context, said
+):
+    slow_server.bulk_actions = False
+    slow_server.latency = 0.3
+    ids = [slow_server.add_run().id for _ in range(500)]
+    line = notified(slow_server, connect, make_context, said, ids, timeout=8)
+    assert {run.status for run in slow_server.runs.values()} == {"CANCELED"}
+    assert "not looked at afterwards" in line
+    assert "not sent" not in line
+
+
+def test_a_run_that_was_asked_in_bulk_is_never_told_as_not_sent(slow_server):
+    """Asked in bulk, then waiting for its turn to be asked alone, when the time is over."""
+    ids = [slow_server.add_run().id for _ in range(BULK_FROM + 1)]
+    slow_server.stale_next(None)
+    with TriggerDevClient(base_url=slow_server.url, secret_key=slow_server.secret_key) as client:
+        work = Cancellation(client=client, run_ids=ids, max_concurrency=1, time_limit=30)
+        ask = work._ask
+
+        def ask_too_late(run_id):
+            work._workers.stop()
+            ask(run_id)
+
+        work._ask = ask_too_late
+        results = work.run()
+    assert {run.status for run in slow_server.runs.values()} == {"CANCELED"}
+    assert not [result.error for result in results if "not sent" in str(result.error)]

@@ -1,0 +1,327 @@
+"""A real proxy between the client and the server, and a server whose certificate nobody knows."""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import logging
+import re
+import select
+import socket
+import socketserver
+import threading
+import traceback
+from urllib.parse import quote, urlsplit
+
+import pytest
+
+from airflow_provider_trigger._compat import AirflowException, AirflowFailException
+from airflow_provider_trigger.hooks.trigger_dev import TriggerDevHook
+from airflow_provider_trigger.testing import TriggerDevServer
+
+USER, PASSWORD = "someone", "pass@MARKER/word"
+CREDENTIALS = base64.b64encode(f"{USER}:{PASSWORD}".encode()).decode()
+FORMS = (PASSWORD, quote(PASSWORD, safe=""), "MARKER", CREDENTIALS)
+ENVIRONMENT = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE")
+
+
+class Proxy(socketserver.ThreadingTCPServer):
+    """Forwards ``http://`` and tunnels ``https://``; ``passed`` tells what, one line a connection."""
+
+    daemon_threads = True
+    allow_reuse_address = True
+
+    def __init__(self, *, credentials=None):
+        super().__init__(("127.0.0.1", 0), Handler)
+        self.credentials = credentials
+        self.passed = []
+        self.refused = 0
+        # All bytes that came in, for what the proxy could read of them.
+        self.seen = bytearray()
+
+    @property
+    def address(self):
+        return f"127.0.0.1:{self.server_address[1]}"
+
+    @property
+    def url(self):
+        user = f"{USER}:{quote(PASSWORD, safe='')}@" if self.credentials else ""
+        return f"http://{user}{self.address}"
+
+    def __enter__(self):
+        threading.Thread(target=self.serve_forever, args=(0.05,), daemon=True).start()
+        return self
+
+    def __exit__(self, *_):
+        self.shutdown()
+        self.server_close()
+
+
+class Handler(socketserver.BaseRequestHandler):
+    def handle(self):
+        head = b""
+        while b"\r\n\r\n" not in head:
+            if not (chunk := self.request.recv(65536)):
+                return
+            head += chunk
+        self.server.seen += head
+        wanted = self.server.credentials
+        if wanted and f"proxy-authorization: basic {wanted}".lower() not in head.decode("latin-1").lower():
+            self.server.refused += 1
+            self.request.sendall(
+                b"HTTP/1.1 407 Proxy Authentication Required\r\nProxy-Authenticate: Basic realm=x\r\n"
+                b"Content-Length: 0\r\nConnection: close\r\n\r\n"
+            )
+            return
+        method, target, _ = head.split(b"\r\n", 1)[0].decode().split(" ")
+        self.server.passed.append(f"{method} {target}")
+        if method == "CONNECT":
+            host, _, port = target.rpartition(":")
+            self._relay(host, int(port), b"", b"HTTP/1.1 200 Connection established\r\n\r\n")
+        else:
+            url = urlsplit(target)
+            head = head.replace(target.encode(), target.partition(url.netloc)[2].encode(), 1)
+            head = re.sub(rb"(?mi)^(proxy-[\w-]+|connection):.*\r\n", b"", head)
+            head = head.replace(b"\r\n", b"\r\nConnection: close\r\n", 1)
+            self._relay(url.hostname, url.port or 80, head, b"")
+
+    def _relay(self, host, port, head, answer):
+        with contextlib.suppress(OSError), socket.create_connection((host, port), 5) as upstream:
+            upstream.sendall(head)
+            self.request.sendall(answer)
+            ends = {self.request: upstream, upstream: self.request}
+            while True:
+                for end in select.select(list(ends), [], [], 10)[0]:
+                    if not (chunk := end.recv(65536)):
+                        return
+                    if end is self.request:
+                        self.server.seen += chunk
+                    ends[end].sendall(chunk)
+
+
+@pytest.fixture(autouse=True)
+def no_environment(monkeypatch):
+    for name in ENVIRONMENT:
+        monkeypatch.delenv(name, raising=False)
+        monkeypatch.delenv(name.lower(), raising=False)
+
+
+@pytest.fixture
+def proxy():
+    with Proxy() as proxy:
+        yield proxy
+
+
+@pytest.fixture
+def strict_proxy():
+    with Proxy(credentials=CREDENTIALS) as proxy:
+        yield proxy
+
+
+@pytest.fixture
+def secure_server(certificate):
+    with TriggerDevServer(ssl_certfile=certificate.file, ssl_keyfile=certificate.key) as server:
+        yield server
+
+
+def paths(run):
+    return [f"POST {{}}/api/v2/runs/{run.id}/cancel", f"GET {{}}/api/v3/runs/{run.id}"]
+
+
+# Which proxy
+
+
+def test_the_connections_proxy_is_used(server, proxy, connect, cancel):
+    connect(proxy=proxy.url)
+    run = server.add_run()
+    assert cancel(run).outcomes == ["canceled"]
+    assert proxy.passed == [path.format(server.url) for path in paths(run)]
+    assert len(server.requests) == 2
+
+
+@pytest.mark.parametrize("name", ["HTTP_PROXY", "http_proxy"])
+def test_the_environments_proxy_is_used_where_the_connection_names_none(
+    name, server, proxy, connect, cancel, monkeypatch
+):
+    monkeypatch.setenv(name, proxy.url)
+    connect()
+    assert cancel(server.add_run()).outcomes == ["canceled"]
+    assert len(proxy.passed) == 2
+
+
+def test_the_environments_proxy_for_https_is_used(
+    secure_server, proxy, certificate, connect, cancel, monkeypatch
+):
+    monkeypatch.setenv("HTTPS_PROXY", proxy.url)
+    connect(host=secure_server.url, verify=certificate.file)
+    assert cancel(secure_server.add_run()).outcomes == ["canceled"]
+    assert set(proxy.passed) == {f"CONNECT 127.0.0.1:{secure_server.port}"}
+
+
+def test_no_proxy_of_the_environment_leads_past_its_proxy(server, proxy, connect, cancel, monkeypatch):
+    monkeypatch.setenv("HTTP_PROXY", proxy.url)
+    monkeypatch.setenv("NO_PROXY", "example.com,127.0.0.1")
+    connect()
+    assert cancel(server.add_run()).outcomes == ["canceled"]
+    assert proxy.passed == []
+
+
+def test_the_connections_proxy_comes_before_what_the_environment_says(
+    server, proxy, strict_proxy, connect, cancel, monkeypatch
+):
+    monkeypatch.setenv("HTTP_PROXY", strict_proxy.url)
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    connect(proxy=proxy.url)
+    assert cancel(server.add_run()).outcomes == ["canceled"]
+    assert (len(proxy.passed), strict_proxy.passed) == (2, [])
+
+
+# Its password, and the key
+
+
+@pytest.mark.parametrize("scheme", ["http", "https"])
+def test_a_proxy_that_wants_a_password_gets_it_and_the_server_does_not(
+    scheme, server, secure_server, strict_proxy, certificate, connect, cancel
+):
+    target = server if scheme == "http" else secure_server
+    connect(host=target.url, proxy=strict_proxy.url, verify=certificate.file)
+    assert cancel(target.add_run()).outcomes == ["canceled"]
+    assert strict_proxy.passed
+    assert strict_proxy.refused == 0
+    assert not any("proxy-authorization" in request.headers for request in target.requests)
+
+
+def test_through_a_tunnel_the_proxy_sees_neither_key_nor_run_ids(
+    secure_server, proxy, certificate, connect, cancel
+):
+    connect(host=secure_server.url, proxy=proxy.url, verify=certificate.file)
+    run = secure_server.add_run()
+    assert cancel(run).outcomes == ["canceled"]
+    assert len(proxy.seen) > 1000
+    assert secure_server.secret_key.encode() not in proxy.seen
+    assert run.id.encode() not in proxy.seen
+
+
+def with_the_password(connect_to, server, proxy):
+    connect_to(proxy=proxy.url)
+
+
+def with_a_wrong_one(connect_to, server, proxy):
+    proxy.credentials = "another"
+    connect_to(proxy=f"http://{USER}:{quote(PASSWORD, safe='')}@{proxy.address}", retry_for=0.3)
+
+
+def with_a_proxy_that_is_down(connect_to, server, proxy):
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    connect_to(proxy=f"http://{USER}:{quote(PASSWORD, safe='')}@127.0.0.1:{port}", retry_for=0.3)
+
+
+def with_a_server_that_is_down(connect_to, server, proxy):
+    server.stop()
+    connect_to(proxy=proxy.url, retry_for=0.3)
+
+
+def with_a_malformed_url(connect_to, server, proxy):
+    connect_to(proxy=f"http://{USER}:{quote(PASSWORD, safe='')}@127.0.0.1:port")
+
+
+@pytest.mark.parametrize(
+    "prepare",
+    [
+        with_the_password,
+        with_a_wrong_one,
+        with_a_proxy_that_is_down,
+        with_a_server_that_is_down,
+        with_a_malformed_url,
+    ],
+)
+@pytest.mark.parametrize("scheme", ["http", "https"])
+def test_the_proxys_password_is_shown_nowhere(
+    scheme, prepare, server, secure_server, strict_proxy, certificate, connect, cancel, said, caplog
+):
+    caplog.set_level(logging.DEBUG)
+    target = server if scheme == "http" else secure_server
+
+    def connect_to(**extra):
+        connect(host=target.url, verify=certificate.file, **extra)
+
+    prepare(connect_to, target, strict_proxy)
+    result = cancel(target.add_run())
+    hook = TriggerDevHook()
+    shown = [str(result.results), str(hook.test_connection()), said.text, repr(vars(hook))]
+    shown += [str(vars(record)) for record in caplog.records]
+    assert (result.error is None) is (prepare is with_the_password)
+    if result.error:
+        shown += [repr(result.error), *traceback.format_exception(result.error)]
+    if prepare is not with_a_malformed_url:
+        with hook.get_client() as client:
+            shown += [repr(hook.settings), repr(client), repr(client._session)]
+    assert [text for text in shown if any(form in text for form in FORMS)] == []
+
+
+def test_a_proxy_that_refuses_is_named_as_the_one(secure_server, strict_proxy, certificate, connect, cancel):
+    connect(
+        host=secure_server.url,
+        verify=certificate.file,
+        proxy=f"http://{strict_proxy.address}",
+        retry_for=0.3,
+    )
+    result = cancel(secure_server.add_run())
+    assert type(result.error) is AirflowException
+    assert "the proxy did not let it through" in str(result.error)
+    assert secure_server.requests == []
+
+
+def test_a_proxy_that_refuses_http_answers_itself_and_is_not_asked_again(
+    server, strict_proxy, connect, cancel
+):
+    connect(proxy=f"http://{strict_proxy.address}")
+    result = cancel(server.add_run())
+    assert type(result.error) is AirflowFailException
+    assert "answered 407" in str(result.error)
+    assert strict_proxy.refused == 2
+
+
+# Certificates
+
+
+@pytest.mark.parametrize("through_proxy", [True, False])
+@pytest.mark.parametrize("verify", ["the CA file", False])
+def test_verify_says_what_to_trust(
+    verify, through_proxy, secure_server, proxy, certificate, connect, cancel, monkeypatch
+):
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", "/etc/hostname")
+    extra = {"proxy": proxy.url} if through_proxy else {}
+    connect(host=secure_server.url, verify=certificate.file if verify else False, **extra)
+    assert cancel(secure_server.add_run()).outcomes == ["canceled"]
+    assert bool(proxy.passed) is through_proxy
+
+
+@pytest.mark.parametrize("through_proxy", [True, False])
+def test_an_unknown_certificate_is_told_as_that_and_not_tried_again(
+    through_proxy, secure_server, proxy, connect, cancel
+):
+    connect(host=secure_server.url, retry_for=30, **({"proxy": proxy.url} if through_proxy else {}))
+    result = cancel(secure_server.add_run())
+    assert type(result.error) is AirflowFailException
+    assert "the server's certificate is not accepted: self-signed certificate" in str(result.error)
+    # One for the cancel, one for the look.
+    assert len(proxy.passed) == (2 if through_proxy else 0)
+    assert secure_server.requests == []
+
+
+def test_a_ca_file_of_the_environment_counts_where_the_connection_names_none(
+    secure_server, certificate, connect, cancel, monkeypatch
+):
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", certificate.file)
+    connect(host=secure_server.url)
+    assert cancel(secure_server.add_run()).outcomes == ["canceled"]
+
+
+def test_a_redirect_carries_the_key_to_no_other_host(server, proxy, connect, cancel):
+    connect(proxy=proxy.url)
+    server.redirect_next(None, "http://elsewhere.example/api/v2/runs/x/cancel", status=307)
+    assert type(cancel(server.add_run()).error) is AirflowFailException
+    assert {urlsplit(line.split()[1]).netloc for line in proxy.passed} == {f"127.0.0.1:{server.port}"}
