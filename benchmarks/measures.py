@@ -148,8 +148,13 @@ def _none(what: str, count: int) -> Row:
 
 def memory() -> Iterator[Row]:
     """Compare the memory of many runs with that of their results as plain JSON."""
+    for count in (10_000, 50_000):
+        yield _memory(count)
+
+
+def _memory(count: int) -> Row:
     with remote_server(rate_limit=None) as server:
-        run_ids = server.add_runs(10_000)
+        run_ids = server.add_runs(count)
         cancel(server, run_ids[:1])
         tracemalloc.start()
         results = cancel(server, run_ids)
@@ -159,9 +164,9 @@ def memory() -> Iterator[Row]:
         kept = [result.to_dict() for result in results]
         size = tracemalloc.get_traced_memory()[0] - before
         tracemalloc.stop()
-        yield Row(
-            f"10,000 ids: peak memory against the {len(kept):,} results as plain JSON",
-            f"{peak / 1e6:.1f} MB",
+        return Row(
+            f"{count:,} ids: peak memory against the {len(kept):,} results as plain JSON",
+            f"{peak / 1e6:.1f} MB, {peak / count:.0f} bytes an id",
             f"{size / 1e6:.1f} MB",
             f"{peak / size:.1f} x",
         )

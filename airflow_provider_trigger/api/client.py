@@ -52,7 +52,8 @@ class TriggerDevClient:
     :param secret_key: picks project and environment; sent with each request and shown nowhere
     :param branch: the preview branch, beside a preview key
     :param timeout: for one request, in seconds
-    :param retry_for: how long one call goes on trying after its first request went out, in seconds
+    :param retry_for: how long one call goes on trying after its first request went out, in seconds. Waiting
+        for a turn under the rate limit is no try and is not cut short: many runs in a small bucket need it
     :param verify: whether to check the server's certificate, or the path of a CA file to check it against
     :param proxy: the URL of a proxy; None for what the environment says
     :param max_connections: how many connections are kept open

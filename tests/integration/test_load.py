@@ -9,7 +9,7 @@ import threading
 import time
 import tracemalloc
 from collections import Counter
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 import pytest
 
@@ -66,6 +66,15 @@ def test_memory_grows_by_the_results_alone_and_progress_is_told_now_and_then(mon
     assert all("Looked once at" in line for line in progress)
 
 
+def allow_in_this_thread():
+    """Let Airflow 2.11, which notes for the main thread alone who may call ``execute``, note it here too."""
+    with suppress(ImportError, AttributeError):
+        from airflow.models.baseoperator import ExecutorSafeguard
+
+        if not hasattr(ExecutorSafeguard._sentinel, "callers"):
+            ExecutorSafeguard._sentinel.callers = {}
+
+
 def test_ten_tasks_under_one_small_bucket_all_end_and_none_starves(connect, make_operator, make_context):
     bucket = {"rate_limit": 150, "refill": 50, "refill_interval": 0.25}
     with TriggerDevServer(**bucket, acknowledge_after=None) as server:
@@ -75,6 +84,7 @@ def test_ten_tasks_under_one_small_bucket_all_end_and_none_starves(connect, make
         started_at = time.monotonic()
 
         def execute(number):
+            allow_in_this_thread()
             results[number] = make_operator(*runs[number], max_concurrency=8).execute(make_context())
             took[number] = time.monotonic() - started_at
 

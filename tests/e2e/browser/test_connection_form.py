@@ -1,16 +1,23 @@
-"""The connection form, the Test button and the list of providers, as a person sees them."""
+"""
+The connection form, the Test button and the list of providers, as a person sees them.
+
+With ``E2E_PICTURES=1`` they take the documentation's pictures (``docs/_static``) anew.
+"""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from browser.user_interface import Airflow3, Field, UserInterface
+from browser.chromium import logged_in
+from browser.user_interface import Airflow2, Airflow3, Field, UserInterface
 from browser.web_server import IS_2, WebServer
-from playwright.sync_api import Locator, expect
+from playwright.sync_api import BrowserContext, Locator, expect
 from whole_airflow.versions import AIRFLOW, AIRFLOW_VERSION
 
 import airflow_provider_trigger
@@ -24,7 +31,45 @@ pytestmark = pytest.mark.skipif(
 # Their Test button refuses each saved connection that has no port: https://github.com/apache/airflow/pull/73298
 REFUSES_WITHOUT_PORT = AIRFLOW_VERSION in ("3.3.1", "3.3.2")
 
+PICTURES = Path(__file__).parents[3] / "docs" / "_static"
+
 TakePicture = Callable[[str, Locator], None]
+
+
+@pytest.fixture(scope="module")
+def web(home: Path) -> Iterator[WebServer]:
+    """Return Airflow's web server."""
+    with WebServer(home / "browser") as web:
+        yield web
+
+
+@pytest.fixture(scope="module")
+def browser(web: WebServer) -> Iterator[BrowserContext]:
+    """Return a browser in which someone has logged in."""
+    with logged_in(web.api.url) as browser:
+        yield browser
+
+
+@pytest.fixture
+def ui(web: WebServer, browser: BrowserContext) -> Iterator[UserInterface]:
+    """Return Airflow's user interface in a page of its own."""
+    page = browser.new_page()
+    yield (Airflow2 if IS_2 else Airflow3)(page, web.api.url)
+    page.close()
+
+
+@pytest.fixture
+def take_picture() -> TakePicture:
+    """Return a function that takes a picture for the documentation, or sees that there is one."""
+
+    def take(name: str, element: Locator) -> None:
+        path = PICTURES / f"{name}-{AIRFLOW[0]}.{AIRFLOW[1]}.png"
+        if os.environ.get("E2E_PICTURES"):
+            element.page.evaluate("document.activeElement.blur()")
+            element.screenshot(path=path, animations="disabled", caret="hide")
+        assert path.exists(), f"{path.name} is missing: run this test with E2E_PICTURES=1"
+
+    return take
 
 
 def test_form(ui: UserInterface, take_picture: TakePicture) -> None:
@@ -55,7 +100,7 @@ def test_form(ui: UserInterface, take_picture: TakePicture) -> None:
         secret_key="tr_preview_notARealSecretKey0",
         extra=extra,
     )
-    assert "notARealSecretKey0" not in ui.form().inner_text()
+    expect(ui.form().locator("[name=password]")).to_have_attribute("type", "password")
     if isinstance(ui, Airflow3):
         take_picture("connection-form-extra", ui.form())
         ui.show("Standard Fields")
@@ -76,7 +121,7 @@ def test_a_number_is_not_below_zero(ui: UserInterface, name: str) -> None:
 
 
 def test_test_button_says_what_is_wrong(ui: UserInterface, web: WebServer, server: TriggerDevServer) -> None:
-    make_connection_with_port(ui, web, server, "wrong_key", secret_key="tr_prod_aKeyOfNobody")
+    make_connection(ui, web, server, "wrong_key", secret_key="tr_prod_aKeyOfNobody")
 
     assert ui.test("wrong_key") == f"The secret key was rejected by {server.url}: Invalid API key"
 
@@ -84,12 +129,12 @@ def test_test_button_says_what_is_wrong(ui: UserInterface, web: WebServer, serve
 def test_test_button_says_that_all_is_well(
     ui: UserInterface, web: WebServer, server: TriggerDevServer
 ) -> None:
-    make_connection_with_port(ui, web, server, "right_key", secret_key=server.secret_key)
+    make_connection(ui, web, server, "right_key", secret_key=server.secret_key)
 
     assert ui.test("right_key") == f"Connected to {server.url}; the secret key is accepted"
 
 
-def make_connection_with_port(
+def make_connection(
     ui: UserInterface, web: WebServer, server: TriggerDevServer, connection_id: str, *, secret_key: str
 ) -> None:
     """Fill in the form; on an Airflow that tests no connection without a port, use the command line."""
@@ -143,7 +188,9 @@ def test_test_button_refuses_a_connection_without_port(
     ui.save()
 
     assert ui.test("no_port") == "Bad Request"
+    # What the documentation advises instead.
     web.run_command("connections", "test", "no_port")
+    assert "Connection success!" in (web.output / "connections-test.log").read_text()
 
 
 def saved_connection(web: WebServer, connection_id: str) -> Any:

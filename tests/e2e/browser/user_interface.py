@@ -116,7 +116,7 @@ class Airflow2:
         """See UserInterface."""
         with self.page.expect_response("**/connections/test"):
             self.page.locator("#test-connection").click()
-        answer = self.page.locator(".alert:visible", has_text="ecret key")
+        answer = self.page.locator(".alert:visible", has_text="secret key")
         return answer.inner_text().strip()
 
     def provider(self, package: str) -> Locator:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from pathlib import Path
 
@@ -23,17 +24,16 @@ class WebServer(WholeAirflow):
 
     def __init__(self, home: Path) -> None:
         passwords = home / "passwords.json"
-        environment = {
-            "AIRFLOW__CORE__TEST_CONNECTION": "Enabled",
-            "AIRFLOW__API__AUTH_BACKENDS": "airflow.api.auth.backend.session",
-        }
-        if not IS_2:
+        environment = {"AIRFLOW__CORE__TEST_CONNECTION": "Enabled"}
+        if IS_2:
+            # The form's Test button calls the API, as who has logged in.
+            environment["AIRFLOW__API__AUTH_BACKENDS"] = "airflow.api.auth.backend.session"
+        else:
             environment |= {
                 "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_ALL_ADMINS": "False",
                 "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_USERS": f"{versions.USERNAME}:admin",
                 "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_PASSWORDS_FILE": str(passwords),
             }
-            del environment["AIRFLOW__API__AUTH_BACKENDS"]
         # Nothing is executed here: on SQLite, 2.11 starts with this executor alone.
         executor = "SequentialExecutor" if IS_2 else "LocalExecutor"
         super().__init__(home, dags=[HERE / "dags"], environment=environment, executor=executor)
@@ -49,10 +49,10 @@ class WebServer(WholeAirflow):
 
             def answers() -> bool:
                 web.check()
-                try:
-                    return requests.get(self.api.url, timeout=10).ok
-                except requests.ConnectionError:
-                    return False
+                with contextlib.suppress(requests.ConnectionError), requests.Session() as session:
+                    session.trust_env = False  # no proxy
+                    return session.get(self.api.url, timeout=10).ok
+                return False
 
             wait_until(answers, timeout=120, what="the web server")
         except BaseException:

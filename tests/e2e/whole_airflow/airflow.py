@@ -68,7 +68,7 @@ class WholeAirflow:
 
     def _process(self, name: str, command: list[str]) -> Process:
         log = self.output / f"{name}.log"
-        return Process(name, command, environment=self.environment, log=log)
+        return Process(name, command, environment=self.environment, log=log, directory=self.home)
 
     def __enter__(self) -> WholeAirflow:
         try:

@@ -50,7 +50,9 @@ class Process:
     One process of its own group and session.
 
     :param log: the file that gets its output; a restart appends to it
+    :param directory: where it runs, and leaves what it likes; by default where we are
     :param user: the name of the user it runs as, when that is not ours
+    :param stop_signal: what asks it to end
     """
 
     def __init__(
@@ -60,6 +62,7 @@ class Process:
         *,
         environment: Mapping[str, str],
         log: Path,
+        directory: Path | None = None,
         user: str | None = None,
         stop_signal: signal.Signals = signal.SIGTERM,
     ) -> None:
@@ -67,6 +70,7 @@ class Process:
         self.command = list(command)
         self.environment = dict(environment)
         self.log = log
+        self.directory = directory
         self.user = user
         self.stop_signal = stop_signal
         self.sessions: set[int] = set()  # one for each start
@@ -84,6 +88,7 @@ class Process:
             self._popen = subprocess.Popen(
                 self.command,
                 env=self.environment,
+                cwd=self.directory,
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,

@@ -328,7 +328,7 @@ def test_a_dead_server_costs_the_time_of_one_call_and_a_few_requests(
 def test_a_server_that_answers_again_is_tried_as_before(
     connect: Any, environment: Environment, clock: Any
 ) -> None:
-    """The first run's cancel is in vain for all its time; the next run's is answered, the last one's is not."""
+    """The first run's cancel is in vain for all its time; the next one's is answered, the last one's late."""
     for run_id in ("run_1", "run_2", "run_3"):
         environment.add(run_id)
     environment.instead["POST", "run_1"] = [BUSY] * 99
