@@ -40,12 +40,13 @@ def summary(results: Iterable[CancelResult]) -> str:
 
 
 def failures(results: Iterable[CancelResult]) -> str:
-    """Return why runs failed and which, those of one reason together, and of many the first."""
+    """Return why runs failed and which, those of one reason together, the most first."""
     by_reason: dict[str, list[str]] = {}
     for result in results:
         if result.error:
             by_reason.setdefault(result.error, []).append(result.run_id)
-    return enumeration(f"{enumeration(run_ids)}: {reason}" for reason, run_ids in by_reason.items())
+    most_first = sorted(by_reason.items(), key=lambda group: -len(group[1]))
+    return enumeration(f"{enumeration(run_ids)}: {reason}" for reason, run_ids in most_first)
 
 
 def enumeration(items: Iterable[object]) -> str:

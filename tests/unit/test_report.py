@@ -137,3 +137,12 @@ def test_very_many_offending_values_do_not_fill_the_log(
     ids.add(list(range(500)), source="run_ids")
     log_sources(log, ids)
     assert len(caplog.records) == MAX_LINES
+
+
+def test_the_reason_that_most_runs_share_comes_first():
+    reasons = ["alone", *["shared"] * 3, "alone too"]
+    results = [
+        CancelResult(run_id=f"run_{number}", outcome=CancelOutcome.FAILED, error=reason)
+        for number, reason in enumerate(reasons)
+    ]
+    assert failures(results) == "run_1; run_2; run_3: shared; run_0: alone; run_4: alone too"
