@@ -16,6 +16,7 @@ from typing import Any
 from whole_airflow.airflow import WholeAirflow
 from whole_airflow.processes import wait_until
 from whole_airflow.state import State
+from whole_airflow.versions import TRIES_CLEARED_TASKS_AGAIN
 
 from airflow_provider_trigger.testing import TriggerDevServer
 
@@ -58,6 +59,7 @@ class Observation:
         self.server = server
         self.state = state
         self._before_next_try: dict[str, set[str]] = {}
+        self._never_over: dict[str, set[str]] = {}
         self._errors: dict[str, Exception] = {}
 
     def observe(self) -> None:
@@ -89,6 +91,8 @@ class Observation:
             self._errors[event] = error
 
     def _taken(self, event: str) -> set[str]:
+        if event in self._never_over:
+            return self._never_over[event]
         return {route for route in ROUTES if self.server.runs[run_of(event, route)].cancel_requests}
 
     def _cause(self, event: str) -> None:
@@ -127,6 +131,11 @@ class Observation:
 
     def _wait(self, event: str) -> None:
         run_id = dag_run_of(event)
+        if event == "cleared" and not TRIES_CLEARED_TASKS_AGAIN:
+            callback = self.server.runs[run_of(event, "task_failure_callback")]
+            wait_until(lambda: callback.cancel_requests > 1, timeout=90, what="its callbacks, time and again")
+            self._never_over[event] = self._taken(event)
+            return
         if event == "cleared":
             self.state.wait_for_start(run_id, attempt=2)
             self._fence("betweentries")

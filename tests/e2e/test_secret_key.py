@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 
 from whole_airflow.airflow import WholeAirflow
@@ -17,5 +18,12 @@ def test_no_file_holds_the_secret_key(airflow: WholeAirflow, server: TriggerDevS
     assert "run_nobodyknows" in log, "the search has to cover the task's log"
 
     key = server.secret_key.encode()
-    files = [path for path in home.rglob("*") if path.is_file() and not path.is_symlink()]
-    assert [path for path in files if key in path.read_bytes()] == []
+    assert [path for path in home.rglob("*") if key in content(path)] == []
+
+
+def content(path: Path) -> bytes:
+    """Return what a file holds; nothing for one that has just gone, as SQLite's journals do."""
+    with contextlib.suppress(FileNotFoundError):
+        if path.is_file() and not path.is_symlink():
+            return path.read_bytes()
+    return b""
