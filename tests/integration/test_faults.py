@@ -164,7 +164,7 @@ def test_a_fault_that_passes_loses_nothing(fault, server, connect, cancel):
 )
 def test_a_fault_that_lasts_meets_one_run_and_no_other(fault, max_concurrency, server, connect, cancel):
     ask, outcome, error = LASTING_FAULTS[fault]
-    # Short only where a request is to time out: beside an enormous answer, a busy machine is slow to serve others.
+    # Short only where a request is to time out: beside an enormous answer, others are served slowly.
     connect(timeout=0.5 if "no answer" in fault else 10, retry_for=0.5)
     first, victim, last = (server.add_run() for _ in range(3))
     ask(server, victim.id)

@@ -12,7 +12,7 @@ from whole_airflow.processes import free_port
 AIRFLOW_VERSION = version("apache-airflow")
 AIRFLOW = tuple(int(part) for part in AIRFLOW_VERSION.split(".")[:2])
 
-# Airflow 3.0 (3.0.6) never tries a running task again that was cleared: it stays "restarting", is taken for dead
+# Airflow 3.0.6 never tries a running task again that was cleared: it stays "restarting", is taken for dead
 # again and again, and its failure callback is called each time.
 TRIES_CLEARED_TASKS_AGAIN = AIRFLOW != (3, 0)
 
