@@ -129,15 +129,14 @@ def cancel_run(run_id: str) -> Call[None]:
     return Call(request=request, read=read)
 
 
-def retrieve_run(run_id: str, *, repeatable: bool = True) -> Call[Run]:
+def retrieve_run(run_id: str) -> Call[Run]:
     """
     Look at a run: ``GET /api/v3/runs/{runId}``.
 
     :param run_id: the run id; goes into the URL as one percent-encoded segment
-    :param repeatable: false for a look that is to cost one request, whatever comes of it
     :raises NotSentError: the id cannot be a segment of a URL
     """
-    request = Request(method="GET", path=f"/api/v3/runs/{_segment(run_id)}", repeatable=repeatable)
+    request = Request(method="GET", path=f"/api/v3/runs/{_segment(run_id)}", repeatable=True)
 
     def read(response: Response) -> Run:
         answer = _json_object(request, response)
