@@ -198,6 +198,7 @@ def saved_connection(web: WebServer, connection_id: str) -> Any:
     path = web.home / "connections.json"
     web.run_command("connections", "export", str(path), "--file-format", "json")
     fields = json.loads(path.read_text())[connection_id]
+    path.unlink()  # an export holds the key, as it should; no other file may
     assert fields["conn_type"] == "trigger_dev"
     extra = fields["extra"] if isinstance(fields["extra"], str) else json.dumps(fields["extra"])
     return SimpleNamespace(**fields | {"conn_id": connection_id, "extra": extra})
