@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from cryptography.fernet import Fernet
 
 from airflow_provider_trigger.testing import TriggerDevServer
 
@@ -27,6 +28,7 @@ HERE = Path(__file__).parent
 EXAMPLES = HERE.parents[1] / "example_dags"
 sys.path.insert(0, str(HERE))
 
+from marker import Marked, marked_servers  # noqa: E402
 from whole_airflow.airflow import WholeAirflow  # noqa: E402
 from whole_airflow.postgres import Postgres  # noqa: E402
 from whole_airflow.state import State  # noqa: E402
@@ -38,6 +40,13 @@ def server() -> Iterator[TriggerDevServer]:
     """Return a Trigger.dev server without a rate limit."""
     with TriggerDevServer(rate_limit=None) as server:
         yield server
+
+
+@pytest.fixture(scope="session")
+def marked(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Marked]:
+    """Return the servers whose key is a marker that the tests search for."""
+    with marked_servers(tmp_path_factory.mktemp("certificate")) as marked:
+        yield marked
 
 
 @pytest.fixture(scope="session")
@@ -59,11 +68,13 @@ def state(home: Path) -> State:
 
 
 @pytest.fixture(scope="session")
-def airflow(server: TriggerDevServer, home: Path, state: State) -> Iterator[WholeAirflow]:
-    """Return a whole Airflow with the Dags of ``dags/`` and a connection to the server."""
+def airflow(server: TriggerDevServer, marked: Marked, home: Path, state: State) -> Iterator[WholeAirflow]:
+    """Return a whole Airflow with the Dags of ``dags/``, and connections to the servers."""
     connection = {"conn_type": "trigger_dev", "host": server.url, "password": server.secret_key}
     environment = {
         "AIRFLOW_CONN_TRIGGER_DEV_DEFAULT": json.dumps(connection),
+        **marked.environment(),
+        "AIRFLOW__CORE__FERNET_KEY": Fernet.generate_key().decode(),
         "E2E_STATE_DIR": str(state.directory),
     }
     examples = [path.stem for path in EXAMPLES.glob("*.py")]
@@ -75,7 +86,7 @@ def airflow(server: TriggerDevServer, home: Path, state: State) -> Iterator[Whol
                 home / "airflow", dags=[HERE / "dags", EXAMPLES], environment=environment, **arguments
             )
         )
-        airflow.wait_for_dags("callback_dag_fails", "operator_slow", "route_fence", *examples)
+        airflow.wait_for_dags("callback_dag_fails", "operator_slow", "route_fence", "secret_key", *examples)
         yield airflow
 
 

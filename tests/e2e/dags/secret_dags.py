@@ -1,0 +1,101 @@
+"""A Dag whose tasks, callbacks and deadline alerts meet every ending, with a connection of every way."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from typing import Any
+from unittest import mock
+
+from e2e_names import DAG, HAS_DEADLINE_ALERTS
+from secret_cases import CRASHES, ENDINGS, WAYS, connection_of, pattern_of, run_of
+from urllib3.connectionpool import HTTPConnectionPool
+
+from airflow_provider_trigger.api.client import TriggerDevClient
+from airflow_provider_trigger.notifications.cancel import CancelTriggerRunNotifier
+from airflow_provider_trigger.operators.cancel import CancelTriggerRunOperator
+
+# What calls these has the key in a local variable: once as it is, once in the headers of a request.
+BUGS: dict[str, tuple[Any, str]] = {
+    "crashed": (TriggerDevClient, "_new_session"),
+    "crashedsending": (HTTPConnectionPool, "_make_request"),
+}
+
+
+def bug(way: str, ending: str, route: str) -> Any:
+    """Let our code crash, for as long as a ``with`` lasts."""
+    return mock.patch.object(*BUGS[ending], side_effect=RuntimeError(pattern_of(way, ending, route)))
+
+
+class CrashingOperator(CancelTriggerRunOperator):
+    """Meets the bug of its ending."""
+
+    def execute(self, context: Any) -> Any:
+        """Cancel, with the bug."""
+        with bug(*self.task_id.split("_"), "task"):
+            return super().execute(context)
+
+
+class CrashingNotifier(CancelTriggerRunNotifier):
+    """
+    Meets the bug of an ending; not in the triggerer, where others would meet it too.
+
+    :param case: way, ending and route
+    """
+
+    def __init__(self, *, case: tuple[str, str, str], **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.case = case
+
+    def notify(self, context: Any) -> None:
+        """Cancel, with the bug."""
+        with bug(*self.case):
+            super().notify(context)
+
+
+def arguments(way: str, ending: str, route: str) -> dict[str, str]:
+    """Return which run to cancel with which connection."""
+    return {"run_ids": run_of(way, ending, route), "trigger_dev_conn_id": connection_of(way, ending)}
+
+
+def notifier(way: str, ending: str, route: str) -> CancelTriggerRunNotifier:
+    """Return the notifier that meets an ending."""
+    if ending in CRASHES:
+        return CrashingNotifier(case=(way, ending, route), **arguments(way, ending, route))
+    return CancelTriggerRunNotifier(**arguments(way, ending, route))
+
+
+def deadline_alerts() -> dict[str, Any]:
+    """Return the Dag's deadlines, each of which is missed; nothing where Airflow has none."""
+    if not HAS_DEADLINE_ALERTS:
+        return {}
+    from airflow.sdk import AsyncCallback, DeadlineAlert, DeadlineReference
+
+    return {
+        "deadline": [
+            DeadlineAlert(
+                reference=DeadlineReference.DAGRUN_QUEUED_AT,
+                interval=timedelta(seconds=1),
+                callback=AsyncCallback(CancelTriggerRunNotifier, kwargs=arguments(way, ending, "deadline")),
+            )
+            for ending in ENDINGS
+            if ending not in CRASHES
+            for way in WAYS
+        ]
+    }
+
+
+with DAG(
+    "secret_key",
+    schedule=None,
+    start_date=datetime(2026, 1, 1),
+    on_failure_callback=[notifier(way, ending, "dag") for ending in ENDINGS for way in WAYS],
+    **deadline_alerts(),
+):
+    for ending in ENDINGS:
+        operator = CrashingOperator if ending in CRASHES else CancelTriggerRunOperator
+        for way in WAYS:
+            operator(
+                task_id=f"{way}_{ending}",
+                on_failure_callback=notifier(way, ending, "callback"),
+                **arguments(way, ending, "task"),
+            )
