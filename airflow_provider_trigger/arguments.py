@@ -10,10 +10,18 @@ def check_sources(owner: str, *, run_ids: object, xcom_task_ids: object) -> None
     Check that run ids come from somewhere.
 
     :param owner: whose arguments these are, for the message
-    :raises ValueError: there is neither
+    :param run_ids: as it was given
+    :param xcom_task_ids: as it was given
+    :raises ValueError: there is neither, or what names the tasks is no text
     """
     if run_ids is None and not xcom_task_ids:
         raise ValueError(f"{owner}: give run_ids, or xcom_task_ids, or both")
+    given = xcom_task_ids if isinstance(xcom_task_ids, (list, tuple, set)) else [xcom_task_ids or ""]
+    for task_id in given:
+        if not isinstance(task_id, str) and hasattr(task_id, "task_id"):
+            raise ValueError(
+                f"{owner}: xcom_task_ids takes a task's id, here {task_id.task_id!r}, not the task"
+            )
 
 
 def check_number(

@@ -44,16 +44,33 @@ def failures(results: Iterable[CancelResult]) -> str:
     by_reason: dict[str, list[str]] = {}
     for result in results:
         if result.error:
-            by_reason.setdefault(result.error, []).append(result.run_id)
+            # A reason tells the request, and that has the run's id in its path.
+            reason = result.error.replace(result.run_id, "…")
+            by_reason.setdefault(reason, []).append(result.run_id)
     most_first = sorted(by_reason.items(), key=lambda group: -len(group[1]))
-    return enumeration(f"{enumeration(run_ids)}: {reason}" for reason, run_ids in most_first)
+    return enumeration((f"{enumeration(run_ids)}: {reason}" for reason, run_ids in most_first), " | ")
 
 
-def enumeration(items: Iterable[object]) -> str:
+def enumeration(items: Iterable[object], separator: str = ", ") -> str:
     """Return the first few items, and how many there are beyond."""
     texts = [str(item) for item in items]
     more = f" … and {len(texts) - _NAMED} more" if len(texts) > _NAMED else ""
-    return "; ".join(texts[:_NAMED]) + more
+    return separator.join(texts[:_NAMED]) + more
+
+
+def missing(results: Iterable[CancelResult]) -> list[str]:
+    """Return the ids of the runs that this key's environment does not have."""
+    return [result.run_id for result in results if result.outcome is CancelOutcome.NOT_FOUND]
+
+
+def doubt(results: Sequence[CancelResult], conn_id: str) -> str | None:
+    """Return what to look at where not one of the runs is known, None where one is."""
+    if not results or len(missing(results)) < len(results):
+        return None
+    return (
+        "Not one of the runs is known: does the secret key of connection "
+        f"{conn_id!r} belong to another environment?"
+    )
 
 
 def log_results(log: Log, results: Sequence[CancelResult], link: Callable[[str], str]) -> None:

@@ -9,6 +9,8 @@ from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 
+from airflow_provider_trigger._compat import items_of
+
 MAX_LENGTH = 256
 """Real ids have 29 characters; what is longer than this is none."""
 
@@ -70,7 +72,7 @@ class RunIds:
         task_ids: str | Iterable[str],
         *,
         key: str,
-        known_task_ids: Collection[str],
+        known_task_ids: Collection[str] | None,
         pull: Callable[[str], object],
     ) -> None:
         """
@@ -78,11 +80,12 @@ class RunIds:
 
         :param task_ids: one or more
         :param key: of the XCom, for messages
-        :param known_task_ids: the Dag's; a task it does not have is unreadable, as a typo must not pass
+        :param known_task_ids: the Dag's; a task it does not have is unreadable, as a typo must not pass; None
+            where there is no Dag to ask
         :param pull: returns what a task pushed, None if nothing
         """
         for task_id in [task_ids] if isinstance(task_ids, str) else task_ids:
-            if task_id not in known_task_ids:
+            if known_task_ids is not None and task_id not in known_task_ids:
                 like = get_close_matches(str(task_id), known_task_ids, n=1)
                 hint = f"; did you mean {like[0]!r}?" if like else ""
                 self._refuse(task_id, "xcom_task_ids", f"the Dag has no such task{hint}")
@@ -108,17 +111,21 @@ class RunIds:
             if depth >= _MAX_DEPTH:
                 self._refuse(value, source, "lists within lists, too deep")
                 return
-            for index, item in enumerate(value):
+            for index, item in enumerate(items_of(value)):
                 self._add(item, f"{source}[{index}]" if depth == 0 else source, depth + 1)
         else:
             self._refuse(value, source, f"a run id is text, not {type(value).__name__}")
 
     def _add_mapping(self, value: Mapping[object, object], source: str, depth: int) -> None:
-        for key in ("id", "run_id"):
-            if isinstance(value.get(key), str):
-                self._add_id(str(value[key]), source)
-                return
-        self._refuse(value, source, "a dict without the text 'id' or 'run_id'")
+        texts = {value[key] for key in ("id", "run_id") if isinstance(value.get(key), str)}
+        # An "id" beside a "run_id" may be anything's.
+        ids = [str(text) for text in texts if len(texts) == 1 or str(text).startswith("run_")]
+        if len(ids) == 1:
+            self._add_id(ids[0], source)
+        elif texts:
+            self._refuse(value, source, "its 'id' and its 'run_id' differ")
+        else:
+            self._refuse(value, source, "a dict without the text 'id' or 'run_id'")
 
     def _add_text(self, text: str, source: str, depth: int) -> None:
         stripped = text.strip()
@@ -161,7 +168,8 @@ class RunIds:
 
     def _refuse(self, value: object, source: str, reason: str) -> None:
         try:
-            shown = repr(value)
+            # Of a dict the keys only: its values may be no one else's business.
+            shown = f"a dict of {sorted(map(str, value))}" if isinstance(value, Mapping) else repr(value)
         except (RecursionError, ValueError):  # lists within lists, or a number, without end
             shown = f"<{type(value).__name__} that cannot be shown>"
         if len(shown) > _SHOWN_LENGTH:
@@ -176,7 +184,7 @@ def _why_no_id(text: str) -> str | None:
         return f"longer than {MAX_LENGTH} characters"
     if text.isdigit():
         return "a number"
-    if not text.isprintable() or any(map(str.isspace, text)):
+    if not text.isprintable() or any(map(str.isspace, text)) or ";" in text:
         return "it has characters that no run id has"
     if not any(map(str.isalnum, text)):
         return "it has no letter and no digit"

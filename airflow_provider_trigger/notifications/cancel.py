@@ -11,9 +11,11 @@ from typing import TYPE_CHECKING, Any
 from airflow_provider_trigger._compat import BaseNotifier, XComArg, get_async_connection, xcom_is_out_of_reach
 from airflow_provider_trigger.arguments import check_number, check_sources
 from airflow_provider_trigger.run_ids import RunIds
+from airflow_provider_trigger.xcom import add_pushed
 
 if TYPE_CHECKING:
-    from airflow_provider_trigger._compat import Context
+    from airflow.sdk import Context
+
     from airflow_provider_trigger.hooks.trigger_dev import TriggerDevHook
 
 _USE_INSTEAD = (
@@ -39,14 +41,15 @@ class CancelTriggerRunNotifier(BaseNotifier):
     not be canceled, as nobody would hear it. Running it twice does no harm.
 
     :param run_ids: a list or a text; templated. Not the output of a task: for that there is ``xcom_task_ids``
-    :param xcom_task_ids: the tasks whose XCom holds ids; beside ``run_ids``, both count; templated
+    :param xcom_task_ids: the tasks whose XCom holds ids; of a mapped task all instances', but in its own
+        callback, and within a mapped task group, its own instance's; beside ``run_ids``, both count; templated
     :param xcom_key: the key of that XCom; templated
     :param trigger_dev_conn_id: the connection; templated
     :param timeout: for all of it, in seconds; when time runs out, as many runs as possible were stopped
     :param max_concurrency: how many requests are on their way at a time
     :param context: given by Airflow where the notifier is awaited
     :raises ValueError: when the Dag is parsed: neither ``run_ids`` nor ``xcom_task_ids``, a task's output in
-        ``run_ids``, or a value out of range
+        ``run_ids``, a task in place of its id, or a value out of range
     """
 
     template_fields: Sequence[str] = ("run_ids", "xcom_task_ids", "xcom_key", "trigger_dev_conn_id")
@@ -112,6 +115,7 @@ class CancelTriggerRunNotifier(BaseNotifier):
         Cancel the runs.
 
         :param context: of the task or the Dag run
+        :raises AirflowNotFoundException: there is no such connection
         :raises InvalidConnectionError: a field of the connection is missing or malformed
         """
         from airflow_provider_trigger.hooks.trigger_dev import TriggerDevHook
@@ -125,6 +129,7 @@ class CancelTriggerRunNotifier(BaseNotifier):
         Cancel the runs off the event loop's thread; for deadline alerts, whose context has no XCom.
 
         :param context: of the deadline
+        :raises AirflowNotFoundException: there is no such connection
         :raises InvalidConnectionError: a field of the connection is missing or malformed
         """
         from airflow_provider_trigger.hooks.trigger_dev import TriggerDevHook
@@ -149,20 +154,14 @@ class CancelTriggerRunNotifier(BaseNotifier):
         return ids.found
 
     def _gather_from_xcom(self, ids: RunIds, context: Context) -> None:
-        ti: Any = context.get("ti")
-        if ti is None:
+        if context.get("ti") is None:
             self.log.error("No XCom for this callback: its context has no task instance; %s", _USE_INSTEAD)
             return
         if xcom_is_out_of_reach():
             self.log.error("No XCom for a callback in the Dag processor of this Airflow; %s", _USE_INSTEAD)
             return
         try:
-            ids.add_from_xcom(
-                self.xcom_task_ids or [],
-                key=self.xcom_key,
-                known_task_ids=context["dag"].task_ids,
-                pull=lambda task_id: ti.xcom_pull(task_ids=task_id, key=self.xcom_key),
-            )
+            add_pushed(ids, context, task_ids=self.xcom_task_ids or [], key=self.xcom_key)
         except Exception as error:
             # Any error: Airflow's versions differ in how they refuse, and other ids are to be canceled.
             self.log.error(
@@ -172,7 +171,7 @@ class CancelTriggerRunNotifier(BaseNotifier):
     def _cancel(self, run_ids: list[str], hook: TriggerDevHook, started_at: float) -> None:
         from airflow_provider_trigger.api.cancellation import Cancellation
         from airflow_provider_trigger.api.errors import AuthenticationError
-        from airflow_provider_trigger.report import failures, summary
+        from airflow_provider_trigger.report import doubt, enumeration, failures, missing, summary
 
         with hook.get_client(max_connections=self.max_concurrency) as client:
             work = Cancellation(
@@ -189,10 +188,12 @@ class CancelTriggerRunNotifier(BaseNotifier):
                     self.trigger_dev_conn_id,
                     error,
                 )
-        failed = failures(work.results)
-        (self.log.error if failed else self.log.info)(
-            "%d Trigger.dev runs: %s%s",
-            len(run_ids),
-            summary(work.results),
-            f" - not canceled: {failed}" if failed else "",
-        )
+        parts = [f"{len(run_ids)} Trigger.dev runs: {summary(work.results)}"]
+        if failed := failures(work.results):
+            parts.append(f"not canceled: {failed}")
+        if unknown := missing(work.results):
+            parts.append(f"not found: {enumeration(unknown)}")
+        if hint := doubt(work.results, self.trigger_dev_conn_id):
+            parts.append(hint)
+        log = self.log.error if failed else self.log.warning if unknown else self.log.info
+        log("%s", " - ".join(parts))

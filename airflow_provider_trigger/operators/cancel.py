@@ -8,9 +8,11 @@ from typing import TYPE_CHECKING, Any, Literal
 from airflow_provider_trigger._compat import AirflowException, AirflowFailException, BaseOperator
 from airflow_provider_trigger.arguments import check_number, check_sources
 from airflow_provider_trigger.run_ids import RunIds
+from airflow_provider_trigger.xcom import add_pushed
 
 if TYPE_CHECKING:
-    from airflow_provider_trigger._compat import Context
+    from airflow.sdk import Context
+
     from airflow_provider_trigger.api.cancellation import Cancellation
     from airflow_provider_trigger.api.models import CancelResult
 
@@ -28,7 +30,8 @@ class CancelTriggerRunOperator(BaseOperator):
     is no run id), and otherwise as its ``retries`` say; a retry sends everything again, which is safe.
 
     :param run_ids: a list, a text, the output of tasks, mapped ones too; templated
-    :param xcom_task_ids: the tasks whose XCom holds ids; beside ``run_ids``, both count; templated
+    :param xcom_task_ids: the tasks whose XCom holds ids, of a mapped one all instances', but within a mapped
+        task group its own instance's; beside ``run_ids``, both count; templated
     :param xcom_key: the key of that XCom; templated
     :param trigger_dev_conn_id: the connection; templated
     :param missing: whether a run that this key's environment does not have is a failure
@@ -37,8 +40,8 @@ class CancelTriggerRunOperator(BaseOperator):
         ``"settled": false``, and no failure
     :param poll_interval: between two looks while waiting, in seconds
     :param max_concurrency: how many requests are on their way at a time
-    :raises ValueError: when the Dag is parsed: neither ``run_ids`` nor ``xcom_task_ids``, or a value out of
-        range
+    :raises ValueError: when the Dag is parsed: neither ``run_ids`` nor ``xcom_task_ids``, a task in place of
+        its id, or a value out of range
     """
 
     template_fields: Sequence[str] = ("run_ids", "xcom_task_ids", "xcom_key", "trigger_dev_conn_id")
@@ -100,12 +103,7 @@ class CancelTriggerRunOperator(BaseOperator):
         if self.run_ids is not None:
             ids.add(self.run_ids, source="run_ids")
         if self.xcom_task_ids:
-            ids.add_from_xcom(
-                self.xcom_task_ids,
-                key=self.xcom_key,
-                known_task_ids=context["dag"].task_ids,
-                pull=lambda task_id: context["ti"].xcom_pull(task_ids=task_id, key=self.xcom_key),
-            )
+            add_pushed(ids, context, task_ids=self.xcom_task_ids, key=self.xcom_key)
         return ids
 
     def _cancel(self, run_ids: list[str], context: Context) -> list[CancelResult]:
@@ -161,30 +159,30 @@ class CancelTriggerRunOperator(BaseOperator):
 
     def _failure(self, results: list[CancelResult], ids: RunIds) -> str | None:
         """Return why the task fails, None if it does not."""
-        from airflow_provider_trigger.api.models import CancelOutcome
-        from airflow_provider_trigger.report import enumeration, failures, summary
+        from airflow_provider_trigger.report import doubt, enumeration, failures, missing, summary
 
         reasons = []
-        missing = [result.run_id for result in results if result.outcome is CancelOutcome.NOT_FOUND]
         if failed := failures(results):
             reasons.append(f"not canceled: {failed}")
-        if missing and self.missing == "fail":
-            reasons.append(f"not found: {enumeration(missing)}")
-        if missing and len(missing) == len(results):
-            hint = (
-                "Not one of the runs is known: does the secret key of connection "
-                f"{self.trigger_dev_conn_id!r} belong to another environment?"
-            )
+        if self.missing == "fail" and (unknown := missing(results)):
+            reasons.append(f"not found: {enumeration(unknown)}")
+        if hint := doubt(results, self.trigger_dev_conn_id):
             self.log.warning(hint)
             reasons += [hint] if reasons else []
         if ids.unreadable:
-            reasons.append(f"no run ids: {enumeration(ids.unreadable)}")
+            reasons.append(f"no run ids: {enumeration(ids.unreadable, '; ')}")
         return f"{summary(results)} - " + "; ".join(reasons) if reasons else None
 
     def _keep(self, results: list[CancelResult], context: Context) -> None:
         """Leave the results in XCom although the task fails; Airflow itself keeps only those of a success."""
-        if self.do_xcom_push:
-            context["ti"].xcom_push(key="return_value", value=[result.to_dict() for result in results])
+        ti: Any = context.get("ti")
+        if not self.do_xcom_push or ti is None:
+            return
+        try:
+            ti.xcom_push(key="return_value", value=[result.to_dict() for result in results])
+        except Exception as error:
+            # Any error: an XCom backend may raise what it likes, and must not hide why the task fails.
+            self.log.error("The results are not in XCom: %s: %s", type(error).__name__, error)
 
     def on_kill(self) -> None:
         """

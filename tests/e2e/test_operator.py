@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import pytest
 from whole_airflow.airflow import WholeAirflow
 from whole_airflow.processes import wait_until
+from whole_airflow.versions import CALLS_ON_KILL
 
 from airflow_provider_trigger.testing import TriggerDevServer
 
@@ -50,6 +51,32 @@ def test_cancels_what_xcom_holds(airflow: WholeAirflow, server: TriggerDevServer
         (run_id, "canceled") for run_id in run_ids
     ]
     assert "3 Trigger.dev runs: 3 canceled" in airflow.task_log(dag_id, "xcom", "cancel")
+
+
+@pytest.mark.parametrize("dag_id", ["operator_mapped_output", "operator_mapped_xcom_task_ids"])
+def test_cancels_what_is_behind_an_instance_that_pushed_nothing(
+    airflow: WholeAirflow, server: TriggerDevServer, dag_id: str
+) -> None:
+    run_ids = add_runs(server)
+
+    given = [None, run_ids[0], None, None, *run_ids[1:]]
+    assert airflow.run_dag(dag_id, "gaps", {"run_ids": given}) == "success"
+
+    assert statuses(server, run_ids) == {"CANCELED"}
+    assert [result["run_id"] for result in airflow.api.xcom(dag_id, "gaps", "cancel")] == run_ids
+
+
+def test_in_a_mapped_group_each_instance_cancels_its_own(
+    airflow: WholeAirflow, server: TriggerDevServer
+) -> None:
+    run_ids = add_runs(server)
+
+    assert airflow.run_dag("operator_mapped_group", "group", {"run_ids": run_ids}) == "success"
+
+    for index, run_id in enumerate(run_ids):
+        for task_id in ("group.output", "group.xcom_task_ids"):
+            results = airflow.api.xcom("operator_mapped_group", "group", task_id, map_index=index)
+            assert [result["run_id"] for result in results] == [run_id]
 
 
 @pytest.mark.parametrize(
@@ -114,8 +141,9 @@ def test_marked_failed_it_stops_to_cancel(
         airflow.api.mark_dag_run("operator_slow", mark, "failed")
 
     assert airflow.api.wait_for_dag_run("operator_slow", mark) == "failed"
+    last_words = "not sent: the work was stopped" if CALLS_ON_KILL else "Task killed!"
     wait_until(
-        lambda: "not sent: the work was stopped" in airflow.task_log("operator_slow", mark, "cancel"),
+        lambda: last_words in airflow.task_log("operator_slow", mark, "cancel"),
         timeout=30,
         what=lambda: f"the task's last words:\n{airflow.task_log('operator_slow', mark, 'cancel')}",
     )

@@ -204,11 +204,23 @@ def _load(file: Path) -> Any:
     bag = DagBag(dag_folder=file)
     assert not bag.import_errors, bag.import_errors
     (dag,) = bag.dags.values()
-    if not hasattr(dag, "test"):  # 3.0.0
-        from airflow.models.dag import DAG
+    return dag if hasattr(dag, "test") else _testable(dag)
 
-        return DAG.from_sdk_dag(dag)
-    return dag
+
+def _testable(dag: Any) -> Any:
+    """Make the Dag that Airflow 3.0.0 can test, and mend what its copying breaks where tasks are mapped."""
+    from airflow.models.dag import DAG
+    from airflow.sdk.definitions._internal.expandinput import EXPAND_INPUT_EMPTY
+
+    copied = DAG.from_sdk_dag(dag)
+    for task in copied.tasks:
+        # A mapped TaskFlow task asks whether it is this very object.
+        if getattr(task, "expand_input", None) == EXPAND_INPUT_EMPTY:
+            object.__setattr__(task, "expand_input", EXPAND_INPUT_EMPTY)
+        if group := task.get_closest_mapped_task_group():
+            original = dag.get_task(task.task_id).get_closest_mapped_task_group()
+            group._expand_input = original._expand_input
+    return copied
 
 
 def _result(dag_run: Any) -> DagRunResult:

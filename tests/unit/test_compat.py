@@ -23,8 +23,7 @@ def connection_id(monkeypatch: pytest.MonkeyPatch) -> str:
 
 def test_each_name_is_airflows_own() -> None:
     for name in _compat.__all__:
-        if name not in ("Connection", "Context"):  # for type checkers only
-            assert getattr(_compat, name).__module__.split(".")[0] in ("airflow", "airflow_provider_trigger")
+        assert getattr(_compat, name).__module__.split(".")[0] in ("airflow", "airflow_provider_trigger")
     assert issubclass(_compat.AirflowFailException, _compat.AirflowException)
 
 

@@ -52,16 +52,24 @@ def test_failures_of_one_reason_are_told_together() -> None:
         result("run_3", "failed", error="gone"),
         result("run_4", "failed", error="busy"),
     ]
-    assert failures(results) == "run_1; run_4: busy; run_3: gone"
+    assert failures(results) == "run_1, run_4: busy | run_3: gone"
 
 
 def test_without_failures_there_is_nothing_to_tell() -> None:
     assert failures([result(), result(outcome="not_found")]) == ""
 
 
+def test_the_run_in_a_requests_path_does_not_make_another_reason() -> None:
+    results = [
+        result(run_id, "failed", error=f"GET /api/v3/runs/{run_id} answered 403: no")
+        for run_id in ("run_1", "run_2")
+    ]
+    assert failures(results) == "run_1, run_2: GET /api/v3/runs/… answered 403: no"
+
+
 def test_of_many_the_first_are_told_and_how_many_more_there_are() -> None:
-    assert enumeration(range(10)) == "0; 1; 2; 3; 4; 5; 6; 7; 8; 9"
-    assert enumeration(range(12)) == "0; 1; 2; 3; 4; 5; 6; 7; 8; 9 … and 2 more"
+    assert enumeration(range(10)) == "0, 1, 2, 3, 4, 5, 6, 7, 8, 9"
+    assert enumeration(range(12)) == "0, 1, 2, 3, 4, 5, 6, 7, 8, 9 … and 2 more"
 
 
 def test_each_run_gets_a_line_with_id_task_outcome_status_and_link(
@@ -145,4 +153,4 @@ def test_the_reason_that_most_runs_share_comes_first():
         CancelResult(run_id=f"run_{number}", outcome=CancelOutcome.FAILED, error=reason)
         for number, reason in enumerate(reasons)
     ]
-    assert failures(results) == "run_1; run_2; run_3: shared; run_0: alone; run_4: alone too"
+    assert failures(results) == "run_1, run_2, run_3: shared | run_0: alone | run_4: alone too"

@@ -41,6 +41,8 @@ class LazySequence(UserList):  # type: ignore[type-arg]
         ({"id": "run_1", "isCached": False}, ["run_1"]),
         ({"run_id": "run_1", "outcome": "canceled"}, ["run_1"]),
         ({"id": 7, "run_id": "run_1"}, ["run_1"]),
+        ({"id": "order_1", "run_id": "run_1"}, ["run_1"]),
+        ({"id": "run_1", "run_id": "run_1"}, ["run_1"]),
         ([{"id": "run_1"}, {"run_id": "run_2"}], ["run_1", "run_2"]),
         ("['run_1', None]", ["run_1"]),
         ("['run_1', 'run_2']", ["run_1", "run_2"]),
@@ -107,6 +109,9 @@ def test_a_none_is_skipped_and_counted(value: object, where: list[str]) -> None:
         ("(1 + run_1)", "cannot be read as one"),
         ({}, "a dict without the text"),
         ({"id": 7}, "a dict without the text"),
+        ({"id": "order_1", "run_id": "order_2"}, "differ"),
+        ({"id": "run_1", "run_id": "run_2"}, "differ"),
+        ("run_1;run_2", "characters that no run id has"),
         ({"runs": ["run_1"]}, "a dict without the text"),
         ({"id": "run 1"}, "characters that no run id has"),
         ("[7]", "not int"),
@@ -125,7 +130,7 @@ def test_what_is_no_id_never_stops_the_readable_ones() -> None:
     assert ids.found == ["run_1", "run_2", "run_3"]
     assert [str(value) for value in ids.unreadable] == [
         "7 from run_ids[1]: a run id is text, not int",
-        "{'x': 1} from run_ids[3]: a dict without the text 'id' or 'run_id'",
+        "a dict of ['x'] from run_ids[3]: a dict without the text 'id' or 'run_id'",
     ]
 
 
@@ -319,3 +324,8 @@ def test_jinja_that_was_not_rendered_is_called_so(text):
     ids.add(text, source="run_ids")
     assert ids.found == []
     assert [value.reason for value in ids.unreadable] == ["Jinja that was not rendered"]
+
+
+def test_of_a_dict_only_the_keys_are_shown() -> None:
+    [unreadable] = read({"password": "hunter2"}).unreadable
+    assert unreadable.shown == "a dict of ['password']"

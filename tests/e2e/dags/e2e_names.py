@@ -6,13 +6,13 @@ from airflow import __version__
 
 try:
     from airflow.providers.standard.operators.empty import EmptyOperator
-    from airflow.sdk import DAG, BaseOperator, task
+    from airflow.sdk import DAG, BaseOperator, task, task_group
 except ImportError:  # Airflow 2.11
     from airflow import DAG
-    from airflow.decorators import task
+    from airflow.decorators import task, task_group
     from airflow.models.baseoperator import BaseOperator
     from airflow.operators.empty import EmptyOperator
 
 HAS_DEADLINE_ALERTS = tuple(int(part) for part in __version__.split(".")[:2]) >= (3, 2)
 
-__all__ = ["DAG", "HAS_DEADLINE_ALERTS", "BaseOperator", "EmptyOperator", "task"]
+__all__ = ["DAG", "HAS_DEADLINE_ALERTS", "BaseOperator", "EmptyOperator", "task", "task_group"]

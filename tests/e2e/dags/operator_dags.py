@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import Any
 
-from e2e_names import DAG, task
+from e2e_names import DAG, task, task_group
 from e2e_work import Work
 
 from airflow_provider_trigger.operators.cancel import CancelTriggerRunOperator
@@ -18,8 +18,8 @@ def start(dag_run: Any = None) -> list[str]:
 
 
 @task
-def start_one(item: str) -> str:
-    """Stand for a mapped task that starts one run each."""
+def start_one(item: str | None) -> str | None:
+    """Stand for a mapped task that starts one run each, or none."""
     return item
 
 
@@ -49,6 +49,16 @@ with DAG("operator_mapped_output", schedule=None):
 
 with DAG("operator_mapped_xcom_task_ids", schedule=None):
     start_one.expand(item=start()) >> CancelTriggerRunOperator(task_id="cancel", xcom_task_ids="start_one")
+
+with DAG("operator_mapped_group", schedule=None):
+
+    @task_group
+    def group(item: str) -> None:
+        started = start_one(item)
+        started >> CancelTriggerRunOperator(task_id="output", run_ids=started)
+        started >> CancelTriggerRunOperator(task_id="xcom_task_ids", xcom_task_ids="group.start_one")
+
+    group.expand(item=start())
 
 with DAG("operator_teardown", schedule=None):
     runs = start()

@@ -18,6 +18,7 @@ try:
 except ImportError:  # 2.11
     from airflow.models.dag import DAG
 
+UNKNOWN = (404, {"error": "Run not found"})
 CONNECTION = {"conn_type": "trigger_dev", "host": "trigger.test", "password": "tr_prod_marker"}
 
 
@@ -163,6 +164,22 @@ def test_it_tells_all_in_one_line(runs: dict[str, Any], log: Log) -> None:
 def test_a_success_is_no_error(runs: dict[str, Any], log: Log) -> None:
     Notifier(run_ids=["run_1"]).notify(context())
     assert log.lines == [("info", "1 Trigger.dev runs: 1 canceled")]
+
+
+def test_unknown_runs_are_named_with_a_warning(runs: dict[str, Any], log: Log) -> None:
+    runs["run_x"] = UNKNOWN
+    Notifier(run_ids=["run_1", "run_x"]).notify(context())
+    assert log.lines == [
+        ("warning", "2 Trigger.dev runs: 1 canceled, 1 not found - not found: run_x"),
+    ]
+
+
+def test_where_not_one_run_is_known_the_key_is_doubted(runs: dict[str, Any], log: Log) -> None:
+    runs["run_x"] = UNKNOWN
+    Notifier(run_ids=["run_x"]).notify(context())
+    [(level, text)] = log.lines
+    assert level == "warning"
+    assert "does the secret key of connection 'trigger_dev_default' belong to another environment?" in text
 
 
 def test_a_rejected_key_is_told_and_not_shown(runs: dict[str, Any], log: Log) -> None:

@@ -23,12 +23,12 @@ import json, sys
 touched = []
 sys.addaudithook(lambda event, _: event in ("socket.connect", "socket.getaddrinfo") and touched.append(event))
 try:
-    from airflow.sdk import DAG, BaseNotifier, BaseOperator, XComArg
+    from airflow.sdk import DAG, BaseOperator, XComArg
 except ImportError:
     from airflow.models.baseoperator import BaseOperator
     from airflow.models.dag import DAG
     from airflow.models.xcom_arg import XComArg
-    from airflow.notifications.basenotifier import BaseNotifier
+from airflow_provider_trigger._compat import BaseNotifier
 import airflow.exceptions
 
 class Plain(BaseOperator):
@@ -86,6 +86,9 @@ def test_a_dags_parse_opens_no_socket(parsed: list[list[str]]) -> None:
 # What is refused when the Dag is parsed
 
 
+TASK = BaseOperator(task_id="start")
+
+
 def operator(**arguments: Any) -> CancelTriggerRunOperator:
     return CancelTriggerRunOperator(**{"task_id": "cancel", "run_ids": ["run_1"]} | arguments)
 
@@ -96,6 +99,8 @@ def operator(**arguments: Any) -> CancelTriggerRunOperator:
         ({"run_ids": None}, "give run_ids, or xcom_task_ids, or both"),
         ({"run_ids": None, "xcom_task_ids": []}, "give run_ids, or xcom_task_ids, or both"),
         ({"run_ids": None, "xcom_task_ids": ""}, "give run_ids, or xcom_task_ids, or both"),
+        ({"xcom_task_ids": TASK}, "xcom_task_ids takes a task's id, here 'start', not the task"),
+        ({"xcom_task_ids": ["work", TASK]}, "xcom_task_ids takes a task's id, here 'start', not the task"),
         ({"missing": "skip"}, "missing is 'fail' or 'ignore', not 'skip'"),
         ({"termination_timeout": -1}, "termination_timeout is a number of seconds, 0 or more, not -1"),
         ({"poll_interval": 0}, "poll_interval is a number of seconds, 0.01 or more, not 0"),
@@ -287,6 +292,29 @@ def test_a_rejected_key_fails_the_task_for_good_and_is_not_shown(runs: dict[str,
         operator().execute(given)
     assert "tr_prod_marker" not in str(raised.value) + json.dumps(given["ti"].kept)
     assert raised.value.__cause__ is None
+
+
+@pytest.mark.parametrize("given", [{}, {"ti": None}])
+def test_executed_by_hand_it_fails_for_the_reason_that_it_has(given: Any, runs: dict[str, Any]) -> None:
+    with pytest.raises(AirflowFailException, match="not found: run_x"):
+        operator(run_ids=["run_1", "run_x"]).execute(given)
+
+
+def test_executed_by_hand_it_reads_xcoms_without_a_dag(runs: dict[str, Any]) -> None:
+    given: Any = {"ti": TaskInstance(start="run_1")}
+    assert operator(run_ids=None, xcom_task_ids="start").execute(given) == [CANCELED]
+
+
+def test_an_xcom_backend_that_is_down_does_not_hide_why_the_task_fails(
+    runs: dict[str, Any], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def refuse(key: str, value: Any) -> None:
+        raise OSError("the backend is down")
+
+    given = context()
+    monkeypatch.setattr(given["ti"], "xcom_push", refuse)
+    with pytest.raises(AirflowFailException, match="not found: run_x"):
+        operator(run_ids=["run_1", "run_x"]).execute(given)
 
 
 def test_without_xcom_nothing_is_pushed(runs: dict[str, Any]) -> None:
