@@ -26,7 +26,7 @@ COVERAGE += --cov-fail-under=95
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint format docs e2e bench matrix constraints clean
+.PHONY: help demo test lint format docs e2e bench matrix environment constraints clean
 
 help: ## Show this text
 	@echo 'make TARGET [AIRFLOW=$(NEWEST)] [PYTHON=3.12]'
@@ -59,6 +59,8 @@ bench: $(BENCH_VENV)/.stamp ## Measure, and write docs/benchmarks.md (ARGS=rate_
 
 matrix: ## Run the tests on every Airflow and Python that we support, and show all results
 	@MAKE='$(MAKE)' scripts/matrix.sh $(sort $(AIRFLOWS))
+
+environment: $(VENV)/.stamp ## Make the virtual environment that demo and test use, and no more
 
 constraints: $(VENV)/.stamp ## Write constraints/ anew, with the versions of today (for maintainers)
 	scripts/constraints.sh .tools/bin/uv

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Run the tests on every Airflow and every Python that it runs on and this machine has, and those of a whole Airflow
-# on the oldest, one in the middle and the newest; then show all results.
+# Run the tests on every Airflow and every Python that it runs on and this machine has, as many at a time as it has
+# processors, and then those of a whole Airflow on the oldest, one in the middle and the newest; show all results.
 # usage: scripts/matrix.sh AIRFLOW...
 set -uo pipefail
 cd "$(dirname "$0")/.."
@@ -8,27 +8,53 @@ source scripts/pythons.sh
 
 WHOLE=(2.11 3.1 3.3)
 
-log=$(mktemp) table="" failures=0
-trap 'rm -f "$log"' EXIT
+MAKE=${MAKE:-make}
+logs=$(mktemp -d)
+trap 'rm -rf "$logs"' EXIT
+export MAKE logs
 
-try() { # try TARGET AIRFLOW PYTHON
-    local result
-    if ! (find_python "$2" "$3") >/dev/null 2>&1; then
-        result=" not run: this machine has no Python $3"
-    else
-        echo "==> make $1 on Airflow $2, Python $3"
-        "${MAKE:-make}" --no-print-directory "$1" AIRFLOW="$2" PYTHON="$3" 2>&1 | tee "$log" || ((failures++))
-        # pytest's closing line, or why there is none
-        result=$(grep -E '(passed|failed|errors?|no tests ran).* in [0-9.]+s|^error: ' "$log" | tail -n 1 | tr -d =)
-    fi
-    table+=$(printf '%-5s %-8s %-7s%s' "$1" "$2" "$3" "${result:- failed before any test ran}")$'\n'
+run() { # run TARGET AIRFLOW PYTHON
+    local log="$logs/$1-$2-$3"
+    # Coverage is make test's own business, and several at a time would write into one file.
+    "$MAKE" --no-print-directory "$1" AIRFLOW="$2" PYTHON="$3" COVERAGE= >"$log" 2>&1 || touch "$log.failed"
+    printf '==> make %s on Airflow %s, Python %s\n%s\n' "$1" "$2" "$3" "$(<"$log")"
+}
+export -f run
+
+# pytest's closing line, or why there is none
+result() { # result TARGET AIRFLOW PYTHON
+    local log="$logs/$1-$2-$3"
+    if [[ ! -e $log ]]; then echo "not run: this machine has no Python $3"; return; fi
+    grep -E '(passed|failed|errors?|no tests ran).* in [0-9.]+s|^error: ' "$log" | tail -n 1 | tr -d = | sed 's/^ *//' |
+        grep . || echo "failed before any test ran"
 }
 
+is_here() { (find_python "$2" "$3") >/dev/null 2>&1; } # is_here TARGET AIRFLOW PYTHON
+
+cells=() here=() whole=()
 for airflow in "$@"; do
-    for python in $(supported_pythons "$airflow"); do try test "$airflow" "$python"; done
+    for python in $(supported_pythons "$airflow"); do cells+=("test $airflow $python"); done
 done
 for airflow in "${WHOLE[@]}"; do
-    try e2e "$airflow" "$(supported_pythons "$airflow" | tr ' ' '\n' | head -n 1)"
+    whole+=("e2e $airflow $(supported_pythons "$airflow" | cut -d ' ' -f 1)")
 done
-printf '\n%-5s %-8s %-7s %s\n%s' Tests Airflow Python Result "$table"
-exit $((failures > 0))
+
+# Here and below a cell is three words. The environments are made one after another, as they share the installer.
+# shellcheck disable=SC2086
+for cell in "${cells[@]}"; do
+    is_here $cell || continue
+    here+=("$cell")
+    set -- $cell
+    "$MAKE" --no-print-directory environment AIRFLOW="$2" PYTHON="$3"
+done
+
+printf '%s\n' "${here[@]}" | xargs -P "${JOBS:-$(getconf _NPROCESSORS_ONLN)}" -L 1 bash -c 'run "$@"' _
+# shellcheck disable=SC2086
+for cell in "${whole[@]}"; do
+    if is_here $cell; then run $cell; fi
+done
+
+printf '\n%-5s %-8s %-7s %s\n' Tests Airflow Python Result
+# shellcheck disable=SC2086
+for cell in "${cells[@]}" "${whole[@]}"; do printf '%-5s %-8s %-7s %s\n' $cell "$(result $cell)"; done
+[[ -z $(find "$logs" -name '*.failed') ]]
