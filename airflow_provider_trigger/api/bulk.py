@@ -26,7 +26,7 @@ def parts(run_ids: Sequence[str]) -> list[tuple[str, ...]]:
     return [tuple(run_ids[start : start + MAX_SIZE]) for start in range(0, len(run_ids), MAX_SIZE)]
 
 
-def cancel_runs(client: TriggerDevClient, run_ids: Sequence[str], *, budget: Budget) -> BulkAction:
+def run_cancel_action(client: TriggerDevClient, run_ids: Sequence[str], *, budget: Budget) -> BulkAction:
     """
     Have runs canceled, and return how the bulk action stands when it is over, or shows no progress.
 

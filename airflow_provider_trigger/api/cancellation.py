@@ -4,10 +4,10 @@ Cancel many runs at once: one result a run, and no run's failure stops another.
 First every cancel is sent, then every run is looked at: so all are stopped soonest, and the looks are
 fresh. The outcome is decided by the look, never by the cancel's 200, which says nothing (measured).
 
-Many runs are canceled in bulk first, with one request for 500 of them. A bulk action misses runs triggered a
-moment ago, drops unknown ids and does not say which (measured); what a look then does not show ended is
-canceled one by one. So there is one look a run and little more, which is the fewest: nothing but a look at
-each run tells what became of it.
+Many runs are asked in bulk, with one request for 500 of them. A bulk action misses runs triggered a moment
+ago, drops unknown ids and does not say which (measured), but it counts: where it left out some, the looks
+begin, and what a look does not show ended gets its own cancel at once. So there is one look a run and little
+more, which is the fewest: nothing but a look at each run tells what became of it.
 """
 
 from __future__ import annotations
@@ -87,11 +87,15 @@ class Cancellation:
     ) -> None:
         self._client = client
         self._run_ids = list(dict.fromkeys(run_ids))
-        self._workers = Workers(count=max_concurrency, seconds=time_limit, is_stopped=is_stopped)
+        self._workers = Workers(
+            count=max_concurrency, seconds=time_limit, is_stopped=is_stopped, trouble=lambda: client.trouble
+        )
         self._termination_timeout = termination_timeout
         self._poll_interval = poll_interval
         self._held_before: dict[str, datetime | None] = {}
         self._asked: dict[str, TriggerDevError | None] = {}
+        # Of the runs that only a bulk action was asked for, whether it left out some.
+        self._only_in_bulk: dict[str, bool] = {}
         self._results: dict[str, CancelResult] = {}
         self._rejected: AuthenticationError | None = None
         self._silence = Silence(client)
@@ -104,7 +108,7 @@ class Cancellation:
     @property
     def stopped(self) -> bool:
         """Whether it was stopped from outside before its end."""
-        return self._workers.stopped
+        return self._workers.interrupted
 
     def run(self) -> list[CancelResult]:
         """
@@ -117,8 +121,9 @@ class Cancellation:
             with self._workers.within(LOOK_BEFORE_WITHIN):
                 self._each("Looked beforehand at", self._look_before, self._run_ids)
         if len(self._run_ids) > BULK_FROM:
-            self._cancel_in_bulk()
-        self._each("Asked to cancel", self._ask, self._undecided())
+            self._each("Bulk actions", self._ask_in_bulk, bulk.parts(self._run_ids))
+        self._each("Asked to cancel", self._ask, [one for one in self._run_ids if one not in self._asked])
+        self._make_up_for_bulk()
         self._look_until_final()
         if self._termination_timeout is not None:
             with self._workers.within(self._termination_timeout):
@@ -135,26 +140,29 @@ class Cancellation:
         if run.is_held:
             self._held_before[run_id] = run.started_at
 
-    def _undecided(self) -> list[str]:
-        return [run_id for run_id in self._run_ids if run_id not in self._results]
-
-    def _cancel_in_bulk(self) -> None:
-        """Go ahead of the rest, which does all that this leaves undone."""
-        self._each("Bulk actions", self._ask_in_bulk, bulk.parts(self._run_ids))
-        self._each("Looked once at", self._look_once, list(self._asked))
-
     def _ask_in_bulk(self, run_ids: tuple[str, ...]) -> None:
-        action = bulk.cancel_runs(self._client, run_ids, budget=self._workers.budget)
+        action = bulk.run_cancel_action(self._client, run_ids, budget=self._workers.budget)
         if action.total:
             self._asked.update(dict.fromkeys(run_ids))
+            left_out = len(run_ids) - action.success - action.failure
+            self._only_in_bulk.update(dict.fromkeys(run_ids, left_out > 0))
 
-    def _look_once(self, run_id: str) -> None:
+    def _make_up_for_bulk(self) -> None:
+        # What it missed is sought where it left out some, and was triggered last, so is named last as a rule.
+        order = sorted(reversed(self._only_in_bulk), key=lambda run_id: not self._only_in_bulk[run_id])
+        self._each("Looked once at", self._look_or_ask, order)
+        unseen = [run_id for run_id in self._only_in_bulk if run_id not in self._results]
+        self._each("Asked to cancel", self._ask, unseen)
+
+    def _look_or_ask(self, run_id: str) -> None:
         run = self._call(endpoints.retrieve_run(run_id), once=True)
         if run.is_final:
             self._results[run_id] = self._result(run)
+        else:
+            self._ask(run_id)
 
     def _ask(self, run_id: str) -> None:
-        asked_in_bulk = run_id in self._asked
+        asked_in_bulk = self._only_in_bulk.pop(run_id, None) is not None
         self._asked[run_id] = None
         try:
             self._call(endpoints.cancel_run(run_id), once=self._silence.is_likely)
@@ -252,20 +260,17 @@ class Cancellation:
             self._results[run_id] = self._result(run)
 
     def _unreached(self, run_id: str) -> CancelResult:
-        silence = self._silence.error("Looked at" if run_id in self._asked else "Asked to cancel")
+        doing = "Looked at" if run_id in self._asked else "Asked to cancel"
+        silence = None if self._rejected else self._silence.error(doing)
         reason = self._rejected or "the work was stopped or its time was over"
-        if silence and not self._rejected:
+        if silence:
             reason = f"given up, as this was met again and again: {silence}"
         if run_id not in self._asked:
             error = f"not sent: {reason}"
         else:
             error = str(self._asked[run_id] or f"asked to cancel, but not looked at afterwards: {reason}")
-        return CancelResult(
-            run_id=run_id,
-            outcome=CancelOutcome.FAILED,
-            error=error,
-            retryable=not self._rejected,
-        )
+        retryable = silence.retryable if silence else not self._rejected
+        return CancelResult(run_id=run_id, outcome=CancelOutcome.FAILED, error=error, retryable=retryable)
 
     def _call(self, call: Call[T], *, once: bool) -> T:
         if once:

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 import math
-import re
 import threading
 import time
-from functools import partial
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
@@ -19,15 +18,26 @@ from airflow_provider_trigger import __version__
 from airflow_provider_trigger.api import endpoints, retries
 from airflow_provider_trigger.api.budget import Budget
 from airflow_provider_trigger.api.endpoints import Call, Request, Response
-from airflow_provider_trigger.api.errors import NotSentError, TriggerDevError, UnexpectedAnswerError
+from airflow_provider_trigger.api.errors import (
+    NotSentError,
+    TriggerDevError,
+    UnexpectedAnswerError,
+    is_foreign,
+)
+from airflow_provider_trigger.api.masking import Masking
 from airflow_provider_trigger.api.models import Run
 from airflow_provider_trigger.api.rate_limit import RateLimit
 from airflow_provider_trigger.api.transport_errors import CONNECT_TIMEOUT, transport_error
+
+log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
 # A run shows payload, output (512 KB each at most, as documented) and metadata; this is far above.
 MAX_BODY_BYTES = 16 * 1024 * 1024
+
+# From how many seconds on a pause for the rate limit is told of.
+_WORTH_TELLING = 2.0
 
 # How long a sender goes without looking whether the work was stopped, in seconds.
 _GLANCE = 0.2
@@ -74,12 +84,15 @@ class TriggerDevClient:
         user_agent: str = "",
     ) -> None:
         self.base_url = base_url
+        self.timeout = timeout
         self.retry_for = retry_for
         # When the server last gave an answer that shows it works, on the monotonic clock.
         self.last_answer_at = -math.inf
-        self._timeout = timeout
-        self._masked = partial(_spellings(secret_key).sub, b"***")
+        # What a call met last that is worth another try, in one line; empty once a call succeeds.
+        self.trouble = ""
+        self._masking = Masking(secret_key)
         self._rate_limit = RateLimit()
+        self._told_of_pause_until = -math.inf
         self._turn = threading.Condition()
         self._session = self._new_session(max_connections)
         self._session.auth = _Bearer(secret_key)
@@ -152,6 +165,9 @@ class TriggerDevClient:
             try:
                 return self._exchange(call, budget)
             except TriggerDevError as error:
+                self._masking.in_error(error)
+                if error.retryable:
+                    self.trouble = str(error)
                 last_error = error
                 raise
 
@@ -172,7 +188,15 @@ class TriggerDevClient:
                 if not delay:
                     self._rate_limit.sent()
                     return
+                self._tell_of_pause(delay)
                 self._turn.wait(min(delay, _GLANCE))
+
+    def _tell_of_pause(self, delay: float) -> None:
+        """Tell once for all senders."""
+        ends_at = time.monotonic() + delay
+        if _WORTH_TELLING <= delay < math.inf and ends_at > self._told_of_pause_until + _WORTH_TELLING:
+            log.info("Waiting %.0f s for the rate limit", delay)
+            self._told_of_pause_until = ends_at
 
     def _exchange(self, call: Call[T], budget: Budget) -> T:
         response = None
@@ -182,16 +206,21 @@ class TriggerDevClient:
             with self._turn:
                 self._rate_limit.answered(response, monotonic=time.monotonic(), now=time.time())
                 self._turn.notify_all()
-        if response.status < 500 and response.status not in (408, 429):
-            self.last_answer_at = time.monotonic()
         try:
-            return call.read(response)
+            result = call.read(response)
         except TriggerDevError as error:
             error.response = response
+            if not is_foreign(error) and response.status < 500 and response.status not in (408, 429):
+                self.last_answer_at = time.monotonic()
             raise
+        if response.body.lstrip().startswith(b"{"):  # a cancel believes a page, too, if it says 200
+            self.last_answer_at = time.monotonic()
+        self.trouble = ""
+        return result
 
     def _send(self, request: Request, budget: Budget) -> Response:
-        timeout = min(self._timeout, max(budget.remaining(), 0.01))
+        timeout = min(self.timeout, max(budget.remaining(), 0.01))
+        until = time.monotonic() + timeout
         try:
             prepared = self._session.prepare_request(
                 requests.Request(
@@ -210,37 +239,27 @@ class TriggerDevClient:
                 return Response(
                     status=answer.status_code,
                     headers={
-                        name.lower(): self._masked(value.encode("latin-1", "replace")).decode("latin-1")
-                        for name, value in answer.headers.items()
+                        name.lower(): self._masking.in_header(value) for name, value in answer.headers.items()
                     },
-                    body=self._masked(_read_body(answer, request, until=time.monotonic() + timeout)),
+                    body=self._masking.in_body(_read_body(answer, request, until=until)),
                 )
         except (OSError, HTTPError) as error:  # requests lets some of urllib3's through
             where = f"{request.method} {request.path[:200]} to {urlsplit(self.base_url).netloc}"
             raise transport_error(error, where, timeout) from None
 
 
-def _spellings(secret: str) -> re.Pattern[bytes]:
-    """Match the secret as it is, in a URL and in JSON, where each character may be escaped."""
-    return re.compile(
-        b"".join(
-            rb"(?:%s%s|%%(?i:%02x)|\\u(?i:%04x))"
-            % (rb"\\?" if byte in b'"/\\' else b"", re.escape(bytes([byte])), byte, byte)
-            for byte in secret.encode()
-        )
-    )
-
-
 def _read_body(answer: requests.Response, request: Request, *, until: float) -> bytes:
-    chunks = bytearray()
-    for chunk in answer.iter_content(65536):
-        chunks += chunk
-        if len(chunks) > MAX_BODY_BYTES:
+    # Piece by piece as they arrive, so that a server that trickles is noticed; urllib3 1 cannot do it.
+    read = getattr(answer.raw, "read1", answer.raw.read)
+    body = bytearray()
+    while piece := read(65536, decode_content=True):
+        if body and time.monotonic() > until:
+            raise requests.exceptions.ReadTimeout
+        body += piece
+        if len(body) > MAX_BODY_BYTES:
             raise UnexpectedAnswerError(
                 f"{request.method} {request.path[:200]} answered more than "
                 f"{MAX_BODY_BYTES // 1024 // 1024} MB",
                 retryable=False,
             )
-        if time.monotonic() > until:
-            raise requests.exceptions.ReadTimeout
-    return bytes(chunks)
+    return bytes(body)

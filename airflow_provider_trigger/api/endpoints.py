@@ -34,6 +34,10 @@ API_VERSION = "2025-07-16"
 
 MAX_DETAIL_LENGTH = 300
 
+# What the API's own 404 says (measured; the last one of other paths). Other products say "Not Found".
+_NOT_FOUND = ("Resource not found", "Not found", "Run not found")
+_FOREIGN = "this is not a Trigger.dev server, or a proxy stands before it"
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Request:
@@ -71,10 +75,20 @@ class Response:
     def json_object(self) -> dict[str, Any]:
         """Return the body as a JSON object, empty if it is none."""
         try:
-            answer = json.loads(self.body)
+            answer = self.json()
         except (ValueError, RecursionError):
             return {}
         return answer if isinstance(answer, dict) else {}
+
+    def json(self) -> Any:
+        """
+        Return the decoded body.
+
+        :raises ValueError: it is no JSON in UTF-8
+        :raises RecursionError: it is nested too deeply
+        """
+        # Of bytes, the decoder would guess the encoding; the driver masks the key in this one.
+        return json.loads(self.body.decode("utf-8-sig"))
 
     def date(self) -> datetime | None:
         """Return the server's clock as it answered, to the second; None if it did not tell."""
@@ -226,13 +240,11 @@ def _name(request: Request) -> str:
 def _json_object(request: Request, response: Response) -> dict[str, Any]:
     _raise_unless_success(request, response)
     try:
-        answer = json.loads(response.body)
+        answer = response.json()
     except (ValueError, RecursionError):
         kind = response.headers.get("content-type", "no content type")[:100]
-        raise UnexpectedAnswerError(
-            f"{_name(request)} answered {response.status}, but no JSON ({kind}, {len(response.body)} bytes): "
-            "this is not a Trigger.dev server, or a proxy stands before it"
-        ) from None
+        what = f"{response.status}, but no JSON ({kind}, {len(response.body)} bytes)"
+        raise UnexpectedAnswerError(f"{_name(request)} answered {what}: {_FOREIGN}") from None
     if not isinstance(answer, dict):
         raise UnexpectedAnswerError(f"{_name(request)} answered JSON that is no object")
     return answer
@@ -252,12 +264,14 @@ def _raise_unless_success(request: Request, response: Response) -> None:
     status = response.status
     if 200 <= status < 300:
         return
-    detail = _detail(response)
+    kind, detail = _error_class(response), _detail(response)
     if 300 <= status < 400:
         location = response.headers.get("location", "nowhere")[:200]
         detail = f"a redirect to {location}, not followed; is the connection's host right?"
+    elif status == 404 and kind is not NotFoundError:
+        detail = f"{detail}: {_FOREIGN}"
     should_retry = response.headers.get("x-should-retry", "").lower()
-    raise _error_class(response)(
+    raise kind(
         method=request.method,
         path=request.path[:200],
         status=status,
@@ -270,7 +284,7 @@ def _raise_unless_success(request: Request, response: Response) -> None:
 
 def _error_class(response: Response) -> type[ResponseError]:
     status = response.status
-    if status == 404 and not isinstance(response.json_object().get("error"), str):
+    if status == 404 and response.json_object().get("error") not in _NOT_FOUND:
         # Not the API's: a page, or another product's JSON. The path is unknown there, not the run (measured).
         return ResponseError
     by_status: dict[int, type[ResponseError]] = {

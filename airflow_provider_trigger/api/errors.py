@@ -21,7 +21,8 @@ No error carries the secret key, in its text or in an attribute.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import copyreg
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from airflow_provider_trigger.api.endpoints import Response
@@ -41,6 +42,10 @@ class TriggerDevError(Exception):
         self.retryable = retryable
         # Set by the driver where there is one; the secret key is masked in it.
         self.response: Response | None = None
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # An exception's own calls its class with the message alone, which is not enough for each of these.
+        return copyreg.__newobj__, (type(self), *self.args), vars(self)  # type: ignore[attr-defined]
 
 
 class NotSentError(TriggerDevError):
@@ -111,3 +116,16 @@ class RateLimitError(ResponseError):
 
 class ServerError(ResponseError):
     """5xx. The server could not answer."""
+
+
+def is_foreign(error: TriggerDevError) -> bool:
+    """
+    Whether it looks as if no Trigger.dev server was there, so that any other request will end the same way.
+
+    :param error: what a call ended with
+    """
+    if isinstance(error, ResponseError):
+        return isinstance(error, RedirectError) or (type(error) is ResponseError and error.status == 404)
+    if isinstance(error, TransportError):
+        return not error.retryable
+    return isinstance(error, UnexpectedAnswerError)

@@ -1,4 +1,4 @@
-"""Is the server silent, for all runs and not for a few only: then nobody goes on asking."""
+"""Is no answer of Trigger.dev's to be had, for all runs and not for a few: then nobody goes on asking."""
 
 from __future__ import annotations
 
@@ -6,10 +6,12 @@ import math
 import time
 
 from airflow_provider_trigger.api.client import TriggerDevClient
-from airflow_provider_trigger.api.errors import TriggerDevError
+from airflow_provider_trigger.api.errors import TriggerDevError, is_foreign
 
 # So many runs in a row without an answer are the server's fault; fewer may be their own.
 SILENT_RUNS = 3
+# So many without a single answer of Trigger.dev's are the host's fault; fewer may be those of odd ids.
+FOREIGN_RUNS = 10
 
 
 class Silence:
@@ -24,6 +26,7 @@ class Silence:
         self._errors: dict[str, TriggerDevError] = {}
         self._heard_at = 0.0
         self._unheard = 0
+        self._foreign = 0
         self._given_up_at = -math.inf
 
     @property
@@ -38,8 +41,9 @@ class Silence:
 
     @property
     def _is_long(self) -> bool:
-        # A call ends before its time is over, since it does not begin a wait that would be too long.
-        return 0 < self._client.retry_for / 2 <= time.monotonic() - self._heard_at
+        # A call ends before its time is over, since it does not begin a wait that would be too long; where
+        # none is repeated, it lasts as long as one request.
+        return (self._client.retry_for / 2 or self._client.timeout) <= time.monotonic() - self._heard_at
 
     def error(self, doing: str) -> TriggerDevError | None:
         """
@@ -61,13 +65,19 @@ class Silence:
         :param doing: the name of the work
         :param error: what a call ended with
         """
+        if self._is_enough(error):
+            self._errors[doing] = error
+            self._given_up_at = time.monotonic()
+            return True
+        return False
+
+    def _is_enough(self, error: TriggerDevError) -> bool:
+        if is_foreign(error) and self._client.last_answer_at == -math.inf:
+            self._foreign += 1
+            return self._foreign >= FOREIGN_RUNS
         if not error.retryable:
             return False
         if self._client.last_answer_at > self._heard_at:
             self._heard_at, self._unheard = self._client.last_answer_at, 0
         self._unheard += 1
-        if self._unheard < SILENT_RUNS or not self._is_long:
-            return False
-        self._errors[doing] = error
-        self._given_up_at = time.monotonic()
-        return True
+        return self._unheard >= SILENT_RUNS and self._is_long

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ssl
 
 import requests
+import urllib3
 
 from airflow_provider_trigger.api.errors import TLSError, TransportError
 
@@ -36,7 +37,11 @@ def transport_error(error: Exception, where: str, timeout: float) -> TransportEr
         known.ProxyError: "the proxy did not let it through",
         known.ConnectTimeout: f"no connection within {round(min(CONNECT_TIMEOUT, timeout), 1):g} s",
         known.Timeout: f"no answer within {round(timeout, 1):g} s",
-        known.ChunkedEncodingError: "the answer was cut short",
+        # urllib3's own come from reading an answer's body.
+        urllib3.exceptions.SSLError: "the TLS connection failed",
+        urllib3.exceptions.TimeoutError: f"no answer within {round(timeout, 1):g} s",
+        urllib3.exceptions.ProtocolError: "the answer was cut short",
+        urllib3.exceptions.DecodeError: "the answer cannot be unpacked",
     }
     told = (reason for kind, reason in reasons.items() if isinstance(error, kind))
     return TransportError(f"{where}: {next(told, None) or _innermost(error)}")

@@ -30,13 +30,23 @@ class Workers:
     :param count: how many at a time
     :param seconds: for all of it; None for as long as it needs
     :param is_stopped: asked some times a second; true ends the work within a second
+    :param trouble: tells what the work met last, for the log; empty for nothing
     """
 
-    def __init__(self, *, count: int, seconds: float | None, is_stopped: Callable[[], bool]) -> None:
+    def __init__(
+        self,
+        *,
+        count: int,
+        seconds: float | None,
+        is_stopped: Callable[[], bool],
+        trouble: Callable[[], str] = lambda: "",
+    ) -> None:
         self._count = count
         self._is_stopped = is_stopped
+        self._trouble = trouble
         self.budget = Budget(seconds=seconds)
-        self.stopped = False
+        # From outside or by a bug; our own stop() is the work's own decision.
+        self.interrupted = False
 
     def stop(self) -> None:
         """End the work: nothing new is begun."""
@@ -95,7 +105,8 @@ class Workers:
                     goes_on = goes_on and wants_more
 
         def progress() -> str:
-            return f"{doing} {done} of {len(items)}"
+            trouble = self._trouble()
+            return f"{doing} {done} of {len(items)}" + (f"; last trouble: {trouble}" if trouble else "")
 
         self._obey()
         workers = min(self._count, len(items))
@@ -105,7 +116,7 @@ class Workers:
         try:
             self._supervise({pool.submit(drain) for _ in range(workers)}, progress)
         except BaseException:
-            self.stopped = True
+            self.interrupted = True
             self.stop()
             raise
         finally:
@@ -113,7 +124,7 @@ class Workers:
 
     def _obey(self) -> None:
         if self._is_stopped():
-            self.stopped = True
+            self.interrupted = True
             self.stop()
 
     def _supervise(self, pending: set[Future[None]], progress: Callable[[], str]) -> None:
@@ -130,5 +141,5 @@ class Workers:
                 if now - left_at > _GRACE:
                     return  # what hangs in a request is left to its timeout
             if now - told_at > _PROGRESS_EVERY:
-                log.info(progress())
+                log.info("%s", progress())
                 told_at = now

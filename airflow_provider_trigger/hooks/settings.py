@@ -16,7 +16,7 @@ from urllib.parse import SplitResult, quote, urlsplit
 from airflow_provider_trigger._compat import AirflowFailException
 
 if TYPE_CHECKING:
-    from airflow_provider_trigger._compat import Connection
+    from airflow.sdk import Connection
 
 log = logging.getLogger(__name__)
 
@@ -24,6 +24,8 @@ CLOUD_URL = "https://api.trigger.dev"
 CLOUD_DASHBOARD_URL = "https://cloud.trigger.dev"
 DEFAULT_TIMEOUT = 30.0
 DEFAULT_RETRY_FOR = 120.0
+
+_YEAR = 366 * 86400.0  # far beyond use, and far below what sockets and clocks can take
 
 _EXTRA_FIELDS = ("branch", "dashboard_url", "timeout", "retry_for", "verify", "proxy")
 
@@ -230,7 +232,9 @@ class _Reader:
         except (ValueError, OverflowError):
             seconds = math.nan
         if isinstance(value, bool) or not math.isfinite(seconds) or seconds < 0 or not (seconds or zero):
-            self._fail(name, "it is no number of seconds")
+            self._fail(name, f"it is no number of seconds{'' if zero else ' above 0'}")
+        if seconds > _YEAR:
+            self._fail(name, f"{seconds:g} s is more than a year")
         return seconds
 
     def _text(self, name: str, value: object) -> str | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -15,9 +16,10 @@ from airflow_provider_trigger.get_provider_info import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterator
 
-    from airflow_provider_trigger._compat import Connection
+    from airflow.sdk import Connection
+
     from airflow_provider_trigger.api.client import TriggerDevClient
     from airflow_provider_trigger.api.models import CancelResult, Run
     from airflow_provider_trigger.hooks.settings import Settings
@@ -72,6 +74,7 @@ class TriggerDevHook(BaseHook):
         :param max_connections: how many connections it keeps open
         :param timeout: for one request, in seconds; None for what the connection says
         :param retry_for: how long one call goes on trying, in seconds; None for what the connection says
+        :raises AirflowNotFoundException: there is no such connection
         :raises InvalidConnectionError: a field of the connection is missing or malformed
         """
         from airflow_provider_trigger.api.client import TriggerDevClient
@@ -89,26 +92,45 @@ class TriggerDevHook(BaseHook):
             user_agent=f"apache-airflow/{airflow_version()}",
         )
 
-    def cancel_run(self, run_id: str) -> CancelResult:
+    def get_conn(self) -> TriggerDevClient:
+        """
+        Return a new client, as every hook does; see :meth:`get_client`.
+
+        :raises AirflowNotFoundException: there is no such connection
+        :raises InvalidConnectionError: a field of the connection is missing or malformed
+        """
+        return self.get_client()
+
+    def cancel_run(self, run_id: Any) -> CancelResult:
         """
         Cancel one run and say what became of it.
 
-        :param run_id: the run id
+        :param run_id: the run id, or what :meth:`cancel_runs` takes if it holds one
+        :raises ValueError: it is no run id, or several; nothing is sent then
+        :raises AirflowNotFoundException: there is no such connection
+        :raises InvalidConnectionError: a field of the connection is missing or malformed
         :raises AuthenticationError: the key was rejected
         """
-        return self.cancel_runs([run_id])[0]
+        found = _run_ids(run_id)
+        if len(found) != 1:
+            raise ValueError(f"That is no single run id, but {len(found)}: {str(run_id)[:80]}")
+        return self.cancel_runs(found)[0]
 
-    def cancel_runs(self, run_ids: Iterable[str]) -> list[CancelResult]:
+    def cancel_runs(self, run_ids: Any) -> list[CancelResult]:
         """
-        Cancel runs and say of each what became of it, in the ids' order.
+        Cancel runs and say of each what became of it, in the ids' order, each once.
 
-        :param run_ids: exact run ids
+        :param run_ids: run ids in any form that the operator takes: a list, a text, dicts with ``id`` …
+        :raises ValueError: a value is no run id, ``None`` too: names each, and nothing is sent
+        :raises AirflowNotFoundException: there is no such connection
+        :raises InvalidConnectionError: a field of the connection is missing or malformed
         :raises AuthenticationError: the key was rejected
         """
         from airflow_provider_trigger.api.cancellation import cancel_runs
 
-        with self.get_client() as client:
-            return cancel_runs(client, run_ids)
+        found = _run_ids(run_ids)
+        with self._client() as client:
+            return cancel_runs(client, found)
 
     def get_run(self, run_id: str) -> Run:
         """
@@ -116,9 +138,24 @@ class TriggerDevHook(BaseHook):
 
         :param run_id: the run id
         :raises TriggerDevError: it could not be looked at; NotFoundError if there is none in this environment
+        :raises AirflowNotFoundException: there is no such connection
+        :raises InvalidConnectionError: a field of the connection is missing or malformed
         """
-        with self.get_client() as client:
+        with self._client() as client:
             return client.retrieve_run(run_id)
+
+    @contextmanager
+    def _client(self) -> Iterator[TriggerDevClient]:
+        """Give a client, and let errors name the connection."""
+        from airflow_provider_trigger.api.errors import TriggerDevError
+
+        with self.get_client() as client:
+            try:
+                yield client
+            except TriggerDevError as error:
+                error.message = f"Connection {self.trigger_dev_conn_id!r} to {client.base_url}: {error}"
+                error.args = (error.message,)
+                raise
 
     def test_connection(self) -> tuple[bool, str]:
         """Try the connection with one cheap request, and return whether it works and a line that says why."""
@@ -135,6 +172,18 @@ class TriggerDevHook(BaseHook):
         except TriggerDevError as error:
             return False, _diagnosis(settings, error)
         return True, f"Connected to {settings.base_url}; the secret key is accepted"
+
+
+def _run_ids(value: object) -> list[str]:
+    from airflow_provider_trigger.report import enumeration
+    from airflow_provider_trigger.run_ids import RunIds
+
+    ids = RunIds()
+    ids.add(value, source="run_ids")
+    if ids.unreadable or ids.skipped:
+        nones = [f"None from {source}" for source in ids.skipped]
+        raise ValueError(f"No run id: {enumeration([*ids.unreadable, *nones], '; ')}")
+    return ids.found
 
 
 def _diagnosis(settings: Settings, error: Exception) -> str:

@@ -41,8 +41,8 @@ class CancelTriggerRunNotifier(BaseNotifier):
     not be canceled, as nobody would hear it. Running it twice does no harm.
 
     :param run_ids: a list or a text; templated. Not the output of a task: for that there is ``xcom_task_ids``
-    :param xcom_task_ids: the tasks whose XCom holds ids; of a mapped task all instances', but in its own
-        callback, and within a mapped task group, its own instance's; beside ``run_ids``, both count; templated
+    :param xcom_task_ids: the tasks whose XCom holds ids, of a mapped one all instances', but in its own
+        callback and within a mapped task group its own instance's; beside ``run_ids``, both count; templated
     :param xcom_key: the key of that XCom; templated
     :param trigger_dev_conn_id: the connection; templated
     :param timeout: for all of it, in seconds; when time runs out, as many runs as possible were stopped

@@ -56,7 +56,8 @@ class WrongAnswers(FaultMenu):
         :param headers: further headers
         :param after_handling: let the request take effect nevertheless
         """
-        shown = {"error": f"Asked to fail with {status}"} if body is None else body
+        text = "Not found" if status == 404 else f"Asked to fail with {status}"  # as the API says it of a run
+        shown = {"error": text} if body is None else body
 
         async def act(exchange: Exchange) -> Response:
             if after_handling:

@@ -93,6 +93,53 @@ def test_runs_that_bulk_misses_are_canceled_one_by_one(server, client):
     assert methods(server)["POST"] == 20
 
 
+def test_what_bulk_missed_is_asked_at_once_and_before_most_looks(server, client):
+    """Of two actions the second missed the runs that were triggered last."""
+    server.bulk_lag = 3600
+    run_ids = add_runs(server, bulk.MAX_SIZE + 400)
+    for run_id in run_ids[:-20]:
+        server.runs[run_id].created_at -= timedelta(hours=2)
+    results = Cancellation(client=client, run_ids=run_ids, max_concurrency=1).run()
+    assert {result.outcome.value for result in results} == {"canceled"}
+    sent = [record for record in list(server.requests) if "bulk-actions" not in record.path]
+    assert [record.method for record in sent[:40]] == ["GET", "POST"] * 20
+    looks = [record.path.split("/")[4] for record in sent if record.method == "GET"]
+    # The 20 once more, when all are asked to stop.
+    assert looks == [*reversed(run_ids[bulk.MAX_SIZE :]), *reversed(run_ids[: bulk.MAX_SIZE]), *run_ids[-20:]]
+
+
+def test_with_little_time_what_bulk_missed_is_canceled_all_the_same():
+    """The bucket allows looks at fewer than half of the runs within the time."""
+    bucket = {"rate_limit": 250, "refill": 50, "refill_interval": 10}
+    with TriggerDevServer(**bucket, bulk_lag=3600, bulk_duration=0.05) as server:
+        run_ids = add_runs(server, bulk.MAX_SIZE + 100)
+        for run_id in run_ids[:-20]:
+            server.runs[run_id].created_at -= timedelta(hours=2)
+        with TriggerDevClient(base_url=server.url, secret_key=server.secret_key) as client:
+            Cancellation(client=client, run_ids=run_ids, time_limit=3).run()
+        assert {run.status for run in server.runs.values()} == {"CANCELED"}
+
+
+def test_runs_of_a_bulk_action_that_failed_are_asked_before_the_first_look(server, client):
+    run_ids = add_runs(server, bulk.MAX_SIZE + MANY)
+    server.fail_next(1, 503, path="bulk-actions", method="POST")
+    assert outcomes(client, run_ids) == {"canceled": len(run_ids)}
+    own = [record.method for record in list(server.requests) if "bulk-actions" not in record.path]
+    asked = own.count("POST")
+    assert asked in (bulk.MAX_SIZE, MANY)
+    assert own == ["POST"] * asked + ["GET"] * len(run_ids)
+
+
+def test_where_a_look_after_bulk_fails_the_run_is_asked_afterwards(server, client):
+    server.bulk_lag = 3600
+    old, fresh = add_runs(server), add_runs(server, 1)
+    for run_id in old:
+        server.runs[run_id].created_at -= timedelta(hours=2)
+    server.fail_next(1, 503, path=fresh[0], method="GET")
+    assert outcomes(client, [*old, *fresh]) == {"canceled": MANY + 1}
+    assert methods(server)["POST"] == 1
+
+
 def test_where_bulk_sees_none_no_look_is_wasted(server, client):
     server.bulk_lag = 3600
     assert outcomes(client, add_runs(server)) == {"canceled": MANY}

@@ -16,7 +16,7 @@ pytestmark = pytest.mark.usefixtures("quick_looks")
 BOUND = 20
 
 AGAIN, NEVER = AirflowException, AirflowFailException
-HTML = {"content-type": "text/html"}
+UNREADABLE = {"status": 404, "body": {"error": "Not found"}, "headers": {"x-should-retry": "true"}}
 
 # What the middle one of three runs meets, at its cancel or at the look.
 PASSING_FAULTS = {
@@ -29,9 +29,7 @@ PASSING_FAULTS = {
     "half a JSON at the look": (lambda s, p: s.cut_short_next(path=p, method="GET")),
     "half a JSON at the cancel": (lambda s, p: s.cut_short_next(path=p, method="POST")),
     "a stale look, twice": (lambda s, p: s.stale_next(2, path=p)),
-    "404 at the look, once": (
-        lambda s, p: s.fail_next(1, 404, path=p, method="GET", headers={"x-should-retry": "true"})
-    ),
+    "404 at the look, once": (lambda s, p: s.fail_next(1, path=p, method="GET", **UNREADABLE)),
     "a late answer": (lambda s, p: s.delay_next(2, 0.3, path=p)),
 }
 
@@ -85,7 +83,7 @@ LASTING_FAULTS = {
     "403 at the cancel": (lambda s, p: s.fail_next(None, 403, path=p, method="POST"), "failed", NEVER),
     "403 at the look": (lambda s, p: s.fail_next(None, 403, path=p, method="GET"), "failed", NEVER),
     "404 at the look": (
-        lambda s, p: s.fail_next(None, 404, path=p, method="GET", headers={"x-should-retry": "true"}),
+        lambda s, p: s.fail_next(None, path=p, method="GET", **UNREADABLE),
         "failed",
         AGAIN,
     ),
@@ -285,6 +283,26 @@ def test_a_server_that_never_answers_costs_bounded_time(server, connect, cancel)
     assert result.outcomes == ["failed"] * 100
 
 
+def test_a_server_that_never_answers_is_given_up_where_no_call_is_repeated(server, connect, cancel):
+    connect(timeout=0.3, retry_for=0)
+    runs = [server.add_run() for _ in range(100)]
+    server.never_answer_next(None)
+    result = cancel(*runs, max_concurrency=8)
+    assert exactly(result.error) is AirflowException
+    assert result.outcomes == ["failed"] * 100
+    assert len(server.requests) < 40
+
+
+def test_long_trouble_is_told_with_the_progress(server, connect, cancel, said, monkeypatch):
+    from airflow_provider_trigger.api import workers
+
+    monkeypatch.setattr(workers, "_PROGRESS_EVERY", 0.1)
+    connect(retry_for=1.5)
+    server.fail_next(None, 503)
+    cancel(server.add_run())
+    assert said.lines("Asked to cancel 0 of 1; last trouble: POST ", "answered 503: Asked to fail with 503")
+
+
 def test_a_server_that_comes_back_has_all_its_runs_canceled(server, connect, cancel):
     connect(retry_for=30)
     runs = [server.add_run() for _ in range(20)]
@@ -360,11 +378,23 @@ def test_a_page_of_another_server_is_no_unknown_run(server, cancel):
     assert exactly(result.error) is AirflowFailException
 
 
-def test_the_404_of_another_product_is_no_unknown_run(server, cancel):
-    server.fail_next(None, 404, body={"detail": "Not Found"})
+@pytest.mark.parametrize(
+    "body", [{"detail": "Not Found"}, {"status": 404, "error": "Not Found", "path": "/api/v2/runs"}]
+)
+def test_the_404_of_another_product_is_no_unknown_run(body, server, cancel):
+    server.fail_next(None, 404, body=body)
     result = cancel("run_a", missing="ignore")
     assert result.outcomes == ["failed"]
     assert exactly(result.error) is AirflowFailException
+    assert "this is not a Trigger.dev server" in str(result.error)
+
+
+def test_a_wrong_host_costs_a_few_requests_and_no_retries(server, cancel):
+    server.garbage_next(None, status=404)
+    result = cancel(*[f"run_{number}" for number in range(200)], max_concurrency=4)
+    assert result.outcomes == ["failed"] * 200
+    assert exactly(result.error) is AirflowFailException
+    assert len(server.requests) < 25
 
 
 def test_what_another_try_may_cure_wins_over_what_it_may_not(server, cancel):

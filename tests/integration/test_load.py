@@ -138,9 +138,9 @@ def test_an_older_servers_runs_are_stopped_until_time_runs_out(slow_server, conn
     assert len(asked) > 100
     assert [run_id for run_id in ids if run_id in asked] == ids[: len(asked)]
     # Runs of one reason are told together: the first ten, and how many there are beyond.
-    assert f"{ids[0]}; {ids[1]}; " in line
+    assert f"{ids[0]}, {ids[1]}, " in line
     assert "more: asked to cancel, but not looked at afterwards: the work was stopped or its time was" in line
-    assert f"{ids[len(asked)]}; {ids[len(asked) + 1]}; " in line
+    assert f"{ids[len(asked)]}, {ids[len(asked) + 1]}, " in line
     assert f" and {500 - len(asked) - 10} more: not sent: the work was stopped or its time was over" in line
 
 

@@ -144,6 +144,24 @@ def test_the_test_button_does_not_show_the_key(ending, server, run_ids):
     assert places_with_the_key({"message": message}) == []
 
 
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-16", "utf-32"])
+def test_a_key_that_is_echoed_in_another_encoding_is_not_shown(encoding, server, connection, cancel, said):
+    echo = f'{{"error": "Refused: Bearer {KEY}"}}'.encode(encoding)
+    server.garbage_next(None, echo, "application/json", status=403)
+    result = cancel(server.add_run())
+    told = {"results": str(result.results), "said": said.text, "error": str(result.error)}
+    assert "answered 403" in told["error"]
+    assert places_with_the_key(told) == []
+
+
+@pytest.mark.parametrize("key", ["d", "run", "local"])
+def test_a_key_as_short_as_no_real_one_does_no_harm(key, connect, cancel):
+    with TriggerDevServer(secret_key=key) as server:
+        connect(host=server.url, key=key)
+        result = cancel(server.add_run())
+    assert (result.error, result.outcomes) == (None, ["canceled"])
+
+
 @pytest.mark.parametrize("variable", ["NETRC", "HOME"])
 def test_a_netrc_does_not_replace_the_key(variable, server, connection, cancel, monkeypatch, tmp_path):
     netrc = tmp_path / ".netrc"

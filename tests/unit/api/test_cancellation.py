@@ -10,7 +10,7 @@ import requests
 from airflow_provider_trigger.api import errors
 from airflow_provider_trigger.api.cancellation import LOOK_AGAIN_AFTER, Cancellation, cancel_runs
 from airflow_provider_trigger.api.models import CancelOutcome, CancelResult
-from airflow_provider_trigger.api.silence import SILENT_RUNS
+from airflow_provider_trigger.api.silence import FOREIGN_RUNS, SILENT_RUNS
 
 STARTED = {"startedAt": "2026-11-25T09:00:00Z"}
 ENDED = STARTED | {"finishedAt": "2026-11-25T09:00:05Z"}
@@ -323,6 +323,73 @@ def test_a_dead_server_costs_the_time_of_one_call_and_a_few_requests(
     ] * looks
     assert clock.now - started_at <= 20 + 1 + (asked - 1) + looks
     assert all("down" in str(result.error) and result.retryable for result in results)
+
+
+def test_a_silent_server_is_given_up_where_no_call_is_repeated(
+    connect: Any, environment: Environment, clock: Any
+) -> None:
+    def script(request: Any) -> Any:
+        clock.now += 30
+        return requests.ReadTimeout()
+
+    run_ids = [f"run_{number}" for number in range(50)]
+    client, wire = connect(script, retry_for=0, timeout=30)
+    results = Cancellation(client=client, run_ids=run_ids, max_concurrency=1).run()
+    assert [target.split()[0] for target in wire.targets] == ["POST"] * SILENT_RUNS + ["GET"]
+    assert "given up" in str(results[-1].error)
+
+
+WRONG_HOSTS: dict[str, Any] = {
+    "a page that says 404": (404, b"<html>"),
+    "another product": (404, {"error": "Not Found", "status": 404}),
+    "a redirect": (302, b"", {"location": "https://login.test/"}),
+    "no certificate": requests.exceptions.SSLError("bad certificate"),
+}
+
+
+@pytest.mark.parametrize("answers", WRONG_HOSTS)
+def test_a_wrong_host_is_given_up_after_a_few_runs(
+    connect: Any, environment: Environment, clock: Any, answers: str
+) -> None:
+    said = WRONG_HOSTS[answers]
+    client, wire = connect(said if isinstance(said, Exception) else environment._answer(*said))
+    run_ids = [f"run_{number}" for number in range(50)]
+    results = Cancellation(client=client, run_ids=run_ids, max_concurrency=1).run()
+    assert [target.split()[0] for target in wire.targets] == ["POST"] * FOREIGN_RUNS + ["GET"]
+    assert str(results[-1].error).startswith("not sent: given up, as this was met again and again: POST ")
+    assert not any(result.retryable for result in results)
+
+
+def test_pages_that_say_200_are_a_wrong_host_too(connect: Any, environment: Environment, clock: Any) -> None:
+    client, wire = connect(environment._answer(200, b"<html>"))
+    run_ids = [f"run_{number}" for number in range(50)]
+    results = Cancellation(client=client, run_ids=run_ids, max_concurrency=1).run()
+    looked_at = {target for target in wire.targets if target.startswith("GET")}
+    assert len(looked_at) == FOREIGN_RUNS
+    assert "given up" in str(results[-1].error)
+
+
+def test_pages_for_some_runs_are_no_wrong_host(connect: Any, environment: Environment, clock: Any) -> None:
+    run_ids = [f"run_{number}" for number in range(50)]
+    for run_id in run_ids:
+        environment.add(run_id)
+    for run_id in run_ids[1:40]:
+        environment.instead["POST", run_id] = [(404, b"<html>")]
+    results = cancel(connect, environment, *run_ids)
+    assert {result.outcome.value for result in results[40:]} == {"canceled"}
+
+
+def test_a_few_quick_failures_are_no_silence_where_no_call_is_repeated(
+    connect: Any, environment: Environment, clock: Any
+) -> None:
+    run_ids = [f"run_{number}" for number in range(10)]
+    for run_id in run_ids:
+        environment.add(run_id)
+    for run_id in run_ids[:5]:
+        environment.instead["POST", run_id] = [BUSY]
+    client, wire = connect(environment, retry_for=0, timeout=30)
+    Cancellation(client=client, run_ids=run_ids, max_concurrency=1).run()
+    assert len(wire.sent) >= 20
 
 
 def test_a_server_that_answers_again_is_tried_as_before(

@@ -1,10 +1,13 @@
 from __future__ import annotations
 
 import contextlib
+import gzip
 import json
+import logging
 import socket
 import ssl
 import threading
+import time
 from collections.abc import Callable, Iterator
 from typing import Any
 from urllib.parse import quote
@@ -202,19 +205,103 @@ def test_no_run_is_too_large_to_be_read() -> None:
     assert MAX_BODY_BYTES > 2 * 512 * 1024 + 256 * 1024  # payload, output and metadata, as documented
 
 
-def test_an_answer_that_trickles_is_given_up(connect: Any, answer: Any, clock: Any) -> None:
-    client, wire = connect(answer(body=RUN), timeout=5, retry_for=0)
-    original = wire.build_response
+@pytest.fixture
+def listener() -> Iterator[Callable[[Callable[[socket.socket], None]], str]]:
+    """A server that reads a request and then speaks as it is told, byte by byte."""
+    with socket.create_server(("127.0.0.1", 0)) as listening:
 
-    def slow(*args: Any) -> requests.Response:
-        response = original(*args)
-        content = response.iter_content
-        response.iter_content = lambda size: (clock.sleep(6) or chunk for chunk in content(size))
-        return response
+        def serve(speak: Callable[[socket.socket], None]) -> str:
+            def answer_all() -> None:
+                with contextlib.suppress(OSError):
+                    while True:
+                        connection = listening.accept()[0]
+                        with connection, contextlib.suppress(OSError):
+                            connection.recv(65536)
+                            speak(connection)
 
-    wire.build_response = slow
-    with pytest.raises(errors.TransportError, match="no answer within 5 s"):
+            threading.Thread(target=answer_all, daemon=True).start()
+            return f"http://127.0.0.1:{listening.getsockname()[1]}"
+
+        yield serve
+        listening.shutdown(socket.SHUT_RDWR)
+
+
+FRAMINGS = {
+    "length": (b"Content-Length: 1000", b" "),
+    "chunks": (b"Transfer-Encoding: chunked", b"1\r\n \r\n"),
+    "the end": (b"Connection: close", b" "),
+}
+
+
+@pytest.mark.parametrize("framing", FRAMINGS)
+def test_an_answer_that_trickles_is_given_up_in_time(listener: Any, framing: str) -> None:
+    header, piece = FRAMINGS[framing]
+
+    def trickle(connection: socket.socket) -> None:
+        connection.sendall(b"HTTP/1.1 200 OK\r\n" + header + b"\r\n\r\n")
+        for _ in range(50):
+            connection.sendall(piece)
+            time.sleep(0.1)
+
+    started_at = time.monotonic()
+    with (
+        TriggerDevClient(base_url=listener(trickle), secret_key=KEY, timeout=0.5, retry_for=0) as client,
+        pytest.raises(errors.TransportError, match=r"no answer within 0\.5 s"),
+    ):
         client.retrieve_run("run_1")
+    assert time.monotonic() - started_at < 1.5
+
+
+@pytest.mark.parametrize(
+    ("spoken", "told"),
+    [
+        (b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n{", "the answer was cut short"),
+        (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n9\r\n{", "the answer was cut short"),
+        (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n{", "the answer was cut short"),
+        (b"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: 4\r\n\r\n{{{{", "cannot be unpacked"),
+    ],
+)
+def test_an_answer_that_ends_badly_is_told_as_no_answer(listener: Any, spoken: bytes, told: str) -> None:
+    url = listener(lambda connection: connection.sendall(spoken))
+    with (
+        TriggerDevClient(base_url=url, secret_key=KEY, retry_for=0) as client,
+        pytest.raises(errors.TransportError, match=told) as raised,
+    ):
+        client.retrieve_run("run_1")
+    assert raised.value.retryable
+
+
+def test_an_answer_that_stops_midway_is_told_as_no_answer(listener: Any) -> None:
+    def stop(connection: socket.socket) -> None:
+        connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n{")
+        time.sleep(1)
+
+    with (
+        TriggerDevClient(base_url=listener(stop), secret_key=KEY, timeout=0.3, retry_for=0) as client,
+        pytest.raises(errors.TransportError, match=r"no answer within 0\.3 s"),
+    ):
+        client.retrieve_run("run_1")
+
+
+@pytest.mark.parametrize("size", [0, 100_000])
+@pytest.mark.parametrize("framing", ["length", "chunks", "the end"])
+@pytest.mark.parametrize("is_packed", [False, True])
+def test_an_answer_is_read_whole_however_it_is_framed(
+    listener: Any, size: int, framing: str, is_packed: bool
+) -> None:
+    body = json.dumps(RUN | {"output": "x" * size}).encode()
+    packed = gzip.compress(body) if is_packed else body
+    half = len(packed) // 2
+    chunks = b"".join(b"%x\r\n%s\r\n" % (len(part), part) for part in (packed[:half], packed[half:], b""))
+    header = FRAMINGS[framing][0].replace(b"1000", str(len(packed)).encode())
+
+    def speak(connection: socket.socket) -> None:
+        encoding = b"Content-Encoding: gzip\r\n" if is_packed else b""
+        connection.sendall(b"HTTP/1.1 200 OK\r\n" + encoding + header + b"\r\n\r\n")
+        connection.sendall(chunks if framing == "chunks" else packed)
+
+    with TriggerDevClient(base_url=listener(speak), secret_key=KEY, retry_for=0) as client:
+        assert client.retrieve_run("run_1").attributes == RUN | {"output": "x" * size}
 
 
 def os_error_within(kind: type[Exception]) -> Exception:
@@ -234,8 +321,15 @@ def certificate_error() -> Exception:
     [
         (os_error_within(requests.ConnectionError), errors.TransportError, "Connection refused", True),
         (requests.ConnectionError("Connection aborted."), errors.TransportError, "ConnectionError", True),
-        (requests.exceptions.ChunkedEncodingError(), errors.TransportError, "was cut short", True),
-        (requests.exceptions.ContentDecodingError(), errors.TransportError, "ContentDecodingError", True),
+        (urllib3.exceptions.ProtocolError(), errors.TransportError, "was cut short", True),
+        (urllib3.exceptions.DecodeError(), errors.TransportError, "cannot be unpacked", True),
+        (
+            urllib3.exceptions.ReadTimeoutError(urllib3.HTTPSConnectionPool("h"), "/", ""),
+            errors.TransportError,
+            "no answer within 7 s",
+            True,
+        ),
+        (urllib3.exceptions.SSLError("bad record"), errors.TransportError, "the TLS conn", True),
         (requests.exceptions.ProxyError(), errors.TransportError, "the proxy did not let it", True),
         (requests.ConnectTimeout(), errors.TransportError, "no connection within 7 s", True),
         (requests.ReadTimeout(), errors.TransportError, "no answer within 7 s", True),
@@ -401,15 +495,55 @@ def test_a_request_that_failed_is_on_its_way_no_more(connect: Any, answer: Any, 
 
 
 @pytest.mark.parametrize(
-    ("status", "works"), [(200, True), (401, True), (404, True), (408, False), (429, False)]
+    ("status", "body", "works"),
+    [
+        (200, RUN, True),
+        (200, b"<html>", False),
+        (401, {"error": "Invalid API key"}, True),
+        (404, {"error": "Resource not found"}, True),
+        (404, b"<html>", False),
+        (302, b"", False),
+        (408, {"error": "late"}, False),
+        (429, {"error": "too many"}, False),
+        (503, {"error": "busy"}, False),
+    ],
 )
 def test_the_server_works_if_it_gives_a_true_answer(
-    connect: Any, answer: Any, clock: Any, status: int, works: bool
+    connect: Any, answer: Any, clock: Any, status: int, body: Any, works: bool
 ) -> None:
-    client, _ = connect(answer(status, RUN), retry_for=0)
+    client, _ = connect(answer(status, body), retry_for=0)
     with contextlib.suppress(errors.TriggerDevError):
         client.cancel_run("run_1")
     assert (client.last_answer_at == clock.now) is works
+
+
+def test_what_holds_it_up_is_told_until_it_is_over(connect: Any, answer: Any, clock: Any) -> None:
+    client, _ = connect(
+        answer(503, {"error": f"busy {KEY}"}), answer(400, {"error": "no"}), answer(body=RUN), retry_for=0
+    )
+    assert client.trouble == ""
+    told = "POST /api/v2/runs/run_1/cancel answered 503: busy ***"
+    for _ in range(2):
+        with pytest.raises(errors.TriggerDevError):
+            client.cancel_run("run_1")
+        # What was refused for good was no trouble, and did not end it.
+        assert client.trouble == told
+    client.retrieve_run("run_1")
+    assert client.trouble == ""
+
+
+@pytest.mark.parametrize(("resets_in", "told"), [(8, ["Waiting 8 s for the rate limit"]), (1, [])])
+def test_a_long_pause_for_the_rate_limit_is_told_once(
+    connect: Any, answer: Any, clock: Any, caplog: pytest.LogCaptureFixture, resets_in: float, told: list[str]
+) -> None:
+    caplog.set_level(logging.INFO)
+    client, _ = connect(
+        answer(body=RUN, headers=limits(5, clock, resets_in=resets_in)),
+        answer(body=RUN, headers=limits(99, clock, resets_in=18)),
+    )
+    for _ in range(3):
+        client.retrieve_run("run_1")
+    assert caplog.messages == told
 
 
 def test_one_client_serves_many_threads(connect: Any, answer: Any) -> None:
@@ -450,7 +584,10 @@ SPELLINGS: list[Callable[[str], str]] = [
     lambda key: "".join(f"\\u{ord(character):04x}" for character in key),
     lambda key: "".join(f"%{ord(character):02x}" for character in key),
 ]
-PRINTABLE = st.text(st.characters(min_codepoint=0x21, max_codepoint=0x7E), min_size=12, max_size=40)
+# Begun so that no word of the answer itself can be one.
+PRINTABLE = st.text(st.characters(min_codepoint=0x21, max_codepoint=0x7E), min_size=9, max_size=40).map(
+    lambda text: f"tr_{text}"
+)
 PLACES: list[Callable[[str], tuple[bytes, dict[str, str]]]] = [
     lambda key: (f'{{"error": "no such key: {key}"}}'.encode(), {}),
     lambda key: (f'{{"id": "{key}", "status": "{key}"}}'.encode(), {}),
@@ -488,6 +625,42 @@ def test_a_key_that_the_server_echoes_is_shown_nowhere(
         for text in (shown(result), repr(getattr(result, "attributes", ""))):
             assert key not in text
             assert quote(key, safe="") not in text
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-16", "utf-16-be", "utf-32", "utf-32-le"])
+@pytest.mark.parametrize("status", [200, 403])
+def test_a_key_that_is_echoed_in_another_encoding_is_shown_nowhere(
+    connect: Any, answer: Any, encoding: str, status: int
+) -> None:
+    body = json.dumps({"id": "run_1", "status": KEY, "error": f"Refused: Bearer {KEY}"}).encode(encoding)
+    client, _ = connect(answer(status, body), retry_for=0)
+    try:
+        result: Any = client.retrieve_run("run_1")
+    except errors.TriggerDevError as error:
+        result = error
+    assert KEY not in shown(result)
+    assert KEY not in repr(getattr(result, "attributes", ""))
+
+
+@pytest.mark.parametrize("key", ["d", "run", "id", "status", "local", "20", "QUEUED"])
+def test_a_key_too_short_to_be_one_garbles_no_answer(connect: Any, answer: Any, key: str) -> None:
+    headers = {"date": "Wed, 25 Nov 2026 09:32:29 GMT"}
+    client, _ = connect(answer(200, RUN, headers), answer(404, {"error": "Not found"}), secret_key=key)
+    run = client.retrieve_run("run_1")
+    assert (run.id, run.status, run.seen_at.year) == ("run_1", "QUEUED", 2026)
+    with pytest.raises(errors.NotFoundError):
+        client.cancel_run("run_1")
+
+
+@pytest.mark.parametrize("key", ["abc", KEY])
+def test_a_key_is_hidden_in_each_text_of_an_error(connect: Any, answer: Any, key: str) -> None:
+    client, _ = connect(answer(403, {"error": f"no such key: {key}"}, {"x-request-id": key}), secret_key=key)
+    with pytest.raises(errors.PermissionDeniedError) as raised:
+        client.cancel_run(key)
+    error = raised.value
+    texts = [str(error), error.message, error.detail, error.path, error.request_id]
+    assert not [text for text in texts if key in text or quote(key, safe="") in text]
+    assert error.detail == "no such key: ***"
 
 
 @given(

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
@@ -140,7 +141,7 @@ def test_each_status_is_its_own_kind_of_error(
     kind: type[errors.ResponseError],
     retryable: bool,
 ) -> None:
-    error = failure(call(), response(status, {"error": "no"}))
+    error = failure(call(), response(status, {"error": "Not found" if status == 404 else "no"}))
     assert type(error) is kind
     assert error.retryable is retryable
     assert f" answered {status}: " in str(error)
@@ -156,20 +157,37 @@ def test_a_404_that_asks_for_another_try_is_no_hope_for_later(response: Any) -> 
     assert not failure(endpoints.retrieve_run("run_1"), answered).retryable
 
 
+@pytest.mark.parametrize("text", ["Not found", "Resource not found", "Run not found"])
+def test_the_apis_own_404_means_an_unknown_run(response: Any, text: str) -> None:
+    error = failure(endpoints.cancel_run("run_1"), response(404, {"error": text}))
+    assert type(error) is errors.NotFoundError
+    assert str(error).endswith(f"answered 404: {text}")
+
+
 OTHERS_404 = [b"<!DOCTYPE html><html>", b"", b'{"error": "Not fo', b"[]", b"{}", b'{"error": {"code": 404}}']
 
 
-@pytest.mark.parametrize("body", [b'{"detail": "Not Found"}', b'{"message": "no Route matched"}'])
+@pytest.mark.parametrize(
+    "body",
+    [
+        b'{"detail": "Not Found"}',
+        b'{"message": "no Route matched"}',
+        b'{"error": "Not Found"}',
+        b'{"timestamp": 1, "status": 404, "error": "Not Found", "path": "/x"}',
+        b'{"error": "Unknown project"}',
+    ],
+)
 def test_the_404_of_another_product_is_not_taken_for_an_unknown_run(response: Any, body: bytes) -> None:
     error = failure(endpoints.cancel_run("run_1"), response(404, body))
     assert type(error) is errors.ResponseError
+    assert str(error).endswith(": this is not a Trigger.dev server, or a proxy stands before it")
 
 
 @pytest.mark.parametrize("body", OTHERS_404)
 def test_a_404_that_is_not_the_apis_is_not_taken_for_an_unknown_run(response: Any, body: bytes) -> None:
     error = failure(endpoints.cancel_run("run_1"), response(404, body, {"content-type": "text/html; x=y"}))
     assert type(error) is errors.ResponseError
-    assert f"(text/html, {len(body)} bytes)" in str(error)
+    assert f"(text/html, {len(body)} bytes): this is not a Trigger.dev server" in str(error)
 
 
 def test_a_redirect_tells_where_to_and_that_nobody_went_there(response: Any) -> None:
@@ -182,6 +200,21 @@ def test_a_redirect_tells_where_to_and_that_nobody_went_there(response: Any) -> 
 
 def test_a_redirect_to_nowhere_is_told_as_one(response: Any) -> None:
     assert "a redirect to nowhere" in str(failure(endpoints.retrieve_run("run_1"), response(302)))
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-16-be", "utf-32", "utf-32-le"])
+@pytest.mark.parametrize("status", [200, 403, 404])
+def test_an_answer_that_is_not_utf_8_is_not_read(response: Any, encoding: str, status: int) -> None:
+    """The driver looks for the key in bytes, so it would not find it in these."""
+    body = json.dumps(RUN | {"error": "the key, say"}).encode(encoding)
+    told = str(failure(endpoints.retrieve_run("run_1"), response(status, body)))
+    assert "the key" not in told
+    assert f"{len(body)} bytes)" in told
+
+
+def test_a_mark_of_the_byte_order_before_utf_8_is_no_part_of_the_answer(response: Any) -> None:
+    body = json.dumps(RUN).encode("utf-8-sig")
+    assert endpoints.retrieve_run("run_1").read(response(200, body)).status == "QUEUED"
 
 
 @pytest.mark.parametrize(

@@ -42,7 +42,7 @@ def test_work_that_says_so_is_the_last() -> None:
     workers = new()
     workers.each("Doing", work, RUN_IDS)
     assert done == RUN_IDS[:3]
-    assert not workers.stopped
+    assert not workers.interrupted
 
 
 def test_a_stop_from_outside_begins_nothing_new() -> None:
@@ -54,7 +54,7 @@ def test_a_stop_from_outside_begins_nothing_new() -> None:
         return workers.budget._stopped.wait(5)
 
     workers.each("Doing", work, RUN_IDS)
-    assert workers.stopped
+    assert workers.interrupted
     assert len(done) == 1
 
 
@@ -62,7 +62,7 @@ def test_a_bug_ends_the_work_and_is_raised() -> None:
     workers = new()
     with pytest.raises(ZeroDivisionError):
         workers.each("Doing", lambda _: 1 / 0 > 0, RUN_IDS)
-    assert workers.stopped
+    assert workers.interrupted
     assert workers.budget.stopped
 
 
@@ -93,6 +93,18 @@ def test_long_work_is_told_of(monkeypatch: pytest.MonkeyPatch, caplog: pytest.Lo
     assert caplog.messages[0].startswith("Looked at ")
 
 
+def test_progress_tells_what_was_met_last(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(workers_module, "_PROGRESS_EVERY", 0.0)
+    monkeypatch.setattr(workers_module, "_GLANCE", 0.001)
+    caplog.set_level(logging.INFO)
+    pause = threading.Event()
+    workers = Workers(count=1, seconds=None, is_stopped=lambda: False, trouble=lambda: "the server is down")
+    workers.each("Looked at", lambda _: not pause.wait(0.005), RUN_IDS)
+    assert caplog.messages[0].endswith(" of 10; last trouble: the server is down")
+
+
 def test_a_sleep_takes_its_time_and_tells_that_there_is_more(clock: Any) -> None:
     assert new(seconds=10).sleep(3)
     assert sum(clock.slept) == pytest.approx(3)
@@ -106,7 +118,7 @@ def test_a_sleep_ends_with_the_time(clock: Any) -> None:
 def test_a_sleep_ends_with_a_stop(clock: Any) -> None:
     workers = new(stopped=lambda: clock.now > 1001)
     assert not workers.sleep(30)
-    assert workers.stopped
+    assert workers.interrupted
     assert sum(clock.slept) < 1.5
 
 

@@ -290,12 +290,18 @@ def test_empty_seconds_mean_the_default(field: str, value: object) -> None:
 def test_what_is_no_number_of_seconds_is_refused(field: str, value: object) -> None:
     text = refusal(extra={field: value})
     assert f"field {field!r}: " in text
-    assert text.endswith("is no number of seconds")
+    assert text.endswith(f"is no number of seconds{' above 0' if field == 'timeout' else ''}")
     assert len(text) < 150
 
 
+@pytest.mark.parametrize("field", ["timeout", "retry_for"])
+def test_what_no_clock_can_hold_is_refused(field: str) -> None:
+    assert refusal(extra={field: 1e10}).endswith(f"field {field!r}: 1e+10 s is more than a year")
+    assert getattr(settings(extra={field: 366 * 86400}), field) == 366 * 86400
+
+
 def test_a_request_needs_some_time_but_need_not_be_repeated() -> None:
-    assert "field 'timeout': " in refusal(extra={"timeout": 0})
+    assert refusal(extra={"timeout": 0}).endswith("field 'timeout': it is no number of seconds above 0")
     assert settings(extra={"retry_for": "0"}).retry_for == 0
 
 
@@ -441,7 +447,8 @@ def test_whatever_a_connection_holds_it_is_read_or_refused(
         "trigger-dev://trigger.test/tr_prod_MARKER",
     ],
 )
-def test_a_key_at_the_wrong_place_of_a_uri_is_not_repeated(uri):
+def test_a_key_at_the_wrong_place_of_a_uri_is_not_repeated(uri, monkeypatch):
+    monkeypatch.setenv("AIRFLOW_CONN_TRIGGER_DEV_DEFAULT", uri)
     with pytest.raises(InvalidConnectionError) as caught:
-        read_settings(Connection(conn_id="trigger_dev_default", uri=uri))
+        _ = TriggerDevHook().settings
     assert "MARKER" not in str(caught.value)

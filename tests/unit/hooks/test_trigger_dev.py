@@ -189,5 +189,78 @@ def test_a_preview_key_without_its_branch_is_told_as_such(connect_as: Any, wire:
 def test_a_malformed_field_is_told_without_a_request(connect_as: Any, wire: Any) -> None:
     works, message = connect_as(extra={"timeout": "soon"}).test_connection()
     assert not works
-    assert message == "Connection 'trigger_dev_default', field 'timeout': it is no number of seconds"
+    assert message == "Connection 'trigger_dev_default', field 'timeout': it is no number of seconds above 0"
     assert not wire.sent
+
+
+# Run ids as an author gives them
+
+
+@pytest.mark.parametrize("given", ["run_1", ("run_1",), [{"id": "run_1"}], "['run_1']", {"run_id": "run_1"}])
+def test_what_holds_run_ids_is_read_as_the_operator_reads_it(
+    connect_as: Any, wire: Any, answer: Any, given: Any
+) -> None:
+    wire.script = runs(answer)
+    [result] = connect_as().cancel_runs(given)
+    assert (result.run_id, result.outcome.value) == ("run_1", "canceled")
+
+
+@pytest.mark.parametrize(
+    ("given", "named"),
+    [
+        (None, "None from run_ids"),
+        ([None], r"None from run_ids\[0\]"),
+        (["run_1", 42], r"42 from run_ids\[1\]: a run id is text, not int"),
+        ([{"name": "run_1"}], "a dict without the text 'id' or 'run_id'"),
+        ("{{ ids }}", "Jinja that was not rendered"),
+    ],
+)
+def test_what_is_no_run_id_is_named_and_nothing_is_sent(
+    connect_as: Any, wire: Any, given: Any, named: str
+) -> None:
+    with pytest.raises(ValueError, match=named):
+        connect_as().cancel_runs(given)
+    assert not wire.sent
+
+
+@pytest.mark.parametrize("given", [[], "", "run_1,run_2", None])
+def test_one_run_is_one(connect_as: Any, wire: Any, given: Any) -> None:
+    with pytest.raises(ValueError, match=r"from run_ids|no single run id"):
+        connect_as().cancel_run(given)
+    assert not wire.sent
+
+
+def test_no_run_ids_are_no_requests(connect_as: Any, wire: Any) -> None:
+    assert connect_as().cancel_runs([]) == []
+    assert not wire.sent
+
+
+# What goes wrong names the connection
+
+
+def test_a_failure_names_the_connection_and_its_host(connect_as: Any, wire: Any, answer: Any) -> None:
+    wire.script = lambda _: answer(401, {"error": "Invalid API key"})
+    hook = connect_as()
+    calls = (lambda: hook.cancel_runs(["run_1"]), lambda: hook.cancel_run("run_1"), lambda: hook.get_run("r"))
+    for call in calls:
+        with pytest.raises(AuthenticationError) as raised:
+            call()
+        told = str(raised.value)
+        assert told.startswith("Connection 'trigger_dev_default' to https://trigger.test: ")
+        assert told.count("Connection") == 1
+        assert (raised.value.message, raised.value.detail) == (told, "Invalid API key")
+
+
+def test_a_connection_that_is_not_there_is_airflows_own_error() -> None:
+    from airflow.exceptions import AirflowNotFoundException
+
+    hook = TriggerDevHook("no_such_connection")
+    for call in (hook.get_client, hook.get_conn, lambda: hook.cancel_run("run_1")):
+        with pytest.raises(AirflowNotFoundException):
+            call()
+
+
+def test_what_every_hook_has_is_a_client(connect_as: Any, wire: Any) -> None:
+    with connect_as().get_conn() as client:
+        client.call(list_runs())
+    assert len(wire.sent) == 1
