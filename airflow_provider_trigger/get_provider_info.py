@@ -25,7 +25,7 @@ def get_provider_info() -> dict[str, Any]:
         "package-name": "airflow-provider-trigger",
         "name": CONNECTION_NAME,
         # The link comes last: Airflow 3 glues the word after it to the URL.
-        "description": "Cancel and watch runs of `Trigger.dev <https://trigger.dev>`__",
+        "description": "Cancel runs of `Trigger.dev <https://trigger.dev>`__",
         "versions": [__version__],
         "integrations": [
             {

@@ -7,6 +7,7 @@ usage: python docs/routes_table.py
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable, Sequence
 from itertools import combinations
 from pathlib import Path
 from typing import Any
@@ -28,7 +29,9 @@ HEADINGS = {
 
 SIGNS = {"yes": "**yes**", "later": "later", "no": "no"}
 
-COVERING = ["## What covers every case", "", "No route alone does. These together do:"]
+COVERING = ["## What covers every case", "", "No route alone does. These together do."]
+# This package has no waiting task: its `on_kill` is the user's own.
+OWN = "on_kill"
 
 Cell = str | dict[str, str]
 
@@ -41,9 +44,15 @@ def sign(cell: Cell) -> str:
     return "<br>".join([SIGNS[cell["otherwise"]], *exceptions])
 
 
-def answers(cell: Cell) -> set[str]:
-    """Return the answers of all versions."""
-    return {cell} if isinstance(cell, str) else set(cell.values())
+def is_taken(cell: Cell, version: str) -> bool:
+    """Tell whether the route is taken on a version of Airflow."""
+    return (cell if isinstance(cell, str) else cell.get(version, cell["otherwise"])) != "no"
+
+
+def versions(table: dict[str, Any]) -> set[str]:
+    """Return the versions of Airflow that differ somewhere, and "otherwise"."""
+    cells = [cell for event in table["events"].values() for cell in event["routes"].values()]
+    return {"otherwise"}.union(*(cell for cell in cells if not isinstance(cell, str)))
 
 
 def matrix(table: dict[str, Any]) -> list[str]:
@@ -57,28 +66,50 @@ def matrix(table: dict[str, Any]) -> list[str]:
     return lines
 
 
-def covers(table: dict[str, Any], routes: tuple[str, ...]) -> bool:
-    """Tell whether after each event one of the routes at least is taken, on every Airflow."""
+def covers(table: dict[str, Any], routes: Iterable[str], version: str) -> bool:
+    """Tell whether after each event one of the routes at least is taken, on a version of Airflow."""
     return all(
-        any("no" not in answers(event["routes"][route]) for route in routes)
+        any(is_taken(event["routes"][route], version) for route in routes)
         for event in table["events"].values()
     )
 
 
-def coverings(table: dict[str, Any]) -> list[str]:
-    """Return a line for each route, or pair of routes, that leaves no event out."""
-    routes = table["routes"]
-    alone = [(route,) for route in routes if covers(table, (route,))]
-    if alone:
+def coverings(table: dict[str, Any], routes: Sequence[str]) -> list[str]:
+    """Return a line for each choice of routes that leaves no event out on any Airflow: the fewest that do."""
+    for count in range(2, len(routes) + 1):
+        found = [
+            some
+            for some in combinations(routes, count)
+            if all(covers(table, some, version) for version in versions(table))
+        ]
+        if found:
+            return [f"- {' **and** '.join(table['routes'][route] for route in some)}" for some in found]
+    raise ValueError("not even all routes together cover every case: write that into the page")
+
+
+def advice(table: dict[str, Any]) -> list[str]:
+    """Return what to lay, without a waiting task of one's own and with one."""
+    routes = list(table["routes"])
+    if any(covers(table, [route], version) for route in routes for version in versions(table)):
         raise ValueError("a route covers every case alone: write that into the page")
-    found = [pair for pair in combinations(routes, 2) if covers(table, pair)]
-    return [f"- {' **and** '.join(routes[route] for route in some)}" for some in found]
+    ours = [route for route in routes if route != OWN]
+    return [
+        *COVERING,
+        "",
+        "### With this package alone",
+        "",
+        *coverings(table, ours),
+        "",
+        "### If your own waiting task has an `on_kill`",
+        "",
+        *coverings(table, routes),
+    ]
 
 
 def render(table: dict[str, Any]) -> str:
     """Return what stands between the marks."""
     meanings = [f"- {SIGNS[answer]}: {meaning}" for answer, meaning in table["answers"].items()]
-    return "\n".join(["", *matrix(table), "", *meanings, "", *COVERING, "", *coverings(table), ""])
+    return "\n".join(["", *matrix(table), "", *meanings, "", *advice(table), ""])
 
 
 def page_with(page: str, table: dict[str, Any]) -> str:

@@ -1,4 +1,4 @@
-"""Cancel, at the end of a Dag, the runs that a task started: whatever became of the tasks between."""
+"""Cancel, at the end of a Dag, the runs that a task started: also if a task failed."""
 
 from __future__ import annotations
 
@@ -23,7 +23,6 @@ with DAG(dag_id="cancel_at_the_end", schedule=None, params={"run_ids": []}):
         task_id="cancel_runs",
         xcom_task_ids="start",
         trigger_rule="all_done",
-        missing="ignore",
     )
 
     start() >> cancel_runs

@@ -1,4 +1,4 @@
-"""Cancel the runs that mapped tasks started, all in one task."""
+"""Cancel the runs that mapped tasks started, all in one task: also if some of these failed."""
 
 from __future__ import annotations
 
@@ -24,4 +24,8 @@ with DAG(dag_id="cancel_mapped_runs", schedule=None, params={"run_ids": []}):
         """Stand in for a task that starts one run, and returns what the API answered."""
         return {"id": item}
 
-    CancelTriggerRunOperator(task_id="cancel_runs", run_ids=start.expand(item=plan()))
+    CancelTriggerRunOperator(
+        task_id="cancel_runs",
+        run_ids=start.expand(item=plan()),
+        trigger_rule="all_done",
+    )

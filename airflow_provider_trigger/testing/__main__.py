@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import errno
 import json
 import signal
 import threading
@@ -10,6 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 from .server import TriggerDevServer
+from .states import ALIVE, FINAL
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -18,28 +20,45 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
     :param arguments: the command line, without the program's name
     """
-    options = _parser().parse_args(arguments)
+    parser = _parser()
+    options = parser.parse_args(arguments)
     stop = threading.Event()
-    with (
-        _called_at_a_signal(stop.set),
-        TriggerDevServer(
-            secret_key=options.secret_key,
-            host=options.host,
-            port=options.port,
-            rate_limit=options.rate_limit or None,
-            acknowledge_after=options.acknowledge_after,
-            latency=options.latency,
-        ) as server,
-    ):
-        connection = {"conn_type": "trigger_dev", "host": server.url, "password": server.secret_key}
-        print(f"A local Trigger.dev server listens on {server.url}\n")
-        for word, count in options.runs:
-            for _ in range(count):
-                print(f"  {word:16} {server.add_run(word).id}")
-        print("\nLet Airflow use it:\n")
-        print(f"  export AIRFLOW_CONN_TRIGGER_DEV_DEFAULT='{json.dumps(connection)}'\n")
-        print("Stop it with Ctrl+C.", flush=True)
-        stop.wait()
+    server = TriggerDevServer(
+        secret_key=options.secret_key,
+        host=options.host,
+        port=options.port,
+        rate_limit=options.rate_limit or None,
+        acknowledge_after=options.acknowledge_after,
+        latency=options.latency,
+    )
+    with _called_at_a_signal(stop.set):
+        try:
+            server.start()
+        except OSError as error:
+            parser.error(_why_not_started(options.host, options.port, error))
+        try:
+            _introduce(server, options.runs)
+            stop.wait()
+        finally:
+            server.stop()
+
+
+def _why_not_started(host: str, port: int, error: OSError) -> str:
+    if error.errno == errno.EADDRINUSE:
+        return f"port {port} is in use; take another one with --port, or --port 0 for any free one"
+    return f"can't listen on {host}, port {port}: {error.strerror}; choose others with --host and --port"
+
+
+def _introduce(server: TriggerDevServer, runs: Sequence[tuple[str, int]]) -> None:
+    """Add the first runs, and say what there is."""
+    connection = {"conn_type": "trigger_dev", "host": server.url, "password": server.secret_key}
+    print(f"A local Trigger.dev server listens on {server.url}\n")
+    for word, count in runs:
+        for _ in range(count):
+            print(f"  {word:16} {server.add_run(word).id}")
+    print("\nLet Airflow use it:\n")
+    print(f"  export AIRFLOW_CONN_TRIGGER_DEV_DEFAULT='{json.dumps(connection)}'\n")
+    print("Stop it with Ctrl+C.", flush=True)
 
 
 @contextmanager
@@ -62,7 +81,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     add = parser.add_argument
     add("--host", default="127.0.0.1", help="the address to listen on (default: %(default)s)")
-    add("--port", type=int, default=8030, help="the port, 0 for any free one (default: %(default)s)")
+    add("--port", type=_port, default=8030, help="the port, 0 for any free one (default: %(default)s)")
     add("--secret-key", help="the secret key to accept (default: one that is obviously not real)")
     add("--rate-limit", type=int, default=750, help="requests in a burst, 0: any (default: %(default)s)")
     add("--latency", type=float, default=0.0, help="seconds that every answer takes (default: %(default)s)")
@@ -83,10 +102,22 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
+def _port(text: str) -> int:
+    if not text.isdecimal() or int(text) > 65535:
+        raise argparse.ArgumentTypeError(f"{text!r} is no port: a number from 0 to 65535")
+    return int(text)
+
+
 def _runs(text: str) -> tuple[str, int]:
     """Read ``EXECUTING`` or ``EXECUTING:3``."""
-    status, _, count = text.partition(":")
-    return status.upper(), int(count or 1)
+    status, _, count = text.upper().partition(":")
+    if status not in ALIVE + FINAL:
+        raise argparse.ArgumentTypeError(
+            f"{text!r} begins with no known status; known are {', '.join(ALIVE + FINAL)}"
+        )
+    if count and not count.isdecimal():
+        raise argparse.ArgumentTypeError(f"{text!r} does not end with a number of runs, such as {status}:3")
+    return status, int(count or 1)
 
 
 if __name__ == "__main__":

@@ -27,3 +27,53 @@ def test_callback_cancels_what_is_alive(name, server, run_dag):
     assert result.state == "failed"
     assert server.runs[alive.id].status == "CANCELED"
     assert server.runs[other.id].status == "EXECUTING"
+
+
+def test_what_other_mapped_tasks_started_is_canceled_when_one_fails(server, run_dag):
+    runs = [server.add_run() for _ in range(3)]
+    source = (EXAMPLES / "cancel_mapped_runs.py").read_text()
+    failing = source.replace("        return {", f"        assert item != {runs[1].id!r}\n        return {{")
+    assert failing != source
+    result = run_dag(failing, {"run_ids": [run.id for run in runs]})
+    assert sorted(result.states["start"]) == ["failed", "success", "success"]
+    assert [run.status for run in runs] == ["CANCELED", "EXECUTING", "CANCELED"]
+
+
+@pytest.mark.parametrize("name", ["cancel_at_the_end", "cancel_mapped_runs"])
+def test_a_run_of_another_environment_fails_the_dag_run(name, server, run_dag):
+    foreign, alive = server.add_run(environment="staging"), server.add_run()
+    result = run_dag(EXAMPLES / f"{name}.py", {"run_ids": [foreign.id, alive.id]})
+    assert result.state == "failed"
+    assert alive.status == "CANCELED"
+
+
+@pytest.fixture
+def run_teardown(run_dag):
+    """Run the example with a teardown: with its work failing, and with another argument of the teardown."""
+
+    def run(run, *, work_fails=False, argument=""):
+        source = (EXAMPLES / "cancel_in_teardown.py").read_text()
+        changed = source.replace("setups=started", f"setups=started{argument}")
+        if work_fails:
+            changed = changed.replace("def work() -> None:\n", "def work() -> None:\n        1 / 0\n")
+        assert (changed != source) == bool(work_fails or argument)
+        return run_dag(changed, {"run_ids": [run.id]})
+
+    return run
+
+
+def test_a_teardown_does_not_hide_that_the_work_failed(server, run_teardown):
+    run = server.add_run()
+    assert run_teardown(run, work_fails=True).state == "failed"
+    assert run.status == "CANCELED"
+
+
+def test_a_teardown_that_counts_hides_it(server, run_teardown):
+    result = run_teardown(server.add_run(), work_fails=True, argument=", on_failure_fail_dagrun=True")
+    assert (result.state, result.states["work"]) == ("success", ["failed"])
+
+
+def test_a_failed_teardown_fails_no_dag_run(server, run_teardown):
+    server.fail_next(None, 403, path="/cancel")
+    result = run_teardown(server.add_run())
+    assert (result.state, result.states["cancel_runs"]) == ("success", ["failed"])

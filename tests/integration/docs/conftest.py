@@ -6,8 +6,11 @@ import asyncio
 import json
 import re
 import shutil
+import signal
 import sys
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
+from functools import partial
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -23,6 +26,8 @@ from docs_pages import EXAMPLES, ROOT
 from docs_shell import (
     ADDRESS,
     AIRFLOW,
+    BEHIND_A_PROXY,
+    IS_3_0_0,
     RUN_ID,
     changed_for_this_airflow,
     forget_connections,
@@ -105,7 +110,9 @@ def check_dags_test(dags_folder, server, tmp_path) -> Check:
             )
         shutil.copy(EXAMPLES / "cancel_at_the_end.py", tmp_path)
         script = ADDRESS.sub(server.url, block.text)
-        printed = in_a_shell(script, AIRFLOW__CORE__DAGS_FOLDER=str(tmp_path))
+        if IS_3_0_0:  # as versions.md says
+            script = f"airflow dags reserialize\n{script}"
+        printed = in_a_shell(script, AIRFLOW__CORE__DAGS_FOLDER=str(tmp_path), **BEHIND_A_PROXY)
         for line in ADDRESS.sub(server.url, lines).splitlines():
             assert line in printed
 
@@ -213,6 +220,23 @@ def check_dag(connection, server, run_dag) -> Check:
 
 
 @pytest.fixture
+def check_dag_whose_work_fails(check_dag, server, run_dag) -> Check:
+    """The block's Dag succeeds as it is. When its work fails, the Dag run does too; both cancel the runs."""
+
+    def check(block: Any) -> None:
+        check_dag(block)
+        work = "def work() -> None:\n"
+        failing = block.text.replace(work, f"{work}        raise RuntimeError('at night')\n")
+        assert failing != block.text
+        runs = [server.add_run(run_id=run_id) for run_id in server.runs]
+        result = run_dag(changed_for_this_airflow(failing))
+        assert (result.state, result.states["work"]) == ("failed", ["failed"])
+        assert [run.status for run in runs] == ["CANCELED"]
+
+    return check
+
+
+@pytest.fixture
 def check_fragment(connection, server, run_dag) -> Check:
     """The block's task is put behind one that returns ids, and fails."""
     around = """
@@ -236,6 +260,66 @@ with DAG(dag_id="fragment", schedule=None, params={{"run_ids": []}}):
         result = run_dag(changed_for_this_airflow(around.format(block=indented)), {"run_ids": [run.id]})
         assert result.state == "failed"
         assert run.status == "CANCELED"
+
+    return check
+
+
+@pytest.fixture
+def status_after_kill(server, monkeypatch) -> Iterator[Callable[[Any, Any], str]]:
+    """Kill an operator that waits for a run, in a signal handler as Airflow 3 does; return its status."""
+    before = signal.getsignal(signal.SIGALRM)
+
+    def refuse(*_: Any) -> None:
+        raise AssertionError("asked Airflow for a connection")
+
+    def execute(operator: Any, run: Any) -> str:
+        seen = []
+
+        def kill(*_: Any) -> None:
+            if not any(run.id in request.path for request in server.requests):
+                return  # it does not wait yet
+            signal.setitimer(signal.ITIMER_REAL, 0)
+            with monkeypatch.context() as patch:
+                patch.setattr(TriggerDevHook, "get_connection", refuse)
+                began = time.monotonic()
+                operator.on_kill()
+                assert time.monotonic() - began < 4
+            seen.append(run.status)
+            run.cancel()  # so that the operator ends
+
+        signal.signal(signal.SIGALRM, kill)
+        signal.setitimer(signal.ITIMER_REAL, 0.2, 0.2)
+        with pytest.raises(RuntimeError, match=f"{run.id} is CANCELED"):
+            operator.execute({})
+        return seen[0]
+
+    yield execute
+    signal.setitimer(signal.ITIMER_REAL, 0)
+    signal.signal(signal.SIGALRM, before)
+
+
+@pytest.fixture
+def check_on_kill(connection, server, status_after_kill) -> Check:
+    """Its operator, when killed, sends one cancel, asks for no connection, and raises nothing."""
+    faults = {
+        "CANCELED": server.clear_faults,
+        "EXECUTING, as the server fails": partial(server.fail_next, None, 503, method="POST"),
+        "EXECUTING, as the server is silent": partial(server.never_answer_next, method="POST"),
+    }
+
+    def check(block: Any) -> None:
+        namespace: dict[str, Any] = {}
+        source = changed_for_this_airflow(block.text)
+        assert "time.sleep(10)" in source
+        exec(source.replace("time.sleep(10)", "time.sleep(0.1)"), namespace)
+        for status, fault in faults.items():
+            run = server.add_run()
+            fault()
+            operator = namespace["WaitForRun"](task_id="wait", trigger_run_id=run.id)
+            assert status.startswith(status_after_kill(operator, run))
+            cancels = [sent.path for sent in server.requests if sent.method == "POST"]
+            assert cancels.count(f"/api/v2/runs/{run.id}/cancel") == 1
+            server.clear_faults()
 
     return check
 

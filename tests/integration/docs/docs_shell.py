@@ -15,9 +15,14 @@ from docs_pages import DOCS
 from airflow_provider_trigger._compat import airflow_version
 
 AIRFLOW = tuple(map(int, airflow_version().split(".")[:2]))
+IS_3_0_0 = airflow_version() == "3.0.0"
 RUN_ID = re.compile(r"\brun_(?!ids?\b)\w+")
 ADDRESS = re.compile(r"http://127\.0\.0\.1:\d+")
 COLOR = re.compile(r"\x1b\[[0-9;]*m")
+# What many a reader's shell has; nobody listens there, so a request that goes this way fails.
+BEHIND_A_PROXY = {name: "http://127.0.0.1:9" for name in ("HTTP_PROXY", "http_proxy")} | {
+    name: "example.com" for name in ("NO_PROXY", "no_proxy")
+}
 
 
 def environment(**more: str) -> dict[str, str]:
@@ -66,12 +71,12 @@ def forget_connections() -> None:
 
 
 def changed_for_this_airflow(source: str) -> str:
-    """Change the imports as ``versions.md`` says for older Airflows."""
-    row = r"^\| `(from .*?)` \| (.*?): `(.*)` \|$"
+    """Change the lines as ``versions.md`` says for older Airflows."""
+    row = r"^\| `(.*?)` \| (.*?): `(.*)` \|$"
     rows = re.findall(row, (DOCS / "versions.md").read_text(encoding="utf-8"), re.MULTILINE)
     assert rows
     for newest, which, older in rows:
-        if {"2.11": AIRFLOW < (3, 0), "before 3.2": AIRFLOW < (3, 2)}[which]:
-            lines = older.replace("` and `", "\n")
-            source = re.sub(f"^{re.escape(newest)}$", lines, source, flags=re.MULTILINE)
+        if {"2.11": AIRFLOW < (3, 0), "3.0.0": IS_3_0_0, "before 3.2": AIRFLOW < (3, 2)}[which]:
+            lines = older.replace("` and `", r"\n\1")
+            source = re.sub(f"^( *){re.escape(newest)}$", rf"\1{lines}", source, flags=re.MULTILINE)
     return source

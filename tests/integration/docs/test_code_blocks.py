@@ -23,6 +23,7 @@ from typing import Any
 
 import pytest
 from docs_pages import BLOCKS, EXAMPLES, FENCE, PAGES, Block
+from docs_shell import BEHIND_A_PROXY
 
 CLOUD = {"base_url": "https://api.trigger.dev", "dashboard_url": "https://cloud.trigger.dev", "timeout": 30}
 
@@ -32,7 +33,7 @@ CHECKS: list[tuple[str, str, str, dict[str, Any]]] = [
     ("README.md", "make demo", "make", {}),
     ("README.md", "pip install", "install", {}),
     ("README.md", "AIRFLOW_CONN_", "connection", CLOUD),
-    ("README.md", 'dag_id="nightly"', "dag", {}),
+    ("README.md", 'dag_id="nightly"', "dag_whose_work_fails", {}),
     ("README.md", "def work() -> None: ...", "fragment", {}),
     ("index.md", "2 Trigger.dev runs:", "log", {}),
     ("index.md", ":hidden:", "toctree", {}),
@@ -87,6 +88,7 @@ CHECKS: list[tuple[str, str, str, dict[str, Any]]] = [
     ("testing.md", "def test_outcomes", "tests_of_a_user", {}),
     ("testing.md", "def test_life_of_runs", "tests_of_a_user", {}),
     ("testing.md", "--acknowledge-after 2", "local_server", {"runs": 5}),
+    ("routes.md", "def on_kill", "on_kill", {}),
     ("versions.md", "airflow-provider-trigger==", "requirement", {}),
     ("reference.md", "CancelTriggerRunOperator", "autodoc", {}),
     ("reference.md", "CancelTriggerRunNotifier", "autodoc", {}),
@@ -179,6 +181,7 @@ def results_of_tests(folder: Path, *files: tuple[str, str]) -> str:
     for name, text in files:
         (folder / name).write_text(text)
     environment = {name: value for name, value in os.environ.items() if not name.startswith("AIRFLOW")}
+    environment |= BEHIND_A_PROXY
     done = subprocess.run(
         [sys.executable, "-m", "pytest", "-v", "-p", "no:cacheprovider", f"--rootdir={folder}", folder],
         env=environment,

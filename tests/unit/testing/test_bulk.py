@@ -8,27 +8,14 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from server_clock import START, Clock
 
 from airflow_provider_trigger.testing import BulkAction, Run, TriggerDevServer
 from airflow_provider_trigger.testing.bulk_filter import matching
 from airflow_provider_trigger.testing.bulk_request import RefusedError, read_request
 from airflow_provider_trigger.testing.states import ALIVE, FINAL
 
-START = 1_795_600_000.0
 DAY = 86400
-
-
-class Clock:
-    def __init__(self) -> None:
-        self.now = START
-
-    def __call__(self) -> float:
-        return self.now
-
-
-@pytest.fixture
-def clock() -> Clock:
-    return Clock()
 
 
 @pytest.fixture

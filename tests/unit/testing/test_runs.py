@@ -8,30 +8,17 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from server_clock import START, Clock
 
 from airflow_provider_trigger.testing.environments import Environment
 from airflow_provider_trigger.testing.runs import Run, new_run_id
 from airflow_provider_trigger.testing.states import ALIVE, FINAL, new_state
 
-START = 1_795_600_000.0
 ENVIRONMENT = Environment(name="prod", secret_key="tr_prod_local")
-
-
-class Clock:
-    def __init__(self) -> None:
-        self.now = START
-
-    def __call__(self) -> float:
-        return self.now
 
 
 def at(seconds: float) -> datetime:
     return datetime.fromtimestamp(START + seconds, UTC)
-
-
-@pytest.fixture
-def clock() -> Clock:
-    return Clock()
 
 
 def make_run(

@@ -1,0 +1,11 @@
+"""One clock for all parts of a local server."""
+
+from __future__ import annotations
+
+import pytest
+from server_clock import Clock
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
