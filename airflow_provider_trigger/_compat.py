@@ -41,10 +41,6 @@ _HOMES = {
 }
 
 
-# How many instances of a mapped task may have pushed nothing before one that did: Airflow's default limit.
-_MOST_WITHOUT_XCOM = 1024
-
-
 def __getattr__(name: str) -> Any:
     for home in _HOMES.get(name, ()):
         try:
@@ -97,6 +93,10 @@ def _pulls_one_map_index(ti: Any) -> bool:
     """Whether it pulls of a mapped task only the instance with its own index: up to Airflow 3.0.2 it does."""
     is_sdk = type(ti).__module__.startswith("airflow.sdk.")
     return is_sdk and airflow_version() in ("3.0.0", "3.0.1", "3.0.2")
+
+
+# How many instances of a mapped task may have pushed nothing before one that did: Airflow's default limit.
+_MOST_WITHOUT_XCOM = 1024
 
 
 def _index_by_index(ti: Any, task: Any, key: str) -> list[object]:

@@ -43,9 +43,9 @@ def server() -> Iterator[TriggerDevServer]:
 
 
 @pytest.fixture(scope="session")
-def marked(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Marked]:
+def marked(certificate: Any) -> Iterator[Marked]:
     """Return the servers whose key is a marker that the tests search for."""
-    with marked_servers(tmp_path_factory.mktemp("certificate")) as marked:
+    with marked_servers(ssl_certfile=certificate.file, ssl_keyfile=certificate.key) as marked:
         yield marked
 
 

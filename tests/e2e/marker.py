@@ -8,14 +8,8 @@ import secrets
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import Any
 from urllib.parse import quote
-
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
 
 from airflow_provider_trigger.testing import TriggerDevServer
 
@@ -94,30 +88,16 @@ class Marked:
 
 
 @contextmanager
-def marked_servers(directory: Path) -> Iterator[Marked]:
+def marked_servers(*, ssl_certfile: str, ssl_keyfile: str) -> Iterator[Marked]:
     """
     Run the servers.
 
-    :param directory: for the files of a certificate
+    :param ssl_certfile: a certificate that nobody knows
+    :param ssl_keyfile: its key
     """
-    certificate, key = _certificate(directory)
-    files = {"ssl_certfile": str(certificate), "ssl_keyfile": str(key)}
+    files = {"ssl_certfile": ssl_certfile, "ssl_keyfile": ssl_keyfile}
     with (
         TriggerDevServer(secret_key=KEY, rate_limit=None) as server,
         TriggerDevServer(secret_key=KEY, rate_limit=None, **files) as untrusted,
     ):
         yield Marked(server, untrusted)
-
-
-def _certificate(directory: Path) -> tuple[Path, Path]:
-    """Write a certificate that signs itself, and its key."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "nobody knows it")])
-    now = datetime.now(UTC)
-    builder = x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number())
-    builder = builder.not_valid_before(now - timedelta(days=1)).not_valid_after(now + timedelta(days=1))
-    pem, pkcs8 = serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8
-    files = directory / "cert.pem", directory / "key.pem"
-    files[0].write_bytes(builder.sign(key, hashes.SHA256()).public_bytes(pem))
-    files[1].write_bytes(key.private_bytes(pem, pkcs8, serialization.NoEncryption()))
-    return files

@@ -5,12 +5,9 @@ from __future__ import annotations
 from whole_airflow.airflow import WholeAirflow
 from whole_airflow.processes import wait_until
 from whole_airflow.state import State
-from whole_airflow.versions import AIRFLOW
+from whole_airflow.versions import HAS_DEADLINE_ALERTS
 
 from airflow_provider_trigger.testing import TriggerDevServer
-
-# With 3.2 came deadline alerts that run a notifier; before, the Dag file defines no Dag.
-HAS_DEADLINE_ALERTS = AIRFLOW >= (3, 2)
 
 
 def test_a_missed_deadline_cancels_in_the_triggerer(

@@ -15,7 +15,7 @@ from marker import KEY, QUOTED, Marked, spellings
 from whole_airflow import traces
 from whole_airflow.airflow import WholeAirflow
 from whole_airflow.processes import wait_until
-from whole_airflow.versions import AIRFLOW
+from whole_airflow.versions import HAS_DEADLINE_ALERTS
 
 from airflow_provider_trigger.testing import TriggerDevServer
 
@@ -23,8 +23,6 @@ DAG_ID, DAG_RUN = "secret_key", "everything"
 DATABASE = "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN"
 CASES = [(way, ending) for ending in ENDINGS for way in WAYS]
 
-# With 3.2 came deadline alerts that run a notifier.
-HAS_DEADLINE_ALERTS = AIRFLOW >= (3, 2)
 ROUTES = ("task", "dag", "deadline") if HAS_DEADLINE_ALERTS else ("task", "dag")
 WORKS = [run_of(way, "works", route) for way in WAYS for route in ROUTES]
 

@@ -7,8 +7,6 @@ import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
-from ipaddress import ip_address
 from operator import attrgetter
 from pathlib import Path
 from typing import Any
@@ -245,38 +243,3 @@ def _result(dag_run: Any) -> DagRunResult:
             for row in session.query(XComModel).filter_by(run_id=dag_run.run_id, key="return_value")
         }
     return DagRunResult(state=str(dag_run.state), states=states, tries=tries, xcoms=xcoms)
-
-
-@dataclass
-class Certificate:
-    """The files of a certificate that signs itself, for 127.0.0.1, and of its key."""
-
-    file: str
-    key: str
-
-
-@pytest.fixture(scope="session")
-def certificate(tmp_path_factory) -> Certificate:
-    from cryptography import x509
-    from cryptography.hazmat.primitives import hashes, serialization
-    from cryptography.hazmat.primitives.asymmetric import ec
-
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "a local Trigger.dev server")])
-    now = datetime.now(UTC)
-    certificate = (
-        x509.CertificateBuilder(issuer_name=name, subject_name=name, public_key=key.public_key())
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(now - timedelta(days=1))
-        .not_valid_after(now + timedelta(days=1))
-        .add_extension(x509.SubjectAlternativeName([x509.IPAddress(ip_address("127.0.0.1"))]), critical=False)
-        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
-        .sign(key, hashes.SHA256())
-    )
-    folder = tmp_path_factory.mktemp("certificate")
-    pem = serialization.Encoding.PEM
-    (folder / "cert.pem").write_bytes(certificate.public_bytes(pem))
-    (folder / "key.pem").write_bytes(
-        key.private_bytes(pem, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
-    )
-    return Certificate(file=str(folder / "cert.pem"), key=str(folder / "key.pem"))

@@ -60,7 +60,7 @@ def answers(api: Api, dag_id: str, run_id: str) -> dict[str, str]:
     found: dict[str, Any] = {path: api.call("GET", path) for path in (dag_run, f"/dags/{dag_id}/details")}
     for listing in ("/connections", "/eventLogs", "/importErrors", "/dagWarnings", "/variables"):
         found |= _pages(api, listing)
-    for connection in api.call("GET", "/connections", params={"limit": PAGE})["connections"]:
+    for connection in found["/connections from 0"]["connections"]:
         path = f"/connections/{connection['connection_id']}"
         found[path] = api.call("GET", path)
     found |= _pages(api, f"{dag_run}/taskInstances")

@@ -12,6 +12,9 @@ from whole_airflow.processes import free_port
 AIRFLOW_VERSION = version("apache-airflow")
 AIRFLOW = tuple(int(part) for part in AIRFLOW_VERSION.split(".")[:2])
 
+# With 3.2 came deadline alerts that run a notifier; before, the Dag files define none.
+HAS_DEADLINE_ALERTS = AIRFLOW >= (3, 2)
+
 # Airflow 3.0.6 never tries a running task again that was cleared: it stays "restarting", is taken for dead
 # again and again, and its failure callback is called each time.
 TRIES_CLEARED_TASKS_AGAIN = AIRFLOW != (3, 0)
