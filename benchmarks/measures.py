@@ -18,9 +18,9 @@ import requests
 from remote_server import RemoteServer, remote_server
 from requests.adapters import HTTPAdapter
 
-from airflow_provider_trigger.api.cancellation import Cancellation
 from airflow_provider_trigger.api.client import TriggerDevClient
-from airflow_provider_trigger.api.models import CancelResult
+from airflow_provider_trigger.cancel.cancellation import Cancellation
+from airflow_provider_trigger.cancel.outcome import CancelResult
 
 CONCURRENCY = 32
 ROUNDS = 5

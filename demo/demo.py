@@ -17,7 +17,7 @@ from local_airflow import AIRFLOW_VERSION, DEMO, LocalAirflow
 
 from airflow_provider_trigger.api.client import TriggerDevClient
 from airflow_provider_trigger.api.errors import NotFoundError, TriggerDevError
-from airflow_provider_trigger.api.models import FINAL_STATUSES
+from airflow_provider_trigger.api.models.runs import FINAL_STATUSES
 from airflow_provider_trigger.testing import TriggerDevServer
 
 # Status and task of the runs that the demonstration puts into the local server.

@@ -13,7 +13,7 @@ os.environ["AIRFLOW_HOME"] = tempfile.mkdtemp(prefix="airflow-provider-trigger-d
 atexit.register(shutil.rmtree, os.environ["AIRFLOW_HOME"], ignore_errors=True)
 
 from airflow_provider_trigger import __version__  # noqa: E402
-from airflow_provider_trigger.api.models import Run  # noqa: E402
+from airflow_provider_trigger.api.models.runs import Run  # noqa: E402
 from airflow_provider_trigger.hooks import trigger_dev  # noqa: E402
 
 # The hook imports it for type checkers only; without it Sphinx can't tell this Run from the local server's.

@@ -25,7 +25,7 @@ from airflow_provider_trigger.api.errors import (
     is_foreign,
 )
 from airflow_provider_trigger.api.masking import Masking
-from airflow_provider_trigger.api.models import Run
+from airflow_provider_trigger.api.models.runs import Run
 from airflow_provider_trigger.api.rate_limit import RateLimit
 from airflow_provider_trigger.api.transport_errors import CONNECT_TIMEOUT, transport_error
 

@@ -25,7 +25,8 @@ from airflow_provider_trigger.api.errors import (
     ServerError,
     UnexpectedAnswerError,
 )
-from airflow_provider_trigger.api.models import BulkAction, Run
+from airflow_provider_trigger.api.models.bulk_actions import BulkAction
+from airflow_provider_trigger.api.models.runs import Run
 
 T = TypeVar("T")
 

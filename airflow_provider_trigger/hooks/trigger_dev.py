@@ -21,8 +21,9 @@ if TYPE_CHECKING:
     from airflow.sdk import Connection
 
     from airflow_provider_trigger.api.client import TriggerDevClient
-    from airflow_provider_trigger.api.models import CancelResult, Run
-    from airflow_provider_trigger.hooks.settings import Settings
+    from airflow_provider_trigger.api.models.runs import Run
+    from airflow_provider_trigger.cancel.outcome import CancelResult
+    from airflow_provider_trigger.hooks.connection import Settings
 
 # The Test button's user waits: one try, and not for long.
 _TEST_TIMEOUT = 10.0
@@ -61,7 +62,7 @@ class TriggerDevHook(BaseHook):
         :raises AirflowNotFoundException: there is no such connection
         :raises InvalidConnectionError: a field is missing or malformed
         """
-        from airflow_provider_trigger.hooks.settings import read_settings
+        from airflow_provider_trigger.hooks.connection import read_settings
 
         return read_settings(self._connection or self.get_connection(self.trigger_dev_conn_id))
 
@@ -126,7 +127,7 @@ class TriggerDevHook(BaseHook):
         :raises InvalidConnectionError: a field of the connection is missing or malformed
         :raises AuthenticationError: the key was rejected
         """
-        from airflow_provider_trigger.api.cancellation import cancel_runs
+        from airflow_provider_trigger.cancel.cancellation import cancel_runs
 
         found = _run_ids(run_ids)
         with self._client() as client:
@@ -161,7 +162,7 @@ class TriggerDevHook(BaseHook):
         """Try the connection with one cheap request, and return whether it works and a line that says why."""
         from airflow_provider_trigger.api import endpoints
         from airflow_provider_trigger.api.errors import TriggerDevError
-        from airflow_provider_trigger.hooks.settings import InvalidConnectionError
+        from airflow_provider_trigger.hooks.connection import InvalidConnectionError
 
         try:
             settings = self.settings
@@ -175,8 +176,8 @@ class TriggerDevHook(BaseHook):
 
 
 def _run_ids(value: object) -> list[str]:
-    from airflow_provider_trigger.report import enumeration
-    from airflow_provider_trigger.run_ids import RunIds
+    from airflow_provider_trigger.reporting import enumeration
+    from airflow_provider_trigger.sources.run_ids import RunIds
 
     ids = RunIds()
     ids.add(value, source="run_ids")

@@ -9,9 +9,9 @@ from collections.abc import Generator, Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_trigger._compat import BaseNotifier, XComArg, get_async_connection, xcom_is_out_of_reach
-from airflow_provider_trigger.arguments import check_number, check_sources
-from airflow_provider_trigger.run_ids import RunIds
-from airflow_provider_trigger.xcom import add_pushed
+from airflow_provider_trigger.sources.run_ids import RunIds
+from airflow_provider_trigger.sources.xcom import add_pushed
+from airflow_provider_trigger.validation import check_number, check_sources
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -141,7 +141,7 @@ class CancelTriggerRunNotifier(BaseNotifier):
             await asyncio.to_thread(self._cancel, run_ids, hook, started_at)
 
     def _gather(self, context: Context) -> list[str]:
-        from airflow_provider_trigger.report import log_sources
+        from airflow_provider_trigger.reporting import log_sources
 
         ids = RunIds()
         if self.run_ids is not None:
@@ -169,9 +169,9 @@ class CancelTriggerRunNotifier(BaseNotifier):
             )
 
     def _cancel(self, run_ids: list[str], hook: TriggerDevHook, started_at: float) -> None:
-        from airflow_provider_trigger.api.cancellation import Cancellation
         from airflow_provider_trigger.api.errors import AuthenticationError
-        from airflow_provider_trigger.report import doubt, enumeration, failures, missing, summary
+        from airflow_provider_trigger.cancel.cancellation import Cancellation
+        from airflow_provider_trigger.reporting import doubt, enumeration, failures, missing, summary
 
         with hook.get_client(max_connections=self.max_concurrency) as client:
             work = Cancellation(

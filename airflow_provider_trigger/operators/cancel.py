@@ -6,15 +6,15 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
 from airflow_provider_trigger._compat import AirflowException, AirflowFailException, BaseOperator
-from airflow_provider_trigger.arguments import check_number, check_sources
-from airflow_provider_trigger.run_ids import RunIds
-from airflow_provider_trigger.xcom import add_pushed
+from airflow_provider_trigger.sources.run_ids import RunIds
+from airflow_provider_trigger.sources.xcom import add_pushed
+from airflow_provider_trigger.validation import check_number, check_sources
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
-    from airflow_provider_trigger.api.cancellation import Cancellation
-    from airflow_provider_trigger.api.models import CancelResult
+    from airflow_provider_trigger.cancel.cancellation import Cancellation
+    from airflow_provider_trigger.cancel.outcome import CancelResult
 
 
 class CancelTriggerRunOperator(BaseOperator):
@@ -23,8 +23,8 @@ class CancelTriggerRunOperator(BaseOperator):
 
     A run that has already ended counts as success. No run's failure stops another: what failed is told at the
     end, when all was tried. The return value, which stays in XCom also when the task fails, is a list in the
-    ids' order of ``{"run_id", "outcome", "status", "task_identifier", "settled"}``, with ``"error"`` where
-    the outcome is ``failed``; see :class:`airflow_provider_trigger.api.models.CancelOutcome`.
+    ids' order of ``{"run_id", "outcome", "status", "task_identifier", "terminated"}``, with ``"error"`` where
+    the outcome is ``failed``; see :class:`airflow_provider_trigger.cancel.outcome.CancelOutcome`.
 
     The task fails without retries where another try cannot help (a rejected key, an unknown run, a value that
     is no run id), and otherwise as its ``retries`` say; a retry sends everything again, which is safe.
@@ -34,10 +34,10 @@ class CancelTriggerRunOperator(BaseOperator):
         task group its own instance's; beside ``run_ids``, both count; templated
     :param xcom_key: the key of that XCom; templated
     :param trigger_dev_conn_id: the connection; templated
-    :param missing: whether a run that this key's environment does not have is a failure
+    :param on_not_found: whether a run that this key's environment does not have is a failure
     :param wait_for_termination: whether to wait until the canceled runs are over, their workers too
     :param termination_timeout: how long to wait for that in all, in seconds; what is not over then is
-        ``"settled": false``, and no failure
+        ``"terminated": false``, and no failure
     :param poll_interval: between two looks while waiting, in seconds
     :param max_concurrency: how many requests are on their way at a time
     :raises ValueError: when the Dag is parsed: neither ``run_ids`` nor ``xcom_task_ids``, a task in place of
@@ -54,7 +54,7 @@ class CancelTriggerRunOperator(BaseOperator):
         xcom_task_ids: str | Iterable[str] | None = None,
         xcom_key: str = "return_value",
         trigger_dev_conn_id: str = "trigger_dev_default",
-        missing: Literal["fail", "ignore"] = "fail",
+        on_not_found: Literal["fail", "ignore"] = "fail",
         wait_for_termination: bool = False,
         termination_timeout: float = 90,
         poll_interval: float = 2,
@@ -66,7 +66,7 @@ class CancelTriggerRunOperator(BaseOperator):
         self.xcom_task_ids = xcom_task_ids
         self.xcom_key = xcom_key
         self.trigger_dev_conn_id = trigger_dev_conn_id
-        self.missing = missing
+        self.on_not_found = on_not_found
         self.wait_for_termination = wait_for_termination
         self.termination_timeout = termination_timeout
         self.poll_interval = poll_interval
@@ -77,15 +77,15 @@ class CancelTriggerRunOperator(BaseOperator):
     def _check_arguments(self) -> None:
         task = f"{type(self).__name__} {self.task_id!r}"
         check_sources(task, run_ids=self.run_ids, xcom_task_ids=self.xcom_task_ids)
-        if self.missing not in ("fail", "ignore"):
-            raise ValueError(f"{task}: missing is 'fail' or 'ignore', not {self.missing!r}")
+        if self.on_not_found not in ("fail", "ignore"):
+            raise ValueError(f"{task}: on_not_found is 'fail' or 'ignore', not {self.on_not_found!r}")
         check_number(task, "termination_timeout", self.termination_timeout, least=0, unit="seconds")
         check_number(task, "poll_interval", self.poll_interval, least=0.01, unit="seconds")
         check_number(task, "max_concurrency", self.max_concurrency, least=1, unit="requests", whole=True)
 
     def execute(self, context: Context) -> list[dict[str, Any]]:
         """Cancel the runs; see the class."""
-        from airflow_provider_trigger.report import log_sources
+        from airflow_provider_trigger.reporting import log_sources
 
         ids = self._gather(context)
         log_sources(self.log, ids)
@@ -107,10 +107,10 @@ class CancelTriggerRunOperator(BaseOperator):
         return ids
 
     def _cancel(self, run_ids: list[str], context: Context) -> list[CancelResult]:
-        from airflow_provider_trigger.api.cancellation import Cancellation
         from airflow_provider_trigger.api.errors import AuthenticationError
+        from airflow_provider_trigger.cancel.cancellation import Cancellation
         from airflow_provider_trigger.hooks.trigger_dev import TriggerDevHook
-        from airflow_provider_trigger.report import log_results
+        from airflow_provider_trigger.reporting import log_results
 
         hook = TriggerDevHook(self.trigger_dev_conn_id)
         with hook.get_client(max_connections=self.max_concurrency) as client:
@@ -141,30 +141,32 @@ class CancelTriggerRunOperator(BaseOperator):
         return work.results
 
     def _check_whole(self, work: Cancellation, context: Context) -> None:
-        from airflow_provider_trigger.api.models import CancelOutcome
-        from airflow_provider_trigger.report import enumeration
+        from airflow_provider_trigger.cancel.outcome import CancelOutcome
+        from airflow_provider_trigger.reporting import enumeration
 
         if work.stopped:
             self._keep(work.results, context)
             raise AirflowException("The task was killed before all runs were canceled")
-        unsettled = [
+        unterminated = [
             result.run_id
             for result in work.results
-            if result.outcome is CancelOutcome.CANCELED and not result.settled
+            if result.outcome is CancelOutcome.CANCELED and not result.terminated
         ]
-        if self.wait_for_termination and unsettled:
+        if self.wait_for_termination and unterminated:
             self.log.warning(
-                "Not over within %s s, though canceled: %s", self.termination_timeout, enumeration(unsettled)
+                "Not over within %s s, though canceled: %s",
+                self.termination_timeout,
+                enumeration(unterminated),
             )
 
     def _failure(self, results: list[CancelResult], ids: RunIds) -> str | None:
         """Return why the task fails, None if it does not."""
-        from airflow_provider_trigger.report import doubt, enumeration, failures, missing, summary
+        from airflow_provider_trigger.reporting import doubt, enumeration, failures, missing, summary
 
         reasons = []
         if failed := failures(results):
             reasons.append(f"not canceled: {failed}")
-        if self.missing == "fail" and (unknown := missing(results)):
+        if self.on_not_found == "fail" and (unknown := missing(results)):
             reasons.append(f"not found: {enumeration(unknown)}")
         if hint := doubt(results, self.trigger_dev_conn_id):
             self.log.warning(hint)

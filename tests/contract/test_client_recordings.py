@@ -17,7 +17,7 @@ import pytest
 
 from airflow_provider_trigger.api import endpoints, errors, retries
 from airflow_provider_trigger.api.endpoints import Call, Response
-from airflow_provider_trigger.api.models import Run
+from airflow_provider_trigger.api.models.runs import Run
 from airflow_provider_trigger.api.rate_limit import RateLimit
 
 RECORDINGS = Path(__file__).parent / "recordings"
@@ -193,12 +193,12 @@ def run_ids(file: str) -> list[str]:
 def test_a_run_that_is_called_settled_never_changes_again(run_id: str) -> None:
     seen = looks("cancel_settling", run_id)
     for earlier, later in pairwise(seen):
-        if earlier.is_settled():
+        if earlier.is_terminated():
             assert later.status == earlier.status
 
 
 @pytest.mark.parametrize(
-    ("run_id", "settled"),
+    ("run_id", "terminated"),
     [
         ("run_cmwvxdf1j005pvu7dwch6gmse", [("CANCELED", False), ("CANCELED", True)]),
         ("run_cmwvxdg4w005svu7d5mh54y2z", [("CANCELED", False), ("COMPLETED", True)]),
@@ -215,9 +215,9 @@ def test_a_run_that_is_called_settled_never_changes_again(run_id: str) -> None:
     ],
 )
 def test_each_look_at_a_canceled_run_tells_whether_it_is_over(
-    run_id: str, settled: list[tuple[str, bool]]
+    run_id: str, terminated: list[tuple[str, bool]]
 ) -> None:
-    assert [(run.status, run.is_settled()) for run in looks("cancel_settling", run_id)] == settled
+    assert [(run.status, run.is_terminated()) for run in looks("cancel_settling", run_id)] == terminated
 
 
 def test_every_run_of_those_looks_is_in_the_table() -> None:
@@ -233,7 +233,7 @@ def test_a_canceled_run_is_over_when_the_engine_must_have_forced_it(run_id: str)
     [*_, last] = looks("cancel_settling", run_id)
     assert last.updated_at is not None
     later = Run.from_answer(last.attributes, seen_at=last.updated_at + timedelta(seconds=90))
-    assert later.is_settled() is (last.status != "EXECUTING")
+    assert later.is_terminated() is (last.status != "EXECUTING")
 
 
 @pytest.mark.parametrize("run_id", run_ids("cancel_by_state"))
@@ -245,4 +245,4 @@ def test_a_run_seen_held_before_its_cancel_is_over_at_once_and_no_other_is(run_i
         if run.status == before.status == "QUEUED":
             continue  # still before the cancel
         assert run.is_final
-        assert run.is_settled(was_held=before.is_held) is not held_by_a_worker
+        assert run.is_terminated(was_held=before.is_held) is not held_by_a_worker

@@ -165,7 +165,7 @@ def cancel(execute, make_operator) -> Callable[..., Execution]:
 @pytest.fixture
 def quick_looks(monkeypatch) -> None:
     """Look again sooner at a run that seems to be alive after its cancel."""
-    from airflow_provider_trigger.api import cancellation
+    from airflow_provider_trigger.cancel import cancellation
 
     monkeypatch.setattr(cancellation, "LOOK_AGAIN_AFTER", (0.05, 0.1, 0.1))
 

@@ -10,10 +10,10 @@ from datetime import timedelta
 
 import pytest
 
-from airflow_provider_trigger.api import bulk
-from airflow_provider_trigger.api.cancellation import BULK_FROM, Cancellation
 from airflow_provider_trigger.api.client import TriggerDevClient
 from airflow_provider_trigger.api.errors import AuthenticationError
+from airflow_provider_trigger.cancel import bulk
+from airflow_provider_trigger.cancel.cancellation import BULK_FROM, Cancellation
 from airflow_provider_trigger.testing import TriggerDevServer
 
 MANY = BULK_FROM + 1

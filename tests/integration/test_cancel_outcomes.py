@@ -6,7 +6,7 @@ from collections import Counter
 import pytest
 
 from airflow_provider_trigger._compat import AirflowFailException
-from airflow_provider_trigger.report import MAX_LINES
+from airflow_provider_trigger.reporting import MAX_LINES
 
 # How a run stands and what its worker does, then: the outcome, the status, and whether it can still change.
 RUNS = {
@@ -43,17 +43,17 @@ def runs(server):
 
 
 def test_each_run_has_its_true_outcome_in_one_call(runs, cancel):
-    result = cancel(*runs.values(), "run_unknown", missing="ignore")
+    result = cancel(*runs.values(), "run_unknown", on_not_found="ignore")
     expected = []
     for name, run in runs.items():
-        _, outcome, status, settled = RUNS[name]
+        _, outcome, status, terminated = RUNS[name]
         expected.append(
             {
                 "run_id": run.id,
                 "outcome": outcome,
                 "status": status,
                 "task_identifier": f"task-{name}" if status else None,
-                "settled": settled,
+                "terminated": terminated,
             }
         )
     expected.append(
@@ -62,7 +62,7 @@ def test_each_run_has_its_true_outcome_in_one_call(runs, cancel):
             "outcome": "not_found",
             "status": None,
             "task_identifier": None,
-            "settled": False,
+            "terminated": False,
         }
     )
     assert result.error is None
@@ -72,7 +72,7 @@ def test_each_run_has_its_true_outcome_in_one_call(runs, cancel):
 def test_nothing_else_is_touched(runs, server, cancel):
     others = [server.add_run(run.state.status, environment=run.environment) for run in runs.values()]
     before = [run.state for run in others]
-    cancel(*runs.values(), "run_unknown", missing="ignore")
+    cancel(*runs.values(), "run_unknown", on_not_found="ignore")
     assert [run.state for run in others] == before
     known = [run.id for name, run in runs.items() if name != "another environment's"]
     unknown = [runs["another environment's"].id, "run_unknown"]
@@ -107,7 +107,7 @@ def test_an_id_stays_one_segment_of_the_path(run_id, server, cancel):
 
 def test_each_run_has_its_line_with_a_link(server, cancel, said):
     run, done = server.add_run("QUEUED", task_identifier="send-mail"), server.add_run("COMPLETED")
-    cancel(run, done, "run_unknown", missing="ignore")
+    cancel(run, done, "run_unknown", on_not_found="ignore")
     assert said.lines(f"{run.id} (send-mail): canceled, CANCELED {server.url}/runs/{run.id}")
     assert said.lines(f"{done.id} (hello-task): already completed, COMPLETED {server.url}/runs/{done.id}")
     assert said.lines(f"run_unknown (task unknown): not found, status unknown {server.url}/runs/run_unknown")
@@ -129,14 +129,14 @@ def test_a_hundred_runs_have_their_lines(server, cancel, said):
 
 def test_of_more_runs_only_those_that_need_a_look_have_theirs(server, cancel, said):
     runs = [server.add_run() for _ in range(MAX_LINES)]
-    cancel(*runs, "run_unknown", missing="ignore")
+    cancel(*runs, "run_unknown", on_not_found="ignore")
     assert not said.lines("canceled, CANCELED")
     assert said.lines("run_unknown", "not found, status unknown")
     assert said.lines("101 Trigger.dev runs: 100 canceled, 1 not found")
 
 
 def test_long_work_tells_how_far_it_is(server, cancel, said, monkeypatch):
-    from airflow_provider_trigger.api import workers
+    from airflow_provider_trigger.cancel import workers
 
     monkeypatch.setattr(workers, "_PROGRESS_EVERY", 0.1)
     server.latency = 0.1
@@ -154,11 +154,11 @@ def test_an_unknown_run_fails_without_retries(server, cancel):
     assert result.outcomes == ["not_found", "canceled"]
 
 
-@pytest.mark.parametrize("missing", ["fail", "ignore"])
-def test_where_every_run_is_unknown_the_environment_is_doubted(missing, server, cancel, said):
+@pytest.mark.parametrize("on_not_found", ["fail", "ignore"])
+def test_where_every_run_is_unknown_the_environment_is_doubted(on_not_found, server, cancel, said):
     run = server.add_run(environment="dev")
-    result = cancel(run, "run_unknown", missing=missing)
-    assert (result.error is None) is (missing == "ignore")
+    result = cancel(run, "run_unknown", on_not_found=on_not_found)
+    assert (result.error is None) is (on_not_found == "ignore")
     assert said.lines(
         "warning" if "[warning" in said.text else "WARNING", "'trigger_dev_default'", "another environment?"
     )

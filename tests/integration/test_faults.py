@@ -212,7 +212,7 @@ def test_a_finished_run_stays_finished_whatever_its_cancel_met(ask, status, serv
 
 def test_an_unknown_run_whose_answer_was_lost_is_unknown(server, cancel):
     server.hang_up_next(path="run_unknown")
-    assert cancel("run_unknown", missing="ignore").outcomes == ["not_found"]
+    assert cancel("run_unknown", on_not_found="ignore").outcomes == ["not_found"]
 
 
 def test_nobody_asks_before_the_reset_that_a_429_names(server, connect, cancel):
@@ -294,7 +294,7 @@ def test_a_server_that_never_answers_is_given_up_where_no_call_is_repeated(serve
 
 
 def test_long_trouble_is_told_with_the_progress(server, connect, cancel, said, monkeypatch):
-    from airflow_provider_trigger.api import workers
+    from airflow_provider_trigger.cancel import workers
 
     monkeypatch.setattr(workers, "_PROGRESS_EVERY", 0.1)
     connect(retry_for=1.5)
@@ -373,7 +373,7 @@ def test_the_answer_of_another_run_is_not_believed(server, cancel):
 def test_a_page_of_another_server_is_no_unknown_run(server, cancel):
     run = server.add_run()
     server.garbage_next(None, status=404)
-    result = cancel(run, missing="ignore")
+    result = cancel(run, on_not_found="ignore")
     assert result.outcomes == ["failed"]
     assert exactly(result.error) is AirflowFailException
 
@@ -383,7 +383,7 @@ def test_a_page_of_another_server_is_no_unknown_run(server, cancel):
 )
 def test_the_404_of_another_product_is_no_unknown_run(body, server, cancel):
     server.fail_next(None, 404, body=body)
-    result = cancel("run_a", missing="ignore")
+    result = cancel("run_a", on_not_found="ignore")
     assert result.outcomes == ["failed"]
     assert exactly(result.error) is AirflowFailException
     assert "this is not a Trigger.dev server" in str(result.error)

@@ -13,9 +13,9 @@ from contextlib import contextmanager, suppress
 
 import pytest
 
-from airflow_provider_trigger.api import workers
-from airflow_provider_trigger.api.cancellation import BULK_FROM, Cancellation
 from airflow_provider_trigger.api.client import TriggerDevClient
+from airflow_provider_trigger.cancel import workers
+from airflow_provider_trigger.cancel.cancellation import BULK_FROM, Cancellation
 from airflow_provider_trigger.notifications.cancel import CancelTriggerRunNotifier
 from airflow_provider_trigger.testing import TriggerDevServer
 

@@ -55,7 +55,7 @@ def test_the_test_sees_what_the_server_does(
     assert server.runs[run.id] is run
     assert run.status == "CANCELED"
     deadline = time.monotonic() + 5
-    while not run.settled and time.monotonic() < deadline:
+    while not run.terminated and time.monotonic() < deadline:
         time.sleep(0.01)
     assert "finishedAt" in look().json()
     first, second, _ = server.requests

@@ -49,7 +49,7 @@ def test_no_id_is_lost_and_no_request_is_one_too_many(server, lowest, cancel):
     known = [server.add_run().id for _ in range(180)]
     unknown = [f"run_unknown{number}" for number in range(20)]
     ids = [run_id for pair in zip(known[:20], unknown, strict=True) for run_id in pair] + known[20:]
-    result = cancel(*ids, missing="ignore")
+    result = cancel(*ids, on_not_found="ignore")
     assert [one["run_id"] for one in result.results] == ids
     assert Counter(result.outcomes) == {"canceled": 180, "not_found": 20}
     assert Counter((request.method, request.path) for request in server.requests) == needed(known, unknown)

@@ -25,7 +25,7 @@ def wait_for(cancel):
 def test_a_run_that_no_worker_has_costs_no_waiting(status, server, wait_for):
     run = server.add_run(status)
     result = wait_for(run, poll_interval=30)
-    assert result.of(run)["settled"] is True
+    assert result.of(run)["terminated"] is True
     assert [request.method for request in server.requests] == ["GET", "POST", "GET"]
 
 
@@ -33,8 +33,8 @@ def test_a_run_that_no_worker_has_costs_no_waiting(status, server, wait_for):
 def test_a_run_that_a_worker_has_is_waited_for(status, server, wait_for):
     run = server.add_run(status, acknowledge_after=0.5)
     result = wait_for(run)
-    assert run.settled
-    assert (result.outcomes, result.of(run)["settled"]) == (["canceled"], True)
+    assert run.terminated
+    assert (result.outcomes, result.of(run)["terminated"]) == (["canceled"], True)
 
 
 def test_only_what_is_not_over_is_looked_at_again(server, wait_for):
@@ -50,15 +50,15 @@ def test_a_run_that_completes_in_spite_of_its_cancel_is_told_as_that(server, wai
     result = wait_for(run)
     assert result.error is None
     assert (result.outcomes, result.of(run)["status"]) == (["already_completed"], "COMPLETED")
-    assert result.of(run)["settled"] is True
+    assert result.of(run)["terminated"] is True
 
 
 def test_a_run_that_was_queued_before_and_executes_at_the_cancel_is_waited_for(server, wait_for):
     run = server.add_run("QUEUED", acknowledge_after=0.5, then=[(0.3, "EXECUTING")])
     server.delay_next(seconds=0.5, path=run.id, method="POST", after_handling=False)
     result = wait_for(run)
-    assert run.settled
-    assert result.of(run)["settled"] is True
+    assert run.terminated
+    assert result.of(run)["terminated"] is True
 
 
 def test_the_time_limit_is_for_the_whole_wait(server, wait_for, said):
@@ -68,7 +68,7 @@ def test_the_time_limit_is_for_the_whole_wait(server, wait_for, said):
     assert 1 <= time.monotonic() - started_at < 4
     assert result.error is None
     assert set(result.outcomes) == {"canceled"}
-    assert not any(one["settled"] for one in result.results)
+    assert not any(one["terminated"] for one in result.results)
     (warning,) = said.lines("Not over within 1 s")
     assert "warning" in warning.lower()
     assert all(run.id in warning for run in runs)
@@ -77,7 +77,7 @@ def test_the_time_limit_is_for_the_whole_wait(server, wait_for, said):
 def test_a_worker_that_never_answers_is_waited_for_until_it_is_forced(server, wait_for):
     server.force_after = 0.6
     run = server.add_run(acknowledge_after=None)
-    assert wait_for(run).of(run)["settled"] is True
+    assert wait_for(run).of(run)["terminated"] is True
 
 
 def test_a_time_limit_of_zero_looks_no_further(server, wait_for):
@@ -93,12 +93,12 @@ def test_a_fault_while_waiting_takes_nothing_back(server, wait_for):
     fault.start()
     result = wait_for(run, termination_timeout=30)
     assert result.error is None
-    assert result.of(run)["settled"] is True
+    assert result.of(run)["terminated"] is True
     assert 502 in {request.status for request in server.requests}
 
 
 def test_reads_that_fail_do_not_hold_up_the_cancels_for_long(server, connect, wait_for, monkeypatch):
-    from airflow_provider_trigger.api import cancellation
+    from airflow_provider_trigger.cancel import cancellation
 
     monkeypatch.setattr(cancellation, "LOOK_BEFORE_WITHIN", 0.5)
     connect(retry_for=3)
@@ -114,7 +114,7 @@ def test_reads_that_fail_do_not_hold_up_the_cancels_for_long(server, connect, wa
 
 
 def test_a_look_before_that_hangs_does_not_come_back_later(server, connect, wait_for, monkeypatch):
-    from airflow_provider_trigger.api import cancellation
+    from airflow_provider_trigger.cancel import cancellation
 
     monkeypatch.setattr(cancellation, "LOOK_BEFORE_WITHIN", 0.3)
     runs = [server.add_run("QUEUED") for _ in range(3)]
@@ -134,7 +134,7 @@ def test_a_run_that_goes_on_is_not_told_to_be_canceled(server, wait_for, said):
 
 def test_an_unknown_run_is_not_waited_for(server, wait_for):
     run = server.add_run("QUEUED")
-    result = wait_for("run_unknown", run, missing="ignore")
+    result = wait_for("run_unknown", run, on_not_found="ignore")
     assert result.outcomes == ["not_found", "canceled"]
     assert len(server.requests) <= 8
 

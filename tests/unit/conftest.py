@@ -151,9 +151,9 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
             clock.sleep(timeout or 0.0)
             return True
 
-    api = "airflow_provider_trigger.api"
-    for module in ("client", "budget", "retries", "silence", "workers"):
-        monkeypatch.setattr(f"{api}.{module}.time", clock)
-    monkeypatch.setattr(f"{api}.budget.threading", SimpleNamespace(Event=Event))
-    monkeypatch.setattr(f"{api}.client.threading", SimpleNamespace(Condition=Condition))
+    package = "airflow_provider_trigger"
+    for module in ("api.client", "api.budget", "api.retries", "api.silence", "cancel.workers"):
+        monkeypatch.setattr(f"{package}.{module}.time", clock)
+    monkeypatch.setattr(f"{package}.api.budget.threading", SimpleNamespace(Event=Event))
+    monkeypatch.setattr(f"{package}.api.client.threading", SimpleNamespace(Condition=Condition))
     return clock

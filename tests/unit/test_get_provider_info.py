@@ -12,7 +12,7 @@ import pytest
 
 import airflow_provider_trigger
 from airflow_provider_trigger.get_provider_info import get_provider_info
-from airflow_provider_trigger.hooks import settings
+from airflow_provider_trigger.hooks import connection
 from airflow_provider_trigger.hooks.trigger_dev import TriggerDevHook
 
 SCHEMA = Path(airflow.__file__).parent / "provider_info.schema.json"
@@ -54,7 +54,7 @@ def test_every_module_with_something_for_airflow_is_listed() -> None:
     for group in ("hooks", "operators", "notifications", "sensors", "triggers", "links"):
         for path in (package / group).glob("*.py"):
             module = f"airflow_provider_trigger.{group}.{path.stem}"
-            if path.stem not in ("__init__", "settings"):
+            if path.stem not in ("__init__", "connection"):
                 assert any(name.startswith(module) for name in dotted_names()), module
 
 
@@ -83,7 +83,7 @@ def test_the_connection_type_is_the_hooks() -> None:
 
 
 def test_the_forms_fields_are_those_that_are_read() -> None:
-    assert tuple(connection_type()["conn-fields"]) == settings._EXTRA_FIELDS
+    assert tuple(connection_type()["conn-fields"]) == connection._EXTRA_FIELDS
 
 
 def test_each_field_has_a_label_and_a_description_and_may_be_empty() -> None:
@@ -99,7 +99,7 @@ def test_a_proxys_password_is_hidden_in_the_form() -> None:
 
 def test_the_defaults_that_the_form_tells_are_those_that_count() -> None:
     fields = connection_type()["conn-fields"]
-    assert fields["timeout"]["description"].endswith(f"Empty: {settings.DEFAULT_TIMEOUT:g}.")
-    assert fields["retry_for"]["description"].endswith(f"Empty: {settings.DEFAULT_RETRY_FOR:g}.")
-    assert settings.CLOUD_DASHBOARD_URL in fields["dashboard_url"]["description"]
-    assert settings.CLOUD_URL in connection_type()["ui-field-behaviour"]["placeholders"]["host"]
+    assert fields["timeout"]["description"].endswith(f"Empty: {connection.DEFAULT_TIMEOUT:g}.")
+    assert fields["retry_for"]["description"].endswith(f"Empty: {connection.DEFAULT_RETRY_FOR:g}.")
+    assert connection.CLOUD_DASHBOARD_URL in fields["dashboard_url"]["description"]
+    assert connection.CLOUD_URL in connection_type()["ui-field-behaviour"]["placeholders"]["host"]

@@ -22,7 +22,7 @@ from whole_airflow.versions import AIRFLOW, AIRFLOW_VERSION
 
 import airflow_provider_trigger
 from airflow_provider_trigger.get_provider_info import get_provider_info
-from airflow_provider_trigger.hooks.settings import read_settings
+from airflow_provider_trigger.hooks.connection import read_settings
 from airflow_provider_trigger.testing import TriggerDevServer
 
 pytestmark = pytest.mark.skipif(

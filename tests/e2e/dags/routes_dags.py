@@ -47,7 +47,7 @@ def notifier(route: str) -> CancelTriggerRunNotifier:
 
 def cancel(route: str, **kwargs: Any) -> CancelTriggerRunOperator:
     """Return an operator that cancels a route's own run."""
-    return CancelTriggerRunOperator(task_id=route, run_ids=run_for(route), missing="ignore", **kwargs)
+    return CancelTriggerRunOperator(task_id=route, run_ids=run_for(route), on_not_found="ignore", **kwargs)
 
 
 def make_dag(event: str) -> DAG:

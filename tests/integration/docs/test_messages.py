@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from docs_pages import ROOT, matches, rows
 
-from airflow_provider_trigger.api.models import CancelOutcome
+from airflow_provider_trigger.cancel.outcome import CancelOutcome
 from airflow_provider_trigger.hooks.trigger_dev import TriggerDevHook
 from airflow_provider_trigger.notifications.cancel import CancelTriggerRunNotifier
 from airflow_provider_trigger.operators.cancel import CancelTriggerRunOperator

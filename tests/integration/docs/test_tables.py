@@ -14,15 +14,16 @@ from typing import Any
 import pytest
 from docs_pages import DOCS, ROOT, rows
 
-from airflow_provider_trigger.api import bulk, cancellation, client, endpoints, rate_limit, retries
-from airflow_provider_trigger.api.models import CancelOutcome, CancelResult
+from airflow_provider_trigger.api import client, endpoints, rate_limit, retries
+from airflow_provider_trigger.cancel import bulk, cancellation
+from airflow_provider_trigger.cancel.outcome import CancelOutcome, CancelResult
 from airflow_provider_trigger.get_provider_info import get_provider_info
 from airflow_provider_trigger.hooks import settings
 from airflow_provider_trigger.hooks.trigger_dev import TriggerDevHook
 from airflow_provider_trigger.notifications.cancel import CancelTriggerRunNotifier
 from airflow_provider_trigger.operators.cancel import CancelTriggerRunOperator
-from airflow_provider_trigger.report import MAX_LINES
-from airflow_provider_trigger.run_ids import MAX_LENGTH, RunIds
+from airflow_provider_trigger.reporting import MAX_LINES
+from airflow_provider_trigger.sources.run_ids import MAX_LENGTH, RunIds
 
 # The connection.
 
@@ -132,7 +133,7 @@ def result_of(number: int) -> CancelResult:
         outcome=CancelOutcome.CANCELED,
         status="CANCELED",
         task_identifier="encode-video",
-        settled=True,
+        terminated=True,
     )
 
 

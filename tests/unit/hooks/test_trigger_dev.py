@@ -8,7 +8,7 @@ import requests
 
 from airflow_provider_trigger._compat import BaseHook, airflow_version
 from airflow_provider_trigger.api.errors import AuthenticationError, NotFoundError
-from airflow_provider_trigger.hooks.settings import InvalidConnectionError
+from airflow_provider_trigger.hooks.connection import InvalidConnectionError
 from airflow_provider_trigger.hooks.trigger_dev import TriggerDevHook
 
 try:

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from airflow_provider_trigger._compat import BaseNotifier
-from airflow_provider_trigger.hooks.settings import InvalidConnectionError
+from airflow_provider_trigger.hooks.connection import InvalidConnectionError
 from airflow_provider_trigger.notifications.cancel import CancelTriggerRunNotifier
 
 try:

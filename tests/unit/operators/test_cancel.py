@@ -101,7 +101,7 @@ def operator(**arguments: Any) -> CancelTriggerRunOperator:
         ({"run_ids": None, "xcom_task_ids": ""}, "give run_ids, or xcom_task_ids, or both"),
         ({"xcom_task_ids": TASK}, "xcom_task_ids takes a task's id, here 'start', not the task"),
         ({"xcom_task_ids": ["work", TASK]}, "xcom_task_ids takes a task's id, here 'start', not the task"),
-        ({"missing": "skip"}, "missing is 'fail' or 'ignore', not 'skip'"),
+        ({"on_not_found": "skip"}, "on_not_found is 'fail' or 'ignore', not 'skip'"),
         ({"termination_timeout": -1}, "termination_timeout is a number of seconds, 0 or more, not -1"),
         ({"poll_interval": 0}, "poll_interval is a number of seconds, 0.01 or more, not 0"),
         ({"poll_interval": -2}, "poll_interval is a number of seconds, 0.01 or more, not -2"),
@@ -130,7 +130,7 @@ def test_arguments_go_by_their_names_only() -> None:
         {"run_ids": None, "xcom_task_ids": "start"},
         {"run_ids": None, "xcom_task_ids": ["start", "more"]},
         {"xcom_task_ids": ["start"]},
-        {"missing": "ignore", "termination_timeout": 0, "poll_interval": 0.1, "max_concurrency": 1},
+        {"on_not_found": "ignore", "termination_timeout": 0, "poll_interval": 0.1, "max_concurrency": 1},
     ],
 )
 def test_arguments_that_make_sense_are_taken(arguments: dict[str, Any]) -> None:
@@ -145,7 +145,7 @@ def test_the_defaults_are_those_that_are_documented() -> None:
         "return_value",
         "trigger_dev_default",
     )
-    assert (made.missing, made.wait_for_termination) == ("fail", False)
+    assert (made.on_not_found, made.wait_for_termination) == ("fail", False)
     assert (made.termination_timeout, made.poll_interval, made.max_concurrency) == (90, 2, 32)
 
 
@@ -171,7 +171,7 @@ def test_a_tasks_output_as_run_ids_makes_it_an_upstream_task(dag: DAG) -> None:
 
 def test_it_can_be_mapped(dag: DAG) -> None:
     with dag:
-        mapped = CancelTriggerRunOperator.partial(task_id="stop", missing="ignore").expand(
+        mapped = CancelTriggerRunOperator.partial(task_id="stop", on_not_found="ignore").expand(
             run_ids=[["run_1"]]
         )
     assert mapped.operator_class is CancelTriggerRunOperator
@@ -221,14 +221,14 @@ CANCELED = {
     "outcome": "canceled",
     "status": "CANCELED",
     "task_identifier": "t",
-    "settled": True,
+    "terminated": True,
 }
 MISSING = {
     "run_id": "run_x",
     "outcome": "not_found",
     "status": None,
     "task_identifier": None,
-    "settled": False,
+    "terminated": False,
 }
 
 
@@ -240,7 +240,7 @@ def test_no_ids_at_all_are_a_success_without_a_connection(nothing: Any) -> None:
 
 
 def test_ids_of_both_sources_count_once_in_their_order(runs: dict[str, Any]) -> None:
-    made = operator(xcom_task_ids="start", missing="ignore")
+    made = operator(xcom_task_ids="start", on_not_found="ignore")
     assert made.execute(context(start=["run_x", "run_1"])) == [CANCELED, MISSING]
 
 
@@ -263,7 +263,7 @@ def test_what_is_no_id_fails_the_task_after_the_readable_ones_were_canceled(
 def test_an_unknown_run_fails_the_task_for_good_unless_told_otherwise(runs: dict[str, Any]) -> None:
     with pytest.raises(AirflowFailException, match="not found: run_x"):
         operator(run_ids=["run_1", "run_x"]).execute(context())
-    assert operator(run_ids=["run_x"], missing="ignore").execute(context()) == [MISSING]
+    assert operator(run_ids=["run_x"], on_not_found="ignore").execute(context()) == [MISSING]
 
 
 def test_when_not_one_run_is_known_the_key_may_be_anothers(runs: dict[str, Any]) -> None:
@@ -337,4 +337,4 @@ def test_a_killed_task_sends_nothing_and_says_so(runs: dict[str, Any]) -> None:
 def test_what_is_not_over_in_time_is_a_success(runs: dict[str, Any], clock: Any) -> None:
     runs["run_1"][1]["startedAt"] = "2026-11-25T09:00:00Z"
     made = operator(wait_for_termination=True, termination_timeout=3, poll_interval=1)
-    assert made.execute(context()) == [CANCELED | {"settled": False}]
+    assert made.execute(context()) == [CANCELED | {"terminated": False}]

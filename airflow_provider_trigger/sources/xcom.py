@@ -10,7 +10,7 @@ from airflow_provider_trigger._compat import pull_xcom
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
-    from airflow_provider_trigger.run_ids import RunIds
+    from airflow_provider_trigger.sources.run_ids import RunIds
 
 
 def add_pushed(ids: RunIds, context: Context, *, task_ids: str | Iterable[str], key: str) -> None:

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from airflow_provider_trigger import _compat
-from airflow_provider_trigger.run_ids import RunIds
-from airflow_provider_trigger.xcom import add_pushed
+from airflow_provider_trigger.sources.run_ids import RunIds
+from airflow_provider_trigger.sources.xcom import add_pushed
 
 GROUPS = {"one.start": "one", "one.cancel": "one", "other.start": "other", "start": None, "work": None}
 

@@ -6,10 +6,10 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
-from airflow_provider_trigger.api.models import CancelOutcome, CancelResult
+from airflow_provider_trigger.cancel.outcome import CancelOutcome, CancelResult
 
 if TYPE_CHECKING:
-    from airflow_provider_trigger.run_ids import RunIds
+    from airflow_provider_trigger.sources.run_ids import RunIds
 
 
 class Log(Protocol):

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from airflow_provider_trigger._compat import AirflowFailException
-from airflow_provider_trigger.hooks.settings import (
+from airflow_provider_trigger.hooks.connection import (
     InvalidConnectionError,
     Settings,
     _warn_if_unencrypted,

@@ -8,9 +8,9 @@ import pytest
 import requests
 
 from airflow_provider_trigger.api import errors
-from airflow_provider_trigger.api.cancellation import LOOK_AGAIN_AFTER, Cancellation, cancel_runs
-from airflow_provider_trigger.api.models import CancelOutcome, CancelResult
 from airflow_provider_trigger.api.silence import FOREIGN_RUNS, SILENT_RUNS
+from airflow_provider_trigger.cancel.cancellation import LOOK_AGAIN_AFTER, Cancellation, cancel_runs
+from airflow_provider_trigger.cancel.outcome import CancelOutcome, CancelResult
 
 STARTED = {"startedAt": "2026-11-25T09:00:00Z"}
 ENDED = STARTED | {"finishedAt": "2026-11-25T09:00:05Z"}
@@ -62,7 +62,7 @@ def cancel(
 
 
 def told(result: CancelResult) -> tuple[str, str | None, bool]:
-    return result.outcome.value, result.status, result.settled
+    return result.outcome.value, result.status, result.terminated
 
 
 @pytest.mark.parametrize(
@@ -515,7 +515,7 @@ def test_a_run_that_completes_in_spite_of_its_cancel_is_told_as_completed(
     assert told(result) == ("already_completed", "COMPLETED", True)
 
 
-def test_what_is_not_over_in_time_stays_canceled_and_unsettled(
+def test_what_is_not_over_in_time_stays_canceled_and_unterminated(
     connect: Any, environment: Environment, clock: Any
 ) -> None:
     environment.add("run_1", "EXECUTING", **STARTED)

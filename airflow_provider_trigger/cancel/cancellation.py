@@ -18,7 +18,7 @@ from dataclasses import replace
 from datetime import datetime
 from typing import TypeVar
 
-from airflow_provider_trigger.api import bulk, endpoints
+from airflow_provider_trigger.api import endpoints
 from airflow_provider_trigger.api.client import TriggerDevClient
 from airflow_provider_trigger.api.endpoints import Call
 from airflow_provider_trigger.api.errors import (
@@ -28,9 +28,11 @@ from airflow_provider_trigger.api.errors import (
     TransportError,
     TriggerDevError,
 )
-from airflow_provider_trigger.api.models import CancelOutcome, CancelResult, Run
+from airflow_provider_trigger.api.models.runs import Run
 from airflow_provider_trigger.api.silence import Silence
-from airflow_provider_trigger.api.workers import Workers
+from airflow_provider_trigger.cancel import bulk
+from airflow_provider_trigger.cancel.outcome import CancelOutcome, CancelResult
+from airflow_provider_trigger.cancel.workers import Workers
 
 log = logging.getLogger(__name__)
 
@@ -60,9 +62,9 @@ class Cancellation:
     """
     The canceling of many runs; :attr:`results` can be read at any time, also when it was cut short.
 
-    A canceled run counts as settled where it was seen held by no worker before its cancel. One that had been
-    started before, and that a worker took up again in between (suspended, or between two attempts), shows no
-    trace of that: it is told settled while its worker is still being told.
+    A canceled run counts as terminated where it was seen held by no worker before its cancel. One that had
+    been started before, and that a worker took up again in between (suspended, or between two attempts), shows no
+    trace of that: it is told terminated while its worker is still being told.
 
     :param client: for the environment that the runs belong to
     :param run_ids: exact run ids; repeated ones count once
@@ -127,7 +129,7 @@ class Cancellation:
         self._look_until_final()
         if self._termination_timeout is not None:
             with self._workers.within(self._termination_timeout):
-                self._wait_until_settled()
+                self._wait_for_termination()
         if self._rejected:
             raise self._rejected
         return self.results
@@ -231,7 +233,7 @@ class Cancellation:
             outcome=CancelOutcome.CANCELED if run.is_canceled else CancelOutcome.ALREADY_COMPLETED,
             status=run.status,
             task_identifier=run.task_identifier,
-            settled=run.is_settled(was_held=was_held),
+            terminated=run.is_terminated(was_held=was_held),
         )
         if run.is_final:
             return result
@@ -242,18 +244,18 @@ class Cancellation:
             retryable=asked.retryable if asked else True,
         )
 
-    def _wait_until_settled(self) -> None:
+    def _wait_for_termination(self) -> None:
         """Look again and again until each canceled run can no longer change."""
-        while unsettled := [
+        while unterminated := [
             result.run_id
             for result in self._results.values()
-            if result.outcome is CancelOutcome.CANCELED and not result.settled
+            if result.outcome is CancelOutcome.CANCELED and not result.terminated
         ]:
             if not self._workers.sleep(self._poll_interval):
                 return
-            self._each("Looked again at", self._look_whether_settled, unsettled)
+            self._each("Looked again at", self._check_termination, unterminated)
 
-    def _look_whether_settled(self, run_id: str) -> None:
+    def _check_termination(self, run_id: str) -> None:
         # A failed look takes nothing back: the run was seen CANCELED.
         run = self._client.retrieve_run(run_id, budget=self._workers.budget)
         if run.is_final:

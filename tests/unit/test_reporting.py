@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
-from airflow_provider_trigger.api.models import CancelOutcome, CancelResult
-from airflow_provider_trigger.report import (
+from airflow_provider_trigger.cancel.outcome import CancelOutcome, CancelResult
+from airflow_provider_trigger.reporting import (
     MAX_LINES,
     enumeration,
     failures,
@@ -14,7 +14,7 @@ from airflow_provider_trigger.report import (
     log_sources,
     summary,
 )
-from airflow_provider_trigger.run_ids import RunIds
+from airflow_provider_trigger.sources.run_ids import RunIds
 
 
 def result(run_id: str = "run_1", outcome: str = "canceled", **fields: Any) -> CancelResult:

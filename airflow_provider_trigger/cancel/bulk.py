@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from airflow_provider_trigger.api import endpoints
 from airflow_provider_trigger.api.budget import Budget
 from airflow_provider_trigger.api.client import TriggerDevClient
-from airflow_provider_trigger.api.models import BulkAction
+from airflow_provider_trigger.api.models.bulk_actions import BulkAction
 
 log = logging.getLogger(__name__)
 

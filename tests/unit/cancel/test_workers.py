@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from airflow_provider_trigger.api import workers as workers_module
-from airflow_provider_trigger.api.workers import Workers
+from airflow_provider_trigger.cancel import workers as workers_module
+from airflow_provider_trigger.cancel.workers import Workers
 
 RUN_IDS = [f"run_{number}" for number in range(10)]
 

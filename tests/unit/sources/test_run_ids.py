@@ -8,7 +8,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from airflow_provider_trigger.run_ids import MAX_LENGTH, RunIds, Unreadable
+from airflow_provider_trigger.sources.run_ids import MAX_LENGTH, RunIds, Unreadable
 
 REAL = "run_cmwvx3ex70014vu7dzs5yiufe"
 

@@ -72,7 +72,7 @@ HELD_STATUSES: frozenset[str] = frozenset(
     }
 )
 
-SETTLES_WITHIN = 75.0
+TERMINATES_WITHIN = 75.0
 """
 Seconds after which a canceled run cannot change any more.
 
@@ -131,7 +131,7 @@ class Run:
         """Whether the engine holds the run and no worker does, so that a cancel ends it at once."""
         return self.status in HELD_STATUSES
 
-    def is_settled(self, *, was_held: bool = False) -> bool:
+    def is_terminated(self, *, was_held: bool = False) -> bool:
         """
         Whether the run can no longer change.
 
@@ -148,7 +148,7 @@ class Run:
         return bool(
             self.seen_at
             and self.updated_at
-            and (self.seen_at - self.updated_at).total_seconds() > SETTLES_WITHIN
+            and (self.seen_at - self.updated_at).total_seconds() > TERMINATES_WITHIN
         )
 
     @classmethod
@@ -190,74 +190,3 @@ def _read_time(value: object) -> datetime | None:
         return None
     # Without a zone it could not be compared with one that has it; the API speaks UTC.
     return time.replace(tzinfo=UTC) if time and not time.tzinfo else time
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class BulkAction:
-    """
-    What ``GET /api/v1/bulk-actions/{id}`` shows.
-
-    :param id: the bulk action's id, ``bulk_…``
-    :param status: PENDING, COMPLETED or ABORTED
-    :param total: how many runs it found; it misses those triggered a moment ago (measured)
-    :param success: how many it canceled
-    :param failure: how many it did not, those that had finished among them
-    """
-
-    id: str
-    status: str
-    total: int
-    success: int
-    failure: int
-
-
-class CancelOutcome(StrEnum):
-    """
-    What became of the wish to cancel a run, decided from a look at the run.
-
-    - ``canceled``: the run is CANCELED now, whoever asked first
-    - ``already_completed``: it ended in another final status, so the cancel had no effect
-    - ``not_found``: this key's environment has no such run
-    - ``failed``: no true answer could be reached, or the run is alive although it was asked to stop
-    """
-
-    CANCELED = "canceled"
-    ALREADY_COMPLETED = "already_completed"
-    NOT_FOUND = "not_found"
-    FAILED = "failed"
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class CancelResult:
-    """
-    What became of one run.
-
-    :param run_id: the run id as it was given
-    :param outcome: see :class:`CancelOutcome`
-    :param status: Trigger.dev's word as last seen, None if the run could not be seen
-    :param task_identifier: the id of the run's task, None if the run could not be seen
-    :param settled: true when the run can no longer change
-    :param error: for a failure, why; short, and without the secret key
-    :param retryable: whether another try may do better; not part of :meth:`to_dict`
-    """
-
-    run_id: str
-    outcome: CancelOutcome
-    status: str | None = None
-    task_identifier: str | None = None
-    settled: bool = False
-    error: str | None = None
-    retryable: bool = False
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return plain JSON: the fields above, ``error`` only where there is one."""
-        result: dict[str, Any] = {
-            "run_id": self.run_id,
-            "outcome": self.outcome.value,
-            "status": self.status,
-            "task_identifier": self.task_identifier,
-            "settled": self.settled,
-        }
-        if self.error is not None:
-            result["error"] = self.error
-        return result

@@ -7,14 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from airflow_provider_trigger.api.models import (
-    FINAL_STATUSES,
-    HELD_STATUSES,
-    CancelOutcome,
-    CancelResult,
-    Run,
-    RunStatus,
-)
+from airflow_provider_trigger.api.models.runs import FINAL_STATUSES, HELD_STATUSES, Run, RunStatus
+from airflow_provider_trigger.cancel.outcome import CancelOutcome, CancelResult
 
 HELD_BY_THE_ENGINE = ["PENDING_VERSION", "QUEUED", "DELAYED", "WAITING", "WAITING_FOR_DEPLOY", "FROZEN"]
 HELD_BY_THE_ENGINE += ["PENDING", "WAITING_TO_RESUME", "PAUSED"]
@@ -81,7 +75,7 @@ def test_a_known_word_is_not_logged(caplog: pytest.LogCaptureFixture) -> None:
 
 
 @pytest.mark.parametrize(
-    ("attributes", "was_held", "settled"),
+    ("attributes", "was_held", "terminated"),
     [
         ({"status": "COMPLETED"}, False, True),
         ({"status": "EXECUTING"}, False, False),
@@ -101,21 +95,23 @@ def test_a_known_word_is_not_logged(caplog: pytest.LogCaptureFixture) -> None:
         ),
     ],
 )
-def test_when_a_run_can_no_longer_change(attributes: dict[str, str], was_held: bool, settled: bool) -> None:
-    assert run(**attributes).is_settled(was_held=was_held) is settled
+def test_when_a_run_can_no_longer_change(
+    attributes: dict[str, str], was_held: bool, terminated: bool
+) -> None:
+    assert run(**attributes).is_terminated(was_held=was_held) is terminated
 
 
-@pytest.mark.parametrize(("seconds", "settled"), [(60, False), (75, False), (76, True)])
-def test_a_canceled_run_is_over_when_the_engine_must_have_forced_it(seconds: int, settled: bool) -> None:
+@pytest.mark.parametrize(("seconds", "terminated"), [(60, False), (75, False), (76, True)])
+def test_a_canceled_run_is_over_when_the_engine_must_have_forced_it(seconds: int, terminated: bool) -> None:
     canceled_at = datetime(2026, 11, 25, 9, tzinfo=UTC)
     times = {"startedAt": "2026-11-25T08:00:00Z", "updatedAt": canceled_at.isoformat()}
     seen = run(**times, seen_at=canceled_at + timedelta(seconds=seconds))
-    assert seen.is_settled() is settled
+    assert seen.is_terminated() is terminated
 
 
 def test_without_the_servers_clock_no_time_is_known_to_have_passed() -> None:
     times = {"startedAt": "2020-01-01T00:00:00Z", "updatedAt": "2020-01-01T00:00:00Z"}
-    assert not run(**times).is_settled()
+    assert not run(**times).is_terminated()
 
 
 def test_the_answer_is_read_into_fields_and_kept_whole() -> None:
@@ -172,7 +168,7 @@ def test_no_json_object_breaks_a_run(answer: dict[str, Any], seen_at: datetime) 
         read = Run.from_answer({"id": "run_1", "status": "CANCELED"} | answer, seen_at=seen_at)
     except KeyError:
         return
-    assert isinstance(read.is_settled(), bool)
+    assert isinstance(read.is_terminated(), bool)
     assert isinstance(read.task_identifier, str)
 
 
@@ -182,7 +178,7 @@ def test_a_result_becomes_plain_json_without_what_is_only_for_us() -> None:
         outcome=CancelOutcome.CANCELED,
         status="CANCELED",
         task_identifier="send-mail",
-        settled=True,
+        terminated=True,
         retryable=True,
     )
     plain = result.to_dict()
@@ -191,7 +187,7 @@ def test_a_result_becomes_plain_json_without_what_is_only_for_us() -> None:
         "outcome": "canceled",
         "status": "CANCELED",
         "task_identifier": "send-mail",
-        "settled": True,
+        "terminated": True,
     }
     assert type(plain["outcome"]) is str
 

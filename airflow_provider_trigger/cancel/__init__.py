@@ -1,0 +1,1 @@
+"""Cancel many runs; imports no Airflow."""

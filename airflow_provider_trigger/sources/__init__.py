@@ -1,0 +1,1 @@
+"""Where run ids come from."""
