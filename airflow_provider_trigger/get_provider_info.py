@@ -1,21 +1,24 @@
-"""What Airflow reads of this provider when it starts."""
+"""Describe this provider for Airflow, which reads this when it starts."""
 
 from __future__ import annotations
 
 from typing import Any
 
 from airflow_provider_trigger import __version__
+from airflow_provider_trigger.defaults import API_URL, DASHBOARD_URL, REQUEST_TIMEOUT, RETRY_FOR
 
 CONNECTION_TYPE = "trigger_dev"
 CONNECTION_NAME = "Trigger.dev"
 
-# The form's fields that Airflow itself has. Airflow 3.2 and newer read them here, older ones from the hook.
+# The fields that the form of every connection has. Airflow 3.2 and newer read them here, older versions from
+# the hook.
 HIDDEN_FIELDS = ["login", "schema", "port"]
 RELABELING = {"host": "API URL", "password": "Secret key"}
 PLACEHOLDERS = {
-    "host": "https://api.trigger.dev (default), or the URL of your own server",
+    "host": f"{API_URL} (default), or the URL of your own server",
     "password": "tr_prod_… (Trigger.dev dashboard, API keys)",
-    "extra": '{"branch": "my-branch", "dashboard_url": "https://…", "timeout": 30, "retry_for": 120}',
+    "extra": '{"branch": "my-branch", "dashboard_url": "https://…", '
+    f'"timeout": {REQUEST_TIMEOUT:g}, "retry_for": {RETRY_FOR:g}}}',
 }
 
 
@@ -24,7 +27,7 @@ def get_provider_info() -> dict[str, Any]:
     return {
         "package-name": "airflow-provider-trigger",
         "name": CONNECTION_NAME,
-        # The link comes last: Airflow 3 glues the word after it to the URL.
+        # The link comes last: Airflow 3 shows the word after it as a part of the URL.
         "description": "Cancel runs of `Trigger.dev <https://trigger.dev>`__",
         "versions": [__version__],
         "integrations": [
@@ -60,29 +63,31 @@ def _modules(*names: str) -> dict[str, Any]:
 def _connection_fields() -> dict[str, Any]:
     return {
         "branch": _field(
-            "Preview branch", "string", "The branch's name. Needed with a preview key (tr_preview_…)."
+            "Preview branch", "string", "The name of the branch. Required for a preview key (tr_preview_…)."
         ),
         "dashboard_url": _field(
             "Dashboard URL",
             "string",
-            "Where links to runs lead. Empty: https://cloud.trigger.dev for the cloud, else the API URL.",
+            f"Where links to runs lead. Empty: {DASHBOARD_URL} for the cloud, otherwise the API URL.",
         ),
-        "timeout": _field("Timeout (s)", "number", "For one request, in seconds. Empty: 30.", minimum=0),
+        "timeout": _field(
+            "Timeout (s)", "number", f"For one request, in seconds. Empty: {REQUEST_TIMEOUT:g}.", minimum=0
+        ),
         "retry_for": _field(
             "Retry for (s)",
             "number",
-            "How long one call goes on trying when the server fails, in seconds. 0: one try. Empty: 120.",
+            f"How long one call is retried, in seconds. 0: not at all. Empty: {RETRY_FOR:g}.",
             minimum=0,
         ),
         "verify": _field(
             "Verify TLS",
             "string",
-            "true (also when empty), false, or the path of a CA file to check against, on every worker.",
+            "true, false, or the path of a CA file, which must exist on every worker. Empty: true.",
         ),
         "proxy": _field(
             "Proxy",
             "string",
-            "The proxy's URL, such as http://proxy.example.com:3128. Empty: as the environment says.",
+            "The URL of a proxy, such as http://proxy.example.com:3128. Empty: the environment's proxy.",
             format="password",
         ),
     }

@@ -1,27 +1,56 @@
-"""Check, when a Dag is parsed, the arguments that operator and notifier share."""
+"""Check the arguments that the operator and the notifier share, when a Dag is parsed."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import ItemsView, Iterator, KeysView, Mapping, Sequence, ValuesView
+from typing import Any
+
+from airflow_provider_trigger._compat import XComArg
 
 
-def check_sources(owner: str, *, run_ids: object, xcom_task_ids: object) -> None:
+def check_sources(
+    owner: str, *, run_ids: object, xcom_task_ids: object, takes_outputs: bool = True
+) -> tuple[Any, Any]:
     """
-    Check that run ids come from somewhere.
+    Check where run ids come from, and return both arguments as they are to be kept.
+
+    An iterator becomes a list, as it could be read for the first Dag run only; a set becomes a sorted list.
 
     :param owner: whose arguments these are, for the message
-    :param run_ids: as it was given
-    :param xcom_task_ids: as it was given
-    :raises ValueError: there is neither, or what names the tasks is no text
+    :param run_ids: as given
+    :param xcom_task_ids: as given
+    :param takes_outputs: whether a task's output can be resolved in ``run_ids``; in a callback it cannot
+    :raises ValueError: neither is given, ``xcom_task_ids`` are not the ids of tasks, or ``run_ids`` holds a
+        task, or the output of one where that cannot be resolved
     """
+    run_ids, xcom_task_ids = _read_once(run_ids), _read_once(xcom_task_ids)
     if run_ids is None and not xcom_task_ids:
         raise ValueError(f"{owner}: give run_ids, or xcom_task_ids, or both")
-    given = xcom_task_ids if isinstance(xcom_task_ids, (list, tuple, set)) else [xcom_task_ids or ""]
-    for task_id in given:
-        if not isinstance(task_id, str) and hasattr(task_id, "task_id"):
-            raise ValueError(
-                f"{owner}: xcom_task_ids takes a task's id, here {task_id.task_id!r}, not the task"
-            )
+    _check_run_ids(owner, run_ids, takes_outputs)
+    if isinstance(xcom_task_ids, (list, tuple)):
+        for index, task_id in enumerate(xcom_task_ids):
+            _check_task_id(owner, f"xcom_task_ids[{index}]", task_id, takes_outputs)
+    elif xcom_task_ids is not None:
+        _check_task_id(owner, "xcom_task_ids", xcom_task_ids, takes_outputs)
+    return run_ids, xcom_task_ids
+
+
+def check_positional_arguments(owner: str, given: Sequence[object]) -> None:
+    """
+    Check that a notifier got no positional arguments.
+
+    :param owner: the name of its class
+    :param given: the positional arguments
+    :raises TypeError: there are some; with the context as the first, the class itself was given as callback
+    """
+    if given and isinstance(given[0], Mapping):
+        raise TypeError(
+            f"{owner}: the callback must be an instance of this class, not the class itself: "
+            f"give an instance, {owner}(run_ids=...) or {owner}(xcom_task_ids=...)"
+        )
+    if given:
+        raise TypeError(f"{owner} takes keyword arguments only, for example {owner}(run_ids=...)")
 
 
 def check_number(
@@ -32,13 +61,65 @@ def check_number(
 
     :param owner: whose argument it is, for the message
     :param name: of the argument
-    :param value: what was given
-    :param least: what it may be at least
+    :param value: as given
+    :param least: the lowest value allowed
     :param unit: what it counts
-    :param whole: whether it has to be an integer
+    :param whole: whether it must be an integer
     :raises ValueError: it is not
     """
-    kinds = (int,) if whole else (int, float)
-    is_number = isinstance(value, kinds) and not isinstance(value, bool) and math.isfinite(value)
-    if not is_number or value < least:  # type: ignore[operator]  # a number, as the line above says
-        raise ValueError(f"{owner}: {name} is a number of {unit}, {least:g} or more, not {value!r}")
+    is_number = isinstance(value, int if whole else (int, float)) and not isinstance(value, bool)
+    if is_number and least <= value < math.inf:  # type: ignore[operator]  # not NaN either
+        return
+    kind = "whole number" if whole else "number"
+    raise ValueError(f"{owner}: {name} must be a {kind} of {unit}, {least:g} or more, not {value!r}")
+
+
+def _read_once(value: Any) -> Any:
+    if isinstance(value, (set, frozenset)):
+        return sorted(value, key=str)  # always in the same order, so that the serialized Dag stays the same
+    return list(value) if isinstance(value, (Iterator, KeysView, ValuesView, ItemsView)) else value
+
+
+def _check_run_ids(owner: str, run_ids: object, takes_outputs: bool) -> None:
+    for value in _contents(run_ids):
+        task_id = _task_id(value)
+        if task_id is None or (takes_outputs and isinstance(value, XComArg)):
+            continue
+        if takes_outputs:
+            reason = f"run_ids takes the output of task {task_id!r}, not the task: call it, or give .output"
+        else:
+            reason = f"a callback cannot resolve a task's output in run_ids; use xcom_task_ids={task_id!r}"
+        raise ValueError(f"{owner}: {reason}")
+
+
+def _contents(value: object) -> Iterator[object]:
+    if isinstance(value, Mapping):
+        value = list(value.values())
+    if not isinstance(value, (list, tuple)):
+        yield value
+        return
+    for item in value:
+        yield from _contents(item)
+
+
+def _check_task_id(owner: str, name: str, value: object, takes_outputs: bool) -> None:
+    if isinstance(value, str) and value.strip():
+        return
+    task_id = _task_id(value)
+    if task_id is None:
+        raise ValueError(f"{owner}: {name} must be a task's id, a string that is not empty, not {value!r}")
+    what = f"the output of task {task_id!r}" if isinstance(value, XComArg) else f"the task {task_id!r} itself"
+    advice = f"give the task's id, {task_id!r}"
+    if takes_outputs:
+        advice += "; a task's output goes into run_ids"
+    raise ValueError(f"{owner}: {name} must be a task's id, not {what}: {advice}")
+
+
+def _task_id(value: Any) -> str | None:
+    """Return the id of the task that a value is, or is the output of; None if it is neither."""
+    if isinstance(value, XComArg):
+        value, _ = next(iter(value.iter_references()))
+    if getattr(value, "_airflow_is_task_decorator", False):
+        return str(value.kwargs["task_id"])
+    task_id = getattr(value, "task_id", None)
+    return task_id if isinstance(task_id, str) else None

@@ -27,7 +27,7 @@ MEASURES: list[Callable[[], Iterator[Row]]] = [
 
 
 def main() -> int:
-    """Measure all, or what is named on the command line; return how many aims were missed."""
+    """Measure all, or what the command line names; return how many targets were missed."""
     wanted = [measure for measure in MEASURES if not sys.argv[1:] or measure.__name__ in sys.argv[1:]]
     rows = []
     for measure in wanted:
@@ -36,12 +36,12 @@ def main() -> int:
             rows.append(row)
     if len(wanted) == len(MEASURES):
         PAGE.write_text(_page(rows))
-    return sum(not row.reached for row in rows)
+    return sum(not row.target_met for row in rows)
 
 
 def _line(row: Row) -> str:
-    aim = f"{row.aim}{'' if row.reached else ' (missed)'}"
-    return f"| {row.what} | {row.ours} | {row.theirs} | {row.ratio} | {aim} |"
+    target = f"{row.target}{'' if row.target_met else ' (missed)'}"
+    return f"| {row.scenario} | {row.provider} | {row.baseline} | {row.ratio} | {target} |"
 
 
 def _page(rows: list[Row]) -> str:
@@ -49,13 +49,14 @@ def _page(rows: list[Row]) -> str:
     lines = "\n".join(map(_line, rows))
     return f"""# Benchmarks
 
-Each line compares two things measured side by side in one run of `make bench`; a time alone says little, as
-machines differ. The server is the local one, in a process of its own, with the round trip and the rate limit
-that the line names.
+How fast the provider cancels runs, compared with other ways to send the same requests. Each ratio is measured
+in one run of `make bench`, provider and baseline one after the other on the same machine; a time without a
+baseline says little, as machines differ. A missed target is marked. The server is the local one, in a process
+of its own, with the round trip and the rate limit that the scenario names.
 
 Measured on {os.cpu_count()} cores ({platform.machine()}), Python {platform.python_version()}, {packages}.
 
-| what | ours | the other | ratio | aim |
+| scenario | this provider | baseline | ratio | target |
 | --- | --- | --- | --- | --- |
 {lines}
 """

@@ -1,4 +1,4 @@
-"""What is measured: each function returns rows of the table, a ratio beside its aim."""
+"""What is measured: each function yields rows of the table, each with its ratio and target."""
 
 from __future__ import annotations
 
@@ -23,38 +23,41 @@ from airflow_provider_trigger.cancel.cancellation import Cancellation
 from airflow_provider_trigger.cancel.outcome import CancelResult
 
 CONCURRENCY = 32
+NAME = "benchmark"
 ROUNDS = 5
 
 
 @dataclass
 class Row:
     """
-    One line of the table.
+    One row of the table.
 
-    :param what: what is compared with what
-    :param ours: how long ours took, or what it needed, with its unit
-    :param theirs: the same of what it is compared with
-    :param ratio: the figure
-    :param aim: what it should be, empty for none
-    :param reached: whether it is
+    :param scenario: what is done, and what the baseline is
+    :param provider: how long this provider took, or what it needed, with the unit
+    :param baseline: the same of the baseline, empty if there is none
+    :param ratio: of the two, empty if there is no baseline
+    :param target: what the ratio, or the provider's figure without one, must be; empty for no target
+    :param target_met: whether it is
     """
 
-    what: str
-    ours: str
-    theirs: str
+    scenario: str
+    provider: str
+    baseline: str
     ratio: str
-    aim: str = ""
-    reached: bool = True
+    target: str = ""
+    target_met: bool = True
 
 
 def cancel(server: RemoteServer, run_ids: list[str]) -> list[CancelResult]:
     """Cancel as the operator does."""
-    with TriggerDevClient(base_url=server.url, secret_key=server.secret_key) as client:
-        return Cancellation(client=client, run_ids=run_ids, max_concurrency=CONCURRENCY).run()
+    with TriggerDevClient(base_url=server.url, secret_key=server.secret_key, user_agent=NAME) as client:
+        return Cancellation(
+            client=client, run_ids=run_ids, bulk_action_name=NAME, max_concurrency=CONCURRENCY
+        ).run()
 
 
 def _bare(server: RemoteServer, run_ids: list[str], *, workers: int) -> None:
-    """Send the same requests with nothing around them."""
+    """Send the same requests with ``requests`` alone."""
     session = requests.Session()
     session.mount("http://", HTTPAdapter(pool_maxsize=workers))
     session.headers["Authorization"] = f"Bearer {server.secret_key}"
@@ -70,7 +73,7 @@ def _seconds(work: Callable[[], object]) -> float:
 
 
 def two_hundred_runs() -> Iterator[Row]:
-    """Compare with the same requests sent bare, at once and one after another."""
+    """Compare with the same requests sent by ``requests`` alone, in parallel and one after another."""
     for latency in (0.0, 0.05):
         with remote_server(rate_limit=None, latency=latency) as server:
             pairs = [
@@ -80,52 +83,60 @@ def two_hundred_runs() -> Iterator[Row]:
                 )
                 for _ in range(ROUNDS)
             ]
-            bare, ours = (statistics.median(times) for times in zip(*pairs, strict=True))
-            name = f"200 runs, {latency * 1000:.0f} ms round trip"
-            yield _faster(f"{name}: the same requests bare, {CONCURRENCY} at a time", ours, bare, aim=0.9)
+            bare, provider = (statistics.median(times) for times in zip(*pairs, strict=True))
+            name = f"200 runs, {latency * 1000:.0f} ms round trip; baseline: requests alone"
+            yield _faster(f"{name}, {CONCURRENCY} at a time", provider, bare, target=0.9)
             if latency:
                 loop = _seconds(lambda: _bare(server, server.add_runs(200), workers=1))
-                yield _faster(f"{name}: one request after another", ours, loop, aim=10)
+                yield _faster(f"{name}, one after another", provider, loop, target=10)
 
 
-def _faster(what: str, ours: float, theirs: float, *, aim: float) -> Row:
-    ratio = theirs / ours
-    return Row(what, f"{ours:.2f} s", f"{theirs:.2f} s", f"{ratio:.2f} x", f">= {aim:g} x", ratio >= aim)
+def _faster(scenario: str, provider: float, baseline: float, *, target: float) -> Row:
+    ratio = baseline / provider
+    return Row(
+        scenario,
+        f"{provider:.2f} s",
+        f"{baseline:.2f} s",
+        f"{ratio:.2f} x",
+        f">= {target:g} x",
+        ratio >= target,
+    )
 
 
 def rate_limit() -> Iterator[Row]:
-    """Compare with the least that the bucket allows, alone and beside another that uses the same bucket."""
+    """Compare with the shortest time that the rate limit allows."""
     limit, refill, interval = 750, 250, 10.0
     with remote_server(rate_limit=limit, refill=refill, refill_interval=interval) as server:
         run_ids = server.add_runs(1500)
-        ours = _seconds(lambda: cancel(server, run_ids))
+        provider = _seconds(lambda: cancel(server, run_ids))
         sent = server.requests()
         reserve = math.ceil(limit * 0.05)
         refills = math.ceil((len(sent) - (limit - reserve)) / refill)
         yield Row(
-            f"1,500 runs, {limit} in a burst and {refill} every {interval:g} s: the least the bucket allows",
-            f"{ours:.1f} s, {len(sent)} requests",
+            f"1,500 runs, rate limit of {limit} requests and {refill} more every {interval:g} s; "
+            "baseline: the shortest time that it allows",
+            f"{provider:.1f} s, {len(sent)} requests",
             f"{refills * interval:.1f} s",
-            f"{ours / (refills * interval):.2f} x",
+            f"{provider / (refills * interval):.2f} x",
             "<= 1.05 x",
-            ours <= 1.05 * refills * interval,
+            provider <= 1.05 * refills * interval,
         )
-        yield _none("1,500 runs: requests refused by 429", Counter(status for _, _, status, _ in sent)[429])
-        yield _none("1,500 runs: not canceled", 1500 - server.statuses()["CANCELED"])
+        yield _none("the same: requests rejected with 429", Counter(status for _, _, status, _ in sent)[429])
+        yield _none("the same: runs not canceled", 1500 - server.statuses()["CANCELED"])
 
 
 def shared_rate_limit() -> Iterator[Row]:
-    """Count how often another client of the same environment is refused while we cancel."""
+    """Count how often the requests of another client of the same environment are rejected meanwhile."""
     with remote_server() as server:
         run_ids = server.add_runs(1000)
         other = server.add_runs(1)[0]
         answers: Counter[int] = Counter()
-        over = threading.Event()
+        done = threading.Event()
 
         def use() -> None:
             # Two requests a second, as an application might.
             session = requests.Session()
-            while not over.wait(0.5):
+            while not done.wait(0.5):
                 answer = session.get(
                     f"{server.url}/api/v3/runs/{other}",
                     headers={"Authorization": f"Bearer {server.secret_key}"},
@@ -135,15 +146,16 @@ def shared_rate_limit() -> Iterator[Row]:
         application = threading.Thread(target=use)
         application.start()
         cancel(server, run_ids)
-        over.set()
+        done.set()
         application.join()
         yield _none(
-            f"1,000 runs beside an application: its requests refused, of {answers.total()}", answers[429]
+            f"1,000 runs, while an application sends {answers.total()} requests: of these rejected with 429",
+            answers[429],
         )
 
 
-def _none(what: str, count: int) -> Row:
-    return Row(what, str(count), "", "", "none", count == 0)
+def _none(scenario: str, count: int) -> Row:
+    return Row(scenario, str(count), "", "", "0", count == 0)
 
 
 def memory() -> Iterator[Row]:
@@ -165,8 +177,8 @@ def _memory(count: int) -> Row:
         size = tracemalloc.get_traced_memory()[0] - before
         tracemalloc.stop()
         return Row(
-            f"{count:,} ids: peak memory against the {len(kept):,} results as plain JSON",
-            f"{peak / 1e6:.1f} MB, {peak / count:.0f} bytes an id",
+            f"{count:,} run ids, peak memory; baseline: the {len(kept):,} results as plain JSON",
+            f"{peak / 1e6:.1f} MB, {peak / count:.0f} bytes a run",
             f"{size / 1e6:.1f} MB",
             f"{peak / size:.1f} x",
         )
@@ -185,12 +197,12 @@ print(time.perf_counter() - started_at)
 
 
 def imports() -> Iterator[Row]:
-    """Time the imports that a Dag's parse pays for, on top of Airflow itself."""
+    """Time the imports that parsing a Dag needs, in addition to Airflow's own."""
     for module in ("operators.cancel", "notifications.cancel", "hooks.trigger_dev"):
         name = f"airflow_provider_trigger.{module}"
         times = [_import_seconds(name) for _ in range(ROUNDS)]
-        ours = statistics.median(times) * 1000
-        yield Row(f"import {name}", f"{ours:.1f} ms", "", "", "<= 30 ms", ours <= 30)
+        took = statistics.median(times) * 1000
+        yield Row(f"import {name}", f"{took:.1f} ms", "", "", "<= 30 ms", took <= 30)
 
 
 def _import_seconds(module: str) -> float:

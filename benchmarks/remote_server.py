@@ -1,4 +1,4 @@
-"""A local Trigger.dev server in a process of its own, so that it does not share the measured one's time."""
+"""A local Trigger.dev server in a separate process, so that it does not use the measured one's time."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from airflow_provider_trigger.testing import TriggerDevServer
 @dataclass
 class RemoteServer:
     """
-    The server as the measuring process sees it.
+    The server, for the measuring process.
 
-    :param url: where it is
-    :param secret_key: its key
+    :param url: its URL
+    :param secret_key: its secret key
     """
 
     url: str
@@ -27,21 +27,21 @@ class RemoteServer:
 
     def add_runs(self, count: int, status: str = "EXECUTING") -> list[str]:
         """Add runs and return their ids."""
-        return self._ask("add_runs", count, status)
+        return self._call("add_runs", count, status)
 
     def requests(self) -> list[tuple[str, str, int | None, float]]:
-        """Return method, path, status and time of each request so far, and forget them."""
-        return self._ask("requests")
+        """Return method, path, status and time of each request since the last call."""
+        return self._call("requests")
 
     def statuses(self) -> dict[str, int]:
-        """Return how many runs there are of each status."""
-        return self._ask("statuses")
+        """Return the number of runs by status."""
+        return self._call("statuses")
 
     def take_tokens(self, count: int) -> int:
-        """Take tokens as another user of the key, and return how many are left."""
-        return self._ask("take_tokens", count)
+        """Use up tokens of the rate limit as another client, and return how many are left."""
+        return self._call("take_tokens", count)
 
-    def _ask(self, what: str, *arguments: Any) -> Any:
+    def _call(self, what: str, *arguments: Any) -> Any:
         self._pipe.send((what, arguments))
         return self._pipe.recv()
 
@@ -53,21 +53,23 @@ def remote_server(**options: Any) -> Iterator[RemoteServer]:
 
     :param options: of :class:`~airflow_provider_trigger.testing.TriggerDevServer`
     """
-    ours, theirs = multiprocessing.Pipe()
-    process = multiprocessing.get_context("spawn").Process(target=_serve, args=(theirs, options), daemon=True)
+    pipe, server_pipe = multiprocessing.Pipe()
+    context = multiprocessing.get_context("spawn")
+    process = context.Process(target=_serve, args=(server_pipe, options), daemon=True)
     process.start()
     try:
-        yield RemoteServer(*ours.recv(), ours)
+        url, secret_key = pipe.recv()
+        yield RemoteServer(url, secret_key, pipe)
     finally:
-        ours.send(("stop", ()))
+        pipe.send(("stop", ()))
         process.join()
 
 
 def _serve(pipe: Connection, options: dict[str, Any]) -> None:
     with TriggerDevServer(**options) as server:
         pipe.send((server.url, server.secret_key))
-        while (question := pipe.recv())[0] != "stop":
-            pipe.send(_answer(server, *question))
+        while (request := pipe.recv())[0] != "stop":
+            pipe.send(_answer(server, *request))
 
 
 def _answer(server: TriggerDevServer, what: str, arguments: tuple[Any, ...]) -> Any:

@@ -1,4 +1,4 @@
-"""An Airflow of the demonstration's own: SQLite, the example Dags, one connection, nothing of the user's."""
+"""A separate Airflow for the demonstration: SQLite, the example Dags, one connection."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ CHECKOUT = Path(__file__).resolve().parent.parent
 DEMO = CHECKOUT / ".demo"
 AIRFLOW_VERSION = version("apache-airflow")
 
-# One format for all versions, and it names the logger: so the provider's lines can be told from Airflow's.
+# One format for all versions, with the logger's name, to tell the provider's lines from Airflow's.
 _LOG_FORMAT = "%(asctime)s %(levelname)s %(name)s | %(message)s"
 _LINE_OF_THE_PROVIDER = re.compile(r"^\S+ +([A-Z]+) +\S*airflow_provider_trigger\S* \| (.*)$")
 
@@ -50,13 +50,13 @@ class Command:
             )
 
     def wait(self) -> int:
-        """Return the exit code, once there is one."""
+        """Wait for the end, and return the exit code."""
         code = self._process.wait()
         self.seconds = time.monotonic() - self._started
         return code
 
     def stop(self) -> None:
-        """End it, if it has not ended by itself."""
+        """End it, if it still runs."""
         if self._process.poll() is None:
             self._process.terminate()
             self._process.wait()
@@ -71,7 +71,7 @@ class Command:
 
     def last_lines(self, count: int = 15) -> list[str]:
         """
-        Return the end of the output, for when something went wrong.
+        Return the end of the output, for an error message.
 
         :param count: how many lines
         """
@@ -86,10 +86,7 @@ class Command:
         query = "SELECT value FROM xcom WHERE task_id = ? AND key = 'return_value'"
         with closing(sqlite3.connect(self.home / "airflow.db")) as database:
             row = database.execute(query, (task_id,)).fetchone()
-        value = row[0] if row else None
-        while isinstance(value, (str, bytes)):
-            value = json.loads(value)  # 3.0.0 encodes it twice
-        return value
+        return json.loads(row[0]) if row else None
 
     def _lines(self) -> list[str]:
         return self.log.read_text(encoding="utf-8", errors="replace").splitlines()
@@ -97,10 +94,10 @@ class Command:
 
 class LocalAirflow:
     """
-    A new Airflow with nothing in it but the example Dags; a context manager that ends what still runs.
+    A new Airflow with the example Dags only; a context manager that ends what still runs.
 
-    :param url: where the Trigger.dev server is
-    :param secret_key: handed to Airflow's processes in their environment, and written nowhere
+    :param url: of the Trigger.dev server
+    :param secret_key: passed to Airflow's processes in their environment, and written nowhere
     """
 
     def __init__(self, *, url: str, secret_key: str) -> None:
@@ -117,27 +114,23 @@ class LocalAirflow:
 
     def migrate(self) -> None:
         """
-        Make the database.
+        Create the database.
 
-        :raises SystemExit: Airflow could not
+        :raises SystemExit: that failed
         """
-        steps = [["db", "migrate"]]
-        if AIRFLOW_VERSION == "3.0.0":
-            steps.append(["dags", "reserialize"])  # its `dags test` finds no Dag that was never parsed
-        for step in steps:
-            print(f"  $ airflow {' '.join(step)}", flush=True)
-            command = self._start("migrated", *step)
-            if code := command.wait():
-                print(*command.last_lines(), sep="\n")
-                raise SystemExit(f"error: it ended with {code}")
-            print(f"  done in {command.seconds:.1f} s\n", flush=True)
+        print("  $ airflow db migrate", flush=True)
+        command = self._start("migrated", "db", "migrate")
+        if code := command.wait():
+            print(*command.last_lines(), sep="\n")
+            raise SystemExit(f"error: airflow db migrate ended with {code}; see {command.log}")
+        print(f"  done in {command.seconds:.1f} s\n", flush=True)
 
     def start_dag(self, dag_id: str, run_ids: Sequence[str]) -> Command:
         """
-        Run a Dag once, in a copy of the database, so that several can run at a time.
+        Start one run of a Dag, in a copy of the database, so that several can run at a time.
 
         :param dag_id: of one of the example Dags
-        :param run_ids: goes into the Dag run's configuration
+        :param run_ids: go into the Dag run's configuration
         """
         (DEMO / dag_id).mkdir()
         shutil.copy(DEMO / "migrated" / "airflow.db", DEMO / dag_id)

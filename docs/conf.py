@@ -1,4 +1,4 @@
-"""How Sphinx builds the site: ``make docs``."""
+"""Configure Sphinx, which builds the documentation: ``make docs``."""
 
 from __future__ import annotations
 
@@ -7,17 +7,12 @@ import os
 import shutil
 import tempfile
 
-# Autodoc imports the package, which imports Airflow, which makes itself a home: not in that of who builds.
+# Autodoc imports Airflow, which creates a home directory: not in that of the user.
 os.environ["AIRFLOW__LOGGING__LOGGING_LEVEL"] = "WARNING"
 os.environ["AIRFLOW_HOME"] = tempfile.mkdtemp(prefix="airflow-provider-trigger-docs-")
 atexit.register(shutil.rmtree, os.environ["AIRFLOW_HOME"], ignore_errors=True)
 
 from airflow_provider_trigger import __version__  # noqa: E402
-from airflow_provider_trigger.api.models.runs import Run  # noqa: E402
-from airflow_provider_trigger.hooks import trigger_dev  # noqa: E402
-
-# The hook imports it for type checkers only; without it Sphinx can't tell this Run from the local server's.
-trigger_dev.Run = Run
 
 project = "airflow-provider-trigger"
 author = "The airflow-provider-trigger authors"
@@ -28,7 +23,6 @@ exclude_patterns = ["_build"]
 source_suffix = {".md": "markdown"}
 myst_heading_anchors = 3
 
-# A cancel is described where it is written: in the docstrings.
 autodoc_member_order = "bysource"
 autodoc_typehints = "signature"
 autodoc_class_signature = "mixed"

@@ -1,5 +1,5 @@
 """
-Write the tables of ``routes.md`` anew from ``routes.json``, which the whole-Airflow tests measure.
+Write the tables of ``routes.md`` from ``routes.json``, which the whole-Airflow tests measure.
 
 usage: python docs/routes_table.py
 """
@@ -29,8 +29,8 @@ HEADINGS = {
 
 SIGNS = {"yes": "**yes**", "later": "later", "no": "no"}
 
-COVERING = ["## What covers every case", "", "No route alone does. These together do."]
-# This package has no waiting task: its `on_kill` is the user's own.
+COVERING = ["## What covers every case", "", "None of them does alone. These combinations do:"]
+# This provider has no waiting task: the `on_kill` is the user's own.
 OWN = "on_kill"
 
 Cell = str | dict[str, str]
@@ -44,8 +44,8 @@ def sign(cell: Cell) -> str:
     return "<br>".join([SIGNS[cell["otherwise"]], *exceptions])
 
 
-def is_taken(cell: Cell, version: str) -> bool:
-    """Tell whether the route is taken on a version of Airflow."""
+def is_called(cell: Cell, version: str) -> bool:
+    """Return whether the route is called on a version of Airflow."""
     return (cell if isinstance(cell, str) else cell.get(version, cell["otherwise"])) != "no"
 
 
@@ -67,15 +67,15 @@ def matrix(table: dict[str, Any]) -> list[str]:
 
 
 def covers(table: dict[str, Any], routes: Iterable[str], version: str) -> bool:
-    """Tell whether after each event one of the routes at least is taken, on a version of Airflow."""
+    """Return whether after each event at least one of the routes is called, on a version of Airflow."""
     return all(
-        any(is_taken(event["routes"][route], version) for route in routes)
+        any(is_called(event["routes"][route], version) for route in routes)
         for event in table["events"].values()
     )
 
 
 def coverings(table: dict[str, Any], routes: Sequence[str]) -> list[str]:
-    """Return a line for each choice of routes that leaves no event out on any Airflow: the fewest that do."""
+    """Return a line for each smallest combination of routes that covers every event on every Airflow."""
     for count in range(2, len(routes) + 1):
         found = [
             some
@@ -88,15 +88,15 @@ def coverings(table: dict[str, Any], routes: Sequence[str]) -> list[str]:
 
 
 def advice(table: dict[str, Any]) -> list[str]:
-    """Return what to lay, without a waiting task of one's own and with one."""
+    """Return which routes to add, without a waiting task of one's own and with one."""
     routes = list(table["routes"])
     if any(covers(table, [route], version) for route in routes for version in versions(table)):
-        raise ValueError("a route covers every case alone: write that into the page")
+        raise ValueError("one route covers every case: write that into the page")
     ours = [route for route in routes if route != OWN]
     return [
         *COVERING,
         "",
-        "### With this package alone",
+        "### With this provider only",
         "",
         *coverings(table, ours),
         "",
@@ -107,13 +107,13 @@ def advice(table: dict[str, Any]) -> list[str]:
 
 
 def render(table: dict[str, Any]) -> str:
-    """Return what stands between the marks."""
+    """Return the text between the marks."""
     meanings = [f"- {SIGNS[answer]}: {meaning}" for answer, meaning in table["answers"].items()]
     return "\n".join(["", *matrix(table), "", *meanings, "", *advice(table), ""])
 
 
 def page_with(page: str, table: dict[str, Any]) -> str:
-    """Return the page with its tables as they should be."""
+    """Return the page with tables made from the data."""
     before, rest = page.split(BEGIN)
     _, after = rest.split(END)
     return f"{before}{BEGIN}\n{render(table)}\n{END}{after}"

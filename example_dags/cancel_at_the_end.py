@@ -1,4 +1,4 @@
-"""Cancel, at the end of a Dag, the runs that a task started: also if a task failed."""
+"""At the end of a Dag, cancel the runs that a task started, also if a task failed."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ with DAG(dag_id="cancel_at_the_end", schedule=None, params={"run_ids": []}):
 
     @task
     def start(params: dict[str, Any]) -> list[str]:
-        """Stand in for the task that starts runs: its return value, the run ids, goes to XCom."""
+        """Take the place of a task that starts runs and returns their ids, which go to XCom."""
         return params["run_ids"]
 
     cancel_runs = CancelTriggerRunOperator(

@@ -1,4 +1,4 @@
-"""Cancel runs in a teardown: also when the work fails, and without hiding that it failed."""
+"""Cancel runs in a teardown, also when the work fails; the Dag run then fails, too."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ with DAG(dag_id="cancel_in_teardown", schedule=None, params={"run_ids": []}):
 
     @task
     def start(params: dict[str, Any]) -> list[str]:
-        """Stand in for the task that starts runs: its return value, the run ids, goes to XCom."""
+        """Take the place of a task that starts runs and returns their ids, which go to XCom."""
         return params["run_ids"]
 
     @task
     def work() -> None:
-        """Stand in for what the Dag does while the runs are going on."""
+        """Take the place of what the Dag does while the runs execute."""
 
     started = start()
     cancel_runs = CancelTriggerRunOperator(task_id="cancel_runs", run_ids=started)

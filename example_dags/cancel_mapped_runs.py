@@ -1,4 +1,4 @@
-"""Cancel the runs that mapped tasks started, all in one task: also if some of these failed."""
+"""Cancel the runs of all mapped tasks with one task, also if some of the mapped tasks failed."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ with DAG(dag_id="cancel_mapped_runs", schedule=None, params={"run_ids": []}):
 
     @task
     def plan(params: dict[str, Any]) -> list[str]:
-        """Return what to map over."""
+        """Return the list to map over."""
         return params["run_ids"]
 
     @task
     def start(item: str) -> dict[str, str]:
-        """Stand in for a task that starts one run, and returns what the API answered."""
+        """Take the place of a task that starts one run and returns what the API answered."""
         return {"id": item}
 
     CancelTriggerRunOperator(

@@ -1,7 +1,7 @@
 """
-Cancel runs when a Dag run fails, also by its time limit, from the Dag's callback.
+Cancel runs from the failure callback of a Dag: when a Dag run fails, also by its ``dagrun_timeout``.
 
-A template gives the ids, which works on every Airflow; on 2.11 and from 3.1 on ``xcom_task_ids`` does too.
+A template gives the ids. It works on every Airflow except 3.0.4; ``xcom_task_ids`` on 2.11, 3.1 and newer.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ with DAG(
 
     @task
     def work() -> None:
-        """Fail while the runs are going on."""
+        """Fail while the runs execute."""
         raise RuntimeError("something failed at night")
 
     work()

@@ -1,4 +1,4 @@
-"""Cancel runs when a task fails, from its callback."""
+"""Cancel runs from the failure callback of a task."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ with DAG(dag_id="cancel_on_task_failure", schedule=None, params={"run_ids": []})
 
     @task
     def start(params: dict[str, Any]) -> list[str]:
-        """Stand in for the task that starts runs: its return value, the run ids, goes to XCom."""
+        """Take the place of a task that starts runs and returns their ids, which go to XCom."""
         return params["run_ids"]
 
     @task(on_failure_callback=CancelTriggerRunNotifier(xcom_task_ids="start"))
     def work() -> None:
-        """Fail while the runs are going on."""
+        """Fail while the runs execute."""
         raise RuntimeError("something failed at night")
 
     start() >> work()

@@ -1,12 +1,12 @@
 #!/usr/bin/env bash
-# Run the tests on every Airflow and every Python that it runs on and this machine has, as many at a time as it has
-# processors, and then those of a whole Airflow on the oldest, one in the middle and the newest; show all results.
+# Run the tests on every Airflow, with every Python that it supports and this machine has, as many at a time as there
+# are processors. Then run tests/e2e on the oldest Airflow, one in the middle and the newest. Show all results.
 # usage: scripts/matrix.sh AIRFLOW...
 set -uo pipefail
 cd "$(dirname "$0")/.."
 source scripts/pythons.sh
 
-WHOLE=(2.11 3.1 3.3)
+WHOLE=(2.11 3.1 "$(sed -n 's/^NEWEST := //p' Makefile)")
 
 MAKE=${MAKE:-make}
 logs=$(mktemp -d)
@@ -15,13 +15,13 @@ export MAKE logs
 
 run() { # run TARGET AIRFLOW PYTHON
     local log="$logs/$1-$2-$3"
-    # Coverage is make test's own business, and several at a time would write into one file.
+    # No coverage: runs at the same time would write into one file.
     "$MAKE" --no-print-directory "$1" AIRFLOW="$2" PYTHON="$3" COVERAGE= >"$log" 2>&1 || touch "$log.failed"
     printf '==> make %s on Airflow %s, Python %s\n%s\n' "$1" "$2" "$3" "$(<"$log")"
 }
 export -f run
 
-# pytest's closing line, or why there is none
+# Print pytest's last line, or why there is none.
 result() { # result TARGET AIRFLOW PYTHON
     local log="$logs/$1-$2-$3"
     if [[ ! -e $log ]]; then echo "not run: this machine has no Python $3"; return; fi
@@ -39,7 +39,7 @@ for airflow in "${WHOLE[@]}"; do
     whole+=("e2e $airflow $(supported_pythons "$airflow" | cut -d ' ' -f 1)")
 done
 
-# Here and below a cell is three words. The environments are made one after another, as they share the installer.
+# Here and below a cell is three words. The environments are made one by one, because they share the installer.
 # shellcheck disable=SC2086
 for cell in "${cells[@]}"; do
     is_here $cell || continue

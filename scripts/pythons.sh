@@ -1,9 +1,9 @@
-# Functions for the other scripts: which Python an Airflow runs on, and where this machine has one.
+# Functions for the other scripts: which Python an Airflow supports, and where this machine has one.
 # shellcheck shell=bash
 
 fail() { printf 'error: %s\n' "$*" >&2; exit 1; }
 
-# Written down here because Airflow's own metadata does not say it: 2.11.2 excludes "3.13" and so admits 3.13.1.
+# Airflow's own metadata does not tell: 2.11.2 excludes "3.13" and so allows 3.13.1.
 supported_pythons() { # supported_pythons AIRFLOW
     case $1 in
         2.11* | 3.0*) echo "3.12 3.11" ;;
@@ -11,12 +11,12 @@ supported_pythons() { # supported_pythons AIRFLOW
     esac
 }
 
-# Print "3.12 /path/to/python" of an interpreter that starts; a pyenv shim may exist and still not start.
+# Print "3.12 /path/to/python" if the interpreter starts; a pyenv shim may exist and not start.
 describe() { # describe COMMAND
     "$1" -c 'import sys; print("%d.%d" % sys.version_info[:2], sys.executable)' 2>/dev/null
 }
 
-# Print the path of the first interpreter here that has one of the versions, or say what is missing.
+# Print the path of the first interpreter on this machine with one of the versions, or fail and say what is missing.
 find_python() { # find_python AIRFLOW VERSION...
     local airflow=$1 found="" candidate description wanted
     shift

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# Make or refresh one virtual environment: an Airflow under its constraints, and this project in it, editable.
+# Make or update a virtual environment: an Airflow with its constraints, and this project, editable.
 # usage: scripts/venv.sh DIRECTORY AIRFLOW [PYTHON [DEPENDENCY_GROUP]]
-# (PYTHON is a version such as 3.12; left empty, the first fitting interpreter is taken.)
+# (PYTHON is a version such as 3.12; empty means the first interpreter found that Airflow supports.)
 set -euo pipefail
 cd "$(dirname "$0")/.."
 source scripts/pythons.sh
@@ -11,7 +11,7 @@ tools=.tools
 
 say() { printf '==> %s\n' "$*"; }
 
-# uv resolves and installs in seconds what takes pip minutes. pip puts it into an environment of its own.
+# uv takes seconds where pip takes minutes. pip installs it into an environment of its own.
 install_uv() { # install_uv PYTHON
     local stamp=$tools/.stamp
     if "$tools/bin/uv" --version >/dev/null 2>&1 && [[ ! constraints/uv.txt -nt $stamp ]]; then return; fi
@@ -24,7 +24,7 @@ install_uv() { # install_uv PYTHON
     touch "$stamp"
 }
 
-# Make the environment, unless there is one with the same version of Python.
+# Make the environment, unless one with the same version of Python exists.
 make_venv() { # make_venv PYTHON
     local version
     version=$(describe "$1")
@@ -42,8 +42,8 @@ install_project() {
     local index
     index=$("$tools/bin/python" -m pip config list | sed -n "s/^.*\.index-url='\(.*\)'$/\1/p" | head -n 1)
     if [[ -n $index ]]; then export UV_DEFAULT_INDEX=${UV_DEFAULT_INDEX:-$index}; fi
-    # --exact also removes what earlier constraints had brought; compiling saves seconds at each start of Airflow.
-    # The list of all packages is left out of the output.
+    # --exact removes packages that are no longer needed; compiling saves seconds at each start of Airflow.
+    # The output omits the list of all packages.
     "$tools/bin/uv" pip install --python "$directory/bin/python" --exact --compile-bytecode \
         "${options[@]}" -e '.[testing]' 2>&1 | { grep --line-buffered -v '^ [-+~] ' || true; }
 }
@@ -54,7 +54,7 @@ if [[ -n $wanted && " $pythons " != *" $wanted "* ]]; then
 fi
 # shellcheck disable=SC2086  # a list of versions
 python=$(find_python "$airflow" ${wanted:-$pythons})
-export UV_PYTHON_DOWNLOADS=never  # which interpreters a machine has is its owner's business
+export UV_PYTHON_DOWNLOADS=never  # install no interpreter on the user's machine
 
 install_uv "$python"
 make_venv "$python"

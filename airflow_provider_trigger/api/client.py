@@ -1,11 +1,9 @@
-"""The blocking driver: sends the calls of :mod:`~airflow_provider_trigger.api.endpoints` with requests."""
+"""The blocking driver: sends calls with requests."""
 
 from __future__ import annotations
 
-import logging
-import math
-import threading
 import time
+from contextlib import closing
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
@@ -14,33 +12,21 @@ from requests.adapters import HTTPAdapter
 from requests.auth import AuthBase
 from urllib3.exceptions import HTTPError
 
-from airflow_provider_trigger import __version__
-from airflow_provider_trigger.api import endpoints, retries
-from airflow_provider_trigger.api.budget import Budget
-from airflow_provider_trigger.api.endpoints import Call, Request, Response
-from airflow_provider_trigger.api.errors import (
-    NotSentError,
-    TriggerDevError,
-    UnexpectedAnswerError,
-    is_foreign,
-)
+from airflow_provider_trigger import defaults
+from airflow_provider_trigger.api.deadline import NEVER, Deadline
+from airflow_provider_trigger.api.endpoints import runs
+from airflow_provider_trigger.api.errors import TriggerDevError, UnexpectedAnswerError
+from airflow_provider_trigger.api.exchange import Exchange, Reply, Send
+from airflow_provider_trigger.api.http import API_VERSION, Call, Response
 from airflow_provider_trigger.api.masking import Masking
 from airflow_provider_trigger.api.models.runs import Run
 from airflow_provider_trigger.api.rate_limit import RateLimit
 from airflow_provider_trigger.api.transport_errors import CONNECT_TIMEOUT, transport_error
 
-log = logging.getLogger(__name__)
-
 T = TypeVar("T")
 
 # A run shows payload, output (512 KB each at most, as documented) and metadata; this is far above.
 MAX_BODY_BYTES = 16 * 1024 * 1024
-
-# From how many seconds on a pause for the rate limit is told of.
-_WORTH_TELLING = 2.0
-
-# How long a sender goes without looking whether the work was stopped, in seconds.
-_GLANCE = 0.2
 
 
 class _Bearer(AuthBase):
@@ -60,14 +46,16 @@ class TriggerDevClient:
 
     :param base_url: ``http(s)://host[:port][/prefix]``, without a trailing slash
     :param secret_key: picks project and environment; sent with each request and shown nowhere
-    :param branch: the preview branch, beside a preview key
+    :param user_agent: what to send as the User-Agent
+    :param branch: the preview branch, for a preview key
     :param timeout: for one request, in seconds
-    :param retry_for: how long one call goes on trying after its first request went out, in seconds. Waiting
-        for a turn under the rate limit is no try and is not cut short: many runs in a small bucket need it
+    :param retry_for: how long one call goes on trying after its first request, in seconds. Waiting for a turn
+        under the rate limit is not a try and is not cut short: many runs in a small bucket need it
     :param verify: whether to check the server's certificate, or the path of a CA file to check it against
     :param proxy: the URL of a proxy; None for what the environment says
     :param max_connections: how many connections are kept open
-    :param user_agent: what to add to the User-Agent
+    :param rate_limit: the pace, where it is shared with other clients or leaves another reserve; None for its
+        own
     """
 
     def __init__(
@@ -75,47 +63,33 @@ class TriggerDevClient:
         *,
         base_url: str,
         secret_key: str,
+        user_agent: str,
         branch: str | None = None,
-        timeout: float = 30.0,
-        retry_for: float = 120.0,
+        timeout: float = defaults.REQUEST_TIMEOUT,
+        retry_for: float = defaults.RETRY_FOR,
         verify: bool | str = True,
         proxy: str | None = None,
-        max_connections: int = 32,
-        user_agent: str = "",
+        max_connections: int = defaults.MAX_CONCURRENCY,
+        rate_limit: RateLimit | None = None,
     ) -> None:
         self.base_url = base_url
-        self.timeout = timeout
-        self.retry_for = retry_for
-        # When the server last gave an answer that shows it works, on the monotonic clock.
-        self.last_answer_at = -math.inf
-        # What a call met last that is worth another try, in one line; empty once a call succeeds.
-        self.trouble = ""
-        self._masking = Masking(secret_key)
-        self._rate_limit = RateLimit()
-        self._told_of_pause_until = -math.inf
-        self._turn = threading.Condition()
-        self._session = self._new_session(max_connections)
+        self.exchange = Exchange(
+            masking=Masking(secret_key),
+            rate_limit=rate_limit or RateLimit(),
+            timeout=timeout,
+            retry_for=retry_for,
+        )
+        self._session = _new_session(max_connections)
         self._session.auth = _Bearer(secret_key)
-        self._session.headers["User-Agent"] = f"airflow-provider-trigger/{__version__} {user_agent}".strip()
+        self._session.headers["User-Agent"] = user_agent
         if branch:
             self._session.headers["x-trigger-branch"] = branch
-        # Asked once and not with each request; afterwards neither .netrc nor the environment has a say.
-        self._settings: dict[str, Any] = {
-            **self._session.merge_environment_settings(
-                base_url, {"https": proxy, "http": proxy} if proxy else {}, True, verify, None
-            )
+        # Read once and not with each request; afterwards neither .netrc nor the environment has an effect.
+        proxies = {"https": proxy, "http": proxy} if proxy else {}
+        self._options: dict[str, Any] = {
+            **self._session.merge_environment_settings(base_url, proxies, True, verify, None)
         }
         self._session.trust_env = False
-
-    @staticmethod
-    def _new_session(max_connections: int) -> requests.Session:
-        session = requests.Session()
-        adapter = HTTPAdapter(pool_connections=1, pool_maxsize=max_connections, max_retries=0)
-        session.mount("https://", adapter)
-        session.mount("http://", adapter)
-        session.headers["Accept"] = "application/json"
-        session.headers["x-trigger-api-version"] = endpoints.API_VERSION
-        return session
 
     def __enter__(self) -> TriggerDevClient:
         return self
@@ -130,125 +104,86 @@ class TriggerDevClient:
         """Close the connections."""
         self._session.close()
 
-    def cancel_run(self, run_id: str, *, budget: Budget | None = None) -> None:
+    def cancel_run(self, run_id: str) -> None:
         """
-        Ask for a run to be canceled; see :func:`airflow_provider_trigger.api.endpoints.cancel_run`.
+        Request the cancel of a run; see :func:`airflow_provider_trigger.api.endpoints.runs.cancel_run`.
 
+        :param run_id: the run id
         :raises TriggerDevError: see :mod:`airflow_provider_trigger.api.errors`
         """
-        self.call(endpoints.cancel_run(run_id), budget=budget)
+        self.call(runs.cancel_run(run_id))
 
-    def retrieve_run(self, run_id: str, *, budget: Budget | None = None) -> Run:
+    def retrieve_run(self, run_id: str) -> Run:
         """
-        Look at a run; see :func:`airflow_provider_trigger.api.endpoints.retrieve_run`.
+        Check a run; see :func:`airflow_provider_trigger.api.endpoints.runs.retrieve_run`.
 
+        :param run_id: the run id
         :raises TriggerDevError: see :mod:`airflow_provider_trigger.api.errors`
         """
-        return self.call(endpoints.retrieve_run(run_id), budget=budget)
+        return self.call(runs.retrieve_run(run_id))
 
-    def call(self, call: Call[T], *, budget: Budget | None = None) -> T:
+    def call(self, call: Call[T], *, deadline: Deadline = NEVER) -> T:
         """
-        Make one call, again where that is safe and worth it.
+        Make one call, and repeat it where that is safe and may help.
 
         :param call: from :mod:`airflow_provider_trigger.api.endpoints`
-        :param budget: the time of the work that this call is part of
-        :raises TriggerDevError: the last error, when the call is given up
+        :param deadline: of the work that the call is part of
+        :raises TriggerDevError: the last error
         """
-        budget = budget or Budget()
-        until = math.inf
-        last_error: TriggerDevError | None = None
-
-        def attempt() -> T:
-            nonlocal until, last_error
-            self._wait_for_turn(budget)
-            until = min(until, time.monotonic() + self.retry_for)
-            try:
-                return self._exchange(call, budget)
-            except TriggerDevError as error:
-                self._masking.in_error(error)
-                if error.retryable:
-                    self.trouble = str(error)
-                last_error = error
-                raise
-
-        def retry_for() -> float:
-            return min(until - time.monotonic(), budget.remaining())
-
-        try:
-            return retries.policy(request=call.request, retry_for=retry_for, sleep=budget.sleep)(attempt)
-        except NotSentError as error:
-            # A call that went out before must not be told as one that never did.
-            raise last_error or error from None
-
-    def _wait_for_turn(self, budget: Budget) -> None:
-        with self._turn:
+        reply: Reply = None
+        with closing(self.exchange.steps(call, deadline=deadline)) as steps:
             while True:
-                budget.check()
-                delay = self._rate_limit.delay(monotonic=time.monotonic())
-                if not delay:
-                    self._rate_limit.sent()
-                    return
-                self._tell_of_pause(delay)
-                self._turn.wait(min(delay, _GLANCE))
+                try:
+                    step = steps.send(reply)
+                except StopIteration as end:
+                    result: T = end.value
+                    return result
+                finally:
+                    reply = None  # the key is not masked in it, and an error's traceback leads to this frame
+                if isinstance(step, Send):
+                    reply = self.send(step)
+                else:
+                    time.sleep(step.seconds)
 
-    def _tell_of_pause(self, delay: float) -> None:
-        """Tell once for all senders."""
-        ends_at = time.monotonic() + delay
-        if _WORTH_TELLING <= delay < math.inf and ends_at > self._told_of_pause_until + _WORTH_TELLING:
-            log.info("Waiting %.0f s for the rate limit", delay)
-            self._told_of_pause_until = ends_at
+    def send(self, step: Send) -> Reply:
+        """
+        Send one request, once; return the response, or the error that came instead.
 
-    def _exchange(self, call: Call[T], budget: Budget) -> T:
-        response = None
+        :param step: from :meth:`airflow_provider_trigger.api.exchange.Exchange.steps`
+        """
+        until = time.monotonic() + step.timeout
         try:
-            response = self._send(call.request, budget)
-        finally:
-            with self._turn:
-                self._rate_limit.answered(response, monotonic=time.monotonic(), now=time.time())
-                self._turn.notify_all()
-        try:
-            result = call.read(response)
-        except TriggerDevError as error:
-            error.response = response
-            if not is_foreign(error) and response.status < 500 and response.status not in (408, 429):
-                self.last_answer_at = time.monotonic()
-            raise
-        if response.body.lstrip().startswith(b"{"):  # a cancel believes a page, too, if it says 200
-            self.last_answer_at = time.monotonic()
-        self.trouble = ""
-        return result
-
-    def _send(self, request: Request, budget: Budget) -> Response:
-        timeout = min(self.timeout, max(budget.remaining(), 0.01))
-        until = time.monotonic() + timeout
-        try:
-            prepared = self._session.prepare_request(
-                requests.Request(
-                    request.method,
-                    self.base_url + request.path,
-                    params=dict(request.params),
-                    json=request.json,
-                )
-            )
-            # Redirects would carry the key elsewhere, or turn a POST into a GET: an adapter knows of none,
-            # while a session reads and resolves them even when it is told not to follow.
-            adapter = self._session.get_adapter(str(prepared.url))
-            with adapter.send(
-                prepared, timeout=(min(CONNECT_TIMEOUT, timeout), timeout), **self._settings
-            ) as answer:
-                return Response(
-                    status=answer.status_code,
-                    headers={
-                        name.lower(): self._masking.in_header(value) for name, value in answer.headers.items()
-                    },
-                    body=self._masking.in_body(_read_body(answer, request, until=until)),
-                )
+            return self._send(step, until=until)
         except (OSError, HTTPError) as error:  # requests lets some of urllib3's through
-            where = f"{request.method} {request.path[:200]} to {urlsplit(self.base_url).netloc}"
-            raise transport_error(error, where, timeout) from None
+            where = f"{step.request} to {urlsplit(self.base_url).netloc}"
+            failure: TriggerDevError = transport_error(error, where, step.timeout)
+        except _OversizeError:
+            size = f"{MAX_BODY_BYTES // 1024 // 1024} MB"
+            failure = UnexpectedAnswerError(f"{step.request} answered more than {size}", retryable=False)
+        # Raised elsewhere: within the blocks above, the request and so the key would be its context.
+        return failure
+
+    def _send(self, step: Send, *, until: float) -> Response:
+        request = step.request
+        prepared = self._session.prepare_request(
+            requests.Request(
+                request.method, self.base_url + request.path, params=dict(request.params), json=request.json
+            )
+        )
+        # Redirects would carry the key elsewhere, or turn a POST into a GET: an adapter knows of none,
+        # while a session reads and resolves them even when it is not to follow them.
+        adapter = self._session.get_adapter(str(prepared.url))
+        timeout = (min(CONNECT_TIMEOUT, step.timeout), step.timeout)
+        with adapter.send(prepared, timeout=timeout, **self._options) as answer:
+            headers = {name.lower(): value for name, value in answer.headers.items()}
+            return Response(status=answer.status_code, headers=headers, body=_read_body(answer, until=until))
 
 
-def _read_body(answer: requests.Response, request: Request, *, until: float) -> bytes:
+class _OversizeError(Exception):
+    """A body is longer than any of Trigger.dev's."""
+
+
+def _read_body(answer: requests.Response, *, until: float) -> bytes:
     # Piece by piece as they arrive, so that a server that trickles is noticed; urllib3 1 cannot do it.
     read = getattr(answer.raw, "read1", answer.raw.read)
     body = bytearray()
@@ -257,9 +192,15 @@ def _read_body(answer: requests.Response, request: Request, *, until: float) -> 
             raise requests.exceptions.ReadTimeout
         body += piece
         if len(body) > MAX_BODY_BYTES:
-            raise UnexpectedAnswerError(
-                f"{request.method} {request.path[:200]} answered more than "
-                f"{MAX_BODY_BYTES // 1024 // 1024} MB",
-                retryable=False,
-            )
+            raise _OversizeError
     return bytes(body)
+
+
+def _new_session(max_connections: int) -> requests.Session:
+    session = requests.Session()
+    adapter = HTTPAdapter(pool_connections=1, pool_maxsize=max_connections, max_retries=0)
+    session.mount("https://", adapter)
+    session.mount("http://", adapter)
+    session.headers["Accept"] = "application/json"
+    session.headers["x-trigger-api-version"] = API_VERSION
+    return session

@@ -4,11 +4,11 @@ The errors of the API, one tree.
 ::
 
     TriggerDevError
-    ├── NotSentError            nothing was sent: stopped, out of time, or the id cannot be sent
-    ├── TransportError          no answer: refused, cut off, timed out
-    │   └── TLSError            the certificate or the handshake is at fault
-    ├── UnexpectedAnswerError   an answer that is not Trigger.dev's: HTML, half a JSON, a missing field
-    └── ResponseError           an answer that says no
+    ├── NotSentError            nothing was sent: time limit reached, server stopped responding, invalid id
+    ├── TransportError          no answer: connection refused, lost or timed out
+    │   └── TLSError            the certificate or the handshake failed
+    ├── UnexpectedAnswerError   an answer that is not Trigger.dev's: HTML, truncated JSON, a missing field
+    └── ResponseError           an answer with an error status
         ├── RedirectError           3xx; never followed, it would carry the key elsewhere
         ├── AuthenticationError     401
         ├── PermissionDeniedError   403
@@ -16,44 +16,32 @@ The errors of the API, one tree.
         ├── RateLimitError          429
         └── ServerError             5xx
 
-No error carries the secret key, in its text or in an attribute.
+No error carries the secret key or a response's body, in its text, in an attribute, or in a chained exception.
 """
 
 from __future__ import annotations
 
-import copyreg
-from typing import TYPE_CHECKING, Any
-
-if TYPE_CHECKING:
-    from airflow_provider_trigger.api.endpoints import Response
-
 
 class TriggerDevError(Exception):
     """
-    Something went wrong in talking to Trigger.dev.
+    A request to Trigger.dev failed.
 
-    :param message: what, in one line
-    :param retryable: whether another try may do better
+    :param message: what failed and why, in one line
+    :param retryable: whether trying again later may succeed
     """
 
     def __init__(self, message: str, *, retryable: bool = False) -> None:
         super().__init__(message)
         self.message = message
         self.retryable = retryable
-        # Set by the driver where there is one; the secret key is masked in it.
-        self.response: Response | None = None
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        # An exception's own calls its class with the message alone, which is not enough for each of these.
-        return copyreg.__newobj__, (type(self), *self.args), vars(self)  # type: ignore[attr-defined]
 
 
 class NotSentError(TriggerDevError):
-    """Nothing was sent: the work was stopped, its time is over, or the id cannot be put into a URL."""
+    """Nothing was sent: a time limit was reached, the server stopped responding, or the id is invalid."""
 
 
 class TransportError(TriggerDevError):
-    """No answer came: the connection was refused, cut off or timed out."""
+    """No answer came: the connection was refused, lost or timed out."""
 
     def __init__(self, message: str, *, retryable: bool = True) -> None:
         super().__init__(message, retryable=retryable)
@@ -64,7 +52,7 @@ class TLSError(TransportError):
 
 
 class UnexpectedAnswerError(TriggerDevError):
-    """The answer is not one that Trigger.dev gives: an HTML page, half a JSON, a missing field."""
+    """The answer is not one that Trigger.dev gives: an HTML page, truncated JSON, a missing field."""
 
     def __init__(self, message: str, *, retryable: bool = True) -> None:
         super().__init__(message, retryable=retryable)
@@ -72,14 +60,14 @@ class UnexpectedAnswerError(TriggerDevError):
 
 class ResponseError(TriggerDevError):
     """
-    The server answered, and it says no.
+    The server answered with an error status.
 
     :param method: the request's HTTP method
     :param path: the request's path, percent-encoded
     :param status: the HTTP status
-    :param detail: the server's own message, cut to a sane length, without the secret key
-    :param request_id: the server's id for the request, if it gave one
-    :param retryable: whether another try may do better
+    :param detail: the server's own message, cut to 300 characters, without the secret key
+    :param request_id: the server's id for the request, None if it sent none
+    :param retryable: whether trying again later may succeed
     """
 
     def __init__(
@@ -95,7 +83,7 @@ class ResponseError(TriggerDevError):
 
 
 class RedirectError(ResponseError):
-    """3xx. The server lives elsewhere, or a login page stands before it."""
+    """3xx. The server is at another address, or a login page stands in front of it."""
 
 
 class AuthenticationError(ResponseError):
@@ -103,11 +91,11 @@ class AuthenticationError(ResponseError):
 
 
 class PermissionDeniedError(ResponseError):
-    """403. The key is known but may not do this."""
+    """403. The key is known but has no right to do this."""
 
 
 class NotFoundError(ResponseError):
-    """404. There is no such run in this key's environment."""
+    """404. This key's environment has no such run."""
 
 
 class RateLimitError(ResponseError):
@@ -115,17 +103,15 @@ class RateLimitError(ResponseError):
 
 
 class ServerError(ResponseError):
-    """5xx. The server could not answer."""
+    """5xx. The server failed."""
 
 
 def is_foreign(error: TriggerDevError) -> bool:
     """
-    Whether it looks as if no Trigger.dev server was there, so that any other request will end the same way.
+    Return whether it looks as if something other than a Trigger.dev server answered.
 
     :param error: what a call ended with
     """
     if isinstance(error, ResponseError):
         return isinstance(error, RedirectError) or (type(error) is ResponseError and error.status == 404)
-    if isinstance(error, TransportError):
-        return not error.retryable
     return isinstance(error, UnexpectedAnswerError)

@@ -1,98 +1,136 @@
-"""One pace for all that share a client: slow down before the rate limit's bucket is empty."""
+"""One pace for all that share a client: slow down before the rate limit's bucket is empty. Pure."""
 
 from __future__ import annotations
 
 import math
+import threading
+from dataclasses import dataclass
 
-from airflow_provider_trigger.api.endpoints import Response
-from airflow_provider_trigger.api.retries import MAX_WAIT, seconds_until_reset, server_wait
+from airflow_provider_trigger import defaults
+from airflow_provider_trigger.api.http import Response
+from airflow_provider_trigger.api.retry import MAX_WAIT, seconds_until_reset, server_wait
 
-# The bucket is filled up in one step (measured); a moment later nobody is refused for a clock's rounding.
+PROBE_INTERVAL = 1.0
+"""How long one unanswered request holds up the others after a refill, in seconds."""
+
+# A request that was sent this many seconds before a refill may take its token after it.
+_ARRIVES_WITHIN = 0.5
+# The bucket is refilled in one step (measured); a little later no request is rejected because clocks differ.
 _MARGIN = 0.05
+
+
+@dataclass(eq=False, slots=True)
+class Ticket:
+    """
+    A request in flight.
+
+    :param sent_at: on the monotonic clock, in seconds
+    :param is_probe: whether it was sent to learn how full the bucket is
+    """
+
+    sent_at: float
+    is_probe: bool
 
 
 class RateLimit:
     """
-    What is known of the bucket that the environment's application shares with us.
+    What is known of the bucket that all users of the environment's rate limit share.
 
-    Pure: the driver tells the time, asks :meth:`delay` before it sends, and reports what it sent and got.
+    The caller says what time it is, asks :meth:`delay` before it sends, and reports each request and
+    response. After a refill of unknown size one request goes first, as a probe; the others wait for its
+    answer, but not longer than :data:`PROBE_INTERVAL`, as it may never come.
 
-    :param reserve: the share of the bucket left to the application, 0 to 1
+    Several clients can share one: hold its ``lock`` at each call, and from :meth:`delay` to :meth:`sent`.
+
+    :param reserve: the share of the bucket that is left to other users, 0 to 1
     """
 
-    def __init__(self, *, reserve: float = 0.05) -> None:
+    def __init__(self, *, reserve: float = defaults.RATE_LIMIT_RESERVE) -> None:
+        self.lock = threading.Lock()
         self._reserve = reserve
         self._limit = 0.0
         self._remaining = math.inf
-        self._reset: float = 0.0
-        self._refilled_at = 0.0
-        self._refused_until = 0.0
-        self._refused = False
-        self._in_flight = 0
+        # The server's word for the current filling; since when it lasts, and when the next one comes, on our
+        # monotonic clock.
+        self._reset = 0.0
+        self._filled_at = -math.inf
+        self._refilled_at = -math.inf
+        self._rejected_until = -math.inf
+        self._is_rejected = False
+        self._in_flight: set[Ticket] = set()
 
     def delay(self, *, monotonic: float) -> float:
         """
-        Return how many seconds to wait before sending; 0 for now, infinite for until an answer comes in.
+        Return how many seconds to wait before sending; 0 for now.
 
-        :param monotonic: the time on a monotonic clock, in seconds
+        :param monotonic: the time on the monotonic clock, in seconds
         """
-        if monotonic < self._refused_until:
-            return self._refused_until - monotonic
-        if self._refused and self._in_flight:
-            return math.inf
-        # Those in flight may be counted in what remains, or not: take the smaller.
-        if self._remaining - self._in_flight > math.ceil(self._limit * self._reserve):
+        if monotonic < self._rejected_until:
+            return self._rejected_until - monotonic
+        if self._is_known_to_be_free(monotonic):
             return 0.0
-        if monotonic < self._refilled_at:
+        if monotonic < self._refilled_at and not self._has_tokens(monotonic):
             return self._refilled_at - monotonic
-        # Refilled by nobody knows how much: one goes ahead and brings the news.
-        return math.inf if self._in_flight else 0.0
+        probes = [ticket.sent_at for ticket in self._in_flight if ticket.is_probe]
+        return max(0.0, max(probes) + PROBE_INTERVAL - monotonic) if probes else 0.0
 
-    def sent(self) -> None:
-        """Count a request that is on its way."""
-        self._in_flight += 1
+    def _is_known_to_be_free(self, monotonic: float) -> bool:
+        return not self._is_rejected and self._has_tokens(monotonic)
 
-    def answered(self, response: Response | None, *, monotonic: float, now: float) -> None:
+    def _has_tokens(self, monotonic: float) -> bool:
+        # Requests in flight may be counted in what remains, or not: take the smaller number. One that was
+        # sent well before the last refill took its token before.
+        filled_at = self._refilled_at if monotonic >= self._refilled_at else self._filled_at
+        in_flight = sum(ticket.sent_at >= filled_at - _ARRIVES_WITHIN for ticket in self._in_flight)
+        return self._remaining - in_flight > math.ceil(self._limit * self._reserve)
+
+    def sent(self, *, monotonic: float) -> Ticket:
         """
-        Count a request that is back.
+        Count a request that is sent now; give what is returned to :meth:`answered`.
 
-        :param response: what the server answered, None if nothing
-        :param monotonic: the time on a monotonic clock, in seconds
+        :param monotonic: the time on the monotonic clock, in seconds
+        """
+        ticket = Ticket(sent_at=monotonic, is_probe=not self._is_known_to_be_free(monotonic))
+        self._in_flight.add(ticket)
+        return ticket
+
+    def answered(self, ticket: Ticket, response: Response | None, *, monotonic: float, now: float) -> None:
+        """
+        Count a request that has ended.
+
+        :param ticket: what :meth:`sent` returned
+        :param response: what the server answered, None for no answer
+        :param monotonic: the time on the monotonic clock, in seconds
         :param now: the time in seconds since 1970
         """
-        self._in_flight -= 1
+        self._in_flight.discard(ticket)
         if response is None:
             return
-        tells_bucket = self._read(response, monotonic=monotonic, now=now)
-        self._refused = response.status == 429
-        if not self._refused:
-            return
-        wait = server_wait(response, now=now) or 0.0
-        self._refused_until = max(self._refused_until, monotonic + wait + _MARGIN)
-        # Without the limit's headers a proxy refused, which knows nothing of the bucket.
-        if tells_bucket:
-            self._remaining = 0
-            self._refilled_at = max(self._refilled_at, self._refused_until)
+        self._read(response, monotonic=monotonic, now=now)
+        self._is_rejected = response.status == 429
+        if self._is_rejected:
+            # It need not be the bucket's: a proxy may have its own limit.
+            wait = server_wait(response, now=now) or 0.0
+            self._rejected_until = max(self._rejected_until, monotonic + wait + _MARGIN)
 
-    def _read(self, response: Response, *, monotonic: float, now: float) -> bool:
-        """Learn of the bucket, and return whether the answer tells of it."""
+    def _read(self, response: Response, *, monotonic: float, now: float) -> None:
+        """Learn of the bucket what the response shows."""
         try:
             limit, remaining, reset = (
                 float(response.headers[f"x-ratelimit-{name}"]) for name in ("limit", "remaining", "reset")
             )
         except (KeyError, ValueError):
             if 200 <= response.status < 300:
-                # Trigger.dev's own successes tell the bucket: there is none, and whoever refused was a proxy.
+                # Trigger.dev's own successes show the bucket: there is none, and a proxy sent the 429.
                 self._remaining = math.inf
-            return False
-        if not all(map(math.isfinite, (limit, remaining, reset))):
-            return False
-        if reset < self._reset:
-            return True
+            return
+        if not all(map(math.isfinite, (limit, remaining, reset))) or reset < self._reset:
+            return  # the second is a late answer, from the last filling
+        if reset > self._reset:
+            self._filled_at = min(self._refilled_at, monotonic)
         self._limit = limit
         # Answers overtake each other: within one filling, the lowest is the latest.
         self._remaining = min(self._remaining, remaining) if reset == self._reset else remaining
         self._reset = reset
         wait = seconds_until_reset(response, now=now) or 0.0
         self._refilled_at = monotonic + min(wait, MAX_WAIT) + _MARGIN
-        return True

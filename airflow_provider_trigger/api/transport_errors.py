@@ -19,39 +19,53 @@ def transport_error(error: Exception, where: str, timeout: float) -> TransportEr
 
     :param error: what requests or urllib3 raised
     :param where: the request, for the message
-    :param timeout: how long was waited for an answer, in seconds
+    :param timeout: how long the request could take, in seconds
     """
     known = requests.exceptions
     if isinstance(error, known.SSLError) and "certificate" in str(error).lower():
         reason = f"the server's certificate is not accepted: {_certificate_reason(error)}"
         return TLSError(f"{where}: {reason}", retryable=False)
+    if isinstance(error, known.SSLError) and _speaks_http(error):
+        reason = "the server speaks http, not https, on this port; check the connection's host and port"
+        return TLSError(f"{where}: {reason}", retryable=False)
     if isinstance(error, OSError) and not isinstance(error, requests.RequestException):
-        # So requests tells that the CA file is gone.
+        # So requests reports that the CA file is gone.
         return TLSError(f"{where}: {str(error)[:200]}", retryable=False)
     if isinstance(error, ValueError):
         # So both mark a URL that nothing can be sent to, and repeat it: a proxy's may hold a password.
-        reason = f"the URL or the proxy's is malformed ({type(error).__name__})"
+        reason = f"the URL or the proxy's URL is not valid ({type(error).__name__})"
         return TransportError(f"{where}: {reason}", retryable=False)
     reasons: dict[type[Exception], str] = {
         known.SSLError: "the TLS connection failed",
-        known.ProxyError: "the proxy did not let it through",
-        known.ConnectTimeout: f"no connection within {round(min(CONNECT_TIMEOUT, timeout), 1):g} s",
-        known.Timeout: f"no answer within {round(timeout, 1):g} s",
+        known.ProxyError: "the proxy rejected the connection, or cannot be reached",
+        known.ConnectTimeout: f"no connection within {_shown(min(CONNECT_TIMEOUT, timeout))} s",
+        known.Timeout: f"no answer within {_shown(timeout)} s",
         # urllib3's own come from reading an answer's body.
         urllib3.exceptions.SSLError: "the TLS connection failed",
-        urllib3.exceptions.TimeoutError: f"no answer within {round(timeout, 1):g} s",
-        urllib3.exceptions.ProtocolError: "the answer was cut short",
-        urllib3.exceptions.DecodeError: "the answer cannot be unpacked",
+        urllib3.exceptions.TimeoutError: f"no answer within {_shown(timeout)} s",
+        urllib3.exceptions.ProtocolError: "the connection was lost before the whole answer arrived",
+        urllib3.exceptions.DecodeError: "the answer cannot be decompressed",
     }
-    told = (reason for kind, reason in reasons.items() if isinstance(error, kind))
-    return TransportError(f"{where}: {next(told, None) or _innermost(error)}")
+    found = (reason for kind, reason in reasons.items() if isinstance(error, kind))
+    return TransportError(f"{where}: {next(found, None) or _innermost(error)}")
+
+
+def _shown(seconds: float) -> str:
+    # Just before a deadline a request has only milliseconds.
+    return f"{max(0.1, round(seconds, 1)):g}"
 
 
 def _certificate_reason(error: BaseException) -> str:
-    told = (
+    found = (
         cause.verify_message for cause in _causes(error) if isinstance(cause, ssl.SSLCertVerificationError)
     )
-    return next(told, "see the connection's 'verify'")
+    return next(found, "see the connection's 'verify'")
+
+
+def _speaks_http(error: BaseException) -> bool:
+    """Return whether what answered the handshake was no TLS at all."""
+    reasons = ("WRONG_VERSION_NUMBER", "RECORD_LAYER_FAILURE", "HTTP_REQUEST")
+    return any(isinstance(cause, ssl.SSLError) and cause.reason in reasons for cause in _causes(error))
 
 
 def _innermost(error: BaseException) -> str:
@@ -65,10 +79,10 @@ def _innermost(error: BaseException) -> str:
 def _causes(error: BaseException) -> list[BaseException]:
     """Return the errors within an error, the innermost first."""
     found: list[BaseException] = []
-    todo: list[object] = [error]
-    while todo:
-        one = todo.pop()
+    open_ones: list[object] = [error]
+    while open_ones:
+        one = open_ones.pop()
         if isinstance(one, BaseException) and one not in found:
             found.insert(0, one)
-            todo += [*one.args, one.__cause__, one.__context__, getattr(one, "reason", None)]
+            open_ones += [*one.args, one.__cause__, one.__context__, getattr(one, "reason", None)]
     return found

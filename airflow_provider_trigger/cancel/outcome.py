@@ -1,20 +1,23 @@
-"""What became of a run that was to be canceled."""
+"""What became of a run that was to be canceled. Pure."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from enum import StrEnum
+from enum import Enum, StrEnum, auto
 from typing import Any
+
+from airflow_provider_trigger.api.errors import NotFoundError
+from airflow_provider_trigger.cancel.record import RunRecord
 
 
 class CancelOutcome(StrEnum):
     """
-    What became of the wish to cancel a run, decided from a look at the run.
+    What became of a run, decided by a check of the run.
 
-    - ``canceled``: the run is CANCELED now, whoever asked first
+    - ``canceled``: the run is CANCELED now, whoever requested it
     - ``already_completed``: it ended in another final status, so the cancel had no effect
     - ``not_found``: this key's environment has no such run
-    - ``failed``: no true answer could be reached, or the run is alive although it was asked to stop
+    - ``failed``: its status is not known, or it is still alive although its cancel was requested
     """
 
     CANCELED = "canceled"
@@ -30,11 +33,11 @@ class CancelResult:
 
     :param run_id: the run id as it was given
     :param outcome: see :class:`CancelOutcome`
-    :param status: Trigger.dev's word as last seen, None if the run could not be seen
-    :param task_identifier: the id of the run's task, None if the run could not be seen
+    :param status: Trigger.dev's word as last seen, None if the run was not seen
+    :param task_identifier: the id of the run's task, None if the run was not seen
     :param terminated: true when the run can no longer change
     :param error: for a failure, why; short, and without the secret key
-    :param retryable: whether another try may do better; not part of :meth:`to_dict`
+    :param retryable: whether trying again later may succeed; not part of :meth:`to_dict`
     """
 
     run_id: str
@@ -46,7 +49,7 @@ class CancelResult:
     retryable: bool = False
 
     def to_dict(self) -> dict[str, Any]:
-        """Return plain JSON: the fields above, ``error`` only where there is one."""
+        """Return plain JSON: the fields above without ``retryable``; ``error`` only where there is one."""
         result: dict[str, Any] = {
             "run_id": self.run_id,
             "outcome": self.outcome.value,
@@ -57,3 +60,79 @@ class CancelResult:
         if self.error is not None:
             result["error"] = self.error
         return result
+
+
+class End(Enum):
+    """Why a cancellation ended."""
+
+    FINISHED = auto()
+    TIME_LIMIT = auto()
+    STOPPED = auto()
+    KEY_REJECTED = auto()
+
+
+_REASONS = {
+    End.FINISHED: "canceling has ended",
+    End.TIME_LIMIT: "the time limit was reached",
+    End.STOPPED: "canceling was stopped",
+    End.KEY_REJECTED: "the secret key was rejected",
+}
+
+
+def result_of(record: RunRecord, end: End, last_error: str = "") -> CancelResult:
+    """
+    Return what became of a run.
+
+    :param record: of the run
+    :param end: why the cancellation ended
+    :param last_error: of any run, where the server as a whole did not respond at the end; empty where it did
+    """
+    if record.is_unknown:
+        return CancelResult(run_id=record.run_id, outcome=CancelOutcome.NOT_FOUND)
+    seen = record.seen
+    outcome, error, retryable = CancelOutcome.FAILED, None, False
+    if seen and seen.is_final:
+        outcome = CancelOutcome.CANCELED if seen.is_canceled else CancelOutcome.ALREADY_COMPLETED
+    else:
+        error, retryable = _why_failed(record, end, last_error), _is_retryable(record, end)
+    return CancelResult(
+        run_id=record.run_id,
+        outcome=outcome,
+        status=seen.status if seen else None,
+        task_identifier=seen.task_identifier if seen else None,
+        terminated=bool(seen and seen.is_final and seen.is_terminated),
+        error=error,
+        retryable=retryable,
+    )
+
+
+def _why_failed(record: RunRecord, end: End, last_error: str) -> str:
+    reason = _REASONS[end]
+    if end in (End.TIME_LIMIT, End.STOPPED) and (last := record.last_error or last_error):
+        reason = f"{reason}; last error: {last}"
+    in_bulk = record.bulk is not None and record.bulk.is_sent
+    if not record.cancels and not in_bulk:
+        return f"not sent: {record.cancel_error or reason}"
+    if record.seen:
+        requests = record.cancels + in_bulk
+        alive = f"still {record.seen.status} after {requests} cancel request{'s' * (requests > 1)}"
+        return f"{alive}; last error: {record.cancel_error}" if record.cancel_error else alive
+    if record.check_error:
+        cancel = f"cancel failed: {record.cancel_error}" if record.cancel_error else "cancel requested"
+        return f"{cancel}; status check failed: {record.check_error}"
+    if not record.cancels:
+        why = record.cancel_error or reason
+        return f"cancel requested by {record.bulk}, but the status was not checked: {why}"
+    if record.cancel_error:
+        return f"cancel failed: {record.cancel_error}"
+    if record.acknowledged_at is None:
+        return f"cancel requested, but not acknowledged: {reason}"
+    return f"cancel requested, but the status was not checked: {reason}"
+
+
+def _is_retryable(record: RunRecord, end: End) -> bool:
+    if end is End.KEY_REJECTED:
+        return False
+    errors = [error for error in (record.cancel_error, record.check_error) if error]
+    # A run that was acknowledged and then not found is only not readable yet.
+    return not errors or any(error.retryable or isinstance(error, NotFoundError) for error in errors)

@@ -1,145 +1,147 @@
-"""Do one thing for each of many items, in threads: at a bounded pace, for a bounded time, and stoppable."""
+"""Threads that do a schedule's jobs: a bounded number at a time, and stoppable."""
 
 from __future__ import annotations
 
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor, wait
-from contextlib import contextmanager
-from typing import TypeVar
+from collections.abc import Callable
 
-from airflow_provider_trigger.api.budget import Budget
+from airflow_provider_trigger.api.errors import TriggerDevError
+from airflow_provider_trigger.api.exchange import Reply, Send, Wait
+from airflow_provider_trigger.cancel.schedule import Job, Schedule
 
 log = logging.getLogger(__name__)
 
-T = TypeVar("T")
-
-# How often the calling thread looks whether the work is over or was stopped, in seconds.
-_GLANCE = 0.1
-# How long requests on their way may still take once the work was stopped, in seconds.
+# How often the calling thread checks whether the work has ended or was stopped, in seconds.
+_CHECK_INTERVAL = 0.1
+# How long requests in flight may still take once the work has ended, in seconds.
 _GRACE = 0.5
-_PROGRESS_EVERY = 10.0
+_PROGRESS_INTERVAL = 10.0
 
 
-class Workers:
+def run(
+    schedule: Schedule, send: Callable[[Send], Reply], *, count: int, is_stopped: Callable[[], bool]
+) -> None:
     """
-    Threads for one piece of work after another; all of it shares one time limit.
+    Do all jobs of a schedule.
 
-    :param count: how many at a time
-    :param seconds: for all of it; None for as long as it needs
-    :param is_stopped: asked some times a second; true ends the work within a second
-    :param trouble: tells what the work met last, for the log; empty for nothing
+    The threads are daemons: one whose request is not answered does not hold up the end of the process.
+
+    :param schedule: decides what to send; used by one thread at a time
+    :param send: sends one request, and returns the response or the error that came instead
+    :param count: how many threads
+    :param is_stopped: called several times a second by the calling thread; true stops the work within a
+        second
     """
+    _Workers(schedule, send, count).run(is_stopped)
 
-    def __init__(
-        self,
-        *,
-        count: int,
-        seconds: float | None,
-        is_stopped: Callable[[], bool],
-        trouble: Callable[[], str] = lambda: "",
-    ) -> None:
-        self._count = count
-        self._is_stopped = is_stopped
-        self._trouble = trouble
-        self.budget = Budget(seconds=seconds)
-        # From outside or by a bug; our own stop() is the work's own decision.
-        self.interrupted = False
 
-    def stop(self) -> None:
-        """End the work: nothing new is begun."""
-        self.budget.stop()
+class _Workers:
+    def __init__(self, schedule: Schedule, send: Callable[[Send], Reply], count: int) -> None:
+        self._schedule = schedule
+        self._send = send
+        self._changed = threading.Condition()
+        self._closed = threading.Event()
+        self._working = count
+        self._bug: BaseException | None = None
 
-    @contextmanager
-    def within(self, seconds: float) -> Iterator[None]:
-        """
-        Let what is done inside take so long at most.
-
-        :param seconds: how long
-        """
-        whole, self.budget = self.budget, Budget(seconds=min(seconds, self.budget.remaining()))
+    def run(self, is_stopped: Callable[[], bool]) -> None:
+        if is_stopped():
+            self._schedule.stop()
         try:
-            yield
-        finally:
-            if not self.budget.stopped:
-                self.budget = whole
-
-    def sleep(self, seconds: float) -> bool:
-        """
-        Sleep, and tell whether there is time left.
-
-        :param seconds: how long
-        """
-        until = time.monotonic() + seconds
-        while self.budget.remaining() and (left := until - time.monotonic()) > 0:
-            self._obey()
-            time.sleep(min(left, _GLANCE))
-        return self.budget.remaining() > 0
-
-    def each(self, doing: str, work: Callable[[T], bool], items: Sequence[T]) -> None:
-        """
-        Do one thing for each item.
-
-        :param doing: what it is, for the log
-        :param work: does it, and tells whether to go on; those that were begun are ended in any case
-        :param items: what to do it for
-        """
-        queue = iter(items)
-        turn = threading.Lock()
-        done = 0
-        goes_on = True
-        budget = self.budget  # a thread that outlives its time must not go on in the next one's
-
-        def drain() -> None:
-            nonlocal done, goes_on
-            while budget.remaining():
-                with turn:
-                    item = next(queue, None) if goes_on else None
-                if item is None:
-                    return
-                wants_more = work(item)
-                with turn:
-                    done += 1
-                    goes_on = goes_on and wants_more
-
-        def progress() -> str:
-            trouble = self._trouble()
-            return f"{doing} {done} of {len(items)}" + (f"; last trouble: {trouble}" if trouble else "")
-
-        self._obey()
-        workers = min(self._count, len(items))
-        if not workers:
-            return
-        pool = ThreadPoolExecutor(workers, "trigger-dev")
-        try:
-            self._supervise({pool.submit(drain) for _ in range(workers)}, progress)
+            for number in range(self._working):
+                threading.Thread(target=self._work, name=f"trigger-dev-{number}", daemon=True).start()
+            self._supervise(is_stopped)
         except BaseException:
-            self.interrupted = True
-            self.stop()
+            # The caller's own, such as a timeout that a signal raises.
+            with self._changed:
+                self._schedule.stop()
             raise
         finally:
-            pool.shutdown(wait=False, cancel_futures=True)
+            with self._changed:
+                self._closed.set()
+                self._changed.notify_all()
+        if self._bug is not None:
+            raise self._bug
 
-    def _obey(self) -> None:
-        if self._is_stopped():
-            self.interrupted = True
-            self.stop()
+    def _supervise(self, is_stopped: Callable[[], bool]) -> None:
+        logged_at, ended_at = time.monotonic(), None
+        while True:
+            with self._changed:
+                self._changed.wait_for(lambda: not self._working, timeout=_CHECK_INTERVAL)
+                if is_stopped():
+                    self._schedule.stop()
+                now, ended = time.monotonic(), self._schedule.check_deadline()
+                ended_at = ended_at or (now if ended else None)
+                if not self._working or (ended_at and now - ended_at > _GRACE):
+                    return  # what is still in flight is left to its timeout
+                progress = self._schedule.progress() if now - logged_at > _PROGRESS_INTERVAL else None
+            if progress:
+                log.info("%s", progress)
+                logged_at = now
 
-    def _supervise(self, pending: set[Future[None]], progress: Callable[[], str]) -> None:
-        told_at = time.monotonic()
-        left_at: float | None = None
-        while pending:
-            finished, pending = wait(pending, timeout=_GLANCE)
-            for drain in finished:
-                drain.result()
-            self._obey()
-            now = time.monotonic()
-            if not self.budget.remaining():
-                left_at = left_at or now
-                if now - left_at > _GRACE:
-                    return  # what hangs in a request is left to its timeout
-            if now - told_at > _PROGRESS_EVERY:
-                log.info("%s", progress())
-                told_at = now
+    def _work(self) -> None:
+        try:
+            while (job := self._next_job()) is not None:
+                self._do(job)
+        except BaseException as error:
+            # Only a bug of ours comes here; the calling thread raises it.
+            self._bug = error
+            with self._changed:
+                self._schedule.stop()
+        finally:
+            with self._changed:
+                self._working -= 1
+                self._changed.notify_all()
+
+    def _next_job(self) -> Job | None:
+        with self._changed:
+            while not self._closed.is_set():
+                job = self._schedule.take()
+                if job is None or isinstance(job, Job):
+                    return job
+                self._changed.wait(min(job, _CHECK_INTERVAL))
+        return None
+
+    def _do(self, job: Job) -> None:
+        reply: Reply = None
+        while not self._closed.is_set():
+            result, error = None, None
+            try:
+                step = job.steps.send(reply)
+            except StopIteration as end:
+                step, result = None, end.value
+            except TriggerDevError as failure:
+                step, error = None, failure
+            finally:
+                reply = None  # the key is not masked in it, and an error's traceback leads to this frame
+            if isinstance(step, Send):
+                if not self._may_send(job):
+                    return
+                reply = self._send(step)
+            elif step is not None and step.for_turn:
+                self._closed.wait(step.seconds)
+            else:
+                self._hand_back(job, result, error, wait=step)
+                return
+
+    def _may_send(self, job: Job) -> bool:
+        """Count a request; false once the work has ended, as nothing new is sent then."""
+        with self._changed:
+            if self._schedule.end:
+                return False
+            self._schedule.sent(job)
+            return True
+
+    def _hand_back(
+        self, job: Job, result: object, error: TriggerDevError | None, *, wait: Wait | None
+    ) -> None:
+        with self._changed:
+            if self._closed.is_set():
+                return  # the results are out
+            if wait is None:
+                self._schedule.finish(job, result, error)
+            else:
+                self._schedule.park(job, wait)
+            self._changed.notify()

@@ -1,4 +1,4 @@
-"""Read an Airflow connection: each field checked, and named where it is wrong."""
+"""Read an Airflow connection and check each of its fields."""
 
 from __future__ import annotations
 
@@ -9,46 +9,68 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
-from ipaddress import ip_address
 from typing import TYPE_CHECKING, Any, NoReturn
 from urllib.parse import SplitResult, quote, urlsplit
 
-from airflow_provider_trigger._compat import AirflowFailException
+from airflow_provider_trigger._compat import AirflowFailException, AirflowNotFoundException
+from airflow_provider_trigger.defaults import API_URL, DASHBOARD_URL, REQUEST_TIMEOUT, RETRY_FOR
+from airflow_provider_trigger.hooks import urls
 
 if TYPE_CHECKING:
     from airflow.sdk import Connection
 
 log = logging.getLogger(__name__)
 
-CLOUD_URL = "https://api.trigger.dev"
-CLOUD_DASHBOARD_URL = "https://cloud.trigger.dev"
-DEFAULT_TIMEOUT = 30.0
-DEFAULT_RETRY_FOR = 120.0
+EXTRA_FIELDS = ("branch", "dashboard_url", "timeout", "retry_for", "verify", "proxy")
+"""The fields that the extra of a connection may have."""
 
-_YEAR = 366 * 86400.0  # far beyond use, and far below what sockets and clocks can take
+_YEAR = 366 * 86400.0  # far longer than anyone waits, and short enough for sockets and clocks
+_QUOTATION_MARKS = "\"'`\u2018\u2019\u201c\u201d\u201e"  # also those of word processors
 
-_EXTRA_FIELDS = ("branch", "dashboard_url", "timeout", "retry_for", "verify", "proxy")
+
+class ConnectionNotFoundError(AirflowNotFoundException, AirflowFailException):
+    """
+    Airflow has no connection with this id.
+
+    It is an ``AirflowNotFoundException``, as every hook raises, and an ``AirflowFailException``: a task that
+    raises it is not retried.
+    """
 
 
 class InvalidConnectionError(AirflowFailException):
-    """A field of the Airflow connection is missing or malformed; another try would not cure it."""
+    """A field of the Airflow connection is missing or invalid; a task that raises this is not retried."""
+
+
+def connection_not_found(conn_id: str) -> ConnectionNotFoundError:
+    """
+    Return the error for a connection that does not exist; it says how to create it.
+
+    :param conn_id: the id of the connection
+    """
+    return ConnectionNotFoundError(
+        f"Connection {conn_id!r} was not found; create it under Admin, Connections, or check that the "
+        f"environment variable AIRFLOW_CONN_{conn_id.upper()} is set, to valid JSON or a URI, on every worker"
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
     """
-    What an Airflow connection says, read and checked.
+    The values of an Airflow connection, read and checked.
 
+    :param conn_id: the id of the connection, for messages
     :param base_url: where the API is, without a trailing slash
-    :param secret_key: in no repr
+    :param secret_key: not part of the repr
     :param branch: the preview branch, None for none
     :param dashboard_url: where links to runs lead, without a trailing slash
     :param timeout: for one request, in seconds
-    :param retry_for: how long one call goes on trying, in seconds
+    :param retry_for: how long one call is retried, in seconds
     :param verify: whether to check certificates, or the path of a CA file
-    :param proxy: a proxy's URL, in no repr as it may hold a password; None for what the environment says
+    :param proxy: the URL of a proxy, not part of the repr, as it may contain a password; None to use the
+        environment's proxy
     """
 
+    conn_id: str
     base_url: str
     secret_key: str = field(repr=False)
     branch: str | None
@@ -60,7 +82,7 @@ class Settings:
 
     def run_url(self, run_id: str) -> str:
         """
-        Return where the dashboard shows a run: it redirects to the run's page (read in the server's source).
+        Return the dashboard's address for a run, which redirects to the run's page.
 
         :param run_id: the run id
         """
@@ -69,50 +91,48 @@ class Settings:
 
 def read_settings(connection: Connection) -> Settings:
     """
-    Read a connection.
+    Read a connection and check each of its fields.
 
-    :param connection: from Airflow
-    :raises InvalidConnectionError: a field is missing or malformed; names the connection and the field
+    :param connection: the connection, as Airflow returns it
+    :raises InvalidConnectionError: a field is missing or invalid; names the connection and the field
     """
     reader = _Reader(connection.conn_id)
     extra = reader.extra(connection.extra)
+    # Before the password: in trigger-dev://KEY the key is in the host, and the password is empty.
     base_url = reader.base_url(connection.host, connection.port, connection.schema)
-    _warn_if_unencrypted(connection.conn_id, base_url)
-    return Settings(
+    settings = Settings(
+        conn_id=connection.conn_id,
         base_url=base_url,
         secret_key=reader.secret_key(connection.password, login=connection.login),
-        branch=reader.header_text("branch", extra.get("branch")),
+        branch=reader.branch(extra.get("branch")),
         dashboard_url=reader.dashboard_url(extra.get("dashboard_url"), base_url),
-        timeout=reader.seconds("timeout", extra.get("timeout"), default=DEFAULT_TIMEOUT, zero=False),
-        retry_for=reader.seconds("retry_for", extra.get("retry_for"), default=DEFAULT_RETRY_FOR, zero=True),
+        timeout=reader.seconds("timeout", extra.get("timeout"), default=REQUEST_TIMEOUT, zero=False),
+        retry_for=reader.seconds("retry_for", extra.get("retry_for"), default=RETRY_FOR, zero=True),
         verify=reader.verify(extra.get("verify")),
         proxy=reader.proxy(extra.get("proxy")),
     )
+    _warn_if_unencrypted(settings.conn_id, settings.base_url)
+    return settings
 
 
 @lru_cache(maxsize=128)
 def _warn_if_unencrypted(conn_id: str, base_url: str) -> None:
-    """Warn once in a process."""
+    """Warn once per process."""
     url = urlsplit(base_url)
-    if url.scheme == "http" and not _is_loopback(url.hostname or ""):
+    if url.scheme == "http" and not urls.is_loopback(url.hostname or ""):
         log.warning(
-            "Connection %r: host is %s, so the secret key goes over the network unencrypted; use https",
+            "Connection %r: the secret key is sent unencrypted, because host is %s; use https",
             conn_id,
             base_url,
         )
 
 
-def _is_loopback(host: str) -> bool:
-    if host == "localhost":
-        return True
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return False
-
-
 class _Reader:
-    """Reads the fields of one connection; each error names it and the field."""
+    """
+    Read the fields of one connection; each error names the connection and the field.
+
+    No error is raised while another one is handled: that one contains the value, which may be a secret.
+    """
 
     def __init__(self, conn_id: str) -> None:
         self._conn_id = conn_id
@@ -122,94 +142,58 @@ class _Reader:
 
     def secret_key(self, value: str | None, *, login: str | None) -> str:
         key = (value or "").strip()
-        if not key and login:
-            self._fail("password", "it is empty and login is not; in a URI, a colon stands before the key")
-        if not key:
-            self._fail("password", "the secret key is missing; see your Trigger.dev project's API keys")
-        if not key.isascii() or not key.isprintable() or " " in key:
-            self._fail("password", "the secret key has characters that no key has; was it pasted whole?")
+        if problem := _key_problem(key, login):
+            self._fail("password", problem)
         return key
 
     def extra(self, value: str | None) -> Mapping[str, Any]:
         if not value or not value.strip():
             return {}
-        try:
-            extra = json.loads(value)
-        except (ValueError, RecursionError):
-            self._fail("extra", "it is no JSON")
-        if not isinstance(extra, dict):
-            self._fail("extra", f"it is no JSON object but of type {type(extra).__name__}")
-        if unknown := sorted(set(extra) - set(_EXTRA_FIELDS)):
+        extra = _json_object(value)
+        if extra is None:
+            self._fail("extra", 'not a valid JSON object, must be such as {"timeout": 10}')
+        if unknown := sorted(set(extra) - set(EXTRA_FIELDS)):
             log.warning(
-                "Connection %r: unknown in extra, so without effect: %s; known are %s",
+                "Connection %r: unknown fields in extra have no effect: %s; the known fields are %s",
                 self._conn_id,
-                ", ".join(map(repr, unknown)),
-                ", ".join(_EXTRA_FIELDS),
+                ", ".join("a secret key" if urls.looks_like_a_key(name) else repr(name) for name in unknown),
+                ", ".join(EXTRA_FIELDS),
             )
         return extra
 
     def base_url(self, host: str | None, port: int | None, schema: str | None) -> str:
         host, scheme = (host or "").strip(), (schema or "").strip().lower()
         if scheme not in ("", "http", "https"):
-            # Not repeated: of a URI with trigger_dev://, Airflow takes all the rest, the key too, for this.
-            self._fail(
-                "schema", "it is neither http nor https; a connection's URI begins with trigger-dev://"
-            )
-        if not host:
-            return self._checked_url("host", CLOUD_URL, port)
-        if "://" in host:
-            return self._checked_url("host", host, port)
-        if host.count(":") > 1 and not host.startswith("["):
-            host = f"[{host}]"  # a bare IPv6 address
-        return self._checked_url("host", f"{scheme or 'https'}://{host}", port)
-
-    def _checked_url(self, name: str, text: str, port: int | None = None) -> str:
-        # The value is not repeated in an error: a password may stand in it.
-        url = self._split(name, text)
-        if url.scheme not in ("http", "https"):
-            self._fail(name, "it begins with neither http:// nor https://")
-        if "@" in url.netloc:
-            self._fail(name, "it has user info (…@…); the secret key belongs into the password field")
-        if any(character.isspace() for character in text):
-            self._fail(name, "it has a blank in it")
-        if not all(0 < len(label) < 64 for label in (url.hostname or "").removesuffix(".").split(".")):
-            self._fail(name, "it names no host")
-        if url.query or url.fragment:
-            self._fail(name, "it has a query or a fragment; a base URL ends with its path")
-        if port and not 0 < port < 65536:
-            self._fail("port", f"{port} is no port; they go from 1 to 65535")
-        netloc = url.netloc
-        if port and url.port is None:
-            netloc = f"{netloc.rstrip(':')}:{port}"
-        elif port and port != url.port:
-            self._fail("port", f"it is {port}, but host says {url.port}")
-        return f"{url.scheme}://{netloc}{url.path.rstrip('/')}"
-
-    def _split(self, name: str, text: str) -> SplitResult:
-        try:
-            url = urlsplit(text)
-            _ = url.port  # raises where it is no number
-        except ValueError:
-            self._fail(name, "it is no URL")
-        return url
+            # Not repeated: from a URI that begins with trigger_dev://, Airflow puts the key into this field.
+            self._fail("schema", "must be http, https or empty; a connection URI begins with trigger-dev://")
+        # The form hides this field: a 0 in it could not be corrected there, and means none.
+        if port and not 1 <= port <= urls.MAX_PORT:
+            self._fail("port", f"{port} is not a valid port, must be from 1 to {urls.MAX_PORT}")
+        url = self._url("host", urls.with_scheme(host, scheme or "https") if host else API_URL)
+        if problem := urls.api_problem(url):
+            self._fail("host", problem)
+        if port and url.port not in (None, port):
+            self._fail("port", f"{port} contradicts the port {url.port} in host; remove one of them")
+        return urls.text_of(url, port)
 
     def dashboard_url(self, value: object, base_url: str) -> str:
         text = self._text("dashboard_url", value)
         if text:
-            return self._checked_url("dashboard_url", text)
-        is_cloud = urlsplit(base_url).hostname == urlsplit(CLOUD_URL).hostname
-        return CLOUD_DASHBOARD_URL if is_cloud else base_url
+            return urls.text_of(self._url("dashboard_url", text))
+        is_cloud = urlsplit(base_url).hostname == urlsplit(API_URL).hostname
+        return DASHBOARD_URL if is_cloud else base_url
 
     def proxy(self, value: object) -> str | None:
         text = self._text("proxy", value)
-        if text and not (self._split("proxy", text).scheme and self._split("proxy", text).hostname):
-            self._fail("proxy", "it is no URL such as http://proxy.example.com:3128")
+        url = urls.split(text or "")
+        if text and not (url and url.scheme and url.hostname):
+            self._fail("proxy", "not a valid URL, must be such as http://proxy.example.com:3128")
         return text
 
-    def header_text(self, name: str, value: object) -> str | None:
-        text = self._text(name, value)
+    def branch(self, value: object) -> str | None:
+        text = self._text("branch", value)
         if text and not (text.isascii() and text.isprintable()):
-            self._fail(name, "it has characters that cannot be sent in an HTTP header")
+            self._fail("branch", "must contain only printable ASCII characters")
         return text
 
     def verify(self, value: object) -> bool | str:
@@ -221,23 +205,61 @@ class _Reader:
         if text.lower() == "false":
             return False
         if not os.path.exists(text):
-            self._fail("verify", f"there is no file {text!r}; give true, false or the path of a CA file")
+            self._fail("verify", f"file {text!r} not found, must be true, false or the path of a CA file")
         return text
 
     def seconds(self, name: str, value: object, *, default: float, zero: bool) -> float:
         if value is None or value == "":
             return default
-        try:
-            seconds = float(value) if isinstance(value, (int, float, str)) else math.nan
-        except (ValueError, OverflowError):
-            seconds = math.nan
-        if isinstance(value, bool) or not math.isfinite(seconds) or seconds < 0 or not (seconds or zero):
-            self._fail(name, f"it is no number of seconds{'' if zero else ' above 0'}")
+        seconds = _number(value)
+        if not math.isfinite(seconds) or seconds < 0 or not (seconds or zero):
+            self._fail(name, f"not a valid number of seconds, must be {'0 or more' if zero else 'above 0'}")
         if seconds > _YEAR:
-            self._fail(name, f"{seconds:g} s is more than a year")
+            self._fail(name, f"{seconds:g} s is too long, must be up to one year")
         return seconds
+
+    def _url(self, name: str, text: str) -> SplitResult:
+        url = urls.split(text)
+        if url is None:
+            self._fail(name, "not a valid URL, must be such as https://trigger.example.com")
+        if problem := urls.problem(url, text):
+            self._fail(name, problem)
+        return url
 
     def _text(self, name: str, value: object) -> str | None:
         if value is not None and not isinstance(value, str):
-            self._fail(name, f"it is no text but of type {type(value).__name__}")
+            self._fail(name, f"must be text, not of type {type(value).__name__}")
         return (value or "").strip() or None
+
+
+def _key_problem(key: str, login: str | None) -> str | None:
+    if not key and login:
+        return "empty, but login is set; in a URI, write a colon before the key: trigger-dev://:KEY@HOST"
+    if not key:
+        return "the secret key is missing; copy it from the API keys page of your Trigger.dev project"
+    if key[0] in _QUOTATION_MARKS or key[-1] in _QUOTATION_MARKS:
+        return "the secret key has quotation marks around it; enter it without them"
+    if not key.isascii() or not key.isprintable() or " " in key:
+        return (
+            "the secret key contains spaces, line breaks or non-ASCII characters; "
+            "copy it again from the API keys page of your Trigger.dev project"
+        )
+    return None
+
+
+def _json_object(text: str) -> dict[str, Any] | None:
+    try:
+        value = json.loads(text)
+    except (ValueError, RecursionError):
+        return None
+    return value if isinstance(value, dict) else None
+
+
+def _number(value: object) -> float:
+    """Return a number, or the number that a text contains, NaN for anything else."""
+    if isinstance(value, bool) or not isinstance(value, (int, float, str)):
+        return math.nan
+    try:
+        return float(value)
+    except (ValueError, OverflowError):
+        return math.nan

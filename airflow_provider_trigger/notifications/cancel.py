@@ -5,92 +5,81 @@ from __future__ import annotations
 import asyncio
 import copy
 import time
-from collections.abc import Generator, Iterable, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from concurrent.futures import Executor, ThreadPoolExecutor
+from contextlib import contextmanager
+from contextvars import copy_context
 from typing import TYPE_CHECKING, Any
 
-from airflow_provider_trigger._compat import BaseNotifier, XComArg, get_async_connection, xcom_is_out_of_reach
-from airflow_provider_trigger.sources.run_ids import RunIds
-from airflow_provider_trigger.sources.xcom import add_pushed
-from airflow_provider_trigger.validation import check_number, check_sources
+from airflow_provider_trigger import defaults
+from airflow_provider_trigger._compat import (
+    AirflowNotFoundException,
+    BaseNotifier,
+    get_async_connection,
+)
+from airflow_provider_trigger.sources.xcom import gather
+from airflow_provider_trigger.validation import check_number, check_positional_arguments, check_sources
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
+    from airflow_provider_trigger.cancel.outcome import CancelResult
     from airflow_provider_trigger.hooks.trigger_dev import TriggerDevHook
-
-_USE_INSTEAD = (
-    "give run_ids, or add a CancelTriggerRunOperator with trigger_rule='one_failed', which works everywhere"
-)
-
-
-def _holds_output(value: object) -> bool:
-    """Tell whether a task's output stands somewhere in lists, tuples and dicts."""
-    if isinstance(value, dict):
-        return any(map(_holds_output, value.values()))
-    if isinstance(value, (list, tuple)):
-        return any(map(_holds_output, value))
-    return isinstance(value, XComArg)
+    from airflow_provider_trigger.reporting import Log
+    from airflow_provider_trigger.sources.run_ids import RunIds
 
 
 class CancelTriggerRunNotifier(BaseNotifier):
     """
     Cancel Trigger.dev runs from ``on_failure_callback``, ``on_retry_callback`` and the like.
 
-    Works for a task's callbacks and for a Dag's, and with explicit ``run_ids`` for a deadline alert. All is
-    told in one summary line in the log of the process that runs it; nothing is raised for a run that could
-    not be canceled, as nobody would hear it. Running it twice does no harm.
+    Works for a task's callbacks and for a Dag's, and with explicit ``run_ids`` for a deadline alert. The log
+    of the process that runs it gets a line for each run and a summary; nothing is raised for a run that
+    could not be canceled. Running it twice does no harm.
 
     :param run_ids: a list or a text; templated. Not the output of a task: for that there is ``xcom_task_ids``
     :param xcom_task_ids: the tasks whose XCom holds ids, of a mapped one all instances', but in its own
-        callback and within a mapped task group its own instance's; beside ``run_ids``, both count; templated
+        callback and within a mapped task group its own instance's; in addition to ``run_ids``; templated
     :param xcom_key: the key of that XCom; templated
     :param trigger_dev_conn_id: the connection; templated
-    :param timeout: for all of it, in seconds; when time runs out, as many runs as possible were stopped
-    :param max_concurrency: how many requests are on their way at a time
+    :param timeout: for the whole call, in seconds; when it has passed, as many runs as possible were canceled
+    :param max_concurrency: how many requests are in flight at a time
     :param context: given by Airflow where the notifier is awaited
     :raises ValueError: when the Dag is parsed: neither ``run_ids`` nor ``xcom_task_ids``, a task's output in
         ``run_ids``, a task in place of its id, or a value out of range
+    :raises TypeError: the class itself is the callback, or arguments are given by position
     """
 
     template_fields: Sequence[str] = ("run_ids", "xcom_task_ids", "xcom_key", "trigger_dev_conn_id")
 
     def __init__(
         self,
-        *,
+        *args: Any,
         run_ids: Any = None,
         xcom_task_ids: str | Iterable[str] | None = None,
-        xcom_key: str = "return_value",
-        trigger_dev_conn_id: str = "trigger_dev_default",
-        timeout: float = 30,
-        max_concurrency: int = 32,
+        xcom_key: str = defaults.XCOM_KEY,
+        trigger_dev_conn_id: str = defaults.CONN_ID,
+        timeout: float = defaults.NOTIFIER_TIMEOUT,
+        max_concurrency: int = defaults.MAX_CONCURRENCY,
         context: Context | None = None,
     ) -> None:
         super().__init__()
+        name = type(self).__name__
+        check_positional_arguments(name, args)
         self.context: Any = context or {}
-        self.run_ids = run_ids
-        self.xcom_task_ids = xcom_task_ids
+        self.run_ids, self.xcom_task_ids = check_sources(
+            name, run_ids=run_ids, xcom_task_ids=xcom_task_ids, takes_outputs=False
+        )
         self.xcom_key = xcom_key
         self.trigger_dev_conn_id = trigger_dev_conn_id
         self.timeout = timeout
         self.max_concurrency = max_concurrency
-        self._check_arguments()
-
-    def _check_arguments(self) -> None:
-        name = type(self).__name__
-        check_sources(name, run_ids=self.run_ids, xcom_task_ids=self.xcom_task_ids)
-        if _holds_output(self.run_ids):
-            raise ValueError(
-                f"{name}: a callback cannot resolve a task's output in run_ids; use xcom_task_ids"
-            )
-        check_number(name, "timeout", self.timeout, least=0.01, unit="seconds")
-        check_number(name, "max_concurrency", self.max_concurrency, least=1, unit="requests", whole=True)
+        self._has_both = run_ids is not None and bool(xcom_task_ids)
+        check_number(name, "timeout", timeout, least=0.01, unit="seconds")
+        check_number(name, "max_concurrency", max_concurrency, least=1, unit="requests", whole=True)
 
     def __call__(self, *args: Any) -> None:
-        """
-        Render and cancel.
-
-        :param args: the context
-        """
+        """Render and cancel; see :meth:`notify`."""
         # Rendering is for good, and one notifier is called for many Dag runs: the first one's ids would stay.
         super(CancelTriggerRunNotifier, copy.copy(self)).__call__(*args)
 
@@ -110,6 +99,19 @@ class CancelTriggerRunNotifier(BaseNotifier):
             jinja_env = self.get_template_env()
         super().render_template_fields(context, jinja_env)
 
+    def render_template(self, content: Any, context: Any, jinja_env: Any = None, *args: Any) -> Any:
+        """
+        Render a value; a text without Jinja is left alone, as compiling 100,000 run ids takes half a minute.
+
+        :param content: a text, or a list or dict of texts
+        :param context: of the callback
+        :param jinja_env: what to render with
+        :param args: more, for Airflow's own
+        """
+        if isinstance(content, str) and jinja_env is not None and not _has_jinja(content, jinja_env):
+            return content
+        return super().render_template(content, context, jinja_env, *args)
+
     def notify(self, context: Context) -> None:
         """
         Cancel the runs.
@@ -121,79 +123,114 @@ class CancelTriggerRunNotifier(BaseNotifier):
         from airflow_provider_trigger.hooks.trigger_dev import TriggerDevHook
 
         started_at = time.monotonic()
-        if run_ids := self._gather(context):
-            self._cancel(run_ids, TriggerDevHook(self.trigger_dev_conn_id), started_at)
+        ids = self._gather(context)
+        with _logging_errors(self.log, context, ids):
+            self._cancel(context, ids, TriggerDevHook(self.trigger_dev_conn_id), started_at)
 
     async def async_notify(self, context: Context) -> None:
         """
-        Cancel the runs off the event loop's thread; for deadline alerts, whose context has no XCom.
+        Cancel the runs in a thread of their own; for deadline alerts, whose context has no XCom.
 
         :param context: of the deadline
         :raises AirflowNotFoundException: there is no such connection
         :raises InvalidConnectionError: a field of the connection is missing or malformed
         """
-        from airflow_provider_trigger.hooks.trigger_dev import TriggerDevHook
-
         started_at = time.monotonic()
-        if run_ids := self._gather(context):
-            connection = await get_async_connection(self.trigger_dev_conn_id)
-            hook = TriggerDevHook(self.trigger_dev_conn_id, connection=connection)
-            await asyncio.to_thread(self._cancel, run_ids, hook, started_at)
+        with _own_thread() as executor:
+            ids = await _run_in(executor, self._gather, context)
+            with _logging_errors(self.log, context, ids):
+                hook = await _hook_of(self.trigger_dev_conn_id, executor) if ids.found else None
+                await _run_in(executor, self._cancel, context, ids, hook, started_at)
 
-    def _gather(self, context: Context) -> list[str]:
+    def _gather(self, context: Context) -> RunIds:
         from airflow_provider_trigger.reporting import log_sources
 
-        ids = RunIds()
-        if self.run_ids is not None:
-            ids.add(self.run_ids, source="run_ids")
-        if self.xcom_task_ids:
-            self._gather_from_xcom(ids, context)
-        log_sources(self.log, ids)
-        if not ids.found:
-            self.log.info("There are no run ids, so there is nothing to cancel")
-        return ids.found
+        # In addition to xcom_task_ids, None is for none given; what was rendered to None gets a warning.
+        run_ids = [None] if self.run_ids is None and self._has_both else self.run_ids
+        ids = gather(context, run_ids=run_ids, xcom_task_ids=self.xcom_task_ids, xcom_key=self.xcom_key)
+        log_sources(self.log, ids, on_empty="ignore")
+        return ids
 
-    def _gather_from_xcom(self, ids: RunIds, context: Context) -> None:
-        if context.get("ti") is None:
-            self.log.error("No XCom for this callback: its context has no task instance; %s", _USE_INSTEAD)
-            return
-        if xcom_is_out_of_reach():
-            self.log.error("No XCom for a callback in the Dag processor of this Airflow; %s", _USE_INSTEAD)
-            return
-        try:
-            add_pushed(ids, context, task_ids=self.xcom_task_ids or [], key=self.xcom_key)
-        except Exception as error:
-            # Any error: Airflow's versions differ in how they refuse, and other ids are to be canceled.
-            self.log.error(
-                "No XCom for this callback (%s: %s); %s", type(error).__name__, error, _USE_INSTEAD
-            )
-
-    def _cancel(self, run_ids: list[str], hook: TriggerDevHook, started_at: float) -> None:
+    def _cancel(self, context: Context, ids: RunIds, hook: TriggerDevHook | None, started_at: float) -> None:
         from airflow_provider_trigger.api.errors import AuthenticationError
-        from airflow_provider_trigger.cancel.cancellation import Cancellation
-        from airflow_provider_trigger.reporting import doubt, enumeration, failures, missing, summary
+        from airflow_provider_trigger.hooks.diagnosis import action_for
+        from airflow_provider_trigger.reporting import log_results, log_summary, make_report
 
-        with hook.get_client(max_connections=self.max_concurrency) as client:
-            work = Cancellation(
-                client=client,
-                run_ids=run_ids,
+        results: list[CancelResult] = []
+        rejection = None
+        if hook and ids.found:
+            with hook.cancellation(
+                ids.found,
                 max_concurrency=self.max_concurrency,
                 time_limit=max(0.0, started_at + self.timeout - time.monotonic()),
-            )
-            try:
-                work.run()
-            except AuthenticationError as error:
-                self.log.error(
-                    "Connection %r: the secret key was rejected, so canceling ended: %s",
-                    self.trigger_dev_conn_id,
-                    error,
-                )
-        parts = [f"{len(run_ids)} Trigger.dev runs: {summary(work.results)}"]
-        if failed := failures(work.results):
-            parts.append(f"not canceled: {failed}")
-        if unknown := missing(work.results):
-            parts.append(f"not found: {enumeration(unknown)}")
-        if hint := doubt(work.results, self.trigger_dev_conn_id):
-            parts.append(hint)
-        log = self.log.error if failed else self.log.warning if unknown else self.log.info
-        log("%s", " - ".join(parts))
+            ) as work:
+                try:
+                    work.run()
+                except AuthenticationError as error:
+                    rejection = action_for(error, hook.settings)
+                results = work.results  # once, as they are built each time
+            log_results(self.log, results, hook.settings.run_url, on_not_found="fail")
+        report = make_report(
+            results=results,
+            ids=ids,
+            conn_id=self.trigger_dev_conn_id,
+            on_not_found="fail",
+            on_empty="ignore",
+            rejection=rejection,
+        )
+        log_summary(self.log, report, context)
+
+
+@contextmanager
+def _logging_errors(log: Log, context: Context, ids: RunIds) -> Iterator[None]:
+    from airflow_provider_trigger.reporting import log_error
+
+    try:
+        yield
+    except Exception as error:
+        # Any error: Airflow logs it, but not how many runs may still be running.
+        log_error(log, error, ids, context)
+        raise
+
+
+def _has_jinja(text: str, jinja_env: Any) -> bool:
+    starts = (
+        jinja_env.variable_start_string,
+        jinja_env.block_start_string,
+        jinja_env.comment_start_string,
+        jinja_env.line_statement_prefix,
+        jinja_env.line_comment_prefix,
+    )
+    return any(start in text for start in starts if start)
+
+
+@contextmanager
+def _own_thread() -> Iterator[Executor]:
+    """
+    Give an executor with one thread.
+
+    The event loop's own executor is shared by all that runs in the triggerer: callbacks that wait for a dead
+    server would keep others from starting, whose time limit runs meanwhile.
+    """
+    executor = ThreadPoolExecutor(1, "trigger-dev-notifier")
+    try:
+        yield executor
+    finally:
+        executor.shutdown(wait=False)
+
+
+def _run_in(executor: Executor, function: Callable[..., Any], *args: Any) -> asyncio.Future[Any]:
+    """Call a function in a thread, with the context variables that tell the triggerer whose log it is."""
+    return asyncio.get_running_loop().run_in_executor(executor, copy_context().run, function, *args)
+
+
+async def _hook_of(conn_id: str, executor: Executor) -> TriggerDevHook:
+    """Return a hook that has its connection already, as a hook cannot fetch it on an event loop."""
+    from airflow_provider_trigger.hooks.connection import connection_not_found
+    from airflow_provider_trigger.hooks.trigger_dev import TriggerDevHook
+
+    try:
+        connection = await get_async_connection(conn_id, executor=executor)
+    except AirflowNotFoundException:
+        raise connection_not_found(conn_id) from None
+    return TriggerDevHook(conn_id, connection=connection)

@@ -1,191 +1,246 @@
-"""Whatever XCom holds becomes a clean list of run ids, and what is none is named."""
+"""Read run ids from any value that XCom, Jinja or the author of a Dag gives."""
 
 from __future__ import annotations
 
 import ast
 import json
 import re
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from difflib import get_close_matches
-
-from airflow_provider_trigger._compat import items_of
 
 MAX_LENGTH = 256
-"""Real ids have 29 characters; what is longer than this is none."""
+"""The longest run id that is accepted; real ones have 29 characters."""
 
-_MAX_DEPTH = 10
-_SHOWN_LENGTH = 80
+MAX_DEPTH = 10
+"""How many lists within lists are read."""
+
+MAX_SHOWN = 80
+"""How many characters of an invalid value a message shows."""
+
+_NONE_TEXTS = ("None", "null")
+_LITERAL_STARTS = ("[", "(", "{", '"', "'")
 _LAZY_SEQUENCE = re.compile(r"Lazy\w*Sequence\(")
+_SINGLE_BRACES = re.compile(r"\{\s*[A-Za-z_]\w*\s*[.(\[|}]")
+_SINGLE_BRACES_REASON = "Jinja needs double braces: {{ … }}"
+_SEPARATORS = re.compile(r"[,\s]+")
+_URL_SEPARATORS = re.compile(r"\s+|,(?=https?://)")  # the query of a URL may hold commas
+_RUN_IN_PATH = re.compile(r"/runs/(run_\w+)(?:/|$)")
+_RUN_ID_CHARACTERS = re.compile(r"[\w.:-]+", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)
-class Unreadable:
+class InvalidValue:
     """
-    A value that is no run id.
+    A value that cannot be a run id, or the id of a task.
 
-    :param shown: its ``repr``, cut to a sane length
+    :param shown: its ``repr``, shortened
     :param source: where it came from
-    :param reason: why it is none
+    :param reason: why it is not valid
+    :param kind: what it should have been
     """
 
     shown: str
     source: str
     reason: str
+    kind: str = "run id"
 
     def __str__(self) -> str:
-        return f"{self.shown} from {self.source}: {self.reason}"
+        return f"{self.shown} from {self.source} is not a valid {self.kind}: {self.reason}"
+
+
+@dataclass(frozen=True, slots=True)
+class _NoneValue:
+    source: str
 
 
 @dataclass(slots=True)
 class RunIds:
     """
-    Run ids in their order, each once, and what was found beside them.
+    Collect run ids in their order, each once, and what else their sources held.
 
-    :param unreadable: what is no id
-    :param skipped: where a ``None`` stood
-    :param silent_tasks: the tasks that pushed nothing
+    :param found: the run ids
+    :param invalid: values that cannot be run ids
+    :param skipped: the sources of a ``None`` beside other values
+    :param empty: a sentence for each source that gave nothing at all
+    :param failed: a sentence for each source that could not be read
     """
 
-    unreadable: list[Unreadable] = field(default_factory=list)
+    found: list[str] = field(default_factory=list)
+    invalid: list[InvalidValue] = field(default_factory=list)
     skipped: list[str] = field(default_factory=list)
-    silent_tasks: list[str] = field(default_factory=list)
-    _found: dict[str, None] = field(default_factory=dict)
-    _taken: int = 0
-
-    @property
-    def found(self) -> list[str]:
-        """The ids in their order, each once."""
-        return list(self._found)
+    empty: list[str] = field(default_factory=list)
+    failed: list[str] = field(default_factory=list)
+    _seen: set[str] = field(default_factory=set, repr=False)
 
     def add(self, value: object, *, source: str) -> None:
         """
-        Take in a value: an id, a dict with ``id`` or ``run_id``, the text of a list, any nesting of these.
+        Add the run ids that a value holds.
 
-        :param value: what XCom, Jinja or the Dag's author gave
+        :param value: a run id, the URL of a run, a dict with ``id`` or ``run_id``, the answer of a batch call
+            with ``runs``, any nesting of these in lists, or the text of such a list
         :param source: where it came from, for messages
         """
-        self._add(value, source, depth=0)
-
-    def add_from_xcom(
-        self,
-        task_ids: str | Iterable[str],
-        *,
-        key: str,
-        known_task_ids: Collection[str] | None,
-        pull: Callable[[str], object],
-    ) -> None:
-        """
-        Take in what tasks pushed.
-
-        :param task_ids: one or more
-        :param key: of the XCom, for messages
-        :param known_task_ids: the Dag's; a task it does not have is unreadable, as a typo must not pass; None
-            where there is no Dag to ask
-        :param pull: returns what a task pushed, None if nothing
-        """
-        for task_id in [task_ids] if isinstance(task_ids, str) else task_ids:
-            if known_task_ids is not None and task_id not in known_task_ids:
-                like = get_close_matches(str(task_id), known_task_ids, n=1)
-                hint = f"; did you mean {like[0]!r}?" if like else ""
-                self._refuse(task_id, "xcom_task_ids", f"the Dag has no such task{hint}")
-                continue
-            before = self._count()
-            value = pull(task_id)
-            if value is not None:
-                self.add(value, source=f"the XCom {key!r} of task {task_id!r}")
-            if self._count() == before:
-                self.silent_tasks.append(task_id)
-
-    def _count(self) -> int:
-        return self._taken + len(self.unreadable) + len(self.skipped)
-
-    def _add(self, value: object, source: str, depth: int) -> None:
-        if value is None:
-            self.skipped.append(source)
-        elif isinstance(value, str):
-            self._add_text(value, source, depth)
-        elif isinstance(value, Mapping):
-            self._add_mapping(value, source, depth)
-        elif isinstance(value, Iterable) and not isinstance(value, (bytes, bytearray)):
-            if depth >= _MAX_DEPTH:
-                self._refuse(value, source, "lists within lists, too deep")
-                return
-            for index, item in enumerate(items_of(value)):
-                self._add(item, f"{source}[{index}]" if depth == 0 else source, depth + 1)
+        nones: list[str] = []
+        count = 0
+        for item in _read(value, source, depth=0):
+            count += 1
+            if isinstance(item, _NoneValue):
+                nones.append(item.source)
+            elif isinstance(item, InvalidValue):
+                self.invalid.append(item)
+            elif item not in self._seen:
+                self._seen.add(item)
+                self.found.append(item)
+        if count == len(nones):
+            self.empty.append(_describe_empty(value, source, holds_none=bool(nones)))
         else:
-            self._refuse(value, source, f"a run id is text, not {type(value).__name__}")
+            self.skipped += nones
 
-    def _add_mapping(self, value: Mapping[object, object], source: str, depth: int) -> None:
-        texts = {value[key] for key in ("id", "run_id") if isinstance(value.get(key), str)}
-        # An "id" beside a "run_id" may be anything's.
-        ids = [str(text) for text in texts if len(texts) == 1 or str(text).startswith("run_")]
-        if len(ids) == 1:
-            self._add_id(ids[0], source)
-        elif texts:
-            self._refuse(value, source, "its 'id' and its 'run_id' differ")
-        else:
-            self._refuse(value, source, "a dict without the text 'id' or 'run_id'")
 
-    def _add_text(self, text: str, source: str, depth: int) -> None:
-        stripped = text.strip()
-        if "{{" in stripped or "{%" in stripped:
-            self._refuse(text, source, "Jinja that was not rendered")
-        elif stripped[:1] in ("[", "(", "{", '"', "'"):
-            self._add_literal(stripped, source, depth)
-        elif _LAZY_SEQUENCE.match(stripped):
-            self._refuse(
-                text,
-                source,
-                "Jinja turned mapped outputs into text; use xcom_task_ids, or the task's .output",
-            )
-        elif "," in stripped or any(map(str.isspace, stripped)):
-            for part in re.split(r"[,\s]+", stripped.strip(",")):
-                self._add_id(part, source)
-        else:
-            self._add_id(stripped, source)
+def hint(run_id: str) -> str | None:
+    """
+    Return what may be wrong with a run id that the server does not know, None if it looks like one.
 
-    def _add_literal(self, text: str, source: str, depth: int) -> None:
-        """Read what Jinja makes of a list or dict, or JSON."""
-        for read in (json.loads, ast.literal_eval):
-            try:
-                value = read(text)
-            except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
-                continue
-            self._add(value, source, depth + 1)
-            return
-        self._refuse(text, source, "it looks like a list, but cannot be read as one")
+    :param run_id: as it was sent
+    """
+    if run_id.startswith("run_"):
+        return None
+    if run_id.startswith("batch_"):
+        return f"{run_id!r} is a batch's id, not a run's: give the batch's runs"
+    return f"{run_id!r} does not look like a run id (run_…); is it a task's id? use xcom_task_ids"
 
-    def _add_id(self, text: str, source: str) -> None:
-        if text in ("None", "null"):
-            # What Jinja makes of a None.
-            self.skipped.append(source)
-        elif reason := _why_no_id(text):
-            self._refuse(text, source, reason)
-        else:
-            self._found[text] = None
-            self._taken += 1
 
-    def _refuse(self, value: object, source: str, reason: str) -> None:
+def read_literal(text: str) -> object:
+    """
+    Read what Jinja makes of a list, a dict or a quoted text, or JSON.
+
+    :param text: of the value
+    :raises ValueError: it is neither
+    """
+    for read in (json.loads, ast.literal_eval):
         try:
-            # Of a dict the keys only: its values may be no one else's business.
-            shown = f"a dict of {sorted(map(str, value))}" if isinstance(value, Mapping) else repr(value)
-        except (RecursionError, ValueError):  # lists within lists, or a number, without end
-            shown = f"<{type(value).__name__} that cannot be shown>"
-        if len(shown) > _SHOWN_LENGTH:
-            shown = f"{shown[:_SHOWN_LENGTH]}… ({len(shown)} characters)"
-        self.unreadable.append(Unreadable(shown, source, reason))
+            value: object = read(text)
+        except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
+            continue
+        return value
+    raise ValueError("neither JSON nor a Python literal")
 
 
-def _why_no_id(text: str) -> str | None:
-    if not text:
-        return "an empty text"
-    if len(text) > MAX_LENGTH:
-        return f"longer than {MAX_LENGTH} characters"
-    if text.isdigit():
-        return "a number"
-    if not text.isprintable() or any(map(str.isspace, text)) or ";" in text:
-        return "it has characters that no run id has"
-    if not any(map(str.isalnum, text)):
+def show(value: object) -> str:
+    """
+    Return how a message shows a value: shortened, and of a dict only the keys, as its values may be private.
+
+    :param value: any
+    """
+    try:
+        shown = f"a dict of {sorted(map(str, value))}" if isinstance(value, Mapping) else repr(value)
+    except Exception:
+        # Any error: a __repr__ may raise what it likes, and lists within lists may have no end.
+        shown = f"<{type(value).__name__} that cannot be shown>"
+    return shown if len(shown) <= MAX_SHOWN else f"{shown[:MAX_SHOWN]}… ({len(shown)} characters)"
+
+
+def _read(value: object, source: str, depth: int) -> Iterator[str | InvalidValue | _NoneValue]:
+    if value is None:
+        yield _NoneValue(source)
+    elif isinstance(value, str):
+        yield from _read_text(value, source, depth)
+    elif isinstance(value, Mapping):
+        yield from _read_mapping(value, source, depth)
+    elif not isinstance(value, Iterable) or isinstance(value, (bytes, bytearray)):
+        yield _invalid(value, source, f"it must be a string, not {type(value).__name__}")
+    elif depth >= MAX_DEPTH:
+        yield _invalid(value, source, f"it has more than {MAX_DEPTH} lists within lists")
+    else:
+        for index, item in enumerate(value):
+            yield from _read(item, f"{source}[{index}]" if depth == 0 else source, depth + 1)
+
+
+def _read_mapping(
+    value: Mapping[object, object], source: str, depth: int
+) -> Iterator[str | InvalidValue | _NoneValue]:
+    runs = value.get("runs")
+    if isinstance(runs, (list, tuple)):  # the answer of a batch call, whose id is the batch's
+        yield from _read(runs, source, depth)
+        return
+    texts = {text for key in ("id", "run_id") if isinstance(text := value.get(key), str)}
+    # An "id" beside a "run_id" may belong to anything.
+    ids = [text for text in texts if len(texts) == 1 or text.startswith("run_")]
+    if len(ids) == 1:
+        yield _read_id(ids[0], source)
+    elif texts:
+        yield _invalid(value, source, "its 'id' and its 'run_id' differ")
+    else:
+        yield _invalid(value, source, "a dict must have 'id' or 'run_id', a string, or 'runs', a list")
+
+
+def _read_text(text: str, source: str, depth: int) -> Iterator[str | InvalidValue | _NoneValue]:
+    stripped = text.strip()
+    if "{" in stripped or stripped.startswith(_LITERAL_STARTS):
+        yield from _read_literal_text(stripped, source, depth)
+    elif _LAZY_SEQUENCE.match(stripped):
+        reason = "Jinja turned mapped outputs into text; use xcom_task_ids, or the task's .output"
+        yield _invalid(stripped, source, reason)
+    else:
+        separators = _URL_SEPARATORS if "://" in stripped else _SEPARATORS
+        parts = [part.strip(",") for part in separators.split(stripped)]
+        for part in [part for part in parts if part] or [""]:
+            yield _read_id(part, source)
+
+
+def _read_literal_text(text: str, source: str, depth: int) -> Iterator[str | InvalidValue | _NoneValue]:
+    if "{{" in text or "{%" in text:
+        yield _invalid(text, source, "it is a Jinja template that was not rendered")
+        return
+    try:
+        value = read_literal(text)
+    except ValueError:
+        is_list = text.startswith(_LITERAL_STARTS) and not _SINGLE_BRACES.search(text)
+        reason = "it looks like a list, but cannot be read as one" if is_list else _SINGLE_BRACES_REASON
+        yield _invalid(text, source, reason)
+    else:
+        yield from _read(value, source, depth + 1)
+
+
+def _read_id(text: str, source: str) -> str | InvalidValue | _NoneValue:
+    if text in _NONE_TEXTS:
+        return _NoneValue(source)
+    run_id = text
+    if "/" in text:
+        in_path = _RUN_IN_PATH.search(re.split(r"[?#]", text)[0])
+        if in_path is None:
+            return _invalid(text, source, "a URL must be that of a run: …/runs/run_…")
+        run_id = in_path[1]
+    reason = _why_invalid(run_id)
+    return _invalid(text, source, reason) if reason else run_id
+
+
+def _why_invalid(run_id: str) -> str | None:
+    if not run_id:
+        return "it is empty"
+    if len(run_id) > MAX_LENGTH:
+        return f"it is longer than {MAX_LENGTH} characters"
+    if run_id.isdigit():
+        return "it is a number"
+    if not _RUN_ID_CHARACTERS.fullmatch(run_id):
+        return "it has characters that a run id cannot have"
+    if not any(map(str.isalnum, run_id)):
         return "it has no letter and no digit"
     return None
+
+
+def _invalid(value: object, source: str, reason: str) -> InvalidValue:
+    return InvalidValue(show(value), source, reason)
+
+
+def _describe_empty(value: object, source: str, *, holds_none: bool) -> str:
+    text = value.strip() if isinstance(value, str) else None
+    if value is None:
+        return f"{source} is None: if it is a task's output, the task returned None or was skipped"
+    if text in _NONE_TEXTS:
+        return f"{source} rendered to None: check the task id and the key in its template"
+    if holds_none:
+        return f"{source} holds nothing but None"
+    if text in ("[]", "()") or (isinstance(value, (list, tuple, set, frozenset)) and not value):
+        return f"{source} is an empty list"
+    return f"{source} holds no run ids"

@@ -16,10 +16,20 @@ import importlib.util
 if importlib.util.find_spec("starlette") is None or importlib.util.find_spec("uvicorn") is None:
     raise ModuleNotFoundError("The local server needs: pip install 'airflow-provider-trigger[testing]'")
 
-from .app import RequestRecord
-from .bulk import BulkAction
-from .environments import Environment
-from .runs import Run
+from .engine.bulk_actions import BulkAction
+from .engine.engine import RunAttributes
+from .engine.environments import Environment
+from .engine.runs import ServerRun
+from .faults.queue import RequestFilter
+from .http.app import RequestRecord
 from .server import TriggerDevServer
 
-__all__ = ["BulkAction", "Environment", "RequestRecord", "Run", "TriggerDevServer"]
+__all__ = [
+    "BulkAction",
+    "Environment",
+    "RequestFilter",
+    "RequestRecord",
+    "RunAttributes",
+    "ServerRun",
+    "TriggerDevServer",
+]

@@ -10,13 +10,15 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
+from .engine import defaults
+from .engine.environments import default_key
+from .engine.states import ALIVE, FINAL
 from .server import TriggerDevServer
-from .states import ALIVE, FINAL
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """
-    Serve until somebody interrupts or terminates the process.
+    Serve until the process is interrupted or terminated.
 
     :param arguments: the command line, without the program's name
     """
@@ -31,13 +33,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
         acknowledge_after=options.acknowledge_after,
         latency=options.latency,
     )
-    with _called_at_a_signal(stop.set):
+    with _on_signal(stop.set):
         try:
             server.start()
         except OSError as error:
             parser.error(_why_not_started(options.host, options.port, error))
         try:
-            _introduce(server, options.runs)
+            _print_introduction(server, options.runs)
             stop.wait()
         finally:
             server.stop()
@@ -45,12 +47,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def _why_not_started(host: str, port: int, error: OSError) -> str:
     if error.errno == errno.EADDRINUSE:
-        return f"port {port} is in use; take another one with --port, or --port 0 for any free one"
+        return f"port {port} is in use; choose another one with --port, or --port 0 for any free one"
     return f"can't listen on {host}, port {port}: {error.strerror}; choose others with --host and --port"
 
 
-def _introduce(server: TriggerDevServer, runs: Sequence[tuple[str, int]]) -> None:
-    """Add the first runs, and say what there is."""
+def _print_introduction(server: TriggerDevServer, runs: Sequence[tuple[str, int]]) -> None:
+    """Add the first runs, and print the URL, the runs and the connection."""
     connection = {"conn_type": "trigger_dev", "host": server.url, "password": server.secret_key}
     print(f"A local Trigger.dev server listens on {server.url}\n")
     for word, count in runs:
@@ -62,7 +64,7 @@ def _introduce(server: TriggerDevServer, runs: Sequence[tuple[str, int]]) -> Non
 
 
 @contextmanager
-def _called_at_a_signal(function: Callable[[], object]) -> Iterator[None]:
+def _on_signal(function: Callable[[], object]) -> Iterator[None]:
     """Call a function when the process is interrupted or terminated; afterwards its signals are as before."""
     before = {
         number: signal.signal(number, lambda *_: function()) for number in (signal.SIGINT, signal.SIGTERM)
@@ -79,19 +81,22 @@ def _parser() -> argparse.ArgumentParser:
         prog="python -m airflow_provider_trigger.testing",
         description="A local Trigger.dev server, to try Airflow on without an account.",
     )
-    add = parser.add_argument
-    add("--host", default="127.0.0.1", help="the address to listen on (default: %(default)s)")
-    add("--port", type=_port, default=8030, help="the port, 0 for any free one (default: %(default)s)")
-    add("--secret-key", help="the secret key to accept (default: one that is obviously not real)")
-    add("--rate-limit", type=int, default=750, help="requests in a burst, 0: any (default: %(default)s)")
-    add("--latency", type=float, default=0.0, help="seconds that every answer takes (default: %(default)s)")
-    add(
-        "--acknowledge-after",
-        type=float,
-        default=0.2,
-        help="seconds until a worker acknowledges a cancel (default: %(default)s)",
+    options: tuple[tuple[str, Callable[[str], object], object, str], ...] = (
+        ("--host", str, defaults.HOST, "the address to listen on"),
+        ("--port", _port, defaults.PORT, "the port, 0 for any free one"),
+        ("--secret-key", str, default_key(defaults.ENVIRONMENT), "the secret key"),
+        ("--rate-limit", int, defaults.RATE_LIMIT, "requests in a burst, 0 for no limit"),
+        ("--latency", float, defaults.LATENCY, "seconds that every answer takes"),
+        (
+            "--acknowledge-after",
+            float,
+            defaults.ACKNOWLEDGE_AFTER,
+            "seconds until a worker acknowledges a cancel",
+        ),
     )
-    add(
+    for name, kind, default, text in options:
+        parser.add_argument(name, type=kind, default=default, help=f"{text} (default: %(default)s)")
+    parser.add_argument(
         "--runs",
         nargs="*",
         type=_runs,
@@ -104,7 +109,7 @@ def _parser() -> argparse.ArgumentParser:
 
 def _port(text: str) -> int:
     if not text.isdecimal() or int(text) > 65535:
-        raise argparse.ArgumentTypeError(f"{text!r} is no port: a number from 0 to 65535")
+        raise argparse.ArgumentTypeError(f"{text!r} is not a valid port: must be a number from 0 to 65535")
     return int(text)
 
 
@@ -113,10 +118,12 @@ def _runs(text: str) -> tuple[str, int]:
     status, _, count = text.upper().partition(":")
     if status not in ALIVE + FINAL:
         raise argparse.ArgumentTypeError(
-            f"{text!r} begins with no known status; known are {', '.join(ALIVE + FINAL)}"
+            f"{text!r} does not start with a valid status: must be one of {', '.join(ALIVE + FINAL)}"
         )
     if count and not count.isdecimal():
-        raise argparse.ArgumentTypeError(f"{text!r} does not end with a number of runs, such as {status}:3")
+        raise argparse.ArgumentTypeError(
+            f"{text!r} does not end with a valid number of runs: must be like {status}:3"
+        )
     return status, int(count or 1)
 
 

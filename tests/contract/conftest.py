@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from airflow_provider_trigger.testing import Run, TriggerDevServer
+from airflow_provider_trigger.testing import ServerRun, TriggerDevServer
 
 RECORDINGS = Path(__file__).parent / "recordings"
 sys.path.insert(0, str(RECORDINGS))
@@ -32,6 +32,7 @@ FILES = (
     "rate_limit",
     "retrieve_by_state",
 )
+# The expired runs were recorded in a development environment, where a cancel leaves them as they are.
 ENVIRONMENTS = {"dev": "tr_dev_local", "prod2": "tr_prod_second", "rl": "tr_prod_limited"}
 KEYS = {"<prod secret key>": "tr_prod_local"}
 KEYS |= {f"<{name} secret key>": key for name, key in ENVIRONMENTS.items()}
@@ -85,11 +86,11 @@ class Exchange:
         if self.target.endswith("/result"):
             return "the result endpoint isn't in use"
         if "public JWT" in self.label:
-            return "public access tokens aren't in use; only that a bad one is refused is"
+            return "public access tokens aren't in use, but for the rejection of an invalid one"
         if "/tasks/" in self.target:
-            # This comes from the front door, whatever stands behind it.
-            at_the_door = self.recorded["headers"]["content-type"].startswith("application/problem+json")
-            return None if at_the_door else "the call isn't in use"
+            # The rate limit and a missing key are answered before the call.
+            before_the_call = self.recorded["headers"]["content-type"].startswith("application/problem+json")
+            return None if before_the_call else "the call isn't in use"
         lagging = "replication lag" in self.label and "/bulk-actions" not in self.target
         if lagging or (self.file, self.label) == ("rate_limit", "5 list"):
             return "a list that lags behind isn't modelled"
@@ -103,7 +104,7 @@ class Exchange:
 
 @dataclass(frozen=True)
 class Answer:
-    """What the local server said."""
+    """What the local server answered."""
 
     status: int
     headers: dict[str, str]
@@ -125,19 +126,19 @@ EXCHANGES = list(read_all())
 
 
 class Replay:
-    """One case on a server of its own, its exchanges in order, by a clock that moves only when told to."""
+    """One case on a server of its own, its exchanges in order, by a clock that only the replay moves."""
 
     def __init__(self, exchanges: list[Exchange]) -> None:
         self.exchanges = exchanges
         self.file, self.case = exchanges[0].file, exchanges[0].case
         self.ids: dict[str, str] = {}  # of bulk actions: the server's by those recorded
         self.now = datetime.fromisoformat("2026-11-25T09:00:00Z").timestamp()
-        limits = {"rate_limit": 5, "refill": 1} if self.file == "rate_limit" else {}
+        limits: dict[str, Any] = {"rate_limit": 5, "refill": 1} if self.file == "rate_limit" else {}
         self.server = TriggerDevServer(
             secret_key=KEYS["<prod secret key>"], clock=lambda: self.now, acknowledge_after=None, **limits
         )
         for name, key in ENVIRONMENTS.items():
-            self.server.add_environment(name, secret_key=key)
+            self.server.add_environment(name, secret_key=key, kind="dev" if name == "dev" else "prod")
 
     def answers(self) -> dict[Exchange, Answer]:
         ARRANGEMENTS[self.file](self)
@@ -153,7 +154,7 @@ class Replay:
                     self.server.take_tokens(1, "rl")  # the bucket has to be as it was
         return answers
 
-    def add(self, run_id: str, status: str, **arguments: Any) -> Run:
+    def add(self, run_id: str, status: str, **arguments: Any) -> ServerRun:
         """Add a run as the recordings first show it, but for its status."""
         shown = next((shown for exchange in self.exchanges for shown in runs_in(exchange, run_id)), {})
         self.now = datetime.fromisoformat(shown.get("createdAt", "2026-11-25T09:00:00Z")).timestamp()
@@ -171,7 +172,7 @@ class Replay:
 
     def send(self, exchange: Exchange) -> Answer:
         connection = http.client.HTTPConnection(self.server.host, self.server.port, timeout=5)
-        # Only so does the path go out exactly as it was recorded.
+        # No other client sends the path exactly as it was recorded.
         target = functools.reduce(unmask, self.ids.items(), exchange.target)
         connection.putrequest(exchange.recorded["request"].split(" ")[0], target)
         for name, value in exchange.recorded["request_headers"].items():
@@ -213,7 +214,7 @@ def replay_case(file: str, case: str) -> dict[Exchange, Answer]:
 
 @pytest.fixture(scope="session")
 def server_recordings() -> list[Exchange]:
-    """Return every line of the recordings that the server is held against."""
+    """Return every line of the recordings that the server is compared with."""
     return EXCHANGES
 
 

@@ -1,4 +1,4 @@
-"""Feed what a real Trigger.dev server answered to our client, and see what it makes of it."""
+"""What a real Trigger.dev server answered, read as the client reads it."""
 
 from __future__ import annotations
 
@@ -15,8 +15,9 @@ from urllib.parse import unquote
 
 import pytest
 
-from airflow_provider_trigger.api import endpoints, errors, retries
-from airflow_provider_trigger.api.endpoints import Call, Response
+from airflow_provider_trigger.api import errors, retry
+from airflow_provider_trigger.api.endpoints.runs import cancel_run, list_runs, retrieve_run
+from airflow_provider_trigger.api.http import Call, Response
 from airflow_provider_trigger.api.models.runs import Run
 from airflow_provider_trigger.api.rate_limit import RateLimit
 
@@ -34,7 +35,7 @@ KINDS = {
     429: errors.RateLimitError,
     500: errors.ServerError,
 }
-TRIES = {429: math.inf, 500: retries.TRIES_AT_500}
+TRIES = {429: math.inf, 500: retry.TRIES_AT_500}
 
 
 @dataclass(frozen=True)
@@ -47,11 +48,11 @@ class Exchange:
     @property
     def call(self) -> Call[Any] | None:
         target = self.recorded.get("request", "")
-        # An id that no client would send raw: it was recorded to see what the server makes of it.
+        # An id that no client would send raw was recorded to see what the server makes of it.
         if match := CANCEL.match(target) or RETRIEVE.match(target):
             run_id = unquote(match[1])
-            return (endpoints.cancel_run if target.startswith("POST") else endpoints.retrieve_run)(run_id)
-        return endpoints.list_runs(page_size=100) if LIST.match(target) else None
+            return (cancel_run if target.startswith("POST") else retrieve_run)(run_id)
+        return list_runs(page_size=100) if LIST.match(target) else None
 
     @property
     def left_out(self) -> str:
@@ -133,7 +134,6 @@ def test_a_failure_becomes_its_own_kind_of_error(exchange: Exchange) -> None:
     with pytest.raises(errors.ResponseError) as raised:
         exchange.call.read(response)
     error = raised.value
-    error.response = response
     unknown_path = exchange.is_html and status == 404
     assert type(error) is (errors.ResponseError if unknown_path else KINDS[status])
     assert error.status == status
@@ -144,37 +144,36 @@ def test_a_failure_becomes_its_own_kind_of_error(exchange: Exchange) -> None:
         assert error.detail == exchange.recorded["body"]["error"]
     expected = TRIES.get(status, 1)
     if exchange.recorded["headers"].get("x-should-retry") == "true":
-        expected = retries.TRIES_WHEN_ASKED_TO
-    assert retries.tries_allowed(exchange.call.request, error) == expected
+        expected = retry.TRIES_WHEN_ASKED_TO
+    assert retry.tries_allowed(exchange.call.request, error, response, has_worked=False) == expected
 
 
 @each([exchange for exchange in ANSWERS if "x-ratelimit-reset" in exchange.recorded["headers"]])
-def test_the_bucket_is_seen_in_each_answer_that_tells_it(exchange: Exchange) -> None:
+def test_the_bucket_is_seen_in_each_answer_that_shows_it(exchange: Exchange) -> None:
     headers = exchange.recorded["headers"]
     now = int(headers["x-ratelimit-reset"]) / 1000 - 5
     limit = RateLimit()
-    limit.sent()
-    limit.answered(exchange.response, monotonic=100.0, now=now)
+    limit.answered(limit.sent(monotonic=100.0), exchange.response, monotonic=100.0, now=now)
     reserve = math.ceil(int(headers["x-ratelimit-limit"]) * 0.05)
     spent = int(headers["x-ratelimit-remaining"]) <= reserve
     assert limit.delay(monotonic=100.0) == pytest.approx(5.05 if spent else 0, abs=0.01)
 
 
 @each([exchange for exchange in FAILURES if exchange.recorded["status"] == 429])
-def test_a_refusal_tells_the_same_wait_in_its_headers_and_in_its_body(exchange: Exchange) -> None:
+def test_a_rejection_gives_the_same_wait_in_its_headers_and_in_its_body(exchange: Exchange) -> None:
     body = exchange.recorded["body"]
     now = body["reset"] / 1000 - body["secondsUntilReset"]
-    by_header = retries.server_wait(exchange.response, now=now)
+    by_header = retry.server_wait(exchange.response, now=now)
     bare = Response(status=429, headers={}, body=exchange.response.body)
     assert by_header == pytest.approx(body["secondsUntilReset"], abs=0.01)
-    assert retries.server_wait(bare, now=now) == body["secondsUntilReset"]
+    assert retry.server_wait(bare, now=now) == body["secondsUntilReset"]
 
 
-# When it is over
+# When a run is terminated
 
 
-def looks(file: str, run_id: str) -> list[Run]:
-    """Return what a run looked like, one look after the other."""
+def checks(file: str, run_id: str) -> list[Run]:
+    """Return what each check of a run showed, in their order."""
     return [
         exchange.call.read(exchange.response)
         for exchange in SUCCESSES
@@ -190,10 +189,10 @@ def run_ids(file: str) -> list[str]:
 
 
 @pytest.mark.parametrize("run_id", run_ids("cancel_settling"))
-def test_a_run_that_is_called_settled_never_changes_again(run_id: str) -> None:
-    seen = looks("cancel_settling", run_id)
+def test_a_run_that_is_terminated_never_changes_again(run_id: str) -> None:
+    seen = checks("cancel_settling", run_id)
     for earlier, later in pairwise(seen):
-        if earlier.is_terminated():
+        if earlier.is_terminated:
             assert later.status == earlier.status
 
 
@@ -214,35 +213,38 @@ def test_a_run_that_is_called_settled_never_changes_again(run_id: str) -> None:
         ("run_cmwvxdraq0069vu7dav0lz4y5", [("EXECUTING", False)]),
     ],
 )
-def test_each_look_at_a_canceled_run_tells_whether_it_is_over(
+def test_each_check_of_a_canceled_run_shows_whether_it_is_terminated(
     run_id: str, terminated: list[tuple[str, bool]]
 ) -> None:
-    assert [(run.status, run.is_terminated()) for run in looks("cancel_settling", run_id)] == terminated
+    assert [(run.status, run.is_terminated) for run in checks("cancel_settling", run_id)] == terminated
 
 
-def test_every_run_of_those_looks_is_in_the_table() -> None:
+def test_every_run_of_those_checks_is_in_the_table() -> None:
     [table] = [
         mark.args[1]
-        for mark in test_each_look_at_a_canceled_run_tells_whether_it_is_over.pytestmark  # type: ignore[attr-defined]
+        for mark in test_each_check_of_a_canceled_run_shows_whether_it_is_terminated.pytestmark  # type: ignore[attr-defined]
     ]
     assert sorted(run_id for run_id, _ in table) == sorted(run_ids("cancel_settling"))
 
 
 @pytest.mark.parametrize("run_id", run_ids("cancel_settling"))
-def test_a_canceled_run_is_over_when_the_engine_must_have_forced_it(run_id: str) -> None:
-    [*_, last] = looks("cancel_settling", run_id)
+def test_a_canceled_run_is_terminated_when_the_engine_must_have_forced_it(run_id: str) -> None:
+    [*_, last] = checks("cancel_settling", run_id)
     assert last.updated_at is not None
     later = Run.from_answer(last.attributes, seen_at=last.updated_at + timedelta(seconds=90))
-    assert later.is_terminated() is (last.status != "EXECUTING")
+    assert later.is_terminated is (last.status != "EXECUTING")
 
 
 @pytest.mark.parametrize("run_id", run_ids("cancel_by_state"))
-def test_a_run_seen_held_before_its_cancel_is_over_at_once_and_no_other_is(run_id: str) -> None:
-    before, *after = looks("cancel_by_state", run_id)
-    held_by_a_worker = before.status in ("EXECUTING", "DEQUEUED")
-    assert before.is_held is (not before.is_final and not held_by_a_worker)
+def test_a_run_that_no_worker_had_before_its_cancel_is_terminated_by_it_and_no_other_is(run_id: str) -> None:
+    before, *after = checks("cancel_by_state", run_id)
+    has_worker = before.status in ("EXECUTING", "DEQUEUED")
+    assert before.is_without_worker is (not before.is_final and not has_worker)
     for run in after:
         if run.status == before.status == "QUEUED":
             continue  # still before the cancel
         assert run.is_final
-        assert run.is_terminated(was_held=before.is_held) is not held_by_a_worker
+        assert run.status == (before.status if before.is_final else "CANCELED")
+        # No worker took it up in between, so the check before proves that the cancel terminated it.
+        taken_up = (run.started_at, run.attempt_count) != (before.started_at, before.attempt_count)
+        assert (run.is_terminated or (before.is_without_worker and not taken_up)) is not has_worker

@@ -1,4 +1,4 @@
-"""Compare what a real Trigger.dev server said with what the local one says to the same requests."""
+"""Compare what a real Trigger.dev server answered with what the local one answers to the same requests."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def kind(value: Any) -> str:
 
 
 def determined(value: Any) -> Any:
-    """Take out of a text what changes from one time to the next."""
+    """Remove from a text what is different each time."""
     if not isinstance(value, str):
         return value
     page = "<an HTML page>" if value.startswith("<!DOCTYPE html>") else value
@@ -68,10 +68,12 @@ def test_answers_as_recorded(replayed_exchange: Any, replay: Any) -> None:
 @pytest.mark.parametrize("file", ["cancel_by_state", "cancel_settling"])
 def test_times_change_when_they_did(file: str, server_recordings: Any, replay: Any) -> None:
     for case in {exchange.case for exchange in server_recordings if exchange.file == file}:
-        looks = [
-            (look.body, answer.body) for look, answer in replay(file, case).items() if "status" in look.body
+        shown = [
+            (exchange.body, answer.body)
+            for exchange, answer in replay(file, case).items()
+            if "status" in exchange.body
         ]
-        for (recorded, ours), (recorded_later, ours_later) in itertools.combinations(looks, 2):
+        for (recorded, ours), (recorded_later, ours_later) in itertools.combinations(shown, 2):
             if recorded["id"] != recorded_later["id"]:
                 continue
             for name in ("createdAt", "startedAt", "updatedAt", "finishedAt"):

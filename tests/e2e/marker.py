@@ -81,8 +81,8 @@ class Marked:
         server.echo_key_next(None, 401, path="rejected")
         server.echo_key_next(None, 500, path="echoed")
         server.redirect_next(None, f"https://example.com/login?key={QUOTED}", path="redirected")
-        server.garbage_next(None, f"<h1>{KEY}</h1>", f"text/{KEY}", path="garbage", status=400)
-        server.hang_up_next(None, path="hungup")
+        server.malformed_next(None, f"<h1>{KEY}</h1>", f"text/{KEY}", path="garbage", status=400)
+        server.disconnect_next(None, path="hungup")
         for run_id in works:
             server.add_run(run_id=run_id)
 
@@ -95,7 +95,7 @@ def marked_servers(*, ssl_certfile: str, ssl_keyfile: str) -> Iterator[Marked]:
     :param ssl_certfile: a certificate that nobody knows
     :param ssl_keyfile: its key
     """
-    files = {"ssl_certfile": ssl_certfile, "ssl_keyfile": ssl_keyfile}
+    files: dict[str, Any] = {"ssl_certfile": ssl_certfile, "ssl_keyfile": ssl_keyfile}
     with (
         TriggerDevServer(secret_key=KEY, rate_limit=None) as server,
         TriggerDevServer(secret_key=KEY, rate_limit=None, **files) as untrusted,

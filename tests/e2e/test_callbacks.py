@@ -33,7 +33,7 @@ def wait_for_callback_in_the_dag_processor(
     airflow: WholeAirflow, server: TriggerDevServer, run_ids: list[str], log_before: str
 ) -> None:
     """Wait until its log tells of the callback, and check what it tells."""
-    expected = SUMMARY if XCOM_IN_THE_DAG_PROCESSOR else "No XCom for a callback in the Dag processor"
+    expected = SUMMARY if XCOM_IN_THE_DAG_PROCESSOR else "XCom is not available in this callback"
     wait_until(
         lambda: airflow.dag_processor_log().count(expected) > log_before.count(expected),
         timeout=60,

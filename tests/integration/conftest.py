@@ -163,11 +163,38 @@ def cancel(execute, make_operator) -> Callable[..., Execution]:
 
 
 @pytest.fixture
-def quick_looks(monkeypatch) -> None:
-    """Look again sooner at a run that seems to be alive after its cancel."""
-    from airflow_provider_trigger.cancel import cancellation
+def quick_checks(monkeypatch) -> None:
+    """Check a run again sooner that seems to be alive after its cancel."""
+    from airflow_provider_trigger.cancel import record
 
-    monkeypatch.setattr(cancellation, "LOOK_AGAIN_AFTER", (0.05, 0.1, 0.1))
+    monkeypatch.setattr(record, "RECHECK_AFTER", (0.05, 0.1, 0.1))
+
+
+@pytest.fixture
+def texts_behind() -> Callable[[BaseException], list[str]]:
+    """Return all texts that an error leads to: attributes, causes, contexts, but not its frames."""
+
+    def collect(thing: Any, seen: dict[int, Any]) -> None:
+        if id(thing) in seen:
+            return
+        seen[id(thing)] = thing
+        has_attributes = hasattr(thing, "__dict__") and not isinstance(thing, type)
+        parts = list(vars(thing).values()) if has_attributes else []
+        if isinstance(thing, BaseException):
+            parts += [thing.__cause__, thing.__context__, *thing.args]
+        elif isinstance(thing, dict):
+            parts += [*thing, *thing.values()]
+        elif isinstance(thing, (list, tuple, set)):
+            parts += thing
+        for part in parts:
+            collect(part, seen)
+
+    def texts(error: BaseException) -> list[str]:
+        seen: dict[int, Any] = {}
+        collect(error, seen)
+        return [str(thing) for thing in seen.values() if isinstance(thing, (str, bytes))]
+
+    return texts
 
 
 @pytest.fixture(scope="session")
@@ -202,30 +229,14 @@ def _load(file: Path) -> Any:
     bag = DagBag(dag_folder=file)
     assert not bag.import_errors, bag.import_errors
     (dag,) = bag.dags.values()
-    return dag if hasattr(dag, "test") else _testable(dag)
-
-
-def _testable(dag: Any) -> Any:
-    """Make the Dag that Airflow 3.0.0 can test, and mend what its copying breaks where tasks are mapped."""
-    from airflow.models.dag import DAG
-    from airflow.sdk.definitions._internal.expandinput import EXPAND_INPUT_EMPTY
-
-    copied = DAG.from_sdk_dag(dag)
-    for task in copied.tasks:
-        # A mapped TaskFlow task asks whether it is this very object.
-        if getattr(task, "expand_input", None) == EXPAND_INPUT_EMPTY:
-            object.__setattr__(task, "expand_input", EXPAND_INPUT_EMPTY)
-        if group := task.get_closest_mapped_task_group():
-            original = dag.get_task(task.task_id).get_closest_mapped_task_group()
-            group._expand_input = original._expand_input
-    return copied
+    return dag
 
 
 def _result(dag_run: Any) -> DagRunResult:
     try:
         from airflow.models.xcom import XComModel
 
-        read = XComModel.deserialize_value
+        read: Callable[[Any], Any] = XComModel.deserialize_value
     except ImportError:  # 2.11, whose rows come deserialized
         from airflow.models.xcom import XCom as XComModel
 

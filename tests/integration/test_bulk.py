@@ -1,4 +1,4 @@
-"""More runs than a handful: bulk actions go ahead, and what they leave undone is done one by one."""
+"""More runs than a few hundred: bulk actions go first, and what they leave out is canceled one by one."""
 
 from __future__ import annotations
 
@@ -7,13 +7,16 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from datetime import timedelta
+from typing import Any
 
 import pytest
 
 from airflow_provider_trigger.api.client import TriggerDevClient
+from airflow_provider_trigger.api.endpoints.bulk_actions import MAX_SIZE
 from airflow_provider_trigger.api.errors import AuthenticationError
 from airflow_provider_trigger.cancel import bulk
-from airflow_provider_trigger.cancel.cancellation import BULK_FROM, Cancellation
+from airflow_provider_trigger.cancel.bulk import BULK_FROM
+from airflow_provider_trigger.cancel.cancellation import Cancellation
 from airflow_provider_trigger.testing import TriggerDevServer
 
 MANY = BULK_FROM + 1
@@ -27,10 +30,18 @@ def server() -> Iterator[TriggerDevServer]:
 
 @pytest.fixture
 def client(server: TriggerDevServer) -> Iterator[TriggerDevClient]:
-    with TriggerDevClient(
-        base_url=server.url, secret_key=server.secret_key, timeout=1, retry_for=1
-    ) as client:
+    with new_client(server, timeout=1, retry_for=1) as client:
         yield client
+
+
+def new_client(server: TriggerDevServer, **options: Any) -> TriggerDevClient:
+    return TriggerDevClient(
+        **{"base_url": server.url, "secret_key": server.secret_key, "user_agent": "a test"} | options
+    )
+
+
+def cancellation(client: TriggerDevClient, run_ids: list[str], **options: Any) -> Cancellation:
+    return Cancellation(client=client, run_ids=run_ids, bulk_action_name="a test", **options)
 
 
 def add_runs(server: TriggerDevServer, count: int = MANY, status: str = "EXECUTING") -> list[str]:
@@ -38,7 +49,7 @@ def add_runs(server: TriggerDevServer, count: int = MANY, status: str = "EXECUTI
 
 
 def outcomes(client: TriggerDevClient, run_ids: list[str]) -> Counter[str]:
-    results = Cancellation(client=client, run_ids=run_ids).run()
+    results = cancellation(client, run_ids).run()
     assert [result.run_id for result in results] == run_ids
     return Counter(result.outcome.value for result in results)
 
@@ -49,7 +60,7 @@ def methods(server: TriggerDevServer) -> Counter[str]:
     )
 
 
-def test_each_run_costs_one_look_and_little_more(server, client):
+def test_each_run_costs_one_check_and_little_more(server, client):
     run_ids = add_runs(server, 1001)
     assert outcomes(client, run_ids) == {"canceled": 1001}
     sent = methods(server)
@@ -64,7 +75,7 @@ def test_few_runs_need_no_bulk_action(server, client):
     assert methods(server) == {"POST": BULK_FROM, "GET": BULK_FROM}
 
 
-def test_each_outcome_is_told_as_without_bulk(server, client):
+def test_each_outcome_is_reported_as_without_bulk(server, client):
     elsewhere = server.add_environment("staging")
     other = server.add_run("EXECUTING", environment=elsewhere)
     run_ids = [
@@ -93,44 +104,55 @@ def test_runs_that_bulk_misses_are_canceled_one_by_one(server, client):
     assert methods(server)["POST"] == 20
 
 
-def test_what_bulk_missed_is_asked_at_once_and_before_most_looks(server, client):
+def test_what_bulk_missed_is_canceled_at_once_and_before_most_checks(server, client):
     """Of two actions the second missed the runs that were triggered last."""
     server.bulk_lag = 3600
-    run_ids = add_runs(server, bulk.MAX_SIZE + 400)
+    run_ids = add_runs(server, MAX_SIZE + 400)
     for run_id in run_ids[:-20]:
         server.runs[run_id].created_at -= timedelta(hours=2)
-    results = Cancellation(client=client, run_ids=run_ids, max_concurrency=1).run()
+    results = cancellation(client, run_ids, max_concurrency=1).run()
     assert {result.outcome.value for result in results} == {"canceled"}
-    sent = [record for record in list(server.requests) if "bulk-actions" not in record.path]
-    assert [record.method for record in sent[:40]] == ["GET", "POST"] * 20
-    looks = [record.path.split("/")[4] for record in sent if record.method == "GET"]
-    # The 20 once more, when all are asked to stop.
-    assert looks == [*reversed(run_ids[bulk.MAX_SIZE :]), *reversed(run_ids[: bulk.MAX_SIZE]), *run_ids[-20:]]
+    sent = [
+        (record.method, record.path.split("/")[4])
+        for record in list(server.requests)
+        if "bulk-actions" not in record.path
+    ]
+    # Of the first action some may be checked while the second one is still pending.
+    begin = sent.index(("GET", run_ids[-1]))
+    assert begin < MAX_SIZE / 2
+    assert sent[begin : begin + 40] == [
+        (method, run_id) for run_id in reversed(run_ids[-20:]) for method in ("GET", "POST")
+    ]
+    checks = [run_id for method, run_id in sent if method == "GET"]
+    second = [run_id for run_id in checks if run_id in run_ids[MAX_SIZE:]]
+    # The 20 once more, after their own cancels.
+    assert second == [*reversed(run_ids[MAX_SIZE:]), *reversed(run_ids[-20:])]
+    assert [run_id for run_id in checks if run_id not in second] == run_ids[MAX_SIZE - 1 :: -1]
 
 
 def test_with_little_time_what_bulk_missed_is_canceled_all_the_same():
-    """The bucket allows looks at fewer than half of the runs within the time."""
-    bucket = {"rate_limit": 250, "refill": 50, "refill_interval": 10}
+    """The bucket allows checks of fewer than half of the runs within the time."""
+    bucket: dict[str, Any] = {"rate_limit": 250, "refill": 50, "refill_interval": 10}
     with TriggerDevServer(**bucket, bulk_lag=3600, bulk_duration=0.05) as server:
-        run_ids = add_runs(server, bulk.MAX_SIZE + 100)
+        run_ids = add_runs(server, MAX_SIZE + 100)
         for run_id in run_ids[:-20]:
             server.runs[run_id].created_at -= timedelta(hours=2)
-        with TriggerDevClient(base_url=server.url, secret_key=server.secret_key) as client:
-            Cancellation(client=client, run_ids=run_ids, time_limit=3).run()
+        with new_client(server) as client:
+            cancellation(client, run_ids, time_limit=6).run()
         assert {run.status for run in server.runs.values()} == {"CANCELED"}
 
 
-def test_runs_of_a_bulk_action_that_failed_are_asked_before_the_first_look(server, client):
-    run_ids = add_runs(server, bulk.MAX_SIZE + MANY)
+def test_where_the_first_bulk_action_fails_all_runs_are_canceled_one_by_one_before_the_checks(server, client):
+    run_ids = add_runs(server, MAX_SIZE + MANY)
     server.fail_next(1, 503, path="bulk-actions", method="POST")
     assert outcomes(client, run_ids) == {"canceled": len(run_ids)}
     own = [record.method for record in list(server.requests) if "bulk-actions" not in record.path]
-    asked = own.count("POST")
-    assert asked in (bulk.MAX_SIZE, MANY)
-    assert own == ["POST"] * asked + ["GET"] * len(run_ids)
+    assert (own.count("POST"), own.count("GET")) == (len(run_ids), len(run_ids))
+    # Cancels in flight may be overtaken by the first checks.
+    assert "GET" not in own[: len(run_ids) - 31]
 
 
-def test_where_a_look_after_bulk_fails_the_run_is_asked_afterwards(server, client):
+def test_where_a_check_after_bulk_fails_once_the_run_is_canceled_afterwards(server, client):
     server.bulk_lag = 3600
     old, fresh = add_runs(server), add_runs(server, 1)
     for run_id in old:
@@ -140,14 +162,14 @@ def test_where_a_look_after_bulk_fails_the_run_is_asked_afterwards(server, clien
     assert methods(server)["POST"] == 1
 
 
-def test_where_bulk_sees_none_no_look_is_wasted(server, client):
+def test_where_bulk_sees_no_run_no_check_is_wasted(server, client):
     server.bulk_lag = 3600
     assert outcomes(client, add_runs(server)) == {"canceled": MANY}
     sent = methods(server)
     assert (sent["POST"], sent["GET"]) == (MANY, MANY)
 
 
-def test_an_older_server_without_bulk_actions_will_do(server, client):
+def test_an_older_server_without_bulk_actions_needs_one_request_more(server, client):
     server.bulk_actions = False
     assert outcomes(client, add_runs(server)) == {"canceled": MANY}
     assert methods(server) == {"bulk": 1, "POST": MANY, "GET": MANY}
@@ -158,26 +180,53 @@ def test_an_older_server_without_bulk_actions_will_do(server, client):
     [
         lambda server: server.fail_next(None, 503, path="bulk-actions"),
         lambda server: server.fail_next(None, 403, path="bulk-actions"),
-        lambda server: server.garbage_next(None, path="bulk-actions"),
-        lambda server: server.garbage_next(None, "{}", "application/json", path="bulk-actions"),
-        lambda server: server.never_answer_next(None, path="bulk-actions"),
-        lambda server: server.hang_up_next(None, path="bulk-actions"),
+        lambda server: server.malformed_next(None, path="bulk-actions"),
+        lambda server: server.malformed_next(None, "{}", "application/json", path="bulk-actions"),
+        lambda server: server.hang_next(None, path="bulk-actions"),
+        lambda server: server.disconnect_next(None, path="bulk-actions"),
         lambda server: server.fail_next(None, 500, path="bulk-actions/", method="GET"),
     ],
-    ids=["503", "403", "HTML", "no id", "no answer", "hang-up", "unreadable afterwards"],
+    ids=["503", "403", "HTML", "no id", "no answer", "disconnect", "500 at its checks"],
 )
 def test_a_bulk_action_that_fails_takes_nothing_from_any_run(fault, server, client):
     fault(server)
     assert outcomes(client, add_runs(server)) == {"canceled": MANY}
 
 
-def test_a_bulk_action_that_stalls_is_not_waited_for(server, client, monkeypatch):
-    monkeypatch.setattr(bulk, "STALLS_AFTER", 0.2)
-    server.bulk_duration = 3600
+def test_a_bulk_action_without_progress_is_not_waited_for(server, client, monkeypatch):
+    monkeypatch.setattr(bulk, "NO_PROGRESS_AFTER", 0.2)
+    server.bulk_duration = None
     assert outcomes(client, add_runs(server)) == {"canceled": MANY}
+    # No check shows anything before the cancels.
+    assert (methods(server)["POST"], methods(server)["GET"]) == (MANY, MANY)
 
 
-def test_an_aborted_bulk_action_is_made_up_for(server, client):
+def test_a_slow_bulk_action_with_progress_is_waited_for_where_there_is_time(server, client, monkeypatch):
+    monkeypatch.setattr(bulk, "NO_PROGRESS_AFTER", 1.0)
+    server.bulk_rate = MANY / 3
+    assert outcomes(client, add_runs(server)) == {"canceled": MANY}
+    assert (methods(server)["POST"], methods(server)["GET"]) == (0, MANY)
+
+
+def test_a_bulk_action_that_is_aborted_halfway_costs_the_other_runs_their_own_cancels(server, client):
+    server.bulk_rate = 100
+    run_ids = add_runs(server)
+
+    def abort() -> None:
+        while not any(action.counts["success"] > 50 for action in list(server.bulk.values())):
+            time.sleep(0.01)
+        server.bulk.abort(next(iter(server.bulk.values())))
+
+    thread = threading.Thread(target=abort)
+    thread.start()
+    assert outcomes(client, run_ids) == {"canceled": MANY}
+    thread.join()
+    (action,) = server.bulk.values()
+    assert methods(server)["POST"] == MANY - action.counts["success"]
+    assert methods(server)["POST"] < MANY - 50
+
+
+def test_the_runs_of_an_aborted_bulk_action_are_canceled_one_by_one(server, client):
     server.bulk_duration = 3600
     aborted = threading.Event()
 
@@ -195,10 +244,10 @@ def test_an_aborted_bulk_action_is_made_up_for(server, client):
 def test_a_rejected_key_ends_it_at_once(server):
     run_ids = add_runs(server)
     with (
-        TriggerDevClient(base_url=server.url, secret_key="tr_prod_another") as client,
+        new_client(server, secret_key="tr_prod_another") as client,
         pytest.raises(AuthenticationError),
     ):
-        Cancellation(client=client, run_ids=run_ids).run()
+        cancellation(client, run_ids).run()
     assert len(server.requests) == 1
 
 
@@ -206,9 +255,7 @@ def test_it_can_be_stopped_while_a_bulk_action_goes_on(server, client):
     server.bulk_duration = 3600
     run_ids = add_runs(server)
     started_at = time.monotonic()
-    work = Cancellation(
-        client=client, run_ids=run_ids, is_stopped=lambda: time.monotonic() > started_at + 0.5
-    )
+    work = cancellation(client, run_ids, is_stopped=lambda: time.monotonic() > started_at + 0.5)
     results = work.run()
     assert time.monotonic() - started_at < 2
     assert work.stopped

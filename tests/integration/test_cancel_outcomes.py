@@ -2,14 +2,17 @@ from __future__ import annotations
 
 import random
 from collections import Counter
+from typing import Any
 
 import pytest
 
 from airflow_provider_trigger._compat import AirflowFailException
+from airflow_provider_trigger.api.client import TriggerDevClient
+from airflow_provider_trigger.cancel.cancellation import Cancellation
 from airflow_provider_trigger.reporting import MAX_LINES
 
-# How a run stands and what its worker does, then: the outcome, the status, and whether it can still change.
-RUNS = {
+# A run's state and what its worker does, then: the outcome, the status, and whether it is terminated.
+RUNS: dict[str, tuple[dict[str, Any], str, str | None, bool]] = {
     "queued": (dict(status="QUEUED"), "canceled", "CANCELED", True),
     "pending a version": (dict(status="PENDING_VERSION"), "canceled", "CANCELED", True),
     "delayed": (dict(status="DELAYED"), "canceled", "CANCELED", True),
@@ -29,7 +32,7 @@ RUNS = {
     "failed": (dict(status="FAILED"), "already_completed", "FAILED", True),
     "crashed": (dict(status="CRASHED"), "already_completed", "CRASHED", True),
     "system failure": (dict(status="SYSTEM_FAILURE"), "already_completed", "SYSTEM_FAILURE", True),
-    "expired": (dict(status="EXPIRED"), "already_completed", "EXPIRED", True),
+    "expired": (dict(status="EXPIRED"), "canceled", "CANCELED", True),  # in a deployed environment
     "timed out": (dict(status="TIMED_OUT"), "already_completed", "TIMED_OUT", True),
     "another environment's": (dict(status="EXECUTING", environment="dev"), "not_found", None, False),
 }
@@ -37,7 +40,7 @@ RUNS = {
 
 @pytest.fixture
 def runs(server):
-    """One run of each kind, by its name, in an order that is none."""
+    """One run of each kind, by its name, in a random order."""
     kinds = random.sample(list(RUNS.items()), len(RUNS))
     return {name: server.add_run(**given, task_identifier=f"task-{name}") for name, (given, *_) in kinds}
 
@@ -95,13 +98,35 @@ def test_an_id_given_twice_is_canceled_once(server, cancel):
     assert len(server.requests) == 4
 
 
-@pytest.mark.parametrize(
-    "run_id", ["../runs", "run_a/cancel?x=", "run_a%2fb", "run_é", "http://127.0.0.2/run"]
-)
-def test_an_id_stays_one_segment_of_the_path(run_id, server, cancel):
+@pytest.mark.parametrize("status", ["EXPIRED", "COMPLETED", "CANCELED", "FAILED"])
+def test_a_run_of_a_development_environment_that_had_ended_stays_as_it_was(status, server, connect, cancel):
+    development = server.add_environment("dev")
+    connect(key=development.secret_key)
+    result = cancel(server.add_run(status, environment=development))
+    assert [one["status"] for one in result.results] == [status]
+
+
+ODD_IDS = ["../runs", "run_a/cancel?x=", "run_a%2fb", "run_é", "http://127.0.0.2/run"]
+
+
+@pytest.mark.parametrize("run_id", ODD_IDS)
+def test_an_id_stays_one_segment_of_the_path(run_id, server):
     bystander = server.add_run(run_id="run_a")
-    run = server.add_run(run_id=run_id)
-    assert cancel(run).outcomes == ["canceled"]
+    server.add_run(run_id=run_id)
+    with TriggerDevClient(base_url=server.url, secret_key=server.secret_key, user_agent="a test") as client:
+        work = Cancellation(client=client, run_ids=[run_id], bulk_action_name="a test")
+        assert [result.outcome for result in work.run()] == ["canceled"]
+    assert bystander.status == "EXECUTING"
+
+
+@pytest.mark.parametrize("run_id", ODD_IDS)
+def test_the_operator_rejects_what_cannot_be_a_run_id_and_sends_nothing_for_it(run_id, server, cancel):
+    run, bystander = server.add_run(), server.add_run(run_id="run_a")
+    result = cancel(run_id, run)
+    assert type(result.error) is AirflowFailException
+    assert "is not a valid run id" in str(result.error)
+    assert result.outcomes == ["canceled"]
+    assert {request.path.split("/")[4] for request in server.requests} == {run.id}
     assert bystander.status == "EXECUTING"
 
 
@@ -127,7 +152,7 @@ def test_a_hundred_runs_have_their_lines(server, cancel, said):
     assert all(said.lines(run.id, "canceled, CANCELED") for run in runs)
 
 
-def test_of_more_runs_only_those_that_need_a_look_have_theirs(server, cancel, said):
+def test_of_more_runs_only_those_to_check_by_hand_have_theirs(server, cancel, said):
     runs = [server.add_run() for _ in range(MAX_LINES)]
     cancel(*runs, "run_unknown", on_not_found="ignore")
     assert not said.lines("canceled, CANCELED")
@@ -135,14 +160,14 @@ def test_of_more_runs_only_those_that_need_a_look_have_theirs(server, cancel, sa
     assert said.lines("101 Trigger.dev runs: 100 canceled, 1 not found")
 
 
-def test_long_work_tells_how_far_it_is(server, cancel, said, monkeypatch):
+def test_long_work_logs_its_progress(server, cancel, said, monkeypatch):
     from airflow_provider_trigger.cancel import workers
 
-    monkeypatch.setattr(workers, "_PROGRESS_EVERY", 0.1)
+    monkeypatch.setattr(workers, "_PROGRESS_INTERVAL", 0.1)
     server.latency = 0.1
     cancel(*[server.add_run() for _ in range(30)], max_concurrency=4)
-    assert said.lines("Asked to cancel", "of 30")
-    assert said.lines("Looked at", "of 30")
+    progress = said.lines("Requested the cancel of ", " of 30 runs, checked ")
+    assert len({line.partition("Requested")[2] for line in progress}) > 2
 
 
 def test_an_unknown_run_fails_without_retries(server, cancel):
@@ -155,13 +180,16 @@ def test_an_unknown_run_fails_without_retries(server, cancel):
 
 
 @pytest.mark.parametrize("on_not_found", ["fail", "ignore"])
-def test_where_every_run_is_unknown_the_environment_is_doubted(on_not_found, server, cancel, said):
+def test_where_every_run_is_unknown_another_environment_is_suggested(on_not_found, server, cancel, said):
     run = server.add_run(environment="dev")
     result = cancel(run, "run_unknown", on_not_found=on_not_found)
-    assert (result.error is None) is (on_not_found == "ignore")
-    assert said.lines(
-        "warning" if "[warning" in said.text else "WARNING", "'trigger_dev_default'", "another environment?"
-    )
+    hint = "does the secret key of connection 'trigger_dev_default' belong to another environment?"
+    if on_not_found == "fail":
+        assert type(result.error) is AirflowFailException
+        assert hint in str(result.error)
+    else:
+        assert result.error is None
+        assert said.lines("warning" if "[warning" in said.text else "WARNING", hint)
 
 
 def test_a_run_that_was_canceled_twice_is_canceled(server, cancel):
@@ -169,6 +197,10 @@ def test_a_run_that_was_canceled_twice_is_canceled(server, cancel):
     assert cancel(run).outcomes == cancel(run).outcomes == ["canceled"]
 
 
-def test_all_runs_are_asked_to_stop_before_the_first_is_looked_at(server, cancel):
-    cancel(*[server.add_run() for _ in range(50)])
-    assert [request.method for request in server.requests] == ["POST"] * 50 + ["GET"] * 50
+@pytest.mark.parametrize("max_concurrency", [1, 8])
+def test_cancels_go_before_checks(max_concurrency, server, cancel):
+    cancel(*[server.add_run() for _ in range(50)], max_concurrency=max_concurrency)
+    methods = [request.method for request in server.requests]
+    # Other cancels may be in flight when the last one is taken from the queue, and be overtaken by a check.
+    assert "GET" not in methods[: 51 - max_concurrency]
+    assert (methods.count("POST"), methods.count("GET")) == (50, 50)

@@ -4,9 +4,12 @@ import os
 import socket
 import subprocess
 import sys
+from urllib.parse import unquote
 
 import pytest
 
+from airflow_provider_trigger._compat import AirflowFailException
+from airflow_provider_trigger.api.errors import AuthenticationError, TLSError
 from airflow_provider_trigger.hooks.trigger_dev import TriggerDevHook
 from airflow_provider_trigger.testing import TriggerDevServer
 
@@ -17,85 +20,97 @@ def secure_server(certificate):
         yield server
 
 
-def tried(conn_id="trigger_dev_default"):
-    return TriggerDevHook(conn_id).test_connection()
+def press_test_button():
+    return TriggerDevHook().test_connection()
 
 
-def test_a_connection_that_works_is_told_in_one_request(server, connect):
+def test_a_connection_that_works_needs_one_request(server, connect):
     connect()
-    assert tried() == (True, f"Connected to {server.url}; the secret key is accepted")
+    assert press_test_button() == (True, f"Connected to {server.url}; the secret key is accepted")
     (request,) = server.requests
-    assert (request.method, request.path.partition("?")[0]) == ("GET", "/api/v1/runs")
+    assert (request.method, unquote(request.path)) == ("GET", "/api/v1/runs?page[size]=10")
 
 
 @pytest.mark.parametrize("key", ["tr_prod_wrong", "anything-else"])
-def test_a_rejected_key_is_told(key, server, connect):
+def test_a_rejected_key_names_the_password(key, server, connect):
     connect(key=key)
-    works, message = tried()
+    works, message = press_test_button()
     assert not works
-    assert "key was rejected" in message
-    assert server.url in message
+    assert f"{server.url} rejected the secret key: " in message
+    assert message.endswith("; check the password of this connection")
+    assert key not in message
 
 
-def test_a_preview_key_without_its_branch_is_told(server, connect):
+def test_a_call_with_a_rejected_key_names_the_password(server, connect):
+    connect(key="tr_prod_wrong")
+    with pytest.raises(AuthenticationError) as raised:
+        TriggerDevHook().cancel_runs(["run_a"])
+    assert str(raised.value).startswith(f"Connection 'trigger_dev_default' to {server.url}: ")
+    assert str(raised.value).endswith("; check the password of connection 'trigger_dev_default'")
+
+
+def test_a_preview_key_without_its_branch_names_the_branch(server, connect):
     preview = server.add_environment("preview", branch="feature")
     connect(key=preview.secret_key)
-    works, message = tried()
+    works, message = press_test_button()
     assert not works
-    assert "branch" in message
+    action = "a preview key (tr_preview_…) needs a branch: set 'branch' in the extra of this connection"
+    assert message.endswith(f"; {action}")
+    with pytest.raises(AuthenticationError, match="needs a branch: set 'branch' in the extra"):
+        TriggerDevHook().get_run("run_a")
 
 
 def test_a_preview_key_with_its_branch_works(server, connect):
     preview = server.add_environment("preview", branch="feature")
     connect(key=preview.secret_key, branch="feature")
-    assert tried()[0]
+    assert press_test_button()[0]
 
 
 def test_a_preview_key_with_the_wrong_branch_is_rejected(server, connect):
     preview = server.add_environment("preview", branch="feature")
     connect(key=preview.secret_key, branch="another")
-    works, message = tried()
+    works, message = press_test_button()
     assert not works
     assert "rejected" in message
 
 
-def test_a_port_where_nobody_listens_is_told(connect):
+def test_a_port_where_nothing_listens_cannot_be_reached(connect):
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         url = f"http://127.0.0.1:{free.getsockname()[1]}"
         connect(host=url)
-        works, message = tried()
+        works, message = press_test_button()
     assert not works
     assert f"{url} could not be reached" in message
 
 
-def test_a_name_that_nobody_has_is_told(connect):
+def test_a_host_that_does_not_exist_cannot_be_reached(connect):
     connect(host="https://trigger.invalid")
-    works, message = tried()
+    works, message = press_test_button()
     assert not works
     assert "https://trigger.invalid could not be reached" in message
 
 
-def test_a_server_that_never_answers_is_told(server, connect):
+def test_a_server_that_never_answers_cannot_be_reached(server, connect):
     connect(timeout=0.5)
-    server.never_answer_next(None)
-    works, message = tried()
+    server.hang_next(None)
+    works, message = press_test_button()
     assert not works
     assert "could not be reached" in message
     assert len(server.requests) == 1
 
 
-def test_a_certificate_that_nobody_signed_is_told(secure_server, connect):
+def test_a_self_signed_certificate_is_rejected(secure_server, connect):
     connect(host=secure_server.url)
-    works, message = tried()
+    works, message = press_test_button()
     assert not works
     assert "TLS" in message
     assert "'verify'" in message
 
 
-def test_a_certificate_of_another_host_is_told(secure_server, certificate, connect):
+def test_a_certificate_of_another_host_is_rejected(secure_server, certificate, connect):
     connect(host=f"https://localhost:{secure_server.port}", verify=certificate.file)
-    works, message = tried()
+    works, message = press_test_button()
     assert not works
     assert "TLS" in message
 
@@ -103,7 +118,7 @@ def test_a_certificate_of_another_host_is_told(secure_server, certificate, conne
 @pytest.mark.parametrize("verify", ["the CA file", False, "false"])
 def test_verify_says_what_to_trust(verify, secure_server, certificate, connect):
     connect(host=secure_server.url, verify=certificate.file if verify == "the CA file" else verify)
-    assert tried()[0]
+    assert press_test_button()[0]
 
 
 def test_runs_are_canceled_over_tls_too(secure_server, certificate, connect, cancel):
@@ -111,38 +126,44 @@ def test_runs_are_canceled_over_tls_too(secure_server, certificate, connect, can
     assert cancel(secure_server.add_run()).outcomes == ["canceled"]
 
 
-def test_http_spoken_to_a_server_of_https_is_told(secure_server, connect):
+def test_http_spoken_to_a_server_of_https_fails(secure_server, connect):
     connect(host=secure_server.url.replace("https", "http"))
-    assert not tried()[0]
+    assert not press_test_button()[0]
 
 
-def test_https_spoken_to_a_server_of_http_is_told(server, connect):
+def test_https_spoken_to_a_server_of_http_is_named(server, connect, cancel):
     connect(host=server.url.replace("http", "https"))
-    works, message = tried()
+    works, message = press_test_button()
     assert not works
-    assert "TLS" in message
+    assert "the server speaks http, not https, on this port" in message
+    assert "check the host of this connection" in message
+    execution = cancel("run_a")
+    assert "the server speaks http, not https, on this port" in str(execution.error)
+    with pytest.raises(TLSError, match=r"the server speaks http, not https, .*'trigger_dev_default'"):
+        TriggerDevHook().get_run("run_a")
 
 
 OTHERS = {
-    "a page": lambda server: server.garbage_next(None),
-    "a page that says 404": lambda server: server.garbage_next(None, status=404),
-    "JSON of another product": lambda server: server.garbage_next(
+    "a page": lambda server: server.malformed_next(None),
+    "a page that says 404": lambda server: server.malformed_next(None, status=404),
+    "JSON of another product": lambda server: server.malformed_next(
         None, '{"status": "ok"}', "application/json"
     ),
-    "a list": lambda server: server.garbage_next(None, "[]", "application/json"),
+    "a list": lambda server: server.malformed_next(None, "[]", "application/json"),
     "a 404 of another product": lambda server: server.fail_next(None, 404, body={"detail": "Not Found"}),
-    "nothing": lambda server: server.garbage_next(None, "", "application/json"),
+    "nothing": lambda server: server.malformed_next(None, "", "application/json"),
     "a login page elsewhere": lambda server: server.redirect_next(None),
 }
 
 
 @pytest.mark.parametrize("answer", OTHERS)
-def test_what_is_no_trigger_dev_server_is_told(answer, server, connect):
+def test_another_product_is_recognized(answer, server, connect):
     connect()
     OTHERS[answer](server)
-    works, message = tried()
+    works, message = press_test_button()
     assert not works
-    assert f"{server.url} is no Trigger.dev server" in message
+    assert f"{server.url} is not a Trigger.dev server" in message
+    assert message.endswith("; check the host of this connection")
 
 
 @pytest.mark.parametrize(
@@ -153,33 +174,65 @@ def test_what_is_no_trigger_dev_server_is_told(answer, server, connect):
         ({"host": "ftp://127.0.0.1"}, "'host'"),
         ({"timeout": "soon"}, "'timeout'"),
         ({"verify": "/no/such/file"}, "'verify'"),
+        ({"key": '"tr_prod_MARKER"'}, "quotation marks"),
+        ({"host": "https://trigger.invalid/api/v1"}, "without /api/v1"),
+        ({"host": "tr_prod_MARKER"}, "'host'"),
     ],
 )
-def test_a_malformed_field_is_named(fields, named, connect):
+def test_an_invalid_field_is_named(fields, named, connect):
     connect(**fields)
-    works, message = tried()
+    works, message = press_test_button()
     assert not works
     assert "'trigger_dev_default'" in message
     assert named in message
+    assert "marker" not in message.lower()
 
 
 @pytest.mark.parametrize("status", [403, 429, 500, 503])
-def test_an_answer_that_says_no_is_repeated_with_its_status(status, server, connect):
+def test_an_error_status_is_shown_with_the_message_of_the_server(status, server, connect):
     connect()
     server.fail_next(None, status)
-    works, message = tried()
+    works, message = press_test_button()
     assert not works
-    assert "Asked to fail" in message
-    assert len(server.requests) == 1
+    assert "Simulated error" in message
+    assert f"answered {status}" in message
+    assert len(server.requests) == (1 if status == 429 else 2)
 
 
-def test_it_never_asks_who_it_is(server, connect):
-    # That call's answer holds the key.
+@pytest.mark.parametrize("status", [403, 500, 503])
+def test_canceling_works_while_the_list_of_runs_is_down(status, server, connect, cancel):
     connect()
-    tried()
+    server.fail_next(None, status, path="/api/v1/runs")
+    works, message = press_test_button()
+    assert works
+    assert message.startswith(f"Connected to {server.url}; the secret key is accepted. The list of runs, ")
+    assert f"answered {status}" in message
+    paths = [request.path.partition("?")[0] for request in server.requests]
+    assert paths == ["/api/v1/runs", "/api/v3/runs/run_of_the_connection_test"]
+    assert cancel(server.add_run()).outcomes == ["canceled"]
+
+
+def test_a_wrong_key_is_found_while_the_list_of_runs_is_down(server, connect):
+    connect(key="tr_prod_wrong")
+    server.fail_next(None, 503, path="/api/v1/runs")
+    works, message = press_test_button()
+    assert not works
+    assert "rejected the secret key" in message
+
+
+def test_the_test_never_requests_its_own_identity(server, connect):
+    # The answer of that call contains the key.
+    connect()
+    press_test_button()
     server.fail_next(None, 500)
-    tried()
+    press_test_button()
     assert not any("whoami" in request.path for request in server.requests)
+
+
+def test_a_task_without_its_connection_is_not_retried(make_operator, make_context):
+    operator = make_operator("run_a", trigger_dev_conn_id="no_such_connection")
+    with pytest.raises(AirflowFailException, match="Connection 'no_such_connection' was not found"):
+        operator.execute(make_context())
 
 
 def airflow(*arguments, **environment):
@@ -198,8 +251,9 @@ def test_airflow_shows_the_provider_and_its_connection_type():
     try:
         from airflow.sdk.providers_manager_runtime import ProvidersManagerTaskRuntime as ProvidersManager
     except ImportError:  # before 3.2
-        from airflow.providers_manager import ProvidersManager
+        from airflow.providers_manager import ProvidersManager  # type: ignore[assignment]
     hook = ProvidersManager().hooks["trigger_dev"]
+    assert hook
     assert (hook.hook_name, hook.connection_type) == ("Trigger.dev", "trigger_dev")
 
 

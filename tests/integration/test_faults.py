@@ -4,13 +4,14 @@ import json
 import socket
 import threading
 import time
+from collections import Counter
 
 import pytest
 
 from airflow_provider_trigger._compat import AirflowException, AirflowFailException
 from airflow_provider_trigger.testing import TriggerDevServer
 
-pytestmark = pytest.mark.usefixtures("quick_looks")
+pytestmark = pytest.mark.usefixtures("quick_checks")
 
 # Generous: what is to be seen is that it ends, not how fast.
 BOUND = 20
@@ -18,18 +19,18 @@ BOUND = 20
 AGAIN, NEVER = AirflowException, AirflowFailException
 UNREADABLE = {"status": 404, "body": {"error": "Not found"}, "headers": {"x-should-retry": "true"}}
 
-# What the middle one of three runs meets, at its cancel or at the look.
+# What the middle one of three runs meets, at its cancel or at the check.
 PASSING_FAULTS = {
     "500 twice at the cancel": (lambda s, p: s.fail_next(2, 500, path=p, method="POST")),
-    "500 twice at the look": (lambda s, p: s.fail_next(2, 500, path=p, method="GET")),
-    "hang-up once the cancel was taken": (lambda s, p: s.hang_up_next(path=p, method="POST")),
-    "hang-up at the look": (lambda s, p: s.hang_up_next(2, path=p, method="GET")),
-    "a page at the cancel, once": (lambda s, p: s.garbage_next(path=p, method="POST", after_handling=True)),
-    "a page at the look, once": (lambda s, p: s.garbage_next(path=p, method="GET")),
-    "half a JSON at the look": (lambda s, p: s.cut_short_next(path=p, method="GET")),
-    "half a JSON at the cancel": (lambda s, p: s.cut_short_next(path=p, method="POST")),
-    "a stale look, twice": (lambda s, p: s.stale_next(2, path=p)),
-    "404 at the look, once": (lambda s, p: s.fail_next(1, path=p, method="GET", **UNREADABLE)),
+    "500 twice at the check": (lambda s, p: s.fail_next(2, 500, path=p, method="GET")),
+    "a disconnect once the cancel was handled": (lambda s, p: s.disconnect_next(path=p, method="POST")),
+    "a disconnect at the check": (lambda s, p: s.disconnect_next(2, path=p, method="GET")),
+    "a page at the cancel, once": (lambda s, p: s.malformed_next(path=p, method="POST", after_handling=True)),
+    "a page at the check, once": (lambda s, p: s.malformed_next(path=p, method="GET")),
+    "half a JSON at the check": (lambda s, p: s.truncate_next(path=p, method="GET")),
+    "half a JSON at the cancel": (lambda s, p: s.truncate_next(path=p, method="POST")),
+    "a stale check, twice": (lambda s, p: s.stale_next(2, path=p)),
+    "404 at the check, once": (lambda s, p: s.fail_next(1, path=p, method="GET", **UNREADABLE)),
     "a late answer": (lambda s, p: s.delay_next(2, 0.3, path=p)),
 }
 
@@ -45,44 +46,44 @@ LASTING_FAULTS = {
         "failed",
         AGAIN,
     ),
-    "503 for ever at the look": (lambda s, p: s.fail_next(None, 503, path=p, method="GET"), "failed", AGAIN),
+    "503 for ever at the check": (lambda s, p: s.fail_next(None, 503, path=p, method="GET"), "failed", AGAIN),
     "503 for ever": (lambda s, p: s.fail_next(None, 503, path=p), "failed", AGAIN),
     "503 though it was canceled": (
         lambda s, p: s.fail_next(None, 503, path=p, method="POST", after_handling=True),
         "canceled",
         None,
     ),
-    "hang-up whenever the cancel was taken": (
-        lambda s, p: s.hang_up_next(None, path=p, method="POST"),
+    "a disconnect whenever the cancel was handled": (
+        lambda s, p: s.disconnect_next(None, path=p, method="POST"),
         "canceled",
         None,
     ),
-    "hang-up before any cancel is taken": (
-        lambda s, p: s.hang_up_next(None, path=p, method="POST", after_handling=False),
+    "a disconnect before any cancel is handled": (
+        lambda s, p: s.disconnect_next(None, path=p, method="POST", after_handling=False),
         "failed",
         AGAIN,
     ),
-    "a page at the cancel": (lambda s, p: s.garbage_next(None, path=p, method="POST"), "failed", AGAIN),
-    "a page at the look": (lambda s, p: s.garbage_next(None, path=p, method="GET"), "failed", AGAIN),
+    "a page at the cancel": (lambda s, p: s.malformed_next(None, path=p, method="POST"), "failed", AGAIN),
+    "a page at the check": (lambda s, p: s.malformed_next(None, path=p, method="GET"), "failed", AGAIN),
     "a page that says 404 at the cancel": (
-        lambda s, p: s.garbage_next(None, status=404, path=p, method="POST"),
+        lambda s, p: s.malformed_next(None, status=404, path=p, method="POST"),
         "failed",
         NEVER,
     ),
-    "half a JSON at each look": (lambda s, p: s.cut_short_next(None, path=p, method="GET"), "failed", AGAIN),
-    "a list at the look": (
-        lambda s, p: s.garbage_next(None, "[]", "application/json", path=p, method="GET"),
+    "half a JSON at each check": (lambda s, p: s.truncate_next(None, path=p, method="GET"), "failed", AGAIN),
+    "a list at the check": (
+        lambda s, p: s.malformed_next(None, "[]", "application/json", path=p, method="GET"),
         "failed",
         AGAIN,
     ),
-    "no status at the look": (
-        lambda s, p: s.garbage_next(None, "{}", "application/json", path=p, method="GET"),
+    "no status at the check": (
+        lambda s, p: s.malformed_next(None, "{}", "application/json", path=p, method="GET"),
         "failed",
         AGAIN,
     ),
     "403 at the cancel": (lambda s, p: s.fail_next(None, 403, path=p, method="POST"), "failed", NEVER),
-    "403 at the look": (lambda s, p: s.fail_next(None, 403, path=p, method="GET"), "failed", NEVER),
-    "404 at the look": (
+    "403 at the check": (lambda s, p: s.fail_next(None, 403, path=p, method="GET"), "failed", NEVER),
+    "404 at the check": (
         lambda s, p: s.fail_next(None, path=p, method="GET", **UNREADABLE),
         "failed",
         AGAIN,
@@ -106,38 +107,43 @@ LASTING_FAULTS = {
         "failed",
         AGAIN,
     ),
+    "an acknowledgment without effect": (
+        lambda s, p: s.malformed_next(None, json.dumps({"id": p}), "application/json", path=p, method="POST"),
+        "failed",
+        AGAIN,
+    ),
     "200 without effect": (lambda s, p: s.fail_next(None, 200, path=p, method="POST"), "failed", AGAIN),
     "a redirect at the cancel": (
         lambda s, p: s.redirect_next(None, s.url, path=p, method="POST"),
         "failed",
         NEVER,
     ),
-    "a redirect at the look": (
+    "a redirect at the check": (
         lambda s, p: s.redirect_next(None, s.url, path=p, method="GET"),
         "failed",
         NEVER,
     ),
     "an enormous answer at the cancel": (
-        lambda s, p: s.huge_next(None, 20_000_000, path=p, method="POST"),
+        lambda s, p: s.oversize_next(None, 20_000_000, path=p, method="POST"),
         "canceled",
         None,
     ),
-    "an enormous answer at the look": (
-        lambda s, p: s.huge_next(None, 20_000_000, path=p, method="GET"),
+    "an enormous answer at the check": (
+        lambda s, p: s.oversize_next(None, 20_000_000, path=p, method="GET"),
         "failed",
         NEVER,
     ),
     "no answer at the cancel": (
-        lambda s, p: s.never_answer_next(None, path=p, method="POST"),
+        lambda s, p: s.hang_next(None, path=p, method="POST"),
         "failed",
         AGAIN,
     ),
     "no answer though it was canceled": (
-        lambda s, p: s.never_answer_next(None, path=p, method="POST", after_handling=True),
+        lambda s, p: s.hang_next(None, path=p, method="POST", after_handling=True),
         "canceled",
         None,
     ),
-    "no answer at the look": (lambda s, p: s.never_answer_next(None, path=p, method="GET"), "failed", AGAIN),
+    "no answer at the check": (lambda s, p: s.hang_next(None, path=p, method="GET"), "failed", AGAIN),
 }
 
 
@@ -160,12 +166,12 @@ def test_a_fault_that_passes_loses_nothing(fault, server, connect, cancel):
     ("fault", "max_concurrency"),
     [(fault, 32) for fault in LASTING_FAULTS] + [(fault, 1) for fault in LASTING_FAULTS if "answer" in fault],
 )
-def test_a_fault_that_lasts_meets_one_run_and_no_other(fault, max_concurrency, server, connect, cancel):
-    ask, outcome, error = LASTING_FAULTS[fault]
-    # Short only where a request is to time out: beside an enormous answer, others are served slowly.
+def test_a_fault_that_lasts_affects_one_run_and_no_other(fault, max_concurrency, server, connect, cancel):
+    add_fault, outcome, error = LASTING_FAULTS[fault]
+    # Short only where a request is to time out: next to an enormous answer, others are served slowly.
     connect(timeout=0.5 if "no answer" in fault else 10, retry_for=0.5)
     first, victim, last = (server.add_run() for _ in range(3))
-    ask(server, victim.id)
+    add_fault(server, victim.id)
     started_at = time.monotonic()
     result = cancel(first, victim, last, max_concurrency=max_concurrency)
     assert time.monotonic() - started_at < BOUND
@@ -189,9 +195,9 @@ def test_a_429_passes(method, connect, cancel):
 
 
 @pytest.mark.parametrize(
-    "ask",
+    "add_fault",
     [
-        lambda s, p: s.hang_up_next(path=p, method="POST"),
+        lambda s, p: s.disconnect_next(path=p, method="POST"),
         lambda s, p: s.fail_next(1, 502, path=p, method="POST", after_handling=True),
         lambda s, p: s.fail_next(
             None, 409, path=p, method="POST", body={"error": "Run is already completed"}
@@ -202,29 +208,34 @@ def test_a_429_passes(method, connect, cancel):
     ],
 )
 @pytest.mark.parametrize("status", ["COMPLETED", "EXPIRED", "TIMED_OUT"])
-def test_a_finished_run_stays_finished_whatever_its_cancel_met(ask, status, server, cancel):
-    run = server.add_run(status)
-    ask(server, run.id)
+def test_a_finished_run_stays_finished_whatever_its_cancel_met(add_fault, status, server, connect, cancel):
+    # In a deployed environment an expired run becomes CANCELED.
+    development = server.add_environment("dev")
+    connect(key=development.secret_key)
+    run = server.add_run(status, environment=development)
+    add_fault(server, run.id)
     result = cancel(run)
     assert (result.outcomes, result.of(run)["status"]) == (["already_completed"], status)
     assert result.error is None
 
 
 def test_an_unknown_run_whose_answer_was_lost_is_unknown(server, cancel):
-    server.hang_up_next(path="run_unknown")
+    server.disconnect_next(path="run_unknown")
     assert cancel("run_unknown", on_not_found="ignore").outcomes == ["not_found"]
 
 
-def test_nobody_asks_before_the_reset_that_a_429_names(server, connect, cancel):
+def test_nothing_is_sent_before_the_reset_that_a_429_names(server, connect, cancel):
     connect(retry_for=30)
     runs = [server.add_run() for _ in range(20)]
     server.rate_limit_next(1, 3.0)
     result = cancel(*runs, max_concurrency=4)
     assert result.error is None
     assert set(result.outcomes) == {"canceled"}
-    (refused,) = [request for request in server.requests if request.status == 429]
-    # Those on their way when the 429 came were sent before anyone could know.
-    later = [request.time - refused.time for request in server.requests if request.time > refused.time + 0.5]
+    (rejected,) = [request for request in server.requests if request.status == 429]
+    # Those in flight when the 429 came were sent before it could be known.
+    later = [
+        request.time - rejected.time for request in server.requests if request.time > rejected.time + 0.5
+    ]
     assert later
     assert min(later) >= 2.99
 
@@ -239,19 +250,32 @@ def test_a_429_for_longer_than_the_connection_goes_on_trying_makes_a_retry_worth
     assert run.status == "EXECUTING"
 
 
-def test_a_rejected_key_ends_the_work_at_once(server, cancel):
+def test_a_rejected_key_ends_the_work_at_once(server, connect, cancel):
     runs = [server.add_run() for _ in range(10)]
-    server.fail_next(None, 401, path=runs[4].id)
+    connect(key="tr_prod_another")
     result = cancel(*runs, max_concurrency=1)
     assert exactly(result.error) is AirflowFailException
     assert "'trigger_dev_default'" in str(result.error)
     assert "key" in str(result.error)
-    assert len(server.requests) == 5
+    assert len(server.requests) == 1
     assert [one["run_id"] for one in result.results] == [run.id for run in runs]
     assert set(result.outcomes) == {"failed"}
 
 
-def test_a_key_revoked_between_cancel_and_look_ends_the_work_at_once(server, cancel):
+def test_a_key_that_is_rejected_in_the_middle_ends_the_work(server, cancel):
+    runs = [server.add_run() for _ in range(10)]
+    for run in runs[4:]:
+        server.fail_next(None, 401, path=run.id, method="POST")
+    result = cancel(*runs, max_concurrency=1)
+    assert exactly(result.error) is AirflowFailException
+    assert "key" in str(result.error)
+    sent = Counter(request.path.split("/")[4] for request in server.requests if request.status == 401)
+    # One second try shows that the first 401 was not a gateway's.
+    assert sorted(sent.values()) == [1, 1, 1, 1, 1, 2]
+    assert set(result.outcomes[4:]) == {"failed"}
+
+
+def test_a_key_revoked_between_cancel_and_check_ends_the_work(server, cancel):
     runs = [server.add_run() for _ in range(3)]
     server.fail_next(None, 401, method="GET")
     result = cancel(*runs, max_concurrency=1)
@@ -275,7 +299,7 @@ def test_a_refused_connection_makes_a_retry_worth_it(count, server, connect, can
 def test_a_server_that_never_answers_costs_bounded_time(server, connect, cancel):
     connect(timeout=0.3, retry_for=0.5)
     runs = [server.add_run() for _ in range(100)]
-    server.never_answer_next(None)
+    server.hang_next(None)
     started_at = time.monotonic()
     result = cancel(*runs, max_concurrency=8)
     assert time.monotonic() - started_at < BOUND
@@ -283,24 +307,25 @@ def test_a_server_that_never_answers_costs_bounded_time(server, connect, cancel)
     assert result.outcomes == ["failed"] * 100
 
 
-def test_a_server_that_never_answers_is_given_up_where_no_call_is_repeated(server, connect, cancel):
+def test_a_server_that_never_answers_gets_few_requests_where_no_call_is_repeated(server, connect, cancel):
     connect(timeout=0.3, retry_for=0)
     runs = [server.add_run() for _ in range(100)]
-    server.never_answer_next(None)
+    server.hang_next(None)
     result = cancel(*runs, max_concurrency=8)
     assert exactly(result.error) is AirflowException
     assert result.outcomes == ["failed"] * 100
     assert len(server.requests) < 40
 
 
-def test_long_trouble_is_told_with_the_progress(server, connect, cancel, said, monkeypatch):
+def test_the_last_error_of_an_outage_is_logged_with_the_progress(server, connect, cancel, said, monkeypatch):
     from airflow_provider_trigger.cancel import workers
 
-    monkeypatch.setattr(workers, "_PROGRESS_EVERY", 0.1)
+    monkeypatch.setattr(workers, "_PROGRESS_INTERVAL", 0.1)
     connect(retry_for=1.5)
     server.fail_next(None, 503)
     cancel(server.add_run())
-    assert said.lines("Asked to cancel 0 of 1; last trouble: POST ", "answered 503: Asked to fail with 503")
+    progress = "Requested the cancel of 1 of 1 runs, checked 0; last error: POST "
+    assert said.lines(progress, "answered 503: Simulated error 503")
 
 
 def test_a_server_that_comes_back_has_all_its_runs_canceled(server, connect, cancel):
@@ -326,11 +351,12 @@ def test_a_server_that_goes_down_midway_leaves_no_run_without_its_result(server,
     assert exactly(result.error) is AirflowException
     assert [one["run_id"] for one in result.results] == [run.id for run in runs]
     assert set(result.outcomes) == {"failed"}
-    asked = [run.status == "CANCELED" for run in runs]
-    assert any(asked)
-    assert not all(asked)
-    told = ["not sent" not in one["error"] for one in result.results]
-    assert [was for was, tell in zip(asked, told, strict=True) if not tell] == [False] * told.count(False)
+    canceled = [run.status == "CANCELED" for run in runs]
+    assert any(canceled)
+    assert not all(canceled)
+    not_sent = ["not sent" in one["error"] for one in result.results]
+    assert any(not_sent)
+    assert not any(map(all, zip(canceled, not_sent, strict=True)))
 
 
 def test_a_redirect_is_not_followed(server, cancel):
@@ -343,10 +369,10 @@ def test_a_redirect_is_not_followed(server, cancel):
     assert elsewhere.url in str(result.error)
 
 
-def test_a_word_that_nobody_knows_is_no_end(server, cancel, said):
+def test_an_unknown_status_is_not_final(server, cancel, said):
     run = server.add_run()
     shown = {"id": run.id, "status": "LEVITATING", "taskIdentifier": "a-task"}
-    server.garbage_next(None, json.dumps(shown), "application/json", method="GET")
+    server.malformed_next(None, json.dumps(shown), "application/json", method="GET")
     result = cancel(run)
     assert (result.outcomes, result.of(run)["status"]) == (["failed"], "LEVITATING")
     assert exactly(result.error) is AirflowException
@@ -354,10 +380,10 @@ def test_a_word_that_nobody_knows_is_no_end(server, cancel, said):
 
 
 @pytest.mark.parametrize("status", [7, None, ["CANCELED"], ""])
-def test_a_status_that_is_no_word_is_no_end(status, server, cancel):
+def test_a_status_that_is_not_valid_is_not_final(status, server, cancel):
     run = server.add_run()
     shown = {"id": run.id, "status": status, "taskIdentifier": "a-task"}
-    server.garbage_next(None, json.dumps(shown), "application/json", method="GET")
+    server.malformed_next(None, json.dumps(shown), "application/json", method="GET")
     result = cancel(run)
     assert result.outcomes == ["failed"]
     assert exactly(result.error) is AirflowException
@@ -366,13 +392,13 @@ def test_a_status_that_is_no_word_is_no_end(status, server, cancel):
 def test_the_answer_of_another_run_is_not_believed(server, cancel):
     run, other = server.add_run(), server.add_run("COMPLETED")
     shown = {"id": other.id, "status": "COMPLETED", "taskIdentifier": "a-task"}
-    server.garbage_next(None, json.dumps(shown), "application/json", method="GET")
+    server.malformed_next(None, json.dumps(shown), "application/json", method="GET")
     assert cancel(run).outcomes == ["failed"]
 
 
-def test_a_page_of_another_server_is_no_unknown_run(server, cancel):
+def test_a_page_of_another_server_does_not_mean_an_unknown_run(server, cancel):
     run = server.add_run()
-    server.garbage_next(None, status=404)
+    server.malformed_next(None, status=404)
     result = cancel(run, on_not_found="ignore")
     assert result.outcomes == ["failed"]
     assert exactly(result.error) is AirflowFailException
@@ -381,7 +407,7 @@ def test_a_page_of_another_server_is_no_unknown_run(server, cancel):
 @pytest.mark.parametrize(
     "body", [{"detail": "Not Found"}, {"status": 404, "error": "Not Found", "path": "/api/v2/runs"}]
 )
-def test_the_404_of_another_product_is_no_unknown_run(body, server, cancel):
+def test_the_404_of_another_product_does_not_mean_an_unknown_run(body, server, cancel):
     server.fail_next(None, 404, body=body)
     result = cancel("run_a", on_not_found="ignore")
     assert result.outcomes == ["failed"]
@@ -390,20 +416,20 @@ def test_the_404_of_another_product_is_no_unknown_run(body, server, cancel):
 
 
 def test_a_wrong_host_costs_a_few_requests_and_no_retries(server, cancel):
-    server.garbage_next(None, status=404)
+    server.malformed_next(None, status=404)
     result = cancel(*[f"run_{number}" for number in range(200)], max_concurrency=4)
     assert result.outcomes == ["failed"] * 200
     assert exactly(result.error) is AirflowFailException
     assert len(server.requests) < 25
 
 
-def test_what_another_try_may_cure_wins_over_what_it_may_not(server, cancel):
-    curable, incurable = server.add_run(), server.add_run()
-    server.fail_next(None, 503, path=curable.id)
-    server.fail_next(None, 403, path=incurable.id)
-    result = cancel(curable, incurable, "run_unknown")
+def test_a_failure_that_another_try_may_fix_decides_over_one_that_it_may_not(server, cancel):
+    passing, lasting = server.add_run(), server.add_run()
+    server.fail_next(None, 503, path=passing.id)
+    server.fail_next(None, 403, path=lasting.id)
+    result = cancel(passing, lasting, "run_unknown")
     assert exactly(result.error) is AirflowException
-    assert all(text in str(result.error) for text in (curable.id, incurable.id, "run_unknown"))
+    assert all(text in str(result.error) for text in (passing.id, lasting.id, "run_unknown"))
 
 
 def test_the_next_try_of_the_task_ends_well(server, make_operator, execute):

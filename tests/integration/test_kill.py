@@ -16,7 +16,7 @@ IN_A_SIGNAL_HANDLER, IN_A_THREAD = "a signal handler", "a thread"
 
 
 def in_a_request(server, method):
-    server.never_answer_next(None, method=method)
+    server.hang_next(None, method=method)
     return {}
 
 
@@ -36,18 +36,18 @@ def in_the_wait_for_termination(server):
     return {"wait_for_termination": True, "poll_interval": 30}
 
 
-def in_the_pause_before_another_look(server):
+def in_the_pause_before_another_status_check(server):
     server.fail_next(None, 200, method="POST")
     return {}
 
 
 PLACES = {
     "in a cancel": lambda server: in_a_request(server, "POST"),
-    "in a look": lambda server: in_a_request(server, "GET"),
+    "in a status check": lambda server: in_a_request(server, "GET"),
     "in a wait for the rate limit": in_a_wait_for_the_rate_limit,
     "in a pause before a retry": in_a_pause_before_a_retry,
     "in the wait for termination": in_the_wait_for_termination,
-    "in the pause before another look": in_the_pause_before_another_look,
+    "in the pause before another status check": in_the_pause_before_another_status_check,
 }
 
 
@@ -91,7 +91,9 @@ def test_a_kill_ends_the_work_at_once_and_for_good(
     result = execute(operator)
     assert time.monotonic() - called_at[0] < SOON
     assert type(result.error) is AirflowException
-    assert "killed" in str(result.error)
+    assert "the task was killed before its work was done" in str(result.error)
+    failed = result.outcomes.count("failed")
+    assert not failed or f"{failed} runs may still be running" in str(result.error)
     assert [one["run_id"] for one in result.results] == [run.id for run in runs]
     assert said.lines("40 Trigger.dev runs:")
     sent = len(server.requests)
@@ -138,7 +140,7 @@ def test_a_time_limit_of_airflow_ends_the_work_and_logs_what_it_has(
 
     connect(timeout=30)
     operator = make_operator(*[server.add_run() for _ in range(10)], max_concurrency=2)
-    server.never_answer_next(None, method="GET")
+    server.hang_next(None, method="GET")
     before = signal.signal(signal.SIGALRM, time_out)
     signal.setitimer(signal.ITIMER_REAL, 0.5)
     started_at = time.monotonic()

@@ -10,18 +10,20 @@ import time
 import tracemalloc
 from collections import Counter
 from contextlib import contextmanager, suppress
+from typing import Any
 
 import pytest
 
 from airflow_provider_trigger.api.client import TriggerDevClient
 from airflow_provider_trigger.cancel import workers
-from airflow_provider_trigger.cancel.cancellation import BULK_FROM, Cancellation
+from airflow_provider_trigger.cancel.bulk import BULK_FROM
+from airflow_provider_trigger.cancel.cancellation import Cancellation
 from airflow_provider_trigger.notifications.cancel import CancelTriggerRunNotifier
 from airflow_provider_trigger.testing import TriggerDevServer
 
 MANY = 10_000
 BYTES_A_RUN = 1_500
-PROGRESS_EVERY = 0.5
+PROGRESS_INTERVAL = 0.5
 TASKS = 10
 RUNS_A_TASK = 30
 
@@ -37,24 +39,34 @@ with TriggerDevServer(rate_limit=None) as server:
 """
 
 
+def new_client(url, key):
+    return TriggerDevClient(base_url=url, secret_key=key, user_agent="a test")
+
+
+def cancellation(client, run_ids, **options):
+    return Cancellation(client=client, run_ids=run_ids, bulk_action_name="a test", **options)
+
+
 @contextmanager
 def server_elsewhere(count):
     """A server with runs in a process of its own, whose memory is not measured."""
     with subprocess.Popen(
         [sys.executable, "-c", SERVER, str(count)], stdin=subprocess.PIPE, stdout=subprocess.PIPE
     ) as process:
+        assert process.stdin
+        assert process.stdout
         yield json.loads(process.stdout.readline())
         process.stdin.close()
 
 
-def test_memory_grows_by_the_results_alone_and_progress_is_told_now_and_then(monkeypatch, said):
-    monkeypatch.setattr(workers, "_PROGRESS_EVERY", PROGRESS_EVERY)
-    with server_elsewhere(MANY) as (url, key, ids), TriggerDevClient(base_url=url, secret_key=key) as client:
-        Cancellation(client=client, run_ids=ids[:1]).run()
+def test_memory_grows_by_the_results_alone_and_progress_is_logged_now_and_then(monkeypatch, said):
+    monkeypatch.setattr(workers, "_PROGRESS_INTERVAL", PROGRESS_INTERVAL)
+    with server_elsewhere(MANY) as (url, key, ids), new_client(url, key) as client:
+        cancellation(client, ids[:1]).run()
         started_at = time.monotonic()
         tracemalloc.start()
         try:
-            results = Cancellation(client=client, run_ids=ids).run()
+            results = cancellation(client, ids).run()
             peak = tracemalloc.get_traced_memory()[1]
         finally:
             tracemalloc.stop()
@@ -62,8 +74,8 @@ def test_memory_grows_by_the_results_alone_and_progress_is_told_now_and_then(mon
     assert Counter(result.outcome.value for result in results) == {"canceled": MANY}
     assert peak < BYTES_A_RUN * MANY
     progress = said.lines(f" of {MANY}")
-    assert 1 <= len(progress) <= took / PROGRESS_EVERY
-    assert all("Looked once at" in line for line in progress)
+    assert 1 <= len(progress) <= took / PROGRESS_INTERVAL
+    assert all("Requested the cancel of " in line for line in progress)
 
 
 def allow_in_this_thread():
@@ -76,7 +88,7 @@ def allow_in_this_thread():
 
 
 def test_ten_tasks_under_one_small_bucket_all_end_and_none_starves(connect, make_operator, make_context):
-    bucket = {"rate_limit": 150, "refill": 50, "refill_interval": 0.25}
+    bucket: dict[str, Any] = {"rate_limit": 150, "refill": 50, "refill_interval": 0.25}
     with TriggerDevServer(**bucket, acknowledge_after=None) as server:
         connect(host=server.url, timeout=10, retry_for=30)
         # Airflow 2.11 imports what it needs when it is needed, which threads cannot do at once.
@@ -109,66 +121,65 @@ def slow_server():
 
 
 def notified(server, connect, make_context, said, ids, *, timeout):
-    """Call the notifier, and return the one line in which it tells all."""
+    """Call the notifier, and return its summary."""
     connect(host=server.url, timeout=10, retry_for=10)
     started_at = time.monotonic()
     CancelTriggerRunNotifier(run_ids=ids, timeout=timeout)(make_context())
     assert time.monotonic() - started_at < timeout + 3
-    (line,) = said.lines("500 Trigger.dev runs: ")
+    (line,) = said.lines(f"{len(ids)} Trigger.dev runs: ")
     return line
 
 
-def test_when_time_runs_out_bulk_actions_have_stopped_all(slow_server, connect, make_context, said):
+def test_when_time_runs_out_bulk_actions_have_canceled_all(slow_server, connect, make_context, said):
     slow_server.latency = 0.4
     ids = [slow_server.add_run().id for _ in range(500)]
     line = notified(slow_server, connect, make_context, said, ids, timeout=3)
     assert {run.status for run in slow_server.runs.values()} == {"CANCELED"}
-    assert "asked to cancel, but not looked at afterwards: the work was stopped or its time was over" in line
+    assert "cancel requested by bulk action bulk_" in line
+    assert ", but the status was not checked: the time limit was reached" in line
     assert "not sent" not in line
 
 
-def test_an_older_servers_runs_are_stopped_until_time_runs_out(slow_server, connect, make_context, said):
+def test_an_older_servers_runs_are_canceled_until_time_runs_out(slow_server, connect, make_context, said):
     slow_server.bulk_actions = False
     slow_server.latency = 0.4
     ids = [slow_server.add_run().id for _ in range(500)]
     line = notified(slow_server, connect, make_context, said, ids, timeout=3)
     requests = [record for record in slow_server.requests if "bulk" not in record.path]
-    asked = {record.path.split("/")[4] for record in requests}
+    requested = {record.path.split("/")[4] for record in requests}
     assert {record.method for record in requests} == {"POST"}
-    assert len(asked) > 100
-    assert [run_id for run_id in ids if run_id in asked] == ids[: len(asked)]
-    # Runs of one reason are told together: the first ten, and how many there are beyond.
+    assert len(requested) > 100
+    assert [run_id for run_id in ids if run_id in requested] == ids[: len(requested)]
+    # Runs of one reason are listed together: the first ten, and how many there are beyond.
     assert f"{ids[0]}, {ids[1]}, " in line
-    assert "more: asked to cancel, but not looked at afterwards: the work was stopped or its time was" in line
-    assert f"{ids[len(asked)]}, {ids[len(asked) + 1]}, " in line
-    assert f" and {500 - len(asked) - 10} more: not sent: the work was stopped or its time was over" in line
+    assert "more: cancel requested, but the status was not checked: the time limit was reached" in line
+    assert f"{ids[len(requested)]}, {ids[len(requested) + 1]}, " in line
+    assert f" and {500 - len(requested) - 10} more: not sent: the time limit was reached" in line
 
 
-def test_an_older_servers_runs_are_all_stopped_before_the_first_look(
-    slow_server, connect, make_context, said
-):
+def test_an_older_servers_runs_are_all_canceled_before_most_checks(slow_server, connect, make_context, said):
     slow_server.bulk_actions = False
     slow_server.latency = 0.3
     ids = [slow_server.add_run().id for _ in range(500)]
     line = notified(slow_server, connect, make_context, said, ids, timeout=8)
     assert {run.status for run in slow_server.runs.values()} == {"CANCELED"}
-    assert "not looked at afterwards" in line
+    assert "the status was not checked" in line
     assert "not sent" not in line
 
 
-def test_a_run_that_was_asked_in_bulk_is_never_told_as_not_sent(slow_server):
-    """Asked in bulk, then waiting for its turn to be asked alone, when the time is over."""
+@pytest.mark.parametrize("latency", [0.0, 0.2])
+def test_a_run_that_a_bulk_action_canceled_is_never_reported_as_not_sent(latency, slow_server):
+    """The runs are due for cancels of their own, as their checks are outdated, when time runs out."""
+    slow_server.latency = latency
     ids = [slow_server.add_run().id for _ in range(BULK_FROM + 1)]
     slow_server.stale_next(None)
-    with TriggerDevClient(base_url=slow_server.url, secret_key=slow_server.secret_key) as client:
-        work = Cancellation(client=client, run_ids=ids, max_concurrency=1, time_limit=30)
-        ask = work._ask
+    with new_client(slow_server.url, slow_server.secret_key) as client:
 
-        def ask_too_late(run_id):
-            work._workers.stop()
-            ask(run_id)
+        def is_stopped():
+            requests = [record.method for record in list(slow_server.requests) if "bulk" not in record.path]
+            return "POST" in requests
 
-        work._ask = ask_too_late
-        results = work.run()
+        results = cancellation(client, ids, max_concurrency=1, is_stopped=is_stopped).run()
     assert {run.status for run in slow_server.runs.values()} == {"CANCELED"}
+    assert {result.outcome.value for result in results} == {"failed"}
     assert not [result.error for result in results if "not sent" in str(result.error)]

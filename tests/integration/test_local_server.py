@@ -10,21 +10,21 @@ from typing import Any
 import pytest
 import requests
 
-from airflow_provider_trigger.testing import Run, TriggerDevServer
+from airflow_provider_trigger.testing import ServerRun, TriggerDevServer
 
 MODERN = {"x-trigger-api-version": "2025-07-16"}
 
 
 @pytest.fixture
-def run(server: TriggerDevServer) -> Run:
+def run(server: TriggerDevServer) -> ServerRun:
     return server.add_run(payload={"n": 1})
 
 
 @pytest.fixture
-def look(server: TriggerDevServer, run: Run) -> Callable[..., requests.Response]:
+def retrieve(server: TriggerDevServer, run: ServerRun) -> Callable[..., requests.Response]:
     """Retrieve the run."""
 
-    def retrieve(**arguments: Any) -> requests.Response:
+    def get(**arguments: Any) -> requests.Response:
         arguments.setdefault("timeout", 5)
         return requests.get(
             f"{server.url}/api/v3/runs/{run.id}",
@@ -33,11 +33,11 @@ def look(server: TriggerDevServer, run: Run) -> Callable[..., requests.Response]
             **arguments,
         )
 
-    return retrieve
+    return get
 
 
 @pytest.fixture
-def cancel(server: TriggerDevServer, run: Run) -> Callable[..., requests.Response]:
+def cancel(server: TriggerDevServer, run: ServerRun) -> Callable[..., requests.Response]:
     """Cancel the run."""
 
     def post(timeout: float = 5) -> requests.Response:
@@ -48,16 +48,16 @@ def cancel(server: TriggerDevServer, run: Run) -> Callable[..., requests.Respons
 
 
 def test_the_test_sees_what_the_server_does(
-    server: TriggerDevServer, run: Run, look: Any, cancel: Any
+    server: TriggerDevServer, run: ServerRun, retrieve: Any, cancel: Any
 ) -> None:
-    assert look().json()["status"] == "EXECUTING"
+    assert retrieve().json()["status"] == "EXECUTING"
     assert cancel().json() == {"id": run.id}
     assert server.runs[run.id] is run
     assert run.status == "CANCELED"
     deadline = time.monotonic() + 5
     while not run.terminated and time.monotonic() < deadline:
         time.sleep(0.01)
-    assert "finishedAt" in look().json()
+    assert "finishedAt" in retrieve().json()
     first, second, _ = server.requests
     assert (first.method, first.path, first.status) == ("GET", f"/api/v3/runs/{run.id}", 200)
     assert (second.method, second.body, second.headers["authorization"]) == (
@@ -81,16 +81,18 @@ def test_paths_are_recorded_as_sent(server: TriggerDevServer) -> None:
     ]
 
 
-def test_fail_next(server: TriggerDevServer, run: Run, look: Any, cancel: Any) -> None:
+def test_fail_next(server: TriggerDevServer, run: ServerRun, retrieve: Any, cancel: Any) -> None:
     server.fail_next(2, 503, path="/cancel", headers={"Retry-After": "1"})
-    assert look().status_code == 200
+    assert retrieve().status_code == 200
     answers = [cancel() for _ in range(2)]
     assert [(answer.status_code, answer.headers["Retry-After"]) for answer in answers] == [(503, "1")] * 2
-    assert (run.status, answers[0].json()) == ("EXECUTING", {"error": "Asked to fail with 503"})
+    assert (run.status, answers[0].json()) == ("EXECUTING", {"error": "Simulated error 503"})
     assert cancel().status_code == 200
 
 
-def test_fail_next_with_a_body_and_after_the_fact(server: TriggerDevServer, run: Run, cancel: Any) -> None:
+def test_fail_next_with_a_body_and_after_the_fact(
+    server: TriggerDevServer, run: ServerRun, cancel: Any
+) -> None:
     server.fail_next(status=409, body={"error": "already completed"}, method="POST", after_handling=True)
     server.fail_next(status=502, body="Bad Gateway")
     assert (cancel().json(), run.status) == ({"error": "already completed"}, "CANCELED")
@@ -98,16 +100,16 @@ def test_fail_next_with_a_body_and_after_the_fact(server: TriggerDevServer, run:
     assert (answer.text, answer.headers["content-type"]) == ("Bad Gateway", "text/plain; charset=utf-8")
 
 
-def test_faults_without_end(server: TriggerDevServer, look: Any) -> None:
+def test_faults_without_end(server: TriggerDevServer, retrieve: Any) -> None:
     server.fail_next(times=None)
-    assert {look().status_code for _ in range(5)} == {500}
+    assert {retrieve().status_code for _ in range(5)} == {500}
     server.clear_faults()
-    assert look().status_code == 200
+    assert retrieve().status_code == 200
 
 
 @pytest.mark.parametrize("taken", [True, False])
-def test_hang_up_next(server: TriggerDevServer, run: Run, cancel: Any, taken: bool) -> None:
-    server.hang_up_next(after_handling=taken)
+def test_disconnect_next(server: TriggerDevServer, run: ServerRun, cancel: Any, taken: bool) -> None:
+    server.disconnect_next(after_handling=taken)
     with pytest.raises(requests.ConnectionError):
         cancel()
     assert run.status == ("CANCELED" if taken else "EXECUTING")
@@ -115,15 +117,15 @@ def test_hang_up_next(server: TriggerDevServer, run: Run, cancel: Any, taken: bo
 
 
 @pytest.mark.parametrize("taken", [True, False])
-def test_never_answer_next(server: TriggerDevServer, run: Run, cancel: Any, taken: bool) -> None:
-    server.never_answer_next(after_handling=taken)
+def test_hang_next(server: TriggerDevServer, run: ServerRun, cancel: Any, taken: bool) -> None:
+    server.hang_next(after_handling=taken)
     with pytest.raises(requests.ReadTimeout):
         cancel(timeout=0.2)
     assert run.status == ("CANCELED" if taken else "EXECUTING")
 
 
 @pytest.mark.parametrize("taken", [True, False])
-def test_delay_next(server: TriggerDevServer, run: Run, cancel: Any, taken: bool) -> None:
+def test_delay_next(server: TriggerDevServer, run: ServerRun, cancel: Any, taken: bool) -> None:
     server.delay_next(1, 0.3, after_handling=taken)
     server.fail_next()
     started = time.monotonic()
@@ -135,24 +137,24 @@ def test_delay_next(server: TriggerDevServer, run: Run, cancel: Any, taken: bool
     assert run.status == ("CANCELED" if taken else "EXECUTING")
 
 
-def test_cut_short_next(server: TriggerDevServer, look: Any) -> None:
-    server.cut_short_next()
+def test_truncate_next(server: TriggerDevServer, retrieve: Any) -> None:
+    server.truncate_next()
     with pytest.raises(requests.exceptions.ChunkedEncodingError, match="IncompleteRead"):
-        look()
-    assert look().status_code == 200
+        retrieve()
+    assert retrieve().status_code == 200
 
 
-def test_garbage_next(server: TriggerDevServer, look: Any) -> None:
-    server.garbage_next()
-    server.garbage_next(1, b"\xff{", "application/json", after_handling=True)
-    page, broken = look(), look()
+def test_malformed_next(server: TriggerDevServer, retrieve: Any) -> None:
+    server.malformed_next()
+    server.malformed_next(1, b"\xff{", "application/json", after_handling=True)
+    page, broken = retrieve(), retrieve()
     assert (page.status_code, page.headers["content-type"]) == (200, "text/html; charset=utf-8")
     assert (broken.content, broken.headers["content-type"]) == (b"\xff{", "application/json")
 
 
-def test_rate_limit_next(server: TriggerDevServer, look: Any) -> None:
+def test_rate_limit_next(server: TriggerDevServer, retrieve: Any) -> None:
     server.rate_limit_next(reset_after=3)
-    answer = look()
+    answer = retrieve()
     body = answer.json()
     assert answer.headers["content-type"] == "application/problem+json; charset=utf-8"
     assert abs(int(answer.headers["x-ratelimit-reset"]) / 1000 - time.time() - 3) < 0.5
@@ -162,31 +164,73 @@ def test_rate_limit_next(server: TriggerDevServer, look: Any) -> None:
         750,
     )
     assert answer.headers["x-ratelimit-remaining"] == "0"
-    assert look().status_code == 200
+    assert retrieve().status_code == 200
 
 
-def test_redirect_next(server: TriggerDevServer, look: Any) -> None:
+def test_redirect_next(server: TriggerDevServer, retrieve: Any) -> None:
     server.redirect_next(1, "http://example.com/elsewhere", status=307)
-    answer = look()
+    answer = retrieve()
     assert (answer.status_code, answer.headers["location"]) == (307, "http://example.com/elsewhere")
 
 
-def test_stale_next(server: TriggerDevServer, look: Any, cancel: Any) -> None:
+def test_stale_next(server: TriggerDevServer, retrieve: Any, cancel: Any) -> None:
     server.stale_next(2)
-    assert look().json()["status"] == "EXECUTING"
+    assert retrieve().json()["status"] == "EXECUTING"
     cancel()
-    assert [look().json()["status"] for _ in range(3)] == ["EXECUTING", "EXECUTING", "CANCELED"]
+    assert [retrieve().json()["status"] for _ in range(3)] == ["EXECUTING", "EXECUTING", "CANCELED"]
 
 
-def test_echo_key_next(server: TriggerDevServer, look: Any) -> None:
+def test_a_maintenance_page(server: TriggerDevServer, run: ServerRun, cancel: Any) -> None:
+    server.malformed_next()
+    answer = cancel()
+    assert (answer.status_code, "maintenance" in answer.text, run.status) == (200, True, "EXECUTING")
+
+
+def test_one_401_from_a_gateway(server: TriggerDevServer, run: ServerRun, cancel: Any) -> None:
+    server.fail_next(status=401)
+    assert [cancel().status_code for _ in range(2)] == [401, 200]
+
+
+def test_the_list_is_down_while_cancel_and_retrieve_work(
+    server: TriggerDevServer, retrieve: Any, cancel: Any
+) -> None:
+    server.fail_next(None, 500, path="/api/v1/runs")
+    headers = {"Authorization": f"Bearer {server.secret_key}"}
+    listed = requests.get(f"{server.url}/api/v1/runs?page[size]=1", headers=headers, timeout=5)
+    assert (listed.status_code, cancel().status_code, retrieve().status_code) == (500, 200, 200)
+
+
+def test_a_suspended_run_resumes(server: TriggerDevServer, run: ServerRun, retrieve: Any) -> None:
+    run.status = "WAITING"
+    before = retrieve().json()
+    run.schedule([(0, "EXECUTING")])
+    after = retrieve().json()
+    assert (before["status"], after["status"]) == ("WAITING", "EXECUTING")
+    assert (before["attemptCount"], after["attemptCount"]) == (1, 1)
+    assert before["startedAt"] == after["startedAt"]
+
+
+@pytest.mark.parametrize(("environment", "status"), [("prod", "CANCELED"), ("dev", "EXPIRED")])
+def test_an_expired_run_is_canceled_in_a_deployed_environment(
+    server: TriggerDevServer, environment: str, status: str
+) -> None:
+    run = server.add_run("EXPIRED", environment=environment)
+    headers = {"Authorization": f"Bearer {run.environment.secret_key}", **MODERN}
+    answer = requests.post(f"{server.url}/api/v2/runs/{run.id}/cancel", headers=headers, timeout=5)
+    shown = requests.get(f"{server.url}/api/v3/runs/{run.id}", headers=headers, timeout=5).json()
+    assert (answer.json(), shown["status"]) == ({"id": run.id}, status)
+    assert shown["finishedAt"] == shown["expiredAt"]
+
+
+def test_echo_key_next(server: TriggerDevServer, retrieve: Any) -> None:
     server.echo_key_next(1, 401)
-    answer = look()
+    answer = retrieve()
     assert (answer.status_code, server.secret_key in answer.json()["error"]) == (401, True)
 
 
-def test_huge_next(server: TriggerDevServer, look: Any) -> None:
-    server.huge_next(2, 1_000_000)
-    assert len(look().json()["id"]) > 900_000
-    with look(stream=True) as answer:
+def test_oversize_next(server: TriggerDevServer, retrieve: Any) -> None:
+    server.oversize_next(2, 1_000_000)
+    assert len(retrieve().json()["id"]) > 900_000
+    with retrieve(stream=True) as answer:
         assert answer.raw.read(5) == b'{"id"'
-    assert look().status_code == 200
+    assert retrieve().status_code == 200

@@ -12,7 +12,7 @@ import requests
 from airflow_provider_trigger.testing import TriggerDevServer
 
 BULK = "/api/v1/bulk-actions"
-Ask = Callable[..., requests.Response]
+Send = Callable[..., requests.Response]
 
 
 @pytest.fixture
@@ -22,85 +22,108 @@ def server() -> Iterator[TriggerDevServer]:
 
 
 @pytest.fixture
-def ask(server: TriggerDevServer) -> Ask:
+def send(server: TriggerDevServer) -> Send:
     """Send a request with the key of an environment."""
 
-    def send(method: str, path: str = BULK, key: str | None = None, **arguments: Any) -> requests.Response:
+    def request(method: str, path: str = BULK, key: str | None = None, **arguments: Any) -> requests.Response:
         headers = {"Authorization": f"Bearer {key or server.secret_key}"}
         return requests.request(method, f"{server.url}{path}", headers=headers, timeout=5, **arguments)
 
-    return send
+    return request
 
 
-def wait_for(ask: Ask, bulk_id: str) -> dict[str, Any]:
+def wait_for(send: Send, bulk_id: str) -> dict[str, Any]:
     deadline = time.monotonic() + 5
-    while (shown := ask("GET", f"{BULK}/{bulk_id}").json())["status"] == "PENDING":
+    shown: dict[str, Any]
+    while (shown := send("GET", f"{BULK}/{bulk_id}").json())["status"] == "PENDING":
         assert time.monotonic() < deadline
         time.sleep(0.02)
     return shown
 
 
-def test_a_bulk_cancel(server: TriggerDevServer, ask: Ask) -> None:
+def test_a_bulk_cancel(server: TriggerDevServer, send: Send) -> None:
     runs = [server.add_run(status) for status in ("QUEUED", "EXECUTING", "COMPLETED")]
     foreign = server.add_run("QUEUED", environment="dev")
     ids = [run.id for run in (*runs, runs[0], foreign)]
-    created = ask("POST", json={"action": "cancel", "runIds": [*ids, "run_unknown"], "name": "nightly"})
+    created = send("POST", json={"action": "cancel", "runIds": [*ids, "run_unknown"], "name": "nightly"})
     assert created.status_code == 202
-    shown = wait_for(ask, created.json()["id"])
+    shown = wait_for(send, created.json()["id"])
     assert (shown["name"], shown["type"], shown["status"]) == ("nightly", "CANCEL", "COMPLETED")
     assert shown["counts"] == {"total": 3, "success": 2, "failure": 1}
     assert [run.status for run in (*runs, foreign)] == ["CANCELED", "CANCELED", "COMPLETED", "QUEUED"]
     assert created.headers["x-ratelimit-remaining"] == "749"
 
 
-def test_a_run_triggered_a_moment_ago_is_missed(server: TriggerDevServer, ask: Ask) -> None:
+def test_a_run_triggered_a_moment_ago_is_missed(server: TriggerDevServer, send: Send) -> None:
     server.bulk_lag = 60
     run = server.add_run(tags=["x"])
     for selection in ({"runIds": [run.id]}, {"filter": {"tag": "x"}}):
-        shown = wait_for(ask, ask("POST", json={"action": "cancel", **selection}).json()["id"])
+        shown = wait_for(send, send("POST", json={"action": "cancel", **selection}).json()["id"])
         assert (shown["status"], shown["counts"]["total"]) == ("COMPLETED", 0)
     assert run.status == "EXECUTING"
 
 
-def test_replays_show_in_the_list_of_runs(server: TriggerDevServer, ask: Ask) -> None:
+def test_replays_show_in_the_list_of_runs(server: TriggerDevServer, send: Send) -> None:
     run = server.add_run("FAILED", tags=["x"])
-    created = ask("POST", json={"action": "replay", "filter": {"status": "FAILED", "tag": ["x"]}})
-    assert wait_for(ask, created.json()["id"])["counts"] == {"total": 1, "success": 1, "failure": 0}
-    listed = ask("GET", "/api/v1/runs").json()["data"]
+    created = send("POST", json={"action": "replay", "filter": {"status": "FAILED", "tag": ["x"]}})
+    assert wait_for(send, created.json()["id"])["counts"] == {"total": 1, "success": 1, "failure": 0}
+    listed = send("GET", "/api/v1/runs").json()["data"]
     assert [(item["status"], item["tags"]) for item in listed] == [("QUEUED", ["x"]), ("FAILED", ["x"])]
     assert run.status == "FAILED"
 
 
-def test_an_abort(server: TriggerDevServer, ask: Ask) -> None:
+def test_an_abort(server: TriggerDevServer, send: Send) -> None:
     server.bulk_duration = 60
     run = server.add_run()
-    bulk_id = ask("POST", json={"action": "cancel", "runIds": [run.id]}).json()["id"]
+    bulk_id = send("POST", json={"action": "cancel", "runIds": [run.id]}).json()["id"]
     path = f"{BULK}/{bulk_id}"
-    aborted, again = ask("POST", f"{path}/abort"), ask("POST", f"{path}/abort")
+    aborted, again = send("POST", f"{path}/abort"), send("POST", f"{path}/abort")
     assert (aborted.status_code, aborted.json()) == (200, {"id": bulk_id})
     assert (again.status_code, again.json()) == (
         409,
         {"error": f"Bulk action group already aborted: {bulk_id}"},
     )
-    shown = ask("GET", path).json()
+    shown = send("GET", path).json()
     assert (shown["status"], "completedAt" in shown) == ("ABORTED", False)
 
 
-def test_another_environments_bulk_actions_are_unknown(server: TriggerDevServer, ask: Ask) -> None:
+def test_a_server_whose_bulk_worker_is_off(server: TriggerDevServer, send: Send) -> None:
+    server.bulk_duration = None
+    run = server.add_run()
+    bulk_id = send("POST", json={"action": "cancel", "runIds": [run.id]}).json()["id"]
+    time.sleep(0.15)
+    shown = send("GET", f"{BULK}/{bulk_id}").json()
+    assert (shown["status"], shown["counts"]) == ("PENDING", {"total": 1, "success": 0, "failure": 0})
+    assert run.status == "EXECUTING"
+
+
+def test_a_slow_bulk_action_makes_progress(server: TriggerDevServer, send: Send) -> None:
+    server.bulk_rate = 20
+    runs = [server.add_run() for _ in range(10)]
+    created = send("POST", json={"action": "cancel", "runIds": [run.id for run in runs]})
+    path, seen = f"{BULK}/{created.json()['id']}", set()
+    while (shown := send("GET", path).json())["status"] == "PENDING":
+        seen.add(shown["counts"]["success"])
+    assert shown["counts"] == {"total": 10, "success": 10, "failure": 0}
+    assert len(seen - {0, 10}) > 1
+    assert {run.status for run in runs} == {"CANCELED"}
+
+
+def test_another_environments_bulk_actions_are_unknown(server: TriggerDevServer, send: Send) -> None:
     key = server.add_environment("dev").secret_key
-    bulk_id = ask("POST", json={"action": "cancel", "runIds": ["run_a"]}).json()["id"]
-    assert ask("GET", f"{BULK}/{bulk_id}", key).status_code == 404
-    assert ask("POST", f"{BULK}/{bulk_id}/abort", key).status_code == 404
-    assert ask("GET", key=key).json() == {"data": [], "pagination": {}}
-    assert len(ask("GET").json()["data"]) == 1
+    bulk_id = send("POST", json={"action": "cancel", "runIds": ["run_a"]}).json()["id"]
+    assert send("GET", f"{BULK}/{bulk_id}", key).status_code == 404
+    assert send("POST", f"{BULK}/{bulk_id}/abort", key).status_code == 404
+    assert send("GET", key=key).json() == {"data": [], "pagination": {}}
+    assert len(send("GET").json()["data"]) == 1
 
 
-def test_pages(server: TriggerDevServer, ask: Ask) -> None:
+def test_pages(server: TriggerDevServer, send: Send) -> None:
     ids = [server.bulk.create("CANCEL", [], environment=server.environment).id for _ in range(5)][::-1]
 
     def page(**query: str) -> tuple[list[str], dict[str, str]]:
         params = {f"page[{name}]": value for name, value in query.items()}
-        body = ask("GET", params={"page[size]": "2", **params}).json()
+        body = send("GET", params={"page[size]": "2", **params}).json()
         return [item["id"] for item in body["data"]], body["pagination"]
 
     first, after_first = page()
@@ -122,25 +145,25 @@ def test_pages(server: TriggerDevServer, ask: Ask) -> None:
         ({"page[after]": "e30", "page[before]": "e30"}, 500),
     ],
 )
-def test_pages_that_there_cannot_be(ask: Ask, query: dict[str, str], status: int) -> None:
-    assert ask("GET", params=query).status_code == status
+def test_pages_that_there_cannot_be(send: Send, query: dict[str, str], status: int) -> None:
+    assert send("GET", params=query).status_code == status
 
 
-def test_an_older_server_has_none(server: TriggerDevServer, ask: Ask) -> None:
+def test_an_older_server_has_none(server: TriggerDevServer, send: Send) -> None:
     server.bulk_actions = False
     for method, path in (("POST", BULK), ("GET", BULK), ("GET", f"{BULK}/x"), ("POST", f"{BULK}/x/abort")):
-        answer = ask(method, path, json={"action": "cancel", "runIds": ["run_a"]})
+        answer = send(method, path, json={"action": "cancel", "runIds": ["run_a"]})
         assert (answer.status_code, answer.headers["content-type"]) == (404, "text/html; charset=utf-8")
 
 
-def test_methods(ask: Ask) -> None:
-    assert ask("GET", f"{BULK}/x/abort").status_code == 400
-    assert ask("POST", f"{BULK}/x").status_code == 405
+def test_methods(send: Send) -> None:
+    assert send("GET", f"{BULK}/x/abort").status_code == 400
+    assert send("POST", f"{BULK}/x").status_code == 405
 
 
-def test_faults_meet_bulk_actions_too(server: TriggerDevServer, ask: Ask) -> None:
+def test_faults_meet_bulk_actions_too(server: TriggerDevServer, send: Send) -> None:
     run = server.add_run("QUEUED")
     server.fail_next(status=503, path=BULK, after_handling=True)
-    assert ask("POST", json={"action": "cancel", "runIds": [run.id]}).status_code == 503
+    assert send("POST", json={"action": "cancel", "runIds": [run.id]}).status_code == 503
     (action,) = server.bulk.values()
     assert action.members == (run,)

@@ -20,23 +20,23 @@ from pathlib import Path
 import pytest
 import requests
 
-from airflow_provider_trigger.testing import Run, TriggerDevServer, __main__
+from airflow_provider_trigger.testing import ServerRun, TriggerDevServer, __main__
 
 
 @pytest.fixture
-def run(server: TriggerDevServer) -> Run:
+def run(server: TriggerDevServer) -> ServerRun:
     return server.add_run()
 
 
 @pytest.fixture
-def look(server: TriggerDevServer, run: Run) -> Callable[[], requests.Response]:
+def retrieve(server: TriggerDevServer, run: ServerRun) -> Callable[[], requests.Response]:
     """Retrieve the run."""
 
-    def retrieve() -> requests.Response:
+    def get() -> requests.Response:
         headers = {"Authorization": f"Bearer {server.secret_key}"}
         return requests.get(f"{server.url}/api/v3/runs/{run.id}", headers=headers, timeout=5)
 
-    return retrieve
+    return get
 
 
 def test_latency() -> None:
@@ -71,12 +71,12 @@ def test_no_limit() -> None:
             server.take_tokens(1)
 
 
-def test_environments(server: TriggerDevServer, run: Run) -> None:
+def test_environments(server: TriggerDevServer, run: ServerRun) -> None:
     dev = server.add_run("QUEUED", environment="dev")
     preview = server.add_environment("preview", branch="feature")
     branch = server.add_run("QUEUED", environment=preview, parent=None)
 
-    def status(run: Run, key: str, **headers: str) -> int:
+    def status(run: ServerRun, key: str, **headers: str) -> int:
         headers |= {"Authorization": f"Bearer {key}"}
         return requests.get(f"{server.url}/api/v3/runs/{run.id}", headers=headers, timeout=5).status_code
 
@@ -86,9 +86,11 @@ def test_environments(server: TriggerDevServer, run: Run) -> None:
     assert status(branch, preview.secret_key, **{"x-trigger-branch": "feature"}) == 200
 
 
-def test_children_by_id(server: TriggerDevServer, run: Run, look: Callable[[], requests.Response]) -> None:
+def test_children_by_id(
+    server: TriggerDevServer, run: ServerRun, retrieve: Callable[[], requests.Response]
+) -> None:
     child = server.add_run("EXECUTING", parent=run.id, then=[(0, "COMPLETED")], acknowledge_after=None)
-    assert look().json()["relatedRuns"]["children"][0]["id"] == child.id
+    assert retrieve().json()["relatedRuns"]["children"][0]["id"] == child.id
     assert (child.status, child.parent) == ("COMPLETED", run)
 
 
@@ -96,7 +98,7 @@ def test_many_at_once(server: TriggerDevServer) -> None:
     runs = [server.add_run() for _ in range(200)]
     session = requests.Session()
 
-    def cancel(run: Run) -> int:
+    def cancel(run: ServerRun) -> int:
         headers = {"Authorization": f"Bearer {server.secret_key}"}
         return session.post(
             f"{server.url}/api/v2/runs/{run.id}/cancel", headers=headers, timeout=5
@@ -113,7 +115,7 @@ def test_stops_at_once_whatever_is_held_open() -> None:
     server.start()
     idle = requests.Session()
     idle.get(server.url + "/nothing", timeout=5)
-    server.never_answer_next()
+    server.hang_next()
     server.delay_next(seconds=60)
     with ThreadPoolExecutor(2) as pool:
         held = [pool.submit(requests.get, server.url + "/api/v1/runs", timeout=30) for _ in range(2)]
@@ -128,16 +130,16 @@ def test_stops_at_once_whatever_is_held_open() -> None:
 
 
 def test_comes_back_where_it_was(
-    server: TriggerDevServer, run: Run, look: Callable[[], requests.Response]
+    server: TriggerDevServer, run: ServerRun, retrieve: Callable[[], requests.Response]
 ) -> None:
     with pytest.raises(RuntimeError, match="already running"):
         server.start()
     url = server.url
     server.stop()
     with pytest.raises(requests.ConnectionError):
-        look()
+        retrieve()
     server.start()
-    assert (server.url, look().json()["id"]) == (url, run.id)
+    assert (server.url, retrieve().json()["id"]) == (url, run.id)
     with pytest.raises(OSError, match="in use"):
         TriggerDevServer(port=server.port).start()
 
@@ -175,7 +177,7 @@ def test_https(certificate: tuple[str, str], tmp_path: Path) -> None:
     with TriggerDevServer(ssl_certfile=certfile, ssl_keyfile=keyfile) as server:
         assert server.url.startswith("https://127.0.0.1:")
         assert requests.get(server.url + "/api/v1/runs", verify=certfile, timeout=5).status_code == 401
-        server.hang_up_next()
+        server.disconnect_next()
         with pytest.raises(requests.ConnectionError):
             requests.get(server.url + "/api/v1/runs", verify=certfile, timeout=5)
     with pytest.raises((ssl.SSLError, OSError)):
@@ -190,7 +192,7 @@ def test_ipv6() -> None:
         pytest.skip("this machine has no IPv6")
     try:
         assert requests.get(server.url + "/api/v1/runs", timeout=5).status_code == 401
-        server.hang_up_next()
+        server.disconnect_next()
         with pytest.raises(requests.ConnectionError):
             requests.get(server.url + "/api/v1/runs", timeout=5)
     finally:

@@ -6,13 +6,14 @@ import threading
 import time
 from collections import Counter
 from math import ceil
+from typing import Any
 
 import pytest
 
 from airflow_provider_trigger.testing import TriggerDevServer
 
 # A fifth of the true bucket, and forty times as fast.
-BUCKET = {"rate_limit": 150, "refill": 50, "refill_interval": 0.25}
+BUCKET: dict[str, Any] = {"rate_limit": 150, "refill": 50, "refill_interval": 0.25}
 RESERVE = ceil(0.05 * 150)
 
 
@@ -24,7 +25,7 @@ def server():
 
 @pytest.fixture
 def lowest(server):
-    """What was left in the bucket at its lowest, by a look at it after each token taken."""
+    """The lowest number of tokens that was left in the bucket after any request."""
     left = [server.take_tokens(0)]
     limiter = server._limiter
     take = limiter.take
@@ -77,10 +78,10 @@ def test_what_others_use_is_counted(server, cancel):
 def test_others_who_empty_the_bucket_cost_time_and_no_run(server, connect, cancel):
     connect(retry_for=60)
     runs = [server.add_run() for _ in range(150)]
-    over = threading.Event()
+    ended = threading.Event()
 
     def use_it():
-        while not over.is_set():
+        while not ended.is_set():
             server.take_tokens(20)
             time.sleep(0.1)
 
@@ -89,14 +90,14 @@ def test_others_who_empty_the_bucket_cost_time_and_no_run(server, connect, cance
     try:
         result = cancel(*runs)
     finally:
-        over.set()
+        ended.set()
         user.join()
     assert result.error is None
     assert set(result.outcomes) == {"canceled"}
     assert all(run.status == "CANCELED" for run in runs)
 
 
-def test_a_bucket_that_is_empty_at_first_refuses_one_burst_at_most(server, cancel):
+def test_a_bucket_that_is_empty_at_first_rejects_one_burst_at_most(server, cancel):
     server.take_tokens(150)
     runs = [server.add_run() for _ in range(60)]
     result = cancel(*runs, max_concurrency=8)
@@ -104,7 +105,7 @@ def test_a_bucket_that_is_empty_at_first_refuses_one_burst_at_most(server, cance
     assert sum(request.status == 429 for request in server.requests) <= 8
 
 
-def test_a_server_without_a_limit_is_asked_without_a_pause(connect, cancel):
+def test_a_server_without_a_limit_gets_requests_without_a_pause(connect, cancel):
     with TriggerDevServer(rate_limit=None) as server:
         connect(host=server.url)
         runs = [server.add_run() for _ in range(300)]

@@ -1,4 +1,4 @@
-"""A real proxy between the client and the server, and a server whose certificate nobody knows."""
+"""A real proxy between the client and the server, and a server with an unknown certificate."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ ENVIRONMENT = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY", "REQUESTS_C
 
 
 class Proxy(socketserver.ThreadingTCPServer):
-    """Forwards ``http://`` and tunnels ``https://``; ``passed`` tells what, one line a connection."""
+    """Forward ``http://`` and tunnel ``https://``; ``passed`` lists what, one line a connection."""
 
     daemon_threads = True
 
@@ -34,7 +34,7 @@ class Proxy(socketserver.ThreadingTCPServer):
         super().__init__(("127.0.0.1", 0), Handler)
         self.credentials = credentials
         self.passed = []
-        self.refused = 0
+        self.rejected = 0
         # All bytes that came in, for what the proxy could read of them.
         self.seen = bytearray()
 
@@ -57,6 +57,8 @@ class Proxy(socketserver.ThreadingTCPServer):
 
 
 class Handler(socketserver.BaseRequestHandler):
+    server: Proxy
+
     def handle(self):
         head = b""
         while b"\r\n\r\n" not in head:
@@ -66,7 +68,7 @@ class Handler(socketserver.BaseRequestHandler):
         self.server.seen += head
         wanted = self.server.credentials
         if wanted and f"proxy-authorization: basic {wanted}".lower() not in head.decode("latin-1").lower():
-            self.server.refused += 1
+            self.server.rejected += 1
             self.request.sendall(
                 b"HTTP/1.1 407 Proxy Authentication Required\r\nProxy-Authenticate: Basic realm=x\r\n"
                 b"Content-Length: 0\r\nConnection: close\r\n\r\n"
@@ -132,7 +134,7 @@ def test_the_connections_proxy_is_used(server, proxy, connect, cancel):
 
 
 @pytest.mark.parametrize("name", ["HTTP_PROXY", "http_proxy"])
-def test_the_environments_proxy_is_used_where_the_connection_names_none(
+def test_the_environments_proxy_is_used_if_the_connection_has_none(
     name, server, proxy, connect, cancel, monkeypatch
 ):
     monkeypatch.setenv(name, proxy.url)
@@ -150,7 +152,7 @@ def test_the_environments_proxy_for_https_is_used(
     assert set(proxy.passed) == {f"CONNECT 127.0.0.1:{secure_server.port}"}
 
 
-def test_no_proxy_of_the_environment_leads_past_its_proxy(server, proxy, connect, cancel, monkeypatch):
+def test_no_proxy_of_the_environment_bypasses_its_proxy(server, proxy, connect, cancel, monkeypatch):
     monkeypatch.setenv("HTTP_PROXY", proxy.url)
     monkeypatch.setenv("NO_PROXY", "example.com,127.0.0.1")
     connect()
@@ -158,7 +160,7 @@ def test_no_proxy_of_the_environment_leads_past_its_proxy(server, proxy, connect
     assert proxy.passed == []
 
 
-def test_the_connections_proxy_comes_before_what_the_environment_says(
+def test_the_connections_proxy_overrides_the_environment(
     server, proxy, strict_proxy, connect, cancel, monkeypatch
 ):
     monkeypatch.setenv("HTTP_PROXY", strict_proxy.url)
@@ -169,14 +171,14 @@ def test_the_connections_proxy_comes_before_what_the_environment_says(
 
 
 @pytest.mark.parametrize("scheme", ["http", "https"])
-def test_a_proxy_that_wants_a_password_gets_it_and_the_server_does_not(
+def test_a_proxy_that_requires_a_password_gets_it_and_the_server_does_not(
     scheme, server, secure_server, strict_proxy, certificate, connect, cancel
 ):
     target = server if scheme == "http" else secure_server
     connect(host=target.url, proxy=strict_proxy.url, verify=certificate.file)
     assert cancel(target.add_run()).outcomes == ["canceled"]
     assert strict_proxy.passed
-    assert strict_proxy.refused == 0
+    assert strict_proxy.rejected == 0
     assert not any("proxy-authorization" in request.headers for request in target.requests)
 
 
@@ -247,23 +249,25 @@ def test_the_proxys_password_is_shown_nowhere(
     assert [text for text in shown if any(form in text for form in FORMS)] == []
 
 
-def test_a_proxy_that_refuses_is_named_as_the_one(secure_server, strict_proxy, certificate, connect, cancel):
+def test_a_proxy_that_rejects_the_connection_is_named(
+    secure_server, strict_proxy, certificate, connect, cancel
+):
     proxy = f"http://{strict_proxy.address}"
     connect(host=secure_server.url, verify=certificate.file, proxy=proxy, retry_for=0.3)
     result = cancel(secure_server.add_run())
     assert type(result.error) is AirflowException
-    assert "the proxy did not let it through" in str(result.error)
+    assert "the proxy rejected the connection, or cannot be reached" in str(result.error)
     assert secure_server.requests == []
 
 
-def test_a_proxy_that_refuses_http_answers_itself_and_is_not_asked_again(
+def test_a_proxy_that_rejects_http_answers_itself_and_is_not_tried_again(
     server, strict_proxy, connect, cancel
 ):
     connect(proxy=f"http://{strict_proxy.address}")
     result = cancel(server.add_run())
     assert type(result.error) is AirflowFailException
     assert "answered 407" in str(result.error)
-    assert strict_proxy.refused == 2
+    assert strict_proxy.rejected == 2
 
 
 @pytest.mark.parametrize("through_proxy", [True, False])
@@ -279,19 +283,19 @@ def test_verify_says_what_to_trust(
 
 
 @pytest.mark.parametrize("through_proxy", [True, False])
-def test_an_unknown_certificate_is_told_as_that_and_not_tried_again(
+def test_an_unknown_certificate_is_named_and_not_tried_again(
     through_proxy, secure_server, proxy, connect, cancel
 ):
     connect(host=secure_server.url, retry_for=30, **({"proxy": proxy.url} if through_proxy else {}))
     result = cancel(secure_server.add_run())
     assert type(result.error) is AirflowFailException
     assert "the server's certificate is not accepted: self-signed certificate" in str(result.error)
-    # One for the cancel, one for the look.
+    # One for the cancel, one for the status check.
     assert len(proxy.passed) == (2 if through_proxy else 0)
     assert secure_server.requests == []
 
 
-def test_a_ca_file_of_the_environment_counts_where_the_connection_names_none(
+def test_a_ca_file_of_the_environment_is_used_if_the_connection_has_none(
     secure_server, certificate, connect, cancel, monkeypatch
 ):
     monkeypatch.setenv("REQUESTS_CA_BUNDLE", certificate.file)

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import re
 from itertools import count
+from typing import Any
 
 import pytest
 from airflow import __version__
 
-from airflow_provider_trigger._compat import AirflowFailException
+from airflow_provider_trigger._compat import AirflowException, AirflowFailException
+from airflow_provider_trigger.operators.cancel import CancelTriggerRunOperator
 
 pytestmark = pytest.mark.usefixtures("connection")
 
-# Under ``dag.test()`` 3.0.0 still has the XComs of Airflow 2.
-HAS_XCOMS_OF_AIRFLOW_2 = __version__.startswith(("2.", "3.0.0"))
+HAS_XCOMS_OF_AIRFLOW_2 = __version__.startswith("2.")
 
 START = """
 try:
@@ -55,6 +56,15 @@ with DAG(dag_id=%r, schedule=None, params={"ids": [], "number": "123"}, %s) as d
         return [{"run_id": run_id} for run_id in params["ids"]]
 
     @task
+    def batch(params):
+        first, second, third = params["ids"]
+        return {"id": "batch_1", "runs": [first, {"id": second}]}
+
+    @task
+    def urls(params):
+        return [f"https://trigger.test/orgs/o/env/prod/runs/{run_id}?x=y" for run_id in params["ids"]]
+
+    @task
     def mapped(number, params):
         return params["ids"][number] if number is not None else None
 
@@ -81,6 +91,8 @@ CALLS = {
     "many": "many()",
     "answer": "answer()",
     "answers": "answers()",
+    "batch": "batch()",
+    "urls": "urls()",
     "mapped": "mapped.expand(number=[0, None, 1])",
     "once": "once.expand(number=[1])",
     "nothing": "nothing()",
@@ -98,6 +110,12 @@ FORMS = {
     "outputs of every kind": ("run_ids=[many, mapped, once, nothing, skipped, answers]", [0, 1, 2]),
     "an answer": ("run_ids=answer", [0]),
     "answers": ("run_ids=answers", [0, 1, 2]),
+    "the answer of a batch call": ("run_ids=batch", [0, 1]),
+    "the id of a task with the answer of a batch call": ("xcom_task_ids='batch'", [0, 1]),
+    "a template of the answer of a batch call": ("run_ids=\"{{ ti.xcom_pull(task_ids='batch') }}\"", [0, 1]),
+    "URLs of runs": ("run_ids=urls", [0, 1, 2]),
+    "a template of a list of task ids": ('xcom_task_ids=\'{{ ["two", "one"] }}\'', [1, 0]),
+    "a generator": ("run_ids=(output for output in [two, one])", [1, 0]),
     "a task that returned nothing": ("run_ids=nothing", []),
     "a task that was skipped": ("run_ids=skipped", []),
     "a template of an id": ("run_ids='{{ params.ids[2] }}'", [2]),
@@ -164,7 +182,7 @@ def test_every_template_is_read_where_the_dag_renders_natively(server, run_dag):
     assert result.state == "success"
 
 
-def test_mapped_outputs_in_a_template_are_read_or_refused_with_the_way_out(server, run_dag, said):
+def test_mapped_outputs_in_a_template_are_read_or_rejected_with_the_way_out(server, run_dag, said):
     ids = [server.add_run().id for _ in range(3)]
     forms = {"it": ("run_ids=\"{{ ti.xcom_pull(task_ids='mapped') }}\"", [0, 1])}
     result = run_dag(dag_of(forms), {"ids": ids})
@@ -183,12 +201,12 @@ def test_an_id_that_native_rendering_made_a_number_fails_without_retries(server,
     assert result.tries["cancel_0"] == [1]
     assert found(result, forms, ids) == {"it": [0]}
     assert server.runs[ids[0]].status == "CANCELED"
-    assert said.lines("123 from run_ids[0]: a run id is text, not int")
+    assert said.lines("123 from run_ids[0] is not a valid run id: it must be a string, not int")
 
 
 def test_results_stay_in_xcom_when_the_task_fails(server, run_dag):
     ids = [server.add_run().id for _ in range(3)]
-    forms = {"it": ("run_ids=[one, 'run_unknown'], retries=2, retry_delay=0", [])}
+    forms: dict[str, Any] = {"it": ("run_ids=[one, 'run_unknown'], retries=2, retry_delay=0", [])}
     result = run_dag(dag_of(forms), {"ids": ids})
     assert result.states["cancel_0"] == ["failed"]
     assert result.tries["cancel_0"] == [1]
@@ -203,17 +221,50 @@ def test_a_mistyped_task_id_fails_without_retries_once_the_others_are_canceled(s
     assert result.tries["cancel_0"] == [1]
     assert found(result, forms, ids) == {"it": [1]}
     assert server.runs[ids[1]].status == "CANCELED"
-    assert said.lines("'onse' from xcom_task_ids", "did you mean 'once'")
+    assert said.lines("'onse' from xcom_task_ids is not a valid task id", "did you mean 'once'")
 
 
-def test_a_task_that_pushed_nothing_is_named_in_a_warning(server, cancel, said):
+# Sources that gave nothing
+
+# The arguments of the operator, and the sentence that names the source.
+EMPTY = {
+    "a task that pushed nothing": (
+        {"xcom_task_ids": ["start", "silent"]},
+        "task 'silent' pushed no XCom with the key 'return_value'",
+    ),
+    "a wrong key": (
+        {"xcom_task_ids": "start", "xcom_key": "ids"},
+        "task 'start' pushed no XCom with the key 'ids'",
+    ),
+    "an XCom that is an empty list": (
+        {"xcom_task_ids": ["start", "none"]},
+        "the XCom 'return_value' of task 'none' is an empty list",
+    ),
+    "a template that rendered to None": (
+        {"run_ids": "{{ ti.xcom_pull(task_ids='strat') }}", "xcom_task_ids": "start"},
+        "run_ids rendered to None: check the task id and the key in its template",
+    ),
+    "an empty list": ({"run_ids": [], "xcom_task_ids": "start"}, "run_ids is an empty list"),
+}
+
+
+@pytest.mark.parametrize(("options", "sentence"), EMPTY.values(), ids=EMPTY)
+@pytest.mark.parametrize("on_empty", ["ignore", "fail"])
+def test_each_empty_source_is_named_and_fails_the_task_where_told(
+    options, sentence, on_empty, server, make_context, said
+):
     run = server.add_run()
-    result = cancel(xcom_task_ids=["start", "silent"], xcoms={"start": run.id, "silent": None})
-    assert result.outcomes == ["canceled"]
-    (warning,) = said.lines("Nothing was pushed by")
-    assert "warning" in warning.lower()
-    assert "'silent'" in warning
-    assert "'start'" not in warning
+    context = make_context({"start": run.id, "none": []}, ["start", "silent", "none"])
+    operator = CancelTriggerRunOperator(task_id="cancel_runs", on_empty=on_empty, **options)
+    operator.render_template_fields(context)
+    if on_empty == "fail":
+        with pytest.raises(AirflowFailException, match=re.escape(sentence)):
+            operator.execute(context)
+    else:
+        operator.execute(context)
+    assert ("warning" if on_empty == "ignore" else "error") in said.lines(sentence)[0].lower()
+    # With the wrong key there is no id at all.
+    assert run.status == ("EXECUTING" if "xcom_key" in options else "CANCELED")
 
 
 def test_a_none_is_skipped_with_a_line(server, cancel, said):
@@ -232,7 +283,38 @@ def test_no_ids_at_all_is_a_success_with_one_line(server, cancel, said):
     assert len(said.lines("no run ids")) == 1
 
 
-UNREADABLE = [
+def test_an_xcom_that_cannot_be_read_fails_the_task_once_the_others_are_canceled(
+    server, make_operator, make_context, said
+):
+    runs = [server.add_run() for _ in range(3)]
+    context = make_context({"start": runs[1].id, "more": [runs[2].id]}, ["start", "broken", "more"])
+    pull = context["ti"].xcom_pull
+
+    def xcom_pull(*, task_ids, key):
+        if task_ids == "broken":
+            raise OSError("the backend is down")
+        return pull(task_ids=task_ids, key=key)
+
+    context["ti"].xcom_pull = xcom_pull
+    sentence = "the XCom 'return_value' of task 'broken' cannot be read: OSError: the backend is down"
+    with pytest.raises(AirflowException, match=re.escape(sentence)) as raised:
+        make_operator(runs[0], xcom_task_ids=["start", "broken", "more"]).execute(context)
+    assert not isinstance(raised.value, AirflowFailException)  # another try may succeed
+    assert said.lines(sentence)
+    assert [run.status for run in runs] == ["CANCELED"] * 3
+
+
+def test_a_mapped_instance_without_ids_is_a_success(server, run_dag, said):
+    runs = [server.add_run() for _ in range(2)]
+    source = START % ("mapped_none", "")
+    source += "    CancelTriggerRunOperator.partial(task_id='cancel').expand(run_ids=%r)\n"
+    result = run_dag(source % [runs[0].id, None, runs[1].id])
+    assert result.states["cancel"] == ["success"] * 3
+    assert [run.status for run in runs] == ["CANCELED"] * 2
+    assert said.lines("run_ids is None")
+
+
+INVALID = [
     (7, "7"),
     (True, "True"),
     (1.5, "1.5"),
@@ -252,9 +334,9 @@ UNREADABLE = [
 ]
 
 
-@pytest.mark.parametrize(("value", "shown"), UNREADABLE)
+@pytest.mark.parametrize(("value", "shown"), INVALID)
 @pytest.mark.parametrize("source", ["run_ids", "xcom"])
-def test_what_is_no_run_id_fails_without_retries_once_the_others_are_canceled(
+def test_an_invalid_value_fails_without_retries_once_the_others_are_canceled(
     source, value, shown, server, make_operator, execute, said
 ):
     runs = [server.add_run(), server.add_run()]
@@ -269,14 +351,14 @@ def test_what_is_no_run_id_fails_without_retries_once_the_others_are_canceled(
     assert type(result.error) is AirflowFailException
     assert shown in str(result.error)
     assert named in str(result.error)
-    assert said.lines("No run id:", shown, named)
+    assert said.lines(f"{named} is not a valid run id:", shown)
     assert len(server.requests) == 4
 
 
-def test_each_unreadable_value_is_shown(server, execute, make_operator, said):
+def test_each_invalid_value_is_shown(server, execute, make_operator, said):
     result = execute(make_operator(7, 8, server.add_run(), 9))
     assert all(f"{number} from run_ids" in str(result.error) for number in (7, 8, 9))
-    assert all(said.lines(f"No run id: {number} from run_ids") for number in (7, 8, 9))
+    assert all(said.lines(f"{number} from run_ids[", "is not a valid run id") for number in (7, 8, 9))
 
 
 def test_without_any_source_the_dag_does_not_parse(make_operator):

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import pytest
 
-from airflow_provider_trigger._compat import airflow_version
-
 pytestmark = pytest.mark.usefixtures("connection")
 
 START = """
@@ -83,9 +81,7 @@ def test_in_a_mapped_group_an_operator_cancels_what_its_instance_started(source,
     runs = [server.add_run() for _ in range(3)]
     run_dag(START % source[0] + GROUP % ("", OPERATOR % source), {"run_ids": [run.id for run in runs]})
     assert statuses(runs) == ["CANCELED"] * 3
-    # Under ``dag.test()`` of 3.0.0 Airflow hands each instance the outputs of all.
-    times = 3 if source == "run_ids=started" and airflow_version() == "3.0.0" else 1
-    assert [run.cancel_requests for run in runs] == [times] * 3
+    assert [run.cancel_requests for run in runs] == [1] * 3
 
 
 def test_a_task_behind_a_mapped_group_cancels_what_all_started(server, run_dag):

@@ -6,12 +6,12 @@ from collections import Counter
 
 import pytest
 
-pytestmark = pytest.mark.usefixtures("quick_looks")
+pytestmark = pytest.mark.usefixtures("quick_checks")
 
 
 @pytest.fixture
 def wait_for(cancel):
-    """Cancel runs and wait until they are over."""
+    """Cancel runs and wait until they are terminated."""
 
     def run(*runs, **options):
         return cancel(*runs, **({"wait_for_termination": True, "poll_interval": 0.05} | options))
@@ -37,15 +37,17 @@ def test_a_run_that_a_worker_has_is_waited_for(status, server, wait_for):
     assert (result.outcomes, result.of(run)["terminated"]) == (["canceled"], True)
 
 
-def test_only_what_is_not_over_is_looked_at_again(server, wait_for):
+def test_only_what_is_not_terminated_is_checked_again(server, wait_for):
     queued, executing = server.add_run("QUEUED"), server.add_run(acknowledge_after=0.5)
     wait_for(queued, executing)
-    looks = Counter(request.path.rpartition("/")[2] for request in server.requests if request.method == "GET")
-    assert looks[queued.id] == 2
-    assert looks[executing.id] > 2
+    checks = Counter(
+        request.path.rpartition("/")[2] for request in server.requests if request.method == "GET"
+    )
+    assert checks[queued.id] == 2
+    assert checks[executing.id] > 2
 
 
-def test_a_run_that_completes_in_spite_of_its_cancel_is_told_as_that(server, wait_for):
+def test_a_run_that_completes_in_spite_of_its_cancel_is_reported_as_that(server, wait_for):
     run = server.add_run(acknowledge_after=0.3, completes_despite_cancel=True)
     result = wait_for(run)
     assert result.error is None
@@ -69,7 +71,7 @@ def test_the_time_limit_is_for_the_whole_wait(server, wait_for, said):
     assert result.error is None
     assert set(result.outcomes) == {"canceled"}
     assert not any(one["terminated"] for one in result.results)
-    (warning,) = said.lines("Not over within 1 s")
+    (warning,) = said.lines("Canceled, but not terminated within 1 s: ")
     assert "warning" in warning.lower()
     assert all(run.id in warning for run in runs)
 
@@ -80,7 +82,7 @@ def test_a_worker_that_never_answers_is_waited_for_until_it_is_forced(server, wa
     assert wait_for(run).of(run)["terminated"] is True
 
 
-def test_a_time_limit_of_zero_looks_no_further(server, wait_for):
+def test_a_time_limit_of_zero_ends_with_the_first_check(server, wait_for):
     run = server.add_run(acknowledge_after=None)
     result = wait_for(run, termination_timeout=0)
     assert result.error is None
@@ -97,39 +99,36 @@ def test_a_fault_while_waiting_takes_nothing_back(server, wait_for):
     assert 502 in {request.status for request in server.requests}
 
 
-def test_reads_that_fail_do_not_hold_up_the_cancels_for_long(server, connect, wait_for, monkeypatch):
-    from airflow_provider_trigger.cancel import cancellation
-
-    monkeypatch.setattr(cancellation, "LOOK_BEFORE_WITHIN", 0.5)
+def test_checks_that_fail_do_not_hold_up_the_cancels(server, connect, wait_for):
     connect(retry_for=3)
     runs = [server.add_run() for _ in range(5)]
     server.fail_next(None, 503, method="GET")
-    started_at = time.monotonic()
     result = wait_for(*runs)
-    sent_at = [request.time - started_at for request in server.requests if request.method == "POST"]
-    assert len(sent_at) == 5
-    assert max(sent_at) < 2.5
     assert {run.status for run in runs} == {"CANCELED"}
     assert set(result.outcomes) == {"failed"}
+    for run in runs:
+        sent = [request.method for request in server.requests if run.id in request.path]
+        # The check before the cancel is not repeated, the one afterwards is.
+        assert sent[:2] == ["GET", "POST"]
+        assert sent.count("POST") == 1
+        assert len(sent) > 3
 
 
-def test_a_look_before_that_hangs_does_not_come_back_later(server, connect, wait_for, monkeypatch):
-    from airflow_provider_trigger.cancel import cancellation
-
-    monkeypatch.setattr(cancellation, "LOOK_BEFORE_WITHIN", 0.3)
+def test_a_check_before_the_cancel_that_hangs_is_not_repeated(server, connect, wait_for):
+    connect(timeout=0.5)
     runs = [server.add_run("QUEUED") for _ in range(3)]
-    server.never_answer_next(path=runs[0].id, method="GET")
+    server.hang_next(path=runs[0].id, method="GET")
     result = wait_for(*runs, max_concurrency=1)
     assert result.outcomes == ["canceled"] * 3
-    assert Counter(request.method for request in server.requests) == {"POST": 3, "GET": 4}
+    assert Counter(request.method for request in server.requests) == {"POST": 3, "GET": 6}
 
 
-def test_a_run_that_goes_on_is_not_told_to_be_canceled(server, wait_for, said):
+def test_a_run_that_goes_on_is_not_reported_as_canceled(server, wait_for, said):
     run = server.add_run()
     server.fail_next(None, 200, path=run.id, method="POST")
     result = wait_for(run, termination_timeout=0.5)
     assert result.outcomes == ["failed"]
-    assert not said.lines("though canceled")
+    assert not said.lines("Canceled, but not terminated")
 
 
 def test_an_unknown_run_is_not_waited_for(server, wait_for):
@@ -139,7 +138,7 @@ def test_an_unknown_run_is_not_waited_for(server, wait_for):
     assert len(server.requests) <= 8
 
 
-def test_children_are_canceled_once_their_parent_is_over(server, wait_for):
+def test_children_are_canceled_once_their_parent_is_terminated(server, wait_for):
     parent = server.add_run(acknowledge_after=0.3)
     child = server.add_run("QUEUED", parent=parent)
     wait_for(parent)

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import io
 import json
-import threading
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -17,14 +15,16 @@ from hypothesis import HealthCheck, settings
 from requests.adapters import HTTPAdapter
 
 from airflow_provider_trigger.api.client import TriggerDevClient
-from airflow_provider_trigger.api.endpoints import Response
+from airflow_provider_trigger.api.exchange import Exchange
+from airflow_provider_trigger.api.http import Response
 
 BASE_URL = "https://trigger.test"
-# On a busy machine neither the clock nor the first look into Unicode's tables says anything of the code.
+SECRET_KEY = "tr_prod_marker/of+the=test"
+USER_AGENT = "unit-tests/1"
+
+# On a busy machine neither the clock nor the first use of Unicode's tables says anything of the code.
 settings.register_profile("unhurried", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("unhurried")
-
-SECRET_KEY = "tr_prod_marker/of+the=test"
 
 
 def encoded(body: Any) -> bytes:
@@ -33,14 +33,14 @@ def encoded(body: Any) -> bytes:
 
 @dataclass(frozen=True)
 class Answer:
-    """What a server says: a status, a body (JSON, or bytes as they are) and headers."""
+    """What a server answers: a status, a body (JSON, or bytes as they are) and headers."""
 
     status: int = 200
     body: Any = b""
     headers: Mapping[str, str] = field(default_factory=dict)
 
 
-Script = Callable[[requests.PreparedRequest], Answer | Exception]
+Script = Callable[[requests.PreparedRequest], Answer | BaseException]
 
 
 class Wire(HTTPAdapter):
@@ -53,11 +53,11 @@ class Wire(HTTPAdapter):
         self.options: list[dict[str, Any]] = []
         self.raw: list[urllib3.HTTPResponse] = []
 
-    def send(self, request: requests.PreparedRequest, **options: Any) -> requests.Response:
+    def send(self, request: requests.PreparedRequest, *_: Any, **options: Any) -> requests.Response:
         self.sent.append(request)
         self.options.append(options)
         answer = self.script(request)
-        if isinstance(answer, Exception):
+        if isinstance(answer, BaseException):
             raise answer
         raw = urllib3.HTTPResponse(
             body=io.BytesIO(encoded(answer.body)),
@@ -70,10 +70,10 @@ class Wire(HTTPAdapter):
 
     @property
     def targets(self) -> list[str]:
-        return [f"{request.method} {request.url.removeprefix(BASE_URL)}" for request in self.sent]
+        return [f"{request.method} {str(request.url).removeprefix(BASE_URL)}" for request in self.sent]
 
 
-def in_turn(answers: Iterable[Answer | Exception]) -> Script:
+def in_turn(answers: Iterable[Answer | BaseException]) -> Script:
     """Return a script of these answers, the last of them for ever."""
     queue = list(answers)
     return lambda _: queue.pop(0) if len(queue) > 1 else queue[0]
@@ -99,7 +99,8 @@ def connect() -> Callable[..., tuple[TriggerDevClient, Wire]]:
     """Build a client and the wire that it is on, from answers or a script."""
 
     def build(*script: Any, **settings: Any) -> tuple[TriggerDevClient, Wire]:
-        client = TriggerDevClient(**{"base_url": BASE_URL, "secret_key": SECRET_KEY} | settings)
+        defaults = {"base_url": BASE_URL, "secret_key": SECRET_KEY, "user_agent": USER_AGENT}
+        client = TriggerDevClient(**defaults | settings)
         wire = Wire(script[0] if callable(script[0]) else in_turn(script))
         client._session.mount("https://", wire)
         client._session.mount("http://", wire)
@@ -137,23 +138,12 @@ class Clock:
 
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
-    """The clock by which clients, budgets, retries and cancellations go."""
+    """The clock by which clients that are built after it go, and what they share with a cancellation."""
     clock = Clock()
-
-    class Event(threading.Event):
-        def wait(self, timeout: float | None = None) -> bool:
-            if not self.is_set():
-                clock.sleep(timeout or 0.0)
-            return self.is_set()
-
-    class Condition(threading.Condition):
-        def wait(self, timeout: float | None = None) -> bool:
-            clock.sleep(timeout or 0.0)
-            return True
-
-    package = "airflow_provider_trigger"
-    for module in ("api.client", "api.budget", "api.retries", "api.silence", "cancel.workers"):
-        monkeypatch.setattr(f"{package}.{module}.time", clock)
-    monkeypatch.setattr(f"{package}.api.budget.threading", SimpleNamespace(Event=Event))
-    monkeypatch.setattr(f"{package}.api.client.threading", SimpleNamespace(Condition=Condition))
+    for module in ("api.client", "cancel.workers"):
+        monkeypatch.setattr(f"airflow_provider_trigger.{module}.time", clock)
+    defaults = Exchange.__init__.__kwdefaults__
+    assert defaults is not None
+    monkeypatch.setitem(defaults, "monotonic", clock.monotonic)
+    monkeypatch.setitem(defaults, "wall", clock.time)
     return clock

@@ -25,6 +25,16 @@ def test_each_name_is_airflows_own() -> None:
     for name in _compat.__all__:
         assert getattr(_compat, name).__module__.split(".")[0] in ("airflow", "airflow_provider_trigger")
     assert issubclass(_compat.AirflowFailException, _compat.AirflowException)
+    assert issubclass(_compat.AirflowNotFoundException, _compat.AirflowException)
+
+
+def test_what_get_connection_raises_is_the_not_found_exception() -> None:
+    with pytest.raises(_compat.AirflowNotFoundException):
+        _compat.BaseHook.get_connection("there is no such connection")
+
+
+def test_no_except_exception_catches_a_tasks_timeout() -> None:
+    assert not issubclass(_compat.AirflowTaskTimeout, Exception)
 
 
 def test_another_name_is_none_of_airflows() -> None:
@@ -32,7 +42,7 @@ def test_another_name_is_none_of_airflows() -> None:
         from airflow_provider_trigger._compat import BaseSensor  # noqa: F401
 
 
-def test_airflows_version_is_told() -> None:
+def test_airflows_version_is_returned() -> None:
     from airflow import __version__
 
     assert _compat.airflow_version() == __version__
@@ -46,13 +56,45 @@ def test_a_connection_is_got_on_an_event_loop_without_airflows_helper(
 
 
 def test_airflows_helper_is_used_where_there_is_one(monkeypatch: pytest.MonkeyPatch) -> None:
-    async def get_async_connection(conn_id: str) -> str:
+    async def get_async_connection(conn_id: str) -> Any:
         return f"the connection {conn_id}"
 
     helper = ModuleType(COMPAT)
     helper.get_async_connection = get_async_connection  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, COMPAT, helper)
-    assert asyncio.run(_compat.get_async_connection("mine")) == "the connection mine"
+    connection: Any = asyncio.run(_compat.get_async_connection("mine"))
+    assert connection == "the connection mine"
+
+
+def supervised(name: str = "airflow.sdk.execution_time.task_runner") -> Any:
+    """Build a task instance of a class in this module."""
+    return type("TaskInstance", (), {"__module__": name})()
+
+
+def test_a_task_instance_of_airflow_3_needs_a_supervisor(monkeypatch: pytest.MonkeyPatch) -> None:
+    process(monkeypatch, None)
+    assert _compat.has_no_supervisor(supervised())
+    process(monkeypatch, SimpleNamespace())
+    assert not _compat.has_no_supervisor(supervised())
+
+
+def test_another_task_instance_needs_no_supervisor(monkeypatch: pytest.MonkeyPatch) -> None:
+    process(monkeypatch, None)
+    assert not _compat.has_no_supervisor(supervised("airflow.models.taskinstance"))
+    assert not _compat.has_no_supervisor(None)
+
+
+def test_an_instance_of_a_mapped_operator_is_known_while_it_is_constructed() -> None:
+    seen = []
+
+    class Operator(_compat.BaseOperator):
+        def __init__(self, **arguments: Any) -> None:
+            super().__init__(**arguments)
+            seen.append(_compat.is_mapped_instance(self))
+
+    Operator(task_id="plain")
+    Operator(task_id="mapped", _airflow_from_mapped=True)
+    assert seen == [False, True]
 
 
 def process(monkeypatch: pytest.MonkeyPatch, comms: Any) -> None:
@@ -83,7 +125,7 @@ def test_a_process_that_knows_an_answer_with_an_xcom_can_be_given_one(
     assert not _compat.xcom_is_out_of_reach()
 
 
-def test_a_process_without_a_supervisor_asks_otherwise(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_process_without_a_supervisor_reads_xcom_otherwise(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delitem(sys.modules, TASK_RUNNER, raising=False)
     assert not _compat.xcom_is_out_of_reach()
     for comms in (None, SimpleNamespace()):

@@ -40,7 +40,7 @@ def test_it_holds_only_keys_that_some_airflow_reads() -> None:
     assert get_provider_info().keys() <= KEYS
 
 
-@pytest.mark.parametrize("name", dotted_names())
+@pytest.mark.parametrize("name", list(dotted_names()))
 def test_every_name_can_be_imported(name: str) -> None:
     try:
         importlib.import_module(name)
@@ -54,7 +54,7 @@ def test_every_module_with_something_for_airflow_is_listed() -> None:
     for group in ("hooks", "operators", "notifications", "sensors", "triggers", "links"):
         for path in (package / group).glob("*.py"):
             module = f"airflow_provider_trigger.{group}.{path.stem}"
-            if path.stem not in ("__init__", "connection"):
+            if path.stem not in ("__init__", "connection", "diagnosis", "urls"):
                 assert any(name.startswith(module) for name in dotted_names()), module
 
 
@@ -83,7 +83,7 @@ def test_the_connection_type_is_the_hooks() -> None:
 
 
 def test_the_forms_fields_are_those_that_are_read() -> None:
-    assert tuple(connection_type()["conn-fields"]) == connection._EXTRA_FIELDS
+    assert tuple(connection_type()["conn-fields"]) == connection.EXTRA_FIELDS
 
 
 def test_each_field_has_a_label_and_a_description_and_may_be_empty() -> None:
@@ -97,9 +97,13 @@ def test_a_proxys_password_is_hidden_in_the_form() -> None:
     assert connection_type()["conn-fields"]["proxy"]["schema"]["format"] == "password"
 
 
-def test_the_defaults_that_the_form_tells_are_those_that_count() -> None:
+def test_the_form_shows_the_defaults() -> None:
     fields = connection_type()["conn-fields"]
-    assert fields["timeout"]["description"].endswith(f"Empty: {connection.DEFAULT_TIMEOUT:g}.")
-    assert fields["retry_for"]["description"].endswith(f"Empty: {connection.DEFAULT_RETRY_FOR:g}.")
-    assert connection.CLOUD_DASHBOARD_URL in fields["dashboard_url"]["description"]
-    assert connection.CLOUD_URL in connection_type()["ui-field-behaviour"]["placeholders"]["host"]
+    assert fields["timeout"]["description"].endswith("Empty: 30.")
+    assert fields["retry_for"]["description"].endswith("Empty: 120.")
+    assert "Empty: https://cloud.trigger.dev for the cloud" in fields["dashboard_url"]["description"]
+    placeholders = connection_type()["ui-field-behaviour"]["placeholders"]
+    assert placeholders["host"].startswith("https://api.trigger.dev (default)")
+    extra = json.loads(placeholders["extra"])
+    assert (extra["timeout"], extra["retry_for"]) == (30, 120)
+    assert extra.keys() <= set(connection.EXTRA_FIELDS)

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import logging
+import time
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -8,21 +10,48 @@ import pytest
 from airflow_provider_trigger.cancel.outcome import CancelOutcome, CancelResult
 from airflow_provider_trigger.reporting import (
     MAX_LINES,
+    Report,
     enumeration,
     failures,
+    log_error,
     log_results,
     log_sources,
+    log_summary,
+    log_unterminated,
+    make_report,
+    may_be_running,
+    still_running,
     summary,
 )
 from airflow_provider_trigger.sources.run_ids import RunIds
+
+CHECK_PASSWORD = "check the password of connection 'x'"
 
 
 def result(run_id: str = "run_1", outcome: str = "canceled", **fields: Any) -> CancelResult:
     return CancelResult(run_id=run_id, outcome=CancelOutcome(outcome), **fields)
 
 
+def failed(run_id: str = "run_1", error: str = "busy", **fields: Any) -> CancelResult:
+    return result(run_id, "failed", error=error, **fields)
+
+
 def link(run_id: str) -> str:
     return f"https://dashboard.test/runs/{run_id}"
+
+
+def gathered(*values: Any, failed: str | None = None) -> RunIds:
+    ids = RunIds()
+    for number, value in enumerate(values):
+        ids.add(value, source=f"source {number}")
+    if failed:
+        ids.failed.append(failed)
+    return ids
+
+
+def report(*results: CancelResult, ids: RunIds | None = None, **options: Any) -> Report:
+    defaults: dict[str, Any] = {"conn_id": "x", "on_not_found": "fail", "on_empty": "ignore"}
+    return make_report(results=results, ids=ids or RunIds(), **defaults | options)
 
 
 @pytest.fixture
@@ -35,122 +64,355 @@ def lines(caplog: pytest.LogCaptureFixture) -> list[tuple[str, str]]:
     return [(record.levelname, record.getMessage()) for record in caplog.records]
 
 
+# Summaries and lists.
+
+
 def test_a_summary_counts_each_outcome_in_a_fixed_order() -> None:
     results = [result(outcome=outcome) for outcome in ("failed", "not_found", "already_completed")]
     results += [result()] * 12
-    assert summary(results) == "12 canceled, 1 already completed, 1 not found, 1 failed"
+    assert summary(results) == "15 Trigger.dev runs: 12 canceled, 1 already completed, 1 not found, 1 failed"
 
 
-def test_a_summary_of_nothing_says_so() -> None:
-    assert summary([]) == "no runs"
+def test_a_summary_of_one_run_is_singular() -> None:
+    assert summary([result()]) == "1 Trigger.dev run: 1 canceled"
 
 
-def test_failures_of_one_reason_are_told_together() -> None:
-    results = [
-        result("run_1", "failed", error="busy"),
-        result("run_2"),
-        result("run_3", "failed", error="gone"),
-        result("run_4", "failed", error="busy"),
-    ]
+def test_a_summary_of_no_runs_has_no_outcomes() -> None:
+    assert summary([]) == "0 Trigger.dev runs"
+
+
+def test_failures_with_the_same_reason_are_grouped() -> None:
+    results = [failed("run_1"), result("run_2"), failed("run_3", "gone"), failed("run_4")]
     assert failures(results) == "run_1, run_4: busy | run_3: gone"
 
 
-def test_without_failures_there_is_nothing_to_tell() -> None:
+def test_the_reason_that_most_runs_share_comes_first() -> None:
+    reasons = ["alone", *["shared"] * 3, "alone too"]
+    results = [failed(f"run_{number}", reason) for number, reason in enumerate(reasons)]
+    assert failures(results) == "run_1, run_2, run_3: shared | run_0: alone | run_4: alone too"
+
+
+def test_without_failures_there_is_no_text() -> None:
     assert failures([result(), result(outcome="not_found")]) == ""
 
 
-def test_the_run_in_a_requests_path_does_not_make_another_reason() -> None:
-    results = [
-        result(run_id, "failed", error=f"GET /api/v3/runs/{run_id} answered 403: no")
-        for run_id in ("run_1", "run_2")
-    ]
+def test_the_run_in_the_path_of_a_request_does_not_make_another_reason() -> None:
+    results = [failed(run_id, f"GET /api/v3/runs/{run_id} answered 403: no") for run_id in ("run_1", "run_2")]
     assert failures(results) == "run_1, run_2: GET /api/v3/runs/… answered 403: no"
 
 
-def test_of_many_the_first_are_told_and_how_many_more_there_are() -> None:
+def test_an_enumeration_shows_the_first_items_and_how_many_more_there_are() -> None:
     assert enumeration(range(10)) == "0, 1, 2, 3, 4, 5, 6, 7, 8, 9"
-    assert enumeration(range(12)) == "0, 1, 2, 3, 4, 5, 6, 7, 8, 9 … and 2 more"
+    assert enumeration(range(12), "; ") == "0; 1; 2; 3; 4; 5; 6; 7; 8; 9 … and 2 more"
+
+
+# How many runs may still be running.
+
+
+@pytest.mark.parametrize(
+    ("results", "texts"),
+    [
+        ([result(), result(outcome="not_found"), result(outcome="already_completed")], []),
+        ([failed(), result()], ["1 run may still be running"]),
+        ([failed(), failed()], ["2 runs may still be running"]),
+        ([failed(status="EXECUTING")], ["1 run is still running"]),
+        ([failed(status="EXECUTING"), failed(status="WAITING")], ["2 runs are still running"]),
+        ([failed(status="QUEUED"), failed()], ["1 run is still running", "1 run may still be running"]),
+    ],
+)
+def test_a_run_seen_alive_is_running_and_one_not_seen_may_be(
+    results: list[CancelResult], texts: list[str]
+) -> None:
+    assert still_running(results, RunIds()) == texts
+
+
+@pytest.mark.parametrize("ids", [gathered(7), gathered("run_1", failed="it cannot be read")])
+def test_runs_with_ids_that_could_not_be_read_may_still_be_running(ids: RunIds) -> None:
+    assert still_running([], ids) == ["runs whose ids could not be read may still be running"]
+
+
+def test_a_number_of_runs_that_may_still_be_running() -> None:
+    assert may_be_running(1) == "1 run may still be running"
+    assert may_be_running(0) == "0 runs may still be running"
+
+
+# The report.
+
+
+def test_a_success_has_no_problems() -> None:
+    made = report(result(), result("run_2", "already_completed"), ids=gathered(["run_1", None], None))
+    assert (made.runs, made.problems, made.warnings, made.retryable) == (2, [], [], False)
+    assert str(made) == made.summary == "2 Trigger.dev runs: 1 canceled, 1 already completed"
+
+
+def test_a_report_names_each_problem_after_the_summary_and_what_may_be_running() -> None:
+    ids = gathered(["run_1", 7], failed="the XCom 'return_value' of task 'a' cannot be read: OSError: down")
+    made = report(result(), failed("run_2"), result("run_3", "not_found"), ids=ids)
+    assert str(made) == (
+        "3 Trigger.dev runs: 1 canceled, 1 not found, 1 failed - 1 run may still be running; "
+        "runs whose ids could not be read may still be running; not canceled: run_2: busy; "
+        f"not found: run_3; {ids.invalid[0]}; {ids.failed[0]}"
+    )
+    assert "7 from source 0[1]" in str(ids.invalid[0])
+
+
+def test_each_problem_of_a_kind_is_named_and_of_many_the_first_ten() -> None:
+    ids = gathered(list(range(12)))
+    assert len(report(ids=ids).problems) == 2
+    assert str(ids.invalid[9]) + " … and 2 more" in str(report(ids=ids))
+    assert str(ids.invalid[10]) not in str(report(ids=ids))
+
+
+@pytest.mark.parametrize(
+    ("results", "ids", "retryable"),
+    [
+        ([failed(retryable=True)], RunIds(), True),
+        ([failed(retryable=False)], RunIds(), False),
+        ([failed(retryable=False), failed(retryable=True)], RunIds(), True),
+        ([result(outcome="not_found")], RunIds(), False),
+        ([], gathered(7), False),
+        ([], gathered(failed="down"), True),
+        ([failed(retryable=False)], gathered(failed="down"), True),
+        ([], gathered(None), False),
+    ],
+)
+def test_another_try_is_worth_it_if_it_may_cure_one_of_the_problems(
+    results: list[CancelResult], ids: RunIds, retryable: bool
+) -> None:
+    made = report(*results, ids=ids, on_empty="fail")
+    assert made.problems
+    assert made.retryable is retryable
+
+
+def test_a_rejected_key_is_the_first_problem_and_is_not_retried() -> None:
+    made = report(
+        result(), failed(retryable=True), failed(), rejection=CHECK_PASSWORD, ids=gathered(failed="down")
+    )
+    assert not made.retryable
+    assert (
+        "Connection 'x': the secret key was rejected: check the password of connection 'x'; "
+        "2 runs may still be running; "
+    ) in str(made)
+
+
+def test_a_killed_task_is_retried_and_says_what_may_be_running() -> None:
+    made = report(result(), failed(), killed=True)
+    assert made.retryable
+    assert made.problems[:2] == [
+        "the task was killed before its work was done",
+        "1 run may still be running",
+    ]
+    assert not report(failed(), killed=True, rejection=CHECK_PASSWORD).retryable
+
+
+def test_an_unknown_run_is_a_problem_unless_it_is_ignored() -> None:
+    unknown = result("run_x", "not_found")
+    assert report(result(), unknown).problems == ["not found: run_x"]
+    assert report(result(), unknown, on_not_found="ignore").problems == []
+
+
+def test_an_unknown_value_that_does_not_look_like_a_run_id_gets_a_hint() -> None:
+    made = report(result("run_1"), result("batch_1", "not_found"))
+    assert made.problems == [
+        "not found: batch_1 ('batch_1' is a batch's id, not a run's: give the batch's runs)"
+    ]
+
+
+ENVIRONMENT = (
+    "None of the runs was found: does the secret key of connection 'x' belong to another environment?"
+)
+
+
+def test_if_no_run_was_found_the_key_may_be_another_environments() -> None:
+    unknown = [result(run_id, "not_found") for run_id in ("run_x", "run_y")]
+    made = report(*unknown)
+    assert (made.problems, made.warnings) == (["not found: run_x, run_y", ENVIRONMENT], [])
+    ignored = report(*unknown, on_not_found="ignore")
+    assert (ignored.problems, ignored.warnings) == ([], [ENVIRONMENT])
+    assert report().warnings == []
+
+
+def test_an_empty_source_is_a_problem_if_it_shall_fail() -> None:
+    ids = gathered([], None)
+    assert len(ids.empty) == 2
+    assert report(ids=ids).problems == []
+    made = report(ids=ids, on_empty="fail")
+    assert made.problems == ["; ".join(ids.empty)]
+    assert not made.retryable
+
+
+def test_a_report_of_very_many_failures_is_short_and_quick() -> None:
+    results = [failed(f"run_{number}", f"GET /runs/run_{number} failed") for number in range(100_000)]
+    started_at = time.process_time()
+    text = str(report(*results))
+    assert time.process_time() - started_at < 1
+    assert len(text) < 1000
+
+
+# The log.
 
 
 def test_each_run_gets_a_line_with_id_task_outcome_status_and_link(
     log: logging.Logger, caplog: pytest.LogCaptureFixture
 ) -> None:
-    log_results(log, [result(status="CANCELED", task_identifier="send-mail")], link)
+    log_results(log, [result(status="CANCELED", task_identifier="send-mail")], link, on_not_found="fail")
     assert lines(caplog) == [
         ("INFO", "run_1 (send-mail): canceled, CANCELED https://dashboard.test/runs/run_1"),
-        ("INFO", "1 Trigger.dev runs: 1 canceled"),
     ]
 
 
-def test_a_run_that_could_not_be_seen_says_so(log: logging.Logger, caplog: pytest.LogCaptureFixture) -> None:
-    log_results(log, [result(outcome="not_found")], link)
-    assert "run_1 (task unknown): not found, status unknown " in caplog.text
+def test_a_failed_run_is_an_error_with_its_reason(
+    log: logging.Logger, caplog: pytest.LogCaptureFixture
+) -> None:
+    log_results(log, [failed(error="no answer")], link, on_not_found="ignore")
+    text = "run_1 (task unknown): failed, status unknown - no answer https://dashboard.test/runs/run_1"
+    assert lines(caplog) == [("ERROR", text)]
 
 
-def test_a_failure_is_an_error_with_its_reason(log: logging.Logger, caplog: pytest.LogCaptureFixture) -> None:
-    log_results(log, [result(outcome="failed", error="no answer")], link)
-    level, text = lines(caplog)[0]
-    assert level == "ERROR"
-    assert (
-        text == "run_1 (task unknown): failed, status unknown - no answer https://dashboard.test/runs/run_1"
-    )
+@pytest.mark.parametrize(("on_not_found", "level"), [("fail", "ERROR"), ("ignore", "INFO")])
+def test_an_unknown_run_is_an_error_unless_it_is_ignored(
+    log: logging.Logger, caplog: pytest.LogCaptureFixture, on_not_found: Any, level: str
+) -> None:
+    log_results(log, [result(outcome="not_found")], link, on_not_found=on_not_found)
+    text = "run_1 (task unknown): not found, status unknown https://dashboard.test/runs/run_1"
+    assert lines(caplog) == [(level, text)]
+
+
+def test_the_line_of_an_unknown_value_has_the_hint(
+    log: logging.Logger, caplog: pytest.LogCaptureFixture
+) -> None:
+    log_results(log, [result("batch_1", "not_found"), result("batch_2")], link, on_not_found="fail")
+    assert "status unknown - 'batch_1' is a batch's id" in lines(caplog)[0][1]
+    assert "'batch_2' is" not in lines(caplog)[1][1]
 
 
 def test_a_hundred_runs_get_a_line_each(log: logging.Logger, caplog: pytest.LogCaptureFixture) -> None:
-    log_results(log, [result(f"run_{number}") for number in range(MAX_LINES)], link)
-    assert len(caplog.records) == MAX_LINES + 1
+    log_results(log, [result(f"run_{number}") for number in range(MAX_LINES)], link, on_not_found="fail")
+    assert len(caplog.records) == MAX_LINES
 
 
-def test_of_more_only_those_that_went_wrong_do(log: logging.Logger, caplog: pytest.LogCaptureFixture) -> None:
+def test_of_more_only_failed_and_unknown_ones_do(
+    log: logging.Logger, caplog: pytest.LogCaptureFixture
+) -> None:
     results = [result(f"run_{number}") for number in range(MAX_LINES)]
-    results += [result("run_x", "not_found"), result("run_y", "failed", error="e")]
-    log_results(log, results, link)
-    told = [text for _, text in lines(caplog)]
-    assert [text.split()[0] for text in told] == ["run_x", "run_y", "102"]
+    results += [result("run_x", "not_found"), failed("run_y")]
+    log_results(log, results, link, on_not_found="ignore")
+    assert [text.split()[0] for _, text in lines(caplog)] == ["run_x", "run_y"]
 
 
 def test_of_very_many_failures_only_the_first_do(
     log: logging.Logger, caplog: pytest.LogCaptureFixture
 ) -> None:
-    log_results(log, [result(f"run_{number}", "failed", error="e") for number in range(500)], link)
-    assert len(caplog.records) == MAX_LINES + 1
-    assert lines(caplog)[-1][1] == "500 Trigger.dev runs: 500 failed"
+    log_results(log, [failed(f"run_{number}") for number in range(500)], link, on_not_found="fail")
+    assert [text.split()[0] for _, text in lines(caplog)] == [f"run_{number}" for number in range(MAX_LINES)]
 
 
-def test_what_was_found_beside_ids_is_told(log: logging.Logger, caplog: pytest.LogCaptureFixture) -> None:
-    ids = RunIds()
-    ids.add(["run_1", None, 7], source="run_ids")
-    ids.add_from_xcom("quiet", key="k", known_task_ids=["quiet"], pull=lambda _: None)
-    log_sources(log, ids)
+def test_canceled_runs_that_are_not_terminated_are_a_warning(
+    log: logging.Logger, caplog: pytest.LogCaptureFixture
+) -> None:
+    results = [result("run_1"), result("run_2", terminated=True), failed("run_3"), result("run_4")]
+    log_unterminated(log, results, 90)
+    log_unterminated(log, results[1:3], 90)
+    assert lines(caplog) == [("WARNING", "Canceled, but not terminated within 90 s: run_1, run_4")]
+
+
+@pytest.mark.parametrize(("on_empty", "level"), [("ignore", "WARNING"), ("fail", "ERROR")])
+def test_each_thing_found_besides_run_ids_gets_a_line(
+    log: logging.Logger, caplog: pytest.LogCaptureFixture, on_empty: Any, level: str
+) -> None:
+    ids = gathered(["run_1", None, 7], [], None, failed="the XCom 'k' of task 'a' cannot be read: OSError")
+    log_sources(log, ids, on_empty=on_empty)
     assert lines(caplog) == [
-        ("INFO", "Skipped 1 None: run_ids[1]"),
-        ("WARNING", "Nothing was pushed by 'quiet'"),
-        ("ERROR", "No run id: 7 from run_ids[2]: a run id is text, not int"),
+        ("INFO", "Skipped 1 None: source 0[1]"),
+        (level, "source 1 is an empty list"),
+        (level, ids.empty[1]),
+        ("ERROR", str(ids.invalid[0])),
+        ("ERROR", "the XCom 'k' of task 'a' cannot be read: OSError"),
     ]
 
 
-def test_where_only_ids_were_found_nothing_is_told(
+def test_where_only_run_ids_were_found_nothing_is_logged(
     log: logging.Logger, caplog: pytest.LogCaptureFixture
 ) -> None:
-    ids = RunIds()
-    ids.add("run_1", source="run_ids")
-    log_sources(log, ids)
+    log_sources(log, gathered("run_1"), on_empty="fail")
     assert not caplog.records
 
 
-def test_very_many_offending_values_do_not_fill_the_log(
-    log: logging.Logger, caplog: pytest.LogCaptureFixture
+@pytest.mark.parametrize("kind", ["invalid", "empty", "failed"])
+def test_very_many_of_a_kind_do_not_fill_the_log(
+    log: logging.Logger, caplog: pytest.LogCaptureFixture, kind: str
 ) -> None:
     ids = RunIds()
-    ids.add(list(range(500)), source="run_ids")
-    log_sources(log, ids)
-    assert len(caplog.records) == MAX_LINES
+    getattr(ids, kind).extend(f"number {number} of 100 %" for number in range(500))
+    log_sources(log, ids, on_empty="ignore")
+    assert [text for _, text in lines(caplog)] == [f"number {n} of 100 %" for n in range(MAX_LINES)]
 
 
-def test_the_reason_that_most_runs_share_comes_first():
-    reasons = ["alone", *["shared"] * 3, "alone too"]
-    results = [
-        CancelResult(run_id=f"run_{number}", outcome=CancelOutcome.FAILED, error=reason)
-        for number, reason in enumerate(reasons)
+# The last line of a callback.
+
+
+DAG = SimpleNamespace(dag_id="d")
+TASK = SimpleNamespace(task_id="work", map_index=-1)
+
+
+@pytest.mark.parametrize(
+    ("context", "origin"),
+    [
+        ({}, ""),
+        ({"dag": None, "dag_run": None, "ti": None}, ""),
+        ({"dag": DAG, "run_id": "manual_1", "ti": TASK}, "Dag 'd', Dag run 'manual_1', task 'work': "),
+        (
+            {"dag": DAG, "run_id": "manual_1", "ti": SimpleNamespace(task_id="work", map_index=0)},
+            "Dag 'd', Dag run 'manual_1', task 'work', map index 0: ",
+        ),
+        ({"dag": DAG, "run_id": "manual_1", "reason": "task_failure"}, "Dag 'd', Dag run 'manual_1': "),
+        (
+            {"dag": DAG, "run_id": "manual_1", "reason": "timed_out", "ti": TASK},
+            "Dag 'd', Dag run 'manual_1': ",
+        ),
+        (
+            {"dag_run": SimpleNamespace(dag_id="d", run_id="manual_1"), "ti": TASK},
+            "Dag 'd', Dag run 'manual_1', task 'work': ",
+        ),
+        (
+            {"dag_run": {"dag_id": "d", "dag_run_id": "manual_1"}, "deadline": {}},
+            "Dag 'd', Dag run 'manual_1': ",
+        ),
+    ],
+)
+def test_the_summary_of_a_callback_names_dag_dag_run_and_task(
+    context: Any, origin: str, log: logging.Logger, caplog: pytest.LogCaptureFixture
+) -> None:
+    log_summary(log, report(result()), context)
+    assert lines(caplog) == [("INFO", f"{origin}1 Trigger.dev run: 1 canceled")]
+
+
+def test_the_summary_of_a_callback_is_an_error_if_there_are_problems(
+    log: logging.Logger, caplog: pytest.LogCaptureFixture
+) -> None:
+    made = report(failed())
+    log_summary(log, made, {"dag": DAG})
+    assert lines(caplog) == [("ERROR", f"Dag 'd': {made}")]
+
+
+def test_only_without_problems_there_is_nothing_to_cancel(
+    log: logging.Logger, caplog: pytest.LogCaptureFixture
+) -> None:
+    log_summary(log, report(ids=gathered([])), {"dag": DAG})
+    log_summary(log, report(ids=gathered(failed="it cannot be read")), {})
+    assert lines(caplog) == [
+        ("INFO", "Dag 'd': There are no run ids, so there is nothing to cancel"),
+        (
+            "ERROR",
+            "0 Trigger.dev runs - runs whose ids could not be read may still be running; it cannot be read",
+        ),
     ]
-    assert failures(results) == "run_1, run_2, run_3: shared | run_0: alone | run_4: alone too"
+
+
+def test_a_callback_that_ends_with_an_error_says_how_many_runs_may_be_running(
+    log: logging.Logger, caplog: pytest.LogCaptureFixture
+) -> None:
+    log_error(log, ValueError("100 % wrong"), gathered(["run_1", "run_2"]), {"dag": DAG, "run_id": "r"})
+    assert lines(caplog) == [
+        ("ERROR", "Dag 'd', Dag run 'r': 100 % wrong; 2 runs may still be running"),
+    ]

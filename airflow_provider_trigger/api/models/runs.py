@@ -1,4 +1,4 @@
-"""What the API talks about: runs, their statuses, and what became of a cancel."""
+"""Runs and their statuses, as the API shows them."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
+from functools import lru_cache
 from typing import Any
 
 log = logging.getLogger(__name__)
@@ -57,8 +58,7 @@ FINAL_STATUSES: frozenset[str] = frozenset(
     }
 )
 
-# In these a run is held by the engine and by no worker, so a cancel ends it at once (measured).
-HELD_STATUSES: frozenset[str] = frozenset(
+WITHOUT_WORKER: frozenset[str] = frozenset(
     {
         RunStatus.PENDING_VERSION,
         RunStatus.WAITING_FOR_DEPLOY,
@@ -71,6 +71,7 @@ HELD_STATUSES: frozenset[str] = frozenset(
         RunStatus.PAUSED,
     }
 )
+"""In these no worker has the run, so a cancel terminates it at once (measured)."""
 
 TERMINATES_WITHIN = 75.0
 """
@@ -79,7 +80,7 @@ Seconds after which a canceled run cannot change any more.
 The engine forces a worker that does not acknowledge after 60 s (measured); the rest is margin.
 """
 
-_KNOWN_STATUSES: frozenset[str] = frozenset(status.value for status in RunStatus)
+_KNOWN_STATUSES: frozenset[str] = frozenset(RunStatus)
 
 # Both go into logs and XComs, whatever the server sends.
 _MAX_STATUS_LENGTH = 50
@@ -93,10 +94,12 @@ class Run:
 
     :param id: the run id, ``run_…``
     :param status: Trigger.dev's word; usually a :class:`RunStatus`, but new words may appear
-    :param task_identifier: the id of the task that runs, empty if the server did not say
+    :param task_identifier: the id of the run's task, empty if the server did not say
+    :param updated_at: when it last changed
     :param started_at: when a worker first took the run; None if none ever did
-    :param finished_at: when it ended. A run canceled before a worker held it never gets one (measured).
-    :param seen_at: the server's clock as it answered, to the second; None if it did not tell
+    :param finished_at: when it ended. A run canceled while no worker had it never gets one (measured).
+    :param attempt_count: how many attempts have begun
+    :param seen_at: the server's clock as it answered, to the second; None if it sent none
     :param attributes: the whole answer as the server sent it: ``payload``, ``output``, ``error``,
         ``tags``, ``relatedRuns`` …
     """
@@ -104,10 +107,10 @@ class Run:
     id: str
     status: str
     task_identifier: str
-    created_at: datetime | None
     updated_at: datetime | None
     started_at: datetime | None
     finished_at: datetime | None
+    attempt_count: int
     seen_at: datetime | None
     attributes: Mapping[str, Any]
 
@@ -117,33 +120,32 @@ class Run:
         Whether the run has ended.
 
         Decided from ``status`` alone: the server's own booleans are false for EXPIRED and TIMED_OUT
-        (measured). A word nobody knows counts as alive.
+        (measured). An unknown word counts as alive.
         """
         return self.status in FINAL_STATUSES
 
     @property
     def is_canceled(self) -> bool:
-        """Whether the run is CANCELED now, whoever asked for it."""
+        """Whether the run is CANCELED now, whoever requested it."""
         return self.status == RunStatus.CANCELED
 
     @property
-    def is_held(self) -> bool:
-        """Whether the engine holds the run and no worker does, so that a cancel ends it at once."""
-        return self.status in HELD_STATUSES
+    def is_without_worker(self) -> bool:
+        """Whether no worker has the run, so that a cancel terminates it at once."""
+        return self.status in WITHOUT_WORKER
 
-    def is_terminated(self, *, was_held: bool = False) -> bool:
+    @property
+    def is_terminated(self) -> bool:
         """
-        Whether the run can no longer change.
+        Whether the run can no longer change, as far as this answer alone shows it.
 
-        A canceled run's worker is only being told, and may yet report that it completed (measured). It is
-        over when it has ``finished_at``; or when no worker had it, which shows in a missing ``started_at``
-        or had to be seen before the cancel; or when so long has passed that the engine has forced it.
-
-        :param was_held: whether the run was seen held (:attr:`is_held`) just before it was canceled
+        The worker of a canceled run may still report that the run completed (measured). It is terminated when
+        it has ``finished_at``; or when no worker ever had it, so that ``started_at`` is missing; or when so
+        much time has passed that the engine has forced it.
         """
         if not self.is_canceled:
             return self.is_final
-        if self.finished_at or not self.started_at or was_held:
+        if self.finished_at or not self.started_at:
             return True
         return bool(
             self.seen_at
@@ -156,31 +158,34 @@ class Run:
         """
         Read the server's JSON object.
 
-        :param answer: the decoded body
+        :param answer: the decoded body, with a text ``id`` and ``status``
         :param seen_at: the answer's ``Date``
-        :raises KeyError: without a text ``id`` or ``status``; the caller knows which request it answers
         """
-        run_id, status = _read_text(answer, "id"), _read_text(answer, "status")[:_MAX_STATUS_LENGTH]
+        status = answer["status"][:_MAX_STATUS_LENGTH]
         if status not in _KNOWN_STATUSES:
-            log.warning("Run %s has the unknown status %r; treating it as alive", run_id[:50], status)
+            _warn_of_unknown_status(status)
+        attempt_count = answer.get("attemptCount")
         return cls(
-            id=run_id,
+            id=answer["id"],
             status=status,
             task_identifier=str(answer.get("taskIdentifier") or "")[:_MAX_TASK_LENGTH],
-            created_at=_read_time(answer.get("createdAt")),
             updated_at=_read_time(answer.get("updatedAt")),
             started_at=_read_time(answer.get("startedAt")),
             finished_at=_read_time(answer.get("finishedAt")),
+            attempt_count=attempt_count if isinstance(attempt_count, int) else 0,
             seen_at=seen_at,
             attributes=answer,
         )
 
 
-def _read_text(answer: Mapping[str, Any], name: str) -> str:
-    value = answer.get(name)
-    if not isinstance(value, str) or not value:
-        raise KeyError(name)
-    return value
+@lru_cache(maxsize=128)
+def _warn_of_unknown_status(status: str) -> None:
+    """Warn once in a process: many runs may have it, and each is checked several times."""
+    log.warning(
+        "The server sent the unknown run status %r; a run that has it is treated as alive. "
+        "Upgrade airflow-provider-trigger",
+        status,
+    )
 
 
 def _read_time(value: object) -> datetime | None:

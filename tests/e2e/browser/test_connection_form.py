@@ -123,7 +123,10 @@ def test_a_number_is_not_below_zero(ui: UserInterface, name: str) -> None:
 def test_test_button_says_what_is_wrong(ui: UserInterface, web: WebServer, server: TriggerDevServer) -> None:
     make_connection(ui, web, server, "wrong_key", secret_key="tr_prod_aKeyOfNobody")
 
-    assert ui.test("wrong_key") == f"The secret key was rejected by {server.url}: Invalid API key"
+    assert ui.test("wrong_key") == (
+        f"{server.url} rejected the secret key: GET /api/v1/runs answered 401: Invalid API key; "
+        "check the password of this connection"
+    )
 
 
 def test_test_button_says_that_all_is_well(

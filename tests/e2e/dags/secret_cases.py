@@ -9,8 +9,8 @@ WAYS = ("stored", "json", "uri")
 ENDINGS = {
     "refused": ("refused", r"{run}.* to 127.0.0.1:9: Connection refused"),
     "untrusted": ("untrusted", r"{run}.*: the server's certificate is not accepted"),
-    "rejected": ("server", r"{run}.* answered 401: Refused Authorization: Bearer \*\*\*"),
-    "echoed": ("server", r"{run}.* answered 500: Refused Authorization: Bearer \*\*\*"),
+    "rejected": ("server", r"{run}.* answered 401: Rejected Authorization: Bearer \*\*\*"),
+    "echoed": ("server", r"{run}.* answered 500: Rejected Authorization: Bearer \*\*\*"),
     "redirected": ("server", r"{run}.* answered 302: a redirect to https://example.com/login\?key=\*\*\*"),
     "garbage": ("server", r"{run}.* answered 400: \(text/\*\*\*, "),
     "hungup": ("server", r"{run}.*: Remote end closed connection"),

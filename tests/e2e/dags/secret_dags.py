@@ -10,13 +10,13 @@ from e2e_names import DAG, HAS_DEADLINE_ALERTS
 from secret_cases import CRASHES, ENDINGS, WAYS, connection_of, pattern_of, run_of
 from urllib3.connectionpool import HTTPConnectionPool
 
-from airflow_provider_trigger.api.client import TriggerDevClient
+from airflow_provider_trigger.api import client
 from airflow_provider_trigger.notifications.cancel import CancelTriggerRunNotifier
 from airflow_provider_trigger.operators.cancel import CancelTriggerRunOperator
 
 # What calls these has the key in a local variable: once as it is, once in the headers of a request.
 BUGS: dict[str, tuple[Any, str]] = {
-    "crashed": (TriggerDevClient, "_new_session"),
+    "crashed": (client, "_new_session"),
     "crashedsending": (HTTPConnectionPool, "_make_request"),
 }
 
@@ -31,7 +31,8 @@ class CrashingOperator(CancelTriggerRunOperator):
 
     def execute(self, context: Any) -> Any:
         """Cancel, with the bug."""
-        with bug(*self.task_id.split("_"), "task"):
+        way, ending = self.task_id.split("_")
+        with bug(way, ending, "task"):
             return super().execute(context)
 
 
@@ -52,30 +53,37 @@ class CrashingNotifier(CancelTriggerRunNotifier):
             super().notify(context)
 
 
-def arguments(way: str, ending: str, route: str) -> dict[str, str]:
+def arguments(way: str, ending: str, route: str) -> dict[str, Any]:
     """Return which run to cancel with which connection."""
     return {"run_ids": run_of(way, ending, route), "trigger_dev_conn_id": connection_of(way, ending)}
+
+
+def callback_arguments(way: str, ending: str, route: str) -> dict[str, Any]:
+    """Return the same for a notifier; the Dag processor has 50 s for all of them."""
+    return {"timeout": 3, **arguments(way, ending, route)}
 
 
 def notifier(way: str, ending: str, route: str) -> CancelTriggerRunNotifier:
     """Return the notifier that meets an ending."""
     if ending in CRASHES:
-        return CrashingNotifier(case=(way, ending, route), **arguments(way, ending, route))
-    return CancelTriggerRunNotifier(**arguments(way, ending, route))
+        return CrashingNotifier(case=(way, ending, route), **callback_arguments(way, ending, route))
+    return CancelTriggerRunNotifier(**callback_arguments(way, ending, route))
 
 
 def deadline_alerts() -> dict[str, Any]:
     """Return the Dag's deadlines, each of which is missed; nothing where Airflow has none."""
     if not HAS_DEADLINE_ALERTS:
         return {}
-    from airflow.sdk import AsyncCallback, DeadlineAlert, DeadlineReference
+    from airflow.sdk import AsyncCallback, DeadlineAlert, DeadlineReference  # type: ignore[attr-defined]
 
     return {
         "deadline": [
             DeadlineAlert(
                 reference=DeadlineReference.DAGRUN_QUEUED_AT,
                 interval=timedelta(seconds=1),
-                callback=AsyncCallback(CancelTriggerRunNotifier, kwargs=arguments(way, ending, "deadline")),
+                callback=AsyncCallback(
+                    CancelTriggerRunNotifier, kwargs=callback_arguments(way, ending, "deadline")
+                ),
             )
             for ending in ENDINGS
             if ending not in CRASHES

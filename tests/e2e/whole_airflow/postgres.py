@@ -8,6 +8,7 @@ import signal
 import subprocess
 import tempfile
 from pathlib import Path
+from typing import Any
 
 from whole_airflow.processes import Process, free_port, wait_until
 
@@ -44,8 +45,9 @@ class Postgres:
 
     def __enter__(self) -> Postgres:
         binaries = _binaries()
-        as_user = {"user": self.user, "group": self.user, "extra_groups": []} if self.user else {}
+        as_user: dict[str, Any] = {}
         if self.user:
+            as_user = {"user": self.user, "group": self.user, "extra_groups": []}
             shutil.chown(self.directory, self.user, self.user)
         data = self.directory / "data"
         options = ["-D", str(data), "-U", "airflow", "-A", "trust", "-N", "-E", "UTF8"]
@@ -54,7 +56,7 @@ class Postgres:
         settings = [f"port={self.port}", "listen_addresses=127.0.0.1"]
         settings += [f"unix_socket_directories={self.directory}"]
         settings += ["fsync=off", "synchronous_commit=off", "full_page_writes=off", "max_connections=200"]
-        self._process = Process(
+        self._process = process = Process(
             "postgres",
             [str(binaries / "postgres"), "-D", str(data), *(word for s in settings for word in ("-c", s))],
             environment=os.environ,
@@ -62,8 +64,8 @@ class Postgres:
             user=self.user,
             stop_signal=signal.SIGINT,  # PostgreSQL's "fast" shutdown
         )
-        self._process.start()
-        wait_until(self._answers, timeout=30, what=lambda: f"PostgreSQL:\n{self._process.output()[-2000:]}")
+        process.start()
+        wait_until(self._answers, timeout=30, what=lambda: f"PostgreSQL:\n{process.output()[-2000:]}")
         return self
 
     def _answers(self) -> bool:

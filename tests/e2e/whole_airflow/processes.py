@@ -10,7 +10,7 @@ import subprocess
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 T = TypeVar("T")
 
@@ -23,7 +23,7 @@ def free_port() -> int:
 
 
 def wait_until(
-    probe: Callable[[], T],
+    probe: Callable[[], T | None],
     *,
     timeout: float,
     what: str | Callable[[], str],
@@ -34,7 +34,7 @@ def wait_until(
 
     :param timeout: seconds until an AssertionError says what was waited for
     :param what: what was waited for, or a function that describes the state in which it was given up
-    :param interval: seconds between two looks
+    :param interval: seconds between two calls
     """
     deadline = time.monotonic() + timeout
     while True:
@@ -85,6 +85,7 @@ class Process:
     def start(self) -> None:
         """Start it."""
         with self.log.open("ab") as output:
+            as_user: dict[str, Any] = {"user": self.user, "group": self.user, "extra_groups": []}
             self._popen = subprocess.Popen(
                 self.command,
                 env=self.environment,
@@ -93,7 +94,7 @@ class Process:
                 stdout=output,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
-                **({"user": self.user, "group": self.user, "extra_groups": []} if self.user else {}),
+                **(as_user if self.user else {}),
             )
         self.sessions.add(self._popen.pid)
 
@@ -138,11 +139,12 @@ def run(name: str, command: Sequence[str], *, environment: Mapping[str, str], lo
     process = Process(name, command, environment=environment, log=log)
     process.start()
     try:
-        code = wait_until(
-            lambda: None if (code := process.exit_code()) is None else (code,),
+        wait_until(
+            lambda: process.exit_code() is not None,
             timeout=300,
             what=lambda: f"the end of {name}:\n{process.output()[-4000:]}",
-        )[0]
+        )
+        code = process.exit_code()
         assert code == 0, f"{name} failed with {code}:\n{process.output()[-4000:]}"
     finally:
         process.stop()

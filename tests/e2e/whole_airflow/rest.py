@@ -32,7 +32,7 @@ class Api:
         if AIRFLOW < (3, 0):
             self._session.auth = (USERNAME, PASSWORD)
 
-    def health(self) -> dict[str, str]:
+    def health(self) -> dict[str, str | None]:
         """Return the health of each component; empty while a server does not answer."""
         path = "/monitor/health" if AIRFLOW >= (3, 0) else "/health"
         try:

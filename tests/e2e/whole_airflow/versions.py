@@ -19,9 +19,6 @@ HAS_DEADLINE_ALERTS = AIRFLOW >= (3, 2)
 # again and again, and its failure callback is called each time.
 TRIES_CLEARED_TASKS_AGAIN = AIRFLOW != (3, 0)
 
-# Airflow 3.0.0 to 3.0.3 end a running task without a call of its on_kill.
-CALLS_ON_KILL = AIRFLOW_VERSION not in ("3.0.0", "3.0.1", "3.0.2", "3.0.3")
-
 BIN = Path(sys.executable).parent
 AIRFLOW_COMMAND = str(BIN / "airflow")
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import re
+import shlex
 import shutil
 import signal
 import sys
@@ -27,7 +28,6 @@ from docs_shell import (
     ADDRESS,
     AIRFLOW,
     BEHIND_A_PROXY,
-    IS_3_0_0,
     RUN_ID,
     changed_for_this_airflow,
     forget_connections,
@@ -56,14 +56,22 @@ def check_make() -> Check:
 
 @pytest.fixture
 def check_install() -> Check:
-    """Nothing is installed: name and extra are the project's."""
+    """Nothing is installed: names, versions and extras are the project's, and Airflow is a supported one."""
     project = (ROOT / "pyproject.toml").read_text()
+    pinned = [path.read_text() for path in (ROOT / "constraints").glob("airflow-*.txt")]
+    wheel = f"./airflow_provider_trigger-{__version__}-py3-none-any.whl"
 
     def check(block: Any) -> None:
-        match = re.fullmatch(r"pip install '?([\w-]+)(?:\[(\w+)\])?'?\n", block.text)
-        assert match
-        assert f'\nname = "{match[1]}"\n' in project
-        assert not match[2] or f"\n{match[2]} = [" in project
+        for line in block.text.splitlines():
+            pip, install, *requirements = shlex.split(line)
+            assert (pip, install) == ("pip", "install")
+            match = re.fullmatch(r"(.+?)(?:\[(\w+)\])?", requirements.pop())
+            assert match
+            name, extra = match.groups()
+            assert name in (".", wheel) or f'\nname = "{name}"\n' in project
+            assert not extra or f"\n{extra} = [" in project
+            for requirement in requirements:
+                assert any(f"{requirement}\n" in constraints for constraints in pinned)
 
     return check
 
@@ -110,8 +118,6 @@ def check_dags_test(dags_folder, server, tmp_path) -> Check:
             )
         shutil.copy(EXAMPLES / "cancel_at_the_end.py", tmp_path)
         script = ADDRESS.sub(server.url, block.text)
-        if IS_3_0_0:  # as versions.md says
-            script = f"airflow dags reserialize\n{script}"
         printed = in_a_shell(script, AIRFLOW__CORE__DAGS_FOLDER=str(tmp_path), **BEHIND_A_PROXY)
         for line in ADDRESS.sub(server.url, lines).splitlines():
             assert line in printed
@@ -205,7 +211,7 @@ def check_example() -> Check:
 def check_dag(connection, server, run_dag) -> Check:
     """The block is a Dag's file, and runs. Ids that stand in it are those of runs on the local server."""
 
-    def check(block: Any, *, spared: int = 0) -> None:
+    def check(block: Any, *, kept: int = 0) -> None:
         named = RUN_ID.findall(block.text)
         runs = [server.add_run(run_id=run_id) for run_id in named] or [server.add_run() for _ in range(3)]
         result = run_dag(
@@ -213,8 +219,8 @@ def check_dag(connection, server, run_dag) -> Check:
         )
         assert result.state == "success"
         statuses = [run.status for run in runs]
-        assert statuses.count("CANCELED") == len(runs) - spared
-        assert statuses.count("EXECUTING") == spared
+        assert statuses.count("CANCELED") == len(runs) - kept
+        assert statuses.count("EXECUTING") == kept
 
     return check
 
@@ -269,8 +275,8 @@ def status_after_kill(server, monkeypatch) -> Iterator[Callable[[Any, Any], str]
     """Kill an operator that waits for a run, in a signal handler as Airflow 3 does; return its status."""
     before = signal.getsignal(signal.SIGALRM)
 
-    def refuse(*_: Any) -> None:
-        raise AssertionError("asked Airflow for a connection")
+    def reject(*_: Any) -> None:
+        raise AssertionError("requested a connection from Airflow")
 
     def execute(operator: Any, run: Any) -> str:
         seen = []
@@ -280,7 +286,7 @@ def status_after_kill(server, monkeypatch) -> Iterator[Callable[[Any, Any], str]
                 return  # it does not wait yet
             signal.setitimer(signal.ITIMER_REAL, 0)
             with monkeypatch.context() as patch:
-                patch.setattr(TriggerDevHook, "get_connection", refuse)
+                patch.setattr(TriggerDevHook, "get_connection", reject)
                 began = time.monotonic()
                 operator.on_kill()
                 assert time.monotonic() - began < 4
@@ -300,11 +306,11 @@ def status_after_kill(server, monkeypatch) -> Iterator[Callable[[Any, Any], str]
 
 @pytest.fixture
 def check_on_kill(connection, server, status_after_kill) -> Check:
-    """Its operator, when killed, sends one cancel, asks for no connection, and raises nothing."""
+    """Its operator, when killed, sends one cancel, requests no connection, and raises nothing."""
     faults = {
         "CANCELED": server.clear_faults,
         "EXECUTING, as the server fails": partial(server.fail_next, None, 503, method="POST"),
-        "EXECUTING, as the server is silent": partial(server.never_answer_next, method="POST"),
+        "EXECUTING, as the server does not answer": partial(server.hang_next, method="POST"),
     }
 
     def check(block: Any) -> None:

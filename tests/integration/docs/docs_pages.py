@@ -16,7 +16,7 @@ FENCE = re.compile(r"^```(\S*)[ ]*([^\n]*)\n(.*?)^```$", re.MULTILINE | re.DOTAL
 
 @dataclass(frozen=True, kw_only=True)
 class Block:
-    """A fenced block: where it stands, and what stands behind and in it."""
+    """A fenced block: its place, the words after its fence, and its text."""
 
     page: Path
     line: int
@@ -51,5 +51,5 @@ def rows(page: str, heading: str) -> list[list[str]]:
 
 
 def matches(shown: str, said: str) -> bool:
-    """Whether a message is as the page shows it, where ``…`` stands for anything."""
+    """Whether a message is as the page shows it, where ``…`` may be anything."""
     return re.search(".*".join(map(re.escape, shown.strip("`").split("…"))), said) is not None

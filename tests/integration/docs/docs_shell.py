@@ -15,7 +15,6 @@ from docs_pages import DOCS
 from airflow_provider_trigger._compat import airflow_version
 
 AIRFLOW = tuple(map(int, airflow_version().split(".")[:2]))
-IS_3_0_0 = airflow_version() == "3.0.0"
 RUN_ID = re.compile(r"\brun_(?!ids?\b)\w+")
 ADDRESS = re.compile(r"http://127\.0\.0\.1:\d+")
 COLOR = re.compile(r"\x1b\[[0-9;]*m")
@@ -48,7 +47,7 @@ def in_a_shell(script: str, **more: str) -> str:
 
 @lru_cache
 def output_of_local_server(command: str) -> str:
-    """Run the command on any free port, and interrupt it once it has told all."""
+    """Run the command on any free port, and interrupt it once it has printed everything."""
     command = command.replace(" --port 8030", "").replace("python -m", "exec python -m").strip() + " --port 0"
     lines = []
     with subprocess.Popen(
@@ -76,7 +75,7 @@ def changed_for_this_airflow(source: str) -> str:
     rows = re.findall(row, (DOCS / "versions.md").read_text(encoding="utf-8"), re.MULTILINE)
     assert rows
     for newest, which, older in rows:
-        if {"2.11": AIRFLOW < (3, 0), "3.0.0": IS_3_0_0, "before 3.2": AIRFLOW < (3, 2)}[which]:
+        if {"2.11": AIRFLOW < (3, 0), "before 3.2": AIRFLOW < (3, 2)}[which]:
             lines = older.replace("` and `", r"\n\1")
             source = re.sub(f"^( *){re.escape(newest)}$", rf"\1{lines}", source, flags=re.MULTILINE)
     return source

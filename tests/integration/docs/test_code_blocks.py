@@ -22,8 +22,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from docs_pages import BLOCKS, EXAMPLES, FENCE, PAGES, Block
+from docs_pages import BLOCKS, EXAMPLES, FENCE, PAGES, ROOT, Block
 from docs_shell import BEHIND_A_PROXY
+
+from airflow_provider_trigger import __version__
 
 CLOUD = {"base_url": "https://api.trigger.dev", "dashboard_url": "https://cloud.trigger.dev", "timeout": 30}
 
@@ -31,7 +33,8 @@ CLOUD = {"base_url": "https://api.trigger.dev", "dashboard_url": "https://cloud.
 CHECKS: list[tuple[str, str, str, dict[str, Any]]] = [
     ("README.md", "2 Trigger.dev runs:", "log", {}),
     ("README.md", "make demo", "make", {}),
-    ("README.md", "pip install", "install", {}),
+    ("README.md", '3.3.2" airflow-provider-trigger', "install", {}),
+    ("README.md", "none-any.whl", "install", {}),
     ("README.md", "AIRFLOW_CONN_", "connection", CLOUD),
     ("README.md", 'dag_id="nightly"', "dag_whose_work_fails", {}),
     ("README.md", "def work() -> None: ...", "fragment", {}),
@@ -80,15 +83,17 @@ CHECKS: list[tuple[str, str, str, dict[str, Any]]] = [
     ("cancel.md", "cancel_on_dag_failure.py", "example", {}),
     ("cancel.md", "cancel_at_a_deadline", "deadline", {}),
     ("cancel.md", "cancel_by_hand", "dag", {}),
-    ("cancel.md", "cancel_in_code", "dag", {"spared": 1}),
+    ("cancel.md", "cancel_in_code", "dag", {"kept": 1}),
     ("outcomes.md", '"outcome": "canceled"', "results", {}),
     ("testing.md", "pip install", "install", {}),
     ("testing.md", "def database()", "tests_of_a_user", {}),
     ("testing.md", "def test_runs_are_canceled", "tests_of_a_user", {}),
     ("testing.md", "def test_outcomes", "tests_of_a_user", {}),
     ("testing.md", "def test_life_of_runs", "tests_of_a_user", {}),
+    ("testing.md", "def test_several_faults", "tests_of_a_user", {}),
     ("testing.md", "--acknowledge-after 2", "local_server", {"runs": 5}),
     ("routes.md", "def on_kill", "on_kill", {}),
+    ("versions.md", "../README.md", "include", {}),
     ("versions.md", "airflow-provider-trigger==", "requirement", {}),
     ("reference.md", "CancelTriggerRunOperator", "autodoc", {}),
     ("reference.md", "CancelTriggerRunNotifier", "autodoc", {}),
@@ -124,6 +129,36 @@ def test_no_code_escapes(page: Path) -> None:
     """Blocks are fenced from the line's beginning, by three backticks: no other would be found above."""
     outside = FENCE.sub("", page.read_text(encoding="utf-8"))
     assert not re.search(r"```|~~~|^(    |\t)\S", outside, re.MULTILINE)
+
+
+# The README is shown on package indexes, where no file of the repository is.
+
+
+def test_the_readme_links_only_to_other_sites():
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    links = re.findall(r"\]\(([^)]*)\)|<a |<img |^\[.+\]: ", readme, re.MULTILINE)
+    assert links
+    assert all(link.startswith("https://") for link in links)
+
+
+@pytest.mark.parametrize("page", ["README.md", "CONTRIBUTING.md", "SECURITY.md", "CHANGELOG.md"])
+def test_named_files_exist(page):
+    """Words in capitals are in the place of a name; some paths begin in the package or in ``testing``."""
+    text = (ROOT / page).read_text(encoding="utf-8")
+    paths = re.findall(r"`((?:[\w.-]+/)*[\w-]+(?:/|\.(?:md|py|sh|toml|txt)))`", text)
+    package = ROOT / "airflow_provider_trigger"
+    folders = (ROOT, package, package / "testing")
+    missing = [path for path in paths if not any((folder / path).exists() for folder in folders)]
+    elsewhere = {"dist/", "requirements.txt"}
+    assert {path for path in missing if "RESOURCE" not in path} <= elsewhere
+
+
+@pytest.mark.parametrize("page", ["README.md", "docs/versions.md"])
+def test_the_version_to_install_is_this_one(page):
+    text = (ROOT / page).read_text(encoding="utf-8")
+    versions = re.findall(r"airflow.provider.trigger(?:==|-)(\d+\.\d+\.\d+)", text)
+    assert versions
+    assert set(versions) == {__version__}
 
 
 # What the operator logs and returns.
@@ -234,8 +269,12 @@ def check_toctree() -> Callable[..., None]:
 
 @pytest.fixture
 def check_include() -> Callable[..., None]:
+    """The file exists; the marks around an included part stand in it once."""
+
     def check(block: Block) -> None:
-        assert (block.page.parent / block.argument).exists()
+        text = (block.page.parent / block.argument).read_text(encoding="utf-8")
+        marks = re.findall(r'^:(?:start-after|end-before): "(.+)"$', block.text, re.MULTILINE)
+        assert [text.count(mark) for mark in marks] == [1] * len(block.text.splitlines())
 
     return check
 

@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
+import ast
+import re
+import threading
+import time
 from collections.abc import Callable, Iterator
-from datetime import UTC, datetime, timedelta
-from ipaddress import ip_address
 from typing import Any
 
 import pytest
-from docs_pages import ROOT, matches, rows
+from docs_pages import DOCS, ROOT, matches, rows
+from requests import exceptions
 
+from airflow_provider_trigger.api.client import TriggerDevClient
+from airflow_provider_trigger.api.endpoints.runs import cancel_run
+from airflow_provider_trigger.api.errors import TriggerDevError
+from airflow_provider_trigger.api.models import runs
+from airflow_provider_trigger.api.transport_errors import transport_error
+from airflow_provider_trigger.cancel import workers
 from airflow_provider_trigger.cancel.outcome import CancelOutcome
 from airflow_provider_trigger.hooks.trigger_dev import TriggerDevHook
 from airflow_provider_trigger.notifications.cancel import CancelTriggerRunNotifier
@@ -18,42 +27,30 @@ from airflow_provider_trigger.testing import TriggerDevServer
 
 
 @pytest.fixture
-def tls_server(tmp_path) -> Iterator[TriggerDevServer]:
-    """A server whose certificate no one has signed but itself."""
-    from cryptography import x509
-    from cryptography.hazmat.primitives import hashes, serialization
-    from cryptography.hazmat.primitives.asymmetric import ec
-
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "local")])
-    now = datetime.now(UTC)
-    address = x509.SubjectAlternativeName([x509.IPAddress(ip_address("127.0.0.1"))])
-    builder = x509.CertificateBuilder(name, name, key.public_key(), 1, now, now + timedelta(days=1))
-    certificate = builder.add_extension(address, critical=False).sign(key, hashes.SHA256())
-    (tmp_path / "cert.pem").write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
-    kinds = serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-    (tmp_path / "key.pem").write_bytes(key.private_bytes(serialization.Encoding.PEM, *kinds))
-    with TriggerDevServer(
-        ssl_certfile=str(tmp_path / "cert.pem"), ssl_keyfile=str(tmp_path / "key.pem")
-    ) as server:
+def tls_server(certificate) -> Iterator[TriggerDevServer]:
+    """A server whose certificate is signed by itself only."""
+    with TriggerDevServer(ssl_certfile=certificate.file, ssl_keyfile=certificate.key) as server:
         yield server
 
 
 BUTTON: dict[str, Callable[..., Any]] = {
-    "Connected to": lambda server, connect: None,
-    "was rejected": lambda server, connect: connect(key="tr_prod_wrong"),
+    "is accepted`": lambda server, connect: None,
+    "which canceling does not need": lambda server, connect: server.fail_next(status=503),
+    "check the password": lambda server, connect: connect(key="tr_prod_wrong"),
     "preview key": lambda server, connect: connect(key="tr_preview_x"),
-    "may not list": lambda server, connect: server.fail_next(status=403),
-    "TLS trouble": lambda server, connect: connect(host=f"https://127.0.0.1:{server.port}"),
+    "lacks a permission": lambda server, connect: server.fail_next(None, status=403),
+    "rate limit": lambda server, connect: server.rate_limit_next(),
+    "speaks http": lambda server, connect: connect(host=server.url.replace("http", "https")),
+    "certificate": lambda server, connect: connect(host=f"https://127.0.0.1:{server.port}"),
     "could not be reached": lambda server, connect: server.stop(),
-    "is no Trigger.dev server": lambda server, connect: server.garbage_next(),
-    "not as hoped": lambda server, connect: server.fail_next(status=503),
+    "is not a Trigger.dev server": lambda server, connect: server.malformed_next(),
+    "failed: …. A status check": lambda server, connect: server.fail_next(None, status=503),
 }
 
 
 @pytest.mark.parametrize("shown", [row[0] for row in rows("connection.md", "| it says | what to do |")])
 def test_what_the_button_says(shown, server, tls_server, connect):
-    server = tls_server if "TLS" in shown else server
+    server = tls_server if "certificate" in shown else server
     connect()
     (prepare,) = [action for words, action in BUTTON.items() if words in shown]
     prepare(server, connect)
@@ -66,56 +63,159 @@ def test_what_the_button_says(shown, server, tls_server, connect):
 
 
 def test_outcomes():
-    shown = [row[0].strip("`") for row in rows("outcomes.md", "| outcome | what it means | the task |")]
+    shown = [row[0].strip("`") for row in rows("outcomes.md", "| outcome | meaning | the task |")]
     assert shown == [outcome.value for outcome in CancelOutcome]
-    readme = (ROOT / "README.md").read_text(encoding="utf-8")
-    assert all(f"| `{outcome}` |" in readme for outcome in shown)
+    heading = "| outcome | meaning | the task |"
+    assert rows("../README.md", heading) == rows("outcomes.md", heading)
 
 
 class Scene:
     """What a scenario has at hand."""
 
-    def __init__(self, server: Any, tls_server: Any, connect: Any, cancel: Any, make_context: Any, said: Any):
+    def __init__(self, server: Any, tls_server: Any, connect: Any, execute: Any, make_context: Any) -> None:
         self.server, self.tls_server, self.connect = server, tls_server, connect
-        self.run_operator, self.make_context, self.said = cancel, make_context, said
+        self.execute, self.make_context = execute, make_context
         self.error = ""
 
-    def cancel(self, *run_ids: Any, **options: Any) -> None:
-        execution = self.run_operator(*(run_ids or [self.server.add_run()]), **options)
-        self.error = str(execution.error)
+    def add_runs(self, count: int, **attributes: Any) -> list[str]:
+        return [self.server.add_run(**attributes).id for _ in range(count)]
+
+    def cancel(self, run_ids: Any = None, xcoms: Any = None, **options: Any) -> None:
+        """Execute the operator; run ids are as they are after rendering, by default those of one new run."""
+        if run_ids is None and "xcom_task_ids" not in options:
+            run_ids = self.add_runs(1)
+        operator = CancelTriggerRunOperator(task_id="cancel", run_ids=run_ids, **options)
+        self.error = str(self.execute(operator, xcoms=xcoms).error)
 
     def notify(self, *, context: Any = None, **options: Any) -> None:
-        CancelTriggerRunNotifier(**options).notify(context or {})
+        given: Any = context or {}
+        CancelTriggerRunNotifier(**options).notify(given)
 
-    def fail(self, fault: str, **options: Any) -> None:
-        getattr(self.server, fault)(times=None, **options)
-        self.cancel()
+    def fail(self, fault: str, *arguments: Any, runs: int = 1, **options: Any) -> None:
+        """Let all requests meet a fault."""
+        getattr(self.server, fault)(None, *arguments, **options)
+        self.cancel(self.add_runs(runs))
+
+    def raised(self, call: Callable[[], Any]) -> None:
+        """Keep the text of the error that a call raises."""
+        with pytest.raises(TriggerDevError) as raised:
+            call()
+        self.error = str(raised.value)
+
+    def not_reached(self, error: Exception) -> None:
+        """Keep the text for an error that no server can cause at will."""
+        self.error = str(transport_error(error, "POST /cancel to trigger.example.com", 30))
 
 
-def wrong_key(scene: Scene) -> None:
+# About the task.
+
+
+def wrong_key(scene: Scene, runs: int = 1) -> None:
     scene.connect(key="tr_prod_wrong")
-    scene.cancel("run_a")
+    scene.cancel(scene.add_runs(runs), max_concurrency=1)
 
 
-def never_over(scene: Scene) -> None:
-    run = scene.server.add_run(acknowledge_after=None)
-    scene.cancel(run, wait_for_termination=True, termination_timeout=0.2, poll_interval=0.1)
+def never_terminated(scene: Scene) -> None:
+    runs = scene.add_runs(1, acknowledge_after=None)
+    scene.cancel(runs, wait_for_termination=True, termination_timeout=0.2, poll_interval=0.1)
 
 
 def killed(scene: Scene) -> None:
     scene.server.latency = 0.2
-    operator = CancelTriggerRunOperator(task_id="cancel", run_ids=[scene.server.add_run().id])
+    operator = CancelTriggerRunOperator(task_id="cancel", run_ids=scene.add_runs(1))
     operator.on_kill()
     with pytest.raises(Exception, match="killed") as raised:
         operator.execute(scene.make_context())
     scene.error = str(raised.value)
 
 
-def on_airflow_3_0(scene: Scene) -> None:
+def fail(*_: Any, **__: Any) -> None:
+    raise RuntimeError("the object store is down")
+
+
+def xcom_is_full(scene: Scene) -> None:
+    context = scene.make_context()
+    context["ti"].xcom_push = fail
+    with pytest.raises(Exception, match="not found"):
+        CancelTriggerRunOperator(task_id="cancel", run_ids="run_a").execute(context)
+
+
+def still_alive(scene: Scene, runs: int = 1) -> None:
+    """The server acknowledges cancels that have no effect."""
+    run_ids = scene.add_runs(runs)
+    for run_id in run_ids:
+        answer = f'{{"id": "{run_id}"}}'
+        scene.server.malformed_next(None, answer, "application/json", path=f"{run_id}/cancel")
+    scene.cancel(run_ids)
+
+
+def still_alive_and_failing(scene: Scene) -> None:
+    (run_id,) = scene.add_runs(1)
+    scene.server.malformed_next(1, f'{{"id": "{run_id}"}}', "application/json", path="/cancel")
+    scene.server.fail_next(None, 503, path="/cancel")
+    scene.cancel([run_id])
+
+
+# About the sources of run ids.
+
+
+def none_from_a_task(scene: Scene) -> None:
+    operator = CancelTriggerRunOperator(task_id="cancel", run_ids="run_a")
+    operator.run_ids = None  # as it is rendered
+    scene.execute(operator)
+
+
+def nested(depth: int) -> list[Any]:
+    return [nested(depth - 1)] if depth else ["run_a"]
+
+
+def broken_xcom(scene: Scene) -> None:
+    context = scene.make_context({"start": None})
+    context["ti"].xcom_pull = fail
+    operator = CancelTriggerRunOperator(task_id="cancel", xcom_task_ids="start")
+    with pytest.raises(Exception, match="cannot be read"):
+        operator.execute(context)
+
+
+def without_xcom(scene: Scene, reason: str) -> None:
     with pytest.MonkeyPatch.context() as patch:
-        module = "airflow_provider_trigger.notifications.cancel"
-        patch.setattr(f"{module}.xcom_is_out_of_reach", lambda: True)
+        patch.setattr(f"airflow_provider_trigger.sources.xcom.{reason}", lambda *_: True)
         scene.notify(xcom_task_ids="start", context=scene.make_context({"start": None}))
+
+
+# About one run.
+
+
+def out_of_time(scene: Scene) -> None:
+    scene.server.latency = 0.2
+    scene.notify(run_ids=scene.add_runs(10), timeout=1.0, max_concurrency=1)
+
+
+def killed_while(scene: Scene, path: str, runs: int = 1) -> None:
+    """Kill the operator when the server has a request that it does not answer."""
+    scene.server.hang_next(None, path=path)
+    operator = CancelTriggerRunOperator(task_id="cancel", run_ids=scene.add_runs(runs))
+
+    def kill() -> None:
+        while not any(path in request.path for request in list(scene.server.requests)):
+            time.sleep(0.01)
+        operator.on_kill()
+
+    killing = threading.Thread(target=kill, daemon=True)
+    killing.start()
+    scene.error = str(scene.execute(operator).error)
+    killing.join()
+
+
+def bulk_action_without_answer(scene: Scene) -> None:
+    scene.server.latency = 0.05
+    scene.server.hang_next(None, path="bulk-actions")
+    scene.notify(run_ids=scene.add_runs(301), timeout=1.5, max_concurrency=1)
+
+
+def not_readable_yet(scene: Scene) -> None:
+    scene.server.fail_next(None, 404, method="GET", headers={"x-should-retry": "false"})
+    scene.cancel()
 
 
 def nobody_listens(scene: Scene) -> None:
@@ -125,7 +225,7 @@ def nobody_listens(scene: Scene) -> None:
 
 def no_answer(scene: Scene) -> None:
     scene.connect(timeout=0.2, retry_for=0)
-    scene.fail("never_answer_next")
+    scene.fail("hang_next")
 
 
 def bad_certificate(scene: Scene) -> None:
@@ -133,70 +233,228 @@ def bad_certificate(scene: Scene) -> None:
     scene.cancel("run_a")
 
 
+def http_port(scene: Scene) -> None:
+    scene.connect(host=scene.server.url.replace("http", "https"))
+    scene.cancel("run_a")
+
+
+def no_ca_file(scene: Scene) -> None:
+    with TriggerDevClient(
+        base_url="https://127.0.0.1:9", secret_key="k", user_agent="a", verify="/nowhere.pem"
+    ) as client:
+        scene.raised(lambda: client.cancel_run("run_a"))
+
+
 def no_proxy(scene: Scene) -> None:
     scene.connect(host="http://trigger.example.com", proxy="http://127.0.0.1:9", retry_for=0)
     scene.cancel("run_a")
 
 
-def still_alive(scene: Scene) -> None:
-    scene.server.garbage_next(None, "{}", "application/json", path="/cancel")
+# While it works.
+
+
+def retried(scene: Scene) -> None:
+    scene.connect(retry_for=2)
+    scene.server.fail_next()
     scene.cancel()
 
 
-def unreadable(scene: Scene) -> None:
-    scene.server.fail_next(None, 404, method="GET", headers={"x-should-retry": "false"})
-    scene.cancel()
+def used_up(scene: Scene) -> None:
+    scene.connect(retry_for=10)
+    scene.server.rate_limit_next(reset_after=3.5)
+    scene.cancel(scene.add_runs(2), max_concurrency=1)
 
 
-def out_of_time(scene: Scene) -> None:
+def slow(scene: Scene) -> None:
     scene.server.latency = 0.3
-    scene.notify(run_ids=["run_a", "run_b", "run_c"], timeout=0.45, max_concurrency=1)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(workers, "_PROGRESS_INTERVAL", 0.1)
+        scene.cancel()
 
 
-def no_time_to_look(scene: Scene) -> None:
-    scene.server.latency = 0.2
-    runs = [scene.server.add_run().id for _ in range(3)]
-    scene.notify(run_ids=runs, timeout=0.7, max_concurrency=1)
+def unknown_status(scene: Scene) -> None:
+    runs._warn_of_unknown_status.cache_clear()
+    scene.server.fail_next(None, 200, body={"id": "run_a", "status": "SLEEPING"}, path="/run_a")
+    scene.cancel("run_a")
 
 
-# A text that only one row has, and what makes the code say it.
-SCENARIOS: dict[str, Callable[[Scene], None]] = {
-    "There are no run ids": lambda scene: scene.cancel("None"),
-    "Nothing was pushed": lambda scene: scene.cancel("run_a", xcoms={"start": None}, xcom_task_ids="start"),
-    "did you mean": lambda scene: scene.cancel("run_a", xcoms={"start": None}, xcom_task_ids="strat"),
-    "not int": lambda scene: scene.cancel("run_a", xcoms={"start": 42}, xcom_task_ids="start"),
-    "Jinja that was not": lambda scene: scene.cancel("{{ ids }}"),
-    "another environment": lambda scene: scene.cancel("run_a", "run_b"),
-    "key was rejected": wrong_key,
-    "Not over within": never_over,
+JSON = "application/json"
+XCOM_OF_START: dict[str, Any] = {"xcom_task_ids": "start"}
+
+# A part of a message that the page shows, and what makes the code say it. The longest part decides.
+SCENARIOS: dict[str, Callable[[Scene], object]] = {
+    "There are no run ids": lambda scene: scene.cancel([]),
+    "the secret key was rejected: check": wrong_key,
     "was killed": killed,
-    "No XCom for a callback": on_airflow_3_0,
-    "no task instance": lambda scene: scene.notify(xcom_task_ids="start"),
-    "answered 403": lambda scene: scene.fail("fail_next", status=403),
-    "answered 429": lambda scene: scene.fail("rate_limit_next", reset_after=1),
-    "answered 500": lambda scene: scene.fail("fail_next", status=500),
-    "answered 503": lambda scene: scene.fail("fail_next", status=503),
-    "Connection refused": nobody_listens,
-    "no answer within": no_answer,
-    "cut short": lambda scene: scene.fail("cut_short_next"),
-    "certificate": bad_certificate,
-    "the proxy did not": no_proxy,
+    "1 run is still running": still_alive,
+    "runs are still running": lambda scene: still_alive(scene, runs=2),
+    "1 run may still be running": lambda scene: scene.fail("fail_next", 503),
+    "runs may still be running": lambda scene: scene.fail("fail_next", 503, runs=2),
+    "could not be read": lambda scene: scene.cancel(["run_a", 42]),
+    "not canceled:": lambda scene: scene.fail("fail_next", 503),
+    "not found:": lambda scene: scene.cancel("run_a"),
+    "None of the runs": lambda scene: scene.cancel("run_a run_b"),
+    "not terminated within": never_terminated,
+    "results are not in XCom": xcom_is_full,
+    # Sources.
+    "key 'return_value': it returned": lambda scene: scene.cancel(xcoms={"start": None}, **XCOM_OF_START),
+    "key 'ids'": lambda scene: scene.cancel(xcoms={"start": None}, xcom_key="ids", **XCOM_OF_START),
+    "run_ids is None": none_from_a_task,
+    "rendered to None": lambda scene: scene.cancel("None"),
+    "an empty list": lambda scene: scene.cancel([]),
+    "nothing but None": lambda scene: scene.cancel([None]),
+    "holds no run ids": lambda scene: scene.cancel(xcoms={"start": {"runs": []}}, **XCOM_OF_START),
+    "Skipped": lambda scene: scene.cancel(["run_a", None]),
+    "did you mean": lambda scene: scene.cancel(xcoms={"start": None}, xcom_task_ids="strat"),
+    "42 from xcom_task_ids": lambda scene: scene.cancel(xcom_task_ids="[42]"),
+    "42 from the XCom": lambda scene: scene.cancel(xcoms={"start": 42}, **XCOM_OF_START),
+    "a dict must have": lambda scene: scene.cancel({"name": "a"}),
+    "differ": lambda scene: scene.cancel({"id": "a", "run_id": "b"}),
+    "template that was not": lambda scene: scene.cancel("{{ ids }}"),
+    "double braces": lambda scene: scene.cancel("{ ti.xcom_pull() }"),
+    "looks like a list": lambda scene: scene.cancel("['run_a'"),
+    "LazySelectSequence": lambda scene: scene.cancel("LazySelectSequence([2 items])"),
+    "a URL must be": lambda scene: scene.cancel("https://trigger.example.com/batches"),
+    "it is empty": lambda scene: scene.cancel(""),
+    "longer than 256": lambda scene: scene.cancel("a" * 257),
+    "it is a number": lambda scene: scene.cancel("123"),
+    "cannot have": lambda scene: scene.cancel("run_ä"),
+    "no letter": lambda scene: scene.cancel("..."),
+    "lists within lists": lambda scene: scene.cancel(nested(11)),
+    "is it a task's id?": lambda scene: scene.cancel("start"),
+    "a batch's id": lambda scene: scene.cancel("batch_a"),
+    "of task 'start' cannot be read": broken_xcom,
+    "no task instance": lambda scene: scene.notify(**XCOM_OF_START),
+    "of this Airflow version": lambda scene: without_xcom(scene, "xcom_is_out_of_reach"),
+    "under 'airflow dags test'": lambda scene: without_xcom(scene, "has_no_supervisor"),
+    # A run: what was done.
+    "not sent:": out_of_time,
+    "cancel failed:": lambda scene: scene.fail("fail_next", 503),
+    "not acknowledged": lambda scene: killed_while(scene, "/cancel"),
+    "cancel requested, but the status": lambda scene: killed_while(scene, "/api/v3/runs"),
+    "by bulk action bulk_": lambda scene: killed_while(scene, "/api/v3/runs", runs=301),
+    "a bulk action that was not": bulk_action_without_answer,
+    "status check failed": lambda scene: scene.fail("fail_next", 503, method="GET"),
+    "still EXECUTING after": still_alive,
+    "cancel request…; last error: …": still_alive_and_failing,
+    # A run: why.
+    "the time limit was reached": out_of_time,
+    "canceling was stopped": killed,
+    "the secret key was rejected": lambda scene: wrong_key(scene, runs=3),
+    "stopped responding": lambda scene: scene.fail("redirect_next", runs=40),
+    "answered 401": wrong_key,
+    "answered 403": lambda scene: scene.fail("fail_next", 403),
+    "answered 429": lambda scene: scene.fail("rate_limit_next", 1),
+    "answered 500": lambda scene: scene.fail("fail_next", 500),
+    "answered 503": lambda scene: scene.fail("fail_next", 503),
+    "answered 404": not_readable_yet,
+    "answered 404: …: this is not": lambda scene: scene.fail("fail_next", 404, body={"error": "no route"}),
     "answered 302": lambda scene: scene.fail("redirect_next"),
-    "but no JSON": lambda scene: scene.fail("garbage_next"),
-    "still EXECUTING": still_alive,
-    "unreadable after": unreadable,
-    "its time was over": out_of_time,
-    "not looked at afterwards": no_time_to_look,
+    "without valid JSON": lambda scene: scene.fail("malformed_next"),
+    "JSON that is not an object": lambda scene: scene.fail("malformed_next", "[]", JSON),
+    "without the run's id": lambda scene: scene.fail("malformed_next", "{}", JSON, path="/cancel"),
+    "without 'status'": lambda scene: scene.fail("malformed_next", '{"id": "a"}', JSON, method="GET"),
+    "answered another run": lambda scene: scene.fail(
+        "malformed_next", '{"id": "run_b", "status": "EXECUTING"}', JSON, method="GET"
+    ),
+    "more than 16 MB": lambda scene: scene.fail("oversize_next"),
+    "Connection refused": nobody_listens,
+    "no connection within": lambda scene: scene.not_reached(exceptions.ConnectTimeout()),
+    "no answer within": no_answer,
+    "connection was lost": lambda scene: scene.fail("truncate_next"),
+    "decompressed": lambda scene: scene.fail("fail_next", 200, headers={"content-encoding": "gzip"}),
+    "certificate": bad_certificate,
+    "speaks http": http_port,
+    "TLS connection failed": lambda scene: scene.not_reached(exceptions.SSLError()),
+    "CA certificate bundle": no_ca_file,
+    "the proxy rejected": no_proxy,
+    "the proxy's URL": lambda scene: scene.not_reached(exceptions.InvalidProxyURL()),
+    "cannot be the id": lambda scene: scene.raised(lambda: cancel_run("..")),
+    # While it works.
+    "Canceling": lambda scene: scene.cancel(scene.add_runs(2)),
+    "Attempt 1 failed": retried,
+    "for the rate limit": used_up,
+    "Requested the cancel": slow,
+    "runs canceled": lambda scene: scene.cancel(scene.add_runs(301)),
+    "unknown run status": unknown_status,
 }
-OF_THE_TASK = rows("outcomes.md", "| the log says | what to do |")
-OF_A_RUN = rows("outcomes.md", "| the log says | what it means | what to do |")
+HEADINGS = (
+    "| message about the task | what to do |",
+    "| message about a source | what to do |",
+    "| message about one run | meaning | what to do |",
+    "| reason | meaning | what to do |",
+    "| message while it works | meaning |",
+)
+SHOWN = [
+    text
+    for heading in HEADINGS
+    for row in rows("outcomes.md", heading)
+    for text in re.findall(r"`(.+?)`", row[0])
+]
 
 
-@pytest.mark.parametrize("shown", [row[0] for row in OF_THE_TASK + OF_A_RUN])
-@pytest.mark.usefixtures("quick_looks", "connection")
-def test_what_the_log_says(shown, server, tls_server, connect, cancel, make_context, said):
-    (scenario,) = [scenario for words, scenario in SCENARIOS.items() if words in shown]
+def scenario_of(shown: str) -> str:
+    return max((part for part in SCENARIOS if part in shown), key=len)
+
+
+@pytest.mark.parametrize("shown", SHOWN)
+@pytest.mark.usefixtures("quick_checks", "connection")
+def test_what_the_log_says(shown, server, tls_server, connect, execute, make_context, said):
     connect(retry_for=0.3)
-    scene = Scene(server, tls_server, connect, cancel, make_context, said)
-    scenario(scene)
-    assert matches(shown, said.text + scene.error)
+    scene = Scene(server, tls_server, connect, execute, make_context)
+    SCENARIOS[scenario_of(shown)](scene)
+    assert matches(shown, f"{said.text}\n{scene.error}")
+
+
+def test_no_scenario_is_left_over():
+    assert set(map(scenario_of, SHOWN)) == set(SCENARIOS)
+
+
+# Modules whose texts go into the log, an error or XCom; and texts among them that do not, or not as they are.
+WITH_MESSAGES = (
+    "api/client.py",
+    "api/endpoints/paths.py",
+    "api/endpoints/runs.py",
+    "api/exchange.py",
+    "api/models/runs.py",
+    "api/responses.py",
+    "api/transport_errors.py",
+    "cancel/bulk.py",
+    "cancel/outcome.py",
+    "cancel/schedule.py",
+    "cancel/workers.py",
+    "notifications/cancel.py",
+    "operators/cancel.py",
+    "reporting.py",
+    "sources/run_ids.py",
+    "sources/xcom.py",
+)
+NOT_SHOWN = {
+    "canceling has ended",  # when all requests are done, there is always a better reason
+    "neither JSON nor a Python literal",  # caught
+    "a dict of",  # in the place of a value
+    "that cannot be shown>",  # the same
+    "no content type",  # in the place of a content type
+    "Resource not found",  # the server's
+    "Run not found",  # the server's
+    "see the connection's 'verify'",  # in the place of a certificate's reason, which Python always gives
+    "answered JSON without a list of runs in 'data'",  # at the Test button
+    "must be 'fail' or 'ignore', not",  # when the Dag is parsed
+}
+
+
+def texts_of(module: str) -> set[str]:
+    """Return the texts of a module that have three words or more, without what is filled in."""
+    source = (ROOT / "airflow_provider_trigger" / module).read_text(encoding="utf-8")
+    nodes = list(ast.walk(ast.parse(source)))
+    docstrings = [node.value for node in nodes if isinstance(node, ast.Expr)]
+    constants = [node for node in nodes if isinstance(node, ast.Constant) and node not in docstrings]
+    texts = [node.value for node in constants if isinstance(node.value, str)]
+    parts = [part.strip(" :;,()") for text in texts for part in re.split(r"%\S*[sdrf]\b", text)]
+    return {part for part in parts if len(part.split()) >= 3}
+
+
+@pytest.mark.parametrize("module", WITH_MESSAGES)
+def test_every_message_is_on_the_page(module):
+    page = (DOCS / "outcomes.md").read_text(encoding="utf-8")
+    assert {text for text in texts_of(module) if text not in page} <= NOT_SHOWN

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import json
+import math
 import re
 import subprocess
 from collections.abc import Callable
@@ -14,23 +15,42 @@ from typing import Any
 import pytest
 from docs_pages import DOCS, ROOT, rows
 
-from airflow_provider_trigger.api import client, endpoints, rate_limit, retries
-from airflow_provider_trigger.cancel import bulk, cancellation
+from airflow_provider_trigger import defaults
+from airflow_provider_trigger.api import (
+    circuit_breaker,
+    client,
+    exchange,
+    masking,
+    responses,
+    retry,
+    transport_errors,
+)
+from airflow_provider_trigger.api.endpoints.bulk_actions import MAX_SIZE
+from airflow_provider_trigger.api.endpoints.runs import retrieve_run
+from airflow_provider_trigger.api.errors import (
+    TLSError,
+    TransportError,
+    TriggerDevError,
+    UnexpectedAnswerError,
+)
+from airflow_provider_trigger.api.http import Response
+from airflow_provider_trigger.api.models import runs
+from airflow_provider_trigger.cancel import bulk, record, schedule, workers
 from airflow_provider_trigger.cancel.outcome import CancelOutcome, CancelResult
 from airflow_provider_trigger.get_provider_info import get_provider_info
-from airflow_provider_trigger.hooks import settings
+from airflow_provider_trigger.hooks import connection as connections
 from airflow_provider_trigger.hooks.trigger_dev import TriggerDevHook
 from airflow_provider_trigger.notifications.cancel import CancelTriggerRunNotifier
 from airflow_provider_trigger.operators.cancel import CancelTriggerRunOperator
 from airflow_provider_trigger.reporting import MAX_LINES
-from airflow_provider_trigger.sources.run_ids import MAX_LENGTH, RunIds
+from airflow_provider_trigger.sources.run_ids import MAX_LENGTH, MAX_SHOWN, RunIds
 
 # The connection.
 
 
 @pytest.fixture
 def read() -> Callable[[str], Any]:
-    """Read a connection as the hook does when it has it; some Airflows refuse some of these before that."""
+    """Read a connection as the hook does when it has it; some Airflows reject some of these before that."""
 
     def read_connection(text: str) -> Any:
         fields = dict.fromkeys(("host", "port", "schema", "login", "password", "extra")) | json.loads(text)
@@ -44,14 +64,19 @@ def read() -> Callable[[str], Any]:
 
 @pytest.mark.parametrize(("connection", "error"), rows("connection.md", "| the connection | the error |"))
 def test_error_of_a_connection(connection, error, read):
-    with pytest.raises(settings.InvalidConnectionError) as raised:
+    with pytest.raises(connections.InvalidConnectionError) as raised:
         read(connection.strip("`"))
     assert str(raised.value) == "Connection 'trigger_dev_default', " + error.strip("`")
 
 
+def test_error_of_a_missing_connection():
+    page = (DOCS / "connection.md").read_text(encoding="utf-8")
+    assert f"`{connections.connection_not_found('my_conn')}`" in page
+
+
 @pytest.mark.parametrize(("connection", "warning"), rows("connection.md", "| the connection | the warning |"))
 def test_warning_of_a_connection(connection, warning, read, said):
-    settings._warn_if_unencrypted.cache_clear()
+    connections._warn_if_unencrypted.cache_clear()
     read(connection.strip("`"))
     assert said.lines("Connection 'trigger_dev_default'", warning.strip("`"))
 
@@ -68,7 +93,7 @@ def test_fields_of_the_connection(read):
         name = re.findall(r"`(\w+)`", field)[0]
         value = getattr(defaults, {"host": "base_url", "password": "secret_key"}.get(name, name))
         words = {
-            None: "as the environment says" if name == "proxy" else "none",
+            None: "the environment's proxy" if name == "proxy" else "none",
             True: "true",
             "k": "required",
         }
@@ -109,22 +134,29 @@ def test_what_run_ids_may_be(given):
             value, ids = eval(text), re.findall(r"run_[ab]\b", text)
         found = RunIds()
         found.add(value, source="run_ids")
-        assert (found.found, found.unreadable) == (ids, [])
+        assert (found.found, found.invalid) == (ids, [])
 
 
 # Versions and limits.
 
 
+# The version of Airflow that each file of constraints pins, by the name that ``make`` knows.
+PINNED = {
+    path.stem.removeprefix("airflow-"): re.findall(r"^apache-airflow==(.+)$", path.read_text(), re.MULTILINE)[
+        0
+    ]
+    for path in (ROOT / "constraints").glob("airflow-*.txt")
+}
+
+
 def test_versions():
-    shown = rows("versions.md", "| Airflow | Python | dependencies of |")
-    for airflow, pythons, _ in shown:
-        name = airflow if airflow.endswith(".0") else airflow.rpartition(".")[0]
-        constraints = (ROOT / "constraints" / f"airflow-{name}.txt").read_text()
-        assert f"apache-airflow=={airflow}\n" in constraints
+    shown = rows("../README.md", "| Airflow | Python | dependencies of | whole Airflow tested with |")
+    for airflow, pythons, *_ in shown:
+        (name,) = [name for name in PINNED if PINNED[name] == airflow]
         script = f"source scripts/pythons.sh; supported_pythons {name}"
         real = subprocess.run(["bash", "-c", script], cwd=ROOT, capture_output=True, text=True, check=True)
         assert set(real.stdout.split()) == set(pythons.split(", "))
-    assert len(shown) == len(list((ROOT / "constraints").glob("airflow-*.txt")))
+    assert [airflow for airflow, *_ in shown] == sorted(PINNED.values())
 
 
 def result_of(number: int) -> CancelResult:
@@ -143,23 +175,39 @@ def bytes_of_xcom(count: int) -> int:
 
 # What a page says, and what must be true then.
 STATEMENTS: list[tuple[str, str, Callable[[], bool]]] = [
-    ("limits.md", "the last 5 % of the bucket", lambda: rate_limit.RateLimit()._reserve == 0.05),
-    ("limits.md", "looks after 0.5, 1, 2 and 4 s", lambda: cancellation.LOOK_AGAIN_AFTER == (0.5, 1, 2, 4)),
-    ("outcomes.md", "at five looks in 7.5 s", lambda: sum(cancellation.LOOK_AGAIN_AFTER) == 7.5),
-    ("limits.md", "| one connection | 10 s", lambda: client.CONNECT_TIMEOUT == 10),
-    ("limits.md", "| one request | 30 s |", lambda: settings.DEFAULT_TIMEOUT == 30),
-    ("limits.md", "| 120 s after its first request |", lambda: settings.DEFAULT_RETRY_FOR == 120),
-    ("limits.md", "| 60 s at most |", lambda: retries.MAX_WAIT == 60),
-    ("limits.md", "growing, 30 s at most", lambda: retries._BACKOFF.max == 30),
-    ("limits.md", "| 500 | 6 |", lambda: retries.TRIES_AT_500 == 6),
-    ("limits.md", "lacks a field | 3 |", lambda: retries.TRIES_WHEN_UNREADABLE == 3),
-    ("limits.md", "| 404 of a look | 4,", lambda: retries.TRIES_WHEN_ASKED_TO == 4),
-    ("limits.md", "one a run up to 100 runs", lambda: MAX_LINES == 100),
+    ("limits.md", "the last 5 % of the bucket", lambda: defaults.RATE_LIMIT_RESERVE == 0.05),
+    ("limits.md", "status checks after 0.5, 1, 2 and 4 s", lambda: record.RECHECK_AFTER == (0.5, 1, 2, 4)),
+    ("limits.md", "then one more cancel", lambda: record.MAX_CANCELS == 2),
+    ("outcomes.md", "in about 7.5 s", lambda: sum(record.RECHECK_AFTER) == 7.5),
+    ("outcomes.md", "five checks after each", lambda: len(record.RECHECK_AFTER) + 1 == 5),
+    ("outcomes.md", "at most 3 s older", lambda: record.FRESH_FOR == 3),
+    ("outcomes.md", "75 s after its cancel", lambda: runs.TERMINATES_WITHIN == 75),
+    ("outcomes.md", "for more than 300 runs", lambda: bulk.BULK_FROM == 300),
+    ("limits.md", "| one connection | 10 s", lambda: transport_errors.CONNECT_TIMEOUT == 10),
+    ("limits.md", "| one request | 30 s; ", lambda: defaults.REQUEST_TIMEOUT == 30),
+    ("limits.md", "at most a third of the remaining time", lambda: exchange._SHARE_OF_ONE_STEP == 1 / 3),
+    ("limits.md", "| 120 s after its first request |", lambda: defaults.RETRY_FOR == 120),
+    ("limits.md", "until 80 % of the time have passed", lambda: schedule._SHARE_FOR_CANCELS == 0.8),
+    ("limits.md", "| 60 s if the server names it", lambda: retry.MAX_WAIT == 60),
+    ("limits.md", "otherwise 30 s", lambda: retry.backoff(99, jitter=1) == 30),
+    ("limits.md", "growing, up to 30 s", lambda: retry.backoff(1, jitter=0.5) < retry.backoff(2, jitter=0.5)),
+    ("limits.md", "until 5 s have passed without progress", lambda: bulk.NO_PROGRESS_AFTER == 5),
+    ("limits.md", "at most a quarter of the remaining time", lambda: bulk.SHARE == 1 / 4),
+    ("limits.md", "| a notifier in all | 30 s |", lambda: defaults.NOTIFIER_TIMEOUT == 30),
+    ("limits.md", "| 90 s after the run's cancel |", lambda: defaults.TERMINATION_TIMEOUT == 90),
+    ("limits.md", "After 10 requests in a row", lambda: circuit_breaker.FAILURES_TO_OPEN == 10),
+    ("limits.md", "one request goes out per second", lambda: circuit_breaker.PROBE_INTERVAL == 1),
+    ("limits.md", "one for each run up to 100 runs", lambda: MAX_LINES == 100),
+    ("limits.md", "Progress every 10 s", lambda: workers._PROGRESS_INTERVAL == 10),
+    ("outcomes.md", "one such line every 5 s", lambda: exchange._RETRY_LOG_INTERVAL == 5),
     ("limits.md", "| 256 characters;", lambda: MAX_LENGTH == 256),
+    ("limits.md", "| 32: `max_concurrency` |", lambda: defaults.MAX_CONCURRENCY == 32),
     ("limits.md", "| 16 MB |", lambda: client.MAX_BODY_BYTES == 16 * 1024**2),
     ("security.md", "answer over 16 MB", lambda: client.MAX_BODY_BYTES == 16 * 1024**2),
-    ("security.md", "cut to 300\ncharacters", lambda: endpoints.MAX_DETAIL_LENGTH == 300),
-    ("limits.md", "10,000 results are 1.4 MB", lambda: 1.35e6 < bytes_of_xcom(10_000) < 1.45e6),
+    ("security.md", "a key of less than 8 characters", lambda: masking.SHORTEST_IN_ANSWERS == 8),
+    ("security.md", "cut to 300\ncharacters", lambda: responses.MAX_DETAIL_LENGTH == 300),
+    ("security.md", "up to 80 characters", lambda: MAX_SHOWN == 80),
+    ("limits.md", "10,000 results are 1.5 MB", lambda: 1.4e6 < bytes_of_xcom(10_000) < 1.5e6),
 ]
 
 
@@ -169,14 +217,59 @@ def test_statement(page, sentence, is_true):
     assert is_true()
 
 
-def test_two_requests_a_run_up_to_the_number_named(server, cancel, connection):
+def answer(status: int, **headers: str) -> tuple[TriggerDevError, Response]:
+    """Return a response, and the error that a status check makes of it."""
+    response = Response(
+        status=status, headers={"x-should-retry": "", **headers}, body=b'{"error": "Not found"}'
+    )
+    with pytest.raises(TriggerDevError) as raised:
+        retrieve_run("run_a").read(response)
+    return raised.value, response
+
+
+# What came back, in the words of the table; the error, and whether the server has worked before.
+FAILURES: dict[str, list[tuple[TriggerDevError, Response | None, bool]]] = {
+    "429": [(*answer(429), False)],
+    "408, 409, 425, 502, 503, 504 and other 5xx, except 500": [
+        (*answer(status), False) for status in (408, 409, 425, 502, 503, 504, 520, 599)
+    ],
+    "no connection, no answer, a connection lost before the whole answer arrived": [
+        (TransportError(""), None, False)
+    ],
+    "500": [(*answer(500), worked) for worked in (False, True)],
+    "invalid JSON, a missing field, another run, from a server that has worked before": [
+        (UnexpectedAnswerError(""), None, True)
+    ],
+    "invalid JSON, a missing field, another run, otherwise": [(UnexpectedAnswerError(""), None, False)],
+    "a redirect, a 404 of another product, from a server that has worked before": [(*answer(302), True)],
+    "404 of a status check": [(*answer(404, **{"x-should-retry": "true"}), False)],
+    "401 of a key that has worked before": [(*answer(401), True)],
+    "other 401, 403, 404 of a cancel, other redirects, an invalid certificate, an answer over 16 MB": [
+        *((*answer(status), False) for status in (401, 403, 404, 302)),
+        (TLSError("", retryable=False), None, True),
+        (UnexpectedAnswerError("", retryable=False), None, True),
+    ],
+    "`x-should-retry: false`": [(*answer(503, **{"x-should-retry": "false"}), True)],
+}
+
+
+@pytest.mark.parametrize(
+    ("what", "tries", "_"), rows("limits.md", "| what came back | tries | wait between them |")
+)
+def test_tries(what, tries, _):
+    for error, response, has_worked in FAILURES[what]:
+        allowed = retry.tries_allowed(retrieve_run("run_a").request, error, response, has_worked=has_worked)
+        assert tries.split(",")[0] == ("no limit but time" if math.isinf(allowed) else f"{allowed:g}")
+
+
+def test_two_requests_for_each_run_up_to_the_number_named(server, cancel, connection):
     runs = [server.add_run("QUEUED") for _ in range(300)]
     assert cancel(*runs).outcomes == ["canceled"] * len(runs)
     assert len(server.requests) == 2 * len(runs)
-    assert cancellation.BULK_FROM == 300
-    assert bulk.MAX_SIZE == 500
+    assert bulk.BULK_FROM == 300
+    assert MAX_SIZE == 500
     page = (DOCS / "limits.md").read_text(encoding="utf-8")
-    assert "| up to 300 | two a run: the cancel, and the look" in page
+    assert "| up to 300 | two for each run: the cancel, and the status check |" in page
     assert "cancels 500 exact ids with one request" in page
 
 
@@ -186,7 +279,7 @@ def test_two_requests_a_run_up_to_the_number_named(server, cancel, connection):
 @pytest.mark.parametrize("call", [row[0] for row in rows("testing.md", "| call | what the requests meet |")])
 def test_fault(call, server):
     eval(call.strip("`"), {"server": server})
-    assert len(server._faults._faults) == 1
+    assert server.pending_faults == 1
 
 
 def test_routes_are_those_that_were_measured():
@@ -197,12 +290,12 @@ def test_routes_are_those_that_were_measured():
     spec.loader.exec_module(routes_table)
     page, table = routes_table.PAGE.read_text(encoding="utf-8"), json.loads(routes_table.DATA.read_text())
     assert routes_table.page_with(page, table) == page, "run: python docs/routes_table.py"
-    # What the page says of Airflow 3.0 beside the tables.
-    assert "The task's callback is for Airflow 3.0 alone" in page
+    # What the page says about Airflow 3.0 in addition to the tables.
+    assert "The task's callback is needed on Airflow 3.0 only" in page
     without_it = ("dag_failure_callback", "teardown")
     assert {
         version
         for version in routes_table.versions(table)
         if not routes_table.covers(table, without_it, version)
     } == {"3.0"}
-    assert not routes_table.is_taken(table["events"]["cleared"]["routes"]["teardown"], "3.0")
+    assert not routes_table.is_called(table["events"]["cleared"]["routes"]["teardown"], "3.0")

@@ -1,15 +1,15 @@
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from airflow_provider_trigger.api.endpoints import Response
-from airflow_provider_trigger.api.rate_limit import RateLimit
-from airflow_provider_trigger.api.retries import MAX_WAIT
+from airflow_provider_trigger import defaults
+from airflow_provider_trigger.api.http import Response
+from airflow_provider_trigger.api.rate_limit import PROBE_INTERVAL, RateLimit, Ticket
+from airflow_provider_trigger.api.retry import MAX_WAIT
 
 NOW = 1_795_600_000.0
 START = 50.0  # on the monotonic clock, when it is NOW
@@ -17,28 +17,45 @@ MARGIN = 0.05
 
 
 class Traffic:
-    """A rate limit, and requests that go and come at times that the test tells."""
+    """A rate limit, and requests that are sent and answered at the times that a test gives."""
 
     def __init__(self, response: Any, *, reserve: float = 0.05) -> None:
         self.limit = RateLimit(reserve=reserve)
         self._response = response
 
-    def back(
-        self, remaining: Any, *, status: int = 200, at: float = 0.0, resets_at: float = 10.0, limit: Any = 100
+    def delay(self, *, at: float = 0.0) -> float:
+        return self.limit.delay(monotonic=START + at)
+
+    def send(self, count: int = 1, *, at: float = 0.0) -> Ticket:
+        """Send requests, each of which may go out at once; return the last one's ticket."""
+        for _ in range(count):
+            assert self.delay(at=at) == 0
+            ticket = self.limit.sent(monotonic=START + at)
+        return ticket
+
+    def answer(
+        self,
+        remaining: Any,
+        ticket: Ticket | None = None,
+        *,
+        status: int = 200,
+        at: float = 0.0,
+        resets_at: float = 10.0,
+        limit: Any = 100,
     ) -> None:
+        """Answer a request, or one that is sent at this moment, with the bucket's headers."""
         headers = {
             "x-ratelimit-limit": str(limit),
             "x-ratelimit-remaining": str(remaining),
             "x-ratelimit-reset": str(int((NOW + resets_at) * 1000)),
         }
-        self.answered(self._response(status, b"", headers), at=at)
+        self.answer_with(self._response(status, b"", headers), ticket, at=at)
 
-    def answered(self, response: Response | None, *, at: float = 0.0) -> None:
-        self.limit.sent()
-        self.limit.answered(response, monotonic=START + at, now=NOW + at)
-
-    def delay(self, *, at: float = 0.0) -> float:
-        return self.limit.delay(monotonic=START + at)
+    def answer_with(
+        self, response: Response | None, ticket: Ticket | None = None, *, at: float = 0.0
+    ) -> None:
+        ticket = ticket or self.limit.sent(monotonic=START + at)
+        self.limit.answered(ticket, response, monotonic=START + at, now=NOW + at)
 
 
 @pytest.fixture
@@ -47,148 +64,430 @@ def traffic(response: Any) -> Traffic:
 
 
 def test_nothing_is_held_back_while_nothing_is_known(traffic: Traffic) -> None:
-    for _ in range(1000):
-        assert traffic.delay() == 0
-        traffic.limit.sent()
+    traffic.send(1000)
+
+
+# The reserve
 
 
 def test_the_last_tokens_are_left_to_the_application(traffic: Traffic) -> None:
-    traffic.back(6)
+    traffic.answer(6)
     assert traffic.delay() == 0
-    traffic.back(5)
+    traffic.answer(5)
     assert traffic.delay() == pytest.approx(10 + MARGIN)
 
 
 def test_the_reserve_of_a_small_bucket_is_a_whole_token(traffic: Traffic) -> None:
-    traffic.back(1, limit=5)
+    traffic.answer(2, limit=5)
+    assert traffic.delay() == 0
+    traffic.answer(1, limit=5)
     assert traffic.delay() > 0
 
 
 def test_without_a_reserve_the_last_token_may_be_spent(response: Any) -> None:
     traffic = Traffic(response, reserve=0)
-    traffic.back(1)
+    traffic.answer(1)
     assert traffic.delay() == 0
-    traffic.back(0)
+    traffic.answer(0)
     assert traffic.delay() > 0
 
 
-def test_requests_on_their_way_count_as_spent(traffic: Traffic) -> None:
-    traffic.back(8)
-    for _ in range(3):
-        assert traffic.delay() == 0
-        traffic.limit.sent()
+def test_the_default_reserve_is_the_packages(response: Any) -> None:
+    traffic = Traffic(response)
+    traffic.limit = RateLimit()
+    traffic.answer(defaults.RATE_LIMIT_RESERVE * 1000 + 1, limit=1000)
+    assert traffic.delay() == 0
+    traffic.answer(defaults.RATE_LIMIT_RESERVE * 1000, limit=1000)
     assert traffic.delay() > 0
 
 
-def test_after_the_reset_one_goes_ahead_and_brings_the_news(traffic: Traffic) -> None:
-    traffic.back(5)
-    assert traffic.delay(at=11) == 0
-    traffic.limit.sent()
-    assert traffic.delay(at=11) == math.inf
-    traffic.limit.answered(None, monotonic=START + 11, now=NOW + 11)
-    assert traffic.delay(at=11) == 0
-    traffic.back(99, at=11, resets_at=20)
-    traffic.limit.sent()
-    assert traffic.delay(at=11) == 0
-
-
-def test_of_answers_that_overtake_each_other_the_lowest_counts(traffic: Traffic) -> None:
-    traffic.back(4)
-    traffic.back(50)
+def test_a_limit_that_changes_changes_the_reserve(traffic: Traffic) -> None:
+    traffic.answer(6, limit=100)
+    assert traffic.delay() == 0
+    traffic.answer(6, limit=1000)
     assert traffic.delay() > 0
 
 
-def test_an_answer_from_before_the_filling_does_not_count_any_more(traffic: Traffic) -> None:
-    traffic.back(80, at=11, resets_at=20)
-    traffic.back(0, at=11, resets_at=10)
+# Requests in flight
+
+
+def test_requests_in_flight_count_as_spent(traffic: Traffic) -> None:
+    traffic.answer(8)
+    traffic.send(3)
+    assert traffic.delay() > 0
+
+
+def test_requests_sent_before_the_first_answer_count_as_spent(traffic: Traffic) -> None:
+    tickets = [traffic.send() for _ in range(4)]
+    traffic.answer(8, tickets[0], at=1)
+    assert traffic.delay(at=1) > 0  # three in flight
+
+
+def test_requests_in_flight_while_others_are_answered_count_as_spent(traffic: Traffic) -> None:
+    traffic.answer(40)
+    other = traffic.send(4, at=1)
+    traffic.answer(9, other, at=2)
+    traffic.send(1, at=2)
+    assert traffic.delay(at=2) == pytest.approx(8 + MARGIN)
+
+
+def test_they_count_where_the_server_gives_no_time_for_the_refill_too(traffic: Traffic) -> None:
+    traffic.send()
+    traffic.answer(7, resets_at=-NOW)
+    traffic.send()
+    assert traffic.delay() == pytest.approx(MARGIN)
+
+
+@pytest.mark.parametrize("status", [200, 404, 500, None])
+def test_a_request_that_has_ended_is_in_flight_no_more(
+    traffic: Traffic, response: Any, status: int | None
+) -> None:
+    traffic.answer(7)
+    ticket = traffic.send()
+    other = traffic.send()
+    assert traffic.delay() > 0
+    traffic.answer_with(None if status in (200, None) else response(status), ticket)
+    assert traffic.delay() == 0
+    traffic.answer_with(None, other)
+    traffic.send(2)
+    assert traffic.delay() > 0
+
+
+def test_requests_in_flight_from_before_the_refill_do_not_count(traffic: Traffic) -> None:
+    traffic.answer(60)
+    traffic.send(55)
+    refill = traffic.delay()
+    assert refill == pytest.approx(10 + MARGIN)
+    assert traffic.delay(at=refill - 0.001) > 0
+    # The 55 took their tokens from the last filling: as many again may go out now, without a probe.
+    assert not traffic.send(55, at=refill).is_probe
+    assert traffic.limit.sent(monotonic=START + refill).is_probe
+
+
+def test_a_request_that_was_sent_just_before_the_refill_counts(traffic: Traffic) -> None:
+    """It may reach the server after the refill, and take its token then."""
+    traffic.answer(9)
+    traffic.send(3, at=9.7)
+    probe = traffic.send(at=10 + MARGIN)
+    traffic.answer(9, probe, at=10.25, resets_at=20)
+    traffic.send(1, at=10.25)  # with the three in flight, 5 are left
+    assert traffic.delay(at=10.25) > 0
+
+
+def test_an_answer_of_the_new_filling_counts_only_what_was_sent_since_the_refill(traffic: Traffic) -> None:
+    traffic.answer(40)
+    traffic.send(30)
+    probe = traffic.send(at=11)
+    traffic.send(2, at=11)
+    traffic.answer(8, probe, at=12, resets_at=20)
+    # 30 in flight from before the refill at 10.05 s, and 2 sent since: one more leaves the reserve of 5.
+    traffic.send(1, at=12)
+    assert traffic.delay(at=12) == pytest.approx(8 + MARGIN)
+
+
+@pytest.mark.parametrize(("before", "counts"), [(0.5, True), (0.501, False)])
+def test_what_was_sent_just_before_the_refill_may_take_its_token_after_it(
+    traffic: Traffic, before: float, counts: bool
+) -> None:
+    traffic.answer(5)
+    refill = traffic.delay()
+    for _ in range(2):
+        traffic.limit.sent(monotonic=START + (refill - before))
+    probe = traffic.limit.sent(monotonic=START + refill)
+    traffic.answer(7, probe, at=12, resets_at=20)
+    assert (traffic.delay(at=12) > 0) is counts
+
+
+def test_what_was_sent_in_the_moment_of_the_refill_counts(traffic: Traffic) -> None:
+    traffic.answer(5)
+    refill = traffic.delay()
+    probe = traffic.send(at=refill)
+    traffic.limit.sent(monotonic=START + refill)
+    traffic.answer(7, probe, at=12, resets_at=20)
+    traffic.send(at=12)
+    assert traffic.delay(at=12) > 0
+
+
+def test_a_refill_that_comes_early_is_taken_as_of_now(traffic: Traffic) -> None:
+    """The server's clock is ahead of ours, or it refills at another time than it said."""
+    traffic.answer(40)
+    early = traffic.send(20, at=3)
+    traffic.answer(8, early, at=4, resets_at=14)
+    traffic.send(3, at=4)
+    assert traffic.delay(at=4) > 0
+
+
+# The refill
+
+
+def test_after_the_refill_one_request_goes_first_as_a_probe(traffic: Traffic) -> None:
+    traffic.answer(5)
+    assert traffic.delay(at=10) == pytest.approx(MARGIN)
+    probe = traffic.send(at=11)
+    assert probe.is_probe
+    assert traffic.delay(at=11) == PROBE_INTERVAL == 1
+    traffic.answer(99, probe, at=11.5, resets_at=20)
+    assert not traffic.send(at=11.5).is_probe
+    traffic.send(93, at=11.5)  # to the reserve of 5
+    assert traffic.delay(at=11.5) == pytest.approx(8.5 + MARGIN)
+
+
+def test_a_probe_that_is_never_answered_holds_the_others_up_for_a_second_only(traffic: Traffic) -> None:
+    traffic.answer(5)
+    traffic.send(at=11)
+    assert traffic.delay(at=11.25) == 0.75
+    second = traffic.send(at=12)
+    assert second.is_probe
+    # Since the latest of them.
+    assert traffic.delay(at=12.25) == 0.75
+    traffic.answer(99, second, at=12.5, resets_at=20)
+    traffic.send(93, at=12.5)  # one is still in flight
+    assert traffic.delay(at=12.5) == pytest.approx(7.5 + MARGIN)
+
+
+def test_a_probe_in_flight_holds_nothing_up_once_another_answer_shows_the_bucket(traffic: Traffic) -> None:
+    traffic.answer(5)
+    first = traffic.send(at=11)
+    assert traffic.send(at=12).is_probe
+    traffic.answer(99, first, at=12.25, resets_at=20)
+    traffic.send(93, at=12.25)
+    assert traffic.delay(at=12.25) > 1
+
+
+def test_at_the_refill_a_probe_in_flight_is_waited_for(traffic: Traffic) -> None:
+    traffic.answer(40)
+    late = traffic.send(35)
+    assert traffic.send(at=11).is_probe is False
+    traffic.answer(5, late, at=11, resets_at=11.5)
+    assert traffic.limit.sent(monotonic=START + 11.25).is_probe
+    refill = 11.25 + traffic.delay(at=11.25)
+    assert refill == pytest.approx(11.5 + MARGIN)
+    assert traffic.delay(at=refill) == pytest.approx(11.25 + 1 - refill)
+
+
+def test_one_that_is_never_answered_does_not_hold_up_a_filling_for_ever(traffic: Traffic) -> None:
+    """A bucket of 60, refilled every 2 s, and one request without an answer."""
+    traffic.answer(59, resets_at=2, limit=60)
+    sent, at = 1, 0.0
+    traffic.send()  # never answered
+    while sent < 100:
+        wait = traffic.delay(at=at)
+        assert wait < 3
+        if wait:
+            at += wait
+            continue
+        ticket = traffic.send(at=at)
+        traffic.answer(59 - sent % 50, ticket, at=at, resets_at=2 + 2 * (at // 2), limit=60)
+        sent += 1
+    assert at < 10
+
+
+def test_a_probe_without_an_answer_is_followed_by_another(traffic: Traffic) -> None:
+    traffic.answer(5)
+    traffic.answer_with(None, traffic.send(at=11), at=11.25)
+    assert traffic.send(at=11.25).is_probe
+
+
+def test_a_request_in_flight_that_is_no_probe_holds_nothing_up(traffic: Traffic) -> None:
+    traffic.answer(6)
+    assert not traffic.send(at=9).is_probe
+    assert traffic.delay(at=9) == pytest.approx(1 + MARGIN)
+    assert traffic.delay(at=10 + MARGIN) == 0
+
+
+def test_a_bucket_that_was_not_empty_needs_no_probe_after_the_refill(traffic: Traffic) -> None:
+    traffic.answer(50)
+    assert not traffic.send(at=11).is_probe
+    traffic.send(44, at=11)
     assert traffic.delay(at=11) == 0
+    assert traffic.send(at=11).is_probe
 
 
-def test_after_a_refusal_nobody_asks_before_the_reset(traffic: Traffic) -> None:
-    traffic.back(0, status=429, resets_at=3)
-    assert traffic.delay(at=0) == pytest.approx(3 + MARGIN)
+# Answers that overtake each other
+
+
+def test_of_answers_of_one_filling_the_lowest_counts(traffic: Traffic) -> None:
+    traffic.answer(4)
+    traffic.answer(50)
+    assert traffic.delay() > 0
+
+
+def test_an_answer_of_the_last_filling_does_not_count_any_more(traffic: Traffic) -> None:
+    traffic.answer(80, at=11, resets_at=20)
+    traffic.answer(0, at=11, resets_at=10)
+    traffic.send(75, at=11)
+    assert traffic.delay(at=11) == pytest.approx(9 + MARGIN)
+
+
+def test_a_late_rejection_of_the_last_filling_does_not_empty_the_new_one(traffic: Traffic) -> None:
+    late = traffic.send()
+    traffic.answer(80, at=11, resets_at=20)
+    traffic.answer(0, late, status=429, at=11, resets_at=10)
+    assert traffic.delay(at=11) == pytest.approx(MARGIN)
+    probe = traffic.send(at=11.5)
+    assert probe.is_probe
+    traffic.answer(79, probe, at=12, resets_at=20)
+    traffic.send(74, at=12)
+
+
+# Rejections
+
+
+def test_after_a_rejection_nothing_is_sent_before_the_refill(traffic: Traffic) -> None:
+    traffic.answer(0, status=429, resets_at=3)
+    assert traffic.delay() == pytest.approx(3 + MARGIN)
     assert traffic.delay(at=3) == pytest.approx(MARGIN)
-    assert traffic.delay(at=3.1) == 0
+    assert traffic.send(at=3.1).is_probe
+    assert traffic.delay(at=3.1) == 1
 
 
-def test_an_answer_from_before_the_refusal_does_not_lift_it(traffic: Traffic) -> None:
-    traffic.back(0, status=429, resets_at=3)
-    traffic.back(60, resets_at=3)
+def test_after_a_rejection_one_request_goes_first_whatever_remains(traffic: Traffic) -> None:
+    traffic.answer(50, status=429, resets_at=3)
+    assert traffic.send(at=3.1).is_probe
+    assert traffic.delay(at=3.1) == 1
+
+
+def test_at_the_end_of_a_rejection_a_probe_in_flight_is_waited_for(traffic: Traffic, response: Any) -> None:
+    traffic.answer_with(response(429))
+    assert traffic.limit.sent(monotonic=START).is_probe
+    end = traffic.delay()
+    assert traffic.delay(at=end) == pytest.approx(1 - MARGIN)
+
+
+def test_a_rejection_with_a_longer_wait_is_waited_for(traffic: Traffic, response: Any) -> None:
+    headers = {"x-ratelimit-limit": "100", "x-ratelimit-remaining": "0", "retry-after": "7"}
+    traffic.answer_with(response(429, b"", headers | {"x-ratelimit-reset": str(int(NOW * 1000) + 3000)}))
+    assert traffic.delay() == pytest.approx(7 + MARGIN)
+    assert traffic.delay(at=5) == pytest.approx(2 + MARGIN)
+    assert traffic.send(at=7.1).is_probe
+
+
+def test_a_rejection_with_a_shorter_wait_does_not_bring_the_refill_forward(
+    traffic: Traffic, response: Any
+) -> None:
+    headers = {"x-ratelimit-limit": "100", "x-ratelimit-remaining": "0", "retry-after": "2"}
+    traffic.answer_with(response(429, b"", headers | {"x-ratelimit-reset": str(int(NOW * 1000) + 9000)}))
+    assert traffic.delay() == pytest.approx(2 + MARGIN)
+    assert traffic.delay(at=3) == pytest.approx(6 + MARGIN)
+
+
+def test_an_answer_from_before_the_rejection_does_not_lift_it(traffic: Traffic) -> None:
+    traffic.answer(0, status=429, resets_at=3)
+    traffic.answer(60, resets_at=3)
     assert traffic.delay() == pytest.approx(3 + MARGIN)
 
 
-def test_a_shorter_refusal_does_not_lift_a_longer_one(traffic: Traffic, response: Any) -> None:
-    traffic.answered(response(429, b"", {"retry-after": "20"}))
-    traffic.answered(response(429, b"", {"retry-after": "2"}))
+def test_a_shorter_rejection_does_not_lift_a_longer_one(traffic: Traffic, response: Any) -> None:
+    traffic.answer_with(response(429, b"", {"retry-after": "20"}))
+    traffic.answer_with(response(429, b"", {"retry-after": "2"}))
     assert traffic.delay() == pytest.approx(20 + MARGIN)
 
 
-def test_a_proxys_refusal_says_nothing_of_the_bucket(traffic: Traffic, response: Any) -> None:
-    traffic.back(50, resets_at=10)
-    traffic.answered(response(429, b"", {"retry-after": "2"}))
+def test_a_proxys_rejection_says_nothing_of_the_bucket(traffic: Traffic, response: Any) -> None:
+    traffic.answer(50, resets_at=10)
+    traffic.answer_with(response(429, b"", {"retry-after": "2"}))
     assert traffic.delay() == pytest.approx(2 + MARGIN)
-    assert traffic.delay(at=2.1) == 0
-    traffic.back(49, at=2.1, resets_at=10)
-    for _ in range(44):
-        assert traffic.delay(at=2.1) == 0
-        traffic.limit.sent()
+    probe = traffic.send(at=2.1)
+    traffic.answer(49, probe, at=2.1, resets_at=10)
+    traffic.send(44, at=2.1)
     assert traffic.delay(at=2.1) > 0
 
 
-def test_a_proxys_refusal_fills_no_empty_bucket(traffic: Traffic, response: Any) -> None:
-    traffic.back(5, resets_at=10)
-    traffic.answered(response(429, b"", {"retry-after": "2"}))
+def test_a_proxys_rejection_fills_no_empty_bucket(traffic: Traffic, response: Any) -> None:
+    traffic.answer(5, resets_at=10)
+    traffic.answer_with(response(429, b"", {"retry-after": "2"}))
     assert traffic.delay(at=3) == pytest.approx(7 + MARGIN)
 
 
-def test_after_a_proxys_refusal_one_goes_ahead_and_brings_the_news(traffic: Traffic, response: Any) -> None:
-    traffic.back(50)
-    traffic.answered(response(429, b"", {"retry-after": "2"}))
-    traffic.limit.sent()
-    assert traffic.delay(at=3) == math.inf
-    traffic.limit.answered(response(404), monotonic=START + 3, now=NOW + 3)
-    traffic.limit.sent()
-    assert traffic.delay(at=3) == 0
+def test_after_a_proxys_rejection_one_request_goes_first(traffic: Traffic, response: Any) -> None:
+    traffic.answer(50)
+    traffic.answer_with(response(429, b"", {"retry-after": "2"}))
+    probe = traffic.send(at=3)
+    assert probe.is_probe
+    assert traffic.delay(at=3) == 1
+    traffic.answer_with(response(404), probe, at=3.5)
+    assert not traffic.send(at=3.5).is_probe
+    traffic.send(at=3.5)
 
 
-def test_a_refusal_that_says_nothing_lets_one_at_a_time_ask(traffic: Traffic, response: Any) -> None:
-    traffic.answered(response(429))
-    assert traffic.delay(at=0.1) == 0
-    traffic.limit.sent()
-    assert traffic.delay(at=0.1) == math.inf
+def test_a_request_without_an_answer_does_not_end_a_rejection(traffic: Traffic, response: Any) -> None:
+    traffic.answer_with(response(429, b"", {"retry-after": "2"}))
+    traffic.answer_with(None, traffic.send(at=3), at=3)
+    assert traffic.send(at=3).is_probe
 
 
-def test_a_proxys_refusal_is_over_when_an_answer_without_limits_succeeds(
+def test_a_rejection_that_gives_no_time_lets_one_request_at_a_time_go(
     traffic: Traffic, response: Any
 ) -> None:
-    traffic.answered(response(429, b"", {"retry-after": "2"}))
-    traffic.answered(response(200), at=3)
-    traffic.limit.sent()
-    assert traffic.delay(at=3) == 0
+    traffic.answer_with(response(429))
+    assert traffic.delay() == pytest.approx(MARGIN)
+    assert traffic.send(at=0.1).is_probe
+    assert traffic.delay(at=0.1) == 1
 
 
-@pytest.mark.parametrize("status", [401, 502])
-def test_a_failure_without_limits_does_not_lift_them(traffic: Traffic, response: Any, status: int) -> None:
-    traffic.back(5)
-    traffic.answered(response(status))
-    assert traffic.delay() > 0
+@pytest.mark.parametrize("status", [200, 299])
+def test_a_proxys_rejection_is_over_when_a_success_shows_no_limits(
+    traffic: Traffic, response: Any, status: int
+) -> None:
+    traffic.answer(5, resets_at=10)
+    traffic.answer_with(response(429, b"", {"retry-after": "2"}))
+    traffic.answer_with(response(status), at=3)
+    traffic.send(50, at=3)
 
 
-def test_a_success_without_limits_does_not_lift_a_refusal_that_lasts(traffic: Traffic, response: Any) -> None:
-    traffic.answered(response(429, b"", {"retry-after": "9"}))
-    traffic.answered(response(200))
+@pytest.mark.parametrize("status", [199, 300, 401, 429, 502])
+def test_another_answer_without_limits_does_not_lift_them(
+    traffic: Traffic, response: Any, status: int
+) -> None:
+    traffic.answer(5)
+    traffic.answer_with(response(status), at=1)
+    assert traffic.delay(at=2) == pytest.approx(8 + MARGIN)
+
+
+def test_a_success_without_limits_does_not_lift_a_rejection_that_lasts(
+    traffic: Traffic, response: Any
+) -> None:
+    traffic.answer_with(response(429, b"", {"retry-after": "9"}))
+    traffic.answer_with(response(200))
     assert traffic.delay() == pytest.approx(9 + MARGIN)
 
 
-@pytest.mark.parametrize("garbage", ["", "many", "nan", "inf", "-inf"])
-def test_numbers_that_are_none_say_nothing(traffic: Traffic, garbage: str) -> None:
-    traffic.back(garbage)
-    traffic.back(0, limit=garbage)
+# Values that are not valid
+
+
+@pytest.mark.parametrize("value", ["", "many", "nan", "inf", "-inf"])
+def test_numbers_that_are_not_valid_say_nothing(traffic: Traffic, value: str) -> None:
+    traffic.answer(value)
+    traffic.answer(0, limit=value)
     assert traffic.delay() == 0
 
 
+def test_numbers_that_are_not_valid_lift_nothing(traffic: Traffic) -> None:
+    traffic.answer(5)
+    traffic.answer("nan", status=404)
+    traffic.answer("inf")
+    assert traffic.delay() > 0
+
+
+@pytest.mark.parametrize("name", ["limit", "remaining", "reset"])
+def test_a_bucket_is_shown_by_all_its_headers_or_not_at_all(
+    traffic: Traffic, response: Any, name: str
+) -> None:
+    headers = {"limit": "100", "remaining": "0", "reset": str(int(NOW * 1000) + 9000)}
+    del headers[name]
+    sent = {f"x-ratelimit-{key}": value for key, value in headers.items()}
+    traffic.answer_with(response(404, b"", sent))
+    assert traffic.delay() == 0
+
+
+def test_a_reset_that_has_passed_is_waited_for_no_longer_than_the_margin(traffic: Traffic) -> None:
+    traffic.answer(0, resets_at=-3)
+    assert traffic.delay() == pytest.approx(MARGIN)
+    assert traffic.send(at=MARGIN).is_probe
+
+
 def test_a_reset_a_day_away_is_waited_for_no_longer_than_any_other(traffic: Traffic) -> None:
-    traffic.back(0, resets_at=86_400)
+    traffic.answer(0, resets_at=86_400)
     assert traffic.delay() == pytest.approx(MAX_WAIT + MARGIN)
 
 
@@ -206,11 +505,13 @@ ANSWERS = st.builds(
 )
 
 
-@given(st.lists(ANSWERS))
-def test_whatever_the_server_says_somebody_may_ask_within_a_minute_or_so(answers: list[Response]) -> None:
+@given(st.lists(st.none() | ANSWERS))
+def test_whatever_the_server_answers_one_request_may_go_out_within_a_minute_or_so(
+    answers: list[Response | None],
+) -> None:
     limit = RateLimit()
+    limit.sent(monotonic=START)  # never answered
     for answered in answers:
-        limit.sent()
-        limit.answered(answered, monotonic=START, now=NOW)
+        limit.answered(limit.sent(monotonic=START), answered, monotonic=START, now=NOW)
     assert 0 <= limit.delay(monotonic=START) <= MAX_WAIT + 2 * MARGIN
     assert limit.delay(monotonic=START + MAX_WAIT + 2 * MARGIN) == 0

@@ -1,140 +1,522 @@
+"""Real threads, so real time: each test takes well under a second."""
+
 from __future__ import annotations
 
 import logging
 import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
 
-from airflow_provider_trigger.cancel import workers as workers_module
-from airflow_provider_trigger.cancel.workers import Workers
+from airflow_provider_trigger.api.errors import TriggerDevError
+from airflow_provider_trigger.api.exchange import Reply, Send, Steps, Wait
+from airflow_provider_trigger.api.http import Request
+from airflow_provider_trigger.cancel import workers
+from airflow_provider_trigger.cancel.outcome import End
+from airflow_provider_trigger.cancel.record import Action, RunRecord
+from airflow_provider_trigger.cancel.schedule import Job
 
-RUN_IDS = [f"run_{number}" for number in range(10)]
-
-
-def new(count: int = 1, seconds: float | None = None, stopped: Any = lambda: False) -> Workers:
-    return Workers(count=count, seconds=seconds, is_stopped=stopped)
-
-
-def test_each_run_is_worked_on_once_and_in_turn() -> None:
-    done: list[str] = []
-    new().each("Doing", lambda run_id: done.append(run_id) is None, RUN_IDS)
-    assert done == RUN_IDS
+STEP = Send(Request(method="POST", path="/", repeatable=True), timeout=1.0)
 
 
-def test_no_runs_are_no_work() -> None:
-    new().each("Doing", pytest.fail, [])
+def job(steps: Callable[[], Steps[Any]]) -> Job:
+    return Job(Action.CANCEL, RunRecord("run_1"), steps())
 
 
-def test_as_many_are_worked_on_at_a_time_as_allowed() -> None:
-    together = threading.Barrier(5, timeout=5)
-    new(count=5).each("Doing", lambda _: together.wait() >= 0, RUN_IDS)
+def one_request() -> Steps[Any]:
+    return (yield STEP)
+
+
+def two_requests() -> Steps[Any]:
+    yield STEP
+    return (yield STEP)
+
+
+class Jobs:
+    """A schedule of given jobs that keeps what it is told."""
+
+    def __init__(self, *jobs: Job) -> None:
+        self.end: End | None = None
+        self.stopped = threading.Event()
+        self.waiting = deque(jobs)
+        self.unfinished = len(jobs)
+        self.told: list[tuple[Any, ...]] = []
+        self.users = 0
+
+    def add(self, added: Job) -> None:
+        self.waiting.append(added)
+        self.unfinished += 1
+
+    def take(self) -> Job | float | None:
+        self.alone()
+        if self.end or not self.unfinished:
+            self.end = self.end or End.FINISHED
+            return None
+        return self.waiting.popleft() if self.waiting else float("inf")
+
+    def sent(self, job: Job) -> None:
+        self.alone()
+        self.told.append(("sent", job))
+
+    def park(self, job: Job, wait: Wait) -> None:
+        self.alone()
+        self.told.append(("park", job, wait.seconds))
+        self.waiting.append(job)
+
+    def finish(self, job: Job, result: Any = None, error: TriggerDevError | None = None) -> None:
+        self.alone()
+        self.told.append(("finish", job, result, error))
+        self.unfinished -= 1
+
+    def stop(self) -> None:
+        self.alone()
+        self.end = self.end or End.STOPPED
+        self.stopped.set()
+
+    def check_deadline(self) -> End | None:
+        self.alone()
+        return self.end
+
+    def progress(self) -> str:
+        self.alone()
+        return "how far it is"
+
+    def alone(self) -> None:
+        """Fail where two threads use it at a time."""
+        self.users += 1
+        assert self.users == 1
+        self.users -= 1
+
+
+def run(jobs: Jobs, send: Any, *, count: int = 1, is_stopped: Any = lambda: False) -> None:
+    workers.run(jobs, send, count=count, is_stopped=is_stopped)  # type: ignore[arg-type]  # stands in for one
+
+
+@pytest.fixture
+def release() -> Iterator[threading.Event]:
+    """What a request that is not answered waits for; set at the end at the latest."""
+    event = threading.Event()
+    yield event
+    event.set()
+    end_of_threads()
+
+
+def end_of_threads() -> None:
+    for thread in threading.enumerate():
+        if thread.name.startswith("trigger-dev-"):
+            thread.join(5)
+            assert not thread.is_alive()
+
+
+def answer(_: Send) -> Reply:
+    return None
+
+
+# Jobs
+
+
+def test_each_job_is_done_once_and_handed_back_with_its_result(response: Any) -> None:
+    given = [job(one_request) for _ in range(10)]
+    jobs, answered = Jobs(*given), response(200, b"yes")
+    run(jobs, lambda step: answered if step is STEP else None)
+    assert jobs.told == [told for one in given for told in (("sent", one), ("finish", one, answered, None))]
+    assert jobs.end is End.FINISHED
+
+
+def test_a_job_that_fails_is_handed_back_with_its_error(error: Any) -> None:
+    failure = error("passing")
+
+    def fail() -> Steps[Any]:
+        raise failure
+        yield STEP
+
+    failing, following = job(fail), job(one_request)
+    jobs = Jobs(failing, following)
+    run(jobs, answer)
+    assert jobs.told[0] == ("finish", failing, None, failure)
+    assert jobs.told[-1] == ("finish", following, None, None)
+
+
+def test_a_job_gets_what_came_back_and_nothing_after_a_wait(response: Any) -> None:
+    replies = []
+    answered = response(200, b"yes")
+
+    def steps() -> Steps[Any]:
+        replies.append((yield STEP))
+        replies.append((yield Wait(0.001, for_turn=True)))
+        replies.append((yield Wait(0.001, for_turn=False)))
+        replies.append((yield STEP))
+
+    run(Jobs(job(steps)), lambda _: answered)
+    assert replies == [answered, None, None, answered]
+
+
+def test_a_wait_for_a_turn_keeps_the_thread_and_takes_its_time() -> None:
+    def steps() -> Steps[Any]:
+        yield Wait(0.05, for_turn=True)
+
+    jobs, started_at = Jobs(job(steps)), time.monotonic()
+    run(jobs, answer)
+    assert time.monotonic() - started_at >= 0.05
+    assert [told[0] for told in jobs.told] == ["finish"]
+
+
+def test_a_job_that_waits_for_its_next_try_is_put_aside() -> None:
+    def steps() -> Steps[Any]:
+        yield Wait(7.0, for_turn=False)
+
+    parked, other = job(steps), job(one_request)
+    jobs = Jobs(parked, other)
+    run(jobs, answer)
+    assert jobs.told[0] == ("park", parked, 7.0)
+    assert jobs.told[1] == ("sent", other)
+    assert jobs.told[-1] == ("finish", parked, None, None)
+
+
+def test_a_thread_waits_until_there_is_a_job(monkeypatch: pytest.MonkeyPatch) -> None:
+    jobs = Jobs(job(one_request), job(one_request))
+    pauses = [0.001, 0.05, float("inf")]
+    take = jobs.take
+    monkeypatch.setattr(jobs, "take", lambda: pauses.pop(0) if pauses else take())
+    started_at = time.monotonic()
+    run(jobs, answer)
+    assert 0.05 <= time.monotonic() - started_at < 0.9
+    assert jobs.end is End.FINISHED
+
+
+def test_a_job_that_another_one_led_to_is_done(monkeypatch: pytest.MonkeyPatch) -> None:
+    jobs = Jobs(job(one_request))
+    finish, together = jobs.finish, threading.Barrier(2, timeout=5)
+
+    def finish_and_add(*arguments: Any) -> None:
+        if len(jobs.told) == 1:
+            jobs.add(job(meet))
+            jobs.add(job(meet))
+        finish(*arguments)
+
+    def meet() -> Steps[Any]:
+        together.wait()
+        return (yield STEP)
+
+    monkeypatch.setattr(jobs, "finish", finish_and_add)
+    run(jobs, answer, count=2)
     assert not together.broken
+    assert len(jobs.told) == 6
 
 
-def test_work_that_says_so_is_the_last() -> None:
-    done: list[str] = []
-
-    def work(run_id: str) -> bool:
-        done.append(run_id)
-        return len(done) < 3
-
-    workers = new()
-    workers.each("Doing", work, RUN_IDS)
-    assert done == RUN_IDS[:3]
-    assert not workers.interrupted
+# Threads
 
 
-def test_a_stop_from_outside_begins_nothing_new() -> None:
-    done: list[str] = []
-    workers = new(stopped=lambda: bool(done))
+def test_as_many_requests_are_in_flight_as_allowed_and_no_more() -> None:
+    together, lock = threading.Barrier(5, timeout=5), threading.Lock()
+    in_flight, most = 0, 0
 
-    def work(run_id: str) -> bool:
-        done.append(run_id)
-        return workers.budget._stopped.wait(5)
+    def send(_: Send) -> None:
+        nonlocal in_flight, most
+        with lock:
+            in_flight += 1
+            most = max(most, in_flight)
+        together.wait()
+        with lock:
+            in_flight -= 1
 
-    workers.each("Doing", work, RUN_IDS)
-    assert workers.interrupted
-    assert len(done) == 1
+    run(Jobs(*[job(one_request) for _ in range(10)]), send, count=5)
+    assert not together.broken
+    assert most == 5
 
 
-def test_a_bug_ends_the_work_and_is_raised() -> None:
-    workers = new()
+def test_threads_have_names_and_do_not_hold_up_the_end_of_the_process() -> None:
+    seen: set[tuple[str, bool]] = set()
+    together = threading.Barrier(2, timeout=5)
+
+    def send(_: Send) -> None:
+        thread = threading.current_thread()
+        seen.add((thread.name, thread.daemon))
+        together.wait()
+
+    run(Jobs(job(one_request), job(one_request)), send, count=2)
+    assert seen == {("trigger-dev-0", True), ("trigger-dev-1", True)}
+
+
+def test_no_thread_is_left_when_all_is_done() -> None:
+    run(Jobs(*[job(one_request) for _ in range(10)]), answer, count=5)
+    assert not [thread for thread in threading.enumerate() if thread.name.startswith("trigger-dev-")]
+
+
+def test_it_ends_as_soon_as_all_is_done(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(workers, "_CHECK_INTERVAL", 5.0)
+    checks: list[float] = []
+
+    def is_stopped() -> bool:
+        checks.append(time.monotonic())
+        return False
+
+    started_at = time.monotonic()
+    run(Jobs(job(one_request)), lambda _: time.sleep(0.05), is_stopped=is_stopped)
+    assert time.monotonic() - started_at < 1
+    assert len(checks) == 2, "it waits, and does not keep the processor busy"
+
+
+def test_without_jobs_no_thread_is_needed() -> None:
+    jobs = Jobs()
+    run(jobs, answer, count=0)
+    assert jobs.told == []
+
+
+def test_a_thread_that_cannot_be_started_stops_the_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    start = threading.Thread.start
+
+    def start_only_the_first(thread: threading.Thread) -> None:
+        if thread.name == "trigger-dev-1":
+            raise RuntimeError("can't start new thread")
+        start(thread)
+
+    monkeypatch.setattr(threading.Thread, "start", start_only_the_first)
+    jobs = Jobs()
+    jobs.unfinished = 1
+    with pytest.raises(RuntimeError, match="can't start new thread"):
+        run(jobs, answer, count=2)
+    assert jobs.end is End.STOPPED
+    end_of_threads()
+
+
+# Stopping
+
+
+def test_a_stop_ends_it_within_a_second_although_a_request_is_not_answered(release: Any) -> None:
+    begun = threading.Event()
+
+    def hang(_: Send) -> None:
+        begun.set()
+        release.wait(5)
+
+    jobs = Jobs(job(one_request), job(one_request))
+    started_at = time.monotonic()
+    run(jobs, hang, is_stopped=begun.is_set)
+    assert time.monotonic() - started_at < 1
+    assert jobs.end is End.STOPPED
+    assert [told[0] for told in jobs.told] == ["sent"]
+
+
+def test_what_is_stopped_before_it_begins_sends_nothing() -> None:
+    jobs = Jobs(job(one_request), job(one_request))
+    run(jobs, answer, count=2, is_stopped=lambda: True)
+    assert jobs.end is End.STOPPED
+    assert jobs.told == []
+
+
+def test_a_stop_while_there_is_nothing_to_do_ends_it_within_a_second() -> None:
+    jobs = Jobs()
+    jobs.unfinished = 1
+    started_at = time.monotonic()
+    run(jobs, answer, count=3, is_stopped=lambda: time.monotonic() > started_at + 0.1)
+    assert time.monotonic() - started_at < 0.5
+    assert jobs.end is End.STOPPED
+
+
+def test_whether_it_is_stopped_is_checked_several_times_a_second(
+    release: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(workers, "_GRACE", 0.0)
+    checks: list[float] = []
+
+    def is_stopped() -> bool:
+        checks.append(time.monotonic())
+        return len(checks) > 4
+
+    run(Jobs(job(one_request)), lambda _: release.wait(5), is_stopped=is_stopped)
+    assert checks[3] - checks[0] < 0.9
+
+
+def test_an_answer_that_comes_shortly_after_a_stop_still_counts() -> None:
+    begun = threading.Event()
+    stopping = job(one_request)
+    jobs = Jobs(stopping)
+
+    def send(_: Send) -> None:
+        begun.set()
+        jobs.stopped.wait(5)
+
+    run(jobs, send, is_stopped=begun.is_set)
+    assert jobs.told == [("sent", stopping), ("finish", stopping, None, None)]
+
+
+def test_nothing_new_is_sent_after_a_stop() -> None:
+    begun, sends = threading.Event(), []
+    jobs = Jobs(job(two_requests))
+
+    def send(step: Send) -> None:
+        sends.append(step)
+        begun.set()
+        jobs.stopped.wait(5)
+
+    started_at = time.monotonic()
+    run(jobs, send, is_stopped=begun.is_set)
+    assert len(sends) == 1
+    assert [told[0] for told in jobs.told] == ["sent"]
+    assert time.monotonic() - started_at < 0.5, "it has no reason to wait for anything"
+
+
+def test_a_call_that_waits_for_its_turn_sends_nothing_after_a_stop(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(workers, "_GRACE", 0.05)
+    begun = threading.Event()
+
+    def steps() -> Steps[Any]:
+        while True:
+            begun.set()
+            yield Wait(0.01, for_turn=True)
+
+    jobs = Jobs(job(steps))
+    run(jobs, answer, is_stopped=begun.is_set)
+    end_of_threads()
+    assert jobs.told == []
+
+
+def test_threads_that_outlive_a_stop_change_nothing_any_more(
+    release: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(workers, "_GRACE", 0.05)
+    begun = threading.Barrier(4, timeout=5)
+    stop = threading.Event()
+
+    def hang(_: Send) -> None:
+        if begun.wait() == 0:
+            stop.set()
+        release.wait(5)
+
+    def parked() -> Steps[Any]:
+        yield STEP
+        yield Wait(1.0, for_turn=False)
+
+    def failing() -> Steps[Any]:
+        yield STEP
+        raise TriggerDevError("late")
+
+    jobs = Jobs(job(one_request), job(two_requests), job(parked), job(failing))
+    run(jobs, hang, count=4, is_stopped=stop.is_set)
+    told = list(jobs.told)
+    release.set()
+    end_of_threads()
+    assert jobs.told == told
+    assert {what for what, *_ in told} == {"sent"}
+
+
+@pytest.mark.parametrize("parks", [True, False])
+def test_a_job_that_outlives_a_stop_while_it_reads_an_answer_is_not_handed_back(
+    release: Any, monkeypatch: pytest.MonkeyPatch, parks: bool
+) -> None:
+    monkeypatch.setattr(workers, "_GRACE", 0.0)
+    begun = threading.Event()
+
+    def steps() -> Steps[Any]:
+        begun.set()
+        release.wait(5)
+        if parks:
+            yield Wait(1.0, for_turn=False)
+
+    jobs = Jobs(job(steps))
+    run(jobs, answer, is_stopped=begun.is_set)
+    release.set()
+    end_of_threads()
+    assert jobs.told == []
+
+
+def test_the_time_limit_ends_it_although_a_request_is_not_answered(
+    release: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(workers, "_GRACE", 0.15)
+    jobs = Jobs(job(one_request))
+    ended_at: list[float] = []
+
+    def reach_time_limit(_: Send) -> None:
+        ended_at.append(time.monotonic())
+        jobs.end = End.TIME_LIMIT
+        release.wait(5)
+
+    run(jobs, reach_time_limit)
+    assert 0.15 <= time.monotonic() - ended_at[0] < 0.9
+    assert jobs.end is End.TIME_LIMIT
+
+
+def test_requests_in_flight_get_half_a_second_after_the_end() -> None:
+    assert workers._GRACE == 0.5
+    assert 2 * workers._CHECK_INTERVAL + workers._GRACE < 1, "a stop takes less than a second"
+
+
+# What goes wrong
+
+
+@pytest.mark.parametrize("raised", [KeyboardInterrupt, SystemExit, TimeoutError])
+def test_what_is_raised_in_the_calling_thread_stops_the_work_and_passes_through(
+    raised: type[BaseException], release: Any
+) -> None:
+    """Airflow raises there at an execution_timeout, and 2.11 at a kill."""
+    begun = threading.Event()
+
+    def hang(_: Send) -> None:
+        begun.set()
+        release.wait(5)
+
+    def is_stopped() -> bool:
+        if begun.is_set():
+            raise raised
+        return False
+
+    jobs = Jobs(job(one_request), job(one_request))
+    with pytest.raises(raised):
+        run(jobs, hang, is_stopped=is_stopped)
+    assert jobs.end is End.STOPPED
+    told = list(jobs.told)
+    release.set()
+    end_of_threads()
+    assert jobs.told == told
+    assert [what for what, *_ in told] == ["sent"]
+
+
+@pytest.mark.parametrize("raised", [ZeroDivisionError, SystemExit])
+def test_a_bug_in_a_thread_stops_the_work_and_is_raised_in_the_calling_one(
+    raised: type[BaseException],
+) -> None:
+    def send(_: Send) -> None:
+        raise raised("a bug")
+
+    jobs = Jobs(*[job(one_request) for _ in range(10)])
+    started_at = time.monotonic()
+    with pytest.raises(raised, match="a bug"):
+        run(jobs, send, count=2)
+    assert time.monotonic() - started_at < 1
+    assert jobs.end is End.STOPPED
+    assert len(jobs.told) <= 2
+
+
+def test_a_bug_in_a_schedule_is_raised_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    jobs = Jobs(job(one_request))
+    monkeypatch.setattr(jobs, "finish", lambda *_: 1 / 0)
     with pytest.raises(ZeroDivisionError):
-        workers.each("Doing", lambda _: 1 / 0 > 0, RUN_IDS)
-    assert workers.interrupted
-    assert workers.budget.stopped
+        run(jobs, answer)
+    assert jobs.end is End.STOPPED
 
 
-def test_what_hangs_is_left_behind_when_the_work_is_over(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(workers_module, "_GRACE", 0.01)
-    monkeypatch.setattr(workers_module, "_GLANCE", 0.001)
-    let_go = threading.Event()
-    begun: list[str] = []
-    workers = new()
-
-    def hang(run_id: str) -> bool:
-        begun.append(run_id)
-        workers.stop()
-        return let_go.wait(5)
-
-    workers.each("Doing", hang, RUN_IDS)
-    assert begun == RUN_IDS[:1]
-    let_go.set()
+# Progress
 
 
-def test_long_work_is_told_of(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
-    monkeypatch.setattr(workers_module, "_PROGRESS_EVERY", 0.0)
-    monkeypatch.setattr(workers_module, "_GLANCE", 0.001)
-    caplog.set_level(logging.INFO)
-    pause = threading.Event()
-    new().each("Looked at", lambda _: not pause.wait(0.005), RUN_IDS)
-    assert "of 10" in caplog.text
-    assert caplog.messages[0].startswith("Looked at ")
-
-
-def test_progress_tells_what_was_met_last(
+def test_long_work_logs_its_progress_from_time_to_time(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(workers_module, "_PROGRESS_EVERY", 0.0)
-    monkeypatch.setattr(workers_module, "_GLANCE", 0.001)
+    monkeypatch.setattr(workers, "_PROGRESS_INTERVAL", 0.1)
+    monkeypatch.setattr(workers, "_CHECK_INTERVAL", 0.01)
     caplog.set_level(logging.INFO)
-    pause = threading.Event()
-    workers = Workers(count=1, seconds=None, is_stopped=lambda: False, trouble=lambda: "the server is down")
-    workers.each("Looked at", lambda _: not pause.wait(0.005), RUN_IDS)
-    assert caplog.messages[0].endswith(" of 10; last trouble: the server is down")
+    run(Jobs(job(one_request)), lambda _: time.sleep(0.28))
+    assert 1 <= len(caplog.messages) <= 2
+    assert set(caplog.messages) == {"how far it is"}
+    assert caplog.records[0].levelno == logging.INFO
 
 
-def test_a_sleep_takes_its_time_and_tells_that_there_is_more(clock: Any) -> None:
-    assert new(seconds=10).sleep(3)
-    assert sum(clock.slept) == pytest.approx(3)
-
-
-def test_a_sleep_ends_with_the_time(clock: Any) -> None:
-    assert not new(seconds=2).sleep(30)
-    assert 2 <= sum(clock.slept) < 2.2
-
-
-def test_a_sleep_ends_with_a_stop(clock: Any) -> None:
-    workers = new(stopped=lambda: clock.now > 1001)
-    assert not workers.sleep(30)
-    assert workers.interrupted
-    assert sum(clock.slept) < 1.5
-
-
-def test_a_part_of_the_work_has_its_own_limit_within_the_whole(clock: Any) -> None:
-    workers = new(seconds=10)
-    with workers.within(3):
-        assert workers.budget.remaining() == 3
-        clock.now += 5
-        assert workers.budget.remaining() == 0
-    assert workers.budget.remaining() == 5
-    with workers.within(99):
-        assert workers.budget.remaining() == 5
-
-
-def test_what_was_stopped_within_a_part_stays_stopped() -> None:
-    workers = new()
-    with workers.within(3):
-        workers.stop()
-    assert workers.budget.remaining() == 0
+def test_short_work_logs_no_progress(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+    run(Jobs(job(one_request)), lambda _: time.sleep(0.15))
+    assert caplog.messages == []
+    assert workers._PROGRESS_INTERVAL == 10.0

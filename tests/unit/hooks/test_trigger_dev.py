@@ -6,29 +6,19 @@ from typing import Any
 import pytest
 import requests
 
-from airflow_provider_trigger._compat import BaseHook, airflow_version
-from airflow_provider_trigger.api.errors import AuthenticationError, NotFoundError
-from airflow_provider_trigger.hooks.connection import InvalidConnectionError
+import airflow_provider_trigger
+from airflow_provider_trigger._compat import (
+    AirflowFailException,
+    AirflowNotFoundException,
+    BaseHook,
+    airflow_version,
+)
+from airflow_provider_trigger.api.endpoints.runs import list_runs
+from airflow_provider_trigger.api.errors import TriggerDevError
+from airflow_provider_trigger.hooks.connection import ConnectionNotFoundError, InvalidConnectionError
 from airflow_provider_trigger.hooks.trigger_dev import TriggerDevHook
 
-try:
-    from airflow.sdk import Connection
-except ImportError:  # 2.11
-    from airflow.models import Connection
-
 KEY = "tr_prod_marker_of_the_test"
-
-
-@pytest.fixture
-def connect_as(monkeypatch: pytest.MonkeyPatch) -> Any:
-    """Set the default connection."""
-
-    def build(**fields: Any) -> TriggerDevHook:
-        connection = {"conn_type": "trigger_dev", "host": "https://trigger.test", "password": KEY} | fields
-        monkeypatch.setenv("AIRFLOW_CONN_TRIGGER_DEV_DEFAULT", json.dumps(connection))
-        return TriggerDevHook()
-
-    return build
 
 
 def test_the_names_that_airflow_and_users_know() -> None:
@@ -41,7 +31,7 @@ def test_the_names_that_airflow_and_users_know() -> None:
     assert TriggerDevHook(trigger_dev_conn_id="mine").trigger_dev_conn_id == "mine"
 
 
-def test_a_hook_asks_for_no_connection_until_it_is_used() -> None:
+def test_a_hook_fetches_no_connection_until_it_is_used() -> None:
     assert TriggerDevHook("there is no such connection").trigger_dev_conn_id
 
 
@@ -55,36 +45,31 @@ def test_the_form_of_older_airflows_is_that_of_newer_ones() -> None:
     assert json.loads(behaviour["placeholders"]["extra"])
 
 
-def test_a_client_is_as_the_connection_says(connect_as: Any, wire: Any) -> None:
+def test_a_client_has_the_values_of_the_connection(connect_as: Any, wire: Any) -> None:
     hook = connect_as(extra={"timeout": 7, "branch": "main", "verify": False, "proxy": "http://p.test:1"})
     with hook.get_client() as client:
-        client.call(list_runs())
+        client.call(list_runs(page_size=10))
     headers, options = wire.sent[0].headers, wire.options[0]
     assert wire.sent[0].url.startswith("https://trigger.test/api/")
     assert headers["Authorization"] == f"Bearer {KEY}"
     assert headers["x-trigger-branch"] == "main"
-    assert headers["User-Agent"].endswith(f" apache-airflow/{airflow_version()}")
+    provider = f"airflow-provider-trigger/{airflow_provider_trigger.__version__}"
+    assert headers["User-Agent"] == f"{provider} apache-airflow/{airflow_version()}"
     assert options["timeout"] == (7, 7)
     assert options["verify"] is False
     assert options["proxies"]["https"] == "http://p.test:1"
-    assert client.retry_for == 120
+    assert client.exchange.retry_for == 120
 
 
-def list_runs() -> Any:
-    from airflow_provider_trigger.api.endpoints import list_runs
-
-    return list_runs(page_size=1)
-
-
-def test_a_client_can_be_told_other_times_than_the_connections(connect_as: Any, wire: Any) -> None:
+def test_a_client_can_have_other_times_than_the_connection(connect_as: Any, wire: Any) -> None:
     with connect_as(extra={"timeout": 7, "retry_for": 8}).get_client(timeout=2, retry_for=0) as client:
-        client.call(list_runs())
+        client.call(list_runs(page_size=10))
     assert wire.options[0]["timeout"] == (2, 2)
-    assert client.retry_for == 0
+    assert client.exchange.retry_for == 0
 
 
-def test_a_connection_that_was_fetched_already_is_not_fetched() -> None:
-    connection = Connection(conn_id="theirs", conn_type="trigger_dev", password=KEY)
+def test_a_given_connection_is_not_fetched(make_connection: Any) -> None:
+    connection = make_connection(conn_id="theirs")
     assert TriggerDevHook("no such connection", connection=connection).settings.secret_key == KEY
 
 
@@ -99,79 +84,36 @@ def test_a_malformed_connection_is_an_error_when_it_is_used(connect_as: Any) -> 
         hook.get_client()
 
 
-def runs(answer: Any) -> Any:
-    """Script a server with one run that is canceled on demand, and no other."""
-
-    def script(request: requests.PreparedRequest) -> Any:
-        if "/run_1" not in str(request.url):
-            return answer(404, {"error": "Not found"})
-        return answer(200, {"id": "run_1", "status": "CANCELED", "taskIdentifier": "t"})
-
-    return script
+# The Test button; test_diagnosis.py has what it says
 
 
-def test_runs_are_canceled_and_looked_at(connect_as: Any, wire: Any, answer: Any) -> None:
-    wire.script = runs(answer)
-    hook = connect_as()
-    assert hook.cancel_run("run_1").outcome.value == "canceled"
-    outcomes = [result.outcome.value for result in hook.cancel_runs(["run_x", "run_1"])]
-    assert outcomes == ["not_found", "canceled"]
-    assert hook.get_run("run_1").task_identifier == "t"
-    with pytest.raises(NotFoundError):
-        hook.get_run("run_x")
-
-
-def test_a_rejected_key_is_raised(connect_as: Any, wire: Any, answer: Any) -> None:
-    wire.script = lambda _: answer(401, {"error": "Invalid API key"})
-    for call in (connect_as().cancel_run, connect_as().get_run):
-        with pytest.raises(AuthenticationError):
-            call("run_1")
-
-
-# The Test button
-
-
-def test_a_connection_that_works_is_tried_with_one_cheap_request(connect_as: Any, wire: Any) -> None:
+def test_a_connection_that_works_is_tested_with_one_cheap_request(connect_as: Any, wire: Any) -> None:
     works, message = connect_as().test_connection()
     assert works
     assert message == "Connected to https://trigger.test; the secret key is accepted"
-    assert wire.targets == ["GET /api/v1/runs?page%5Bsize%5D=1"]
-    assert max(wire.options[0]["timeout"]) <= 10
+    assert wire.targets == ["GET /api/v1/runs?page%5Bsize%5D=10"]
+    assert max(wire.options[0]["timeout"]) == 10
 
 
-def test_a_shorter_timeout_of_the_connections_counts(connect_as: Any, wire: Any) -> None:
+def test_a_shorter_timeout_of_the_connection_counts(connect_as: Any, wire: Any) -> None:
     connect_as(extra={"timeout": 3}).test_connection()
     assert max(wire.options[0]["timeout"]) == 3
 
 
 @pytest.mark.parametrize(
-    ("told", "message"),
+    ("failure", "message"),
     [
-        (
-            (401, {"error": "Invalid API key"}),
-            "The secret key was rejected by https://trigger.test: Invalid API",
-        ),
-        ((403, {"error": "no right"}), "The secret key may not list runs: no right"),
-        (
-            (200, b"<html>"),
-            "https://trigger.test is no Trigger.dev server: GET /api/v1/runs answered 200, but no",
-        ),
-        ((200, {"products": []}), "https://trigger.test is no Trigger.dev server: "),
-        ((404, b"<html>"), "https://trigger.test is no Trigger.dev server: "),
-        ((404, {"message": "no route"}), "https://trigger.test is no Trigger.dev server: "),
-        ((302, b"", {"location": "https://login.test"}), "https://trigger.test is no Trigger.dev server: "),
-        ((500, {"error": "oops"}), "https://trigger.test answered, but not as hoped: "),
-        ((429, {"error": "slow down"}), "https://trigger.test answered, but not as hoped: "),
+        ((401, {"error": "Invalid API key"}), "https://trigger.test rejected the secret key: "),
+        ((429, {"error": "slow down"}), "The rate limit of https://trigger.test is used up: "),
         (requests.ConnectionError("refused"), "https://trigger.test could not be reached: "),
         (requests.ReadTimeout(), "https://trigger.test could not be reached: "),
-        (requests.exceptions.SSLError("bad certificate"), "TLS trouble: "),
-        (requests.exceptions.SSLError("wrong version"), "https://trigger.test could not be reached: "),
+        (requests.exceptions.SSLError("bad certificate"), "No TLS connection to https://trigger.test: "),
     ],
 )
-def test_what_is_wrong_is_told_apart(
-    connect_as: Any, wire: Any, answer: Any, told: Any, message: str
+def test_a_failure_is_not_repeated(
+    connect_as: Any, wire: Any, answer: Any, failure: Any, message: str
 ) -> None:
-    wire.script = lambda _: told if isinstance(told, Exception) else answer(*told)
+    wire.script = lambda _: failure if isinstance(failure, Exception) else answer(*failure)
     works, shown = connect_as().test_connection()
     assert not works
     assert shown.startswith(message)
@@ -179,88 +121,78 @@ def test_what_is_wrong_is_told_apart(
     assert len(wire.sent) == 1
 
 
-def test_a_preview_key_without_its_branch_is_told_as_such(connect_as: Any, wire: Any, answer: Any) -> None:
-    wire.script = lambda _: answer(401, {"error": "Invalid API key"})
-    assert "needs its branch" in connect_as(password="tr_preview_x").test_connection()[1]
-    with_branch = connect_as(password="tr_preview_x", extra={"branch": "gone"})
-    assert "was rejected" in with_branch.test_connection()[1]
+def test_a_list_of_runs_that_fails_is_not_the_end(connect_as: Any, wire: Any, answer: Any) -> None:
+    wire.script = lambda request: (
+        answer(503, {"error": "down"})
+        if "/api/v1/runs" in request.url
+        else answer(404, {"error": "Not found"}, {"x-should-retry": "true"})
+    )
+    works, message = connect_as().test_connection()
+    assert works
+    assert message.startswith(
+        "Connected to https://trigger.test; the secret key is accepted. The list of runs"
+    )
+    assert wire.targets[1:] == ["GET /api/v3/runs/run_of_the_connection_test"]
+    assert KEY not in message
 
 
-def test_a_malformed_field_is_told_without_a_request(connect_as: Any, wire: Any) -> None:
-    works, message = connect_as(extra={"timeout": "soon"}).test_connection()
-    assert not works
-    assert message == "Connection 'trigger_dev_default', field 'timeout': it is no number of seconds above 0"
+def test_an_invalid_field_is_named_without_a_request(connect_as: Any, wire: Any) -> None:
+    assert connect_as(extra={"timeout": "soon"}).test_connection() == (
+        False,
+        "Connection 'trigger_dev_default', field 'timeout': not a valid number of seconds, must be above 0",
+    )
     assert not wire.sent
 
 
-# Run ids as an author gives them
+def test_a_missing_connection_is_named_without_a_request(wire: Any) -> None:
+    works, message = TriggerDevHook("no_such_connection").test_connection()
+    assert not works
+    assert message.startswith("Connection 'no_such_connection' was not found; create it ")
+    assert not wire.sent
 
 
-@pytest.mark.parametrize("given", ["run_1", ("run_1",), [{"id": "run_1"}], "['run_1']", {"run_id": "run_1"}])
-def test_what_holds_run_ids_is_read_as_the_operator_reads_it(
-    connect_as: Any, wire: Any, answer: Any, given: Any
-) -> None:
-    wire.script = runs(answer)
-    [result] = connect_as().cancel_runs(given)
-    assert (result.run_id, result.outcome.value) == ("run_1", "canceled")
+# Errors
 
 
 @pytest.mark.parametrize(
-    ("given", "named"),
-    [
-        (None, "None from run_ids"),
-        ([None], r"None from run_ids\[0\]"),
-        (["run_1", 42], r"42 from run_ids\[1\]: a run id is text, not int"),
-        ([{"name": "run_1"}], "a dict without the text 'id' or 'run_id'"),
-        ("{{ ids }}", "Jinja that was not rendered"),
-    ],
+    "failure", [(401, {"error": f"bad {KEY}"}), requests.ConnectionError("refused"), (200, b"<html>")]
 )
-def test_what_is_no_run_id_is_named_and_nothing_is_sent(
-    connect_as: Any, wire: Any, given: Any, named: str
+def test_nothing_that_an_error_carries_leads_to_the_key(
+    connect_as: Any, wire: Any, answer: Any, assert_hides: Any, failure: Any
 ) -> None:
-    with pytest.raises(ValueError, match=named):
-        connect_as().cancel_runs(given)
-    assert not wire.sent
+    wire.script = lambda _: failure if isinstance(failure, Exception) else answer(*failure)
+    hook = connect_as(extra={"retry_for": 0})
+    with pytest.raises(TriggerDevError) as raised:
+        hook.get_run("run_1")
+    assert_hides(raised.value, KEY)
 
 
-@pytest.mark.parametrize("given", [[], "", "run_1,run_2", None])
-def test_one_run_is_one(connect_as: Any, wire: Any, given: Any) -> None:
-    with pytest.raises(ValueError, match=r"from run_ids|no single run id"):
-        connect_as().cancel_run(given)
-    assert not wire.sent
-
-
-def test_no_run_ids_are_no_requests(connect_as: Any, wire: Any) -> None:
-    assert connect_as().cancel_runs([]) == []
-    assert not wire.sent
-
-
-# What goes wrong names the connection
-
-
-def test_a_failure_names_the_connection_and_its_host(connect_as: Any, wire: Any, answer: Any) -> None:
-    wire.script = lambda _: answer(401, {"error": "Invalid API key"})
-    hook = connect_as()
-    calls = (lambda: hook.cancel_runs(["run_1"]), lambda: hook.cancel_run("run_1"), lambda: hook.get_run("r"))
-    for call in calls:
-        with pytest.raises(AuthenticationError) as raised:
-            call()
-        told = str(raised.value)
-        assert told.startswith("Connection 'trigger_dev_default' to https://trigger.test: ")
-        assert told.count("Connection") == 1
-        assert (raised.value.message, raised.value.detail) == (told, "Invalid API key")
-
-
-def test_a_connection_that_is_not_there_is_airflows_own_error() -> None:
-    from airflow.exceptions import AirflowNotFoundException
-
+def test_a_missing_connection_is_an_error_that_is_not_retried(assert_hides: Any) -> None:
     hook = TriggerDevHook("no_such_connection")
-    for call in (hook.get_client, hook.get_conn, lambda: hook.cancel_run("run_1")):
-        with pytest.raises(AirflowNotFoundException):
+    for call in (hook.get_client, hook.get_conn, lambda: hook.cancel_run("run_1"), lambda: hook.settings):
+        with pytest.raises(ConnectionNotFoundError, match=r"^Connection 'no_such_connection' ") as raised:
             call()
+        assert isinstance(raised.value, AirflowNotFoundException)
+        assert isinstance(raised.value, AirflowFailException)
+        assert_hides(raised.value, KEY)
 
 
-def test_what_every_hook_has_is_a_client(connect_as: Any, wire: Any) -> None:
+def test_an_error_of_airflow_stays_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(_: str) -> None:
+        raise RuntimeError("no database")
+
+    monkeypatch.setattr(TriggerDevHook, "get_connection", staticmethod(fail))
+    with pytest.raises(RuntimeError, match=r"^no database$"):
+        _ = TriggerDevHook().settings
+
+
+def test_a_fetched_connection_is_not_kept(connect_as: Any) -> None:
+    hook = connect_as()
+    assert hook.settings.secret_key == KEY
+    assert KEY not in repr(vars(hook))
+
+
+def test_get_conn_returns_a_client(connect_as: Any, wire: Any) -> None:
     with connect_as().get_conn() as client:
-        client.call(list_runs())
+        client.call(list_runs(page_size=10))
     assert len(wire.sent) == 1

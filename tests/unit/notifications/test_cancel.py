@@ -2,16 +2,27 @@ from __future__ import annotations
 
 import asyncio
 import json
-import sys
+import threading
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from contextvars import ContextVar
 from datetime import UTC, datetime
-from types import ModuleType, SimpleNamespace
+from types import SimpleNamespace
 from typing import Any
 
+import jinja2
 import pytest
+from jinja2 import Environment
 
-from airflow_provider_trigger._compat import BaseNotifier
+from airflow_provider_trigger._compat import AirflowNotFoundException, BaseNotifier, BaseOperator
+from airflow_provider_trigger.cancel.outcome import CancelOutcome, CancelResult
 from airflow_provider_trigger.hooks.connection import InvalidConnectionError
+from airflow_provider_trigger.hooks.trigger_dev import TriggerDevHook
+from airflow_provider_trigger.notifications import cancel as notifications
 from airflow_provider_trigger.notifications.cancel import CancelTriggerRunNotifier
+from airflow_provider_trigger.sources.run_ids import RunIds
+from airflow_provider_trigger.sources.xcom import gather
 
 try:
     from airflow.sdk import DAG
@@ -76,7 +87,7 @@ def with_xcom(pushed: dict[str, Any] | Exception) -> Any:
     return {"ti": SimpleNamespace(xcom_pull=xcom_pull), "dag": SimpleNamespace(task_ids=["start", "more"])}
 
 
-# What is refused when the Dag is parsed
+# What is rejected when the Dag is parsed
 
 
 @pytest.mark.parametrize(
@@ -84,22 +95,27 @@ def with_xcom(pushed: dict[str, Any] | Exception) -> Any:
     [
         ({}, "give run_ids, or xcom_task_ids, or both"),
         ({"xcom_task_ids": []}, "give run_ids, or xcom_task_ids, or both"),
-        ({"run_ids": "run_1", "timeout": 0}, "timeout is a number of seconds, 0.01 or more, not 0"),
-        ({"run_ids": "run_1", "timeout": -1}, "timeout is a number of seconds, 0.01 or more, not -1"),
+        ({"xcom_task_ids": BaseOperator(task_id="start")}, "give the task's id, 'start'"),
+        ({"run_ids": "run_1", "timeout": 0}, "timeout must be a number of seconds, 0.01 or more, not 0"),
+        ({"run_ids": "run_1", "timeout": -1}, "timeout must be a number of seconds, 0.01 or more, not -1"),
         (
             {"run_ids": "run_1", "max_concurrency": 0},
-            "max_concurrency is a number of requests, 1 or more, not 0",
+            "max_concurrency must be a whole number of requests, 1 or more, not 0",
+        ),
+        (
+            {"run_ids": "run_1", "max_concurrency": 1.5},
+            "max_concurrency must be a whole number of requests, 1 or more, not 1.5",
         ),
     ],
 )
-def test_arguments_that_make_no_sense_are_refused(arguments: dict[str, Any], reason: str) -> None:
+def test_invalid_arguments_are_rejected(arguments: dict[str, Any], reason: str) -> None:
     with pytest.raises(ValueError, match="CancelTriggerRunNotifier: ") as raised:
         CancelTriggerRunNotifier(**arguments)
     assert str(raised.value).endswith(reason)
 
 
 @pytest.mark.parametrize("wrap", [lambda output: output, lambda output: ["run_1", output]])
-def test_a_tasks_output_is_refused_as_a_callback_cannot_resolve_it(wrap: Any) -> None:
+def test_a_tasks_output_is_rejected_as_a_callback_cannot_resolve_it(wrap: Any) -> None:
     from airflow_provider_trigger.operators.cancel import CancelTriggerRunOperator
 
     with DAG("d", schedule=None, start_date=datetime(2026, 1, 1, tzinfo=UTC)):
@@ -108,9 +124,22 @@ def test_a_tasks_output_is_refused_as_a_callback_cannot_resolve_it(wrap: Any) ->
         CancelTriggerRunNotifier(run_ids=wrap(output))
 
 
+def test_an_iterator_is_read_once_when_the_dag_is_parsed() -> None:
+    made = CancelTriggerRunNotifier(
+        run_ids=(run_id for run_id in ("run_1", "run_2")), xcom_task_ids=iter(["start"])
+    )
+    assert (made.run_ids, made.xcom_task_ids) == (["run_1", "run_2"], ["start"])
+
+
 def test_arguments_go_by_their_names_only() -> None:
-    with pytest.raises(TypeError):
+    with pytest.raises(TypeError, match="CancelTriggerRunNotifier takes keyword arguments only"):
         CancelTriggerRunNotifier(["run_1"])
+
+
+def test_the_class_itself_as_a_callback_is_an_error_that_says_what_to_write() -> None:
+    callback = CancelTriggerRunNotifier  # on_failure_callback=CancelTriggerRunNotifier
+    with pytest.raises(TypeError, match=r"not the class itself: .*CancelTriggerRunNotifier\(run_ids=...\)"):
+        callback(context())
 
 
 def test_it_is_a_notifier_with_the_documented_defaults() -> None:
@@ -153,53 +182,127 @@ def test_a_context_whose_dag_has_no_templates_is_rendered_all_the_same(
     assert wire.targets[0] == "POST /api/v2/runs/run_a/cancel"
 
 
-def test_it_tells_all_in_one_line(runs: dict[str, Any], log: Log) -> None:
+def test_a_text_without_jinja_is_not_rendered_as_that_takes_too_long(
+    runs: dict[str, Any], log: Log, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    compiled: list[str] = []
+    from_string = Environment.from_string
+
+    def keep(env: Environment, text: str, **options: Any) -> Any:
+        compiled.append(text)
+        return from_string(env, text, **options)
+
+    monkeypatch.setattr(Environment, "from_string", keep)
+    given = ["run_1", ["run_2", "{{ x }}", "{% set y = 1 %}"]]
+    notifier = Notifier(run_ids=given, xcom_key="{# a comment #}")
+    notifier.render_template_fields(context(x="run_3"))
+    assert set(compiled) == {"{{ x }}", "{% set y = 1 %}", "{# a comment #}"}
+    assert notifier.run_ids == ["run_1", ["run_2", "run_3", ""]]
+
+
+@pytest.mark.parametrize(
+    ("options", "text"),
+    [
+        ({"variable_start_string": "<<", "variable_end_string": ">>"}, "run_<< x >>"),
+        ({"line_statement_prefix": "%"}, "% if x\nrun_a\n% endif"),
+        ({"line_comment_prefix": "##"}, "run_a## a comment"),
+    ],
+)
+def test_what_begins_jinja_in_a_dag_is_rendered(options: dict[str, str], text: str, log: Log) -> None:
+    dag = DAG(
+        "d", schedule=None, start_date=datetime(2026, 1, 1, tzinfo=UTC), jinja_environment_kwargs=options
+    )
+    notifier = Notifier(run_ids=[text])
+    values: Any = {"dag": dag, "x": "a"}
+    notifier.render_template_fields(values)
+    assert [one.strip() for one in notifier.run_ids] == ["run_a"]
+
+
+def test_each_run_gets_a_line_and_all_a_summary(runs: dict[str, Any], log: Log) -> None:
     runs["run_2"] = (400, {"error": "no"})
-    Notifier(run_ids=["run_1", "run_2"]).notify(context())
-    [(level, text)] = log.lines
-    assert level == "error"
-    assert text.startswith("2 Trigger.dev runs: 1 canceled, 1 failed - not canceled: run_2: ")
+    Notifier(run_ids=["run_1", "run_2"]).notify(context(run_id="manual_1"))
+    assert log.lines[0] == (
+        "info",
+        "run_1 (task unknown): canceled, CANCELED https://trigger.test/runs/run_1",
+    )
+    assert [level for level, _ in log.lines] == ["info", "error", "error"]
+    assert log.lines[1][1].startswith("run_2 (task unknown): failed, status unknown - ")
+    assert log.lines[2][1].startswith(
+        "Dag 'd', Dag run 'manual_1': 2 Trigger.dev runs: 1 canceled, 1 failed - "
+        "1 run may still be running; not canceled: run_2: "
+    )
 
 
-def test_a_success_is_no_error(runs: dict[str, Any], log: Log) -> None:
-    Notifier(run_ids=["run_1"]).notify(context())
-    assert log.lines == [("info", "1 Trigger.dev runs: 1 canceled")]
+def test_a_success_is_not_an_error(runs: dict[str, Any], log: Log) -> None:
+    Notifier(run_ids=["run_1"]).notify({})
+    assert log.lines[1:] == [("info", "1 Trigger.dev run: 1 canceled")]
 
 
-def test_unknown_runs_are_named_with_a_warning(runs: dict[str, Any], log: Log) -> None:
-    runs["run_x"] = UNKNOWN
-    Notifier(run_ids=["run_1", "run_x"]).notify(context())
-    assert log.lines == [
-        ("warning", "2 Trigger.dev runs: 1 canceled, 1 not found - not found: run_x"),
-    ]
+def test_unknown_runs_are_errors(runs: dict[str, Any], log: Log) -> None:
+    runs["run_x"] = runs["batch_1"] = UNKNOWN
+    Notifier(run_ids=["run_1", "run_x", "batch_1"]).notify({})
+    assert [level for level, _ in log.lines] == ["info", "error", "error", "error"]
+    assert log.lines[-1][1].startswith(
+        "3 Trigger.dev runs: 1 canceled, 2 not found - not found: run_x, batch_1 ('batch_1' is a batch's id"
+    )
 
 
-def test_where_not_one_run_is_known_the_key_is_doubted(runs: dict[str, Any], log: Log) -> None:
+def test_where_no_run_is_found_the_key_may_be_another_environments(runs: dict[str, Any], log: Log) -> None:
     runs["run_x"] = UNKNOWN
     Notifier(run_ids=["run_x"]).notify(context())
-    [(level, text)] = log.lines
-    assert level == "warning"
+    level, text = log.lines[-1]
+    assert level == "error"
     assert "does the secret key of connection 'trigger_dev_default' belong to another environment?" in text
 
 
-def test_a_rejected_key_is_told_and_not_shown(runs: dict[str, Any], log: Log) -> None:
+def test_a_rejected_key_is_named_and_not_shown(runs: dict[str, Any], log: Log) -> None:
     runs["run_1"] = (401, {"error": "Invalid API key tr_prod_marker"})
-    Notifier(run_ids=["run_1"]).notify(context())
-    assert ("error", "Connection 'trigger_dev_default': the secret key was rejected") in [
-        (level, text.split(", so ")[0]) for level, text in log.lines
-    ]
+    Notifier(run_ids=["run_1"]).notify(context(run_id="manual_1"))
+    level, text = log.lines[-1]
+    assert level == "error"
+    assert text.startswith(
+        "Dag 'd', Dag run 'manual_1': 1 Trigger.dev run: 1 failed - Connection 'trigger_dev_default': "
+        "the secret key was rejected: check the password of connection 'trigger_dev_default'; "
+        "1 run may still be running"
+    )
     assert "tr_prod_marker" not in str(log.lines)
 
 
-def test_a_malformed_connection_is_raised(monkeypatch: pytest.MonkeyPatch, log: Log) -> None:
+def call(notifier: Any, given: Any) -> None:
+    notifier.notify(given)
+
+
+def await_it(notifier: Any, given: Any) -> None:
+    asyncio.run(notifier.async_notify(given))
+
+
+BOTH_WAYS = pytest.mark.parametrize("run", [call, await_it], ids=["called", "awaited"])
+
+
+@BOTH_WAYS
+def test_a_malformed_connection_is_raised_and_says_how_many_runs_may_be_running(
+    run: Any, monkeypatch: pytest.MonkeyPatch, log: Log
+) -> None:
     monkeypatch.setenv("AIRFLOW_CONN_MINE", json.dumps(CONNECTION | {"password": ""}))
-    with pytest.raises(InvalidConnectionError, match="field 'password'"):
-        Notifier(run_ids=["run_1"], trigger_dev_conn_id="mine").notify(context())
+    with pytest.raises(InvalidConnectionError, match="field 'password'") as raised:
+        run(Notifier(run_ids=["run_1", "run_2"], trigger_dev_conn_id="mine"), context())
+    assert log.lines == [("error", f"Dag 'd': {raised.value}; 2 runs may still be running")]
 
 
-def test_without_ids_nothing_is_asked_of_airflow(log: Log) -> None:
-    Notifier(run_ids=[], trigger_dev_conn_id="there is no such connection").notify(context())
-    assert log.lines == [("info", "There are no run ids, so there is nothing to cancel")]
+@BOTH_WAYS
+def test_a_missing_connection_is_raised_and_says_how_to_create_it(run: Any, log: Log) -> None:
+    with pytest.raises(AirflowNotFoundException, match="'mine' was not found; create it") as raised:
+        run(Notifier(run_ids=["run_1"], trigger_dev_conn_id="mine"), context())
+    assert log.lines == [("error", f"Dag 'd': {raised.value}; 1 run may still be running")]
+
+
+@BOTH_WAYS
+def test_without_ids_airflow_is_not_asked_for_the_connection(run: Any, log: Log) -> None:
+    run(Notifier(run_ids=[], trigger_dev_conn_id="there is no such connection"), context())
+    assert log.lines == [
+        ("warning", "run_ids is an empty list"),
+        ("info", "Dag 'd': There are no run ids, so there is nothing to cancel"),
+    ]
 
 
 # From XCom
@@ -208,71 +311,227 @@ def test_without_ids_nothing_is_asked_of_airflow(log: Log) -> None:
 def test_ids_of_both_sources_count(runs: dict[str, Any], wire: Any, log: Log) -> None:
     notifier = Notifier(run_ids="run_1", xcom_task_ids=["start", "more"], max_concurrency=1)
     notifier.notify(with_xcom({"start": ["run_2", "run_1"]}))
-    assert [target.split("/")[4] for target in wire.targets[:2]] == ["run_1", "run_2"]
-    assert ("warning", "Nothing was pushed by 'more'") in log.lines
+    cancels = [target for target in wire.targets if target.startswith("POST")]
+    assert [target.split("/")[4] for target in cancels] == ["run_1", "run_2"]
+    [warning] = [text for level, text in log.lines if level == "warning"]
+    assert "'more'" in warning
+
+
+def test_run_ids_that_became_none_are_named_also_beside_the_xcom_of_tasks(
+    runs: dict[str, Any], log: Log
+) -> None:
+    notifier = Notifier(run_ids="{{ x }}", xcom_task_ids="start")
+    notifier.run_ids = None  # as rendered natively
+    notifier.notify(with_xcom({"start": "run_1"}))
+    assert [text.split()[0] for level, text in log.lines if level == "warning"] == ["run_ids"]
+    log.lines.clear()
+    Notifier(xcom_task_ids="start").notify(with_xcom({"start": "run_1"}))
+    assert [level for level, _ in log.lines] == ["info", "info"]
 
 
 def test_a_context_without_a_task_instance_has_no_xcom(runs: dict[str, Any], wire: Any, log: Log) -> None:
-    Notifier(run_ids="run_1", xcom_task_ids="start").notify({"dag": None})
+    Notifier(run_ids="run_1", xcom_task_ids="start").notify(context())
     level, text = log.lines[0]
     assert level == "error"
     assert "its context has no task instance" in text
     assert "CancelTriggerRunOperator" in text
     assert len(wire.sent) == 2
+    level, text = log.lines[-1]
+    assert level == "error"
+    assert text.startswith(
+        "Dag 'd': 1 Trigger.dev run: 1 canceled - runs whose ids could not be read may still be running; "
+    )
 
 
-def test_where_an_xcom_is_out_of_reach_none_is_asked_for(log: Log, monkeypatch: pytest.MonkeyPatch) -> None:
-    pydantic = pytest.importorskip("pydantic", reason="an Airflow without it has no supervisor either")
-    module = ModuleType("task_runner")
-    module.SUPERVISOR_COMMS = SimpleNamespace(body_decoder=pydantic.TypeAdapter(int))  # type: ignore[attr-defined]
-    monkeypatch.setitem(sys.modules, "airflow.sdk.execution_time.task_runner", module)
-    Notifier(xcom_task_ids="start").notify(with_xcom(AssertionError("asked")))
-    assert "in the Dag processor of this Airflow" in log.lines[0][1]
-    assert "asked" not in str(log.lines)
-
-
-@pytest.mark.parametrize("error", [ImportError("SUPERVISOR_COMMS"), RuntimeError("no database access")])
-def test_however_airflow_refuses_an_xcom_the_other_ids_are_canceled(
+@pytest.mark.parametrize("error", [ImportError("no supervisor"), RuntimeError("no database access")])
+def test_after_an_xcom_that_cannot_be_read_all_others_are_canceled(
     runs: dict[str, Any], wire: Any, log: Log, error: Exception
 ) -> None:
     Notifier(run_ids="run_1", xcom_task_ids="start").notify(with_xcom(error))
     assert f"{type(error).__name__}: {error}" in log.lines[0][1]
     assert len(wire.sent) == 2
+    assert log.lines[-1][0] == "error"
 
 
-def test_a_task_that_the_dag_does_not_have_is_told(log: Log) -> None:
+def test_after_an_error_it_does_not_end_with_nothing_to_cancel(log: Log) -> None:
+    Notifier(xcom_task_ids="start").notify(with_xcom(RuntimeError("no database access")))
+    level, text = log.lines[-1]
+    assert level == "error"
+    assert text.startswith("0 Trigger.dev runs - runs whose ids could not be read may still be running; ")
+    assert "nothing to cancel" not in str(log.lines)
+
+
+def test_a_task_that_the_dag_does_not_have_is_named(log: Log) -> None:
     Notifier(xcom_task_ids="strat").notify(with_xcom({}))
-    assert log.lines[0][0] == "error"
+    assert log.lines[0][0] == log.lines[-1][0] == "error"
     assert "did you mean 'start'?" in log.lines[0][1]
+    assert "nothing to cancel" not in str(log.lines)
 
 
 # Time, and the triggerer
 
 
-def test_there_is_one_time_limit_for_all(runs: dict[str, Any], wire: Any, log: Log, clock: Any) -> None:
-    notifier = Notifier(run_ids=["run_1", "run_2", "run_3"], timeout=5, max_concurrency=1)
-    answers = wire.script
+class Work:
+    """Stands in for a cancellation, and for the hook's context manager that gives it."""
 
-    def slow(request: Any) -> Any:
-        clock.now += 3
-        return answers(request)
+    def __init__(self) -> None:
+        self.arguments: dict[str, Any] = {}
+        self.reads = 0
 
-    wire.script = slow
-    notifier.notify(context())
-    assert [target.split()[0] for target in wire.targets] == ["POST", "POST"]
-    assert log.lines[-1][0] == "error"
-    assert "3 failed" in log.lines[-1][1]
+    @contextmanager
+    def give(self, run_ids: list[str], **arguments: Any) -> Iterator[Work]:
+        self.arguments = arguments | {"run_ids": run_ids}
+        yield self
+
+    def run(self) -> None: ...
+
+    @property
+    def results(self) -> list[CancelResult]:
+        self.reads += 1
+        return [
+            CancelResult(run_id=run_id, outcome=CancelOutcome.FAILED, error="not sent")
+            for run_id in self.arguments["run_ids"]
+        ]
 
 
-def test_it_can_be_awaited(runs: dict[str, Any], wire: Any, log: Log) -> None:
-    asyncio.run(Notifier(run_ids=["run_1"]).async_notify({"deadline": {}}))
-    assert len(wire.sent) == 2
-    assert log.lines == [("info", "1 Trigger.dev runs: 1 canceled")]
+@pytest.fixture
+def work(runs: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> Work:
+    work = Work()
+    monkeypatch.setattr(TriggerDevHook, "cancellation", work.give)
+    return work
 
 
-def test_awaited_without_ids_it_asks_nothing_of_airflow(log: Log) -> None:
-    asyncio.run(Notifier(run_ids=[], trigger_dev_conn_id="there is no such connection").async_notify({}))
-    assert len(log.lines) == 1
+@BOTH_WAYS
+@pytest.mark.parametrize(("spent", "left"), [(0.0, 5.0), (3.0, 2.0), (6.0, 0.0)])
+def test_gathering_counts_against_the_time_limit(
+    run: Any, spent: float, left: float, work: Work, log: Log, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = 1000.0
+
+    def slow_gather(*_: Any, **__: Any) -> RunIds:
+        nonlocal now
+        now += spent
+        return RunIds(found=["run_1"])
+
+    monkeypatch.setattr(notifications, "time", SimpleNamespace(monotonic=lambda: now))
+    monkeypatch.setattr(notifications, "gather", slow_gather)
+    run(Notifier(run_ids="run_1", timeout=5, max_concurrency=7), context())
+    assert work.arguments == {"run_ids": ["run_1"], "max_concurrency": 7, "time_limit": left}
+
+
+def test_very_many_runs_are_reported_in_few_lines(work: Work, log: Log) -> None:
+    Notifier(run_ids=[f"run_{number}" for number in range(100_000)])(context())
+    assert len(log.lines) == 101
+    assert len(log.lines[-1][1]) < 1000
+    assert work.reads == 1
+
+
+def test_run_ids_without_jinja_are_not_compiled(
+    work: Work, log: Log, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    compiled = []
+    from_string = jinja2.Environment.from_string
+
+    def count(self: Any, source: Any, *args: Any, **kwargs: Any) -> Any:
+        compiled.append(source)
+        return from_string(self, source, *args, **kwargs)
+
+    monkeypatch.setattr(jinja2.Environment, "from_string", count)
+    Notifier(run_ids=["run_a", "{{ 1 + 1 }}", "run_b"])(context())
+    assert "{{ 1 + 1 }}" in compiled
+    assert not {"run_a", "run_b"} & set(compiled)
+
+
+def test_awaited_it_pulls_xcoms_off_the_event_loop(runs: dict[str, Any], log: Log) -> None:
+    threads: list[Any] = []
+    given = with_xcom({"start": "run_1"})
+    pull = given["ti"].xcom_pull
+
+    def xcom_pull(**options: Any) -> Any:
+        threads.append(threading.current_thread())
+        return pull(**options)
+
+    given["ti"].xcom_pull = xcom_pull
+    asyncio.run(Notifier(xcom_task_ids="start").async_notify(given))
+    assert log.lines[-1] == ("info", "1 Trigger.dev run: 1 canceled")
+    assert threads != [threading.main_thread()]
+    assert len(threads) == 1
+
+
+def test_awaited_it_needs_no_thread_of_the_event_loop(runs: dict[str, Any], log: Log) -> None:
+    given = with_xcom({"start": "run_1"})
+
+    async def while_all_threads_are_taken() -> None:
+        executor = ThreadPoolExecutor(1)
+        asyncio.get_running_loop().set_default_executor(executor)
+        hold = threading.Event()
+        executor.submit(hold.wait)
+        try:
+            await asyncio.wait_for(Notifier(xcom_task_ids="start").async_notify(given), 10)
+        finally:
+            hold.set()
+
+    asyncio.run(while_all_threads_are_taken())
+    assert log.lines[-1] == ("info", "1 Trigger.dev run: 1 canceled")
+
+
+def test_awaited_its_thread_keeps_the_context_variables_of_the_triggerers_log(
+    work: Work, log: Log, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trigger: ContextVar[str] = ContextVar("trigger")
+    seen: list[str] = []
+    monkeypatch.setattr(Work, "run", lambda _: seen.append(trigger.get()))
+
+    def seeing_gather(*args: Any, **options: Any) -> RunIds:
+        seen.append(trigger.get())
+        return gather(*args, **options)
+
+    monkeypatch.setattr(notifications, "gather", seeing_gather)
+
+    async def main() -> None:
+        trigger.set("mine")
+        await Notifier(run_ids=["run_1"]).async_notify({})
+
+    asyncio.run(main())
+    assert seen == ["mine", "mine"]
+
+
+def test_awaited_it_can_be_canceled_and_its_thread_finishes(
+    work: Work, log: Log, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    began, go_on, ended = threading.Event(), threading.Event(), threading.Event()
+
+    def run(_: Any) -> None:
+        began.set()
+        go_on.wait(10)
+        ended.set()
+
+    monkeypatch.setattr(Work, "run", run)
+
+    async def main() -> None:
+        task = asyncio.create_task(Notifier(run_ids=["run_1"]).async_notify({}))
+        while not began.is_set():
+            await asyncio.sleep(0.01)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        assert not ended.is_set()
+
+    try:
+        asyncio.run(main())
+    finally:
+        go_on.set()
+    assert ended.wait(10)
+    assert not [text for _, text in log.lines if "CancelledError" in text]
+
+
+def test_awaited_it_leaves_no_thread_behind(runs: dict[str, Any], log: Log) -> None:
+    asyncio.run(Notifier(run_ids=["run_1"]).async_notify({"deadline": {}}))  # type: ignore[typeddict-unknown-key]
+    assert log.lines[-1] == ("info", "1 Trigger.dev run: 1 canceled")
+    for thread in threading.enumerate():
+        if thread.name.startswith("trigger-dev"):
+            thread.join(10)
+            assert not thread.is_alive()
 
 
 @pytest.mark.skipif(not hasattr(BaseNotifier, "__await__"), reason="this Airflow has no deadline alerts")
@@ -280,7 +539,8 @@ def test_awaited_as_airflow_does_it_it_renders_a_copy(runs: dict[str, Any], wire
     async def await_it(notifier: Any) -> None:
         await notifier
 
-    notifier = Notifier(run_ids="run_{{ x }}", context={"x": "a"})
+    values: Any = {"x": "a"}
+    notifier = Notifier(run_ids="run_{{ x }}", context=values)
     asyncio.run(await_it(notifier))
     assert wire.targets[0] == "POST /api/v2/runs/run_a/cancel"
     assert notifier.run_ids == "run_{{ x }}"

@@ -1,8 +1,11 @@
 from __future__ import annotations
 
+import copy
 import json
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from types import SimpleNamespace
 from typing import Any
@@ -10,6 +13,8 @@ from typing import Any
 import pytest
 
 from airflow_provider_trigger._compat import AirflowException, AirflowFailException, BaseOperator
+from airflow_provider_trigger.cancel.outcome import CancelOutcome, CancelResult
+from airflow_provider_trigger.hooks.trigger_dev import TriggerDevHook
 from airflow_provider_trigger.operators.cancel import CancelTriggerRunOperator
 
 try:
@@ -83,7 +88,7 @@ def test_a_dags_parse_opens_no_socket(parsed: list[list[str]]) -> None:
     assert parsed[3] == []
 
 
-# What is refused when the Dag is parsed
+# What is rejected when the Dag is parsed
 
 
 TASK = BaseOperator(task_id="start")
@@ -99,27 +104,43 @@ def operator(**arguments: Any) -> CancelTriggerRunOperator:
         ({"run_ids": None}, "give run_ids, or xcom_task_ids, or both"),
         ({"run_ids": None, "xcom_task_ids": []}, "give run_ids, or xcom_task_ids, or both"),
         ({"run_ids": None, "xcom_task_ids": ""}, "give run_ids, or xcom_task_ids, or both"),
-        ({"xcom_task_ids": TASK}, "xcom_task_ids takes a task's id, here 'start', not the task"),
-        ({"xcom_task_ids": ["work", TASK]}, "xcom_task_ids takes a task's id, here 'start', not the task"),
-        ({"on_not_found": "skip"}, "on_not_found is 'fail' or 'ignore', not 'skip'"),
-        ({"termination_timeout": -1}, "termination_timeout is a number of seconds, 0 or more, not -1"),
-        ({"poll_interval": 0}, "poll_interval is a number of seconds, 0.01 or more, not 0"),
-        ({"poll_interval": -2}, "poll_interval is a number of seconds, 0.01 or more, not -2"),
-        ({"poll_interval": float("nan")}, "poll_interval is a number of seconds, 0.01 or more, not nan"),
-        ({"termination_timeout": "90"}, "termination_timeout is a number of seconds, 0 or more, not '90'"),
-        ({"max_concurrency": 0}, "max_concurrency is a number of requests, 1 or more, not 0"),
-        ({"max_concurrency": 1.5}, "max_concurrency is a number of requests, 1 or more, not 1.5"),
+        ({"xcom_task_ids": TASK}, "a task's output goes into run_ids"),
+        ({"xcom_task_ids": ["work", TASK]}, "a task's output goes into run_ids"),
+        ({"xcom_task_ids": 5}, "xcom_task_ids must be a task's id, a string that is not empty, not 5"),
+        ({"on_not_found": "skip"}, "on_not_found must be 'fail' or 'ignore', not 'skip'"),
+        ({"on_not_found": None}, "on_not_found must be 'fail' or 'ignore', not None"),
+        ({"on_empty": "skip"}, "on_empty must be 'fail' or 'ignore', not 'skip'"),
+        ({"termination_timeout": -1}, "termination_timeout must be a number of seconds, 0 or more, not -1"),
+        ({"poll_interval": 0}, "poll_interval must be a number of seconds, 0.01 or more, not 0"),
+        ({"poll_interval": -2}, "poll_interval must be a number of seconds, 0.01 or more, not -2"),
+        ({"poll_interval": float("nan")}, "poll_interval must be a number of seconds, 0.01 or more, not nan"),
+        (
+            {"termination_timeout": "90"},
+            "termination_timeout must be a number of seconds, 0 or more, not '90'",
+        ),
+        ({"max_concurrency": 0}, "max_concurrency must be a whole number of requests, 1 or more, not 0"),
+        ({"max_concurrency": 1.5}, "max_concurrency must be a whole number of requests, 1 or more, not 1.5"),
     ],
 )
-def test_arguments_that_make_no_sense_are_refused(arguments: dict[str, Any], reason: str) -> None:
+def test_invalid_arguments_are_rejected(arguments: dict[str, Any], reason: str) -> None:
     with pytest.raises(ValueError, match="CancelTriggerRunOperator 'cancel': ") as raised:
         operator(**arguments)
     assert str(raised.value).endswith(reason)
 
 
+def test_an_operator_that_was_given_an_iterator_can_be_copied() -> None:
+    made = CancelTriggerRunOperator(task_id="stop", run_ids=(run_id for run_id in ("run_a", "run_b")))
+    assert copy.deepcopy(made).run_ids == ["run_a", "run_b"]
+
+
+def test_an_iterator_is_read_once_when_the_dag_is_parsed() -> None:
+    made = operator(run_ids=(run_id for run_id in ("run_1", "run_2")), xcom_task_ids=iter(["start"]))
+    assert (made.run_ids, made.xcom_task_ids) == (["run_1", "run_2"], ["start"])
+
+
 def test_arguments_go_by_their_names_only() -> None:
     with pytest.raises((TypeError, AirflowException)):
-        CancelTriggerRunOperator(["run_1"], task_id="cancel")
+        CancelTriggerRunOperator(["run_1"], task_id="cancel")  # type: ignore[call-arg]
 
 
 @pytest.mark.parametrize(
@@ -130,10 +151,11 @@ def test_arguments_go_by_their_names_only() -> None:
         {"run_ids": None, "xcom_task_ids": "start"},
         {"run_ids": None, "xcom_task_ids": ["start", "more"]},
         {"xcom_task_ids": ["start"]},
-        {"on_not_found": "ignore", "termination_timeout": 0, "poll_interval": 0.1, "max_concurrency": 1},
+        {"on_not_found": "ignore", "termination_timeout": 0, "poll_interval": 0.01, "max_concurrency": 1},
+        {"on_empty": "fail"},
     ],
 )
-def test_arguments_that_make_sense_are_taken(arguments: dict[str, Any]) -> None:
+def test_valid_arguments_are_kept(arguments: dict[str, Any]) -> None:
     made = operator(**arguments)
     assert {name: getattr(made, name) for name in arguments} == arguments
 
@@ -145,14 +167,15 @@ def test_the_defaults_are_those_that_are_documented() -> None:
         "return_value",
         "trigger_dev_default",
     )
-    assert (made.on_not_found, made.wait_for_termination) == ("fail", False)
+    assert (made.on_not_found, made.on_empty, made.wait_for_termination) == ("fail", "ignore", False)
     assert (made.termination_timeout, made.poll_interval, made.max_concurrency) == (90, 2, 32)
 
 
 def test_it_is_an_operator_whose_fields_are_templated() -> None:
     assert issubclass(CancelTriggerRunOperator, BaseOperator)
     made = operator(run_ids=["{{ x }}", "run_2"], xcom_key="{{ x }}_key", trigger_dev_conn_id="{{ x }}_conn")
-    made.render_template_fields({"x": "run_1"})
+    values: Any = {"x": "run_1"}
+    made.render_template_fields(values)
     assert made.run_ids == ["run_1", "run_2"]
     assert (made.xcom_key, made.trigger_dev_conn_id) == ("run_1_key", "run_1_conn")
 
@@ -188,15 +211,43 @@ class TaskInstance:
         self.kept: dict[str, Any] = {}
 
     def xcom_pull(self, *, task_ids: str, key: str) -> Any:
-        return self.pushed.get(task_ids) if key == "return_value" else None
+        value = self.pushed.get(task_ids) if key == "return_value" else None
+        if isinstance(value, Exception):
+            raise value
+        return value
 
     def xcom_push(self, key: str, value: Any) -> None:
         json.dumps(value)
         self.kept[key] = value
 
 
-def context(**pushed: Any) -> dict[str, Any]:
+def context(**pushed: Any) -> Any:
     return {"ti": TaskInstance(**pushed), "dag": SimpleNamespace(task_ids=["start", "stop"])}
+
+
+class Log:
+    """Keeps what is logged, as Airflow's versions log with different libraries."""
+
+    def __init__(self) -> None:
+        self.lines: list[tuple[str, str]] = []
+
+    def __getattr__(self, level: str) -> Any:
+        def keep(text: str, *values: Any) -> None:
+            # Airflow itself warns of an execute() that a test calls.
+            if "cannot be called outside" not in text:
+                self.lines.append((level, text % values if values else text))
+
+        return keep
+
+    def of(self, level: str) -> list[str]:
+        return [text for line_level, text in self.lines if line_level == level]
+
+
+@pytest.fixture
+def log(monkeypatch: pytest.MonkeyPatch) -> Log:
+    log = Log()
+    monkeypatch.setattr(CancelTriggerRunOperator, "log", log)
+    return log
 
 
 @pytest.fixture
@@ -223,7 +274,7 @@ CANCELED = {
     "task_identifier": "t",
     "terminated": True,
 }
-MISSING = {
+NOT_FOUND = {
     "run_id": "run_x",
     "outcome": "not_found",
     "status": None,
@@ -233,42 +284,158 @@ MISSING = {
 
 
 @pytest.mark.parametrize("nothing", [[], None, "None", [None]])
-def test_no_ids_at_all_are_a_success_without_a_connection(nothing: Any) -> None:
+def test_no_ids_at_all_are_a_success_without_a_connection(nothing: Any, log: Log) -> None:
     made = operator(run_ids=[], trigger_dev_conn_id="there is no such connection")
     made.run_ids = nothing  # as rendered
     assert made.execute(context()) == []
+    assert [level for level, _ in log.lines] == ["warning", "info"]
+    assert log.lines[-1] == ("info", "There are no run ids, so there is nothing to cancel")
 
 
 def test_ids_of_both_sources_count_once_in_their_order(runs: dict[str, Any]) -> None:
     made = operator(xcom_task_ids="start", on_not_found="ignore")
-    assert made.execute(context(start=["run_x", "run_1"])) == [CANCELED, MISSING]
+    assert made.execute(context(start=["run_x", "run_1"])) == [CANCELED, NOT_FOUND]
 
 
-def test_a_task_that_the_dag_does_not_have_fails_the_task_for_good() -> None:
+@pytest.mark.parametrize("error", [OSError("the backend is down"), ImportError("SUPERVISOR_COMMS")])
+def test_after_an_xcom_that_cannot_be_read_all_others_are_canceled_and_the_task_is_retried(
+    runs: dict[str, Any], error: Exception, log: Log
+) -> None:
+    runs["run_2"] = (200, {"id": "run_2", "status": "CANCELED"})
+    given = context(start=error, stop="run_2")
+    with pytest.raises(AirflowException, match="2 canceled - runs whose ids could not be read") as raised:
+        operator(xcom_task_ids=["start", "stop"]).execute(given)
+    assert not isinstance(raised.value, AirflowFailException)
+    assert f"the XCom 'return_value' of task 'start' cannot be read: {type(error).__name__}" in str(
+        raised.value
+    )
+    assert [one["run_id"] for one in given["ti"].kept["return_value"]] == ["run_1", "run_2"]
+    assert log.of("error")[0].startswith("the XCom 'return_value'")
+
+
+def test_an_xcom_that_cannot_be_read_fails_the_task_also_if_there_is_nothing_else(log: Log) -> None:
+    with pytest.raises(AirflowException, match=r"0 Trigger\.dev runs - runs whose ids could not be read may"):
+        operator(run_ids=None, xcom_task_ids="start").execute(context(start=OSError("down")))
+    assert "nothing to cancel" not in str(log.lines)
+
+
+def test_a_task_that_the_dag_does_not_have_fails_the_task_for_good(log: Log) -> None:
     made = operator(run_ids=None, xcom_task_ids="strat")
     with pytest.raises(AirflowFailException, match=r"the Dag has no such task; did you mean 'start'\?"):
         made.execute(context())
+    assert "nothing to cancel" not in str(log.lines)
 
 
-def test_what_is_no_id_fails_the_task_after_the_readable_ones_were_canceled(
+def test_an_invalid_value_fails_the_task_after_all_valid_ids_were_canceled(
     runs: dict[str, Any], wire: Any
 ) -> None:
     given = context()
-    with pytest.raises(AirflowFailException, match=r"1 canceled - no run ids: 7 from run_ids\[1\]"):
+    with pytest.raises(AirflowFailException, match=r"1 canceled - .*; 7 from run_ids\[1\] is not a valid"):
         operator(run_ids=["run_1", 7]).execute(given)
     assert len(wire.sent) == 2
     assert given["ti"].kept == {"return_value": [CANCELED]}
 
 
-def test_an_unknown_run_fails_the_task_for_good_unless_told_otherwise(runs: dict[str, Any]) -> None:
+# Sources without run ids
+
+
+EMPTY = [
+    ({"run_ids": []}, "run_ids"),
+    ({"run_ids": None, "xcom_task_ids": "start"}, "'start'"),
+    ({"run_ids": None, "xcom_task_ids": "stop", "xcom_key": "strat"}, "'strat'"),
+]
+
+
+@pytest.mark.parametrize(("arguments", "named"), EMPTY)
+def test_a_source_without_run_ids_is_a_warning_that_names_it(
+    arguments: dict[str, Any], named: str, log: Log
+) -> None:
+    assert operator(**arguments).execute(context(stop="run_1")) == []
+    [text] = log.of("warning")
+    assert named in text
+
+
+@pytest.mark.parametrize(("arguments", "named"), EMPTY)
+def test_it_fails_the_task_for_good_if_it_shall(arguments: dict[str, Any], named: str, log: Log) -> None:
+    with pytest.raises(AirflowFailException, match=named):
+        operator(**arguments, on_empty="fail").execute(context(stop="run_1"))
+    [text] = log.of("error")
+    assert named in text
+
+
+def test_each_empty_source_has_its_own_warning_and_all_are_named_in_the_failure(
+    runs: dict[str, Any], log: Log
+) -> None:
+    arguments: dict[str, Any] = {"run_ids": "run_1", "xcom_task_ids": ["start", "stop"]}
+    assert operator(**arguments).execute(context()) == [CANCELED]
+    warnings = log.of("warning")
+    assert ["'start'" in text for text in warnings] == [True, False]
+    given = context()
+    with pytest.raises(AirflowFailException, match=r"1 canceled - .*'start'.*'stop'"):
+        operator(**arguments, on_empty="fail").execute(given)
+    assert given["ti"].kept == {"return_value": [CANCELED]}
+
+
+def test_run_ids_that_became_none_are_named_also_beside_the_xcom_of_tasks(
+    runs: dict[str, Any], log: Log
+) -> None:
+    made = operator(run_ids="{{ x }}", xcom_task_ids="start")
+    made.run_ids = None  # as rendered
+    assert made.execute(context(start="run_1")) == [CANCELED]
+    [text] = log.of("warning")
+    assert text.startswith("run_ids ")
+    log.lines.clear()
+    assert operator(run_ids=None, xcom_task_ids="start").execute(context(start="run_1")) == [CANCELED]
+    assert not log.of("warning")
+
+
+def mapped_instance(value: Any, **arguments: Any) -> CancelTriggerRunOperator:
+    """Make what Airflow makes of one value of ``expand(run_ids=...)`` when it runs."""
+    return operator(run_ids=value, _airflow_from_mapped=True, **arguments)
+
+
+def test_an_instance_of_a_mapped_task_that_gets_none_has_nothing_to_cancel(log: Log) -> None:
+    assert mapped_instance(None).execute(context()) == []
+    assert [level for level, _ in log.lines] == ["warning", "info"]
+
+
+def test_the_other_arguments_of_a_mapped_task_are_checked_all_the_same() -> None:
+    for arguments, reason in (
+        ({"xcom_task_ids": 5}, "must be a task's id"),
+        ({"on_empty": "skip"}, "on_empty must be"),
+    ):
+        with pytest.raises(ValueError, match=reason):
+            mapped_instance(None, **arguments)
+
+
+def test_an_instance_of_a_mapped_task_cancels_its_own_value(runs: dict[str, Any]) -> None:
+    assert mapped_instance("run_1").execute(context()) == [CANCELED]
+
+
+# Runs that were not canceled
+
+
+def test_an_unknown_run_fails_the_task_for_good_unless_it_is_ignored(runs: dict[str, Any], log: Log) -> None:
     with pytest.raises(AirflowFailException, match="not found: run_x"):
         operator(run_ids=["run_1", "run_x"]).execute(context())
-    assert operator(run_ids=["run_x"], on_not_found="ignore").execute(context()) == [MISSING]
+    [text] = log.of("error")
+    assert text.startswith("run_x (task unknown): not found")
+    log.lines.clear()
+    assert operator(run_ids=["run_x"], on_not_found="ignore").execute(context()) == [NOT_FOUND]
+    assert not log.of("error")
 
 
-def test_when_not_one_run_is_known_the_key_may_be_anothers(runs: dict[str, Any]) -> None:
+def test_when_no_run_is_found_the_key_may_be_another_environments(runs: dict[str, Any], log: Log) -> None:
     with pytest.raises(AirflowFailException, match="belong to another environment"):
         operator(run_ids=["run_x", "run_y"]).execute(context())
+    operator(run_ids=["run_x"], on_not_found="ignore").execute(context())
+    [text] = log.of("warning")
+    assert "connection 'trigger_dev_default' belong to another environment?" in text
+
+
+def test_an_unknown_value_that_does_not_look_like_a_run_id_gets_a_hint(runs: dict[str, Any]) -> None:
+    with pytest.raises(AirflowFailException, match=r"not found: batch_1 \('batch_1' is a batch's id"):
+        operator(run_ids=["run_1", "batch_1"]).execute(context())
 
 
 @pytest.mark.parametrize(("status", "retries"), [(503, True), (429, True), (400, False), (403, False)])
@@ -277,21 +444,43 @@ def test_a_failure_that_another_try_can_cure_leaves_the_tasks_retries(
 ) -> None:
     runs["run_2"] = (status, {"error": "no"})
     given = context()
-    with pytest.raises(AirflowException, match="1 canceled, 1 failed - not canceled: run_2: ") as raised:
+    with pytest.raises(
+        AirflowException, match="1 canceled, 1 failed - 1 run may still be running; not canceled: run_2: "
+    ) as raised:
         operator(run_ids=["run_1", "run_2"]).execute(given)
     assert isinstance(raised.value, AirflowFailException) is not retries
     assert [result["outcome"] for result in given["ti"].kept["return_value"]] == ["canceled", "failed"]
 
 
-def test_a_rejected_key_fails_the_task_for_good_and_is_not_shown(runs: dict[str, Any]) -> None:
+def test_a_rejected_key_fails_the_task_for_good_and_is_not_shown(runs: dict[str, Any], log: Log) -> None:
     runs["run_1"] = (401, {"error": "Invalid API key tr_prod_marker"})
     given = context()
+    with pytest.raises(AirflowFailException) as raised:
+        operator(run_ids=["run_1", "run_2"]).execute(given)
+    assert (
+        "Connection 'trigger_dev_default': the secret key was rejected: "
+        "check the password of connection 'trigger_dev_default'; 2 runs may still be running"
+    ) in str(raised.value)
+    assert "tr_prod_marker" not in f"{raised.value}{given['ti'].kept}{log.lines}"
+    assert (raised.value.__cause__, raised.value.__context__) == (None, None)
+    assert [result["outcome"] for result in given["ti"].kept["return_value"]] == ["failed", "failed"]
+
+
+def test_a_rejected_preview_key_without_a_branch_gets_the_hint(
+    runs: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fields = {"conn_type": "trigger_dev", "host": "trigger.test", "password": "tr_preview_marker"}
+    monkeypatch.setenv("AIRFLOW_CONN_TRIGGER_DEV_DEFAULT", json.dumps(fields))
+    runs["run_1"] = (401, {"error": "Invalid API key"})
     with pytest.raises(
-        AirflowFailException, match="'trigger_dev_default': the secret key was rejected"
-    ) as raised:
-        operator().execute(given)
-    assert "tr_prod_marker" not in str(raised.value) + json.dumps(given["ti"].kept)
-    assert raised.value.__cause__ is None
+        AirflowFailException, match=r"the secret key was rejected: a preview key .* needs a branch"
+    ):
+        operator(run_ids=["run_1"]).execute(context())
+
+
+def test_a_missing_connection_is_named_and_not_retried() -> None:
+    with pytest.raises(AirflowFailException, match="Connection 'mine' was not found; create it"):
+        operator(trigger_dev_conn_id="mine").execute(context())
 
 
 @pytest.mark.parametrize("given", [{}, {"ti": None}])
@@ -306,15 +495,16 @@ def test_executed_by_hand_it_reads_xcoms_without_a_dag(runs: dict[str, Any]) -> 
 
 
 def test_an_xcom_backend_that_is_down_does_not_hide_why_the_task_fails(
-    runs: dict[str, Any], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    runs: dict[str, Any], monkeypatch: pytest.MonkeyPatch, log: Log
 ) -> None:
-    def refuse(key: str, value: Any) -> None:
+    def fail(key: str, value: Any) -> None:
         raise OSError("the backend is down")
 
     given = context()
-    monkeypatch.setattr(given["ti"], "xcom_push", refuse)
+    monkeypatch.setattr(given["ti"], "xcom_push", fail)
     with pytest.raises(AirflowFailException, match="not found: run_x"):
         operator(run_ids=["run_1", "run_x"]).execute(given)
+    assert ("error", "The results are not in XCom: OSError: the backend is down") in log.lines
 
 
 def test_without_xcom_nothing_is_pushed(runs: dict[str, Any]) -> None:
@@ -324,17 +514,105 @@ def test_without_xcom_nothing_is_pushed(runs: dict[str, Any]) -> None:
     assert given["ti"].kept == {}
 
 
-def test_a_killed_task_sends_nothing_and_says_so(runs: dict[str, Any]) -> None:
+# What it hands to the cancellation, and how that may end
+
+
+class Work:
+    """Stands in for a cancellation, and for the hook's context manager that gives it."""
+
+    stopped = False
+
+    def __init__(self, error: BaseException | None = None) -> None:
+        self.error = error
+        self.arguments: dict[str, Any] = {}
+        self.reads = 0
+
+    @contextmanager
+    def give(self, run_ids: list[str], **arguments: Any) -> Iterator[Work]:
+        self.arguments = arguments | {"run_ids": run_ids}
+        yield self
+
+    def run(self) -> None:
+        if self.error:
+            raise self.error
+
+    @property
+    def results(self) -> list[CancelResult]:
+        self.reads += 1
+        return [CancelResult(run_id="run_1", outcome=CancelOutcome.CANCELED, status="CANCELED")]
+
+
+@pytest.fixture
+def work(runs: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> Work:
+    work = Work()
+    monkeypatch.setattr(TriggerDevHook, "cancellation", work.give)
+    return work
+
+
+def test_its_arguments_reach_the_cancellation(work: Work) -> None:
+    made = operator(wait_for_termination=True, termination_timeout=7, poll_interval=3, max_concurrency=5)
+    made.execute(context())
+    assert not work.arguments["is_stopped"]()
+    made.on_kill()
+    assert work.arguments.pop("is_stopped")()
+    assert work.arguments == {
+        "run_ids": ["run_1"],
+        "max_concurrency": 5,
+        "termination_timeout": 7,
+        "poll_interval": 3,
+    }
+
+
+def test_without_waiting_there_is_no_termination_timeout(work: Work) -> None:
+    operator(termination_timeout=7).execute(context())
+    assert work.arguments["termination_timeout"] is None
+
+
+def test_the_log_says_where_runs_are_canceled_and_ends_with_a_summary(work: Work, log: Log) -> None:
+    operator().execute(context())
+    assert log.lines == [
+        ("info", "Canceling 1 Trigger.dev run on https://trigger.test"),
+        ("info", "run_1 (task unknown): canceled, CANCELED https://trigger.test/runs/run_1"),
+        ("info", "1 Trigger.dev run: 1 canceled"),
+    ]
+
+
+def test_a_run_that_is_not_terminated_in_time_is_a_warning_and_a_success(work: Work, log: Log) -> None:
+    made = operator(wait_for_termination=True, termination_timeout=3)
+    assert made.execute(context())[0]["terminated"] is False
+    assert log.lines[-1] == ("warning", "Canceled, but not terminated within 3 s: run_1")
+    assert work.reads == 1
+
+
+def test_a_killed_task_says_so_and_may_be_retried(work: Work, log: Log) -> None:
+    work.stopped = True
+    given = context()
+    with pytest.raises(AirflowException, match="the task was killed before its work was done") as raised:
+        operator(wait_for_termination=True).execute(given)
+    assert not isinstance(raised.value, AirflowFailException)
+    assert [result["run_id"] for result in given["ti"].kept["return_value"]] == ["run_1"]
+    assert not log.of("warning")
+
+
+def test_a_killed_task_sends_nothing_and_says_what_may_be_running(runs: dict[str, Any], wire: Any) -> None:
     made = operator()
     made.on_kill()
     given = context()
-    with pytest.raises(AirflowException, match="killed before all runs were canceled") as raised:
+    with pytest.raises(AirflowException, match="1 run may still be running"):
         made.execute(given)
-    assert not isinstance(raised.value, AirflowFailException)
+    assert wire.sent == []
+    assert [result["outcome"] for result in given["ti"].kept["return_value"]] == ["failed"]
+
+
+class TaskTimeoutError(BaseException):
+    """What Airflow raises in a task at its execution_timeout."""
+
+
+def test_a_timeout_of_airflow_goes_on_after_the_results_were_kept_and_logged(work: Work, log: Log) -> None:
+    work.error = TaskTimeoutError()
+    given = context()
+    with pytest.raises(TaskTimeoutError):
+        operator().execute(given)
     assert [result["run_id"] for result in given["ti"].kept["return_value"]] == ["run_1"]
-
-
-def test_what_is_not_over_in_time_is_a_success(runs: dict[str, Any], clock: Any) -> None:
-    runs["run_1"][1]["startedAt"] = "2026-11-25T09:00:00Z"
-    made = operator(wait_for_termination=True, termination_timeout=3, poll_interval=1)
-    assert made.execute(context()) == [CANCELED | {"terminated": False}]
+    assert log.lines[-1] == ("info", "1 Trigger.dev run: 1 canceled")
+    assert work.reads == 1

@@ -1,14 +1,26 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from collections import UserList
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from airflow_provider_trigger.sources.run_ids import MAX_LENGTH, RunIds, Unreadable
+from airflow_provider_trigger.sources.run_ids import (
+    MAX_DEPTH,
+    MAX_LENGTH,
+    MAX_SHOWN,
+    InvalidValue,
+    RunIds,
+    hint,
+    read_literal,
+    show,
+)
 
 REAL = "run_cmwvx3ex70014vu7dzs5yiufe"
 
@@ -34,7 +46,6 @@ class LazySequence(UserList):  # type: ignore[type-arg]
         (["run_1", "run_2"], ["run_1", "run_2"]),
         (("run_1", "run_2"), ["run_1", "run_2"]),
         ({"run_1"}, ["run_1"]),
-        ((run_id for run_id in ("run_1", "run_2")), ["run_1", "run_2"]),
         (LazySequence(["run_1", "run_2"]), ["run_1", "run_2"]),
         ([["run_1"], [["run_2"]], "run_3"], ["run_1", "run_2", "run_3"]),
         (["run_2", "run_1", "run_2"], ["run_2", "run_1"]),
@@ -64,80 +75,319 @@ class LazySequence(UserList):  # type: ignore[type-arg]
 def test_ids_are_found_in_whatever_holds_them(value: object, found: list[str]) -> None:
     ids = read(value)
     assert ids.found == found
-    assert not ids.unreadable
+    assert not ids.invalid
+
+
+def test_ids_are_found_in_a_generator() -> None:
+    assert read(run_id for run_id in ("run_1", "run_2")).found == ["run_1", "run_2"]
+
+
+@pytest.mark.parametrize(
+    ("value", "found"),
+    [
+        ({"id": "batch_1", "runs": ["run_a", {"id": "run_b"}]}, ["run_a", "run_b"]),
+        ({"batchId": "batch_1", "runs": ["run_a", "run_b"]}, ["run_a", "run_b"]),
+        ({"runs": ("run_a",)}, ["run_a"]),
+        ({"id": "run_x", "runs": ["run_a"]}, ["run_a"]),
+        ([{"id": "batch_1", "runs": ["run_a"]}, "run_b"], ["run_a", "run_b"]),
+        ("{'id': 'batch_1', 'runs': ['run_a']}", ["run_a"]),
+        ({"id": "run_x", "runs": 2}, ["run_x"]),
+        ({"id": "run_x", "runs": "run_a"}, ["run_x"]),
+    ],
+)
+def test_the_answer_of_a_batch_call_means_its_runs(value: object, found: list[str]) -> None:
+    ids = read(value)
+    assert (ids.found, ids.invalid, ids.empty) == (found, [], [])
+
+
+def test_an_invalid_run_of_a_batch_is_named_by_its_source() -> None:
+    ids = read({"id": "batch_1", "runs": ["run_a", 7]})
+    assert [value.source for value in ids.invalid] == ["run_ids[1]"]
+
+
+@pytest.mark.parametrize(
+    ("value", "found"),
+    [
+        ("https://cloud.trigger.dev/orgs/o/projects/p/env/prod/runs/run_abc", ["run_abc"]),
+        ("https://cloud.trigger.dev/orgs/o/projects/p/env/prod/runs/run_abc?x=y", ["run_abc"]),
+        ("https://cloud.trigger.dev/orgs/o/projects/runs/env/prod/runs/run_abc#logs", ["run_abc"]),
+        ("http://localhost:3030/runs/run_abc/", ["run_abc"]),
+        ("https://x.test/runs/run_abc?tags=a,b&back=/runs/run_x", ["run_abc"]),
+        ("https://x.test/runs/run_a,https://x.test/runs/run_b", ["run_a", "run_b"]),
+        ("https://x.test/runs/run_a?t=1,2, run_b,\nhttp://x.test/runs/run_c", ["run_a", "run_b", "run_c"]),
+        ("x.test/runs/run_abc", ["run_abc"]),
+        ("/runs/run_a,/runs/run_b", ["run_a", "run_b"]),
+        (["https://x.test/runs/run_a", "run_a"], ["run_a"]),
+        ({"id": "https://x.test/runs/run_a"}, ["run_a"]),
+    ],
+)
+def test_the_url_of_a_run_means_that_run(value: object, found: list[str]) -> None:
+    ids = read(value)
+    assert (ids.found, ids.invalid) == (found, [])
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "https://cloud.trigger.dev/orgs/o/projects/p/env/prod/runs",
+        "https://x.test/runs/",
+        "https://x.test/runs/new",
+        "https://x.test/?back=/runs/run_a",
+        "https://x.test/#/runs/run_a",
+        "https://x.test/runs/run_a,run_b",
+        "runs/run_a",
+    ],
+)
+def test_another_url_is_invalid(url: str) -> None:
+    ids = read(url)
+    assert ids.found == []
+    assert ids.invalid == [InvalidValue(repr(url), "run_ids", "a URL must be that of a run: …/runs/run_…")]
+
+
+@pytest.mark.parametrize("value", ["start", "batch_1", "a.b-c:d_E9", "LazyOne", "X"])
+def test_an_id_that_looks_otherwise_is_left_to_the_server(value: str) -> None:
+    assert read(value).found == [value]
+
+
+@pytest.mark.parametrize(
+    ("run_id", "text"),
+    [
+        ("run_1", None),
+        ("run_", None),
+        ("batch_1", "'batch_1' is a batch's id, not a run's: give the batch's runs"),
+        ("start", "'start' does not look like a run id (run_…); is it a task's id? use xcom_task_ids"),
+        ("run", "'run' does not look like a run id (run_…); is it a task's id? use xcom_task_ids"),
+    ],
+)
+def test_an_id_that_the_server_does_not_know_gets_a_hint(run_id: str, text: str | None) -> None:
+    assert hint(run_id) == text
+
+
+# A source that gave nothing, or a None beside other values
+
+
+@pytest.mark.parametrize(
+    ("value", "sentence"),
+    [
+        (None, "run_ids is None: if it is a task's output, the task returned None or was skipped"),
+        ("None", "run_ids rendered to None: check the task id and the key in its template"),
+        (" null ", "run_ids rendered to None: check the task id and the key in its template"),
+        ([], "run_ids is an empty list"),
+        ((), "run_ids is an empty list"),
+        (set(), "run_ids is an empty list"),
+        (frozenset(), "run_ids is an empty list"),
+        (" [] ", "run_ids is an empty list"),
+        ("()", "run_ids is an empty list"),
+        ([None], "run_ids holds nothing but None"),
+        (["None", [None]], "run_ids holds nothing but None"),
+        ("[None]", "run_ids holds nothing but None"),
+        ("None, null", "run_ids holds nothing but None"),
+        ([[], []], "run_ids holds no run ids"),
+        ("[[]]", "run_ids holds no run ids"),
+        ({}.values(), "run_ids holds no run ids"),
+        (LazySequence(), "run_ids holds no run ids"),
+        ({"id": "batch_1", "runs": []}, "run_ids holds no run ids"),
+    ],
+)
+def test_a_source_that_gave_nothing_gets_a_sentence(value: object, sentence: str) -> None:
+    ids = read(value)
+    assert ids == RunIds(empty=[sentence])
+
+
+def test_each_empty_source_gets_its_sentence() -> None:
+    ids = RunIds()
+    ids.add([], source="run_ids")
+    ids.add("run_1", source="one")
+    ids.add([None], source="the XCom 'k' of task 't'")
+    assert ids.empty == ["run_ids is an empty list", "the XCom 'k' of task 't' holds nothing but None"]
+    assert (ids.found, ids.skipped) == (["run_1"], [])
 
 
 @pytest.mark.parametrize(
     ("value", "where"),
     [
-        (None, ["run_ids"]),
-        ("None", ["run_ids"]),
-        (" null ", ["run_ids"]),
         ([None, "run_1", "None"], ["run_ids[0]", "run_ids[2]"]),
+        (["run_1", [[None]]], ["run_ids[1]"]),
         ("['run_1', None]", ["run_ids"]),
         ("run_1,None", ["run_ids"]),
+        ([None, 7], ["run_ids[0]"]),
     ],
 )
-def test_a_none_is_skipped_and_counted(value: object, where: list[str]) -> None:
+def test_a_none_beside_other_values_is_skipped(value: object, where: list[str]) -> None:
     ids = read(value)
     assert ids.skipped == where
-    assert not ids.unreadable
+    assert ids.empty == []
+
+
+def test_the_nones_of_each_source_are_skipped() -> None:
+    ids = RunIds()
+    ids.add(["run_1", None], source="one")
+    ids.add(["run_2", None], source="two")
+    assert ids.skipped == ["one[1]", "two[1]"]
+
+
+def test_an_id_that_another_source_gave_is_not_nothing() -> None:
+    ids = RunIds()
+    ids.add("run_1", source="one")
+    ids.add(["run_1", None], source="two")
+    assert ids == RunIds(found=["run_1"], skipped=["two[1]"], _seen={"run_1"})
+
+
+# What is invalid
 
 
 @pytest.mark.parametrize(
     ("value", "reason"),
     [
-        (7, "not int"),
-        (7.5, "not float"),
-        (True, "not bool"),
-        (b"run_1", "not bytes"),
-        (object(), "not object"),
-        ("", "an empty text"),
-        ("  ", "an empty text"),
-        (" , ", "an empty text"),
-        ("42", "a number"),
-        ("...", "no letter and no digit"),
-        ("run\x001", "characters that no run id has"),
-        ("r" * (MAX_LENGTH + 1), f"longer than {MAX_LENGTH} characters"),
-        ("{{ ti.xcom_pull('start') }}", "Jinja that was not rendered"),
-        ("run_{{ds}}", "Jinja that was not rendered"),
-        ("a {% if b %}", "Jinja that was not rendered"),
-        ("LazySelectSequence([2 items])", "use xcom_task_ids"),
-        ("LazyXComSelectSequence([2 items])", "use xcom_task_ids"),
-        ("[run_1", "cannot be read as one"),
-        ("[" * 100_000, "cannot be read as one"),
-        ("(1 + run_1)", "cannot be read as one"),
-        ({}, "a dict without the text"),
-        ({"id": 7}, "a dict without the text"),
-        ({"id": "order_1", "run_id": "order_2"}, "differ"),
-        ({"id": "run_1", "run_id": "run_2"}, "differ"),
-        ("run_1;run_2", "characters that no run id has"),
-        ({"runs": ["run_1"]}, "a dict without the text"),
-        ({"id": "run 1"}, "characters that no run id has"),
-        ("[7]", "not int"),
+        (7, "it must be a string, not int"),
+        (7.5, "it must be a string, not float"),
+        (True, "it must be a string, not bool"),
+        (b"run_1", "it must be a string, not bytes"),
+        (bytearray(b"run_1"), "it must be a string, not bytearray"),
+        (object(), "it must be a string, not object"),
+        ("[7]", "it must be a string, not int"),
+        ("", "it is empty"),
+        ("  ", "it is empty"),
+        (" , ", "it is empty"),
+        ({"id": ""}, "it is empty"),
+        ("42", "it is a number"),
+        ("...", "it has no letter and no digit"),
+        ("_", "it has no letter and no digit"),
+        ("run\x001", "it has characters that a run id cannot have"),
+        ("run_1;run_2", "it has characters that a run id cannot have"),
+        ("run_ä", "it has characters that a run id cannot have"),
+        ("run_1}", "it has characters that a run id cannot have"),
+        ({"id": "run 1"}, "it has characters that a run id cannot have"),
+        ({"id": "run_1,run_2"}, "it has characters that a run id cannot have"),
+        ("r" * (MAX_LENGTH + 1), "it is longer than 256 characters"),
+        ("{{ ti.xcom_pull('start') }}", "it is a Jinja template that was not rendered"),
+        ("run_{{ds}}", "it is a Jinja template that was not rendered"),
+        ("run_1,{{ other }}", "it is a Jinja template that was not rendered"),
+        ("a {% if b %}", "it is a Jinja template that was not rendered"),
+        ("{ ti.xcom_pull(task_ids='start') }", "Jinja needs double braces: {{ … }}"),
+        ("{ ti.xcom_pull() }", "Jinja needs double braces: {{ … }}"),
+        ("{params.run_id}", "Jinja needs double braces: {{ … }}"),
+        ("{ x }", "Jinja needs double braces: {{ … }}"),
+        ("{ ids | join(',') }", "Jinja needs double braces: {{ … }}"),
+        ("{ ids[0] }", "Jinja needs double braces: {{ … }}"),
+        ("[{ ids[0] }]", "Jinja needs double braces: {{ … }}"),
+        ("run_{ params.x }", "Jinja needs double braces: {{ … }}"),
+        ("{run_1, run_2}", "it looks like a list, but cannot be read as one"),
+        ("{id: run_1}", "it looks like a list, but cannot be read as one"),
+        ("[run_1", "it looks like a list, but cannot be read as one"),
+        ("'run_1", "it looks like a list, but cannot be read as one"),
+        ('"run_1', "it looks like a list, but cannot be read as one"),
+        ("[" * 100_000, "it looks like a list, but cannot be read as one"),
+        ("(1 + run_1)", "it looks like a list, but cannot be read as one"),
+        (
+            "LazySelectSequence([2 items])",
+            "Jinja turned mapped outputs into text; use xcom_task_ids, or the task's .output",
+        ),
+        (
+            "LazyXComSelectSequence([2 items])",
+            "Jinja turned mapped outputs into text; use xcom_task_ids, or the task's .output",
+        ),
+        ({}, "a dict must have 'id' or 'run_id', a string, or 'runs', a list"),
+        ({"id": 7}, "a dict must have 'id' or 'run_id', a string, or 'runs', a list"),
+        ({"batchId": "batch_1"}, "a dict must have 'id' or 'run_id', a string, or 'runs', a list"),
+        ({"runs": "run_1"}, "a dict must have 'id' or 'run_id', a string, or 'runs', a list"),
+        ({"id": "order_1", "run_id": "order_2"}, "its 'id' and its 'run_id' differ"),
+        ({"id": "run_1", "run_id": "run_2"}, "its 'id' and its 'run_id' differ"),
     ],
 )
-def test_what_is_no_id_is_named_with_its_reason(value: object, reason: str) -> None:
+def test_an_invalid_value_is_named_with_its_reason(value: object, reason: str) -> None:
     ids = read(value)
-    [unreadable] = ids.unreadable
     assert ids.found == []
-    assert reason in unreadable.reason
-    assert unreadable.source == "run_ids"
+    assert [(one.source, one.reason, one.kind) for one in ids.invalid] == [("run_ids", reason, "run id")]
+    assert (ids.empty, ids.skipped) == ([], [])
 
 
-def test_what_is_no_id_never_stops_the_readable_ones() -> None:
+@pytest.mark.parametrize(
+    ("value", "shown"),
+    [
+        ("  ", "''"),
+        ("[7]", "7"),
+        ({"id": "run 1"}, "'run 1'"),
+        ({"id": 7}, "a dict of ['id']"),
+        (" {{ x }}", "'{{ x }}'"),
+        ("https://x.test/runs", "'https://x.test/runs'"),
+        (
+            "https://x.test/runs/run_" + "a" * 300,
+            "'https://x.test/runs/run_" + "a" * 55 + "… (326 characters)",
+        ),
+        ("LazyXComSequence([])", "'LazyXComSequence([])'"),
+        ({"id": "run_1", "run_id": "run_2"}, "a dict of ['id', 'run_id']"),
+        (" [run_1 ", "'[run_1'"),
+    ],
+)
+def test_an_invalid_value_is_shown(value: object, shown: str) -> None:
+    assert [one.shown for one in read(value).invalid] == [shown]
+
+
+def test_the_longest_id_is_valid() -> None:
+    assert read("r" * MAX_LENGTH).found == ["r" * MAX_LENGTH]
+    assert MAX_LENGTH == 256
+
+
+def test_an_invalid_value_never_stops_the_others() -> None:
     ids = read(["run_1", 7, "run_2", {"x": 1}, "run_3"])
     assert ids.found == ["run_1", "run_2", "run_3"]
-    assert [str(value) for value in ids.unreadable] == [
-        "7 from run_ids[1]: a run id is text, not int",
-        "a dict of ['x'] from run_ids[3]: a dict without the text 'id' or 'run_id'",
+    assert [str(value) for value in ids.invalid] == [
+        "7 from run_ids[1] is not a valid run id: it must be a string, not int",
+        "a dict of ['x'] from run_ids[3] is not a valid run id: "
+        "a dict must have 'id' or 'run_id', a string, or 'runs', a list",
     ]
 
 
-def test_an_offending_value_is_shown_cut() -> None:
-    [unreadable] = read("r" * 5000).unreadable
-    assert unreadable.shown.endswith("… (5002 characters)")
-    assert len(str(unreadable)) < 200
+def test_an_invalid_value_may_be_of_another_kind() -> None:
+    value = InvalidValue("'x'", "xcom_task_ids", "why", kind="task id")
+    assert str(value) == "'x' from xcom_task_ids is not a valid task id: why"
+
+
+@pytest.mark.parametrize(
+    ("value", "shown"),
+    [
+        ("r" * (MAX_SHOWN - 2), "'" + "r" * 78 + "'"),
+        ("r" * (MAX_SHOWN - 1), "'" + "r" * 79 + "… (81 characters)"),
+        ("r" * 5000, "'" + "r" * 79 + "… (5002 characters)"),
+        ({"password": "hunter2", 1: 2}, "a dict of ['1', 'password']"),
+        ([10**5000], "<list that cannot be shown>"),
+    ],
+)
+def test_a_value_is_shown_shortened_and_of_a_dict_only_the_keys(value: object, shown: str) -> None:
+    assert show(value) == shown
+
+
+def test_a_number_so_long_that_it_cannot_be_shown_is_named() -> None:
+    assert show(10**5000) == "<int that cannot be shown>"
+
+
+class Rude:
+    def __repr__(self) -> str:
+        raise AttributeError("no repr")
+
+
+def test_a_value_that_cannot_be_shown_is_named() -> None:
+    assert read([Rude(), "run_1"]).invalid == [
+        InvalidValue("<Rude that cannot be shown>", "run_ids[0]", "it must be a string, not Rude")
+    ]
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [("[1]", [1]), ("['a', None]", ["a", None]), ('["a", null]', ["a", None]), ("{'a': 1}", {"a": 1})],
+)
+def test_a_literal_is_read(text: str, value: object) -> None:
+    assert read_literal(text) == value
+
+
+@pytest.mark.parametrize("text", ["[a]", "[", "(1 + a)", "", "a b"])
+def test_what_is_no_literal_is_an_error(text: str) -> None:
+    with pytest.raises(ValueError, match="neither JSON nor a Python literal"):
+        read_literal(text)
+
+
+# Nesting
 
 
 def nested(depth: int) -> object:
@@ -147,80 +397,47 @@ def nested(depth: int) -> object:
     return value
 
 
-def test_lists_within_lists_are_followed_to_a_sane_depth() -> None:
-    assert read(nested(10)).found == ["run_1"]
-    [unreadable] = read(nested(11)).unreadable
-    assert "too deep" in unreadable.reason
+def test_lists_within_lists_are_read_up_to_a_depth() -> None:
+    assert MAX_DEPTH == 10
+    assert read(nested(MAX_DEPTH)).found == ["run_1"]
+    [invalid] = read(nested(MAX_DEPTH + 1)).invalid
+    assert (invalid.shown, invalid.source) == ("['run_1']", "run_ids[0]")
+    assert invalid.reason == "it has more than 10 lists within lists"
+
+
+def test_the_text_of_a_list_counts_as_one() -> None:
+    assert read(str(nested(MAX_DEPTH - 1))).found == ["run_1"]
+    assert read(str(nested(MAX_DEPTH))).found == []
+
+
+def test_a_list_that_holds_itself_is_read_up_to_a_depth() -> None:
+    value: list[Any] = ["run_1"]
+    value.append({"runs": value})
+    ids = read(value)
+    assert ids.found == ["run_1"]
+    [invalid] = ids.invalid
+    assert invalid.reason == "it has more than 10 lists within lists"
 
 
 def test_lists_so_deep_that_they_cannot_even_be_shown_are_named() -> None:
-    [unreadable] = read(nested(50_000)).unreadable
-    assert "too deep" in unreadable.reason
-    assert unreadable.shown == "<list that cannot be shown>"
+    [invalid] = read(nested(50_000)).invalid
+    assert invalid.shown == "<list that cannot be shown>"
 
 
-def test_a_number_so_long_that_it_cannot_be_shown_is_named() -> None:
-    [unreadable] = read([10**5000]).unreadable
-    assert unreadable.shown == "<int that cannot be shown>"
+def test_an_item_is_named_by_its_place_in_the_outermost_list() -> None:
+    ids = read(["run_1", [7, [8]], 9])
+    assert [value.source for value in ids.invalid] == ["run_ids[1]", "run_ids[1]", "run_ids[2]"]
 
 
-# From XCom
+def test_what_was_read_before_an_error_is_kept() -> None:
+    def broken() -> Iterator[str]:
+        yield "run_1"
+        raise OSError("the backend is down")
 
-
-def pulled(task_ids: Any, pushed: dict[str, Any], known: list[str] | None = None) -> RunIds:
     ids = RunIds()
-    ids.add_from_xcom(task_ids, key="return_value", known_task_ids=known or list(pushed), pull=pushed.get)
-    return ids
-
-
-def test_what_tasks_pushed_is_taken_in_the_order_of_the_tasks() -> None:
-    ids = pulled(["b", "a"], {"a": ["run_1", "run_2"], "b": {"id": "run_3"}})
-    assert ids.found == ["run_3", "run_1", "run_2"]
-    assert not ids.silent_tasks
-
-
-def test_one_task_may_be_given_as_a_text() -> None:
-    assert pulled("start", {"start": "run_1"}).found == ["run_1"]
-
-
-def test_a_task_that_pushed_nothing_is_named() -> None:
-    ids = pulled(["a", "b", "c"], {"a": None, "b": [], "c": "run_1"})
-    assert ids.silent_tasks == ["a", "b"]
-    assert ids.found == ["run_1"]
-    assert not ids.skipped
-
-
-def test_a_task_that_pushed_the_ids_of_another_is_not_silent() -> None:
-    assert not pulled(["a", "b"], {"a": "run_1", "b": "run_1"}).silent_tasks
-
-
-@pytest.mark.parametrize("pushed", [[None], "None", 7, ""])
-def test_a_task_that_pushed_something_useless_is_not_silent(pushed: object) -> None:
-    assert not pulled(["a"], {"a": pushed}).silent_tasks
-
-
-def test_a_task_that_the_dag_does_not_have_is_an_error_with_a_hint() -> None:
-    ids = pulled(["strat", "start"], {"start": "run_1"})
-    assert ids.found == ["run_1"]
-    assert ids.unreadable == [
-        Unreadable("'strat'", "xcom_task_ids", "the Dag has no such task; did you mean 'start'?")
-    ]
-
-
-def test_a_task_that_is_like_no_other_gets_no_hint() -> None:
-    [unreadable] = pulled("zzz", {"start": "run_1"}).unreadable
-    assert unreadable.reason == "the Dag has no such task"
-
-
-@pytest.mark.parametrize("task_id", [None, 7, object()])
-def test_what_is_no_task_id_is_an_error_and_not_a_crash(task_id: object) -> None:
-    [unreadable] = pulled([task_id], {"start": "run_1"}).unreadable
-    assert "the Dag has no such task" in unreadable.reason
-
-
-def test_an_offending_value_from_xcom_tells_task_key_and_place() -> None:
-    [unreadable] = pulled("start", {"start": ["run_1", 7]}).unreadable
-    assert unreadable.source == "the XCom 'return_value' of task 'start'[1]"
+    with pytest.raises(OSError, match="the backend is down"):
+        ids.add(broken(), source="run_ids")
+    assert ids == RunIds(found=["run_1"], _seen={"run_1"})
 
 
 # Whatever XCom holds
@@ -262,10 +479,10 @@ def test_nothing_that_xcom_can_hold_breaks_it(value: object) -> None:
         assert 0 < len(run_id) <= MAX_LENGTH
         assert run_id.isprintable()
         assert run_id == run_id.strip()
-    for unreadable in ids.unreadable:
-        assert unreadable.source.startswith("run_ids")
-        assert unreadable.reason
-        assert len(str(unreadable)) < 300
+    for invalid in ids.invalid:
+        assert invalid.source.startswith("run_ids")
+        assert invalid.reason
+        assert len(str(invalid)) < 300
 
 
 JUNK = st.sampled_from([None, 7, True, b"x", "", "42", "{{ x }}", {}, {"id": None}])
@@ -279,10 +496,7 @@ def arrangements(draw: st.DrawFn) -> tuple[list[str], int, object]:
     junk = sum(item is not None for item in items) - len(run_ids)
     wrappings = [lambda item: item, lambda item: [item], lambda item: ([item],), lambda item: [[[item]]]]
     id_wrappings = [*wrappings, lambda item: {"id": item}, lambda item: json.dumps([item]), repr_of_list]
-    held = [
-        draw(st.sampled_from(id_wrappings if item in run_ids else wrappings))(item)  # type: ignore[no-untyped-call]
-        for item in items
-    ]
+    held = [draw(st.sampled_from(id_wrappings if item in run_ids else wrappings))(item) for item in items]
     return run_ids, junk, held
 
 
@@ -297,7 +511,7 @@ def test_no_readable_id_is_lost_and_each_offending_value_is_named(
     run_ids, junk, value = arrangement
     ids = read(value)
     assert ids.found == list(dict.fromkeys(run_ids))
-    assert len(ids.unreadable) == junk
+    assert len(ids.invalid) == junk
 
 
 @given(st.lists(IDS, min_size=1), st.sampled_from([",", ", ", "\n", " ", ",\n "]))
@@ -312,20 +526,18 @@ def test_jinjas_text_of_a_list_holds_the_same_ids_as_the_list(run_ids: list[str 
 
 
 @pytest.mark.parametrize("text", ['"run_1"', "'run_1'", '["run_1"]', '{"id": "run_1"}', " run_1\n"])
-def test_a_text_may_be_quoted_as_json_does(text):
-    ids = RunIds()
-    ids.add(text, source="run_ids")
-    assert (ids.found, ids.unreadable) == (["run_1"], [])
+def test_a_text_may_be_quoted_as_json_does(text: str) -> None:
+    ids = read(text)
+    assert (ids.found, ids.invalid) == (["run_1"], [])
 
 
-@pytest.mark.parametrize("text", ["{{ run_ids }}", "{% for x in y %}", "run_1,{{ other }}", "run_{{ x }}"])
-def test_jinja_that_was_not_rendered_is_called_so(text):
-    ids = RunIds()
-    ids.add(text, source="run_ids")
-    assert ids.found == []
-    assert [value.reason for value in ids.unreadable] == ["Jinja that was not rendered"]
+def test_many_ids_are_kept_in_one_list() -> None:
+    ids = read([f"run_{number}" for number in range(100_000)])
+    assert len(ids.found) == 100_000
+    assert ids.found is ids.found
 
 
-def test_of_a_dict_only_the_keys_are_shown() -> None:
-    [unreadable] = read({"password": "hunter2"}).unreadable
-    assert unreadable.shown == "a dict of ['password']"
+def test_it_imports_nothing_of_airflow() -> None:
+    code = "import airflow_provider_trigger.sources.run_ids as _, sys; print('airflow' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "False"

@@ -1,18 +1,26 @@
-"""Whose XComs are asked for, and how."""
+"""Whose XComs are pulled, and what becomes of those that are missing, empty, invalid or broken."""
 
 from __future__ import annotations
 
-import sys
-from types import ModuleType, SimpleNamespace
+from collections.abc import Iterator
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
-from airflow_provider_trigger import _compat
-from airflow_provider_trigger.sources.run_ids import RunIds
-from airflow_provider_trigger.sources.xcom import add_pushed
+from airflow_provider_trigger._compat import AirflowTaskTimeout
+from airflow_provider_trigger.sources import xcom
+from airflow_provider_trigger.sources.run_ids import InvalidValue, RunIds
+from airflow_provider_trigger.sources.xcom import MAX_ERROR_LENGTH, gather
 
 GROUPS = {"one.start": "one", "one.cancel": "one", "other.start": "other", "start": None, "work": None}
+
+
+def without_xcom(reason: str) -> str:
+    return (
+        f"XCom is not available in this callback: {reason}; give run_ids, "
+        "or add a CancelTriggerRunOperator with trigger_rule='one_failed', which works everywhere"
+    )
 
 
 class Dag:
@@ -25,115 +33,291 @@ class Dag:
 
 
 class TaskInstance:
-    """Answers with what it was asked for."""
+    """Has what tasks pushed under the key ``k``; an exception is raised."""
 
-    def __init__(self, task_id: str, map_index: int) -> None:
+    def __init__(self, pushed: dict[str, Any], task_id: str = "cancel", map_index: int = -1) -> None:
+        self.pushed = pushed
         self.task_id = task_id
         self.map_index = map_index
+        self.pulls: list[dict[str, Any]] = []
 
-    def xcom_pull(self, *, task_ids: str, key: str, map_indexes: Any = "all") -> str:
-        return f"run_{task_ids}_{key}_{map_indexes}"
+    def xcom_pull(self, *, task_ids: str, key: str, **options: Any) -> Any:
+        self.pulls.append({"task_ids": task_ids, "key": key} | options)
+        value = self.pushed.get(task_ids) if key == "k" else None
+        if isinstance(value, BaseException):
+            raise value
+        return value
 
 
-def pulled(task_id: str, *, by: str, map_index: int = -1, **context: Any) -> list[str]:
-    ids = RunIds()
-    given: Any = {"ti": TaskInstance(by, map_index), "dag": Dag(), **context}
-    add_pushed(ids, given, task_ids=task_id, key="k")
-    assert not ids.unreadable
-    return ids.found
+def gathered(
+    pushed: dict[str, Any] | None = None,
+    *,
+    run_ids: object = None,
+    tasks: object = None,
+    key: str = "k",
+    **context: Any,
+) -> RunIds:
+    given: Any = {"ti": TaskInstance(pushed or {}), "dag": Dag()} | context
+    return gather(given, run_ids=run_ids, xcom_task_ids=tasks, xcom_key=key)
+
+
+# Which sources count
+
+
+def test_ids_of_both_sources_count_each_once_and_the_given_ones_first() -> None:
+    ids = gathered(
+        {"start": ["run_1", "run_2"], "work": {"id": "run_3"}}, run_ids="run_2", tasks=["work", "start"]
+    )
+    assert ids == RunIds(found=["run_2", "run_3", "run_1"], _seen={"run_1", "run_2", "run_3"})
+
+
+@pytest.mark.parametrize("tasks", ["start", ["start"], ("start",), "['start']", '["start"]', "('start',)"])
+def test_tasks_are_named_by_a_text_a_list_or_the_text_of_a_list(tasks: object) -> None:
+    ids = gathered({"start": "run_1"}, tasks=tasks)
+    assert (ids.found, ids.invalid, ids.empty, ids.failed) == (["run_1"], [], [], [])
+
+
+def test_given_ids_need_no_task_instance() -> None:
+    assert gather({}, run_ids=["run_1"], xcom_task_ids=None, xcom_key="k").found == ["run_1"]
+
+
+@pytest.mark.parametrize("tasks", [None, []])
+def test_without_any_source_run_ids_are_none(tasks: object) -> None:
+    sentence = "run_ids is None: if it is a task's output, the task returned None or was skipped"
+    assert gathered(tasks=tasks) == RunIds(empty=[sentence])
+
+
+@pytest.mark.parametrize("tasks", [None, []])
+def test_where_no_task_is_named_only_the_given_ids_count(tasks: object) -> None:
+    assert gathered(run_ids="run_1", tasks=tasks) == RunIds(found=["run_1"], _seen={"run_1"})
+
+
+def test_beside_a_task_run_ids_may_be_none() -> None:
+    assert gathered({"start": "run_1"}, tasks="start") == RunIds(found=["run_1"], _seen={"run_1"})
+
+
+# Tasks that pushed nothing
 
 
 @pytest.mark.parametrize(
-    ("task_id", "by", "map_index", "which"),
+    ("pushed", "sentence"),
     [
-        ("start", "work", -1, "all"),
-        ("start", "work", 2, "all"),
-        ("work", "work", 2, "2"),
-        ("work", "work", 0, "0"),
-        ("one.start", "one.cancel", 2, "2"),
-        ("one.start", "work", -1, "all"),
-        ("one.start", "other.start", 2, "all"),
-        ("start", "one.cancel", 2, "all"),
+        (None, "task 'start' pushed no XCom with the key 'k'"),
+        ([], "the XCom 'k' of task 'start' is an empty list"),
+        ([None], "the XCom 'k' of task 'start' holds nothing but None"),
+        (
+            "None",
+            "the XCom 'k' of task 'start' rendered to None: check the task id and the key in its template",
+        ),
+    ],
+)
+def test_a_task_that_pushed_no_id_gets_a_sentence(pushed: object, sentence: str) -> None:
+    ids = gathered({"start": pushed, "work": "run_1"}, tasks=["start", "work"])
+    assert ids == RunIds(found=["run_1"], empty=[sentence], _seen={"run_1"})
+
+
+def test_a_wrong_key_is_named() -> None:
+    ids = gathered({"start": "run_1"}, tasks="start", key="ids")
+    assert ids.empty == ["task 'start' pushed no XCom with the key 'ids'"]
+
+
+def test_without_a_return_value_the_reasons_are_named() -> None:
+    [sentence] = gathered(tasks="start", key="return_value").empty
+    reasons = "it returned None, was skipped, or did not finish"
+    assert sentence == f"task 'start' pushed no XCom with the key 'return_value': {reasons}"
+
+
+@pytest.mark.parametrize(
+    ("run_ids", "sentence"),
+    [
+        ([], "run_ids is an empty list"),
+        ("None", "run_ids rendered to None: check the task id and the key in its template"),
+    ],
+)
+def test_given_ids_that_are_none_get_a_sentence(run_ids: object, sentence: str) -> None:
+    ids = gathered({"start": "run_1"}, run_ids=run_ids, tasks="start")
+    assert (ids.found, ids.empty) == (["run_1"], [sentence])
+
+
+# Invalid values
+
+
+def test_an_invalid_value_names_task_key_and_place() -> None:
+    [invalid] = gathered({"start": ["run_1", 7]}, tasks="start").invalid
+    assert invalid.source == "the XCom 'k' of task 'start'[1]"
+
+
+@pytest.mark.parametrize(
+    ("task_id", "invalid"),
+    [
+        (
+            "strat",
+            InvalidValue(
+                "'strat'", "xcom_task_ids", "the Dag has no such task; did you mean 'start'?", "task id"
+            ),
+        ),
+        ("zzz", InvalidValue("'zzz'", "xcom_task_ids", "the Dag has no such task", "task id")),
+        ("", InvalidValue("''", "xcom_task_ids", "the Dag has no such task", "task id")),
+        ("None", InvalidValue("'None'", "xcom_task_ids", "the Dag has no such task", "task id")),
+        ("[zzz]", InvalidValue("'[zzz]'", "xcom_task_ids", "the Dag has no such task", "task id")),
+        (7, InvalidValue("7", "xcom_task_ids", "it must be a string, not int", "task id")),
+        ([None], InvalidValue("None", "xcom_task_ids", "it must be a string, not NoneType", "task id")),
+        ([["work"]], InvalidValue("['work']", "xcom_task_ids", "it must be a string, not list", "task id")),
+        (
+            {"a": 1},
+            InvalidValue("a dict of ['a']", "xcom_task_ids", "it must be a string, not dict", "task id"),
+        ),
+    ],
+)
+def test_a_task_that_the_dag_does_not_have_is_invalid(task_id: object, invalid: InvalidValue) -> None:
+    ids = gathered({"start": "run_1"}, run_ids="run_2", tasks=task_id)
+    assert ids == RunIds(found=["run_2"], invalid=[invalid], _seen={"run_2"})
+
+
+def test_an_invalid_task_does_not_stop_the_others() -> None:
+    ids = gathered({"start": "run_1", "work": "run_2"}, tasks=["strat", "start", None, "work"])
+    assert ids.found == ["run_1", "run_2"]
+    assert [value.shown for value in ids.invalid] == ["'strat'", "None"]
+
+
+def test_without_a_dag_every_task_is_asked_for() -> None:
+    ids = gathered({"unknown": "run_1"}, tasks="unknown", dag=None)
+    assert (ids.found, ids.invalid) == (["run_1"], [])
+
+
+# Sources that cannot be read
+
+
+def test_an_xcom_that_cannot_be_read_stops_no_other_source() -> None:
+    pushed = {"start": OSError("the backend\n is down"), "work": ["run_1"], "one.start": TypeError("what?")}
+    ids = gathered(pushed, run_ids="run_0", tasks=["start", "work", "one.start"])
+    assert ids.found == ["run_0", "run_1"]
+    assert ids.failed == [
+        "the XCom 'k' of task 'start' cannot be read: OSError: the backend is down",
+        "the XCom 'k' of task 'one.start' cannot be read: TypeError: what?",
+    ]
+    assert (ids.empty, ids.invalid, ids.skipped) == ([], [], [])
+
+
+def broken(error: BaseException) -> Iterator[str]:
+    yield "run_1"
+    raise error
+
+
+def test_of_an_xcom_that_breaks_off_the_first_ids_count() -> None:
+    ids = gathered({"start": broken(ValueError("no JSON")), "work": "run_2"}, tasks=["start", "work"])
+    assert ids.found == ["run_1", "run_2"]
+    assert ids.failed == ["the XCom 'k' of task 'start' cannot be read: ValueError: no JSON"]
+
+
+def test_given_ids_that_cannot_be_read_stop_no_xcom() -> None:
+    ids = gathered({"start": "run_2"}, run_ids=broken(RuntimeError("no answer")), tasks="start")
+    assert ids.found == ["run_1", "run_2"]
+    assert ids.failed == ["run_ids cannot be read: RuntimeError: no answer"]
+
+
+def test_a_dag_that_cannot_be_read_stops_no_given_id() -> None:
+    class BrokenDag(Dag):
+        def get_task(self, task_id: str) -> Any:
+            raise KeyError(task_id)
+
+    instance = TaskInstance({"start": "run_1"}, "work", 2)
+    ids = gathered(run_ids="run_0", tasks="start", ti=instance, dag=BrokenDag())
+    assert ids.found == ["run_0"]
+    assert ids.failed == ["the XCom 'k' of task 'start' cannot be read: KeyError: 'start'"]
+
+
+@pytest.mark.parametrize(("length", "mark"), [(MAX_ERROR_LENGTH, ""), (MAX_ERROR_LENGTH + 1, "…")])
+def test_a_long_error_is_shortened(length: int, mark: str) -> None:
+    error = OSError("x" * (length - len("OSError: ")))
+    [sentence] = gathered({"start": error}, tasks="start").failed
+    shown = sentence.removeprefix("the XCom 'k' of task 'start' cannot be read: ")
+    assert shown == "OSError: " + "x" * (MAX_ERROR_LENGTH - len("OSError: ")) + mark
+    assert MAX_ERROR_LENGTH == 300
+
+
+@pytest.mark.parametrize("error", [AirflowTaskTimeout("out of time"), KeyboardInterrupt(), SystemExit(1)])
+def test_what_ends_the_task_is_raised(error: BaseException) -> None:
+    with pytest.raises(type(error)):
+        gathered({"start": error}, tasks="start")
+    with pytest.raises(type(error)):
+        gathered(run_ids=broken(error))
+
+
+# Callbacks without XCom
+
+
+@pytest.mark.parametrize("context", [{}, {"ti": None}])
+def test_without_a_task_instance_there_is_no_xcom(context: Any) -> None:
+    ids = gather(context, run_ids="run_1", xcom_task_ids=["start"], xcom_key="k")
+    text = without_xcom("its context has no task instance")
+    assert ids == RunIds(found=["run_1"], failed=[text], _seen={"run_1"})
+
+
+def test_where_an_xcom_is_out_of_reach_none_is_pulled(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(xcom, "xcom_is_out_of_reach", lambda: True)
+    ti = TaskInstance({"start": "run_2"})
+    ids = gathered(run_ids="run_1", tasks=["start", "work"], ti=ti)
+    assert ids.found == ["run_1"]
+    assert ids.failed == [without_xcom("Dag callbacks of this Airflow version have none")]
+    assert ti.pulls == []
+
+
+def test_without_a_supervisor_none_is_pulled(monkeypatch: pytest.MonkeyPatch) -> None:
+    ti = TaskInstance({"start": "run_2"})
+    monkeypatch.setattr(xcom, "has_no_supervisor", lambda asked: asked is ti)
+    ids = gathered(run_ids="run_1", tasks="start", ti=ti)
+    assert ids.found == ["run_1"]
+    assert ids.failed == [without_xcom("Dag callbacks under 'airflow dags test' have none")]
+    assert ti.pulls == []
+
+
+def test_out_of_reach_matters_only_where_a_task_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(xcom, "xcom_is_out_of_reach", lambda: True)
+    assert gathered(run_ids="run_1").failed == []
+
+
+# Mapped tasks
+
+
+@pytest.mark.parametrize(
+    ("task_id", "by", "map_index", "options"),
+    [
+        ("start", "work", -1, {}),
+        ("start", "work", 2, {}),
+        ("work", "work", 2, {"map_indexes": 2}),
+        ("work", "work", 0, {"map_indexes": 0}),
+        ("work", "work", -1, {}),
+        ("work", "work", None, {}),
+        ("one.start", "one.cancel", 2, {"map_indexes": 2}),
+        ("one.start", "one.cancel", 0, {"map_indexes": 0}),
+        ("one.start", "work", -1, {}),
+        ("one.start", "other.start", 2, {}),
+        ("one.start", "work", 2, {}),
+        ("start", "one.cancel", 2, {}),
     ],
 )
 def test_an_instance_takes_its_own_where_there_are_siblings(
-    task_id: str, by: str, map_index: int, which: str
+    task_id: str, by: str, map_index: Any, options: dict[str, int]
 ) -> None:
-    assert pulled(task_id, by=by, map_index=map_index) == [f"run_{task_id}_k_{which}"]
+    ti = TaskInstance({task_id: "run_1"}, by, map_index)
+    assert gathered(tasks=task_id, ti=ti).found == ["run_1"]
+    assert ti.pulls == [{"task_ids": task_id, "key": "k"} | options]
 
 
-def test_a_callback_of_the_dag_takes_all_as_its_task_instance_is_any() -> None:
-    assert pulled("work", by="work", map_index=1, reason="task_failure") == ["run_work_k_all"]
+def test_a_callback_of_the_dag_takes_all_as_its_task_instance_may_be_any() -> None:
+    ti = TaskInstance({"work": "run_1"}, "work", 1)
+    assert gathered(tasks="work", ti=ti, reason="task_failure").found == ["run_1"]
+    assert ti.pulls == [{"task_ids": "work", "key": "k"}]
 
 
-# Airflow 3.0.0 to 3.0.2, whose xcom_pull() sees no other instance of a mapped task than the one it names
+def test_without_a_dag_all_instances_count() -> None:
+    ti = TaskInstance({"work": "run_1"}, "work", 1)
+    gathered(tasks="work", ti=ti, dag=None)
+    assert ti.pulls == [{"task_ids": "work", "key": "k"}]
 
 
-class OldTaskInstance:
-    __module__ = "airflow.sdk.execution_time.task_runner"
-
-    def __init__(self, pushed: dict[int | None, Any]) -> None:
-        self.pushed = pushed
-        self.asked: list[int | None] = []
-
-    def xcom_pull(self, *, task_ids: str, key: str, map_indexes: int | None) -> Any:
-        self.asked.append(map_indexes)
-        return self.pushed.get(map_indexes)
-
-
-@pytest.fixture
-def counted(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """Say how many XComs Airflow counts."""
-    counted = [0]
-    module = ModuleType("lazy_sequence")
-    module.LazyXComSequence = lambda **_: range(counted[0])  # type: ignore[attr-defined]
-    monkeypatch.setitem(sys.modules, "airflow.sdk.execution_time.lazy_sequence", module)
-    monkeypatch.setattr(_compat, "airflow_version", lambda: "3.0.0")
-    monkeypatch.setitem(_compat.__dict__, "XComArg", lambda *_, **__: None)
-    return counted
-
-
-def test_what_a_plain_task_pushed_is_pulled_by_no_index(counted: list[int]) -> None:
-    ti = OldTaskInstance({None: "run_1"})
-    assert _compat.pull_xcom(ti, "start", "k", dag=Dag()) == "run_1"
-    assert ti.asked == [None]
-
-
-def test_what_a_mapped_task_pushed_is_pulled_index_by_index(counted: list[int]) -> None:
-    counted[0] = 2
-    ti = OldTaskInstance({1: "run_1", 3: "run_3"})
-    assert _compat.pull_xcom(ti, "start", "k", dag=Dag()) == ["run_1", "run_3"]
-    assert ti.asked == [None, 0, 1, 2, 3]
-
-
-def test_an_xcom_that_is_counted_and_not_there_is_an_error(counted: list[int]) -> None:
-    counted[0] = 2
-    with pytest.raises(_compat.AirflowException, match="'k' of task 'start': Airflow counts 2, and gave 1"):
-        _compat.pull_xcom(OldTaskInstance({0: "run_0"}), "start", "k", dag=Dag())
-
-
-@pytest.mark.parametrize("version", ["3.0.3", "3.3.2"])
-def test_later_ones_give_all(version: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_compat, "airflow_version", lambda: version)
-    ti = TaskInstance("work", -1)
-    assert _compat.pull_xcom(ti, "start", "k", dag=Dag()) == "run_start_k_all"
-
-
-class LazyXComSequence(list[str]):
-    """Ends too early, as that of 3.0.0 does."""
-
-    def __init__(self, ti: Any) -> None:
-        super().__init__(["run_0"])
-        self._ti = ti
-        self._xcom_arg = SimpleNamespace(operator=SimpleNamespace(task_id="start"), key="k")
-
-
-def test_a_mapped_output_that_ends_too_early_is_pulled_index_by_index(counted: list[int]) -> None:
-    counted[0] = 2
-    sequence = LazyXComSequence(OldTaskInstance({0: "run_0", 2: "run_2"}))
-    assert list(_compat.items_of(sequence)) == ["run_0", "run_2"]
-
-
-def test_under_dag_test_it_is_pulled_whole(counted: list[int]) -> None:
-    ti = SimpleNamespace(xcom_pull=lambda *, task_ids, key: ["run_0", "run_2"])
-    assert list(_compat.items_of(LazyXComSequence(ti))) == ["run_0", "run_2"]
+def test_a_task_instance_may_have_no_map_index() -> None:
+    ti = TaskInstance({"work": "run_1"}, "work")
+    del ti.map_index
+    assert gathered(tasks="work", ti=ti).found == ["run_1"]

@@ -1,0 +1,1 @@
+"""What to send and how to read the answer; one file a resource."""

@@ -1,0 +1,53 @@
+"""Calls on bulk actions, without I/O; see :mod:`airflow_provider_trigger.api.endpoints.runs`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from airflow_provider_trigger.api.endpoints.paths import segment
+from airflow_provider_trigger.api.errors import UnexpectedAnswerError
+from airflow_provider_trigger.api.http import Call, Request, Response
+from airflow_provider_trigger.api.models.bulk_actions import BulkAction
+from airflow_provider_trigger.api.responses import json_object
+
+MAX_SIZE = 500
+"""As many ids as the server takes in one bulk action (measured)."""
+
+
+def cancel_runs_in_bulk(run_ids: Sequence[str], *, name: str) -> Call[str]:
+    """
+    Request the cancel of many runs at once: ``POST /api/v1/bulk-actions``; returns the bulk action's id.
+
+    Not repeated after a failure: it only comes before
+    :func:`~airflow_provider_trigger.api.endpoints.runs.cancel_run`, and an older server does not know it.
+
+    :param run_ids: exact run ids, :data:`MAX_SIZE` at most; unknown ones are dropped silently (measured)
+    :param name: what the dashboard shows, up to 255 characters
+    """
+    body = {"action": "cancel", "runIds": list(run_ids), "name": name}
+    request = Request(method="POST", path="/api/v1/bulk-actions", json=body, repeatable=False)
+
+    def read(response: Response) -> str:
+        bulk_id = json_object(request, response).get("id")
+        if not isinstance(bulk_id, str):
+            raise UnexpectedAnswerError(f"{request} answered a bulk action without an id")
+        return bulk_id
+
+    return Call(request=request, read=read)
+
+
+def retrieve_bulk_action(bulk_id: str) -> Call[BulkAction]:
+    """
+    Check a bulk action: ``GET /api/v1/bulk-actions/{bulkActionId}``.
+
+    :param bulk_id: as :func:`cancel_runs_in_bulk` returned it
+    """
+    request = Request(method="GET", path=f"/api/v1/bulk-actions/{segment(bulk_id)}", repeatable=True)
+
+    def read(response: Response) -> BulkAction:
+        action = BulkAction.from_answer(json_object(request, response), bulk_id=bulk_id)
+        if action is None:
+            raise UnexpectedAnswerError(f"{request} answered something that is not a bulk action")
+        return action
+
+    return Call(request=request, read=read)

@@ -1,0 +1,103 @@
+"""Read responses: an error status becomes an error, a body becomes a JSON object."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from airflow_provider_trigger.api.errors import (
+    AuthenticationError,
+    NotFoundError,
+    PermissionDeniedError,
+    RateLimitError,
+    RedirectError,
+    ResponseError,
+    ServerError,
+    UnexpectedAnswerError,
+)
+from airflow_provider_trigger.api.http import Request, Response
+from airflow_provider_trigger.api.retry import should_retry, tries_by_status
+
+MAX_DETAIL_LENGTH = 300
+
+# What the API's own 404 says (measured; the last one of other paths). Other products say "Not Found".
+_NOT_FOUND = ("Resource not found", "Not found", "Run not found")
+_FOREIGN = "this is not a Trigger.dev server, or a proxy stands in front of it"
+
+_ERRORS_BY_STATUS: dict[int, type[ResponseError]] = {
+    401: AuthenticationError,
+    403: PermissionDeniedError,
+    404: NotFoundError,
+    429: RateLimitError,
+}
+
+
+def json_object(request: Request, response: Response) -> dict[str, Any]:
+    """
+    Return the JSON object of a successful response.
+
+    :param request: what was sent, for the error's text
+    :param response: what came back
+    :raises ResponseError: it has an error status
+    :raises UnexpectedAnswerError: its body is not a JSON object
+    """
+    raise_unless_success(request, response)
+    answer = response.json()
+    if answer is None:
+        kind = response.headers.get("content-type", "no content type")[:100]
+        what = f"{response.status} without valid JSON ({kind}, {len(response.body)} bytes)"
+        raise UnexpectedAnswerError(f"{request} answered {what}: {_FOREIGN}")
+    if not isinstance(answer, dict):
+        raise UnexpectedAnswerError(f"{request} answered JSON that is not an object: {_FOREIGN}")
+    return answer
+
+
+def raise_unless_success(request: Request, response: Response) -> None:
+    """
+    Raise the error that a status stands for.
+
+    :param request: what was sent, for the error's text
+    :param response: what came back
+    :raises ResponseError: the status is not 2xx
+    """
+    status = response.status
+    if 200 <= status < 300:
+        return
+    kind, detail = _error_class(response), server_message(response)
+    if 300 <= status < 400:
+        location = response.headers.get("location", "nowhere")[:200]
+        detail = f"a redirect to {location}, not followed; is the connection's host right?"
+    elif status == 404 and kind is not NotFoundError:
+        detail = f"{detail}: {_FOREIGN}"
+    raise kind(
+        method=request.method,
+        path=request.path[:200],
+        status=status,
+        detail=detail,
+        request_id=response.headers.get("x-request-id", "")[:100] or None,
+        # A GET's 404 says "x-should-retry: true" for ever (measured): that is for the moment, not for later.
+        retryable=should_retry(response) is not False and tries_by_status(status) > 1,
+    )
+
+
+def server_message(response: Response) -> str:
+    """
+    Return the server's own message in one line of limited length.
+
+    :param response: what came back
+    """
+    answer = response.json_object()
+    for key in ("error", "detail", "message"):
+        if isinstance(answer.get(key), str):
+            return " ".join(answer[key].split())[:MAX_DETAIL_LENGTH]
+    kind = response.headers.get("content-type", "no content type").split(";")[0]
+    return f"({kind[:100]}, {len(response.body)} bytes)"
+
+
+def _error_class(response: Response) -> type[ResponseError]:
+    status = response.status
+    if status == 404 and response.json_object().get("error") not in _NOT_FOUND:
+        # Not the API's: a page, or another product's JSON. The path is unknown there, not the run (measured).
+        return ResponseError
+    if 300 <= status < 400:
+        return RedirectError
+    return _ERRORS_BY_STATUS.get(status, ServerError if status >= 500 else ResponseError)

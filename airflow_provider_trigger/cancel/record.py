@@ -1,0 +1,252 @@
+"""What is known of each run that is being canceled, and which request comes next for it. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from enum import IntEnum
+from sys import intern
+from typing import NamedTuple
+
+from airflow_provider_trigger.api.errors import NotSentError, TriggerDevError
+from airflow_provider_trigger.api.models.bulk_actions import BulkAction
+from airflow_provider_trigger.api.models.runs import Run
+
+RECHECK_AFTER = (0.5, 1.0, 2.0, 4.0)
+"""A check just after the cancel may be outdated: the pauses before the further checks, in seconds."""
+
+MAX_CANCELS = 2
+"""A run that is still alive after all checks gets one more cancel."""
+
+FRESH_FOR = 3.0
+"""How old a check may be when the cancel is acknowledged, in seconds, to show what the cancel found."""
+
+
+class Action(IntEnum):
+    """What a run needs next, the most urgent first."""
+
+    BULK_CANCEL = 0
+    CANCEL = 1
+    CHECK_BEFORE = 2
+    CHECK_LEFT_OUT = 3
+    """Check a run that a bulk action may have left out: it is likely to need a cancel of its own."""
+    CHECK = 4
+    CHECK_TERMINATION = 5
+
+
+class Seen(NamedTuple):
+    """What the last check showed."""
+
+    status: str
+    task_identifier: str
+    is_final: bool
+    is_canceled: bool
+    is_terminated: bool
+
+
+class Before(NamedTuple):
+    """A check before the cancel that showed the run without a worker."""
+
+    checked_at: float
+    started_at: datetime | None
+    attempt_count: int
+
+
+@dataclass(slots=True, eq=False)
+class BulkPart:
+    """
+    One bulk action, and the runs it is for.
+
+    :param records: of the runs
+    :param is_sent: whether it may have reached the server
+    :param id: the bulk action's id once it was accepted
+    :param action: what the last check of it showed
+    """
+
+    records: Sequence[RunRecord]
+    is_sent: bool = False
+    id: str | None = None
+    action: BulkAction | None = None
+
+    def __str__(self) -> str:
+        return f"bulk action {self.id}" if self.id else "a bulk action that was not answered"
+
+    @property
+    def has_progress(self) -> bool:
+        """Whether it has handled any run, so that it may have canceled each of them."""
+        return self.action is not None and self.action.done > 0
+
+    @property
+    def left_out_some(self) -> bool:
+        """Whether it has handled fewer runs than it was given."""
+        return self.action is None or self.action.done < len(self.records)
+
+
+@dataclass(slots=True, eq=False)
+class RunRecord:
+    """
+    One run: what was sent, what came back, what was seen.
+
+    :param run_id: as it was given
+    :param before: what a check before the cancel showed, where it proves something
+    :param is_checked_before: whether that check was made, or failed
+    :param bulk: the bulk action that names the run
+    :param cancels: how many cancels of this run alone were sent
+    :param acknowledged_at: when a cancel was acknowledged last, or seen to have arrived, on the monotonic
+        clock
+    :param cancel_error: why the last one failed
+    :param checks: how many checks there were since the last cancel
+    :param check_error: why the last of these failed
+    :param seen: what the last successful check since the first cancel showed
+    :param last_error: of the request that is being repeated
+    :param is_unknown: whether this key's environment has no such run
+    """
+
+    run_id: str
+    before: Before | None = None
+    is_checked_before: bool = False
+    bulk: BulkPart | None = None
+    cancels: int = 0
+    acknowledged_at: float | None = None
+    cancel_error: TriggerDevError | None = None
+    checks: int = 0
+    check_error: TriggerDevError | None = None
+    seen: Seen | None = None
+    last_error: TriggerDevError | None = None
+    is_unknown: bool = False
+
+    @property
+    def is_requested(self) -> bool:
+        """Whether the cancel may have reached the server."""
+        return self.cancels > 0 or (self.bulk is not None and self.bulk.has_progress)
+
+    def note_check_before(self, run: Run | None, *, sent_at: float) -> None:
+        """
+        Take in a check before the cancel.
+
+        :param run: what it showed, None if it failed
+        :param sent_at: when it was sent, on the monotonic clock
+        """
+        self.is_checked_before = True
+        if run is not None and run.is_without_worker:
+            self.before = Before(sent_at, run.started_at, run.attempt_count)
+
+    def note_cancel(self, error: TriggerDevError | None, *, now: float) -> None:
+        """
+        Take in how a cancel ended.
+
+        :param error: why it failed, None if it was acknowledged
+        :param now: the time on the monotonic clock
+        """
+        self.cancel_error = error
+        self.checks = 0
+        self.check_error = self.last_error = None
+        if error is None:
+            self.acknowledged_at = now
+        if self.before and (error or now - self.before.checked_at > FRESH_FOR):
+            self.before = None
+
+    def note_check(self, run: Run, *, now: float) -> None:
+        """
+        Take in a check after the cancel.
+
+        :param run: what it showed
+        :param now: the time on the monotonic clock
+        """
+        self.checks += 1
+        self.check_error = self.last_error = None
+        if self.acknowledged_at is None:
+            self.acknowledged_at = now  # a bulk action's cancel, or one whose answer was lost
+        if self.seen and self.seen.is_final and not run.is_final:
+            return  # an outdated answer: no run leaves a final status
+        self.seen = Seen(
+            intern(run.status),
+            intern(run.task_identifier),
+            run.is_final,
+            run.is_canceled,
+            run.is_terminated or self._had_no_worker(run),
+        )
+
+    def note_failed_check(self, error: TriggerDevError) -> None:
+        """
+        Take in a check that failed; it takes nothing back that was seen before.
+
+        :param error: why
+        """
+        self.checks += 1
+        self.check_error = error
+
+    def _had_no_worker(self, run: Run) -> bool:
+        """Whether the cancel found the run without a worker: no worker has taken it up since the check."""
+        before = self.before
+        if before is None or not run.is_canceled:
+            return False
+        return (before.started_at, before.attempt_count) == (run.started_at, run.attempt_count)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Waiting:
+    """
+    How to wait until canceled runs are terminated.
+
+    :param timeout: after a run's cancel, in seconds
+    :param poll_interval: between two checks, in seconds
+    """
+
+    timeout: float
+    poll_interval: float
+
+
+def next_action(record: RunRecord, waiting: Waiting | None, *, now: float) -> tuple[Action, float] | None:
+    """
+    Return what a run needs next, and the earliest time for it; None when nothing is left to do.
+
+    :param record: of the run
+    :param waiting: how to wait for its termination, None for not at all
+    :param now: the time on the monotonic clock, in seconds
+    """
+    if record.is_unknown or isinstance(record.cancel_error, NotSentError):
+        return None
+    if not record.is_requested:
+        return _first_action(record, waiting, now=now)
+    if not record.checks:
+        doubtful = not record.cancels and record.bulk is not None and record.bulk.left_out_some
+        return (Action.CHECK_LEFT_OUT if doubtful else Action.CHECK), now
+    seen = record.seen
+    if seen and seen.is_final:
+        return _wait_for_termination(record, seen, waiting, now=now)
+    if record.check_error and record.cancels:
+        return None
+    return _cancel_again_or_recheck(record, now=now)
+
+
+def _first_action(record: RunRecord, waiting: Waiting | None, *, now: float) -> tuple[Action, float] | None:
+    # After the cancel a suspended run and one that executes look the same (measured). Where a bulk action was
+    # tried first, a check before would be outdated.
+    if waiting and not record.is_checked_before and record.bulk is None:
+        return Action.CHECK_BEFORE, now
+    return Action.CANCEL, now
+
+
+def _wait_for_termination(
+    record: RunRecord, seen: Seen, waiting: Waiting | None, *, now: float
+) -> tuple[Action, float] | None:
+    if waiting is None or not seen.is_canceled or seen.is_terminated:
+        return None
+    next_check = now + waiting.poll_interval
+    if next_check > (record.acknowledged_at or now) + waiting.timeout:
+        return None
+    return Action.CHECK_TERMINATION, next_check
+
+
+def _cancel_again_or_recheck(record: RunRecord, *, now: float) -> tuple[Action, float] | None:
+    """Decide about a run that was seen alive, or that could not be checked after a bulk action."""
+    may_cancel = record.cancels < MAX_CANCELS
+    if not record.cancels:
+        return Action.CANCEL, now  # a bulk action may have left it out
+    if record.cancel_error:
+        return (Action.CANCEL, now) if may_cancel and record.cancel_error.retryable else None
+    if record.checks <= len(RECHECK_AFTER):
+        return Action.CHECK, now + RECHECK_AFTER[record.checks - 1]
+    return (Action.CANCEL, now) if may_cancel else None

@@ -1,0 +1,232 @@
+"""Which request goes out next. Pure: no I/O, no threads; the exchange's clock tells the time."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from airflow_provider_trigger.api.deadline import Deadline
+from airflow_provider_trigger.api.endpoints.runs import cancel_run, retrieve_run
+from airflow_provider_trigger.api.errors import (
+    AuthenticationError,
+    NotFoundError,
+    NotSentError,
+    ResponseError,
+    TriggerDevError,
+)
+from airflow_provider_trigger.api.exchange import Exchange, Steps, Wait
+from airflow_provider_trigger.api.http import Call
+from airflow_provider_trigger.cancel import bulk
+from airflow_provider_trigger.cancel.outcome import CancelResult, End, result_of
+from airflow_provider_trigger.cancel.queue import Queue
+from airflow_provider_trigger.cancel.record import Action, BulkPart, RunRecord, Waiting, next_action
+
+# The part of the time limit in which failed cancels are repeated; the rest is for checking whether one
+# arrived.
+_SHARE_FOR_CANCELS = 0.8
+# How long a check before a cancel may hold the cancel up, in seconds; it only spares waiting later.
+_CHECK_BEFORE_WITHIN = 6.0
+
+
+@dataclass(slots=True, eq=False)
+class Job:
+    """
+    A call, or a bulk action, that is being made.
+
+    :param action: what it is
+    :param subject: what it is for
+    :param steps: what to do for it
+    :param sent_at: when its last request was sent, None before the first
+    """
+
+    action: Action
+    subject: RunRecord | BulkPart
+    steps: Steps[Any]
+    sent_at: float | None = None
+
+
+class Schedule:
+    """
+    Decide what goes out next for many runs, and take in what comes back. Not safe to use in several threads.
+
+    :param exchange: makes the steps of each call
+    :param records: of the runs
+    :param waiting: how to wait until canceled runs are terminated, None for not at all
+    :param time_limit: for all of it, in seconds; None for as long as it needs
+    :param bulk_name: what the dashboard shows for bulk actions
+    """
+
+    def __init__(
+        self,
+        exchange: Exchange,
+        records: Sequence[RunRecord],
+        *,
+        waiting: Waiting | None,
+        time_limit: float | None,
+        bulk_name: str,
+    ) -> None:
+        now = exchange.monotonic()
+        self.end: End | None = None
+        self.rejection: AuthenticationError | None = None
+        self._exchange = exchange
+        self._records = records
+        self._waiting = waiting
+        self._bulk_name = bulk_name
+        self._deadline = Deadline.after(time_limit, now=now)
+        self._cancels_until = self._deadline.before(_SHARE_FOR_CANCELS, now=now)
+        self._queue: Queue[Job | tuple[Action, RunRecord | BulkPart]] = Queue()
+        self._unfinished = len(records)
+        self._bulk_parts_left: list[BulkPart] = []
+        self._begin(now)
+
+    def _begin(self, now: float) -> None:
+        if len(self._records) <= bulk.BULK_FROM:
+            self._put_next(self._records, now)
+            return
+        # The first one alone: an older server does not know bulk actions.
+        first, *self._bulk_parts_left = bulk.parts(self._records)
+        self._put(Action.BULK_CANCEL, first)
+
+    def take(self) -> Job | float | None:
+        """Return the next job; or the seconds until there is one, perhaps infinite; or None at the end."""
+        now = self._exchange.monotonic()
+        if self.end is None and not self._unfinished:
+            self.end = End.FINISHED
+        if self.check_deadline() is not None:
+            return None
+        item = self._queue.take(now)
+        if item is None:
+            return min(self._queue.next_at(), self._deadline.at) - now
+        return item if isinstance(item, Job) else Job(*item, self._steps(*item))
+
+    def check_deadline(self) -> End | None:
+        """Return why it has ended, None if it has not."""
+        if self.end is None and not self._deadline.remaining(self._exchange.monotonic()):
+            self.end = End.TIME_LIMIT
+        return self.end
+
+    def _steps(self, action: Action, subject: RunRecord | BulkPart) -> Steps[Any]:
+        """Make the steps of a job; an id that cannot be sent shows at the first of them."""
+        if isinstance(subject, BulkPart):
+            steps = bulk.bulk_steps(self._exchange, subject, name=self._bulk_name, deadline=self._deadline)
+            return (yield from steps)
+        is_cancel = action is Action.CANCEL
+        call: Call[Any] = cancel_run(subject.run_id) if is_cancel else retrieve_run(subject.run_id)
+        deadline, patience = self._deadline, self._patience(action, subject)
+        if action is Action.CHECK_BEFORE:
+            deadline = Deadline(min(deadline.at, self._exchange.monotonic() + _CHECK_BEFORE_WITHIN))
+        return (yield from self._exchange.steps(call, deadline=deadline, patience=patience))
+
+    def _patience(self, action: Action, record: RunRecord) -> float | None:
+        """Return how long a call goes on trying, in seconds; None for as long as any call."""
+        if action is Action.CHECK_TERMINATION or (action is not Action.CANCEL and not record.cancels):
+            # It is repeated anyway; or it only spares waiting later, before the cancel; or it follows a bulk
+            # action, and the run gets a cancel of its own.
+            return 0.0
+        until = self._cancels_until if action is Action.CANCEL else self._deadline
+        return None if math.isinf(until.at) else until.remaining(self._exchange.monotonic())
+
+    def sent(self, job: Job) -> None:
+        """
+        Take in that a request of a job goes out now.
+
+        :param job: from :meth:`take`
+        """
+        if job.action is Action.CANCEL and job.sent_at is None and isinstance(job.subject, RunRecord):
+            job.subject.cancels += 1
+        if isinstance(job.subject, BulkPart):
+            job.subject.is_sent = True
+            if job.subject.id:
+                self._begin_other_bulk_parts()
+        job.sent_at = self._exchange.monotonic()
+
+    def _begin_other_bulk_parts(self) -> None:
+        for part in self._bulk_parts_left:
+            self._put(Action.BULK_CANCEL, part)
+        self._bulk_parts_left = []
+
+    def park(self, job: Job, wait: Wait) -> None:
+        """
+        Put a job aside for some time.
+
+        :param job: from :meth:`take`
+        :param wait: how long, and why
+        """
+        if isinstance(job.subject, RunRecord):
+            job.subject.last_error = wait.error
+        self._queue.put(job, urgency=job.action, at=self._exchange.monotonic() + wait.seconds)
+
+    def finish(self, job: Job, result: Any = None, error: TriggerDevError | None = None) -> None:
+        """
+        Take in how a job ended.
+
+        :param job: from :meth:`take`
+        :param result: of the call
+        :param error: why it failed, None if it did not
+        """
+        now = self._exchange.monotonic()
+        if isinstance(error, AuthenticationError) and self.end is None:
+            self.end, self.rejection = End.KEY_REJECTED, error
+        if isinstance(error, NotSentError) and not self._deadline.remaining(now):
+            return
+        if isinstance(job.subject, BulkPart):
+            self._finish_bulk(job.subject, error, now)
+            return
+        record = job.subject
+        if job.action is Action.CANCEL and isinstance(error, NotFoundError) and not record.seen:
+            record.is_unknown = True
+        elif job.action is Action.CANCEL:
+            record.note_cancel(error, now=now)
+        elif job.action is Action.CHECK_BEFORE:
+            record.note_check_before(result, sent_at=job.sent_at or now)
+        elif error is None:
+            record.note_check(result, now=now)
+        elif job.action is not Action.CHECK_TERMINATION:
+            record.note_failed_check(error)
+        self._put_next([record], now)
+
+    def _finish_bulk(self, part: BulkPart, error: TriggerDevError | None, now: float) -> None:
+        """Go on with the runs of a bulk action one by one."""
+        if part.id is not None:
+            self._begin_other_bulk_parts()
+            # It leaves out what was triggered last, which is named last as a rule.
+            self._put_next(list(reversed(part.records)), now)
+            return
+        if isinstance(error, ResponseError) and error.status < 500:
+            part.is_sent = False  # the server rejected it
+        parts, self._bulk_parts_left = [part, *self._bulk_parts_left], []
+        for one in parts:
+            for record in one.records:
+                record.bulk = one if one.is_sent else None
+            self._put_next(one.records, now)
+
+    def _put_next(self, records: Sequence[RunRecord], now: float) -> None:
+        for record in records:
+            following = next_action(record, self._waiting, now=now)
+            if following is None:
+                self._unfinished -= 1
+            else:
+                self._put(following[0], record, at=following[1])
+
+    def _put(self, action: Action, subject: RunRecord | BulkPart, *, at: float = -math.inf) -> None:
+        self._queue.put((action, subject), urgency=action, at=at)
+
+    def stop(self) -> None:
+        """End early: nothing new is sent."""
+        self.end = self.end or End.STOPPED
+
+    def results(self) -> list[CancelResult]:
+        """Return what is known of each run."""
+        breaker = self._exchange.breaker
+        end, last_error = self.end or End.STOPPED, breaker.last_error if breaker.is_open else ""
+        return [result_of(record, end, last_error) for record in self._records]
+
+    def progress(self) -> str:
+        """Return how far it is, and the last error while the server does not respond."""
+        requested = sum(record.is_requested for record in self._records)
+        checked = sum(record.seen is not None for record in self._records)
+        count, last_error = len(self._records), self._exchange.breaker.last_error
+        text = f"Requested the cancel of {requested} of {count} runs, checked {checked}"
+        return f"{text}; last error: {last_error}" if last_error else text

@@ -1,0 +1,1 @@
+"""The model of a Trigger.dev server: runs, environments, bulk actions, rate limit. Knows nothing of HTTP."""

@@ -1,0 +1,114 @@
+"""The environments of the local server, and which of them a secret key opens."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+EnvironmentKind = Literal["dev", "staging", "preview", "prod"]
+
+_KEY_WORDS = {"production": "prod", "staging": "stg", "development": "dev"}
+_KINDS: dict[str, EnvironmentKind] = {
+    "dev": "dev",
+    "stag": "staging",
+    "stg": "staging",
+    "preview": "preview",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Environment:
+    """
+    One environment of a project: what a secret key opens, and no more.
+
+    :param name: its name, such as ``prod``
+    :param secret_key: the key that opens it
+    :param branch: the preview branch that a request has to name, too; ``None`` for all but previews
+    :param kind: ``dev``, ``staging``, ``preview`` or ``prod``
+    """
+
+    name: str
+    secret_key: str = field(repr=False)
+    branch: str | None = None
+    kind: EnvironmentKind = "prod"
+
+    @property
+    def id(self) -> str:
+        """Return the id that the server shows for it."""
+        return f"env_{self.name}"
+
+    @property
+    def deployed(self) -> bool:
+        """Return whether tasks are deployed to it, as to all but development environments."""
+        return self.kind != "dev"
+
+    @property
+    def region(self) -> str:
+        """Return the region that its runs show: runs of a development environment name the environment."""
+        return "local" if self.deployed else self.id
+
+
+def token_of(authorization: str) -> str:
+    """
+    Return the token of an Authorization header; as in reality, ``Bearer`` needs its capital B.
+
+    :param authorization: the header's value; without the word ``Bearer`` the whole of it is the token
+    """
+    return authorization.removeprefix("Bearer ").strip()
+
+
+def is_public_token(token: str) -> bool:
+    """
+    Return whether a token has the form of a public access token (a JWT).
+
+    :param token: what the Authorization header holds
+    """
+    return token.startswith("eyJ") and token.count(".") == 2
+
+
+class Environments(dict[str, Environment]):
+    """All environments, by name (``preview/<branch>`` for those of a preview branch)."""
+
+    def add(self, environment: Environment) -> Environment:
+        """
+        Add an environment and return it; one of its name and branch is replaced.
+
+        :param environment: the environment
+        """
+        name, branch = environment.name, environment.branch
+        self[name if branch is None else f"{name}/{branch}"] = environment
+        return environment
+
+    def authenticate(self, authorization: str, branch: str | None) -> Environment | None:
+        """
+        Return the environment that a request may use, ``None`` if its key opens none.
+
+        :param authorization: the Authorization header's value
+        :param branch: the value of ``x-trigger-branch``; only preview keys need it, others ignore it
+        """
+        token = token_of(authorization)
+        for environment in list(self.values()):
+            if environment.secret_key == token and environment.branch in (None, branch):
+                return environment
+        return None
+
+
+def default_key(name: str) -> str:
+    """
+    Return the secret key of an environment that isn't given one, obviously not a real one.
+
+    :param name: the environment's name
+    """
+    return f"tr_{_KEY_WORDS.get(name, name)}_notARealSecretKey0"
+
+
+def default_kind(name: str, branch: str | None) -> EnvironmentKind:
+    """
+    Return the kind that an environment's name begins with, ``prod`` if it begins with none.
+
+    :param name: the environment's name
+    :param branch: its branch; only a preview has one
+    """
+    if branch is not None:
+        return "preview"
+    return next((kind for start, kind in _KINDS.items() if name.startswith(start)), "prod")

@@ -1,0 +1,164 @@
+"""The statuses, and what a run shows at one moment. A state never changes: a run moves on to the next one."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from typing import Any
+
+ALIVE = ("PENDING_VERSION", "QUEUED", "DEQUEUED", "EXECUTING", "WAITING", "DELAYED")
+FINAL = (
+    "COMPLETED",
+    "CANCELED",
+    "FAILED",
+    "CRASHED",
+    "SYSTEM_FAILURE",
+    "EXPIRED",
+    "TIMED_OUT",
+    "INTERRUPTED",
+)
+# The words that a client gets if it doesn't name the modern API version.
+OLD_WORDS = {"DEQUEUED": "EXECUTING", "WAITING": "FROZEN"}
+# The words that a filter may name, modern and old.
+FILTER_WORDS = frozenset({*ALIVE, *FINAL, *OLD_WORDS.values()})
+# A worker has these runs and must acknowledge a cancel; all others terminate as soon as they are canceled.
+ON_A_WORKER = ("DEQUEUED", "EXECUTING", "REATTEMPTING")
+
+# The reason for a cancel by request.
+BY_USER = "Canceled by user"
+
+_NEVER_STARTED = ("PENDING_VERSION", "WAITING_FOR_DEPLOY", "QUEUED", "DELAYED", "EXPIRED", "CANCELED")
+_SUSPENDED = ("WAITING", "FROZEN")
+_ERRORS: dict[str, dict[str, str]] = {
+    "CANCELED": {"message": BY_USER},
+    "FAILED": {
+        "name": "Error",
+        "message": "boom",
+        "stackTrace": "Error: boom\n    at run (src/hello.ts:1:1)",
+    },
+    "CRASHED": {"message": "The worker was killed: out of memory"},
+    "SYSTEM_FAILURE": {"message": "The worker stopped responding"},
+    "INTERRUPTED": {"message": "The worker was stopped"},
+    "EXPIRED": {"message": "Run expired because the TTL (1s) was reached"},
+    "TIMED_OUT": {"message": "Run exceeded its maximum duration"},
+}
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """
+    The part of a run that changes during its life.
+
+    :param status: Trigger.dev's modern word
+    :param created_at: when it was triggered
+    :param updated_at: when it last changed
+    :param started_at: when a worker first took it, ``None`` before
+    :param finished_at: when it ended; ``None`` before, and for ever if it was canceled while no worker had it
+    :param delayed_until: when a delayed run is due
+    :param expired_at: when it expired, ``None`` if it did not
+    :param attempt_count: how many attempts have begun
+    :param duration_ms: the time it used, in milliseconds
+    :param output: what it returned
+    :param error: what it failed with
+    """
+
+    status: str
+    created_at: datetime
+    updated_at: datetime
+    started_at: datetime | None = None
+    finished_at: datetime | None = None
+    delayed_until: datetime | None = None
+    expired_at: datetime | None = None
+    attempt_count: int = 0
+    duration_ms: int = 0
+    output: Any = None
+    error: dict[str, str] | None = None
+
+    @property
+    def final(self) -> bool:
+        """Return whether the status is a final one."""
+        return self.status in FINAL
+
+
+def new_state(status: str, now: datetime, *, started: bool | None = None) -> State:
+    """
+    Return the state of a run that was triggered just now and is already in a status.
+
+    :param status: any status; a word that Trigger.dev doesn't have is shown as it is, by a run that is alive
+    :param now: the time
+    :param started: whether a worker has had it; by default what the status implies. A queued run that has
+        started waits for its next attempt, a canceled one was canceled while it executed.
+    """
+    return move(State(status=status, created_at=now, updated_at=now), status, now, started=started)
+
+
+def move(state: State, status: str, now: datetime, *, started: bool | None = None) -> State:
+    """
+    Return what a run shows once it has moved on to another status.
+
+    :param state: what it shows before
+    :param status: the status it moves to
+    :param now: when
+    :param started: whether a worker has had it, ``None`` for what its past and the status imply
+    """
+    if started is None:
+        started = state.started_at is not None or status not in _NEVER_STARTED
+    finished = status in FINAL and (started or status == "EXPIRED")
+    attempted = started and status != "DEQUEUED"
+    used = 120 if attempted and (finished or status == "QUEUED") else 0
+    return replace(
+        state,
+        status=status,
+        updated_at=now,
+        started_at=(state.started_at or now) if started else None,
+        finished_at=now if finished else None,
+        delayed_until=now + timedelta(hours=1) if status == "DELAYED" else state.delayed_until,
+        expired_at=now if status == "EXPIRED" else None,
+        attempt_count=_attempts(state, status) if attempted else state.attempt_count,
+        duration_ms=state.duration_ms or used,
+        output={"done": True} if status == "COMPLETED" else None,
+        error=_ERRORS.get(status),
+    )
+
+
+def _attempts(state: State, status: str) -> int:
+    """Return the attempts of a run that has started: executing begins one, but for a suspended run's."""
+    begins = status == "EXECUTING" and state.status not in _SUSPENDED
+    return max(1, state.attempt_count + begins)
+
+
+def cancel(state: State, now: datetime, *, reason: str, finished_at: datetime | None = None) -> State:
+    """
+    Return what a run shows right after a cancel.
+
+    :param state: what it showed before
+    :param now: when it was canceled
+    :param reason: what its error says
+    :param finished_at: when its parent ended, for a child that is canceled with it; else the time that it
+        shows already, which only an expired run does
+    """
+    return replace(
+        state,
+        status="CANCELED",
+        updated_at=now,
+        finished_at=finished_at or state.finished_at,
+        error={"message": reason},
+    )
+
+
+def acknowledge(state: State, now: datetime, *, completed: bool) -> State:
+    """
+    Return what a canceled run shows once its worker has acknowledged the cancel.
+
+    :param state: what it showed before
+    :param now: when the worker acknowledged it
+    :param completed: whether the run was completed in spite of the cancel; the cancel's error stays then
+    """
+    return replace(
+        state,
+        status="COMPLETED" if completed else "CANCELED",
+        updated_at=now,
+        finished_at=now,
+        duration_ms=50 if state.attempt_count > 0 else state.duration_ms,
+        output={"done": True} if completed else None,
+    )

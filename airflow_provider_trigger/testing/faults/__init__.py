@@ -1,0 +1,1 @@
+"""What can go wrong with a request: the fault methods, and the queue in which faults wait for theirs."""

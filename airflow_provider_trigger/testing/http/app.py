@@ -1,0 +1,151 @@
+"""The application: records requests, counts tokens, lets faults happen, and passes the rest to the routes."""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.types import Message, Receive, Scope, Send
+
+from ..engine.environments import token_of
+from ..engine.rate_limit import RateLimiter
+from .answers import TruncatedResponse, moved, no_authorization, too_many_requests
+from .exchange import Exchange, Responder
+
+
+@dataclass(slots=True, eq=False)
+class RequestRecord:
+    """
+    A request that reached the server.
+
+    :param method: its method
+    :param path: its path and query exactly as sent
+    :param headers: its headers, names in lower case
+    :param body: its body
+    :param time: when it came, in seconds of :func:`time.monotonic`
+    :param status: the status it was answered with, ``None`` while or if it got no answer
+    """
+
+    method: str
+    path: str
+    headers: dict[str, str] = field(repr=False)  # they hold the key
+    body: bytes
+    time: float
+    status: int | None = None
+
+
+class Routes(Protocol):
+    """What answers a request by its path."""
+
+    def answer(self, request: Request, path: str, *, body: bytes, stale: bool = False) -> Response:
+        """Answer a request; see the router for the parameters."""
+
+
+class App:
+    """
+    The server as an ASGI application.
+
+    :param routes: answers the requests that may pass
+    :param respond: answers a request as the next fault wants, or correctly
+    :param limiter: counts requests, ``None`` to count none
+    :param requests: where to keep the record
+    :param latency: returns how many seconds every answer takes
+    :param clock: returns the time, in seconds since 1970
+    :param stopped: waits until the server stops
+    :param disconnect: closes the connection of a request, whatever has been sent on it
+    """
+
+    def __init__(
+        self,
+        *,
+        routes: Routes,
+        respond: Responder,
+        limiter: RateLimiter | None,
+        requests: list[RequestRecord],
+        latency: Callable[[], float],
+        clock: Callable[[], float],
+        stopped: Callable[[], Awaitable[None]],
+        disconnect: Callable[[Scope], None],
+    ) -> None:
+        self._routes = routes
+        self._respond = respond
+        self._limiter = limiter
+        self._requests = requests
+        self._latency = latency
+        self._clock = clock
+        self._stopped = stopped
+        self._disconnect = disconnect
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Take one request and answer it, or don't, if a fault says so."""
+        request = Request(scope, receive)
+        record = await self._record(request)
+        exchange = Exchange(
+            request=request,
+            target=record.path,
+            handle=functools.partial(self._handle, request, record.body),
+            stopped=self._stopped,
+        )
+        response = await self._respond(exchange)
+        latency = self._latency()
+        if latency:
+            await asyncio.sleep(latency)
+        if response is None:
+            await self._close(scope, receive)
+            return
+
+        async def send_recorded(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                record.status = message["status"]
+            await send(message)
+
+        await response(scope, receive, send_recorded)
+        if isinstance(response, TruncatedResponse):
+            await self._close(scope, receive)
+
+    async def _record(self, request: Request) -> RequestRecord:
+        scope = request.scope
+        query: bytes = scope["query_string"]
+        target: bytes = scope["raw_path"] + (b"?" + query if query else b"")
+        headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
+        record = RequestRecord(
+            method=request.method,
+            path=target.decode("latin-1"),
+            headers=headers,
+            body=await request.body(),
+            time=time.monotonic(),
+        )
+        self._requests.append(record)
+        return record
+
+    def _handle(self, request: Request, body: bytes, *, stale: bool = False) -> Response:
+        """Answer a request correctly: slash, tokens and key in the real server's order, then the route."""
+        path: str = request.scope["raw_path"].decode("latin-1")
+        if path.endswith("/") and path != "/":
+            query: str = request.scope["query_string"].decode("latin-1")
+            return moved(path.rstrip("/") + (f"?{query}" if query else ""))
+        if not path.startswith("/api/") or request.method == "OPTIONS":
+            return self._routes.answer(request, path, body=body, stale=stale)
+        authorization = request.headers.get("authorization")
+        if not authorization:
+            return no_authorization()
+        if self._limiter is None:
+            return self._routes.answer(request, path, body=body, stale=stale)
+        take = self._limiter.take(token_of(authorization))
+        if take.rejected:
+            return too_many_requests(take, now=self._clock())
+        response = self._routes.answer(request, path, body=body, stale=stale)
+        response.headers.update(take.headers)
+        return response
+
+    async def _close(self, scope: Scope, receive: Receive) -> None:
+        self._disconnect(scope)
+        # Returning before the connection is closed would make uvicorn answer for us, with a 500.
+        while (await receive())["type"] != "http.disconnect":
+            pass

@@ -1,0 +1,1 @@
+"""Which path answers what, and what the answers show."""

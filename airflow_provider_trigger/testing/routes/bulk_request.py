@@ -1,0 +1,107 @@
+"""The body of a request for a bulk action, and what is invalid in it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from . import bulk_filter
+
+_MOST_RUN_IDS = 500
+_LONGEST_NAME = 255
+_KINDS = {bool: "boolean", int: "number", float: "number", str: "string", list: "array", dict: "object"}
+
+
+class InvalidBulkRequestError(ValueError):
+    """An invalid request for a bulk action; its text is the answer's."""
+
+
+@dataclass(frozen=True, slots=True)
+class BulkRequest:
+    """
+    A valid request for a bulk action.
+
+    :param type: ``CANCEL`` or ``REPLAY``
+    :param run_ids: the runs that it names, ``None`` if it has a filter
+    :param filter: its filter, ``None`` if it names runs
+    :param name: the name for the bulk action
+    """
+
+    type: str
+    run_ids: list[str] | None
+    filter: dict[str, Any] | None
+    name: str | None
+
+
+def read_request(body: bytes) -> BulkRequest:
+    """
+    Read the body of a request for a bulk action.
+
+    :param body: the body as sent
+    :raises InvalidBulkRequestError: for an invalid one
+    """
+    if not body:
+        raise InvalidBulkRequestError("Request body is empty")
+    try:
+        given = json.loads(body)
+    except ValueError:
+        raise InvalidBulkRequestError("Invalid JSON") from None
+    issues = list(_issues(given))
+    if issues:
+        raise InvalidBulkRequestError(f"Validation error: {'; '.join(issues)}")
+    run_ids = given.get("runIds")
+    if run_ids is not None and len(run_ids) > _MOST_RUN_IDS:
+        most = f"Maximum is {_MOST_RUN_IDS}. Use a filter to select more runs."
+        raise InvalidBulkRequestError(f"Too many runIds ({len(run_ids)}). {most}")
+    return BulkRequest(
+        type=given["action"].upper(), run_ids=run_ids, filter=given.get("filter"), name=given.get("name")
+    )
+
+
+def _issues(given: Any) -> Iterator[str]:
+    if not isinstance(given, dict):
+        yield f"Expected object, received {_kind(given)}"
+        return
+    if given.get("action") not in ("cancel", "replay"):
+        yield "Invalid discriminator value. Expected 'cancel' | 'replay' at \"action\""
+        return
+    checks = {"runIds": _issues_of_ids, "filter": _issues_of_filter, "name": _issues_of_name}
+    found = [issue for key, check in checks.items() if key in given for issue in check(given[key])]
+    if not found and ("runIds" in given) == ("filter" in given):
+        yield "Exactly one of filter or runIds must be provided"
+    yield from found
+
+
+def _issues_of_ids(given: Any) -> Iterator[str]:
+    if not isinstance(given, list):
+        yield f'Expected array, received {_kind(given)} at "runIds"'
+    elif not given:
+        yield 'Array must contain at least 1 element(s) at "runIds"'
+    else:
+        for index, run_id in enumerate(given):
+            if not isinstance(run_id, str):
+                yield f'Expected string, received {_kind(run_id)} at "runIds[{index}]"'
+
+
+def _issues_of_filter(given: Any) -> Iterator[str]:
+    if not isinstance(given, dict):
+        yield f'Expected object, received {_kind(given)} at "filter"'
+    elif not bulk_filter.FIELDS.intersection(given):
+        yield 'At least one filter must be provided at "filter"'
+    else:
+        # How the server words these wasn't recorded.
+        yield from (f'Invalid input at "filter.{name}"' for name in bulk_filter.invalid_fields(given))
+
+
+def _issues_of_name(given: Any) -> Iterator[str]:
+    if not isinstance(given, str):
+        yield f'Expected string, received {_kind(given)} at "name"'
+    elif len(given) > _LONGEST_NAME:
+        yield f'Name must be less than {_LONGEST_NAME} characters at "name"'
+
+
+def _kind(given: Any) -> str:
+    """Return the server's word for a JSON value's type."""
+    return _KINDS.get(type(given), "null")

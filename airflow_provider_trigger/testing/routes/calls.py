@@ -1,0 +1,88 @@
+"""A call: a path of the API, and a request to it as the function that answers it sees it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Protocol, TypeVar
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from ..engine.environments import Environment
+
+MODERN_VERSION = "2025-07-16"
+READING = ("GET", "HEAD")
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """
+    A request, as the function that answers it sees it.
+
+    :param request: the request
+    :param environment: the environment of its key
+    :param path_id: the id in its path, decoded; empty where the path has none
+    :param body: its body
+    :param stale: whether to read from a replica that hasn't seen any cancel yet
+    """
+
+    request: Request
+    environment: Environment
+    path_id: str = ""
+    body: bytes = field(default=b"", repr=False)
+    stale: bool = False
+
+    @property
+    def modern(self) -> bool:
+        """Return whether the client named the modern API version, and so gets the modern status words."""
+        return self.request.headers.get("x-trigger-api-version") == MODERN_VERSION
+
+
+Handler = Callable[[Call], Response]
+
+
+class _Owned(Protocol):
+    environment: Environment
+
+
+Item = TypeVar("Item", bound=_Owned)
+
+
+def find_in(items: Mapping[str, Item], call: Call) -> Item | None:
+    """
+    Return what a call's path names, ``None`` if there is no such thing in the environment of its key.
+
+    :param items: all runs, or all bulk actions, by id
+    :param call: the call
+    """
+    item = items.get(call.path_id)
+    return item if item is not None and item.environment == call.environment else None
+
+
+def of_environment(items: Mapping[str, Item], call: Call) -> list[Item]:
+    """
+    Return all that belongs to the environment of a call's key.
+
+    :param items: all runs, or all bulk actions, by id
+    :param call: the call
+    """
+    return [item for item in list(items.values()) if item.environment == call.environment]
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """
+    A path, and what it does for a reading and for a changing method.
+
+    :param path: what the whole raw path has to match
+    :param load: answers GET and HEAD
+    :param act: answers POST, PUT, PATCH and DELETE, which the real server treats alike
+    :param accepts_tokens: whether it accepts public access tokens, as its answer to an invalid one shows
+    """
+
+    path: re.Pattern[str]
+    load: Handler | None = None
+    act: Handler | None = None
+    accepts_tokens: bool = True

@@ -1,0 +1,84 @@
+"""Find the call that a path is for, check its method and key, and let it answer."""
+
+from __future__ import annotations
+
+import re
+from urllib.parse import unquote
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from ..engine.engine import Engine
+from ..engine.environments import is_public_token, token_of
+from ..http.answers import error_answer, html_answer, json_answer, unexpected_method
+from .bulk_actions import BulkActionCalls
+from .calls import READING, Call, Route
+from .runs import RunCalls
+
+_BROKEN_PERCENT = re.compile(r"%(?![0-9A-Fa-f]{2})")
+
+
+class Router:
+    """
+    Answer the calls of Trigger.dev's API from the server's model.
+
+    :param engine: the model
+    """
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self._run_routes = RunCalls(engine).routes
+        self._bulk_routes = BulkActionCalls(engine).routes
+
+    def answer(self, request: Request, path: str, *, body: bytes, stale: bool = False) -> Response:
+        """
+        Answer a request that the rate limit has let pass.
+
+        :param request: the request
+        :param path: its path as sent, not decoded, without the query
+        :param body: its body
+        :param stale: whether to read from a replica that hasn't seen any cancel yet
+        """
+        if not _decodable(path):
+            return html_answer("Bad Request", status=400)
+        self._engine.bulk.replay_due()
+        for route in self._run_routes + (self._bulk_routes if self._engine.bulk_actions else []):
+            match = route.path.fullmatch(path)
+            if match is not None:
+                path_id = unquote("".join(match.groups()))
+                return self._dispatch(route, request, path_id, body=body, stale=stale)
+        return html_answer("Not Found", status=404)
+
+    def _dispatch(
+        self, route: Route, request: Request, path_id: str, *, body: bytes, stale: bool
+    ) -> Response:
+        if request.method in (*READING, "OPTIONS"):
+            if route.load is None:
+                return unexpected_method(status=400)
+            if request.method == "OPTIONS":
+                return json_answer({})
+        handler = route.load if request.method in READING else route.act
+        if handler is None:
+            return unexpected_method(status=405)
+        authorization = request.headers.get("authorization", "")
+        branch = request.headers.get("x-trigger-branch")
+        environment = self._engine.environments.authenticate(authorization, branch)
+        if environment is None:
+            is_token = route.accepts_tokens and is_public_token(token_of(authorization))
+            kind = "Public Access Token" if is_token else "API key"
+            return error_answer(f"Invalid {kind}", status=401)
+        if "\0" in path_id:
+            return error_answer("Internal Server Error", status=500)
+        return handler(
+            Call(request=request, environment=environment, path_id=path_id, body=body, stale=stale)
+        )
+
+
+def _decodable(path: str) -> bool:
+    if _BROKEN_PERCENT.search(path):
+        return False
+    try:
+        unquote(path, errors="strict")
+    except UnicodeDecodeError:
+        return False
+    return True

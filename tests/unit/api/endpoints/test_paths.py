@@ -1,0 +1,66 @@
+from __future__ import annotations
+
+from urllib.parse import unquote, urlsplit
+
+import pytest
+import requests
+from hypothesis import example, given
+from hypothesis import strategies as st
+from urllib3.util import parse_url
+
+from airflow_provider_trigger.api.endpoints.paths import segment
+from airflow_provider_trigger.api.errors import NotSentError
+
+BASE_URLS = ("https://api.trigger.dev", "http://[::1]:3030", "https://trigger.test/a/prefix")
+
+
+@pytest.mark.parametrize(
+    ("run_id", "encoded"),
+    [
+        ("run_abc123", "run_abc123"),
+        ("a/b", "a%2Fb"),
+        ("a b?c#d", "a%20b%3Fc%23d"),
+        ("%2e", "%252e"),
+        ("é", "%C3%A9"),
+        ("..a", "..a"),
+        ("\ud7ff\ue000", "%ED%9F%BF%EE%80%80"),
+    ],
+)
+def test_an_id_becomes_one_percent_encoded_segment(run_id: str, encoded: str) -> None:
+    assert segment(run_id) == encoded
+
+
+@pytest.mark.parametrize("run_id", ["", ".", "..", "....", "run_\ud800", "\udfff"])
+def test_an_id_that_cannot_be_a_segment_is_rejected(run_id: str) -> None:
+    with pytest.raises(NotSentError) as raised:
+        segment(run_id)
+    assert str(raised.value) == f"{run_id!a} cannot be the id of a run"
+    assert not raised.value.retryable
+    assert str(raised.value).isprintable()
+
+
+@given(st.text(st.characters(exclude_categories=())), st.sampled_from(BASE_URLS))
+@example("../../../admin", BASE_URLS[0])
+@example("run_1/cancel?x=1#y", BASE_URLS[0])
+@example("@evil.test/", BASE_URLS[0])
+@example("%2e%2e", BASE_URLS[2])
+@example("%2F", BASE_URLS[2])
+@example("a\\..\\b", BASE_URLS[2])
+@example("~.-_'!*", BASE_URLS[1])
+@example("\r\nHost: evil.test", BASE_URLS[1])
+def test_an_id_reaches_its_own_segment_of_the_url_or_is_rejected(run_id: str, base_url: str) -> None:
+    try:
+        path = f"/runs/{segment(run_id)}/cancel"
+    except NotSentError:
+        assert not run_id.strip(".") or any("\ud800" <= character <= "\udfff" for character in run_id)
+        return
+    prepared = requests.Request("POST", base_url + path).prepare().url
+    assert prepared is not None
+    for url in (prepared, parse_url(prepared).url):
+        parts = urlsplit(url)
+        assert (parts.query, parts.fragment, parts.netloc) == ("", "", urlsplit(base_url).netloc)
+        sent = url.removeprefix(f"{base_url}/runs/").removesuffix("/cancel")
+        assert url == f"{base_url}/runs/{sent}/cancel"
+        assert "/" not in sent
+        assert "\\" not in sent
+        assert unquote(sent) == run_id

@@ -1,0 +1,210 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from airflow_provider_trigger.api import errors
+from airflow_provider_trigger.api.endpoints.runs import cancel_run, list_runs, retrieve_run
+from airflow_provider_trigger.api.http import Call, Response
+
+RUN = {"id": "run_1", "status": "QUEUED"}
+CALLS: tuple[Callable[[], Call[Any]], ...] = (
+    lambda: cancel_run("run_1"),
+    lambda: retrieve_run("run_1"),
+    lambda: list_runs(page_size=10),
+)
+
+
+def failure(call: Call[Any], answered: Response) -> errors.TriggerDevError:
+    with pytest.raises(errors.TriggerDevError) as raised:
+        call.read(answered)
+    return raised.value
+
+
+def unexpected(call: Call[Any], answered: Response) -> str:
+    error = failure(call, answered)
+    assert type(error) is errors.UnexpectedAnswerError
+    assert error.retryable
+    return str(error)
+
+
+# What is sent
+
+
+def test_a_cancel_is_a_post_without_a_body_that_may_be_repeated() -> None:
+    request = cancel_run("run_1").request
+    assert (request.method, request.path) == ("POST", "/api/v2/runs/run_1/cancel")
+    assert (dict(request.params), request.json, request.repeatable) == ({}, None, True)
+
+
+def test_a_check_is_a_get_that_may_be_repeated() -> None:
+    request = retrieve_run("run_1").request
+    assert (request.method, request.path) == ("GET", "/api/v3/runs/run_1")
+    assert (dict(request.params), request.json, request.repeatable) == ({}, None, True)
+
+
+def test_a_list_is_a_get_of_the_given_size_that_may_be_repeated() -> None:
+    request = list_runs(page_size=17).request
+    assert (request.method, request.path) == ("GET", "/api/v1/runs")
+    assert (dict(request.params), request.json, request.repeatable) == ({"page[size]": "17"}, None, True)
+
+
+@pytest.mark.parametrize("call", [cancel_run, retrieve_run])
+def test_an_id_is_one_segment_or_is_rejected(call: Callable[[str], Call[Any]]) -> None:
+    assert "/runs/a%2F..%2Fb" in call("a/../b").request.path
+    with pytest.raises(errors.NotSentError):
+        call("..")
+
+
+# Cancel
+
+
+@pytest.mark.parametrize("status", [200, 202])
+def test_a_cancel_is_acknowledged_by_the_runs_id(response: Any, status: int) -> None:
+    cancel_run("run_1").read(response(status, {"id": "run_1", "more": 1}))
+
+
+@pytest.mark.parametrize("status", [200, 201, 204])
+@pytest.mark.parametrize("body", [{}, {"id": None}, {"id": "run_2"}, {"id": ["run_1"]}, {"ok": True}])
+def test_another_object_does_not_acknowledge_a_cancel(response: Any, status: int, body: Any) -> None:
+    text = unexpected(cancel_run("run_1"), response(status, body))
+    assert text == f"POST /api/v2/runs/run_1/cancel answered {status} without the run's id"
+
+
+@pytest.mark.parametrize("body", [b"", b"<html>Down for maintenance", b"[]", b'"run_1"', b"null"])
+def test_a_page_does_not_acknowledge_a_cancel(response: Any, body: bytes) -> None:
+    assert "not a Trigger.dev server" in unexpected(cancel_run("run_1"), response(200, body))
+
+
+def test_an_encoded_id_is_compared_as_it_was_given(response: Any) -> None:
+    cancel_run("run/1").read(response(200, {"id": "run/1"}))
+    unexpected(cancel_run("run/1"), response(200, {"id": "run%2F1"}))
+
+
+@pytest.mark.parametrize("status", [400, 409])
+@pytest.mark.parametrize("text", ["Run is Already completed", "already canceled"])
+def test_a_rejection_that_says_already_acknowledges_a_cancel(response: Any, status: int, text: str) -> None:
+    cancel_run("run_1").read(response(status, {"error": text}))
+
+
+@pytest.mark.parametrize(
+    ("status", "body"),
+    [
+        (400, {"error": "Invalid run id"}),
+        (409, b"already"),
+        (404, {"error": "already gone"}),
+        (408, {"error": "already"}),
+        (410, {"error": "already"}),
+        (500, {"error": "already"}),
+    ],
+)
+def test_no_other_rejection_acknowledges_a_cancel(response: Any, status: int, body: Any) -> None:
+    assert isinstance(failure(cancel_run("run_1"), response(status, body)), errors.ResponseError)
+
+
+# Check
+
+
+def test_a_run_is_read_with_the_servers_clock(response: Any) -> None:
+    run = retrieve_run("run_1").read(response(200, RUN, {"date": "Wed, 25 Nov 2026 09:32:29 GMT"}))
+    assert (run.id, run.status, run.attributes) == ("run_1", "QUEUED", RUN)
+    assert run.seen_at == datetime(2026, 11, 25, 9, 32, 29, tzinfo=UTC)
+
+
+def test_a_run_with_a_byte_order_mark_is_read(response: Any) -> None:
+    body = b'\xef\xbb\xbf{"id": "run_1", "status": "QUEUED"}'
+    assert retrieve_run("run_1").read(response(200, body)).status == "QUEUED"
+
+
+@pytest.mark.parametrize("value", [None, "", 7, ["QUEUED"], {"name": "QUEUED"}])
+@pytest.mark.parametrize("field", ["id", "status"])
+def test_a_run_without_an_id_or_a_status_is_unexpected(response: Any, field: str, value: object) -> None:
+    text = unexpected(retrieve_run("run_1"), response(200, RUN | {field: value}))
+    assert text == f"GET /api/v3/runs/run_1 answered a run without '{field}'"
+
+
+@pytest.mark.parametrize(
+    ("body", "field"), [({}, "id"), ({"id": "run_1"}, "status"), ({"status": "QUEUED"}, "id")]
+)
+def test_of_missing_fields_the_first_is_named(response: Any, body: Any, field: str) -> None:
+    assert unexpected(retrieve_run("run_1"), response(200, body)).endswith(f"a run without '{field}'")
+
+
+@pytest.mark.parametrize("run_id", ["run_2", "r" * 999])
+def test_another_run_is_unexpected(response: Any, run_id: str) -> None:
+    text = unexpected(retrieve_run("run_1"), response(200, RUN | {"id": run_id}))
+    assert text == f"GET /api/v3/runs/run_1 answered another run: '{run_id[:50]}'"
+
+
+@pytest.mark.parametrize("body", [b"<html>", b"", b"null", b"[]"])
+def test_what_is_not_an_object_is_unexpected(response: Any, body: bytes) -> None:
+    unexpected(retrieve_run("run_1"), response(200, body))
+
+
+# List
+
+
+def test_a_list_is_read(response: Any) -> None:
+    assert list_runs(page_size=10).read(response(200, {"data": [RUN], "pagination": {}})) == [RUN]
+    assert list_runs(page_size=10).read(response(200, {"data": []})) == []
+
+
+@pytest.mark.parametrize("body", [{}, {"data": None}, {"data": {"0": RUN}}, {"runs": []}])
+def test_another_products_json_is_unexpected(response: Any, body: Any) -> None:
+    text = unexpected(list_runs(page_size=10), response(200, body))
+    assert text == "GET /api/v1/runs answered JSON without a list of runs in 'data'"
+
+
+# All of them
+
+
+@pytest.mark.parametrize("call", CALLS)
+@pytest.mark.parametrize(
+    ("status", "kind"),
+    [
+        (302, errors.RedirectError),
+        (401, errors.AuthenticationError),
+        (403, errors.PermissionDeniedError),
+        (404, errors.NotFoundError),
+        (429, errors.RateLimitError),
+        (503, errors.ServerError),
+    ],
+)
+def test_an_error_status_is_an_error_that_names_the_request(
+    response: Any, call: Callable[[], Call[Any]], status: int, kind: type[errors.ResponseError]
+) -> None:
+    error = failure(call(), response(status, {"error": "Not found"}))
+    assert type(error) is kind
+    assert str(error).startswith(f"{call().request} answered {status}: ")
+
+
+HEADERS = st.dictionaries(
+    st.sampled_from(["content-type", "date", "location", "x-request-id", "x-should-retry"]),
+    st.sampled_from(["true", "false", "nan", "Wed, 25 Nov 2026 09:32:29 -0000"]) | st.text(max_size=20),
+)
+BODIES = [b'{"error": 1}', b'{"data": []}', b'{"id": "run_1", "status": "X"}', b'{"id": "run_1"}']
+BODIES += [b'{"id": "run_1", "status": "CANCELED", "startedAt": "x"}']
+
+
+@given(
+    st.integers(100, 599),
+    HEADERS,
+    st.sampled_from(BODIES) | st.binary(max_size=50),
+    st.sampled_from(CALLS),
+)
+def test_whatever_comes_back_is_read_or_is_one_of_our_errors(
+    status: int, headers: dict[str, str], body: bytes, call: Callable[[], Call[Any]]
+) -> None:
+    try:
+        result = call().read(Response(status=status, headers=headers, body=body))
+    except errors.TriggerDevError as error:
+        text = str(error)
+    else:
+        text = "a result"
+        assert 200 <= status < 300 or result is None
+    assert 0 < len(text) < 1000

@@ -1,0 +1,222 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from airflow_provider_trigger.api import errors
+from airflow_provider_trigger.api.http import Request, Response
+from airflow_provider_trigger.api.responses import (
+    MAX_DETAIL_LENGTH,
+    json_object,
+    raise_unless_success,
+    server_message,
+)
+
+REQUEST = Request(method="GET", path="/api/v3/runs/run_1", repeatable=True)
+FOREIGN = "this is not a Trigger.dev server, or a proxy stands in front of it"
+
+
+def failure(response: Response, request: Request = REQUEST) -> errors.ResponseError:
+    with pytest.raises(errors.ResponseError) as raised:
+        raise_unless_success(request, response)
+    return raised.value
+
+
+@pytest.mark.parametrize("status", [200, 202, 204, 299])
+def test_a_success_is_not_an_error(response: Any, status: int) -> None:
+    raise_unless_success(REQUEST, response(status))
+
+
+@pytest.mark.parametrize(
+    ("status", "kind", "retryable"),
+    [
+        (101, errors.ResponseError, False),
+        (199, errors.ResponseError, False),
+        (300, errors.RedirectError, False),
+        (301, errors.RedirectError, False),
+        (307, errors.RedirectError, False),
+        (399, errors.RedirectError, False),
+        (400, errors.ResponseError, False),
+        (401, errors.AuthenticationError, False),
+        (402, errors.ResponseError, False),
+        (403, errors.PermissionDeniedError, False),
+        (404, errors.NotFoundError, False),
+        (405, errors.ResponseError, False),
+        (408, errors.ResponseError, True),
+        (409, errors.ResponseError, True),
+        (422, errors.ResponseError, False),
+        (425, errors.ResponseError, True),
+        (429, errors.RateLimitError, True),
+        (499, errors.ResponseError, False),
+        (500, errors.ServerError, True),
+        (503, errors.ServerError, True),
+        (599, errors.ServerError, True),
+    ],
+)
+def test_each_status_is_its_own_kind_of_error(
+    response: Any, status: int, kind: type[errors.ResponseError], retryable: bool
+) -> None:
+    error = failure(response(status, {"error": "Not found" if status == 404 else "no"}))
+    assert type(error) is kind
+    assert (error.method, error.path, error.status) == ("GET", "/api/v3/runs/run_1", status)
+    assert error.retryable is retryable
+    assert str(error).startswith(f"GET /api/v3/runs/run_1 answered {status}: ")
+
+
+@pytest.mark.parametrize("status", [408, 429, 500, 503])
+def test_a_server_that_forbids_another_try_is_believed(response: Any, status: int) -> None:
+    assert not failure(response(status, {"error": "no"}, {"x-should-retry": "False"})).retryable
+
+
+@pytest.mark.parametrize("status", [400, 404])
+def test_a_server_that_asks_for_another_try_means_now_and_not_later(response: Any, status: int) -> None:
+    assert not failure(response(status, {"error": "Not found"}, {"x-should-retry": "true"})).retryable
+
+
+# 404
+
+
+@pytest.mark.parametrize("text", ["Not found", "Resource not found", "Run not found"])
+def test_the_apis_own_404_means_an_unknown_run(response: Any, text: str) -> None:
+    error = failure(response(404, {"error": text}))
+    assert type(error) is errors.NotFoundError
+    assert str(error).endswith(f"answered 404: {text}")
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b'{"error": "Not Found"}',
+        b'{"timestamp": 1, "status": 404, "error": "Not Found", "path": "/x"}',
+        b'{"error": "Unknown project"}',
+        b'{"message": "Not found"}',
+    ],
+)
+def test_the_404_of_another_product_is_not_taken_for_an_unknown_run(response: Any, body: bytes) -> None:
+    error = failure(response(404, body))
+    assert type(error) is errors.ResponseError
+    assert error.detail == f"{server_message(response(404, body))}: {FOREIGN}"
+
+
+@pytest.mark.parametrize(
+    "body", [b"<!DOCTYPE html><html>", b"", b'{"error": "Not fo', b"[]", b"{}", b'{"error": {"code": 404}}']
+)
+def test_a_404_that_is_not_the_apis_is_not_taken_for_an_unknown_run(response: Any, body: bytes) -> None:
+    error = failure(response(404, body, {"content-type": "text/html; x=y"}))
+    assert type(error) is errors.ResponseError
+    assert error.detail == f"(text/html, {len(body)} bytes): {FOREIGN}"
+
+
+def test_only_a_404_shows_that_the_path_is_unknown(response: Any) -> None:
+    assert FOREIGN not in str(failure(response(400, b"<html>")))
+
+
+# Redirects
+
+
+def test_a_redirect_names_the_target_and_that_it_was_not_followed(response: Any) -> None:
+    error = failure(response(302, b"", {"location": "https://login.test/" + "x" * 500}))
+    target = ("https://login.test/" + "x" * 500)[:200]
+    assert error.detail == f"a redirect to {target}, not followed; is the connection's host right?"
+
+
+def test_a_redirect_without_a_target_is_a_redirect_to_nowhere(response: Any) -> None:
+    assert "a redirect to nowhere" in failure(response(302)).detail
+
+
+# The server's message
+
+
+@pytest.mark.parametrize(
+    ("body", "detail"),
+    [
+        ({"error": "the message"}, "the message"),
+        ({"title": "T", "detail": "the detail"}, "the detail"),
+        ({"message": "the text"}, "the text"),
+        ({"error": "first", "detail": "second", "message": "third"}, "first"),
+        ({"detail": "second", "message": "third"}, "second"),
+        ({"error": {"code": 7}, "message": "third"}, "third"),
+        ({"error": "in\n several \t lines"}, "in several lines"),
+        ({"error": None}, "(no content type, 15 bytes)"),
+        (["error"], "(no content type, 9 bytes)"),
+        (b"<html>", "(no content type, 6 bytes)"),
+    ],
+)
+def test_the_servers_own_message_is_found_and_shown_in_one_line(
+    response: Any, body: Any, detail: str
+) -> None:
+    assert server_message(response(400, body)) == detail
+    assert failure(response(400, body)).detail == detail
+
+
+def test_without_a_message_kind_and_size_are_shown(response: Any) -> None:
+    answered = response(400, b"<html>", {"content-type": "t" * 999 + "; charset=utf-8"})
+    assert server_message(answered) == f"({'t' * 100}, 6 bytes)"
+
+
+def test_a_long_message_is_cut(response: Any) -> None:
+    assert MAX_DETAIL_LENGTH == 300
+    assert failure(response(500, {"error": "e" * 9999})).detail == "e" * 300
+
+
+def test_the_requests_id_is_shown_and_cut(response: Any) -> None:
+    error = failure(response(500, {"error": "no"}, {"x-request-id": "q" * 9999}))
+    assert error.request_id == "q" * 100
+    assert str(error).endswith(f"(request {'q' * 100})")
+
+
+@pytest.mark.parametrize("headers", [{}, {"x-request-id": ""}])
+def test_a_response_without_a_request_id_has_none(response: Any, headers: dict[str, str]) -> None:
+    assert failure(response(500, {"error": "no"}, headers)).request_id is None
+
+
+def test_a_long_path_is_cut(response: Any) -> None:
+    request = Request(method="GET", path="/" + "p" * 999, repeatable=True)
+    error = failure(response(400, {"error": "no"}), request)
+    assert error.path == "/" + "p" * 199
+    assert str(error) == f"GET {error.path} answered 400: no"
+
+
+# The object of a success
+
+
+def test_the_object_of_a_success_is_returned(response: Any) -> None:
+    assert json_object(REQUEST, response(200, {"id": "run_1"})) == {"id": "run_1"}
+
+
+def test_an_error_status_is_an_error_whatever_its_body_is(response: Any) -> None:
+    with pytest.raises(errors.ServerError):
+        json_object(REQUEST, response(500, {"id": "run_1"}))
+
+
+@pytest.mark.parametrize(
+    ("body", "what"),
+    [
+        (b"<html>", "200 without valid JSON (text/html, 6 bytes)"),
+        (b"", "200 without valid JSON (text/html, 0 bytes)"),
+        (b'{"id": "run_1", "sta', "200 without valid JSON (text/html, 20 bytes)"),
+        (b"\xff\xfe\xfa", "200 without valid JSON (text/html, 3 bytes)"),
+        (b"null", "200 without valid JSON (text/html, 4 bytes)"),
+        (b"[]", "JSON that is not an object"),
+        (b'"text"', "JSON that is not an object"),
+        (b"0", "JSON that is not an object"),
+    ],
+)
+def test_a_success_that_is_not_an_object_is_an_unexpected_answer(
+    response: Any, body: bytes, what: str
+) -> None:
+    with pytest.raises(errors.UnexpectedAnswerError) as raised:
+        json_object(REQUEST, response(200, body, {"content-type": "text/html"}))
+    assert str(raised.value) == f"GET /api/v3/runs/run_1 answered {what}: {FOREIGN}"
+    assert raised.value.retryable
+
+
+def test_an_unexpected_answer_without_a_content_type_says_so(response: Any) -> None:
+    with pytest.raises(errors.UnexpectedAnswerError, match=r"201 without valid JSON \(no content type, 1"):
+        json_object(REQUEST, response(201, b"<"))
+
+
+def test_a_long_content_type_is_cut(response: Any) -> None:
+    with pytest.raises(errors.UnexpectedAnswerError, match=rf"\({'t' * 100}, 1 bytes\)"):
+        json_object(REQUEST, response(200, b"<", {"content-type": "t" * 999}))

@@ -1,0 +1,287 @@
+from __future__ import annotations
+
+from dataclasses import fields
+from typing import Any
+
+import pytest
+
+from airflow_provider_trigger.api import errors
+from airflow_provider_trigger.api.models.bulk_actions import BulkAction
+from airflow_provider_trigger.cancel.outcome import CancelOutcome, CancelResult, End, result_of
+from airflow_provider_trigger.cancel.record import BulkPart, RunRecord, Seen
+
+ALIVE = Seen("EXECUTING", "t", is_final=False, is_canceled=False, is_terminated=False)
+
+
+def record(**state: Any) -> RunRecord:
+    return RunRecord("run_1", **state)
+
+
+def bulk(id_: str | None = "bulk_1", *, is_sent: bool = True) -> BulkPart:
+    return BulkPart([], is_sent, id_)
+
+
+def why(state: RunRecord, end: End = End.FINISHED) -> str | None:
+    result = result_of(state, end)
+    assert result.outcome is CancelOutcome.FAILED
+    return result.error
+
+
+def test_the_words_for_outcomes() -> None:
+    assert [outcome.value for outcome in CancelOutcome] == [
+        "canceled",
+        "already_completed",
+        "not_found",
+        "failed",
+    ]
+
+
+@pytest.mark.parametrize("end", End)
+def test_an_unknown_run_is_not_found(end: End) -> None:
+    result = result_of(record(cancels=1, is_unknown=True), end)
+    assert result == CancelResult(run_id="run_1", outcome=CancelOutcome.NOT_FOUND)
+    assert (result.status, result.task_identifier, result.terminated) == (None, None, False)
+    assert (result.error, result.retryable) == (None, False)
+
+
+@pytest.mark.parametrize("end", End)
+@pytest.mark.parametrize("is_terminated", [True, False])
+def test_a_run_seen_canceled_is_canceled(end: End, is_terminated: bool) -> None:
+    seen = Seen("CANCELED", "t", is_final=True, is_canceled=True, is_terminated=is_terminated)
+    assert result_of(record(cancels=1, seen=seen), end) == CancelResult(
+        run_id="run_1",
+        outcome=CancelOutcome.CANCELED,
+        status="CANCELED",
+        task_identifier="t",
+        terminated=is_terminated,
+    )
+
+
+def test_a_run_seen_in_another_final_status_has_already_completed() -> None:
+    seen = Seen("CRASHED", "t", is_final=True, is_canceled=False, is_terminated=True)
+    assert result_of(record(cancels=1, seen=seen), End.FINISHED) == CancelResult(
+        run_id="run_1",
+        outcome=CancelOutcome.ALREADY_COMPLETED,
+        status="CRASHED",
+        task_identifier="t",
+        terminated=True,
+    )
+
+
+def test_a_run_seen_ended_did_not_fail_whatever_failed_on_the_way(error: Any) -> None:
+    seen = Seen("CANCELED", "t", is_final=True, is_canceled=True, is_terminated=True)
+    state = record(cancels=1, cancel_error=error("passing"), check_error=error("server"), seen=seen)
+    result = result_of(state, End.TIME_LIMIT)
+    assert result.outcome is CancelOutcome.CANCELED
+    assert (result.error, result.retryable) == (None, False)
+
+
+def test_a_run_seen_alive_has_failed_with_its_status() -> None:
+    assert result_of(record(cancels=2, seen=ALIVE), End.FINISHED) == CancelResult(
+        run_id="run_1",
+        outcome=CancelOutcome.FAILED,
+        status="EXECUTING",
+        task_identifier="t",
+        terminated=False,
+        error="still EXECUTING after 2 cancel requests",
+        retryable=True,
+    )
+
+
+def test_a_run_that_is_alive_is_never_terminated() -> None:
+    seen = ALIVE._replace(is_terminated=True)
+    assert not result_of(record(cancels=1, seen=seen), End.FINISHED).terminated
+
+
+def test_a_run_that_was_not_seen_has_no_status() -> None:
+    result = result_of(record(cancels=1), End.STOPPED)
+    assert (result.status, result.task_identifier, result.terminated) == (None, None, False)
+
+
+# Why it failed
+
+REASONS = {
+    End.FINISHED: "canceling has ended",
+    End.TIME_LIMIT: "the time limit was reached",
+    End.STOPPED: "canceling was stopped",
+    End.KEY_REJECTED: "the secret key was rejected",
+}
+
+
+@pytest.mark.parametrize("end", End)
+def test_what_was_not_sent_is_reported_as_not_sent_and_why(end: End) -> None:
+    assert why(record(), end) == f"not sent: {REASONS[end]}"
+    assert why(record(bulk=bulk(None, is_sent=False)), end) == f"not sent: {REASONS[end]}"
+
+
+def test_what_the_client_did_not_send_is_reported_with_its_reason(error: Any) -> None:
+    state = record(cancel_error=error("not sent"))
+    assert why(state) == "not sent: the server stopped responding"
+
+
+@pytest.mark.parametrize("end", End)
+def test_a_bulk_action_that_was_accepted_is_not_reported_as_not_sent(end: End) -> None:
+    assert why(record(bulk=bulk()), end) == (
+        f"cancel requested by bulk action bulk_1, but the status was not checked: {REASONS[end]}"
+    )
+
+
+@pytest.mark.parametrize("end", End)
+def test_a_bulk_action_that_was_not_answered_is_not_reported_as_not_sent(end: End) -> None:
+    assert why(record(bulk=bulk(None)), end) == (
+        "cancel requested by a bulk action that was not answered, "
+        f"but the status was not checked: {REASONS[end]}"
+    )
+
+
+def test_a_cancel_that_was_not_sent_after_a_bulk_action_is_the_reason(error: Any) -> None:
+    assert why(record(bulk=bulk(), cancel_error=error("not sent"))) == (
+        "cancel requested by bulk action bulk_1, but the status was not checked: "
+        "the server stopped responding"
+    )
+
+
+@pytest.mark.parametrize("end", End)
+def test_a_cancel_without_an_answer_is_reported_as_not_acknowledged(end: End) -> None:
+    assert why(record(cancels=1), end) == f"cancel requested, but not acknowledged: {REASONS[end]}"
+
+
+@pytest.mark.parametrize("end", End)
+def test_an_acknowledged_cancel_that_was_not_checked_is_reported_as_that(end: End) -> None:
+    expected = f"cancel requested, but the status was not checked: {REASONS[end]}"
+    assert why(record(cancels=1, acknowledged_at=0.0), end) == expected
+    assert why(record(cancels=1, acknowledged_at=0.0, bulk=bulk()), end) == expected
+
+
+def test_a_cancel_that_failed_and_was_not_checked_is_reported_with_its_error(error: Any) -> None:
+    state = record(cancels=1, cancel_error=error("passing"))
+    assert why(state, End.TIME_LIMIT) == "cancel failed: connection lost"
+    state.bulk = bulk()
+    assert why(state, End.TIME_LIMIT) == "cancel failed: connection lost"
+
+
+def test_a_check_that_failed_is_reported_with_its_error(error: Any) -> None:
+    state = record(cancels=1, acknowledged_at=0.0, check_error=error("permanent"))
+    assert why(state) == "cancel requested; status check failed: no right"
+    assert why(record(bulk=bulk(), check_error=error("permanent")), End.TIME_LIMIT) == (
+        "cancel requested; status check failed: no right"
+    )
+
+
+def test_where_both_requests_failed_both_errors_are_reported(error: Any) -> None:
+    state = record(cancels=1, cancel_error=error("passing"), check_error=error("permanent"))
+    assert why(state) == "cancel failed: connection lost; status check failed: no right"
+
+
+@pytest.mark.parametrize(
+    ("cancels", "part", "requests"),
+    [
+        (1, None, "1 cancel request"),
+        (2, None, "2 cancel requests"),
+        (0, bulk(), "1 cancel request"),
+        (1, bulk(), "2 cancel requests"),
+        (2, bulk(None), "3 cancel requests"),
+        (2, bulk(None, is_sent=False), "2 cancel requests"),
+    ],
+)
+def test_a_run_that_is_still_alive_is_reported_with_all_requests_that_were_sent(
+    cancels: int, part: BulkPart | None, requests: str
+) -> None:
+    state = record(cancels=cancels, bulk=part, seen=ALIVE)
+    assert why(state) == f"still EXECUTING after {requests}"
+
+
+def test_a_run_that_is_still_alive_is_reported_with_the_last_error_of_its_cancel(error: Any) -> None:
+    state = record(cancels=1, seen=ALIVE, cancel_error=error("passing"))
+    assert why(state) == "still EXECUTING after 1 cancel request; last error: connection lost"
+
+
+# Whether another try may help
+
+
+@pytest.mark.parametrize(
+    ("cancel", "check", "expected"),
+    [
+        (None, None, True),
+        ("passing", None, True),
+        ("permanent", None, False),
+        (None, "passing", True),
+        (None, "permanent", False),
+        ("permanent", "passing", True),
+        ("passing", "permanent", True),
+        ("permanent", "permanent", False),
+        (None, "not found", True),
+        ("permanent", "not found", True),
+        ("not sent", None, True),
+    ],
+)
+@pytest.mark.parametrize("end", [End.FINISHED, End.TIME_LIMIT, End.STOPPED])
+def test_another_try_may_help_unless_all_errors_are_permanent(
+    error: Any, cancel: str | None, check: str | None, expected: bool, end: End
+) -> None:
+    state = record(
+        cancels=1,
+        cancel_error=error(cancel) if cancel else None,
+        check_error=error(check) if check else None,
+    )
+    assert result_of(state, end).retryable is expected
+
+
+def test_with_a_rejected_key_no_other_try_helps(error: Any) -> None:
+    assert not result_of(record(), End.KEY_REJECTED).retryable
+    assert not result_of(record(cancels=1, cancel_error=error("passing")), End.KEY_REJECTED).retryable
+
+
+# The result as JSON
+
+
+def test_a_result_is_plain_json_without_what_only_a_retry_needs() -> None:
+    result = CancelResult(
+        run_id="run_1",
+        outcome=CancelOutcome.CANCELED,
+        status="CANCELED",
+        task_identifier="t",
+        terminated=True,
+        retryable=True,
+    )
+    assert result.to_dict() == {
+        "run_id": "run_1",
+        "outcome": "canceled",
+        "status": "CANCELED",
+        "task_identifier": "t",
+        "terminated": True,
+    }
+    assert type(result.to_dict()["outcome"]) is str
+
+
+def test_a_failed_result_has_its_error() -> None:
+    result = CancelResult(run_id="run_1", outcome=CancelOutcome.FAILED, error="why")
+    assert result.to_dict() == {
+        "run_id": "run_1",
+        "outcome": "failed",
+        "status": None,
+        "task_identifier": None,
+        "terminated": False,
+        "error": "why",
+    }
+    assert {field.name for field in fields(result)} - set(result.to_dict()) == {"retryable"}
+
+
+def test_the_status_of_a_bulk_action_does_not_count_as_seen() -> None:
+    shown = BulkAction(id="bulk_1", status="COMPLETED", total=1, success=1, failure=0)
+    assert why(record(bulk=BulkPart([], True, "bulk_1", shown)), End.TIME_LIMIT)
+
+
+@pytest.mark.parametrize(
+    ("end", "reason"),
+    [
+        (End.TIME_LIMIT, "the time limit was reached; last error: Connection refused"),
+        (End.STOPPED, "canceling was stopped; last error: Connection refused"),
+        (End.KEY_REJECTED, "the secret key was rejected"),
+    ],
+)
+def test_the_last_error_is_named_of_the_run_or_else_of_any(end: End, reason: str) -> None:
+    not_sent = result_of(record(), end, "Connection refused")
+    assert not_sent.error == f"not sent: {reason}"
+    unanswered = result_of(record(cancels=1, last_error=errors.TransportError("Connection refused")), end)
+    assert unanswered.error == f"cancel requested, but not acknowledged: {reason}"

@@ -1,0 +1,206 @@
+"""What is noted of a run. What comes next for it is in test_record_next_action.py."""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+import pytest
+
+from airflow_provider_trigger.api.models.bulk_actions import BulkAction
+from airflow_provider_trigger.cancel.record import (
+    FRESH_FOR,
+    MAX_CANCELS,
+    RECHECK_AFTER,
+    Action,
+    Before,
+    BulkPart,
+    RunRecord,
+    Seen,
+    Waiting,
+)
+
+NOW = 1000.0
+WAITING = Waiting(timeout=90.0, poll_interval=2.0)
+ALIVE = Seen("EXECUTING", "t", is_final=False, is_canceled=False, is_terminated=False)
+COMPLETED = Seen("COMPLETED", "t", is_final=True, is_canceled=False, is_terminated=True)
+CANCELED = Seen("CANCELED", "t", is_final=True, is_canceled=True, is_terminated=False)
+TERMINATED = Seen("CANCELED", "t", is_final=True, is_canceled=True, is_terminated=True)
+STARTED = "2026-11-25T09:00:00Z"
+
+
+def bulk(*, success: int = 0, failure: int = 0, runs: int = 10) -> BulkPart:
+    shown = BulkAction(id="bulk_1", status="PENDING", total=runs, success=success, failure=failure)
+    return BulkPart([RunRecord(f"run_{number}") for number in range(runs)], True, "bulk_1", shown)
+
+
+def record(**state: Any) -> RunRecord:
+    return RunRecord("run_1", **state)
+
+
+def canceled(**state: Any) -> RunRecord:
+    """A run whose cancel was acknowledged just now, unless told otherwise."""
+    return record(**{"cancels": 1, "acknowledged_at": NOW, "checks": 1} | state)
+
+
+def test_the_constants_that_users_feel() -> None:
+    assert RECHECK_AFTER == (0.5, 1.0, 2.0, 4.0)
+    assert MAX_CANCELS == 2
+    assert FRESH_FOR == 3.0
+
+
+def test_cancels_go_before_checks_and_bulk_actions_before_both() -> None:
+    assert sorted(Action) == [
+        Action.BULK_CANCEL,
+        Action.CANCEL,
+        Action.CHECK_BEFORE,
+        Action.CHECK_LEFT_OUT,
+        Action.CHECK,
+        Action.CHECK_TERMINATION,
+    ]
+
+
+# A check before the cancel
+
+
+@pytest.mark.parametrize("status", ["QUEUED", "DELAYED", "WAITING", "PENDING_VERSION"])
+def test_a_check_before_the_cancel_proves_something_where_no_worker_has_the_run(
+    run: Any, status: str
+) -> None:
+    shown = run(status, startedAt=STARTED, attemptCount=2)
+    state = record()
+    state.note_check_before(shown, sent_at=NOW)
+    assert state.is_checked_before
+    assert state.before == Before(NOW, shown.started_at, 2)
+    assert state.seen is None
+
+
+@pytest.mark.parametrize("status", ["EXECUTING", "DEQUEUED", "COMPLETED"])
+def test_a_check_before_the_cancel_proves_nothing_of_other_runs(run: Any, status: str) -> None:
+    state = record()
+    state.note_check_before(run(status), sent_at=NOW)
+    assert state.is_checked_before
+    assert state.before is None
+
+
+def test_a_check_before_the_cancel_that_failed_proves_nothing_and_is_not_repeated() -> None:
+    state = record()
+    state.note_check_before(None, sent_at=NOW)
+    assert state.is_checked_before
+    assert state.before is None
+
+
+def seen_after(
+    run: Any,
+    *,
+    cancel_error: Exception | None = None,
+    after: float = 1.0,
+    before: tuple[str, dict[str, Any]] = ("WAITING", {"startedAt": STARTED, "attemptCount": 1}),
+    shown: tuple[str, dict[str, Any]] = ("CANCELED", {"startedAt": STARTED, "attemptCount": 1}),
+) -> Seen:
+    state = record(cancels=1)
+    state.note_check_before(run(before[0], **before[1]), sent_at=NOW)
+    state.note_cancel(cancel_error, now=NOW + after)  # type: ignore[arg-type]  # any error will do
+    state.note_check(run(shown[0], **shown[1]), now=NOW + after + 1)
+    assert state.seen
+    return state.seen
+
+
+def test_a_run_that_no_worker_had_just_before_its_cancel_is_terminated_by_it(run: Any) -> None:
+    assert seen_after(run) == TERMINATED
+
+
+def test_a_run_that_a_worker_had_just_before_its_cancel_is_not(run: Any) -> None:
+    assert seen_after(run, before=("EXECUTING", {"startedAt": STARTED, "attemptCount": 1})) == CANCELED
+
+
+@pytest.mark.parametrize(("after", "is_terminated"), [(FRESH_FOR, True), (FRESH_FOR + 0.01, False)])
+def test_a_check_older_than_a_few_seconds_when_the_cancel_is_acknowledged_proves_nothing(
+    run: Any, after: float, is_terminated: bool
+) -> None:
+    assert seen_after(run, after=after).is_terminated is is_terminated
+
+
+def test_an_attempt_that_began_since_the_check_means_that_a_worker_had_the_run(run: Any) -> None:
+    shown = ("CANCELED", {"startedAt": STARTED, "attemptCount": 2})
+    assert seen_after(run, shown=shown) == CANCELED
+
+
+def test_a_start_since_the_check_means_that_a_worker_had_the_run(run: Any) -> None:
+    shown = ("CANCELED", {"startedAt": STARTED, "attemptCount": 0})
+    assert seen_after(run, before=("QUEUED", {}), shown=shown) == CANCELED
+
+
+def test_after_a_failed_cancel_a_check_before_it_proves_nothing(run: Any, error: Any) -> None:
+    assert seen_after(run, cancel_error=error("passing")) == CANCELED
+
+
+def test_a_run_that_is_not_canceled_is_not_terminated_by_what_was_seen_before(run: Any) -> None:
+    shown = ("WAITING", {"startedAt": STARTED, "attemptCount": 1})
+    assert seen_after(run, shown=shown) == Seen("WAITING", "t", False, False, False)
+
+
+# What is noted
+
+
+def test_an_acknowledged_cancel_is_noted_with_its_time(error: Any) -> None:
+    state = record(cancel_error=error("passing"), checks=3, check_error=error("server"))
+    state.note_cancel(None, now=NOW)
+    assert (state.cancel_error, state.acknowledged_at) == (None, NOW)
+    assert (state.checks, state.check_error) == (0, None)
+
+
+def test_a_failed_cancel_is_noted_and_takes_no_acknowledgment_back(error: Any) -> None:
+    failure = error("passing")
+    state = canceled(checks=5)
+    state.note_cancel(failure, now=NOW + 9)
+    assert (state.cancel_error, state.acknowledged_at, state.checks) == (failure, NOW, 0)
+
+
+def test_a_check_is_noted(run: Any, error: Any) -> None:
+    state = canceled(checks=1, check_error=error("passing"))
+    state.note_check(run("COMPLETED"), now=NOW + 5)
+    assert state.seen == COMPLETED
+    assert (state.checks, state.check_error, state.acknowledged_at) == (2, None, NOW)
+
+
+def test_a_check_shows_that_a_cancel_arrived_whose_answer_was_lost(run: Any) -> None:
+    state = record(cancels=1)
+    state.note_check(run("CANCELED"), now=NOW)
+    assert state.acknowledged_at == NOW
+
+
+@pytest.mark.parametrize(
+    ("attributes", "is_terminated"),
+    [({"startedAt": STARTED}, False), ({"startedAt": STARTED, "finishedAt": STARTED}, True), ({}, True)],
+)
+def test_a_check_alone_can_show_that_a_run_is_terminated(
+    run: Any, attributes: dict[str, str], is_terminated: bool
+) -> None:
+    state = canceled()
+    state.note_check(run("CANCELED", **attributes), now=NOW)
+    assert state.seen == Seen("CANCELED", "t", True, True, is_terminated)
+
+
+def test_a_failed_check_is_noted_and_takes_nothing_back(error: Any) -> None:
+    failure = error("passing")
+    state = canceled(checks=1, seen=CANCELED)
+    state.note_failed_check(failure)
+    assert (state.checks, state.check_error, state.seen) == (2, failure, CANCELED)
+
+
+def test_an_outdated_check_takes_back_no_final_status(run: Any) -> None:
+    state = canceled(checks=1, seen=CANCELED)
+    state.note_check(run("EXECUTING"), now=NOW)
+    assert (state.seen, state.checks) == (CANCELED, 2)
+    state.note_check(run("COMPLETED"), now=NOW)
+    assert state.seen == COMPLETED
+
+
+def test_words_that_many_runs_share_are_kept_once(run: Any) -> None:
+    state = canceled()
+    shown = run("".join(["SOME", "_NEW_WORD"]), taskIdentifier="".join(["some", "-task"]))
+    state.note_check(shown, now=NOW)
+    assert state.seen
+    assert state.seen.status is sys.intern("SOME_NEW_WORD")
+    assert state.seen.task_identifier is sys.intern("some-task")

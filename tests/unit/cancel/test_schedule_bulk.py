@@ -1,0 +1,295 @@
+"""Many runs are canceled in bulk first, then one by one where that left some out."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from airflow_provider_trigger.api.errors import TransportError
+from airflow_provider_trigger.cancel.outcome import End
+from airflow_provider_trigger.cancel.record import Action, Waiting
+
+WAITING = Waiting(timeout=90.0, poll_interval=2.0)
+
+
+@pytest.fixture
+def many(server: Any) -> list[str]:
+    """More runs than two bulk actions take, all executing."""
+    run_ids: list[str] = server.add(
+        *[f"run_{number}" for number in range(1200)], status="EXECUTING", startedAt="2026-11-25T09:00:00Z"
+    )
+    return run_ids
+
+
+def outcomes(results: Any) -> set[str]:
+    return {result.outcome.value for result in results}
+
+
+@pytest.mark.parametrize(("count", "request_name"), [(300, "cancel run_0"), (301, "bulk")])
+def test_more_than_300_runs_are_canceled_in_bulk(
+    plan: Any, server: Any, many: list[str], count: int, request_name: str
+) -> None:
+    driver = plan(many[:count])
+    assert driver.name(driver.begin()) == request_name
+
+
+def test_each_run_is_checked_and_none_is_canceled_twice(plan: Any, server: Any, many: list[str]) -> None:
+    results = plan(many[:400]).run()
+    assert outcomes(results) == {"canceled"}
+    assert server.names[:2] == ["bulk", "check bulk_1"]
+    assert len(server.log) == 2 + 400
+    assert server.requests[0].json["name"] == "the name"
+    assert server.requests[0].json["runIds"] == many[:400]
+
+
+def test_runs_that_were_named_last_are_checked_first_as_they_may_have_been_left_out(
+    plan: Any, server: Any, many: list[str]
+) -> None:
+    plan(many[:400]).run()
+    assert server.names[2:] == [f"check run_{number}" for number in reversed(range(400))]
+
+
+def test_a_run_that_was_left_out_is_canceled_alone_before_other_checks(
+    plan: Any, server: Any, many: list[str]
+) -> None:
+    server.left_out = {"run_398", "run_5"}
+    results = plan(many[:400]).run()
+    assert outcomes(results) == {"canceled"}
+    assert server.names[2:6] == ["check run_399", "check run_398", "cancel run_398", "check run_397"]
+    assert [name for name in server.names if name.startswith("cancel")] == ["cancel run_398", "cancel run_5"]
+
+
+def test_an_unknown_run_among_many_is_not_found(plan: Any, server: Any, many: list[str]) -> None:
+    """A bulk action drops it silently, and its check's 404 alone says nothing."""
+    results = plan([*many[:400], "run_x"]).run()
+    assert results[-1].outcome.value == "not_found"
+    assert outcomes(results[:-1]) == {"canceled"}
+
+
+def test_a_run_that_was_left_out_and_cannot_be_checked_yet_is_canceled_alone(
+    plan: Any, server: Any, many: list[str], response: Any
+) -> None:
+    server.left_out = {"run_1"}
+    server.instead["check run_1"] = [response(404, {"error": "Not found"}, x_should_retry="true")]
+    results = plan(many[:400]).run()
+    assert outcomes(results) == {"canceled"}
+    assert server.names.count("check run_1") == 2
+    assert server.names.count("cancel run_1") == 1
+
+
+def test_an_invalid_id_among_many_is_reported_as_invalid(plan: Any, server: Any, many: list[str]) -> None:
+    results = plan([*many[:400], ".."]).run()
+    assert results[-1].outcome.value == "failed"
+    assert str(results[-1].error).endswith("'..' cannot be the id of a run")
+    assert not results[-1].retryable
+    assert outcomes(results[:-1]) == {"canceled"}
+
+
+# Several bulk actions
+
+
+def test_the_first_bulk_action_goes_alone_until_the_server_has_accepted_it(
+    plan: Any, server: Any, many: list[str]
+) -> None:
+    driver = plan(many)
+    first = driver.begin()
+    assert driver.schedule.take() == float("inf")
+    driver.finish(first)  # its first check goes out
+    second, third = driver.begin(), driver.begin()
+    assert [len(job.subject.records) for job in (first, second, third)] == [500, 500, 200]
+    assert {job.action for job in (first, second, third)} == {Action.BULK_CANCEL}
+
+
+def test_several_bulk_actions_cancel_all_runs(plan: Any, server: Any, many: list[str]) -> None:
+    results = plan(many).run()
+    assert outcomes(results) == {"canceled"}
+    assert server.names.count("bulk") == 3
+    assert len(server.log) == 2 * 3 + 1200
+
+
+def test_the_other_bulk_actions_follow_also_where_the_first_cannot_be_checked(
+    plan: Any, server: Any, many: list[str], clock: Any
+) -> None:
+    driver = plan(many, time_limit=40)
+    job = driver.begin()
+    clock.now += 10  # its share
+    driver.finish(job)
+    names = [driver.name(driver.begin()) for _ in range(3)]
+    assert names == ["bulk", "bulk", "cancel run_499"]
+
+
+def test_a_bulk_action_that_fails_does_not_take_the_accepted_ones_back(
+    plan: Any, server: Any, many: list[str], response: Any
+) -> None:
+    driver = plan(many)
+    driver.do(driver.take())
+    second = driver.begin()
+    driver.finish(second, response(400, {"error": "no"}))
+    assert driver.records[499].bulk.id == "bulk_1"
+    assert driver.records[500].bulk is None
+    assert driver.records[1199].bulk is not None
+    assert outcomes(driver.run()) == {"canceled"}
+    assert server.names.count("bulk") == 2
+    assert server.names.count("cancel run_500") == 1
+    assert "cancel run_499" not in server.names
+    assert "cancel run_1000" not in server.names
+
+
+# Older servers, and failures
+
+
+def test_an_older_server_gets_one_bulk_request_and_then_single_cancels_in_order(
+    plan: Any, server: Any, many: list[str]
+) -> None:
+    server.knows_bulk_actions = False
+    results = plan(many).run()
+    assert outcomes(results) == {"canceled"}
+    assert server.names[:3] == ["bulk", "cancel run_0", "cancel run_1"]
+    assert len(server.log) == 1 + 2 * 1200
+
+
+def test_where_a_bulk_action_was_rejected_runs_are_checked_before_their_cancel(
+    plan: Any, server: Any, many: list[str]
+) -> None:
+    server.knows_bulk_actions = False
+    driver = plan(many, waiting=WAITING)
+    driver.do(driver.take())
+    assert driver.name(driver.begin()) == "check run_0"
+    assert {record.bulk for record in driver.records} == {None}
+
+
+@pytest.mark.parametrize("status", [500, 503])
+def test_where_a_bulk_action_may_have_been_accepted_a_check_before_is_outdated(
+    plan: Any, server: Any, many: list[str], response: Any, status: int
+) -> None:
+    driver = plan(many, waiting=WAITING)
+    driver.finish(driver.begin(), response(status, {"error": "broken"}))
+    assert driver.name(driver.begin()) == "cancel run_0"
+
+
+def test_where_a_bulk_action_was_not_answered_a_check_before_is_outdated(plan: Any, many: list[str]) -> None:
+    driver = plan(many, waiting=WAITING)
+    driver.finish(driver.begin(), TransportError("connection lost"))
+    assert driver.name(driver.begin()) == "cancel run_0"
+    # The other parts were not sent, so their runs are as new.
+    assert driver.records[500].bulk is None
+
+
+def test_the_runs_of_a_bulk_action_without_progress_are_canceled_alone(
+    plan: Any, server: Any, many: list[str], clock: Any
+) -> None:
+    server.does_bulk_actions = False
+    start = clock.now
+    results = plan(many[:400], time_limit=40).run()
+    assert outcomes(results) == {"canceled"}
+    assert len([name for name in server.names if name.startswith("cancel")]) == 400
+    first_cancel = next(time for name, time in server.log if name.startswith("cancel"))
+    assert 5 <= first_cancel - start < 8
+
+
+def test_a_slow_bulk_action_that_makes_progress_produces_no_failures(
+    plan: Any, server: Any, many: list[str], shown_bulk: Any
+) -> None:
+    server.instead["check bulk_1"] = [shown_bulk(success=number) for number in range(1, 9)]
+    results = plan(many[:400], time_limit=30).run()
+    assert outcomes(results) == {"canceled"}
+    assert not [name for name in server.names if name.startswith("cancel")]
+
+
+def test_a_bulk_action_whose_checks_fail_leaves_its_runs_to_single_cancels(
+    plan: Any, server: Any, many: list[str], response: Any
+) -> None:
+    server.instead["check bulk_1"] = [response(500, {"error": "broken"})] * 99
+    results = plan(many[:400]).run()
+    assert outcomes(results) == {"canceled"}
+    assert len([name for name in server.names if name.startswith("cancel")]) == 400
+
+
+def test_a_rejected_key_ends_all_at_once(plan: Any, server: Any, many: list[str], response: Any) -> None:
+    server.instead["bulk"] = [response(401, {"error": "Invalid API key"})]
+    driver = plan(many)
+    results = driver.run()
+    assert server.names == ["bulk"]
+    assert driver.schedule.end is End.KEY_REJECTED
+    assert {result.error for result in results} == {"not sent: the secret key was rejected"}
+
+
+# What is reported where the end comes early
+
+
+def errors(driver: Any) -> list[Any]:
+    driver.schedule.stop()
+    return [result.error for result in driver.schedule.results()]
+
+
+def test_an_accepted_bulk_action_is_not_reported_as_not_sent(plan: Any, many: list[str]) -> None:
+    driver = plan(many)
+    driver.finish(driver.begin())
+    reported = errors(driver)
+    assert set(reported[:500]) == {
+        "cancel requested by bulk action bulk_1, but the status was not checked: canceling was stopped"
+    }
+    assert set(reported[500:]) == {"not sent: canceling was stopped"}
+
+
+def test_a_bulk_action_in_flight_is_not_reported_as_not_sent(plan: Any, many: list[str]) -> None:
+    driver = plan(many)
+    driver.begin()
+    reported = errors(driver)
+    assert set(reported[:500]) == {
+        "cancel requested by a bulk action that was not answered, "
+        "but the status was not checked: canceling was stopped"
+    }
+    assert set(reported[500:]) == {"not sent: canceling was stopped"}
+
+
+def test_a_bulk_action_that_may_have_been_accepted_is_not_reported_as_not_sent(
+    plan: Any, many: list[str], response: Any
+) -> None:
+    driver = plan(many)
+    driver.finish(driver.begin(), response(503, {"error": "busy"}))
+    assert str(errors(driver)[0]).startswith("cancel requested by a bulk action that was not answered")
+
+
+@pytest.mark.parametrize("status", [403, 404, 499])
+def test_a_bulk_action_that_was_rejected_is_reported_as_not_sent(
+    plan: Any, many: list[str], response: Any, status: int
+) -> None:
+    driver = plan(many)
+    job = driver.begin()
+    assert job.subject.is_sent is True
+    driver.finish(job, response(status, {"error": "no"}))
+    assert job.subject.is_sent is False
+    assert set(errors(driver)) == {"not sent: canceling was stopped"}
+
+
+def test_a_bulk_action_that_was_never_sent_is_reported_as_not_sent(plan: Any, many: list[str]) -> None:
+    assert set(errors(plan(many))) == {"not sent: canceling was stopped"}
+
+
+def test_a_time_limit_that_is_reached_while_a_bulk_action_waits_changes_no_record(
+    plan: Any, many: list[str], clock: Any, error: Any
+) -> None:
+    driver = plan(many, time_limit=10)
+    job = driver.take()
+    clock.now += 10
+    driver.schedule.finish(job, error=error("not sent"))
+    assert driver.schedule.take() is None
+    assert {result.error for result in driver.schedule.results()} == {"not sent: the time limit was reached"}
+
+
+def test_progress_counts_the_runs_of_a_bulk_action_once_it_makes_progress(
+    plan: Any, server: Any, many: list[str], shown_bulk: Any
+) -> None:
+    server.instead["check bulk_1"] = [shown_bulk(), shown_bulk(success=1)]
+    driver = plan(many[:400])
+    requested = []
+    for _ in range(2):
+        driver.do(driver.take())
+        requested.append(driver.schedule.progress())
+        server.clock.now += 0.5
+    assert requested == [
+        "Requested the cancel of 0 of 400 runs, checked 0",
+        "Requested the cancel of 400 of 400 runs, checked 0",
+    ]

@@ -1,0 +1,143 @@
+"""A cancellation that ends early, and what is reported of each run then."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from airflow_provider_trigger.cancel.outcome import End
+from airflow_provider_trigger.cancel.record import Waiting
+
+STARTED = {"startedAt": "2026-11-25T09:00:00Z"}
+FINISHED = {"finishedAt": "2026-11-25T09:00:05Z"}
+WAITING = Waiting(timeout=90.0, poll_interval=2.0)
+
+
+def shown(result: Any) -> tuple[str, str | None, bool]:
+    return result.outcome.value, result.status, result.terminated
+
+
+# A rejected key
+
+
+def test_a_rejected_key_ends_all_at_once(plan: Any, server: Any, response: Any) -> None:
+    server.instead["cancel run_1"] = [response(401, {"error": "Invalid API key"})]
+    driver = plan(server.add("run_1", "run_2"))
+    first, second = driver.run()
+    assert server.names == ["cancel run_1"]
+    assert driver.schedule.end is End.KEY_REJECTED
+    assert "Invalid API key" in str(driver.schedule.rejection)
+    assert "Invalid API key" in str(first.error)
+    assert second.error == "not sent: the secret key was rejected"
+    assert not first.retryable
+    assert not second.retryable
+
+
+def test_a_key_that_is_revoked_on_the_way_ends_all_too(plan: Any, server: Any, response: Any) -> None:
+    server.instead["check run_1"] = [response(401, {"error": "Invalid API key"}, retry_after="5")] * 2
+    server.instead["check run_2"] = [response(503, {"error": "busy"}, retry_after="9")]
+    driver = plan(server.add("run_1", "run_2"))
+    first, second = driver.run()
+    assert server.names[-1] == "check run_1"
+    assert driver.schedule.end is End.KEY_REJECTED
+    assert "status check failed: GET " in str(first.error)
+    assert second.error == ("cancel requested, but the status was not checked: the secret key was rejected")
+
+
+def test_a_single_401_after_good_answers_fails_no_run(plan: Any, server: Any, response: Any) -> None:
+    server.instead["cancel run_2"] = [response(401, {"error": "from a gateway"})]
+    driver = plan(server.add("run_1", "run_2", "run_3"))
+    assert {result.outcome.value for result in driver.run()} == {"canceled"}
+    assert driver.schedule.rejection is None
+
+
+# The end from outside
+
+
+def test_the_time_limit_ends_it(plan: Any, server: Any, clock: Any) -> None:
+    driver = plan(server.add("run_1", "run_2"), time_limit=10)
+    first, second = driver.begin(), driver.begin()
+    driver.finish(first)
+    clock.now += 9.9
+    assert driver.schedule.check_deadline() is None
+    clock.now += 0.1
+    assert driver.schedule.check_deadline() is End.TIME_LIMIT
+    assert driver.schedule.take() is None
+    driver.finish(second)
+    assert driver.schedule.take() is None
+    results = driver.schedule.results()
+    expected = "cancel requested, but the status was not checked: the time limit was reached"
+    assert [result.error for result in results] == [expected, expected]
+
+
+def test_without_time_nothing_is_sent(plan: Any, server: Any) -> None:
+    driver = plan(server.add("run_1"), time_limit=0)
+    [result] = driver.run()
+    assert not server.log
+    assert result.error == "not sent: the time limit was reached"
+    assert result.retryable
+    assert driver.schedule.end is End.TIME_LIMIT
+
+
+def test_a_cancel_that_waited_in_vain_for_the_rate_limit_is_reported_as_not_sent(
+    plan: Any, server: Any, clock: Any, response: Any
+) -> None:
+    limits = {"x_ratelimit_limit": "100", "x_ratelimit_remaining": "1"}
+    limits["x_ratelimit_reset"] = str(round((clock.wall() + 50) * 1000))
+    server.instead["cancel run_1"] = [response(200, {"id": "run_1"}, **limits)]
+    driver = plan(server.add("run_1", "run_2"), time_limit=10)
+    first, second = driver.run()
+    assert first.error == "cancel requested, but the status was not checked: the time limit was reached"
+    assert second.error == "not sent: the time limit was reached"
+    assert second.retryable
+    assert server.names == ["cancel run_1"]
+
+
+def test_a_cancel_in_flight_at_the_end_is_not_reported_as_not_sent(plan: Any, server: Any) -> None:
+    driver = plan(server.add("run_1", "run_2"))
+    driver.begin()
+    driver.schedule.stop()
+    first, second = driver.schedule.results()
+    assert first.error == "cancel requested, but not acknowledged: canceling was stopped"
+    assert second.error == "not sent: canceling was stopped"
+    assert first.retryable
+    assert second.retryable
+
+
+def test_a_stop_ends_it(plan: Any, server: Any, clock: Any) -> None:
+    driver = plan(server.add("run_1", "run_2"), time_limit=10)
+    job = driver.begin()
+    driver.schedule.stop()
+    assert driver.schedule.end is End.STOPPED
+    assert driver.schedule.take() is None
+    driver.finish(job)
+    assert driver.schedule.take() is None
+    clock.now += 11
+    assert driver.schedule.check_deadline() is End.STOPPED
+
+
+def test_a_stop_after_the_end_changes_nothing(plan: Any, server: Any) -> None:
+    driver = plan(server.add("run_1"))
+    driver.run()
+    driver.schedule.stop()
+    assert driver.schedule.end is End.FINISHED
+
+
+def test_results_can_be_read_before_the_end(plan: Any, server: Any) -> None:
+    driver = plan(server.add("run_1", "run_2"))
+    assert [result.error for result in driver.schedule.results()] == ["not sent: canceling was stopped"] * 2
+    assert driver.schedule.end is None
+
+
+def test_a_request_that_was_to_be_repeated_names_its_error_at_the_end(
+    plan: Any, server: Any, response: Any
+) -> None:
+    server.instead["cancel run_1"] = [response(503, {"error": "busy"}, retry_after="9")]
+    driver = plan(server.add("run_1"))
+    job = driver.begin()
+    driver.finish(job, response(503, {"error": "busy"}, retry_after="9"))
+    driver.schedule.stop()
+    (result,) = driver.schedule.results()
+    assert result.error.startswith(
+        "cancel requested, but not acknowledged: canceling was stopped; last error: POST"
+    )
+    assert result.error.endswith("answered 503: busy")

@@ -1,0 +1,208 @@
+"""Cancel and check runs with the hook."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import requests
+
+from airflow_provider_trigger.api.errors import AuthenticationError, NotFoundError
+from airflow_provider_trigger.cancel.cancellation import Cancellation
+from airflow_provider_trigger.hooks import trigger_dev
+
+
+def runs(answer: Any) -> Any:
+    """Script a server with one run that is canceled on demand, and no other."""
+
+    def script(request: requests.PreparedRequest) -> Any:
+        if "/run_1" not in str(request.url):
+            return answer(404, {"error": "Not found"})
+        return answer(200, {"id": "run_1", "status": "CANCELED", "taskIdentifier": "t"})
+
+    return script
+
+
+def test_runs_are_canceled_and_checked(connect_as: Any, wire: Any, answer: Any) -> None:
+    wire.script = runs(answer)
+    hook = connect_as()
+    assert hook.cancel_run("run_1").outcome.value == "canceled"
+    outcomes = [result.outcome.value for result in hook.cancel_runs(["run_x", "run_1"])]
+    assert outcomes == ["not_found", "canceled"]
+    assert hook.get_run("run_1").task_identifier == "t"
+    with pytest.raises(NotFoundError):
+        hook.get_run("run_x")
+
+
+def test_a_rejected_key_is_raised(connect_as: Any, wire: Any, answer: Any) -> None:
+    wire.script = lambda _: answer(401, {"error": "Invalid API key"})
+    for call in (connect_as().cancel_run, connect_as().get_run):
+        with pytest.raises(AuthenticationError):
+            call("run_1")
+
+
+def test_a_failure_names_the_connection_and_its_host(connect_as: Any, wire: Any, answer: Any) -> None:
+    wire.script = lambda _: answer(401, {"error": "Invalid API key"})
+    hook = connect_as()
+    calls = (lambda: hook.cancel_runs(["run_1"]), lambda: hook.cancel_run("run_1"), lambda: hook.get_run("r"))
+    for call in calls:
+        with pytest.raises(AuthenticationError) as raised:
+            call()
+        text = str(raised.value)
+        assert text.startswith("Connection 'trigger_dev_default' to https://trigger.test: ")
+        assert text.endswith("; check the password of connection 'trigger_dev_default'")
+        assert text.count("Connection") == 1
+        assert (raised.value.message, raised.value.detail) == (text, "Invalid API key")
+
+
+# A cancellation
+
+
+def test_a_cancellation_has_a_client_of_its_own_that_is_closed_at_the_end(
+    connect_as: Any, wire: Any, answer: Any
+) -> None:
+    wire.script = runs(answer)
+    with connect_as().cancellation(["run_1", "run_x", "run_1"]) as cancellation:
+        assert isinstance(cancellation, Cancellation)
+        cancellation.run()
+    assert [(result.run_id, result.outcome.value) for result in cancellation.results] == [
+        ("run_1", "canceled"),
+        ("run_x", "not_found"),
+    ]
+    assert not cancellation.stopped
+
+
+@pytest.fixture
+def passed_on(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, dict[str, Any]]]:
+    """Put something that only keeps its arguments in the place of clients and cancellations."""
+    calls: list[tuple[str, dict[str, Any]]] = []
+
+    class Client:
+        def __init__(self, **arguments: Any) -> None:
+            calls.append(("client", arguments))
+
+        def __enter__(self) -> Client:
+            return self
+
+        def __exit__(self, *_: object) -> None:
+            calls.append(("closed", {}))
+
+    def cancellation(*, client: Client, **arguments: Any) -> None:
+        assert isinstance(client, Client)
+        calls.append(("cancellation", arguments))
+
+    monkeypatch.setattr("airflow_provider_trigger.api.client.TriggerDevClient", Client)
+    monkeypatch.setattr("airflow_provider_trigger.cancel.cancellation.Cancellation", cancellation)
+    return calls
+
+
+def test_a_cancellation_gets_every_argument(connect_as: Any, passed_on: Any) -> None:
+    def is_stopped() -> bool:
+        return False
+
+    arguments = {
+        "max_concurrency": 3,
+        "time_limit": 4.0,
+        "termination_timeout": 5.0,
+        "poll_interval": 6.0,
+        "is_stopped": is_stopped,
+    }
+    with connect_as().cancellation(["run_1"], **arguments):
+        assert [name for name, _ in passed_on] == ["client", "cancellation"]
+    (_, client), (_, cancellation), (closed, _) = passed_on
+    assert client["max_connections"] == 3
+    name = "Canceled by Apache Airflow"
+    assert cancellation == arguments | {"run_ids": ["run_1"], "bulk_action_name": name}
+    assert closed == "closed"
+
+
+def test_a_cancellation_has_defaults(connect_as: Any, passed_on: Any) -> None:
+    with connect_as().cancellation(["run_1"]):
+        pass
+    (_, client), (_, cancellation), _ = passed_on
+    assert client["max_connections"] == 32
+    assert cancellation.pop("is_stopped")() is False
+    assert cancellation == {
+        "run_ids": ["run_1"],
+        "bulk_action_name": trigger_dev.BULK_ACTION_NAME,
+        "max_concurrency": 32,
+        "time_limit": None,
+        "termination_timeout": None,
+        "poll_interval": 2,
+    }
+
+
+def test_an_error_that_leaves_a_cancellation_names_the_connection(
+    connect_as: Any, wire: Any, answer: Any
+) -> None:
+    wire.script = lambda _: answer(401, {"error": "Invalid API key"})
+    with pytest.raises(AuthenticationError) as raised, connect_as().cancellation(["run_1"]) as cancellation:
+        cancellation.run()
+    assert str(raised.value).startswith("Connection 'trigger_dev_default' to https://trigger.test: ")
+    assert str(raised.value).endswith("; check the password of connection 'trigger_dev_default'")
+
+
+def test_another_error_leaves_a_cancellation_as_it_is(connect_as: Any, wire: Any) -> None:
+    with pytest.raises(KeyError) as raised, connect_as().cancellation(["run_1"]):
+        raise KeyError("mine")
+    assert raised.value.args == ("mine",)
+
+
+# Run ids as an author gives them
+
+
+@pytest.mark.parametrize("given", ["run_1", ("run_1",), [{"id": "run_1"}], "['run_1']", {"run_id": "run_1"}])
+def test_what_holds_run_ids_is_read_as_the_operator_reads_it(
+    connect_as: Any, wire: Any, answer: Any, given: Any
+) -> None:
+    wire.script = runs(answer)
+    [result] = connect_as().cancel_runs(given)
+    assert (result.run_id, result.outcome.value) == ("run_1", "canceled")
+
+
+@pytest.mark.parametrize(
+    ("given", "named"),
+    [
+        (None, "run_ids is None"),
+        ([None], "run_ids holds nothing but None"),
+        ("None", "run_ids rendered to None"),
+        (["run_1", None], r"run_ids\[1\] is None$"),
+        (["run_1", 42], r"42 from run_ids\[1\] is not a valid run id: it must be a string, not int"),
+        ([42, None], r"42 from .*; run_ids\[1\] is None$"),
+        ([{"name": "run_1"}], "is not a valid run id: a dict must have 'id' or 'run_id'"),
+        ("{{ ids }}", "a Jinja template that was not rendered"),
+        ("", "'' from run_ids is not a valid run id: it is empty"),
+    ],
+)
+def test_an_invalid_run_id_is_named_and_nothing_is_sent(
+    connect_as: Any, wire: Any, given: Any, named: str
+) -> None:
+    for call in (connect_as().cancel_runs, connect_as().cancel_run):
+        with pytest.raises(ValueError, match=named):
+            call(given)
+    assert not wire.sent
+
+
+@pytest.mark.parametrize(("given", "count"), [([], 0), ("run_1,run_2", 2), (iter(["run_1", "run_2"]), 2)])
+def test_one_run_is_one(connect_as: Any, wire: Any, given: Any, count: int) -> None:
+    with pytest.raises(ValueError, match=f"^run_id must contain exactly one run id, not {count}: "):
+        connect_as().cancel_run(given)
+    assert not wire.sent
+
+
+def test_a_long_value_is_shortened(connect_as: Any) -> None:
+    with pytest.raises(ValueError, match="not 100: ") as raised:
+        connect_as().cancel_run([f"run_{number}" for number in range(100)])
+    assert len(str(raised.value)) < 140
+
+
+@pytest.mark.parametrize("given", [[], (), iter([])])
+def test_without_run_ids_nothing_is_sent(connect_as: Any, wire: Any, given: Any) -> None:
+    assert connect_as().cancel_runs(given) == []
+    assert not wire.sent
+
+
+def test_an_iterator_of_run_ids_is_read(connect_as: Any, wire: Any, answer: Any) -> None:
+    wire.script = runs(answer)
+    results = connect_as().cancel_runs(run_id for run_id in ("run_1", "run_x"))
+    assert [result.run_id for result in results] == ["run_1", "run_x"]

@@ -1,0 +1,201 @@
+"""
+The structure that ``CONTRIBUTING.md`` describes: who may import whom, and how long files may become.
+
+The code is only parsed. Imports in functions and those for type checkers count like all others.
+"""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Iterator
+from functools import cache
+from graphlib import CycleError, TopologicalSorter
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+PACKAGE = "airflow_provider_trigger"
+TESTING = f"{PACKAGE}.testing"
+
+MAX_FILE_LINES = 300
+MAX_FUNCTION_LINES = 40
+MAX_CLASS_LINES = 150
+
+FILES = sorted((ROOT / PACKAGE).rglob("*.py"))
+OTHER_FOLDERS = ("benchmarks", "demo", "docs", "example_dags", "scripts")
+ALL_FILES = FILES + [path for name in OTHER_FOLDERS for path in sorted((ROOT / name).rglob("*.py"))]
+
+# These know nothing of Airflow, so that they can be used and tested without it.
+WITHOUT_AIRFLOW = ("api", "cancel", "defaults", "reporting", "sources.run_ids", "testing")
+
+
+def module_of(path: Path) -> str:
+    return ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
+
+
+MODULES = {module_of(path): path for path in FILES}
+
+
+@cache
+def tree_of(path: Path) -> ast.Module:
+    return ast.parse(path.read_text(encoding="utf-8"))
+
+
+def imports_of(path: Path, nodes: Iterator[ast.AST] | None = None) -> Iterator[str]:
+    """Yield what a file imports: full names of modules, or of what is in them."""
+    for node in nodes or ast.walk(tree_of(path)):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            # A relative import counts from the file's folder.
+            folders = path.relative_to(ROOT).parent.parts
+            parts = folders[: len(folders) + 1 - node.level] if node.level else ()
+            base = ".".join([*parts, *([node.module] if node.module else [])])
+            yield from (f"{base}.{alias.name}" for alias in node.names)
+
+
+def is_in(name: str, package: str) -> bool:
+    return name == package or name.startswith(f"{package}.")
+
+
+@cache
+def imported_modules(module: str) -> frozenset[str]:
+    """Return the modules of this package that a module imports."""
+    names = [name for name in imports_of(MODULES[module]) if is_in(name, PACKAGE)]
+    return frozenset(name if name in MODULES else name.rpartition(".")[0] for name in names) - {module}
+
+
+def part_of(module: str) -> str:
+    """Return the first name below the package; of the package itself, ``__init__``."""
+    return module.split(".")[1] if "." in module else "__init__"
+
+
+def documented_imports() -> dict[str, set[str]]:
+    """Read the table of ``CONTRIBUTING.md``: each part of the package, and the parts that it imports."""
+    text = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    table = text.split("| part | imports |\n| --- | --- |\n")[1].split("\n\n")[0]
+    documented: dict[str, set[str]] = {}
+    for line in table.splitlines():
+        parts, imported = (re.findall(r"`(\w+)`", cell) for cell in line.strip("|").split("|"))
+        documented |= {part: set(imported) for part in parts}
+    return documented
+
+
+def test_parts_import_what_contributing_says() -> None:
+    real: dict[str, set[str]] = {part_of(module): set() for module in MODULES}
+    for module in MODULES:
+        part = part_of(module)
+        # Every part may read the version.
+        real[part] |= {part_of(name) for name in imported_modules(module)} - {part, "__init__"}
+    assert {part: sorted(real[part]) for part in sorted(real) if part != "__init__"} == {
+        part: sorted(parts) for part, parts in sorted(documented_imports().items())
+    }
+
+
+def test_parts_import_only_downwards() -> None:
+    documented = documented_imports()
+    order = list(documented)
+    for part, imported in documented.items():
+        assert all(order.index(part) < order.index(name) for name in imported), part
+
+
+def test_no_import_cycle() -> None:
+    try:
+        list(TopologicalSorter({module: imported_modules(module) for module in MODULES}).static_order())
+    except CycleError as error:
+        pytest.fail(f"import cycle: {' -> '.join(error.args[1])}")
+
+
+@pytest.mark.parametrize("part", WITHOUT_AIRFLOW)
+def test_part_does_not_import_airflow(part: str) -> None:
+    modules = [module for module in MODULES if is_in(module, f"{PACKAGE}.{part}")]
+    assert modules
+    for module in modules:
+        assert not [name for name in imports_of(MODULES[module]) if is_in(name, "airflow")], module
+
+
+@pytest.mark.parametrize("part", ["api", "cancel"])
+def test_part_does_not_depend_on_compat(part: str) -> None:
+    """``_compat`` imports Airflow."""
+    todo = [module for module in MODULES if part_of(module) == part]
+    reached = set(todo)
+    while todo:
+        new = imported_modules(todo.pop()) - reached
+        reached |= new
+        todo += new
+    assert f"{PACKAGE}._compat" not in reached
+
+
+def nodes_at_run_time(node: ast.AST) -> Iterator[ast.AST]:
+    """Yield all nodes but those that only type checkers see."""
+    yield node
+    for child in ast.iter_child_nodes(node):
+        if (
+            isinstance(child, ast.If)
+            and isinstance(child.test, ast.Name)
+            and child.test.id == "TYPE_CHECKING"
+        ):
+            continue
+        yield from nodes_at_run_time(child)
+
+
+def test_only_compat_imports_airflow_at_run_time() -> None:
+    importing = {
+        module
+        for module, path in MODULES.items()
+        if any(is_in(name, "airflow") for name in imports_of(path, nodes_at_run_time(tree_of(path))))
+    }
+    assert importing == {f"{PACKAGE}._compat"}
+
+
+def test_only_tests_demo_and_benchmarks_import_the_local_server() -> None:
+    importing = {path for path in ALL_FILES if any(is_in(name, TESTING) for name in imports_of(path))}
+    outside = {path.relative_to(ROOT).parts[0] for path in importing if not is_in(module_of(path), TESTING)}
+    assert outside == {"benchmarks", "demo"}
+
+
+def test_the_local_server_shares_no_code_with_the_client() -> None:
+    for module in MODULES:
+        if is_in(module, TESTING):
+            assert all(is_in(name, TESTING) for name in imported_modules(module)), module
+
+
+Definition = ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef
+
+
+def lines_of(definition: Definition) -> int:
+    """Return how many lines a function or class has apart from docstrings."""
+    assert definition.end_lineno
+    lines = set(range(definition.lineno, definition.end_lineno + 1))
+    for inner in ast.walk(definition):
+        if isinstance(inner, Definition) and ast.get_docstring(inner):
+            docstring = inner.body[0]
+            assert docstring.end_lineno
+            lines -= set(range(docstring.lineno, docstring.end_lineno + 1))
+    return len(lines)
+
+
+def definitions_of_at_least(lines: int, *, classes: bool) -> dict[str, int]:
+    return {
+        f"{path.relative_to(ROOT)}:{node.lineno} {node.name}": lines_of(node)
+        for path in ALL_FILES
+        for node in ast.walk(tree_of(path))
+        if isinstance(node, Definition)
+        and isinstance(node, ast.ClassDef) == classes
+        and lines_of(node) >= lines
+    }
+
+
+def test_files_are_short() -> None:
+    lengths = {path.relative_to(ROOT): len(path.read_text().splitlines()) for path in ALL_FILES}
+    assert {path: length for path, length in lengths.items() if length >= MAX_FILE_LINES} == {}
+
+
+def test_functions_are_short() -> None:
+    assert definitions_of_at_least(MAX_FUNCTION_LINES, classes=False) == {}
+
+
+def test_classes_are_short() -> None:
+    assert definitions_of_at_least(MAX_CLASS_LINES, classes=True) == {}

@@ -1,0 +1,190 @@
+"""Bulk actions, by a clock that the test sets."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from server_clock import START, Clock
+
+from airflow_provider_trigger.testing import BulkAction, ServerRun, TriggerDevServer
+from airflow_provider_trigger.testing.engine.states import ALIVE, FINAL
+
+
+@pytest.fixture
+def server(clock: Clock) -> TriggerDevServer:
+    return TriggerDevServer(clock=clock, bulk_duration=2, acknowledge_after=5)
+
+
+def begin(server: TriggerDevServer, *runs: ServerRun, type: str = "CANCEL") -> BulkAction:
+    return server.bulk.create(type, runs, environment=server.environment)
+
+
+def counts(action: BulkAction) -> tuple[int, int, int]:
+    total, success, failure = action.counts.values()
+    return total, success, failure
+
+
+def test_all_runs_are_processed_at_the_end(server: TriggerDevServer, clock: Clock) -> None:
+    runs = [server.add_run(status) for status in ("QUEUED", "EXECUTING", "COMPLETED", "CANCELED")]
+    action = begin(server, *runs)
+    clock.now += 1.9
+    assert (action.status, counts(action), action.completed_at) == ("PENDING", (4, 0, 0), None)
+    assert [run.status for run in runs] == ["QUEUED", "EXECUTING", "COMPLETED", "CANCELED"]
+    clock.now += 10
+    assert [run.status for run in runs] == ["CANCELED", "CANCELED", "COMPLETED", "CANCELED"]
+    assert (action.status, counts(action)) == ("COMPLETED", (4, 2, 2))
+    assert action.completed_at is not None
+    assert action.completed_at.timestamp() == START + 2
+    assert runs[0].updated_at == action.completed_at
+    assert runs[1].finished_at is not None
+    assert runs[1].finished_at.timestamp() == START + 7
+    assert runs[0].error == {"message": f"Bulk action {action.id} cancelled run"}
+
+
+@pytest.mark.parametrize("status", ALIVE)
+def test_what_was_terminated_by_then_counts_as_failure(
+    server: TriggerDevServer, clock: Clock, status: str
+) -> None:
+    early = server.add_run(status, then=[(1.9, "COMPLETED")])
+    late = server.add_run(status, then=[(2.1, "COMPLETED")])
+    action = begin(server, early, late)
+    clock.now += 5
+    assert counts(action) == (2, 1, 1)
+    assert (early.status, late.status) == ("COMPLETED", "CANCELED")
+
+
+def test_a_canceled_run_that_still_has_to_terminate_counts_as_success(
+    server: TriggerDevServer, clock: Clock
+) -> None:
+    run = server.add_run("EXECUTING")
+    run.cancel()
+    action = begin(server, run)
+    clock.now += 2
+    assert counts(action) == (1, 1, 0)
+    assert run.error == {"message": "Canceled by user"}
+
+
+def test_children_follow_for_the_same_reason(server: TriggerDevServer, clock: Clock) -> None:
+    parent = server.add_run("EXECUTING")
+    child = server.add_run("QUEUED", parent=parent)
+    action = begin(server, parent)
+    clock.now += 6.9
+    assert child.status == "QUEUED"
+    clock.now += 0.2
+    assert (child.status, child.error) == ("CANCELED", parent.error)
+    assert counts(action) == (1, 1, 0)
+
+
+def test_an_aborted_one_cancels_nothing(server: TriggerDevServer, clock: Clock) -> None:
+    run = server.add_run()
+    action = begin(server, run)
+    clock.now += 1
+    assert server.bulk.abort(action)
+    assert not server.bulk.abort(action)
+    clock.now += 5
+    assert (action.status, counts(action), action.completed_at) == ("ABORTED", (1, 0, 0), None)
+    assert run.status == "EXECUTING"
+
+
+def test_without_a_bulk_worker_nothing_is_processed(server: TriggerDevServer, clock: Clock) -> None:
+    server.bulk_duration = None
+    run, failed = server.add_run(), server.add_run("FAILED")
+    cancel, replay = begin(server, run), begin(server, failed, type="REPLAY")
+    clock.now += 1_000_000
+    server.bulk.replay_due()
+    for action in (cancel, replay):
+        assert (action.status, counts(action), action.completed_at) == ("PENDING", (1, 0, 0), None)
+    assert (run.status, len(server.runs)) == ("EXECUTING", 2)
+    assert server.bulk.abort(cancel)
+    assert cancel.status == "ABORTED"
+
+
+def test_a_slow_one_makes_progress(server: TriggerDevServer, clock: Clock) -> None:
+    server.bulk_rate = 2
+    runs = [server.add_run("COMPLETED" if number == 3 else "QUEUED") for number in range(6)]
+    action, seen = begin(server, *runs), []
+    for _ in range(6):
+        clock.now += 1
+        seen.append((action.status, *counts(action)))
+    assert seen == [
+        ("PENDING", 6, 0, 0),
+        ("PENDING", 6, 0, 0),
+        ("PENDING", 6, 2, 0),
+        ("PENDING", 6, 3, 1),
+        ("COMPLETED", 6, 5, 1),
+        ("COMPLETED", 6, 5, 1),
+    ]
+    assert [run.updated_at.timestamp() - START for run in runs] == [2.5, 3, 3.5, 0, 4.5, 5]
+
+
+def test_an_abort_leaves_alone_what_was_not_processed(server: TriggerDevServer, clock: Clock) -> None:
+    server.bulk_rate = 1
+    runs = [server.add_run("QUEUED") for _ in range(3)]
+    action = begin(server, *runs)
+    clock.now += 4
+    assert server.bulk.abort(action)
+    clock.now += 10
+    assert (action.status, counts(action)) == ("ABORTED", (3, 2, 0))
+    assert [run.status for run in runs] == ["CANCELED", "CANCELED", "QUEUED"]
+
+
+def test_a_completed_one_cannot_be_aborted(server: TriggerDevServer, clock: Clock) -> None:
+    action = begin(server)
+    clock.now += 2
+    assert not server.bulk.abort(action)
+    assert action.status == "COMPLETED"
+
+
+def test_replays_are_new_runs(server: TriggerDevServer, clock: Clock) -> None:
+    run = server.add_run("FAILED", task_identifier="a", tags=["x"], payload={"n": 1}, metadata={"m": 2})
+    action = begin(server, run, type="REPLAY")
+    aborted = begin(server, run, type="REPLAY")
+    server.bulk.abort(aborted)
+    server.bulk.replay_due()
+    assert (list(server.runs), counts(action)) == ([run.id], (1, 0, 0))
+    clock.now += 3
+    for _ in range(2):
+        server.bulk.replay_due()
+    first, again = server.runs.values()
+    assert (first, again.status) == (run, "QUEUED")
+    assert (again.task_identifier, again.tags, again.payload, again.metadata) == (
+        "a",
+        ("x",),
+        {"n": 1},
+        {"m": 2},
+    )
+    assert (counts(action), counts(aborted)) == ((1, 1, 0), (1, 0, 0))
+
+
+def test_the_youngest_runs_are_not_seen(server: TriggerDevServer, clock: Clock) -> None:
+    run, _ = server.add_run(), server.add_run(environment="dev")
+    assert list(server.bulk.visible(server.environment)) == [run.id]
+    server.bulk_lag = 1.5
+    clock.now += 1.4
+    assert server.bulk.visible(server.environment) == {}
+    clock.now += 0.1
+    assert list(server.bulk.visible(server.environment)) == [run.id]
+
+
+@given(
+    status=st.sampled_from([*ALIVE, *FINAL]),
+    cancel_at=st.floats(0, 5),
+    reads=st.lists(st.floats(0, 5), max_size=6),
+)
+def test_reading_changes_nothing(status: str, cancel_at: float, reads: list[float]) -> None:
+    ends = []
+    for steps in (reads, []):
+        clock = Clock()
+        server = TriggerDevServer(clock=clock, acknowledge_after=1)
+        parent = server.add_run(status)
+        child = server.add_run("QUEUED", parent=parent, then=[(1, "EXECUTING"), (4, "COMPLETED")])
+        server.bulk_duration = cancel_at
+        actions = [begin(server, parent), begin(server, child)]
+        for step in sorted(steps):
+            clock.now = START + step
+            _ = child.status, counts(actions[1])
+        clock.now = START + 20
+        ends.append((parent.state.status, child.state.status, [counts(action) for action in actions]))
+        assert all(action.counts["success"] + action.counts["failure"] == 1 for action in actions)
+    assert ends[0] == ends[1]

@@ -1,0 +1,71 @@
+"""The token bucket, by a clock that the test sets."""
+
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+from server_clock import START, Clock
+
+from airflow_provider_trigger.testing.engine.rate_limit import RateLimiter
+
+
+def limiter(clock: Clock, *, limit: int = 5, refill: int = 2, interval: float = 10) -> RateLimiter:
+    return RateLimiter(limit=limit, refill=refill, interval=interval, clock=clock)
+
+
+def test_a_burst_then_rejections_until_the_reset(clock: Clock) -> None:
+    bucket = limiter(clock)
+    assert [bucket.take("key").remaining for _ in range(7)] == [4, 3, 2, 1, 0, -1, -1]
+    rejected = bucket.take("key")
+    assert rejected.rejected
+    assert rejected.reset == (START + 10) * 1000
+    assert rejected.headers == {
+        "x-ratelimit-limit": "5",
+        "x-ratelimit-remaining": "0",
+        "x-ratelimit-reset": str(rejected.reset),
+    }
+    clock.now += 9.999
+    assert bucket.take("key").rejected
+
+
+def test_tokens_come_back_in_steps_not_in_a_drip(clock: Clock) -> None:
+    bucket = limiter(clock)
+    for _ in range(5):
+        bucket.take("key")
+    clock.now += 10
+    assert [bucket.take("key").remaining for _ in range(3)] == [1, 0, -1]
+    clock.now += 25
+    after = bucket.take("key")
+    assert after.remaining == 3
+    assert after.reset == (START + 40) * 1000
+
+
+def test_each_key_has_its_bucket(clock: Clock) -> None:
+    bucket = limiter(clock, limit=1)
+    assert not bucket.take("one").rejected
+    assert bucket.take("one").rejected
+    assert not bucket.take("other").rejected
+
+
+def test_a_bucket_that_filled_up_starts_again(clock: Clock) -> None:
+    bucket = limiter(clock)
+    bucket.take("key")
+    clock.now += 13
+    assert bucket.take("key").reset == (START + 23) * 1000
+
+
+def test_reading_takes_nothing(clock: Clock) -> None:
+    bucket = limiter(clock)
+    bucket.take("key")
+    assert (bucket.left("key"), bucket.left("key"), bucket.left("other")) == (4, 4, 5)
+
+
+@given(waits=st.lists(st.floats(0, 15), max_size=60))
+def test_never_more_than_the_burst_and_the_refills(waits: list[float]) -> None:
+    clock = Clock()
+    bucket = limiter(clock)
+    granted = 0
+    for wait in waits:
+        clock.now += wait
+        granted += not bucket.take("key").rejected
+    assert granted <= 5 + 2 * ((clock.now - START) // 10 + 1)

@@ -1,0 +1,283 @@
+"""A run's life, by a clock that the test sets."""
+
+from __future__ import annotations
+
+import itertools
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from server_clock import START, Clock
+
+from airflow_provider_trigger.testing.engine.environments import Environment, EnvironmentKind
+from airflow_provider_trigger.testing.engine.runs import ServerRun, new_id
+from airflow_provider_trigger.testing.engine.states import ALIVE, FINAL, new_state
+
+ENVIRONMENT = Environment(name="prod", secret_key="tr_prod_local")
+
+DEPLOYED = ("staging", "preview", "prod")
+FINAL_FOR_EVER = [status for status in FINAL if status != "EXPIRED"]
+
+
+def at(seconds: float) -> datetime:
+    return datetime.fromtimestamp(START + seconds, UTC)
+
+
+def make_run(
+    clock: Clock, status: str = "EXECUTING", *, started: bool | None = None, **arguments: Any
+) -> ServerRun:
+    initial = new_state(status, at(clock.now - START), started=started)
+    arguments.setdefault("environment", ENVIRONMENT)
+    return ServerRun(id=new_id("run"), initial=initial, clock=clock, **arguments)
+
+
+@pytest.mark.parametrize("status", ["EXECUTING", "DEQUEUED"])
+def test_a_worker_acknowledges_after_its_delay(clock: Clock, status: str) -> None:
+    run = make_run(clock, status, acknowledge_after=5)
+    clock.now += 1
+    run.cancel()
+    assert (run.status, run.finished_at, run.updated_at) == ("CANCELED", None, at(1))
+    assert not run.terminated
+    clock.now += 4.999
+    assert run.state.finished_at is None
+    clock.now += 10
+    assert (run.status, run.finished_at, run.updated_at) == ("CANCELED", at(6), at(6))
+    assert run.terminated
+    assert run.error == {"message": "Canceled by user"}
+
+
+@pytest.mark.parametrize("acknowledge_after", [None, 61])
+@pytest.mark.parametrize("completes", [True, False])
+def test_a_cancel_is_enforced_if_no_worker_acknowledges_it(
+    clock: Clock, acknowledge_after: float | None, completes: bool
+) -> None:
+    run = make_run(clock, acknowledge_after=acknowledge_after, completes_despite_cancel=completes)
+    run.cancel()
+    clock.now += 59
+    assert not run.terminated
+    clock.now += 2
+    assert (run.status, run.finished_at, run.terminated) == ("CANCELED", at(60), True)
+
+
+def test_a_run_completes_in_spite_of_the_cancel(clock: Clock) -> None:
+    parent = make_run(clock, acknowledge_after=2, completes_despite_cancel=True)
+    child = make_run(clock, "QUEUED", parent=parent)
+    parent.cancel()
+    assert parent.status == "CANCELED"
+    clock.now += 3
+    assert (parent.status, parent.finished_at, parent.output) == ("COMPLETED", at(2), {"done": True})
+    assert parent.error == {"message": "Canceled by user"}
+    assert child.status == "QUEUED"
+
+
+@pytest.mark.parametrize("status", ["QUEUED", "DELAYED", "PENDING_VERSION", "WAITING"])
+def test_what_is_on_no_worker_terminates_at_once_and_is_never_finished(clock: Clock, status: str) -> None:
+    run = make_run(clock, status)
+    had_started = run.started_at
+    run.cancel()
+    assert run.terminated
+    clock.now += 1000
+    assert (run.status, run.finished_at, run.started_at) == ("CANCELED", None, had_started)
+
+
+@pytest.mark.parametrize(
+    ("status", "kind"), [*itertools.product(FINAL, ["dev"]), *itertools.product(FINAL_FOR_EVER, DEPLOYED)]
+)
+def test_a_cancel_does_not_change_a_final_status(clock: Clock, status: str, kind: EnvironmentKind) -> None:
+    run = make_run(clock, status, environment=Environment(name="x", secret_key="x", kind=kind))
+    before = run.state
+    clock.now += 1
+    run.cancel()
+    clock.now += 100
+    assert run.state is before
+    assert run.terminated
+    assert run.cancel_requests == 1
+
+
+@pytest.mark.parametrize("kind", DEPLOYED)
+def test_an_expired_run_of_a_deployed_environment_becomes_canceled(
+    clock: Clock, kind: EnvironmentKind
+) -> None:
+    run = make_run(clock, "EXPIRED", environment=Environment(name="x", secret_key="x", kind=kind))
+    clock.now += 1
+    run.cancel()
+    assert (run.status, run.finished_at, run.state.expired_at, run.updated_at) == (
+        "CANCELED",
+        at(0),
+        at(0),
+        at(1),
+    )
+    assert (run.error, run.started_at, run.attempt_count) == ({"message": "Canceled by user"}, None, 0)
+    assert run.terminated
+
+
+@pytest.mark.parametrize("status", ALIVE)
+def test_cancels_may_be_repeated(clock: Clock, status: str) -> None:
+    run = make_run(clock, status, acknowledge_after=5)
+    run.cancel()
+    first = run.state
+    clock.now += 3
+    run.cancel()
+    assert run.state is first
+    clock.now += 3
+    run.cancel()
+    assert run.updated_at == (at(5) if status in ("EXECUTING", "DEQUEUED") else at(0))
+    assert run.cancel_requests == 3
+
+
+def test_children_follow_when_the_worker_has_acknowledged(clock: Clock) -> None:
+    parent = make_run(clock, acknowledge_after=5)
+    queued = make_run(clock, "QUEUED", parent=parent)
+    completed = make_run(clock, "COMPLETED", parent=parent)
+    executing = make_run(clock, "EXECUTING", parent=parent, acknowledge_after=2)
+    grandchild = make_run(clock, "QUEUED", parent=executing)
+    parent.cancel()
+    clock.now += 4
+    assert (queued.status, executing.status) == ("QUEUED", "EXECUTING")
+    clock.now += 2
+    assert (queued.status, queued.finished_at) == ("CANCELED", at(5))
+    assert (executing.status, executing.finished_at, executing.terminated) == ("CANCELED", at(5), False)
+    assert (completed.status, grandchild.status) == ("COMPLETED", "QUEUED")
+    clock.now += 2
+    assert (grandchild.status, grandchild.finished_at) == ("CANCELED", at(7))
+    assert (grandchild.depth, grandchild.root, queued.root) == (2, parent, parent)
+
+
+def test_children_of_a_suspended_run_follow_at_once(clock: Clock) -> None:
+    parent = make_run(clock, "WAITING")
+    child = make_run(clock, "QUEUED", parent=parent)
+    parent.cancel()
+    assert (parent.finished_at, child.status, child.finished_at) == (None, "CANCELED", at(0))
+
+
+def test_a_run_moves_on_by_itself_until_it_is_canceled(clock: Clock) -> None:
+    run = make_run(clock, "QUEUED", acknowledge_after=1)
+    run.schedule([(1, "EXECUTING"), (9, "COMPLETED")])
+    assert run.status == "QUEUED"
+    clock.now += 3
+    assert (run.status, run.started_at) == ("EXECUTING", at(1))
+    run.cancel()
+    clock.now += 20
+    assert (run.status, run.finished_at) == ("CANCELED", at(4))
+
+
+def test_a_suspended_run_resumes_in_the_same_attempt(clock: Clock) -> None:
+    run = make_run(clock, "WAITING", acknowledge_after=1)
+    run.schedule([(2, "EXECUTING"), (5, "COMPLETED")])
+    assert (run.status, run.attempt_count, run.started_at) == ("WAITING", 1, at(0))
+    clock.now += 2
+    assert (run.status, run.attempt_count, run.started_at, run.updated_at) == ("EXECUTING", 1, at(0), at(2))
+    run.cancel()
+    assert not run.terminated
+    clock.now += 1
+    assert (run.finished_at, run.terminated) == (at(3), True)
+
+
+def test_a_suspended_run_that_is_canceled_does_not_resume(clock: Clock) -> None:
+    run = make_run(clock, "WAITING")
+    run.schedule([(2, "EXECUTING")])
+    run.cancel()
+    clock.now += 3
+    assert (run.status, run.attempt_count, run.finished_at, run.terminated) == ("CANCELED", 1, None, True)
+
+
+@pytest.mark.parametrize(
+    ("status", "started", "steps", "attempts"),
+    [
+        ("QUEUED", None, ["EXECUTING"], [0, 1]),
+        ("QUEUED", None, ["DEQUEUED", "EXECUTING", "FAILED"], [0, 0, 1, 1]),
+        # The second attempt comes soon (it stays EXECUTING until then), or late (it is QUEUED until then).
+        ("EXECUTING", None, ["EXECUTING", "COMPLETED"], [1, 2, 2]),
+        ("EXECUTING", None, ["QUEUED", "EXECUTING", "FAILED"], [1, 1, 2, 2]),
+        ("QUEUED", True, ["DEQUEUED", "EXECUTING", "WAITING", "EXECUTING"], [1, 1, 2, 2, 2]),
+        ("WAITING", None, ["EXECUTING", "QUEUED", "EXECUTING"], [1, 1, 1, 2]),
+    ],
+)
+def test_attempts_are_counted_from_their_start(
+    clock: Clock, status: str, started: bool | None, steps: list[str], attempts: list[int]
+) -> None:
+    run = make_run(clock, status, started=started)
+    run.schedule([(number, step) for number, step in enumerate(steps, start=1)])
+    counted = [run.attempt_count]
+    for _ in steps:
+        clock.now += 1
+        counted.append(run.attempt_count)
+    assert counted == attempts
+
+
+def test_a_child_that_completed_before_its_parent_is_not_canceled(clock: Clock) -> None:
+    parent = make_run(clock, acknowledge_after=5)
+    child = make_run(clock, "EXECUTING", parent=parent)
+    child.schedule([(4, "COMPLETED")])
+    late = make_run(clock, "EXECUTING", parent=parent)
+    late.schedule([(6, "COMPLETED")])
+    parent.cancel()
+    clock.now += 100
+    assert parent.finished_at == at(5)
+    assert (child.status, child.finished_at) == ("COMPLETED", at(4))
+    assert late.status == "CANCELED"
+
+
+def test_a_run_may_be_set(clock: Clock) -> None:
+    run = make_run(clock, acknowledge_after=5)
+    run.cancel()
+    run.status = "FAILED"
+    clock.now += 10
+    assert (run.status, run.finished_at, run.terminated) == ("FAILED", at(0), True)
+    run.finished_at = None
+    assert (run.status, run.finished_at) == ("FAILED", None)
+
+
+@pytest.mark.parametrize(
+    ("status", "started", "shows"),
+    [
+        ("QUEUED", None, (False, False, 0)),
+        ("QUEUED", True, (True, False, 1)),
+        ("DEQUEUED", None, (True, False, 0)),
+        ("EXECUTING", None, (True, False, 1)),
+        ("COMPLETED", None, (True, True, 1)),
+        ("EXPIRED", None, (False, True, 0)),
+        ("CANCELED", None, (False, False, 0)),
+        ("CANCELED", True, (True, True, 1)),
+        ("SOMETHING_NEW", None, (True, False, 1)),
+    ],
+)
+def test_new_runs_show_what_their_status_implies(
+    clock: Clock, status: str, started: bool | None, shows: tuple[bool, bool, int]
+) -> None:
+    state = make_run(clock, status, started=started).state
+    assert (state.started_at is not None, state.finished_at is not None, state.attempt_count) == shows
+
+
+@given(
+    status=st.sampled_from(ALIVE),
+    acknowledge_after=st.one_of(st.none(), st.floats(0, 100)),
+    completes=st.booleans(),
+    reads=st.lists(st.floats(0, 40), max_size=8),
+)
+def test_reading_changes_nothing(
+    status: str, acknowledge_after: float | None, completes: bool, reads: list[float]
+) -> None:
+    """However often it is read, a run ends as one that was not read."""
+    ends = []
+    for steps in (reads, [sum(reads)]):
+        clock = Clock()
+        parent = make_run(
+            clock, status, acknowledge_after=acknowledge_after, completes_despite_cancel=completes
+        )
+        child = make_run(clock, "QUEUED", parent=parent)
+        parent.cancel()
+        for step in steps:
+            clock.now += step
+            assert child.status in ("QUEUED", "CANCELED")
+        clock.now = START + sum(reads)
+        ends.append((parent.state, child.state))
+    assert ends[0] == ends[1]
+
+
+def test_ids_are_formed_like_the_real_ones_and_in_order() -> None:
+    ids = [new_id("run") for _ in range(50)]
+    assert ids == sorted(ids)
+    assert {len(run_id) for run_id in ids} == {len("run_cmwvx3sob001kvu7dzqopahlk")}
