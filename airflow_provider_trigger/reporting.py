@@ -174,8 +174,9 @@ def not_found(results: Iterable[CancelResult]) -> list[str]:
 
 
 def unknown_environment_hint(results: Sequence[CancelResult], conn_id: str) -> str | None:
-    """Return what to check if none of the runs was found, None if one was."""
-    if not results or len(not_found(results)) < len(results):
+    """Return what to check if none of the runs was found; None if one was, or if their ids have hints."""
+    unknown = not_found(results)
+    if not results or len(unknown) < len(results) or all(map(hint, unknown)):
         return None
     return (
         "None of the runs was found: does the secret key of connection "
@@ -184,7 +185,12 @@ def unknown_environment_hint(results: Sequence[CancelResult], conn_id: str) -> s
 
 
 def log_results(
-    log: Log, results: Sequence[CancelResult], run_url: Callable[[str], str], *, on_not_found: Reaction
+    log: Log,
+    results: Sequence[CancelResult],
+    run_url: Callable[[str], str],
+    *,
+    on_not_found: Reaction,
+    origin: str = "",
 ) -> None:
     """
     Write a line for each run; see :data:`MAX_LINES`.
@@ -193,6 +199,7 @@ def log_results(
     :param results: what became of the runs
     :param run_url: returns a run's page in the dashboard
     :param on_not_found: whether an unknown run is a failure, and so an error in the log
+    :param origin: what each line begins with, in a log that is not the task's own
     """
     problems = [CancelOutcome.FAILED, *([CancelOutcome.NOT_FOUND] if on_not_found == "fail" else [])]
     if len(results) > MAX_LINES:
@@ -204,7 +211,8 @@ def log_results(
         if result.outcome is CancelOutcome.NOT_FOUND:
             note = hint(result.run_id)
         (log.error if result.outcome in problems else log.info)(
-            "%s (%s): %s, %s%s %s",
+            "%s%s (%s): %s, %s%s %s",
+            origin,
             result.run_id,
             result.task_identifier or "task unknown",
             result.outcome.value.replace("_", " "),
@@ -223,7 +231,7 @@ def log_summary(log: Log, report: Report, context: Mapping[str, Any]) -> None:
     :param context: of the callback
     """
     text = str(report) if report.runs or report.problems else NOTHING_TO_CANCEL
-    (log.error if report.problems else log.info)("%s%s", _origin(context), text)
+    (log.error if report.problems else log.info)("%s%s", origin_of(context), text)
 
 
 def log_error(log: Log, error: Exception, ids: RunIds, context: Mapping[str, Any]) -> None:
@@ -235,7 +243,7 @@ def log_error(log: Log, error: Exception, ids: RunIds, context: Mapping[str, Any
     :param ids: what was gathered
     :param context: of the callback
     """
-    log.error("%s%s; %s", _origin(context), error, may_be_running(len(ids.found)))
+    log.error("%s%s; %s", origin_of(context), error, may_be_running(len(ids.found)))
 
 
 def log_unterminated(log: Log, results: Iterable[CancelResult], timeout: float) -> None:
@@ -246,34 +254,29 @@ def log_unterminated(log: Log, results: Iterable[CancelResult], timeout: float) 
     :param results: what became of the runs
     :param timeout: how long the termination was waited for, in seconds
     """
-    canceled = [
-        result.run_id
-        for result in results
-        if result.outcome is CancelOutcome.CANCELED and not result.terminated
-    ]
-    if canceled:
-        log.warning("Canceled, but not terminated within %s s: %s", timeout, enumeration(canceled))
+    canceled = [result for result in results if result.outcome is CancelOutcome.CANCELED]
+    if run_ids := [result.run_id for result in canceled if not result.terminated]:
+        log.warning("Canceled, but not terminated within %s s: %s", timeout, enumeration(run_ids))
 
 
-def log_sources(log: Log, ids: RunIds, *, on_empty: Reaction) -> None:
+def log_sources(log: Log, ids: RunIds, *, on_empty: Reaction, origin: str = "") -> None:
     """
     Write what was found besides run ids: at most :data:`MAX_LINES` lines of each kind.
 
     :param log: where to
     :param ids: what was gathered
     :param on_empty: whether a source without run ids is a failure, and so an error in the log
+    :param origin: what each line begins with, in a log that is not the task's own
     """
     if ids.skipped:
-        log.info("Skipped %d None: %s", len(ids.skipped), enumeration(ids.skipped))
+        log.info("%sSkipped %d None: %s", origin, len(ids.skipped), enumeration(ids.skipped))
     for sentence in ids.empty[:MAX_LINES]:
-        (log.error if on_empty == "fail" else log.warning)("%s", sentence)
-    for value in ids.invalid[:MAX_LINES]:
-        log.error("%s", value)
-    for sentence in ids.failed[:MAX_LINES]:
-        log.error("%s", sentence)
+        (log.error if on_empty == "fail" else log.warning)("%s%s", origin, sentence)
+    for problem in (*ids.invalid[:MAX_LINES], *ids.failed[:MAX_LINES]):
+        log.error("%s%s", origin, problem)
 
 
-def _origin(context: Mapping[str, Any]) -> str:
+def origin_of(context: Mapping[str, Any]) -> str:
     """Return, for example, ``Dag 'a', Dag run 'b', task 'c': ``, of these what the context has."""
     ti, dag, dag_run = context.get("ti"), context.get("dag"), context.get("dag_run")
     # A deadline's Dag run is a dict.

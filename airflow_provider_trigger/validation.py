@@ -53,6 +53,18 @@ def check_positional_arguments(owner: str, given: Sequence[object]) -> None:
         raise TypeError(f"{owner} takes keyword arguments only, for example {owner}(run_ids=...)")
 
 
+def check_connection_id(owner: str, value: object) -> None:
+    """
+    Check that an argument can be the id of a connection.
+
+    :param owner: whose argument it is, for the message
+    :param value: as given
+    :raises ValueError: it is not a text, or empty
+    """
+    if not isinstance(value, str) or not value.strip():
+        raise ValueError(f"{owner}: trigger_dev_conn_id must be the id of a connection, not {value!r}")
+
+
 def check_number(
     owner: str, name: str, value: object, *, least: float, unit: str, whole: bool = False
 ) -> None:

@@ -48,7 +48,7 @@ class CircuitBreaker:
         """
         return max(0.0, self._probed_at + PROBE_INTERVAL - monotonic) if self.is_open else 0.0
 
-    def has_given_up(self, patience: float, *, monotonic: float) -> bool:
+    def has_failed_too_long(self, patience: float, *, monotonic: float) -> bool:
         """
         Return whether a call must not wait for the server any longer.
 

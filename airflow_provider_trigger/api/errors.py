@@ -106,7 +106,7 @@ class ServerError(ResponseError):
     """5xx. The server failed."""
 
 
-def is_foreign(error: TriggerDevError) -> bool:
+def is_not_from_trigger_dev(error: TriggerDevError) -> bool:
     """
     Return whether it looks as if something other than a Trigger.dev server answered.
 

@@ -19,12 +19,7 @@ from typing import Any, Generic, TypeVar
 from airflow_provider_trigger.api import retry
 from airflow_provider_trigger.api.circuit_breaker import CircuitBreaker
 from airflow_provider_trigger.api.deadline import NEVER, Deadline
-from airflow_provider_trigger.api.errors import (
-    NotSentError,
-    ResponseError,
-    TriggerDevError,
-    is_foreign,
-)
+from airflow_provider_trigger.api.errors import AuthenticationError, NotSentError, TriggerDevError
 from airflow_provider_trigger.api.http import Call, Request, Response
 from airflow_provider_trigger.api.masking import Masking
 from airflow_provider_trigger.api.rate_limit import RateLimit, Ticket
@@ -44,6 +39,7 @@ _RETRY_LOG_INTERVAL = 5.0
 _SHARE_OF_ONE_STEP = 1 / 3
 # A request gets at least this many seconds, as long as there is so much time.
 _SHORTEST_TIMEOUT = 1.0
+_LEAST_TIMEOUT = 0.01
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,7 +152,9 @@ class Exchange:
             # Failures that only time bounds, such as lost connections, do not use up the tries of the others.
             counted += math.isfinite(allowed)
             wait = self._wait_before_retry(outcome, attempt, deadline=deadline) if counted < allowed else None
-            if wait is None or self.monotonic() + wait > until:
+            is_late = self.monotonic() + (wait or 0.0) > until
+            # A 401 for a key that has worked ends the whole work: it is repeated once, whatever the patience.
+            if wait is None or (is_late and not isinstance(last_error, AuthenticationError)):
                 raise last_error
             self._log_retry(last_error, attempt, wait)
             resume_at = self.monotonic() + wait
@@ -178,9 +176,9 @@ class Exchange:
                     return self._rate_limit.sent(monotonic=now)
                 # Where the work has a deadline, that decides how long to wait for the server.
                 for_server = patience if math.isinf(deadline.at) else math.inf
-                gave_up = self.breaker.has_given_up(for_server, monotonic=now)
+                failed_too_long = self.breaker.has_failed_too_long(for_server, monotonic=now)
                 self._log_pause(pause, now)
-            if gave_up:
+            if failed_too_long:
                 reason = f"the server stopped responding; last error: {self.breaker.last_error}"
                 raise last_error or NotSentError(reason, retryable=not self.breaker.is_permanent)
             yield Wait(min(delay, TURN_INTERVAL, deadline.remaining(now)), for_turn=True)
@@ -189,7 +187,8 @@ class Exchange:
         remaining = deadline.remaining(self.monotonic())
         # A call that fails again and again leaves time for one that shows what came of it.
         longest = remaining / 2 if is_retry else remaining
-        return min(self.timeout, longest, max(remaining * _SHARE_OF_ONE_STEP, _SHORTEST_TIMEOUT))
+        timeout = min(self.timeout, longest, max(remaining * _SHARE_OF_ONE_STEP, _SHORTEST_TIMEOUT))
+        return max(timeout, _LEAST_TIMEOUT)  # the deadline may have passed since the turn came
 
     def _answered(self, ticket: Ticket, reply: Reply) -> None:
         response = reply if isinstance(reply, Response) else None
@@ -213,7 +212,7 @@ class Exchange:
     def _note(self, request: Request, outcome: _Outcome[Any], *, sent_at: float) -> None:
         """Report to the circuit breaker what came of a request."""
         error = outcome.error
-        works = _shows_that_server_works(error)
+        works = retry.shows_that_server_works(error)
         with self._lock:
             if works:
                 self.breaker.succeeded(monotonic=self.monotonic())
@@ -245,14 +244,3 @@ class Exchange:
         if pause >= _LOGGED_PAUSE and now + pause > self._pause_logged_until + _LOGGED_PAUSE:
             log.info("Waiting %.0f s for the rate limit", pause)
             self._pause_logged_until = now + pause
-
-
-def _shows_that_server_works(error: TriggerDevError | None) -> bool | None:
-    """Return whether a request's end shows that Trigger.dev answers; None where it shows nothing."""
-    if error is None:
-        return True
-    if not isinstance(error, ResponseError) or is_foreign(error):
-        return False
-    if error.status in (401, 403, 429):
-        return None  # may be a gateway's
-    return error.status < 500 and error.status != 408

@@ -21,7 +21,7 @@ MAX_DETAIL_LENGTH = 300
 
 # What the API's own 404 says (measured; the last one of other paths). Other products say "Not Found".
 _NOT_FOUND = ("Resource not found", "Not found", "Run not found")
-_FOREIGN = "this is not a Trigger.dev server, or a proxy stands in front of it"
+_NOT_TRIGGER_DEV = "this is not a Trigger.dev server, or a proxy stands in front of it"
 
 _ERRORS_BY_STATUS: dict[int, type[ResponseError]] = {
     401: AuthenticationError,
@@ -45,9 +45,9 @@ def json_object(request: Request, response: Response) -> dict[str, Any]:
     if answer is None:
         kind = response.headers.get("content-type", "no content type")[:100]
         what = f"{response.status} without valid JSON ({kind}, {len(response.body)} bytes)"
-        raise UnexpectedAnswerError(f"{request} answered {what}: {_FOREIGN}")
+        raise UnexpectedAnswerError(f"{request} answered {what}: {_NOT_TRIGGER_DEV}")
     if not isinstance(answer, dict):
-        raise UnexpectedAnswerError(f"{request} answered JSON that is not an object: {_FOREIGN}")
+        raise UnexpectedAnswerError(f"{request} answered JSON that is not an object: {_NOT_TRIGGER_DEV}")
     return answer
 
 
@@ -67,7 +67,7 @@ def raise_unless_success(request: Request, response: Response) -> None:
         location = response.headers.get("location", "nowhere")[:200]
         detail = f"a redirect to {location}, not followed; is the connection's host right?"
     elif status == 404 and kind is not NotFoundError:
-        detail = f"{detail}: {_FOREIGN}"
+        detail = f"{detail}: {_NOT_TRIGGER_DEV}"
     raise kind(
         method=request.method,
         path=request.path[:200],

@@ -10,7 +10,7 @@ from airflow_provider_trigger.api.errors import (
     TransportError,
     TriggerDevError,
     UnexpectedAnswerError,
-    is_foreign,
+    is_not_from_trigger_dev,
 )
 from airflow_provider_trigger.api.http import Request, Response, read_http_date
 
@@ -81,7 +81,7 @@ def tries_allowed(
 def _tries_by_kind(error: TriggerDevError, *, has_worked: bool) -> float:
     if isinstance(error, AuthenticationError):
         return TRIES_AT_401_AFTER_SUCCESS if has_worked else 1
-    if is_foreign(error) and has_worked:
+    if is_not_from_trigger_dev(error) and has_worked:
         # A page in front of a server that has worked before: maintenance, a deployment.
         return UNLIMITED if error.retryable or isinstance(error, ResponseError) else 1
     if isinstance(error, UnexpectedAnswerError):
@@ -89,6 +89,21 @@ def _tries_by_kind(error: TriggerDevError, *, has_worked: bool) -> float:
     if isinstance(error, ResponseError):
         return tries_by_status(error.status)
     return UNLIMITED if isinstance(error, TransportError) and error.retryable else 1
+
+
+def shows_that_server_works(error: TriggerDevError | None) -> bool | None:
+    """
+    Return whether a request's end shows that Trigger.dev answers; None where it shows nothing.
+
+    :param error: what it ended with, None for a success
+    """
+    if error is None:
+        return True
+    if not isinstance(error, ResponseError) or is_not_from_trigger_dev(error):
+        return False
+    if error.status in (401, 403, 429):
+        return None  # may be a gateway's
+    return error.status < 500 and error.status not in (408, 425)
 
 
 def backoff(attempt: int, *, jitter: float) -> float:

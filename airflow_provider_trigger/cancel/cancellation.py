@@ -57,6 +57,7 @@ class Cancellation:
         self._records = [RunRecord(run_id) for run_id in dict.fromkeys(run_ids)]
         self._max_concurrency = max_concurrency
         self._is_stopped = is_stopped
+        self._results: list[CancelResult] | None = None
         waiting = None
         if termination_timeout is not None:
             waiting = Waiting(timeout=termination_timeout, poll_interval=poll_interval)
@@ -67,7 +68,12 @@ class Cancellation:
     @property
     def results(self) -> list[CancelResult]:
         """What is known of each run, in the ids' order; a run that was not reached is ``failed``."""
-        return self.schedule.results()
+        return self.schedule.results() if self._results is None else self._results
+
+    @property
+    def finished(self) -> bool:
+        """Whether it came to its end: not stopped, no time limit reached, no key rejected."""
+        return self.schedule.end is End.FINISHED
 
     @property
     def stopped(self) -> bool:
@@ -81,7 +87,10 @@ class Cancellation:
         :raises AuthenticationError: the key was rejected, which ends the work at once
         """
         count = min(self._max_concurrency, len(self._records))
-        workers.run(self.schedule, self._client.send, count=count, is_stopped=self._is_stopped)
+        try:
+            workers.run(self.schedule, self._client.send, count=count, is_stopped=self._is_stopped)
+        finally:
+            self._results = self.schedule.results()
         if self.schedule.rejection:
             raise self.schedule.rejection
         return self.results

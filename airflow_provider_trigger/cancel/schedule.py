@@ -117,6 +117,8 @@ class Schedule:
         deadline, patience = self._deadline, self._patience(action, subject)
         if action is Action.CHECK_BEFORE:
             deadline = Deadline(min(deadline.at, self._exchange.monotonic() + _CHECK_BEFORE_WITHIN))
+        elif action is Action.CHECK_TERMINATION and self._waiting and subject.acknowledged_at is not None:
+            deadline = Deadline(min(deadline.at, subject.acknowledged_at + self._waiting.timeout))
         return (yield from self._exchange.steps(call, deadline=deadline, patience=patience))
 
     def _patience(self, action: Action, record: RunRecord) -> float | None:
@@ -225,8 +227,7 @@ class Schedule:
 
     def progress(self) -> str:
         """Return how far it is, and the last error while the server does not respond."""
-        requested = sum(record.is_requested for record in self._records)
-        checked = sum(record.seen is not None for record in self._records)
         count, last_error = len(self._records), self._exchange.breaker.last_error
-        text = f"Requested the cancel of {requested} of {count} runs, checked {checked}"
+        requested = sum(record.is_requested for record in self._records)
+        text = f"Requested the cancel of {requested} of {count} runs, {count - self._unfinished} are done"
         return f"{text}; last error: {last_error}" if last_error else text

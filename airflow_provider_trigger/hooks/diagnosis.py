@@ -14,7 +14,7 @@ from airflow_provider_trigger.api.errors import (
     TLSError,
     TransportError,
     TriggerDevError,
-    is_foreign,
+    is_not_from_trigger_dev,
 )
 
 if TYPE_CHECKING:
@@ -84,7 +84,7 @@ def _problem(error: TriggerDevError, settings: Settings) -> str:
         return f"No TLS connection to {settings.base_url}"
     if isinstance(error, TransportError):
         return f"{settings.base_url} could not be reached"
-    if is_foreign(error):
+    if is_not_from_trigger_dev(error):
         return f"{settings.base_url} is not a Trigger.dev server"
     return f"{settings.base_url} failed"
 
@@ -108,7 +108,7 @@ def action_for(error: TriggerDevError, settings: Settings, *, connection: str | 
         return f"check the host of {connection}, and for a private CA set 'verify' in its extra"
     if isinstance(error, TransportError):
         return f"check host, port and 'proxy' of {connection}, and whether the server runs"
-    if is_foreign(error):
+    if is_not_from_trigger_dev(error):
         return f"check the host of {connection}"
     return None
 

@@ -14,7 +14,7 @@ MAX_PORT = 65535
 
 _MAX_LABEL_LENGTH = 63  # of one part of a host name, between two dots
 _SECRET_KEY = re.compile(r"tr_[a-z]+_\w+", re.IGNORECASE)
-_API_PATH = re.compile(r"/api(/v\d+)?$", re.IGNORECASE)
+_API_PATH = re.compile(r"/api/v\d+$", re.IGNORECASE)
 
 
 def looks_like_a_key(text: str) -> bool:

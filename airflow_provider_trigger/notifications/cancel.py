@@ -18,7 +18,12 @@ from airflow_provider_trigger._compat import (
     get_async_connection,
 )
 from airflow_provider_trigger.sources.xcom import gather
-from airflow_provider_trigger.validation import check_number, check_positional_arguments, check_sources
+from airflow_provider_trigger.validation import (
+    check_connection_id,
+    check_number,
+    check_positional_arguments,
+    check_sources,
+)
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -75,6 +80,7 @@ class CancelTriggerRunNotifier(BaseNotifier):
         self.timeout = timeout
         self.max_concurrency = max_concurrency
         self._has_both = run_ids is not None and bool(xcom_task_ids)
+        check_connection_id(name, trigger_dev_conn_id)
         check_number(name, "timeout", timeout, least=0.01, unit="seconds")
         check_number(name, "max_concurrency", max_concurrency, least=1, unit="requests", whole=True)
 
@@ -143,18 +149,18 @@ class CancelTriggerRunNotifier(BaseNotifier):
                 await _run_in(executor, self._cancel, context, ids, hook, started_at)
 
     def _gather(self, context: Context) -> RunIds:
-        from airflow_provider_trigger.reporting import log_sources
+        from airflow_provider_trigger.reporting import log_sources, origin_of
 
         # In addition to xcom_task_ids, None is for none given; what was rendered to None gets a warning.
         run_ids = [None] if self.run_ids is None and self._has_both else self.run_ids
         ids = gather(context, run_ids=run_ids, xcom_task_ids=self.xcom_task_ids, xcom_key=self.xcom_key)
-        log_sources(self.log, ids, on_empty="ignore")
+        log_sources(self.log, ids, on_empty="ignore", origin=origin_of(context))
         return ids
 
     def _cancel(self, context: Context, ids: RunIds, hook: TriggerDevHook | None, started_at: float) -> None:
         from airflow_provider_trigger.api.errors import AuthenticationError
         from airflow_provider_trigger.hooks.diagnosis import action_for
-        from airflow_provider_trigger.reporting import log_results, log_summary, make_report
+        from airflow_provider_trigger.reporting import log_results, log_summary, make_report, origin_of
 
         results: list[CancelResult] = []
         rejection = None
@@ -168,8 +174,9 @@ class CancelTriggerRunNotifier(BaseNotifier):
                     work.run()
                 except AuthenticationError as error:
                     rejection = action_for(error, hook.settings)
-                results = work.results  # once, as they are built each time
-            log_results(self.log, results, hook.settings.run_url, on_not_found="fail")
+                results = work.results
+            origin = origin_of(context)
+            log_results(self.log, results, hook.settings.run_url, on_not_found="fail", origin=origin)
         report = make_report(
             results=results,
             ids=ids,

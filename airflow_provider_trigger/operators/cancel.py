@@ -13,7 +13,7 @@ from airflow_provider_trigger._compat import (
     is_mapped_instance,
 )
 from airflow_provider_trigger.sources.xcom import gather
-from airflow_provider_trigger.validation import check_number, check_sources
+from airflow_provider_trigger.validation import check_connection_id, check_number, check_sources
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -92,6 +92,7 @@ class CancelTriggerRunOperator(BaseOperator):
         if self.run_ids is not None or self.xcom_task_ids or not is_mapped_instance(self):
             sources = check_sources(task, run_ids=self.run_ids, xcom_task_ids=self.xcom_task_ids)
             self.run_ids, self.xcom_task_ids = sources
+        check_connection_id(task, self.trigger_dev_conn_id)
         for name in ("on_not_found", "on_empty"):
             if (value := getattr(self, name)) not in ("fail", "ignore"):
                 raise ValueError(f"{task}: {name} must be 'fail' or 'ignore', not {value!r}")
@@ -143,10 +144,10 @@ class CancelTriggerRunOperator(BaseOperator):
     def _logged(self, work: Cancellation, hook: TriggerDevHook) -> list[CancelResult]:
         from airflow_provider_trigger.reporting import log_results, log_unterminated, summary
 
-        results = work.results  # once, as they are built each time
+        results = work.results
         log_results(self.log, results, hook.settings.run_url, on_not_found=self.on_not_found)
         self.log.info("%s", summary(results))
-        if self.wait_for_termination and not work.stopped:
+        if self.wait_for_termination and work.finished:
             log_unterminated(self.log, results, self.termination_timeout)
         return results
 

@@ -324,7 +324,7 @@ def test_the_last_error_of_an_outage_is_logged_with_the_progress(server, connect
     connect(retry_for=1.5)
     server.fail_next(None, 503)
     cancel(server.add_run())
-    progress = "Requested the cancel of 1 of 1 runs, checked 0; last error: POST "
+    progress = "Requested the cancel of 1 of 1 runs, 0 are done; last error: POST "
     assert said.lines(progress, "answered 503: Simulated error 503")
 
 

@@ -100,7 +100,12 @@ def test_callbacks_of_a_dag_say_what_to_use_where_there_is_no_xcom(server, run_d
         "EXECUTING",
     ]
     without_xcom = 0 if has_xcom else 2 if has_params else 1
-    reason = "XCom is not available in this callback: Dag callbacks under 'airflow dags test' have none"
+    why = (
+        "Dag callbacks under 'airflow dags test' have none"
+        if has_params
+        else "its context has no task instance"
+    )
+    reason = f"XCom is not available in this callback: {why}"
     told = said.lines(reason, "give run_ids", "CancelTriggerRunOperator")
     assert len(told) == 2 * without_xcom  # a line of its own, and in the summary
     assert len(said.lines("runs whose ids could not be read may still be running")) == without_xcom
@@ -122,8 +127,12 @@ with DAG(dag_id="class_as_callback", schedule=None):
 
 
 def test_the_class_itself_as_a_callback_is_an_error_in_the_log(run_dag, said):
+    from airflow import __version__
+
     assert run_dag(IMPORTS + CLASS_AS_CALLBACK).state == "failed"
-    assert said.lines("TypeError: CancelTriggerRunNotifier", "not the class itself")
+    # Under dag.test() Airflow 3.0 writes no error of a task's callback.
+    is_written = not __version__.startswith("3.0.")
+    assert bool(said.lines("TypeError: CancelTriggerRunNotifier", "not the class itself")) is is_written
 
 
 def test_each_run_is_logged_and_all_in_one_line(server, make_context, said):

@@ -37,6 +37,7 @@ FAULTS = (
     "500",
     "500_after",
     "503",
+    "401",
     "429",
     "page",
     "stale",
@@ -94,7 +95,8 @@ class Scenario:
             clock=self.clock,
             engine=self.engine,
             chance=chance,
-            rates={fault: chance.uniform(0.002, 0.05) for fault in faults},
+            # Two 401s for one request mean that the key is rejected, so they are rare.
+            rates={fault: chance.uniform(0.002, 0.003 if fault == "401" else 0.05) for fault in faults},
             latency=chance.choice([(0.005, 0.02), (0.02, 0.3)]),
             outages=outages,
             broken_runs=set(broken),

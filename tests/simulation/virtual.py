@@ -156,6 +156,8 @@ class Network:
             if fault == "500_after":
                 self._handle(request, stale=False)
             reply = Response(status=int(fault[:3]), headers={}, body=b'{"error": "simulated"}')
+        elif fault == "401":
+            reply = Response(status=401, headers={}, body=b'{"error": "from a gateway"}')
         elif fault == "429":
             reply = Response(status=429, headers={"retry-after": "1"}, body=b"{}")
         elif fault == "page":

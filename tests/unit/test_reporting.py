@@ -416,3 +416,10 @@ def test_a_callback_that_ends_with_an_error_says_how_many_runs_may_be_running(
     assert lines(caplog) == [
         ("ERROR", "Dag 'd', Dag run 'r': 100 % wrong; 2 runs may still be running"),
     ]
+
+
+def test_where_every_id_has_a_hint_of_its_own_the_environment_is_not_questioned() -> None:
+    made = report(result("batch_1", "not_found"), result("start", "not_found"))
+    assert "another environment" not in str(made)
+    assert made.warnings == []
+    assert "another environment" in str(report(result("batch_1", "not_found"), result("run_x", "not_found")))

@@ -8,7 +8,12 @@ from typing import Any
 import pytest
 
 from airflow_provider_trigger._compat import BaseOperator
-from airflow_provider_trigger.validation import check_number, check_positional_arguments, check_sources
+from airflow_provider_trigger.validation import (
+    check_connection_id,
+    check_number,
+    check_positional_arguments,
+    check_sources,
+)
 
 try:
     from airflow.sdk import DAG, task
@@ -238,3 +243,15 @@ def test_another_whole_number_is_an_error(value: Any) -> None:
         str(raised.value)
         == f"It: max_concurrency must be a whole number of requests, 1 or more, not {value!r}"
     )
+
+
+@pytest.mark.parametrize("value", [None, "", " ", 5])
+def test_a_connection_id_must_be_a_text(value: object) -> None:
+    with pytest.raises(ValueError, match="trigger_dev_conn_id") as raised:
+        check_connection_id("X", value)
+    assert str(raised.value) == f"X: trigger_dev_conn_id must be the id of a connection, not {value!r}"
+
+
+@pytest.mark.parametrize("value", ["mine", "{{ params.connection }}"])
+def test_a_connection_id_may_be_a_template(value: str) -> None:
+    check_connection_id("X", value)

@@ -81,9 +81,7 @@ def deadline_alerts() -> dict[str, Any]:
             DeadlineAlert(
                 reference=DeadlineReference.DAGRUN_QUEUED_AT,
                 interval=timedelta(seconds=1),
-                callback=AsyncCallback(
-                    CancelTriggerRunNotifier, kwargs=callback_arguments(way, ending, "deadline")
-                ),
+                callback=AsyncCallback(CancelTriggerRunNotifier, kwargs=arguments(way, ending, "deadline")),
             )
             for ending in ENDINGS
             if ending not in CRASHES

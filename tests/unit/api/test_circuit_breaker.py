@@ -25,7 +25,7 @@ def test_a_new_one_holds_nothing_up_and_knows_nothing() -> None:
     assert not breaker.has_worked
     assert breaker.last_error == ""
     assert breaker.delay(monotonic=0.0) == 0
-    assert not breaker.has_given_up(0, monotonic=1e9)
+    assert not breaker.has_failed_too_long(0, monotonic=1e9)
 
 
 @pytest.mark.parametrize(("failures", "is_open"), [(9, False), (10, True), (11, True)])
@@ -33,7 +33,7 @@ def test_it_opens_after_ten_failures_in_a_row(failures: int, is_open: bool) -> N
     breaker = breaker_after(failures)
     assert breaker.is_open is is_open
     assert breaker.delay(monotonic=100.0) == (1.0 if is_open else 0.0)
-    assert breaker.has_given_up(5, monotonic=200.0) is is_open
+    assert breaker.has_failed_too_long(5, monotonic=200.0) is is_open
 
 
 def test_it_does_not_wait_for_a_request_that_was_never_sent() -> None:
@@ -58,7 +58,7 @@ def test_one_answer_closes_it() -> None:
     assert not breaker.is_open
     assert breaker.delay(monotonic=101.0) == 0
     assert (breaker.has_worked, breaker.last_error) == (True, "")
-    assert not breaker.has_given_up(0, monotonic=1e9)
+    assert not breaker.has_failed_too_long(0, monotonic=1e9)
 
 
 def test_an_answer_between_failures_starts_the_count_again() -> None:
@@ -75,21 +75,21 @@ def test_the_last_error_is_kept() -> None:
     assert breaker_after(3).last_error == "failure 2"
 
 
-@pytest.mark.parametrize(("monotonic", "gave_up"), [(104.9, False), (105.0, True), (105.1, True)])
-def test_it_gives_up_when_the_failures_have_lasted(monotonic: float, gave_up: bool) -> None:
-    assert breaker_after(10).has_given_up(5, monotonic=monotonic) is gave_up
+@pytest.mark.parametrize(("monotonic", "failed_too_long"), [(104.9, False), (105.0, True), (105.1, True)])
+def test_it_gives_up_when_the_failures_have_lasted(monotonic: float, failed_too_long: bool) -> None:
+    assert breaker_after(10).has_failed_too_long(5, monotonic=monotonic) is failed_too_long
 
 
 def test_who_has_all_the_time_never_gives_up() -> None:
-    assert not breaker_after(10).has_given_up(math.inf, monotonic=1e12)
+    assert not breaker_after(10).has_failed_too_long(math.inf, monotonic=1e12)
 
 
 def test_the_failures_have_lasted_since_the_first_request_of_them_was_sent() -> None:
     breaker = CircuitBreaker()
     for sent_at in (103.0, 101.0, *[104.0] * 8):
         breaker.failed("no", is_permanent=False, sent_at=sent_at)
-    assert not breaker.has_given_up(5, monotonic=105.9)
-    assert breaker.has_given_up(5, monotonic=106.0)
+    assert not breaker.has_failed_too_long(5, monotonic=105.9)
+    assert breaker.has_failed_too_long(5, monotonic=106.0)
 
 
 def test_they_have_not_lasted_since_before_the_last_answer() -> None:
@@ -98,8 +98,8 @@ def test_they_have_not_lasted_since_before_the_last_answer() -> None:
     breaker.succeeded(monotonic=110.0)
     for _ in range(10):
         breaker.failed("no", is_permanent=False, sent_at=100.0)
-    assert not breaker.has_given_up(5, monotonic=114.9)
-    assert breaker.has_given_up(5, monotonic=115.0)
+    assert not breaker.has_failed_too_long(5, monotonic=114.9)
+    assert breaker.has_failed_too_long(5, monotonic=115.0)
 
 
 def test_after_an_answer_the_time_starts_again() -> None:
@@ -107,13 +107,13 @@ def test_after_an_answer_the_time_starts_again() -> None:
     breaker.succeeded(monotonic=110.0)
     for _ in range(10):
         breaker.failed("no", is_permanent=False, sent_at=120.0)
-    assert not breaker.has_given_up(5, monotonic=124.9)
-    assert breaker.has_given_up(5, monotonic=125.0)
+    assert not breaker.has_failed_too_long(5, monotonic=124.9)
+    assert breaker.has_failed_too_long(5, monotonic=125.0)
 
 
 def test_a_server_that_never_worked_and_fails_for_good_is_given_up_at_once() -> None:
-    assert not breaker_after(9, is_permanent=True).has_given_up(math.inf, monotonic=100.0)
-    assert breaker_after(10, is_permanent=True).has_given_up(math.inf, monotonic=100.0)
+    assert not breaker_after(9, is_permanent=True).has_failed_too_long(math.inf, monotonic=100.0)
+    assert breaker_after(10, is_permanent=True).has_failed_too_long(math.inf, monotonic=100.0)
     assert not breaker_after(9, is_permanent=True).is_permanent
     assert breaker_after(10, is_permanent=True).is_permanent
     assert not breaker_after(10, is_permanent=False).is_permanent
@@ -124,8 +124,8 @@ def test_one_failure_that_may_pass_is_a_reason_to_go_on(position: int) -> None:
     breaker = CircuitBreaker()
     for number in range(10):
         breaker.failed("no", is_permanent=number != position, sent_at=100.0)
-    assert not breaker.has_given_up(5, monotonic=100.0)
-    assert breaker.has_given_up(5, monotonic=105.0)
+    assert not breaker.has_failed_too_long(5, monotonic=100.0)
+    assert breaker.has_failed_too_long(5, monotonic=105.0)
 
 
 def test_a_server_that_has_worked_is_not_given_up_at_once() -> None:
@@ -133,5 +133,5 @@ def test_a_server_that_has_worked_is_not_given_up_at_once() -> None:
     breaker.succeeded(monotonic=99.0)
     for _ in range(10):
         breaker.failed("no", is_permanent=True, sent_at=100.0)
-    assert not breaker.has_given_up(5, monotonic=104.9)
-    assert breaker.has_given_up(5, monotonic=105.0)
+    assert not breaker.has_failed_too_long(5, monotonic=104.9)
+    assert breaker.has_failed_too_long(5, monotonic=105.0)

@@ -80,7 +80,7 @@ def test_which_errors_may_pass_unless_the_caller_says_otherwise(kind: Any, retry
 
 
 @pytest.mark.parametrize(
-    ("error", "is_foreign"),
+    ("error", "expected"),
     [
         (errors.NotSentError("stopped"), False),
         (errors.TransportError("refused"), False),
@@ -96,5 +96,5 @@ def test_which_errors_may_pass_unless_the_caller_says_otherwise(kind: Any, retry
         (response_error(errors.ServerError, 502), False),
     ],
 )
-def test_what_looks_as_if_something_else_answered(error: errors.TriggerDevError, is_foreign: bool) -> None:
-    assert errors.is_foreign(error) is is_foreign
+def test_what_looks_as_if_something_else_answered(error: errors.TriggerDevError, expected: bool) -> None:
+    assert errors.is_not_from_trigger_dev(error) is expected

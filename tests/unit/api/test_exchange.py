@@ -869,3 +869,18 @@ def test_a_wait_for_the_server_is_not_logged_as_one_for_the_rate_limit(
     log.clear()
     driver.make(CHECK, run)
     assert log.messages == []
+
+
+@pytest.mark.parametrize("patience", [0.0, 120.0])
+def test_a_401_for_a_key_that_has_worked_is_repeated_once_whatever_the_patience(
+    driver: Driver, response: Any, run: Response, patience: float
+) -> None:
+    rejected = response(401, {"error": "Invalid API key"})
+    driver.make(CHECK, run)
+    assert driver.make(CHECK, rejected, run, patience=patience).id == "run_1"
+    with pytest.raises(errors.AuthenticationError):
+        driver.make(CHECK, rejected, rejected, patience=patience)
+
+
+def test_a_deadline_that_passes_just_before_the_request_leaves_it_a_valid_timeout(driver: Driver) -> None:
+    assert driver.exchange._timeout(Deadline(driver.clock.now), is_retry=False) == pytest.approx(0.01)

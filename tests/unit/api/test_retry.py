@@ -306,3 +306,13 @@ def test_no_answer_breaks_the_decision(
     assert tries(answered, has_worked=has_worked) >= 1
     wait = retry.server_wait(answered, now=NOW)
     assert wait is None or 0 < wait <= retry.MAX_WAIT
+
+
+SHOWN = {400: True, 401: None, 403: None, 404: True, 408: False, 409: True, 422: True, 425: False}
+SHOWN |= {429: None, 499: True, 500: False, 503: False}
+
+
+@pytest.mark.parametrize(("status", "works"), SHOWN.items())
+def test_what_an_answer_shows_of_the_server(response: Any, status: int, works: bool | None) -> None:
+    error = error_of(response(status, {"error": "Not found"}))
+    assert retry.shows_that_server_works(error) is works

@@ -233,13 +233,13 @@ def test_a_page_with_status_200_acknowledges_nothing_and_is_tried_again(
 
 def test_progress_counts_requests_and_checks(plan: Any, server: Any) -> None:
     driver = plan(server.add("run_1", "run_2", "run_3"))
-    assert driver.schedule.progress() == "Requested the cancel of 0 of 3 runs, checked 0"
+    assert driver.schedule.progress() == "Requested the cancel of 0 of 3 runs, 0 are done"
     driver.do(driver.take())
     driver.begin()
     driver.do(driver.take())
-    assert driver.schedule.progress() == "Requested the cancel of 3 of 3 runs, checked 0"
+    assert driver.schedule.progress() == "Requested the cancel of 3 of 3 runs, 0 are done"
     driver.do(driver.take())
-    assert driver.schedule.progress() == "Requested the cancel of 3 of 3 runs, checked 1"
+    assert driver.schedule.progress() == "Requested the cancel of 3 of 3 runs, 1 are done"
 
 
 def test_progress_names_the_last_error_while_the_server_does_not_respond(
@@ -249,7 +249,7 @@ def test_progress_names_the_last_error_while_the_server_does_not_respond(
     driver = plan(server.add("run_1", "run_2"))
     driver.do(driver.take())
     progress = driver.schedule.progress()
-    assert progress.startswith("Requested the cancel of 1 of 2 runs, checked 0; last error: POST ")
+    assert progress.startswith("Requested the cancel of 1 of 2 runs, 0 are done; last error: POST ")
     assert "answered 503: busy" in progress
     driver.do(driver.take())
-    assert driver.schedule.progress() == "Requested the cancel of 2 of 2 runs, checked 0"
+    assert driver.schedule.progress() == "Requested the cancel of 2 of 2 runs, 0 are done"

@@ -290,6 +290,6 @@ def test_progress_counts_the_runs_of_a_bulk_action_once_it_makes_progress(
         requested.append(driver.schedule.progress())
         server.clock.now += 0.5
     assert requested == [
-        "Requested the cancel of 0 of 400 runs, checked 0",
-        "Requested the cancel of 400 of 400 runs, checked 0",
+        "Requested the cancel of 0 of 400 runs, 0 are done",
+        "Requested the cancel of 400 of 400 runs, 0 are done",
     ]

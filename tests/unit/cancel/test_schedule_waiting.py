@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from airflow_provider_trigger.cancel.record import Waiting
+from airflow_provider_trigger.cancel.record import Action, Waiting
 
 STARTED = {"startedAt": "2026-11-25T09:00:00Z"}
 FINISHED = {"finishedAt": "2026-11-25T09:00:05Z"}
@@ -135,3 +135,26 @@ def test_a_check_before_the_cancel_does_not_hold_it_up_for_long(plan: Any, serve
 def test_a_check_before_the_cancel_ends_with_the_time_limit(plan: Any, server: Any) -> None:
     driver = plan(server.add("run_1"), waiting=WAITING, time_limit=4.5)
     assert driver.timeout(driver.begin()) == pytest.approx(1.5)
+
+
+def test_a_single_401_at_a_check_before_the_cancel_ends_nothing(
+    plan: Any, server: Any, response: Any
+) -> None:
+    server.instead["check run_2"] = [response(401, {"error": "from a gateway"})]
+    results = plan(server.add("run_1", "run_2", "run_3"), waiting=WAITING).run()
+    assert [result.outcome.value for result in results] == ["canceled"] * 3
+
+
+def test_a_check_while_waiting_ends_with_the_wait(plan: Any, server: Any) -> None:
+    server.add("run_1", status="EXECUTING", **STARTED)
+    driver = plan(["run_1"], waiting=Waiting(timeout=4.5, poll_interval=2.0))
+    for _ in range(3):
+        driver.do(driver.take())
+    driver.server.clock.now += 2.0
+    job = driver.begin()
+    assert driver.name(job) == "check run_1"
+    assert job.action is Action.CHECK_TERMINATION
+    assert driver.timeout(job) == pytest.approx(1.0)
+    driver.server.clock.now += 2.0
+    driver.finish(job)
+    assert driver.schedule.take() is None

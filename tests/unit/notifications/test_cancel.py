@@ -223,10 +223,13 @@ def test_each_run_gets_a_line_and_all_a_summary(runs: dict[str, Any], log: Log) 
     Notifier(run_ids=["run_1", "run_2"]).notify(context(run_id="manual_1"))
     assert log.lines[0] == (
         "info",
+        "Dag 'd', Dag run 'manual_1': "
         "run_1 (task unknown): canceled, CANCELED https://trigger.test/runs/run_1",
     )
     assert [level for level, _ in log.lines] == ["info", "error", "error"]
-    assert log.lines[1][1].startswith("run_2 (task unknown): failed, status unknown - ")
+    assert log.lines[1][1].startswith(
+        "Dag 'd', Dag run 'manual_1': run_2 (task unknown): failed, status unknown - "
+    )
     assert log.lines[2][1].startswith(
         "Dag 'd', Dag run 'manual_1': 2 Trigger.dev runs: 1 canceled, 1 failed - "
         "1 run may still be running; not canceled: run_2: "
@@ -300,7 +303,7 @@ def test_a_missing_connection_is_raised_and_says_how_to_create_it(run: Any, log:
 def test_without_ids_airflow_is_not_asked_for_the_connection(run: Any, log: Log) -> None:
     run(Notifier(run_ids=[], trigger_dev_conn_id="there is no such connection"), context())
     assert log.lines == [
-        ("warning", "run_ids is an empty list"),
+        ("warning", "Dag 'd': run_ids is an empty list"),
         ("info", "Dag 'd': There are no run ids, so there is nothing to cancel"),
     ]
 

@@ -521,6 +521,7 @@ class Work:
     """Stands in for a cancellation, and for the hook's context manager that gives it."""
 
     stopped = False
+    finished = True
 
     def __init__(self, error: BaseException | None = None) -> None:
         self.error = error
@@ -585,7 +586,7 @@ def test_a_run_that_is_not_terminated_in_time_is_a_warning_and_a_success(work: W
 
 
 def test_a_killed_task_says_so_and_may_be_retried(work: Work, log: Log) -> None:
-    work.stopped = True
+    work.stopped, work.finished = True, False
     given = context()
     with pytest.raises(AirflowException, match="the task was killed before its work was done") as raised:
         operator(wait_for_termination=True).execute(given)
