@@ -141,3 +141,15 @@ def test_a_request_that_was_to_be_repeated_names_its_error_at_the_end(
         "cancel requested, but not acknowledged: canceling was stopped; last error: POST"
     )
     assert result.error.endswith("answered 503: busy")
+
+
+def test_where_the_server_as_a_whole_does_not_respond_its_last_error_is_named(plan: Any, server: Any) -> None:
+    driver = plan(server.add("run_1"))
+    breaker = driver.schedule._exchange.breaker
+    for _ in range(9):
+        breaker.failed("Connection refused", is_permanent=False, sent_at=0.0)
+    driver.schedule.stop()
+    assert driver.schedule.results()[0].error == "not sent: canceling was stopped"
+    breaker.failed("Connection refused", is_permanent=False, sent_at=0.0)
+    named = "not sent: canceling was stopped; last error: Connection refused"
+    assert driver.schedule.results()[0].error == named

@@ -158,3 +158,13 @@ def test_a_check_while_waiting_ends_with_the_wait(plan: Any, server: Any) -> Non
     driver.server.clock.now += 2.0
     driver.finish(job)
     assert driver.schedule.take() is None
+
+
+def test_the_first_check_after_the_cancel_is_not_limited_by_the_wait(plan: Any, server: Any) -> None:
+    server.add("run_1", status="EXECUTING", **STARTED)
+    driver = plan(["run_1"], waiting=Waiting(timeout=3.0, poll_interval=2.0))
+    for _ in range(2):
+        driver.do(driver.take())
+    job = driver.begin()
+    assert job.action is Action.CHECK
+    assert driver.timeout(job) == 30.0
