@@ -74,7 +74,7 @@ def raise_unless_success(request: Request, response: Response) -> None:
         status=status,
         detail=detail,
         request_id=response.headers.get("x-request-id", "")[:100] or None,
-        # A GET's 404 says "x-should-retry: true" for ever (measured): that is for the moment, not for later.
+        # A GET's 404 says "x-should-retry: true" every time (measured): it means now, not later.
         retryable=should_retry(response) is not False and tries_by_status(status) > 1,
     )
 

@@ -21,7 +21,7 @@ TRIES_AT_500 = 6
 """A 500 can be permanent, as for an id with a NUL (measured); 502, 503 and 504 pass."""
 
 TRIES_WHEN_ASKED_TO = 4
-"""A GET's 404 says ``x-should-retry: true`` for ever (measured): believe it after this many tries."""
+"""A GET's 404 says ``x-should-retry: true`` every time (measured): believe it after this many tries."""
 
 TRIES_AT_UNEXPECTED = 6
 """What a server that never answered as Trigger.dev does gets: it may be another product."""

@@ -1,4 +1,4 @@
-"""Which request goes out next. Pure: no I/O, no threads; the exchange's clock tells the time."""
+"""Which request goes out next. Pure: no I/O, no threads; the time comes from the exchange's clock."""
 
 from __future__ import annotations
 

@@ -68,7 +68,7 @@ def meaning(error: TriggerDevError, settings: Settings) -> str:
     :param error: what a call ended with
     :param settings: the connection's values
     """
-    # Airflow tests a copy of the connection, under an id that nobody knows.
+    # Airflow tests a copy of the connection, under a random id.
     action = action_for(error, settings, connection="this connection")
     return f"{_problem(error, settings)}: {error}" + (f"; {action}" if action else "")
 

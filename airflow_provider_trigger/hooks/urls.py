@@ -19,7 +19,7 @@ _API_PATH = re.compile(r"/api/v\d+$", re.IGNORECASE)
 
 def looks_like_a_key(text: str) -> bool:
     """
-    Tell whether a text looks like a secret key of Trigger.dev.
+    Return whether a text looks like a secret key of Trigger.dev.
 
     :param text: the whole text
     """
@@ -101,7 +101,7 @@ def api_problem(url: SplitResult) -> str | None:
 
 def is_loopback(host: str) -> bool:
     """
-    Tell whether a host is this machine itself.
+    Return whether a host is this machine itself.
 
     :param host: a host name in lower case, or an IP address
     """

@@ -60,7 +60,7 @@ class RunIds:
 
     :param found: the run ids
     :param invalid: values that cannot be run ids
-    :param skipped: the sources of a ``None`` beside other values
+    :param skipped: the sources of a ``None`` next to other values
     :param empty: a sentence for each source that gave nothing at all
     :param failed: a sentence for each source that could not be read
     """
