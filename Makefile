@@ -20,10 +20,13 @@ MUTANTS_VENV := .venv-mutants
 EXECUTOR ?= LocalExecutor
 E2E_GROUP := $(if $(filter CeleryExecutor,$(EXECUTOR)),celery,e2e)
 E2E_VENV := .venv-$(E2E_GROUP)-$(AIRFLOW)$(PYTHON:%=-py%)
+# With TESTS on the command line only a part of the tests runs, whose coverage says nothing: none is measured.
+ifeq ($(origin TESTS),file)
 COVERAGE := --cov --cov-branch --cov-report=term-missing:skip-covered
-# The minimum applies where all tests run: on the newest Airflow, with TESTS as it is.
-ifeq ($(AIRFLOW) $(origin TESTS),$(NEWEST) file)
+# The minimum applies where no test is skipped: on the newest Airflow.
+ifeq ($(AIRFLOW),$(NEWEST))
 COVERAGE += --cov-fail-under=95
+endif
 endif
 
 .DEFAULT_GOAL := help

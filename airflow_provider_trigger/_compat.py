@@ -12,18 +12,12 @@ if TYPE_CHECKING:
     from concurrent.futures import Executor
 
     from airflow.sdk import BaseHook, BaseNotifier, BaseOperator, Connection, XComArg
-    from airflow.sdk.exceptions import (
-        AirflowException,
-        AirflowFailException,
-        AirflowNotFoundException,
-        AirflowTaskTimeout,
-    )
+    from airflow.sdk.exceptions import AirflowException, AirflowFailException, AirflowNotFoundException
 
 __all__ = [
     "AirflowException",
     "AirflowFailException",
     "AirflowNotFoundException",
-    "AirflowTaskTimeout",
     "BaseHook",
     "BaseNotifier",
     "BaseOperator",
@@ -43,7 +37,6 @@ _MODULES = {
     "AirflowException": ("airflow.exceptions",),
     "AirflowFailException": ("airflow.sdk.exceptions", "airflow.exceptions"),
     "AirflowNotFoundException": ("airflow.sdk.exceptions", "airflow.exceptions"),
-    "AirflowTaskTimeout": ("airflow.sdk.exceptions", "airflow.exceptions"),
     "BaseHook": ("airflow.sdk", "airflow.hooks.base"),
     "BaseNotifier": ("airflow.sdk", "airflow.notifications.basenotifier"),
     "BaseOperator": ("airflow.sdk", "airflow.models.baseoperator"),

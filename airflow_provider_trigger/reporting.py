@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from airflow_provider_trigger.cancel.outcome import CancelOutcome, CancelResult
@@ -27,21 +30,26 @@ class Log(Protocol):
 MAX_LINES = 100
 """Up to this many runs get a line each; of more, only failed and not found ones do, and at most as many."""
 
-NOTHING_TO_CANCEL = "There are no run ids, so there is nothing to cancel"
+NOTHING_CANCELED = "No run ids were found, so nothing was canceled"
 
 _NAMED = 10
+
+# The parts of a failed request's text that differ from run to run, and that text without them.
+_RUN_IN_PATH = re.compile(r"(?<=/runs/)[^/\s]+|(?<=runs%2F)\w+")
+_REQUEST_ID = re.compile(r" \(request [^)]*\)")
+_FAILED_REQUEST = re.compile(r"[A-Z]+\s/\S*runs/….*?(?=;\s|$)")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Report:
     """
-    What a cancellation as a whole came to.
+    The outcome of a cancellation as a whole.
 
     :param runs: how many there were
     :param summary: the same in words, and how many had each outcome
     :param problems: why it failed, the most important first; empty if it did not
     :param warnings: what to check although it did not fail
-    :param retryable: whether another try may do better
+    :param retryable: whether another try may succeed
     """
 
     runs: int
@@ -65,7 +73,7 @@ def make_report(
     killed: bool = False,
 ) -> Report:
     """
-    Decide what failed, and say it in one line.
+    Decide what failed, and describe it in one line.
 
     :param results: what became of the runs
     :param ids: what was gathered
@@ -77,11 +85,12 @@ def make_report(
     """
     environment = unknown_environment_hint(results, conn_id)
     problems = _why_it_ended_early(conn_id, rejection=rejection, killed=killed)
-    problems += still_running(results, ids)
+    problems += runs_left(results, ids)
     if reasons := failures(results):
         problems.append(f"not canceled: {reasons}")
     if on_not_found == "fail" and (unknown := not_found(results)):
-        problems.append(f"not found: {enumeration(map(_with_hint, unknown))}")
+        named = (f"{run_id} ({text})" if (text := hint(run_id)) else run_id for run_id in unknown)
+        problems.append(f"not found: {enumeration(named)}")
         problems += [environment] if environment else []
     problems += _problems_of_sources(ids, on_empty)
     helps = killed or bool(ids.failed) or any(result.retryable for result in results if result.error)
@@ -125,40 +134,69 @@ def summary(results: Sequence[CancelResult]) -> str:
     return counted(len(results)) + (f": {', '.join(parts)}" if parts else "")
 
 
-def still_running(results: Iterable[CancelResult], ids: RunIds) -> list[str]:
+def runs_left(results: Iterable[CancelResult], ids: RunIds) -> list[str]:
     """
-    Return how many runs were not canceled: those seen alive, those not seen, and those with unknown ids.
+    Return how many runs were not canceled, by their last known status, and whether there are others.
 
     :param results: what became of the runs
     :param ids: what was gathered
     """
     failed = [result for result in results if result.outcome is CancelOutcome.FAILED]
-    alive = sum(result.status is not None for result in failed)
+    counts = Counter(result.status or "unknown" for result in failed)
     texts = []
-    if alive:
-        texts.append(f"{alive} {'run is' if alive == 1 else 'runs are'} still running")
-    if unseen := len(failed) - alive:
-        texts.append(may_be_running(unseen))
+    if failed:
+        each = (f"{status}: {count}" for status, count in counts.most_common())
+        texts.append(f"{_may_run(len(failed))} (status {', '.join(each if len(counts) > 1 else counts)})")
     if ids.failed or ids.invalid:
-        texts.append("runs whose ids could not be read may still be running")
+        texts.append("runs whose ids could not be read may still run")
     return texts
 
 
-def may_be_running(count: int) -> str:
-    """Return that so many runs may still be running."""
-    return f"{count} {'run' if count == 1 else 'runs'} may still be running"
+def _may_run(count: int) -> str:
+    return f"{count} {'run' if count == 1 else 'runs'} may still run"
+
+
+@contextmanager
+def adding_runs_left(ids: RunIds, *, origin: str = "") -> Iterator[None]:
+    """
+    Make the text of an error name how many runs may still run, as Airflow logs no more than that text.
+
+    :param ids: what was gathered; none of these runs is known to be canceled
+    :param origin: what the text begins with, in a log that is not the task's own
+    """
+    try:
+        yield
+    except Exception as error:
+        # Any error, among them what Airflow raises where it cannot get a connection.
+        error.args = ("; ".join((f"{origin}{error}", _may_run(len(ids.found)), *runs_left((), ids))),)
+        raise
 
 
 def failures(results: Iterable[CancelResult]) -> str:
-    """Return why runs failed and which, grouped by reason, the most frequent first."""
+    """Return why runs failed and which, grouped by reason, the most frequent first; each cause once."""
     by_reason: dict[str, list[str]] = {}
     for result in results:
         if result.error:
-            # A reason names the request, whose path contains the run's id.
-            reason = result.error.replace(result.run_id, "…")
+            reason = _REQUEST_ID.sub("", _RUN_IN_PATH.sub("…", result.error))
             by_reason.setdefault(reason, []).append(result.run_id)
-    most_first = sorted(by_reason.items(), key=lambda group: -len(group[1]))
-    return enumeration((f"{enumeration(run_ids)}: {reason}" for reason, run_ids in most_first), " | ")
+    texts, named = [], set[str]()
+    for reason, run_ids in sorted(by_reason.items(), key=lambda group: -len(group[1])):
+        what, _, last = reason.rpartition("; ")
+        text = what if what and last in named else reason
+        texts.append(f"{_counted_ids(run_ids)}: {_FAILED_REQUEST.sub(partial(_name_once, named), text)}")
+        named.add(last)
+    return enumeration(texts, " | ")
+
+
+def _name_once(named: set[str], request: re.Match[str]) -> str:
+    text = "the same error" if request[0] in named else request[0]
+    named.add(request[0])
+    return text
+
+
+def _counted_ids(run_ids: Sequence[str]) -> str:
+    text = enumeration(run_ids)
+    return f"{len(run_ids)} runs ({text})" if len(run_ids) > _NAMED else text
 
 
 def enumeration(items: Iterable[object], separator: str = ", ") -> str:
@@ -201,20 +239,17 @@ def log_results(
     :param on_not_found: whether an unknown run is a failure, and so an error in the log
     :param origin: what each line begins with, in a log that is not the task's own
     """
-    problems = [CancelOutcome.FAILED, *([CancelOutcome.NOT_FOUND] if on_not_found == "fail" else [])]
+    shown = (CancelOutcome.FAILED, CancelOutcome.NOT_FOUND)
+    problems = shown if on_not_found == "fail" else shown[:1]
     if len(results) > MAX_LINES:
-        results = [
-            result for result in results if result.outcome in (CancelOutcome.FAILED, CancelOutcome.NOT_FOUND)
-        ]
+        results = [result for result in results if result.outcome in shown]
     for result in results[:MAX_LINES]:
-        note = result.error
-        if result.outcome is CancelOutcome.NOT_FOUND:
-            note = hint(result.run_id)
+        note = hint(result.run_id) if result.outcome is CancelOutcome.NOT_FOUND else result.error
         (log.error if result.outcome in problems else log.info)(
             "%s%s (%s): %s, %s%s %s",
             origin,
             result.run_id,
-            result.task_identifier or "task unknown",
+            result.task_identifier or "Trigger.dev task unknown",
             result.outcome.value.replace("_", " "),
             result.status or "status unknown",
             f" - {note}" if note else "",
@@ -222,28 +257,16 @@ def log_results(
         )
 
 
-def log_summary(log: Log, report: Report, context: Mapping[str, Any]) -> None:
+def log_summary(log: Log, report: Report, *, origin: str) -> None:
     """
-    Write what a callback did, in one line that names its Dag, Dag run and task.
+    Write what a callback did, in one line.
 
     :param log: where to
     :param report: of the cancellation
-    :param context: of the callback
+    :param origin: what the line begins with
     """
-    text = str(report) if report.runs or report.problems else NOTHING_TO_CANCEL
-    (log.error if report.problems else log.info)("%s%s", origin_of(context), text)
-
-
-def log_error(log: Log, error: Exception, ids: RunIds, context: Mapping[str, Any]) -> None:
-    """
-    Write that a callback ended with an error, and how many runs may still be running.
-
-    :param log: where to
-    :param error: what was raised
-    :param ids: what was gathered
-    :param context: of the callback
-    """
-    log.error("%s%s; %s", origin_of(context), error, may_be_running(len(ids.found)))
+    text = str(report) if report.runs or report.problems else NOTHING_CANCELED
+    (log.error if report.problems else log.info)("%s%s", origin, text)
 
 
 def log_unterminated(log: Log, results: Iterable[CancelResult], timeout: float) -> None:
@@ -274,25 +297,3 @@ def log_sources(log: Log, ids: RunIds, *, on_empty: Reaction, origin: str = "") 
         (log.error if on_empty == "fail" else log.warning)("%s%s", origin, sentence)
     for problem in (*ids.invalid[:MAX_LINES], *ids.failed[:MAX_LINES]):
         log.error("%s%s", origin, problem)
-
-
-def origin_of(context: Mapping[str, Any]) -> str:
-    """Return, for example, ``Dag 'a', Dag run 'b', task 'c': ``, of these what the context has."""
-    ti, dag, dag_run = context.get("ti"), context.get("dag"), context.get("dag_run")
-    # A deadline's Dag run is a dict.
-    fields = dag_run if isinstance(dag_run, Mapping) else {}
-    dag_id = getattr(dag, "dag_id", None) or fields.get("dag_id") or getattr(dag_run, "dag_id", None)
-    run_id = context.get("run_id") or fields.get("dag_run_id") or getattr(dag_run, "run_id", None)
-    # With a reason it is a callback of the Dag, whose task instance may be any.
-    task_id = None if "reason" in context else getattr(ti, "task_id", None)
-    map_index = getattr(ti, "map_index", -1)
-    named = (("Dag", dag_id), ("Dag run", run_id), ("task", task_id))
-    texts = [f"{name} {value!r}" for name, value in named if value]
-    if task_id and isinstance(map_index, int) and map_index >= 0:
-        texts.append(f"map index {map_index}")
-    return f"{', '.join(texts)}: " if texts else ""
-
-
-def _with_hint(run_id: str) -> str:
-    text = hint(run_id)
-    return f"{run_id} ({text})" if text else run_id

@@ -46,8 +46,9 @@ def check_positional_arguments(owner: str, given: Sequence[object]) -> None:
     """
     if given and isinstance(given[0], Mapping):
         raise TypeError(
-            f"{owner}: the callback must be an instance of this class, not the class itself: "
-            f"give an instance, {owner}(run_ids=...) or {owner}(xcom_task_ids=...)"
+            f"{owner}: nothing was canceled: the callback must be an instance of this class, not the class "
+            f"itself; write, for example, on_failure_callback={owner}(run_ids=...) or "
+            f"on_failure_callback={owner}(xcom_task_ids=...)"
         )
     if given:
         raise TypeError(f"{owner} takes keyword arguments only, for example {owner}(run_ids=...)")
@@ -63,6 +64,19 @@ def check_connection_id(owner: str, value: object) -> None:
     """
     if not isinstance(value, str) or not value.strip():
         raise ValueError(f"{owner}: trigger_dev_conn_id must be the id of a connection, not {value!r}")
+
+
+def check_boolean(owner: str, name: str, value: object) -> None:
+    """
+    Check that an argument is True or False.
+
+    :param owner: whose argument it is, for the message
+    :param name: of the argument
+    :param value: as given
+    :raises ValueError: it is neither
+    """
+    if value is not True and value is not False:
+        raise ValueError(f"{owner}: {name} must be True or False, not {value!r}")
 
 
 def check_number(

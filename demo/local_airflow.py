@@ -12,6 +12,7 @@ import sys
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import closing
+from datetime import datetime
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -20,9 +21,9 @@ CHECKOUT = Path(__file__).resolve().parent.parent
 DEMO = CHECKOUT / ".demo"
 AIRFLOW_VERSION = version("apache-airflow")
 
-# One format for all versions, with the logger's name, to tell the provider's lines from Airflow's.
+# One format for all versions, with the logger's name, by which the provider's lines are found.
 _LOG_FORMAT = "%(asctime)s %(levelname)s %(name)s | %(message)s"
-_LINE_OF_THE_PROVIDER = re.compile(r"^\S+ +([A-Z]+) +\S*airflow_provider_trigger\S* \| (.*)$")
+_LINE_OF_THE_PROVIDER = re.compile(r"^(\S+) +([A-Z]+) +\S*airflow_provider_trigger\S* \| (.*)$")
 
 
 class Command:
@@ -63,11 +64,13 @@ class Command:
 
     def lines_of_the_provider(self) -> list[str]:
         """Return what the provider has logged, without times and names."""
-        matches = filter(None, map(_LINE_OF_THE_PROVIDER.match, self._lines()))
-        return [
-            ("" if level == "INFO" else f"{level}: ") + message
-            for level, message in map(re.Match.groups, matches)
-        ]
+        lines = self._of_the_provider()
+        return [("" if level == "INFO" else f"{level}: ") + message for _, level, message in lines]
+
+    def seconds_of_the_provider(self) -> float:
+        """Return how much time lies between the first and the last line that the provider has logged."""
+        times = [datetime.fromisoformat(time) for time, _, _ in self._of_the_provider()]
+        return (times[-1] - times[0]).total_seconds() if times else 0.0
 
     def last_lines(self, count: int = 15) -> list[str]:
         """
@@ -87,6 +90,11 @@ class Command:
         with closing(sqlite3.connect(self.home / "airflow.db")) as database:
             row = database.execute(query, (task_id,)).fetchone()
         return json.loads(row[0]) if row else None
+
+    def _of_the_provider(self) -> list[tuple[str, ...]]:
+        """Return time, level and message of each line that the provider has logged."""
+        matches = filter(None, map(_LINE_OF_THE_PROVIDER.match, self._lines()))
+        return [match.groups() for match in matches]
 
     def _lines(self) -> list[str]:
         return self.log.read_text(encoding="utf-8", errors="replace").splitlines()
@@ -125,16 +133,17 @@ class LocalAirflow:
             raise SystemExit(f"error: airflow db migrate ended with {code}; see {command.log}")
         print(f"  done in {command.seconds:.1f} s\n", flush=True)
 
-    def start_dag(self, dag_id: str, run_ids: Sequence[str]) -> Command:
+    def start_dag(self, dag_id: str, run_ids: Sequence[str], *, name: str) -> Command:
         """
         Start one run of a Dag, in a copy of the database, so that several can run at a time.
 
         :param dag_id: of one of the example Dags
         :param run_ids: go into the Dag run's configuration
+        :param name: of the copy, and of the log
         """
-        (DEMO / dag_id).mkdir()
-        shutil.copy(DEMO / "migrated" / "airflow.db", DEMO / dag_id)
-        return self._start(dag_id, "dags", "test", dag_id, "--conf", json.dumps({"run_ids": run_ids}))
+        (DEMO / name).mkdir()
+        shutil.copy(DEMO / "migrated" / "airflow.db", DEMO / name)
+        return self._start(name, "dags", "test", dag_id, "--conf", json.dumps({"run_ids": run_ids}))
 
     def _start(self, name: str, *arguments: str) -> Command:
         home = DEMO / name

@@ -1,4 +1,4 @@
-"""Cancel runs in a teardown, also when the work fails; the Dag run then fails, too."""
+"""Cancel runs in a teardown, also when the work fails. The Dag run fails if the work or the cancel fails."""
 
 from __future__ import annotations
 
@@ -23,6 +23,11 @@ with DAG(dag_id="cancel_in_teardown", schedule=None, params={"run_ids": []}):
     def work() -> None:
         """Take the place of what the Dag does while the runs execute."""
 
+    @task(trigger_rule="one_failed", retries=0)
+    def fail_if_cancel_failed() -> None:
+        """Fail the Dag run, because Airflow ignores a failed teardown."""
+        raise RuntimeError("Trigger.dev runs may still be running: see the log of cancel_runs")
+
     started = start()
     cancel_runs = CancelTriggerRunOperator(task_id="cancel_runs", run_ids=started)
-    started >> work() >> cancel_runs.as_teardown(setups=started)
+    started >> work() >> cancel_runs.as_teardown(setups=started) >> fail_if_cancel_failed()

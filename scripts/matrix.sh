@@ -43,12 +43,18 @@ done
 # shellcheck disable=SC2086
 for cell in "${cells[@]}"; do
     is_here $cell || continue
-    here+=("$cell")
     set -- $cell
-    "$MAKE" --no-print-directory environment AIRFLOW="$2" PYTHON="$3"
+    if "$MAKE" --no-print-directory environment AIRFLOW="$2" PYTHON="$3"; then
+        here+=("$cell")
+    else # the other cells still run
+        echo "error: no environment, see the output of make environment above" >"$logs/$1-$2-$3"
+        touch "$logs/$1-$2-$3.failed"
+    fi
 done
 
-printf '%s\n' "${here[@]}" | xargs -P "${JOBS:-$(getconf _NPROCESSORS_ONLN)}" -L 1 bash -c 'run "$@"' _
+if ((${#here[@]})); then
+    printf '%s\n' "${here[@]}" | xargs -P "${JOBS:-$(getconf _NPROCESSORS_ONLN)}" -L 1 bash -c 'run "$@"' _
+fi
 # shellcheck disable=SC2086
 for cell in "${whole[@]}"; do
     if is_here $cell; then run $cell; fi

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 
+from airflow_provider_trigger.api.errors import TriggerDevError
+
 FAILURES_TO_OPEN = 10
 """
 So many failures in a row, and no answer between them, are the server's; fewer may be those of some runs.
@@ -23,7 +25,7 @@ class CircuitBreaker:
 
     def __init__(self) -> None:
         self.has_worked = False
-        self.last_error = ""
+        self.last_error: TriggerDevError | None = None
         self._failures = 0
         self._worked_at = -math.inf
         self._failing_since = math.inf
@@ -75,19 +77,19 @@ class CircuitBreaker:
         """
         self.has_worked = True
         self._worked_at = monotonic
-        self.last_error = ""
+        self.last_error = None
         self._failures = 0
         self._failing_since = math.inf
 
-    def failed(self, reason: str, *, is_permanent: bool, sent_at: float) -> None:
+    def failed(self, error: TriggerDevError, *, is_permanent: bool, sent_at: float) -> None:
         """
         Count a request that Trigger.dev did not answer.
 
-        :param reason: what it ended with, in one line
+        :param error: what it ended with
         :param is_permanent: whether repeating it is useless
         :param sent_at: when the request was sent, on the monotonic clock, in seconds
         """
         self._failures += 1
-        self.last_error = reason
+        self.last_error = error
         self._failing_since = min(self._failing_since, max(sent_at, self._worked_at))
         self._all_permanent = self._all_permanent and is_permanent

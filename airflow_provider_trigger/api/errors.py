@@ -6,7 +6,8 @@ The errors of the API, one tree.
     TriggerDevError
     ├── NotSentError            nothing was sent: time limit reached, server stopped responding, invalid id
     ├── TransportError          no answer: connection refused, lost or timed out
-    │   └── TLSError            the certificate or the handshake failed
+    │   ├── AnswerTimeoutError      connected, but no answer came in time
+    │   └── TLSError                the certificate or the handshake failed
     ├── UnexpectedAnswerError   an answer that is not Trigger.dev's: HTML, truncated JSON, a missing field
     └── ResponseError           an answer with an error status
         ├── RedirectError           3xx; never followed, it would carry the key elsewhere
@@ -27,24 +28,43 @@ class TriggerDevError(Exception):
     A request to Trigger.dev failed.
 
     :param message: what failed and why, in one line
+    :param reason: only why, for a text that names request and server already; None for the whole message
     :param retryable: whether trying again later may succeed
     """
 
-    def __init__(self, message: str, *, retryable: bool = False) -> None:
+    def __init__(self, message: str, *, reason: str | None = None, retryable: bool = False) -> None:
         super().__init__(message)
         self.message = message
+        self.reason = message if reason is None else reason
         self.retryable = retryable
 
 
 class NotSentError(TriggerDevError):
-    """Nothing was sent: a time limit was reached, the server stopped responding, or the id is invalid."""
+    """
+    Nothing was sent: a time limit was reached, the server stopped responding, or the id is invalid.
+
+    :param reason: why, in one line
+    :param last_error: what the requests before it ended with, where that is why; the message names it
+    :param retryable: whether trying again later may succeed
+    """
+
+    def __init__(
+        self, reason: str, *, last_error: TriggerDevError | None = None, retryable: bool = False
+    ) -> None:
+        message = f"{reason}; last error: {last_error}" if last_error else reason
+        super().__init__(message, reason=reason, retryable=retryable)
+        self.last_error = last_error
 
 
 class TransportError(TriggerDevError):
-    """No answer came: the connection was refused, lost or timed out."""
+    """No answer came: the connection was refused, lost or timed out. The message names the server."""
 
-    def __init__(self, message: str, *, retryable: bool = True) -> None:
-        super().__init__(message, retryable=retryable)
+    def __init__(self, message: str, *, reason: str | None = None, retryable: bool = True) -> None:
+        super().__init__(message, reason=reason, retryable=retryable)
+
+
+class AnswerTimeoutError(TransportError):
+    """A connection was made, but no answer came in time."""
 
 
 class TLSError(TransportError):
@@ -108,10 +128,19 @@ class ServerError(ResponseError):
 
 def is_not_from_trigger_dev(error: TriggerDevError) -> bool:
     """
-    Return whether it looks as if something other than a Trigger.dev server answered.
+    Return whether something other than a Trigger.dev server seems to have answered.
 
     :param error: what a call ended with
     """
     if isinstance(error, ResponseError):
         return isinstance(error, RedirectError) or (type(error) is ResponseError and error.status == 404)
     return isinstance(error, UnexpectedAnswerError)
+
+
+def root_of(error: TriggerDevError) -> TriggerDevError:
+    """
+    Return the last error where that kept a request from being sent, otherwise the error itself.
+
+    :param error: what a call ended with
+    """
+    return (error.last_error if isinstance(error, NotSentError) else None) or error

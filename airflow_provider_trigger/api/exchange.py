@@ -179,8 +179,11 @@ class Exchange:
                 failed_too_long = self.breaker.has_failed_too_long(for_server, monotonic=now)
                 self._log_pause(pause, now)
             if failed_too_long:
-                reason = f"the server stopped responding; last error: {self.breaker.last_error}"
-                raise last_error or NotSentError(reason, retryable=not self.breaker.is_permanent)
+                raise last_error or NotSentError(
+                    "the server stopped responding",
+                    last_error=self.breaker.last_error,
+                    retryable=not self.breaker.is_permanent,
+                )
             yield Wait(min(delay, TURN_INTERVAL, deadline.remaining(now)), for_turn=True)
 
     def _timeout(self, deadline: Deadline, *, is_retry: bool) -> float:
@@ -218,7 +221,7 @@ class Exchange:
                 self.breaker.succeeded(monotonic=self.monotonic())
             elif error is not None and works is False:
                 is_permanent = self._tries_allowed(request, error, outcome.response) <= 1
-                self.breaker.failed(str(error), is_permanent=is_permanent, sent_at=sent_at)
+                self.breaker.failed(error, is_permanent=is_permanent, sent_at=sent_at)
 
     def _tries_allowed(self, request: Request, error: TriggerDevError, response: Response | None) -> float:
         return retry.tries_allowed(request, error, response, has_worked=self.breaker.has_worked)

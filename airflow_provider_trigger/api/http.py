@@ -1,4 +1,4 @@
-"""The ground floor: a request, a response, and a call that joins the two. No I/O."""
+"""A request, a response, and a call that joins the two. No I/O."""
 
 from __future__ import annotations
 

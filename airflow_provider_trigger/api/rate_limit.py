@@ -10,8 +10,8 @@ from airflow_provider_trigger import defaults
 from airflow_provider_trigger.api.http import Response
 from airflow_provider_trigger.api.retry import MAX_WAIT, seconds_until_reset, server_wait
 
-PROBE_INTERVAL = 1.0
-"""How long one unanswered request holds up the others after a refill, in seconds."""
+PROBE_TIMEOUT = 1.0
+"""How long a probe without an answer holds up the other requests after a refill, in seconds."""
 
 # A request that was sent this many seconds before a refill may take its token after it.
 _ARRIVES_WITHIN = 0.5
@@ -36,9 +36,9 @@ class RateLimit:
     """
     What is known of the bucket that all users of the environment's rate limit share.
 
-    The caller says what time it is, asks :meth:`delay` before it sends, and reports each request and
+    The caller says what time it is, calls :meth:`delay` before it sends, and reports each request and
     response. After a refill of unknown size one request goes first, as a probe; the others wait for its
-    answer, but not longer than :data:`PROBE_INTERVAL`, as it may never come.
+    answer, but not longer than :data:`PROBE_TIMEOUT`, as it may never come.
 
     Several clients can share one: hold its ``lock`` at each call, and from :meth:`delay` to :meth:`sent`.
 
@@ -72,7 +72,7 @@ class RateLimit:
         if monotonic < self._refilled_at and not self._has_tokens(monotonic):
             return self._refilled_at - monotonic
         probes = [ticket.sent_at for ticket in self._in_flight if ticket.is_probe]
-        return max(0.0, max(probes) + PROBE_INTERVAL - monotonic) if probes else 0.0
+        return max(0.0, max(probes) + PROBE_TIMEOUT - monotonic) if probes else 0.0
 
     def _is_known_to_be_free(self, monotonic: float) -> bool:
         return not self._is_rejected and self._has_tokens(monotonic)

@@ -65,7 +65,7 @@ def raise_unless_success(request: Request, response: Response) -> None:
     kind, detail = _error_class(response), server_message(response)
     if 300 <= status < 400:
         location = response.headers.get("location", "nowhere")[:200]
-        detail = f"a redirect to {location}, not followed; is the connection's host right?"
+        detail = f"a redirect to {location}, not followed"
     elif status == 404 and kind is not NotFoundError:
         detail = f"{detail}: {_NOT_TRIGGER_DEV}"
     raise kind(

@@ -20,8 +20,8 @@ UNLIMITED = math.inf
 TRIES_AT_500 = 6
 """A 500 can be permanent, as for an id with a NUL (measured); 502, 503 and 504 pass."""
 
-TRIES_WHEN_ASKED_TO = 4
-"""A GET's 404 says ``x-should-retry: true`` every time (measured): believe it after this many tries."""
+TRIES_AT_SHOULD_RETRY = 4
+"""A GET's 404 says ``x-should-retry: true`` every time (measured): it counts for this many tries."""
 
 TRIES_AT_UNEXPECTED = 6
 """What a server that never answered as Trigger.dev does gets: it may be another product."""
@@ -70,12 +70,12 @@ def tries_allowed(
     :param response: what the server answered, None for no answer
     :param has_worked: whether the server has answered this client as Trigger.dev does before
     """
-    asked = should_retry(response)
+    advised = should_retry(response)
     is_rejected = response is not None and response.status in (401, 429)
-    if asked is False or not (request.repeatable or is_rejected):
+    if advised is False or not (request.repeatable or is_rejected):
         return 1
     allowed = _tries_by_kind(error, has_worked=has_worked)
-    return max(allowed, TRIES_WHEN_ASKED_TO) if asked else allowed
+    return max(allowed, TRIES_AT_SHOULD_RETRY) if advised else allowed
 
 
 def _tries_by_kind(error: TriggerDevError, *, has_worked: bool) -> float:

@@ -7,10 +7,19 @@ import ssl
 import requests
 import urllib3
 
-from airflow_provider_trigger.api.errors import TLSError, TransportError
+from airflow_provider_trigger.api.errors import AnswerTimeoutError, TLSError, TransportError
 
 CONNECT_TIMEOUT = 10.0
 """How long to wait for a connection at most, in seconds."""
+
+_REASONS: dict[type[Exception], str] = {
+    requests.exceptions.SSLError: "the TLS connection failed",
+    requests.exceptions.ProxyError: "the proxy rejected the connection, or cannot be reached",
+    # urllib3's own come from reading an answer's body.
+    urllib3.exceptions.SSLError: "the TLS connection failed",
+    urllib3.exceptions.ProtocolError: "the connection was lost before the whole answer arrived",
+    urllib3.exceptions.DecodeError: "the answer cannot be decompressed",
+}
 
 
 def transport_error(error: Exception, where: str, timeout: float) -> TransportError:
@@ -18,36 +27,32 @@ def transport_error(error: Exception, where: str, timeout: float) -> TransportEr
     Return the error to raise.
 
     :param error: what requests or urllib3 raised
-    :param where: the request, for the message
+    :param where: the request and the server, for the message
     :param timeout: how long the request could take, in seconds
     """
+    kind, reason, retryable = _describe(error, timeout)
+    return kind(f"{where}: {reason}", reason=reason, retryable=retryable)
+
+
+def _describe(error: Exception, timeout: float) -> tuple[type[TransportError], str, bool]:
+    """Return the kind of the error to raise, its reason, and whether trying again may succeed."""
     known = requests.exceptions
     if isinstance(error, known.SSLError) and "certificate" in str(error).lower():
-        reason = f"the server's certificate is not accepted: {_certificate_reason(error)}"
-        return TLSError(f"{where}: {reason}", retryable=False)
+        return TLSError, f"the server's certificate is not accepted: {_certificate_reason(error)}", False
     if isinstance(error, known.SSLError) and _speaks_http(error):
-        reason = "the server speaks http, not https, on this port; check the connection's host and port"
-        return TLSError(f"{where}: {reason}", retryable=False)
+        return TLSError, "the server speaks http, not https, on this port", False
     if isinstance(error, OSError) and not isinstance(error, requests.RequestException):
-        # So requests reports that the CA file is gone.
-        return TLSError(f"{where}: {str(error)[:200]}", retryable=False)
+        return TLSError, str(error)[:200], False  # so requests reports that the CA file is gone
     if isinstance(error, ValueError):
         # So both mark a URL that nothing can be sent to, and repeat it: a proxy's may hold a password.
         reason = f"the URL or the proxy's URL is not valid ({type(error).__name__})"
-        return TransportError(f"{where}: {reason}", retryable=False)
-    reasons: dict[type[Exception], str] = {
-        known.SSLError: "the TLS connection failed",
-        known.ProxyError: "the proxy rejected the connection, or cannot be reached",
-        known.ConnectTimeout: f"no connection within {_shown(min(CONNECT_TIMEOUT, timeout))} s",
-        known.Timeout: f"no answer within {_shown(timeout)} s",
-        # urllib3's own come from reading an answer's body.
-        urllib3.exceptions.SSLError: "the TLS connection failed",
-        urllib3.exceptions.TimeoutError: f"no answer within {_shown(timeout)} s",
-        urllib3.exceptions.ProtocolError: "the connection was lost before the whole answer arrived",
-        urllib3.exceptions.DecodeError: "the answer cannot be decompressed",
-    }
-    found = (reason for kind, reason in reasons.items() if isinstance(error, kind))
-    return TransportError(f"{where}: {next(found, None) or _innermost(error)}")
+        return TransportError, reason, False
+    if isinstance(error, known.ConnectTimeout):
+        return TransportError, f"no connection within {_shown(min(CONNECT_TIMEOUT, timeout))} s", True
+    if isinstance(error, (known.Timeout, urllib3.exceptions.TimeoutError)):
+        return AnswerTimeoutError, f"no answer within {_shown(timeout)} s", True
+    found = (reason for kind, reason in _REASONS.items() if isinstance(error, kind))
+    return TransportError, next(found, None) or _innermost(error), True
 
 
 def _shown(seconds: float) -> str:
@@ -59,7 +64,7 @@ def _certificate_reason(error: BaseException) -> str:
     found = (
         cause.verify_message for cause in _causes(error) if isinstance(cause, ssl.SSLCertVerificationError)
     )
-    return next(found, "see the connection's 'verify'")
+    return next(found, "reason unknown")
 
 
 def _speaks_http(error: BaseException) -> bool:

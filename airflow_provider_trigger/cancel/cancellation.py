@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 
 from airflow_provider_trigger import defaults
 from airflow_provider_trigger.cancel import workers
-from airflow_provider_trigger.cancel.outcome import CancelResult, End
+from airflow_provider_trigger.cancel.outcome import ActionFor, CancelResult, End, no_action
 from airflow_provider_trigger.cancel.record import RunRecord, Waiting
 from airflow_provider_trigger.cancel.schedule import Schedule
 
@@ -39,6 +39,7 @@ class Cancellation:
         at all
     :param poll_interval: between two checks while waiting, in seconds
     :param is_stopped: called several times a second; true stops the work within a second
+    :param action_for: returns what to do about an error; the errors in the results end with it
     """
 
     def __init__(
@@ -52,11 +53,13 @@ class Cancellation:
         termination_timeout: float | None = None,
         poll_interval: float = defaults.POLL_INTERVAL,
         is_stopped: Callable[[], bool] = lambda: False,
+        action_for: ActionFor = no_action,
     ) -> None:
         self._client = client
         self._records = [RunRecord(run_id) for run_id in dict.fromkeys(run_ids)]
         self._max_concurrency = max_concurrency
         self._is_stopped = is_stopped
+        self._action_for = action_for
         self._results: list[CancelResult] | None = None
         waiting = None
         if termination_timeout is not None:
@@ -68,7 +71,7 @@ class Cancellation:
     @property
     def results(self) -> list[CancelResult]:
         """What is known of each run, in the ids' order; a run that was not reached is ``failed``."""
-        return self.schedule.results() if self._results is None else self._results
+        return self.schedule.results(self._action_for) if self._results is None else self._results
 
     @property
     def finished(self) -> bool:
@@ -90,7 +93,7 @@ class Cancellation:
         try:
             workers.run(self.schedule, self._client.send, count=count, is_stopped=self._is_stopped)
         finally:
-            self._results = self.schedule.results()
+            self._results = self.schedule.results(self._action_for)
         if self.schedule.rejection:
             raise self.schedule.rejection
         return self.results

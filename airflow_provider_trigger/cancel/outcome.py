@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum, StrEnum, auto
 from typing import Any
 
-from airflow_provider_trigger.api.errors import NotFoundError
+from airflow_provider_trigger.api.errors import NotFoundError, TransportError, TriggerDevError, root_of
 from airflow_provider_trigger.cancel.record import RunRecord
 
 
@@ -71,21 +72,35 @@ class End(Enum):
     KEY_REJECTED = auto()
 
 
+# None for FINISHED: then each failed run has an error or a status to report.
 _REASONS = {
-    End.FINISHED: "canceling has ended",
     End.TIME_LIMIT: "the time limit was reached",
     End.STOPPED: "canceling was stopped",
     End.KEY_REJECTED: "the secret key was rejected",
 }
 
+ActionFor = Callable[[TriggerDevError], str | None]
+"""Returns what to do about an error, None where its text says it all."""
 
-def result_of(record: RunRecord, end: End, last_error: str = "") -> CancelResult:
+
+def no_action(_: TriggerDevError) -> None:
+    """Return nothing to do, whatever the error."""
+
+
+def result_of(
+    record: RunRecord,
+    end: End,
+    last_error: TriggerDevError | None = None,
+    *,
+    action_for: ActionFor = no_action,
+) -> CancelResult:
     """
     Return what became of a run.
 
     :param record: of the run
     :param end: why the cancellation ended
-    :param last_error: of any run, where the server as a whole did not respond at the end; empty where it did
+    :param last_error: of any run, where the server as a whole did not respond at the end; None where it did
+    :param action_for: adds to the error of a failed run what to do
     """
     if record.is_unknown:
         return CancelResult(run_id=record.run_id, outcome=CancelOutcome.NOT_FOUND)
@@ -94,7 +109,11 @@ def result_of(record: RunRecord, end: End, last_error: str = "") -> CancelResult
     if seen and seen.is_final:
         outcome = CancelOutcome.CANCELED if seen.is_canceled else CancelOutcome.ALREADY_COMPLETED
     else:
-        error, retryable = _why_failed(record, end, last_error), _is_retryable(record, end)
+        error, cause = _why_failed(record, end, last_error)
+        # A rejected key is raised, so that what to do stands there.
+        if cause and end is not End.KEY_REJECTED and (action := action_for(cause)):
+            error = f"{error}; {action}"
+        retryable = _is_retryable(record, end)
     return CancelResult(
         run_id=record.run_id,
         outcome=outcome,
@@ -106,28 +125,43 @@ def result_of(record: RunRecord, end: End, last_error: str = "") -> CancelResult
     )
 
 
-def _why_failed(record: RunRecord, end: End, last_error: str) -> str:
-    reason = _REASONS[end]
-    if end in (End.TIME_LIMIT, End.STOPPED) and (last := record.last_error or last_error):
-        reason = f"{reason}; last error: {last}"
+def _why_failed(
+    record: RunRecord, end: End, last_error: TriggerDevError | None
+) -> tuple[str, TriggerDevError | None]:
+    """Return why a run failed, and the error that was the cause, if any."""
     in_bulk = record.bulk is not None and record.bulk.is_sent
     if not record.cancels and not in_bulk:
-        return f"not sent: {record.cancel_error or reason}"
+        reason, cause = _why_not_done(record, end, last_error)
+        return f"not sent: {reason}", cause
+    cancel_error, check_error = record.cancel_error, record.check_error
     if record.seen:
         requests = record.cancels + in_bulk
         alive = f"still {record.seen.status} after {requests} cancel request{'s' * (requests > 1)}"
-        return f"{alive}; last error: {record.cancel_error}" if record.cancel_error else alive
-    if record.check_error:
-        cancel = f"cancel failed: {record.cancel_error}" if record.cancel_error else "cancel requested"
-        return f"{cancel}; status check failed: {record.check_error}"
+        return (f"{alive}; last error: {cancel_error}" if cancel_error else alive), cancel_error
+    if check_error and cancel_error:
+        # The server is named once.
+        check = check_error.reason if isinstance(root_of(cancel_error), TransportError) else check_error
+        return f"cancel failed: {cancel_error}; status check failed: {check}", check_error
+    if check_error:
+        return f"cancel requested; status check failed: {check_error}", check_error
+    if record.cancels and cancel_error:
+        return f"cancel failed: {cancel_error}", cancel_error
+    reason, cause = _why_not_done(record, end, last_error)
     if not record.cancels:
-        why = record.cancel_error or reason
-        return f"cancel requested by {record.bulk}, but the status was not checked: {why}"
-    if record.cancel_error:
-        return f"cancel failed: {record.cancel_error}"
+        return f"cancel requested by {record.bulk}, but the status was not checked: {reason}", cause
     if record.acknowledged_at is None:
-        return f"cancel requested, but not acknowledged: {reason}"
-    return f"cancel requested, but the status was not checked: {reason}"
+        return f"cancel requested, but not acknowledged: {reason}", cause
+    return f"cancel requested, but the status was not checked: {reason}", cause
+
+
+def _why_not_done(
+    record: RunRecord, end: End, last_error: TriggerDevError | None
+) -> tuple[str, TriggerDevError | None]:
+    """Return why no more was done for a run, and the error that was the cause, if any."""
+    if record.cancel_error:
+        return str(record.cancel_error), record.cancel_error
+    last = (record.last_error or last_error) if end in (End.TIME_LIMIT, End.STOPPED) else None
+    return (f"{_REASONS[end]}; last error: {last}" if last else _REASONS[end]), last
 
 
 def _is_retryable(record: RunRecord, end: End) -> bool:

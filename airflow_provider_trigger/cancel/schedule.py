@@ -19,7 +19,7 @@ from airflow_provider_trigger.api.errors import (
 from airflow_provider_trigger.api.exchange import Exchange, Steps, Wait
 from airflow_provider_trigger.api.http import Call
 from airflow_provider_trigger.cancel import bulk
-from airflow_provider_trigger.cancel.outcome import CancelResult, End, result_of
+from airflow_provider_trigger.cancel.outcome import ActionFor, CancelResult, End, no_action, result_of
 from airflow_provider_trigger.cancel.queue import Queue
 from airflow_provider_trigger.cancel.record import Action, BulkPart, RunRecord, Waiting, next_action
 
@@ -219,11 +219,15 @@ class Schedule:
         """End early: nothing new is sent."""
         self.end = self.end or End.STOPPED
 
-    def results(self) -> list[CancelResult]:
-        """Return what is known of each run."""
+    def results(self, action_for: ActionFor = no_action) -> list[CancelResult]:
+        """
+        Return what is known of each run.
+
+        :param action_for: adds to the error of a failed run what to do
+        """
         breaker = self._exchange.breaker
-        end, last_error = self.end or End.STOPPED, breaker.last_error if breaker.is_open else ""
-        return [result_of(record, end, last_error) for record in self._records]
+        end, last_error = self.end or End.STOPPED, breaker.last_error if breaker.is_open else None
+        return [result_of(record, end, last_error, action_for=action_for) for record in self._records]
 
     def progress(self) -> str:
         """Return how far it is, and the last error while the server does not respond."""

@@ -30,9 +30,10 @@ def run(
 
     :param schedule: decides what to send; used by one thread at a time
     :param send: sends one request, and returns the response or the error that came instead
-    :param count: how many threads
+    :param count: how many threads; fewer do the work where the process cannot start as many
     :param is_stopped: called several times a second by the calling thread; true stops the work within a
         second
+    :raises RuntimeError: the process cannot start any thread
     """
     _Workers(schedule, send, count).run(is_stopped)
 
@@ -50,8 +51,7 @@ class _Workers:
         if is_stopped():
             self._schedule.stop()
         try:
-            for number in range(self._working):
-                threading.Thread(target=self._work, name=f"trigger-dev-{number}", daemon=True).start()
+            self._start(self._working)
             self._supervise(is_stopped)
         except BaseException:
             # The caller's own, such as a timeout that a signal raises.
@@ -64,6 +64,18 @@ class _Workers:
                 self._changed.notify_all()
         if self._bug is not None:
             raise self._bug
+
+    def _start(self, count: int) -> None:
+        for started in range(count):
+            try:
+                threading.Thread(target=self._work, name=f"trigger-dev-{started}", daemon=True).start()
+            except RuntimeError as error:
+                if not started:
+                    raise
+                log.warning("Started %d of %d threads: %s", started, count, error)
+                with self._changed:
+                    self._working -= count - started
+                return
 
     def _supervise(self, is_stopped: Callable[[], bool]) -> None:
         logged_at, ended_at = time.monotonic(), None

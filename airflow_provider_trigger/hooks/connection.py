@@ -30,7 +30,7 @@ _QUOTATION_MARKS = "\"'`\u2018\u2019\u201c\u201d\u201e"  # also those of word pr
 
 class ConnectionNotFoundError(AirflowNotFoundException, AirflowFailException):
     """
-    Airflow has no connection with this id.
+    Airflow has no connection with this id, or cannot read it from its environment variable.
 
     It is an ``AirflowNotFoundException``, as every hook raises, and an ``AirflowFailException``: a task that
     raises it is not retried.
@@ -43,13 +43,21 @@ class InvalidConnectionError(AirflowFailException):
 
 def connection_not_found(conn_id: str) -> ConnectionNotFoundError:
     """
-    Return the error for a connection that does not exist; it says how to create it.
+    Return the error for a connection that Airflow did not find; it says how to create or correct it.
 
     :param conn_id: the id of the connection
     """
+    text, variable = f"Connection {conn_id!r} was not found", f"AIRFLOW_CONN_{conn_id.upper()}"
+    if os.environ.get(variable):
+        # Airflow ignores a variable that it cannot read. Its value is not shown, as it contains the key.
+        return ConnectionNotFoundError(
+            f"{text}: the environment variable {variable} is set, but not valid; it must be JSON such as "
+            '{"conn_type": "trigger_dev", "password": "KEY"}, or a percent-encoded URI such as '
+            "trigger-dev://:KEY@HOST"
+        )
     return ConnectionNotFoundError(
-        f"Connection {conn_id!r} was not found; create it under Admin, Connections, or check that the "
-        f"environment variable AIRFLOW_CONN_{conn_id.upper()} is set, to valid JSON or a URI, on every worker"
+        f"{text}; create it under Admin, Connections, or check that the environment variable {variable} is "
+        "set, to valid JSON or a URI, on every worker"
     )
 
 

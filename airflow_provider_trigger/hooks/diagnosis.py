@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from airflow_provider_trigger.api.endpoints.runs import list_runs, retrieve_run
 from airflow_provider_trigger.api.errors import (
+    AnswerTimeoutError,
     AuthenticationError,
     NotFoundError,
     PermissionDeniedError,
@@ -15,6 +16,7 @@ from airflow_provider_trigger.api.errors import (
     TransportError,
     TriggerDevError,
     is_not_from_trigger_dev,
+    root_of,
 )
 
 if TYPE_CHECKING:
@@ -25,7 +27,7 @@ PAGE_SIZE = 10
 """How many runs the Test button lists: the vendor's description allows no less."""
 
 MAX_TIMEOUT = 10.0
-"""For each request of the Test button, in seconds."""
+"""For each of the Test button's requests, at most two, in seconds."""
 
 UNKNOWN_RUN_ID = "run_of_the_connection_test"
 """An id that no run has: real ones have 25 letters and digits after ``run_``."""
@@ -35,8 +37,8 @@ def try_connection(client: TriggerDevClient, settings: Settings) -> tuple[bool, 
     """
     Test a connection; return whether it works, and one line that says why.
 
-    It lists a few runs. If only that fails, it checks the status of a run that does not exist: a 404 shows
-    that the server accepts the key.
+    It lists a few runs. If only that fails or takes too long, it checks the status of a run that does not
+    exist: a 404 shows that the server accepts the key.
 
     :param client: for the connection; should not retry, as a person waits for the result
     :param settings: the connection's values
@@ -44,7 +46,7 @@ def try_connection(client: TriggerDevClient, settings: Settings) -> tuple[bool, 
     accepted = f"Connected to {settings.base_url}; the secret key is accepted"
     try:
         client.call(list_runs(page_size=PAGE_SIZE))
-    except (ServerError, PermissionDeniedError) as error:
+    except (ServerError, PermissionDeniedError, AnswerTimeoutError) as error:
         list_error = error
     except TriggerDevError as error:
         return False, meaning(error, settings)
@@ -57,8 +59,9 @@ def try_connection(client: TriggerDevClient, settings: Settings) -> tuple[bool, 
     except AuthenticationError as error:
         return False, meaning(error, settings)
     except TriggerDevError as error:
-        return False, f"{meaning(list_error, settings)}. A status check failed, too: {error}"
-    return True, f"{accepted}. The list of runs, which canceling does not need, failed: {list_error}"
+        return False, f"{meaning(list_error, settings)}. A status check failed, too: {error.reason}"
+    failed = f"The list of runs, which canceling does not need, failed: {list_error.reason}"
+    return True, f"{accepted}. {failed}"
 
 
 def meaning(error: TriggerDevError, settings: Settings) -> str:
@@ -69,48 +72,18 @@ def meaning(error: TriggerDevError, settings: Settings) -> str:
     :param settings: the connection's values
     """
     # Airflow tests a copy of the connection, under a random id.
-    action = action_for(error, settings, connection="this connection")
-    return f"{_problem(error, settings)}: {error}" + (f"; {action}" if action else "")
+    problem, action = _problem_and_action(error, settings, "this connection")
+    return f"{problem}: {error.reason}" + (f"; {action}" if action else "")
 
 
-def _problem(error: TriggerDevError, settings: Settings) -> str:
-    if isinstance(error, AuthenticationError):
-        return f"{settings.base_url} rejected the secret key"
-    if isinstance(error, PermissionDeniedError):
-        return "The secret key lacks a permission"
-    if isinstance(error, RateLimitError):
-        return f"The rate limit of {settings.base_url} is used up"
-    if isinstance(error, TLSError):
-        return f"No TLS connection to {settings.base_url}"
-    if isinstance(error, TransportError):
-        return f"{settings.base_url} could not be reached"
-    if is_not_from_trigger_dev(error):
-        return f"{settings.base_url} is not a Trigger.dev server"
-    return f"{settings.base_url} failed"
-
-
-def action_for(error: TriggerDevError, settings: Settings, *, connection: str | None = None) -> str | None:
+def action_for(error: TriggerDevError, settings: Settings) -> str | None:
     """
     Return what to do about an error, None where its text says it all.
 
     :param error: what a call ended with
     :param settings: the connection's values
-    :param connection: how to name the connection, None for by its id
     """
-    connection = connection or f"connection {settings.conn_id!r}"
-    if isinstance(error, AuthenticationError):
-        if settings.secret_key.startswith("tr_preview_") and not settings.branch:
-            return f"a preview key (tr_preview_…) needs a branch: set 'branch' in the extra of {connection}"
-        return f"check the password of {connection}"
-    if isinstance(error, PermissionDeniedError):
-        return f"check the permissions of the key in the password of {connection}"
-    if isinstance(error, TLSError):
-        return f"check the host of {connection}, and for a private CA set 'verify' in its extra"
-    if isinstance(error, TransportError):
-        return f"check host, port and 'proxy' of {connection}, and whether the server runs"
-    if is_not_from_trigger_dev(error):
-        return f"check the host of {connection}"
-    return None
+    return _problem_and_action(error, settings, f"connection {settings.conn_id!r}")[1]
 
 
 def add_connection(error: TriggerDevError, settings: Settings) -> None:
@@ -120,8 +93,34 @@ def add_connection(error: TriggerDevError, settings: Settings) -> None:
     :param error: what a call ended with
     :param settings: the connection's values
     """
-    action = action_for(error, settings)
-    error.message = f"Connection {settings.conn_id!r} to {settings.base_url}: {error}" + (
-        f"; {action}" if action else ""
-    )
+    _, action = _problem_and_action(error, settings, "the connection")
+    # The text of a TransportError names the server.
+    server = "" if isinstance(root_of(error), TransportError) else f" to {settings.base_url}"
+    error.message = f"Connection {settings.conn_id!r}{server}: {error}" + (f"; {action}" if action else "")
     error.args = (error.message,)
+
+
+def _problem_and_action(
+    error: TriggerDevError, settings: Settings, connection: str
+) -> tuple[str, str | None]:
+    """Return what an error means for a connection, and what to do about it, None for nothing."""
+    url, cause = settings.base_url, root_of(error)
+    if isinstance(cause, AuthenticationError):
+        action = f"check the password of {connection}"
+        if settings.secret_key.startswith("tr_preview_") and not settings.branch:
+            action = f"a preview key (tr_preview_…) needs a branch: set 'branch' in the extra of {connection}"
+        return f"{url} rejected the secret key", action
+    if isinstance(cause, PermissionDeniedError):
+        action = f"check the permissions of the key in the password of {connection}"
+        return "The secret key lacks a permission", action
+    if isinstance(cause, RateLimitError):
+        return f"The rate limit of {url} is used up", None
+    if isinstance(cause, TLSError):
+        action = f"check the host of {connection}, and for a private CA set 'verify' in its extra"
+        return f"No TLS connection to {url}", action
+    if isinstance(cause, TransportError):
+        action = f"check host, port and 'proxy' of {connection}, and whether the server runs"
+        return f"{url} could not be reached", action
+    if is_not_from_trigger_dev(cause):
+        return f"{url} is not a Trigger.dev server", f"check the host of {connection}"
+    return f"{url} failed", None

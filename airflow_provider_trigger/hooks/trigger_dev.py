@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from functools import cached_property
+from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_trigger import __version__
@@ -127,6 +127,7 @@ class TriggerDevHook(BaseHook):
         :param is_stopped: called several times per second; true stops the work within a second
         """
         from airflow_provider_trigger.cancel.cancellation import Cancellation
+        from airflow_provider_trigger.hooks.diagnosis import action_for
 
         with _client(self, max_connections=max_concurrency) as client:
             yield Cancellation(
@@ -138,6 +139,7 @@ class TriggerDevHook(BaseHook):
                 termination_timeout=termination_timeout,
                 poll_interval=poll_interval,
                 is_stopped=is_stopped,
+                action_for=partial(action_for, settings=self.settings),
             )
 
     def cancel_run(self, run_id: Any) -> CancelResult:

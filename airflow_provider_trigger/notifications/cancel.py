@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import copy
 import time
-from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import contextmanager
 from contextvars import copy_context
@@ -17,7 +17,8 @@ from airflow_provider_trigger._compat import (
     BaseNotifier,
     get_async_connection,
 )
-from airflow_provider_trigger.sources.xcom import gather
+from airflow_provider_trigger.sources.templates import needs_rendering
+from airflow_provider_trigger.sources.xcom import gather, given_sources
 from airflow_provider_trigger.validation import (
     check_connection_id,
     check_number,
@@ -30,7 +31,6 @@ if TYPE_CHECKING:
 
     from airflow_provider_trigger.cancel.outcome import CancelResult
     from airflow_provider_trigger.hooks.trigger_dev import TriggerDevHook
-    from airflow_provider_trigger.reporting import Log
     from airflow_provider_trigger.sources.run_ids import RunIds
 
 
@@ -79,14 +79,14 @@ class CancelTriggerRunNotifier(BaseNotifier):
         self.trigger_dev_conn_id = trigger_dev_conn_id
         self.timeout = timeout
         self.max_concurrency = max_concurrency
-        self._has_both = run_ids is not None and bool(xcom_task_ids)
+        self._given = given_sources(run_ids=self.run_ids, xcom_task_ids=self.xcom_task_ids)
         check_connection_id(name, trigger_dev_conn_id)
         check_number(name, "timeout", timeout, least=0.01, unit="seconds")
         check_number(name, "max_concurrency", max_concurrency, least=1, unit="requests", whole=True)
 
     def __call__(self, *args: Any) -> None:
         """Render and cancel; see :meth:`notify`."""
-        # Rendering is for good, and one notifier is called for many Dag runs: the first one's ids would stay.
+        # Rendering replaces the fields, and one notifier serves many Dag runs: it would keep the first one's.
         super(CancelTriggerRunNotifier, copy.copy(self)).__call__(*args)
 
     def __await__(self) -> Generator[Any, None, None]:
@@ -107,16 +107,16 @@ class CancelTriggerRunNotifier(BaseNotifier):
 
     def render_template(self, content: Any, context: Any, jinja_env: Any = None, *args: Any) -> Any:
         """
-        Render a value; a text without Jinja is left alone, as compiling 100,000 run ids takes half a minute.
+        Render a value, unless it is text without Jinja.
 
-        :param content: a text, or a list or dict of texts
+        :param content: text, or a list or dict of texts
         :param context: of the callback
         :param jinja_env: what to render with
         :param args: more, for Airflow's own
         """
-        if isinstance(content, str) and jinja_env is not None and not _has_jinja(content, jinja_env):
-            return content
-        return super().render_template(content, context, jinja_env, *args)
+        if needs_rendering(content, jinja_env, template_ext=self.template_ext):
+            return super().render_template(content, context, jinja_env, *args)
+        return content
 
     def notify(self, context: Context) -> None:
         """
@@ -127,11 +127,12 @@ class CancelTriggerRunNotifier(BaseNotifier):
         :raises InvalidConnectionError: a field of the connection is missing or malformed
         """
         from airflow_provider_trigger.hooks.trigger_dev import TriggerDevHook
+        from airflow_provider_trigger.reporting import adding_runs_left
 
-        started_at = time.monotonic()
-        ids = self._gather(context)
-        with _logging_errors(self.log, context, ids):
-            self._cancel(context, ids, TriggerDevHook(self.trigger_dev_conn_id), started_at)
+        started_at, origin = time.monotonic(), origin_of(context)
+        ids = self._gather(context, origin)
+        with adding_runs_left(ids, origin=origin):
+            self._cancel(ids, TriggerDevHook(self.trigger_dev_conn_id), started_at, origin)
 
     async def async_notify(self, context: Context) -> None:
         """
@@ -141,26 +142,32 @@ class CancelTriggerRunNotifier(BaseNotifier):
         :raises AirflowNotFoundException: there is no such connection
         :raises InvalidConnectionError: a field of the connection is missing or malformed
         """
-        started_at = time.monotonic()
+        from airflow_provider_trigger.reporting import adding_runs_left
+
+        started_at, origin = time.monotonic(), origin_of(context)
         with _own_thread() as executor:
-            ids = await _run_in(executor, self._gather, context)
-            with _logging_errors(self.log, context, ids):
+            ids = await _run_in(executor, self._gather, context, origin)
+            with adding_runs_left(ids, origin=origin):
                 hook = await _hook_of(self.trigger_dev_conn_id, executor) if ids.found else None
-                await _run_in(executor, self._cancel, context, ids, hook, started_at)
+                await _run_in(executor, self._cancel, ids, hook, started_at, origin)
 
-    def _gather(self, context: Context) -> RunIds:
-        from airflow_provider_trigger.reporting import log_sources, origin_of
+    def _gather(self, context: Context, origin: str) -> RunIds:
+        from airflow_provider_trigger.reporting import log_sources
 
-        # In addition to xcom_task_ids, None is for none given; what was rendered to None gets a warning.
-        run_ids = [None] if self.run_ids is None and self._has_both else self.run_ids
-        ids = gather(context, run_ids=run_ids, xcom_task_ids=self.xcom_task_ids, xcom_key=self.xcom_key)
-        log_sources(self.log, ids, on_empty="ignore", origin=origin_of(context))
+        ids = gather(
+            context,
+            given=self._given,
+            run_ids=self.run_ids,
+            xcom_task_ids=self.xcom_task_ids,
+            xcom_key=self.xcom_key,
+        )
+        log_sources(self.log, ids, on_empty="ignore", origin=origin)
         return ids
 
-    def _cancel(self, context: Context, ids: RunIds, hook: TriggerDevHook | None, started_at: float) -> None:
+    def _cancel(self, ids: RunIds, hook: TriggerDevHook | None, started_at: float, origin: str) -> None:
         from airflow_provider_trigger.api.errors import AuthenticationError
         from airflow_provider_trigger.hooks.diagnosis import action_for
-        from airflow_provider_trigger.reporting import log_results, log_summary, make_report, origin_of
+        from airflow_provider_trigger.reporting import log_results, log_summary, make_report
 
         results: list[CancelResult] = []
         rejection = None
@@ -175,7 +182,6 @@ class CancelTriggerRunNotifier(BaseNotifier):
                 except AuthenticationError as error:
                     rejection = action_for(error, hook.settings)
                 results = work.results
-            origin = origin_of(context)
             log_results(self.log, results, hook.settings.run_url, on_not_found="fail", origin=origin)
         report = make_report(
             results=results,
@@ -185,30 +191,28 @@ class CancelTriggerRunNotifier(BaseNotifier):
             on_empty="ignore",
             rejection=rejection,
         )
-        log_summary(self.log, report, context)
+        log_summary(self.log, report, origin=origin)
 
 
-@contextmanager
-def _logging_errors(log: Log, context: Context, ids: RunIds) -> Iterator[None]:
-    from airflow_provider_trigger.reporting import log_error
+def origin_of(context: Mapping[str, Any]) -> str:
+    """
+    Return, for example, ``Dag 'a', Dag run 'b', task 'c': ``, of these what the context has.
 
-    try:
-        yield
-    except Exception as error:
-        # Any error: Airflow logs it, but not how many runs may still be running.
-        log_error(log, error, ids, context)
-        raise
-
-
-def _has_jinja(text: str, jinja_env: Any) -> bool:
-    starts = (
-        jinja_env.variable_start_string,
-        jinja_env.block_start_string,
-        jinja_env.comment_start_string,
-        jinja_env.line_statement_prefix,
-        jinja_env.line_comment_prefix,
-    )
-    return any(start in text for start in starts if start)
+    :param context: of the callback
+    """
+    ti, dag, dag_run = context.get("ti"), context.get("dag"), context.get("dag_run")
+    # A deadline's Dag run is a dict.
+    fields = dag_run if isinstance(dag_run, Mapping) else {}
+    dag_id = getattr(dag, "dag_id", None) or fields.get("dag_id") or getattr(dag_run, "dag_id", None)
+    run_id = context.get("run_id") or fields.get("dag_run_id") or getattr(dag_run, "run_id", None)
+    # With a reason it is a callback of the Dag, whose task instance may be any.
+    task_id = None if "reason" in context else getattr(ti, "task_id", None)
+    map_index = getattr(ti, "map_index", -1)
+    named = (("Dag", dag_id), ("Dag run", run_id), ("task", task_id))
+    texts = [f"{name} {value!r}" for name, value in named if value]
+    if task_id and isinstance(map_index, int) and map_index >= 0:
+        texts.append(f"map index {map_index}")
+    return f"{', '.join(texts)}: " if texts else ""
 
 
 @contextmanager
@@ -227,7 +231,7 @@ def _own_thread() -> Iterator[Executor]:
 
 
 def _run_in(executor: Executor, function: Callable[..., Any], *args: Any) -> asyncio.Future[Any]:
-    """Call a function in a thread, with the context variables that tell the triggerer whose log it is."""
+    """Call a function in a thread, with the context variables by which the triggerer finds its log."""
     return asyncio.get_running_loop().run_in_executor(executor, copy_context().run, function, *args)
 
 

@@ -1,4 +1,4 @@
-"""Cancel the runs whose ids other tasks handed over."""
+"""Cancel runs in a task of their own."""
 
 from __future__ import annotations
 
@@ -12,8 +12,14 @@ from airflow_provider_trigger._compat import (
     BaseOperator,
     is_mapped_instance,
 )
-from airflow_provider_trigger.sources.xcom import gather
-from airflow_provider_trigger.validation import check_connection_id, check_number, check_sources
+from airflow_provider_trigger.sources.templates import needs_rendering
+from airflow_provider_trigger.sources.xcom import gather, given_sources
+from airflow_provider_trigger.validation import (
+    check_boolean,
+    check_connection_id,
+    check_number,
+    check_sources,
+)
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -48,7 +54,7 @@ class CancelTriggerRunOperator(BaseOperator):
     :param poll_interval: between two status checks of a run while waiting, in seconds
     :param max_concurrency: how many requests are in flight at a time
     :raises ValueError: when the Dag is parsed: neither ``run_ids`` nor ``xcom_task_ids``, a task in place of
-        its id, or a value out of range
+        its id, or an invalid value
     """
 
     template_fields: Sequence[str] = ("run_ids", "xcom_task_ids", "xcom_key", "trigger_dev_conn_id")
@@ -82,9 +88,9 @@ class CancelTriggerRunOperator(BaseOperator):
         self.termination_timeout = termination_timeout
         self.poll_interval = poll_interval
         self.max_concurrency = max_concurrency
-        self._has_both = run_ids is not None and bool(xcom_task_ids)
         self._killed = False
         self._check_arguments()
+        self._given = given_sources(run_ids=self.run_ids, xcom_task_ids=self.xcom_task_ids)
 
     def _check_arguments(self) -> None:
         task = f"{type(self).__name__} {self.task_id!r}"
@@ -96,32 +102,52 @@ class CancelTriggerRunOperator(BaseOperator):
         for name in ("on_not_found", "on_empty"):
             if (value := getattr(self, name)) not in ("fail", "ignore"):
                 raise ValueError(f"{task}: {name} must be 'fail' or 'ignore', not {value!r}")
+        check_boolean(task, "wait_for_termination", self.wait_for_termination)
         check_number(task, "termination_timeout", self.termination_timeout, least=0, unit="seconds")
         check_number(task, "poll_interval", self.poll_interval, least=0.01, unit="seconds")
         check_number(task, "max_concurrency", self.max_concurrency, least=1, unit="requests", whole=True)
 
+    def render_template(self, content: Any, context: Any, jinja_env: Any = None, *args: Any) -> Any:
+        """
+        Render a value, unless it is text without Jinja.
+
+        :param content: text, or a list or dict of texts
+        :param context: of the task
+        :param jinja_env: what to render with
+        :param args: more, for Airflow's own
+        """
+        if needs_rendering(content, jinja_env, template_ext=self.template_ext):
+            return super().render_template(content, context, jinja_env, *args)
+        return content
+
     def execute(self, context: Context) -> list[dict[str, Any]]:
         """Cancel the runs; see the class."""
-        from airflow_provider_trigger.reporting import NOTHING_TO_CANCEL, log_sources
+        from airflow_provider_trigger.reporting import NOTHING_CANCELED, log_sources
 
-        # In addition to xcom_task_ids, None is for none given; what was rendered to None gets a warning.
-        run_ids = [None] if self.run_ids is None and self._has_both else self.run_ids
-        ids = gather(context, run_ids=run_ids, xcom_task_ids=self.xcom_task_ids, xcom_key=self.xcom_key)
+        ids = gather(
+            context,
+            given=self._given,
+            run_ids=self.run_ids,
+            xcom_task_ids=self.xcom_task_ids,
+            xcom_key=self.xcom_key,
+        )
         log_sources(self.log, ids, on_empty=self.on_empty)
         if ids.found:
             return self._cancel(ids, context)
         results = self._conclude([], ids, context)
-        self.log.info(NOTHING_TO_CANCEL)
+        self.log.info(NOTHING_CANCELED)
         return results
 
     def _cancel(self, ids: RunIds, context: Context) -> list[dict[str, Any]]:
         from airflow_provider_trigger.api.errors import AuthenticationError
         from airflow_provider_trigger.hooks.diagnosis import action_for
         from airflow_provider_trigger.hooks.trigger_dev import TriggerDevHook
-        from airflow_provider_trigger.reporting import counted
+        from airflow_provider_trigger.reporting import adding_runs_left, counted
 
         hook = TriggerDevHook(self.trigger_dev_conn_id)
-        self.log.info("Canceling %s on %s", counted(len(ids.found)), hook.settings.base_url)
+        with adding_runs_left(ids):
+            base_url = hook.settings.base_url
+        self.log.info("Canceling %s on %s", counted(len(ids.found)), base_url)
         with hook.cancellation(
             ids.found,
             max_concurrency=self.max_concurrency,
@@ -187,7 +213,7 @@ def _push(operator: BaseOperator, results: list[CancelResult], context: Context)
     if not operator.do_xcom_push or ti is None:
         return
     try:
-        ti.xcom_push(key="return_value", value=[result.to_dict() for result in results])
+        ti.xcom_push(key=defaults.XCOM_KEY, value=[result.to_dict() for result in results])
     except Exception as error:
         # Any error: an XCom backend may raise anything, and must not hide why the task fails.
         operator.log.error("The results are not in XCom: %s: %s", type(error).__name__, error)

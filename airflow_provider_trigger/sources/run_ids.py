@@ -8,6 +8,9 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
+RUN_ID_PREFIX = "run_"
+"""What real run ids begin with; a value that begins otherwise is left to the server."""
+
 MAX_LENGTH = 256
 """The longest run id that is accepted; real ones have 29 characters."""
 
@@ -22,6 +25,12 @@ _LITERAL_STARTS = ("[", "(", "{", '"', "'")
 _LAZY_SEQUENCE = re.compile(r"Lazy\w*Sequence\(")
 _SINGLE_BRACES = re.compile(r"\{\s*[A-Za-z_]\w*\s*[.(\[|}]")
 _SINGLE_BRACES_REASON = "Jinja needs double braces: {{ … }}"
+_BATCH_PREFIX = "batch_"
+_BATCH_REASON = (
+    "it is a batch without its run ids: give the 'runs' of the SDK's batch.retrieve, "
+    "or of GET /api/v2/batches/{id}"
+)
+_NO_XCOM = "probably found no XCom: check task_ids and key in it"
 _SEPARATORS = re.compile(r"[,\s]+")
 _URL_SEPARATORS = re.compile(r"\s+|,(?=https?://)")  # the query of a URL may hold commas
 _RUN_IN_PATH = re.compile(r"/runs/(run_\w+)(?:/|$)")
@@ -103,9 +112,9 @@ def hint(run_id: str) -> str | None:
 
     :param run_id: as it was sent
     """
-    if run_id.startswith("run_"):
+    if run_id.startswith(RUN_ID_PREFIX):
         return None
-    if run_id.startswith("batch_"):
+    if run_id.startswith(_BATCH_PREFIX):
         return f"{run_id!r} is a batch's id, not a run's: give the batch's runs"
     return f"{run_id!r} does not look like a run id (run_…); is it a task's id? use xcom_task_ids"
 
@@ -164,12 +173,14 @@ def _read_mapping(
         yield from _read(runs, source, depth)
         return
     texts = {text for key in ("id", "run_id") if isinstance(text := value.get(key), str)}
-    # An "id" beside a "run_id" may belong to anything.
-    ids = [text for text in texts if len(texts) == 1 or text.startswith("run_")]
-    if len(ids) == 1:
+    # An "id" next to a "run_id" may belong to anything.
+    ids = [text for text in texts if len(texts) == 1 or text.startswith(RUN_ID_PREFIX)]
+    if len(ids) == 1 and not ids[0].startswith(_BATCH_PREFIX):
         yield _read_id(ids[0], source)
-    elif texts:
+    elif len(texts) > 1:
         yield _invalid(value, source, "its 'id' and its 'run_id' differ")
+    elif texts or isinstance(value.get("batchId"), str):
+        yield _invalid(value, source, _BATCH_REASON)
     else:
         yield _invalid(value, source, "a dict must have 'id' or 'run_id', a string, or 'runs', a list")
 
@@ -217,7 +228,7 @@ def _read_id(text: str, source: str) -> str | InvalidValue | _NoneValue:
 
 def _why_invalid(run_id: str) -> str | None:
     if not run_id:
-        return "it is empty"
+        return f"it is empty; if it is a template, it {_NO_XCOM}"
     if len(run_id) > MAX_LENGTH:
         return f"it is longer than {MAX_LENGTH} characters"
     if run_id.isdigit():
@@ -236,9 +247,10 @@ def _invalid(value: object, source: str, reason: str) -> InvalidValue:
 def _describe_empty(value: object, source: str, *, holds_none: bool) -> str:
     text = value.strip() if isinstance(value, str) else None
     if value is None:
-        return f"{source} is None: if it is a task's output, the task returned None or was skipped"
+        output = "if it is a task's output, the task returned None or was skipped"
+        return f"{source} is None: {output}; if it is a template, it {_NO_XCOM}"
     if text in _NONE_TEXTS:
-        return f"{source} rendered to None: check the task id and the key in its template"
+        return f"{source} rendered to None: the template {_NO_XCOM}"
     if holds_none:
         return f"{source} holds nothing but None"
     if text in ("[]", "()") or (isinstance(value, (list, tuple, set, frozenset)) and not value):

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_trigger._compat import has_no_supervisor, xcom_is_out_of_reach
 from airflow_provider_trigger.defaults import XCOM_KEY
-from airflow_provider_trigger.sources.run_ids import InvalidValue, RunIds, read_literal, show
+from airflow_provider_trigger.sources.run_ids import (
+    RUN_ID_PREFIX,
+    InvalidValue,
+    RunIds,
+    read_literal,
+    show,
+)
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -22,7 +28,21 @@ _USE_INSTEAD = (
 )
 
 
-def gather(context: Context, *, run_ids: object, xcom_task_ids: object, xcom_key: str) -> RunIds:
+def given_sources(*, run_ids: object, xcom_task_ids: object) -> tuple[str, ...]:
+    """
+    Return which sources the author of a Dag gave, by the names of the arguments.
+
+    :param run_ids: as given when the Dag is parsed
+    :param xcom_task_ids: the same; an empty list names no task
+    """
+    if not xcom_task_ids:
+        return ("run_ids",)  # also None, as an instance of a mapped task may get it
+    return ("xcom_task_ids",) if run_ids is None else ("run_ids", "xcom_task_ids")
+
+
+def gather(
+    context: Context, *, given: Collection[str], run_ids: object, xcom_task_ids: object, xcom_key: str
+) -> RunIds:
     """
     Gather the run ids that are given, and those that tasks pushed.
 
@@ -30,34 +50,36 @@ def gather(context: Context, *, run_ids: object, xcom_task_ids: object, xcom_key
     instance have runs of their own: the callback of a mapped task that names itself, and tasks of one mapped
     task group. There an instance gets its own only.
 
-    A source that cannot be read does not stop the others: a sentence in ``failed`` names it.
+    A source that cannot be read does not stop the others: a sentence in ``failed`` names it. A source that
+    was given and rendered to nothing is named too.
 
     :param context: of the task, or of the callback
-    :param run_ids: as rendered; None if there are none
-    :param xcom_task_ids: as rendered: the id of a task, a list of them, or the text of such a list; None if
-        there are none
+    :param given: from :func:`given_sources`
+    :param run_ids: as rendered
+    :param xcom_task_ids: as rendered: the id of a task, a list of them, or the text of such a list
     :param xcom_key: the key of the tasks' XComs
     """
     ids = RunIds()
-    # An empty text is what a template became, so it does not mean that there are no tasks.
-    names_tasks = bool(xcom_task_ids) or xcom_task_ids == ""
-    if run_ids is not None or not names_tasks:
+    if run_ids is not None or "run_ids" in given:
         with _noting_failure(ids, "run_ids"):
             ids.add(run_ids, source="run_ids")
-    if not names_tasks:
-        return ids
+    if xcom_task_ids or "xcom_task_ids" in given:
+        _add_xcoms(ids, context, xcom_task_ids, xcom_key)
+    return ids
+
+
+def _add_xcoms(ids: RunIds, context: Context, task_ids: object, key: str) -> None:
     if reason := _why_no_xcom(context):
         ids.failed.append(f"XCom is not available in this callback: {reason}; {_USE_INSTEAD}")
-        return ids
-    for task_id in _task_ids(ids, context, xcom_task_ids):
-        source = f"the XCom {xcom_key!r} of task {task_id!r}"
+        return
+    for task_id in _task_ids(ids, context, task_ids):
+        source = f"the XCom {key!r} of task {task_id!r}"
         with _noting_failure(ids, source):
-            value = _pull(context, task_id, xcom_key)
+            value = _pull(context, task_id, key)
             if value is None:
-                ids.empty.append(_describe_missing(task_id, xcom_key))
+                ids.empty.append(_describe_missing(task_id, key))
             else:
                 ids.add(value, source=source)
-    return ids
 
 
 @contextmanager
@@ -66,7 +88,7 @@ def _noting_failure(ids: RunIds, source: str) -> Iterator[None]:
         yield
     except Exception as error:
         # Any error: XCom backends and deserializers raise what they like, and the runs of the other sources
-        # are to be canceled. What ends a task (a timeout, a kill) is no Exception, and goes on.
+        # are to be canceled. What ends a task (a timeout, a kill) is not an Exception, and goes on.
         text = " ".join(f"{type(error).__name__}: {error}".split())
         shown = text if len(text) <= MAX_ERROR_LENGTH else f"{text[:MAX_ERROR_LENGTH]}…"
         ids.failed.append(f"{source} cannot be read: {shown}")
@@ -86,19 +108,29 @@ def _why_no_xcom(context: Context) -> str | None:
 def _task_ids(ids: RunIds, context: Context, given: object) -> Iterator[str]:
     """Yield the tasks' ids; one that the Dag does not have is invalid, so that no typo is overlooked."""
     dag: Any = context.get("dag")  # None where an operator is executed by hand
-    for task_id in _listed(given):
+    listed = _listed(given)
+    if not listed:
+        ids.empty.append("xcom_task_ids is an empty list")
+    for task_id in listed:
         if not isinstance(task_id, str):
             reason = f"it must be a string, not {type(task_id).__name__}"
         elif dag is None or task_id in dag.task_ids:
             yield task_id
             continue
         else:
-            similar = get_close_matches(task_id, dag.task_ids)
-            reason = "the Dag has no such task" + (f"; did you mean {similar[0]!r}?" if similar else "")
+            reason = _describe_unknown_task(task_id, dag.task_ids)
         ids.invalid.append(InvalidValue(show(task_id), "xcom_task_ids", reason, kind="task id"))
 
 
-def _listed(given: object) -> Iterable[object]:
+def _describe_unknown_task(task_id: str, known: Collection[str]) -> str:
+    reason = "the Dag has no such task"
+    if similar := get_close_matches(task_id, known):
+        return f"{reason}; did you mean {similar[0]!r}?"
+    # A task may be named like a run, so only one that the Dag does not have can be a run id.
+    return f"{reason}; a run id goes into run_ids" if task_id.startswith(RUN_ID_PREFIX) else reason
+
+
+def _listed(given: object) -> Sequence[object]:
     if isinstance(given, str) and given.startswith(("[", "(")):
         try:
             given = read_literal(given)  # what Jinja makes of a list

@@ -144,7 +144,7 @@ def test_a_failure_becomes_its_own_kind_of_error(exchange: Exchange) -> None:
         assert error.detail == exchange.recorded["body"]["error"]
     expected = TRIES.get(status, 1)
     if exchange.recorded["headers"].get("x-should-retry") == "true":
-        expected = retry.TRIES_WHEN_ASKED_TO
+        expected = retry.TRIES_AT_SHOULD_RETRY
     assert retry.tries_allowed(exchange.call.request, error, response, has_worked=False) == expected
 
 

@@ -135,7 +135,9 @@ def test_each_run_has_its_line_with_a_link(server, cancel, said):
     cancel(run, done, "run_unknown", on_not_found="ignore")
     assert said.lines(f"{run.id} (send-mail): canceled, CANCELED {server.url}/runs/{run.id}")
     assert said.lines(f"{done.id} (hello-task): already completed, COMPLETED {server.url}/runs/{done.id}")
-    assert said.lines(f"run_unknown (task unknown): not found, status unknown {server.url}/runs/run_unknown")
+    assert said.lines(
+        f"run_unknown (Trigger.dev task unknown): not found, status unknown {server.url}/runs/run_unknown"
+    )
     assert said.lines("3 Trigger.dev runs: 1 canceled, 1 already completed, 1 not found")
 
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import os
 import socket
 import subprocess
@@ -9,7 +10,7 @@ from urllib.parse import unquote
 import pytest
 
 from airflow_provider_trigger._compat import AirflowFailException
-from airflow_provider_trigger.api.errors import AuthenticationError, TLSError
+from airflow_provider_trigger.api.errors import AuthenticationError, TLSError, TransportError
 from airflow_provider_trigger.hooks.trigger_dev import TriggerDevHook
 from airflow_provider_trigger.testing import TriggerDevServer
 
@@ -46,7 +47,7 @@ def test_a_call_with_a_rejected_key_names_the_password(server, connect):
     with pytest.raises(AuthenticationError) as raised:
         TriggerDevHook().cancel_runs(["run_a"])
     assert str(raised.value).startswith(f"Connection 'trigger_dev_default' to {server.url}: ")
-    assert str(raised.value).endswith("; check the password of connection 'trigger_dev_default'")
+    assert str(raised.value).endswith("; check the password of the connection")
 
 
 def test_a_preview_key_without_its_branch_names_the_branch(server, connect):
@@ -74,30 +75,60 @@ def test_a_preview_key_with_the_wrong_branch_is_rejected(server, connect):
     assert "rejected" in message
 
 
-def test_a_port_where_nothing_listens_cannot_be_reached(connect):
+SERVER_DOWN = "; check host, port and 'proxy' of this connection, and whether the server runs"
+
+
+@pytest.fixture
+def free_port():
+    """A port where nothing listens."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
-        url = f"http://127.0.0.1:{free.getsockname()[1]}"
-        connect(host=url)
-        works, message = press_test_button()
-    assert not works
-    assert f"{url} could not be reached" in message
+        yield free.getsockname()[1]
+
+
+def test_a_port_where_nothing_listens_cannot_be_reached(free_port, connect):
+    url = f"http://127.0.0.1:{free_port}"
+    connect(host=url)
+    assert press_test_button() == (False, f"{url} could not be reached: Connection refused{SERVER_DOWN}")
 
 
 def test_a_host_that_does_not_exist_cannot_be_reached(connect):
     connect(host="https://trigger.invalid")
     works, message = press_test_button()
     assert not works
-    assert "https://trigger.invalid could not be reached" in message
+    assert message.startswith("https://trigger.invalid could not be reached: ")
+    assert message.endswith(SERVER_DOWN)
+    assert message.count("trigger.invalid") == 1
 
 
 def test_a_server_that_never_answers_cannot_be_reached(server, connect):
     connect(timeout=0.5)
     server.hang_next(None)
+    assert press_test_button() == (
+        False,
+        f"{server.url} could not be reached: no answer within 0.5 s{SERVER_DOWN}. "
+        "A status check failed, too: no answer within 0.5 s",
+    )
+    assert len(server.requests) == 2
+
+
+def test_a_list_of_runs_that_takes_too_long_is_only_a_note(server, connect):
+    connect(timeout=0.5)
+    server.hang_next(None, path="/api/v1/runs")
     works, message = press_test_button()
-    assert not works
-    assert "could not be reached" in message
-    assert len(server.requests) == 1
+    assert works
+    assert message.startswith(f"Connected to {server.url}; the secret key is accepted. The list of runs, ")
+    assert message.endswith(" failed: no answer within 0.5 s")
+
+
+def test_a_call_to_a_server_that_is_down_names_connection_and_server_once(free_port, connect):
+    connect(host=f"http://127.0.0.1:{free_port}", retry_for=0)
+    with pytest.raises(TransportError) as raised:
+        TriggerDevHook().get_run("run_a")
+    assert str(raised.value) == (
+        f"Connection 'trigger_dev_default': GET /api/v3/runs/run_a to 127.0.0.1:{free_port}: Connection "
+        "refused; check host, port and 'proxy' of the connection, and whether the server runs"
+    )
 
 
 def test_a_self_signed_certificate_is_rejected(secure_server, connect):
@@ -139,7 +170,7 @@ def test_https_spoken_to_a_server_of_http_is_named(server, connect, cancel):
     assert "check the host of this connection" in message
     execution = cancel("run_a")
     assert "the server speaks http, not https, on this port" in str(execution.error)
-    with pytest.raises(TLSError, match=r"the server speaks http, not https, .*'trigger_dev_default'"):
+    with pytest.raises(TLSError, match=r"'trigger_dev_default': .* the server speaks http, not https"):
         TriggerDevHook().get_run("run_a")
 
 
@@ -263,3 +294,28 @@ def test_airflow_tests_the_connection_where_that_is_allowed(server, connect, dag
     assert "Connection success!" in said
     assert [request.path.partition("?")[0] for request in server.requests] == ["/api/v1/runs"]
     assert server.secret_key not in said
+
+
+def test_another_secrets_backend_is_used_although_the_variable_is_not_valid(server, tmp_path):
+    fields = {"conn_type": "trigger_dev", "host": server.url, "password": server.secret_key}
+    connections = tmp_path / "connections.json"
+    connections.write_text(json.dumps({"mine": fields}))
+    backend = "airflow.secrets.local_filesystem.LocalFilesystemBackend"
+    program = (
+        "from airflow_provider_trigger.hooks.trigger_dev import TriggerDevHook\n"
+        "print(TriggerDevHook('mine').test_connection())"
+    )
+    environment = os.environ | {
+        "AIRFLOW_CONN_MINE": '{"conn_type": "trigger_dev", "password": "tr_prod_MARKER"',
+        "AIRFLOW__SECRETS__BACKEND": backend,
+        "AIRFLOW__SECRETS__BACKEND_KWARGS": json.dumps({"connections_file_path": str(connections)}),
+    }
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        capture_output=True,
+        text=True,
+        env=environment,
+        check=True,
+    )
+    assert f"(True, 'Connected to {server.url}; the secret key is accepted')" in done.stdout
+    assert "MARKER" not in done.stdout + done.stderr

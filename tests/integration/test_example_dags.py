@@ -52,14 +52,16 @@ def test_a_run_of_another_environment_fails_the_dag_run(name, server, run_dag):
 
 @pytest.fixture
 def run_teardown(run_dag):
-    """Run the example with a teardown: with its work failing, and with another argument of the teardown."""
+    """Run the example with a teardown: with its work failing, another argument, or without its last task."""
 
-    def run(run, *, work_fails=False, argument=""):
+    def run(run, *, work_fails=False, argument="", without=""):
         source = (EXAMPLES / "cancel_in_teardown.py").read_text()
         changed = source.replace("setups=started", f"setups=started{argument}")
         if work_fails:
             changed = changed.replace("def work() -> None:\n", "def work() -> None:\n        1 / 0\n")
-        assert (changed != source) == bool(work_fails or argument)
+        if without:
+            changed = changed.replace(f" >> {without}()", "")
+        assert (changed != source) == bool(work_fails or argument or without)
         return run_dag(changed, {"run_ids": [run.id]})
 
     return run
@@ -76,7 +78,15 @@ def test_a_teardown_that_counts_hides_it(server, run_teardown):
     assert (result.state, result.states["work"]) == ("success", ["failed"])
 
 
-def test_a_failed_teardown_fails_no_dag_run(server, run_teardown):
+def test_a_failed_teardown_fails_no_dag_run_by_itself(server, run_teardown):
     server.fail_next(None, 403, path="/cancel")
-    result = run_teardown(server.add_run())
+    result = run_teardown(server.add_run(), without="fail_if_cancel_failed")
     assert (result.state, result.states["cancel_runs"]) == ("success", ["failed"])
+
+
+@pytest.mark.parametrize("work_fails", [False, True])
+def test_a_failed_teardown_fails_the_dag_run_of_the_example(server, run_teardown, work_fails):
+    server.fail_next(None, 403, path="/cancel")
+    result = run_teardown(server.add_run(), work_fails=work_fails)
+    assert (result.state, result.states["cancel_runs"]) == ("failed", ["failed"])
+    assert result.states["fail_if_cancel_failed"] == ["failed"]

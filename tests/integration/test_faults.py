@@ -288,12 +288,18 @@ def test_a_key_revoked_between_cancel_and_check_ends_the_work(server, cancel):
 def test_a_refused_connection_makes_a_retry_worth_it(count, server, connect, cancel):
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
-        connect(host=f"http://127.0.0.1:{free.getsockname()[1]}", retry_for=0.5)
+        address = f"127.0.0.1:{free.getsockname()[1]}"
+        connect(host=f"http://{address}", retry_for=0.5)
         started_at = time.monotonic()
         result = cancel(*[f"run_{number}" for number in range(count)])
     assert time.monotonic() - started_at < BOUND
     assert exactly(result.error) is AirflowException
     assert result.outcomes == ["failed"] * count
+    # Each run's error alone says where the server is, and what to do.
+    action = "; check host, port and 'proxy' of connection 'trigger_dev_default', and whether the server runs"
+    for one in result.results:
+        assert one["error"].endswith(action)
+        assert (one["error"].count("'trigger_dev_default'"), one["error"].count(address)) == (1, 1)
 
 
 def test_a_server_that_never_answers_costs_bounded_time(server, connect, cancel):

@@ -242,7 +242,7 @@ EMPTY = {
     ),
     "a template that rendered to None": (
         {"run_ids": "{{ ti.xcom_pull(task_ids='strat') }}", "xcom_task_ids": "start"},
-        "run_ids rendered to None: check the task id and the key in its template",
+        "run_ids rendered to None: the template probably found no XCom: check task_ids and key in it",
     ),
     "an empty list": ({"run_ids": [], "xcom_task_ids": "start"}, "run_ids is an empty list"),
 }
@@ -280,7 +280,7 @@ def test_no_ids_at_all_is_a_success_with_one_line(server, cancel, said):
     assert result.error is None
     assert result.results == []
     assert server.requests == []
-    assert len(said.lines("no run ids")) == 1
+    assert len(said.lines("No run ids were found, so nothing was canceled")) == 1
 
 
 def test_an_xcom_that_cannot_be_read_fails_the_task_once_the_others_are_canceled(

@@ -67,7 +67,8 @@ def test_the_time_limit_is_for_the_whole_wait(server, wait_for, said):
     runs = [server.add_run(acknowledge_after=None) for _ in range(8)]
     started_at = time.monotonic()
     result = wait_for(*runs, termination_timeout=1, max_concurrency=1)
-    assert 1 <= time.monotonic() - started_at < 4
+    # No check is begun that could not end in time, so the wait may end a moment before its limit.
+    assert 0.9 <= time.monotonic() - started_at < 4
     assert result.error is None
     assert set(result.outcomes) == {"canceled"}
     assert not any(one["terminated"] for one in result.results)

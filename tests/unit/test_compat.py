@@ -33,10 +33,6 @@ def test_what_get_connection_raises_is_the_not_found_exception() -> None:
         _compat.BaseHook.get_connection("there is no such connection")
 
 
-def test_no_except_exception_catches_a_tasks_timeout() -> None:
-    assert not issubclass(_compat.AirflowTaskTimeout, Exception)
-
-
 def test_another_name_is_none_of_airflows() -> None:
     with pytest.raises(ImportError, match="BaseSensor"):
         from airflow_provider_trigger._compat import BaseSensor  # noqa: F401

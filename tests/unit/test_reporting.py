@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import logging
 import time
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -11,16 +10,15 @@ from airflow_provider_trigger.cancel.outcome import CancelOutcome, CancelResult
 from airflow_provider_trigger.reporting import (
     MAX_LINES,
     Report,
+    adding_runs_left,
     enumeration,
     failures,
-    log_error,
     log_results,
     log_sources,
     log_summary,
     log_unterminated,
     make_report,
-    may_be_running,
-    still_running,
+    runs_left,
     summary,
 )
 from airflow_provider_trigger.sources.run_ids import RunIds
@@ -96,9 +94,77 @@ def test_without_failures_there_is_no_text() -> None:
     assert failures([result(), result(outcome="not_found")]) == ""
 
 
-def test_the_run_in_the_path_of_a_request_does_not_make_another_reason() -> None:
-    results = [failed(run_id, f"GET /api/v3/runs/{run_id} answered 403: no") for run_id in ("run_1", "run_2")]
-    assert failures(results) == "run_1, run_2: GET /api/v3/runs/… answered 403: no"
+@pytest.mark.parametrize(
+    ("error", "reason"),
+    [
+        ("GET /api/v3/runs/{0} answered 403: no", "GET /api/v3/runs/… answered 403: no"),
+        ("POST /api/v2/runs/{0}/cancel to host: reset", "POST /api/v2/runs/…/cancel to host: reset"),
+        (
+            "not sent; last error: GET /runs/{1} to host: reset",
+            "not sent; last error: GET /runs/… to host: reset",
+        ),
+        ("GET /api/v3/runs/{0} answered 500: no (request {1}-{0})", "GET /api/v3/runs/… answered 500: no"),
+        (
+            "GET /runs/{0} answered 302: a redirect to /login?next=%2Fapi%2Fv3%2Fruns%2F{0}, not followed",
+            "GET /runs/… answered 302: a redirect to /login?next=%2Fapi%2Fv3%2Fruns%2F…, not followed",
+        ),
+    ],
+)
+def test_what_differs_from_run_to_run_does_not_make_another_reason(error: str, reason: str) -> None:
+    results = [failed("run_1", error.format("run_1", "run_8")), failed("run_2", error.format("run_2", "x"))]
+    assert failures(results) == f"run_1, run_2: {reason}"
+
+
+def test_a_short_id_does_not_change_the_words_of_a_reason() -> None:
+    assert failures([failed("t", "not sent: no")]) == "t: not sent: no"
+
+
+def test_of_many_runs_with_one_reason_the_number_is_named() -> None:
+    run_ids = [f"run_{number}" for number in range(290)]
+    named = ", ".join(run_ids[:10])
+    assert failures(map(failed, run_ids)) == f"290 runs ({named} … and 280 more): busy"
+    assert failures(map(failed, run_ids[:10])) == f"{named}: busy"
+
+
+REFUSED = "POST /api/v2/runs/run_{}/cancel to host: Connection refused"
+ADVICE = "check the host of connection 'x'"
+
+
+def test_a_cause_that_several_reasons_have_stands_there_once() -> None:
+    """As of a server that stops responding while runs are canceled."""
+    not_sent = f"not sent: the server stopped responding; last error: {REFUSED.format(20)}; {ADVICE}"
+    results = [failed(f"run_{number}", not_sent) for number in range(20, 290)]
+    for number in range(20):
+        check = "status check failed: the server stopped responding"
+        error = f"cancel failed: {REFUSED.format(number)}; {check}; {ADVICE}"
+        results.append(failed(f"run_{number}", error))
+    results.append(failed("run_x", f"cancel failed: {REFUSED.format(0)}"))
+    text = str(report(*results))
+    assert text.startswith(
+        "291 Trigger.dev runs: 291 failed - 291 runs may still run (status unknown); not canceled: 270 runs ("
+    )
+    assert text.count("Connection refused") == text.count(ADVICE) == 1
+    reasons = [group.split(": ", 1)[1] for group in failures(results).split(" | ")]
+    assert reasons == [
+        "not sent: the server stopped responding; "
+        f"last error: POST /api/v2/runs/…/cancel to host: Connection refused; {ADVICE}",
+        "cancel failed: the same error; status check failed: the server stopped responding",
+        "cancel failed: the same error",
+    ]
+
+
+def test_another_cause_is_named_in_full() -> None:
+    results = [failed("run_1", f"cancel failed: {REFUSED.format(1)}; {ADVICE}")] * 2
+    results.append(failed("run_2", "cancel failed: POST /api/v2/runs/run_2/cancel answered 503: no; wait"))
+    assert failures(results).endswith(
+        " | run_2: cancel failed: POST /api/v2/runs/…/cancel answered 503: no; wait"
+    )
+
+
+def test_a_reason_that_is_a_part_of_another_is_named() -> None:
+    assert failures([*[failed("run_1", "no; wait")] * 2, failed("run_2", "wait")]) == (
+        "run_1, run_1: no; wait | run_2: wait"
+    )
 
 
 def test_an_enumeration_shows_the_first_items_and_how_many_more_there_are() -> None:
@@ -106,34 +172,32 @@ def test_an_enumeration_shows_the_first_items_and_how_many_more_there_are() -> N
     assert enumeration(range(12), "; ") == "0; 1; 2; 3; 4; 5; 6; 7; 8; 9 … and 2 more"
 
 
-# How many runs may still be running.
+# How many runs may still run.
 
 
 @pytest.mark.parametrize(
     ("results", "texts"),
     [
         ([result(), result(outcome="not_found"), result(outcome="already_completed")], []),
-        ([failed(), result()], ["1 run may still be running"]),
-        ([failed(), failed()], ["2 runs may still be running"]),
-        ([failed(status="EXECUTING")], ["1 run is still running"]),
-        ([failed(status="EXECUTING"), failed(status="WAITING")], ["2 runs are still running"]),
-        ([failed(status="QUEUED"), failed()], ["1 run is still running", "1 run may still be running"]),
+        ([failed(), result()], ["1 run may still run (status unknown)"]),
+        ([failed(), failed()], ["2 runs may still run (status unknown)"]),
+        ([failed(status="QUEUED"), result(status="CANCELED")], ["1 run may still run (status QUEUED)"]),
+        ([failed(status="DELAYED")] * 2, ["2 runs may still run (status DELAYED)"]),
+        (
+            [failed(), *[failed(status="EXECUTING")] * 3, *[failed(status="QUEUED")] * 2],
+            ["6 runs may still run (status EXECUTING: 3, QUEUED: 2, unknown: 1)"],
+        ),
     ],
 )
-def test_a_run_seen_alive_is_running_and_one_not_seen_may_be(
+def test_runs_that_may_still_run_are_counted_by_their_last_known_status(
     results: list[CancelResult], texts: list[str]
 ) -> None:
-    assert still_running(results, RunIds()) == texts
+    assert runs_left(results, RunIds()) == texts
 
 
 @pytest.mark.parametrize("ids", [gathered(7), gathered("run_1", failed="it cannot be read")])
-def test_runs_with_ids_that_could_not_be_read_may_still_be_running(ids: RunIds) -> None:
-    assert still_running([], ids) == ["runs whose ids could not be read may still be running"]
-
-
-def test_a_number_of_runs_that_may_still_be_running() -> None:
-    assert may_be_running(1) == "1 run may still be running"
-    assert may_be_running(0) == "0 runs may still be running"
+def test_runs_with_ids_that_could_not_be_read_may_still_run(ids: RunIds) -> None:
+    assert runs_left([], ids) == ["runs whose ids could not be read may still run"]
 
 
 # The report.
@@ -145,12 +209,12 @@ def test_a_success_has_no_problems() -> None:
     assert str(made) == made.summary == "2 Trigger.dev runs: 1 canceled, 1 already completed"
 
 
-def test_a_report_names_each_problem_after_the_summary_and_what_may_be_running() -> None:
+def test_a_report_names_each_problem_after_the_summary_and_what_may_still_run() -> None:
     ids = gathered(["run_1", 7], failed="the XCom 'return_value' of task 'a' cannot be read: OSError: down")
     made = report(result(), failed("run_2"), result("run_3", "not_found"), ids=ids)
     assert str(made) == (
-        "3 Trigger.dev runs: 1 canceled, 1 not found, 1 failed - 1 run may still be running; "
-        "runs whose ids could not be read may still be running; not canceled: run_2: busy; "
+        "3 Trigger.dev runs: 1 canceled, 1 not found, 1 failed - 1 run may still run (status unknown); "
+        "runs whose ids could not be read may still run; not canceled: run_2: busy; "
         f"not found: run_3; {ids.invalid[0]}; {ids.failed[0]}"
     )
     assert "7 from source 0[1]" in str(ids.invalid[0])
@@ -191,16 +255,16 @@ def test_a_rejected_key_is_the_first_problem_and_is_not_retried() -> None:
     assert not made.retryable
     assert (
         "Connection 'x': the secret key was rejected: check the password of connection 'x'; "
-        "2 runs may still be running; "
+        "2 runs may still run (status unknown); "
     ) in str(made)
 
 
-def test_a_killed_task_is_retried_and_says_what_may_be_running() -> None:
+def test_a_killed_task_is_retried_and_says_what_may_still_run() -> None:
     made = report(result(), failed(), killed=True)
     assert made.retryable
     assert made.problems[:2] == [
         "the task was killed before its work was done",
-        "1 run may still be running",
+        "1 run may still run (status unknown)",
     ]
     assert not report(failed(), killed=True, rejection=CHECK_PASSWORD).retryable
 
@@ -265,7 +329,7 @@ def test_a_failed_run_is_an_error_with_its_reason(
     log: logging.Logger, caplog: pytest.LogCaptureFixture
 ) -> None:
     log_results(log, [failed(error="no answer")], link, on_not_found="ignore")
-    text = "run_1 (task unknown): failed, status unknown - no answer https://dashboard.test/runs/run_1"
+    text = "run_1 (Trigger.dev task unknown): failed, status unknown - no answer https://dashboard.test/runs/run_1"
     assert lines(caplog) == [("ERROR", text)]
 
 
@@ -274,7 +338,7 @@ def test_an_unknown_run_is_an_error_unless_it_is_ignored(
     log: logging.Logger, caplog: pytest.LogCaptureFixture, on_not_found: Any, level: str
 ) -> None:
     log_results(log, [result(outcome="not_found")], link, on_not_found=on_not_found)
-    text = "run_1 (task unknown): not found, status unknown https://dashboard.test/runs/run_1"
+    text = "run_1 (Trigger.dev task unknown): not found, status unknown https://dashboard.test/runs/run_1"
     assert lines(caplog) == [(level, text)]
 
 
@@ -351,71 +415,64 @@ def test_very_many_of_a_kind_do_not_fill_the_log(
 # The last line of a callback.
 
 
-DAG = SimpleNamespace(dag_id="d")
-TASK = SimpleNamespace(task_id="work", map_index=-1)
-
-
-@pytest.mark.parametrize(
-    ("context", "origin"),
-    [
-        ({}, ""),
-        ({"dag": None, "dag_run": None, "ti": None}, ""),
-        ({"dag": DAG, "run_id": "manual_1", "ti": TASK}, "Dag 'd', Dag run 'manual_1', task 'work': "),
-        (
-            {"dag": DAG, "run_id": "manual_1", "ti": SimpleNamespace(task_id="work", map_index=0)},
-            "Dag 'd', Dag run 'manual_1', task 'work', map index 0: ",
-        ),
-        ({"dag": DAG, "run_id": "manual_1", "reason": "task_failure"}, "Dag 'd', Dag run 'manual_1': "),
-        (
-            {"dag": DAG, "run_id": "manual_1", "reason": "timed_out", "ti": TASK},
-            "Dag 'd', Dag run 'manual_1': ",
-        ),
-        (
-            {"dag_run": SimpleNamespace(dag_id="d", run_id="manual_1"), "ti": TASK},
-            "Dag 'd', Dag run 'manual_1', task 'work': ",
-        ),
-        (
-            {"dag_run": {"dag_id": "d", "dag_run_id": "manual_1"}, "deadline": {}},
-            "Dag 'd', Dag run 'manual_1': ",
-        ),
-    ],
-)
-def test_the_summary_of_a_callback_names_dag_dag_run_and_task(
-    context: Any, origin: str, log: logging.Logger, caplog: pytest.LogCaptureFixture
+def test_the_summary_of_a_callback_begins_with_its_origin(
+    log: logging.Logger, caplog: pytest.LogCaptureFixture
 ) -> None:
-    log_summary(log, report(result()), context)
-    assert lines(caplog) == [("INFO", f"{origin}1 Trigger.dev run: 1 canceled")]
+    log_summary(log, report(result()), origin="Dag 'd': ")
+    assert lines(caplog) == [("INFO", "Dag 'd': 1 Trigger.dev run: 1 canceled")]
 
 
 def test_the_summary_of_a_callback_is_an_error_if_there_are_problems(
     log: logging.Logger, caplog: pytest.LogCaptureFixture
 ) -> None:
     made = report(failed())
-    log_summary(log, made, {"dag": DAG})
+    log_summary(log, made, origin="Dag 'd': ")
     assert lines(caplog) == [("ERROR", f"Dag 'd': {made}")]
 
 
-def test_only_without_problems_there_is_nothing_to_cancel(
+def test_only_without_problems_nothing_was_to_be_canceled(
     log: logging.Logger, caplog: pytest.LogCaptureFixture
 ) -> None:
-    log_summary(log, report(ids=gathered([])), {"dag": DAG})
-    log_summary(log, report(ids=gathered(failed="it cannot be read")), {})
+    log_summary(log, report(ids=gathered([])), origin="Dag 'd': ")
+    log_summary(log, report(ids=gathered(failed="it cannot be read")), origin="")
     assert lines(caplog) == [
-        ("INFO", "Dag 'd': There are no run ids, so there is nothing to cancel"),
+        ("INFO", "Dag 'd': No run ids were found, so nothing was canceled"),
+        ("ERROR", "0 Trigger.dev runs - runs whose ids could not be read may still run; it cannot be read"),
+    ]
+
+
+# An error that leaves no results.
+
+
+@pytest.mark.parametrize(
+    ("ids", "text"),
+    [
+        (gathered(["run_1", "run_2"]), "100 % wrong; 2 runs may still run"),
+        (gathered("run_1"), "100 % wrong; 1 run may still run"),
         (
-            "ERROR",
-            "0 Trigger.dev runs - runs whose ids could not be read may still be running; it cannot be read",
+            gathered(["run_1", 7]),
+            "100 % wrong; 1 run may still run; runs whose ids could not be read may still run",
         ),
-    ]
+    ],
+)
+def test_an_error_names_how_many_runs_may_still_run(ids: RunIds, text: str) -> None:
+    error = ValueError("100 % wrong")
+    with pytest.raises(ValueError, match="100 % wrong") as raised, adding_runs_left(ids):
+        raise error
+    assert raised.value is error
+    assert str(error) == text
 
 
-def test_a_callback_that_ends_with_an_error_says_how_many_runs_may_be_running(
-    log: logging.Logger, caplog: pytest.LogCaptureFixture
-) -> None:
-    log_error(log, ValueError("100 % wrong"), gathered(["run_1", "run_2"]), {"dag": DAG, "run_id": "r"})
-    assert lines(caplog) == [
-        ("ERROR", "Dag 'd', Dag run 'r': 100 % wrong; 2 runs may still be running"),
-    ]
+def test_an_error_of_a_callback_begins_with_its_origin() -> None:
+    with pytest.raises(ValueError, match="no") as raised, adding_runs_left(gathered("a"), origin="Dag 'd': "):
+        raise ValueError("no")
+    assert str(raised.value) == "Dag 'd': no; 1 run may still run"
+
+
+def test_what_ends_the_process_is_not_changed() -> None:
+    with pytest.raises(KeyboardInterrupt) as raised, adding_runs_left(gathered("run_1")):
+        raise KeyboardInterrupt
+    assert raised.value.args == ()
 
 
 def test_where_every_id_has_a_hint_of_its_own_the_environment_is_not_questioned() -> None:

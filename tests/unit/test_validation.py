@@ -9,6 +9,7 @@ import pytest
 
 from airflow_provider_trigger._compat import BaseOperator
 from airflow_provider_trigger.validation import (
+    check_boolean,
     check_connection_id,
     check_number,
     check_positional_arguments,
@@ -196,11 +197,12 @@ def test_a_callback_takes_no_output(wrap: Callable[[Any], Any], value: Any) -> N
 
 
 def test_a_class_that_is_called_as_a_callback_is_an_error_that_says_so() -> None:
-    with pytest.raises(TypeError, match="give an instance") as raised:
+    with pytest.raises(TypeError, match="nothing was canceled") as raised:
         check_positional_arguments("Notifier", [{"dag": None}])
     assert str(raised.value) == (
-        "Notifier: the callback must be an instance of this class, not the class itself: "
-        "give an instance, Notifier(run_ids=...) or Notifier(xcom_task_ids=...)"
+        "Notifier: nothing was canceled: the callback must be an instance of this class, not the class "
+        "itself; write, for example, on_failure_callback=Notifier(run_ids=...) or "
+        "on_failure_callback=Notifier(xcom_task_ids=...)"
     )
 
 
@@ -214,7 +216,19 @@ def test_no_positional_argument_is_right() -> None:
     check_positional_arguments("Notifier", ())
 
 
-# Numbers
+# Booleans, numbers and ids
+
+
+@pytest.mark.parametrize("value", [True, False])
+def test_a_boolean_is_accepted(value: object) -> None:
+    check_boolean("It", "wait", value)
+
+
+@pytest.mark.parametrize("value", ["yes", "True", "{{ params.wait }}", "", 1, 0, None, [True]])
+def test_another_value_than_a_boolean_is_an_error(value: object) -> None:
+    with pytest.raises(ValueError, match=r"^It: ") as raised:
+        check_boolean("It", "wait", value)
+    assert str(raised.value) == f"It: wait must be True or False, not {value!r}"
 
 
 @pytest.mark.parametrize(("value", "least"), [(0.01, 0.01), (5, 0.01), (0, 0), (1e9, 0), (10**400, 1)])

@@ -45,7 +45,7 @@ def retrieve_bulk_action(bulk_id: str) -> Call[BulkAction]:
     request = Request(method="GET", path=f"/api/v1/bulk-actions/{segment(bulk_id)}", repeatable=True)
 
     def read(response: Response) -> BulkAction:
-        action = BulkAction.from_answer(json_object(request, response), bulk_id=bulk_id)
+        action = BulkAction.from_answer(json_object(request, response))
         if action is None:
             raise UnexpectedAnswerError(f"{request} answered something that is not a bulk action")
         return action

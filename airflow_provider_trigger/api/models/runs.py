@@ -82,7 +82,7 @@ The engine forces a worker that does not acknowledge after 60 s (measured); the 
 
 _KNOWN_STATUSES: frozenset[str] = frozenset(RunStatus)
 
-# Both go into logs and XComs, whatever the server sends.
+# Both go into logs and results, whatever the server sends.
 _MAX_STATUS_LENGTH = 50
 _MAX_TASK_LENGTH = 256
 
@@ -183,7 +183,7 @@ def _warn_of_unknown_status(status: str) -> None:
     """Warn once in a process: many runs may have it, and each is checked several times."""
     log.warning(
         "The server sent the unknown run status %r; a run that has it is treated as alive. "
-        "Upgrade airflow-provider-trigger",
+        "Upgrade this package",
         status,
     )
 

@@ -6,7 +6,6 @@ import asyncio
 import json
 import re
 import shlex
-import shutil
 import signal
 import sys
 import time
@@ -106,19 +105,33 @@ def check_output_of_local_server() -> Check:
 
 
 @pytest.fixture
-def check_dags_test(dags_folder, server, tmp_path) -> Check:
-    """It is run in a shell; the local server is on another port than on the page, and has the page's runs."""
+def check_new_airflow() -> Check:
+    """The check of the command after it runs it first; here it only has to make the Dags folder."""
 
-    def check(block: Any, *, shown: str) -> None:
+    def check(block: Any) -> None:
+        assert block.text.splitlines()[-1] == "mkdir -p ~/airflow/dags"
+
+    return check
+
+
+@pytest.fixture
+def check_dags_test(server, tmp_path) -> Check:
+    """
+    It is run in a shell, as a new user without any Airflow.
+
+    The local server is on another port than on the page, and has the page's runs.
+    """
+
+    def check(block: Any, *, before: str, shown: str) -> None:
         lines = block.sibling(shown).text
         for run_id in dict.fromkeys(RUN_ID.findall(block.text)):
             server.add_run(
                 "COMPLETED" if f"{run_id} (hello-task): already completed" in lines else "EXECUTING",
                 run_id=run_id,
             )
-        shutil.copy(EXAMPLES / "cancel_at_the_end.py", tmp_path)
-        script = ADDRESS.sub(server.url, block.text)
-        printed = in_a_shell(script, AIRFLOW__CORE__DAGS_FOLDER=str(tmp_path), **BEHIND_A_PROXY)
+        copy = f"cp {EXAMPLES / 'cancel_at_the_end.py'} ~/airflow/dags"
+        steps = ["unset ${!AIRFLOW@}", block.sibling(before).text, copy, ADDRESS.sub(server.url, block.text)]
+        printed = in_a_shell("\n".join(steps), HOME=str(tmp_path), **BEHIND_A_PROXY)
         for line in ADDRESS.sub(server.url, lines).splitlines():
             assert line in printed
 
@@ -227,17 +240,43 @@ def check_dag(connection, server, run_dag) -> Check:
 
 @pytest.fixture
 def check_dag_whose_work_fails(check_dag, server, run_dag) -> Check:
-    """The block's Dag succeeds as it is. When its work fails, the Dag run does too; both cancel the runs."""
+    """
+    The block's Dag succeeds as it is. When its work fails, the Dag run does too; both cancel the runs.
+
+    When the cancel fails, the Dag run does, too.
+    """
 
     def check(block: Any) -> None:
         check_dag(block)
         work = "def work() -> None:\n"
         failing = block.text.replace(work, f"{work}        raise RuntimeError('at night')\n")
         assert failing != block.text
-        runs = [server.add_run(run_id=run_id) for run_id in server.runs]
+        (run_id,) = server.runs
+        run = server.add_run(run_id=run_id)
         result = run_dag(changed_for_this_airflow(failing))
         assert (result.state, result.states["work"]) == ("failed", ["failed"])
-        assert [run.status for run in runs] == ["CANCELED"]
+        assert run.status == "CANCELED"
+        server.add_run(run_id=run_id)
+        server.fail_next(None, 403, path="/cancel")
+        result = run_dag(changed_for_this_airflow(block.text))
+        assert (result.state, result.states["cancel_runs"]) == ("failed", ["failed"])
+
+    return check
+
+
+@pytest.fixture
+def check_dag_whose_start_fails(check_dag, server, run_dag) -> Check:
+    """The block's Dag succeeds as it is. When its start fails after two runs, it cancels these, and fails."""
+
+    def check(block: Any) -> None:
+        check_dag(block)
+        runs = [server.add_run() for _ in range(3)]
+        loop = '        for run_id in params["run_ids"]:\n'
+        failing = block.text.replace(loop, f"{loop}            assert run_id != {runs[2].id!r}\n")
+        assert failing != block.text
+        result = run_dag(changed_for_this_airflow(failing), {"run_ids": [run.id for run in runs]})
+        assert (result.state, result.states["start"]) == ("failed", ["failed"])
+        assert [run.status for run in runs] == ["CANCELED", "CANCELED", "EXECUTING"]
 
     return check
 

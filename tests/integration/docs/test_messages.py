@@ -283,13 +283,14 @@ XCOM_OF_START: dict[str, Any] = {"xcom_task_ids": "start"}
 
 # A part of a message that the page shows, and what makes the code say it. The longest part decides.
 SCENARIOS: dict[str, Callable[[Scene], object]] = {
-    "There are no run ids": lambda scene: scene.cancel([]),
+    "No run ids were found": lambda scene: scene.cancel([]),
+    "0 Trigger.dev runs - ": lambda scene: scene.cancel([42]),
     "the secret key was rejected: check": wrong_key,
     "was killed": killed,
-    "1 run is still running": still_alive,
-    "runs are still running": lambda scene: still_alive(scene, runs=2),
-    "1 run may still be running": lambda scene: scene.fail("fail_next", 503),
-    "runs may still be running": lambda scene: scene.fail("fail_next", 503, runs=2),
+    "1 run may still run (status EXECUTING)": still_alive,
+    "runs may still run (status EXECUTING)": lambda scene: still_alive(scene, runs=2),
+    "1 run may still run (status unknown)": lambda scene: scene.fail("fail_next", 503),
+    "runs may still run (status unknown)": lambda scene: scene.fail("fail_next", 503, runs=2),
     "could not be read": lambda scene: scene.cancel(["run_a", 42]),
     "not canceled:": lambda scene: scene.fail("fail_next", 503),
     "not found:": lambda scene: scene.cancel("run_a"),
@@ -301,13 +302,18 @@ SCENARIOS: dict[str, Callable[[Scene], object]] = {
     "key 'ids'": lambda scene: scene.cancel(xcoms={"start": None}, xcom_key="ids", **XCOM_OF_START),
     "run_ids is None": none_from_a_task,
     "rendered to None": lambda scene: scene.cancel("None"),
-    "an empty list": lambda scene: scene.cancel([]),
+    "run_ids is an empty list": lambda scene: scene.cancel([]),
+    "of task 'start' is an empty list": lambda scene: scene.cancel(xcoms={"start": []}, **XCOM_OF_START),
+    "xcom_task_ids is an empty": lambda scene: scene.cancel("run_a", xcom_task_ids="[]"),
     "nothing but None": lambda scene: scene.cancel([None]),
-    "holds no run ids": lambda scene: scene.cancel(xcoms={"start": {"runs": []}}, **XCOM_OF_START),
+    "run_ids holds no run ids": lambda scene: scene.cancel([{"runs": []}]),
+    "of task 'start' holds no": lambda scene: scene.cancel(xcoms={"start": {"runs": []}}, **XCOM_OF_START),
     "Skipped": lambda scene: scene.cancel(["run_a", None]),
+    "a run id goes into": lambda scene: scene.cancel(xcoms={"start": None}, xcom_task_ids="run_a"),
     "did you mean": lambda scene: scene.cancel(xcoms={"start": None}, xcom_task_ids="strat"),
     "42 from xcom_task_ids": lambda scene: scene.cancel(xcom_task_ids="[42]"),
     "42 from the XCom": lambda scene: scene.cancel(xcoms={"start": 42}, **XCOM_OF_START),
+    "a batch without": lambda scene: scene.cancel({"id": "batch_a", "runCount": 2}),
     "a dict must have": lambda scene: scene.cancel({"name": "a"}),
     "differ": lambda scene: scene.cancel({"id": "a", "run_id": "b"}),
     "template that was not": lambda scene: scene.cancel("{{ ids }}"),
@@ -433,6 +439,7 @@ NOT_SHOWN = {
     "canceling has ended",  # when all requests are done, there is always a better reason
     "neither JSON nor a Python literal",  # caught
     "a dict of",  # in the place of a value
+    "Trigger.dev task unknown",  # in the place of a task's id
     "that cannot be shown>",  # the same
     "no content type",  # in the place of a content type
     "Resource not found",  # the server's

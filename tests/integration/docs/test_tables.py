@@ -25,6 +25,7 @@ from airflow_provider_trigger.api import (
     retry,
     transport_errors,
 )
+from airflow_provider_trigger.api.deadline import Deadline
 from airflow_provider_trigger.api.endpoints.bulk_actions import MAX_SIZE
 from airflow_provider_trigger.api.endpoints.runs import retrieve_run
 from airflow_provider_trigger.api.errors import (
@@ -69,7 +70,9 @@ def test_error_of_a_connection(connection, error, read):
     assert str(raised.value) == "Connection 'trigger_dev_default', " + error.strip("`")
 
 
-def test_error_of_a_missing_connection():
+@pytest.mark.parametrize("value", ["", "{"])
+def test_error_of_a_missing_connection(value, monkeypatch):
+    monkeypatch.setenv("AIRFLOW_CONN_MY_CONN", value)
     page = (DOCS / "connection.md").read_text(encoding="utf-8")
     assert f"`{connections.connection_not_found('my_conn')}`" in page
 
@@ -260,6 +263,28 @@ def test_tries(what, tries, _):
     for error, response, has_worked in FAILURES[what]:
         allowed = retry.tries_allowed(retrieve_run("run_a").request, error, response, has_worked=has_worked)
         assert tries.split(",")[0] == ("no limit but time" if math.isinf(allowed) else f"{allowed:g}")
+
+
+# Seconds that remain, and what a first and a repeated request may take then.
+LAST_SECONDS: dict[str, list[tuple[float, float, float]]] = {
+    "3 s or more": [(30, 10, 10), (3, 1, 1)],
+    "2 s to 3 s": [(2.9, 1, 1), (2, 1, 1)],
+    "1 s to 2 s": [(1.9, 1, 0.95), (1, 1, 0.5)],
+    "less than 1 s": [(0.9, 0.9, 0.45), (0.2, 0.2, 0.1)],
+}
+
+
+@pytest.mark.parametrize(
+    "shown", [row[0] for row in rows("limits.md", "| remaining time | one request takes at most |")]
+)
+def test_last_seconds_of_a_notifier(shown):
+    exchange_at_0: Any = SimpleNamespace(monotonic=lambda: 0.0, timeout=defaults.REQUEST_TIMEOUT)
+    for remaining, *longest in LAST_SECONDS[shown]:
+        timeouts = [
+            exchange.Exchange._timeout(exchange_at_0, Deadline(remaining), is_retry=is_retry)
+            for is_retry in (False, True)
+        ]
+        assert timeouts == pytest.approx(longest)
 
 
 def test_two_requests_for_each_run_up_to_the_number_named(server, cancel, connection):

@@ -267,7 +267,7 @@ def test_a_response_is_returned_as_it_came(connect: Any, answer: Any) -> None:
 @pytest.mark.parametrize(
     ("raised", "kind", "reason", "retryable"),
     [
-        (requests.ReadTimeout(), errors.TransportError, "no answer within 7 s", True),
+        (requests.ReadTimeout(), errors.AnswerTimeoutError, "no answer within 7 s", True),
         (requests.ConnectTimeout(), errors.TransportError, "no connection within 7 s", True),
         (requests.ConnectionError(), errors.TransportError, "ConnectionError", True),
         (urllib3.exceptions.ProtocolError(), errors.TransportError, "the connection was lost", True),
@@ -282,6 +282,7 @@ def test_an_error_that_came_instead_is_returned_and_not_raised(
     error = client.send(CHECK)
     assert type(error) is kind
     assert str(error).startswith(f"GET /api/v3/runs/run_1 to trigger.test: {reason}")
+    assert error.reason.startswith(reason)
     assert error.retryable is retryable
     assert (error.__cause__, error.__context__, error.__traceback__) == (None, None, None)
 

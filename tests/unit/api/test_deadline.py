@@ -27,7 +27,7 @@ def test_the_first_part_is_a_share_of_what_is_left() -> None:
     assert deadline.before(1, now=102.0) == deadline
 
 
-def test_the_first_part_of_no_time_is_over_now() -> None:
+def test_the_first_part_of_no_time_ends_now() -> None:
     assert Deadline.after(10, now=100.0).before(0.5, now=150.0) == Deadline(150.0)
 
 

@@ -13,6 +13,7 @@ from airflow_provider_trigger.api import errors
         (errors.TriggerDevError, Exception),
         (errors.NotSentError, errors.TriggerDevError),
         (errors.TransportError, errors.TriggerDevError),
+        (errors.AnswerTimeoutError, errors.TransportError),
         (errors.TLSError, errors.TransportError),
         (errors.UnexpectedAnswerError, errors.TriggerDevError),
         (errors.ResponseError, errors.TriggerDevError),
@@ -48,6 +49,7 @@ def test_a_response_error_shows_method_path_status_message_and_request_id(retrya
     assert str(error) == "GET /api/v3/runs/run_1 answered 503: busy (request req_7)"
     assert vars(error) == {
         "message": str(error),
+        "reason": str(error),
         "method": "GET",
         "path": "/api/v3/runs/run_1",
         "status": 503,
@@ -69,6 +71,7 @@ def test_a_response_error_without_a_request_id_names_none() -> None:
         (errors.TriggerDevError, False),
         (errors.NotSentError, False),
         (errors.TransportError, True),
+        (errors.AnswerTimeoutError, True),
         (errors.TLSError, True),
         (errors.UnexpectedAnswerError, True),
     ],
@@ -76,7 +79,8 @@ def test_a_response_error_without_a_request_id_names_none() -> None:
 def test_which_errors_may_pass_unless_the_caller_says_otherwise(kind: Any, retryable: bool) -> None:
     assert kind("why").retryable is retryable
     assert kind("why", retryable=not retryable).retryable is not retryable
-    assert (str(kind("why")), vars(kind("why"))) == ("why", {"message": "why", "retryable": retryable})
+    error = kind("why")
+    assert (str(error), error.message, error.reason) == ("why", "why", "why")
 
 
 @pytest.mark.parametrize(
@@ -96,5 +100,24 @@ def test_which_errors_may_pass_unless_the_caller_says_otherwise(kind: Any, retry
         (response_error(errors.ServerError, 502), False),
     ],
 )
-def test_what_looks_as_if_something_else_answered(error: errors.TriggerDevError, expected: bool) -> None:
+def test_what_shows_that_something_else_answered(error: errors.TriggerDevError, expected: bool) -> None:
     assert errors.is_not_from_trigger_dev(error) is expected
+
+
+def test_what_was_not_sent_names_the_last_error_and_keeps_it() -> None:
+    last = errors.TransportError("GET /x to trigger.test: refused", reason="refused")
+    error = errors.NotSentError("the server stopped responding", last_error=last)
+    assert str(error) == "the server stopped responding; last error: GET /x to trigger.test: refused"
+    assert (error.message, error.reason) == (str(error), "the server stopped responding")
+    assert error.last_error is last
+    assert errors.root_of(error) is last
+
+
+@pytest.mark.parametrize("error", [errors.NotSentError("stopped"), errors.TransportError("refused")])
+def test_without_a_last_error_an_error_has_no_other_root(error: errors.TriggerDevError) -> None:
+    assert errors.root_of(error) is error
+
+
+def test_a_reason_can_be_shorter_than_the_message() -> None:
+    error = errors.TransportError("GET /x to trigger.test: refused", reason="refused")
+    assert (str(error), error.message, error.reason) == (error.message, str(error), "refused")

@@ -255,7 +255,7 @@ def test_failures_that_only_time_bounds_do_not_use_up_the_tries_of_others(
     assert len(driver.sent) == 5 + 1 + 1 + 5
 
 
-def test_a_run_that_the_server_asks_to_try_again_for_is_not_found_after_four_tries(
+def test_a_run_with_a_should_retry_of_the_server_is_not_found_after_four_tries(
     driver: Driver, response: Any
 ) -> None:
     not_found = response(404, {"error": "Not found"}, {"x-should-retry": "true"})
@@ -584,13 +584,15 @@ def test_what_shows_that_the_server_works_or_does_not(
     breaker = driver.exchange.breaker
     for _ in range(9):
         driver.fail(CHECK, lost(), patience=0.0)
+    before, failure = breaker.last_error, None
     try:
         driver.make(CHECK, reply, patience=0.0)
     except errors.TriggerDevError as error:
-        last_error = str(error)
+        failure = error
     assert breaker.has_worked is bool(works)
     assert breaker.is_open is (works is False)
-    assert breaker.last_error == {True: "", None: str(lost())}.get(works, "") or last_error
+    assert breaker.last_error is {True: None, False: failure, None: before}[works]
+    assert str(before) == str(lost())
 
 
 def test_while_the_server_does_not_respond_one_call_a_second_goes_out(
@@ -684,16 +686,18 @@ def test_a_call_that_was_sent_ends_with_its_own_error(driver: Driver, response: 
 @pytest.mark.parametrize(
     "reply", [errors.TLSError("not accepted", retryable=False), Response(status=302, headers={}, body=b"")]
 )
-def test_a_server_that_never_worked_and_cannot_is_given_up_at_once(driver: Driver, reply: Reply) -> None:
+def test_a_server_that_never_worked_and_cannot_ends_each_call_at_once(driver: Driver, reply: Reply) -> None:
     driver.open_breaker(reply)
     for deadline in (NEVER, Deadline.after(60, now=driver.clock.now)):
         error = driver.fail(CHECK, reply, patience=math.inf, deadline=deadline)
         assert str(error).startswith("the server stopped responding; last error: ")
+        assert isinstance(error, errors.NotSentError)
+        assert error.last_error is driver.exchange.breaker.last_error
         assert not error.retryable  # a wrong host does not become right
     assert (driver.sent, driver.waits) == ([], [])
 
 
-def test_a_server_that_worked_is_not_given_up_at_once(driver: Driver, run: Response) -> None:
+def test_a_server_that_worked_does_not_end_a_call_at_once(driver: Driver, run: Response) -> None:
     driver.let_work()
     driver.open_breaker(errors.TLSError("not accepted", retryable=False))
     driver.make(CHECK, run, patience=60.0)
@@ -702,7 +706,7 @@ def test_a_server_that_worked_is_not_given_up_at_once(driver: Driver, run: Respo
 
 def test_the_last_error_does_not_show_the_key(driver: Driver, response: Any) -> None:
     driver.open_breaker(response(503, {"error": f"busy {KEY}"}))
-    assert driver.exchange.breaker.last_error == "GET /api/v3/runs/run_1 answered 503: busy ***"
+    assert str(driver.exchange.breaker.last_error) == "GET /api/v3/runs/run_1 answered 503: busy ***"
 
 
 # The secret key

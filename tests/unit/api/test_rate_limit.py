@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from airflow_provider_trigger import defaults
 from airflow_provider_trigger.api.http import Response
-from airflow_provider_trigger.api.rate_limit import PROBE_INTERVAL, RateLimit, Ticket
+from airflow_provider_trigger.api.rate_limit import PROBE_TIMEOUT, RateLimit, Ticket
 from airflow_provider_trigger.api.retry import MAX_WAIT
 
 NOW = 1_795_600_000.0
@@ -225,7 +225,7 @@ def test_after_the_refill_one_request_goes_first_as_a_probe(traffic: Traffic) ->
     assert traffic.delay(at=10) == pytest.approx(MARGIN)
     probe = traffic.send(at=11)
     assert probe.is_probe
-    assert traffic.delay(at=11) == PROBE_INTERVAL == 1
+    assert traffic.delay(at=11) == PROBE_TIMEOUT == 1
     traffic.answer(99, probe, at=11.5, resets_at=20)
     assert not traffic.send(at=11.5).is_probe
     traffic.send(93, at=11.5)  # to the reserve of 5
@@ -426,7 +426,7 @@ def test_a_rejection_that_gives_no_time_lets_one_request_at_a_time_go(
 
 
 @pytest.mark.parametrize("status", [200, 299])
-def test_a_proxys_rejection_is_over_when_a_success_shows_no_limits(
+def test_a_proxys_rejection_ends_when_a_success_shows_no_limits(
     traffic: Traffic, response: Any, status: int
 ) -> None:
     traffic.answer(5, resets_at=10)

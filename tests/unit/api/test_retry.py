@@ -33,7 +33,7 @@ def tries(
 def test_its_limits() -> None:
     assert math.inf == retry.UNLIMITED
     assert (retry.TRIES_AT_500, retry.TRIES_AT_UNEXPECTED) == (6, 6)
-    assert (retry.TRIES_WHEN_ASKED_TO, retry.TRIES_AT_401_AFTER_SUCCESS) == (4, 2)
+    assert (retry.TRIES_AT_SHOULD_RETRY, retry.TRIES_AT_401_AFTER_SUCCESS) == (4, 2)
     assert retry.MAX_WAIT == 60
 
 
@@ -107,7 +107,7 @@ def test_an_answer_that_is_not_trigger_devs_is_an_outage_if_the_server_has_worke
         (503, {"error": "no"}, math.inf),
     ],
 )
-def test_a_server_that_asks_for_another_try_gets_at_least_four(
+def test_after_a_should_retry_of_the_server_there_are_at_least_four_tries(
     response: Any, status: int, body: Any, allowed: float
 ) -> None:
     assert tries(response(status, body, {"x-should-retry": "TRUE"})) == allowed

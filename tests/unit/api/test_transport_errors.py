@@ -7,7 +7,7 @@ import requests
 import urllib3
 from urllib3.exceptions import MaxRetryError
 
-from airflow_provider_trigger.api.errors import TLSError, TransportError
+from airflow_provider_trigger.api.errors import AnswerTimeoutError, TLSError, TransportError
 from airflow_provider_trigger.api.transport_errors import CONNECT_TIMEOUT, transport_error
 
 known = requests.exceptions
@@ -42,7 +42,7 @@ def tls_error(reason: str) -> ssl.SSLError:
 
 
 REFUSED = ConnectionRefusedError(111, "Connection refused")
-SPEAKS_HTTP = "the server speaks http, not https, on this port; check the connection's host and port"
+SPEAKS_HTTP = "the server speaks http, not https, on this port"
 
 
 @pytest.mark.parametrize(
@@ -58,7 +58,7 @@ SPEAKS_HTTP = "the server speaks http, not https, on this port; check the connec
         (
             known.SSLError("bad CERTIFICATE"),
             TLSError,
-            "the server's certificate is not accepted: see the connection's 'verify'",
+            "the server's certificate is not accepted: reason unknown",
             False,
         ),
         (known.SSLError(max_retries(tls_error("WRONG_VERSION_NUMBER"))), TLSError, SPEAKS_HTTP, False),
@@ -94,11 +94,11 @@ SPEAKS_HTTP = "the server speaks http, not https, on this port; check the connec
         ),
         # Time
         (known.ConnectTimeout(), TransportError, "no connection within 7.1 s", True),
-        (known.ReadTimeout(), TransportError, "no answer within 7.1 s", True),
-        (known.Timeout(), TransportError, "no answer within 7.1 s", True),
+        (known.ReadTimeout(), AnswerTimeoutError, "no answer within 7.1 s", True),
+        (known.Timeout(), AnswerTimeoutError, "no answer within 7.1 s", True),
         (
             urllib3.exceptions.ReadTimeoutError(urllib3.HTTPSConnectionPool("h"), "/", ""),
-            TransportError,
+            AnswerTimeoutError,
             "no answer within 7.1 s",
             True,
         ),
@@ -138,7 +138,7 @@ def test_an_error_of_the_libraries_is_put_into_our_words(
     assert str(error) == f"GET /x to trigger.test: {reason}"
     assert error.retryable is retryable
     assert PROXY_PASSWORD not in str(error)
-    assert vars(error) == {"message": str(error), "retryable": retryable}
+    assert vars(error) == {"message": str(error), "reason": reason, "retryable": retryable}
     assert (error.__cause__, error.__context__) == (None, None)
 
 

@@ -133,8 +133,8 @@ class Server:
             run["status"] = "CANCELED"
 
 
-def bulk_shown(status: str = "PENDING", *, success: int = 0, failure: int = 0, total: int = 0) -> Response:
-    counts = {"total": total, "success": success, "failure": failure}
+def bulk_shown(status: str = "PENDING", *, success: int = 0, failure: int = 0) -> Response:
+    counts = {"total": success + failure, "success": success, "failure": failure}
     return build_response(200, {"id": "bulk_1", "status": status, "counts": counts})
 
 

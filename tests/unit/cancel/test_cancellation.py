@@ -132,6 +132,23 @@ def test_a_rejected_key_is_raised_and_the_results_can_still_be_read(
     assert not work.stopped
 
 
+def test_the_results_say_what_to_do_about_an_error(prepare: Any, server: Any) -> None:
+    lost = [TransportError("no answer", retryable=False)]
+    server.instead |= {"cancel run_1": lost, "check run_1": [*lost]}
+    work = prepare(*server.add("run_1"), action_for=lambda error: f"act on {error}")
+    expected = "cancel failed: no answer; status check failed: no answer; act on no answer"
+    assert [result.error for result in work.run()] == [expected]
+
+
+def test_what_to_do_is_said_before_the_end_too(prepare: Any, server: Any) -> None:
+    lost = TransportError("no answer")
+    work = prepare(*server.add("run_1"), action_for=lambda error: f"act on {error}")
+    for _ in range(10):
+        work.schedule._exchange.breaker.failed(lost, is_permanent=False, sent_at=0.0)
+    expected = "not sent: canceling was stopped; last error: no answer; act on no answer"
+    assert [result.error for result in work.results] == [expected]
+
+
 def test_a_bug_is_not_swallowed(prepare: Any, server: Any) -> None:
     server.instead["cancel run_1"] = [lambda _: 1 / 0]
     with pytest.raises(ZeroDivisionError):
@@ -161,7 +178,7 @@ def test_there_are_no_more_threads_than_allowed_or_needed(
         ({"termination_timeout": 9.0, "poll_interval": 1.0}, Waiting(timeout=9.0, poll_interval=1.0), None),
     ],
 )
-def test_it_waits_for_termination_and_ends_as_it_is_told(
+def test_its_arguments_decide_how_it_waits_and_when_it_ends(
     prepare: Any,
     monkeypatch: pytest.MonkeyPatch,
     options: dict[str, Any],

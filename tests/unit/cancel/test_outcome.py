@@ -100,15 +100,15 @@ def test_a_run_that_was_not_seen_has_no_status() -> None:
 
 # Why it failed
 
+# What is left undone when all was done cannot be the reason.
 REASONS = {
-    End.FINISHED: "canceling has ended",
     End.TIME_LIMIT: "the time limit was reached",
     End.STOPPED: "canceling was stopped",
     End.KEY_REJECTED: "the secret key was rejected",
 }
 
 
-@pytest.mark.parametrize("end", End)
+@pytest.mark.parametrize("end", REASONS)
 def test_what_was_not_sent_is_reported_as_not_sent_and_why(end: End) -> None:
     assert why(record(), end) == f"not sent: {REASONS[end]}"
     assert why(record(bulk=bulk(None, is_sent=False)), end) == f"not sent: {REASONS[end]}"
@@ -119,14 +119,14 @@ def test_what_the_client_did_not_send_is_reported_with_its_reason(error: Any) ->
     assert why(state) == "not sent: the server stopped responding"
 
 
-@pytest.mark.parametrize("end", End)
+@pytest.mark.parametrize("end", REASONS)
 def test_a_bulk_action_that_was_accepted_is_not_reported_as_not_sent(end: End) -> None:
     assert why(record(bulk=bulk()), end) == (
         f"cancel requested by bulk action bulk_1, but the status was not checked: {REASONS[end]}"
     )
 
 
-@pytest.mark.parametrize("end", End)
+@pytest.mark.parametrize("end", REASONS)
 def test_a_bulk_action_that_was_not_answered_is_not_reported_as_not_sent(end: End) -> None:
     assert why(record(bulk=bulk(None)), end) == (
         "cancel requested by a bulk action that was not answered, "
@@ -141,12 +141,12 @@ def test_a_cancel_that_was_not_sent_after_a_bulk_action_is_the_reason(error: Any
     )
 
 
-@pytest.mark.parametrize("end", End)
+@pytest.mark.parametrize("end", REASONS)
 def test_a_cancel_without_an_answer_is_reported_as_not_acknowledged(end: End) -> None:
     assert why(record(cancels=1), end) == f"cancel requested, but not acknowledged: {REASONS[end]}"
 
 
-@pytest.mark.parametrize("end", End)
+@pytest.mark.parametrize("end", REASONS)
 def test_an_acknowledged_cancel_that_was_not_checked_is_reported_as_that(end: End) -> None:
     expected = f"cancel requested, but the status was not checked: {REASONS[end]}"
     assert why(record(cancels=1, acknowledged_at=0.0), end) == expected
@@ -202,7 +202,6 @@ def test_a_run_that_is_still_alive_is_reported_with_the_last_error_of_its_cancel
 @pytest.mark.parametrize(
     ("cancel", "check", "expected"),
     [
-        (None, None, True),
         ("passing", None, True),
         ("permanent", None, False),
         (None, "passing", True),
@@ -225,6 +224,11 @@ def test_another_try_may_help_unless_all_errors_are_permanent(
         check_error=error(check) if check else None,
     )
     assert result_of(state, end).retryable is expected
+
+
+@pytest.mark.parametrize("end", [End.TIME_LIMIT, End.STOPPED])
+def test_another_try_may_help_where_no_request_failed(end: End) -> None:
+    assert result_of(record(cancels=1), end).retryable
 
 
 def test_with_a_rejected_key_no_other_try_helps(error: Any) -> None:
@@ -268,20 +272,99 @@ def test_a_failed_result_has_its_error() -> None:
 
 
 def test_the_status_of_a_bulk_action_does_not_count_as_seen() -> None:
-    shown = BulkAction(id="bulk_1", status="COMPLETED", total=1, success=1, failure=0)
+    shown = BulkAction(status="COMPLETED", success=1, failure=0)
     assert why(record(bulk=BulkPart([], True, "bulk_1", shown)), End.TIME_LIMIT)
+
+
+REFUSED = errors.TransportError("POST /cancel to trigger.test: refused", reason="refused")
 
 
 @pytest.mark.parametrize(
     ("end", "reason"),
     [
-        (End.TIME_LIMIT, "the time limit was reached; last error: Connection refused"),
-        (End.STOPPED, "canceling was stopped; last error: Connection refused"),
+        (End.TIME_LIMIT, f"the time limit was reached; last error: {REFUSED}"),
+        (End.STOPPED, f"canceling was stopped; last error: {REFUSED}"),
         (End.KEY_REJECTED, "the secret key was rejected"),
     ],
 )
 def test_the_last_error_is_named_of_the_run_or_else_of_any(end: End, reason: str) -> None:
-    not_sent = result_of(record(), end, "Connection refused")
+    not_sent = result_of(record(), end, REFUSED)
     assert not_sent.error == f"not sent: {reason}"
-    unanswered = result_of(record(cancels=1, last_error=errors.TransportError("Connection refused")), end)
+    unanswered = result_of(record(cancels=1, last_error=REFUSED), end)
     assert unanswered.error == f"cancel requested, but not acknowledged: {reason}"
+
+
+# A server that cannot be reached
+
+NO_ANSWER = errors.TransportError("GET /run to trigger.test: no answer", reason="no answer")
+STOPPED = errors.NotSentError("the server stopped responding", last_error=REFUSED)
+
+
+@pytest.mark.parametrize(
+    ("cancel", "check", "expected"),
+    [
+        (REFUSED, NO_ANSWER, f"cancel failed: {REFUSED}; status check failed: no answer"),
+        (REFUSED, STOPPED, f"cancel failed: {REFUSED}; status check failed: the server stopped responding"),
+        (STOPPED, NO_ANSWER, f"cancel failed: {STOPPED}; status check failed: no answer"),
+        (None, NO_ANSWER, f"cancel requested; status check failed: {NO_ANSWER}"),
+        (None, STOPPED, f"cancel requested; status check failed: {STOPPED}"),
+    ],
+)
+def test_a_server_that_cannot_be_reached_is_named_once(
+    cancel: errors.TriggerDevError | None, check: errors.TriggerDevError, expected: str
+) -> None:
+    state = record(cancels=1, acknowledged_at=None if cancel else 0.0, cancel_error=cancel, check_error=check)
+    assert why(state) == expected
+    assert expected.count("trigger.test") == 1
+
+
+def test_a_server_that_answered_the_cancel_is_named_where_the_check_had_no_answer(error: Any) -> None:
+    state = record(cancels=1, cancel_error=error("server"), check_error=NO_ANSWER)
+    assert why(state) == f"cancel failed: {state.cancel_error}; status check failed: {NO_ANSWER}"
+
+
+# What to do
+
+
+def action_for(error: errors.TriggerDevError) -> str | None:
+    return f"act on {error.reason}" if isinstance(errors.root_of(error), errors.TransportError) else None
+
+
+@pytest.mark.parametrize(
+    ("state", "action"),
+    [
+        (record(cancel_error=STOPPED), "act on the server stopped responding"),
+        (record(cancels=1, cancel_error=REFUSED), "act on refused"),
+        (record(cancels=1, cancel_error=REFUSED, check_error=NO_ANSWER), "act on no answer"),
+        (record(cancels=1, check_error=NO_ANSWER), "act on no answer"),
+        (record(cancels=1, last_error=NO_ANSWER), "act on no answer"),
+        (record(cancels=1, acknowledged_at=0.0, last_error=NO_ANSWER), "act on no answer"),
+        (record(cancels=1, seen=ALIVE, cancel_error=REFUSED), "act on refused"),
+        (record(bulk=bulk(), cancel_error=STOPPED), "act on the server stopped responding"),
+        (record(bulk=bulk()), "act on refused"),
+        (record(), "act on refused"),
+    ],
+)
+def test_what_to_do_about_the_error_follows_at_the_end(state: RunRecord, action: str) -> None:
+    text = result_of(state, End.STOPPED, REFUSED).error
+    assert result_of(state, End.STOPPED, REFUSED, action_for=action_for).error == f"{text}; {action}"
+
+
+@pytest.mark.parametrize(
+    "state",
+    [
+        record(cancels=1, seen=ALIVE),
+        record(cancels=1, seen=ALIVE, check_error=NO_ANSWER),
+        record(cancels=1, check_error=errors.TriggerDevError("no right")),
+        record(cancels=1, cancel_error=REFUSED, check_error=errors.TriggerDevError("no right")),
+    ],
+)
+def test_where_nothing_is_to_do_nothing_follows(state: RunRecord) -> None:
+    result = result_of(state, End.FINISHED, action_for=action_for)
+    assert result.error == result_of(state, End.FINISHED).error
+
+
+def test_what_to_do_about_a_rejected_key_is_not_said_for_each_run() -> None:
+    state = record(cancels=1, cancel_error=REFUSED)
+    result = result_of(state, End.KEY_REJECTED, action_for=action_for)
+    assert result.error == f"cancel failed: {REFUSED}"

@@ -1,4 +1,4 @@
-"""What is noted of a run. What comes next for it is in test_record_next_action.py."""
+"""What is noted of a run, and what it needs next."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from airflow_provider_trigger.cancel.record import (
     RunRecord,
     Seen,
     Waiting,
+    next_action,
 )
 
 NOW = 1000.0
@@ -30,7 +31,7 @@ STARTED = "2026-11-25T09:00:00Z"
 
 
 def bulk(*, success: int = 0, failure: int = 0, runs: int = 10) -> BulkPart:
-    shown = BulkAction(id="bulk_1", status="PENDING", total=runs, success=success, failure=failure)
+    shown = BulkAction(status="PENDING", success=success, failure=failure)
     return BulkPart([RunRecord(f"run_{number}") for number in range(runs)], True, "bulk_1", shown)
 
 
@@ -39,7 +40,7 @@ def record(**state: Any) -> RunRecord:
 
 
 def canceled(**state: Any) -> RunRecord:
-    """A run whose cancel was acknowledged just now, unless told otherwise."""
+    """A run whose cancel was acknowledged just now, by default."""
     return record(**{"cancels": 1, "acknowledged_at": NOW, "checks": 1} | state)
 
 
@@ -204,3 +205,155 @@ def test_words_that_many_runs_share_are_kept_once(run: Any) -> None:
     assert state.seen
     assert state.seen.status is sys.intern("SOME_NEW_WORD")
     assert state.seen.task_identifier is sys.intern("some-task")
+
+
+# What comes next
+
+
+def following(state: RunRecord, waiting: Waiting | None = None) -> tuple[Action, float] | None:
+    return next_action(state, waiting, now=NOW)
+
+
+def test_a_new_run_is_canceled_at_once() -> None:
+    assert following(record()) == (Action.CANCEL, NOW)
+
+
+def test_where_termination_is_waited_for_a_run_is_checked_once_before_its_cancel() -> None:
+    assert following(record(), WAITING) == (Action.CHECK_BEFORE, NOW)
+    assert following(record(is_checked_before=True), WAITING) == (Action.CANCEL, NOW)
+
+
+def test_after_a_bulk_action_a_check_before_the_cancel_is_outdated_and_left_out() -> None:
+    assert following(record(bulk=bulk()), WAITING) == (Action.CANCEL, NOW)
+
+
+def test_a_bulk_action_without_progress_is_not_a_request() -> None:
+    state = record(bulk=bulk())
+    assert not state.is_requested
+    assert following(state) == (Action.CANCEL, NOW)
+
+
+@pytest.mark.parametrize("counts", [{"success": 1}, {"failure": 1}])
+def test_a_bulk_action_that_handled_any_run_may_have_canceled_each(counts: dict[str, int]) -> None:
+    state = record(bulk=bulk(**counts))
+    assert state.is_requested
+    assert following(state) == (Action.CHECK_LEFT_OUT, NOW)
+
+
+@pytest.mark.parametrize(
+    ("counts", "action"),
+    [
+        ({"success": 10}, Action.CHECK),
+        ({"success": 4, "failure": 6}, Action.CHECK),
+        ({"success": 9}, Action.CHECK_LEFT_OUT),
+    ],
+)
+def test_runs_of_a_bulk_action_that_left_some_out_are_checked_first(
+    counts: dict[str, int], action: Action
+) -> None:
+    assert following(record(bulk=bulk(**counts))) == (action, NOW)
+
+
+def test_a_bulk_action_that_was_never_checked_shows_no_progress_and_may_have_left_out_some() -> None:
+    part = BulkPart([RunRecord("run_1")])
+    assert not part.has_progress
+    assert part.left_out_some
+    assert (part.is_sent, part.id, part.action) == (False, None, None)
+
+
+def test_after_its_own_cancel_a_run_is_checked_at_once_whatever_a_bulk_action_did() -> None:
+    assert following(canceled(checks=0)) == (Action.CHECK, NOW)
+    assert following(canceled(checks=0, bulk=bulk(success=1))) == (Action.CHECK, NOW)
+
+
+def test_after_a_failed_cancel_a_run_is_checked_too(error: Any) -> None:
+    for kind in ("passing", "permanent"):
+        state = record(cancels=1, cancel_error=error(kind))
+        assert following(state) == (Action.CHECK, NOW)
+
+
+def test_after_a_second_cancel_a_run_is_checked_although_it_was_seen_before() -> None:
+    assert following(canceled(cancels=2, checks=0, seen=ALIVE)) == (Action.CHECK, NOW)
+
+
+@pytest.mark.parametrize("checks", [1, 2, 3, 4])
+@pytest.mark.parametrize("cancels", [1, 2])
+def test_a_run_that_is_still_alive_is_checked_again_after_growing_pauses(checks: int, cancels: int) -> None:
+    pause = (0.5, 1.0, 2.0, 4.0)[checks - 1]
+    assert following(canceled(checks=checks, cancels=cancels, seen=ALIVE)) == (Action.CHECK, NOW + pause)
+
+
+def test_a_run_still_alive_after_all_checks_gets_one_more_cancel() -> None:
+    assert following(canceled(checks=5, seen=ALIVE)) == (Action.CANCEL, NOW)
+
+
+def test_a_run_still_alive_after_its_second_cancel_and_all_checks_needs_nothing_more() -> None:
+    assert following(canceled(checks=5, cancels=2, seen=ALIVE)) is None
+
+
+def test_a_run_that_lives_after_a_failed_cancel_gets_another_one_only_where_that_may_help(
+    error: Any,
+) -> None:
+    state = canceled(cancel_error=error("passing"), acknowledged_at=None, seen=ALIVE)
+    assert following(state) == (Action.CANCEL, NOW)
+    state.cancel_error = error("permanent")
+    assert following(state) is None
+
+
+def test_no_run_gets_a_third_cancel(error: Any) -> None:
+    assert following(canceled(cancels=2, cancel_error=error("passing"), seen=ALIVE)) is None
+
+
+def test_a_run_that_a_bulk_action_left_out_is_canceled_alone() -> None:
+    assert following(record(bulk=bulk(success=1), checks=1, seen=ALIVE)) == (Action.CANCEL, NOW)
+
+
+@pytest.mark.parametrize("kind", ["passing", "permanent", "not found", "not sent"])
+def test_a_run_that_cannot_be_checked_after_a_bulk_action_is_canceled_alone(error: Any, kind: str) -> None:
+    state = record(bulk=bulk(success=1), checks=1, check_error=error(kind))
+    assert following(state) == (Action.CANCEL, NOW)
+
+
+def test_a_run_whose_check_failed_after_its_own_cancel_is_finished(error: Any) -> None:
+    assert following(canceled(check_error=error("passing"))) is None
+    assert following(canceled(check_error=error("passing"), seen=ALIVE, checks=2)) is None
+
+
+def test_a_run_that_is_unknown_is_finished() -> None:
+    assert following(record(is_unknown=True)) is None
+    assert following(record(is_unknown=True), WAITING) is None
+
+
+def test_a_run_whose_cancel_was_not_sent_is_finished(error: Any) -> None:
+    assert following(record(cancel_error=error("not sent"))) is None
+    assert following(canceled(checks=0, seen=ALIVE, cancel_error=error("not sent"))) is None
+
+
+@pytest.mark.parametrize("seen", [COMPLETED, CANCELED, TERMINATED])
+def test_a_run_that_has_ended_is_finished_where_termination_is_not_waited_for(seen: Seen) -> None:
+    assert following(canceled(seen=seen)) is None
+
+
+@pytest.mark.parametrize("seen", [COMPLETED, TERMINATED])
+def test_a_run_that_is_terminated_is_not_waited_for(seen: Seen) -> None:
+    assert following(canceled(seen=seen), WAITING) is None
+
+
+def test_a_canceled_run_is_checked_until_it_is_terminated() -> None:
+    for checks in (1, 2, 30):
+        state = canceled(seen=CANCELED, checks=checks)
+        assert following(state, WAITING) == (Action.CHECK_TERMINATION, NOW + 2.0)
+
+
+def test_waiting_ends_where_the_next_check_would_be_too_late() -> None:
+    assert following(canceled(seen=CANCELED, acknowledged_at=NOW - 88.0), WAITING) is not None
+    assert following(canceled(seen=CANCELED, acknowledged_at=NOW - 88.1), WAITING) is None
+
+
+def test_without_time_to_wait_a_canceled_run_is_not_waited_for() -> None:
+    assert following(canceled(seen=CANCELED), Waiting(timeout=1.9, poll_interval=2.0)) is None
+
+
+def test_a_check_that_failed_while_waiting_does_not_end_it(error: Any) -> None:
+    state = canceled(seen=CANCELED, check_error=error("passing"))
+    assert following(state, WAITING) == (Action.CHECK_TERMINATION, NOW + 2.0)

@@ -101,7 +101,9 @@ def test_a_retry_counts_as_the_same_cancel(plan: Any, server: Any, response: Any
     assert driver.records[0].cancels == 1
 
 
-def test_it_tells_how_long_there_is_nothing_to_do(plan: Any, server: Any, clock: Any, response: Any) -> None:
+def test_it_returns_how_long_there_is_nothing_to_do(
+    plan: Any, server: Any, clock: Any, response: Any
+) -> None:
     server.instead["cancel run_1"] = [response(503, {"error": "busy"}, retry_after="7")]
     driver = plan(server.add("run_1"))
     driver.do(driver.take())
@@ -113,7 +115,7 @@ def test_it_tells_how_long_there_is_nothing_to_do(plan: Any, server: Any, clock:
     assert driver.schedule.take() == math.inf
 
 
-def test_it_tells_how_long_there_is_nothing_to_do_but_not_beyond_the_time_limit(
+def test_it_returns_how_long_there_is_nothing_to_do_but_not_beyond_the_time_limit(
     plan: Any, server: Any, clock: Any
 ) -> None:
     driver = plan(server.add("run_1"), time_limit=30)

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
+from airflow_provider_trigger.api.errors import TransportError
 from airflow_provider_trigger.cancel.outcome import End
 from airflow_provider_trigger.cancel.record import Waiting
 
 STARTED = {"startedAt": "2026-11-25T09:00:00Z"}
 FINISHED = {"finishedAt": "2026-11-25T09:00:05Z"}
+LOST = TransportError("POST /cancel to trigger.test: connection lost", reason="connection lost")
 WAITING = Waiting(timeout=90.0, poll_interval=2.0)
 
 
@@ -147,9 +149,9 @@ def test_where_the_server_as_a_whole_does_not_respond_its_last_error_is_named(pl
     driver = plan(server.add("run_1"))
     breaker = driver.schedule._exchange.breaker
     for _ in range(9):
-        breaker.failed("Connection refused", is_permanent=False, sent_at=0.0)
+        breaker.failed(LOST, is_permanent=False, sent_at=0.0)
     driver.schedule.stop()
     assert driver.schedule.results()[0].error == "not sent: canceling was stopped"
-    breaker.failed("Connection refused", is_permanent=False, sent_at=0.0)
-    named = "not sent: canceling was stopped; last error: Connection refused"
+    breaker.failed(LOST, is_permanent=False, sent_at=0.0)
+    named = f"not sent: canceling was stopped; last error: {LOST}"
     assert driver.schedule.results()[0].error == named

@@ -186,7 +186,7 @@ def test_an_outage_shorter_than_the_time_limit_leaves_no_run_alive(
     assert {result.outcome.value for result in results} == {"canceled"}
 
 
-def test_a_server_that_stopped_responding_is_given_up_and_said_so(
+def test_a_server_that_stopped_responding_ends_the_work_and_is_named(
     plan: Any, server: Any, response: Any
 ) -> None:
     run_ids = server.add(*[f"run_{number}" for number in range(50)])

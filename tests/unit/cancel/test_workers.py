@@ -36,14 +36,14 @@ def two_requests() -> Steps[Any]:
 
 
 class Jobs:
-    """A schedule of given jobs that keeps what it is told."""
+    """A schedule of given jobs that keeps what it gets."""
 
     def __init__(self, *jobs: Job) -> None:
         self.end: End | None = None
         self.stopped = threading.Event()
         self.waiting = deque(jobs)
         self.unfinished = len(jobs)
-        self.told: list[tuple[Any, ...]] = []
+        self.noted: list[tuple[Any, ...]] = []
         self.users = 0
 
     def add(self, added: Job) -> None:
@@ -59,16 +59,16 @@ class Jobs:
 
     def sent(self, job: Job) -> None:
         self.alone()
-        self.told.append(("sent", job))
+        self.noted.append(("sent", job))
 
     def park(self, job: Job, wait: Wait) -> None:
         self.alone()
-        self.told.append(("park", job, wait.seconds))
+        self.noted.append(("park", job, wait.seconds))
         self.waiting.append(job)
 
     def finish(self, job: Job, result: Any = None, error: TriggerDevError | None = None) -> None:
         self.alone()
-        self.told.append(("finish", job, result, error))
+        self.noted.append(("finish", job, result, error))
         self.unfinished -= 1
 
     def stop(self) -> None:
@@ -122,7 +122,9 @@ def test_each_job_is_done_once_and_handed_back_with_its_result(response: Any) ->
     given = [job(one_request) for _ in range(10)]
     jobs, answered = Jobs(*given), response(200, b"yes")
     run(jobs, lambda step: answered if step is STEP else None)
-    assert jobs.told == [told for one in given for told in (("sent", one), ("finish", one, answered, None))]
+    assert jobs.noted == [
+        noted for one in given for noted in (("sent", one), ("finish", one, answered, None))
+    ]
     assert jobs.end is End.FINISHED
 
 
@@ -136,8 +138,8 @@ def test_a_job_that_fails_is_handed_back_with_its_error(error: Any) -> None:
     failing, following = job(fail), job(one_request)
     jobs = Jobs(failing, following)
     run(jobs, answer)
-    assert jobs.told[0] == ("finish", failing, None, failure)
-    assert jobs.told[-1] == ("finish", following, None, None)
+    assert jobs.noted[0] == ("finish", failing, None, failure)
+    assert jobs.noted[-1] == ("finish", following, None, None)
 
 
 def test_a_job_gets_what_came_back_and_nothing_after_a_wait(response: Any) -> None:
@@ -161,7 +163,7 @@ def test_a_wait_for_a_turn_keeps_the_thread_and_takes_its_time() -> None:
     jobs, started_at = Jobs(job(steps)), time.monotonic()
     run(jobs, answer)
     assert time.monotonic() - started_at >= 0.05
-    assert [told[0] for told in jobs.told] == ["finish"]
+    assert [noted[0] for noted in jobs.noted] == ["finish"]
 
 
 def test_a_job_that_waits_for_its_next_try_is_put_aside() -> None:
@@ -171,9 +173,9 @@ def test_a_job_that_waits_for_its_next_try_is_put_aside() -> None:
     parked, other = job(steps), job(one_request)
     jobs = Jobs(parked, other)
     run(jobs, answer)
-    assert jobs.told[0] == ("park", parked, 7.0)
-    assert jobs.told[1] == ("sent", other)
-    assert jobs.told[-1] == ("finish", parked, None, None)
+    assert jobs.noted[0] == ("park", parked, 7.0)
+    assert jobs.noted[1] == ("sent", other)
+    assert jobs.noted[-1] == ("finish", parked, None, None)
 
 
 def test_a_thread_waits_until_there_is_a_job(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -192,7 +194,7 @@ def test_a_job_that_another_one_led_to_is_done(monkeypatch: pytest.MonkeyPatch) 
     finish, together = jobs.finish, threading.Barrier(2, timeout=5)
 
     def finish_and_add(*arguments: Any) -> None:
-        if len(jobs.told) == 1:
+        if len(jobs.noted) == 1:
             jobs.add(job(meet))
             jobs.add(job(meet))
         finish(*arguments)
@@ -204,7 +206,7 @@ def test_a_job_that_another_one_led_to_is_done(monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr(jobs, "finish", finish_and_add)
     run(jobs, answer, count=2)
     assert not together.broken
-    assert len(jobs.told) == 6
+    assert len(jobs.noted) == 6
 
 
 # Threads
@@ -263,24 +265,54 @@ def test_it_ends_as_soon_as_all_is_done(monkeypatch: pytest.MonkeyPatch) -> None
 def test_without_jobs_no_thread_is_needed() -> None:
     jobs = Jobs()
     run(jobs, answer, count=0)
-    assert jobs.told == []
+    assert jobs.noted == []
 
 
-def test_a_thread_that_cannot_be_started_stops_the_others(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture
+def limit_threads(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
+    """Let the process start only so many of the threads."""
     start = threading.Thread.start
 
-    def start_only_the_first(thread: threading.Thread) -> None:
-        if thread.name == "trigger-dev-1":
-            raise RuntimeError("can't start new thread")
-        start(thread)
+    def limit(count: int) -> None:
+        left = list(range(count))
 
-    monkeypatch.setattr(threading.Thread, "start", start_only_the_first)
-    jobs = Jobs()
-    jobs.unfinished = 1
+        def start_while_possible(thread: threading.Thread) -> None:
+            if not left:
+                raise RuntimeError("can't start new thread")
+            left.pop()
+            start(thread)
+
+        monkeypatch.setattr(threading.Thread, "start", start_while_possible)
+
+    return limit
+
+
+def test_the_threads_that_could_be_started_do_all_jobs(
+    limit_threads: Any, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(workers, "_GRACE", 60.0)  # it ends with these threads, and waits for no other
+    limit_threads(2)
+    given = [job(one_request) for _ in range(10)]
+    jobs, working = Jobs(*given), set()
+
+    def send(_: Send) -> None:
+        working.add(threading.current_thread().name)
+        time.sleep(0.01)
+
+    started_at = time.monotonic()
+    run(jobs, send, count=5)
+    assert time.monotonic() - started_at < 5
+    assert working == {"trigger-dev-0", "trigger-dev-1"}
+    assert jobs.end is End.FINISHED
+    assert caplog.messages == ["Started 2 of 5 threads: can't start new thread"]
+
+
+def test_no_thread_that_can_be_started_is_an_error(limit_threads: Any) -> None:
+    limit_threads(0)
+    jobs = Jobs(job(one_request))
     with pytest.raises(RuntimeError, match="can't start new thread"):
         run(jobs, answer, count=2)
     assert jobs.end is End.STOPPED
-    end_of_threads()
 
 
 # Stopping
@@ -298,14 +330,14 @@ def test_a_stop_ends_it_within_a_second_although_a_request_is_not_answered(relea
     run(jobs, hang, is_stopped=begun.is_set)
     assert time.monotonic() - started_at < 1
     assert jobs.end is End.STOPPED
-    assert [told[0] for told in jobs.told] == ["sent"]
+    assert [noted[0] for noted in jobs.noted] == ["sent"]
 
 
 def test_what_is_stopped_before_it_begins_sends_nothing() -> None:
     jobs = Jobs(job(one_request), job(one_request))
     run(jobs, answer, count=2, is_stopped=lambda: True)
     assert jobs.end is End.STOPPED
-    assert jobs.told == []
+    assert jobs.noted == []
 
 
 def test_a_stop_while_there_is_nothing_to_do_ends_it_within_a_second() -> None:
@@ -341,7 +373,7 @@ def test_an_answer_that_comes_shortly_after_a_stop_still_counts() -> None:
         jobs.stopped.wait(5)
 
     run(jobs, send, is_stopped=begun.is_set)
-    assert jobs.told == [("sent", stopping), ("finish", stopping, None, None)]
+    assert jobs.noted == [("sent", stopping), ("finish", stopping, None, None)]
 
 
 def test_nothing_new_is_sent_after_a_stop() -> None:
@@ -356,7 +388,7 @@ def test_nothing_new_is_sent_after_a_stop() -> None:
     started_at = time.monotonic()
     run(jobs, send, is_stopped=begun.is_set)
     assert len(sends) == 1
-    assert [told[0] for told in jobs.told] == ["sent"]
+    assert [noted[0] for noted in jobs.noted] == ["sent"]
     assert time.monotonic() - started_at < 0.5, "it has no reason to wait for anything"
 
 
@@ -372,7 +404,7 @@ def test_a_call_that_waits_for_its_turn_sends_nothing_after_a_stop(monkeypatch: 
     jobs = Jobs(job(steps))
     run(jobs, answer, is_stopped=begun.is_set)
     end_of_threads()
-    assert jobs.told == []
+    assert jobs.noted == []
 
 
 def test_threads_that_outlive_a_stop_change_nothing_any_more(
@@ -397,11 +429,11 @@ def test_threads_that_outlive_a_stop_change_nothing_any_more(
 
     jobs = Jobs(job(one_request), job(two_requests), job(parked), job(failing))
     run(jobs, hang, count=4, is_stopped=stop.is_set)
-    told = list(jobs.told)
+    noted = list(jobs.noted)
     release.set()
     end_of_threads()
-    assert jobs.told == told
-    assert {what for what, *_ in told} == {"sent"}
+    assert jobs.noted == noted
+    assert {what for what, *_ in noted} == {"sent"}
 
 
 @pytest.mark.parametrize("parks", [True, False])
@@ -421,7 +453,7 @@ def test_a_job_that_outlives_a_stop_while_it_reads_an_answer_is_not_handed_back(
     run(jobs, answer, is_stopped=begun.is_set)
     release.set()
     end_of_threads()
-    assert jobs.told == []
+    assert jobs.noted == []
 
 
 def test_the_time_limit_ends_it_although_a_request_is_not_answered(
@@ -469,11 +501,11 @@ def test_what_is_raised_in_the_calling_thread_stops_the_work_and_passes_through(
     with pytest.raises(raised):
         run(jobs, hang, is_stopped=is_stopped)
     assert jobs.end is End.STOPPED
-    told = list(jobs.told)
+    noted = list(jobs.noted)
     release.set()
     end_of_threads()
-    assert jobs.told == told
-    assert [what for what, *_ in told] == ["sent"]
+    assert jobs.noted == noted
+    assert [what for what, *_ in noted] == ["sent"]
 
 
 @pytest.mark.parametrize("raised", [ZeroDivisionError, SystemExit])
@@ -489,7 +521,7 @@ def test_a_bug_in_a_thread_stops_the_work_and_is_raised_in_the_calling_one(
         run(jobs, send, count=2)
     assert time.monotonic() - started_at < 1
     assert jobs.end is End.STOPPED
-    assert len(jobs.told) <= 2
+    assert len(jobs.noted) <= 2
 
 
 def test_a_bug_in_a_schedule_is_raised_too(monkeypatch: pytest.MonkeyPatch) -> None:

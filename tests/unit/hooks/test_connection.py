@@ -65,7 +65,7 @@ def test_any_other_key_is_accepted_whatever_it_starts_with(settings: Any, key: s
     assert settings(password=key).secret_key == key.strip()
 
 
-def test_a_login_beside_a_key_has_no_effect(settings: Any) -> None:
+def test_a_login_next_to_a_key_has_no_effect(settings: Any) -> None:
     assert settings(login="me") == settings()
 
 

@@ -10,7 +10,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from airflow_provider_trigger.hooks.connection import InvalidConnectionError, Settings
+from airflow_provider_trigger.hooks.connection import (
+    ConnectionNotFoundError,
+    InvalidConnectionError,
+    Settings,
+)
 from airflow_provider_trigger.hooks.trigger_dev import TriggerDevHook
 
 KEY = "tr_prod_marker_of_the_test"
@@ -102,6 +106,42 @@ def test_a_key_in_the_wrong_place_of_a_uri_is_not_repeated(
     assert_hides(raised.value, "MARKER")
     assert str(raised.value) == f"Connection 'mine', field {field!r}: {reason}"
     assert "marker" not in caplog.text.lower()
+
+
+# What Airflow cannot read, and so ignores (measured with 2.11, 3.0 and 3.3)
+UNREADABLE = [
+    " ",
+    '{"conn_type": "trigger_dev", "password": "tr_prod_MARKER"',
+    "{'conn_type': 'trigger_dev', 'password': 'tr_prod_MARKER'}",
+    '{"conn_type": "trigger_dev", "passwort": "tr_prod_MARKER"}',
+    '{"conn_type": "trigger_dev", "password": "tr_prod_MARKER", "port": "http"}',
+    '{"conn_type": "trigger_dev", "password": ["tr_prod_MARKER"]}',
+    "trigger-dev://:tr_prod_MARKER@trigger.test:port",
+    "trigger-dev://:tr_prod_MARKER@trigger.test:99999",
+    "trigger-dev://:tr_prod_MARKER@[::1",
+    "trigger-dev://:tr_prod_MARKER@https://trigger.test://",
+    "trigger-dev://:tr/prod_MARKER@trigger.test",
+    "trigger-dev://:tr#prod_MARKER@trigger.test",
+]
+
+
+@pytest.mark.parametrize("text", UNREADABLE)
+def test_a_variable_that_airflow_cannot_read_is_named_without_its_value(
+    assert_hides: Any, from_environment: Any, text: str
+) -> None:
+    with pytest.raises(ConnectionNotFoundError) as raised:
+        from_environment(text)
+    assert_hides(raised.value, "MARKER")
+    assert str(raised.value) == (
+        "Connection 'mine' was not found: the environment variable AIRFLOW_CONN_MINE is set, but not valid; "
+        'it must be JSON such as {"conn_type": "trigger_dev", "password": "KEY"}, or a percent-encoded URI '
+        "such as trigger-dev://:KEY@HOST"
+    )
+
+
+def test_an_empty_variable_counts_as_not_set(from_environment: Any) -> None:
+    with pytest.raises(ConnectionNotFoundError, match="'mine' was not found; create it under Admin"):
+        from_environment("")
 
 
 JSON = st.recursive(

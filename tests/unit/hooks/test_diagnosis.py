@@ -1,12 +1,15 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 
 from airflow_provider_trigger.api.errors import (
+    AnswerTimeoutError,
     NotSentError,
+    PermissionDeniedError,
     ServerError,
     TLSError,
     TransportError,
@@ -22,6 +25,9 @@ LIST = "GET /api/v1/runs"
 PROBE = "GET /api/v3/runs/run_of_the_connection_test"
 UNKNOWN_RUN = (404, {"error": "Not found"})
 HOST = "check the host of this connection"
+NO_ANSWER = AnswerTimeoutError(
+    f"{LIST} to trigger.test: no answer within 10 s", reason="no answer within 10 s"
+)
 
 
 class Client:
@@ -88,12 +94,12 @@ PROBLEMS: dict[str, tuple[Any, str]] = {
         f"{FOREIGN}: {LIST} answered 302: a redirect to https://login.test",
     ),
     "no connection": (
-        TransportError("no connection"),
-        f"{URL} could not be reached: no connection; "
+        TransportError(f"{LIST} to trigger.test: Connection refused", reason="Connection refused"),
+        f"{URL} could not be reached: Connection refused; "
         "check host, port and 'proxy' of this connection, and whether the server runs",
     ),
     "certificate": (
-        TLSError("bad certificate"),
+        TLSError(f"{LIST} to trigger.test: bad certificate", reason="bad certificate"),
         f"No TLS connection to {URL}: bad certificate; "
         "check the host of this connection, and for a private CA set 'verify' in its extra",
     ),
@@ -145,6 +151,14 @@ def test_a_list_that_fails_is_only_a_note_if_the_key_is_accepted(press: Any, sta
     assert sent == [f"{LIST}?page[size]=10", PROBE]
 
 
+def test_a_list_that_takes_too_long_is_only_a_note_if_the_key_is_accepted(press: Any) -> None:
+    works, shown, sent = press(NO_ANSWER, UNKNOWN_RUN)
+    assert works
+    failed = "The list of runs, which canceling does not need, failed: no answer within 10 s"
+    assert shown == f"{ACCEPTED}. {failed}"
+    assert sent == [f"{LIST}?page[size]=10", PROBE]
+
+
 def test_a_run_with_the_id_of_the_check_shows_that_the_key_is_accepted(press: Any) -> None:
     run = {"id": "run_of_the_connection_test", "status": "COMPLETED", "taskIdentifier": "t"}
     works, shown, _ = press((503, {"error": "down"}), (200, run))
@@ -179,8 +193,22 @@ def test_a_key_that_only_the_status_check_rejects_is_rejected(press: Any) -> Non
         ),
         (
             (500, {"error": "down"}),
-            TransportError("no answer within 10 s"),
+            NO_ANSWER,
             f"{URL} failed: {LIST} answered 500: down. A status check failed, too: no answer within 10 s",
+        ),
+        (
+            NO_ANSWER,
+            NO_ANSWER,
+            f"{URL} could not be reached: no answer within 10 s; "
+            "check host, port and 'proxy' of this connection, and whether the server runs. "
+            "A status check failed, too: no answer within 10 s",
+        ),
+        (
+            NO_ANSWER,
+            (503, {"error": "down"}),
+            f"{URL} could not be reached: no answer within 10 s; "
+            "check host, port and 'proxy' of this connection, and whether the server runs. "
+            f"A status check failed, too: {PROBE} answered 503: down",
         ),
     ],
 )
@@ -213,13 +241,53 @@ def test_an_error_names_its_connection(settings: Any) -> None:
     assert (error.detail, error.status, error.retryable) == ("oops", 500, True)
 
 
-def test_an_error_that_something_can_be_done_about_says_what(settings: Any) -> None:
-    error = TLSError("bad certificate")
+def refused() -> TransportError:
+    return TransportError("GET /p to trigger.test: Connection refused", reason="Connection refused")
+
+
+SERVER_DOWN = "check host, port and 'proxy' of the connection, and whether the server runs"
+
+
+@pytest.mark.parametrize(
+    ("fail", "text"),
+    [
+        (
+            lambda: PermissionDeniedError(
+                method="GET", path="/p", status=403, detail="no", request_id=None, retryable=False
+            ),
+            f"Connection 'mine' to {URL}: GET /p answered 403: no; "
+            "check the permissions of the key in the password of the connection",
+        ),
+        (
+            lambda: TLSError("GET /p to trigger.test: bad certificate", reason="bad certificate"),
+            "Connection 'mine': GET /p to trigger.test: bad certificate; "
+            "check the host of the connection, and for a private CA set 'verify' in its extra",
+        ),
+        (refused, f"Connection 'mine': {refused()}; {SERVER_DOWN}"),
+        (
+            lambda: NotSentError("the server stopped responding", last_error=refused()),
+            f"Connection 'mine': the server stopped responding; last error: {refused()}; {SERVER_DOWN}",
+        ),
+        (
+            lambda: NotSentError("the server stopped responding", last_error=server_error("oops")),
+            f"Connection 'mine' to {URL}: the server stopped responding; last error: {server_error('oops')}",
+        ),
+    ],
+)
+def test_an_error_names_connection_and_server_once_and_says_what_to_do(
+    settings: Any, fail: Callable[[], TriggerDevError], text: str
+) -> None:
+    error = fail()
     add_connection(error, settings(host=URL))
-    assert str(error) == (
-        f"Connection 'mine' to {URL}: bad certificate; "
-        "check the host of connection 'mine', and for a private CA set 'verify' in its extra"
-    )
+    assert str(error) == text
+    assert (text.count("'mine'"), text.count("trigger.test")) == (1, 1)
+
+
+def test_what_to_do_about_an_error_of_a_run_names_the_connection(settings: Any) -> None:
+    expected = "check host, port and 'proxy' of connection 'mine', and whether the server runs"
+    assert action_for(refused(), settings(host=URL)) == expected
+    stopped = NotSentError("the server stopped responding", last_error=refused())
+    assert action_for(stopped, settings(host=URL)) == expected
 
 
 @pytest.mark.parametrize("error", [server_error("oops"), NotSentError("the time limit was reached")])

@@ -106,7 +106,7 @@ def test_a_shorter_timeout_of_the_connection_counts(connect_as: Any, wire: Any) 
         ((401, {"error": "Invalid API key"}), "https://trigger.test rejected the secret key: "),
         ((429, {"error": "slow down"}), "The rate limit of https://trigger.test is used up: "),
         (requests.ConnectionError("refused"), "https://trigger.test could not be reached: "),
-        (requests.ReadTimeout(), "https://trigger.test could not be reached: "),
+        (requests.ConnectTimeout(), "https://trigger.test could not be reached: no connection within 10 s; "),
         (requests.exceptions.SSLError("bad certificate"), "No TLS connection to https://trigger.test: "),
     ],
 )
@@ -134,6 +134,16 @@ def test_a_list_of_runs_that_fails_is_not_the_end(connect_as: Any, wire: Any, an
     )
     assert wire.targets[1:] == ["GET /api/v3/runs/run_of_the_connection_test"]
     assert KEY not in message
+
+
+def test_a_list_of_runs_without_an_answer_is_not_the_end(connect_as: Any, wire: Any, answer: Any) -> None:
+    wire.script = lambda request: (
+        requests.ReadTimeout() if "/api/v1/runs" in request.url else answer(404, {"error": "Not found"})
+    )
+    works, message = connect_as().test_connection()
+    assert works
+    assert message.endswith(", which canceling does not need, failed: no answer within 10 s")
+    assert [max(options["timeout"]) for options in wire.options] == [10, 10]
 
 
 def test_an_invalid_field_is_named_without_a_request(connect_as: Any, wire: Any) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import requests
 
-from airflow_provider_trigger.api.errors import AuthenticationError, NotFoundError
+from airflow_provider_trigger.api.errors import AuthenticationError, NotFoundError, TransportError
 from airflow_provider_trigger.cancel.cancellation import Cancellation
 from airflow_provider_trigger.hooks import trigger_dev
 
@@ -50,9 +50,27 @@ def test_a_failure_names_the_connection_and_its_host(connect_as: Any, wire: Any,
             call()
         text = str(raised.value)
         assert text.startswith("Connection 'trigger_dev_default' to https://trigger.test: ")
-        assert text.endswith("; check the password of connection 'trigger_dev_default'")
-        assert text.count("Connection") == 1
+        assert text.endswith("; check the password of the connection")
+        assert text.count("'trigger_dev_default'") == 1
         assert (raised.value.message, raised.value.detail) == (text, "Invalid API key")
+
+
+def test_a_server_that_is_down_is_named_once_with_the_connection_and_what_to_do(
+    connect_as: Any, wire: Any
+) -> None:
+    wire.script = lambda _: requests.ConnectionError()
+    hook = connect_as(extra={"retry_for": 0})
+    with pytest.raises(TransportError) as raised:
+        hook.get_run("run_1")
+    assert str(raised.value) == (
+        "Connection 'trigger_dev_default': GET /api/v3/runs/run_1 to trigger.test: ConnectionError; "
+        "check host, port and 'proxy' of the connection, and whether the server runs"
+    )
+    assert hook.cancel_run("run_1").error == (
+        "cancel failed: POST /api/v2/runs/run_1/cancel to trigger.test: ConnectionError; "
+        "status check failed: ConnectionError; "
+        "check host, port and 'proxy' of connection 'trigger_dev_default', and whether the server runs"
+    )
 
 
 # A cancellation
@@ -111,6 +129,9 @@ def test_a_cancellation_gets_every_argument(connect_as: Any, passed_on: Any) -> 
         assert [name for name, _ in passed_on] == ["client", "cancellation"]
     (_, client), (_, cancellation), (closed, _) = passed_on
     assert client["max_connections"] == 3
+    assert cancellation.pop("action_for")(TransportError("refused")) == (
+        "check host, port and 'proxy' of connection 'trigger_dev_default', and whether the server runs"
+    )
     name = "Canceled by Apache Airflow"
     assert cancellation == arguments | {"run_ids": ["run_1"], "bulk_action_name": name}
     assert closed == "closed"
@@ -122,6 +143,7 @@ def test_a_cancellation_has_defaults(connect_as: Any, passed_on: Any) -> None:
     (_, client), (_, cancellation), _ = passed_on
     assert client["max_connections"] == 32
     assert cancellation.pop("is_stopped")() is False
+    assert cancellation.pop("action_for")
     assert cancellation == {
         "run_ids": ["run_1"],
         "bulk_action_name": trigger_dev.BULK_ACTION_NAME,
@@ -139,7 +161,7 @@ def test_an_error_that_leaves_a_cancellation_names_the_connection(
     with pytest.raises(AuthenticationError) as raised, connect_as().cancellation(["run_1"]) as cancellation:
         cancellation.run()
     assert str(raised.value).startswith("Connection 'trigger_dev_default' to https://trigger.test: ")
-    assert str(raised.value).endswith("; check the password of connection 'trigger_dev_default'")
+    assert str(raised.value).endswith("; check the password of the connection")
 
 
 def test_another_error_leaves_a_cancellation_as_it_is(connect_as: Any, wire: Any) -> None:
@@ -183,10 +205,13 @@ def test_an_invalid_run_id_is_named_and_nothing_is_sent(
     assert not wire.sent
 
 
-@pytest.mark.parametrize(("given", "count"), [([], 0), ("run_1,run_2", 2), (iter(["run_1", "run_2"]), 2)])
-def test_one_run_is_one(connect_as: Any, wire: Any, given: Any, count: int) -> None:
+@pytest.mark.parametrize(
+    ("given", "form", "count"),
+    [([], list, 0), ("run_1,run_2", str, 2), (["run_1", "run_2"], list, 2), (["run_1", "run_2"], iter, 2)],
+)
+def test_one_run_is_one(connect_as: Any, wire: Any, given: Any, form: Any, count: int) -> None:
     with pytest.raises(ValueError, match=f"^run_id must contain exactly one run id, not {count}: "):
-        connect_as().cancel_run(given)
+        connect_as().cancel_run(form(given))
     assert not wire.sent
 
 

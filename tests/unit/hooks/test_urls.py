@@ -49,6 +49,7 @@ def test_a_key_alone_means_the_cloud(settings: Any) -> None:
         ({"host": "https://trigger.test/prefix", "port": 3030}, "https://trigger.test:3030/prefix"),
         ({"host": "https://trigger.test:3030", "port": 3030}, "https://trigger.test:3030"),
         ({"host": "https://trigger.test:", "port": 3030}, "https://trigger.test:3030"),
+        ({"host": "https://TRIGGER.TEX", "port": 3030}, "https://TRIGGER.TEX:3030"),
         ({"host": "trigger.test", "schema": "https"}, "https://trigger.test"),
         ({"host": "localhost", "schema": "HTTP", "port": 3030}, "http://localhost:3030"),
         ({"host": "::1", "schema": "http", "port": 3030}, "http://[::1]:3030"),

@@ -5,7 +5,7 @@ import json
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from datetime import UTC, datetime
 from types import SimpleNamespace
@@ -20,7 +20,7 @@ from airflow_provider_trigger.cancel.outcome import CancelOutcome, CancelResult
 from airflow_provider_trigger.hooks.connection import InvalidConnectionError
 from airflow_provider_trigger.hooks.trigger_dev import TriggerDevHook
 from airflow_provider_trigger.notifications import cancel as notifications
-from airflow_provider_trigger.notifications.cancel import CancelTriggerRunNotifier
+from airflow_provider_trigger.notifications.cancel import CancelTriggerRunNotifier, origin_of
 from airflow_provider_trigger.sources.run_ids import RunIds
 from airflow_provider_trigger.sources.xcom import gather
 
@@ -138,7 +138,7 @@ def test_arguments_go_by_their_names_only() -> None:
 
 def test_the_class_itself_as_a_callback_is_an_error_that_says_what_to_write() -> None:
     callback = CancelTriggerRunNotifier  # on_failure_callback=CancelTriggerRunNotifier
-    with pytest.raises(TypeError, match=r"not the class itself: .*CancelTriggerRunNotifier\(run_ids=...\)"):
+    with pytest.raises(TypeError, match=r"nothing was canceled: .* on_failure_callback=Cancel\w+\(run_ids"):
         callback(context())
 
 
@@ -224,15 +224,15 @@ def test_each_run_gets_a_line_and_all_a_summary(runs: dict[str, Any], log: Log) 
     assert log.lines[0] == (
         "info",
         "Dag 'd', Dag run 'manual_1': "
-        "run_1 (task unknown): canceled, CANCELED https://trigger.test/runs/run_1",
+        "run_1 (Trigger.dev task unknown): canceled, CANCELED https://trigger.test/runs/run_1",
     )
     assert [level for level, _ in log.lines] == ["info", "error", "error"]
     assert log.lines[1][1].startswith(
-        "Dag 'd', Dag run 'manual_1': run_2 (task unknown): failed, status unknown - "
+        "Dag 'd', Dag run 'manual_1': run_2 (Trigger.dev task unknown): failed, status unknown - "
     )
     assert log.lines[2][1].startswith(
         "Dag 'd', Dag run 'manual_1': 2 Trigger.dev runs: 1 canceled, 1 failed - "
-        "1 run may still be running; not canceled: run_2: "
+        "1 run may still run (status unknown); not canceled: run_2: "
     )
 
 
@@ -266,7 +266,7 @@ def test_a_rejected_key_is_named_and_not_shown(runs: dict[str, Any], log: Log) -
     assert text.startswith(
         "Dag 'd', Dag run 'manual_1': 1 Trigger.dev run: 1 failed - Connection 'trigger_dev_default': "
         "the secret key was rejected: check the password of connection 'trigger_dev_default'; "
-        "1 run may still be running"
+        "1 run may still run (status unknown)"
     )
     assert "tr_prod_marker" not in str(log.lines)
 
@@ -283,29 +283,77 @@ BOTH_WAYS = pytest.mark.parametrize("run", [call, await_it], ids=["called", "awa
 
 
 @BOTH_WAYS
-def test_a_malformed_connection_is_raised_and_says_how_many_runs_may_be_running(
+def test_a_malformed_connection_is_raised_and_says_how_many_runs_may_still_run(
     run: Any, monkeypatch: pytest.MonkeyPatch, log: Log
 ) -> None:
     monkeypatch.setenv("AIRFLOW_CONN_MINE", json.dumps(CONNECTION | {"password": ""}))
     with pytest.raises(InvalidConnectionError, match="field 'password'") as raised:
         run(Notifier(run_ids=["run_1", "run_2"], trigger_dev_conn_id="mine"), context())
-    assert log.lines == [("error", f"Dag 'd': {raised.value}; 2 runs may still be running")]
+    assert str(raised.value).startswith("Dag 'd': Connection 'mine', field 'password': ")
+    assert str(raised.value).endswith("; 2 runs may still run")
+    assert log.lines == []  # Airflow logs what a callback raises
 
 
 @BOTH_WAYS
 def test_a_missing_connection_is_raised_and_says_how_to_create_it(run: Any, log: Log) -> None:
     with pytest.raises(AirflowNotFoundException, match="'mine' was not found; create it") as raised:
         run(Notifier(run_ids=["run_1"], trigger_dev_conn_id="mine"), context())
-    assert log.lines == [("error", f"Dag 'd': {raised.value}; 1 run may still be running")]
+    assert str(raised.value).startswith("Dag 'd': Connection 'mine' was not found; ")
+    assert str(raised.value).endswith("; 1 run may still run")
+    assert log.lines == []
+
+
+def test_called_as_airflow_does_it_only_airflow_logs_a_missing_connection(log: Log) -> None:
+    with suppress(AirflowNotFoundException):  # 2.11 does not raise it again
+        Notifier(run_ids=["run_1", "run_2"], trigger_dev_conn_id="mine")(context())
+    [(_, text)] = log.lines
+    assert text.startswith("Failed to send notification")
+    assert text.endswith("; 2 runs may still run")
 
 
 @BOTH_WAYS
-def test_without_ids_airflow_is_not_asked_for_the_connection(run: Any, log: Log) -> None:
+def test_without_ids_the_connection_is_not_fetched(run: Any, log: Log) -> None:
     run(Notifier(run_ids=[], trigger_dev_conn_id="there is no such connection"), context())
     assert log.lines == [
         ("warning", "Dag 'd': run_ids is an empty list"),
-        ("info", "Dag 'd': There are no run ids, so there is nothing to cancel"),
+        ("info", "Dag 'd': No run ids were found, so nothing was canceled"),
     ]
+
+
+# What its lines begin with
+
+
+WITH_ID = SimpleNamespace(dag_id="d")
+TASK = SimpleNamespace(task_id="work", map_index=-1)
+
+
+@pytest.mark.parametrize(
+    ("context", "origin"),
+    [
+        ({}, ""),
+        ({"dag": None, "dag_run": None, "ti": None}, ""),
+        ({"dag": WITH_ID, "run_id": "manual_1", "ti": TASK}, "Dag 'd', Dag run 'manual_1', task 'work': "),
+        (
+            {"dag": WITH_ID, "run_id": "manual_1", "ti": SimpleNamespace(task_id="work", map_index=0)},
+            "Dag 'd', Dag run 'manual_1', task 'work', map index 0: ",
+        ),
+        ({"dag": WITH_ID, "run_id": "manual_1", "reason": "task_failure"}, "Dag 'd', Dag run 'manual_1': "),
+        (
+            {"dag": WITH_ID, "run_id": "manual_1", "reason": "timed_out", "ti": TASK},
+            "Dag 'd', Dag run 'manual_1': ",
+        ),
+        (
+            {"dag_run": SimpleNamespace(dag_id="d", run_id="manual_1"), "ti": TASK},
+            "Dag 'd', Dag run 'manual_1', task 'work': ",
+        ),
+        (
+            {"dag_run": {"dag_id": "d", "dag_run_id": "manual_1"}, "deadline": {}},
+            "Dag 'd', Dag run 'manual_1': ",
+        ),
+    ],
+)
+def test_the_origin_of_a_callback_is_its_dag_dag_run_and_task(context: Any, origin: str) -> None:
+    assert origin_of(context) == origin
 
 
 # From XCom
@@ -320,13 +368,14 @@ def test_ids_of_both_sources_count(runs: dict[str, Any], wire: Any, log: Log) ->
     assert "'more'" in warning
 
 
-def test_run_ids_that_became_none_are_named_also_beside_the_xcom_of_tasks(
+def test_run_ids_that_became_none_are_named_also_next_to_the_xcom_of_tasks(
     runs: dict[str, Any], log: Log
 ) -> None:
     notifier = Notifier(run_ids="{{ x }}", xcom_task_ids="start")
     notifier.run_ids = None  # as rendered natively
     notifier.notify(with_xcom({"start": "run_1"}))
-    assert [text.split()[0] for level, text in log.lines if level == "warning"] == ["run_ids"]
+    [warning] = [text for level, text in log.lines if level == "warning"]
+    assert warning.startswith("run_ids is None: ")
     log.lines.clear()
     Notifier(xcom_task_ids="start").notify(with_xcom({"start": "run_1"}))
     assert [level for level, _ in log.lines] == ["info", "info"]
@@ -342,7 +391,7 @@ def test_a_context_without_a_task_instance_has_no_xcom(runs: dict[str, Any], wir
     level, text = log.lines[-1]
     assert level == "error"
     assert text.startswith(
-        "Dag 'd': 1 Trigger.dev run: 1 canceled - runs whose ids could not be read may still be running; "
+        "Dag 'd': 1 Trigger.dev run: 1 canceled - runs whose ids could not be read may still run; "
     )
 
 
@@ -356,19 +405,19 @@ def test_after_an_xcom_that_cannot_be_read_all_others_are_canceled(
     assert log.lines[-1][0] == "error"
 
 
-def test_after_an_error_it_does_not_end_with_nothing_to_cancel(log: Log) -> None:
+def test_after_an_error_it_does_not_say_that_nothing_was_canceled(log: Log) -> None:
     Notifier(xcom_task_ids="start").notify(with_xcom(RuntimeError("no database access")))
     level, text = log.lines[-1]
     assert level == "error"
-    assert text.startswith("0 Trigger.dev runs - runs whose ids could not be read may still be running; ")
-    assert "nothing to cancel" not in str(log.lines)
+    assert text.startswith("0 Trigger.dev runs - runs whose ids could not be read may still run; ")
+    assert "nothing was canceled" not in str(log.lines)
 
 
 def test_a_task_that_the_dag_does_not_have_is_named(log: Log) -> None:
     Notifier(xcom_task_ids="strat").notify(with_xcom({}))
     assert log.lines[0][0] == log.lines[-1][0] == "error"
     assert "did you mean 'start'?" in log.lines[0][1]
-    assert "nothing to cancel" not in str(log.lines)
+    assert "nothing was canceled" not in str(log.lines)
 
 
 # Time, and the triggerer

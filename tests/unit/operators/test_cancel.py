@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from types import SimpleNamespace
 from typing import Any
 
+import jinja2
 import pytest
 
 from airflow_provider_trigger._compat import AirflowException, AirflowFailException, BaseOperator
@@ -110,6 +111,8 @@ def operator(**arguments: Any) -> CancelTriggerRunOperator:
         ({"on_not_found": "skip"}, "on_not_found must be 'fail' or 'ignore', not 'skip'"),
         ({"on_not_found": None}, "on_not_found must be 'fail' or 'ignore', not None"),
         ({"on_empty": "skip"}, "on_empty must be 'fail' or 'ignore', not 'skip'"),
+        ({"wait_for_termination": "yes"}, "wait_for_termination must be True or False, not 'yes'"),
+        ({"wait_for_termination": 1}, "wait_for_termination must be True or False, not 1"),
         ({"termination_timeout": -1}, "termination_timeout must be a number of seconds, 0 or more, not -1"),
         ({"poll_interval": 0}, "poll_interval must be a number of seconds, 0.01 or more, not 0"),
         ({"poll_interval": -2}, "poll_interval must be a number of seconds, 0.01 or more, not -2"),
@@ -178,6 +181,22 @@ def test_it_is_an_operator_whose_fields_are_templated() -> None:
     made.render_template_fields(values)
     assert made.run_ids == ["run_1", "run_2"]
     assert (made.xcom_key, made.trigger_dev_conn_id) == ("run_1_key", "run_1_conn")
+
+
+def test_run_ids_without_jinja_are_not_compiled(monkeypatch: pytest.MonkeyPatch) -> None:
+    compiled = []
+    from_string = jinja2.Environment.from_string
+
+    def count(self: Any, source: Any, *args: Any, **kwargs: Any) -> Any:
+        compiled.append(source)
+        return from_string(self, source, *args, **kwargs)
+
+    monkeypatch.setattr(jinja2.Environment, "from_string", count)
+    made = operator(run_ids=["run_1", ["run_2", "{{ x }}"]], xcom_task_ids="start")
+    values: Any = {"x": "run_3"}
+    made.render_template_fields(values)
+    assert made.run_ids == ["run_1", ["run_2", "run_3"]]
+    assert compiled == ["{{ x }}"]
 
 
 @pytest.fixture
@@ -289,7 +308,7 @@ def test_no_ids_at_all_are_a_success_without_a_connection(nothing: Any, log: Log
     made.run_ids = nothing  # as rendered
     assert made.execute(context()) == []
     assert [level for level, _ in log.lines] == ["warning", "info"]
-    assert log.lines[-1] == ("info", "There are no run ids, so there is nothing to cancel")
+    assert log.lines[-1] == ("info", "No run ids were found, so nothing was canceled")
 
 
 def test_ids_of_both_sources_count_once_in_their_order(runs: dict[str, Any]) -> None:
@@ -316,14 +335,14 @@ def test_after_an_xcom_that_cannot_be_read_all_others_are_canceled_and_the_task_
 def test_an_xcom_that_cannot_be_read_fails_the_task_also_if_there_is_nothing_else(log: Log) -> None:
     with pytest.raises(AirflowException, match=r"0 Trigger\.dev runs - runs whose ids could not be read may"):
         operator(run_ids=None, xcom_task_ids="start").execute(context(start=OSError("down")))
-    assert "nothing to cancel" not in str(log.lines)
+    assert "nothing was canceled" not in str(log.lines)
 
 
 def test_a_task_that_the_dag_does_not_have_fails_the_task_for_good(log: Log) -> None:
     made = operator(run_ids=None, xcom_task_ids="strat")
     with pytest.raises(AirflowFailException, match=r"the Dag has no such task; did you mean 'start'\?"):
         made.execute(context())
-    assert "nothing to cancel" not in str(log.lines)
+    assert "nothing was canceled" not in str(log.lines)
 
 
 def test_an_invalid_value_fails_the_task_after_all_valid_ids_were_canceled(
@@ -376,14 +395,14 @@ def test_each_empty_source_has_its_own_warning_and_all_are_named_in_the_failure(
     assert given["ti"].kept == {"return_value": [CANCELED]}
 
 
-def test_run_ids_that_became_none_are_named_also_beside_the_xcom_of_tasks(
+def test_run_ids_that_became_none_are_named_also_next_to_the_xcom_of_tasks(
     runs: dict[str, Any], log: Log
 ) -> None:
     made = operator(run_ids="{{ x }}", xcom_task_ids="start")
     made.run_ids = None  # as rendered
     assert made.execute(context(start="run_1")) == [CANCELED]
     [text] = log.of("warning")
-    assert text.startswith("run_ids ")
+    assert text.startswith("run_ids is None: ")
     log.lines.clear()
     assert operator(run_ids=None, xcom_task_ids="start").execute(context(start="run_1")) == [CANCELED]
     assert not log.of("warning")
@@ -419,7 +438,7 @@ def test_an_unknown_run_fails_the_task_for_good_unless_it_is_ignored(runs: dict[
     with pytest.raises(AirflowFailException, match="not found: run_x"):
         operator(run_ids=["run_1", "run_x"]).execute(context())
     [text] = log.of("error")
-    assert text.startswith("run_x (task unknown): not found")
+    assert text.startswith("run_x (Trigger.dev task unknown): not found")
     log.lines.clear()
     assert operator(run_ids=["run_x"], on_not_found="ignore").execute(context()) == [NOT_FOUND]
     assert not log.of("error")
@@ -445,7 +464,8 @@ def test_a_failure_that_another_try_can_cure_leaves_the_tasks_retries(
     runs["run_2"] = (status, {"error": "no"})
     given = context()
     with pytest.raises(
-        AirflowException, match="1 canceled, 1 failed - 1 run may still be running; not canceled: run_2: "
+        AirflowException,
+        match=r"1 canceled, 1 failed - 1 run may still run \(status unknown\); not canceled: run_2: ",
     ) as raised:
         operator(run_ids=["run_1", "run_2"]).execute(given)
     assert isinstance(raised.value, AirflowFailException) is not retries
@@ -459,7 +479,7 @@ def test_a_rejected_key_fails_the_task_for_good_and_is_not_shown(runs: dict[str,
         operator(run_ids=["run_1", "run_2"]).execute(given)
     assert (
         "Connection 'trigger_dev_default': the secret key was rejected: "
-        "check the password of connection 'trigger_dev_default'; 2 runs may still be running"
+        "check the password of connection 'trigger_dev_default'; 2 runs may still run (status unknown)"
     ) in str(raised.value)
     assert "tr_prod_marker" not in f"{raised.value}{given['ti'].kept}{log.lines}"
     assert (raised.value.__cause__, raised.value.__context__) == (None, None)
@@ -479,8 +499,9 @@ def test_a_rejected_preview_key_without_a_branch_gets_the_hint(
 
 
 def test_a_missing_connection_is_named_and_not_retried() -> None:
-    with pytest.raises(AirflowFailException, match="Connection 'mine' was not found; create it"):
-        operator(trigger_dev_conn_id="mine").execute(context())
+    with pytest.raises(AirflowFailException, match="Connection 'mine' was not found; create it") as raised:
+        operator(run_ids=["run_1", "run_2"], trigger_dev_conn_id="mine").execute(context())
+    assert str(raised.value).endswith("; 2 runs may still run")
 
 
 @pytest.mark.parametrize("given", [{}, {"ti": None}])
@@ -573,7 +594,7 @@ def test_the_log_says_where_runs_are_canceled_and_ends_with_a_summary(work: Work
     operator().execute(context())
     assert log.lines == [
         ("info", "Canceling 1 Trigger.dev run on https://trigger.test"),
-        ("info", "run_1 (task unknown): canceled, CANCELED https://trigger.test/runs/run_1"),
+        ("info", "run_1 (Trigger.dev task unknown): canceled, CANCELED https://trigger.test/runs/run_1"),
         ("info", "1 Trigger.dev run: 1 canceled"),
     ]
 
@@ -595,11 +616,11 @@ def test_a_killed_task_says_so_and_may_be_retried(work: Work, log: Log) -> None:
     assert not log.of("warning")
 
 
-def test_a_killed_task_sends_nothing_and_says_what_may_be_running(runs: dict[str, Any], wire: Any) -> None:
+def test_a_killed_task_sends_nothing_and_says_what_may_still_run(runs: dict[str, Any], wire: Any) -> None:
     made = operator()
     made.on_kill()
     given = context()
-    with pytest.raises(AirflowException, match="1 run may still be running"):
+    with pytest.raises(AirflowException, match="1 run may still run"):
         made.execute(given)
     assert wire.sent == []
     assert [result["outcome"] for result in given["ti"].kept["return_value"]] == ["failed"]

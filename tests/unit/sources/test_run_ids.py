@@ -23,6 +23,12 @@ from airflow_provider_trigger.sources.run_ids import (
 )
 
 REAL = "run_cmwvx3ex70014vu7dzs5yiufe"
+NO_XCOM = "probably found no XCom: check task_ids and key in it"
+EMPTY = f"it is empty; if it is a template, it {NO_XCOM}"
+BATCH = (
+    "it is a batch without its run ids: give the 'runs' of the SDK's batch.retrieve, "
+    "or of GET /api/v2/batches/{id}"
+)
 
 
 def read(value: object) -> RunIds:
@@ -54,6 +60,8 @@ class LazySequence(UserList):  # type: ignore[type-arg]
         ({"id": 7, "run_id": "run_1"}, ["run_1"]),
         ({"id": "order_1", "run_id": "run_1"}, ["run_1"]),
         ({"id": "run_1", "run_id": "run_1"}, ["run_1"]),
+        ({"id": "run_1", "batchId": "batch_1"}, ["run_1"]),
+        ({"id": "batch_1", "run_id": "run_1"}, ["run_1"]),
         ([{"id": "run_1"}, {"run_id": "run_2"}], ["run_1", "run_2"]),
         ("['run_1', None]", ["run_1"]),
         ("['run_1', 'run_2']", ["run_1", "run_2"]),
@@ -163,15 +171,19 @@ def test_an_id_that_the_server_does_not_know_gets_a_hint(run_id: str, text: str 
     assert hint(run_id) == text
 
 
-# A source that gave nothing, or a None beside other values
+# A source that gave nothing, or a None next to other values
 
 
 @pytest.mark.parametrize(
     ("value", "sentence"),
     [
-        (None, "run_ids is None: if it is a task's output, the task returned None or was skipped"),
-        ("None", "run_ids rendered to None: check the task id and the key in its template"),
-        (" null ", "run_ids rendered to None: check the task id and the key in its template"),
+        (
+            None,
+            "run_ids is None: if it is a task's output, the task returned None or was skipped; "
+            f"if it is a template, it {NO_XCOM}",
+        ),
+        ("None", f"run_ids rendered to None: the template {NO_XCOM}"),
+        (" null ", f"run_ids rendered to None: the template {NO_XCOM}"),
         ([], "run_ids is an empty list"),
         ((), "run_ids is an empty list"),
         (set(), "run_ids is an empty list"),
@@ -213,7 +225,7 @@ def test_each_empty_source_gets_its_sentence() -> None:
         ([None, 7], ["run_ids[0]"]),
     ],
 )
-def test_a_none_beside_other_values_is_skipped(value: object, where: list[str]) -> None:
+def test_a_none_next_to_other_values_is_skipped(value: object, where: list[str]) -> None:
     ids = read(value)
     assert ids.skipped == where
     assert ids.empty == []
@@ -246,10 +258,10 @@ def test_an_id_that_another_source_gave_is_not_nothing() -> None:
         (bytearray(b"run_1"), "it must be a string, not bytearray"),
         (object(), "it must be a string, not object"),
         ("[7]", "it must be a string, not int"),
-        ("", "it is empty"),
-        ("  ", "it is empty"),
-        (" , ", "it is empty"),
-        ({"id": ""}, "it is empty"),
+        ("", EMPTY),
+        ("  ", EMPTY),
+        (" , ", EMPTY),
+        ({"id": ""}, EMPTY),
         ("42", "it is a number"),
         ("...", "it has no letter and no digit"),
         ("_", "it has no letter and no digit"),
@@ -289,10 +301,19 @@ def test_an_id_that_another_source_gave_is_not_nothing() -> None:
         ),
         ({}, "a dict must have 'id' or 'run_id', a string, or 'runs', a list"),
         ({"id": 7}, "a dict must have 'id' or 'run_id', a string, or 'runs', a list"),
-        ({"batchId": "batch_1"}, "a dict must have 'id' or 'run_id', a string, or 'runs', a list"),
+        ({"batchId": 7}, "a dict must have 'id' or 'run_id', a string, or 'runs', a list"),
+        ({"batchId": "batch_1"}, BATCH),
+        ({"batchId": "batch_1", "isCached": False, "runCount": 5}, BATCH),
+        ({"id": "batch_1", "isCached": False, "runCount": 5}, BATCH),
+        ({"id": "batch_1", "runs": None}, BATCH),
+        ({"id": "batch_1", "batchId": "batch_1"}, BATCH),
+        ({"run_id": "batch_1"}, BATCH),
+        ('{"id": "batch_1", "runCount": 5}', BATCH),
         ({"runs": "run_1"}, "a dict must have 'id' or 'run_id', a string, or 'runs', a list"),
         ({"id": "order_1", "run_id": "order_2"}, "its 'id' and its 'run_id' differ"),
         ({"id": "run_1", "run_id": "run_2"}, "its 'id' and its 'run_id' differ"),
+        ({"id": "run_1", "run_id": "run_2", "batchId": "batch_1"}, "its 'id' and its 'run_id' differ"),
+        ({"id": "batch_1", "run_id": "batch_2"}, "its 'id' and its 'run_id' differ"),
     ],
 )
 def test_an_invalid_value_is_named_with_its_reason(value: object, reason: str) -> None:

@@ -8,11 +8,20 @@ from typing import Any
 
 import pytest
 
-from airflow_provider_trigger._compat import AirflowTaskTimeout
 from airflow_provider_trigger.sources import xcom
 from airflow_provider_trigger.sources.run_ids import InvalidValue, RunIds
-from airflow_provider_trigger.sources.xcom import MAX_ERROR_LENGTH, gather
+from airflow_provider_trigger.sources.xcom import MAX_ERROR_LENGTH, gather, given_sources
 
+try:
+    from airflow.sdk.exceptions import AirflowTaskTimeout
+except ImportError:  # 2.11
+    from airflow.exceptions import AirflowTaskTimeout
+
+NO_XCOM = "probably found no XCom: check task_ids and key in it"
+NONE = (
+    "run_ids is None: if it is a task's output, the task returned None or was skipped; "
+    f"if it is a template, it {NO_XCOM}"
+)
 GROUPS = {"one.start": "one", "one.cancel": "one", "other.start": "other", "start": None, "work": None}
 
 
@@ -55,10 +64,13 @@ def gathered(
     run_ids: object = None,
     tasks: object = None,
     key: str = "k",
-    **context: Any,
+    given: tuple[str, ...] | None = None,
+    **fields: Any,
 ) -> RunIds:
-    given: Any = {"ti": TaskInstance(pushed or {}), "dag": Dag()} | context
-    return gather(given, run_ids=run_ids, xcom_task_ids=tasks, xcom_key=key)
+    context: Any = {"ti": TaskInstance(pushed or {}), "dag": Dag()} | fields
+    if given is None:
+        given = given_sources(run_ids=run_ids, xcom_task_ids=tasks)
+    return gather(context, given=given, run_ids=run_ids, xcom_task_ids=tasks, xcom_key=key)
 
 
 # Which sources count
@@ -78,13 +90,54 @@ def test_tasks_are_named_by_a_text_a_list_or_the_text_of_a_list(tasks: object) -
 
 
 def test_given_ids_need_no_task_instance() -> None:
-    assert gather({}, run_ids=["run_1"], xcom_task_ids=None, xcom_key="k").found == ["run_1"]
+    ids = gather({}, given=["run_ids"], run_ids=["run_1"], xcom_task_ids=None, xcom_key="k")
+    assert ids.found == ["run_1"]
+
+
+@pytest.mark.parametrize(
+    ("run_ids", "tasks", "given"),
+    [
+        ("run_1", None, ("run_ids",)),
+        ("run_1", [], ("run_ids",)),
+        ([], None, ("run_ids",)),
+        ("", None, ("run_ids",)),
+        (None, None, ("run_ids",)),
+        (None, [], ("run_ids",)),
+        (None, "start", ("xcom_task_ids",)),
+        (None, ["start"], ("xcom_task_ids",)),
+        ("run_1", "start", ("run_ids", "xcom_task_ids")),
+        ([], ["start"], ("run_ids", "xcom_task_ids")),
+    ],
+)
+def test_what_the_author_gave_are_the_sources(run_ids: object, tasks: object, given: tuple[str, ...]) -> None:
+    assert given_sources(run_ids=run_ids, xcom_task_ids=tasks) == given
 
 
 @pytest.mark.parametrize("tasks", [None, []])
 def test_without_any_source_run_ids_are_none(tasks: object) -> None:
-    sentence = "run_ids is None: if it is a task's output, the task returned None or was skipped"
-    assert gathered(tasks=tasks) == RunIds(empty=[sentence])
+    assert gathered(tasks=tasks) == RunIds(empty=[NONE])
+
+
+def test_run_ids_that_became_none_are_named_also_where_a_task_has_some() -> None:
+    ids = gathered({"start": "run_1"}, tasks="start", given=("run_ids", "xcom_task_ids"))
+    assert ids == RunIds(found=["run_1"], empty=[NONE], _seen={"run_1"})
+
+
+def test_a_source_that_was_set_after_the_dag_was_parsed_counts() -> None:
+    given = {"run_ids": "run_2", "tasks": "start"}
+    assert gathered({"start": "run_1"}, **given, given=()).found == ["run_2", "run_1"]
+
+
+def test_task_ids_that_became_none_are_invalid() -> None:
+    ids = gathered(given=("xcom_task_ids",))
+    invalid = InvalidValue("None", "xcom_task_ids", "it must be a string, not NoneType", "task id")
+    assert ids == RunIds(invalid=[invalid])
+
+
+@pytest.mark.parametrize("tasks", [[], (), "[]", "()"])
+def test_task_ids_that_became_an_empty_list_are_named(tasks: object) -> None:
+    ids = gathered(run_ids="run_1", tasks=tasks, given=("run_ids", "xcom_task_ids"))
+    assert ids == RunIds(found=["run_1"], empty=["xcom_task_ids is an empty list"], _seen={"run_1"})
 
 
 @pytest.mark.parametrize("tasks", [None, []])
@@ -92,7 +145,7 @@ def test_where_no_task_is_named_only_the_given_ids_count(tasks: object) -> None:
     assert gathered(run_ids="run_1", tasks=tasks) == RunIds(found=["run_1"], _seen={"run_1"})
 
 
-def test_beside_a_task_run_ids_may_be_none() -> None:
+def test_in_addition_to_a_task_run_ids_may_be_none() -> None:
     assert gathered({"start": "run_1"}, tasks="start") == RunIds(found=["run_1"], _seen={"run_1"})
 
 
@@ -107,7 +160,7 @@ def test_beside_a_task_run_ids_may_be_none() -> None:
         ([None], "the XCom 'k' of task 'start' holds nothing but None"),
         (
             "None",
-            "the XCom 'k' of task 'start' rendered to None: check the task id and the key in its template",
+            f"the XCom 'k' of task 'start' rendered to None: the template {NO_XCOM}",
         ),
     ],
 )
@@ -131,7 +184,7 @@ def test_without_a_return_value_the_reasons_are_named() -> None:
     ("run_ids", "sentence"),
     [
         ([], "run_ids is an empty list"),
-        ("None", "run_ids rendered to None: check the task id and the key in its template"),
+        ("None", f"run_ids rendered to None: the template {NO_XCOM}"),
     ],
 )
 def test_given_ids_that_are_none_get_a_sentence(run_ids: object, sentence: str) -> None:
@@ -170,8 +223,25 @@ def test_an_invalid_value_names_task_key_and_place() -> None:
     ],
 )
 def test_a_task_that_the_dag_does_not_have_is_invalid(task_id: object, invalid: InvalidValue) -> None:
-    ids = gathered({"start": "run_1"}, run_ids="run_2", tasks=task_id)
+    given = ("run_ids", "xcom_task_ids")
+    ids = gathered({"start": "run_1"}, run_ids="run_2", tasks=task_id, given=given)
     assert ids == RunIds(found=["run_2"], invalid=[invalid], _seen={"run_2"})
+
+
+@pytest.mark.parametrize("task_id", ["run_abc", "run_cmwvx3ex70014vu7dzs5yiufe"])
+def test_a_run_id_in_place_of_a_task_id_gets_a_hint(task_id: str) -> None:
+    [invalid] = gathered(tasks=["start", task_id]).invalid
+    assert invalid.shown == repr(task_id)
+    assert invalid.reason == "the Dag has no such task; a run id goes into run_ids"
+
+
+def test_a_task_that_is_named_like_a_run_is_a_task() -> None:
+    dag = Dag()
+    dag.task_ids = ("run_report", "start")
+    ids = gathered({"run_report": "run_1"}, tasks="run_report", dag=dag)
+    assert ids == RunIds(found=["run_1"], _seen={"run_1"})
+    [invalid] = gathered(tasks="run_reprot", dag=dag).invalid
+    assert invalid.reason == "the Dag has no such task; did you mean 'run_report'?"
 
 
 def test_an_invalid_task_does_not_stop_the_others() -> None:
@@ -180,7 +250,7 @@ def test_an_invalid_task_does_not_stop_the_others() -> None:
     assert [value.shown for value in ids.invalid] == ["'strat'", "None"]
 
 
-def test_without_a_dag_every_task_is_asked_for() -> None:
+def test_without_a_dag_the_xcom_of_every_task_is_pulled() -> None:
     ids = gathered({"unknown": "run_1"}, tasks="unknown", dag=None)
     assert (ids.found, ids.invalid) == (["run_1"], [])
 
@@ -249,7 +319,8 @@ def test_what_ends_the_task_is_raised(error: BaseException) -> None:
 
 @pytest.mark.parametrize("context", [{}, {"ti": None}])
 def test_without_a_task_instance_there_is_no_xcom(context: Any) -> None:
-    ids = gather(context, run_ids="run_1", xcom_task_ids=["start"], xcom_key="k")
+    given = ("run_ids", "xcom_task_ids")
+    ids = gather(context, given=given, run_ids="run_1", xcom_task_ids=["start"], xcom_key="k")
     text = without_xcom("its context has no task instance")
     assert ids == RunIds(found=["run_1"], failed=[text], _seen={"run_1"})
 
@@ -265,7 +336,7 @@ def test_where_an_xcom_is_out_of_reach_none_is_pulled(monkeypatch: pytest.Monkey
 
 def test_without_a_supervisor_none_is_pulled(monkeypatch: pytest.MonkeyPatch) -> None:
     ti = TaskInstance({"start": "run_2"})
-    monkeypatch.setattr(xcom, "has_no_supervisor", lambda asked: asked is ti)
+    monkeypatch.setattr(xcom, "has_no_supervisor", lambda given: given is ti)
     ids = gathered(run_ids="run_1", tasks="start", ti=ti)
     assert ids.found == ["run_1"]
     assert ids.failed == [without_xcom("Dag callbacks under 'airflow dags test' have none")]
