@@ -152,9 +152,9 @@ def test_an_older_servers_runs_are_canceled_until_time_runs_out(slow_server, con
     assert [run_id for run_id in ids if run_id in requested] == ids[: len(requested)]
     # Runs of one reason are listed together: the first ten, and how many there are beyond.
     assert f"{ids[0]}, {ids[1]}, " in line
-    assert "more: cancel requested, but the status was not checked: the time limit was reached" in line
+    assert "more): cancel requested, but the status was not checked: the time limit was reached" in line
     assert f"{ids[len(requested)]}, {ids[len(requested) + 1]}, " in line
-    assert f" and {500 - len(requested) - 10} more: not sent: the time limit was reached" in line
+    assert f" and {500 - len(requested) - 10} more): not sent: the time limit was reached" in line
 
 
 def test_an_older_servers_runs_are_all_canceled_before_most_checks(slow_server, connect, make_context, said):
