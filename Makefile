@@ -37,7 +37,7 @@ help: ## Show this text
 	@sed -n 's/^\([a-z0-9]*\):.*## /  \1\t/p' $(MAKEFILE_LIST) | expand -t 16
 	@echo 'AIRFLOW is one of: $(sort $(AIRFLOWS)). A full version has the dependencies of its release day.'
 
-demo: $(VENV)/.stamp ## Cancel runs from a real Airflow: on a local server, or RUN_IDS=run_a,run_b on yours
+demo: $(VENV)/.stamp ## Start, wait for and cancel runs from a real Airflow, on a local server; RUN_IDS=run_a,run_b cancels yours
 	@$(VENV)/bin/python demo/demo.py
 
 test: $(VENV)/.stamp ## Run all tests except tests/e2e (TESTS=tests/unit ARGS=-x for fewer)

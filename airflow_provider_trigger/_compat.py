@@ -8,25 +8,53 @@ from contextvars import copy_context
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from airflow_provider_trigger.defaults import RUN_ID_KEY
+
 if TYPE_CHECKING:
     from concurrent.futures import Executor
 
-    from airflow.sdk import BaseHook, BaseNotifier, BaseOperator, Connection, XComArg
-    from airflow.sdk.exceptions import AirflowException, AirflowFailException, AirflowNotFoundException
+    from airflow.sdk import (
+        BaseHook,
+        BaseNotifier,
+        BaseOperator,
+        BaseOperatorLink,
+        BaseSensorOperator,
+        Connection,
+        PokeReturnValue,
+        XComArg,
+    )
+    from airflow.sdk.exceptions import (
+        AirflowException,
+        AirflowFailException,
+        AirflowNotFoundException,
+        AirflowSkipException,
+    )
+    from airflow.triggers.base import BaseTrigger, TriggerEvent
 
 __all__ = [
     "AirflowException",
     "AirflowFailException",
     "AirflowNotFoundException",
+    "AirflowSkipException",
     "BaseHook",
     "BaseNotifier",
     "BaseOperator",
+    "BaseOperatorLink",
+    "BaseSensorOperator",
+    "BaseTrigger",
+    "PokeReturnValue",
+    "TriggerEvent",
     "XComArg",
     "airflow_version",
+    "default_deferrable",
+    "default_queue",
     "get_async_connection",
     "has_no_supervisor",
     "is_mapped_instance",
+    "is_still_deferred",
+    "triggers_have_on_kill",
     "xcom_is_out_of_reach",
+    "xcom_of",
 ]
 
 _TASK_RUNNER = "airflow.sdk.execution_time.task_runner"
@@ -37,9 +65,16 @@ _MODULES = {
     "AirflowException": ("airflow.exceptions",),
     "AirflowFailException": ("airflow.sdk.exceptions", "airflow.exceptions"),
     "AirflowNotFoundException": ("airflow.sdk.exceptions", "airflow.exceptions"),
+    "AirflowSkipException": ("airflow.sdk.exceptions", "airflow.exceptions"),
     "BaseHook": ("airflow.sdk", "airflow.hooks.base"),
+    "BaseOperatorLink": ("airflow.sdk", "airflow.models.baseoperatorlink"),
+    "BaseSensorOperator": ("airflow.sdk", "airflow.sensors.base"),
+    "BaseTrigger": ("airflow.triggers.base",),
+    "PokeReturnValue": ("airflow.sdk", "airflow.sensors.base"),
+    "TriggerEvent": ("airflow.triggers.base",),
     "BaseNotifier": ("airflow.sdk", "airflow.notifications.basenotifier"),
     "BaseOperator": ("airflow.sdk", "airflow.models.baseoperator"),
+    "XCom": ("airflow.sdk.execution_time.xcom", "airflow.models.xcom"),
     "XComArg": ("airflow.sdk", "airflow.models.xcom_arg"),
 }
 
@@ -116,3 +151,75 @@ def xcom_is_out_of_reach() -> bool:
     except ValidationError:
         return True
     return False
+
+
+def is_still_deferred(ti: Any, trigger_id: Any, run_id: str) -> bool:
+    """
+    Return whether a task instance is deferred to this trigger, for Airflows whose triggers lack ``on_kill``.
+
+    :param ti: the trigger's
+    :param trigger_id: the trigger's
+    :param run_id: that of the trigger's run: a new try of the task has another one
+    :raises Exception: Airflow did not answer
+    """
+    if not type(ti).__module__.startswith("airflow.models."):
+        return _is_deferred_by_supervisor(ti, run_id)
+    from airflow.models.taskinstance import TaskInstance
+    from airflow.utils.session import create_session
+
+    with create_session() as session:
+        row = (
+            session.query(TaskInstance.state, TaskInstance.trigger_id)
+            .filter_by(dag_id=ti.dag_id, run_id=ti.run_id, task_id=ti.task_id, map_index=ti.map_index)
+            .one_or_none()
+        )
+    return row is not None and row.state == "deferred" and row.trigger_id == trigger_id
+
+
+def _is_deferred_by_supervisor(ti: Any, run_id: str) -> bool:
+    from airflow.sdk.execution_time.task_runner import RuntimeTaskInstance
+
+    states = RuntimeTaskInstance.get_task_states(
+        dag_id=ti.dag_id, task_ids=[ti.task_id], run_ids=[ti.run_id], map_index=ti.map_index
+    )
+    if set(next(iter(states.values()), {}).values()) != {"deferred"}:
+        return False
+    pushed = xcom_of(ti, key=RUN_ID_KEY)
+    return pushed in (None, run_id)
+
+
+def xcom_of(ti_key: Any, *, key: str) -> Any:
+    """
+    Return an XCom of one task instance, None where it has none.
+
+    :param ti_key: what identifies the task instance
+    :param key: of the XCom
+    """
+    return __getattr__("XCom").get_one(
+        key=key,
+        dag_id=ti_key.dag_id,
+        task_id=ti_key.task_id,
+        run_id=ti_key.run_id,
+        map_index=ti_key.map_index,
+    )
+
+
+def triggers_have_on_kill() -> bool:
+    """Return whether Airflow tells a trigger that its task was ended from outside, as it does since 3.3."""
+    from airflow.triggers.base import BaseTrigger
+
+    return hasattr(BaseTrigger, "on_kill")
+
+
+def default_deferrable() -> bool:
+    """Return Airflow's setting ``[operators] default_deferrable``."""
+    from airflow.configuration import conf
+
+    return bool(conf.getboolean("operators", "default_deferrable", fallback=False))
+
+
+def default_queue() -> str:
+    """Return Airflow's setting ``[operators] default_queue``, the queue of tasks that are given none."""
+    from airflow.configuration import conf
+
+    return str(conf.get("operators", "default_queue", fallback="default"))

@@ -5,6 +5,15 @@ from __future__ import annotations
 CONN_ID = "trigger_dev_default"
 XCOM_KEY = "return_value"
 
+RUN_ID_KEY = "run_id"
+"""The XCom key of a run that a task has started."""
+
+RUN_URL_KEY = "run_url"
+"""The XCom key of its page in the dashboard."""
+
+STARTS_RUNS = frozenset({"RunTriggerTaskOperator", "ReplayTriggerRunOperator"})
+"""The operators that push these."""
+
 API_URL = "https://api.trigger.dev"
 DASHBOARD_URL = "https://cloud.trigger.dev"
 
@@ -28,3 +37,17 @@ TERMINATION_TIMEOUT = 90.0
 
 NOTIFIER_TIMEOUT = 30.0
 """The time limit of a notifier, in seconds."""
+
+PENDING_VERSION_TIMEOUT = 300.0
+"""How long a run may wait for a deployed version that has its task, in seconds."""
+
+MAX_OUTPUT_SIZE = 1024 * 1024
+"""Of a run's output in XCom, in bytes of JSON; a larger one is replaced by a reference."""
+
+RETRY_STATUSES = ("FAILED", "CRASHED", "TIMED_OUT", "SYSTEM_FAILURE")
+"""The final statuses after which another run may do better: it was not canceled, and did not expire."""
+AUTOMATIC_KEY = "auto"
+"""The idempotency key of a run is made of what identifies its task instance."""
+
+SUCCESS_STATUSES = ("COMPLETED",)
+"""The final statuses of a run that count as success."""

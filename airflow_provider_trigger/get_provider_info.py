@@ -22,13 +22,16 @@ PLACEHOLDERS = {
 }
 
 
+_OPERATORS = ("cancel", "replay", "run")
+
+
 def get_provider_info() -> dict[str, Any]:
     """Return the provider's metadata in the shape of Airflow's ``provider_info.schema.json``."""
     return {
         "package-name": "airflow-provider-trigger",
         "name": CONNECTION_NAME,
         # The link comes last: Airflow 3 shows the word after it as a part of the URL.
-        "description": "Cancel runs of `Trigger.dev <https://trigger.dev>`__",
+        "description": "Start, wait for and cancel runs of `Trigger.dev <https://trigger.dev>`__",
         "versions": [__version__],
         "integrations": [
             {
@@ -38,7 +41,10 @@ def get_provider_info() -> dict[str, Any]:
             }
         ],
         "hooks": [_modules("airflow_provider_trigger.hooks.trigger_dev")],
-        "operators": [_modules("airflow_provider_trigger.operators.cancel")],
+        "operators": [_modules(*(f"airflow_provider_trigger.operators.{name}" for name in _OPERATORS))],
+        "sensors": [_modules("airflow_provider_trigger.sensors.run")],
+        "triggers": [_modules("airflow_provider_trigger.triggers.run")],
+        "extra-links": ["airflow_provider_trigger.links.run.TriggerRunLink"],
         "notifications": ["airflow_provider_trigger.notifications.cancel.CancelTriggerRunNotifier"],
         "connection-types": [
             {

@@ -8,10 +8,12 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from typing import TYPE_CHECKING, Literal
 
 from airflow_provider_trigger.cancel.outcome import CancelOutcome, CancelResult
+from airflow_provider_trigger.log import Log
 from airflow_provider_trigger.sources.run_ids import hint
+from airflow_provider_trigger.wording import MAX_NAMED, enumeration
 
 if TYPE_CHECKING:
     from airflow_provider_trigger.sources.run_ids import RunIds
@@ -19,20 +21,10 @@ if TYPE_CHECKING:
 Reaction = Literal["fail", "ignore"]
 
 
-class Log(Protocol):
-    """What Airflow's versions give a task to log with."""
-
-    def info(self, message: str, /, *args: Any) -> Any: ...  # noqa: D102
-    def warning(self, message: str, /, *args: Any) -> Any: ...  # noqa: D102
-    def error(self, message: str, /, *args: Any) -> Any: ...  # noqa: D102
-
-
 MAX_LINES = 100
 """Up to this many runs get a line each; of more, only failed and not found ones do, and at most as many."""
 
 NOTHING_CANCELED = "No run ids were found, so nothing was canceled"
-
-_NAMED = 10
 
 # The parts of a failed request's text that differ from run to run, and that text without them.
 _RUN_IN_PATH = re.compile(r"(?<=/runs/)[^/\s]+|(?<=runs%2F)\w+")
@@ -92,7 +84,7 @@ def make_report(
         named = (f"{run_id} ({text})" if (text := hint(run_id)) else run_id for run_id in unknown)
         problems.append(f"not found: {enumeration(named)}")
         problems += [environment] if environment else []
-    problems += _problems_of_sources(ids, on_empty)
+    problems += problems_of_sources(ids, on_empty)
     helps = killed or bool(ids.failed) or any(result.retryable for result in results if result.error)
     return Report(
         runs=len(results),
@@ -109,7 +101,13 @@ def _why_it_ended_early(conn_id: str, *, rejection: str | None, killed: bool) ->
     return ["the task was killed before its work was done"] if killed else []
 
 
-def _problems_of_sources(ids: RunIds, on_empty: Reaction) -> list[str]:
+def problems_of_sources(ids: RunIds, on_empty: Reaction) -> list[str]:
+    """
+    Return what is wrong with the sources of run ids.
+
+    :param ids: what was gathered
+    :param on_empty: whether a source without run ids is a failure
+    """
     problems = []
     if ids.invalid:
         problems.append(enumeration(ids.invalid, "; "))
@@ -196,14 +194,7 @@ def _name_once(named: set[str], request: re.Match[str]) -> str:
 
 def _counted_ids(run_ids: Sequence[str]) -> str:
     text = enumeration(run_ids)
-    return f"{len(run_ids)} runs ({text})" if len(run_ids) > _NAMED else text
-
-
-def enumeration(items: Iterable[object], separator: str = ", ") -> str:
-    """Return the first few items, and how many more there are."""
-    texts = [str(item) for item in items]
-    more = f" … and {len(texts) - _NAMED} more" if len(texts) > _NAMED else ""
-    return separator.join(texts[:_NAMED]) + more
+    return f"{len(run_ids)} runs ({text})" if len(run_ids) > MAX_NAMED else text
 
 
 def not_found(results: Iterable[CancelResult]) -> list[str]:

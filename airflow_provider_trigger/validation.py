@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import math
-from collections.abc import ItemsView, Iterator, KeysView, Mapping, Sequence, ValuesView
+from collections.abc import Collection, ItemsView, Iterator, KeysView, Mapping, Sequence, ValuesView
+from os import PathLike
 from typing import Any
 
 from airflow_provider_trigger._compat import XComArg
 
 
 def check_sources(
-    owner: str, *, run_ids: object, xcom_task_ids: object, takes_outputs: bool = True
+    owner: str,
+    *,
+    run_ids: object,
+    xcom_task_ids: object,
+    takes_outputs: bool = True,
+    required: bool = True,
 ) -> tuple[Any, Any]:
     """
     Check where run ids come from, and return both arguments as they are to be kept.
@@ -20,12 +26,13 @@ def check_sources(
     :param owner: whose arguments these are, for the message
     :param run_ids: as given
     :param xcom_task_ids: as given
+    :param required: whether one of them must be given
     :param takes_outputs: whether a task's output can be resolved in ``run_ids``; in a callback it cannot
     :raises ValueError: neither is given, ``xcom_task_ids`` are not the ids of tasks, or ``run_ids`` holds a
         task, or the output of one where that cannot be resolved
     """
     run_ids, xcom_task_ids = _read_once(run_ids), _read_once(xcom_task_ids)
-    if run_ids is None and not xcom_task_ids:
+    if required and run_ids is None and not xcom_task_ids:
         raise ValueError(f"{owner}: give run_ids, or xcom_task_ids, or both")
     _check_run_ids(owner, run_ids, takes_outputs)
     if isinstance(xcom_task_ids, (list, tuple)):
@@ -98,6 +105,50 @@ def check_number(
         return
     kind = "whole number" if whole else "number"
     raise ValueError(f"{owner}: {name} must be a {kind} of {unit}, {least:g} or more, not {value!r}")
+
+
+def check_choice(owner: str, name: str, value: object, choices: Sequence[str]) -> None:
+    """
+    Check that an argument is one of a few words.
+
+    :param owner: whose argument it is, for the message
+    :param name: of the argument
+    :param value: as given
+    :param choices: the words
+    :raises ValueError: it is something else
+    """
+    if value not in choices:
+        raise ValueError(f"{owner}: {name} must be {' or '.join(map(repr, choices))}, not {value!r}")
+
+
+def check_final_statuses(owner: str, name: str, value: object, *, known: Collection[str]) -> None:
+    """
+    Check that an argument is a list of statuses in which a run ends.
+
+    :param owner: whose argument it is, for the message
+    :param name: of the argument
+    :param value: as given
+    :param known: all final statuses
+    :raises ValueError: it holds something else
+    """
+    statuses = value if isinstance(value, (list, tuple)) else [value]
+    if isinstance(value, str) or not all(isinstance(status, str) and status in known for status in statuses):
+        what = f"a list of final statuses ({', '.join(sorted(known))})"
+        raise ValueError(f"{owner}: {name} must be {what}, not {value!r}")
+
+
+def is_templated(value: object) -> bool:
+    """
+    Return whether a value is known only when the task runs: it has Jinja, or is the output of a task.
+
+    An argument of a function that ``@dag`` decorates is such a value, too.
+
+    :param value: of an argument
+    """
+    if isinstance(value, str):
+        return "{{" in value or "{%" in value
+    # How Airflow itself recognizes what it resolves; a path has a method of that name, too.
+    return hasattr(value, "resolve") and not isinstance(value, PathLike)
 
 
 def _read_once(value: Any) -> Any:

@@ -11,14 +11,17 @@ from pathlib import Path
 
 import in_airflow
 import measures
+import waiting
 from measures import Row
 
 PAGE = Path(__file__).parents[1] / "docs" / "benchmarks.md"
+PACKAGES = ("apache-airflow", "apache-airflow-providers-http", "requests", "uvicorn")
 
 MEASURES: list[Callable[[], Iterator[Row]]] = [
     measures.two_hundred_runs,
     in_airflow.mapped_http_operator,
     in_airflow.from_failure_to_canceled,
+    waiting.start_and_wait,
     measures.rate_limit,
     measures.shared_rate_limit,
     measures.memory,
@@ -45,14 +48,14 @@ def _line(row: Row) -> str:
 
 
 def _page(rows: list[Row]) -> str:
-    packages = ", ".join(f"{name} {version(name)}" for name in ("apache-airflow", "requests", "uvicorn"))
+    packages = ", ".join(f"{name} {version(name)}" for name in PACKAGES)
     lines = "\n".join(map(_line, rows))
     return f"""# Benchmarks
 
-How fast the provider cancels runs, compared with other ways to send the same requests. Each ratio is measured
-in one run of `make bench`, provider and baseline one after the other on the same machine; a time without a
-baseline says little, as machines differ. A missed target is marked. The server is the local one, in a process
-of its own, with the round trip and the rate limit that the scenario names.
+How fast the provider cancels runs, and what it needs to wait for them, compared with other ways to do the
+same. Each ratio is measured in one run of `make bench`, provider and baseline one after the other on the same
+machine; a time without a baseline says little, as machines differ. A missed target is marked. The server is
+the local one, in a process of its own, with the round trip and the rate limit that the scenario names.
 
 Measured on {os.cpu_count()} cores ({platform.machine()}), Python {platform.python_version()}, {packages}.
 

@@ -29,6 +29,14 @@ class RemoteServer:
         """Add runs and return their ids."""
         return self._call("add_runs", count, status)
 
+    def on_task(self, task_identifier: str, **behavior: Any) -> None:
+        """Say what a task does, as the server's method of this name."""
+        self._call("on_task", task_identifier, behavior)
+
+    def runs(self) -> list[tuple[str, str, Any, float]]:
+        """Return id, task, payload and end of each run that has ended, the end in seconds since 1970."""
+        return self._call("runs")
+
     def requests(self) -> list[tuple[str, str, int | None, float]]:
         """Return method, path, status and time of each request since the last call."""
         return self._call("requests")
@@ -76,6 +84,15 @@ def _answer(server: TriggerDevServer, what: str, arguments: tuple[Any, ...]) -> 
     if what == "add_runs":
         count, status = arguments
         return [server.add_run(status=status).id for _ in range(count)]
+    if what == "on_task":
+        task_identifier, behavior = arguments
+        return server.on_task(task_identifier, **behavior)
+    if what == "runs":
+        return [
+            (run.id, run.task_identifier, run.payload, run.finished_at.timestamp())
+            for run in list(server.runs.values())
+            if run.finished_at is not None
+        ]
     if what == "requests":
         records = [(record.method, record.path, record.status, record.time) for record in server.requests]
         server.requests.clear()

@@ -63,7 +63,7 @@ class OperatorRun:
         self.run_ids = run_ids
         self.before = check(client, run_ids)
         self.after = self.before
-        self.command = airflow.start_dag(dag_id, run_ids, name=name or dag_id)
+        self.command = airflow.start_dag(dag_id, {"run_ids": run_ids}, name=name or dag_id)
         self._client = client
 
     def wait(self) -> bool:
@@ -214,9 +214,17 @@ def _print_runs(
     for run_id, shown in before.items():
         outcome = outcomes.get(run_id, "unknown").replace("_", " ")
         rows.append([run_id, shown.task_identifier, shown.status, after[run_id].status, outcome])
+    print_table(rows)
+
+
+def print_table(rows: Sequence[Sequence[str]]) -> None:
+    """
+    Print a table.
+
+    :param rows: the first one is the heading
+    """
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    rows.insert(1, ["-" * width for width in widths])
     print()
-    for row in rows:
+    for row in [rows[0], ["-" * width for width in widths], *rows[1:]]:
         print("  " + "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
     print()

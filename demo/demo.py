@@ -1,7 +1,7 @@
 """
-Let a real Airflow cancel Trigger.dev runs: ``make demo``.
+Let a real Airflow start, wait for and cancel Trigger.dev runs: ``make demo``.
 
-Without settings it cancels runs on a local server. With ``RUN_IDS=run_a,run_b`` it cancels exactly those, on
+Without settings it does so on a local server. With ``RUN_IDS=run_a,run_b`` it cancels exactly those, on
 the server ``TRIGGER_API_URL`` with the secret key ``TRIGGER_SECRET_KEY``.
 """
 
@@ -13,12 +13,15 @@ import sys
 from collections.abc import Iterable
 
 from dag_run import USER_AGENT, CallbackRun, OperatorRun, check, show
-from local_airflow import AIRFLOW_VERSION, DEMO, LocalAirflow
+from local_airflow import AIRFLOW_VERSION, CHECKOUT, DEMO, LocalAirflow
 from own_runs import KEY, OwnServer, own_run_ids, own_server, with_advice
+from started_runs import StartingRun, show_starting
 
 from airflow_provider_trigger.api.client import TriggerDevClient
 from airflow_provider_trigger.api.errors import TriggerDevError
 from airflow_provider_trigger.testing import TriggerDevServer
+
+DAGS = CHECKOUT / "demo" / "dags"
 
 # Status and task of the runs that the demonstration adds to the local server.
 RUNS_OF_THE_FIRST_DAG = [
@@ -61,20 +64,28 @@ def show_local_runs() -> int:
     ):
         introduce(f"a Trigger.dev server on this machine, {server.url}")
         airflow.migrate()
-        print("Three Dag runs now start together, each in an Airflow of its own. That takes some seconds.\n")
+        print("Five Dag runs now start together, each in an Airflow of its own. That takes some seconds.\n")
+        describe_tasks(server)
+        starting = StartingRun(airflow, server, "run_many_mapped", {"files": ["cat.png", "dog.png"]})
+        too_slow = StartingRun(airflow, server, "time_limit", {}, dags_folder=DAGS, status="CANCELED")
         first = OperatorRun(airflow, client, "cancel_at_the_end", add_runs(server, RUNS_OF_THE_FIRST_DAG))
         unknown = OperatorRun(airflow, client, "cancel_at_the_end", add_unknown_run(server), name="not_found")
         failing_ids = add_runs(server, RUNS_OF_THE_FAILING_DAG)
         failing = CallbackRun(airflow, client, "cancel_on_task_failure", failing_ids, server=server)
-        print("1. A Dag passes run ids to CancelTriggerRunOperator, which cancels the runs.\n")
-        good = show(first)
-        print("2. One id is that of a run in another environment: it is not found, which fails the task.")
+        print("1. RunTriggerTaskOperator starts a run for each file, and waits deferred. The next task adds")
+        print("   up the outputs.\n")
+        good = show_starting(starting, result_of="total")
+        print("2. A run takes longer than the execution_timeout of its Airflow task, 5 s: it is canceled.\n")
+        good = show_starting(too_slow) and good
+        print("3. A Dag passes run ids to CancelTriggerRunOperator, which cancels the runs.\n")
+        good = show(first) and good
+        print("4. One id is that of a run in another environment: it is not found, which fails the task.")
         print("   The other run is canceled.\n")
         good = show(unknown) and good
-        print("3. A task fails, and CancelTriggerRunNotifier, its on_failure_callback, cancels the runs.\n")
+        print("5. A task fails, and CancelTriggerRunNotifier, its on_failure_callback, cancels the runs.\n")
         good = show(failing) and good
     if good:
-        print("All as expected. The Dags are in example_dags/. To cancel runs of your own:\n")
+        print("All as expected. The Dags are in example_dags/ and demo/dags/. To cancel runs of your own:\n")
         print("  export TRIGGER_API_URL=https://api.trigger.dev TRIGGER_SECRET_KEY=tr_…")
         print("  make demo RUN_IDS=run_a,run_b")
     return 0 if good else 1
@@ -102,13 +113,19 @@ def cancel_own_runs(run_ids: list[str], own: OwnServer) -> int:
 
 
 def introduce(server: str) -> None:
-    """Print the versions, and where runs are canceled."""
+    """Print the versions, and where the Trigger.dev runs are."""
     print(f"Airflow {AIRFLOW_VERSION}, on Python {platform.python_version()} and a new SQLite database.")
-    print(f"Runs are canceled on {server}.")
+    print(f"The Trigger.dev runs are on {server}.")
     print(
         f"Lines with a | are the provider's log; all output of Airflow is in {os.path.relpath(DEMO)}/*.log."
     )
     print(flush=True)
+
+
+def describe_tasks(server: TriggerDevServer) -> None:
+    """Say what the Trigger.dev tasks do whose runs the Dags start."""
+    server.on_task("resize-image", output=lambda payload: payload | {"bytes": 4200}, after=2)
+    server.on_task("train-model", after=None, acknowledge_after=0.2)
 
 
 def add_runs(server: TriggerDevServer, runs: Iterable[tuple[str, str]]) -> list[str]:

@@ -19,6 +19,7 @@ from typing import Any
 
 CHECKOUT = Path(__file__).resolve().parent.parent
 DEMO = CHECKOUT / ".demo"
+EXAMPLES = CHECKOUT / "example_dags"
 AIRFLOW_VERSION = version("apache-airflow")
 
 # One format for all versions, with the logger's name, by which the provider's lines are found.
@@ -82,11 +83,12 @@ class Command:
 
     def result(self, task_id: str) -> Any:
         """
-        Return the list that a task of the one Dag run here has returned, from XCom; None if there is none.
+        Return what a task of the one Dag run here has returned, from XCom; None if there is nothing.
 
         :param task_id: the task
         """
-        query = "SELECT value FROM xcom WHERE task_id = ? AND key = 'return_value'"
+        # SQLite itself makes a number of a text that is one.
+        query = "SELECT CAST(value AS TEXT) FROM xcom WHERE task_id = ? AND key = 'return_value'"
         with closing(sqlite3.connect(self.home / "airflow.db")) as database:
             row = database.execute(query, (task_id,)).fetchone()
         return json.loads(row[0]) if row else None
@@ -102,7 +104,7 @@ class Command:
 
 class LocalAirflow:
     """
-    A new Airflow with the example Dags only; a context manager that ends what still runs.
+    A new Airflow without Dags but ours; a context manager that ends what still runs.
 
     :param url: of the Trigger.dev server
     :param secret_key: passed to Airflow's processes in their environment, and written nowhere
@@ -133,22 +135,26 @@ class LocalAirflow:
             raise SystemExit(f"error: airflow db migrate ended with {code}; see {command.log}")
         print(f"  done in {command.seconds:.1f} s\n", flush=True)
 
-    def start_dag(self, dag_id: str, run_ids: Sequence[str], *, name: str) -> Command:
+    def start_dag(
+        self, dag_id: str, conf: Mapping[str, Any], *, name: str, dags_folder: Path = EXAMPLES
+    ) -> Command:
         """
         Start one run of a Dag, in a copy of the database, so that several can run at a time.
 
-        :param dag_id: of one of the example Dags
-        :param run_ids: go into the Dag run's configuration
+        :param dag_id: the Dag
+        :param conf: the Dag run's configuration
         :param name: of the copy, and of the log
+        :param dags_folder: where the Dag's file is
         """
         (DEMO / name).mkdir()
         shutil.copy(DEMO / "migrated" / "airflow.db", DEMO / name)
-        return self._start(name, "dags", "test", dag_id, "--conf", json.dumps({"run_ids": run_ids}))
+        arguments = ("dags", "test", dag_id, "--conf", json.dumps(conf))
+        return self._start(name, *arguments, AIRFLOW__CORE__DAGS_FOLDER=str(dags_folder))
 
-    def _start(self, name: str, *arguments: str) -> Command:
+    def _start(self, name: str, *arguments: str, **environment: str) -> Command:
         home = DEMO / name
         home.mkdir(parents=True, exist_ok=True)
-        command = Command(arguments, home=home, environment=self._environment)
+        command = Command(arguments, home=home, environment=self._environment | environment)
         self._commands.append(command)
         return command
 
@@ -163,7 +169,7 @@ def _environment(url: str, secret_key: str) -> dict[str, str]:
     connection = {"conn_type": "trigger_dev", "host": url, "password": secret_key}
     return environment | {
         "AIRFLOW_CONN_TRIGGER_DEV_DEFAULT": json.dumps(connection),
-        "AIRFLOW__CORE__DAGS_FOLDER": str(CHECKOUT / "example_dags"),
+        "AIRFLOW__CORE__DAGS_FOLDER": str(EXAMPLES),
         "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
         "AIRFLOW__LOGGING__COLORED_CONSOLE_LOG": "False",
         "AIRFLOW__LOGGING__LOG_FORMAT": _LOG_FORMAT,

@@ -1,5 +1,7 @@
 """
-Write the tables of ``routes.md`` from ``routes.json``, which the whole-Airflow tests measure.
+Write the tables of ``routes.md`` from what the whole-Airflow tests measure.
+
+``routes.json`` has what Airflow calls, ``endings.json`` what becomes of the run of a task that waits for it.
 
 usage: python docs/routes_table.py
 """
@@ -14,7 +16,8 @@ from typing import Any
 
 PAGE = Path(__file__).parent / "routes.md"
 DATA = Path(__file__).parent / "routes.json"
-BEGIN, END = "<!-- begin: written by routes_table.py -->", "<!-- end -->"
+ENDINGS = Path(__file__).parent / "endings.json"
+MODES = ("running", "deferred")
 
 # The routes' full names are too long for columns.
 HEADINGS = {
@@ -27,11 +30,13 @@ HEADINGS = {
     "on_kill": "`on_kill`",
 }
 
+NOTHING = "-"  # of what cannot happen
+
 SIGNS = {"yes": "**yes**", "later": "later", "no": "no"}
 
 COVERING = ["## What covers every case", "", "None of them does alone. These combinations do:"]
-# This provider has no waiting task: the `on_kill` is the user's own.
-OWN = "on_kill"
+# Of a task that waits for the run.
+OF_A_WAITING_TASK = "on_kill"
 
 Cell = str | dict[str, str]
 
@@ -88,38 +93,61 @@ def coverings(table: dict[str, Any], routes: Sequence[str]) -> list[str]:
 
 
 def advice(table: dict[str, Any]) -> list[str]:
-    """Return which routes to add, without a waiting task of one's own and with one."""
+    """Return which routes to add, without a task that waits for the run and with one."""
     routes = list(table["routes"])
     if any(covers(table, [route], version) for route in routes for version in versions(table)):
         raise ValueError("one route covers every case: write that into the page")
-    ours = [route for route in routes if route != OWN]
+    ours = [route for route in routes if route != OF_A_WAITING_TASK]
     return [
         *COVERING,
         "",
-        "### With this provider only",
+        "### If no task waits for the runs",
         "",
         *coverings(table, ours),
         "",
-        "### If your own waiting task has an `on_kill`",
+        "### If a task with an `on_kill` waits for the runs",
         "",
         *coverings(table, routes),
     ]
 
 
-def render(table: dict[str, Any]) -> str:
-    """Return the text between the marks."""
+def tables_of_routes(table: dict[str, Any]) -> list[str]:
+    """Return what Airflow calls after which event, and which routes cover every case."""
     meanings = [f"- {SIGNS[answer]}: {meaning}" for answer, meaning in table["answers"].items()]
-    return "\n".join(["", *matrix(table), "", *meanings, "", *advice(table), ""])
+    return [*matrix(table), "", *meanings, "", *advice(table)]
 
 
-def page_with(page: str, table: dict[str, Any]) -> str:
+def ending(cell: Cell) -> str:
+    """Return what becomes of a run, versions of Airflow that differ included."""
+    if isinstance(cell, str):
+        return cell or NOTHING
+    exceptions = (f"{version}: {answer}" for version, answer in cell.items() if version != "otherwise")
+    return "<br>".join([cell["otherwise"], *exceptions])
+
+
+def table_of_endings(table: dict[str, Any]) -> list[str]:
+    """Return a row for each way in which a task can end that has a run of its own."""
+    lines = [f"| what happens | {' | '.join(f'{mode} task' for mode in MODES)} |", "| --- | --- | --- |"]
+    for event in table["events"].values():
+        lines.append(f"| {event['title']} | {' | '.join(ending(event[mode]) for mode in MODES)} |")
+    meanings = [f"- {answer or NOTHING}: {meaning}" for answer, meaning in table["answers"].items()]
+    return [*lines, "", *meanings]
+
+
+# What stands between the marks of each name, and the data that it is made of.
+PARTS = {"routes": (tables_of_routes, DATA), "endings": (table_of_endings, ENDINGS)}
+
+
+def written(page: str) -> str:
     """Return the page with tables made from the data."""
-    before, rest = page.split(BEGIN)
-    _, after = rest.split(END)
-    return f"{before}{BEGIN}\n{render(table)}\n{END}{after}"
+    for name, (render, data) in PARTS.items():
+        begin, end = f"<!-- begin {name}: written by routes_table.py -->", f"<!-- end {name} -->"
+        before, rest = page.split(begin)
+        _, after = rest.split(end)
+        text = "\n".join(render(json.loads(data.read_text(encoding="utf-8"))))
+        page = f"{before}{begin}\n\n{text}\n\n{end}{after}"
+    return page
 
 
 if __name__ == "__main__":
-    PAGE.write_text(
-        page_with(PAGE.read_text(encoding="utf-8"), json.loads(DATA.read_text())), encoding="utf-8"
-    )
+    PAGE.write_text(written(PAGE.read_text(encoding="utf-8")), encoding="utf-8")

@@ -5,9 +5,9 @@ from __future__ import annotations
 import time
 from contextlib import closing
 from typing import Any, TypeVar
-from urllib.parse import urlsplit
 
 import requests
+import urllib3
 from requests.adapters import HTTPAdapter
 from requests.auth import AuthBase
 from urllib3.exceptions import HTTPError
@@ -15,18 +15,30 @@ from urllib3.exceptions import HTTPError
 from airflow_provider_trigger import defaults
 from airflow_provider_trigger.api.deadline import NEVER, Deadline
 from airflow_provider_trigger.api.endpoints import runs
-from airflow_provider_trigger.api.errors import TriggerDevError, UnexpectedAnswerError
+from airflow_provider_trigger.api.environment import connection_options
+from airflow_provider_trigger.api.errors import TriggerDevError
 from airflow_provider_trigger.api.exchange import Exchange, Reply, Send
-from airflow_provider_trigger.api.http import API_VERSION, Call, Response
+from airflow_provider_trigger.api.http import MAX_BODY_BYTES, Call, Request, Response, api_headers
 from airflow_provider_trigger.api.masking import Masking
 from airflow_provider_trigger.api.models.runs import Run
 from airflow_provider_trigger.api.rate_limit import RateLimit
-from airflow_provider_trigger.api.transport_errors import CONNECT_TIMEOUT, transport_error
+from airflow_provider_trigger.api.responses import oversize_error
+from airflow_provider_trigger.api.transport_errors import CONNECT_TIMEOUT, ErrorClasses, transport_error
 
 T = TypeVar("T")
 
-# A run shows payload, output (512 KB each at most, as documented) and metadata; this is far above.
-MAX_BODY_BYTES = 16 * 1024 * 1024
+ERRORS = ErrorClasses(
+    own=(requests.RequestException,),
+    tls=(requests.exceptions.SSLError, urllib3.exceptions.SSLError),
+    tls_is_cause=False,
+    invalid_url=(ValueError,),  # so both mark it
+    proxy=(requests.exceptions.ProxyError,),
+    connect_timeout=(requests.exceptions.ConnectTimeout,),
+    timeout=(requests.exceptions.Timeout, urllib3.exceptions.TimeoutError),
+    lost=(urllib3.exceptions.ProtocolError,),
+    undecodable=(urllib3.exceptions.DecodeError,),
+)
+"""How requests, and urllib3 while a body is read, say what went wrong."""
 
 
 class _Bearer(AuthBase):
@@ -81,14 +93,10 @@ class TriggerDevClient:
         )
         self._session = _new_session(max_connections)
         self._session.auth = _Bearer(secret_key)
-        self._session.headers["User-Agent"] = user_agent
-        if branch:
-            self._session.headers["x-trigger-branch"] = branch
+        self._session.headers.update(api_headers(user_agent=user_agent, branch=branch))
         # Read once and not with each request; afterwards neither .netrc nor the environment has an effect.
-        proxies = {"https": proxy, "http": proxy} if proxy else {}
-        self._options: dict[str, Any] = {
-            **self._session.merge_environment_settings(base_url, proxies, True, verify, None)
-        }
+        self._connection: dict[str, Any] = {"verify": verify, "proxy": proxy}
+        self._options = connection_options(base_url, **self._connection)
         self._session.trust_env = False
 
     def __enter__(self) -> TriggerDevClient:
@@ -122,16 +130,17 @@ class TriggerDevClient:
         """
         return self.call(runs.retrieve_run(run_id))
 
-    def call(self, call: Call[T], *, deadline: Deadline = NEVER) -> T:
+    def call(self, call: Call[T], *, deadline: Deadline = NEVER, patience: float | None = None) -> T:
         """
         Make one call, and repeat it where that is safe and may help.
 
         :param call: from :mod:`airflow_provider_trigger.api.endpoints`
         :param deadline: of the work that the call is part of
+        :param patience: how long to go on trying after the first request, in seconds; None for ``retry_for``
         :raises TriggerDevError: the last error
         """
         reply: Reply = None
-        with closing(self.exchange.steps(call, deadline=deadline)) as steps:
+        with closing(self.exchange.steps(call, deadline=deadline, patience=patience)) as steps:
             while True:
                 try:
                     step = steps.send(reply)
@@ -155,28 +164,33 @@ class TriggerDevClient:
         try:
             return self._send(step, until=until)
         except (OSError, HTTPError) as error:  # requests lets some of urllib3's through
-            where = f"{step.request} to {urlsplit(self.base_url).netloc}"
-            failure: TriggerDevError = transport_error(error, where, step.timeout)
+            where = step.request.target(self.base_url)
+            failure: TriggerDevError = transport_error(error, where, step.timeout, ERRORS)
         except _OversizeError:
-            size = f"{MAX_BODY_BYTES // 1024 // 1024} MB"
-            failure = UnexpectedAnswerError(f"{step.request} answered more than {size}", retryable=False)
+            failure = oversize_error(step.request, MAX_BODY_BYTES)
         # Raised elsewhere: within the blocks above, the request and so the key would be its context.
         return failure
 
     def _send(self, step: Send, *, until: float) -> Response:
-        request = step.request
-        prepared = self._session.prepare_request(
-            requests.Request(
-                request.method, self.base_url + request.path, params=dict(request.params), json=request.json
-            )
-        )
+        prepared, options = self._prepare(step.request)
         # Redirects would carry the key elsewhere, or turn a POST into a GET: an adapter knows of none,
         # while a session reads and resolves them even when it is not to follow them.
         adapter = self._session.get_adapter(str(prepared.url))
         timeout = (min(CONNECT_TIMEOUT, step.timeout), step.timeout)
-        with adapter.send(prepared, timeout=timeout, **self._options) as answer:
+        with adapter.send(prepared, timeout=timeout, **options) as answer:
             headers = {name.lower(): value for name, value in answer.headers.items()}
             return Response(status=answer.status_code, headers=headers, body=_read_body(answer, until=until))
+
+    def _prepare(self, request: Request) -> tuple[requests.PreparedRequest, dict[str, Any]]:
+        """Return what an adapter sends, and how."""
+        address = request.address(self.base_url)
+        headers = request.body_headers()
+        sent = requests.Request(request.method, address, data=request.body(), headers=headers)
+        if request.url is None:
+            return self._session.prepare_request(sent), self._options
+        # Without a session it has no key, and none of a .netrc.
+        sent.headers["User-Agent"] = self._session.headers["User-Agent"]
+        return sent.prepare(), connection_options(address, **self._connection)
 
 
 class _OversizeError(Exception):
@@ -201,6 +215,4 @@ def _new_session(max_connections: int) -> requests.Session:
     adapter = HTTPAdapter(pool_connections=1, pool_maxsize=max_connections, max_retries=0)
     session.mount("https://", adapter)
     session.mount("http://", adapter)
-    session.headers["Accept"] = "application/json"
-    session.headers["x-trigger-api-version"] = API_VERSION
     return session

@@ -32,11 +32,23 @@ class TriggerDevError(Exception):
     :param retryable: whether trying again later may succeed
     """
 
+    may_have_effect = False
+    """Whether the request may have been carried out, so that another one would do it a second time."""
+
     def __init__(self, message: str, *, reason: str | None = None, retryable: bool = False) -> None:
         super().__init__(message)
         self.message = message
         self.reason = message if reason is None else reason
         self.retryable = retryable
+
+    def reword(self, message: str) -> None:
+        """
+        Replace the text, where a caller knows more.
+
+        :param message: what failed, why and what to do, in one line
+        """
+        self.message = message
+        self.args = (message,)
 
 
 class NotSentError(TriggerDevError):

@@ -132,7 +132,7 @@ class Exchange:
         until, attempt, counted, last_error = math.inf, 0, 0, None
         while True:
             begun = self.monotonic()
-            ticket = yield from self._turn(deadline, patience, last_error)
+            ticket = yield from self._turn(call.request, deadline, patience, last_error)
             until += self.monotonic() - begun
             attempt += 1
             if attempt == 1:
@@ -144,7 +144,7 @@ class Exchange:
                 self._answered(ticket, reply)
             outcome = self._read(call, reply)
             reply = None  # the key is not masked in it, and an error's traceback leads to this frame
-            self._note(call.request, outcome, sent_at=ticket.sent_at)
+            self._note(call.request, outcome, ticket)
             if outcome.error is None:
                 return outcome.result  # type: ignore[return-value]  # None only where T has it
             last_error = outcome.error
@@ -162,12 +162,14 @@ class Exchange:
             until += max(0.0, self.monotonic() - resume_at)  # no thread was free
 
     def _turn(
-        self, deadline: Deadline, patience: float, last_error: TriggerDevError | None
-    ) -> Generator[Step, Reply, Ticket]:
+        self, request: Request, deadline: Deadline, patience: float, last_error: TriggerDevError | None
+    ) -> Generator[Step, Reply, Ticket | None]:
         while True:
             now = self.monotonic()
             if not deadline.remaining(now):
                 raise last_error or NotSentError("the time limit was reached", retryable=True)
+            if request.url is not None:
+                return None  # of another server
             with self._lock:
                 pause = self._rate_limit.delay(monotonic=now)
                 delay = max(pause, self.breaker.delay(monotonic=now))
@@ -193,7 +195,9 @@ class Exchange:
         timeout = min(self.timeout, longest, max(remaining * _SHARE_OF_ONE_STEP, _SHORTEST_TIMEOUT))
         return max(timeout, _LEAST_TIMEOUT)  # the deadline may have passed since the turn came
 
-    def _answered(self, ticket: Ticket, reply: Reply) -> None:
+    def _answered(self, ticket: Ticket | None, reply: Reply) -> None:
+        if ticket is None:
+            return
         response = reply if isinstance(reply, Response) else None
         with self._lock:
             self._rate_limit.answered(ticket, response, monotonic=self.monotonic(), now=self._wall())
@@ -212,8 +216,10 @@ class Exchange:
             self._masking.in_error(error)
         return _Outcome(response, result, error)
 
-    def _note(self, request: Request, outcome: _Outcome[Any], *, sent_at: float) -> None:
+    def _note(self, request: Request, outcome: _Outcome[Any], ticket: Ticket | None) -> None:
         """Report to the circuit breaker what came of a request."""
+        if ticket is None:
+            return
         error = outcome.error
         works = retry.shows_that_server_works(error)
         with self._lock:
@@ -221,10 +227,11 @@ class Exchange:
                 self.breaker.succeeded(monotonic=self.monotonic())
             elif error is not None and works is False:
                 is_permanent = self._tries_allowed(request, error, outcome.response) <= 1
-                self.breaker.failed(error, is_permanent=is_permanent, sent_at=sent_at)
+                self.breaker.failed(error, is_permanent=is_permanent, sent_at=ticket.sent_at)
 
     def _tries_allowed(self, request: Request, error: TriggerDevError, response: Response | None) -> float:
-        return retry.tries_allowed(request, error, response, has_worked=self.breaker.has_worked)
+        has_worked = self.breaker.has_worked and request.url is None
+        return retry.tries_allowed(request, error, response, has_worked=has_worked)
 
     def _wait_before_retry(self, outcome: _Outcome[Any], attempt: int, *, deadline: Deadline) -> float | None:
         """Return how long to wait before the next try, None if there is no time for it."""

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Any, Generic, TypeVar
+from urllib.parse import quote, urlencode, urlsplit
 
 T = TypeVar("T")
 
@@ -15,6 +16,9 @@ API_VERSION = "2025-07-16"
 """
 The version header's value: with it the server uses today's status words, without it older ones (measured).
 """
+
+MAX_BODY_BYTES = 16 * 1024 * 1024
+"""A run shows payload, output (512 KB each at most, as documented) and metadata; this is far above."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -27,6 +31,9 @@ class Request:
     :param params: the query string
     :param json: the body
     :param repeatable: whether sending it twice does no more than sending it once
+    :param url: where to send it in place of the base URL's server, whole; ``path`` is then for messages only.
+        Its query may be a signature and is shown nowhere. Key, branch and version are not sent there, and
+        neither the rate limit nor the circuit breaker counts it.
     """
 
     method: str
@@ -34,9 +41,37 @@ class Request:
     params: Mapping[str, str] = field(default_factory=dict)
     json: Mapping[str, Any] | None = None
     repeatable: bool
+    url: str | None = field(default=None, repr=False)
 
     def __str__(self) -> str:
         return f"{self.method} {self.path[:200]}"
+
+    def address(self, base_url: str) -> str:
+        """
+        Return the whole URL.
+
+        :param base_url: of the server, without a trailing slash
+        """
+        if self.url is not None:
+            return self.url
+        query = f"?{urlencode(self.params, quote_via=quote)}" if self.params else ""
+        return f"{base_url}{self.path}{query}"
+
+    def target(self, base_url: str) -> str:
+        """
+        Return what is sent where, for messages.
+
+        :param base_url: of the server
+        """
+        return f"{self} to {urlsplit(self.url or base_url).netloc.rpartition('@')[2]}"
+
+    def body(self) -> bytes | None:
+        """Return the encoded body, None for none."""
+        return None if self.json is None else encode_json(self.json)
+
+    def body_headers(self) -> dict[str, str]:
+        """Return the headers that the body needs."""
+        return {} if self.json is None else {"Content-Type": "application/json"}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -83,6 +118,33 @@ class Call(Generic[T]):
 
     request: Request
     read: Callable[[Response], T]
+
+
+def api_headers(*, user_agent: str, branch: str | None) -> dict[str, str]:
+    """
+    Return what each request to Trigger.dev carries, except for the key and what a body needs.
+
+    :param user_agent: what to send as the User-Agent
+    :param branch: the preview branch, for a preview key
+    """
+    headers = {
+        "Accept": "application/json",
+        "User-Agent": user_agent,
+        "x-trigger-api-version": API_VERSION,
+    }
+    return headers | ({"x-trigger-branch": branch} if branch else {})
+
+
+def encode_json(value: Any) -> bytes:
+    """
+    Encode as the API's servers count sizes: compact, in UTF-8.
+
+    :param value: any JSON
+    :raises ValueError: it contains NaN or an infinite number, or itself
+    :raises TypeError: it contains something else that is not JSON
+    """
+    text = json.dumps(value, allow_nan=False, ensure_ascii=False, separators=(",", ":"))
+    return text.encode("utf-8", "backslashreplace")  # a lone surrogate's escape in Python is JSON's, too
 
 
 def read_http_date(text: str) -> datetime | None:

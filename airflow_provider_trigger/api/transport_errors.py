@@ -1,58 +1,87 @@
-"""What requests and urllib3 raise when no answer comes, in our words: they repeat URLs, a proxy's too."""
+"""What HTTP libraries raise when no answer comes, in our words: they repeat URLs, a proxy's too."""
 
 from __future__ import annotations
 
+import os
 import ssl
-
-import requests
-import urllib3
+from dataclasses import dataclass
 
 from airflow_provider_trigger.api.errors import AnswerTimeoutError, TLSError, TransportError
 
 CONNECT_TIMEOUT = 10.0
 """How long to wait for a connection at most, in seconds."""
 
-_REASONS: dict[type[Exception], str] = {
-    requests.exceptions.SSLError: "the TLS connection failed",
-    requests.exceptions.ProxyError: "the proxy rejected the connection, or cannot be reached",
-    # urllib3's own come from reading an answer's body.
-    urllib3.exceptions.SSLError: "the TLS connection failed",
-    urllib3.exceptions.ProtocolError: "the connection was lost before the whole answer arrived",
-    urllib3.exceptions.DecodeError: "the answer cannot be decompressed",
-}
+Errors = tuple[type[Exception], ...]
 
 
-def transport_error(error: Exception, where: str, timeout: float) -> TransportError:
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ErrorClasses:
+    """
+    By which classes a library says what went wrong.
+
+    :param own: the base of all that it raises itself; another OSError is that the CA file is gone
+    :param tls: the certificate or the handshake failed
+    :param tls_is_cause: whether that is only found among an error's causes
+    :param invalid_url: nothing can be sent to the URL, or to the proxy's
+    :param proxy: the proxy failed
+    :param connect_timeout: there was no connection in time
+    :param timeout: there was no answer in time
+    :param lost: the connection was lost
+    :param undecodable: the answer cannot be decompressed
+    """
+
+    own: Errors
+    tls: Errors
+    tls_is_cause: bool
+    invalid_url: Errors
+    proxy: Errors
+    connect_timeout: Errors
+    timeout: Errors
+    lost: Errors
+    undecodable: Errors
+
+
+def transport_error(error: Exception, where: str, timeout: float, known: ErrorClasses) -> TransportError:
     """
     Return the error to raise.
 
-    :param error: what requests or urllib3 raised
+    :param error: what the library raised
     :param where: the request and the server, for the message
     :param timeout: how long the request could take, in seconds
+    :param known: the library's classes
     """
-    kind, reason, retryable = _describe(error, timeout)
+    kind, reason, retryable = _describe(error, timeout, known)
     return kind(f"{where}: {reason}", reason=reason, retryable=retryable)
 
 
-def _describe(error: Exception, timeout: float) -> tuple[type[TransportError], str, bool]:
+def _describe(
+    error: Exception, timeout: float, known: ErrorClasses
+) -> tuple[type[TransportError], str, bool]:
     """Return the kind of the error to raise, its reason, and whether trying again may succeed."""
-    known = requests.exceptions
-    if isinstance(error, known.SSLError) and "certificate" in str(error).lower():
+    if isinstance(error, known.connect_timeout):
+        return TransportError, f"no connection within {_shown(min(CONNECT_TIMEOUT, timeout))} s", True
+    if isinstance(error, known.timeout):
+        return AnswerTimeoutError, f"no answer within {_shown(timeout)} s", True
+    is_tls = any(isinstance(one, known.tls) for one in (_causes(error) if known.tls_is_cause else [error]))
+    if is_tls and "certificate" in str(error).lower():
         return TLSError, f"the server's certificate is not accepted: {_certificate_reason(error)}", False
-    if isinstance(error, known.SSLError) and _speaks_http(error):
+    if is_tls and _speaks_http(error):
         return TLSError, "the server speaks http, not https, on this port", False
-    if isinstance(error, OSError) and not isinstance(error, requests.RequestException):
-        return TLSError, str(error)[:200], False  # so requests reports that the CA file is gone
-    if isinstance(error, ValueError):
-        # So both mark a URL that nothing can be sent to, and repeat it: a proxy's may hold a password.
+    if isinstance(error, OSError) and not isinstance(error, known.own):
+        return TLSError, str(error)[:200], False  # so the drivers report that the CA file is gone
+    if isinstance(error, known.invalid_url):
+        # They repeat the URL: a proxy's may hold a password.
         reason = f"the URL or the proxy's URL is not valid ({type(error).__name__})"
         return TransportError, reason, False
-    if isinstance(error, known.ConnectTimeout):
-        return TransportError, f"no connection within {_shown(min(CONNECT_TIMEOUT, timeout))} s", True
-    if isinstance(error, (known.Timeout, urllib3.exceptions.TimeoutError)):
-        return AnswerTimeoutError, f"no answer within {_shown(timeout)} s", True
-    found = (reason for kind, reason in _REASONS.items() if isinstance(error, kind))
-    return TransportError, next(found, None) or _innermost(error), True
+    if is_tls:
+        return TransportError, "the TLS connection failed", True
+    reasons: dict[Errors, str] = {
+        known.proxy: "the proxy rejected the connection, or cannot be reached",
+        known.lost: "the connection was lost before the whole answer arrived",
+        known.undecodable: "the answer cannot be decompressed",
+    }
+    found = (reason for kinds, reason in reasons.items() if isinstance(error, kinds))
+    return TransportError, next(found, None) or _innermost(error, known), True
 
 
 def _shown(seconds: float) -> str:
@@ -73,12 +102,19 @@ def _speaks_http(error: BaseException) -> bool:
     return any(isinstance(cause, ssl.SSLError) and cause.reason in reasons for cause in _causes(error))
 
 
-def _innermost(error: BaseException) -> str:
-    """Return what the operating system said, without the request that requests repeats around it."""
+def _innermost(error: BaseException, known: ErrorClasses) -> str:
+    """Return what the operating system said, without the request that a library repeats around it."""
     for cause in _causes(error):
-        if isinstance(cause, OSError) and not isinstance(cause, requests.RequestException):
-            return str(cause.strerror or cause)[:200]
+        if isinstance(cause, OSError) and not isinstance(cause, known.own):
+            return _system_text(cause)[:200]
     return type(error).__name__
+
+
+def _system_text(error: OSError) -> str:
+    # asyncio names the address instead of what went wrong; negative numbers are those of name resolution.
+    if error.errno is not None and error.errno > 0:
+        return os.strerror(error.errno)
+    return str(error.strerror or error)
 
 
 def _causes(error: BaseException) -> list[BaseException]:
@@ -89,5 +125,6 @@ def _causes(error: BaseException) -> list[BaseException]:
         one = open_ones.pop()
         if isinstance(one, BaseException) and one not in found:
             found.insert(0, one)
-            open_ones += [*one.args, one.__cause__, one.__context__, getattr(one, "reason", None)]
+            parts = one.exceptions if isinstance(one, BaseExceptionGroup) else ()
+            open_ones += [*one.args, *parts, one.__cause__, one.__context__, getattr(one, "reason", None)]
     return found

@@ -96,8 +96,7 @@ def add_connection(error: TriggerDevError, settings: Settings) -> None:
     _, action = _problem_and_action(error, settings, "the connection")
     # The text of a TransportError names the server.
     server = "" if isinstance(root_of(error), TransportError) else f" to {settings.base_url}"
-    error.message = f"Connection {settings.conn_id!r}{server}: {error}" + (f"; {action}" if action else "")
-    error.args = (error.message,)
+    error.reword(f"Connection {settings.conn_id!r}{server}: {error}" + (f"; {action}" if action else ""))
 
 
 def _problem_and_action(

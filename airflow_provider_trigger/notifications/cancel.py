@@ -12,11 +12,7 @@ from contextvars import copy_context
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_trigger import defaults
-from airflow_provider_trigger._compat import (
-    AirflowNotFoundException,
-    BaseNotifier,
-    get_async_connection,
-)
+from airflow_provider_trigger._compat import BaseNotifier
 from airflow_provider_trigger.sources.templates import needs_rendering
 from airflow_provider_trigger.sources.xcom import gather, given_sources
 from airflow_provider_trigger.validation import (
@@ -38,20 +34,23 @@ class CancelTriggerRunNotifier(BaseNotifier):
     """
     Cancel Trigger.dev runs from ``on_failure_callback``, ``on_retry_callback`` and the like.
 
-    Works for a task's callbacks and for a Dag's, and with explicit ``run_ids`` for a deadline alert. The log
-    of the process that runs it gets a line for each run and a summary; nothing is raised for a run that
-    could not be canceled. Running it twice does no harm.
+    Works for a task's callbacks, for a Dag's, and for a deadline alert. Without ``run_ids`` and
+    ``xcom_task_ids`` it cancels what this Dag run, or in a task's callback this task instance, has started
+    with this provider's operators, and nothing else. The log of the process that runs it gets a line for
+    each run and a summary; nothing is raised for a run that could not be canceled. Running it twice does no
+    harm.
 
     :param run_ids: a list or a text; templated. Not the output of a task: for that there is ``xcom_task_ids``
     :param xcom_task_ids: the tasks whose XCom holds ids, of a mapped one all instances', but in its own
         callback and within a mapped task group its own instance's; in addition to ``run_ids``; templated
-    :param xcom_key: the key of that XCom; templated
+    :param xcom_key: the key of that XCom; None for the runs that a task of this provider's operators has
+        started, and the return value of any other task; templated
     :param trigger_dev_conn_id: the connection; templated
     :param timeout: for the whole call, in seconds; when it has passed, as many runs as possible were canceled
     :param max_concurrency: how many requests are in flight at a time
     :param context: given by Airflow where the notifier is awaited
-    :raises ValueError: when the Dag is parsed: neither ``run_ids`` nor ``xcom_task_ids``, a task's output in
-        ``run_ids``, a task in place of its id, or a value out of range
+    :raises ValueError: when the Dag is parsed: a task's output in ``run_ids``, a task in place of its id, or
+        a value out of range
     :raises TypeError: the class itself is the callback, or arguments are given by position
     """
 
@@ -62,7 +61,7 @@ class CancelTriggerRunNotifier(BaseNotifier):
         *args: Any,
         run_ids: Any = None,
         xcom_task_ids: str | Iterable[str] | None = None,
-        xcom_key: str = defaults.XCOM_KEY,
+        xcom_key: str | None = None,
         trigger_dev_conn_id: str = defaults.CONN_ID,
         timeout: float = defaults.NOTIFIER_TIMEOUT,
         max_concurrency: int = defaults.MAX_CONCURRENCY,
@@ -73,12 +72,14 @@ class CancelTriggerRunNotifier(BaseNotifier):
         check_positional_arguments(name, args)
         self.context: Any = context or {}
         self.run_ids, self.xcom_task_ids = check_sources(
-            name, run_ids=run_ids, xcom_task_ids=xcom_task_ids, takes_outputs=False
+            name, run_ids=run_ids, xcom_task_ids=xcom_task_ids, takes_outputs=False, required=False
         )
         self.xcom_key = xcom_key
         self.trigger_dev_conn_id = trigger_dev_conn_id
         self.timeout = timeout
         self.max_concurrency = max_concurrency
+        # Without any, it cancels what the Dag run or the task instance has started.
+        self._cancels_started = self.run_ids is None and not self.xcom_task_ids
         self._given = given_sources(run_ids=self.run_ids, xcom_task_ids=self.xcom_task_ids)
         check_connection_id(name, trigger_dev_conn_id)
         check_number(name, "timeout", timeout, least=0.01, unit="seconds")
@@ -132,7 +133,7 @@ class CancelTriggerRunNotifier(BaseNotifier):
         started_at, origin = time.monotonic(), origin_of(context)
         ids = self._gather(context, origin)
         with adding_runs_left(ids, origin=origin):
-            self._cancel(ids, TriggerDevHook(self.trigger_dev_conn_id), started_at, origin)
+            self._cancel(context, ids, TriggerDevHook(self.trigger_dev_conn_id), started_at, origin)
 
     async def async_notify(self, context: Context) -> None:
         """
@@ -142,18 +143,24 @@ class CancelTriggerRunNotifier(BaseNotifier):
         :raises AirflowNotFoundException: there is no such connection
         :raises InvalidConnectionError: a field of the connection is missing or malformed
         """
+        from airflow_provider_trigger.hooks.asynchronous import get_hook
         from airflow_provider_trigger.reporting import adding_runs_left
 
         started_at, origin = time.monotonic(), origin_of(context)
         with _own_thread() as executor:
             ids = await _run_in(executor, self._gather, context, origin)
             with adding_runs_left(ids, origin=origin):
-                hook = await _hook_of(self.trigger_dev_conn_id, executor) if ids.found else None
-                await _run_in(executor, self._cancel, ids, hook, started_at, origin)
+                needs_hook = ids.found or self._cancels_started
+                hook = await get_hook(self.trigger_dev_conn_id, executor=executor) if needs_hook else None
+                await _run_in(executor, self._cancel, context, ids, hook, started_at, origin)
 
     def _gather(self, context: Context, origin: str) -> RunIds:
         from airflow_provider_trigger.reporting import log_sources
 
+        if self._cancels_started:
+            from airflow_provider_trigger.sources.started import started_by_xcom
+
+            return started_by_xcom(context)
         ids = gather(
             context,
             given=self._given,
@@ -164,25 +171,15 @@ class CancelTriggerRunNotifier(BaseNotifier):
         log_sources(self.log, ids, on_empty="ignore", origin=origin)
         return ids
 
-    def _cancel(self, ids: RunIds, hook: TriggerDevHook | None, started_at: float, origin: str) -> None:
-        from airflow_provider_trigger.api.errors import AuthenticationError
-        from airflow_provider_trigger.hooks.diagnosis import action_for
-        from airflow_provider_trigger.reporting import log_results, log_summary, make_report
+    def _cancel(
+        self, context: Context, ids: RunIds, hook: TriggerDevHook | None, started_at: float, origin: str
+    ) -> None:
+        from airflow_provider_trigger.reporting import log_summary, make_report
 
         results: list[CancelResult] = []
         rejection = None
-        if hook and ids.found:
-            with hook.cancellation(
-                ids.found,
-                max_concurrency=self.max_concurrency,
-                time_limit=max(0.0, started_at + self.timeout - time.monotonic()),
-            ) as work:
-                try:
-                    work.run()
-                except AuthenticationError as error:
-                    rejection = action_for(error, hook.settings)
-                results = work.results
-            log_results(self.log, results, hook.settings.run_url, on_not_found="fail", origin=origin)
+        if hook is not None:
+            results, rejection = self._cancel_runs(context, ids, hook, started_at, origin)
         report = make_report(
             results=results,
             ids=ids,
@@ -192,6 +189,48 @@ class CancelTriggerRunNotifier(BaseNotifier):
             rejection=rejection,
         )
         log_summary(self.log, report, origin=origin)
+
+    def _cancel_runs(
+        self, context: Context, ids: RunIds, hook: TriggerDevHook, started_at: float, origin: str
+    ) -> tuple[list[CancelResult], str | None]:
+        from airflow_provider_trigger.api.errors import AuthenticationError
+        from airflow_provider_trigger.hooks.diagnosis import action_for
+        from airflow_provider_trigger.reporting import log_results
+
+        results: list[CancelResult] = []
+        rejection = None
+        for run_ids in self._rounds(context, ids, hook, started_at, origin):
+            with hook.cancellation(
+                run_ids,
+                max_concurrency=self.max_concurrency,
+                time_limit=max(0.0, started_at + self.timeout - time.monotonic()),
+            ) as work:
+                try:
+                    work.run()
+                except AuthenticationError as error:
+                    rejection = action_for(error, hook.settings)
+                found = work.results
+            log_results(self.log, found, hook.settings.run_url, on_not_found="fail", origin=origin)
+            results += found
+            if rejection:
+                break
+        return results, rejection
+
+    def _rounds(
+        self, context: Context, ids: RunIds, hook: TriggerDevHook, started_at: float, origin: str
+    ) -> Iterator[list[str]]:
+        """Yield the runs to cancel: first those whose ids are known, then those that a search finds."""
+        if ids.found:
+            yield ids.found
+        if self._cancels_started:
+            from airflow_provider_trigger.api.deadline import Deadline
+            from airflow_provider_trigger.sources.started import started_by_search
+
+            deadline = Deadline.after(self.timeout, now=started_at)
+            with hook.client() as client:
+                yield from started_by_search(
+                    context, ids, client, deadline=deadline, log=self.log, origin=origin
+                )
 
 
 def origin_of(context: Mapping[str, Any]) -> str:
@@ -233,15 +272,3 @@ def _own_thread() -> Iterator[Executor]:
 def _run_in(executor: Executor, function: Callable[..., Any], *args: Any) -> asyncio.Future[Any]:
     """Call a function in a thread, with the context variables by which the triggerer finds its log."""
     return asyncio.get_running_loop().run_in_executor(executor, copy_context().run, function, *args)
-
-
-async def _hook_of(conn_id: str, executor: Executor) -> TriggerDevHook:
-    """Return a hook that has its connection already, as a hook cannot fetch it on an event loop."""
-    from airflow_provider_trigger.hooks.connection import connection_not_found
-    from airflow_provider_trigger.hooks.trigger_dev import TriggerDevHook
-
-    try:
-        connection = await get_async_connection(conn_id, executor=executor)
-    except AirflowNotFoundException:
-        raise connection_not_found(conn_id) from None
-    return TriggerDevHook(conn_id, connection=connection)

@@ -12,10 +12,12 @@ from airflow_provider_trigger._compat import (
     BaseOperator,
     is_mapped_instance,
 )
+from airflow_provider_trigger.links.run import TriggerRunLink, push_link
 from airflow_provider_trigger.sources.templates import needs_rendering
 from airflow_provider_trigger.sources.xcom import gather, given_sources
 from airflow_provider_trigger.validation import (
     check_boolean,
+    check_choice,
     check_connection_id,
     check_number,
     check_sources,
@@ -44,7 +46,8 @@ class CancelTriggerRunOperator(BaseOperator):
     :param run_ids: a list, a text, the output of tasks, mapped ones too; templated
     :param xcom_task_ids: the tasks whose XCom holds ids, of a mapped one all instances', but within a mapped
         task group its own instance's; in addition to ``run_ids``; templated
-    :param xcom_key: the key of that XCom; templated
+    :param xcom_key: the key of that XCom; None for the runs that a task of this provider's operators has
+        started, and the return value of any other task; templated
     :param trigger_dev_conn_id: the connection; templated
     :param on_not_found: whether a run that this key's environment does not have is a failure
     :param on_empty: whether a source of run ids that has none is a failure, or a warning in the log
@@ -58,6 +61,7 @@ class CancelTriggerRunOperator(BaseOperator):
     """
 
     template_fields: Sequence[str] = ("run_ids", "xcom_task_ids", "xcom_key", "trigger_dev_conn_id")
+    operator_extra_links = (TriggerRunLink(),)  # to the first run
     ui_color = "#fde8e4"
     # Airflow keeps the arguments as given: an iterator among them cannot be deep-copied.
     shallow_copy_attrs: Sequence[str] = ("_BaseOperator__init_kwargs",)
@@ -67,7 +71,7 @@ class CancelTriggerRunOperator(BaseOperator):
         *,
         run_ids: Any = None,
         xcom_task_ids: str | Iterable[str] | None = None,
-        xcom_key: str = defaults.XCOM_KEY,
+        xcom_key: str | None = None,
         trigger_dev_conn_id: str = defaults.CONN_ID,
         on_not_found: Literal["fail", "ignore"] = "fail",
         on_empty: Literal["ignore", "fail"] = "ignore",
@@ -88,6 +92,7 @@ class CancelTriggerRunOperator(BaseOperator):
         self.termination_timeout = termination_timeout
         self.poll_interval = poll_interval
         self.max_concurrency = max_concurrency
+        self.run_url: str | None = None
         self._killed = False
         self._check_arguments()
         self._given = given_sources(run_ids=self.run_ids, xcom_task_ids=self.xcom_task_ids)
@@ -100,8 +105,7 @@ class CancelTriggerRunOperator(BaseOperator):
             self.run_ids, self.xcom_task_ids = sources
         check_connection_id(task, self.trigger_dev_conn_id)
         for name in ("on_not_found", "on_empty"):
-            if (value := getattr(self, name)) not in ("fail", "ignore"):
-                raise ValueError(f"{task}: {name} must be 'fail' or 'ignore', not {value!r}")
+            check_choice(task, name, getattr(self, name), ("fail", "ignore"))
         check_boolean(task, "wait_for_termination", self.wait_for_termination)
         check_number(task, "termination_timeout", self.termination_timeout, least=0, unit="seconds")
         check_number(task, "poll_interval", self.poll_interval, least=0.01, unit="seconds")
@@ -148,6 +152,8 @@ class CancelTriggerRunOperator(BaseOperator):
         with adding_runs_left(ids):
             base_url = hook.settings.base_url
         self.log.info("Canceling %s on %s", counted(len(ids.found)), base_url)
+        if self.do_xcom_push:
+            push_link(self, hook.settings.run_url(ids.found[0]), context)
         with hook.cancellation(
             ids.found,
             max_concurrency=self.max_concurrency,

@@ -8,6 +8,8 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
+from airflow_provider_trigger.wording import enumeration
+
 RUN_ID_PREFIX = "run_"
 """What real run ids begin with; a value that begins otherwise is left to the server."""
 
@@ -256,3 +258,35 @@ def _describe_empty(value: object, source: str, *, holds_none: bool) -> str:
     if text in ("[]", "()") or (isinstance(value, (list, tuple, set, frozenset)) and not value):
         return f"{source} is an empty list"
     return f"{source} holds no run ids"
+
+
+def all_valid(value: object) -> list[str]:
+    """
+    Return the run ids that a value holds; a repeated one counts once.
+
+    :param value: in any form that :meth:`RunIds.add` accepts
+    :raises ValueError: it holds something else, or None; names each
+    """
+    if isinstance(value, Iterator):
+        value = list(value)
+    ids = RunIds()
+    ids.add(value, source="run_ids")
+    problems = [*map(str, ids.invalid), *(f"{source} is None" for source in ids.skipped)]
+    if value is None or value:  # an empty list is valid
+        problems += ids.empty
+    if problems:
+        raise ValueError(enumeration(problems, "; "))
+    return ids.found
+
+
+def exactly_one(value: object) -> str:
+    """
+    Return the run id that a value holds.
+
+    :param value: in any form that :meth:`RunIds.add` accepts
+    :raises ValueError: it holds none, or several, or something else
+    """
+    found = all_valid(value)
+    if len(found) != 1:
+        raise ValueError(f"run_id must contain exactly one run id, not {len(found)}: {str(value)[:80]}")
+    return found[0]

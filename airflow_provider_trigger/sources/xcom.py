@@ -8,7 +8,7 @@ from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_trigger._compat import has_no_supervisor, xcom_is_out_of_reach
-from airflow_provider_trigger.defaults import XCOM_KEY
+from airflow_provider_trigger.defaults import RUN_ID_KEY, STARTS_RUNS, XCOM_KEY
 from airflow_provider_trigger.sources.run_ids import (
     RUN_ID_PREFIX,
     InvalidValue,
@@ -41,7 +41,7 @@ def given_sources(*, run_ids: object, xcom_task_ids: object) -> tuple[str, ...]:
 
 
 def gather(
-    context: Context, *, given: Collection[str], run_ids: object, xcom_task_ids: object, xcom_key: str
+    context: Context, *, given: Collection[str], run_ids: object, xcom_task_ids: object, xcom_key: str | None
 ) -> RunIds:
     """
     Gather the run ids that are given, and those that tasks pushed.
@@ -57,22 +57,32 @@ def gather(
     :param given: from :func:`given_sources`
     :param run_ids: as rendered
     :param xcom_task_ids: as rendered: the id of a task, a list of them, or the text of such a list
-    :param xcom_key: the key of the tasks' XComs
+    :param xcom_key: the key of the tasks' XComs; None for the runs that a task of this provider's operators
+        has started, and the return value of any other task
     """
     ids = RunIds()
     if run_ids is not None or "run_ids" in given:
         with _noting_failure(ids, "run_ids"):
             ids.add(run_ids, source="run_ids")
     if xcom_task_ids or "xcom_task_ids" in given:
-        _add_xcoms(ids, context, xcom_task_ids, xcom_key)
+        add_xcoms(ids, context, xcom_task_ids, xcom_key)
     return ids
 
 
-def _add_xcoms(ids: RunIds, context: Context, task_ids: object, key: str) -> None:
-    if reason := _why_no_xcom(context):
+def add_xcoms(ids: RunIds, context: Context, task_ids: object, xcom_key: str | None) -> None:
+    """
+    Add the run ids that tasks pushed; see :func:`gather`.
+
+    :param ids: what was gathered so far
+    :param context: of the task, or of the callback
+    :param task_ids: the tasks
+    :param xcom_key: the key of their XComs
+    """
+    if reason := why_no_xcom(context):
         ids.failed.append(f"XCom is not available in this callback: {reason}; {_USE_INSTEAD}")
         return
     for task_id in _task_ids(ids, context, task_ids):
+        key = xcom_key or (RUN_ID_KEY if _starts_a_run(context, task_id) else XCOM_KEY)
         source = f"the XCom {key!r} of task {task_id!r}"
         with _noting_failure(ids, source):
             value = _pull(context, task_id, key)
@@ -94,7 +104,28 @@ def _noting_failure(ids: RunIds, source: str) -> Iterator[None]:
         ids.failed.append(f"{source} cannot be read: {shown}")
 
 
-def _why_no_xcom(context: Context) -> str | None:
+def _starts_a_run(context: Context, task_id: str) -> bool:
+    dag: Any = context.get("dag")
+    return dag is not None and starts_runs(dag.get_task(task_id))
+
+
+def starts_runs(task: Any) -> bool:
+    """
+    Return whether a task is one of this provider's operators that start runs, or of a subclass.
+
+    :param task: an operator, a mapped one too; in a callback it may be a serialized one
+    """
+    kind = getattr(task, "operator_class", type(task))
+    names = [one.__name__ for one in kind.__mro__] if isinstance(kind, type) else []
+    return not STARTS_RUNS.isdisjoint([*names, getattr(task, "task_type", "")])
+
+
+def why_no_xcom(context: Context) -> str | None:
+    """
+    Return why a context has no XCom, None if it has.
+
+    :param context: of a callback, or of a task
+    """
     ti = context.get("ti")
     if ti is None:
         return "its context has no task instance"
@@ -161,5 +192,9 @@ def _own_map_index(context: Context, task_id: str) -> int | None:
 
 
 def _describe_missing(task_id: str, key: str) -> str:
-    why = ": it returned None, was skipped, or did not finish" if key == XCOM_KEY else ""
+    whys = {
+        XCOM_KEY: ": it returned None, was skipped, or did not finish",
+        RUN_ID_KEY: ": it did not start a run",
+    }
+    why = whys.get(key, "")
     return f"task {task_id!r} pushed no XCom with the key {key!r}{why}"

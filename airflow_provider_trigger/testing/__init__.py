@@ -7,6 +7,8 @@ Needs the extra ``testing``::
         run = server.add_run("EXECUTING")
         ...
         assert server.runs[run.id].status == "CANCELED"
+        server.on_task("resize", output={"width": 100}, after=2)
+        ...
 """
 
 from __future__ import annotations
@@ -17,19 +19,23 @@ if importlib.util.find_spec("starlette") is None or importlib.util.find_spec("uv
     raise ModuleNotFoundError("The local server needs: pip install 'airflow-provider-trigger[testing]'")
 
 from .engine.bulk_actions import BulkAction
-from .engine.engine import RunAttributes
 from .engine.environments import Environment
 from .engine.runs import ServerRun
+from .engine.store import RunAttributes
+from .engine.tasks import TaskBehavior
+from .engine.unset import UNSET
 from .faults.queue import RequestFilter
 from .http.app import RequestRecord
 from .server import TriggerDevServer
 
 __all__ = [
+    "UNSET",
     "BulkAction",
     "Environment",
     "RequestFilter",
     "RequestRecord",
     "RunAttributes",
     "ServerRun",
+    "TaskBehavior",
     "TriggerDevServer",
 ]

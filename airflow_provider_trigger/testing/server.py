@@ -22,8 +22,9 @@ class TriggerDevServer(ConnectionFaults, AnswerFaults, Engine):
     A Trigger.dev server on this machine, for tests and demonstrations.
 
     It speaks real HTTP from a thread of its own and behaves as the real server does, as far as runs are
-    retrieved, listed and canceled, one by one or in bulk. Use it as a context manager, or call :meth:`start`
-    and :meth:`stop`. The faults are methods ending in ``_next``. Each takes ``times`` first, the number of
+    triggered, retrieved, listed, replayed, rescheduled and canceled, one by one or in bulk. What its tasks do
+    is said with :meth:`on_task`. Use it as a context manager, or call :meth:`start` and :meth:`stop`. The
+    faults are methods ending in ``_next``. Each takes ``times`` first, the number of
     requests that it applies to (``None`` for all until :meth:`clear_faults`), and the keyword arguments of
     :class:`RequestFilter`. A request meets the first fault that applies to it, in the order in which they
     were added; only a delay lets the next one apply too.
@@ -36,6 +37,10 @@ class TriggerDevServer(ConnectionFaults, AnswerFaults, Engine):
     :param refill_interval: seconds between two refills
     :param acknowledge_after: seconds after which a worker acknowledges a cancel, ``None`` for never
     :param force_after: seconds after which a cancel is enforced when no worker acknowledged it
+    :param list_lag: seconds that the list of runs lags behind, about 1 on the real server: it lacks younger
+        runs, and finds others by the status that they had
+    :param object_store: whether it has one for large outputs and payloads, which not every server of one's
+        own has: a run then shows neither such an output nor a URL, and such a payload is an error
     :param bulk_actions: whether it has bulk actions, which older servers don't
     :param bulk_lag: seconds from its creation in which bulk actions don't see a run, not even by its id; the
         real server's miss what was triggered a moment ago, here nothing is missed unless a test wants it

@@ -15,29 +15,35 @@ from typing import Any
 
 import pytest
 
-from airflow_provider_trigger.testing import ServerRun, TriggerDevServer
+from airflow_provider_trigger.testing import UNSET, ServerRun, TriggerDevServer
 
 RECORDINGS = Path(__file__).parent / "recordings"
 sys.path.insert(0, str(RECORDINGS))
 
 from arrangements import ARRANGEMENTS, runs_in  # noqa: E402
+from shortened import body_as_sent  # noqa: E402
 
-FILES = (
-    "auth_errors",
-    "bulk_actions",
-    "cancel_by_state",
-    "cancel_requests",
-    "cancel_settling",
-    "list_runs",
-    "rate_limit",
-    "retrieve_by_state",
-)
 # The expired runs were recorded in a development environment, where a cancel leaves them as they are.
 ENVIRONMENTS = {"dev": "tr_dev_local", "prod2": "tr_prod_second", "rl": "tr_prod_limited"}
-KEYS = {"<prod secret key>": "tr_prod_local"}
+ENVIRONMENTS |= {"stg": "tr_stg_local"}
+KEYS = {"<prod secret key>": "tr_prod_local", "<staging secret key>": "tr_stg_local"}
 KEYS |= {f"<{name} secret key>": key for name, key in ENVIRONMENTS.items()}
-SECONDS = {"after 11 s": 11, "2s after": 2, "3s after": 3, "after worker": 1, "acknowledged the parent": 30}
+SECONDS = {
+    "after 11 s": 11,
+    "after expiry": 2,
+    "2s after": 2,
+    "3s after": 3,
+    "after worker": 1,
+    "acknowledged the parent": 30,
+}
 SECONDS |= {"poll 1": 1, "poll filter": 1, "poll replay": 1, "poll of": 1}
+# Why other lines aren't replayed.
+LEFT_OUT = {
+    ("list_more", "filter[batch]"): "batches aren't in use",
+    ("outputs", "output application/json, broken"): "an output that is no valid JSON isn't modelled",
+    ("replay_reschedule", "root healthcheck"): "the health check isn't in use",
+    ("replay_reschedule", "whoami-ish"): "the call that names the key's environment isn't in use",
+}
 
 
 @dataclass(frozen=True)
@@ -62,19 +68,28 @@ class Exchange:
 
     @property
     def request_body(self) -> str:
-        sent: str = self.recorded.get("request_body", "")
+        sent = body_as_sent(self.recorded.get("request_body", ""))
         if self.label == "501 runIds":  # it was cut when it was recorded
             sent = json.dumps({"action": "cancel", "runIds": [f"run_{number}" for number in range(501)]})
         return sent
 
     @property
     def target(self) -> str:
-        return self.recorded.get("request", " ").split(" ", 1)[1]
+        target: str = self.recorded.get("request", " ").split(" ", 1)[1]
+        if self.label == "key with 2048 characters: reset":  # it was cut when it was recorded
+            target = f"/api/v1/idempotencyKeys/{'y' * 2048}/reset"
+        return target
 
     @property
     def run_id(self) -> str:
         match = re.search(r"/runs/([^/?]+)", self.target)
         return match.group(1) if match else ""
+
+    @property
+    def makes_a_run(self) -> bool:
+        """Whether its answer holds an id that the server chose."""
+        made = self.recorded.get("status") == 202 or self.target.endswith(("/trigger", "/replay"))
+        return made and isinstance(self.body, dict) and "id" in self.body
 
     @property
     def left_out(self) -> str | None:
@@ -87,16 +102,11 @@ class Exchange:
             return "the result endpoint isn't in use"
         if "public JWT" in self.label:
             return "public access tokens aren't in use, but for the rejection of an invalid one"
-        if "/tasks/" in self.target:
-            # The rate limit and a missing key are answered before the call.
+        if self.target.endswith("/tasks/batch"):
+            # A missing key is answered before the call.
             before_the_call = self.recorded["headers"]["content-type"].startswith("application/problem+json")
-            return None if before_the_call else "the call isn't in use"
-        lagging = "replication lag" in self.label and "/bulk-actions" not in self.target
-        if lagging or (self.file, self.label) == ("rate_limit", "5 list"):
-            return "a list that lags behind isn't modelled"
-        if "[from]=garbage" in self.target:
-            return "filters by creation time aren't modelled"
-        return None
+            return None if before_the_call else "batches aren't in use"
+        return LEFT_OUT.get((self.file, self.label))
 
     def __str__(self) -> str:
         return f"{self.file}:{self.index + 1} {self.label}"
@@ -112,12 +122,12 @@ class Answer:
 
     @property
     def body(self) -> Any:
-        is_json = "json" in self.headers["content-type"] and self.text
+        is_json = "json" in self.headers.get("content-type", "") and self.text
         return json.loads(self.text) if is_json else self.text
 
 
 def read_all() -> Iterator[Exchange]:
-    for name in FILES:
+    for name in ARRANGEMENTS:
         for index, line in enumerate((RECORDINGS / f"{name}.jsonl").read_text().splitlines()):
             yield Exchange(name, index, json.loads(line))
 
@@ -131,7 +141,7 @@ class Replay:
     def __init__(self, exchanges: list[Exchange]) -> None:
         self.exchanges = exchanges
         self.file, self.case = exchanges[0].file, exchanges[0].case
-        self.ids: dict[str, str] = {}  # of bulk actions: the server's by those recorded
+        self.ids: dict[str, str] = {}  # that the server chose, by those recorded
         self.now = datetime.fromisoformat("2026-11-25T09:00:00Z").timestamp()
         limits: dict[str, Any] = {"rate_limit": 5, "refill": 1} if self.file == "rate_limit" else {}
         self.server = TriggerDevServer(
@@ -141,17 +151,17 @@ class Replay:
             self.server.add_environment(name, secret_key=key, kind="dev" if name == "dev" else "prod")
 
     def answers(self) -> dict[Exchange, Answer]:
-        ARRANGEMENTS[self.file](self)
+        arrange, before = ARRANGEMENTS[self.file]
+        arrange(self)
         answers = {}
         with self.server:
-            for exchange in self.exchanges:
+            for exchange in in_order(self.exchanges):
                 self.now += 0.05 + sum(SECONDS[words] for words in SECONDS if words in exchange.label)
                 if "immediately after trigger" in exchange.label:
                     self.server.add_run(run_id=json.loads(exchange.request_body)["runIds"][0])
+                before(self, exchange)
                 if exchange.left_out is None:
                     answers[exchange] = self.send(exchange)
-                elif self.file == "rate_limit" and "x-ratelimit-limit" in exchange.recorded["headers"]:
-                    self.server.take_tokens(1, "rl")  # the bucket has to be as it was
         return answers
 
     def add(self, run_id: str, status: str, **arguments: Any) -> ServerRun:
@@ -163,8 +173,10 @@ class Replay:
             run_id=run_id,
             task_identifier=shown.get("taskIdentifier", "hello-task"),
             tags=shown.get("tags", ()),
-            payload=shown.get("payload"),
-            metadata=json.loads(shown["metadata"]) if "metadata" in shown else None,
+            payload=shown.get("payload", UNSET),
+            metadata=shown.get("metadata"),
+            idempotency_key=shown.get("idempotencyKey"),
+            ttl=shown.get("ttl"),
             **arguments,
         )
         run.trigger_function = shown.get("triggerFunction", "trigger")
@@ -180,7 +192,7 @@ class Replay:
             connection.putheader(
                 name, functools.reduce(unmask, KEYS.items(), value.replace("<token>", token))
             )
-        body = exchange.request_body.encode()
+        body = functools.reduce(unmask, self.ids.items(), exchange.request_body).encode()
         if body:
             connection.putheader("Content-Length", str(len(body)))
         connection.endheaders(body or None)
@@ -188,11 +200,24 @@ class Replay:
         headers = {name.lower(): value for name, value in response.getheaders()}
         text = response.read().decode()
         connection.close()
-        if exchange.body and response.status == 202:
-            self.ids[exchange.body["id"]] = json.loads(text)["id"]
+        if exchange.makes_a_run and response.status < 300 and exchange.body["id"] not in self.server.runs:
+            self.ids.setdefault(exchange.body["id"], json.loads(text)["id"])
         for recorded, ours in self.ids.items():
             text = text.replace(ours, recorded)
         return Answer(response.status, headers, text)
+
+
+def in_order(exchanges: list[Exchange]) -> list[Exchange]:
+    """Put the request that made the run before those that were sent at the same time."""
+    groups = [re.sub(r", request \d+$", "", exchange.label) for exchange in exchanges]
+    first = {group: groups.index(group) for group in groups if "concurrent" in group}
+
+    def place(exchange: Exchange) -> tuple[int, bool]:
+        index = exchanges.index(exchange)
+        is_cached = bool(exchange.body.get("isCached")) if groups[index] in first else False
+        return first.get(groups[index], index), is_cached
+
+    return sorted(exchanges, key=place) if first else exchanges
 
 
 def unmask(value: str, mask_and_key: tuple[str, str]) -> str:

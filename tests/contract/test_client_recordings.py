@@ -7,31 +7,47 @@ import math
 import re
 from collections import Counter
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
-from urllib.parse import unquote
+from urllib.parse import parse_qs, unquote, urlsplit
 
 import pytest
+from shortened import as_sent, body_as_sent
 
 from airflow_provider_trigger.api import errors, retry
-from airflow_provider_trigger.api.endpoints.runs import cancel_run, list_runs, retrieve_run
+from airflow_provider_trigger.api.endpoints.runs import (
+    cancel_run,
+    list_runs,
+    list_runs_page,
+    replay_run,
+    reschedule_run,
+    retrieve_run,
+)
+from airflow_provider_trigger.api.endpoints.tasks import NO_PAYLOAD, reset_idempotency_key, trigger_task
 from airflow_provider_trigger.api.http import Call, Response
-from airflow_provider_trigger.api.models.runs import Run
+from airflow_provider_trigger.api.models.run_errors import advice
+from airflow_provider_trigger.api.models.runs import Run, RunPage, TriggeredRun
 from airflow_provider_trigger.api.rate_limit import RateLimit
 
 RECORDINGS = Path(__file__).parent / "recordings"
 CANCEL = re.compile(r"POST /api/v2/runs/([^/?]+)/cancel$")
 RETRIEVE = re.compile(r"GET /api/v3/runs/([^/?]+)$")
 LIST = re.compile(r"GET /api/v1/runs(\?|$)")
-NOT_IN_USE = re.compile(r"/tasks/|/bulk-actions|/realtime/|/result$")
+REPLAY = re.compile(r"POST /api/v1/runs/([^/?]+)/replay$")
+RESCHEDULE = re.compile(r"POST /api/v1/runs/([^/?]+)/reschedule$")
+TRIGGER = re.compile(r"POST /api/v1/tasks/([^/?]+)/trigger$")
+RESET = re.compile(r"POST /api/v1/idempotencyKeys/([^/?…]+)(?:/reset|…<2078 characters>)$")
+NOT_IN_USE = re.compile(r"/tasks/batch|/bulk-actions|/realtime/|/result$|/tags$|/metadata$")
 # What the API's page says of each status, for the calls in use.
 KINDS = {
     400: errors.ResponseError,
     401: errors.AuthenticationError,
     403: errors.PermissionDeniedError,
     404: errors.NotFoundError,
+    413: errors.ResponseError,
+    422: errors.ResponseError,
     429: errors.RateLimitError,
     500: errors.ServerError,
 }
@@ -48,11 +64,32 @@ class Exchange:
     @property
     def call(self) -> Call[Any] | None:
         target = self.recorded.get("request", "")
-        # An id that no client would send raw was recorded to see what the server makes of it.
-        if match := CANCEL.match(target) or RETRIEVE.match(target):
-            run_id = unquote(match[1])
-            return (cancel_run if target.startswith("POST") else retrieve_run)(run_id)
-        return list_runs(page_size=100) if LIST.match(target) else None
+        try:
+            # An id that no client would send raw was recorded to see what the server makes of it.
+            if match := CANCEL.match(target):
+                return cancel_run(unquote(match[1]))
+            if match := RETRIEVE.match(target):
+                return retrieve_run(unquote(match[1]))
+            if match := REPLAY.match(target):
+                return replay_run(unquote(match[1]))
+            if LIST.match(target):
+                return list_runs_page(created_from=None)
+            return self._call_with_body(target)
+        except (errors.NotSentError, ValueError, TypeError, KeyError):
+            return None
+
+    def _call_with_body(self, target: str) -> Call[Any] | None:
+        body = dict(json.loads(body_as_sent(self.recorded["request_body"])))
+        if match := RESCHEDULE.match(target):
+            return reschedule_run(unquote(match[1]), delay=body["delay"])
+        if match := RESET.match(target):
+            # A long key was cut when it was recorded, in the path and in the answer.
+            key = as_sent(self.recorded["body"])["id"] if "…" in target else unquote(match[1])
+            return reset_idempotency_key(key, task_identifier=body["taskIdentifier"])
+        if match := TRIGGER.match(target):
+            payload = body.get("payload", NO_PAYLOAD)
+            return trigger_task(unquote(match[1]), payload=payload, options=dict(body.get("options", {})))
+        return None
 
     @property
     def left_out(self) -> str:
@@ -65,7 +102,10 @@ class Exchange:
 
     @property
     def response(self) -> Response:
-        body = self.recorded["body"]
+        body = as_sent(self.recorded["body"])
+        if isinstance(body, dict) and isinstance(body.get("data"), list):
+            # The rest of a long list was cut when it was recorded.
+            body = body | {"data": [item for item in body["data"] if isinstance(item, dict)]}
         return Response(
             status=self.recorded["status"],
             headers=self.recorded["headers"],
@@ -74,7 +114,13 @@ class Exchange:
 
     @property
     def is_html(self) -> bool:
-        return "text/html" in self.recorded["headers"]["content-type"]
+        return "text/html" in self.recorded["headers"].get("content-type", "")
+
+    @property
+    def is_of_a_key_that_no_run_has(self) -> bool:
+        """Whether it is the 404 that is an answer, and no failure."""
+        text = str(self.recorded["body"])
+        return bool(RESET.match(self.recorded["request"])) and "No runs found with idempotency key" in text
 
 
 def read_all() -> list[Exchange]:
@@ -89,8 +135,11 @@ def read_all() -> list[Exchange]:
 
 EXCHANGES = read_all()
 ANSWERS = [exchange for exchange in EXCHANGES if exchange.call]
+NO_KEYS = [exchange for exchange in ANSWERS if exchange.is_of_a_key_that_no_run_has]
 SUCCESSES = [exchange for exchange in ANSWERS if exchange.recorded["status"] < 300]
-FAILURES = [exchange for exchange in ANSWERS if exchange.recorded["status"] >= 300]
+FAILURES = [
+    exchange for exchange in ANSWERS if exchange.recorded["status"] >= 300 and exchange not in NO_KEYS
+]
 
 
 def each(exchanges: list[Exchange]) -> Any:
@@ -100,31 +149,72 @@ def each(exchanges: list[Exchange]) -> Any:
 def test_every_line_is_fed_or_left_out_for_a_reason() -> None:
     left_out = Counter(exchange.left_out for exchange in EXCHANGES if not exchange.call)
     # To be raised with every call that comes into use.
-    assert (len(SUCCESSES), len(FAILURES)) == (166, 95)
+    assert (len(SUCCESSES), len(FAILURES), len(NO_KEYS)) == (390, 128, 4)
     assert left_out == {
         "a note on the engine, not an exchange": 8,
-        "a call that is not in use": 82,
-        "what no client of ours sends": 22,
+        "a call that is not in use": 72,
+        "what no client of ours sends": 44,
     }
 
 
 @each(SUCCESSES)
 def test_a_success_is_read(exchange: Exchange) -> None:
     assert exchange.call is not None
-    result, body = exchange.call.read(exchange.response), exchange.recorded["body"]
-    if exchange.call.request.method == "POST":
+    result, body = exchange.call.read(exchange.response), exchange.response.json()
+    target = exchange.recorded["request"]
+    if CANCEL.match(target):
         assert result is None
-    elif "data" in body:
-        assert result == body["data"]
+    elif LIST.match(target):
+        pagination = body["pagination"]
+        assert result == RunPage(run_ids=[run["id"] for run in body["data"]], next=pagination.get("next"))
+        assert list_runs(page_size=100).read(exchange.response) == body["data"]
+    elif TRIGGER.match(target):
+        assert result == TriggeredRun(id=body["id"], is_cached=body["isCached"])
+    elif REPLAY.match(target):
+        assert result == body["id"]
+        assert result not in target
+    elif RESET.match(target):
+        assert result is True
     else:
-        assert isinstance(result, Run)
-        assert (result.id, result.status) == (body["id"], body["status"])
-        assert result.task_identifier == body["taskIdentifier"]
-        assert result.attributes == body
-        for time, name in ((result.started_at, "startedAt"), (result.finished_at, "finishedAt")):
-            assert time == (datetime.fromisoformat(body[name]) if name in body else None)
-        # Trap: the server's own word for it is false for EXPIRED.
-        assert result.is_final == (body["isCompleted"] or body["status"] == "EXPIRED")
+        check_run(result, body)
+
+
+def check_run(run: Run, body: dict[str, Any]) -> None:
+    assert (run.id, run.status) == (body["id"], body["status"])
+    assert run.task_identifier == body["taskIdentifier"]
+    assert run.attributes == body
+    for time, name in (
+        (run.created_at, "createdAt"),
+        (run.started_at, "startedAt"),
+        (run.finished_at, "finishedAt"),
+    ):
+        assert time == (datetime.fromisoformat(body[name]) if name in body else None)
+    # Trap: the server's own word for it is false for these two.
+    assert run.is_final == (body["isCompleted"] or body["status"] in ("EXPIRED", "TIMED_OUT"))
+    assert (run.tags, run.idempotency_key) == (body["tags"], body.get("idempotencyKey"))
+    assert (run.has_output, run.output) == ("output" in body, body.get("output"))
+    assert run.output_url == body.get("outputPresignedUrl")
+    assert (run.error is not None) == ("error" in body)
+
+
+@each(NO_KEYS)
+def test_a_key_that_no_run_has_is_an_answer(exchange: Exchange) -> None:
+    assert exchange.call is not None
+    assert exchange.recorded["status"] == 404
+    assert exchange.call.read(exchange.response) is False
+
+
+@each([exchange for exchange in ANSWERS if exchange.call and exchange.call.request.json is not None])
+def test_what_we_send_is_what_was_sent_then(exchange: Exchange) -> None:
+    assert exchange.call is not None
+    request, target = exchange.call.request, exchange.recorded["request"]
+    path = target.split(" ")[1]
+    assert request.path == path or (len(request.path) > 2000 and request.path.startswith(path.split("…")[0]))
+    sent = json.loads(body_as_sent(exchange.recorded["request_body"]))
+    if TRIGGER.match(target):
+        sent = {"options": {}} | sent
+        assert request.repeatable is bool(sent["options"].get("idempotencyKey"))
+    assert json.loads(request.body() or b"") == sent
 
 
 @each(FAILURES)
@@ -141,8 +231,8 @@ def test_a_failure_becomes_its_own_kind_of_error(exchange: Exchange) -> None:
     if exchange.is_html:
         assert error.detail.startswith("(text/html, ")
     else:
-        assert error.detail == exchange.recorded["body"]["error"]
-    expected = TRIES.get(status, 1)
+        assert error.detail == " ".join(exchange.recorded["body"]["error"].split())[:300]
+    expected = TRIES.get(status, 1) if exchange.call.request.repeatable or status == 429 else 1
     if exchange.recorded["headers"].get("x-should-retry") == "true":
         expected = retry.TRIES_AT_SHOULD_RETRY
     assert retry.tries_allowed(exchange.call.request, error, response, has_worked=False) == expected
@@ -167,6 +257,68 @@ def test_a_rejection_gives_the_same_wait_in_its_headers_and_in_its_body(exchange
     bare = Response(status=429, headers={}, body=exchange.response.body)
     assert by_header == pytest.approx(body["secondsUntilReset"], abs=0.01)
     assert retry.server_wait(bare, now=now) == body["secondsUntilReset"]
+
+
+# Lists
+
+
+@each([exchange for exchange in SUCCESSES if LIST.match(exchange.recorded["request"])])
+def test_our_filters_are_spelled_as_those_that_work(exchange: Exchange) -> None:
+    query = parse_qs(urlsplit(exchange.recorded["request"].split(" ")[1]).query)
+    known = {"filter[tag]", "filter[status]", "filter[createdAt][from]", "page[size]", "page[after]"}
+    if not known >= query.keys() or any(len(values) > 1 for values in query.values()):
+        return  # recorded to see that it is ignored
+    created_from = query.get("filter[createdAt][from]", [""])[0]
+    tags = query.get("filter[tag]", [""])[0].split(",")
+    request = list_runs_page(
+        tags=[tag for tag in tags if tag],
+        statuses=[status for status in query.get("filter[status]", [""])[0].split(",") if status],
+        created_from=datetime.fromtimestamp(int(created_from) / 1000, UTC)
+        if created_from.isdigit()
+        else None,
+        page_size=int(query.get("page[size]", ["100"])[0]),
+        after=query.get("page[after]", [None])[0],
+    ).request
+    sent = parse_qs(urlsplit(request.address("http://x")).query)
+    expected = {"page[size]": ["100"]} | query
+    if created_from and not created_from.isdigit():
+        del expected["filter[createdAt][from]"]
+    expected = {name: [values[0].strip(",")] for name, values in expected.items() if values != [","]}
+    assert sent == expected
+
+
+def test_an_empty_page_may_have_a_next_one() -> None:
+    [exchange] = [exchange for exchange in SUCCESSES if "replica held back, six" in exchange.name]
+    assert exchange.call is not None
+    page = exchange.call.read(exchange.response)
+    assert page.run_ids == []
+    assert page.next
+
+
+# Errors of runs
+
+FAILED_RUNS = [
+    exchange
+    for exchange in SUCCESSES
+    if "error" in exchange.recorded["body"] and "v3/runs" in exchange.recorded["request"]
+]
+
+
+@each(FAILED_RUNS)
+def test_a_runs_error_is_read(exchange: Exchange) -> None:
+    assert exchange.call is not None
+    run, shown = exchange.call.read(exchange.response), exchange.response.json()["error"]
+    assert run.error.message == shown["message"]
+    assert run.error.name == shown.get("name")
+    assert run.error.stack_trace == (shown.get("stackTrace") or None)
+    internal = re.search(r"trigger.dev internal error \((\w+)\)", shown["message"])
+    assert run.error.code == (internal[1] if internal else None)
+    assert internal is None or advice(internal[1])
+
+
+def test_internal_errors_of_all_kinds_are_in_the_recordings() -> None:
+    codes = {exchange.call.read(exchange.response).error.code for exchange in FAILED_RUNS if exchange.call}
+    assert len(codes) > 8
 
 
 # When a run is terminated

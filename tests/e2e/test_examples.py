@@ -11,9 +11,17 @@ from whole_airflow.processes import wait_until
 from airflow_provider_trigger.testing import TriggerDevServer
 
 EXAMPLES = sorted(path.stem for path in (Path(__file__).parents[2] / "example_dags").glob("*.py"))
+# The examples that start runs themselves, and how these end.
+STARTING = {
+    "cancel_on_failure": "CANCELED",
+    "replay": "COMPLETED",
+    "run_and_wait": "COMPLETED",
+    "run_many_mapped": "COMPLETED",
+    "sensor": "COMPLETED",
+}
 
 
-@pytest.mark.parametrize("dag_id", EXAMPLES)
+@pytest.mark.parametrize("dag_id", [dag_id for dag_id in EXAMPLES if dag_id not in STARTING])
 def test_example_cancels_its_runs(airflow: WholeAirflow, server: TriggerDevServer, dag_id: str) -> None:
     runs = [server.add_run() for _ in range(3)]
 
@@ -22,6 +30,26 @@ def test_example_cancels_its_runs(airflow: WholeAirflow, server: TriggerDevServe
     assert state == ("failed" if dag_id.endswith("_failure") else "success")
     wait_until(
         lambda: {run.status for run in runs} == {"CANCELED"},
+        timeout=60,
+        what=lambda: f"the end of the runs, which are {[run.status for run in runs]}",
+    )
+
+
+@pytest.mark.parametrize("dag_id", STARTING)
+def test_example_starts_runs(airflow: WholeAirflow, server: TriggerDevServer, dag_id: str) -> None:
+    status = STARTING[dag_id]
+    server.on_task("resize-image", output={"bytes": 10})
+    server.on_task("train-model", after=None if status == "CANCELED" else 1)
+    original = server.add_run("COMPLETED", task_identifier="resize-image")
+    before = set(server.runs)
+
+    state = airflow.run_dag(dag_id, "example", {"run_id": original.id})
+
+    assert state == ("failed" if dag_id.endswith("_failure") else "success")
+    runs = [run for run_id, run in list(server.runs.items()) if run_id not in before]
+    assert len(runs) == (3 if dag_id == "run_many_mapped" else 1)
+    wait_until(
+        lambda: {run.status for run in runs} == {status},
         timeout=60,
         what=lambda: f"the end of the runs, which are {[run.status for run in runs]}",
     )

@@ -1,14 +1,21 @@
 from __future__ import annotations
 
+import asyncio
 import json
 import logging
 import os
+import re
 import subprocess
 import sys
-from collections.abc import Callable
+import textwrap
+import threading
+import time
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from operator import attrgetter
+from datetime import datetime
+from importlib import import_module
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -22,6 +29,8 @@ class DagRunResult:
     states: dict[str, list[str]]
     tries: dict[str, list[int]]
     xcoms: dict[str, Any]
+    pushed: dict[tuple[str, str], list[Any]] = field(default_factory=dict)
+    """All XComs by task id and key, of a mapped task in the order of its instances."""
 
 
 class Said:
@@ -43,8 +52,18 @@ class Said:
         printed, logged = self.text, self._caplog.text
         for text in (logged, printed):
             if found := [line for line in text.splitlines() if all(word in line for word in words)]:
-                return found
+                return _without_copies(found)
         return []
+
+
+def _without_copies(lines: list[str]) -> list[str]:
+    # Under dag.test() Airflow 2.11 prints each line in two formats, which show the same millisecond.
+    stamp = re.compile(r"\[(.{10}).(.{8})[.,](\d{3})[^]]*\] (.*)")
+    found: dict[Any, str] = {}
+    for number, line in enumerate(lines):
+        match = stamp.fullmatch(line)
+        found.setdefault(match.groups() if match else number, line)
+    return list(found.values())
 
 
 @dataclass
@@ -162,6 +181,126 @@ def cancel(execute, make_operator) -> Callable[..., Execution]:
     return run
 
 
+@dataclass
+class FakeTry(FakeTaskInstance):
+    """A try of a task instance."""
+
+    task_id: str = "start"
+    map_index: int = -1
+    try_number: int = 1
+    max_tries: int = 2
+    fails_at: str | None = None
+    """The key of the XCom that cannot be pushed."""
+
+    def xcom_push(self, key: str, value: Any) -> None:
+        if key == self.fails_at:
+            raise RuntimeError(f"no XCom {key}")
+        super().xcom_push(key, value)
+
+
+@dataclass
+class Try:
+    """How a try of a task ended."""
+
+    output: Any = None
+    error: BaseException | None = None
+    pushed: dict[str, Any] = field(default_factory=dict)
+
+
+@pytest.fixture
+def run_try(connection) -> Callable[..., Try]:
+    """
+    Execute an operator as a try of a task instance, without a database.
+
+    A deferred one waits in its trigger, as in the triggerer: made anew of what it serialized.
+    """
+
+    def run(operator: Any, *, started_at: str = "2026-01-01T06:00:02Z", **ti: Any) -> Try:
+        dag_run = SimpleNamespace(
+            dag_id="a_dag",
+            run_id="manual_1",
+            start_date=datetime.fromisoformat(started_at),
+            logical_date=datetime.fromisoformat("2026-01-01T06:00:00Z"),
+            run_after=datetime.fromisoformat("2026-01-01T06:00:00Z"),
+        )
+        instance = FakeTry(**ti)
+        context = {"ti": instance, "dag_run": dag_run, "run_id": dag_run.run_id}
+        ended = Try(pushed=instance.pushed)
+        try:
+            ended.output = _in_its_trigger(operator, context)
+        except BaseException as raised:
+            ended.error = raised
+        return ended
+
+    return run
+
+
+def _in_its_trigger(operator: Any, context: dict[str, Any]) -> Any:
+    try:
+        from airflow.sdk.exceptions import TaskDeferred
+    except ImportError:  # before 3.2
+        from airflow.exceptions import TaskDeferred
+    try:
+        return operator.execute(context)
+    except TaskDeferred as deferred:
+        path, arguments = deferred.trigger.serialize()
+        module, _, name = path.rpartition(".")
+        trigger = getattr(import_module(module), name)(**json.loads(json.dumps(arguments)))
+        method = getattr(operator, deferred.method_name)
+    return method(context, asyncio.run(event_of(trigger)))
+
+
+async def event_of(trigger: Any) -> Any:
+    """Return what a trigger hands to its task."""
+    async for event in trigger.run():
+        return json.loads(json.dumps(event.payload))
+    raise AssertionError("the trigger ended without an event")
+
+
+@pytest.fixture
+def meanwhile() -> Iterator[Callable[..., None]]:
+    """Do something in a thread as soon as a condition holds."""
+    threads, stopped, errors = [], threading.Event(), []
+
+    def start(condition: Callable[[], Any], act: Callable[[], Any]) -> None:
+        def wait() -> None:
+            try:
+                while not condition() and not stopped.is_set():
+                    time.sleep(0.02)
+                if not stopped.is_set():
+                    act()
+            except BaseException as error:
+                errors.append(error)
+
+        threads.append(threading.Thread(target=wait))
+        threads[-1].start()
+
+    yield start
+    stopped.set()
+    for thread in threads:
+        thread.join()
+    assert not errors
+
+
+@pytest.fixture
+def the_run(server) -> Callable[..., Any]:
+    """Return the only run that a task has, None if it has none yet."""
+
+    def find(task_identifier: str, *statuses: str) -> Any:
+        runs = [run for run in list(server.runs.values()) if run.task_identifier == task_identifier]
+        assert len(runs) < 2, runs
+        found = runs[0] if runs else None
+        return found if found and (not statuses or found.status in statuses) else None
+
+    return find
+
+
+@pytest.fixture
+def triggered(server) -> Callable[[], list[Any]]:
+    """Return the requests that trigger a task."""
+    return lambda: [request for request in server.requests if request.path.endswith("/trigger")]
+
+
 @pytest.fixture
 def quick_checks(monkeypatch) -> None:
     """Check a run again sooner that seems to be alive after its cancel."""
@@ -210,13 +349,46 @@ def dags_folder() -> Path:
 def run_dag(dags_folder: Path) -> Callable[..., DagRunResult]:
     """Run a Dag's source, which has one Dag, with ``dag.test()``."""
 
-    def run(source: str | Path, conf: dict[str, Any] | None = None) -> DagRunResult:
+    def run(source: str | Path, conf: dict[str, Any] | None = None, **options: Any) -> DagRunResult:
         for old in dags_folder.glob("*.py"):
             old.unlink()
         file = dags_folder / "a_dag.py"
         file.write_text(source.read_text() if isinstance(source, Path) else source)
         dag = _load(file)
-        return _result(dag.test(run_conf=conf or {}))
+        return _result(dag.test(run_conf=conf or {}, **options))
+
+    return run
+
+
+_TASKS = """
+try:
+    from airflow.sdk import DAG, task
+except ImportError:  # 2.11
+    from airflow.decorators import task
+    from airflow.models.dag import DAG
+from airflow_provider_trigger.notifications.cancel import CancelTriggerRunNotifier
+from airflow_provider_trigger.operators.cancel import CancelTriggerRunOperator
+from airflow_provider_trigger.operators.replay import ReplayTriggerRunOperator
+from airflow_provider_trigger.operators.run import RunTriggerTaskOperator
+from airflow_provider_trigger.sensors.run import TriggerRunSensor
+
+def show(context):
+    # Under dag.test() Airflow 3.0 writes no error of a task.
+    print(f"{type(context['exception']).__name__}: {context['exception']}")
+
+shown = {"retry_delay": 0, "on_failure_callback": show, "on_retry_callback": show}
+
+with DAG(dag_id="a_dag", schedule=None, default_args=shown, %s):
+"""
+
+
+@pytest.fixture
+def run_tasks(run_dag, connection) -> Callable[..., DagRunResult]:
+    """Run a Dag of these tasks with ``dag.test()``; what a task fails with is printed."""
+
+    def run(tasks: str, conf: dict[str, Any] | None = None, *, dag: str = "", **options: Any) -> DagRunResult:
+        source = _TASKS % dag + textwrap.indent(textwrap.dedent(tasks), "    ")
+        return run_dag(source, conf, **options)
 
     return run
 
@@ -235,12 +407,8 @@ def _load(file: Path) -> Any:
 def _result(dag_run: Any) -> DagRunResult:
     try:
         from airflow.models.xcom import XComModel
-
-        read: Callable[[Any], Any] = XComModel.deserialize_value
-    except ImportError:  # 2.11, whose rows come deserialized
+    except ImportError:  # 2.11
         from airflow.models.xcom import XCom as XComModel
-
-        read = attrgetter("value")
     from airflow.utils.session import create_session
 
     states: dict[str, list[str]] = {}
@@ -248,9 +416,11 @@ def _result(dag_run: Any) -> DagRunResult:
     for ti in dag_run.get_task_instances():
         states.setdefault(ti.task_id, []).append(str(ti.state))
         tries.setdefault(ti.task_id, []).append(ti.try_number)
+    pushed: dict[tuple[str, str], list[Any]] = {}
     with create_session() as session:
-        xcoms = {
-            row.task_id: read(row)
-            for row in session.query(XComModel).filter_by(run_id=dag_run.run_id, key="return_value")
-        }
-    return DagRunResult(state=str(dag_run.state), states=states, tries=tries, xcoms=xcoms)
+        rows = session.query(XComModel).filter_by(dag_id=dag_run.dag_id, run_id=dag_run.run_id)
+        for row in rows.order_by(XComModel.map_index):
+            # XComModel.deserialize_value would read a text such as "123" as JSON.
+            pushed.setdefault((row.task_id, row.key), []).append(row.value)
+    xcoms = {task_id: values[-1] for (task_id, key), values in pushed.items() if key == "return_value"}
+    return DagRunResult(state=str(dag_run.state), states=states, tries=tries, xcoms=xcoms, pushed=pushed)

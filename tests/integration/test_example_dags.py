@@ -32,6 +32,62 @@ def test_callback_cancels_what_is_alive(name, server, run_dag):
     assert server.runs[other.id].status == "EXECUTING"
 
 
+def resized(payload):
+    """Take the place of the Trigger.dev task ``resize-image``."""
+    return {**payload, "bytes": 10 * payload["width"]}
+
+
+@pytest.mark.parametrize("name", ["run_and_wait"])
+def test_output_of_a_run_is_used(name, server, run_dag):
+    server.on_task("resize-image", output=lambda payload: payload["file"])
+    result = run_dag(EXAMPLES / f"{name}.py", {"file": "owl.png"})
+    assert result.state == "success"
+    assert result.xcoms["publish"] == "resize-image returned owl.png"
+    assert [run.status for run in server.runs.values()] == ["COMPLETED"]
+
+
+@pytest.mark.parametrize("name", ["run_many_mapped"])
+def test_each_mapped_task_has_a_run(name, server, run_dag):
+    server.on_task("resize-image", output=resized)
+    result = run_dag(EXAMPLES / f"{name}.py", {"files": ["a.png", "b.png"]})
+    assert result.state == "success"
+    assert result.xcoms["total"] == 2000
+    # They start in any order.
+    assert sorted(run.payload["file"] for run in server.runs.values()) == ["a.png", "b.png"]
+
+
+@pytest.mark.parametrize("name", ["sensor"])
+def test_sensor_waits_for_what_was_started(name, server, run_dag):
+    server.on_task("train-model", output="a model", after=3)
+    result = run_dag(EXAMPLES / f"{name}.py")
+    (run,) = server.runs.values()
+    assert result.state == "success"
+    assert result.xcoms["wait"] == [{"run_id": run.id, "status": "COMPLETED"}]
+    assert result.xcoms["use"] == "a model"
+
+
+@pytest.mark.parametrize("name", ["replay"])
+def test_replay_is_a_new_run(name, server, run_dag):
+    server.on_task("resize-image", output=resized)
+    original = server.add_run("FAILED", task_identifier="resize-image", payload={"width": 5})
+    result = run_dag(EXAMPLES / f"{name}.py", {"run_id": original.id})
+    assert result.state == "success"
+    assert result.xcoms["replay"] == {"width": 5, "bytes": 50}
+    assert original.status == "FAILED"
+
+
+@pytest.mark.parametrize("name", ["cancel_on_failure"])
+def test_notifier_without_arguments_cancels_what_the_dag_run_has_started(name, server, run_dag):
+    server.on_task("train-model", after=None)
+    other, _ = server.trigger("train-model")
+    result = run_dag(EXAMPLES / f"{name}.py")
+    assert result.state == "failed"
+    (run,) = [run for run in server.runs.values() if run is not other]
+    # Airflow 3.0.4 does not tell the callback of a Dag when the Dag run started.
+    assert run.status == ("EXECUTING" if __version__ == "3.0.4" else "CANCELED")
+    assert other.status == "EXECUTING"
+
+
 def test_what_other_mapped_tasks_started_is_canceled_when_one_fails(server, run_dag):
     runs = [server.add_run() for _ in range(3)]
     source = (EXAMPLES / "cancel_mapped_runs.py").read_text()

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import logging
 import os
+import time
 import traceback
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote
 
 import pytest
@@ -46,6 +49,39 @@ with DAG(dag_id="secrets", schedule=None, params={"runs": {}}):
 """
 
 
+# The same for a run of one's own: each task of Trigger.dev is named as the way its Airflow task ends.
+RUNS_DAG = """
+try:
+    from airflow.sdk import DAG
+except ImportError:
+    from airflow.models.dag import DAG
+from airflow_provider_trigger.notifications.cancel import CancelTriggerRunNotifier
+from airflow_provider_trigger.operators.replay import ReplayTriggerRunOperator
+from airflow_provider_trigger.operators.run import RunTriggerTaskOperator
+from airflow_provider_trigger.sensors.run import TriggerRunSensor
+
+with DAG(dag_id="secret_runs", schedule=None, params={"runs": {}}):
+    for ending in %r:
+        common = {"trigger_dev_conn_id": ending}
+        for deferrable in (False, True):
+            RunTriggerTaskOperator(
+                task_id=f"run_{ending}_{deferrable}",
+                task_identifier=ending,
+                payload={"text": "{{ params.runs." + ending + " }}"},
+                deferrable=deferrable,
+                poll_interval=0.1,
+                timeout=5,
+                on_failure_callback=CancelTriggerRunNotifier(timeout=3, **common),
+                **common,
+            )
+        run_id = "{{ params.runs." + ending + " }}"
+        ReplayTriggerRunOperator(
+            task_id=f"replay_{ending}", run_id=run_id, wait_for_completion=False, **common
+        )
+        TriggerRunSensor(task_id=f"wait_{ending}", run_ids=run_id, timeout=2, poke_interval=0.5, **common)
+"""
+
+
 @pytest.fixture
 def server():
     with TriggerDevServer(secret_key=KEY) as server:
@@ -68,13 +104,13 @@ def run_ids(server, untrusted, connect):
         connect(conn_id=ending, retry_for=0.5)
     connect(conn_id="refused", host="http://127.0.0.1:9", retry_for=0.5)
     connect(conn_id="untrusted", host=untrusted.url, retry_for=0.5)
-    server.fail_next(None, 401, path=runs["rejected"], body={"error": f"Invalid API key {KEY}"})
-    server.echo_key_next(None, 500, path=runs["echoed"])
-    server.malformed_next(None, f"<h1>{KEY}</h1>", path=runs["echoed_in_a_page"], status=400)
-    server.redirect_next(
-        None, f"https://example.com/login?key={quote(KEY, safe='')}", path=runs["redirected"]
-    )
-    server.disconnect_next(None, path=runs["disconnected"])
+    elsewhere = f"https://example.com/login?key={quote(KEY, safe='')}"
+    for paths in (runs, {ending: f"/tasks/{ending}/" for ending in ENDINGS}):
+        server.fail_next(None, 401, path=paths["rejected"], body={"error": f"Invalid API key {KEY}"})
+        server.echo_key_next(None, 500, path=paths["echoed"])
+        server.malformed_next(None, f"<h1>{KEY}</h1>", path=paths["echoed_in_a_page"], status=400)
+        server.redirect_next(None, elsewhere, path=paths["redirected"])
+        server.disconnect_next(None, path=paths["disconnected"])
     return runs
 
 
@@ -82,21 +118,102 @@ def places_with_the_key(texts):
     return [name for name, text in texts.items() if any(form in text for form in FORMS)]
 
 
-def test_nothing_that_dag_runs_leave_holds_the_key(server, run_ids, run_dag, said, caplog):
+@pytest.fixture
+def left(said, caplog):
+    """Return all that Dag runs have left by now: files, the database, what was logged and printed."""
+
+    def collect():
+        home = Path(os.environ["AIRFLOW_HOME"])
+        left = {str(file): file.read_bytes().decode("latin-1") for file in home.rglob("*") if file.is_file()}
+        # Airflow 3.0 itself shows, at level debug, what it is to mask.
+        text = "\n".join(line for line in said.text.splitlines() if "msg=MaskSecret(" not in line)
+        return left | {"said": text, "records": "\n".join(str(vars(record)) for record in caplog.records)}
+
     caplog.set_level(logging.DEBUG)
+    return collect
+
+
+def test_nothing_that_dag_runs_leave_holds_the_key(server, run_ids, run_dag, left):
     result = run_dag(DAG % ENDINGS, {"runs": run_ids})
     assert {ending: states for ending, states in result.states.items() if states == ["success"]} == {
         "works": ["success"]
     }
-    home = Path(os.environ["AIRFLOW_HOME"])
-    left = {str(file): file.read_bytes().decode("latin-1") for file in home.rglob("*") if file.is_file()}
-    assert any("airflow.db" in name and run_ids["works"] in text for name, text in left.items())
-    # Airflow 3.0 itself shows, at level debug, what it is to mask.
-    text = "\n".join(line for line in said.text.splitlines() if "msg=MaskSecret(" not in line)
-    left |= {"said": text, "records": "\n".join(str(vars(record)) for record in caplog.records)}
-    assert run_ids["echoed"] in left["said"]
-    assert places_with_the_key(left) == []
+    things = left()
+    assert any("airflow.db" in name and run_ids["works"] in text for name, text in things.items())
+    assert run_ids["echoed"] in things["said"]
+    assert places_with_the_key(things) == []
     assert {request.headers["authorization"] for request in server.requests} == {f"Bearer {KEY}"}
+
+
+def test_nothing_that_runs_of_ones_own_leave_holds_the_key(server, run_ids, run_dag, left):
+    server.on_task("works", output={"n": 1})
+    server.runs[run_ids["works"]].status = "COMPLETED"
+    result = run_dag(RUNS_DAG % ENDINGS, {"runs": run_ids})
+    succeeded = [task_id for task_id, states in result.states.items() if states == ["success"]]
+    assert sorted(succeeded) == ["replay_works", "run_works_False", "run_works_True", "wait_works"]
+    things = left()
+    assert any("airflow.db" in name and run_ids["works"] in text for name, text in things.items())
+    assert all(f"'{ending}'" in things["said"] for ending in ENDINGS)
+    assert places_with_the_key(things) == []
+    assert {request.headers["authorization"] for request in server.requests} == {f"Bearer {KEY}"}
+
+
+@pytest.mark.parametrize("deferrable", [False, True])
+def test_nothing_that_a_wait_leaves_holds_the_key(deferrable, server, connect, run_dag, left, meanwhile):
+    connect(timeout=1, retry_for=5)
+    error = {"name": "Error", "message": f"refused {KEY}", "stackTrace": f"Error: {KEY}\n    at {KEY}"}
+    server.on_task("works", output="done", output_by_url=True, after=2)
+    server.on_task("fails", error=error, after=0.5)
+
+    def spoil():
+        server.echo_key_next(2, 500, method="GET")
+        server.fail_next(1, 401, method="GET", body={"error": f"Invalid API key {KEY}"})
+        server.malformed_next(1, f"<h1>{KEY}</h1>", method="GET")
+        server.redirect_next(1, f"https://example.com/?key={quote(KEY, safe='')}", method="GET")
+        server.disconnect_next(1, method="GET")
+
+    meanwhile(lambda: any(run.status == "EXECUTING" for run in list(server.runs.values())), spoil)
+    source = (
+        RUNS_DAG.partition("with DAG")[0]
+        + f"""
+with DAG(dag_id="secret_wait", schedule=None):
+    for name in ("works", "fails"):
+        RunTriggerTaskOperator(
+            task_id=name, task_identifier=name, deferrable={deferrable}, poll_interval=0.1
+        )
+"""
+    )
+    result = run_dag(source)
+    assert (result.xcoms, result.states["fails"]) == ({"works": "done"}, ["failed"])
+    assert not server.pending_faults
+    things = left()
+    assert "the wait goes on" in things["said"]
+    assert "ended with status FAILED" in str(things)
+    assert places_with_the_key(things) == []
+    with_key = [one.headers.get("authorization") for one in server.requests if one.path.startswith("/api/")]
+    without = [
+        one.headers.get("authorization") for one in server.requests if not one.path.startswith("/api/")
+    ]
+    assert (set(with_key), set(without)) == ({f"Bearer {KEY}"}, {None})
+
+
+async def first_event(trigger):
+    async for event in trigger.run():
+        return event
+
+
+def test_no_trigger_or_event_holds_the_key(server, run_ids):
+    from airflow_provider_trigger.triggers.run import TriggerDevRunsTrigger, TriggerDevRunTrigger
+
+    for ending in ENDINGS:
+        of_one = TriggerDevRunTrigger(run_id=run_ids[ending], trigger_dev_conn_id=ending, poll_interval=0.1)
+        of_one.deadline = time.time() + 1
+        of_all = TriggerDevRunsTrigger(run_ids=[run_ids["works"]], trigger_dev_conn_id=ending)
+        shown = [f"{trigger!r} {trigger.serialize()} {vars(trigger)}" for trigger in (of_one, of_all)]
+        event: Any = asyncio.run(first_event(of_one))
+        shown += [str(event.payload), f"{of_one!r} {vars(of_one)}"]
+        assert event.payload["run_id"] == run_ids[ending]
+        assert places_with_the_key(dict(enumerate(shown))) == []
 
 
 @pytest.mark.parametrize("ending", ENDINGS)

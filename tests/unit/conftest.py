@@ -4,8 +4,13 @@ from __future__ import annotations
 
 import io
 import json
+import subprocess
+import sys
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from textwrap import dedent, indent
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -147,3 +152,141 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     monkeypatch.setitem(defaults, "monotonic", clock.monotonic)
     monkeypatch.setitem(defaults, "wall", clock.time)
     return clock
+
+
+class Log:
+    """Keeps what is logged, as Airflow's versions log with different libraries."""
+
+    def __init__(self) -> None:
+        self.lines: list[tuple[str, str]] = []
+
+    def __getattr__(self, level: str) -> Any:
+        def keep(text: str, *values: Any) -> None:
+            # Airflow itself warns of an execute() that a test calls.
+            if "cannot be called outside" not in text:
+                self.lines.append((level, text % values if values else text))
+
+        return keep
+
+    def of(self, level: str) -> list[str]:
+        return [text for line_level, text in self.lines if line_level == level]
+
+
+@pytest.fixture
+def keep_log(monkeypatch: pytest.MonkeyPatch) -> Callable[[type], Log]:
+    """Keep what the objects of a class log."""
+
+    def keep(kind: type) -> Log:
+        log = Log()
+        monkeypatch.setattr(kind, "log", log)
+        return log
+
+    return keep
+
+
+class TaskInstance:
+    """What operators and callbacks use of a task instance; XComs are kept by task and key."""
+
+    def __init__(self, task_id: str = "work", **fields: Any) -> None:
+        self.task_id = task_id
+        self.map_index = -1
+        self.try_number, self.max_tries = 1, 0
+        self.xcoms: dict[tuple[str, str], Any] = {}
+        self.fails_at: str | None = None
+        """The key of the XCom that cannot be pushed."""
+        vars(self).update(fields)
+
+    def xcom_push(self, key: str, value: Any) -> None:
+        json.dumps(value)
+        if key == self.fails_at:
+            raise RuntimeError("no XCom backend")
+        self.xcoms[self.task_id, key] = value
+
+    def xcom_pull(self, *, task_ids: str, key: str = "return_value", map_indexes: int | None = None) -> Any:
+        assert map_indexes in (None, self.map_index)
+        return self.xcoms.get((task_ids, key))
+
+    def pushed(self, key: str) -> Any:
+        """Return what this task instance has pushed."""
+        return self.xcoms.get((self.task_id, key))
+
+
+@pytest.fixture(scope="session")
+def context_of() -> Callable[..., Any]:
+    """Build a context of a Dag run that starts at another time with each ``start``."""
+
+    def build(ti: Any = None, *, start: int = 0, **fields: Any) -> Any:
+        date = datetime(2026, 1, 1, tzinfo=UTC)
+        dag_run = SimpleNamespace(
+            dag_id="a_dag",
+            run_id="manual_1",
+            start_date=date + timedelta(seconds=2 + start),
+            logical_date=date,
+            run_after=date,
+        )
+        return {"dag_run": dag_run, "run_id": "manual_1"} | ({} if ti is None else {"ti": ti}) | fields
+
+    return build
+
+
+@pytest.fixture(scope="session")
+def task_instance() -> type[TaskInstance]:
+    return TaskInstance
+
+
+# What any Dag costs, and then something of this package, in a process of its own.
+_PARSE = """
+import json, sys
+touched = []
+sys.addaudithook(lambda event, _: event in ("socket.connect", "socket.getaddrinfo") and touched.append(event))
+try:
+    from airflow.sdk import DAG, BaseOperator, BaseOperatorLink, BaseSensorOperator, PokeReturnValue, XComArg
+except ImportError:
+    from airflow.models.baseoperator import BaseOperator
+    from airflow.models.baseoperatorlink import BaseOperatorLink
+    from airflow.models.dag import DAG
+    from airflow.models.xcom_arg import XComArg
+    from airflow.sensors.base import BaseSensorOperator, PokeReturnValue
+import airflow.exceptions
+from airflow.configuration import conf
+from airflow.triggers.base import BaseTrigger, TriggerEvent
+
+class Plain(BaseSensorOperator):
+    def __init__(self, ids=None, **arguments):
+        super().__init__(**arguments)
+
+with DAG("plain"):
+    Plain(task_id="t")
+    Plain.partial(task_id="m").expand(ids=[[1], [2]])
+before = set(sys.modules)
+with DAG("d"):
+%s
+print(json.dumps([sorted(set(sys.modules) - before), touched]))
+"""
+
+
+@pytest.fixture(scope="session")
+def parse() -> Callable[[str], list[str]]:
+    """Return the modules that some lines bring beyond those of Airflow; they open no socket."""
+
+    def run(lines: str) -> list[str]:
+        source = _PARSE % indent(dedent(lines), "    ")
+        done = subprocess.run([sys.executable, "-c", source], capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr[-2000:]
+        modules, touched = json.loads(done.stdout.splitlines()[-1])
+        assert touched == []
+        return list(modules)
+
+    return run
+
+
+HEAVY = {"requests", "httpx", "urllib3", "tenacity", "pydantic", "sqlalchemy", "asgiref"}
+HEAVY |= {
+    f"airflow_provider_trigger.{name}" for name in ("api.client", "api.async_client", "hooks.trigger_dev")
+}
+
+
+@pytest.fixture(scope="session")
+def heavy() -> set[str]:
+    """What a Dag's parse must not bring."""
+    return HEAVY

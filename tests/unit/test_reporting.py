@@ -11,7 +11,6 @@ from airflow_provider_trigger.reporting import (
     MAX_LINES,
     Report,
     adding_runs_left,
-    enumeration,
     failures,
     log_results,
     log_sources,
@@ -165,11 +164,6 @@ def test_a_reason_that_is_a_part_of_another_is_named() -> None:
     assert failures([*[failed("run_1", "no; wait")] * 2, failed("run_2", "wait")]) == (
         "run_1, run_1: no; wait | run_2: wait"
     )
-
-
-def test_an_enumeration_shows_the_first_items_and_how_many_more_there_are() -> None:
-    assert enumeration(range(10)) == "0, 1, 2, 3, 4, 5, 6, 7, 8, 9"
-    assert enumeration(range(12), "; ") == "0; 1; 2; 3; 4; 5; 6; 7; 8; 9 … and 2 more"
 
 
 # How many runs may still run.

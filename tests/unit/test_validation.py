@@ -2,24 +2,29 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from airflow_provider_trigger._compat import BaseOperator
+from airflow_provider_trigger.api.models.runs import FINAL_STATUSES
 from airflow_provider_trigger.validation import (
     check_boolean,
+    check_choice,
     check_connection_id,
+    check_final_statuses,
     check_number,
     check_positional_arguments,
     check_sources,
+    is_templated,
 )
 
 try:
-    from airflow.sdk import DAG, task
+    from airflow.sdk import DAG, dag, task
 except ImportError:  # 2.11
-    from airflow.decorators import task
+    from airflow.decorators import dag, task
     from airflow.models.dag import DAG
 
 
@@ -34,6 +39,7 @@ def output_of(make: Callable[[Any], Any]) -> Any:
         return make(start)
 
 
+DATE = datetime(2026, 1, 1, tzinfo=UTC)
 OUTPUT = output_of(lambda start: start())
 RENAMED = start.override(task_id="other")
 OPERATOR = BaseOperator(task_id="start")
@@ -73,6 +79,20 @@ def test_run_ids_with_an_empty_list_of_tasks_are_accepted() -> None:
 )
 def test_an_operator_takes_the_output_of_a_task(run_ids: Any) -> None:
     assert checked(run_ids)[0] is run_ids
+
+
+@pytest.mark.parametrize("task_ids", [None, [], ()])
+def test_a_notifier_needs_no_source(task_ids: Any) -> None:
+    assert checked(None, task_ids, required=False) == (None, task_ids)
+    with pytest.raises(ValueError, match=r"^It: give run_ids, or xcom_task_ids, or both$"):
+        checked(None, task_ids)
+
+
+def test_what_a_notifier_is_given_is_checked_all_the_same() -> None:
+    with pytest.raises(ValueError, match="use xcom_task_ids='start'"):
+        checked(OUTPUT, takes_outputs=False, required=False)
+    with pytest.raises(ValueError, match="xcom_task_ids must be a task's id"):
+        checked(None, 7, required=False)
 
 
 # What is read once
@@ -269,3 +289,76 @@ def test_a_connection_id_must_be_a_text(value: object) -> None:
 @pytest.mark.parametrize("value", ["mine", "{{ params.connection }}"])
 def test_a_connection_id_may_be_a_template(value: str) -> None:
     check_connection_id("X", value)
+
+
+# Words and statuses
+
+
+@pytest.mark.parametrize("value", ["fail", "ignore"])
+def test_one_of_a_few_words_is_accepted(value: object) -> None:
+    check_choice("It", "on_empty", value, ("fail", "ignore"))
+
+
+@pytest.mark.parametrize("value", ["FAIL", "", None, True, ["fail"], {}])
+def test_another_word_is_an_error(value: object) -> None:
+    with pytest.raises(ValueError, match=r"^It: ") as raised:
+        check_choice("It", "on_empty", value, ("fail", "ignore"))
+    assert str(raised.value) == f"It: on_empty must be 'fail' or 'ignore', not {value!r}"
+
+
+@pytest.mark.parametrize("value", [[], (), ["COMPLETED"], ("FAILED", "CANCELED"), sorted(FINAL_STATUSES)])
+def test_final_statuses_are_accepted(value: object) -> None:
+    check_final_statuses("It", "retry_statuses", value, known=FINAL_STATUSES)
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        "COMPLETED",
+        ["completed"],
+        ["EXECUTING"],
+        ["COMPLETED", "DONE"],
+        None,
+        [None],
+        [["FAILED"]],
+        7,
+        {"FAILED"},
+    ],
+)
+def test_anything_else_than_a_list_of_final_statuses_is_an_error(value: object) -> None:
+    with pytest.raises(ValueError, match=r"^It: ") as raised:
+        check_final_statuses("It", "retry_statuses", value, known={"FAILED", "COMPLETED"})
+    assert str(raised.value) == (
+        f"It: retry_statuses must be a list of final statuses (COMPLETED, FAILED), not {value!r}"
+    )
+
+
+# Values that are known only when the task runs
+
+
+def argument_of_a_dag() -> Any:
+    """Return what a function decorated with ``@dag`` gets for its argument."""
+    found = []
+
+    @dag(schedule=None, start_date=datetime(2026, 1, 1, tzinfo=UTC))
+    def with_argument(url: str = "https://example.com") -> None:
+        found.append(url)
+
+    with_argument()
+    return found[0]
+
+
+@pytest.mark.parametrize(
+    "value", ["{{ ds }}", "a {{ ds }} b", "{% if x %}1{% endif %}", OUTPUT, argument_of_a_dag()]
+)
+def test_a_template_is_known_only_when_the_task_runs(value: object) -> None:
+    assert is_templated(value)
+
+
+@pytest.mark.parametrize(
+    "value",
+    ["", "run_1", "{ds}", "}}", 7, None, True, ["{{ ds }}"], {"a": OUTPUT}, DATE, timedelta(1), Path("x")],
+)
+def test_any_other_value_is_known_when_the_dag_is_parsed(value: object) -> None:
+    # Of lists and dicts each part is asked about.
+    assert not is_templated(value)

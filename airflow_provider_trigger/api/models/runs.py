@@ -10,6 +10,8 @@ from enum import StrEnum
 from functools import lru_cache
 from typing import Any
 
+from airflow_provider_trigger.api.models.run_errors import RunError
+
 log = logging.getLogger(__name__)
 
 
@@ -57,6 +59,18 @@ FINAL_STATUSES: frozenset[str] = frozenset(
         RunStatus.COMPLETED_WITH_ERRORS,
     }
 )
+
+ALIVE_STATUSES: frozenset[str] = frozenset(
+    {
+        RunStatus.PENDING_VERSION,
+        RunStatus.QUEUED,
+        RunStatus.DEQUEUED,
+        RunStatus.EXECUTING,
+        RunStatus.WAITING,
+        RunStatus.DELAYED,
+    }
+)
+"""Today's words for runs that have not ended: what the list accepts as a filter (measured)."""
 
 WITHOUT_WORKER: frozenset[str] = frozenset(
     {
@@ -153,6 +167,63 @@ class Run:
             and (self.seen_at - self.updated_at).total_seconds() > TERMINATES_WITHIN
         )
 
+    @property
+    def created_at(self) -> datetime | None:
+        """When it was triggered."""
+        return _read_time(self.attributes.get("createdAt"))
+
+    @property
+    def age(self) -> float:
+        """How long ago it was created, in seconds by the server's clock; 0 if that is not known."""
+        if not self.seen_at or not self.created_at:
+            return 0.0
+        return max(0.0, (self.seen_at - self.created_at).total_seconds())
+
+    @property
+    def has_output(self) -> bool:
+        """
+        Whether the answer shows what the run returned, which may be None.
+
+        A run that returned nothing has no output, nor has one whose output is behind :attr:`output_url`, or
+        was large on a server without an object store (measured).
+        """
+        return "output" in self.attributes
+
+    @property
+    def output(self) -> Any:
+        """What the run returned, None where :attr:`has_output` is false."""
+        return self.attributes.get("output")
+
+    @property
+    def output_url(self) -> str | None:
+        """
+        Where a large output is; a new URL with every check, valid for 300 s (measured).
+
+        See :func:`airflow_provider_trigger.api.endpoints.outputs.fetch_output`.
+        """
+        return _read_text(self.attributes.get("outputPresignedUrl"))
+
+    @property
+    def error(self) -> RunError | None:
+        """
+        What it failed with, None if the server shows no error.
+
+        Decide from ``status`` alone whether it failed: a run that completed in spite of its cancel carries an
+        error as well (measured).
+        """
+        return RunError.from_answer(self.attributes.get("error"))
+
+    @property
+    def idempotency_key(self) -> str | None:
+        """Its idempotency key, until the key is free again (measured); a replay has none (measured)."""
+        return _read_text(self.attributes.get("idempotencyKey"))
+
+    @property
+    def tags(self) -> list[str]:
+        """Its tags, sorted (measured)."""
+        tags = self.attributes.get("tags")
+        return [tag for tag in tags if isinstance(tag, str)] if isinstance(tags, list) else []
+
     @classmethod
     def from_answer(cls, answer: Mapping[str, Any], *, seen_at: datetime | None = None) -> Run:
         """
@@ -178,6 +249,33 @@ class Run:
         )
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TriggeredRun:
+    """
+    What the server answers to a trigger.
+
+    :param id: the run id, ``run_…``
+    :param is_cached: whether the run existed before and has the same idempotency key. It says nothing of the
+        run's state, which may be CANCELED or COMPLETED (measured).
+    """
+
+    id: str
+    is_cached: bool
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RunPage:
+    """
+    One page of a list of runs.
+
+    :param run_ids: newest first; few or none do not mean that it is the last page (measured)
+    :param next: where the next page begins, None on the last one
+    """
+
+    run_ids: list[str]
+    next: str | None
+
+
 @lru_cache(maxsize=128)
 def _warn_of_unknown_status(status: str) -> None:
     """Warn once in a process: many runs may have it, and each is checked several times."""
@@ -186,6 +284,10 @@ def _warn_of_unknown_status(status: str) -> None:
         "Upgrade this package",
         status,
     )
+
+
+def _read_text(value: object) -> str | None:
+    return value if isinstance(value, str) and value else None
 
 
 def _read_time(value: object) -> datetime | None:

@@ -5,6 +5,12 @@ from __future__ import annotations
 ENVIRONMENT = "prod"
 TASK_IDENTIFIER = "hello-task"
 
+OUTPUT = {"done": True}
+"""Of a completed run that no test gave an output."""
+
+VERSION = "20261125.1"
+"""The first deployed version of the tasks."""
+
 HOST = "127.0.0.1"
 PORT = 8030
 """Of the command line; in code the default is any free port."""
@@ -23,6 +29,39 @@ ACKNOWLEDGE_AFTER = 0.2
 
 FORCE_AFTER = 60.0
 """Until a cancel that no worker acknowledged is enforced, in seconds (measured)."""
+
+START_AFTER = 0.1
+"""Until a worker takes a run, in seconds; the real server needs 0.2 to 0.9 s."""
+
+ATTEMPT_DURATION = 0.1
+"""Of an attempt, in seconds."""
+
+RETRY_AFTER = 0.1
+"""Between a failed attempt and the next one, in seconds."""
+
+REQUEUED_FROM = 30.0
+"""Seconds between two attempts from which on a run is QUEUED in between (measured)."""
+
+DEPLOY_DURATION = 0.2
+"""From a deployment until the runs that waited for it are QUEUED, in seconds (measured)."""
+
+KEY_LIFETIME = 30 * 86400.0
+"""Of an idempotency key, in seconds (read in the real server's code)."""
+
+LONGEST_MESSAGE = 1000
+"""Characters of an error's message that a run shows (measured)."""
+
+LONGEST_STACK_LINE = 1024
+"""Characters of each line of a stack trace that a run shows (measured)."""
+
+LARGEST_OUTPUT = 128 * 1024
+"""Bytes of an output that a retrieve shows; a larger one is behind a URL (measured)."""
+
+LARGE_PAYLOAD = 512 * 1024
+"""Bytes of a payload from which on it is behind a URL (measured)."""
+
+URL_LIFETIME = 300.0
+"""Of such a URL, in seconds (measured)."""
 
 BULK_DURATION = 0.2
 """Until a bulk action processes its runs, in seconds."""

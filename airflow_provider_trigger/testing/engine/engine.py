@@ -1,144 +1,192 @@
-"""The state of a whole server: its runs, environments, bulk actions and rate limit, by one clock."""
+"""The state of a whole server: its runs, what its tasks do, its bulk actions and rate limit, by one clock."""
 
 from __future__ import annotations
 
-import enum
-import threading
-import time
-from collections.abc import Callable, Sequence
+import functools
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, TypedDict, Unpack
+from typing import Any, Unpack
 
 from . import defaults
 from .bulk_actions import BulkActions
-from .environments import Environment, EnvironmentKind, Environments, default_key, default_kind
+from .durations import read_delay
+from .environments import Environment
 from .live_state import moment
+from .packets import ObjectStore
 from .rate_limit import RateLimiter
-from .runs import ServerRun, new_id
-from .states import new_state
+from .runs import ServerRun
+from .store import Store
+from .tasks import TaskBehavior, TaskScript, TaskScripts
+from .unset import UNSET
+from .worker import Worker
 
-
-class Unset(enum.Enum):
-    """Stand for an argument that is not given, where ``None`` has a meaning of its own."""
-
-    UNSET = enum.auto()
-
-
-UNSET = Unset.UNSET
-
-
-class RunAttributes(TypedDict, total=False):
-    """
-    What a run is given unchanged; the defaults are those of :class:`ServerRun`.
-
-    :param task_identifier: the task that it runs
-    :param tags: its tags
-    :param payload: its payload, any JSON; ``None`` for none
-    :param metadata: its metadata, any JSON; ``None`` for none
-    :param completes_despite_cancel: whether its worker completes the run when it is canceled
-    """
-
-    task_identifier: str
-    tags: Sequence[str]
-    payload: Any
-    metadata: Any
-    completes_despite_cancel: bool
+# The options that a replay takes over; tags and metadata are those that the run has by then.
+_KEPT_BY_REPLAYS = ("queue", "concurrencyKey", "machine", "region", "test")
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
-class Engine:
+class Engine(Store):
     """The model behind a :class:`TriggerDevServer`, which explains the parameters."""
 
-    secret_key: str = default_key(defaults.ENVIRONMENT)
     rate_limit: int | None = defaults.RATE_LIMIT
     refill: int = defaults.REFILL
     refill_interval: float = defaults.REFILL_INTERVAL
-    acknowledge_after: float | None = defaults.ACKNOWLEDGE_AFTER
-    force_after: float = defaults.FORCE_AFTER
+    list_lag: float = 0.0
+    object_store: bool = True
     bulk_actions: bool = True
     bulk_lag: float = 0.0
     bulk_duration: float | None = defaults.BULK_DURATION
     bulk_rate: float | None = None
-    clock: Callable[[], float] = time.time
-    runs: dict[str, ServerRun] = field(default_factory=dict, init=False)
-    environments: Environments = field(default_factory=Environments, init=False)
-    environment: Environment = field(init=False)
     bulk: BulkActions = field(init=False)
-    _lock: threading.RLock = field(default_factory=threading.RLock, init=False)
+    packets: ObjectStore = field(init=False)
+    worker: Worker = field(default_factory=Worker, init=False)
+    _scripts: TaskScripts = field(default_factory=TaskScripts, init=False)
     _limiter: RateLimiter | None = field(default=None, init=False)
 
     def __post_init__(self) -> None:
-        self.environment = self.add_environment(defaults.ENVIRONMENT, secret_key=self.secret_key)
-        self.bulk = BulkActions(self, runs=self.runs, replay=self._replay, lock=self._lock, clock=self.clock)
+        super().__post_init__()
+        self.packets = ObjectStore(self.clock)
+        self.bulk = BulkActions(self, runs=self.runs, replay=self.replay, lock=self._lock, clock=self.clock)
         if self.rate_limit is not None:
             self._limiter = RateLimiter(
                 limit=self.rate_limit, refill=self.refill, interval=self.refill_interval, clock=self.clock
             )
 
-    def add_environment(
-        self,
-        name: str,
-        *,
-        secret_key: str | None = None,
-        branch: str | None = None,
-        kind: EnvironmentKind | None = None,
-    ) -> Environment:
+    def on_task(
+        self, task_identifier: str, *, times: int | None = None, **behavior: Unpack[TaskBehavior]
+    ) -> None:
         """
-        Add an environment and return it; its runs can't be seen with another environment's key.
+        Say what a task does with the runs that are triggered from now on.
 
-        :param name: its name, such as ``dev``
-        :param secret_key: its key; by default one made of the name
-        :param branch: the preview branch that requests have to name, too, in ``x-trigger-branch``
-        :param kind: ``dev``, ``staging``, ``preview`` or ``prod``; by default what the name begins with,
-            else ``prod``
+        A task that nothing is said about completes its runs in a moment, with the output ``{"done": True}``.
+        Runs made by :meth:`add_run` follow no task.
+
+        :param task_identifier: the task
+        :param times: only its next so many runs, behind those that something else was said about in this way;
+            ``None`` for all others, instead of what was said before
+        :param behavior: ``output``, ``after``, ``error``, ``failures``, ``crash`` and more, see
+            :class:`TaskBehavior`
         """
-        environment = Environment(
-            name=name,
-            secret_key=secret_key or default_key(name),
-            branch=branch,
-            kind=kind or default_kind(name, branch),
-        )
-        return self.environments.add(environment)
+        with self._lock:
+            self._scripts.add(task_identifier, TaskScript(**behavior), times=times)
 
-    def add_run(
+    def unknown_task(self, task_identifier: str) -> None:
+        """
+        Let no deployed version have a task: its runs wait in PENDING_VERSION, until :meth:`deploy`.
+
+        :param task_identifier: the task
+        """
+        with self._lock:
+            self._let_happen_what_is_due()
+            self.worker.forget_task(task_identifier)
+
+    def unknown_queue(self, name: str) -> None:
+        """
+        Let no version ever have a queue: runs that name it wait in PENDING_VERSION.
+
+        :param name: the queue
+        """
+        with self._lock:
+            self._let_happen_what_is_due()
+            self.worker.forget_queue(name)
+
+    def deploy(self, task_identifier: str) -> None:
+        """
+        Deploy a new version, which has a task; the runs that waited for it go on.
+
+        :param task_identifier: the task
+        """
+        with self._lock:
+            self._let_happen_what_is_due()
+            self.worker.deploy(task_identifier, self.runs.values(), now=self.clock())
+
+    def trigger(
         self,
-        status: str = "EXECUTING",
+        task_identifier: str,
         *,
-        run_id: str | None = None,
+        payload: Any = UNSET,
+        options: Mapping[str, Any] | None = None,
         environment: Environment | str | None = None,
-        acknowledge_after: float | Unset | None = UNSET,
-        parent: ServerRun | str | None = None,
-        started: bool | None = None,
-        then: Sequence[tuple[float, str]] = (),
-        **attributes: Unpack[RunAttributes],
-    ) -> ServerRun:
+    ) -> tuple[ServerRun, bool]:
         """
-        Add a run that was triggered just now, and return it; it is also in :attr:`runs`.
+        Trigger a task as any application would; return the run, and whether its key was in use already.
 
-        :param status: Trigger.dev's modern word; an unknown word is shown as it is, by a run that is alive
-        :param run_id: its id; by default a new one
-        :param environment: its environment, or its name, which is added if need be; by default ``prod``
-        :param acknowledge_after: seconds until its worker acknowledges a cancel; ``None`` for never (the
-            cancel is then enforced), by default as the server has it
-        :param parent: the run that triggered it, or its id
-        :param started: whether a worker has had it; by default what the status implies
-        :param then: what becomes of it unless it is canceled, see :meth:`ServerRun.schedule`
-        :param attributes: ``task_identifier``, ``tags``, ``payload`` and more, see :class:`RunAttributes`
+        :param task_identifier: the task
+        :param payload: any JSON, also ``None``
+        :param options: the API's options in its own spelling, valid ones
+        :param environment: the environment, or its name; by default ``prod``
         """
-        run = ServerRun(
-            id=run_id or new_id("run"),
-            environment=self._find_environment(environment),
-            initial=new_state(status, moment(self.clock()), started=started),
-            clock=self.clock,
-            lock=self._lock,
-            acknowledge_after=self.acknowledge_after if acknowledge_after is UNSET else acknowledge_after,
-            force_after=self.force_after,
-            parent=self.runs[parent] if isinstance(parent, str) else parent,
-            **attributes,
-        )
-        run.schedule(then)
-        self.runs[run.id] = run
-        return run
+        options, environment = options or {}, self._find_environment(environment)
+        key = options.get("idempotencyKey")
+        with self._lock:
+            now = self.clock()
+            held = self.keys.find(environment, task_identifier, key, now=now) if key else None
+            if held is not None:
+                return held, True
+            due = read_delay(options.get("delay"), now=now)
+            script = self._scripts.take(task_identifier)
+            run = self.add_run(
+                "QUEUED" if due is None else "DELAYED",
+                environment=environment,
+                task_identifier=task_identifier,
+                payload=payload,
+                tags=options.get("tags") or (),
+                metadata=options.get("metadata"),
+                idempotency_key=key or None,
+                ttl=options.get("ttl"),
+                options=options,
+                acknowledge_after=script.acknowledge_after,
+                completes_despite_cancel=script.completes_despite_cancel,
+            )
+            run.script = script
+            if due is None:
+                self.worker.queue(run, now)
+            else:
+                self._delay(run, due)
+            return run, False
+
+    def reset_key(
+        self, key: str, task_identifier: str, *, environment: Environment | str | None = None
+    ) -> ServerRun | None:
+        """
+        Take an idempotency key from the run that holds it; return the run, ``None`` if there is none.
+
+        :param key: the key
+        :param task_identifier: the run's task
+        :param environment: the run's environment, or its name; by default ``prod``
+        """
+        with self._lock:
+            run = self.keys.release(self._find_environment(environment), task_identifier, key)
+            if run is not None:
+                run.updated_at = moment(self.clock())
+            return run
+
+    def replay(self, run: ServerRun) -> ServerRun:
+        """
+        Trigger a run like another one, as the dashboard does; return it. It has no idempotency key.
+
+        :param run: the run to replay
+        """
+        options = {name: run.options[name] for name in _KEPT_BY_REPLAYS if name in run.options}
+        options |= {"tags": list(run.tags)} | ({} if run.metadata is None else {"metadata": run.metadata})
+        return self.trigger(
+            run.task_identifier, payload=run.payload, options=options, environment=run.environment
+        )[0]
+
+    def reschedule(self, run: ServerRun, due: float) -> bool:
+        """
+        Change when a delayed run is due; return whether it was delayed.
+
+        :param run: the run
+        :param due: when, in seconds since 1970
+        """
+        with self._lock:
+            if run.status != "DELAYED":
+                return False
+            run.stay()
+            run.updated_at = moment(self.clock())
+            self._delay(run, due)
+            return True
 
     def take_tokens(self, count: int, environment: Environment | str | None = None) -> int:
         """
@@ -154,19 +202,10 @@ class Engine:
             self._limiter.take(key)
         return self._limiter.left(key)
 
-    def _replay(self, run: ServerRun) -> ServerRun:
-        return self.add_run(
-            "QUEUED",
-            environment=run.environment,
-            task_identifier=run.task_identifier,
-            tags=run.tags,
-            payload=run.payload,
-            metadata=run.metadata,
-        )
+    def _delay(self, run: ServerRun, due: float) -> None:
+        run.delayed_until = moment(due)
+        run.later(due, functools.partial(self.worker.release, run))
 
-    def _find_environment(self, environment: Environment | str | None) -> Environment:
-        if isinstance(environment, Environment):
-            return environment
-        if environment is None:
-            return self.environment
-        return self.environments.get(environment) or self.add_environment(environment)
+    def _let_happen_what_is_due(self) -> None:
+        for run in self.runs.values():
+            _ = run.state

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
@@ -10,7 +11,7 @@ from typing import Any
 
 from . import states
 from .states import State
-from .timeline import Timeline
+from .timeline import Event, Timeline
 
 
 def _live(name: str, meaning: str) -> Any:
@@ -39,18 +40,19 @@ class LiveState:
     initial: State = field(repr=False)
     clock: Callable[[], float] = field(repr=False)
     lock: threading.RLock = field(repr=False, default_factory=threading.RLock)
-    _state: State = field(init=False, repr=False)
+    _history: list[State] = field(init=False, repr=False)
     _timeline: Timeline = field(default_factory=Timeline, init=False, repr=False)
 
     def __post_init__(self) -> None:
-        self._state = self.initial
+        self._history = [self.initial]
 
     created_at = _live("created_at", "When it was triggered.")
     updated_at = _live("updated_at", "When it last changed.")
     started_at = _live("started_at", "When a worker first took it, or None.")
     finished_at = _live("finished_at", "When it ended, or None.")
     attempt_count = _live("attempt_count", "How many attempts have begun.")
-    output = _live("output", "What it returned, or None.")
+    output = _live("output", "What it returned, ``UNSET`` for nothing.")
+    delayed_until = _live("delayed_until", "When a delayed run is due, or None.")
     error = _live("error", "What it failed with, or None.")
 
     @property
@@ -58,6 +60,15 @@ class LiveState:
         """Return what the run shows now."""
         self._advance(self.clock())
         return self._state
+
+    def state_at(self, at: float) -> State | None:
+        """
+        Return what the run showed at a moment, ``None`` if it didn't exist yet.
+
+        :param at: the moment, in seconds since 1970
+        """
+        self._advance(self.clock())
+        return next((state for state in reversed(self._history) if state.updated_at <= moment(at)), None)
 
     @property
     def status(self) -> str:
@@ -69,8 +80,8 @@ class LiveState:
         with self.lock:
             now = self.clock()
             self._advance(now)
-            self._timeline.drop()
-            self._state = states.move(self._state, status, moment(now))
+            self.stay()
+            self.move(status, now)
 
     @property
     def terminated(self) -> bool:
@@ -87,13 +98,39 @@ class LiveState:
         now = self.clock()
         with self.lock:
             for after, status in steps:
-                self._timeline.add(now + after, self._step(status))
+                self.later(now + after, functools.partial(self.move, status))
 
-    def _step(self, status: str) -> Callable[[float], None]:
-        def move_on(at: float) -> None:
-            self._state = states.move(self._state, status, moment(at))
+    def later(self, at: float, event: Event) -> None:
+        """
+        Let something happen to the run, unless it is canceled before.
 
-        return move_on
+        :param at: when it is due, in seconds since 1970
+        :param event: what happens then
+        """
+        with self.lock:
+            self._timeline.add(at, event)
+
+    def stay(self) -> None:
+        """Drop what would have happened to the run by itself."""
+        self._timeline.drop()
+
+    def move(self, status: str, at: float, **shown: Any) -> None:
+        """
+        Move on to another status.
+
+        :param status: the status
+        :param at: when, in seconds since 1970
+        :param shown: what the run shows then, where it is not what the status implies
+        """
+        self._state = replace(states.move(self._state, status, moment(at)), **shown)
+
+    @property
+    def _state(self) -> State:
+        return self._history[-1]
+
+    @_state.setter
+    def _state(self, state: State) -> None:
+        self._history.append(state)
 
     def _advance(self, now: float) -> None:
         """Let everything happen that is due."""

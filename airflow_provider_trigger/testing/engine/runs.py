@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import itertools
 import random
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
 
@@ -13,6 +13,8 @@ from . import defaults, states
 from .environments import Environment
 from .live_state import LiveState, moment
 from .states import State
+from .tasks import UNSCRIPTED, TaskScript
+from .unset import UNSET
 
 _DIGITS = "0123456789abcdefghijklmnopqrstuvwxyz"
 _counter = itertools.count()
@@ -43,8 +45,13 @@ class ServerRun(LiveState):
     :param lock: guards every run of a server, which test and server read from different threads
     :param task_identifier: the task that it runs
     :param tags: its tags
-    :param payload: its payload, any JSON; ``None`` for none
+    :param payload: its payload, any JSON; ``UNSET`` for none
     :param metadata: its metadata, any JSON; ``None`` for none
+    :param idempotency_key: the key that it was triggered with, ``None`` for none or once it is released
+    :param ttl: how long it may be queued, such as ``10m``; ``None`` for as long as need be
+    :param options: the options that it was triggered with, as they were sent
+    :param version: the version of its task, shown once it has started
+    :param script: what its task does with it
     :param acknowledge_after: seconds until its worker acknowledges a cancel, ``None`` for never
     :param force_after: seconds after which a cancel is enforced when no worker acknowledged it
     :param completes_despite_cancel: whether its worker completes the run when it is canceled
@@ -55,9 +62,13 @@ class ServerRun(LiveState):
     environment: Environment
     task_identifier: str = defaults.TASK_IDENTIFIER
     tags: Sequence[str] = ()
-    payload: Any = None
+    payload: Any = UNSET
     metadata: Any = None
+    idempotency_key: str | None = None
     ttl: str | None = None
+    options: Mapping[str, Any] = field(default_factory=dict, repr=False)
+    version: str = defaults.VERSION
+    script: TaskScript = field(default=UNSCRIPTED, repr=False)
     trigger_function: str = "trigger"
     acknowledge_after: float | None = defaults.ACKNOWLEDGE_AFTER
     force_after: float = defaults.FORCE_AFTER
@@ -68,7 +79,8 @@ class ServerRun(LiveState):
     before_cancel: State | None = field(default=None, init=False, repr=False)
 
     def __post_init__(self) -> None:
-        self.tags = tuple(self.tags)
+        self.tags = tuple(sorted(self.tags))
+        self.initial = replace(self.initial, **self._told_by_environment(self.initial.status))
         super().__post_init__()
         if self.parent is not None:
             self.parent.children.append(self)
@@ -82,6 +94,10 @@ class ServerRun(LiveState):
     def root(self) -> ServerRun:
         """Return the run at the top of its tree, itself if nothing triggered it."""
         return self if self.parent is None else self.parent.root
+
+    def move(self, status: str, at: float, **shown: Any) -> None:
+        """Move on to another status; see :meth:`LiveState.move`."""
+        super().move(status, at, **(self._told_by_environment(status) | shown))
 
     def cancel(self) -> None:
         """
@@ -112,6 +128,12 @@ class ServerRun(LiveState):
         with self.lock:
             self._timeline.add(at, cancel_if_decided, external=True)
 
+    def _told_by_environment(self, status: str) -> dict[str, Any]:
+        """Return what a run of a development environment shows that others don't."""
+        if status != "EXPIRED" or self.environment.deployed:
+            return {}
+        return {"error": {"message": f"Run expired because the TTL ({self.ttl or '1s'}) was reached"}}
+
     def _advance(self, now: float) -> None:
         """Let everything happen that is due, first to the parent, since it may cancel this run."""
         if self.parent is not None:
@@ -138,7 +160,8 @@ class ServerRun(LiveState):
             )
 
     def _acknowledge(self, at: float, *, completed: bool) -> None:
-        self._state = states.acknowledge(self._state, moment(at), completed=completed)
+        output = self.script.end(self.payload).output if completed else UNSET
+        self._state = states.acknowledge(self._state, moment(at), completed=completed, output=output)
         if not completed:
             self._cancel_children(at)
 

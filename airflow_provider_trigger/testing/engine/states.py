@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
+
+from . import defaults
+from .unset import UNSET
 
 ALIVE = ("PENDING_VERSION", "QUEUED", "DEQUEUED", "EXECUTING", "WAITING", "DELAYED")
 FINAL = (
@@ -29,18 +33,39 @@ BY_USER = "Canceled by user"
 
 _NEVER_STARTED = ("PENDING_VERSION", "WAITING_FOR_DEPLOY", "QUEUED", "DELAYED", "EXPIRED", "CANCELED")
 _SUSPENDED = ("WAITING", "FROZEN")
+
+
+def thrown(name: str, message: str) -> dict[str, str]:
+    """
+    Return the error of a run whose task threw one, as the API shows it.
+
+    :param name: its type
+    :param message: its message
+    """
+    return {
+        "name": name,
+        "message": message,
+        "stackTrace": f"{name}: {message}\n    at run (src/hello.ts:1:1)",
+    }
+
+
+def internal(code: str) -> dict[str, str]:
+    """
+    Return an internal error as the API shows it: the worker's own words are lost.
+
+    :param code: its code
+    """
+    return {"message": f"trigger.dev internal error ({code})"}
+
+
 _ERRORS: dict[str, dict[str, str]] = {
     "CANCELED": {"message": BY_USER},
-    "FAILED": {
-        "name": "Error",
-        "message": "boom",
-        "stackTrace": "Error: boom\n    at run (src/hello.ts:1:1)",
-    },
-    "CRASHED": {"message": "The worker was killed: out of memory"},
-    "SYSTEM_FAILURE": {"message": "The worker stopped responding"},
+    "FAILED": thrown("Error", "boom"),
+    "CRASHED": internal("TASK_PROCESS_EXITED_WITH_NON_ZERO_CODE"),
+    "SYSTEM_FAILURE": internal("TASK_RUN_HEARTBEAT_TIMEOUT"),
     "INTERRUPTED": {"message": "The worker was stopped"},
-    "EXPIRED": {"message": "Run expired because the TTL (1s) was reached"},
-    "TIMED_OUT": {"message": "Run exceeded its maximum duration"},
+    "EXPIRED": {"message": "Run expired because the TTL was reached"},
+    "TIMED_OUT": internal("MAX_DURATION_EXCEEDED"),
 }
 
 
@@ -58,7 +83,8 @@ class State:
     :param expired_at: when it expired, ``None`` if it did not
     :param attempt_count: how many attempts have begun
     :param duration_ms: the time it used, in milliseconds
-    :param output: what it returned
+    :param output: what it returned, ``UNSET`` for nothing
+    :param output_by_url: whether the output is behind a URL, ``None`` for whether it is large
     :param error: what it failed with
     """
 
@@ -71,8 +97,9 @@ class State:
     expired_at: datetime | None = None
     attempt_count: int = 0
     duration_ms: int = 0
-    output: Any = None
-    error: dict[str, str] | None = None
+    output: Any = UNSET
+    output_by_url: bool | None = None
+    error: Mapping[str, str] | None = None
 
     @property
     def final(self) -> bool:
@@ -116,7 +143,7 @@ def move(state: State, status: str, now: datetime, *, started: bool | None = Non
         expired_at=now if status == "EXPIRED" else None,
         attempt_count=_attempts(state, status) if attempted else state.attempt_count,
         duration_ms=state.duration_ms or used,
-        output={"done": True} if status == "COMPLETED" else None,
+        output=defaults.OUTPUT if status == "COMPLETED" else UNSET,
         error=_ERRORS.get(status),
     )
 
@@ -146,13 +173,14 @@ def cancel(state: State, now: datetime, *, reason: str, finished_at: datetime | 
     )
 
 
-def acknowledge(state: State, now: datetime, *, completed: bool) -> State:
+def acknowledge(state: State, now: datetime, *, completed: bool, output: Any = UNSET) -> State:
     """
     Return what a canceled run shows once its worker has acknowledged the cancel.
 
     :param state: what it showed before
     :param now: when the worker acknowledged it
     :param completed: whether the run was completed in spite of the cancel; the cancel's error stays then
+    :param output: what it returned then
     """
     return replace(
         state,
@@ -160,5 +188,5 @@ def acknowledge(state: State, now: datetime, *, completed: bool) -> State:
         updated_at=now,
         finished_at=now,
         duration_ms=50 if state.attempt_count > 0 else state.duration_ms,
-        output={"done": True} if completed else None,
+        output=output if completed else UNSET,
     )

@@ -15,8 +15,9 @@ from ..engine.engine import Engine
 from ..engine.runs import ServerRun
 from ..http.answers import error_answer, json_answer
 from . import bulk_filter
-from .bulk_request import InvalidBulkRequestError, read_request
+from .bulk_request import read_request
 from .calls import Call, Handler, Route, find_in, of_environment
+from .json_body import InvalidBodyError
 from .pages import QueryError, page_size, query_error
 from .views import show_time
 
@@ -43,7 +44,7 @@ class BulkActionCalls:
     def _create(self, call: Call) -> Response:
         try:
             wanted = read_request(call.body)
-        except InvalidBulkRequestError as error:
+        except InvalidBodyError as error:
             return error_answer(str(error), status=400)
         visible = self._actions.visible(call.environment)
         members: list[ServerRun]

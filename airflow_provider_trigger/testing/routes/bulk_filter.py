@@ -2,17 +2,12 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterable, Mapping
-from datetime import UTC, datetime
 from typing import Any
 
 from ..engine.runs import ServerRun
 from ..engine.states import FILTER_WORDS, OLD_WORDS
-
-# How far back a filter reaches that names no time, in seconds.
-_PERIOD = 7 * 86400.0
-_SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 7 * 86400}
+from .periods import created_between, read_moment
 
 
 def matching(runs: Iterable[ServerRun], given: Mapping[str, Any], *, now: float) -> list[ServerRun]:
@@ -23,7 +18,8 @@ def matching(runs: Iterable[ServerRun], given: Mapping[str, Any], *, now: float)
     :param given: the filter, valid; each of its fields holds one value or a list, of which any may fit
     :param now: the time, in seconds since 1970
     """
-    start, end = _times(given, now)
+    first, last = (read_moment(given[name]) if name in given else None for name in ("from", "to"))
+    start, end = created_between(first, last, given.get("period"), now=now)
     tests = [(test, _listed(given[name])) for name, test in _TESTS.items() if name in given]
     return [
         run
@@ -39,25 +35,6 @@ def invalid_fields(given: Mapping[str, Any]) -> list[str]:
     :param given: the filter
     """
     return [name for name, value in given.items() if name in _CHECKS and not _CHECKS[name](value)]
-
-
-def _times(given: Mapping[str, Any], now: float) -> tuple[float, float]:
-    period = re.fullmatch(r"(\d+)([smhdw])", given.get("period", ""))
-    start = _seconds(given["from"]) if "from" in given else None
-    end = _seconds(given["to"]) if "to" in given else None
-    if period is not None:
-        start = now - int(period[1]) * _SECONDS[period[2]]
-    elif start is None and end is None:
-        start = now - _PERIOD
-    return (float("-inf") if start is None else start), (float("inf") if end is None else end)
-
-
-def _seconds(moment: Any) -> float:
-    """Return milliseconds since 1970, or a date in words, as seconds."""
-    if isinstance(moment, str):
-        read = datetime.fromisoformat(moment)
-        return (read if read.tzinfo else read.replace(tzinfo=UTC)).timestamp()
-    return float(moment) / 1000
 
 
 def _listed(value: Any) -> list[Any]:
@@ -78,8 +55,8 @@ def _is_queues(value: Any) -> bool:
 
 def _is_moment(value: Any) -> bool:
     try:
-        _seconds(value)
-    except (ValueError, TypeError):
+        read_moment(value)
+    except ValueError:
         return False
     return True
 

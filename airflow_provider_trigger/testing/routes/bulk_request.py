@@ -2,20 +2,15 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
 from . import bulk_filter
+from .json_body import InvalidBodyError, kind_of, read_json
 
 _MOST_RUN_IDS = 500
 _LONGEST_NAME = 255
-_KINDS = {bool: "boolean", int: "number", float: "number", str: "string", list: "array", dict: "object"}
-
-
-class InvalidBulkRequestError(ValueError):
-    """An invalid request for a bulk action; its text is the answer's."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,21 +35,16 @@ def read_request(body: bytes) -> BulkRequest:
     Read the body of a request for a bulk action.
 
     :param body: the body as sent
-    :raises InvalidBulkRequestError: for an invalid one
+    :raises InvalidBodyError: for an invalid one
     """
-    if not body:
-        raise InvalidBulkRequestError("Request body is empty")
-    try:
-        given = json.loads(body)
-    except ValueError:
-        raise InvalidBulkRequestError("Invalid JSON") from None
+    given = read_json(body)
     issues = list(_issues(given))
     if issues:
-        raise InvalidBulkRequestError(f"Validation error: {'; '.join(issues)}")
+        raise InvalidBodyError(f"Validation error: {'; '.join(issues)}")
     run_ids = given.get("runIds")
     if run_ids is not None and len(run_ids) > _MOST_RUN_IDS:
         most = f"Maximum is {_MOST_RUN_IDS}. Use a filter to select more runs."
-        raise InvalidBulkRequestError(f"Too many runIds ({len(run_ids)}). {most}")
+        raise InvalidBodyError(f"Too many runIds ({len(run_ids)}). {most}")
     return BulkRequest(
         type=given["action"].upper(), run_ids=run_ids, filter=given.get("filter"), name=given.get("name")
     )
@@ -62,7 +52,7 @@ def read_request(body: bytes) -> BulkRequest:
 
 def _issues(given: Any) -> Iterator[str]:
     if not isinstance(given, dict):
-        yield f"Expected object, received {_kind(given)}"
+        yield f"Expected object, received {kind_of(given)}"
         return
     if given.get("action") not in ("cancel", "replay"):
         yield "Invalid discriminator value. Expected 'cancel' | 'replay' at \"action\""
@@ -76,18 +66,18 @@ def _issues(given: Any) -> Iterator[str]:
 
 def _issues_of_ids(given: Any) -> Iterator[str]:
     if not isinstance(given, list):
-        yield f'Expected array, received {_kind(given)} at "runIds"'
+        yield f'Expected array, received {kind_of(given)} at "runIds"'
     elif not given:
         yield 'Array must contain at least 1 element(s) at "runIds"'
     else:
         for index, run_id in enumerate(given):
             if not isinstance(run_id, str):
-                yield f'Expected string, received {_kind(run_id)} at "runIds[{index}]"'
+                yield f'Expected string, received {kind_of(run_id)} at "runIds[{index}]"'
 
 
 def _issues_of_filter(given: Any) -> Iterator[str]:
     if not isinstance(given, dict):
-        yield f'Expected object, received {_kind(given)} at "filter"'
+        yield f'Expected object, received {kind_of(given)} at "filter"'
     elif not bulk_filter.FIELDS.intersection(given):
         yield 'At least one filter must be provided at "filter"'
     else:
@@ -97,11 +87,6 @@ def _issues_of_filter(given: Any) -> Iterator[str]:
 
 def _issues_of_name(given: Any) -> Iterator[str]:
     if not isinstance(given, str):
-        yield f'Expected string, received {_kind(given)} at "name"'
+        yield f'Expected string, received {kind_of(given)} at "name"'
     elif len(given) > _LONGEST_NAME:
         yield f'Name must be less than {_LONGEST_NAME} characters at "name"'
-
-
-def _kind(given: Any) -> str:
-    """Return the server's word for a JSON value's type."""
-    return _KINDS.get(type(given), "null")

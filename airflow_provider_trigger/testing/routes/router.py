@@ -13,7 +13,10 @@ from ..engine.environments import is_public_token, token_of
 from ..http.answers import error_answer, html_answer, json_answer, unexpected_method
 from .bulk_actions import BulkActionCalls
 from .calls import READING, Call, Route
+from .packets import PREFIX, answer_packet
+from .run_changes import RunChanges
 from .runs import RunCalls
+from .tasks import TaskCalls
 
 _BROKEN_PERCENT = re.compile(r"%(?![0-9A-Fa-f]{2})")
 
@@ -27,7 +30,7 @@ class Router:
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
-        self._run_routes = RunCalls(engine).routes
+        self._routes = RunCalls(engine).routes + RunChanges(engine).routes + TaskCalls(engine).routes
         self._bulk_routes = BulkActionCalls(engine).routes
 
     def answer(self, request: Request, path: str, *, body: bytes, stale: bool = False) -> Response:
@@ -41,8 +44,12 @@ class Router:
         """
         if not _decodable(path):
             return html_answer("Bad Request", status=400)
+        if not {".", ".."}.isdisjoint(path.split("/")):
+            return html_answer("Not Found", status=404)
+        if path.startswith(PREFIX):
+            return answer_packet(self._engine.packets, request, path)
         self._engine.bulk.replay_due()
-        for route in self._run_routes + (self._bulk_routes if self._engine.bulk_actions else []):
+        for route in self._routes + (self._bulk_routes if self._engine.bulk_actions else []):
             match = route.path.fullmatch(path)
             if match is not None:
                 path_id = unquote("".join(match.groups()))

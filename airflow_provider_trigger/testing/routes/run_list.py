@@ -10,24 +10,34 @@ from typing import Any
 from ..engine.runs import ServerRun
 from ..engine.states import FILTER_WORDS, OLD_WORDS, State
 from .pages import QueryError, page_size
+from .periods import created_between, read_moment
 from .views import list_item
 
 Entry = tuple[ServerRun, State]
 
 
-def list_runs(runs: Iterable[ServerRun], query: Mapping[str, str], *, modern: bool) -> dict[str, Any]:
+def list_runs(
+    runs: Iterable[ServerRun], query: Mapping[str, str], *, modern: bool, now: float, lag: float
+) -> dict[str, Any]:
     """
     Return the body of a list's answer: one page, the newest run first.
 
+    As on the real server, a replica that lags behind decides which runs are on the page, but each item shows
+    the run's present state; with a filter by status, those that have another one by now are left out. So a
+    page can be short, even empty, although others follow.
+
     :param runs: the runs of the key's environment
     :param query: ``page[size]``, ``page[after]``, ``page[before]``, and ``filter[…]`` by ``tag``, ``status``,
-        ``taskIdentifier``, ``queue``, ``isTest`` and ``batch``; everything else is ignored
+        ``taskIdentifier``, ``queue``, ``isTest``, ``batch`` and ``createdAt``; everything else is ignored
     :param modern: whether the client named the modern API version
-    :raises QueryError: for an invalid size or status
+    :param now: the time, in seconds since 1970
+    :param lag: how far the replica lags behind, in seconds
+    :raises QueryError: for an invalid size, status or time
     """
     size = page_size(query.get("page[size]"))
     tests = [test for name, make in _FILTERS.items() if (test := make(query.get(name)))]
-    entries = [(run, run.state) for run in runs]
+    tests.append(_by_time(query, now))
+    entries = [(run, state) for run in runs if (state := run.state_at(now - lag)) is not None]
     fitting = [entry for entry in entries if all(test(entry) for test in tests)]
     fitting.sort(key=_place, reverse=True)
     start, end = _window(fitting, query, size)
@@ -39,7 +49,9 @@ def list_runs(runs: Iterable[ServerRun], query: Mapping[str, str], *, modern: bo
     page = fitting[start:end]
     if "page[before]" in query:
         page.reverse()  # so does the real server: the page before comes with its oldest run first
-    data = [list_item(run, state, modern=modern) for run, state in page]
+    still_fits = _by_status(query.get("filter[status]")) or (lambda entry: True)
+    present = [(run, run.state) for run, _ in page]
+    data = [list_item(*entry, modern=modern) for entry in present if still_fits(entry)]
     return {"data": data, "pagination": pagination}
 
 
@@ -116,6 +128,19 @@ def _by_test(given: str | None) -> Test | None:
 
 def _by_batch(given: str | None) -> Test | None:
     return (lambda entry: False) if given else None
+
+
+def _by_time(query: Mapping[str, str], now: float) -> Test:
+    times: dict[str, float | None] = {}
+    for name in ("from", "to"):
+        path = f"filter[createdAt][{name}]"
+        try:
+            times[name] = read_moment(query[path]) if path in query else None
+        except ValueError:
+            invalid = {"code": "invalid_date", "path": [path], "message": "Invalid date"}
+            raise QueryError([invalid]) from None
+    first, last = created_between(times["from"], times["to"], query.get("filter[createdAt][period]"), now=now)
+    return lambda entry: first <= entry[1].created_at.timestamp() <= last
 
 
 _FILTERS: dict[str, Callable[[str | None], Test | None]] = {

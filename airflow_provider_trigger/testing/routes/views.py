@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
-import json
+from collections.abc import Callable
 from datetime import datetime
 from typing import Any
 
+from ..engine.packets import Packet, output_packet, payload_packet
 from ..engine.runs import ServerRun
 from ..engine.states import OLD_WORDS, State
+from ..engine.unset import UNSET
+
+# Gives a packet of a run a URL.
+Presign = Callable[[ServerRun, Packet], str]
 
 _QUEUED = ("PENDING_VERSION", "QUEUED", "DELAYED", "WAITING_FOR_DEPLOY")
 _EXECUTING = ("DEQUEUED", "EXECUTING", "FROZEN", "REATTEMPTING")
@@ -23,20 +28,28 @@ def show_time(moment: datetime) -> str:
     return moment.strftime("%Y-%m-%dT%H:%M:%S.") + f"{moment.microsecond // 1000:03d}Z"
 
 
-def show_run(run: ServerRun, *, modern: bool, before_cancel: bool = False) -> dict[str, Any]:
+def show_run(
+    run: ServerRun, *, modern: bool, before_cancel: bool = False, presign: Presign | None = None
+) -> dict[str, Any]:
     """
     Return what a retrieve answers.
 
     :param run: the run
     :param modern: whether the client named the modern API version
     :param before_cancel: show the state before the run's cancel, as a replica that lags behind does
+    :param presign: gives a large output or payload a URL; ``None`` if the server has no object store: it then
+        shows neither the value nor a URL
     """
     state = run.before_cancel if before_cancel and run.before_cancel is not None else run.state
     body = _common(run, state, modern=modern)
-    if run.payload is not None:
-        body["payload"] = run.payload
-    if state.output is not None:
-        body["output"] = state.output
+    for name, value, packet in (
+        ("payload", run.payload, payload_packet(run.payload)),
+        ("output", state.output, output_packet(state)),
+    ):
+        if packet is not None:
+            body |= {} if presign is None else {f"{name}PresignedUrl": presign(run, packet)}
+        elif value is not UNSET:
+            body[name] = value
     if state.error is not None:
         body["error"] = state.error
     related: dict[str, Any] = {}
@@ -62,7 +75,7 @@ def list_item(run: ServerRun, state: State, *, modern: bool) -> dict[str, Any]:
         "id": run.id,
         "status": word,
         "taskIdentifier": run.task_identifier,
-        "version": _version(state),
+        "version": _version(run, state),
         "createdAt": show_time(state.created_at),
         "updatedAt": show_time(state.updated_at),
         "startedAt": _optional(state.started_at),
@@ -70,16 +83,15 @@ def list_item(run: ServerRun, state: State, *, modern: bool) -> dict[str, Any]:
         "delayedUntil": _optional(state.delayed_until),
         "expiredAt": _optional(state.expired_at),
         "ttl": _ttl(run, state),
-        "isTest": False,
+        "isTest": run.options.get("test", False),
         "env": {"id": run.environment.id, "name": run.environment.name},
         "tags": list(run.tags),
         "costInCents": 0,
         "baseCostInCents": 0,
         "durationMs": state.duration_ms,
         "depth": run.depth,
-        "metadata": _metadata(run),
         "taskKind": "STANDARD",
-        "region": run.environment.region,
+        "region": _region(run),
     }
     return {key: value for key, value in body.items() if value is not None} | _booleans(word)
 
@@ -89,7 +101,8 @@ def _common(run: ServerRun, state: State, *, modern: bool) -> dict[str, Any]:
     body = {
         "id": run.id,
         "taskIdentifier": run.task_identifier,
-        "version": _version(state),
+        "idempotencyKey": _idempotency_key(run),
+        "version": _version(run, state),
         "status": word,
         "createdAt": show_time(state.created_at),
         "startedAt": _optional(state.started_at),
@@ -101,13 +114,13 @@ def _common(run: ServerRun, state: State, *, modern: bool) -> dict[str, Any]:
         "costInCents": 0,
         "baseCostInCents": 0,
         "durationMs": state.duration_ms,
-        "isTest": False,
+        "isTest": run.options.get("test", False),
         "depth": run.depth,
         "tags": list(run.tags),
         **_booleans(word),
         "triggerFunction": run.trigger_function,
-        "metadata": _metadata(run),
-        "region": run.environment.region,
+        "metadata": run.metadata,
+        "region": _region(run),
     }
     return {key: value for key, value in body.items() if value is not None}
 
@@ -125,16 +138,25 @@ def _booleans(word: str) -> dict[str, bool]:
     }
 
 
-def _version(state: State) -> str | None:
-    return "20261125.1" if state.started_at is not None else None
+def _version(run: ServerRun, state: State) -> str | None:
+    return run.version if state.started_at is not None or "lockToVersion" in run.options else None
+
+
+def _idempotency_key(run: ServerRun) -> str | None:
+    if run.idempotency_key is None:
+        return None
+    # Beside a hashed key comes the one that it was made of, for display.
+    shown: str = run.options.get("idempotencyKeyOptions", {}).get("key", run.idempotency_key)
+    return shown
+
+
+def _region(run: ServerRun) -> str:
+    region: str = run.options.get("region", run.environment.region)
+    return region
 
 
 def _ttl(run: ServerRun, state: State) -> str | None:
     return run.ttl or ("1s" if state.expired_at is not None else None)
-
-
-def _metadata(run: ServerRun) -> str | None:
-    return None if run.metadata is None else json.dumps(run.metadata, separators=(",", ":"))
 
 
 def _optional(moment: datetime | None) -> str | None:

@@ -7,6 +7,17 @@ from collections.abc import Iterator
 from datetime import datetime
 from typing import Any
 
+from arrangements_of_ends import arrange_failures, arrange_outputs, before_failures, before_outputs
+from arrangements_of_lists import arrange_more_lists, before_lists
+from arrangements_of_starts import (
+    arrange_idempotency,
+    arrange_replays,
+    arrange_triggers,
+    arrange_versions,
+    before_replays,
+    before_versions,
+)
+
 FOREIGN = {"other project's run": "prod2", "same project DEV env run with prod key": "dev"}
 
 
@@ -17,7 +28,7 @@ def runs_in(exchange: Any, run_id: str) -> Iterator[dict[str, Any]]:
         yield from (
             shown
             for shown in [body, *body.get("data", [])]
-            if shown.get("id") == run_id and "status" in shown
+            if isinstance(shown, dict) and shown.get("id") == run_id and "status" in shown
         )
 
 
@@ -71,8 +82,11 @@ def arrange_settling(replay: Any) -> None:
 
 
 def arrange_lists(replay: Any) -> None:
-    """Add every run that a list shows, and an older one if a page was full."""
+    """Add every run that a list shows and no exchange makes, and an older one if a page was full."""
+    replay.server.on_task("hello-task", start_after=None)
+    made = [exchange.body["id"] for exchange in replay.exchanges if exchange.makes_a_run]
     shown = {run["id"]: run for exchange in replay.exchanges for run in body_list(exchange)}
+    shown = {run_id: run for run_id, run in shown.items() if run_id not in made}
     full = any(len(body_list(exchange)) == 25 for exchange in replay.exchanges)
     if full:
         replay.add("run_older", "QUEUED")
@@ -87,8 +101,7 @@ def body_list(exchange: Any) -> list[dict[str, Any]]:
 
 
 def arrange_limits(replay: Any) -> None:
-    if replay.case == "rate_limit_org_override":
-        replay.add("run_cmwvx8wq90036vu7dgklcgtl9", "QUEUED", environment="rl")
+    replay.server.on_task("hello-task", start_after=None)
 
 
 def arrange_bulk(replay: Any) -> None:
@@ -117,13 +130,28 @@ def add_bulk_action(replay: Any, shown: dict[str, Any]) -> None:
     replay.ids[shown["id"]] = made.id
 
 
+def before_others(replay: Any, exchange: Any) -> None:
+    """Let the list lag behind where it did."""
+    lagging = "replication lag" in exchange.label or exchange.label == "5 list"
+    replay.server.list_lag = 1.0 if lagging else 0.0
+
+
+# What has to be there at first, and what happens before each exchange.
 ARRANGEMENTS = {
-    "auth_errors": arrange_lists,
-    "bulk_actions": arrange_bulk,
-    "cancel_by_state": arrange_states,
-    "cancel_requests": arrange_requests,
-    "cancel_settling": arrange_settling,
-    "list_runs": arrange_lists,
-    "rate_limit": arrange_limits,
-    "retrieve_by_state": arrange_states,
+    "auth_errors": (arrange_lists, before_others),
+    "bulk_actions": (arrange_bulk, before_others),
+    "cancel_by_state": (arrange_states, before_others),
+    "cancel_requests": (arrange_requests, before_others),
+    "cancel_settling": (arrange_settling, before_others),
+    "failed_runs": (arrange_failures, before_failures),
+    "idempotency": (arrange_idempotency, before_others),
+    "list_more": (arrange_more_lists, before_lists),
+    "list_runs": (arrange_lists, before_others),
+    "outputs": (arrange_outputs, before_outputs),
+    "pending_version": (arrange_versions, before_versions),
+    "rate_limit": (arrange_limits, before_others),
+    "replay_reschedule": (arrange_replays, before_replays),
+    "replay_reschedule_2": (arrange_replays, before_replays),
+    "retrieve_by_state": (arrange_states, before_others),
+    "trigger": (arrange_triggers, before_others),
 }

@@ -19,7 +19,8 @@ class Work(BaseOperator):
     """
     Stand for a task that waits for its Trigger.dev run, and cancels that run when it is killed.
 
-    :param tries: what becomes of each try: "succeed", "fail", or "hold": it succeeds when the test lets it go
+    :param tries: what becomes of each try: "succeed", "fail", "hold": it succeeds when the test lets it go,
+        or "hold and fail"
     :param trigger_run_id: the run that ``on_kill`` cancels
     """
 
@@ -35,18 +36,25 @@ class Work(BaseOperator):
         ti = context["ti"]
         # A signal handler must not ask Airflow for a connection, so all that on_kill needs is made here.
         self.client = TriggerDevHook().get_client()
-        name = f"{context['run_id']}.{ti.task_id}.{ti.try_number}"
-        _write(STATE / f"{name}.started", {"pid": os.getpid(), "parent": os.getppid()})
+        name = note_start(context)
         doing = self.tries[min(ti.try_number, len(self.tries)) - 1]
-        if doing == "hold":
+        if doing.startswith("hold"):
             _hold(STATE / f"{name}.release")
-        if doing == "fail":
+        if doing.endswith("fail"):
             raise RuntimeError("this task fails because the test wants it to")
 
     def on_kill(self) -> None:
         """Cancel the run that this task waits for."""
         if self.trigger_run_id:
             self.client.cancel_run(self.trigger_run_id)
+
+
+def note_start(context: Any) -> str:
+    """Write down which process runs this try of a task; return the name of its files."""
+    ti = context["ti"]
+    name = f"{context['run_id']}.{ti.task_id}.{ti.try_number}"
+    _write(STATE / f"{name}.started", {"pid": os.getpid(), "parent": os.getppid()})
+    return name
 
 
 def _hold(release: Path, timeout: float = 300) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import asyncio
 import json
 import re
@@ -16,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import requests
 
 from airflow_provider_trigger import __version__
 from airflow_provider_trigger.hooks.trigger_dev import TriggerDevHook
@@ -139,11 +141,33 @@ def check_dags_test(server, tmp_path) -> Check:
 
 
 @pytest.fixture
+def check_dags_test_of_a_start(server, tmp_path) -> Check:
+    """
+    It is run in a shell, as a new user without any Airflow, who has copied the Dag.
+
+    The lines that are shown come out, with the id of the run that it has started.
+    """
+
+    def check(block: Any, *, shown: str) -> None:
+        lines = ADDRESS.sub(server.url, block.sibling(shown).text)
+        dag_id = block.text.split()[-1]
+        copy = f"mkdir -p ~/airflow/dags; cp {EXAMPLES / f'{dag_id}.py'} ~/airflow/dags"
+        steps = ["unset ${!AIRFLOW@}", "airflow db migrate", copy, ADDRESS.sub(server.url, block.text)]
+        printed = in_a_shell("\n".join(steps), HOME=str(tmp_path), **BEHIND_A_PROXY)
+        (run_id,) = server.runs
+        for line in RUN_ID.sub(run_id, lines).splitlines():
+            assert line in printed
+
+    return check
+
+
+@pytest.fixture
 def check_log_of_dags_test() -> Check:
     """The check of the command before it compares each line; here it only has to be there."""
 
     def check(block: Any, *, command: str) -> None:
-        assert set(RUN_ID.findall(block.text)) == set(RUN_ID.findall(block.sibling(command).text))
+        named = set(RUN_ID.findall(block.sibling(command).text))
+        assert not named or named == set(RUN_ID.findall(block.text))
 
     return check
 
@@ -282,29 +306,55 @@ def check_dag_whose_start_fails(check_dag, server, run_dag) -> Check:
 
 
 @pytest.fixture
-def check_fragment(connection, server, run_dag) -> Check:
-    """The block's task is put behind one that returns ids, and fails."""
-    around = """
-from airflow.sdk import DAG, task
+def check_dag_that_starts(connection, server, run_dag) -> Check:
+    """The block's Dag succeeds, and has started so many runs of a task, all of which are completed."""
 
-with DAG(dag_id="fragment", schedule=None, params={{"run_ids": []}}):
+    def check(block: Any, *, task: str, runs: int) -> None:
+        result = run_dag(changed_for_this_airflow(block.text))
+        assert result.state == "success"
+        shown = [(run.task_identifier, run.status) for run in server.runs.values()]
+        assert shown == [(task, "COMPLETED")] * runs
 
-    @task
-    def start(params):
-        return params["run_ids"]
+    return check
 
-{block}
-    start() >> work()
-"""
+
+@pytest.fixture
+def check_requests_of_http_operators(server) -> Check:
+    """
+    What its operators request, in their order, starts a run, sees it complete, and gets its output.
+
+    The operators are those of another provider, which is not installed here: their arguments are read.
+    """
 
     def check(block: Any) -> None:
-        run = server.add_run()
-        failing = block.text.replace("-> None: ...", "-> None: raise RuntimeError('at night')")
-        assert failing != block.text
-        indented = "".join(f"    {line}" for line in failing.splitlines(keepends=True))
-        result = run_dag(changed_for_this_airflow(around.format(block=indented)), {"run_ids": [run.id]})
-        assert result.state == "failed"
-        assert run.status == "CANCELED"
+        server.on_task("resize-image", output={"width": 100})
+        calls = [node for node in ast.walk(ast.parse(block.text)) if isinstance(node, ast.Call)]
+        given: list[dict[str, Any]] = [
+            {str(one.arg): eval(ast.unparse(one.value), {"json": json}) for one in call.keywords}
+            for call in calls
+            if getattr(call.func, "id", "") in ("HttpOperator", "HttpSensor")
+        ]
+        headers = {"Authorization": f"Bearer {server.secret_key}"}
+
+        def request(arguments: dict[str, Any], run_id: str = "") -> requests.Response:
+            endpoint = arguments["endpoint"].replace("{{ ti.xcom_pull('start') }}", run_id)
+            method = arguments.get("method", "GET" if "response_check" in arguments else "POST")
+            response = requests.request(
+                method,
+                f"{server.url}/{endpoint}",
+                data=arguments.get("data"),
+                headers=headers | arguments.get("headers", {}),
+                timeout=10,
+            )
+            response.raise_for_status()
+            return response
+
+        start, wait, output = given
+        run_id = start["response_filter"](request(start))
+        while not wait["response_check"](request(wait, run_id)):
+            time.sleep(0.1)
+        assert output["response_filter"](request(output, run_id)) == {"width": 100}
+        assert server.runs[run_id].options == {"maxAttempts": 2}
 
     return check
 

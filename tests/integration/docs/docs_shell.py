@@ -15,7 +15,7 @@ from docs_pages import DOCS
 from airflow_provider_trigger._compat import airflow_version
 
 AIRFLOW = tuple(map(int, airflow_version().split(".")[:2]))
-RUN_ID = re.compile(r"\brun_(?!ids?\b)\w+")
+RUN_ID = re.compile(r"\brun_c[a-z0-9]{20,}\b")
 ADDRESS = re.compile(r"http://127\.0\.0\.1:\d+")
 COLOR = re.compile(r"\x1b\[[0-9;]*m")
 # What many a reader's shell has; nobody listens there, so a request that goes this way fails.

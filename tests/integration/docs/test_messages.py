@@ -11,12 +11,13 @@ from typing import Any
 
 import pytest
 from docs_pages import DOCS, ROOT, matches, rows
+from docs_scenes import RUN_SCENARIOS, RunScene
 from requests import exceptions
 
-from airflow_provider_trigger.api.client import TriggerDevClient
+from airflow_provider_trigger.api.client import ERRORS, TriggerDevClient
 from airflow_provider_trigger.api.endpoints.runs import cancel_run
 from airflow_provider_trigger.api.errors import TriggerDevError
-from airflow_provider_trigger.api.models import runs
+from airflow_provider_trigger.api.models import run_errors, runs
 from airflow_provider_trigger.api.transport_errors import transport_error
 from airflow_provider_trigger.cancel import workers
 from airflow_provider_trigger.cancel.outcome import CancelOutcome
@@ -104,7 +105,8 @@ class Scene:
 
     def not_reached(self, error: Exception) -> None:
         """Keep the text for an error that no server can cause at will."""
-        self.error = str(transport_error(error, "POST /cancel to trigger.example.com", 30))
+        where = "POST /cancel to trigger.example.com"
+        self.error = str(transport_error(error, where, 30, ERRORS))
 
 
 # About the task.
@@ -385,6 +387,8 @@ SCENARIOS: dict[str, Callable[[Scene], object]] = {
     "unknown run status": unknown_status,
 }
 HEADINGS = (
+    "| message about the task's run | what to do |",
+    "| message while a task waits | meaning |",
     "| message about the task | what to do |",
     "| message about a source | what to do |",
     "| message about one run | meaning | what to do |",
@@ -400,27 +404,44 @@ SHOWN = [
 
 
 def scenario_of(shown: str) -> str:
-    return max((part for part in SCENARIOS if part in shown), key=len)
+    return max((part for part in (*SCENARIOS, *RUN_SCENARIOS) if part in shown), key=len)
 
 
 @pytest.mark.parametrize("shown", SHOWN)
 @pytest.mark.usefixtures("quick_checks", "connection")
-def test_what_the_log_says(shown, server, tls_server, connect, execute, make_context, said):
+def test_what_the_log_says(
+    shown, server, tls_server, connect, execute, make_context, run_try, meanwhile, said
+):
     connect(retry_for=0.3)
-    scene = Scene(server, tls_server, connect, execute, make_context)
-    SCENARIOS[scenario_of(shown)](scene)
+    part = scenario_of(shown)
+    scene: Any = RunScene(server, run_try, meanwhile, make_context)
+    if part in SCENARIOS:
+        scene = Scene(server, tls_server, connect, execute, make_context)
+    (SCENARIOS | RUN_SCENARIOS)[part](scene)
     assert matches(shown, f"{said.text}\n{scene.error}")
 
 
 def test_no_scenario_is_left_over():
-    assert set(map(scenario_of, SHOWN)) == set(SCENARIOS)
+    assert not set(SCENARIOS) & set(RUN_SCENARIOS)
+    assert set(map(scenario_of, SHOWN)) == {*SCENARIOS, *RUN_SCENARIOS}
+
+
+def test_what_to_do_about_errors_of_trigger_dev():
+    shown = {
+        code: text
+        for codes, text in rows("outcomes.md", "| code | what to do |")
+        for code in re.findall(r"`(\w+)`", codes)
+    }
+    assert shown == run_errors._ADVICE
 
 
 # Modules whose texts go into the log, an error or XCom; and texts among them that do not, or not as they are.
 WITH_MESSAGES = (
     "api/client.py",
+    "api/endpoints/outputs.py",
     "api/endpoints/paths.py",
     "api/endpoints/runs.py",
+    "api/endpoints/tasks.py",
     "api/exchange.py",
     "api/models/runs.py",
     "api/responses.py",
@@ -429,11 +450,32 @@ WITH_MESSAGES = (
     "cancel/outcome.py",
     "cancel/schedule.py",
     "cancel/workers.py",
+    "hooks/runs.py",
+    "links/run.py",
     "notifications/cancel.py",
     "operators/cancel.py",
+    "operators/failures.py",
+    "operators/own_run.py",
+    "operators/replay.py",
+    "operators/run.py",
+    "operators/waiting.py",
     "reporting.py",
+    "run/drive.py",
+    "run/ending.py",
+    "run/event.py",
+    "run/find.py",
+    "run/follow.py",
+    "run/options.py",
+    "run/output.py",
+    "run/own_run.py",
+    "run/start.py",
+    "sensors/run.py",
     "sources/run_ids.py",
+    "sources/started.py",
     "sources/xcom.py",
+    "triggers/clients.py",
+    "triggers/ended.py",
+    "triggers/run.py",
 )
 NOT_SHOWN = {
     "canceling has ended",  # when all requests are done, there is always a better reason
@@ -445,8 +487,15 @@ NOT_SHOWN = {
     "Resource not found",  # the server's
     "Run not found",  # the server's
     "see the connection's 'verify'",  # in the place of a certificate's reason, which Python always gives
-    "answered JSON without a list of runs in 'data'",  # at the Test button
     "must be 'fail' or 'ignore', not",  # when the Dag is parsed
+    "run_id must be the id of a run, not",  # the same
+    "task_identifier must be",  # the same, on another page
+    "the id of a Trigger.dev task, not",  # the same
+    "an idempotency key",  # one that cannot be sent is an error of the argument before
+    "No runs found with idempotency key",  # the server's
+    "Canceled by Apache Airflow",  # the name of a bulk action
+    "runs cannot be found by a tag that is empty or has a comma",  # raised by no code of ours
+    "created_from must have a time zone, not",  # the same
 }
 
 
@@ -457,7 +506,7 @@ def texts_of(module: str) -> set[str]:
     docstrings = [node.value for node in nodes if isinstance(node, ast.Expr)]
     constants = [node for node in nodes if isinstance(node, ast.Constant) and node not in docstrings]
     texts = [node.value for node in constants if isinstance(node.value, str)]
-    parts = [part.strip(" :;,()") for text in texts for part in re.split(r"%\S*[sdrf]\b", text)]
+    parts = [part.strip(" :;,()") for text in texts for part in re.split(r"%s|%\S*[drf]\b", text)]
     return {part for part in parts if len(part.split()) >= 3}
 
 

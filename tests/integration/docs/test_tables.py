@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import inspect
 import json
 import math
@@ -13,13 +14,13 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from docs_pages import DOCS, ROOT, rows
+from docs_pages import DOCS, ROOT, matches, rows
 
 from airflow_provider_trigger import defaults
 from airflow_provider_trigger.api import (
     circuit_breaker,
-    client,
     exchange,
+    http,
     masking,
     responses,
     retry,
@@ -42,9 +43,18 @@ from airflow_provider_trigger.get_provider_info import get_provider_info
 from airflow_provider_trigger.hooks import connection as connections
 from airflow_provider_trigger.hooks.trigger_dev import TriggerDevHook
 from airflow_provider_trigger.notifications.cancel import CancelTriggerRunNotifier
+from airflow_provider_trigger.operators import own_run
 from airflow_provider_trigger.operators.cancel import CancelTriggerRunOperator
+from airflow_provider_trigger.operators.own_run import OwnRunOperator
+from airflow_provider_trigger.operators.run import RunTriggerTaskOperator
+from airflow_provider_trigger.operators.waiting import RunWaitingOperator
 from airflow_provider_trigger.reporting import MAX_LINES
+from airflow_provider_trigger.run import conversions, follow, options, start
+from airflow_provider_trigger.run.identity import DagRunIdentity, TaskInstanceIdentity
+from airflow_provider_trigger.sensors.run import TriggerRunSensor
+from airflow_provider_trigger.sources import started
 from airflow_provider_trigger.sources.run_ids import MAX_LENGTH, MAX_SHOWN, RunIds
+from airflow_provider_trigger.triggers import run as triggers
 
 # The connection.
 
@@ -108,21 +118,53 @@ def test_fields_of_the_connection(read):
 
 
 @pytest.mark.parametrize(
-    ("heading", "of"),
+    ("page", "heading", "classes"),
     [
-        ("## The operator's arguments", CancelTriggerRunOperator),
-        ("## The notifier's arguments", CancelTriggerRunNotifier),
+        ("cancel.md", "## The operator's arguments", [CancelTriggerRunOperator]),
+        ("cancel.md", "## The notifier's arguments", [CancelTriggerRunNotifier]),
+        ("run.md", "## The arguments that start a run", [RunTriggerTaskOperator]),
+        ("run.md", "## The arguments for waiting", [OwnRunOperator, RunWaitingOperator]),
+        ("run.md", "## The sensor's arguments", [TriggerRunSensor]),
     ],
 )
-def test_arguments(heading, of):
-    part = (DOCS / "cancel.md").read_text(encoding="utf-8").split(f"{heading}\n")[1].split("\n## ")[0]
+def test_arguments(page, heading, classes):
+    part = (DOCS / page).read_text(encoding="utf-8").split(f"{heading}\n")[1].split("\n## ")[0]
     shown = dict(re.findall(r"^\| `(\w+)` \| `(.*?)` \|", part, re.MULTILINE))
-    arguments = inspect.signature(of.__init__).parameters.values()
+    arguments = [one for each in classes for one in inspect.signature(each.__init__).parameters.values()]
     real = {
         argument.name: argument.default for argument in arguments if argument.default is not argument.empty
     }
     real.pop("context", None)
     assert {name: eval(default) for name, default in shown.items()} == real
+
+
+@pytest.mark.parametrize(("given", "error"), rows("run.md", "| given | the error |"))
+def test_error_of_an_argument(given, error):
+    arguments = {"task_id": "resize", "task_identifier": "resize-image"} | eval(f"dict({given.strip('`')})")
+    with pytest.raises(ValueError, match=r"\w") as raised:
+        RunTriggerTaskOperator(**arguments)
+    assert str(raised.value) == f"RunTriggerTaskOperator 'resize': {error.strip('`')}"
+
+
+def test_how_a_run_ends():
+    shown = {
+        status: retries.startswith("as `retries` say")
+        for statuses, _, retries in rows("run.md", "| the run ends as | the task | its `retries` |")
+        for status in statuses.split(", ")
+    }
+    assert tuple(status for status in shown if shown[status]) == defaults.RETRY_STATUSES
+    older = {"INTERRUPTED", "COMPLETED_SUCCESSFULLY", "COMPLETED_WITH_ERRORS"}
+    assert set(shown) == runs.FINAL_STATUSES - older
+
+
+def test_tags_of_a_run():
+    dag_run = DagRunIdentity(dag_id="nightly", run_id="manual_1", start_date=None)
+    shown = [row[0] for row in rows("run.md", "| tag | content |")]
+    tags = TaskInstanceIdentity(dag_run=dag_run, task_id="resize").tags
+    mapped = TaskInstanceIdentity(dag_run=dag_run, task_id="resize", map_index=2).tags[-1]
+    for cell, tag in zip(shown, tags, strict=True):
+        assert matches(cell.split(", ")[0], tag)
+    assert matches(shown[-1].split(", ")[1], mapped)
 
 
 @pytest.mark.parametrize("given", [row[0] for row in rows("cancel.md", "| given | works in |")])
@@ -160,6 +202,51 @@ def test_versions():
         real = subprocess.run(["bash", "-c", script], cwd=ROOT, capture_output=True, text=True, check=True)
         assert set(real.stdout.split()) == set(pythons.split(", "))
     assert [airflow for airflow, *_ in shown] == sorted(PINNED.values())
+
+
+# What an environment of the default limit takes, less what is left to the application.
+REQUESTS_PER_MINUTE = 1500 * (1 - defaults.RATE_LIMIT_RESERVE)
+
+
+def test_runs_at_a_time():
+    for age, interval, count in rows(
+        "limits.md", "| age of the runs | interval with `poll_interval=None` | runs at a time |"
+    ):
+        seconds = int(re.findall(r"\d+", age)[0]) * (60 if "minute" in age else 1)
+        assert interval == f"{interval_at(seconds):g} s"
+        assert int(count) == int(REQUESTS_PER_MINUTE / 60 * interval_at(seconds))
+    sentence = f"A fixed `poll_interval=60` carries {REQUESTS_PER_MINUTE:,.0f} runs"
+    assert sentence in (DOCS / "limits.md").read_text(encoding="utf-8")
+
+
+def interval_at(age: float) -> float:
+    return min(follow._LONGEST_INTERVAL, max(follow._SHORTEST_INTERVAL, age * follow._SHARE_OF_AGE))
+
+
+@pytest.mark.parametrize(
+    ("takes", "count", "per_minute"),
+    rows("limits.md", "| the run takes | requests | runs that can start per minute |"),
+)
+def test_requests_of_a_run(takes, count, per_minute):
+    number, unit = takes.split()
+    seconds = int(number) * {"s": 1, "minute": 60, "minutes": 60, "hour": 3600}[unit]
+    settings = follow.WaitSettings()
+    now, checks = 0.0, 0
+    log: Any = SimpleNamespace(info=lambda *_: None)
+    steps = follow.wait_for_run("run_a", settings, log=log, now=lambda: now)
+    reply: Any = None
+    with contextlib.suppress(StopIteration):
+        while True:
+            step = steps.send(reply)
+            reply = None
+            if isinstance(step, follow.Pause):
+                now += step.seconds
+            else:
+                checks += 1
+                status = "COMPLETED" if now >= seconds else "EXECUTING"
+                reply = runs.Run.from_answer({"id": "run_a", "status": status})
+    assert int(count) == 1 + checks + 1
+    assert int(per_minute) == int(REQUESTS_PER_MINUTE / int(count))
 
 
 def result_of(number: int) -> CancelResult:
@@ -205,12 +292,27 @@ STATEMENTS: list[tuple[str, str, Callable[[], bool]]] = [
     ("outcomes.md", "one such line every 5 s", lambda: exchange._RETRY_LOG_INTERVAL == 5),
     ("limits.md", "| 256 characters;", lambda: MAX_LENGTH == 256),
     ("limits.md", "| 32: `max_concurrency` |", lambda: defaults.MAX_CONCURRENCY == 32),
-    ("limits.md", "| 16 MB |", lambda: client.MAX_BODY_BYTES == 16 * 1024**2),
-    ("security.md", "answer over 16 MB", lambda: client.MAX_BODY_BYTES == 16 * 1024**2),
+    ("limits.md", "| 16 MB |", lambda: http.MAX_BODY_BYTES == 16 * 1024**2),
+    ("security.md", "answer over 16 MB", lambda: http.MAX_BODY_BYTES == 16 * 1024**2),
     ("security.md", "a key of less than 8 characters", lambda: masking.SHORTEST_IN_ANSWERS == 8),
     ("security.md", "cut to 300\ncharacters", lambda: responses.MAX_DETAIL_LENGTH == 300),
     ("security.md", "up to 80 characters", lambda: MAX_SHOWN == 80),
     ("limits.md", "10,000 results are 1.5 MB", lambda: 1.4e6 < bytes_of_xcom(10_000) < 1.5e6),
+    ("run.md", "any JSON, up to 3 MB", lambda: options.MAX_PAYLOAD_SIZE == 3 * 1024**2),
+    ("run.md", "a dict of JSON, up to 256 KB", lambda: conversions.MAX_METADATA_SIZE == 256 * 1024),
+    ("run.md", "up to 7, of up to 128 characters", lambda: conversions.MAX_TAGS == 7),
+    ("run.md", "so seven are left to you", lambda: conversions.MAX_TAGS == 7),
+    ("run.md", "in seconds, 5 or more", lambda: options.LEAST_MAX_DURATION == 5),
+    ("run.md", "above `max_output_size`\n(1 MB)", lambda: defaults.MAX_OUTPUT_SIZE == 1024**2),
+    ("run.md", "until its worker has stopped, up to 75 s", lambda: runs.TERMINATES_WITHIN == 75),
+    ("outcomes.md", "at once; up to 75 s", lambda: runs.TERMINATES_WITHIN == 75),
+    ("run.md", "`on_kill` cancels the run, within 4 s", lambda: own_run._KILL_TIME == 4),
+    ("outcomes.md", "the cancel failed within 4 s", lambda: own_run._KILL_TIME == 4),
+    ("outcomes.md", "every 5 minutes without a change", lambda: follow._LOG_INTERVAL == 300),
+    ("outcomes.md", "it tries again four times", lambda: len(triggers._CONNECTION_PAUSES) == 4),
+    ("outcomes.md", "each of 5 runs was canceled", lambda: start._MAX_ROUNDS == 5),
+    ("cancel.md", "it looks twice, and takes", lambda: started._LISTS == 2),
+    ("cancel.md", "takes about 3 s", lambda: started._LIST_LAG == 2.5),
 ]
 
 
@@ -314,7 +416,7 @@ def test_routes_are_those_that_were_measured():
     routes_table = module_from_spec(spec)
     spec.loader.exec_module(routes_table)
     page, table = routes_table.PAGE.read_text(encoding="utf-8"), json.loads(routes_table.DATA.read_text())
-    assert routes_table.page_with(page, table) == page, "run: python docs/routes_table.py"
+    assert routes_table.written(page) == page, "run: python docs/routes_table.py"
     # What the page says about Airflow 3.0 in addition to the tables.
     assert "The task's callback is needed on Airflow 3.0 only" in page
     without_it = ("dag_failure_callback", "teardown")

@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from airflow_provider_trigger import defaults
 from airflow_provider_trigger.api import client as client_module
 from airflow_provider_trigger.api import errors
-from airflow_provider_trigger.api.client import MAX_BODY_BYTES, TriggerDevClient
+from airflow_provider_trigger.api.client import TriggerDevClient
 from airflow_provider_trigger.api.deadline import Deadline
 from airflow_provider_trigger.api.endpoints.bulk_actions import cancel_runs_in_bulk
 from airflow_provider_trigger.api.endpoints.runs import list_runs, retrieve_run
@@ -314,11 +314,6 @@ def test_the_limit_of_a_body_is_its_largest_size(
     monkeypatch.setattr(client_module, "MAX_BODY_BYTES", 100_000)
     client, _ = connect(answer(body=b" " * (100_000 + excess)))
     assert isinstance(client.send(CHECK), Response) is is_read
-
-
-def test_no_run_is_too_large_to_be_read() -> None:
-    assert MAX_BODY_BYTES == 16 * 1024 * 1024
-    assert MAX_BODY_BYTES > 2 * 512 * 1024 + 256 * 1024  # payload, output and metadata, as documented
 
 
 class Trickle:

@@ -7,7 +7,17 @@ from typing import Any
 
 import pytest
 
-from airflow_provider_trigger.api.http import API_VERSION, Request, Response, read_http_date
+from airflow_provider_trigger.api.http import (
+    API_VERSION,
+    MAX_BODY_BYTES,
+    Request,
+    Response,
+    api_headers,
+    encode_json,
+    read_http_date,
+)
+
+BASE_URL = "https://trigger.test/a/prefix"
 
 
 def test_the_api_version_is_the_one_with_todays_status_words() -> None:
@@ -22,6 +32,69 @@ def test_a_request_has_neither_query_nor_body_unless_given() -> None:
 def test_a_request_is_shown_by_method_and_path_of_limited_length() -> None:
     request = Request(method="POST", path="/" + "p" * 999, params={"a": "b"}, repeatable=True)
     assert str(request) == "POST /" + "p" * 199
+
+
+@pytest.mark.parametrize(
+    ("params", "query"),
+    [
+        ({}, ""),
+        ({"page[size]": "10"}, "?page%5Bsize%5D=10"),
+        ({"filter[tag]": "a b,c:/%+é&=#"}, "?filter%5Btag%5D=a%20b%2Cc%3A%2F%25%2B%C3%A9%26%3D%23"),
+        ({"a": "1", "b": ""}, "?a=1&b="),
+    ],
+)
+def test_a_requests_address_is_below_the_base_url(params: dict[str, str], query: str) -> None:
+    request = Request(method="GET", path="/api/v1/runs", params=params, repeatable=True)
+    assert request.address(BASE_URL) == f"{BASE_URL}/api/v1/runs{query}"
+    assert request.target(BASE_URL) == "GET /api/v1/runs to trigger.test"
+
+
+def test_a_request_may_have_an_address_of_its_own_whose_query_is_not_shown() -> None:
+    url = "http://u:p@store.test:9000/o?X=signature"
+    request = Request(method="GET", path="/o", url=url, repeatable=True)
+    assert request.address(BASE_URL) == url
+    assert request.target(BASE_URL) == "GET /o to store.test:9000"
+    assert "signature" not in repr(request)
+
+
+def test_a_requests_body_is_encoded() -> None:
+    bare = Request(method="POST", path="/x", repeatable=True)
+    assert (bare.body(), bare.body_headers()) == (None, {})
+    request = Request(method="POST", path="/x", json={}, repeatable=True)
+    assert (request.body(), request.body_headers()) == (b"{}", {"Content-Type": "application/json"})
+
+
+@pytest.mark.parametrize(
+    ("value", "encoded"),
+    [
+        ({"a": [1, 2.5, None, True]}, b'{"a":[1,2.5,null,true]}'),
+        ("é日\n", '"é日\\n"'.encode()),
+        # Half of a pair of surrogates has no UTF-8, but an escape.
+        ("\ud83d", b'"\\ud83d"'),
+        (12345678901234567890, b"12345678901234567890"),
+    ],
+)
+def test_json_is_encoded_compactly_in_utf_8(value: Any, encoded: bytes) -> None:
+    assert encode_json(value) == encoded
+    assert json.loads(encoded) == value
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), {1}, object()])
+def test_what_is_not_json_is_not_encoded(value: Any) -> None:
+    with pytest.raises((ValueError, TypeError)):
+        encode_json([value])
+
+
+def test_each_request_to_trigger_dev_has_these_headers() -> None:
+    common = {"Accept": "application/json", "User-Agent": "me/1", "x-trigger-api-version": "2025-07-16"}
+    assert api_headers(user_agent="me/1", branch=None) == common
+    assert api_headers(user_agent="me/1", branch="") == common
+    assert api_headers(user_agent="me/1", branch="b") == common | {"x-trigger-branch": "b"}
+
+
+def test_no_run_is_too_large_to_be_read() -> None:
+    assert MAX_BODY_BYTES == 16 * 1024 * 1024
+    assert MAX_BODY_BYTES > 2 * 512 * 1024 + 256 * 1024  # payload, output and metadata, as documented
 
 
 @pytest.mark.parametrize("name", ["method", "path", "repeatable"])

@@ -9,7 +9,7 @@ import requests
 
 from airflow_provider_trigger.api.errors import AuthenticationError, NotFoundError, TransportError
 from airflow_provider_trigger.cancel.cancellation import Cancellation
-from airflow_provider_trigger.hooks import trigger_dev
+from airflow_provider_trigger.hooks.runs import BULK_ACTION_NAME
 
 
 def runs(answer: Any) -> Any:
@@ -146,7 +146,7 @@ def test_a_cancellation_has_defaults(connect_as: Any, passed_on: Any) -> None:
     assert cancellation.pop("action_for")
     assert cancellation == {
         "run_ids": ["run_1"],
-        "bulk_action_name": trigger_dev.BULK_ACTION_NAME,
+        "bulk_action_name": BULK_ACTION_NAME,
         "max_concurrency": 32,
         "time_limit": None,
         "termination_timeout": None,

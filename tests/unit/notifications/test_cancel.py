@@ -84,7 +84,10 @@ def with_xcom(pushed: dict[str, Any] | Exception) -> Any:
             raise pushed
         return pushed.get(task_ids) if key == "return_value" else None
 
-    return {"ti": SimpleNamespace(xcom_pull=xcom_pull), "dag": SimpleNamespace(task_ids=["start", "more"])}
+    with DAG("d", schedule=None, start_date=datetime(2026, 1, 1, tzinfo=UTC)) as dag:
+        for task_id in ("start", "more"):
+            BaseOperator(task_id=task_id)
+    return {"ti": SimpleNamespace(xcom_pull=xcom_pull), "dag": dag}
 
 
 # What is rejected when the Dag is parsed
@@ -93,8 +96,6 @@ def with_xcom(pushed: dict[str, Any] | Exception) -> Any:
 @pytest.mark.parametrize(
     ("arguments", "reason"),
     [
-        ({}, "give run_ids, or xcom_task_ids, or both"),
-        ({"xcom_task_ids": []}, "give run_ids, or xcom_task_ids, or both"),
         ({"xcom_task_ids": BaseOperator(task_id="start")}, "give the task's id, 'start'"),
         ({"run_ids": "run_1", "timeout": 0}, "timeout must be a number of seconds, 0.01 or more, not 0"),
         ({"run_ids": "run_1", "timeout": -1}, "timeout must be a number of seconds, 0.01 or more, not -1"),
@@ -147,7 +148,7 @@ def test_it_is_a_notifier_with_the_documented_defaults() -> None:
     assert isinstance(made, BaseNotifier)
     assert (made.xcom_task_ids, made.xcom_key, made.trigger_dev_conn_id) == (
         None,
-        "return_value",
+        None,
         "trigger_dev_default",
     )
     assert (made.timeout, made.max_concurrency) == (30, 32)
@@ -375,7 +376,7 @@ def test_run_ids_that_became_none_are_named_also_next_to_the_xcom_of_tasks(
     notifier.run_ids = None  # as rendered natively
     notifier.notify(with_xcom({"start": "run_1"}))
     [warning] = [text for level, text in log.lines if level == "warning"]
-    assert warning.startswith("run_ids is None: ")
+    assert warning.startswith("Dag 'd': run_ids is None: ")
     log.lines.clear()
     Notifier(xcom_task_ids="start").notify(with_xcom({"start": "run_1"}))
     assert [level for level, _ in log.lines] == ["info", "info"]
@@ -409,7 +410,7 @@ def test_after_an_error_it_does_not_say_that_nothing_was_canceled(log: Log) -> N
     Notifier(xcom_task_ids="start").notify(with_xcom(RuntimeError("no database access")))
     level, text = log.lines[-1]
     assert level == "error"
-    assert text.startswith("0 Trigger.dev runs - runs whose ids could not be read may still run; ")
+    assert text.startswith("Dag 'd': 0 Trigger.dev runs - runs whose ids could not be read may still run; ")
     assert "nothing was canceled" not in str(log.lines)
 
 
@@ -505,7 +506,7 @@ def test_awaited_it_pulls_xcoms_off_the_event_loop(runs: dict[str, Any], log: Lo
 
     given["ti"].xcom_pull = xcom_pull
     asyncio.run(Notifier(xcom_task_ids="start").async_notify(given))
-    assert log.lines[-1] == ("info", "1 Trigger.dev run: 1 canceled")
+    assert log.lines[-1] == ("info", "Dag 'd': 1 Trigger.dev run: 1 canceled")
     assert threads != [threading.main_thread()]
     assert len(threads) == 1
 
@@ -524,7 +525,7 @@ def test_awaited_it_needs_no_thread_of_the_event_loop(runs: dict[str, Any], log:
             hold.set()
 
     asyncio.run(while_all_threads_are_taken())
-    assert log.lines[-1] == ("info", "1 Trigger.dev run: 1 canceled")
+    assert log.lines[-1] == ("info", "Dag 'd': 1 Trigger.dev run: 1 canceled")
 
 
 def test_awaited_its_thread_keeps_the_context_variables_of_the_triggerers_log(

@@ -7,7 +7,6 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
-from types import SimpleNamespace
 from typing import Any
 
 import jinja2
@@ -16,6 +15,7 @@ import pytest
 from airflow_provider_trigger._compat import AirflowException, AirflowFailException, BaseOperator
 from airflow_provider_trigger.cancel.outcome import CancelOutcome, CancelResult
 from airflow_provider_trigger.hooks.trigger_dev import TriggerDevHook
+from airflow_provider_trigger.links.run import TriggerRunLink
 from airflow_provider_trigger.operators.cancel import CancelTriggerRunOperator
 
 try:
@@ -167,7 +167,7 @@ def test_the_defaults_are_those_that_are_documented() -> None:
     made = operator()
     assert (made.xcom_task_ids, made.xcom_key, made.trigger_dev_conn_id) == (
         None,
-        "return_value",
+        None,
         "trigger_dev_default",
     )
     assert (made.on_not_found, made.on_empty, made.wait_for_termination) == ("fail", "ignore", False)
@@ -241,7 +241,10 @@ class TaskInstance:
 
 
 def context(**pushed: Any) -> Any:
-    return {"ti": TaskInstance(**pushed), "dag": SimpleNamespace(task_ids=["start", "stop"])}
+    with DAG("d", schedule=None, start_date=datetime(2026, 1, 1, tzinfo=UTC)) as dag:
+        for task_id in ("start", "stop"):
+            BaseOperator(task_id=task_id)
+    return {"ti": TaskInstance(**pushed), "dag": dag}
 
 
 class Log:
@@ -352,7 +355,7 @@ def test_an_invalid_value_fails_the_task_after_all_valid_ids_were_canceled(
     with pytest.raises(AirflowFailException, match=r"1 canceled - .*; 7 from run_ids\[1\] is not a valid"):
         operator(run_ids=["run_1", 7]).execute(given)
     assert len(wire.sent) == 2
-    assert given["ti"].kept == {"return_value": [CANCELED]}
+    assert given["ti"].kept["return_value"] == [CANCELED]
 
 
 # Sources without run ids
@@ -392,7 +395,7 @@ def test_each_empty_source_has_its_own_warning_and_all_are_named_in_the_failure(
     given = context()
     with pytest.raises(AirflowFailException, match=r"1 canceled - .*'start'.*'stop'"):
         operator(**arguments, on_empty="fail").execute(given)
-    assert given["ti"].kept == {"return_value": [CANCELED]}
+    assert given["ti"].kept["return_value"] == [CANCELED]
 
 
 def test_run_ids_that_became_none_are_named_also_next_to_the_xcom_of_tasks(
@@ -533,6 +536,16 @@ def test_without_xcom_nothing_is_pushed(runs: dict[str, Any]) -> None:
     with pytest.raises(AirflowFailException):
         operator(run_ids="run_x", do_xcom_push=False).execute(given)
     assert given["ti"].kept == {}
+
+
+def test_its_link_leads_to_the_first_run(runs: dict[str, Any]) -> None:
+    made, given = operator(run_ids=["run_1", "run_2"]), context()
+    assert [type(link) for link in made.operator_extra_links] == [TriggerRunLink]
+    with pytest.raises(AirflowFailException, match="not found: run_2"):
+        made.execute(given)
+    url = "https://trigger.test/runs/run_1"
+    assert (made.run_url, given["ti"].kept["run_url"]) == (url, url)
+    assert given["ti"].kept["_link_TriggerRunLink"] == url
 
 
 # What it hands to the cancellation, and how that may end

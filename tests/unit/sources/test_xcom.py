@@ -3,18 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
+from airflow_provider_trigger._compat import BaseOperator
+from airflow_provider_trigger.operators.cancel import CancelTriggerRunOperator
+from airflow_provider_trigger.operators.replay import ReplayTriggerRunOperator
+from airflow_provider_trigger.operators.run import RunTriggerTaskOperator
 from airflow_provider_trigger.sources import xcom
 from airflow_provider_trigger.sources.run_ids import InvalidValue, RunIds
-from airflow_provider_trigger.sources.xcom import MAX_ERROR_LENGTH, gather, given_sources
+from airflow_provider_trigger.sources.xcom import MAX_ERROR_LENGTH, gather, given_sources, starts_runs
 
 try:
-    from airflow.sdk.exceptions import AirflowTaskTimeout
+    from airflow.sdk import DAG
 except ImportError:  # 2.11
+    from airflow.models.dag import DAG
+try:
+    from airflow.sdk.exceptions import AirflowTaskTimeout
+except ImportError:  # before 3.2
     from airflow.exceptions import AirflowTaskTimeout
 
 NO_XCOM = "probably found no XCom: check task_ids and key in it"
@@ -30,6 +39,21 @@ def without_xcom(reason: str) -> str:
         f"XCom is not available in this callback: {reason}; give run_ids, "
         "or add a CancelTriggerRunOperator with trigger_rule='one_failed', which works everywhere"
     )
+
+
+class OwnOperator(RunTriggerTaskOperator):
+    """What a user makes of it."""
+
+
+with DAG("starters", schedule=None, start_date=datetime(2026, 1, 1, tzinfo=UTC)) as STARTERS:
+    RunTriggerTaskOperator(task_id="run", task_identifier="t")
+    OwnOperator(task_id="own", task_identifier="t")
+    ReplayTriggerRunOperator(task_id="replay", run_id="run_0")
+    RunTriggerTaskOperator.partial(task_id="mapped", task_identifier="t").expand(payload=[1])
+    OwnOperator.partial(task_id="own_mapped", task_identifier="t").expand(payload=[1])
+    CancelTriggerRunOperator(task_id="cancel", run_ids="run_0")
+    CancelTriggerRunOperator.partial(task_id="cancel_mapped").expand(run_ids=["run_0"])
+    BaseOperator(task_id="other")
 
 
 class Dag:
@@ -63,7 +87,7 @@ def gathered(
     *,
     run_ids: object = None,
     tasks: object = None,
-    key: str = "k",
+    key: str | None = "k",
     given: tuple[str, ...] | None = None,
     **fields: Any,
 ) -> RunIds:
@@ -190,6 +214,57 @@ def test_without_a_return_value_the_reasons_are_named() -> None:
 def test_given_ids_that_are_none_get_a_sentence(run_ids: object, sentence: str) -> None:
     ids = gathered({"start": "run_1"}, run_ids=run_ids, tasks="start")
     assert (ids.found, ids.empty) == (["run_1"], [sentence])
+
+
+# Which key counts without one
+
+
+@pytest.mark.parametrize("task_id", ["run", "own", "replay", "mapped", "own_mapped"])
+def test_a_task_that_starts_runs_pushes_their_ids(task_id: str) -> None:
+    ti = TaskInstance({})
+    [sentence] = gathered(tasks=task_id, key=None, dag=STARTERS, ti=ti).empty
+    assert ti.pulls == [{"task_ids": task_id, "key": "run_id"}]
+    assert sentence == f"task {task_id!r} pushed no XCom with the key 'run_id': it did not start a run"
+
+
+@pytest.mark.parametrize("task_id", ["cancel", "cancel_mapped", "other"])
+def test_of_any_other_task_the_return_value_counts(task_id: str) -> None:
+    ti = TaskInstance({})
+    gathered(tasks=task_id, key=None, dag=STARTERS, ti=ti)
+    assert ti.pulls == [{"task_ids": task_id, "key": "return_value"}]
+
+
+def test_a_key_that_is_given_counts_for_every_task() -> None:
+    ti = TaskInstance({"run": "run_1", "other": "run_2"})
+    ids = gathered(tasks=["run", "other"], key="k", dag=STARTERS, ti=ti)
+    assert ids.found == ["run_1", "run_2"]
+
+
+def test_without_a_dag_the_return_value_counts() -> None:
+    ti = TaskInstance({})
+    gathered(tasks="run", key=None, dag=None, ti=ti)
+    assert ti.pulls == [{"task_ids": "run", "key": "return_value"}]
+
+
+@pytest.mark.parametrize(
+    ("name", "starts"),
+    [
+        ("RunTriggerTaskOperator", True),
+        ("ReplayTriggerRunOperator", True),
+        ("CancelTriggerRunOperator", False),
+    ],
+)
+def test_a_serialized_task_has_only_the_name_of_its_class(name: str, starts: bool) -> None:
+    assert starts_runs(SimpleNamespace(task_type=name)) is starts
+    assert starts_runs(SimpleNamespace(task_type=name, operator_class={"task_type": name})) is starts
+
+
+def test_what_is_named_here_are_the_operators_that_start_runs() -> None:
+    from airflow_provider_trigger.defaults import STARTS_RUNS
+    from airflow_provider_trigger.operators.waiting import RunWaitingOperator
+
+    named = {kind.__name__ for kind in RunWaitingOperator.__subclasses__()}
+    assert named == STARTS_RUNS
 
 
 # Invalid values

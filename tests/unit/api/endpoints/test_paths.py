@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from urllib.parse import unquote, urlsplit
 
+import httpx
 import pytest
 import requests
 from hypothesis import example, given
@@ -56,7 +57,8 @@ def test_an_id_reaches_its_own_segment_of_the_url_or_is_rejected(run_id: str, ba
         return
     prepared = requests.Request("POST", base_url + path).prepare().url
     assert prepared is not None
-    for url in (prepared, parse_url(prepared).url):
+    sent_by_httpx = str(httpx.Request("POST", base_url + path).url)
+    for url in (prepared, parse_url(prepared).url, sent_by_httpx):
         parts = urlsplit(url)
         assert (parts.query, parts.fragment, parts.netloc) == ("", "", urlsplit(base_url).netloc)
         sent = url.removeprefix(f"{base_url}/runs/").removesuffix("/cancel")
@@ -64,3 +66,9 @@ def test_an_id_reaches_its_own_segment_of_the_url_or_is_rejected(run_id: str, ba
         assert "/" not in sent
         assert "\\" not in sent
         assert unquote(sent) == run_id
+
+
+def test_an_error_says_what_the_id_is_of_and_shows_the_start_of_it() -> None:
+    with pytest.raises(NotSentError) as raised:
+        segment("x" * 999 + "\ud800", what="the id of a task")
+    assert str(raised.value) == f"'{'x' * 100}' cannot be the id of a task"

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta, timezone
 from typing import Any
 
 import pytest
@@ -9,14 +9,25 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from airflow_provider_trigger.api import errors
-from airflow_provider_trigger.api.endpoints.runs import cancel_run, list_runs, retrieve_run
+from airflow_provider_trigger.api.endpoints.runs import (
+    cancel_run,
+    list_runs,
+    list_runs_page,
+    replay_run,
+    reschedule_run,
+    retrieve_run,
+)
 from airflow_provider_trigger.api.http import Call, Response
+from airflow_provider_trigger.api.models.runs import RunPage
 
 RUN = {"id": "run_1", "status": "QUEUED"}
 CALLS: tuple[Callable[[], Call[Any]], ...] = (
     lambda: cancel_run("run_1"),
     lambda: retrieve_run("run_1"),
     lambda: list_runs(page_size=10),
+    lambda: list_runs_page(created_from=None),
+    lambda: replay_run("run_1"),
+    lambda: reschedule_run("run_1", delay="1h"),
 )
 
 
@@ -54,7 +65,10 @@ def test_a_list_is_a_get_of_the_given_size_that_may_be_repeated() -> None:
     assert (dict(request.params), request.json, request.repeatable) == ({"page[size]": "17"}, None, True)
 
 
-@pytest.mark.parametrize("call", [cancel_run, retrieve_run])
+@pytest.mark.parametrize(
+    "call",
+    [cancel_run, retrieve_run, replay_run, lambda run_id: reschedule_run(run_id, delay="1h")],
+)
 def test_an_id_is_one_segment_or_is_rejected(call: Callable[[str], Call[Any]]) -> None:
     assert "/runs/a%2F..%2Fb" in call("a/../b").request.path
     with pytest.raises(errors.NotSentError):
@@ -158,6 +172,113 @@ def test_a_list_is_read(response: Any) -> None:
 def test_another_products_json_is_unexpected(response: Any, body: Any) -> None:
     text = unexpected(list_runs(page_size=10), response(200, body))
     assert text == "GET /api/v1/runs answered JSON without a list of runs in 'data'"
+
+
+def params(**arguments: Any) -> dict[str, str]:
+    return dict(list_runs_page(**{"created_from": None} | arguments).request.params)
+
+
+def test_a_page_is_a_get_that_may_be_repeated() -> None:
+    request = list_runs_page(created_from=None).request
+    assert (request.method, request.path, request.json) == ("GET", "/api/v1/runs", None)
+    assert request.repeatable
+    assert params() == {"page[size]": "100"}
+
+
+def test_a_page_is_filtered() -> None:
+    created_from = datetime(2026, 11, 25, 10, 0, 0, 250_000, tzinfo=timezone(timedelta(hours=1)))
+    assert params(
+        tags=["a", " b:/%"],
+        statuses=["QUEUED", "EXECUTING"],
+        created_from=created_from,
+        page_size=20,
+        after="x=",
+    ) == {
+        "page[size]": "20",
+        "filter[tag]": "a, b:/%",
+        "filter[status]": "QUEUED,EXECUTING",
+        "filter[createdAt][from]": "1795597200250",
+        "page[after]": "x=",
+    }
+
+
+@pytest.mark.parametrize("tags", [[""], ["a,b"], ["a", ","]])
+def test_a_tag_that_would_find_others_or_nothing_is_rejected(tags: list[str]) -> None:
+    with pytest.raises(ValueError, match="cannot be found by a tag that is empty or has a comma"):
+        list_runs_page(tags=tags, created_from=None)
+
+
+def test_a_time_without_a_zone_is_rejected() -> None:
+    with pytest.raises(ValueError, match="created_from must have a time zone"):
+        list_runs_page(created_from=datetime(2026, 11, 25))
+
+
+@pytest.mark.parametrize(
+    ("body", "page"),
+    [
+        ({"data": [], "pagination": {}}, RunPage(run_ids=[], next=None)),
+        ({"data": [RUN], "pagination": {"next": "n"}}, RunPage(run_ids=["run_1"], next="n")),
+        # It may be short or empty and still not be the last one.
+        ({"data": [], "pagination": {"next": "n", "previous": "p"}}, RunPage(run_ids=[], next="n")),
+        (
+            {"data": [RUN, {"id": "run_2"}], "pagination": {"next": ""}},
+            RunPage(run_ids=["run_1", "run_2"], next=None),
+        ),
+        ({"data": [RUN], "pagination": {"next": None}}, RunPage(run_ids=["run_1"], next=None)),
+    ],
+)
+def test_a_page_is_read(response: Any, body: Any, page: RunPage) -> None:
+    assert list_runs_page(created_from=None).read(response(200, body)) == page
+
+
+@pytest.mark.parametrize(
+    ("body", "what"),
+    [
+        ({"pagination": {}}, "JSON without a list of runs in 'data'"),
+        ({"data": {}, "pagination": {}}, "JSON without a list of runs in 'data'"),
+        ({"data": [{}], "pagination": {}}, "a run without an id"),
+        ({"data": ["run_1"], "pagination": {}}, "a run without an id"),
+        ({"data": [{"id": ""}], "pagination": {}}, "a run without an id"),
+        # Without it, more pages could be missed.
+        ({"data": []}, "a list of runs without 'pagination'"),
+        ({"data": [], "pagination": []}, "a list of runs without 'pagination'"),
+    ],
+)
+def test_what_is_not_a_page_is_unexpected(response: Any, body: Any, what: str) -> None:
+    text = unexpected(list_runs_page(created_from=None), response(200, body))
+    assert text == f"GET /api/v1/runs answered {what}"
+
+
+# Replay and reschedule
+
+
+def test_a_replay_is_a_post_that_may_not_be_repeated() -> None:
+    request = replay_run("run_1").request
+    assert (request.method, request.path) == ("POST", "/api/v1/runs/run_1/replay")
+    assert (request.json, request.repeatable) == (None, False)
+
+
+def test_a_replay_returns_the_new_runs_id(response: Any) -> None:
+    assert replay_run("run_1").read(response(200, {"id": "run_2"})) == "run_2"
+
+
+@pytest.mark.parametrize("body", [{}, {"id": None}, {"id": ""}, {"id": 2}])
+def test_a_replay_without_an_id_is_unexpected(response: Any, body: Any) -> None:
+    text = unexpected(replay_run("run_1"), response(200, body))
+    assert text == "POST /api/v1/runs/run_1/replay answered a run without an id"
+
+
+def test_a_reschedule_is_a_post_of_the_delay_that_may_be_repeated() -> None:
+    request = reschedule_run("run_1", delay="2h").request
+    assert (request.method, request.path) == ("POST", "/api/v1/runs/run_1/reschedule")
+    assert (request.json, request.repeatable) == ({"delay": "2h"}, True)
+
+
+def test_a_rescheduled_run_is_read(response: Any) -> None:
+    call = reschedule_run("run_1", delay="2h")
+    assert call.read(response(200, RUN | {"status": "DELAYED"})).status == "DELAYED"
+    assert "answered another run: 'run_2'" in unexpected(call, response(200, RUN | {"id": "run_2"}))
+    assert "answered a run without 'status'" in unexpected(call, response(200, {"id": "run_1"}))
 
 
 # All of them

@@ -10,7 +10,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from airflow_provider_trigger.api.models import runs
-from airflow_provider_trigger.api.models.runs import FINAL_STATUSES, WITHOUT_WORKER, Run, RunStatus
+from airflow_provider_trigger.api.models.run_errors import RunError
+from airflow_provider_trigger.api.models.runs import (
+    ALIVE_STATUSES,
+    FINAL_STATUSES,
+    WITHOUT_WORKER,
+    Run,
+    RunStatus,
+)
 
 WITHOUT = ["PENDING_VERSION", "QUEUED", "DELAYED", "WAITING", "WAITING_FOR_DEPLOY", "FROZEN"]
 WITHOUT += ["PENDING", "WAITING_TO_RESUME", "PAUSED"]
@@ -50,6 +57,13 @@ def test_a_run_in_these_statuses_has_ended(status: str) -> None:
 def test_every_known_word_is_either_alive_or_final() -> None:
     assert sorted(RunStatus) == sorted(ALIVE + FINAL)
     assert sorted(FINAL_STATUSES) == sorted(FINAL)
+
+
+def test_the_alive_words_for_a_filter_are_todays() -> None:
+    # A list with PENDING is rejected, and older words are the same as some of these.
+    todays = ["PENDING_VERSION", "QUEUED", "DEQUEUED", "EXECUTING", "WAITING", "DELAYED"]
+    assert sorted(ALIVE_STATUSES) == sorted(todays)
+    assert set(ALIVE) >= ALIVE_STATUSES
 
 
 def test_in_these_statuses_no_worker_has_the_run() -> None:
@@ -183,12 +197,64 @@ def test_what_goes_into_logs_and_results_is_of_limited_length(caplog: pytest.Log
     assert len(caplog.text) < 500
 
 
+# What is read when it is asked for
+
+
+@pytest.mark.parametrize(
+    ("attributes", "has_output", "output"),
+    [
+        ({}, False, None),
+        ({"output": None}, True, None),
+        ({"output": False}, True, False),
+        ({"output": ""}, True, ""),
+        ({"output": {"a": [1]}}, True, {"a": [1]}),
+        ({"outputPresignedUrl": "https://store.test/1"}, False, None),
+    ],
+)
+def test_an_output_may_be_none_or_missing(attributes: Any, has_output: bool, output: Any) -> None:
+    read = run("COMPLETED", **attributes)
+    assert (read.has_output, read.output) == (has_output, output)
+
+
+@pytest.mark.parametrize("value", [None, "", 7, ["x"]])
+def test_what_is_not_text_is_none(value: object) -> None:
+    read = run(outputPresignedUrl=value, idempotencyKey=value)
+    assert (read.output_url, read.idempotency_key) == (None, None)
+
+
+def test_attributes_are_read() -> None:
+    read = run(
+        "FAILED",
+        createdAt="2026-11-25T09:32:28Z",
+        outputPresignedUrl="https://store.test/1?x=y",
+        idempotencyKey="key 1",
+        tags=["a", "b"],
+        error={"name": "Error", "message": "no"},
+    )
+    assert read.created_at == datetime(2026, 11, 25, 9, 32, 28, tzinfo=UTC)
+    assert read.output_url == "https://store.test/1?x=y"
+    assert (read.idempotency_key, read.tags) == ("key 1", ["a", "b"])
+    assert read.error == RunError(name="Error", message="no", stack_trace=None, code=None)
+
+
+def test_attributes_that_are_missing_are_empty() -> None:
+    read = run()
+    assert (read.created_at, read.output_url, read.idempotency_key) == (None, None, None)
+    assert (read.error, read.tags) == (None, [])
+
+
+@pytest.mark.parametrize(("value", "tags"), [(None, []), ("a", []), (["a", 1, None], ["a"])])
+def test_tags_are_texts(value: object, tags: list[str]) -> None:
+    assert run(tags=value).tags == tags
+
+
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(st.characters(exclude_categories=())),
     lambda values: st.lists(values, max_size=3) | st.dictionaries(st.text(), values, max_size=3),
     max_leaves=5,
 )
-FIELDS = ("taskIdentifier", "updatedAt", "startedAt", "finishedAt", "attemptCount")
+FIELDS = ["taskIdentifier", "createdAt", "updatedAt", "startedAt", "finishedAt", "attemptCount"]
+FIELDS += ["outputPresignedUrl", "error", "idempotencyKey", "tags"]
 
 
 @given(
@@ -201,3 +267,8 @@ def test_no_json_object_breaks_a_run(answer: dict[str, Any], status: str, seen_a
     assert isinstance(read.is_terminated, bool)
     assert isinstance(read.task_identifier, str)
     assert isinstance(read.attempt_count, int)
+    assert isinstance(read.created_at, datetime | None)
+    assert isinstance(read.output_url, str | None)
+    assert isinstance(read.idempotency_key, str | None)
+    assert isinstance(read.error, RunError | None)
+    assert all(isinstance(tag, str) for tag in read.tags)

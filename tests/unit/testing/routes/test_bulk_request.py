@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from airflow_provider_trigger.testing.routes.bulk_request import InvalidBulkRequestError, read_request
+from airflow_provider_trigger.testing.routes.bulk_request import read_request
+from airflow_provider_trigger.testing.routes.json_body import InvalidBodyError
 
 
 @pytest.mark.parametrize(
@@ -33,7 +34,7 @@ from airflow_provider_trigger.testing.routes.bulk_request import InvalidBulkRequ
     ],
 )
 def test_invalid_requests(body: Any, message: str) -> None:
-    with pytest.raises(InvalidBulkRequestError) as raised:
+    with pytest.raises(InvalidBodyError) as raised:
         read_request(body if isinstance(body, bytes) else json.dumps(body).encode())
     assert message in str(raised.value)
 

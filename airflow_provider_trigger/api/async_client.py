@@ -1,0 +1,229 @@
+"""The driver for an event loop: sends calls with httpx."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import ssl
+from contextlib import closing
+from dataclasses import replace
+from functools import cached_property
+from typing import Any, TypeVar
+
+import httpx
+
+from airflow_provider_trigger import defaults
+from airflow_provider_trigger.api.deadline import NEVER, Deadline
+from airflow_provider_trigger.api.environment import connection_options, proxy_for
+from airflow_provider_trigger.api.errors import TriggerDevError
+from airflow_provider_trigger.api.exchange import Exchange, Reply, Send
+from airflow_provider_trigger.api.http import MAX_BODY_BYTES, Call, Response, api_headers
+from airflow_provider_trigger.api.masking import Masking
+from airflow_provider_trigger.api.rate_limit import RateLimit
+from airflow_provider_trigger.api.responses import oversize_error
+from airflow_provider_trigger.api.transport_errors import CONNECT_TIMEOUT, ErrorClasses, transport_error
+
+T = TypeVar("T")
+
+KEEP_ALIVE = 60.0
+"""How long an unused connection is kept open, in seconds: longer than between two checks of a run."""
+
+ERRORS = ErrorClasses(
+    own=(httpx.HTTPError, TimeoutError, ssl.SSLError),
+    tls=(ssl.SSLError,),
+    tls_is_cause=True,
+    invalid_url=(httpx.InvalidURL, httpx.UnsupportedProtocol),
+    proxy=(httpx.ProxyError,),
+    connect_timeout=(httpx.ConnectTimeout,),
+    timeout=(httpx.TimeoutException, TimeoutError),  # the second is asyncio's
+    lost=(httpx.RemoteProtocolError,),
+    undecodable=(httpx.DecodingError,),
+)
+"""How httpx says what went wrong."""
+
+# Of the time for a request, so that a connection that is not made in time is told from an answer.
+_SHARE_FOR_CONNECTION = 0.9
+# A proxy that cannot be reached is like any other server; a handshake that failed is found before.
+_ERRORS_THROUGH_PROXY = replace(ERRORS, proxy=(httpx.ProxyError, httpx.ConnectError))
+
+
+class AsyncTriggerDevClient:
+    """
+    A client for one Trigger.dev environment, for the tasks of one event loop.
+
+    Its calls, retries and pacing are those of
+    :class:`~airflow_provider_trigger.api.client.TriggerDevClient`, as are the effects of the environment's
+    proxies and CA files.
+
+    :param base_url: ``http(s)://host[:port][/prefix]``, without a trailing slash
+    :param secret_key: picks project and environment; sent with each request and shown nowhere
+    :param user_agent: what to send as the User-Agent
+    :param branch: the preview branch, for a preview key
+    :param timeout: for one request, in seconds, from its first byte to the last of the answer
+    :param retry_for: how long one call goes on trying after its first request, in seconds
+    :param verify: whether to check the server's certificate, or the path of a CA file to check it against
+    :param proxy: the URL of a proxy; None for what the environment says
+    :param max_connections: how many connections are kept open
+    :param rate_limit: the pace, where it is shared with other clients or leaves another reserve; None for its
+        own
+    """
+
+    def __init__(
+        self,
+        *,
+        base_url: str,
+        secret_key: str,
+        user_agent: str,
+        branch: str | None = None,
+        timeout: float = defaults.REQUEST_TIMEOUT,
+        retry_for: float = defaults.RETRY_FOR,
+        verify: bool | str = True,
+        proxy: str | None = None,
+        max_connections: int = defaults.MAX_CONCURRENCY,
+        rate_limit: RateLimit | None = None,
+    ) -> None:
+        self.base_url = base_url
+        self.exchange = Exchange(
+            masking=Masking(secret_key),
+            rate_limit=rate_limit or RateLimit(),
+            timeout=timeout,
+            retry_for=retry_for,
+        )
+        common = {"User-Agent": user_agent, "Accept-Encoding": "gzip, deflate"}
+        self._headers_elsewhere = httpx.Headers(common)
+        self._headers = httpx.Headers(  # their repr hides the key
+            {
+                **common,
+                **api_headers(user_agent=user_agent, branch=branch),
+                "Authorization": f"Bearer {secret_key}",
+            }
+        )
+        self._limits = httpx.Limits(max_keepalive_connections=max_connections, keepalive_expiry=KEEP_ALIVE)
+        self._connection: dict[str, Any] = {"verify": verify, "proxy": proxy}
+        # Read once and not with each request.
+        self._options = connection_options(base_url, **self._connection)
+        self._proxy = proxy_for(base_url, self._options)
+        self._transport: httpx.AsyncHTTPTransport | None = None
+
+    async def __aenter__(self) -> AsyncTriggerDevClient:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.close()
+
+    def __repr__(self) -> str:
+        return f"<AsyncTriggerDevClient {self.base_url}>"
+
+    async def close(self) -> None:
+        """Close the connections."""
+        transport, self._transport = self._transport, None
+        if transport is not None:
+            await transport.aclose()
+
+    async def call(self, call: Call[T], *, deadline: Deadline = NEVER, patience: float | None = None) -> T:
+        """
+        Make one call, and repeat it where that is safe and may help.
+
+        :param call: from :mod:`airflow_provider_trigger.api.endpoints`
+        :param deadline: of the work that the call is part of
+        :param patience: how long to go on trying after the first request, in seconds; None for ``retry_for``
+        :raises TriggerDevError: the last error
+        """
+        reply: Reply = None
+        steps = self.exchange.steps(call, deadline=deadline, patience=patience)
+        with closing(steps):  # also when the task is canceled: the request is in flight no more
+            while True:
+                try:
+                    step = steps.send(reply)
+                except StopIteration as end:
+                    result: T = end.value
+                    return result
+                finally:
+                    reply = None  # the key is not masked in it, and an error's traceback leads to this frame
+                if isinstance(step, Send):
+                    reply = await self.send(step)
+                else:
+                    await asyncio.sleep(step.seconds)
+
+    async def send(self, step: Send) -> Reply:
+        """
+        Send one request, once; return the response, or the error that came instead.
+
+        :param step: from :meth:`airflow_provider_trigger.api.exchange.Exchange.steps`
+        """
+        url, proxy = step.request.url, self._proxy
+        if url is not None:
+            proxy = proxy_for(url, connection_options(url, **self._connection))
+        try:
+            async with asyncio.timeout(step.timeout):
+                return await self._send(step, proxy)
+        except (httpx.HTTPError, httpx.InvalidURL, OSError) as error:
+            where, known = step.request.target(self.base_url), _ERRORS_THROUGH_PROXY if proxy else ERRORS
+            failure: TriggerDevError = transport_error(error, where, step.timeout, known)
+        except _OversizeError:
+            failure = oversize_error(step.request, MAX_BODY_BYTES)
+        except asyncio.CancelledError as canceled:
+            # Its frames in httpx have the key.
+            canceled.__context__ = None
+            raise canceled.with_traceback(None) from None
+        # Raised elsewhere: within the blocks above, the request and so the key would be its context.
+        return failure
+
+    async def _send(self, step: Send, proxy: str | None) -> Response:
+        request = step.request
+        connecting = min(CONNECT_TIMEOUT, step.timeout * _SHARE_FOR_CONNECTION)
+        timeout = httpx.Timeout(step.timeout, connect=connecting, pool=None)
+        prepared = httpx.Request(
+            request.method,
+            request.address(self.base_url),
+            headers=self._headers if request.url is None else self._headers_elsewhere,
+            content=request.body(),
+            extensions={"timeout": timeout.as_dict()},
+        )
+        prepared.headers.update(request.body_headers())
+        if request.url is not None:
+            async with self._new_transport(proxy) as transport:
+                return await _answer(transport, prepared)
+        if self._transport is None:
+            self._transport = self._new_transport(proxy)
+        return await _answer(self._transport, prepared)
+
+    def _new_transport(self, proxy: str | None) -> httpx.AsyncHTTPTransport:
+        # A client around it would keep cookies, read .netrc, and log each URL with its query.
+        tls = self._tls
+        try:
+            is_https = bool(proxy) and str(proxy).lower().startswith("https:")
+            parsed = httpx.Proxy(proxy, ssl_context=tls if is_https else None) if proxy else None
+            return httpx.AsyncHTTPTransport(verify=tls, trust_env=False, limits=self._limits, proxy=parsed)
+        except (ValueError, ImportError) as error:  # an unknown scheme, or one whose package is missing
+            reason = type(error).__name__
+        raise httpx.UnsupportedProtocol(reason)
+
+    @cached_property
+    def _tls(self) -> ssl.SSLContext:
+        verify = self._options["verify"]
+        if not isinstance(verify, str):
+            return httpx.create_ssl_context(verify=verify, trust_env=False)
+        if not os.path.exists(verify):
+            raise OSError(f"Could not find a suitable TLS CA certificate bundle, invalid path: {verify}")
+        if os.path.isdir(verify):
+            return ssl.create_default_context(capath=verify)
+        return ssl.create_default_context(cafile=verify)
+
+
+class _OversizeError(Exception):
+    """A body is longer than any of Trigger.dev's."""
+
+
+async def _answer(transport: httpx.AsyncHTTPTransport, prepared: httpx.Request) -> Response:
+    answer = await transport.handle_async_request(prepared)
+    try:
+        body = bytearray()
+        async for piece in answer.aiter_bytes():
+            body += piece
+            if len(body) > MAX_BODY_BYTES:
+                raise _OversizeError
+    finally:
+        await answer.aclose()
+    answer.headers.encoding = "latin-1"  # as the blocking driver reads them
+    return Response(status=answer.status_code, headers=dict(answer.headers.items()), body=bytes(body))

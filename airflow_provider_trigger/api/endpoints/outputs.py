@@ -1,0 +1,96 @@
+"""The outputs of runs that lie in an object store; see :mod:`airflow_provider_trigger.api.endpoints.runs`."""
+
+from __future__ import annotations
+
+from typing import Any
+from urllib.parse import urlsplit
+
+from airflow_provider_trigger.api.errors import (
+    NotSentError,
+    RateLimitError,
+    RedirectError,
+    ResponseError,
+    ServerError,
+    UnexpectedAnswerError,
+)
+from airflow_provider_trigger.api.http import Call, Request, Response
+from airflow_provider_trigger.api.retry import tries_by_status
+
+_JSON = "application/json"
+_SUPERJSON = "application/super+json"
+_TEXT = "text/plain"
+_PAGE = "text/html"
+_REJECTED = "the object store rejected the URL of the output, which is valid for 300 s"
+
+
+def fetch_output(url: str) -> Call[Any]:
+    """
+    Fetch an output from the object store: ``GET`` of a run's ``outputPresignedUrl``.
+
+    Sent without the key: the URL is signed, and a store may reject a second kind of authorization. What is
+    there is what the worker stored (measured): for a text the bare text, for anything else a superjson
+    document, whose ``json`` is returned as the API itself shows smaller outputs: dates as texts, and so on.
+
+    :param url: :attr:`airflow_provider_trigger.api.models.runs.Run.output_url`; its query is a signature
+    :raises NotSentError: it is not a URL
+    """
+    host, path = _split(url)
+    request = Request(method="GET", path=path, url=url, repeatable=True)
+
+    def read(response: Response) -> Any:
+        _raise_unless_success(request, response, host)
+        kind = response.headers.get("content-type", "").split(";")[0].strip().lower()
+        # A page, text/html, is not what a worker stored.
+        if kind == _TEXT or (kind not in (_JSON, _SUPERJSON, _PAGE) and path.endswith(".txt")):
+            return _text(request, response)
+        value = response.json()
+        if value is None and response.body.strip() != b"null":
+            what = f"{len(response.body)} bytes of {kind[:100] or 'no content type'}"
+            raise UnexpectedAnswerError(f"{request} answered an output that is not JSON: {what}")
+        return value if kind == _JSON else _unwrapped(value)
+
+    return Call(request=request, read=read)
+
+
+def _split(url: str) -> tuple[str, str]:
+    try:
+        parts = urlsplit(url)
+        host = parts.hostname
+        _ = parts.port
+    except ValueError:
+        host = None
+    if not host or parts.scheme not in ("http", "https"):
+        raise NotSentError("the server sent a URL for the run's output that is not valid")
+    return host, parts.path or "/"
+
+
+def _raise_unless_success(request: Request, response: Response, host: str) -> None:
+    status = response.status
+    if 200 <= status < 300:
+        return
+    kind = {429: RateLimitError}.get(status, ServerError if status >= 500 else ResponseError)
+    detail = f"the object store {host} failed" if tries_by_status(status) > 1 else f"{_REJECTED} ({host})"
+    if 300 <= status < 400:
+        kind, detail = RedirectError, f"the object store {host} redirects elsewhere, which is not followed"
+    raise kind(
+        method=request.method,
+        path=request.path[:200],
+        status=status,
+        detail=detail,
+        request_id=response.headers.get("x-amz-request-id", "")[:100] or None,
+        retryable=tries_by_status(status) > 1,
+    )
+
+
+def _text(request: Request, response: Response) -> str:
+    try:
+        return response.body.decode("utf-8")
+    except UnicodeDecodeError:
+        size = f"{len(response.body)} bytes"
+    raise UnexpectedAnswerError(f"{request} answered a text that is not UTF-8 ({size})", retryable=False)
+
+
+def _unwrapped(value: Any) -> Any:
+    """Return what a superjson document holds; what is none stays as it is."""
+    is_document = isinstance(value, dict) and bool(value) and value.keys() <= {"json", "meta"}
+    return value.get("json") if is_document else value  # without "json" it is undefined

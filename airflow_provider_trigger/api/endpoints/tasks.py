@@ -1,0 +1,88 @@
+"""Calls on tasks, without I/O; see :mod:`airflow_provider_trigger.api.endpoints.runs`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from enum import Enum
+from typing import Any, Final
+
+from airflow_provider_trigger.api.endpoints.paths import segment
+from airflow_provider_trigger.api.errors import UnexpectedAnswerError
+from airflow_provider_trigger.api.http import Call, Request, Response
+from airflow_provider_trigger.api.models.runs import TriggeredRun
+from airflow_provider_trigger.api.responses import json_object
+
+# What the API's 404 says of a key that no run has (measured); anything else is another 404.
+_UNKNOWN_KEY = "No runs found with idempotency key"
+
+
+class _NoPayload(Enum):  # so that copying and pickling keep it the same object
+    NO_PAYLOAD = "no payload"
+
+
+NO_PAYLOAD: Final = _NoPayload.NO_PAYLOAD
+"""A trigger without a payload: the run then has none, while None is sent as JSON's null (measured)."""
+
+
+def trigger_task(
+    task_identifier: str, *, payload: Any = NO_PAYLOAD, options: Mapping[str, Any]
+) -> Call[TriggeredRun]:
+    """
+    Start a run: ``POST /api/v1/tasks/{taskIdentifier}/trigger``.
+
+    A task that no deployed version has is a success, too: its run becomes PENDING_VERSION (measured). What
+    the server does not understand in the options it mostly ignores (measured). With an ``idempotencyKey`` it
+    answers with the run that has the key already, if there is one; then payload and options have no effect
+    (measured). Only such a request is repeatable.
+
+    :param task_identifier: the id of the task; goes into the URL as one percent-encoded segment
+    :param payload: any JSON
+    :param options: in the API's spelling
+    :raises NotSentError: the id cannot be a segment of a URL
+    """
+    body: dict[str, Any] = {"options": dict(options)}
+    if payload is not NO_PAYLOAD:
+        body = {"payload": payload} | body
+    request = Request(
+        method="POST",
+        path=f"/api/v1/tasks/{segment(task_identifier, what='the id of a task')}/trigger",
+        json=body,
+        repeatable=bool(options.get("idempotencyKey")),  # an empty one is none (measured)
+    )
+
+    def read(response: Response) -> TriggeredRun:
+        answer = json_object(request, response)
+        run_id = answer.get("id")
+        if not isinstance(run_id, str) or not run_id:
+            raise UnexpectedAnswerError(f"{request} answered a run without an id")
+        return TriggeredRun(id=run_id, is_cached=answer.get("isCached") is True)
+
+    return Call(request=request, read=read)
+
+
+def reset_idempotency_key(key: str, *, task_identifier: str) -> Call[bool]:
+    """
+    Take an idempotency key off its run: ``POST /api/v1/idempotencyKeys/{key}/reset``.
+
+    The run itself goes on (measured). Returns whether a run had the key: the server answers 404 where none
+    has it, as when the reset is repeated after its answer was lost (measured).
+
+    :param key: exactly as it was sent with the trigger
+    :param task_identifier: the id of the task; a key belongs to one (measured)
+    :raises NotSentError: the key cannot be a segment of a URL: it has only dots, or is empty
+    """
+    request = Request(
+        method="POST",
+        path=f"/api/v1/idempotencyKeys/{segment(key, what='an idempotency key')}/reset",
+        json={"taskIdentifier": task_identifier},
+        repeatable=True,
+    )
+
+    def read(response: Response) -> bool:
+        if response.status == 404 and str(response.json_object().get("error")).startswith(_UNKNOWN_KEY):
+            return False
+        if json_object(request, response).get("id") != key:
+            raise UnexpectedAnswerError(f"{request} answered {response.status} without the idempotency key")
+        return True
+
+    return Call(request=request, read=read)

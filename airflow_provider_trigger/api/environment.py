@@ -1,0 +1,33 @@
+"""How to connect to a URL: as the caller says, else as the environment says, by the rules of requests."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import requests
+from requests.utils import prepend_scheme_if_needed, select_proxy
+
+
+def connection_options(url: str, *, verify: bool | str, proxy: str | None) -> dict[str, Any]:
+    """
+    Return ``verify`` and ``proxies``, and what else an adapter of requests takes.
+
+    :param url: where to connect to, for the environment's ``NO_PROXY``
+    :param verify: whether to check the server's certificate, or the path of a CA file to check it against;
+        with True, ``REQUESTS_CA_BUNDLE`` and ``CURL_CA_BUNDLE`` count
+    :param proxy: the URL of a proxy; None for what the environment says
+    """
+    proxies = {"https": proxy, "http": proxy} if proxy else {}
+    with requests.Session() as session:
+        return {**session.merge_environment_settings(url, proxies, True, verify, None)}
+
+
+def proxy_for(url: str, options: dict[str, Any]) -> str | None:
+    """
+    Return the URL of the proxy to use, None for none.
+
+    :param url: where to connect to
+    :param options: what :func:`connection_options` returned
+    """
+    proxy = select_proxy(url, options["proxies"])
+    return str(prepend_scheme_if_needed(proxy, "http")) if proxy else None  # type: ignore[no-untyped-call]

@@ -1,0 +1,60 @@
+"""The button that leads from a task to its run in Trigger.dev's dashboard."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from airflow_provider_trigger._compat import BaseOperatorLink
+from airflow_provider_trigger.defaults import RUN_URL_KEY
+
+if TYPE_CHECKING:
+    from airflow.sdk import BaseOperator, Context
+    from airflow.sdk.types import TaskInstanceKey
+
+
+class TriggerRunLink(BaseOperatorLink):
+    """
+    Link a task to its run in Trigger.dev's dashboard.
+
+    It leads to the address that the task has pushed as XCom ``run_url``, also while the task runs.
+    """
+
+    name = "Trigger.dev run"
+
+    def get_link(self, operator: BaseOperator, *, ti_key: TaskInstanceKey) -> str:
+        """
+        Return the address, empty where the task has no run yet.
+
+        :param operator: the task's operator
+        :param ti_key: of the task instance
+        """
+        # Airflow 3 asks in the process that has run the task, Airflow 2 in the webserver.
+        url: Any = getattr(operator, RUN_URL_KEY, None) or _pushed_url(ti_key)
+        return url if isinstance(url, str) else ""
+
+
+def push_link(operator: Any, url: str, context: Context) -> None:
+    """
+    Let the link of a task lead to an address from now on, and not only when the task ends.
+
+    :param operator: the task's, which keeps the address as ``run_url``
+    :param url: the address
+    :param context: of the task
+    """
+    operator.run_url = url
+    ti: Any = context.get("ti")
+    if ti is None:  # an operator that is executed by hand
+        return
+    try:
+        ti.xcom_push(key=RUN_URL_KEY, value=url)
+        # Where Airflow 3 looks, which writes it itself only when the task ends or is deferred.
+        ti.xcom_push(key=f"_link_{TriggerRunLink.__name__}", value=url)
+    except Exception as error:
+        # Any error: an XCom backend may raise anything, and a link is not worth a failure.
+        operator.log.warning("The link to %s is not in XCom: %s: %s", url, type(error).__name__, error)
+
+
+def _pushed_url(ti_key: Any) -> Any:
+    from airflow_provider_trigger._compat import xcom_of
+
+    return xcom_of(ti_key, key=RUN_URL_KEY)

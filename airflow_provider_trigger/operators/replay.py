@@ -1,0 +1,53 @@
+"""Start a run again, and wait for the new one."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from airflow_provider_trigger._compat import AirflowFailException
+from airflow_provider_trigger.operators.waiting import RunWaitingOperator
+from airflow_provider_trigger.validation import is_templated
+
+if TYPE_CHECKING:
+    from airflow.sdk import Context
+
+    from airflow_provider_trigger.api.client import TriggerDevClient
+    from airflow_provider_trigger.run.own_run import OwnRun
+    from airflow_provider_trigger.run.start import Started
+
+
+class ReplayTriggerRunOperator(RunWaitingOperator):
+    """
+    Start a run again, with the same payload, tags and metadata, wait for it, and return its output.
+
+    The original is left alone. A replay has no idempotency key (measured): where its answer is lost, the
+    error says that a run may exist, and the task is not retried; after any other error a retry starts
+    another replay.
+
+    It takes the arguments of :class:`~airflow_provider_trigger.operators.waiting.RunWaitingOperator`, which
+    explains waiting, outputs and failures.
+
+    :param run_id: the run to start again: its id, or any value that holds exactly one, such as a task's
+        output; templated
+    :raises ValueError: when the Dag is parsed: the run id is missing
+    """
+
+    template_fields: Sequence[str] = ("run_id", "trigger_dev_conn_id")
+
+    def __init__(self, *, run_id: Any, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.run_id = run_id
+        if run_id is None or (not is_templated(run_id) and not run_id):
+            raise ValueError(f"{self._owner}: run_id must be the id of a run, not {run_id!r}")
+
+    def _start(self, client: TriggerDevClient, own_run: OwnRun, context: Context) -> Started:
+        from airflow_provider_trigger.run.start import replay
+        from airflow_provider_trigger.sources.run_ids import exactly_one
+
+        try:
+            run_id = exactly_one(self.run_id)
+        except ValueError as error:
+            raise AirflowFailException(f"{self._owner}: {error}") from None
+        self.log.info("Replaying run %s", run_id)
+        return replay(client, run_id)

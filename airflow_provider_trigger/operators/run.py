@@ -1,0 +1,165 @@
+"""Start a run of a Trigger.dev task, and wait for it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from airflow_provider_trigger._compat import AirflowFailException, default_queue, is_mapped_instance
+from airflow_provider_trigger.defaults import AUTOMATIC_KEY
+from airflow_provider_trigger.operators.waiting import RunWaitingOperator
+from airflow_provider_trigger.run.options import OPTIONS, check_options, check_payload, to_api
+from airflow_provider_trigger.validation import is_templated
+
+if TYPE_CHECKING:
+    from airflow.sdk import Context
+
+    from airflow_provider_trigger.api.client import TriggerDevClient
+    from airflow_provider_trigger.run.own_run import OwnRun
+    from airflow_provider_trigger.run.start import Started
+
+# Airflow's own argument ``queue`` is the executor's, so the attribute has another name.
+_ATTRIBUTES = {name: "run_queue" if name == "queue" else name for name in OPTIONS}
+
+
+class RunTriggerTaskOperator(RunWaitingOperator):
+    """
+    Start a run of a Trigger.dev task, wait for it, and return its output.
+
+    A task instance has one run, also when an answer is lost, a worker crashes, or the task is retried while
+    the run is alive: the request carries an idempotency key made of what identifies the task instance. A
+    retry takes up a run that is alive, returns the output of one that has completed, and starts a new one in
+    place of one that failed or was canceled. Clearing a task that has ended starts a new run.
+
+    The run carries three tags: ``airflow_dag:…``, and one each for this Dag run and this task instance.
+
+    It takes the arguments of :class:`~airflow_provider_trigger.operators.waiting.RunWaitingOperator`, which
+    explains waiting, outputs and failures.
+
+    :param task_identifier: the id of the Trigger.dev task; templated
+    :param payload: any JSON, up to 3 MB; templated at any depth
+    :param queue: the name of Trigger.dev's queue; templated. A ``queue`` in ``default_args`` is Airflow's
+    :param concurrency_key: limits the queue's concurrency for each value; templated
+    :param delay: when to start: a duration such as ``"1h30m"``, a timedelta, a time, an ISO date; templated
+    :param ttl: how long the run may wait for its start: ``"10m"``, seconds, or a timedelta; templated
+    :param tags: up to 7, of up to 128 characters, without a comma; templated
+    :param metadata: a dict of JSON, up to 256 KB; templated
+    :param max_attempts: how many attempts the run has; templated
+    :param max_duration: how long an attempt may compute, in seconds; templated
+    :param machine: the machine preset, such as ``"small-1x"``; templated
+    :param priority: how many seconds earlier it comes in its queue; templated
+    :param region: where it runs; templated
+    :param lock_to_version: the version of the task to run; templated
+    :param idempotency_key: ``"auto"`` for the one described above, or your own; None for none: then a lost
+        answer is an error that says that a run may exist, without retries, and a retry after any other
+        error starts another run; templated
+    :raises ValueError: an argument is invalid: when the Dag is parsed, or before anything is sent where it is
+        templated
+    """
+
+    template_fields: Sequence[str] = (
+        "task_identifier",
+        "payload",
+        *_ATTRIBUTES.values(),
+        "idempotency_key",
+        "trigger_dev_conn_id",
+    )
+    template_fields_renderers: ClassVar[dict[str, str]] = {"payload": "json", "metadata": "json"}
+
+    def __init__(
+        self,
+        *,
+        task_identifier: str,
+        payload: Any = None,
+        queue: str | None = None,
+        concurrency_key: str | None = None,
+        delay: str | timedelta | datetime | None = None,
+        ttl: str | int | timedelta | None = None,
+        tags: str | Sequence[str] | None = None,
+        metadata: dict[str, Any] | None = None,
+        max_attempts: int | None = None,
+        max_duration: int | None = None,
+        machine: str | None = None,
+        priority: float | None = None,
+        region: str | None = None,
+        lock_to_version: str | None = None,
+        idempotency_key: str | None = AUTOMATIC_KEY,
+        **kwargs: Any,
+    ) -> None:
+        if queue is not None and queue in self._airflows_queues(kwargs["default_args"]):
+            kwargs["queue"], queue = queue, None
+        super().__init__(**kwargs)
+        self.task_identifier = task_identifier
+        self.payload = payload
+        self.run_queue = queue
+        self.concurrency_key = concurrency_key
+        self.delay = delay
+        self.ttl = ttl
+        self.tags = tags
+        self.metadata = metadata
+        self.max_attempts = max_attempts
+        self.max_duration = max_duration
+        self.machine = machine
+        self.priority = priority
+        self.region = region
+        self.lock_to_version = lock_to_version
+        self.idempotency_key = idempotency_key
+        self._check(skip=is_templated)
+
+    def _airflows_queues(self, default_args: dict[str, Any]) -> list[Any]:
+        """Return the values that Airflow passes on as ``queue`` where the author of the Dag gave none."""
+        # Up to Airflow 3.2, ``partial()`` adds its default to the arguments of a mapped task.
+        added = [default_queue()] if is_mapped_instance(self) else []
+        return [default_args.get("queue"), *added]
+
+    def _check(
+        self, *, skip: Callable[[object], bool] = lambda value: False, now: datetime | None = None
+    ) -> None:
+        """Check what the server would reject, or ignore without a word."""
+        if not skip(self.task_identifier) and not (
+            isinstance(self.task_identifier, str) and self.task_identifier.strip()
+        ):
+            what = f"the id of a Trigger.dev task, not {self.task_identifier!r}"
+            raise ValueError(f"{self._owner}: task_identifier must be {what}")
+        check_payload(self._owner, self.payload, skip=skip)
+        options = self._options
+        if self.idempotency_key is not None:
+            options["idempotency_key"] = self.idempotency_key
+        check_options(self._owner, options, skip=skip, now=now)
+
+    @property
+    def _options(self) -> dict[str, Any]:
+        options = {name: getattr(self, attribute) for name, attribute in _ATTRIBUTES.items()}
+        return {name: value for name, value in options.items() if value is not None}
+
+    def _start(self, client: TriggerDevClient, own_run: OwnRun, context: Context) -> Started:
+        from airflow_provider_trigger.run.start import TaskRequest, start_run, start_run_of
+        from airflow_provider_trigger.sources.identity import key_of, task_instance_of
+
+        identity = task_instance_of(context)
+        is_retry = identity is not None and context["ti"].try_number > 1
+        # A time that was to come in the first try may have passed: the run starts at once then (measured).
+        now = datetime.min.replace(tzinfo=UTC) if is_retry else None
+        try:
+            self._check(now=now)
+        except ValueError as error:
+            raise AirflowFailException(str(error)) from None
+        options = to_api(self._options, now=now)
+        if identity:
+            options["tags"] = [*options.get("tags", []), *identity.tags]
+        key = self.idempotency_key
+        if key == AUTOMATIC_KEY:
+            key = key_of(context, identity) if identity else None
+        if key is not None:
+            options["idempotencyKey"] = key
+        own_run.request = request = TaskRequest(
+            task_identifier=self.task_identifier, payload=self.payload, options=options
+        )
+        self.log.info("Starting a run of Trigger.dev task %r", self.task_identifier)
+        has_automatic_key = self.wait_for_completion and self.idempotency_key == AUTOMATIC_KEY
+        if identity is not None and has_automatic_key and is_retry:
+            return start_run_of(
+                identity, client, request, cancels=self.cancel_on_kill, log=self.log, sleep=own_run.sleep
+            )
+        return start_run(client, request, log=self.log, sleep=own_run.sleep)

@@ -1,0 +1,1 @@
+"""Start runs and wait for them; imports no Airflow."""

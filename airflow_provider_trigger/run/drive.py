@@ -1,0 +1,81 @@
+"""Make the calls that a wait yields, blocking or on an event loop."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+from contextlib import closing
+from typing import TYPE_CHECKING, Any
+
+from airflow_provider_trigger.api.errors import TriggerDevError
+from airflow_provider_trigger.run.follow import Pause, Steps, Waited
+
+if TYPE_CHECKING:
+    from airflow_provider_trigger.api.async_client import AsyncTriggerDevClient
+    from airflow_provider_trigger.api.client import TriggerDevClient
+
+# How often a pause is interrupted to check whether the wait was stopped, in seconds.
+_CHECK_INTERVAL = 0.2
+
+
+class StoppedError(Exception):
+    """A wait was stopped from outside."""
+
+
+def drive(
+    steps: Steps, client: TriggerDevClient, *, is_stopped: Callable[[], bool] = lambda: False
+) -> Waited:
+    """
+    Wait in this thread.
+
+    No call is repeated by the client: the wait itself goes on with its next check.
+
+    :param steps: from :func:`airflow_provider_trigger.run.follow.wait_for_run`
+    :param client: for the run's environment
+    :param is_stopped: called several times a second while pausing; true ends the wait
+    :raises StoppedError: it was stopped
+    """
+    reply: Any = None
+    with closing(steps):
+        while True:
+            try:
+                step = steps.send(reply)
+            except StopIteration as end:
+                return end.value  # type: ignore[no-any-return]
+            reply = None
+            if isinstance(step, Pause):
+                until = time.monotonic() + step.seconds
+                while not is_stopped() and (left := until - time.monotonic()) > 0:
+                    time.sleep(min(left, _CHECK_INTERVAL))
+            else:
+                try:
+                    reply = client.call(step, patience=0)
+                except TriggerDevError as error:
+                    reply = error
+            if is_stopped():
+                raise StoppedError
+
+
+async def drive_async(steps: Steps, client: AsyncTriggerDevClient) -> Waited:
+    """
+    Wait on an event loop; see :func:`drive`.
+
+    :param steps: from :func:`airflow_provider_trigger.run.follow.wait_for_run`
+    :param client: for the run's environment
+    """
+    reply: Any = None
+    with closing(steps):
+        while True:
+            try:
+                step = steps.send(reply)
+            except StopIteration as end:
+                return end.value  # type: ignore[no-any-return]
+            reply = None
+            if isinstance(step, Pause):
+                await asyncio.sleep(step.seconds)
+            else:
+                try:
+                    reply = await client.call(step, patience=0)
+                except TriggerDevError as error:
+                    reply = error

@@ -1,0 +1,75 @@
+"""What the end of a run means for the one who waited for it. Pure."""
+
+from __future__ import annotations
+
+from airflow_provider_trigger.api.models.run_errors import advice
+from airflow_provider_trigger.api.models.runs import Run, RunStatus
+from airflow_provider_trigger.run.follow import Waited, WaitEnd
+
+_SUCCESS = (RunStatus.COMPLETED, RunStatus.COMPLETED_SUCCESSFULLY)
+
+_MAX_MESSAGE_LENGTH = 1000
+
+
+def is_success(run: Run) -> bool:
+    """Return whether a run has ended well."""
+    return run.status in _SUCCESS
+
+
+def describe(run: Run) -> str:
+    """Return, for example, ``run run_1 of Trigger.dev task 'resize'``."""
+    task = f" of Trigger.dev task {run.task_identifier!r}" if run.task_identifier else ""
+    return f"run {run.id}{task}"
+
+
+def why_failed(run: Run, *, run_url: str) -> str:
+    """
+    Return in one line how a run ended, why, and what to do.
+
+    :param run: one that has ended
+    :param run_url: its page in the dashboard
+    """
+    count = run.attempt_count
+    attempts = f" after {count} attempt{'s' * (count != 1)}" if count else ""
+    error = run.error
+    reason = ""
+    if error is not None:
+        name = f"{error.name}: " if error.name and error.message else error.name or ""
+        reason = " ".join(f"{name}{error.message}".split())[:_MAX_MESSAGE_LENGTH]
+    text = f"{describe(run)} ended with status {run.status}{attempts}"
+    text = text[0].upper() + text[1:] + (f": {reason}" if reason else "")
+    if error is not None and error.code and (what_to_do := advice(error.code)):
+        text = f"{text.rstrip('.')}. {what_to_do}"
+    return f"{text.rstrip('.')}. {run_url}"
+
+
+def why_given_up(waited: Waited, run_id: str, *, limit: str, run_url: str) -> str:
+    """
+    Return in one line why a wait ended before the run did, and what became of the run.
+
+    :param waited: what the wait came to
+    :param run_id: the run
+    :param limit: which time limit it was, for ``timed_out``, such as ``timeout=60 s``
+    :param run_url: the run's page in the dashboard
+    """
+    run = waited.run
+    what = describe(run) if run else f"run {run_id}"
+    what = what[0].upper() + what[1:]
+    if waited.end is WaitEnd.REJECTED:
+        return f"{what} cannot be checked any more, and may still be running: {waited.error}. {run_url}"
+    if waited.end is WaitEnd.NO_VERSION:
+        task = f" {run.task_identifier!r}" if run and run.task_identifier else ""
+        why = (
+            "was still waiting for a version after pending_version_timeout: no deployed version in this "
+            f"environment has the task{task} (or its queue). Deploy it, or check task_identifier, queue and "
+            "the environment of the secret key"
+        )
+    else:
+        why = f"did not end within its time limit ({limit})"
+    if waited.error:
+        became = f"It may still be running: {waited.error}"
+    elif waited.is_canceled or (run and run.is_canceled):
+        became = "It was canceled"
+    else:
+        became = f"It was left alone, {run.status}" if run else "It was left alone"
+    return f"{what} {why}. {became}. {run_url}"

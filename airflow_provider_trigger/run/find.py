@@ -1,0 +1,101 @@
+"""Find the runs that one Dag run or one task instance has started, by their tag."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+from airflow_provider_trigger.api.deadline import NEVER, Deadline
+from airflow_provider_trigger.api.endpoints.runs import list_runs_page, retrieve_run
+from airflow_provider_trigger.api.errors import TriggerDevError
+from airflow_provider_trigger.api.models.runs import ALIVE_STATUSES, Run
+
+if TYPE_CHECKING:
+    from airflow_provider_trigger.api.client import TriggerDevClient
+
+# How many checks are in flight at a time.
+_CONCURRENCY = 16
+# Without a time, only the runs of the last 7 days are listed (measured).
+_ALL_TIMES = datetime.fromtimestamp(1, UTC)
+
+
+@dataclass(slots=True)
+class Found:
+    """
+    Runs that are alive.
+
+    :param ours: those whose key proves it
+    :param others: the ids of those that carry the tag only, as a replay by someone else does
+    :param error: why one or more could not be checked, None if all were
+    """
+
+    ours: list[Run] = field(default_factory=list)
+    others: list[str] = field(default_factory=list)
+    error: TriggerDevError | None = None
+
+
+def find_runs(
+    client: TriggerDevClient,
+    *,
+    tag: str,
+    is_ours: Callable[[str | None], bool],
+    known: Collection[str] = (),
+    deadline: Deadline = NEVER,
+) -> Found:
+    """
+    Find the runs with a tag that are alive, and check each.
+
+    The list lags 1 to 2 s behind (measured): a run that was started a moment ago may be missing.
+
+    :param client: for the environment
+    :param tag: one that only these runs carry
+    :param is_ours: whether a run's idempotency key proves it
+    :param known: ids that are left out
+    :param deadline: for all of it
+    :raises TriggerDevError: the list failed
+    """
+    found = Found()
+    run_ids = [run_id for run_id in list_run_ids(client, tag=tag, deadline=deadline) if run_id not in known]
+
+    def check(run_id: str) -> Run | TriggerDevError:
+        try:
+            return client.call(retrieve_run(run_id), deadline=deadline)
+        except TriggerDevError as error:
+            return error
+
+    with ThreadPoolExecutor(_CONCURRENCY, "trigger-dev-search") as executor:
+        for run in executor.map(check, run_ids):
+            if isinstance(run, TriggerDevError):
+                found.error = found.error or run
+            elif run.is_final:
+                continue
+            elif is_ours(run.idempotency_key):
+                found.ours.append(run)
+            else:
+                found.others.append(run.id)
+    return found
+
+
+def list_run_ids(client: TriggerDevClient, *, tag: str, deadline: Deadline = NEVER) -> list[str]:
+    """
+    Return the ids of all runs with a tag that are alive, as far as the list knows.
+
+    :param client: for the environment
+    :param tag: exactly as sent
+    :param deadline: for all pages
+    """
+    run_ids: list[str] = []
+    after = None
+    while True:
+        statuses = sorted(ALIVE_STATUSES)
+        page = client.call(
+            list_runs_page(tags=[tag], statuses=statuses, created_from=_ALL_TIMES, after=after),
+            deadline=deadline,
+        )
+        run_ids += page.run_ids
+        after = page.next
+        if after is None:  # a short page is not the last one (measured)
+            return run_ids

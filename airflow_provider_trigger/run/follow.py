@@ -1,0 +1,251 @@
+"""
+Wait for one run, as a generator without I/O: when to check it, what to log, and when to stop waiting.
+
+A driver makes each :class:`~airflow_provider_trigger.api.http.Call` that the generator yields, and hands back
+its result, or the error that came instead; it waits for each :class:`Pause`. So the operator, which blocks,
+and the trigger, which does not, share all there is to waiting.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Generator
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from typing import Any
+
+from airflow_provider_trigger import defaults
+from airflow_provider_trigger.api.endpoints.runs import cancel_run, retrieve_run
+from airflow_provider_trigger.api.errors import (
+    AuthenticationError,
+    NotFoundError,
+    PermissionDeniedError,
+    TriggerDevError,
+)
+from airflow_provider_trigger.api.http import Call
+from airflow_provider_trigger.api.models.runs import Run, RunStatus
+from airflow_provider_trigger.log import Log
+
+_SHARE_OF_AGE = 0.1
+_SHORTEST_INTERVAL = 2.0
+_LONGEST_INTERVAL = 30.0
+_LOG_INTERVAL = 300.0
+
+_WITHOUT_VERSION = (RunStatus.PENDING_VERSION, RunStatus.WAITING_FOR_DEPLOY)
+# The server works and rejects us: a wrong key, or a run of another environment.
+_REJECTED = (AuthenticationError, PermissionDeniedError, NotFoundError)
+
+
+class WaitEnd(StrEnum):
+    """
+    Why a wait for a run ended.
+
+    - ``final``: the run has ended, in whatever status
+    - ``timed_out``: it had not ended at the deadline
+    - ``no_version``: no deployed version has its task
+    - ``rejected``: the server does not show it any more: the key was rejected, or the run is unknown
+    """
+
+    FINAL = "final"
+    TIMED_OUT = "timed_out"
+    NO_VERSION = "no_version"
+    REJECTED = "rejected"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class WaitSettings:
+    """
+    How to wait.
+
+    :param run_url: the run's page in the dashboard, for the log
+    :param poll_interval: between two checks, in seconds; None for a tenth of the run's age, between 2 and
+        30 s
+    :param deadline: when to stop waiting, in seconds since 1970; None for never
+    :param pending_version_timeout: how long a run may wait for a version that has its task, in seconds; None
+        for ever
+    :param patience: how long the server may reject the checks, and how long a cancel is repeated, in seconds
+    :param cancels: whether a run that is given up is canceled
+    """
+
+    run_url: str = ""
+    poll_interval: float | None = None
+    deadline: float | None = None
+    pending_version_timeout: float | None = defaults.PENDING_VERSION_TIMEOUT
+    patience: float = defaults.RETRY_FOR
+    cancels: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Pause:
+    """
+    Wait before the next call.
+
+    :param seconds: how long
+    """
+
+    seconds: float
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Waited:
+    """
+    What a wait came to.
+
+    :param end: why it ended
+    :param run: as last seen, None if it never was
+    :param error: the last error in one line, where the run was rejected or its cancel failed
+    :param is_canceled: whether the wait has canceled the run
+    """
+
+    end: WaitEnd
+    run: Run | None
+    error: str = ""
+    is_canceled: bool = False
+
+
+Step = Call[Any] | Pause
+Steps = Generator[Step, Any, Waited]
+
+
+def wait_for_run(
+    run_id: str, settings: WaitSettings, *, log: Log, now: Callable[[], float] = time.time
+) -> Steps:
+    """
+    Return the steps of a wait; its result is the generator's.
+
+    An error of a check does not end the wait: it goes on until the deadline. Only a server that rejects the
+    checks for :attr:`WaitSettings.patience` ends it.
+
+    :param run_id: the run
+    :param settings: how to wait
+    :param log: where to write changes of the run, and when the server is in trouble
+    :param now: the clock, in seconds since 1970
+    """
+    return _Wait(run_id, settings, log, now).steps()
+
+
+class _Wait:
+    def __init__(self, run_id: str, settings: WaitSettings, log: Log, now: Callable[[], float]) -> None:
+        self._run_id = run_id
+        self._settings = settings
+        self._log = log
+        self._now = now
+        self._created_at = self._logged_at = now()
+        self._run: Run | None = None
+        self._failing_since: float | None = None
+        self._rejected_since: float | None = None
+        self._without_version_since: float | None = None
+
+    def steps(self) -> Steps:
+        self._log.info("Waiting for run %s %s", self._run_id, self._settings.run_url)
+        while True:
+            reply = yield retrieve_run(self._run_id)
+            if isinstance(reply, Run):
+                self._saw(reply)
+                if reply.is_final:
+                    return Waited(end=WaitEnd.FINAL, run=reply)
+            elif self._failed(reply):
+                return Waited(end=WaitEnd.REJECTED, run=self._run, error=str(reply))
+            if end := self._why_to_stop():
+                return (yield from self._give_up(end))
+            yield Pause(self._interval())
+
+    def _saw(self, run: Run) -> None:
+        now, before = self._now(), self._run
+        self._created_at = min(self._created_at, now - run.age)  # by the local clock
+        if self._failing_since is not None:
+            self._log.info("Run %s can be checked again after %.0f s", run.id, now - self._failing_since)
+        self._failing_since = self._rejected_since = None
+        shown = (run.status, run.attempt_count)
+        if before is None or shown != (before.status, before.attempt_count):
+            attempt = f", attempt {run.attempt_count}" if run.attempt_count else ""
+            self._log.info("Run %s is %s%s", run.id, run.status, attempt)
+            self._logged_at = now
+        elif now - self._logged_at >= _LOG_INTERVAL:
+            age = (now - self._created_at) / 60
+            self._log.info("Run %s is still %s after %.0f minutes", run.id, run.status, age)
+            self._logged_at = now
+        self._run = run
+        if run.status not in _WITHOUT_VERSION:
+            self._without_version_since = None
+        elif self._without_version_since is None:
+            self._without_version_since = now - _seconds_between(run.updated_at, run.seen_at)
+
+    def _failed(self, error: TriggerDevError) -> bool:
+        """Note a check that failed; return whether to stop."""
+        now = self._now()
+        if self._failing_since is None:
+            self._failing_since = now
+            self._log.warning("Run %s could not be checked, the wait goes on: %s", self._run_id, error)
+        if not isinstance(error, _REJECTED):
+            self._rejected_since = None
+            return False
+        if self._rejected_since is None:
+            self._rejected_since = now
+        return now - self._rejected_since >= self._settings.patience
+
+    def _why_to_stop(self) -> WaitEnd | None:
+        now, due = self._now(), self._version_due()
+        if self._settings.deadline is not None and now >= self._settings.deadline:
+            return WaitEnd.TIMED_OUT
+        if due is not None and now >= due:
+            return WaitEnd.NO_VERSION
+        return None
+
+    def _give_up(self, end: WaitEnd) -> Steps:
+        """Cancel the run, unless it ended just now after all."""
+        if not self._settings.cancels:
+            return Waited(end=end, run=self._run)
+        self._log.warning("Canceling run %s: %s", self._run_id, _WHY_CANCELED[end])
+        error = yield from self._cancel()
+        reply = yield retrieve_run(self._run_id)
+        if isinstance(reply, Run):
+            self._saw(reply)
+            # The cancel came too late: its result counts.
+            if reply.is_final and not reply.is_canceled:
+                return Waited(end=WaitEnd.FINAL, run=reply)
+            if reply.is_canceled:
+                error = None
+        text = f"the cancel failed: {error}" if error else ""
+        return Waited(end=end, run=self._run, error=text, is_canceled=not text)
+
+    def _cancel(self) -> Generator[Step, Any, TriggerDevError | None]:
+        """Request the cancel, repeatedly where that may help; return the last error, None for success."""
+        until = self._now() + self._settings.patience
+        while True:
+            reply = yield cancel_run(self._run_id)
+            if not isinstance(reply, TriggerDevError):
+                return None
+            if not reply.retryable or self._now() >= until:
+                return reply
+            yield Pause(_SHORTEST_INTERVAL)
+
+    def _interval(self) -> float:
+        now, settings = self._now(), self._settings
+        interval = settings.poll_interval
+        if interval is None:
+            age = max(0.0, now - self._created_at)
+            interval = min(_LONGEST_INTERVAL, max(_SHORTEST_INTERVAL, age * _SHARE_OF_AGE))
+        if settings.deadline is not None:
+            interval = min(interval, max(0.0, settings.deadline - now))
+        if (due := self._version_due()) is not None:
+            interval = min(interval, max(0.0, due - now))
+        return interval
+
+    def _version_due(self) -> float | None:
+        """Return until when a run without a version is waited for, None for ever, or if it may have one."""
+        since, timeout = self._without_version_since, self._settings.pending_version_timeout
+        is_unseen = self._failing_since is not None
+        return None if since is None or timeout is None or is_unseen else since + timeout
+
+
+_WHY_CANCELED = {
+    WaitEnd.TIMED_OUT: "it did not end in time",
+    WaitEnd.NO_VERSION: "no deployed version has its task or its queue",
+}
+
+
+def _seconds_between(earlier: datetime | None, later: datetime | None) -> float:
+    """Return the seconds between two times of the server, 0 if one is not known."""
+    return max(0.0, (later - earlier).total_seconds()) if earlier and later else 0.0

@@ -1,0 +1,123 @@
+"""What marks a run as started by one task instance of one Airflow: its idempotency key and its tags. Pure."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import uuid
+from dataclasses import dataclass
+from datetime import datetime
+
+MAX_TAG_LENGTH = 128
+"""How long a tag may be (measured)."""
+
+KEY_PREFIX = "airflow"
+
+_DAG_TAG = "airflow_dag"
+_DAG_RUN_TAG = "airflow_dag_run"
+_TASK_TAG = "airflow_task"
+
+# Repeated tests of a Dag with one date have the same ids and dates: they differ in their process.
+_PROCESS = uuid.uuid4().hex
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class DagRunIdentity:
+    """
+    A Dag run, as no other one is, in this Airflow or in another.
+
+    :param dag_id: of its Dag
+    :param run_id: its own
+    :param start_date: when it started, which differs between two Airflows that have the same Dag and run id
+    :param is_test: whether it is one of ``airflow dags test`` or ``dag.test()``, which set ``start_date`` to
+        the date that the user gives (measured)
+    """
+
+    dag_id: str
+    run_id: str
+    start_date: datetime | None
+    is_test: bool = False
+
+    @property
+    def hash(self) -> str:
+        """What stands for the Dag run in keys and tags."""
+        started = self.start_date.timestamp() if self.start_date else None
+        return _hash([self.dag_id, self.run_id, started, _PROCESS if self.is_test else ""])
+
+    @property
+    def tag(self) -> str:
+        """The tag that all runs of this Dag run carry, and no other."""
+        return f"{_DAG_RUN_TAG}:{self.hash}"
+
+    def has_started(self, idempotency_key: str | None) -> bool:
+        """
+        Return whether a run with this key was started by this Dag run.
+
+        Its tags do not prove it: a replay carries those of its original, but no key (measured).
+
+        :param idempotency_key: as the server shows it; None for none
+        """
+        return (idempotency_key or "").startswith(f"{KEY_PREFIX}-{self.hash}-")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TaskInstanceIdentity:
+    """
+    A task instance, in all of its tries.
+
+    :param dag_run: its Dag run
+    :param task_id: of its task
+    :param map_index: which instance of a mapped task, -1 for one that is not mapped
+    """
+
+    dag_run: DagRunIdentity
+    task_id: str
+    map_index: int = -1
+
+    @property
+    def tags(self) -> list[str]:
+        """All tags of its runs: to find them by Dag in the dashboard, by Dag run and by task instance."""
+        return [f"{_DAG_TAG}:{self.dag_run.dag_id}"[:MAX_TAG_LENGTH], self.dag_run.tag, self.tag]
+
+    @property
+    def tag(self) -> str:
+        """The tag that all runs of this task instance carry, and no other."""
+        end = f"[{self.map_index}]" if self.map_index >= 0 else ""
+        end += f":{self._hash}"
+        return f"{_TASK_TAG}:{self.task_id}"[: MAX_TAG_LENGTH - len(end)] + end
+
+    def key(self, max_tries: int, *, test_number: int = 0) -> str:
+        """
+        Return the idempotency key of its run.
+
+        It stays the same when the task is retried, and changes when the task is cleared after its end, as
+        Airflow raises ``max_tries`` then (measured).
+
+        :param max_tries: of the task instance
+        :param test_number: how often a process has begun to run it, in tests of a Dag; else 0
+        """
+        return f"{self._start_of_key}{max_tries}" + (f"-{test_number}" if test_number else "")
+
+    def has_started(self, idempotency_key: str | None) -> bool:
+        """
+        Return whether a run with this key was started by this task instance, in any of its tries.
+
+        :param idempotency_key: as the server shows it; None for none
+        """
+        return (idempotency_key or "").startswith(self._start_of_key)
+
+    @property
+    def _start_of_key(self) -> str:
+        return f"{KEY_PREFIX}-{self.dag_run.hash}-{self._hash}-"
+
+    @property
+    def _hash(self) -> str:
+        return _hash([self.dag_run.hash, self.task_id, self.map_index])
+
+
+TAGS_OF_OURS = 3
+"""How many tags :attr:`TaskInstanceIdentity.tags` has."""
+
+
+def _hash(parts: list[object]) -> str:
+    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:24]

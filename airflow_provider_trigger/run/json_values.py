@@ -1,0 +1,57 @@
+"""Whether a value is JSON, and how large. Pure."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+from airflow_provider_trigger.api.http import encode_json
+
+_MAX_PATH_LENGTH = 150
+
+Skip = Callable[[object], bool]
+"""Returns whether a value is not known yet, as one that is templated: it is not checked."""
+
+
+def check_json(name: str, value: Any, *, skip: Skip, max_size: int) -> None:
+    """
+    Check that a value is JSON and not too large.
+
+    :param name: of the argument, for the message
+    :param value: as given; where it has parts that are not known yet, its size is not either
+    :param skip: whether a part of it is not known yet
+    :param max_size: as JSON, in bytes
+    :raises ValueError: it is not; the message names the part, as ``payload['a'][3]``
+    """
+    try:
+        size = len(encode_json(value)) if _is_known_json(name, value, skip) else 0
+    except RecursionError:
+        size = -1
+    if size < 0:
+        raise ValueError(f"{name} must be JSON: it contains itself, or is nested too deeply")
+    if size > max_size:
+        raise ValueError(f"{name} must have {max_size:,} bytes or less as JSON, not {size:,}")
+
+
+def _is_known_json(path: str, value: Any, skip: Skip) -> bool:
+    """Return whether all parts are known; raise an error for one that is not JSON."""
+    if skip(value):
+        return False
+    if isinstance(value, float) and not math.isfinite(value):
+        raise ValueError(f"{path} must be JSON, which has no {value}")
+    if value is None or isinstance(value, (str, int, float)):
+        return True
+    is_list, is_dict = isinstance(value, (list, tuple)), isinstance(value, dict)
+    if not is_list and not is_dict:
+        kind = type(value).__name__
+        raise ValueError(f"{path} must be JSON: a dict, list, string, number, bool or None, not a {kind}")
+    if is_dict and (others := [key for key in value if not isinstance(key, str)]):
+        raise ValueError(f"{path} must be JSON, whose keys are strings, not {others[0]!r}")
+    parts = value.items() if is_dict else enumerate(value)
+    return all([_is_known_json(_path(path, key), part, skip) for key, part in parts])
+
+
+def _path(path: str, key: str | int) -> str:
+    longer = f"{path}[{key!r}]"
+    return longer if len(longer) <= _MAX_PATH_LENGTH else f"{longer[:_MAX_PATH_LENGTH]}…"

@@ -1,0 +1,119 @@
+"""
+The options of a run, in Python's spelling and the API's, and what is wrong with their values. Pure.
+
+The server ignores much of what it does not understand, such as a malformed delay (measured): here it is an
+error that names the argument.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from airflow_provider_trigger.run import conversions
+from airflow_provider_trigger.run.conversions import Circumstances, Conversion, number
+from airflow_provider_trigger.run.json_values import Skip, check_json
+
+MAX_PAYLOAD_SIZE = 3 * 1024 * 1024
+"""As JSON, in bytes (measured)."""
+
+LEAST_MAX_DURATION = 5
+"""In seconds; the server takes less for this."""
+
+
+@dataclass(frozen=True, slots=True)
+class Option:
+    """
+    An option of a run.
+
+    :param api_name: how the API spells it
+    :param convert: what the API takes, or a ValueError
+    """
+
+    api_name: str
+    convert: Conversion
+
+
+OPTIONS: dict[str, Option] = {
+    "queue": Option("queue", conversions.queue),
+    "concurrency_key": Option("concurrencyKey", conversions.text),
+    "delay": Option("delay", conversions.delay),
+    "ttl": Option("ttl", conversions.ttl),
+    "tags": Option("tags", conversions.tags),
+    "metadata": Option("metadata", conversions.metadata),
+    "max_attempts": Option("maxAttempts", number("attempts", least=1, whole=True)),
+    "max_duration": Option("maxDuration", number("seconds", least=LEAST_MAX_DURATION, whole=True)),
+    "machine": Option("machine", conversions.machine),
+    "priority": Option("priority", number("seconds", least=0, whole=False)),
+    "region": Option("region", conversions.text),
+    "lock_to_version": Option("lockToVersion", conversions.text),
+}
+"""What a run can be given besides its payload, by name."""
+
+KEY_OPTIONS: dict[str, Option] = {
+    "idempotency_key": Option("idempotencyKey", conversions.key),
+    "idempotency_key_ttl": Option("idempotencyKeyTTL", conversions.key_ttl),
+}
+"""What decides whether a trigger makes a new run, by name."""
+
+
+def check_payload(owner: str, payload: Any, *, skip: Skip = lambda value: False) -> None:
+    """
+    Check that a payload is JSON, and not too large.
+
+    :param owner: whose argument it is, for the message
+    :param payload: as given
+    :param skip: whether a part of it is not known yet, as one that is templated
+    :raises ValueError: it is not; the message names the part, as ``payload['a'][3]``
+    """
+    try:
+        check_json("payload", payload, skip=skip, max_size=MAX_PAYLOAD_SIZE)
+    except ValueError as error:
+        raise ValueError(f"{owner}: {error}") from None
+
+
+def check_options(
+    owner: str,
+    options: Mapping[str, Any],
+    *,
+    skip: Skip = lambda value: False,
+    now: datetime | None = None,
+) -> None:
+    """
+    Check options that the server would reject, or ignore without a word.
+
+    :param owner: whose arguments these are, for the message
+    :param options: by name in :data:`OPTIONS` or :data:`KEY_OPTIONS`; None is one that is not given
+    :param skip: whether a value, or a part of it, is not known yet, as one that is templated
+    :param now: the time that a ``delay`` must be after; None for the clock's
+    :raises ValueError: a value is invalid, or there is no such option
+    """
+    try:
+        _convert({name: value for name, value in options.items() if not skip(value)}, skip=skip, now=now)
+    except ValueError as error:
+        raise ValueError(f"{owner}: {error}") from None
+
+
+def to_api(options: Mapping[str, Any], *, now: datetime | None = None) -> dict[str, Any]:
+    """
+    Return options as the API takes them.
+
+    :param options: by name in :data:`OPTIONS` or :data:`KEY_OPTIONS`; None is one that is not given
+    :param now: the time that a ``delay`` must be after; None for the clock's
+    :raises ValueError: a value is invalid, or there is no such option
+    """
+    return _convert(options, skip=lambda value: False, now=now)
+
+
+def _convert(options: Mapping[str, Any], *, skip: Skip, now: datetime | None) -> dict[str, Any]:
+    known = OPTIONS | KEY_OPTIONS
+    if unknown := [name for name in options if name not in known]:
+        raise ValueError(f"there is no option {unknown[0]!r}; the options are {', '.join(known)}")
+    circumstances = Circumstances(skip=skip, now=now or datetime.now(UTC))
+    return {
+        known[name].api_name: known[name].convert(name, value, circumstances)
+        for name, value in options.items()
+        if value is not None
+    }

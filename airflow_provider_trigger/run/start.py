@@ -1,0 +1,218 @@
+"""Start a run, or take up the one that an earlier try has started."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from airflow_provider_trigger.api.deadline import Deadline
+from airflow_provider_trigger.api.endpoints.runs import cancel_run, replay_run, retrieve_run
+from airflow_provider_trigger.api.endpoints.tasks import NO_PAYLOAD, reset_idempotency_key, trigger_task
+from airflow_provider_trigger.api.errors import (
+    ServerError,
+    TransportError,
+    TriggerDevError,
+    UnexpectedAnswerError,
+)
+from airflow_provider_trigger.api.models.runs import Run
+from airflow_provider_trigger.defaults import POLL_INTERVAL
+from airflow_provider_trigger.log import Log
+from airflow_provider_trigger.run.ending import is_success
+from airflow_provider_trigger.run.find import Found, find_runs
+from airflow_provider_trigger.run.identity import TaskInstanceIdentity
+
+if TYPE_CHECKING:
+    from airflow_provider_trigger.api.client import TriggerDevClient
+
+# After these the server may have done what was requested.
+_UNANSWERED = (TransportError, ServerError, UnexpectedAnswerError)
+# Someone may cancel each run that is started here: then this is not ours to win.
+_MAX_ROUNDS = 5
+_KEY = "idempotencyKey"
+# Long enough that a run which is only created to be found does not begin before its cancel.
+_DELAY_OF_A_LOOKUP = "1h"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Started:
+    """
+    A run to wait for.
+
+    :param run_id: its id
+    :param run: as it was found, None for a new one
+    """
+
+    run_id: str
+    run: Run | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TaskRequest:
+    """
+    What to start.
+
+    :param task_identifier: the id of the Trigger.dev task
+    :param payload: any JSON, None for none
+    :param options: in the API's spelling
+    """
+
+    task_identifier: str
+    payload: Any
+    options: Mapping[str, Any]
+
+    @property
+    def key(self) -> str | None:
+        """The idempotency key."""
+        return self.options.get(_KEY)
+
+    @property
+    def sent_payload(self) -> Any:
+        """The payload for the API: without one, the request has none."""
+        return NO_PAYLOAD if self.payload is None else self.payload
+
+
+def start_run(
+    client: TriggerDevClient,
+    request: TaskRequest,
+    *,
+    log: Log,
+    sleep: Callable[[float], None] = time.sleep,
+) -> Started:
+    """
+    Start a run; where its idempotency key has one already, return that.
+
+    A run that was canceled keeps its key (measured): it releases it here, once its worker can be assumed to
+    have stopped, and a new run starts. A run that is alive, or that has completed, in spite of its cancel
+    even, is returned.
+
+    :param client: for the environment
+    :param request: what to start
+    :param log: where to write what became of an earlier run
+    :param sleep: waits so many seconds
+    :raises TriggerDevError: it could not be started; without a key, the error says whether a run may exist
+    """
+    for _ in range(_MAX_ROUNDS):
+        started = _trigger(client, request)
+        run = started.run
+        if run is None:
+            return started
+        if run.is_canceled:
+            run = _wait_until_terminated(client, run, log=log, sleep=sleep)
+        if not run.is_final or is_success(run):
+            log.info("Run %s was started before and is %s: no new one is started", run.id, run.status)
+            return Started(run_id=run.id, run=run)
+        sleep(0)  # a task that was killed meanwhile, and so canceled this run, starts no other one
+        log.info("Run %s is %s: a new one is started in its place", run.id, run.status)
+        client.call(reset_idempotency_key(str(request.key), task_identifier=request.task_identifier))
+    raise TriggerDevError(
+        f"Task {request.task_identifier!r}: each of {_MAX_ROUNDS} runs was canceled when it had been started"
+    )
+
+
+def _trigger(client: TriggerDevClient, request: TaskRequest) -> Started:
+    call = trigger_task(request.task_identifier, payload=request.sent_payload, options=request.options)
+    try:
+        triggered = client.call(call)
+    except _UNANSWERED as error:
+        if request.key is None:
+            _say_that_a_run_may_exist(error)
+        raise
+    if not triggered.is_cached:
+        return Started(run_id=triggered.id)
+    return Started(run_id=triggered.id, run=client.call(retrieve_run(triggered.id)))
+
+
+def replay(client: TriggerDevClient, run_id: str) -> Started:
+    """
+    Start a run again.
+
+    :param client: for the environment
+    :param run_id: the run
+    :raises TriggerDevError: it could not be started; the error says whether a run may exist
+    """
+    try:
+        return Started(run_id=client.call(replay_run(run_id)))
+    except _UNANSWERED as error:
+        _say_that_a_run_may_exist(error)
+        raise
+
+
+def _say_that_a_run_may_exist(error: TriggerDevError) -> None:
+    error.may_have_effect = True
+    error.reword(
+        f"{error}. The request is not repeated, as it has no idempotency key, and a run may exist: look for "
+        "it in the dashboard before you start another one"
+    )
+
+
+def _wait_until_terminated(
+    client: TriggerDevClient, run: Run, *, log: Log, sleep: Callable[[float], None]
+) -> Run:
+    if not run.is_terminated:
+        log.info("Run %s is %s; waiting until its worker has stopped", run.id, run.status)
+    while not run.is_terminated:
+        sleep(POLL_INTERVAL)
+        run = client.call(retrieve_run(run.id))
+    return run
+
+
+def start_run_of(
+    identity: TaskInstanceIdentity,
+    client: TriggerDevClient,
+    request: TaskRequest,
+    *,
+    cancels: bool,
+    log: Log,
+    sleep: Callable[[float], None] = time.sleep,
+) -> Started:
+    """
+    Start the run of a task instance that has had a try before.
+
+    Where it was cleared while its run was alive, and no trigger was there to cancel the run, it has another
+    key now. That run is canceled here, or else returned.
+
+    :param identity: of the task instance
+    :param client: for the environment
+    :param request: what to start, with the task instance's key
+    :param cancels: whether a run from before the clear is canceled, rather than taken up
+    :param log: where to write what became of earlier runs
+    :param sleep: waits so many seconds
+    :raises TriggerDevError: it could not be started
+    """
+    try:
+        found = find_runs(client, tag=identity.tag, is_ours=identity.has_started)
+    except TriggerDevError as error:
+        # The list asks a database of its own, which can be down while all else works (measured).
+        found = Found(error=error)
+    if found.error:
+        log.warning("Could not look for runs from before a clear of this task: %s", found.error)
+    for run in found.ours:
+        if run.idempotency_key == request.key:
+            continue
+        if not cancels:
+            log.info("Run %s is %s since before this task was cleared: taken up", run.id, run.status)
+            return Started(run_id=run.id, run=run)
+        log.info("Canceling run %s: it was started before this task was cleared", run.id)
+        client.call(cancel_run(run.id))
+        _wait_until_terminated(client, client.call(retrieve_run(run.id)), log=log, sleep=sleep)
+    return start_run(client, request, log=log, sleep=sleep)
+
+
+def cancel_by_key(client: TriggerDevClient, request: TaskRequest, *, deadline: Deadline) -> str:
+    """
+    Cancel the run of a request whose answer never came; return its id.
+
+    Only a request with the same key answers with the run's id (measured). Where the first one did not
+    arrive, this one creates a run that is delayed, so that it never begins.
+
+    :param client: for the environment
+    :param request: what was sent; with a key
+    :param deadline: for both calls
+    """
+    options = {**request.options, "delay": _DELAY_OF_A_LOOKUP}
+    call = trigger_task(request.task_identifier, payload=request.sent_payload, options=options)
+    run_id = client.call(call, deadline=deadline).id
+    client.call(cancel_run(run_id), deadline=deadline)
+    return run_id

@@ -1,0 +1,224 @@
+"""Wait for runs that others have started."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any, Literal
+
+from airflow_provider_trigger import defaults
+from airflow_provider_trigger._compat import (
+    AirflowException,
+    AirflowFailException,
+    AirflowSkipException,
+    BaseSensorOperator,
+    PokeReturnValue,
+    default_deferrable,
+    is_mapped_instance,
+)
+from airflow_provider_trigger.sources.xcom import gather, given_sources
+from airflow_provider_trigger.validation import (
+    check_boolean,
+    check_choice,
+    check_connection_id,
+    check_final_statuses,
+    check_number,
+    check_sources,
+)
+
+if TYPE_CHECKING:
+    from airflow.sdk import Context
+
+    from airflow_provider_trigger.api.client import TriggerDevClient
+    from airflow_provider_trigger.api.models.runs import Run
+    from airflow_provider_trigger.hooks.trigger_dev import TriggerDevHook
+
+
+# How many checks are in flight at a time.
+_CONCURRENCY = 16
+# How long one check is repeated, in seconds; then the sensor goes on with its next poke.
+_PATIENCE = 10.0
+
+
+class TriggerRunSensor(BaseSensorOperator):
+    """
+    Wait until runs have ended, all in a status that counts as success.
+
+    A run that has ended otherwise, or that the key's environment does not have, fails the sensor at once. It
+    cancels nothing. The return value is a list of ``{"run_id", "status"}``, in the ids'
+    order.
+
+    :param run_ids: a list, a text, the output of tasks, mapped ones too; templated
+    :param xcom_task_ids: the tasks whose runs are meant: those that they started, or whose ids they returned;
+        in addition to ``run_ids``; templated
+    :param xcom_key: the key of their XCom; None for ``run_id`` of tasks that start runs, and the return value
+        of others; templated
+    :param trigger_dev_conn_id: the connection; templated
+    :param success_statuses: the final statuses that count as success
+    :param on_empty: whether a source of run ids that has none is a failure, or a warning in the log
+    :param deferrable: whether to wait in the triggerer, without a worker slot; None for Airflow's setting
+        ``[operators] default_deferrable``
+    :param poll_interval: between two status checks of a run while deferred, in seconds; None for a tenth of
+        the run's age, between 2 and 30 s. Otherwise ``poke_interval`` counts
+    :raises ValueError: when the Dag is parsed: neither ``run_ids`` nor ``xcom_task_ids``, a task in place of
+        its id, or a value out of range
+    """
+
+    template_fields: Sequence[str] = ("run_ids", "xcom_task_ids", "xcom_key", "trigger_dev_conn_id")
+    ui_color = "#e6eefc"
+    # Airflow keeps the arguments as given: an iterator among them cannot be deep-copied.
+    shallow_copy_attrs: Sequence[str] = ("_BaseOperator__init_kwargs",)
+
+    def __init__(
+        self,
+        *,
+        run_ids: Any = None,
+        xcom_task_ids: str | Iterable[str] | None = None,
+        xcom_key: str | None = None,
+        trigger_dev_conn_id: str = defaults.CONN_ID,
+        success_statuses: Sequence[str] = defaults.SUCCESS_STATUSES,
+        on_empty: Literal["ignore", "fail"] = "fail",
+        deferrable: bool | None = None,
+        poll_interval: float | None = None,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.run_ids = run_ids
+        self.xcom_task_ids = xcom_task_ids
+        self.xcom_key = xcom_key
+        self.trigger_dev_conn_id = trigger_dev_conn_id
+        self.success_statuses = success_statuses
+        self.on_empty = on_empty
+        self.deferrable = default_deferrable() if deferrable is None else deferrable
+        self.poll_interval = poll_interval
+        self._given = given_sources(run_ids=run_ids, xcom_task_ids=xcom_task_ids)
+        self._found: list[str] | None = None
+        self._ended: dict[str, Run] = {}
+        self._check_arguments()
+
+    def _check_arguments(self) -> None:
+        from airflow_provider_trigger.api.models.runs import FINAL_STATUSES
+
+        owner = f"{type(self).__name__} {self.task_id!r}"
+        if self.run_ids is not None or self.xcom_task_ids or not is_mapped_instance(self):
+            self.run_ids, self.xcom_task_ids = check_sources(
+                owner, run_ids=self.run_ids, xcom_task_ids=self.xcom_task_ids
+            )
+        check_connection_id(owner, self.trigger_dev_conn_id)
+        check_final_statuses(owner, "success_statuses", self.success_statuses, known=FINAL_STATUSES)
+        check_choice(owner, "on_empty", self.on_empty, ("ignore", "fail"))
+        check_boolean(owner, "deferrable", self.deferrable)
+        if self.poll_interval is not None:
+            check_number(owner, "poll_interval", self.poll_interval, least=0.01, unit="seconds")
+
+    def execute(self, context: Context) -> Any:
+        """Wait for the runs; see the class."""
+        if not self.deferrable:
+            return super().execute(context)
+        try:
+            run_ids = self._run_ids(context)
+            is_done = bool(self.poke(context))
+        except AirflowException as error:
+            if self.soft_fail or self.never_fail:  # as Airflow does it for other pokes
+                raise AirflowSkipException(str(error)) from error
+            raise
+        if not is_done:
+            from airflow_provider_trigger.triggers.run import TriggerDevRunsTrigger
+
+            self.defer(
+                trigger=TriggerDevRunsTrigger(
+                    run_ids=run_ids,
+                    success_statuses=self.success_statuses,
+                    trigger_dev_conn_id=self.trigger_dev_conn_id,
+                    poll_interval=self.poll_interval,
+                ),
+                method_name=self.execute_complete.__name__,
+                timeout=timedelta(seconds=self.timeout),
+            )
+        return self._results()
+
+    def execute_complete(self, context: Context, event: dict[str, Any] | None = None) -> Any:
+        """
+        Return the runs once the trigger has seen all of them end, or fail.
+
+        :param context: of the task instance
+        :param event: from :class:`airflow_provider_trigger.triggers.run.TriggerDevRunsTrigger`
+        """
+        if not isinstance(event, dict) or "runs" not in event:
+            raise AirflowException(f"{type(self).__name__} {self.task_id!r}: not a valid event: {event!r}")
+        if (failed := event.get("failed")) is None:
+            return [{"run_id": run["run_id"], "status": run["status"]} for run in event["runs"]]
+        hook = self._hook()
+        if not failed["status"]:
+            raise AirflowException(f"Run {failed['run_id']} cannot be checked any more: {failed['error']}")
+        with hook.client() as client:  # an event does not say why a run failed
+            raise self._failure(client.retrieve_run(failed["run_id"]), hook)
+
+    def poke(self, context: Context) -> PokeReturnValue:
+        """
+        Check the runs that have not ended yet.
+
+        :param context: of the task instance
+        :raises AirflowFailException: one cannot succeed any more
+        """
+        run_ids = self._run_ids(context)
+        waiting = [run_id for run_id in run_ids if run_id not in self._ended]
+        hook = self._hook()
+        with hook.client() as client, ThreadPoolExecutor(_CONCURRENCY, "trigger-dev-sensor") as executor:
+            for run in executor.map(lambda run_id: self._check(client, run_id), waiting):
+                if run is None or not run.is_final:
+                    continue
+                self._ended[run.id] = run
+                if run.status not in self.success_statuses:
+                    raise self._failure(run, hook)
+                self.log.info("Run %s is %s", run.id, run.status)
+        left = len(run_ids) - len(self._ended)
+        if left:
+            self.log.info("%d of %d runs have not ended yet", left, len(run_ids))
+        return PokeReturnValue(is_done=not left, xcom_value=self._results())
+
+    def _run_ids(self, context: Context) -> list[str]:
+        if self._found is None:
+            from airflow_provider_trigger.reporting import log_sources, problems_of_sources
+
+            ids = gather(
+                context,
+                given=self._given,
+                run_ids=self.run_ids,
+                xcom_task_ids=self.xcom_task_ids,
+                xcom_key=self.xcom_key,
+            )
+            log_sources(self.log, ids, on_empty=self.on_empty)
+            if problems := problems_of_sources(ids, self.on_empty):
+                raise (AirflowException if ids.failed else AirflowFailException)("; ".join(problems))
+            self._found = list(dict.fromkeys(ids.found))
+        return self._found
+
+    def _results(self) -> list[dict[str, Any]]:
+        found = self._found or []
+        return [{"run_id": one, "status": self._ended[one].status} for one in found if one in self._ended]
+
+    def _failure(self, run: Run, hook: TriggerDevHook) -> AirflowFailException:
+        from airflow_provider_trigger.run.ending import why_failed
+
+        if run.error and run.error.stack_trace:
+            self.log.error("Stack trace of run %s:\n%s", run.id, run.error.stack_trace)
+        return AirflowFailException(why_failed(run, run_url=hook.settings.run_url(run.id)))
+
+    def _hook(self) -> TriggerDevHook:
+        from airflow_provider_trigger.hooks.trigger_dev import TriggerDevHook
+
+        return TriggerDevHook(self.trigger_dev_conn_id)
+
+    def _check(self, client: TriggerDevClient, run_id: str) -> Run | None:
+        from airflow_provider_trigger.api.endpoints.runs import retrieve_run
+        from airflow_provider_trigger.api.errors import AuthenticationError, NotFoundError, TriggerDevError
+
+        try:
+            return client.call(retrieve_run(run_id), patience=_PATIENCE)
+        except (AuthenticationError, NotFoundError):
+            raise
+        except TriggerDevError as error:
+            self.log.warning("Run %s could not be checked, the wait goes on: %s", run_id, error)
+            return None

@@ -1,0 +1,106 @@
+"""Find the runs that a Dag run, or one of its task instances, has started with this provider's operators."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+from airflow_provider_trigger.api.errors import TriggerDevError
+from airflow_provider_trigger.log import Log
+from airflow_provider_trigger.run.find import find_runs
+from airflow_provider_trigger.run.identity import DagRunIdentity, TaskInstanceIdentity
+from airflow_provider_trigger.sources.identity import dag_run_of, task_instance_of
+from airflow_provider_trigger.sources.run_ids import RunIds
+from airflow_provider_trigger.sources.xcom import add_xcoms, starts_runs, why_no_xcom
+from airflow_provider_trigger.wording import enumeration
+
+if TYPE_CHECKING:
+    from airflow.sdk import Context
+
+    from airflow_provider_trigger.api.client import TriggerDevClient
+    from airflow_provider_trigger.api.deadline import Deadline
+
+# The list lags 1 to 2 s behind (measured).
+_LIST_LAG = 2.5
+_LISTS = 2
+
+
+def of_one_task(context: Context) -> bool:
+    """
+    Return whether a context is that of a task's callback, and not of its Dag's.
+
+    :param context: of a callback or a deadline alert
+    """
+    # A Dag's callback has a reason, and the task instance beside it may be any.
+    return context.get("ti") is not None and "reason" not in context
+
+
+def started_by_xcom(context: Context) -> RunIds:
+    """
+    Return the runs whose ids are in XCom; empty where this context has no XCom.
+
+    :param context: of a callback or a deadline alert
+    """
+    ids = RunIds()
+    if why_no_xcom(context) is None:
+        dag: Any = context.get("dag")
+        ti: Any = context["ti"]
+        tasks = [ti.task] if of_one_task(context) else (dag.tasks if dag else [])
+        task_ids = [task.task_id for task in tasks if starts_runs(task)]
+        if task_ids:
+            add_xcoms(ids, context, task_ids, None)
+            ids.empty.clear()  # most tasks of a Dag run that failed have not started a run
+    return ids
+
+
+def starter_of(context: Context) -> DagRunIdentity | TaskInstanceIdentity | None:
+    """
+    Return what to search runs by, None where the context does not say when its Dag run started.
+
+    :param context: of a callback or a deadline alert
+    """
+    return task_instance_of(context) if of_one_task(context) else dag_run_of(context)
+
+
+def started_by_search(
+    context: Context, ids: RunIds, client: TriggerDevClient, *, deadline: Deadline, log: Log, origin: str
+) -> Iterator[list[str]]:
+    """
+    Yield the ids of further runs that are alive, twice, as the list lags.
+
+    :param context: of a callback or a deadline alert
+    :param ids: what is known already; gets a sentence where the search fails
+    :param client: for the environment
+    :param deadline: for all of it
+    :param log: where to name runs that carry the tag only, and are left alone
+    :param origin: what each line begins with
+    """
+    starter = starter_of(context)
+    if starter is None:
+        if reason := why_no_xcom(context):
+            ids.failed.append(
+                f"the runs of this Dag run cannot be found: XCom is not available ({reason}), and the "
+                "context does not say when the Dag run started; give run_ids, or use a task's callback"
+            )
+        return
+    known, error = set(ids.found), None
+    try:
+        for number in range(_LISTS):
+            if number:
+                time.sleep(min(_LIST_LAG, deadline.remaining(time.monotonic())))
+            found = find_runs(
+                client, tag=starter.tag, is_ours=starter.has_started, known=known, deadline=deadline
+            )
+            if found.others:
+                what = "they have the tag of this Dag run, but not its key"
+                log.warning("%sLeft alone, as %s: %s", origin, what, enumeration(found.others))
+            ours = [run.id for run in found.ours]
+            known.update(ours, found.others)
+            if ours:
+                yield ours
+            error = found.error
+    except TriggerDevError as raised:
+        error = raised
+    if error:
+        ids.failed.append(f"the runs of this Dag run could not be listed: {error}")

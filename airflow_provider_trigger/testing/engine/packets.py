@@ -1,0 +1,110 @@
+"""Large outputs and payloads: what lies in the object store, and the URLs that open it for a while."""
+
+from __future__ import annotations
+
+import json
+import secrets
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import urlencode
+
+from . import defaults
+from .live_state import moment
+from .runs import ServerRun
+from .states import State
+from .unset import UNSET
+
+
+@dataclass(frozen=True, slots=True)
+class Packet:
+    """
+    A value as the object store keeps it.
+
+    :param name: the last part of its path
+    :param text: the value
+    :param content_type: what the text is
+    """
+
+    name: str
+    text: str
+    content_type: str
+
+
+def output_packet(state: State) -> Packet | None:
+    """
+    Return the packet of a run's output, ``None`` if a retrieve shows the output itself.
+
+    :param state: what the run shows
+    """
+    if state.output is UNSET:
+        return None
+    name = f"attempt_{state.attempt_count}/output"
+    if isinstance(state.output, str):
+        packet = Packet(f"{name}.txt", state.output, "text/plain")
+    else:
+        text = _compact({"json": state.output})
+        packet = Packet(f"{name}.json", text, "application/super+json")
+    large = len(packet.text.encode()) > defaults.LARGEST_OUTPUT
+    return packet if (large if state.output_by_url is None else state.output_by_url) else None
+
+
+def payload_packet(payload: Any) -> Packet | None:
+    """
+    Return the packet of a payload, ``None`` if it is small.
+
+    :param payload: the payload
+    """
+    if payload is UNSET:
+        return None
+    text = _compact(payload)
+    large = len(text.encode()) >= defaults.LARGE_PAYLOAD
+    return Packet("payload.json", text, "application/json") if large else None
+
+
+def _compact(value: Any) -> str:
+    return json.dumps(value, separators=(",", ":"), ensure_ascii=False)
+
+
+class ObjectStore:
+    """
+    The packets that were given URLs. Like those of S3, a URL holds all that a request for it needs.
+
+    :param clock: returns the time, in seconds since 1970
+    """
+
+    def __init__(self, clock: Callable[[], float]) -> None:
+        self._clock = clock
+        self._issued: dict[str, tuple[str, float, Packet]] = {}
+
+    def presign(self, run: ServerRun, packet: Packet) -> str:
+        """
+        Return a new URL for a packet of a run, from its path on.
+
+        :param run: the run
+        :param packet: the packet
+        """
+        now = self._clock()
+        path = f"/packets/proj_local/{run.environment.name}/{run.id}/{packet.name}"
+        signature = secrets.token_hex(32)
+        self._issued[signature] = (path, now + defaults.URL_LIFETIME, packet)
+        date = f"{moment(now):%Y%m%dT%H%M%SZ}"
+        query = {
+            "X-Amz-Expires": int(defaults.URL_LIFETIME),
+            "X-Amz-Date": date,
+            "X-Amz-Algorithm": "AWS4-HMAC-SHA256",
+            "X-Amz-Credential": f"local/{date[:8]}/us-east-1/s3/aws4_request",
+            "X-Amz-SignedHeaders": "host",
+            "X-Amz-Signature": signature,
+        }
+        return f"{path}?{urlencode(query)}"
+
+    def open(self, path: str, query: Mapping[str, str]) -> Packet | None:
+        """
+        Return the packet of a URL, ``None`` for a URL that is invalid or has expired.
+
+        :param path: the URL's path
+        :param query: its query
+        """
+        issued_for, until, packet = self._issued.get(query.get("X-Amz-Signature", ""), ("", 0.0, None))
+        return packet if path == issued_for and self._clock() < until else None

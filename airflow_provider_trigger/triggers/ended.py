@@ -1,0 +1,62 @@
+"""
+Find out, before Airflow 3.3, whether a task was ended from outside or only its triggerer is going.
+
+A trigger sees the same in both cases: it is canceled. What follows was measured on 2.11, 3.0, 3.1 and 3.2: a
+task of its own, in a context of its own, asks Airflow whether this try of the task is still deferred. Only a
+definite "no" cancels the run: without an answer it goes on.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+from collections.abc import Awaitable, Callable
+from weakref import WeakKeyDictionary
+
+from asgiref.sync import sync_to_async
+
+from airflow_provider_trigger.log import Log
+
+_TRIES = 3
+_PAUSE = 1.0
+
+# Keeps the tasks alive: an event loop itself does not.
+_tasks: set[asyncio.Task[None]] = set()
+# Of each event loop: the supervisor answers one question at a time.
+_locks: WeakKeyDictionary[asyncio.AbstractEventLoop, asyncio.Lock] = WeakKeyDictionary()
+
+
+def cancel_if_ended(
+    is_still_deferred: Callable[[], bool], cancel: Callable[[], Awaitable[None]], *, log: Log
+) -> None:
+    """
+    Begin to find out whether a trigger's task was ended, and cancel its run then; do not wait for it.
+
+    :param is_still_deferred: asks Airflow, blocking; raises where there is no answer
+    :param cancel: cancels the run
+    :param log: where to write that there was no answer
+    """
+    loop = asyncio.get_running_loop()
+    task = loop.create_task(_cancel_if_ended(is_still_deferred, cancel, log), context=contextvars.Context())
+    _tasks.add(task)
+    task.add_done_callback(_tasks.discard)
+
+
+async def _cancel_if_ended(
+    is_still_deferred: Callable[[], bool], cancel: Callable[[], Awaitable[None]], log: Log
+) -> None:
+    lock = _locks.setdefault(asyncio.get_running_loop(), asyncio.Lock())
+    for _ in range(_TRIES):
+        try:
+            async with lock:
+                # In a thread of asyncio's, Airflow 3.0 and 3.1 would read the supervisor's answer on another
+                # event loop, and break all other triggers.
+                ended = not await sync_to_async(is_still_deferred)()
+        except Exception as error:
+            # Any error: a triggerer that is going has lost its supervisor, or its database.
+            log.info("Could not find out whether the task was ended: %s", error)
+            await asyncio.sleep(_PAUSE)
+        else:
+            if ended:
+                await asyncio.shield(asyncio.ensure_future(cancel()))
+            return

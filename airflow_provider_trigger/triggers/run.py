@@ -1,0 +1,233 @@
+"""Wait in the triggerer for runs, and cancel one when its task is ended from outside."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Sequence
+from typing import TYPE_CHECKING, Any
+
+from airflow_provider_trigger import defaults
+from airflow_provider_trigger._compat import (
+    BaseTrigger,
+    TriggerEvent,
+    is_still_deferred,
+    triggers_have_on_kill,
+)
+
+if TYPE_CHECKING:
+    from airflow_provider_trigger.hooks.trigger_dev import TriggerDevHook
+
+# Of Airflow's 30 s for on_kill.
+_KILL_TIME = 20.0
+# Between two tries to fetch the connection, in seconds: whoever keeps it may be away for a moment.
+_CONNECTION_PAUSES = (1.0, 5.0, 15.0, 30.0)
+
+
+class _RunTrigger(BaseTrigger):
+    """What all triggers of this module share: their arguments, and their connection."""
+
+    arguments: Sequence[str] = ()
+
+    def __init__(self, *, trigger_dev_conn_id: str = defaults.CONN_ID) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.trigger_dev_conn_id = trigger_dev_conn_id
+        self._hook: TriggerDevHook | None = None
+
+    def serialize(self) -> tuple[str, dict[str, Any]]:
+        """Return what Airflow stores: the path of the class, and its arguments as plain JSON."""
+        path = f"{type(self).__module__}.{type(self).__qualname__}"
+        return path, {name: getattr(self, name) for name in ("trigger_dev_conn_id", *self.arguments)}
+
+    async def hook(self) -> TriggerDevHook:
+        """Return a hook that has its connection, fetched once."""
+        from airflow_provider_trigger.hooks.asynchronous import get_hook
+        from airflow_provider_trigger.hooks.connection import ConnectionNotFoundError
+
+        pauses = list(_CONNECTION_PAUSES)
+        while self._hook is None:
+            try:
+                # On Airflow 3.0 and 3.1 a trigger that is canceled while it talks to the supervisor breaks
+                # all others (measured).
+                self._hook = await asyncio.shield(get_hook(self.trigger_dev_conn_id))
+            except ConnectionNotFoundError:
+                raise
+            except Exception as error:
+                # Any error: secrets backends raise what they like.
+                if not pauses:
+                    raise
+                self.log.warning("Connection %r was not fetched: %s", self.trigger_dev_conn_id, error)
+                await asyncio.sleep(pauses.pop(0))
+        return self._hook
+
+
+class TriggerDevRunTrigger(_RunTrigger):
+    """
+    Wait until a run has ended.
+
+    Its event is ``{"run_id", "end", "status", "error", "is_canceled"}``; for ``end`` see
+    :class:`airflow_provider_trigger.run.follow.WaitEnd`. It does not hold the run's output, which can be
+    large.
+
+    :param run_id: the run
+    :param trigger_dev_conn_id: the connection
+    :param run_url: the run's page in the dashboard, for the log
+    :param poll_interval: between two status checks, in seconds; None for a tenth of the run's age, between 2
+        and 30 s
+    :param deadline: when to stop waiting, in seconds since 1970; None for never
+    :param pending_version_timeout: how long the run may wait for a deployed version that has its task, in
+        seconds
+    :param cancel_on_kill: whether the run is canceled when its task is ended from outside, and when the wait
+        is given up
+    """
+
+    arguments = (
+        "run_id",
+        "run_url",
+        "poll_interval",
+        "deadline",
+        "pending_version_timeout",
+        "cancel_on_kill",
+    )
+
+    def __init__(
+        self,
+        *,
+        run_id: str,
+        trigger_dev_conn_id: str = defaults.CONN_ID,
+        run_url: str = "",
+        poll_interval: float | None = None,
+        deadline: float | None = None,
+        pending_version_timeout: float = defaults.PENDING_VERSION_TIMEOUT,
+        cancel_on_kill: bool = True,
+    ) -> None:
+        super().__init__(trigger_dev_conn_id=trigger_dev_conn_id)
+        self.run_id = run_id
+        self.run_url = run_url
+        self.poll_interval = poll_interval
+        self.deadline = deadline
+        self.pending_version_timeout = pending_version_timeout
+        self.cancel_on_kill = cancel_on_kill
+
+    async def run(self) -> AsyncIterator[TriggerEvent]:
+        """Wait, and send the event."""
+        try:
+            event = await self._wait()
+        except asyncio.CancelledError:
+            if self.cancel_on_kill and not triggers_have_on_kill():
+                from airflow_provider_trigger.triggers.ended import cancel_if_ended
+
+                cancel_if_ended(
+                    lambda: is_still_deferred(self.task_instance, self.trigger_id, self.run_id),
+                    self.cancel_run,
+                    log=self.log,
+                )
+            raise
+        yield TriggerEvent(event)  # type: ignore[no-untyped-call]
+
+    async def _wait(self) -> dict[str, Any]:
+        from airflow_provider_trigger.run.drive import drive_async
+        from airflow_provider_trigger.run.event import make_event
+        from airflow_provider_trigger.run.follow import WaitSettings, wait_for_run
+        from airflow_provider_trigger.triggers.clients import shared_client
+
+        hook = await self.hook()
+        settings = WaitSettings(
+            run_url=self.run_url,
+            poll_interval=self.poll_interval,
+            deadline=self.deadline,
+            pending_version_timeout=self.pending_version_timeout,
+            patience=hook.settings.retry_for,
+            cancels=self.cancel_on_kill,
+        )
+        async with shared_client(hook) as client:
+            waited = await drive_async(wait_for_run(self.run_id, settings, log=self.log), client)
+        return make_event(self.run_id, waited)
+
+    async def on_kill(self) -> None:
+        """Cancel the run: Airflow 3.3 and newer call this when the task is ended from outside."""
+        if self.cancel_on_kill:
+            await self.cancel_run()
+
+    async def cancel_run(self) -> None:
+        """Cancel the run; an error is logged and not raised, as the task has ended already."""
+        from airflow_provider_trigger.api.deadline import Deadline
+        from airflow_provider_trigger.api.endpoints.runs import cancel_run
+        from airflow_provider_trigger.triggers.clients import shared_client
+
+        try:
+            async with shared_client(await self.hook()) as client:
+                deadline = Deadline.after(_KILL_TIME, now=time.monotonic())
+                await client.call(cancel_run(self.run_id), deadline=deadline)
+        except Exception as error:
+            # Any error: see above.
+            self.log.error("Run %s may still be running, it could not be canceled: %s", self.run_id, error)
+        else:
+            self.log.info("Canceled run %s, because its task was ended", self.run_id)
+
+
+class TriggerDevRunsTrigger(_RunTrigger):
+    """
+    Wait until all runs have ended, or until one has that was not to end so.
+
+    Its event is ``{"runs": [{"run_id", "status", "error"}], "failed": one of these or None}``. It cancels
+    nothing.
+
+    :param run_ids: the runs
+    :param success_statuses: the final statuses that they may have
+    :param trigger_dev_conn_id: the connection
+    :param poll_interval: between two status checks of a run, in seconds; None for a tenth of its age, between
+        2 and 30 s
+    """
+
+    arguments = ("run_ids", "success_statuses", "poll_interval")
+
+    def __init__(
+        self,
+        *,
+        run_ids: Sequence[str],
+        success_statuses: Sequence[str] = defaults.SUCCESS_STATUSES,
+        trigger_dev_conn_id: str = defaults.CONN_ID,
+        poll_interval: float | None = None,
+    ) -> None:
+        super().__init__(trigger_dev_conn_id=trigger_dev_conn_id)
+        self.run_ids = list(run_ids)
+        self.success_statuses = list(success_statuses)
+        self.poll_interval = poll_interval
+
+    async def run(self) -> AsyncIterator[TriggerEvent]:
+        """Wait, and send the event."""
+        from airflow_provider_trigger.run.drive import drive_async
+        from airflow_provider_trigger.run.follow import WaitEnd, WaitSettings, wait_for_run
+        from airflow_provider_trigger.triggers.clients import shared_client
+
+        hook = await self.hook()
+        async with shared_client(hook) as client:
+
+            async def wait(run_id: str) -> dict[str, Any]:
+                settings = WaitSettings(
+                    run_url=hook.settings.run_url(run_id),
+                    poll_interval=self.poll_interval,
+                    patience=hook.settings.retry_for,
+                    pending_version_timeout=None,
+                    cancels=False,
+                )
+                waited = await drive_async(wait_for_run(run_id, settings, log=self.log), client)
+                # Of a run that cannot be checked any more, the last status that was seen says nothing.
+                status = waited.run.status if waited.run and waited.end is WaitEnd.FINAL else None
+                return {"run_id": run_id, "status": status, "error": waited.error}
+
+            tasks = [asyncio.ensure_future(wait(run_id)) for run_id in self.run_ids]
+            failed = None
+            try:
+                for first in asyncio.as_completed(tasks):
+                    ended = await first
+                    if ended["status"] not in self.success_statuses:
+                        failed = ended
+                        break
+            finally:
+                for task in tasks:
+                    task.cancel()
+                await asyncio.gather(*tasks, return_exceptions=True)
+        runs = [task.result() for task in tasks if not task.cancelled()]
+        yield TriggerEvent({"runs": runs, "failed": failed})  # type: ignore[no-untyped-call]

@@ -1,0 +1,15 @@
+"""Texts that several messages are made of. Imports nothing of the package."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+MAX_NAMED = 10
+"""How many items an enumeration shows."""
+
+
+def enumeration(items: Iterable[object], separator: str = ", ") -> str:
+    """Return the first few items, and how many more there are."""
+    texts = [str(item) for item in items]
+    more = f" … and {len(texts) - MAX_NAMED} more" if len(texts) > MAX_NAMED else ""
+    return separator.join(texts[:MAX_NAMED]) + more

@@ -1,0 +1,16 @@
+"""What both the Dags of ``dags/`` and the benchmark that runs them know; Airflow finds it on its path."""
+
+from __future__ import annotations
+
+from typing import Any
+
+OWN, EVENT_TRIGGER, DEFERRABLE_SENSOR = "own", "http_event_trigger", "http_sensor_deferrable"
+WAIT = "wait"  # the last task of each Dag
+
+POLL_INTERVAL = 2.0  # this provider's own for a run of up to 20 s
+PAYLOAD = "{{ run_id }}"  # by which the benchmark finds the run of a Dag run
+
+
+async def has_ended(response: Any) -> bool:
+    """Check a run, as a user of HttpEventTrigger does: by a function that can be imported."""
+    return response.json()["isCompleted"]

@@ -1,0 +1,177 @@
+"""How a whole Airflow starts runs and waits for them, with this provider and with Airflow's HTTP provider."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import shutil
+import sqlite3
+import statistics
+import sys
+import tempfile
+import time
+from collections import defaultdict
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from measured_runs import DEFERRABLE_SENSOR, EVENT_TRIGGER, OWN, WAIT
+from measures import Row
+from remote_server import RemoteServer, remote_server
+
+HERE = Path(__file__).parent
+sys.path.insert(0, str(HERE.parent / "tests" / "e2e"))
+
+from whole_airflow.airflow import WholeAirflow  # type: ignore[import-not-found]  # noqa: E402
+from whole_airflow.processes import wait_until  # type: ignore[import-not-found]  # noqa: E402
+
+WAYS = (OWN, EVENT_TRIGGER, DEFERRABLE_SENSOR)
+RUNS = 50
+DURATIONS = (9.0, 11.0)  # of the first run and the last, in seconds: checks come at fixed times
+# Dag runs, and the seconds between two starts: else each mainly waits for a processor.
+AT_ONCE = 8
+SECONDS_BETWEEN = 2.0
+
+# When each task changed its state: Airflow itself keeps only a part of this.
+_RECORD_STATES = """
+CREATE TABLE recorded_states (run_id TEXT, task_id TEXT, state TEXT, at REAL);
+CREATE TRIGGER record_states AFTER UPDATE OF state ON task_instance WHEN new.state IS NOT old.state BEGIN
+    INSERT INTO recorded_states
+    VALUES (new.run_id, new.task_id, new.state, (julianday('now') - 2440587.5) * 86400.0);
+END;
+"""
+# A worker slot is taken from the moment at which the executor gets the task.
+_IN_A_SLOT = ("queued", "running")
+
+
+@dataclass
+class Measured:
+    """
+    What one way to start runs and wait for them needed.
+
+    :param requests: in all
+    :param slot_seconds: for which tasks held a worker slot, in all
+    :param delays: of each run, the seconds from its end to the success of its last task
+    """
+
+    requests: int = 0
+    slot_seconds: float = 0.0
+    delays: list[float] = field(default_factory=list)
+
+
+def start_and_wait() -> Iterator[Row]:
+    """Compare with HttpOperator and the ways to wait, meant to hold no worker slot, that its users have."""
+    with remote_server(rate_limit=None, latency=0.05) as server, _whole_airflow(server) as airflow:
+        for way in WAYS:
+            airflow.run_dag(way, f"warm_up.{way}")
+        server.requests()
+        with _database(airflow) as database:
+            database.executescript(_RECORD_STATES)
+            _start_dag_runs(airflow, server, database)
+            measured = _measure(server, database)
+    yield from _rows(
+        "a sensor of one's own on HttpEventTrigger, as HttpSensor does not defer with a response check",
+        measured[OWN],
+        measured[EVENT_TRIGGER],
+    )
+    yield from _rows(
+        "HttpSensor(deferrable=True) with a response check, which makes it wait in the worker",
+        measured[OWN],
+        measured[DEFERRABLE_SENSOR],
+    )
+
+
+def _rows(sensor: str, own: Measured, baseline: Measured) -> Iterator[Row]:
+    ratio = baseline.slot_seconds / own.slot_seconds
+    yield Row(
+        f"{RUNS} runs of 10 s in a whole Airflow, checked every 2 s, deferred in its triggerer; "
+        f"baseline, in turn with the provider: HttpOperator and {sensor}; how long a run holds a worker slot",
+        f"{own.slot_seconds / RUNS:.1f} s",
+        f"{baseline.slot_seconds / RUNS:.1f} s",
+        f"{ratio:.1f} x",
+        ">= 1 x",
+        ratio >= 1,
+    )
+    own_delay, baseline_delay = statistics.median(own.delays), statistics.median(baseline.delays)
+    yield Row(
+        "the same: from a run's end to the task's success, median and maximum",
+        f"{own_delay:.1f} s, {max(own.delays):.1f} s",
+        f"{baseline_delay:.1f} s, {max(baseline.delays):.1f} s",
+        f"{baseline_delay / own_delay:.1f} x",
+    )
+    yield Row(
+        "the same: requests per run",
+        f"{own.requests / RUNS:.1f}",
+        f"{baseline.requests / RUNS:.1f}",
+        f"{baseline.requests / own.requests:.1f} x",
+    )
+
+
+def _start_dag_runs(airflow: WholeAirflow, server: RemoteServer, database: sqlite3.Connection) -> None:
+    """Start a Dag run for each run, the ways in turn, and wait until all have ended."""
+
+    def active() -> int:
+        query = "SELECT count(*) FROM dag_run WHERE state IN ('queued', 'running')"
+        return database.execute(query).fetchone()[0]
+
+    first, last = DURATIONS
+    for number in range(RUNS):
+        for way in WAYS:
+            server.on_task(way, after=first + (last - first) * number / RUNS, output={"done": True})
+            wait_until(lambda: active() < AT_ONCE, timeout=600, what=f"less than {AT_ONCE} Dag runs")
+            airflow.api.trigger(way, f"{way}.{number}")
+            time.sleep(SECONDS_BETWEEN)
+    wait_until(lambda: not active(), timeout=600, what="the end of all Dag runs")
+
+
+def _measure(server: RemoteServer, database: sqlite3.Connection) -> dict[str, Measured]:
+    measured = {way: Measured() for way in WAYS}
+    ways, ends = {}, {}
+    for run_id, way, dag_run_id, ended_at in server.runs():
+        ways[run_id], ends[dag_run_id] = way, ended_at
+    for _, path, _, _ in server.requests():
+        # It checks a run, or triggers a task.
+        part = next(part for part in path.split("/") if part in ways or part in WAYS)
+        measured[ways.get(part, part)].requests += 1
+    states: defaultdict[tuple[str, str], list[tuple[float, str]]] = defaultdict(list)
+    query = "SELECT run_id, task_id, at, state FROM recorded_states ORDER BY at"
+    for dag_run_id, task_id, at, state in database.execute(query):
+        states[dag_run_id, task_id].append((at, state))
+    for (dag_run_id, task_id), changes in states.items():
+        result = measured[dag_run_id.split(".")[0]]
+        for (entered_at, state), (left_at, _) in itertools.pairwise(changes):
+            result.slot_seconds += left_at - entered_at if state in _IN_A_SLOT else 0.0
+        succeeded_at, state = changes[-1]
+        if state != "success":
+            raise RuntimeError(f"Task {task_id!r} of Dag run {dag_run_id!r} is {state}")
+        if task_id == WAIT:
+            result.delays.append(succeeded_at - ends[dag_run_id])
+    return measured
+
+
+@contextmanager
+def _database(airflow: WholeAirflow) -> Iterator[sqlite3.Connection]:
+    with closing(sqlite3.connect(airflow.home / "airflow.db", timeout=60)) as database:
+        yield database
+
+
+@contextmanager
+def _whole_airflow(server: RemoteServer) -> Iterator[WholeAirflow]:
+    """Start an Airflow with the Dags and the connections of all ways; its files stay after an error."""
+    bearer = {"Authorization": f"Bearer {server.secret_key}"}
+    connections = {
+        "TRIGGER_DEV_DEFAULT": {
+            "conn_type": "trigger_dev",
+            "host": server.url,
+            "password": server.secret_key,
+        },
+        "TRIGGER_HTTP": {"conn_type": "http", "host": server.url, "extra": bearer},
+    }
+    home = Path(tempfile.mkdtemp(prefix="airflow-provider-trigger-bench-")) / "airflow"
+    environment = {f"AIRFLOW_CONN_{name}": json.dumps(value) for name, value in connections.items()}
+    environment["PYTHONPATH"] = str(HERE)  # where Dags and triggerer find measured_runs
+    with WholeAirflow(home, dags=[HERE / "dags"], environment=environment) as airflow:
+        airflow.wait_for_dags(*WAYS)
+        yield airflow
+    shutil.rmtree(home.parent)

@@ -1,0 +1,67 @@
+"""
+One Dag for each way in which a task with a Trigger.dev run of its own can end, running and deferred.
+
+The run never ends by itself; the tests look at the server's record of it.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from typing import Any
+
+from e2e_names import DAG
+from e2e_work import note_start
+
+from airflow_provider_trigger.operators.run import RunTriggerTaskOperator
+
+# What is special in the Dag of each event: arguments of the task, and of the Dag.
+EVENTS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
+    "execution_timeout": ({"execution_timeout": timedelta(seconds=6)}, {}),
+    "timeout": ({"timeout": 6}, {}),
+    "no_version": ({"task_identifier": "unknown", "pending_version_timeout": 4}, {}),
+    "dagrun_timeout": ({}, {"dagrun_timeout": timedelta(seconds=30)}),
+    "marked_failed": ({}, {}),
+    "marked_success": ({}, {}),
+    "dag_run_marked_failed": ({}, {}),
+    "cleared": ({}, {}),
+    "process_killed": ({"retries": 1}, {}),
+    "triggerer_stopped": ({}, {}),
+    "triggerer_killed": ({}, {}),
+    "kept_timeout": ({"cancel_on_kill": False, "timeout": 6}, {}),
+    "kept_marked_failed": ({"cancel_on_kill": False}, {}),
+    "kept_cleared": ({"cancel_on_kill": False}, {}),
+}
+MODES = ("running", "deferred")
+
+
+class Run(RunTriggerTaskOperator):
+    """Say which process it is in, so that a test can kill it."""
+
+    def execute(self, context: Any) -> Any:
+        """Start the run and wait for it."""
+        note_start(context)
+        return super().execute(context)
+
+
+def make_dag(event: str, mode: str) -> DAG:
+    """Return the Dag of an event."""
+    arguments, dag_arguments = EVENTS[event]
+    waits: dict[str, Any] = {
+        "task_identifier": "never",
+        "poll_interval": 0.5,
+        "deferrable": mode == "deferred",
+    }
+    with DAG(
+        f"end_{event}_{mode}",
+        schedule=None,
+        start_date=datetime(2026, 1, 1),
+        default_args={"retry_delay": timedelta(seconds=1)},
+        **dag_arguments,
+    ) as dag:
+        Run(task_id="work", **waits | arguments)
+    return dag
+
+
+for _event in EVENTS:
+    for _mode in MODES:
+        globals()[f"end_{_event}_{_mode}"] = make_dag(_event, _mode)

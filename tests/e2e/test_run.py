@@ -1,0 +1,215 @@
+"""Runs that a task starts and waits for: one run for each task instance, and its result arrives."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Iterator
+from functools import partial
+
+import pytest
+from whole_airflow.airflow import WholeAirflow
+from whole_airflow.processes import wait_until
+from whole_airflow.state import State
+
+from airflow_provider_trigger.testing import ServerRun, TriggerDevServer
+
+MODES = ("running", "deferred")
+# Airflow 3.1 fails a deferred task that is resumed before its scheduler has noted that it was deferred.
+QUICK = 3.0
+# How long the server is away; in real outages longer, which E2E_OUTAGE=120 shows.
+OUTAGE = float(os.environ.get("E2E_OUTAGE", "15"))
+
+
+@pytest.fixture(scope="module", autouse=True)
+def tasks(server: TriggerDevServer) -> None:
+    """Say what the Trigger.dev tasks of these tests do."""
+    server.on_task("double", output=lambda payload: {"number": 2 * int(payload["number"])}, after=QUICK)
+    server.on_task("never", after=None)
+    server.on_task("quick", output="done", after=QUICK)
+    server.on_task("starting", output="done", after=QUICK)
+    server.on_task("slow", output="done", after=OUTAGE + 5)
+
+
+def runs_of(server: TriggerDevServer, dag_id: str) -> list[ServerRun]:
+    """Return the runs that a Dag has started, the first one first."""
+    return [run for run in list(server.runs.values()) if f"airflow_dag:{dag_id}" in run.tags]
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_an_output_is_the_payload_of_the_next_run(airflow: WholeAirflow, mode: str) -> None:
+    dag_id = f"run_output_{mode}"
+    assert airflow.run_dag(dag_id, "numbers", {"number": 3}) == "success"
+    assert airflow.api.xcom(dag_id, "numbers", "first") == {"number": 6}
+    assert airflow.api.xcom(dag_id, "numbers", "second") == {"number": 12}
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_each_instance_of_a_mapped_task_has_its_own_run(
+    airflow: WholeAirflow, server: TriggerDevServer, mode: str
+) -> None:
+    dag_id = f"run_mapped_{mode}"
+    assert airflow.run_dag(dag_id, "mapped") == "success"
+    assert len(runs_of(server, dag_id)) == 3
+    outputs = [airflow.api.xcom(dag_id, "mapped", "each", map_index=index) for index in range(3)]
+    assert outputs == [{"number": 2}, {"number": 4}, {"number": 6}]
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_a_retry_starts_a_new_run_in_place_of_one_that_failed(
+    airflow: WholeAirflow, server: TriggerDevServer, mode: str
+) -> None:
+    dag_id = f"run_retry_{mode}"
+    server.on_task("scripted", times=1, error="boom", after=QUICK)
+    server.on_task("scripted", output="second", after=QUICK)
+    assert airflow.run_dag(dag_id, "fails") == "success"
+    assert airflow.api.xcom(dag_id, "fails", "work") == "second"
+    assert [run.status for run in runs_of(server, dag_id)] == ["FAILED", "COMPLETED"]
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_clearing_a_task_that_has_ended_starts_a_new_run(
+    airflow: WholeAirflow, server: TriggerDevServer, mode: str
+) -> None:
+    dag_id = f"run_output_{mode}"
+    before = len(runs_of(server, dag_id))
+    assert airflow.run_dag(dag_id, "cleared", {"number": 1}) == "success"
+    assert len(runs_of(server, dag_id)) == before + 2
+    airflow.clear(dag_id, "cleared", "first")
+    wait_until(lambda: len(runs_of(server, dag_id)) == before + 4, timeout=120, what="two more runs")
+    assert airflow.api.wait_for_dag_run(dag_id, "cleared") == "success"
+    assert airflow.api.xcom(dag_id, "cleared", "second") == {"number": 4}
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_a_run_that_was_canceled_by_hand_fails_the_task_for_good_until_it_is_cleared(
+    airflow: WholeAirflow, server: TriggerDevServer, mode: str
+) -> None:
+    dag_id = f"run_retry_{mode}"
+    before = len(runs_of(server, dag_id))
+    server.on_task("scripted", times=1, after=None)
+    server.on_task("scripted", output="new", after=QUICK)
+    airflow.api.trigger(dag_id, "canceled")
+    wait_until(lambda: len(runs_of(server, dag_id)) > before, timeout=90, what="a run")
+    (run,) = runs_of(server, dag_id)[before:]
+    wait_until(lambda: run.status == "EXECUTING", timeout=30, what="the run to execute")
+    run.cancel()
+    assert airflow.api.wait_for_dag_run(dag_id, "canceled") == "failed"
+    assert len(runs_of(server, dag_id)) == before + 1
+    airflow.clear(dag_id, "canceled", "work")
+    wait_until(lambda: len(runs_of(server, dag_id)) == before + 2, timeout=120, what="a new run")
+    assert airflow.api.wait_for_dag_run(dag_id, "canceled") == "success"
+    assert airflow.api.xcom(dag_id, "canceled", "work") == "new"
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_after_a_timeout_has_canceled_it_a_retry_starts_a_new_run(
+    airflow: WholeAirflow, server: TriggerDevServer, mode: str
+) -> None:
+    dag_id = f"run_slow_{mode}"
+    assert airflow.run_dag(dag_id, "slow") == "failed"
+    assert [run.status for run in runs_of(server, dag_id)] == ["CANCELED", "CANCELED"]
+
+
+def test_killed_between_request_and_answer_there_is_one_run(
+    airflow: WholeAirflow, server: TriggerDevServer, state: State
+) -> None:
+    server.hang_next(path="/tasks/starting/trigger")
+    airflow.api.trigger("run_killed_starting", "killed")
+    started = state.wait_for_start("killed")
+    wait_until(
+        lambda: [request for request in server.requests if "/tasks/starting/trigger" in request.path],
+        timeout=30,
+        what="the request",
+    )
+    os.kill(started.pid, signal.SIGKILL)
+    assert airflow.api.wait_for_dag_run("run_killed_starting", "killed", timeout=180) == "success"
+    assert airflow.api.xcom("run_killed_starting", "killed", "work") == "done"
+    assert len(runs_of(server, "run_killed_starting")) == 1
+
+
+def test_killed_between_answer_and_xcom_there_is_one_run(
+    airflow: WholeAirflow, server: TriggerDevServer
+) -> None:
+    assert airflow.run_dag("run_killed_before_xcom", "killed", timeout=180) == "success"
+    assert airflow.api.xcom("run_killed_before_xcom", "killed", "work") == "done"
+    assert len(runs_of(server, "run_killed_before_xcom")) == 1
+
+
+def test_an_outage_of_the_server_does_not_end_the_wait(
+    airflow: WholeAirflow, server: TriggerDevServer
+) -> None:
+    dag_ids = [f"run_outage_{mode}" for mode in MODES]
+    for dag_id in dag_ids:
+        airflow.api.trigger(dag_id, "outage")
+    for dag_id in dag_ids:
+        wait_until(partial(runs_of, server, dag_id), timeout=90, what=f"a run of {dag_id}")
+    time.sleep(2)
+    server.stop()
+    time.sleep(OUTAGE)
+    server.start()
+    for dag_id in dag_ids:
+        assert airflow.api.wait_for_dag_run(dag_id, "outage") == "success"
+        assert airflow.api.xcom(dag_id, "outage", "work") == "done"
+        assert len(runs_of(server, dag_id)) == 1
+
+
+@pytest.fixture
+def bystanders(server: TriggerDevServer) -> Iterator[list[ServerRun]]:
+    """Return runs that no Dag run may touch: one of nobody, and one with a key of its own."""
+    runs = [server.add_run(), server.add_run()]
+    yield runs
+    assert [run.cancel_requests for run in runs] == [0, 0]
+
+
+def test_in_a_tasks_callback_it_cancels_what_the_task_instance_started(
+    airflow: WholeAirflow, server: TriggerDevServer, bystanders: list[ServerRun]
+) -> None:
+    assert airflow.run_dag("started_task", "started") == "failed"
+    by_task = {run.tags[2].split(":")[1]: run for run in runs_of(server, "started_task")}
+    wait_until(lambda: by_task["work"].status == "CANCELED", timeout=60, what="the run to be canceled")
+    time.sleep(3)
+    assert by_task["other"].cancel_requests == 0
+
+
+def test_in_a_dags_callback_it_cancels_what_the_dag_run_started(
+    airflow: WholeAirflow, server: TriggerDevServer, state: State, bystanders: list[ServerRun]
+) -> None:
+    airflow.api.trigger("started_dag", "startedother")
+    wait_until(lambda: len(runs_of(server, "started_dag")) == 3, timeout=90, what="three runs")
+    others = runs_of(server, "started_dag")
+    airflow.api.trigger("started_dag", "startedfails")
+    wait_until(lambda: len(runs_of(server, "started_dag")) == 6, timeout=90, what="three more runs")
+    ours = [run for run in runs_of(server, "started_dag") if run not in others]
+    # What someone makes of a run in the dashboard has its tags, but not its key.
+    replay = server.replay(ours[0])
+    state.wait_for_start("startedfails")
+    state.release("startedfails")
+    assert airflow.api.wait_for_dag_run("started_dag", "startedfails") == "failed"
+    wait_until(lambda: {run.status for run in ours} == {"CANCELED"}, timeout=90, what="all to be canceled")
+    time.sleep(3)
+    assert [run.cancel_requests for run in [replay, *others]] == [0] * 4
+    state.wait_for_start("startedother")
+    state.release("startedother")
+    wait_until(lambda: {run.status for run in others} == {"CANCELED"}, timeout=90, what="the others, too")
+
+
+def test_a_deadline_cancels_what_the_dag_run_started(
+    airflow: WholeAirflow, server: TriggerDevServer, state: State, bystanders: list[ServerRun]
+) -> None:
+    if "started_deadline" not in airflow.api.dag_ids():
+        pytest.skip("this Airflow has no deadline alerts")
+    airflow.api.trigger("started_deadline", "startedlate")
+    wait_until(lambda: runs_of(server, "started_deadline"), timeout=60, what="a run")
+    (run,) = runs_of(server, "started_deadline")
+    wait_until(lambda: run.status == "CANCELED", timeout=90, what="the run to be canceled")
+    state.release("startedlate")
+    assert airflow.api.wait_for_dag_run("started_deadline", "startedlate") == "success"
+
+
+def test_an_operator_finds_the_run_that_a_task_started(
+    airflow: WholeAirflow, server: TriggerDevServer
+) -> None:
+    assert airflow.run_dag("started_canceled", "started") == "success"
+    assert [run.status for run in runs_of(server, "started_canceled")] == ["CANCELED"]

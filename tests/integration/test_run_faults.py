@@ -1,0 +1,220 @@
+"""A server in trouble while a task starts a run and waits for it: one run, and its result arrives."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import pytest
+
+from airflow_provider_trigger.operators.run import RunTriggerTaskOperator
+from airflow_provider_trigger.testing import TriggerDevServer
+
+WAYS = pytest.mark.parametrize("deferrable", [False, True], ids=["waits", "defers"])
+
+
+def outage(server):
+    server.stop()
+    time.sleep(1.5)
+    server.start()
+
+
+def hanging(server):
+    server.hang_next(2, path="/api/v3/runs/")
+
+
+# What goes wrong while the run executes.
+TROUBLES = {
+    "outage": outage,
+    "rejected": lambda server: server.rate_limit_next(2, 1, path="/api/v3/runs/"),
+    "hanging": hanging,
+    "error_500": lambda server: server.fail_next(4, 500, path="/api/v3/runs/"),
+    "not_to_retry": lambda server: server.fail_next(
+        4, 500, path="/api/v3/runs/", headers={"x-should-retry": "false"}
+    ),
+    "gateway": lambda server: server.fail_next(4, 502, path="/api/v3/runs/", body="<h1>Bad gateway</h1>"),
+    "page": lambda server: server.malformed_next(4, path="/api/v3/runs/"),
+    "not_json": lambda server: server.malformed_next(4, "{", "application/json", path="/api/v3/runs/"),
+    "truncated": lambda server: server.truncate_next(4, path="/api/v3/runs/"),
+    "disconnected": lambda server: server.disconnect_next(4, path="/api/v3/runs/"),
+    "redirected": lambda server: server.redirect_next(4, path="/api/v3/runs/"),
+    "bad_request": lambda server: server.fail_next(4, 400, path="/api/v3/runs/"),
+    "not_found_for_a_moment": lambda server: server.fail_next(4, 404, path="/api/v3/runs/"),
+    "key_rejected_for_a_moment": lambda server: server.fail_next(4, 401, path="/api/v3/runs/"),
+}
+
+
+def operator(**options):
+    arguments: dict[str, Any] = {
+        "task_id": "start",
+        "task_identifier": "resize",
+        "poll_interval": 0.1,
+    } | options
+    return RunTriggerTaskOperator(**arguments)
+
+
+@WAYS
+@pytest.mark.parametrize("trouble", TROUBLES)
+def test_a_trouble_while_waiting_does_not_end_the_wait(
+    trouble, deferrable, server, connect, run_try, meanwhile, the_run, said
+):
+    connect(timeout=0.4, retry_for=5)
+    server.on_task("resize", output={"width": 100}, after=1.2)
+    begun = []
+    meanwhile(lambda: the_run("resize", "EXECUTING"), lambda: begun.append(TROUBLES[trouble](server)))
+    ended = run_try(operator(deferrable=deferrable))
+    assert (ended.error, ended.output) == (None, {"width": 100})
+    assert begun
+    assert not server.pending_faults
+    (run,) = server.runs.values()
+    assert ended.pushed["run_id"] == run.id
+    assert run.cancel_requests == 0
+    assert len(said.lines("could not be checked, the wait goes on")) == 1
+    assert len(said.lines(f"Run {run.id} can be checked again after ")) == 1
+
+
+@WAYS
+def test_an_outage_under_a_dag_gives_the_output(deferrable, server, run_tasks, meanwhile, the_run, said):
+    server.on_task("resize", output={"width": 100}, after=0.5)
+    meanwhile(lambda: the_run("resize", "EXECUTING"), lambda: outage(server))
+    result = run_tasks(f"""
+        RunTriggerTaskOperator(
+            task_id="start", task_identifier="resize", poll_interval=0.1, deferrable={deferrable}
+        )
+    """)
+    assert (result.state, result.xcoms) == ("success", {"start": {"width": 100}})
+    assert len(server.runs) == 1
+    assert len(said.lines("could not be checked, the wait goes on")) == 1
+    assert len(said.lines("can be checked again after")) == 1
+
+
+@WAYS
+def test_a_rate_limit_that_another_application_uses_up_delays_the_result(
+    deferrable, connect, run_try, meanwhile, said
+):
+    with TriggerDevServer(rate_limit=30, refill=10, refill_interval=1) as server:
+        connect(host=server.url)
+        server.on_task("resize", output=1, after=1)
+
+        def is_executing():
+            return any(run.status == "EXECUTING" for run in list(server.runs.values()))
+
+        def use_up():
+            for _ in range(10):
+                server.take_tokens(30)
+                time.sleep(0.2)
+
+        meanwhile(is_executing, use_up)
+        ended = run_try(operator(deferrable=deferrable, poll_interval=0.05))
+        assert (ended.error, ended.output) == (None, 1)
+        (run,) = server.runs.values()
+        assert run.cancel_requests == 0
+
+
+@WAYS
+def test_a_server_that_is_down_until_the_timeout_is_said_to_keep_the_run(
+    deferrable, server, connect, run_try, meanwhile, the_run
+):
+    connect(timeout=0.5, retry_for=0.5)
+    server.on_task("resize", after=None)
+    meanwhile(lambda: the_run("resize", "EXECUTING"), server.stop)
+    ended = run_try(operator(deferrable=deferrable, timeout=1.5))
+    assert ended.error is not None
+    assert ended.pushed["run_id"] in str(ended.error)
+
+
+@WAYS
+@pytest.mark.parametrize("status", [401, 403, 404])
+def test_a_server_that_rejects_the_checks_for_too_long_ends_the_wait(
+    status, deferrable, server, connect, run_try, meanwhile, the_run
+):
+    connect(retry_for=1)
+    server.on_task("resize", after=None)
+    meanwhile(
+        lambda: the_run("resize", "EXECUTING"),
+        lambda: server.fail_next(None, status, method="GET", path="/api/v3/runs/"),
+    )
+    ended = run_try(operator(deferrable=deferrable))
+    assert "cannot be checked any more, and may still be running" in str(ended.error)
+    assert f"answered {status}" in str(ended.error)
+
+
+LOST = {
+    "disconnected": lambda server: server.disconnect_next(path="/trigger"),
+    "hanging": lambda server: server.hang_next(path="/trigger", after_handling=True),
+    "error_500": lambda server: server.fail_next(path="/trigger", after_handling=True),
+    "page": lambda server: server.malformed_next(path="/trigger", after_handling=True),
+    "truncated": lambda server: server.truncate_next(path="/trigger"),
+    "late": lambda server: server.delay_next(path="/trigger", seconds=1.5),
+}
+
+
+@WAYS
+@pytest.mark.parametrize("lost", LOST)
+def test_a_lost_answer_of_the_trigger_makes_no_second_run(
+    lost, deferrable, server, connect, run_try, triggered
+):
+    connect(timeout=0.5, retry_for=10)
+    server.on_task("resize", output="once")
+    LOST[lost](server)
+    ended = run_try(operator(deferrable=deferrable))
+    assert (ended.error, ended.output) == (None, "once")
+    assert len(triggered()) == 2
+    assert list(server.runs) == [ended.pushed["run_id"]]
+
+
+def test_a_lost_answer_under_a_dag_makes_no_second_run(server, run_tasks, triggered):
+    server.on_task("resize", output="once")
+    server.disconnect_next(path="/trigger")
+    result = run_tasks("""
+        RunTriggerTaskOperator(task_id="start", task_identifier="resize", poll_interval=0.1)
+    """)
+    assert (result.xcoms, len(server.runs), len(triggered())) == ({"start": "once"}, 1, 2)
+
+
+def test_a_trigger_that_arrives_only_at_the_next_try_makes_one_run(server, run_tasks, triggered, connect):
+    connect(timeout=0.3, retry_for=0.3)
+    server.on_task("resize", output="once")
+    server.hang_next(3, path="/trigger", after_handling=True)
+    result = run_tasks("""
+        RunTriggerTaskOperator(task_id="start", task_identifier="resize", poll_interval=0.1, retries=5)
+    """)
+    assert (result.xcoms, len(server.runs)) == ({"start": "once"}, 1)
+    assert result.tries["start"][0] > 1
+    assert len(triggered()) >= 3
+
+
+@pytest.mark.parametrize("lost", LOST)
+def test_without_a_key_a_lost_answer_says_that_a_run_may_exist(
+    lost, server, connect, run_tasks, triggered, said
+):
+    connect(timeout=0.5)
+    server.on_task("resize", output="once")
+    LOST[lost](server)
+    result = run_tasks("""
+        RunTriggerTaskOperator(
+            task_id="start", task_identifier="resize", idempotency_key=None, poll_interval=0.1, retries=2
+        )
+    """)
+    assert (result.state, result.tries) == ("failed", {"start": [1]})
+    assert len(triggered()) == 1
+    assert said.lines("a run may exist: look for it in the dashboard before you start another one")
+
+
+def test_without_a_key_a_request_that_did_not_arrive_is_repeated(server, run_try, triggered):
+    server.on_task("resize", output="once")
+    server.rate_limit_next(path="/trigger", reset_after=0.5)
+    ended = run_try(operator(idempotency_key=None))
+    assert (ended.error, ended.output) == (None, "once")
+    assert (len(server.runs), len(triggered())) == (1, 2)
+
+
+def test_a_server_that_is_down_at_the_start_fails_the_task_without_a_run(server, run_try):
+    server.stop()
+    ended = run_try(operator())
+    assert ended.error is not None
+    assert ended.pushed == {}
+    server.start()
+    server.on_task("resize", output="once")
+    again = run_try(operator(), try_number=2)
+    assert (again.error, again.output, len(server.runs)) == (None, "once", 1)

@@ -1,0 +1,214 @@
+"""A task that is killed takes its run with it, wherever it is, within the seconds that Airflow leaves it."""
+
+from __future__ import annotations
+
+import signal
+import time
+from typing import Any
+
+import pytest
+
+from airflow_provider_trigger._compat import AirflowException
+from airflow_provider_trigger.operators.replay import ReplayTriggerRunOperator
+from airflow_provider_trigger.operators.run import RunTriggerTaskOperator
+from airflow_provider_trigger.testing import TriggerDevServer
+
+# Airflow 3 sends SIGKILL 5 s after the signal.
+KILL_TIME = 4.5
+
+
+def operator(**options):
+    arguments: dict[str, Any] = {
+        "task_id": "start",
+        "task_identifier": "endless",
+        "poll_interval": 0.2,
+    } | options
+    return RunTriggerTaskOperator(**arguments)
+
+
+class Killed(Exception):
+    """What Airflow 2 raises in the signal handler, after ``on_kill``."""
+
+
+@pytest.fixture(params=["goes_on", "raises"])
+def kill_when(request):
+    """Call a function in a signal handler once a condition holds; afterwards the task goes on, or not."""
+    took = []
+    before = signal.getsignal(signal.SIGALRM)
+
+    def start(condition, on_kill):
+        def handle(*_):
+            if not condition():
+                signal.setitimer(signal.ITIMER_REAL, 0.05)
+                return
+            started_at = time.monotonic()
+            on_kill()
+            took.append(time.monotonic() - started_at)
+            if request.param == "raises":
+                raise Killed
+
+        signal.signal(signal.SIGALRM, handle)
+        signal.setitimer(signal.ITIMER_REAL, 0.05)
+        return took
+
+    yield start
+    signal.setitimer(signal.ITIMER_REAL, 0)
+    signal.signal(signal.SIGALRM, before)
+
+
+def in_the_request(server):
+    server.hang_next(path="/trigger", after_handling=True)
+    return lambda: bool(server.runs)
+
+
+def in_a_request_that_does_not_arrive(server):
+    server.hang_next(path="/trigger")
+    return lambda: bool(server.requests)
+
+
+def in_a_pause_before_the_next_request(server):
+    server.fail_next(path="/trigger", status=503, headers={"retry-after": "6"}, after_handling=True)
+    return lambda: any(request.status for request in server.requests)
+
+
+def in_a_status_check(server):
+    server.hang_next(method="GET", path="/api/v3/runs/")
+    return lambda: any(request.method == "GET" for request in server.requests)
+
+
+def in_a_pause_before_the_next_check(server):
+    return lambda: any(run.status == "EXECUTING" for run in server.runs.values())
+
+
+PHASES = [
+    in_the_request,
+    in_a_request_that_does_not_arrive,
+    in_a_pause_before_the_next_request,
+    in_a_status_check,
+    in_a_pause_before_the_next_check,
+]
+
+
+@pytest.mark.parametrize("phase", PHASES)
+def test_a_kill_cancels_the_run(phase, server, connect, run_try, kill_when, said):
+    connect(timeout=6, retry_for=60)
+    server.on_task("endless", after=None)
+    made = operator()
+    took = kill_when(phase(server), made.on_kill)
+    started_at = time.monotonic()
+    ended = run_try(made)
+    assert took
+    assert took[0] < KILL_TIME
+    assert isinstance(ended.error, (AirflowException, Killed)), ended.error
+    assert {run.status for run in server.runs.values()} == {"CANCELED"}
+    assert not any(run.started_at for run in server.runs.values() if run.options.get("delay"))
+    for run in server.runs.values():
+        assert said.lines(f"Canceled run {run.id}")
+    assert time.monotonic() - started_at < 60
+
+
+def test_a_kill_in_the_wait_for_a_dead_runs_worker_starts_no_other_one(server, run_try, kill_when):
+    server.on_task("endless", after=None, acknowledge_after=None)
+    run_try(operator(wait_for_completion=False))
+    (first,) = server.runs.values()
+    while first.status != "EXECUTING":
+        time.sleep(0.02)
+    first.cancel()
+    made = operator()
+    seen = len(server.requests)
+    kill_when(
+        lambda: sum("/api/v3/runs/" in request.path for request in server.requests[seen:]) >= 2, made.on_kill
+    )
+    ended = run_try(made, try_number=2)
+    assert isinstance(ended.error, (AirflowException, Killed)), ended.error
+    assert list(server.runs.values()) == [first]
+
+
+@pytest.mark.parametrize("kill_when", ["goes_on"], indirect=True)
+def test_a_kill_in_the_wait_for_the_rate_limit_cancels_the_run(connect, run_try, kill_when, said):
+    with TriggerDevServer(rate_limit=30, refill=10, refill_interval=3) as server:
+        connect(host=server.url, retry_for=60)
+        server.on_task("endless", after=None)
+        made = operator()
+
+        def is_used_up():
+            if any(run.status == "EXECUTING" for run in server.runs.values()):
+                server.take_tokens(30)
+                return True
+            return False
+
+        took = kill_when(is_used_up, made.on_kill)
+        ended = run_try(made)
+        assert isinstance(ended.error, AirflowException)
+        assert took[0] < KILL_TIME
+        (run,) = server.runs.values()
+        assert run.status == "CANCELED" or said.lines(f"Run {run.id} may still be running")
+
+
+@pytest.mark.parametrize("down", ["refused", "hanging"])
+def test_a_kill_while_the_server_is_down_says_that_the_run_may_be_alive(
+    down, server, connect, run_try, kill_when, said
+):
+    connect(timeout=30, retry_for=60)
+    server.on_task("endless", after=None)
+    made = operator()
+
+    def is_down():
+        if not any(run.status == "EXECUTING" for run in server.runs.values()):
+            return False
+        if down == "refused":
+            server.stop()
+        else:
+            server.hang_next(None)
+        return True
+
+    took = kill_when(is_down, made.on_kill)
+    try:
+        ended = run_try(made)
+    finally:
+        server.clear_faults()
+    assert took
+    assert took[0] < KILL_TIME
+    assert isinstance(ended.error, (AirflowException, Killed)), ended.error
+    (run,) = server.runs.values()
+    assert said.lines(f"Run {run.id} may still be running: ")
+
+
+def test_a_kill_leaves_the_run_alone_where_that_is_wanted(server, run_try, kill_when):
+    server.on_task("endless", after=None)
+    made = operator(cancel_on_kill=False)
+    kill_when(in_a_pause_before_the_next_check(server), made.on_kill)
+    ended = run_try(made)
+    assert isinstance(ended.error, (AirflowException, Killed))
+    (run,) = server.runs.values()
+    assert (run.status, run.cancel_requests) == ("EXECUTING", 0)
+
+
+def test_a_kill_cancels_a_replay_and_not_its_original(server, run_try, kill_when):
+    server.on_task("endless", after=None)
+    original, _ = server.trigger("endless")
+    made = ReplayTriggerRunOperator(task_id="again", run_id=original.id, poll_interval=0.2)
+
+    def is_replayed():
+        return len(server.runs) == 2 and list(server.runs.values())[1].status == "EXECUTING"
+
+    kill_when(is_replayed, made.on_kill)
+    ended = run_try(made, task_id="again")
+    assert isinstance(ended.error, (AirflowException, Killed))
+    _, replay = server.runs.values()
+    assert (original.status, replay.status) == ("EXECUTING", "CANCELED")
+
+
+def test_a_task_killed_before_it_began_starts_nothing(server, run_try):
+    made = operator()
+    made.on_kill()
+    assert isinstance(run_try(made).error, AirflowException)
+    assert server.requests == []
+
+
+def test_a_kill_after_the_end_cancels_nothing(server, run_try):
+    server.on_task("endless", output=1)
+    made = operator()
+    assert run_try(made).output == 1
+    made.on_kill()
+    assert not any("/cancel" in request.path for request in server.requests)

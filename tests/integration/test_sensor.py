@@ -1,0 +1,141 @@
+"""Wait for runs that others have started: poking, rescheduled, deferred."""
+
+from __future__ import annotations
+
+import pytest
+
+MODES = ["poke", "reschedule", "deferrable"]
+
+# A sensor in each mode; all of a test wait for the same runs.
+SENSORS = """
+def wait(task_id, **options):
+    return [
+        TriggerRunSensor(
+            task_id=f"{task_id}_{mode}",
+            mode="reschedule" if mode == "reschedule" else "poke",
+            deferrable=mode == "deferrable",
+            poke_interval=0.2,
+            poll_interval=0.2,
+            **options,
+        )
+        for mode in ("poke", "reschedule", "deferrable")
+    ]
+"""
+
+
+def tries(result):
+    return {task_id.rpartition("_")[2]: tries for task_id, tries in result.tries.items()}
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_it_waits_until_all_runs_have_completed(mode, server, run_tasks, meanwhile, said):
+    runs = [server.add_run("EXECUTING") for _ in range(3)]
+
+    def was_checked_often(run):
+        return sum(request.path.endswith(run.id) for request in list(server.requests)) >= 3
+
+    for run in runs:
+        meanwhile(lambda run=run: was_checked_often(run), lambda run=run: setattr(run, "status", "COMPLETED"))
+    sensors = SENSORS.replace('("poke", "reschedule", "deferrable")', f'("{mode}",)')
+    result = run_tasks(
+        sensors + '\nwait("wait", run_ids="{{ params.run_ids | tojson }}")\n',
+        {"run_ids": [run.id for run in runs]},
+    )
+    assert result.state == "success"
+    assert result.xcoms == {f"wait_{mode}": [{"run_id": run.id, "status": "COMPLETED"} for run in runs]}
+    assert said.lines("3 of 3 runs have not ended yet")
+    assert [run.cancel_requests for run in runs] == [0, 0, 0]
+
+
+def test_runs_that_tasks_have_started_and_ids_that_others_return(server, run_tasks):
+    server.on_task("resize", output="run_of_the_output", after=0.3)
+    run = server.add_run("COMPLETED")
+    result = run_tasks(
+        SENSORS
+        + """
+start = RunTriggerTaskOperator.partial(
+    task_id="start", task_identifier="resize", wait_for_completion=False
+).expand(payload=[1, 2])
+
+@task
+def other(params):
+    return {"id": params["run_id"]}
+
+[start, other()] >> wait("wait", xcom_task_ids=["start", "other"])[0]
+[start, other()] >> wait("more", xcom_task_ids="start")[2]
+""",
+        {"run_id": run.id},
+    )
+    started = result.pushed["start", "run_id"]
+    assert [one["run_id"] for one in result.xcoms["wait_poke"]] == [*started, run.id]
+    assert [one["run_id"] for one in result.xcoms["more_deferrable"]] == started
+
+
+def test_a_run_that_fails_fails_it_at_once_without_retries(server, run_tasks, said):
+    failing = server.add_run("EXECUTING", then=[(0.5, "FAILED")], task_identifier="resize")
+    endless = server.add_run("EXECUTING")
+    result = run_tasks(
+        SENSORS + f'\nwait("wait", run_ids={[endless.id, failing.id]!r}, retries=1, timeout=60)\n'
+    )
+    assert result.state == "failed"
+    assert tries(result) == {"poke": [1], "reschedule": [1], "deferrable": [1]}
+    text = (
+        f"Run {failing.id} of Trigger.dev task 'resize' ended with status FAILED after 1 attempt: Error: boom"
+    )
+    assert len(said.lines("AirflowFailException: ", text)) >= 3
+    assert len(said.lines(f"Stack trace of run {failing.id}")) == 3
+    assert endless.cancel_requests == 0
+
+
+def test_which_statuses_count_as_success_can_be_set(server, run_tasks):
+    runs = [server.add_run("CANCELED"), server.add_run("EXECUTING", then=[(0.3, "FAILED")])]
+    ids = [run.id for run in runs]
+    result = run_tasks(
+        SENSORS + f'\nwait("wait", run_ids={ids!r}, success_statuses=["CANCELED", "FAILED", "COMPLETED"])\n'
+    )
+    assert result.state == "success"
+    assert {tuple(one["status"] for one in ended) for ended in result.xcoms.values()} == {
+        ("CANCELED", "FAILED")
+    }
+
+
+def test_a_run_of_another_environment_fails_it(server, run_tasks, said):
+    foreign = server.add_run("EXECUTING", environment="dev")
+    result = run_tasks(SENSORS + f'\nwait("wait", run_ids="{foreign.id}", timeout=60)\n')
+    assert {states[0] for states in result.states.values()} == {"failed"}
+    assert said.lines(foreign.id, "answered 404")
+
+
+def test_trouble_of_the_server_does_not_end_the_wait(server, run_tasks, connect, said):
+    connect(timeout=1, retry_for=1)
+    run = server.add_run("EXECUTING", then=[(3, "COMPLETED")])
+    server.fail_next(6, 503, path="/api/v3/runs/")
+    server.malformed_next(3, path="/api/v3/runs/")
+    result = run_tasks(SENSORS + f'\nwait("wait", run_ids="{run.id}", timeout=60)\n')
+    assert (result.state, len(result.xcoms)) == ("success", 3)
+    assert not server.pending_faults
+
+
+@pytest.mark.parametrize("on_empty", ["fail", "ignore"])
+def test_no_runs_at_all(server, run_tasks, on_empty, said):
+    result = run_tasks(SENSORS + f'\nwait("wait", run_ids=[], on_empty="{on_empty}", retries=1)\n')
+    assert result.state == ("failed" if on_empty == "fail" else "success")
+    assert server.requests == []
+
+
+@pytest.mark.parametrize("soft_fail", [False, True])
+def test_its_timeout_fails_or_skips_it_and_cancels_nothing(server, run_tasks, soft_fail):
+    run = server.add_run("EXECUTING")
+    # Where a task is deferred, Airflow itself enforces it, but not under dag.test().
+    sensors = SENSORS.replace(', "deferrable")', ")")
+    result = run_tasks(sensors + f'\nwait("wait", run_ids="{run.id}", timeout=1, soft_fail={soft_fail})\n')
+    expected = ["skipped" if soft_fail else "failed"]
+    assert result.states == {f"wait_{mode}": expected for mode in ("poke", "reschedule")}
+    assert run.cancel_requests == 0
+
+
+def test_what_is_not_a_run_id_is_named_and_nothing_is_sent(server, run_tasks, said):
+    result = run_tasks(SENSORS + '\nwait("wait", run_ids=["../x", "run_a"])\n')
+    assert result.state == "failed"
+    assert said.lines("AirflowFailException: ", "'../x'")
+    assert server.requests == []

@@ -1,0 +1,157 @@
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from airflow_provider_trigger.api import errors
+from airflow_provider_trigger.api.endpoints.outputs import fetch_output
+
+SIGNATURE = "0bb7f8494b6be95e"
+URL = (
+    f"https://store.test:9000/packets/p/prod/run_1/output.json?X-Amz-Expires=300&X-Amz-Signature={SIGNATURE}"
+)
+TEXT_URL = URL.replace(".json", ".txt")
+SUPERJSON = {"content-type": "application/super+json"}
+
+
+def failure(answered: Any) -> errors.TriggerDevError:
+    with pytest.raises(errors.TriggerDevError) as raised:
+        fetch_output(URL).read(answered)
+    assert SIGNATURE not in repr((raised.value, vars(raised.value)))
+    return raised.value
+
+
+# What is sent
+
+
+def test_an_output_is_a_get_of_the_url_as_it_is() -> None:
+    request = fetch_output(URL).request
+    assert (request.method, request.url, request.json, request.repeatable) == ("GET", URL, None, True)
+    assert request.address("https://api.trigger.dev") == URL
+
+
+def test_the_signature_is_not_shown() -> None:
+    request = fetch_output(URL).request
+    assert str(request) == "GET /packets/p/prod/run_1/output.json"
+    assert request.target("https://api.trigger.dev") == f"{request} to store.test:9000"
+    assert SIGNATURE not in repr(request)
+
+
+def test_user_info_is_not_shown() -> None:
+    request = fetch_output("http://someone:hunter2@store.test?X=1").request
+    assert request.target("https://api.trigger.dev") == "GET / to store.test"
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["", "/packets/1", "ftp://store.test/1", "file:///etc/passwd", "http://", "http://[::1", "http://h:x/"],
+)
+def test_what_is_not_a_url_is_not_fetched(url: str) -> None:
+    with pytest.raises(errors.NotSentError) as raised:
+        fetch_output(url)
+    assert str(raised.value) == "the server sent a URL for the run's output that is not valid"
+    assert (raised.value.__cause__, raised.value.__context__) == (None, None)
+
+
+# What comes back
+
+
+@pytest.mark.parametrize(
+    ("document", "value"),
+    [
+        ({"json": {"a": 1}}, {"a": 1}),
+        (
+            {"json": {"at": "2026-11-25T09:00:00Z"}, "meta": {"values": {"at": ["Date"]}}},
+            {"at": "2026-11-25T09:00:00Z"},
+        ),
+        ({"json": None}, None),
+        ({"json": None, "meta": {"values": ["undefined"]}}, None),
+        ({"meta": {"values": ["undefined"]}}, None),
+        ({"json": {"json": 1}}, {"json": 1}),
+        ({"json": [12345678901234567890]}, [12345678901234567890]),
+        # What is not a document stays as it is.
+        ({"json": 1, "other": 2}, {"json": 1, "other": 2}),
+        ({}, {}),
+        ([1], [1]),
+        (False, False),
+    ],
+)
+@pytest.mark.parametrize(
+    "kind", ["application/super+json", "Application/Super+JSON; charset=utf-8", "", "x/y"]
+)
+def test_a_superjson_document_is_unwrapped(response: Any, document: Any, value: Any, kind: str) -> None:
+    assert fetch_output(URL).read(response(200, document, {"content-type": kind})) == value
+
+
+@pytest.mark.parametrize("value", [{"json": 1}, {"meta": 1}, None, 0, "text", [{"json": 1}]])
+def test_plain_json_stays_as_it_is(response: Any, value: Any) -> None:
+    body = json.dumps(value).encode()
+    assert fetch_output(URL).read(response(200, body, {"content-type": "application/json"})) == value
+
+
+@pytest.mark.parametrize(
+    ("url", "kind"),
+    [
+        (URL, "text/plain"),
+        (URL, "text/plain; charset=utf-8"),
+        (TEXT_URL, "application/octet-stream"),
+        (TEXT_URL, ""),
+    ],
+)
+@pytest.mark.parametrize("text", ["", "plain", '{"json": 1}', "12", "é\n"])
+def test_a_text_stays_text(response: Any, url: str, kind: str, text: str) -> None:
+    assert fetch_output(url).read(response(200, text.encode(), {"content-type": kind})) == text
+
+
+def test_json_in_a_file_of_text_is_json(response: Any) -> None:
+    assert fetch_output(TEXT_URL).read(response(200, {"json": 1}, SUPERJSON)) == 1
+
+
+def test_a_text_that_is_not_utf_8_is_unexpected(response: Any) -> None:
+    error = failure(response(200, b"\xff\xfe", {"content-type": "text/plain"}))
+    assert type(error) is errors.UnexpectedAnswerError
+    assert str(error) == "GET /packets/p/prod/run_1/output.json answered a text that is not UTF-8 (2 bytes)"
+    assert not error.retryable
+    assert error.__context__ is None
+
+
+@pytest.mark.parametrize("body", [b"", b"<html>", b'{"json": ', b"\xff"])
+@pytest.mark.parametrize("kind", ["application/super+json", "application/json", ""])
+def test_what_is_not_json_is_unexpected(response: Any, body: bytes, kind: str) -> None:
+    error = failure(response(200, body, {"content-type": kind}))
+    assert type(error) is errors.UnexpectedAnswerError
+    assert str(error) == (
+        "GET /packets/p/prod/run_1/output.json answered an output that is not JSON: "
+        f"{len(body)} bytes of {kind or 'no content type'}"
+    )
+
+
+@pytest.mark.parametrize(
+    ("status", "kind", "retryable", "detail"),
+    [
+        (
+            403,
+            errors.ResponseError,
+            False,
+            "rejected the URL of the output, which is valid for 300 s (store.test)",
+        ),
+        (401, errors.ResponseError, False, "rejected the URL of the output"),
+        (404, errors.ResponseError, False, "rejected the URL of the output"),
+        (301, errors.RedirectError, False, "the object store store.test redirects elsewhere"),
+        (429, errors.RateLimitError, True, "the object store store.test failed"),
+        (500, errors.ServerError, True, "the object store store.test failed"),
+        (503, errors.ServerError, True, "the object store store.test failed"),
+    ],
+)
+def test_an_error_status_is_the_stores_and_not_trigger_devs(
+    response: Any, status: int, kind: type[errors.ResponseError], retryable: bool, detail: str
+) -> None:
+    headers = {"x-amz-request-id": "AMZ7", "location": URL}
+    error = failure(response(status, b"<Error>" + URL.encode(), headers))
+    assert type(error) is kind
+    assert error.retryable is retryable
+    assert str(error).startswith(f"GET /packets/p/prod/run_1/output.json answered {status}: ")
+    assert detail in str(error)
+    assert str(error).endswith("(request AMZ7)")

@@ -1,0 +1,77 @@
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import pytest
+
+from airflow_provider_trigger.api.models import run_errors
+from airflow_provider_trigger.api.models.run_errors import RunError, advice
+
+
+def error(
+    name: str | None = None, message: str = "", stack_trace: str | None = None, code: str | None = None
+) -> Any:
+    return RunError(name=name, message=message, stack_trace=stack_trace, code=code)
+
+
+@pytest.mark.parametrize(
+    ("shown", "read"),
+    [
+        (
+            {"name": "TypeError", "message": "no", "stackTrace": "Error: no\n    at run"},
+            error("TypeError", "no", "Error: no\n    at run"),
+        ),
+        ({"name": "Error", "message": "", "stackTrace": ""}, error("Error")),
+        ({"message": "just a string"}, error(None, "just a string")),
+        ({"message": ""}, error()),
+        ({}, error()),
+        ({"name": 1, "message": None, "stackTrace": ["x"]}, error()),
+        ({"message": "m" * 90_000}, error(None, "m" * 90_000)),
+        (
+            {"message": "trigger.dev internal error (TASK_PROCESS_OOM_KILLED)"},
+            error(
+                None,
+                "trigger.dev internal error (TASK_PROCESS_OOM_KILLED)",
+                code="TASK_PROCESS_OOM_KILLED",
+            ),
+        ),
+        # A task's own words that only contain such a text.
+        (
+            {"message": "got: trigger.dev internal error (X)"},
+            error(None, "got: trigger.dev internal error (X)"),
+        ),
+        ({"message": "trigger.dev internal error (x y)"}, error(None, "trigger.dev internal error (x y)")),
+        (None, None),
+        ("text", None),
+        ([], None),
+    ],
+)
+def test_an_error_is_read(shown: object, read: RunError | None) -> None:
+    assert RunError.from_answer(shown) == read
+
+
+def test_every_internal_code_has_advice() -> None:
+    for code, text in run_errors._ADVICE.items():
+        assert re.fullmatch(r"[A-Z0-9_]+", code)
+        assert advice(code) == text
+        assert text[0].isupper()
+        assert text.endswith(".")
+        assert "  " not in text
+
+
+@pytest.mark.parametrize(
+    ("code", "word"),
+    [
+        ("TASK_PROCESS_OOM_KILLED", "machine"),
+        ("MAX_DURATION_EXCEEDED", "max_duration"),
+        ("COULD_NOT_FIND_TASK", "deploy"),
+    ],
+)
+def test_advice_says_what_to_change(code: str, word: str) -> None:
+    assert word in advice(code)
+
+
+@pytest.mark.parametrize("code", ["", "NEW_CODE", "task_process_oom_killed"])
+def test_an_unknown_code_has_none(code: str) -> None:
+    assert advice(code) == ""

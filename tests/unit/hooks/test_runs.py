@@ -1,0 +1,270 @@
+"""Start runs, wait for them, get their outputs, replay and reschedule them, with the hook."""
+
+from __future__ import annotations
+
+import json
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from in_process import Network
+
+from airflow_provider_trigger.api.errors import (
+    AuthenticationError,
+    NotFoundError,
+    ResponseError,
+    TransportError,
+    TriggerDevError,
+)
+from airflow_provider_trigger.hooks import runs as runs_module
+from airflow_provider_trigger.hooks.trigger_dev import TriggerDevHook
+from airflow_provider_trigger.run import start
+from airflow_provider_trigger.testing import TriggerDevServer
+
+
+@pytest.fixture
+def server(clock: Any) -> TriggerDevServer:
+    made = TriggerDevServer(clock=clock.time, acknowledge_after=10.0)
+    made.on_task("resize", start_after=0, after=20, output={"n": 1})
+    return made
+
+
+@pytest.fixture
+def network(server: TriggerDevServer, wire: Any, answer: Any) -> Network:
+    """What is between the hook and the server."""
+    wire.script = made = Network(server, answer)
+    return made
+
+
+@pytest.fixture
+def hook(
+    connect_as: Any, server: TriggerDevServer, network: Network, clock: Any, monkeypatch: pytest.MonkeyPatch
+) -> TriggerDevHook:
+    """A hook that goes by the test's clock."""
+    monkeypatch.setattr("airflow_provider_trigger.run.drive.time", clock)
+    monkeypatch.setattr(runs_module, "time", clock)
+    for function in (start.start_run, runs_by_default()):
+        assert function.__kwdefaults__ is not None
+        for name, value in (("sleep", clock.sleep), ("now", clock.time)):
+            if name in function.__kwdefaults__:
+                monkeypatch.setitem(function.__kwdefaults__, name, value)
+    made: TriggerDevHook = connect_as(password=server.secret_key)
+    return made
+
+
+def runs_by_default() -> Any:
+    from airflow_provider_trigger.run.follow import wait_for_run
+
+    return wait_for_run
+
+
+# Start
+
+
+def test_a_task_is_triggered_with_payload_and_options(hook: Any, server: Any) -> None:
+    options = {"delay": timedelta(hours=1), "tags": "a", "max_attempts": 2, "idempotency_key": "order-17"}
+    run_id = hook.trigger_task("resize", {"n": 1}, options)
+    run = server.runs[run_id]
+    assert (run.status, run.payload, run.tags, run.idempotency_key) == (
+        "DELAYED",
+        {"n": 1},
+        ("a",),
+        "order-17",
+    )
+    assert run.options["maxAttempts"] == 2
+    assert hook.trigger_task("resize", options={"idempotency_key": "order-17"}) == run_id
+
+
+def test_without_a_key_each_call_starts_a_run(hook: Any, server: Any) -> None:
+    assert hook.trigger_task("resize") != hook.trigger_task("resize")
+    assert [run.idempotency_key for run in server.runs.values()] == [None, None]
+
+
+def test_a_canceled_run_with_the_same_key_is_replaced(hook: Any, server: Any, clock: Any) -> None:
+    options = {"idempotency_key": "order-17"}
+    first = hook.trigger_task("resize", None, options)
+    clock.sleep(5)
+    server.runs[first].cancel()
+    assert hook.trigger_task("resize", None, options) != first
+    assert server.runs[first].terminated
+
+
+@pytest.mark.parametrize(
+    ("payload", "options", "text"),
+    [
+        ({"a": [object()]}, {}, r"trigger_task: payload\['a'\]\[0\] must be JSON"),
+        (None, {"delay": "soon"}, "trigger_task: delay must be "),
+        (None, {"ttl": 0}, "trigger_task: ttl must be "),
+        (None, {"queu": "q"}, "trigger_task: there is no option 'queu'"),
+    ],
+)
+def test_an_invalid_argument_is_an_error_and_nothing_is_sent(
+    hook: Any, network: Network, payload: Any, options: dict[str, Any], text: str
+) -> None:
+    with pytest.raises(ValueError, match=f"^{text}"):
+        hook.trigger_task("resize", payload, options)
+    assert network.requests == []
+
+
+def test_the_options_of_the_caller_are_left_as_they_are(hook: Any) -> None:
+    options = {"delay": "1h", "tags": ["a"]}
+    hook.trigger_task("resize", options=options)
+    assert options == {"delay": "1h", "tags": ["a"]}
+
+
+def test_a_lost_answer_without_a_key_says_that_a_run_may_exist_and_names_the_connection(
+    hook: Any, network: Network, answer: Any
+) -> None:
+    network.fault("/trigger", answer(502, "bad gateway"), arrives=True)
+    with pytest.raises(ResponseError) as raised:
+        hook.trigger_task("resize")
+    text = str(raised.value)
+    assert text.startswith(
+        "Connection 'trigger_dev_default' to https://trigger.test: POST /api/v1/tasks/resize/"
+    )
+    assert "a run may exist" in text
+    assert len(network.requests) == 1
+
+
+# Wait
+
+
+def test_a_run_is_waited_for(hook: Any, server: Any, clock: Any) -> None:
+    run = hook.wait_for_run(hook.trigger_task("resize"))
+    assert (run.status, run.output) == ("COMPLETED", {"n": 1})
+    assert 1020 <= clock.now < 1024
+
+
+def test_whatever_its_status_the_run_is_returned(hook: Any, server: Any) -> None:
+    server.on_task("broken", error="boom")
+    run = hook.wait_for_run(hook.trigger_task("broken"))
+    assert (run.status, run.error.message) == ("FAILED", "boom")
+
+
+def test_an_outage_is_waited_out(hook: Any, network: Network) -> None:
+    run_id = hook.trigger_task("resize")
+    import requests
+
+    network.fault("GET", requests.ConnectionError(), times=8)
+    assert hook.wait_for_run(run_id).status == "COMPLETED"
+
+
+def test_a_run_that_takes_too_long_is_left_alone(hook: Any, server: Any, clock: Any) -> None:
+    server.on_task("endless", after=None)
+    run_id = hook.trigger_task("endless")
+    with pytest.raises(TimeoutError) as raised:
+        hook.wait_for_run(run_id, timeout=60)
+    assert str(raised.value) == (
+        f"Run {run_id} of Trigger.dev task 'endless' did not end within its time limit (timeout=60 s). "
+        f"It was left alone, EXECUTING. https://trigger.test/runs/{run_id}"
+    )
+    assert clock.now == pytest.approx(1060)
+    assert server.runs[run_id].cancel_requests == 0
+
+
+def test_a_fixed_interval_is_kept(hook: Any, server: Any, network: Network) -> None:
+    server.on_task("slow", start_after=0, after=95)
+    run_id = hook.trigger_task("slow")
+    hook.wait_for_run(run_id, poll_interval=10)
+    assert len(network.sent("GET")) == 11
+
+
+def test_a_run_without_a_version_is_an_error_that_says_so(hook: Any, server: Any, clock: Any) -> None:
+    server.unknown_task("resize")
+    run_id = hook.trigger_task("resize")
+    with pytest.raises(TimeoutError, match="no deployed version in this environment has the task 'resize'"):
+        hook.wait_for_run(run_id, pending_version_timeout=30)
+    assert server.runs[run_id].status == "PENDING_VERSION"
+
+
+def test_a_key_that_is_rejected_for_too_long_is_an_error(
+    hook: Any, network: Network, answer: Any, clock: Any
+) -> None:
+    run_id = hook.trigger_task("resize")
+    network.fault("GET", answer(401, {"error": "Invalid API key"}), times=1000)
+    with pytest.raises(TriggerDevError) as raised:
+        hook.wait_for_run(run_id)
+    text = str(raised.value)
+    assert text.startswith(
+        f"Connection 'trigger_dev_default' to https://trigger.test: Run {run_id} cannot be checked"
+    )
+    assert "answered 401: Invalid API key" in text
+    assert 1120 <= clock.now <= 1160  # the connection's retry_for
+
+
+# Outputs
+
+
+@pytest.mark.parametrize("output", [None, {"n": 1}, "text", {"text": "x" * 200_000}])
+def test_the_whole_output_is_returned(hook: Any, server: Any, output: Any) -> None:
+    run = server.add_run("COMPLETED")
+    run.output = output
+    assert hook.get_output(run.id) == output
+
+
+@pytest.mark.parametrize("status", ["EXECUTING", "FAILED", "CANCELED"])
+def test_only_a_completed_run_has_an_output(hook: Any, server: Any, status: str) -> None:
+    run = server.add_run(status)
+    with pytest.raises(ValueError, match=f"^Run {run.id} has no output: it is {status}$"):
+        hook.get_output(run.id)
+
+
+def test_an_unknown_run_has_none(hook: Any) -> None:
+    with pytest.raises(NotFoundError):
+        hook.get_output("run_x")
+
+
+# Replay and reschedule
+
+
+def test_a_run_is_replayed(hook: Any, server: Any) -> None:
+    run = server.add_run("FAILED", payload={"n": 1}, task_identifier="resize")
+    replayed = server.runs[hook.replay_run(run.id)]
+    assert (replayed.payload, replayed.status, run.status) == ({"n": 1}, "EXECUTING", "FAILED")
+
+
+def test_a_replay_whose_answer_is_lost_says_that_a_run_may_exist(
+    hook: Any, server: Any, network: Network
+) -> None:
+    import requests
+
+    run = server.add_run("FAILED")
+    network.fault("/replay", requests.ConnectionError(), arrives=True)
+    with pytest.raises(TransportError, match="a run may exist"):
+        hook.replay_run(run.id)
+
+
+def test_a_delayed_run_is_rescheduled(hook: Any, server: Any, clock: Any) -> None:
+    run_id = hook.trigger_task("resize", options={"delay": "1h"})
+    run = hook.reschedule_run(run_id, timedelta(minutes=1))
+    assert (run.id, run.status) == (run_id, "DELAYED")
+    clock.sleep(59)
+    assert server.runs[run_id].status == "DELAYED"
+    clock.sleep(2)
+    assert server.runs[run_id].status == "EXECUTING"
+
+
+def test_another_run_cannot_be_rescheduled(hook: Any, server: Any) -> None:
+    with pytest.raises(ResponseError, match="Cannot reschedule a run that is not delayed"):
+        hook.reschedule_run(server.add_run("QUEUED").id, "1h")
+
+
+@pytest.mark.parametrize("delay", [None, "", "soon", "2020-01-01T00:00:00Z", timedelta(0), 5])
+def test_an_invalid_delay_is_an_error_and_nothing_is_sent(hook: Any, network: Network, delay: Any) -> None:
+    with pytest.raises(ValueError, match=r"^reschedule_run: delay must be "):
+        hook.reschedule_run("run_1", delay)
+    assert network.requests == []
+
+
+def test_every_error_of_the_api_names_the_connection(hook: Any, network: Network, answer: Any) -> None:
+    network.fault("", answer(401, json.dumps({"error": "Invalid API key"}).encode()), times=1000)
+    for call in (
+        lambda: hook.trigger_task("resize"),
+        lambda: hook.get_output("run_1"),
+        lambda: hook.replay_run("run_1"),
+        lambda: hook.reschedule_run("run_1", "1h"),
+    ):
+        with pytest.raises(AuthenticationError) as raised:
+            call()
+        assert str(raised.value).startswith("Connection 'trigger_dev_default' to https://trigger.test: ")
+        assert str(raised.value).endswith("; check the password of the connection")

@@ -1,0 +1,251 @@
+"""Without arguments: what this Dag run, or this task instance, has started, and nothing else."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from airflow_provider_trigger._compat import BaseOperator
+from airflow_provider_trigger.notifications.cancel import CancelTriggerRunNotifier
+from airflow_provider_trigger.operators.run import RunTriggerTaskOperator
+from airflow_provider_trigger.sources import started
+
+try:
+    from airflow.sdk import DAG
+except ImportError:  # 2.11
+    from airflow.models.dag import DAG
+
+TASKS = ("first", "second")
+
+
+@pytest.fixture(autouse=True)
+def without_lag(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(started, "_LIST_LAG", 0.05)
+
+
+@pytest.fixture
+def log(keep_log: Any) -> Any:
+    return keep_log(CancelTriggerRunNotifier)
+
+
+@pytest.fixture
+def dag() -> DAG:
+    with DAG("a_dag", schedule=None) as dag:
+        for task_id in TASKS:
+            RunTriggerTaskOperator(
+                task_id=task_id, task_identifier="resize", wait_for_completion=False, deferrable=False
+            )
+        BaseOperator(task_id="other")
+    return dag
+
+
+@pytest.fixture
+def start(connection: str, server: Any, dag: DAG, context_of: Any, task_instance: Any) -> Callable[..., Any]:
+    """Start a run that never ends, as a task of this Dag run or of another; return it and the context."""
+    server.on_task("resize", after=None)
+
+    def run(task_id: str, *, start: int = 0, **fields: Any) -> tuple[Any, Any]:
+        ti = task_instance(task_id, task=dag.get_task(task_id), **fields)
+        context = context_of(ti, start=start, dag=dag)
+        task: Any = dag.get_task(task_id)
+        run_id = task.execute(context)
+        return server.runs[run_id], context
+
+    return run
+
+
+def is_canceled(*runs: Any) -> list[bool]:
+    return [run.status == "CANCELED" for run in runs]
+
+
+@pytest.mark.parametrize("arguments", [{}, {"run_ids": None, "xcom_task_ids": []}])
+def test_it_needs_no_arguments(arguments: dict[str, Any]) -> None:
+    made = CancelTriggerRunNotifier(**arguments)
+    assert made.run_ids is None
+    assert not made.xcom_task_ids
+
+
+def test_in_a_tasks_callback_it_is_about_what_this_task_instance_has_started(
+    start: Any, server: Any, log: Any
+) -> None:
+    mine, context = start("first")
+    others = [start("second")[0], start("first", map_index=3)[0], start("first", start=1)[0]]
+    CancelTriggerRunNotifier()(context)
+    assert is_canceled(mine, *others) == [True, False, False, False]
+    assert mine.cancel_requests == 1
+    assert log.lines[-1][0] == "info"
+    assert "1 Trigger.dev run: 1 canceled" in log.lines[-1][1]
+
+
+def test_an_instance_of_a_mapped_task_cancels_its_own_run_only(start: Any, log: Any) -> None:
+    first, _ = start("first", map_index=0)
+    second, context = start("first", map_index=1)
+    CancelTriggerRunNotifier()(context)
+    assert is_canceled(first, second) == [False, True]
+
+
+def test_a_run_that_is_not_in_xcom_is_found_by_its_tag(start: Any, log: Any) -> None:
+    mine, context = start("first")
+    context["ti"].xcoms.clear()
+    CancelTriggerRunNotifier()(context)
+    assert is_canceled(mine) == [True]
+
+
+def test_a_run_that_the_list_shows_only_later_is_found(
+    start: Any, log: Any, server: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mine, context = start("first")
+    context["ti"].xcoms.clear()
+    server.list_lag = 0.5
+    monkeypatch.setattr(started, "_LIST_LAG", 1)
+    CancelTriggerRunNotifier()(context)
+    assert is_canceled(mine) == [True]
+
+
+def test_a_run_of_an_earlier_try_is_this_task_instances_too(start: Any, log: Any) -> None:
+    before, _ = start("first")
+    after, context = start("first", try_number=2, max_tries=1)  # after a clear
+    assert before is not after
+    CancelTriggerRunNotifier()(context)
+    assert is_canceled(before, after) == [True, True]
+
+
+def test_in_a_dags_callback_it_is_about_all_tasks_of_this_dag_run(start: Any, log: Any) -> None:
+    first, context = start("first")
+    second, _ = start("second")
+    other, _ = start("second", start=1)
+    CancelTriggerRunNotifier()(context | {"reason": "task_failure"})
+    assert is_canceled(first, second, other) == [True, True, False]
+
+
+def test_in_a_dags_callback_without_a_task_instance_it_finds_them_by_their_tag(start: Any, log: Any) -> None:
+    first, context = start("first")
+    second, _ = start("second")
+    del context["ti"]
+    CancelTriggerRunNotifier()(context | {"reason": "timed_out"})
+    assert is_canceled(first, second) == [True, True]
+    assert [level for level, _ in log.lines if level in ("warning", "error")] == []
+
+
+def test_in_a_deadline_alert_it_finds_them_by_their_tag(
+    start: Any, log: Any, context_of: Any, connection: str
+) -> None:
+    mine, context = start("first")
+    dag_run = context["dag_run"]
+    deadline: Any = {
+        "dag_run": {
+            "dag_id": "a_dag",
+            "dag_run_id": dag_run.run_id,
+            "start_date": dag_run.start_date.isoformat(),
+            "logical_date": dag_run.logical_date.isoformat(),
+        },
+        "deadline": {},
+    }
+    asyncio.run(CancelTriggerRunNotifier().async_notify(deadline))
+    assert is_canceled(mine) == [True]
+
+
+def test_a_replay_that_someone_else_made_is_left_alone_with_a_warning(
+    start: Any, log: Any, server: Any
+) -> None:
+    mine, context = start("first")
+    replay = server.replay(mine)
+    assert replay.tags == mine.tags
+    CancelTriggerRunNotifier()(context)
+    assert is_canceled(mine, replay) == [True, False]
+    warnings = log.of("warning")
+    assert len(warnings) == 1
+    assert replay.id in warnings[0]
+
+
+def test_what_has_ended_is_a_success_and_not_canceled(start: Any, log: Any, server: Any) -> None:
+    server.on_task("resize", start_after=0, after=0)
+    with_xcom, context = start("first")
+    context["ti"].xcoms.clear()
+    CancelTriggerRunNotifier()(context)
+    assert with_xcom.cancel_requests == 0
+    assert [level for level, _ in log.lines if level == "error"] == []
+
+
+def test_where_nothing_was_started_nothing_is_canceled(
+    connection: str, server: Any, log: Any, dag: DAG, context_of: Any, task_instance: Any
+) -> None:
+    other = server.add_run("EXECUTING")
+    for task_id in ("first", "other"):
+        context = context_of(task_instance(task_id, task=dag.get_task(task_id)), dag=dag)
+        CancelTriggerRunNotifier()(context)
+    assert other.cancel_requests == 0
+    assert {one.path.partition("?")[0] for one in server.requests} == {"/api/v1/runs"}
+    assert [level for level, _ in log.lines if level == "error"] == []
+
+
+def test_where_nothing_can_be_found_the_log_says_so(connection: str, server: Any, log: Any, dag: DAG) -> None:
+    context: Any = {"dag": dag, "run_id": "manual_1", "reason": "task_failure"}
+    CancelTriggerRunNotifier()(context)
+    assert server.requests == []
+    level, text = log.lines[-1]
+    assert level == "error"
+    assert "the runs of this Dag run cannot be found" in text
+    assert "give run_ids, or use a task's callback" in text
+
+
+def test_where_the_list_fails_the_runs_in_xcom_are_canceled_and_the_log_says_so(
+    start: Any, log: Any, server: Any
+) -> None:
+    mine, context = start("first")
+    server.fail_next(None, 400, path="/api/v1/runs?*")
+    CancelTriggerRunNotifier()(context)
+    assert is_canceled(mine) == [True]
+    level, text = log.lines[-1]
+    assert level == "error"
+    assert "could not be listed" in text
+
+
+def test_a_rejected_key_ends_it_at_once(start: Any, log: Any, server: Any) -> None:
+    mine, context = start("first")
+    before = len(server.requests)
+    server.fail_next(None, 401)
+    CancelTriggerRunNotifier()(context)
+    assert mine.cancel_requests == 0
+    assert {one.path.rpartition("/")[2] for one in server.requests[before:]} == {"cancel"}
+    assert log.lines[-1][0] == "error"
+
+
+def test_given_ids_are_all_that_it_cancels(start: Any, log: Any, server: Any) -> None:
+    mine, context = start("first")
+    other = server.add_run("EXECUTING")
+    CancelTriggerRunNotifier(run_ids=[other.id])(context)
+    assert is_canceled(mine, other) == [False, True]
+
+
+def test_an_empty_list_of_ids_cancels_nothing(start: Any, log: Any, server: Any) -> None:
+    mine, context = start("first")
+    before = len(server.requests)
+    CancelTriggerRunNotifier(run_ids=[])(context)
+    assert is_canceled(mine) == [False]
+    assert len(server.requests) == before
+
+
+def test_awaited_it_finds_them_off_the_event_loop(start: Any, log: Any) -> None:
+    mine, context = start("first")
+    asyncio.run(CancelTriggerRunNotifier().async_notify(context))
+    assert is_canceled(mine) == [True]
+
+
+def test_its_time_limit_counts_for_the_search_too(start: Any, log: Any, server: Any) -> None:
+    _, context = start("first")
+    context["ti"].xcoms.clear()
+    server.hang_next(None)
+    CancelTriggerRunNotifier(timeout=0.5)(context)
+    level, text = log.lines[-1]
+    assert level == "error"
+    assert "could not be listed" in text
+
+
+def test_an_unknown_connection_is_raised(start: Any, log: Any) -> None:
+    _, context = start("first")
+    with pytest.raises(Exception, match="unknown"):
+        CancelTriggerRunNotifier(trigger_dev_conn_id="unknown").notify(context)

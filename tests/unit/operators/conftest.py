@@ -1,0 +1,67 @@
+"""What the tests of operators share that have a run of their own: Airflow's way to end a task."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+Act = Callable[[], object]
+
+
+@pytest.fixture
+def in_signal_handler() -> Iterator[Callable[[Callable[[], object], Act], None]]:
+    """Do something in a signal handler of the main thread, as Airflow does, once a condition holds."""
+    ended = threading.Event()
+    watchers: list[threading.Thread] = []
+    before = signal.getsignal(signal.SIGUSR1)
+
+    def when(condition: Callable[[], object], act: Act) -> None:
+        def watch() -> None:
+            while not ended.is_set():
+                if condition():
+                    os.kill(os.getpid(), signal.SIGUSR1)
+                    return
+                time.sleep(0.005)
+
+        signal.signal(signal.SIGUSR1, lambda *_: act())
+        watchers.append(threading.Thread(target=watch))
+        watchers[-1].start()
+
+    yield when
+    ended.set()
+    for watcher in watchers:
+        watcher.join()
+    signal.signal(signal.SIGUSR1, before)
+
+
+@pytest.fixture
+def run_of(server: Any) -> Callable[..., Any]:
+    """Return the only run of the local server, None while there is none or it has another status."""
+
+    def find(*statuses: str) -> Any:
+        runs = list(server.runs.values())
+        assert len(runs) < 2, runs
+        return next((run for run in runs if not statuses or run.status in statuses), None)
+
+    return find
+
+
+@pytest.fixture
+def sent(server: Any) -> Callable[[], list[str]]:
+    """Return what was requested: ``trigger``, ``cancel``, ``retrieve`` …"""
+
+    def names() -> list[str]:
+        words = {"trigger": "trigger", "cancel": "cancel", "reset": "reset", "replay": "replay"}
+        paths = [one.path.partition("?")[0] for one in list(server.requests)]
+        return [
+            words.get(path.rpartition("/")[2], "list" if path == "/api/v1/runs" else "retrieve")
+            for path in paths
+        ]
+
+    return names

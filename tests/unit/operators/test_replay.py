@@ -1,0 +1,119 @@
+"""Starting a run again: which run, and what becomes of the new one."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from airflow_provider_trigger._compat import AirflowException, AirflowFailException, BaseOperator
+from airflow_provider_trigger.api.errors import TriggerDevError
+from airflow_provider_trigger.operators.replay import ReplayTriggerRunOperator
+
+try:
+    from airflow.sdk import DAG
+except ImportError:  # 2.11
+    from airflow.models.dag import DAG
+
+
+def operator(run_id: Any, **arguments: Any) -> ReplayTriggerRunOperator:
+    defaults = {"task_id": "again", "deferrable": False, "poll_interval": 0.02, "timeout": 30}
+    return ReplayTriggerRunOperator(run_id=run_id, **defaults | arguments)
+
+
+@pytest.fixture
+def original(server: Any) -> Any:
+    """A run of a task whose runs multiply their payload."""
+    server.on_task("double", output=lambda payload: payload * 2)
+    run, _ = server.trigger("double", payload=21, options={"tags": ["mine"], "idempotencyKey": "k"})
+    return run
+
+
+@pytest.fixture
+def context(context_of: Any, task_instance: Any) -> Any:
+    return context_of(task_instance("again"))
+
+
+@pytest.mark.parametrize(("run_id", "shown"), [(None, "None"), ("", "''"), ([], "[]")])
+def test_without_a_run_id_there_is_an_error_when_the_dag_is_parsed(run_id: Any, shown: str) -> None:
+    with pytest.raises(ValueError, match="ReplayTriggerRunOperator 'again': run_id must be") as raised:
+        operator(run_id)
+    assert str(raised.value).endswith(f"not {shown}")
+
+
+def test_the_run_id_is_templated() -> None:
+    assert set(ReplayTriggerRunOperator.template_fields) == {"run_id", "trigger_dev_conn_id"}
+    made = operator("{{ x }}")
+    values: Any = {"x": "run_1"}
+    made.render_template_fields(values)
+    assert made.run_id == "run_1"
+
+
+def test_a_tasks_output_as_run_id_makes_it_an_upstream_task() -> None:
+    with DAG("d", schedule=None):
+        made = operator(BaseOperator(task_id="start").output)
+    assert made.upstream_task_ids == {"start"}
+
+
+@pytest.mark.parametrize("wrap", [str, lambda run_id: [run_id], lambda run_id: {"id": run_id}])
+def test_the_output_is_the_new_runs(
+    wrap: Any, original: Any, connection: str, server: Any, context: Any
+) -> None:
+    assert operator(wrap(original.id)).execute(context) == 42
+    first, second = server.runs.values()
+    assert (first.id, list(second.tags), second.idempotency_key) == (original.id, ["mine"], None)
+    assert context["ti"].pushed("run_id") == second.id
+    assert context["ti"].pushed("run_url") == f"{server.url}/runs/{second.id}"
+    assert first.cancel_requests == second.cancel_requests == 0
+
+
+@pytest.mark.parametrize("rendered", [["run_1", "run_2"], None, [], 5, "None", "not a run/"])
+def test_anything_but_one_run_id_fails_the_task_for_good(
+    rendered: Any, connection: str, server: Any, context: Any
+) -> None:
+    made = operator("{{ x }}")
+    made.run_id = rendered
+    with pytest.raises(AirflowFailException, match=r"ReplayTriggerRunOperator 'again': .*run_id"):
+        made.execute(context)
+    assert server.requests == []
+
+
+def test_after_a_lost_answer_the_error_says_that_a_run_may_exist(
+    original: Any, connection: str, server: Any, context: Any, sent: Any
+) -> None:
+    server.disconnect_next(after_handling=True)
+    with pytest.raises(AirflowFailException, match="a run may exist"):
+        operator(original.id).execute(context)
+    assert sent() == ["replay"]
+
+
+def test_an_unknown_run_is_named(connection: str, context: Any) -> None:
+    with pytest.raises(TriggerDevError, match="run_unknown"):
+        operator("run_unknown").execute(context)
+
+
+def test_killed_it_cancels_the_new_run_only(
+    original: Any, connection: str, server: Any, context: Any, in_signal_handler: Any
+) -> None:
+    server.on_task("double", after=None)
+    made = operator(original.id)
+
+    def new_one_executes() -> bool:
+        return [run.status for run in server.runs.values()][1:] == ["EXECUTING"]
+
+    in_signal_handler(new_one_executes, made.on_kill)
+    with pytest.raises(AirflowException, match="The task was killed"):
+        made.execute(context)
+    assert [run.cancel_requests for run in server.runs.values()] == [0, 1]
+
+
+def test_killed_while_the_request_is_unanswered_it_cancels_the_run_once_its_id_is_known(
+    original: Any, connection: str, server: Any, context: Any, in_signal_handler: Any
+) -> None:
+    server.on_task("double", after=None)
+    server.delay_next(seconds=0.5, after_handling=True)
+    made = operator(original.id)
+    in_signal_handler(lambda: server.requests, made.on_kill)
+    with pytest.raises(AirflowException, match="The task was killed"):
+        made.execute(context)
+    assert [run.cancel_requests for run in server.runs.values()] == [0, 1]

@@ -1,0 +1,422 @@
+"""What the operator takes, what it sends, and which run it takes up."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from airflow_provider_trigger._compat import AirflowException, AirflowFailException, BaseOperator
+from airflow_provider_trigger.operators.run import RunTriggerTaskOperator
+
+try:
+    from airflow.sdk import DAG
+except ImportError:  # 2.11
+    from airflow.models.dag import DAG
+
+PLENTY = [f"tag {number}" for number in range(7)]
+
+
+def operator(**arguments: Any) -> RunTriggerTaskOperator:
+    defaults: dict[str, Any] = {"deferrable": False, "poll_interval": 0.02}
+    defaults |= {"task_id": "work", "task_identifier": "resize"}
+    return RunTriggerTaskOperator(**defaults | arguments)
+
+
+@pytest.fixture
+def body(server: Any) -> Callable[[], Any]:
+    """Return what was sent to start the only run."""
+
+    def read() -> Any:
+        [request] = [one for one in server.requests if one.path.endswith("/trigger")]
+        return json.loads(request.body)
+
+    return read
+
+
+# What is imported
+
+
+@pytest.fixture(scope="module")
+def parsed(parse: Any) -> set[str]:
+    return set(
+        parse(
+            """
+            from airflow_provider_trigger.operators.run import RunTriggerTaskOperator
+            from airflow_provider_trigger.operators.replay import ReplayTriggerRunOperator
+            options = dict(task_identifier="resize", tags=["a"], delay="1h", metadata={"a": 1})
+            RunTriggerTaskOperator(task_id="t", payload={"a": ["{{ ds }}"]}, deferrable=True, **options)
+            RunTriggerTaskOperator.partial(task_id="m", **options).expand(payload=[1, 2])
+            ReplayTriggerRunOperator(task_id="r", run_id="run_1")
+            """
+        )
+    )
+
+
+def test_a_dags_parse_brings_no_client_and_no_trigger(parsed: set[str], heavy: set[str]) -> None:
+    assert "airflow_provider_trigger.operators.run" in parsed
+    assert not parsed & (heavy | {"airflow_provider_trigger.triggers.run", "asyncio"})
+    assert not {name for name in parsed if ".testing" in name or ".cancel" in name}
+
+
+# Arguments
+
+INVALID = [
+    ("task_identifier", "", "task_identifier must be the id of a Trigger.dev task, not ''"),
+    ("task_identifier", " ", "task_identifier must be the id of a Trigger.dev task, not ' '"),
+    ("task_identifier", 5, "task_identifier must be the id of a Trigger.dev task, not 5"),
+    ("payload", {"a": [1, {2}]}, "payload['a'][1] must be JSON"),
+    ("payload", float("nan"), "payload must be JSON, which has no nan"),
+    ("payload", "x" * 3 * 1024 * 1024, "payload must have 3,145,728 bytes or less"),
+    ("queue", "", "queue must be a string that is not empty, not ''"),
+    ("concurrency_key", 5, "concurrency_key must be a string that is not empty, not 5"),
+    ("delay", "soon", "delay must be a duration above 0"),
+    ("delay", "2020-01-01", "delay must be in the future"),
+    ("ttl", "1.5h", "ttl must be a duration above 0"),
+    ("tags", [*PLENTY, "one more"], "tags must be 7 tags or fewer, not 8"),
+    ("tags", ["a", "b,c"], "tags[1] must be a string of 1 to 128 characters without a comma"),
+    ("metadata", ["a"], "metadata must be a dict of JSON, not ['a']"),
+    ("max_attempts", 0, "max_attempts must be a whole number of attempts, 1 or more, not 0"),
+    ("max_duration", 4, "max_duration must be a whole number of seconds, 5 or more, not 4"),
+    ("machine", "huge", "machine must be one of micro, "),
+    ("priority", -1, "priority must be a number of seconds, 0 or more, not -1"),
+    ("region", "", "region must be a string that is not empty, not ''"),
+    ("lock_to_version", 5, "lock_to_version must be a string that is not empty, not 5"),
+    ("idempotency_key", "", "idempotency_key must be a string that is not empty, not ''"),
+    ("idempotency_key", "..", "idempotency_key must be a string of 1 to 2048 characters, not of dots only"),
+    ("idempotency_key", 5, "idempotency_key must be a string that is not empty, not 5"),
+]
+
+
+@pytest.mark.parametrize(("name", "value", "reason"), INVALID)
+def test_an_invalid_argument_is_an_error_when_the_dag_is_parsed(name: str, value: Any, reason: str) -> None:
+    with pytest.raises(ValueError, match="RunTriggerTaskOperator 'work': ") as raised:
+        operator(**{name: value})
+    assert str(raised.value).startswith(f"RunTriggerTaskOperator 'work': {reason}")
+
+
+@pytest.mark.parametrize(("name", "value", "reason"), INVALID)
+def test_an_invalid_rendered_argument_fails_the_task_for_good_before_anything_is_sent(
+    name: str, value: Any, reason: str, connection: str, server: Any, context_of: Any, task_instance: Any
+) -> None:
+    made = operator(**{name: "{{ x }}"})
+    setattr(made, "run_queue" if name == "queue" else name, value)  # as rendered natively
+    with pytest.raises(AirflowFailException) as raised:
+        made.execute(context_of(task_instance()))
+    assert str(raised.value).startswith(f"RunTriggerTaskOperator 'work': {reason}")
+    assert server.requests == []
+
+
+@pytest.mark.parametrize(
+    ("arguments", "reason"),
+    [
+        ({"trigger_dev_conn_id": ""}, "trigger_dev_conn_id must be the id of a connection, not ''"),
+        ({"wait_for_completion": 1}, "wait_for_completion must be True or False, not 1"),
+        ({"deferrable": "yes"}, "deferrable must be True or False, not 'yes'"),
+        ({"cancel_on_kill": None}, "cancel_on_kill must be True or False, not None"),
+        ({"poll_interval": 0}, "poll_interval must be a number of seconds, 0.01 or more, not 0"),
+        ({"timeout": 0}, "timeout must be a number of seconds, 0.01 or more, not 0"),
+        ({"timeout": timedelta(1)}, "timeout must be a number of seconds, 0.01 or more, not "),
+        ({"pending_version_timeout": -1}, "pending_version_timeout must be a number of seconds, 0 or more"),
+        ({"retry_statuses": ["DONE"]}, "retry_statuses must be a list of final statuses (CANCELED, "),
+        ({"retry_statuses": ["EXECUTING"]}, "retry_statuses must be a list of final statuses (CANCELED, "),
+        ({"retry_statuses": "FAILED"}, "retry_statuses must be a list of final statuses (CANCELED, "),
+        ({"retry_statuses": [{}]}, "retry_statuses must be a list of final statuses (CANCELED, "),
+        ({"max_output_size": -1}, "max_output_size must be a whole number of bytes, 0 or more, not -1"),
+        ({"max_output_size": 1.5}, "max_output_size must be a whole number of bytes, 0 or more, not 1.5"),
+    ],
+)
+def test_how_to_wait_is_checked_when_the_dag_is_parsed(arguments: dict[str, Any], reason: str) -> None:
+    with pytest.raises(ValueError, match="RunTriggerTaskOperator 'work': ") as raised:
+        operator(**arguments)
+    assert str(raised.value).startswith(f"RunTriggerTaskOperator 'work': {reason}")
+
+
+def test_valid_arguments_of_how_to_wait_are_kept() -> None:
+    arguments: dict[str, Any] = {
+        "retry_statuses": [],
+        "poll_interval": None,
+        "timeout": 0.5,
+        "pending_version_timeout": 0,
+        "max_output_size": 0,
+    }
+    made = operator(**arguments)
+    assert {name: getattr(made, name) for name in arguments} == arguments
+
+
+def test_the_defaults_are_those_that_are_documented() -> None:
+    made = RunTriggerTaskOperator(task_id="work", task_identifier="resize")
+    assert (made.trigger_dev_conn_id, made.idempotency_key, made.payload) == (
+        "trigger_dev_default",
+        "auto",
+        None,
+    )
+    assert (made.wait_for_completion, made.deferrable, made.cancel_on_kill) == (True, False, True)
+    assert (made.poll_interval, made.timeout, made.pending_version_timeout) == (None, None, 300)
+    assert tuple(made.retry_statuses) == ("FAILED", "CRASHED", "TIMED_OUT", "SYSTEM_FAILURE")
+    assert made.max_output_size == 1024 * 1024
+
+
+def test_airflows_setting_decides_whether_it_defers(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AIRFLOW__OPERATORS__DEFAULT_DEFERRABLE", "True")
+    assert RunTriggerTaskOperator(task_id="work", task_identifier="resize").deferrable is True
+    assert operator(deferrable=False).deferrable is False
+
+
+def test_its_arguments_but_those_of_the_wait_are_templated() -> None:
+    options = ["concurrency_key", "delay", "ttl", "tags", "metadata", "max_attempts", "max_duration"]
+    options += ["machine", "priority", "region", "lock_to_version", "idempotency_key", "trigger_dev_conn_id"]
+    assert sorted(RunTriggerTaskOperator.template_fields) == sorted(
+        ["task_identifier", "payload", "run_queue", *options]
+    )
+    assert RunTriggerTaskOperator.template_fields_renderers == {"payload": "json", "metadata": "json"}
+
+
+def test_a_payload_is_rendered_at_any_depth() -> None:
+    made = operator(payload={"a": [{"b": "{{ x }}"}, 5]}, task_identifier="{{ x }}", queue="{{ x }}")
+    values: Any = {"x": "video"}
+    made.render_template_fields(values)
+    assert made.payload == {"a": [{"b": "video"}, 5]}
+    assert (made.task_identifier, made.run_queue) == ("video", "video")
+
+
+def test_the_parts_of_a_payload_that_are_not_templated_are_checked_when_the_dag_is_parsed() -> None:
+    with pytest.raises(ValueError, match=r"payload\['b'\] must be JSON"):
+        operator(payload={"a": "{{ x }}", "b": {1}})
+
+
+@pytest.fixture
+def dag() -> DAG:
+    return DAG("d", schedule=None, start_date=datetime(2026, 1, 1, tzinfo=UTC))
+
+
+def test_a_tasks_output_in_its_arguments_makes_that_an_upstream_task(dag: DAG) -> None:
+    with dag:
+        first, second = (BaseOperator(task_id=name) for name in ("first", "second"))
+        made = operator(payload={"a": [first.output]}, tags=second.output)
+    assert made.upstream_task_ids == {"first", "second"}
+
+
+def test_arguments_go_by_their_names_only() -> None:
+    with pytest.raises((TypeError, AirflowException)):
+        RunTriggerTaskOperator("resize", task_id="work")  # type: ignore[call-arg]
+
+
+# The queue: Trigger.dev's, and Airflow's
+
+
+def test_a_queue_that_is_given_is_trigger_devs() -> None:
+    made = operator(queue="video")
+    assert (made.run_queue, made.queue) == ("video", "default")
+
+
+def test_a_queue_in_default_args_is_airflows(dag: DAG) -> None:
+    dag.default_args["queue"] = "gpu"
+    with dag:
+        without, with_both = operator(), operator(task_id="both", queue="video")
+    assert (without.run_queue, without.queue) == (None, "gpu")
+    assert with_both.run_queue == "video"
+
+
+@pytest.mark.parametrize(
+    ("default_args", "arguments", "queues"),
+    [
+        ({}, {}, (None, "default")),
+        ({}, {"queue": "video"}, ("video", "default")),
+        ({"queue": "gpu"}, {}, (None, "gpu")),
+    ],
+)
+def test_a_mapped_task_has_no_queue_of_trigger_dev_unless_it_is_given(
+    default_args: Any, arguments: Any, queues: Any, dag: DAG
+) -> None:
+    dag.default_args.update(default_args)
+    with dag:
+        mapped = RunTriggerTaskOperator.partial(task_id="m", task_identifier="resize", **arguments).expand(
+            payload=[{"a": 1}]
+        )
+    made: Any = mapped.unmap({"payload": {"a": 1}})
+    assert (made.run_queue, made.queue, made.payload) == (*queues, {"a": 1})
+
+
+def test_the_queue_that_airflow_adds_to_the_arguments_of_a_mapped_task_is_its_own() -> None:
+    # Up to Airflow 3.2 every mapped task has it (measured).
+    made = operator(queue="default", _airflow_from_mapped=True)
+    assert (made.run_queue, made.queue) == (None, "default")
+    assert operator(queue="default").run_queue == "default"
+
+
+# What is sent
+
+
+def test_its_options_are_sent_in_the_apis_spelling(
+    connection: str, body: Any, context_of: Any, task_instance: Any
+) -> None:
+    made = operator(
+        payload={"a": [1, None]},
+        queue="video",
+        concurrency_key="user 5",
+        delay=timedelta(minutes=90),
+        ttl=600,
+        tags=PLENTY,
+        metadata={"b": True},
+        max_attempts="3",
+        max_duration=60,
+        machine="small-2x",
+        priority=2.5,
+        region="eu-central-1",
+        lock_to_version="20261125.1",
+        idempotency_key="order 17",
+        wait_for_completion=False,
+    )
+    made.execute(context_of(task_instance()))
+    sent = body()
+    tags = sent["options"].pop("tags")
+    assert sent == {
+        "payload": {"a": [1, None]},
+        "options": {
+            "queue": {"name": "video"},
+            "concurrencyKey": "user 5",
+            "delay": "5400s",
+            "ttl": 600,
+            "metadata": {"b": True},
+            "maxAttempts": 3,
+            "maxDuration": 60,
+            "machine": "small-2x",
+            "priority": 2.5,
+            "region": "eu-central-1",
+            "lockToVersion": "20261125.1",
+            "idempotencyKey": "order 17",
+        },
+    }
+    assert tags[:7] == PLENTY
+    assert [tag.partition(":")[0] for tag in tags[7:]] == ["airflow_dag", "airflow_dag_run", "airflow_task"]
+
+
+def test_what_is_not_given_is_not_sent(
+    connection: str, body: Any, context_of: Any, task_instance: Any
+) -> None:
+    operator(wait_for_completion=False).execute(context_of(task_instance()))
+    assert body().keys() == {"options"}
+    assert body()["options"].keys() == {"tags", "idempotencyKey"}
+    assert body()["options"]["idempotencyKey"].startswith("airflow-")
+
+
+def test_none_is_no_key(connection: str, body: Any, context_of: Any, task_instance: Any) -> None:
+    operator(wait_for_completion=False, idempotency_key=None).execute(context_of(task_instance()))
+    assert body()["options"].keys() == {"tags"}
+
+
+def test_executed_by_hand_a_run_has_neither_key_nor_tags_of_ours(connection: str, body: Any) -> None:
+    made = operator(wait_for_completion=False, tags="mine")
+    empty: Any = {}
+    assert made.execute(empty).startswith("run_")
+    assert body()["options"] == {"tags": ["mine"]}
+
+
+def test_without_a_key_a_lost_answer_is_an_error_that_says_that_a_run_may_exist(
+    connection: str, server: Any, sent: Any, context_of: Any, task_instance: Any
+) -> None:
+    server.disconnect_next(after_handling=True)
+    with pytest.raises(AirflowFailException, match="a run may exist") as raised:
+        operator(idempotency_key=None).execute(context_of(task_instance()))
+    assert connection in str(raised.value)
+    assert sent() == ["trigger"]
+
+
+def test_with_a_key_a_lost_answer_makes_no_second_run(
+    connection: str, server: Any, sent: Any, context_of: Any, task_instance: Any
+) -> None:
+    server.on_task("resize", output=17)
+    server.disconnect_next(after_handling=True)
+    assert operator().execute(context_of(task_instance())) == 17
+    assert len(server.runs) == 1
+    assert sent()[:2] == ["trigger", "trigger"]
+
+
+# Another try
+
+
+def tried(server: Any, context: Any, **arguments: Any) -> Any:
+    """Execute a first try that dies at once after the start; return its run."""
+    operator(**arguments, wait_for_completion=False).execute(context)
+    return list(server.runs.values())[-1]
+
+
+@pytest.fixture
+def context(context_of: Any, task_instance: Any) -> Callable[..., Any]:
+    return lambda **ti: context_of(task_instance(**ti))
+
+
+def test_a_retry_takes_up_the_run_that_is_alive(connection: str, server: Any, context: Any) -> None:
+    server.on_task("resize", output="done", after=0.3)
+    tried(server, context())
+    assert operator().execute(context(try_number=2)) == "done"
+    assert len(server.runs) == 1
+
+
+def test_a_retry_returns_the_output_of_the_run_that_completed(
+    connection: str, server: Any, context: Any, sent: Any
+) -> None:
+    server.on_task("resize", output="done", start_after=0, after=0)
+    tried(server, context())
+    assert operator().execute(context(try_number=2)) == "done"
+    assert len(server.runs) == 1
+    assert sent()[-2:] == ["trigger", "retrieve"]
+
+
+def test_a_retry_after_a_cancel_starts_a_new_run(connection: str, server: Any, context: Any) -> None:
+    server.on_task("resize", after=None, times=1)
+    server.on_task("resize", output="second")
+    tried(server, context()).cancel()
+    assert operator().execute(context(try_number=2)) == "second"
+    assert len(server.runs) == 2
+
+
+def test_a_cleared_task_starts_a_new_run(connection: str, server: Any, context: Any) -> None:
+    server.on_task("resize", output="first", times=1)
+    server.on_task("resize", output="second")
+    assert operator().execute(context()) == "first"
+    assert operator().execute(context(try_number=2, max_tries=1)) == "second"
+
+
+def test_the_try_after_a_clear_cancels_the_run_from_before(
+    connection: str, server: Any, context: Any
+) -> None:
+    server.on_task("resize", after=None, times=1)
+    server.on_task("resize", output="second")
+    first = tried(server, context())
+    assert operator().execute(context(try_number=2, max_tries=1)) == "second"
+    assert first.status == "CANCELED"
+
+
+def test_the_try_after_a_clear_takes_up_the_run_from_before_if_it_is_not_to_be_canceled(
+    connection: str, server: Any, context: Any
+) -> None:
+    server.on_task("resize", output="first", after=0.5)
+    tried(server, context())
+    assert operator(cancel_on_kill=False).execute(context(try_number=2, max_tries=1)) == "first"
+    assert len(server.runs) == 1
+
+
+@pytest.mark.parametrize("arguments", [{"idempotency_key": "mine"}, {"wait_for_completion": False}])
+def test_where_a_run_is_not_this_task_instances_alone_none_from_before_is_looked_for(
+    arguments: Any, connection: str, server: Any, context: Any, sent: Any
+) -> None:
+    operator(**arguments).execute(context(try_number=2, max_tries=1))
+    assert "list" not in sent()
+
+
+def test_a_first_try_looks_for_nothing(connection: str, server: Any, context: Any, sent: Any) -> None:
+    operator(wait_for_completion=True).execute(context())
+    assert "list" not in sent()
+
+
+def test_dag_runs_that_differ_in_their_start_only_have_runs_of_their_own(
+    connection: str, server: Any, context_of: Any, task_instance: Any
+) -> None:
+    for start in (0, 1):
+        operator(wait_for_completion=False).execute(context_of(task_instance(), start=start))
+    assert len(server.runs) == 2

@@ -1,0 +1,281 @@
+"""Waiting for the run, in the worker or deferred, and what its end means for the task."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from airflow_provider_trigger._compat import AirflowException, AirflowFailException
+from airflow_provider_trigger.api.errors import TriggerDevError
+from airflow_provider_trigger.hooks.trigger_dev import TriggerDevHook
+from airflow_provider_trigger.operators.run import RunTriggerTaskOperator
+from airflow_provider_trigger.triggers.run import TriggerDevRunTrigger
+
+try:
+    from airflow.sdk.exceptions import TaskDeferred
+except ImportError:  # before 3.2
+    from airflow.exceptions import TaskDeferred
+
+
+def operator(**arguments: Any) -> RunTriggerTaskOperator:
+    defaults: dict[str, Any] = {"deferrable": False, "poll_interval": 0.02}
+    defaults |= {"task_id": "work", "task_identifier": "resize"}
+    return RunTriggerTaskOperator(**defaults | arguments)
+
+
+@pytest.fixture
+def log(keep_log: Any) -> Any:
+    return keep_log(RunTriggerTaskOperator)
+
+
+@pytest.fixture
+def execute(connection: str, context_of: Any, task_instance: Any) -> Callable[..., Any]:
+    return lambda made: made.execute(context_of(task_instance()))
+
+
+@pytest.fixture
+def defer(execute: Any) -> Callable[..., Any]:
+    """Execute an operator until it defers; return its trigger's arguments, and the method to go on with."""
+
+    def run(made: Any) -> tuple[dict[str, Any], Any]:
+        with pytest.raises(TaskDeferred) as raised:
+            execute(made)
+        path, arguments = raised.value.trigger.serialize()
+        assert path == f"{TriggerDevRunTrigger.__module__}.{TriggerDevRunTrigger.__qualname__}"
+        assert json.loads(json.dumps(arguments)) == arguments
+        TriggerDevRunTrigger(**arguments)
+        return arguments, getattr(made, raised.value.method_name)
+
+    return run
+
+
+def ended(run: Any, end: str = "final", **fields: Any) -> dict[str, Any]:
+    return {"run_id": run.id, "end": end, "status": run.status, "error": ""} | fields
+
+
+# In the worker
+
+
+@pytest.mark.parametrize("output", [{"a": [1, None]}, "text", 0, None, False])
+def test_a_run_that_completed_gives_its_output(output: Any, execute: Any, server: Any) -> None:
+    server.on_task("resize", output=output)
+    assert execute(operator()) == output
+
+
+def test_a_large_output_is_replaced_by_a_reference_with_a_warning(
+    execute: Any, server: Any, log: Any, connection: str, run_of: Any
+) -> None:
+    server.on_task("resize", output="x" * 8)
+    assert execute(operator(max_output_size=10)) == "x" * 8
+    server.on_task("resize", output="x" * 9)
+    reference = execute(operator(max_output_size=10, idempotency_key=None))
+    run_id = list(server.runs)[-1]
+    assert reference == {"run_id": run_id, "output_size": 11}
+    [warning] = log.of("warning")
+    assert "max_output_size=10" in warning
+    assert TriggerDevHook(connection).get_output(run_id) == "x" * 9
+
+
+def test_an_output_behind_a_url_is_fetched(execute: Any, server: Any) -> None:
+    server.on_task("resize", output={"a": "b"}, output_by_url=True)
+    assert execute(operator()) == {"a": "b"}
+
+
+def test_without_waiting_the_run_id_is_returned_and_the_run_goes_on(
+    execute: Any, server: Any, run_of: Any, sent: Any
+) -> None:
+    server.on_task("resize", after=None)
+    made = operator(wait_for_completion=False, deferrable=True)
+    assert execute(made) == run_of().id
+    made.on_kill()
+    assert run_of().cancel_requests == 0
+    assert sent() == ["trigger"]
+
+
+def test_what_failed_fails_the_task_and_its_stack_trace_is_in_the_log(
+    execute: Any, server: Any, log: Any, run_of: Any
+) -> None:
+    error = {"name": "TypeError", "message": "no such file", "stackTrace": "at resize.ts:5"}
+    server.on_task("resize", error=error)
+    with pytest.raises(AirflowException) as raised:
+        execute(operator())
+    assert not isinstance(raised.value, AirflowFailException)
+    url = f"{server.url}/runs/{run_of().id}"
+    assert str(raised.value) == (
+        f"Run {run_of().id} of Trigger.dev task 'resize' ended with status FAILED after 1 attempt: "
+        f"TypeError: no such file. {url}"
+    )
+    assert [text for text in log.of("error") if "at resize.ts:5" in text]
+    assert run_of().cancel_requests == 0
+
+
+@pytest.mark.parametrize(
+    ("crash", "status"),
+    [
+        ("TASK_PROCESS_OOM_KILLED", "CRASHED"),
+        ("MAX_DURATION_EXCEEDED", "TIMED_OUT"),
+        ("TASK_RUN_HEARTBEAT_TIMEOUT", "SYSTEM_FAILURE"),
+    ],
+)
+def test_after_an_internal_error_the_task_may_be_retried(
+    crash: str, status: str, execute: Any, server: Any
+) -> None:
+    server.on_task("resize", crash=crash)
+    with pytest.raises(AirflowException, match=f"ended with status {status}.*{crash}") as raised:
+        execute(operator())
+    assert not isinstance(raised.value, AirflowFailException)
+
+
+def test_which_statuses_allow_a_retry_can_be_set(
+    execute: Any, server: Any, run_of: Any, in_signal_handler: Any
+) -> None:
+    server.on_task("resize", error="no such file")
+    with pytest.raises(AirflowFailException, match="FAILED"):
+        execute(operator(retry_statuses=["CANCELED"], idempotency_key=None))
+    server.runs.clear()
+    for statuses, kind in ((["CANCELED"], AirflowException), (["FAILED"], AirflowFailException)):
+        server.runs.clear()
+        server.on_task("resize", after=None)
+        in_signal_handler(lambda: run_of("EXECUTING"), lambda: run_of().cancel())
+        with pytest.raises(AirflowException, match="ended with status CANCELED") as raised:
+            execute(operator(retry_statuses=statuses, idempotency_key=None))
+        assert type(raised.value) is kind
+
+
+def test_after_its_timeout_the_run_is_canceled_and_the_task_fails(
+    execute: Any, server: Any, run_of: Any
+) -> None:
+    server.on_task("resize", after=None)
+    with pytest.raises(
+        AirflowException, match=r"did not end within its time limit \(timeout=0.3 s\). It was c"
+    ):
+        execute(operator(timeout=0.3))
+    assert (run_of().status, run_of().cancel_requests) == ("CANCELED", 1)
+
+
+def test_a_run_that_is_not_to_be_canceled_is_left_alone_after_its_timeout(
+    execute: Any, server: Any, run_of: Any
+) -> None:
+    server.on_task("resize", after=None)
+    with pytest.raises(AirflowException, match="It was left alone, EXECUTING"):
+        execute(operator(timeout=0.3, cancel_on_kill=False))
+    assert run_of().cancel_requests == 0
+
+
+def test_a_run_without_a_deployed_version_is_canceled_and_the_task_fails_for_good(
+    execute: Any, server: Any, run_of: Any
+) -> None:
+    server.unknown_task("resize")
+    with pytest.raises(AirflowFailException, match="no deployed version in this environment has the task"):
+        execute(operator(pending_version_timeout=0.1))
+    assert run_of().status == "CANCELED"
+
+
+def test_a_poll_that_fails_is_not_the_end_of_the_wait(execute: Any, server: Any, run_of: Any) -> None:
+    server.on_task("resize", output=5, after=0.3)
+    server.fail_next(3, 500, method="GET")
+    server.malformed_next(method="GET")
+    server.disconnect_next(method="GET")
+    assert execute(operator()) == 5
+    assert server.pending_faults == 0
+    assert run_of().cancel_requests == 0
+
+
+def test_an_error_names_the_connection(execute: Any, server: Any) -> None:
+    server.fail_next(None, 401)
+    with pytest.raises(TriggerDevError, match="trigger_dev_default"):
+        execute(operator())
+
+
+# Deferred
+
+
+def test_it_hands_all_that_is_needed_to_its_trigger_and_leaves_the_cancel_to_it(
+    defer: Any, server: Any, run_of: Any
+) -> None:
+    server.on_task("resize", after=None)
+    made = operator(deferrable=True, poll_interval=7, pending_version_timeout=60, cancel_on_kill=False)
+    arguments, _ = defer(made)
+    assert arguments == {
+        "trigger_dev_conn_id": "trigger_dev_default",
+        "run_id": run_of().id,
+        "run_url": f"{server.url}/runs/{run_of().id}",
+        "poll_interval": 7,
+        "deadline": None,
+        "pending_version_timeout": 60,
+        "cancel_on_kill": False,
+    }
+    assert defer(operator(deferrable=True))[0]["cancel_on_kill"] is True
+    made.on_kill()
+    assert run_of().cancel_requests == 0
+
+
+def test_its_trigger_knows_when_the_run_must_have_ended(defer: Any, server: Any) -> None:
+    server.on_task("resize", after=None)
+    before = time.time()
+    limits: list[dict[str, Any]] = [
+        {"timeout": 60},
+        {"timeout": 60, "execution_timeout": timedelta(seconds=30)},
+        {"timeout": 60, "execution_timeout": timedelta(seconds=90)},
+        {"execution_timeout": timedelta(seconds=30)},
+    ]
+    made = [operator(deferrable=True, idempotency_key=None, **limit) for limit in limits]
+    deadlines = [defer(one)[0]["deadline"] for one in made]
+    took = time.time() - before
+    for deadline, seconds in zip(deadlines, (60, 30, 60, 30), strict=True):
+        assert before + seconds <= deadline <= before + seconds + took
+
+
+def test_the_timeout_counts_from_the_runs_creation() -> None:
+    made = operator(timeout=60, execution_timeout=timedelta(seconds=50))
+    assert made._deadline(1000.0, age=20.0) == 1040.0  # Airflow itself ends it after its execution_timeout
+    made.deferrable = True
+    assert made._deadline(1000.0, age=20.0) == 1040.0
+    assert made._deadline(1000.0, age=0.0) == 1050.0
+
+
+def test_a_run_that_completed_already_needs_no_trigger(
+    execute: Any, server: Any, context_of: Any, task_instance: Any
+) -> None:
+    server.on_task("resize", output="done", start_after=0, after=0)
+    execute(operator(wait_for_completion=False))
+    again = context_of(task_instance(try_number=2))
+    assert operator(deferrable=True).execute(again) == "done"
+
+
+def test_a_resumed_task_returns_the_output(defer: Any, server: Any, run_of: Any) -> None:
+    server.on_task("resize", output={"a": 1}, start_after=0, after=0)
+    made = operator(deferrable=True)
+    _, go_on = defer(made)
+    empty: Any = {}
+    assert go_on(empty, ended(run_of())) == {"a": 1}
+    assert made.run_url == f"{server.url}/runs/{run_of().id}"
+
+
+def test_a_resumed_task_fails_if_the_run_did(defer: Any, server: Any, run_of: Any, log: Any) -> None:
+    error = {"name": "Error", "message": "no such file", "stackTrace": "at resize.ts:5"}
+    server.on_task("resize", error=error, start_after=0, after=0)
+    _, go_on = defer(operator(deferrable=True))
+    with pytest.raises(AirflowException, match=r"ended with status FAILED.*no such file"):
+        go_on({}, ended(run_of()))
+    assert [text for text in log.of("error") if "at resize.ts:5" in text]
+
+
+def test_a_resumed_task_says_which_time_limit_it_was(defer: Any, server: Any, run_of: Any) -> None:
+    server.on_task("resize", after=None)
+    _, go_on = defer(operator(deferrable=True, timeout=60, execution_timeout=timedelta(seconds=30)))
+    with pytest.raises(AirflowException, match=r"\(timeout=60 s, execution_timeout=30 s\)") as raised:
+        go_on({}, ended(run_of(), "timed_out", error="the cancel failed: 500"))
+    assert "It may still be running: the cancel failed: 500" in str(raised.value)
+
+
+@pytest.mark.parametrize("event", [None, {}, "done", {"run_id": "run_1"}, {"run_id": "run_1", "end": "?"}])
+def test_what_is_not_an_event_of_its_trigger_is_an_error(event: Any, connection: str) -> None:
+    context: Any = {}
+    with pytest.raises(TriggerDevError, match="not an event of a run"):
+        operator().execute_complete(context, event)

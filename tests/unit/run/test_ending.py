@@ -1,0 +1,155 @@
+"""What the end of a run, or of a wait for it, says to the one who waited."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from airflow_provider_trigger.api.models.runs import FINAL_STATUSES
+from airflow_provider_trigger.run.ending import describe, is_success, why_failed, why_given_up
+from airflow_provider_trigger.run.follow import Waited, WaitEnd
+
+URL = "https://trigger.test/runs/run_1"
+
+
+def internal(code: str) -> dict[str, str]:
+    return {"message": f"trigger.dev internal error ({code})"}
+
+
+def test_only_a_completed_run_has_ended_well(make_run: Any) -> None:
+    good = {status for status in FINAL_STATUSES if is_success(make_run(status))}
+    assert good == {"COMPLETED", "COMPLETED_SUCCESSFULLY"}
+    assert not is_success(make_run("EXECUTING"))
+
+
+def test_a_run_is_described_with_its_task(make_run: Any) -> None:
+    assert describe(make_run(taskIdentifier="resize")) == "run run_1 of Trigger.dev task 'resize'"
+    assert describe(make_run()) == "run run_1"
+
+
+@pytest.mark.parametrize(
+    ("status", "shown", "text"),
+    [
+        (
+            "FAILED",
+            {
+                "attemptCount": 3,
+                "error": {"name": "TypeError", "message": "no such\n  image", "stackTrace": "x"},
+            },
+            "FAILED after 3 attempts: TypeError: no such image",
+        ),
+        ("FAILED", {"attemptCount": 1, "error": {"message": "boom"}}, "FAILED after 1 attempt: boom"),
+        ("FAILED", {"error": {"name": "Error", "message": ""}}, "FAILED: Error"),
+        ("FAILED", {"error": {"message": ""}}, "FAILED"),
+        ("FAILED", {"error": {"message": "it ended. So."}}, "FAILED: it ended. So"),
+        ("CANCELED", {}, "CANCELED"),
+        (
+            "EXPIRED",
+            {"attemptCount": 0, "error": {"message": "Run expired because the TTL was reached"}},
+            "EXPIRED: Run expired because the TTL was reached",
+        ),
+        (
+            "CRASHED",
+            {"attemptCount": 1, "error": internal("TASK_PROCESS_OOM_KILLED")},
+            "CRASHED after 1 attempt: trigger.dev internal error (TASK_PROCESS_OOM_KILLED). The task ran "
+            "out of memory. Give it a larger machine (machine=…), or let the task use less memory",
+        ),
+        (
+            "TIMED_OUT",
+            {"attemptCount": 1, "error": internal("MAX_DURATION_EXCEEDED")},
+            "TIMED_OUT after 1 attempt: trigger.dev internal error (MAX_DURATION_EXCEEDED). It reached its "
+            "maximum duration: raise max_duration, or let the task do less",
+        ),
+        (
+            "SYSTEM_FAILURE",
+            {"error": internal("COULD_NOT_FIND_TASK")},
+            "SYSTEM_FAILURE: trigger.dev internal error (COULD_NOT_FIND_TASK). The deployed version has no "
+            "task with this identifier: check it, and deploy a version that has it",
+        ),
+        (
+            "SYSTEM_FAILURE",
+            {"error": internal("SOMETHING_NEW")},
+            "SYSTEM_FAILURE: trigger.dev internal error (SOMETHING_NEW)",
+        ),
+    ],
+)
+def test_a_failure_names_task_status_attempts_error_link_and_what_to_do(
+    make_run: Any, status: str, shown: dict[str, Any], text: str
+) -> None:
+    run = make_run(status, taskIdentifier="resize", **shown)
+    assert why_failed(run, run_url=URL) == (
+        f"Run run_1 of Trigger.dev task 'resize' ended with status {text}. {URL}"
+    )
+
+
+def test_a_long_message_is_shortened_and_stays_one_line(make_run: Any) -> None:
+    text = why_failed(make_run("FAILED", error={"message": "line\n" * 20_000}), run_url=URL)
+    assert len(text) < 1200
+    assert "\n" not in text
+
+
+# A wait that ended before its run
+
+
+def given_up(end: str, run: Any, *, error: str = "", is_canceled: bool = False) -> str:
+    waited = Waited(end=WaitEnd(end), run=run, error=error, is_canceled=is_canceled)
+    return why_given_up(waited, "run_1", limit="timeout=60 s", run_url=URL)
+
+
+@pytest.mark.parametrize(
+    ("run", "facts", "became"),
+    [
+        ({"status": "CANCELED"}, {"is_canceled": True}, "It was canceled"),
+        # A check that lags behind, and one that failed: the cancel was acknowledged all the same.
+        ({"status": "EXECUTING"}, {"is_canceled": True}, "It was canceled"),
+        (None, {"is_canceled": True}, "It was canceled"),
+        ({"status": "CANCELED"}, {}, "It was canceled"),
+        (
+            {"status": "EXECUTING"},
+            {"error": "the cancel failed: no answer"},
+            "It may still be running: the cancel failed: no answer",
+        ),
+        (
+            None,
+            {"error": "the cancel failed: no answer"},
+            "It may still be running: the cancel failed: no answer",
+        ),
+        ({"status": "EXECUTING"}, {}, "It was left alone, EXECUTING"),
+        (None, {}, "It was left alone"),
+    ],
+)
+def test_a_time_limit_says_what_became_of_the_run(
+    make_run: Any, run: dict[str, str] | None, facts: dict[str, Any], became: str
+) -> None:
+    seen = make_run(taskIdentifier="resize", **run) if run else None
+    what = "Run run_1 of Trigger.dev task 'resize'" if run else "Run run_1"
+    assert given_up("timed_out", seen, **facts) == (
+        f"{what} did not end within its time limit (timeout=60 s). {became}. {URL}"
+    )
+
+
+def test_a_run_without_a_version_says_what_to_do(make_run: Any) -> None:
+    run = make_run("CANCELED", taskIdentifier="resize")
+    assert given_up("no_version", run, is_canceled=True) == (
+        "Run run_1 of Trigger.dev task 'resize' was still waiting for a version after "
+        "pending_version_timeout: no deployed version in this environment has the task 'resize' (or its "
+        "queue). Deploy it, or check task_identifier, queue and the environment of the secret key. "
+        f"It was canceled. {URL}"
+    )
+
+
+@pytest.mark.parametrize("end", list(WaitEnd))
+def test_no_text_has_two_blanks(make_run: Any, end: WaitEnd) -> None:
+    for run in (None, make_run(), make_run("CANCELED", taskIdentifier="t")):
+        assert "  " not in given_up(end, run, error="no answer")
+        assert "  " not in given_up(end, run, is_canceled=True)
+
+
+def test_a_rejected_wait_names_the_error_and_that_the_run_may_go_on(make_run: Any) -> None:
+    error = "GET /api/v3/runs/run_1 answered 401: Invalid API key"
+    assert given_up("rejected", make_run("EXECUTING", taskIdentifier="resize"), error=error) == (
+        f"Run run_1 of Trigger.dev task 'resize' cannot be checked any more, and may still be running: "
+        f"{error}. {URL}"
+    )
+    assert given_up("rejected", None, error=error).startswith("Run run_1 cannot be checked any more")

@@ -1,0 +1,106 @@
+"""What a trigger hands to its task, and what the task makes of it."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from airflow_provider_trigger.api.errors import NotFoundError, TriggerDevError, UnexpectedAnswerError
+from airflow_provider_trigger.run.event import make_event, read_event
+from airflow_provider_trigger.run.follow import Waited, WaitEnd
+
+
+@pytest.mark.parametrize("end", list(WaitEnd))
+def test_an_event_is_plain_json_without_the_output(make_run: Any, end: WaitEnd) -> None:
+    run = make_run("COMPLETED", output="x" * 1000)
+    event = make_event("run_1", Waited(end=end, run=run, error="why", is_canceled=True))
+    assert event == {
+        "run_id": "run_1",
+        "end": end.value,
+        "status": "COMPLETED",
+        "error": "why",
+        "is_canceled": True,
+    }
+    assert json.loads(json.dumps(event)) == event
+    assert {name: type(value) for name, value in event.items() if name in ("end", "status")} == {
+        "end": str,
+        "status": str,
+    }
+
+
+def test_a_run_that_was_never_seen_has_no_status() -> None:
+    assert make_event("run_1", Waited(end=WaitEnd.REJECTED, run=None, error="no"))["status"] is None
+
+
+def event(run_id: str, end: str, **fields: Any) -> dict[str, Any]:
+    return {"run_id": run_id, "end": end, "status": "EXECUTING", "error": "", "is_canceled": False} | fields
+
+
+def test_the_run_is_checked_once_more(server: Any, client: Any, network: Any) -> None:
+    run = server.add_run("COMPLETED")
+    run_id, waited = read_event(event(run.id, "final"), client)
+    assert run_id == run.id
+    assert waited.run is not None
+    assert (waited.end, waited.run.output) == (WaitEnd.FINAL, {"done": True})
+    assert len(network.requests) == 1
+
+
+def test_an_event_of_an_older_version_is_understood(server: Any, client: Any) -> None:
+    run = server.add_run("CANCELED")
+    _, waited = read_event({"run_id": run.id, "end": "timed_out"}, client)
+    assert (waited.end, waited.error, waited.is_canceled) == (WaitEnd.TIMED_OUT, "", False)
+
+
+@pytest.mark.parametrize("end", ["timed_out", "no_version"])
+@pytest.mark.parametrize("status", ["COMPLETED", "FAILED"])
+def test_a_result_that_came_after_all_counts(server: Any, client: Any, end: str, status: str) -> None:
+    run = server.add_run(status)
+    _, waited = read_event(event(run.id, end, error="the cancel failed: no answer"), client)
+    assert waited.run is not None
+    assert (waited.end, waited.run.status, waited.error) == (WaitEnd.FINAL, status, "")
+
+
+def test_a_run_that_the_wait_has_canceled_stays_given_up(server: Any, client: Any) -> None:
+    run = server.add_run("CANCELED")
+    _, waited = read_event(event(run.id, "timed_out", is_canceled=True), client)
+    assert (waited.end, waited.is_canceled) == (WaitEnd.TIMED_OUT, True)
+
+
+def test_a_run_that_can_be_checked_again_shows_its_end(server: Any, client: Any) -> None:
+    for status in ("COMPLETED", "CANCELED", "FAILED"):
+        _, waited = read_event(event(server.add_run(status).id, "rejected", error="401"), client)
+        assert waited.end is WaitEnd.FINAL
+    _, waited = read_event(event(server.add_run("EXECUTING").id, "rejected", error="401"), client)
+    assert (waited.end, waited.error) == (WaitEnd.REJECTED, "401")
+
+
+def test_a_final_run_that_cannot_be_checked_is_an_error(
+    server: Any, client: Any, network: Any, lost: Any
+) -> None:
+    run = server.add_run("COMPLETED")
+    network.fault("GET", lost, times=1000)
+    with pytest.raises(TriggerDevError, match="ConnectionError"):
+        read_event(event(run.id, "final"), client)
+
+
+def test_a_final_run_that_is_unknown_is_an_error(client: Any) -> None:
+    with pytest.raises(NotFoundError):
+        read_event(event("run_x", "final"), client)
+
+
+@pytest.mark.parametrize("end", ["timed_out", "no_version", "rejected"])
+def test_a_run_that_was_given_up_needs_no_check(client: Any, end: str) -> None:
+    run_id, waited = read_event(event("run_x", end, error="why", is_canceled=True), client)
+    assert (run_id, waited) == ("run_x", Waited(end=WaitEnd(end), run=None, error="why", is_canceled=True))
+
+
+@pytest.mark.parametrize(
+    "given", [None, {}, "run_1", [], {"run_id": "run_1"}, {"run_id": "", "end": "final"}, {"end": "final"}]
+)
+def test_what_is_not_an_event_is_an_error(client: Any, network: Any, given: Any) -> None:
+    with pytest.raises(UnexpectedAnswerError) as raised:
+        read_event(given, client)
+    assert str(raised.value) == f"the trigger sent something that is not an event of a run: {given!r}"
+    assert not network.requests

@@ -1,0 +1,133 @@
+"""Which of the runs with a tag are ours, and how the list is read."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+
+from airflow_provider_trigger.api.deadline import Deadline
+from airflow_provider_trigger.api.errors import NotSentError, ServerError, TriggerDevError
+from airflow_provider_trigger.run.find import find_runs, list_run_ids
+from airflow_provider_trigger.run.identity import DagRunIdentity, TaskInstanceIdentity
+
+DAG_RUN = DagRunIdentity(dag_id="d", run_id="r", start_date=datetime(2026, 11, 1, tzinfo=UTC))
+TASKS = [TaskInstanceIdentity(dag_run=DAG_RUN, task_id=task_id) for task_id in ("a", "b")]
+
+
+def add(server: Any, status: str = "EXECUTING", task: Any = TASKS[0], number: int = 0, **fields: Any) -> Any:
+    given = {"idempotency_key": task.key(number), "tags": task.tags}
+    return server.add_run(status, **given | fields)
+
+
+@pytest.fixture
+def find(client: Any) -> Any:
+    return lambda starter=DAG_RUN, **options: find_runs(
+        client, tag=starter.tag, is_ours=starter.has_started, **options
+    )
+
+
+def test_a_dag_run_finds_the_runs_of_all_its_tasks_and_a_task_only_its_own(server: Any, find: Any) -> None:
+    runs = [add(server, task=task) for task in TASKS]
+    add(server, tags=["airflow_dag:d"])  # of another Dag run
+    assert {run.id for run in find().ours} == {run.id for run in runs}
+    assert [run.id for run in find(TASKS[1]).ours] == [runs[1].id]
+
+
+@pytest.mark.parametrize(
+    "status", ["PENDING_VERSION", "QUEUED", "DEQUEUED", "EXECUTING", "WAITING", "DELAYED"]
+)
+def test_a_run_in_any_alive_state_is_found(server: Any, find: Any, status: str) -> None:
+    run = add(server, status)
+    [found] = find().ours
+    assert (found.id, found.status) == (run.id, status)
+
+
+@pytest.mark.parametrize("status", ["COMPLETED", "CANCELED", "FAILED", "EXPIRED", "CRASHED", "TIMED_OUT"])
+def test_a_run_that_has_ended_is_not_found(server: Any, find: Any, network: Any, status: str) -> None:
+    add(server, status)
+    assert find().ours == []
+    assert len(network.requests) == 1
+
+
+def test_a_run_that_ended_since_it_was_listed_is_left_out(server: Any, find: Any, network: Any) -> None:
+    run = add(server)
+
+    def end(sent: str) -> None:
+        if "/v3/" in sent:
+            run.status = "COMPLETED"
+
+    network.before = end
+    assert find().ours == []
+
+
+def test_a_replay_carries_the_tags_but_is_not_ours(server: Any, find: Any) -> None:
+    original = add(server, "COMPLETED")
+    replayed = server.replay(original)
+    replayed.status = "EXECUTING"
+    foreign = add(server, idempotency_key="order-17")
+    found = find()
+    assert found.ours == []
+    assert sorted(found.others) == sorted([replayed.id, foreign.id])
+
+
+def test_known_runs_are_neither_checked_nor_returned(server: Any, find: Any, network: Any) -> None:
+    runs = [add(server, number=number) for number in range(3)]
+    found = find(known={runs[0].id, runs[2].id})
+    assert [run.id for run in found.ours] == [runs[1].id]
+    assert len(network.sent("/v3/")) == 1
+
+
+def test_all_pages_are_read_also_behind_an_empty_one(
+    server: Any, client: Any, network: Any, clock: Any
+) -> None:
+    runs = []
+    for number in range(250):
+        clock.sleep(0.01)
+        runs.append(add(server, number=number))
+    server.list_lag = 60
+    clock.sleep(120)
+    for run in runs[-150:]:  # the whole first page, the newest runs, and half of the second one
+        run.status = "COMPLETED"
+    run_ids = list_run_ids(client, tag=DAG_RUN.tag)
+    assert run_ids == [run.id for run in reversed(runs[:100])]
+    assert len(network.sent("GET /api/v1/runs")) == 3
+
+
+def test_runs_that_are_older_than_a_week_are_listed(server: Any, client: Any, clock: Any) -> None:
+    run = add(server, "DELAYED")
+    run.stay()
+    clock.sleep(30 * 86400)
+    assert list_run_ids(client, tag=DAG_RUN.tag) == [run.id]
+
+
+def test_many_runs_are_all_checked(server: Any, find: Any, network: Any) -> None:
+    runs = [add(server, number=number) for number in range(120)]
+    assert {run.id for run in find().ours} == {run.id for run in runs}
+    assert len(network.sent("/v3/")) == 120
+
+
+def test_a_list_that_fails_is_an_error(find: Any, network: Any, answer: Any) -> None:
+    network.fault("GET /api/v1/runs", answer(500, {"error": "no database"}), times=1000)
+    with pytest.raises(ServerError):
+        find()
+
+
+def test_a_check_that_fails_hides_no_other_run(server: Any, find: Any, network: Any, answer: Any) -> None:
+    runs = [add(server, number=number) for number in range(5)]
+    network.fault(runs[2].id, answer(500, {"error": "for ever"}), times=1000)
+    found = find()
+    assert {run.id for run in found.ours} == {run.id for run in runs if run is not runs[2]}
+    assert isinstance(found.error, ServerError)
+    assert runs[2].id in str(found.error)
+    assert find(known=[runs[2].id]).error is None
+
+
+def test_the_deadline_ends_the_search(server: Any, find: Any, network: Any, clock: Any, lost: Any) -> None:
+    network.fault("GET", lost, times=1000)
+    with pytest.raises(TriggerDevError):
+        find(deadline=Deadline.after(5, now=clock.monotonic()))
+    assert clock.now <= 1005
+    with pytest.raises(NotSentError):
+        find(deadline=Deadline.after(0, now=clock.monotonic()))

@@ -1,0 +1,456 @@
+"""When a run is checked, what is logged, and when the wait stops: its steps, taken by hand."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from itertools import pairwise
+from typing import Any
+
+import pytest
+
+from airflow_provider_trigger.api.errors import NotSentError, TriggerDevError
+from airflow_provider_trigger.run.follow import Pause, Waited, WaitEnd, WaitSettings, wait_for_run
+
+URL = "https://trigger.test/runs/run_1"
+
+
+@dataclass
+class Wait:
+    """Takes the steps of a wait: a pause moves the clock, a call goes to the server."""
+
+    client: Any
+    clock: Any
+    log: Any
+    pauses: list[float] = field(default_factory=list)
+    checked_at: list[float] = field(default_factory=list)
+
+    def __call__(
+        self, run: Any, *, until: Callable[[], bool] = lambda: False, **settings: Any
+    ) -> Waited | None:
+        """Wait; return None where the test ends it first."""
+        run_id = getattr(run, "id", run)
+        given: dict[str, Any] = {"run_url": URL, "patience": 60.0}
+        made = WaitSettings(**given | settings)
+        steps = wait_for_run(run_id, made, log=self.log, now=self.clock.time)
+        reply: Any = None
+        while not until():
+            try:
+                step = steps.send(reply)
+            except StopIteration as end:
+                waited: Waited = end.value
+                return waited
+            reply = None
+            if isinstance(step, Pause):
+                assert step.seconds > 0
+                self.pauses.append(step.seconds)
+                self.clock.sleep(step.seconds)
+                continue
+            if step.request.method == "GET":
+                self.checked_at.append(self.clock.now)
+            try:
+                reply = self.client.call(step, patience=0)
+            except TriggerDevError as error:
+                reply = error
+        return None
+
+
+@pytest.fixture
+def wait(client: Any, clock: Any, log: Any) -> Wait:
+    return Wait(client, clock, log)
+
+
+def after(seconds: float, clock: Any) -> Callable[[], bool]:
+    end = clock.now + seconds
+    return lambda: clock.now >= end
+
+
+# To the end
+
+
+def test_a_run_is_waited_for_until_it_has_completed(server: Any, wait: Wait, log: Any) -> None:
+    server.on_task("resize", start_after=3, after=5, output={"n": 1})
+    run, _ = server.trigger("resize")
+    waited = wait(run)
+    assert waited is not None
+    assert (waited.end, waited.error) == (WaitEnd.FINAL, "")
+    assert waited.run is not None
+    assert (waited.run.status, waited.run.output) == ("COMPLETED", {"n": 1})
+    assert log.leveled == [
+        ("info", f"Waiting for run {run.id} {URL}"),
+        ("info", f"Run {run.id} is QUEUED"),
+        ("info", f"Run {run.id} is EXECUTING, attempt 1"),
+        ("info", f"Run {run.id} is COMPLETED, attempt 1"),
+    ]
+
+
+@pytest.mark.parametrize(
+    "status", ["FAILED", "CRASHED", "TIMED_OUT", "SYSTEM_FAILURE", "EXPIRED", "CANCELED"]
+)
+def test_every_final_status_ends_the_wait_at_once(server: Any, wait: Wait, status: str) -> None:
+    waited = wait(server.add_run(status))
+    assert waited is not None
+    assert waited.run is not None
+    assert (waited.end, waited.run.status, wait.pauses) == (WaitEnd.FINAL, status, [])
+
+
+def test_each_attempt_is_logged(server: Any, wait: Wait, log: Any) -> None:
+    server.on_task("flaky", start_after=1, after=10, failures=2, retry_after=10)
+    run, _ = server.trigger("flaky")
+    wait(run)
+    assert [line for line in log.lines if "attempt" in line] == [
+        f"Run {run.id} is EXECUTING, attempt 1",
+        f"Run {run.id} is EXECUTING, attempt 2",
+        f"Run {run.id} is EXECUTING, attempt 3",
+        f"Run {run.id} is COMPLETED, attempt 3",
+    ]
+
+
+def test_a_run_that_goes_on_is_named_every_few_minutes(server: Any, wait: Wait, clock: Any, log: Any) -> None:
+    server.on_task("endless", after=None)
+    run, _ = server.trigger("endless")
+    wait(run, until=after(3600, clock))
+    still = [line for line in log.lines if "still" in line]
+    assert 10 <= len(still) <= 12
+    assert still[0] == f"Run {run.id} is still EXECUTING after 5 minutes"
+
+
+def test_an_id_that_cannot_be_one_is_an_error_of_its_own(wait: Wait) -> None:
+    with pytest.raises(NotSentError):
+        wait("..")
+
+
+# The pace
+
+
+def test_the_pause_is_a_tenth_of_the_runs_age_between_2_and_30_s(server: Any, wait: Wait, clock: Any) -> None:
+    server.on_task("endless", after=None)
+    run, _ = server.trigger("endless")
+    born = clock.now
+    wait(run, until=after(1000, clock))
+    ages = [at - born for at in wait.checked_at]
+    assert wait.pauses == pytest.approx([min(30, max(2, age / 10)) for age in ages[: len(wait.pauses)]])
+    assert (wait.pauses[0], wait.pauses[-1]) == (2, 30)
+
+
+def test_the_age_is_that_of_the_run_and_not_of_the_wait(server: Any, wait: Wait, clock: Any) -> None:
+    run = server.add_run("EXECUTING")
+    clock.sleep(120)
+    wait(run, until=after(12, clock))
+    assert wait.pauses == [pytest.approx(12)]
+
+
+@pytest.mark.parametrize("skew", [-7200, 7200])
+def test_the_age_goes_by_the_servers_clock(server: Any, wait: Wait, clock: Any, skew: float) -> None:
+    server.clock = lambda: clock.time() + skew
+    run = server.add_run("EXECUTING")
+    run.clock = server.clock
+    clock.sleep(120)
+    wait(run, until=after(12, clock))
+    assert wait.pauses == [pytest.approx(12)]
+
+
+def test_a_fixed_interval_stays(server: Any, wait: Wait, clock: Any) -> None:
+    run = server.add_run("EXECUTING")
+    wait(run, poll_interval=7, until=after(700, clock))
+    assert set(wait.pauses) == {7}
+
+
+def test_the_last_pause_ends_at_the_deadline(server: Any, wait: Wait, clock: Any) -> None:
+    run = server.add_run("EXECUTING")
+    begun = clock.now
+    wait(run, poll_interval=40, deadline=clock.time() + 100, cancels=False)
+    assert wait.pauses == [40, 40, pytest.approx(20)]
+    assert clock.now - begun == pytest.approx(100)
+
+
+# Trouble
+
+
+def test_an_outage_is_survived_with_one_line_at_its_begin_and_one_at_its_end(
+    server: Any, network: Any, wait: Wait, clock: Any, log: Any, answer: Any, lost: Any
+) -> None:
+    server.on_task("slow", after=400, output="done")
+    run, _ = server.trigger("slow")
+    for reply in (lost, answer(503, "down"), answer(200, b"<html>"), answer(429, {"error": "too many"})):
+        network.fault("GET", reply, times=20)
+    begun = clock.now
+
+    def end_it(_: str) -> None:
+        if clock.now - begun > 240:
+            network.mend()
+
+    network.before = end_it
+    waited = wait(run, patience=10)
+    assert waited is not None
+    assert waited.run is not None
+    assert (waited.end, waited.run.output) == (WaitEnd.FINAL, "done")
+    [begin] = log.of("warning")
+    assert begin.startswith(
+        f"Run {run.id} could not be checked, the wait goes on: GET /api/v3/runs/{run.id} "
+    )
+    [end] = [line for line in log.lines if "again" in line]
+    assert end.startswith(f"Run {run.id} can be checked again after 2")
+    assert end.endswith(" s")
+
+
+def test_two_outages_have_two_lines_each(
+    server: Any, network: Any, wait: Wait, clock: Any, log: Any, lost: Any
+) -> None:
+    run = server.add_run("EXECUTING", then=[(60, "COMPLETED")])
+    network.fault("GET", lost, times=2)
+    network.before = lambda _: network.fault("GET", lost) if clock.now == 1020 else None
+    wait(run, poll_interval=5)
+    assert len(log.of("warning")) == 2
+    assert len([line for line in log.lines if "again" in line]) == 2
+
+
+@pytest.mark.parametrize("status", [401, 403, 404])
+def test_a_server_that_rejects_the_checks_ends_the_wait_after_the_patience(
+    server: Any, network: Any, wait: Wait, clock: Any, log: Any, answer: Any, status: int
+) -> None:
+    run = server.add_run("EXECUTING")
+    wait(run, until=after(4, clock), poll_interval=5)
+    network.fault("GET", answer(status, {"error": "Not found"}), times=1000)
+    begun = clock.now
+    waited = wait(run, patience=60, poll_interval=5)
+    assert waited is not None
+    assert waited.end is WaitEnd.REJECTED
+    assert 60 <= clock.now - begun <= 75  # a 401 for a key that has worked is repeated once
+    assert f"answered {status}: Not found" in waited.error
+    assert len(log.of("warning")) == 1
+    assert not network.sent("/cancel")
+
+
+def test_a_rejection_that_passes_does_not_end_it(
+    server: Any, network: Any, wait: Wait, clock: Any, answer: Any, lost: Any
+) -> None:
+    run = server.add_run("EXECUTING", then=[(300, "COMPLETED")])
+    for _ in range(3):  # 50 s of rejections each time, and something else in between
+        network.fault("GET", answer(401, {"error": "No"}), times=10)
+        network.fault("GET", lost)
+    waited = wait(run, patience=60, poll_interval=5)
+    assert waited is not None
+    assert waited.end is WaitEnd.FINAL
+
+
+def test_a_page_in_place_of_the_server_does_not_end_it(
+    server: Any, network: Any, wait: Wait, answer: Any
+) -> None:
+    run = server.add_run("EXECUTING", then=[(400, "COMPLETED")])
+    network.fault("GET", answer(404, b"<html>Maintenance</html>"), times=50)
+    waited = wait(run, patience=60, poll_interval=5)
+    assert waited is not None
+    assert waited.end is WaitEnd.FINAL
+
+
+def test_what_was_seen_last_is_kept_where_the_server_rejects_the_checks(
+    server: Any, network: Any, wait: Wait, answer: Any
+) -> None:
+    run = server.add_run("EXECUTING")
+    network.before = lambda _: (
+        len(network.requests) > 1 and network.fault("GET", answer(404, {"error": "Not found"}))
+    )
+    waited = wait(run, patience=20)
+    assert waited is not None
+    assert waited.run is not None
+    assert (waited.end, waited.run.status) == (WaitEnd.REJECTED, "EXECUTING")
+
+
+def test_a_run_that_never_was_is_rejected_without_one(wait: Wait) -> None:
+    waited = wait("run_x", patience=0)
+    assert waited is not None
+    assert (waited.end, waited.run) == (WaitEnd.REJECTED, None)
+
+
+# The deadline
+
+
+def test_a_run_that_takes_too_long_is_canceled(server: Any, wait: Wait, clock: Any, log: Any) -> None:
+    run = server.add_run("EXECUTING")
+    waited = wait(run, deadline=clock.time() + 60)
+    assert waited is not None
+    assert waited.run is not None
+    assert (waited.end, waited.run.status) == (WaitEnd.TIMED_OUT, "CANCELED")
+    assert (waited.is_canceled, waited.error) == (True, "")
+    assert run.status == "CANCELED"
+    assert log.of("warning") == [f"Canceling run {run.id}: it did not end in time"]
+
+
+def test_a_run_is_left_alone_where_it_is_not_to_be_canceled(server: Any, wait: Wait, clock: Any) -> None:
+    run = server.add_run("EXECUTING")
+    waited = wait(run, deadline=clock.time() + 60, cancels=False)
+    assert waited is not None
+    assert (waited.end, waited.is_canceled, waited.error) == (WaitEnd.TIMED_OUT, False, "")
+    assert (run.status, run.cancel_requests) == ("EXECUTING", 0)
+
+
+@pytest.mark.parametrize("status", ["COMPLETED", "FAILED"])
+def test_of_a_cancel_that_comes_too_late_the_result_counts(
+    server: Any, network: Any, wait: Wait, clock: Any, status: str
+) -> None:
+    run = server.add_run("EXECUTING")
+
+    def end_first(request: str) -> None:
+        if request.endswith("/cancel"):
+            run.status = status
+
+    network.before = end_first
+    waited = wait(run, deadline=clock.time() + 60)
+    assert waited is not None
+    assert waited.run is not None
+    assert (waited.end, waited.run.status) == (WaitEnd.FINAL, status)
+
+
+def test_a_run_whose_last_check_shows_the_end_is_not_canceled(server: Any, wait: Wait, clock: Any) -> None:
+    run = server.add_run("EXECUTING", then=[(60, "COMPLETED")])
+    waited = wait(run, deadline=clock.time() + 60)
+    assert waited is not None
+    assert waited.end is WaitEnd.FINAL
+    assert run.cancel_requests == 0
+
+
+def test_a_cancel_that_fails_is_repeated(
+    server: Any, network: Any, wait: Wait, clock: Any, answer: Any, lost: Any
+) -> None:
+    run = server.add_run("EXECUTING")
+    network.fault("/cancel", lost, times=3)
+    network.fault("/cancel", answer(503, "down"), times=3)
+    waited = wait(run, deadline=clock.time() + 60)
+    assert waited is not None
+    assert (waited.end, waited.is_canceled, waited.error) == (WaitEnd.TIMED_OUT, True, "")
+    assert run.status == "CANCELED"
+
+
+def test_a_deadline_in_an_outage_cancels_once_the_server_is_back(
+    server: Any, network: Any, wait: Wait, clock: Any, lost: Any
+) -> None:
+    run = server.add_run("EXECUTING")
+    network.fault("/runs/", lost, times=1000)
+    network.before = lambda _: network.mend() if clock.now >= 1090 else None
+    waited = wait(run, deadline=clock.time() + 60, patience=60)
+    assert waited is not None
+    assert (waited.end, waited.is_canceled) == (WaitEnd.TIMED_OUT, True)
+    assert run.status == "CANCELED"
+
+
+def test_a_cancel_that_fails_for_longer_than_the_patience_is_named(
+    server: Any, network: Any, wait: Wait, clock: Any, lost: Any
+) -> None:
+    run = server.add_run("EXECUTING")
+    network.fault("/cancel", lost, times=1000)
+    begun = clock.now
+    waited = wait(run, deadline=clock.time() + 60, patience=60)
+    assert waited is not None
+    assert (waited.end, waited.is_canceled) == (WaitEnd.TIMED_OUT, False)
+    assert waited.error == (
+        f"the cancel failed: POST /api/v2/runs/{run.id}/cancel to trigger.test: ConnectionError"
+    )
+    assert 120 <= clock.now - begun <= 125
+
+
+def test_a_cancel_that_is_rejected_is_not_repeated(
+    server: Any, network: Any, wait: Wait, clock: Any, answer: Any
+) -> None:
+    run = server.add_run("EXECUTING")
+    network.fault("/cancel", answer(403, {"error": "No"}), times=1000)
+    waited = wait(run, deadline=clock.time() + 60)
+    assert waited is not None
+    assert "answered 403: No" in waited.error
+    assert len(network.sent("/cancel")) == 1
+
+
+def test_a_cancel_whose_answer_was_lost_shows_in_the_check(
+    server: Any, network: Any, wait: Wait, clock: Any, lost: Any
+) -> None:
+    run = server.add_run("EXECUTING")
+    network.fault("/cancel", lost, times=1000, arrives=True)
+    waited = wait(run, deadline=clock.time() + 60, patience=10)
+    assert waited is not None
+    assert (waited.is_canceled, waited.error) == (True, "")
+
+
+def test_a_cancel_counts_also_where_the_check_after_it_fails(
+    server: Any, network: Any, wait: Wait, clock: Any, lost: Any
+) -> None:
+    run = server.add_run("EXECUTING")
+
+    def lose(request: str) -> None:
+        if request.endswith("/cancel"):
+            network.fault("GET", lost, times=1000)
+
+    network.before = lose
+    waited = wait(run, deadline=clock.time() + 60)
+    assert waited is not None
+    assert (waited.end, waited.is_canceled, waited.error) == (WaitEnd.TIMED_OUT, True, "")
+
+
+# No version
+
+
+def test_a_run_without_a_version_is_canceled_after_a_while(
+    server: Any, wait: Wait, clock: Any, log: Any
+) -> None:
+    server.unknown_task("resize")
+    server.on_task("resize", start_after=3)
+    run, _ = server.trigger("resize")
+    begun = clock.now
+    waited = wait(run, pending_version_timeout=300)
+    assert waited is not None
+    assert waited.run is not None
+    assert (waited.end, waited.run.status) == (WaitEnd.NO_VERSION, "CANCELED")
+    assert clock.now - begun == pytest.approx(303, abs=1)
+    assert log.of("warning") == [f"Canceling run {run.id}: no deployed version has its task or its queue"]
+
+
+def test_the_time_before_the_wait_counts(server: Any, wait: Wait, clock: Any) -> None:
+    run = server.add_run("PENDING_VERSION")
+    clock.sleep(250)
+    begun = clock.now
+    waited = wait(run, pending_version_timeout=300)
+    assert waited is not None
+    assert waited.end is WaitEnd.NO_VERSION
+    assert clock.now - begun == pytest.approx(50, abs=1)
+
+
+def test_a_version_that_is_deployed_in_time_is_enough(server: Any, wait: Wait, clock: Any) -> None:
+    server.unknown_task("resize")
+    server.on_task("resize", after=1000)
+    run, _ = server.trigger("resize")
+    wait(run, until=after(200, clock))
+    server.deploy("resize")
+    waited = wait(run)
+    assert waited is not None
+    assert waited.end is WaitEnd.FINAL
+
+
+@pytest.mark.parametrize("timeout", [None, 5000])
+def test_it_may_wait_longer_or_for_ever(server: Any, wait: Wait, clock: Any, timeout: float | None) -> None:
+    run = server.add_run("PENDING_VERSION")
+    assert wait(run, pending_version_timeout=timeout, until=after(4000, clock)) is None
+
+
+def test_a_run_is_not_given_up_while_its_version_cannot_be_seen(
+    server: Any, network: Any, wait: Wait, clock: Any, lost: Any
+) -> None:
+    run = server.add_run("PENDING_VERSION", then=[(290, "EXECUTING"), (600, "COMPLETED")])
+
+    def break_off(_: str) -> None:
+        if clock.now >= 1280:
+            network.before = lambda _: network.mend() if clock.now >= 1400 else None
+            network.fault("/runs/", lost, times=1000)
+
+    network.before = break_off
+    waited = wait(run)
+    assert waited is not None
+    assert (waited.end, run.status, run.cancel_requests) == (WaitEnd.FINAL, "COMPLETED", 0)
+    assert all(one <= two for one, two in pairwise(wait.checked_at))
+
+
+# The default settings
+
+
+def test_the_defaults() -> None:
+    made = WaitSettings()
+    assert (made.poll_interval, made.deadline, made.pending_version_timeout) == (None, None, 300)
+    assert (made.patience, made.cancels) == (120, True)

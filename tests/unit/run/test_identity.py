@@ -1,0 +1,142 @@
+"""Keys and tags: what stays the same, what differs, and what proves that a run is ours."""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC, datetime, timedelta, timezone
+from typing import Any
+
+import pytest
+
+from airflow_provider_trigger.run import identity
+from airflow_provider_trigger.run.conversions import MAX_TAGS
+from airflow_provider_trigger.run.identity import (
+    MAX_TAG_LENGTH,
+    TAGS_OF_OURS,
+    DagRunIdentity,
+    TaskInstanceIdentity,
+)
+
+START = datetime(2026, 11, 1, 12, 0, 0, 123456, UTC)
+
+
+def dag_run(**fields: Any) -> DagRunIdentity:
+    given: dict[str, Any] = {"dag_id": "images", "run_id": "scheduled__1", "start_date": START}
+    return DagRunIdentity(**given | fields)
+
+
+def instance(task_id: str = "resize", map_index: int = -1, **fields: Any) -> TaskInstanceIdentity:
+    return TaskInstanceIdentity(dag_run=dag_run(**fields), task_id=task_id, map_index=map_index)
+
+
+def test_a_task_instance_has_one_key_in_all_of_its_retries() -> None:
+    assert instance().key(2) == instance().key(2)
+    assert re.fullmatch(r"airflow-[0-9a-f]{24}-[0-9a-f]{24}-2", instance().key(2))
+
+
+def test_the_same_moment_in_another_zone_is_the_same_dag_run() -> None:
+    there = START.astimezone(timezone(timedelta(hours=9)))
+    assert instance(start_date=there).key(0) == instance().key(0)
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        instance(start_date=START + timedelta(microseconds=1)),  # another installation
+        instance(dag_id="videos"),
+        instance(run_id="scheduled__2"),
+        instance("crop"),
+        instance(map_index=0),
+    ],
+)
+def test_everything_that_identifies_a_task_instance_is_in_key_and_tag(other: TaskInstanceIdentity) -> None:
+    assert other.key(2) != instance().key(2)
+    assert other.tag != instance().tag
+    assert not instance().has_started(other.key(2))
+
+
+def test_names_do_not_run_together() -> None:
+    assert dag_run(dag_id="a", run_id="bc").hash != dag_run(dag_id="ab", run_id="c").hash
+    assert instance(map_index=1).key(0) != instance(map_index=11).key(0)
+
+
+def test_a_clear_changes_the_key_but_not_whose_run_it_is() -> None:
+    before, after = instance().key(2), instance().key(5)
+    assert before != after
+    assert instance().has_started(before)
+    assert instance().has_started(after)
+    assert instance().tag == instance().tag
+
+
+def test_a_dag_test_in_another_process_differs_also_with_the_same_dates(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    first, real = dag_run(is_test=True).hash, dag_run().hash
+    assert dag_run(is_test=True).hash == first != real
+    monkeypatch.setattr(identity, "_PROCESS", "another")
+    assert dag_run(is_test=True).hash != first
+    assert dag_run().hash == real
+
+
+def test_a_dag_test_that_is_repeated_in_one_process_differs_by_its_number() -> None:
+    tested = instance(is_test=True)
+    keys = [tested.key(0, test_number=number) for number in (1, 2)]
+    assert keys[0] != keys[1]
+    assert all(tested.has_started(key) for key in keys)
+    # Clears and repetitions do not run together either.
+    assert tested.key(1, test_number=2) != tested.key(12)
+
+
+def test_a_dag_run_that_has_not_started_has_a_hash_as_well() -> None:
+    assert dag_run(start_date=None, is_test=True).hash != dag_run(is_test=True).hash
+
+
+# Tags
+
+
+def test_the_tags_name_dag_and_task_for_the_dashboard() -> None:
+    made = instance(map_index=3)
+    by_dag, by_dag_run, by_task = made.tags
+    assert by_dag == "airflow_dag:images"
+    assert by_dag_run == f"airflow_dag_run:{made.dag_run.hash}"
+    assert re.fullmatch(r"airflow_task:resize\[3\]:[0-9a-f]{24}", by_task)
+    assert re.fullmatch(r"airflow_task:resize:[0-9a-f]{24}", instance().tag)
+    assert (by_dag_run, by_task) == (made.dag_run.tag, made.tag)
+
+
+def test_their_number_leaves_seven_to_the_user() -> None:
+    assert len(instance().tags) == TAGS_OF_OURS == 3
+    assert MAX_TAGS == 7
+
+
+@pytest.mark.parametrize("length", [1, 100, 128, 250])
+@pytest.mark.parametrize("map_index", [-1, 0, 99999])
+def test_tags_are_within_the_limits_of_the_api(length: int, map_index: int) -> None:
+    made = instance(
+        "t" * length, map_index, dag_id="d" * length, run_id="manual__2026-11-01T12:00:00+00:00,x"
+    )
+    assert MAX_TAG_LENGTH == 128
+    assert all(0 < len(tag) <= 128 and "," not in tag for tag in made.tags)
+
+
+def test_long_names_that_begin_alike_have_different_tags() -> None:
+    one, other = (instance("t" * 200 + end, 7) for end in ("a", "b"))
+    assert one.tag != other.tag
+    assert one.tag.startswith("airflow_task:ttt")
+    assert "[7]:" in one.tag
+
+
+# Whose run it is
+
+
+@pytest.mark.parametrize("key", [None, "", "order-17", "airflow", "airflow-", f"airflow-{'0' * 24}-x-1"])
+def test_without_our_key_a_run_is_not_ours(key: str | None) -> None:
+    # A replay by someone else has our tags, but no key.
+    assert not dag_run().has_started(key)
+    assert not instance().has_started(key)
+
+
+def test_a_dag_run_has_started_the_runs_of_all_its_tasks() -> None:
+    for made in (instance(), instance("crop"), instance(map_index=4)):
+        assert dag_run().has_started(made.key(1))
+        assert not dag_run(run_id="scheduled__2").has_started(made.key(1))

@@ -1,0 +1,122 @@
+"""The output of a run: shown, behind a URL, missing, or too large for XCom."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from airflow_provider_trigger.api.errors import ResponseError
+from airflow_provider_trigger.run.output import for_xcom, output_of
+from airflow_provider_trigger.testing import UNSET
+
+LARGE = {"text": "é" * 200_000}
+
+
+@pytest.fixture
+def completed(server: Any, client: Any) -> Any:
+    """Complete a run that returns something, and return it as a check shows it."""
+
+    def complete(output: Any) -> Any:
+        run = server.add_run("COMPLETED")
+        run.output = output
+        return client.retrieve_run(run.id)
+
+    return complete
+
+
+@pytest.mark.parametrize("output", [None, False, 0, [], {}, "text", '{"no": "JSON"}', {"a": [1.5, None]}])
+def test_an_output_is_returned_as_it_is(
+    completed: Any, client: Any, network: Any, log: Any, output: Any
+) -> None:
+    run = completed(output)
+    assert output_of(run, client, log=log) == output
+    assert (len(network.requests), log.lines) == (1, [])
+
+
+def test_a_run_without_output_gives_none_and_says_what_it_can_mean(
+    completed: Any, client: Any, log: Any
+) -> None:
+    run = completed(UNSET)
+    assert output_of(run, client, log=log) is None
+    assert log.leveled == [
+        (
+            "info",
+            f"Run {run.id} has no output: its task returned nothing, or the output was too large for a "
+            "server that has no object store",
+        )
+    ]
+
+
+def test_so_does_a_large_one_on_a_server_without_an_object_store(
+    server: Any, completed: Any, client: Any, log: Any
+) -> None:
+    server.object_store = False
+    assert output_of(completed(LARGE), client, log=log) is None
+    assert len(log.lines) == 1
+
+
+@pytest.mark.parametrize("output", [LARGE, "x" * 200_000, [1] * 100_000])
+def test_a_large_output_is_fetched_and_unwrapped(
+    completed: Any, client: Any, network: Any, log: Any, output: Any
+) -> None:
+    run = completed(output)
+    assert not run.has_output
+    assert output_of(run, client, log=log) == output
+    assert [request.split("/")[1] for request in network.requests] == ["api", "api", "packets"]
+    assert log.lines == []
+
+
+def test_its_url_is_a_fresh_one(completed: Any, client: Any, clock: Any, log: Any) -> None:
+    run = completed(LARGE)
+    clock.sleep(3600)  # the one that was seen is valid for 300 s
+    assert output_of(run, client, log=log) == LARGE
+
+
+def test_the_key_is_not_sent_to_the_object_store(connect: Any, network: Any, server: Any, log: Any) -> None:
+    client, wire = connect(network)
+    run = server.add_run("COMPLETED")
+    run.output = LARGE
+    output_of(client.retrieve_run(run.id), client, log=log)
+    authorized = ["Authorization" in sent.headers for sent in wire.sent]
+    assert authorized == [True, True, False]
+
+
+def test_an_object_store_that_rejects_the_url_is_an_error(
+    completed: Any, client: Any, network: Any, log: Any, answer: Any
+) -> None:
+    run = completed(LARGE)
+    network.fault("/packets/", answer(403, b"<Error/>"), times=1000)
+    with pytest.raises(ResponseError, match="the object store rejected the URL of the output"):
+        output_of(run, client, log=log)
+
+
+# XCom
+
+
+@pytest.mark.parametrize("output", [None, 0, "", "text", {"a": 1}])
+def test_a_small_output_goes_into_xcom_as_it_is(log: Any, output: Any) -> None:
+    assert for_xcom(output, "run_1", max_size=1000, log=log) == output
+    assert log.lines == []
+
+
+def test_the_limit_itself_is_not_too_large(log: Any) -> None:
+    output = {"text": "x" * 100}
+    size = len('{"text":""}') + 100
+    assert for_xcom(output, "run_1", max_size=size, log=log) is output
+    assert for_xcom(output, "run_1", max_size=size - 1, log=log) == {"run_id": "run_1", "output_size": size}
+
+
+def test_of_a_large_one_xcom_gets_a_reference_with_a_warning(log: Any) -> None:
+    assert for_xcom("x" * 998, "run_1", max_size=999, log=log) == {"run_id": "run_1", "output_size": 1000}
+    assert log.leveled == [
+        (
+            "warning",
+            "The output of run run_1 has 1000 bytes, more than max_output_size=999: XCom gets a reference to "
+            "it; TriggerDevHook.get_output('run_1') returns the output",
+        )
+    ]
+
+
+def test_with_a_limit_of_nothing_every_output_is_a_reference(log: Any) -> None:
+    assert for_xcom(None, "run_1", max_size=0, log=log) == {"run_id": "run_1", "output_size": 4}

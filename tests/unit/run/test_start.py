@@ -1,0 +1,415 @@
+"""Start a run, take up an earlier one, or put a new one in the place of a dead one; on the local server."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+
+from airflow_provider_trigger.api.deadline import Deadline
+from airflow_provider_trigger.api.errors import (
+    AuthenticationError,
+    ResponseError,
+    ServerError,
+    TransportError,
+    TriggerDevError,
+    UnexpectedAnswerError,
+)
+from airflow_provider_trigger.run.identity import DagRunIdentity, TaskInstanceIdentity
+from airflow_provider_trigger.run.start import TaskRequest, cancel_by_key, replay, start_run, start_run_of
+
+DAG_RUN = DagRunIdentity(dag_id="d", run_id="r", start_date=datetime(2026, 11, 1, tzinfo=UTC))
+IDENTITY = TaskInstanceIdentity(dag_run=DAG_RUN, task_id="t")
+KEY = IDENTITY.key(1)
+EARLIER_KEY = IDENTITY.key(0)
+MAY_EXIST = (
+    ". The request is not repeated, as it has no idempotency key, and a run may exist: look for it in the "
+    "dashboard before you start another one"
+)
+
+
+def request(key: str | None = KEY, payload: Any = None, **options: Any) -> TaskRequest:
+    if key is not None:
+        options["idempotencyKey"] = key
+    return TaskRequest(task_identifier="resize", payload=payload, options=options)
+
+
+@pytest.fixture
+def start(client: Any, clock: Any, log: Any) -> Any:
+    return lambda given=None: start_run(client, given or request(), log=log, sleep=clock.sleep)
+
+
+def add(server: Any, status: str, *, key: str = KEY, tags: Any = None, **fields: Any) -> Any:
+    tags = IDENTITY.tags if tags is None else tags
+    return server.add_run(status, task_identifier="resize", idempotency_key=key, tags=tags, **fields)
+
+
+# A new run
+
+
+def test_a_new_run_gets_payload_and_options(server: Any, start: Any, log: Any) -> None:
+    started = start(request(payload={"n": [1, None]}, tags=["a"], maxAttempts=2))
+    run = server.runs[started.run_id]
+    assert started.run is None
+    assert (run.payload, run.tags, run.options["maxAttempts"]) == ({"n": [1, None]}, ("a",), 2)
+    assert run.idempotency_key == KEY
+    assert log.lines == []
+
+
+def test_without_a_payload_none_is_sent(connect: Any, answer: Any, log: Any) -> None:
+    client, wire = connect(answer(200, {"id": "run_1", "isCached": False}))
+    start_run(client, request(), log=log)
+    start_run(client, request(payload=0), log=log)
+    bodies = [json.loads(sent.body) for sent in wire.sent]
+    assert [body.get("payload", "none") for body in bodies] == ["none", 0]
+
+
+def test_without_a_key_each_start_is_a_new_run(server: Any, start: Any) -> None:
+    assert start(request(None)).run_id != start(request(None)).run_id
+    assert len(server.runs) == 2
+
+
+# A key that has a run
+
+
+@pytest.mark.parametrize("status", ["QUEUED", "DELAYED", "PENDING_VERSION", "EXECUTING", "WAITING"])
+def test_a_run_that_is_alive_is_taken_up(server: Any, start: Any, log: Any, status: str) -> None:
+    run = add(server, status)
+    started = start()
+    assert (started.run_id, started.run.status) == (run.id, status)
+    assert len(server.runs) == 1
+    assert log.lines == [f"Run {run.id} was started before and is {status}: no new one is started"]
+
+
+def test_a_completed_run_gives_its_output(server: Any, start: Any) -> None:
+    run = add(server, "COMPLETED")
+    started = start()
+    assert (started.run_id, started.run.output) == (run.id, {"done": True})
+    assert len(server.runs) == 1
+
+
+@pytest.mark.parametrize("status", ["FAILED", "CRASHED", "TIMED_OUT", "SYSTEM_FAILURE", "EXPIRED"])
+def test_a_dead_run_frees_its_key_itself(server: Any, start: Any, network: Any, status: str) -> None:
+    run = add(server, status)
+    started = start()
+    assert started.run is None
+    assert started.run_id != run.id
+    assert not network.sent("/reset")
+
+
+def test_a_canceled_run_whose_worker_still_executes_is_waited_for(
+    server: Any, start: Any, network: Any, clock: Any, log: Any
+) -> None:
+    run = add(server, "EXECUTING")
+    run.cancel()
+    begun = clock.now
+    resets: list[bool] = []
+    network.before = lambda sent: resets.append(run.terminated) if sent.endswith("/reset") else None
+    started = start()
+    assert started.run is None
+    assert started.run_id != run.id
+    assert resets == [True]  # never before its worker has stopped
+    assert clock.now - begun == 10
+    assert server.runs[started.run_id].idempotency_key == KEY
+    assert log.lines == [
+        f"Run {run.id} is CANCELED; waiting until its worker has stopped",
+        f"Run {run.id} is CANCELED: a new one is started in its place",
+    ]
+
+
+def test_a_worker_that_never_acknowledges_holds_a_new_run_up_until_the_server_has_forced_it(
+    server: Any, start: Any, clock: Any
+) -> None:
+    run = add(server, "EXECUTING", acknowledge_after=None)
+    run.cancel()
+    begun = clock.now
+    assert start().run_id != run.id
+    assert 60 <= clock.now - begun <= 62
+
+
+@pytest.mark.parametrize("status", ["QUEUED", "DELAYED", "PENDING_VERSION"])
+def test_a_run_that_was_canceled_before_its_start_is_replaced_at_once(
+    server: Any, start: Any, clock: Any, status: str
+) -> None:
+    run = add(server, status)
+    run.cancel()
+    started = start()
+    assert started.run_id != run.id
+    assert clock.now == 1000
+    assert len(server.runs) == 2
+
+
+def test_an_expired_run_that_was_canceled_is_replaced(server: Any, start: Any) -> None:
+    run = add(server, "EXPIRED")
+    run.cancel()
+    assert run.status == "CANCELED"
+    assert start().run_id != run.id
+
+
+def test_of_a_canceled_run_that_completes_after_all_the_output_counts(
+    server: Any, start: Any, network: Any, log: Any
+) -> None:
+    run = add(server, "EXECUTING", completes_despite_cancel=True)
+    run.cancel()
+    started = start()
+    assert (started.run_id, started.run.status) == (run.id, "COMPLETED")
+    assert len(server.runs) == 1
+    assert not network.sent("/reset")
+    assert log.lines[-1] == f"Run {run.id} was started before and is COMPLETED: no new one is started"
+
+
+def test_a_run_that_ends_between_trigger_and_check_is_replaced(server: Any, start: Any, network: Any) -> None:
+    run = add(server, "EXECUTING")
+
+    def end(sent: str) -> None:
+        if sent.startswith("GET") and run.status == "EXECUTING":
+            run.status = "FAILED"
+
+    network.before = end
+    started = start()
+    assert started.run_id != run.id
+    assert server.runs[started.run_id].idempotency_key == KEY
+
+
+def test_a_reset_that_someone_else_was_faster_with_is_none_the_worse(
+    server: Any, start: Any, network: Any
+) -> None:
+    run = add(server, "QUEUED")
+    run.cancel()
+
+    def reset_first(sent: str) -> None:
+        if sent.endswith("/reset"):
+            server.reset_key(KEY, "resize")
+
+    network.before = reset_first
+    assert start().run_id != run.id
+
+
+def test_where_someone_cancels_every_run_it_is_an_error_after_five(
+    server: Any, start: Any, network: Any
+) -> None:
+    add(server, "QUEUED").cancel()
+
+    def cancel_all(sent: str) -> None:
+        if sent.endswith("/trigger"):
+            server.keys.release(server.environment, "resize", KEY)
+            add(server, "QUEUED").cancel()
+
+    network.before = cancel_all
+    with pytest.raises(TriggerDevError) as raised:
+        start()
+    assert len(network.sent("/trigger")) == 5
+    assert str(raised.value) == ("Task 'resize': each of 5 runs was canceled when it had been started")
+
+
+def test_a_task_that_was_killed_meanwhile_starts_no_other_run(
+    server: Any, client: Any, network: Any, log: Any
+) -> None:
+    class KilledError(Exception):
+        pass
+
+    def sleep(_: float) -> None:
+        raise KilledError
+
+    add(server, "QUEUED").cancel()
+    with pytest.raises(KilledError):
+        start_run(client, request(), log=log, sleep=sleep)
+    assert not network.sent("/reset")
+    assert len(server.runs) == 1
+
+
+# A lost answer
+
+
+def test_with_a_key_a_lost_answer_makes_no_second_run(
+    server: Any, start: Any, network: Any, lost: Any, answer: Any
+) -> None:
+    network.fault("/trigger", lost, arrives=True)
+    network.fault("/trigger", answer(502, "bad gateway"), arrives=True)
+    started = start()
+    [run] = server.runs.values()
+    assert (started.run_id, started.run.status) == (run.id, "COMPLETED")
+    assert len(network.sent("/trigger")) == 3
+
+
+def test_with_a_key_an_outage_says_nothing_of_a_run(start: Any, network: Any, lost: Any) -> None:
+    network.fault("/trigger", lost, times=1000)
+    with pytest.raises(TriggerDevError) as raised:
+        start()
+    assert "may exist" not in str(raised.value)
+
+
+@pytest.mark.parametrize("kind", [TransportError, ServerError, UnexpectedAnswerError])
+def test_without_a_key_a_lost_answer_says_that_a_run_may_exist(
+    server: Any, start: Any, network: Any, answer: Any, lost: Any, kind: Any
+) -> None:
+    replies = {
+        TransportError: lost,
+        ServerError: answer(502, "bad gateway"),
+        UnexpectedAnswerError: answer(200, b"<html>"),
+    }
+    network.fault("/trigger", replies[kind], arrives=True)
+    with pytest.raises(kind) as raised:
+        start(request(None))
+    assert str(raised.value).startswith("POST /api/v1/tasks/resize/trigger ")
+    assert str(raised.value).endswith(MAY_EXIST)
+    assert len(network.requests) == len(server.runs) == 1
+
+
+@pytest.mark.parametrize(("status", "kind"), [(401, AuthenticationError), (400, ResponseError)])
+def test_without_a_key_a_rejected_request_has_made_no_run(
+    start: Any, network: Any, answer: Any, status: int, kind: Any
+) -> None:
+    network.fault("/trigger", answer(status, {"error": "No"}))
+    with pytest.raises(kind) as raised:
+        start(request(None))
+    assert "may exist" not in str(raised.value)
+
+
+# Replays
+
+
+def test_a_replay_is_a_new_run_without_a_key(server: Any, client: Any) -> None:
+    original = add(server, "COMPLETED")
+    started = replay(client, original.id)
+    run = server.runs[started.run_id]
+    assert (started.run, run.idempotency_key, run.tags) == (None, None, original.tags)
+
+
+def test_a_replay_whose_answer_is_lost_says_that_a_run_may_exist(
+    server: Any, client: Any, network: Any, lost: Any
+) -> None:
+    original = add(server, "COMPLETED")
+    network.fault("/replay", lost, arrives=True)
+    with pytest.raises(TransportError) as raised:
+        replay(client, original.id)
+    assert str(raised.value).endswith(MAY_EXIST)
+    assert len(network.requests) == 1
+
+
+def test_a_replay_of_an_unknown_run_is_an_error(client: Any) -> None:
+    with pytest.raises(ResponseError) as raised:
+        replay(client, "run_x")
+    assert raised.value.status == 404
+    assert "may exist" not in str(raised.value)
+
+
+# After an earlier try, which may have been cleared
+
+
+@pytest.fixture
+def start_again(client: Any, clock: Any, log: Any) -> Any:
+    def start(*, cancels: bool = True) -> Any:
+        return start_run_of(IDENTITY, client, request(), cancels=cancels, log=log, sleep=clock.sleep)
+
+    return start
+
+
+def test_the_run_from_before_a_clear_is_canceled_before_the_new_one_starts(
+    server: Any, start_again: Any, network: Any, log: Any
+) -> None:
+    earlier = add(server, "EXECUTING", key=EARLIER_KEY)
+    states: list[bool] = []
+    network.before = lambda sent: states.append(earlier.terminated) if sent.endswith("/trigger") else None
+    started = start_again()
+    assert started.run_id != earlier.id
+    assert (earlier.status, states) == ("CANCELED", [True])
+    assert log.lines == [
+        f"Canceling run {earlier.id}: it was started before this task was cleared",
+        f"Run {earlier.id} is CANCELED; waiting until its worker has stopped",
+    ]
+
+
+def test_it_is_taken_up_where_runs_are_not_to_be_canceled(server: Any, start_again: Any, log: Any) -> None:
+    earlier = add(server, "EXECUTING", key=EARLIER_KEY)
+    started = start_again(cancels=False)
+    assert (started.run_id, started.run.status) == (earlier.id, "EXECUTING")
+    assert len(server.runs) == 1
+    assert earlier.cancel_requests == 0
+    assert log.lines == [f"Run {earlier.id} is EXECUTING since before this task was cleared: taken up"]
+
+
+@pytest.mark.parametrize("cancels", [True, False])
+def test_the_run_of_an_earlier_try_is_taken_up(server: Any, start_again: Any, cancels: bool) -> None:
+    run = add(server, "EXECUTING")
+    assert start_again(cancels=cancels).run_id == run.id
+    assert (run.status, len(server.runs)) == ("EXECUTING", 1)
+
+
+@pytest.mark.parametrize("status", ["COMPLETED", "FAILED", "CANCELED"])
+def test_a_run_from_before_a_clear_that_has_ended_is_left_alone(
+    server: Any, start_again: Any, status: str
+) -> None:
+    earlier = add(server, status, key=EARLIER_KEY)
+    started = start_again()
+    assert (started.run, earlier.cancel_requests) == (None, 0)
+    assert started.run_id != earlier.id
+
+
+def test_runs_that_only_carry_the_tag_are_left_alone(server: Any, start_again: Any, client: Any) -> None:
+    earlier = add(server, "EXECUTING", key=EARLIER_KEY)
+    replayed = server.replay(earlier)
+    replayed.status = "EXECUTING"
+    foreign = add(server, "EXECUTING", key="order-17")
+    start_again()
+    assert (replayed.status, foreign.status) == ("EXECUTING", "EXECUTING")
+
+
+def test_a_list_that_is_down_is_a_warning_and_the_run_starts(
+    server: Any, start_again: Any, network: Any, log: Any, answer: Any
+) -> None:
+    network.fault("GET /api/v1/runs", answer(500, {"error": "no database"}), times=1000)
+    started = start_again()
+    assert started.run_id in server.runs
+    [warning] = log.of("warning")
+    assert warning.startswith("Could not look for runs from before a clear of this task: GET /api/v1/runs ")
+
+
+def test_a_cancel_of_an_earlier_run_that_fails_starts_no_second_one(
+    server: Any, start_again: Any, network: Any, answer: Any
+) -> None:
+    add(server, "EXECUTING", key=EARLIER_KEY)
+    network.fault("/cancel", answer(403, {"error": "No"}))
+    with pytest.raises(ResponseError):
+        start_again()
+    assert len(server.runs) == 1
+
+
+# The run of a request whose answer has not come
+
+
+def test_a_run_whose_id_is_not_known_is_canceled_by_its_key(server: Any, client: Any) -> None:
+    run = add(server, "EXECUTING")
+    assert cancel_by_key(client, request(), deadline=Deadline()) == run.id
+    assert run.status == "CANCELED"
+
+
+def test_where_the_request_did_not_arrive_a_run_is_made_that_never_begins(
+    server: Any, client: Any, clock: Any, network: Any, log: Any
+) -> None:
+    run_id = cancel_by_key(client, request(payload={"n": 1}), deadline=Deadline())
+    [run] = server.runs.values()
+    assert (run.id, run.status, run.started_at, run.payload) == (run_id, "CANCELED", None, {"n": 1})
+    clock.sleep(86400)
+    assert run.status == "CANCELED"
+    # The request that was late finds the canceled run, so that no other one begins.
+    assert server.trigger("resize", options={"idempotencyKey": KEY}) == (run, True)
+
+
+def test_both_of_its_calls_keep_the_deadline(client: Any, clock: Any, network: Any, lost: Any) -> None:
+    network.fault("/trigger", lost, times=1000)
+    with pytest.raises(TriggerDevError):
+        cancel_by_key(client, request(), deadline=Deadline.after(4, now=clock.monotonic()))
+    assert clock.now <= 1004
+
+
+def test_an_earlier_run_that_cannot_be_checked_is_a_warning(
+    server: Any, start_again: Any, network: Any, log: Any, answer: Any
+) -> None:
+    broken, earlier = (add(server, "EXECUTING", key=IDENTITY.key(number)) for number in (5, 6))
+    network.fault(broken.id, answer(500, {"error": "for ever"}), times=1000)
+    start_again()
+    assert (broken.status, earlier.status) == ("EXECUTING", "CANCELED")
+    assert [broken.id in line for line in log.of("warning")] == [True]

@@ -1,0 +1,376 @@
+"""Waiting for runs that others have started."""
+
+from __future__ import annotations
+
+import copy
+import json
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from airflow_provider_trigger._compat import (
+    AirflowException,
+    AirflowFailException,
+    AirflowSkipException,
+    BaseOperator,
+    airflow_version,
+)
+from airflow_provider_trigger.api.errors import AuthenticationError, NotFoundError
+from airflow_provider_trigger.operators.run import RunTriggerTaskOperator
+from airflow_provider_trigger.sensors.run import TriggerRunSensor
+from airflow_provider_trigger.triggers.run import TriggerDevRunsTrigger
+
+try:
+    from airflow.sdk import DAG
+except ImportError:  # 2.11
+    from airflow.models.dag import DAG
+try:
+    from airflow.sdk.exceptions import (
+        AirflowRescheduleException,
+        AirflowSensorTimeout,
+        TaskDeferralError,
+        TaskDeferred,
+    )
+except ImportError:  # before 3.2
+    from airflow.exceptions import (
+        AirflowRescheduleException,
+        AirflowSensorTimeout,
+        TaskDeferralError,
+        TaskDeferred,
+    )
+
+AIRFLOW_2 = airflow_version().startswith("2.")
+
+
+def sensor(*run_ids: Any, **arguments: Any) -> TriggerRunSensor:
+    ids = [getattr(run_id, "id", run_id) for run_id in run_ids] or None
+    defaults = {"task_id": "wait", "run_ids": ids, "deferrable": False, "poke_interval": 0.02}
+    return TriggerRunSensor(**defaults | arguments)
+
+
+@pytest.fixture
+def log(keep_log: Any) -> Any:
+    return keep_log(TriggerRunSensor)
+
+
+@pytest.fixture
+def context(connection: str, context_of: Any, task_instance: Any, monkeypatch: pytest.MonkeyPatch) -> Any:
+    with DAG("a_dag", schedule=None) as dag:
+        BaseOperator(task_id="start")
+        RunTriggerTaskOperator(task_id="resize", task_identifier="resize")
+    ti = task_instance("wait", dag_id="a_dag", run_id="manual_1")
+    # It was not rescheduled before: Airflow 3 asks the task instance, and Airflow 2 its database.
+    ti.get_first_reschedule_date = lambda context: None
+    if AIRFLOW_2:
+        monkeypatch.setattr("airflow.sensors.base._orig_start_date", lambda **_: None)
+    return context_of(ti, dag=dag)
+
+
+# What is imported, and what is rejected when the Dag is parsed
+
+
+def test_a_dags_parse_brings_no_client_and_no_trigger(parse: Any, heavy: set[str]) -> None:
+    parsed = set(
+        parse(
+            """
+            from airflow_provider_trigger.sensors.run import TriggerRunSensor
+            TriggerRunSensor(task_id="t", run_ids=["run_1"], xcom_task_ids="m", deferrable=True)
+            TriggerRunSensor.partial(task_id="m").expand(run_ids=[["run_1"], ["run_2"]])
+            """
+        )
+    )
+    assert "airflow_provider_trigger.sensors.run" in parsed
+    assert not parsed & (heavy | {"airflow_provider_trigger.triggers.run", "asyncio"})
+    assert not {name for name in parsed if ".testing" in name or ".cancel" in name}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "reason"),
+    [
+        ({"run_ids": None}, "give run_ids, or xcom_task_ids, or both"),
+        ({"run_ids": None, "xcom_task_ids": []}, "give run_ids, or xcom_task_ids, or both"),
+        ({"xcom_task_ids": BaseOperator(task_id="start")}, "a task's output goes into run_ids"),
+        ({"trigger_dev_conn_id": " "}, "trigger_dev_conn_id must be the id of a connection, not ' '"),
+        ({"success_statuses": ["DONE"]}, "success_statuses must be a list of final statuses (CANCELED, "),
+        ({"success_statuses": "COMPLETED"}, "success_statuses must be a list of final statuses (CANCELED, "),
+        ({"on_empty": "skip"}, "on_empty must be 'ignore' or 'fail', not 'skip'"),
+        ({"deferrable": "yes"}, "deferrable must be True or False, not 'yes'"),
+        ({"poll_interval": 0}, "poll_interval must be a number of seconds, 0.01 or more, not 0"),
+    ],
+)
+def test_invalid_arguments_are_rejected(arguments: dict[str, Any], reason: str) -> None:
+    with pytest.raises(ValueError, match="TriggerRunSensor 'wait': ") as raised:
+        sensor("run_1", **arguments)
+    assert reason in str(raised.value)
+
+
+def test_the_defaults_are_those_that_are_documented() -> None:
+    made = TriggerRunSensor(task_id="wait", run_ids="run_1")
+    assert (made.xcom_task_ids, made.xcom_key, made.trigger_dev_conn_id) == (
+        None,
+        None,
+        "trigger_dev_default",
+    )
+    assert (tuple(made.success_statuses), made.on_empty) == (("COMPLETED",), "fail")
+    assert (made.deferrable, made.poll_interval) == (False, None)
+
+
+def test_airflows_setting_decides_whether_it_defers(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AIRFLOW__OPERATORS__DEFAULT_DEFERRABLE", "True")
+    assert TriggerRunSensor(task_id="wait", run_ids="run_1").deferrable is True
+    assert sensor("run_1").deferrable is False
+
+
+def test_its_sources_are_templated() -> None:
+    made = sensor("{{ x }}", xcom_task_ids=["{{ x }}"], xcom_key="{{ x }}", trigger_dev_conn_id="{{ x }}")
+    values: Any = {"x": "a"}
+    made.render_template_fields(values)
+    assert (made.run_ids, made.xcom_task_ids, made.xcom_key, made.trigger_dev_conn_id) == (
+        ["a"],
+        ["a"],
+        "a",
+        "a",
+    )
+
+
+def test_an_iterator_is_read_once_and_the_sensor_can_be_copied() -> None:
+    made = TriggerRunSensor(task_id="wait", run_ids=(run_id for run_id in ("run_1", "run_2")))
+    assert copy.deepcopy(made).run_ids == ["run_1", "run_2"]
+
+
+# Poking
+
+
+@pytest.mark.parametrize("mode", ["poke", "reschedule"])
+def test_runs_that_have_completed_end_the_wait_with_a_list_in_the_ids_order(
+    mode: str, server: Any, context: Any
+) -> None:
+    first, second = server.add_run("COMPLETED"), server.add_run("COMPLETED")
+    assert sensor(second, first, second, mode=mode).execute(context) == [
+        {"run_id": second.id, "status": "COMPLETED"},
+        {"run_id": first.id, "status": "COMPLETED"},
+    ]
+
+
+def test_it_pokes_until_all_have_ended_and_checks_no_run_twice_that_has(
+    server: Any, context: Any, log: Any
+) -> None:
+    ended = server.add_run("COMPLETED")
+    late = server.add_run("EXECUTING", then=[(0.3, "COMPLETED")])
+    assert [one["status"] for one in sensor(ended, late).execute(context)] == ["COMPLETED"] * 2
+    paths = [request.path for request in server.requests]
+    assert len([path for path in paths if ended.id in path]) == 1
+    assert len([path for path in paths if late.id in path]) > 1
+    assert "1 of 2 runs have not ended yet" in log.of("info")
+
+
+def test_it_gives_its_worker_slot_back_between_two_pokes(server: Any, context: Any) -> None:
+    run = server.add_run("EXECUTING")
+    with pytest.raises(AirflowRescheduleException):
+        sensor(run, mode="reschedule", poke_interval=60).execute(context)
+
+
+def test_a_run_that_can_no_longer_succeed_fails_it_at_once_and_for_good(
+    server: Any, context: Any, log: Any
+) -> None:
+    server.on_task(
+        "resize", error={"name": "Error", "message": "no such file", "stackTrace": "at resize.ts:5"}
+    )
+    failing, _ = server.trigger("resize")
+    endless = server.add_run("EXECUTING")
+    with pytest.raises(AirflowFailException, match=f"Run {failing.id} .* FAILED") as raised:
+        sensor(endless, failing).execute(context)
+    assert str(raised.value).endswith(f": Error: no such file. {server.url}/runs/{failing.id}")
+    assert [text for text in log.of("error") if "at resize.ts:5" in text]
+    assert endless.cancel_requests == 0
+
+
+def test_which_statuses_count_as_success_can_be_set(server: Any, context: Any) -> None:
+    run = server.add_run("CANCELED")
+    with pytest.raises(AirflowFailException, match="CANCELED"):
+        sensor(run).execute(context)
+    ended = sensor(run, success_statuses=["CANCELED", "EXPIRED"]).execute(context)
+    assert ended == [{"run_id": run.id, "status": "CANCELED"}]
+    with pytest.raises(AirflowFailException, match="COMPLETED"):
+        sensor(server.add_run("COMPLETED"), success_statuses=["CANCELED"]).execute(context)
+
+
+def test_an_unknown_run_fails_it_at_once_and_names_the_connection(server: Any, context: Any) -> None:
+    with pytest.raises(NotFoundError, match=r"trigger_dev_default") as raised:
+        sensor(server.add_run("EXECUTING"), "run_unknown").execute(context)
+    assert "run_unknown" in str(raised.value)
+
+
+def test_a_rejected_key_fails_it_at_once(server: Any, context: Any) -> None:
+    server.fail_next(None, 401)
+    with pytest.raises(AuthenticationError, match=r"trigger_dev_default"):
+        sensor("run_1").execute(context)
+
+
+def test_a_check_that_fails_is_a_warning_and_the_wait_goes_on(
+    server: Any, context: Any, log: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("airflow_provider_trigger.sensors.run._PATIENCE", 0)
+    run = server.add_run("COMPLETED")
+    server.fail_next(2, 503)
+    assert sensor(run).execute(context) == [{"run_id": run.id, "status": "COMPLETED"}]
+    warnings = log.of("warning")
+    assert [f"Run {run.id} could not be checked, the wait goes on" in text for text in warnings] == [True] * 2
+
+
+def test_airflows_timeout_of_sensors_counts(server: Any, context: Any) -> None:
+    with pytest.raises(AirflowSensorTimeout):
+        sensor(server.add_run("EXECUTING"), timeout=0.1).execute(context)
+
+
+# Its sources
+
+
+def test_the_runs_that_a_task_started_are_meant_and_of_another_task_its_return_value(
+    server: Any, context: Any
+) -> None:
+    first, second, third = (server.add_run("COMPLETED") for _ in range(3))
+    context["ti"].xcoms |= {
+        ("resize", "run_id"): first.id,
+        ("resize", "return_value"): "an output",
+        ("start", "return_value"): [second.id],
+        ("start", "mine"): third.id,
+    }
+    ended = sensor(xcom_task_ids=["resize", "start"]).execute(context)
+    assert [one["run_id"] for one in ended] == [first.id, second.id]
+    ended = sensor(third, xcom_task_ids="start", xcom_key="mine").execute(context)
+    assert [one["run_id"] for one in ended] == [third.id]
+
+
+@pytest.mark.parametrize("deferrable", [True, False])
+def test_a_source_without_run_ids_fails_it_for_good_or_is_a_warning(
+    deferrable: bool, server: Any, context: Any, log: Any
+) -> None:
+    with pytest.raises(AirflowFailException, match="'start'"):
+        sensor(xcom_task_ids="start", deferrable=deferrable).execute(context)
+    log.lines.clear()
+    made = sensor(xcom_task_ids="start", deferrable=deferrable, on_empty="ignore")
+    assert made.execute(context) == []
+    assert ["'start'" in text for text in log.of("warning")] == [True]
+    assert server.requests == []
+
+
+def test_an_xcom_that_cannot_be_read_fails_it_so_that_another_try_may_help(context: Any) -> None:
+    def xcom_pull(**_: Any) -> Any:
+        raise RuntimeError("no XCom backend")
+
+    context["ti"].xcom_pull = xcom_pull
+    with pytest.raises(AirflowException, match="no XCom backend") as raised:
+        sensor("run_1", xcom_task_ids="start").execute(context)
+    assert not isinstance(raised.value, AirflowFailException)
+
+
+def test_what_is_not_a_run_id_fails_it_for_good(context: Any, server: Any) -> None:
+    with pytest.raises(AirflowFailException, match=r"run_ids\[1\]"):
+        sensor("run_1", 5.5).execute(context)
+    assert server.requests == []
+
+
+def test_it_can_be_mapped_and_an_instance_may_get_nothing(server: Any, context: Any) -> None:
+    with DAG("d", schedule=None):
+        mapped = TriggerRunSensor.partial(task_id="wait", on_empty="ignore").expand(run_ids=[["run_1"]])
+    assert mapped.operator_class is TriggerRunSensor
+    run = server.add_run("COMPLETED")
+    given: dict[str, Any] = {
+        "task_id": "wait",
+        "deferrable": False,
+        "on_empty": "ignore",
+        "_airflow_from_mapped": True,
+    }
+    assert TriggerRunSensor(run_ids=None, **given).execute(context) == []
+    ended = TriggerRunSensor(run_ids=run.id, **given).execute(context)
+    assert ended == [{"run_id": run.id, "status": "COMPLETED"}]
+
+
+# Deferred
+
+
+def deferred(made: TriggerRunSensor, context: Any) -> tuple[Any, Any]:
+    """Execute a sensor until it defers; return its trigger and what Airflow was told."""
+    with pytest.raises(TaskDeferred) as raised:
+        made.execute(context)
+    path, arguments = raised.value.trigger.serialize()
+    assert path == f"{TriggerDevRunsTrigger.__module__}.{TriggerDevRunsTrigger.__qualname__}"
+    assert json.loads(json.dumps(arguments)) == arguments
+    return arguments, raised.value
+
+
+def test_it_defers_what_has_not_ended_at_once(server: Any, context: Any) -> None:
+    ended, endless = server.add_run("COMPLETED"), server.add_run("EXECUTING")
+    made = sensor(
+        ended, endless, deferrable=True, timeout=60, poll_interval=7, success_statuses=("COMPLETED",)
+    )
+    arguments, told = deferred(made, context)
+    assert arguments == {
+        "trigger_dev_conn_id": "trigger_dev_default",
+        "run_ids": [ended.id, endless.id],
+        "success_statuses": ["COMPLETED"],
+        "poll_interval": 7,
+    }
+    assert (told.method_name, told.timeout) == ("execute_complete", timedelta(seconds=60))
+
+
+def test_it_does_not_defer_where_all_have_ended(server: Any, context: Any) -> None:
+    run = server.add_run("COMPLETED")
+    assert sensor(run, deferrable=True).execute(context) == [{"run_id": run.id, "status": "COMPLETED"}]
+
+
+def test_it_does_not_defer_where_one_has_failed(server: Any, context: Any) -> None:
+    with pytest.raises(AirflowFailException, match="FAILED"):
+        sensor(server.add_run("EXECUTING"), server.add_run("FAILED"), deferrable=True).execute(context)
+
+
+@pytest.mark.parametrize("deferrable", [True, False])
+def test_a_failure_skips_it_if_it_shall_fail_softly(deferrable: bool, server: Any, context: Any) -> None:
+    for run_ids, soft in (((server.add_run("FAILED"),), "soft_fail"), ((5.5,), "never_fail")):
+        with pytest.raises(AirflowSkipException):
+            sensor(*run_ids, deferrable=deferrable, **{soft: True}).execute(context)
+
+
+def test_a_resumed_sensor_returns_what_its_trigger_has_seen(context: Any) -> None:
+    runs = [{"run_id": name, "status": "COMPLETED", "error": ""} for name in ("run_2", "run_1")]
+    event = {"runs": runs, "failed": None}
+    assert sensor("run_2", "run_1").resume_execution("execute_complete", {"event": event}, context) == [
+        {"run_id": "run_2", "status": "COMPLETED"},
+        {"run_id": "run_1", "status": "COMPLETED"},
+    ]
+
+
+def test_a_resumed_sensor_says_why_a_run_failed(server: Any, context: Any, log: Any) -> None:
+    error = {"message": "no such file", "stackTrace": "at resize.ts:5"}
+    server.on_task("resize", error=error, start_after=0, after=0)
+    run, _ = server.trigger("resize")
+    failed = {"run_id": run.id, "status": "FAILED", "error": ""}
+    event = {"runs": [failed], "failed": failed}
+    with pytest.raises(AirflowFailException, match=f"Run {run.id} .*FAILED.*no such file"):
+        sensor(run).execute_complete(context, event)
+    assert [text for text in log.of("error") if "at resize.ts:5" in text]
+
+
+def test_a_run_that_cannot_be_checked_any_more_fails_it_so_that_another_try_may_help(
+    server: Any, context: Any
+) -> None:
+    failed = {"run_id": "run_1", "status": None, "error": "401 Unauthorized"}
+    with pytest.raises(AirflowException, match="run_1 cannot be checked any more: 401") as raised:
+        sensor("run_1").execute_complete(context, {"runs": [failed], "failed": failed})
+    assert not isinstance(raised.value, AirflowFailException)
+    assert server.requests == []
+
+
+@pytest.mark.parametrize("event", [None, {}, "done", []])
+def test_what_is_not_an_event_of_its_trigger_is_an_error(event: Any, context: Any) -> None:
+    with pytest.raises(AirflowException, match="TriggerRunSensor 'wait': not a valid event"):
+        sensor("run_1").execute_complete(context, event)
+
+
+def test_a_trigger_that_failed_cancels_nothing(server: Any, context: Any) -> None:
+    run = server.add_run("EXECUTING")
+    with pytest.raises(TaskDeferralError):
+        sensor(run).resume_execution("__fail__", {"error": "no such trigger"}, context)
+    assert server.requests == []

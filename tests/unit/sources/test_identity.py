@@ -1,0 +1,143 @@
+"""What identifies Dag runs and task instances, from each kind of context."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from airflow_provider_trigger.sources import identity
+from airflow_provider_trigger.sources.identity import dag_run_of, key_of, task_instance_of
+
+START = datetime(2026, 11, 1, 12, 0, 3, 123456, UTC)
+DATE = datetime(2026, 11, 1, 12, tzinfo=UTC)
+ALERT = {"dag_id": "images", "dag_run_id": "manual__1", "start_date": "2026-11-01T12:00:03.123456Z"}
+
+
+def dag_run(**fields: Any) -> Any:
+    given = {"dag_id": "images", "run_id": "manual__1", "start_date": START, "logical_date": DATE}
+    return SimpleNamespace(**given | {"run_after": DATE} | fields)
+
+
+def context(*, try_number: int = 1, max_tries: int = 2, map_index: Any = -1, **fields: Any) -> Any:
+    ti = SimpleNamespace(task_id="resize", try_number=try_number, max_tries=max_tries, map_index=map_index)
+    return {"dag_run": dag_run(**fields), "ti": ti}
+
+
+def key(given: Any) -> str:
+    made = task_instance_of(given)
+    assert made is not None
+    return key_of(given, made)
+
+
+@pytest.fixture(autouse=True)
+def no_tests_so_far(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(identity, "_test_numbers", {})
+
+
+# Dag runs
+
+
+def test_a_dag_run_is_the_same_in_a_task_and_in_a_deadline_alert() -> None:
+    in_task = dag_run_of(context())
+    assert in_task is not None
+    assert (in_task.dag_id, in_task.run_id, in_task.is_test) == ("images", "manual__1", False)
+    for start_date in (ALERT["start_date"], "2026-11-01T13:00:03.123456+01:00", START):
+        in_alert: Any = dag_run_of({"dag_run": ALERT | {"start_date": start_date}})  # type: ignore[typeddict-item]
+        assert in_alert.tag == in_task.tag
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {},
+        {"dag_run": None},
+        {"dag_run": {}},
+        {"dag_run": ALERT | {"start_date": None}},
+        {"dag_run": ALERT | {"start_date": "soon"}},
+        {"dag_run": ALERT | {"start_date": 5}},
+        {"dag_run": ALERT | {"dag_run_id": None}},
+        {"dag_run": SimpleNamespace(start_date=START)},
+        {"dag_run": dag_run(run_id="")},
+    ],
+)
+def test_a_context_that_does_not_say_so_identifies_no_dag_run(given: Any) -> None:
+    assert dag_run_of(given) is None
+    assert task_instance_of(given | {"ti": SimpleNamespace(task_id="t", map_index=-1)}) is None
+
+
+@pytest.mark.parametrize(
+    ("fields", "is_test"),
+    [
+        ({}, False),
+        ({"start_date": DATE}, True),
+        ({"start_date": DATE, "logical_date": None}, True),  # with run_after
+        ({"start_date": DATE, "run_after": None}, True),
+        ({"start_date": None}, True),
+        ({"logical_date": None}, False),
+    ],
+)
+def test_a_dag_run_that_starts_at_its_own_date_is_a_test(fields: dict[str, Any], is_test: bool) -> None:
+    made = dag_run_of(context(**fields))
+    assert made is not None
+    assert made.is_test is is_test
+
+
+def test_a_dag_run_of_2_11_has_no_run_after() -> None:
+    given = dag_run()
+    del given.run_after
+    made = dag_run_of({"dag_run": given})
+    assert made is not None
+    assert not made.is_test
+
+
+# Task instances
+
+
+@pytest.mark.parametrize(("map_index", "read"), [(-1, -1), (0, 0), (7, 7), (None, -1)])
+def test_a_task_instance_has_its_map_index(map_index: Any, read: int) -> None:
+    made = task_instance_of(context(map_index=map_index))
+    assert made is not None
+    assert (made.task_id, made.map_index) == ("resize", read)
+
+
+def test_a_context_of_a_dag_has_no_task_instance() -> None:
+    assert task_instance_of({"dag_run": dag_run()}) is None
+
+
+# Keys
+
+
+def test_a_retry_has_the_same_key_and_a_clear_another_one() -> None:
+    first = key(context())
+    assert [key(context(try_number=number)) for number in (2, 3)] == [first, first]
+    assert key(context(try_number=4, max_tries=5)) != first
+
+
+def test_two_installations_have_different_keys() -> None:
+    other = START + timedelta(milliseconds=1)
+    assert key(context()) != key(context(start_date=other))
+
+
+def test_a_real_dag_run_keeps_its_key_however_often_it_is_begun() -> None:
+    # A worker that was replaced begins the same try again.
+    assert key(context()) == key(context())
+
+
+def test_a_repeated_test_of_a_dag_with_one_date_has_another_key() -> None:
+    tested: dict[str, Any] = {"start_date": DATE}
+    first = key(context(**tested))
+    assert key(context(try_number=2, **tested)) == first  # a retry within the test
+    second = key(context(**tested))
+    assert second != first
+    assert key(context(try_number=2, **tested)) == second
+    assert key(context(map_index=1, **tested)) not in (first, second)
+
+
+def test_a_test_whose_first_try_was_in_another_process_has_a_key_of_its_own() -> None:
+    tested: dict[str, Any] = {"start_date": DATE}
+    first = key(context(try_number=2, **tested))
+    assert key(context(try_number=3, **tested)) == first
+    assert first.endswith("-1")

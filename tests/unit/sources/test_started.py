@@ -1,0 +1,308 @@
+"""Which runs a Dag run or a task instance has started: by XCom, and by a search of the list."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from airflow_provider_trigger._compat import BaseOperator
+from airflow_provider_trigger.api.deadline import Deadline
+from airflow_provider_trigger.operators.replay import ReplayTriggerRunOperator
+from airflow_provider_trigger.operators.run import RunTriggerTaskOperator
+from airflow_provider_trigger.sources import started, xcom
+from airflow_provider_trigger.sources.identity import dag_run_of, task_instance_of
+from airflow_provider_trigger.sources.run_ids import RunIds
+from airflow_provider_trigger.sources.started import (
+    of_one_task,
+    started_by_search,
+    started_by_xcom,
+    starter_of,
+)
+
+try:
+    from airflow.sdk import DAG
+except ImportError:  # 2.11
+    from airflow.models.dag import DAG
+
+DATE = datetime(2026, 11, 1, 12, tzinfo=UTC)
+START = datetime(2026, 11, 1, 12, 0, 3, tzinfo=UTC)
+
+with DAG("images", schedule=None, start_date=datetime(2026, 1, 1, tzinfo=UTC)) as DAG_OF_ALL:
+    RunTriggerTaskOperator(task_id="resize", task_identifier="resize-image")
+    RunTriggerTaskOperator.partial(task_id="crop", task_identifier="crop-image").expand(payload=[1, 2])
+    ReplayTriggerRunOperator(task_id="again", run_id="run_0")
+    BaseOperator(task_id="other")
+
+
+class TaskInstance:
+    """Has the XComs ``run_id`` of tasks; an exception is raised."""
+
+    def __init__(self, pushed: dict[str, Any], task_id: str = "resize", map_index: int = -1) -> None:
+        self.pushed = pushed
+        self.task_id = task_id
+        self.task = DAG_OF_ALL.get_task(task_id)
+        self.map_index = map_index
+        self.pulls: list[dict[str, Any]] = []
+
+    def xcom_pull(self, **given: Any) -> Any:
+        self.pulls.append(given)
+        value = self.pushed.get(given["task_ids"]) if given["key"] == "run_id" else "run_wrong"
+        if isinstance(value, Exception):
+            raise value
+        return value
+
+
+def context(
+    pushed: dict[str, Any] | None = None, task_id: str = "resize", map_index: int = -1, **more: Any
+) -> Any:
+    """Return what a task's callback gets; with a reason, a Dag's."""
+    dag_run = SimpleNamespace(
+        dag_id="images", run_id="r", start_date=START, logical_date=DATE, run_after=DATE
+    )
+    ti = TaskInstance(pushed or {}, task_id, map_index)
+    return {"dag": DAG_OF_ALL, "ti": ti, "dag_run": dag_run} | more
+
+
+def without_start() -> Any:
+    """Return what a Dag's callback of Airflow 3.0 gets."""
+    return {"dag": DAG_OF_ALL, "run_id": "r", "reason": "task_failure"}
+
+
+ALERT: Any = {
+    "dag_run": {"dag_id": "images", "dag_run_id": "r", "start_date": START.isoformat()},
+    "deadline": {"id": "x"},
+}
+
+
+# Whose runs
+
+
+def test_a_callback_of_a_task_is_about_its_own_runs() -> None:
+    given = context()
+    assert of_one_task(given)
+    assert starter_of(given) == task_instance_of(given)
+
+
+@pytest.mark.parametrize("given", [context(reason="task_failure"), ALERT])
+def test_a_callback_of_a_dag_and_a_deadline_alert_are_about_the_dag_run(given: Any) -> None:
+    assert not of_one_task(given)
+    expected = dag_run_of(context())
+    assert starter_of(given) == expected
+
+
+# By XCom
+
+
+def test_a_task_gives_what_it_started_itself() -> None:
+    given = context({"resize": "run_1", "again": "run_2"})
+    assert started_by_xcom(given).found == ["run_1"]
+    assert given["ti"].pulls == [{"task_ids": "resize", "key": "run_id"}]
+
+
+def test_an_instance_of_a_mapped_task_gives_its_own() -> None:
+    given = context({"crop": "run_7"}, "crop", 1)
+    assert started_by_xcom(given).found == ["run_7"]
+    assert given["ti"].pulls == [{"task_ids": "crop", "key": "run_id", "map_indexes": 1}]
+
+
+def test_a_task_that_starts_no_runs_gives_none() -> None:
+    given = context({"other": "run_1"}, "other")
+    assert started_by_xcom(given) == RunIds()
+    assert given["ti"].pulls == []
+
+
+def test_a_dag_gives_what_all_its_tasks_started() -> None:
+    pushed = {"resize": "run_1", "crop": ["run_2", "run_3"], "again": "run_4", "other": "run_5"}
+    given = context(pushed, reason="task_failure")
+    assert started_by_xcom(given).found == ["run_1", "run_2", "run_3", "run_4"]
+    assert {pull["task_ids"] for pull in given["ti"].pulls} == {"resize", "crop", "again"}
+
+
+def test_tasks_that_have_not_started_a_run_are_no_problem() -> None:
+    ids = started_by_xcom(context({"again": "run_4"}, reason="task_failure"))
+    assert (ids.found, ids.empty, ids.failed) == (["run_4"], [], [])
+
+
+def test_an_xcom_that_cannot_be_read_is_named() -> None:
+    ids = started_by_xcom(context({"resize": OSError("down"), "again": "run_4"}, reason="task_failure"))
+    assert ids.found == ["run_4"]
+    assert ids.failed == ["the XCom 'run_id' of task 'resize' cannot be read: OSError: down"]
+
+
+@pytest.mark.parametrize("given", [{}, ALERT, without_start()])
+def test_where_there_is_no_xcom_nothing_is_wrong_yet(given: Any) -> None:
+    assert started_by_xcom(given) == RunIds()
+
+
+def test_where_xcom_is_out_of_reach_none_is_pulled(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(xcom, "xcom_is_out_of_reach", lambda: True)
+    given = context({"resize": "run_1"})
+    assert started_by_xcom(given) == RunIds()
+    assert given["ti"].pulls == []
+
+
+# By search
+
+
+@pytest.fixture
+def add(server: Any) -> Any:
+    """Add a run that a task of the Dag run has started."""
+
+    def build(status: str = "EXECUTING", task_id: str = "resize", map_index: int = -1, **fields: Any) -> Any:
+        made: Any = task_instance_of(context(None, task_id, map_index))
+        given = {"idempotency_key": made.key(0), "tags": made.tags}
+        return server.add_run(status, **given | fields)
+
+    return build
+
+
+@pytest.fixture
+def search(client: Any, clock: Any, log: Any, monkeypatch: pytest.MonkeyPatch) -> Any:
+    monkeypatch.setattr(started, "time", clock)
+
+    def run(given: Any, ids: RunIds | None = None, *, timeout: float | None = 30) -> list[list[str]]:
+        deadline = Deadline.after(timeout, now=clock.monotonic())
+        return list(
+            started_by_search(
+                given,
+                ids if ids is not None else RunIds(),
+                client,
+                deadline=deadline,
+                log=log,
+                origin="Dag: ",
+            )
+        )
+
+    return run
+
+
+@pytest.mark.parametrize("given", [context(reason="task_failure"), ALERT])
+def test_a_dag_run_finds_the_runs_of_all_its_tasks(add: Any, search: Any, log: Any, given: Any) -> None:
+    runs = [add(), add(task_id="crop", map_index=0), add(task_id="crop", map_index=1)]
+    [found] = search(given)
+    assert set(found) == {run.id for run in runs}
+    assert log.lines == []
+
+
+def test_a_task_instance_finds_only_its_own(add: Any, search: Any) -> None:
+    add()
+    add(task_id="crop", map_index=0)
+    own = add(task_id="crop", map_index=1)
+    assert search(context(None, "crop", 1)) == [[own.id]]
+
+
+def test_another_dag_run_finds_none(add: Any, search: Any) -> None:
+    add()
+    given = context(reason="task_failure")
+    given["dag_run"].run_id = "another"
+    assert search(given) == []
+
+
+def test_the_list_is_read_again_as_it_lags(server: Any, add: Any, search: Any, clock: Any) -> None:
+    server.list_lag = 2.0
+    add(status="COMPLETED")
+    early = add(task_id="crop", map_index=0)
+    clock.sleep(3)
+    late = add()
+    begun = clock.now
+    assert search(ALERT) == [[early.id], [late.id]]
+    assert 2 < clock.now - begun <= 3
+
+
+def test_what_is_known_is_not_given_again(add: Any, search: Any) -> None:
+    known, other = add(), add(task_id="crop", map_index=0)
+    ids = RunIds()
+    ids.add(known.id, source="XCom")
+    assert search(ALERT, ids) == [[other.id]]
+
+
+def test_a_replay_by_someone_else_is_named_once_and_left_alone(
+    server: Any, add: Any, search: Any, log: Any
+) -> None:
+    replayed = server.replay(add(status="COMPLETED"))
+    replayed.status = "EXECUTING"
+    assert search(ALERT) == []
+    assert log.leveled == [
+        (
+            "warning",
+            f"Dag: Left alone, as they have the tag of this Dag run, but not its key: {replayed.id}",
+        )
+    ]
+
+
+def test_a_list_that_is_down_is_a_reason_for_a_failure(
+    add: Any, search: Any, network: Any, answer: Any
+) -> None:
+    add()
+    network.fault("GET /api/v1/runs", answer(500, {"error": "no database"}), times=1000)
+    ids = RunIds()
+    assert search(ALERT, ids) == []
+    [reason] = ids.failed
+    assert reason.startswith("the runs of this Dag run could not be listed: GET /api/v1/runs answered 500")
+
+
+def test_a_list_that_is_down_the_second_time_keeps_what_was_found(
+    add: Any, search: Any, network: Any, answer: Any, clock: Any
+) -> None:
+    run = add()
+
+    def fail(_: str) -> None:
+        if clock.now > 1000:
+            network.fault("GET /api/v1/runs", answer(500, {"error": "no database"}))
+
+    network.before = fail
+    ids = RunIds()
+    assert search(ALERT, ids) == [[run.id]]
+    assert len(ids.failed) == 1
+
+
+def test_a_run_that_cannot_be_checked_keeps_no_other_from_being_canceled(
+    add: Any, search: Any, network: Any, answer: Any
+) -> None:
+    broken, run = add(task_id="again"), add()
+    network.fault(broken.id, answer(500, {"error": "for ever"}), times=1000)
+    ids = RunIds()
+    assert search(ALERT, ids, timeout=None) == [[run.id]]
+    [reason] = ids.failed
+    assert reason.startswith("the runs of this Dag run could not be listed: ")
+    assert broken.id in reason
+
+
+def test_a_run_that_can_be_checked_the_second_time_is_no_failure(
+    add: Any, search: Any, network: Any, answer: Any
+) -> None:
+    run = add()
+    network.fault(run.id, answer(403, {"error": "No"}))
+    ids = RunIds()
+    assert search(ALERT, ids) == [[run.id]]
+    assert ids.failed == []
+
+
+def test_the_deadline_ends_the_search(add: Any, search: Any, clock: Any) -> None:
+    run = add()
+    ids = RunIds()
+    assert search(ALERT, ids, timeout=1) == [[run.id]]
+    assert clock.now == 1001
+    assert len(ids.failed) == 1
+
+
+def test_without_xcom_and_without_a_start_the_runs_cannot_be_found(search: Any, network: Any) -> None:
+    ids = RunIds()
+    assert search(without_start(), ids) == []
+    assert ids.failed == [
+        "the runs of this Dag run cannot be found: XCom is not available (its context has no task instance), "
+        "and the context does not say when the Dag run started; give run_ids, or use a task's callback"
+    ]
+    assert network.requests == []
+
+
+def test_with_xcom_alone_nothing_is_wrong(search: Any, network: Any) -> None:
+    given = context({"resize": "run_1"})
+    del given["dag_run"]
+    ids = RunIds()
+    assert search(given, ids) == []
+    assert ids.failed == []
+    assert network.requests == []

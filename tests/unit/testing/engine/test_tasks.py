@@ -1,0 +1,253 @@
+"""What scripted tasks do with their runs, by a clock that the test sets."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from server_clock import Clock
+
+from airflow_provider_trigger.testing import UNSET, ServerRun, TriggerDevServer
+
+
+@pytest.fixture
+def server(clock: Clock) -> TriggerDevServer:
+    return TriggerDevServer(clock=clock)
+
+
+def trigger(server: TriggerDevServer, payload: Any = UNSET, **options: Any) -> ServerRun:
+    run, is_cached = server.trigger("resize", payload=payload, options=options)
+    assert not is_cached
+    return run
+
+
+def life(run: ServerRun, clock: Clock, *, until: int) -> list[tuple[str, int]]:
+    """Return the status and the attempts of a run half a second after each second."""
+    seen = []
+    clock.now += 0.5
+    for _ in range(until):
+        seen.append((run.status, run.attempt_count))
+        clock.now += 1
+    return seen
+
+
+def test_an_unscripted_task_completes_in_a_moment(server: TriggerDevServer, clock: Clock) -> None:
+    run = trigger(server)
+    assert run.status == "QUEUED"
+    clock.now += 1
+    assert (run.status, run.output, run.attempt_count, run.terminated) == (
+        "COMPLETED",
+        {"done": True},
+        1,
+        True,
+    )
+
+
+@pytest.mark.parametrize("output", [None, False, 0, [], {"a": None}, "text"])
+def test_output(server: TriggerDevServer, clock: Clock, output: Any) -> None:
+    server.on_task("resize", output=output, start_after=1, after=2)
+    run = trigger(server)
+    assert life(run, clock, until=4) == [
+        ("QUEUED", 0),
+        ("EXECUTING", 1),
+        ("EXECUTING", 1),
+        ("COMPLETED", 1),
+    ]
+    assert run.output == output
+
+
+@pytest.mark.parametrize("behavior", [{}, {"output": ""}, {"output": lambda payload: ""}])
+def test_no_output(server: TriggerDevServer, clock: Clock, behavior: Any) -> None:
+    server.on_task("resize", **behavior)
+    run = trigger(server)
+    clock.now += 1
+    assert (run.status, run.output) == ("COMPLETED", UNSET)
+
+
+def test_output_computed_from_the_payload(server: TriggerDevServer, clock: Clock) -> None:
+    server.on_task("resize", output=lambda payload: {"width": payload["width"] * 2})
+    run, broken = trigger(server, {"width": 2}), trigger(server)
+    clock.now += 1
+    assert run.output == {"width": 4}
+    assert (broken.status, broken.output) == ("FAILED", UNSET)
+    assert broken.error["name"] == "TypeError"
+    assert "subscriptable" in broken.error["message"]
+
+
+@pytest.mark.parametrize("after", [None, 1000])
+def test_never_ending(server: TriggerDevServer, clock: Clock, after: float | None) -> None:
+    server.on_task("resize", start_after=0, after=after)
+    assert set(life(trigger(server), clock, until=5)) == {("EXECUTING", 1)}
+
+
+def test_never_starting(server: TriggerDevServer, clock: Clock) -> None:
+    server.on_task("resize", start_after=None)
+    assert set(life(trigger(server), clock, until=5)) == {("QUEUED", 0)}
+
+
+@pytest.mark.parametrize(
+    ("error", "shown"),
+    [
+        (
+            "boom",
+            {"name": "Error", "message": "boom", "stackTrace": "Error: boom\n    at run (src/hello.ts:1:1)"},
+        ),
+        ({"message": "just a text"}, {"message": "just a text"}),
+        ({"name": "E", "message": "", "stackTrace": ""}, {"name": "E", "message": "", "stackTrace": ""}),
+        ({"message": "m" * 1001}, {"message": "m" * 1000 + "...[truncated]"}),
+        (
+            {"message": "", "stackTrace": f"a\n{'b' * 1025}"},
+            {"message": "", "stackTrace": f"a\n{'b' * 1024}...[truncated]"},
+        ),
+    ],
+)
+def test_failing(server: TriggerDevServer, clock: Clock, error: Any, shown: Any) -> None:
+    server.on_task("resize", error=error)
+    run = trigger(server)
+    clock.now += 1
+    assert (run.status, run.error, run.output, run.attempt_count) == ("FAILED", shown, UNSET, 1)
+
+
+@pytest.mark.parametrize(
+    ("code", "status"),
+    [
+        ("TASK_PROCESS_OOM_KILLED", "CRASHED"),
+        ("MAX_DURATION_EXCEEDED", "TIMED_OUT"),
+        ("TASK_OUTPUT_ERROR", "FAILED"),
+        ("COULD_NOT_FIND_TASK", "SYSTEM_FAILURE"),
+    ],
+)
+def test_crashing(server: TriggerDevServer, clock: Clock, code: str, status: str) -> None:
+    server.on_task("resize", crash=code)
+    run = trigger(server, maxAttempts=3)
+    clock.now += 1
+    assert (run.status, run.attempt_count) == (status, 1)
+    assert run.error == {"message": f"trigger.dev internal error ({code})"}
+
+
+@pytest.mark.parametrize(
+    ("retry_after", "requeued", "between"),
+    [(1, None, "EXECUTING"), (1, True, "QUEUED"), (35, None, "QUEUED"), (35, False, "EXECUTING")],
+)
+def test_failing_once_and_then_succeeding(
+    server: TriggerDevServer, clock: Clock, retry_after: float, requeued: bool | None, between: str
+) -> None:
+    server.on_task(
+        "resize", start_after=0, after=1, failures=1, retry_after=retry_after, requeued=requeued, output=5
+    )
+    run = trigger(server)
+    clock.now += 1.5
+    assert (run.status, run.attempt_count, run.error) == (between, 1, None)
+    assert run.started_at is not None
+    clock.now += retry_after
+    assert (run.status, run.attempt_count) == ("EXECUTING", 2)
+    clock.now += 1
+    assert (run.status, run.attempt_count, run.output, run.error) == ("COMPLETED", 2, 5, None)
+
+
+@pytest.mark.parametrize(
+    ("behavior", "most", "ends"),
+    [
+        ({"failures": 2}, None, ("COMPLETED", 3)),
+        ({"failures": 2}, 2, ("FAILED", 2)),
+        ({"failures": 2}, 5, ("COMPLETED", 3)),
+        ({"error": "boom"}, None, ("FAILED", 1)),
+        ({"error": "boom"}, 3, ("FAILED", 3)),
+        ({"error": "boom", "failures": 1, "crash": "TASK_PROCESS_SIGSEGV"}, None, ("CRASHED", 2)),
+        ({}, 3, ("COMPLETED", 1)),
+    ],
+)
+def test_attempts(
+    server: TriggerDevServer, clock: Clock, behavior: Any, most: int | None, ends: tuple[str, int]
+) -> None:
+    server.on_task("resize", **behavior)
+    run = trigger(server, **({} if most is None else {"maxAttempts": most}))
+    clock.now += 10
+    assert (run.status, run.attempt_count) == ends
+
+
+def test_waiting(server: TriggerDevServer, clock: Clock) -> None:
+    server.on_task("resize", start_after=0, after=2, waiting=3, output=1)
+    run = trigger(server)
+    assert [status for status, attempts in life(run, clock, until=6) if attempts == 1] == [
+        "EXECUTING",
+        "WAITING",
+        "WAITING",
+        "WAITING",
+        "EXECUTING",
+        "COMPLETED",
+    ]
+
+
+def test_waiting_for_ever(server: TriggerDevServer, clock: Clock) -> None:
+    server.on_task("resize", waiting=None)
+    run = trigger(server)
+    clock.now += 1000
+    assert run.status == "WAITING"
+    run.cancel()
+    assert (run.status, run.terminated, run.finished_at) == ("CANCELED", True, None)
+
+
+@pytest.mark.parametrize(("after", "status"), [(None, "TIMED_OUT"), (6, "TIMED_OUT"), (5, "COMPLETED")])
+def test_the_maximum_duration(
+    server: TriggerDevServer, clock: Clock, after: float | None, status: str
+) -> None:
+    server.on_task("resize", start_after=0, after=after)
+    run = trigger(server, maxDuration=5)
+    clock.now += 4.9
+    assert run.status == "EXECUTING"
+    clock.now += 0.2
+    assert run.status == status
+
+
+def test_a_cancel_ends_what_a_task_does(server: TriggerDevServer, clock: Clock) -> None:
+    server.on_task("resize", after=1, acknowledge_after=5, output=1)
+    queued, executing = trigger(server), trigger(server)
+    queued.cancel()
+    clock.now += 0.5
+    executing.cancel()
+    clock.now += 4.9
+    assert (queued.status, queued.terminated) == ("CANCELED", True)
+    assert (executing.status, executing.terminated) == ("CANCELED", False)
+    clock.now += 0.2
+    assert (executing.status, executing.terminated, executing.output) == ("CANCELED", True, UNSET)
+
+
+def test_a_worker_that_completes_a_canceled_run_returns_its_output(
+    server: TriggerDevServer, clock: Clock
+) -> None:
+    server.on_task("resize", after=None, completes_despite_cancel=True, output=lambda payload: payload + 1)
+    run = trigger(server, 1)
+    clock.now += 1
+    run.cancel()
+    clock.now += 1
+    assert (run.status, run.output) == ("COMPLETED", 2)
+
+
+def test_the_next_runs_can_do_something_else(server: TriggerDevServer, clock: Clock) -> None:
+    server.on_task("resize", error="boom", times=2)
+    server.on_task("resize", output=1)
+    server.on_task("resize", output=2)
+    server.on_task("resize", output=3, times=1)
+    runs = [trigger(server) for _ in range(5)]
+    clock.now += 1
+    assert [run.status if run.output is UNSET else run.output for run in runs] == [
+        "FAILED",
+        "FAILED",
+        3,
+        2,
+        2,
+    ]
+
+
+def test_other_tasks_and_added_runs_are_left_alone(server: TriggerDevServer, clock: Clock) -> None:
+    server.on_task("resize", error="boom")
+    other, _ = server.trigger("encode")
+    added = server.add_run("QUEUED", task_identifier="resize")
+    clock.now += 1
+    assert (other.status, added.status) == ("COMPLETED", "QUEUED")
+
+
+def test_an_unknown_argument_is_an_error(server: TriggerDevServer) -> None:
+    with pytest.raises(TypeError, match="outptu"):
+        server.on_task("resize", outptu=1)  # type: ignore[call-arg]

@@ -1,0 +1,147 @@
+"""
+A local server that answers in this process, without sockets, and a real client on it.
+
+A ``conftest.py`` that imports its fixtures gives them to the tests beside it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from email.utils import formatdate
+from typing import Any
+from urllib.parse import urlsplit
+
+import pytest
+import requests
+from starlette.requests import Request
+
+from airflow_provider_trigger.api.client import TriggerDevClient
+from airflow_provider_trigger.testing import TriggerDevServer
+from airflow_provider_trigger.testing.routes.router import Router
+
+
+@dataclass
+class _Fault:
+    part: str
+    reply: Any
+    times: int
+    arrives: bool
+
+
+class Network:
+    """
+    Answers requests from a server that was never started, unless a fault comes first.
+
+    :param server: has the runs; its clock gives the ``Date`` of each answer
+    :param answer: makes what the wire takes of a status, a body and headers
+    """
+
+    def __init__(self, server: TriggerDevServer, answer: Callable[..., Any]) -> None:
+        self.server = server
+        self.requests: list[str] = []
+        self.before: Callable[[str], None] = lambda request: None
+        self._answer = answer
+        self._router = Router(server)
+        self._faults: list[_Fault] = []
+
+    def fault(self, part: str, reply: Any, *, times: int = 1, arrives: bool = False) -> None:
+        """
+        Answer the next requests otherwise.
+
+        :param part: of ``GET /api/…``, their method and path
+        :param reply: an answer, or the error that comes instead
+        :param times: how many requests
+        :param arrives: whether they take effect all the same
+        """
+        self._faults.append(_Fault(part, reply, times, arrives))
+
+    def mend(self) -> None:
+        """Answer all requests as the server does."""
+        self._faults.clear()
+
+    def sent(self, part: str) -> list[str]:
+        """Return the requests so far, of those that contain a text."""
+        return [request for request in self.requests if part in request]
+
+    def __call__(self, request: requests.PreparedRequest) -> Any:
+        url = urlsplit(str(request.url))
+        shown = f"{request.method} {url.path}"
+        self.requests.append(shown)
+        self.before(shown)
+        fault = next((one for one in self._faults if one.part in shown and one.times > 0), None)
+        if fault is not None:
+            fault.times -= 1
+            if not fault.arrives:
+                return fault.reply
+        body = request.body or b""
+        scope = {
+            "type": "http",
+            "method": request.method,
+            "scheme": "https",
+            "server": ("trigger.test", 443),
+            "path": url.path,
+            "raw_path": url.path.encode(),
+            "query_string": url.query.encode(),
+            "headers": [(name.lower().encode(), value.encode()) for name, value in request.headers.items()],
+        }
+        made = self._router.answer(
+            Request(scope), url.path, body=body if isinstance(body, bytes) else body.encode()
+        )
+        date = formatdate(self.server.clock(), usegmt=True)
+        headers = {name.lower(): value for name, value in made.headers.items()} | {"date": date}
+        answer = self._answer(made.status_code, bytes(made.body), headers)
+        return answer if fault is None else fault.reply
+
+
+class Log:
+    """Keeps the lines that are logged, and the level of each."""
+
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+        self.leveled: list[tuple[str, str]] = []
+
+    def _add(self, level: str, text: str, *values: Any) -> None:
+        self.lines.append(text % values if values else text)
+        self.leveled.append((level, self.lines[-1]))
+
+    def info(self, text: str, *values: Any) -> None:
+        self._add("info", text, *values)
+
+    def warning(self, text: str, *values: Any) -> None:
+        self._add("warning", text, *values)
+
+    def error(self, text: str, *values: Any) -> None:
+        self._add("error", text, *values)
+
+    def of(self, level: str) -> list[str]:
+        return [line for one, line in self.leveled if one == level]
+
+
+@pytest.fixture
+def log() -> Log:
+    return Log()
+
+
+@pytest.fixture
+def server(clock: Any) -> TriggerDevServer:
+    """A server of the test's clock, whose workers acknowledge a cancel after 10 s."""
+    return TriggerDevServer(clock=clock.time, acknowledge_after=10.0, secret_key="tr_prod_marker/of+the=test")
+
+
+@pytest.fixture
+def network(server: TriggerDevServer, answer: Any) -> Network:
+    return Network(server, answer)
+
+
+@pytest.fixture
+def client(connect: Any, network: Network, clock: Any) -> TriggerDevClient:
+    """A client of the server; failures are given up after 120 s of the clock."""
+    made: TriggerDevClient = connect(network)[0]
+    return made
+
+
+@pytest.fixture
+def lost() -> requests.ConnectionError:
+    """What a lost connection is on the wire."""
+    return requests.ConnectionError()

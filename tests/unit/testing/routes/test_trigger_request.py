@@ -1,0 +1,50 @@
+"""Which requests to trigger a task are valid, where no recording says so."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from airflow_provider_trigger.testing import UNSET
+from airflow_provider_trigger.testing.routes.json_body import InvalidBodyError
+from airflow_provider_trigger.testing.routes.trigger_request import read_request
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (None, 'Expected object, received null at "options"'),
+        ({"idempotencyKey": 1}, 'Expected string, received number at "options.idempotencyKey"'),
+        ({"queue": "q"}, 'Expected object, received string at "options.queue"'),
+        ({"queue": {"name": 1}}, 'at "options.queue"'),
+        ({"delay": 5}, 'Expected string, received number at "options.delay"'),
+        ({"maxAttempts": "3"}, 'Expected number, received string at "options.maxAttempts"'),
+        ({"maxDuration": True}, 'Expected number, received boolean at "options.maxDuration"'),
+        ({"tags": 5}, 'received number at "options.tags"'),
+        ({"tags": "x" * 129}, 'Tags must be less than 128 characters at "options.tags"'),
+        ({"ttl": -1, "machine": "x"}, 'at "options.machine"; Number must be greater'),
+    ],
+)
+def test_invalid_options(options: Any, message: str) -> None:
+    with pytest.raises(InvalidBodyError) as raised:
+        read_request(json.dumps({"options": options}).encode())
+    assert (message in str(raised.value), raised.value.status) == (True, 400)
+
+
+@pytest.mark.parametrize(("size", "status"), [(262_136, None), (262_137, 413)])
+def test_large_metadata(size: int, status: int | None) -> None:
+    body = json.dumps({"options": {"metadata": {"a": "x" * size}}}).encode()
+    if status is None:
+        assert read_request(body).payload is UNSET
+    else:
+        with pytest.raises(InvalidBodyError, match="maximum size of 262144 bytes") as raised:
+            read_request(body)
+        assert raised.value.status == status
+
+
+def test_valid_requests() -> None:
+    request = read_request(b'{"payload": null, "options": {"tags": "solo", "ttl": 60, "new": 1}}')
+    assert (request.payload, request.options) == (None, {"tags": ["solo"], "ttl": "60s", "new": 1})
+    assert read_request(b"{}").options == {}

@@ -1,0 +1,402 @@
+"""What triggers keep, what they wait for, and what they do when their task is ended."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import time
+from collections.abc import Callable
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from airflow_provider_trigger.hooks import asynchronous
+from airflow_provider_trigger.hooks.connection import ConnectionNotFoundError
+from airflow_provider_trigger.triggers import ended
+from airflow_provider_trigger.triggers import run as triggers
+from airflow_provider_trigger.triggers.run import TriggerDevRunsTrigger, TriggerDevRunTrigger
+
+RUN_ARGUMENTS: dict[str, Any] = {
+    "trigger_dev_conn_id": "other",
+    "run_id": "run_1",
+    "run_url": "https://trigger.test/runs/run_1",
+    "poll_interval": 7.5,
+    "deadline": 1_795_600_000.5,
+    "pending_version_timeout": 60.0,
+    "cancel_on_kill": False,
+}
+RUNS_ARGUMENTS: dict[str, Any] = {
+    "trigger_dev_conn_id": "other",
+    "run_ids": ["run_1", "run_2"],
+    "success_statuses": ["COMPLETED", "EXPIRED"],
+    "poll_interval": 7.5,
+}
+BOTH = [(TriggerDevRunTrigger, RUN_ARGUMENTS), (TriggerDevRunsTrigger, RUNS_ARGUMENTS)]
+
+
+async def event_of(trigger: Any) -> Any:
+    async with contextlib.aclosing(trigger.run()) as events:
+        async for event in events:
+            assert json.loads(json.dumps(event.payload)) == event.payload
+            return event.payload
+    raise AssertionError("no event")
+
+
+async def until(condition: Callable[[], object]) -> None:
+    async with asyncio.timeout(20):
+        while not condition():
+            await asyncio.sleep(0.01)
+
+
+@pytest.fixture
+def log(keep_log: Any) -> Any:
+    keep_log(TriggerDevRunsTrigger)
+    return keep_log(TriggerDevRunTrigger)
+
+
+# What is imported, and what is stored
+
+
+def test_its_import_brings_no_client(parse: Any, heavy: set[str]) -> None:
+    parsed = set(
+        parse(
+            """
+            from airflow_provider_trigger.triggers.run import TriggerDevRunsTrigger, TriggerDevRunTrigger
+            TriggerDevRunTrigger(run_id="run_1").serialize()
+            TriggerDevRunsTrigger(run_ids=["run_1"]).serialize()
+            """
+        )
+    )
+    assert "airflow_provider_trigger.triggers.run" in parsed
+    assert not parsed & heavy
+    assert not {name for name in parsed if ".testing" in name or ".api" in name or ".run." in name}
+
+
+@pytest.mark.parametrize(("kind", "arguments"), BOTH)
+def test_all_its_arguments_survive(kind: Any, arguments: dict[str, Any]) -> None:
+    path, kept = kind(**arguments).serialize()
+    assert path == f"{kind.__module__}.{kind.__qualname__}"
+    assert kept == arguments
+    again = kind(**json.loads(json.dumps(kept)))
+    assert again.serialize() == (path, arguments)
+    names = set(kind.__init__.__kwdefaults__ or {}) | {"run_id", "run_ids"} & arguments.keys()
+    assert names == arguments.keys()
+
+
+@pytest.mark.parametrize(
+    ("made", "added"),
+    [
+        (
+            TriggerDevRunTrigger(run_id="run_1"),
+            {
+                "run_id": "run_1",
+                "run_url": "",
+                "poll_interval": None,
+                "deadline": None,
+                "pending_version_timeout": 300.0,
+                "cancel_on_kill": True,
+            },
+        ),
+        (
+            TriggerDevRunsTrigger(run_ids=("run_1",)),
+            {"run_ids": ["run_1"], "success_statuses": ["COMPLETED"], "poll_interval": None},
+        ),
+    ],
+)
+def test_arguments_that_an_older_version_did_not_store_have_defaults(made: Any, added: Any) -> None:
+    assert made.serialize()[1] == {"trigger_dev_conn_id": "trigger_dev_default"} | added
+
+
+@pytest.mark.parametrize("kind", [TriggerDevRunTrigger, TriggerDevRunsTrigger])
+def test_no_attribute_hides_one_of_airflows(kind: Any) -> None:
+    # On Airflow 3.3 ``task`` is a read-only property (measured).
+    assert "task" not in vars(kind) | dict.fromkeys(kind.arguments)
+
+
+# The wait for one run
+
+
+def trigger(run: Any, **arguments: Any) -> TriggerDevRunTrigger:
+    return TriggerDevRunTrigger(**{"run_id": run.id, "poll_interval": 0.02} | arguments)
+
+
+@pytest.mark.parametrize("status", ["COMPLETED", "FAILED", "CANCELED", "EXPIRED"])
+def test_its_event_says_how_the_run_ended_and_not_with_which_output(
+    status: str, server: Any, connection: str
+) -> None:
+    run = server.add_run("EXECUTING", then=[(0.1, status)])
+    event = asyncio.run(event_of(trigger(run)))
+    assert event.items() >= {"run_id": run.id, "end": "final", "status": status, "error": ""}.items()
+    assert "output" not in event
+    assert run.cancel_requests == 0
+
+
+def test_after_the_deadline_it_cancels_the_run_itself(server: Any, connection: str) -> None:
+    run = server.add_run("EXECUTING")
+    event = asyncio.run(event_of(trigger(run, deadline=time.time() + 0.1)))
+    assert event.items() >= {"run_id": run.id, "end": "timed_out", "status": "CANCELED"}.items()
+    assert run.cancel_requests == 1
+
+
+def test_after_the_deadline_it_leaves_a_run_alone_that_is_not_to_be_canceled(
+    server: Any, connection: str
+) -> None:
+    run = server.add_run("EXECUTING")
+    event = asyncio.run(event_of(trigger(run, deadline=time.time(), cancel_on_kill=False)))
+    assert (event["end"], event["status"], run.cancel_requests) == ("timed_out", "EXECUTING", 0)
+
+
+def test_a_run_without_a_deployed_version_is_canceled(server: Any, connection: str) -> None:
+    run = server.add_run("PENDING_VERSION")
+    event = asyncio.run(event_of(trigger(run, pending_version_timeout=0.1)))
+    assert (event["end"], run.status) == ("no_version", "CANCELED")
+
+
+def test_a_poll_that_fails_is_not_the_end_of_the_wait(server: Any, connection: str, log: Any) -> None:
+    run = server.add_run("EXECUTING", then=[(0.3, "COMPLETED")])
+    server.fail_next(2, 500)
+    server.disconnect_next()
+    assert asyncio.run(event_of(trigger(run)))["status"] == "COMPLETED"
+    assert server.pending_faults == 0
+    assert len(log.of("warning")) == 1
+
+
+def test_the_log_has_the_link_and_each_change(server: Any, connection: str, log: Any) -> None:
+    run = server.add_run("QUEUED", then=[(0.2, "COMPLETED")])
+    asyncio.run(event_of(trigger(run, run_url="https://trigger.test/runs/run_1")))
+    assert log.of("info") == [
+        f"Waiting for run {run.id} https://trigger.test/runs/run_1",
+        f"Run {run.id} is QUEUED",
+        f"Run {run.id} is COMPLETED, attempt 1",
+    ]
+
+
+# The connection
+
+
+def test_a_connection_that_does_not_exist_is_an_error_at_once() -> None:
+    with pytest.raises(ConnectionNotFoundError, match="'unknown'"):
+        asyncio.run(event_of(TriggerDevRunTrigger(run_id="run_1", trigger_dev_conn_id="unknown")))
+
+
+def test_a_connection_that_cannot_be_fetched_for_a_moment_is_fetched_later(
+    server: Any, connection: str, log: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(triggers, "_CONNECTION_PAUSES", (0.01, 0.01))
+    get_hook, errors = asynchronous.get_hook, [OSError("first"), OSError("second")]
+
+    async def fail_first(conn_id: str) -> Any:
+        if errors:
+            raise errors.pop(0)
+        return await get_hook(conn_id)
+
+    monkeypatch.setattr(asynchronous, "get_hook", fail_first)
+    assert asyncio.run(event_of(trigger(server.add_run("COMPLETED"))))["status"] == "COMPLETED"
+    assert len([text for text in log.of("warning") if "'trigger_dev_default' was not fetched" in text]) == 2
+    errors += [OSError("for ever")] * 3
+    with pytest.raises(OSError, match="for ever"):
+        asyncio.run(event_of(trigger(server.add_run("COMPLETED"))))
+
+
+def test_canceled_while_the_connection_is_fetched_it_does_not_interrupt_that(
+    monkeypatch: pytest.MonkeyPatch, connection: str
+) -> None:
+    seen = []
+
+    async def get_hook(conn_id: str) -> Any:
+        try:
+            await asyncio.sleep(0.1)
+            seen.append("fetched")
+        except asyncio.CancelledError:
+            seen.append("interrupted")
+            raise
+
+    monkeypatch.setattr(asynchronous, "get_hook", get_hook)
+
+    async def main() -> None:
+        waiting = asyncio.create_task(TriggerDevRunTrigger(run_id="run_1", cancel_on_kill=False).hook())
+        await asyncio.sleep(0.02)
+        waiting.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await waiting
+        await until(lambda: seen)
+
+    asyncio.run(main())
+    assert seen == ["fetched"]
+
+
+# The end of its task
+
+
+async def cancel_while_it_waits(trigger: Any, server: Any) -> None:
+    """Cancel a trigger once it has checked its run; it must not swallow that."""
+    waiting = asyncio.create_task(event_of(trigger))
+    await until(lambda: server.requests)
+    waiting.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await waiting
+
+
+@pytest.fixture
+def asked(monkeypatch: pytest.MonkeyPatch) -> Callable[[bool, object], list[Any]]:
+    """Stand in for Airflow: whether it tells triggers of a kill, and whether the task is still deferred."""
+
+    def set_up(has_on_kill: bool, answer: object) -> list[Any]:
+        questions: list[Any] = []
+
+        def is_still_deferred(*question: Any) -> object:
+            questions.append(question)
+            if isinstance(answer, Exception):
+                raise answer
+            return answer
+
+        monkeypatch.setattr(triggers, "is_still_deferred", is_still_deferred)
+        monkeypatch.setattr(triggers, "triggers_have_on_kill", lambda: has_on_kill)
+        monkeypatch.setattr(ended, "_PAUSE", 0.01)
+        return questions
+
+    return set_up
+
+
+def cancel_and_look(run: Any, server: Any, **arguments: Any) -> int:
+    """Cancel a run's trigger while it waits; return how often the run was canceled then."""
+
+    async def main() -> None:
+        made = trigger(run, **arguments)
+        made.task_instance, made.trigger_id = SimpleNamespace(task_id="work"), 17  # type: ignore[assignment]
+        await cancel_while_it_waits(made, server)
+        await until(lambda: not ended._tasks)
+
+    asyncio.run(main())
+    return int(run.cancel_requests)
+
+
+def test_before_airflow_3_3_a_task_that_is_deferred_no_more_was_ended_and_its_run_is_canceled(
+    server: Any, connection: str, asked: Any, log: Any
+) -> None:
+    questions = asked(has_on_kill=False, answer=False)
+    run = server.add_run("EXECUTING")
+    assert cancel_and_look(run, server) == 1
+    [(ti, trigger_id, run_id)] = questions
+    assert (ti.task_id, trigger_id, run_id) == ("work", 17, run.id)
+    assert f"Canceled run {run.id}, because its task was ended" in log.of("info")
+
+
+@pytest.mark.parametrize("answer", [True, OSError("the supervisor is gone")])
+def test_before_airflow_3_3_a_run_is_kept_where_the_task_is_still_deferred_or_nobody_answers(
+    answer: object, server: Any, connection: str, asked: Any
+) -> None:
+    questions = asked(has_on_kill=False, answer=answer)
+    assert cancel_and_look(server.add_run("EXECUTING"), server) == 0
+    assert questions
+
+
+def test_before_airflow_3_3_nobody_is_asked_about_a_run_that_is_not_to_be_canceled(
+    server: Any, connection: str, asked: Any
+) -> None:
+    questions = asked(has_on_kill=False, answer=False)
+    assert cancel_and_look(server.add_run("EXECUTING"), server, cancel_on_kill=False) == 0
+    assert questions == []
+
+
+def test_from_airflow_3_3_on_it_asks_nobody_as_on_kill_is_called(
+    server: Any, connection: str, asked: Any
+) -> None:
+    questions = asked(has_on_kill=True, answer=False)
+    assert cancel_and_look(server.add_run("EXECUTING"), server) == 0
+    assert questions == []
+
+
+@pytest.mark.parametrize(("cancel_on_kill", "cancels"), [(True, 1), (False, 0)])
+def test_on_kill_cancels_the_run_unless_it_is_not_to_be_canceled(
+    cancel_on_kill: bool, cancels: int, server: Any, connection: str
+) -> None:
+    run = server.add_run("EXECUTING")
+    asyncio.run(trigger(run, cancel_on_kill=cancel_on_kill).on_kill())
+    assert run.cancel_requests == cancels
+
+
+def test_cleanup_cancels_nothing(server: Any, connection: str) -> None:
+    run = server.add_run("EXECUTING")
+    asyncio.run(trigger(run).cleanup())
+    assert run.cancel_requests == 0
+
+
+@pytest.mark.parametrize("status", [401, 404])
+def test_a_cancel_that_fails_is_logged_and_not_raised(
+    status: int, server: Any, connection: str, log: Any
+) -> None:
+    run = server.add_run("EXECUTING")
+    server.fail_next(None, status)
+    asyncio.run(trigger(run).on_kill())
+    [error] = log.of("error")
+    assert error.startswith(f"Run {run.id} may still be running, it could not be canceled: ")
+
+
+# The wait for several runs
+
+
+def runs_trigger(*runs: Any, **arguments: Any) -> TriggerDevRunsTrigger:
+    ids = [getattr(run, "id", run) for run in runs]
+    defaults: dict[str, Any] = {"run_ids": ids, "poll_interval": 0.02}
+    return TriggerDevRunsTrigger(**defaults | arguments)
+
+
+def test_it_waits_until_all_runs_have_ended(server: Any, connection: str) -> None:
+    late = server.add_run("EXECUTING", then=[(0.3, "COMPLETED")])
+    done = server.add_run("COMPLETED")
+    assert asyncio.run(event_of(runs_trigger(late, done))) == {
+        "runs": [{"run_id": run.id, "status": "COMPLETED", "error": ""} for run in (late, done)],
+        "failed": None,
+    }
+
+
+def test_the_first_run_that_did_not_end_as_it_should_ends_the_wait(server: Any, connection: str) -> None:
+    endless, done = server.add_run("EXECUTING"), server.add_run("COMPLETED")
+    failing = server.add_run("EXECUTING", then=[(0.2, "FAILED")])
+    event = asyncio.run(event_of(runs_trigger(endless, failing, done)))
+    assert event["failed"] == {"run_id": failing.id, "status": "FAILED", "error": ""}
+    assert [run["run_id"] for run in event["runs"]] == [failing.id, done.id]
+    assert endless.cancel_requests == 0
+
+
+def test_which_statuses_count_as_success_is_an_argument(server: Any, connection: str) -> None:
+    run = server.add_run("EXPIRED")
+    assert asyncio.run(event_of(runs_trigger(run)))["failed"]["status"] == "EXPIRED"
+    made = runs_trigger(run, success_statuses=["COMPLETED", "EXPIRED"])
+    assert asyncio.run(event_of(made))["failed"] is None
+
+
+def test_a_run_that_cannot_be_checked_any_more_has_no_status(server: Any, connect_quickly: str) -> None:
+    run = server.add_run("EXECUTING")
+
+    async def main() -> Any:
+        waiting = asyncio.create_task(event_of(runs_trigger(run, trigger_dev_conn_id=connect_quickly)))
+        await until(lambda: [one for one in server.requests if one.status == 200])
+        server.fail_next(None, 404)
+        return await waiting
+
+    event = asyncio.run(main())
+    assert event["failed"].items() >= {"run_id": run.id, "status": None}.items()
+    assert "404" in event["failed"]["error"]
+
+
+@pytest.fixture
+def connect_quickly(server: Any, monkeypatch: pytest.MonkeyPatch) -> str:
+    """The id of a connection whose server may reject checks for 0.1 s only."""
+    fields = {"conn_type": "trigger_dev", "host": server.url, "password": server.secret_key}
+    monkeypatch.setenv("AIRFLOW_CONN_QUICK", json.dumps(fields | {"extra": {"retry_for": 0.1}}))
+    return "quick"
+
+
+def test_canceled_it_leaves_all_runs_and_no_task_behind(server: Any, connection: str) -> None:
+    runs = [server.add_run("EXECUTING") for _ in range(3)]
+
+    async def main() -> int:
+        await cancel_while_it_waits(runs_trigger(*runs), server)
+        return len(asyncio.all_tasks())
+
+    assert asyncio.run(main()) == 1
+    assert [run.cancel_requests for run in runs] == [0, 0, 0]
