@@ -116,16 +116,16 @@ def test_killed_between_request_and_answer_there_is_one_run(
     airflow: WholeAirflow, server: TriggerDevServer, state: State
 ) -> None:
     server.hang_next(path="/tasks/starting/trigger")
-    airflow.api.trigger("run_killed_starting", "killed")
-    started = state.wait_for_start("killed")
+    airflow.api.trigger("run_killed_starting", "killedstarting")
+    started = state.wait_for_start("killedstarting")
     wait_until(
         lambda: [request for request in server.requests if "/tasks/starting/trigger" in request.path],
         timeout=30,
         what="the request",
     )
     os.kill(started.pid, signal.SIGKILL)
-    assert airflow.api.wait_for_dag_run("run_killed_starting", "killed", timeout=180) == "success"
-    assert airflow.api.xcom("run_killed_starting", "killed", "work") == "done"
+    assert airflow.api.wait_for_dag_run("run_killed_starting", "killedstarting", timeout=180) == "success"
+    assert airflow.api.xcom("run_killed_starting", "killedstarting", "work") == "done"
     assert len(runs_of(server, "run_killed_starting")) == 1
 
 

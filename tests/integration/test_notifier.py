@@ -182,7 +182,7 @@ def test_the_output_of_a_task_is_rejected_when_the_dag_is_parsed(wrap, make_cont
 
 
 @pytest.mark.parametrize(
-    "options", [{}, {"run_ids": "run_a", "timeout": 0}, {"run_ids": "run_a", "max_concurrency": 0}]
+    "options", [{"xcom_task_ids": 5}, {"run_ids": "run_a", "timeout": 0}, {"max_concurrency": 0}]
 )
 def test_invalid_arguments_are_rejected_when_the_dag_is_parsed(options):
     with pytest.raises(ValueError, match="CancelTriggerRunNotifier"):

@@ -82,7 +82,7 @@ def test_a_large_output_is_a_reference_in_xcom_and_whole_for_the_hook(server, ru
                 max_output_size=100_000,
             )
     """)
-    size = len(json.dumps(output))
+    size = len(json.dumps(output, ensure_ascii=False, separators=(",", ":")).encode())
     for way in WAYS:
         (run_id,) = result.pushed[f"large_{way}", "run_id"]
         assert result.xcoms[f"large_{way}"] == {"run_id": run_id, "output_size": size}

@@ -211,7 +211,7 @@ def test_provider_list(ui: UserInterface, take_picture: TakePicture) -> None:
     row = ui.provider("airflow-provider-trigger")
 
     expect(row).to_contain_text(airflow_provider_trigger.__version__)
-    expect(row).to_contain_text("Cancel runs of Trigger.dev")
+    expect(row).to_contain_text("Start, wait for and cancel runs of Trigger.dev")
     expect(row.get_by_role("link", name="Trigger.dev" if IS_2 else "https://trigger.dev")).to_have_attribute(
         "href", "https://trigger.dev"
     )
