@@ -82,28 +82,29 @@ def fail():
     assert not any("run_of_the_output" in request.path for request in server.requests)
 
 
-DAG_CALLBACK = STARTS + "\n[first, second, waited] >> work()\n"
+DAG_CALLBACK = (
+    STARTS.replace("work():", "work(params):").replace("    raise", '    if params["fails"]:\n        raise')
+    + "\n[first, second, waited] >> work()\n"
+)
+WITH_CALLBACK = {"dag": "params={'fails': True}, on_failure_callback=CancelTriggerRunNotifier()"}
 
 
 def test_a_dags_callback_without_arguments_cancels_what_this_dag_run_has_started(server, run_tasks, said):
     # Of another Dag run of the same Dag, and of an application.
-    run_tasks(
-        """
-        RunTriggerTaskOperator(task_id="first", task_identifier="endless", wait_for_completion=False)
-        """
-    )
-    (of_another,) = server.runs.values()
+    assert run_tasks(DAG_CALLBACK, {"fails": False}, **WITH_CALLBACK).state == "success"
     foreign, _ = server.trigger("endless", options={"tags": ["airflow_dag:a_dag"]})
-    result = run_tasks(DAG_CALLBACK, dag="on_failure_callback=CancelTriggerRunNotifier()")
+    others = of_the_dag_run(server)
+    assert len(others) == 4
+    result = run_tasks(DAG_CALLBACK, {"fails": True}, **WITH_CALLBACK)
     assert result.state == "failed"
-    others = [of_another, foreign]
     ours = [run for run in of_the_dag_run(server) if run not in others]
     assert len(ours) == 3
-    assert [run.cancel_requests for run in others] == [0, 0]
+    assert {run.status for run in others} == {"EXECUTING"}
+    assert sum(run.cancel_requests for run in others) == foreign.cancel_requests == 0
     # Airflow 3.0.4 tells the callback of a Dag nothing of its Dag run.
     assert {run.status for run in ours} == {"EXECUTING" if __version__ == "3.0.4" else "CANCELED"}
     if __version__ != "3.0.4":
-        assert said.lines("Dag 'a_dag', Dag run ", "Trigger.dev runs: 3 canceled")
+        assert said.lines(f"Dag '{result.dag_id}', Dag run ", "Trigger.dev runs: 3 canceled")
 
 
 def test_a_dags_callback_leaves_a_replay_by_someone_else_alone(server, run_tasks, said):
@@ -119,7 +120,7 @@ def test_a_dags_callback_leaves_a_replay_by_someone_else_alone(server, run_tasks
         return run, is_cached
 
     server.trigger = replay_at_once
-    run_tasks(DAG_CALLBACK, dag="on_failure_callback=CancelTriggerRunNotifier()")
+    run_tasks(DAG_CALLBACK, {"fails": True}, **WITH_CALLBACK)
     (replay,) = replays
     assert (replay.status, replay.cancel_requests) == ("EXECUTING", 0)
     assert len([run for run in of_the_dag_run(server) if set(run.tags) == set(replay.tags)]) == 2

@@ -159,7 +159,7 @@ def test_templates_are_rendered_at_any_depth(server, run_tasks):
     )
     (run,) = server.runs.values()
     assert result.xcoms["start"] == {"files": [{"name": "a.png", "size": 3}], "{{ key }}": None}
-    assert ("a.png" in run.tags, run.metadata, run.ttl) == (True, {"by": "a_dag"}, "10m")
+    assert ("a.png" in run.tags, run.metadata, run.ttl) == (True, {"by": result.dag_id}, "10m")
 
 
 @pytest.mark.parametrize(

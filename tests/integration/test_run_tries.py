@@ -198,7 +198,7 @@ def date_argument():
 
 def test_airflow_dags_test_with_the_date_of_an_earlier_test_starts_a_run_of_its_own(server, run_tasks):
     server.on_task("resize", output=1)
-    run_tasks(
+    result = run_tasks(
         """
         RunTriggerTaskOperator(
             task_id="start", task_identifier="resize", poll_interval=0.1, deferrable=True
@@ -206,7 +206,7 @@ def test_airflow_dags_test_with_the_date_of_an_earlier_test_starts_a_run_of_its_
         """,
         **{date_argument(): datetime(2026, 1, 2, tzinfo=UTC)},
     )
-    command = [sys.executable, "-m", "airflow", "dags", "test", "a_dag", "2026-01-02"]
+    command = [sys.executable, "-m", "airflow", "dags", "test", result.dag_id, "2026-01-02"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     assert statuses(server) == ["COMPLETED"] * 2
