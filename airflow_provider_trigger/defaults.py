@@ -29,6 +29,9 @@ RATE_LIMIT_RESERVE = 0.05
 MAX_CONCURRENCY = 32
 """How many requests are in flight at a time."""
 
+CHECK_CONCURRENCY = 16
+"""How many status checks are in flight at a time where runs are only checked."""
+
 POLL_INTERVAL = 2.0
 """Between two status checks of a run while waiting for it, in seconds."""
 

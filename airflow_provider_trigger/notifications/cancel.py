@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from airflow_provider_trigger import defaults
 from airflow_provider_trigger._compat import BaseNotifier
-from airflow_provider_trigger.sources.templates import needs_rendering
+from airflow_provider_trigger.sources.templates import RendersTemplatesOnly
 from airflow_provider_trigger.sources.xcom import gather, given_sources
 from airflow_provider_trigger.validation import (
     check_connection_id,
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from airflow_provider_trigger.sources.run_ids import RunIds
 
 
-class CancelTriggerRunNotifier(BaseNotifier):
+class CancelTriggerRunNotifier(RendersTemplatesOnly, BaseNotifier):
     """
     Cancel Trigger.dev runs from ``on_failure_callback``, ``on_retry_callback`` and the like.
 
@@ -105,19 +105,6 @@ class CancelTriggerRunNotifier(BaseNotifier):
             # Under ``dag.test()`` of Airflow 3 a Dag callback gets a serialized Dag, which has none.
             jinja_env = self.get_template_env()
         super().render_template_fields(context, jinja_env)
-
-    def render_template(self, content: Any, context: Any, jinja_env: Any = None, *args: Any) -> Any:
-        """
-        Render a value, unless it is text without Jinja.
-
-        :param content: text, or a list or dict of texts
-        :param context: of the callback
-        :param jinja_env: what to render with
-        :param args: more, for Airflow's own
-        """
-        if needs_rendering(content, jinja_env, template_ext=self.template_ext):
-            return super().render_template(content, context, jinja_env, *args)
-        return content
 
     def notify(self, context: Context) -> None:
         """

@@ -13,7 +13,7 @@ from airflow_provider_trigger._compat import (
     is_mapped_instance,
 )
 from airflow_provider_trigger.links.run import TriggerRunLink, push_link
-from airflow_provider_trigger.sources.templates import needs_rendering
+from airflow_provider_trigger.sources.templates import RendersTemplatesOnly
 from airflow_provider_trigger.sources.xcom import gather, given_sources
 from airflow_provider_trigger.validation import (
     check_boolean,
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from airflow_provider_trigger.sources.run_ids import RunIds
 
 
-class CancelTriggerRunOperator(BaseOperator):
+class CancelTriggerRunOperator(RendersTemplatesOnly, BaseOperator):
     """
     Cancel Trigger.dev runs, and report for each run what became of it.
 
@@ -110,19 +110,6 @@ class CancelTriggerRunOperator(BaseOperator):
         check_number(task, "termination_timeout", self.termination_timeout, least=0, unit="seconds")
         check_number(task, "poll_interval", self.poll_interval, least=0.01, unit="seconds")
         check_number(task, "max_concurrency", self.max_concurrency, least=1, unit="requests", whole=True)
-
-    def render_template(self, content: Any, context: Any, jinja_env: Any = None, *args: Any) -> Any:
-        """
-        Render a value, unless it is text without Jinja.
-
-        :param content: text, or a list or dict of texts
-        :param context: of the task
-        :param jinja_env: what to render with
-        :param args: more, for Airflow's own
-        """
-        if needs_rendering(content, jinja_env, template_ext=self.template_ext):
-            return super().render_template(content, context, jinja_env, *args)
-        return content
 
     def execute(self, context: Context) -> list[dict[str, Any]]:
         """Cancel the runs; see the class."""

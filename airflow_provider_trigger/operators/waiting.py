@@ -9,11 +9,7 @@ from typing import TYPE_CHECKING, Any
 from airflow_provider_trigger import defaults
 from airflow_provider_trigger._compat import AirflowException, AirflowFailException, default_deferrable
 from airflow_provider_trigger.operators.own_run import OwnRunOperator
-from airflow_provider_trigger.validation import (
-    check_boolean,
-    check_final_statuses,
-    check_number,
-)
+from airflow_provider_trigger.validation import check_boolean, check_final_statuses, check_number
 
 if TYPE_CHECKING:
     from airflow.sdk import Context

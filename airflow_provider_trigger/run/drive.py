@@ -23,6 +23,22 @@ class StoppedError(Exception):
     """A wait was stopped from outside."""
 
 
+def pause(seconds: float, *, is_stopped: Callable[[], bool]) -> None:
+    """
+    Wait in this thread.
+
+    :param seconds: how long
+    :param is_stopped: called at the begin and several times a second; true ends the wait
+    :raises StoppedError: it was stopped
+    """
+    until = time.monotonic() + seconds
+    while not is_stopped():
+        if (left := until - time.monotonic()) <= 0:
+            return
+        time.sleep(min(left, _CHECK_INTERVAL))
+    raise StoppedError
+
+
 def drive(
     steps: Steps, client: TriggerDevClient, *, is_stopped: Callable[[], bool] = lambda: False
 ) -> Waited:
@@ -45,14 +61,12 @@ def drive(
                 return end.value  # type: ignore[no-any-return]
             reply = None
             if isinstance(step, Pause):
-                until = time.monotonic() + step.seconds
-                while not is_stopped() and (left := until - time.monotonic()) > 0:
-                    time.sleep(min(left, _CHECK_INTERVAL))
-            else:
-                try:
-                    reply = client.call(step, patience=0)
-                except TriggerDevError as error:
-                    reply = error
+                pause(step.seconds, is_stopped=is_stopped)
+                continue
+            try:
+                reply = client.call(step, patience=0)
+            except TriggerDevError as error:
+                reply = error
             if is_stopped():
                 raise StoppedError
 

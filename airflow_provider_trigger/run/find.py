@@ -12,12 +12,11 @@ from airflow_provider_trigger.api.deadline import NEVER, Deadline
 from airflow_provider_trigger.api.endpoints.runs import list_runs_page, retrieve_run
 from airflow_provider_trigger.api.errors import TriggerDevError
 from airflow_provider_trigger.api.models.runs import ALIVE_STATUSES, Run
+from airflow_provider_trigger.defaults import CHECK_CONCURRENCY
 
 if TYPE_CHECKING:
     from airflow_provider_trigger.api.client import TriggerDevClient
 
-# How many checks are in flight at a time.
-_CONCURRENCY = 16
 # Without a time, only the runs of the last 7 days are listed (measured).
 _ALL_TIMES = datetime.fromtimestamp(1, UTC)
 
@@ -66,7 +65,7 @@ def find_runs(
         except TriggerDevError as error:
             return error
 
-    with ThreadPoolExecutor(_CONCURRENCY, "trigger-dev-search") as executor:
+    with ThreadPoolExecutor(CHECK_CONCURRENCY, "trigger-dev-search") as executor:
         for run in executor.map(check, run_ids):
             if isinstance(run, TriggerDevError):
                 found.error = found.error or run

@@ -9,13 +9,11 @@ from typing import TYPE_CHECKING
 from airflow_provider_trigger.api.deadline import Deadline
 from airflow_provider_trigger.api.endpoints.runs import cancel_run
 from airflow_provider_trigger.log import Log
-from airflow_provider_trigger.run.drive import StoppedError
+from airflow_provider_trigger.run.drive import StoppedError, pause
 from airflow_provider_trigger.run.start import TaskRequest, cancel_by_key
 
 if TYPE_CHECKING:
     from airflow_provider_trigger.api.client import TriggerDevClient
-
-_CHECK_INTERVAL = 0.2
 
 
 class OwnRun:
@@ -67,11 +65,7 @@ class OwnRun:
         :param seconds: how long
         :raises StoppedError: the task was killed
         """
-        until = time.monotonic() + seconds
-        self.raise_if_killed()
-        while (left := until - time.monotonic()) > 0:
-            time.sleep(min(left, _CHECK_INTERVAL))
-            self.raise_if_killed()
+        pause(seconds, is_stopped=lambda: self.is_killed)
 
     def raise_if_killed(self) -> None:
         """
@@ -80,7 +74,7 @@ class OwnRun:
         :raises StoppedError: it was
         """
         if self.is_killed:
-            raise StoppedError(f"The task was killed; its run: {self.run_id or 'not known'}")
+            raise StoppedError
 
     def _cancel(self) -> None:
         request = self.request if self.is_killed else None

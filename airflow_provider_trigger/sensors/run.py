@@ -35,8 +35,6 @@ if TYPE_CHECKING:
     from airflow_provider_trigger.hooks.trigger_dev import TriggerDevHook
 
 
-# How many checks are in flight at a time.
-_CONCURRENCY = 16
 # How long one check is repeated, in seconds; then the sensor goes on with its next poke.
 _PATIENCE = 10.0
 
@@ -46,8 +44,7 @@ class TriggerRunSensor(BaseSensorOperator):
     Wait until runs have ended, all in a status that counts as success.
 
     A run that has ended otherwise, or that the key's environment does not have, fails the sensor at once. It
-    cancels nothing. The return value is a list of ``{"run_id", "status"}``, in the ids'
-    order.
+    cancels nothing. The return value is a list of ``{"run_id", "status"}``, in the ids' order.
 
     :param run_ids: a list, a text, the output of tasks, mapped ones too; templated
     :param xcom_task_ids: the tasks whose runs are meant: those that they started, or whose ids they returned;
@@ -165,7 +162,10 @@ class TriggerRunSensor(BaseSensorOperator):
         run_ids = self._run_ids(context)
         waiting = [run_id for run_id in run_ids if run_id not in self._ended]
         hook = self._hook()
-        with hook.client() as client, ThreadPoolExecutor(_CONCURRENCY, "trigger-dev-sensor") as executor:
+        with (
+            hook.client() as client,
+            ThreadPoolExecutor(defaults.CHECK_CONCURRENCY, "trigger-dev-sensor") as executor,
+        ):
             for run in executor.map(lambda run_id: self._check(client, run_id), waiting):
                 if run is None or not run.is_final:
                     continue

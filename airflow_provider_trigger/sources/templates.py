@@ -3,10 +3,30 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from jinja2 import Environment
+
+
+class RendersTemplatesOnly:
+    """Comes before Airflow's class in the bases of an operator or a notifier that may have many run ids."""
+
+    if TYPE_CHECKING:
+        template_ext: Sequence[str]
+
+    def render_template(self, content: Any, context: Any, jinja_env: Any = None, *args: Any) -> Any:
+        """
+        Render a value, unless it is text without Jinja.
+
+        :param content: text, or a list or dict of texts
+        :param context: of the task or the callback
+        :param jinja_env: what to render with
+        :param args: more, for Airflow's own
+        """
+        if needs_rendering(content, jinja_env, template_ext=self.template_ext):
+            return super().render_template(content, context, jinja_env, *args)  # type: ignore[misc]
+        return content
 
 
 def needs_rendering(content: object, jinja_env: Environment | None, *, template_ext: Sequence[str]) -> bool:

@@ -304,6 +304,21 @@ def triggered(server) -> Callable[[], list[Any]]:
 
 
 @pytest.fixture
+def no_environment(monkeypatch) -> None:
+    """Leave no proxy and no CA file to the environment."""
+    for name in (
+        "HTTP_PROXY",
+        "HTTPS_PROXY",
+        "ALL_PROXY",
+        "NO_PROXY",
+        "REQUESTS_CA_BUNDLE",
+        "CURL_CA_BUNDLE",
+    ):
+        monkeypatch.delenv(name, raising=False)
+        monkeypatch.delenv(name.lower(), raising=False)
+
+
+@pytest.fixture
 def quick_checks(monkeypatch) -> None:
     """Check a run again sooner that seems to be alive after its cancel."""
     from airflow_provider_trigger.cancel import record

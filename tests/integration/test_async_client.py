@@ -25,14 +25,7 @@ from airflow_provider_trigger.api.rate_limit import RateLimit
 from airflow_provider_trigger.testing import TriggerDevServer
 
 KEY = "tr_prod_MARKER/of+the=test"
-ENVIRONMENT = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE")
-
-
-@pytest.fixture(autouse=True)
-def no_environment(monkeypatch):
-    for name in ENVIRONMENT:
-        monkeypatch.delenv(name, raising=False)
-        monkeypatch.delenv(name.lower(), raising=False)
+pytestmark = pytest.mark.usefixtures("no_environment")
 
 
 @pytest.fixture

@@ -22,7 +22,7 @@ from airflow_provider_trigger.testing import TriggerDevServer
 USER, PASSWORD = "someone", "pass@MARKER/word"
 CREDENTIALS = base64.b64encode(f"{USER}:{PASSWORD}".encode()).decode()
 FORMS = (PASSWORD, quote(PASSWORD, safe=""), "MARKER", CREDENTIALS)
-ENVIRONMENT = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE")
+pytestmark = pytest.mark.usefixtures("no_environment")
 
 
 class Proxy(socketserver.ThreadingTCPServer):
@@ -98,13 +98,6 @@ class Handler(socketserver.BaseRequestHandler):
                     if end is self.request:
                         self.server.seen += chunk
                     ends[end].sendall(chunk)
-
-
-@pytest.fixture(autouse=True)
-def no_environment(monkeypatch):
-    for name in ENVIRONMENT:
-        monkeypatch.delenv(name, raising=False)
-        monkeypatch.delenv(name.lower(), raising=False)
 
 
 @pytest.fixture

@@ -247,29 +247,9 @@ def context(**pushed: Any) -> Any:
     return {"ti": TaskInstance(**pushed), "dag": dag}
 
 
-class Log:
-    """Keeps what is logged, as Airflow's versions log with different libraries."""
-
-    def __init__(self) -> None:
-        self.lines: list[tuple[str, str]] = []
-
-    def __getattr__(self, level: str) -> Any:
-        def keep(text: str, *values: Any) -> None:
-            # Airflow itself warns of an execute() that a test calls.
-            if "cannot be called outside" not in text:
-                self.lines.append((level, text % values if values else text))
-
-        return keep
-
-    def of(self, level: str) -> list[str]:
-        return [text for line_level, text in self.lines if line_level == level]
-
-
 @pytest.fixture
-def log(monkeypatch: pytest.MonkeyPatch) -> Log:
-    log = Log()
-    monkeypatch.setattr(CancelTriggerRunOperator, "log", log)
-    return log
+def log(keep_log: Any) -> Any:
+    return keep_log(CancelTriggerRunOperator)
 
 
 @pytest.fixture
@@ -306,7 +286,7 @@ NOT_FOUND = {
 
 
 @pytest.mark.parametrize("nothing", [[], None, "None", [None]])
-def test_no_ids_at_all_are_a_success_without_a_connection(nothing: Any, log: Log) -> None:
+def test_no_ids_at_all_are_a_success_without_a_connection(nothing: Any, log: Any) -> None:
     made = operator(run_ids=[], trigger_dev_conn_id="there is no such connection")
     made.run_ids = nothing  # as rendered
     assert made.execute(context()) == []
@@ -321,7 +301,7 @@ def test_ids_of_both_sources_count_once_in_their_order(runs: dict[str, Any]) -> 
 
 @pytest.mark.parametrize("error", [OSError("the backend is down"), ImportError("SUPERVISOR_COMMS")])
 def test_after_an_xcom_that_cannot_be_read_all_others_are_canceled_and_the_task_is_retried(
-    runs: dict[str, Any], error: Exception, log: Log
+    runs: dict[str, Any], error: Exception, log: Any
 ) -> None:
     runs["run_2"] = (200, {"id": "run_2", "status": "CANCELED"})
     given = context(start=error, stop="run_2")
@@ -335,13 +315,13 @@ def test_after_an_xcom_that_cannot_be_read_all_others_are_canceled_and_the_task_
     assert log.of("error")[0].startswith("the XCom 'return_value'")
 
 
-def test_an_xcom_that_cannot_be_read_fails_the_task_also_if_there_is_nothing_else(log: Log) -> None:
+def test_an_xcom_that_cannot_be_read_fails_the_task_also_if_there_is_nothing_else(log: Any) -> None:
     with pytest.raises(AirflowException, match=r"0 Trigger\.dev runs - runs whose ids could not be read may"):
         operator(run_ids=None, xcom_task_ids="start").execute(context(start=OSError("down")))
     assert "nothing was canceled" not in str(log.lines)
 
 
-def test_a_task_that_the_dag_does_not_have_fails_the_task_for_good(log: Log) -> None:
+def test_a_task_that_the_dag_does_not_have_fails_the_task_for_good(log: Any) -> None:
     made = operator(run_ids=None, xcom_task_ids="strat")
     with pytest.raises(AirflowFailException, match=r"the Dag has no such task; did you mean 'start'\?"):
         made.execute(context())
@@ -370,7 +350,7 @@ EMPTY = [
 
 @pytest.mark.parametrize(("arguments", "named"), EMPTY)
 def test_a_source_without_run_ids_is_a_warning_that_names_it(
-    arguments: dict[str, Any], named: str, log: Log
+    arguments: dict[str, Any], named: str, log: Any
 ) -> None:
     assert operator(**arguments).execute(context(stop="run_1")) == []
     [text] = log.of("warning")
@@ -378,7 +358,7 @@ def test_a_source_without_run_ids_is_a_warning_that_names_it(
 
 
 @pytest.mark.parametrize(("arguments", "named"), EMPTY)
-def test_it_fails_the_task_for_good_if_it_shall(arguments: dict[str, Any], named: str, log: Log) -> None:
+def test_it_fails_the_task_for_good_if_it_shall(arguments: dict[str, Any], named: str, log: Any) -> None:
     with pytest.raises(AirflowFailException, match=named):
         operator(**arguments, on_empty="fail").execute(context(stop="run_1"))
     [text] = log.of("error")
@@ -386,7 +366,7 @@ def test_it_fails_the_task_for_good_if_it_shall(arguments: dict[str, Any], named
 
 
 def test_each_empty_source_has_its_own_warning_and_all_are_named_in_the_failure(
-    runs: dict[str, Any], log: Log
+    runs: dict[str, Any], log: Any
 ) -> None:
     arguments: dict[str, Any] = {"run_ids": "run_1", "xcom_task_ids": ["start", "stop"]}
     assert operator(**arguments).execute(context()) == [CANCELED]
@@ -399,7 +379,7 @@ def test_each_empty_source_has_its_own_warning_and_all_are_named_in_the_failure(
 
 
 def test_run_ids_that_became_none_are_named_also_next_to_the_xcom_of_tasks(
-    runs: dict[str, Any], log: Log
+    runs: dict[str, Any], log: Any
 ) -> None:
     made = operator(run_ids="{{ x }}", xcom_task_ids="start")
     made.run_ids = None  # as rendered
@@ -416,7 +396,7 @@ def mapped_instance(value: Any, **arguments: Any) -> CancelTriggerRunOperator:
     return operator(run_ids=value, _airflow_from_mapped=True, **arguments)
 
 
-def test_an_instance_of_a_mapped_task_that_gets_none_has_nothing_to_cancel(log: Log) -> None:
+def test_an_instance_of_a_mapped_task_that_gets_none_has_nothing_to_cancel(log: Any) -> None:
     assert mapped_instance(None).execute(context()) == []
     assert [level for level, _ in log.lines] == ["warning", "info"]
 
@@ -437,7 +417,7 @@ def test_an_instance_of_a_mapped_task_cancels_its_own_value(runs: dict[str, Any]
 # Runs that were not canceled
 
 
-def test_an_unknown_run_fails_the_task_for_good_unless_it_is_ignored(runs: dict[str, Any], log: Log) -> None:
+def test_an_unknown_run_fails_the_task_for_good_unless_it_is_ignored(runs: dict[str, Any], log: Any) -> None:
     with pytest.raises(AirflowFailException, match="not found: run_x"):
         operator(run_ids=["run_1", "run_x"]).execute(context())
     [text] = log.of("error")
@@ -447,7 +427,7 @@ def test_an_unknown_run_fails_the_task_for_good_unless_it_is_ignored(runs: dict[
     assert not log.of("error")
 
 
-def test_when_no_run_is_found_the_key_may_be_another_environments(runs: dict[str, Any], log: Log) -> None:
+def test_when_no_run_is_found_the_key_may_be_another_environments(runs: dict[str, Any], log: Any) -> None:
     with pytest.raises(AirflowFailException, match="belong to another environment"):
         operator(run_ids=["run_x", "run_y"]).execute(context())
     operator(run_ids=["run_x"], on_not_found="ignore").execute(context())
@@ -475,7 +455,7 @@ def test_a_failure_that_another_try_can_cure_leaves_the_tasks_retries(
     assert [result["outcome"] for result in given["ti"].kept["return_value"]] == ["canceled", "failed"]
 
 
-def test_a_rejected_key_fails_the_task_for_good_and_is_not_shown(runs: dict[str, Any], log: Log) -> None:
+def test_a_rejected_key_fails_the_task_for_good_and_is_not_shown(runs: dict[str, Any], log: Any) -> None:
     runs["run_1"] = (401, {"error": "Invalid API key tr_prod_marker"})
     given = context()
     with pytest.raises(AirflowFailException) as raised:
@@ -519,7 +499,7 @@ def test_executed_by_hand_it_reads_xcoms_without_a_dag(runs: dict[str, Any]) -> 
 
 
 def test_an_xcom_backend_that_is_down_does_not_hide_why_the_task_fails(
-    runs: dict[str, Any], monkeypatch: pytest.MonkeyPatch, log: Log
+    runs: dict[str, Any], monkeypatch: pytest.MonkeyPatch, log: Any
 ) -> None:
     def fail(key: str, value: Any) -> None:
         raise OSError("the backend is down")
@@ -603,7 +583,7 @@ def test_without_waiting_there_is_no_termination_timeout(work: Work) -> None:
     assert work.arguments["termination_timeout"] is None
 
 
-def test_the_log_says_where_runs_are_canceled_and_ends_with_a_summary(work: Work, log: Log) -> None:
+def test_the_log_says_where_runs_are_canceled_and_ends_with_a_summary(work: Work, log: Any) -> None:
     operator().execute(context())
     assert log.lines == [
         ("info", "Canceling 1 Trigger.dev run on https://trigger.test"),
@@ -612,14 +592,14 @@ def test_the_log_says_where_runs_are_canceled_and_ends_with_a_summary(work: Work
     ]
 
 
-def test_a_run_that_is_not_terminated_in_time_is_a_warning_and_a_success(work: Work, log: Log) -> None:
+def test_a_run_that_is_not_terminated_in_time_is_a_warning_and_a_success(work: Work, log: Any) -> None:
     made = operator(wait_for_termination=True, termination_timeout=3)
     assert made.execute(context())[0]["terminated"] is False
     assert log.lines[-1] == ("warning", "Canceled, but not terminated within 3 s: run_1")
     assert work.reads == 1
 
 
-def test_a_killed_task_says_so_and_may_be_retried(work: Work, log: Log) -> None:
+def test_a_killed_task_says_so_and_may_be_retried(work: Work, log: Any) -> None:
     work.stopped, work.finished = True, False
     given = context()
     with pytest.raises(AirflowException, match="the task was killed before its work was done") as raised:
@@ -643,7 +623,7 @@ class TaskTimeoutError(BaseException):
     """What Airflow raises in a task at its execution_timeout."""
 
 
-def test_a_timeout_of_airflow_goes_on_after_the_results_were_kept_and_logged(work: Work, log: Log) -> None:
+def test_a_timeout_of_airflow_goes_on_after_the_results_were_kept_and_logged(work: Work, log: Any) -> None:
     work.error = TaskTimeoutError()
     given = context()
     with pytest.raises(TaskTimeoutError):
