@@ -205,7 +205,7 @@ def xcom_of(ti_key: Any, *, key: str) -> Any:
 
 
 def triggers_have_on_kill() -> bool:
-    """Return whether Airflow tells a trigger that its task was ended from outside, as it does since 3.3."""
+    """Return whether Airflow calls ``on_kill`` of a trigger whose task was ended, as it does since 3.3."""
     from airflow.triggers.base import BaseTrigger
 
     return hasattr(BaseTrigger, "on_kill")

@@ -1,5 +1,5 @@
 """
-Start a run that nobody waits for, and cancel it when the Dag run fails.
+Start a run that no task waits for, and cancel it when the Dag run fails.
 
 The notifier without arguments cancels what this Dag run has started, and nothing else. It works on every
 Airflow except 3.0.4.

@@ -41,7 +41,7 @@ ERRORS = ErrorClasses(
 )
 """How httpx says what went wrong."""
 
-# Of the time for a request, so that a connection that is not made in time is told from an answer.
+# Of the time for a request, so that a late connection is distinguished from a late answer.
 _SHARE_FOR_CONNECTION = 0.9
 # A proxy that cannot be reached is like any other server; a handshake that failed is found before.
 _ERRORS_THROUGH_PROXY = replace(ERRORS, proxy=(httpx.ProxyError, httpx.ConnectError))

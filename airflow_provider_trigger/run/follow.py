@@ -63,7 +63,7 @@ class WaitSettings:
         30 s
     :param deadline: when to stop waiting, in seconds since 1970; None for never
     :param pending_version_timeout: how long a run may wait for a version that has its task, in seconds; None
-        for ever
+        for no limit
     :param patience: how long the server may reject the checks, and how long a cancel is repeated, in seconds
     :param cancels: whether a run that is given up is canceled
     """
@@ -119,7 +119,7 @@ def wait_for_run(
 
     :param run_id: the run
     :param settings: how to wait
-    :param log: where to write changes of the run, and when the server is in trouble
+    :param log: where to write changes of the run, and when checks begin and cease to fail
     :param now: the clock, in seconds since 1970
     """
     return _Wait(run_id, settings, log, now).steps()
@@ -234,7 +234,7 @@ class _Wait:
         return interval
 
     def _version_due(self) -> float | None:
-        """Return until when a run without a version is waited for, None for ever, or if it may have one."""
+        """Return until when a run without a version is waited for, None for no limit, or if it may have one."""
         since, timeout = self._without_version_since, self._settings.pending_version_timeout
         is_unseen = self._failing_since is not None
         return None if since is None or timeout is None or is_unseen else since + timeout

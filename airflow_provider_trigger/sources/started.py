@@ -32,7 +32,7 @@ def of_one_task(context: Context) -> bool:
 
     :param context: of a callback or a deadline alert
     """
-    # A Dag's callback has a reason, and the task instance beside it may be any.
+    # A Dag's callback has a reason, and the task instance in its context may be any.
     return context.get("ti") is not None and "reason" not in context
 
 

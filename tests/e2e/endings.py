@@ -142,7 +142,7 @@ class Observation:
 
     :param airflow: a whole Airflow with the Dags of ``ending_dags.py``
     :param server: the server that its connection names
-    :param state: what its tasks tell
+    :param state: what its tasks write
     """
 
     def __init__(self, airflow: WholeAirflow, server: TriggerDevServer, state: State) -> None:

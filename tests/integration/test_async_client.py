@@ -1,4 +1,4 @@
-"""The driver for an event loop over real sockets: beside the blocking one, against the local server."""
+"""The driver for an event loop over real sockets, like the blocking one, against the local server."""
 
 from __future__ import annotations
 

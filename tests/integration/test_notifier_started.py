@@ -27,7 +27,7 @@ def work():
 
 @pytest.fixture(autouse=True)
 def tasks(server):
-    server.on_task("endless", after=None)
+    server.on_task("endless", after=None, start_after=0)
     server.on_task("quick", output=["run_of_the_output"])
 
 

@@ -1,4 +1,4 @@
-"""A server in trouble while a task starts a run and waits for it: one run, and its result arrives."""
+"""A server that fails while a task starts a run and waits for it: one run, and its result arrives."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def hanging(server):
 
 
 # What goes wrong while the run executes.
-TROUBLES = {
+FAULTS = {
     "outage": outage,
     "rejected": lambda server: server.rate_limit_next(2, 1, path="/api/v3/runs/"),
     "hanging": hanging,
@@ -54,14 +54,14 @@ def operator(**options):
 
 
 @WAYS
-@pytest.mark.parametrize("trouble", TROUBLES)
-def test_a_trouble_while_waiting_does_not_end_the_wait(
-    trouble, deferrable, server, connect, run_try, meanwhile, the_run, said
+@pytest.mark.parametrize("fault", FAULTS)
+def test_a_fault_while_waiting_does_not_end_the_wait(
+    fault, deferrable, server, connect, run_try, meanwhile, the_run, said
 ):
     connect(timeout=0.4, retry_for=5)
     server.on_task("resize", output={"width": 100}, after=1.2)
     begun = []
-    meanwhile(lambda: the_run("resize", "EXECUTING"), lambda: begun.append(TROUBLES[trouble](server)))
+    meanwhile(lambda: the_run("resize", "EXECUTING"), lambda: begun.append(FAULTS[fault](server)))
     ended = run_try(operator(deferrable=deferrable))
     assert (ended.error, ended.output) == (None, {"width": 100})
     assert begun

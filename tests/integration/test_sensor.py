@@ -106,7 +106,7 @@ def test_a_run_of_another_environment_fails_it(server, run_tasks, said):
     assert said.lines(foreign.id, "answered 404")
 
 
-def test_trouble_of_the_server_does_not_end_the_wait(server, run_tasks, connect, said):
+def test_failures_of_the_server_do_not_end_the_wait(server, run_tasks, connect, said):
     connect(timeout=1, retry_for=1)
     run = server.add_run("EXECUTING", then=[(3, "COMPLETED")])
     server.fail_next(6, 503, path="/api/v3/runs/")

@@ -167,7 +167,7 @@ def test_airflows_settings_are_read_when_they_are_used(
     assert (_compat.default_deferrable(), _compat.default_queue()) == (expected, "gpu")
 
 
-def test_triggers_of_airflow_3_3_are_told_that_their_task_was_ended() -> None:
+def test_airflow_3_3_calls_on_kill_of_its_triggers() -> None:
     is_new = tuple(map(int, _compat.airflow_version().split(".")[:2])) >= (3, 3)
     assert _compat.triggers_have_on_kill() == is_new
 

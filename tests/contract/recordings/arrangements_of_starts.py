@@ -55,11 +55,11 @@ def arrange_triggers(replay: Any) -> None:
 
 
 def failure(shown: dict[str, Any]) -> dict[str, Any]:
-    """Return what a task does whose run failed: its payload told the worker."""
-    told = as_sent(shown["payload"])
-    error = told.get("error", {})
-    if told["do"] == "crash" or error.get("type") == "INTERNAL_ERROR":
-        code = told.get("code") or error.get("code") or "TASK_PROCESS_EXITED_WITH_NON_ZERO_CODE"
+    """Return what a task does whose run failed: its payload was the worker's instruction."""
+    instruction = as_sent(shown["payload"])
+    error = instruction.get("error", {})
+    if instruction["do"] == "crash" or error.get("type") == "INTERNAL_ERROR":
+        code = instruction.get("code") or error.get("code") or "TASK_PROCESS_EXITED_WITH_NON_ZERO_CODE"
         return AT_ONCE | {"crash": code}
     if "raw" in error:  # what was thrown is no Error
         return AT_ONCE | {"error": {"message": error["raw"]}}

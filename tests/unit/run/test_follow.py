@@ -178,7 +178,7 @@ def test_an_outage_is_survived_with_one_line_at_its_begin_and_one_at_its_end(
 
     def end_it(_: str) -> None:
         if clock.now - begun > 240:
-            network.mend()
+            network.repair()
 
     network.before = end_it
     waited = wait(run, patience=10)
@@ -327,7 +327,7 @@ def test_a_deadline_in_an_outage_cancels_once_the_server_is_back(
 ) -> None:
     run = server.add_run("EXECUTING")
     network.fault("/runs/", lost, times=1000)
-    network.before = lambda _: network.mend() if clock.now >= 1090 else None
+    network.before = lambda _: network.repair() if clock.now >= 1090 else None
     waited = wait(run, deadline=clock.time() + 60, patience=60)
     assert waited is not None
     assert (waited.end, waited.is_canceled) == (WaitEnd.TIMED_OUT, True)
@@ -437,7 +437,7 @@ def test_a_run_is_not_given_up_while_its_version_cannot_be_seen(
 
     def break_off(_: str) -> None:
         if clock.now >= 1280:
-            network.before = lambda _: network.mend() if clock.now >= 1400 else None
+            network.before = lambda _: network.repair() if clock.now >= 1400 else None
             network.fault("/runs/", lost, times=1000)
 
     network.before = break_off

@@ -202,7 +202,7 @@ def test_a_cancel_that_fails_is_logged_and_not_raised(
     assert clock.now <= 1004
     [line] = log.of("error")
     assert line.startswith(f"Run {run.id} may still be running: POST /api/v2/runs/{run.id}/cancel ")
-    network.mend()
+    network.repair()
     fail(own_run, StoppedError())  # the last chance
     assert run.status == "CANCELED"
 

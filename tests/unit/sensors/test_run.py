@@ -292,7 +292,7 @@ def test_it_can_be_mapped_and_an_instance_may_get_nothing(server: Any, context: 
 
 
 def deferred(made: TriggerRunSensor, context: Any) -> tuple[Any, Any]:
-    """Execute a sensor until it defers; return its trigger and what Airflow was told."""
+    """Execute a sensor until it defers; return its trigger and what Airflow got."""
     with pytest.raises(TaskDeferred) as raised:
         made.execute(context)
     path, arguments = raised.value.trigger.serialize()
@@ -306,14 +306,14 @@ def test_it_defers_what_has_not_ended_at_once(server: Any, context: Any) -> None
     made = sensor(
         ended, endless, deferrable=True, timeout=60, poll_interval=7, success_statuses=("COMPLETED",)
     )
-    arguments, told = deferred(made, context)
+    arguments, deferral = deferred(made, context)
     assert arguments == {
         "trigger_dev_conn_id": "trigger_dev_default",
         "run_ids": [ended.id, endless.id],
         "success_statuses": ["COMPLETED"],
         "poll_interval": 7,
     }
-    assert (told.method_name, told.timeout) == ("execute_complete", timedelta(seconds=60))
+    assert (deferral.method_name, deferral.timeout) == ("execute_complete", timedelta(seconds=60))
 
 
 def test_it_does_not_defer_where_all_have_ended(server: Any, context: Any) -> None:

@@ -1,7 +1,7 @@
 """
 A local server that answers in this process, without sockets, and a real client on it.
 
-A ``conftest.py`` that imports its fixtures gives them to the tests beside it.
+A ``conftest.py`` that imports its fixtures gives them to the tests in its folder.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ class Network:
         """
         self._faults.append(_Fault(part, reply, times, arrives))
 
-    def mend(self) -> None:
+    def repair(self) -> None:
         """Answer all requests as the server does."""
         self._faults.clear()
 

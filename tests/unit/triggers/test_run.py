@@ -241,7 +241,7 @@ async def cancel_while_it_waits(trigger: Any, server: Any) -> None:
 
 @pytest.fixture
 def asked(monkeypatch: pytest.MonkeyPatch) -> Callable[[bool, object], list[Any]]:
-    """Stand in for Airflow: whether it tells triggers of a kill, and whether the task is still deferred."""
+    """Stand in for Airflow: whether it calls on_kill of triggers, and whether the task is still deferred."""
 
     def set_up(has_on_kill: bool, answer: object) -> list[Any]:
         questions: list[Any] = []
