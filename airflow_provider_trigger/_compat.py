@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import asyncio
 import sys
-from contextvars import copy_context
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_trigger.defaults import RUN_ID_KEY
 
 if TYPE_CHECKING:
-    from concurrent.futures import Executor
+    from concurrent.futures import ThreadPoolExecutor
 
     from airflow.sdk import (
         BaseHook,
@@ -95,7 +93,7 @@ def airflow_version() -> str:
     return __version__
 
 
-async def get_async_connection(conn_id: str, *, executor: Executor | None = None) -> Connection:
+async def get_async_connection(conn_id: str, *, executor: ThreadPoolExecutor | None = None) -> Connection:
     """
     Get a connection on an event loop, as in the triggerer.
 
@@ -106,8 +104,12 @@ async def get_async_connection(conn_id: str, *, executor: Executor | None = None
         # Airflow's own helper knows which version deadlocks at which call.
         from airflow.providers.common.compat.connection import get_async_connection as get_connection
     except ImportError:
-        loop, get = asyncio.get_running_loop(), __getattr__("BaseHook").get_connection
-        return await loop.run_in_executor(executor, copy_context().run, get, conn_id)
+        from asgiref.sync import sync_to_async
+
+        # In a thread that asgiref has not made, masking the password breaks the triggerer of Airflow 3.0.
+        get = sync_to_async(__getattr__("BaseHook").get_connection, thread_sensitive=False, executor=executor)
+        connection: Connection = await get(conn_id)
+        return connection
     return await get_connection(conn_id)
 
 

@@ -9,10 +9,10 @@ from airflow_provider_trigger.hooks.connection import connection_not_found
 from airflow_provider_trigger.hooks.trigger_dev import TriggerDevHook
 
 if TYPE_CHECKING:
-    from concurrent.futures import Executor
+    from concurrent.futures import ThreadPoolExecutor
 
 
-async def get_hook(conn_id: str, *, executor: Executor | None = None) -> TriggerDevHook:
+async def get_hook(conn_id: str, *, executor: ThreadPoolExecutor | None = None) -> TriggerDevHook:
     """
     Return a hook that has its connection already.
 

@@ -6,7 +6,7 @@ import asyncio
 import copy
 import time
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import Executor, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from contextvars import copy_context
 from typing import TYPE_CHECKING, Any
@@ -242,7 +242,7 @@ def origin_of(context: Mapping[str, Any]) -> str:
 
 
 @contextmanager
-def _own_thread() -> Iterator[Executor]:
+def _own_thread() -> Iterator[ThreadPoolExecutor]:
     """
     Give an executor with one thread.
 
@@ -256,6 +256,6 @@ def _own_thread() -> Iterator[Executor]:
         executor.shutdown(wait=False)
 
 
-def _run_in(executor: Executor, function: Callable[..., Any], *args: Any) -> asyncio.Future[Any]:
+def _run_in(executor: ThreadPoolExecutor, function: Callable[..., Any], *args: Any) -> asyncio.Future[Any]:
     """Call a function in a thread, with the context variables by which the triggerer finds its log."""
     return asyncio.get_running_loop().run_in_executor(executor, copy_context().run, function, *args)

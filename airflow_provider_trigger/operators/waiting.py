@@ -66,6 +66,7 @@ class RunWaitingOperator(OwnRunOperator):
         self.pending_version_timeout = pending_version_timeout
         self.retry_statuses = retry_statuses
         self.max_output_size = max_output_size
+        self._try_number: int | None = None
         self._check_waiting()
 
     def _check_waiting(self) -> None:
@@ -87,6 +88,7 @@ class RunWaitingOperator(OwnRunOperator):
         from airflow_provider_trigger.run.drive import StoppedError
 
         begun_at = time.time()
+        self._try_number = _try_number(context)
         hook = self._hook()
         try:
             # All that on_kill needs is made before anything is sent.
@@ -147,6 +149,7 @@ class RunWaitingOperator(OwnRunOperator):
             deadline=settings.deadline,
             pending_version_timeout=self.pending_version_timeout,
             cancel_on_kill=self.cancel_on_kill,
+            try_number=self._try_number,
         )
         self._release()  # from here on the trigger cancels it
         self.defer(trigger=trigger, method_name=self.execute_complete.__name__)
@@ -158,8 +161,10 @@ class RunWaitingOperator(OwnRunOperator):
         :param context: of the task instance
         :param event: from :class:`airflow_provider_trigger.triggers.run.TriggerDevRunTrigger`
         """
-        from airflow_provider_trigger.run.event import read_event
+        from airflow_provider_trigger.run.event import is_of_another_try, read_event
 
+        if is_of_another_try(event, _try_number(context)):
+            return self.execute(context)
         hook = self._hook()
         with hook.client() as client:
             run_id, waited = read_event(event, client)
@@ -197,3 +202,8 @@ class RunWaitingOperator(OwnRunOperator):
     @property
     def _execution_timeout(self) -> float | None:
         return None if self.execution_timeout is None else self.execution_timeout.total_seconds()
+
+
+def _try_number(context: Context) -> int | None:
+    # An operator may be executed by hand, without a task instance.
+    return getattr(context.get("ti"), "try_number", None)

@@ -11,12 +11,13 @@ if TYPE_CHECKING:
     from airflow_provider_trigger.api.client import TriggerDevClient
 
 
-def make_event(run_id: str, waited: Waited) -> dict[str, Any]:
+def make_event(run_id: str, waited: Waited, *, try_number: int | None = None) -> dict[str, Any]:
     """
-    Return ``{"run_id", "end", "status", "error", "is_canceled"}``.
+    Return ``{"run_id", "end", "status", "error", "is_canceled", "try_number"}``.
 
     :param run_id: the run
     :param waited: what the wait came to
+    :param try_number: the try of the task that waited, if it is known
     """
     status = waited.run.status if waited.run else None
     return {
@@ -25,7 +26,21 @@ def make_event(run_id: str, waited: Waited) -> dict[str, Any]:
         "status": status,
         "error": waited.error,
         "is_canceled": waited.is_canceled,
+        "try_number": try_number,
     }
+
+
+def is_of_another_try(event: Any, try_number: int | None) -> bool:
+    """
+    Return whether another try of the task waited for this event.
+
+    Airflow 3.0 resumes the retry of a deferred task with the event of the try before (apache/airflow#56704).
+
+    :param event: as :func:`make_event` returned it
+    :param try_number: of the try that got the event, if it is known
+    """
+    waited_in = event.get("try_number") if isinstance(event, dict) else None
+    return None not in (waited_in, try_number) and waited_in != try_number
 
 
 def read_event(event: Any, client: TriggerDevClient) -> tuple[str, Waited]:

@@ -234,7 +234,7 @@ class _Wait:
         return interval
 
     def _version_due(self) -> float | None:
-        """Return until when a run without a version is waited for, None for no limit, or if it may have one."""
+        """Return until when to wait for a version that has the task; None for no limit, or if one may."""
         since, timeout = self._without_version_since, self._settings.pending_version_timeout
         is_unseen = self._failing_since is not None
         return None if since is None or timeout is None or is_unseen else since + timeout

@@ -65,7 +65,7 @@ class TriggerDevRunTrigger(_RunTrigger):
     """
     Wait until a run has ended.
 
-    Its event is ``{"run_id", "end", "status", "error", "is_canceled"}``; for ``end`` see
+    Its event is ``{"run_id", "end", "status", "error", "is_canceled", "try_number"}``; for ``end`` see
     :class:`airflow_provider_trigger.run.follow.WaitEnd`. It does not hold the run's output, which can be
     large.
 
@@ -79,6 +79,7 @@ class TriggerDevRunTrigger(_RunTrigger):
         seconds
     :param cancel_on_kill: whether the run is canceled when its task is ended from outside, and when the wait
         is given up
+    :param try_number: the try of the task that waits, for the event; None if it is not known
     """
 
     arguments = (
@@ -88,6 +89,7 @@ class TriggerDevRunTrigger(_RunTrigger):
         "deadline",
         "pending_version_timeout",
         "cancel_on_kill",
+        "try_number",
     )
 
     def __init__(
@@ -100,6 +102,7 @@ class TriggerDevRunTrigger(_RunTrigger):
         deadline: float | None = None,
         pending_version_timeout: float = defaults.PENDING_VERSION_TIMEOUT,
         cancel_on_kill: bool = True,
+        try_number: int | None = None,
     ) -> None:
         super().__init__(trigger_dev_conn_id=trigger_dev_conn_id)
         self.run_id = run_id
@@ -108,6 +111,7 @@ class TriggerDevRunTrigger(_RunTrigger):
         self.deadline = deadline
         self.pending_version_timeout = pending_version_timeout
         self.cancel_on_kill = cancel_on_kill
+        self.try_number = try_number
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
         """Wait, and send the event."""
@@ -142,7 +146,7 @@ class TriggerDevRunTrigger(_RunTrigger):
         )
         async with shared_client(hook) as client:
             waited = await drive_async(wait_for_run(self.run_id, settings, log=self.log), client)
-        return make_event(self.run_id, waited)
+        return make_event(self.run_id, waited, try_number=self.try_number)
 
     async def on_kill(self) -> None:
         """Cancel the run: Airflow 3.3 and newer call this when the task is ended from outside."""

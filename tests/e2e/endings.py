@@ -17,7 +17,7 @@ from typing import Any
 from whole_airflow.airflow import WholeAirflow
 from whole_airflow.processes import wait_until
 from whole_airflow.state import State
-from whole_airflow.versions import AIRFLOW, TRIES_CLEARED_TASKS_AGAIN
+from whole_airflow.versions import AIRFLOW, RETRIES_KILLED_TASKS, TRIES_CLEARED_TASKS_AGAIN
 
 from airflow_provider_trigger.testing import ServerRun, TriggerDevServer
 
@@ -64,7 +64,9 @@ class Ending:
     @property
     def is_tried_again(self) -> bool:
         """Whether this Airflow has another try for a task that was cleared, or whose process was killed."""
-        return TRIES_CLEARED_TASKS_AGAIN or self.mode == "deferred" or self.event == "process_killed"
+        if self.mode == "deferred":
+            return True
+        return RETRIES_KILLED_TASKS if self.event == "process_killed" else TRIES_CLEARED_TASKS_AGAIN
 
     def start(self) -> None:
         """Start it, and wait until it waits for its run."""

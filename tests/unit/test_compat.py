@@ -4,11 +4,13 @@ import asyncio
 import inspect
 import json
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
 from types import ModuleType, SimpleNamespace
 from typing import Any, Literal
 
 import pytest
+from asgiref.sync import async_to_sync
 from sqlalchemy import Column, Integer, String, create_engine
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import configure_mappers, declarative_base, sessionmaker
@@ -54,6 +56,27 @@ def test_a_connection_is_got_on_an_event_loop_without_airflows_helper(
 ) -> None:
     monkeypatch.setitem(sys.modules, COMPAT, None)
     assert asyncio.run(_compat.get_async_connection(connection_id)).host == "trigger.test"
+
+
+@pytest.mark.parametrize("has_executor", [False, True])
+def test_what_gets_a_connection_can_wait_for_the_event_loop(
+    has_executor: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The triggerer of Airflow 3.0 masks the password by a request that only its own loop can send."""
+    monkeypatch.setitem(sys.modules, COMPAT, None)
+
+    async def mask() -> Any:
+        return asyncio.get_running_loop()
+
+    monkeypatch.setattr(_compat.BaseHook, "get_connection", lambda conn_id: async_to_sync(mask)())
+
+    async def get() -> tuple[Any, Any]:
+        with ThreadPoolExecutor(1) as pool:
+            loop = await _compat.get_async_connection("mine", executor=pool if has_executor else None)
+        return loop, asyncio.get_running_loop()
+
+    used, own = asyncio.run(get())
+    assert used is own
 
 
 def test_airflows_helper_is_used_where_there_is_one(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -99,8 +99,8 @@ _ADVICE = {
     "TASK_PROCESS_MAYBE_OOM_KILLED": f"The task probably ran out of memory. {_MEMORY}",
     "TASK_PROCESS_OOM_KILLED": f"The task ran out of memory. {_MEMORY}",
     "TASK_PROCESS_SIGKILL_TIMEOUT": (
-        "The task's process was killed, as it did not stop in time when it was requested to: let the task end "
-        "soon after a cancel."
+        "The task's process was killed, as it did not stop in time when it was requested to: let the "
+        "task end soon after a cancel."
     ),
     "TASK_PROCESS_SIGSEGV": f"The task's process crashed, mostly in a native module. {_PROCESS_ENDED}",
     "TASK_PROCESS_SIGTERM": _WORKER_STOPPED,

@@ -49,7 +49,8 @@ class TaskBehavior(TypedDict, total=False):
         an empty text counts as nothing.
     :param after: seconds that each attempt executes; ``None`` to never end
     :param start_after: seconds until a worker takes the run; ``None`` for never: it stays QUEUED
-    :param waiting: seconds that the run is suspended (WAITING) halfway through ``after``; ``None`` to never go on
+    :param waiting: seconds that the run is suspended (WAITING) halfway through ``after``; ``None`` to never
+        go on
     :param error: what the run fails with: the message of an ``Error`` that the task throws, or all of what
         the API shows, a mapping with ``message`` and, as the case may be, ``name`` and ``stackTrace``
     :param failures: how many attempts fail before one completes; without it all do, if there is an ``error``.

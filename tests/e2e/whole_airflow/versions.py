@@ -19,6 +19,9 @@ HAS_DEADLINE_ALERTS = AIRFLOW >= (3, 2)
 # again and again, and its failure callback is called each time.
 TRIES_CLEARED_TASKS_AGAIN = AIRFLOW != (3, 0)
 
+# Airflow 3.0.6 fails a task whose process was killed, also if it has retries.
+RETRIES_KILLED_TASKS = AIRFLOW != (3, 0)
+
 BIN = Path(sys.executable).parent
 AIRFLOW_COMMAND = str(BIN / "airflow")
 

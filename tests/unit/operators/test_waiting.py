@@ -209,6 +209,7 @@ def test_it_hands_all_that_is_needed_to_its_trigger_and_leaves_the_cancel_to_it(
         "deadline": None,
         "pending_version_timeout": 60,
         "cancel_on_kill": False,
+        "try_number": 1,
     }
     assert defer(operator(deferrable=True))[0]["cancel_on_kill"] is True
     made.on_kill()
@@ -272,6 +273,26 @@ def test_a_resumed_task_says_which_time_limit_it_was(defer: Any, server: Any, ru
     with pytest.raises(AirflowException, match=r"\(timeout=60 s, execution_timeout=30 s\)") as raised:
         go_on({}, ended(run_of(), "timed_out", error="the cancel failed: 500"))
     assert "It may still be running: the cancel failed: 500" in str(raised.value)
+
+
+@pytest.mark.parametrize("tried", [1, None])
+def test_a_retry_that_gets_the_event_of_the_try_before_starts_anew(
+    tried: int | None, defer: Any, server: Any, run_of: Any, context_of: Any, task_instance: Any
+) -> None:
+    server.on_task("resize", times=1, error="no such file", start_after=0, after=0)
+    server.on_task("resize", output="second", start_after=0, after=0)
+    _, go_on = defer(operator(deferrable=True, retries=1))
+    event = ended(run_of(), try_number=tried)
+    retry = operator(deferrable=False, retries=1)
+    retried = context_of(task_instance(try_number=2))
+    if tried is None:  # an older version of this provider had deferred it
+        with pytest.raises(AirflowException, match="ended with status FAILED"):
+            retry.execute_complete(retried, event)
+    else:
+        with pytest.raises(AirflowException, match="ended with status FAILED"):
+            go_on(context_of(task_instance()), event)
+        assert retry.execute_complete(retried, event) == "second"
+    assert len(server.runs) == 1 + (tried is not None)
 
 
 @pytest.mark.parametrize("event", [None, {}, "done", {"run_id": "run_1"}, {"run_id": "run_1", "end": "?"}])

@@ -8,20 +8,21 @@ from typing import Any
 import pytest
 
 from airflow_provider_trigger.api.errors import NotFoundError, TriggerDevError, UnexpectedAnswerError
-from airflow_provider_trigger.run.event import make_event, read_event
+from airflow_provider_trigger.run.event import is_of_another_try, make_event, read_event
 from airflow_provider_trigger.run.follow import Waited, WaitEnd
 
 
 @pytest.mark.parametrize("end", list(WaitEnd))
 def test_an_event_is_plain_json_without_the_output(make_run: Any, end: WaitEnd) -> None:
     run = make_run("COMPLETED", output="x" * 1000)
-    event = make_event("run_1", Waited(end=end, run=run, error="why", is_canceled=True))
+    event = make_event("run_1", Waited(end=end, run=run, error="why", is_canceled=True), try_number=2)
     assert event == {
         "run_id": "run_1",
         "end": end.value,
         "status": "COMPLETED",
         "error": "why",
         "is_canceled": True,
+        "try_number": 2,
     }
     assert json.loads(json.dumps(event)) == event
     assert {name: type(value) for name, value in event.items() if name in ("end", "status")} == {
@@ -31,7 +32,27 @@ def test_an_event_is_plain_json_without_the_output(make_run: Any, end: WaitEnd) 
 
 
 def test_a_run_that_was_never_seen_has_no_status() -> None:
-    assert make_event("run_1", Waited(end=WaitEnd.REJECTED, run=None, error="no"))["status"] is None
+    event = make_event("run_1", Waited(end=WaitEnd.REJECTED, run=None, error="no"))
+    assert (event["status"], event["try_number"]) == (None, None)
+
+
+@pytest.mark.parametrize(
+    ("event", "try_number", "expected"),
+    [
+        ({"try_number": 1}, 2, True),
+        ({"try_number": 2}, 2, False),
+        ({"try_number": 0}, 1, True),
+        ({"try_number": None}, 2, False),
+        ({"try_number": 1}, None, False),
+        ({}, 2, False),
+        (None, 2, False),
+        ("run_1", 2, False),
+    ],
+)
+def test_an_event_is_of_another_try_only_if_both_are_known(
+    event: Any, try_number: int | None, expected: bool
+) -> None:
+    assert is_of_another_try(event, try_number) is expected
 
 
 def event(run_id: str, end: str, **fields: Any) -> dict[str, Any]:

@@ -26,6 +26,7 @@ RUN_ARGUMENTS: dict[str, Any] = {
     "deadline": 1_795_600_000.5,
     "pending_version_timeout": 60.0,
     "cancel_on_kill": False,
+    "try_number": 2,
 }
 RUNS_ARGUMENTS: dict[str, Any] = {
     "trigger_dev_conn_id": "other",
@@ -97,6 +98,7 @@ def test_all_its_arguments_survive(kind: Any, arguments: dict[str, Any]) -> None
                 "deadline": None,
                 "pending_version_timeout": 300.0,
                 "cancel_on_kill": True,
+                "try_number": None,
             },
         ),
         (
