@@ -35,6 +35,7 @@ ERRORS = ErrorClasses(
     invalid_url=(httpx.InvalidURL, httpx.UnsupportedProtocol),
     proxy=(httpx.ProxyError,),
     connect_timeout=(httpx.ConnectTimeout,),
+    no_connection=(httpx.ConnectError,),
     timeout=(httpx.TimeoutException, TimeoutError),  # the second is asyncio's
     lost=(httpx.RemoteProtocolError,),
     undecodable=(httpx.DecodingError,),

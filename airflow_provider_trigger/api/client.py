@@ -34,6 +34,7 @@ ERRORS = ErrorClasses(
     invalid_url=(ValueError,),  # so both mark it
     proxy=(requests.exceptions.ProxyError,),
     connect_timeout=(requests.exceptions.ConnectTimeout,),
+    no_connection=(urllib3.exceptions.NewConnectionError,),
     timeout=(requests.exceptions.Timeout, urllib3.exceptions.TimeoutError),
     lost=(urllib3.exceptions.ProtocolError,),
     undecodable=(urllib3.exceptions.DecodeError,),

@@ -69,10 +69,20 @@ class NotSentError(TriggerDevError):
 
 
 class TransportError(TriggerDevError):
-    """No answer came: the connection was refused, lost or timed out. The message names the server."""
+    """
+    No answer came: the connection was refused, lost or timed out. The message names the server.
 
-    def __init__(self, message: str, *, reason: str | None = None, retryable: bool = True) -> None:
+    :param message: what happened
+    :param reason: the same without the request and the server
+    :param retryable: whether trying again later may succeed
+    :param was_sent: whether the server may have received the request; false where there was no connection
+    """
+
+    def __init__(
+        self, message: str, *, reason: str | None = None, retryable: bool = True, was_sent: bool = True
+    ) -> None:
         super().__init__(message, reason=reason, retryable=retryable)
+        self.was_sent = was_sent
 
 
 class AnswerTimeoutError(TransportError):

@@ -25,6 +25,7 @@ class ErrorClasses:
     :param invalid_url: nothing can be sent to the URL, or to the proxy's
     :param proxy: the proxy failed
     :param connect_timeout: there was no connection in time
+    :param no_connection: there was no connection for another reason, such as a name that is not found
     :param timeout: there was no answer in time
     :param lost: the connection was lost
     :param undecodable: the answer cannot be decompressed
@@ -36,6 +37,7 @@ class ErrorClasses:
     invalid_url: Errors
     proxy: Errors
     connect_timeout: Errors
+    no_connection: Errors
     timeout: Errors
     lost: Errors
     undecodable: Errors
@@ -51,7 +53,16 @@ def transport_error(error: Exception, where: str, timeout: float, known: ErrorCl
     :param known: the library's classes
     """
     kind, reason, retryable = _describe(error, timeout, known)
-    return kind(f"{where}: {reason}", reason=reason, retryable=retryable)
+    # All that no other try can change is found before anything is sent.
+    was_sent = retryable and not _is_unconnected(error, known)
+    return kind(f"{where}: {reason}", reason=reason, retryable=retryable, was_sent=was_sent)
+
+
+def _is_unconnected(error: Exception, known: ErrorClasses) -> bool:
+    # Not the error's context, which may be an earlier request's.
+    parts = [error, *error.args]
+    parts += [getattr(part, "reason", None) for part in parts]
+    return any(isinstance(part, known.connect_timeout + known.no_connection) for part in parts)
 
 
 def _describe(

@@ -140,6 +140,8 @@ def replay(client: TriggerDevClient, run_id: str) -> Started:
 
 
 def _say_that_a_run_may_exist(error: TriggerDevError) -> None:
+    if isinstance(error, TransportError) and not error.was_sent:
+        return
     error.may_have_effect = True
     error.reword(
         f"{error}. The request is not repeated, as it has no idempotency key, and a run may exist: look for "

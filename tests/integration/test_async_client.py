@@ -204,6 +204,7 @@ def test_a_fault_is_the_same_error_in_both_drivers_and_leads_to_no_key(server, f
     assert "MARKER" not in caplog.text
     expected = blocking_call(server, retrieve_run(run.id), timeout=0.3)
     assert (type(error), error.retryable) == (type(expected), expected.retryable)
+    assert all(getattr(one, "was_sent", True) for one in (error, expected))
     assert text is None or (str(error) == str(expected))
     # Neither has followed a redirect.
     assert len(server.requests) == 2
@@ -350,6 +351,8 @@ def test_a_server_that_is_not_there_is_named_as_the_blocking_driver_does(host):
     error, expected = call(url, retrieve_run("run_1")), blocking_call(url, retrieve_run("run_1"))
     assert str(error) == str(expected)
     assert str(error).endswith(": Connection refused")
+    assert not error.was_sent
+    assert not expected.was_sent
     assert key_in(error) == []
 
 
@@ -358,6 +361,8 @@ def test_a_name_that_nobody_has_is_reported_as_the_blocking_driver_does():
     error, expected = call(url, retrieve_run("run_1")), blocking_call(url, retrieve_run("run_1"))
     assert str(error) == str(expected)
     assert error.retryable
+    assert not error.was_sent
+    assert not expected.was_sent
 
 
 # Cancellation

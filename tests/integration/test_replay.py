@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from airflow_provider_trigger._compat import AirflowFailException
 from airflow_provider_trigger.hooks.trigger_dev import TriggerDevHook
+from airflow_provider_trigger.operators.replay import ReplayTriggerRunOperator
 
 REPLAY = """
 for deferrable in (False, True):
@@ -43,6 +45,19 @@ def test_a_lost_answer_makes_no_second_replay(server, run_tasks, said, fault):
     assert result.tries == {"replay_False": [1], "replay_True": [1]}
     assert len(server.runs) == 3
     assert said.lines("AirflowFailException: ", "a run may exist: look for it in the dashboard")
+
+
+def test_a_server_that_is_down_leaves_a_replay_its_retries(server, run_try):
+    original = server.add_run("FAILED", task_identifier="double")
+    made = ReplayTriggerRunOperator(task_id="replay", run_id=original.id, poll_interval=0.1)
+    server.stop()
+    failed = run_try(made)
+    assert "Connection refused" in str(failed.error)
+    assert "a run may exist" not in str(failed.error)
+    assert not isinstance(failed.error, AirflowFailException)
+    server.start()
+    assert run_try(made, try_number=2).error is None
+    assert len(server.runs) == 2
 
 
 def test_a_replay_that_fails_is_replayed_again_by_a_retry(server, run_tasks):

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from airflow_provider_trigger._compat import AirflowFailException
 from airflow_provider_trigger.operators.run import RunTriggerTaskOperator
 from airflow_provider_trigger.testing import TriggerDevServer
 
@@ -207,6 +208,18 @@ def test_without_a_key_a_request_that_did_not_arrive_is_repeated(server, run_try
     ended = run_try(operator(idempotency_key=None))
     assert (ended.error, ended.output) == (None, "once")
     assert (len(server.runs), len(triggered())) == (1, 2)
+
+
+def test_without_a_key_a_server_that_is_down_leaves_the_task_its_retries(server, run_try, said):
+    server.on_task("resize", output="once")
+    server.stop()
+    failed = run_try(operator(idempotency_key=None))
+    assert "Connection refused" in str(failed.error)
+    assert "a run may exist" not in str(failed.error)
+    assert not isinstance(failed.error, AirflowFailException)
+    server.start()
+    assert run_try(operator(idempotency_key=None), try_number=2).output == "once"
+    assert len(server.runs) == 1
 
 
 def test_a_server_that_is_down_at_the_start_fails_the_task_without_a_run(server, run_try):

@@ -143,8 +143,37 @@ def test_an_error_of_the_libraries_is_put_into_our_words(
     assert str(error) == f"GET /x to trigger.test: {reason}"
     assert error.retryable is retryable
     assert PROXY_PASSWORD not in str(error)
-    assert vars(error) == {"message": str(error), "reason": reason, "retryable": retryable}
+    shown = {"message": str(error), "reason": reason, "retryable": retryable}
+    assert vars(error) == shown | {"was_sent": error.was_sent}
     assert (error.__cause__, error.__context__) == (None, None)
+
+
+NEW_CONNECTION = urllib3.exceptions.NewConnectionError(None, "x")  # type: ignore[arg-type]  # without a connection
+NOT_SENT = [
+    known.ConnectTimeout(),
+    known.ConnectionError(max_retries(NEW_CONNECTION)),
+    known.ProxyError(max_retries(NEW_CONNECTION)),
+    known.SSLError(max_retries(certificate_error())),
+    known.SSLError(max_retries(tls_error("HTTP_REQUEST"))),
+    known.InvalidURL("https://a..b"),
+    OSError("/gone.pem"),
+]
+PERHAPS_SENT = [
+    known.ReadTimeout(),
+    known.ConnectionError("Connection aborted."),
+    known.ConnectionError(max_retries(REFUSED)),
+    known.SSLError("EOF occurred"),
+    urllib3.exceptions.ProtocolError(),
+    with_context(known.ReadTimeout(), NEW_CONNECTION),  # of an earlier request
+]
+
+
+@pytest.mark.parametrize(
+    ("raised", "was_sent"),
+    [(raised, False) for raised in NOT_SENT] + [(raised, True) for raised in PERHAPS_SENT],
+)
+def test_without_a_connection_nothing_was_sent(raised: Exception, was_sent: bool) -> None:
+    assert transport_error(raised, "POST /x", 7).was_sent is was_sent
 
 
 @pytest.mark.parametrize(
@@ -176,6 +205,20 @@ def test_causes_that_form_a_circle_have_an_end() -> None:
 
 HTTPX = async_client.ERRORS
 THROUGH_PROXY = async_client._ERRORS_THROUGH_PROXY
+
+
+@pytest.mark.parametrize(
+    ("raised", "was_sent"),
+    [
+        (httpx.ConnectTimeout("x"), False),
+        (httpx.ConnectError("x"), False),
+        (httpx.ReadTimeout("x"), True),
+        (httpx.RemoteProtocolError("x"), True),
+        (TimeoutError(), True),
+    ],
+)
+def test_without_a_connection_of_httpx_nothing_was_sent(raised: Exception, was_sent: bool) -> None:
+    assert transport_error(raised, "POST /x", 7, known=HTTPX).was_sent is was_sent
 
 
 @pytest.mark.parametrize(
@@ -280,7 +323,8 @@ def test_an_error_of_httpx_is_put_into_the_same_words(
     assert type(error) is kind
     assert str(error) == f"GET /x to trigger.test: {reason}"
     assert error.retryable is retryable
-    assert vars(error) == {"message": str(error), "reason": reason, "retryable": retryable}
+    shown = {"message": str(error), "reason": reason, "retryable": retryable}
+    assert vars(error) == shown | {"was_sent": error.was_sent}
     assert (error.__cause__, error.__context__) == (None, None)
 
 
