@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
-# Run the tests on every Airflow, with every Python that it supports and this machine has, as many at a time as there
-# are processors. Then run tests/e2e on the oldest Airflow, one in the middle and the newest. Show all results.
+# Run the tests on every Airflow, with every Python that it supports and this machine has, two at a time or as many as
+# JOBS says. Meanwhile run tests/e2e, which mostly wait, on the oldest Airflow, one in the middle and the newest. Show
+# all results.
 # usage: scripts/matrix.sh AIRFLOW...
 set -uo pipefail
 cd "$(dirname "$0")/.."
@@ -52,13 +53,14 @@ for cell in "${cells[@]}"; do
     fi
 done
 
-if ((${#here[@]})); then
-    printf '%s\n' "${here[@]}" | xargs -P "${JOBS:-$(getconf _NPROCESSORS_ONLN)}" -L 1 bash -c 'run "$@"' _
-fi
 # shellcheck disable=SC2086
 for cell in "${whole[@]}"; do
     if is_here $cell; then run $cell; fi
-done
+done &
+if ((${#here[@]})); then
+    printf '%s\n' "${here[@]}" | xargs -P "${JOBS:-2}" -L 1 bash -c 'run "$@"' _
+fi
+wait
 
 printf '\n%-5s %-8s %-7s %s\n' Tests Airflow Python Result
 # shellcheck disable=SC2086
