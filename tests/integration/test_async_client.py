@@ -197,12 +197,13 @@ def test_a_fault_is_the_same_error_in_both_drivers_and_leads_to_no_key(server, f
     arrange, text = FAULTS[fault]
     run = server.add_run()
     arrange(server)
-    error = call(server, retrieve_run(run.id), timeout=0.3)
+    timeout = 0.3 if fault == "hang" else 10.0  # a busy machine needs a while for 20 MB
+    error = call(server, retrieve_run(run.id), timeout=timeout)
     assert isinstance(error, errors.TriggerDevError)
     assert text is None or text in str(error)
     assert key_in(error) == []
     assert "MARKER" not in caplog.text
-    expected = blocking_call(server, retrieve_run(run.id), timeout=0.3)
+    expected = blocking_call(server, retrieve_run(run.id), timeout=timeout)
     assert (type(error), error.retryable) == (type(expected), expected.retryable)
     assert all(getattr(one, "was_sent", True) for one in (error, expected))
     assert text is None or (str(error) == str(expected))
@@ -322,12 +323,12 @@ def test_an_answer_that_ends_badly_is_none(spoken, reason):
 
 
 def test_a_handshake_that_hangs_is_no_connection():
-    with speaking(lambda connection: time.sleep(2)) as url:
+    with speaking(lambda connection: time.sleep(10)) as url:
         begun = time.monotonic()
-        error = call(url.replace("http:", "https:"), retrieve_run("run_1"), timeout=0.5)
-        assert time.monotonic() - begun < 1
+        error = call(url.replace("http:", "https:"), retrieve_run("run_1"), timeout=2)
+        assert time.monotonic() - begun < 8
     assert type(error) is errors.TransportError
-    assert error.reason == "no connection within 0.5 s"
+    assert error.reason == "no connection within 2 s"
     assert error.retryable
 
 
