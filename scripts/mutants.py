@@ -37,7 +37,9 @@ MUTATED = (
     f"{PACKAGE}/cancel/*.py",
     f"{PACKAGE}/hooks/connection.py",
     f"{PACKAGE}/hooks/urls.py",
+    f"{PACKAGE}/run/*.py",
     f"{PACKAGE}/sources/*.py",
+    f"{PACKAGE}/triggers/ended.py",
 )
 COPIED = (PACKAGE, "tests/conftest.py", "tests/unit", "pyproject.toml")
 

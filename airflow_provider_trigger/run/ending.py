@@ -39,7 +39,7 @@ def why_failed(run: Run, *, run_url: str) -> str:
     text = f"{describe(run)} ended with status {run.status}{attempts}"
     text = text[0].upper() + text[1:] + (f": {reason}" if reason else "")
     if error is not None and error.code and (what_to_do := advice(error.code)):
-        text = f"{text.rstrip('.')}. {what_to_do}"
+        text = f"{text}. {what_to_do}"
     return f"{text.rstrip('.')}. {run_url}"
 
 

@@ -199,6 +199,7 @@ class _Wait:
             return Waited(end=end, run=self._run)
         self._log.warning("Canceling run %s: %s", self._run_id, _WHY_CANCELED[end])
         error = yield from self._cancel()
+        text = f"the cancel failed: {error}" if error else ""
         reply = yield retrieve_run(self._run_id)
         if isinstance(reply, Run):
             self._saw(reply)
@@ -206,8 +207,7 @@ class _Wait:
             if reply.is_final and not reply.is_canceled:
                 return Waited(end=WaitEnd.FINAL, run=reply)
             if reply.is_canceled:
-                error = None
-        text = f"the cancel failed: {error}" if error else ""
+                text = ""
         return Waited(end=end, run=self._run, error=text, is_canceled=not text)
 
     def _cancel(self) -> Generator[Step, Any, TriggerDevError | None]:
@@ -225,8 +225,8 @@ class _Wait:
         now, settings = self._now(), self._settings
         interval = settings.poll_interval
         if interval is None:
-            age = max(0.0, now - self._created_at)
-            interval = min(_LONGEST_INTERVAL, max(_SHORTEST_INTERVAL, age * _SHARE_OF_AGE))
+            share = (now - self._created_at) * _SHARE_OF_AGE
+            interval = min(_LONGEST_INTERVAL, max(_SHORTEST_INTERVAL, share))
         if settings.deadline is not None:
             interval = min(interval, max(0.0, settings.deadline - now))
         if (due := self._version_due()) is not None:

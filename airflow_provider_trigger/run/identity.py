@@ -57,7 +57,7 @@ class DagRunIdentity:
 
         :param idempotency_key: as the server shows it; None for none
         """
-        return (idempotency_key or "").startswith(f"{KEY_PREFIX}-{self.hash}-")
+        return idempotency_key is not None and idempotency_key.startswith(f"{KEY_PREFIX}-{self.hash}-")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -104,7 +104,7 @@ class TaskInstanceIdentity:
 
         :param idempotency_key: as the server shows it; None for none
         """
-        return (idempotency_key or "").startswith(self._start_of_key)
+        return idempotency_key is not None and idempotency_key.startswith(self._start_of_key)
 
     @property
     def _start_of_key(self) -> str:

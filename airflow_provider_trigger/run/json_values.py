@@ -25,11 +25,11 @@ def check_json(name: str, value: Any, *, skip: Skip, max_size: int) -> None:
     :raises ValueError: it is not; the message names the part, as ``payload['a'][3]``
     """
     try:
-        size = len(encode_json(value)) if _is_known_json(name, value, skip) else 0
+        if not _is_known_json(name, value, skip):
+            return
+        size = len(encode_json(value))
     except RecursionError:
-        size = -1
-    if size < 0:
-        raise ValueError(f"{name} must be JSON: it contains itself, or is nested too deeply")
+        raise ValueError(f"{name} must be JSON: it contains itself, or is nested too deeply") from None
     if size > max_size:
         raise ValueError(f"{name} must have {max_size:,} bytes or less as JSON, not {size:,}")
 

@@ -16,7 +16,7 @@ from airflow_provider_trigger.api.errors import (
     TriggerDevError,
     UnexpectedAnswerError,
 )
-from airflow_provider_trigger.api.models.runs import Run
+from airflow_provider_trigger.api.models.runs import Run, TriggeredRun
 from airflow_provider_trigger.defaults import POLL_INTERVAL
 from airflow_provider_trigger.log import Log
 from airflow_provider_trigger.run.ending import is_success
@@ -94,10 +94,10 @@ def start_run(
     :raises TriggerDevError: it could not be started; without a key, the error says whether a run may exist
     """
     for _ in range(_MAX_ROUNDS):
-        started = _trigger(client, request)
-        run = started.run
-        if run is None:
-            return started
+        triggered = _trigger(client, request)
+        if not triggered.is_cached:
+            return Started(run_id=triggered.id)
+        run = client.call(retrieve_run(triggered.id))
         if run.is_canceled:
             run = _wait_until_terminated(client, run, log=log, sleep=sleep)
         if not run.is_final or is_success(run):
@@ -111,17 +111,14 @@ def start_run(
     )
 
 
-def _trigger(client: TriggerDevClient, request: TaskRequest) -> Started:
+def _trigger(client: TriggerDevClient, request: TaskRequest) -> TriggeredRun:
     call = trigger_task(request.task_identifier, payload=request.sent_payload, options=request.options)
     try:
-        triggered = client.call(call)
+        return client.call(call)
     except _UNANSWERED as error:
         if request.key is None:
             _say_that_a_run_may_exist(error)
         raise
-    if not triggered.is_cached:
-        return Started(run_id=triggered.id)
-    return Started(run_id=triggered.id, run=client.call(retrieve_run(triggered.id)))
 
 
 def replay(client: TriggerDevClient, run_id: str) -> Started:

@@ -46,7 +46,7 @@ def task_instance_of(context: Context) -> TaskInstanceIdentity | None:
     dag_run, ti = dag_run_of(context), context.get("ti")
     if dag_run is None or ti is None:
         return None
-    index: Any = getattr(ti, "map_index", -1)
+    index: Any = getattr(ti, "map_index", None)
     return TaskInstanceIdentity(
         dag_run=dag_run, task_id=ti.task_id, map_index=index if isinstance(index, int) else -1
     )
@@ -60,11 +60,13 @@ def key_of(context: Context, identity: TaskInstanceIdentity) -> str:
     :param identity: of the task instance
     """
     ti: Any = context["ti"]
-    number = 0
-    if identity.dag_run.is_test:
-        number = _test_numbers.get(identity_key := (identity.dag_run.hash, ti.task_id, identity.map_index), 0)
-        number += ti.try_number <= 1 or not number
-        _test_numbers[identity_key] = number
+    if not identity.dag_run.is_test:
+        return identity.key(ti.max_tries)
+    begun = identity.dag_run.hash, ti.task_id, identity.map_index
+    number = _test_numbers.get(begun, 0)
+    if ti.try_number <= 1 or not number:
+        number += 1
+    _test_numbers[begun] = number
     return identity.key(ti.max_tries, test_number=number)
 
 

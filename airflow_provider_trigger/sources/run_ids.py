@@ -288,5 +288,5 @@ def exactly_one(value: object) -> str:
     """
     found = all_valid(value)
     if len(found) != 1:
-        raise ValueError(f"run_id must contain exactly one run id, not {len(found)}: {str(value)[:80]}")
+        raise ValueError(f"run_id must contain exactly one run id, not {len(found)}: {show(value)[:80]}")
     return found[0]

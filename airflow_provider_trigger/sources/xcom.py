@@ -115,9 +115,9 @@ def starts_runs(task: Any) -> bool:
 
     :param task: an operator, a mapped one too; in a callback it may be a serialized one
     """
-    kind = getattr(task, "operator_class", type(task))
+    kind = getattr(task, "operator_class", None)
     names = [one.__name__ for one in kind.__mro__] if isinstance(kind, type) else []
-    return not STARTS_RUNS.isdisjoint([*names, getattr(task, "task_type", "")])
+    return not STARTS_RUNS.isdisjoint([*names, task.task_type])
 
 
 def why_no_xcom(context: Context) -> str | None:

@@ -140,6 +140,22 @@ def test_the_results_say_what_to_do_about_an_error(prepare: Any, server: Any) ->
     assert [result.error for result in work.run()] == [expected]
 
 
+def test_the_results_are_final_once_it_has_ended(prepare: Any, server: Any) -> None:
+    shown: list[str] = []
+
+    def act(error: Any) -> str:
+        shown.append(str(error))
+        return f"act {len(shown)}"
+
+    lost = [TransportError("no answer", retryable=False)]
+    server.instead |= {"cancel run_1": lost, "check run_1": [*lost]}
+    work = prepare(*server.add("run_1"), action_for=act)
+    [result] = work.run()
+    assert str(result.error).endswith("; act 1")
+    assert work.results == work.results == [result]
+    assert shown == ["no answer"]
+
+
 def test_what_to_do_is_said_before_the_end_too(prepare: Any, server: Any) -> None:
     lost = TransportError("no answer")
     work = prepare(*server.add("run_1"), action_for=lambda error: f"act on {error}")

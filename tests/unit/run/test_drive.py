@@ -125,6 +125,12 @@ def test_no_call_is_repeated_by_the_client(
     assert virtual_time.now == pytest.approx(1004)
 
 
+def test_no_call_is_repeated_by_the_client_on_an_event_loop_either() -> None:
+    client = AsyncClient()
+    asyncio.run(drive_async(Steps("one", "two")(), client))  # type: ignore[arg-type]
+    assert client.calls == [("one", {"patience": 0}), ("two", {"patience": 0})]
+
+
 def test_an_error_of_the_wait_itself_is_raised(client: Any, log: Any) -> None:
     with pytest.raises(NotSentError):
         drive(wait_for_run("..", WaitSettings(), log=log), client)

@@ -43,6 +43,7 @@ def test_a_run_is_described_with_its_task(make_run: Any) -> None:
         ("FAILED", {"error": {"name": "Error", "message": ""}}, "FAILED: Error"),
         ("FAILED", {"error": {"message": ""}}, "FAILED"),
         ("FAILED", {"error": {"message": "it ended. So."}}, "FAILED: it ended. So"),
+        ("FAILED", {"error": {"message": "no file X."}}, "FAILED: no file X"),
         ("CANCELED", {}, "CANCELED"),
         (
             "EXPIRED",
@@ -137,6 +138,11 @@ def test_a_run_without_a_version_says_what_to_do(make_run: Any) -> None:
         "queue). Deploy it, or check task_identifier, queue and the environment of the secret key. "
         f"It was canceled. {URL}"
     )
+
+
+def test_a_run_without_a_version_may_not_show_its_task(make_run: Any) -> None:
+    text = given_up("no_version", make_run("PENDING_VERSION"))
+    assert "no deployed version in this environment has the task (or its queue). Deploy it" in text
 
 
 @pytest.mark.parametrize("end", list(WaitEnd))

@@ -86,7 +86,8 @@ def test_a_result_that_came_after_all_counts(server: Any, client: Any, end: str,
 def test_a_run_that_the_wait_has_canceled_stays_given_up(server: Any, client: Any) -> None:
     run = server.add_run("CANCELED")
     _, waited = read_event(event(run.id, "timed_out", is_canceled=True), client)
-    assert (waited.end, waited.is_canceled) == (WaitEnd.TIMED_OUT, True)
+    assert waited.run is not None
+    assert (waited.end, waited.is_canceled, waited.run.status) == (WaitEnd.TIMED_OUT, True, "CANCELED")
 
 
 def test_a_run_that_can_be_checked_again_shows_its_end(server: Any, client: Any) -> None:

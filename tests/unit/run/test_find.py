@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+import time
 from datetime import UTC, datetime
 from typing import Any
 
@@ -9,6 +11,7 @@ import pytest
 
 from airflow_provider_trigger.api.deadline import Deadline
 from airflow_provider_trigger.api.errors import NotSentError, ServerError, TriggerDevError
+from airflow_provider_trigger.run import find as find_module
 from airflow_provider_trigger.run.find import find_runs, list_run_ids
 from airflow_provider_trigger.run.identity import DagRunIdentity, TaskInstanceIdentity
 
@@ -62,6 +65,23 @@ def test_a_run_that_ended_since_it_was_listed_is_left_out(server: Any, find: Any
     assert find().ours == []
 
 
+def test_a_run_that_ended_since_it_was_listed_hides_no_other_one(
+    server: Any, find: Any, network: Any, clock: Any
+) -> None:
+    runs = []
+    for number in range(3):
+        clock.sleep(1)
+        runs.append(add(server, number=number))
+    earliest, ended, latest = runs
+
+    def end(sent: str) -> None:
+        if "/v3/" in sent:
+            ended.status = "COMPLETED"
+
+    network.before = end
+    assert [run.id for run in find().ours] == [latest.id, earliest.id]
+
+
 def test_a_replay_carries_the_tags_but_is_not_ours(server: Any, find: Any) -> None:
     original = add(server, "COMPLETED")
     replayed = server.replay(original)
@@ -108,6 +128,24 @@ def test_many_runs_are_all_checked(server: Any, find: Any, network: Any) -> None
     assert len(network.sent("/v3/")) == 120
 
 
+def test_no_more_runs_are_checked_at_a_time_than_allowed(
+    server: Any, find: Any, network: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(find_module, "CHECK_CONCURRENCY", 1)
+    threads: list[str] = []
+
+    def take_long(sent: str) -> None:
+        if "/v3/" in sent:
+            threads.append(threading.current_thread().name)
+            time.sleep(0.005)  # in which another thread would begin
+
+    network.before = take_long
+    for number in range(5):
+        add(server, number=number)
+    assert len(find().ours) == 5
+    assert threads == ["trigger-dev-search_0"] * 5
+
+
 def test_a_list_that_fails_is_an_error(find: Any, network: Any, answer: Any) -> None:
     network.fault("GET /api/v1/runs", answer(500, {"error": "no database"}), times=1000)
     with pytest.raises(ServerError):
@@ -122,6 +160,15 @@ def test_a_check_that_fails_hides_no_other_run(server: Any, find: Any, network: 
     assert isinstance(found.error, ServerError)
     assert runs[2].id in str(found.error)
     assert find(known=[runs[2].id]).error is None
+
+
+def test_the_deadline_ends_the_checks_too(
+    server: Any, find: Any, network: Any, clock: Any, lost: Any
+) -> None:
+    add(server)
+    network.fault("/v3/", lost, times=1000)
+    assert isinstance(find(deadline=Deadline.after(5, now=clock.monotonic())).error, TriggerDevError)
+    assert clock.now <= 1005
 
 
 def test_the_deadline_ends_the_search(server: Any, find: Any, network: Any, clock: Any, lost: Any) -> None:

@@ -3,8 +3,9 @@ from __future__ import annotations
 import json
 import math
 import re
+import time
+from collections.abc import Iterator
 from datetime import UTC, date, datetime, timedelta, timezone
-from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
@@ -12,13 +13,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from airflow_provider_trigger.api.endpoints.tasks import trigger_task
+from airflow_provider_trigger.api.errors import ResponseError
 from airflow_provider_trigger.api.http import encode_json
+from airflow_provider_trigger.run.conversions import Circumstances, number
 from airflow_provider_trigger.run.identity import TAGS_OF_OURS
 from airflow_provider_trigger.run.options import KEY_OPTIONS, OPTIONS, check_options, check_payload, to_api
 
 NOW = datetime(2026, 11, 25, 9, 0, tzinfo=UTC)
+CIRCUMSTANCES = Circumstances(skip=lambda value: False, now=NOW)
 ISO_NOW = "2026-11-25T09:00:00.000Z"
-RECORDINGS = Path(__file__).parents[2] / "contract" / "recordings"
 
 
 def sent(name: str, value: Any) -> Any:
@@ -101,6 +105,11 @@ def test_a_long_value_is_shown_by_its_start(name: str) -> None:
     assert len(problem(name, {"k" * 999: {1}})) < 300
 
 
+@pytest.mark.parametrize(("length", "shown"), [(98, "x" * 98 + "'"), (99, "x" * 99 + "…")])
+def test_a_value_of_up_to_100_characters_is_shown_whole(length: int, shown: str) -> None:
+    assert problem("ttl", "x" * length).endswith(f", not '{shown}")
+
+
 # Texts
 
 
@@ -133,10 +142,15 @@ def test_a_machine_that_does_not_exist_is_an_error_that_lists_those_that_do(valu
     assert problem("machine", value) == f"machine must be one of {presets}, not {value!r}"
 
 
-def test_the_presets_are_those_of_the_server() -> None:
-    recorded = [json.loads(line) for line in (RECORDINGS / "trigger.jsonl").read_text().splitlines()]
-    (rejected,) = [line["body"]["error"] for line in recorded if line["label"] == "bad machine"]
-    expected, _ = rejected.split(", received")
+def rejection(client: Any, **options: Any) -> str:
+    """Return why the local server rejects options; tests/contract compares it with the recorded answer."""
+    with pytest.raises(ResponseError) as raised:
+        client.call(trigger_task("resize", payload=1, options=options))
+    return str(raised.value)
+
+
+def test_the_presets_are_those_of_the_server(client: Any) -> None:
+    expected, _ = rejection(client, machine="huge").split(", received")
     presets = re.findall(r"'([\w-]+)'", expected)
     assert problem("machine", "huge") == f"machine must be one of {', '.join(presets)}, not 'huge'"
 
@@ -180,6 +194,34 @@ def test_a_number_is_sent_as_one(name: str, value: Any, number: float) -> None:
 )
 def test_a_number_that_is_too_small_is_an_error(name: str, value: Any, what: str) -> None:
     assert problem(name, value) == f"{name} must be {what}, not {value!r}"
+
+
+@pytest.mark.parametrize(
+    ("given", "whole", "converted"),
+    [(3, True, 3), ("4", True, 4), (4.0, True, 4), ("3", False, 3), (3.5, False, 3.5), ("3.5", False, 3.5)],
+)
+def test_a_number_has_the_least_value_and_the_kind_that_its_option_says(
+    given: Any, whole: bool, converted: float
+) -> None:
+    found = number("seats", least=3, whole=whole)("seats", given, CIRCUMSTANCES)
+    assert (found, type(found)) == (converted, type(converted))
+
+
+@pytest.mark.parametrize(
+    ("given", "whole", "kind"),
+    [
+        (2, True, "whole number"),
+        (2.9, False, "number"),
+        (3.5, True, "whole number"),
+        ("3.5", True, "whole number"),
+        ("many", True, "whole number"),
+        ("many", False, "number"),
+    ],
+)
+def test_a_number_that_its_option_does_not_take_is_an_error(given: Any, whole: bool, kind: str) -> None:
+    with pytest.raises(ValueError) as raised:  # noqa: PT011
+        number("seats", least=3, whole=whole)("size", given, CIRCUMSTANCES)
+    assert str(raised.value) == f"size must be a {kind} of seats, 3 or more, not {given!r}"
 
 
 @pytest.mark.parametrize("name", ["max_attempts", "max_duration", "priority"])
@@ -277,6 +319,23 @@ def test_what_is_not_a_time_to_live_is_an_error(name: str, value: Any) -> None:
 )
 def test_a_time_is_sent_in_utc(value: Any, expected: str) -> None:
     assert sent("delay", value) == expected
+
+
+@pytest.fixture
+def in_tokyo() -> Iterator[None]:
+    """Set the time zone of this machine."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("TZ", "Asia/Tokyo")
+        time.tzset()
+        yield
+    time.tzset()
+
+
+@pytest.mark.usefixtures("in_tokyo")
+def test_the_time_zone_of_this_machine_changes_no_time() -> None:
+    assert datetime(2027, 1, 1).astimezone().utcoffset() == timedelta(hours=9)
+    assert sent("delay", "2027-01-01T12:00") == "2027-01-01T12:00:00.000Z"
+    assert sent("delay", "2027-01-01T12:00+02:00") == "2027-01-01T10:00:00.000Z"
 
 
 def test_a_time_of_pendulum_is_one() -> None:
@@ -389,7 +448,8 @@ def test_metadata_is_sent_as_it_is(value: dict[str, Any]) -> None:
 
 @pytest.mark.parametrize("value", [[], "text", "[1]", "{", "", 7, True, "[" * 9999, MappingProxyType({})])
 def test_metadata_that_is_not_an_object_is_an_error(value: Any) -> None:
-    assert problem("metadata", value).startswith("metadata must be a dict of JSON, not ")
+    shown = repr(value)[:100] + "…" * (len(repr(value)) > 100)
+    assert problem("metadata", value) == f"metadata must be a dict of JSON, not {shown}"
 
 
 def test_metadata_names_the_part_that_is_not_json() -> None:
@@ -398,15 +458,20 @@ def test_metadata_names_the_part_that_is_not_json() -> None:
     )
 
 
-def test_metadata_of_256_kb_is_the_largest() -> None:
+@pytest.mark.parametrize(("length", "end"), [(138, "']"), (139, "'…")])
+def test_a_place_of_up_to_150_characters_is_named_whole(length: int, end: str) -> None:
+    key = "k" * length
+    assert problem("metadata", {key: {1}}).startswith(f"metadata['{key}{end} must be JSON: ")
+
+
+def test_metadata_of_256_kb_is_the_largest(client: Any) -> None:
     limit = 256 * 1024
     assert sent("metadata", {"a": "x" * (limit - len('{"a":""}'))})
     assert problem("metadata", {"a": "x" * (limit - len('{"a":""}') + 1)}) == (
         "metadata must have 262,144 bytes or less as JSON, not 262,145"
     )
-    recorded = [json.loads(line) for line in (RECORDINGS / "trigger.jsonl").read_text().splitlines()]
-    (rejected,) = [line["body"]["error"] for line in recorded if line["label"] == "metadata 300KB"]
-    assert rejected == f"Metadata exceeds maximum size of {limit} bytes"
+    rejected = rejection(client, metadata={"a": "x" * limit})
+    assert rejected.endswith(f"answered 413: Metadata exceeds maximum size of {limit} bytes")
 
 
 @pytest.mark.parametrize(
@@ -504,7 +569,7 @@ def test_a_payload_that_passes_can_be_sent_and_comes_out_as_it_went_in(payload: 
 # Idempotency keys
 
 
-@pytest.mark.parametrize("key", ["k", " a/b?%\n", "...a", "x" * 2048, "\U0001f680" * 1024])
+@pytest.mark.parametrize("key", ["k", " a/b?%\n", "...a", "X.X", "x" * 2048, "\U0001f680" * 1024])
 def test_an_idempotency_key_is_sent_as_it_is(key: str) -> None:
     assert sent("idempotency_key", key) == key
 
@@ -512,7 +577,8 @@ def test_an_idempotency_key_is_sent_as_it_is(key: str) -> None:
 @pytest.mark.parametrize("key", [".", "..", "x" * 2049, "\U0001f680" * 1025])
 def test_a_key_that_is_too_long_or_cannot_be_reset_is_an_error(key: str) -> None:
     what = "a string of 1 to 2048 characters, not of dots only"
-    assert problem("idempotency_key", key).startswith(f"idempotency_key must be {what}, not ")
+    shown = repr(key)[:100] + "…" * (len(repr(key)) > 100)
+    assert problem("idempotency_key", key) == f"idempotency_key must be {what}, not {shown}"
 
 
 @pytest.mark.parametrize("key", ["", " ", 7, ["k"]])

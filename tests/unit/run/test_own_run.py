@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from airflow_provider_trigger.api.errors import ServerError
 from airflow_provider_trigger.run.drive import StoppedError
 from airflow_provider_trigger.run.own_run import OwnRun
 from airflow_provider_trigger.run.start import TaskRequest, start_run
@@ -44,6 +45,10 @@ def test_an_error_cancels_the_run(server: Any, own_run: OwnRun, log: Any, error:
     fail(own_run, error)
     assert run.status == "CANCELED"
     assert log.leveled == [("info", f"Canceled run {run.id}")]
+
+
+def test_at_first_nothing_is_known_of_it(own_run: OwnRun) -> None:
+    assert (own_run.run_id, own_run.request, own_run.is_killed) == (None, None, False)
 
 
 def test_without_an_error_the_run_goes_on(server: Any, own_run: OwnRun, network: Any) -> None:
@@ -161,11 +166,19 @@ def test_a_start_that_failed_is_left_to_the_next_try(
 ) -> None:
     network.fault("/trigger", answer(500, {"error": "No"}), times=1000, arrives=True)
     own_run.request = REQUEST
-    with pytest.raises(Exception, match="answered 500"), own_run:
-        start_run(client, REQUEST, log=log)
+
+    def work() -> None:
+        with own_run:
+            try:
+                start_run(client, REQUEST, log=log)
+            finally:
+                network.repair()  # so that a cancel would not fail
+
+    with pytest.raises(ServerError, match="answered 500"):
+        work()
     [run] = server.runs.values()
-    assert run.cancel_requests == 0
-    assert not network.sent("/cancel")
+    assert (run.cancel_requests, own_run.run_id) == (0, None)
+    assert log.lines == []
 
 
 def test_a_run_that_starts_in_spite_of_a_kill_is_canceled_as_well(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any
 
 import pytest
@@ -204,18 +205,28 @@ def test_where_someone_cancels_every_run_it_is_an_error_after_five(
     assert str(raised.value) == ("Task 'resize': each of 5 runs was canceled when it had been started")
 
 
+class KilledError(Exception):
+    """What the sleep of a task that was killed raises."""
+
+
+def is_killed(_: float) -> None:
+    raise KilledError
+
+
+@pytest.mark.parametrize(
+    "start",
+    [
+        start_run,
+        partial(start_run_of, IDENTITY, cancels=True),
+        partial(start_run_of, IDENTITY, cancels=False),
+    ],
+)
 def test_a_task_that_was_killed_meanwhile_starts_no_other_run(
-    server: Any, client: Any, network: Any, log: Any
+    server: Any, client: Any, network: Any, log: Any, start: Any
 ) -> None:
-    class KilledError(Exception):
-        pass
-
-    def sleep(_: float) -> None:
-        raise KilledError
-
     add(server, "QUEUED").cancel()
     with pytest.raises(KilledError):
-        start_run(client, request(), log=log, sleep=sleep)
+        start(client, request(), log=log, sleep=is_killed)
     assert not network.sent("/reset")
     assert len(server.runs) == 1
 
@@ -255,6 +266,7 @@ def test_without_a_key_a_lost_answer_says_that_a_run_may_exist(
         start(request(None))
     assert str(raised.value).startswith("POST /api/v1/tasks/resize/trigger ")
     assert str(raised.value).endswith(MAY_EXIST)
+    assert raised.value.may_have_effect is True
     assert len(network.requests) == len(server.runs) == 1
 
 
@@ -266,6 +278,7 @@ def test_without_a_key_a_rejected_request_has_made_no_run(
     with pytest.raises(kind) as raised:
         start(request(None))
     assert "may exist" not in str(raised.value)
+    assert raised.value.may_have_effect is False
 
 
 # Replays
@@ -286,6 +299,7 @@ def test_a_replay_whose_answer_is_lost_says_that_a_run_may_exist(
     with pytest.raises(TransportError) as raised:
         replay(client, original.id)
     assert str(raised.value).endswith(MAY_EXIST)
+    assert raised.value.may_have_effect is True
     assert len(network.requests) == 1
 
 
@@ -320,6 +334,19 @@ def test_the_run_from_before_a_clear_is_canceled_before_the_new_one_starts(
         f"Canceling run {earlier.id}: it was started before this task was cleared",
         f"Run {earlier.id} is CANCELED; waiting until its worker has stopped",
     ]
+
+
+@pytest.mark.parametrize("is_first", [True, False])
+def test_all_runs_from_before_clears_are_canceled_also_next_to_the_one_of_an_earlier_try(
+    server: Any, start_again: Any, clock: Any, is_first: bool
+) -> None:
+    keys = [EARLIER_KEY, IDENTITY.key(5), KEY]
+    runs = {}
+    for key in keys if is_first else reversed(keys):  # the list begins with the newest run
+        clock.sleep(1)
+        runs[key] = add(server, "EXECUTING", key=key)
+    assert start_again().run_id == runs[KEY].id
+    assert [runs[key].status for key in keys] == ["CANCELED", "CANCELED", "EXECUTING"]
 
 
 def test_it_is_taken_up_where_runs_are_not_to_be_canceled(server: Any, start_again: Any, log: Any) -> None:
@@ -389,8 +416,16 @@ def test_a_run_whose_id_is_not_known_is_canceled_by_its_key(server: Any, client:
 def test_where_the_request_did_not_arrive_a_run_is_made_that_never_begins(
     server: Any, client: Any, clock: Any, network: Any, log: Any
 ) -> None:
+    def take_long(sent: str) -> None:
+        if sent.endswith("/cancel"):
+            clock.sleep(60)
+            states.extend(run.status for run in server.runs.values())
+
+    states: list[str] = []
+    network.before = take_long
     run_id = cancel_by_key(client, request(payload={"n": 1}), deadline=Deadline())
     [run] = server.runs.values()
+    assert states == ["DELAYED"]
     assert (run.id, run.status, run.started_at, run.payload) == (run_id, "CANCELED", None, {"n": 1})
     clock.sleep(86400)
     assert run.status == "CANCELED"
@@ -398,8 +433,11 @@ def test_where_the_request_did_not_arrive_a_run_is_made_that_never_begins(
     assert server.trigger("resize", options={"idempotencyKey": KEY}) == (run, True)
 
 
-def test_both_of_its_calls_keep_the_deadline(client: Any, clock: Any, network: Any, lost: Any) -> None:
-    network.fault("/trigger", lost, times=1000)
+@pytest.mark.parametrize("call", ["/trigger", "/cancel"])
+def test_both_of_its_calls_keep_the_deadline(
+    client: Any, clock: Any, network: Any, lost: Any, call: str
+) -> None:
+    network.fault(call, lost, times=1000)
     with pytest.raises(TriggerDevError):
         cancel_by_key(client, request(), deadline=Deadline.after(4, now=clock.monotonic()))
     assert clock.now <= 1004

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from airflow_provider_trigger.run.identity import TaskInstanceIdentity
 from airflow_provider_trigger.sources import identity
 from airflow_provider_trigger.sources.identity import dag_run_of, key_of, task_instance_of
 
@@ -26,10 +27,14 @@ def context(*, try_number: int = 1, max_tries: int = 2, map_index: Any = -1, **f
     return {"dag_run": dag_run(**fields), "ti": ti}
 
 
-def key(given: Any) -> str:
+def identified(given: Any) -> TaskInstanceIdentity:
     made = task_instance_of(given)
     assert made is not None
-    return key_of(given, made)
+    return made
+
+
+def key(given: Any) -> str:
+    return key_of(given, identified(given))
 
 
 @pytest.fixture(autouse=True)
@@ -103,6 +108,12 @@ def test_a_task_instance_has_its_map_index(map_index: Any, read: int) -> None:
     assert (made.task_id, made.map_index) == ("resize", read)
 
 
+def test_a_task_instance_may_have_no_map_index() -> None:
+    given = context()
+    del given["ti"].map_index
+    assert task_instance_of(given) == task_instance_of(context(map_index=-1))
+
+
 def test_a_context_of_a_dag_has_no_task_instance() -> None:
     assert task_instance_of({"dag_run": dag_run()}) is None
 
@@ -124,16 +135,20 @@ def test_two_installations_have_different_keys() -> None:
 def test_a_real_dag_run_keeps_its_key_however_often_it_is_begun() -> None:
     # A worker that was replaced begins the same try again.
     assert key(context()) == key(context())
+    assert key(context()) == identified(context()).key(2)
 
 
 def test_a_repeated_test_of_a_dag_with_one_date_has_another_key() -> None:
     tested: dict[str, Any] = {"start_date": DATE}
-    first = key(context(**tested))
-    assert key(context(try_number=2, **tested)) == first  # a retry within the test
-    second = key(context(**tested))
+    first, second = (identified(context(**tested)).key(2, test_number=number) for number in (1, 2))
     assert second != first
+    assert key(context(**tested)) == first
+    assert key(context(try_number=2, **tested)) == first  # a retry within the test
+    assert key(context(**tested)) == second
     assert key(context(try_number=2, **tested)) == second
-    assert key(context(map_index=1, **tested)) not in (first, second)
+    # Each task instance has a number of its own.
+    other = context(map_index=1, **tested)
+    assert key(other) == identified(other).key(2, test_number=1)
 
 
 def test_a_test_whose_first_try_was_in_another_process_has_a_key_of_its_own() -> None:

@@ -17,6 +17,8 @@ from airflow_provider_trigger.sources.run_ids import (
     MAX_SHOWN,
     InvalidValue,
     RunIds,
+    all_valid,
+    exactly_one,
     hint,
     read_literal,
     show,
@@ -339,6 +341,7 @@ def test_an_invalid_value_is_named_with_its_reason(value: object, reason: str) -
         ("LazyXComSequence([])", "'LazyXComSequence([])'"),
         ({"id": "run_1", "run_id": "run_2"}, "a dict of ['id', 'run_id']"),
         (" [run_1 ", "'[run_1'"),
+        ({"id": "batch_1", "runCount": 2}, "a dict of ['id', 'runCount']"),
     ],
 )
 def test_an_invalid_value_is_shown(value: object, shown: str) -> None:
@@ -556,6 +559,75 @@ def test_many_ids_are_kept_in_one_list() -> None:
     ids = read([f"run_{number}" for number in range(100_000)])
     assert len(ids.found) == 100_000
     assert ids.found is ids.found
+
+
+# Valid ones only
+
+
+@pytest.mark.parametrize(
+    ("value", "found"),
+    [
+        ("run_2, run_1, run_2", ["run_2", "run_1"]),
+        ([{"id": "run_1"}, "run_2"], ["run_1", "run_2"]),
+        ([], []),
+    ],
+)
+def test_of_valid_values_the_run_ids_are_returned(value: object, found: list[str]) -> None:
+    assert all_valid(value) == found
+
+
+@pytest.mark.parametrize("found", [["run_1", "run_2"], []])
+def test_valid_values_may_come_from_an_iterator(found: list[str]) -> None:
+    assert all_valid(iter(found)) == found
+
+
+@pytest.mark.parametrize(
+    ("value", "problems"),
+    [
+        (
+            ["run_1", 7, None, {"id": "run 2"}],
+            "7 from run_ids[1] is not a valid run id: it must be a string, not int; "
+            "'run 2' from run_ids[3] is not a valid run id: "
+            "it has characters that a run id cannot have; run_ids[2] is None",
+        ),
+        (["run_1", None], "run_ids[1] is None"),
+        ([None], "run_ids holds nothing but None"),
+        ("None", f"run_ids rendered to None: the template {NO_XCOM}"),
+        (
+            None,
+            "run_ids is None: if it is a task's output, the task returned None or was skipped; "
+            f"if it is a template, it {NO_XCOM}",
+        ),
+    ],
+)
+def test_each_value_that_is_not_valid_is_named_in_one_error(value: object, problems: str) -> None:
+    with pytest.raises(ValueError) as raised:  # noqa: PT011  # the text is compared below
+        all_valid(value)
+    assert str(raised.value) == problems
+
+
+# Exactly one
+
+
+def test_exactly_one_run_id_is_returned() -> None:
+    assert exactly_one([{"id": "run_1"}, "run_1"]) == "run_1"
+
+
+@pytest.mark.parametrize(
+    ("value", "shown"),
+    [
+        ([], "0: []"),
+        ("run_1,run_2", "2: 'run_1,run_2'"),
+        (["run_1", "run_2"], "2: ['run_1', 'run_2']"),
+        (["run_" + "a" * 70, "run_" + "b" * 70], "2: ['run_" + "a" * 70 + "', '"),
+        # What a dict holds besides the ids may be private.
+        ({"runs": ["run_1", "run_2"], "payload": "private"}, "2: a dict of ['payload', 'runs']"),
+    ],
+)
+def test_none_or_several_are_an_error_that_shows_the_start_of_the_value(value: object, shown: str) -> None:
+    with pytest.raises(ValueError) as raised:  # noqa: PT011  # the text is compared below
+        exactly_one(value)
+    assert str(raised.value) == f"run_id must contain exactly one run id, not {shown}"
 
 
 def test_it_imports_nothing_of_airflow() -> None:

@@ -132,6 +132,12 @@ def test_an_xcom_that_cannot_be_read_is_named() -> None:
     assert ids.failed == ["the XCom 'run_id' of task 'resize' cannot be read: OSError: down"]
 
 
+def test_a_callback_of_a_dag_that_is_not_in_its_context_gives_no_runs() -> None:
+    given = context({"resize": "run_1"}, dag=None, reason="task_failure")
+    assert started_by_xcom(given) == RunIds()
+    assert given["ti"].pulls == []
+
+
 @pytest.mark.parametrize("given", [{}, ALERT, without_start()])
 def test_where_there_is_no_xcom_nothing_is_wrong_yet(given: Any) -> None:
     assert started_by_xcom(given) == RunIds()

@@ -1,9 +1,11 @@
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from jinja2 import Environment
 
-from airflow_provider_trigger.sources.templates import needs_rendering
+from airflow_provider_trigger.sources.templates import RendersTemplatesOnly, needs_rendering
 
 ENV = Environment()
 
@@ -47,3 +49,49 @@ def test_the_name_of_a_file_that_holds_a_template_is_rendered() -> None:
 def test_what_begins_jinja_in_this_environment_counts(env: Environment, text: str) -> None:
     assert needs_rendering(text, env, template_ext=())
     assert not needs_rendering(text, ENV, template_ext=())
+
+
+# In an operator or a notifier
+
+
+class AirflowsTemplater:
+    """Keeps what it is to render, as Airflow's class gets it."""
+
+    template_ext = (".json",)
+
+    def __init__(self) -> None:
+        self.rendered: list[tuple[Any, ...]] = []
+
+    def render_template(self, content: Any, context: Any, jinja_env: Any = None, *args: Any) -> Any:
+        self.rendered.append((content, context, jinja_env, *args))
+        return "rendered"
+
+
+class Templater(RendersTemplatesOnly, AirflowsTemplater):
+    template_ext = AirflowsTemplater.template_ext
+
+
+@pytest.mark.parametrize("content", ["{{ run_id }}", "ids.json", ["run_1"], None])
+def test_airflow_renders_what_may_hold_jinja_with_all_that_it_was_given(content: object) -> None:
+    templater, context, seen = Templater(), {"run_id": "run_1"}, {1}
+    assert templater.render_template(content, context, ENV, seen) == "rendered"
+    assert templater.rendered == [(content, context, ENV, seen)]
+
+
+@pytest.mark.parametrize("content", ["run_1", "", "ids.csv"])
+def test_airflow_does_not_see_text_without_jinja(content: str) -> None:
+    templater = Templater()
+    assert templater.render_template(content, {}, ENV) == content
+    assert templater.rendered == []
+
+
+def test_jinja_is_what_the_environment_says() -> None:
+    templater, env = Templater(), Environment(variable_start_string="<<", variable_end_string=">>")
+    assert templater.render_template("{{ run_id }}", {}, env) == "{{ run_id }}"
+    assert templater.render_template("<< run_id >>", {}, env) == "rendered"
+
+
+def test_airflow_renders_all_where_no_environment_is_given() -> None:
+    templater = Templater()
+    assert templater.render_template("run_1", {}) == "rendered"
+    assert templater.rendered == [("run_1", {}, None)]
