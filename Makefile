@@ -20,8 +20,8 @@ MUTANTS_VENV := .venv-mutants
 EXECUTOR ?= LocalExecutor
 E2E_GROUP := $(if $(filter CeleryExecutor,$(EXECUTOR)),celery,e2e)
 E2E_VENV := .venv-$(E2E_GROUP)-$(AIRFLOW)$(PYTHON:%=-py%)
-# The tests wait more than they compute, so there are more processes than processors. ARGS=-n0 has all in one.
-PARALLEL := -n 4 --dist worksteal
+# How many processes run tests: more than processors, as the tests wait more than they compute. 0 has all in one.
+WORKERS ?= 4
 # With TESTS on the command line only a part of the tests runs, whose coverage says nothing: none is measured.
 ifeq ($(origin TESTS),file)
 COVERAGE := --cov --cov-branch --cov-report=term-missing:skip-covered
@@ -43,7 +43,7 @@ demo: $(VENV)/.stamp ## Start, wait for and cancel runs from a real Airflow, on 
 	@$(VENV)/bin/python demo/demo.py
 
 test: $(VENV)/.stamp ## Run all tests except tests/e2e (TESTS=tests/unit ARGS=-x for fewer)
-	$(VENV)/bin/python -m pytest $(COVERAGE) $(PARALLEL) $(TESTS) $(ARGS)
+	$(VENV)/bin/python -m pytest $(COVERAGE) -n $(WORKERS) --dist worksteal $(TESTS) $(ARGS)
 
 lint: $(LINT_VENV)/.stamp ## Check style, format and types, also of the tests
 	$(LINT_VENV)/bin/ruff check .

@@ -38,8 +38,9 @@ def test_example_cancels_its_runs(airflow: WholeAirflow, server: TriggerDevServe
 @pytest.mark.parametrize("dag_id", STARTING)
 def test_example_starts_runs(airflow: WholeAirflow, server: TriggerDevServer, dag_id: str) -> None:
     status = STARTING[dag_id]
-    server.on_task("resize-image", output={"bytes": 10})
-    server.on_task("train-model", after=None if status == "CANCELED" else 1)
+    # Airflow fails a deferred task that is resumed before its scheduler has noted the deferral.
+    server.on_task("resize-image", output={"bytes": 10}, after=3)
+    server.on_task("train-model", after=None if status == "CANCELED" else 3)
     original = server.add_run("COMPLETED", task_identifier="resize-image")
     before = set(server.runs)
 

@@ -17,7 +17,7 @@ from whole_airflow.versions import RETRIES_KILLED_TASKS
 from airflow_provider_trigger.testing import ServerRun, TriggerDevServer
 
 MODES = ("running", "deferred")
-# Airflow 3.1 fails a deferred task that is resumed before its scheduler has noted that it was deferred.
+# Airflow fails a deferred task that is resumed before its scheduler has noted the deferral (3.1, 3.3).
 QUICK = 3.0
 # How long the server is away; in real outages longer, which E2E_OUTAGE=120 shows.
 OUTAGE = float(os.environ.get("E2E_OUTAGE", "15"))
