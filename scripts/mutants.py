@@ -149,7 +149,8 @@ def _configure(directory: Path, files: Sequence[str]) -> None:
         "timeout_multiplier": [5],
         "use_git_change_detection": ["false"],
     }
-    lines = ["[mutmut]"]
+    # A process that is forked from one that has run tests lacks its threads, and hangs as if by the mutant.
+    lines = ["[mutmut]", "process_isolation = forkserver"]
     for name, values in options.items():
         lines += [f"{name} =", *(f"    {value}" for value in values)]
     (directory / "setup.cfg").write_text("\n".join(lines), encoding="utf-8")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from datetime import timedelta
+from functools import partial
 from typing import Any
 
 import pytest
@@ -18,7 +19,7 @@ from airflow_provider_trigger.api.errors import (
 )
 from airflow_provider_trigger.hooks import runs as runs_module
 from airflow_provider_trigger.hooks.trigger_dev import TriggerDevHook
-from airflow_provider_trigger.run import start
+from airflow_provider_trigger.run import follow, start
 from airflow_provider_trigger.testing import TriggerDevServer
 
 
@@ -43,19 +44,10 @@ def hook(
     """A hook that goes by the test's clock."""
     monkeypatch.setattr("airflow_provider_trigger.run.drive.time", clock)
     monkeypatch.setattr(runs_module, "time", clock)
-    for function in (start.start_run, runs_by_default()):
-        assert function.__kwdefaults__ is not None
-        for name, value in (("sleep", clock.sleep), ("now", clock.time)):
-            if name in function.__kwdefaults__:
-                monkeypatch.setitem(function.__kwdefaults__, name, value)
+    monkeypatch.setattr(start, "start_run", partial(start.start_run, sleep=clock.sleep))
+    monkeypatch.setattr(follow, "wait_for_run", partial(follow.wait_for_run, now=clock.time))
     made: TriggerDevHook = connect_as(password=server.secret_key)
     return made
-
-
-def runs_by_default() -> Any:
-    from airflow_provider_trigger.run.follow import wait_for_run
-
-    return wait_for_run
 
 
 # Start
