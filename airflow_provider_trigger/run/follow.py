@@ -234,7 +234,7 @@ class _Wait:
         return interval
 
     def _version_due(self) -> float | None:
-        """Return until when to wait for a version that has the task; None for no limit, or if one may."""
+        """Return until when the run may be without a version; None for no limit, or if it may have one."""
         since, timeout = self._without_version_since, self._settings.pending_version_timeout
         is_unseen = self._failing_since is not None
         return None if since is None or timeout is None or is_unseen else since + timeout

@@ -165,7 +165,7 @@ def test_an_outage_of_the_server_does_not_end_the_wait(
 
 @pytest.fixture
 def bystanders(server: TriggerDevServer) -> Iterator[list[ServerRun]]:
-    """Return runs that no Dag run may touch: neither of which a Dag has started."""
+    """Return runs that no Dag has started, so that none may be touched."""
     runs = [server.add_run(), server.add_run()]
     yield runs
     assert [run.cancel_requests for run in runs] == [0, 0]

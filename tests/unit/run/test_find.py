@@ -24,6 +24,23 @@ def add(server: Any, status: str = "EXECUTING", task: Any = TASKS[0], number: in
     return server.add_run(status, **given | fields)
 
 
+def add_in_turn(server: Any, clock: Any, count: int, *, pause: float) -> list[Any]:
+    """Add runs that were created one after the other, the earliest first."""
+    runs = []
+    for number in range(count):
+        clock.sleep(pause)
+        runs.append(add(server, number=number))
+    return runs
+
+
+def end_when_checked(network: Any, run: Any) -> None:
+    def end(sent: str) -> None:
+        if "/v3/" in sent:
+            run.status = "COMPLETED"
+
+    network.before = end
+
+
 @pytest.fixture
 def find(client: Any) -> Any:
     return lambda starter=DAG_RUN, **options: find_runs(
@@ -55,30 +72,15 @@ def test_a_run_that_has_ended_is_not_found(server: Any, find: Any, network: Any,
 
 
 def test_a_run_that_ended_since_it_was_listed_is_left_out(server: Any, find: Any, network: Any) -> None:
-    run = add(server)
-
-    def end(sent: str) -> None:
-        if "/v3/" in sent:
-            run.status = "COMPLETED"
-
-    network.before = end
+    end_when_checked(network, add(server))
     assert find().ours == []
 
 
 def test_a_run_that_ended_since_it_was_listed_hides_no_other_one(
     server: Any, find: Any, network: Any, clock: Any
 ) -> None:
-    runs = []
-    for number in range(3):
-        clock.sleep(1)
-        runs.append(add(server, number=number))
-    earliest, ended, latest = runs
-
-    def end(sent: str) -> None:
-        if "/v3/" in sent:
-            ended.status = "COMPLETED"
-
-    network.before = end
+    earliest, ended, latest = add_in_turn(server, clock, 3, pause=1)
+    end_when_checked(network, ended)
     assert [run.id for run in find().ours] == [latest.id, earliest.id]
 
 
@@ -102,10 +104,7 @@ def test_known_runs_are_neither_checked_nor_returned(server: Any, find: Any, net
 def test_all_pages_are_read_also_behind_an_empty_one(
     server: Any, client: Any, network: Any, clock: Any
 ) -> None:
-    runs = []
-    for number in range(250):
-        clock.sleep(0.01)
-        runs.append(add(server, number=number))
+    runs = add_in_turn(server, clock, 250, pause=0.01)
     server.list_lag = 60
     clock.sleep(120)
     for run in runs[-150:]:  # the whole first page, the newest runs, and half of the second one
