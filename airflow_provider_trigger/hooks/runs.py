@@ -8,7 +8,12 @@ from contextlib import AbstractContextManager, contextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from airflow_provider_trigger.defaults import MAX_CONCURRENCY, PENDING_VERSION_TIMEOUT, POLL_INTERVAL
+from airflow_provider_trigger.defaults import (
+    AUTOMATIC_KEY,
+    MAX_CONCURRENCY,
+    PENDING_VERSION_TIMEOUT,
+    POLL_INTERVAL,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -120,8 +125,9 @@ class RunMethods:
         :param payload: any JSON; None for no payload
         :param options: as the arguments of
             :class:`~airflow_provider_trigger.operators.run.RunTriggerTaskOperator` are named, such as
-            ``{"delay": "1h", "idempotency_key": "order-17"}``. With an ``idempotency_key`` whose run is alive
-            or has completed, that run's id is returned
+            ``{"delay": "1h", "idempotency_key": "order-17"}``, with up to 7 tags; and
+            ``idempotency_key_ttl``. With an ``idempotency_key`` whose run is alive or has completed, that
+            run's id is returned. There is none by default
         :raises ValueError: an argument is invalid; nothing is sent
         :raises TriggerDevError: it could not be started; the error says whether a run may exist
         """
@@ -129,6 +135,9 @@ class RunMethods:
         from airflow_provider_trigger.run.start import TaskRequest, start_run
 
         options = dict(options or {})
+        if options.get("idempotency_key") == AUTOMATIC_KEY:  # would give all calls the same run
+            what = f"one of your own, not {AUTOMATIC_KEY!r}: only an operator knows its task instance"
+            raise ValueError(f"trigger_task: idempotency_key must be {what}")
         check_payload("trigger_task", payload)
         check_options("trigger_task", options)
         request = TaskRequest(task_identifier=task_identifier, payload=payload, options=to_api(options))
@@ -153,7 +162,8 @@ class RunMethods:
         :param pending_version_timeout: how long the run may wait for a deployed version that has its task, in
             seconds; None for no limit
         :raises ValueError: ``poll_interval`` is not above 0
-        :raises TimeoutError: the run had not ended in time; it is not canceled
+        :raises TimeoutError: the run had not ended in time, or waited for a version for longer than
+            ``pending_version_timeout``; it is not canceled
         :raises TriggerDevError: the server rejected the checks for longer than ``retry_for``
         """
         from airflow_provider_trigger.api.errors import TriggerDevError
@@ -182,7 +192,7 @@ class RunMethods:
 
     def get_output(self, run_id: str) -> Any:
         """
-        Return the output of a run that has completed: any JSON, of any size; None where it has none.
+        Return the output of a run that has completed: any JSON, up to 16 MB; None where it has none.
 
         :param run_id: the run id
         :raises ValueError: the run has not completed

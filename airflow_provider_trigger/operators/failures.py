@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from airflow_provider_trigger._compat import AirflowException, AirflowFailException
-from airflow_provider_trigger.run.ending import why_failed, why_given_up
+from airflow_provider_trigger.run.ending import log_stack_trace, why_failed, why_given_up
 from airflow_provider_trigger.run.follow import Waited, WaitEnd
 
 if TYPE_CHECKING:
@@ -34,8 +34,7 @@ def failure_of(
     """
     run = waited.run
     if waited.end is WaitEnd.FINAL and run is not None:
-        if run.error and run.error.stack_trace:
-            log.error("Stack trace of run %s:\n%s", run.id, run.error.stack_trace)
+        log_stack_trace(run, log)
         reason, is_retried = why_failed(run, run_url=run_url), run.status in retry_statuses
     else:
         limit = ", ".join(f"{name}={value:g} s" for name, value in timeouts.items() if value is not None)

@@ -28,8 +28,9 @@ class OwnRunOperator(BaseOperator):
     Have one run, whose id and page are in XCom as soon as they are known; a subclass starts it.
 
     :param trigger_dev_conn_id: the connection; templated
-    :param cancel_on_kill: whether the run is canceled when the task is killed, cleared or marked, running or
-        deferred, and when a timeout ends it
+    :param cancel_on_kill: whether the run is canceled when the task is cleared or marked, running or
+        deferred, and when a timeout ends it; not when its process is killed (SIGKILL, out of memory): then
+        the next try waits for the run
     """
 
     operator_extra_links = (TriggerRunLink(),)

@@ -150,7 +150,7 @@ class RunTriggerTaskOperator(RunWaitingOperator):
             options["tags"] = [*options.get("tags", []), *identity.tags]
         key = self.idempotency_key
         if key == AUTOMATIC_KEY:
-            key = key_of(context, identity) if identity else None
+            key = key_of(context, identity, retries=self.retries or 0) if identity else None
         if key is not None:
             options["idempotencyKey"] = key
         own_run.request = request = TaskRequest(

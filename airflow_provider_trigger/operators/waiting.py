@@ -38,8 +38,9 @@ class RunWaitingOperator(OwnRunOperator):
         it is canceled, and the task fails. None for no limit
     :param pending_version_timeout: how long the run may wait for a deployed version that has its task, in
         seconds; then it is canceled, and the task fails
-    :param cancel_on_kill: whether the run is canceled when the task is killed, cleared or marked, running or
-        deferred, and when a timeout ends it
+    :param cancel_on_kill: whether the run is canceled when the task is cleared or marked, running or
+        deferred, and when a timeout ends it; not when its process is killed (SIGKILL, out of memory): then
+        the next try waits for the run
     :param retry_statuses: the final statuses after which the task is retried; after every other one but
         COMPLETED it fails for good
     :param max_output_size: of the output in XCom, in bytes of JSON; a larger one is replaced by
@@ -127,7 +128,7 @@ class RunWaitingOperator(OwnRunOperator):
         settings = WaitSettings(
             run_url=self.run_url or "",
             poll_interval=self.poll_interval,
-            deadline=self._deadline(begun_at, run.age if run else 0.0),
+            deadline=self._deadline(begun_at, created_at=time.time() - (run.age if run else 0.0)),
             pending_version_timeout=self.pending_version_timeout,
             patience=hook.settings.retry_for,
             cancels=self.cancel_on_kill,
@@ -191,9 +192,9 @@ class RunWaitingOperator(OwnRunOperator):
             log=self.log,
         )
 
-    def _deadline(self, begun_at: float, age: float) -> float | None:
+    def _deadline(self, begun_at: float, *, created_at: float) -> float | None:
         """Return when the run must have ended, in seconds since 1970."""
-        limits = [] if self.timeout is None else [begun_at - age + self.timeout]
+        limits = [] if self.timeout is None else [created_at + self.timeout]
         if self.deferrable and self._execution_timeout is not None:
             # Airflow 3 does not enforce it while the task is deferred; Airflow 2 does not cancel the run.
             limits.append(begun_at + self._execution_timeout)

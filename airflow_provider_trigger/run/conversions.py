@@ -157,6 +157,9 @@ def metadata(name: str, value: Any, circumstances: Circumstances) -> dict[str, A
 def key(name: str, value: Any, circumstances: Circumstances) -> str:
     """Take an idempotency key, but none of dots only, which could not be reset (measured)."""
     found = text(name, value, circumstances)
+    if found.strip().lower() in ("none", "null"):
+        why = "a template that finds nothing renders to this, and all tasks with this key would share one run"
+        raise ValueError(f"{name} must not be {_shown(value)}: {why}")
     if _length(found) > MAX_KEY_LENGTH or not found.strip("."):
         what = f"a string of 1 to {MAX_KEY_LENGTH} characters, not of dots only"
         raise ValueError(f"{name} must be {what}, not {_shown(value)}")

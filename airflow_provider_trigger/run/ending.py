@@ -1,10 +1,15 @@
-"""What the end of a run means for the one who waited for it. Pure."""
+"""What the end of a run means for the one who waited for it. Pure, but for a log."""
 
 from __future__ import annotations
+
+from typing import TYPE_CHECKING
 
 from airflow_provider_trigger.api.models.run_errors import advice
 from airflow_provider_trigger.api.models.runs import Run, RunStatus
 from airflow_provider_trigger.run.follow import Waited, WaitEnd
+
+if TYPE_CHECKING:
+    from airflow_provider_trigger.log import Log
 
 _SUCCESS = (RunStatus.COMPLETED, RunStatus.COMPLETED_SUCCESSFULLY)
 
@@ -41,6 +46,17 @@ def why_failed(run: Run, *, run_url: str) -> str:
     if error is not None and error.code and (what_to_do := advice(error.code)):
         text = f"{text}. {what_to_do}"
     return f"{text.rstrip('.')}. {run_url}"
+
+
+def log_stack_trace(run: Run, log: Log) -> None:
+    """
+    Log where a run has failed, if the server shows it.
+
+    :param run: one that has ended
+    :param log: where to write it
+    """
+    if run.error and run.error.stack_trace:
+        log.error("Stack trace of run %s:\n%s", run.id, run.error.stack_trace)
 
 
 def why_given_up(waited: Waited, run_id: str, *, limit: str, run_url: str) -> str:

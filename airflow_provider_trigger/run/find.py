@@ -24,15 +24,17 @@ _ALL_TIMES = datetime.fromtimestamp(1, UTC)
 @dataclass(slots=True)
 class Found:
     """
-    Runs that are alive.
+    Runs with a tag.
 
-    :param ours: those whose key proves it
-    :param others: the ids of those that carry the tag only, as a replay by someone else does
+    :param ours: those that are alive and whose key proves it
+    :param others: the ids of those that are alive and carry the tag only, as a replay by someone else does
+    :param stopping: those that are CANCELED, and whose worker may still execute, whoever started them
     :param error: why one or more could not be checked, None if all were
     """
 
     ours: list[Run] = field(default_factory=list)
     others: list[str] = field(default_factory=list)
+    stopping: list[Run] = field(default_factory=list)
     error: TriggerDevError | None = None
 
 
@@ -41,23 +43,26 @@ def find_runs(
     *,
     tag: str,
     is_ours: Callable[[str | None], bool],
+    statuses: Collection[str] = ALIVE_STATUSES,
     known: Collection[str] = (),
     deadline: Deadline = NEVER,
 ) -> Found:
     """
-    Find the runs with a tag that are alive, and check each.
+    Find the runs with a tag, and check each.
 
     The list lags 1 to 2 s behind (measured): a run that was started a moment ago may be missing.
 
     :param client: for the environment
     :param tag: one that only these runs carry
     :param is_ours: whether a run's idempotency key proves it
+    :param statuses: which ones to list
     :param known: ids that are left out
     :param deadline: for all of it
     :raises TriggerDevError: the list failed
     """
     found = Found()
-    run_ids = [run_id for run_id in list_run_ids(client, tag=tag, deadline=deadline) if run_id not in known]
+    listed = list_run_ids(client, tag=tag, statuses=statuses, deadline=deadline)
+    run_ids = [run_id for run_id in listed if run_id not in known]
 
     def check(run_id: str) -> Run | TriggerDevError:
         try:
@@ -69,8 +74,10 @@ def find_runs(
         for run in executor.map(check, run_ids):
             if isinstance(run, TriggerDevError):
                 found.error = found.error or run
-            elif run.is_final:
+            elif run.is_terminated:
                 continue
+            elif run.is_final:
+                found.stopping.append(run)
             elif is_ours(run.idempotency_key):
                 found.ours.append(run)
             else:
@@ -78,20 +85,22 @@ def find_runs(
     return found
 
 
-def list_run_ids(client: TriggerDevClient, *, tag: str, deadline: Deadline = NEVER) -> list[str]:
+def list_run_ids(
+    client: TriggerDevClient, *, tag: str, statuses: Collection[str], deadline: Deadline
+) -> list[str]:
     """
-    Return the ids of all runs with a tag that are alive, as far as the list knows.
+    Return the ids of all runs with a tag and one of these statuses, as far as the list knows.
 
     :param client: for the environment
     :param tag: exactly as sent
+    :param statuses: as the API spells them
     :param deadline: for all pages
     """
     run_ids: list[str] = []
     after = None
     while True:
-        statuses = sorted(ALIVE_STATUSES)
         page = client.call(
-            list_runs_page(tags=[tag], statuses=statuses, created_from=_ALL_TIMES, after=after),
+            list_runs_page(tags=[tag], statuses=sorted(statuses), created_from=_ALL_TIMES, after=after),
             deadline=deadline,
         )
         run_ids += page.run_ids

@@ -42,7 +42,12 @@ class DagRunIdentity:
     def hash(self) -> str:
         """What stands for the Dag run in keys and tags."""
         started = self.start_date.timestamp() if self.start_date else None
-        return _hash([self.dag_id, self.run_id, started, _PROCESS if self.is_test else ""])
+        return _hash([self.dag_id, self.run_id, started, self.process])
+
+    @property
+    def process(self) -> str:
+        """What stands for the process of a test, empty where it is none."""
+        return _PROCESS if self.is_test else ""
 
     @property
     def tag(self) -> str:
@@ -81,22 +86,30 @@ class TaskInstanceIdentity:
 
     @property
     def tag(self) -> str:
-        """The tag that all runs of this task instance carry, and no other."""
+        """
+        The tag that all runs of this task instance carry.
+
+        So do those from before its Dag run was cleared, which gets a new ``start_date`` then, and those of
+        another Airflow that has the same Dag run: :meth:`has_started` tells whose a run is.
+        """
         end = f"[{self.map_index}]" if self.map_index >= 0 else ""
-        end += f":{self._hash}"
+        ids = [self.dag_run.dag_id, self.dag_run.run_id, self.task_id, self.map_index]
+        end += f":{_hash([*ids, self.dag_run.process])}"
         return f"{_TASK_TAG}:{self.task_id}"[: MAX_TAG_LENGTH - len(end)] + end
 
-    def key(self, max_tries: int, *, test_number: int = 0) -> str:
+    def key(self, max_tries: int, retries: int, *, test_number: int = 0) -> str:
         """
         Return the idempotency key of its run.
 
         It stays the same when the task is retried, and changes when the task is cleared after its end, as
-        Airflow raises ``max_tries`` then (measured).
+        Airflow sets ``max_tries`` to the number of tries so far and the task's ``retries`` then (measured).
+        With other ``retries`` than before that can be the same sum.
 
         :param max_tries: of the task instance
+        :param retries: of its task
         :param test_number: how often a process has begun to run it, in tests of a Dag; else 0
         """
-        return f"{self._start_of_key}{max_tries}" + (f"-{test_number}" if test_number else "")
+        return f"{self._start_of_key}{max_tries}-{retries}" + (f"-{test_number}" if test_number else "")
 
     def has_started(self, idempotency_key: str | None) -> bool:
         """

@@ -16,21 +16,25 @@ from airflow_provider_trigger.api.errors import (
     TriggerDevError,
     UnexpectedAnswerError,
 )
-from airflow_provider_trigger.api.models.runs import Run, TriggeredRun
+from airflow_provider_trigger.api.models.runs import ALIVE_STATUSES, Run, RunStatus, TriggeredRun
 from airflow_provider_trigger.defaults import POLL_INTERVAL
 from airflow_provider_trigger.log import Log
 from airflow_provider_trigger.run.ending import is_success
 from airflow_provider_trigger.run.find import Found, find_runs
 from airflow_provider_trigger.run.identity import TaskInstanceIdentity
+from airflow_provider_trigger.wording import enumeration
 
 if TYPE_CHECKING:
     from airflow_provider_trigger.api.client import TriggerDevClient
 
+_NEXT_REQUEST = "a retry, or another request with its idempotency key, gets that run and starts no other one"
 # After these the server may have done what was requested.
 _UNANSWERED = (TransportError, ServerError, UnexpectedAnswerError)
 # Someone may cancel each run that is started here: then this is not ours to win.
 _MAX_ROUNDS = 5
 _KEY = "idempotencyKey"
+# Of the runs of earlier tries: a canceled one may still have a worker.
+_LISTED = ALIVE_STATUSES | {RunStatus.CANCELED}
 # Long enough that a run which is only created to be found does not begin before its cancel.
 _DELAY_OF_A_LOOKUP = "1h"
 
@@ -118,6 +122,8 @@ def _trigger(client: TriggerDevClient, request: TaskRequest) -> TriggeredRun:
     except _UNANSWERED as error:
         if request.key is None:
             _say_that_a_run_may_exist(error)
+        elif _may_have_arrived(error):
+            error.reword(f"{error}. A run may exist: {_NEXT_REQUEST}")
         raise
 
 
@@ -136,8 +142,12 @@ def replay(client: TriggerDevClient, run_id: str) -> Started:
         raise
 
 
+def _may_have_arrived(error: TriggerDevError) -> bool:
+    return not isinstance(error, TransportError) or error.was_sent
+
+
 def _say_that_a_run_may_exist(error: TriggerDevError) -> None:
-    if isinstance(error, TransportError) and not error.was_sent:
+    if not _may_have_arrived(error):
         return
     error.may_have_effect = True
     error.reword(
@@ -170,7 +180,11 @@ def start_run_of(
     Start the run of a task instance that has had a try before.
 
     Where it was cleared while its run was alive, and no trigger was there to cancel the run, it has another
-    key now. That run is canceled here, or else returned.
+    key now. That run is canceled here, or else returned. A new one starts only when the workers of canceled
+    ones have stopped.
+
+    A run from before its Dag run was cleared cannot be told from one of another Airflow: it is left alone,
+    with a warning.
 
     :param identity: of the task instance
     :param client: for the environment
@@ -181,7 +195,7 @@ def start_run_of(
     :raises TriggerDevError: it could not be started
     """
     try:
-        found = find_runs(client, tag=identity.tag, is_ours=identity.has_started)
+        found = find_runs(client, tag=identity.tag, is_ours=identity.has_started, statuses=_LISTED)
     except TriggerDevError as error:
         # The list asks a database of its own, which can be down while all else works (measured).
         found = Found(error=error)
@@ -191,11 +205,21 @@ def start_run_of(
         if run.idempotency_key == request.key:
             continue
         if not cancels:
-            log.info("Run %s is %s since before this task was cleared: taken up", run.id, run.status)
+            what = "since before this task was cleared: no new one is started"
+            log.info("Run %s is %s %s", run.id, run.status, what)
             return Started(run_id=run.id, run=run)
         log.info("Canceling run %s: it was started before this task was cleared", run.id)
         client.call(cancel_run(run.id))
-        _wait_until_terminated(client, client.call(retrieve_run(run.id)), log=log, sleep=sleep)
+        found.stopping.append(client.call(retrieve_run(run.id)))
+    for run in found.stopping:
+        _wait_until_terminated(client, run, log=log, sleep=sleep)
+    if found.others:
+        log.warning(
+            "Left alone, and still alive: %s. Each was started by the same task before its Dag run was "
+            "cleared, or by another Airflow that has the same Dag run, or is a replay. Cancel those that "
+            "nobody needs",
+            enumeration(found.others),
+        )
     return start_run(client, request, log=log, sleep=sleep)
 
 

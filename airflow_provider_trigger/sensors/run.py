@@ -111,6 +111,7 @@ class TriggerRunSensor(BaseSensorOperator):
 
     def execute(self, context: Context) -> Any:
         """Wait for the runs; see the class."""
+        self._found, self._ended = None, {}  # `dag.test()` may execute one operator several times
         if not self.deferrable:
             return super().execute(context)
         try:
@@ -200,10 +201,9 @@ class TriggerRunSensor(BaseSensorOperator):
         return [{"run_id": one, "status": self._ended[one].status} for one in found if one in self._ended]
 
     def _failure(self, run: Run, hook: TriggerDevHook) -> AirflowFailException:
-        from airflow_provider_trigger.run.ending import why_failed
+        from airflow_provider_trigger.run.ending import log_stack_trace, why_failed
 
-        if run.error and run.error.stack_trace:
-            self.log.error("Stack trace of run %s:\n%s", run.id, run.error.stack_trace)
+        log_stack_trace(run, self.log)
         return AirflowFailException(why_failed(run, run_url=hook.settings.run_url(run.id)))
 
     def _hook(self) -> TriggerDevHook:

@@ -52,22 +52,23 @@ def task_instance_of(context: Context) -> TaskInstanceIdentity | None:
     )
 
 
-def key_of(context: Context, identity: TaskInstanceIdentity) -> str:
+def key_of(context: Context, identity: TaskInstanceIdentity, *, retries: int) -> str:
     """
     Return the idempotency key for the run of a task instance; call it once for each try.
 
     :param context: of the task
     :param identity: of the task instance
+    :param retries: of the task
     """
     ti: Any = context["ti"]
     if not identity.dag_run.is_test:
-        return identity.key(ti.max_tries)
+        return identity.key(ti.max_tries, retries)
     begun = identity.dag_run.hash, ti.task_id, identity.map_index
     number = _test_numbers.get(begun, 0)
     if ti.try_number <= 1 or not number:
         number += 1
     _test_numbers[begun] = number
-    return identity.key(ti.max_tries, test_number=number)
+    return identity.key(ti.max_tries, retries, test_number=number)
 
 
 def _read_date(value: object) -> datetime | None:

@@ -26,7 +26,7 @@ EVENTS: dict[str, Any] = json.loads((Path(__file__).parents[2] / "docs" / "endin
 ]
 MODES = ("running", "deferred")
 
-CANCELED, GOES_ON, LEFT = "canceled", "goes on", "left"
+CANCELED, CONTINUES, LEFT = "canceled", "continues", "left"
 
 # How many tasks run side by side: Airflow is configured for no more than eight.
 _RUNNING_AT_A_TIME = 6
@@ -77,6 +77,19 @@ class Ending:
         wait_until(lambda: self.runs, timeout=90, what=f"a run of {self.dag_id}")
         if self.event not in ("execution_timeout", "timeout", "no_version", "kept_timeout"):
             self.airflow.api.wait_for_task(self.dag_id, self.run_id, "work", self.mode)
+            if self.mode == "deferred":
+                self._wait_for_trigger()
+
+    def _wait_for_trigger(self) -> None:
+        """Wait until a triggerer has taken up its trigger: before that, nothing can cancel the run."""
+        before = self._checks
+        wait_until(lambda: self._checks > before, timeout=90, what=f"the trigger of {self.dag_id}")
+
+    @property
+    def _checks(self) -> int:
+        """How often the status of its run was checked."""
+        path = f"/api/v3/runs/{self.runs[0].id}"
+        return sum(request.path == path for request in list(self.server.requests))
 
     def cause(self) -> None:
         """End the task."""

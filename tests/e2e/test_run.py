@@ -102,6 +102,9 @@ def test_a_run_that_was_canceled_by_hand_fails_the_task_for_good_until_it_is_cle
     wait_until(lambda: len(runs_of(server, dag_id)) == before + 2, timeout=120, what="a new run")
     assert airflow.api.wait_for_dag_run(dag_id, "canceled") == "success"
     assert airflow.api.xcom(dag_id, "canceled", "work") == "new"
+    # Airflow has given the Dag run a new start date, so its tag differs.
+    first, second = (set(run.tags) for run in runs_of(server, dag_id)[before:])
+    assert {tag.split(":")[0] for tag in first & second} == {"airflow_dag", "airflow_task"}
 
 
 @pytest.mark.parametrize("mode", MODES)

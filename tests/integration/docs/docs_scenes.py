@@ -144,9 +144,9 @@ def ends_while_deferred_in_vain(scene: RunScene) -> None:
     ends_while_deferred(scene)
 
 
-def loses_the_answer(scene: RunScene) -> None:
+def loses_the_answer(scene: RunScene, **options: Any) -> None:
     scene.server.fail_next(None, 503, path="/trigger")
-    scene.start(idempotency_key=None)
+    scene.start(**options)
 
 
 def is_canceled_each_time(scene: RunScene) -> None:
@@ -201,6 +201,13 @@ def is_cleared(scene: RunScene, **options: Any) -> None:
     scene.server.on_task(TASK, start_after=0, after=1, acknowledge_after=0)
     scene.start(wait_for_completion=False)
     scene.start(ti={"try_number": 2, "max_tries": 3}, **options)
+
+
+def dag_run_is_cleared(scene: RunScene) -> None:
+    """It had ended, so it has another start date now."""
+    scene.server.on_task(TASK, start_after=0, after=1)
+    scene.start(wait_for_completion=False)
+    scene.start(ti={"try_number": 2, "max_tries": 3, "started_at": "2026-01-02T06:00:02Z"})
 
 
 def is_cleared_without_a_list(scene: RunScene) -> None:
@@ -318,7 +325,8 @@ RUN_SCENARIOS: dict[str, Callable[[RunScene], object]] = {
     "Run … may still be running:": is_killed_in_vain,
     "Run of this task may": is_killed_before_the_answer,
     "it could not be canceled": ends_while_deferred_in_vain,
-    "The request is not repeated": loses_the_answer,
+    "The request is not repeated": lambda scene: loses_the_answer(scene, idempotency_key=None),
+    "A run may exist: a retry": loses_the_answer,
     "each of 5 runs": is_canceled_each_time,
     "delay must be": renders_to_nonsense,
     "exactly one run id": lambda scene: scene.tried(
@@ -326,6 +334,9 @@ RUN_SCENARIOS: dict[str, Callable[[RunScene], object]] = {
     ),
     "there is no option": lambda scene: hook_raises(
         scene, lambda hook: hook.trigger_task(TASK, options={"maxAttempts": 1})
+    ),
+    "one of your own": lambda scene: hook_raises(
+        scene, lambda hook: hook.trigger_task(TASK, options={"idempotency_key": "auto"})
     ),
     "has no output: it is": lambda scene: hook_raises(scene, lambda hook: hook.get_output("run_a")),
     "not an event of a run": lambda scene: event_fails(
@@ -346,6 +357,7 @@ RUN_SCENARIOS: dict[str, Callable[[RunScene], object]] = {
     "until its worker": is_started_in_place,
     "in its place": is_started_in_place,
     "it was started before this": is_cleared,
+    "Left alone, and still": dag_run_is_cleared,
     "since before this task": lambda scene: is_cleared(scene, cancel_on_kill=False),
     "Could not look for": is_cleared_without_a_list,
     "it did not end in time": takes_too_long,

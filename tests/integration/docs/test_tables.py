@@ -215,7 +215,7 @@ def test_runs_at_a_time():
         seconds = int(re.findall(r"\d+", age)[0]) * (60 if "minute" in age else 1)
         assert interval == f"{interval_at(seconds):g} s"
         assert int(count) == int(REQUESTS_PER_MINUTE / 60 * interval_at(seconds))
-    sentence = f"A fixed `poll_interval=60` carries {REQUESTS_PER_MINUTE:,.0f} runs"
+    sentence = f"With a fixed `poll_interval=60` it is {REQUESTS_PER_MINUTE:,.0f} runs"
     assert sentence in (DOCS / "limits.md").read_text(encoding="utf-8")
 
 
@@ -307,11 +307,11 @@ STATEMENTS: list[tuple[str, str, Callable[[], bool]]] = [
     ("run.md", "until its worker has stopped, up to 75 s", lambda: runs.TERMINATES_WITHIN == 75),
     ("outcomes.md", "at once; up to 75 s", lambda: runs.TERMINATES_WITHIN == 75),
     ("run.md", "`on_kill` cancels the run, within 4 s", lambda: own_run._KILL_TIME == 4),
-    ("outcomes.md", "the cancel failed within 4 s", lambda: own_run._KILL_TIME == 4),
+    ("outcomes.md", "could not be canceled in the 4 s", lambda: own_run._KILL_TIME == 4),
     ("outcomes.md", "every 5 minutes without a change", lambda: follow._LOG_INTERVAL == 300),
     ("outcomes.md", "it tries again four times", lambda: len(triggers._CONNECTION_PAUSES) == 4),
     ("outcomes.md", "each of 5 runs was canceled", lambda: start._MAX_ROUNDS == 5),
-    ("cancel.md", "it looks twice, and takes", lambda: started._LISTS == 2),
+    ("cancel.md", "it searches twice, and takes", lambda: started._LISTS == 2),
     ("cancel.md", "takes about 3 s", lambda: started._LIST_LAG == 2.5),
 ]
 

@@ -88,6 +88,7 @@ def test_a_canceled_run_with_the_same_key_is_replaced(hook: Any, server: Any, cl
         (None, {"delay": "soon"}, "trigger_task: delay must be "),
         (None, {"ttl": 0}, "trigger_task: ttl must be "),
         (None, {"queu": "q"}, "trigger_task: there is no option 'queu'"),
+        (None, {"idempotency_key": "auto"}, "trigger_task: idempotency_key must be one of your own"),
     ],
 )
 def test_an_invalid_argument_is_an_error_and_nothing_is_sent(

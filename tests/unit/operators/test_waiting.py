@@ -234,10 +234,31 @@ def test_its_trigger_knows_when_the_run_must_have_ended(defer: Any, server: Any)
 
 def test_the_timeout_counts_from_the_runs_creation() -> None:
     made = operator(timeout=60, execution_timeout=timedelta(seconds=50))
-    assert made._deadline(1000.0, age=20.0) == 1040.0  # Airflow itself ends it after its execution_timeout
+    # Airflow itself ends it after its execution_timeout.
+    assert made._deadline(1000.0, created_at=980.0) == 1040.0
     made.deferrable = True
-    assert made._deadline(1000.0, age=20.0) == 1040.0
-    assert made._deadline(1000.0, age=0.0) == 1050.0
+    assert made._deadline(1000.0, created_at=980.0) == 1040.0
+    assert made._deadline(1000.0, created_at=1005.0) == 1050.0
+
+
+def test_what_comes_before_the_run_does_not_count_for_its_timeout(
+    defer: Any, server: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # The worker of a run that was canceled may take a minute to stop.
+    server.on_task("resize", after=None)
+    made = operator(deferrable=True, idempotency_key=None, timeout=60)
+    start, now = made._start, time.time
+    waited = 0.0
+
+    def wait_and_start(*arguments: Any) -> Any:
+        nonlocal waited
+        waited = 75.0
+        return start(*arguments)
+
+    monkeypatch.setattr(made, "_start", wait_and_start)
+    monkeypatch.setattr("airflow_provider_trigger.operators.waiting.time.time", lambda: now() + waited)
+    begun = now()
+    assert defer(made)[0]["deadline"] >= begun + 75 + 60
 
 
 def test_a_run_that_completed_already_needs_no_trigger(

@@ -9,8 +9,9 @@ from typing import Any
 
 import pytest
 
-from airflow_provider_trigger.api.deadline import Deadline
+from airflow_provider_trigger.api.deadline import NEVER, Deadline
 from airflow_provider_trigger.api.errors import NotSentError, ServerError, TriggerDevError
+from airflow_provider_trigger.api.models.runs import ALIVE_STATUSES
 from airflow_provider_trigger.run import find as find_module
 from airflow_provider_trigger.run.find import find_runs, list_run_ids
 from airflow_provider_trigger.run.identity import DagRunIdentity, TaskInstanceIdentity
@@ -20,7 +21,7 @@ TASKS = [TaskInstanceIdentity(dag_run=DAG_RUN, task_id=task_id) for task_id in (
 
 
 def add(server: Any, status: str = "EXECUTING", task: Any = TASKS[0], number: int = 0, **fields: Any) -> Any:
-    given = {"idempotency_key": task.key(number), "tags": task.tags}
+    given = {"idempotency_key": task.key(number, 0), "tags": task.tags}
     return server.add_run(status, **given | fields)
 
 
@@ -76,6 +77,23 @@ def test_a_run_that_ended_since_it_was_listed_is_left_out(server: Any, find: Any
     assert find().ours == []
 
 
+def test_canceled_runs_whose_worker_may_still_execute_are_found_where_they_are_listed(
+    server: Any, find: Any, clock: Any
+) -> None:
+    run, queued, terminated = add(server), add(server, "QUEUED", number=1), add(server, number=2)
+    terminated.cancel()
+    clock.sleep(20)
+    run.cancel()
+    queued.cancel()
+    replayed = server.replay(run)
+    replayed.status = "EXECUTING"
+    replayed.cancel()
+    found = find(statuses=["CANCELED"])
+    assert {found.id for found in found.stopping} == {run.id, replayed.id}
+    assert (found.ours, found.others) == ([], [])
+    assert find().stopping == []
+
+
 def test_a_run_that_ended_since_it_was_listed_hides_no_other_one(
     server: Any, find: Any, network: Any, clock: Any
 ) -> None:
@@ -109,7 +127,7 @@ def test_all_pages_are_read_also_behind_an_empty_one(
     clock.sleep(120)
     for run in runs[-150:]:  # the whole first page, the newest runs, and half of the second one
         run.status = "COMPLETED"
-    run_ids = list_run_ids(client, tag=DAG_RUN.tag)
+    run_ids = list_run_ids(client, tag=DAG_RUN.tag, statuses=ALIVE_STATUSES, deadline=NEVER)
     assert run_ids == [run.id for run in reversed(runs[:100])]
     assert len(network.sent("GET /api/v1/runs")) == 3
 
@@ -118,7 +136,7 @@ def test_runs_that_are_older_than_a_week_are_listed(server: Any, client: Any, cl
     run = add(server, "DELAYED")
     run.stay()
     clock.sleep(30 * 86400)
-    assert list_run_ids(client, tag=DAG_RUN.tag) == [run.id]
+    assert list_run_ids(client, tag=DAG_RUN.tag, statuses=ALIVE_STATUSES, deadline=NEVER) == [run.id]
 
 
 def test_many_runs_are_all_checked(server: Any, find: Any, network: Any) -> None:

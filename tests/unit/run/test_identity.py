@@ -30,19 +30,18 @@ def instance(task_id: str = "resize", map_index: int = -1, **fields: Any) -> Tas
 
 
 def test_a_task_instance_has_one_key_in_all_of_its_retries() -> None:
-    assert instance().key(2) == instance().key(2)
-    assert re.fullmatch(r"airflow-[0-9a-f]{24}-[0-9a-f]{24}-2", instance().key(2))
+    assert instance().key(2, 0) == instance().key(2, 0)
+    assert re.fullmatch(r"airflow-[0-9a-f]{24}-[0-9a-f]{24}-2-0", instance().key(2, 0))
 
 
 def test_the_same_moment_in_another_zone_is_the_same_dag_run() -> None:
     there = START.astimezone(timezone(timedelta(hours=9)))
-    assert instance(start_date=there).key(0) == instance().key(0)
+    assert instance(start_date=there).key(0, 0) == instance().key(0, 0)
 
 
 @pytest.mark.parametrize(
     "other",
     [
-        instance(start_date=START + timedelta(microseconds=1)),  # another installation
         instance(dag_id="videos"),
         instance(run_id="scheduled__2"),
         instance("crop"),
@@ -50,18 +49,29 @@ def test_the_same_moment_in_another_zone_is_the_same_dag_run() -> None:
     ],
 )
 def test_everything_that_identifies_a_task_instance_is_in_key_and_tag(other: TaskInstanceIdentity) -> None:
-    assert other.key(2) != instance().key(2)
+    assert other.key(2, 0) != instance().key(2, 0)
     assert other.tag != instance().tag
-    assert not instance().has_started(other.key(2))
+    assert not instance().has_started(other.key(2, 0))
+
+
+@pytest.mark.parametrize("start_date", [START + timedelta(microseconds=1), None])
+def test_another_installation_and_a_cleared_dag_run_have_other_keys_but_the_tag_of_the_task(
+    start_date: Any,
+) -> None:
+    other = instance(start_date=start_date)
+    assert other.key(2, 0) != instance().key(2, 0)
+    assert not instance().has_started(other.key(2, 0))
+    assert other.dag_run.tag != instance().dag_run.tag
+    assert other.tag == instance().tag
 
 
 def test_names_do_not_run_together() -> None:
     assert dag_run(dag_id="a", run_id="bc").hash != dag_run(dag_id="ab", run_id="c").hash
-    assert instance(map_index=1).key(0) != instance(map_index=11).key(0)
+    assert instance(map_index=1).key(0, 0) != instance(map_index=11).key(0, 0)
 
 
 def test_a_clear_changes_the_key_but_not_whose_run_it_is() -> None:
-    before, after = instance().key(2), instance().key(5)
+    before, after = instance().key(2, 0), instance().key(5, 0)
     assert before != after
     assert instance().has_started(before)
     assert instance().has_started(after)
@@ -80,11 +90,11 @@ def test_a_dag_test_in_another_process_differs_also_with_the_same_dates(
 
 def test_a_dag_test_that_is_repeated_in_one_process_differs_by_its_number() -> None:
     tested = instance(is_test=True)
-    keys = [tested.key(0, test_number=number) for number in (1, 2)]
+    keys = [tested.key(0, 0, test_number=number) for number in (1, 2)]
     assert keys[0] != keys[1]
     assert all(tested.has_started(key) for key in keys)
     # Clears and repetitions do not run together either.
-    assert tested.key(1, test_number=2) != tested.key(12)
+    assert tested.key(1, 0, test_number=2) != tested.key(12, 0)
 
 
 def test_a_dag_run_that_has_not_started_has_a_hash_as_well() -> None:
@@ -138,5 +148,5 @@ def test_without_our_key_a_run_is_not_ours(key: str | None) -> None:
 
 def test_a_dag_run_has_started_the_runs_of_all_its_tasks() -> None:
     for made in (instance(), instance("crop"), instance(map_index=4)):
-        assert dag_run().has_started(made.key(1))
-        assert not dag_run(run_id="scheduled__2").has_started(made.key(1))
+        assert dag_run().has_started(made.key(1, 0))
+        assert not dag_run(run_id="scheduled__2").has_started(made.key(1, 0))

@@ -581,8 +581,14 @@ def test_a_key_that_is_too_long_or_cannot_be_reset_is_an_error(key: str) -> None
     assert problem("idempotency_key", key) == f"idempotency_key must be {what}, not {shown}"
 
 
+@pytest.mark.parametrize("key", ["None", " none ", "null"])
+def test_what_a_template_renders_to_that_finds_nothing_is_no_key(key: str) -> None:
+    why = "a template that finds nothing renders to this, and all tasks with this key would share one run"
+    assert problem("idempotency_key", key) == f"idempotency_key must not be {key!r}: {why}"
+
+
 @pytest.mark.parametrize("key", ["", " ", 7, ["k"]])
-def test_a_key_that_is_none_is_an_error(key: Any) -> None:
+def test_a_key_that_is_no_text_is_an_error(key: Any) -> None:
     assert (
         problem("idempotency_key", key) == f"idempotency_key must be a string that is not empty, not {key!r}"
     )

@@ -8,6 +8,7 @@ from functools import partial
 from typing import Any
 
 import pytest
+import requests
 
 from airflow_provider_trigger.api.deadline import Deadline
 from airflow_provider_trigger.api.errors import (
@@ -23,8 +24,12 @@ from airflow_provider_trigger.run.start import TaskRequest, cancel_by_key, repla
 
 DAG_RUN = DagRunIdentity(dag_id="d", run_id="r", start_date=datetime(2026, 11, 1, tzinfo=UTC))
 IDENTITY = TaskInstanceIdentity(dag_run=DAG_RUN, task_id="t")
-KEY = IDENTITY.key(1)
-EARLIER_KEY = IDENTITY.key(0)
+# Airflow has set the start date anew.
+BEFORE_ITS_CLEAR = TaskInstanceIdentity(
+    dag_run=DagRunIdentity(dag_id="d", run_id="r", start_date=datetime(2026, 10, 31, tzinfo=UTC)), task_id="t"
+)
+KEY = IDENTITY.key(1, 0)
+EARLIER_KEY = IDENTITY.key(0, 0)
 MAY_EXIST = (
     ". The request is not repeated, as it has no idempotency key, and a run may exist: look for it in the "
     "dashboard before you start another one"
@@ -245,13 +250,6 @@ def test_with_a_key_a_lost_answer_makes_no_second_run(
     assert len(network.sent("/trigger")) == 3
 
 
-def test_with_a_key_an_outage_says_nothing_of_a_run(start: Any, network: Any, lost: Any) -> None:
-    network.fault("/trigger", lost, times=1000)
-    with pytest.raises(TriggerDevError) as raised:
-        start()
-    assert "may exist" not in str(raised.value)
-
-
 @pytest.mark.parametrize("kind", [TransportError, ServerError, UnexpectedAnswerError])
 def test_without_a_key_a_lost_answer_says_that_a_run_may_exist(
     server: Any, start: Any, network: Any, answer: Any, lost: Any, kind: Any
@@ -279,6 +277,18 @@ def test_without_a_key_a_rejected_request_has_made_no_run(
         start(request(None))
     assert "may exist" not in str(raised.value)
     assert raised.value.may_have_effect is False
+
+
+@pytest.mark.parametrize(("is_connected", "says_so"), [(True, True), (False, False)])
+def test_with_a_key_a_lost_answer_says_who_gets_the_run(
+    start: Any, network: Any, lost: Any, is_connected: bool, says_so: bool
+) -> None:
+    network.fault("/trigger", lost if is_connected else requests.ConnectTimeout(), times=1000)
+    with pytest.raises(TransportError) as raised:
+        start()
+    who = "a retry, or another request with its idempotency key, gets that run and starts no other one"
+    assert str(raised.value).endswith(f". A run may exist: {who}") is says_so
+    assert raised.value.may_have_effect is False  # so the task's retries apply
 
 
 # Replays
@@ -336,11 +346,38 @@ def test_the_run_from_before_a_clear_is_canceled_before_the_new_one_starts(
     ]
 
 
+@pytest.mark.parametrize("of", [IDENTITY, BEFORE_ITS_CLEAR])
+def test_a_new_run_starts_when_the_workers_of_canceled_ones_have_stopped(
+    server: Any, start_again: Any, network: Any, log: Any, of: Any
+) -> None:
+    earlier = add(server, "EXECUTING", key=of.key(0, 0))
+    earlier.cancel()  # by the trigger of the task, as it was marked
+    states: list[bool] = []
+    network.before = lambda sent: states.append(earlier.terminated) if sent.endswith("/trigger") else None
+    assert start_again().run_id != earlier.id
+    assert states == [True]
+    assert earlier.cancel_requests == 1
+    assert log.lines == [f"Run {earlier.id} is CANCELED; waiting until its worker has stopped"]
+
+
+def test_a_run_from_before_its_dag_run_was_cleared_is_named_and_left_alone(
+    server: Any, start_again: Any, log: Any
+) -> None:
+    earlier = add(server, "EXECUTING", key=BEFORE_ITS_CLEAR.key(0, 0), tags=BEFORE_ITS_CLEAR.tags)
+    assert start_again().run_id != earlier.id
+    assert (earlier.status, earlier.cancel_requests) == ("EXECUTING", 0)
+    assert log.of("warning") == [
+        f"Left alone, and still alive: {earlier.id}. Each was started by the same task before its Dag run "
+        "was cleared, or by another Airflow that has the same Dag run, or is a replay. Cancel those that "
+        "nobody needs"
+    ]
+
+
 @pytest.mark.parametrize("is_first", [True, False])
 def test_all_runs_from_before_clears_are_canceled_also_next_to_the_one_of_an_earlier_try(
     server: Any, start_again: Any, clock: Any, is_first: bool
 ) -> None:
-    keys = [EARLIER_KEY, IDENTITY.key(5), KEY]
+    keys = [EARLIER_KEY, IDENTITY.key(5, 0), KEY]
     runs = {}
     for key in keys if is_first else reversed(keys):  # the list begins with the newest run
         clock.sleep(1)
@@ -355,7 +392,9 @@ def test_it_is_taken_up_where_runs_are_not_to_be_canceled(server: Any, start_aga
     assert (started.run_id, started.run.status) == (earlier.id, "EXECUTING")
     assert len(server.runs) == 1
     assert earlier.cancel_requests == 0
-    assert log.lines == [f"Run {earlier.id} is EXECUTING since before this task was cleared: taken up"]
+    assert log.lines == [
+        f"Run {earlier.id} is EXECUTING since before this task was cleared: no new one is started"
+    ]
 
 
 @pytest.mark.parametrize("cancels", [True, False])
@@ -446,7 +485,7 @@ def test_both_of_its_calls_keep_the_deadline(
 def test_an_earlier_run_that_cannot_be_checked_is_a_warning(
     server: Any, start_again: Any, network: Any, log: Any, answer: Any
 ) -> None:
-    broken, earlier = (add(server, "EXECUTING", key=IDENTITY.key(number)) for number in (5, 6))
+    broken, earlier = (add(server, "EXECUTING", key=IDENTITY.key(number, 0)) for number in (5, 6))
     network.fault(broken.id, answer(500, {"error": "for ever"}), times=1000)
     start_again()
     assert (broken.status, earlier.status) == ("EXECUTING", "CANCELED")

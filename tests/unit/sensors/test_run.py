@@ -165,6 +165,16 @@ def test_it_pokes_until_all_have_ended_and_checks_no_run_twice_that_has(
     assert "1 of 2 runs have not ended yet" in log.of("info")
 
 
+def test_each_execution_begins_anew(server: Any, context: Any) -> None:
+    # As by `dag.test()`, which executes the same operator again.
+    ended, alive = server.add_run("COMPLETED"), server.add_run("EXECUTING")
+    made = sensor(ended, mode="reschedule")
+    made.execute(context)
+    made.run_ids = [alive.id]
+    with pytest.raises(AirflowRescheduleException):
+        made.execute(context)
+
+
 def test_it_gives_its_worker_slot_back_between_two_pokes(server: Any, context: Any) -> None:
     run = server.add_run("EXECUTING")
     with pytest.raises(AirflowRescheduleException):
