@@ -53,7 +53,7 @@ def find_runs(
     The list lags 1 to 2 s behind (measured): a run that was started a moment ago may be missing.
 
     :param client: for the environment
-    :param tag: one that only these runs carry
+    :param tag: what all of them carry
     :param is_ours: whether a run's idempotency key proves it
     :param statuses: which ones to list
     :param known: ids that are left out

@@ -133,12 +133,14 @@ class WholeAirflow:
         return self.api.wait_for_dag_run(dag_id, run_id, timeout=timeout)
 
     def clear(self, dag_id: str, run_id: str, task_id: str) -> None:
-        """Do what "clear" on a task, with all that comes after it, does in the UI (2.11: of all Dag runs)."""
+        """Do what "clear" on a task, with all that comes after it, does in the UI."""
         if versions.AIRFLOW >= (3, 0):
             self.api.clear(dag_id, run_id, task_id)
         else:
+            date = self.api.logical_date(dag_id, run_id)
             tasks = ["--task-regex", f"^{task_id}$", "--downstream"]
-            self.run_command("tasks", "clear", dag_id, *tasks, "--yes")
+            dag_run = ["--start-date", date, "--end-date", date]
+            self.run_command("tasks", "clear", dag_id, *tasks, *dag_run, "--yes")
 
     def run_command(self, *arguments: str) -> None:
         """Run one command of ``airflow`` to its end."""

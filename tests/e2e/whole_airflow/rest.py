@@ -82,6 +82,10 @@ class Api:
         """Return the state of a Dag run."""
         return self.call("GET", f"/dags/{dag_id}/dagRuns/{run_id}")["state"]
 
+    def logical_date(self, dag_id: str, run_id: str) -> str:
+        """Return the logical date of a Dag run."""
+        return str(self.call("GET", f"/dags/{dag_id}/dagRuns/{run_id}")["logical_date"])
+
     def task_instances(self, dag_id: str, run_id: str) -> list[dict[str, Any]]:
         """Return the task instances of a Dag run, as the API describes them."""
         return self.call("GET", f"/dags/{dag_id}/dagRuns/{run_id}/taskInstances")["task_instances"]
