@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import hashlib
 import json
 import logging
@@ -361,7 +362,15 @@ def dags_folder() -> Path:
     folder = Path(os.environ["AIRFLOW_HOME"]) / "dags"
     folder.mkdir(exist_ok=True)
     subprocess.run([sys.executable, "-m", "airflow", "db", "migrate"], check=True, capture_output=True)
+    _make_the_api_server_once()
     return folder
+
+
+def _make_the_api_server_once() -> None:
+    """Let ``dag.test()`` of Airflow 3.0 to 3.2 make one API server for all tasks, as 3.3 does; it takes seconds."""
+    if "3.0" <= airflow_version() < "3.3":
+        supervisor = import_module("airflow.sdk.execution_time.supervisor")
+        supervisor.in_process_api_server = functools.cache(supervisor.in_process_api_server)
 
 
 @pytest.fixture
