@@ -7,7 +7,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
-from functools import lru_cache
 from typing import Any
 
 from airflow_provider_trigger.api.models.run_errors import RunError
@@ -88,13 +87,11 @@ WITHOUT_WORKER: frozenset[str] = frozenset(
 """In these no worker has the run, so a cancel terminates it at once (measured)."""
 
 TERMINATES_WITHIN = 75.0
-"""
-Seconds after which a canceled run cannot change any more.
-
-The engine forces a worker that does not acknowledge after 60 s (measured); the rest is margin.
-"""
+"""Seconds after which a canceled run cannot change: a worker is forced after 60 (measured), plus a margin."""
 
 _KNOWN_STATUSES: frozenset[str] = frozenset(RunStatus)
+_warned_of: dict[str, object] = {}
+_MAX_WARNINGS = 100
 
 # Both go into logs and results, whatever the server sends.
 _MAX_STATUS_LENGTH = 50
@@ -276,14 +273,15 @@ class RunPage:
     next: str | None
 
 
-@lru_cache(maxsize=128)
 def _warn_of_unknown_status(status: str) -> None:
-    """Warn once in a process: many runs may have it, and each is checked several times."""
-    log.warning(
-        "The server sent the unknown run status %r; a run that has it is treated as alive. "
-        "Upgrade this package",
-        status,
-    )
+    """Warn once in a process: many runs may have it, and each is checked several times, in many threads."""
+    me = object()  # of two threads, the first one's is kept
+    if len(_warned_of) < _MAX_WARNINGS and _warned_of.setdefault(status, me) is me:
+        log.warning(
+            "The server sent the unknown run status %r; a run that has it is treated as alive. "
+            "Upgrade this package",
+            status,
+        )
 
 
 def _read_text(value: object) -> str | None:

@@ -275,7 +275,7 @@ def slow(scene: Scene) -> None:
 
 
 def unknown_status(scene: Scene) -> None:
-    runs._warn_of_unknown_status.cache_clear()
+    runs._warned_of.clear()
     scene.server.fail_next(None, 200, body={"id": "run_a", "status": "SLEEPING"}, path="/run_a")
     scene.cancel("run_a")
 

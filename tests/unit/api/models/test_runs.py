@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import logging
+import threading
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -28,9 +29,9 @@ FINAL += ["INTERRUPTED", "COMPLETED_SUCCESSFULLY", "COMPLETED_WITH_ERRORS"]
 
 @pytest.fixture(autouse=True)
 def _nothing_warned_of() -> Iterator[None]:
-    runs._warn_of_unknown_status.cache_clear()
+    runs._warned_of.clear()
     yield
-    runs._warn_of_unknown_status.cache_clear()
+    runs._warned_of.clear()
 
 
 def run(status: str = "CANCELED", *, seen_at: datetime | None = None, **attributes: Any) -> Run:
@@ -87,6 +88,34 @@ def test_an_unknown_word_is_warned_of_once(caplog: pytest.LogCaptureFixture) -> 
     for status in ("HIBERNATING", "HIBERNATING", "DREAMING", "HIBERNATING"):
         run(status)
     assert len(caplog.records) == 2
+
+
+def test_threads_that_see_an_unknown_word_at_a_time_warn_once(caplog: pytest.LogCaptureFixture) -> None:
+    class Handler(logging.Handler):
+        """While one thread warns, another one comes."""
+
+        def emit(self, _: logging.LogRecord) -> None:
+            other = threading.Thread(target=run, args=("HIBERNATING",))
+            if not others:
+                others.append(other)
+                other.start()
+                other.join(0.1)  # it would wait for the handler's lock
+
+    others: list[threading.Thread] = []
+    handler = Handler()
+    runs.log.addHandler(handler)
+    try:
+        run("HIBERNATING")
+    finally:
+        runs.log.removeHandler(handler)
+    others[0].join()
+    assert len(caplog.records) == 1
+
+
+def test_no_more_than_a_hundred_words_are_kept(caplog: pytest.LogCaptureFixture) -> None:
+    for number in range(200):
+        run(f"STRANGE_{number}")
+    assert len(caplog.records) == len(runs._warned_of) == 100
 
 
 def test_a_known_word_is_not_warned_of(caplog: pytest.LogCaptureFixture) -> None:
