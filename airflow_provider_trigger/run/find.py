@@ -28,7 +28,7 @@ class Found:
 
     :param ours: those that are alive and whose key proves it
     :param others: the ids of those that are alive and carry the tag only, as a replay by someone else does
-    :param stopping: those that are CANCELED, and whose worker may still execute, whoever started them
+    :param stopping: those that are CANCELED, and whose worker may still execute, with any key or none
     :param error: why one or more could not be checked, None if all were
     """
 

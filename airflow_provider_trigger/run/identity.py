@@ -90,7 +90,7 @@ class TaskInstanceIdentity:
         The tag that all runs of this task instance carry.
 
         So do those from before its Dag run was cleared, which gets a new ``start_date`` then, and those of
-        another Airflow that has the same Dag run: :meth:`has_started` tells whose a run is.
+        another Airflow that has the same Dag run: :meth:`has_started` decides whose a run is.
         """
         end = f"[{self.map_index}]" if self.map_index >= 0 else ""
         ids = [self.dag_run.dag_id, self.dag_run.run_id, self.task_id, self.map_index]

@@ -27,7 +27,6 @@ from airflow_provider_trigger.wording import enumeration
 if TYPE_CHECKING:
     from airflow_provider_trigger.api.client import TriggerDevClient
 
-_NEXT_REQUEST = "a retry, or another request with its idempotency key, gets that run and starts no other one"
 # After these the server may have done what was requested.
 _UNANSWERED = (TransportError, ServerError, UnexpectedAnswerError)
 # Someone may cancel each run that is started here: then this is not ours to win.
@@ -120,10 +119,7 @@ def _trigger(client: TriggerDevClient, request: TaskRequest) -> TriggeredRun:
     try:
         return client.call(call)
     except _UNANSWERED as error:
-        if request.key is None:
-            _say_that_a_run_may_exist(error)
-        elif _may_have_arrived(error):
-            error.reword(f"{error}. A run may exist: {_NEXT_REQUEST}")
+        _say_that_a_run_may_exist(error, has_key=request.key is not None)
         raise
 
 
@@ -138,16 +134,18 @@ def replay(client: TriggerDevClient, run_id: str) -> Started:
     try:
         return Started(run_id=client.call(replay_run(run_id)))
     except _UNANSWERED as error:
-        _say_that_a_run_may_exist(error)
+        _say_that_a_run_may_exist(error, has_key=False)
         raise
 
 
-def _may_have_arrived(error: TriggerDevError) -> bool:
-    return not isinstance(error, TransportError) or error.was_sent
-
-
-def _say_that_a_run_may_exist(error: TriggerDevError) -> None:
-    if not _may_have_arrived(error):
+def _say_that_a_run_may_exist(error: TriggerDevError, *, has_key: bool) -> None:
+    if isinstance(error, TransportError) and not error.was_sent:
+        return
+    if has_key:
+        error.reword(
+            f"{error}. A run may exist: a retry, or another request with its idempotency key, gets that run "
+            "and starts no other one"
+        )
         return
     error.may_have_effect = True
     error.reword(
@@ -183,8 +181,8 @@ def start_run_of(
     key now. That run is canceled here, or else returned. A new one starts only when the workers of canceled
     ones have stopped.
 
-    A run from before its Dag run was cleared cannot be told from one of another Airflow: it is left alone,
-    with a warning.
+    A run from before its Dag run was cleared cannot be distinguished from one of another Airflow: it is left
+    alone, with a warning.
 
     :param identity: of the task instance
     :param client: for the environment
@@ -205,8 +203,9 @@ def start_run_of(
         if run.idempotency_key == request.key:
             continue
         if not cancels:
-            what = "since before this task was cleared: no new one is started"
-            log.info("Run %s is %s %s", run.id, run.status, what)
+            log.info(
+                "Run %s is %s since before this task was cleared: no new one is started", run.id, run.status
+            )
             return Started(run_id=run.id, run=run)
         log.info("Canceling run %s: it was started before this task was cleared", run.id)
         client.call(cancel_run(run.id))
@@ -217,7 +216,7 @@ def start_run_of(
         log.warning(
             "Left alone, and still alive: %s. Each was started by the same task before its Dag run was "
             "cleared, or by another Airflow that has the same Dag run, or is a replay. Cancel those that "
-            "nobody needs",
+            "are not needed",
             enumeration(found.others),
         )
     return start_run(client, request, log=log, sleep=sleep)

@@ -368,7 +368,7 @@ def dags_folder() -> Path:
 
 def _make_the_api_server_once() -> None:
     """Let ``dag.test()`` of Airflow 3.0 to 3.2 make its API server once, as 3.3 does: it takes seconds."""
-    if "3.0" <= airflow_version() < "3.3":
+    if airflow_version().startswith(("3.0.", "3.1.", "3.2.")):
         supervisor: Any = import_module("airflow.sdk.execution_time.supervisor")
         supervisor.in_process_api_server = functools.cache(supervisor.in_process_api_server)
 

@@ -80,11 +80,14 @@ class Api:
 
     def dag_run_state(self, dag_id: str, run_id: str) -> str:
         """Return the state of a Dag run."""
-        return self.call("GET", f"/dags/{dag_id}/dagRuns/{run_id}")["state"]
+        return str(self._dag_run(dag_id, run_id)["state"])
 
     def logical_date(self, dag_id: str, run_id: str) -> str:
         """Return the logical date of a Dag run."""
-        return str(self.call("GET", f"/dags/{dag_id}/dagRuns/{run_id}")["logical_date"])
+        return str(self._dag_run(dag_id, run_id)["logical_date"])
+
+    def _dag_run(self, dag_id: str, run_id: str) -> dict[str, Any]:
+        return self.call("GET", f"/dags/{dag_id}/dagRuns/{run_id}")
 
     def task_instances(self, dag_id: str, run_id: str) -> list[dict[str, Any]]:
         """Return the task instances of a Dag run, as the API describes them."""

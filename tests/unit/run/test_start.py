@@ -24,7 +24,7 @@ from airflow_provider_trigger.run.start import TaskRequest, cancel_by_key, repla
 
 DAG_RUN = DagRunIdentity(dag_id="d", run_id="r", start_date=datetime(2026, 11, 1, tzinfo=UTC))
 IDENTITY = TaskInstanceIdentity(dag_run=DAG_RUN, task_id="t")
-# Airflow has set the start date anew.
+# Airflow has set another start date.
 BEFORE_ITS_CLEAR = TaskInstanceIdentity(
     dag_run=DagRunIdentity(dag_id="d", run_id="r", start_date=datetime(2026, 10, 31, tzinfo=UTC)), task_id="t"
 )
@@ -369,7 +369,7 @@ def test_a_run_from_before_its_dag_run_was_cleared_is_named_and_left_alone(
     assert log.of("warning") == [
         f"Left alone, and still alive: {earlier.id}. Each was started by the same task before its Dag run "
         "was cleared, or by another Airflow that has the same Dag run, or is a replay. Cancel those that "
-        "nobody needs"
+        "are not needed"
     ]
 
 
