@@ -125,7 +125,7 @@ class RunMethods:
         :param payload: any JSON; None for no payload
         :param options: as the arguments of
             :class:`~airflow_provider_trigger.operators.run.RunTriggerTaskOperator` are named, such as
-            ``{"delay": "1h", "idempotency_key": "order-17"}``, with up to 7 tags; and
+            ``{"delay": "1h", "idempotency_key": "order-17"}``, with up to 10 tags; and
             ``idempotency_key_ttl``. With an ``idempotency_key`` whose run is alive or has completed, that
             run's id is returned. There is none by default
         :raises ValueError: an argument is invalid; nothing is sent

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from airflow_provider_trigger._compat import AirflowFailException, default_queue, is_mapped_instance
 from airflow_provider_trigger.defaults import AUTOMATIC_KEY
 from airflow_provider_trigger.operators.waiting import RunWaitingOperator
+from airflow_provider_trigger.run.identity import TAGS_OF_OURS
 from airflow_provider_trigger.run.options import OPTIONS, check_options, check_payload, to_api
 from airflow_provider_trigger.validation import is_templated
 
@@ -126,7 +127,7 @@ class RunTriggerTaskOperator(RunWaitingOperator):
         options = self._options
         if self.idempotency_key is not None:
             options["idempotency_key"] = self.idempotency_key
-        check_options(self._owner, options, skip=skip, now=now)
+        check_options(self._owner, options, skip=skip, now=now, tags_of_ours=TAGS_OF_OURS)
 
     @property
     def _options(self) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from airflow_provider_trigger.run.identity import MAX_TAG_LENGTH, TAGS_OF_OURS
+from airflow_provider_trigger.run.identity import MAX_TAG_LENGTH
 from airflow_provider_trigger.run.json_values import Skip, check_json
 
 MAX_METADATA_SIZE = 256 * 1024
@@ -27,10 +27,8 @@ MAX_KEY_LENGTH = 2048
 MACHINES = ("micro", "small-1x", "small-2x", "medium-1x", "medium-2x", "large-1x", "large-2x")
 """All machine presets (measured)."""
 
-_TAGS_OF_A_RUN = 10  # measured
-
-MAX_TAGS = _TAGS_OF_A_RUN - TAGS_OF_OURS
-"""How many tags a user may give."""
+MAX_TAGS = 10
+"""How many tags a run may have (measured)."""
 
 _DURATION = re.compile(r"(?:(\d+)w)?(?:(\d+)d)?(?:(\d+)h)?(?:(\d+)m)?(?:(\d+)s)?", re.ASCII)
 _NUMBER = re.compile(r"\d+(?:\.\d+)?", re.ASCII)
@@ -44,10 +42,12 @@ class Circumstances:
 
     :param skip: whether a part of it is not known yet
     :param now: the time
+    :param tags_of_ours: how many tags the provider adds to those given
     """
 
     skip: Skip
     now: datetime
+    tags_of_ours: int
 
 
 Conversion = Callable[[str, Any, Circumstances], Any]
@@ -133,9 +133,10 @@ def tags(name: str, value: Any, circumstances: Circumstances) -> list[str]:
         if not circumstances.skip(tag):
             _check_tag(f"{name}[{index}]" if given is value else name, tag)
     found = [tag for index, tag in enumerate(given) if tag not in given[:index]]
-    if len(found) > MAX_TAGS:
-        why = f"a run has up to {_TAGS_OF_A_RUN}, and {TAGS_OF_OURS} are the provider's"
-        raise ValueError(f"{name} must be {MAX_TAGS} tags or fewer, not {len(found)}: {why}")
+    ours = circumstances.tags_of_ours
+    if len(found) > MAX_TAGS - ours:
+        why = f": a run has up to {MAX_TAGS}, and {ours} are the provider's" if ours else ""
+        raise ValueError(f"{name} must be {MAX_TAGS - ours} tags or fewer, not {len(found)}{why}")
     return found
 
 

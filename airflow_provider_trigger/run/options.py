@@ -80,6 +80,7 @@ def check_options(
     *,
     skip: Skip = lambda value: False,
     now: datetime | None = None,
+    tags_of_ours: int = 0,
 ) -> None:
     """
     Check options that the server would reject, or ignore without a word.
@@ -88,10 +89,12 @@ def check_options(
     :param options: by name in :data:`OPTIONS` or :data:`KEY_OPTIONS`; None is one that is not given
     :param skip: whether a value, or a part of it, is not known yet, as one that is templated
     :param now: the time that a ``delay`` must be after; None for the clock's
+    :param tags_of_ours: how many tags are added to those given
     :raises ValueError: a value is invalid, or there is no such option
     """
+    known = {name: value for name, value in options.items() if not skip(value)}
     try:
-        _convert({name: value for name, value in options.items() if not skip(value)}, skip=skip, now=now)
+        _convert(known, skip=skip, now=now, tags_of_ours=tags_of_ours)
     except ValueError as error:
         raise ValueError(f"{owner}: {error}") from None
 
@@ -107,11 +110,13 @@ def to_api(options: Mapping[str, Any], *, now: datetime | None = None) -> dict[s
     return _convert(options, skip=lambda value: False, now=now)
 
 
-def _convert(options: Mapping[str, Any], *, skip: Skip, now: datetime | None) -> dict[str, Any]:
+def _convert(
+    options: Mapping[str, Any], *, skip: Skip, now: datetime | None, tags_of_ours: int = 0
+) -> dict[str, Any]:
     known = OPTIONS | KEY_OPTIONS
     if unknown := [name for name in options if name not in known]:
         raise ValueError(f"there is no option {unknown[0]!r}; the options are {', '.join(known)}")
-    circumstances = Circumstances(skip=skip, now=now or datetime.now(UTC))
+    circumstances = Circumstances(skip=skip, now=now or datetime.now(UTC), tags_of_ours=tags_of_ours)
     return {
         known[name].api_name: known[name].convert(name, value, circumstances)
         for name, value in options.items()

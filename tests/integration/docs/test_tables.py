@@ -49,7 +49,7 @@ from airflow_provider_trigger.operators.own_run import OwnRunOperator
 from airflow_provider_trigger.operators.run import RunTriggerTaskOperator
 from airflow_provider_trigger.operators.waiting import RunWaitingOperator
 from airflow_provider_trigger.reporting import MAX_LINES
-from airflow_provider_trigger.run import conversions, follow, options, start
+from airflow_provider_trigger.run import conversions, follow, identity, options, start
 from airflow_provider_trigger.run.identity import DagRunIdentity, TaskInstanceIdentity
 from airflow_provider_trigger.sensors.run import TriggerRunSensor
 from airflow_provider_trigger.sources import started
@@ -300,8 +300,9 @@ STATEMENTS: list[tuple[str, str, Callable[[], bool]]] = [
     ("limits.md", "10,000 results are 1.5 MB", lambda: 1.4e6 < bytes_of_xcom(10_000) < 1.5e6),
     ("run.md", "any JSON, up to 3 MB", lambda: options.MAX_PAYLOAD_SIZE == 3 * 1024**2),
     ("run.md", "a dict of JSON, up to 256 KB", lambda: conversions.MAX_METADATA_SIZE == 256 * 1024),
-    ("run.md", "up to 7, of up to 128 characters", lambda: conversions.MAX_TAGS == 7),
-    ("run.md", "so seven are left to you", lambda: conversions.MAX_TAGS == 7),
+    ("run.md", "up to 7, of up to 128 characters", lambda: conversions.MAX_TAGS - identity.TAGS_OF_OURS == 7),
+    ("run.md", "so seven are left to you", lambda: conversions.MAX_TAGS - identity.TAGS_OF_OURS == 7),
+    ("own_code.md", "with up to 10 tags", lambda: conversions.MAX_TAGS == 10),
     ("run.md", "in seconds, 5 or more", lambda: options.LEAST_MAX_DURATION == 5),
     ("run.md", "above `max_output_size`\n(1 MB)", lambda: defaults.MAX_OUTPUT_SIZE == 1024**2),
     ("run.md", "until its worker has stopped, up to 75 s", lambda: runs.TERMINATES_WITHIN == 75),

@@ -67,6 +67,11 @@ def test_a_task_is_triggered_with_payload_and_options(hook: Any, server: Any) ->
     assert hook.trigger_task("resize", options={"idempotency_key": "order-17"}) == run_id
 
 
+def test_all_tags_of_a_run_are_the_callers(hook: Any, server: Any) -> None:
+    run_id = hook.trigger_task("resize", options={"tags": list("1234567890")})
+    assert sorted(server.runs[run_id].tags) == sorted("1234567890")
+
+
 def test_without_a_key_each_call_starts_a_run(hook: Any, server: Any) -> None:
     assert hook.trigger_task("resize") != hook.trigger_task("resize")
     assert [run.idempotency_key for run in server.runs.values()] == [None, None]

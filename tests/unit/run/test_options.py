@@ -17,11 +17,10 @@ from airflow_provider_trigger.api.endpoints.tasks import trigger_task
 from airflow_provider_trigger.api.errors import ResponseError
 from airflow_provider_trigger.api.http import encode_json
 from airflow_provider_trigger.run.conversions import Circumstances, number
-from airflow_provider_trigger.run.identity import TAGS_OF_OURS
 from airflow_provider_trigger.run.options import KEY_OPTIONS, OPTIONS, check_options, check_payload, to_api
 
 NOW = datetime(2026, 11, 25, 9, 0, tzinfo=UTC)
-CIRCUMSTANCES = Circumstances(skip=lambda value: False, now=NOW)
+CIRCUMSTANCES = Circumstances(skip=lambda value: False, now=NOW, tags_of_ours=0)
 ISO_NOW = "2026-11-25T09:00:00.000Z"
 
 
@@ -379,8 +378,7 @@ def test_what_is_not_a_delay_is_an_error(value: Any) -> None:
         (["b", "a", "b"], ["b", "a"]),
         ([" a:/%", "A"], [" a:/%", "A"]),
         (["x" * 128, "\U0001f680" * 64], ["x" * 128, "\U0001f680" * 64]),
-        (list("1234567"), list("1234567")),
-        (["1", *list("1234567")], list("1234567")),
+        (["1", *list("1234567890")], list("1234567890")),
     ],
 )
 def test_tags_are_sent_once_each(value: Any, tags: list[str]) -> None:
@@ -418,11 +416,17 @@ def test_what_is_not_a_list_of_tags_is_an_error(value: Any) -> None:
     assert problem("tags", value) == f"tags must be a list of strings, not {value!r}"
 
 
-def test_three_tags_of_ten_are_the_providers() -> None:
-    assert problem("tags", list("12345678")) == (
-        "tags must be 7 tags or fewer, not 8: a run has up to 10, and 3 are the provider's"
-    )
-    assert TAGS_OF_OURS == 3
+def test_a_run_has_up_to_ten_tags() -> None:
+    ten = list("1234567890")
+    assert sent("tags", ten) == ten
+    assert problem("tags", [*ten, "a"]) == "tags must be 10 tags or fewer, not 11"
+
+
+def test_tags_of_ours_count() -> None:
+    check_options("Op", {"tags": list("1234567")}, tags_of_ours=3)
+    with pytest.raises(ValueError, match=r"^Op: tags must be 7 tags or fewer, not 8: ") as raised:
+        check_options("Op", {"tags": list("12345678")}, tags_of_ours=3)
+    assert str(raised.value).endswith(": a run has up to 10, and 3 are the provider's")
 
 
 def test_tags_that_are_not_known_yet_count_but_are_not_checked() -> None:
@@ -432,8 +436,8 @@ def test_tags_that_are_not_known_yet_count_but_are_not_checked() -> None:
     check_options("Op", {"tags": ["{{ a,b }}", "c"]}, skip=skip)
     with pytest.raises(ValueError, match=r"tags\[1\] must be"):
         check_options("Op", {"tags": ["{{ a }}", "b,c"]}, skip=skip)
-    with pytest.raises(ValueError, match="must be 7 tags or fewer, not 8"):
-        check_options("Op", {"tags": ["{{ a }}", *"1234567"]}, skip=skip)
+    with pytest.raises(ValueError, match="must be 10 tags or fewer, not 11"):
+        check_options("Op", {"tags": ["{{ a }}", *"1234567890"]}, skip=skip)
 
 
 # Metadata and payload
