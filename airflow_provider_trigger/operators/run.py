@@ -88,8 +88,7 @@ class RunTriggerTaskOperator(RunWaitingOperator):
         idempotency_key: str | None = AUTOMATIC_KEY,
         **kwargs: Any,
     ) -> None:
-        if queue is not None and queue in self._airflows_queues(kwargs["default_args"]):
-            kwargs["queue"], queue = queue, None
+        queue = self._own_queue(queue, kwargs)
         super().__init__(**kwargs)
         self.task_identifier = task_identifier
         self.payload = payload
@@ -106,13 +105,17 @@ class RunTriggerTaskOperator(RunWaitingOperator):
         self.region = region
         self.lock_to_version = lock_to_version
         self.idempotency_key = idempotency_key
+        self._has_key = idempotency_key is not None
         self._check(skip=is_templated)
 
-    def _airflows_queues(self, default_args: dict[str, Any]) -> list[Any]:
-        """Return the values that Airflow passes on as ``queue`` where the author of the Dag gave none."""
+    def _own_queue(self, queue: str | None, kwargs: dict[str, Any]) -> str | None:
+        """Return the run's queue; one that Airflow passes on by itself goes to Airflow's arguments."""
         # Up to Airflow 3.2, ``partial()`` adds its default to the arguments of a mapped task.
         added = [default_queue()] if is_mapped_instance(self) else []
-        return [default_args.get("queue"), *added]
+        if queue is None or queue not in [kwargs["default_args"].get("queue"), *added]:
+            return queue
+        kwargs["queue"] = queue
+        return None
 
     def _check(
         self, *, skip: Callable[[object], bool] = lambda value: False, now: datetime | None = None
@@ -125,8 +128,10 @@ class RunTriggerTaskOperator(RunWaitingOperator):
             raise ValueError(f"{self._owner}: task_identifier must be {what}")
         check_payload(self._owner, self.payload, skip=skip)
         options = self._options
-        if self.idempotency_key is not None:
-            options["idempotency_key"] = self.idempotency_key
+        if self._has_key:
+            # With native rendering, a template that finds nothing is None, and not the text.
+            key = self.idempotency_key
+            options["idempotency_key"] = str(None) if key is None else key
         check_options(self._owner, options, skip=skip, now=now, tags_of_ours=TAGS_OF_OURS)
 
     @property

@@ -309,6 +309,17 @@ def test_none_is_no_key(connection: str, body: Any, context_of: Any, task_instan
     assert body()["options"].keys() == {"tags"}
 
 
+@pytest.mark.parametrize("rendered", [None, "None"])
+def test_a_template_of_a_key_that_finds_nothing_is_an_error(
+    connection: str, sent: Any, context_of: Any, task_instance: Any, rendered: str | None
+) -> None:
+    made = operator(idempotency_key="{{ params.order }}")
+    made.idempotency_key = rendered
+    with pytest.raises(AirflowFailException, match="idempotency_key must not be 'None': a template that "):
+        made.execute(context_of(task_instance()))
+    assert sent() == []
+
+
 def test_executed_by_hand_a_run_has_neither_key_nor_tags_of_ours(connection: str, body: Any) -> None:
     made = operator(wait_for_completion=False, tags="mine")
     empty: Any = {}
