@@ -199,6 +199,13 @@ def start_run_of(
         found = Found(error=error)
     if found.error:
         log.warning("Could not look for runs from before a clear of this task: %s", found.error)
+    if found.others:
+        log.warning(
+            "Left alone, and still alive: %s. Each was started by the same task before its Dag run was "
+            "cleared, or by another Airflow that has the same Dag run, or is a replay. Cancel those that "
+            "are not needed",
+            enumeration(found.others),
+        )
     for run in found.ours:
         if run.idempotency_key == request.key:
             continue
@@ -212,13 +219,6 @@ def start_run_of(
         found.stopping.append(client.call(retrieve_run(run.id)))
     for run in found.stopping:
         _wait_until_terminated(client, run, log=log, sleep=sleep)
-    if found.others:
-        log.warning(
-            "Left alone, and still alive: %s. Each was started by the same task before its Dag run was "
-            "cleared, or by another Airflow that has the same Dag run, or is a replay. Cancel those that "
-            "are not needed",
-            enumeration(found.others),
-        )
     return start_run(client, request, log=log, sleep=sleep)
 
 

@@ -93,7 +93,7 @@ def started_by_search(
                 client, tag=starter.tag, is_ours=starter.has_started, known=known, deadline=deadline
             )
             if found.others:
-                what = "they have the tag of this Dag run, but not its key"
+                what = "they have the tag of this Dag run or task, but not its key"
                 log.warning("%sLeft alone, as %s: %s", origin, what, enumeration(found.others))
             ours = [run.id for run in found.ours]
             known.update(ours, found.others)

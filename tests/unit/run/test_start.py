@@ -373,6 +373,17 @@ def test_a_run_from_before_its_dag_run_was_cleared_is_named_and_left_alone(
     ]
 
 
+def test_what_is_left_alone_is_named_before_anything_is_waited_for(
+    server: Any, start_again: Any, log: Any
+) -> None:
+    left = add(server, "EXECUTING", key=BEFORE_ITS_CLEAR.key(0, 0), tags=BEFORE_ITS_CLEAR.tags)
+    earlier = add(server, "EXECUTING", key=EARLIER_KEY)
+    start_again()
+    first, *others = log.lines
+    assert first.startswith(f"Left alone, and still alive: {left.id}. ")
+    assert [line for line in others if earlier.id in line] == others != []
+
+
 @pytest.mark.parametrize("is_first", [True, False])
 def test_all_runs_from_before_clears_are_canceled_also_next_to_the_one_of_an_earlier_try(
     server: Any, start_again: Any, clock: Any, is_first: bool

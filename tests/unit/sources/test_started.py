@@ -234,7 +234,7 @@ def test_a_replay_by_someone_else_is_named_once_and_left_alone(
     assert log.leveled == [
         (
             "warning",
-            f"Dag: Left alone, as they have the tag of this Dag run, but not its key: {replayed.id}",
+            f"Dag: Left alone, as they have the tag of this Dag run or task, but not its key: {replayed.id}",
         )
     ]
 
