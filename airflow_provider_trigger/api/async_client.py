@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import ssl
+from collections.abc import Coroutine
 from contextlib import closing
 from dataclasses import replace
 from functools import cached_property
@@ -44,6 +45,8 @@ ERRORS = ErrorClasses(
 
 # Of the time for a request, so that a late connection is distinguished from a late answer.
 _SHARE_FOR_CONNECTION = 0.9
+# How long a request that is canceled may take to end, in seconds; as a rule it ends at once.
+_CANCEL_TIME = 1.0
 # A proxy that cannot be reached is like any other server; a handshake that failed is found before.
 _ERRORS_THROUGH_PROXY = replace(ERRORS, proxy=(httpx.ProxyError, httpx.ConnectError))
 
@@ -156,8 +159,7 @@ class AsyncTriggerDevClient:
         if url is not None:
             proxy = proxy_for(url, connection_options(url, **self._connection))
         try:
-            async with asyncio.timeout(step.timeout):
-                return await self._send(step, proxy)
+            return await _within(step.timeout, self._send(step, proxy))
         except (httpx.HTTPError, httpx.InvalidURL, OSError) as error:
             where, known = step.request.target(self.base_url), _ERRORS_THROUGH_PROXY if proxy else ERRORS
             failure: TriggerDevError = transport_error(error, where, step.timeout, known)
@@ -210,6 +212,26 @@ class AsyncTriggerDevClient:
         if os.path.isdir(verify):
             return ssl.create_default_context(capath=verify)
         return ssl.create_default_context(cafile=verify)
+
+
+async def _within(seconds: float, answer: Coroutine[Any, Any, Response]) -> Response:
+    """
+    Wait for an answer, or raise a TimeoutError in time.
+
+    A request that is canceled may never end: in older versions of anyio (measured with 4.12), when the waiter
+    of a lock is canceled just before its release, the next one waits for ever. It is left alone then.
+    """
+    task = asyncio.ensure_future(answer)
+    task.add_done_callback(lambda done: done.cancelled() or done.exception())  # or asyncio logs it
+    try:
+        await asyncio.wait({task}, timeout=seconds)
+    finally:
+        if not task.done():
+            task.cancel()
+            await asyncio.wait({task}, timeout=_CANCEL_TIME)
+    if not task.done() or task.cancelled():
+        raise TimeoutError
+    return task.result()
 
 
 class _OversizeError(Exception):

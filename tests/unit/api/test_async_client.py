@@ -431,6 +431,11 @@ def test_one_client_serves_many_tasks_of_a_loop(connect_async: Any, answer: Any)
 # Cancellation
 
 
+@pytest.fixture(autouse=True)
+def _cancels_end_soon(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("airflow_provider_trigger.api.async_client._CANCEL_TIME", 0.05)
+
+
 async def never(started: asyncio.Event) -> Any:
     started.set()
     await asyncio.Event().wait()
@@ -533,6 +538,38 @@ def test_a_request_without_an_answer_ends_after_its_time(connect_async: Any) -> 
         client, _ = connect_async(lambda _: never(asyncio.Event()), timeout=0.01, retry_for=0.0)
         with pytest.raises(errors.TransportError, match=r"no answer within 0\.1 s"):
             await client.call(retrieve_run("run_1"))
+
+    asyncio.run(main())
+
+
+async def never_although_canceled(started: asyncio.Event) -> Any:
+    """What a request does whose cancel waits for a lock that nobody releases."""
+    try:
+        await never(started)
+    except asyncio.CancelledError:
+        await asyncio.Event().wait()
+
+
+def test_a_request_whose_cancel_never_ends_is_left_alone(connect_async: Any, answer: Any) -> None:
+    async def main() -> None:
+        script = [never_although_canceled(asyncio.Event()), answer(body=RUN)]
+        client, _ = connect_async(lambda _: script.pop(0), timeout=0.01, retry_for=0.0)
+        with pytest.raises(errors.TransportError, match=r"no answer within 0\.1 s"):
+            await asyncio.wait_for(client.call(retrieve_run("run_1")), 5)
+        assert (await client.call(retrieve_run("run_1"))).id == "run_1"
+
+    asyncio.run(main())
+
+
+def test_a_cancel_passes_through_a_request_whose_own_cancel_never_ends(connect_async: Any) -> None:
+    async def main() -> None:
+        started = asyncio.Event()
+        client, _ = connect_async(lambda _: never_although_canceled(started))
+        task = asyncio.create_task(client.call(retrieve_run("run_1")))
+        await started.wait()
+        task.cancel("by the test")
+        with pytest.raises(asyncio.CancelledError, match="by the test"):
+            await asyncio.wait_for(task, 5)
 
     asyncio.run(main())
 
