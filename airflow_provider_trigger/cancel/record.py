@@ -23,6 +23,12 @@ FRESH_FOR = 3.0
 """How old a check may be when the cancel is acknowledged, in seconds, to show what the cancel found."""
 
 
+LAST_CHECK_BEFORE = 1.0
+"""
+How long before the end of a wait for termination its last check is sent, in seconds; less if it is short.
+"""
+
+
 class Action(IntEnum):
     """What a run needs next, the most urgent first."""
 
@@ -234,10 +240,11 @@ def _wait_for_termination(
 ) -> tuple[Action, float] | None:
     if waiting is None or not seen.is_canceled or seen.is_terminated:
         return None
-    next_check = now + waiting.poll_interval
-    if next_check > (record.acknowledged_at or now) + waiting.timeout:
+    last_check = (record.acknowledged_at or now) + waiting.timeout
+    last_check -= min(LAST_CHECK_BEFORE, waiting.timeout / 10)
+    if last_check <= now:
         return None
-    return Action.CHECK_TERMINATION, next_check
+    return Action.CHECK_TERMINATION, min(now + waiting.poll_interval, last_check)
 
 
 def _cancel_again_or_recheck(record: RunRecord, *, now: float) -> tuple[Action, float] | None:

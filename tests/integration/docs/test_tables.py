@@ -269,6 +269,7 @@ STATEMENTS: list[tuple[str, str, Callable[[], bool]]] = [
     ("limits.md", "status checks after 0.5, 1, 2 and 4 s", lambda: record.RECHECK_AFTER == (0.5, 1, 2, 4)),
     ("limits.md", "then one more cancel", lambda: record.MAX_CANCELS == 2),
     ("outcomes.md", "in about 7.5 s", lambda: sum(record.RECHECK_AFTER) == 7.5),
+    ("outcomes.md", "the last time 1 s before", lambda: record.LAST_CHECK_BEFORE == 1),
     ("outcomes.md", "five checks after each", lambda: len(record.RECHECK_AFTER) + 1 == 5),
     ("outcomes.md", "at most 3 s older", lambda: record.FRESH_FOR == 3),
     ("outcomes.md", "75 s after its cancel", lambda: runs.TERMINATES_WITHIN == 75),

@@ -345,13 +345,21 @@ def test_a_canceled_run_is_checked_until_it_is_terminated() -> None:
         assert following(state, WAITING) == (Action.CHECK_TERMINATION, NOW + 2.0)
 
 
-def test_waiting_ends_where_the_next_check_would_be_too_late() -> None:
-    assert following(canceled(seen=CANCELED, acknowledged_at=NOW - 88.0), WAITING) is not None
-    assert following(canceled(seen=CANCELED, acknowledged_at=NOW - 88.1), WAITING) is None
+@pytest.mark.parametrize("poll_interval", [2.0, 60.0, 1000.0])
+def test_the_last_check_is_just_before_the_end_of_the_wait(poll_interval: float) -> None:
+    waiting = Waiting(timeout=90.0, poll_interval=poll_interval)
+    for passed in (88.0, 88.9):
+        state = canceled(seen=CANCELED, acknowledged_at=NOW - passed)
+        action, at = following(state, waiting) or (None, None)
+        assert action is Action.CHECK_TERMINATION
+        assert at == pytest.approx(NOW - passed + 89.0)
+    assert following(canceled(seen=CANCELED, acknowledged_at=NOW - 89.0), waiting) is None
 
 
 def test_without_time_to_wait_a_canceled_run_is_not_waited_for() -> None:
-    assert following(canceled(seen=CANCELED), Waiting(timeout=1.9, poll_interval=2.0)) is None
+    assert following(canceled(seen=CANCELED), Waiting(timeout=0.0, poll_interval=2.0)) is None
+    _, at = following(canceled(seen=CANCELED), Waiting(timeout=2.0, poll_interval=2.0)) or (None, None)
+    assert at == pytest.approx(NOW + 1.8)
 
 
 def test_a_check_that_failed_while_waiting_does_not_end_it(error: Any) -> None:
