@@ -79,7 +79,7 @@ class CancelTriggerRunNotifier(RendersTemplatesOnly, BaseNotifier):
         self.timeout = timeout
         self.max_concurrency = max_concurrency
         # Without any, it cancels what the Dag run or the task instance has started.
-        self._cancels_started = self.run_ids is None and not self.xcom_task_ids
+        self._cancels_started = self.run_ids is None and self.xcom_task_ids is None
         self._given = given_sources(run_ids=self.run_ids, xcom_task_ids=self.xcom_task_ids)
         check_connection_id(name, trigger_dev_conn_id)
         check_number(name, "timeout", timeout, least=0.01, unit="seconds")

@@ -33,11 +33,12 @@ def given_sources(*, run_ids: object, xcom_task_ids: object) -> tuple[str, ...]:
     Return which sources the author of a Dag gave, by the names of the arguments.
 
     :param run_ids: as given when the Dag is parsed
-    :param xcom_task_ids: the same; an empty list names no task
+    :param xcom_task_ids: the same; an empty list is a source without run ids only if it is the only one
     """
-    if not xcom_task_ids:
-        return ("run_ids",)  # also None, as an instance of a mapped task may get it
-    return ("xcom_task_ids",) if run_ids is None else ("run_ids", "xcom_task_ids")
+    if xcom_task_ids is not None and run_ids is None:
+        return ("xcom_task_ids",)
+    # Also where both are None, as an instance of a mapped task may get it.
+    return ("run_ids", "xcom_task_ids") if xcom_task_ids else ("run_ids",)
 
 
 def gather(

@@ -61,11 +61,11 @@ def is_canceled(*runs: Any) -> list[bool]:
     return [run.status == "CANCELED" for run in runs]
 
 
-@pytest.mark.parametrize("arguments", [{}, {"run_ids": None, "xcom_task_ids": []}])
+@pytest.mark.parametrize("arguments", [{}, {"run_ids": None, "xcom_task_ids": None}])
 def test_it_needs_no_arguments(arguments: dict[str, Any]) -> None:
     made = CancelTriggerRunNotifier(**arguments)
     assert made.run_ids is None
-    assert not made.xcom_task_ids
+    assert made.xcom_task_ids is None
 
 
 def test_in_a_tasks_callback_it_is_about_what_this_task_instance_has_started(
@@ -221,12 +221,17 @@ def test_given_ids_are_all_that_it_cancels(start: Any, log: Any, server: Any) ->
     assert is_canceled(mine, other) == [False, True]
 
 
-def test_an_empty_list_of_ids_cancels_nothing(start: Any, log: Any, server: Any) -> None:
+@pytest.mark.parametrize("argument", ["run_ids", "xcom_task_ids"])
+@pytest.mark.parametrize("empty", [[], (), set()])
+def test_an_empty_list_cancels_nothing_and_is_a_warning(
+    start: Any, log: Any, server: Any, argument: str, empty: Any
+) -> None:
     mine, context = start("first")
     before = len(server.requests)
-    CancelTriggerRunNotifier(run_ids=[])(context)
+    CancelTriggerRunNotifier(**{argument: empty})(context)
     assert is_canceled(mine) == [False]
     assert len(server.requests) == before
+    assert [text for text in log.of("warning") if f"{argument} is an empty list" in text]
 
 
 def test_awaited_it_finds_them_off_the_event_loop(start: Any, log: Any) -> None:

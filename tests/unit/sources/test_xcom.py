@@ -126,7 +126,7 @@ def test_given_ids_need_no_task_instance() -> None:
         ([], None, ("run_ids",)),
         ("", None, ("run_ids",)),
         (None, None, ("run_ids",)),
-        (None, [], ("run_ids",)),
+        (None, [], ("xcom_task_ids",)),
         (None, "start", ("xcom_task_ids",)),
         (None, ["start"], ("xcom_task_ids",)),
         ("run_1", "start", ("run_ids", "xcom_task_ids")),
@@ -137,9 +137,13 @@ def test_what_the_author_gave_are_the_sources(run_ids: object, tasks: object, gi
     assert given_sources(run_ids=run_ids, xcom_task_ids=tasks) == given
 
 
-@pytest.mark.parametrize("tasks", [None, []])
-def test_without_any_source_run_ids_are_none(tasks: object) -> None:
-    assert gathered(tasks=tasks) == RunIds(empty=[NONE])
+def test_without_any_source_run_ids_are_none() -> None:
+    assert gathered() == RunIds(empty=[NONE])
+
+
+def test_an_empty_list_of_tasks_is_named_where_it_is_the_only_source() -> None:
+    assert gathered(tasks=[]) == RunIds(empty=["xcom_task_ids is an empty list"])
+    assert gathered(run_ids="run_1", tasks=[]).empty == []
 
 
 def test_run_ids_that_became_none_are_named_also_where_a_task_has_some() -> None:
