@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import logging
+import threading
 import time
-from contextlib import closing
+from collections.abc import Iterator
+from contextlib import closing, contextmanager, nullcontext
 from typing import Any, TypeVar
 
 import requests
@@ -178,7 +181,8 @@ class TriggerDevClient:
         # while a session reads and resolves them even when it is not to follow them.
         adapter = self._session.get_adapter(str(prepared.url))
         timeout = (min(CONNECT_TIMEOUT, step.timeout), step.timeout)
-        with adapter.send(prepared, timeout=timeout, **options) as answer:
+        quiet = nullcontext() if step.request.url is None else _without_log()
+        with quiet, adapter.send(prepared, timeout=timeout, **options) as answer:
             headers = {name.lower(): value for name, value in answer.headers.items()}
             return Response(status=answer.status_code, headers=headers, body=_read_body(answer, until=until))
 
@@ -196,6 +200,21 @@ class TriggerDevClient:
 
 class _OversizeError(Exception):
     """A body is longer than any of Trigger.dev's."""
+
+
+@contextmanager
+def _without_log() -> Iterator[None]:
+    """Keep urllib3 from logging the address of a request of this thread: its query can be a password."""
+    log, thread = logging.getLogger("urllib3.connectionpool"), threading.get_ident()
+
+    def is_of_another_thread(record: logging.LogRecord) -> bool:
+        return record.thread != thread
+
+    log.addFilter(is_of_another_thread)
+    try:
+        yield
+    finally:
+        log.removeFilter(is_of_another_thread)
 
 
 def _read_body(answer: requests.Response, *, until: float) -> bytes:

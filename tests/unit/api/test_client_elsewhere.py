@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import logging
 from typing import Any
 
 import pytest
 
 from airflow_provider_trigger.api import errors
+from airflow_provider_trigger.api.client import TriggerDevClient
 from airflow_provider_trigger.api.endpoints.outputs import fetch_output
 from airflow_provider_trigger.api.endpoints.runs import retrieve_run
 
@@ -66,6 +68,18 @@ def test_an_error_names_the_store_and_not_the_signature(connect: Any, answer: An
     with pytest.raises(errors.TransportError) as raised:
         client.call(fetch_output(URL))
     assert str(raised.value) == "GET /packets/a%20b/1.json to store.test:9000: ConnectionError"
+
+
+def test_no_log_has_the_signature(server: Any, caplog: pytest.LogCaptureFixture) -> None:
+    """urllib3 logs the address of each request at debug level."""
+    caplog.set_level(logging.DEBUG)
+    with TriggerDevClient(base_url=server.url, secret_key=server.secret_key, user_agent="me/1") as client:
+        with pytest.raises(errors.TriggerDevError):
+            client.call(fetch_output(f"{server.url}/packets/none.json?X-Amz-Signature=0bb7"))
+        with pytest.raises(errors.NotFoundError):
+            client.call(retrieve_run("run_x"))
+    assert "0bb7" not in caplog.text
+    assert "GET /api/v3/runs/run_x" in caplog.text  # other addresses are still logged
 
 
 def test_the_patience_of_a_call_takes_the_place_of_the_clients(connect: Any, answer: Any, clock: Any) -> None:
