@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -11,9 +10,11 @@ from airflow_provider_trigger import defaults
 from airflow_provider_trigger._compat import (
     AirflowException,
     AirflowFailException,
+    AirflowSensorTimeout,
     AirflowSkipException,
     BaseSensorOperator,
     PokeReturnValue,
+    TaskDeferralError,
     default_deferrable,
     is_mapped_instance,
 )
@@ -30,13 +31,12 @@ from airflow_provider_trigger.validation import (
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
-    from airflow_provider_trigger.api.client import TriggerDevClient
     from airflow_provider_trigger.api.models.runs import Run
     from airflow_provider_trigger.hooks.trigger_dev import TriggerDevHook
+    from airflow_provider_trigger.run.checks import RunChecks
 
-
-# How long one check is repeated, in seconds; then the sensor goes on with its next poke.
-_PATIENCE = 10.0
+# How Airflow 2 says that a deferral has timed out; Airflow 3 has a class for it.
+_TRIGGER_TIMEOUT = "Trigger/execution timeout"
 
 
 class TriggerRunSensor(BaseSensorOperator):
@@ -92,6 +92,7 @@ class TriggerRunSensor(BaseSensorOperator):
         self._given = given_sources(run_ids=run_ids, xcom_task_ids=xcom_task_ids)
         self._found: list[str] | None = None
         self._ended: dict[str, Run] = {}
+        self._checks: RunChecks | None = None
         self._check_arguments()
 
     def _check_arguments(self) -> None:
@@ -111,7 +112,8 @@ class TriggerRunSensor(BaseSensorOperator):
 
     def execute(self, context: Context) -> Any:
         """Wait for the runs; see the class."""
-        self._found, self._ended = None, {}  # `dag.test()` may execute one operator several times
+        # `dag.test()` may execute one operator several times.
+        self._found, self._ended, self._checks = None, {}, None
         if not self.deferrable:
             return super().execute(context)
         try:
@@ -135,6 +137,23 @@ class TriggerRunSensor(BaseSensorOperator):
                 timeout=timedelta(seconds=self.timeout),
             )
         return self._results()
+
+    def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context) -> Any:
+        """
+        Go on after the trigger; its timeout is the sensor's, on every Airflow: without retries, or skipped.
+
+        :param next_method: of the sensor, or Airflow's sign for a failure
+        :param next_kwargs: for the method
+        :param context: of the task instance
+        """
+        try:
+            return super().resume_execution(next_method, next_kwargs, context)
+        except (AirflowSensorTimeout, TaskDeferralError) as error:
+            if not isinstance(error, AirflowSensorTimeout) and str(error) != _TRIGGER_TIMEOUT:
+                raise
+            if self.soft_fail or self.never_fail:
+                raise AirflowSkipException(str(error)) from error
+            raise AirflowSensorTimeout(str(error)) from error
 
     def execute_complete(self, context: Context, event: dict[str, Any] | None = None) -> Any:
         """
@@ -160,15 +179,15 @@ class TriggerRunSensor(BaseSensorOperator):
         :param context: of the task instance
         :raises AirflowFailException: one cannot succeed any more
         """
+        from airflow_provider_trigger.run.checks import RunChecks
+
         run_ids = self._run_ids(context)
         waiting = [run_id for run_id in run_ids if run_id not in self._ended]
+        self._checks = self._checks or RunChecks(self.log)
         hook = self._hook()
-        with (
-            hook.client() as client,
-            ThreadPoolExecutor(defaults.CHECK_CONCURRENCY, "trigger-dev-sensor") as executor,
-        ):
-            for run in executor.map(lambda run_id: self._check(client, run_id), waiting):
-                if run is None or not run.is_final:
+        with hook.client() as client:
+            for run in self._checks.make(client, waiting):
+                if not run.is_final:
                     continue
                 self._ended[run.id] = run
                 if run.status not in self.success_statuses:
@@ -210,15 +229,3 @@ class TriggerRunSensor(BaseSensorOperator):
         from airflow_provider_trigger.hooks.trigger_dev import TriggerDevHook
 
         return TriggerDevHook(self.trigger_dev_conn_id)
-
-    def _check(self, client: TriggerDevClient, run_id: str) -> Run | None:
-        from airflow_provider_trigger.api.endpoints.runs import retrieve_run
-        from airflow_provider_trigger.api.errors import AuthenticationError, NotFoundError, TriggerDevError
-
-        try:
-            return client.call(retrieve_run(run_id), patience=_PATIENCE)
-        except (AuthenticationError, NotFoundError):
-            raise
-        except TriggerDevError as error:
-            self.log.warning("Run %s could not be checked, the wait goes on: %s", run_id, error)
-            return None

@@ -460,6 +460,7 @@ WITH_MESSAGES = (
     "operators/run.py",
     "operators/waiting.py",
     "reporting.py",
+    "run/checks.py",
     "run/drive.py",
     "run/ending.py",
     "run/event.py",

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import copy
+import itertools
 import json
+import signal
+import time
 from datetime import timedelta
 from typing import Any
 
@@ -16,7 +19,12 @@ from airflow_provider_trigger._compat import (
     BaseOperator,
     airflow_version,
 )
-from airflow_provider_trigger.api.errors import AuthenticationError, NotFoundError
+from airflow_provider_trigger.api.errors import (
+    AuthenticationError,
+    NotFoundError,
+    ResponseError,
+    TriggerDevError,
+)
 from airflow_provider_trigger.operators.run import RunTriggerTaskOperator
 from airflow_provider_trigger.sensors.run import TriggerRunSensor
 from airflow_provider_trigger.triggers.run import TriggerDevRunsTrigger
@@ -221,12 +229,80 @@ def test_a_rejected_key_fails_it_at_once(server: Any, context: Any) -> None:
 def test_a_check_that_fails_is_a_warning_and_the_wait_goes_on(
     server: Any, context: Any, log: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("airflow_provider_trigger.sensors.run._PATIENCE", 0)
+    monkeypatch.setattr("airflow_provider_trigger.run.checks._PATIENCE", 0)
     run = server.add_run("COMPLETED")
     server.fail_next(2, 503)
     assert sensor(run).execute(context) == [{"run_id": run.id, "status": "COMPLETED"}]
     warnings = log.of("warning")
     assert [f"Run {run.id} could not be checked, the wait goes on" in text for text in warnings] == [True] * 2
+
+
+@pytest.mark.parametrize("deferrable", [True, False])
+@pytest.mark.parametrize("fault", ["redirect_next", "malformed_next", "403"])
+def test_what_cannot_pass_fails_it_at_once_if_no_check_has_ever_succeeded(
+    server: Any, context: Any, deferrable: bool, fault: str
+) -> None:
+    if fault == "403":
+        server.fail_next(None, 403)
+    elif fault == "malformed_next":
+        server.malformed_next(None, status=404)
+    else:
+        server.redirect_next(None)
+    with pytest.raises(TriggerDevError):
+        sensor(server.add_run("EXECUTING"), deferrable=deferrable, timeout=5).execute(context)
+
+
+@pytest.mark.parametrize("status", [401, 403])
+def test_a_single_rejection_by_a_gateway_does_not_end_the_wait(
+    server: Any, context: Any, log: Any, status: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, second = server.add_run("EXECUTING"), server.add_run("EXECUTING")
+    made = sensor(first, second)
+    poke, number = made.poke, itertools.count(1)
+
+    def counted(context: Any) -> Any:
+        this = next(number)
+        if this in (2, 4):
+            server.fail_next(2, status)
+        if this == 5:
+            first.status = second.status = "COMPLETED"
+        return poke(context)
+
+    monkeypatch.setattr(made, "poke", counted)
+    assert len(made.execute(context)) == 2
+    warnings = log.of("warning")
+    assert [f"answered {status}" in text for text in warnings] == [True] * 4
+
+
+@pytest.mark.parametrize("status", [401, 403])
+def test_a_rejection_in_two_pokes_in_a_row_ends_the_wait(server: Any, context: Any, status: int) -> None:
+    run = server.add_run("EXECUTING")
+    made = sensor(run, timeout=5)
+    assert not made.poke(context)
+    server.fail_next(None, status)
+    assert not made.poke(context)
+    with pytest.raises(ResponseError, match=f"answered {status}"):
+        made.poke(context)
+
+
+def test_what_ends_the_task_is_not_held_up_by_a_request(server: Any, context: Any) -> None:
+    server.hang_next(None)
+    made = sensor(server.add_run("EXECUTING"))
+
+    def end(*_: Any) -> None:
+        raise TimeoutError
+
+    before = signal.signal(signal.SIGALRM, end)
+    begun = time.monotonic()
+    try:
+        signal.setitimer(signal.ITIMER_REAL, 0.3)
+        with pytest.raises(TimeoutError):
+            made.execute(context)
+        assert time.monotonic() - begun < 5  # one request may take 30 s
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+        server.stop()
 
 
 def test_airflows_timeout_of_sensors_counts(server: Any, context: Any) -> None:
@@ -377,6 +453,14 @@ def test_a_run_that_cannot_be_checked_any_more_fails_it_so_that_another_try_may_
 def test_what_is_not_an_event_of_its_trigger_is_an_error(event: Any, context: Any) -> None:
     with pytest.raises(AirflowException, match="TriggerRunSensor 'wait': not a valid event"):
         sensor("run_1").execute_complete(context, event)
+
+
+@pytest.mark.parametrize("soft", [None, "soft_fail", "never_fail"])
+def test_the_timeout_of_a_deferred_sensor_is_not_retried(context: Any, soft: str | None) -> None:
+    text = "Trigger/execution timeout" if AIRFLOW_2 else "Trigger timeout"
+    made = sensor("run_1", **({soft: True} if soft else {}))
+    with pytest.raises(AirflowSkipException if soft else AirflowSensorTimeout):
+        made.resume_execution("__fail__", {"error": text}, context)
 
 
 def test_a_trigger_that_failed_cancels_nothing(server: Any, context: Any) -> None:

@@ -1,0 +1,81 @@
+"""Check several runs from time to time, as a sensor does, and decide which errors end its wait."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING
+
+from airflow_provider_trigger.api.endpoints.runs import retrieve_run
+from airflow_provider_trigger.api.errors import (
+    AuthenticationError,
+    NotFoundError,
+    PermissionDeniedError,
+    TriggerDevError,
+)
+from airflow_provider_trigger.defaults import CHECK_CONCURRENCY
+from airflow_provider_trigger.log import Log
+
+if TYPE_CHECKING:
+    from airflow_provider_trigger.api.client import TriggerDevClient
+    from airflow_provider_trigger.api.models.runs import Run
+
+# How long one check is repeated, in seconds; then the wait goes on with the next ones.
+_PATIENCE = 10.0
+
+
+class RunChecks:
+    """
+    The checks of one wait.
+
+    :param log: where to warn of runs that could not be checked
+    """
+
+    def __init__(self, log: Log) -> None:
+        self._log = log
+        self._has_succeeded = False
+        self._was_rejected = False
+
+    def make(self, client: TriggerDevClient, run_ids: list[str]) -> list[Run]:
+        """
+        Check each run once; return those that could be checked.
+
+        :param client: for the runs' environment
+        :param run_ids: the runs
+        :raises TriggerDevError: it is useless to check again: there is no such run, the key was rejected two
+            times in a row, or what cannot pass by itself came before any check has succeeded
+        """
+
+        def check(run_id: str) -> Run | TriggerDevError:
+            try:
+                return client.call(retrieve_run(run_id), patience=_PATIENCE)
+            except TriggerDevError as error:
+                return error
+
+        executor = ThreadPoolExecutor(CHECK_CONCURRENCY, "trigger-dev-sensor")
+        try:
+            replies = list(executor.map(check, run_ids))
+        finally:
+            # What ends the task from outside does not wait for the requests in flight.
+            executor.shutdown(wait=False, cancel_futures=True)
+        runs = [reply for reply in replies if not isinstance(reply, TriggerDevError)]
+        self._has_succeeded = self._has_succeeded or bool(runs)
+        is_rejected = False
+        for run_id, error in zip(run_ids, replies, strict=True):
+            if not isinstance(error, TriggerDevError):
+                continue
+            if self._ends_the_wait(error):
+                raise error
+            is_rejected = is_rejected or _is_rejection(error)
+            self._log.warning("Run %s could not be checked, the wait goes on: %s", run_id, error)
+        self._was_rejected = is_rejected
+        return runs
+
+    def _ends_the_wait(self, error: TriggerDevError) -> bool:
+        if isinstance(error, NotFoundError) or not (self._has_succeeded or error.retryable):
+            return True
+        # A gateway may send a single one for a key that has worked.
+        return self._was_rejected and _is_rejection(error)
+
+
+def _is_rejection(error: TriggerDevError) -> bool:
+    return isinstance(error, (AuthenticationError, PermissionDeniedError))
