@@ -30,6 +30,13 @@ def server() -> Iterator[TriggerDevServer]:
 
 @pytest.fixture
 def client(server: TriggerDevServer) -> Iterator[TriggerDevClient]:
+    with new_client(server) as client:
+        yield client
+
+
+@pytest.fixture
+def hasty_client(server: TriggerDevServer) -> Iterator[TriggerDevClient]:
+    """A client that soon gives up; not for tests that count requests, as it also does on a busy machine."""
     with new_client(server, timeout=2, retry_for=3) as client:
         yield client
 
@@ -189,9 +196,9 @@ def test_an_older_server_without_bulk_actions_needs_one_request_more(server, cli
     ],
     ids=["503", "403", "HTML", "no id", "no answer", "disconnect", "500 at its checks"],
 )
-def test_a_bulk_action_that_fails_takes_nothing_from_any_run(fault, server, client):
+def test_a_bulk_action_that_fails_takes_nothing_from_any_run(fault, server, hasty_client):
     fault(server)
-    assert outcomes(client, add_runs(server)) == {"canceled": MANY}
+    assert outcomes(hasty_client, add_runs(server)) == {"canceled": MANY}
 
 
 def test_a_bulk_action_without_progress_is_not_waited_for(server, client, monkeypatch):
@@ -203,8 +210,8 @@ def test_a_bulk_action_without_progress_is_not_waited_for(server, client, monkey
 
 
 def test_a_slow_bulk_action_with_progress_is_waited_for_where_there_is_time(server, client, monkeypatch):
-    monkeypatch.setattr(bulk, "NO_PROGRESS_AFTER", 1.0)
-    server.bulk_rate = MANY / 3
+    monkeypatch.setattr(bulk, "NO_PROGRESS_AFTER", 2.5)
+    server.bulk_rate = MANY / 4
     assert outcomes(client, add_runs(server)) == {"canceled": MANY}
     assert (methods(server)["POST"], methods(server)["GET"]) == (0, MANY)
 
