@@ -65,6 +65,7 @@ def test_a_run_triggered_a_moment_ago_is_missed(server: TriggerDevServer, send: 
 
 def test_replays_show_in_the_list_of_runs(server: TriggerDevServer, send: Send) -> None:
     run = server.add_run("FAILED", tags=["x"])
+    server.on_task(run.task_identifier, start_after=3600)
     created = send("POST", json={"action": "replay", "filter": {"status": "FAILED", "tag": ["x"]}})
     assert wait_for(send, created.json()["id"])["counts"] == {"total": 1, "success": 1, "failure": 0}
     listed = send("GET", "/api/v1/runs").json()["data"]
