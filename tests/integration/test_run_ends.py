@@ -222,7 +222,7 @@ def test_a_run_that_completes_while_it_is_given_up_gives_its_output(server, run_
     if ends == "in_spite_of_its_cancel":
         behavior: dict[str, Any] = {"after": None, "completes_despite_cancel": True, "acknowledge_after": 0}
     else:
-        behavior = {"start_after": 0, "after": 1.5}
+        behavior = {"start_after": 0, "after": 2.3}
         server.delay_next(2, 2.0, after_handling=False, path="/cancel")
     server.on_task("late", output="late", **behavior)
     result = run_tasks(TIMEOUTS % ["late"])
