@@ -1,10 +1,12 @@
-"""Check several runs from time to time, as a sensor does, and decide which errors end its wait."""
+"""Check several runs at a time: once, or again and again as a sensor does, until an error ends its wait."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
+from airflow_provider_trigger.api.deadline import NEVER, Deadline
 from airflow_provider_trigger.api.endpoints.runs import retrieve_run
 from airflow_provider_trigger.api.errors import (
     AuthenticationError,
@@ -21,6 +23,38 @@ if TYPE_CHECKING:
 
 # How long one check is repeated, in seconds; then the wait goes on with the next ones.
 _PATIENCE = 10.0
+
+
+def check_runs(
+    client: TriggerDevClient,
+    run_ids: Sequence[str],
+    *,
+    thread_name: str,
+    deadline: Deadline = NEVER,
+    patience: float | None = None,
+) -> list[Run | TriggerDevError]:
+    """
+    Check each run once; return, in the ids' order, the run or why it could not be checked.
+
+    :param client: for the runs' environment
+    :param run_ids: the runs
+    :param thread_name: what the names of the threads begin with
+    :param deadline: for all of it
+    :param patience: how long one check is repeated, in seconds; None for as long as any call
+    """
+
+    def check(run_id: str) -> Run | TriggerDevError:
+        try:
+            return client.call(retrieve_run(run_id), deadline=deadline, patience=patience)
+        except TriggerDevError as error:
+            return error
+
+    executor = ThreadPoolExecutor(CHECK_CONCURRENCY, thread_name)
+    try:
+        return list(executor.map(check, run_ids))
+    finally:
+        # What ends the task from outside does not wait for the requests in flight.
+        executor.shutdown(wait=False, cancel_futures=True)
 
 
 class RunChecks:
@@ -44,19 +78,7 @@ class RunChecks:
         :raises TriggerDevError: it is useless to check again: there is no such run, the key was rejected two
             times in a row, or what cannot pass by itself came before any check has succeeded
         """
-
-        def check(run_id: str) -> Run | TriggerDevError:
-            try:
-                return client.call(retrieve_run(run_id), patience=_PATIENCE)
-            except TriggerDevError as error:
-                return error
-
-        executor = ThreadPoolExecutor(CHECK_CONCURRENCY, "trigger-dev-sensor")
-        try:
-            replies = list(executor.map(check, run_ids))
-        finally:
-            # What ends the task from outside does not wait for the requests in flight.
-            executor.shutdown(wait=False, cancel_futures=True)
+        replies = check_runs(client, run_ids, thread_name="trigger-dev-sensor", patience=_PATIENCE)
         runs = [reply for reply in replies if not isinstance(reply, TriggerDevError)]
         self._has_succeeded = self._has_succeeded or bool(runs)
         is_rejected = False

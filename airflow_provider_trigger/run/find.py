@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from airflow_provider_trigger.api.deadline import NEVER, Deadline
-from airflow_provider_trigger.api.endpoints.runs import list_runs_page, retrieve_run
+from airflow_provider_trigger.api.endpoints.runs import list_runs_page
 from airflow_provider_trigger.api.errors import TriggerDevError
 from airflow_provider_trigger.api.models.runs import ALIVE_STATUSES, Run
-from airflow_provider_trigger.defaults import CHECK_CONCURRENCY
+from airflow_provider_trigger.run.checks import check_runs
 
 if TYPE_CHECKING:
     from airflow_provider_trigger.api.client import TriggerDevClient
@@ -63,25 +62,17 @@ def find_runs(
     found = Found()
     listed = list_run_ids(client, tag=tag, statuses=statuses, deadline=deadline)
     run_ids = [run_id for run_id in listed if run_id not in known]
-
-    def check(run_id: str) -> Run | TriggerDevError:
-        try:
-            return client.call(retrieve_run(run_id), deadline=deadline)
-        except TriggerDevError as error:
-            return error
-
-    with ThreadPoolExecutor(CHECK_CONCURRENCY, "trigger-dev-search") as executor:
-        for run in executor.map(check, run_ids):
-            if isinstance(run, TriggerDevError):
-                found.error = found.error or run
-            elif run.is_terminated:
-                continue
-            elif run.is_final:
-                found.stopping.append(run)
-            elif is_ours(run.idempotency_key):
-                found.ours.append(run)
-            else:
-                found.others.append(run.id)
+    for run in check_runs(client, run_ids, thread_name="trigger-dev-search", deadline=deadline):
+        if isinstance(run, TriggerDevError):
+            found.error = found.error or run
+        elif run.is_terminated:
+            continue
+        elif run.is_final:
+            found.stopping.append(run)
+        elif is_ours(run.idempotency_key):
+            found.ours.append(run)
+        else:
+            found.others.append(run.id)
     return found
 
 

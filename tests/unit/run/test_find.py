@@ -12,7 +12,7 @@ import pytest
 from airflow_provider_trigger.api.deadline import NEVER, Deadline
 from airflow_provider_trigger.api.errors import NotSentError, ServerError, TriggerDevError
 from airflow_provider_trigger.api.models.runs import ALIVE_STATUSES
-from airflow_provider_trigger.run import find as find_module
+from airflow_provider_trigger.run import checks
 from airflow_provider_trigger.run.find import find_runs, list_run_ids
 from airflow_provider_trigger.run.identity import DagRunIdentity, TaskInstanceIdentity
 
@@ -148,7 +148,7 @@ def test_many_runs_are_all_checked(server: Any, find: Any, network: Any) -> None
 def test_no_more_runs_are_checked_at_a_time_than_allowed(
     server: Any, find: Any, network: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(find_module, "CHECK_CONCURRENCY", 1)
+    monkeypatch.setattr(checks, "CHECK_CONCURRENCY", 1)
     threads: list[str] = []
 
     def take_long(sent: str) -> None:
