@@ -51,6 +51,7 @@ __all__ = [
     "default_deferrable",
     "default_queue",
     "get_async_connection",
+    "has_deferral_timed_out",
     "has_no_supervisor",
     "is_mapped_instance",
     "is_still_deferred",
@@ -60,6 +61,7 @@ __all__ = [
 ]
 
 _TASK_RUNNER = "airflow.sdk.execution_time.task_runner"
+_DEFERRAL_TIMEOUT = "Trigger/execution timeout"  # how Airflow 2 says it
 
 # The modules that have each name, the newest Airflow's first. They are imported when the name is used, so
 # that parsing a Dag costs no more than it needs.
@@ -159,6 +161,15 @@ def xcom_is_out_of_reach() -> bool:
     except ValidationError:
         return True
     return False
+
+
+def has_deferral_timed_out(error: BaseException) -> bool:
+    """
+    Return whether a sensor is resumed with an error because its deferral has timed out.
+
+    :param error: what its ``resume_execution`` raises
+    """
+    return isinstance(error, __getattr__("AirflowSensorTimeout")) or str(error) == _DEFERRAL_TIMEOUT
 
 
 def is_still_deferred(ti: Any, trigger_id: Any, run_id: str) -> bool:

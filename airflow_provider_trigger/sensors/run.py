@@ -16,6 +16,7 @@ from airflow_provider_trigger._compat import (
     PokeReturnValue,
     TaskDeferralError,
     default_deferrable,
+    has_deferral_timed_out,
     is_mapped_instance,
 )
 from airflow_provider_trigger.sources.xcom import gather, given_sources
@@ -34,9 +35,6 @@ if TYPE_CHECKING:
     from airflow_provider_trigger.api.models.runs import Run
     from airflow_provider_trigger.hooks.trigger_dev import TriggerDevHook
     from airflow_provider_trigger.run.checks import RunChecks
-
-# How Airflow 2 says that a deferral has timed out; Airflow 3 has a class for it.
-_TRIGGER_TIMEOUT = "Trigger/execution timeout"
 
 
 class TriggerRunSensor(BaseSensorOperator):
@@ -149,7 +147,7 @@ class TriggerRunSensor(BaseSensorOperator):
         try:
             return super().resume_execution(next_method, next_kwargs, context)
         except (AirflowSensorTimeout, TaskDeferralError) as error:
-            if not isinstance(error, AirflowSensorTimeout) and str(error) != _TRIGGER_TIMEOUT:
+            if not has_deferral_timed_out(error):
                 raise
             if self.soft_fail or self.never_fail:
                 raise AirflowSkipException(str(error)) from error
