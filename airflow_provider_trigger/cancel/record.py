@@ -22,7 +22,6 @@ MAX_CANCELS = 2
 FRESH_FOR = 3.0
 """How old a check may be when the cancel is acknowledged, in seconds, to show what the cancel found."""
 
-
 LAST_CHECK_BEFORE = 1.0
 """
 How long before the end of a wait for termination its last check is sent, in seconds; less if it is short.

@@ -543,7 +543,7 @@ def test_a_request_without_an_answer_ends_after_its_time(connect_async: Any) -> 
 
 
 async def never_although_canceled(started: asyncio.Event) -> Any:
-    """What a request does whose cancel waits for a lock that nobody releases."""
+    """What a request does whose cancel waits for a lock that is never released."""
     try:
         await never(started)
     except asyncio.CancelledError:
