@@ -131,7 +131,7 @@ class RunMethods:
         :raises ValueError: an argument is invalid; nothing is sent
         :raises TriggerDevError: it could not be started; the error says whether a run may exist
         """
-        from airflow_provider_trigger.run.options import check_options, check_payload, to_api
+        from airflow_provider_trigger.run.request import check_options, check_payload, to_api
         from airflow_provider_trigger.run.start import TaskRequest, start_run
 
         options = dict(options or {})
@@ -169,7 +169,7 @@ class RunMethods:
         from airflow_provider_trigger.api.errors import TriggerDevError
         from airflow_provider_trigger.run.drive import drive
         from airflow_provider_trigger.run.ending import why_given_up
-        from airflow_provider_trigger.run.follow import WaitEnd, WaitSettings, wait_for_run
+        from airflow_provider_trigger.run.wait import WaitEnd, WaitSettings, wait_for_run
         from airflow_provider_trigger.validation import check_number
 
         if poll_interval is not None:
@@ -229,7 +229,7 @@ class RunMethods:
         :raises TriggerDevError: it could not be changed, as the run is not DELAYED, for example
         """
         from airflow_provider_trigger.api.endpoints.runs import reschedule_run
-        from airflow_provider_trigger.run.options import check_options, to_api
+        from airflow_provider_trigger.run.request import check_options, to_api
 
         given = {"delay": "" if delay is None else delay}  # None would be no option at all
         check_options("reschedule_run", given)

@@ -114,8 +114,8 @@ class CancelTriggerRunNotifier(RendersTemplatesOnly, BaseNotifier):
         :raises AirflowNotFoundException: there is no such connection
         :raises InvalidConnectionError: a field of the connection is missing or malformed
         """
+        from airflow_provider_trigger.cancel_report import adding_runs_left
         from airflow_provider_trigger.hooks.trigger_dev import TriggerDevHook
-        from airflow_provider_trigger.reporting import adding_runs_left
 
         started_at, origin = time.monotonic(), origin_of(context)
         ids = self._gather(context, origin)
@@ -130,8 +130,8 @@ class CancelTriggerRunNotifier(RendersTemplatesOnly, BaseNotifier):
         :raises AirflowNotFoundException: there is no such connection
         :raises InvalidConnectionError: a field of the connection is missing or malformed
         """
+        from airflow_provider_trigger.cancel_report import adding_runs_left
         from airflow_provider_trigger.hooks.asynchronous import get_hook
-        from airflow_provider_trigger.reporting import adding_runs_left
 
         started_at, origin = time.monotonic(), origin_of(context)
         with _own_thread() as executor:
@@ -142,7 +142,7 @@ class CancelTriggerRunNotifier(RendersTemplatesOnly, BaseNotifier):
                 await _run_in(executor, self._cancel, context, ids, hook, started_at, origin)
 
     def _gather(self, context: Context, origin: str) -> RunIds:
-        from airflow_provider_trigger.reporting import log_sources
+        from airflow_provider_trigger.cancel_report import log_sources
 
         if self._cancels_started:
             from airflow_provider_trigger.sources.started import started_by_xcom
@@ -161,7 +161,7 @@ class CancelTriggerRunNotifier(RendersTemplatesOnly, BaseNotifier):
     def _cancel(
         self, context: Context, ids: RunIds, hook: TriggerDevHook | None, started_at: float, origin: str
     ) -> None:
-        from airflow_provider_trigger.reporting import log_summary, make_report
+        from airflow_provider_trigger.cancel_report import log_summary, make_report
 
         results: list[CancelResult] = []
         rejection = None
@@ -181,8 +181,8 @@ class CancelTriggerRunNotifier(RendersTemplatesOnly, BaseNotifier):
         self, context: Context, ids: RunIds, hook: TriggerDevHook, started_at: float, origin: str
     ) -> tuple[list[CancelResult], str | None]:
         from airflow_provider_trigger.api.errors import AuthenticationError
+        from airflow_provider_trigger.cancel_report import log_results
         from airflow_provider_trigger.hooks.diagnosis import action_for
-        from airflow_provider_trigger.reporting import log_results
 
         results: list[CancelResult] = []
         rejection = None

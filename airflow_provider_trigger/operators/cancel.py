@@ -113,7 +113,7 @@ class CancelTriggerRunOperator(RendersTemplatesOnly, BaseOperator):
 
     def execute(self, context: Context) -> list[dict[str, Any]]:
         """Cancel the runs; see the class."""
-        from airflow_provider_trigger.reporting import NOTHING_CANCELED, log_sources
+        from airflow_provider_trigger.cancel_report import NOTHING_CANCELED, log_sources
 
         ids = gather(
             context,
@@ -131,9 +131,9 @@ class CancelTriggerRunOperator(RendersTemplatesOnly, BaseOperator):
 
     def _cancel(self, ids: RunIds, context: Context) -> list[dict[str, Any]]:
         from airflow_provider_trigger.api.errors import AuthenticationError
+        from airflow_provider_trigger.cancel_report import adding_runs_left, counted
         from airflow_provider_trigger.hooks.diagnosis import action_for
         from airflow_provider_trigger.hooks.trigger_dev import TriggerDevHook
-        from airflow_provider_trigger.reporting import adding_runs_left, counted
 
         hook = TriggerDevHook(self.trigger_dev_conn_id)
         with adding_runs_left(ids):
@@ -161,7 +161,7 @@ class CancelTriggerRunOperator(RendersTemplatesOnly, BaseOperator):
             return self._conclude(results, ids, context, rejection=rejection, killed=work.stopped)
 
     def _logged(self, work: Cancellation, hook: TriggerDevHook) -> list[CancelResult]:
-        from airflow_provider_trigger.reporting import log_results, log_unterminated, summary
+        from airflow_provider_trigger.cancel_report import log_results, log_unterminated, summary
 
         results = work.results
         log_results(self.log, results, hook.settings.run_url, on_not_found=self.on_not_found)
@@ -174,7 +174,7 @@ class CancelTriggerRunOperator(RendersTemplatesOnly, BaseOperator):
         self, results: list[CancelResult], ids: RunIds, context: Context, **ended_early: Any
     ) -> list[dict[str, Any]]:
         """Return the results for XCom, or fail."""
-        from airflow_provider_trigger.reporting import make_report
+        from airflow_provider_trigger.cancel_report import make_report
 
         report = make_report(
             results=results,

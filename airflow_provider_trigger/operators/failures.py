@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from airflow_provider_trigger._compat import AirflowException, AirflowFailException
 from airflow_provider_trigger.run.ending import log_stack_trace, why_failed, why_given_up
-from airflow_provider_trigger.run.follow import Waited, WaitEnd
+from airflow_provider_trigger.run.wait import Waited, WaitEnd
 
 if TYPE_CHECKING:
     from airflow_provider_trigger.log import Log

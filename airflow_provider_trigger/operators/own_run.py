@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from airflow_provider_trigger.api.client import TriggerDevClient
     from airflow_provider_trigger.hooks.trigger_dev import TriggerDevHook
-    from airflow_provider_trigger.run.own_run import OwnRun
+    from airflow_provider_trigger.run.cancel_guard import CancelGuard
     from airflow_provider_trigger.run.start import Started
 
 # The method that Airflow names where a trigger has failed or timed out.
@@ -43,7 +43,7 @@ class OwnRunOperator(BaseOperator):
         self.trigger_dev_conn_id = trigger_dev_conn_id
         self.cancel_on_kill = cancel_on_kill
         self.run_url: str | None = None
-        self._own_run: OwnRun | None = None
+        self._guard: CancelGuard | None = None
         self._is_killed = False
         check_connection_id(self._owner, trigger_dev_conn_id)
         check_boolean(self._owner, "cancel_on_kill", cancel_on_kill)
@@ -52,7 +52,7 @@ class OwnRunOperator(BaseOperator):
     def _owner(self) -> str:
         return f"{type(self).__name__} {self.task_id!r}"
 
-    def _start(self, client: TriggerDevClient, own_run: OwnRun, context: Context) -> Started:
+    def _start(self, client: TriggerDevClient, guard: CancelGuard, context: Context) -> Started:
         """Start the run, or return one to take up."""
         raise NotImplementedError
 
@@ -61,19 +61,19 @@ class OwnRunOperator(BaseOperator):
 
         return TriggerDevHook(self.trigger_dev_conn_id)
 
-    def _new_own_run(self, hook: TriggerDevHook) -> OwnRun:
-        from airflow_provider_trigger.run.own_run import OwnRun
+    def _new_guard(self, hook: TriggerDevHook) -> CancelGuard:
+        from airflow_provider_trigger.run.cancel_guard import CancelGuard
 
         client = hook.get_client(timeout=_KILL_TIME, retry_for=_KILL_TIME)
-        own_run = OwnRun(client, cancels=self.cancel_on_kill, time_limit=_KILL_TIME, log=self.log)
-        self._own_run = own_run
-        own_run.is_killed = self._is_killed  # perhaps before it was made
-        return own_run
+        guard = CancelGuard(client, cancels=self.cancel_on_kill, time_limit=_KILL_TIME, log=self.log)
+        self._guard = guard
+        guard.is_killed = self._is_killed  # perhaps before it was made
+        return guard
 
     def _release(self) -> None:
         """Leave the run alone from now on."""
-        if self._own_run is not None:
-            self._own_run.release()
+        if self._guard is not None:
+            self._guard.release()
 
     def _push(self, run_id: str, hook: TriggerDevHook, context: Context) -> None:
         """Push the run's id before anything else can fail."""
@@ -94,9 +94,9 @@ class OwnRunOperator(BaseOperator):
             ti: Any = context["ti"]
             run_id = ti.xcom_pull(task_ids=self.task_id, key=RUN_ID_KEY, map_indexes=ti.map_index)
             if isinstance(run_id, str):
-                with self._new_own_run(self._hook()) as own_run:
-                    own_run.run_id = run_id
-                    own_run.kill()
+                with self._new_guard(self._hook()) as guard:
+                    guard.run_id = run_id
+                    guard.kill()
         return super().resume_execution(next_method, next_kwargs, context)
 
     def on_kill(self) -> None:
@@ -106,5 +106,5 @@ class OwnRunOperator(BaseOperator):
         Airflow 3 calls it in a signal handler, where no connection can be fetched; ``execute`` goes on then.
         """
         self._is_killed = True
-        if self._own_run is not None:
-            self._own_run.kill()
+        if self._guard is not None:
+            self._guard.kill()

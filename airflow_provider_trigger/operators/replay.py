@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from airflow.sdk import Context
 
     from airflow_provider_trigger.api.client import TriggerDevClient
-    from airflow_provider_trigger.run.own_run import OwnRun
+    from airflow_provider_trigger.run.cancel_guard import CancelGuard
     from airflow_provider_trigger.run.start import Started
 
 
@@ -41,7 +41,7 @@ class ReplayTriggerRunOperator(RunWaitingOperator):
         if run_id is None or (not is_templated(run_id) and not run_id):
             raise ValueError(f"{self._owner}: run_id must be the id of a run, not {run_id!r}")
 
-    def _start(self, client: TriggerDevClient, own_run: OwnRun, context: Context) -> Started:
+    def _start(self, client: TriggerDevClient, guard: CancelGuard, context: Context) -> Started:
         from airflow_provider_trigger.run.start import replay
         from airflow_provider_trigger.sources.run_ids import exactly_one
 

@@ -10,14 +10,14 @@ from airflow_provider_trigger._compat import AirflowFailException, default_queue
 from airflow_provider_trigger.defaults import AUTOMATIC_KEY
 from airflow_provider_trigger.operators.waiting import RunWaitingOperator
 from airflow_provider_trigger.run.identity import TAGS_OF_OURS
-from airflow_provider_trigger.run.options import OPTIONS, check_options, check_payload, to_api
+from airflow_provider_trigger.run.request import OPTIONS, check_options, check_payload, to_api
 from airflow_provider_trigger.validation import is_templated
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
     from airflow_provider_trigger.api.client import TriggerDevClient
-    from airflow_provider_trigger.run.own_run import OwnRun
+    from airflow_provider_trigger.run.cancel_guard import CancelGuard
     from airflow_provider_trigger.run.start import Started
 
 # Airflow's own argument ``queue`` is the executor's, so the attribute has another name.
@@ -139,9 +139,9 @@ class RunTriggerTaskOperator(RunWaitingOperator):
         options = {name: getattr(self, attribute) for name, attribute in _ATTRIBUTES.items()}
         return {name: value for name, value in options.items() if value is not None}
 
-    def _start(self, client: TriggerDevClient, own_run: OwnRun, context: Context) -> Started:
+    def _start(self, client: TriggerDevClient, guard: CancelGuard, context: Context) -> Started:
         from airflow_provider_trigger.run.start import TaskRequest, start_run, start_run_of
-        from airflow_provider_trigger.sources.identity import key_of, task_instance_of
+        from airflow_provider_trigger.sources.context import key_of, task_instance_of
 
         identity = task_instance_of(context)
         is_retry = identity is not None and context["ti"].try_number > 1
@@ -159,13 +159,13 @@ class RunTriggerTaskOperator(RunWaitingOperator):
             key = key_of(context, identity, retries=self.retries or 0) if identity else None
         if key is not None:
             options["idempotencyKey"] = key
-        own_run.request = request = TaskRequest(
+        guard.request = request = TaskRequest(
             task_identifier=self.task_identifier, payload=self.payload, options=options
         )
         self.log.info("Starting a run of Trigger.dev task %r", self.task_identifier)
         has_automatic_key = self.wait_for_completion and self.idempotency_key == AUTOMATIC_KEY
         if identity is not None and has_automatic_key and is_retry:
             return start_run_of(
-                identity, client, request, cancels=self.cancel_on_kill, log=self.log, sleep=own_run.sleep
+                identity, client, request, cancels=self.cancel_on_kill, log=self.log, sleep=guard.sleep
             )
-        return start_run(client, request, log=self.log, sleep=own_run.sleep)
+        return start_run(client, request, log=self.log, sleep=guard.sleep)

@@ -16,9 +16,9 @@ if TYPE_CHECKING:
 
     from airflow_provider_trigger.api.client import TriggerDevClient
     from airflow_provider_trigger.hooks.trigger_dev import TriggerDevHook
-    from airflow_provider_trigger.run.follow import Waited, WaitSettings
-    from airflow_provider_trigger.run.own_run import OwnRun
+    from airflow_provider_trigger.run.cancel_guard import CancelGuard
     from airflow_provider_trigger.run.start import Started
+    from airflow_provider_trigger.run.wait import Waited, WaitSettings
 
 
 class RunWaitingOperator(OwnRunOperator):
@@ -93,15 +93,15 @@ class RunWaitingOperator(OwnRunOperator):
         hook = self._hook()
         try:
             # All that on_kill needs is made before anything is sent.
-            with hook.client() as client, self._new_own_run(hook) as own_run:
-                own_run.raise_if_killed()
-                started = self._start(client, own_run, context)
-                own_run.run_id = started.run_id
+            with hook.client() as client, self._new_guard(hook) as guard:
+                guard.raise_if_killed()
+                started = self._start(client, guard, context)
+                guard.run_id = started.run_id
                 self._push(started.run_id, hook, context)
-                own_run.raise_if_killed()
-                return self._wait(started, own_run, client, hook, begun_at)
+                guard.raise_if_killed()
+                return self._wait(started, guard, client, hook, begun_at)
         except StoppedError:
-            raise AirflowException(f"The task was killed; its run: {own_run.run_id or 'not known'}") from None
+            raise AirflowException(f"The task was killed; its run: {guard.run_id or 'not known'}") from None
         except TriggerDevError as error:
             if error.may_have_effect:  # a retry would start a second run without a word
                 raise AirflowFailException(str(error)) from None
@@ -110,14 +110,14 @@ class RunWaitingOperator(OwnRunOperator):
     def _wait(
         self,
         started: Started,
-        own_run: OwnRun,
+        guard: CancelGuard,
         client: TriggerDevClient,
         hook: TriggerDevHook,
         begun_at: float,
     ) -> Any:
         from airflow_provider_trigger.run.drive import drive
         from airflow_provider_trigger.run.ending import is_success
-        from airflow_provider_trigger.run.follow import Waited, WaitEnd, WaitSettings, wait_for_run
+        from airflow_provider_trigger.run.wait import Waited, WaitEnd, WaitSettings, wait_for_run
 
         if not self.wait_for_completion:
             self._release()
@@ -136,7 +136,7 @@ class RunWaitingOperator(OwnRunOperator):
         if self.deferrable:
             self._defer(started.run_id, settings)
         steps = wait_for_run(started.run_id, settings, log=self.log)
-        waited = drive(steps, client, is_stopped=lambda: own_run.is_killed)
+        waited = drive(steps, client, is_stopped=lambda: guard.is_killed)
         return self._conclude(waited, started.run_id, client)
 
     def _defer(self, run_id: str, settings: WaitSettings) -> None:

@@ -9,7 +9,7 @@ from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_trigger.api.errors import TriggerDevError
-from airflow_provider_trigger.run.follow import Pause, Steps, Waited
+from airflow_provider_trigger.run.wait import Pause, Steps, Waited
 
 if TYPE_CHECKING:
     from airflow_provider_trigger.api.async_client import AsyncTriggerDevClient
@@ -47,7 +47,7 @@ def drive(
 
     No call is repeated by the client: the wait itself goes on with its next check.
 
-    :param steps: from :func:`airflow_provider_trigger.run.follow.wait_for_run`
+    :param steps: from :func:`airflow_provider_trigger.run.wait.wait_for_run`
     :param client: for the run's environment
     :param is_stopped: called several times a second while pausing; true ends the wait
     :raises StoppedError: it was stopped
@@ -75,7 +75,7 @@ async def drive_async(steps: Steps, client: AsyncTriggerDevClient) -> Waited:
     """
     Wait on an event loop; see :func:`drive`.
 
-    :param steps: from :func:`airflow_provider_trigger.run.follow.wait_for_run`
+    :param steps: from :func:`airflow_provider_trigger.run.wait.wait_for_run`
     :param client: for the run's environment
     """
     reply: Any = None

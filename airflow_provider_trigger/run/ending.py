@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from airflow_provider_trigger.api.models.run_errors import advice
 from airflow_provider_trigger.api.models.runs import Run, RunStatus
-from airflow_provider_trigger.run.follow import Waited, WaitEnd
+from airflow_provider_trigger.run.wait import Waited, WaitEnd
 
 if TYPE_CHECKING:
     from airflow_provider_trigger.log import Log

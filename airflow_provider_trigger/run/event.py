@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_trigger.api.errors import TriggerDevError, UnexpectedAnswerError
-from airflow_provider_trigger.run.follow import Waited, WaitEnd
+from airflow_provider_trigger.run.wait import Waited, WaitEnd
 
 if TYPE_CHECKING:
     from airflow_provider_trigger.api.client import TriggerDevClient

@@ -198,7 +198,7 @@ class TriggerRunSensor(BaseSensorOperator):
 
     def _run_ids(self, context: Context) -> list[str]:
         if self._found is None:
-            from airflow_provider_trigger.reporting import log_sources, problems_of_sources
+            from airflow_provider_trigger.cancel_report import log_sources, problems_of_sources
 
             ids = gather(
                 context,

@@ -10,7 +10,7 @@ from airflow_provider_trigger.api.errors import TriggerDevError
 from airflow_provider_trigger.log import Log
 from airflow_provider_trigger.run.find import find_runs
 from airflow_provider_trigger.run.identity import DagRunIdentity, TaskInstanceIdentity
-from airflow_provider_trigger.sources.identity import dag_run_of, task_instance_of
+from airflow_provider_trigger.sources.context import dag_run_of, task_instance_of
 from airflow_provider_trigger.sources.run_ids import RunIds
 from airflow_provider_trigger.sources.xcom import add_xcoms, starts_runs, why_no_xcom
 from airflow_provider_trigger.wording import enumeration

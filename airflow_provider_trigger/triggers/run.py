@@ -66,7 +66,7 @@ class TriggerDevRunTrigger(_RunTrigger):
     Wait until a run has ended.
 
     Its event is ``{"run_id", "end", "status", "error", "is_canceled", "try_number"}``; for ``end`` see
-    :class:`airflow_provider_trigger.run.follow.WaitEnd`. It does not hold the run's output, which can be
+    :class:`airflow_provider_trigger.run.wait.WaitEnd`. It does not hold the run's output, which can be
     large.
 
     :param run_id: the run
@@ -132,7 +132,7 @@ class TriggerDevRunTrigger(_RunTrigger):
     async def _wait(self) -> dict[str, Any]:
         from airflow_provider_trigger.run.drive import drive_async
         from airflow_provider_trigger.run.event import make_event
-        from airflow_provider_trigger.run.follow import WaitSettings, wait_for_run
+        from airflow_provider_trigger.run.wait import WaitSettings, wait_for_run
         from airflow_provider_trigger.triggers.clients import shared_client
 
         hook = await self.hook()
@@ -202,7 +202,7 @@ class TriggerDevRunsTrigger(_RunTrigger):
     async def run(self) -> AsyncIterator[TriggerEvent]:
         """Wait, and send the event."""
         from airflow_provider_trigger.run.drive import drive_async
-        from airflow_provider_trigger.run.follow import WaitEnd, WaitSettings, wait_for_run
+        from airflow_provider_trigger.run.wait import WaitEnd, WaitSettings, wait_for_run
         from airflow_provider_trigger.triggers.clients import shared_client
 
         hook = await self.hook()

@@ -9,7 +9,7 @@ import pytest
 from airflow_provider_trigger._compat import AirflowFailException
 from airflow_provider_trigger.api.client import TriggerDevClient
 from airflow_provider_trigger.cancel.cancellation import Cancellation
-from airflow_provider_trigger.reporting import MAX_LINES
+from airflow_provider_trigger.cancel_report import MAX_LINES
 
 # A run's state and what its worker does, then: the outcome, the status, and whether it is terminated.
 RUNS: dict[str, tuple[dict[str, Any], str, str | None, bool]] = {

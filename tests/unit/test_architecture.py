@@ -33,7 +33,7 @@ WITHOUT_AIRFLOW = (
     "cancel",
     "defaults",
     "log",
-    "reporting",
+    "cancel_report",
     "run",
     "sources.run_ids",
     "testing",

@@ -14,9 +14,9 @@ from airflow_provider_trigger.hooks.trigger_dev import TriggerDevHook
 from airflow_provider_trigger.notifications.cancel import CancelTriggerRunNotifier
 from airflow_provider_trigger.operators.replay import ReplayTriggerRunOperator
 from airflow_provider_trigger.operators.run import RunTriggerTaskOperator
-from airflow_provider_trigger.run import follow
+from airflow_provider_trigger.run import wait
 from airflow_provider_trigger.sensors.run import TriggerRunSensor
-from airflow_provider_trigger.sources.identity import dag_run_of
+from airflow_provider_trigger.sources.context import dag_run_of
 from airflow_provider_trigger.triggers import ended, run
 from airflow_provider_trigger.triggers.run import TriggerDevRunTrigger
 
@@ -170,7 +170,7 @@ def replays(scene: RunScene) -> None:
 def checks_often(scene: RunScene) -> None:
     scene.server.on_task(TASK, after=0.5)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(follow, "_LOG_INTERVAL", 0.1)
+        patch.setattr(wait, "_LOG_INTERVAL", 0.1)
         scene.start()
 
 

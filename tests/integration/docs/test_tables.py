@@ -39,6 +39,7 @@ from airflow_provider_trigger.api.http import Response
 from airflow_provider_trigger.api.models import runs
 from airflow_provider_trigger.cancel import bulk, record, schedule, workers
 from airflow_provider_trigger.cancel.outcome import CancelOutcome, CancelResult
+from airflow_provider_trigger.cancel_report import MAX_LINES
 from airflow_provider_trigger.get_provider_info import get_provider_info
 from airflow_provider_trigger.hooks import connection as connections
 from airflow_provider_trigger.hooks.trigger_dev import TriggerDevHook
@@ -48,8 +49,7 @@ from airflow_provider_trigger.operators.cancel import CancelTriggerRunOperator
 from airflow_provider_trigger.operators.own_run import OwnRunOperator
 from airflow_provider_trigger.operators.run import RunTriggerTaskOperator
 from airflow_provider_trigger.operators.waiting import RunWaitingOperator
-from airflow_provider_trigger.reporting import MAX_LINES
-from airflow_provider_trigger.run import conversions, follow, identity, options, start
+from airflow_provider_trigger.run import conversions, identity, request, start, wait
 from airflow_provider_trigger.run.identity import DagRunIdentity, TaskInstanceIdentity
 from airflow_provider_trigger.sensors.run import TriggerRunSensor
 from airflow_provider_trigger.sources import started
@@ -220,7 +220,7 @@ def test_runs_at_a_time():
 
 
 def interval_at(age: float) -> float:
-    return min(follow._LONGEST_INTERVAL, max(follow._SHORTEST_INTERVAL, age * follow._SHARE_OF_AGE))
+    return min(wait._LONGEST_INTERVAL, max(wait._SHORTEST_INTERVAL, age * wait._SHARE_OF_AGE))
 
 
 @pytest.mark.parametrize(
@@ -230,16 +230,16 @@ def interval_at(age: float) -> float:
 def test_requests_of_a_run(takes, count, per_minute):
     number, unit = takes.split()
     seconds = int(number) * {"s": 1, "minute": 60, "minutes": 60, "hour": 3600}[unit]
-    settings = follow.WaitSettings()
+    settings = wait.WaitSettings()
     now, checks = 0.0, 0
     log: Any = SimpleNamespace(info=lambda *_: None)
-    steps = follow.wait_for_run("run_a", settings, log=log, now=lambda: now)
+    steps = wait.wait_for_run("run_a", settings, log=log, now=lambda: now)
     reply: Any = None
     with contextlib.suppress(StopIteration):
         while True:
             step = steps.send(reply)
             reply = None
-            if isinstance(step, follow.Pause):
+            if isinstance(step, wait.Pause):
                 now += step.seconds
             else:
                 checks += 1
@@ -299,18 +299,18 @@ STATEMENTS: list[tuple[str, str, Callable[[], bool]]] = [
     ("security.md", "cut to 300\ncharacters", lambda: responses.MAX_DETAIL_LENGTH == 300),
     ("security.md", "up to 80 characters", lambda: MAX_SHOWN == 80),
     ("limits.md", "10,000 results are 1.5 MB", lambda: 1.4e6 < bytes_of_xcom(10_000) < 1.5e6),
-    ("run.md", "any JSON, up to 3 MB", lambda: options.MAX_PAYLOAD_SIZE == 3 * 1024**2),
+    ("run.md", "any JSON, up to 3 MB", lambda: request.MAX_PAYLOAD_SIZE == 3 * 1024**2),
     ("run.md", "a dict of JSON, up to 256 KB", lambda: conversions.MAX_METADATA_SIZE == 256 * 1024),
     ("run.md", "up to 7, of up to 128 characters", lambda: conversions.MAX_TAGS - identity.TAGS_OF_OURS == 7),
     ("run.md", "so seven are left to you", lambda: conversions.MAX_TAGS - identity.TAGS_OF_OURS == 7),
     ("own_code.md", "with up to 10 tags", lambda: conversions.MAX_TAGS == 10),
-    ("run.md", "in seconds, 5 or more", lambda: options.LEAST_MAX_DURATION == 5),
+    ("run.md", "in seconds, 5 or more", lambda: request.LEAST_MAX_DURATION == 5),
     ("run.md", "above `max_output_size`\n(1 MB)", lambda: defaults.MAX_OUTPUT_SIZE == 1024**2),
     ("run.md", "until its worker has stopped, up to 75 s", lambda: runs.TERMINATES_WITHIN == 75),
     ("outcomes.md", "at once; up to 75 s", lambda: runs.TERMINATES_WITHIN == 75),
     ("run.md", "`on_kill` cancels the run, within 4 s", lambda: own_run._KILL_TIME == 4),
     ("outcomes.md", "could not be canceled in the 4 s", lambda: own_run._KILL_TIME == 4),
-    ("outcomes.md", "every 5 minutes without a change", lambda: follow._LOG_INTERVAL == 300),
+    ("outcomes.md", "every 5 minutes without a change", lambda: wait._LOG_INTERVAL == 300),
     ("outcomes.md", "it tries again four times", lambda: len(triggers._CONNECTION_PAUSES) == 4),
     ("outcomes.md", "each of 5 runs was canceled", lambda: start._MAX_ROUNDS == 5),
     ("cancel.md", "it searches twice, and takes", lambda: started._LISTS == 2),

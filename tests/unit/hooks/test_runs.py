@@ -19,7 +19,7 @@ from airflow_provider_trigger.api.errors import (
 )
 from airflow_provider_trigger.hooks import runs as runs_module
 from airflow_provider_trigger.hooks.trigger_dev import TriggerDevHook
-from airflow_provider_trigger.run import follow, start
+from airflow_provider_trigger.run import start, wait
 from airflow_provider_trigger.testing import TriggerDevServer
 
 
@@ -45,7 +45,7 @@ def hook(
     monkeypatch.setattr("airflow_provider_trigger.run.drive.time", clock)
     monkeypatch.setattr(runs_module, "time", clock)
     monkeypatch.setattr(start, "start_run", partial(start.start_run, sleep=clock.sleep))
-    monkeypatch.setattr(follow, "wait_for_run", partial(follow.wait_for_run, now=clock.time))
+    monkeypatch.setattr(wait, "wait_for_run", partial(wait.wait_for_run, now=clock.time))
     made: TriggerDevHook = connect_as(password=server.secret_key)
     return made
 

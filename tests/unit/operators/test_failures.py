@@ -10,7 +10,7 @@ from airflow_provider_trigger._compat import AirflowException, AirflowFailExcept
 from airflow_provider_trigger.api.models.runs import FINAL_STATUSES, Run
 from airflow_provider_trigger.defaults import RETRY_STATUSES
 from airflow_provider_trigger.operators.failures import failure_of
-from airflow_provider_trigger.run.follow import Waited, WaitEnd
+from airflow_provider_trigger.run.wait import Waited, WaitEnd
 
 URL = "https://trigger.test/runs/run_1"
 

@@ -22,6 +22,6 @@ def make_run() -> Callable[..., Run]:
 @pytest.fixture
 def virtual_time(clock: Any, monkeypatch: pytest.MonkeyPatch) -> Any:
     """Let the modules that sleep themselves go by the clock, and return it."""
-    for module in ("drive", "own_run"):
+    for module in ("drive", "cancel_guard"):
         monkeypatch.setattr(f"airflow_provider_trigger.run.{module}.time", clock)
     return clock

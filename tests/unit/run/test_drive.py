@@ -10,7 +10,7 @@ import pytest
 from airflow_provider_trigger.api.errors import NotSentError, TransportError
 from airflow_provider_trigger.run import drive as drive_module
 from airflow_provider_trigger.run.drive import StoppedError, drive, drive_async
-from airflow_provider_trigger.run.follow import Waited, WaitEnd, WaitSettings, wait_for_run
+from airflow_provider_trigger.run.wait import Waited, WaitEnd, WaitSettings, wait_for_run
 
 
 class Steps:
@@ -78,7 +78,7 @@ def run_both(virtual_time: Any, monkeypatch: pytest.MonkeyPatch) -> Any:
 
 
 def test_calls_are_made_and_pauses_are_waited_for(run_both: Any) -> None:
-    from airflow_provider_trigger.run.follow import Pause
+    from airflow_provider_trigger.run.wait import Pause
 
     result = Waited(end=WaitEnd.FINAL, run=None)
     for waited, steps, slept in run_both(lambda: Steps("one", Pause(7.5), "two", result=result)):
@@ -140,7 +140,7 @@ def test_an_error_of_the_wait_itself_is_raised(client: Any, log: Any) -> None:
 
 
 def test_a_stop_ends_a_pause_within_a_second(virtual_time: Any) -> None:
-    from airflow_provider_trigger.run.follow import Pause
+    from airflow_provider_trigger.run.wait import Pause
 
     steps = Steps(Pause(60.0), "never")
     with pytest.raises(StoppedError):
@@ -158,7 +158,7 @@ def test_a_stop_during_a_call_ends_it_before_the_next_one(virtual_time: Any) -> 
 
 
 def test_a_cancelled_task_of_the_loop_is_not_held_up() -> None:
-    from airflow_provider_trigger.run.follow import Pause
+    from airflow_provider_trigger.run.wait import Pause
 
     async def main() -> Steps:
         steps = Steps(Pause(60.0))

@@ -8,7 +8,7 @@ import pytest
 
 from airflow_provider_trigger.api.models.runs import FINAL_STATUSES
 from airflow_provider_trigger.run.ending import describe, is_success, why_failed, why_given_up
-from airflow_provider_trigger.run.follow import Waited, WaitEnd
+from airflow_provider_trigger.run.wait import Waited, WaitEnd
 
 URL = "https://trigger.test/runs/run_1"
 

@@ -9,7 +9,7 @@ import pytest
 
 from airflow_provider_trigger.api.errors import NotFoundError, TriggerDevError, UnexpectedAnswerError
 from airflow_provider_trigger.run.event import is_of_another_try, make_event, read_event
-from airflow_provider_trigger.run.follow import Waited, WaitEnd
+from airflow_provider_trigger.run.wait import Waited, WaitEnd
 
 
 @pytest.mark.parametrize("end", list(WaitEnd))

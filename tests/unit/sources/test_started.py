@@ -13,7 +13,7 @@ from airflow_provider_trigger.api.deadline import Deadline
 from airflow_provider_trigger.operators.replay import ReplayTriggerRunOperator
 from airflow_provider_trigger.operators.run import RunTriggerTaskOperator
 from airflow_provider_trigger.sources import started, xcom
-from airflow_provider_trigger.sources.identity import dag_run_of, task_instance_of
+from airflow_provider_trigger.sources.context import dag_run_of, task_instance_of
 from airflow_provider_trigger.sources.run_ids import RunIds
 from airflow_provider_trigger.sources.started import (
     of_one_task,

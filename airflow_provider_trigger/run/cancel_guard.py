@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from airflow_provider_trigger.api.client import TriggerDevClient
 
 
-class OwnRun:
+class CancelGuard:
     """
     A task's run; use it in a ``with`` statement. An error that leaves it cancels the run.
 
@@ -37,7 +37,7 @@ class OwnRun:
         self._time_limit = time_limit
         self._log = log
 
-    def __enter__(self) -> OwnRun:
+    def __enter__(self) -> CancelGuard:
         return self
 
     def __exit__(

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from airflow_provider_trigger.cancel.outcome import CancelOutcome, CancelResult
-from airflow_provider_trigger.reporting import (
+from airflow_provider_trigger.cancel_report import (
     MAX_LINES,
     Report,
     adding_runs_left,

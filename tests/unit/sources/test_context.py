@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from airflow_provider_trigger.run.identity import TaskInstanceIdentity
-from airflow_provider_trigger.sources import identity
-from airflow_provider_trigger.sources.identity import dag_run_of, key_of, task_instance_of
+from airflow_provider_trigger.sources import context as context_module
+from airflow_provider_trigger.sources.context import dag_run_of, key_of, task_instance_of
 
 START = datetime(2026, 11, 1, 12, 0, 3, 123456, UTC)
 DATE = datetime(2026, 11, 1, 12, tzinfo=UTC)
@@ -39,7 +39,7 @@ def key(given: Any, retries: int = 2) -> str:
 
 @pytest.fixture(autouse=True)
 def no_tests_so_far(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(identity, "_test_numbers", {})
+    monkeypatch.setattr(context_module, "_test_numbers", {})
 
 
 # Dag runs

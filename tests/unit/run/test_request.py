@@ -17,7 +17,7 @@ from airflow_provider_trigger.api.endpoints.tasks import trigger_task
 from airflow_provider_trigger.api.errors import ResponseError
 from airflow_provider_trigger.api.http import encode_json
 from airflow_provider_trigger.run.conversions import Circumstances, number
-from airflow_provider_trigger.run.options import KEY_OPTIONS, OPTIONS, check_options, check_payload, to_api
+from airflow_provider_trigger.run.request import KEY_OPTIONS, OPTIONS, check_options, check_payload, to_api
 
 NOW = datetime(2026, 11, 25, 9, 0, tzinfo=UTC)
 CIRCUMSTANCES = Circumstances(skip=lambda value: False, now=NOW, tags_of_ours=0)

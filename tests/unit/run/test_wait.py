@@ -12,7 +12,7 @@ import pytest
 
 from airflow_provider_trigger.api.errors import NotSentError, TriggerDevError
 from airflow_provider_trigger.api.models.runs import Run
-from airflow_provider_trigger.run.follow import Pause, Waited, WaitEnd, WaitSettings, wait_for_run
+from airflow_provider_trigger.run.wait import Pause, Waited, WaitEnd, WaitSettings, wait_for_run
 
 URL = "https://trigger.test/runs/run_1"
 DATE = datetime(2026, 11, 1, 12, tzinfo=UTC)
