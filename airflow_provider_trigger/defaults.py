@@ -47,10 +47,5 @@ PENDING_VERSION_TIMEOUT = 300.0
 MAX_OUTPUT_SIZE = 1024 * 1024
 """Of a run's output in XCom, in bytes of JSON; a larger one is replaced by a reference."""
 
-RETRY_STATUSES = ("FAILED", "CRASHED", "TIMED_OUT", "SYSTEM_FAILURE")
-"""The final statuses after which another run may do better: it was not canceled, and did not expire."""
 AUTOMATIC_KEY = "auto"
 """The idempotency key of a run is made of what identifies its task instance."""
-
-SUCCESS_STATUSES = ("COMPLETED",)
-"""The final statuses of a run that count as success."""

@@ -11,7 +11,7 @@ from local_airflow import LocalAirflow
 
 from airflow_provider_trigger.api.client import TriggerDevClient
 from airflow_provider_trigger.api.errors import NotFoundError
-from airflow_provider_trigger.api.models.runs import FINAL_STATUSES
+from airflow_provider_trigger.api.models.statuses import FINAL_STATUSES
 from airflow_provider_trigger.testing import TriggerDevServer
 
 NOT_FOUND = "not found"

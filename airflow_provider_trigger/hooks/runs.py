@@ -198,12 +198,11 @@ class RunMethods:
         :raises ValueError: the run has not completed
         :raises TriggerDevError: the run or its output could not be fetched
         """
-        from airflow_provider_trigger.run.ending import is_success
         from airflow_provider_trigger.run.output import output_of
 
         with self.client() as client:
             run = client.retrieve_run(run_id)
-            if not is_success(run):
+            if not run.is_success:
                 raise ValueError(f"Run {run_id} has no output: it is {run.status}")
             return output_of(run, client, log=self.log)
 

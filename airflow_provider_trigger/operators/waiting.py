@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from airflow_provider_trigger import defaults
 from airflow_provider_trigger._compat import AirflowException, AirflowFailException, default_deferrable
+from airflow_provider_trigger.api.models.statuses import FINAL_STATUSES, RETRY_STATUSES
 from airflow_provider_trigger.operators.own_run import OwnRunOperator
 from airflow_provider_trigger.validation import check_boolean, check_final_statuses, check_number
 
@@ -55,7 +56,7 @@ class RunWaitingOperator(OwnRunOperator):
         poll_interval: float | None = None,
         timeout: float | None = None,
         pending_version_timeout: float = defaults.PENDING_VERSION_TIMEOUT,
-        retry_statuses: Sequence[str] = defaults.RETRY_STATUSES,
+        retry_statuses: Sequence[str] = RETRY_STATUSES,
         max_output_size: int = defaults.MAX_OUTPUT_SIZE,
         **kwargs: Any,
     ) -> None:
@@ -71,8 +72,6 @@ class RunWaitingOperator(OwnRunOperator):
         self._check_waiting()
 
     def _check_waiting(self) -> None:
-        from airflow_provider_trigger.api.models.runs import FINAL_STATUSES
-
         owner = self._owner
         for name in ("wait_for_completion", "deferrable"):
             check_boolean(owner, name, getattr(self, name))
@@ -116,14 +115,13 @@ class RunWaitingOperator(OwnRunOperator):
         begun_at: float,
     ) -> Any:
         from airflow_provider_trigger.run.drive import drive
-        from airflow_provider_trigger.run.ending import is_success
         from airflow_provider_trigger.run.wait import Waited, WaitEnd, WaitSettings, wait_for_run
 
         if not self.wait_for_completion:
             self._release()
             return started.run_id
         run = started.run
-        if run and is_success(run):
+        if run and run.is_success:
             return self._conclude(Waited(end=WaitEnd.FINAL, run=run), run.id, client)
         settings = WaitSettings(
             run_url=self.run_url or "",
@@ -175,12 +173,11 @@ class RunWaitingOperator(OwnRunOperator):
     def _conclude(self, waited: Waited, run_id: str, client: TriggerDevClient) -> Any:
         """Return the output of a run that has completed, or fail."""
         from airflow_provider_trigger.operators.failures import failure_of
-        from airflow_provider_trigger.run.ending import is_success
         from airflow_provider_trigger.run.output import for_xcom, output_of
 
         self._release()
         run = waited.run
-        if run is not None and is_success(run):
+        if run is not None and run.is_success:
             output = output_of(run, client, log=self.log)
             return for_xcom(output, run.id, max_size=self.max_output_size, log=self.log)
         raise failure_of(

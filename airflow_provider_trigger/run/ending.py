@@ -5,20 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from airflow_provider_trigger.api.models.run_errors import advice
-from airflow_provider_trigger.api.models.runs import Run, RunStatus
+from airflow_provider_trigger.api.models.runs import Run
 from airflow_provider_trigger.run.wait import Waited, WaitEnd
 
 if TYPE_CHECKING:
     from airflow_provider_trigger.log import Log
 
-_SUCCESS = (RunStatus.COMPLETED, RunStatus.COMPLETED_SUCCESSFULLY)
-
 _MAX_MESSAGE_LENGTH = 1000
-
-
-def is_success(run: Run) -> bool:
-    """Return whether a run has ended well."""
-    return run.status in _SUCCESS
 
 
 def describe(run: Run) -> str:

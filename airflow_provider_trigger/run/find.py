@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 from airflow_provider_trigger.api.deadline import NEVER, Deadline
 from airflow_provider_trigger.api.endpoints.runs import list_runs_page
 from airflow_provider_trigger.api.errors import TriggerDevError
-from airflow_provider_trigger.api.models.runs import ALIVE_STATUSES, Run
+from airflow_provider_trigger.api.models.runs import Run
+from airflow_provider_trigger.api.models.statuses import ALIVE_STATUSES
 from airflow_provider_trigger.run.checks import check_runs
 
 if TYPE_CHECKING:

@@ -16,10 +16,10 @@ from airflow_provider_trigger.api.errors import (
     TriggerDevError,
     UnexpectedAnswerError,
 )
-from airflow_provider_trigger.api.models.runs import ALIVE_STATUSES, Run, RunStatus, TriggeredRun
+from airflow_provider_trigger.api.models.runs import Run, TriggeredRun
+from airflow_provider_trigger.api.models.statuses import ALIVE_STATUSES, RunStatus
 from airflow_provider_trigger.defaults import POLL_INTERVAL
 from airflow_provider_trigger.log import Log
-from airflow_provider_trigger.run.ending import is_success
 from airflow_provider_trigger.run.find import Found, find_runs
 from airflow_provider_trigger.run.identity import TaskInstanceIdentity
 from airflow_provider_trigger.wording import enumeration
@@ -103,7 +103,7 @@ def start_run(
         run = client.call(retrieve_run(triggered.id))
         if run.is_canceled:
             run = _wait_until_terminated(client, run, log=log, sleep=sleep)
-        if not run.is_final or is_success(run):
+        if not run.is_final or run.is_success:
             log.info("Run %s was started before and is %s: no new one is started", run.id, run.status)
             return Started(run_id=run.id, run=run)
         sleep(0)  # a task that was killed meanwhile, and so canceled this run, starts no other one

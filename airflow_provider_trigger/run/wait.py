@@ -24,7 +24,7 @@ from airflow_provider_trigger.api.errors import (
     TriggerDevError,
 )
 from airflow_provider_trigger.api.http import Call
-from airflow_provider_trigger.api.models.runs import Run, RunStatus
+from airflow_provider_trigger.api.models.runs import Run
 from airflow_provider_trigger.log import Log
 
 _SHARE_OF_AGE = 0.1
@@ -32,7 +32,6 @@ _SHORTEST_INTERVAL = 2.0
 _LONGEST_INTERVAL = 30.0
 _LOG_INTERVAL = 300.0
 
-_WITHOUT_VERSION = (RunStatus.PENDING_VERSION, RunStatus.WAITING_FOR_DEPLOY)
 # The server works and rejects us: a wrong key, or a run of another environment.
 _REJECTED = (AuthenticationError, PermissionDeniedError, NotFoundError)
 
@@ -167,7 +166,7 @@ class _Wait:
             self._log.info("Run %s is still %s after %.0f minutes", run.id, run.status, age)
             self._logged_at = now
         self._run = run
-        if run.status not in _WITHOUT_VERSION:
+        if not run.waits_for_version:
             self._without_version_since = None
         elif self._without_version_since is None:
             self._without_version_since = now - _seconds_between(run.updated_at, run.seen_at)

@@ -19,6 +19,7 @@ from airflow_provider_trigger._compat import (
     has_deferral_timed_out,
     is_mapped_instance,
 )
+from airflow_provider_trigger.api.models.statuses import FINAL_STATUSES, SUCCESS_STATUSES
 from airflow_provider_trigger.sources.xcom import gather, given_sources
 from airflow_provider_trigger.validation import (
     check_boolean,
@@ -72,7 +73,7 @@ class TriggerRunSensor(BaseSensorOperator):
         xcom_task_ids: str | Iterable[str] | None = None,
         xcom_key: str | None = None,
         trigger_dev_conn_id: str = defaults.CONN_ID,
-        success_statuses: Sequence[str] = defaults.SUCCESS_STATUSES,
+        success_statuses: Sequence[str] = SUCCESS_STATUSES,
         on_empty: Literal["ignore", "fail"] = "fail",
         deferrable: bool | None = None,
         poll_interval: float | None = None,
@@ -94,8 +95,6 @@ class TriggerRunSensor(BaseSensorOperator):
         self._check_arguments()
 
     def _check_arguments(self) -> None:
-        from airflow_provider_trigger.api.models.runs import FINAL_STATUSES
-
         owner = f"{type(self).__name__} {self.task_id!r}"
         if self.run_ids is not None or self.xcom_task_ids or not is_mapped_instance(self):
             self.run_ids, self.xcom_task_ids = check_sources(

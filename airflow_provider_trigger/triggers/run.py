@@ -14,6 +14,7 @@ from airflow_provider_trigger._compat import (
     is_still_deferred,
     triggers_have_on_kill,
 )
+from airflow_provider_trigger.api.models.statuses import SUCCESS_STATUSES
 
 if TYPE_CHECKING:
     from airflow_provider_trigger.hooks.trigger_dev import TriggerDevHook
@@ -190,7 +191,7 @@ class TriggerDevRunsTrigger(_RunTrigger):
         self,
         *,
         run_ids: Sequence[str],
-        success_statuses: Sequence[str] = defaults.SUCCESS_STATUSES,
+        success_statuses: Sequence[str] = SUCCESS_STATUSES,
         trigger_dev_conn_id: str = defaults.CONN_ID,
         poll_interval: float | None = None,
     ) -> None:

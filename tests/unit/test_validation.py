@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from airflow_provider_trigger._compat import BaseOperator
-from airflow_provider_trigger.api.models.runs import FINAL_STATUSES
+from airflow_provider_trigger.api.models.statuses import FINAL_STATUSES
 from airflow_provider_trigger.validation import (
     check_boolean,
     check_choice,

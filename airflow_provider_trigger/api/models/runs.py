@@ -1,4 +1,4 @@
-"""Runs and their statuses, as the API shows them."""
+"""Runs, as the API shows them."""
 
 from __future__ import annotations
 
@@ -6,90 +6,17 @@ import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from enum import StrEnum
 from typing import Any
 
 from airflow_provider_trigger.api.models.run_errors import RunError
+from airflow_provider_trigger.api.models.statuses import MEANINGS, RunStatus, meaning_of
 
 log = logging.getLogger(__name__)
 
 
-class RunStatus(StrEnum):
-    """The words for a run's status: today's, those of older API versions, and the realtime feed's."""
-
-    PENDING_VERSION = "PENDING_VERSION"
-    QUEUED = "QUEUED"
-    DEQUEUED = "DEQUEUED"
-    EXECUTING = "EXECUTING"
-    WAITING = "WAITING"
-    DELAYED = "DELAYED"
-    COMPLETED = "COMPLETED"
-    CANCELED = "CANCELED"
-    FAILED = "FAILED"
-    CRASHED = "CRASHED"
-    SYSTEM_FAILURE = "SYSTEM_FAILURE"
-    EXPIRED = "EXPIRED"
-    TIMED_OUT = "TIMED_OUT"
-    # Older API versions.
-    WAITING_FOR_DEPLOY = "WAITING_FOR_DEPLOY"
-    REATTEMPTING = "REATTEMPTING"
-    FROZEN = "FROZEN"
-    INTERRUPTED = "INTERRUPTED"
-    # The realtime feed, which speaks the database's words.
-    PENDING = "PENDING"
-    WAITING_TO_RESUME = "WAITING_TO_RESUME"
-    RETRYING_AFTER_FAILURE = "RETRYING_AFTER_FAILURE"
-    PAUSED = "PAUSED"
-    COMPLETED_SUCCESSFULLY = "COMPLETED_SUCCESSFULLY"
-    COMPLETED_WITH_ERRORS = "COMPLETED_WITH_ERRORS"
-
-
-FINAL_STATUSES: frozenset[str] = frozenset(
-    {
-        RunStatus.COMPLETED,
-        RunStatus.CANCELED,
-        RunStatus.FAILED,
-        RunStatus.CRASHED,
-        RunStatus.SYSTEM_FAILURE,
-        RunStatus.EXPIRED,
-        RunStatus.TIMED_OUT,
-        RunStatus.INTERRUPTED,
-        RunStatus.COMPLETED_SUCCESSFULLY,
-        RunStatus.COMPLETED_WITH_ERRORS,
-    }
-)
-
-ALIVE_STATUSES: frozenset[str] = frozenset(
-    {
-        RunStatus.PENDING_VERSION,
-        RunStatus.QUEUED,
-        RunStatus.DEQUEUED,
-        RunStatus.EXECUTING,
-        RunStatus.WAITING,
-        RunStatus.DELAYED,
-    }
-)
-"""Today's words for runs that have not ended: what the list accepts as a filter (measured)."""
-
-WITHOUT_WORKER: frozenset[str] = frozenset(
-    {
-        RunStatus.PENDING_VERSION,
-        RunStatus.WAITING_FOR_DEPLOY,
-        RunStatus.QUEUED,
-        RunStatus.PENDING,
-        RunStatus.DELAYED,
-        RunStatus.WAITING,
-        RunStatus.FROZEN,
-        RunStatus.WAITING_TO_RESUME,
-        RunStatus.PAUSED,
-    }
-)
-"""In these no worker has the run, so a cancel terminates it at once (measured)."""
-
 TERMINATES_WITHIN = 75.0
 """Seconds after which a canceled run cannot change: a worker is forced after 60 (measured), plus a margin."""
 
-_KNOWN_STATUSES: frozenset[str] = frozenset(RunStatus)
 _warned_of: dict[str, object] = {}
 _MAX_WARNINGS = 100
 
@@ -104,7 +31,8 @@ class Run:
     One run as ``GET /api/v3/runs/{runId}`` shows it.
 
     :param id: the run id, ``run_…``
-    :param status: Trigger.dev's word; usually a :class:`RunStatus`, but new words may appear
+    :param status: Trigger.dev's word; usually a
+        :class:`~airflow_provider_trigger.api.models.statuses.RunStatus`, but new words may appear
     :param task_identifier: the id of the run's task, empty if the server did not say
     :param updated_at: when it last changed
     :param started_at: when a worker first took the run; None if none ever did
@@ -133,7 +61,12 @@ class Run:
         Decided from ``status`` alone: the server's own booleans are false for EXPIRED and TIMED_OUT
         (measured). An unknown word counts as alive.
         """
-        return self.status in FINAL_STATUSES
+        return meaning_of(self.status).is_final
+
+    @property
+    def is_success(self) -> bool:
+        """Whether the run has ended well."""
+        return meaning_of(self.status).is_success
 
     @property
     def is_canceled(self) -> bool:
@@ -143,7 +76,12 @@ class Run:
     @property
     def is_without_worker(self) -> bool:
         """Whether no worker has the run, so that a cancel terminates it at once."""
-        return self.status in WITHOUT_WORKER
+        return not self.is_final and not meaning_of(self.status).has_worker
+
+    @property
+    def waits_for_version(self) -> bool:
+        """Whether no deployed version has the run's task or its queue."""
+        return meaning_of(self.status).waits_for_version
 
     @property
     def is_terminated(self) -> bool:
@@ -230,7 +168,7 @@ class Run:
         :param seen_at: the answer's ``Date``
         """
         status = answer["status"][:_MAX_STATUS_LENGTH]
-        if status not in _KNOWN_STATUSES:
+        if status not in MEANINGS:
             _warn_of_unknown_status(status)
         attempt_count = answer.get("attemptCount")
         return cls(

@@ -36,7 +36,7 @@ from airflow_provider_trigger.api.errors import (
     UnexpectedAnswerError,
 )
 from airflow_provider_trigger.api.http import Response
-from airflow_provider_trigger.api.models import runs
+from airflow_provider_trigger.api.models import runs, statuses
 from airflow_provider_trigger.cancel import bulk, record, schedule, workers
 from airflow_provider_trigger.cancel.outcome import CancelOutcome, CancelResult
 from airflow_provider_trigger.cancel_report import MAX_LINES
@@ -149,12 +149,12 @@ def test_error_of_an_argument(given, error):
 def test_how_a_run_ends():
     shown = {
         status: retries.startswith("as `retries` say")
-        for statuses, _, retries in rows("run.md", "| the run ends as | the task | its `retries` |")
-        for status in statuses.split(", ")
+        for words, _, retries in rows("run.md", "| the run ends as | the task | its `retries` |")
+        for status in words.split(", ")
     }
-    assert tuple(status for status in shown if shown[status]) == defaults.RETRY_STATUSES
+    assert tuple(status for status in shown if shown[status]) == statuses.RETRY_STATUSES
     older = {"INTERRUPTED", "COMPLETED_SUCCESSFULLY", "COMPLETED_WITH_ERRORS"}
-    assert set(shown) == runs.FINAL_STATUSES - older
+    assert set(shown) == statuses.FINAL_STATUSES - older
 
 
 def test_tags_of_a_run():

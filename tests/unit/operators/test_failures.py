@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from airflow_provider_trigger._compat import AirflowException, AirflowFailException
-from airflow_provider_trigger.api.models.runs import FINAL_STATUSES, Run
-from airflow_provider_trigger.defaults import RETRY_STATUSES
+from airflow_provider_trigger.api.models.runs import Run
+from airflow_provider_trigger.api.models.statuses import FINAL_STATUSES, RETRY_STATUSES
 from airflow_provider_trigger.operators.failures import failure_of
 from airflow_provider_trigger.run.wait import Waited, WaitEnd
 

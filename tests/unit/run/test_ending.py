@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from airflow_provider_trigger.api.models.runs import FINAL_STATUSES
-from airflow_provider_trigger.run.ending import describe, is_success, why_failed, why_given_up
+from airflow_provider_trigger.api.models.statuses import FINAL_STATUSES
+from airflow_provider_trigger.run.ending import describe, why_failed, why_given_up
 from airflow_provider_trigger.run.wait import Waited, WaitEnd
 
 URL = "https://trigger.test/runs/run_1"
@@ -18,9 +18,9 @@ def internal(code: str) -> dict[str, str]:
 
 
 def test_only_a_completed_run_has_ended_well(make_run: Any) -> None:
-    good = {status for status in FINAL_STATUSES if is_success(make_run(status))}
+    good = {status for status in FINAL_STATUSES if make_run(status).is_success}
     assert good == {"COMPLETED", "COMPLETED_SUCCESSFULLY"}
-    assert not is_success(make_run("EXECUTING"))
+    assert not make_run("EXECUTING").is_success
 
 
 def test_a_run_is_described_with_its_task(make_run: Any) -> None:

@@ -11,7 +11,7 @@ import pytest
 
 from airflow_provider_trigger.api.deadline import NEVER, Deadline
 from airflow_provider_trigger.api.errors import NotSentError, ServerError, TriggerDevError
-from airflow_provider_trigger.api.models.runs import ALIVE_STATUSES
+from airflow_provider_trigger.api.models.statuses import ALIVE_STATUSES
 from airflow_provider_trigger.run import checks
 from airflow_provider_trigger.run.find import find_runs, list_run_ids
 from airflow_provider_trigger.run.identity import DagRunIdentity, TaskInstanceIdentity

@@ -12,19 +12,8 @@ from hypothesis import strategies as st
 
 from airflow_provider_trigger.api.models import runs
 from airflow_provider_trigger.api.models.run_errors import RunError
-from airflow_provider_trigger.api.models.runs import (
-    ALIVE_STATUSES,
-    FINAL_STATUSES,
-    WITHOUT_WORKER,
-    Run,
-    RunStatus,
-)
-
-WITHOUT = ["PENDING_VERSION", "QUEUED", "DELAYED", "WAITING", "WAITING_FOR_DEPLOY", "FROZEN"]
-WITHOUT += ["PENDING", "WAITING_TO_RESUME", "PAUSED"]
-ALIVE = [*WITHOUT, "DEQUEUED", "EXECUTING", "REATTEMPTING", "RETRYING_AFTER_FAILURE"]
-FINAL = ["COMPLETED", "CANCELED", "FAILED", "CRASHED", "SYSTEM_FAILURE", "EXPIRED", "TIMED_OUT"]
-FINAL += ["INTERRUPTED", "COMPLETED_SUCCESSFULLY", "COMPLETED_WITH_ERRORS"]
+from airflow_provider_trigger.api.models.runs import Run
+from airflow_provider_trigger.api.models.statuses import RunStatus
 
 
 @pytest.fixture(autouse=True)
@@ -39,37 +28,6 @@ def run(status: str = "CANCELED", *, seen_at: datetime | None = None, **attribut
 
 
 # Statuses
-
-
-@pytest.mark.parametrize("status", ALIVE)
-def test_a_run_in_these_statuses_is_alive(status: str) -> None:
-    assert not run(status).is_final
-    assert not run(status).is_terminated
-
-
-@pytest.mark.parametrize("status", FINAL)
-def test_a_run_in_these_statuses_has_ended(status: str) -> None:
-    assert run(status).is_final
-    assert run(status).is_terminated
-    assert not run(status).is_without_worker
-    assert run(status).is_canceled is (status == "CANCELED")
-
-
-def test_every_known_word_is_either_alive_or_final() -> None:
-    assert sorted(RunStatus) == sorted(ALIVE + FINAL)
-    assert sorted(FINAL_STATUSES) == sorted(FINAL)
-
-
-def test_the_alive_words_for_a_filter_are_todays() -> None:
-    # A list with PENDING is rejected, and older words are the same as some of these.
-    todays = ["PENDING_VERSION", "QUEUED", "DEQUEUED", "EXECUTING", "WAITING", "DELAYED"]
-    assert sorted(ALIVE_STATUSES) == sorted(todays)
-    assert set(ALIVE) >= ALIVE_STATUSES
-
-
-def test_in_these_statuses_no_worker_has_the_run() -> None:
-    assert sorted(WITHOUT_WORKER) == sorted(WITHOUT)
-    assert [status for status in ALIVE if run(status).is_without_worker] == WITHOUT
 
 
 @pytest.mark.parametrize("status", ["EXPIRED", "TIMED_OUT"])
@@ -119,7 +77,7 @@ def test_no_more_than_a_hundred_words_are_kept(caplog: pytest.LogCaptureFixture)
 
 
 def test_a_known_word_is_not_warned_of(caplog: pytest.LogCaptureFixture) -> None:
-    for status in ALIVE + FINAL:
+    for status in RunStatus:
         run(status)
     assert not caplog.records
 

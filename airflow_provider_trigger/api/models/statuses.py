@@ -1,0 +1,118 @@
+"""
+The one table of what each status of a run means; nothing else in the package lists statuses.
+
+A word that is not in the table is treated as alive: new ones may appear.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class RunStatus(StrEnum):
+    """The words for a run's status: today's, those of older API versions, and the realtime feed's."""
+
+    PENDING_VERSION = "PENDING_VERSION"
+    QUEUED = "QUEUED"
+    DEQUEUED = "DEQUEUED"
+    EXECUTING = "EXECUTING"
+    WAITING = "WAITING"
+    DELAYED = "DELAYED"
+    COMPLETED = "COMPLETED"
+    CANCELED = "CANCELED"
+    FAILED = "FAILED"
+    CRASHED = "CRASHED"
+    SYSTEM_FAILURE = "SYSTEM_FAILURE"
+    EXPIRED = "EXPIRED"
+    TIMED_OUT = "TIMED_OUT"
+    # Older API versions.
+    WAITING_FOR_DEPLOY = "WAITING_FOR_DEPLOY"
+    REATTEMPTING = "REATTEMPTING"
+    FROZEN = "FROZEN"
+    INTERRUPTED = "INTERRUPTED"
+    # The realtime feed, which speaks the database's words.
+    PENDING = "PENDING"
+    WAITING_TO_RESUME = "WAITING_TO_RESUME"
+    RETRYING_AFTER_FAILURE = "RETRYING_AFTER_FAILURE"
+    PAUSED = "PAUSED"
+    COMPLETED_SUCCESSFULLY = "COMPLETED_SUCCESSFULLY"
+    COMPLETED_WITH_ERRORS = "COMPLETED_WITH_ERRORS"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Meaning:
+    """
+    What a status says of a run.
+
+    :param is_todays: whether the API uses the word today, and so accepts it as a filter of lists (measured)
+    :param is_final: whether the run has ended
+    :param is_success: whether it ended well
+    :param may_succeed_again: whether another run may do better, as this one was neither canceled nor expired
+    :param has_worker: whether a worker may have the run; without one, a cancel terminates it at once
+        (measured)
+    :param waits_for_version: whether no deployed version has its task or its queue
+    """
+
+    is_todays: bool = False
+    is_final: bool = False
+    is_success: bool = False
+    may_succeed_again: bool = False
+    has_worker: bool = False
+    waits_for_version: bool = False
+
+
+MEANINGS: dict[str, Meaning] = {
+    RunStatus.PENDING_VERSION: Meaning(is_todays=True, waits_for_version=True),
+    RunStatus.QUEUED: Meaning(is_todays=True),
+    RunStatus.DEQUEUED: Meaning(is_todays=True, has_worker=True),
+    RunStatus.EXECUTING: Meaning(is_todays=True, has_worker=True),
+    RunStatus.WAITING: Meaning(is_todays=True),
+    RunStatus.DELAYED: Meaning(is_todays=True),
+    RunStatus.COMPLETED: Meaning(is_todays=True, is_final=True, is_success=True),
+    RunStatus.CANCELED: Meaning(is_todays=True, is_final=True),
+    RunStatus.FAILED: Meaning(is_todays=True, is_final=True, may_succeed_again=True),
+    RunStatus.CRASHED: Meaning(is_todays=True, is_final=True, may_succeed_again=True),
+    RunStatus.TIMED_OUT: Meaning(is_todays=True, is_final=True, may_succeed_again=True),
+    RunStatus.SYSTEM_FAILURE: Meaning(is_todays=True, is_final=True, may_succeed_again=True),
+    RunStatus.EXPIRED: Meaning(is_todays=True, is_final=True),
+    RunStatus.WAITING_FOR_DEPLOY: Meaning(waits_for_version=True),
+    RunStatus.REATTEMPTING: Meaning(has_worker=True),
+    RunStatus.FROZEN: Meaning(),
+    RunStatus.INTERRUPTED: Meaning(is_final=True),
+    RunStatus.PENDING: Meaning(),
+    RunStatus.WAITING_TO_RESUME: Meaning(),
+    RunStatus.RETRYING_AFTER_FAILURE: Meaning(has_worker=True),
+    RunStatus.PAUSED: Meaning(),
+    RunStatus.COMPLETED_SUCCESSFULLY: Meaning(is_final=True, is_success=True),
+    RunStatus.COMPLETED_WITH_ERRORS: Meaning(is_final=True),
+}
+"""The table."""
+
+_UNKNOWN = Meaning(has_worker=True)
+
+
+def meaning_of(status: str) -> Meaning:
+    """
+    Return what a status means.
+
+    :param status: the server's word; one that is not known means a run that is alive
+    """
+    return MEANINGS.get(status, _UNKNOWN)
+
+
+FINAL_STATUSES = frozenset(status for status, meaning in MEANINGS.items() if meaning.is_final)
+"""In these a run has ended."""
+
+ALIVE_STATUSES = frozenset(
+    status for status, meaning in MEANINGS.items() if meaning.is_todays and not meaning.is_final
+)
+"""Today's words for runs that have not ended."""
+
+SUCCESS_STATUSES = tuple(
+    str(status) for status, meaning in MEANINGS.items() if meaning.is_todays and meaning.is_success
+)
+"""Today's words for runs that have ended well."""
+
+RETRY_STATUSES = tuple(str(status) for status, meaning in MEANINGS.items() if meaning.may_succeed_again)
+"""The final statuses after which another run may do better."""
