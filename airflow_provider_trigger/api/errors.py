@@ -8,9 +8,11 @@ The errors of the API, one tree.
     ├── TransportError          no answer: connection refused, lost or timed out
     │   ├── AnswerTimeoutError      connected, but no answer came in time
     │   └── TLSError                the certificate or the handshake failed
+    │       └── PlainHttpError          the server speaks http on this port
     ├── UnexpectedAnswerError   an answer that is not Trigger.dev's: HTML, truncated JSON, a missing field
     └── ResponseError           an answer with an error status
-        ├── RedirectError           3xx; never followed, it would carry the key elsewhere
+        ├── NotTriggerDevError      an answer that is not Trigger.dev's: of another server, or of a proxy
+        │   └── RedirectError           3xx; never followed, it would carry the key elsewhere
         ├── AuthenticationError     401
         ├── PermissionDeniedError   403
         ├── NotFoundError           404
@@ -93,6 +95,10 @@ class TLSError(TransportError):
     """The server's certificate was not accepted, or the TLS handshake failed."""
 
 
+class PlainHttpError(TLSError):
+    """The URL begins with https, and the server speaks http on this port."""
+
+
 class UnexpectedAnswerError(TriggerDevError):
     """The answer is not one that Trigger.dev gives: an HTML page, truncated JSON, a missing field."""
 
@@ -124,7 +130,15 @@ class ResponseError(TriggerDevError):
         self.request_id = request_id
 
 
-class RedirectError(ResponseError):
+class NotTriggerDevError(ResponseError):
+    """
+    An error status in an answer that Trigger.dev does not give: an HTML page, or another product's JSON.
+
+    The host is that of another server, or a proxy in front of Trigger.dev answered.
+    """
+
+
+class RedirectError(NotTriggerDevError):
     """3xx. The server is at another address, or a login page stands in front of it."""
 
 
@@ -154,9 +168,7 @@ def is_not_from_trigger_dev(error: TriggerDevError) -> bool:
 
     :param error: what a call ended with
     """
-    if isinstance(error, ResponseError):
-        return isinstance(error, RedirectError) or (type(error) is ResponseError and error.status == 404)
-    return isinstance(error, UnexpectedAnswerError)
+    return isinstance(error, (NotTriggerDevError, UnexpectedAnswerError))
 
 
 def root_of(error: TriggerDevError) -> TriggerDevError:

@@ -1,6 +1,7 @@
 """
 One call with its retries and its pacing, as a generator without I/O.
 
+tenacity's loop decides whether and when there is another try; see :mod:`airflow_provider_trigger.api.retry`.
 A driver sends the generator's :class:`Send` and hands back the response, or the error that came instead; it
 waits for a :class:`Wait`. So blocking and asynchronous drivers share all that surrounds a call: retries, rate
 limit, circuit breaker, deadline, masking.
@@ -10,19 +11,29 @@ from __future__ import annotations
 
 import logging
 import math
-import random
 import time
 from collections.abc import Callable, Generator
 from dataclasses import dataclass, field
-from typing import Any, Generic, TypeVar
+from typing import TypeVar
 
-from airflow_provider_trigger.api import retry
+from tenacity import DoAttempt, DoSleep, RetryCallState, Retrying
+
 from airflow_provider_trigger.api.circuit_breaker import CircuitBreaker
 from airflow_provider_trigger.api.deadline import NEVER, Deadline
 from airflow_provider_trigger.api.errors import AuthenticationError, NotSentError, TriggerDevError
+from airflow_provider_trigger.api.failures import Failure, shows_that_server_works, tries_allowed
 from airflow_provider_trigger.api.http import Call, Request, Response
 from airflow_provider_trigger.api.masking import Masking
 from airflow_provider_trigger.api.rate_limit import RateLimit, Ticket
+from airflow_provider_trigger.api.retry import (
+    RETRY,
+    SHARE_OF_ONE_STEP,
+    STOP,
+    WAIT,
+    CallState,
+    call_state,
+)
+from airflow_provider_trigger.api.server_advice import server_wait, should_retry
 
 log = logging.getLogger(__name__)
 
@@ -35,8 +46,9 @@ TURN_INTERVAL = 0.1
 _LOGGED_PAUSE = 2.0
 # In an outage many calls are repeated: one line of them in so many seconds is logged above debug level.
 _RETRY_LOG_INTERVAL = 5.0
-# The part of the remaining time that one request, or one wait of our own choice, may take.
-_SHARE_OF_ONE_STEP = 1 / 3
+# How long a key that was rejected is not tried again while earlier requests are in flight, in seconds: their
+# answers show whether a gateway rejected it.
+_DOUBT = 1.0
 # A request gets at least this many seconds, as long as there is so much time.
 _SHORTEST_TIMEOUT = 1.0
 _LEAST_TIMEOUT = 0.01
@@ -76,15 +88,6 @@ Reply = Response | TriggerDevError | None
 Steps = Generator[Step, Reply, T]
 
 
-@dataclass(frozen=True, slots=True)
-class _Outcome(Generic[T]):
-    """What came of one request: a response with the key masked, if any; a result or an error."""
-
-    response: Response | None
-    result: T | None
-    error: TriggerDevError | None
-
-
 class Exchange:
     """
     Make the steps of calls; holds what the calls of one client share. Safe to use in several threads.
@@ -115,8 +118,11 @@ class Exchange:
         self._rate_limit = rate_limit
         self._wall = wall
         self._lock = rate_limit.lock
-        self._pause_logged_until = -math.inf
-        self._retry_logged_at = -math.inf
+        self._key_is_rejected = False
+        self._retrying = Retrying(
+            retry=RETRY, stop=STOP, wait=WAIT, before_sleep=self._log_retry, reraise=True
+        )
+        self._log = _LogLimit()
 
     def steps(self, call: Call[T], *, deadline: Deadline = NEVER, patience: float | None = None) -> Steps[T]:
         """
@@ -129,41 +135,42 @@ class Exchange:
         :raises TriggerDevError: the last error
         """
         patience = self.retry_for if patience is None else patience
-        until, attempt, counted, last_error = math.inf, 0, 0, None
+        state = CallState(self._retrying, now=self.monotonic(), deadline=deadline, patience=patience)
         while True:
-            begun = self.monotonic()
-            ticket = yield from self._turn(call.request, deadline, patience, last_error)
-            until += self.monotonic() - begun
-            attempt += 1
-            if attempt == 1:
-                until = self.monotonic() + patience
-            reply: Reply = None
+            # Its statistics are each thread's own, and the call may have changed the thread.
+            self._retrying.begin()
             try:
-                reply = yield Send(call.request, self._timeout(deadline, is_retry=attempt > 1))
-            finally:
-                self._answered(ticket, reply)
-            outcome = self._read(call, reply)
-            reply = None  # the key is not masked in it, and an error's traceback leads to this frame
-            self._note(call.request, outcome, ticket)
-            if outcome.error is None:
-                return outcome.result  # type: ignore[return-value]  # None only where T has it
-            last_error = outcome.error
-            allowed = self._tries_allowed(call.request, last_error, outcome.response)
-            # Failures that only time bounds, such as lost connections, do not use up the tries of the others.
-            counted += math.isfinite(allowed)
-            wait = self._wait_before_retry(outcome, attempt, deadline=deadline) if counted < allowed else None
-            is_late = self.monotonic() + (wait or 0.0) > until
-            # A 401 for a key that has worked ends the whole work: it is repeated once, whatever the patience.
-            if wait is None or (is_late and not isinstance(last_error, AuthenticationError)):
-                raise last_error
-            self._log_retry(last_error, attempt, wait)
-            resume_at = self.monotonic() + wait
-            yield Wait(wait, for_turn=False, error=last_error)
-            until += max(0.0, self.monotonic() - resume_at)  # no thread was free
+                action = self._retrying.iter(state)
+            except TriggerDevError as last_error:
+                error = last_error.with_traceback(None)
+                break
+            if isinstance(action, DoAttempt):
+                yield from self._attempt(call, state)
+            elif isinstance(action, DoSleep):
+                resume_at = self.monotonic() + action
+                yield Wait(float(action), for_turn=False, error=state.last.error)
+                state.prepare_for_next_attempt()
+                state.postpone(max(0.0, self.monotonic() - resume_at))  # no thread was free
+            else:
+                result: T = action
+                return result
+        raise error  # not in the block above, so that it has no context
 
-    def _turn(
-        self, request: Request, deadline: Deadline, patience: float, last_error: TriggerDevError | None
-    ) -> Generator[Step, Reply, Ticket | None]:
+    def _attempt(self, call: Call[T], state: CallState) -> Generator[Step, Reply, None]:
+        """Send the request when it has its turn, and let the state know what came of it."""
+        begun = self.monotonic()
+        ticket = yield from self._turn(call.request, state)
+        state.postpone(self.monotonic() - begun)
+        reply: Reply = None
+        try:
+            reply = yield Send(call.request, self._timeout(state.deadline, is_retry=state.attempt_number > 1))
+        finally:
+            self._answered(ticket, reply)
+        self._read(call, reply, state, ticket)
+
+    def _turn(self, request: Request, state: CallState) -> Generator[Step, Reply, Ticket | None]:
+        last_error, deadline = state.last.error if state.failures else None, state.deadline
+        rejected_at = state.failed_at if state.has_doubtful_key else -math.inf
         while True:
             now = self.monotonic()
             if not deadline.remaining(now):
@@ -173,13 +180,16 @@ class Exchange:
             with self._lock:
                 pause = self._rate_limit.delay(monotonic=now)
                 delay = max(pause, self.breaker.delay(monotonic=now))
+                if now < rejected_at + _DOUBT and self._rate_limit.has_in_flight(sent_before=rejected_at):
+                    delay = max(delay, TURN_INTERVAL)
                 if not delay:
                     self.breaker.sent(monotonic=now)
                     return self._rate_limit.sent(monotonic=now)
                 # Where the work has a deadline, that decides how long to wait for the server.
-                for_server = patience if math.isinf(deadline.at) else math.inf
+                for_server = state.patience if math.isinf(deadline.at) else math.inf
                 failed_too_long = self.breaker.has_failed_too_long(for_server, monotonic=now)
-                self._log_pause(pause, now)
+                if self._log.is_new(pause, now):
+                    log.info("Waiting %.0f s for the rate limit", pause)
             if failed_too_long:
                 raise last_error or NotSentError(
                     "the server stopped responding",
@@ -192,7 +202,7 @@ class Exchange:
         remaining = deadline.remaining(self.monotonic())
         # A call that fails again and again leaves time for one that shows what came of it.
         longest = remaining / 2 if is_retry else remaining
-        timeout = min(self.timeout, longest, max(remaining * _SHARE_OF_ONE_STEP, _SHORTEST_TIMEOUT))
+        timeout = min(self.timeout, longest, max(remaining * SHARE_OF_ONE_STEP, _SHORTEST_TIMEOUT))
         return max(timeout, _LEAST_TIMEOUT)  # the deadline may have passed since the turn came
 
     def _answered(self, ticket: Ticket | None, reply: Reply) -> None:
@@ -202,55 +212,68 @@ class Exchange:
         with self._lock:
             self._rate_limit.answered(ticket, response, monotonic=self.monotonic(), now=self._wall())
 
-    def _read(self, call: Call[T], reply: Reply) -> _Outcome[T]:
+    def _read(self, call: Call[T], reply: Reply, state: CallState, ticket: Ticket | None) -> None:
+        """Let the state and the circuit breaker know what came of a request."""
         error = reply if isinstance(reply, TriggerDevError) else None
         response = self._masking.in_response(reply) if isinstance(reply, Response) else None
-        result = None
         if response is not None:
             try:
-                result = call.read(response)
+                state.set_result(call.read(response))
             except TriggerDevError as raised:
-                # Raised again outside of this block, so that it has no context.
                 error = raised.with_traceback(None)
         if error is not None:
             self._masking.in_error(error)
-        return _Outcome(response, result, error)
+            state.failed(self._failure(call.request, error, response), now=self.monotonic())
+        if ticket is not None:
+            self._note(state, error, ticket)
 
-    def _note(self, request: Request, outcome: _Outcome[Any], ticket: Ticket | None) -> None:
-        """Report to the circuit breaker what came of a request."""
-        if ticket is None:
-            return
-        error = outcome.error
-        works = retry.shows_that_server_works(error)
+    def _failure(self, request: Request, error: TriggerDevError, response: Response | None) -> Failure:
+        return Failure(
+            request=request,
+            error=error,
+            should_retry=should_retry(response),
+            server_wait=server_wait(response, now=self._wall()) if response else None,
+            has_worked=self.breaker.has_worked and request.url is None,
+            is_confirmed=self._key_is_rejected,
+        )
+
+    def _note(self, state: CallState, error: TriggerDevError | None, ticket: Ticket) -> None:
+        works = shows_that_server_works(error)
         with self._lock:
             if works:
+                self._key_is_rejected = False
                 self.breaker.succeeded(monotonic=self.monotonic())
+            elif isinstance(error, AuthenticationError):
+                self._key_is_rejected = self._key_is_rejected or state.rejections > 1
             elif error is not None and works is False:
-                is_permanent = self._tries_allowed(request, error, outcome.response) <= 1
+                is_permanent = tries_allowed(state.last) <= 1
                 self.breaker.failed(error, is_permanent=is_permanent, sent_at=ticket.sent_at)
 
-    def _tries_allowed(self, request: Request, error: TriggerDevError, response: Response | None) -> float:
-        has_worked = self.breaker.has_worked and request.url is None
-        return retry.tries_allowed(request, error, response, has_worked=has_worked)
-
-    def _wait_before_retry(self, outcome: _Outcome[Any], attempt: int, *, deadline: Deadline) -> float | None:
-        """Return how long to wait before the next try, None if there is no time for it."""
-        remaining = deadline.remaining(self.monotonic())
-        wait = retry.server_wait(outcome.response, now=self._wall()) if outcome.response else None
-        if wait is None:
-            wait = min(retry.backoff(attempt, jitter=random.random()), remaining * _SHARE_OF_ONE_STEP)
-        return wait if wait < remaining else None
-
-    def _log_retry(self, error: TriggerDevError, attempt: int, wait: float) -> None:
-        now = self.monotonic()
+    def _log_retry(self, retry_state: RetryCallState) -> None:
         with self._lock:
-            level = logging.DEBUG if now - self._retry_logged_at < _RETRY_LOG_INTERVAL else logging.INFO
-            if level == logging.INFO:
-                self._retry_logged_at = now
-        log.log(level, "Attempt %d failed, the next one follows in %.1f s: %s", attempt, wait, error)
+            level = self._log.level_of_retry(self.monotonic())
+        state = call_state(retry_state)
+        text = "Attempt %d failed, the next one follows in %.1f s: %s"
+        log.log(level, text, state.attempt_number, state.upcoming_sleep, state.last.error)
 
-    def _log_pause(self, pause: float, now: float) -> None:
-        """Log a pause for the rate limit once for all calls."""
-        if pause >= _LOGGED_PAUSE and now + pause > self._pause_logged_until + _LOGGED_PAUSE:
-            log.info("Waiting %.0f s for the rate limit", pause)
-            self._pause_logged_until = now + pause
+
+class _LogLimit:
+    """In an outage, or a long pause, all calls of a client have the same to say: log it now and then."""
+
+    def __init__(self) -> None:
+        self._pause_logged_until = -math.inf
+        self._retry_logged_at = -math.inf
+
+    def level_of_retry(self, now: float) -> int:
+        """Return the level at which a retry is logged."""
+        if now - self._retry_logged_at < _RETRY_LOG_INTERVAL:
+            return logging.DEBUG
+        self._retry_logged_at = now
+        return logging.INFO
+
+    def is_new(self, pause: float, now: float) -> bool:
+        """Return whether a pause for the rate limit is worth a line."""
+        if pause < _LOGGED_PAUSE or now + pause <= self._pause_logged_until + _LOGGED_PAUSE:
+            return False
+        self._pause_logged_until = now + pause
+        return True

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from airflow_provider_trigger import defaults
 from airflow_provider_trigger.api.http import Response
-from airflow_provider_trigger.api.retry import MAX_WAIT, seconds_until_reset, server_wait
+from airflow_provider_trigger.api.server_advice import MAX_WAIT, seconds_until_reset, server_wait
 
 PROBE_TIMEOUT = 1.0
 """How long a probe without an answer holds up the other requests after a refill, in seconds."""
@@ -93,6 +93,14 @@ class RateLimit:
         ticket = Ticket(sent_at=monotonic, is_probe=not self._is_known_to_be_free(monotonic))
         self._in_flight.add(ticket)
         return ticket
+
+    def has_in_flight(self, *, sent_before: float) -> bool:
+        """
+        Return whether a request that was sent earlier has not ended yet.
+
+        :param sent_before: on the monotonic clock, in seconds
+        """
+        return any(ticket.sent_at <= sent_before for ticket in self._in_flight)
 
     def answered(self, ticket: Ticket, response: Response | None, *, monotonic: float, now: float) -> None:
         """

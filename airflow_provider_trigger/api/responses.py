@@ -7,6 +7,7 @@ from typing import Any
 from airflow_provider_trigger.api.errors import (
     AuthenticationError,
     NotFoundError,
+    NotTriggerDevError,
     PermissionDeniedError,
     RateLimitError,
     RedirectError,
@@ -14,13 +15,18 @@ from airflow_provider_trigger.api.errors import (
     ServerError,
     UnexpectedAnswerError,
 )
+from airflow_provider_trigger.api.failures import may_pass
 from airflow_provider_trigger.api.http import Request, Response
-from airflow_provider_trigger.api.retry import should_retry, tries_by_status
+from airflow_provider_trigger.api.server_advice import should_retry
 
 MAX_DETAIL_LENGTH = 300
 
 # What the API's own 404 says (measured; the last one of other paths). Other products say "Not Found".
 _NOT_FOUND = ("Resource not found", "Not found", "Run not found")
+# Where the API's answers, and problem+json, have their message.
+_MESSAGE_KEYS = ("error", "detail", "message")
+# With these a gateway in front of Trigger.dev says that it is busy, or wants a key, in a form of its own.
+_OF_GATEWAYS = frozenset({401, 408, 425, 429, 500, *range(502, 600)})
 _NOT_TRIGGER_DEV = "this is not a Trigger.dev server, or a proxy stands in front of it"
 
 _ERRORS_BY_STATUS: dict[int, type[ResponseError]] = {
@@ -66,7 +72,7 @@ def raise_unless_success(request: Request, response: Response) -> None:
     if 300 <= status < 400:
         location = response.headers.get("location", "nowhere")[:200]
         detail = f"a redirect to {location}, not followed"
-    elif status == 404 and kind is not NotFoundError:
+    elif kind is NotTriggerDevError:
         detail = f"{detail}: {_NOT_TRIGGER_DEV}"
     raise kind(
         method=request.method,
@@ -75,7 +81,7 @@ def raise_unless_success(request: Request, response: Response) -> None:
         detail=detail,
         request_id=response.headers.get("x-request-id", "")[:100] or None,
         # A GET's 404 says "x-should-retry: true" every time (measured): it means now, not later.
-        retryable=should_retry(response) is not False and tries_by_status(status) > 1,
+        retryable=should_retry(response) is not False and may_pass(status),
     )
 
 
@@ -97,7 +103,7 @@ def server_message(response: Response) -> str:
     :param response: what came back
     """
     answer = response.json_object()
-    for key in ("error", "detail", "message"):
+    for key in _MESSAGE_KEYS:
         if isinstance(answer.get(key), str):
             return " ".join(answer[key].split())[:MAX_DETAIL_LENGTH]
     kind = response.headers.get("content-type", "no content type").split(";")[0]
@@ -106,9 +112,12 @@ def server_message(response: Response) -> str:
 
 def _error_class(response: Response) -> type[ResponseError]:
     status = response.status
-    if status == 404 and response.json_object().get("error") not in _NOT_FOUND:
-        # Not the API's: a page, or another product's JSON. The path is unknown there, not the run (measured).
-        return ResponseError
     if 300 <= status < 400:
         return RedirectError
+    answer = response.json_object()
+    if status == 404 and answer.get("error") not in _NOT_FOUND:
+        # A page, or another product's JSON. The path is unknown there, not the run (measured).
+        return NotTriggerDevError
+    if status not in _OF_GATEWAYS and not any(isinstance(answer.get(key), str) for key in _MESSAGE_KEYS):
+        return NotTriggerDevError
     return _ERRORS_BY_STATUS.get(status, ServerError if status >= 500 else ResponseError)

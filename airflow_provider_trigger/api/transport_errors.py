@@ -6,7 +6,7 @@ import os
 import ssl
 from dataclasses import dataclass
 
-from airflow_provider_trigger.api.errors import AnswerTimeoutError, TLSError, TransportError
+from airflow_provider_trigger.api.errors import AnswerTimeoutError, PlainHttpError, TLSError, TransportError
 
 CONNECT_TIMEOUT = 10.0
 """How long to wait for a connection at most, in seconds."""
@@ -77,7 +77,7 @@ def _describe(
     if is_tls and "certificate" in str(error).lower():
         return TLSError, f"the server's certificate is not accepted: {_certificate_reason(error)}", False
     if is_tls and _speaks_http(error):
-        return TLSError, "the server speaks http, not https, on this port", False
+        return PlainHttpError, "the server speaks http, not https, on this port", False
     if isinstance(error, OSError) and not isinstance(error, known.own):
         return TLSError, str(error)[:200], False  # so the drivers report that the CA file is gone
     if isinstance(error, known.invalid_url):

@@ -17,6 +17,8 @@ class Queue(Generic[T]):
         self._ready: list[tuple[int, int, T]] = []
         self._later: list[tuple[float, int, int, T]] = []
         self._numbers = itertools.count()
+        self._held: tuple[T, int, float] | None = None
+        self._is_held_taken = False
 
     def put(self, item: T, *, urgency: int, at: float = -math.inf) -> None:
         """
@@ -34,6 +36,12 @@ class Queue(Generic[T]):
 
         :param now: the time on the monotonic clock
         """
+        if self._held is not None:
+            item, _, at = self._held
+            if self._is_held_taken or now < at:
+                return None
+            self._is_held_taken = True
+            return item
         while self._later and self._later[0][0] <= now:
             _, number, urgency, item = heapq.heappop(self._later)
             heapq.heappush(self._ready, (urgency, number, item))
@@ -41,4 +49,34 @@ class Queue(Generic[T]):
 
     def next_at(self) -> float:
         """Return when the next item becomes ready, once none is; infinite if there is no other."""
+        if self._held is not None:
+            return math.inf if self._is_held_taken else self._held[2]
         return self._later[0][0] if self._later else math.inf
+
+    def hold_for(self, item: T, *, urgency: int, at: float) -> None:
+        """
+        Add an item, and return no other one until :meth:`release`; of several such items the first counts.
+
+        :param item: what :meth:`take` returns
+        :param urgency: the smallest number comes first, once the others are returned again
+        :param at: when it becomes ready, on the monotonic clock
+        """
+        if self._held is not None and not self.is_held_for(item):
+            self.put(item, urgency=urgency, at=at)
+        else:
+            self._held, self._is_held_taken = (item, urgency, at), False
+
+    def is_held_for(self, item: T) -> bool:
+        """
+        Return whether the others wait for an item.
+
+        :param item: the item itself
+        """
+        return self._held is not None and self._held[0] is item
+
+    def release(self) -> None:
+        """Return all items again."""
+        held, self._held = self._held, None
+        if held is not None and not self._is_held_taken:
+            item, urgency, at = held
+            self.put(item, urgency=urgency, at=at)

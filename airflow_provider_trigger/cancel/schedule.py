@@ -17,6 +17,7 @@ from airflow_provider_trigger.api.errors import (
     TriggerDevError,
 )
 from airflow_provider_trigger.api.exchange import Exchange, Steps, Wait
+from airflow_provider_trigger.api.failures import shows_that_server_works
 from airflow_provider_trigger.api.http import Call
 from airflow_provider_trigger.cancel import bulk
 from airflow_provider_trigger.cancel.outcome import ActionFor, CancelResult, End, no_action, result_of
@@ -158,7 +159,14 @@ class Schedule:
         """
         if isinstance(job.subject, RunRecord):
             job.subject.last_error = wait.error
-        self._queue.put(job, urgency=job.action, at=self._exchange.monotonic() + wait.seconds)
+        at = self._exchange.monotonic() + wait.seconds
+        if isinstance(wait.error, AuthenticationError):
+            # Its next try shows whether the key is rejected: until then, nothing else is sent with it.
+            self._queue.hold_for(job, urgency=job.action, at=at)
+            return
+        if self._queue.is_held_for(job):
+            self._queue.release()
+        self._queue.put(job, urgency=job.action, at=at)
 
     def finish(self, job: Job, result: Any = None, error: TriggerDevError | None = None) -> None:
         """
@@ -169,6 +177,8 @@ class Schedule:
         :param error: why it failed, None if it did not
         """
         now = self._exchange.monotonic()
+        if shows_that_server_works(error) or self._queue.is_held_for(job):
+            self._queue.release()
         if isinstance(error, AuthenticationError) and self.end is None:
             self.end, self.rejection = End.KEY_REJECTED, error
         if isinstance(error, NotSentError) and not self._deadline.remaining(now):

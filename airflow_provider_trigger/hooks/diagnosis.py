@@ -10,6 +10,7 @@ from airflow_provider_trigger.api.errors import (
     AuthenticationError,
     NotFoundError,
     PermissionDeniedError,
+    PlainHttpError,
     RateLimitError,
     ServerError,
     TLSError,
@@ -114,6 +115,9 @@ def _problem_and_action(
         return "The secret key lacks a permission", action
     if isinstance(cause, RateLimitError):
         return f"The rate limit of {url} is used up", None
+    if isinstance(cause, PlainHttpError):
+        action = f"write http:// in the host of {connection}, or give the port for https"
+        return f"No TLS connection to {url}", action
     if isinstance(cause, TLSError):
         action = f"check the host of {connection}, and for a private CA set 'verify' in its extra"
         return f"No TLS connection to {url}", action

@@ -16,7 +16,7 @@ from urllib.parse import parse_qs, unquote, urlsplit
 import pytest
 from shortened import as_sent, body_as_sent
 
-from airflow_provider_trigger.api import errors, retry
+from airflow_provider_trigger.api import errors, server_advice
 from airflow_provider_trigger.api.endpoints.runs import (
     cancel_run,
     list_runs,
@@ -26,6 +26,7 @@ from airflow_provider_trigger.api.endpoints.runs import (
     retrieve_run,
 )
 from airflow_provider_trigger.api.endpoints.tasks import NO_PAYLOAD, reset_idempotency_key, trigger_task
+from airflow_provider_trigger.api.failures import TRIES_AT_SHOULD_RETRY, Failure, tries_allowed
 from airflow_provider_trigger.api.http import Call, Response
 from airflow_provider_trigger.api.models.run_errors import advice
 from airflow_provider_trigger.api.models.runs import Run, RunPage, TriggeredRun
@@ -51,7 +52,7 @@ KINDS = {
     429: errors.RateLimitError,
     500: errors.ServerError,
 }
-TRIES = {429: math.inf, 500: retry.TRIES_AT_500}
+TRIES = {401: 2, 429: math.inf, 500: 6}
 
 
 @dataclass(frozen=True)
@@ -224,18 +225,20 @@ def test_a_failure_becomes_its_own_kind_of_error(exchange: Exchange) -> None:
     with pytest.raises(errors.ResponseError) as raised:
         exchange.call.read(response)
     error = raised.value
-    unknown_path = exchange.is_html and status == 404
-    assert type(error) is (errors.ResponseError if unknown_path else KINDS[status])
+    # For paths that our client never sends.
+    assert type(error) is (errors.NotTriggerDevError if exchange.is_html else KINDS[status])
     assert error.status == status
     assert error.retryable is (status in (429, 500))
     if exchange.is_html:
         assert error.detail.startswith("(text/html, ")
     else:
         assert error.detail == " ".join(exchange.recorded["body"]["error"].split())[:300]
-    expected = TRIES.get(status, 1) if exchange.call.request.repeatable or status == 429 else 1
+    is_safe = exchange.call.request.repeatable or status in (401, 429)
+    expected = TRIES.get(status, 1) if is_safe else 1
     if exchange.recorded["headers"].get("x-should-retry") == "true":
-        expected = retry.TRIES_AT_SHOULD_RETRY
-    assert retry.tries_allowed(exchange.call.request, error, response, has_worked=False) == expected
+        expected = TRIES_AT_SHOULD_RETRY
+    advised = server_advice.should_retry(response)
+    assert tries_allowed(Failure(exchange.call.request, error, advised)) == expected
 
 
 @each([exchange for exchange in ANSWERS if "x-ratelimit-reset" in exchange.recorded["headers"]])
@@ -253,10 +256,10 @@ def test_the_bucket_is_seen_in_each_answer_that_shows_it(exchange: Exchange) -> 
 def test_a_rejection_gives_the_same_wait_in_its_headers_and_in_its_body(exchange: Exchange) -> None:
     body = exchange.recorded["body"]
     now = body["reset"] / 1000 - body["secondsUntilReset"]
-    by_header = retry.server_wait(exchange.response, now=now)
+    by_header = server_advice.server_wait(exchange.response, now=now)
     bare = Response(status=429, headers={}, body=exchange.response.body)
     assert by_header == pytest.approx(body["secondsUntilReset"], abs=0.01)
-    assert retry.server_wait(bare, now=now) == body["secondsUntilReset"]
+    assert server_advice.server_wait(bare, now=now) == body["secondsUntilReset"]
 
 
 # Lists

@@ -260,6 +260,23 @@ def test_a_single_401_for_a_key_that_has_worked_fails_no_run(server, cancel):
     assert server.pending_faults == 0
 
 
+@pytest.mark.parametrize("max_concurrency", [1, 3, 32])
+def test_a_single_401_fails_no_run_although_it_is_the_first_answer(server, cancel, max_concurrency):
+    runs = [server.add_run() for _ in range(3)]
+    server.fail_next(1, 401, path=runs[0].id, method="POST")
+    server.delay_next(2, 0.05)
+    result = cancel(*runs, max_concurrency=max_concurrency)
+    assert (result.error, result.outcomes) == (None, ["canceled"] * 3)
+    assert server.pending_faults == 0
+
+
+def test_a_single_401_leaves_no_run_of_a_notifier_alive(server, notify):
+    runs = [server.add_run() for _ in range(80)]
+    server.fail_next(1, 401, method="POST")
+    assert "80 canceled" in notify(server, runs, timeout=20)
+    assert statuses(server) == {"CANCELED": 80}
+
+
 # 9. Answers that are not Trigger.dev's, and runs that go on.
 
 

@@ -1,16 +1,24 @@
 from __future__ import annotations
 
+import http.server
 import json
 import os
 import socket
 import subprocess
 import sys
+import threading
+from functools import partial
 from urllib.parse import unquote
 
 import pytest
 
 from airflow_provider_trigger._compat import AirflowFailException
-from airflow_provider_trigger.api.errors import AuthenticationError, TLSError, TransportError
+from airflow_provider_trigger.api.errors import (
+    AuthenticationError,
+    NotTriggerDevError,
+    TLSError,
+    TransportError,
+)
 from airflow_provider_trigger.hooks.trigger_dev import TriggerDevHook
 from airflow_provider_trigger.testing import TriggerDevServer
 
@@ -167,7 +175,8 @@ def test_https_spoken_to_a_server_of_http_is_named(server, connect, cancel):
     works, message = press_test_button()
     assert not works
     assert "the server speaks http, not https, on this port" in message
-    assert "check the host of this connection" in message
+    assert "write http:// in the host of this connection" in message
+    assert "CA" not in message
     execution = cancel("run_a")
     assert "the server speaks http, not https, on this port" in str(execution.error)
     with pytest.raises(TLSError, match=r"'trigger_dev_default': .* the server speaks http, not https"):
@@ -184,6 +193,9 @@ OTHERS = {
     "a 404 of another product": lambda server: server.fail_next(None, 404, body={"detail": "Not Found"}),
     "nothing": lambda server: server.malformed_next(None, "", "application/json"),
     "a login page elsewhere": lambda server: server.redirect_next(None),
+    "a page that says 403": lambda server: server.malformed_next(None, status=403),
+    "a page that says 405": lambda server: server.malformed_next(None, status=405),
+    "a page that says 501": lambda server: server.malformed_next(None, status=501),
 }
 
 
@@ -195,6 +207,22 @@ def test_another_product_is_recognized(answer, server, connect):
     assert not works
     assert f"{server.url} is not a Trigger.dev server" in message
     assert message.endswith("; check the host of this connection")
+
+
+def test_a_file_server_is_no_trigger_dev_server_and_has_no_run(connect, tmp_path):
+    """Python's own server answers each POST with 501 and a page."""
+    handler = partial(http.server.SimpleHTTPRequestHandler, directory=tmp_path)
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as other:
+        threading.Thread(target=other.serve_forever, daemon=True).start()
+        try:
+            connect(host=f"http://127.0.0.1:{other.server_port}")
+            with pytest.raises(NotTriggerDevError, match=r"501: .*not a Trigger\.dev server") as raised:
+                TriggerDevHook().trigger_task("resize", options={"idempotency_key": "one"})
+        finally:
+            other.shutdown()
+    assert "may exist" not in str(raised.value)
+    assert "permission" not in str(raised.value)
+    assert str(raised.value).endswith("; check the host of the connection")
 
 
 @pytest.mark.parametrize(

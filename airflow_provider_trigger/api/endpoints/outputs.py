@@ -13,8 +13,8 @@ from airflow_provider_trigger.api.errors import (
     ServerError,
     UnexpectedAnswerError,
 )
+from airflow_provider_trigger.api.failures import may_pass
 from airflow_provider_trigger.api.http import Call, Request, Response
-from airflow_provider_trigger.api.retry import tries_by_status
 
 _JSON = "application/json"
 _SUPERJSON = "application/super+json"
@@ -69,7 +69,7 @@ def _raise_unless_success(request: Request, response: Response, host: str) -> No
     if 200 <= status < 300:
         return
     kind = {429: RateLimitError}.get(status, ServerError if status >= 500 else ResponseError)
-    detail = f"the object store {host} failed" if tries_by_status(status) > 1 else f"{_REJECTED} ({host})"
+    detail = f"the object store {host} failed" if may_pass(status) else f"{_REJECTED} ({host})"
     if 300 <= status < 400:
         kind, detail = RedirectError, f"the object store {host} redirects elsewhere, which is not followed"
     raise kind(
@@ -78,7 +78,7 @@ def _raise_unless_success(request: Request, response: Response, host: str) -> No
         status=status,
         detail=detail,
         request_id=response.headers.get("x-amz-request-id", "")[:100] or None,
-        retryable=tries_by_status(status) > 1,
+        retryable=may_pass(status),
     )
 
 

@@ -24,6 +24,7 @@ from airflow_provider_trigger.api import (
     masking,
     responses,
     retry,
+    server_advice,
     transport_errors,
 )
 from airflow_provider_trigger.api.deadline import Deadline
@@ -35,6 +36,7 @@ from airflow_provider_trigger.api.errors import (
     TriggerDevError,
     UnexpectedAnswerError,
 )
+from airflow_provider_trigger.api.failures import Failure, tries_allowed
 from airflow_provider_trigger.api.http import Response
 from airflow_provider_trigger.api.models import runs, statuses
 from airflow_provider_trigger.cancel import bulk, record, schedule, workers
@@ -276,12 +278,12 @@ STATEMENTS: list[tuple[str, str, Callable[[], bool]]] = [
     ("outcomes.md", "for more than 300 runs", lambda: bulk.BULK_FROM == 300),
     ("limits.md", "| one connection | 10 s", lambda: transport_errors.CONNECT_TIMEOUT == 10),
     ("limits.md", "| one request | 30 s; ", lambda: defaults.REQUEST_TIMEOUT == 30),
-    ("limits.md", "at most a third of the remaining time", lambda: exchange._SHARE_OF_ONE_STEP == 1 / 3),
+    ("limits.md", "at most a third of the remaining time", lambda: retry.SHARE_OF_ONE_STEP == 1 / 3),
     ("limits.md", "| 120 s after its first request |", lambda: defaults.RETRY_FOR == 120),
     ("limits.md", "until 80 % of the time have passed", lambda: schedule._SHARE_FOR_CANCELS == 0.8),
-    ("limits.md", "| 60 s if the server names it", lambda: retry.MAX_WAIT == 60),
-    ("limits.md", "otherwise 30 s", lambda: retry.backoff(99, jitter=1) == 30),
-    ("limits.md", "growing, up to 30 s", lambda: retry.backoff(1, jitter=0.5) < retry.backoff(2, jitter=0.5)),
+    ("limits.md", "| 60 s if the server names it", lambda: server_advice.MAX_WAIT == 60),
+    ("limits.md", "otherwise 30 s", lambda: 2 * retry._LONGEST_HALF == 30),
+    ("limits.md", "growing, up to 30 s", lambda: retry._FIRST_HALF < retry._LONGEST_HALF == 15),
     ("limits.md", "until 5 s have passed without progress", lambda: bulk.NO_PROGRESS_AFTER == 5),
     ("limits.md", "at most a quarter of the remaining time", lambda: bulk.SHARE == 1 / 4),
     ("limits.md", "| a notifier in all | 30 s |", lambda: defaults.NOTIFIER_TIMEOUT == 30),
@@ -350,9 +352,9 @@ FAILURES: dict[str, list[tuple[TriggerDevError, Response | None, bool]]] = {
     "invalid JSON, a missing field, another run, otherwise": [(UnexpectedAnswerError(""), None, False)],
     "a redirect, a 404 of another product, from a server that has worked before": [(*answer(302), True)],
     "404 of a status check": [(*answer(404, **{"x-should-retry": "true"}), False)],
-    "401 of a key that has worked before": [(*answer(401), True)],
-    "other 401, 403, 404 of a cancel, other redirects, an invalid certificate, an answer over 16 MB": [
-        *((*answer(status), False) for status in (401, 403, 404, 302)),
+    "401": [(*answer(401), worked) for worked in (False, True)],
+    "403, 404 of a cancel, other redirects, an invalid certificate, an answer over 16 MB": [
+        *((*answer(status), False) for status in (403, 404, 302)),
         (TLSError("", retryable=False), None, True),
         (UnexpectedAnswerError("", retryable=False), None, True),
     ],
@@ -365,7 +367,8 @@ FAILURES: dict[str, list[tuple[TriggerDevError, Response | None, bool]]] = {
 )
 def test_tries(what, tries, _):
     for error, response, has_worked in FAILURES[what]:
-        allowed = retry.tries_allowed(retrieve_run("run_a").request, error, response, has_worked=has_worked)
+        advised = server_advice.should_retry(response)
+        allowed = tries_allowed(Failure(retrieve_run("run_a").request, error, advised, has_worked=has_worked))
         assert tries.split(",")[0] == ("no limit but time" if math.isinf(allowed) else f"{allowed:g}")
 
 

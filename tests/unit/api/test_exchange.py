@@ -125,9 +125,10 @@ def driver(clock: Any) -> Driver:
 
 @pytest.fixture(autouse=True)
 def jitter(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
-    """What stands in for the module ``random``; without any jitter taken off."""
+    """What stands in for tenacity's random numbers; without any jitter taken off."""
     jitter = SimpleNamespace(random=lambda: 1.0)
-    monkeypatch.setattr("airflow_provider_trigger.api.exchange.random", jitter)
+    jitter.uniform = lambda least, most: least + (most - least) * jitter.random()
+    monkeypatch.setattr("tenacity.wait.random", jitter)
     return jitter
 
 
@@ -273,17 +274,58 @@ def test_a_call_that_was_rejected_with_429_is_repeated_whatever_it_is(driver: Dr
     assert len(driver.sent) == 2
 
 
-def test_a_401_is_tried_once_more_after_the_server_has_worked(
-    driver: Driver, response: Any, run: Response
-) -> None:
+def test_a_401_is_tried_once_more(driver: Driver, response: Any, run: Response) -> None:
     rejected = response(401, {"error": "Invalid API key"})
-    assert type(driver.fail(CHECK, rejected)) is errors.AuthenticationError
-    assert len(driver.sent) == 1
-    driver.let_work()
-    driver.make(CHECK, rejected, run)
+    assert driver.make(CHECK, rejected, run).id == "run_1"
     assert len(driver.sent) == 2
     assert type(driver.fail(CHECK, rejected)) is errors.AuthenticationError
     assert len(driver.sent) == 4
+
+
+def test_a_rejected_key_costs_one_request_more(driver: Driver, response: Any, run: Response) -> None:
+    """It is known then, until an answer shows that it works."""
+    rejected = response(401, {"error": "Invalid API key"})
+    for _ in range(5):
+        assert type(driver.fail(CHECK, rejected)) is errors.AuthenticationError
+    assert len(driver.sent) == 6
+    driver.make(CHECK, run)
+    driver.make(CHECK, rejected, run)
+    assert len(driver.sent) == 9
+
+
+def test_other_failures_do_not_use_up_the_second_try_of_a_401(
+    driver: Driver, response: Any, run: Response
+) -> None:
+    rejected, broken = response(401, {"error": "from a gateway"}), response(500, {"error": "broken"})
+    assert driver.make(CHECK, broken, lost(), broken, rejected, run).id == "run_1"
+    assert type(driver.fail(CHECK, rejected, broken, rejected)) is errors.AuthenticationError
+    assert len(driver.sent) == 5 + 3
+
+
+@pytest.mark.parametrize(("answered_after", "waited"), [(0.7, 0.7), (0.2, 0.5), (99.0, 1.0)])
+def test_a_401_is_tried_again_when_the_requests_in_flight_are_answered_or_after_a_second(
+    driver: Driver, response: Any, run: Response, answered_after: float, waited: float
+) -> None:
+    """Their answers show whether the key is rejected, or a gateway rejected one request."""
+    others = [driver.exchange.steps(CHECK) for _ in range(2)]
+    for other in others:
+        assert isinstance(next(other), Send)
+    steps = driver.exchange.steps(CHECK)
+    assert isinstance(next(steps), Send)
+    rejected_at = driver.clock.now
+    step = steps.send(response(401, {"error": "from a gateway"}))
+    while isinstance(step, Wait):
+        driver.clock.now += step.seconds
+        if others and driver.clock.now - rejected_at >= answered_after - 0.001:
+            for other in others:
+                with pytest.raises(StopIteration):
+                    other.send(run)
+            others = []
+        step = next(steps)
+    assert driver.clock.now - rejected_at == pytest.approx(waited, abs=0.11)
+    with pytest.raises(StopIteration) as end:
+        steps.send(run)
+    assert end.value.value.id == "run_1"
 
 
 @pytest.mark.parametrize(
@@ -291,7 +333,7 @@ def test_a_401_is_tried_once_more_after_the_server_has_worked(
     [
         (200, b"<html>", errors.UnexpectedAnswerError, 6),
         (302, b"", errors.RedirectError, 1),
-        (404, b"<html>", errors.ResponseError, 1),
+        (404, b"<html>", errors.NotTriggerDevError, 1),
     ],
 )
 def test_an_answer_that_is_not_trigger_devs_is_repeated_like_an_outage_after_the_server_has_worked(

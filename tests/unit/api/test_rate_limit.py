@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from airflow_provider_trigger import defaults
 from airflow_provider_trigger.api.http import Response
 from airflow_provider_trigger.api.rate_limit import PROBE_TIMEOUT, RateLimit, Ticket
-from airflow_provider_trigger.api.retry import MAX_WAIT
+from airflow_provider_trigger.api.server_advice import MAX_WAIT
 
 NOW = 1_795_600_000.0
 START = 50.0  # on the monotonic clock, when it is NOW

@@ -95,7 +95,7 @@ def test_the_apis_own_404_means_an_unknown_run(response: Any, text: str) -> None
 )
 def test_the_404_of_another_product_is_not_taken_for_an_unknown_run(response: Any, body: bytes) -> None:
     error = failure(response(404, body))
-    assert type(error) is errors.ResponseError
+    assert type(error) is errors.NotTriggerDevError
     assert error.detail == f"{server_message(response(404, body))}: {FOREIGN}"
 
 
@@ -104,12 +104,40 @@ def test_the_404_of_another_product_is_not_taken_for_an_unknown_run(response: An
 )
 def test_a_404_that_is_not_the_apis_is_not_taken_for_an_unknown_run(response: Any, body: bytes) -> None:
     error = failure(response(404, body, {"content-type": "text/html; x=y"}))
-    assert type(error) is errors.ResponseError
+    assert type(error) is errors.NotTriggerDevError
     assert error.detail == f"(text/html, {len(body)} bytes): {FOREIGN}"
 
 
-def test_only_a_404_shows_that_the_path_is_unknown(response: Any) -> None:
-    assert FOREIGN not in str(failure(response(400, b"<html>")))
+@pytest.mark.parametrize("status", [400, 403, 405, 409, 413, 422, 499, 501])
+@pytest.mark.parametrize("body", [b"<html>", b"", b"[]", b"{}", b'{"error": {"code": 1}}'])
+def test_an_error_without_a_message_in_json_is_not_trigger_devs(
+    response: Any, status: int, body: bytes
+) -> None:
+    error = failure(response(status, body, {"content-type": "text/html"}))
+    assert type(error) is errors.NotTriggerDevError
+    assert error.detail == f"(text/html, {len(body)} bytes): {FOREIGN}"
+
+
+@pytest.mark.parametrize(
+    ("status", "kind"),
+    [
+        (401, errors.AuthenticationError),
+        (408, errors.ResponseError),
+        (425, errors.ResponseError),
+        (429, errors.RateLimitError),
+        (500, errors.ServerError),
+        (502, errors.ServerError),
+        (503, errors.ServerError),
+        (504, errors.ServerError),
+        (599, errors.ServerError),
+    ],
+)
+def test_what_a_gateway_answers_for_trigger_dev_is_trigger_devs(
+    response: Any, status: int, kind: type[errors.ResponseError]
+) -> None:
+    error = failure(response(status, b"<html>"))
+    assert type(error) is kind
+    assert FOREIGN not in str(error)
 
 
 # Redirects
@@ -147,7 +175,7 @@ def test_the_servers_own_message_is_found_and_shown_in_one_line(
     response: Any, body: Any, detail: str
 ) -> None:
     assert server_message(response(400, body)) == detail
-    assert failure(response(400, body)).detail == detail
+    assert failure(response(500, body)).detail == detail
 
 
 def test_without_a_message_kind_and_size_are_shown(response: Any) -> None:

@@ -1,176 +1,137 @@
+"""The policy of retries: each strategy is called with a state, and does no I/O."""
+
 from __future__ import annotations
 
 import math
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from tenacity import Retrying
 
-from airflow_provider_trigger.api import errors, retry
+from airflow_provider_trigger.api import errors
+from airflow_provider_trigger.api.deadline import NEVER, Deadline
 from airflow_provider_trigger.api.endpoints.runs import retrieve_run
-from airflow_provider_trigger.api.http import Request, Response
+from airflow_provider_trigger.api.failures import Failure
+from airflow_provider_trigger.api.retry import (
+    RETRY,
+    STOP,
+    WAIT,
+    CallState,
+    StopAfterPatience,
+    StopAfterTries,
+    StopAtDeadline,
+    UnlessKeyIsInDoubt,
+)
 
-NOW = 1_795_599_150.0
 GET = retrieve_run("run_1").request
-ONCE = Request(method="POST", path="/api/v1/tasks/t/trigger", repeatable=False)
+LOST = errors.TransportError("lost")
 
 
-def error_of(answered: Response) -> errors.TriggerDevError:
-    with pytest.raises(errors.TriggerDevError) as raised:
-        retrieve_run("run_1").read(answered)
-    return raised.value
+def answered(status: int) -> errors.ResponseError:
+    kinds = {401: errors.AuthenticationError, 403: errors.PermissionDeniedError}
+    return kinds.get(status, errors.ServerError)(
+        method="GET", path="/", status=status, detail="no", request_id=None, retryable=status >= 500
+    )
 
 
-def tries(
-    answered: Response | errors.TriggerDevError, *, request: Request = GET, has_worked: bool = False
-) -> float:
-    if isinstance(answered, Response):
-        return retry.tries_allowed(request, error_of(answered), answered, has_worked=has_worked)
-    return retry.tries_allowed(request, answered, None, has_worked=has_worked)
+def state(
+    *failed: errors.TriggerDevError,
+    elapsed: float = 0.0,
+    sleep: float = 0.0,
+    deadline: Deadline = NEVER,
+    patience: float = math.inf,
+    **said: Any,
+) -> CallState:
+    """Return the state of a call that began at 100 s, and whose tries ended so, ``elapsed`` seconds later."""
+    made = CallState(Retrying(), now=100.0, deadline=deadline, patience=patience)
+    for error in failed:
+        if made.outcome is not None:
+            made.prepare_for_next_attempt()
+        made.failed(Failure(request=GET, error=error, **said), now=100.0 + elapsed)
+    made.upcoming_sleep = sleep
+    return made
 
 
-def test_its_limits() -> None:
-    assert math.inf == retry.UNLIMITED
-    assert (retry.TRIES_AT_500, retry.TRIES_AT_UNEXPECTED) == (6, 6)
-    assert (retry.TRIES_AT_SHOULD_RETRY, retry.TRIES_AT_401_AFTER_SUCCESS) == (4, 2)
-    assert retry.MAX_WAIT == 60
-
-
-STATUSES = [
-    (301, 1),
-    (400, 1),
-    (401, 1),
-    (403, 1),
-    (404, 1),
-    (405, 1),
-    (408, math.inf),
-    (409, math.inf),
-    (410, 1),
-    (422, 1),
-    (425, math.inf),
-    (429, math.inf),
-    (499, 1),
-    (500, 6),
-    (501, math.inf),
-    (502, math.inf),
-    (503, math.inf),
-    (504, math.inf),
-    (599, math.inf),
-]
-
-
-@pytest.mark.parametrize(("status", "allowed"), STATUSES)
-def test_how_often_each_status_is_tried(response: Any, status: int, allowed: float) -> None:
-    assert retry.tries_by_status(status) == allowed
-    assert tries(response(status, {"error": "Not found"})) == allowed
-
-
-@pytest.mark.parametrize(("status", "allowed"), STATUSES)
-def test_after_the_server_has_worked_only_what_a_gateway_may_send_is_tried_more_often(
-    response: Any, status: int, allowed: float
-) -> None:
-    more_often = {301: math.inf, 401: 2}
-    answered = response(status, {"error": "Not found"})
-    assert tries(answered, has_worked=True) == more_often.get(status, allowed)
+def test_a_success_is_not_repeated() -> None:
+    made = state(LOST)
+    made.prepare_for_next_attempt()
+    assert not RETRY(made)
+    made.set_result(None)
+    assert not RETRY(made)
 
 
 @pytest.mark.parametrize(
-    ("status", "body", "at_first", "after_success"),
-    [
-        (200, b"<html>", 6, math.inf),
-        (200, {"id": "run_2", "status": "QUEUED"}, 6, math.inf),
-        (302, b"", 1, math.inf),
-        (404, b"<html>", 1, math.inf),
-        (404, {"error": "Resource not found"}, 1, 1),
-        (401, {"error": "Invalid API key"}, 1, 2),
-        (403, {"error": "no"}, 1, 1),
-    ],
+    ("error", "is_repeated"),
+    [(LOST, True), (answered(401), True), (answered(500), True), (answered(403), False)],
 )
-def test_an_answer_that_is_not_trigger_devs_is_an_outage_if_the_server_has_worked(
-    response: Any, status: int, body: Any, at_first: float, after_success: float
-) -> None:
-    answered = response(status, body)
-    assert tries(answered) == at_first
-    assert tries(answered, has_worked=True) == after_success
+def test_what_may_pass_is_repeated(error: errors.TriggerDevError, is_repeated: bool) -> None:
+    assert RETRY(state(error)) is is_repeated
+    assert not RETRY(state(error, should_retry=False))
 
 
-@pytest.mark.parametrize(
-    ("status", "body", "allowed"),
-    [
-        (200, b"<html>", 6),
-        (302, b"", 4),
-        (401, {"error": "no"}, 4),
-        (404, {"error": "Not found"}, 4),
-        (404, b"<html>", 4),
-        (500, {"error": "no"}, 6),
-        (503, {"error": "no"}, math.inf),
-    ],
-)
-def test_after_a_should_retry_of_the_server_there_are_at_least_four_tries(
-    response: Any, status: int, body: Any, allowed: float
-) -> None:
-    assert tries(response(status, body, {"x-should-retry": "TRUE"})) == allowed
+def test_the_last_failure_decides() -> None:
+    assert RETRY(state(answered(403), LOST))
+    assert not RETRY(state(LOST, answered(403)))
 
 
-@pytest.mark.parametrize("has_worked", [True, False])
-@pytest.mark.parametrize("status", [200, 302, 401, 404, 408, 429, 500, 503])
-def test_a_server_that_forbids_another_try_gets_none(response: Any, status: int, has_worked: bool) -> None:
-    answered = response(status, b"<html>", {"x-should-retry": "false"})
-    assert tries(answered, has_worked=has_worked) == 1
+# When to stop
 
 
-@pytest.mark.parametrize(
-    ("header", "says"),
-    [("true", True), ("True", True), ("false", False), ("FALSE", False), ("", None), ("1", None)],
-)
-def test_what_the_server_says_of_another_try(response: Any, header: str, says: bool | None) -> None:
-    assert retry.should_retry(response(503, b"", {"x-should-retry": header})) is says
+@pytest.mark.parametrize(("status", "tries"), [(401, 2), (500, 6), (503, math.inf)])
+def test_each_kind_of_failure_has_its_own_number_of_tries(status: int, tries: float) -> None:
+    stop = StopAfterTries()
+    for count in range(1, 10):
+        assert stop(state(*[answered(status)] * count)) is (count >= tries)
 
 
-def test_without_a_header_or_an_answer_the_server_says_nothing_of_another_try(response: Any) -> None:
-    assert retry.should_retry(response(503)) is None
-    assert retry.should_retry(None) is None
+def test_the_tries_of_one_kind_are_not_used_up_by_another() -> None:
+    stop = StopAfterTries()
+    before = [LOST, answered(500), answered(500), answered(503)] * 2
+    assert not stop(state(*before, answered(401)))
+    assert stop(state(*before, answered(401), LOST, answered(401)))
+    assert not stop(state(*before, answered(500)))
+    assert stop(state(*before, answered(500), answered(500)))
 
 
-@pytest.mark.parametrize("has_worked", [True, False])
-@pytest.mark.parametrize(
-    ("error", "allowed"),
-    [
-        (errors.TransportError("refused"), math.inf),
-        (errors.TransportError("the URL is not valid", retryable=False), 1),
-        (errors.TLSError("handshake"), math.inf),
-        (errors.TLSError("expired", retryable=False), 1),
-        (errors.UnexpectedAnswerError("too large", retryable=False), 1),
-        (errors.NotSentError("stopped", retryable=True), 1),
-        (errors.TriggerDevError("something else", retryable=True), 1),
-    ],
-)
-def test_how_often_a_request_without_an_answer_is_tried(
-    error: errors.TriggerDevError, allowed: float, has_worked: bool
-) -> None:
-    assert tries(error, has_worked=has_worked) == allowed
+@pytest.mark.parametrize(("status", "tries"), [(401, 4), (403, 4), (500, 6)])
+def test_advice_of_the_server_gives_at_least_four_tries(status: int, tries: int) -> None:
+    stop = StopAfterTries()
+    assert not stop(state(*[answered(status)] * (tries - 1), should_retry=True))
+    assert stop(state(*[answered(status)] * tries, should_retry=True))
 
 
-@pytest.mark.parametrize("has_worked", [True, False])
-@pytest.mark.parametrize("status", [200, 302, 400, 402, 404, 408, 409, 428, 430, 500, 503])
-def test_a_request_that_must_not_be_sent_twice_is_not(response: Any, status: int, has_worked: bool) -> None:
-    asked_to = response(status, b"<html>", {"x-should-retry": "true"})
-    assert tries(asked_to, request=ONCE, has_worked=has_worked) == 1
-    assert tries(errors.TransportError("lost"), request=ONCE, has_worked=has_worked) == 1
+def test_what_is_not_worth_repeating_has_one_try() -> None:
+    assert StopAfterTries()(state(answered(403)))
 
 
-def test_a_request_rejected_with_401_had_no_effect_so_it_may_follow_once_where_the_key_has_worked(
-    response: Any,
-) -> None:
-    rejected = response(401, {"error": "Invalid API key"})
-    assert tries(rejected, request=ONCE, has_worked=True) == 2
-    assert tries(rejected, request=ONCE, has_worked=False) == 1
+@pytest.mark.parametrize(("sleep", "stops"), [(6.9, False), (7.0, True), (7.1, True)])
+def test_no_try_comes_after_the_deadline(sleep: float, stops: bool) -> None:
+    assert StopAtDeadline()(state(LOST, elapsed=3, sleep=sleep, deadline=Deadline(110.0))) is stops
+    assert not StopAtDeadline()(state(LOST, elapsed=3, sleep=sleep))
 
 
-def test_a_request_rejected_with_429_had_no_effect_so_any_may_follow_it(response: Any) -> None:
-    assert tries(response(429, {"error": "no"}), request=ONCE) == math.inf
-    assert tries(response(429, {"error": "no"}, {"x-should-retry": "false"}), request=ONCE) == 1
+@pytest.mark.parametrize(("sleep", "stops"), [(6.9, False), (7.0, False), (7.1, True)])
+def test_no_try_comes_after_the_patience(sleep: float, stops: bool) -> None:
+    assert StopAfterPatience()(state(LOST, elapsed=3, sleep=sleep, patience=10)) is stops
+
+
+def test_what_holds_a_call_up_uses_up_no_patience() -> None:
+    held_up = state(LOST, elapsed=63, sleep=7, patience=10)
+    assert StopAfterPatience()(held_up)
+    held_up.postpone(60)
+    assert not StopAfterPatience()(held_up)
+
+
+def test_a_401_is_tried_once_more_whatever_the_patience_but_not_after_the_deadline() -> None:
+    rejected = answered(401)
+    assert not UnlessKeyIsInDoubt()(state(rejected))
+    assert UnlessKeyIsInDoubt()(state(LOST))
+    assert UnlessKeyIsInDoubt()(state(rejected, LOST))
+    assert not STOP(state(rejected, sleep=0.5, patience=0))
+    assert STOP(state(rejected, rejected, sleep=0.5, patience=0))
+    assert STOP(state(rejected, sleep=0.5, deadline=Deadline(100.4)))
+    assert STOP(state(LOST, sleep=0.5, patience=0))
 
 
 # How long to wait
@@ -180,139 +141,23 @@ def test_a_request_rejected_with_429_had_no_effect_so_any_may_follow_it(response
     ("attempt", "longest"),
     [(1, 0.5), (2, 1), (3, 2), (4, 4), (5, 8), (6, 16), (7, 30), (8, 30), (99, 30), (10**6, 30)],
 )
-def test_waits_double_up_to_half_a_minute(attempt: int, longest: float) -> None:
-    assert retry.backoff(attempt, jitter=1) == longest
-    assert retry.backoff(attempt, jitter=0.5) == longest * 0.75
-    assert retry.backoff(attempt, jitter=0) == longest / 2
-
-
-DATE = "Wed, 25 Nov 2026 09:32:30 GMT"  # NOW
-LATER = "Wed, 25 Nov 2026 09:32:37 GMT"
-RESET = {"x-ratelimit-reset": str(int(NOW * 1000) + 4000)}
-
-
-@pytest.mark.parametrize(
-    ("status", "headers", "body", "wait"),
-    [
-        (503, {}, {}, None),
-        (503, {"retry-after": "3"}, {}, 3),
-        (503, {"retry-after": "0.5"}, {}, 0.5),
-        (503, {"retry-after": LATER}, {}, 7),
-        (503, {"retry-after": LATER.replace("GMT", "-0000")}, {}, 7),
-        # Four hours ahead of us: what it says is to be read by its own clock.
-        (503, {"retry-after": "Wed, 25 Nov 2026 13:32:33 GMT", "date": DATE.replace("09", "13")}, {}, 3),
-        (503, {"retry-after": DATE}, {}, None),
-        (503, {"retry-after": "0"}, {}, None),
-        (503, {"retry-after": "-3"}, {}, None),
-        (503, {"retry-after": "soon"}, {}, None),
-        (503, {"retry-after": "nan"}, {}, None),
-        (503, {"retry-after": "inf"}, {}, None),
-        (503, {"retry-after": "1 Jan 99999999999999999999 00:00 GMT"}, {}, None),
-        (503, {"retry-after": "59.5"}, {}, 59.5),
-        (503, {"retry-after": "61"}, {}, 60),
-        (503, {"retry-after": "86400"}, {}, 60),
-        (429, {"retry-after": "3"} | RESET, {"secondsUntilReset": 9}, 3),
-        (429, {"retry-after": "soon"} | RESET, {"secondsUntilReset": 9}, 4),
-        (429, RESET, {"secondsUntilReset": 9}, 4),
-        (429, {"x-ratelimit-reset": str(int(NOW) + 5)}, {}, 5),
-        (429, {"x-ratelimit-reset": str(int(NOW * 1000))}, {"secondsUntilReset": 9}, 9),
-        (429, {"x-ratelimit-reset": str(int(NOW * 1000) - 1)}, {"secondsUntilReset": 9}, 9),
-        (429, {"x-ratelimit-reset": "never"}, {"secondsUntilReset": "9"}, 9),
-        (429, {}, {"secondsUntilReset": 9.5}, 9.5),
-        (429, {}, {"secondsUntilReset": 99}, 60),
-        (429, {}, {"secondsUntilReset": 0}, None),
-        (429, {}, {"secondsUntilReset": -1}, None),
-        (429, {}, {"secondsUntilReset": "soon"}, None),
-        (429, {}, {"secondsUntilReset": None}, None),
-        (429, {}, {"secondsUntilReset": 10**400}, None),
-        (429, {}, {}, None),
-        (429, {}, b"<html>", None),
-        (429, {"x-ratelimit-reset": str(int(NOW * 1000) + 10**9)}, {}, 60),
-        # Only a 429 says that it was the bucket.
-        (428, RESET, {"secondsUntilReset": 9}, None),
-        (503, RESET, {"secondsUntilReset": 9}, None),
-    ],
-)
-def test_how_long_the_server_wants_us_to_wait(
-    response: Any, status: int, headers: dict[str, str], body: Any, wait: float | None
+def test_waits_double_up_to_half_a_minute(
+    attempt: int, longest: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert retry.server_wait(response(status, body, headers), now=NOW) == pytest.approx(wait)
+    made = state(LOST)
+    made.attempt_number = attempt
+    for jitter in (0, 0.5, 1):
+        uniform = lambda least, most, jitter=jitter: least + (most - least) * jitter  # noqa: E731
+        monkeypatch.setattr("tenacity.wait.random", SimpleNamespace(uniform=uniform))
+        assert WAIT(made) == longest * (0.5 + 0.5 * jitter)
 
 
-@pytest.mark.parametrize(
-    ("reset", "seconds"),
-    [
-        # The largest number that is read as seconds, and the smallest one that is read as milliseconds.
-        ("100000000000", 1e11 - 1e8 + 7),
-        ("100000000001", 0.001 + 7),
-        ("100000007001", 0.001 + 14),
-        ("100000006999", 0.0 + 13.999),
-        (None, None),
-        ("", None),
-        ("nan", None),
-    ],
-)
-def test_a_reset_is_in_milliseconds_or_where_the_number_is_small_in_seconds(
-    response: Any, reset: str | None, seconds: float | None
-) -> None:
-    headers = {} if reset is None else {"x-ratelimit-reset": reset}
-    answered = response(200, b"", headers)
-    assert retry.seconds_until_reset(answered, now=1e8 - 7) == pytest.approx(seconds)
+def test_the_time_that_the_server_gives_is_waited() -> None:
+    assert WAIT(state(LOST, server_wait=17.0)) == 17
+    assert WAIT(state(LOST, server_wait=17.0, deadline=Deadline(101.0))) == 17
 
 
-@pytest.mark.parametrize("milliseconds", [0, -1, -10_000])
-def test_a_reset_that_has_passed_is_none(response: Any, milliseconds: int) -> None:
-    answered = response(200, b"", {"x-ratelimit-reset": str(int(NOW * 1000) + milliseconds)})
-    assert retry.seconds_until_reset(answered, now=NOW) is None
-
-
-def test_a_reset_may_be_further_away_than_any_wait(response: Any) -> None:
-    answered = response(200, b"", {"x-ratelimit-reset": str(int(NOW * 1000) + 10**9)})
-    assert retry.seconds_until_reset(answered, now=NOW) == pytest.approx(10**6)
-
-
-@pytest.mark.parametrize("now", [NOW + 3600, NOW - 3600, NOW + 5.5, NOW - 5.5])
-def test_a_reset_is_read_by_the_servers_clock_where_it_differs_from_ours(response: Any, now: float) -> None:
-    answered = response(200, b"", RESET | {"date": DATE})
-    assert retry.seconds_until_reset(answered, now=now) == pytest.approx(4)
-
-
-@pytest.mark.parametrize("difference", [0.75, -0.75, 3.75, -5])
-def test_a_reset_is_read_by_our_finer_clock_where_both_agree(response: Any, difference: float) -> None:
-    answered = response(200, b"", RESET | {"date": DATE})
-    assert retry.seconds_until_reset(answered, now=NOW + difference) == pytest.approx(4 - difference)
-
-
-HEADERS = st.dictionaries(
-    st.sampled_from(["date", "retry-after", "x-ratelimit-reset", "x-should-retry"]),
-    st.sampled_from(["true", "false", "0", "nan", "inf", "1e999", "-1", "1795599159334"])
-    | st.sampled_from(["Wed, 25 Nov 2026 09:32:29 -0000", "1 Jan 99999999999 00:00 +9999999999"])
-    | st.text(max_size=20),
-)
-BODIES = [
-    b"",
-    b"<html>",
-    b"{}",
-    b'{"secondsUntilReset": 1e999}',
-    b'{"secondsUntilReset": 1%s}' % (b"0" * 400),
-]
-
-
-@given(st.integers(100, 599), HEADERS, st.sampled_from(BODIES), st.booleans())
-def test_no_answer_breaks_the_decision(
-    status: int, headers: dict[str, str], body: bytes, has_worked: bool
-) -> None:
-    answered = Response(status=status, headers=headers, body=body)
-    assert tries(answered, has_worked=has_worked) >= 1
-    wait = retry.server_wait(answered, now=NOW)
-    assert wait is None or 0 < wait <= retry.MAX_WAIT
-
-
-SHOWN = {400: True, 401: None, 403: None, 404: True, 408: False, 409: True, 422: True, 425: False}
-SHOWN |= {429: None, 499: True, 500: False, 503: False}
-
-
-@pytest.mark.parametrize(("status", "works"), SHOWN.items())
-def test_what_an_answer_shows_of_the_server(response: Any, status: int, works: bool | None) -> None:
-    error = error_of(response(status, {"error": "Not found"}))
-    assert retry.shows_that_server_works(error) is works
+def test_a_wait_of_our_own_choice_takes_a_third_of_the_time_left() -> None:
+    made = state(LOST, elapsed=1, deadline=Deadline(104.0))
+    made.attempt_number = 9
+    assert WAIT(made) == 1

@@ -11,7 +11,12 @@ import urllib3
 from urllib3.exceptions import MaxRetryError
 
 from airflow_provider_trigger.api import async_client, client, transport_errors
-from airflow_provider_trigger.api.errors import AnswerTimeoutError, TLSError, TransportError
+from airflow_provider_trigger.api.errors import (
+    AnswerTimeoutError,
+    PlainHttpError,
+    TLSError,
+    TransportError,
+)
 from airflow_provider_trigger.api.transport_errors import CONNECT_TIMEOUT
 
 transport_error = partial(transport_errors.transport_error, known=client.ERRORS)
@@ -66,9 +71,9 @@ SPEAKS_HTTP = "the server speaks http, not https, on this port"
             "the server's certificate is not accepted: reason unknown",
             False,
         ),
-        (known.SSLError(max_retries(tls_error("WRONG_VERSION_NUMBER"))), TLSError, SPEAKS_HTTP, False),
-        (known.SSLError(max_retries(tls_error("RECORD_LAYER_FAILURE"))), TLSError, SPEAKS_HTTP, False),
-        (known.SSLError(max_retries(tls_error("HTTP_REQUEST"))), TLSError, SPEAKS_HTTP, False),
+        (known.SSLError(max_retries(tls_error("WRONG_VERSION_NUMBER"))), PlainHttpError, SPEAKS_HTTP, False),
+        (known.SSLError(max_retries(tls_error("RECORD_LAYER_FAILURE"))), PlainHttpError, SPEAKS_HTTP, False),
+        (known.SSLError(max_retries(tls_error("HTTP_REQUEST"))), PlainHttpError, SPEAKS_HTTP, False),
         (
             known.SSLError(max_retries(tls_error("TLSV1_ALERT"))),
             TransportError,
@@ -236,7 +241,7 @@ def test_without_a_connection_of_httpx_nothing_was_sent(raised: Exception, was_s
         ),
         (
             with_cause(httpx.ConnectError("x"), tls_error("WRONG_VERSION_NUMBER")),
-            TLSError,
+            PlainHttpError,
             SPEAKS_HTTP,
             False,
         ),

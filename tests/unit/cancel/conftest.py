@@ -215,7 +215,7 @@ def clock() -> Clock:
 @pytest.fixture
 def exchange(clock: Clock, monkeypatch: pytest.MonkeyPatch) -> Exchange:
     """An exchange by the test's clock; its backoff is 0.5, 1, 2, 4 s and so on."""
-    monkeypatch.setattr("airflow_provider_trigger.api.exchange.random", SimpleNamespace(random=lambda: 1.0))
+    monkeypatch.setattr("tenacity.wait.random", SimpleNamespace(uniform=lambda _, most: most))
     return Exchange(
         masking=Masking("tr_prod_marker_of_the_test"),
         rate_limit=RateLimit(),

@@ -124,7 +124,7 @@ def test_a_time_limit_is_no_stop(prepare: Any, server: Any) -> None:
 def test_a_rejected_key_is_raised_and_the_results_can_still_be_read(
     prepare: Any, server: Any, response: Any
 ) -> None:
-    server.instead["cancel run_1"] = [response(401, {"error": "Invalid API key"})]
+    server.instead["cancel run_1"] = [response(401, {"error": "Invalid API key"})] * 2
     work = prepare(*server.add("run_1", "run_2"), max_concurrency=1)
     with pytest.raises(AuthenticationError, match="Invalid API key"):
         work.run()

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
+
 from airflow_provider_trigger.api.errors import TransportError
 from airflow_provider_trigger.cancel.outcome import End
 from airflow_provider_trigger.cancel.record import Waiting
@@ -21,11 +23,11 @@ def shown(result: Any) -> tuple[str, str | None, bool]:
 # A rejected key
 
 
-def test_a_rejected_key_ends_all_at_once(plan: Any, server: Any, response: Any) -> None:
-    server.instead["cancel run_1"] = [response(401, {"error": "Invalid API key"})]
+def test_a_rejected_key_ends_all_after_one_request_more(plan: Any, server: Any, response: Any) -> None:
+    server.instead["cancel run_1"] = [response(401, {"error": "Invalid API key"})] * 2
     driver = plan(server.add("run_1", "run_2"))
     first, second = driver.run()
-    assert server.names == ["cancel run_1"]
+    assert server.names == ["cancel run_1"] * 2
     assert driver.schedule.end is End.KEY_REJECTED
     assert "Invalid API key" in str(driver.schedule.rejection)
     assert "Invalid API key" in str(first.error)
@@ -45,8 +47,10 @@ def test_a_key_that_is_revoked_on_the_way_ends_all_too(plan: Any, server: Any, r
     assert second.error == ("cancel requested, but the status was not checked: the secret key was rejected")
 
 
-def test_a_single_401_after_good_answers_fails_no_run(plan: Any, server: Any, response: Any) -> None:
-    server.instead["cancel run_2"] = [response(401, {"error": "from a gateway"})]
+@pytest.mark.parametrize("run_id", ["run_1", "run_2", "run_3"])
+def test_a_single_401_fails_no_run(plan: Any, server: Any, response: Any, run_id: str) -> None:
+    """Also if it is the first answer that arrives."""
+    server.instead[f"cancel {run_id}"] = [response(401, {"error": "from a gateway"})]
     driver = plan(server.add("run_1", "run_2", "run_3"))
     assert {result.outcome.value for result in driver.run()} == {"canceled"}
     assert driver.schedule.rejection is None

@@ -118,7 +118,8 @@ def test_a_failure_is_not_repeated(
     assert not works
     assert shown.startswith(message)
     assert KEY not in shown
-    assert len(wire.sent) == 1
+    # A 401 may be a gateway's.
+    assert len(wire.sent) == (2 if isinstance(failure, tuple) and failure[0] == 401 else 1)
 
 
 def test_a_list_of_runs_that_fails_is_not_the_end(connect_as: Any, wire: Any, answer: Any) -> None:

@@ -456,7 +456,7 @@ def test_a_failure_that_another_try_can_cure_leaves_the_tasks_retries(
 
 
 def test_a_rejected_key_fails_the_task_for_good_and_is_not_shown(runs: dict[str, Any], log: Any) -> None:
-    runs["run_1"] = (401, {"error": "Invalid API key tr_prod_marker"})
+    runs["run_1"] = runs["run_2"] = (401, {"error": "Invalid API key tr_prod_marker"})
     given = context()
     with pytest.raises(AirflowFailException) as raised:
         operator(run_ids=["run_1", "run_2"]).execute(given)

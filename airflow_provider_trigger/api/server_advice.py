@@ -1,0 +1,83 @@
+"""What an answer says of another try: whether to make one, and when. Pure."""
+
+from __future__ import annotations
+
+import math
+
+from airflow_provider_trigger.api.http import Response, read_http_date
+
+MAX_WAIT = 60.0
+"""No single wait is longer, in seconds: clocks differ, and a server may name any time."""
+
+
+def should_retry(response: Response | None) -> bool | None:
+    """
+    Return what the server's ``x-should-retry`` says, None if it says nothing.
+
+    :param response: what the server answered, None for no answer
+    """
+    header = response.headers.get("x-should-retry", "").lower() if response else ""
+    return {"true": True, "false": False}.get(header)
+
+
+def server_wait(response: Response, *, now: float) -> float | None:
+    """
+    Return how many seconds the server wants us to wait, None if it does not say.
+
+    The first that applies: ``Retry-After`` in seconds or as a date (proxies send it); in a 429,
+    ``x-ratelimit-reset`` in milliseconds since 1970, or in seconds where the number is small, and
+    ``secondsUntilReset`` in the body.
+
+    :param response: what the server answered
+    :param now: the local time, in seconds since 1970
+    """
+    wait = _retry_after(response, now=now)
+    if wait is None and response.status == 429:
+        wait = seconds_until_reset(response, now=now)
+        if wait is None:
+            wait = _seconds_in_body(response)
+    return None if wait is None else min(wait, MAX_WAIT)
+
+
+def seconds_until_reset(response: Response, *, now: float) -> float | None:
+    """
+    Return the seconds until the rate limit's bucket is refilled, None if unknown or past.
+
+    :param response: any answer; most carry ``x-ratelimit-reset``
+    :param now: the local time, in seconds since 1970
+    """
+    reset = _number(response.headers.get("x-ratelimit-reset"))
+    if reset is None:
+        return None
+    seconds = reset / 1000 if reset > 1e11 else reset
+    return _positive(seconds - _server_time(response, now=now))
+
+
+def _server_time(response: Response, *, now: float) -> float:
+    """Return the server's clock where it differs from ours, which is finer."""
+    date = response.date()
+    return date.timestamp() if date and abs(date.timestamp() - now) > 5 else now
+
+
+def _retry_after(response: Response, *, now: float) -> float | None:
+    value = response.headers.get("retry-after", "")
+    if (seconds := _number(value)) is not None:
+        return _positive(seconds)
+    date = read_http_date(value)
+    return _positive(date.timestamp() - _server_time(response, now=now)) if date else None
+
+
+def _seconds_in_body(response: Response) -> float | None:
+    return _positive(_number(response.json_object().get("secondsUntilReset")) or 0.0)
+
+
+def _number(value: object) -> float | None:
+    try:
+        number = float(value)  # type: ignore[arg-type]
+    except (ValueError, TypeError, OverflowError):
+        return None
+    return number if math.isfinite(number) else None
+
+
+def _positive(seconds: float) -> float | None:
+    return seconds if seconds > 0 else None

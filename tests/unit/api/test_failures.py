@@ -1,0 +1,203 @@
+"""Which failures are worth repeating, and how often."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from airflow_provider_trigger.api import errors
+from airflow_provider_trigger.api.endpoints.runs import retrieve_run
+from airflow_provider_trigger.api.failures import (
+    KINDS,
+    UNLIMITED,
+    Failure,
+    may_pass,
+    shows_that_server_works,
+    tries_allowed,
+)
+from airflow_provider_trigger.api.http import Request, Response
+from airflow_provider_trigger.api.server_advice import should_retry
+
+GET = retrieve_run("run_1").request
+ONCE = Request(method="POST", path="/api/v1/tasks/t/trigger", repeatable=False)
+
+
+def error_of(answered: Response) -> errors.TriggerDevError:
+    with pytest.raises(errors.TriggerDevError) as raised:
+        retrieve_run("run_1").read(answered)
+    return raised.value
+
+
+def failure(
+    answered: Response | errors.TriggerDevError, *, request: Request = GET, has_worked: bool = False
+) -> Failure:
+    if isinstance(answered, Response):
+        error, advised = error_of(answered), should_retry(answered)
+        return Failure(request=request, error=error, should_retry=advised, has_worked=has_worked)
+    return Failure(request=request, error=answered, has_worked=has_worked)
+
+
+def tries(
+    answered: Response | errors.TriggerDevError, *, request: Request = GET, has_worked: bool = False
+) -> float:
+    return tries_allowed(failure(answered, request=request, has_worked=has_worked))
+
+
+def test_its_limits() -> None:
+    assert math.inf == UNLIMITED
+    assert [kind.tries for kind in KINDS] == [2, math.inf, 6, 6, math.inf, math.inf, 4]
+
+
+STATUSES = [
+    (301, 1),
+    (400, 1),
+    (401, 2),
+    (403, 1),
+    (404, 1),
+    (405, 1),
+    (408, math.inf),
+    (409, math.inf),
+    (410, 1),
+    (422, 1),
+    (425, math.inf),
+    (429, math.inf),
+    (499, 1),
+    (500, 6),
+    (501, math.inf),
+    (502, math.inf),
+    (503, math.inf),
+    (504, math.inf),
+    (599, math.inf),
+]
+
+
+@pytest.mark.parametrize(("status", "allowed"), STATUSES)
+def test_how_often_each_status_is_tried(response: Any, status: int, allowed: float) -> None:
+    assert may_pass(status) is (allowed > 1 and status != 401)
+    assert tries(response(status, {"error": "Not found"})) == allowed
+
+
+@pytest.mark.parametrize(("status", "allowed"), STATUSES)
+def test_after_the_server_has_worked_only_what_a_gateway_may_send_is_tried_more_often(
+    response: Any, status: int, allowed: float
+) -> None:
+    more_often = {301: math.inf}
+    answered = response(status, {"error": "Not found"})
+    assert tries(answered, has_worked=True) == more_often.get(status, allowed)
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "at_first", "after_success"),
+    [
+        (200, b"<html>", 6, math.inf),
+        (200, {"id": "run_2", "status": "QUEUED"}, 6, math.inf),
+        (302, b"", 1, math.inf),
+        (404, b"<html>", 1, math.inf),
+        (404, {"error": "Resource not found"}, 1, 1),
+        (401, {"error": "Invalid API key"}, 2, 2),
+        (403, {"error": "no"}, 1, 1),
+    ],
+)
+def test_an_answer_that_is_not_trigger_devs_is_an_outage_if_the_server_has_worked(
+    response: Any, status: int, body: Any, at_first: float, after_success: float
+) -> None:
+    answered = response(status, body)
+    assert tries(answered) == at_first
+    assert tries(answered, has_worked=True) == after_success
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "allowed"),
+    [
+        (200, b"<html>", 6),
+        (302, b"", 4),
+        (401, {"error": "no"}, 4),
+        (404, {"error": "Not found"}, 4),
+        (404, b"<html>", 4),
+        (500, {"error": "no"}, 6),
+        (503, {"error": "no"}, math.inf),
+    ],
+)
+def test_after_a_should_retry_of_the_server_there_are_at_least_four_tries(
+    response: Any, status: int, body: Any, allowed: float
+) -> None:
+    assert tries(response(status, body, {"x-should-retry": "TRUE"})) == allowed
+
+
+@pytest.mark.parametrize("has_worked", [True, False])
+@pytest.mark.parametrize("status", [200, 302, 401, 404, 408, 429, 500, 503])
+def test_a_server_that_forbids_another_try_gets_none(response: Any, status: int, has_worked: bool) -> None:
+    answered = response(status, b"<html>", {"x-should-retry": "false"})
+    assert tries(answered, has_worked=has_worked) == 1
+
+
+@pytest.mark.parametrize("has_worked", [True, False])
+@pytest.mark.parametrize(
+    ("error", "allowed"),
+    [
+        (errors.TransportError("refused"), math.inf),
+        (errors.TransportError("the URL is not valid", retryable=False), 1),
+        (errors.TLSError("handshake"), math.inf),
+        (errors.TLSError("expired", retryable=False), 1),
+        (errors.UnexpectedAnswerError("too large", retryable=False), 1),
+        (errors.NotSentError("stopped", retryable=True), 1),
+        (errors.TriggerDevError("something else", retryable=True), 1),
+    ],
+)
+def test_how_often_a_request_without_an_answer_is_tried(
+    error: errors.TriggerDevError, allowed: float, has_worked: bool
+) -> None:
+    assert tries(error, has_worked=has_worked) == allowed
+
+
+@pytest.mark.parametrize("has_worked", [True, False])
+@pytest.mark.parametrize("status", [200, 302, 400, 402, 404, 408, 409, 428, 430, 500, 503])
+def test_a_request_that_must_not_be_sent_twice_is_not(response: Any, status: int, has_worked: bool) -> None:
+    asked_to = response(status, b"<html>", {"x-should-retry": "true"})
+    assert tries(asked_to, request=ONCE, has_worked=has_worked) == 1
+    assert tries(errors.TransportError("lost"), request=ONCE, has_worked=has_worked) == 1
+
+
+@pytest.mark.parametrize("has_worked", [True, False])
+def test_a_request_rejected_with_401_had_no_effect_so_any_may_follow_it_once(
+    response: Any, has_worked: bool
+) -> None:
+    rejected = response(401, {"error": "Invalid API key"})
+    assert tries(rejected, request=ONCE, has_worked=has_worked) == 2
+
+
+def test_a_401_that_another_call_got_twice_is_not_tried_again(response: Any) -> None:
+    rejected = failure(response(401, {"error": "Invalid API key"}))
+    assert tries_allowed(rejected) == 2
+    confirmed = Failure(request=GET, error=rejected.error, is_confirmed=True)
+    assert tries_allowed(confirmed) == 1
+
+
+def test_a_request_rejected_with_429_had_no_effect_so_any_may_follow_it(response: Any) -> None:
+    assert tries(response(429, {"error": "no"}), request=ONCE) == math.inf
+    assert tries(response(429, {"error": "no"}, {"x-should-retry": "false"}), request=ONCE) == 1
+
+
+HEADERS = st.dictionaries(st.just("x-should-retry"), st.sampled_from(["true", "false", "0", "nan"]))
+
+
+@given(st.integers(100, 599), HEADERS, st.sampled_from([b"", b"<html>", b"{}"]), st.booleans())
+def test_no_answer_breaks_the_decision(
+    status: int, headers: dict[str, str], body: bytes, has_worked: bool
+) -> None:
+    answered = Response(status=status, headers=headers, body=body)
+    assert tries(answered, has_worked=has_worked) >= 1
+
+
+SHOWN = {400: True, 401: None, 403: None, 404: True, 408: False, 409: True, 422: True, 425: False}
+SHOWN |= {429: None, 499: True, 500: False, 503: False}
+
+
+@pytest.mark.parametrize(("status", "works"), SHOWN.items())
+def test_what_an_answer_shows_of_the_server(response: Any, status: int, works: bool | None) -> None:
+    error = error_of(response(status, {"error": "Not found"}))
+    assert shows_that_server_works(error) is works

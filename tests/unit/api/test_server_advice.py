@@ -1,0 +1,148 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from airflow_provider_trigger.api import server_advice
+from airflow_provider_trigger.api.http import Response
+
+NOW = 1_795_599_150.0
+
+
+@pytest.mark.parametrize(
+    ("header", "says"),
+    [("true", True), ("True", True), ("false", False), ("FALSE", False), ("", None), ("1", None)],
+)
+def test_what_the_server_says_of_another_try(response: Any, header: str, says: bool | None) -> None:
+    assert server_advice.should_retry(response(503, b"", {"x-should-retry": header})) is says
+
+
+def test_without_a_header_or_an_answer_the_server_says_nothing_of_another_try(response: Any) -> None:
+    assert server_advice.should_retry(response(503)) is None
+    assert server_advice.should_retry(None) is None
+
+
+# How long to wait
+
+
+DATE = "Wed, 25 Nov 2026 09:32:30 GMT"  # NOW
+LATER = "Wed, 25 Nov 2026 09:32:37 GMT"
+RESET = {"x-ratelimit-reset": str(int(NOW * 1000) + 4000)}
+
+
+@pytest.mark.parametrize(
+    ("status", "headers", "body", "wait"),
+    [
+        (503, {}, {}, None),
+        (503, {"retry-after": "3"}, {}, 3),
+        (503, {"retry-after": "0.5"}, {}, 0.5),
+        (503, {"retry-after": LATER}, {}, 7),
+        (503, {"retry-after": LATER.replace("GMT", "-0000")}, {}, 7),
+        # Four hours ahead of us: what it says is to be read by its own clock.
+        (503, {"retry-after": "Wed, 25 Nov 2026 13:32:33 GMT", "date": DATE.replace("09", "13")}, {}, 3),
+        (503, {"retry-after": DATE}, {}, None),
+        (503, {"retry-after": "0"}, {}, None),
+        (503, {"retry-after": "-3"}, {}, None),
+        (503, {"retry-after": "soon"}, {}, None),
+        (503, {"retry-after": "nan"}, {}, None),
+        (503, {"retry-after": "inf"}, {}, None),
+        (503, {"retry-after": "1 Jan 99999999999999999999 00:00 GMT"}, {}, None),
+        (503, {"retry-after": "59.5"}, {}, 59.5),
+        (503, {"retry-after": "61"}, {}, 60),
+        (503, {"retry-after": "86400"}, {}, 60),
+        (429, {"retry-after": "3"} | RESET, {"secondsUntilReset": 9}, 3),
+        (429, {"retry-after": "soon"} | RESET, {"secondsUntilReset": 9}, 4),
+        (429, RESET, {"secondsUntilReset": 9}, 4),
+        (429, {"x-ratelimit-reset": str(int(NOW) + 5)}, {}, 5),
+        (429, {"x-ratelimit-reset": str(int(NOW * 1000))}, {"secondsUntilReset": 9}, 9),
+        (429, {"x-ratelimit-reset": str(int(NOW * 1000) - 1)}, {"secondsUntilReset": 9}, 9),
+        (429, {"x-ratelimit-reset": "never"}, {"secondsUntilReset": "9"}, 9),
+        (429, {}, {"secondsUntilReset": 9.5}, 9.5),
+        (429, {}, {"secondsUntilReset": 99}, 60),
+        (429, {}, {"secondsUntilReset": 0}, None),
+        (429, {}, {"secondsUntilReset": -1}, None),
+        (429, {}, {"secondsUntilReset": "soon"}, None),
+        (429, {}, {"secondsUntilReset": None}, None),
+        (429, {}, {"secondsUntilReset": 10**400}, None),
+        (429, {}, {}, None),
+        (429, {}, b"<html>", None),
+        (429, {"x-ratelimit-reset": str(int(NOW * 1000) + 10**9)}, {}, 60),
+        # Only a 429 says that it was the bucket.
+        (428, RESET, {"secondsUntilReset": 9}, None),
+        (503, RESET, {"secondsUntilReset": 9}, None),
+    ],
+)
+def test_how_long_the_server_wants_us_to_wait(
+    response: Any, status: int, headers: dict[str, str], body: Any, wait: float | None
+) -> None:
+    assert server_advice.server_wait(response(status, body, headers), now=NOW) == pytest.approx(wait)
+
+
+@pytest.mark.parametrize(
+    ("reset", "seconds"),
+    [
+        # The largest number that is read as seconds, and the smallest one that is read as milliseconds.
+        ("100000000000", 1e11 - 1e8 + 7),
+        ("100000000001", 0.001 + 7),
+        ("100000007001", 0.001 + 14),
+        ("100000006999", 0.0 + 13.999),
+        (None, None),
+        ("", None),
+        ("nan", None),
+    ],
+)
+def test_a_reset_is_in_milliseconds_or_where_the_number_is_small_in_seconds(
+    response: Any, reset: str | None, seconds: float | None
+) -> None:
+    headers = {} if reset is None else {"x-ratelimit-reset": reset}
+    answered = response(200, b"", headers)
+    assert server_advice.seconds_until_reset(answered, now=1e8 - 7) == pytest.approx(seconds)
+
+
+@pytest.mark.parametrize("milliseconds", [0, -1, -10_000])
+def test_a_reset_that_has_passed_is_none(response: Any, milliseconds: int) -> None:
+    answered = response(200, b"", {"x-ratelimit-reset": str(int(NOW * 1000) + milliseconds)})
+    assert server_advice.seconds_until_reset(answered, now=NOW) is None
+
+
+def test_a_reset_may_be_further_away_than_any_wait(response: Any) -> None:
+    answered = response(200, b"", {"x-ratelimit-reset": str(int(NOW * 1000) + 10**9)})
+    assert server_advice.seconds_until_reset(answered, now=NOW) == pytest.approx(10**6)
+
+
+@pytest.mark.parametrize("now", [NOW + 3600, NOW - 3600, NOW + 5.5, NOW - 5.5])
+def test_a_reset_is_read_by_the_servers_clock_where_it_differs_from_ours(response: Any, now: float) -> None:
+    answered = response(200, b"", RESET | {"date": DATE})
+    assert server_advice.seconds_until_reset(answered, now=now) == pytest.approx(4)
+
+
+@pytest.mark.parametrize("difference", [0.75, -0.75, 3.75, -5])
+def test_a_reset_is_read_by_our_finer_clock_where_both_agree(response: Any, difference: float) -> None:
+    answered = response(200, b"", RESET | {"date": DATE})
+    assert server_advice.seconds_until_reset(answered, now=NOW + difference) == pytest.approx(4 - difference)
+
+
+HEADERS = st.dictionaries(
+    st.sampled_from(["date", "retry-after", "x-ratelimit-reset", "x-should-retry"]),
+    st.sampled_from(["true", "false", "0", "nan", "inf", "1e999", "-1", "1795599159334"])
+    | st.sampled_from(["Wed, 25 Nov 2026 09:32:29 -0000", "1 Jan 99999999999 00:00 +9999999999"])
+    | st.text(max_size=20),
+)
+BODIES = [
+    b"",
+    b"<html>",
+    b"{}",
+    b'{"secondsUntilReset": 1e999}',
+    b'{"secondsUntilReset": 1%s}' % (b"0" * 400),
+]
+
+
+@given(st.integers(100, 599), HEADERS, st.sampled_from(BODIES))
+def test_no_answer_breaks_the_decision(status: int, headers: dict[str, str], body: bytes) -> None:
+    answered = Response(status=status, headers=headers, body=body)
+    assert server_advice.should_retry(answered) in (True, False, None)
+    wait = server_advice.server_wait(answered, now=NOW)
+    assert wait is None or 0 < wait <= server_advice.MAX_WAIT == 60
