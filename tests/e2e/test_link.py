@@ -6,7 +6,8 @@ from collections.abc import Iterator
 
 import pytest
 from browser.chromium import logged_in
-from playwright.sync_api import BrowserContext
+from browser.pictures import take_picture
+from playwright.sync_api import BrowserContext, expect
 from whole_airflow.airflow import WholeAirflow
 from whole_airflow.processes import wait_until
 from whole_airflow.versions import AIRFLOW
@@ -47,3 +48,31 @@ def test_the_button_leads_to_the_run(
     assert opened.value.url == url
     assert url.startswith(f"{server.url}/runs/run_")
     airflow.api.mark_dag_run(dag_id, run_id, "failed")
+
+
+@pytest.mark.skipif(AIRFLOW < (3, 0), reason="the documentation shows Airflow 3")
+def test_a_waiting_and_a_canceled_task_look_as_in_the_documentation(
+    airflow: WholeAirflow, server: TriggerDevServer, browser: BrowserContext
+) -> None:
+    server.on_task("resize-image", after=None)
+    airflow.api.trigger("run_and_wait", "shown")
+    airflow.api.wait_for_task("run_and_wait", "shown", "resize", "deferred")
+    run_id = wait_until(
+        lambda: airflow.api.xcom("run_and_wait", "shown", "resize", "run_id"), timeout=90, what="the run's id"
+    )
+    page = browser.new_page()
+    page.set_viewport_size({"width": 1300, "height": 560})
+    log, details = (
+        f"{airflow.api.url}/dags/run_and_wait/runs/shown/tasks/resize{tab}" for tab in ("", "/details")
+    )
+    page.goto(log)
+    expect(page.get_by_text(f"Run {run_id} is EXECUTING")).to_be_visible()
+    take_picture("task-waiting", page.locator("body"))
+    page.goto(details)
+    expect(page.get_by_role("link", name=TriggerRunLink.name)).to_be_visible()
+    take_picture("task-link", page.locator("body"))
+    airflow.api.mark_dag_run("run_and_wait", "shown", "failed")
+    wait_until(lambda: server.runs[run_id].status == "CANCELED", timeout=60, what="the cancel of the run")
+    page.goto(log)
+    expect(page.get_by_text(f"Canceled run {run_id}")).to_be_visible()
+    take_picture("task-canceled", page.locator("body"))

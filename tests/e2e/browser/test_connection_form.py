@@ -1,23 +1,19 @@
-"""
-The connection form, the Test button and the list of providers, as a person sees them.
-
-With ``E2E_PICTURES=1`` they take the documentation's pictures (``docs/_static``) anew.
-"""
+"""The connection form, the Test button and the list of providers, as a person sees them."""
 
 from __future__ import annotations
 
 import json
-import os
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from browser.chromium import logged_in
+from browser.pictures import take_picture
 from browser.user_interface import Airflow2, Airflow3, Field, UserInterface
 from browser.web_server import IS_2, WebServer
-from playwright.sync_api import BrowserContext, Locator, expect
+from playwright.sync_api import BrowserContext, expect
 from whole_airflow.versions import AIRFLOW, AIRFLOW_VERSION
 
 import airflow_provider_trigger
@@ -30,10 +26,6 @@ pytestmark = pytest.mark.skipif(
 )
 # Their Test button refuses each saved connection that has no port: https://github.com/apache/airflow/pull/73298
 REFUSES_WITHOUT_PORT = AIRFLOW_VERSION in ("3.3.1", "3.3.2")
-
-PICTURES = Path(__file__).parents[3] / "docs" / "_static"
-
-TakePicture = Callable[[str, Locator], None]
 
 
 @pytest.fixture(scope="module")
@@ -58,21 +50,7 @@ def ui(web: WebServer, browser: BrowserContext) -> Iterator[UserInterface]:
     page.close()
 
 
-@pytest.fixture
-def take_picture() -> TakePicture:
-    """Return a function that takes a picture for the documentation, or sees that there is one."""
-
-    def take(name: str, element: Locator) -> None:
-        path = PICTURES / f"{name}-{AIRFLOW[0]}.{AIRFLOW[1]}.png"
-        if os.environ.get("E2E_PICTURES"):
-            element.page.evaluate("document.activeElement.blur()")
-            element.screenshot(path=path, animations="disabled", caret="hide")
-        assert path.exists(), f"{path.name} is missing: run this test with E2E_PICTURES=1"
-
-    return take
-
-
-def test_form(ui: UserInterface, take_picture: TakePicture) -> None:
+def test_form(ui: UserInterface) -> None:
     ui.new_connection()
 
     (connection_type,) = get_provider_info()["connection-types"]
@@ -207,7 +185,7 @@ def saved_connection(web: WebServer, connection_id: str) -> Any:
     return SimpleNamespace(**fields | {"conn_id": connection_id, "extra": extra})
 
 
-def test_provider_list(ui: UserInterface, take_picture: TakePicture) -> None:
+def test_provider_list(ui: UserInterface) -> None:
     row = ui.provider("airflow-provider-trigger")
 
     expect(row).to_contain_text(airflow_provider_trigger.__version__)
