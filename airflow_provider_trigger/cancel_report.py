@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import partial
 from typing import TYPE_CHECKING, Literal
 
+from airflow_provider_trigger.cancel.grouping import failures
 from airflow_provider_trigger.cancel.outcome import CancelOutcome, CancelResult
 from airflow_provider_trigger.log import Log
 from airflow_provider_trigger.sources.run_ids import hint
-from airflow_provider_trigger.wording import MAX_NAMED, enumeration
+from airflow_provider_trigger.wording import enumeration
 
 if TYPE_CHECKING:
     from airflow_provider_trigger.sources.run_ids import RunIds
@@ -25,11 +24,6 @@ MAX_LINES = 100
 """Up to this many runs get a line each; of more, only failed and not found ones do, and at most as many."""
 
 NOTHING_CANCELED = "No run ids were found, so nothing was canceled"
-
-# The parts of a failed request's text that differ from run to run, and that text without them.
-_RUN_IN_PATH = re.compile(r"(?<=/runs/)[^/\s]+|(?<=runs%2F)\w+")
-_REQUEST_ID = re.compile(r" \(request [^)]*\)")
-_FAILED_REQUEST = re.compile(r"[A-Z]+\s/\S*runs/….*?(?=;\s|$)")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -62,7 +56,7 @@ def make_report(
     on_not_found: Reaction,
     on_empty: Reaction,
     rejection: str | None = None,
-    killed: bool = False,
+    stopped: bool = False,
 ) -> Report:
     """
     Decide what failed, and describe it in one line.
@@ -73,10 +67,10 @@ def make_report(
     :param on_not_found: whether an unknown run is a failure
     :param on_empty: whether a source without run ids is a failure
     :param rejection: what to do about the secret key where the server rejected it, None where it did not
-    :param killed: whether the task was killed before the work was done
+    :param stopped: whether Airflow stopped the task before the work was done
     """
     environment = unknown_environment_hint(results, conn_id)
-    problems = _why_it_ended_early(conn_id, rejection=rejection, killed=killed)
+    problems = _why_it_ended_early(conn_id, rejection=rejection, stopped=stopped)
     problems += runs_left(results, ids)
     if reasons := failures(results):
         problems.append(f"not canceled: {reasons}")
@@ -85,7 +79,7 @@ def make_report(
         problems.append(f"not found: {enumeration(named)}")
         problems += [environment] if environment else []
     problems += problems_of_sources(ids, on_empty)
-    helps = killed or bool(ids.failed) or any(result.retryable for result in results if result.error)
+    helps = stopped or bool(ids.failed) or any(result.retryable for result in results if result.error)
     return Report(
         runs=len(results),
         summary=summary(results),
@@ -95,10 +89,10 @@ def make_report(
     )
 
 
-def _why_it_ended_early(conn_id: str, *, rejection: str | None, killed: bool) -> list[str]:
+def _why_it_ended_early(conn_id: str, *, rejection: str | None, stopped: bool) -> list[str]:
     if rejection:
         return [f"Connection {conn_id!r}: the secret key was rejected: {rejection}"]
-    return ["the task was killed before its work was done"] if killed else []
+    return ["Airflow stopped the task before its work was done"] if stopped else []
 
 
 def problems_of_sources(ids: RunIds, on_empty: Reaction) -> list[str]:
@@ -168,33 +162,6 @@ def adding_runs_left(ids: RunIds, *, origin: str = "") -> Iterator[None]:
         # Any error, among them what Airflow raises where it cannot get a connection.
         error.args = ("; ".join((f"{origin}{error}", _may_run(len(ids.found)), *runs_left((), ids))),)
         raise
-
-
-def failures(results: Iterable[CancelResult]) -> str:
-    """Return why runs failed and which, grouped by reason, the most frequent first; each cause once."""
-    by_reason: dict[str, list[str]] = {}
-    for result in results:
-        if result.error:
-            reason = _REQUEST_ID.sub("", _RUN_IN_PATH.sub("…", result.error))
-            by_reason.setdefault(reason, []).append(result.run_id)
-    texts, named = [], set[str]()
-    for reason, run_ids in sorted(by_reason.items(), key=lambda group: -len(group[1])):
-        what, _, last = reason.rpartition("; ")
-        text = what if what and last in named else reason
-        texts.append(f"{_counted_ids(run_ids)}: {_FAILED_REQUEST.sub(partial(_name_once, named), text)}")
-        named.add(last)
-    return enumeration(texts, " | ")
-
-
-def _name_once(named: set[str], request: re.Match[str]) -> str:
-    text = "the same error" if request[0] in named else request[0]
-    named.add(request[0])
-    return text
-
-
-def _counted_ids(run_ids: Sequence[str]) -> str:
-    text = enumeration(run_ids)
-    return f"{len(run_ids)} runs ({text})" if len(run_ids) > MAX_NAMED else text
 
 
 def not_found(results: Iterable[CancelResult]) -> list[str]:
@@ -283,7 +250,9 @@ def log_sources(log: Log, ids: RunIds, *, on_empty: Reaction, origin: str = "") 
     :param origin: what each line begins with, in a log that is not the task's own
     """
     if ids.skipped:
-        log.info("%sSkipped %d None: %s", origin, len(ids.skipped), enumeration(ids.skipped))
+        count = len(ids.skipped)
+        what = "value that is None" if count == 1 else "values that are None"
+        log.info("%sSkipped %d %s: %s", origin, count, what, enumeration(ids.skipped))
     for sentence in ids.empty[:MAX_LINES]:
         (log.error if on_empty == "fail" else log.warning)("%s%s", origin, sentence)
     for problem in (*ids.invalid[:MAX_LINES], *ids.failed[:MAX_LINES]):

@@ -35,6 +35,9 @@ CHECK_CONCURRENCY = 16
 POLL_INTERVAL = 2.0
 """Between two status checks of a run while waiting for it, in seconds."""
 
+BULK_ACTION_NAME = "Canceled by Apache Airflow"
+"""The name of bulk actions in the dashboard."""
+
 TERMINATION_TIMEOUT = 90.0
 """How long to wait until canceled runs are terminated, in seconds."""
 

@@ -19,8 +19,10 @@ from remote_server import RemoteServer, remote_server
 from requests.adapters import HTTPAdapter
 
 from airflow_provider_trigger.api.client import TriggerDevClient
+from airflow_provider_trigger.api.settings import ServerSettings
 from airflow_provider_trigger.cancel.cancellation import Cancellation
 from airflow_provider_trigger.cancel.outcome import CancelResult
+from airflow_provider_trigger.cancel.settings import CancelSettings
 
 CONCURRENCY = 32
 NAME = "benchmark"
@@ -50,10 +52,9 @@ class Row:
 
 def cancel(server: RemoteServer, run_ids: list[str]) -> list[CancelResult]:
     """Cancel as the operator does."""
-    with TriggerDevClient(base_url=server.url, secret_key=server.secret_key, user_agent=NAME) as client:
-        return Cancellation(
-            client=client, run_ids=run_ids, bulk_action_name=NAME, max_concurrency=CONCURRENCY
-        ).run()
+    settings = ServerSettings(base_url=server.url, secret_key=server.secret_key, user_agent=NAME)
+    with TriggerDevClient(settings) as client:
+        return Cancellation(client, run_ids, CancelSettings(max_concurrency=CONCURRENCY)).run()
 
 
 def _bare(server: RemoteServer, run_ids: list[str], *, workers: int) -> None:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from local_airflow import LocalAirflow
 
 from airflow_provider_trigger.api.client import TriggerDevClient
+from airflow_provider_trigger.api.endpoints.runs import retrieve_run
 from airflow_provider_trigger.api.errors import NotFoundError
 from airflow_provider_trigger.api.models.statuses import FINAL_STATUSES
 from airflow_provider_trigger.testing import TriggerDevServer
@@ -148,7 +149,7 @@ def check(client: TriggerDevClient, run_ids: Iterable[str]) -> dict[str, StatusC
 
 def _check(client: TriggerDevClient, run_id: str) -> StatusCheck:
     try:
-        run = client.retrieve_run(run_id)
+        run = client.call(retrieve_run(run_id))
     except NotFoundError:
         return StatusCheck(NOT_FOUND)
     return StatusCheck(str(run.status), run.task_identifier)

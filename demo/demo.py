@@ -11,6 +11,7 @@ import os
 import platform
 import sys
 from collections.abc import Iterable
+from dataclasses import replace
 
 from dag_run import USER_AGENT, CallbackRun, OperatorRun, check, show
 from local_airflow import AIRFLOW_VERSION, CHECKOUT, DEMO, LocalAirflow
@@ -19,6 +20,7 @@ from started_runs import StartingRun, show_starting
 
 from airflow_provider_trigger.api.client import TriggerDevClient
 from airflow_provider_trigger.api.errors import TriggerDevError
+from airflow_provider_trigger.api.settings import ServerSettings
 from airflow_provider_trigger.testing import TriggerDevServer
 
 DAGS = CHECKOUT / "demo" / "dags"
@@ -53,13 +55,23 @@ def main() -> int:
         raise SystemExit(f"error: {with_advice(error) if run_ids else error}") from None
 
 
+def settings_for(url: str, secret_key: str) -> ServerSettings:
+    """
+    Return how the demo's own client reaches a server.
+
+    :param url: of the server
+    :param secret_key: of the server
+    """
+    return ServerSettings(base_url=url, secret_key=secret_key, user_agent=USER_AGENT)
+
+
 def show_local_runs() -> int:
     """Run the example Dags on a local server."""
     # Do not send requests to this machine through a proxy.
     os.environ["NO_PROXY"] = os.environ["no_proxy"] = "127.0.0.1,localhost"
     with (
         TriggerDevServer() as server,
-        TriggerDevClient(base_url=server.url, secret_key=server.secret_key, user_agent=USER_AGENT) as client,
+        TriggerDevClient(settings_for(server.url, server.secret_key)) as client,
         LocalAirflow(url=server.url, secret_key=server.secret_key) as airflow,
     ):
         introduce(f"a Trigger.dev server on this machine, {server.url}")
@@ -99,9 +111,7 @@ def cancel_own_runs(run_ids: list[str], own: OwnServer) -> int:
     :param own: the server and its key
     """
     introduce(own.url)
-    with TriggerDevClient(
-        base_url=own.url, secret_key=own.secret_key, user_agent=USER_AGENT, retry_for=10
-    ) as client:
+    with TriggerDevClient(replace(settings_for(own.url, own.secret_key), retry_for=10)) as client:
         check(client, run_ids[:1])  # a wrong key or address shows before Airflow starts
         with LocalAirflow(url=own.url, secret_key=own.secret_key) as airflow:
             airflow.migrate()

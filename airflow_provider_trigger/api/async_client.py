@@ -22,6 +22,7 @@ from airflow_provider_trigger.api.http import MAX_BODY_BYTES, Call, Response, ap
 from airflow_provider_trigger.api.masking import Masking
 from airflow_provider_trigger.api.rate_limit import RateLimit
 from airflow_provider_trigger.api.responses import oversize_error
+from airflow_provider_trigger.api.settings import ServerSettings
 from airflow_provider_trigger.api.transport_errors import CONNECT_TIMEOUT, ErrorClasses, transport_error
 
 T = TypeVar("T")
@@ -59,14 +60,8 @@ class AsyncTriggerDevClient:
     :class:`~airflow_provider_trigger.api.client.TriggerDevClient`, as are the effects of the environment's
     proxies and CA files.
 
-    :param base_url: ``http(s)://host[:port][/prefix]``, without a trailing slash
-    :param secret_key: picks project and environment; sent with each request and shown nowhere
-    :param user_agent: what to send as the User-Agent
-    :param branch: the preview branch, for a preview key
-    :param timeout: for one request, in seconds, from its first byte to the last of the answer
-    :param retry_for: how long one call goes on trying after its first request, in seconds
-    :param verify: whether to check the server's certificate, or the path of a CA file to check it against
-    :param proxy: the URL of a proxy; None for what the environment says
+    :param settings: how to reach the server; its ``timeout`` is from a request's first byte to the last of
+        the answer
     :param max_connections: how many connections are kept open
     :param rate_limit: the pace, where it is shared with other clients or leaves another reserve; None for its
         own
@@ -74,39 +69,26 @@ class AsyncTriggerDevClient:
 
     def __init__(
         self,
+        settings: ServerSettings,
         *,
-        base_url: str,
-        secret_key: str,
-        user_agent: str,
-        branch: str | None = None,
-        timeout: float = defaults.REQUEST_TIMEOUT,
-        retry_for: float = defaults.RETRY_FOR,
-        verify: bool | str = True,
-        proxy: str | None = None,
         max_connections: int = defaults.MAX_CONCURRENCY,
         rate_limit: RateLimit | None = None,
     ) -> None:
-        self.base_url = base_url
+        self.settings = settings
         self.exchange = Exchange(
-            masking=Masking(secret_key),
+            masking=Masking(settings.secret_key),
             rate_limit=rate_limit or RateLimit(),
-            timeout=timeout,
-            retry_for=retry_for,
+            timeout=settings.timeout,
+            retry_for=settings.retry_for,
         )
-        common = {"User-Agent": user_agent, "Accept-Encoding": "gzip, deflate"}
+        common = {"User-Agent": settings.user_agent, "Accept-Encoding": "gzip, deflate"}
         self._headers_elsewhere = httpx.Headers(common)
-        self._headers = httpx.Headers(  # their repr hides the key
-            {
-                **common,
-                **api_headers(user_agent=user_agent, branch=branch),
-                "Authorization": f"Bearer {secret_key}",
-            }
-        )
+        key = {"Authorization": f"Bearer {settings.secret_key}"}
+        self._headers = httpx.Headers({**common, **api_headers(settings), **key})  # their repr hides the key
         self._limits = httpx.Limits(max_keepalive_connections=max_connections, keepalive_expiry=KEEP_ALIVE)
-        self._connection: dict[str, Any] = {"verify": verify, "proxy": proxy}
         # Read once and not with each request.
-        self._options = connection_options(base_url, **self._connection)
-        self._proxy = proxy_for(base_url, self._options)
+        self._options = connection_options(settings.base_url, settings)
+        self._proxy = proxy_for(settings.base_url, self._options)
         self._transport: httpx.AsyncHTTPTransport | None = None
 
     async def __aenter__(self) -> AsyncTriggerDevClient:
@@ -116,7 +98,7 @@ class AsyncTriggerDevClient:
         await self.close()
 
     def __repr__(self) -> str:
-        return f"<AsyncTriggerDevClient {self.base_url}>"
+        return f"<AsyncTriggerDevClient {self.settings.base_url}>"
 
     async def close(self) -> None:
         """Close the connections."""
@@ -130,7 +112,7 @@ class AsyncTriggerDevClient:
 
         :param call: from :mod:`airflow_provider_trigger.api.endpoints`
         :param deadline: of the work that the call is part of
-        :param patience: how long to go on trying after the first request, in seconds; None for ``retry_for``
+        :param patience: how long to repeat it after the first request, in seconds; None for ``retry_for``
         :raises TriggerDevError: the last error
         """
         reply: Reply = None
@@ -157,11 +139,12 @@ class AsyncTriggerDevClient:
         """
         url, proxy = step.request.url, self._proxy
         if url is not None:
-            proxy = proxy_for(url, connection_options(url, **self._connection))
+            proxy = proxy_for(url, connection_options(url, self.settings))
         try:
             return await _within(step.timeout, self._send(step, proxy))
         except (httpx.HTTPError, httpx.InvalidURL, OSError) as error:
-            where, known = step.request.target(self.base_url), _ERRORS_THROUGH_PROXY if proxy else ERRORS
+            where = step.request.target(self.settings.base_url)
+            known = _ERRORS_THROUGH_PROXY if proxy else ERRORS
             failure: TriggerDevError = transport_error(error, where, step.timeout, known)
         except _OversizeError:
             failure = oversize_error(step.request, MAX_BODY_BYTES)
@@ -178,7 +161,7 @@ class AsyncTriggerDevClient:
         timeout = httpx.Timeout(step.timeout, connect=connecting, pool=None)
         prepared = httpx.Request(
             request.method,
-            request.address(self.base_url),
+            request.address(self.settings.base_url),
             headers=self._headers if request.url is None else self._headers_elsewhere,
             content=request.body(),
             extensions={"timeout": timeout.as_dict()},

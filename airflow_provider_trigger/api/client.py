@@ -17,15 +17,14 @@ from urllib3.exceptions import HTTPError
 
 from airflow_provider_trigger import defaults
 from airflow_provider_trigger.api.deadline import NEVER, Deadline
-from airflow_provider_trigger.api.endpoints import runs
 from airflow_provider_trigger.api.environment import connection_options
 from airflow_provider_trigger.api.errors import TriggerDevError
 from airflow_provider_trigger.api.exchange import Exchange, Reply, Send
 from airflow_provider_trigger.api.http import MAX_BODY_BYTES, Call, Request, Response, api_headers
 from airflow_provider_trigger.api.masking import Masking
-from airflow_provider_trigger.api.models.runs import Run
 from airflow_provider_trigger.api.rate_limit import RateLimit
 from airflow_provider_trigger.api.responses import oversize_error
+from airflow_provider_trigger.api.settings import ServerSettings
 from airflow_provider_trigger.api.transport_errors import CONNECT_TIMEOUT, ErrorClasses, transport_error
 
 T = TypeVar("T")
@@ -60,15 +59,7 @@ class TriggerDevClient:
     """
     A client for one Trigger.dev environment, safe to share between threads.
 
-    :param base_url: ``http(s)://host[:port][/prefix]``, without a trailing slash
-    :param secret_key: picks project and environment; sent with each request and shown nowhere
-    :param user_agent: what to send as the User-Agent
-    :param branch: the preview branch, for a preview key
-    :param timeout: for one request, in seconds
-    :param retry_for: how long one call goes on trying after its first request, in seconds. Waiting for a turn
-        under the rate limit is not a try and is not cut short: many runs in a small bucket need it
-    :param verify: whether to check the server's certificate, or the path of a CA file to check it against
-    :param proxy: the URL of a proxy; None for what the environment says
+    :param settings: how to reach the server
     :param max_connections: how many connections are kept open
     :param rate_limit: the pace, where it is shared with other clients or leaves another reserve; None for its
         own
@@ -76,31 +67,23 @@ class TriggerDevClient:
 
     def __init__(
         self,
+        settings: ServerSettings,
         *,
-        base_url: str,
-        secret_key: str,
-        user_agent: str,
-        branch: str | None = None,
-        timeout: float = defaults.REQUEST_TIMEOUT,
-        retry_for: float = defaults.RETRY_FOR,
-        verify: bool | str = True,
-        proxy: str | None = None,
         max_connections: int = defaults.MAX_CONCURRENCY,
         rate_limit: RateLimit | None = None,
     ) -> None:
-        self.base_url = base_url
+        self.settings = settings
         self.exchange = Exchange(
-            masking=Masking(secret_key),
+            masking=Masking(settings.secret_key),
             rate_limit=rate_limit or RateLimit(),
-            timeout=timeout,
-            retry_for=retry_for,
+            timeout=settings.timeout,
+            retry_for=settings.retry_for,
         )
         self._session = _new_session(max_connections)
-        self._session.auth = _Bearer(secret_key)
-        self._session.headers.update(api_headers(user_agent=user_agent, branch=branch))
+        self._session.auth = _Bearer(settings.secret_key)
+        self._session.headers.update(api_headers(settings))
         # Read once and not with each request; afterwards neither .netrc nor the environment has an effect.
-        self._connection: dict[str, Any] = {"verify": verify, "proxy": proxy}
-        self._options = connection_options(base_url, **self._connection)
+        self._options = connection_options(settings.base_url, settings)
         self._session.trust_env = False
 
     def __enter__(self) -> TriggerDevClient:
@@ -110,29 +93,11 @@ class TriggerDevClient:
         self.close()
 
     def __repr__(self) -> str:
-        return f"<TriggerDevClient {self.base_url}>"
+        return f"<TriggerDevClient {self.settings.base_url}>"
 
     def close(self) -> None:
         """Close the connections."""
         self._session.close()
-
-    def cancel_run(self, run_id: str) -> None:
-        """
-        Request the cancel of a run; see :func:`airflow_provider_trigger.api.endpoints.runs.cancel_run`.
-
-        :param run_id: the run id
-        :raises TriggerDevError: see :mod:`airflow_provider_trigger.api.errors`
-        """
-        self.call(runs.cancel_run(run_id))
-
-    def retrieve_run(self, run_id: str) -> Run:
-        """
-        Check a run; see :func:`airflow_provider_trigger.api.endpoints.runs.retrieve_run`.
-
-        :param run_id: the run id
-        :raises TriggerDevError: see :mod:`airflow_provider_trigger.api.errors`
-        """
-        return self.call(runs.retrieve_run(run_id))
 
     def call(self, call: Call[T], *, deadline: Deadline = NEVER, patience: float | None = None) -> T:
         """
@@ -140,7 +105,7 @@ class TriggerDevClient:
 
         :param call: from :mod:`airflow_provider_trigger.api.endpoints`
         :param deadline: of the work that the call is part of
-        :param patience: how long to go on trying after the first request, in seconds; None for ``retry_for``
+        :param patience: how long to repeat it after the first request, in seconds; None for ``retry_for``
         :raises TriggerDevError: the last error
         """
         reply: Reply = None
@@ -168,7 +133,7 @@ class TriggerDevClient:
         try:
             return self._send(step, until=until)
         except (OSError, HTTPError) as error:  # requests lets some of urllib3's through
-            where = step.request.target(self.base_url)
+            where = step.request.target(self.settings.base_url)
             failure: TriggerDevError = transport_error(error, where, step.timeout, ERRORS)
         except _OversizeError:
             failure = oversize_error(step.request, MAX_BODY_BYTES)
@@ -188,14 +153,14 @@ class TriggerDevClient:
 
     def _prepare(self, request: Request) -> tuple[requests.PreparedRequest, dict[str, Any]]:
         """Return what an adapter sends, and how."""
-        address = request.address(self.base_url)
+        address = request.address(self.settings.base_url)
         headers = request.body_headers()
         sent = requests.Request(request.method, address, data=request.body(), headers=headers)
         if request.url is None:
             return self._session.prepare_request(sent), self._options
         # Without a session it has no key, and none of a .netrc.
         sent.headers["User-Agent"] = self._session.headers["User-Agent"]
-        return sent.prepare(), connection_options(address, **self._connection)
+        return sent.prepare(), connection_options(address, self.settings)
 
 
 class _OversizeError(Exception):

@@ -7,19 +7,20 @@ from typing import Any
 import requests
 from requests.utils import prepend_scheme_if_needed, select_proxy
 
+from airflow_provider_trigger.api.settings import ServerSettings
 
-def connection_options(url: str, *, verify: bool | str, proxy: str | None) -> dict[str, Any]:
+
+def connection_options(url: str, settings: ServerSettings) -> dict[str, Any]:
     """
     Return ``verify`` and ``proxies``, and what else an adapter of requests takes.
 
     :param url: where to connect to, for the environment's ``NO_PROXY``
-    :param verify: whether to check the server's certificate, or the path of a CA file to check it against;
-        with True, ``REQUESTS_CA_BUNDLE`` and ``CURL_CA_BUNDLE`` count
-    :param proxy: the URL of a proxy; None for what the environment says
+    :param settings: what the caller says; with ``verify=True``, ``REQUESTS_CA_BUNDLE`` and
+        ``CURL_CA_BUNDLE`` count
     """
-    proxies = {"https": proxy, "http": proxy} if proxy else {}
+    proxies = {"https": settings.proxy, "http": settings.proxy} if settings.proxy else {}
     with requests.Session() as session:
-        return {**session.merge_environment_settings(url, proxies, True, verify, None)}
+        return {**session.merge_environment_settings(url, proxies, True, settings.verify, None)}
 
 
 def proxy_for(url: str, options: dict[str, Any]) -> str | None:

@@ -37,6 +37,9 @@ class TriggerDevError(Exception):
     may_have_effect = False
     """Whether the request may have been carried out, so that another one would do it a second time."""
 
+    run_id: str | None = None
+    """The run that the request was about, None where it was about none or several."""
+
     def __init__(self, message: str, *, reason: str | None = None, retryable: bool = False) -> None:
         super().__init__(message)
         self.message = message

@@ -222,6 +222,7 @@ class Exchange:
             except TriggerDevError as raised:
                 error = raised.with_traceback(None)
         if error is not None:
+            error.run_id = call.request.run_id
             self._masking.in_error(error)
             state.failed(self._failure(call.request, error, response), now=self.monotonic())
         if ticket is not None:

@@ -10,6 +10,8 @@ from email.utils import parsedate_to_datetime
 from typing import Any, Generic, TypeVar
 from urllib.parse import quote, urlencode, urlsplit
 
+from airflow_provider_trigger.api.settings import ServerSettings
+
 T = TypeVar("T")
 
 API_VERSION = "2025-07-16"
@@ -31,6 +33,7 @@ class Request:
     :param params: the query string
     :param json: the body
     :param repeatable: whether sending it twice does no more than sending it once
+    :param run_id: the run that it is about, None where it is about none or several
     :param url: where to send it in place of the base URL's server, whole; ``path`` is then for messages only.
         Its query may be a signature and is shown nowhere. Key, branch and version are not sent there, and
         neither the rate limit nor the circuit breaker counts it.
@@ -41,6 +44,7 @@ class Request:
     params: Mapping[str, str] = field(default_factory=dict)
     json: Mapping[str, Any] | None = None
     repeatable: bool
+    run_id: str | None = None
     url: str | None = field(default=None, repr=False)
 
     def __str__(self) -> str:
@@ -120,19 +124,18 @@ class Call(Generic[T]):
     read: Callable[[Response], T]
 
 
-def api_headers(*, user_agent: str, branch: str | None) -> dict[str, str]:
+def api_headers(settings: ServerSettings) -> dict[str, str]:
     """
     Return what each request to Trigger.dev carries, except for the key and what a body needs.
 
-    :param user_agent: what to send as the User-Agent
-    :param branch: the preview branch, for a preview key
+    :param settings: of the server
     """
     headers = {
         "Accept": "application/json",
-        "User-Agent": user_agent,
+        "User-Agent": settings.user_agent,
         "x-trigger-api-version": API_VERSION,
     }
-    return headers | ({"x-trigger-branch": branch} if branch else {})
+    return headers | ({"x-trigger-branch": settings.branch} if settings.branch else {})
 
 
 def encode_json(value: Any) -> bytes:

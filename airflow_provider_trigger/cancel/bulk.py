@@ -70,4 +70,10 @@ def bulk_steps(exchange: Exchange, part: BulkPart, *, name: str, deadline: Deadl
             break
         yield Wait(pause, for_turn=False)
         pause = min(pause * _PAUSE_FACTOR, _LONGEST_PAUSE)
-    log.info("%s: %s, %d of %d runs canceled", part.id, action.status, action.success, len(part.records))
+    log.info(
+        "Bulk action %s is %s: %d of %d runs canceled; each run is checked next",
+        part.id,
+        action.status,
+        action.success,
+        len(part.records),
+    )

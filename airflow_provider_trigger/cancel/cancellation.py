@@ -16,11 +16,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING
 
-from airflow_provider_trigger import defaults
 from airflow_provider_trigger.cancel import workers
 from airflow_provider_trigger.cancel.outcome import ActionFor, CancelResult, End, no_action
-from airflow_provider_trigger.cancel.record import RunRecord, Waiting
+from airflow_provider_trigger.cancel.record import RunRecord
 from airflow_provider_trigger.cancel.schedule import Schedule
+from airflow_provider_trigger.cancel.settings import CancelSettings
 
 if TYPE_CHECKING:
     from airflow_provider_trigger.api.client import TriggerDevClient
@@ -32,41 +32,27 @@ class Cancellation:
 
     :param client: for the environment that the runs belong to
     :param run_ids: exact run ids; repeated ones count once
-    :param bulk_action_name: what the dashboard shows for bulk actions
-    :param max_concurrency: how many requests are in flight at a time
-    :param time_limit: for all of it, in seconds; None for as long as it needs
-    :param termination_timeout: how long to wait until a canceled run is terminated, in seconds; None for not
-        at all
-    :param poll_interval: between two checks while waiting, in seconds
+    :param settings: how to cancel
     :param is_stopped: called several times a second; true stops the work within a second
-    :param action_for: returns what to do about an error; the errors in the results end with it
+    :param action_for: returns what to do about an error, for the results
     """
 
     def __init__(
         self,
-        *,
         client: TriggerDevClient,
         run_ids: Iterable[str],
-        bulk_action_name: str,
-        max_concurrency: int = defaults.MAX_CONCURRENCY,
-        time_limit: float | None = None,
-        termination_timeout: float | None = None,
-        poll_interval: float = defaults.POLL_INTERVAL,
+        settings: CancelSettings,
+        *,
         is_stopped: Callable[[], bool] = lambda: False,
         action_for: ActionFor = no_action,
     ) -> None:
+        records = [RunRecord(run_id) for run_id in dict.fromkeys(run_ids)]
+        self.schedule = Schedule(client.exchange, records, settings)
         self._client = client
-        self._records = [RunRecord(run_id) for run_id in dict.fromkeys(run_ids)]
-        self._max_concurrency = max_concurrency
+        self._workers = min(settings.max_concurrency, len(records))
         self._is_stopped = is_stopped
         self._action_for = action_for
         self._results: list[CancelResult] | None = None
-        waiting = None
-        if termination_timeout is not None:
-            waiting = Waiting(timeout=termination_timeout, poll_interval=poll_interval)
-        self.schedule = Schedule(
-            client.exchange, self._records, waiting=waiting, time_limit=time_limit, bulk_name=bulk_action_name
-        )
 
     @property
     def results(self) -> list[CancelResult]:
@@ -89,9 +75,8 @@ class Cancellation:
 
         :raises AuthenticationError: the key was rejected, which ends the work at once
         """
-        count = min(self._max_concurrency, len(self._records))
         try:
-            workers.run(self.schedule, self._client.send, count=count, is_stopped=self._is_stopped)
+            workers.run(self.schedule, self._client.send, count=self._workers, is_stopped=self._is_stopped)
         finally:
             self._results = self.schedule.results(self._action_for)
         if self.schedule.rejection:

@@ -6,8 +6,16 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum, StrEnum, auto
 from typing import Any
+from urllib.parse import quote
 
-from airflow_provider_trigger.api.errors import NotFoundError, TransportError, TriggerDevError, root_of
+from airflow_provider_trigger.api.errors import (
+    NotFoundError,
+    NotSentError,
+    ResponseError,
+    TransportError,
+    TriggerDevError,
+    root_of,
+)
 from airflow_provider_trigger.cancel.record import RunRecord
 
 
@@ -27,6 +35,31 @@ class CancelOutcome(StrEnum):
     FAILED = "failed"
 
 
+class Label(StrEnum):
+    """What stands before a reason, in the text that is made of a result."""
+
+    REQUEST = ": "
+    """The reason why the request was not sent, failed, or was not followed by a check."""
+    CHECK = "; status check failed: "
+    LAST_ERROR = "; last error: "
+
+
+@dataclass(frozen=True, slots=True)
+class Reason:
+    """
+    One reason why a cancel failed.
+
+    :param label: of what it is the reason
+    :param text: in one line
+    :param general: the same where the run is not named, so that it is the same text for all runs with this
+        reason; None where it is not the error of a request
+    """
+
+    label: Label
+    text: str
+    general: str | None = None
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class CancelResult:
     """
@@ -37,8 +70,10 @@ class CancelResult:
     :param status: Trigger.dev's word as last seen, None if the run was not seen
     :param task_identifier: the id of the run's task, None if the run was not seen
     :param terminated: true when the run can no longer change
-    :param error: for a failure, why; short, and without the secret key
-    :param retryable: whether trying again later may succeed; not part of :meth:`to_dict`
+    :param request: for a failure, what became of the cancel request, such as ``not sent``
+    :param reasons: for a failure, why
+    :param action: for a failure, what to do about it, None where the reasons say it all
+    :param retryable: whether trying again later may succeed
     """
 
     run_id: str
@@ -46,11 +81,21 @@ class CancelResult:
     status: str | None = None
     task_identifier: str | None = None
     terminated: bool = False
-    error: str | None = None
+    request: str | None = None
+    reasons: tuple[Reason, ...] = ()
+    action: str | None = None
     retryable: bool = False
 
+    @property
+    def error(self) -> str | None:
+        """For a failure, why, and what to do; short, and without the secret key. None otherwise."""
+        if self.request is None:
+            return None
+        text = self.request + "".join(f"{reason.label}{reason.text}" for reason in self.reasons)
+        return f"{text}; {self.action}" if self.action else text
+
     def to_dict(self) -> dict[str, Any]:
-        """Return plain JSON: the fields above without ``retryable``; ``error`` only where there is one."""
+        """Return plain JSON: what is known of the run; and ``error``, only where there is one."""
         result: dict[str, Any] = {
             "run_id": self.run_id,
             "outcome": self.outcome.value,
@@ -105,63 +150,85 @@ def result_of(
     if record.is_unknown:
         return CancelResult(run_id=record.run_id, outcome=CancelOutcome.NOT_FOUND)
     seen = record.seen
-    outcome, error, retryable = CancelOutcome.FAILED, None, False
     if seen and seen.is_final:
-        outcome = CancelOutcome.CANCELED if seen.is_canceled else CancelOutcome.ALREADY_COMPLETED
-    else:
-        error, cause = _why_failed(record, end, last_error)
-        # A rejected key is raised, so that what to do stands there.
-        if cause and end is not End.KEY_REJECTED and (action := action_for(cause)):
-            error = f"{error}; {action}"
-        retryable = _is_retryable(record, end)
+        return CancelResult(
+            run_id=record.run_id,
+            outcome=CancelOutcome.CANCELED if seen.is_canceled else CancelOutcome.ALREADY_COMPLETED,
+            status=seen.status,
+            task_identifier=seen.task_identifier,
+            terminated=seen.is_terminated,
+        )
+    request, reasons, cause = _why_failed(record, end, last_error)
     return CancelResult(
         run_id=record.run_id,
-        outcome=outcome,
+        outcome=CancelOutcome.FAILED,
         status=seen.status if seen else None,
         task_identifier=seen.task_identifier if seen else None,
-        terminated=bool(seen and seen.is_final and seen.is_terminated),
-        error=error,
-        retryable=retryable,
+        request=request,
+        reasons=reasons,
+        # A rejected key is raised, so that what to do stands there.
+        action=action_for(cause) if cause and end is not End.KEY_REJECTED else None,
+        retryable=_is_retryable(record, end),
     )
 
 
 def _why_failed(
     record: RunRecord, end: End, last_error: TriggerDevError | None
-) -> tuple[str, TriggerDevError | None]:
-    """Return why a run failed, and the error that was the cause, if any."""
+) -> tuple[str, tuple[Reason, ...], TriggerDevError | None]:
+    """Return what became of the cancel request, why, and the error that was the cause, if any."""
     in_bulk = record.bulk is not None and record.bulk.is_sent
     if not record.cancels and not in_bulk:
-        reason, cause = _why_not_done(record, end, last_error)
-        return f"not sent: {reason}", cause
+        return "not sent", *_why_not_done(record, end, last_error)
     cancel_error, check_error = record.cancel_error, record.check_error
     if record.seen:
         requests = record.cancels + in_bulk
         alive = f"still {record.seen.status} after {requests} cancel request{'s' * (requests > 1)}"
-        return (f"{alive}; last error: {cancel_error}" if cancel_error else alive), cancel_error
+        return alive, _reasons(Label.LAST_ERROR, cancel_error), cancel_error
     if check_error and cancel_error:
         # The server is named once.
-        check = check_error.reason if isinstance(root_of(cancel_error), TransportError) else check_error
-        return f"cancel failed: {cancel_error}; status check failed: {check}", check_error
+        is_named = isinstance(root_of(cancel_error), TransportError)
+        check = (Reason(Label.CHECK, check_error.reason),) if is_named else _reasons(Label.CHECK, check_error)
+        return "cancel failed", _reasons(Label.REQUEST, cancel_error) + check, check_error
     if check_error:
-        return f"cancel requested; status check failed: {check_error}", check_error
+        return "cancel requested", _reasons(Label.CHECK, check_error), check_error
     if record.cancels and cancel_error:
-        return f"cancel failed: {cancel_error}", cancel_error
-    reason, cause = _why_not_done(record, end, last_error)
-    if not record.cancels:
-        return f"cancel requested by {record.bulk}, but the status was not checked: {reason}", cause
-    if record.acknowledged_at is None:
-        return f"cancel requested, but not acknowledged: {reason}", cause
-    return f"cancel requested, but the status was not checked: {reason}", cause
+        return "cancel failed", _reasons(Label.REQUEST, cancel_error), cancel_error
+    request = f"cancel requested by {record.bulk}" if not record.cancels else "cancel requested"
+    missing = "but the status was not checked"
+    if record.cancels and record.acknowledged_at is None:
+        missing = "but not acknowledged"
+    return f"{request}, {missing}", *_why_not_done(record, end, last_error)
 
 
 def _why_not_done(
     record: RunRecord, end: End, last_error: TriggerDevError | None
-) -> tuple[str, TriggerDevError | None]:
+) -> tuple[tuple[Reason, ...], TriggerDevError | None]:
     """Return why no more was done for a run, and the error that was the cause, if any."""
     if record.cancel_error:
-        return str(record.cancel_error), record.cancel_error
+        return _reasons(Label.REQUEST, record.cancel_error), record.cancel_error
     last = (record.last_error or last_error) if end in (End.TIME_LIMIT, End.STOPPED) else None
-    return (f"{_REASONS[end]}; last error: {last}" if last else _REASONS[end]), last
+    return (Reason(Label.REQUEST, _REASONS[end]), *_reasons(Label.LAST_ERROR, last)), last
+
+
+def _reasons(label: Label, error: TriggerDevError | None) -> tuple[Reason, ...]:
+    """Return an error as a reason, and as another one the error that was behind it."""
+    if error is None:
+        return ()
+    if isinstance(error, NotSentError):
+        return Reason(label, error.reason), *_reasons(Label.LAST_ERROR, error.last_error)
+    return (Reason(label, str(error), _general(error)),)
+
+
+def _general(error: TriggerDevError) -> str:
+    """Return an error's text without what differs from run to run: ids of the run and of the request."""
+    text = str(error)
+    if isinstance(error, ResponseError):
+        text = f"{error.method} {error.path} answered {error.status}: {error.detail}"
+    if error.run_id is None:
+        return text
+    segment = quote(error.run_id, safe="")
+    # The server may repeat the path, as in the address of a redirect.
+    return text.replace(f"/runs/{segment}", "/runs/…").replace(f"runs%2F{segment}", "runs%2F…")
 
 
 def _is_retryable(record: RunRecord, end: End) -> bool:

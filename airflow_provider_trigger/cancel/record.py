@@ -12,9 +12,10 @@ from typing import NamedTuple
 from airflow_provider_trigger.api.errors import NotSentError, TriggerDevError
 from airflow_provider_trigger.api.models.bulk_actions import BulkAction
 from airflow_provider_trigger.api.models.runs import Run
+from airflow_provider_trigger.cancel.settings import CancelSettings
 
 RECHECK_AFTER = (0.5, 1.0, 2.0, 4.0)
-"""A check just after the cancel may be outdated: the pauses before the further checks, in seconds."""
+"""Pauses before checking again, in seconds: a check just after the cancel may show an outdated status."""
 
 MAX_CANCELS = 2
 """A run that is still alive after all checks gets one more cancel."""
@@ -190,60 +191,49 @@ class RunRecord:
         return (before.started_at, before.attempt_count) == (run.started_at, run.attempt_count)
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Waiting:
-    """
-    How to wait until canceled runs are terminated.
-
-    :param timeout: after a run's cancel, in seconds
-    :param poll_interval: between two checks, in seconds
-    """
-
-    timeout: float
-    poll_interval: float
-
-
-def next_action(record: RunRecord, waiting: Waiting | None, *, now: float) -> tuple[Action, float] | None:
+def next_action(record: RunRecord, settings: CancelSettings, *, now: float) -> tuple[Action, float] | None:
     """
     Return what a run needs next, and the earliest time for it; None when nothing is left to do.
 
     :param record: of the run
-    :param waiting: how to wait for its termination, None for not at all
+    :param settings: how to cancel
     :param now: the time on the monotonic clock, in seconds
     """
     if record.is_unknown or isinstance(record.cancel_error, NotSentError):
         return None
     if not record.is_requested:
-        return _first_action(record, waiting, now=now)
+        return _first_action(record, settings, now=now)
     if not record.checks:
         doubtful = not record.cancels and record.bulk is not None and record.bulk.left_out_some
         return (Action.CHECK_LEFT_OUT if doubtful else Action.CHECK), now
     seen = record.seen
     if seen and seen.is_final:
-        return _wait_for_termination(record, seen, waiting, now=now)
+        return _wait_for_termination(record, seen, settings, now=now)
     if record.check_error and record.cancels:
         return None
     return _cancel_again_or_recheck(record, now=now)
 
 
-def _first_action(record: RunRecord, waiting: Waiting | None, *, now: float) -> tuple[Action, float] | None:
+def _first_action(record: RunRecord, settings: CancelSettings, *, now: float) -> tuple[Action, float] | None:
     # After the cancel a suspended run and one that executes look the same (measured). Where a bulk action was
     # tried first, a check before would be outdated.
-    if waiting and not record.is_checked_before and record.bulk is None:
+    waits = settings.termination_timeout is not None
+    if waits and not record.is_checked_before and record.bulk is None:
         return Action.CHECK_BEFORE, now
     return Action.CANCEL, now
 
 
 def _wait_for_termination(
-    record: RunRecord, seen: Seen, waiting: Waiting | None, *, now: float
+    record: RunRecord, seen: Seen, settings: CancelSettings, *, now: float
 ) -> tuple[Action, float] | None:
-    if waiting is None or not seen.is_canceled or seen.is_terminated:
+    timeout = settings.termination_timeout
+    if timeout is None or not seen.is_canceled or seen.is_terminated:
         return None
-    last_check = (record.acknowledged_at or now) + waiting.timeout
-    last_check -= min(LAST_CHECK_BEFORE, waiting.timeout / 10)
+    last_check = (record.acknowledged_at or now) + timeout
+    last_check -= min(LAST_CHECK_BEFORE, timeout / 10)
     if last_check <= now:
         return None
-    return Action.CHECK_TERMINATION, min(now + waiting.poll_interval, last_check)
+    return Action.CHECK_TERMINATION, min(now + settings.poll_interval, last_check)
 
 
 def _cancel_again_or_recheck(record: RunRecord, *, now: float) -> tuple[Action, float] | None:

@@ -22,7 +22,8 @@ from airflow_provider_trigger.api.http import Call
 from airflow_provider_trigger.cancel import bulk
 from airflow_provider_trigger.cancel.outcome import ActionFor, CancelResult, End, no_action, result_of
 from airflow_provider_trigger.cancel.queue import Queue
-from airflow_provider_trigger.cancel.record import Action, BulkPart, RunRecord, Waiting, next_action
+from airflow_provider_trigger.cancel.record import Action, BulkPart, RunRecord, next_action
+from airflow_provider_trigger.cancel.settings import CancelSettings
 
 # The part of the time limit in which failed cancels are repeated; the rest is for checking whether one
 # arrived.
@@ -54,28 +55,17 @@ class Schedule:
 
     :param exchange: makes the steps of each call
     :param records: of the runs
-    :param waiting: how to wait until canceled runs are terminated, None for not at all
-    :param time_limit: for all of it, in seconds; None for as long as it needs
-    :param bulk_name: what the dashboard shows for bulk actions
+    :param settings: how to cancel
     """
 
-    def __init__(
-        self,
-        exchange: Exchange,
-        records: Sequence[RunRecord],
-        *,
-        waiting: Waiting | None,
-        time_limit: float | None,
-        bulk_name: str,
-    ) -> None:
+    def __init__(self, exchange: Exchange, records: Sequence[RunRecord], settings: CancelSettings) -> None:
         now = exchange.monotonic()
         self.end: End | None = None
         self.rejection: AuthenticationError | None = None
         self._exchange = exchange
         self._records = records
-        self._waiting = waiting
-        self._bulk_name = bulk_name
-        self._deadline = Deadline.after(time_limit, now=now)
+        self._settings = settings
+        self._deadline = Deadline.after(settings.time_limit, now=now)
         self._cancels_until = self._deadline.before(_SHARE_FOR_CANCELS, now=now)
         self._queue: Queue[Job | tuple[Action, RunRecord | BulkPart]] = Queue()
         self._unfinished = len(records)
@@ -111,19 +101,23 @@ class Schedule:
     def _steps(self, action: Action, subject: RunRecord | BulkPart) -> Steps[Any]:
         """Make the steps of a job; an id that cannot be sent shows at the first of them."""
         if isinstance(subject, BulkPart):
-            steps = bulk.bulk_steps(self._exchange, subject, name=self._bulk_name, deadline=self._deadline)
-            return (yield from steps)
+            name = self._settings.bulk_action_name
+            return (yield from bulk.bulk_steps(self._exchange, subject, name=name, deadline=self._deadline))
         is_cancel = action is Action.CANCEL
         call: Call[Any] = cancel_run(subject.run_id) if is_cancel else retrieve_run(subject.run_id)
-        deadline, patience = self._deadline, self._patience(action, subject)
-        if action is Action.CHECK_BEFORE:
-            deadline = Deadline(min(deadline.at, self._exchange.monotonic() + _CHECK_BEFORE_WITHIN))
-        elif action is Action.CHECK_TERMINATION and self._waiting and subject.acknowledged_at is not None:
-            deadline = Deadline(min(deadline.at, subject.acknowledged_at + self._waiting.timeout))
+        deadline, patience = self._deadline_of(action, subject), self._patience(action, subject)
         return (yield from self._exchange.steps(call, deadline=deadline, patience=patience))
 
+    def _deadline_of(self, action: Action, record: RunRecord) -> Deadline:
+        until, timeout, acknowledged_at = math.inf, self._settings.termination_timeout, record.acknowledged_at
+        if action is Action.CHECK_BEFORE:
+            until = self._exchange.monotonic() + _CHECK_BEFORE_WITHIN
+        elif action is Action.CHECK_TERMINATION and timeout is not None and acknowledged_at is not None:
+            until = acknowledged_at + timeout
+        return Deadline(min(self._deadline.at, until))
+
     def _patience(self, action: Action, record: RunRecord) -> float | None:
-        """Return how long a call goes on trying, in seconds; None for as long as any call."""
+        """Return how long a call is repeated, in seconds; None for as long as any call."""
         if action is Action.CHECK_TERMINATION or (action is not Action.CANCEL and not record.cancels):
             # It is repeated anyway; or it only spares waiting later, before the cancel; or it follows a bulk
             # action, and the run gets a cancel of its own.
@@ -216,7 +210,7 @@ class Schedule:
 
     def _put_next(self, records: Sequence[RunRecord], now: float) -> None:
         for record in records:
-            following = next_action(record, self._waiting, now=now)
+            following = next_action(record, self._settings, now=now)
             if following is None:
                 self._unfinished -= 1
             else:
@@ -243,5 +237,6 @@ class Schedule:
         """Return how far it is, and the last error while the server does not respond."""
         count, last_error = len(self._records), self._exchange.breaker.last_error
         requested = sum(record.is_requested for record in self._records)
-        text = f"Requested the cancel of {requested} of {count} runs, {count - self._unfinished} are done"
+        finished = count - self._unfinished
+        text = f"{requested} of {count} cancel requests sent, {finished} run{'s' * (finished != 1)} finished"
         return f"{text}; last error: {last_error}" if last_error else text

@@ -7,12 +7,18 @@ import logging
 import math
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, NoReturn
 from urllib.parse import SplitResult, quote, urlsplit
 
-from airflow_provider_trigger._compat import AirflowFailException, AirflowNotFoundException
+from airflow_provider_trigger import __version__
+from airflow_provider_trigger._compat import (
+    AirflowFailException,
+    AirflowNotFoundException,
+    airflow_version,
+)
+from airflow_provider_trigger.api.settings import ServerSettings
 from airflow_provider_trigger.defaults import API_URL, DASHBOARD_URL, REQUEST_TIMEOUT, RETRY_FOR
 from airflow_provider_trigger.hooks import urls
 
@@ -62,31 +68,16 @@ def connection_not_found(conn_id: str) -> ConnectionNotFoundError:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Settings:
+class Settings(ServerSettings):
     """
-    The values of an Airflow connection, read and checked.
+    The values of an Airflow connection, read and checked; a client takes them as they are.
 
     :param conn_id: the id of the connection, for messages
-    :param base_url: where the API is, without a trailing slash
-    :param secret_key: not part of the repr
-    :param branch: the preview branch, None for none
     :param dashboard_url: where links to runs lead, without a trailing slash
-    :param timeout: for one request, in seconds
-    :param retry_for: how long one call is retried, in seconds
-    :param verify: whether to check certificates, or the path of a CA file
-    :param proxy: the URL of a proxy, not part of the repr, as it may contain a password; None to use the
-        environment's proxy
     """
 
     conn_id: str
-    base_url: str
-    secret_key: str = field(repr=False)
-    branch: str | None
     dashboard_url: str
-    timeout: float
-    retry_for: float
-    verify: bool | str
-    proxy: str | None = field(repr=False)
 
     def run_url(self, run_id: str) -> str:
         """
@@ -112,6 +103,7 @@ def read_settings(connection: Connection) -> Settings:
         conn_id=connection.conn_id,
         base_url=base_url,
         secret_key=reader.secret_key(connection.password, login=connection.login),
+        user_agent=f"airflow-provider-trigger/{__version__} apache-airflow/{airflow_version()}",
         branch=reader.branch(extra.get("branch")),
         dashboard_url=reader.dashboard_url(extra.get("dashboard_url"), base_url),
         timeout=reader.seconds("timeout", extra.get("timeout"), default=REQUEST_TIMEOUT, zero=False),

@@ -1,20 +1,17 @@
-"""Turn an Airflow connection into a client of Trigger.dev."""
+"""Turn an Airflow connection into a client of Trigger.dev, and start, check and cancel runs with it."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from functools import cached_property
+from dataclasses import replace
+from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any
 
-from airflow_provider_trigger import __version__
-from airflow_provider_trigger._compat import (
-    AirflowFailException,
-    AirflowNotFoundException,
-    BaseHook,
-    airflow_version,
-)
-from airflow_provider_trigger.defaults import CONN_ID, MAX_CONCURRENCY
+from airflow_provider_trigger._compat import AirflowFailException, AirflowNotFoundException, BaseHook
+from airflow_provider_trigger.api.errors import TriggerDevError
+from airflow_provider_trigger.cancel.settings import CancelSettings
+from airflow_provider_trigger.defaults import CONN_ID, MAX_CONCURRENCY, PENDING_VERSION_TIMEOUT
 from airflow_provider_trigger.get_provider_info import (
     CONNECTION_NAME,
     CONNECTION_TYPE,
@@ -22,19 +19,22 @@ from airflow_provider_trigger.get_provider_info import (
     PLACEHOLDERS,
     RELABELING,
 )
-from airflow_provider_trigger.hooks.runs import RunMethods
+from airflow_provider_trigger.hooks.connection import Settings, connection_not_found, read_settings
+from airflow_provider_trigger.sources.run_ids import all_valid, exactly_one
 
 if TYPE_CHECKING:
     from airflow.sdk import Connection
 
     from airflow_provider_trigger.api.async_client import AsyncTriggerDevClient
     from airflow_provider_trigger.api.client import TriggerDevClient
-    from airflow_provider_trigger.hooks.connection import Settings
+    from airflow_provider_trigger.api.models.runs import Run
+    from airflow_provider_trigger.cancel.cancellation import Cancellation
+    from airflow_provider_trigger.cancel.outcome import CancelResult
 
 
-class TriggerDevHook(RunMethods, BaseHook):
+class TriggerDevHook(BaseHook):
     """
-    Turn an Airflow connection into a client of Trigger.dev.
+    Turn an Airflow connection into a client of Trigger.dev, and start, check and cancel runs with it.
 
     If the connection does not exist, its first use raises a ``ConnectionNotFoundError``; if a field is
     missing or invalid, an ``InvalidConnectionError``. Both fail the task without retries.
@@ -61,8 +61,6 @@ class TriggerDevHook(RunMethods, BaseHook):
     @cached_property
     def settings(self) -> Settings:
         """The connection's values, read and checked."""
-        from airflow_provider_trigger.hooks.connection import read_settings
-
         return read_settings(self._connection or _fetch_connection(self))
 
     def get_client(
@@ -81,16 +79,10 @@ class TriggerDevHook(RunMethods, BaseHook):
         """
         from airflow_provider_trigger.api.client import TriggerDevClient
 
-        arguments = self._client_arguments | {"max_connections": max_connections}
-        given = {"timeout": timeout, "retry_for": retry_for}
-        return TriggerDevClient(**arguments | {name: one for name, one in given.items() if one is not None})
-
-    @property
-    def _client_arguments(self) -> dict[str, Any]:
         settings = self.settings
-        names = ("base_url", "secret_key", "branch", "timeout", "retry_for", "verify", "proxy")
-        user_agent = f"airflow-provider-trigger/{__version__} apache-airflow/{airflow_version()}"
-        return {name: getattr(settings, name) for name in names} | {"user_agent": user_agent}
+        settings = settings if timeout is None else replace(settings, timeout=timeout)
+        settings = settings if retry_for is None else replace(settings, retry_for=retry_for)
+        return TriggerDevClient(settings, max_connections=max_connections)
 
     def get_conn(self) -> TriggerDevClient:
         """Return a new client, as every hook does; see :meth:`get_client`."""
@@ -103,7 +95,6 @@ class TriggerDevHook(RunMethods, BaseHook):
 
         :param max_connections: how many connections it keeps open
         """
-        from airflow_provider_trigger.api.errors import TriggerDevError
         from airflow_provider_trigger.hooks.diagnosis import add_connection
 
         with self.get_client(max_connections=max_connections) as client:
@@ -117,7 +108,7 @@ class TriggerDevHook(RunMethods, BaseHook):
         """Return a new client for an event loop; the hook must have its connection already."""
         from airflow_provider_trigger.api.async_client import AsyncTriggerDevClient
 
-        return AsyncTriggerDevClient(**self._client_arguments)
+        return AsyncTriggerDevClient(self.settings)
 
     def test_connection(self) -> tuple[bool, str]:
         """Test the connection; return whether it works, and one line that says why."""
@@ -130,10 +121,171 @@ class TriggerDevHook(RunMethods, BaseHook):
         with self.get_client(timeout=timeout, retry_for=0) as client:
             return try_connection(client, self.settings)
 
+    @contextmanager
+    def cancellation(
+        self,
+        run_ids: Iterable[str],
+        settings: CancelSettings,
+        *,
+        is_stopped: Callable[[], bool] = lambda: False,
+    ) -> Iterator[Cancellation]:
+        """
+        Give a cancellation on a client of its own; an error that leaves the ``with`` names the connection.
+
+        :param run_ids: exact run ids; a repeated one counts once
+        :param settings: how to cancel
+        :param is_stopped: called several times per second; true stops the work within a second
+        """
+        from airflow_provider_trigger.cancel.cancellation import Cancellation
+        from airflow_provider_trigger.hooks.diagnosis import action_for
+
+        action = partial(action_for, settings=self.settings)
+        with self.client(max_connections=settings.max_concurrency) as client:
+            yield Cancellation(client, run_ids, settings, is_stopped=is_stopped, action_for=action)
+
+    def cancel_run(self, run_id: Any) -> CancelResult:
+        """
+        Cancel one run and return its outcome; for the other errors see :meth:`cancel_runs`.
+
+        :param run_id: a run id, or any value that :meth:`cancel_runs` accepts and that contains exactly one
+        :raises ValueError: not a valid run id, or several; nothing is sent then
+        """
+        return self.cancel_runs([exactly_one(run_id)])[0]
+
+    def cancel_runs(self, run_ids: Any) -> list[CancelResult]:
+        """
+        Cancel many runs and return the outcome of each.
+
+        The list has one :class:`~airflow_provider_trigger.cancel.outcome.CancelResult` for each run, in the
+        order of the ids; a repeated id counts once. Its ``outcome`` is ``canceled``, ``already_completed``,
+        ``not_found`` or ``failed``; for ``failed``, nothing is raised, and its ``error`` says why.
+
+        :param run_ids: run ids in any form that the operator accepts: a list, text, dicts with an ``id``
+        :raises ValueError: a value, or None, is not a valid run id; names each, and nothing is sent
+        :raises AuthenticationError: the server rejected the secret key; some runs may be canceled by then
+        """
+        with self.cancellation(all_valid(run_ids), CancelSettings()) as cancellation:
+            return cancellation.run()
+
+    def get_run(self, run_id: str) -> Run:
+        """
+        Check the status of a run.
+
+        :param run_id: the run id
+        :raises TriggerDevError: the check failed; a NotFoundError if the key's environment has no such run
+        """
+        from airflow_provider_trigger.api.endpoints.runs import retrieve_run
+
+        with self.client() as client:
+            return client.call(retrieve_run(run_id))
+
+    def trigger_task(
+        self, task_identifier: str, payload: Any = None, options: Mapping[str, Any] | None = None
+    ) -> str:
+        """
+        Start a run of a task and return the run's id.
+
+        :param task_identifier: the id of the Trigger.dev task
+        :param payload: any JSON; None for no payload
+        :param options: as the arguments of
+            :class:`~airflow_provider_trigger.operators.run.RunTriggerTaskOperator` are named, such as
+            ``{"delay": "1h", "idempotency_key": "order-17"}``, with up to 10 tags; and
+            ``idempotency_key_ttl``. With an ``idempotency_key`` whose run is alive or has completed, that
+            run's id is returned. There is none by default
+        :raises ValueError: an argument is invalid; nothing is sent
+        :raises TriggerDevError: it could not be started; the error says whether a run may exist
+        """
+        from airflow_provider_trigger.hooks.runs import task_request
+        from airflow_provider_trigger.run.start import start_run
+
+        request = task_request(task_identifier, payload, options)
+        with self.client() as client:
+            return start_run(client, request, log=self.log).run_id
+
+    def wait_for_run(
+        self,
+        run_id: str,
+        *,
+        timeout: float | None = None,
+        poll_interval: float | None = None,
+        pending_version_timeout: float | None = PENDING_VERSION_TIMEOUT,
+    ) -> Run:
+        """
+        Wait until a run has ended, and return it, whatever its status; outages are waited out.
+
+        :param run_id: the run id
+        :param timeout: how long to wait, in seconds; None for no limit
+        :param poll_interval: between two status checks, in seconds; None for a tenth of the run's age,
+            between 2 and 30 s
+        :param pending_version_timeout: how long the run may wait for a deployed version that has its task, in
+            seconds; None for no limit
+        :raises ValueError: ``poll_interval`` is not above 0
+        :raises TimeoutError: the run had not ended in time, or waited for a version for longer than
+            ``pending_version_timeout``; it is not canceled
+        :raises TriggerDevError: the server rejected the checks for longer than ``retry_for``
+        """
+        from airflow_provider_trigger.hooks.runs import ended_run, wait_settings
+        from airflow_provider_trigger.run.drive import drive
+        from airflow_provider_trigger.run.wait import wait_for_run
+
+        settings = wait_settings(
+            run_id,
+            self.settings,
+            timeout=timeout,
+            poll_interval=poll_interval,
+            pending_version_timeout=pending_version_timeout,
+        )
+        with self.client() as client:
+            waited = drive(wait_for_run(run_id, settings, log=self.log), client)
+            return ended_run(waited, run_id, limit=f"timeout={timeout} s", run_url=settings.run_url)
+
+    def get_output(self, run_id: str) -> Any:
+        """
+        Return the output of a run that has completed: any JSON, up to 16 MB; None where it has none.
+
+        :param run_id: the run id
+        :raises ValueError: the run has not completed
+        :raises TriggerDevError: the run or its output could not be fetched
+        """
+        from airflow_provider_trigger.api.endpoints.runs import retrieve_run
+        from airflow_provider_trigger.run.output import output_of
+
+        with self.client() as client:
+            run = client.call(retrieve_run(run_id))
+            if not run.is_success:
+                raise ValueError(f"Run {run_id} has no output: it is {run.status}")
+            return output_of(run, client, log=self.log)
+
+    def replay_run(self, run_id: str) -> str:
+        """
+        Start a run again, and return the new run's id.
+
+        :param run_id: the run id
+        :raises TriggerDevError: it could not be started; the error says whether a run may exist
+        """
+        from airflow_provider_trigger.run.start import replay
+
+        with self.client() as client:
+            return replay(client, run_id).run_id
+
+    def reschedule_run(self, run_id: str, delay: Any) -> Run:
+        """
+        Change when a DELAYED run starts, and return the run.
+
+        :param run_id: the run id
+        :param delay: a duration from now such as ``"1h30m"``, a timedelta, a time, or an ISO date
+        :raises ValueError: the delay is invalid or has passed; nothing is sent
+        :raises TriggerDevError: it could not be changed, as the run is not DELAYED, for example
+        """
+        from airflow_provider_trigger.api.endpoints.runs import reschedule_run
+        from airflow_provider_trigger.hooks.runs import new_delay
+
+        sent = new_delay(delay)
+        with self.client() as client:
+            return client.call(reschedule_run(run_id, delay=sent))
+
 
 def _fetch_connection(hook: TriggerDevHook) -> Connection:
-    from airflow_provider_trigger.hooks.connection import connection_not_found
-
     with suppress(AirflowNotFoundException):
         return hook.get_connection(hook.trigger_dev_conn_id)
     raise connection_not_found(hook.trigger_dev_conn_id)

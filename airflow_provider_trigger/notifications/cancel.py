@@ -181,17 +181,18 @@ class CancelTriggerRunNotifier(RendersTemplatesOnly, BaseNotifier):
         self, context: Context, ids: RunIds, hook: TriggerDevHook, started_at: float, origin: str
     ) -> tuple[list[CancelResult], str | None]:
         from airflow_provider_trigger.api.errors import AuthenticationError
+        from airflow_provider_trigger.cancel.settings import CancelSettings
         from airflow_provider_trigger.cancel_report import log_results
         from airflow_provider_trigger.hooks.diagnosis import action_for
 
         results: list[CancelResult] = []
         rejection = None
         for run_ids in self._rounds(context, ids, hook, started_at, origin):
-            with hook.cancellation(
-                run_ids,
+            settings = CancelSettings(
                 max_concurrency=self.max_concurrency,
                 time_limit=max(0.0, started_at + self.timeout - time.monotonic()),
-            ) as work:
+            )
+            with hook.cancellation(run_ids, settings) as work:
                 try:
                     work.run()
                 except AuthenticationError as error:

@@ -131,6 +131,7 @@ class CancelTriggerRunOperator(RendersTemplatesOnly, BaseOperator):
 
     def _cancel(self, ids: RunIds, context: Context) -> list[dict[str, Any]]:
         from airflow_provider_trigger.api.errors import AuthenticationError
+        from airflow_provider_trigger.cancel.settings import CancelSettings
         from airflow_provider_trigger.cancel_report import adding_runs_left, counted
         from airflow_provider_trigger.hooks.diagnosis import action_for
         from airflow_provider_trigger.hooks.trigger_dev import TriggerDevHook
@@ -141,13 +142,12 @@ class CancelTriggerRunOperator(RendersTemplatesOnly, BaseOperator):
         self.log.info("Canceling %s on %s", counted(len(ids.found)), base_url)
         if self.do_xcom_push:
             push_link(self, hook.settings.run_url(ids.found[0]), context)
-        with hook.cancellation(
-            ids.found,
+        settings = CancelSettings(
             max_concurrency=self.max_concurrency,
             termination_timeout=self.termination_timeout if self.wait_for_termination else None,
             poll_interval=self.poll_interval,
-            is_stopped=lambda: self._killed,
-        ) as work:
+        )
+        with hook.cancellation(ids.found, settings, is_stopped=lambda: self._killed) as work:
             rejection = None
             try:
                 work.run()
@@ -158,7 +158,7 @@ class CancelTriggerRunOperator(RendersTemplatesOnly, BaseOperator):
                 _push(self, self._logged(work, hook), context)
                 raise
             results = self._logged(work, hook)
-            return self._conclude(results, ids, context, rejection=rejection, killed=work.stopped)
+            return self._conclude(results, ids, context, rejection=rejection, stopped=work.stopped)
 
     def _logged(self, work: Cancellation, hook: TriggerDevHook) -> list[CancelResult]:
         from airflow_provider_trigger.cancel_report import log_results, log_unterminated, summary

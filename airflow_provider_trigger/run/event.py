@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from airflow_provider_trigger.api.endpoints.runs import retrieve_run
 from airflow_provider_trigger.api.errors import TriggerDevError, UnexpectedAnswerError
 from airflow_provider_trigger.run.wait import Waited, WaitEnd
 
@@ -56,7 +57,7 @@ def read_event(event: Any, client: TriggerDevClient) -> tuple[str, Waited]:
         raise UnexpectedAnswerError(f"the trigger sent something that is not an event of a run: {event!r}")
     end, run = ends[event["end"]], None
     try:
-        run = client.retrieve_run(event["run_id"])
+        run = client.call(retrieve_run(event["run_id"]))
     except TriggerDevError:
         if end is WaitEnd.FINAL:
             raise

@@ -163,11 +163,13 @@ class TriggerRunSensor(BaseSensorOperator):
             raise AirflowException(f"{type(self).__name__} {self.task_id!r}: not a valid event: {event!r}")
         if (failed := event.get("failed")) is None:
             return [{"run_id": run["run_id"], "status": run["status"]} for run in event["runs"]]
+        from airflow_provider_trigger.api.endpoints.runs import retrieve_run
+
         hook = self._hook()
         if not failed["status"]:
             raise AirflowException(f"Run {failed['run_id']} cannot be checked any more: {failed['error']}")
         with hook.client() as client:  # an event does not say why a run failed
-            raise self._failure(client.retrieve_run(failed["run_id"]), hook)
+            raise self._failure(client.call(retrieve_run(failed["run_id"])), hook)
 
     def poke(self, context: Context) -> PokeReturnValue:
         """

@@ -22,6 +22,7 @@ from airflow_provider_trigger.api.deadline import Deadline
 from airflow_provider_trigger.api.endpoints.outputs import fetch_output
 from airflow_provider_trigger.api.endpoints.runs import cancel_run, list_runs_page, retrieve_run
 from airflow_provider_trigger.api.rate_limit import RateLimit
+from airflow_provider_trigger.api.settings import ServerSettings
 from airflow_provider_trigger.testing import TriggerDevServer
 
 KEY = "tr_prod_MARKER/of+the=test"
@@ -45,7 +46,9 @@ def secure_server(certificate):
 def settings_for(server, **settings):
     url = getattr(server, "url", server)
     fixed = {"base_url": url, "secret_key": KEY, "user_agent": "tests/1", "timeout": 5.0, "retry_for": 0.0}
-    return fixed | settings
+    given = fixed | settings
+    of_the_client = {name: given.pop(name) for name in ("max_connections", "rate_limit") if name in given}
+    return {"settings": ServerSettings(**given)} | of_the_client
 
 
 @asynccontextmanager

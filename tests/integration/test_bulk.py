@@ -14,9 +14,11 @@ import pytest
 from airflow_provider_trigger.api.client import TriggerDevClient
 from airflow_provider_trigger.api.endpoints.bulk_actions import MAX_SIZE
 from airflow_provider_trigger.api.errors import AuthenticationError
+from airflow_provider_trigger.api.settings import ServerSettings
 from airflow_provider_trigger.cancel import bulk
 from airflow_provider_trigger.cancel.bulk import BULK_FROM
 from airflow_provider_trigger.cancel.cancellation import Cancellation
+from airflow_provider_trigger.cancel.settings import CancelSettings
 from airflow_provider_trigger.testing import TriggerDevServer
 
 MANY = BULK_FROM + 1
@@ -42,13 +44,13 @@ def hasty_client(server: TriggerDevServer) -> Iterator[TriggerDevClient]:
 
 
 def new_client(server: TriggerDevServer, **options: Any) -> TriggerDevClient:
-    return TriggerDevClient(
-        **{"base_url": server.url, "secret_key": server.secret_key, "user_agent": "a test"} | options
-    )
+    settings = {"base_url": server.url, "secret_key": server.secret_key, "user_agent": "a test"} | options
+    return TriggerDevClient(ServerSettings(**settings))
 
 
 def cancellation(client: TriggerDevClient, run_ids: list[str], **options: Any) -> Cancellation:
-    return Cancellation(client=client, run_ids=run_ids, bulk_action_name="a test", **options)
+    behavior = {name: options.pop(name) for name in ("is_stopped", "action_for") if name in options}
+    return Cancellation(client, run_ids, CancelSettings(bulk_action_name="a test", **options), **behavior)
 
 
 def add_runs(server: TriggerDevServer, count: int = MANY, status: str = "EXECUTING") -> list[str]:

@@ -8,7 +8,9 @@ import pytest
 
 from airflow_provider_trigger._compat import AirflowFailException
 from airflow_provider_trigger.api.client import TriggerDevClient
+from airflow_provider_trigger.api.settings import ServerSettings
 from airflow_provider_trigger.cancel.cancellation import Cancellation
+from airflow_provider_trigger.cancel.settings import CancelSettings
 from airflow_provider_trigger.cancel_report import MAX_LINES
 
 # A run's state and what its worker does, then: the outcome, the status, and whether it is terminated.
@@ -113,8 +115,9 @@ ODD_IDS = ["../runs", "run_a/cancel?x=", "run_a%2fb", "run_é", "http://127.0.0.
 def test_an_id_stays_one_segment_of_the_path(run_id, server):
     bystander = server.add_run(run_id="run_a")
     server.add_run(run_id=run_id)
-    with TriggerDevClient(base_url=server.url, secret_key=server.secret_key, user_agent="a test") as client:
-        work = Cancellation(client=client, run_ids=[run_id], bulk_action_name="a test")
+    settings = ServerSettings(base_url=server.url, secret_key=server.secret_key, user_agent="a test")
+    with TriggerDevClient(settings) as client:
+        work = Cancellation(client, [run_id], CancelSettings())
         assert [result.outcome for result in work.run()] == ["canceled"]
     assert bystander.status == "EXECUTING"
 

@@ -14,8 +14,10 @@ import pytest
 
 from airflow_provider_trigger.api.client import TriggerDevClient
 from airflow_provider_trigger.api.errors import TriggerDevError
+from airflow_provider_trigger.api.settings import ServerSettings
 from airflow_provider_trigger.cancel import bulk, record
 from airflow_provider_trigger.cancel.cancellation import Cancellation
+from airflow_provider_trigger.cancel.settings import CancelSettings
 from airflow_provider_trigger.hooks.trigger_dev import TriggerDevHook
 from airflow_provider_trigger.notifications.cancel import CancelTriggerRunNotifier
 from airflow_provider_trigger.operators.cancel import CancelTriggerRunOperator
@@ -360,12 +362,10 @@ def test_answers_that_come_in_after_a_stop_change_nothing(server):
     ids = [f"run_unknown{number}" for number in range(20)]
     server.delay_next(None, 1.5)
     started_at = time.monotonic()
-    with TriggerDevClient(base_url=server.url, secret_key=server.secret_key, user_agent="a test") as client:
+    settings = ServerSettings(base_url=server.url, secret_key=server.secret_key, user_agent="a test")
+    with TriggerDevClient(settings) as client:
         work = Cancellation(
-            client=client,
-            run_ids=ids,
-            bulk_action_name="a test",
-            is_stopped=lambda: time.monotonic() > started_at + 0.3,
+            client, ids, CancelSettings(), is_stopped=lambda: time.monotonic() > started_at + 0.3
         )
         at_the_end = work.run()
         assert time.monotonic() - started_at < 1.5

@@ -331,7 +331,7 @@ def test_the_last_error_of_an_outage_is_logged_with_the_progress(server, connect
     connect(retry_for=1.5)
     server.fail_next(None, 503)
     cancel(server.add_run())
-    progress = "Requested the cancel of 1 of 1 runs, 0 are done; last error: POST "
+    progress = "1 of 1 cancel requests sent, 0 runs finished; last error: POST "
     assert said.lines(progress, "answered 503: Simulated error 503")
 
 

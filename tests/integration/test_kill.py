@@ -91,7 +91,7 @@ def test_a_kill_ends_the_work_at_once_and_for_good(
     result = execute(operator)
     assert time.monotonic() - called_at[0] < SOON
     assert type(result.error) is AirflowException
-    assert "the task was killed before its work was done" in str(result.error)
+    assert "Airflow stopped the task before its work was done" in str(result.error)
     failed = result.outcomes.count("failed")
     assert not failed or f"{failed} runs may still run (status " in str(result.error)
     assert [one["run_id"] for one in result.results] == [run.id for run in runs]

@@ -15,9 +15,11 @@ from typing import Any
 import pytest
 
 from airflow_provider_trigger.api.client import TriggerDevClient
+from airflow_provider_trigger.api.settings import ServerSettings
 from airflow_provider_trigger.cancel import workers
 from airflow_provider_trigger.cancel.bulk import BULK_FROM
 from airflow_provider_trigger.cancel.cancellation import Cancellation
+from airflow_provider_trigger.cancel.settings import CancelSettings
 from airflow_provider_trigger.notifications.cancel import CancelTriggerRunNotifier
 from airflow_provider_trigger.testing import TriggerDevServer
 
@@ -40,11 +42,12 @@ with TriggerDevServer(rate_limit=None) as server:
 
 
 def new_client(url, key):
-    return TriggerDevClient(base_url=url, secret_key=key, user_agent="a test")
+    return TriggerDevClient(ServerSettings(base_url=url, secret_key=key, user_agent="a test"))
 
 
 def cancellation(client, run_ids, **options):
-    return Cancellation(client=client, run_ids=run_ids, bulk_action_name="a test", **options)
+    behavior = {name: options.pop(name) for name in ("is_stopped", "action_for") if name in options}
+    return Cancellation(client, run_ids, CancelSettings(bulk_action_name="a test", **options), **behavior)
 
 
 @contextmanager

@@ -28,7 +28,7 @@ ENDS: dict[str, tuple[dict[str, Any], Any, Any]] = {
     "twice": ({"failures": 2, "retry_after": 0.05}, ["FAILED after 2 attempts: Error: boom."], True),
     "memory": (
         {"crash": "TASK_PROCESS_OOM_KILLED"},
-        ["CRASHED", "TASK_PROCESS_OOM_KILLED", "machine=…"],
+        ["CRASHED", "TASK_PROCESS_OOM_KILLED", "a larger machine"],
         True,
     ),
     "duration": ({"crash": "MAX_DURATION_EXCEEDED"}, ["TIMED_OUT", "raise max_duration"], True),

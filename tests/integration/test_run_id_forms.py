@@ -272,7 +272,7 @@ def test_a_none_is_skipped_with_a_line(server, cancel, said):
     result = cancel(xcom_task_ids="start", xcoms={"start": [run.id, None]})
     assert result.error is None
     assert result.outcomes == ["canceled"]
-    assert said.lines("Skipped 1 None", "task 'start'[1]")
+    assert said.lines("Skipped 1 value that is None", "task 'start'[1]")
 
 
 def test_no_ids_at_all_is_a_success_with_one_line(server, cancel, said):

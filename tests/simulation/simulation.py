@@ -22,8 +22,9 @@ from airflow_provider_trigger.api.exchange import Exchange
 from airflow_provider_trigger.api.masking import Masking
 from airflow_provider_trigger.api.rate_limit import RateLimit
 from airflow_provider_trigger.cancel.outcome import CancelOutcome, CancelResult, End
-from airflow_provider_trigger.cancel.record import RunRecord, Waiting
+from airflow_provider_trigger.cancel.record import RunRecord
 from airflow_provider_trigger.cancel.schedule import Schedule
+from airflow_provider_trigger.cancel.settings import CancelSettings
 from airflow_provider_trigger.testing.engine.engine import Engine
 
 SLACK = 2.0
@@ -134,11 +135,11 @@ class Scenario:
             monotonic=self.clock.monotonic,
             wall=self.clock.wall,
         )
-        waiting = Waiting(timeout=90.0, poll_interval=2.0) if self.waits else None
-        records = [RunRecord(run_id) for run_id in dict.fromkeys(self.ids)]
-        schedule = Schedule(
-            exchange, records, waiting=waiting, time_limit=self.time_limit, bulk_name="simulation"
+        settings = CancelSettings(
+            time_limit=self.time_limit, termination_timeout=90.0 if self.waits else None, poll_interval=2.0
         )
+        records = [RunRecord(run_id) for run_id in dict.fromkeys(self.ids)]
+        schedule = Schedule(exchange, records, settings)
         kill_at = begun + self.kill_at
         workers = VirtualWorkers(schedule, self.network, self.clock, count=self.concurrency, kill_at=kill_at)
         ended = workers.run()
@@ -203,7 +204,7 @@ class Scenario:
 
     def _wrong_failure(self, result: CancelResult, end: End | None) -> str | None:
         run = self.engine.runs[result.run_id]
-        if (result.error or "").startswith("not sent") and self.network.requested[result.run_id]:
+        if result.request == "not sent" and self.network.requested[result.run_id]:
             return "reported as not sent, and was sent"
         passing = result.run_id not in self.network.broken_runs
         if end is End.FINISHED and passing and run.status not in ("CANCELED", "COMPLETED", "EXPIRED"):

@@ -22,6 +22,7 @@ from requests.adapters import HTTPAdapter
 from airflow_provider_trigger.api.client import TriggerDevClient
 from airflow_provider_trigger.api.exchange import Exchange
 from airflow_provider_trigger.api.http import Response
+from airflow_provider_trigger.api.settings import ServerSettings
 
 BASE_URL = "https://trigger.test"
 SECRET_KEY = "tr_prod_marker/of+the=test"
@@ -104,8 +105,9 @@ def connect() -> Callable[..., tuple[TriggerDevClient, Wire]]:
     """Build a client and the wire that it is on, from answers or a script."""
 
     def build(*script: Any, **settings: Any) -> tuple[TriggerDevClient, Wire]:
-        defaults = {"base_url": BASE_URL, "secret_key": SECRET_KEY, "user_agent": USER_AGENT}
-        client = TriggerDevClient(**defaults | settings)
+        given = {"base_url": BASE_URL, "secret_key": SECRET_KEY, "user_agent": USER_AGENT} | settings
+        own = {name: given.pop(name) for name in ("max_connections", "rate_limit") if name in given}
+        client = TriggerDevClient(ServerSettings(**given), **own)
         wire = Wire(script[0] if callable(script[0]) else in_turn(script))
         client._session.mount("https://", wire)
         client._session.mount("http://", wire)

@@ -176,14 +176,17 @@ Definition = ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef
 
 
 def lines_of(definition: Definition) -> int:
-    """Return how many lines a function or class has apart from docstrings."""
+    """Return how many lines a function or class has apart from docstrings and signatures."""
     assert definition.end_lineno
     lines = set(range(definition.lineno, definition.end_lineno + 1))
     for inner in ast.walk(definition):
-        if isinstance(inner, Definition) and ast.get_docstring(inner):
-            docstring = inner.body[0]
-            assert docstring.end_lineno
-            lines -= set(range(docstring.lineno, docstring.end_lineno + 1))
+        if isinstance(inner, Definition):
+            first = inner.body[0]
+            assert first.end_lineno
+            if not isinstance(inner, ast.ClassDef):
+                lines -= set(range(inner.lineno, first.lineno))
+            if ast.get_docstring(inner):
+                lines -= set(range(first.lineno, first.end_lineno + 1))
     return len(lines)
 
 

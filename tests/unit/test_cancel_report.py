@@ -6,12 +6,11 @@ from typing import Any
 
 import pytest
 
-from airflow_provider_trigger.cancel.outcome import CancelOutcome, CancelResult
+from airflow_provider_trigger.cancel.outcome import CancelOutcome, CancelResult, Label, Reason
 from airflow_provider_trigger.cancel_report import (
     MAX_LINES,
     Report,
     adding_runs_left,
-    failures,
     log_results,
     log_sources,
     log_summary,
@@ -29,8 +28,8 @@ def result(run_id: str = "run_1", outcome: str = "canceled", **fields: Any) -> C
     return CancelResult(run_id=run_id, outcome=CancelOutcome(outcome), **fields)
 
 
-def failed(run_id: str = "run_1", error: str = "busy", **fields: Any) -> CancelResult:
-    return result(run_id, "failed", error=error, **fields)
+def failed(run_id: str = "run_1", request: str = "busy", *reasons: Reason, **fields: Any) -> CancelResult:
+    return result(run_id, "failed", request=request, reasons=reasons, **fields)
 
 
 def link(run_id: str) -> str:
@@ -76,94 +75,6 @@ def test_a_summary_of_one_run_is_singular() -> None:
 
 def test_a_summary_of_no_runs_has_no_outcomes() -> None:
     assert summary([]) == "0 Trigger.dev runs"
-
-
-def test_failures_with_the_same_reason_are_grouped() -> None:
-    results = [failed("run_1"), result("run_2"), failed("run_3", "gone"), failed("run_4")]
-    assert failures(results) == "run_1, run_4: busy | run_3: gone"
-
-
-def test_the_reason_that_most_runs_share_comes_first() -> None:
-    reasons = ["alone", *["shared"] * 3, "alone too"]
-    results = [failed(f"run_{number}", reason) for number, reason in enumerate(reasons)]
-    assert failures(results) == "run_1, run_2, run_3: shared | run_0: alone | run_4: alone too"
-
-
-def test_without_failures_there_is_no_text() -> None:
-    assert failures([result(), result(outcome="not_found")]) == ""
-
-
-@pytest.mark.parametrize(
-    ("error", "reason"),
-    [
-        ("GET /api/v3/runs/{0} answered 403: no", "GET /api/v3/runs/… answered 403: no"),
-        ("POST /api/v2/runs/{0}/cancel to host: reset", "POST /api/v2/runs/…/cancel to host: reset"),
-        (
-            "not sent; last error: GET /runs/{1} to host: reset",
-            "not sent; last error: GET /runs/… to host: reset",
-        ),
-        ("GET /api/v3/runs/{0} answered 500: no (request {1}-{0})", "GET /api/v3/runs/… answered 500: no"),
-        (
-            "GET /runs/{0} answered 302: a redirect to /login?next=%2Fapi%2Fv3%2Fruns%2F{0}, not followed",
-            "GET /runs/… answered 302: a redirect to /login?next=%2Fapi%2Fv3%2Fruns%2F…, not followed",
-        ),
-    ],
-)
-def test_what_differs_from_run_to_run_does_not_make_another_reason(error: str, reason: str) -> None:
-    results = [failed("run_1", error.format("run_1", "run_8")), failed("run_2", error.format("run_2", "x"))]
-    assert failures(results) == f"run_1, run_2: {reason}"
-
-
-def test_a_short_id_does_not_change_the_words_of_a_reason() -> None:
-    assert failures([failed("t", "not sent: no")]) == "t: not sent: no"
-
-
-def test_of_many_runs_with_one_reason_the_number_is_named() -> None:
-    run_ids = [f"run_{number}" for number in range(290)]
-    named = ", ".join(run_ids[:10])
-    assert failures(map(failed, run_ids)) == f"290 runs ({named} … and 280 more): busy"
-    assert failures(map(failed, run_ids[:10])) == f"{named}: busy"
-
-
-REFUSED = "POST /api/v2/runs/run_{}/cancel to host: Connection refused"
-ADVICE = "check the host of connection 'x'"
-
-
-def test_a_cause_that_several_reasons_have_stands_there_once() -> None:
-    """As of a server that stops responding while runs are canceled."""
-    not_sent = f"not sent: the server stopped responding; last error: {REFUSED.format(20)}; {ADVICE}"
-    results = [failed(f"run_{number}", not_sent) for number in range(20, 290)]
-    for number in range(20):
-        check = "status check failed: the server stopped responding"
-        error = f"cancel failed: {REFUSED.format(number)}; {check}; {ADVICE}"
-        results.append(failed(f"run_{number}", error))
-    results.append(failed("run_x", f"cancel failed: {REFUSED.format(0)}"))
-    text = str(report(*results))
-    assert text.startswith(
-        "291 Trigger.dev runs: 291 failed - 291 runs may still run (status unknown); not canceled: 270 runs ("
-    )
-    assert text.count("Connection refused") == text.count(ADVICE) == 1
-    reasons = [group.split(": ", 1)[1] for group in failures(results).split(" | ")]
-    assert reasons == [
-        "not sent: the server stopped responding; "
-        f"last error: POST /api/v2/runs/…/cancel to host: Connection refused; {ADVICE}",
-        "cancel failed: the same error; status check failed: the server stopped responding",
-        "cancel failed: the same error",
-    ]
-
-
-def test_another_cause_is_named_in_full() -> None:
-    results = [failed("run_1", f"cancel failed: {REFUSED.format(1)}; {ADVICE}")] * 2
-    results.append(failed("run_2", "cancel failed: POST /api/v2/runs/run_2/cancel answered 503: no; wait"))
-    assert failures(results).endswith(
-        " | run_2: cancel failed: POST /api/v2/runs/…/cancel answered 503: no; wait"
-    )
-
-
-def test_a_reason_that_is_a_part_of_another_is_named() -> None:
-    assert failures([*[failed("run_1", "no; wait")] * 2, failed("run_2", "wait")]) == (
-        "run_1, run_1: no; wait | run_2: wait"
-    )
 
 
 # How many runs may still run.
@@ -253,14 +164,14 @@ def test_a_rejected_key_is_the_first_problem_and_is_not_retried() -> None:
     ) in str(made)
 
 
-def test_a_killed_task_is_retried_and_says_what_may_still_run() -> None:
-    made = report(result(), failed(), killed=True)
+def test_a_task_that_airflow_stopped_is_retried_and_says_what_may_still_run() -> None:
+    made = report(result(), failed(), stopped=True)
     assert made.retryable
     assert made.problems[:2] == [
-        "the task was killed before its work was done",
+        "Airflow stopped the task before its work was done",
         "1 run may still run (status unknown)",
     ]
-    assert not report(failed(), killed=True, rejection=CHECK_PASSWORD).retryable
+    assert not report(failed(), stopped=True, rejection=CHECK_PASSWORD).retryable
 
 
 def test_an_unknown_run_is_a_problem_unless_it_is_ignored() -> None:
@@ -300,7 +211,10 @@ def test_an_empty_source_is_a_problem_if_it_shall_fail() -> None:
 
 
 def test_a_report_of_very_many_failures_is_short_and_quick() -> None:
-    results = [failed(f"run_{number}", f"GET /runs/run_{number} failed") for number in range(100_000)]
+    results = [
+        failed(f"run_{number}", "no", Reason(Label.REQUEST, f"GET /runs/run_{number} failed"))
+        for number in range(100_000)
+    ]
     started_at = time.process_time()
     text = str(report(*results))
     assert time.process_time() - started_at < 1
@@ -322,7 +236,7 @@ def test_each_run_gets_a_line_with_id_task_outcome_status_and_link(
 def test_a_failed_run_is_an_error_with_its_reason(
     log: logging.Logger, caplog: pytest.LogCaptureFixture
 ) -> None:
-    log_results(log, [failed(error="no answer")], link, on_not_found="ignore")
+    log_results(log, [failed(request="no answer")], link, on_not_found="ignore")
     text = "run_1 (Trigger.dev task unknown): failed, status unknown - no answer https://dashboard.test/runs/run_1"
     assert lines(caplog) == [("ERROR", text)]
 
@@ -381,7 +295,7 @@ def test_each_thing_found_besides_run_ids_gets_a_line(
     ids = gathered(["run_1", None, 7], [], None, failed="the XCom 'k' of task 'a' cannot be read: OSError")
     log_sources(log, ids, on_empty=on_empty)
     assert lines(caplog) == [
-        ("INFO", "Skipped 1 None: source 0[1]"),
+        ("INFO", "Skipped 1 value that is None: source 0[1]"),
         (level, "source 1 is an empty list"),
         (level, ids.empty[1]),
         ("ERROR", str(ids.invalid[0])),

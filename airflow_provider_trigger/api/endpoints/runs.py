@@ -32,7 +32,9 @@ def cancel_run(run_id: str) -> Call[None]:
     :param run_id: the run id; goes into the URL as one percent-encoded segment
     :raises NotSentError: the id cannot be a segment of a URL
     """
-    request = Request(method="POST", path=f"/api/v2/runs/{segment(run_id)}/cancel", repeatable=True)
+    request = Request(
+        method="POST", path=f"/api/v2/runs/{segment(run_id)}/cancel", repeatable=True, run_id=run_id
+    )
 
     def read(response: Response) -> None:
         if response.status in (400, 409) and "already" in server_message(response).lower():
@@ -50,7 +52,7 @@ def retrieve_run(run_id: str) -> Call[Run]:
     :param run_id: the run id; goes into the URL as one percent-encoded segment
     :raises NotSentError: the id cannot be a segment of a URL
     """
-    request = Request(method="GET", path=f"/api/v3/runs/{segment(run_id)}", repeatable=True)
+    request = Request(method="GET", path=f"/api/v3/runs/{segment(run_id)}", repeatable=True, run_id=run_id)
 
     return Call(request=request, read=lambda response: _read_run(request, response, run_id))
 
@@ -66,7 +68,9 @@ def replay_run(run_id: str) -> Call[str]:
     :param run_id: the run id; goes into the URL as one percent-encoded segment
     :raises NotSentError: the id cannot be a segment of a URL
     """
-    request = Request(method="POST", path=f"/api/v1/runs/{segment(run_id)}/replay", repeatable=False)
+    request = Request(
+        method="POST", path=f"/api/v1/runs/{segment(run_id)}/replay", repeatable=False, run_id=run_id
+    )
 
     def read(response: Response) -> str:
         new_id = json_object(request, response).get("id")
@@ -89,7 +93,7 @@ def reschedule_run(run_id: str, *, delay: str) -> Call[Run]:
     :raises NotSentError: the id cannot be a segment of a URL
     """
     path = f"/api/v1/runs/{segment(run_id)}/reschedule"
-    request = Request(method="POST", path=path, json={"delay": delay}, repeatable=True)
+    request = Request(method="POST", path=path, json={"delay": delay}, repeatable=True, run_id=run_id)
     return Call(request=request, read=lambda response: _read_run(request, response, run_id))
 
 
@@ -116,7 +120,7 @@ def list_runs_page(
     """
     List runs by tag and status, newest first: ``GET /api/v1/runs``; lags 1 to 2 s behind (measured).
 
-    A page may be short or empty although there are more: go on until :attr:`RunPage.next` is None (measured).
+    A page may be short or empty although there are more: list until :attr:`RunPage.next` is None (measured).
 
     :param tags: a run has any of these, exactly (measured)
     :param statuses: a run has any of these; the server rejects a word that it does not know (measured)

@@ -64,7 +64,7 @@ def reset_idempotency_key(key: str, *, task_identifier: str) -> Call[bool]:
     """
     Take an idempotency key off its run: ``POST /api/v1/idempotencyKeys/{key}/reset``.
 
-    The run itself goes on (measured). Returns whether a run had the key: the server answers 404 where none
+    The run itself continues (measured). Returns whether a run had the key: the server answers 404 where none
     has it, as when the reset is repeated after its answer was lost (measured).
 
     :param key: exactly as it was sent with the trigger

@@ -47,7 +47,7 @@ class RunError:
         )
 
 
-_MEMORY = "Give it a larger machine (machine=…), or let the task use less memory."
+_MEMORY = "Give it a larger machine, or let the task use less memory."
 _WORKER_STOPPED = (
     "The machine that ran it stopped, so it may help to try again. If it fails the same way again, look at "
     "the run's page in the dashboard."
@@ -76,7 +76,7 @@ _ADVICE = {
     "DISK_SPACE_EXCEEDED": "The task filled the disk of its machine: let it write less, or delete files.",
     "GRACEFUL_EXIT_TIMEOUT": _WORKER_STOPPED,
     "HANDLE_ERROR_ERROR": "The task's own error handler (catchError or handleError) failed: correct it.",
-    "MAX_DURATION_EXCEEDED": "It reached its maximum duration: raise max_duration, or let the task do less.",
+    "MAX_DURATION_EXCEEDED": "It reached its maximum duration: allow a longer one, or let the task do less.",
     "OUTDATED_SDK_VERSION": "Update the Trigger.dev packages of the project, and deploy it again.",
     "PAYLOAD_TOO_LARGE": "Send a smaller payload: store large data elsewhere, and send its address.",
     "POD_EVICTED": _WORKER_STOPPED,
@@ -87,12 +87,12 @@ _ADVICE = {
     ),
     "TASK_ALREADY_RUNNING": _SERVER_FAULT,
     "TASK_DEQUEUED_INVALID_STATE": _SERVER_FAULT,
-    "TASK_DEQUEUED_QUEUE_NOT_FOUND": "The deployed version has no such queue: check queue, and deploy it.",
+    "TASK_DEQUEUED_QUEUE_NOT_FOUND": "The deployed version has no such queue: check its name, and deploy it.",
     "TASK_DID_CONCURRENT_WAIT": "The task waits for several things at once: let it wait for them in turn.",
     "TASK_EXECUTION_ABORTED": _WORKER_STOPPED,
     "TASK_EXECUTION_FAILED": _LOGS,
     "TASK_HAS_N0_EXECUTION_SNAPSHOT": _SERVER_FAULT,
-    "TASK_INPUT_ERROR": "The task could not read its payload: check payload against what the task expects.",
+    "TASK_INPUT_ERROR": "The task could not read its payload: check it against what the task expects.",
     "TASK_MIDDLEWARE_ERROR": f"A middleware of the task failed. {_LOGS}",
     "TASK_OUTPUT_ERROR": "The task's return value could not be stored: it must be JSON of limited size.",
     "TASK_PROCESS_EXITED_WITH_NON_ZERO_CODE": f"The task's process ended. {_PROCESS_ENDED}",

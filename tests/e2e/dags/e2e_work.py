@@ -10,6 +10,7 @@ from typing import Any
 
 from e2e_names import BaseOperator
 
+from airflow_provider_trigger.api.endpoints.runs import cancel_run
 from airflow_provider_trigger.hooks.trigger_dev import TriggerDevHook
 
 STATE = Path(os.environ.get("E2E_STATE_DIR", "."))
@@ -46,7 +47,7 @@ class Work(BaseOperator):
     def on_kill(self) -> None:
         """Cancel the run that this task waits for."""
         if self.trigger_run_id:
-            self.client.cancel_run(self.trigger_run_id)
+            self.client.call(cancel_run(self.trigger_run_id))
 
 
 def note_start(context: Any) -> str:

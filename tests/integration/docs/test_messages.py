@@ -18,6 +18,7 @@ from airflow_provider_trigger.api.client import ERRORS, TriggerDevClient
 from airflow_provider_trigger.api.endpoints.runs import cancel_run
 from airflow_provider_trigger.api.errors import TriggerDevError
 from airflow_provider_trigger.api.models import run_errors, runs
+from airflow_provider_trigger.api.settings import ServerSettings
 from airflow_provider_trigger.api.transport_errors import transport_error
 from airflow_provider_trigger.cancel import workers
 from airflow_provider_trigger.cancel.outcome import CancelOutcome
@@ -241,10 +242,11 @@ def http_port(scene: Scene) -> None:
 
 
 def no_ca_file(scene: Scene) -> None:
-    with TriggerDevClient(
+    settings = ServerSettings(
         base_url="https://127.0.0.1:9", secret_key="k", user_agent="a", verify="/nowhere.pem"
-    ) as client:
-        scene.raised(lambda: client.cancel_run("run_a"))
+    )
+    with TriggerDevClient(settings) as client:
+        scene.raised(lambda: client.call(cancel_run("run_a")))
 
 
 def no_proxy(scene: Scene) -> None:

@@ -24,6 +24,7 @@ from airflow_provider_trigger.api.endpoints.tasks import trigger_task
 from airflow_provider_trigger.api.exchange import Send
 from airflow_provider_trigger.api.http import Response
 from airflow_provider_trigger.api.rate_limit import RateLimit
+from airflow_provider_trigger.api.settings import ServerSettings
 
 RUN = {"id": "run_1", "status": "QUEUED"}
 KEY = "tr_prod_marker/of+the=test"
@@ -98,8 +99,7 @@ def connect_async(monkeypatch: pytest.MonkeyPatch) -> Callable[..., tuple[AsyncT
         wire = Wire(
             script[0] if callable(script[0]) else lambda _: queue.pop(0) if len(queue) > 1 else queue[0]
         )
-        fixed = {"base_url": "https://trigger.test", "secret_key": KEY, "user_agent": "unit-tests/1"}
-        client = AsyncTriggerDevClient(**fixed | settings)
+        client = new_client(**settings)
 
         def new_transport(proxy: str | None) -> Wire:
             wire.proxies.append(proxy)
@@ -261,7 +261,9 @@ def test_a_redirect_is_neither_followed_nor_resolved(connect_async: Any, answer:
 
 def new_client(**settings: Any) -> AsyncTriggerDevClient:
     fixed = {"base_url": "https://trigger.test", "secret_key": KEY, "user_agent": "unit-tests/1"}
-    return AsyncTriggerDevClient(**fixed | settings)
+    given = fixed | settings
+    own = {name: given.pop(name) for name in ("max_connections", "rate_limit") if name in given}
+    return AsyncTriggerDevClient(ServerSettings(**given), **own)
 
 
 @pytest.fixture
@@ -366,7 +368,7 @@ def test_clients_can_share_a_rate_limit(
     blocking, _ = connect(answer(body=RUN, headers=limits), rate_limit=shared)
     second, _ = connect_async(answer(body=RUN), rate_limit=shared)
     third, _ = connect_async(answer(body=RUN))
-    blocking.retrieve_run("run_1")
+    blocking.call(retrieve_run("run_1"))
     call(third)
     assert slept == []
     call(second)

@@ -22,10 +22,11 @@ from airflow_provider_trigger.api import errors
 from airflow_provider_trigger.api.client import TriggerDevClient
 from airflow_provider_trigger.api.deadline import Deadline
 from airflow_provider_trigger.api.endpoints.bulk_actions import cancel_runs_in_bulk
-from airflow_provider_trigger.api.endpoints.runs import list_runs, retrieve_run
+from airflow_provider_trigger.api.endpoints.runs import cancel_run, list_runs, retrieve_run
 from airflow_provider_trigger.api.exchange import Send
-from airflow_provider_trigger.api.http import Response
+from airflow_provider_trigger.api.http import Call, Response
 from airflow_provider_trigger.api.rate_limit import RateLimit
+from airflow_provider_trigger.api.settings import ServerSettings
 
 RUN = {"id": "run_1", "status": "QUEUED"}
 KEY = "tr_prod_marker/of+the=test"
@@ -35,7 +36,9 @@ CHECK = Send(retrieve_run("run_1").request, timeout=7.0)
 def new_client(base_url: str, **settings: Any) -> TriggerDevClient:
     """Return a client whose requests leave the process."""
     arguments: dict[str, Any] = {"secret_key": KEY, "user_agent": "unit-tests/1", "retry_for": 0.0}
-    return TriggerDevClient(base_url=base_url, **arguments | settings)
+    given = {"base_url": base_url} | arguments | settings
+    own = {name: given.pop(name) for name in ("max_connections", "rate_limit") if name in given}
+    return TriggerDevClient(ServerSettings(**given), **own)
 
 
 # What is sent
@@ -43,8 +46,8 @@ def new_client(base_url: str, **settings: Any) -> TriggerDevClient:
 
 def test_cancels_and_checks_are_sent_to_their_paths(connect: Any, answer: Any) -> None:
     client, wire = connect(answer(body=RUN))
-    client.cancel_run("run_1")
-    assert client.retrieve_run("run_1").status == "QUEUED"
+    client.call(cancel_run("run_1"))
+    assert client.call(retrieve_run("run_1")).status == "QUEUED"
     assert wire.targets == ["POST /api/v2/runs/run_1/cancel", "GET /api/v3/runs/run_1"]
     assert wire.sent[0].body is None
 
@@ -64,13 +67,13 @@ def test_a_body_is_sent_as_json(connect: Any, answer: Any) -> None:
 
 def test_a_prefix_of_the_base_url_is_kept(connect: Any, answer: Any) -> None:
     client, wire = connect(answer(body=RUN), base_url="http://trigger.test:3030/a/prefix")
-    client.retrieve_run("run_1")
+    client.call(retrieve_run("run_1"))
     assert wire.sent[0].url == "http://trigger.test:3030/a/prefix/api/v3/runs/run_1"
 
 
 def test_each_request_carries_key_version_and_user_agent(connect: Any, answer: Any) -> None:
     client, wire = connect(answer(body=RUN), user_agent="airflow-provider-trigger/9 apache-airflow/9.9")
-    client.retrieve_run("run_1")
+    client.call(retrieve_run("run_1"))
     headers = wire.sent[0].headers
     assert headers["Authorization"] == f"Bearer {KEY}"
     assert headers["x-trigger-api-version"] == "2025-07-16"
@@ -81,7 +84,7 @@ def test_each_request_carries_key_version_and_user_agent(connect: Any, answer: A
 
 def test_the_preview_branch_is_sent(connect: Any, answer: Any) -> None:
     client, wire = connect(answer(body=RUN), branch="feature/x")
-    client.retrieve_run("run_1")
+    client.call(retrieve_run("run_1"))
     assert wire.sent[0].headers["x-trigger-branch"] == "feature/x"
 
 
@@ -91,14 +94,14 @@ def test_a_netrc_entry_for_the_host_does_not_replace_the_key(
     (tmp_path / "netrc").write_text("machine trigger.test login someone password else\n")
     monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
     client, wire = connect(answer(body=RUN))
-    client.retrieve_run("run_1")
+    client.call(retrieve_run("run_1"))
     assert wire.sent[0].headers["Authorization"] == f"Bearer {KEY}"
 
 
 def test_a_cookie_is_not_sent_back(connect: Any, answer: Any) -> None:
     client, wire = connect(answer(body=RUN, headers={"set-cookie": "session=1"}))
-    client.retrieve_run("run_1")
-    client.retrieve_run("run_1")
+    client.call(retrieve_run("run_1"))
+    client.call(retrieve_run("run_1"))
     assert "Cookie" not in wire.sent[1].headers
 
 
@@ -108,7 +111,7 @@ def test_a_cookie_is_not_sent_back(connect: Any, answer: Any) -> None:
 @pytest.mark.parametrize(("timeout", "connecting"), [(25.0, 10.0), (10.0, 10.0), (3.0, 3.0)])
 def test_each_request_has_two_timeouts(connect: Any, answer: Any, timeout: float, connecting: float) -> None:
     client, wire = connect(answer(body=RUN), timeout=timeout)
-    client.retrieve_run("run_1")
+    client.call(retrieve_run("run_1"))
     assert wire.options[0]["timeout"] == (connecting, timeout)
 
 
@@ -125,7 +128,7 @@ def test_a_deadline_is_passed_on(connect: Any, answer: Any, clock: Any) -> None:
 def test_a_redirect_is_neither_followed_nor_resolved(connect: Any, answer: Any, location: str) -> None:
     client, wire = connect(answer(302, b"x" * 9999, {"location": location}))
     with pytest.raises(errors.RedirectError) as raised:
-        client.cancel_run("run_1")
+        client.call(cancel_run("run_1"))
     assert location[:200] in str(raised.value)
     assert len(str(raised.value)) < 500
     assert len(wire.sent) == 1
@@ -142,7 +145,7 @@ def _bare_environment(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize("verify", [True, False, "/etc/ssl/ca.pem"])
 def test_certificates_are_checked_as_configured(connect: Any, answer: Any, verify: bool | str) -> None:
     client, wire = connect(answer(body=RUN), verify=verify)
-    client.retrieve_run("run_1")
+    client.call(retrieve_run("run_1"))
     assert wire.options[0]["verify"] == verify
     assert not wire.options[0]["proxies"].get("https")
     assert wire.options[0]["cert"] is None
@@ -154,7 +157,7 @@ def test_a_ca_file_named_in_the_environment_counts(
 ) -> None:
     monkeypatch.setenv("REQUESTS_CA_BUNDLE", "/etc/ssl/company.pem")
     client, wire = connect(answer(body=RUN))
-    client.retrieve_run("run_1")
+    client.call(retrieve_run("run_1"))
     assert wire.options[0]["verify"] == "/etc/ssl/company.pem"
 
 
@@ -167,13 +170,13 @@ def test_a_proxy_of_the_environment_counts_unless_one_is_given(
 ) -> None:
     monkeypatch.setenv("HTTPS_PROXY", "http://environment.test:3128")
     client, wire = connect(answer(body=RUN), proxy=proxy)
-    client.retrieve_run("run_1")
+    client.call(retrieve_run("run_1"))
     assert wire.options[0]["proxies"]["https"] == used
 
 
 def test_a_given_proxy_is_used_for_http_too(connect: Any, answer: Any) -> None:
     client, wire = connect(answer(body=RUN), proxy="http://mine.test:1", base_url="http://trigger.test")
-    client.retrieve_run("run_1")
+    client.call(retrieve_run("run_1"))
     assert wire.options[0]["proxies"]["http"] == "http://mine.test:1"
 
 
@@ -182,7 +185,7 @@ def test_the_environment_is_read_once(connect: Any, answer: Any, monkeypatch: py
     client, wire = connect(answer(body=RUN))
     monkeypatch.setenv("HTTPS_PROXY", "http://late.test:3128")
     monkeypatch.setenv("REQUESTS_CA_BUNDLE", "/late.pem")
-    client.retrieve_run("run_1")
+    client.call(retrieve_run("run_1"))
     assert "https" not in wire.options[0]["proxies"]
     assert wire.options[0]["verify"] is True
 
@@ -195,7 +198,8 @@ def test_as_many_connections_are_kept_open_as_configured(url: str) -> None:
 
 
 def test_the_defaults_are_the_packages() -> None:
-    client = TriggerDevClient(base_url="https://trigger.test", secret_key=KEY, user_agent="unit-tests/1")
+    settings = ServerSettings(base_url="https://trigger.test", secret_key=KEY, user_agent="unit-tests/1")
+    client = TriggerDevClient(settings)
     exchange = client.exchange
     assert (exchange.timeout, exchange.retry_for) == (defaults.REQUEST_TIMEOUT, defaults.RETRY_FOR)
 
@@ -207,10 +211,10 @@ def test_clients_can_share_a_rate_limit(connect: Any, answer: Any, clock: Any) -
     first, _ = connect(answer(body=RUN, headers=limits), rate_limit=shared)
     second, _ = connect(answer(body=RUN), rate_limit=shared)
     third, _ = connect(answer(body=RUN))
-    first.retrieve_run("run_1")
-    third.retrieve_run("run_1")
+    first.call(retrieve_run("run_1"))
+    third.call(retrieve_run("run_1"))
     assert clock.slept == []
-    second.retrieve_run("run_1")
+    second.call(retrieve_run("run_1"))
     assert sum(clock.slept) == pytest.approx(8.05)
 
 
@@ -220,7 +224,7 @@ def test_clients_can_share_a_rate_limit(connect: Any, answer: Any, clock: Any) -
 def test_waits_are_slept(connect: Any, answer: Any, clock: Any) -> None:
     busy = answer(503, {"error": "busy"}, {"retry-after": "25"})
     client, wire = connect(busy, requests.ConnectionError(), answer(body=RUN), retry_for=60)
-    assert client.retrieve_run("run_1").status == "QUEUED"
+    assert client.call(retrieve_run("run_1")).status == "QUEUED"
     assert len(wire.sent) == 3
     assert clock.slept[0] == 25
     assert 0.5 <= clock.slept[1] <= 1
@@ -229,7 +233,7 @@ def test_waits_are_slept(connect: Any, answer: Any, clock: Any) -> None:
 def test_the_last_error_is_raised(connect: Any, answer: Any, clock: Any) -> None:
     client, wire = connect(answer(503, {"error": "busy"}, {"retry-after": "25"}), retry_for=60)
     with pytest.raises(errors.ServerError, match="busy"):
-        client.cancel_run("run_1")
+        client.call(cancel_run("run_1"))
     assert len(wire.sent) == 3
     assert clock.slept == [25, 25]
 
@@ -238,16 +242,16 @@ def test_a_request_that_raises_a_bug_is_in_flight_no_more(connect: Any, answer: 
     limits = {"x-ratelimit-limit": "100", "x-ratelimit-remaining": "6"}
     limits["x-ratelimit-reset"] = str(round(clock.time() * 1000) + 8000)
     client, _ = connect(answer(body=RUN, headers=limits), LookupError("a bug"), answer(body=RUN))
-    client.retrieve_run("run_1")
+    client.call(retrieve_run("run_1"))
     with pytest.raises(LookupError, match="a bug"):
-        client.retrieve_run("run_1")
-    client.retrieve_run("run_1")
+        client.call(retrieve_run("run_1"))
+    client.call(retrieve_run("run_1"))
     assert clock.slept == []
 
 
 def test_one_client_serves_many_threads(connect: Any, answer: Any) -> None:
     client, wire = connect(answer(body=RUN))
-    threads = [threading.Thread(target=client.retrieve_run, args=("run_1",)) for _ in range(20)]
+    threads = [threading.Thread(target=client.call, args=(retrieve_run("run_1"),)) for _ in range(20)]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -300,7 +304,7 @@ def test_an_answer_that_is_too_large_is_not_read_to_its_end(
     monkeypatch.setattr(client_module, "MAX_BODY_BYTES", 1024 * 1024)
     client, wire = connect(answer(status, b" " * (3 * 1024 * 1024), {"location": "https://evil.test/"}))
     with pytest.raises(errors.UnexpectedAnswerError) as raised:
-        client.retrieve_run("run_1")
+        client.call(retrieve_run("run_1"))
     assert str(raised.value) == "GET /api/v3/runs/run_1 answered more than 1 MB"
     assert not raised.value.retryable
     assert len(wire.sent) == 1
@@ -410,7 +414,7 @@ def test_an_answer_that_trickles_times_out_however_it_is_framed(listener: Any, f
         new_client(listener(trickle), timeout=0.1) as client,
         pytest.raises(errors.TransportError, match=r"no answer within 0\.1 s"),
     ):
-        client.retrieve_run("run_1")
+        client.call(retrieve_run("run_1"))
 
 
 @pytest.mark.parametrize(
@@ -427,7 +431,7 @@ def test_an_answer_that_trickles_times_out_however_it_is_framed(listener: Any, f
 def test_an_answer_that_ends_badly_is_none(listener: Any, spoken: bytes, reason: str) -> None:
     url = listener(lambda connection: connection.sendall(spoken))
     with new_client(url) as client, pytest.raises(errors.TransportError, match=reason) as raised:
-        client.retrieve_run("run_1")
+        client.call(retrieve_run("run_1"))
     assert raised.value.retryable
 
 
@@ -442,7 +446,7 @@ def test_an_answer_that_stops_midway_times_out(listener: Any) -> None:
         new_client(listener(stop), timeout=0.1) as client,
         pytest.raises(errors.TransportError, match=r"no answer within 0\.1 s"),
     ):
-        client.retrieve_run("run_1")
+        client.call(retrieve_run("run_1"))
     stopped.set()
 
 
@@ -464,7 +468,7 @@ def test_an_answer_is_read_whole_however_it_is_framed(
         connection.sendall(chunks if framing == "chunks" else sent)
 
     with new_client(listener(speak)) as client:
-        assert client.retrieve_run("run_1").attributes == RUN | {"output": "x" * size}
+        assert client.call(retrieve_run("run_1")).attributes == RUN | {"output": "x" * size}
 
 
 @pytest.mark.parametrize(
@@ -478,7 +482,7 @@ def test_a_host_that_cannot_be_one_is_an_error_that_is_not_repeated(
         new_client(base_url, retry_for=60.0) as client,
         pytest.raises(errors.TransportError) as raised,
     ):
-        client.cancel_run("run_1")
+        client.call(cancel_run("run_1"))
     assert not raised.value.retryable
 
 
@@ -487,7 +491,7 @@ def test_a_ca_file_that_is_gone_is_an_error_that_is_not_repeated() -> None:
         new_client("https://trigger.test", verify="/gone.pem", retry_for=60.0) as client,
         pytest.raises(errors.TLSError, match=r"/gone\.pem") as raised,
     ):
-        client.cancel_run("run_1")
+        client.call(cancel_run("run_1"))
     assert not raised.value.retryable
 
 
@@ -513,7 +517,7 @@ def test_neither_client_nor_session_shows_the_key(connect: Any, answer: Any) -> 
 
 def caught(client: TriggerDevClient) -> errors.TriggerDevError:
     with pytest.raises(errors.TriggerDevError) as raised:
-        client.retrieve_run("run_1")
+        client.call(retrieve_run("run_1"))
     return raised.value
 
 
@@ -578,10 +582,10 @@ def test_the_search_for_the_key_finds_it(key_in: Any) -> None:
     assert key_in(plain) == []
 
 
-def shown_by(call: Callable[[str], Any], key: str, key_in: Any) -> list[str]:
+def shown_by(client: TriggerDevClient, call: Call[Any], key: str, key_in: Any) -> list[str]:
     """Return the texts that a call's result, or its error, leads to and that show the key."""
     try:
-        result = call("run_1")
+        result = client.call(call)
     except errors.TriggerDevError as error:
         found: list[str] = key_in(error, key)
         return found
@@ -627,8 +631,8 @@ def test_a_key_that_the_server_echoes_is_shown_nowhere(
 ) -> None:
     body, headers = place(spell(key))
     client, _ = connect(answer(status, body, headers), secret_key=key, retry_for=0)
-    for call in (client.cancel_run, client.retrieve_run):
-        assert shown_by(call, key, key_in) == []
+    for call in (cancel_run("run_1"), retrieve_run("run_1")):
+        assert shown_by(client, call, key, key_in) == []
 
 
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-16", "utf-16-be", "utf-32", "utf-32-le"])
@@ -638,7 +642,7 @@ def test_a_key_that_is_echoed_in_another_encoding_is_shown_nowhere(
 ) -> None:
     body = json.dumps({"id": "run_1", "status": KEY, "error": f"Rejected: Bearer {KEY}"}).encode(encoding)
     client, _ = connect(answer(status, body), retry_for=0)
-    assert shown_by(client.retrieve_run, KEY, key_in) == []
+    assert shown_by(client, retrieve_run("run_1"), KEY, key_in) == []
 
 
 @given(
@@ -649,15 +653,15 @@ def test_a_key_that_is_echoed_in_another_encoding_is_shown_nowhere(
     ),
     st.binary(max_size=60)
     | st.sampled_from([b"[]", b"{}", b'{"id": "run_1", "status": "X"}', b'{"data": 1}']),
-    st.sampled_from([lambda client: client.cancel_run("run_1"), lambda client: client.retrieve_run("run_1")]),
+    st.sampled_from([cancel_run("run_1"), retrieve_run("run_1")]),
 )
 def test_whatever_comes_back_becomes_a_result_or_one_of_our_errors(
-    connect: Any, answer: Any, status: int, headers: dict[str, str], body: bytes, call: Callable[[Any], Any]
+    connect: Any, answer: Any, status: int, headers: dict[str, str], body: bytes, call: Call[Any]
 ) -> None:
     client, _ = connect(answer(status, body, headers), retry_for=0)
     text = "a result"
     try:
-        call(client)
+        client.call(call)
     except errors.TriggerDevError as error:
         text = str(error)
     assert 0 < len(text) < 1000

@@ -11,6 +11,7 @@ from airflow_provider_trigger.api import errors
 from airflow_provider_trigger.api.client import TriggerDevClient
 from airflow_provider_trigger.api.endpoints.outputs import fetch_output
 from airflow_provider_trigger.api.endpoints.runs import retrieve_run
+from airflow_provider_trigger.api.settings import ServerSettings
 
 KEY = "tr_prod_marker/of+the=test"
 RUN = {"id": "run_1", "status": "QUEUED"}
@@ -73,7 +74,8 @@ def test_an_error_names_the_store_and_not_the_signature(connect: Any, answer: An
 def test_no_log_has_the_signature(server: Any, caplog: pytest.LogCaptureFixture) -> None:
     """urllib3 logs the address of each request at debug level."""
     caplog.set_level(logging.DEBUG)
-    with TriggerDevClient(base_url=server.url, secret_key=server.secret_key, user_agent="me/1") as client:
+    settings = ServerSettings(base_url=server.url, secret_key=server.secret_key, user_agent="me/1")
+    with TriggerDevClient(settings) as client:
         with pytest.raises(errors.TriggerDevError):
             client.call(fetch_output(f"{server.url}/packets/none.json?X-Amz-Signature=0bb7"))
         with pytest.raises(errors.NotFoundError):

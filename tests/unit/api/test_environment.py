@@ -1,8 +1,11 @@
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from airflow_provider_trigger.api.environment import connection_options, proxy_for
+from airflow_provider_trigger.api.settings import ServerSettings
 
 URL = "https://trigger.test:8443/a"
 PROXY = "http://environment.test:3128"
@@ -16,13 +19,17 @@ def _bare_environment(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.delenv(name.lower(), raising=False)
 
 
+def settings(**fields: Any) -> ServerSettings:
+    return ServerSettings(base_url=URL, secret_key="k", user_agent="me/1", **fields)
+
+
 def proxy(url: str = URL, given: str | None = None) -> str | None:
-    return proxy_for(url, connection_options(url, verify=True, proxy=given))
+    return proxy_for(url, connection_options(url, settings(proxy=given)))
 
 
 def test_without_anything_set_there_is_no_proxy_and_certificates_are_checked() -> None:
     assert proxy() is None
-    assert connection_options(URL, verify=True, proxy=None)["verify"] is True
+    assert connection_options(URL, settings())["verify"] is True
 
 
 @pytest.mark.parametrize(
@@ -66,4 +73,4 @@ def test_a_ca_file_of_the_environment_counts_where_none_is_given(
     monkeypatch: pytest.MonkeyPatch, given: bool | str, used: bool | str
 ) -> None:
     monkeypatch.setenv("REQUESTS_CA_BUNDLE", "/environment.pem")
-    assert connection_options(URL, verify=given, proxy=None)["verify"] == used
+    assert connection_options(URL, settings(verify=given))["verify"] == used

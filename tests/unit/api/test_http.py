@@ -3,6 +3,7 @@ from __future__ import annotations
 import dataclasses
 import json
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any
 
 import pytest
@@ -16,6 +17,7 @@ from airflow_provider_trigger.api.http import (
     encode_json,
     read_http_date,
 )
+from airflow_provider_trigger.api.settings import ServerSettings
 
 BASE_URL = "https://trigger.test/a/prefix"
 
@@ -86,10 +88,11 @@ def test_what_is_not_json_is_not_encoded(value: Any) -> None:
 
 
 def test_each_request_to_trigger_dev_has_these_headers() -> None:
+    settings = partial(ServerSettings, base_url="https://trigger.test", secret_key="k", user_agent="me/1")
     common = {"Accept": "application/json", "User-Agent": "me/1", "x-trigger-api-version": "2025-07-16"}
-    assert api_headers(user_agent="me/1", branch=None) == common
-    assert api_headers(user_agent="me/1", branch="") == common
-    assert api_headers(user_agent="me/1", branch="b") == common | {"x-trigger-branch": "b"}
+    assert api_headers(settings(branch=None)) == common
+    assert api_headers(settings(branch="")) == common
+    assert api_headers(settings(branch="b")) == common | {"x-trigger-branch": "b"}
 
 
 def test_no_run_is_too_large_to_be_read() -> None:

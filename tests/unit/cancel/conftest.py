@@ -24,8 +24,9 @@ from airflow_provider_trigger.api.masking import Masking
 from airflow_provider_trigger.api.models.runs import Run
 from airflow_provider_trigger.api.rate_limit import RateLimit
 from airflow_provider_trigger.cancel.outcome import CancelResult
-from airflow_provider_trigger.cancel.record import RunRecord, Waiting
+from airflow_provider_trigger.cancel.record import RunRecord
 from airflow_provider_trigger.cancel.schedule import Job, Schedule
+from airflow_provider_trigger.cancel.settings import CancelSettings
 
 ALIVE = ("QUEUED", "DELAYED", "EXECUTING", "WAITING")
 
@@ -235,11 +236,9 @@ def server(clock: Clock) -> Server:
 def plan(exchange: Exchange, server: Server) -> Callable[..., Driver]:
     """Build a schedule for some runs, and the driver of it."""
 
-    def build(
-        run_ids: Iterable[str], *, waiting: Waiting | None = None, time_limit: float | None = None
-    ) -> Driver:
+    def build(run_ids: Iterable[str], **settings: Any) -> Driver:
         records = [RunRecord(run_id) for run_id in run_ids]
-        schedule = Schedule(exchange, records, waiting=waiting, time_limit=time_limit, bulk_name="the name")
+        schedule = Schedule(exchange, records, CancelSettings(bulk_action_name="the name", **settings))
         return Driver(schedule, server, records)
 
     return build

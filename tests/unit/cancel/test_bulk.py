@@ -122,7 +122,9 @@ def test_it_ends_with_its_last_counts(accepted: Any, shown_bulk: Any, caplog: An
     action.reply(shown_bulk("COMPLETED", success=7, failure=2))
     assert action.has_ended
     assert (action.part.action.success, action.part.action.failure) == (7, 2)
-    assert caplog.messages == ["bulk_1: COMPLETED, 7 of 10 runs canceled"]
+    assert caplog.messages == [
+        "Bulk action bulk_1 is COMPLETED: 7 of 10 runs canceled; each run is checked next"
+    ]
 
 
 @pytest.mark.parametrize("status", ["COMPLETED", "ABORTED", "SOMETHING_NEW"])

@@ -16,7 +16,7 @@ from airflow_provider_trigger.api.rate_limit import RateLimit
 from airflow_provider_trigger.cancel import cancellation as module
 from airflow_provider_trigger.cancel import workers
 from airflow_provider_trigger.cancel.cancellation import Cancellation
-from airflow_provider_trigger.cancel.record import Waiting
+from airflow_provider_trigger.cancel.settings import CancelSettings
 
 
 @pytest.fixture
@@ -37,7 +37,9 @@ def client(server: Any) -> Any:
 @pytest.fixture
 def prepare(client: Any) -> Any:
     def build(*run_ids: str, **options: Any) -> Cancellation:
-        return Cancellation(client=client, run_ids=run_ids, **{"bulk_action_name": "the name"} | options)
+        behavior = {name: options.pop(name) for name in ("is_stopped", "action_for") if name in options}
+        settings = CancelSettings(bulk_action_name="the name", **options)
+        return Cancellation(client, run_ids, settings, **behavior)
 
     return build
 
@@ -72,7 +74,7 @@ def test_repeated_ids_count_once(prepare: Any, server: Any) -> None:
 
 def test_ids_may_come_from_an_iterator(client: Any, server: Any) -> None:
     run_ids = iter(server.add("run_1", "run_2"))
-    work = Cancellation(client=client, run_ids=run_ids, bulk_action_name="the name")
+    work = Cancellation(client, run_ids, CancelSettings())
     assert len(work.run()) == 2
 
 
@@ -184,24 +186,23 @@ def test_there_are_no_more_threads_than_allowed_or_needed(
     assert started == [threads]
 
 
-@pytest.mark.parametrize(
-    ("options", "waiting", "time_limit"),
-    [
-        ({}, None, None),
-        ({"poll_interval": 1.0, "time_limit": 30}, None, 30),
-        ({"termination_timeout": 90.0}, Waiting(timeout=90.0, poll_interval=2.0), None),
-        ({"termination_timeout": 0.0}, Waiting(timeout=0.0, poll_interval=2.0), None),
-        ({"termination_timeout": 9.0, "poll_interval": 1.0}, Waiting(timeout=9.0, poll_interval=1.0), None),
-    ],
-)
-def test_its_arguments_decide_how_it_waits_and_when_it_ends(
-    prepare: Any,
-    monkeypatch: pytest.MonkeyPatch,
-    options: dict[str, Any],
-    waiting: Waiting | None,
-    time_limit: float | None,
-) -> None:
-    made: list[dict[str, Any]] = []
-    monkeypatch.setattr(module, "Schedule", lambda *_, **given: made.append(given))
-    prepare("run_1", **options)
-    assert made == [{"waiting": waiting, "time_limit": time_limit, "bulk_name": "the name"}]
+def test_two_runs_that_failed_for_one_reason_have_the_same_general_one(prepare: Any, server: Any) -> None:
+    for run_id in server.add("run_1", "run_2"):
+        refused = TransportError(f"POST /api/v2/runs/{run_id}/cancel to host: refused", retryable=False)
+        lost = TransportError(f"GET /api/v3/runs/{run_id} to host: lost", retryable=False)
+        server.instead |= {f"cancel {run_id}": [refused], f"check {run_id}": [lost]}
+    first, second = prepare("run_1", "run_2").run()
+    assert first.error != second.error
+    generals = [reason.general for reason in first.reasons]
+    assert generals == [reason.general for reason in second.reasons]
+    assert generals[0] == "POST /api/v2/runs/…/cancel to host: refused"
+
+
+def test_its_schedule_gets_the_settings_as_they_are(client: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[tuple[Any, ...]] = []
+    monkeypatch.setattr(module, "Schedule", lambda *given: made.append(given))
+    settings = CancelSettings(termination_timeout=90.0)
+    Cancellation(client, ["run_1"], settings)
+    [(exchange, [record], given)] = made
+    assert (exchange, record.run_id) == (client.exchange, "run_1")
+    assert given is settings

@@ -7,7 +7,14 @@ import pytest
 
 from airflow_provider_trigger.api import errors
 from airflow_provider_trigger.api.models.bulk_actions import BulkAction
-from airflow_provider_trigger.cancel.outcome import CancelOutcome, CancelResult, End, result_of
+from airflow_provider_trigger.cancel.outcome import (
+    CancelOutcome,
+    CancelResult,
+    End,
+    Label,
+    Reason,
+    result_of,
+)
 from airflow_provider_trigger.cancel.record import BulkPart, RunRecord, Seen
 
 ALIVE = Seen("EXECUTING", "t", is_final=False, is_canceled=False, is_terminated=False)
@@ -83,7 +90,7 @@ def test_a_run_seen_alive_has_failed_with_its_status() -> None:
         status="EXECUTING",
         task_identifier="t",
         terminated=False,
-        error="still EXECUTING after 2 cancel requests",
+        request="still EXECUTING after 2 cancel requests",
         retryable=True,
     )
 
@@ -259,7 +266,7 @@ def test_a_result_is_plain_json_without_what_only_a_retry_needs() -> None:
 
 
 def test_a_failed_result_has_its_error() -> None:
-    result = CancelResult(run_id="run_1", outcome=CancelOutcome.FAILED, error="why")
+    result = CancelResult(run_id="run_1", outcome=CancelOutcome.FAILED, request="why")
     assert result.to_dict() == {
         "run_id": "run_1",
         "outcome": "failed",
@@ -268,7 +275,102 @@ def test_a_failed_result_has_its_error() -> None:
         "terminated": False,
         "error": "why",
     }
-    assert {field.name for field in fields(result)} - set(result.to_dict()) == {"retryable"}
+    parts_of_the_error = {"request", "reasons", "action"}
+    assert {field.name for field in fields(result)} - set(result.to_dict()) == {
+        "retryable"
+    } | parts_of_the_error
+
+
+@pytest.mark.parametrize(
+    ("reasons", "action", "error"),
+    [
+        ((), None, "not sent"),
+        ((), "wait", "not sent; wait"),
+        ((Reason(Label.REQUEST, "down"),), None, "not sent: down"),
+        ((Reason(Label.CHECK, "no right"),), None, "not sent; status check failed: no right"),
+        (
+            (Reason(Label.REQUEST, "down"), Reason(Label.LAST_ERROR, "GET /run_1: lost", "GET /…: lost")),
+            "wait",
+            "not sent: down; last error: GET /run_1: lost; wait",
+        ),
+    ],
+)
+def test_an_error_is_made_of_request_reasons_and_action(
+    reasons: tuple[Reason, ...], action: str | None, error: str
+) -> None:
+    made = CancelResult(
+        run_id="run_1", outcome=CancelOutcome.FAILED, request="not sent", reasons=reasons, action=action
+    )
+    assert made.error == error
+
+
+def of_request(error: errors.TriggerDevError, run_id: str | None = "run_1") -> errors.TriggerDevError:
+    error.run_id = run_id
+    return error
+
+
+def answered(path: str, detail: str) -> errors.ResponseError:
+    return errors.ResponseError(
+        method="GET", path=path, status=403, detail=detail, request_id="abc", retryable=False
+    )
+
+
+LOST = errors.TransportError("POST /api/v2/runs/run_1/cancel to host: lost", reason="lost")
+LOGIN = "a redirect to /login?next=%2Fapi%2Fv3%2Fruns%2Frun_1, not followed"
+
+
+@pytest.mark.parametrize(
+    ("error", "reasons"),
+    [
+        (of_request(LOST), [(str(LOST), "POST /api/v2/runs/…/cancel to host: lost")]),
+        (
+            of_request(answered("/api/v3/runs/run_1", "no")),
+            [
+                (
+                    "GET /api/v3/runs/run_1 answered 403: no (request abc)",
+                    "GET /api/v3/runs/… answered 403: no",
+                )
+            ],
+        ),
+        (
+            of_request(answered("/api/v3/runs/run_1", LOGIN)),
+            [
+                (
+                    f"GET /api/v3/runs/run_1 answered 403: {LOGIN} (request abc)",
+                    f"GET /api/v3/runs/… answered 403: {LOGIN.replace('run_1', '…')}",
+                )
+            ],
+        ),
+        (
+            of_request(errors.UnexpectedAnswerError("GET /api/v3/runs/a%20b answered HTML"), "a b"),
+            [("GET /api/v3/runs/a%20b answered HTML", "GET /api/v3/runs/… answered HTML")],
+        ),
+        # A short id is not replaced where it is a part of a word.
+        (
+            of_request(errors.UnexpectedAnswerError("GET /api/v3/runs/t answered that"), "t"),
+            [("GET /api/v3/runs/t answered that", "GET /api/v3/runs/… answered that")],
+        ),
+        (
+            of_request(answered("/api/v1/bulk-actions", "no"), None),
+            [
+                (
+                    "GET /api/v1/bulk-actions answered 403: no (request abc)",
+                    "GET /api/v1/bulk-actions answered 403: no",
+                )
+            ],
+        ),
+        (errors.NotSentError("no valid id"), [("no valid id", None)]),
+        (
+            errors.NotSentError("stopped responding", last_error=LOST),
+            [("stopped responding", None), (str(LOST), "POST /api/v2/runs/…/cancel to host: lost")],
+        ),
+    ],
+)
+def test_a_reason_has_a_text_that_is_the_same_for_all_runs(
+    error: errors.TriggerDevError, reasons: list[tuple[str, str | None]]
+) -> None:
+    result = result_of(record(cancels=1, cancel_error=error), End.FINISHED)
+    assert [(reason.text, reason.general) for reason in result.reasons] == reasons
 
 
 def test_the_status_of_a_bulk_action_does_not_count_as_seen() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -17,12 +18,12 @@ from airflow_provider_trigger.cancel.record import (
     BulkPart,
     RunRecord,
     Seen,
-    Waiting,
     next_action,
 )
+from airflow_provider_trigger.cancel.settings import CancelSettings
 
 NOW = 1000.0
-WAITING = Waiting(timeout=90.0, poll_interval=2.0)
+WAITING = CancelSettings(termination_timeout=90.0, poll_interval=2.0)
 ALIVE = Seen("EXECUTING", "t", is_final=False, is_canceled=False, is_terminated=False)
 COMPLETED = Seen("COMPLETED", "t", is_final=True, is_canceled=False, is_terminated=True)
 CANCELED = Seen("CANCELED", "t", is_final=True, is_canceled=True, is_terminated=False)
@@ -210,8 +211,8 @@ def test_words_that_many_runs_share_are_kept_once(run: Any) -> None:
 # What comes next
 
 
-def following(state: RunRecord, waiting: Waiting | None = None) -> tuple[Action, float] | None:
-    return next_action(state, waiting, now=NOW)
+def following(state: RunRecord, settings: CancelSettings | None = None) -> tuple[Action, float] | None:
+    return next_action(state, settings or CancelSettings(), now=NOW)
 
 
 def test_a_new_run_is_canceled_at_once() -> None:
@@ -347,7 +348,7 @@ def test_a_canceled_run_is_checked_until_it_is_terminated() -> None:
 
 @pytest.mark.parametrize("poll_interval", [2.0, 60.0, 1000.0])
 def test_the_last_check_is_just_before_the_end_of_the_wait(poll_interval: float) -> None:
-    waiting = Waiting(timeout=90.0, poll_interval=poll_interval)
+    waiting = CancelSettings(termination_timeout=90.0, poll_interval=poll_interval)
     for passed in (88.0, 88.9):
         state = canceled(seen=CANCELED, acknowledged_at=NOW - passed)
         action, at = following(state, waiting) or (None, None)
@@ -357,8 +358,9 @@ def test_the_last_check_is_just_before_the_end_of_the_wait(poll_interval: float)
 
 
 def test_without_time_to_wait_a_canceled_run_is_not_waited_for() -> None:
-    assert following(canceled(seen=CANCELED), Waiting(timeout=0.0, poll_interval=2.0)) is None
-    _, at = following(canceled(seen=CANCELED), Waiting(timeout=2.0, poll_interval=2.0)) or (None, None)
+    state = canceled(seen=CANCELED)
+    assert following(state, replace(WAITING, termination_timeout=0.0)) is None
+    _, at = following(state, replace(WAITING, termination_timeout=2.0)) or (None, None)
     assert at == pytest.approx(NOW + 1.8)
 
 

@@ -9,11 +9,11 @@ import pytest
 
 from airflow_provider_trigger.api.errors import TransportError
 from airflow_provider_trigger.cancel.outcome import End
-from airflow_provider_trigger.cancel.record import Action, Waiting
+from airflow_provider_trigger.cancel.record import Action
 
 STARTED = {"startedAt": "2026-11-25T09:00:00Z"}
 FINISHED = {"finishedAt": "2026-11-25T09:00:05Z"}
-WAITING = Waiting(timeout=90.0, poll_interval=2.0)
+WAITING = {"termination_timeout": 90.0, "poll_interval": 2.0}
 
 
 def shown(result: Any) -> tuple[str, str | None, bool]:
@@ -235,13 +235,13 @@ def test_a_page_with_status_200_acknowledges_nothing_and_is_tried_again(
 
 def test_progress_counts_requests_and_checks(plan: Any, server: Any) -> None:
     driver = plan(server.add("run_1", "run_2", "run_3"))
-    assert driver.schedule.progress() == "Requested the cancel of 0 of 3 runs, 0 are done"
+    assert driver.schedule.progress() == "0 of 3 cancel requests sent, 0 runs finished"
     driver.do(driver.take())
     driver.begin()
     driver.do(driver.take())
-    assert driver.schedule.progress() == "Requested the cancel of 3 of 3 runs, 0 are done"
+    assert driver.schedule.progress() == "3 of 3 cancel requests sent, 0 runs finished"
     driver.do(driver.take())
-    assert driver.schedule.progress() == "Requested the cancel of 3 of 3 runs, 1 are done"
+    assert driver.schedule.progress() == "3 of 3 cancel requests sent, 1 run finished"
 
 
 def test_progress_names_the_last_error_while_the_server_does_not_respond(
@@ -251,7 +251,7 @@ def test_progress_names_the_last_error_while_the_server_does_not_respond(
     driver = plan(server.add("run_1", "run_2"))
     driver.do(driver.take())
     progress = driver.schedule.progress()
-    assert progress.startswith("Requested the cancel of 1 of 2 runs, 0 are done; last error: POST ")
+    assert progress.startswith("1 of 2 cancel requests sent, 0 runs finished; last error: POST ")
     assert "answered 503: busy" in progress
     driver.do(driver.take())
-    assert driver.schedule.progress() == "Requested the cancel of 2 of 2 runs, 0 are done"
+    assert driver.schedule.progress() == "2 of 2 cancel requests sent, 0 runs finished"

@@ -8,9 +8,9 @@ import pytest
 
 from airflow_provider_trigger.api.errors import TransportError
 from airflow_provider_trigger.cancel.outcome import End
-from airflow_provider_trigger.cancel.record import Action, Waiting
+from airflow_provider_trigger.cancel.record import Action
 
-WAITING = Waiting(timeout=90.0, poll_interval=2.0)
+WAITING = {"termination_timeout": 90.0, "poll_interval": 2.0}
 
 
 @pytest.fixture
@@ -153,7 +153,7 @@ def test_where_a_bulk_action_was_rejected_runs_are_checked_before_their_cancel(
     plan: Any, server: Any, many: list[str]
 ) -> None:
     server.knows_bulk_actions = False
-    driver = plan(many, waiting=WAITING)
+    driver = plan(many, **WAITING)
     driver.do(driver.take())
     assert driver.name(driver.begin()) == "check run_0"
     assert {record.bulk for record in driver.records} == {None}
@@ -163,13 +163,13 @@ def test_where_a_bulk_action_was_rejected_runs_are_checked_before_their_cancel(
 def test_where_a_bulk_action_may_have_been_accepted_a_check_before_is_outdated(
     plan: Any, server: Any, many: list[str], response: Any, status: int
 ) -> None:
-    driver = plan(many, waiting=WAITING)
+    driver = plan(many, **WAITING)
     driver.finish(driver.begin(), response(status, {"error": "broken"}))
     assert driver.name(driver.begin()) == "cancel run_0"
 
 
 def test_where_a_bulk_action_was_not_answered_a_check_before_is_outdated(plan: Any, many: list[str]) -> None:
-    driver = plan(many, waiting=WAITING)
+    driver = plan(many, **WAITING)
     driver.finish(driver.begin(), TransportError("connection lost"))
     assert driver.name(driver.begin()) == "cancel run_0"
     # The other parts were not sent, so their runs are as new.
@@ -292,6 +292,6 @@ def test_progress_counts_the_runs_of_a_bulk_action_once_it_makes_progress(
         requested.append(driver.schedule.progress())
         server.clock.now += 0.5
     assert requested == [
-        "Requested the cancel of 0 of 400 runs, 0 are done",
-        "Requested the cancel of 400 of 400 runs, 0 are done",
+        "0 of 400 cancel requests sent, 0 runs finished",
+        "400 of 400 cancel requests sent, 0 runs finished",
     ]

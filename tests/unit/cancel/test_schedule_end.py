@@ -8,12 +8,11 @@ import pytest
 
 from airflow_provider_trigger.api.errors import TransportError
 from airflow_provider_trigger.cancel.outcome import End
-from airflow_provider_trigger.cancel.record import Waiting
 
 STARTED = {"startedAt": "2026-11-25T09:00:00Z"}
 FINISHED = {"finishedAt": "2026-11-25T09:00:05Z"}
 LOST = TransportError("POST /cancel to trigger.test: connection lost", reason="connection lost")
-WAITING = Waiting(timeout=90.0, poll_interval=2.0)
+WAITING = {"termination_timeout": 90.0, "poll_interval": 2.0}
 
 
 def shown(result: Any) -> tuple[str, str | None, bool]:

@@ -7,11 +7,10 @@ from typing import Any
 import pytest
 
 from airflow_provider_trigger.cancel.outcome import End
-from airflow_provider_trigger.cancel.record import Waiting
 
 STARTED = {"startedAt": "2026-11-25T09:00:00Z"}
 FINISHED = {"finishedAt": "2026-11-25T09:00:05Z"}
-WAITING = Waiting(timeout=90.0, poll_interval=2.0)
+WAITING = {"termination_timeout": 90.0, "poll_interval": 2.0}
 
 
 def shown(result: Any) -> tuple[str, str | None, bool]:
@@ -110,7 +109,7 @@ def test_an_invalid_id_is_not_sent_and_holds_nothing_up(plan: Any, server: Any) 
 
 
 def test_invalid_ids_alone_are_no_requests(plan: Any, server: Any) -> None:
-    driver = plan(["..", "."], waiting=WAITING)
+    driver = plan(["..", "."], **WAITING)
     assert [result.outcome.value for result in driver.run()] == ["failed", "failed"]
     assert driver.schedule.end is End.FINISHED
     assert not server.log

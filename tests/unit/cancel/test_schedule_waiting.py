@@ -6,11 +6,11 @@ from typing import Any
 
 import pytest
 
-from airflow_provider_trigger.cancel.record import Action, Waiting
+from airflow_provider_trigger.cancel.record import Action
 
 STARTED = {"startedAt": "2026-11-25T09:00:00Z"}
 FINISHED = {"finishedAt": "2026-11-25T09:00:05Z"}
-WAITING = Waiting(timeout=90.0, poll_interval=2.0)
+WAITING = {"termination_timeout": 90.0, "poll_interval": 2.0}
 
 
 def shown(result: Any) -> tuple[str, str | None, bool]:
@@ -25,14 +25,14 @@ def test_a_run_that_no_worker_had_costs_no_waiting(
 ) -> None:
     server.add("run_1", status=status, **attributes)
     start = clock.now
-    [result] = plan(["run_1"], waiting=WAITING).run()
+    [result] = plan(["run_1"], **WAITING).run()
     assert shown(result) == ("canceled", "CANCELED", True)
     assert server.names == ["check run_1", "cancel run_1", "check run_1"]
     assert clock.now == start
 
 
 def test_each_cancel_follows_its_own_check_at_once(plan: Any, server: Any) -> None:
-    plan(server.add("run_1", "run_2"), waiting=WAITING).run()
+    plan(server.add("run_1", "run_2"), **WAITING).run()
     assert server.names[:4] == ["check run_1", "cancel run_1", "check run_2", "cancel run_2"]
 
 
@@ -42,7 +42,7 @@ def test_how_old_a_check_is_counts_from_when_it_was_sent(
 ) -> None:
     server.add("run_1", status="WAITING", **STARTED)
     server.latency = latency
-    [result] = plan(["run_1"], waiting=WAITING).run()
+    [result] = plan(["run_1"], **WAITING).run()
     assert result.terminated is not is_waited_for
     assert (len(server.log) > 3) is is_waited_for
 
@@ -51,7 +51,7 @@ def test_a_run_whose_worker_is_still_to_acknowledge_is_waited_for(plan: Any, ser
     server.add("run_1", status="EXECUTING", **STARTED)
     server.becomes["run_1"] = [{}, {}, FINISHED]
     start = clock.now
-    [result] = plan(["run_1"], waiting=WAITING).run()
+    [result] = plan(["run_1"], **WAITING).run()
     assert shown(result) == ("canceled", "CANCELED", True)
     assert clock.now - start == 4.0
 
@@ -62,7 +62,7 @@ def test_a_run_that_a_worker_took_just_before_its_cancel_is_waited_for(
     server.add("run_1", status="QUEUED")
     server.becomes["run_1"] = [STARTED, FINISHED]
     start = clock.now
-    [result] = plan(["run_1"], waiting=WAITING).run()
+    [result] = plan(["run_1"], **WAITING).run()
     assert shown(result) == ("canceled", "CANCELED", True)
     assert clock.now - start == 2.0
 
@@ -70,14 +70,14 @@ def test_a_run_that_a_worker_took_just_before_its_cancel_is_waited_for(
 def test_a_run_that_completes_in_spite_of_its_cancel_is_reported_as_completed(plan: Any, server: Any) -> None:
     server.add("run_1", status="EXECUTING", **STARTED)
     server.becomes["run_1"] = [{}, {"status": "COMPLETED"}]
-    [result] = plan(["run_1"], waiting=WAITING).run()
+    [result] = plan(["run_1"], **WAITING).run()
     assert shown(result) == ("already_completed", "COMPLETED", True)
 
 
 def test_a_run_that_is_not_terminated_in_time_stays_canceled(plan: Any, server: Any, clock: Any) -> None:
     server.add("run_1", status="EXECUTING", **STARTED)
     start = clock.now
-    [result] = plan(["run_1"], waiting=Waiting(timeout=7.0, poll_interval=2.0)).run()
+    [result] = plan(["run_1"], termination_timeout=7.0, poll_interval=2.0).run()
     assert shown(result) == ("canceled", "CANCELED", False)
     assert clock.now - start == pytest.approx(6.3)
 
@@ -88,7 +88,7 @@ def test_a_run_whose_cancel_was_not_acknowledged_is_not_waited_for_any_longer(
     server.add("run_1", status="CANCELED", **STARTED)
     server.instead["cancel run_1"] = [response(403, {"error": "no"})]
     start = clock.now
-    [result] = plan(["run_1"], waiting=Waiting(timeout=7.0, poll_interval=2.0)).run()
+    [result] = plan(["run_1"], termination_timeout=7.0, poll_interval=2.0).run()
     assert shown(result) == ("canceled", "CANCELED", False)
     assert clock.now - start == pytest.approx(6.3)
 
@@ -96,7 +96,7 @@ def test_a_run_whose_cancel_was_not_acknowledged_is_not_waited_for_any_longer(
 def test_a_failed_check_before_the_cancel_is_not_repeated(plan: Any, server: Any, response: Any) -> None:
     server.add("run_1")
     server.instead["check run_1"] = [response(503, {"error": "busy"})]
-    [result] = plan(["run_1"], waiting=WAITING).run()
+    [result] = plan(["run_1"], **WAITING).run()
     assert server.names == ["check run_1", "cancel run_1", "check run_1"]
     assert result.outcome.value == "canceled"
 
@@ -114,26 +114,26 @@ def test_a_check_that_fails_while_waiting_takes_nothing_back_and_is_made_again_a
     ]
     server.becomes["run_1"] = [FINISHED]
     start = clock.now
-    [result] = plan(["run_1"], waiting=WAITING).run()
+    [result] = plan(["run_1"], **WAITING).run()
     assert shown(result) == ("canceled", "CANCELED", True)
     assert [time - start for _, time in server.log] == [0.0, 0.0, 0.0, 2.0, 4.0, 6.0]
 
 
 def test_an_unknown_run_is_not_waited_for(plan: Any, server: Any) -> None:
-    [result] = plan(["run_x"], waiting=WAITING).run()
+    [result] = plan(["run_x"], **WAITING).run()
     assert shown(result) == ("not_found", None, False)
     assert server.names == ["check run_x", "cancel run_x"]
 
 
 def test_a_check_before_the_cancel_does_not_hold_it_up_for_long(plan: Any, server: Any) -> None:
-    driver = plan(server.add("run_1"), waiting=WAITING)
+    driver = plan(server.add("run_1"), **WAITING)
     job = driver.begin()
     assert driver.name(job) == "check run_1"
     assert driver.timeout(job) == pytest.approx(2.0)
 
 
 def test_a_check_before_the_cancel_ends_with_the_time_limit(plan: Any, server: Any) -> None:
-    driver = plan(server.add("run_1"), waiting=WAITING, time_limit=4.5)
+    driver = plan(server.add("run_1"), **WAITING, time_limit=4.5)
     assert driver.timeout(driver.begin()) == pytest.approx(1.5)
 
 
@@ -141,13 +141,13 @@ def test_a_single_401_at_a_check_before_the_cancel_ends_nothing(
     plan: Any, server: Any, response: Any
 ) -> None:
     server.instead["check run_2"] = [response(401, {"error": "from a gateway"})]
-    results = plan(server.add("run_1", "run_2", "run_3"), waiting=WAITING).run()
+    results = plan(server.add("run_1", "run_2", "run_3"), **WAITING).run()
     assert [result.outcome.value for result in results] == ["canceled"] * 3
 
 
 def test_a_check_while_waiting_ends_with_the_wait(plan: Any, server: Any) -> None:
     server.add("run_1", status="EXECUTING", **STARTED)
-    driver = plan(["run_1"], waiting=Waiting(timeout=4.5, poll_interval=2.0))
+    driver = plan(["run_1"], termination_timeout=4.5, poll_interval=2.0)
     for _ in range(3):
         driver.do(driver.take())
     driver.server.clock.now += 2.0
@@ -162,7 +162,7 @@ def test_a_check_while_waiting_ends_with_the_wait(plan: Any, server: Any) -> Non
 
 def test_the_first_check_after_the_cancel_is_not_limited_by_the_wait(plan: Any, server: Any) -> None:
     server.add("run_1", status="EXECUTING", **STARTED)
-    driver = plan(["run_1"], waiting=Waiting(timeout=3.0, poll_interval=2.0))
+    driver = plan(["run_1"], termination_timeout=3.0, poll_interval=2.0)
     for _ in range(2):
         driver.do(driver.take())
     job = driver.begin()

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
 import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -538,11 +540,20 @@ def test_a_bug_in_a_schedule_is_raised_too(monkeypatch: pytest.MonkeyPatch) -> N
 def test_long_work_logs_its_progress_from_time_to_time(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(workers, "_PROGRESS_INTERVAL", 0.1)
+    times = itertools.count(1000.0, 4.0)  # so that 10 s have passed after every third look at the clock
+    monkeypatch.setattr(workers, "time", SimpleNamespace(monotonic=lambda: next(times)))
     monkeypatch.setattr(workers, "_CHECK_INTERVAL", 0.01)
     caplog.set_level(logging.INFO)
-    run(Jobs(job(one_request)), lambda _: time.sleep(0.28))
-    assert 1 <= len(caplog.messages) <= 2
+    jobs, logged = Jobs(job(one_request)), threading.Event()
+
+    def progress() -> str:
+        logged.set()
+        return "how far it is"
+
+    monkeypatch.setattr(jobs, "progress", progress)
+    run(jobs, lambda _: logged.wait(10))
+    seconds = next(times) - 1000.0
+    assert 1 <= len(caplog.messages) <= seconds / 10.0
     assert set(caplog.messages) == {"how far it is"}
     assert caplog.records[0].levelno == logging.INFO
 

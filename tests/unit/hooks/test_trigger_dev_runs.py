@@ -8,8 +8,9 @@ import pytest
 import requests
 
 from airflow_provider_trigger.api.errors import AuthenticationError, NotFoundError, TransportError
+from airflow_provider_trigger.api.settings import ServerSettings
 from airflow_provider_trigger.cancel.cancellation import Cancellation
-from airflow_provider_trigger.hooks.runs import BULK_ACTION_NAME
+from airflow_provider_trigger.cancel.settings import CancelSettings
 
 
 def runs(answer: Any) -> Any:
@@ -80,7 +81,7 @@ def test_a_cancellation_has_a_client_of_its_own_that_is_closed_at_the_end(
     connect_as: Any, wire: Any, answer: Any
 ) -> None:
     wire.script = runs(answer)
-    with connect_as().cancellation(["run_1", "run_x", "run_1"]) as cancellation:
+    with connect_as().cancellation(["run_1", "run_x", "run_1"], CancelSettings()) as cancellation:
         assert isinstance(cancellation, Cancellation)
         cancellation.run()
     assert [(result.run_id, result.outcome.value) for result in cancellation.results] == [
@@ -96,8 +97,8 @@ def passed_on(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, dict[str, Any]
     calls: list[tuple[str, dict[str, Any]]] = []
 
     class Client:
-        def __init__(self, **arguments: Any) -> None:
-            calls.append(("client", arguments))
+        def __init__(self, settings: ServerSettings, **arguments: Any) -> None:
+            calls.append(("client", arguments | {"settings": settings}))
 
         def __enter__(self) -> Client:
             return self
@@ -105,9 +106,9 @@ def passed_on(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, dict[str, Any]
         def __exit__(self, *_: object) -> None:
             calls.append(("closed", {}))
 
-    def cancellation(*, client: Client, **arguments: Any) -> None:
+    def cancellation(client: Client, run_ids: list[str], settings: CancelSettings, **arguments: Any) -> None:
         assert isinstance(client, Client)
-        calls.append(("cancellation", arguments))
+        calls.append(("cancellation", arguments | {"run_ids": run_ids, "settings": settings}))
 
     monkeypatch.setattr("airflow_provider_trigger.api.client.TriggerDevClient", Client)
     monkeypatch.setattr("airflow_provider_trigger.cancel.cancellation.Cancellation", cancellation)
@@ -118,54 +119,41 @@ def test_a_cancellation_gets_every_argument(connect_as: Any, passed_on: Any) -> 
     def is_stopped() -> bool:
         return False
 
-    arguments = {
-        "max_concurrency": 3,
-        "time_limit": 4.0,
-        "termination_timeout": 5.0,
-        "poll_interval": 6.0,
-        "is_stopped": is_stopped,
-    }
-    with connect_as().cancellation(["run_1"], **arguments):
+    settings = CancelSettings(max_concurrency=3, time_limit=4.0)
+    hook = connect_as()
+    with hook.cancellation(["run_1"], settings, is_stopped=is_stopped):
         assert [name for name, _ in passed_on] == ["client", "cancellation"]
     (_, client), (_, cancellation), (closed, _) = passed_on
-    assert client["max_connections"] == 3
+    assert client == {"settings": hook.settings, "max_connections": 3}
     assert cancellation.pop("action_for")(TransportError("refused")) == (
         "check host, port and 'proxy' of connection 'trigger_dev_default', and whether the server runs"
     )
-    name = "Canceled by Apache Airflow"
-    assert cancellation == arguments | {"run_ids": ["run_1"], "bulk_action_name": name}
+    assert cancellation == {"run_ids": ["run_1"], "settings": settings, "is_stopped": is_stopped}
     assert closed == "closed"
 
 
-def test_a_cancellation_has_defaults(connect_as: Any, passed_on: Any) -> None:
-    with connect_as().cancellation(["run_1"]):
+def test_a_cancellation_is_not_stopped_by_default(connect_as: Any, passed_on: Any) -> None:
+    with connect_as().cancellation(["run_1"], CancelSettings()):
         pass
-    (_, client), (_, cancellation), _ = passed_on
-    assert client["max_connections"] == 32
+    _, (_, cancellation), _ = passed_on
     assert cancellation.pop("is_stopped")() is False
-    assert cancellation.pop("action_for")
-    assert cancellation == {
-        "run_ids": ["run_1"],
-        "bulk_action_name": BULK_ACTION_NAME,
-        "max_concurrency": 32,
-        "time_limit": None,
-        "termination_timeout": None,
-        "poll_interval": 2,
-    }
 
 
 def test_an_error_that_leaves_a_cancellation_names_the_connection(
     connect_as: Any, wire: Any, answer: Any
 ) -> None:
     wire.script = lambda _: answer(401, {"error": "Invalid API key"})
-    with pytest.raises(AuthenticationError) as raised, connect_as().cancellation(["run_1"]) as cancellation:
+    with (
+        pytest.raises(AuthenticationError) as raised,
+        connect_as().cancellation(["run_1"], CancelSettings()) as cancellation,
+    ):
         cancellation.run()
     assert str(raised.value).startswith("Connection 'trigger_dev_default' to https://trigger.test: ")
     assert str(raised.value).endswith("; check the password of the connection")
 
 
 def test_another_error_leaves_a_cancellation_as_it_is(connect_as: Any, wire: Any) -> None:
-    with pytest.raises(KeyError) as raised, connect_as().cancellation(["run_1"]):
+    with pytest.raises(KeyError) as raised, connect_as().cancellation(["run_1"], CancelSettings()):
         raise KeyError("mine")
     assert raised.value.args == ("mine",)
 

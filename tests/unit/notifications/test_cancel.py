@@ -17,6 +17,7 @@ from jinja2 import Environment
 
 from airflow_provider_trigger._compat import AirflowNotFoundException, BaseNotifier, BaseOperator
 from airflow_provider_trigger.cancel.outcome import CancelOutcome, CancelResult
+from airflow_provider_trigger.cancel.settings import CancelSettings
 from airflow_provider_trigger.hooks.connection import InvalidConnectionError
 from airflow_provider_trigger.hooks.trigger_dev import TriggerDevHook
 from airflow_provider_trigger.notifications import cancel as notifications
@@ -432,8 +433,8 @@ class Work:
         self.reads = 0
 
     @contextmanager
-    def give(self, run_ids: list[str], **arguments: Any) -> Iterator[Work]:
-        self.arguments = arguments | {"run_ids": run_ids}
+    def give(self, run_ids: list[str], settings: CancelSettings) -> Iterator[Work]:
+        self.arguments = {"run_ids": run_ids, "settings": settings}
         yield self
 
     def run(self) -> None: ...
@@ -442,7 +443,7 @@ class Work:
     def results(self) -> list[CancelResult]:
         self.reads += 1
         return [
-            CancelResult(run_id=run_id, outcome=CancelOutcome.FAILED, error="not sent")
+            CancelResult(run_id=run_id, outcome=CancelOutcome.FAILED, request="not sent")
             for run_id in self.arguments["run_ids"]
         ]
 
@@ -469,7 +470,8 @@ def test_gathering_counts_against_the_time_limit(
     monkeypatch.setattr(notifications, "time", SimpleNamespace(monotonic=lambda: now))
     monkeypatch.setattr(notifications, "gather", slow_gather)
     run(Notifier(run_ids="run_1", timeout=5, max_concurrency=7), context())
-    assert work.arguments == {"run_ids": ["run_1"], "max_concurrency": 7, "time_limit": left}
+    settings = CancelSettings(max_concurrency=7, time_limit=left)
+    assert work.arguments == {"run_ids": ["run_1"], "settings": settings}
 
 
 def test_very_many_runs_are_reported_in_few_lines(work: Work, log: Log) -> None:

@@ -14,6 +14,7 @@ import pytest
 
 from airflow_provider_trigger._compat import AirflowException, AirflowFailException, BaseOperator
 from airflow_provider_trigger.cancel.outcome import CancelOutcome, CancelResult
+from airflow_provider_trigger.cancel.settings import CancelSettings
 from airflow_provider_trigger.hooks.trigger_dev import TriggerDevHook
 from airflow_provider_trigger.links.run import TriggerRunLink
 from airflow_provider_trigger.operators.cancel import CancelTriggerRunOperator
@@ -543,8 +544,8 @@ class Work:
         self.reads = 0
 
     @contextmanager
-    def give(self, run_ids: list[str], **arguments: Any) -> Iterator[Work]:
-        self.arguments = arguments | {"run_ids": run_ids}
+    def give(self, run_ids: list[str], settings: CancelSettings, **arguments: Any) -> Iterator[Work]:
+        self.arguments = arguments | {"run_ids": run_ids, "settings": settings}
         yield self
 
     def run(self) -> None:
@@ -572,15 +573,13 @@ def test_its_arguments_reach_the_cancellation(work: Work) -> None:
     assert work.arguments.pop("is_stopped")()
     assert work.arguments == {
         "run_ids": ["run_1"],
-        "max_concurrency": 5,
-        "termination_timeout": 7,
-        "poll_interval": 3,
+        "settings": CancelSettings(max_concurrency=5, termination_timeout=7, poll_interval=3),
     }
 
 
 def test_without_waiting_there_is_no_termination_timeout(work: Work) -> None:
     operator(termination_timeout=7).execute(context())
-    assert work.arguments["termination_timeout"] is None
+    assert work.arguments["settings"].termination_timeout is None
 
 
 def test_the_log_says_where_runs_are_canceled_and_ends_with_a_summary(work: Work, log: Any) -> None:
@@ -599,10 +598,10 @@ def test_a_run_that_is_not_terminated_in_time_is_a_warning_and_a_success(work: W
     assert work.reads == 1
 
 
-def test_a_killed_task_says_so_and_may_be_retried(work: Work, log: Any) -> None:
+def test_a_task_that_airflow_stopped_says_so_and_may_be_retried(work: Work, log: Any) -> None:
     work.stopped, work.finished = True, False
     given = context()
-    with pytest.raises(AirflowException, match="the task was killed before its work was done") as raised:
+    with pytest.raises(AirflowException, match="Airflow stopped the task before its work was done") as raised:
         operator(wait_for_termination=True).execute(given)
     assert not isinstance(raised.value, AirflowFailException)
     assert [result["run_id"] for result in given["ti"].kept["return_value"]] == ["run_1"]

@@ -54,13 +54,13 @@ def test_a_run_is_described_with_its_task(make_run: Any) -> None:
             "CRASHED",
             {"attemptCount": 1, "error": internal("TASK_PROCESS_OOM_KILLED")},
             "CRASHED after 1 attempt: trigger.dev internal error (TASK_PROCESS_OOM_KILLED). The task ran "
-            "out of memory. Give it a larger machine (machine=…), or let the task use less memory",
+            "out of memory. Give it a larger machine, or let the task use less memory",
         ),
         (
             "TIMED_OUT",
             {"attemptCount": 1, "error": internal("MAX_DURATION_EXCEEDED")},
             "TIMED_OUT after 1 attempt: trigger.dev internal error (MAX_DURATION_EXCEEDED). It reached its "
-            "maximum duration: raise max_duration, or let the task do less",
+            "maximum duration: allow a longer one, or let the task do less",
         ),
         (
             "SYSTEM_FAILURE",

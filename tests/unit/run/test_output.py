@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from airflow_provider_trigger.api.endpoints.runs import retrieve_run
 from airflow_provider_trigger.api.errors import ResponseError
 from airflow_provider_trigger.run.output import for_xcom, output_of
 from airflow_provider_trigger.testing import UNSET
@@ -20,7 +21,7 @@ def completed(server: Any, client: Any) -> Any:
     def complete(output: Any) -> Any:
         run = server.add_run("COMPLETED")
         run.output = output
-        return client.retrieve_run(run.id)
+        return client.call(retrieve_run(run.id))
 
     return complete
 
@@ -77,7 +78,7 @@ def test_the_key_is_not_sent_to_the_object_store(connect: Any, network: Any, ser
     client, wire = connect(network)
     run = server.add_run("COMPLETED")
     run.output = LARGE
-    output_of(client.retrieve_run(run.id), client, log=log)
+    output_of(client.call(retrieve_run(run.id)), client, log=log)
     authorized = ["Authorization" in sent.headers for sent in wire.sent]
     assert authorized == [True, True, False]
 

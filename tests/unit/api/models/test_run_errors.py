@@ -64,7 +64,7 @@ def test_every_internal_code_has_advice() -> None:
     ("code", "word"),
     [
         ("TASK_PROCESS_OOM_KILLED", "machine"),
-        ("MAX_DURATION_EXCEEDED", "max_duration"),
+        ("MAX_DURATION_EXCEEDED", "longer"),
         ("COULD_NOT_FIND_TASK", "deploy"),
     ],
 )

@@ -1,0 +1,27 @@
+"""How to cancel, as one object that is passed on whole."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from airflow_provider_trigger import defaults
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class CancelSettings:
+    """
+    How to cancel runs.
+
+    :param max_concurrency: how many requests are in flight at a time
+    :param time_limit: for all of it, in seconds; None for as long as it needs
+    :param termination_timeout: how long to wait until a canceled run is terminated, in seconds after its
+        cancel; None to not wait
+    :param poll_interval: between two status checks of a run while waiting, in seconds
+    :param bulk_action_name: what the dashboard shows for bulk actions, up to 255 characters
+    """
+
+    max_concurrency: int = defaults.MAX_CONCURRENCY
+    time_limit: float | None = None
+    termination_timeout: float | None = None
+    poll_interval: float = defaults.POLL_INTERVAL
+    bulk_action_name: str = defaults.BULK_ACTION_NAME
