@@ -32,6 +32,8 @@ if TYPE_CHECKING:
     from airflow.triggers.base import BaseTrigger, TriggerEvent
 
 __all__ = [
+    "INIT_ARGUMENTS",
+    "IS_TASK_DECORATOR",
     "AirflowException",
     "AirflowFailException",
     "AirflowNotFoundException",
@@ -59,6 +61,12 @@ __all__ = [
     "xcom_is_out_of_reach",
     "xcom_of",
 ]
+
+INIT_ARGUMENTS = "_BaseOperator__init_kwargs"
+"""The attribute in which Airflow keeps an operator's arguments as they were given."""
+
+IS_TASK_DECORATOR = "_airflow_is_task_decorator"
+"""The attribute that is true of what ``@task`` makes of a function, until it is called."""
 
 _TASK_RUNNER = "airflow.sdk.execution_time.task_runner"
 _DEFERRAL_TIMEOUT = "Trigger/execution timeout"  # how Airflow 2 says it

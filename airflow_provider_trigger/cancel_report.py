@@ -6,22 +6,17 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 from airflow_provider_trigger.cancel.grouping import failures
 from airflow_provider_trigger.cancel.outcome import CancelOutcome, CancelResult
 from airflow_provider_trigger.log import Log
+from airflow_provider_trigger.sources.problems import Reaction, problems_of_sources
 from airflow_provider_trigger.sources.run_ids import hint
-from airflow_provider_trigger.wording import enumeration
+from airflow_provider_trigger.wording import MAX_LINES, enumeration
 
 if TYPE_CHECKING:
     from airflow_provider_trigger.sources.run_ids import RunIds
-
-Reaction = Literal["fail", "ignore"]
-
-
-MAX_LINES = 100
-"""Up to this many runs get a line each; of more, only failed and not found ones do, and at most as many."""
 
 NOTHING_CANCELED = "No run ids were found, so nothing was canceled"
 
@@ -93,23 +88,6 @@ def _why_it_ended_early(conn_id: str, *, rejection: str | None, stopped: bool) -
     if rejection:
         return [f"Connection {conn_id!r}: the secret key was rejected: {rejection}"]
     return ["Airflow stopped the task before its work was done"] if stopped else []
-
-
-def problems_of_sources(ids: RunIds, on_empty: Reaction) -> list[str]:
-    """
-    Return what is wrong with the sources of run ids.
-
-    :param ids: what was gathered
-    :param on_empty: whether a source without run ids is a failure
-    """
-    problems = []
-    if ids.invalid:
-        problems.append(enumeration(ids.invalid, "; "))
-    if ids.failed:
-        problems.append(enumeration(ids.failed, "; "))
-    if ids.empty and on_empty == "fail":
-        problems.append(enumeration(ids.empty, "; "))
-    return problems
 
 
 def counted(count: int) -> str:
@@ -189,7 +167,7 @@ def log_results(
     origin: str = "",
 ) -> None:
     """
-    Write a line for each run; see :data:`MAX_LINES`.
+    Write a line for each of up to :data:`MAX_LINES` runs; of more, only failed and not found ones get one.
 
     :param log: where to
     :param results: what became of the runs
@@ -237,23 +215,4 @@ def log_unterminated(log: Log, results: Iterable[CancelResult], timeout: float) 
     """
     canceled = [result for result in results if result.outcome is CancelOutcome.CANCELED]
     if run_ids := [result.run_id for result in canceled if not result.terminated]:
-        log.warning("Canceled, but not terminated within %s s: %s", timeout, enumeration(run_ids))
-
-
-def log_sources(log: Log, ids: RunIds, *, on_empty: Reaction, origin: str = "") -> None:
-    """
-    Write what was found besides run ids: at most :data:`MAX_LINES` lines of each kind.
-
-    :param log: where to
-    :param ids: what was gathered
-    :param on_empty: whether a source without run ids is a failure, and so an error in the log
-    :param origin: what each line begins with, in a log that is not the task's own
-    """
-    if ids.skipped:
-        count = len(ids.skipped)
-        what = "value that is None" if count == 1 else "values that are None"
-        log.info("%sSkipped %d %s: %s", origin, count, what, enumeration(ids.skipped))
-    for sentence in ids.empty[:MAX_LINES]:
-        (log.error if on_empty == "fail" else log.warning)("%s%s", origin, sentence)
-    for problem in (*ids.invalid[:MAX_LINES], *ids.failed[:MAX_LINES]):
-        log.error("%s%s", origin, problem)
+        log.warning("Canceled, but not terminated within %s s: %s", f"{timeout:g}", enumeration(run_ids))

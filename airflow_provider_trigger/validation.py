@@ -1,13 +1,39 @@
-"""Check the arguments that the operator and the notifier share, when a Dag is parsed."""
+"""Check the arguments of operators, sensors and notifiers, when a Dag is parsed."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Collection, ItemsView, Iterator, KeysView, Mapping, Sequence, ValuesView
+from contextlib import contextmanager
 from os import PathLike
 from typing import Any
 
-from airflow_provider_trigger._compat import XComArg
+from airflow_provider_trigger._compat import (
+    IS_TASK_DECORATOR,
+    AirflowFailException,
+    XComArg,
+    is_mapped_instance,
+)
+from airflow_provider_trigger.durations import read_duration
+
+
+@contextmanager
+def failing_for_good(operator: Any) -> Iterator[None]:
+    """
+    Fail a task without retries where its arguments are invalid and are checked only when it runs.
+
+    That is so for an instance of a mapped task: Airflow constructs it in the worker.
+
+    :param operator: the operator that is being constructed
+    :raises ValueError: an argument is invalid, and the Dag is being parsed
+    :raises AirflowFailException: the same, in an instance of a mapped task
+    """
+    try:
+        yield
+    except ValueError as error:
+        if not is_mapped_instance(operator):
+            raise
+        raise AirflowFailException(str(error)) from None
 
 
 def check_sources(
@@ -54,8 +80,8 @@ def check_positional_arguments(owner: str, given: Sequence[object]) -> None:
     if given and isinstance(given[0], Mapping):
         raise TypeError(
             f"{owner}: nothing was canceled: the callback must be an instance of this class, not the class "
-            f"itself; write, for example, on_failure_callback={owner}(run_ids=...) or "
-            f"on_failure_callback={owner}(xcom_task_ids=...)"
+            f"itself; write on_failure_callback={owner}() to cancel what the task or the Dag run has "
+            f"started, or, for example, {owner}(run_ids=...)"
         )
     if given:
         raise TypeError(f"{owner} takes keyword arguments only, for example {owner}(run_ids=...)")
@@ -105,6 +131,23 @@ def check_number(
         return
     kind = "whole number" if whole else "number"
     raise ValueError(f"{owner}: {name} must be a {kind} of {unit}, {least:g} or more, not {value!r}")
+
+
+def check_duration(owner: str, name: str, value: object, *, least: float) -> float:
+    """
+    Check that an argument is a duration, and return it in seconds.
+
+    :param owner: whose argument it is, for the message
+    :param name: of the argument
+    :param value: as given: seconds, a timedelta, or a text such as ``"1h30m"``
+    :param least: the shortest one allowed, in seconds
+    :raises ValueError: it is none, or shorter
+    """
+    seconds = read_duration(value)
+    if seconds is None or seconds < least:
+        what = f"a duration of {least:g} s or more: seconds, a timedelta, or a text such as '5m'"
+        raise ValueError(f"{owner}: {name} must be {what}, not {value!r}")
+    return float(seconds)
 
 
 def check_choice(owner: str, name: str, value: object, choices: Sequence[str]) -> None:
@@ -194,9 +237,11 @@ def _check_task_id(owner: str, name: str, value: object, takes_outputs: bool) ->
 
 def _task_id(value: Any) -> str | None:
     """Return the id of the task that a value is, or is the output of; None if it is neither."""
+    if isinstance(value, str):  # as nearly all are, of many run ids
+        return None
     if isinstance(value, XComArg):
         value, _ = next(iter(value.iter_references()))
-    if getattr(value, "_airflow_is_task_decorator", False):
+    if getattr(value, IS_TASK_DECORATOR, False):
         return str(value.kwargs["task_id"])
     task_id = getattr(value, "task_id", None)
     return task_id if isinstance(task_id, str) else None

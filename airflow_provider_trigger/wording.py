@@ -7,6 +7,9 @@ from collections.abc import Iterable
 MAX_NAMED = 10
 """How many items an enumeration shows."""
 
+MAX_LINES = 100
+"""How many lines of one kind a log gets."""
+
 
 def enumeration(items: Iterable[object], separator: str = ", ") -> str:
     """Return the first few items, and how many more there are."""

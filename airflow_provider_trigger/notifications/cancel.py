@@ -5,21 +5,22 @@ from __future__ import annotations
 import asyncio
 import copy
 import time
-from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from contextvars import copy_context
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_trigger import defaults
 from airflow_provider_trigger._compat import BaseNotifier
-from airflow_provider_trigger.sources.templates import RendersTemplatesOnly
-from airflow_provider_trigger.sources.xcom import gather, given_sources
+from airflow_provider_trigger.sources.arguments import TakesRunIds
+from airflow_provider_trigger.sources.context import origin_of
 from airflow_provider_trigger.validation import (
     check_connection_id,
+    check_duration,
     check_number,
     check_positional_arguments,
-    check_sources,
 )
 
 if TYPE_CHECKING:
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
     from airflow_provider_trigger.sources.run_ids import RunIds
 
 
-class CancelTriggerRunNotifier(RendersTemplatesOnly, BaseNotifier):
+class CancelTriggerRunNotifier(TakesRunIds, BaseNotifier):
     """
     Cancel Trigger.dev runs from ``on_failure_callback``, ``on_retry_callback`` and the like.
 
@@ -46,15 +47,16 @@ class CancelTriggerRunNotifier(RendersTemplatesOnly, BaseNotifier):
     :param xcom_key: the key of that XCom; None for the runs that a task of this provider's operators has
         started, and the return value of any other task; templated
     :param trigger_dev_conn_id: the connection; templated
-    :param timeout: for the whole call, in seconds; when it has passed, as many runs as possible were canceled
+    :param timeout: for the whole call: seconds, a timedelta, or a text such as ``"5m"``; when it has passed,
+        as many runs as possible were canceled
     :param max_concurrency: how many requests are in flight at a time
     :param context: given by Airflow where the notifier is awaited
     :raises ValueError: when the Dag is parsed: a task's output in ``run_ids``, a task in place of its id, or
-        a value out of range
+        an invalid value
     :raises TypeError: the class itself is the callback, or arguments are given by position
     """
 
-    template_fields: Sequence[str] = ("run_ids", "xcom_task_ids", "xcom_key", "trigger_dev_conn_id")
+    template_fields: Sequence[str] = (*TakesRunIds.template_fields, "trigger_dev_conn_id")
 
     def __init__(
         self,
@@ -63,7 +65,7 @@ class CancelTriggerRunNotifier(RendersTemplatesOnly, BaseNotifier):
         xcom_task_ids: str | Iterable[str] | None = None,
         xcom_key: str | None = None,
         trigger_dev_conn_id: str = defaults.CONN_ID,
-        timeout: float = defaults.NOTIFIER_TIMEOUT,
+        timeout: float | str | timedelta = defaults.NOTIFIER_TIMEOUT,
         max_concurrency: int = defaults.MAX_CONCURRENCY,
         context: Context | None = None,
     ) -> None:
@@ -71,18 +73,15 @@ class CancelTriggerRunNotifier(RendersTemplatesOnly, BaseNotifier):
         name = type(self).__name__
         check_positional_arguments(name, args)
         self.context: Any = context or {}
-        self.run_ids, self.xcom_task_ids = check_sources(
-            name, run_ids=run_ids, xcom_task_ids=xcom_task_ids, takes_outputs=False, required=False
+        self._take_run_ids(
+            name, run_ids=run_ids, xcom_task_ids=xcom_task_ids, xcom_key=xcom_key, is_callback=True
         )
-        self.xcom_key = xcom_key
         self.trigger_dev_conn_id = trigger_dev_conn_id
-        self.timeout = timeout
+        self.timeout = check_duration(name, "timeout", timeout, least=0.01)
         self.max_concurrency = max_concurrency
         # Without any, it cancels what the Dag run or the task instance has started.
         self._cancels_started = self.run_ids is None and self.xcom_task_ids is None
-        self._given = given_sources(run_ids=self.run_ids, xcom_task_ids=self.xcom_task_ids)
         check_connection_id(name, trigger_dev_conn_id)
-        check_number(name, "timeout", timeout, least=0.01, unit="seconds")
         check_number(name, "max_concurrency", max_concurrency, least=1, unit="requests", whole=True)
 
     def __call__(self, *args: Any) -> None:
@@ -142,21 +141,11 @@ class CancelTriggerRunNotifier(RendersTemplatesOnly, BaseNotifier):
                 await _run_in(executor, self._cancel, context, ids, hook, started_at, origin)
 
     def _gather(self, context: Context, origin: str) -> RunIds:
-        from airflow_provider_trigger.cancel_report import log_sources
+        if not self._cancels_started:
+            return self._gather_run_ids(context, on_empty="ignore", origin=origin)
+        from airflow_provider_trigger.sources.started import started_by_xcom
 
-        if self._cancels_started:
-            from airflow_provider_trigger.sources.started import started_by_xcom
-
-            return started_by_xcom(context)
-        ids = gather(
-            context,
-            given=self._given,
-            run_ids=self.run_ids,
-            xcom_task_ids=self.xcom_task_ids,
-            xcom_key=self.xcom_key,
-        )
-        log_sources(self.log, ids, on_empty="ignore", origin=origin)
-        return ids
+        return started_by_xcom(context)
 
     def _cancel(
         self, context: Context, ids: RunIds, hook: TriggerDevHook | None, started_at: float, origin: str
@@ -219,27 +208,6 @@ class CancelTriggerRunNotifier(RendersTemplatesOnly, BaseNotifier):
                 yield from started_by_search(
                     context, ids, client, deadline=deadline, log=self.log, origin=origin
                 )
-
-
-def origin_of(context: Mapping[str, Any]) -> str:
-    """
-    Return, for example, ``Dag 'a', Dag run 'b', task 'c': ``, of these what the context has.
-
-    :param context: of the callback
-    """
-    ti, dag, dag_run = context.get("ti"), context.get("dag"), context.get("dag_run")
-    # A deadline's Dag run is a dict.
-    fields = dag_run if isinstance(dag_run, Mapping) else {}
-    dag_id = getattr(dag, "dag_id", None) or fields.get("dag_id") or getattr(dag_run, "dag_id", None)
-    run_id = context.get("run_id") or fields.get("dag_run_id") or getattr(dag_run, "run_id", None)
-    # With a reason it is a callback of the Dag, whose task instance may be any.
-    task_id = None if "reason" in context else getattr(ti, "task_id", None)
-    map_index = getattr(ti, "map_index", -1)
-    named = (("Dag", dag_id), ("Dag run", run_id), ("task", task_id))
-    texts = [f"{name} {value!r}" for name, value in named if value]
-    if task_id and isinstance(map_index, int) and map_index >= 0:
-        texts.append(f"map index {map_index}")
-    return f"{', '.join(texts)}: " if texts else ""
 
 
 @contextmanager

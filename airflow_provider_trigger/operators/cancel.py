@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Literal
 
 from airflow_provider_trigger import defaults
@@ -10,17 +11,16 @@ from airflow_provider_trigger._compat import (
     AirflowException,
     AirflowFailException,
     BaseOperator,
-    is_mapped_instance,
 )
 from airflow_provider_trigger.links.run import TriggerRunLink, push_link
-from airflow_provider_trigger.sources.templates import RendersTemplatesOnly
-from airflow_provider_trigger.sources.xcom import gather, given_sources
+from airflow_provider_trigger.sources.arguments import TakesRunIds
 from airflow_provider_trigger.validation import (
     check_boolean,
     check_choice,
     check_connection_id,
+    check_duration,
     check_number,
-    check_sources,
+    failing_for_good,
 )
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from airflow_provider_trigger.sources.run_ids import RunIds
 
 
-class CancelTriggerRunOperator(RendersTemplatesOnly, BaseOperator):
+class CancelTriggerRunOperator(TakesRunIds, BaseOperator):
     """
     Cancel Trigger.dev runs, and report for each run what became of it.
 
@@ -49,22 +49,21 @@ class CancelTriggerRunOperator(RendersTemplatesOnly, BaseOperator):
     :param xcom_key: the key of that XCom; None for the runs that a task of this provider's operators has
         started, and the return value of any other task; templated
     :param trigger_dev_conn_id: the connection; templated
-    :param on_not_found: whether a run that this key's environment does not have is a failure
-    :param on_empty: whether a source of run ids that has none is a failure, or a warning in the log
+    :param on_not_found: ``"fail"``: a run that this key's environment does not have fails the task
+    :param on_empty: ``"fail"``: a source without run ids fails the task; ``"ignore"``: it is a warning in the
+        log
     :param wait_for_termination: whether to wait until the canceled runs are terminated, their workers too
-    :param termination_timeout: how long to wait for that in all, in seconds; a run that is not terminated by
-        then is ``"terminated": false``, and not a failure
-    :param poll_interval: between two status checks of a run while waiting, in seconds
+    :param termination_timeout: how long to wait for that in all: seconds, a timedelta, or a text such as
+        ``"5m"``; a run that is not terminated by then is ``"terminated": false``, and not a failure
+    :param poll_interval: between two status checks of a run while waiting; given in the same ways
     :param max_concurrency: how many requests are in flight at a time
     :raises ValueError: when the Dag is parsed: neither ``run_ids`` nor ``xcom_task_ids``, a task in place of
-        its id, or an invalid value
+        its id, or an invalid value; in a mapped task, when it runs: then it fails without retries
     """
 
-    template_fields: Sequence[str] = ("run_ids", "xcom_task_ids", "xcom_key", "trigger_dev_conn_id")
+    template_fields: Sequence[str] = (*TakesRunIds.template_fields, "trigger_dev_conn_id")
     operator_extra_links = (TriggerRunLink(),)  # to the first run
     ui_color = "#fde8e4"
-    # Airflow keeps the arguments as given: an iterator among them cannot be deep-copied.
-    shallow_copy_attrs: Sequence[str] = ("_BaseOperator__init_kwargs",)
 
     def __init__(
         self,
@@ -76,53 +75,40 @@ class CancelTriggerRunOperator(RendersTemplatesOnly, BaseOperator):
         on_not_found: Literal["fail", "ignore"] = "fail",
         on_empty: Literal["ignore", "fail"] = "ignore",
         wait_for_termination: bool = False,
-        termination_timeout: float = defaults.TERMINATION_TIMEOUT,
-        poll_interval: float = defaults.POLL_INTERVAL,
+        termination_timeout: float | str | timedelta = defaults.TERMINATION_TIMEOUT,
+        poll_interval: float | str | timedelta = defaults.POLL_INTERVAL,
         max_concurrency: int = defaults.MAX_CONCURRENCY,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
-        self.run_ids = run_ids
-        self.xcom_task_ids = xcom_task_ids
-        self.xcom_key = xcom_key
         self.trigger_dev_conn_id = trigger_dev_conn_id
         self.on_not_found = on_not_found
         self.on_empty = on_empty
         self.wait_for_termination = wait_for_termination
-        self.termination_timeout = termination_timeout
-        self.poll_interval = poll_interval
         self.max_concurrency = max_concurrency
         self.run_url: str | None = None
-        self._killed = False
-        self._check_arguments()
-        self._given = given_sources(run_ids=self.run_ids, xcom_task_ids=self.xcom_task_ids)
+        self._is_stopped = False
+        owner = f"{type(self).__name__} {self.task_id!r}"
+        with failing_for_good(self):
+            self._take_run_ids(owner, run_ids=run_ids, xcom_task_ids=xcom_task_ids, xcom_key=xcom_key)
+            self._check_arguments(owner)
+            self.termination_timeout = check_duration(
+                owner, "termination_timeout", termination_timeout, least=0
+            )
+            self.poll_interval = check_duration(owner, "poll_interval", poll_interval, least=0.01)
 
-    def _check_arguments(self) -> None:
-        task = f"{type(self).__name__} {self.task_id!r}"
-        # One of the values of a mapped task may be None: that instance has nothing to cancel.
-        if self.run_ids is not None or self.xcom_task_ids or not is_mapped_instance(self):
-            sources = check_sources(task, run_ids=self.run_ids, xcom_task_ids=self.xcom_task_ids)
-            self.run_ids, self.xcom_task_ids = sources
-        check_connection_id(task, self.trigger_dev_conn_id)
+    def _check_arguments(self, owner: str) -> None:
+        check_connection_id(owner, self.trigger_dev_conn_id)
         for name in ("on_not_found", "on_empty"):
-            check_choice(task, name, getattr(self, name), ("fail", "ignore"))
-        check_boolean(task, "wait_for_termination", self.wait_for_termination)
-        check_number(task, "termination_timeout", self.termination_timeout, least=0, unit="seconds")
-        check_number(task, "poll_interval", self.poll_interval, least=0.01, unit="seconds")
-        check_number(task, "max_concurrency", self.max_concurrency, least=1, unit="requests", whole=True)
+            check_choice(owner, name, getattr(self, name), ("fail", "ignore"))
+        check_boolean(owner, "wait_for_termination", self.wait_for_termination)
+        check_number(owner, "max_concurrency", self.max_concurrency, least=1, unit="requests", whole=True)
 
     def execute(self, context: Context) -> list[dict[str, Any]]:
         """Cancel the runs; see the class."""
-        from airflow_provider_trigger.cancel_report import NOTHING_CANCELED, log_sources
+        from airflow_provider_trigger.cancel_report import NOTHING_CANCELED
 
-        ids = gather(
-            context,
-            given=self._given,
-            run_ids=self.run_ids,
-            xcom_task_ids=self.xcom_task_ids,
-            xcom_key=self.xcom_key,
-        )
-        log_sources(self.log, ids, on_empty=self.on_empty)
+        ids = self._gather_run_ids(context, on_empty=self.on_empty)
         if ids.found:
             return self._cancel(ids, context)
         results = self._conclude([], ids, context)
@@ -147,14 +133,14 @@ class CancelTriggerRunOperator(RendersTemplatesOnly, BaseOperator):
             termination_timeout=self.termination_timeout if self.wait_for_termination else None,
             poll_interval=self.poll_interval,
         )
-        with hook.cancellation(ids.found, settings, is_stopped=lambda: self._killed) as work:
+        with hook.cancellation(ids.found, settings, is_stopped=lambda: self._is_stopped) as work:
             rejection = None
             try:
                 work.run()
             except AuthenticationError as error:
                 rejection = action_for(error, hook.settings)
             except BaseException:
-                # Airflow's own, which ends execute() at the execution_timeout and, on 2.11, at a kill.
+                # Airflow's own, which ends execute() at the execution_timeout and, on 2.11, at a stop.
                 _push(self, self._logged(work, hook), context)
                 raise
             results = self._logged(work, hook)
@@ -197,7 +183,7 @@ class CancelTriggerRunOperator(RendersTemplatesOnly, BaseOperator):
 
         It only sets a flag, as Airflow 3 calls it in a signal handler, where a lock could be held already.
         """
-        self._killed = True
+        self._is_stopped = True
 
 
 def _push(operator: BaseOperator, results: list[CancelResult], context: Context) -> None:

@@ -17,17 +17,17 @@ from airflow_provider_trigger._compat import (
     TaskDeferralError,
     default_deferrable,
     has_deferral_timed_out,
-    is_mapped_instance,
 )
 from airflow_provider_trigger.api.models.statuses import FINAL_STATUSES, SUCCESS_STATUSES
-from airflow_provider_trigger.sources.xcom import gather, given_sources
+from airflow_provider_trigger.sources.arguments import TakesRunIds
+from airflow_provider_trigger.sources.problems import problems_of_sources
 from airflow_provider_trigger.validation import (
     check_boolean,
     check_choice,
     check_connection_id,
+    check_duration,
     check_final_statuses,
-    check_number,
-    check_sources,
+    failing_for_good,
 )
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from airflow_provider_trigger.run.checks import RunChecks
 
 
-class TriggerRunSensor(BaseSensorOperator):
+class TriggerRunSensor(TakesRunIds, BaseSensorOperator):
     """
     Wait until runs have ended, all in a status that counts as success.
 
@@ -52,19 +52,19 @@ class TriggerRunSensor(BaseSensorOperator):
         of others; templated
     :param trigger_dev_conn_id: the connection; templated
     :param success_statuses: the final statuses that count as success
-    :param on_empty: whether a source of run ids that has none is a failure, or a warning in the log
+    :param on_empty: ``"fail"``: a source without run ids fails the task; ``"ignore"``: it is a warning in the
+        log
     :param deferrable: whether to wait in the triggerer, without a worker slot; None for Airflow's setting
         ``[operators] default_deferrable``
-    :param poll_interval: between two status checks of a run while deferred, in seconds; None for a tenth of
-        the run's age, between 2 and 30 s. Otherwise ``poke_interval`` counts
+    :param poll_interval: between two status checks of a run while deferred: seconds, a timedelta, or a text
+        such as ``"5m"``; None for a tenth of the run's age, between 2 and 30 s. Otherwise ``poke_interval``
+        counts
     :raises ValueError: when the Dag is parsed: neither ``run_ids`` nor ``xcom_task_ids``, a task in place of
-        its id, or a value out of range
+        its id, or an invalid value; in a mapped task, when it runs: then it fails without retries
     """
 
-    template_fields: Sequence[str] = ("run_ids", "xcom_task_ids", "xcom_key", "trigger_dev_conn_id")
+    template_fields: Sequence[str] = (*TakesRunIds.template_fields, "trigger_dev_conn_id")
     ui_color = "#e6eefc"
-    # Airflow keeps the arguments as given: an iterator among them cannot be deep-copied.
-    shallow_copy_attrs: Sequence[str] = ("_BaseOperator__init_kwargs",)
 
     def __init__(
         self,
@@ -76,36 +76,30 @@ class TriggerRunSensor(BaseSensorOperator):
         success_statuses: Sequence[str] = SUCCESS_STATUSES,
         on_empty: Literal["ignore", "fail"] = "fail",
         deferrable: bool | None = None,
-        poll_interval: float | None = None,
+        poll_interval: float | str | timedelta | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
-        self.run_ids = run_ids
-        self.xcom_task_ids = xcom_task_ids
-        self.xcom_key = xcom_key
         self.trigger_dev_conn_id = trigger_dev_conn_id
         self.success_statuses = success_statuses
         self.on_empty = on_empty
         self.deferrable = default_deferrable() if deferrable is None else deferrable
-        self.poll_interval = poll_interval
-        self._given = given_sources(run_ids=run_ids, xcom_task_ids=xcom_task_ids)
         self._found: list[str] | None = None
         self._ended: dict[str, Run] = {}
         self._checks: RunChecks | None = None
-        self._check_arguments()
-
-    def _check_arguments(self) -> None:
         owner = f"{type(self).__name__} {self.task_id!r}"
-        if self.run_ids is not None or self.xcom_task_ids or not is_mapped_instance(self):
-            self.run_ids, self.xcom_task_ids = check_sources(
-                owner, run_ids=self.run_ids, xcom_task_ids=self.xcom_task_ids
-            )
+        with failing_for_good(self):
+            self._take_run_ids(owner, run_ids=run_ids, xcom_task_ids=xcom_task_ids, xcom_key=xcom_key)
+            self._check_arguments(owner)
+            if poll_interval is not None:
+                poll_interval = check_duration(owner, "poll_interval", poll_interval, least=0.01)
+        self.poll_interval = poll_interval
+
+    def _check_arguments(self, owner: str) -> None:
         check_connection_id(owner, self.trigger_dev_conn_id)
         check_final_statuses(owner, "success_statuses", self.success_statuses, known=FINAL_STATUSES)
         check_choice(owner, "on_empty", self.on_empty, ("ignore", "fail"))
         check_boolean(owner, "deferrable", self.deferrable)
-        if self.poll_interval is not None:
-            check_number(owner, "poll_interval", self.poll_interval, least=0.01, unit="seconds")
 
     def execute(self, context: Context) -> Any:
         """Wait for the runs; see the class."""
@@ -137,7 +131,7 @@ class TriggerRunSensor(BaseSensorOperator):
 
     def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context) -> Any:
         """
-        Go on after the trigger; its timeout is the sensor's, on every Airflow: without retries, or skipped.
+        Continue after the trigger, whose timeout is the sensor's: no retries, or skipped, on every Airflow.
 
         :param next_method: of the sensor, or Airflow's sign for a failure
         :param next_kwargs: for the method
@@ -167,7 +161,8 @@ class TriggerRunSensor(BaseSensorOperator):
 
         hook = self._hook()
         if not failed["status"]:
-            raise AirflowException(f"Run {failed['run_id']} cannot be checked any more: {failed['error']}")
+            what = f"The server rejects the status checks of run {failed['run_id']}"
+            raise AirflowException(f"{what}: {failed['error']}")
         with hook.client() as client:  # an event does not say why a run failed
             raise self._failure(client.call(retrieve_run(failed["run_id"])), hook)
 
@@ -199,16 +194,7 @@ class TriggerRunSensor(BaseSensorOperator):
 
     def _run_ids(self, context: Context) -> list[str]:
         if self._found is None:
-            from airflow_provider_trigger.cancel_report import log_sources, problems_of_sources
-
-            ids = gather(
-                context,
-                given=self._given,
-                run_ids=self.run_ids,
-                xcom_task_ids=self.xcom_task_ids,
-                xcom_key=self.xcom_key,
-            )
-            log_sources(self.log, ids, on_empty=self.on_empty)
+            ids = self._gather_run_ids(context, on_empty=self.on_empty)
             if problems := problems_of_sources(ids, self.on_empty):
                 raise (AirflowException if ids.failed else AirflowFailException)("; ".join(problems))
             self._found = list(dict.fromkeys(ids.found))

@@ -1,4 +1,4 @@
-"""What identifies a Dag run and a task instance, from the context that Airflow gives."""
+"""What Airflow's context says: whose it is, and what identifies its Dag run and its task instance."""
 
 from __future__ import annotations
 
@@ -24,32 +24,78 @@ def dag_run_of(context: Context) -> DagRunIdentity | None:
     dag_run: Any = context.get("dag_run")
     if isinstance(dag_run, Mapping):  # of a deadline alert
         start_date = _read_date(dag_run.get("start_date"))
-        ids = dag_run.get("dag_id"), dag_run.get("dag_run_id")
         is_test = False
     else:
         start_date = getattr(dag_run, "start_date", None)
-        ids = getattr(dag_run, "dag_id", None), getattr(dag_run, "run_id", None)
         dates = getattr(dag_run, "logical_date", None), getattr(dag_run, "run_after", None)
         is_test = start_date is None or start_date in dates
-    dag_id, run_id = ids
+    dag_id, run_id = _ids_of(dag_run)
     if not dag_id or not run_id or (start_date is None and not is_test):
         return None
     return DagRunIdentity(dag_id=dag_id, run_id=run_id, start_date=start_date, is_test=is_test)
 
 
+def own_ti_of(context: Context) -> Any:
+    """
+    Return the task instance that a context is about, None where it is about a whole Dag run.
+
+    :param context: of a task or a task's callback; or of a Dag's callback or a deadline alert
+    """
+    # A Dag's callback has a reason, and the task instance in its context may be any.
+    return None if "reason" in context else context.get("ti")
+
+
+def map_index_of(ti: Any) -> int:
+    """
+    Return which instance of a mapped task a task instance is, -1 if its task is not mapped.
+
+    :param ti: from the context
+    """
+    index = getattr(ti, "map_index", None)
+    return index if isinstance(index, int) else -1
+
+
 def task_instance_of(context: Context) -> TaskInstanceIdentity | None:
     """
-    Return what identifies a context's task instance, None where it has none.
+    Return what identifies the task instance that a context is about, None where it is about none.
 
-    :param context: of a task, or of its callback
+    :param context: of a task, a callback or a deadline alert
     """
-    dag_run, ti = dag_run_of(context), context.get("ti")
+    dag_run, ti = dag_run_of(context), own_ti_of(context)
     if dag_run is None or ti is None:
         return None
-    index: Any = getattr(ti, "map_index", None)
-    return TaskInstanceIdentity(
-        dag_run=dag_run, task_id=ti.task_id, map_index=index if isinstance(index, int) else -1
+    return TaskInstanceIdentity(dag_run=dag_run, task_id=ti.task_id, map_index=map_index_of(ti))
+
+
+def starter_of(context: Context) -> DagRunIdentity | TaskInstanceIdentity | None:
+    """
+    Return what identifies the task instance or the Dag run that a context is about.
+
+    None where the context does not say when its Dag run started.
+
+    :param context: of a callback or a deadline alert
+    """
+    return dag_run_of(context) if own_ti_of(context) is None else task_instance_of(context)
+
+
+def origin_of(context: Context) -> str:
+    """
+    Return, for example, ``Dag 'a', Dag run 'b', task 'c': ``, of these what the context has.
+
+    :param context: of a callback or a deadline alert
+    """
+    dag_id, run_id = _ids_of(context.get("dag_run"))
+    ti = own_ti_of(context)
+    task_id = getattr(ti, "task_id", None)
+    named = (
+        ("Dag", getattr(context.get("dag"), "dag_id", None) or dag_id),
+        ("Dag run", context.get("run_id") or run_id),
+        ("task", task_id),
     )
+    texts = [f"{name} {value!r}" for name, value in named if value]
+    if task_id and (index := map_index_of(ti)) >= 0:
+        texts.append(f"map index {index}")
+    return f"{', '.join(texts)}: " if texts else ""
 
 
 def key_of(context: Context, identity: TaskInstanceIdentity, *, retries: int) -> str:
@@ -69,6 +115,13 @@ def key_of(context: Context, identity: TaskInstanceIdentity, *, retries: int) ->
         number += 1
     _test_numbers[begun] = number
     return identity.key(ti.max_tries, retries, test_number=number)
+
+
+def _ids_of(dag_run: Any) -> tuple[Any, Any]:
+    """Return the ids of a Dag and its run, None for each that is not known."""
+    if isinstance(dag_run, Mapping):  # of a deadline alert
+        return dag_run.get("dag_id"), dag_run.get("dag_run_id")
+    return getattr(dag_run, "dag_id", None), getattr(dag_run, "run_id", None)
 
 
 def _read_date(value: object) -> datetime | None:

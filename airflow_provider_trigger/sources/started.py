@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING, Any
 from airflow_provider_trigger.api.errors import TriggerDevError
 from airflow_provider_trigger.log import Log
 from airflow_provider_trigger.run.find import find_runs
-from airflow_provider_trigger.run.identity import DagRunIdentity, TaskInstanceIdentity
-from airflow_provider_trigger.sources.context import dag_run_of, task_instance_of
+from airflow_provider_trigger.sources.context import own_ti_of, starter_of
 from airflow_provider_trigger.sources.run_ids import RunIds
 from airflow_provider_trigger.sources.xcom import add_xcoms, starts_runs, why_no_xcom
 from airflow_provider_trigger.wording import enumeration
@@ -26,16 +25,6 @@ _LIST_LAG = 2.5
 _LISTS = 2
 
 
-def of_one_task(context: Context) -> bool:
-    """
-    Return whether a context is that of a task's callback, and not of its Dag's.
-
-    :param context: of a callback or a deadline alert
-    """
-    # A Dag's callback has a reason, and the task instance in its context may be any.
-    return context.get("ti") is not None and "reason" not in context
-
-
 def started_by_xcom(context: Context) -> RunIds:
     """
     Return the runs whose ids are in XCom; empty where this context has no XCom.
@@ -45,22 +34,13 @@ def started_by_xcom(context: Context) -> RunIds:
     ids = RunIds()
     if why_no_xcom(context) is None:
         dag: Any = context.get("dag")
-        ti: Any = context["ti"]
-        tasks = [ti.task] if of_one_task(context) else (dag.tasks if dag else [])
+        ti = own_ti_of(context)
+        tasks = [ti.task] if ti is not None else (dag.tasks if dag else [])
         task_ids = [task.task_id for task in tasks if starts_runs(task)]
         if task_ids:
             add_xcoms(ids, context, task_ids, None)
             ids.empty.clear()  # most tasks of a Dag run that failed have not started a run
     return ids
-
-
-def starter_of(context: Context) -> DagRunIdentity | TaskInstanceIdentity | None:
-    """
-    Return what to search runs by, None where the context does not say when its Dag run started.
-
-    :param context: of a callback or a deadline alert
-    """
-    return task_instance_of(context) if of_one_task(context) else dag_run_of(context)
 
 
 def started_by_search(
@@ -73,7 +53,7 @@ def started_by_search(
     :param ids: what is known already; gets a sentence where the search fails
     :param client: for the environment
     :param deadline: for all of it
-    :param log: where to name runs that carry the tag only, and are left alone
+    :param log: where to name runs that carry the tag only, and are not canceled
     :param origin: what each line begins with
     """
     starter = starter_of(context)
@@ -93,8 +73,12 @@ def started_by_search(
                 client, tag=starter.tag, is_ours=starter.has_started, known=known, deadline=deadline
             )
             if found.others:
-                what = "they have the tag of this Dag run or task, but not its key"
-                log.warning("%sLeft alone, as %s: %s", origin, what, enumeration(found.others))
+                log.warning(
+                    "%sNot canceled, as they have the tag of this Dag run or task, but not its idempotency "
+                    "key (replays, or runs with a key of their own): %s",
+                    origin,
+                    enumeration(found.others),
+                )
             ours = [run.id for run in found.ours]
             known.update(ours, found.others)
             if ours:

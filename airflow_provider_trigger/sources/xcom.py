@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from airflow_provider_trigger._compat import has_no_supervisor, xcom_is_out_of_reach
 from airflow_provider_trigger.defaults import RUN_ID_KEY, STARTS_RUNS, XCOM_KEY
+from airflow_provider_trigger.sources.context import map_index_of, own_ti_of
 from airflow_provider_trigger.sources.run_ids import (
     RUN_ID_PREFIX,
     InvalidValue,
@@ -99,7 +100,7 @@ def _noting_failure(ids: RunIds, source: str) -> Iterator[None]:
         yield
     except Exception as error:
         # Any error: XCom backends and deserializers raise what they like, and the runs of the other sources
-        # are to be canceled. What ends a task (a timeout, a kill) is not an Exception, and goes on.
+        # are to be canceled. What ends a task (a timeout, a stop) is not an Exception, and is raised.
         text = " ".join(f"{type(error).__name__}: {error}".split())
         shown = text if len(text) <= MAX_ERROR_LENGTH else f"{text[:MAX_ERROR_LENGTH]}…"
         ids.failed.append(f"{source} cannot be read: {shown}")
@@ -180,11 +181,9 @@ def _pull(context: Context, task_id: str, key: str) -> object:
 
 def _own_map_index(context: Context, task_id: str) -> int | None:
     """Return which instance's XCom counts, None if those of all do."""
-    ti: Any = context["ti"]
-    dag: Any = context.get("dag")
-    index = getattr(ti, "map_index", None)
-    # With a reason it is a callback of the Dag, whose task instance may be any.
-    if dag is None or "reason" in context or not isinstance(index, int) or index < 0:
+    ti, dag = own_ti_of(context), context.get("dag")
+    index = map_index_of(ti)
+    if dag is None or index < 0:
         return None
     if task_id == ti.task_id:
         return index

@@ -11,7 +11,7 @@ from airflow_provider_trigger.api.client import TriggerDevClient
 from airflow_provider_trigger.api.settings import ServerSettings
 from airflow_provider_trigger.cancel.cancellation import Cancellation
 from airflow_provider_trigger.cancel.settings import CancelSettings
-from airflow_provider_trigger.cancel_report import MAX_LINES
+from airflow_provider_trigger.wording import MAX_LINES
 
 # A run's state and what its worker does, then: the outcome, the status, and whether it is terminated.
 RUNS: dict[str, tuple[dict[str, Any], str, str | None, bool]] = {

@@ -122,7 +122,7 @@ def test_a_kill_while_waiting_keeps_what_was_seen(server, connect, make_operator
     assert execute(operator).outcomes == ["canceled", "not_found"]
 
 
-def test_a_task_killed_before_it_began_sends_nothing(server, make_operator, execute):
+def test_a_task_stopped_before_it_began_sends_nothing(server, make_operator, execute):
     operator = make_operator(server.add_run())
     operator.on_kill()
     result = execute(operator)

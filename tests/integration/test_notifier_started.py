@@ -125,7 +125,7 @@ def test_a_dags_callback_leaves_a_replay_by_someone_else_alone(server, run_tasks
     assert (replay.status, replay.cancel_requests) == ("EXECUTING", 0)
     assert len([run for run in of_the_dag_run(server) if set(run.tags) == set(replay.tags)]) == 2
     if __version__ != "3.0.4":
-        assert said.lines("have the tag of this Dag run or task, but not its key", replay.id)
+        assert said.lines("have the tag of this Dag run or task, but not its idempotency key", replay.id)
 
 
 def test_a_tasks_callback_without_arguments_cancels_what_this_task_has_started(server, run_tasks, said):

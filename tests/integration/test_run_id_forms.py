@@ -314,6 +314,22 @@ def test_a_mapped_instance_without_ids_is_a_success(server, run_dag, said):
     assert said.lines("run_ids is None")
 
 
+def test_an_invalid_argument_of_a_mapped_task_fails_it_without_retries(server, run_tasks, said):
+    run = server.add_run("COMPLETED")
+    result = run_tasks(f"""
+        ids = [{run.id!r}]
+        cancel = CancelTriggerRunOperator.partial(retries=1, task_id="cancel", poll_interval="often")
+        cancel.expand(run_ids=ids)
+        CancelTriggerRunOperator.partial(task_id="fine", termination_timeout="5m").expand(run_ids=ids)
+        wait = TriggerRunSensor.partial(retries=1, task_id="wait", success_statuses=["DONE"])
+        wait.expand(run_ids=ids)
+    """)
+    assert result.tries == {"cancel": [1], "fine": [1], "wait": [1]}
+    assert result.states == {"cancel": ["failed"], "fine": ["success"], "wait": ["failed"]}
+    assert said.lines("CancelTriggerRunOperator 'cancel': poll_interval must be a duration of 0.01 s or more")
+    assert said.lines("TriggerRunSensor 'wait': success_statuses must be a list of final statuses")
+
+
 INVALID = [
     (7, "7"),
     (True, "True"),

@@ -8,11 +8,9 @@ import pytest
 
 from airflow_provider_trigger.cancel.outcome import CancelOutcome, CancelResult, Label, Reason
 from airflow_provider_trigger.cancel_report import (
-    MAX_LINES,
     Report,
     adding_runs_left,
     log_results,
-    log_sources,
     log_summary,
     log_unterminated,
     make_report,
@@ -20,6 +18,7 @@ from airflow_provider_trigger.cancel_report import (
     summary,
 )
 from airflow_provider_trigger.sources.run_ids import RunIds
+from airflow_provider_trigger.wording import MAX_LINES
 
 CHECK_PASSWORD = "check the password of connection 'x'"
 
@@ -286,38 +285,6 @@ def test_canceled_runs_that_are_not_terminated_are_a_warning(
     log_unterminated(log, results, 90)
     log_unterminated(log, results[1:3], 90)
     assert lines(caplog) == [("WARNING", "Canceled, but not terminated within 90 s: run_1, run_4")]
-
-
-@pytest.mark.parametrize(("on_empty", "level"), [("ignore", "WARNING"), ("fail", "ERROR")])
-def test_each_thing_found_besides_run_ids_gets_a_line(
-    log: logging.Logger, caplog: pytest.LogCaptureFixture, on_empty: Any, level: str
-) -> None:
-    ids = gathered(["run_1", None, 7], [], None, failed="the XCom 'k' of task 'a' cannot be read: OSError")
-    log_sources(log, ids, on_empty=on_empty)
-    assert lines(caplog) == [
-        ("INFO", "Skipped 1 value that is None: source 0[1]"),
-        (level, "source 1 is an empty list"),
-        (level, ids.empty[1]),
-        ("ERROR", str(ids.invalid[0])),
-        ("ERROR", "the XCom 'k' of task 'a' cannot be read: OSError"),
-    ]
-
-
-def test_where_only_run_ids_were_found_nothing_is_logged(
-    log: logging.Logger, caplog: pytest.LogCaptureFixture
-) -> None:
-    log_sources(log, gathered("run_1"), on_empty="fail")
-    assert not caplog.records
-
-
-@pytest.mark.parametrize("kind", ["invalid", "empty", "failed"])
-def test_very_many_of_a_kind_do_not_fill_the_log(
-    log: logging.Logger, caplog: pytest.LogCaptureFixture, kind: str
-) -> None:
-    ids = RunIds()
-    getattr(ids, kind).extend(f"number {number} of 100 %" for number in range(500))
-    log_sources(log, ids, on_empty="ignore")
-    assert [text for _, text in lines(caplog)] == [f"number {n} of 100 %" for n in range(MAX_LINES)]
 
 
 # The last line of a callback.

@@ -29,7 +29,7 @@ def connection_id(monkeypatch: pytest.MonkeyPatch) -> str:
 
 
 def test_each_name_is_airflows_own() -> None:
-    for name in _compat.__all__:
+    for name in set(_compat.__all__) - {"INIT_ARGUMENTS", "IS_TASK_DECORATOR"}:
         assert getattr(_compat, name).__module__.split(".")[0] in ("airflow", "airflow_provider_trigger")
     assert issubclass(_compat.AirflowFailException, _compat.AirflowException)
     assert issubclass(_compat.AirflowNotFoundException, _compat.AirflowException)
@@ -119,6 +119,26 @@ def test_an_instance_of_a_mapped_operator_is_known_while_it_is_constructed() -> 
     Operator(task_id="plain")
     Operator(task_id="mapped", _airflow_from_mapped=True)
     assert seen == [False, True]
+
+
+def test_an_operator_keeps_its_arguments_as_they_were_given() -> None:
+    class Operator(_compat.BaseOperator):
+        def __init__(self, *, ids: Any, **arguments: Any) -> None:
+            super().__init__(**arguments)
+            self.ids = ids
+
+    kept = getattr(Operator(task_id="work", ids="run_1"), _compat.INIT_ARGUMENTS)
+    assert kept["ids"] == "run_1"
+
+
+def test_a_decorated_function_that_is_not_called_is_known() -> None:
+    def work() -> None: ...
+
+    try:
+        from airflow.sdk import task
+    except ImportError:  # 2.11
+        from airflow.decorators import task
+    assert getattr(task(work), _compat.IS_TASK_DECORATOR)
 
 
 def process(monkeypatch: pytest.MonkeyPatch, comms: Any) -> None:

@@ -221,8 +221,8 @@ def test_a_class_that_is_called_as_a_callback_is_an_error_that_says_so() -> None
         check_positional_arguments("Notifier", [{"dag": None}])
     assert str(raised.value) == (
         "Notifier: nothing was canceled: the callback must be an instance of this class, not the class "
-        "itself; write, for example, on_failure_callback=Notifier(run_ids=...) or "
-        "on_failure_callback=Notifier(xcom_task_ids=...)"
+        "itself; write on_failure_callback=Notifier() to cancel what the task or the Dag run has started, "
+        "or, for example, Notifier(run_ids=...)"
     )
 
 

@@ -41,7 +41,6 @@ from airflow_provider_trigger.api.http import Response
 from airflow_provider_trigger.api.models import runs, statuses
 from airflow_provider_trigger.cancel import bulk, record, schedule, workers
 from airflow_provider_trigger.cancel.outcome import CancelOutcome, CancelResult
-from airflow_provider_trigger.cancel_report import MAX_LINES
 from airflow_provider_trigger.get_provider_info import get_provider_info
 from airflow_provider_trigger.hooks import connection as connections
 from airflow_provider_trigger.hooks.trigger_dev import TriggerDevHook
@@ -57,6 +56,7 @@ from airflow_provider_trigger.sensors.run import TriggerRunSensor
 from airflow_provider_trigger.sources import started
 from airflow_provider_trigger.sources.run_ids import MAX_LENGTH, MAX_SHOWN, RunIds
 from airflow_provider_trigger.triggers import run as triggers
+from airflow_provider_trigger.wording import MAX_LINES
 
 # The connection.
 

@@ -7,13 +7,11 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from contextvars import ContextVar
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
 from typing import Any
 
-import jinja2
 import pytest
-from jinja2 import Environment
 
 from airflow_provider_trigger._compat import AirflowNotFoundException, BaseNotifier, BaseOperator
 from airflow_provider_trigger.cancel.outcome import CancelOutcome, CancelResult
@@ -21,7 +19,8 @@ from airflow_provider_trigger.cancel.settings import CancelSettings
 from airflow_provider_trigger.hooks.connection import InvalidConnectionError
 from airflow_provider_trigger.hooks.trigger_dev import TriggerDevHook
 from airflow_provider_trigger.notifications import cancel as notifications
-from airflow_provider_trigger.notifications.cancel import CancelTriggerRunNotifier, origin_of
+from airflow_provider_trigger.notifications.cancel import CancelTriggerRunNotifier
+from airflow_provider_trigger.sources import arguments
 from airflow_provider_trigger.sources.run_ids import RunIds
 from airflow_provider_trigger.sources.xcom import gather
 
@@ -98,8 +97,8 @@ def with_xcom(pushed: dict[str, Any] | Exception) -> Any:
     ("arguments", "reason"),
     [
         ({"xcom_task_ids": BaseOperator(task_id="start")}, "give the task's id, 'start'"),
-        ({"run_ids": "run_1", "timeout": 0}, "timeout must be a number of seconds, 0.01 or more, not 0"),
-        ({"run_ids": "run_1", "timeout": -1}, "timeout must be a number of seconds, 0.01 or more, not -1"),
+        ({"run_ids": "run_1", "timeout": 0}, "or a text such as '5m', not 0"),
+        ({"run_ids": "run_1", "timeout": "soon"}, "or a text such as '5m', not 'soon'"),
         (
             {"run_ids": "run_1", "max_concurrency": 0},
             "max_concurrency must be a whole number of requests, 1 or more, not 0",
@@ -140,8 +139,13 @@ def test_arguments_go_by_their_names_only() -> None:
 
 def test_the_class_itself_as_a_callback_is_an_error_that_says_what_to_write() -> None:
     callback = CancelTriggerRunNotifier  # on_failure_callback=CancelTriggerRunNotifier
-    with pytest.raises(TypeError, match=r"nothing was canceled: .* on_failure_callback=Cancel\w+\(run_ids"):
+    with pytest.raises(TypeError, match=r"nothing was canceled: .* on_failure_callback=Cancel\w+\(\) to "):
         callback(context())
+
+
+@pytest.mark.parametrize(("given", "seconds"), [(5, 5), ("5", 5), ("1m30s", 90), (timedelta(minutes=5), 300)])
+def test_its_timeout_is_a_duration(given: Any, seconds: float) -> None:
+    assert CancelTriggerRunNotifier(timeout=given).timeout == seconds
 
 
 def test_it_is_a_notifier_with_the_documented_defaults() -> None:
@@ -182,24 +186,6 @@ def test_a_context_whose_dag_has_no_templates_is_rendered_all_the_same(
     serialized = SimpleNamespace(dag_id="d", render_template_as_native_obj=False)
     Notifier(run_ids="run_{{ x }}")({"dag": serialized, "x": "a"})
     assert wire.targets[0] == "POST /api/v2/runs/run_a/cancel"
-
-
-def test_a_text_without_jinja_is_not_rendered_as_that_takes_too_long(
-    runs: dict[str, Any], log: Log, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    compiled: list[str] = []
-    from_string = Environment.from_string
-
-    def keep(env: Environment, text: str, **options: Any) -> Any:
-        compiled.append(text)
-        return from_string(env, text, **options)
-
-    monkeypatch.setattr(Environment, "from_string", keep)
-    given = ["run_1", ["run_2", "{{ x }}", "{% set y = 1 %}"]]
-    notifier = Notifier(run_ids=given, xcom_key="{# a comment #}")
-    notifier.render_template_fields(context(x="run_3"))
-    assert set(compiled) == {"{{ x }}", "{% set y = 1 %}", "{# a comment #}"}
-    assert notifier.run_ids == ["run_1", ["run_2", "run_3", ""]]
 
 
 @pytest.mark.parametrize(
@@ -322,42 +308,6 @@ def test_without_ids_the_connection_is_not_fetched(run: Any, log: Log) -> None:
     ]
 
 
-# What its lines begin with
-
-
-WITH_ID = SimpleNamespace(dag_id="d")
-TASK = SimpleNamespace(task_id="work", map_index=-1)
-
-
-@pytest.mark.parametrize(
-    ("context", "origin"),
-    [
-        ({}, ""),
-        ({"dag": None, "dag_run": None, "ti": None}, ""),
-        ({"dag": WITH_ID, "run_id": "manual_1", "ti": TASK}, "Dag 'd', Dag run 'manual_1', task 'work': "),
-        (
-            {"dag": WITH_ID, "run_id": "manual_1", "ti": SimpleNamespace(task_id="work", map_index=0)},
-            "Dag 'd', Dag run 'manual_1', task 'work', map index 0: ",
-        ),
-        ({"dag": WITH_ID, "run_id": "manual_1", "reason": "task_failure"}, "Dag 'd', Dag run 'manual_1': "),
-        (
-            {"dag": WITH_ID, "run_id": "manual_1", "reason": "timed_out", "ti": TASK},
-            "Dag 'd', Dag run 'manual_1': ",
-        ),
-        (
-            {"dag_run": SimpleNamespace(dag_id="d", run_id="manual_1"), "ti": TASK},
-            "Dag 'd', Dag run 'manual_1', task 'work': ",
-        ),
-        (
-            {"dag_run": {"dag_id": "d", "dag_run_id": "manual_1"}, "deadline": {}},
-            "Dag 'd', Dag run 'manual_1': ",
-        ),
-    ],
-)
-def test_the_origin_of_a_callback_is_its_dag_dag_run_and_task(context: Any, origin: str) -> None:
-    assert origin_of(context) == origin
-
-
 # From XCom
 
 
@@ -468,7 +418,7 @@ def test_gathering_counts_against_the_time_limit(
         return RunIds(found=["run_1"])
 
     monkeypatch.setattr(notifications, "time", SimpleNamespace(monotonic=lambda: now))
-    monkeypatch.setattr(notifications, "gather", slow_gather)
+    monkeypatch.setattr(arguments, "gather", slow_gather)
     run(Notifier(run_ids="run_1", timeout=5, max_concurrency=7), context())
     settings = CancelSettings(max_concurrency=7, time_limit=left)
     assert work.arguments == {"run_ids": ["run_1"], "settings": settings}
@@ -479,22 +429,6 @@ def test_very_many_runs_are_reported_in_few_lines(work: Work, log: Log) -> None:
     assert len(log.lines) == 101
     assert len(log.lines[-1][1]) < 1000
     assert work.reads == 1
-
-
-def test_run_ids_without_jinja_are_not_compiled(
-    work: Work, log: Log, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    compiled = []
-    from_string = jinja2.Environment.from_string
-
-    def count(self: Any, source: Any, *args: Any, **kwargs: Any) -> Any:
-        compiled.append(source)
-        return from_string(self, source, *args, **kwargs)
-
-    monkeypatch.setattr(jinja2.Environment, "from_string", count)
-    Notifier(run_ids=["run_a", "{{ 1 + 1 }}", "run_b"])(context())
-    assert "{{ 1 + 1 }}" in compiled
-    assert not {"run_a", "run_b"} & set(compiled)
 
 
 def test_awaited_it_pulls_xcoms_off_the_event_loop(runs: dict[str, Any], log: Log) -> None:
@@ -541,7 +475,7 @@ def test_awaited_its_thread_keeps_the_context_variables_of_the_triggerers_log(
         seen.append(trigger.get())
         return gather(*args, **options)
 
-    monkeypatch.setattr(notifications, "gather", seeing_gather)
+    monkeypatch.setattr(arguments, "gather", seeing_gather)
 
     async def main() -> None:
         trigger.set("mine")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import itertools
 import json
 import signal
@@ -104,7 +103,7 @@ def test_a_dags_parse_brings_no_client_and_no_trigger(parse: Any, heavy: set[str
         ({"success_statuses": "COMPLETED"}, "success_statuses must be a list of final statuses (CANCELED, "),
         ({"on_empty": "skip"}, "on_empty must be 'ignore' or 'fail', not 'skip'"),
         ({"deferrable": "yes"}, "deferrable must be True or False, not 'yes'"),
-        ({"poll_interval": 0}, "poll_interval must be a number of seconds, 0.01 or more, not 0"),
+        ({"poll_interval": 0}, "poll_interval must be a duration of 0.01 s or more: seconds, "),
     ],
 )
 def test_invalid_arguments_are_rejected(arguments: dict[str, Any], reason: str) -> None:
@@ -124,27 +123,30 @@ def test_the_defaults_are_those_that_are_documented() -> None:
     assert (made.deferrable, made.poll_interval) == (False, None)
 
 
+@pytest.mark.parametrize(
+    ("given", "seconds"), [(5, 5), ("5", 5), ("1m30s", 90), (timedelta(minutes=5), 300), (None, None)]
+)
+def test_its_poll_interval_is_a_duration(given: Any, seconds: float | None) -> None:
+    assert sensor("run_1", poll_interval=given).poll_interval == seconds
+
+
+@pytest.mark.parametrize(
+    ("arguments", "reason"),
+    [
+        ({"xcom_task_ids": 5}, "must be a task's id"),
+        ({"on_empty": "skip"}, "on_empty must be"),
+        ({"poll_interval": "soon"}, "poll_interval must be a duration"),
+    ],
+)
+def test_an_invalid_argument_of_a_mapped_sensor_fails_it_for_good(arguments: Any, reason: str) -> None:
+    with pytest.raises(AirflowFailException, match=f"TriggerRunSensor 'wait': .*{reason}"):
+        sensor("run_1", _airflow_from_mapped=True, **arguments)
+
+
 def test_airflows_setting_decides_whether_it_defers(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AIRFLOW__OPERATORS__DEFAULT_DEFERRABLE", "True")
     assert TriggerRunSensor(task_id="wait", run_ids="run_1").deferrable is True
     assert sensor("run_1").deferrable is False
-
-
-def test_its_sources_are_templated() -> None:
-    made = sensor("{{ x }}", xcom_task_ids=["{{ x }}"], xcom_key="{{ x }}", trigger_dev_conn_id="{{ x }}")
-    values: Any = {"x": "a"}
-    made.render_template_fields(values)
-    assert (made.run_ids, made.xcom_task_ids, made.xcom_key, made.trigger_dev_conn_id) == (
-        ["a"],
-        ["a"],
-        "a",
-        "a",
-    )
-
-
-def test_an_iterator_is_read_once_and_the_sensor_can_be_copied() -> None:
-    made = TriggerRunSensor(task_id="wait", run_ids=(run_id for run_id in ("run_1", "run_2")))
-    assert copy.deepcopy(made).run_ids == ["run_1", "run_2"]
 
 
 # Poking
@@ -444,7 +446,7 @@ def test_a_run_that_cannot_be_checked_any_more_fails_it_so_that_another_try_may_
     server: Any, context: Any
 ) -> None:
     failed = {"run_id": "run_1", "status": None, "error": "401 Unauthorized"}
-    with pytest.raises(AirflowException, match="run_1 cannot be checked any more: 401") as raised:
+    with pytest.raises(AirflowException, match="rejects the status checks of run run_1: 401") as raised:
         sensor("run_1").execute_complete(context, {"runs": [failed], "failed": failed})
     assert not isinstance(raised.value, AirflowFailException)
     assert server.requests == []

@@ -10,7 +10,15 @@ import pytest
 
 from airflow_provider_trigger.run.identity import TaskInstanceIdentity
 from airflow_provider_trigger.sources import context as context_module
-from airflow_provider_trigger.sources.context import dag_run_of, key_of, task_instance_of
+from airflow_provider_trigger.sources.context import (
+    dag_run_of,
+    key_of,
+    map_index_of,
+    origin_of,
+    own_ti_of,
+    starter_of,
+    task_instance_of,
+)
 
 START = datetime(2026, 11, 1, 12, 0, 3, 123456, UTC)
 DATE = datetime(2026, 11, 1, 12, tzinfo=UTC)
@@ -118,6 +126,37 @@ def test_a_context_of_a_dag_has_no_task_instance() -> None:
     assert task_instance_of({"dag_run": dag_run()}) is None
 
 
+# What it is about
+
+
+def test_a_context_of_a_task_or_of_its_callback_is_about_this_task_instance() -> None:
+    given = context(map_index=3)
+    assert own_ti_of(given) is given["ti"]
+    assert starter_of(given) == task_instance_of(given) == identified(given)
+
+
+@pytest.mark.parametrize(
+    "given", [context() | {"reason": "task_failure"}, {"dag_run": ALERT, "deadline": {"id": "x"}}]
+)
+def test_a_dags_callback_and_a_deadline_alert_are_about_the_dag_run(given: Any) -> None:
+    # A Dag's callback has a task instance, too, and it may be any.
+    assert own_ti_of(given) is None
+    assert task_instance_of(given) is None
+    assert starter_of(given) == dag_run_of(context())
+
+
+def test_what_does_not_say_when_its_dag_run_started_has_no_starter() -> None:
+    assert starter_of({}) is None
+    assert starter_of(context() | {"dag_run": None}) is None
+    assert starter_of(context() | {"dag_run": None, "reason": "task_failure"}) is None
+
+
+@pytest.mark.parametrize(("given", "read"), [(-1, -1), (0, 0), (7, 7), (None, -1), ("1", -1)])
+def test_a_map_index_is_a_number(given: Any, read: int) -> None:
+    assert map_index_of(SimpleNamespace(map_index=given)) == read
+    assert map_index_of(SimpleNamespace()) == map_index_of(None) == -1
+
+
 # Keys
 
 
@@ -161,3 +200,39 @@ def test_a_test_whose_first_try_was_in_another_process_has_a_key_of_its_own() ->
     first = key(context(try_number=2, **tested))
     assert key(context(try_number=3, **tested)) == first
     assert first.endswith("-1")
+
+
+# In the log of a callback
+
+
+WITH_ID = SimpleNamespace(dag_id="d")
+TASK = SimpleNamespace(task_id="work", map_index=-1)
+
+
+@pytest.mark.parametrize(
+    ("context", "origin"),
+    [
+        ({}, ""),
+        ({"dag": None, "dag_run": None, "ti": None}, ""),
+        ({"dag": WITH_ID, "run_id": "manual_1", "ti": TASK}, "Dag 'd', Dag run 'manual_1', task 'work': "),
+        (
+            {"dag": WITH_ID, "run_id": "manual_1", "ti": SimpleNamespace(task_id="work", map_index=0)},
+            "Dag 'd', Dag run 'manual_1', task 'work', map index 0: ",
+        ),
+        ({"dag": WITH_ID, "run_id": "manual_1", "reason": "task_failure"}, "Dag 'd', Dag run 'manual_1': "),
+        (
+            {"dag": WITH_ID, "run_id": "manual_1", "reason": "timed_out", "ti": TASK},
+            "Dag 'd', Dag run 'manual_1': ",
+        ),
+        (
+            {"dag_run": SimpleNamespace(dag_id="d", run_id="manual_1"), "ti": TASK},
+            "Dag 'd', Dag run 'manual_1', task 'work': ",
+        ),
+        (
+            {"dag_run": {"dag_id": "d", "dag_run_id": "manual_1"}, "deadline": {}},
+            "Dag 'd', Dag run 'manual_1': ",
+        ),
+    ],
+)
+def test_the_origin_of_a_callback_is_its_dag_dag_run_and_task(context: Any, origin: str) -> None:
+    assert origin_of(context) == origin

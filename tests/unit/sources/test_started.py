@@ -13,14 +13,9 @@ from airflow_provider_trigger.api.deadline import Deadline
 from airflow_provider_trigger.operators.replay import ReplayTriggerRunOperator
 from airflow_provider_trigger.operators.run import RunTriggerTaskOperator
 from airflow_provider_trigger.sources import started, xcom
-from airflow_provider_trigger.sources.context import dag_run_of, task_instance_of
+from airflow_provider_trigger.sources.context import task_instance_of
 from airflow_provider_trigger.sources.run_ids import RunIds
-from airflow_provider_trigger.sources.started import (
-    of_one_task,
-    started_by_search,
-    started_by_xcom,
-    starter_of,
-)
+from airflow_provider_trigger.sources.started import started_by_search, started_by_xcom
 
 try:
     from airflow.sdk import DAG
@@ -75,22 +70,6 @@ ALERT: Any = {
     "dag_run": {"dag_id": "images", "dag_run_id": "r", "start_date": START.isoformat()},
     "deadline": {"id": "x"},
 }
-
-
-# Whose runs
-
-
-def test_a_callback_of_a_task_is_about_its_own_runs() -> None:
-    given = context()
-    assert of_one_task(given)
-    assert starter_of(given) == task_instance_of(given)
-
-
-@pytest.mark.parametrize("given", [context(reason="task_failure"), ALERT])
-def test_a_callback_of_a_dag_and_a_deadline_alert_are_about_the_dag_run(given: Any) -> None:
-    assert not of_one_task(given)
-    expected = dag_run_of(context())
-    assert starter_of(given) == expected
 
 
 # By XCom
@@ -234,7 +213,8 @@ def test_a_replay_by_someone_else_is_named_once_and_left_alone(
     assert log.leveled == [
         (
             "warning",
-            f"Dag: Left alone, as they have the tag of this Dag run or task, but not its key: {replayed.id}",
+            "Dag: Not canceled, as they have the tag of this Dag run or task, but not its idempotency key "
+            f"(replays, or runs with a key of their own): {replayed.id}",
         )
     ]
 

@@ -1,0 +1,47 @@
+"""Read durations: seconds, a timedelta, or a text such as ``1h30m``. Imports nothing of the package."""
+
+from __future__ import annotations
+
+import math
+import re
+from datetime import timedelta
+
+_TEXT = re.compile(r"(?:(\d+)w)?(?:(\d+)d)?(?:(\d+)h)?(?:(\d+)m)?(?:(\d+)s)?", re.ASCII)
+_UNITS = (604_800, 86_400, 3_600, 60, 1)
+_NUMBER = re.compile(r"\d+(?:\.\d+)?", re.ASCII)
+
+
+def read_duration(value: object) -> float | None:
+    """
+    Return a duration in seconds, None if the value is none.
+
+    :param value: seconds, a timedelta, or a text as for :func:`read_duration_text` or :func:`read_number`
+    """
+    if isinstance(value, timedelta):
+        return value.total_seconds()
+    seconds = read_number(value)
+    return read_duration_text(value) if seconds is None and isinstance(value, str) else seconds
+
+
+def read_duration_text(text: str) -> int | None:
+    """
+    Return the seconds of a text such as ``1h30m``, None if it is no duration.
+
+    :param text: numbers with the units w, d, h, m and s, in this order
+    """
+    match = _TEXT.fullmatch(text.strip())
+    if match is None or not any(match.groups()):
+        return None
+    return sum(int(part or 0) * unit for part, unit in zip(match.groups(), _UNITS, strict=True))
+
+
+def read_number(value: object) -> float | None:
+    """
+    Return a finite number, None if the value is none.
+
+    :param value: a number, or the text of one that is not negative
+    """
+    if isinstance(value, str) and _NUMBER.fullmatch(value.strip()):
+        return float(value) if "." in value else int(value)
+    is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    return value if is_number and math.isfinite(value) else None  # type: ignore[arg-type,return-value]

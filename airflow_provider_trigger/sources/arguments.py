@@ -1,0 +1,115 @@
+"""The arguments that say where run ids come from, for an operator, a sensor or a notifier."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from airflow_provider_trigger._compat import INIT_ARGUMENTS, is_mapped_instance
+from airflow_provider_trigger.sources.problems import Reaction, log_sources
+from airflow_provider_trigger.sources.xcom import gather, given_sources
+from airflow_provider_trigger.validation import check_sources
+
+if TYPE_CHECKING:
+    from airflow.sdk import Context
+    from jinja2 import Environment
+
+    from airflow_provider_trigger.sources.run_ids import RunIds
+
+
+class TakesRunIds:
+    """
+    Take ``run_ids``, ``xcom_task_ids`` and ``xcom_key``; comes before Airflow's class in the bases.
+
+    Airflow reads the names of an operator's arguments, and sets its ``default_args``, by the ``__init__`` of
+    Airflow's own subclasses. So each class that takes them names the three in its own ``__init__``, and hands
+    them to :meth:`_take_run_ids`.
+    """
+
+    template_fields: Sequence[str] = ("run_ids", "xcom_task_ids", "xcom_key")
+    # Airflow keeps the arguments as given: an iterator among them cannot be deep-copied.
+    shallow_copy_attrs: Sequence[str] = (INIT_ARGUMENTS,)
+
+    if TYPE_CHECKING:
+        template_ext: Sequence[str]
+        log: Any
+
+    def _take_run_ids(
+        self, owner: str, *, run_ids: Any, xcom_task_ids: Any, xcom_key: str | None, is_callback: bool = False
+    ) -> None:
+        """
+        Check the arguments, and keep them.
+
+        :param owner: whose they are, for the message of an error
+        :param run_ids: as given
+        :param xcom_task_ids: as given
+        :param xcom_key: as given
+        :param is_callback: whether a task's output cannot be resolved, and neither of them has to be given
+        :raises ValueError: from :func:`~airflow_provider_trigger.validation.check_sources`
+        """
+        # One of the values of a mapped task may be None: that instance has no runs.
+        if run_ids is not None or xcom_task_ids or not is_mapped_instance(self):
+            run_ids, xcom_task_ids = check_sources(
+                owner,
+                run_ids=run_ids,
+                xcom_task_ids=xcom_task_ids,
+                takes_outputs=not is_callback,
+                required=not is_callback,
+            )
+        self.run_ids = run_ids
+        self.xcom_task_ids = xcom_task_ids
+        self.xcom_key = xcom_key
+        self._given = given_sources(run_ids=run_ids, xcom_task_ids=xcom_task_ids)
+
+    def render_template(self, content: Any, context: Any, jinja_env: Any = None, *args: Any) -> Any:
+        """
+        Render a value, unless it is text without Jinja.
+
+        :param content: text, or a list or dict of texts
+        :param context: of the task or the callback
+        :param jinja_env: what to render with
+        :param args: more, for Airflow's own
+        """
+        if needs_rendering(content, jinja_env, template_ext=self.template_ext):
+            return super().render_template(content, context, jinja_env, *args)  # type: ignore[misc]
+        return content
+
+    def _gather_run_ids(self, context: Context, *, on_empty: Reaction, origin: str = "") -> RunIds:
+        """
+        Return the run ids, and log what else their sources held.
+
+        :param context: of the task or the callback
+        :param on_empty: whether a source without run ids is a failure, and so an error in the log
+        :param origin: what each line begins with, in a log that is not the task's own
+        """
+        ids = gather(
+            context,
+            given=self._given,
+            run_ids=self.run_ids,
+            xcom_task_ids=self.xcom_task_ids,
+            xcom_key=self.xcom_key,
+        )
+        log_sources(self.log, ids, on_empty=on_empty, origin=origin)
+        return ids
+
+
+def needs_rendering(content: object, jinja_env: Environment | None, *, template_ext: Sequence[str]) -> bool:
+    """
+    Return whether a value has to be rendered; text without Jinja has not.
+
+    Compiling each of 100,000 run ids as a template takes half a minute.
+
+    :param content: text, or anything else that a templated field holds
+    :param jinja_env: what it is to be rendered with, None if that is not known yet
+    :param template_ext: the ends of the names of files that hold templates
+    """
+    if not isinstance(content, str) or jinja_env is None or content.endswith(tuple(template_ext)):
+        return True
+    starts = (
+        jinja_env.variable_start_string,
+        jinja_env.block_start_string,
+        jinja_env.comment_start_string,
+        jinja_env.line_statement_prefix,
+        jinja_env.line_comment_prefix,
+    )
+    return any(start in content for start in starts if start)

@@ -1,0 +1,200 @@
+"""What an operator, a sensor and a notifier share: how their sources are kept, rendered and read."""
+
+from __future__ import annotations
+
+import copy
+from datetime import UTC, datetime
+from types import SimpleNamespace
+from typing import Any
+
+import jinja2
+import pytest
+from jinja2 import Environment
+
+from airflow_provider_trigger.notifications.cancel import CancelTriggerRunNotifier
+from airflow_provider_trigger.operators.cancel import CancelTriggerRunOperator
+from airflow_provider_trigger.sensors.run import TriggerRunSensor
+from airflow_provider_trigger.sources.arguments import TakesRunIds, needs_rendering
+
+try:
+    from airflow.sdk import DAG
+except ImportError:  # 2.11
+    from airflow.models.dag import DAG
+
+ENV = Environment()
+TASKS: list[Any] = [CancelTriggerRunOperator, TriggerRunSensor]
+KINDS: list[Any] = [*TASKS, CancelTriggerRunNotifier]
+
+
+def made(kind: Any, **arguments: Any) -> Any:
+    return kind(**arguments, **({"task_id": "work"} if kind in TASKS else {}))
+
+
+@pytest.fixture
+def compiled(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Keep which texts Jinja compiles."""
+    texts: list[str] = []
+    from_string = jinja2.Environment.from_string
+
+    def keep(self: Any, source: Any, *args: Any, **options: Any) -> Any:
+        texts.append(source)
+        return from_string(self, source, *args, **options)
+
+    monkeypatch.setattr(jinja2.Environment, "from_string", keep)
+    return texts
+
+
+# What all of them take
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_all_sources_are_templated(kind: Any) -> None:
+    template = "{{ x }}"
+    given = made(
+        kind,
+        run_ids=["run_2", {"id": template}],
+        xcom_task_ids=[template],
+        xcom_key=template,
+        trigger_dev_conn_id=template,
+    )
+    given.render_template_fields({"x": "a", "dag": None})
+    assert given.run_ids == ["run_2", {"id": "a"}]
+    assert (given.xcom_task_ids, given.xcom_key, given.trigger_dev_conn_id) == (["a"], "a", "a")
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_very_many_run_ids_are_not_compiled_one_by_one(kind: Any, compiled: list[str]) -> None:
+    run_ids = [f"run_{number}" for number in range(20_000)]
+    given = made(kind, run_ids=[*run_ids, ["{{ x }}", "{% set y = 1 %}"]], xcom_key="{# a comment #}")
+    given.render_template_fields({"x": "run_x", "dag": None})
+    assert given.run_ids == [*run_ids, ["run_x", ""]]
+    assert compiled == ["{{ x }}", "{% set y = 1 %}", "{# a comment #}"]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_an_iterator_is_read_once_and_the_copy_has_the_same_ids(kind: Any) -> None:
+    given = made(kind, run_ids=iter(["run_1", "run_2"]), xcom_task_ids=iter(["start"]))
+    for one in (given, copy.deepcopy(given)):
+        assert (one.run_ids, one.xcom_task_ids) == (["run_1", "run_2"], ["start"])
+
+
+@pytest.mark.parametrize("kind", TASKS)
+def test_the_default_arguments_of_a_dag_may_hold_sources(kind: Any) -> None:
+    sources: dict[str, Any] = {"run_ids": ["run_1"], "xcom_task_ids": "start", "xcom_key": "ids"}
+    with DAG("d", schedule=None, start_date=datetime(2026, 1, 1, tzinfo=UTC), default_args=sources):
+        given = made(kind)
+    assert {name: getattr(given, name) for name in sources} == sources
+
+
+@pytest.mark.parametrize("kind", TASKS)
+def test_a_mapped_task_takes_sources_by_their_names(kind: Any) -> None:
+    with DAG("d", schedule=None, start_date=datetime(2026, 1, 1, tzinfo=UTC)):
+        mapped = kind.partial(task_id="work", xcom_task_ids="start", xcom_key="ids").expand(run_ids=["run_1"])
+    assert mapped.operator_class is kind
+    with pytest.raises(TypeError, match="runids"):
+        kind.partial(task_id="more", runids="run_1")
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_what_was_given_is_read_and_what_else_it_held_is_logged(
+    kind: Any, keep_log: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    log = keep_log(kind)
+    ti = SimpleNamespace(xcom_pull=lambda **asked: {"start": "run_2"}.get(asked["task_ids"]))
+    given = made(kind, run_ids=["run_1", None], xcom_task_ids=["start", "other"], xcom_key="ids")
+    ids = given._gather_run_ids({"ti": ti}, on_empty="ignore", origin="Dag 'd': ")
+    assert ids.found == ["run_1", "run_2"]
+    assert log.lines == [
+        ("info", "Dag 'd': Skipped 1 value that is None: run_ids[1]"),
+        ("warning", "Dag 'd': task 'other' pushed no XCom with the key 'ids'"),
+    ]
+
+
+# What is rendered
+
+
+@pytest.mark.parametrize(
+    "text", ["run_1", "", "run_1, run_2", "{ x }", "}} %} #}", "['run_1']", "% if x", "a ## b"]
+)
+def test_text_without_jinja_is_not_rendered(text: str) -> None:
+    assert not needs_rendering(text, ENV, template_ext=())
+
+
+@pytest.mark.parametrize("text", ["{{ x }}", "run_{{ x }}", "{% set x = 1 %}", "{# a comment #}", "run_1 {{"])
+def test_text_with_jinja_is_rendered(text: str) -> None:
+    assert needs_rendering(text, ENV, template_ext=())
+
+
+@pytest.mark.parametrize("value", [["run_1"], {"id": "run_1"}, None, 7, object()])
+def test_what_is_not_text_is_left_to_airflow(value: object) -> None:
+    assert needs_rendering(value, ENV, template_ext=())
+
+
+def test_without_an_environment_airflow_decides() -> None:
+    assert needs_rendering("run_1", None, template_ext=())
+
+
+def test_the_name_of_a_file_that_holds_a_template_is_rendered() -> None:
+    assert needs_rendering("ids.json", ENV, template_ext=[".txt", ".json"])
+    assert not needs_rendering("ids.csv", ENV, template_ext=[".txt", ".json"])
+
+
+@pytest.mark.parametrize(
+    ("env", "text"),
+    [
+        (Environment(variable_start_string="<<", variable_end_string=">>"), "<< x >>"),
+        (Environment(block_start_string="<%", block_end_string="%>"), "<% if x %>"),
+        (Environment(comment_start_string="<#", comment_end_string="#>"), "<# a comment #>"),
+        (Environment(line_statement_prefix="%"), "% if x"),
+        (Environment(line_comment_prefix="##"), "run_1 ## a comment"),
+    ],
+)
+def test_what_begins_jinja_in_this_environment_counts(env: Environment, text: str) -> None:
+    assert needs_rendering(text, env, template_ext=())
+    assert not needs_rendering(text, ENV, template_ext=())
+
+
+# In an operator or a notifier
+
+
+class AirflowsTemplater:
+    """Keeps what it is to render, as Airflow's class gets it."""
+
+    template_ext = (".json",)
+
+    def __init__(self) -> None:
+        self.rendered: list[tuple[Any, ...]] = []
+
+    def render_template(self, content: Any, context: Any, jinja_env: Any = None, *args: Any) -> Any:
+        self.rendered.append((content, context, jinja_env, *args))
+        return "rendered"
+
+
+class Templater(TakesRunIds, AirflowsTemplater):
+    template_ext = AirflowsTemplater.template_ext
+
+
+@pytest.mark.parametrize("content", ["{{ run_id }}", "ids.json", ["run_1"], None])
+def test_airflow_renders_what_may_hold_jinja_with_all_that_it_was_given(content: object) -> None:
+    templater, context, seen = Templater(), {"run_id": "run_1"}, {1}
+    assert templater.render_template(content, context, ENV, seen) == "rendered"
+    assert templater.rendered == [(content, context, ENV, seen)]
+
+
+@pytest.mark.parametrize("content", ["run_1", "", "ids.csv"])
+def test_airflow_does_not_see_text_without_jinja(content: str) -> None:
+    templater = Templater()
+    assert templater.render_template(content, {}, ENV) == content
+    assert templater.rendered == []
+
+
+def test_jinja_is_what_the_environment_says() -> None:
+    templater, env = Templater(), Environment(variable_start_string="<<", variable_end_string=">>")
+    assert templater.render_template("{{ run_id }}", {}, env) == "{{ run_id }}"
+    assert templater.render_template("<< run_id >>", {}, env) == "rendered"
+
+
+def test_airflow_renders_all_where_no_environment_is_given() -> None:
+    templater = Templater()
+    assert templater.render_template("run_1", {}) == "rendered"
+    assert templater.rendered == [("run_1", {}, None)]
