@@ -171,8 +171,8 @@ def test_long_work_logs_its_progress(server, cancel, said, monkeypatch):
     monkeypatch.setattr(workers, "_PROGRESS_INTERVAL", 0.1)
     server.latency = 0.1
     cancel(*[server.add_run() for _ in range(30)], max_concurrency=4)
-    progress = said.lines("Requested the cancel of ", " of 30 runs, ")
-    assert len({line.partition("Requested")[2] for line in progress}) > 2
+    progress = said.lines(" of 30 cancel requests sent, ", " finished")
+    assert len({line.partition(" of 30 ")[2] for line in progress}) > 2
 
 
 def test_an_unknown_run_fails_without_retries(server, cancel):

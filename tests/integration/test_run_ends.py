@@ -31,7 +31,7 @@ ENDS: dict[str, tuple[dict[str, Any], Any, Any]] = {
         ["CRASHED", "TASK_PROCESS_OOM_KILLED", "a larger machine"],
         True,
     ),
-    "duration": ({"crash": "MAX_DURATION_EXCEEDED"}, ["TIMED_OUT", "raise max_duration"], True),
+    "duration": ({"crash": "MAX_DURATION_EXCEEDED"}, ["TIMED_OUT", "allow a longer one"], True),
     "output": ({"crash": "TASK_OUTPUT_ERROR"}, ["FAILED", "return value could not be stored"], True),
     "heartbeat": ({"crash": "TASK_RUN_HEARTBEAT_TIMEOUT"}, ["SYSTEM_FAILURE", "event loop"], True),
     "not_found": ({"crash": "COULD_NOT_FIND_TASK"}, ["SYSTEM_FAILURE", "has no task with this"], True),
