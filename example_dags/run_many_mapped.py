@@ -29,6 +29,6 @@ with DAG(dag_id="run_many_mapped", schedule=None, params={"files": ["cat.png", "
     @task
     def total(outputs: list[dict[str, Any]]) -> int:
         """Use what all runs returned, in the order of the payloads."""
-        return sum(output["bytes"] for output in outputs)
+        return sum(output["width"] for output in outputs)
 
     total(resize.output)

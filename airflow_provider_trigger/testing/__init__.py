@@ -21,8 +21,8 @@ if importlib.util.find_spec("starlette") is None or importlib.util.find_spec("uv
 from .engine.bulk_actions import BulkAction
 from .engine.environments import Environment
 from .engine.runs import ServerRun
-from .engine.store import RunAttributes
 from .engine.tasks import TaskBehavior
+from .engine.triggered_run import RunAttributes
 from .engine.unset import UNSET
 from .faults.queue import RequestFilter
 from .http.app import RequestRecord

@@ -5,15 +5,22 @@ from __future__ import annotations
 import argparse
 import errno
 import json
+import math
 import signal
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
-from .engine import defaults
+from .engine import constants
 from .engine.environments import default_key
+from .engine.runs import ServerRun
 from .engine.states import ALIVE, FINAL
+from .run_log import RunLog
 from .server import TriggerDevServer
+from .task_file import TaskFileError, add_tasks
+
+# Between two checks of what became of the runs, in seconds.
+_PAUSE = 0.1
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -32,15 +39,23 @@ def main(arguments: Sequence[str] | None = None) -> None:
         rate_limit=options.rate_limit or None,
         acknowledge_after=options.acknowledge_after,
         latency=options.latency,
+        speed=options.speed,
     )
     with _on_signal(stop.set):
         try:
+            tasks = add_tasks(server, options.tasks) if options.tasks else []
+            runs = [server.add_run(status) for status, count in options.runs for _ in range(count)]
+            log = RunLog(server.runs)
             server.start()
+        except TaskFileError as error:
+            parser.error(str(error))
         except OSError as error:
             parser.error(_why_not_started(options.host, options.port, error))
         try:
-            _print_introduction(server, options.runs)
-            stop.wait()
+            _print_introduction(server, runs, tasks=tasks)
+            while not stop.wait(_PAUSE):
+                for line in log.lines():
+                    print(line, flush=True)
         finally:
             server.stop()
 
@@ -48,16 +63,17 @@ def main(arguments: Sequence[str] | None = None) -> None:
 def _why_not_started(host: str, port: int, error: OSError) -> str:
     if error.errno == errno.EADDRINUSE:
         return f"port {port} is in use; choose another one with --port, or --port 0 for any free one"
-    return f"can't listen on {host}, port {port}: {error.strerror}; choose others with --host and --port"
+    return f"cannot listen on {host}, port {port}: {error.strerror}; choose others with --host and --port"
 
 
-def _print_introduction(server: TriggerDevServer, runs: Sequence[tuple[str, int]]) -> None:
-    """Add the first runs, and print the URL, the runs and the connection."""
+def _print_introduction(server: TriggerDevServer, runs: Sequence[ServerRun], *, tasks: Sequence[str]) -> None:
+    """Print the URL, the tasks, the first runs and the connection."""
     connection = {"conn_type": "trigger_dev", "host": server.url, "password": server.secret_key}
     print(f"A local Trigger.dev server listens on {server.url}\n")
-    for word, count in runs:
-        for _ in range(count):
-            print(f"  {word:16} {server.add_run(word).id}")
+    if tasks:
+        print(f"Its tasks: {', '.join(tasks)}. All others return their payload.\n")
+    for run in runs:
+        print(f"  {run.status:16} {run.id}")
     print("\nLet Airflow use it:\n")
     print(f"  export AIRFLOW_CONN_TRIGGER_DEV_DEFAULT='{json.dumps(connection)}'\n")
     print("Stop it with Ctrl+C.", flush=True)
@@ -82,20 +98,26 @@ def _parser() -> argparse.ArgumentParser:
         description="A local Trigger.dev server, to try Airflow on without an account.",
     )
     options: tuple[tuple[str, Callable[[str], object], object, str], ...] = (
-        ("--host", str, defaults.HOST, "the address to listen on"),
-        ("--port", _port, defaults.PORT, "the port, 0 for any free one"),
-        ("--secret-key", str, default_key(defaults.ENVIRONMENT), "the secret key"),
-        ("--rate-limit", int, defaults.RATE_LIMIT, "requests in a burst, 0 for no limit"),
-        ("--latency", float, defaults.LATENCY, "seconds that every answer takes"),
+        ("--host", str, constants.HOST, "the address to listen on"),
+        ("--port", _port, constants.PORT, "the port, 0 for any free one"),
+        ("--secret-key", str, default_key(constants.ENVIRONMENT), "the secret key"),
+        ("--rate-limit", int, constants.RATE_LIMIT, "requests in a burst, 0 for no limit"),
+        ("--latency", _seconds, constants.LATENCY, "seconds that every answer takes"),
+        ("--speed", _speed, 1.0, "how many times as fast as usual runs execute, wait and expire"),
         (
             "--acknowledge-after",
-            float,
-            defaults.ACKNOWLEDGE_AFTER,
+            _seconds,
+            constants.ACKNOWLEDGE_AFTER,
             "seconds until a worker acknowledges a cancel",
         ),
     )
     for name, kind, default, text in options:
         parser.add_argument(name, type=kind, default=default, help=f"{text} (default: %(default)s)")
+    parser.add_argument(
+        "--tasks",
+        metavar="FILE.py",
+        help="a Python file with a dict: tasks = {identifier: function(payload) -> output}",
+    )
     parser.add_argument(
         "--runs",
         nargs="*",
@@ -111,6 +133,24 @@ def _port(text: str) -> int:
     if not text.isdecimal() or int(text) > 65535:
         raise argparse.ArgumentTypeError(f"{text!r} is not a valid port: must be a number from 0 to 65535")
     return int(text)
+
+
+def _seconds(text: str) -> float:
+    return _number(text, "a number of seconds, at least 0", least=0.0)
+
+
+def _speed(text: str) -> float:
+    return _number(text, "a number from 0.001 to 1000000", least=0.001, most=1_000_000.0)
+
+
+def _number(text: str, wanted: str, *, least: float, most: float = math.inf) -> float:
+    try:
+        number = float(text)
+    except ValueError:
+        number = math.nan
+    if not least <= number <= most or math.isinf(number):
+        raise argparse.ArgumentTypeError(f"{text!r} is not valid: must be {wanted}")
+    return number
 
 
 def _runs(text: str) -> tuple[str, int]:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Self
 
-from .engine import defaults
+from .engine import constants
 from .engine.engine import Engine
 from .faults.answers import AnswerFaults
 from .faults.connections import ConnectionFaults
@@ -22,12 +22,12 @@ class TriggerDevServer(ConnectionFaults, AnswerFaults, Engine):
     A Trigger.dev server on this machine, for tests and demonstrations.
 
     It speaks real HTTP from a thread of its own and behaves as the real server does, as far as runs are
-    triggered, retrieved, listed, replayed, rescheduled and canceled, one by one or in bulk. What its tasks do
-    is said with :meth:`on_task`. Use it as a context manager, or call :meth:`start` and :meth:`stop`. The
-    faults are methods ending in ``_next``. Each takes ``times`` first, the number of
-    requests that it applies to (``None`` for all until :meth:`clear_faults`), and the keyword arguments of
-    :class:`RequestFilter`. A request meets the first fault that applies to it, in the order in which they
-    were added; only a delay lets the next one apply too.
+    triggered, retrieved, listed, replayed, rescheduled and canceled, one by one or by their ids in bulk. What
+    its tasks do is said with :meth:`on_task`. A run's page is at ``/runs/`` and its id. Use it as a context
+    manager, or call :meth:`start` and :meth:`stop`. The faults are methods ending in ``_next``. Each takes
+    ``times`` first, the number of requests that it applies to (``None`` for all until :meth:`clear_faults`),
+    and the keyword arguments of :class:`RequestFilter`. A request meets the first fault that applies to it,
+    in the order in which they were added; only a delay lets the next one apply too.
 
     :param secret_key: the key of its ``prod`` environment; by default one that is obviously not real
     :param host: the address to listen on
@@ -41,22 +41,25 @@ class TriggerDevServer(ConnectionFaults, AnswerFaults, Engine):
         runs, and finds others by the status that they had
     :param object_store: whether it has one for large outputs and payloads, which not every server of one's
         own has: a run then shows neither such an output nor a URL, and such a payload is an error
-    :param bulk_actions: whether it has bulk actions, which older servers don't
-    :param bulk_lag: seconds from its creation in which bulk actions don't see a run, not even by its id; the
+    :param bulk_actions: whether it has bulk actions, which older servers lack
+    :param bulk_lag: seconds from its creation in which bulk actions do not see a run, not even by its id; the
         real server's miss what was triggered a moment ago, here nothing is missed unless a test wants it
     :param bulk_duration: seconds until a bulk action processes its runs; ``None`` for never, as on a server
         whose bulk worker is off: bulk actions are accepted and stay ``PENDING``, with no run counted
     :param bulk_rate: runs that a bulk action then processes per second, so that its counts grow while it is
-        ``PENDING``; ``None`` for all at once. Replays come all at its end.
+        ``PENDING``; ``None`` for all at once
     :param latency: seconds that every answer takes
     :param ssl_certfile: a certificate, to speak HTTPS
     :param ssl_keyfile: its private key
+    :param speed: how many times as fast as usual everything happens on it: at 100, a task that executes for
+        10 minutes takes 6 s, and a ``ttl`` of ``1h`` is over after 36 s. All dates are real, and ``latency``
+        and faults take the time that they are given.
     :param clock: returns the time, in seconds since 1970, for runs, bulk actions and rate limits
     """
 
-    host: str = defaults.HOST
+    host: str = constants.HOST
     port: int = 0
-    latency: float = defaults.LATENCY
+    latency: float = constants.LATENCY
     ssl_certfile: str | None = None
     ssl_keyfile: str | None = None
     requests: list[RequestRecord] = field(default_factory=list, init=False)

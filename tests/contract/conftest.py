@@ -36,13 +36,31 @@ SECONDS = {
     "after worker": 1,
     "acknowledged the parent": 30,
 }
-SECONDS |= {"poll 1": 1, "poll filter": 1, "poll replay": 1, "poll of": 1}
-# Why other lines aren't replayed.
+SECONDS |= {"poll 1": 1, "poll of": 1}
+# Why other lines are not replayed.
 LEFT_OUT = {
-    ("list_more", "filter[batch]"): "batches aren't in use",
-    ("outputs", "output application/json, broken"): "an output that is no valid JSON isn't modelled",
-    ("replay_reschedule", "root healthcheck"): "the health check isn't in use",
-    ("replay_reschedule", "whoami-ish"): "the call that names the key's environment isn't in use",
+    ("list_more", "filter[batch]"): "batches are not in use",
+    ("outputs", "output application/json, broken"): "an output that is no valid JSON is not modelled",
+    **{
+        ("bulk_actions", label): "bulk actions with a filter are not in use"
+        for label in (
+            "cancel by filter tag",
+            *(f"poll filter {number}" for number in range(3)),
+            "filter tag matching nothing",
+            "poll of the no-match one",
+            "empty filter",
+        )
+    },
+    **{
+        ("bulk_actions", label): "bulk actions that replay runs are not in use"
+        for label in ("replay by runIds", "poll replay")
+    },
+    **{
+        ("bulk_actions", label): "the list of bulk actions is not in use"
+        for label in ("list", "list limit 1")
+    },
+    ("replay_reschedule", "root healthcheck"): "the health check is not in use",
+    ("replay_reschedule", "whoami-ish"): "the call that names the key's environment is not in use",
 }
 
 
@@ -93,19 +111,21 @@ class Exchange:
 
     @property
     def left_out(self) -> str | None:
-        """Why it isn't replayed, None if it is."""
+        """Why it is not replayed, None if it is."""
         if "request" not in self.recorded:
             return "a note on the engine, not an exchange"
         if self.target.startswith("/realtime/"):
-            return "the realtime feed isn't in use"
+            return "the realtime feed is not in use"
         if self.target.endswith("/result"):
-            return "the result endpoint isn't in use"
+            return "the result endpoint is not in use"
         if "public JWT" in self.label:
-            return "public access tokens aren't in use, but for the rejection of an invalid one"
+            return "public access tokens are not in use, but for the rejection of an invalid one"
         if self.target.endswith("/tasks/batch"):
             # A missing key is answered before the call.
             before_the_call = self.recorded["headers"]["content-type"].startswith("application/problem+json")
-            return None if before_the_call else "batches aren't in use"
+            return None if before_the_call else "batches are not in use"
+        if self.target.endswith(("/tags", "/metadata", "/abort")):
+            return "changes of tags and metadata, and aborts, are not in use"
         return LEFT_OUT.get((self.file, self.label))
 
     def __str__(self) -> str:

@@ -240,6 +240,38 @@ def test_command_line(number: signal.Signals) -> None:
     assert process.returncode == 0
 
 
+def test_the_command_line_has_the_tasks_of_a_file_and_prints_their_runs(tmp_path: Path) -> None:
+    file = tmp_path / "my_tasks.py"
+    file.write_text("tasks = {'resize-image': lambda payload: [payload['n']], 'broken': {'error': 'boom'}}")
+    command = [sys.executable, "-m", "airflow_provider_trigger.testing", "--port", "0", "--tasks", str(file)]
+    with subprocess.Popen([*command, "--speed", "50"], stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        text = "".join(iter(process.stdout.readline, "Stop it with Ctrl+C.\n"))
+        assert "Its tasks: resize-image, broken. All others return their payload." in text
+        exported = re.search(r"export AIRFLOW_CONN_TRIGGER_DEV_DEFAULT='(.*)'", text)
+        assert exported is not None
+        connection = json.loads(exported.group(1))
+        headers = {"Authorization": f"Bearer {connection['password']}"}
+        ids = {}
+        limit = threading.Timer(20, process.kill)  # so that no line is waited for in vain
+        limit.start()
+        for task in ("resize-image", "broken", "other"):
+            url = f"{connection['host']}/api/v1/tasks/{task}/trigger"
+            answer = requests.post(url, json={"payload": {"n": 5}}, headers=headers, timeout=5)
+            ids[task] = answer.json()["id"]
+        printed = [process.stdout.readline() for _ in range(6)]
+        limit.cancel()
+        page = requests.get(f"{connection['host']}/runs/{ids['resize-image']}", timeout=5)
+        process.send_signal(signal.SIGINT)
+        assert process.communicate(timeout=5)[0] == ""
+    for task, run_id in ids.items():
+        status = "FAILED   " if task == "broken" else "COMPLETED"
+        started, ended = (line for line in printed if line.startswith(run_id))
+        assert started == f"{run_id}  started    {task}\n"
+        assert re.fullmatch(rf"{run_id}  {status}  {task}  \d+\.\d s(  boom)?\n", ended), ended
+    assert (page.status_code, "[\n  5\n]" in page.text) == (200, True)
+
+
 def test_command_line_in_this_process(capsys: pytest.CaptureFixture[str]) -> None:
     before = signal.getsignal(signal.SIGTERM)
     threading.Timer(0.3, os.kill, (os.getpid(), signal.SIGTERM)).start()

@@ -155,19 +155,6 @@ def test_replay_and_reschedule(server: TriggerDevServer, send: Send, trigger: An
     assert send("POST", f"v1/runs/{delayed}/reschedule", {"delay": "1s"}).status_code == 400
 
 
-def test_tags_and_metadata(server: TriggerDevServer, send: Send) -> None:
-    run = server.add_run("EXECUTING", tags=["a"], metadata={"m": 1})
-    path = f"v1/runs/{run.id}"
-    assert send("POST", f"{path}/tags", {"tags": "b"}).json() == {"message": "Successfully set 1 new tags."}
-    assert send("POST", f"{path}/tags", {"tags": 5}).status_code == 400
-    assert send("GET", f"{path}/metadata").json()["metadata"] == '{"m":1}'
-    send("PUT", f"{path}/metadata", {"metadata": {"m": 2}})
-    assert (run.tags, run.metadata) == (("a", "b"), {"m": 2})
-    for call in ("tags", "metadata"):
-        assert send("POST", f"v1/runs/run_none/{call}", {}).status_code == 404
-    assert send("GET", "v1/runs/run_none/metadata").status_code == 404
-
-
 def test_the_list_lags_behind(server: TriggerDevServer, send: Send, trigger: Any) -> None:
     server.list_lag = 30
     trigger(options={"tags": ["t"]})

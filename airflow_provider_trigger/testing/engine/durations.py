@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from datetime import UTC, datetime
 
+from .server_time import ServerTime
+
 _PARTS = re.compile(r"(?:(\d+)w)?(?:(\d+)d)?(?:(\d+)hr?)?(?:(\d+)m)?(?:(\d+)s)?")
 _SECONDS = (7 * 86400, 86400, 3600, 60, 1)
 
@@ -21,16 +23,16 @@ def read_duration(text: str | None) -> float | None:
     return float(sum(int(part) * size for part, size in zip(match.groups(), _SECONDS, strict=True) if part))
 
 
-def read_delay(text: str | None, *, now: float) -> float | None:
+def read_delay(text: str | None, time: ServerTime) -> float | None:
     """
     Return when a delay is over, in seconds since 1970; ``None`` if it is malformed or in the past.
 
     :param text: a duration, or a date in ISO 8601
-    :param now: the time, in seconds since 1970
     """
     seconds = read_duration(text)
+    now = time.now()
     if seconds is not None:
-        return now + seconds
+        return time.after(seconds, now)
     try:
         due = read_date(text or "")
     except ValueError:

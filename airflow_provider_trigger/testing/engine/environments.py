@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal
 
+from . import constants
+
 EnvironmentKind = Literal["dev", "staging", "preview", "prod"]
 
 _KEY_WORDS = {"production": "prod", "staging": "stg", "development": "dev"}
@@ -69,15 +71,40 @@ def is_public_token(token: str) -> bool:
 class Environments(dict[str, Environment]):
     """All environments, by name (``preview/<branch>`` for those of a preview branch)."""
 
-    def add(self, environment: Environment) -> Environment:
+    def add(
+        self,
+        name: str,
+        *,
+        secret_key: str | None = None,
+        branch: str | None = None,
+        kind: EnvironmentKind | None = None,
+    ) -> Environment:
         """
         Add an environment and return it; one of its name and branch is replaced.
 
-        :param environment: the environment
+        :param secret_key: its key, ``None`` for one made of the name
+        :param branch: its branch; only a preview has one
+        :param kind: its kind, ``None`` for what the name begins with
         """
-        name, branch = environment.name, environment.branch
+        environment = Environment(
+            name=name,
+            secret_key=secret_key or default_key(name),
+            branch=branch,
+            kind=kind or _default_kind(name, branch),
+        )
         self[name if branch is None else f"{name}/{branch}"] = environment
         return environment
+
+    def find(self, environment: Environment | str | None) -> Environment:
+        """
+        Return an environment.
+
+        :param environment: it, or its name, which is added if need be; ``None`` for ``prod``
+        """
+        if isinstance(environment, Environment):
+            return environment
+        name = environment or constants.ENVIRONMENT
+        return self.get(name) or self.add(name)
 
     def authenticate(self, authorization: str, branch: str | None) -> Environment | None:
         """
@@ -94,21 +121,12 @@ class Environments(dict[str, Environment]):
 
 
 def default_key(name: str) -> str:
-    """
-    Return the secret key of an environment that isn't given one, obviously not a real one.
-
-    :param name: the environment's name
-    """
+    """Return the secret key of an environment that is not given one, obviously not a real one."""
     return f"tr_{_KEY_WORDS.get(name, name)}_notARealSecretKey0"
 
 
-def default_kind(name: str, branch: str | None) -> EnvironmentKind:
-    """
-    Return the kind that an environment's name begins with, ``prod`` if it begins with none.
-
-    :param name: the environment's name
-    :param branch: its branch; only a preview has one
-    """
+def _default_kind(name: str, branch: str | None) -> EnvironmentKind:
+    """Return the kind that an environment's name begins with, ``prod`` if it begins with none."""
     if branch is not None:
         return "preview"
     return next((kind for start, kind in _KINDS.items() if name.startswith(start)), "prod")

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from . import defaults
+from . import constants
 from .durations import read_duration
 from .environments import Environment
 from .runs import ServerRun
+from .server_time import ServerTime
 
 # The next trigger with the key of such a run makes a new one. A CANCELED or COMPLETED run keeps its key.
 _RELEASING = ("FAILED", "CRASHED", "TIMED_OUT", "SYSTEM_FAILURE", "EXPIRED")
@@ -25,49 +26,33 @@ class _Holder:
 class IdempotencyKeys:
     """All keys in use, and the runs that hold them."""
 
-    def __init__(self) -> None:
+    def __init__(self, time: ServerTime) -> None:
+        self._time = time
         self._holders: dict[Place, _Holder] = {}
 
-    def hold(self, run: ServerRun, *, lifetime: str | None, now: float) -> None:
+    def hold(self, run: ServerRun, *, lifetime: str | None) -> None:
         """
         Let a run hold its key; a run without one holds none.
 
-        :param run: the run
         :param lifetime: how long, such as ``10m``; a malformed one is ignored, as if it was not given
-        :param now: the time, in seconds since 1970
         """
         if run.idempotency_key:
             seconds = read_duration(lifetime)
-            until = now + (defaults.KEY_LIFETIME if seconds is None else seconds)
+            until = self._time.after(constants.KEY_LIFETIME if seconds is None else seconds, self._time.now())
             self._holders[run.environment, run.task_identifier, run.idempotency_key] = _Holder(run, until)
 
-    def find(
-        self, environment: Environment, task_identifier: str, key: str, *, now: float
-    ) -> ServerRun | None:
-        """
-        Return the run that a key stands for, ``None`` if a trigger with it makes a new run.
-
-        :param environment: the environment of the trigger
-        :param task_identifier: the task to trigger
-        :param key: the key
-        :param now: the time, in seconds since 1970
-        """
+    def find(self, environment: Environment, task_identifier: str, key: str) -> ServerRun | None:
+        """Return the run that a key stands for, ``None`` if a trigger with it makes a new run."""
         holder = self._holders.get((environment, task_identifier, key))
         if holder is None:
             return None
-        if now < holder.until and holder.run.status not in _RELEASING:
+        if self._time.now() < holder.until and holder.run.status not in _RELEASING:
             return holder.run
         self.release(environment, task_identifier, key)
         return None
 
     def release(self, environment: Environment, task_identifier: str, key: str) -> ServerRun | None:
-        """
-        Take a key from the run that holds it, and return the run; ``None`` if no run holds it.
-
-        :param environment: the run's environment
-        :param task_identifier: the run's task
-        :param key: the key
-        """
+        """Take a key from the run that holds it, and return the run; ``None`` if no run holds it."""
         holder = self._holders.pop((environment, task_identifier, key), None)
         if holder is None:
             return None

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import json
 import secrets
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlencode
 
-from . import defaults
-from .live_state import moment
+from . import constants
 from .runs import ServerRun
+from .server_time import ServerTime, moment
 from .states import State
 from .unset import UNSET
 
@@ -32,11 +32,7 @@ class Packet:
 
 
 def output_packet(state: State) -> Packet | None:
-    """
-    Return the packet of a run's output, ``None`` if a retrieve shows the output itself.
-
-    :param state: what the run shows
-    """
+    """Return the packet of a run's output, ``None`` if a retrieve shows the output itself."""
     if state.output is UNSET:
         return None
     name = f"attempt_{state.attempt_count}/output"
@@ -45,20 +41,16 @@ def output_packet(state: State) -> Packet | None:
     else:
         text = _compact({"json": state.output})
         packet = Packet(f"{name}.json", text, "application/super+json")
-    large = len(packet.text.encode()) > defaults.LARGEST_OUTPUT
+    large = len(packet.text.encode()) > constants.LARGEST_OUTPUT
     return packet if (large if state.output_by_url is None else state.output_by_url) else None
 
 
 def payload_packet(payload: Any) -> Packet | None:
-    """
-    Return the packet of a payload, ``None`` if it is small.
-
-    :param payload: the payload
-    """
+    """Return the packet of a payload, ``None`` if it is small."""
     if payload is UNSET:
         return None
     text = _compact(payload)
-    large = len(text.encode()) >= defaults.LARGE_PAYLOAD
+    large = len(text.encode()) >= constants.LARGE_PAYLOAD
     return Packet("payload.json", text, "application/json") if large else None
 
 
@@ -67,30 +59,21 @@ def _compact(value: Any) -> str:
 
 
 class ObjectStore:
-    """
-    The packets that were given URLs. Like those of S3, a URL holds all that a request for it needs.
+    """The packets that were given URLs. Like those of S3, a URL holds all that a request for it needs."""
 
-    :param clock: returns the time, in seconds since 1970
-    """
-
-    def __init__(self, clock: Callable[[], float]) -> None:
-        self._clock = clock
+    def __init__(self, time: ServerTime) -> None:
+        self._time = time
         self._issued: dict[str, tuple[str, float, Packet]] = {}
 
     def presign(self, run: ServerRun, packet: Packet) -> str:
-        """
-        Return a new URL for a packet of a run, from its path on.
-
-        :param run: the run
-        :param packet: the packet
-        """
-        now = self._clock()
+        """Return a new URL for a packet of a run, from its path on."""
+        now = self._time.now()
         path = f"/packets/proj_local/{run.environment.name}/{run.id}/{packet.name}"
         signature = secrets.token_hex(32)
-        self._issued[signature] = (path, now + defaults.URL_LIFETIME, packet)
+        self._issued[signature] = (path, self._time.after(constants.URL_LIFETIME, now), packet)
         date = f"{moment(now):%Y%m%dT%H%M%SZ}"
         query = {
-            "X-Amz-Expires": int(defaults.URL_LIFETIME),
+            "X-Amz-Expires": int(constants.URL_LIFETIME),
             "X-Amz-Date": date,
             "X-Amz-Algorithm": "AWS4-HMAC-SHA256",
             "X-Amz-Credential": f"local/{date[:8]}/us-east-1/s3/aws4_request",
@@ -100,11 +83,6 @@ class ObjectStore:
         return f"{path}?{urlencode(query)}"
 
     def open(self, path: str, query: Mapping[str, str]) -> Packet | None:
-        """
-        Return the packet of a URL, ``None`` for a URL that is invalid or has expired.
-
-        :param path: the URL's path
-        :param query: its query
-        """
+        """Return the packet of a URL, ``None`` for a URL that is invalid or has expired."""
         issued_for, until, packet = self._issued.get(query.get("X-Amz-Signature", ""), ("", 0.0, None))
-        return packet if path == issued_for and self._clock() < until else None
+        return packet if path == issued_for and self._time.now() < until else None

@@ -1,48 +1,43 @@
-"""A run of the local server, and what a cancel does to it and to its children."""
+"""A run of the local server. It keeps what was done to it; what it shows at a time is computed from that."""
 
 from __future__ import annotations
 
-import itertools
-import random
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from datetime import datetime
+import functools
+import threading
+from collections.abc import Sequence
+from dataclasses import InitVar, dataclass, field, replace
 from typing import Any
 
-from . import defaults, states
-from .environments import Environment
-from .live_state import LiveState, moment
+from . import constants, states
+from .life import Change, ChildrenCancel, Life
+from .server_time import ServerTime, moment
 from .states import State
-from .tasks import UNSCRIPTED, TaskScript
+from .tasks import NO_TASK, Outcome, TaskScript
+from .triggered_run import TriggeredRun
 from .unset import UNSET
 
-_DIGITS = "0123456789abcdefghijklmnopqrstuvwxyz"
-_counter = itertools.count()
 
+def _shown(name: str, meaning: str) -> Any:
+    """Make a property that reads a field of the present state, and sets it."""
 
-def new_id(prefix: str) -> str:
-    """
-    Return an id that nothing else has, formed as Trigger.dev's are; later ones sort behind.
+    def read(run: ServerRun) -> Any:
+        return getattr(run.state, name)
 
-    :param prefix: what it begins with: ``run`` or ``bulk``
-    """
-    number, tail = next(_counter), ""
-    for _ in range(6):
-        number, digit = divmod(number, 36)
-        tail = _DIGITS[digit] + tail
-    return f"{prefix}_cmlocal{tail}{''.join(random.choices(_DIGITS, k=12))}"
+    def write(run: ServerRun, value: Any) -> None:
+        run.change(lambda life, now: replace(life, state=replace(life.state, **{name: value})))
+
+    return property(read, write, doc=meaning)
 
 
 @dataclass(eq=False, kw_only=True)
-class ServerRun(LiveState):
+class ServerRun(TriggeredRun):
     """
     One run of the local server; what it shows is always its present state, and may be set.
 
-    :param id: its id
+    :param initial_status: its first status
+    :param started: whether a worker has had it by then; ``None`` for what the status implies
     :param environment: the environment it belongs to
-    :param initial: what it shows at first
-    :param clock: returns the time, in seconds since 1970
-    :param lock: guards every run of a server, which test and server read from different threads
+    :param lock: guards every run of a server, which test and server change from different threads
     :param task_identifier: the task that it runs
     :param tags: its tags
     :param payload: its payload, any JSON; ``UNSET`` for none
@@ -50,7 +45,6 @@ class ServerRun(LiveState):
     :param idempotency_key: the key that it was triggered with, ``None`` for none or once it is released
     :param ttl: how long it may be queued, such as ``10m``; ``None`` for as long as need be
     :param options: the options that it was triggered with, as they were sent
-    :param version: the version of its task, shown once it has started
     :param script: what its task does with it
     :param acknowledge_after: seconds until its worker acknowledges a cancel, ``None`` for never
     :param force_after: seconds after which a cancel is enforced when no worker acknowledged it
@@ -58,32 +52,98 @@ class ServerRun(LiveState):
     :param parent: the run that triggered it
     """
 
-    id: str
-    environment: Environment
-    task_identifier: str = defaults.TASK_IDENTIFIER
-    tags: Sequence[str] = ()
-    payload: Any = UNSET
-    metadata: Any = None
-    idempotency_key: str | None = None
-    ttl: str | None = None
-    options: Mapping[str, Any] = field(default_factory=dict, repr=False)
-    version: str = defaults.VERSION
-    script: TaskScript = field(default=UNSCRIPTED, repr=False)
-    trigger_function: str = "trigger"
-    acknowledge_after: float | None = defaults.ACKNOWLEDGE_AFTER
-    force_after: float = defaults.FORCE_AFTER
+    initial_status: InitVar[str]
+    started: InitVar[bool | None] = None
+    time: ServerTime = field(repr=False)
+    lock: threading.RLock = field(repr=False, default_factory=threading.RLock)
+    script: TaskScript = field(default=NO_TASK, repr=False)
+    acknowledge_after: float | None = constants.ACKNOWLEDGE_AFTER
+    force_after: float = constants.FORCE_AFTER
     completes_despite_cancel: bool = False
     parent: ServerRun | None = field(default=None, repr=False)
     children: list[ServerRun] = field(default_factory=list, init=False, repr=False)
     cancel_requests: int = field(default=0, init=False)
-    before_cancel: State | None = field(default=None, init=False, repr=False)
+    _outcome: Outcome | None = field(default=None, init=False, repr=False)
+    # What it was made as, what was done to it, and what followed, each with the time from which on it holds.
+    _lives: list[tuple[float, Life]] = field(default_factory=list, init=False, repr=False)
 
-    def __post_init__(self) -> None:
+    def __post_init__(self, initial_status: str, started: bool | None) -> None:
         self.tags = tuple(sorted(self.tags))
-        self.initial = replace(self.initial, **self._told_by_environment(self.initial.status))
-        super().__post_init__()
+        now = self.time.now()
+        state = states.new_state(initial_status, moment(now), started=started)
+        earlier = None if self.parent is None else self.parent.life_at(now).passes_on
+        self._lives.append((now, Life(state, parents_cancel=earlier)))
         if self.parent is not None:
             self.parent.children.append(self)
+
+    created_at = _shown("created_at", "When it was triggered.")
+    updated_at = _shown("updated_at", "When it last changed.")
+    started_at = _shown("started_at", "When a worker first took it, or None.")
+    finished_at = _shown("finished_at", "When it ended, or None.")
+    attempt_count = _shown("attempt_count", "How many attempts have begun.")
+    output = _shown("output", "What it returned, ``UNSET`` for nothing.")
+    delayed_until = _shown("delayed_until", "When a delayed run is due, or None.")
+    error = _shown("error", "What it failed with, or None.")
+    version = _shown("version", "The version of its task, shown once it has started.")
+
+    @property
+    def life(self) -> Life:
+        """Return what the run shows now, and what happens to it next."""
+        return self.life_at(self.time.now())
+
+    def life_at(self, time: float) -> Life:
+        """
+        Return what the run showed at a time, and what happened to it next.
+
+        :param time: in seconds since 1970
+        """
+        with self.lock:
+            life = next((life for since, life in reversed(self._lives) if since <= time), self._lives[0][1])
+            cancel = None if self.parent is None else self.parent.life_at(time).passes_on
+            if cancel is not None and cancel != life.parents_cancel:
+                life = self._until(life, cancel.at)
+                life = self.canceled(life, cancel.at, reason=cancel.reason, parents_cancel=cancel)
+                self._lives.append((cancel.at, life))
+            return self._until(life, time)
+
+    def _until(self, life: Life, time: float) -> Life:
+        """Return a life at a later time, and keep what follows from it, which need not be computed again."""
+        while life.plan and life.plan[0].at <= time:
+            at, life = life.plan[0].at, life.after_next_step()
+            self._lives.append((at, life))
+        return life
+
+    @property
+    def state(self) -> State:
+        """Return what the run shows now."""
+        return self.life.state
+
+    def state_at(self, time: float) -> State | None:
+        """
+        Return what the run showed at a time, ``None`` if it did not exist yet.
+
+        :param time: in seconds since 1970
+        """
+        return self.life_at(time).state if self._lives[0][0] <= time else None
+
+    @property
+    def before_cancel(self) -> State | None:
+        """Return what the run showed before it was canceled, ``None`` if it was not."""
+        return self.life.before_cancel
+
+    @property
+    def status(self) -> str:
+        """Return Trigger.dev's modern word for where the run is now."""
+        return self.state.status
+
+    @status.setter
+    def status(self, status: str) -> None:
+        self.change(lambda life, now: life.without_plan().moved(now, status))
+
+    @property
+    def terminated(self) -> bool:
+        """Return whether the run can no longer change: its status is final and no worker has it."""
+        return self.life.terminated
 
     @property
     def depth(self) -> int:
@@ -95,9 +155,48 @@ class ServerRun(LiveState):
         """Return the run at the top of its tree, itself if nothing triggered it."""
         return self if self.parent is None else self.parent.root
 
-    def move(self, status: str, at: float, **shown: Any) -> None:
-        """Move on to another status; see :meth:`LiveState.move`."""
-        super().move(status, at, **(self._told_by_environment(status) | shown))
+    @property
+    def outcome(self) -> Outcome:
+        """Return how the run ends once its task has done its work; that is called only once."""
+        with self.lock:
+            if self._outcome is None:
+                self._outcome = self.script.end(self.payload)
+            return self._outcome
+
+    def change(self, change: Change) -> None:
+        """
+        Let something happen to the run now.
+
+        :param change: returns the life that follows; called with the present one and the time
+        """
+        with self.lock:
+            now = self.time.now()
+            self._lives.append((now, change(self.life_at(now), now)))
+
+    def later(self, at: float, change: Change, *, bulk_id: str | None = None) -> None:
+        """
+        Let something happen to the run later, see :class:`~.life.Step`.
+
+        :param at: when, in seconds since 1970
+        :param change: returns the life that follows
+        :param bulk_id: the bulk action that does it
+        """
+        self.change(lambda life, now: life.then(at, change, bulk_id=bulk_id))
+
+    def schedule(self, steps: Sequence[tuple[float, str]]) -> None:
+        """
+        Let the run move on by itself, unless it is canceled before.
+
+        :param steps: pairs of seconds from now and the status that comes then. ``EXECUTING`` begins an
+            attempt, but for a ``WAITING`` run, which resumes the one that it was in.
+        """
+        now = self.time.now()
+        for seconds, status in steps:
+            self.later(self.time.after(seconds, now), functools.partial(Life.moved, status=status))
+
+    def stay(self) -> None:
+        """Drop what would have happened to the run by itself."""
+        self.change(lambda life, now: life.without_plan())
 
     def cancel(self) -> None:
         """
@@ -105,68 +204,48 @@ class ServerRun(LiveState):
 
         A final status stays, but for ``EXPIRED`` in a deployed environment: it becomes ``CANCELED``.
         """
+        expired_too = self.environment.deployed
         with self.lock:
-            now = self.clock()
-            self._advance(now)
             self.cancel_requests += 1
-            self._cancel(now, reason=states.BY_USER, expired_too=self.environment.deployed)
-
-    def cancel_later(self, at: float, decide: Callable[[bool], str | None]) -> None:
-        """
-        Decide later whether to cancel the run, whatever becomes of it until then.
-
-        :param at: when, in seconds since 1970
-        :param decide: called then with whether the run is terminated; returns the reason to cancel it, or
-            ``None`` to leave it alone
-        """
-
-        def cancel_if_decided(at: float) -> None:
-            reason = decide(self._state.final and not self._timeline.can_change)
-            if reason is not None:
-                self._cancel(at, reason=reason)
-
-        with self.lock:
-            self._timeline.add(at, cancel_if_decided, external=True)
-
-    def _told_by_environment(self, status: str) -> dict[str, Any]:
-        """Return what a run of a development environment shows that others don't."""
-        if status != "EXPIRED" or self.environment.deployed:
-            return {}
-        return {"error": {"message": f"Run expired because the TTL ({self.ttl or '1s'}) was reached"}}
-
-    def _advance(self, now: float) -> None:
-        """Let everything happen that is due, first to the parent, since it may cancel this run."""
-        if self.parent is not None:
-            self.parent._advance(now)
-        super()._advance(now)
-
-    def _cancel(
-        self, at: float, *, reason: str, parent_finished_at: datetime | None = None, expired_too: bool = False
-    ) -> None:
-        if self._state.final and not (expired_too and self._state.status == "EXPIRED"):
-            return
-        on_a_worker = self._state.status in states.ON_A_WORKER
-        self.before_cancel = self._state
-        self._timeline.drop()
-        self._state = states.cancel(self._state, moment(at), reason=reason, finished_at=parent_finished_at)
-        if not on_a_worker:
-            self._cancel_children(at)
-        elif self.acknowledge_after is None or self.acknowledge_after > self.force_after:
-            self._timeline.add(at + self.force_after, lambda at: self._acknowledge(at, completed=False))
-        else:
-            self._timeline.add(
-                at + self.acknowledge_after,
-                lambda at: self._acknowledge(at, completed=self.completes_despite_cancel),
+            self.change(
+                lambda life, now: self.canceled(life, now, reason=states.BY_USER, expired_too=expired_too)
             )
 
-    def _acknowledge(self, at: float, *, completed: bool) -> None:
-        output = self.script.end(self.payload).output if completed else UNSET
-        self._state = states.acknowledge(self._state, moment(at), completed=completed, output=output)
-        if not completed:
-            self._cancel_children(at)
+    def canceled(
+        self,
+        life: Life,
+        at: float,
+        *,
+        reason: str,
+        parents_cancel: ChildrenCancel | None = None,
+        expired_too: bool = False,
+    ) -> Life:
+        """
+        Return the life of the run once it is canceled; without an effect if its status is final.
 
-    def _cancel_children(self, at: float) -> None:
-        reason = (self._state.error or {}).get("message", states.BY_USER)
-        for child in self.children:
-            LiveState._advance(child, at)
-            child._cancel(at, reason=reason, parent_finished_at=self._state.finished_at or moment(at))
+        :param at: when, in seconds since 1970
+        :param reason: what its error says
+        :param parents_cancel: the cancel of its parent that it follows
+        :param expired_too: whether it has an effect on an ``EXPIRED`` run
+        """
+        life = replace(life, parents_cancel=parents_cancel or life.parents_cancel)
+        before = life.state
+        if before.final and not (expired_too and before.status == "EXPIRED"):
+            return life
+        finished_at = parents_cancel.finished_at if parents_cancel else None
+        canceled = states.cancel(before, moment(at), reason=reason, finished_at=finished_at)
+        life = replace(life.without_plan(), state=canceled, before_cancel=before)
+        if before.status not in states.ON_A_WORKER:
+            return life.passing_on(at)
+        after, completed = self.acknowledge_after, self.completes_despite_cancel
+        if after is None or after > self.force_after:
+            after, completed = self.force_after, False
+        return life.then(
+            self.time.after(after, at), functools.partial(self._acknowledged, completed=completed)
+        )
+
+    def _acknowledged(self, life: Life, at: float, *, completed: bool) -> Life:
+        output = self.outcome.output if completed else UNSET
+        state = states.acknowledge(life.state, moment(at), completed=completed, output=output)
+        life = replace(life, state=state)
+        return life if completed else life.passing_on(at)

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
 
-from . import defaults
+from . import constants
 from .unset import UNSET
 
 ALIVE = ("PENDING_VERSION", "QUEUED", "DEQUEUED", "EXECUTING", "WAITING", "DELAYED")
@@ -21,7 +21,7 @@ FINAL = (
     "TIMED_OUT",
     "INTERRUPTED",
 )
-# The words that a client gets if it doesn't name the modern API version.
+# The words that a client gets if it does not name the modern API version.
 OLD_WORDS = {"DEQUEUED": "EXECUTING", "WAITING": "FROZEN"}
 # The words that a filter may name, modern and old.
 FILTER_WORDS = frozenset({*ALIVE, *FINAL, *OLD_WORDS.values()})
@@ -36,12 +36,7 @@ _SUSPENDED = ("WAITING", "FROZEN")
 
 
 def thrown(name: str, message: str) -> dict[str, str]:
-    """
-    Return the error of a run whose task threw one, as the API shows it.
-
-    :param name: its type
-    :param message: its message
-    """
+    """Return the error of a run whose task threw one, as the API shows it."""
     return {
         "name": name,
         "message": message,
@@ -50,11 +45,7 @@ def thrown(name: str, message: str) -> dict[str, str]:
 
 
 def internal(code: str) -> dict[str, str]:
-    """
-    Return an internal error as the API shows it: the worker's own words are lost.
-
-    :param code: its code
-    """
+    """Return an internal error as the API shows it: the worker's own words are lost."""
     return {"message": f"trigger.dev internal error ({code})"}
 
 
@@ -78,12 +69,13 @@ class State:
     :param created_at: when it was triggered
     :param updated_at: when it last changed
     :param started_at: when a worker first took it, ``None`` before
-    :param finished_at: when it ended; ``None`` before, and for ever if it was canceled while no worker had it
+    :param finished_at: when it ended; ``None`` before, and always if it was canceled while no worker had it
     :param delayed_until: when a delayed run is due
     :param expired_at: when it expired, ``None`` if it did not
     :param attempt_count: how many attempts have begun
     :param duration_ms: the time it used, in milliseconds
     :param output: what it returned, ``UNSET`` for nothing
+    :param version: the version of its task, shown once it has started
     :param output_by_url: whether the output is behind a URL, ``None`` for whether it is large
     :param error: what it failed with
     """
@@ -97,6 +89,7 @@ class State:
     expired_at: datetime | None = None
     attempt_count: int = 0
     duration_ms: int = 0
+    version: str = constants.VERSION
     output: Any = UNSET
     output_by_url: bool | None = None
     error: Mapping[str, str] | None = None
@@ -111,7 +104,7 @@ def new_state(status: str, now: datetime, *, started: bool | None = None) -> Sta
     """
     Return the state of a run that was triggered just now and is already in a status.
 
-    :param status: any status; a word that Trigger.dev doesn't have is shown as it is, by a run that is alive
+    :param status: any status; a word that Trigger.dev does not have is shown as it is, by a run that is alive
     :param now: the time
     :param started: whether a worker has had it; by default what the status implies. A queued run that has
         started waits for its next attempt, a canceled one was canceled while it executed.
@@ -123,9 +116,6 @@ def move(state: State, status: str, now: datetime, *, started: bool | None = Non
     """
     Return what a run shows once it has moved on to another status.
 
-    :param state: what it shows before
-    :param status: the status it moves to
-    :param now: when
     :param started: whether a worker has had it, ``None`` for what its past and the status imply
     """
     if started is None:
@@ -143,7 +133,7 @@ def move(state: State, status: str, now: datetime, *, started: bool | None = Non
         expired_at=now if status == "EXPIRED" else None,
         attempt_count=_attempts(state, status) if attempted else state.attempt_count,
         duration_ms=state.duration_ms or used,
-        output=defaults.OUTPUT if status == "COMPLETED" else UNSET,
+        output=constants.OUTPUT if status == "COMPLETED" else UNSET,
         error=_ERRORS.get(status),
     )
 
@@ -158,7 +148,6 @@ def cancel(state: State, now: datetime, *, reason: str, finished_at: datetime | 
     """
     Return what a run shows right after a cancel.
 
-    :param state: what it showed before
     :param now: when it was canceled
     :param reason: what its error says
     :param finished_at: when its parent ended, for a child that is canceled with it; else the time that it
@@ -177,7 +166,6 @@ def acknowledge(state: State, now: datetime, *, completed: bool, output: Any = U
     """
     Return what a canceled run shows once its worker has acknowledged the cancel.
 
-    :param state: what it showed before
     :param now: when the worker acknowledged it
     :param completed: whether the run was completed in spite of the cancel; the cancel's error stays then
     :param output: what it returned then

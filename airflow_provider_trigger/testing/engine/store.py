@@ -1,62 +1,47 @@
-"""The environments and runs of a server, and the keys that runs hold."""
+"""What a server has: its environments and runs, with their keys, bulk actions and rate limit."""
 
 from __future__ import annotations
 
 import threading
-import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any, TypedDict, Unpack
+from typing import Unpack
 
-from . import defaults
-from .environments import Environment, EnvironmentKind, Environments, default_key, default_kind
+from . import constants
+from .bulk_actions import BulkActions
+from .environments import Environment, EnvironmentKind, Environments
 from .idempotency import IdempotencyKeys
-from .live_state import moment
-from .runs import ServerRun, new_id
-from .states import new_state
+from .ids import new_id
+from .packets import ObjectStore
+from .runs import ServerRun
+from .server_time import ServerTime, moment
+from .settings import Settings
+from .token_buckets import RateLimiter
+from .triggered_run import RunAttributes
 from .unset import UNSET, Unset
 
 
-class RunAttributes(TypedDict, total=False):
-    """
-    What a run is given unchanged; the defaults are those of :class:`ServerRun`.
-
-    :param task_identifier: the task that it runs
-    :param tags: its tags
-    :param payload: its payload, any JSON, also ``None``
-    :param metadata: its metadata, any JSON; ``None`` for none
-    :param idempotency_key: the key that it was triggered with
-    :param ttl: how long it may be queued, such as ``10m``
-    :param options: the options that it was triggered with, in the API's spelling
-    :param completes_despite_cancel: whether its worker completes the run when it is canceled
-    """
-
-    task_identifier: str
-    tags: Sequence[str]
-    payload: Any
-    metadata: Any
-    idempotency_key: str | None
-    ttl: str | None
-    options: Mapping[str, Any]
-    completes_despite_cancel: bool
-
-
 @dataclass(kw_only=True, eq=False, repr=False)
-class Store:
-    """The runs behind a :class:`TriggerDevServer`, which explains the parameters."""
+class Store(Settings):
+    """What a :class:`TriggerDevServer` has. Making a run is one step: :meth:`add_run`."""
 
-    secret_key: str = default_key(defaults.ENVIRONMENT)
-    acknowledge_after: float | None = defaults.ACKNOWLEDGE_AFTER
-    force_after: float = defaults.FORCE_AFTER
-    clock: Callable[[], float] = time.time
     runs: dict[str, ServerRun] = field(default_factory=dict, init=False)
     environments: Environments = field(default_factory=Environments, init=False)
     environment: Environment = field(init=False)
-    keys: IdempotencyKeys = field(default_factory=IdempotencyKeys, init=False)
+    keys: IdempotencyKeys = field(init=False)
+    time: ServerTime = field(init=False)
+    bulk: BulkActions = field(init=False)
+    packets: ObjectStore = field(init=False)
+    _limiter: RateLimiter | None = field(init=False)
     _lock: threading.RLock = field(default_factory=threading.RLock, init=False)
 
     def __post_init__(self) -> None:
-        self.environment = self.add_environment(defaults.ENVIRONMENT, secret_key=self.secret_key)
+        self.time = ServerTime(clock=self._now, speed=self.speed)
+        self.environment = self.add_environment(constants.ENVIRONMENT, secret_key=self.secret_key)
+        self.keys = IdempotencyKeys(self.time)
+        self.packets = ObjectStore(self.time)
+        self.bulk = BulkActions(self, runs=self.runs, time=self.time)
+        self._limiter = None if self.rate_limit is None else RateLimiter(self, time=self.time)
 
     def add_environment(
         self,
@@ -67,7 +52,7 @@ class Store:
         kind: EnvironmentKind | None = None,
     ) -> Environment:
         """
-        Add an environment and return it; its runs can't be seen with another environment's key.
+        Add an environment and return it; its runs cannot be seen with another environment's key.
 
         :param name: its name, such as ``dev``
         :param secret_key: its key; by default one made of the name
@@ -75,13 +60,7 @@ class Store:
         :param kind: ``dev``, ``staging``, ``preview`` or ``prod``; by default what the name begins with,
             else ``prod``
         """
-        environment = Environment(
-            name=name,
-            secret_key=secret_key or default_key(name),
-            branch=branch,
-            kind=kind or default_kind(name, branch),
-        )
-        return self.environments.add(environment)
+        return self.environments.add(name, secret_key=secret_key, branch=branch, kind=kind)
 
     def add_run(
         self,
@@ -110,9 +89,10 @@ class Store:
         """
         run = ServerRun(
             id=run_id or new_id("run"),
-            environment=self._find_environment(environment),
-            initial=new_state(status, moment(self.clock()), started=started),
-            clock=self.clock,
+            environment=self.environments.find(environment),
+            initial_status=status,
+            started=started,
+            time=self.time,
             lock=self._lock,
             acknowledge_after=self.acknowledge_after if acknowledge_after is UNSET else acknowledge_after,
             force_after=self.force_after,
@@ -122,12 +102,36 @@ class Store:
         run.schedule(then)
         with self._lock:
             self.runs[run.id] = run
-            self.keys.hold(run, lifetime=run.options.get("idempotencyKeyTTL"), now=self.clock())
+            self.keys.hold(run, lifetime=run.options.get("idempotencyKeyTTL"))
         return run
 
-    def _find_environment(self, environment: Environment | str | None) -> Environment:
-        if isinstance(environment, Environment):
-            return environment
-        if environment is None:
-            return self.environment
-        return self.environments.get(environment) or self.add_environment(environment)
+    def reset_key(
+        self, key: str, task_identifier: str, *, environment: Environment | str | None = None
+    ) -> ServerRun | None:
+        """
+        Take an idempotency key from the run that holds it; return the run, ``None`` if there is none.
+
+        :param environment: the run's environment, or its name; by default ``prod``
+        """
+        with self._lock:
+            run = self.keys.release(self.environments.find(environment), task_identifier, key)
+            if run is not None:
+                run.updated_at = moment(self.time.now())
+            return run
+
+    def take_tokens(self, count: int, environment: Environment | str | None = None) -> int:
+        """
+        Take tokens out of a key's bucket, as another user of the key would; return what is left.
+
+        :param count: how many requests to simulate; 0 to take none
+        :param environment: whose bucket; by default that of ``prod``
+        """
+        if self._limiter is None:
+            raise RuntimeError("The server was made without a rate limit")
+        key = self.environments.find(environment).secret_key
+        for _ in range(count):
+            self._limiter.take(key)
+        return self._limiter.left(key)
+
+    def _now(self) -> float:
+        return self.clock()  # which a test may set

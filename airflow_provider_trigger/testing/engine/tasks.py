@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import copy
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypedDict
 
-from . import defaults
+from . import constants
 from .states import internal, thrown
 from .unset import UNSET, Unset
 
@@ -36,6 +38,8 @@ _STATUS_OF_CODES = {
     ),
 }
 
+_SECONDS = ("after", "start_after", "waiting", "retry_after", "acknowledge_after")
+
 
 class TaskBehavior(TypedDict, total=False):
     """
@@ -45,12 +49,12 @@ class TaskBehavior(TypedDict, total=False):
     that.
 
     :param output: what a run returns: any JSON, or a function that is called with the payload and returns it
-        (if it raises, the run is FAILED with that error); without it a run returns nothing. As in reality,
-        an empty text counts as nothing.
+        (if it raises, or returns what is not JSON, the run is FAILED with that error); without it a run
+        returns nothing. As in reality, an empty text counts as nothing.
     :param after: seconds that each attempt executes; ``None`` to never end
     :param start_after: seconds until a worker takes the run; ``None`` for never: it stays QUEUED
     :param waiting: seconds that the run is suspended (WAITING) halfway through ``after``; ``None`` to never
-        go on
+        resume
     :param error: what the run fails with: the message of an ``Error`` that the task throws, or all of what
         the API shows, a mapping with ``message`` and, as the case may be, ``name`` and ``stackTrace``
     :param failures: how many attempts fail before one completes; without it all do, if there is an ``error``.
@@ -86,8 +90,6 @@ class Outcome:
     """
     How a run ends.
 
-    :param status: the final status
-    :param output: what it returns
     :param error: what it fails with, as the API shows it
     """
 
@@ -97,11 +99,7 @@ class Outcome:
 
 
 def internal_error(code: str) -> Outcome:
-    """
-    Return how a run ends by an internal error; the worker's own words for it are lost.
-
-    :param code: the error's code
-    """
+    """Return how a run ends by an internal error; the worker's own words for it are lost."""
     status = _STATUS_OF_CODES.get(code, "SYSTEM_FAILURE")
     return Outcome(status, error=internal(code))
 
@@ -111,35 +109,37 @@ class TaskScript:
     """What a task does with a run; the fields are those of :class:`TaskBehavior`."""
 
     output: Any = UNSET
-    after: float | None = defaults.ATTEMPT_DURATION
-    start_after: float | None = defaults.START_AFTER
+    after: float | None = constants.ATTEMPT_DURATION
+    start_after: float | None = constants.START_AFTER
     waiting: float | None = 0.0
     error: str | Mapping[str, str] | None = None
     failures: int | None = None
-    retry_after: float = defaults.RETRY_AFTER
+    retry_after: float = constants.RETRY_AFTER
     requeued: bool | None = None
     crash: str | None = None
     output_by_url: bool | None = None
     acknowledge_after: float | Unset | None = UNSET
     completes_despite_cancel: bool = False
 
+    def __post_init__(self) -> None:
+        for name in _SECONDS:
+            value = getattr(self, name)
+            if not (value is None or value is UNSET or (isinstance(value, int | float) and value >= 0)):
+                raise TypeError(f"{name}={value!r}: must be a number of seconds, at least 0")
+
     @property
     def attempts(self) -> int:
-        """Return how many attempts a run has if its trigger doesn't say so."""
+        """Return how many attempts a run has if its trigger does not say so."""
         return 1 if self.failures is None else self.failures + 1
 
     @property
     def requeues(self) -> bool:
         """Return whether a run is QUEUED until its next attempt."""
-        long = self.retry_after >= defaults.REQUEUED_FROM
+        long = self.retry_after >= constants.REQUEUED_FROM
         return long if self.requeued is None else self.requeued
 
     def fails(self, attempt: int) -> bool:
-        """
-        Return whether an attempt fails with the task's error.
-
-        :param attempt: its number, from 1 on
-        """
+        """Return whether an attempt fails with the task's error."""
         if self.failures is None:
             return self.error is not None
         return attempt <= self.failures
@@ -150,17 +150,15 @@ class TaskScript:
         return Outcome("FAILED", error=_cut(thrown("Error", error) if isinstance(error, str) else error))
 
     def end(self, payload: Any) -> Outcome:
-        """
-        Return how a run ends after its last attempt, if that one doesn't fail with the task's error.
-
-        :param payload: the run's payload
-        """
+        """Return how a run ends after its last attempt, if that one does not fail with the task's error."""
         if self.crash is not None:
             return internal_error(self.crash)
         if not callable(self.output):
             return Outcome("COMPLETED", output=UNSET if self.output == "" else self.output)
         try:
-            output = self.output(None if payload is UNSET else payload)
+            output = self.output(None if payload is UNSET else copy.deepcopy(payload))
+            if output is not UNSET:
+                json.dumps(output, allow_nan=False)
         except Exception as error:  # whatever a test's function raises is what its task throws
             return Outcome("FAILED", error=_cut(thrown(type(error).__name__, str(error))))
         return Outcome("COMPLETED", output=UNSET if output == "" else output)
@@ -168,10 +166,10 @@ class TaskScript:
 
 def _cut(error: Mapping[str, str]) -> dict[str, str]:
     """Return an error with its long texts cut, as the server shows it."""
-    cut = {name: _cut_text(text, defaults.LONGEST_MESSAGE) for name, text in error.items()}
+    cut = {name: _cut_text(text, constants.LONGEST_MESSAGE) for name, text in error.items()}
     if "stackTrace" in error:
         lines = error["stackTrace"].split("\n")
-        cut["stackTrace"] = "\n".join(_cut_text(line, defaults.LONGEST_STACK_LINE) for line in lines)
+        cut["stackTrace"] = "\n".join(_cut_text(line, constants.LONGEST_STACK_LINE) for line in lines)
     return cut
 
 
@@ -179,8 +177,13 @@ def _cut_text(text: str, most: int) -> str:
     return text if len(text) <= most else f"{text[:most]}...[truncated]"
 
 
-# What a task does that no test scripted.
-UNSCRIPTED = TaskScript(output=defaults.OUTPUT)
+def _payload_or_done(payload: Any) -> Any:
+    return constants.OUTPUT if payload is None else payload
+
+
+# What a task does that nothing is said about, and what a worker does with a run that follows no task.
+UNSCRIPTED = TaskScript(output=_payload_or_done)
+NO_TASK = TaskScript(output=constants.OUTPUT)
 
 
 @dataclass(slots=True)
@@ -201,8 +204,6 @@ class TaskScripts:
         """
         Let a task do something.
 
-        :param task_identifier: the task
-        :param script: what it does
         :param times: how many of its next runs, after those that have a script already; ``None`` for all
             runs that have no such script
         """
@@ -213,10 +214,6 @@ class TaskScripts:
             scripts.next += [script] * times
 
     def take(self, task_identifier: str) -> TaskScript:
-        """
-        Return what a task does with a new run, and count the run.
-
-        :param task_identifier: the task
-        """
+        """Return what a task does with a new run, and count the run."""
         scripts = self._scripts.get(task_identifier, _Scripts())
         return scripts.next.pop(0) if scripts.next else scripts.always

@@ -2,23 +2,55 @@
 
 from __future__ import annotations
 
-import functools
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
+from functools import partial
 
-from . import defaults
+from . import constants
 from .durations import read_duration
+from .life import Life
 from .runs import ServerRun
+from .server_time import ServerTime
 from .tasks import Outcome, internal_error
 
 
-class Worker:
-    """Take queued runs; which tasks and queues the deployed version has."""
+@dataclass(frozen=True, slots=True)
+class Deployment:
+    """
+    What workers know from some time on.
 
-    def __init__(self) -> None:
-        self.version = defaults.VERSION
-        self._versions = [self.version]
-        self._unknown_tasks: set[str] = set()
-        self._unknown_queues: set[str] = set()
+    :param since: from when on, in seconds since 1970
+    :param unknown_tasks: the tasks that it lacks
+    :param unknown_queues: the queues that no version has
+    """
+
+    since: float
+    version: str = constants.VERSION
+    unknown_tasks: frozenset[str] = frozenset()
+    unknown_queues: frozenset[str] = frozenset()
+
+    def lacks(self, run: ServerRun) -> bool:
+        """Return whether no version has a run's task, or its queue."""
+        queue = (run.options.get("queue") or {}).get("name")
+        return run.task_identifier in self.unknown_tasks or queue in self.unknown_queues
+
+
+class Worker:
+    """
+    Take queued runs.
+
+    Its steps of a run's life depend on nothing but the run and the deployment at that time, so that it does
+    not matter when they are computed.
+    """
+
+    def __init__(self, time: ServerTime) -> None:
+        self._time = time
+        self._deployments = [Deployment(float("-inf"))]
+
+    @property
+    def latest(self) -> Deployment:
+        """Return what workers know now."""
+        return self._deployments[-1]
 
     def has_version(self, version: str) -> bool:
         """
@@ -26,121 +58,109 @@ class Worker:
 
         :param version: such as ``20261125.1``
         """
-        return version in self._versions
+        return any(deployment.version == version for deployment in self._deployments)
 
     def forget_task(self, task_identifier: str) -> None:
-        """
-        Let the deployed version not have a task.
-
-        :param task_identifier: the task
-        """
-        self._unknown_tasks.add(task_identifier)
+        """Let the deployed version lack a task."""
+        self._learn(replace(self.latest, unknown_tasks=self.latest.unknown_tasks | {task_identifier}))
 
     def forget_queue(self, name: str) -> None:
-        """
-        Let no version ever have a queue.
+        """Let no version ever have a queue."""
+        self._learn(replace(self.latest, unknown_queues=self.latest.unknown_queues | {name}))
 
-        :param name: the queue
-        """
-        self._unknown_queues.add(name)
-
-    def deploy(self, task_identifier: str, runs: Iterable[ServerRun], *, now: float) -> None:
-        """
-        Deploy a new version, which has a task; runs that wait for a queue go on waiting.
-
-        :param task_identifier: the task
-        :param runs: all runs
-        :param now: the time, in seconds since 1970
-        """
-        self._unknown_tasks.discard(task_identifier)
-        day, _, number = self.version.partition(".")
-        self.version = f"{day}.{int(number) + 1}"
-        self._versions.append(self.version)
+    def deploy(self, task_identifier: str, runs: Iterable[ServerRun]) -> None:
+        """Deploy a new version, which has a task; runs that wait for a queue continue to wait."""
+        day, _, number = self.latest.version.partition(".")
+        known = self.latest.unknown_tasks - {task_identifier}
+        self._learn(replace(self.latest, version=f"{day}.{int(number) + 1}", unknown_tasks=known))
         for run in runs:
             waits = run.status == "PENDING_VERSION" and run.task_identifier == task_identifier
-            if waits and not self._lacks(run):
-                run.later(now + defaults.DEPLOY_DURATION, functools.partial(self.release, run))
+            if waits and not self.latest.lacks(run):
+                released = partial(self._then, run, constants.DEPLOY_DURATION, self.release)
+                run.change(released)
 
-    def queue(self, run: ServerRun, at: float) -> None:
+    def _learn(self, deployment: Deployment) -> None:
+        self._deployments.append(replace(deployment, since=self._time.now()))
+
+    def _then(self, run: ServerRun, seconds: float, step: RunStep, life: Life, at: float) -> Life:
+        """Return a life that has one more step, so many seconds after a time."""
+        return life.then(self._time.after(seconds, at), partial(step, run))
+
+    def queue(self, run: ServerRun, life: Life, at: float) -> Life:
         """
-        Wait for a worker with a run that has become QUEUED; it may expire before.
+        Let a run that has become QUEUED wait for a worker; it may expire before.
 
-        :param run: the run
         :param at: when it was queued, in seconds since 1970
         """
         expires_after, starts_after = read_duration(run.ttl), run.script.start_after
         if expires_after is not None:
-            run.later(at + expires_after, functools.partial(_expire, run))
-        if starts_after is not None:
-            run.later(at + starts_after, functools.partial(self._take, run))
+            life = self._then(run, expires_after, _expire, life, at)
+        return life if starts_after is None else self._then(run, starts_after, self._take, life, at)
 
-    def release(self, run: ServerRun, at: float) -> None:
+    def release(self, run: ServerRun, life: Life, at: float) -> Life:
         """
         Queue a run that waited: for its time, or for a version that has its task.
 
-        :param run: the run
         :param at: when, in seconds since 1970
         """
-        run.move("QUEUED", at)
-        self.queue(run, at)
+        return self.queue(run, life.moved(at, "QUEUED"), at)
 
-    def _take(self, run: ServerRun, at: float) -> None:
-        run.stay()  # it no longer expires
-        if self._lacks(run):
-            run.move("PENDING_VERSION", at)
-        else:
-            run.version = run.options.get("lockToVersion") or self.version
-            _attempt(run, 1, at)
+    def _take(self, run: ServerRun, life: Life, at: float) -> Life:
+        life = life.without_plan()  # it no longer expires
+        known = next(one for one in reversed(self._deployments) if one.since <= at)
+        if known.lacks(run):
+            return life.moved(at, "PENDING_VERSION")
+        version = run.options.get("lockToVersion") or known.version
+        return self._attempt(1, run, life.moved(at, "EXECUTING", version=version), at)
 
-    def _lacks(self, run: ServerRun) -> bool:
-        """Return whether no deployed version has a run's task, or its queue."""
-        queue = (run.options.get("queue") or {}).get("name")
-        return run.task_identifier in self._unknown_tasks or queue in self._unknown_queues
+    def _attempt(self, number: int, run: ServerRun, life: Life, at: float) -> Life:
+        """Plan how an attempt that has begun ends."""
+        after, waiting, limit = run.script.after, run.script.waiting, run.options.get("maxDuration")
+        if limit is not None and (after is None or after > limit):
+            return self._then(run, limit, _exceed, life, at)
+        if after is None or waiting is None:
+            return life if after is None else self._then(run, after / 2, _suspend, life, at)
+        finish = partial(self._finish, number)
+        if waiting == 0:
+            return self._then(run, after, finish, life, at)
+        life = self._then(run, after / 2, _suspend, life, at)
+        life = self._then(run, after / 2 + waiting, _resume, life, at)
+        return self._then(run, after + waiting, finish, life, at)
 
-
-def _expire(run: ServerRun, at: float) -> None:
-    run.stay()
-    run.move("EXPIRED", at)
-
-
-def _attempt(run: ServerRun, number: int, at: float) -> None:
-    """Begin an attempt. The events of a run don't read its state, which would let the next ones happen."""
-    run.move("EXECUTING", at)
-    after, limit = run.script.after, run.options.get("maxDuration")
-    if limit is not None and (after is None or after > limit):
-        run.later(at + limit, functools.partial(_end, run, internal_error("MAX_DURATION_EXCEEDED")))
-    elif after is not None and run.script.waiting == 0:
-        run.later(at + after, functools.partial(_finish_attempt, run, number))
-    elif after is not None:
-        run.later(at + after / 2, functools.partial(_suspend, run, number, after / 2))
-
-
-def _suspend(run: ServerRun, number: int, rest: float, at: float) -> None:
-    """Let a run wait in the middle of an attempt, and resume it."""
-    run.move("WAITING", at)
-    if run.script.waiting is not None:
-        resumed = at + run.script.waiting
-        run.later(resumed, functools.partial(run.move, "EXECUTING"))
-        run.later(resumed + rest, functools.partial(_finish_attempt, run, number))
-
-
-def _finish_attempt(run: ServerRun, number: int, at: float) -> None:
-    script = run.script
-    if not script.fails(number):
-        _end(run, script.end(run.payload), at)
-    elif number >= (run.options.get("maxAttempts") or script.attempts):
-        _end(run, script.failure(), at)
-    else:
+    def _finish(self, number: int, run: ServerRun, life: Life, at: float) -> Life:
+        script = run.script
+        if not script.fails(number):
+            return _end(run, run.outcome, life, at)
+        if number >= (run.options.get("maxAttempts") or script.attempts):
+            return _end(run, script.failure(), life, at)
         if script.requeues:
-            run.move("QUEUED", at)
-        run.later(at + script.retry_after, functools.partial(_attempt, run, number + 1))
+            life = life.moved(at, "QUEUED")
+        return self._then(run, script.retry_after, partial(self._retry, number + 1), life, at)
+
+    def _retry(self, number: int, run: ServerRun, life: Life, at: float) -> Life:
+        return self._attempt(number, run, life.moved(at, "EXECUTING"), at)
 
 
-def _end(run: ServerRun, outcome: Outcome, at: float) -> None:
-    run.move(
-        outcome.status,
-        at,
-        output=outcome.output,
-        output_by_url=run.script.output_by_url,
-        error=outcome.error,
-    )
+def _expire(run: ServerRun, life: Life, at: float) -> Life:
+    return life.without_plan().moved(at, "EXPIRED")
+
+
+def _exceed(run: ServerRun, life: Life, at: float) -> Life:
+    return _end(run, internal_error("MAX_DURATION_EXCEEDED"), life, at)
+
+
+def _suspend(run: ServerRun, life: Life, at: float) -> Life:
+    return life.moved(at, "WAITING")
+
+
+def _resume(run: ServerRun, life: Life, at: float) -> Life:
+    return life.moved(at, "EXECUTING")
+
+
+def _end(run: ServerRun, outcome: Outcome, life: Life, at: float) -> Life:
+    by_url = run.script.output_by_url
+    return life.moved(at, outcome.status, output=outcome.output, output_by_url=by_url, error=outcome.error)
+
+
+# What happens to a run at a time; returns the life that follows.
+RunStep = Callable[[ServerRun, Life, float], Life]

@@ -9,10 +9,10 @@ from urllib.parse import unquote
 
 from starlette.responses import Response
 
-from ..engine import defaults
-from ..engine.rate_limit import Take
+from ..engine import constants
+from ..engine.token_buckets import Take
 from ..http import answers
-from ..http.exchange import Exchange
+from ..http.pending_request import PendingRequest
 from .methods import FaultMethods
 from .queue import RequestFilter
 
@@ -40,11 +40,11 @@ class AnswerFaults(FaultMethods):
         :param headers: further headers
         :param after_handling: let the request take effect nevertheless
         """
-        # A run that isn't there has the real server's words.
+        # A run that is not there has the real server's words.
         text = "Not found" if status == 404 else f"Simulated error {status}"
         shown = {"error": text} if body is None else body
 
-        def answer(exchange: Exchange) -> Response:
+        def answer(pending: PendingRequest) -> Response:
             if isinstance(shown, str):
                 return answers.plain_answer(shown, answers.TEXT, status=status, headers=headers)
             return answers.json_answer(shown, status=status, headers=headers)
@@ -59,9 +59,9 @@ class AnswerFaults(FaultMethods):
 
         :param reset_after: the seconds from the answer to the reset that it announces
         """
-        limit = defaults.RATE_LIMIT if self.rate_limit is None else self.rate_limit
+        limit = constants.RATE_LIMIT if self.rate_limit is None else self.rate_limit
 
-        def answer(exchange: Exchange) -> Response:
+        def answer(pending: PendingRequest) -> Response:
             now = self.clock()
             take = Take(limit=limit, remaining=-1, reset=int((now + reset_after) * 1000))
             return answers.too_many_requests(take, now=now)
@@ -89,7 +89,7 @@ class AnswerFaults(FaultMethods):
         self._answer(
             times,
             requests,
-            lambda exchange: answers.plain_answer(body, content_type, status=status),
+            lambda pending: answers.plain_answer(body, content_type, status=status),
             after_handling=after_handling,
         )
 
@@ -107,7 +107,7 @@ class AnswerFaults(FaultMethods):
         :param location: where to
         :param status: the status code
         """
-        self._answer(times, requests, lambda exchange: answers.moved(location, status=status))
+        self._answer(times, requests, lambda pending: answers.moved(location, status=status))
 
     def echo_key_next(
         self, times: int | None = 1, status: int = 500, **requests: Unpack[RequestFilter]
@@ -118,8 +118,8 @@ class AnswerFaults(FaultMethods):
         :param status: the status code
         """
 
-        def answer(exchange: Exchange) -> Response:
-            authorization = exchange.request.headers.get("authorization", "")
+        def answer(pending: PendingRequest) -> Response:
+            authorization = pending.request.headers.get("authorization", "")
             return answers.error_answer(f"Rejected Authorization: {authorization}", status=status)
 
         self._answer(times, requests, answer)
@@ -133,9 +133,7 @@ class AnswerFaults(FaultMethods):
         :param path: which of them, see :class:`RequestFilter`
         """
         requests: RequestFilter = {"path": path, "method": "GET"}
-        self._answer(
-            times, requests, lambda exchange: exchange.handle(stale=True), only_if=self._was_canceled
-        )
+        self._answer(times, requests, lambda pending: pending.handle(stale=True), only_if=self._was_canceled)
 
     def _was_canceled(self, target: str) -> bool:
         match = _RUN_IN_PATH.match(target)

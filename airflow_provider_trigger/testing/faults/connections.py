@@ -8,7 +8,7 @@ from typing import Unpack
 from starlette.responses import Response
 
 from ..http.answers import TruncatedResponse, oversize_answer
-from ..http.exchange import Exchange, Responder
+from ..http.pending_request import PendingRequest, Responder
 from .methods import FaultMethods
 from .queue import RequestFilter
 
@@ -31,10 +31,10 @@ class ConnectionFaults(FaultMethods):
         :param after_handling: let the request take effect at once, else only after the delay
         """
 
-        async def act(exchange: Exchange, follow: Responder) -> Response | None:
-            response = await follow(exchange) if after_handling else None
+        async def act(pending: PendingRequest, follow: Responder) -> Response | None:
+            response = await follow(pending) if after_handling else None
             await asyncio.sleep(seconds)
-            return response if after_handling else await follow(exchange)
+            return response if after_handling else await follow(pending)
 
         self._add(times, requests, act)
 
@@ -47,9 +47,9 @@ class ConnectionFaults(FaultMethods):
         :param after_handling: let the request take effect before
         """
 
-        async def act(exchange: Exchange, follow: Responder) -> None:
+        async def act(pending: PendingRequest, follow: Responder) -> None:
             if after_handling:
-                exchange.handle()
+                pending.handle()
 
         self._add(times, requests, act)
 
@@ -62,18 +62,18 @@ class ConnectionFaults(FaultMethods):
         :param after_handling: let the request take effect before
         """
 
-        async def act(exchange: Exchange, follow: Responder) -> None:
+        async def act(pending: PendingRequest, follow: Responder) -> None:
             if after_handling:
-                exchange.handle()
-            await exchange.stopped()
+                pending.handle()
+            await pending.stopped()
 
         self._add(times, requests, act)
 
     def truncate_next(self, times: int | None = 1, **requests: Unpack[RequestFilter]) -> None:
         """Send the correct answer's headers and half of its body, then close the connection."""
 
-        def answer(exchange: Exchange) -> Response:
-            whole = exchange.handle()
+        def answer(pending: PendingRequest) -> Response:
+            whole = pending.handle()
             return TruncatedResponse(whole.body, status_code=whole.status_code, headers=dict(whole.headers))
 
         self._answer(times, requests, answer)
@@ -86,4 +86,4 @@ class ConnectionFaults(FaultMethods):
 
         :param size: how many bytes, roughly
         """
-        self._answer(times, requests, lambda exchange: oversize_answer(size), after_handling=True)
+        self._answer(times, requests, lambda pending: oversize_answer(size), after_handling=True)

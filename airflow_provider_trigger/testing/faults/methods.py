@@ -7,7 +7,7 @@ from collections.abc import Callable
 from starlette.responses import Response
 
 from ..engine.runs import ServerRun
-from ..http.exchange import Exchange, Responder
+from ..http.pending_request import PendingRequest, Responder
 from .queue import Action, Fault, FaultQueue, RequestFilter
 
 
@@ -27,7 +27,7 @@ class FaultMethods:
     _faults: FaultQueue
 
     def clear_faults(self) -> None:
-        """Remove all faults that are still to come; a request that hangs goes on hanging."""
+        """Remove all faults that are still to come; a request that hangs stays so."""
         self._faults.clear()
 
     @property
@@ -49,16 +49,16 @@ class FaultMethods:
         self,
         times: int | None,
         requests: RequestFilter,
-        answer: Callable[[Exchange], Response],
+        answer: Callable[[PendingRequest], Response],
         *,
         after_handling: bool = False,
         only_if: Callable[[str], bool] | None = None,
     ) -> None:
         """Add a fault that only gives another answer."""
 
-        async def act(exchange: Exchange, follow: Responder) -> Response:
+        async def act(pending: PendingRequest, follow: Responder) -> Response:
             if after_handling:
-                exchange.handle()
-            return answer(exchange)
+                pending.handle()
+            return answer(pending)
 
         self._add(times, requests, act, only_if=only_if)

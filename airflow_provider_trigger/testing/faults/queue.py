@@ -10,11 +10,11 @@ from typing import TypedDict
 
 from starlette.responses import Response
 
-from ..http.exchange import Exchange, Responder
+from ..http.pending_request import PendingRequest, Responder
 
 # What a fault does with a request. The second argument answers it as the next fault that applies wants,
 # correctly if there is none. Returns what to answer, None for closing the connection without a byte.
-Action = Callable[[Exchange, Responder], Awaitable[Response | None]]
+Action = Callable[[PendingRequest, Responder], Awaitable[Response | None]]
 
 
 class RequestFilter(TypedDict, total=False):
@@ -49,12 +49,7 @@ class Fault:
     only_if: Callable[[str], bool] | None = None
 
     def matches(self, method: str, target: str) -> bool:
-        """
-        Return whether it applies to a request.
-
-        :param method: the request's method
-        :param target: its path and query, as sent
-        """
+        """Return whether it applies to a request."""
         if self.method is not None and self.method.upper() != method:
             return False
         if self.path is not None:
@@ -91,28 +86,15 @@ class FaultQueue:
         with self._lock:
             self._faults.clear()
 
-    async def respond(self, exchange: Exchange, *, applied: Collection[Fault] = ()) -> Response | None:
-        """
-        Answer a request as the first fault that applies to it wants, correctly if there is none.
-
-        :param exchange: the request
-        :param applied: the faults that were applied to it already
-        """
-        fault = self.take(exchange.request.method, exchange.target, applied=applied)
+    async def respond(self, pending: PendingRequest, *, applied: Collection[Fault] = ()) -> Response | None:
+        """Answer a request as the first fault that applies to it wants, correctly if there is none."""
+        fault = self.take(pending.request.method, pending.target, applied=applied)
         if fault is None:
-            return exchange.handle()
-        return await fault.action(
-            exchange, lambda exchange: self.respond(exchange, applied=[*applied, fault])
-        )
+            return pending.handle()
+        return await fault.action(pending, lambda pending: self.respond(pending, applied=[*applied, fault]))
 
     def take(self, method: str, target: str, *, applied: Collection[Fault] = ()) -> Fault | None:
-        """
-        Return the first fault that applies to a request, and count it; ``None`` if there is none.
-
-        :param method: the request's method
-        :param target: its path and query, as sent
-        :param applied: the faults that were applied to it already
-        """
+        """Return the first fault that applies to a request, and count it; ``None`` if there is none."""
         if not self._faults:
             return None
         with self._lock:

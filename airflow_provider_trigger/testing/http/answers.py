@@ -1,4 +1,4 @@
-"""The server's answers that aren't a run: errors, redirects, pages."""
+"""The server's answers that are not a run: errors, redirects, pages."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 from starlette.responses import Response, StreamingResponse
 from starlette.types import Receive, Scope, Send
 
-from ..engine.rate_limit import Take
+from ..engine.token_buckets import Take
 
 JSON = "application/json; charset=utf-8"
 PROBLEM = "application/problem+json; charset=utf-8"
@@ -33,70 +33,40 @@ class TruncatedResponse(Response):
 def json_answer(
     body: Any, *, status: int = 200, content_type: str = JSON, headers: Mapping[str, str] | None = None
 ) -> Response:
-    """
-    Return a JSON answer.
-
-    :param body: what to send
-    :param status: the status code
-    :param content_type: the whole content type
-    :param headers: further headers
-    """
+    """Return a JSON answer."""
     text = json.dumps(body, separators=(",", ":"), ensure_ascii=False)
     return Response(text, status_code=status, headers={**(headers or {}), "content-type": content_type})
 
 
 def error_answer(message: str, *, status: int, headers: Mapping[str, str] | None = None) -> Response:
-    """
-    Return the usual error, ``{"error": message}``.
-
-    :param message: what went wrong
-    :param status: the status code
-    :param headers: further headers
-    """
+    """Return the usual error, ``{"error": message}``."""
     return json_answer({"error": message}, status=status, headers=headers)
 
 
 def html_answer(text: str, *, status: int) -> Response:
-    """
-    Return an HTML page, as the server answers what isn't part of its API.
-
-    :param text: the page's headline
-    :param status: the status code
-    """
+    """Return an HTML page, as the server answers what is not part of its API."""
     return plain_answer(PAGE % text, HTML, status=status)
 
 
 def plain_answer(
     body: str | bytes, content_type: str, *, status: int, headers: Mapping[str, str] | None = None
 ) -> Response:
-    """
-    Return an answer with a body that is sent as it is.
-
-    :param body: what to send
-    :param content_type: the whole content type
-    :param status: the status code
-    :param headers: further headers
-    """
+    """Return an answer with a body that is sent as it is."""
     return Response(body, status_code=status, headers={"content-type": content_type, **(headers or {})})
 
 
 def unexpected_method(*, status: int) -> Response:
     """
-    Return the answer to a method that a path doesn't support.
+    Return the answer to a method that a path does not support.
 
-    :param status: 400 for a GET that the path doesn't support, 405 for any other method
+    :param status: 400 for a GET that the path does not support, 405 for any other method
     """
     body = {"message": "Unexpected Server Error"}
     return json_answer(body, status=status, headers={"x-remix-error": "yes"})
 
 
 def moved(location: str, *, status: int = 301) -> Response:
-    """
-    Return a redirect.
-
-    :param location: where to
-    :param status: the status code
-    """
+    """Return a redirect."""
     words = "Moved Permanently" if status == 301 else "Found"
     text = f"{words}. Redirecting to {location}"
     return plain_answer(text, TEXT, status=status, headers={"location": location})
@@ -126,12 +96,7 @@ def no_authorization() -> Response:
 
 
 def too_many_requests(take: Take, *, now: float) -> Response:
-    """
-    Return the 429 of an empty bucket.
-
-    :param take: what the bucket answered
-    :param now: the time, in seconds since 1970
-    """
+    """Return the 429 of an empty bucket."""
     seconds = max(0, take.reset - int(now * 1000)) / 1000
     # The server writes numbers as JavaScript does: 3, not 3.0.
     shown = int(seconds) if seconds.is_integer() else seconds

@@ -14,9 +14,9 @@ from starlette.responses import Response
 from starlette.types import Message, Receive, Scope, Send
 
 from ..engine.environments import token_of
-from ..engine.rate_limit import RateLimiter
+from ..engine.token_buckets import RateLimiter
 from .answers import TruncatedResponse, moved, no_authorization, too_many_requests
-from .exchange import Exchange, Responder
+from .pending_request import PendingRequest, Responder
 
 
 @dataclass(slots=True, eq=False)
@@ -83,16 +83,16 @@ class App:
         self._disconnect = disconnect
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Take one request and answer it, or don't, if a fault says so."""
+        """Take one request and answer it, or do not, if a fault says so."""
         request = Request(scope, receive)
         record = await self._record(request)
-        exchange = Exchange(
+        pending = PendingRequest(
             request=request,
             target=record.path,
             handle=functools.partial(self._handle, request, record.body),
             stopped=self._stopped,
         )
-        response = await self._respond(exchange)
+        response = await self._respond(pending)
         latency = self._latency()
         if latency:
             await asyncio.sleep(latency)

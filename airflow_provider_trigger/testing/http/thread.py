@@ -18,7 +18,7 @@ def listen(host: str, port: int) -> socket.socket:
 
     :param host: the address
     :param port: the port, 0 for any free one
-    :raises OSError: if the address can't be used
+    :raises OSError: if the address cannot be used
     """
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     # Naming the protocol makes asyncio switch off Nagle's algorithm, which would add 40 ms to every answer.
@@ -89,11 +89,7 @@ class HttpThread:
         await self._server.stopping.wait()
 
     def disconnect(self, scope: Scope) -> None:
-        """
-        Close a request's connection, after what has been sent on it.
-
-        :param scope: the request's scope
-        """
+        """Close a request's connection, after what has been sent on it."""
         for connection in list(self._server.server_state.connections):
             peer = connection.transport.get_extra_info("peername")
             # An IPv6 address comes as four values.

@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from . import bulk_filter
 from .json_body import InvalidBodyError, kind_of, read_json
 
 _MOST_RUN_IDS = 500
@@ -16,17 +15,13 @@ _LONGEST_NAME = 255
 @dataclass(frozen=True, slots=True)
 class BulkRequest:
     """
-    A valid request for a bulk action.
+    A valid request to cancel runs.
 
-    :param type: ``CANCEL`` or ``REPLAY``
-    :param run_ids: the runs that it names, ``None`` if it has a filter
-    :param filter: its filter, ``None`` if it names runs
+    :param run_ids: the runs that it names
     :param name: the name for the bulk action
     """
 
-    type: str
-    run_ids: list[str] | None
-    filter: dict[str, Any] | None
+    run_ids: list[str]
     name: str | None
 
 
@@ -34,20 +29,19 @@ def read_request(body: bytes) -> BulkRequest:
     """
     Read the body of a request for a bulk action.
 
-    :param body: the body as sent
-    :raises InvalidBodyError: for an invalid one
+    :raises InvalidBodyError: for an invalid one; 501 for one that only the real server can process
     """
     given = read_json(body)
     issues = list(_issues(given))
     if issues:
         raise InvalidBodyError(f"Validation error: {'; '.join(issues)}")
-    run_ids = given.get("runIds")
-    if run_ids is not None and len(run_ids) > _MOST_RUN_IDS:
+    if given["action"] == "replay" or "runIds" not in given:
+        raise InvalidBodyError("The local server only cancels runs by their ids", status=501)
+    run_ids = given["runIds"]
+    if len(run_ids) > _MOST_RUN_IDS:
         most = f"Maximum is {_MOST_RUN_IDS}. Use a filter to select more runs."
         raise InvalidBodyError(f"Too many runIds ({len(run_ids)}). {most}")
-    return BulkRequest(
-        type=given["action"].upper(), run_ids=run_ids, filter=given.get("filter"), name=given.get("name")
-    )
+    return BulkRequest(run_ids=run_ids, name=given.get("name"))
 
 
 def _issues(given: Any) -> Iterator[str]:
@@ -57,7 +51,7 @@ def _issues(given: Any) -> Iterator[str]:
     if given.get("action") not in ("cancel", "replay"):
         yield "Invalid discriminator value. Expected 'cancel' | 'replay' at \"action\""
         return
-    checks = {"runIds": _issues_of_ids, "filter": _issues_of_filter, "name": _issues_of_name}
+    checks = {"runIds": _issues_of_ids, "name": _issues_of_name}
     found = [issue for key, check in checks.items() if key in given for issue in check(given[key])]
     if not found and ("runIds" in given) == ("filter" in given):
         yield "Exactly one of filter or runIds must be provided"
@@ -73,16 +67,6 @@ def _issues_of_ids(given: Any) -> Iterator[str]:
         for index, run_id in enumerate(given):
             if not isinstance(run_id, str):
                 yield f'Expected string, received {kind_of(run_id)} at "runIds[{index}]"'
-
-
-def _issues_of_filter(given: Any) -> Iterator[str]:
-    if not isinstance(given, dict):
-        yield f'Expected object, received {kind_of(given)} at "filter"'
-    elif not bulk_filter.FIELDS.intersection(given):
-        yield 'At least one filter must be provided at "filter"'
-    else:
-        # How the server words these wasn't recorded.
-        yield from (f'Invalid input at "filter.{name}"' for name in bulk_filter.invalid_fields(given))
 
 
 def _issues_of_name(given: Any) -> Iterator[str]:

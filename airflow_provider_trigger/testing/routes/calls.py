@@ -21,11 +21,10 @@ class Call:
     """
     A request, as the function that answers it sees it.
 
-    :param request: the request
     :param environment: the environment of its key
     :param path_id: the id in its path, decoded; empty where the path has none
     :param body: its body
-    :param stale: whether to read from a replica that hasn't seen any cancel yet
+    :param stale: whether to read from a replica that has not seen any cancel yet
     """
 
     request: Request
@@ -55,20 +54,9 @@ def find_in(items: Mapping[str, Item], call: Call) -> Item | None:
     Return what a call's path names, ``None`` if there is no such thing in the environment of its key.
 
     :param items: all runs, or all bulk actions, by id
-    :param call: the call
     """
     item = items.get(call.path_id)
     return item if item is not None and item.environment == call.environment else None
-
-
-def of_environment(items: Mapping[str, Item], call: Call) -> list[Item]:
-    """
-    Return all that belongs to the environment of a call's key.
-
-    :param items: all runs, or all bulk actions, by id
-    :param call: the call
-    """
-    return [item for item in list(items.values()) if item.environment == call.environment]
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,6 @@ class InvalidBodyError(ValueError):
     """
     An invalid body; its text is the answer's.
 
-    :param message: the text
     :param status: the answer's status code
     """
 
@@ -25,7 +24,6 @@ def read_json(body: bytes) -> Any:
     """
     Return the JSON of a body.
 
-    :param body: the body as sent
     :raises InvalidBodyError: if it is empty or no JSON
     """
     if not body:
@@ -37,9 +35,5 @@ def read_json(body: bytes) -> Any:
 
 
 def kind_of(given: Any) -> str:
-    """
-    Return the server's word for a JSON value's type.
-
-    :param given: the value
-    """
+    """Return the server's word for a JSON value's type."""
     return _KINDS.get(type(given), "null")

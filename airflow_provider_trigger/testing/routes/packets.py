@@ -19,7 +19,6 @@ def presigner(engine: Engine, call: Call) -> Presign | None:
     """
     Return what gives a packet a URL: on this server, which is its own object store. ``None`` if it has none.
 
-    :param engine: the model
     :param call: the call that is answered; the URL names the server as its client does
     """
     if not engine.object_store:
@@ -29,13 +28,7 @@ def presigner(engine: Engine, call: Call) -> Presign | None:
 
 
 def answer_packet(store: ObjectStore, request: Request, path: str) -> Response:
-    """
-    Answer a request for a packet as S3 does: the URL alone opens it, a key in addition is an error.
-
-    :param store: the object store
-    :param request: the request
-    :param path: its path as sent
-    """
+    """Answer a request for a packet as S3 does: the URL alone opens it, a key in addition is an error."""
     if "authorization" in request.headers:
         return _error("InvalidArgument", "Only one auth mechanism allowed", status=400)
     packet = store.open(path, request.query_params) if request.method in ("GET", "HEAD") else None

@@ -14,7 +14,7 @@ from ..http.answers import error_answer, html_answer, json_answer, unexpected_me
 from .bulk_actions import BulkActionCalls
 from .calls import READING, Call, Route
 from .packets import PREFIX, answer_packet
-from .run_changes import RunChanges
+from .run_page import PAGES, answer_page
 from .runs import RunCalls
 from .tasks import TaskCalls
 
@@ -22,25 +22,20 @@ _BROKEN_PERCENT = re.compile(r"%(?![0-9A-Fa-f]{2})")
 
 
 class Router:
-    """
-    Answer the calls of Trigger.dev's API from the server's model.
-
-    :param engine: the model
-    """
+    """Answer the calls of Trigger.dev's API from the server's model."""
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
-        self._routes = RunCalls(engine).routes + RunChanges(engine).routes + TaskCalls(engine).routes
+        self._routes = RunCalls(engine).routes + TaskCalls(engine).routes
         self._bulk_routes = BulkActionCalls(engine).routes
 
     def answer(self, request: Request, path: str, *, body: bytes, stale: bool = False) -> Response:
         """
         Answer a request that the rate limit has let pass.
 
-        :param request: the request
         :param path: its path as sent, not decoded, without the query
         :param body: its body
-        :param stale: whether to read from a replica that hasn't seen any cancel yet
+        :param stale: whether to read from a replica that has not seen any cancel yet
         """
         if not _decodable(path):
             return html_answer("Bad Request", status=400)
@@ -48,7 +43,8 @@ class Router:
             return html_answer("Not Found", status=404)
         if path.startswith(PREFIX):
             return answer_packet(self._engine.packets, request, path)
-        self._engine.bulk.replay_due()
+        if path.startswith(PAGES):
+            return answer_page(self._engine, request, unquote(path.removeprefix(PAGES)))
         for route in self._routes + (self._bulk_routes if self._engine.bulk_actions else []):
             match = route.path.fullmatch(path)
             if match is not None:

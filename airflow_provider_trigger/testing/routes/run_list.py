@@ -4,20 +4,18 @@ from __future__ import annotations
 
 import base64
 import json
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from ..engine.runs import ServerRun
-from ..engine.states import FILTER_WORDS, OLD_WORDS, State
-from .pages import QueryError, page_size
-from .periods import created_between, read_moment
+from .run_filters import Entry, QueryError, by_status, make_filters
 from .views import list_item
 
-Entry = tuple[ServerRun, State]
+_LARGEST_PAGE = 100
 
 
 def list_runs(
-    runs: Iterable[ServerRun], query: Mapping[str, str], *, modern: bool, now: float, lag: float
+    runs: Iterable[ServerRun], query: Mapping[str, str], *, modern: bool, now: float, seen_until: float
 ) -> dict[str, Any]:
     """
     Return the body of a list's answer: one page, the newest run first.
@@ -30,14 +28,12 @@ def list_runs(
     :param query: ``page[size]``, ``page[after]``, ``page[before]``, and ``filter[…]`` by ``tag``, ``status``,
         ``taskIdentifier``, ``queue``, ``isTest``, ``batch`` and ``createdAt``; everything else is ignored
     :param modern: whether the client named the modern API version
-    :param now: the time, in seconds since 1970
-    :param lag: how far the replica lags behind, in seconds
+    :param seen_until: until when the replica has seen all changes, in seconds since 1970
     :raises QueryError: for an invalid size, status or time
     """
-    size = page_size(query.get("page[size]"))
-    tests = [test for name, make in _FILTERS.items() if (test := make(query.get(name)))]
-    tests.append(_by_time(query, now))
-    entries = [(run, state) for run in runs if (state := run.state_at(now - lag)) is not None]
+    size = _page_size(query.get("page[size]"))
+    tests = make_filters(query, now=now)
+    entries = [(run, state) for run in runs if (state := run.state_at(seen_until)) is not None]
     fitting = [entry for entry in entries if all(test(entry) for test in tests)]
     fitting.sort(key=_place, reverse=True)
     start, end = _window(fitting, query, size)
@@ -49,10 +45,30 @@ def list_runs(
     page = fitting[start:end]
     if "page[before]" in query:
         page.reverse()  # so does the real server: the page before comes with its oldest run first
-    still_fits = _by_status(query.get("filter[status]")) or (lambda entry: True)
+    still_fits = by_status(query.get("filter[status]")) or (lambda entry: True)
     present = [(run, run.state) for run, _ in page]
     data = [list_item(*entry, modern=modern) for entry in present if still_fits(entry)]
     return {"data": data, "pagination": pagination}
+
+
+def _page_size(given: str | None) -> int:
+    path = ["page[size]"]
+    if given is None:
+        return 25
+    number = {"type": "number", "exact": False, "path": path}
+    if not given.lstrip("-").isdigit():
+        nan = {"code": "invalid_type", "expected": "number", "received": "nan"}
+        raise QueryError([{**nan, "path": path, "message": "Expected number, received nan"}])
+    if int(given) < 1:
+        small = {"code": "too_small", **number}
+        more = {"minimum": 0, "inclusive": False, "message": "Number must be greater than 0"}
+        least = {"minimum": 1, "inclusive": True, "message": "Number must be greater than or equal to 1"}
+        raise QueryError([small | more, small | least])
+    if int(given) > _LARGEST_PAGE:
+        most = {"maximum": _LARGEST_PAGE, "inclusive": True}
+        text = f"Number must be less than or equal to {_LARGEST_PAGE}"
+        raise QueryError([{"code": "too_big", **number, **most, "message": text}])
+    return int(given)
 
 
 def _window(entries: list[Entry], query: Mapping[str, str], size: int) -> tuple[int, int]:
@@ -87,67 +103,3 @@ def _read_cursor(cursor: str) -> tuple[int, str] | None:
         return int(place["c"]), str(place["r"])
     except (ValueError, KeyError, TypeError):
         return None
-
-
-Test = Callable[[Entry], bool]
-
-
-def _words(given: str | None) -> set[str]:
-    return set(given.split(",")) if given else set()
-
-
-def _by_tag(given: str | None) -> Test | None:
-    wanted = _words(given)
-    return (lambda entry: not wanted.isdisjoint(entry[0].tags)) if wanted else None
-
-
-def _by_status(given: str | None) -> Test | None:
-    wanted = _words(given)
-    unknown = [word for word in (given or "").split(",") if word and word not in FILTER_WORDS]
-    if unknown:
-        message = f"Invalid status values: {', '.join(unknown)}"
-        raise QueryError([{"code": "custom", "message": message, "path": ["filter[status]"]}])
-    if not wanted:
-        return None
-    return lambda entry: bool(wanted & {entry[1].status, OLD_WORDS.get(entry[1].status)})
-
-
-def _by_task(given: str | None) -> Test | None:
-    wanted = _words(given)
-    return (lambda entry: entry[0].task_identifier in wanted) if wanted else None
-
-
-def _by_queue(given: str | None) -> Test | None:
-    wanted = _words(given)
-    return (lambda entry: f"task/{entry[0].task_identifier}" in wanted) if wanted else None
-
-
-def _by_test(given: str | None) -> Test | None:
-    return (lambda entry: False) if given == "true" else None
-
-
-def _by_batch(given: str | None) -> Test | None:
-    return (lambda entry: False) if given else None
-
-
-def _by_time(query: Mapping[str, str], now: float) -> Test:
-    times: dict[str, float | None] = {}
-    for name in ("from", "to"):
-        path = f"filter[createdAt][{name}]"
-        try:
-            times[name] = read_moment(query[path]) if path in query else None
-        except ValueError:
-            invalid = {"code": "invalid_date", "path": [path], "message": "Invalid date"}
-            raise QueryError([invalid]) from None
-    first, last = created_between(times["from"], times["to"], query.get("filter[createdAt][period]"), now=now)
-    return lambda entry: first <= entry[1].created_at.timestamp() <= last
-
-
-_FILTERS: dict[str, Callable[[str | None], Test | None]] = {
-    "filter[tag]": _by_tag,
-    "filter[status]": _by_status,
-    "filter[taskIdentifier]": _by_task,
-    "filter[queue]": _by_queue,
-    "filter[isTest]": _by_test,
-    "filter[batch]": _by_batch,
-}

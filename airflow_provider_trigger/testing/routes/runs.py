@@ -1,26 +1,25 @@
-"""The calls for runs: cancel, retrieve, list."""
+"""The calls for runs: cancel, retrieve, list, replay, reschedule."""
 
 from __future__ import annotations
 
 import re
+from typing import Any
 
 from starlette.responses import Response
 
+from ..engine.durations import read_delay
 from ..engine.engine import Engine
 from ..http.answers import error_answer, json_answer
-from .calls import Call, Route, find_in, of_environment
+from .calls import Call, Route, find_in
+from .json_body import InvalidBodyError, read_json
 from .packets import presigner
-from .pages import QueryError, query_error
+from .run_filters import QueryError
 from .run_list import list_runs
 from .views import show_run
 
 
 class RunCalls:
-    """
-    Answer the calls for runs.
-
-    :param engine: the model
-    """
+    """Answer the calls for runs."""
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
@@ -29,6 +28,8 @@ class RunCalls:
             Route(re.compile(r"/api/v2/runs/([^/]+)/cancel"), act=self._cancel),
             Route(re.compile(r"/api/v3/runs/([^/]+)"), load=self._retrieve),
             Route(re.compile(r"/api/v1/runs"), load=self._list),
+            Route(re.compile(r"/api/v1/runs/([^/]+)/replay"), act=self._replay),
+            Route(re.compile(r"/api/v1/runs/([^/]+)/reschedule"), act=self._reschedule),
         ]
 
     def _cancel(self, call: Call) -> Response:
@@ -46,9 +47,40 @@ class RunCalls:
         return json_answer(show_run(run, modern=call.modern, before_cancel=call.stale, presign=presign))
 
     def _list(self, call: Call) -> Response:
-        runs, query = of_environment(self._runs, call), call.request.query_params
-        now, lag = self._engine.clock(), self._engine.list_lag
+        runs = [run for run in list(self._runs.values()) if run.environment == call.environment]
+        query = call.request.query_params
+        now = self._engine.time.now()
+        seen_until = self._engine.time.after(-self._engine.list_lag, now)
         try:
-            return json_answer(list_runs(runs, query, modern=call.modern, now=now, lag=lag))
+            return json_answer(list_runs(runs, query, modern=call.modern, now=now, seen_until=seen_until))
         except QueryError as error:
-            return query_error(error)
+            return json_answer({"error": str(error), "details": error.details}, status=400)
+
+    def _replay(self, call: Call) -> Response:
+        run = find_in(self._runs, call)
+        if run is None:
+            return error_answer("Resource not found", status=404)
+        return json_answer({"id": self._engine.replay(run).id})
+
+    def _reschedule(self, call: Call) -> Response:
+        delay = _field(call, "delay")
+        if not isinstance(delay, str):
+            return error_answer("Invalid request body", status=400)
+        run = find_in(self._runs, call)
+        if run is None:
+            return error_answer("Run not found", status=404)
+        due = read_delay(delay, self._engine.time)
+        if due is None:
+            return error_answer(f"Invalid delay: {delay}", status=400)
+        if not self._engine.reschedule(run, due):
+            return error_answer("Cannot reschedule a run that is not delayed", status=400)
+        return json_answer(show_run(run, modern=call.modern, presign=presigner(self._engine, call)))
+
+
+def _field(call: Call, name: str) -> Any:
+    """Return a field of the body, ``None`` if there is none."""
+    try:
+        given = read_json(call.body)
+    except InvalidBodyError:
+        return None
+    return given.get(name) if isinstance(given, dict) else None

@@ -15,11 +15,7 @@ from .trigger_request import read_request
 
 
 class TaskCalls:
-    """
-    Answer the calls for tasks.
-
-    :param engine: the model
-    """
+    """Answer the calls for tasks."""
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine

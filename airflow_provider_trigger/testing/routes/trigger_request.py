@@ -12,7 +12,7 @@ from .json_body import InvalidBodyError, kind_of, read_json
 
 _LARGEST_BODY = 3 * 1024 * 1024
 _LARGEST_METADATA = 256 * 1024
-MOST_TAGS = 10
+_MOST_TAGS = 10
 _LONGEST_TAG = 128
 _LONGEST_KEY = 2048
 _MACHINES = ("micro", "small-1x", "small-2x", "medium-1x", "medium-2x", "large-1x", "large-2x")
@@ -38,7 +38,6 @@ def read_request(body: bytes) -> TriggerRequest:
     """
     Read the body of a request that triggers a task.
 
-    :param body: the body as sent
     :raises InvalidBodyError: for an invalid one
     """
     if len(body) > _LARGEST_BODY:
@@ -63,8 +62,8 @@ def read_request(body: bytes) -> TriggerRequest:
 
 def _read_tags(given: str | list[str]) -> list[str]:
     tags = [given] if isinstance(given, str) else given
-    if len(tags) > MOST_TAGS:
-        message = f"Runs can only have {MOST_TAGS} tags, you're trying to set {len(tags)}."
+    if len(tags) > _MOST_TAGS:
+        message = f"Runs can only have {_MOST_TAGS} tags, you're trying to set {len(tags)}."
         raise InvalidBodyError(message, status=422)
     return tags
 
@@ -111,7 +110,7 @@ def _issues_of_ttl(given: Any) -> Iterator[str]:
 
 
 def _issues_of_queue(given: Any) -> Iterator[str]:
-    # How the server words these wasn't recorded.
+    # How the server words these was not recorded.
     if not isinstance(given, dict) or not isinstance(given.get("name"), str):
         yield f'Expected object, received {kind_of(given)} at "options.queue"'
 

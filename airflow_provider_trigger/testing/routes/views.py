@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import datetime
 from typing import Any
 
@@ -20,11 +20,7 @@ _FAILED = ("CANCELED", "FAILED", "CRASHED", "SYSTEM_FAILURE", "INTERRUPTED")
 
 
 def show_time(moment: datetime) -> str:
-    """
-    Return a time as the server writes it.
-
-    :param moment: a time in UTC
-    """
+    """Return a time as the server writes it."""
     return moment.strftime("%Y-%m-%dT%H:%M:%S.") + f"{moment.microsecond // 1000:03d}Z"
 
 
@@ -34,7 +30,6 @@ def show_run(
     """
     Return what a retrieve answers.
 
-    :param run: the run
     :param modern: whether the client named the modern API version
     :param before_cancel: show the state before the run's cancel, as a replica that lags behind does
     :param presign: gives a large output or payload a URL; ``None`` if the server has no object store: it then
@@ -51,7 +46,7 @@ def show_run(
         elif value is not UNSET:
             body[name] = value
     if state.error is not None:
-        body["error"] = state.error
+        body["error"] = _error(run, state)
     related: dict[str, Any] = {}
     if run.parent is not None:
         related["root"] = _common(run.root, run.root.state, modern=modern)
@@ -64,7 +59,6 @@ def list_item(run: ServerRun, state: State, *, modern: bool) -> dict[str, Any]:
     """
     Return what a list shows of a run.
 
-    :param run: the run
     :param state: what it shows now
     :param modern: whether the client named the modern API version
     """
@@ -139,13 +133,13 @@ def _booleans(word: str) -> dict[str, bool]:
 
 
 def _version(run: ServerRun, state: State) -> str | None:
-    return run.version if state.started_at is not None or "lockToVersion" in run.options else None
+    return state.version if state.started_at is not None or "lockToVersion" in run.options else None
 
 
 def _idempotency_key(run: ServerRun) -> str | None:
     if run.idempotency_key is None:
         return None
-    # Beside a hashed key comes the one that it was made of, for display.
+    # In addition to a hashed key comes the one that it was made of, for display.
     shown: str = run.options.get("idempotencyKeyOptions", {}).get("key", run.idempotency_key)
     return shown
 
@@ -153,6 +147,13 @@ def _idempotency_key(run: ServerRun) -> str | None:
 def _region(run: ServerRun) -> str:
     region: str = run.options.get("region", run.environment.region)
     return region
+
+
+def _error(run: ServerRun, state: State) -> Mapping[str, str] | None:
+    # That of an expired run names its ttl in a development environment, and in no other.
+    if state.status != "EXPIRED" or run.environment.deployed:
+        return state.error
+    return {"message": f"Run expired because the TTL ({_ttl(run, state)}) was reached"}
 
 
 def _ttl(run: ServerRun, state: State) -> str | None:

@@ -105,29 +105,11 @@ def arrange_limits(replay: Any) -> None:
 
 
 def arrange_bulk(replay: Any) -> None:
-    first, tagged = replay.exchanges[0], next(e for e in replay.exchanges if "filter tag" in e.label)
-    members = json.loads(first.request_body)["runIds"]
+    members = json.loads(replay.exchanges[0].request_body)["runIds"]
     for run_id, status in zip(members, [*3 * ["QUEUED"], "COMPLETED", "EXECUTING", "CANCELED"], strict=False):
         replay.add(run_id, status)
-    for _ in range(2):
-        replay.server.add_run("QUEUED", tags=[json.loads(tagged.request_body)["filter"]["tag"]])
-    listed = next(e for e in replay.exchanges if e.label == "list")
-    made = {e.body.get("id") for e in replay.exchanges if e.recorded["status"] == 202}
-    for shown in reversed(body_list(listed)):
-        if shown["id"] not in made:
-            add_bulk_action(replay, shown)
     replay.now = datetime.fromisoformat(replay.exchanges[1].body["createdAt"]).timestamp()
     replay.server.bulk_lag = 1.0
-
-
-def add_bulk_action(replay: Any, shown: dict[str, Any]) -> None:
-    """Add a bulk action of an earlier case, which a list still shows."""
-    replay.now = datetime.fromisoformat(shown["createdAt"]).timestamp()
-    counts, server = shown["counts"], replay.server
-    members = [server.add_run("QUEUED") for _ in range(counts["success"])]
-    members += [server.add_run("COMPLETED") for _ in range(counts["failure"])]
-    made = server.bulk.create(shown["type"], members, environment=server.environment, name=shown.get("name"))
-    replay.ids[shown["id"]] = made.id
 
 
 def before_others(replay: Any, exchange: Any) -> None:

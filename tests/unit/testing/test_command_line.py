@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
@@ -39,7 +40,7 @@ def test_a_port_in_use_is_rejected_with_a_way_out(rejected: Rejected) -> None:
 
 def test_an_address_of_another_machine_is_rejected(rejected: Rejected) -> None:
     # Of a network for documentation (RFC 5737), so no machine's.
-    assert rejected("--host", "192.0.2.1").startswith("can't listen on 192.0.2.1, port 8030: ")
+    assert rejected("--host", "192.0.2.1").startswith("cannot listen on 192.0.2.1, port 8030: ")
 
 
 @pytest.mark.parametrize("port", ["99999", "-1", "http"])
@@ -63,3 +64,29 @@ def test_an_invalid_count_is_rejected(runs: str, rejected: Rejected) -> None:
     assert rejected("--runs", "COMPLETED", runs) == (
         f"argument --runs: {runs!r} does not end with a valid number of runs: must be like QUEUED:3"
     )
+
+
+@pytest.mark.parametrize("speed", ["0", "-1", "nan", "inf", "fast"])
+def test_an_invalid_speed_is_rejected(speed: str, rejected: Rejected) -> None:
+    assert rejected(f"--speed={speed}") == (
+        f"argument --speed: {speed!r} is not valid: must be a number from 0.001 to 1000000"
+    )
+
+
+@pytest.mark.parametrize("option", ["--latency", "--acknowledge-after"])
+@pytest.mark.parametrize("seconds", ["-1", "nan", "2s"])
+def test_invalid_seconds_are_rejected(option: str, seconds: str, rejected: Rejected) -> None:
+    assert rejected(f"{option}={seconds}") == (
+        f"argument {option}: {seconds!r} is not valid: must be a number of seconds, at least 0"
+    )
+
+
+def test_an_invalid_file_of_tasks_is_rejected_with_an_example(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "tasks.py"
+    file.write_text("task = {}")
+    with pytest.raises(SystemExit):
+        __main__.main(["--tasks", str(file), "--port", "0"])
+    said = capsys.readouterr().err
+    assert f"error: {file} does not define tasks; write, for example:\n\ndef resize(payload):" in said

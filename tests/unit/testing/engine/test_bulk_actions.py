@@ -16,8 +16,8 @@ def server(clock: Clock) -> TriggerDevServer:
     return TriggerDevServer(clock=clock, bulk_duration=2, acknowledge_after=5)
 
 
-def begin(server: TriggerDevServer, *runs: ServerRun, type: str = "CANCEL") -> BulkAction:
-    return server.bulk.create(type, runs, environment=server.environment)
+def begin(server: TriggerDevServer, *runs: ServerRun) -> BulkAction:
+    return server.bulk.create([run.id for run in runs], environment=server.environment)
 
 
 def counts(action: BulkAction) -> tuple[int, int, int]:
@@ -89,15 +89,13 @@ def test_an_aborted_one_cancels_nothing(server: TriggerDevServer, clock: Clock) 
 
 def test_without_a_bulk_worker_nothing_is_processed(server: TriggerDevServer, clock: Clock) -> None:
     server.bulk_duration = None
-    run, failed = server.add_run(), server.add_run("FAILED")
-    cancel, replay = begin(server, run), begin(server, failed, type="REPLAY")
+    run = server.add_run()
+    action = begin(server, run)
     clock.now += 1_000_000
-    server.bulk.replay_due()
-    for action in (cancel, replay):
-        assert (action.status, counts(action), action.completed_at) == ("PENDING", (1, 0, 0), None)
-    assert (run.status, len(server.runs)) == ("EXECUTING", 2)
-    assert server.bulk.abort(cancel)
-    assert cancel.status == "ABORTED"
+    assert (action.status, counts(action), action.completed_at) == ("PENDING", (1, 0, 0), None)
+    assert run.status == "EXECUTING"
+    assert server.bulk.abort(action)
+    assert action.status == "ABORTED"
 
 
 def test_a_slow_one_makes_progress(server: TriggerDevServer, clock: Clock) -> None:
@@ -136,35 +134,17 @@ def test_a_completed_one_cannot_be_aborted(server: TriggerDevServer, clock: Cloc
     assert action.status == "COMPLETED"
 
 
-def test_replays_are_new_runs(server: TriggerDevServer, clock: Clock) -> None:
-    run = server.add_run("FAILED", task_identifier="a", tags=["x"], payload={"n": 1}, metadata={"m": 2})
-    action = begin(server, run, type="REPLAY")
-    aborted = begin(server, run, type="REPLAY")
-    server.bulk.abort(aborted)
-    server.bulk.replay_due()
-    assert (list(server.runs), counts(action)) == ([run.id], (1, 0, 0))
-    clock.now += 3
-    for _ in range(2):
-        server.bulk.replay_due()
-    first, again = server.runs.values()
-    assert (first, again.status) == (run, "QUEUED")
-    assert (again.task_identifier, again.tags, again.payload, again.metadata) == (
-        "a",
-        ("x",),
-        {"n": 1},
-        {"m": 2},
-    )
-    assert (counts(action), counts(aborted)) == ((1, 1, 0), (1, 0, 0))
-
-
-def test_the_youngest_runs_are_not_seen(server: TriggerDevServer, clock: Clock) -> None:
-    run, _ = server.add_run(), server.add_run(environment="dev")
-    assert list(server.bulk.visible(server.environment)) == [run.id]
+def test_it_processes_the_runs_of_its_environment_once_but_not_the_youngest(
+    server: TriggerDevServer, clock: Clock
+) -> None:
+    run, foreign = server.add_run(), server.add_run(environment="dev")
+    assert begin(server, run, foreign, run).members == (run,)
+    assert server.bulk.create(["run_unknown"], environment=server.environment).members == ()
     server.bulk_lag = 1.5
     clock.now += 1.4
-    assert server.bulk.visible(server.environment) == {}
+    assert begin(server, run).members == ()
     clock.now += 0.1
-    assert list(server.bulk.visible(server.environment)) == [run.id]
+    assert begin(server, run).members == (run,)
 
 
 @given(

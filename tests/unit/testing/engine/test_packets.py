@@ -10,6 +10,7 @@ from server_clock import Clock
 
 from airflow_provider_trigger.testing import UNSET, TriggerDevServer
 from airflow_provider_trigger.testing.engine.packets import ObjectStore, output_packet, payload_packet
+from airflow_provider_trigger.testing.engine.server_time import ServerTime
 
 
 @pytest.mark.parametrize(
@@ -43,7 +44,7 @@ def test_payloads(size: int, large: bool) -> None:
 
 
 def test_urls(clock: Clock) -> None:
-    server, store = TriggerDevServer(clock=clock), ObjectStore(clock)
+    server, store = TriggerDevServer(clock=clock), ObjectStore(ServerTime(clock=clock))
     run, packet = server.add_run("QUEUED"), payload_packet("p" * 600_000)
     assert packet is not None
     urls = [store.presign(run, packet) for _ in range(2)]

@@ -12,8 +12,10 @@ from hypothesis import strategies as st
 from server_clock import START, Clock
 
 from airflow_provider_trigger.testing.engine.environments import Environment, EnvironmentKind
-from airflow_provider_trigger.testing.engine.runs import ServerRun, new_id
-from airflow_provider_trigger.testing.engine.states import ALIVE, FINAL, new_state
+from airflow_provider_trigger.testing.engine.ids import new_id
+from airflow_provider_trigger.testing.engine.runs import ServerRun
+from airflow_provider_trigger.testing.engine.server_time import ServerTime
+from airflow_provider_trigger.testing.engine.states import ALIVE, FINAL
 
 ENVIRONMENT = Environment(name="prod", secret_key="tr_prod_local")
 
@@ -28,9 +30,10 @@ def at(seconds: float) -> datetime:
 def make_run(
     clock: Clock, status: str = "EXECUTING", *, started: bool | None = None, **arguments: Any
 ) -> ServerRun:
-    initial = new_state(status, at(clock.now - START), started=started)
     arguments.setdefault("environment", ENVIRONMENT)
-    return ServerRun(id=new_id("run"), initial=initial, clock=clock, **arguments)
+    return ServerRun(
+        id=new_id("run"), initial_status=status, started=started, time=ServerTime(clock=clock), **arguments
+    )
 
 
 @pytest.mark.parametrize("status", ["EXECUTING", "DEQUEUED"])

@@ -43,6 +43,44 @@ def test_an_unscripted_task_completes_in_a_moment(server: TriggerDevServer, cloc
     )
 
 
+@pytest.mark.parametrize("payload", [0, "text", ["a"], {"file": "a.png", "n": [None]}])
+def test_an_unscripted_task_returns_its_payload(server: TriggerDevServer, clock: Clock, payload: Any) -> None:
+    run = trigger(server, payload)
+    clock.now += 1
+    assert (run.status, run.output) == ("COMPLETED", payload)
+
+
+def test_a_function_that_changes_its_payload_does_not_change_the_runs(
+    server: TriggerDevServer, clock: Clock
+) -> None:
+    server.on_task("resize", output=lambda payload: payload.pop("width"))
+    run = trigger(server, {"width": 5})
+    clock.now += 1
+    assert (run.output, run.payload) == (5, {"width": 5})
+
+
+@pytest.mark.parametrize("output", [{1, 2}, float("nan"), object()])
+def test_a_function_that_returns_no_json_fails(server: TriggerDevServer, clock: Clock, output: Any) -> None:
+    server.on_task("resize", output=lambda payload: output)
+    run = trigger(server)
+    clock.now += 1
+    assert (run.status, run.output) == ("FAILED", UNSET)
+    assert "JSON" in run.error["message"]
+
+
+def test_a_function_is_called_once_when_its_run_ends(server: TriggerDevServer, clock: Clock) -> None:
+    payloads: list[int] = []
+    server.on_task("resize", output=payloads.append, start_after=0, after=5)
+    run, canceled = trigger(server, 1), trigger(server, 2)
+    canceled.cancel()
+    clock.now += 4
+    assert (run.status, payloads) == ("EXECUTING", [])
+    clock.now += 4
+    for _ in range(3):
+        assert (run.status, run.output, canceled.status) == ("COMPLETED", None, "CANCELED")
+    assert payloads == [1]
+
+
 @pytest.mark.parametrize("output", [None, False, 0, [], {"a": None}, "text"])
 def test_output(server: TriggerDevServer, clock: Clock, output: Any) -> None:
     server.on_task("resize", output=output, start_after=1, after=2)
@@ -251,3 +289,9 @@ def test_other_tasks_and_added_runs_are_left_alone(server: TriggerDevServer, clo
 def test_an_unknown_argument_is_an_error(server: TriggerDevServer) -> None:
     with pytest.raises(TypeError, match="outptu"):
         server.on_task("resize", outptu=1)  # type: ignore[call-arg]
+
+
+@pytest.mark.parametrize("behavior", [{"after": "5"}, {"start_after": -1}, {"retry_after": [1]}])
+def test_a_duration_that_is_no_number_of_seconds_is_an_error(server: TriggerDevServer, behavior: Any) -> None:
+    with pytest.raises(TypeError, match="must be a number of seconds, at least 0"):
+        server.on_task("resize", **behavior)

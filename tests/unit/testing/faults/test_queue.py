@@ -5,12 +5,12 @@ from __future__ import annotations
 import pytest
 
 from airflow_provider_trigger.testing.faults.queue import Fault, FaultQueue
-from airflow_provider_trigger.testing.http.exchange import Exchange, Responder
+from airflow_provider_trigger.testing.http.pending_request import PendingRequest, Responder
 
 CANCEL = "/api/v2/runs/run_1/cancel"
 
 
-async def nothing(exchange: Exchange, follow: Responder) -> None:
+async def nothing(pending: PendingRequest, follow: Responder) -> None:
     """Answer nothing."""
 
 

@@ -8,7 +8,7 @@ import pytest
 from server_clock import START, Clock
 
 from airflow_provider_trigger.testing import TriggerDevServer
-from airflow_provider_trigger.testing.routes.pages import QueryError
+from airflow_provider_trigger.testing.routes.run_filters import QueryError
 from airflow_provider_trigger.testing.routes.run_list import list_runs
 
 DAY = 86400
@@ -21,7 +21,8 @@ def server(clock: Clock) -> TriggerDevServer:
 
 def listed(server: TriggerDevServer, **query: str) -> list[tuple[str, str]]:
     filters = {f"filter[{name}]": value for name, value in query.items()}
-    shown = list_runs(server.runs.values(), filters, modern=True, now=server.clock(), lag=1)
+    now = server.clock()
+    shown = list_runs(server.runs.values(), filters, modern=True, now=now, seen_until=now - 1)
     return [(item["id"], item["status"]) for item in shown["data"]]
 
 
@@ -48,7 +49,7 @@ def test_a_page_may_be_short_and_others_follow(server: TriggerDevServer, clock: 
     pages: list[int] = []
     query = {"filter[status]": "QUEUED", "page[size]": "10"}
     while len(pages) < 10:
-        shown: Any = list_runs(runs, query, modern=True, now=clock.now, lag=1)
+        shown: Any = list_runs(runs, query, modern=True, now=clock.now, seen_until=clock.now - 1)
         pages.append(len(shown["data"]))
         if "next" not in shown["pagination"]:
             break
@@ -76,13 +77,13 @@ def test_times(server: TriggerDevServer, clock: Clock, query: dict[str, str], fo
     clock.now += 8 * DAY
     server.add_run("QUEUED", run_id="b")
     filters = {f"filter[createdAt][{name}]": value for name, value in query.items()}
-    shown = list_runs(server.runs.values(), filters, modern=True, now=clock.now, lag=0)
+    shown = list_runs(server.runs.values(), filters, modern=True, now=clock.now, seen_until=clock.now)
     assert sorted(item["id"] for item in shown["data"]) == sorted(found)
 
 
 def test_an_invalid_time(server: TriggerDevServer) -> None:
     with pytest.raises(QueryError) as raised:
-        list_runs([], {"filter[createdAt][to]": "soon"}, modern=True, now=0, lag=0)
+        list_runs([], {"filter[createdAt][to]": "soon"}, modern=True, now=0, seen_until=0)
     assert raised.value.details == [
         {"code": "invalid_date", "path": ["filter[createdAt][to]"], "message": "Invalid date"}
     ]

@@ -10,11 +10,10 @@ from starlette.responses import Response
 
 
 @dataclass(frozen=True, slots=True)
-class Exchange:
+class PendingRequest:
     """
     One request, which a fault may keep from its answer.
 
-    :param request: the request, its body read
     :param target: its path and query, as sent
     :param handle: lets the request take effect and returns its correct answer; ``stale=True`` reads a replica
         that has not seen any cancel yet
@@ -28,4 +27,4 @@ class Exchange:
 
 
 # Returns what to answer, None for closing the connection without a byte.
-Responder = Callable[[Exchange], Awaitable[Response | None]]
+Responder = Callable[[PendingRequest], Awaitable[Response | None]]

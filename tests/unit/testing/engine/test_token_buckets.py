@@ -6,11 +6,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 from server_clock import START, Clock
 
-from airflow_provider_trigger.testing.engine.rate_limit import RateLimiter
+from airflow_provider_trigger.testing.engine.server_time import ServerTime
+from airflow_provider_trigger.testing.engine.settings import Settings
+from airflow_provider_trigger.testing.engine.token_buckets import RateLimiter
 
 
 def limiter(clock: Clock, *, limit: int = 5, refill: int = 2, interval: float = 10) -> RateLimiter:
-    return RateLimiter(limit=limit, refill=refill, interval=interval, clock=clock)
+    return RateLimiter(
+        Settings(rate_limit=limit, refill=refill, refill_interval=interval), time=ServerTime(clock=clock)
+    )
 
 
 def test_a_burst_then_rejections_until_the_reset(clock: Clock) -> None:

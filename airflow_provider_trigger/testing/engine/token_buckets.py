@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import math
 import threading
-from collections.abc import Callable
 from dataclasses import dataclass
+
+from .server_time import ServerTime
+from .settings import Settings
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,19 +48,18 @@ class _Bucket:
 
 class RateLimiter:
     """
-    Count requests by key: a burst of ``limit``, then ``refill`` more at every ``interval``, in one step.
+    Count requests by key: a burst of ``rate_limit``, then ``refill`` more at every ``refill_interval``.
 
-    :param limit: tokens in a full bucket
-    :param refill: tokens that come back at a time
-    :param interval: seconds between two refills, counted from a bucket's first request
-    :param clock: returns the time, in seconds since 1970
+    They come in one step, counted from a bucket's first request.
+
+    :param settings: the server's; read once
     """
 
-    def __init__(self, *, limit: int, refill: int, interval: float, clock: Callable[[], float]) -> None:
-        self.limit = limit
-        self.refill = refill
-        self._interval = max(1, round(interval * 1000))
-        self._clock = clock
+    def __init__(self, settings: Settings, *, time: ServerTime) -> None:
+        self.limit = settings.rate_limit or 0
+        self.refill = settings.refill
+        self._interval = max(1, round(time.after(settings.refill_interval, 0) * 1000))
+        self._time = time
         self._buckets: dict[str, _Bucket] = {}
         self._lock = threading.Lock()
 
@@ -69,7 +70,7 @@ class RateLimiter:
         :param key: whose bucket
         """
         with self._lock:
-            now = int(self._clock() * 1000)
+            now = int(self._time.now() * 1000)
             bucket = self._refilled(key, now)
             reset = bucket.refilled_at + self._interval
             if bucket.tokens == 0:
@@ -86,7 +87,7 @@ class RateLimiter:
         :param key: whose bucket
         """
         with self._lock:
-            return self._refilled(key, int(self._clock() * 1000)).tokens
+            return self._refilled(key, int(self._time.now() * 1000)).tokens
 
     def _refilled(self, key: str, now: int) -> _Bucket:
         bucket = self._buckets.get(key)

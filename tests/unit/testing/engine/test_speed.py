@@ -1,0 +1,119 @@
+"""A server on which everything happens faster than usual, by a clock that the test sets."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from server_clock import START, Clock
+
+from airflow_provider_trigger.testing import ServerRun, TriggerDevServer
+
+
+@pytest.fixture
+def server(clock: Clock) -> TriggerDevServer:
+    return TriggerDevServer(clock=clock, speed=100, refill_interval=10)
+
+
+def changes(run: ServerRun, clock: Clock) -> list[tuple[float, str]]:
+    """Return the statuses of a run, and how many seconds of real time after its trigger each came."""
+    seen: list[tuple[float, str]] = []
+    begun = clock.now
+    for hundredths in range(2000):
+        clock.now = begun + hundredths / 100 + 0.000_001
+        if not seen or seen[-1][1] != run.status:
+            seen.append((hundredths / 100, run.status))
+    return seen
+
+
+@pytest.mark.parametrize(
+    ("behavior", "options", "ends"),
+    [
+        ({"after": 600}, {}, [(0, "QUEUED"), (1, "EXECUTING"), (7, "COMPLETED")]),
+        (
+            {"after": 200, "waiting": 300},
+            {},
+            [(0, "QUEUED"), (1, "EXECUTING"), (2, "WAITING"), (5, "EXECUTING"), (6, "COMPLETED")],
+        ),
+        ({"start_after": None}, {"ttl": "10m"}, [(0, "QUEUED"), (6, "EXPIRED")]),
+        (
+            {"after": 100},
+            {"delay": "10m"},
+            [(0, "DELAYED"), (6, "QUEUED"), (7, "EXECUTING"), (8, "COMPLETED")],
+        ),
+        ({"after": None}, {"maxDuration": 300}, [(0, "QUEUED"), (1, "EXECUTING"), (4, "TIMED_OUT")]),
+        (
+            {"after": 100, "failures": 1, "retry_after": 200},
+            {},
+            [(0, "QUEUED"), (1, "EXECUTING"), (2, "QUEUED"), (4, "EXECUTING"), (5, "COMPLETED")],
+        ),
+    ],
+)
+def test_runs(server: TriggerDevServer, clock: Clock, behavior: Any, options: Any, ends: Any) -> None:
+    server.on_task("train", **{"start_after": 100, **behavior})
+    run, _ = server.trigger("train", options=options)
+    assert changes(run, clock) == ends
+
+
+def test_added_runs_and_cancels(server: TriggerDevServer, clock: Clock) -> None:
+    run = server.add_run("QUEUED", then=[(100, "EXECUTING"), (300, "COMPLETED")])
+    assert changes(run, clock) == [(0, "QUEUED"), (1, "EXECUTING"), (3, "COMPLETED")]
+    slow, lost = server.add_run(acknowledge_after=50), server.add_run(acknowledge_after=None)
+    for one in (slow, lost):
+        one.cancel()
+    clock.now += 0.49
+    assert (slow.terminated, lost.terminated) == (False, False)
+    clock.now += 0.02
+    assert (slow.terminated, lost.terminated) == (True, False)
+    clock.now += 0.1
+    assert lost.terminated
+
+
+def test_all_dates_are_real(server: TriggerDevServer, clock: Clock) -> None:
+    server.on_task("train", start_after=0, after=600)
+    run, _ = server.trigger("train")
+    clock.now += 10
+    assert run.created_at.timestamp() == START
+    assert run.finished_at.timestamp() == START + 6
+    delayed, _ = server.trigger("train", options={"delay": "1h"})
+    assert delayed.delayed_until.timestamp() == clock.now + 36
+    dated, _ = server.trigger("train", options={"delay": "2100-01-01"})
+    assert dated.delayed_until.year == 2100
+
+
+def test_keys_urls_and_tokens(server: TriggerDevServer, clock: Clock) -> None:
+    options = {"idempotencyKey": "k", "idempotencyKeyTTL": "100s"}
+    first, _ = server.trigger("train", options=options)
+    server.take_tokens(750)
+    clock.now += 0.09
+    assert server.take_tokens(0) == 0
+    clock.now += 0.02
+    assert server.take_tokens(0) == 250
+    assert server.trigger("train", options=options) == (first, True)
+    clock.now += 1
+    assert server.trigger("train", options=options)[0] is not first
+
+
+def test_bulk_actions_and_deployments(server: TriggerDevServer, clock: Clock) -> None:
+    server.bulk_duration, server.bulk_rate, server.bulk_lag = 200, 1 / 100, 100
+    runs = [server.add_run("QUEUED") for _ in range(2)]
+    ids = [run.id for run in runs]
+    assert server.bulk.create(ids, environment=server.environment).members == ()
+    clock.now += 1
+    action = server.bulk.create(ids, environment=server.environment)
+    clock.now += 3.5
+    assert [run.status for run in runs] == ["CANCELED", "QUEUED"]
+    clock.now += 1
+    assert (action.status, [run.status for run in runs]) == ("COMPLETED", ["CANCELED", "CANCELED"])
+    server.unknown_task("train")
+    run, _ = server.trigger("train")
+    clock.now += 1
+    server.deploy("train")
+    clock.now += 0.003
+    assert run.status in ("QUEUED", "EXECUTING")
+
+
+@pytest.mark.parametrize("speed", [0, -1])
+def test_an_invalid_speed_is_an_error(speed: float) -> None:
+    with pytest.raises(ValueError, match=r"speed=.*must be above 0"):
+        TriggerDevServer(speed=speed)

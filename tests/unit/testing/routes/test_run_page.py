@@ -1,0 +1,73 @@
+"""The page of a run."""
+
+from __future__ import annotations
+
+import pytest
+from server_clock import Clock
+from starlette.requests import Request
+from starlette.responses import Response
+
+from airflow_provider_trigger.testing import TriggerDevServer
+from airflow_provider_trigger.testing.routes.router import Router
+
+
+def request(server: TriggerDevServer, path: str, method: str = "GET") -> Response:
+    scope = {"type": "http", "method": method, "path": path, "query_string": b"", "headers": []}
+    return Router(server).answer(Request(scope), path, body=b"")
+
+
+@pytest.fixture
+def server(clock: Clock) -> TriggerDevServer:
+    return TriggerDevServer(clock=clock)
+
+
+def test_it_shows_the_run(server: TriggerDevServer, clock: Clock) -> None:
+    server.on_task("resize-image", start_after=0, after=3, output={"bytes": 4200})
+    run, _ = server.trigger("resize-image", payload={"file": "cat.png"}, options={"tags": ["nightly"]})
+    alive = bytes(request(server, f"/runs/{run.id}").body).decode()
+    clock.now += 5
+    answer = request(server, f"/runs/{run.id}")
+    page = bytes(answer.body).decode()
+    assert (answer.status_code, answer.headers["content-type"]) == (200, "text/html; charset=utf-8")
+    for text in (
+        run.id,
+        "COMPLETED",
+        "resize-image",
+        "nightly",
+        "2026-11-25T09:46:40.000Z",
+        "2026-11-25T09:46:43.000Z",
+        "&quot;file&quot;: &quot;cat.png&quot;",
+        "&quot;bytes&quot;: 4200",
+    ):
+        assert text in page
+    assert ("EXECUTING" in alive, 'http-equiv="refresh"' in alive, 'http-equiv="refresh"' in page) == (
+        True,
+        True,
+        False,
+    )
+    assert server.secret_key not in page
+
+
+def test_all_that_comes_from_a_client_is_escaped(server: TriggerDevServer, clock: Clock) -> None:
+    code = "<script>alert(1)</script>"
+    server.on_task(code, start_after=0, after=0, error=code)
+    run, _ = server.trigger(code, payload={code: code}, options={"tags": [code], "metadata": {code: 1}})
+    clock.now += 1
+    page = bytes(request(server, f"/runs/{run.id}").body).decode()
+    assert "<script" not in page
+    assert page.count("&lt;script&gt;alert(1)&lt;/script&gt;") >= 6
+    unknown = request(server, f"/runs/{code.replace('/', '%2F')}")
+    assert (unknown.status_code, b"<script" in unknown.body) == (404, False)
+
+
+def test_a_long_output_is_cut(server: TriggerDevServer) -> None:
+    run = server.add_run("COMPLETED")
+    run.output = "x" * 1_000_000
+    assert len(request(server, f"/runs/{run.id}").body) < 30_000
+
+
+def test_it_can_only_be_read(server: TriggerDevServer) -> None:
+    run = server.add_run()
+    assert request(server, f"/runs/{run.id}", "POST").status_code == 405
+    assert request(server, f"/runs/{run.id}", "HEAD").status_code == 200
+    assert request(server, "/runs/").status_code == 404

@@ -1,0 +1,41 @@
+"""What the command line prints of runs, by a clock that the test sets."""
+
+from __future__ import annotations
+
+from server_clock import Clock
+
+from airflow_provider_trigger.testing import TriggerDevServer
+from airflow_provider_trigger.testing.run_log import RunLog
+
+
+def test_a_run_has_a_line_when_it_is_started_and_one_when_it_ends(clock: Clock) -> None:
+    server = TriggerDevServer(clock=clock)
+    earlier = server.add_run("EXECUTING", task_identifier="old", acknowledge_after=0)
+    log = RunLog(server.runs)
+    server.on_task("resize", start_after=0, after=3)
+    server.on_task("broken", start_after=0, after=0, error="no such file")
+    run, broken = server.trigger("resize")[0], server.trigger("broken")[0]
+    assert list(log.lines()) == [
+        f"{run.id}  started    resize",
+        f"{broken.id}  started    broken",
+        f"{broken.id}  FAILED     broken  0.0 s  no such file",
+    ]
+    assert list(log.lines()) == []
+    clock.now += 2
+    earlier.cancel()
+    clock.now += 2
+    assert list(log.lines()) == [
+        f"{earlier.id}  CANCELED   old  2.0 s",
+        f"{run.id}  COMPLETED  resize  3.0 s",
+    ]
+    assert list(log.lines()) == []
+
+
+def test_a_canceled_run_that_completes_has_another_line(clock: Clock) -> None:
+    server = TriggerDevServer(clock=clock)
+    log = RunLog(server.runs)
+    run = server.add_run(task_identifier="resize", acknowledge_after=5, completes_despite_cancel=True)
+    run.cancel()
+    assert list(log.lines())[1:] == [f"{run.id}  CANCELED   resize  0.0 s"]
+    clock.now += 6
+    assert list(log.lines()) == [f"{run.id}  COMPLETED  resize  5.0 s"]
