@@ -4,7 +4,12 @@ NEWEST := 3.3
 AIRFLOWS := $(patsubst constraints/airflow-%.txt,%,$(wildcard constraints/airflow-*.txt))
 AIRFLOW ?= $(NEWEST)
 PYTHON ?=
-TESTS := tests/unit tests/contract tests/simulation tests/integration
+TESTS := tests/integration tests/simulation tests/contract tests/unit
+# What does not depend on the version of Airflow: `make matrix` runs it once on each Python.
+WITHOUT_AIRFLOW := $(addprefix tests/unit/,api cancel run testing) tests/contract tests/simulation
+WITHOUT_AIRFLOW += $(wildcard $(addprefix tests/integration/test_,async_client.py bulk.py local_server*.py))
+# PARTS=airflow leaves these out.
+PARTS ?= all
 ARGS ?=
 
 ifeq ($(filter $(AIRFLOW),$(AIRFLOWS)),)
@@ -22,14 +27,19 @@ E2E_GROUP := $(if $(filter CeleryExecutor,$(EXECUTOR)),celery,e2e)
 E2E_VENV := .venv-$(E2E_GROUP)-$(AIRFLOW)$(PYTHON:%=-py%)
 # How many processes run tests: more than processors, as the tests wait more than they compute. 0 has all in one.
 WORKERS ?= 4
-# With TESTS on the command line only a part of the tests runs, whose coverage says nothing: none is measured.
-ifeq ($(origin TESTS),file)
+# With TESTS or PARTS on the command line only a part of the tests runs, whose coverage says nothing.
+ifeq ($(origin TESTS)$(PARTS),fileall)
 COVERAGE := --cov --cov-branch --cov-report=term-missing:skip-covered
 # The minimum applies where no test is skipped: on the newest Airflow.
 ifeq ($(AIRFLOW),$(NEWEST))
 COVERAGE += --cov-fail-under=95
 endif
 endif
+
+# Else each process that runs tests compiles all of them anew.
+unexport PYTHONDONTWRITEBYTECODE
+
+IGNORED := $(if $(filter airflow,$(PARTS)),$(WITHOUT_AIRFLOW:%=--ignore=%))
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test lint format docs e2e bench matrix mutants simulate environment constraints clean
@@ -43,13 +53,13 @@ demo: $(VENV)/.stamp ## Start, wait for and cancel runs from a real Airflow, on 
 	@$(VENV)/bin/python demo/demo.py
 
 test: $(VENV)/.stamp ## Run all tests except tests/e2e (TESTS=tests/unit ARGS=-x for fewer)
-	$(VENV)/bin/python -m pytest $(COVERAGE) -n $(WORKERS) --dist worksteal $(TESTS) $(ARGS)
+	$(VENV)/bin/python -m pytest $(COVERAGE) -n $(WORKERS) --dist loadgroup $(TESTS) $(IGNORED) $(ARGS)
 
 lint: $(LINT_VENV)/.stamp ## Check style, format and types, also of the tests
 	$(LINT_VENV)/bin/ruff check .
 	$(LINT_VENV)/bin/ruff format --check .
 	$(LINT_VENV)/bin/mypy
-	MYPYPATH=tests/integration/docs $(LINT_VENV)/bin/mypy tests/integration
+	MYPYPATH=tests/integration/helpers:tests/integration/docs $(LINT_VENV)/bin/mypy tests/integration
 	MYPYPATH=tests/e2e $(LINT_VENV)/bin/mypy tests/e2e
 
 format: $(LINT_VENV)/.stamp ## Fix style and format
@@ -60,7 +70,7 @@ docs: $(DOCS_VENV)/.stamp ## Build the documentation into docs/_build/html; a wa
 	$(DOCS_VENV)/bin/sphinx-build -M html docs docs/_build --quiet --fail-on-warning --keep-going
 
 e2e: $(E2E_VENV)/.stamp ## Run tests/e2e: a whole Airflow of real processes (EXECUTOR=CeleryExecutor too)
-	E2E_EXECUTOR=$(EXECUTOR) $(E2E_VENV)/bin/python -m pytest tests/e2e $(ARGS)
+	E2E_EXECUTOR=$(EXECUTOR) $(E2E_VENV)/bin/python -m pytest -n 2 --dist loadgroup tests/e2e $(ARGS)
 
 bench: $(BENCH_VENV)/.stamp ## Measure, and write docs/benchmarks.md (ARGS=rate_limit for one scenario)
 	$(BENCH_VENV)/bin/python benchmarks/bench.py $(ARGS)

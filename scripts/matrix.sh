@@ -8,16 +8,19 @@ cd "$(dirname "$0")/.."
 source scripts/pythons.sh
 
 WHOLE=(2.11 3.1 "$(sed -n 's/^NEWEST := //p' Makefile)")
+# The one with the oldest versions of all that the package depends on.
+OLDEST=2.11.0
 
 MAKE=${MAKE:-make}
 logs=$(mktemp -d)
 trap 'rm -rf "$logs"' EXIT
 export MAKE logs
 
-run() { # run TARGET AIRFLOW PYTHON
+run() { # run TARGET AIRFLOW PYTHON [PARTS]
     local log="$logs/$1-$2-$3"
     # No coverage: runs at the same time would write into one file.
-    "$MAKE" --no-print-directory "$1" AIRFLOW="$2" PYTHON="$3" COVERAGE= WORKERS=2 >"$log" 2>&1 || touch "$log.failed"
+    "$MAKE" --no-print-directory "$1" AIRFLOW="$2" PYTHON="$3" PARTS="${4:-all}" COVERAGE= WORKERS=2 >"$log" 2>&1 ||
+        touch "$log.failed"
     printf '==> make %s on Airflow %s, Python %s\n%s\n' "$1" "$2" "$3" "$(<"$log")"
 }
 export -f run
@@ -32,34 +35,49 @@ result() { # result TARGET AIRFLOW PYTHON
 
 is_here() { (find_python "$2" "$3") >/dev/null 2>&1; } # is_here TARGET AIRFLOW PYTHON
 
-cells=() here=() whole=()
-for airflow in "$@"; do
+# What does not depend on Airflow runs on the newest one of each Python, and with the oldest dependencies.
+parts() { # parts AIRFLOW PYTHON
+    local airflow newest=""
+    for airflow in "${airflows[@]}"; do
+        if [[ " $(supported_pythons "$airflow") " == *" $2 "* ]]; then newest=$airflow; fi
+    done
+    if [[ $1 == "$newest" || $1 == "$OLDEST" ]]; then echo all; else echo airflow; fi
+}
+
+make_environment() { # make_environment TARGET AIRFLOW PYTHON
+    "$MAKE" --no-print-directory environment AIRFLOW="$2" PYTHON="$3" >&2 && return
+    echo "error: no environment, see the output of make environment above" >"$logs/$1-$2-$3"
+    touch "$logs/$1-$2-$3.failed"
+    return 1
+}
+
+airflows=("$@") cells=() here=() whole=()
+for airflow in "${airflows[@]}"; do
     for python in $(supported_pythons "$airflow"); do cells+=("test $airflow $python"); done
 done
 for airflow in "${WHOLE[@]}"; do
     whole+=("e2e $airflow $(supported_pythons "$airflow" | cut -d ' ' -f 1)")
 done
-
-# Here and below a cell is three words. The environments are made one by one, because they share the installer.
-# shellcheck disable=SC2086
+# shellcheck disable=SC2086  # here and below: a cell is three words
 for cell in "${cells[@]}"; do
-    is_here $cell || continue
-    set -- $cell
-    if "$MAKE" --no-print-directory environment AIRFLOW="$2" PYTHON="$3"; then
-        here+=("$cell")
-    else # the other cells still run
-        echo "error: no environment, see the output of make environment above" >"$logs/$1-$2-$3"
-        touch "$logs/$1-$2-$3.failed"
-    fi
+    if is_here $cell; then here+=("$cell"); fi
 done
+
+# The first environment brings the installer, which the others share.
+# shellcheck disable=SC2086
+if ((${#here[@]})); then make_environment ${here[0]} || true; fi
 
 # shellcheck disable=SC2086
 for cell in "${whole[@]}"; do
     if is_here $cell; then run $cell; fi
 done &
-if ((${#here[@]})); then
-    printf '%s\n' "${here[@]}" | xargs -P "${JOBS:-2}" -L 1 bash -c 'run "$@"' _
-fi
+
+# The further environments are made while tests run on those that are ready.
+# shellcheck disable=SC2086
+for cell in ${here[@]+"${here[@]}"}; do
+    set -- $cell
+    if make_environment $cell; then echo "$cell $(parts "$2" "$3")"; fi
+done | xargs -P "${JOBS:-2}" -L 1 bash -c 'run "$@"' _
 wait
 
 printf '\n%-5s %-8s %-7s %s\n' Tests Airflow Python Result

@@ -32,14 +32,16 @@ PACKAGE = "airflow_provider_trigger"
 EQUIVALENT = "tests/equivalent_mutants.toml"
 
 MUTATED = (
+    f"{PACKAGE}/api/async_client.py",
     f"{PACKAGE}/api/rate_limit.py",
     f"{PACKAGE}/api/retry.py",
     f"{PACKAGE}/cancel/*.py",
-    f"{PACKAGE}/hooks/connection.py",
-    f"{PACKAGE}/hooks/urls.py",
+    f"{PACKAGE}/hooks/*.py",
+    f"{PACKAGE}/operators/*.py",
     f"{PACKAGE}/run/*.py",
+    f"{PACKAGE}/sensors/*.py",
     f"{PACKAGE}/sources/*.py",
-    f"{PACKAGE}/triggers/ended.py",
+    f"{PACKAGE}/triggers/*.py",
 )
 COPIED = (PACKAGE, "tests/conftest.py", "tests/unit", "pyproject.toml")
 

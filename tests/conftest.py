@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import atexit
+import itertools
 import json
 import os
 import shutil
@@ -22,6 +23,22 @@ os.environ["AIRFLOW__CORE__LOAD_EXAMPLES"] = "False"
 os.environ["AIRFLOW__CORE__UNIT_TEST_MODE"] = "False"
 
 from airflow_provider_trigger.testing import TriggerDevServer
+
+# The first dag.test() of a process costs as much as thirty further ones: it makes Airflow's API server.
+DAG_PROCESSES = 2
+
+
+@pytest.hookimpl(tryfirst=True)  # before pytest-xdist reads the marks
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Say which tests share a process under ``--dist loadgroup``; others run wherever there is time."""
+    dags = itertools.cycle(f"dag.test() {number}" for number in range(DAG_PROCESSES))
+    for item in items:
+        if "dags_folder" in getattr(item, "fixturenames", ()):
+            item.add_marker(pytest.mark.xdist_group(next(dags)))
+        elif "/e2e/" in item.nodeid:  # the web server that the browser opens is no part of the whole Airflow
+            item.add_marker(pytest.mark.xdist_group("browser" if "/browser/" in item.nodeid else "e2e"))
+        elif "/integration/" not in item.nodeid:  # so short that distributing each costs more
+            item.add_marker(pytest.mark.xdist_group(item.nodeid.partition("::")[0]))
 
 
 @pytest.fixture

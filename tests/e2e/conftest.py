@@ -55,8 +55,9 @@ def home(request: pytest.FixtureRequest) -> Iterator[Path]:
     directory = Path(tempfile.mkdtemp(prefix="airflow-e2e-"))
     yield directory
     if request.session.testsfailed:
-        reporter = request.config.pluginmanager.getplugin("terminalreporter")
-        reporter.write_line(f"\nThe whole Airflow's files are kept in {directory}")
+        capturing = request.config.pluginmanager.getplugin("capturemanager")
+        with capturing.global_and_fixture_disabled():
+            print(f"\nThe whole Airflow's files are kept in {directory}", file=sys.stderr)
     else:
         shutil.rmtree(directory, ignore_errors=True)
 

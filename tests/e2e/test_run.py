@@ -33,6 +33,16 @@ def tasks(server: TriggerDevServer) -> None:
     server.on_task("slow", output="done", after=OUTAGE + 5)
 
 
+# Dag runs that need nothing but time: they go on during the first tests, which need others.
+BEGUN = [("run_slow_running", "slow"), ("run_slow_deferred", "slow"), ("run_killed_before_xcom", "killed")]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def begun(airflow: WholeAirflow, tasks: None) -> None:
+    for dag_id, run_id in BEGUN:
+        airflow.api.trigger(dag_id, run_id)
+
+
 def runs_of(server: TriggerDevServer, dag_id: str) -> list[ServerRun]:
     """Return the runs that a Dag has started, the first one first."""
     return [run for run in list(server.runs.values()) if f"airflow_dag:{dag_id}" in run.tags]
@@ -112,7 +122,7 @@ def test_after_a_timeout_has_canceled_it_a_retry_starts_a_new_run(
     airflow: WholeAirflow, server: TriggerDevServer, mode: str
 ) -> None:
     dag_id = f"run_slow_{mode}"
-    assert airflow.run_dag(dag_id, "slow") == "failed"
+    assert airflow.api.wait_for_dag_run(dag_id, "slow") == "failed"
     assert [run.status for run in runs_of(server, dag_id)] == ["CANCELED", "CANCELED"]
 
 
@@ -143,7 +153,6 @@ def test_killed_between_request_and_answer_there_is_one_run(
 def test_killed_between_answer_and_xcom_there_is_one_run(
     airflow: WholeAirflow, server: TriggerDevServer
 ) -> None:
-    airflow.api.trigger("run_killed_before_xcom", "killed")
     check_that_a_retry_waits_for_it(airflow, "run_killed_before_xcom", "killed")
     assert len(runs_of(server, "run_killed_before_xcom")) == 1
 

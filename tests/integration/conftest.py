@@ -1,12 +1,14 @@
 from __future__ import annotations
 
 import asyncio
+import fcntl
 import functools
 import hashlib
 import json
 import logging
 import os
 import re
+import sqlite3
 import subprocess
 import sys
 import textwrap
@@ -23,6 +25,10 @@ from typing import Any
 import pytest
 
 from airflow_provider_trigger._compat import airflow_version
+
+sys.path.insert(0, str(Path(__file__).parent / "helpers"))
+
+from waiting import limited
 
 
 @dataclass
@@ -99,6 +105,12 @@ class Execution:
     def of(self, run: Any) -> dict[str, Any]:
         (result,) = [result for result in self.results if result["run_id"] == run.id]
         return result
+
+
+@pytest.fixture(autouse=True)
+def limit_of_the_test() -> Iterator[None]:
+    with limited():
+        yield
 
 
 @pytest.fixture
@@ -330,6 +342,14 @@ def quick_checks(monkeypatch) -> None:
 
 
 @pytest.fixture
+def impatient_checks(monkeypatch) -> None:
+    """Let a sensor's check be repeated for a moment only, before it pokes again."""
+    from airflow_provider_trigger.run import checks
+
+    monkeypatch.setattr(checks, "_PATIENCE", 0.3)
+
+
+@pytest.fixture
 def texts_behind() -> Callable[[BaseException], list[str]]:
     """Return all texts that an error leads to: attributes, causes, contexts, but not its frames."""
 
@@ -357,11 +377,33 @@ def texts_behind() -> Callable[[BaseException], list[str]]:
 
 
 @pytest.fixture(scope="session")
-def dags_folder() -> Path:
+def migrated_database(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Path:
+    """A SQLite database that ``airflow db migrate`` has made, once for all workers of pytest-xdist."""
+    base = tmp_path_factory.getbasetemp()
+    folder = base if worker_id == "master" else base.parent
+    database = folder / "migrated.db"
+    with (folder / "migrated.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not database.exists():
+            home = tmp_path_factory.mktemp("airflow_to_migrate")
+            subprocess.run(
+                [sys.executable, "-m", "airflow", "db", "migrate"],
+                check=True,
+                capture_output=True,
+                env=os.environ | {"AIRFLOW_HOME": str(home)},
+            )
+            (home / "airflow.db").rename(database)
+    return database
+
+
+@pytest.fixture(scope="session")
+def dags_folder(migrated_database: Path) -> Path:
     """The Dags folder of an Airflow with a migrated database."""
-    folder = Path(os.environ["AIRFLOW_HOME"]) / "dags"
+    home = Path(os.environ["AIRFLOW_HOME"])
+    folder = home / "dags"
     folder.mkdir(exist_ok=True)
-    subprocess.run([sys.executable, "-m", "airflow", "db", "migrate"], check=True, capture_output=True)
+    with sqlite3.connect(migrated_database) as migrated, sqlite3.connect(home / "airflow.db") as mine:
+        migrated.backup(mine)
     _make_the_api_server_once()
     return folder
 

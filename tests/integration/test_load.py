@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+import logging
 import subprocess
 import sys
 import threading
-import time
 import tracemalloc
 from collections import Counter
 from contextlib import contextmanager, suppress
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -23,9 +24,9 @@ from airflow_provider_trigger.cancel.settings import CancelSettings
 from airflow_provider_trigger.notifications.cancel import CancelTriggerRunNotifier
 from airflow_provider_trigger.testing import TriggerDevServer
 
-MANY = 10_000
+MANY = 2_000
 BYTES_A_RUN = 1_500
-PROGRESS_INTERVAL = 0.5
+PROGRESS_INTERVAL = 0.2
 TASKS = 10
 RUNS_A_TASK = 30
 
@@ -62,23 +63,24 @@ def server_elsewhere(count):
         process.stdin.close()
 
 
-def test_memory_grows_by_the_results_alone_and_progress_is_logged_now_and_then(monkeypatch, said):
+def test_memory_grows_by_the_results_alone_and_progress_is_logged_now_and_then(monkeypatch, caplog):
+    caplog.set_level(logging.INFO)
     monkeypatch.setattr(workers, "_PROGRESS_INTERVAL", PROGRESS_INTERVAL)
     with server_elsewhere(MANY) as (url, key, ids), new_client(url, key) as client:
         cancellation(client, ids[:1]).run()
-        started_at = time.monotonic()
         tracemalloc.start()
         try:
             results = cancellation(client, ids).run()
             peak = tracemalloc.get_traced_memory()[1]
         finally:
             tracemalloc.stop()
-        took = time.monotonic() - started_at
     assert Counter(result.outcome.value for result in results) == {"canceled": MANY}
     assert peak < BYTES_A_RUN * MANY
-    progress = said.lines(f" of {MANY}")
-    assert 1 <= len(progress) <= took / PROGRESS_INTERVAL
-    assert all("Requested the cancel of " in line for line in progress)
+    progress = [record for record in caplog.records if f" of {MANY}" in record.getMessage()]
+    assert progress
+    assert all("Requested the cancel of " in record.getMessage() for record in progress)
+    pauses = [later.created - sooner.created for sooner, later in pairwise(progress)]
+    assert all(pause >= 0.9 * PROGRESS_INTERVAL for pause in pauses)
 
 
 def allow_in_this_thread():
@@ -97,24 +99,26 @@ def test_ten_tasks_under_one_small_bucket_all_end_and_none_starves(connect, make
         # Airflow 2.11 imports what it needs when it is needed, which threads cannot do at once.
         make_operator(server.add_run()).execute(make_context())
         runs = [[server.add_run() for _ in range(RUNS_A_TASK)] for _ in range(TASKS)]
-        results, took = {}, {}
-        started_at = time.monotonic()
+        results, seen_at_end = {}, {}
 
         def execute(number):
             allow_in_this_thread()
             results[number] = make_operator(*runs[number], max_concurrency=8).execute(make_context())
-            took[number] = time.monotonic() - started_at
+            seen_at_end[number] = Counter(
+                record.path.split("/")[4] for record in list(server.requests) if record.status == 200
+            )
 
         tasks = [threading.Thread(target=execute, args=(number,)) for number in range(TASKS)]
         for task in tasks:
             task.start()
         for task in tasks:
             task.join(60)
-    assert len(took) == TASKS
+    assert len(seen_at_end) == TASKS
     outcomes = Counter(one["outcome"] for result in results.values() for one in result)
     assert outcomes == {"canceled": TASKS * RUNS_A_TASK}
     # 600 requests are nine refills after the first burst, and each task gets its share of every one.
-    assert max(took.values()) < 4 * min(took.values()) + 2
+    first = min(seen_at_end.values(), key=Counter.total)
+    assert min(sum(first[run.id] for run in task) for task in runs) >= RUNS_A_TASK / 2
 
 
 @pytest.fixture
@@ -126,9 +130,7 @@ def slow_server():
 def notified(server, connect, make_context, said, ids, *, timeout):
     """Call the notifier, and return its summary."""
     connect(host=server.url, timeout=10, retry_for=10)
-    started_at = time.monotonic()
     CancelTriggerRunNotifier(run_ids=ids, timeout=timeout)(make_context())
-    assert time.monotonic() - started_at < timeout + 3
     (line,) = said.lines(f"{len(ids)} Trigger.dev runs: ")
     return line
 

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import time
-from typing import Any
 
 import pytest
+from run_operator import operator
 
 from airflow_provider_trigger._compat import AirflowFailException
-from airflow_provider_trigger.operators.run import RunTriggerTaskOperator
 from airflow_provider_trigger.testing import TriggerDevServer
 
 WAYS = pytest.mark.parametrize("deferrable", [False, True], ids=["waits", "defers"])
@@ -43,15 +42,6 @@ FAULTS = {
     "not_found_for_a_moment": lambda server: server.fail_next(4, 404, path="/api/v3/runs/"),
     "key_rejected_for_a_moment": lambda server: server.fail_next(4, 401, path="/api/v3/runs/"),
 }
-
-
-def operator(**options):
-    arguments: dict[str, Any] = {
-        "task_id": "start",
-        "task_identifier": "resize",
-        "poll_interval": 0.1,
-    } | options
-    return RunTriggerTaskOperator(**arguments)
 
 
 @WAYS

@@ -6,26 +6,15 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from contextlib import suppress
 from datetime import UTC, datetime
 from importlib import import_module
-from typing import Any
 
 import pytest
-
-from airflow_provider_trigger.operators.run import RunTriggerTaskOperator
+from run_operator import operator
+from waiting import until
 
 WAYS = pytest.mark.parametrize("deferrable", [False, True], ids=["waits", "defers"])
-
-
-def operator(**options):
-    arguments: dict[str, Any] = {
-        "task_id": "start",
-        "task_identifier": "resize",
-        "poll_interval": 0.1,
-    } | options
-    return RunTriggerTaskOperator(**arguments)
 
 
 def statuses(server):
@@ -103,8 +92,7 @@ def test_a_canceled_run_that_completes_in_spite_of_it_gives_its_output(server, r
     server.on_task("resize", output="late", after=None, acknowledge_after=1, completes_despite_cancel=True)
     started = run_try(operator(wait_for_completion=False))
     (run,) = server.runs.values()
-    while run.status != "EXECUTING":
-        time.sleep(0.02)
+    until(lambda: run.status == "EXECUTING", "the run executes")
     run.cancel()
     again = run_try(operator(), try_number=2)
     assert (started.output, again.output) == (run.id, "late")
@@ -132,8 +120,7 @@ def test_clearing_a_task_whose_run_is_alive_cancels_it_first(server, run_try, sa
     server.on_task("resize", output="second", start_after=0)
     run_try(operator(wait_for_completion=False), max_tries=0)
     (first,) = server.runs.values()
-    while first.status != "EXECUTING":
-        time.sleep(0.02)
+    until(lambda: first.status == "EXECUTING", "the run executes")
     again = run_try(operator(), try_number=2, max_tries=1)
     assert again.output == "second"
     assert statuses(server) == ["CANCELED", "COMPLETED"]
@@ -245,11 +232,11 @@ def test_a_worker_that_is_killed_leaves_a_run_that_the_next_try_takes_up(when, s
             run_try(operator(), fails_at=None)
         finally:
             os._exit(0)
-    until = time.monotonic() + 30
-    while not is_time() and time.monotonic() < until:
-        time.sleep(0.005)
-    os.kill(worker, signal.SIGKILL)
-    os.waitpid(worker, 0)
+    try:
+        until(is_time, "the worker is there", interval=0.005)
+    finally:
+        os.kill(worker, signal.SIGKILL)
+        os.waitpid(worker, 0)
     again = run_try(operator(), try_number=2)
     assert (again.error, again.output) == (None, "once")
     assert list(server.runs) == [again.pushed["run_id"]]

@@ -44,7 +44,9 @@ with DAG(dag_id="secrets", schedule=None, params={"runs": {}}):
             task_id=ending,
             run_ids="{{ params.runs." + ending + " }}",
             trigger_dev_conn_id=ending,
-            on_failure_callback=CancelTriggerRunNotifier(run_ids=["run_b"], trigger_dev_conn_id=ending),
+            on_failure_callback=CancelTriggerRunNotifier(
+                run_ids=["run_b"], timeout=0.5, trigger_dev_conn_id=ending
+            ),
         )
 """
 
@@ -71,14 +73,14 @@ with DAG(dag_id="secret_runs", schedule=None, params={"runs": {}}):
                 deferrable=deferrable,
                 poll_interval=0.1,
                 timeout=5,
-                on_failure_callback=CancelTriggerRunNotifier(timeout=3, **common),
+                on_failure_callback=CancelTriggerRunNotifier(timeout=0.5, **common),
                 **common,
             )
         run_id = "{{ params.runs." + ending + " }}"
         ReplayTriggerRunOperator(
             task_id=f"replay_{ending}", run_id=run_id, wait_for_completion=False, **common
         )
-        TriggerRunSensor(task_id=f"wait_{ending}", run_ids=run_id, timeout=2, poke_interval=0.5, **common)
+        TriggerRunSensor(task_id=f"wait_{ending}", run_ids=run_id, timeout=0.3, poke_interval=0.1, **common)
 """
 
 
@@ -145,7 +147,7 @@ def test_nothing_that_dag_runs_leave_holds_the_key(server, run_ids, run_dag, lef
     assert {request.headers["authorization"] for request in server.requests} == {f"Bearer {KEY}"}
 
 
-def test_nothing_that_runs_of_ones_own_leave_holds_the_key(server, run_ids, run_dag, left):
+def test_nothing_that_runs_of_ones_own_leave_holds_the_key(server, run_ids, run_dag, impatient_checks, left):
     server.on_task("works", output={"n": 1})
     server.runs[run_ids["works"]].status = "COMPLETED"
     result = run_dag(RUNS_DAG % ENDINGS, {"runs": run_ids})
@@ -203,18 +205,25 @@ async def first_event(trigger):
         return event
 
 
+async def first_events(triggers):
+    return await asyncio.gather(*map(first_event, triggers))
+
+
 def test_no_trigger_or_event_holds_the_key(server, run_ids):
     from airflow_provider_trigger.triggers.run import TriggerDevRunsTrigger, TriggerDevRunTrigger
 
+    triggers = []
     for ending in ENDINGS:
         of_one = TriggerDevRunTrigger(run_id=run_ids[ending], trigger_dev_conn_id=ending, poll_interval=0.1)
-        of_one.deadline = time.time() + 1
+        of_one.deadline = time.time() + 0.5
         of_all = TriggerDevRunsTrigger(run_ids=[run_ids["works"]], trigger_dev_conn_id=ending)
         shown = [f"{trigger!r} {trigger.serialize()} {vars(trigger)}" for trigger in (of_one, of_all)]
-        event: Any = asyncio.run(first_event(of_one))
-        shown += [str(event.payload), f"{of_one!r} {vars(of_one)}"]
-        assert event.payload["run_id"] == run_ids[ending]
         assert places_with_the_key(dict(enumerate(shown))) == []
+        triggers.append(of_one)
+    events: list[Any] = asyncio.run(first_events(triggers))
+    assert [event.payload["run_id"] for event in events] == [run_ids[ending] for ending in ENDINGS]
+    shown = [str(event.payload) for event in events] + [f"{one!r} {vars(one)}" for one in triggers]
+    assert places_with_the_key(dict(enumerate(shown))) == []
 
 
 @pytest.mark.parametrize("ending", ENDINGS)

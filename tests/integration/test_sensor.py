@@ -105,14 +105,14 @@ def test_which_statuses_count_as_success_can_be_set(server, run_tasks):
     }
 
 
-def test_a_run_of_another_environment_fails_it(server, run_tasks, said):
+def test_a_run_of_another_environment_fails_it(server, run_tasks, impatient_checks, said):
     foreign = server.add_run("EXECUTING", environment="dev")
     result = run_tasks(SENSORS + f'\nwait("wait", run_ids="{foreign.id}", timeout=60)\n')
     assert {states[0] for states in result.states.values()} == {"failed"}
     assert said.lines(foreign.id, "answered 404")
 
 
-def test_failures_of_the_server_do_not_end_the_wait(server, run_tasks, connect, said):
+def test_failures_of_the_server_do_not_end_the_wait(server, run_tasks, connect, impatient_checks, said):
     connect(timeout=1, retry_for=1)
     run = server.add_run("EXECUTING", then=[(3, "COMPLETED")])
     server.fail_next(6, 503, path="/api/v3/runs/")
