@@ -1,12 +1,13 @@
-"""The only place where Airflow's versions differ."""
+"""The only place where Airflow's versions differ, and where its private names stand."""
 
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from airflow_provider_trigger.defaults import RUN_ID_KEY
+from airflow_provider_trigger.xcom_keys import RUN_ID_KEY
 
 if TYPE_CHECKING:
     from concurrent.futures import ThreadPoolExecutor
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
 __all__ = [
     "INIT_ARGUMENTS",
     "IS_TASK_DECORATOR",
+    "TRIGGER_FAILED",
     "AirflowException",
     "AirflowFailException",
     "AirflowNotFoundException",
@@ -57,6 +59,9 @@ __all__ = [
     "has_no_supervisor",
     "is_mapped_instance",
     "is_still_deferred",
+    "link_key",
+    "may_have_pushed",
+    "read_sequence",
     "triggers_have_on_kill",
     "xcom_is_out_of_reach",
     "xcom_of",
@@ -67,6 +72,9 @@ INIT_ARGUMENTS = "_BaseOperator__init_kwargs"
 
 IS_TASK_DECORATOR = "_airflow_is_task_decorator"
 """The attribute that is true of what ``@task`` makes of a function, until it is called."""
+
+TRIGGER_FAILED = "__fail__"
+"""The method that Airflow names where a trigger has failed or timed out."""
 
 _TASK_RUNNER = "airflow.sdk.execution_time.task_runner"
 _DEFERRAL_TIMEOUT = "Trigger/execution timeout"  # how Airflow 2 says it
@@ -229,6 +237,43 @@ def xcom_of(ti_key: Any, *, key: str) -> Any:
         run_id=ti_key.run_id,
         map_index=ti_key.map_index,
     )
+
+
+def may_have_pushed(ti: Any) -> bool:
+    """
+    Return whether a task instance may have pushed an XCom that its operator does not know.
+
+    In the process that has run a task, only a task that was deferred before may have: its XComs are cleared
+    when a try starts, and Airflow logs an error for each one that is requested and missing.
+
+    :param ti: what Airflow gives to a link: the task instance, or what identifies it
+    """
+    in_its_process = getattr(ti, "_ti_context_from_server", None)
+    return in_its_process is None or bool(in_its_process.next_method)
+
+
+def link_key(kind: type[BaseOperatorLink]) -> str:
+    """
+    Return the key of the XCom in which Airflow 3 looks for the address of a link.
+
+    :param kind: the link's class
+    """
+    return f"_link_{kind.__name__}"
+
+
+def read_sequence(value: object) -> list[Any] | None:
+    """
+    Return the items of one of Airflow's own sequences, None for any other value.
+
+    The output of a mapped task is such a sequence, and so is what a template that is rendered natively finds.
+
+    :param value: any
+    """
+    if not isinstance(value, Sequence) or not type(value).__module__.startswith("airflow."):
+        return None
+    # An iterator of Airflow 3 sends one request for each item, and one more, for which Airflow logs an error.
+    is_lazy = type(value).__name__.startswith("Lazy")
+    return list(value[:]) if is_lazy else [value[index] for index in range(len(value))]
 
 
 def triggers_have_on_kill() -> bool:

@@ -6,6 +6,9 @@ import math
 import re
 from datetime import timedelta
 
+Duration = float | str | timedelta
+"""Seconds, a timedelta, or a text such as ``"5m"``."""
+
 _TEXT = re.compile(r"(?:(\d+)w)?(?:(\d+)d)?(?:(\d+)h)?(?:(\d+)m)?(?:(\d+)s)?", re.ASCII)
 _UNITS = (604_800, 86_400, 3_600, 60, 1)
 _NUMBER = re.compile(r"\d+(?:\.\d+)?", re.ASCII)

@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 from airflow_provider_trigger.api.errors import TriggerDevError
 from airflow_provider_trigger.defaults import AUTOMATIC_KEY
-from airflow_provider_trigger.run.ending import why_given_up
-from airflow_provider_trigger.run.request import check_options, check_payload, to_api
-from airflow_provider_trigger.run.start import TaskRequest
-from airflow_provider_trigger.run.wait import Waited, WaitEnd, WaitSettings
-from airflow_provider_trigger.validation import check_number
+from airflow_provider_trigger.durations import Duration
+from airflow_provider_trigger.run.ending import why_not_ended
+from airflow_provider_trigger.run.request import TaskRequest, check_options, check_payload, to_api
+from airflow_provider_trigger.run.wait import Waited, WaitEnd
+from airflow_provider_trigger.run.wait_settings import WaitSettings, is_development_key
+from airflow_provider_trigger.validation import check_duration
 
 if TYPE_CHECKING:
     from airflow_provider_trigger.api.models.runs import Run
@@ -53,44 +54,50 @@ def wait_settings(
     run_id: str,
     connection: Settings,
     *,
-    timeout: float | None,
-    poll_interval: float | None,
-    pending_version_timeout: float | None,
+    timeout: Duration | None,
+    poll_interval: Duration | None,
+    pending_version_timeout: Duration | None,
 ) -> WaitSettings:
     """
     Return how to wait for a run, from now on.
 
     :param run_id: the run
     :param connection: of the run's environment
-    :param timeout: how long to wait, in seconds; None for no limit
-    :param poll_interval: see :class:`~airflow_provider_trigger.run.wait.WaitSettings`, as for the next one
-    :param pending_version_timeout: how long the run may wait for a version
-    :raises ValueError: ``poll_interval`` is not above 0
+    :param timeout: how long to wait; None for no limit
+    :param poll_interval: see :class:`~airflow_provider_trigger.run.wait_settings.WaitSettings`
+    :param pending_version_timeout: how long the run may wait for a version; None for no limit
+    :raises ValueError: one of them is not a duration, or below 0, or the interval is below 0.01 s
     """
-    if poll_interval is not None:
-        check_number("wait_for_run", "poll_interval", poll_interval, least=0.01, unit="seconds")
+
+    def seconds(name: str, value: Duration | None, least: float = 0.0) -> float | None:
+        return None if value is None else check_duration("wait_for_run", name, value, least=least)
+
+    limit = seconds("timeout", timeout)
     return WaitSettings(
         run_url=connection.run_url(run_id),
-        poll_interval=poll_interval,
-        deadline=None if timeout is None else time.time() + timeout,
-        pending_version_timeout=pending_version_timeout,
+        poll_interval=seconds("poll_interval", poll_interval, least=0.01),
+        deadline=None if limit is None else time.time() + limit,
+        pending_version_timeout=seconds("pending_version_timeout", pending_version_timeout),
         patience=connection.retry_for,
         cancels=False,
+        is_development=is_development_key(connection.secret_key),
     )
 
 
-def ended_run(waited: Waited, run_id: str, *, limit: str, run_url: str) -> Run:
+def ended_run(waited: Waited, run_id: str, settings: WaitSettings, *, limit: str) -> Run:
     """
     Return the run that was waited for.
 
     :param waited: what the wait came to
     :param run_id: the run
+    :param settings: of the wait
     :param limit: names the time limit, for the error
-    :param run_url: the run's page in the dashboard, for the error
     :raises TimeoutError: the run had not ended in time
     :raises TriggerDevError: the server rejected the checks
     """
     if waited.end is WaitEnd.FINAL and waited.run:
         return waited.run
-    reason = why_given_up(waited, run_id, limit=limit, run_url=run_url)
+    reason = why_not_ended(
+        waited, run_id, limit=limit, run_url=settings.run_url, is_development=settings.is_development
+    )
     raise (TriggerDevError if waited.end is WaitEnd.REJECTED else TimeoutError)(reason)

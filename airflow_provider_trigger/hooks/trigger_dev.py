@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from airflow_provider_trigger.api.models.runs import Run
     from airflow_provider_trigger.cancel.cancellation import Cancellation
     from airflow_provider_trigger.cancel.outcome import CancelResult
+    from airflow_provider_trigger.durations import Duration
 
 
 class TriggerDevHook(BaseHook):
@@ -206,20 +207,22 @@ class TriggerDevHook(BaseHook):
         self,
         run_id: str,
         *,
-        timeout: float | None = None,
-        poll_interval: float | None = None,
-        pending_version_timeout: float | None = PENDING_VERSION_TIMEOUT,
+        timeout: Duration | None = None,
+        poll_interval: Duration | None = None,
+        pending_version_timeout: Duration | None = PENDING_VERSION_TIMEOUT,
     ) -> Run:
         """
         Wait until a run has ended, and return it, whatever its status; outages are waited out.
 
+        A duration is given in seconds, as a timedelta, or as a text such as ``"5m"``.
+
         :param run_id: the run id
-        :param timeout: how long to wait, in seconds; None for no limit
-        :param poll_interval: between two status checks, in seconds; None for a tenth of the run's age,
-            between 2 and 30 s
-        :param pending_version_timeout: how long the run may wait for a deployed version that has its task, in
-            seconds; None for no limit
-        :raises ValueError: ``poll_interval`` is not above 0
+        :param timeout: how long to wait; None for no limit
+        :param poll_interval: between two status checks; None for more often at first, see
+            :class:`~airflow_provider_trigger.run.wait_settings.WaitSettings`
+        :param pending_version_timeout: how long the run may wait for a deployed version that has its task;
+            None for no limit
+        :raises ValueError: one of them is not a duration
         :raises TimeoutError: the run had not ended in time, or waited for a version for longer than
             ``pending_version_timeout``; it is not canceled
         :raises TriggerDevError: the server rejected the checks for longer than ``retry_for``
@@ -237,7 +240,7 @@ class TriggerDevHook(BaseHook):
         )
         with self.client() as client:
             waited = drive(wait_for_run(run_id, settings, log=self.log), client)
-            return ended_run(waited, run_id, limit=f"timeout={timeout} s", run_url=settings.run_url)
+            return ended_run(waited, run_id, settings, limit=f"timeout={timeout} s")
 
     def get_output(self, run_id: str) -> Any:
         """

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from airflow_provider_trigger._compat import BaseOperatorLink
-from airflow_provider_trigger.defaults import RUN_URL_KEY
+from airflow_provider_trigger._compat import BaseOperatorLink, link_key, may_have_pushed, xcom_of
+from airflow_provider_trigger.xcom_keys import RUN_URL_KEY
 
 if TYPE_CHECKING:
     from airflow.sdk import BaseOperator, Context
@@ -28,8 +28,10 @@ class TriggerRunLink(BaseOperatorLink):
         :param operator: the task's operator
         :param ti_key: of the task instance
         """
-        # Airflow 3 asks in the process that has run the task, Airflow 2 in the webserver.
-        url: Any = getattr(operator, RUN_URL_KEY, None) or _pushed_url(ti_key)
+        # Airflow 3 calls this in the process that has run the task, Airflow 2 in the webserver.
+        url: Any = getattr(operator, RUN_URL_KEY, None)
+        if not url and may_have_pushed(ti_key):
+            url = xcom_of(ti_key, key=RUN_URL_KEY)
         return url if isinstance(url, str) else ""
 
 
@@ -48,13 +50,8 @@ def push_link(operator: Any, url: str, context: Context) -> None:
     try:
         ti.xcom_push(key=RUN_URL_KEY, value=url)
         # Where Airflow 3 looks, which writes it itself only when the task ends or is deferred.
-        ti.xcom_push(key=f"_link_{TriggerRunLink.__name__}", value=url)
+        ti.xcom_push(key=link_key(TriggerRunLink), value=url)
     except Exception as error:
         # Any error: an XCom backend may raise anything, and a link is not worth a failure.
-        operator.log.warning("The link to %s is not in XCom: %s: %s", url, type(error).__name__, error)
-
-
-def _pushed_url(ti_key: Any) -> Any:
-    from airflow_provider_trigger._compat import xcom_of
-
-    return xcom_of(ti_key, key=RUN_URL_KEY)
+        text = "Could not store the link to %s in XCom; only the button is missing: %s: %s"
+        operator.log.warning(text, url, type(error).__name__, error)

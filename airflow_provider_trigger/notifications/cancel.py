@@ -9,11 +9,11 @@ from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from contextvars import copy_context
-from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_trigger import defaults
 from airflow_provider_trigger._compat import BaseNotifier
+from airflow_provider_trigger.durations import Duration
 from airflow_provider_trigger.sources.arguments import TakesRunIds
 from airflow_provider_trigger.sources.context import origin_of
 from airflow_provider_trigger.validation import (
@@ -65,7 +65,7 @@ class CancelTriggerRunNotifier(TakesRunIds, BaseNotifier):
         xcom_task_ids: str | Iterable[str] | None = None,
         xcom_key: str | None = None,
         trigger_dev_conn_id: str = defaults.CONN_ID,
-        timeout: float | str | timedelta = defaults.NOTIFIER_TIMEOUT,
+        timeout: Duration = defaults.NOTIFIER_TIMEOUT,
         max_concurrency: int = defaults.MAX_CONCURRENCY,
         context: Context | None = None,
     ) -> None:

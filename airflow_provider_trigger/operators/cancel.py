@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Literal
 
 from airflow_provider_trigger import defaults
@@ -12,6 +11,7 @@ from airflow_provider_trigger._compat import (
     AirflowFailException,
     BaseOperator,
 )
+from airflow_provider_trigger.durations import Duration
 from airflow_provider_trigger.links.run import TriggerRunLink, push_link
 from airflow_provider_trigger.sources.arguments import TakesRunIds
 from airflow_provider_trigger.validation import (
@@ -22,6 +22,7 @@ from airflow_provider_trigger.validation import (
     check_number,
     failing_for_good,
 )
+from airflow_provider_trigger.xcom_keys import RETURN_VALUE_KEY
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -75,8 +76,8 @@ class CancelTriggerRunOperator(TakesRunIds, BaseOperator):
         on_not_found: Literal["fail", "ignore"] = "fail",
         on_empty: Literal["ignore", "fail"] = "ignore",
         wait_for_termination: bool = False,
-        termination_timeout: float | str | timedelta = defaults.TERMINATION_TIMEOUT,
-        poll_interval: float | str | timedelta = defaults.POLL_INTERVAL,
+        termination_timeout: Duration = defaults.TERMINATION_TIMEOUT,
+        poll_interval: Duration = defaults.POLL_INTERVAL,
         max_concurrency: int = defaults.MAX_CONCURRENCY,
         **kwargs: Any,
     ) -> None:
@@ -192,7 +193,7 @@ def _push(operator: BaseOperator, results: list[CancelResult], context: Context)
     if not operator.do_xcom_push or ti is None:
         return
     try:
-        ti.xcom_push(key=defaults.XCOM_KEY, value=[result.to_dict() for result in results])
+        ti.xcom_push(key=RETURN_VALUE_KEY, value=[result.to_dict() for result in results])
     except Exception as error:
         # Any error: an XCom backend may raise anything, and must not hide why the task fails.
         operator.log.error("The results are not in XCom: %s: %s", type(error).__name__, error)

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_trigger._compat import AirflowFailException
-from airflow_provider_trigger.operators.waiting import RunWaitingOperator
-from airflow_provider_trigger.validation import is_templated
+from airflow_provider_trigger.operators.one_run import OneRunOperator
+from airflow_provider_trigger.validation import failing_for_good, is_templated
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -17,16 +17,16 @@ if TYPE_CHECKING:
     from airflow_provider_trigger.run.start import Started
 
 
-class ReplayTriggerRunOperator(RunWaitingOperator):
+class ReplayTriggerRunOperator(OneRunOperator):
     """
     Start a run again, with the same payload, tags and metadata, wait for it, and return its output.
 
-    The original is left alone. A replay has no idempotency key (measured): where its answer is lost, the
+    The original is not changed. A replay has no idempotency key (measured): where its answer is lost, the
     error says that a run may exist, and the task is not retried; after any other error a retry starts
     another replay.
 
-    It takes the arguments of :class:`~airflow_provider_trigger.operators.waiting.RunWaitingOperator`, which
-    explains waiting, outputs and failures.
+    It takes the arguments of :class:`~airflow_provider_trigger.operators.base.RunsOperator`, too. See
+    :class:`~airflow_provider_trigger.operators.one_run.OneRunOperator` for XComs and outputs.
 
     :param run_id: the run to start again: its id, or any value that holds exactly one, such as a task's
         output; templated
@@ -38,8 +38,9 @@ class ReplayTriggerRunOperator(RunWaitingOperator):
     def __init__(self, *, run_id: Any, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.run_id = run_id
-        if run_id is None or (not is_templated(run_id) and not run_id):
-            raise ValueError(f"{self._owner}: run_id must be the id of a run, not {run_id!r}")
+        with failing_for_good(self):
+            if run_id is None or (not is_templated(run_id) and not run_id):
+                raise ValueError(f"{self._owner}: run_id must be the id of a run, not {run_id!r}")
 
     def _start(self, client: TriggerDevClient, guard: CancelGuard, context: Context) -> Started:
         from airflow_provider_trigger.run.start import replay

@@ -8,10 +8,16 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from airflow_provider_trigger._compat import AirflowFailException, default_queue, is_mapped_instance
 from airflow_provider_trigger.defaults import AUTOMATIC_KEY
-from airflow_provider_trigger.operators.waiting import RunWaitingOperator
+from airflow_provider_trigger.operators.one_run import OneRunOperator
+from airflow_provider_trigger.operators.rendered import (
+    check_sequence_texts,
+    lone_expressions,
+    none_texts,
+    with_lists,
+)
 from airflow_provider_trigger.run.identity import TAGS_OF_OURS
-from airflow_provider_trigger.run.request import OPTIONS, check_options, check_payload, to_api
-from airflow_provider_trigger.validation import is_templated
+from airflow_provider_trigger.run.request import OPTIONS, TaskRequest, check_options, check_payload, to_api
+from airflow_provider_trigger.validation import failing_for_good, is_templated
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -22,9 +28,17 @@ if TYPE_CHECKING:
 
 # Airflow's own argument ``queue`` is the executor's, so the attribute has another name.
 _ATTRIBUTES = {name: "run_queue" if name == "queue" else name for name in OPTIONS}
+# All that can be templated, but the connection.
+_RENDERED = {name: name for name in ("task_identifier", "payload")} | _ATTRIBUTES
+_RENDERED |= {"idempotency_key": "idempotency_key"}
+
+_NONE_TEXT = (
+    "%s rendered to the text 'None', and is sent so: its template found nothing, or a task returned None. "
+    "Check the task ids and the key in the template; a task's .output in its place gives None itself"
+)
 
 
-class RunTriggerTaskOperator(RunWaitingOperator):
+class RunTriggerTaskOperator(OneRunOperator):
     """
     Start a run of a Trigger.dev task, wait for it, and return its output.
 
@@ -35,11 +49,12 @@ class RunTriggerTaskOperator(RunWaitingOperator):
 
     The run carries three tags: ``airflow_dag:…``, and one each for this Dag run and this task instance.
 
-    It takes the arguments of :class:`~airflow_provider_trigger.operators.waiting.RunWaitingOperator`, which
-    explains waiting, outputs and failures.
+    It takes the arguments of :class:`~airflow_provider_trigger.operators.base.RunsOperator`, too. See
+    :class:`~airflow_provider_trigger.operators.one_run.OneRunOperator` for XComs and outputs.
 
     :param task_identifier: the id of the Trigger.dev task; templated
-    :param payload: any JSON, up to 3 MB; templated at any depth
+    :param payload: any JSON, up to 3 MB; templated at any depth, and the outputs of tasks may be in it, those
+        of mapped ones too
     :param queue: the name of Trigger.dev's queue; templated. A ``queue`` in ``default_args`` is Airflow's
     :param concurrency_key: limits the queue's concurrency for each value; templated
     :param delay: when to start: a duration such as ``"1h30m"``, a timedelta, a time, an ISO date; templated
@@ -49,7 +64,8 @@ class RunTriggerTaskOperator(RunWaitingOperator):
     :param max_attempts: how many attempts the run has; templated
     :param max_duration: how long an attempt may compute, in seconds; templated
     :param machine: the machine preset, such as ``"small-1x"``; templated
-    :param priority: how many seconds earlier it comes in its queue; templated
+    :param priority: moves the run forward in its queue, as if it was created so many seconds earlier;
+        templated
     :param region: where it runs; templated
     :param lock_to_version: the version of the task to run; templated
     :param idempotency_key: ``"auto"`` for the one described above, or your own; None for none: then a lost
@@ -59,13 +75,7 @@ class RunTriggerTaskOperator(RunWaitingOperator):
         templated
     """
 
-    template_fields: Sequence[str] = (
-        "task_identifier",
-        "payload",
-        *_ATTRIBUTES.values(),
-        "idempotency_key",
-        "trigger_dev_conn_id",
-    )
+    template_fields: Sequence[str] = (*_RENDERED.values(), "trigger_dev_conn_id")
     template_fields_renderers: ClassVar[dict[str, str]] = {"payload": "json", "metadata": "json"}
 
     def __init__(
@@ -106,7 +116,9 @@ class RunTriggerTaskOperator(RunWaitingOperator):
         self.lock_to_version = lock_to_version
         self.idempotency_key = idempotency_key
         self._has_key = idempotency_key is not None
-        self._check(skip=is_templated)
+        with failing_for_good(self):
+            self._check(skip=is_templated)
+        self._lone_expressions = lone_expressions(self._rendered)
 
     def _own_queue(self, queue: str | None, kwargs: dict[str, Any]) -> str | None:
         """Return the run's queue; one that Airflow passes on by itself goes to Airflow's arguments."""
@@ -139,18 +151,31 @@ class RunTriggerTaskOperator(RunWaitingOperator):
         options = {name: getattr(self, attribute) for name, attribute in _ATTRIBUTES.items()}
         return {name: value for name, value in options.items() if value is not None}
 
+    @property
+    def _rendered(self) -> dict[str, Any]:
+        return {name: getattr(self, attribute) for name, attribute in _RENDERED.items()}
+
+    def _check_rendered(self, now: datetime | None) -> None:
+        """Check what templates and other tasks' outputs have become; a failure is one for good."""
+        for attribute in _RENDERED.values():
+            setattr(self, attribute, with_lists(getattr(self, attribute)))
+        for place in none_texts(self._rendered, self._lone_expressions):
+            self.log.warning(_NONE_TEXT, place)
+        try:
+            check_sequence_texts(self._owner, self._rendered)
+            self._check(now=now)
+        except ValueError as error:
+            raise AirflowFailException(str(error)) from None
+
     def _start(self, client: TriggerDevClient, guard: CancelGuard, context: Context) -> Started:
-        from airflow_provider_trigger.run.start import TaskRequest, start_run, start_run_of
+        from airflow_provider_trigger.run.start import start_run, start_run_of
         from airflow_provider_trigger.sources.context import key_of, task_instance_of
 
         identity = task_instance_of(context)
         is_retry = identity is not None and context["ti"].try_number > 1
         # A time that was to come in the first try may have passed: the run starts at once then (measured).
         now = datetime.min.replace(tzinfo=UTC) if is_retry else None
-        try:
-            self._check(now=now)
-        except ValueError as error:
-            raise AirflowFailException(str(error)) from None
+        self._check_rendered(now)
         options = to_api(self._options, now=now)
         if identity:
             options["tags"] = [*options.get("tags", []), *identity.tags]

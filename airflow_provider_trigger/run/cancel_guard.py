@@ -1,4 +1,4 @@
-"""The run of one task: known from the moment it may exist, and canceled when the task ends before it."""
+"""Remember the run that a task has started, and cancel it if the task ends first."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ from airflow_provider_trigger.api.deadline import Deadline
 from airflow_provider_trigger.api.endpoints.runs import cancel_run
 from airflow_provider_trigger.log import Log
 from airflow_provider_trigger.run.drive import StoppedError, pause
-from airflow_provider_trigger.run.start import TaskRequest, cancel_by_key
+from airflow_provider_trigger.run.request import TaskRequest
+from airflow_provider_trigger.run.start import cancel_by_key
 
 if TYPE_CHECKING:
     from airflow_provider_trigger.api.client import TriggerDevClient
@@ -18,9 +19,9 @@ if TYPE_CHECKING:
 
 class CancelGuard:
     """
-    A task's run; use it in a ``with`` statement. An error that leaves it cancels the run.
+    The run that a task has started; an error that leaves the ``with`` statement cancels it.
 
-    :param client: for canceling alone: another one may be in use, and hold its locks, when the task is killed
+    :param client: for canceling only: when the task is stopped, another one may be in use and hold its locks
     :param cancels: whether the run is canceled at all
     :param time_limit: for a cancel, in seconds
     :param log: where to write that it was canceled, or not
@@ -30,7 +31,7 @@ class CancelGuard:
         self.run_id: str | None = None
         self.request: TaskRequest | None = None
         """What was sent, while the run's id is not known."""
-        self.is_killed = False
+        self.is_stopped = False
         self._canceled_id: str | None = None
         self._client = client
         self._cancels = cancels
@@ -45,17 +46,17 @@ class CancelGuard:
     ) -> None:
         if error is not None:
             # What ends a task from outside, such as Airflow's timeout, is no Exception.
-            self.is_killed = self.is_killed or not isinstance(error, Exception)
+            self.is_stopped = self.is_stopped or not isinstance(error, Exception)
             self._cancel()
         self._client.close()
 
     def release(self) -> None:
-        """Leave the run alone from now on: it has ended, or something else cancels it."""
+        """Cancel nothing from now on: the run has ended, or something else cancels it."""
         self._cancels = False
 
-    def kill(self) -> None:
+    def stop(self) -> None:
         """Cancel the run, within the time limit. Safe in a signal handler; raises nothing."""
-        self.is_killed = True
+        self.is_stopped = True
         self._cancel()
 
     def sleep(self, seconds: float) -> None:
@@ -63,21 +64,21 @@ class CancelGuard:
         Wait.
 
         :param seconds: how long
-        :raises StoppedError: the task was killed
+        :raises StoppedError: the task was stopped
         """
-        pause(seconds, is_stopped=lambda: self.is_killed)
+        pause(seconds, is_stopped=lambda: self.is_stopped)
 
-    def raise_if_killed(self) -> None:
+    def raise_if_stopped(self) -> None:
         """
-        End the work of a task that was killed.
+        End the work of a task that was stopped.
 
-        :raises StoppedError: it was
+        :raises StoppedError: it was stopped
         """
-        if self.is_killed:
+        if self.is_stopped:
             raise StoppedError
 
     def _cancel(self) -> None:
-        request = self.request if self.is_killed else None
+        request = self.request if self.is_stopped else None
         if not self._cancels or not (self.run_id or (request and request.key)):
             return
         if self._canceled_id and self._canceled_id == self.run_id:
@@ -92,6 +93,6 @@ class CancelGuard:
             # Any error: the task ends all the same, for its own reason.
             self._log.error("Run %s may still be running: %s", self.run_id or "of this task", error)
         else:
-            # Not all that the task may start: a request in flight goes on, and can end with another run.
+            # Not all that the task may start: a request in flight continues, and can end with another run.
             self._canceled_id = self.run_id
             self._log.info("Canceled run %s", self.run_id)

@@ -1,4 +1,4 @@
-"""Check several runs at a time: once, or again and again as a sensor does, until an error ends its wait."""
+"""Check several runs at a time: once, or repeatedly as a sensor does, until an error ends its wait."""
 
 from __future__ import annotations
 
@@ -14,14 +14,16 @@ from airflow_provider_trigger.api.errors import (
     PermissionDeniedError,
     TriggerDevError,
 )
-from airflow_provider_trigger.defaults import CHECK_CONCURRENCY
 from airflow_provider_trigger.log import Log
 
 if TYPE_CHECKING:
     from airflow_provider_trigger.api.client import TriggerDevClient
     from airflow_provider_trigger.api.models.runs import Run
 
-# How long one check is repeated, in seconds; then the wait goes on with the next ones.
+CHECK_CONCURRENCY = 16
+"""How many status checks are in flight at a time."""
+
+# How long one check is repeated, in seconds; then the wait continues with the next ones.
 _PATIENCE = 10.0
 
 
@@ -88,7 +90,7 @@ class RunChecks:
             if self._ends_the_wait(error):
                 raise error
             is_rejected = is_rejected or _is_rejection(error)
-            self._log.warning("Run %s could not be checked, the wait goes on: %s", run_id, error)
+            self._log.warning("Status check of run %s failed; still waiting: %s", run_id, error)
         self._was_rejected = is_rejected
         return runs
 

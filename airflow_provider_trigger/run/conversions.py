@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import json
 import math
-import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from airflow_provider_trigger.durations import read_duration_text, read_number
 from airflow_provider_trigger.run.identity import MAX_TAG_LENGTH
 from airflow_provider_trigger.run.json_values import Skip, check_json
 
@@ -30,8 +30,6 @@ MACHINES = ("micro", "small-1x", "small-2x", "medium-1x", "medium-2x", "large-1x
 MAX_TAGS = 10
 """How many tags a run may have (measured)."""
 
-_DURATION = re.compile(r"(?:(\d+)w)?(?:(\d+)d)?(?:(\d+)h)?(?:(\d+)m)?(?:(\d+)s)?", re.ASCII)
-_NUMBER = re.compile(r"\d+(?:\.\d+)?", re.ASCII)
 _MAX_SHOWN_LENGTH = 100
 
 
@@ -82,7 +80,7 @@ def number(unit: str, *, least: int, whole: bool) -> Conversion:
     """
 
     def convert(name: str, value: Any, _: Circumstances) -> float:
-        found = _read_number(value)
+        found = read_number(value)
         if found is None or found < least or (whole and found != int(found)):
             kind = "whole number" if whole else "number"
             raise ValueError(f"{name} must be a {kind} of {unit}, {least} or more, not {_shown(value)}")
@@ -93,7 +91,7 @@ def number(unit: str, *, least: int, whole: bool) -> Conversion:
 
 def ttl(name: str, value: Any, _: Circumstances) -> str | int:
     """Take a duration, or seconds."""
-    seconds = math.ceil(value.total_seconds()) if isinstance(value, timedelta) else _read_number(value)
+    seconds = math.ceil(value.total_seconds()) if isinstance(value, timedelta) else read_number(value)
     if seconds is not None and seconds > 0 and seconds == int(seconds):
         return int(seconds)
     if isinstance(value, str) and _is_duration(value):
@@ -175,17 +173,9 @@ def _check_tag(name: str, tag: Any) -> None:
         raise ValueError(f"{name} must be {what}, not {_shown(tag)}")
 
 
-def _read_number(value: Any) -> float | None:
-    if isinstance(value, str) and _NUMBER.fullmatch(value.strip()):
-        value = float(value) if "." in value else int(value)
-    is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
-    return value if is_number and math.isfinite(value) else None
-
-
 def _is_duration(value: str) -> bool:
     """Return whether a string is a duration above 0."""
-    match = _DURATION.fullmatch(value.strip())
-    return match is not None and any(int(part) for part in match.groups() if part)
+    return bool(read_duration_text(value))
 
 
 def _read_time(value: Any) -> datetime | None:

@@ -28,7 +28,7 @@ def pause(seconds: float, *, is_stopped: Callable[[], bool]) -> None:
     Wait in this thread.
 
     :param seconds: how long
-    :param is_stopped: called at the begin and several times a second; true ends the wait
+    :param is_stopped: called at the beginning, then several times a second; true ends the wait
     :raises StoppedError: it was stopped
     """
     until = time.monotonic() + seconds
@@ -45,7 +45,7 @@ def drive(
     """
     Wait in this thread.
 
-    No call is repeated by the client: the wait itself goes on with its next check.
+    No call is repeated by the client: the wait itself continues with its next check.
 
     :param steps: from :func:`airflow_provider_trigger.run.wait.wait_for_run`
     :param client: for the run's environment

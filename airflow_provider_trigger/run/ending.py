@@ -6,18 +6,13 @@ from typing import TYPE_CHECKING
 
 from airflow_provider_trigger.api.models.run_errors import advice
 from airflow_provider_trigger.api.models.runs import Run
+from airflow_provider_trigger.run.describe import describe, missing_version
 from airflow_provider_trigger.run.wait import Waited, WaitEnd
 
 if TYPE_CHECKING:
     from airflow_provider_trigger.log import Log
 
 _MAX_MESSAGE_LENGTH = 1000
-
-
-def describe(run: Run) -> str:
-    """Return, for example, ``run run_1 of Trigger.dev task 'resize'``."""
-    task = f" of Trigger.dev task {run.task_identifier!r}" if run.task_identifier else ""
-    return f"run {run.id}{task}"
 
 
 def why_failed(run: Run, *, run_url: str) -> str:
@@ -52,7 +47,9 @@ def log_stack_trace(run: Run, log: Log) -> None:
         log.error("Stack trace of run %s:\n%s", run.id, run.error.stack_trace)
 
 
-def why_given_up(waited: Waited, run_id: str, *, limit: str, run_url: str) -> str:
+def why_not_ended(
+    waited: Waited, run_id: str, *, limit: str, run_url: str, is_development: bool = False
+) -> str:
     """
     Return in one line why a wait ended before the run did, and what became of the run.
 
@@ -60,19 +57,16 @@ def why_given_up(waited: Waited, run_id: str, *, limit: str, run_url: str) -> st
     :param run_id: the run
     :param limit: which time limit it was, for ``timed_out``, such as ``timeout=60 s``
     :param run_url: the run's page in the dashboard
+    :param is_development: whether the secret key is one for development
     """
     run = waited.run
     what = describe(run) if run else f"run {run_id}"
-    what = what[0].upper() + what[1:]
     if waited.end is WaitEnd.REJECTED:
-        return f"{what} cannot be checked any more, and may still be running: {waited.error}. {run_url}"
+        rejected = f"The server rejects the status checks of {what}, which may still be running"
+        return f"{rejected}: {waited.error}. {run_url}"
     if waited.end is WaitEnd.NO_VERSION:
-        task = f" {run.task_identifier!r}" if run and run.task_identifier else ""
-        why = (
-            "was still waiting for a version after pending_version_timeout: no deployed version in this "
-            f"environment has the task{task} (or its queue). Deploy it, or check task_identifier, queue and "
-            "the environment of the secret key"
-        )
+        missing = missing_version(run, is_development=is_development)
+        why = f"was still waiting for a version after pending_version_timeout: {missing}"
     else:
         why = f"did not end within its time limit ({limit})"
     if waited.error:
@@ -80,5 +74,5 @@ def why_given_up(waited: Waited, run_id: str, *, limit: str, run_url: str) -> st
     elif waited.is_canceled or (run and run.is_canceled):
         became = "It was canceled"
     else:
-        became = f"It was left alone, {run.status}" if run else "It was left alone"
-    return f"{what} {why}. {became}. {run_url}"
+        became = f"It was not canceled, and is {run.status}" if run else "It was not canceled"
+    return f"{what[0].upper()}{what[1:]} {why}. {became}. {run_url}"

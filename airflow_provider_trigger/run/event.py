@@ -1,4 +1,4 @@
-"""What a trigger hands to its task: plain JSON, without the run's output, which can be large."""
+"""The event that a trigger sends to its task: plain JSON, without the run's output, which can be large."""
 
 from __future__ import annotations
 
@@ -54,7 +54,10 @@ def read_event(event: Any, client: TriggerDevClient) -> tuple[str, Waited]:
     """
     ends = {end.value: end for end in WaitEnd}
     if not isinstance(event, dict) or not event.get("run_id") or event.get("end") not in ends:
-        raise UnexpectedAnswerError(f"the trigger sent something that is not an event of a run: {event!r}")
+        raise UnexpectedAnswerError(
+            "the trigger's event is not valid; do all workers and triggerers have the same version of this "
+            f"provider? {event!r}"
+        )
     end, run = ends[event["end"]], None
     try:
         run = client.call(retrieve_run(event["run_id"]))

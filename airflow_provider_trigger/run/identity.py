@@ -1,4 +1,4 @@
-"""What marks a run as started by one task instance of one Airflow: its idempotency key and its tags. Pure."""
+"""The idempotency key and the tags of a run that one task instance of one Airflow has started. Pure."""
 
 from __future__ import annotations
 
@@ -40,13 +40,13 @@ class DagRunIdentity:
 
     @property
     def hash(self) -> str:
-        """What stands for the Dag run in keys and tags."""
+        """The hash that identifies the Dag run in keys and tags."""
         started = self.start_date.timestamp() if self.start_date else None
         return _hash([self.dag_id, self.run_id, started, self.process])
 
     @property
     def process(self) -> str:
-        """What stands for the process of a test, empty where it is none."""
+        """What identifies the process of a test; empty outside of tests."""
         return _PROCESS if self.is_test else ""
 
     @property

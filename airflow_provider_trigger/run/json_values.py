@@ -49,9 +49,15 @@ def _is_known_json(path: str, value: Any, skip: Skip) -> bool:
     if is_dict and (others := [key for key in value if not isinstance(key, str)]):
         raise ValueError(f"{path} must be JSON, whose keys are strings, not {others[0]!r}")
     parts = value.items() if is_dict else enumerate(value)
-    return all([_is_known_json(_path(path, key), part, skip) for key, part in parts])
+    return all([_is_known_json(path_of(path, key), part, skip) for key, part in parts])
 
 
-def _path(path: str, key: str | int) -> str:
+def path_of(path: str, key: object) -> str:
+    """
+    Return how a message names a part of a value, such as ``payload['a'][3]``.
+
+    :param path: how it names the whole
+    :param key: of the part, or its index
+    """
     longer = f"{path}[{key!r}]"
     return longer if len(longer) <= _MAX_PATH_LENGTH else f"{longer[:_MAX_PATH_LENGTH]}…"

@@ -1,5 +1,5 @@
 """
-The options of a run, in Python's spelling and the API's, and what is wrong with their values. Pure.
+Turn the options and the payload of a start into what is sent, checked. Pure.
 
 The server ignores much of what it does not understand, such as a malformed delay (measured): here it is an
 error that names the argument.
@@ -57,6 +57,26 @@ KEY_OPTIONS: dict[str, Option] = {
     "idempotency_key_ttl": Option("idempotencyKeyTTL", conversions.key_ttl),
 }
 """What decides whether a trigger makes a new run, by name."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TaskRequest:
+    """
+    What to start.
+
+    :param task_identifier: the id of the Trigger.dev task
+    :param payload: any JSON, None for none
+    :param options: in the API's spelling
+    """
+
+    task_identifier: str
+    payload: Any
+    options: Mapping[str, Any]
+
+    @property
+    def key(self) -> str | None:
+        """The idempotency key."""
+        return self.options.get(KEY_OPTIONS["idempotency_key"].api_name)
 
 
 def check_payload(owner: str, payload: Any, *, skip: Skip = lambda value: False) -> None:

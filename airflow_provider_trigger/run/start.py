@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from airflow_provider_trigger.api.deadline import Deadline
 from airflow_provider_trigger.api.endpoints.runs import cancel_run, replay_run, retrieve_run
@@ -16,12 +16,14 @@ from airflow_provider_trigger.api.errors import (
     TriggerDevError,
     UnexpectedAnswerError,
 )
+from airflow_provider_trigger.api.http import Call
 from airflow_provider_trigger.api.models.runs import Run, TriggeredRun
 from airflow_provider_trigger.api.models.statuses import ALIVE_STATUSES, RunStatus
 from airflow_provider_trigger.defaults import POLL_INTERVAL
 from airflow_provider_trigger.log import Log
 from airflow_provider_trigger.run.find import Found, find_runs
 from airflow_provider_trigger.run.identity import TaskInstanceIdentity
+from airflow_provider_trigger.run.request import TaskRequest
 from airflow_provider_trigger.wording import enumeration
 
 if TYPE_CHECKING:
@@ -29,9 +31,8 @@ if TYPE_CHECKING:
 
 # After these the server may have done what was requested.
 _UNANSWERED = (TransportError, ServerError, UnexpectedAnswerError)
-# Someone may cancel each run that is started here: then this is not ours to win.
+# Stop after this many runs that someone else cancels right after their start.
 _MAX_ROUNDS = 5
-_KEY = "idempotencyKey"
 # Of the runs of earlier tries: a canceled one may still have a worker.
 _LISTED = ALIVE_STATUSES | {RunStatus.CANCELED}
 # Long enough that a run which is only created to be found does not begin before its cancel.
@@ -49,31 +50,6 @@ class Started:
 
     run_id: str
     run: Run | None = None
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class TaskRequest:
-    """
-    What to start.
-
-    :param task_identifier: the id of the Trigger.dev task
-    :param payload: any JSON, None for none
-    :param options: in the API's spelling
-    """
-
-    task_identifier: str
-    payload: Any
-    options: Mapping[str, Any]
-
-    @property
-    def key(self) -> str | None:
-        """The idempotency key."""
-        return self.options.get(_KEY)
-
-    @property
-    def sent_payload(self) -> Any:
-        """The payload for the API: without one, the request has none."""
-        return NO_PAYLOAD if self.payload is None else self.payload
 
 
 def start_run(
@@ -106,21 +82,26 @@ def start_run(
         if not run.is_final or run.is_success:
             log.info("Run %s was started before and is %s: no new one is started", run.id, run.status)
             return Started(run_id=run.id, run=run)
-        sleep(0)  # a task that was killed meanwhile, and so canceled this run, starts no other one
+        sleep(0)  # a task that was stopped meanwhile, and so canceled this run, starts no other one
         log.info("Run %s is %s: a new one is started in its place", run.id, run.status)
         client.call(reset_idempotency_key(str(request.key), task_identifier=request.task_identifier))
     raise TriggerDevError(
-        f"Task {request.task_identifier!r}: each of {_MAX_ROUNDS} runs was canceled when it had been started"
+        f"Trigger.dev task {request.task_identifier!r}: {_MAX_ROUNDS} runs in a row were canceled right "
+        "after their start: find out who cancels them"
     )
 
 
 def _trigger(client: TriggerDevClient, request: TaskRequest) -> TriggeredRun:
-    call = trigger_task(request.task_identifier, payload=request.sent_payload, options=request.options)
     try:
-        return client.call(call)
+        return client.call(_call(request))
     except _UNANSWERED as error:
         _say_that_a_run_may_exist(error, has_key=request.key is not None)
         raise
+
+
+def _call(request: TaskRequest, **options: str) -> Call[TriggeredRun]:
+    payload = NO_PAYLOAD if request.payload is None else request.payload
+    return trigger_task(request.task_identifier, payload=payload, options={**request.options, **options})
 
 
 def replay(client: TriggerDevClient, run_id: str) -> Started:
@@ -181,8 +162,8 @@ def start_run_of(
     key now. That run is canceled here, or else returned. A new one starts only when the workers of canceled
     ones have stopped.
 
-    A run from before its Dag run was cleared cannot be distinguished from one of another Airflow: it is left
-    alone, with a warning.
+    A run from before its Dag run was cleared cannot be distinguished from one of another Airflow: it is not
+    canceled, and a warning names it.
 
     :param identity: of the task instance
     :param client: for the environment
@@ -195,15 +176,15 @@ def start_run_of(
     try:
         found = find_runs(client, tag=identity.tag, is_ours=identity.has_started, statuses=_LISTED)
     except TriggerDevError as error:
-        # The list asks a database of its own, which can be down while all else works (measured).
+        # The list reads a database of its own, which can be down while all else works (measured).
         found = Found(error=error)
     if found.error:
-        log.warning("Could not look for runs from before a clear of this task: %s", found.error)
+        text = "Could not search for runs that were started before this task was cleared: %s"
+        log.warning(text, found.error)
     if found.others:
         log.warning(
-            "Left alone, and still alive: %s. Each was started by the same task before its Dag run was "
-            "cleared, or by another Airflow that has the same Dag run, or is a replay. Cancel those that "
-            "are not needed",
+            "Still running, and not canceled: %s. They have this task's tag, but were started before its "
+            "Dag run was cleared, by another Airflow, or as a replay. Cancel those that you do not need",
             enumeration(found.others),
         )
     for run in found.ours:
@@ -211,7 +192,10 @@ def start_run_of(
             continue
         if not cancels:
             log.info(
-                "Run %s is %s since before this task was cleared: no new one is started", run.id, run.status
+                "Run %s was started before this task was cleared and is %s: waiting for it, no new run is "
+                "started",
+                run.id,
+                run.status,
             )
             return Started(run_id=run.id, run=run)
         log.info("Canceling run %s: it was started before this task was cleared", run.id)
@@ -233,8 +217,6 @@ def cancel_by_key(client: TriggerDevClient, request: TaskRequest, *, deadline: D
     :param request: what was sent; with a key
     :param deadline: for both calls
     """
-    options = {**request.options, "delay": _DELAY_OF_A_LOOKUP}
-    call = trigger_task(request.task_identifier, payload=request.sent_payload, options=options)
-    run_id = client.call(call, deadline=deadline).id
+    run_id = client.call(_call(request, delay=_DELAY_OF_A_LOOKUP), deadline=deadline).id
     client.call(cancel_run(run_id), deadline=deadline)
     return run_id

@@ -15,7 +15,6 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
-from airflow_provider_trigger import defaults
 from airflow_provider_trigger.api.endpoints.runs import cancel_run, retrieve_run
 from airflow_provider_trigger.api.errors import (
     AuthenticationError,
@@ -26,11 +25,12 @@ from airflow_provider_trigger.api.errors import (
 from airflow_provider_trigger.api.http import Call
 from airflow_provider_trigger.api.models.runs import Run
 from airflow_provider_trigger.log import Log
+from airflow_provider_trigger.run.describe import missing_version, usage
+from airflow_provider_trigger.run.wait_settings import WaitSettings
 
-_SHARE_OF_AGE = 0.1
-_SHORTEST_INTERVAL = 2.0
-_LONGEST_INTERVAL = 30.0
+# Between two lines about a run that has not changed, and between two tries to cancel it, in seconds.
 _LOG_INTERVAL = 300.0
+_CANCEL_INTERVAL = 2.0
 
 # The server works and rejects us: a wrong key, or a run of another environment.
 _REJECTED = (AuthenticationError, PermissionDeniedError, NotFoundError)
@@ -50,29 +50,6 @@ class WaitEnd(StrEnum):
     TIMED_OUT = "timed_out"
     NO_VERSION = "no_version"
     REJECTED = "rejected"
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class WaitSettings:
-    """
-    How to wait.
-
-    :param run_url: the run's page in the dashboard, for the log
-    :param poll_interval: between two checks, in seconds; None for a tenth of the run's age, between 2 and
-        30 s
-    :param deadline: when to stop waiting, in seconds since 1970; None for never
-    :param pending_version_timeout: how long a run may wait for a version that has its task, in seconds; None
-        for no limit
-    :param patience: how long the server may reject the checks, and how long a cancel is repeated, in seconds
-    :param cancels: whether a run that is given up is canceled
-    """
-
-    run_url: str = ""
-    poll_interval: float | None = None
-    deadline: float | None = None
-    pending_version_timeout: float | None = defaults.PENDING_VERSION_TIMEOUT
-    patience: float = defaults.RETRY_FOR
-    cancels: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,8 +90,8 @@ def wait_for_run(
     """
     Return the steps of a wait; its result is the generator's.
 
-    An error of a check does not end the wait: it goes on until the deadline. Only a server that rejects the
-    checks for :attr:`WaitSettings.patience` ends it.
+    An error of a check does not end the wait, which continues until the deadline. Only a server that rejects
+    the checks for as long as the settings' ``patience`` ends it.
 
     :param run_id: the run
     :param settings: how to wait
@@ -147,7 +124,7 @@ class _Wait:
             elif self._failed(reply):
                 return Waited(end=WaitEnd.REJECTED, run=self._run, error=str(reply))
             if end := self._why_to_stop():
-                return (yield from self._give_up(end))
+                return (yield from self._end(end))
             yield Pause(self._interval())
 
     def _saw(self, run: Run) -> None:
@@ -158,8 +135,7 @@ class _Wait:
         self._failing_since = self._rejected_since = None
         shown = (run.status, run.attempt_count)
         if before is None or shown != (before.status, before.attempt_count):
-            attempt = f", attempt {run.attempt_count}" if run.attempt_count else ""
-            self._log.info("Run %s is %s%s", run.id, run.status, attempt)
+            self._log_change(run)
             self._logged_at = now
         elif now - self._logged_at >= _LOG_INTERVAL:
             age = (now - self._created_at) / 60
@@ -171,12 +147,28 @@ class _Wait:
         elif self._without_version_since is None:
             self._without_version_since = now - _seconds_between(run.updated_at, run.seen_at)
 
+    def _log_change(self, run: Run) -> None:
+        if run.waits_for_version:
+            why = missing_version(run, is_development=self._settings.is_development)
+            self._log.warning("Run %s is %s: %s%s", run.id, run.status, why, self._version_limit())
+            return
+        attempt = f", attempt {run.attempt_count}" if run.attempt_count else ""
+        used = usage(run) if run.is_final else ""
+        self._log.info("Run %s is %s%s%s", run.id, run.status, attempt, f" ({used})" if used else "")
+
+    def _version_limit(self) -> str:
+        limit = self._settings.pending_version_timeout
+        if limit is None:
+            return ""
+        then = "the run is canceled" if self._settings.cancels else "the wait ends"
+        return f". After {limit:g} s (pending_version_timeout) {then}"
+
     def _failed(self, error: TriggerDevError) -> bool:
         """Note a check that failed; return whether to stop."""
         now = self._now()
         if self._failing_since is None:
             self._failing_since = now
-            self._log.warning("Run %s could not be checked, the wait goes on: %s", self._run_id, error)
+            self._log.warning("Status check of run %s failed; still waiting: %s", self._run_id, error)
         if not isinstance(error, _REJECTED):
             self._rejected_since = None
             return False
@@ -192,7 +184,7 @@ class _Wait:
             return WaitEnd.NO_VERSION
         return None
 
-    def _give_up(self, end: WaitEnd) -> Steps:
+    def _end(self, end: WaitEnd) -> Steps:
         """Cancel the run, unless it ended just now after all."""
         if not self._settings.cancels:
             return Waited(end=end, run=self._run)
@@ -218,16 +210,13 @@ class _Wait:
                 return None
             if not reply.retryable or self._now() >= until:
                 return reply
-            yield Pause(_SHORTEST_INTERVAL)
+            yield Pause(_CANCEL_INTERVAL)
 
     def _interval(self) -> float:
-        now, settings = self._now(), self._settings
-        interval = settings.poll_interval
-        if interval is None:
-            share = (now - self._created_at) * _SHARE_OF_AGE
-            interval = min(_LONGEST_INTERVAL, max(_SHORTEST_INTERVAL, share))
-        if settings.deadline is not None:
-            interval = min(interval, max(0.0, settings.deadline - now))
+        now = self._now()
+        interval = self._settings.interval(now - self._created_at)
+        if self._settings.deadline is not None:
+            interval = min(interval, max(0.0, self._settings.deadline - now))
         if (due := self._version_due()) is not None:
             interval = min(interval, max(0.0, due - now))
         return interval

@@ -19,6 +19,7 @@ from airflow_provider_trigger._compat import (
     has_deferral_timed_out,
 )
 from airflow_provider_trigger.api.models.statuses import FINAL_STATUSES, SUCCESS_STATUSES
+from airflow_provider_trigger.durations import Duration
 from airflow_provider_trigger.sources.arguments import TakesRunIds
 from airflow_provider_trigger.sources.problems import problems_of_sources
 from airflow_provider_trigger.validation import (
@@ -76,7 +77,7 @@ class TriggerRunSensor(TakesRunIds, BaseSensorOperator):
         success_statuses: Sequence[str] = SUCCESS_STATUSES,
         on_empty: Literal["ignore", "fail"] = "fail",
         deferrable: bool | None = None,
-        poll_interval: float | str | timedelta | None = None,
+        poll_interval: Duration | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)

@@ -8,7 +8,6 @@ from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_trigger._compat import has_no_supervisor, xcom_is_out_of_reach
-from airflow_provider_trigger.defaults import RUN_ID_KEY, STARTS_RUNS, XCOM_KEY
 from airflow_provider_trigger.sources.context import map_index_of, own_ti_of
 from airflow_provider_trigger.sources.run_ids import (
     RUN_ID_PREFIX,
@@ -17,6 +16,7 @@ from airflow_provider_trigger.sources.run_ids import (
     read_literal,
     show,
 )
+from airflow_provider_trigger.xcom_keys import RETURN_VALUE_KEY, RUN_ID_KEY, STARTS_RUNS
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -84,7 +84,7 @@ def add_xcoms(ids: RunIds, context: Context, task_ids: object, xcom_key: str | N
         ids.failed.append(f"XCom is not available in this callback: {reason}; {_USE_INSTEAD}")
         return
     for task_id in _task_ids(ids, context, task_ids):
-        key = xcom_key or (RUN_ID_KEY if _starts_a_run(context, task_id) else XCOM_KEY)
+        key = xcom_key or (RUN_ID_KEY if _starts_a_run(context, task_id) else RETURN_VALUE_KEY)
         source = f"the XCom {key!r} of task {task_id!r}"
         with _noting_failure(ids, source):
             value = _pull(context, task_id, key)
@@ -193,7 +193,7 @@ def _own_map_index(context: Context, task_id: str) -> int | None:
 
 def _describe_missing(task_id: str, key: str) -> str:
     whys = {
-        XCOM_KEY: ": it returned None, was skipped, or did not finish",
+        RETURN_VALUE_KEY: ": it returned None, was skipped, or did not finish",
         RUN_ID_KEY: ": it did not start a run",
     }
     why = whys.get(key, "")

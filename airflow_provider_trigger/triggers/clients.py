@@ -1,4 +1,4 @@
-"""One client for all triggers of a connection in a triggerer, so that they share one pace."""
+"""Share one client among all triggers of a connection in a triggerer, so that they share one pace."""
 
 from __future__ import annotations
 

@@ -1,9 +1,9 @@
 """
-Find out, before Airflow 3.3, whether a task was ended from outside or only its triggerer is going.
+Find out, before Airflow 3.3, whether a task was ended from outside or only its triggerer is stopping.
 
-A trigger sees the same in both cases: it is canceled. What follows was measured on 2.11, 3.0, 3.1 and 3.2: a
-task of its own, in a context of its own, asks Airflow whether this try of the task is still deferred. Only a
-definite "no" cancels the run: without an answer it goes on.
+A trigger sees the same in both cases: it is canceled. What follows was measured on 2.11, 3.0, 3.1 and 3.2: an
+asyncio task of its own, in a context of its own, checks in Airflow whether this try of the task is still
+deferred. Only a definite "no" cancels the run: without an answer the run continues.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _PAUSE = 1.0
 
 # Keeps the tasks alive: an event loop itself does not.
 _tasks: set[asyncio.Task[None]] = set()
-# Of each event loop: the supervisor answers one question at a time.
+# Of each event loop: the supervisor answers one request at a time.
 _locks: WeakKeyDictionary[asyncio.AbstractEventLoop, asyncio.Lock] = WeakKeyDictionary()
 
 
@@ -30,9 +30,9 @@ def cancel_if_ended(
     is_still_deferred: Callable[[], bool], cancel: Callable[[], Awaitable[None]], *, log: Log
 ) -> None:
     """
-    Begin to find out whether a trigger's task was ended, and cancel its run then; do not wait for it.
+    Begin to check whether a trigger's task was ended, and cancel its run then; do not wait for it.
 
-    :param is_still_deferred: asks Airflow, blocking; raises where there is no answer
+    :param is_still_deferred: checks in Airflow, blocking; raises where there is no answer
     :param cancel: cancels the run
     :param log: where to write that there was no answer
     """
@@ -53,8 +53,9 @@ async def _cancel_if_ended(
                 # event loop, and break all other triggers.
                 ended = not await sync_to_async(is_still_deferred)()
         except Exception as error:
-            # Any error: a triggerer that is going has lost its supervisor, or its database.
-            log.info("Could not find out whether the task was ended: %s", error)
+            # Any error: a triggerer that is stopping has lost its supervisor, or its database.
+            text = "Could not check in Airflow whether the task was ended; its run is not canceled so far: %s"
+            log.info(text, error)
             await asyncio.sleep(_PAUSE)
         else:
             if ended:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_trigger import defaults
@@ -17,16 +17,18 @@ from airflow_provider_trigger._compat import (
 from airflow_provider_trigger.api.models.statuses import SUCCESS_STATUSES
 
 if TYPE_CHECKING:
+    from airflow_provider_trigger.api.async_client import AsyncTriggerDevClient
     from airflow_provider_trigger.hooks.trigger_dev import TriggerDevHook
+    from airflow_provider_trigger.run.wait_settings import WaitSettings
 
 # Of Airflow's 30 s for on_kill.
-_KILL_TIME = 20.0
+_STOP_TIME = 20.0
 # Between two tries to fetch the connection, in seconds: whoever keeps it may be away for a moment.
 _CONNECTION_PAUSES = (1.0, 5.0, 15.0, 30.0)
 
 
 class _RunTrigger(BaseTrigger):
-    """What all triggers of this module share: their arguments, and their connection."""
+    """Base class of the triggers of this module: their arguments, and their connection."""
 
     arguments: Sequence[str] = ()
 
@@ -57,8 +59,10 @@ class _RunTrigger(BaseTrigger):
                 # Any error: secrets backends raise what they like.
                 if not pauses:
                     raise
-                self.log.warning("Connection %r was not fetched: %s", self.trigger_dev_conn_id, error)
-                await asyncio.sleep(pauses.pop(0))
+                pause = pauses.pop(0)
+                text = "Could not fetch connection %r, trying again in %.0f s: %s"
+                self.log.warning(text, self.trigger_dev_conn_id, pause, error)
+                await asyncio.sleep(pause)
         return self._hook
 
 
@@ -72,54 +76,38 @@ class TriggerDevRunTrigger(_RunTrigger):
 
     :param run_id: the run
     :param trigger_dev_conn_id: the connection
-    :param run_url: the run's page in the dashboard, for the log
-    :param poll_interval: between two status checks, in seconds; None for a tenth of the run's age, between 2
-        and 30 s
-    :param deadline: when to stop waiting, in seconds since 1970; None for never
-    :param pending_version_timeout: how long the run may wait for a deployed version that has its task, in
-        seconds
-    :param cancel_on_kill: whether the run is canceled when its task is ended from outside, and when the wait
-        is given up
+    :param wait: how to wait, from :meth:`airflow_provider_trigger.run.wait_settings.WaitSettings.to_json`;
+        with ``cancels``, the run is also canceled when its task is ended from outside
     :param try_number: the try of the task that waits, for the event; None if it is not known
     """
 
-    arguments = (
-        "run_id",
-        "run_url",
-        "poll_interval",
-        "deadline",
-        "pending_version_timeout",
-        "cancel_on_kill",
-        "try_number",
-    )
+    arguments = ("run_id", "wait", "try_number")
 
     def __init__(
         self,
         *,
         run_id: str,
         trigger_dev_conn_id: str = defaults.CONN_ID,
-        run_url: str = "",
-        poll_interval: float | None = None,
-        deadline: float | None = None,
-        pending_version_timeout: float = defaults.PENDING_VERSION_TIMEOUT,
-        cancel_on_kill: bool = True,
+        wait: Mapping[str, Any] | None = None,
         try_number: int | None = None,
     ) -> None:
         super().__init__(trigger_dev_conn_id=trigger_dev_conn_id)
         self.run_id = run_id
-        self.run_url = run_url
-        self.poll_interval = poll_interval
-        self.deadline = deadline
-        self.pending_version_timeout = pending_version_timeout
-        self.cancel_on_kill = cancel_on_kill
+        self.wait = dict(wait or {})
         self.try_number = try_number
+
+    @property
+    def _settings(self) -> WaitSettings:
+        from airflow_provider_trigger.run.wait_settings import WaitSettings
+
+        return WaitSettings.from_json(self.wait)
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
         """Wait, and send the event."""
         try:
             event = await self._wait()
         except asyncio.CancelledError:
-            if self.cancel_on_kill and not triggers_have_on_kill():
+            if self._settings.cancels and not triggers_have_on_kill():
                 from airflow_provider_trigger.triggers.ended import cancel_if_ended
 
                 cancel_if_ended(
@@ -133,25 +121,17 @@ class TriggerDevRunTrigger(_RunTrigger):
     async def _wait(self) -> dict[str, Any]:
         from airflow_provider_trigger.run.drive import drive_async
         from airflow_provider_trigger.run.event import make_event
-        from airflow_provider_trigger.run.wait import WaitSettings, wait_for_run
+        from airflow_provider_trigger.run.wait import wait_for_run
         from airflow_provider_trigger.triggers.clients import shared_client
 
-        hook = await self.hook()
-        settings = WaitSettings(
-            run_url=self.run_url,
-            poll_interval=self.poll_interval,
-            deadline=self.deadline,
-            pending_version_timeout=self.pending_version_timeout,
-            patience=hook.settings.retry_for,
-            cancels=self.cancel_on_kill,
-        )
-        async with shared_client(hook) as client:
-            waited = await drive_async(wait_for_run(self.run_id, settings, log=self.log), client)
+        async with shared_client(await self.hook()) as client:
+            steps = wait_for_run(self.run_id, self._settings, log=self.log)
+            waited = await drive_async(steps, client)
         return make_event(self.run_id, waited, try_number=self.try_number)
 
     async def on_kill(self) -> None:
         """Cancel the run: Airflow 3.3 and newer call this when the task is ended from outside."""
-        if self.cancel_on_kill:
+        if self._settings.cancels:
             await self.cancel_run()
 
     async def cancel_run(self) -> None:
@@ -162,7 +142,7 @@ class TriggerDevRunTrigger(_RunTrigger):
 
         try:
             async with shared_client(await self.hook()) as client:
-                deadline = Deadline.after(_KILL_TIME, now=time.monotonic())
+                deadline = Deadline.after(_STOP_TIME, now=time.monotonic())
                 await client.call(cancel_run(self.run_id), deadline=deadline)
         except Exception as error:
             # Any error: see above.
@@ -173,7 +153,7 @@ class TriggerDevRunTrigger(_RunTrigger):
 
 class TriggerDevRunsTrigger(_RunTrigger):
     """
-    Wait until all runs have ended, or until one has that was not to end so.
+    Wait until all runs have ended, or until one has ended in a status that does not count as success.
 
     Its event is ``{"runs": [{"run_id", "status", "error"}], "failed": one of these or None}``. It cancels
     nothing.
@@ -181,8 +161,8 @@ class TriggerDevRunsTrigger(_RunTrigger):
     :param run_ids: the runs
     :param success_statuses: the final statuses that they may have
     :param trigger_dev_conn_id: the connection
-    :param poll_interval: between two status checks of a run, in seconds; None for a tenth of its age, between
-        2 and 30 s
+    :param poll_interval: between two status checks of a run, in seconds; None as in
+        :class:`airflow_provider_trigger.run.wait_settings.WaitSettings`
     """
 
     arguments = ("run_ids", "success_statuses", "poll_interval")
@@ -202,27 +182,12 @@ class TriggerDevRunsTrigger(_RunTrigger):
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
         """Wait, and send the event."""
-        from airflow_provider_trigger.run.drive import drive_async
-        from airflow_provider_trigger.run.wait import WaitEnd, WaitSettings, wait_for_run
         from airflow_provider_trigger.triggers.clients import shared_client
 
         hook = await self.hook()
         async with shared_client(hook) as client:
-
-            async def wait(run_id: str) -> dict[str, Any]:
-                settings = WaitSettings(
-                    run_url=hook.settings.run_url(run_id),
-                    poll_interval=self.poll_interval,
-                    patience=hook.settings.retry_for,
-                    pending_version_timeout=None,
-                    cancels=False,
-                )
-                waited = await drive_async(wait_for_run(run_id, settings, log=self.log), client)
-                # Of a run that cannot be checked any more, the last status that was seen says nothing.
-                status = waited.run.status if waited.run and waited.end is WaitEnd.FINAL else None
-                return {"run_id": run_id, "status": status, "error": waited.error}
-
-            tasks = [asyncio.ensure_future(wait(run_id)) for run_id in self.run_ids]
+            waits = [self._wait_for(run_id, hook, client) for run_id in self.run_ids]
+            tasks = [asyncio.ensure_future(wait) for wait in waits]
             failed = None
             try:
                 for first in asyncio.as_completed(tasks):
@@ -236,3 +201,23 @@ class TriggerDevRunsTrigger(_RunTrigger):
                 await asyncio.gather(*tasks, return_exceptions=True)
         runs = [task.result() for task in tasks if not task.cancelled()]
         yield TriggerEvent({"runs": runs, "failed": failed})  # type: ignore[no-untyped-call]
+
+    async def _wait_for(
+        self, run_id: str, hook: TriggerDevHook, client: AsyncTriggerDevClient
+    ) -> dict[str, Any]:
+        from airflow_provider_trigger.run.drive import drive_async
+        from airflow_provider_trigger.run.wait import WaitEnd, wait_for_run
+        from airflow_provider_trigger.run.wait_settings import WaitSettings, is_development_key
+
+        settings = WaitSettings(
+            run_url=hook.settings.run_url(run_id),
+            poll_interval=self.poll_interval,
+            patience=hook.settings.retry_for,
+            pending_version_timeout=None,
+            cancels=False,
+            is_development=is_development_key(hook.settings.secret_key),
+        )
+        waited = await drive_async(wait_for_run(run_id, settings, log=self.log), client)
+        # Of a run that can no longer be checked, the last status that was seen says nothing.
+        status = waited.run.status if waited.run and waited.end is WaitEnd.FINAL else None
+        return {"run_id": run_id, "status": status, "error": waited.error}

@@ -56,6 +56,18 @@ def test_each_mapped_task_has_a_run(name, server, run_dag):
     assert sorted(run.payload["file"] for run in server.runs.values()) == ["a.png", "b.png"]
 
 
+@pytest.mark.parametrize("name", ["fan_out_fan_in"])
+def test_one_run_gets_the_outputs_of_many(name, server, run_dag):
+    found = [{"file": f"{name}.png", "width": width} for name, width in (("cat", 1), ("dog", 2), ("owl", 3))]
+    server.on_task("find-images", output=found)
+    server.on_task("resize-image", output=resized)
+    server.on_task("publish-album", output=lambda payload: payload)
+    result = run_dag(EXAMPLES / f"{name}.py", {"album": "pets"})
+    assert result.state == "success"
+    assert result.xcoms["publish"] == {"album": "pets", "images": [resized(image) for image in found]}
+    assert len(server.runs) == 5
+
+
 @pytest.mark.parametrize("name", ["sensor"])
 def test_sensor_waits_for_what_was_started(name, server, run_dag):
     server.on_task("train-model", output="a model", after=3)

@@ -52,7 +52,7 @@ def test_fifty_triggers_of_one_connection_share_a_client_and_a_pace(connect, mad
         server.on_task("resize", output=1, after=3)
         run_ids = start(server, 50)
         events = asyncio.run(
-            events_of([TriggerDevRunTrigger(run_id=run_id, poll_interval=0.3) for run_id in run_ids])
+            events_of([TriggerDevRunTrigger(run_id=one, wait={"poll_interval": 0.3}) for one in run_ids])
         )
         assert {event["status"] for event in events} == {"COMPLETED"}
         assert [event["run_id"] for event in events] == run_ids
@@ -72,7 +72,7 @@ def test_each_connection_has_a_client_of_its_own_and_each_loop(server, connect, 
 
     def wait():
         triggers = [
-            TriggerDevRunTrigger(run_id=run_id, trigger_dev_conn_id=conn_id, poll_interval=0.1)
+            TriggerDevRunTrigger(run_id=run_id, trigger_dev_conn_id=conn_id, wait={"poll_interval": 0.1})
             for run_id, conn_id in zip(run_ids, conn_ids, strict=True)
         ]
         return asyncio.run(events_of(triggers))
@@ -91,7 +91,7 @@ def test_a_trigger_that_is_canceled_leaves_the_client_to_the_others(server, conn
 
     async def main():
         tasks = [
-            asyncio.ensure_future(event_of(TriggerDevRunTrigger(run_id=one, poll_interval=0.1)))
+            asyncio.ensure_future(event_of(TriggerDevRunTrigger(run_id=one, wait={"poll_interval": 0.1})))
             for one in (first, second)
         ]
         await asyncio.sleep(0.5)
@@ -111,7 +111,7 @@ def test_a_kill_of_a_trigger_cancels_its_run(server, connection, said):
 
     async def main():
         await TriggerDevRunTrigger(run_id=killed).on_kill()
-        await TriggerDevRunTrigger(run_id=kept, cancel_on_kill=False).on_kill()
+        await TriggerDevRunTrigger(run_id=kept, wait={"cancels": False}).on_kill()
 
     asyncio.run(main())
     assert server.runs[killed].status == "CANCELED"
@@ -185,7 +185,7 @@ def test_a_random_mix_of_faults_ends_with_the_right_result_of_each_run(seed, con
 
         thread = threading.Thread(target=spoil)
         thread.start()
-        triggers = [TriggerDevRunTrigger(run_id=run.id, poll_interval=0.2) for run, _ in runs]
+        triggers = [TriggerDevRunTrigger(run_id=run.id, wait={"poll_interval": 0.2}) for run, _ in runs]
         sensor = TriggerDevRunsTrigger(
             run_ids=[run.id for run, _ in runs], success_statuses=ends, poll_interval=0.2
         )

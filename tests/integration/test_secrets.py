@@ -190,7 +190,7 @@ with DAG(dag_id="secret_wait", schedule=None):
     assert (result.xcoms, result.states["fails"]) == ({"works": "done"}, ["failed"])
     assert not server.pending_faults
     things = left()
-    assert "the wait goes on" in things["said"]
+    assert "failed; still waiting" in things["said"]
     assert "ended with status FAILED" in str(things)
     assert places_with_the_key(things) == []
     with_key = [one.headers.get("authorization") for one in server.requests if one.path.startswith("/api/")]
@@ -214,8 +214,8 @@ def test_no_trigger_or_event_holds_the_key(server, run_ids):
 
     triggers = []
     for ending in ENDINGS:
-        of_one = TriggerDevRunTrigger(run_id=run_ids[ending], trigger_dev_conn_id=ending, poll_interval=0.1)
-        of_one.deadline = time.time() + 0.5
+        wait = {"poll_interval": 0.1, "deadline": time.time() + 0.5, "patience": 0.5}
+        of_one = TriggerDevRunTrigger(run_id=run_ids[ending], trigger_dev_conn_id=ending, wait=wait)
         of_all = TriggerDevRunsTrigger(run_ids=[run_ids["works"]], trigger_dev_conn_id=ending)
         shown = [f"{trigger!r} {trigger.serialize()} {vars(trigger)}" for trigger in (of_one, of_all)]
         assert places_with_the_key(dict(enumerate(shown))) == []

@@ -183,10 +183,8 @@ def lines_of(definition: Definition) -> int:
         if isinstance(inner, Definition):
             first = inner.body[0]
             assert first.end_lineno
-            if not isinstance(inner, ast.ClassDef):
-                lines -= set(range(inner.lineno, first.lineno))
-            if ast.get_docstring(inner):
-                lines -= set(range(first.lineno, first.end_lineno + 1))
+            end = first.end_lineno + 1 if ast.get_docstring(inner) else first.lineno
+            lines -= set(range(inner.lineno, end))
     return len(lines)
 
 
@@ -199,6 +197,29 @@ def definitions_of_at_least(lines: int, *, classes: bool) -> dict[str, int]:
         and isinstance(node, ast.ClassDef) == classes
         and lines_of(node) >= lines
     }
+
+
+EXAMPLE = """
+class A:
+    'Have a method.'
+
+    def f(
+        self,
+        a: int,
+    ) -> int:
+        'Return the argument.'
+        a += 1
+        return a
+    b = 1
+"""
+
+
+def test_signatures_and_docstrings_do_not_count() -> None:
+    [made] = ast.parse(EXAMPLE).body
+    assert isinstance(made, ast.ClassDef)
+    assert isinstance(made.body[1], ast.FunctionDef)
+    assert lines_of(made.body[1]) == 2
+    assert lines_of(made) == 4  # these, an empty line, and b
 
 
 def test_files_are_short() -> None:

@@ -29,7 +29,8 @@ def connection_id(monkeypatch: pytest.MonkeyPatch) -> str:
 
 
 def test_each_name_is_airflows_own() -> None:
-    for name in set(_compat.__all__) - {"INIT_ARGUMENTS", "IS_TASK_DECORATOR"}:
+    constants = {"INIT_ARGUMENTS", "IS_TASK_DECORATOR", "TRIGGER_FAILED"}
+    for name in set(_compat.__all__) - constants:
         assert getattr(_compat, name).__module__.split(".")[0] in ("airflow", "airflow_provider_trigger")
     assert issubclass(_compat.AirflowFailException, _compat.AirflowException)
     assert issubclass(_compat.AirflowNotFoundException, _compat.AirflowException)

@@ -23,7 +23,7 @@ KEYS |= {"sensors", "triggers", "connection-types", "extra-links", "notification
 
 # What only this package itself imports.
 INTERNAL = {"hooks.asynchronous", "hooks.connection", "hooks.diagnosis", "hooks.runs", "hooks.urls"}
-INTERNAL |= {"operators.failures", "operators.own_run", "operators.waiting"}
+INTERNAL |= {"operators.base", "operators.conclusion", "operators.one_run", "operators.rendered"}
 INTERNAL |= {"triggers.clients", "triggers.ended"}
 
 

@@ -8,16 +8,18 @@ from typing import Any
 
 import pytest
 
-from airflow_provider_trigger._compat import BaseOperator
+from airflow_provider_trigger._compat import AirflowFailException, BaseOperator
 from airflow_provider_trigger.api.models.statuses import FINAL_STATUSES
 from airflow_provider_trigger.validation import (
     check_boolean,
     check_choice,
     check_connection_id,
+    check_duration,
     check_final_statuses,
     check_number,
     check_positional_arguments,
     check_sources,
+    failing_for_good,
     is_templated,
 )
 
@@ -362,3 +364,39 @@ def test_a_template_is_known_only_when_the_task_runs(value: object) -> None:
 def test_any_other_value_is_known_when_the_dag_is_parsed(value: object) -> None:
     # Of lists and dicts each part is asked about.
     assert not is_templated(value)
+
+
+# Durations
+
+
+@pytest.mark.parametrize(
+    ("value", "seconds"), [(5, 5.0), ("5m", 300.0), (timedelta(seconds=0.5), 0.5), ("90", 90.0)]
+)
+def test_a_duration_is_returned_in_seconds(value: Any, seconds: float) -> None:
+    found = check_duration("It", "timeout", value, least=0.5)
+    assert (found, type(found)) == (seconds, float)
+
+
+@pytest.mark.parametrize("value", [0.49, "0s", "soon", timedelta(), None, True, [5], float("nan"), "{{ x }}"])
+def test_what_is_none_or_too_short_is_an_error_that_says_what_to_write(value: Any) -> None:
+    with pytest.raises(ValueError, match="It: timeout must be") as raised:
+        check_duration("It", "timeout", value, least=0.5)
+    what = "a duration of 0.5 s or more: seconds, a timedelta, or a text such as '5m'"
+    assert str(raised.value) == f"It: timeout must be {what}, not {value!r}"
+
+
+# Mapped tasks
+
+
+class Checked(BaseOperator):
+    def __init__(self, **arguments: Any) -> None:
+        super().__init__(**arguments)
+        with failing_for_good(self):
+            raise ValueError("no")
+
+
+def test_what_is_invalid_is_an_error_of_the_dag_and_fails_an_instance_of_a_mapped_task_for_good() -> None:
+    with pytest.raises(ValueError, match="no"):
+        Checked(task_id="work")
+    with pytest.raises(AirflowFailException, match="no"):
+        Checked(task_id="work", _airflow_from_mapped=True)

@@ -10,10 +10,10 @@ from typing import Any
 from e2e_names import DAG, HAS_DEADLINE_ALERTS
 from e2e_work import Work, note_start
 
-from airflow_provider_trigger.defaults import RUN_ID_KEY
 from airflow_provider_trigger.notifications.cancel import CancelTriggerRunNotifier
 from airflow_provider_trigger.operators.cancel import CancelTriggerRunOperator
 from airflow_provider_trigger.operators.run import RunTriggerTaskOperator
+from airflow_provider_trigger.xcom_keys import RUN_ID_KEY
 
 DEFAULTS = {"retry_delay": timedelta(seconds=1)}
 START = datetime(2026, 1, 1)

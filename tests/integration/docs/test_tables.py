@@ -45,12 +45,11 @@ from airflow_provider_trigger.get_provider_info import get_provider_info
 from airflow_provider_trigger.hooks import connection as connections
 from airflow_provider_trigger.hooks.trigger_dev import TriggerDevHook
 from airflow_provider_trigger.notifications.cancel import CancelTriggerRunNotifier
-from airflow_provider_trigger.operators import own_run
+from airflow_provider_trigger.operators import base
+from airflow_provider_trigger.operators.base import RunsOperator
 from airflow_provider_trigger.operators.cancel import CancelTriggerRunOperator
-from airflow_provider_trigger.operators.own_run import OwnRunOperator
 from airflow_provider_trigger.operators.run import RunTriggerTaskOperator
-from airflow_provider_trigger.operators.waiting import RunWaitingOperator
-from airflow_provider_trigger.run import conversions, identity, request, start, wait
+from airflow_provider_trigger.run import conversions, identity, request, start, wait, wait_settings
 from airflow_provider_trigger.run.identity import DagRunIdentity, TaskInstanceIdentity
 from airflow_provider_trigger.sensors.run import TriggerRunSensor
 from airflow_provider_trigger.sources import started
@@ -125,7 +124,7 @@ def test_fields_of_the_connection(read):
         ("cancel.md", "## The operator's arguments", [CancelTriggerRunOperator]),
         ("cancel.md", "## The notifier's arguments", [CancelTriggerRunNotifier]),
         ("run.md", "## The arguments that start a run", [RunTriggerTaskOperator]),
-        ("run.md", "## The arguments for waiting", [OwnRunOperator, RunWaitingOperator]),
+        ("run.md", "## The arguments for waiting", [RunsOperator]),
         ("run.md", "## The sensor's arguments", [TriggerRunSensor]),
     ],
 )
@@ -222,7 +221,7 @@ def test_runs_at_a_time():
 
 
 def interval_at(age: float) -> float:
-    return min(wait._LONGEST_INTERVAL, max(wait._SHORTEST_INTERVAL, age * wait._SHARE_OF_AGE))
+    return wait_settings.WaitSettings().interval(age)
 
 
 @pytest.mark.parametrize(
@@ -232,7 +231,7 @@ def interval_at(age: float) -> float:
 def test_requests_of_a_run(takes, count, per_minute):
     number, unit = takes.split()
     seconds = int(number) * {"s": 1, "minute": 60, "minutes": 60, "hour": 3600}[unit]
-    settings = wait.WaitSettings()
+    settings = wait_settings.WaitSettings()
     now, checks = 0.0, 0
     log: Any = SimpleNamespace(info=lambda *_: None)
     steps = wait.wait_for_run("run_a", settings, log=log, now=lambda: now)
@@ -310,8 +309,8 @@ STATEMENTS: list[tuple[str, str, Callable[[], bool]]] = [
     ("run.md", "above `max_output_size`\n(1 MB)", lambda: defaults.MAX_OUTPUT_SIZE == 1024**2),
     ("run.md", "until its worker has stopped, up to 75 s", lambda: runs.TERMINATES_WITHIN == 75),
     ("outcomes.md", "at once; up to 75 s", lambda: runs.TERMINATES_WITHIN == 75),
-    ("run.md", "`on_kill` cancels the run, within 4 s", lambda: own_run._KILL_TIME == 4),
-    ("outcomes.md", "could not be canceled in the 4 s", lambda: own_run._KILL_TIME == 4),
+    ("run.md", "`on_kill` cancels the run, within 4 s", lambda: base._STOP_TIME == 4),
+    ("outcomes.md", "could not be canceled in the 4 s", lambda: base._STOP_TIME == 4),
     ("outcomes.md", "every 5 minutes without a change", lambda: wait._LOG_INTERVAL == 300),
     ("outcomes.md", "it tries again four times", lambda: len(triggers._CONNECTION_PAUSES) == 4),
     ("outcomes.md", "each of 5 runs was canceled", lambda: start._MAX_ROUNDS == 5),

@@ -154,7 +154,7 @@ def test_a_run_that_takes_too_long_is_left_alone(hook: Any, server: Any, clock: 
         hook.wait_for_run(run_id, timeout=60)
     assert str(raised.value) == (
         f"Run {run_id} of Trigger.dev task 'endless' did not end within its time limit (timeout=60 s). "
-        f"It was left alone, EXECUTING. https://trigger.test/runs/{run_id}"
+        f"It was not canceled, and is EXECUTING. https://trigger.test/runs/{run_id}"
     )
     assert clock.now == pytest.approx(1060)
     assert server.runs[run_id].cancel_requests == 0
@@ -170,7 +170,8 @@ def test_a_fixed_interval_is_kept(hook: Any, server: Any, network: Network) -> N
 def test_a_run_without_a_version_is_an_error_that_says_so(hook: Any, server: Any, clock: Any) -> None:
     server.unknown_task("resize")
     run_id = hook.trigger_task("resize")
-    with pytest.raises(TimeoutError, match="no deployed version in this environment has the task 'resize'"):
+    missing = r"no deployed version in this environment has the Trigger\.dev task 'resize'"
+    with pytest.raises(TimeoutError, match=missing):
         hook.wait_for_run(run_id, pending_version_timeout=30)
     assert server.runs[run_id].status == "PENDING_VERSION"
 
@@ -184,7 +185,8 @@ def test_a_key_that_is_rejected_for_too_long_is_an_error(
         hook.wait_for_run(run_id)
     text = str(raised.value)
     assert text.startswith(
-        f"Connection 'trigger_dev_default' to https://trigger.test: Run {run_id} cannot be checked"
+        f"Connection 'trigger_dev_default' to https://trigger.test: The server rejects the status checks of "
+        f"run {run_id}"
     )
     assert "answered 401: Invalid API key" in text
     assert 1120 <= clock.now <= 1160  # the connection's retry_for

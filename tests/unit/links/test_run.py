@@ -60,6 +60,17 @@ def test_without_a_run_there_is_no_address(value: Any, pushed: Any) -> None:
     assert link(operator()) == ""
 
 
+@pytest.mark.parametrize(("next_method", "url"), [(None, ""), ("execute_complete", URL)])
+def test_in_the_process_that_has_run_the_task_xcom_is_read_only_after_a_deferral(
+    pushed: Any, monkeypatch: pytest.MonkeyPatch, next_method: str | None, url: str
+) -> None:
+    # Airflow 3 logs an error for each XCom that is requested and missing.
+    pushed["run_url", "d", "work", "manual_1", 2] = URL
+    begun = SimpleNamespace(next_method=next_method)
+    key: Any = SimpleNamespace(**vars(KEY), _ti_context_from_server=begun)
+    assert TriggerRunLink().get_link(operator(), ti_key=key) == url
+
+
 def test_an_address_is_pushed_for_both_airflows(task_instance: Any) -> None:
     made, ti = operator(), task_instance()
     context: Any = {"ti": ti}

@@ -41,6 +41,11 @@ def test_without_a_run_id_there_is_an_error_when_the_dag_is_parsed(run_id: Any, 
     assert str(raised.value).endswith(f"not {shown}")
 
 
+def test_without_a_run_id_an_instance_of_a_mapped_task_fails_for_good() -> None:
+    with pytest.raises(AirflowFailException, match="ReplayTriggerRunOperator 'again': run_id must be"):
+        operator(None, _airflow_from_mapped=True)
+
+
 def test_the_run_id_is_templated() -> None:
     assert set(ReplayTriggerRunOperator.template_fields) == {"run_id", "trigger_dev_conn_id"}
     made = operator("{{ x }}")
@@ -92,7 +97,7 @@ def test_an_unknown_run_is_named(connection: str, context: Any) -> None:
         operator("run_unknown").execute(context)
 
 
-def test_killed_it_cancels_the_new_run_only(
+def test_stopped_it_cancels_the_new_run_only(
     original: Any, connection: str, server: Any, context: Any, in_signal_handler: Any
 ) -> None:
     server.on_task("double", after=None)
@@ -102,18 +107,18 @@ def test_killed_it_cancels_the_new_run_only(
         return [run.status for run in server.runs.values()][1:] == ["EXECUTING"]
 
     in_signal_handler(new_one_executes, made.on_kill)
-    with pytest.raises(AirflowException, match="The task was killed"):
+    with pytest.raises(AirflowException, match="Airflow stopped the task"):
         made.execute(context)
     assert [run.cancel_requests for run in server.runs.values()] == [0, 1]
 
 
-def test_killed_while_the_request_is_unanswered_it_cancels_the_run_once_its_id_is_known(
+def test_stopped_while_the_request_is_unanswered_it_cancels_the_run_once_its_id_is_known(
     original: Any, connection: str, server: Any, context: Any, in_signal_handler: Any
 ) -> None:
     server.on_task("double", after=None)
     server.delay_next(seconds=0.5, after_handling=True)
     made = operator(original.id)
     in_signal_handler(lambda: server.requests, made.on_kill)
-    with pytest.raises(AirflowException, match="The task was killed"):
+    with pytest.raises(AirflowException, match="Airflow stopped the task"):
         made.execute(context)
     assert [run.cancel_requests for run in server.runs.values()] == [0, 1]

@@ -117,10 +117,10 @@ def test_an_invalid_rendered_argument_fails_the_task_for_good_before_anything_is
         ({"wait_for_completion": 1}, "wait_for_completion must be True or False, not 1"),
         ({"deferrable": "yes"}, "deferrable must be True or False, not 'yes'"),
         ({"cancel_on_kill": None}, "cancel_on_kill must be True or False, not None"),
-        ({"poll_interval": 0}, "poll_interval must be a number of seconds, 0.01 or more, not 0"),
-        ({"timeout": 0}, "timeout must be a number of seconds, 0.01 or more, not 0"),
-        ({"timeout": timedelta(1)}, "timeout must be a number of seconds, 0.01 or more, not "),
-        ({"pending_version_timeout": -1}, "pending_version_timeout must be a number of seconds, 0 or more"),
+        ({"poll_interval": 0}, "poll_interval must be a duration of 0.01 s or more: seconds, a "),
+        ({"timeout": 0}, "timeout must be a duration of 0.01 s or more: seconds, a timedelta, or "),
+        ({"timeout": "soon"}, "timeout must be a duration of 0.01 s or more: "),
+        ({"pending_version_timeout": -1}, "pending_version_timeout must be a duration of 0 s or more: "),
         ({"retry_statuses": ["DONE"]}, "retry_statuses must be a list of final statuses (CANCELED, "),
         ({"retry_statuses": ["EXECUTING"]}, "retry_statuses must be a list of final statuses (CANCELED, "),
         ({"retry_statuses": "FAILED"}, "retry_statuses must be a list of final statuses (CANCELED, "),
@@ -198,6 +198,31 @@ def test_a_tasks_output_in_its_arguments_makes_that_an_upstream_task(dag: DAG) -
         first, second = (BaseOperator(task_id=name) for name in ("first", "second"))
         made = operator(payload={"a": [first.output]}, tags=second.output)
     assert made.upstream_task_ids == {"first", "second"}
+
+
+def test_a_duration_is_given_as_for_delay_and_ttl() -> None:
+    made = operator(poll_interval="5s", timeout=timedelta(hours=1), pending_version_timeout="10m")
+    assert (made.poll_interval, made.timeout, made.pending_version_timeout) == (5, 3600, 600)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        {"poll_interval": 0},
+        {"timeout": "soon"},
+        {"pending_version_timeout": None},
+        {"cancel_on_kill": 1},
+        {"ttl": "soon"},
+        {"payload": {1}},
+    ],
+)
+def test_an_invalid_value_in_an_instance_of_a_mapped_task_fails_it_for_good(
+    arguments: dict[str, Any],
+) -> None:
+    [name] = arguments
+    # Airflow makes the instance when it runs.
+    with pytest.raises(AirflowFailException, match=f"RunTriggerTaskOperator 'work': {name}"):
+        operator(**arguments, _airflow_from_mapped=True)
 
 
 def test_arguments_go_by_their_names_only() -> None:
@@ -320,6 +345,34 @@ def test_a_template_of_a_key_that_finds_nothing_is_an_error(
     assert sent() == []
 
 
+def test_a_template_that_renders_to_the_text_none_is_a_warning_that_names_the_argument(
+    connection: str, body: Any, context_of: Any, task_instance: Any, keep_log: Any
+) -> None:
+    log = keep_log(RunTriggerTaskOperator)
+    made = operator(
+        payload={"a": "{{ x }}", "b": "no {{ x }}", "c": "None"},
+        queue="{{ x }}",
+        tags=["{{ x }}"],
+        wait_for_completion=False,
+    )
+    values: Any = {"x": None}
+    made.render_template_fields(values)
+    made.execute(context_of(task_instance()))
+    end = " rendered to the text 'None', and is sent so: "
+    assert [text.partition(end)[0] for text in log.of("warning")] == ["payload['a']", "queue", "tags[0]"]
+    assert body()["payload"] == {"a": "None", "b": "no None", "c": "None"}
+
+
+def test_the_name_of_a_python_object_in_place_of_outputs_fails_the_task_for_good(
+    connection: str, sent: Any, context_of: Any, task_instance: Any
+) -> None:
+    made = operator(payload={"a": "{{ ti.xcom_pull('process') }}"})
+    made.payload = {"a": "LazySelectSequence([2 items])"}
+    with pytest.raises(AirflowFailException, match=r"payload\['a'\] must not contain 'LazySelectSequence"):
+        made.execute(context_of(task_instance()))
+    assert sent() == []
+
+
 def test_executed_by_hand_a_run_has_neither_key_nor_tags_of_ours(connection: str, body: Any) -> None:
     made = operator(wait_for_completion=False, tags="mine")
     empty: Any = {}
@@ -418,6 +471,15 @@ def test_where_a_run_is_not_this_task_instances_alone_none_from_before_is_looked
 ) -> None:
     operator(**arguments).execute(context(try_number=2, max_tries=1))
     assert "list" not in sent()
+
+
+@pytest.mark.parametrize("retries", [0, 3])
+def test_its_key_holds_the_retries_of_its_task(
+    retries: int, connection: str, server: Any, context: Any, run_of: Any
+) -> None:
+    # Airflow sets max_tries to the tries so far and the retries when a task is cleared.
+    operator(retries=retries, wait_for_completion=False).execute(context(max_tries=3))
+    assert run_of().idempotency_key.endswith(f"-3-{retries}")
 
 
 def test_a_first_try_looks_for_nothing(connection: str, server: Any, context: Any, sent: Any) -> None:

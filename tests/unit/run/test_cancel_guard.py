@@ -1,4 +1,4 @@
-"""What becomes of a task's run when the task is killed, fails, or lets go of it."""
+"""What becomes of a task's run when the task is stopped, fails, or lets go of it."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ import pytest
 from airflow_provider_trigger.api.errors import ServerError
 from airflow_provider_trigger.run.cancel_guard import CancelGuard
 from airflow_provider_trigger.run.drive import StoppedError
-from airflow_provider_trigger.run.start import TaskRequest, start_run
+from airflow_provider_trigger.run.request import TaskRequest
+from airflow_provider_trigger.run.start import start_run
 
 REQUEST = TaskRequest(task_identifier="resize", payload=None, options={"idempotencyKey": "k"})
 WITHOUT_KEY = TaskRequest(task_identifier="resize", payload=None, options={})
@@ -20,7 +21,7 @@ class TimeLimitError(BaseException):
 
 
 @pytest.fixture
-def make_own_run(client: Any, virtual_time: Any, log: Any) -> Any:
+def make_guard(client: Any, virtual_time: Any, log: Any) -> Any:
     def make(*, cancels: bool = True) -> CancelGuard:
         return CancelGuard(client, cancels=cancels, time_limit=4.0, log=log)
 
@@ -28,8 +29,8 @@ def make_own_run(client: Any, virtual_time: Any, log: Any) -> Any:
 
 
 @pytest.fixture
-def guard(make_own_run: Any) -> CancelGuard:
-    made: CancelGuard = make_own_run()
+def guard(make_guard: Any) -> CancelGuard:
+    made: CancelGuard = make_guard()
     return made
 
 
@@ -48,7 +49,7 @@ def test_an_error_cancels_the_run(server: Any, guard: CancelGuard, log: Any, err
 
 
 def test_at_first_nothing_is_known_of_it(guard: CancelGuard) -> None:
-    assert (guard.run_id, guard.request, guard.is_killed) == (None, None, False)
+    assert (guard.run_id, guard.request, guard.is_stopped) == (None, None, False)
 
 
 def test_without_an_error_the_run_goes_on(server: Any, guard: CancelGuard, network: Any) -> None:
@@ -70,35 +71,35 @@ def test_its_client_is_closed_in_any_case(
     assert closed == [True, True]
 
 
-def test_a_kill_cancels_the_run_once(server: Any, guard: CancelGuard, network: Any) -> None:
+def test_a_stop_cancels_the_run_once(server: Any, guard: CancelGuard, network: Any) -> None:
     run = server.add_run("EXECUTING")
     with guard:
         guard.run_id = run.id
-        guard.kill()
+        guard.stop()
         assert run.status == "CANCELED"
-        guard.kill()
-    assert guard.is_killed
+        guard.stop()
+    assert guard.is_stopped
     assert run.cancel_requests == 1
 
 
-def test_a_task_that_was_killed_ends_its_work(guard: CancelGuard, clock: Any) -> None:
-    guard.raise_if_killed()
+def test_a_task_that_was_stopped_ends_its_work(guard: CancelGuard, clock: Any) -> None:
+    guard.raise_if_stopped()
     guard.sleep(10)
     assert clock.now == 1010
-    guard.kill()
-    for call in (guard.raise_if_killed, lambda: guard.sleep(0), lambda: guard.sleep(10)):
+    guard.stop()
+    for call in (guard.raise_if_stopped, lambda: guard.sleep(0), lambda: guard.sleep(10)):
         with pytest.raises(StoppedError):
             call()
     assert clock.now == 1010
 
 
-def test_a_kill_ends_a_sleep_within_a_second(guard: CancelGuard, clock: Any, monkeypatch: Any) -> None:
+def test_a_stop_ends_a_sleep_within_a_second(guard: CancelGuard, clock: Any, monkeypatch: Any) -> None:
     real = clock.sleep
 
     def sleep(seconds: float) -> None:
         real(seconds)
         if clock.now >= 1003:
-            guard.is_killed = True
+            guard.is_stopped = True
 
     monkeypatch.setattr(clock, "sleep", sleep)
     with pytest.raises(StoppedError):
@@ -112,36 +113,36 @@ def test_a_kill_ends_a_sleep_within_a_second(guard: CancelGuard, clock: Any, mon
 def test_a_released_run_is_left_alone(server: Any, guard: CancelGuard, network: Any) -> None:
     guard.run_id = server.add_run("EXECUTING").id
     guard.release()
-    guard.kill()
+    guard.stop()
     fail(guard, ValueError())
     assert network.requests == []
 
 
-def test_so_is_every_run_where_none_is_to_be_canceled(server: Any, make_own_run: Any, network: Any) -> None:
-    guard = make_own_run(cancels=False)
+def test_so_is_every_run_where_none_is_to_be_canceled(server: Any, make_guard: Any, network: Any) -> None:
+    guard = make_guard(cancels=False)
     guard.run_id, guard.request = server.add_run("EXECUTING").id, REQUEST
-    guard.kill()
+    guard.stop()
     fail(guard, ValueError())
     guard.run_id = None
-    guard.kill()
+    guard.stop()
     assert network.requests == []
-    assert guard.is_killed
+    assert guard.is_stopped
 
 
 # While the answer to the start has not come
 
 
-def test_a_kill_finds_the_run_by_its_key(server: Any, guard: CancelGuard, log: Any) -> None:
+def test_a_stop_finds_the_run_by_its_key(server: Any, guard: CancelGuard, log: Any) -> None:
     run = server.add_run("EXECUTING", task_identifier="resize", idempotency_key="k")
     guard.request = REQUEST
-    guard.kill()
+    guard.stop()
     assert (run.status, guard.run_id) == ("CANCELED", run.id)
     assert log.leveled == [("info", f"Canceled run {run.id}")]
 
 
 def test_where_the_request_has_not_arrived_no_run_begins(server: Any, guard: CancelGuard, clock: Any) -> None:
     guard.request = REQUEST
-    guard.kill()
+    guard.stop()
     [run] = server.runs.values()
     clock.sleep(86400)
     assert (run.status, run.started_at) == ("CANCELED", None)
@@ -150,7 +151,7 @@ def test_where_the_request_has_not_arrived_no_run_begins(server: Any, guard: Can
 @pytest.mark.parametrize("request_", [None, WITHOUT_KEY])
 def test_without_a_key_nothing_can_be_found(guard: CancelGuard, network: Any, request_: Any) -> None:
     guard.request = request_
-    guard.kill()
+    guard.stop()
     assert network.requests == []
 
 
@@ -181,22 +182,22 @@ def test_a_start_that_failed_is_left_to_the_next_try(
     assert log.lines == []
 
 
-def test_a_run_that_starts_in_spite_of_a_kill_is_canceled_as_well(
+def test_a_run_that_starts_in_spite_of_a_stop_is_canceled_as_well(
     server: Any, guard: CancelGuard, client: Any, network: Any, log: Any
 ) -> None:
     server.add_run("QUEUED", task_identifier="resize", idempotency_key="k").cancel()
 
-    def kill(sent: str) -> None:  # as a signal does, while the key is reset
-        if sent.endswith("/reset") and not guard.is_killed:
-            guard.kill()
+    def stop(sent: str) -> None:  # as a signal does, while the key is reset
+        if sent.endswith("/reset") and not guard.is_stopped:
+            guard.stop()
 
     def work() -> None:
         with guard:
             guard.request = REQUEST
             guard.run_id = start_run(client, REQUEST, log=log, sleep=guard.sleep).run_id
-            guard.raise_if_killed()
+            guard.raise_if_stopped()
 
-    network.before = kill
+    network.before = stop
     with pytest.raises(StoppedError):
         work()
     assert {run.status for run in server.runs.values()} == {"CANCELED"}
@@ -211,7 +212,7 @@ def test_a_cancel_that_fails_is_logged_and_not_raised(
     run = server.add_run("EXECUTING")
     guard.run_id = run.id
     network.fault("/cancel", lost, times=1000)
-    guard.kill()
+    guard.stop()
     assert clock.now <= 1004
     [line] = log.of("error")
     assert line.startswith(f"Run {run.id} may still be running: POST /api/v2/runs/{run.id}/cancel ")
@@ -225,7 +226,7 @@ def test_a_lookup_that_fails_is_logged_and_not_raised(
 ) -> None:
     guard.request = REQUEST
     network.fault("/trigger", answer(401, {"error": "Invalid API key"}), times=10)
-    guard.kill()
+    guard.stop()
     [line] = log.of("error")
     assert line.startswith("Run of this task may still be running: POST /api/v1/tasks/resize/trigger ")
 

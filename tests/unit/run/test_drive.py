@@ -10,7 +10,8 @@ import pytest
 from airflow_provider_trigger.api.errors import NotSentError, TransportError
 from airflow_provider_trigger.run import drive as drive_module
 from airflow_provider_trigger.run.drive import StoppedError, drive, drive_async
-from airflow_provider_trigger.run.wait import Waited, WaitEnd, WaitSettings, wait_for_run
+from airflow_provider_trigger.run.wait import Waited, WaitEnd, wait_for_run
+from airflow_provider_trigger.run.wait_settings import WaitSettings
 
 
 class Steps:

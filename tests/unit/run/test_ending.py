@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from airflow_provider_trigger.api.models.statuses import FINAL_STATUSES
-from airflow_provider_trigger.run.ending import describe, why_failed, why_given_up
+from airflow_provider_trigger.run.ending import why_failed, why_not_ended
 from airflow_provider_trigger.run.wait import Waited, WaitEnd
 
 URL = "https://trigger.test/runs/run_1"
@@ -21,11 +21,6 @@ def test_only_a_completed_run_has_ended_well(make_run: Any) -> None:
     good = {status for status in FINAL_STATUSES if make_run(status).is_success}
     assert good == {"COMPLETED", "COMPLETED_SUCCESSFULLY"}
     assert not make_run("EXECUTING").is_success
-
-
-def test_a_run_is_described_with_its_task(make_run: Any) -> None:
-    assert describe(make_run(taskIdentifier="resize")) == "run run_1 of Trigger.dev task 'resize'"
-    assert describe(make_run()) == "run run_1"
 
 
 @pytest.mark.parametrize(
@@ -93,9 +88,9 @@ def test_a_long_message_is_shortened_and_stays_one_line(make_run: Any) -> None:
 # A wait that ended before its run
 
 
-def given_up(end: str, run: Any, *, error: str = "", is_canceled: bool = False) -> str:
+def not_ended(end: str, run: Any, *, error: str = "", is_canceled: bool = False) -> str:
     waited = Waited(end=WaitEnd(end), run=run, error=error, is_canceled=is_canceled)
-    return why_given_up(waited, "run_1", limit="timeout=60 s", run_url=URL)
+    return why_not_ended(waited, "run_1", limit="timeout=60 s", run_url=URL)
 
 
 @pytest.mark.parametrize(
@@ -116,8 +111,8 @@ def given_up(end: str, run: Any, *, error: str = "", is_canceled: bool = False) 
             {"error": "the cancel failed: no answer"},
             "It may still be running: the cancel failed: no answer",
         ),
-        ({"status": "EXECUTING"}, {}, "It was left alone, EXECUTING"),
-        (None, {}, "It was left alone"),
+        ({"status": "EXECUTING"}, {}, "It was not canceled, and is EXECUTING"),
+        (None, {}, "It was not canceled"),
     ],
 )
 def test_a_time_limit_says_what_became_of_the_run(
@@ -125,37 +120,39 @@ def test_a_time_limit_says_what_became_of_the_run(
 ) -> None:
     seen = make_run(taskIdentifier="resize", **run) if run else None
     what = "Run run_1 of Trigger.dev task 'resize'" if run else "Run run_1"
-    assert given_up("timed_out", seen, **facts) == (
+    assert not_ended("timed_out", seen, **facts) == (
         f"{what} did not end within its time limit (timeout=60 s). {became}. {URL}"
     )
 
 
 def test_a_run_without_a_version_says_what_to_do(make_run: Any) -> None:
     run = make_run("CANCELED", taskIdentifier="resize")
-    assert given_up("no_version", run, is_canceled=True) == (
+    assert not_ended("no_version", run, is_canceled=True) == (
         "Run run_1 of Trigger.dev task 'resize' was still waiting for a version after "
-        "pending_version_timeout: no deployed version in this environment has the task 'resize' (or its "
-        "queue). Deploy it, or check task_identifier, queue and the environment of the secret key. "
+        "pending_version_timeout: no deployed version in this environment has the Trigger.dev task "
+        "'resize' (or its queue). Deploy it, or check task_identifier, queue and the environment of the "
+        "secret key. "
         f"It was canceled. {URL}"
     )
 
 
 def test_a_run_without_a_version_may_not_show_its_task(make_run: Any) -> None:
-    text = given_up("no_version", make_run("PENDING_VERSION"))
-    assert "no deployed version in this environment has the task (or its queue). Deploy it" in text
+    text = not_ended("no_version", make_run("PENDING_VERSION"))
+    assert "no deployed version in this environment has the Trigger.dev task (or its queue). Dep" in text
 
 
 @pytest.mark.parametrize("end", list(WaitEnd))
 def test_no_text_has_two_blanks(make_run: Any, end: WaitEnd) -> None:
     for run in (None, make_run(), make_run("CANCELED", taskIdentifier="t")):
-        assert "  " not in given_up(end, run, error="no answer")
-        assert "  " not in given_up(end, run, is_canceled=True)
+        assert "  " not in not_ended(end, run, error="no answer")
+        assert "  " not in not_ended(end, run, is_canceled=True)
 
 
-def test_a_rejected_wait_names_the_error_and_that_the_run_may_go_on(make_run: Any) -> None:
+def test_a_rejected_wait_names_the_error_and_that_the_run_may_still_be_running(make_run: Any) -> None:
     error = "GET /api/v3/runs/run_1 answered 401: Invalid API key"
-    assert given_up("rejected", make_run("EXECUTING", taskIdentifier="resize"), error=error) == (
-        f"Run run_1 of Trigger.dev task 'resize' cannot be checked any more, and may still be running: "
-        f"{error}. {URL}"
+    assert not_ended("rejected", make_run("EXECUTING", taskIdentifier="resize"), error=error) == (
+        "The server rejects the status checks of run run_1 of Trigger.dev task 'resize', which may still be "
+        f"running: {error}. {URL}"
     )
-    assert given_up("rejected", None, error=error).startswith("Run run_1 cannot be checked any more")
+    text = not_ended("rejected", None, error=error)
+    assert text.startswith("The server rejects the status checks of run run_1, ")

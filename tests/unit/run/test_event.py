@@ -83,7 +83,7 @@ def test_a_result_that_came_after_all_counts(server: Any, client: Any, end: str,
     assert (waited.end, waited.run.status, waited.error) == (WaitEnd.FINAL, status, "")
 
 
-def test_a_run_that_the_wait_has_canceled_stays_given_up(server: Any, client: Any) -> None:
+def test_a_run_that_the_wait_has_canceled_stays_canceled(server: Any, client: Any) -> None:
     run = server.add_run("CANCELED")
     _, waited = read_event(event(run.id, "timed_out", is_canceled=True), client)
     assert waited.run is not None
@@ -113,7 +113,7 @@ def test_a_final_run_that_is_unknown_is_an_error(client: Any) -> None:
 
 
 @pytest.mark.parametrize("end", ["timed_out", "no_version", "rejected"])
-def test_a_run_that_was_given_up_needs_no_check(client: Any, end: str) -> None:
+def test_a_run_that_is_no_longer_waited_for_needs_no_check(client: Any, end: str) -> None:
     run_id, waited = read_event(event("run_x", end, error="why", is_canceled=True), client)
     assert (run_id, waited) == ("run_x", Waited(end=WaitEnd(end), run=None, error="why", is_canceled=True))
 
@@ -124,5 +124,8 @@ def test_a_run_that_was_given_up_needs_no_check(client: Any, end: str) -> None:
 def test_what_is_not_an_event_is_an_error(client: Any, network: Any, given: Any) -> None:
     with pytest.raises(UnexpectedAnswerError) as raised:
         read_event(given, client)
-    assert str(raised.value) == f"the trigger sent something that is not an event of a run: {given!r}"
+    assert str(raised.value) == (
+        "the trigger's event is not valid; do all workers and triggerers have the same version of this "
+        f"provider? {given!r}"
+    )
     assert not network.requests

@@ -1,4 +1,4 @@
-"""The output of a run: shown, behind a URL, missing, or too large for XCom."""
+"""The output of a run: shown, behind a URL, or missing."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import pytest
 
 from airflow_provider_trigger.api.endpoints.runs import retrieve_run
 from airflow_provider_trigger.api.errors import ResponseError
-from airflow_provider_trigger.run.output import for_xcom, output_of
+from airflow_provider_trigger.run.output import output_of
 from airflow_provider_trigger.testing import UNSET
 
 LARGE = {"text": "é" * 200_000}
@@ -90,34 +90,3 @@ def test_an_object_store_that_rejects_the_url_is_an_error(
     network.fault("/packets/", answer(403, b"<Error/>"), times=1000)
     with pytest.raises(ResponseError, match="the object store rejected the URL of the output"):
         output_of(run, client, log=log)
-
-
-# XCom
-
-
-@pytest.mark.parametrize("output", [None, 0, "", "text", {"a": 1}])
-def test_a_small_output_goes_into_xcom_as_it_is(log: Any, output: Any) -> None:
-    assert for_xcom(output, "run_1", max_size=1000, log=log) == output
-    assert log.lines == []
-
-
-def test_the_limit_itself_is_not_too_large(log: Any) -> None:
-    output = {"text": "x" * 100}
-    size = len('{"text":""}') + 100
-    assert for_xcom(output, "run_1", max_size=size, log=log) is output
-    assert for_xcom(output, "run_1", max_size=size - 1, log=log) == {"run_id": "run_1", "output_size": size}
-
-
-def test_of_a_large_one_xcom_gets_a_reference_with_a_warning(log: Any) -> None:
-    assert for_xcom("x" * 998, "run_1", max_size=999, log=log) == {"run_id": "run_1", "output_size": 1000}
-    assert log.leveled == [
-        (
-            "warning",
-            "The output of run run_1 has 1000 bytes, more than max_output_size=999: XCom gets a reference to "
-            "it; TriggerDevHook.get_output('run_1') returns the output",
-        )
-    ]
-
-
-def test_with_a_limit_of_nothing_every_output_is_a_reference(log: Any) -> None:
-    assert for_xcom(None, "run_1", max_size=0, log=log) == {"run_id": "run_1", "output_size": 4}

@@ -20,7 +20,8 @@ from airflow_provider_trigger.api.errors import (
     UnexpectedAnswerError,
 )
 from airflow_provider_trigger.run.identity import DagRunIdentity, TaskInstanceIdentity
-from airflow_provider_trigger.run.start import TaskRequest, cancel_by_key, replay, start_run, start_run_of
+from airflow_provider_trigger.run.request import TaskRequest
+from airflow_provider_trigger.run.start import cancel_by_key, replay, start_run, start_run_of
 
 DAG_RUN = DagRunIdentity(dag_id="d", run_id="r", start_date=datetime(2026, 11, 1, tzinfo=UTC))
 IDENTITY = TaskInstanceIdentity(dag_run=DAG_RUN, task_id="t")
@@ -207,15 +208,18 @@ def test_where_someone_cancels_every_run_it_is_an_error_after_five(
     with pytest.raises(TriggerDevError) as raised:
         start()
     assert len(network.sent("/trigger")) == 5
-    assert str(raised.value) == ("Task 'resize': each of 5 runs was canceled when it had been started")
+    assert str(raised.value) == (
+        "Trigger.dev task 'resize': 5 runs in a row were canceled right after their start: find out who "
+        "cancels them"
+    )
 
 
-class KilledError(Exception):
-    """What the sleep of a task that was killed raises."""
+class StopError(Exception):
+    """What the sleep of a task that was stopped raises."""
 
 
-def is_killed(_: float) -> None:
-    raise KilledError
+def is_stopped(_: float) -> None:
+    raise StopError
 
 
 @pytest.mark.parametrize(
@@ -226,12 +230,12 @@ def is_killed(_: float) -> None:
         partial(start_run_of, IDENTITY, cancels=False),
     ],
 )
-def test_a_task_that_was_killed_meanwhile_starts_no_other_run(
+def test_a_task_that_was_stopped_meanwhile_starts_no_other_run(
     server: Any, client: Any, network: Any, log: Any, start: Any
 ) -> None:
     add(server, "QUEUED").cancel()
-    with pytest.raises(KilledError):
-        start(client, request(), log=log, sleep=is_killed)
+    with pytest.raises(StopError):
+        start(client, request(), log=log, sleep=is_stopped)
     assert not network.sent("/reset")
     assert len(server.runs) == 1
 
@@ -360,27 +364,26 @@ def test_a_new_run_starts_when_the_workers_of_canceled_ones_have_stopped(
     assert log.lines == [f"Run {earlier.id} is CANCELED; waiting until its worker has stopped"]
 
 
-def test_a_run_from_before_its_dag_run_was_cleared_is_named_and_left_alone(
+def test_a_run_from_before_its_dag_run_was_cleared_is_named_and_not_canceled(
     server: Any, start_again: Any, log: Any
 ) -> None:
     earlier = add(server, "EXECUTING", key=BEFORE_ITS_CLEAR.key(0, 0), tags=BEFORE_ITS_CLEAR.tags)
     assert start_again().run_id != earlier.id
     assert (earlier.status, earlier.cancel_requests) == ("EXECUTING", 0)
     assert log.of("warning") == [
-        f"Left alone, and still alive: {earlier.id}. Each was started by the same task before its Dag run "
-        "was cleared, or by another Airflow that has the same Dag run, or is a replay. Cancel those that "
-        "are not needed"
+        f"Still running, and not canceled: {earlier.id}. They have this task's tag, but were started before "
+        "its Dag run was cleared, by another Airflow, or as a replay. Cancel those that you do not need"
     ]
 
 
-def test_what_is_left_alone_is_named_before_anything_is_waited_for(
+def test_what_is_not_canceled_is_named_before_anything_is_waited_for(
     server: Any, start_again: Any, log: Any
 ) -> None:
     left = add(server, "EXECUTING", key=BEFORE_ITS_CLEAR.key(0, 0), tags=BEFORE_ITS_CLEAR.tags)
     earlier = add(server, "EXECUTING", key=EARLIER_KEY)
     start_again()
     first, *others = log.lines
-    assert first.startswith(f"Left alone, and still alive: {left.id}. ")
+    assert first.startswith(f"Still running, and not canceled: {left.id}. ")
     assert [line for line in others if earlier.id in line] == others != []
 
 
@@ -404,7 +407,8 @@ def test_it_is_taken_up_where_runs_are_not_to_be_canceled(server: Any, start_aga
     assert len(server.runs) == 1
     assert earlier.cancel_requests == 0
     assert log.lines == [
-        f"Run {earlier.id} is EXECUTING since before this task was cleared: no new one is started"
+        f"Run {earlier.id} was started before this task was cleared and is EXECUTING: waiting for it, no new "
+        "run is started"
     ]
 
 
@@ -441,7 +445,8 @@ def test_a_list_that_is_down_is_a_warning_and_the_run_starts(
     started = start_again()
     assert started.run_id in server.runs
     [warning] = log.of("warning")
-    assert warning.startswith("Could not look for runs from before a clear of this task: GET /api/v1/runs ")
+    text = "Could not search for runs that were started before this task was cleared: GET /api/v1/runs "
+    assert warning.startswith(text)
 
 
 def test_a_cancel_of_an_earlier_run_that_fails_starts_no_second_one(

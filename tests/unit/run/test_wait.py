@@ -12,7 +12,8 @@ import pytest
 
 from airflow_provider_trigger.api.errors import NotSentError, TriggerDevError
 from airflow_provider_trigger.api.models.runs import Run
-from airflow_provider_trigger.run.wait import Pause, Waited, WaitEnd, WaitSettings, wait_for_run
+from airflow_provider_trigger.run.wait import Pause, Waited, WaitEnd, wait_for_run
+from airflow_provider_trigger.run.wait_settings import WaitSettings
 
 URL = "https://trigger.test/runs/run_1"
 DATE = datetime(2026, 11, 1, 12, tzinfo=UTC)
@@ -83,7 +84,7 @@ def test_a_run_is_waited_for_until_it_has_completed(server: Any, wait: Wait, log
         ("info", f"Waiting for run {run.id} {URL}"),
         ("info", f"Run {run.id} is QUEUED"),
         ("info", f"Run {run.id} is EXECUTING, attempt 1"),
-        ("info", f"Run {run.id} is COMPLETED, attempt 1"),
+        ("info", f"Run {run.id} is COMPLETED, attempt 1 (0.12 s of compute time)"),
     ]
 
 
@@ -105,7 +106,7 @@ def test_each_attempt_is_logged(server: Any, wait: Wait, log: Any) -> None:
         f"Run {run.id} is EXECUTING, attempt 1",
         f"Run {run.id} is EXECUTING, attempt 2",
         f"Run {run.id} is EXECUTING, attempt 3",
-        f"Run {run.id} is COMPLETED, attempt 3",
+        f"Run {run.id} is COMPLETED, attempt 3 (0.12 s of compute time)",
     ]
 
 
@@ -196,9 +197,7 @@ def test_an_outage_is_survived_with_one_line_at_its_begin_and_one_at_its_end(
     assert waited.run is not None
     assert (waited.end, waited.run.output) == (WaitEnd.FINAL, "done")
     [begin] = log.of("warning")
-    assert begin.startswith(
-        f"Run {run.id} could not be checked, the wait goes on: GET /api/v3/runs/{run.id} "
-    )
+    assert begin.startswith(f"Status check of run {run.id} failed; still waiting: GET /api/v3/runs/{run.id} ")
     [end] = [line for line in log.lines if "again" in line]
     assert end.startswith(f"Run {run.id} can be checked again after 2")
     assert end.endswith(" s")
@@ -245,6 +244,23 @@ def test_a_rejection_that_passes_does_not_end_it(
     waited = wait(run, patience=60, poll_interval=5)
     assert waited is not None
     assert waited.end is WaitEnd.FINAL
+
+
+def test_short_rejections_with_a_good_check_in_between_do_not_add_up(
+    server: Any, network: Any, wait: Wait, clock: Any, answer: Any
+) -> None:
+    run = server.add_run("EXECUTING", then=[(300, "COMPLETED")])
+    begun = clock.now
+
+    def reject(_: str) -> None:
+        network.repair()
+        if 20 <= clock.now - begun < 40 or 100 <= clock.now - begun < 120:  # 80 s apart
+            network.fault("GET", answer(403, {"error": "No"}), times=10)
+
+    network.before = reject
+    waited = wait(run, patience=60, poll_interval=5)
+    assert waited is not None
+    assert (waited.end, clock.now - begun) == (WaitEnd.FINAL, pytest.approx(300, abs=5))
 
 
 def test_a_page_in_place_of_the_server_does_not_end_it(
@@ -415,7 +431,46 @@ def test_a_run_without_a_version_is_canceled_after_a_while(
     assert waited.run is not None
     assert (waited.end, waited.run.status) == (WaitEnd.NO_VERSION, "CANCELED")
     assert clock.now - begun == pytest.approx(303, abs=1)
-    assert log.of("warning") == [f"Canceling run {run.id}: no deployed version has its task or its queue"]
+    assert log.of("warning") == [
+        f"Run {run.id} is PENDING_VERSION: no deployed version in this environment has the Trigger.dev task "
+        "'resize' (or its queue). Deploy it, or check task_identifier, queue and the environment of the "
+        "secret key. After 300 s (pending_version_timeout) the run is canceled",
+        f"Canceling run {run.id}: no deployed version has its task or its queue",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("settings", "words", "end"),
+    [
+        ({"pending_version_timeout": None}, "the environment of the secret key", "key"),
+        (
+            {"cancels": False, "pending_version_timeout": 60},
+            "Deploy it, or check",
+            ". After 60 s (pending_version_timeout) the wait ends",
+        ),
+        ({"is_development": True}, "Start `npx trigger.dev@latest dev` in the task's project", "is canceled"),
+    ],
+)
+def test_a_run_that_waits_for_a_version_is_a_warning_at_once_that_says_what_to_do(
+    server: Any, wait: Wait, clock: Any, log: Any, settings: dict[str, Any], words: str, end: str
+) -> None:
+    server.unknown_task("resize")
+    server.on_task("resize", start_after=0)
+    run, _ = server.trigger("resize")
+    wait(run, until=after(5, clock), **settings)
+    [warning] = log.of("warning")
+    assert warning.startswith(f"Run {run.id} is PENDING_VERSION: no ")
+    assert "has the Trigger.dev task 'resize' (or its queue)" in warning
+    assert words in warning
+    assert warning.endswith(end)
+
+
+def test_a_run_that_waits_for_a_version_again_is_a_warning_again(
+    server: Any, wait: Wait, clock: Any, log: Any
+) -> None:
+    run = server.add_run("PENDING_VERSION", then=[(10, "QUEUED"), (20, "PENDING_VERSION")])
+    wait(run, until=after(60, clock))
+    assert len(log.of("warning")) == 2
 
 
 def test_the_time_before_the_wait_counts(server: Any, wait: Wait, clock: Any) -> None:
@@ -468,7 +523,7 @@ def test_it_may_wait_longer_or_for_ever(server: Any, wait: Wait, clock: Any, tim
     assert wait(run, pending_version_timeout=timeout, until=after(4000, clock)) is None
 
 
-def test_a_run_is_not_given_up_while_its_version_cannot_be_seen(
+def test_a_run_is_not_canceled_while_its_version_cannot_be_seen(
     server: Any, network: Any, wait: Wait, clock: Any, lost: Any
 ) -> None:
     run = server.add_run("PENDING_VERSION", then=[(290, "EXECUTING"), (600, "COMPLETED")])
@@ -491,4 +546,4 @@ def test_a_run_is_not_given_up_while_its_version_cannot_be_seen(
 def test_the_defaults() -> None:
     made = WaitSettings()
     assert (made.poll_interval, made.deadline, made.pending_version_timeout) == (None, None, 300)
-    assert (made.patience, made.cancels) == (120, True)
+    assert (made.patience, made.cancels, made.is_development) == (120, True, False)

@@ -264,10 +264,10 @@ def test_a_serialized_task_has_only_the_name_of_its_class(name: str, starts: boo
 
 
 def test_what_is_named_here_are_the_operators_that_start_runs() -> None:
-    from airflow_provider_trigger.defaults import STARTS_RUNS
-    from airflow_provider_trigger.operators.waiting import RunWaitingOperator
+    from airflow_provider_trigger.operators.one_run import OneRunOperator
+    from airflow_provider_trigger.xcom_keys import STARTS_RUNS
 
-    named = {kind.__name__ for kind in RunWaitingOperator.__subclasses__()}
+    named = {kind.__name__ for kind in OneRunOperator.__subclasses__()}
     assert named == STARTS_RUNS
 
 

@@ -89,7 +89,14 @@ def test_without_an_answer_the_run_is_kept() -> None:
     question, cancel, log = Question(OSError("the supervisor is gone")), Cancel(), Log()
     decide(question, cancel, log)
     assert (question.asked, cancel.begun) == (3, 0)
-    assert log.lines == ["Could not find out whether the task was ended: the supervisor is gone"] * 3
+    assert (
+        log.lines
+        == [
+            "Could not check in Airflow whether the task was ended; its run is not canceled so far: the "
+            "supervisor is gone"
+        ]
+        * 3
+    )
 
 
 @pytest.mark.parametrize(("answer", "cancels"), [(False, 1), (True, 0)])

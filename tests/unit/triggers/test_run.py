@@ -21,11 +21,15 @@ from airflow_provider_trigger.triggers.run import TriggerDevRunsTrigger, Trigger
 RUN_ARGUMENTS: dict[str, Any] = {
     "trigger_dev_conn_id": "other",
     "run_id": "run_1",
-    "run_url": "https://trigger.test/runs/run_1",
-    "poll_interval": 7.5,
-    "deadline": 1_795_600_000.5,
-    "pending_version_timeout": 60.0,
-    "cancel_on_kill": False,
+    "wait": {
+        "run_url": "https://trigger.test/runs/run_1",
+        "poll_interval": 7.5,
+        "deadline": 1_795_600_000.5,
+        "pending_version_timeout": 60.0,
+        "patience": 30.0,
+        "cancels": False,
+        "is_development": True,
+    },
     "try_number": 2,
 }
 RUNS_ARGUMENTS: dict[str, Any] = {
@@ -94,15 +98,7 @@ def test_all_its_arguments_survive(kind: Any, arguments: dict[str, Any]) -> None
     [
         (
             TriggerDevRunTrigger(run_id="run_1"),
-            {
-                "run_id": "run_1",
-                "run_url": "",
-                "poll_interval": None,
-                "deadline": None,
-                "pending_version_timeout": 300.0,
-                "cancel_on_kill": True,
-                "try_number": None,
-            },
+            {"run_id": "run_1", "wait": {}, "try_number": None},
         ),
         (
             TriggerDevRunsTrigger(run_ids=("run_1",)),
@@ -123,8 +119,8 @@ def test_no_attribute_hides_one_of_airflows(kind: Any) -> None:
 # The wait for one run
 
 
-def trigger(run: Any, **arguments: Any) -> TriggerDevRunTrigger:
-    return TriggerDevRunTrigger(**{"run_id": run.id, "poll_interval": 0.02} | arguments)
+def trigger(run: Any, **wait: Any) -> TriggerDevRunTrigger:
+    return TriggerDevRunTrigger(run_id=run.id, wait={"poll_interval": 0.02, "patience": 2.0} | wait)
 
 
 @pytest.mark.parametrize("status", ["COMPLETED", "FAILED", "CANCELED", "EXPIRED"])
@@ -149,7 +145,7 @@ def test_after_the_deadline_it_leaves_a_run_alone_that_is_not_to_be_canceled(
     server: Any, connection: str
 ) -> None:
     run = server.add_run("EXECUTING")
-    event = asyncio.run(event_of(trigger(run, deadline=time.time(), cancel_on_kill=False)))
+    event = asyncio.run(event_of(trigger(run, deadline=time.time(), cancels=False)))
     assert (event["end"], event["status"], run.cancel_requests) == ("timed_out", "EXECUTING", 0)
 
 
@@ -174,7 +170,7 @@ def test_the_log_has_the_link_and_each_change(server: Any, connection: str, log:
     assert log.of("info") == [
         f"Waiting for run {run.id} https://trigger.test/runs/run_1",
         f"Run {run.id} is QUEUED",
-        f"Run {run.id} is COMPLETED, attempt 1",
+        f"Run {run.id} is COMPLETED, attempt 1 (0.12 s of compute time)",
     ]
 
 
@@ -199,7 +195,8 @@ def test_a_connection_that_cannot_be_fetched_for_a_moment_is_fetched_later(
 
     monkeypatch.setattr(asynchronous, "get_hook", fail_first)
     assert asyncio.run(event_of(trigger(server.add_run("COMPLETED"))))["status"] == "COMPLETED"
-    assert len([text for text in log.of("warning") if "'trigger_dev_default' was not fetched" in text]) == 2
+    begin = "Could not fetch connection 'trigger_dev_default', trying again in 0 s: "
+    assert [text.removeprefix(begin) for text in log.of("warning")] == ["first", "second"]
     errors += [OSError("for ever")] * 3
     with pytest.raises(OSError, match="for ever"):
         asyncio.run(event_of(trigger(server.add_run("COMPLETED"))))
@@ -221,7 +218,7 @@ def test_canceled_while_the_connection_is_fetched_it_does_not_interrupt_that(
     monkeypatch.setattr(asynchronous, "get_hook", get_hook)
 
     async def main() -> None:
-        waiting = asyncio.create_task(TriggerDevRunTrigger(run_id="run_1", cancel_on_kill=False).hook())
+        waiting = asyncio.create_task(TriggerDevRunTrigger(run_id="run_1", wait={"cancels": False}).hook())
         await asyncio.sleep(0.02)
         waiting.cancel()
         with pytest.raises(asyncio.CancelledError):
@@ -302,7 +299,7 @@ def test_before_airflow_3_3_nobody_is_asked_about_a_run_that_is_not_to_be_cancel
     server: Any, connection: str, asked: Any
 ) -> None:
     questions = asked(has_on_kill=False, answer=False)
-    assert cancel_and_look(server.add_run("EXECUTING"), server, cancel_on_kill=False) == 0
+    assert cancel_and_look(server.add_run("EXECUTING"), server, cancels=False) == 0
     assert questions == []
 
 
@@ -314,13 +311,13 @@ def test_from_airflow_3_3_on_it_asks_nobody_as_on_kill_is_called(
     assert questions == []
 
 
-@pytest.mark.parametrize(("cancel_on_kill", "cancels"), [(True, 1), (False, 0)])
+@pytest.mark.parametrize(("cancels", "requests"), [(True, 1), (False, 0)])
 def test_on_kill_cancels_the_run_unless_it_is_not_to_be_canceled(
-    cancel_on_kill: bool, cancels: int, server: Any, connection: str
+    cancels: bool, requests: int, server: Any, connection: str
 ) -> None:
     run = server.add_run("EXECUTING")
-    asyncio.run(trigger(run, cancel_on_kill=cancel_on_kill).on_kill())
-    assert run.cancel_requests == cancels
+    asyncio.run(trigger(run, cancels=cancels).on_kill())
+    assert run.cancel_requests == requests
 
 
 def test_cleanup_cancels_nothing(server: Any, connection: str) -> None:

@@ -14,6 +14,7 @@ from airflow_provider_trigger._compat import AirflowException, AirflowFailExcept
 from airflow_provider_trigger.api.errors import TriggerDevError
 from airflow_provider_trigger.hooks.trigger_dev import TriggerDevHook
 from airflow_provider_trigger.operators.run import RunTriggerTaskOperator
+from airflow_provider_trigger.testing import TriggerDevServer
 from airflow_provider_trigger.triggers.run import TriggerDevRunTrigger
 
 try:
@@ -162,7 +163,7 @@ def test_a_run_that_is_not_to_be_canceled_is_left_alone_after_its_timeout(
     execute: Any, server: Any, run_of: Any
 ) -> None:
     server.on_task("resize", after=None)
-    with pytest.raises(AirflowException, match="It was left alone, EXECUTING"):
+    with pytest.raises(AirflowException, match="It was not canceled, and is EXECUTING"):
         execute(operator(timeout=0.3, cancel_on_kill=False))
     assert run_of().cancel_requests == 0
 
@@ -171,9 +172,24 @@ def test_a_run_without_a_deployed_version_is_canceled_and_the_task_fails_for_goo
     execute: Any, server: Any, run_of: Any
 ) -> None:
     server.unknown_task("resize")
-    with pytest.raises(AirflowFailException, match="no deployed version in this environment has the task"):
+    missing = r"no deployed version in this environment has the Trigger\.dev task 'resize'"
+    with pytest.raises(AirflowFailException, match=missing):
         execute(operator(pending_version_timeout=0.1))
     assert run_of().status == "CANCELED"
+
+
+def test_with_a_development_key_it_says_that_trigger_dev_must_run(
+    execute: Any, log: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    key = "tr_dev_notARealSecretKey"
+    with TriggerDevServer(secret_key=key) as server:
+        server.unknown_task("resize")
+        fields = {"conn_type": "trigger_dev", "host": server.url, "password": key}
+        monkeypatch.setenv("AIRFLOW_CONN_DEV", json.dumps(fields))
+        with pytest.raises(AirflowFailException, match=r"npx trigger\.dev@latest dev"):
+            execute(operator(pending_version_timeout=0.1, trigger_dev_conn_id="dev"))
+    [warning] = [text for text in log.of("warning") if text.startswith("Run ")]
+    assert "is PENDING_VERSION: no running `trigger dev` has the Trigger.dev task 'resize'" in warning
 
 
 def test_a_poll_that_fails_is_not_the_end_of_the_wait(execute: Any, server: Any, run_of: Any) -> None:
@@ -204,16 +220,29 @@ def test_it_hands_all_that_is_needed_to_its_trigger_and_leaves_the_cancel_to_it(
     assert arguments == {
         "trigger_dev_conn_id": "trigger_dev_default",
         "run_id": run_of().id,
-        "run_url": f"{server.url}/runs/{run_of().id}",
-        "poll_interval": 7,
-        "deadline": None,
-        "pending_version_timeout": 60,
-        "cancel_on_kill": False,
+        "wait": {
+            "run_url": f"{server.url}/runs/{run_of().id}",
+            "poll_interval": 7,
+            "deadline": None,
+            "pending_version_timeout": 60,
+            "patience": 2,
+            "cancels": False,
+            "is_development": False,
+        },
         "try_number": 1,
     }
-    assert defer(operator(deferrable=True))[0]["cancel_on_kill"] is True
+    assert defer(operator(deferrable=True))[0]["wait"]["cancels"] is True
     made.on_kill()
     assert run_of().cancel_requests == 0
+
+
+def test_its_log_names_the_run_and_the_triggerer_before_it_defers(
+    defer: Any, server: Any, run_of: Any, log: Any
+) -> None:
+    server.on_task("resize", after=None)
+    defer(operator(deferrable=True))
+    url = f"{server.url}/runs/{run_of().id}"
+    assert log.of("info")[-1] == f"Deferring: the triggerer waits for run {run_of().id} from here on. {url}"
 
 
 def test_its_trigger_knows_when_the_run_must_have_ended(defer: Any, server: Any) -> None:
@@ -226,19 +255,31 @@ def test_its_trigger_knows_when_the_run_must_have_ended(defer: Any, server: Any)
         {"execution_timeout": timedelta(seconds=30)},
     ]
     made = [operator(deferrable=True, idempotency_key=None, **limit) for limit in limits]
-    deadlines = [defer(one)[0]["deadline"] for one in made]
+    deadlines = [defer(one)[0]["wait"]["deadline"] for one in made]
     took = time.time() - before
     for deadline, seconds in zip(deadlines, (60, 30, 60, 30), strict=True):
         assert before + seconds <= deadline <= before + seconds + took
 
 
-def test_the_timeout_counts_from_the_runs_creation() -> None:
-    made = operator(timeout=60, execution_timeout=timedelta(seconds=50))
-    # Airflow itself ends it after its execution_timeout.
-    assert made._deadline(1000.0, created_at=980.0) == 1040.0
-    made.deferrable = True
-    assert made._deadline(1000.0, created_at=980.0) == 1040.0
-    assert made._deadline(1000.0, created_at=1005.0) == 1050.0
+def test_the_timeout_counts_from_the_creation_of_a_run_that_is_taken_up(defer: Any, server: Any) -> None:
+    server.on_task("resize", after=None)
+    begun = time.time()
+    server.clock = lambda: time.time() - 40  # when its runs are created, but not in the Date of its answers
+    defer(operator(deferrable=True))
+    deadline = defer(operator(deferrable=True, timeout=60))[0]["wait"]["deadline"]
+    assert len(server.runs) == 1
+    # The Date has whole seconds.
+    assert begun + 19 <= deadline <= time.time() + 21
+
+
+def test_airflow_itself_ends_a_task_that_waits_in_its_worker_after_its_execution_timeout(
+    connection: str,
+) -> None:
+    limit = timedelta(seconds=50)
+    hook = TriggerDevHook(connection)
+    waits = operator(execution_timeout=limit)._wait_settings(hook, 1000.0, age=0.0)
+    defers = operator(execution_timeout=limit, deferrable=True)._wait_settings(hook, 1000.0, age=0.0)
+    assert (waits.deadline, defers.deadline) == (None, 1050.0)
 
 
 def test_what_comes_before_the_run_does_not_count_for_its_timeout(
@@ -256,9 +297,9 @@ def test_what_comes_before_the_run_does_not_count_for_its_timeout(
         return start(*arguments)
 
     monkeypatch.setattr(made, "_start", wait_and_start)
-    monkeypatch.setattr("airflow_provider_trigger.operators.waiting.time.time", lambda: now() + waited)
+    monkeypatch.setattr("airflow_provider_trigger.operators.base.time.time", lambda: now() + waited)
     begun = now()
-    assert defer(made)[0]["deadline"] >= begun + 75 + 60
+    assert defer(made)[0]["wait"]["deadline"] >= begun + 75 + 60
 
 
 def test_a_run_that_completed_already_needs_no_trigger(
@@ -319,5 +360,5 @@ def test_a_retry_that_gets_the_event_of_the_try_before_starts_anew(
 @pytest.mark.parametrize("event", [None, {}, "done", {"run_id": "run_1"}, {"run_id": "run_1", "end": "?"}])
 def test_what_is_not_an_event_of_its_trigger_is_an_error(event: Any, connection: str) -> None:
     context: Any = {}
-    with pytest.raises(TriggerDevError, match="not an event of a run"):
+    with pytest.raises(TriggerDevError, match="event is not valid"):
         operator().execute_complete(context, event)

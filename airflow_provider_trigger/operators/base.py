@@ -1,0 +1,172 @@
+"""Base class of operators that start runs: arguments, how to wait, link and cancel."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from airflow_provider_trigger import defaults
+from airflow_provider_trigger._compat import (
+    TRIGGER_FAILED,
+    BaseOperator,
+    default_deferrable,
+)
+from airflow_provider_trigger.api.models.statuses import FINAL_STATUSES, RETRY_STATUSES
+from airflow_provider_trigger.durations import Duration
+from airflow_provider_trigger.links.run import TriggerRunLink
+from airflow_provider_trigger.validation import (
+    check_boolean,
+    check_connection_id,
+    check_duration,
+    check_final_statuses,
+    check_number,
+    failing_for_good,
+)
+from airflow_provider_trigger.xcom_keys import RUN_ID_KEY
+
+if TYPE_CHECKING:
+    from airflow.sdk import Context
+
+    from airflow_provider_trigger.hooks.trigger_dev import TriggerDevHook
+    from airflow_provider_trigger.run.cancel_guard import CancelGuard
+    from airflow_provider_trigger.run.wait_settings import WaitSettings
+
+_STOP_TIME = 4.0  # Airflow 3 sends SIGKILL after 5 s
+
+
+class RunsOperator(BaseOperator):
+    """
+    Have runs of its own, which a subclass starts, and cancel them when Airflow stops the task.
+
+    A duration is given in seconds, as a timedelta, or as a text such as ``"5m"``.
+
+    :param trigger_dev_conn_id: the connection; templated
+    :param wait_for_completion: whether to wait until the run has ended
+    :param deferrable: whether to wait in the triggerer, without a worker slot; None for Airflow's setting
+        ``[operators] default_deferrable``
+    :param poll_interval: the duration between two status checks; None for one that grows with the run's age,
+        see :class:`~airflow_provider_trigger.run.wait_settings.WaitSettings`
+    :param timeout: how long the run may take from its creation, the time deferred included; then it is
+        canceled, and the task fails. None for no limit
+    :param pending_version_timeout: how long the run may wait for a deployed version that has its task; then
+        it is canceled, and the task fails
+    :param cancel_on_kill: whether the run is canceled when the task is cleared or marked, running or
+        deferred, and when a timeout ends it; not when its process is killed (SIGKILL, out of memory): then
+        the next try waits for the run
+    :param retry_statuses: the final statuses after which the task is retried; after every other one but
+        COMPLETED it fails for good
+    :param max_output_size: of the output in XCom, in bytes of JSON; a larger one is replaced by
+        ``{"run_id", "output_size"}``, and ``TriggerDevHook.get_output`` returns it
+    """
+
+    operator_extra_links = (TriggerRunLink(),)
+    ui_color = "#e4f5e8"
+
+    def __init__(
+        self,
+        *,
+        trigger_dev_conn_id: str = defaults.CONN_ID,
+        wait_for_completion: bool = True,
+        deferrable: bool | None = None,
+        poll_interval: Duration | None = None,
+        timeout: Duration | None = None,
+        pending_version_timeout: Duration = defaults.PENDING_VERSION_TIMEOUT,
+        cancel_on_kill: bool = True,
+        retry_statuses: Sequence[str] = RETRY_STATUSES,
+        max_output_size: int = defaults.MAX_OUTPUT_SIZE,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.trigger_dev_conn_id = trigger_dev_conn_id
+        self.wait_for_completion = wait_for_completion
+        self.deferrable = default_deferrable() if deferrable is None else deferrable
+        self.cancel_on_kill = cancel_on_kill
+        self.retry_statuses = retry_statuses
+        self.max_output_size = max_output_size
+        self.run_url: str | None = None
+        self._guard: CancelGuard | None = None
+        self._is_stopped = False
+        with failing_for_good(self):
+            self.poll_interval = self._duration("poll_interval", poll_interval, least=0.01)
+            self.timeout = self._duration("timeout", timeout, least=0.01)
+            self.pending_version_timeout = check_duration(
+                self._owner, "pending_version_timeout", pending_version_timeout, least=0
+            )
+            self._check_others()
+
+    def _duration(self, name: str, value: object, *, least: float) -> float | None:
+        return None if value is None else check_duration(self._owner, name, value, least=least)
+
+    def _check_others(self) -> None:
+        check_connection_id(self._owner, self.trigger_dev_conn_id)
+        for name in ("wait_for_completion", "deferrable", "cancel_on_kill"):
+            check_boolean(self._owner, name, getattr(self, name))
+        check_final_statuses(self._owner, "retry_statuses", self.retry_statuses, known=FINAL_STATUSES)
+        check_number(self._owner, "max_output_size", self.max_output_size, least=0, unit="bytes", whole=True)
+
+    @property
+    def _owner(self) -> str:
+        return f"{type(self).__name__} {self.task_id!r}"
+
+    def _hook(self) -> TriggerDevHook:
+        from airflow_provider_trigger.hooks.trigger_dev import TriggerDevHook
+
+        return TriggerDevHook(self.trigger_dev_conn_id)
+
+    def _wait_settings(self, hook: TriggerDevHook, begun_at: float, *, age: float) -> WaitSettings:
+        from airflow_provider_trigger.run.wait_settings import WaitSettings, is_development_key
+
+        limits = [] if self.timeout is None else [time.time() - age + self.timeout]
+        if self.deferrable and self._execution_timeout is not None:
+            # Airflow 3 does not enforce it while the task is deferred; Airflow 2 does not cancel the run.
+            limits.append(begun_at + self._execution_timeout)
+        return WaitSettings(
+            run_url=self.run_url or "",
+            poll_interval=self.poll_interval,
+            deadline=min(limits, default=None),
+            pending_version_timeout=self.pending_version_timeout,
+            patience=hook.settings.retry_for,
+            cancels=self.cancel_on_kill,
+            is_development=is_development_key(hook.settings.secret_key),
+        )
+
+    @property
+    def _execution_timeout(self) -> float | None:
+        return None if self.execution_timeout is None else self.execution_timeout.total_seconds()
+
+    def _new_guard(self, hook: TriggerDevHook) -> CancelGuard:
+        from airflow_provider_trigger.run.cancel_guard import CancelGuard
+
+        client = hook.get_client(timeout=_STOP_TIME, retry_for=_STOP_TIME)
+        guard = CancelGuard(client, cancels=self.cancel_on_kill, time_limit=_STOP_TIME, log=self.log)
+        self._guard = guard
+        guard.is_stopped = self._is_stopped  # perhaps before it was made
+        return guard
+
+    def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context) -> Any:
+        """
+        Continue after the trigger; where it failed or timed out, cancel the run first.
+
+        :param next_method: of the operator, or Airflow's sign for a failure
+        :param next_kwargs: for the method
+        :param context: of the task instance
+        """
+        if next_method == TRIGGER_FAILED:
+            ti: Any = context["ti"]
+            run_id = ti.xcom_pull(task_ids=self.task_id, key=RUN_ID_KEY, map_indexes=ti.map_index)
+            if isinstance(run_id, str):
+                with self._new_guard(self._hook()) as guard:
+                    guard.run_id = run_id
+                    guard.stop()
+        return super().resume_execution(next_method, next_kwargs, context)
+
+    def on_kill(self) -> None:
+        """
+        Cancel the run, within 4 s.
+
+        Airflow 3 calls it in a signal handler, where no connection can be fetched; ``execute`` continues.
+        """
+        self._is_stopped = True
+        if self._guard is not None:
+            self._guard.stop()

@@ -1,0 +1,75 @@
+"""What the end of a run means for its task: the value to return, or the error to raise."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from airflow_provider_trigger._compat import AirflowException, AirflowFailException
+from airflow_provider_trigger.api.http import encode_json
+from airflow_provider_trigger.run.ending import log_stack_trace, why_failed, why_not_ended
+from airflow_provider_trigger.run.wait import Waited, WaitEnd
+from airflow_provider_trigger.run.wait_settings import is_development_key
+
+if TYPE_CHECKING:
+    from airflow_provider_trigger.hooks.connection import Settings
+    from airflow_provider_trigger.log import Log
+
+
+def for_xcom(output: Any, run_id: str, *, max_size: int, log: Log) -> Any:
+    """
+    Return an output as it goes into XCom: as it is, or a reference where it is too large.
+
+    :param output: any JSON
+    :param run_id: the run
+    :param max_size: in bytes of JSON
+    :param log: where to warn of a reference
+    """
+    size = len(encode_json(output))
+    if size <= max_size:
+        return output
+    log.warning(
+        "The output of run %s has %d bytes, more than max_output_size=%d: XCom gets a reference to it; "
+        "TriggerDevHook.get_output(%r) returns the output",
+        run_id,
+        size,
+        max_size,
+        run_id,
+    )
+    return {"run_id": run_id, "output_size": size}
+
+
+def failure_of(
+    waited: Waited,
+    run_id: str,
+    *,
+    connection: Settings,
+    timeouts: Mapping[str, float | None],
+    retry_statuses: Sequence[str],
+    log: Log,
+) -> AirflowException:
+    """
+    Return the error to raise; its class says whether the task is retried.
+
+    :param waited: what the wait came to, other than a run that completed
+    :param run_id: the run
+    :param connection: what the run was started with
+    :param timeouts: the time limits by name, in seconds, None where there is none
+    :param retry_statuses: the final statuses after which the task is retried
+    :param log: where to write the run's stack trace
+    """
+    run, run_url = waited.run, connection.run_url(run_id)
+    if waited.end is WaitEnd.FINAL and run is not None:
+        log_stack_trace(run, log)
+        reason, is_retried = why_failed(run, run_url=run_url), run.status in retry_statuses
+    else:
+        limit = ", ".join(f"{name}={value:g} s" for name, value in timeouts.items() if value is not None)
+        reason = why_not_ended(
+            waited,
+            run_id,
+            limit=limit,
+            run_url=run_url,
+            is_development=is_development_key(connection.secret_key),
+        )
+        is_retried = waited.end is not WaitEnd.NO_VERSION  # another run would wait for the same
+    return (AirflowException if is_retried else AirflowFailException)(reason)

@@ -1,0 +1,139 @@
+"""Base class of operators that start one run: start it, wait for it, and return its output."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from airflow_provider_trigger._compat import AirflowException, AirflowFailException
+from airflow_provider_trigger.links.run import push_link
+from airflow_provider_trigger.operators.base import RunsOperator
+from airflow_provider_trigger.xcom_keys import RUN_ID_KEY
+
+if TYPE_CHECKING:
+    from airflow.sdk import Context
+
+    from airflow_provider_trigger.api.client import TriggerDevClient
+    from airflow_provider_trigger.hooks.trigger_dev import TriggerDevHook
+    from airflow_provider_trigger.run.cancel_guard import CancelGuard
+    from airflow_provider_trigger.run.start import Started
+    from airflow_provider_trigger.run.wait import Waited
+    from airflow_provider_trigger.run.wait_settings import WaitSettings
+
+
+class OneRunOperator(RunsOperator):
+    """
+    Start one run, and wait for it; a subclass says how it starts.
+
+    The run's id is in XCom as ``run_id``, and its page in the dashboard as ``run_url``, as soon as the server
+    has answered. The return value is the run's output, or its id where the operator does not wait.
+
+    It takes the arguments of :class:`~airflow_provider_trigger.operators.base.RunsOperator`.
+    """
+
+    def _start(self, client: TriggerDevClient, guard: CancelGuard, context: Context) -> Started:
+        """Start the run, or return one to take up."""
+        raise NotImplementedError
+
+    def execute(self, context: Context) -> Any:
+        """Start the run and wait for it; see the class."""
+        from airflow_provider_trigger.api.errors import TriggerDevError
+        from airflow_provider_trigger.run.drive import StoppedError
+
+        begun_at = time.time()
+        hook = self._hook()
+        try:
+            # All that on_kill needs is made before anything is sent.
+            with hook.client() as client, self._new_guard(hook) as guard:
+                guard.raise_if_stopped()
+                started = self._start(client, guard, context)
+                guard.run_id = started.run_id
+                self._push(started.run_id, hook, context)
+                guard.raise_if_stopped()
+                if not self.wait_for_completion:
+                    guard.release()
+                    return started.run_id
+                settings = self._wait_settings(hook, begun_at, age=started.run.age if started.run else 0.0)
+                if self.deferrable and not (started.run and started.run.is_success):
+                    self._defer(started.run_id, settings, guard, context)
+                waited = self._wait(started, settings, client, guard)
+                guard.release()
+                return self._conclude(waited, started.run_id, client, hook)
+        except StoppedError:
+            run = f"Its run: {guard.run_id}" if guard.run_id else "Its run is not known"
+            text = f"Airflow stopped the task (marked, cleared or timed out). {run}"
+            raise AirflowException(text) from None
+        except TriggerDevError as error:
+            if error.may_have_effect:  # a retry would start a second run without a word
+                raise AirflowFailException(str(error)) from None
+            raise
+
+    def _push(self, run_id: str, hook: TriggerDevHook, context: Context) -> None:
+        """Push the run's id before anything else can fail."""
+        ti: Any = context.get("ti")
+        if ti is not None:  # an operator may be executed by hand
+            ti.xcom_push(key=RUN_ID_KEY, value=run_id)
+        push_link(self, hook.settings.run_url(run_id), context)
+
+    def _wait(
+        self, started: Started, settings: WaitSettings, client: TriggerDevClient, guard: CancelGuard
+    ) -> Waited:
+        from airflow_provider_trigger.run.drive import drive
+        from airflow_provider_trigger.run.wait import Waited, WaitEnd, wait_for_run
+
+        if started.run and started.run.is_success:
+            return Waited(end=WaitEnd.FINAL, run=started.run)
+        steps = wait_for_run(started.run_id, settings, log=self.log)
+        return drive(steps, client, is_stopped=lambda: guard.is_stopped)
+
+    def _defer(self, run_id: str, settings: WaitSettings, guard: CancelGuard, context: Context) -> NoReturn:
+        from airflow_provider_trigger.triggers.run import TriggerDevRunTrigger
+
+        trigger = TriggerDevRunTrigger(
+            run_id=run_id,
+            trigger_dev_conn_id=self.trigger_dev_conn_id,
+            wait=settings.to_json(),
+            try_number=_try_number(context),
+        )
+        self.log.info("Deferring: the triggerer waits for run %s from here on. %s", run_id, settings.run_url)
+        guard.release()  # from here on the trigger cancels it
+        self.defer(trigger=trigger, method_name=self.execute_complete.__name__)
+
+    def execute_complete(self, context: Context, event: dict[str, Any] | None = None) -> Any:
+        """
+        Return the output once the trigger has seen the run end, or fail.
+
+        :param context: of the task instance
+        :param event: from :class:`airflow_provider_trigger.triggers.run.TriggerDevRunTrigger`
+        """
+        from airflow_provider_trigger.run.event import is_of_another_try, read_event
+
+        if is_of_another_try(event, _try_number(context)):
+            return self.execute(context)
+        hook = self._hook()
+        with hook.client() as client:
+            run_id, waited = read_event(event, client)
+            self.run_url = hook.settings.run_url(run_id)
+            return self._conclude(waited, run_id, client, hook)
+
+    def _conclude(self, waited: Waited, run_id: str, client: TriggerDevClient, hook: TriggerDevHook) -> Any:
+        """Return the output of a run that has completed, or fail."""
+        from airflow_provider_trigger.operators.conclusion import failure_of, for_xcom
+        from airflow_provider_trigger.run.output import output_of
+
+        if waited.run is not None and waited.run.is_success:
+            output = output_of(waited.run, client, log=self.log)
+            return for_xcom(output, run_id, max_size=self.max_output_size, log=self.log)
+        raise failure_of(
+            waited,
+            run_id,
+            connection=hook.settings,
+            timeouts={"timeout": self.timeout, "execution_timeout": self._execution_timeout},
+            retry_statuses=self.retry_statuses,
+            log=self.log,
+        )
+
+
+def _try_number(context: Context) -> int | None:
+    # An operator may be executed by hand, without a task instance.
+    return getattr(context.get("ti"), "try_number", None)

@@ -1,0 +1,50 @@
+"""Describe a run in words. Pure."""
+
+from __future__ import annotations
+
+from airflow_provider_trigger.api.models.runs import Run
+
+
+def describe(run: Run) -> str:
+    """Return, for example, ``run run_1 of Trigger.dev task 'resize'``."""
+    task = f" of Trigger.dev task {run.task_identifier!r}" if run.task_identifier else ""
+    return f"run {run.id}{task}"
+
+
+def usage(run: Run) -> str:
+    """
+    Return what a run has used so far, for example ``2.5 s of compute time, cost 0.0054 cents``.
+
+    It is empty where the server names nothing, as it names no cost of a run in development.
+
+    :param run: as last seen
+    """
+    seconds = _number(run, "durationMs") / 1000
+    cents = _number(run, "costInCents") + _number(run, "baseCostInCents")
+    parts = [f"{round(seconds, 2):g} s of compute time"] if seconds else []
+    return ", ".join([*parts, f"cost {cents:.4f} cents"] if cents else parts)
+
+
+def missing_version(run: Run | None, *, is_development: bool) -> str:
+    """
+    Return why a run waits for a version, and what to do.
+
+    :param run: as last seen, None if it never was
+    :param is_development: whether the secret key is one for development
+    """
+    task = f" {run.task_identifier!r}" if run and run.task_identifier else ""
+    if is_development:
+        return (
+            f"no running `trigger dev` has the Trigger.dev task{task} (or its queue), and the connection's "
+            "secret key is one for development (tr_dev_…). Start `npx trigger.dev@latest dev` in the task's "
+            "project, or check task_identifier and queue"
+        )
+    return (
+        f"no deployed version in this environment has the Trigger.dev task{task} (or its queue). Deploy it, "
+        "or check task_identifier, queue and the environment of the secret key"
+    )
+
+
+def _number(run: Run, name: str) -> float:
+    value = run.attributes.get(name)
+    return value if isinstance(value, (int, float)) else 0.0

@@ -1,0 +1,73 @@
+"""How to wait for a run."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from typing import Any
+
+from airflow_provider_trigger import defaults
+
+_SHARE_OF_AGE = 0.1
+_SHORTEST_INTERVAL = 2.0
+_LONGEST_INTERVAL = 30.0
+
+_DEVELOPMENT_KEY = "tr_dev_"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class WaitSettings:
+    """
+    How to wait.
+
+    :param run_url: the run's page in the dashboard, for the log
+    :param poll_interval: between two status checks, in seconds; None for a tenth of the run's age, but at
+        least 2 s and up to 30 s
+    :param deadline: when to stop waiting, in seconds since 1970; None for never
+    :param pending_version_timeout: how long a run may wait for a version that has its task, in seconds; None
+        for no limit
+    :param patience: how long the server may reject the checks, and how long a cancel is repeated, in seconds
+    :param cancels: whether a run that is no longer waited for is canceled
+    :param is_development: whether the secret key is one for development, whose runs wait for ``trigger dev``
+    """
+
+    run_url: str = ""
+    poll_interval: float | None = None
+    deadline: float | None = None
+    pending_version_timeout: float | None = defaults.PENDING_VERSION_TIMEOUT
+    patience: float = defaults.RETRY_FOR
+    cancels: bool = True
+    is_development: bool = False
+
+    @classmethod
+    def from_json(cls, stored: Mapping[str, Any]) -> WaitSettings:
+        """
+        Return the settings that :meth:`to_json` returned, in this version of the provider or another one.
+
+        :param stored: what is missing has its default, and what is not known is ignored
+        """
+        known = {field.name for field in fields(cls)}
+        return cls(**{name: value for name, value in stored.items() if name in known})
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the settings as plain JSON."""
+        return asdict(self)
+
+    def interval(self, age: float) -> float:
+        """
+        Return how long to wait before the next status check, in seconds.
+
+        :param age: of the run, in seconds
+        """
+        if self.poll_interval is not None:
+            return self.poll_interval
+        return min(_LONGEST_INTERVAL, max(_SHORTEST_INTERVAL, age * _SHARE_OF_AGE))
+
+
+def is_development_key(secret_key: str) -> bool:
+    """
+    Return whether a secret key is one for development.
+
+    :param secret_key: as Trigger.dev gave it
+    """
+    return secret_key.startswith(_DEVELOPMENT_KEY)

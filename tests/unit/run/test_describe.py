@@ -1,0 +1,45 @@
+"""A run in words: its task, what it has used, and the version that it waits for."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from airflow_provider_trigger.run.describe import describe, missing_version, usage
+
+
+def test_a_run_is_described_with_its_task(make_run: Any) -> None:
+    assert describe(make_run(taskIdentifier="resize")) == "run run_1 of Trigger.dev task 'resize'"
+    assert describe(make_run()) == "run run_1"
+
+
+@pytest.mark.parametrize(
+    ("shown", "text"),
+    [
+        (
+            {"durationMs": 2500, "costInCents": 0.00292, "baseCostInCents": 0.0025},
+            "2.5 s of compute time, cost 0.0054 cents",
+        ),
+        ({"durationMs": 491, "costInCents": 0, "baseCostInCents": 0}, "0.49 s of compute time"),
+        ({"durationMs": 3_600_250}, "3600.25 s of compute time"),
+        ({"costInCents": 250}, "cost 250.0000 cents"),
+        ({"baseCostInCents": 0.0025}, "cost 0.0025 cents"),
+        ({"durationMs": 0}, ""),
+        ({"durationMs": None, "costInCents": "5"}, ""),
+        ({}, ""),
+    ],
+)
+def test_what_a_run_has_used_is_what_the_server_names(
+    make_run: Any, shown: dict[str, Any], text: str
+) -> None:
+    assert usage(make_run("COMPLETED", **shown)) == text
+
+
+@pytest.mark.parametrize("is_development", [False, True])
+def test_a_missing_version_names_the_task_where_it_is_known(make_run: Any, is_development: bool) -> None:
+    named = missing_version(make_run(taskIdentifier="resize"), is_development=is_development)
+    assert " has the Trigger.dev task 'resize' (or its queue)" in named
+    for run in (make_run(), None):
+        unnamed = missing_version(run, is_development=is_development)
+        assert " has the Trigger.dev task (or its queue)" in unnamed

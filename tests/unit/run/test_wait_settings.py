@@ -1,0 +1,44 @@
+"""How to wait: as plain JSON and back, and how often a run is checked."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from airflow_provider_trigger.run.wait_settings import WaitSettings, is_development_key
+
+ALL: dict[str, Any] = {
+    "run_url": "https://trigger.test/runs/run_1",
+    "poll_interval": 7.5,
+    "deadline": 1_795_600_000.5,
+    "pending_version_timeout": None,
+    "patience": 30.0,
+    "cancels": False,
+    "is_development": True,
+}
+
+
+def test_all_settings_survive_as_json() -> None:
+    made = WaitSettings(**ALL)
+    assert made.to_json() == ALL
+    assert WaitSettings.from_json(json.loads(json.dumps(made.to_json()))) == made
+
+
+def test_another_version_of_the_provider_may_have_stored_more_or_less() -> None:
+    assert WaitSettings.from_json({"poll_interval": 5, "unknown": 1}) == WaitSettings(poll_interval=5)
+    assert WaitSettings.from_json({}) == WaitSettings()
+
+
+@pytest.mark.parametrize(("age", "interval"), [(0, 2), (20, 2), (21, 2.1), (120, 12), (300, 30), (9000, 30)])
+def test_by_default_a_run_is_checked_after_a_tenth_of_its_age(age: float, interval: float) -> None:
+    assert WaitSettings().interval(age) == pytest.approx(interval)
+    assert WaitSettings(poll_interval=0.5).interval(age) == 0.5
+
+
+@pytest.mark.parametrize(
+    ("key", "is_development"), [("tr_dev_x", True), ("tr_prod_x", False), ("tr_preview_x", False)]
+)
+def test_the_key_says_whether_it_is_for_development(key: str, is_development: bool) -> None:
+    assert is_development_key(key) is is_development
