@@ -1,7 +1,7 @@
 """
-Let one run make a list, start a run for each item of it, and give all outputs to one last run.
+Let one run return a list, start a run for each of its items, and give all their outputs to one last run.
 
-All three are Trigger.dev tasks; Airflow hands their outputs on.
+The work is done in three Trigger.dev tasks; Airflow passes their outputs on.
 """
 
 from __future__ import annotations
@@ -13,12 +13,12 @@ except ImportError:  # Airflow 2.11
 
 from airflow_provider_trigger.operators.run import RunTriggerTaskOperator
 
-with DAG(dag_id="fan_out_fan_in", schedule=None, params={"album": "holidays"}):
-    # Returns a list of payloads, such as [{"file": "cat.png", "width": 100}, ...].
-    find = RunTriggerTaskOperator(
-        task_id="find",
-        task_identifier="find-images",
-        payload={"album": "{{ params.album }}"},
+with DAG(dag_id="fan_out_fan_in", schedule=None):
+    # Returns those that can be resized.
+    check = RunTriggerTaskOperator(
+        task_id="check",
+        task_identifier="check-images",
+        payload=[{"file": "cat.png", "width": 100}, {"file": "dog.png", "width": 100}],
         deferrable=True,
         timeout="10m",
     )
@@ -28,13 +28,13 @@ with DAG(dag_id="fan_out_fan_in", schedule=None, params={"album": "holidays"}):
         task_identifier="resize-image",
         deferrable=True,
         timeout="1h",
-    ).expand(payload=find.output)
+    ).expand(payload=check.output)
 
     RunTriggerTaskOperator(
         task_id="publish",
         task_identifier="publish-album",
         # Not a template: on Airflow 2.11 a template makes no list of a mapped task's outputs.
-        payload={"album": "{{ params.album }}", "images": resize.output},
+        payload={"album": "pets", "images": resize.output},
         deferrable=True,
         timeout="10m",
     )

@@ -1,4 +1,4 @@
-"""Check several runs at a time: once, or repeatedly as a sensor does, until an error ends its wait."""
+"""Check several runs at a time: once, or repeatedly until an error ends the wait."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ class RunChecks:
         :raises TriggerDevError: it is useless to check again: there is no such run, the key was rejected two
             times in a row, or what cannot pass by itself came before any check has succeeded
         """
-        replies = check_runs(client, run_ids, thread_name="trigger-dev-sensor", patience=_PATIENCE)
+        replies = check_runs(client, run_ids, thread_name="trigger-dev-check", patience=_PATIENCE)
         runs = [reply for reply in replies if not isinstance(reply, TriggerDevError)]
         self._has_succeeded = self._has_succeeded or bool(runs)
         is_rejected = False

@@ -62,9 +62,9 @@ def start_run(
     """
     Start a run; where its idempotency key has one already, return that.
 
-    A run that was canceled keeps its key (measured): it releases it here, once its worker can be assumed to
-    have stopped, and a new run starts. A run that is alive, or that has completed, in spite of its cancel
-    even, is returned.
+    A run that was canceled keeps its key (measured): the key is released here once the run's worker can be
+    assumed to have stopped, and a new run starts. A run that is alive or has completed is returned, also one
+    that has completed in spite of its cancel.
 
     :param client: for the environment
     :param request: what to start

@@ -2,8 +2,8 @@
 Wait for one run, as a generator without I/O: when to check it, what to log, and when to stop waiting.
 
 A driver makes each :class:`~airflow_provider_trigger.api.http.Call` that the generator yields, and hands back
-its result, or the error that came instead; it waits for each :class:`Pause`. So the operator, which blocks,
-and the trigger, which does not, share all there is to waiting.
+its result, or the error that came instead; it waits for each :class:`Pause`. So a driver that blocks and one
+on an event loop share all there is to waiting.
 """
 
 from __future__ import annotations

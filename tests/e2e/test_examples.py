@@ -11,13 +11,14 @@ from whole_airflow.processes import wait_until
 from airflow_provider_trigger.testing import TriggerDevServer
 
 EXAMPLES = sorted(path.stem for path in (Path(__file__).parents[2] / "example_dags").glob("*.py"))
-# The examples that start runs themselves, and how these end.
+# The examples that start runs themselves: how many, and how these end.
 STARTING = {
-    "cancel_on_failure": "CANCELED",
-    "replay": "COMPLETED",
-    "run_and_wait": "COMPLETED",
-    "run_many_mapped": "COMPLETED",
-    "sensor": "COMPLETED",
+    "cancel_on_failure": (1, "CANCELED"),
+    "fan_out_fan_in": (4, "COMPLETED"),
+    "replay": (1, "COMPLETED"),
+    "run_and_wait": (1, "COMPLETED"),
+    "run_many_mapped": (3, "COMPLETED"),
+    "sensor": (1, "COMPLETED"),
 }
 
 
@@ -37,9 +38,11 @@ def test_example_cancels_its_runs(airflow: WholeAirflow, server: TriggerDevServe
 
 @pytest.mark.parametrize("dag_id", STARTING)
 def test_example_starts_runs(airflow: WholeAirflow, server: TriggerDevServer, dag_id: str) -> None:
-    status = STARTING[dag_id]
+    count, status = STARTING[dag_id]
     # Airflow fails a deferred task that is resumed before its scheduler has noted the deferral.
+    server.on_task("check-images", output=lambda payload: payload, after=3)
     server.on_task("resize-image", output={"bytes": 10}, after=3)
+    server.on_task("publish-album", after=3)
     server.on_task("train-model", after=None if status == "CANCELED" else 3)
     original = server.add_run("COMPLETED", task_identifier="resize-image")
     before = set(server.runs)
@@ -48,7 +51,7 @@ def test_example_starts_runs(airflow: WholeAirflow, server: TriggerDevServer, da
 
     assert state == ("failed" if dag_id.endswith("_failure") else "success")
     runs = [run for run_id, run in list(server.runs.items()) if run_id not in before]
-    assert len(runs) == (3 if dag_id == "run_many_mapped" else 1)
+    assert len(runs) == count
     wait_until(
         lambda: {run.status for run in runs} == {status},
         timeout=60,

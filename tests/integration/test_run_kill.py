@@ -9,7 +9,7 @@ from run_operator import operator
 from waiting import LONG, until
 
 from airflow_provider_trigger._compat import AirflowException
-from airflow_provider_trigger.operators import own_run
+from airflow_provider_trigger.operators import base
 from airflow_provider_trigger.operators.replay import ReplayTriggerRunOperator
 from airflow_provider_trigger.testing import TriggerDevServer
 
@@ -17,8 +17,8 @@ from airflow_provider_trigger.testing import TriggerDevServer
 @pytest.fixture
 def short_kill_time(monkeypatch):
     """Let a cancel in ``on_kill`` end after a second, where it cannot succeed."""
-    assert own_run._KILL_TIME < 5  # Airflow 3 sends SIGKILL 5 s after the signal
-    monkeypatch.setattr(own_run, "_KILL_TIME", 1.0)
+    assert base._KILL_TIME < 5  # Airflow 3 sends SIGKILL 5 s after the signal
+    monkeypatch.setattr(base, "_KILL_TIME", 1.0)
 
 
 class Killed(Exception):
