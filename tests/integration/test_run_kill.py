@@ -17,8 +17,8 @@ from airflow_provider_trigger.testing import TriggerDevServer
 @pytest.fixture
 def short_kill_time(monkeypatch):
     """Let a cancel in ``on_kill`` end after a second, where it cannot succeed."""
-    assert base._KILL_TIME < 5  # Airflow 3 sends SIGKILL 5 s after the signal
-    monkeypatch.setattr(base, "_KILL_TIME", 1.0)
+    assert base._STOP_TIME < 5  # Airflow 3 sends SIGKILL 5 s after the signal
+    monkeypatch.setattr(base, "_STOP_TIME", 1.0)
 
 
 class Killed(Exception):

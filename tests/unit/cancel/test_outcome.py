@@ -342,8 +342,8 @@ LOGIN = "a redirect to /login?next=%2Fapi%2Fv3%2Fruns%2Frun_1, not followed"
             ],
         ),
         (
-            of_request(errors.UnexpectedAnswerError("GET /api/v3/runs/a%20b answered HTML"), "a b"),
-            [("GET /api/v3/runs/a%20b answered HTML", "GET /api/v3/runs/… answered HTML")],
+            of_request(errors.UnexpectedAnswerError("GET /api/v3/runs/a%2Fb answered HTML"), "a/b"),
+            [("GET /api/v3/runs/a%2Fb answered HTML", "GET /api/v3/runs/… answered HTML")],
         ),
         # A short id is not replaced where it is a part of a word.
         (
