@@ -110,6 +110,16 @@ def test_each_attempt_is_logged(server: Any, wait: Wait, log: Any) -> None:
     ]
 
 
+def test_what_a_run_has_used_is_logged_at_its_end_only(clock: Any, log: Any) -> None:
+    steps = wait_for_run("run_1", WaitSettings(), log=log, now=clock.time)
+    next(steps)
+    steps.send(Run.from_answer({"id": "run_1", "status": "EXECUTING", "durationMs": 1000}))
+    next(steps)
+    with pytest.raises(StopIteration):
+        steps.send(Run.from_answer({"id": "run_1", "status": "FAILED", "durationMs": 2500}))
+    assert log.lines[1:] == ["Run run_1 is EXECUTING", "Run run_1 is FAILED (2.5 s of compute time)"]
+
+
 def test_a_run_that_goes_on_is_named_every_few_minutes(server: Any, wait: Wait, clock: Any, log: Any) -> None:
     run = server.add_run("EXECUTING")
     wait(run, poll_interval=100, until=after(3601, clock))
