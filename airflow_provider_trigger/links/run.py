@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from airflow_provider_trigger._compat import BaseOperatorLink, link_key, may_have_pushed, xcom_of
+from airflow_provider_trigger._compat import BaseOperatorLink, link_key
+from airflow_provider_trigger._compat.task_instances import may_have_pushed, xcom_of
 from airflow_provider_trigger.xcom_keys import RUN_URL_KEY
 
 if TYPE_CHECKING:

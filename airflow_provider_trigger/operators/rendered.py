@@ -6,7 +6,7 @@ import re
 from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
-from airflow_provider_trigger._compat import read_sequence
+from airflow_provider_trigger._compat.task_instances import read_sequence
 from airflow_provider_trigger.run.json_values import path_of
 
 # One expression, and nothing before or after it.

@@ -7,7 +7,11 @@ from contextlib import contextmanager
 from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any
 
-from airflow_provider_trigger._compat import has_no_supervisor, xcom_is_out_of_reach
+from airflow_provider_trigger._compat.task_instances import (
+    has_no_supervisor,
+    read_sequence,
+    xcom_is_out_of_reach,
+)
 from airflow_provider_trigger.sources.context import map_index_of, own_ti_of
 from airflow_provider_trigger.sources.run_ids import (
     RUN_ID_PREFIX,
@@ -65,7 +69,7 @@ def gather(
     ids = RunIds()
     if run_ids is not None or "run_ids" in given:
         with _noting_failure(ids, "run_ids"):
-            ids.add(run_ids, source="run_ids")
+            ids.add(_listed_outputs(run_ids), source="run_ids")
     if xcom_task_ids or "xcom_task_ids" in given:
         add_xcoms(ids, context, xcom_task_ids, xcom_key)
     return ids
@@ -92,6 +96,12 @@ def add_xcoms(ids: RunIds, context: Context, task_ids: object, xcom_key: str | N
                 ids.empty.append(_describe_missing(task_id, key))
             else:
                 ids.add(value, source=source)
+
+
+def _listed_outputs(run_ids: object) -> object:
+    """Return the outputs of a mapped task as a list, which takes one request; anything else as it is."""
+    outputs = read_sequence(run_ids)
+    return run_ids if outputs is None else outputs
 
 
 @contextmanager

@@ -11,9 +11,9 @@ from airflow_provider_trigger import defaults
 from airflow_provider_trigger._compat import (
     BaseTrigger,
     TriggerEvent,
-    is_still_deferred,
     triggers_have_on_kill,
 )
+from airflow_provider_trigger._compat.task_instances import is_still_deferred
 from airflow_provider_trigger.api.models.statuses import SUCCESS_STATUSES
 
 if TYPE_CHECKING:

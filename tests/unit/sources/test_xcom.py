@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from types import SimpleNamespace
 from typing import Any
@@ -471,3 +471,20 @@ def test_a_task_instance_may_have_no_map_index() -> None:
     ti = TaskInstance({"work": "run_1"}, "work")
     del ti.map_index
     assert gathered(tasks="work", ti=ti).found == ["run_1"]
+
+
+def test_the_outputs_of_a_mapped_task_take_one_request() -> None:
+    class LazyOutputs(Sequence[str]):
+        """As Airflow's: an iterator of it sends a request for each item."""
+
+        __module__ = "airflow.sdk"
+
+        def __len__(self) -> int:
+            return 2
+
+        def __getitem__(self, index: Any) -> Any:
+            assert index == slice(None)
+            return ["run_1", "run_2"]
+
+    ids = gather({}, given=("run_ids",), run_ids=LazyOutputs(), xcom_task_ids=None, xcom_key=None)
+    assert ids.found == ["run_1", "run_2"]

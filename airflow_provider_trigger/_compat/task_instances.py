@@ -1,0 +1,125 @@
+"""XComs and task instances, which Airflow's versions keep in different places."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from importlib import import_module
+from typing import Any
+
+from airflow_provider_trigger import _compat
+from airflow_provider_trigger.xcom_keys import RUN_ID_KEY
+
+_TASK_RUNNER = "airflow.sdk.execution_time.task_runner"
+
+
+def has_no_supervisor(ti: Any) -> bool:
+    """
+    Return whether a task instance cannot pull XComs, as its process has no supervisor that gives them.
+
+    That is so for Dag callbacks under ``airflow dags test`` and ``dag.test()`` of Airflow 3 (measured).
+
+    :param ti: from the context, None if it has none
+    """
+    if not type(ti).__module__.startswith("airflow.sdk."):
+        return False
+    return not hasattr(import_module(_TASK_RUNNER), "SUPERVISOR_COMMS")
+
+
+def xcom_is_out_of_reach() -> bool:
+    """
+    Return whether pulling an XCom in this process would never return.
+
+    It would in the Dag processor of Airflow 3.0 (measured): its supervisor does not know that request, and
+    this process cannot decode the response.
+    """
+    task_runner = sys.modules.get(_TASK_RUNNER)
+    decoder: Any = getattr(getattr(task_runner, "SUPERVISOR_COMMS", None), "body_decoder", None)
+    if decoder is None:
+        return False
+    from pydantic import ValidationError
+
+    try:
+        decoder.validate_python({"type": "XComResult", "key": "key", "value": None})
+    except ValidationError:
+        return True
+    return False
+
+
+def is_still_deferred(ti: Any, trigger_id: Any, run_id: str) -> bool:
+    """
+    Return whether a task instance is deferred to this trigger, for Airflows whose triggers lack ``on_kill``.
+
+    :param ti: the trigger's
+    :param trigger_id: the trigger's
+    :param run_id: that of the trigger's run: a new try of the task has another one
+    :raises Exception: Airflow did not answer
+    """
+    if not type(ti).__module__.startswith("airflow.models."):
+        return _is_deferred_by_supervisor(ti, run_id)
+    from airflow.models.taskinstance import TaskInstance
+    from airflow.utils.session import create_session
+
+    with create_session() as session:
+        row = (
+            session.query(TaskInstance.state, TaskInstance.trigger_id)
+            .filter_by(dag_id=ti.dag_id, run_id=ti.run_id, task_id=ti.task_id, map_index=ti.map_index)
+            .one_or_none()
+        )
+    return row is not None and row.state == "deferred" and row.trigger_id == trigger_id
+
+
+def _is_deferred_by_supervisor(ti: Any, run_id: str) -> bool:
+    from airflow.sdk.execution_time.task_runner import RuntimeTaskInstance
+
+    states = RuntimeTaskInstance.get_task_states(
+        dag_id=ti.dag_id, task_ids=[ti.task_id], run_ids=[ti.run_id], map_index=ti.map_index
+    )
+    if set(next(iter(states.values()), {}).values()) != {"deferred"}:
+        return False
+    pushed = xcom_of(ti, key=RUN_ID_KEY)
+    return pushed in (None, run_id)
+
+
+def xcom_of(ti_key: Any, *, key: str) -> Any:
+    """
+    Return an XCom of one task instance, None where it has none.
+
+    :param ti_key: what identifies the task instance
+    :param key: of the XCom
+    """
+    return _compat.XCom.get_one(
+        key=key,
+        dag_id=ti_key.dag_id,
+        task_id=ti_key.task_id,
+        run_id=ti_key.run_id,
+        map_index=ti_key.map_index,
+    )
+
+
+def may_have_pushed(ti: Any) -> bool:
+    """
+    Return whether a task instance may have pushed an XCom that its operator does not know.
+
+    In the process that has run a task, only a task that was deferred before may have: its XComs are cleared
+    when a try starts, and Airflow logs an error for each one that is requested and missing.
+
+    :param ti: what Airflow gives to a link: the task instance, or what identifies it
+    """
+    in_its_process = getattr(ti, "_ti_context_from_server", None)
+    return in_its_process is None or bool(in_its_process.next_method)
+
+
+def read_sequence(value: object) -> list[Any] | None:
+    """
+    Return the items of one of Airflow's own sequences, None for any other value.
+
+    The output of a mapped task is such a sequence, and so is what a template that is rendered natively finds.
+
+    :param value: any
+    """
+    if not isinstance(value, Sequence) or not type(value).__module__.startswith("airflow."):
+        return None
+    # An iterator of Airflow 3 sends one request for each item, and one more, for which Airflow logs an error.
+    is_lazy = type(value).__name__.startswith("Lazy")
+    return list(value[:]) if is_lazy else [value[index] for index in range(len(value))]

@@ -1,0 +1,134 @@
+from __future__ import annotations
+
+import asyncio
+import json
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from types import ModuleType
+from typing import Any
+
+import pytest
+from asgiref.sync import async_to_sync
+
+from airflow_provider_trigger import _compat
+
+COMPAT = "airflow.providers.common.compat.connection"
+TASK_RUNNER = "airflow.sdk.execution_time.task_runner"
+
+
+@pytest.fixture
+def connection_id(monkeypatch: pytest.MonkeyPatch) -> str:
+    """Return the id of a connection that is in the environment."""
+    monkeypatch.setenv("AIRFLOW_CONN_MINE", json.dumps({"conn_type": "trigger_dev", "host": "trigger.test"}))
+    return "mine"
+
+
+def test_each_name_is_airflows_own() -> None:
+    constants = {"INIT_ARGUMENTS", "IS_TASK_DECORATOR", "TRIGGER_FAILED"}
+    for name in set(_compat.__all__) - constants:
+        assert getattr(_compat, name).__module__.split(".")[0] in ("airflow", "airflow_provider_trigger")
+    assert issubclass(_compat.AirflowFailException, _compat.AirflowException)
+    assert issubclass(_compat.AirflowNotFoundException, _compat.AirflowException)
+
+
+def test_what_get_connection_raises_is_the_not_found_exception() -> None:
+    with pytest.raises(_compat.AirflowNotFoundException):
+        _compat.BaseHook.get_connection("there is no such connection")
+
+
+def test_another_name_is_none_of_airflows() -> None:
+    with pytest.raises(ImportError, match="BaseSensor"):
+        from airflow_provider_trigger._compat import BaseSensor  # noqa: F401
+
+
+def test_airflows_version_is_returned() -> None:
+    from airflow import __version__
+
+    assert _compat.airflow_version() == __version__
+
+
+def test_a_connection_is_got_on_an_event_loop_without_airflows_helper(
+    connection_id: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, COMPAT, None)
+    assert asyncio.run(_compat.get_async_connection(connection_id)).host == "trigger.test"
+
+
+@pytest.mark.parametrize("has_executor", [False, True])
+def test_what_gets_a_connection_can_wait_for_the_event_loop(
+    has_executor: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The triggerer of Airflow 3.0 masks the password by a request that only its own loop can send."""
+    monkeypatch.setitem(sys.modules, COMPAT, None)
+
+    async def mask() -> Any:
+        return asyncio.get_running_loop()
+
+    monkeypatch.setattr(_compat.BaseHook, "get_connection", lambda conn_id: async_to_sync(mask)())
+
+    async def get() -> tuple[Any, Any]:
+        with ThreadPoolExecutor(1) as pool:
+            loop = await _compat.get_async_connection("mine", executor=pool if has_executor else None)
+        return loop, asyncio.get_running_loop()
+
+    used, own = asyncio.run(get())
+    assert used is own
+
+
+def test_airflows_helper_is_used_where_there_is_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def get_async_connection(conn_id: str) -> Any:
+        return f"the connection {conn_id}"
+
+    helper = ModuleType(COMPAT)
+    helper.get_async_connection = get_async_connection  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, COMPAT, helper)
+    connection: Any = asyncio.run(_compat.get_async_connection("mine"))
+    assert connection == "the connection mine"
+
+
+def test_an_instance_of_a_mapped_operator_is_known_while_it_is_constructed() -> None:
+    seen = []
+
+    class Operator(_compat.BaseOperator):
+        def __init__(self, **arguments: Any) -> None:
+            super().__init__(**arguments)
+            seen.append(_compat.is_mapped_instance(self))
+
+    Operator(task_id="plain")
+    Operator(task_id="mapped", _airflow_from_mapped=True)
+    assert seen == [False, True]
+
+
+def test_an_operator_keeps_its_arguments_as_they_were_given() -> None:
+    class Operator(_compat.BaseOperator):
+        def __init__(self, *, ids: Any, **arguments: Any) -> None:
+            super().__init__(**arguments)
+            self.ids = ids
+
+    kept = getattr(Operator(task_id="work", ids="run_1"), _compat.INIT_ARGUMENTS)
+    assert kept["ids"] == "run_1"
+
+
+def test_a_decorated_function_that_is_not_called_is_known() -> None:
+    def work() -> None: ...
+
+    try:
+        from airflow.sdk import task
+    except ImportError:  # 2.11
+        from airflow.decorators import task
+    assert getattr(task(work), _compat.IS_TASK_DECORATOR)
+
+
+@pytest.mark.parametrize(("value", "expected"), [("True", True), ("False", False)])
+def test_airflows_settings_are_read_when_they_are_used(
+    value: str, expected: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert (_compat.default_deferrable(), _compat.default_queue()) == (False, "default")
+    monkeypatch.setenv("AIRFLOW__OPERATORS__DEFAULT_DEFERRABLE", value)
+    monkeypatch.setenv("AIRFLOW__OPERATORS__DEFAULT_QUEUE", "gpu")
+    assert (_compat.default_deferrable(), _compat.default_queue()) == (expected, "gpu")
+
+
+def test_airflow_3_3_calls_on_kill_of_its_triggers() -> None:
+    is_new = tuple(map(int, _compat.airflow_version().split(".")[:2])) >= (3, 3)
+    assert _compat.triggers_have_on_kill() == is_new
