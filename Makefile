@@ -53,7 +53,7 @@ demo: $(VENV)/.stamp ## Start, wait for and cancel runs from a real Airflow, on 
 	@$(VENV)/bin/python demo/demo.py
 
 test: $(VENV)/.stamp ## Run all tests except tests/e2e (TESTS=tests/unit ARGS=-x for fewer)
-	$(VENV)/bin/python -m pytest $(COVERAGE) -n $(WORKERS) --dist loadgroup $(TESTS) $(IGNORED) $(ARGS)
+	$(VENV)/bin/python -m pytest $(COVERAGE) -n $(WORKERS) --dist loadscope $(TESTS) $(IGNORED) $(ARGS)
 
 lint: $(LINT_VENV)/.stamp ## Check style, format and types, also of the tests
 	$(LINT_VENV)/bin/ruff check .
@@ -70,7 +70,7 @@ docs: $(DOCS_VENV)/.stamp ## Build the documentation into docs/_build/html; a wa
 	$(DOCS_VENV)/bin/sphinx-build -M html docs docs/_build --quiet --fail-on-warning --keep-going
 
 e2e: $(E2E_VENV)/.stamp ## Run tests/e2e: a whole Airflow of real processes (EXECUTOR=CeleryExecutor too)
-	E2E_EXECUTOR=$(EXECUTOR) $(E2E_VENV)/bin/python -m pytest -n 2 --dist loadgroup tests/e2e $(ARGS)
+	E2E_EXECUTOR=$(EXECUTOR) $(E2E_VENV)/bin/python -m pytest -n 2 --dist loadscope tests/e2e $(ARGS)
 
 bench: $(BENCH_VENV)/.stamp ## Measure, and write docs/benchmarks.md (ARGS=rate_limit for one scenario)
 	$(BENCH_VENV)/bin/python benchmarks/bench.py $(ARGS)

@@ -1,15 +1,18 @@
 from __future__ import annotations
 
 import atexit
-import itertools
+import functools
 import json
 import os
+import re
 import shutil
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from ipaddress import ip_address
+from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -26,19 +29,44 @@ from airflow_provider_trigger.testing import TriggerDevServer
 
 # The first dag.test() of a process costs as much as thirty further ones: it makes Airflow's API server.
 DAG_PROCESSES = 2
+RUNS_DAGS = re.compile(r"\brun_(dag|tasks)\b").search
 
 
-@pytest.hookimpl(tryfirst=True)  # before pytest-xdist reads the marks
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Say which tests share a process under ``--dist loadgroup``; others run wherever there is time."""
-    dags = itertools.cycle(f"dag.test() {number}" for number in range(DAG_PROCESSES))
-    for item in items:
-        if "dags_folder" in getattr(item, "fixturenames", ()):
-            item.add_marker(pytest.mark.xdist_group(next(dags)))
-        elif "/e2e/" in item.nodeid:  # the web server that the browser opens is no part of the whole Airflow
-            item.add_marker(pytest.mark.xdist_group("browser" if "/browser/" in item.nodeid else "e2e"))
-        elif "/integration/" not in item.nodeid:  # so short that distributing each costs more
-            item.add_marker(pytest.mark.xdist_group(item.nodeid.partition("::")[0]))
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Distribute the tests under ``--dist loadscope`` as ``group_of`` says."""
+    if config.getvalue("dist") != "loadscope":
+        return None
+    from xdist.scheduler import LoadScopeScheduling  # type: ignore[import-untyped]
+
+    class GroupScheduling(LoadScopeScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            return group_of(nodeid)
+
+    return GroupScheduling(config, log)
+
+
+def group_of(nodeid: str) -> str:
+    """Say which tests share a process: all with the same text."""
+    file = nodeid.partition("::")[0]
+    if "/e2e/" in nodeid:  # the web server that the browser opens is no part of the whole Airflow
+        return "browser" if "/browser/" in nodeid else "e2e"
+    if "/integration/" not in nodeid:  # so short that distributing each costs more
+        return file
+    return dag_groups().get(file, nodeid)
+
+
+@functools.cache
+def dag_groups() -> dict[str, str]:
+    """Return the groups of the files whose tests run Dags, by the files' names in test ids."""
+    folder = Path(__file__).parent
+    files = [
+        file for file in sorted((folder / "integration").glob("test_*.py")) if RUNS_DAGS(file.read_text())
+    ]
+    return {
+        str(file.relative_to(folder.parent)): f"dags {number % DAG_PROCESSES}"
+        for number, file in enumerate(files)
+    }
 
 
 @pytest.fixture

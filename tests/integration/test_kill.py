@@ -86,7 +86,7 @@ def test_a_kill_ends_the_work_at_once_and_for_good(
     options = PLACES[place](server)
     operator = make_operator(*runs, max_concurrency=8, **options)
     called = kill_soon(operator.on_kill)
-    with limited(30):  # each of these places would keep it for longer
+    with limited(50):  # each of these places would keep it for longer
         result = execute(operator)
     assert called
     assert type(result.error) is AirflowException
