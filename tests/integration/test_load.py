@@ -7,10 +7,10 @@ import logging
 import subprocess
 import sys
 import threading
+import time
 import tracemalloc
 from collections import Counter
 from contextlib import contextmanager, suppress
-from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -68,6 +68,7 @@ def test_memory_grows_by_the_results_alone_and_progress_is_logged_now_and_then(m
     monkeypatch.setattr(workers, "_PROGRESS_INTERVAL", PROGRESS_INTERVAL)
     with server_elsewhere(MANY) as (url, key, ids), new_client(url, key) as client:
         cancellation(client, ids[:1]).run()
+        begun = time.time()
         tracemalloc.start()
         try:
             results = cancellation(client, ids).run()
@@ -79,10 +80,9 @@ def test_memory_grows_by_the_results_alone_and_progress_is_logged_now_and_then(m
     progress = [record for record in caplog.records if f" of {MANY}" in record.getMessage()]
     assert progress
     assert all("Requested the cancel of " in record.getMessage() for record in progress)
-    # Airflow 2.11 hands each record on twice.
-    times = sorted({record.created for record in progress})
-    pauses = [later - sooner for sooner, later in pairwise(times)]
-    assert all(pause >= 0.9 * PROGRESS_INTERVAL for pause in pauses)
+    # Airflow 2.11 hands each record on twice. Before each there was an interval.
+    times = {record.created for record in progress}
+    assert len(times) <= (max(times) - begun) / PROGRESS_INTERVAL
 
 
 def allow_in_this_thread():
