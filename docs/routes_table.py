@@ -34,7 +34,11 @@ NOTHING = "-"  # of what cannot happen
 
 SIGNS = {"yes": "**yes**", "later": "later", "no": "no"}
 
-COVERING = ["## What covers every case", "", "None of them does alone. These combinations do:"]
+COVERING = [
+    "## What covers every case",
+    "",
+    "None of them does alone. These combinations do, on every Airflow:",
+]
 # Of a task that waits for the run.
 OF_A_WAITING_TASK = "on_kill"
 
@@ -79,17 +83,32 @@ def covers(table: dict[str, Any], routes: Iterable[str], version: str) -> bool:
     )
 
 
-def coverings(table: dict[str, Any], routes: Sequence[str]) -> list[str]:
-    """Return a line for each smallest combination of routes that covers every event on every Airflow."""
+def coverings(table: dict[str, Any], routes: Sequence[str], *, including: str | None = None) -> list[str]:
+    """Return a line for each smallest combination of routes that covers every event, exceptions included."""
     for count in range(2, len(routes) + 1):
         found = [
             some
             for some in combinations(routes, count)
-            if all(covers(table, some, version) for version in versions(table))
+            if covers(table, some, "otherwise") and (including is None or including in some)
         ]
         if found:
-            return [f"- {' **and** '.join(table['routes'][route] for route in some)}" for some in found]
+            return [line for some in found for line in covering(table, some, routes)]
     raise ValueError("not even all routes together cover every case: write that into the page")
+
+
+def covering(table: dict[str, Any], some: Sequence[str], routes: Sequence[str]) -> list[str]:
+    """Return a line for a combination of routes, and one for each Airflow on which it needs another route."""
+    lines = [f"- {' **and** '.join(table['routes'][route] for route in some)}"]
+    for version in sorted(versions(table)):
+        if not covers(table, some, version):
+            more = [route for route in routes if covers(table, [*some, route], version)]
+            if not more:
+                raise ValueError(
+                    f"not one more route is enough on Airflow {version}: write that into the page"
+                )
+            names = " or ".join(table["routes"][route] for route in more)
+            lines.append(f"  - on Airflow {version} only, in addition: {names}")
+    return lines
 
 
 def advice(table: dict[str, Any]) -> list[str]:
@@ -107,7 +126,7 @@ def advice(table: dict[str, Any]) -> list[str]:
         "",
         "### If a task with an `on_kill` waits for the runs",
         "",
-        *coverings(table, routes),
+        *coverings(table, routes, including=OF_A_WAITING_TASK),
     ]
 
 

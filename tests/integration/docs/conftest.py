@@ -24,14 +24,12 @@ from airflow_provider_trigger.hooks.trigger_dev import TriggerDevHook
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from docs_pages import EXAMPLES, ROOT
+from docs_pages import BLOCKS, EXAMPLES, ROOT
 from docs_shell import (
     ADDRESS,
     AIRFLOW,
-    BEHIND_A_PROXY,
     RUN_ID,
     changed_for_this_airflow,
-    forget_connections,
     in_a_shell,
     output_of_local_server,
 )
@@ -86,9 +84,18 @@ def check_requirement() -> Check:
 
 
 @pytest.fixture
-def check_local_server() -> Check:
-    def check(block: Any, *, runs: int) -> None:
-        assert len(RUN_ID.findall(output_of_local_server(block.text))) == runs
+def check_local_server(tmp_path) -> Check:
+    """It prints its runs; its file of tasks is a block of the page."""
+
+    def check(block: Any, *, runs: int, tasks: str | None = None) -> None:
+        command = block.text
+        if tasks is not None:
+            file = tmp_path / "tasks.py"
+            file.write_text(block.sibling(tasks).text)
+            command = command.replace("FILE.py", str(file))
+        printed = output_of_local_server(command)
+        assert len(RUN_ID.findall(printed)) == runs
+        assert tasks is None or "Its tasks: resize-image, train-model" in printed
 
     return check
 
@@ -107,67 +114,23 @@ def check_output_of_local_server() -> Check:
 
 
 @pytest.fixture
-def check_new_airflow() -> Check:
-    """The check of the command after it runs it first; here it only has to make the Dags folder."""
+def check_in_test_a_new_user() -> Check:
+    """That file runs it."""
+    tests = (Path(__file__).parent / "test_a_new_user.py").read_text(encoding="utf-8")
 
-    def check(block: Any) -> None:
-        assert block.text.splitlines()[-1] == "mkdir -p ~/airflow/dags"
-
-    return check
-
-
-@pytest.fixture
-def check_dags_test(server, tmp_path) -> Check:
-    """
-    It is run in a shell, as a new user without any Airflow.
-
-    The local server is on another port than on the page, and has the page's runs.
-    """
-
-    def check(block: Any, *, before: str, shown: str) -> None:
-        lines = block.sibling(shown).text
-        for run_id in dict.fromkeys(RUN_ID.findall(block.text)):
-            server.add_run(
-                "COMPLETED" if f"{run_id} (hello-task): already completed" in lines else "EXECUTING",
-                run_id=run_id,
-            )
-        copy = f"cp {EXAMPLES / 'cancel_at_the_end.py'} ~/airflow/dags"
-        steps = ["unset ${!AIRFLOW@}", block.sibling(before).text, copy, ADDRESS.sub(server.url, block.text)]
-        printed = in_a_shell("\n".join(steps), HOME=str(tmp_path), **BEHIND_A_PROXY)
-        for line in ADDRESS.sub(server.url, lines).splitlines():
-            assert line in printed
+    def check(block: Any, *, text: str) -> None:
+        assert text in block.text
+        assert f'("{block.page.name}", "{text}")' in tests
 
     return check
 
 
 @pytest.fixture
-def check_dags_test_of_a_start(server, tmp_path) -> Check:
-    """
-    It is run in a shell, as a new user without any Airflow, who has copied the Dag.
+def check_same() -> Check:
+    """Another page has the same block, and checks it."""
 
-    The lines that are shown come out, with the id of the run that it has started.
-    """
-
-    def check(block: Any, *, shown: str) -> None:
-        lines = ADDRESS.sub(server.url, block.sibling(shown).text)
-        dag_id = block.text.split()[-1]
-        copy = f"mkdir -p ~/airflow/dags; cp {EXAMPLES / f'{dag_id}.py'} ~/airflow/dags"
-        steps = ["unset ${!AIRFLOW@}", "airflow db migrate", copy, ADDRESS.sub(server.url, block.text)]
-        printed = in_a_shell("\n".join(steps), HOME=str(tmp_path), **BEHIND_A_PROXY)
-        (run_id,) = server.runs
-        for line in RUN_ID.sub(run_id, lines).splitlines():
-            assert line in printed
-
-    return check
-
-
-@pytest.fixture
-def check_log_of_dags_test() -> Check:
-    """The check of the command before it compares each line; here it only has to be there."""
-
-    def check(block: Any, *, command: str) -> None:
-        named = set(RUN_ID.findall(block.sibling(command).text))
-        assert not named or named == set(RUN_ID.findall(block.text))
+    def check(block: Any, *, page: str) -> None:
+        assert block.text in [other.text for other in BLOCKS if other.page.name == page]
 
     return check
 
@@ -205,29 +168,7 @@ def check_extra(connect, tmp_path) -> Check:
     return check
 
 
-@pytest.fixture
-def check_airflow_connections(dags_folder, server) -> Check:
-    """The commands are run in a shell, where the first connection gets the local server's address and key."""
-
-    def check(block: Any) -> None:
-        mine = f"--conn-host {server.url} --conn-password {server.secret_key}"
-        script = block.text.replace("--conn-password 'tr_prod_…'", mine)
-        assert server.url in script
-        try:
-            assert "Connection success!" in in_a_shell(script)
-        finally:
-            forget_connections()
-        assert [request.status for request in server.requests] == [200]
-
-    return check
-
-
 # Dags.
-
-
-@pytest.fixture
-def for_this_airflow() -> Callable[[str], str]:
-    return changed_for_this_airflow
 
 
 @pytest.fixture
@@ -248,16 +189,14 @@ def check_example() -> Check:
 def check_dag(connection, server, run_dag) -> Check:
     """The block is a Dag's file, and runs. Ids that stand in it are those of runs on the local server."""
 
-    def check(block: Any, *, kept: int = 0) -> None:
+    def check(block: Any) -> None:
         named = RUN_ID.findall(block.text)
         runs = [server.add_run(run_id=run_id) for run_id in named] or [server.add_run() for _ in range(3)]
         result = run_dag(
             changed_for_this_airflow(block.text), {} if named else {"run_ids": [run.id for run in runs]}
         )
         assert result.state == "success"
-        statuses = [run.status for run in runs]
-        assert statuses.count("CANCELED") == len(runs) - kept
-        assert statuses.count("EXECUTING") == kept
+        assert {run.status for run in runs} == {"CANCELED"}
 
     return check
 

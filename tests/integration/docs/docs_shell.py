@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 import signal
 import subprocess
 import sys
+import tempfile
 from functools import lru_cache
 from pathlib import Path
 
@@ -14,6 +16,7 @@ from docs_pages import DOCS
 
 from airflow_provider_trigger._compat import airflow_version
 
+AIRFLOW_CALLS = Path(__file__).with_name("airflow_calls.py")
 AIRFLOW = tuple(map(int, airflow_version().split(".")[:2]))
 RUN_ID = re.compile(r"\brun_c[a-z0-9]{20,}\b")
 ADDRESS = re.compile(r"http://127\.0\.0\.1:\d+")
@@ -30,6 +33,23 @@ def environment(**more: str) -> dict[str, str]:
     return {**os.environ, "PATH": path, "NO_COLOR": "1", "COLUMNS": "500", **more}
 
 
+# In the place of the command: keep each call, to run all of them in one process.
+AIRFLOW_COMMAND = """
+airflow() {
+    printf '%s\\0' "$@" > "$CALLS/$((++call)).arguments"
+    env -0 > "$CALLS/$call.environment"
+}
+call=0
+"""
+
+
+def with_airflow(script: str, **more: str) -> str:
+    """Run a script, and then its calls of ``airflow`` in one process; return all that was printed."""
+    with tempfile.TemporaryDirectory() as calls:
+        run_calls = f"\ncd /\nexec {shlex.join([sys.executable, str(AIRFLOW_CALLS), calls])}"
+        return in_a_shell(AIRFLOW_COMMAND + script + run_calls, CALLS=calls, **more)
+
+
 def in_a_shell(script: str, **more: str) -> str:
     """Run a script, and return all that it printed."""
     done = subprocess.run(
@@ -38,7 +58,7 @@ def in_a_shell(script: str, **more: str) -> str:
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
-        timeout=180,
+        timeout=600,
         check=False,
     )
     assert done.returncode == 0, done.stdout
@@ -59,14 +79,6 @@ def output_of_local_server(command: str) -> str:
                 process.send_signal(signal.SIGINT)
     assert process.returncode == 0
     return "".join(lines)
-
-
-def forget_connections() -> None:
-    from airflow.models.connection import Connection
-    from airflow.utils.session import create_session
-
-    with create_session() as session:
-        session.query(Connection).filter(Connection.conn_id.startswith("trigger_")).delete("fetch")
 
 
 def changed_for_this_airflow(source: str) -> str:

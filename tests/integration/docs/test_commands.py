@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 import re
+import runpy
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -60,12 +60,13 @@ OWN_RUNS = {"RUN_IDS": "run_a", "TRIGGER_API_URL": "", "TRIGGER_SECRET_KEY": "",
         ({"RUN_IDS": " , "}, "RUN_IDS has no run id"),
     ],
 )
-def test_the_demo_names_the_wrong_setting(settings, said, server) -> None:
-    given = OWN_RUNS | {name: value.format(url=server.url) for name, value in settings.items()}
-    done = run(sys.executable, "demo/demo.py", **given)
-    assert done.returncode == 1
-    assert done.stderr.startswith("error: ")
-    assert said in done.stderr
+def test_the_demo_names_the_wrong_setting(settings, said, server, monkeypatch) -> None:
+    for name, value in (OWN_RUNS | settings).items():
+        monkeypatch.setenv(name, value.format(url=server.url))
+    monkeypatch.syspath_prepend(ROOT / "demo")
+    with pytest.raises(SystemExit, match=r"^error: ") as end:
+        runpy.run_path(str(ROOT / "demo" / "demo.py"), run_name="__main__")
+    assert said in str(end.value)
 
 
 @pytest.mark.parametrize(("arguments", "is_measured"), [((), True), (("TESTS=tests/unit",), False)])

@@ -5,10 +5,12 @@ from __future__ import annotations
 import contextlib
 import inspect
 import json
-import math
 import re
 import subprocess
+import time
 from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from functools import partial
 from importlib.util import module_from_spec, spec_from_file_location
 from types import SimpleNamespace
 from typing import Any
@@ -17,44 +19,27 @@ import pytest
 from docs_pages import DOCS, ROOT, matches, rows
 
 from airflow_provider_trigger import defaults
-from airflow_provider_trigger.api import (
-    circuit_breaker,
-    exchange,
-    http,
-    masking,
-    responses,
-    retry,
-    server_advice,
-    transport_errors,
-)
-from airflow_provider_trigger.api.deadline import Deadline
+from airflow_provider_trigger.api import circuit_breaker, exchange, http, masking, responses
 from airflow_provider_trigger.api.endpoints.bulk_actions import MAX_SIZE
-from airflow_provider_trigger.api.endpoints.runs import retrieve_run
-from airflow_provider_trigger.api.errors import (
-    TLSError,
-    TransportError,
-    TriggerDevError,
-    UnexpectedAnswerError,
-)
-from airflow_provider_trigger.api.failures import Failure, tries_allowed
-from airflow_provider_trigger.api.http import Response
+from airflow_provider_trigger.api.endpoints.runs import cancel_run, retrieve_run
+from airflow_provider_trigger.api.errors import TriggerDevError
+from airflow_provider_trigger.api.http import Call
 from airflow_provider_trigger.api.models import runs, statuses
 from airflow_provider_trigger.cancel import bulk, record, schedule, workers
 from airflow_provider_trigger.cancel.outcome import CancelOutcome, CancelResult
 from airflow_provider_trigger.get_provider_info import get_provider_info
-from airflow_provider_trigger.hooks import connection as connections
 from airflow_provider_trigger.hooks.trigger_dev import TriggerDevHook
 from airflow_provider_trigger.notifications.cancel import CancelTriggerRunNotifier
 from airflow_provider_trigger.operators import base
-from airflow_provider_trigger.operators.base import RunsOperator
 from airflow_provider_trigger.operators.cancel import CancelTriggerRunOperator
+from airflow_provider_trigger.operators.replay import ReplayTriggerRunOperator
 from airflow_provider_trigger.operators.run import RunTriggerTaskOperator
-from airflow_provider_trigger.run import conversions, identity, request, start, wait, wait_settings
+from airflow_provider_trigger.run import conversions, identity, request, wait, wait_settings
 from airflow_provider_trigger.run.identity import DagRunIdentity, TaskInstanceIdentity
 from airflow_provider_trigger.sensors.run import TriggerRunSensor
 from airflow_provider_trigger.sources import started
-from airflow_provider_trigger.sources.run_ids import MAX_LENGTH, MAX_SHOWN, RunIds
-from airflow_provider_trigger.triggers import run as triggers
+from airflow_provider_trigger.sources.run_ids import MAX_SHOWN, RunIds
+from airflow_provider_trigger.testing import TriggerDevServer
 from airflow_provider_trigger.wording import MAX_LINES
 
 # The connection.
@@ -72,27 +57,6 @@ def read() -> Callable[[str], Any]:
         return TriggerDevHook(connection=connection).settings
 
     return read_connection
-
-
-@pytest.mark.parametrize(("connection", "error"), rows("connection.md", "| the connection | the error |"))
-def test_error_of_a_connection(connection, error, read):
-    with pytest.raises(connections.InvalidConnectionError) as raised:
-        read(connection.strip("`"))
-    assert str(raised.value) == "Connection 'trigger_dev_default', " + error.strip("`")
-
-
-@pytest.mark.parametrize("value", ["", "{"])
-def test_error_of_a_missing_connection(value, monkeypatch):
-    monkeypatch.setenv("AIRFLOW_CONN_MY_CONN", value)
-    page = (DOCS / "connection.md").read_text(encoding="utf-8")
-    assert f"`{connections.connection_not_found('my_conn')}`" in page
-
-
-@pytest.mark.parametrize(("connection", "warning"), rows("connection.md", "| the connection | the warning |"))
-def test_warning_of_a_connection(connection, warning, read, said):
-    connections._warn_if_unencrypted.cache_clear()
-    read(connection.strip("`"))
-    assert said.lines("Connection 'trigger_dev_default'", warning.strip("`"))
 
 
 def test_fields_of_the_connection(read):
@@ -117,6 +81,13 @@ def test_fields_of_the_connection(read):
 
 # Arguments.
 
+# What all operators share that wait for a run; ``run_id``, the only argument of a replay, has no default.
+BASES_OF_REPLAY = [
+    base
+    for base in ReplayTriggerRunOperator.__mro__
+    if base.__module__.startswith("airflow_provider_trigger")
+]
+
 
 @pytest.mark.parametrize(
     ("page", "heading", "classes"),
@@ -124,27 +95,20 @@ def test_fields_of_the_connection(read):
         ("cancel.md", "## The operator's arguments", [CancelTriggerRunOperator]),
         ("cancel.md", "## The notifier's arguments", [CancelTriggerRunNotifier]),
         ("run.md", "## The arguments that start a run", [RunTriggerTaskOperator]),
-        ("run.md", "## The arguments for waiting", [RunsOperator]),
+        ("run.md", "## The arguments for waiting", BASES_OF_REPLAY),
         ("run.md", "## The sensor's arguments", [TriggerRunSensor]),
     ],
 )
 def test_arguments(page, heading, classes):
     part = (DOCS / page).read_text(encoding="utf-8").split(f"{heading}\n")[1].split("\n## ")[0]
     shown = dict(re.findall(r"^\| `(\w+)` \| `(.*?)` \|", part, re.MULTILINE))
-    arguments = [one for each in classes for one in inspect.signature(each.__init__).parameters.values()]
+    own = [vars(each)["__init__"] for each in classes if "__init__" in vars(each)]
+    arguments = [one for init in own for one in inspect.signature(init).parameters.values()]
     real = {
         argument.name: argument.default for argument in arguments if argument.default is not argument.empty
     }
     real.pop("context", None)
     assert {name: eval(default) for name, default in shown.items()} == real
-
-
-@pytest.mark.parametrize(("given", "error"), rows("run.md", "| given | the error |"))
-def test_error_of_an_argument(given, error):
-    arguments = {"task_id": "resize", "task_identifier": "resize-image"} | eval(f"dict({given.strip('`')})")
-    with pytest.raises(ValueError, match=r"\w") as raised:
-        RunTriggerTaskOperator(**arguments)
-    assert str(raised.value) == f"RunTriggerTaskOperator 'resize': {error.strip('`')}"
 
 
 def test_how_a_run_ends():
@@ -221,7 +185,33 @@ def test_runs_at_a_time():
 
 
 def interval_at(age: float) -> float:
-    return wait_settings.WaitSettings().interval(age)
+    """Return the pause after a check that shows a run of this age."""
+    created_at = datetime(2026, 1, 1, tzinfo=UTC)
+    log: Any = SimpleNamespace(info=lambda *_: None)
+    now = created_at.timestamp() + age
+    steps = wait.wait_for_run("run_a", wait_settings.WaitSettings(), log=log, now=lambda: now)
+    answer = {"id": "run_a", "status": "EXECUTING", "createdAt": created_at.isoformat()}
+    next(steps)
+    run = runs.Run.from_answer(answer, seen_at=created_at + timedelta(seconds=age))
+    pause: Any = steps.send(run)
+    return pause.seconds
+
+
+def checks_of(seconds: float) -> list[float]:
+    """Return when a run that takes so long is checked, in seconds from its start."""
+    log: Any = SimpleNamespace(info=lambda *_: None)
+    now, checks, reply = 0.0, [], None
+    steps = wait.wait_for_run("run_a", wait_settings.WaitSettings(), log=log, now=lambda: now)
+    with contextlib.suppress(StopIteration):
+        while True:
+            step, reply = steps.send(reply), None
+            if isinstance(step, wait.Pause):
+                now += step.seconds
+            else:
+                checks.append(now)
+                status = "COMPLETED" if now >= seconds else "EXECUTING"
+                reply = runs.Run.from_answer({"id": "run_a", "status": status})
+    return checks
 
 
 @pytest.mark.parametrize(
@@ -231,22 +221,7 @@ def interval_at(age: float) -> float:
 def test_requests_of_a_run(takes, count, per_minute):
     number, unit = takes.split()
     seconds = int(number) * {"s": 1, "minute": 60, "minutes": 60, "hour": 3600}[unit]
-    settings = wait_settings.WaitSettings()
-    now, checks = 0.0, 0
-    log: Any = SimpleNamespace(info=lambda *_: None)
-    steps = wait.wait_for_run("run_a", settings, log=log, now=lambda: now)
-    reply: Any = None
-    with contextlib.suppress(StopIteration):
-        while True:
-            step = steps.send(reply)
-            reply = None
-            if isinstance(step, wait.Pause):
-                now += step.seconds
-            else:
-                checks += 1
-                status = "COMPLETED" if now >= seconds else "EXECUTING"
-                reply = runs.Run.from_answer({"id": "run_a", "status": status})
-    assert int(count) == 1 + checks + 1
+    assert int(count) == 1 + len(checks_of(seconds)) + 1
     assert int(per_minute) == int(REQUESTS_PER_MINUTE / int(count))
 
 
@@ -266,40 +241,32 @@ def bytes_of_xcom(count: int) -> int:
 
 # What a page says, and what must be true then.
 STATEMENTS: list[tuple[str, str, Callable[[], bool]]] = [
-    ("limits.md", "the last 5 % of the bucket", lambda: defaults.RATE_LIMIT_RESERVE == 0.05),
+    ("limits.md", "the last 5 % of it", lambda: defaults.RATE_LIMIT_RESERVE == 0.05),
     ("limits.md", "status checks after 0.5, 1, 2 and 4 s", lambda: record.RECHECK_AFTER == (0.5, 1, 2, 4)),
     ("limits.md", "then one more cancel", lambda: record.MAX_CANCELS == 2),
     ("outcomes.md", "in about 7.5 s", lambda: sum(record.RECHECK_AFTER) == 7.5),
-    ("outcomes.md", "the last time 1 s before", lambda: record.LAST_CHECK_BEFORE == 1),
     ("outcomes.md", "five checks after each", lambda: len(record.RECHECK_AFTER) + 1 == 5),
-    ("outcomes.md", "at most 3 s older", lambda: record.FRESH_FOR == 3),
+    ("outcomes.md", "a check at most 3 s before the cancel", lambda: record.FRESH_FOR == 3),
     ("outcomes.md", "75 s after its cancel", lambda: runs.TERMINATES_WITHIN == 75),
     ("outcomes.md", "for more than 300 runs", lambda: bulk.BULK_FROM == 300),
-    ("limits.md", "| one connection | 10 s", lambda: transport_errors.CONNECT_TIMEOUT == 10),
     ("limits.md", "| one request | 30 s; ", lambda: defaults.REQUEST_TIMEOUT == 30),
-    ("limits.md", "at most a third of the remaining time", lambda: retry.SHARE_OF_ONE_STEP == 1 / 3),
-    ("limits.md", "| 120 s after its first request |", lambda: defaults.RETRY_FOR == 120),
-    ("limits.md", "until 80 % of the time have passed", lambda: schedule._SHARE_FOR_CANCELS == 0.8),
-    ("limits.md", "| 60 s if the server names it", lambda: server_advice.MAX_WAIT == 60),
-    ("limits.md", "otherwise 30 s", lambda: 2 * retry._LONGEST_HALF == 30),
-    ("limits.md", "growing, up to 30 s", lambda: retry._FIRST_HALF < retry._LONGEST_HALF == 15),
-    ("limits.md", "until 5 s have passed without progress", lambda: bulk.NO_PROGRESS_AFTER == 5),
-    ("limits.md", "at most a quarter of the remaining time", lambda: bulk.SHARE == 1 / 4),
-    ("limits.md", "| a notifier in all | 30 s |", lambda: defaults.NOTIFIER_TIMEOUT == 30),
+    ("limits.md", "| 120 s after its first request", lambda: defaults.RETRY_FOR == 120),
+    ("limits.md", "reading XCom included | 30 s;", lambda: defaults.NOTIFIER_TIMEOUT == 30),
+    ("limits.md", "until 80 % of it have passed", lambda: schedule._SHARE_FOR_CANCELS == 0.8),
     ("limits.md", "| 90 s after the run's cancel |", lambda: defaults.TERMINATION_TIMEOUT == 90),
     ("limits.md", "After 10 requests in a row", lambda: circuit_breaker.FAILURES_TO_OPEN == 10),
-    ("limits.md", "one request goes out per second", lambda: circuit_breaker.PROBE_INTERVAL == 1),
-    ("limits.md", "one for each run up to 100 runs", lambda: MAX_LINES == 100),
-    ("limits.md", "Progress every 10 s", lambda: workers._PROGRESS_INTERVAL == 10),
-    ("outcomes.md", "one such line every 5 s", lambda: exchange._RETRY_LOG_INTERVAL == 5),
-    ("limits.md", "| 256 characters;", lambda: MAX_LENGTH == 256),
-    ("limits.md", "| 32: `max_concurrency` |", lambda: defaults.MAX_CONCURRENCY == 32),
+    ("limits.md", "one request per second", lambda: circuit_breaker.PROBE_INTERVAL == 1),
     ("limits.md", "| 16 MB |", lambda: http.MAX_BODY_BYTES == 16 * 1024**2),
+    ("limits.md", "10,000 results are 1.5 MB", lambda: 1.4e6 < bytes_of_xcom(10_000) < 1.5e6),
+    ("outcomes.md", "Up to 100 runs have a line each", lambda: MAX_LINES == 100),
+    ("outcomes.md", "progress every 10 s", lambda: workers._PROGRESS_INTERVAL == 10),
+    ("outcomes.md", "one line every 5 s", lambda: exchange._RETRY_LOG_INTERVAL == 5),
+    ("outcomes.md", "a line every 5 minutes without a change", lambda: wait._LOG_INTERVAL == 300),
+    ("outcomes.md", "the 4 s that Airflow leaves", lambda: base._STOP_TIME == 4),
     ("security.md", "answer over 16 MB", lambda: http.MAX_BODY_BYTES == 16 * 1024**2),
     ("security.md", "a key of less than 8 characters", lambda: masking.SHORTEST_IN_ANSWERS == 8),
     ("security.md", "cut to 300\ncharacters", lambda: responses.MAX_DETAIL_LENGTH == 300),
     ("security.md", "up to 80 characters", lambda: MAX_SHOWN == 80),
-    ("limits.md", "10,000 results are 1.5 MB", lambda: 1.4e6 < bytes_of_xcom(10_000) < 1.5e6),
     ("run.md", "any JSON, up to 3 MB", lambda: request.MAX_PAYLOAD_SIZE == 3 * 1024**2),
     ("run.md", "a dict of JSON, up to 256 KB", lambda: conversions.MAX_METADATA_SIZE == 256 * 1024),
     ("run.md", "up to 7, of up to 128 characters", lambda: conversions.MAX_TAGS - identity.TAGS_OF_OURS == 7),
@@ -308,12 +275,7 @@ STATEMENTS: list[tuple[str, str, Callable[[], bool]]] = [
     ("run.md", "in seconds, 5 or more", lambda: request.LEAST_MAX_DURATION == 5),
     ("run.md", "above `max_output_size`\n(1 MB)", lambda: defaults.MAX_OUTPUT_SIZE == 1024**2),
     ("run.md", "until its worker has stopped, up to 75 s", lambda: runs.TERMINATES_WITHIN == 75),
-    ("outcomes.md", "at once; up to 75 s", lambda: runs.TERMINATES_WITHIN == 75),
     ("run.md", "`on_kill` cancels the run, within 4 s", lambda: base._STOP_TIME == 4),
-    ("outcomes.md", "could not be canceled in the 4 s", lambda: base._STOP_TIME == 4),
-    ("outcomes.md", "every 5 minutes without a change", lambda: wait._LOG_INTERVAL == 300),
-    ("outcomes.md", "it tries again four times", lambda: len(triggers._CONNECTION_PAUSES) == 4),
-    ("outcomes.md", "each of 5 runs was canceled", lambda: start._MAX_ROUNDS == 5),
     ("cancel.md", "it searches twice, and takes", lambda: started._LISTS == 2),
     ("cancel.md", "takes about 3 s", lambda: started._LIST_LAG == 2.5),
 ]
@@ -325,72 +287,88 @@ def test_statement(page, sentence, is_true):
     assert is_true()
 
 
-def answer(status: int, **headers: str) -> tuple[TriggerDevError, Response]:
-    """Return a response, and the error that a status check makes of it."""
-    response = Response(
-        status=status, headers={"x-should-retry": "", **headers}, body=b'{"error": "Not found"}'
-    )
-    with pytest.raises(TriggerDevError) as raised:
-        retrieve_run("run_a").read(response)
-    return raised.value, response
+MANY = 8  # more than any limit, less than what opens the circuit breaker
+
+Faults = tuple[Callable[[Any], object], ...]
 
 
-# What came back, in the words of the table; the error, and whether the server has worked before.
-FAILURES: dict[str, list[tuple[TriggerDevError, Response | None, bool]]] = {
-    "429": [(*answer(429), False)],
-    "408, 409, 425, 502, 503, 504 and other 5xx, except 500": [
-        (*answer(status), False) for status in (408, 409, 425, 502, 503, 504, 520, 599)
-    ],
-    "no connection, no answer, a connection lost before the whole answer arrived": [
-        (TransportError(""), None, False)
-    ],
-    "500": [(*answer(500), worked) for worked in (False, True)],
-    "invalid JSON, a missing field, another run, from a server that has worked before": [
-        (UnexpectedAnswerError(""), None, True)
-    ],
-    "invalid JSON, a missing field, another run, otherwise": [(UnexpectedAnswerError(""), None, False)],
-    "a redirect, a 404 of another product, from a server that has worked before": [(*answer(302), True)],
-    "404 of a status check": [(*answer(404, **{"x-should-retry": "true"}), False)],
-    "401": [(*answer(401), worked) for worked in (False, True)],
-    "403, 404 of a cancel, other redirects, an invalid certificate, an answer over 16 MB": [
-        *((*answer(status), False) for status in (403, 404, 302)),
-        (TLSError("", retryable=False), None, True),
-        (UnexpectedAnswerError("", retryable=False), None, True),
-    ],
-    "`x-should-retry: false`": [(*answer(503, **{"x-should-retry": "false"}), True)],
+def fails_with(*statuses: int) -> Faults:
+    return tuple(partial(TriggerDevServer.fail_next, times=MANY, status=status) for status in statuses)
+
+
+# What came back, in the words of the table: the faults of a server that has answered once before, or has not.
+HAS_WORKED: dict[str, Faults] = {
+    "429, 408, 409, 425, 502, 503, 504 and other 5xx, except 500": fails_with(
+        429, 408, 409, 425, 502, 503, 504, 520
+    ),
+    "no connection, no answer, a connection lost before the whole answer arrived": (
+        lambda server: server.disconnect_next(MANY),
+        lambda server: server.truncate_next(MANY),
+    ),
+    "an answer that is not Trigger.dev's, from a server that has worked before": (
+        lambda server: server.malformed_next(MANY),
+        lambda server: server.redirect_next(MANY),
+    ),
+    "500": fails_with(500),
+    "401": fails_with(401),
+    "403, 404 of a cancel, an invalid certificate, an answer over 16 MB": (
+        *fails_with(403),
+        lambda server: server.oversize_next(MANY),
+    ),
+}
+IS_NEW: dict[str, Faults] = {
+    "invalid JSON, a missing field, another run, otherwise": (
+        lambda server: server.malformed_next(MANY),
+        lambda server: server.malformed_next(MANY, "{}", "application/json"),
+    ),
 }
 
 
+@pytest.fixture
+def tries(connection, server, monkeypatch) -> Callable[..., int]:
+    """Return how often a call is sent: until it succeeds, or fails."""
+    sleep = time.sleep
+    monkeypatch.setattr(time, "sleep", lambda seconds: sleep(min(seconds, 0.01)))
+
+    def count(call: Call[Any], fault: Callable[[Any], object], *, has_worked: bool) -> int:
+        run = server.add_run("EXECUTING")
+        with TriggerDevHook().get_client(retry_for=1000) as client:
+            if has_worked:
+                client.call(retrieve_run(run.id))
+            before = len(server.requests)
+            fault(server)
+            with contextlib.suppress(TriggerDevError):
+                client.call(call)
+        server.clear_faults()
+        return len(server.requests) - before
+
+    return count
+
+
+TRIES = {row[0]: row[1] for row in rows("limits.md", "| what came back | tries |")}
+
+
 @pytest.mark.parametrize(
-    ("what", "tries", "_"), rows("limits.md", "| what came back | tries | wait between them |")
+    ("what", "fault", "has_worked"),
+    [(what, fault, True) for what, faults in HAS_WORKED.items() for fault in faults]
+    + [(what, fault, False) for what, faults in IS_NEW.items() for fault in faults],
 )
-def test_tries(what, tries, _):
-    for error, response, has_worked in FAILURES[what]:
-        advised = server_advice.should_retry(response)
-        allowed = tries_allowed(Failure(retrieve_run("run_a").request, error, advised, has_worked=has_worked))
-        assert tries.split(",")[0] == ("no limit but time" if math.isinf(allowed) else f"{allowed:g}")
+def test_tries(what, fault, has_worked, server, tries):
+    allowed = TRIES[what].split(",")[0]
+    sent = tries(retrieve_run(server.add_run().id), fault, has_worked=has_worked)
+    assert sent == (MANY + 1 if allowed == "no limit but time" else int(allowed))
 
 
-# Seconds that remain, and what a first and a repeated request may take then.
-LAST_SECONDS: dict[str, list[tuple[float, float, float]]] = {
-    "3 s or more": [(30, 10, 10), (3, 1, 1)],
-    "2 s to 3 s": [(2.9, 1, 1), (2, 1, 1)],
-    "1 s to 2 s": [(1.9, 1, 0.95), (1, 1, 0.5)],
-    "less than 1 s": [(0.9, 0.9, 0.45), (0.2, 0.2, 0.1)],
-}
+def test_tries_of_an_unknown_run(tries):
+    def nothing(_: Any) -> None: ...
+
+    checks = tries(retrieve_run("run_a"), nothing, has_worked=True)
+    assert TRIES["404 of a status check"].startswith(str(checks))
+    assert tries(cancel_run("run_a"), nothing, has_worked=True) == 1
 
 
-@pytest.mark.parametrize(
-    "shown", [row[0] for row in rows("limits.md", "| remaining time | one request takes at most |")]
-)
-def test_last_seconds_of_a_notifier(shown):
-    exchange_at_0: Any = SimpleNamespace(monotonic=lambda: 0.0, timeout=defaults.REQUEST_TIMEOUT)
-    for remaining, *longest in LAST_SECONDS[shown]:
-        timeouts = [
-            exchange.Exchange._timeout(exchange_at_0, Deadline(remaining), is_retry=is_retry)
-            for is_retry in (False, True)
-        ]
-        assert timeouts == pytest.approx(longest)
+def test_each_row_of_tries_is_tested():
+    assert {*HAS_WORKED, *IS_NEW, "404 of a status check"} == set(TRIES)
 
 
 def test_two_requests_for_each_run_up_to_the_number_named(server, cancel, connection):
@@ -422,7 +400,7 @@ def test_routes_are_those_that_were_measured():
     page, table = routes_table.PAGE.read_text(encoding="utf-8"), json.loads(routes_table.DATA.read_text())
     assert routes_table.written(page) == page, "run: python docs/routes_table.py"
     # What the page says about Airflow 3.0 in addition to the tables.
-    assert "The task's callback is needed on Airflow 3.0 only" in page
+    assert "on Airflow 3.0 only, in addition: `on_failure_callback` of the task\n" in page
     without_it = ("dag_failure_callback", "teardown")
     assert {
         version
