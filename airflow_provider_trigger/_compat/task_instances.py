@@ -118,7 +118,8 @@ def read_sequence(value: object) -> list[Any] | None:
 
     :param value: any
     """
-    if not isinstance(value, Sequence) or not type(value).__module__.startswith("airflow."):
+    is_text = isinstance(value, (str, bytes))  # as Airflow's enumerations of states are
+    if is_text or not isinstance(value, Sequence) or not type(value).__module__.startswith("airflow."):
         return None
     # An iterator of Airflow 3 sends one request for each item, and one more, for which Airflow logs an error.
     is_lazy = type(value).__name__.startswith("Lazy")

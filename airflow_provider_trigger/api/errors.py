@@ -174,6 +174,15 @@ def is_not_from_trigger_dev(error: TriggerDevError) -> bool:
     return isinstance(error, (NotTriggerDevError, UnexpectedAnswerError))
 
 
+def is_rejection(error: TriggerDevError) -> bool:
+    """
+    Return whether the server, or what stands in front of it, rejects this client: 401 and 403.
+
+    :param error: what a call ended with
+    """
+    return isinstance(error, ResponseError) and error.status in (401, 403)
+
+
 def root_of(error: TriggerDevError) -> TriggerDevError:
     """
     Return the last error where that kept a request from being sent, otherwise the error itself.

@@ -21,11 +21,12 @@ from tenacity import DoAttempt, DoSleep, RetryCallState, Retrying
 from airflow_provider_trigger.api.circuit_breaker import CircuitBreaker
 from airflow_provider_trigger.api.deadline import NEVER, Deadline
 from airflow_provider_trigger.api.errors import AuthenticationError, NotSentError, TriggerDevError
-from airflow_provider_trigger.api.failures import Failure, shows_that_server_works, tries_allowed
+from airflow_provider_trigger.api.failures import Failure, RejectedKey, shows_that_server_works, tries_allowed
 from airflow_provider_trigger.api.http import Call, Request, Response
 from airflow_provider_trigger.api.masking import Masking
 from airflow_provider_trigger.api.rate_limit import RateLimit, Ticket
 from airflow_provider_trigger.api.retry import (
+    LONGEST_DOUBT,
     RETRY,
     SHARE_OF_ONE_STEP,
     STOP,
@@ -46,9 +47,6 @@ TURN_INTERVAL = 0.1
 _LOGGED_PAUSE = 2.0
 # In an outage many calls are repeated: one line of them in so many seconds is logged above debug level.
 _RETRY_LOG_INTERVAL = 5.0
-# How long a key that was rejected is not tried again while earlier requests are in flight, in seconds: their
-# answers show whether a gateway rejected it.
-_DOUBT = 1.0
 # A request gets at least this many seconds, as long as there is so much time.
 _SHORTEST_TIMEOUT = 1.0
 _LEAST_TIMEOUT = 0.01
@@ -95,7 +93,7 @@ class Exchange:
     :param masking: hides the secret key in answers and errors
     :param rate_limit: the pace
     :param timeout: for one request, in seconds
-    :param retry_for: how long one call goes on trying after its first request, in seconds
+    :param retry_for: how long one call is repeated after its first request, in seconds
     :param monotonic: the clock for waits
     :param wall: the clock that is compared with the server's, in seconds since 1970
     """
@@ -118,7 +116,8 @@ class Exchange:
         self._rate_limit = rate_limit
         self._wall = wall
         self._lock = rate_limit.lock
-        self._key_is_rejected = False
+        self.key_is_rejected = False
+        """Whether a call got a 401 twice, and no answer since then shows that the key is valid."""
         self._retrying = Retrying(
             retry=RETRY, stop=STOP, wait=WAIT, before_sleep=self._log_retry, reraise=True
         )
@@ -130,8 +129,8 @@ class Exchange:
 
         :param call: from :mod:`airflow_provider_trigger.api.endpoints`
         :param deadline: of the work that the call is part of
-        :param patience: how long to go on trying after the first request, in seconds; None for ``retry_for``,
-            and infinite for until the deadline. Waiting for a turn does not count.
+        :param patience: how long a failed request is repeated after the first one, in seconds; None for
+            ``retry_for``, and infinite for until the deadline. Waiting for a turn does not count.
         :raises TriggerDevError: the last error
         """
         patience = self.retry_for if patience is None else patience
@@ -170,7 +169,7 @@ class Exchange:
 
     def _turn(self, request: Request, state: CallState) -> Generator[Step, Reply, Ticket | None]:
         last_error, deadline = state.last.error if state.failures else None, state.deadline
-        rejected_at = state.failed_at if state.has_doubtful_key else -math.inf
+        doubtful_until = state.failed_at + LONGEST_DOUBT if state.has_doubtful_key else -math.inf
         while True:
             now = self.monotonic()
             if not deadline.remaining(now):
@@ -178,9 +177,11 @@ class Exchange:
             if request.url is not None:
                 return None  # of another server
             with self._lock:
+                if last_error is not None and state.has_doubtful_key and self.key_is_rejected:
+                    raise last_error  # another call has confirmed it
                 pause = self._rate_limit.delay(monotonic=now)
                 delay = max(pause, self.breaker.delay(monotonic=now))
-                if now < rejected_at + _DOUBT and self._rate_limit.has_in_flight(sent_before=rejected_at):
+                if now < doubtful_until and self._rate_limit.has_in_flight(sent_before=state.failed_at):
                     delay = max(delay, TURN_INTERVAL)
                 if not delay:
                     self.breaker.sent(monotonic=now)
@@ -235,17 +236,17 @@ class Exchange:
             should_retry=should_retry(response),
             server_wait=server_wait(response, now=self._wall()) if response else None,
             has_worked=self.breaker.has_worked and request.url is None,
-            is_confirmed=self._key_is_rejected,
+            is_confirmed=self.key_is_rejected,
         )
 
     def _note(self, state: CallState, error: TriggerDevError | None, ticket: Ticket) -> None:
         works = shows_that_server_works(error)
         with self._lock:
             if works:
-                self._key_is_rejected = False
+                self.key_is_rejected = False
                 self.breaker.succeeded(monotonic=self.monotonic())
             elif isinstance(error, AuthenticationError):
-                self._key_is_rejected = self._key_is_rejected or state.rejections > 1
+                self.key_is_rejected = self.key_is_rejected or state.rejections >= RejectedKey.tries
             elif error is not None and works is False:
                 is_permanent = tries_allowed(state.last) <= 1
                 self.breaker.failed(error, is_permanent=is_permanent, sent_at=ticket.sent_at)

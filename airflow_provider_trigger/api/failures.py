@@ -79,13 +79,15 @@ class MayBeSentAgain(FailureKind):
     """
     Another try has no second effect, and the server does not forbid it.
 
-    A 401 or 429 rejects a request before it has an effect, so it may be sent again, repeatable or not.
+    A 401 or 429 rejects a request before it has an effect, so it may be sent again, repeatable or not. A 401
+    is always confirmed by another try.
     """
 
     def matches(self, failure: Failure) -> bool:
         """Return whether another try is safe."""
-        is_safe = failure.request.repeatable or failure.status in (401, 429)
-        return is_safe and failure.should_retry is not False
+        if failure.status == 401:
+            return True
+        return (failure.request.repeatable or failure.status == 429) and failure.should_retry is not False
 
 
 class RejectedKey(FailureKind):

@@ -25,8 +25,9 @@ MAX_DETAIL_LENGTH = 300
 _NOT_FOUND = ("Resource not found", "Not found", "Run not found")
 # Where the API's answers, and problem+json, have their message.
 _MESSAGE_KEYS = ("error", "detail", "message")
-# With these a gateway in front of Trigger.dev says that it is busy, or wants a key, in a form of its own.
-_OF_GATEWAYS = frozenset({401, 408, 425, 429, 500, *range(502, 600)})
+# With these a gateway in front of Trigger.dev says in a form of its own that it is busy, wants a key, or does
+# not take a payload of this size.
+_OF_GATEWAYS = frozenset({401, 408, 413, 425, 429, 500, *range(502, 600)})
 _NOT_TRIGGER_DEV = "this is not a Trigger.dev server, or a proxy stands in front of it"
 
 _ERRORS_BY_STATUS: dict[int, type[ResponseError]] = {

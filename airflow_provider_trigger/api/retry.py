@@ -30,6 +30,13 @@ from airflow_provider_trigger.api.failures import (
 SHARE_OF_ONE_STEP = 1 / 3
 """The part of the remaining time that one request, or one wait of our own choice, may take."""
 
+LONGEST_DOUBT = 1.0
+"""
+Within so many seconds a 401 is tried again, so that it is soon known whether the key is rejected.
+
+Requests that are in flight may be answered meanwhile: that shows it, too.
+"""
+
 # A wait of our own choice is half fixed and half random, together up to twice this, in seconds.
 _FIRST_HALF, _LONGEST_HALF = 0.25, 15.0
 
@@ -41,7 +48,7 @@ class CallState(RetryCallState):
     :param retrying: tenacity's loop
     :param now: the time on that clock, in seconds
     :param deadline: of the work that the call is part of
-    :param patience: how long to go on trying after the first request, in seconds
+    :param patience: how long a failed request is repeated after the first one, in seconds
     """
 
     def __init__(
@@ -164,9 +171,10 @@ class WaitAsServerSays(wait_base):
     def __call__(self, retry_state: RetryCallState) -> float:
         """Return how long to wait, in seconds."""
         state = call_state(retry_state)
-        if state.last.server_wait is not None:
-            return state.last.server_wait
-        return min(self._otherwise(retry_state), state.remaining * SHARE_OF_ONE_STEP)
+        wait = state.last.server_wait
+        if wait is None:
+            wait = min(self._otherwise(retry_state), state.remaining * SHARE_OF_ONE_STEP)
+        return min(wait, LONGEST_DOUBT) if state.has_doubtful_key else wait
 
 
 WAIT = WaitAsServerSays(

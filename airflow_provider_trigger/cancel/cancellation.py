@@ -73,7 +73,7 @@ class Cancellation:
         """
         Cancel the runs.
 
-        :raises AuthenticationError: the key was rejected, which ends the work at once
+        :raises AuthenticationError: the key was rejected twice, which ends the work
         """
         try:
             workers.run(self.schedule, self._client.send, count=self._workers, is_stopped=self._is_stopped)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import heapq
 import itertools
 import math
+from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 T = TypeVar("T")
@@ -17,8 +18,7 @@ class Queue(Generic[T]):
         self._ready: list[tuple[int, int, T]] = []
         self._later: list[tuple[float, int, int, T]] = []
         self._numbers = itertools.count()
-        self._held: tuple[T, int, float] | None = None
-        self._is_held_taken = False
+        self._held: _Held[T] | None = None
 
     def put(self, item: T, *, urgency: int, at: float = -math.inf) -> None:
         """
@@ -36,12 +36,13 @@ class Queue(Generic[T]):
 
         :param now: the time on the monotonic clock
         """
+        if self._held is not None and now >= self._held.until:
+            self.release()
         if self._held is not None:
-            item, _, at = self._held
-            if self._is_held_taken or now < at:
+            if self._held.is_taken or now < self._held.at:
                 return None
-            self._is_held_taken = True
-            return item
+            self._held.is_taken = True
+            return self._held.item
         while self._later and self._later[0][0] <= now:
             _, number, urgency, item = heapq.heappop(self._later)
             heapq.heappush(self._ready, (urgency, number, item))
@@ -50,21 +51,22 @@ class Queue(Generic[T]):
     def next_at(self) -> float:
         """Return when the next item becomes ready, once none is; infinite if there is no other."""
         if self._held is not None:
-            return math.inf if self._is_held_taken else self._held[2]
+            return self._held.until if self._held.is_taken else self._held.at
         return self._later[0][0] if self._later else math.inf
 
-    def hold_for(self, item: T, *, urgency: int, at: float) -> None:
+    def hold_for(self, item: T, *, urgency: int, at: float, until: float) -> None:
         """
         Add an item, and return no other one until :meth:`release`; of several such items the first counts.
 
         :param item: what :meth:`take` returns
         :param urgency: the smallest number comes first, once the others are returned again
         :param at: when it becomes ready, on the monotonic clock
+        :param until: when the others are returned again at the latest, on the monotonic clock
         """
         if self._held is not None and not self.is_held_for(item):
             self.put(item, urgency=urgency, at=at)
         else:
-            self._held, self._is_held_taken = (item, urgency, at), False
+            self._held = _Held(item, urgency, at, until)
 
     def is_held_for(self, item: T) -> bool:
         """
@@ -72,11 +74,21 @@ class Queue(Generic[T]):
 
         :param item: the item itself
         """
-        return self._held is not None and self._held[0] is item
+        return self._held is not None and self._held.item is item
 
     def release(self) -> None:
         """Return all items again."""
         held, self._held = self._held, None
-        if held is not None and not self._is_held_taken:
-            item, urgency, at = held
-            self.put(item, urgency=urgency, at=at)
+        if held is not None and not held.is_taken:
+            self.put(held.item, urgency=held.urgency, at=held.at)
+
+
+@dataclass(slots=True)
+class _Held(Generic[T]):
+    """An item that the others wait for."""
+
+    item: T
+    urgency: int
+    at: float
+    until: float
+    is_taken: bool = False

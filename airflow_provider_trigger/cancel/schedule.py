@@ -19,6 +19,7 @@ from airflow_provider_trigger.api.errors import (
 from airflow_provider_trigger.api.exchange import Exchange, Steps, Wait
 from airflow_provider_trigger.api.failures import shows_that_server_works
 from airflow_provider_trigger.api.http import Call
+from airflow_provider_trigger.api.retry import LONGEST_DOUBT
 from airflow_provider_trigger.cancel import bulk
 from airflow_provider_trigger.cancel.outcome import ActionFor, CancelResult, End, no_action, result_of
 from airflow_provider_trigger.cancel.queue import Queue
@@ -155,8 +156,8 @@ class Schedule:
             job.subject.last_error = wait.error
         at = self._exchange.monotonic() + wait.seconds
         if isinstance(wait.error, AuthenticationError):
-            # Its next try shows whether the key is rejected: until then, nothing else is sent with it.
-            self._queue.hold_for(job, urgency=job.action, at=at)
+            # Its next try shows whether the key is rejected. Nothing else is sent meanwhile.
+            self._queue.hold_for(job, urgency=job.action, at=at, until=at + LONGEST_DOUBT)
             return
         if self._queue.is_held_for(job):
             self._queue.release()
@@ -173,7 +174,7 @@ class Schedule:
         now = self._exchange.monotonic()
         if shows_that_server_works(error) or self._queue.is_held_for(job):
             self._queue.release()
-        if isinstance(error, AuthenticationError) and self.end is None:
+        if isinstance(error, AuthenticationError) and self._exchange.key_is_rejected and self.end is None:
             self.end, self.rejection = End.KEY_REJECTED, error
         if isinstance(error, NotSentError) and not self._deadline.remaining(now):
             return

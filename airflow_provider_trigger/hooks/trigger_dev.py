@@ -227,6 +227,7 @@ class TriggerDevHook(BaseHook):
             ``pending_version_timeout``; it is not canceled
         :raises TriggerDevError: the server rejected the checks for longer than ``retry_for``
         """
+        from airflow_provider_trigger.durations import read_duration
         from airflow_provider_trigger.hooks.runs import ended_run, wait_settings
         from airflow_provider_trigger.run.drive import drive
         from airflow_provider_trigger.run.wait import wait_for_run
@@ -240,7 +241,8 @@ class TriggerDevHook(BaseHook):
         )
         with self.client() as client:
             waited = drive(wait_for_run(run_id, settings, log=self.log), client)
-            return ended_run(waited, run_id, settings, limit=f"timeout={timeout} s")
+            limit = "" if timeout is None else f"timeout={read_duration(timeout):g} s"
+            return ended_run(waited, run_id, settings, limit=limit)
 
     def get_output(self, run_id: str) -> Any:
         """

@@ -106,13 +106,14 @@ class OneRunOperator(RunsOperator):
         :param context: of the task instance
         :param event: from :class:`airflow_provider_trigger.triggers.run.TriggerDevRunTrigger`
         """
-        from airflow_provider_trigger.run.event import is_of_another_try, read_event
+        from airflow_provider_trigger.run.event import check_again, is_of_another_try, read_event
 
         if is_of_another_try(event, _try_number(context)):
             return self.execute(context)
+        run_id, waited = read_event(event)
         hook = self._hook()
         with hook.client() as client:
-            run_id, waited = read_event(event, client)
+            waited = check_again(run_id, waited, client)
             self.run_url = hook.settings.run_url(run_id)
             return self._conclude(waited, run_id, client, hook)
 

@@ -8,11 +8,10 @@ from typing import Any
 
 from airflow_provider_trigger._compat.task_instances import read_sequence
 from airflow_provider_trigger.run.json_values import path_of
+from airflow_provider_trigger.sources.run_ids import SEQUENCE_TEXT
 
 # One expression, and nothing before or after it.
 _LONE_EXPRESSION = re.compile(r"\s*\{\{(?:(?!\{\{|\}\}).)*\}\}\s*", re.DOTALL)
-# What Jinja makes of one of Airflow's sequences.
-_SEQUENCE_TEXT = re.compile(r"Lazy\w*Sequence\((?:\[\d+ items?\]|<unevaluated length>)\)")
 
 
 def with_lists(value: Any) -> Any:
@@ -47,7 +46,7 @@ def check_sequence_texts(owner: str, arguments: Mapping[str, Any]) -> None:
     :raises ValueError: one has
     """
     for path, text in _texts(arguments):
-        if found := _SEQUENCE_TEXT.search(text):
+        if found := SEQUENCE_TEXT.search(text):
             raise ValueError(
                 f"{owner}: {path} must not contain {found[0]!r}, which is what the template made of a mapped "
                 "task's outputs. Give the task's .output in place of the template, or set "

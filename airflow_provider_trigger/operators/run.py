@@ -71,8 +71,8 @@ class RunTriggerTaskOperator(OneRunOperator):
     :param idempotency_key: ``"auto"`` for the one described above, or your own; None for none: then a lost
         answer is an error that says that a run may exist, without retries, and a retry after any other
         error starts another run; templated
-    :raises ValueError: an argument is invalid: when the Dag is parsed, or before anything is sent where it is
-        templated
+    :raises ValueError: when the Dag is parsed: an argument is invalid; where it is templated, or in a mapped
+        task, when it runs: then it fails without retries, before anything is sent
     """
 
     template_fields: Sequence[str] = (*_RENDERED.values(), "trigger_dev_conn_id")

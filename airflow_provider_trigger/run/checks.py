@@ -8,12 +8,7 @@ from typing import TYPE_CHECKING
 
 from airflow_provider_trigger.api.deadline import NEVER, Deadline
 from airflow_provider_trigger.api.endpoints.runs import retrieve_run
-from airflow_provider_trigger.api.errors import (
-    AuthenticationError,
-    NotFoundError,
-    PermissionDeniedError,
-    TriggerDevError,
-)
+from airflow_provider_trigger.api.errors import NotFoundError, TriggerDevError, is_rejection
 from airflow_provider_trigger.log import Log
 
 if TYPE_CHECKING:
@@ -89,7 +84,7 @@ class RunChecks:
                 continue
             if self._ends_the_wait(error):
                 raise error
-            is_rejected = is_rejected or _is_rejection(error)
+            is_rejected = is_rejected or is_rejection(error)
             self._log.warning("Status check of run %s failed; still waiting: %s", run_id, error)
         self._was_rejected = is_rejected
         return runs
@@ -98,8 +93,4 @@ class RunChecks:
         if isinstance(error, NotFoundError) or not (self._has_succeeded or error.retryable):
             return True
         # A gateway may send a single one for a key that has worked.
-        return self._was_rejected and _is_rejection(error)
-
-
-def _is_rejection(error: TriggerDevError) -> bool:
-    return isinstance(error, (AuthenticationError, PermissionDeniedError))
+        return self._was_rejected and is_rejection(error)

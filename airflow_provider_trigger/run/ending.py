@@ -62,8 +62,7 @@ def why_not_ended(
     run = waited.run
     what = describe(run) if run else f"run {run_id}"
     if waited.end is WaitEnd.REJECTED:
-        rejected = f"The server rejects the status checks of {what}, which may still be running"
-        return f"{rejected}: {waited.error}. {run_url}"
+        return f"{checks_rejected(what)}: {waited.error}. {run_url}"
     if waited.end is WaitEnd.NO_VERSION:
         missing = missing_version(run, is_development=is_development)
         why = f"was still waiting for a version after pending_version_timeout: {missing}"
@@ -76,3 +75,12 @@ def why_not_ended(
     else:
         became = f"It was not canceled, and is {run.status}" if run else "It was not canceled"
     return f"{what[0].upper()}{what[1:]} {why}. {became}. {run_url}"
+
+
+def checks_rejected(what: str) -> str:
+    """
+    Return why a run cannot be waited for any longer.
+
+    :param what: names the run
+    """
+    return f"The server rejects the status checks of {what}, which may still be running"

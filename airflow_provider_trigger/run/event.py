@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_trigger.api.endpoints.runs import retrieve_run
-from airflow_provider_trigger.api.errors import TriggerDevError, UnexpectedAnswerError
+from airflow_provider_trigger.api.errors import TriggerDevError
 from airflow_provider_trigger.run.wait import Waited, WaitEnd
 
 if TYPE_CHECKING:
@@ -44,27 +45,47 @@ def is_of_another_try(event: Any, try_number: int | None) -> bool:
     return None not in (waited_in, try_number) and waited_in != try_number
 
 
-def read_event(event: Any, client: TriggerDevClient) -> tuple[str, Waited]:
+def read_event(event: Any) -> tuple[str, Waited]:
     """
-    Return the run of an event, and what the wait came to; the run is checked once more.
+    Return the run of an event, and what the wait came to, without the run.
 
     :param event: as :func:`make_event` returned it
-    :param client: for the run's environment
-    :raises TriggerDevError: it is not such an event, or a run that has ended could not be checked
+    :raises ValueError: it is not such an event
     """
     ends = {end.value: end for end in WaitEnd}
     if not isinstance(event, dict) or not event.get("run_id") or event.get("end") not in ends:
-        raise UnexpectedAnswerError(
-            "the trigger's event is not valid; do all workers and triggerers have the same version of this "
-            f"provider? {event!r}"
-        )
-    end, run = ends[event["end"]], None
-    try:
-        run = client.call(retrieve_run(event["run_id"]))
-    except TriggerDevError:
-        if end is WaitEnd.FINAL:
-            raise
-    if run is not None and run.is_final and (end is WaitEnd.REJECTED or not run.is_canceled):
-        return run.id, Waited(end=WaitEnd.FINAL, run=run)  # it ended after all: its result counts
+        raise ValueError(invalid_event(event))
     error, is_canceled = event.get("error") or "", bool(event.get("is_canceled"))
-    return event["run_id"], Waited(end=end, run=run, error=error, is_canceled=is_canceled)
+    return event["run_id"], Waited(end=ends[event["end"]], run=None, error=error, is_canceled=is_canceled)
+
+
+def check_again(run_id: str, waited: Waited, client: TriggerDevClient) -> Waited:
+    """
+    Return what a wait came to with the run as it is now.
+
+    :param run_id: the run
+    :param waited: from :func:`read_event`
+    :param client: for the run's environment
+    :raises TriggerDevError: a run that has ended could not be checked
+    """
+    try:
+        run = client.call(retrieve_run(run_id))
+    except TriggerDevError:
+        if waited.end is WaitEnd.FINAL:
+            raise
+        return waited
+    if run.is_final and (waited.end is WaitEnd.REJECTED or not run.is_canceled):
+        return Waited(end=WaitEnd.FINAL, run=run)  # it ended after all: its result counts
+    return replace(waited, run=run)
+
+
+def invalid_event(event: object) -> str:
+    """
+    Return what to say of an event that is not one of this provider's triggers.
+
+    :param event: what the task was resumed with
+    """
+    return (
+        "the trigger's event is not valid; do all workers and triggerers have the same version of this "
+        f"provider? {event!r}"
+    )

@@ -16,12 +16,7 @@ from enum import StrEnum
 from typing import Any
 
 from airflow_provider_trigger.api.endpoints.runs import cancel_run, retrieve_run
-from airflow_provider_trigger.api.errors import (
-    AuthenticationError,
-    NotFoundError,
-    PermissionDeniedError,
-    TriggerDevError,
-)
+from airflow_provider_trigger.api.errors import NotFoundError, TriggerDevError, is_rejection
 from airflow_provider_trigger.api.http import Call
 from airflow_provider_trigger.api.models.runs import Run
 from airflow_provider_trigger.log import Log
@@ -31,9 +26,6 @@ from airflow_provider_trigger.run.wait_settings import WaitSettings
 # Between two lines about a run that has not changed, and between two tries to cancel it, in seconds.
 _LOG_INTERVAL = 300.0
 _CANCEL_INTERVAL = 2.0
-
-# The server works and rejects us: a wrong key, or a run of another environment.
-_REJECTED = (AuthenticationError, PermissionDeniedError, NotFoundError)
 
 
 class WaitEnd(StrEnum):
@@ -169,7 +161,8 @@ class _Wait:
         if self._failing_since is None:
             self._failing_since = now
             self._log.warning("Status check of run %s failed; still waiting: %s", self._run_id, error)
-        if not isinstance(error, _REJECTED):
+        # A wrong key, or a run of another environment.
+        if not is_rejection(error) and not isinstance(error, NotFoundError):
             self._rejected_since = None
             return False
         if self._rejected_since is None:

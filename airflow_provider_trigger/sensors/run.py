@@ -58,8 +58,8 @@ class TriggerRunSensor(TakesRunIds, BaseSensorOperator):
     :param deferrable: whether to wait in the triggerer, without a worker slot; None for Airflow's setting
         ``[operators] default_deferrable``
     :param poll_interval: between two status checks of a run while deferred: seconds, a timedelta, or a text
-        such as ``"5m"``; None for a tenth of the run's age, between 2 and 30 s. Otherwise ``poke_interval``
-        counts
+        such as ``"5m"``; None for more often at first, see
+        :class:`~airflow_provider_trigger.run.wait_settings.WaitSettings`. Otherwise ``poke_interval`` counts
     :raises ValueError: when the Dag is parsed: neither ``run_ids`` nor ``xcom_task_ids``, a task in place of
         its id, or an invalid value; in a mapped task, when it runs: then it fails without retries
     """
@@ -154,16 +154,18 @@ class TriggerRunSensor(TakesRunIds, BaseSensorOperator):
         :param context: of the task instance
         :param event: from :class:`airflow_provider_trigger.triggers.run.TriggerDevRunsTrigger`
         """
+        from airflow_provider_trigger.run.ending import checks_rejected
+        from airflow_provider_trigger.run.event import invalid_event
+
         if not isinstance(event, dict) or "runs" not in event:
-            raise AirflowException(f"{type(self).__name__} {self.task_id!r}: not a valid event: {event!r}")
+            raise AirflowException(invalid_event(event))
         if (failed := event.get("failed")) is None:
             return [{"run_id": run["run_id"], "status": run["status"]} for run in event["runs"]]
         from airflow_provider_trigger.api.endpoints.runs import retrieve_run
 
         hook = self._hook()
         if not failed["status"]:
-            what = f"The server rejects the status checks of run {failed['run_id']}"
-            raise AirflowException(f"{what}: {failed['error']}")
+            raise AirflowException(f"{checks_rejected('run ' + failed['run_id'])}: {failed['error']}")
         with hook.client() as client:  # an event does not say why a run failed
             raise self._failure(client.call(retrieve_run(failed["run_id"])), hook)
 

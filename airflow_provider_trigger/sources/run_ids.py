@@ -19,12 +19,14 @@ MAX_LENGTH = 256
 MAX_DEPTH = 10
 """How many lists within lists are read."""
 
+SEQUENCE_TEXT = re.compile(r"Lazy\w*Sequence\((?:\[\d+ items?\]|<unevaluated length>)\)")
+"""What Jinja makes of the outputs of a mapped task, where it does not render natively."""
+
 MAX_SHOWN = 80
 """How many characters of an invalid value a message shows."""
 
 _NONE_TEXTS = ("None", "null")
 _LITERAL_STARTS = ("[", "(", "{", '"', "'")
-_LAZY_SEQUENCE = re.compile(r"Lazy\w*Sequence\(")
 _SINGLE_BRACES = re.compile(r"\{\s*[A-Za-z_]\w*\s*[.(\[|}]")
 _SINGLE_BRACES_REASON = "Jinja needs double braces: {{ … }}"
 _BATCH_PREFIX = "batch_"
@@ -191,7 +193,7 @@ def _read_text(text: str, source: str, depth: int) -> Iterator[str | InvalidValu
     stripped = text.strip()
     if "{" in stripped or stripped.startswith(_LITERAL_STARTS):
         yield from _read_literal_text(stripped, source, depth)
-    elif _LAZY_SEQUENCE.match(stripped):
+    elif SEQUENCE_TEXT.match(stripped):
         reason = "Jinja turned mapped outputs into text; use xcom_task_ids, or the task's .output"
         yield _invalid(stripped, source, reason)
     else:

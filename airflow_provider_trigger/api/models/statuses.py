@@ -1,5 +1,5 @@
 """
-The one table of what each status of a run means; nothing else in the package lists statuses.
+The one table of what each status of a run means; nothing else but the local server lists statuses.
 
 A word that is not in the table is treated as alive: new ones may appear.
 """

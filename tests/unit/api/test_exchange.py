@@ -302,6 +302,23 @@ def test_other_failures_do_not_use_up_the_second_try_of_a_401(
     assert len(driver.sent) == 5 + 3
 
 
+def test_calls_that_were_rejected_at_a_time_cost_one_request_more(driver: Driver, response: Any) -> None:
+    rejected = response(401, {"error": "Invalid API key"})
+    all_steps = [driver.exchange.steps(CHECK) for _ in range(5)]
+    for steps in all_steps:
+        assert isinstance(next(steps), Send)
+    for steps in all_steps:
+        assert isinstance(steps.send(rejected), Wait)
+    driver.clock.now += 1
+    first, *others = all_steps
+    assert isinstance(next(first), Send)
+    with pytest.raises(errors.AuthenticationError):
+        first.send(rejected)
+    for steps in others:
+        with pytest.raises(errors.AuthenticationError):
+            next(steps)
+
+
 @pytest.mark.parametrize(("answered_after", "waited"), [(0.7, 0.7), (0.2, 0.5), (99.0, 1.0)])
 def test_a_401_is_tried_again_when_the_requests_in_flight_are_answered_or_after_a_second(
     driver: Driver, response: Any, run: Response, answered_after: float, waited: float

@@ -67,7 +67,8 @@ def test_a_success_is_not_repeated() -> None:
 )
 def test_what_may_pass_is_repeated(error: errors.TriggerDevError, is_repeated: bool) -> None:
     assert RETRY(state(error)) is is_repeated
-    assert not RETRY(state(error, should_retry=False))
+    # A 401 is always confirmed by another try.
+    assert RETRY(state(error, should_retry=False)) is (error.args == answered(401).args)
 
 
 def test_the_last_failure_decides() -> None:
@@ -150,6 +151,13 @@ def test_waits_double_up_to_half_a_minute(
         uniform = lambda least, most, jitter=jitter: least + (most - least) * jitter  # noqa: E731
         monkeypatch.setattr("tenacity.wait.random", SimpleNamespace(uniform=uniform))
         assert WAIT(made) == longest * (0.5 + 0.5 * jitter)
+
+
+@pytest.mark.parametrize("server_wait", [None, 0.2, 60.0])
+def test_a_401_is_tried_again_within_a_second(server_wait: float | None) -> None:
+    made = state(answered(401), server_wait=server_wait)
+    made.attempt_number = 9
+    assert WAIT(made) == (0.2 if server_wait == 0.2 else 1)
 
 
 def test_the_time_that_the_server_gives_is_waited() -> None:

@@ -73,20 +73,20 @@ def test_an_item_for_a_time_that_has_passed_is_ready(queue: Queue[str]) -> None:
 
 def test_the_others_wait_for_an_item_until_they_are_released(queue: Queue[str]) -> None:
     queue.put("other", urgency=0)
-    queue.hold_for("first", urgency=1, at=10.0)
+    queue.hold_for("first", urgency=1, at=10.0, until=999.0)
     assert queue.is_held_for("first")
     assert not queue.is_held_for("other")
     assert queue.take(9.9) is None
     assert queue.next_at() == 10.0
     assert queue.take(10.0) == "first"
     assert queue.take(99.0) is None
-    assert queue.next_at() == math.inf
+    assert queue.next_at() == 999.0
     queue.release()
     assert [queue.take(99.0) for _ in range(2)] == ["other", None]
 
 
 def test_an_item_that_was_not_taken_is_put_back(queue: Queue[str]) -> None:
-    queue.hold_for("first", urgency=1, at=10.0)
+    queue.hold_for("first", urgency=1, at=10.0, until=999.0)
     queue.put("other", urgency=0)
     queue.release()
     assert queue.take(9.0) == "other"
@@ -97,11 +97,23 @@ def test_an_item_that_was_not_taken_is_put_back(queue: Queue[str]) -> None:
 
 
 def test_of_several_items_the_first_one_counts_and_may_come_again(queue: Queue[str]) -> None:
-    queue.hold_for("first", urgency=1, at=10.0)
-    queue.hold_for("second", urgency=1, at=5.0)
+    queue.hold_for("first", urgency=1, at=10.0, until=999.0)
+    queue.hold_for("second", urgency=1, at=5.0, until=999.0)
     assert queue.take(10.0) == "first"
-    queue.hold_for("first", urgency=1, at=20.0)
+    queue.hold_for("first", urgency=1, at=20.0, until=999.0)
     assert queue.take(19.0) is None
     assert queue.take(20.0) == "first"
     queue.release()
     assert queue.take(20.0) == "second"
+
+
+@pytest.mark.parametrize("is_taken", [True, False])
+def test_the_others_do_not_wait_for_long(queue: Queue[str], is_taken: bool) -> None:
+    queue.hold_for("first", urgency=1, at=10.0, until=11.0)
+    queue.put("other", urgency=2)
+    if is_taken:
+        assert queue.take(10.0) == "first"
+    assert queue.take(10.9) == (None if is_taken else "first")
+    assert queue.next_at() == 11.0
+    assert queue.take(11.0) == "other"
+    assert not queue.is_held_for("first")

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from airflow_provider_trigger.api.errors import TransportError
+from airflow_provider_trigger.api.errors import AuthenticationError, TransportError
 from airflow_provider_trigger.cancel.outcome import End
 
 STARTED = {"startedAt": "2026-11-25T09:00:00Z"}
@@ -53,6 +53,31 @@ def test_a_single_401_fails_no_run(plan: Any, server: Any, response: Any, run_id
     driver = plan(server.add("run_1", "run_2", "run_3"))
     assert {result.outcome.value for result in driver.run()} == {"canceled"}
     assert driver.schedule.rejection is None
+
+
+@pytest.mark.parametrize("headers", [{"retry_after": "60"}, {"x_should_retry": "false"}])
+def test_a_single_401_ends_nothing_whatever_the_server_says_of_another_try(
+    plan: Any, server: Any, response: Any, headers: dict[str, str]
+) -> None:
+    server.instead["cancel run_2"] = [response(401, {"error": "from a gateway"}, **headers)]
+    driver = plan(server.add("run_1", "run_2", "run_3"), time_limit=30)
+    assert {result.outcome.value for result in driver.run()} == {"canceled"}
+    assert driver.schedule.rejection is None
+
+
+def test_a_401_that_was_not_confirmed_ends_one_run_only(plan: Any, server: Any) -> None:
+    """As where no time was left for another try."""
+    driver = plan(server.add("run_1", "run_2"))
+    job = driver.begin()
+    error = AuthenticationError(
+        method="POST", path="/cancel", status=401, detail="no", request_id=None, retryable=False
+    )
+    driver.schedule.finish(job, error=error)
+    assert driver.schedule.end is None
+    first, second = driver.run()
+    assert driver.schedule.rejection is None
+    assert (first.outcome.value, second.outcome.value) == ("failed", "canceled")
+    assert first.error == "still QUEUED after 1 cancel request; last error: POST /cancel answered 401: no"
 
 
 # The end from outside

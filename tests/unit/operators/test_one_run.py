@@ -360,5 +360,5 @@ def test_a_retry_that_gets_the_event_of_the_try_before_starts_anew(
 @pytest.mark.parametrize("event", [None, {}, "done", {"run_id": "run_1"}, {"run_id": "run_1", "end": "?"}])
 def test_what_is_not_an_event_of_its_trigger_is_an_error(event: Any, connection: str) -> None:
     context: Any = {}
-    with pytest.raises(TriggerDevError, match="event is not valid"):
+    with pytest.raises(ValueError, match="event is not valid"):
         operator().execute_complete(context, event)

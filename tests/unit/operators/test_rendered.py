@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from enum import StrEnum
 from typing import Any
 
 import pytest
@@ -63,6 +64,13 @@ ARGUMENTS: dict[str, Any] = {
     "ttl": object(),
 }
 LONE = {"payload['a']", "payload['b'][0]", "payload['b'][1]", "metadata['k']['l']", "concurrency_key"}
+
+
+def test_a_state_of_airflow_is_a_text() -> None:
+    """Its enumerations are sequences of characters, too."""
+    state = StrEnum("State", {"SUCCESS": "success"}, module="airflow.utils.state")  # type: ignore[misc]
+    given = {"state": state.SUCCESS}
+    assert with_lists(given) == {"state": "success"}
 
 
 def test_templates_of_one_expression_are_found_at_any_depth() -> None:

@@ -244,6 +244,20 @@ def test_a_server_that_rejects_the_checks_ends_the_wait_after_the_patience(
     assert not network.sent("/cancel")
 
 
+def test_a_page_that_says_403_ends_the_wait_too(
+    server: Any, network: Any, wait: Wait, clock: Any, answer: Any
+) -> None:
+    """A proxy rejects the worker, for example."""
+    run = server.add_run("EXECUTING")
+    wait(run, until=after(4, clock), poll_interval=5)
+    network.fault("GET", answer(403, b"<html>"), times=1000)
+    begun = clock.now
+    waited = wait(run, patience=60, poll_interval=5)
+    assert waited is not None
+    assert waited.end is WaitEnd.REJECTED
+    assert clock.now - begun == 60
+
+
 def test_a_rejection_that_passes_does_not_end_it(
     server: Any, network: Any, wait: Wait, clock: Any, answer: Any, lost: Any
 ) -> None:
