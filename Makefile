@@ -59,7 +59,7 @@ lint: $(LINT_VENV)/.stamp ## Check style, format and types, also of the tests
 	$(LINT_VENV)/bin/ruff check .
 	$(LINT_VENV)/bin/ruff format --check .
 	$(LINT_VENV)/bin/mypy
-	MYPYPATH=tests/integration/helpers:tests/integration/docs $(LINT_VENV)/bin/mypy tests/integration
+	MYPYPATH=tests/fakes:tests/integration/helpers:tests/integration/docs $(LINT_VENV)/bin/mypy tests/integration
 	MYPYPATH=tests/e2e $(LINT_VENV)/bin/mypy tests/e2e
 
 format: $(LINT_VENV)/.stamp ## Fix style and format

@@ -19,16 +19,13 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from importlib import import_module
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from fake_airflow import TaskInstance, context_of, dag_run
+from waiting import limited
 
 from airflow_provider_trigger._compat import airflow_version
-
-sys.path.insert(0, str(Path(__file__).parent / "helpers"))
-
-from waiting import limited
 
 
 @dataclass
@@ -75,20 +72,6 @@ def _without_copies(lines: list[str]) -> list[str]:
         match = stamp.fullmatch(line)
         found.setdefault(match.groups() if match else number, line)
     return list(found.values())
-
-
-@dataclass
-class FakeTaskInstance:
-    """The part of a task instance that operators and callbacks use."""
-
-    xcoms: dict[str, Any] = field(default_factory=dict)
-    pushed: dict[str, Any] = field(default_factory=dict)
-
-    def xcom_pull(self, *, task_ids: str, key: str = "return_value") -> Any:
-        return self.xcoms.get(task_ids) if key == "return_value" else None
-
-    def xcom_push(self, key: str, value: Any) -> None:
-        self.pushed[key] = value
 
 
 @dataclass
@@ -152,7 +135,7 @@ def make_context() -> Callable[..., dict[str, Any]]:
         with DAG(dag_id="a_dag", schedule=None) as dag:
             for task_id in xcoms if tasks is None else tasks:
                 BaseOperator(task_id=task_id)
-        return {"ti": FakeTaskInstance(xcoms), "dag": dag, "run_id": "manual_1"}
+        return {"ti": TaskInstance(xcoms=xcoms), "dag": dag, "run_id": "manual_1"}
 
     return make
 
@@ -199,23 +182,6 @@ def cancel(execute, make_operator) -> Callable[..., Execution]:
 
 
 @dataclass
-class FakeTry(FakeTaskInstance):
-    """A try of a task instance."""
-
-    task_id: str = "start"
-    map_index: int = -1
-    try_number: int = 1
-    max_tries: int = 2
-    fails_at: str | None = None
-    """The key of the XCom that cannot be pushed."""
-
-    def xcom_push(self, key: str, value: Any) -> None:
-        if key == self.fails_at:
-            raise RuntimeError(f"no XCom {key}")
-        super().xcom_push(key, value)
-
-
-@dataclass
 class Try:
     """How a try of a task ended."""
 
@@ -233,20 +199,14 @@ def run_try(connection) -> Callable[..., Try]:
     """
 
     def run(operator: Any, *, started_at: str = "2026-01-01T06:00:02Z", **ti: Any) -> Try:
-        dag_run = SimpleNamespace(
-            dag_id="a_dag",
-            run_id="manual_1",
-            start_date=datetime.fromisoformat(started_at),
-            logical_date=datetime.fromisoformat("2026-01-01T06:00:00Z"),
-            run_after=datetime.fromisoformat("2026-01-01T06:00:00Z"),
-        )
-        instance = FakeTry(**ti)
-        context = {"ti": instance, "dag_run": dag_run, "run_id": dag_run.run_id}
-        ended = Try(pushed=instance.pushed)
+        instance = TaskInstance(**dict[str, Any](task_id="start", max_tries=2) | ti)
+        started = dag_run(start_date=datetime.fromisoformat(started_at))
+        ended = Try()
         try:
-            ended.output = _in_its_trigger(operator, context)
+            ended.output = _in_its_trigger(operator, context_of(instance, dag_run=started))
         except BaseException as raised:
             ended.error = raised
+        ended.pushed = instance.pushed
         return ended
 
     return run

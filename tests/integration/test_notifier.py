@@ -136,7 +136,8 @@ def test_the_class_itself_as_a_callback_is_an_error_in_the_log(run_dag, said):
 
 def test_each_run_is_logged_and_all_in_one_line(server, make_context, said):
     runs = [server.add_run(), server.add_run("COMPLETED")]
-    CancelTriggerRunNotifier(run_ids=[*(run.id for run in runs), "run_unknown"])(make_context())
+    of_the_dag = make_context() | {"reason": "task_failure"}
+    CancelTriggerRunNotifier(run_ids=[*(run.id for run in runs), "run_unknown"])(of_the_dag)
     assert len(said.lines("Trigger.dev runs")) == 1
     assert said.lines(
         "Dag 'a_dag', Dag run 'manual_1': 3 Trigger.dev runs: 1 canceled, 1 already completed, 1"
@@ -250,15 +251,7 @@ def test_a_context_without_a_task_instance_is_enough_for_run_ids(server, make_co
 
 def test_an_xcom_that_cannot_be_read_does_not_stop_the_others(server, make_context, said):
     run, more = server.add_run(), server.add_run()
-    context = make_context({"start": "run_b", "more": more.id})
-    pull = context["ti"].xcom_pull
-
-    def fail_for_start(*, task_ids, **options):
-        if task_ids == "start":
-            raise RuntimeError("no supervisor")
-        return pull(task_ids=task_ids, **options)
-
-    context["ti"].xcom_pull = fail_for_start
+    context = make_context({"start": RuntimeError("no supervisor"), "more": more.id})
     CancelTriggerRunNotifier(run_ids=run.id, xcom_task_ids=["start", "more"])(context)
     assert (run.status, more.status) == ("CANCELED", "CANCELED")
     assert said.lines("2 canceled - runs whose ids could not be read may still run")
@@ -274,7 +267,8 @@ def test_an_invalid_run_id_is_named_and_stops_no_other(server, make_context, sai
 
 
 def test_no_ids_at_all_are_logged_and_nothing_is_sent(server, make_context, said):
-    CancelTriggerRunNotifier(xcom_task_ids="start")(make_context({"start": None}))
+    of_the_dag = make_context({"start": None}) | {"reason": "task_failure"}
+    CancelTriggerRunNotifier(xcom_task_ids="start")(of_the_dag)
     assert said.lines("task 'start' pushed no XCom")
     assert said.lines("Dag 'a_dag', Dag run 'manual_1': ", "nothing was canceled")
     assert server.requests == []

@@ -287,15 +287,8 @@ def test_an_xcom_that_cannot_be_read_fails_the_task_once_the_others_are_canceled
     server, make_operator, make_context, said
 ):
     runs = [server.add_run() for _ in range(3)]
-    context = make_context({"start": runs[1].id, "more": [runs[2].id]}, ["start", "broken", "more"])
-    pull = context["ti"].xcom_pull
-
-    def xcom_pull(*, task_ids, key):
-        if task_ids == "broken":
-            raise OSError("the backend is down")
-        return pull(task_ids=task_ids, key=key)
-
-    context["ti"].xcom_pull = xcom_pull
+    broken = OSError("the backend is down")
+    context = make_context({"start": runs[1].id, "broken": broken, "more": [runs[2].id]})
     sentence = "the XCom 'return_value' of task 'broken' cannot be read: OSError: the backend is down"
     with pytest.raises(AirflowException, match=re.escape(sentence)) as raised:
         make_operator(runs[0], xcom_task_ids=["start", "broken", "more"]).execute(context)

@@ -8,14 +8,14 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
 from textwrap import dedent, indent
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import requests
 import urllib3
+from fake_clock import Clock
+from fake_log import Log
 from hypothesis import HealthCheck, settings
 from requests.adapters import HTTPAdapter
 
@@ -125,24 +125,6 @@ def wire(monkeypatch: pytest.MonkeyPatch) -> Wire:
     return wire
 
 
-class Clock:
-    """Stands in for the module ``time``; sleeping takes no time but its own."""
-
-    def __init__(self) -> None:
-        self.now = 1000.0
-        self.slept: list[float] = []
-
-    def monotonic(self) -> float:
-        return self.now
-
-    def time(self) -> float:
-        return 1_795_600_000.0 + self.now
-
-    def sleep(self, seconds: float) -> None:
-        self.slept.append(seconds)
-        self.now += seconds
-
-
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     """The clock by which clients that are built after it go, and what they share with a cancellation."""
@@ -156,24 +138,6 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     return clock
 
 
-class Log:
-    """Keeps what is logged, as Airflow's versions log with different libraries."""
-
-    def __init__(self) -> None:
-        self.lines: list[tuple[str, str]] = []
-
-    def __getattr__(self, level: str) -> Any:
-        def keep(text: str, *values: Any) -> None:
-            # Airflow itself warns of an execute() that a test calls.
-            if "cannot be called outside" not in text:
-                self.lines.append((level, text % values if values else text))
-
-        return keep
-
-    def of(self, level: str) -> list[str]:
-        return [text for line_level, text in self.lines if line_level == level]
-
-
 @pytest.fixture
 def keep_log(monkeypatch: pytest.MonkeyPatch) -> Callable[[type], Log]:
     """Keep what the objects of a class log."""
@@ -184,56 +148,6 @@ def keep_log(monkeypatch: pytest.MonkeyPatch) -> Callable[[type], Log]:
         return log
 
     return keep
-
-
-class TaskInstance:
-    """What operators and callbacks use of a task instance; XComs are kept by task and key."""
-
-    def __init__(self, task_id: str = "work", **fields: Any) -> None:
-        self.task_id = task_id
-        self.map_index = -1
-        self.try_number, self.max_tries = 1, 0
-        self.xcoms: dict[tuple[str, str], Any] = {}
-        self.fails_at: str | None = None
-        """The key of the XCom that cannot be pushed."""
-        vars(self).update(fields)
-
-    def xcom_push(self, key: str, value: Any) -> None:
-        json.dumps(value)
-        if key == self.fails_at:
-            raise RuntimeError("no XCom backend")
-        self.xcoms[self.task_id, key] = value
-
-    def xcom_pull(self, *, task_ids: str, key: str = "return_value", map_indexes: int | None = None) -> Any:
-        assert map_indexes in (None, self.map_index)
-        return self.xcoms.get((task_ids, key))
-
-    def pushed(self, key: str) -> Any:
-        """Return what this task instance has pushed."""
-        return self.xcoms.get((self.task_id, key))
-
-
-@pytest.fixture(scope="session")
-def context_of() -> Callable[..., Any]:
-    """Build a context of a Dag run that starts at another time with each ``start``."""
-
-    def build(ti: Any = None, *, start: int = 0, **fields: Any) -> Any:
-        date = datetime(2026, 1, 1, tzinfo=UTC)
-        dag_run = SimpleNamespace(
-            dag_id="a_dag",
-            run_id="manual_1",
-            start_date=date + timedelta(seconds=2 + start),
-            logical_date=date,
-            run_after=date,
-        )
-        return {"dag_run": dag_run, "run_id": "manual_1"} | ({} if ti is None else {"ti": ti}) | fields
-
-    return build
-
-
-@pytest.fixture(scope="session")
-def task_instance() -> type[TaskInstance]:
-    return TaskInstance
 
 
 # What any Dag costs, and then something of this package, in a process of its own.

@@ -242,7 +242,7 @@ def test_a_failed_run_is_an_error_with_its_reason(
 
 @pytest.mark.parametrize(("on_not_found", "level"), [("fail", "ERROR"), ("ignore", "INFO")])
 def test_an_unknown_run_is_an_error_unless_it_is_ignored(
-    log: logging.Logger, caplog: pytest.LogCaptureFixture, on_not_found: Any, level: str
+    log: logging.Logger, caplog: pytest.LogCaptureFixture, on_not_found, level: str
 ) -> None:
     log_results(log, [result(outcome="not_found")], link, on_not_found=on_not_found)
     text = "run_1 (Trigger.dev task unknown): not found, status unknown https://dashboard.test/runs/run_1"

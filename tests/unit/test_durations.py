@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from datetime import timedelta
-from typing import Any
 
 import pytest
 
@@ -28,7 +27,7 @@ from airflow_provider_trigger.durations import read_duration, read_duration_text
         ("0s", 0),
     ],
 )
-def test_a_duration_in_seconds(value: Any, seconds: float) -> None:
+def test_a_duration_in_seconds(value, seconds: float) -> None:
     assert read_duration(value) == seconds
 
 
@@ -36,7 +35,7 @@ NONE = ["", " ", "m", "soon", "5 m", "1.5h", "30m1h", "-1", "5M", "\u0665m", "{{
 
 
 @pytest.mark.parametrize("value", [*NONE, None, True, [5], math.nan, math.inf, object()])
-def test_what_is_none(value: Any) -> None:
+def test_what_is_none(value) -> None:
     assert read_duration(value) is None
 
 

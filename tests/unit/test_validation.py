@@ -57,7 +57,7 @@ def checked(run_ids: Any = None, xcom_task_ids: Any = None, **options: Any) -> t
 @pytest.mark.parametrize(
     "run_ids", ["run_1", "", "{{ params.ids }}", [], ["run_1"], ("run_1",), {"id": "run_1"}, [["run_1"]], 7]
 )
-def test_run_ids_are_kept_as_given(run_ids: Any) -> None:
+def test_run_ids_are_kept_as_given(run_ids) -> None:
     kept, task_ids = checked(run_ids)
     assert kept is run_ids
     assert task_ids is None
@@ -66,7 +66,7 @@ def test_run_ids_are_kept_as_given(run_ids: Any) -> None:
 @pytest.mark.parametrize(
     "task_ids", ["start", "{{ params.task }}", ["start", "{{ params.task }}"], ("start",)]
 )
-def test_task_ids_are_kept_as_given(task_ids: Any) -> None:
+def test_task_ids_are_kept_as_given(task_ids) -> None:
     run_ids, kept = checked(None, task_ids)
     assert kept is task_ids
     assert run_ids is None
@@ -79,12 +79,12 @@ def test_run_ids_with_an_empty_list_of_tasks_are_accepted() -> None:
 @pytest.mark.parametrize(
     "run_ids", [OUTPUT, [OUTPUT, "run_1"], {"id": OUTPUT}, output_of(lambda s: s().map(str))]
 )
-def test_an_operator_takes_the_output_of_a_task(run_ids: Any) -> None:
+def test_an_operator_takes_the_output_of_a_task(run_ids) -> None:
     assert checked(run_ids)[0] is run_ids
 
 
 @pytest.mark.parametrize("task_ids", [None, [], ()])
-def test_a_notifier_needs_no_source(task_ids: Any) -> None:
+def test_a_notifier_needs_no_source(task_ids) -> None:
     assert checked(None, task_ids, required=False) == (None, task_ids)
     with pytest.raises(ValueError, match=r"^It: give run_ids, or xcom_task_ids, or both$"):
         checked(None, task_ids)
@@ -135,7 +135,7 @@ def test_a_set_of_values_that_have_no_order_becomes_a_list() -> None:
 
 
 @pytest.mark.parametrize("task_ids", [None, "", [], (), set(), {}])
-def test_without_any_source_there_is_an_error(task_ids: Any) -> None:
+def test_without_any_source_there_is_an_error(task_ids) -> None:
     with pytest.raises(ValueError, match=r"^It: give run_ids, or xcom_task_ids, or both$"):
         checked(None, task_ids)
 
@@ -157,7 +157,7 @@ def test_without_any_source_there_is_an_error(task_ids: Any) -> None:
     ],
 )
 @pytest.mark.parametrize("takes_outputs", [True, False])
-def test_what_cannot_be_a_task_id_is_an_error(task_ids: Any, text: str, takes_outputs: bool) -> None:
+def test_what_cannot_be_a_task_id_is_an_error(task_ids, text: str, takes_outputs: bool) -> None:
     with pytest.raises(ValueError, match=r"^It: ") as raised:
         checked("run_1", copy.copy(task_ids), takes_outputs=takes_outputs)
     assert str(raised.value) == f"It: {text}"
@@ -179,7 +179,7 @@ ZIPPED = output_of(lambda start: start().zip(start.override(task_id="other")()))
     ],
 )
 def test_a_task_in_place_of_its_id_is_an_error_with_advice(
-    task_ids: Any, name: str, what: str, task_id: str
+    task_ids, name: str, what: str, task_id: str
 ) -> None:
     text = f"{name} must be a task's id, not {what}: give the task's id, {task_id!r}"
     with pytest.raises(ValueError, match=r"^It: ") as raised:
@@ -194,7 +194,7 @@ def test_a_task_in_place_of_its_id_is_an_error_with_advice(
     "wrap", [lambda value: value, lambda value: ["run_1", (value,)], lambda value: {"a": value}]
 )
 @pytest.mark.parametrize("value", [OPERATOR, start])
-def test_a_task_in_place_of_its_output_is_an_error(wrap: Callable[[Any], Any], value: Any) -> None:
+def test_a_task_in_place_of_its_output_is_an_error(wrap: Callable[[Any], Any], value) -> None:
     with pytest.raises(ValueError, match=r"^It: ") as raised:
         checked(wrap(value))
     assert (
@@ -207,7 +207,7 @@ def test_a_task_in_place_of_its_output_is_an_error(wrap: Callable[[Any], Any], v
     "wrap", [lambda value: value, lambda value: ["run_1", (value,)], lambda value: {"a": value}]
 )
 @pytest.mark.parametrize("value", [OUTPUT, OPERATOR, start])
-def test_a_callback_takes_no_output(wrap: Callable[[Any], Any], value: Any) -> None:
+def test_a_callback_takes_no_output(wrap: Callable[[Any], Any], value) -> None:
     with pytest.raises(ValueError, match=r"^It: ") as raised:
         checked(wrap(value), takes_outputs=False)
     assert str(raised.value) == (
@@ -261,7 +261,7 @@ def test_a_number_in_range_is_accepted(value: float, least: float) -> None:
 @pytest.mark.parametrize(
     "value", [0.009, -1, float("nan"), float("inf"), float("-inf"), "90", None, True, [1]]
 )
-def test_another_number_is_an_error(value: Any) -> None:
+def test_another_number_is_an_error(value) -> None:
     with pytest.raises(ValueError, match=r"^It: ") as raised:
         check_number("It", "timeout", value, least=0.01, unit="seconds")
     assert str(raised.value) == f"It: timeout must be a number of seconds, 0.01 or more, not {value!r}"
@@ -272,7 +272,7 @@ def test_a_whole_number_in_range_is_accepted() -> None:
 
 
 @pytest.mark.parametrize("value", [0, 1.5, 2.0, True, "1", None])
-def test_another_whole_number_is_an_error(value: Any) -> None:
+def test_another_whole_number_is_an_error(value) -> None:
     with pytest.raises(ValueError, match=r"^It: ") as raised:
         check_number("It", "max_concurrency", value, least=1, unit="requests", whole=True)
     assert (
@@ -372,13 +372,13 @@ def test_any_other_value_is_known_when_the_dag_is_parsed(value: object) -> None:
 @pytest.mark.parametrize(
     ("value", "seconds"), [(5, 5.0), ("5m", 300.0), (timedelta(seconds=0.5), 0.5), ("90", 90.0)]
 )
-def test_a_duration_is_returned_in_seconds(value: Any, seconds: float) -> None:
+def test_a_duration_is_returned_in_seconds(value, seconds: float) -> None:
     found = check_duration("It", "timeout", value, least=0.5)
     assert (found, type(found)) == (seconds, float)
 
 
 @pytest.mark.parametrize("value", [0.49, "0s", "soon", timedelta(), None, True, [5], float("nan"), "{{ x }}"])
-def test_what_is_none_or_too_short_is_an_error_that_says_what_to_write(value: Any) -> None:
+def test_what_is_none_or_too_short_is_an_error_that_says_what_to_write(value) -> None:
     with pytest.raises(ValueError, match="It: timeout must be") as raised:
         check_duration("It", "timeout", value, least=0.5)
     what = "a duration of 0.5 s or more: seconds, a timedelta, or a text such as '5m'"

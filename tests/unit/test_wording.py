@@ -1,7 +1,5 @@
 from __future__ import annotations
 
-from typing import Any
-
 import pytest
 
 from airflow_provider_trigger.wording import MAX_NAMED, enumeration
@@ -18,7 +16,7 @@ from airflow_provider_trigger.wording import MAX_NAMED, enumeration
         (iter(range(25)), "0, 1, 2, 3, 4, 5, 6, 7, 8, 9 … and 15 more"),
     ],
 )
-def test_an_enumeration_shows_the_first_items_and_how_many_more_there_are(items: Any, text: str) -> None:
+def test_an_enumeration_shows_the_first_items_and_how_many_more_there_are(items, text: str) -> None:
     assert enumeration(items) == text
 
 

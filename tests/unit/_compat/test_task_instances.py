@@ -214,7 +214,7 @@ DEFERRED = {"manual_1": {"work_2": "deferred"}}
     ],
 )
 def test_airflow_3_knows_by_state_and_the_run_in_xcom(
-    states: Any, xcom: Any, expected: bool, monkeypatch: pytest.MonkeyPatch
+    states, xcom, expected: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked = supervisor(monkeypatch, states, xcom)
     assert task_instances.is_still_deferred(TI, 17, "run_1") is expected
@@ -225,9 +225,7 @@ def test_airflow_3_knows_by_state_and_the_run_in_xcom(
 @pytest.mark.parametrize(
     ("states", "xcom"), [(EOFError("no supervisor"), None), (DEFERRED, EOFError("no supervisor"))]
 )
-def test_airflow_3s_supervisor_may_not_answer(
-    states: Any, xcom: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_airflow_3s_supervisor_may_not_answer(states, xcom, monkeypatch: pytest.MonkeyPatch) -> None:
     supervisor(monkeypatch, states, xcom)
     with pytest.raises(EOFError):
         task_instances.is_still_deferred(TI, 17, "run_1")

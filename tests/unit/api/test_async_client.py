@@ -112,7 +112,7 @@ def connect_async(monkeypatch: pytest.MonkeyPatch) -> Callable[..., tuple[AsyncT
 
 
 @pytest.fixture
-def slept(monkeypatch: pytest.MonkeyPatch, clock: Any) -> list[float]:
+def slept(monkeypatch: pytest.MonkeyPatch, clock) -> list[float]:
     """Let the clock do the sleeping."""
     real = asyncio.sleep
 
@@ -132,7 +132,7 @@ def call(client: AsyncTriggerDevClient, call: Any = None, **options: Any) -> Any
 # What is sent
 
 
-def test_calls_are_sent_to_their_paths(connect_async: Any, answer: Any) -> None:
+def test_calls_are_sent_to_their_paths(connect_async, answer) -> None:
     client, wire = connect_async(answer(body=RUN))
     call(client, cancel_run("run_1"))
     assert call(client).status == "QUEUED"
@@ -141,16 +141,14 @@ def test_calls_are_sent_to_their_paths(connect_async: Any, answer: Any) -> None:
     assert wire.sent[0].headers["content-length"] == "0"
 
 
-def test_a_query_is_sent(connect_async: Any, answer: Any) -> None:
+def test_a_query_is_sent(connect_async, answer) -> None:
     client, wire = connect_async(answer(body={"data": [RUN]}), base_url="https://trigger.test/a/prefix")
     assert call(client, list_runs(page_size=10)) == [RUN]
     assert wire.targets == ["GET /a/prefix/api/v1/runs?page%5Bsize%5D=10"]
 
 
 @pytest.mark.parametrize("payload", [None, "é\ud83d", {"a": [1]}])
-def test_a_body_is_sent_as_the_blocking_driver_sends_it(
-    connect: Any, connect_async: Any, answer: Any, payload: Any
-) -> None:
+def test_a_body_is_sent_as_the_blocking_driver_sends_it(connect, connect_async, answer, payload) -> None:
     trigger = trigger_task("a/b", payload=payload, options={"tags": ["é"]})
     client, wire = connect_async(answer(body={"id": "run_1"}))
     blocking, blocking_wire = connect(answer(body={"id": "run_1"}))
@@ -160,7 +158,7 @@ def test_a_body_is_sent_as_the_blocking_driver_sends_it(
     assert json.loads(sent.content) == {"payload": payload, "options": {"tags": ["é"]}}
 
 
-def test_the_headers_are_those_of_the_blocking_driver(connect: Any, connect_async: Any, answer: Any) -> None:
+def test_the_headers_are_those_of_the_blocking_driver(connect, connect_async, answer) -> None:
     client, wire = connect_async(answer(body={"id": "run_1"}), branch="feature/x")
     blocking, blocking_wire = connect(answer(body={"id": "run_1"}), branch="feature/x")
     for trigger in (trigger_task("a", payload=1, options={}), cancel_run("run_1")):
@@ -176,7 +174,7 @@ def test_the_headers_are_those_of_the_blocking_driver(connect: Any, connect_asyn
 
 
 def test_a_netrc_entry_for_the_host_does_not_replace_the_key(
-    connect_async: Any, answer: Any, tmp_path: Any, monkeypatch: pytest.MonkeyPatch
+    connect_async, answer, tmp_path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "netrc").write_text("machine trigger.test login someone password else\n")
     monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
@@ -185,7 +183,7 @@ def test_a_netrc_entry_for_the_host_does_not_replace_the_key(
     assert wire.sent[0].headers["Authorization"] == f"Bearer {KEY}"
 
 
-def test_a_cookie_is_not_sent_back(connect_async: Any, answer: Any) -> None:
+def test_a_cookie_is_not_sent_back(connect_async, answer) -> None:
     client, wire = connect_async(answer(body=RUN, headers={"set-cookie": "session=1"}))
     call(client)
     call(client)
@@ -195,7 +193,7 @@ def test_a_cookie_is_not_sent_back(connect_async: Any, answer: Any) -> None:
 # To another server
 
 
-def test_an_output_is_fetched_without_key_branch_and_version(connect_async: Any, answer: Any) -> None:
+def test_an_output_is_fetched_without_key_branch_and_version(connect_async, answer) -> None:
     client, wire = connect_async(answer(body={"json": 1}), answer(body=RUN), branch="feature/x")
     assert call(client, fetch_output(OUTPUT_URL)) == 1
     (sent,) = wire.sent
@@ -210,7 +208,7 @@ def test_an_output_is_fetched_without_key_branch_and_version(connect_async: Any,
 
 
 def test_no_proxy_of_the_environment_is_about_the_store(
-    connect_async: Any, answer: Any, monkeypatch: pytest.MonkeyPatch
+    connect_async, answer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("HTTPS_PROXY", "http://environment.test:3128")
     monkeypatch.setenv("NO_PROXY", "store.test")
@@ -220,7 +218,7 @@ def test_no_proxy_of_the_environment_is_about_the_store(
     assert wire.proxies == [None, "http://environment.test:3128"]
 
 
-def test_an_error_names_the_store_and_not_the_signature(connect_async: Any, answer: Any) -> None:
+def test_an_error_names_the_store_and_not_the_signature(connect_async, answer) -> None:
     client, _ = connect_async(httpx.ReadError(OUTPUT_URL), retry_for=0.0)
     with pytest.raises(errors.TransportError) as raised:
         call(client, fetch_output(OUTPUT_URL))
@@ -231,9 +229,7 @@ def test_an_error_names_the_store_and_not_the_signature(connect_async: Any, answ
 
 
 @pytest.mark.parametrize(("timeout", "connecting"), [(25.0, 10.0), (10.0, 9.0), (3.0, 2.7)])
-def test_each_request_has_two_timeouts(
-    connect_async: Any, answer: Any, timeout: float, connecting: float
-) -> None:
+def test_each_request_has_two_timeouts(connect_async, answer, timeout: float, connecting: float) -> None:
     client, wire = connect_async(answer(body=RUN), timeout=timeout)
     call(client)
     (timeouts,) = wire.timeouts
@@ -241,7 +237,7 @@ def test_each_request_has_two_timeouts(
     assert timeouts == {"read": timeout, "write": timeout, "pool": None}
 
 
-def test_a_deadline_is_passed_on(connect_async: Any, answer: Any, clock: Any) -> None:
+def test_a_deadline_is_passed_on(connect_async, answer, clock) -> None:
     client, wire = connect_async(answer(body=RUN))
     call(client, deadline=Deadline.after(12, now=clock.now))
     assert wire.timeouts[0]["read"] == 4
@@ -251,7 +247,7 @@ def test_a_deadline_is_passed_on(connect_async: Any, answer: Any, clock: Any) ->
 
 
 @pytest.mark.parametrize("location", ["https://evil.test/", "http://[::1", "//", "x" * 9_999])
-def test_a_redirect_is_neither_followed_nor_resolved(connect_async: Any, answer: Any, location: str) -> None:
+def test_a_redirect_is_neither_followed_nor_resolved(connect_async, answer, location: str) -> None:
     client, wire = connect_async(answer(302, b"x" * 9999, {"location": location}))
     with pytest.raises(errors.RedirectError) as raised:
         call(client, cancel_run("run_1"))
@@ -286,9 +282,7 @@ def test_certificates_are_checked_as_configured(
 
 
 @pytest.mark.usefixtures("_bare_environment")
-def test_only_the_given_ca_is_trusted(
-    certificate: Any, tmp_path: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_only_the_given_ca_is_trusted(certificate, tmp_path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert len(new_client(verify=certificate.file)._tls.get_ca_certs()) == 1
     assert len(new_client()._tls.get_ca_certs()) > 10
     assert new_client(verify=str(tmp_path))._tls.get_ca_certs() == []  # a folder, in OpenSSL's form
@@ -303,7 +297,7 @@ def test_only_the_given_ca_is_trusted(
 @pytest.mark.usefixtures("_bare_environment")
 @pytest.mark.parametrize("given", [None, "http://mine.test:1"])
 def test_a_proxy_of_the_environment_counts_unless_one_is_given(
-    connect_async: Any, answer: Any, monkeypatch: pytest.MonkeyPatch, given: str | None
+    connect_async, answer, monkeypatch: pytest.MonkeyPatch, given: str | None
 ) -> None:
     monkeypatch.setenv("HTTPS_PROXY", "http://environment.test:3128")
     client, wire = connect_async(answer(body=RUN), proxy=given)
@@ -359,9 +353,7 @@ def test_the_defaults_are_the_packages() -> None:
     assert (exchange.timeout, exchange.retry_for) == (defaults.REQUEST_TIMEOUT, defaults.RETRY_FOR)
 
 
-def test_clients_can_share_a_rate_limit(
-    connect: Any, connect_async: Any, answer: Any, clock: Any, slept: list[float]
-) -> None:
+def test_clients_can_share_a_rate_limit(connect, connect_async, answer, clock, slept: list[float]) -> None:
     limits = {"x-ratelimit-limit": "100", "x-ratelimit-remaining": "5"}
     limits["x-ratelimit-reset"] = str(round(clock.time() * 1000) + 8000)
     shared = RateLimit()
@@ -378,7 +370,7 @@ def test_clients_can_share_a_rate_limit(
 # How steps are driven
 
 
-def test_waits_are_slept(connect_async: Any, answer: Any, slept: list[float]) -> None:
+def test_waits_are_slept(connect_async, answer, slept: list[float]) -> None:
     busy = answer(503, {"error": "busy"}, {"retry-after": "25"})
     client, wire = connect_async(busy, httpx.ReadError("lost"), answer(body=RUN), retry_for=60)
     assert call(client).status == "QUEUED"
@@ -387,7 +379,7 @@ def test_waits_are_slept(connect_async: Any, answer: Any, slept: list[float]) ->
     assert 0.5 <= slept[1] <= 1
 
 
-def test_the_last_error_is_raised(connect_async: Any, answer: Any, slept: list[float]) -> None:
+def test_the_last_error_is_raised(connect_async, answer, slept: list[float]) -> None:
     client, _ = connect_async(answer(503, {"error": "busy"}, {"retry-after": "25"}), retry_for=60)
     with pytest.raises(errors.ServerError, match="busy"):
         call(client)
@@ -398,7 +390,7 @@ def test_the_last_error_is_raised(connect_async: Any, answer: Any, slept: list[f
 
 
 def test_a_request_that_raises_a_bug_is_in_flight_no_more(
-    connect_async: Any, answer: Any, clock: Any, slept: list[float]
+    connect_async, answer, clock, slept: list[float]
 ) -> None:
     limits = {"x-ratelimit-limit": "100", "x-ratelimit-remaining": "6"}
     limits["x-ratelimit-reset"] = str(round(clock.time() * 1000) + 8000)
@@ -410,7 +402,7 @@ def test_a_request_that_raises_a_bug_is_in_flight_no_more(
     assert slept == []
 
 
-def test_one_client_serves_many_tasks_of_a_loop(connect_async: Any, answer: Any) -> None:
+def test_one_client_serves_many_tasks_of_a_loop(connect_async, answer) -> None:
     together = 0
 
     async def slow() -> Any:
@@ -444,7 +436,7 @@ async def never(started: asyncio.Event) -> Any:
 
 
 def test_a_cancel_during_a_request_passes_through_and_the_request_is_in_flight_no_more(
-    connect_async: Any, answer: Any, clock: Any, slept: list[float]
+    connect_async, answer, clock, slept: list[float]
 ) -> None:
     limits = {"x-ratelimit-limit": "100", "x-ratelimit-remaining": "6"}
     limits["x-ratelimit-reset"] = str(round(clock.time() * 1000) + 8000)
@@ -468,7 +460,7 @@ def test_a_cancel_during_a_request_passes_through_and_the_request_is_in_flight_n
 
 
 def test_a_cancel_during_a_wait_passes_through_and_closes_the_steps(
-    connect_async: Any, answer: Any, monkeypatch: pytest.MonkeyPatch
+    connect_async, answer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     closed = []
 
@@ -495,7 +487,7 @@ def test_a_cancel_during_a_wait_passes_through_and_closes_the_steps(
     asyncio.run(main())
 
 
-def test_a_cancel_that_comes_with_the_timeout_is_not_lost(connect_async: Any) -> None:
+def test_a_cancel_that_comes_with_the_timeout_is_not_lost(connect_async) -> None:
     async def main() -> None:
         started = asyncio.Event()
         client, _ = connect_async(lambda _: never(started), timeout=0.01)
@@ -509,7 +501,7 @@ def test_a_cancel_that_comes_with_the_timeout_is_not_lost(connect_async: Any) ->
     asyncio.run(main())
 
 
-def test_a_canceled_request_leads_to_no_key(connect_async: Any, key_in: Any) -> None:
+def test_a_canceled_request_leads_to_no_key(connect_async, key_in) -> None:
     async def main() -> BaseException:
         started = asyncio.Event()
 
@@ -535,7 +527,7 @@ def test_a_canceled_request_leads_to_no_key(connect_async: Any, key_in: Any) -> 
     assert key_in(asyncio.run(main())) == []
 
 
-def test_a_request_without_an_answer_ends_after_its_time(connect_async: Any) -> None:
+def test_a_request_without_an_answer_ends_after_its_time(connect_async) -> None:
     async def main() -> None:
         client, _ = connect_async(lambda _: never(asyncio.Event()), timeout=0.01, retry_for=0.0)
         with pytest.raises(errors.TransportError, match=r"no answer within 0\.1 s"):
@@ -552,7 +544,7 @@ async def never_although_canceled(started: asyncio.Event) -> Any:
         await asyncio.Event().wait()
 
 
-def test_a_request_whose_cancel_never_ends_is_left_alone(connect_async: Any, answer: Any) -> None:
+def test_a_request_whose_cancel_never_ends_is_left_alone(connect_async, answer) -> None:
     async def main() -> None:
         script = [never_although_canceled(asyncio.Event()), answer(body=RUN)]
         client, _ = connect_async(lambda _: script.pop(0), timeout=0.01, retry_for=0.0)
@@ -563,7 +555,7 @@ def test_a_request_whose_cancel_never_ends_is_left_alone(connect_async: Any, ans
     asyncio.run(main())
 
 
-def test_a_cancel_passes_through_a_request_whose_own_cancel_never_ends(connect_async: Any) -> None:
+def test_a_cancel_passes_through_a_request_whose_own_cancel_never_ends(connect_async) -> None:
     async def main() -> None:
         started = asyncio.Event()
         client, _ = connect_async(lambda _: never_although_canceled(started))
@@ -579,7 +571,7 @@ def test_a_cancel_passes_through_a_request_whose_own_cancel_never_ends(connect_a
 # What comes back
 
 
-def test_a_response_is_returned_as_it_came(connect_async: Any, answer: Any) -> None:
+def test_a_response_is_returned_as_it_came(connect_async, answer) -> None:
     client, wire = connect_async(answer(418, b"teapot", {"X-Request-Id": "req_7", "DATE": "today"}))
     expected = Response(status=418, headers={"x-request-id": "req_7", "date": "today"}, body=b"teapot")
     assert asyncio.run(client.send(CHECK)) == expected
@@ -588,7 +580,7 @@ def test_a_response_is_returned_as_it_came(connect_async: Any, answer: Any) -> N
 
 @pytest.mark.parametrize(("raw", "value"), [(b"\xe9", "\xe9"), ("é".encode(), "Ã©")])
 def test_headers_are_read_as_the_blocking_driver_reads_them(
-    connect_async: Any, answer: Any, raw: bytes, value: str
+    connect_async, answer, raw: bytes, value: str
 ) -> None:
     client, _ = connect_async(answer(200, b"", {"x-a": raw}))
     assert asyncio.run(client.send(CHECK)).headers == {"x-a": value}
@@ -606,7 +598,7 @@ def test_headers_are_read_as_the_blocking_driver_reads_them(
     ],
 )
 def test_an_error_that_came_instead_is_returned_and_not_raised(
-    connect_async: Any, raised: Exception, kind: type[errors.TransportError], reason: str, retryable: bool
+    connect_async, raised: Exception, kind: type[errors.TransportError], reason: str, retryable: bool
 ) -> None:
     client, _ = connect_async(raised)
     error = asyncio.run(client.send(CHECK))
@@ -616,14 +608,14 @@ def test_an_error_that_came_instead_is_returned_and_not_raised(
     assert (error.__cause__, error.__context__, error.__traceback__) == (None, None, None)
 
 
-def test_through_a_proxy_a_server_that_cannot_be_reached_is_the_proxy(connect_async: Any) -> None:
+def test_through_a_proxy_a_server_that_cannot_be_reached_is_the_proxy(connect_async) -> None:
     client, _ = connect_async(httpx.ConnectError("x"), proxy="http://p.test:1")
     assert "the proxy rejected the connection" in str(asyncio.run(client.send(CHECK)))
 
 
 @pytest.mark.parametrize("status", [200, 302, 404])
 def test_an_answer_that_is_too_large_is_not_read_to_its_end(
-    connect_async: Any, answer: Any, monkeypatch: pytest.MonkeyPatch, status: int
+    connect_async, answer, monkeypatch: pytest.MonkeyPatch, status: int
 ) -> None:
     monkeypatch.setattr(module, "MAX_BODY_BYTES", 1024 * 1024)
     client, wire = connect_async(answer(status, b" " * (3 * 1024 * 1024)))
@@ -638,14 +630,14 @@ def test_an_answer_that_is_too_large_is_not_read_to_its_end(
 
 @pytest.mark.parametrize(("excess", "is_read"), [(0, True), (1, False)])
 def test_the_limit_of_a_body_is_its_largest_size(
-    connect_async: Any, answer: Any, monkeypatch: pytest.MonkeyPatch, excess: int, is_read: bool
+    connect_async, answer, monkeypatch: pytest.MonkeyPatch, excess: int, is_read: bool
 ) -> None:
     monkeypatch.setattr(module, "MAX_BODY_BYTES", 100_000)
     client, _ = connect_async(answer(body=b" " * (100_000 + excess)))
     assert isinstance(asyncio.run(client.send(CHECK)), Response) is is_read
 
 
-def test_a_closed_client_closes_its_connections(connect_async: Any, answer: Any) -> None:
+def test_a_closed_client_closes_its_connections(connect_async, answer) -> None:
     client, wire = connect_async(answer(body=RUN))
 
     async def main() -> None:
@@ -664,7 +656,7 @@ def test_a_closed_client_closes_its_connections(connect_async: Any, answer: Any)
 # The secret key
 
 
-def test_neither_client_nor_its_parts_show_the_key(connect_async: Any, answer: Any) -> None:
+def test_neither_client_nor_its_parts_show_the_key(connect_async, answer) -> None:
     client, _ = connect_async(answer(body=RUN))
     call(client)
     assert repr(client) == "<AsyncTriggerDevClient https://trigger.test>"
@@ -683,7 +675,7 @@ def test_neither_client_nor_its_parts_show_the_key(connect_async: Any, answer: A
     ],
 )
 def test_an_answer_that_echoes_the_key_leads_to_no_key(
-    connect_async: Any, answer: Any, key_in: Any, status: int, body: Any, headers: Any
+    connect_async, answer, key_in, status: int, body, headers
 ) -> None:
     client, _ = connect_async(answer(status, body, headers), retry_for=0.0)
     with pytest.raises(errors.TriggerDevError) as raised:

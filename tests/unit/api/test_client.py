@@ -13,6 +13,7 @@ from urllib.parse import quote
 import pytest
 import requests
 import urllib3
+from fake_clock import Clock
 from hypothesis import example, given
 from hypothesis import strategies as st
 
@@ -44,7 +45,7 @@ def new_client(base_url: str, **settings: Any) -> TriggerDevClient:
 # What is sent
 
 
-def test_cancels_and_checks_are_sent_to_their_paths(connect: Any, answer: Any) -> None:
+def test_cancels_and_checks_are_sent_to_their_paths(connect, answer) -> None:
     client, wire = connect(answer(body=RUN))
     client.call(cancel_run("run_1"))
     assert client.call(retrieve_run("run_1")).status == "QUEUED"
@@ -52,26 +53,26 @@ def test_cancels_and_checks_are_sent_to_their_paths(connect: Any, answer: Any) -
     assert wire.sent[0].body is None
 
 
-def test_a_query_is_sent(connect: Any, answer: Any) -> None:
+def test_a_query_is_sent(connect, answer) -> None:
     client, wire = connect(answer(body={"data": [RUN]}))
     assert client.call(list_runs(page_size=10)) == [RUN]
     assert wire.targets == ["GET /api/v1/runs?page%5Bsize%5D=10"]
 
 
-def test_a_body_is_sent_as_json(connect: Any, answer: Any) -> None:
+def test_a_body_is_sent_as_json(connect, answer) -> None:
     client, wire = connect(answer(202, {"id": "bulk_1"}))
     assert client.call(cancel_runs_in_bulk(["run_1"], name="n")) == "bulk_1"
     assert json.loads(wire.sent[0].body) == {"action": "cancel", "runIds": ["run_1"], "name": "n"}
     assert wire.sent[0].headers["Content-Type"] == "application/json"
 
 
-def test_a_prefix_of_the_base_url_is_kept(connect: Any, answer: Any) -> None:
+def test_a_prefix_of_the_base_url_is_kept(connect, answer) -> None:
     client, wire = connect(answer(body=RUN), base_url="http://trigger.test:3030/a/prefix")
     client.call(retrieve_run("run_1"))
     assert wire.sent[0].url == "http://trigger.test:3030/a/prefix/api/v3/runs/run_1"
 
 
-def test_each_request_carries_key_version_and_user_agent(connect: Any, answer: Any) -> None:
+def test_each_request_carries_key_version_and_user_agent(connect, answer) -> None:
     client, wire = connect(answer(body=RUN), user_agent="airflow-provider-trigger/9 apache-airflow/9.9")
     client.call(retrieve_run("run_1"))
     headers = wire.sent[0].headers
@@ -82,14 +83,14 @@ def test_each_request_carries_key_version_and_user_agent(connect: Any, answer: A
     assert "x-trigger-branch" not in headers
 
 
-def test_the_preview_branch_is_sent(connect: Any, answer: Any) -> None:
+def test_the_preview_branch_is_sent(connect, answer) -> None:
     client, wire = connect(answer(body=RUN), branch="feature/x")
     client.call(retrieve_run("run_1"))
     assert wire.sent[0].headers["x-trigger-branch"] == "feature/x"
 
 
 def test_a_netrc_entry_for_the_host_does_not_replace_the_key(
-    connect: Any, answer: Any, tmp_path: Any, monkeypatch: pytest.MonkeyPatch
+    connect, answer, tmp_path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "netrc").write_text("machine trigger.test login someone password else\n")
     monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
@@ -98,7 +99,7 @@ def test_a_netrc_entry_for_the_host_does_not_replace_the_key(
     assert wire.sent[0].headers["Authorization"] == f"Bearer {KEY}"
 
 
-def test_a_cookie_is_not_sent_back(connect: Any, answer: Any) -> None:
+def test_a_cookie_is_not_sent_back(connect, answer) -> None:
     client, wire = connect(answer(body=RUN, headers={"set-cookie": "session=1"}))
     client.call(retrieve_run("run_1"))
     client.call(retrieve_run("run_1"))
@@ -109,13 +110,13 @@ def test_a_cookie_is_not_sent_back(connect: Any, answer: Any) -> None:
 
 
 @pytest.mark.parametrize(("timeout", "connecting"), [(25.0, 10.0), (10.0, 10.0), (3.0, 3.0)])
-def test_each_request_has_two_timeouts(connect: Any, answer: Any, timeout: float, connecting: float) -> None:
+def test_each_request_has_two_timeouts(connect, answer, timeout: float, connecting: float) -> None:
     client, wire = connect(answer(body=RUN), timeout=timeout)
     client.call(retrieve_run("run_1"))
     assert wire.options[0]["timeout"] == (connecting, timeout)
 
 
-def test_a_deadline_is_passed_on(connect: Any, answer: Any, clock: Any) -> None:
+def test_a_deadline_is_passed_on(connect, answer, clock) -> None:
     client, wire = connect(answer(body=RUN))
     client.call(retrieve_run("run_1"), deadline=Deadline.after(12, now=clock.now))
     assert wire.options[0]["timeout"] == (4, 4)
@@ -125,7 +126,7 @@ def test_a_deadline_is_passed_on(connect: Any, answer: Any, clock: Any) -> None:
 
 
 @pytest.mark.parametrize("location", ["https://evil.test/", "\x80", "http://[::1", "//", "x" * 99_999])
-def test_a_redirect_is_neither_followed_nor_resolved(connect: Any, answer: Any, location: str) -> None:
+def test_a_redirect_is_neither_followed_nor_resolved(connect, answer, location: str) -> None:
     client, wire = connect(answer(302, b"x" * 9999, {"location": location}))
     with pytest.raises(errors.RedirectError) as raised:
         client.call(cancel_run("run_1"))
@@ -143,7 +144,7 @@ def _bare_environment(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.usefixtures("_bare_environment")
 @pytest.mark.parametrize("verify", [True, False, "/etc/ssl/ca.pem"])
-def test_certificates_are_checked_as_configured(connect: Any, answer: Any, verify: bool | str) -> None:
+def test_certificates_are_checked_as_configured(connect, answer, verify: bool | str) -> None:
     client, wire = connect(answer(body=RUN), verify=verify)
     client.call(retrieve_run("run_1"))
     assert wire.options[0]["verify"] == verify
@@ -152,9 +153,7 @@ def test_certificates_are_checked_as_configured(connect: Any, answer: Any, verif
 
 
 @pytest.mark.usefixtures("_bare_environment")
-def test_a_ca_file_named_in_the_environment_counts(
-    connect: Any, answer: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_ca_file_named_in_the_environment_counts(connect, answer, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("REQUESTS_CA_BUNDLE", "/etc/ssl/company.pem")
     client, wire = connect(answer(body=RUN))
     client.call(retrieve_run("run_1"))
@@ -166,7 +165,7 @@ def test_a_ca_file_named_in_the_environment_counts(
     ("proxy", "used"), [(None, "http://environment.test:3128"), ("http://mine.test:1", "http://mine.test:1")]
 )
 def test_a_proxy_of_the_environment_counts_unless_one_is_given(
-    connect: Any, answer: Any, monkeypatch: pytest.MonkeyPatch, proxy: str | None, used: str
+    connect, answer, monkeypatch: pytest.MonkeyPatch, proxy: str | None, used: str
 ) -> None:
     monkeypatch.setenv("HTTPS_PROXY", "http://environment.test:3128")
     client, wire = connect(answer(body=RUN), proxy=proxy)
@@ -174,14 +173,14 @@ def test_a_proxy_of_the_environment_counts_unless_one_is_given(
     assert wire.options[0]["proxies"]["https"] == used
 
 
-def test_a_given_proxy_is_used_for_http_too(connect: Any, answer: Any) -> None:
+def test_a_given_proxy_is_used_for_http_too(connect, answer) -> None:
     client, wire = connect(answer(body=RUN), proxy="http://mine.test:1", base_url="http://trigger.test")
     client.call(retrieve_run("run_1"))
     assert wire.options[0]["proxies"]["http"] == "http://mine.test:1"
 
 
 @pytest.mark.usefixtures("_bare_environment")
-def test_the_environment_is_read_once(connect: Any, answer: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_environment_is_read_once(connect, answer, monkeypatch: pytest.MonkeyPatch) -> None:
     client, wire = connect(answer(body=RUN))
     monkeypatch.setenv("HTTPS_PROXY", "http://late.test:3128")
     monkeypatch.setenv("REQUESTS_CA_BUNDLE", "/late.pem")
@@ -204,7 +203,7 @@ def test_the_defaults_are_the_packages() -> None:
     assert (exchange.timeout, exchange.retry_for) == (defaults.REQUEST_TIMEOUT, defaults.RETRY_FOR)
 
 
-def test_clients_can_share_a_rate_limit(connect: Any, answer: Any, clock: Any) -> None:
+def test_clients_can_share_a_rate_limit(connect, answer, clock) -> None:
     limits = {"x-ratelimit-limit": "100", "x-ratelimit-remaining": "5"}
     limits["x-ratelimit-reset"] = str(round(clock.time() * 1000) + 8000)
     shared = RateLimit()
@@ -221,7 +220,7 @@ def test_clients_can_share_a_rate_limit(connect: Any, answer: Any, clock: Any) -
 # How steps are driven
 
 
-def test_waits_are_slept(connect: Any, answer: Any, clock: Any) -> None:
+def test_waits_are_slept(connect, answer, clock) -> None:
     busy = answer(503, {"error": "busy"}, {"retry-after": "25"})
     client, wire = connect(busy, requests.ConnectionError(), answer(body=RUN), retry_for=60)
     assert client.call(retrieve_run("run_1")).status == "QUEUED"
@@ -230,7 +229,7 @@ def test_waits_are_slept(connect: Any, answer: Any, clock: Any) -> None:
     assert 0.5 <= clock.slept[1] <= 1
 
 
-def test_the_last_error_is_raised(connect: Any, answer: Any, clock: Any) -> None:
+def test_the_last_error_is_raised(connect, answer, clock) -> None:
     client, wire = connect(answer(503, {"error": "busy"}, {"retry-after": "25"}), retry_for=60)
     with pytest.raises(errors.ServerError, match="busy"):
         client.call(cancel_run("run_1"))
@@ -238,7 +237,7 @@ def test_the_last_error_is_raised(connect: Any, answer: Any, clock: Any) -> None
     assert clock.slept == [25, 25]
 
 
-def test_a_request_that_raises_a_bug_is_in_flight_no_more(connect: Any, answer: Any, clock: Any) -> None:
+def test_a_request_that_raises_a_bug_is_in_flight_no_more(connect, answer, clock) -> None:
     limits = {"x-ratelimit-limit": "100", "x-ratelimit-remaining": "6"}
     limits["x-ratelimit-reset"] = str(round(clock.time() * 1000) + 8000)
     client, _ = connect(answer(body=RUN, headers=limits), LookupError("a bug"), answer(body=RUN))
@@ -249,7 +248,7 @@ def test_a_request_that_raises_a_bug_is_in_flight_no_more(connect: Any, answer: 
     assert clock.slept == []
 
 
-def test_one_client_serves_many_threads(connect: Any, answer: Any) -> None:
+def test_one_client_serves_many_threads(connect, answer) -> None:
     client, wire = connect(answer(body=RUN))
     threads = [threading.Thread(target=client.call, args=(retrieve_run("run_1"),)) for _ in range(20)]
     for thread in threads:
@@ -262,7 +261,7 @@ def test_one_client_serves_many_threads(connect: Any, answer: Any) -> None:
 # What comes back
 
 
-def test_a_response_is_returned_as_it_came(connect: Any, answer: Any) -> None:
+def test_a_response_is_returned_as_it_came(connect, answer) -> None:
     client, _ = connect(answer(418, b"teapot", {"X-Request-Id": "req_7", "DATE": "today"}))
     expected = Response(status=418, headers={"x-request-id": "req_7", "date": "today"}, body=b"teapot")
     assert client.send(CHECK) == expected
@@ -280,7 +279,7 @@ def test_a_response_is_returned_as_it_came(connect: Any, answer: Any) -> None:
     ],
 )
 def test_an_error_that_came_instead_is_returned_and_not_raised(
-    connect: Any, raised: Exception, kind: type[errors.TransportError], reason: str, retryable: bool
+    connect, raised: Exception, kind: type[errors.TransportError], reason: str, retryable: bool
 ) -> None:
     client, _ = connect(raised)
     error = client.send(CHECK)
@@ -291,7 +290,7 @@ def test_an_error_that_came_instead_is_returned_and_not_raised(
     assert (error.__cause__, error.__context__, error.__traceback__) == (None, None, None)
 
 
-def test_only_errors_of_the_connection_are_returned(connect: Any) -> None:
+def test_only_errors_of_the_connection_are_returned(connect) -> None:
     client, _ = connect(LookupError("a bug"))
     with pytest.raises(LookupError, match="a bug"):
         client.send(CHECK)
@@ -299,7 +298,7 @@ def test_only_errors_of_the_connection_are_returned(connect: Any) -> None:
 
 @pytest.mark.parametrize("status", [200, 302, 404])
 def test_an_answer_that_is_too_large_is_not_read_to_its_end(
-    connect: Any, answer: Any, monkeypatch: pytest.MonkeyPatch, status: int
+    connect, answer, monkeypatch: pytest.MonkeyPatch, status: int
 ) -> None:
     monkeypatch.setattr(client_module, "MAX_BODY_BYTES", 1024 * 1024)
     client, wire = connect(answer(status, b" " * (3 * 1024 * 1024), {"location": "https://evil.test/"}))
@@ -313,7 +312,7 @@ def test_an_answer_that_is_too_large_is_not_read_to_its_end(
 
 @pytest.mark.parametrize(("excess", "is_read"), [(0, True), (1, False)])
 def test_the_limit_of_a_body_is_its_largest_size(
-    connect: Any, answer: Any, monkeypatch: pytest.MonkeyPatch, excess: int, is_read: bool
+    connect, answer, monkeypatch: pytest.MonkeyPatch, excess: int, is_read: bool
 ) -> None:
     monkeypatch.setattr(client_module, "MAX_BODY_BYTES", 100_000)
     client, _ = connect(answer(body=b" " * (100_000 + excess)))
@@ -323,7 +322,7 @@ def test_the_limit_of_a_body_is_its_largest_size(
 class Trickle:
     """A body whose pieces take a second each, as urllib3 1 lets it be read."""
 
-    def __init__(self, clock: Any, pieces: int) -> None:
+    def __init__(self, clock: Clock, pieces: int) -> None:
         self._clock = clock
         self._pieces = [b" "] * pieces
         self.is_closed = False
@@ -353,7 +352,7 @@ class TrickleInPieces(Trickle):
     [(1, 7.0, True), (7, 7.0, True), (8, 7.0, False), (999, 7.0, False), (1, 0.5, True), (2, 0.5, False)],
 )
 def test_an_answer_that_trickles_is_read_until_its_time_has_passed(
-    connect: Any, clock: Any, kind: type[Trickle], pieces: int, timeout: float, is_read: bool
+    connect, clock, kind: type[Trickle], pieces: int, timeout: float, is_read: bool
 ) -> None:
     client, wire = connect(None)
     answered, started_at = requests.Response(), clock.now
@@ -401,7 +400,7 @@ FRAMINGS = {
 
 
 @pytest.mark.parametrize("framing", FRAMINGS)
-def test_an_answer_that_trickles_times_out_however_it_is_framed(listener: Any, framing: str) -> None:
+def test_an_answer_that_trickles_times_out_however_it_is_framed(listener, framing: str) -> None:
     header, piece = FRAMINGS[framing]
 
     def trickle(connection: socket.socket) -> None:
@@ -428,14 +427,14 @@ def test_an_answer_that_trickles_times_out_however_it_is_framed(listener: Any, f
         (b"not HTTP\r\n\r\n", "ConnectionError|BadStatusLine"),
     ],
 )
-def test_an_answer_that_ends_badly_is_none(listener: Any, spoken: bytes, reason: str) -> None:
+def test_an_answer_that_ends_badly_is_none(listener, spoken: bytes, reason: str) -> None:
     url = listener(lambda connection: connection.sendall(spoken))
     with new_client(url) as client, pytest.raises(errors.TransportError, match=reason) as raised:
         client.call(retrieve_run("run_1"))
     assert raised.value.retryable
 
 
-def test_an_answer_that_stops_midway_times_out(listener: Any) -> None:
+def test_an_answer_that_stops_midway_times_out(listener) -> None:
     stopped = threading.Event()
 
     def stop(connection: socket.socket) -> None:
@@ -454,7 +453,7 @@ def test_an_answer_that_stops_midway_times_out(listener: Any) -> None:
 @pytest.mark.parametrize("framing", FRAMINGS)
 @pytest.mark.parametrize("is_compressed", [False, True])
 def test_an_answer_is_read_whole_however_it_is_framed(
-    listener: Any, size: int, framing: str, is_compressed: bool
+    listener, size: int, framing: str, is_compressed: bool
 ) -> None:
     body = json.dumps(RUN | {"output": "x" * size}).encode()
     sent = gzip.compress(body) if is_compressed else body
@@ -495,7 +494,7 @@ def test_a_ca_file_that_is_gone_is_an_error_that_is_not_repeated() -> None:
     assert not raised.value.retryable
 
 
-def test_a_closed_client_closes_its_connections(connect: Any, answer: Any) -> None:
+def test_a_closed_client_closes_its_connections(connect, answer) -> None:
     client, wire = connect(answer(body=RUN))
     closed = []
     wire.close = lambda: closed.append(True)
@@ -508,7 +507,7 @@ def test_a_closed_client_closes_its_connections(connect: Any, answer: Any) -> No
 # The secret key
 
 
-def test_neither_client_nor_session_shows_the_key(connect: Any, answer: Any) -> None:
+def test_neither_client_nor_session_shows_the_key(connect, answer) -> None:
     client, _ = connect(answer(body=RUN))
     assert repr(client) == "<TriggerDevClient https://trigger.test>"
     for thing in (client, client._session, client.exchange):
@@ -521,7 +520,7 @@ def caught(client: TriggerDevClient) -> errors.TriggerDevError:
     return raised.value
 
 
-def test_a_connection_that_is_refused_leads_to_no_key(key_in: Any) -> None:
+def test_a_connection_that_is_refused_leads_to_no_key(key_in) -> None:
     with socket.create_server(("127.0.0.1", 0)) as listening:
         url = f"http://127.0.0.1:{listening.getsockname()[1]}"
     with new_client(url) as client:
@@ -530,14 +529,14 @@ def test_a_connection_that_is_refused_leads_to_no_key(key_in: Any) -> None:
     assert key_in(error) == []
 
 
-def test_a_timeout_leads_to_no_key(listener: Any, key_in: Any) -> None:
+def test_a_timeout_leads_to_no_key(listener, key_in) -> None:
     with new_client(listener(lambda _: time.sleep(0.3)), timeout=0.05) as client:
         error = caught(client)
     assert "no answer within" in str(error)
     assert key_in(error) == []
 
 
-def test_a_connection_that_is_lost_leads_to_no_key(listener: Any, key_in: Any) -> None:
+def test_a_connection_that_is_lost_leads_to_no_key(listener, key_in) -> None:
     with new_client(listener(lambda _: None)) as client:
         assert key_in(caught(client)) == []
 
@@ -554,12 +553,12 @@ def test_a_connection_that_is_lost_leads_to_no_key(listener: Any, key_in: Any) -
     ],
 )
 def test_an_answer_that_echoes_the_key_leads_to_no_key(
-    connect: Any,
-    answer: Any,
-    key_in: Any,
+    connect,
+    answer,
+    key_in,
     monkeypatch: pytest.MonkeyPatch,
     status: int,
-    body: Any,
+    body,
     headers: dict[str, str],
     kind: type[errors.TriggerDevError],
 ) -> None:
@@ -570,7 +569,7 @@ def test_an_answer_that_echoes_the_key_leads_to_no_key(
     assert key_in(error) == []
 
 
-def test_the_search_for_the_key_finds_it(key_in: Any) -> None:
+def test_the_search_for_the_key_finds_it(key_in) -> None:
     """In an error's text, its attributes, its causes, and the frames that it came through."""
     plain, attribute, cause, context = (ValueError() for _ in range(4))
     attribute.key = [quote(KEY, safe="")]  # type: ignore[attr-defined]  # that is the test
@@ -621,9 +620,9 @@ PLACES: list[Callable[[str], tuple[bytes, dict[str, str]]]] = [
 @example(KEY, SPELLINGS[1], PLACES[4], 302)
 @example('tr_"quoted"\\/key', SPELLINGS[2], PLACES[0], 401)
 def test_a_key_that_the_server_echoes_is_shown_nowhere(
-    connect: Any,
-    answer: Any,
-    key_in: Any,
+    connect,
+    answer,
+    key_in,
     key: str,
     spell: Callable[[str], str],
     place: Callable[[str], tuple[bytes, dict[str, str]]],
@@ -638,7 +637,7 @@ def test_a_key_that_the_server_echoes_is_shown_nowhere(
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-16", "utf-16-be", "utf-32", "utf-32-le"])
 @pytest.mark.parametrize("status", [200, 403])
 def test_a_key_that_is_echoed_in_another_encoding_is_shown_nowhere(
-    connect: Any, answer: Any, key_in: Any, encoding: str, status: int
+    connect, answer, key_in, encoding: str, status: int
 ) -> None:
     body = json.dumps({"id": "run_1", "status": KEY, "error": f"Rejected: Bearer {KEY}"}).encode(encoding)
     client, _ = connect(answer(status, body), retry_for=0)
@@ -656,7 +655,7 @@ def test_a_key_that_is_echoed_in_another_encoding_is_shown_nowhere(
     st.sampled_from([cancel_run("run_1"), retrieve_run("run_1")]),
 )
 def test_whatever_comes_back_becomes_a_result_or_one_of_our_errors(
-    connect: Any, answer: Any, status: int, headers: dict[str, str], body: bytes, call: Call[Any]
+    connect, answer, status: int, headers: dict[str, str], body: bytes, call: Call[Any]
 ) -> None:
     client, _ = connect(answer(status, body, headers), retry_for=0)
     text = "a result"

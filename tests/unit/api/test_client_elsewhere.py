@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from typing import Any
 
 import pytest
 
@@ -18,7 +17,7 @@ RUN = {"id": "run_1", "status": "QUEUED"}
 URL = "https://store.test:9000/packets/a%20b/1.json?X-Amz-Credential=t%2F20261125&X-Amz-Signature=0bb7"
 
 
-def test_the_url_is_sent_as_it_is_without_key_branch_and_version(connect: Any, answer: Any) -> None:
+def test_the_url_is_sent_as_it_is_without_key_branch_and_version(connect, answer) -> None:
     client, wire = connect(answer(body={"json": 1}), branch="feature/x", user_agent="me/1")
     assert client.call(fetch_output(URL)) == 1
     (sent,) = wire.sent
@@ -27,7 +26,7 @@ def test_the_url_is_sent_as_it_is_without_key_branch_and_version(connect: Any, a
 
 
 def test_a_netrc_entry_for_the_host_is_not_sent(
-    connect: Any, answer: Any, tmp_path: Any, monkeypatch: pytest.MonkeyPatch
+    connect, answer, tmp_path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "netrc").write_text("machine store.test login someone password else\n")
     monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
@@ -36,14 +35,14 @@ def test_a_netrc_entry_for_the_host_is_not_sent(
     assert "Authorization" not in wire.sent[0].headers
 
 
-def test_the_next_request_to_trigger_dev_has_the_key(connect: Any, answer: Any) -> None:
+def test_the_next_request_to_trigger_dev_has_the_key(connect, answer) -> None:
     client, wire = connect(answer(body={"json": 1}), answer(body=RUN))
     client.call(fetch_output(URL))
     client.call(retrieve_run("run_1"))
     assert wire.sent[1].headers["Authorization"] == f"Bearer {KEY}"
 
 
-def test_a_proxy_and_certificates_are_those_of_the_connection(connect: Any, answer: Any) -> None:
+def test_a_proxy_and_certificates_are_those_of_the_connection(connect, answer) -> None:
     client, wire = connect(answer(body={"json": 1}), proxy="http://mine.test:1", verify="/ca.pem")
     client.call(fetch_output(URL))
     assert wire.options[0]["proxies"]["https"] == "http://mine.test:1"
@@ -51,7 +50,7 @@ def test_a_proxy_and_certificates_are_those_of_the_connection(connect: Any, answ
 
 
 def test_no_proxy_of_the_environment_is_about_the_store(
-    connect: Any, answer: Any, monkeypatch: pytest.MonkeyPatch
+    connect, answer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("HTTPS_PROXY", "http://environment.test:3128")
     monkeypatch.setenv("NO_PROXY", "store.test")
@@ -62,7 +61,7 @@ def test_no_proxy_of_the_environment_is_about_the_store(
     assert wire.options[1]["proxies"]["https"] == "http://environment.test:3128"
 
 
-def test_an_error_names_the_store_and_not_the_signature(connect: Any, answer: Any) -> None:
+def test_an_error_names_the_store_and_not_the_signature(connect, answer) -> None:
     import requests
 
     client, _ = connect(requests.ConnectionError(URL), retry_for=0.0)
@@ -71,7 +70,7 @@ def test_an_error_names_the_store_and_not_the_signature(connect: Any, answer: An
     assert str(raised.value) == "GET /packets/a%20b/1.json to store.test:9000: ConnectionError"
 
 
-def test_no_log_has_the_signature(server: Any, caplog: pytest.LogCaptureFixture) -> None:
+def test_no_log_has_the_signature(server, caplog: pytest.LogCaptureFixture) -> None:
     """urllib3 logs the address of each request at debug level."""
     caplog.set_level(logging.DEBUG)
     settings = ServerSettings(base_url=server.url, secret_key=server.secret_key, user_agent="me/1")
@@ -84,7 +83,7 @@ def test_no_log_has_the_signature(server: Any, caplog: pytest.LogCaptureFixture)
     assert "GET /api/v3/runs/run_x" in caplog.text  # other addresses are still logged
 
 
-def test_the_patience_of_a_call_takes_the_place_of_the_clients(connect: Any, answer: Any, clock: Any) -> None:
+def test_the_patience_of_a_call_takes_the_place_of_the_clients(connect, answer, clock) -> None:
     client, wire = connect(answer(503, {"error": "busy"}, {"retry-after": "25"}), retry_for=60)
     with pytest.raises(errors.ServerError):
         client.call(retrieve_run("run_1"), patience=0)

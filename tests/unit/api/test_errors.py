@@ -1,7 +1,5 @@
 from __future__ import annotations
 
-from typing import Any
-
 import pytest
 
 from airflow_provider_trigger.api import errors
@@ -78,7 +76,7 @@ def test_a_response_error_without_a_request_id_names_none() -> None:
         (errors.UnexpectedAnswerError, True),
     ],
 )
-def test_which_errors_may_pass_unless_the_caller_says_otherwise(kind: Any, retryable: bool) -> None:
+def test_which_errors_may_pass_unless_the_caller_says_otherwise(kind, retryable: bool) -> None:
     assert kind("why").retryable is retryable
     assert kind("why", retryable=not retryable).retryable is not retryable
     error = kind("why")

@@ -11,6 +11,7 @@ from types import SimpleNamespace
 from typing import Any, TypeVar
 
 import pytest
+from fake_clock import Clock
 
 from airflow_provider_trigger.api import errors
 from airflow_provider_trigger.api.deadline import NEVER, Deadline
@@ -43,7 +44,7 @@ class After:
 class Driver:
     """Makes calls one after the other, and keeps what was sent and how long was waited."""
 
-    def __init__(self, clock: Any, *, key: str = KEY, rate_limit: RateLimit | None = None, **settings: Any):
+    def __init__(self, clock: Clock, *, key: str = KEY, rate_limit: RateLimit | None = None, **settings: Any):
         self.clock = clock
         self.exchange = Exchange(
             **{"timeout": 30.0, "retry_for": 120.0} | settings,
@@ -119,7 +120,7 @@ class Driver:
 
 
 @pytest.fixture
-def driver(clock: Any) -> Driver:
+def driver(clock) -> Driver:
     return Driver(clock)
 
 
@@ -133,13 +134,13 @@ def jitter(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
 
 
 @pytest.fixture
-def run(response: Any) -> Response:
+def run(response) -> Response:
     answered: Response = response(200, RUN)
     return answered
 
 
 @pytest.fixture
-def busy(response: Any) -> Response:
+def busy(response) -> Response:
     answered: Response = response(503, {"error": "busy"})
     return answered
 
@@ -191,7 +192,7 @@ def test_a_retry_takes_no_more_than_half_of_the_time_left(
     assert driver.sent[1].timeout == pytest.approx(timeout)
 
 
-def test_no_request_takes_longer_than_a_short_timeout(clock: Any, run: Response) -> None:
+def test_no_request_takes_longer_than_a_short_timeout(clock, run: Response) -> None:
     driver = Driver(clock, timeout=0.5)
     driver.make(CHECK, run, deadline=Deadline.after(10, now=clock.now))
     assert driver.sent[0].timeout == 0.5
@@ -200,7 +201,7 @@ def test_no_request_takes_longer_than_a_short_timeout(clock: Any, run: Response)
 # Retries
 
 
-def test_a_server_that_recovers_is_waited_for(driver: Driver, response: Any, run: Response) -> None:
+def test_a_server_that_recovers_is_waited_for(driver: Driver, response, run: Response) -> None:
     assert driver.make(CHECK, response(500, {"error": "no"}), lost(), lost(), run).status == "QUEUED"
     assert len(driver.sent) == 4
     assert driver.waits == [Wait(0.5, for_turn=False), Wait(1, for_turn=False), Wait(2, for_turn=False)]
@@ -215,20 +216,20 @@ def test_waits_are_random(
     assert driver.retry_waits == [wait]
 
 
-def test_the_time_that_the_server_gives_is_waited(driver: Driver, response: Any, run: Response) -> None:
+def test_the_time_that_the_server_gives_is_waited(driver: Driver, response, run: Response) -> None:
     driver.make(CHECK, response(503, {"error": "busy"}, {"retry-after": "17"}), run)
     assert driver.retry_waits == [17]
 
 
 def test_a_date_that_the_server_gives_is_compared_with_the_wall_clock(
-    driver: Driver, response: Any, run: Response
+    driver: Driver, response, run: Response
 ) -> None:
-    date = "Wed, 25 Nov 2026 10:03:27 GMT"  # 7 s after the clock's time
+    date = "Wed, 25 Nov 2026 09:46:47 GMT"  # 7 s after the clock's time
     driver.make(CHECK, response(503, b"", {"retry-after": date}), run)
     assert driver.retry_waits == [7]
 
 
-def test_what_is_not_worth_repeating_fails_at_once(driver: Driver, response: Any) -> None:
+def test_what_is_not_worth_repeating_fails_at_once(driver: Driver, response) -> None:
     error = driver.fail(CHECK, response(403, {"error": "no"}, {"x-request-id": "req_7"}))
     assert type(error) is errors.PermissionDeniedError
     assert str(error) == "GET /api/v3/runs/run_1 answered 403: no (request req_7)"
@@ -241,15 +242,13 @@ def test_an_error_that_came_instead_of_a_response_is_raised_itself(driver: Drive
     assert len(driver.sent) == 1
 
 
-def test_tries_are_bounded_and_the_last_error_is_raised(driver: Driver, response: Any) -> None:
+def test_tries_are_bounded_and_the_last_error_is_raised(driver: Driver, response) -> None:
     replies = [response(500, {"error": f"try {number}"}) for number in range(1, 99)]
     assert "try 6" in str(driver.fail(CHECK, *replies))
     assert len(driver.sent) == 6
 
 
-def test_failures_that_only_time_bounds_do_not_use_up_the_tries_of_others(
-    driver: Driver, response: Any
-) -> None:
+def test_failures_that_only_time_bounds_do_not_use_up_the_tries_of_others(driver: Driver, response) -> None:
     broken = response(500, {"error": "broken"})
     error = driver.fail(CHECK, *[lost()] * 5, broken, lost(), *[broken] * 99, patience=math.inf)
     assert "broken" in str(error)
@@ -257,7 +256,7 @@ def test_failures_that_only_time_bounds_do_not_use_up_the_tries_of_others(
 
 
 def test_a_run_with_a_should_retry_of_the_server_is_not_found_after_four_tries(
-    driver: Driver, response: Any
+    driver: Driver, response
 ) -> None:
     not_found = response(404, {"error": "Not found"}, {"x-should-retry": "true"})
     assert type(driver.fail(CHECK, not_found)) is errors.NotFoundError
@@ -269,12 +268,12 @@ def test_a_call_that_must_not_be_sent_twice_is_not(driver: Driver, busy: Respons
     assert len(driver.sent) == 1
 
 
-def test_a_call_that_was_rejected_with_429_is_repeated_whatever_it_is(driver: Driver, response: Any) -> None:
+def test_a_call_that_was_rejected_with_429_is_repeated_whatever_it_is(driver: Driver, response) -> None:
     driver.make(ONCE, response(429, {"error": "no"}), response(200, {"id": "run_1"}))
     assert len(driver.sent) == 2
 
 
-def test_a_401_is_tried_once_more(driver: Driver, response: Any, run: Response) -> None:
+def test_a_401_is_tried_once_more(driver: Driver, response, run: Response) -> None:
     rejected = response(401, {"error": "Invalid API key"})
     assert driver.make(CHECK, rejected, run).id == "run_1"
     assert len(driver.sent) == 2
@@ -282,7 +281,7 @@ def test_a_401_is_tried_once_more(driver: Driver, response: Any, run: Response) 
     assert len(driver.sent) == 4
 
 
-def test_a_rejected_key_costs_one_request_more(driver: Driver, response: Any, run: Response) -> None:
+def test_a_rejected_key_costs_one_request_more(driver: Driver, response, run: Response) -> None:
     """It is known then, until an answer shows that it works."""
     rejected = response(401, {"error": "Invalid API key"})
     for _ in range(5):
@@ -294,7 +293,7 @@ def test_a_rejected_key_costs_one_request_more(driver: Driver, response: Any, ru
 
 
 def test_other_failures_do_not_use_up_the_second_try_of_a_401(
-    driver: Driver, response: Any, run: Response
+    driver: Driver, response, run: Response
 ) -> None:
     rejected, broken = response(401, {"error": "from a gateway"}), response(500, {"error": "broken"})
     assert driver.make(CHECK, broken, lost(), broken, rejected, run).id == "run_1"
@@ -302,7 +301,7 @@ def test_other_failures_do_not_use_up_the_second_try_of_a_401(
     assert len(driver.sent) == 5 + 3
 
 
-def test_calls_that_were_rejected_at_a_time_cost_one_request_more(driver: Driver, response: Any) -> None:
+def test_calls_that_were_rejected_at_a_time_cost_one_request_more(driver: Driver, response) -> None:
     rejected = response(401, {"error": "Invalid API key"})
     all_steps = [driver.exchange.steps(CHECK) for _ in range(5)]
     for steps in all_steps:
@@ -321,7 +320,7 @@ def test_calls_that_were_rejected_at_a_time_cost_one_request_more(driver: Driver
 
 @pytest.mark.parametrize(("answered_after", "waited"), [(0.7, 0.7), (0.2, 0.5), (99.0, 1.0)])
 def test_a_401_is_tried_again_when_the_requests_in_flight_are_answered_or_after_a_second(
-    driver: Driver, response: Any, run: Response, answered_after: float, waited: float
+    driver: Driver, response, run: Response, answered_after: float, waited: float
 ) -> None:
     """Their answers show whether the key is rejected, or a gateway rejected one request."""
     others = [driver.exchange.steps(CHECK) for _ in range(2)]
@@ -355,7 +354,7 @@ def test_a_401_is_tried_again_when_the_requests_in_flight_are_answered_or_after_
 )
 def test_an_answer_that_is_not_trigger_devs_is_repeated_like_an_outage_after_the_server_has_worked(
     driver: Driver,
-    response: Any,
+    response,
     run: Response,
     status: int,
     body: bytes,
@@ -382,14 +381,14 @@ def test_an_answer_that_is_too_large_is_not_repeated(driver: Driver) -> None:
 
 @pytest.mark.parametrize(("patience", "tries"), [(0.0, 1), (24.9, 1), (25.0, 2), (49.9, 2), (50.0, 3)])
 def test_a_call_is_repeated_for_as_long_as_its_patience_lasts(
-    driver: Driver, response: Any, patience: float, tries: int
+    driver: Driver, response, patience: float, tries: int
 ) -> None:
     busy = response(503, {"error": "busy"}, {"retry-after": "25"})
     assert "busy" in str(driver.fail(CHECK, busy, patience=patience))
     assert len(driver.sent) == tries
 
 
-def test_the_clients_patience_is_the_default(clock: Any, response: Any) -> None:
+def test_the_clients_patience_is_the_default(clock, response) -> None:
     busy = response(503, {"error": "busy"}, {"retry-after": "25"})
     driver = Driver(clock, retry_for=60)
     driver.fail(CHECK, busy)
@@ -399,7 +398,7 @@ def test_the_clients_patience_is_the_default(clock: Any, response: Any) -> None:
     assert len(driver.sent) == 1
 
 
-def test_patience_counts_from_the_first_request(driver: Driver, response: Any, run: Response) -> None:
+def test_patience_counts_from_the_first_request(driver: Driver, response, run: Response) -> None:
     """Waiting for a turn is not a try; the time that a request takes counts."""
     driver.make(CHECK, response(200, RUN, bucket(5, driver.clock, resets_in=50)))
     started_at = driver.clock.now
@@ -412,7 +411,7 @@ def test_patience_counts_from_the_first_request(driver: Driver, response: Any, r
 
 @pytest.mark.parametrize(("patience", "tries"), [(1.4, 2), (1.6, 3)])
 def test_a_retry_that_waits_for_its_turn_uses_up_no_patience(
-    driver: Driver, response: Any, run: Response, patience: float, tries: int
+    driver: Driver, response, run: Response, patience: float, tries: int
 ) -> None:
     """It fails 0.5 s after the first try, but for the minute's pause: the next wait takes 1 s."""
     steps = driver.exchange.steps(CHECK, patience=patience)
@@ -472,7 +471,7 @@ def test_after_the_deadline_nothing_is_sent(driver: Driver, run: Response, secon
 
 @pytest.mark.parametrize(("remaining", "tries"), [(25.0, 1), (25.5, 2)])
 def test_nobody_waits_for_a_try_that_would_come_after_the_deadline(
-    driver: Driver, response: Any, remaining: float, tries: int
+    driver: Driver, response, remaining: float, tries: int
 ) -> None:
     busy = response(503, {"error": "busy"}, {"retry-after": "25"})
     error = driver.fail(CHECK, busy, deadline=Deadline.after(remaining, now=driver.clock.now))
@@ -497,7 +496,7 @@ def test_a_call_that_was_sent_never_ends_as_one_that_was_not(driver: Driver, bus
     assert driver.clock.now == deadline.at
 
 
-def test_a_wait_for_a_turn_ends_with_the_deadline(driver: Driver, response: Any) -> None:
+def test_a_wait_for_a_turn_ends_with_the_deadline(driver: Driver, response) -> None:
     driver.make(CHECK, response(200, RUN, bucket(5, driver.clock, resets_in=8)))
     deadline = Deadline.after(0.25, now=driver.clock.now)
     error = driver.fail(CHECK, response(200, RUN), deadline=deadline)
@@ -509,7 +508,7 @@ def test_a_wait_for_a_turn_ends_with_the_deadline(driver: Driver, response: Any)
 # The rate limit
 
 
-def bucket(remaining: int, clock: Any, *, resets_in: float) -> dict[str, str]:
+def bucket(remaining: int, clock: Clock, *, resets_in: float) -> dict[str, str]:
     return {
         "x-ratelimit-limit": "100",
         "x-ratelimit-remaining": str(remaining),
@@ -518,7 +517,7 @@ def bucket(remaining: int, clock: Any, *, resets_in: float) -> dict[str, str]:
 
 
 def test_after_a_rejection_the_call_waits_for_the_servers_reset(
-    driver: Driver, response: Any, run: Response
+    driver: Driver, response, run: Response
 ) -> None:
     rejected = response(429, {"error": "Rate limit exceeded"}, bucket(0, driver.clock, resets_in=8))
     assert driver.make(CHECK, rejected, run).status == "QUEUED"
@@ -527,7 +526,7 @@ def test_after_a_rejection_the_call_waits_for_the_servers_reset(
     assert driver.turn_waits == [pytest.approx(0.05)]
 
 
-def test_all_calls_slow_down_before_the_bucket_is_empty(driver: Driver, response: Any) -> None:
+def test_all_calls_slow_down_before_the_bucket_is_empty(driver: Driver, response) -> None:
     driver.make(CHECK, response(200, RUN, bucket(5, driver.clock, resets_in=8)))
     driver.make(CHECK, response(200, RUN, bucket(99, driver.clock, resets_in=18)))
     driver.make(CHECK, response(200, RUN))
@@ -538,13 +537,13 @@ def test_all_calls_slow_down_before_the_bucket_is_empty(driver: Driver, response
     assert max(driver.turn_waits) == TURN_INTERVAL == 0.1
 
 
-def test_no_turn_is_waited_for_longer_than_it_takes(driver: Driver, response: Any, run: Response) -> None:
+def test_no_turn_is_waited_for_longer_than_it_takes(driver: Driver, response, run: Response) -> None:
     driver.make(CHECK, response(200, RUN, bucket(5, driver.clock, resets_in=0.02)))
     driver.make(CHECK, run)
     assert driver.turn_waits == [pytest.approx(0.07)]
 
 
-def test_clients_that_share_a_rate_limit_share_its_pace(clock: Any, response: Any, run: Response) -> None:
+def test_clients_that_share_a_rate_limit_share_its_pace(clock, response, run: Response) -> None:
     rate_limit = RateLimit()
     first, second = (Driver(clock, rate_limit=rate_limit) for _ in range(2))
     first.make(CHECK, response(200, RUN, bucket(5, clock, resets_in=8)))
@@ -552,7 +551,7 @@ def test_clients_that_share_a_rate_limit_share_its_pace(clock: Any, response: An
     assert sum(second.turn_waits) == pytest.approx(8.05)
 
 
-def test_clients_that_share_a_rate_limit_use_it_one_at_a_time(clock: Any) -> None:
+def test_clients_that_share_a_rate_limit_use_it_one_at_a_time(clock) -> None:
     class Watched(RateLimit):
         inside = most = 0
 
@@ -587,7 +586,7 @@ class Kill(BaseException):
 
 @pytest.mark.parametrize("bug", [ValueError("a bug"), Kill()])
 def test_a_request_that_raised_is_in_flight_no_more(
-    driver: Driver, response: Any, run: Response, bug: BaseException
+    driver: Driver, response, run: Response, bug: BaseException
 ) -> None:
     driver.make(CHECK, response(200, RUN, bucket(6, driver.clock, resets_in=8)))
     steps = driver.exchange.steps(CHECK)
@@ -598,9 +597,7 @@ def test_a_request_that_raised_is_in_flight_no_more(
     assert driver.waits == []
 
 
-def test_a_request_that_was_abandoned_is_in_flight_no_more(
-    driver: Driver, response: Any, run: Response
-) -> None:
+def test_a_request_that_was_abandoned_is_in_flight_no_more(driver: Driver, response, run: Response) -> None:
     driver.make(CHECK, response(200, RUN, bucket(6, driver.clock, resets_in=8)))
     steps = driver.exchange.steps(CHECK)
     next(steps)
@@ -637,7 +634,7 @@ def test_a_request_that_was_abandoned_is_in_flight_no_more(
     ],
 )
 def test_what_shows_that_the_server_works_or_does_not(
-    driver: Driver, response: Any, reply: Any, works: bool | None
+    driver: Driver, response, reply, works: bool | None
 ) -> None:
     reply = response(*reply) if isinstance(reply, tuple) else reply
     breaker = driver.exchange.breaker
@@ -724,7 +721,7 @@ def test_with_a_deadline_that_decides_how_long_to_wait_for_the_server(driver: Dr
     assert type(driver.fail(CHECK, run, patience=1.0, deadline=NEVER)) is errors.NotSentError
 
 
-def test_a_call_that_was_sent_ends_with_its_own_error(driver: Driver, response: Any) -> None:
+def test_a_call_that_was_sent_ends_with_its_own_error(driver: Driver, response) -> None:
     driver.open_breaker(lost())
     failing_since = driver.clock.now
     driver.clock.now += 1
@@ -763,7 +760,7 @@ def test_a_server_that_worked_does_not_end_a_call_at_once(driver: Driver, run: R
     assert len(driver.sent) == 1
 
 
-def test_the_last_error_does_not_show_the_key(driver: Driver, response: Any) -> None:
+def test_the_last_error_does_not_show_the_key(driver: Driver, response) -> None:
     driver.open_breaker(response(503, {"error": f"busy {KEY}"}))
     assert str(driver.exchange.breaker.last_error) == "GET /api/v3/runs/run_1 answered 503: busy ***"
 
@@ -771,7 +768,7 @@ def test_the_last_error_does_not_show_the_key(driver: Driver, response: Any) -> 
 # The secret key
 
 
-def test_a_result_does_not_show_a_key_that_the_server_echoes(driver: Driver, response: Any) -> None:
+def test_a_result_does_not_show_a_key_that_the_server_echoes(driver: Driver, response) -> None:
     run = driver.make(CHECK, response(200, RUN | {"payload": f"Bearer {KEY}", "taskIdentifier": KEY}))
     assert (run.attributes["payload"], run.task_identifier) == ("Bearer ***", "***")
 
@@ -790,7 +787,7 @@ def test_a_result_does_not_show_a_key_that_the_server_echoes(driver: Driver, res
 )
 @pytest.mark.parametrize("call", [CHECK, cancel_run("run_1"), ONCE])
 def test_nothing_that_an_error_leads_to_shows_the_key(
-    driver: Driver, response: Any, key_in: Any, reply: Any, call: Call[Any]
+    driver: Driver, response, key_in, reply, call: Call[Any]
 ) -> None:
     error = driver.fail(call, response(*reply) if isinstance(reply, tuple) else reply, patience=0.0)
     assert key_in(error) == []
@@ -798,7 +795,7 @@ def test_nothing_that_an_error_leads_to_shows_the_key(
 
 
 @pytest.mark.parametrize("key", ["abc", KEY])
-def test_a_key_is_hidden_in_each_text_of_an_error(clock: Any, response: Any, key: str) -> None:
+def test_a_key_is_hidden_in_each_text_of_an_error(clock, response, key: str) -> None:
     reply = response(403, {"error": f"no such key: {key}"}, {"x-request-id": key})
     error = Driver(clock, key=key).fail(cancel_run(key), reply)
     assert isinstance(error, errors.PermissionDeniedError)
@@ -808,7 +805,7 @@ def test_a_key_is_hidden_in_each_text_of_an_error(clock: Any, response: Any, key
 
 
 @pytest.mark.parametrize("key", ["d", "run", "id", "status", "20", "QUEUED"])
-def test_a_key_too_short_to_be_one_garbles_no_answer(clock: Any, response: Any, key: str) -> None:
+def test_a_key_too_short_to_be_one_garbles_no_answer(clock, response, key: str) -> None:
     headers = {"date": "Wed, 25 Nov 2026 09:32:29 GMT"}
     driver = Driver(clock, key=key)
     run = driver.make(CHECK, response(200, RUN, headers))
@@ -818,7 +815,7 @@ def test_a_key_too_short_to_be_one_garbles_no_answer(clock: Any, response: Any, 
     assert type(driver.fail(CHECK, response(404, {"error": "Not found"}))) is errors.NotFoundError
 
 
-def test_an_error_leads_to_no_frame_of_what_read_the_answer(driver: Driver, response: Any) -> None:
+def test_an_error_leads_to_no_frame_of_what_read_the_answer(driver: Driver, response) -> None:
     error = driver.fail(CHECK, response(200, b"<html>"), patience=0.0)
     names, traceback = [], error.__traceback__
     while traceback:
@@ -845,7 +842,7 @@ def test_each_retry_is_logged(driver: Driver, log: pytest.LogCaptureFixture, run
 
 
 def test_a_call_that_succeeds_or_is_not_repeated_logs_nothing(
-    driver: Driver, log: pytest.LogCaptureFixture, response: Any, run: Response
+    driver: Driver, log: pytest.LogCaptureFixture, response, run: Response
 ) -> None:
     driver.make(CHECK, run)
     driver.fail(CHECK, response(403, {"error": "no"}))
@@ -878,7 +875,7 @@ def test_only_a_line_above_debug_level_starts_the_interval(
     [(8, ["Waiting 8 s for the rate limit"]), (1.95, ["Waiting 2 s for the rate limit"]), (1.9, [])],
 )
 def test_a_long_pause_for_the_rate_limit_is_logged_once(
-    driver: Driver, log: pytest.LogCaptureFixture, response: Any, resets_in: float, messages: list[str]
+    driver: Driver, log: pytest.LogCaptureFixture, response, resets_in: float, messages: list[str]
 ) -> None:
     driver.make(CHECK, response(200, RUN, bucket(5, driver.clock, resets_in=resets_in)))
     next(driver.exchange.steps(CHECK))
@@ -888,7 +885,7 @@ def test_a_long_pause_for_the_rate_limit_is_logged_once(
 
 
 def test_each_pause_for_the_rate_limit_is_logged(
-    driver: Driver, log: pytest.LogCaptureFixture, response: Any
+    driver: Driver, log: pytest.LogCaptureFixture, response
 ) -> None:
     for resets_in in (8, 16, 0):
         driver.make(CHECK, response(200, RUN, bucket(5, driver.clock, resets_in=resets_in)))
@@ -908,7 +905,7 @@ class Pause(RateLimit):
 
 @pytest.mark.parametrize(("seconds", "lines"), [(1.999, 0), (2.0, 1)])
 def test_a_pause_of_two_seconds_is_worth_a_line(
-    clock: Any, log: pytest.LogCaptureFixture, seconds: float, lines: int
+    clock, log: pytest.LogCaptureFixture, seconds: float, lines: int
 ) -> None:
     next(Driver(clock, rate_limit=Pause(seconds)).exchange.steps(CHECK))
     assert len(log.messages) == lines
@@ -916,7 +913,7 @@ def test_a_pause_of_two_seconds_is_worth_a_line(
 
 @pytest.mark.parametrize(("later", "lines"), [(2.0, 1), (2.25, 2)])
 def test_a_pause_that_grows_is_logged_again_once_it_is_two_seconds_longer(
-    clock: Any, log: pytest.LogCaptureFixture, later: float, lines: int
+    clock, log: pytest.LogCaptureFixture, later: float, lines: int
 ) -> None:
     driver = Driver(clock, rate_limit=Pause(4.0))
     next(driver.exchange.steps(CHECK))
@@ -936,7 +933,7 @@ def test_a_wait_for_the_server_is_not_logged_as_one_for_the_rate_limit(
 
 @pytest.mark.parametrize("patience", [0.0, 120.0])
 def test_a_401_for_a_key_that_has_worked_is_repeated_once_whatever_the_patience(
-    driver: Driver, response: Any, run: Response, patience: float
+    driver: Driver, response, run: Response, patience: float
 ) -> None:
     rejected = response(401, {"error": "Invalid API key"})
     driver.make(CHECK, run)

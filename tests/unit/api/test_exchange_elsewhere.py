@@ -31,7 +31,7 @@ def answer(
 
 
 @pytest.fixture
-def exchange(clock: Any) -> Exchange:
+def exchange(clock) -> Exchange:
     return Exchange(
         masking=Masking(KEY),
         rate_limit=RateLimit(),
@@ -43,7 +43,7 @@ def exchange(clock: Any) -> Exchange:
 
 
 @pytest.fixture
-def make(exchange: Exchange, clock: Any) -> Any:
+def make(exchange: Exchange, clock):
     """Make a call; each request gets the next of the replies, the last of them for ever; return the steps."""
 
     def make(call: Call[Any], *replies: Reply, **options: Any) -> tuple[Any, list[Step]]:
@@ -71,13 +71,13 @@ def requests(steps: list[Step]) -> int:
     return sum(isinstance(step, Send) for step in steps)
 
 
-def test_an_output_is_fetched(make: Any) -> None:
+def test_an_output_is_fetched(make) -> None:
     value, steps = make(FETCH, answer())
     assert value == 1
     assert steps == [Send(FETCH.request, 30.0)]
 
 
-def test_it_waits_for_no_turn_and_takes_none(make: Any, clock: Any) -> None:
+def test_it_waits_for_no_turn_and_takes_none(make, clock) -> None:
     reset = str(round((clock.time() + 50) * 1000))
     used_up = {"x-ratelimit-limit": "100", "x-ratelimit-remaining": "0", "x-ratelimit-reset": reset}
     make(CHECK, answer(body=b'{"id": "run_1", "status": "QUEUED"}', headers=used_up))
@@ -87,7 +87,7 @@ def test_it_waits_for_no_turn_and_takes_none(make: Any, clock: Any) -> None:
     assert len(steps) > 100  # it had to wait for its own turn all the same
 
 
-def test_its_answer_says_nothing_of_the_rate_limit(make: Any, clock: Any) -> None:
+def test_its_answer_says_nothing_of_the_rate_limit(make, clock) -> None:
     reset = str(round((clock.time() + 50) * 1000))
     foreign = {"x-ratelimit-limit": "100", "x-ratelimit-remaining": "0", "x-ratelimit-reset": reset}
     make(FETCH, answer(headers=foreign))
@@ -97,14 +97,14 @@ def test_its_answer_says_nothing_of_the_rate_limit(make: Any, clock: Any) -> Non
 
 
 @pytest.mark.parametrize("reply", [LOST, answer(503), answer(body=b"<html>")])
-def test_its_failures_do_not_open_the_circuit_breaker(make: Any, exchange: Exchange, reply: Reply) -> None:
+def test_its_failures_do_not_open_the_circuit_breaker(make, exchange: Exchange, reply: Reply) -> None:
     for _ in range(20):
         make(FETCH, reply, patience=0)
     assert not exchange.breaker.is_open
     assert exchange.breaker.last_error is None
 
 
-def test_its_success_does_not_close_the_circuit_breaker(make: Any, exchange: Exchange) -> None:
+def test_its_success_does_not_close_the_circuit_breaker(make, exchange: Exchange) -> None:
     for _ in range(10):
         make(CHECK, LOST, patience=0)
     assert exchange.breaker.is_open
@@ -120,7 +120,7 @@ def test_its_success_does_not_close_the_circuit_breaker(make: Any, exchange: Exc
 )
 @pytest.mark.parametrize("has_worked", [False, True])
 def test_how_often_it_is_sent_does_not_depend_on_trigger_dev(
-    make: Any, reply: Reply, sent: int, has_worked: bool
+    make, reply: Reply, sent: int, has_worked: bool
 ) -> None:
     if has_worked:
         make(CHECK, answer(body=b'{"id": "run_1", "status": "QUEUED"}'))
@@ -129,18 +129,18 @@ def test_how_often_it_is_sent_does_not_depend_on_trigger_dev(
     assert requests(steps) == sent
 
 
-def test_a_lost_connection_and_a_busy_store_are_tried_again(make: Any) -> None:
+def test_a_lost_connection_and_a_busy_store_are_tried_again(make) -> None:
     value, steps = make(FETCH, LOST, answer(503), answer(429), LOST, answer())
     assert (value, requests(steps)) == (1, 5)
 
 
-def test_its_deadline_counts(make: Any, clock: Any) -> None:
+def test_its_deadline_counts(make, clock) -> None:
     error, steps = make(FETCH, LOST, deadline=Deadline(clock.now))
     assert (str(error), steps) == ("the time limit was reached", [])
     error, steps = make(FETCH, LOST, deadline=Deadline.after(12, now=clock.now), patience=0)
     assert (str(error), steps[0].timeout) == ("lost", 4.0)
 
 
-def test_the_key_is_masked_in_its_answer(make: Any) -> None:
+def test_the_key_is_masked_in_its_answer(make) -> None:
     value, _ = make(FETCH, answer(body=b'{"json": "' + KEY.encode() + b'"}'))
     assert value == "***"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from typing import Any
 
 import pytest
 from hypothesis import given
@@ -76,14 +75,14 @@ STATUSES = [
 
 
 @pytest.mark.parametrize(("status", "allowed"), STATUSES)
-def test_how_often_each_status_is_tried(response: Any, status: int, allowed: float) -> None:
+def test_how_often_each_status_is_tried(response, status: int, allowed: float) -> None:
     assert may_pass(status) is (allowed > 1 and status != 401)
     assert tries(response(status, {"error": "Not found"})) == allowed
 
 
 @pytest.mark.parametrize(("status", "allowed"), STATUSES)
 def test_after_the_server_has_worked_only_what_a_gateway_may_send_is_tried_more_often(
-    response: Any, status: int, allowed: float
+    response, status: int, allowed: float
 ) -> None:
     more_often = {301: math.inf}
     answered = response(status, {"error": "Not found"})
@@ -103,7 +102,7 @@ def test_after_the_server_has_worked_only_what_a_gateway_may_send_is_tried_more_
     ],
 )
 def test_an_answer_that_is_not_trigger_devs_is_an_outage_if_the_server_has_worked(
-    response: Any, status: int, body: Any, at_first: float, after_success: float
+    response, status: int, body, at_first: float, after_success: float
 ) -> None:
     answered = response(status, body)
     assert tries(answered) == at_first
@@ -123,14 +122,14 @@ def test_an_answer_that_is_not_trigger_devs_is_an_outage_if_the_server_has_worke
     ],
 )
 def test_after_a_should_retry_of_the_server_there_are_at_least_four_tries(
-    response: Any, status: int, body: Any, allowed: float
+    response, status: int, body, allowed: float
 ) -> None:
     assert tries(response(status, body, {"x-should-retry": "TRUE"})) == allowed
 
 
 @pytest.mark.parametrize("has_worked", [True, False])
 @pytest.mark.parametrize("status", [200, 302, 404, 408, 429, 500, 503])
-def test_a_server_that_forbids_another_try_gets_none(response: Any, status: int, has_worked: bool) -> None:
+def test_a_server_that_forbids_another_try_gets_none(response, status: int, has_worked: bool) -> None:
     answered = response(status, b"<html>", {"x-should-retry": "false"})
     assert tries(answered, has_worked=has_worked) == 1
 
@@ -156,7 +155,7 @@ def test_how_often_a_request_without_an_answer_is_tried(
 
 @pytest.mark.parametrize("has_worked", [True, False])
 @pytest.mark.parametrize("status", [200, 302, 400, 402, 404, 408, 409, 428, 430, 500, 503])
-def test_a_request_that_must_not_be_sent_twice_is_not(response: Any, status: int, has_worked: bool) -> None:
+def test_a_request_that_must_not_be_sent_twice_is_not(response, status: int, has_worked: bool) -> None:
     asked_to = response(status, b"<html>", {"x-should-retry": "true"})
     assert tries(asked_to, request=ONCE, has_worked=has_worked) == 1
     assert tries(errors.TransportError("lost"), request=ONCE, has_worked=has_worked) == 1
@@ -164,20 +163,20 @@ def test_a_request_that_must_not_be_sent_twice_is_not(response: Any, status: int
 
 @pytest.mark.parametrize("has_worked", [True, False])
 def test_a_request_rejected_with_401_had_no_effect_so_any_may_follow_it_once(
-    response: Any, has_worked: bool
+    response, has_worked: bool
 ) -> None:
     rejected = response(401, {"error": "Invalid API key"})
     assert tries(rejected, request=ONCE, has_worked=has_worked) == 2
 
 
-def test_a_401_that_another_call_got_twice_is_not_tried_again(response: Any) -> None:
+def test_a_401_that_another_call_got_twice_is_not_tried_again(response) -> None:
     rejected = failure(response(401, {"error": "Invalid API key"}))
     assert tries_allowed(rejected) == 2
     confirmed = Failure(request=GET, error=rejected.error, is_confirmed=True)
     assert tries_allowed(confirmed) == 1
 
 
-def test_a_request_rejected_with_429_had_no_effect_so_any_may_follow_it(response: Any) -> None:
+def test_a_request_rejected_with_429_had_no_effect_so_any_may_follow_it(response) -> None:
     assert tries(response(429, {"error": "no"}), request=ONCE) == math.inf
     assert tries(response(429, {"error": "no"}, {"x-should-retry": "false"}), request=ONCE) == 1
 
@@ -198,6 +197,6 @@ SHOWN |= {429: None, 499: True, 500: False, 503: False}
 
 
 @pytest.mark.parametrize(("status", "works"), SHOWN.items())
-def test_what_an_answer_shows_of_the_server(response: Any, status: int, works: bool | None) -> None:
+def test_what_an_answer_shows_of_the_server(response, status: int, works: bool | None) -> None:
     error = error_of(response(status, {"error": "Not found"}))
     assert shows_that_server_works(error) is works

@@ -76,13 +76,13 @@ def test_a_requests_body_is_encoded() -> None:
         (12345678901234567890, b"12345678901234567890"),
     ],
 )
-def test_json_is_encoded_compactly_in_utf_8(value: Any, encoded: bytes) -> None:
+def test_json_is_encoded_compactly_in_utf_8(value, encoded: bytes) -> None:
     assert encode_json(value) == encoded
     assert json.loads(encoded) == value
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), {1}, object()])
-def test_what_is_not_json_is_not_encoded(value: Any) -> None:
+def test_what_is_not_json_is_not_encoded(value) -> None:
     with pytest.raises((ValueError, TypeError)):
         encode_json([value])
 
@@ -108,14 +108,14 @@ def test_a_request_must_say_what_it_is(name: str) -> None:
         Request(**arguments)
 
 
-def test_requests_and_responses_cannot_be_changed(response: Any) -> None:
+def test_requests_and_responses_cannot_be_changed(response) -> None:
     with pytest.raises(dataclasses.FrozenInstanceError):
         response().status = 500
     with pytest.raises(dataclasses.FrozenInstanceError):
         Request(method="GET", path="/", repeatable=True).path = "/x"  # type: ignore[misc]  # that is the test
 
 
-def test_a_response_does_not_show_its_body(response: Any) -> None:
+def test_a_response_does_not_show_its_body(response) -> None:
     assert "hidden" not in repr(response(200, b"hidden"))
 
 
@@ -134,30 +134,30 @@ def test_a_response_does_not_show_its_body(response: Any) -> None:
         (b"9" * 5000, None),
     ],
 )
-def test_a_body_is_decoded_where_it_is_valid_json(response: Any, body: bytes, value: Any) -> None:
+def test_a_body_is_decoded_where_it_is_valid_json(response, body: bytes, value) -> None:
     assert response(200, body).json() == value
 
 
 @pytest.mark.parametrize("encoding", ["utf-16", "utf-16-be", "utf-32", "utf-32-le"])
-def test_a_body_that_is_not_utf_8_is_not_decoded(response: Any, encoding: str) -> None:
+def test_a_body_that_is_not_utf_8_is_not_decoded(response, encoding: str) -> None:
     """The key is masked in UTF-8 only, so it would not be found in these."""
     assert response(200, json.dumps({"error": "the key"}).encode(encoding)).json() is None
 
 
-def test_a_byte_order_mark_before_utf_8_is_not_part_of_the_body(response: Any) -> None:
+def test_a_byte_order_mark_before_utf_8_is_not_part_of_the_body(response) -> None:
     assert response(200, b"\xef\xbb\xbf{}").json() == {}
 
 
 @pytest.mark.parametrize("body", [b"", b"[]", b"null", b'"text"', b"7"])
-def test_a_body_that_is_not_an_object_is_an_empty_one(response: Any, body: bytes) -> None:
+def test_a_body_that_is_not_an_object_is_an_empty_one(response, body: bytes) -> None:
     assert response(200, body).json_object() == {}
 
 
-def test_a_body_that_is_an_object_is_returned_as_one(response: Any) -> None:
+def test_a_body_that_is_an_object_is_returned_as_one(response) -> None:
     assert response(200, {"a": 1}).json_object() == {"a": 1}
 
 
-def test_the_servers_clock_is_read(response: Any) -> None:
+def test_the_servers_clock_is_read(response) -> None:
     answered = response(headers={"date": "Wed, 25 Nov 2026 09:32:29 GMT"})
     assert answered.date() == datetime(2026, 11, 25, 9, 32, 29, tzinfo=UTC)
 

@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from typing import Any
 from urllib.parse import quote
 
 import pytest
@@ -47,22 +46,22 @@ def test_a_key_is_hidden_in_body_and_headers_in_all_its_spellings(
     assert masked == Response(status=401, headers={"location": "<***>"}, body=b"<***>")
 
 
-def test_a_key_in_mixed_spellings_is_hidden(response: Any) -> None:
+def test_a_key_in_mixed_spellings_is_hidden(response) -> None:
     assert Masking(KEY).in_response(response(200, SPELLINGS[-1](KEY).encode())).body == b"***"
 
 
-def test_each_occurrence_is_hidden_and_the_rest_stays(response: Any) -> None:
+def test_each_occurrence_is_hidden_and_the_rest_stays(response) -> None:
     masked = Masking(KEY).in_response(response(200, f"a {KEY} b {KEY} c".encode(), {"x": "y"}))
     assert masked.body == b"a *** b *** c"
     assert masked.headers == {"x": "y"}
 
 
-def test_the_case_of_the_key_itself_matters(response: Any) -> None:
+def test_the_case_of_the_key_itself_matters(response) -> None:
     body = KEY.upper().encode()
     assert Masking(KEY).in_response(response(200, body)).body == body
 
 
-def test_a_key_is_hidden_in_a_header_whatever_else_is_in_it(response: Any) -> None:
+def test_a_key_is_hidden_in_a_header_whatever_else_is_in_it(response) -> None:
     masked = Masking(KEY).in_response(response(headers={"x": f"\u20ac \xe9 {KEY}"}))
     assert masked.headers == {"x": "? \xe9 ***"}
 
@@ -70,9 +69,7 @@ def test_a_key_is_hidden_in_a_header_whatever_else_is_in_it(response: Any) -> No
 @pytest.mark.parametrize(
     ("length", "is_hidden"), [(SHORTEST_IN_ANSWERS - 1, False), (SHORTEST_IN_ANSWERS, True)]
 )
-def test_only_a_key_of_a_real_length_is_hidden_in_a_response(
-    response: Any, length: int, is_hidden: bool
-) -> None:
+def test_only_a_key_of_a_real_length_is_hidden_in_a_response(response, length: int, is_hidden: bool) -> None:
     key = KEY[:length]
     given = response(200, key.encode(), {"x": key})
     masked = Masking(key).in_response(given)

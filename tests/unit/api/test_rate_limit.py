@@ -59,7 +59,7 @@ class Traffic:
 
 
 @pytest.fixture
-def traffic(response: Any) -> Traffic:
+def traffic(response) -> Traffic:
     return Traffic(response)
 
 
@@ -84,7 +84,7 @@ def test_the_reserve_of_a_small_bucket_is_a_whole_token(traffic: Traffic) -> Non
     assert traffic.delay() > 0
 
 
-def test_without_a_reserve_the_last_token_may_be_spent(response: Any) -> None:
+def test_without_a_reserve_the_last_token_may_be_spent(response) -> None:
     traffic = Traffic(response, reserve=0)
     traffic.answer(1)
     assert traffic.delay() == 0
@@ -92,7 +92,7 @@ def test_without_a_reserve_the_last_token_may_be_spent(response: Any) -> None:
     assert traffic.delay() > 0
 
 
-def test_the_default_reserve_is_the_packages(response: Any) -> None:
+def test_the_default_reserve_is_the_packages(response) -> None:
     traffic = Traffic(response)
     traffic.limit = RateLimit()
     traffic.answer(defaults.RATE_LIMIT_RESERVE * 1000 + 1, limit=1000)
@@ -140,7 +140,7 @@ def test_they_count_where_the_server_gives_no_time_for_the_refill_too(traffic: T
 
 @pytest.mark.parametrize("status", [200, 404, 500, None])
 def test_a_request_that_has_ended_is_in_flight_no_more(
-    traffic: Traffic, response: Any, status: int | None
+    traffic: Traffic, response, status: int | None
 ) -> None:
     traffic.answer(7)
     ticket = traffic.send()
@@ -347,14 +347,14 @@ def test_after_a_rejection_one_request_goes_first_whatever_remains(traffic: Traf
     assert traffic.delay(at=3.1) == 1
 
 
-def test_at_the_end_of_a_rejection_a_probe_in_flight_is_waited_for(traffic: Traffic, response: Any) -> None:
+def test_at_the_end_of_a_rejection_a_probe_in_flight_is_waited_for(traffic: Traffic, response) -> None:
     traffic.answer_with(response(429))
     assert traffic.limit.sent(monotonic=START).is_probe
     end = traffic.delay()
     assert traffic.delay(at=end) == pytest.approx(1 - MARGIN)
 
 
-def test_a_rejection_with_a_longer_wait_is_waited_for(traffic: Traffic, response: Any) -> None:
+def test_a_rejection_with_a_longer_wait_is_waited_for(traffic: Traffic, response) -> None:
     headers = {"x-ratelimit-limit": "100", "x-ratelimit-remaining": "0", "retry-after": "7"}
     traffic.answer_with(response(429, b"", headers | {"x-ratelimit-reset": str(int(NOW * 1000) + 3000)}))
     assert traffic.delay() == pytest.approx(7 + MARGIN)
@@ -363,7 +363,7 @@ def test_a_rejection_with_a_longer_wait_is_waited_for(traffic: Traffic, response
 
 
 def test_a_rejection_with_a_shorter_wait_does_not_bring_the_refill_forward(
-    traffic: Traffic, response: Any
+    traffic: Traffic, response
 ) -> None:
     headers = {"x-ratelimit-limit": "100", "x-ratelimit-remaining": "0", "retry-after": "2"}
     traffic.answer_with(response(429, b"", headers | {"x-ratelimit-reset": str(int(NOW * 1000) + 9000)}))
@@ -377,13 +377,13 @@ def test_an_answer_from_before_the_rejection_does_not_lift_it(traffic: Traffic) 
     assert traffic.delay() == pytest.approx(3 + MARGIN)
 
 
-def test_a_shorter_rejection_does_not_lift_a_longer_one(traffic: Traffic, response: Any) -> None:
+def test_a_shorter_rejection_does_not_lift_a_longer_one(traffic: Traffic, response) -> None:
     traffic.answer_with(response(429, b"", {"retry-after": "20"}))
     traffic.answer_with(response(429, b"", {"retry-after": "2"}))
     assert traffic.delay() == pytest.approx(20 + MARGIN)
 
 
-def test_a_proxys_rejection_says_nothing_of_the_bucket(traffic: Traffic, response: Any) -> None:
+def test_a_proxys_rejection_says_nothing_of_the_bucket(traffic: Traffic, response) -> None:
     traffic.answer(50, resets_at=10)
     traffic.answer_with(response(429, b"", {"retry-after": "2"}))
     assert traffic.delay() == pytest.approx(2 + MARGIN)
@@ -393,13 +393,13 @@ def test_a_proxys_rejection_says_nothing_of_the_bucket(traffic: Traffic, respons
     assert traffic.delay(at=2.1) > 0
 
 
-def test_a_proxys_rejection_fills_no_empty_bucket(traffic: Traffic, response: Any) -> None:
+def test_a_proxys_rejection_fills_no_empty_bucket(traffic: Traffic, response) -> None:
     traffic.answer(5, resets_at=10)
     traffic.answer_with(response(429, b"", {"retry-after": "2"}))
     assert traffic.delay(at=3) == pytest.approx(7 + MARGIN)
 
 
-def test_after_a_proxys_rejection_one_request_goes_first(traffic: Traffic, response: Any) -> None:
+def test_after_a_proxys_rejection_one_request_goes_first(traffic: Traffic, response) -> None:
     traffic.answer(50)
     traffic.answer_with(response(429, b"", {"retry-after": "2"}))
     probe = traffic.send(at=3)
@@ -410,15 +410,13 @@ def test_after_a_proxys_rejection_one_request_goes_first(traffic: Traffic, respo
     traffic.send(at=3.5)
 
 
-def test_a_request_without_an_answer_does_not_end_a_rejection(traffic: Traffic, response: Any) -> None:
+def test_a_request_without_an_answer_does_not_end_a_rejection(traffic: Traffic, response) -> None:
     traffic.answer_with(response(429, b"", {"retry-after": "2"}))
     traffic.answer_with(None, traffic.send(at=3), at=3)
     assert traffic.send(at=3).is_probe
 
 
-def test_a_rejection_that_gives_no_time_lets_one_request_at_a_time_go(
-    traffic: Traffic, response: Any
-) -> None:
+def test_a_rejection_that_gives_no_time_lets_one_request_at_a_time_go(traffic: Traffic, response) -> None:
     traffic.answer_with(response(429))
     assert traffic.delay() == pytest.approx(MARGIN)
     assert traffic.send(at=0.1).is_probe
@@ -427,7 +425,7 @@ def test_a_rejection_that_gives_no_time_lets_one_request_at_a_time_go(
 
 @pytest.mark.parametrize("status", [200, 299])
 def test_a_proxys_rejection_ends_when_a_success_shows_no_limits(
-    traffic: Traffic, response: Any, status: int
+    traffic: Traffic, response, status: int
 ) -> None:
     traffic.answer(5, resets_at=10)
     traffic.answer_with(response(429, b"", {"retry-after": "2"}))
@@ -436,17 +434,13 @@ def test_a_proxys_rejection_ends_when_a_success_shows_no_limits(
 
 
 @pytest.mark.parametrize("status", [199, 300, 401, 429, 502])
-def test_another_answer_without_limits_does_not_lift_them(
-    traffic: Traffic, response: Any, status: int
-) -> None:
+def test_another_answer_without_limits_does_not_lift_them(traffic: Traffic, response, status: int) -> None:
     traffic.answer(5)
     traffic.answer_with(response(status), at=1)
     assert traffic.delay(at=2) == pytest.approx(8 + MARGIN)
 
 
-def test_a_success_without_limits_does_not_lift_a_rejection_that_lasts(
-    traffic: Traffic, response: Any
-) -> None:
+def test_a_success_without_limits_does_not_lift_a_rejection_that_lasts(traffic: Traffic, response) -> None:
     traffic.answer_with(response(429, b"", {"retry-after": "9"}))
     traffic.answer_with(response(200))
     assert traffic.delay() == pytest.approx(9 + MARGIN)
@@ -470,9 +464,7 @@ def test_numbers_that_are_not_valid_lift_nothing(traffic: Traffic) -> None:
 
 
 @pytest.mark.parametrize("name", ["limit", "remaining", "reset"])
-def test_a_bucket_is_shown_by_all_its_headers_or_not_at_all(
-    traffic: Traffic, response: Any, name: str
-) -> None:
+def test_a_bucket_is_shown_by_all_its_headers_or_not_at_all(traffic: Traffic, response, name: str) -> None:
     headers = {"limit": "100", "remaining": "0", "reset": str(int(NOW * 1000) + 9000)}
     del headers[name]
     sent = {f"x-ratelimit-{key}": value for key, value in headers.items()}

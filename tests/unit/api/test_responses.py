@@ -1,7 +1,5 @@
 from __future__ import annotations
 
-from typing import Any
-
 import pytest
 
 from airflow_provider_trigger.api import errors
@@ -24,7 +22,7 @@ def failure(response: Response, request: Request = REQUEST) -> errors.ResponseEr
 
 
 @pytest.mark.parametrize("status", [200, 202, 204, 299])
-def test_a_success_is_not_an_error(response: Any, status: int) -> None:
+def test_a_success_is_not_an_error(response, status: int) -> None:
     raise_unless_success(REQUEST, response(status))
 
 
@@ -55,7 +53,7 @@ def test_a_success_is_not_an_error(response: Any, status: int) -> None:
     ],
 )
 def test_each_status_is_its_own_kind_of_error(
-    response: Any, status: int, kind: type[errors.ResponseError], retryable: bool
+    response, status: int, kind: type[errors.ResponseError], retryable: bool
 ) -> None:
     error = failure(response(status, {"error": "Not found" if status == 404 else "no"}))
     assert type(error) is kind
@@ -65,12 +63,12 @@ def test_each_status_is_its_own_kind_of_error(
 
 
 @pytest.mark.parametrize("status", [408, 429, 500, 503])
-def test_a_server_that_forbids_another_try_is_believed(response: Any, status: int) -> None:
+def test_a_server_that_forbids_another_try_is_believed(response, status: int) -> None:
     assert not failure(response(status, {"error": "no"}, {"x-should-retry": "False"})).retryable
 
 
 @pytest.mark.parametrize("status", [400, 404])
-def test_a_should_retry_of_the_server_means_now_and_not_later(response: Any, status: int) -> None:
+def test_a_should_retry_of_the_server_means_now_and_not_later(response, status: int) -> None:
     assert not failure(response(status, {"error": "Not found"}, {"x-should-retry": "true"})).retryable
 
 
@@ -78,7 +76,7 @@ def test_a_should_retry_of_the_server_means_now_and_not_later(response: Any, sta
 
 
 @pytest.mark.parametrize("text", ["Not found", "Resource not found", "Run not found"])
-def test_the_apis_own_404_means_an_unknown_run(response: Any, text: str) -> None:
+def test_the_apis_own_404_means_an_unknown_run(response, text: str) -> None:
     error = failure(response(404, {"error": text}))
     assert type(error) is errors.NotFoundError
     assert str(error).endswith(f"answered 404: {text}")
@@ -93,7 +91,7 @@ def test_the_apis_own_404_means_an_unknown_run(response: Any, text: str) -> None
         b'{"message": "Not found"}',
     ],
 )
-def test_the_404_of_another_product_is_not_taken_for_an_unknown_run(response: Any, body: bytes) -> None:
+def test_the_404_of_another_product_is_not_taken_for_an_unknown_run(response, body: bytes) -> None:
     error = failure(response(404, body))
     assert type(error) is errors.NotTriggerDevError
     assert error.detail == f"{server_message(response(404, body))}: {FOREIGN}"
@@ -102,7 +100,7 @@ def test_the_404_of_another_product_is_not_taken_for_an_unknown_run(response: An
 @pytest.mark.parametrize(
     "body", [b"<!DOCTYPE html><html>", b"", b'{"error": "Not fo', b"[]", b"{}", b'{"error": {"code": 404}}']
 )
-def test_a_404_that_is_not_the_apis_is_not_taken_for_an_unknown_run(response: Any, body: bytes) -> None:
+def test_a_404_that_is_not_the_apis_is_not_taken_for_an_unknown_run(response, body: bytes) -> None:
     error = failure(response(404, body, {"content-type": "text/html; x=y"}))
     assert type(error) is errors.NotTriggerDevError
     assert error.detail == f"(text/html, {len(body)} bytes): {FOREIGN}"
@@ -110,9 +108,7 @@ def test_a_404_that_is_not_the_apis_is_not_taken_for_an_unknown_run(response: An
 
 @pytest.mark.parametrize("status", [400, 403, 405, 409, 422, 499, 501])
 @pytest.mark.parametrize("body", [b"<html>", b"", b"[]", b"{}", b'{"error": {"code": 1}}'])
-def test_an_error_without_a_message_in_json_is_not_trigger_devs(
-    response: Any, status: int, body: bytes
-) -> None:
+def test_an_error_without_a_message_in_json_is_not_trigger_devs(response, status: int, body: bytes) -> None:
     error = failure(response(status, body, {"content-type": "text/html"}))
     assert type(error) is errors.NotTriggerDevError
     assert error.detail == f"(text/html, {len(body)} bytes): {FOREIGN}"
@@ -134,7 +130,7 @@ def test_an_error_without_a_message_in_json_is_not_trigger_devs(
     ],
 )
 def test_what_a_gateway_answers_for_trigger_dev_is_trigger_devs(
-    response: Any, status: int, kind: type[errors.ResponseError]
+    response, status: int, kind: type[errors.ResponseError]
 ) -> None:
     error = failure(response(status, b"<html>"))
     assert type(error) is kind
@@ -144,13 +140,13 @@ def test_what_a_gateway_answers_for_trigger_dev_is_trigger_devs(
 # Redirects
 
 
-def test_a_redirect_names_the_target_and_that_it_was_not_followed(response: Any) -> None:
+def test_a_redirect_names_the_target_and_that_it_was_not_followed(response) -> None:
     error = failure(response(302, b"", {"location": "https://login.test/" + "x" * 500}))
     target = ("https://login.test/" + "x" * 500)[:200]
     assert error.detail == f"a redirect to {target}, not followed"
 
 
-def test_a_redirect_without_a_target_is_a_redirect_to_nowhere(response: Any) -> None:
+def test_a_redirect_without_a_target_is_a_redirect_to_nowhere(response) -> None:
     assert "a redirect to nowhere" in failure(response(302)).detail
 
 
@@ -172,35 +168,33 @@ def test_a_redirect_without_a_target_is_a_redirect_to_nowhere(response: Any) -> 
         (b"<html>", "(no content type, 6 bytes)"),
     ],
 )
-def test_the_servers_own_message_is_found_and_shown_in_one_line(
-    response: Any, body: Any, detail: str
-) -> None:
+def test_the_servers_own_message_is_found_and_shown_in_one_line(response, body, detail: str) -> None:
     assert server_message(response(400, body)) == detail
     assert failure(response(500, body)).detail == detail
 
 
-def test_without_a_message_kind_and_size_are_shown(response: Any) -> None:
+def test_without_a_message_kind_and_size_are_shown(response) -> None:
     answered = response(400, b"<html>", {"content-type": "t" * 999 + "; charset=utf-8"})
     assert server_message(answered) == f"({'t' * 100}, 6 bytes)"
 
 
-def test_a_long_message_is_cut(response: Any) -> None:
+def test_a_long_message_is_cut(response) -> None:
     assert MAX_DETAIL_LENGTH == 300
     assert failure(response(500, {"error": "e" * 9999})).detail == "e" * 300
 
 
-def test_the_requests_id_is_shown_and_cut(response: Any) -> None:
+def test_the_requests_id_is_shown_and_cut(response) -> None:
     error = failure(response(500, {"error": "no"}, {"x-request-id": "q" * 9999}))
     assert error.request_id == "q" * 100
     assert str(error).endswith(f"(request {'q' * 100})")
 
 
 @pytest.mark.parametrize("headers", [{}, {"x-request-id": ""}])
-def test_a_response_without_a_request_id_has_none(response: Any, headers: dict[str, str]) -> None:
+def test_a_response_without_a_request_id_has_none(response, headers: dict[str, str]) -> None:
     assert failure(response(500, {"error": "no"}, headers)).request_id is None
 
 
-def test_a_long_path_is_cut(response: Any) -> None:
+def test_a_long_path_is_cut(response) -> None:
     request = Request(method="GET", path="/" + "p" * 999, repeatable=True)
     error = failure(response(400, {"error": "no"}), request)
     assert error.path == "/" + "p" * 199
@@ -210,11 +204,11 @@ def test_a_long_path_is_cut(response: Any) -> None:
 # The object of a success
 
 
-def test_the_object_of_a_success_is_returned(response: Any) -> None:
+def test_the_object_of_a_success_is_returned(response) -> None:
     assert json_object(REQUEST, response(200, {"id": "run_1"})) == {"id": "run_1"}
 
 
-def test_an_error_status_is_an_error_whatever_its_body_is(response: Any) -> None:
+def test_an_error_status_is_an_error_whatever_its_body_is(response) -> None:
     with pytest.raises(errors.ServerError):
         json_object(REQUEST, response(500, {"id": "run_1"}))
 
@@ -232,20 +226,18 @@ def test_an_error_status_is_an_error_whatever_its_body_is(response: Any) -> None
         (b"0", "JSON that is not an object"),
     ],
 )
-def test_a_success_that_is_not_an_object_is_an_unexpected_answer(
-    response: Any, body: bytes, what: str
-) -> None:
+def test_a_success_that_is_not_an_object_is_an_unexpected_answer(response, body: bytes, what: str) -> None:
     with pytest.raises(errors.UnexpectedAnswerError) as raised:
         json_object(REQUEST, response(200, body, {"content-type": "text/html"}))
     assert str(raised.value) == f"GET /api/v3/runs/run_1 answered {what}: {FOREIGN}"
     assert raised.value.retryable
 
 
-def test_an_unexpected_answer_without_a_content_type_says_so(response: Any) -> None:
+def test_an_unexpected_answer_without_a_content_type_says_so(response) -> None:
     with pytest.raises(errors.UnexpectedAnswerError, match=r"201 without valid JSON \(no content type, 1"):
         json_object(REQUEST, response(201, b"<"))
 
 
-def test_a_long_content_type_is_cut(response: Any) -> None:
+def test_a_long_content_type_is_cut(response) -> None:
     with pytest.raises(errors.UnexpectedAnswerError, match=rf"\({'t' * 100}, 1 bytes\)"):
         json_object(REQUEST, response(200, b"<", {"content-type": "t" * 999}))

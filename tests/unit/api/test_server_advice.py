@@ -1,7 +1,5 @@
 from __future__ import annotations
 
-from typing import Any
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -16,11 +14,11 @@ NOW = 1_795_599_150.0
     ("header", "says"),
     [("true", True), ("True", True), ("false", False), ("FALSE", False), ("", None), ("1", None)],
 )
-def test_what_the_server_says_of_another_try(response: Any, header: str, says: bool | None) -> None:
+def test_what_the_server_says_of_another_try(response, header: str, says: bool | None) -> None:
     assert server_advice.should_retry(response(503, b"", {"x-should-retry": header})) is says
 
 
-def test_without_a_header_or_an_answer_the_server_says_nothing_of_another_try(response: Any) -> None:
+def test_without_a_header_or_an_answer_the_server_says_nothing_of_another_try(response) -> None:
     assert server_advice.should_retry(response(503)) is None
     assert server_advice.should_retry(None) is None
 
@@ -76,7 +74,7 @@ RESET = {"x-ratelimit-reset": str(int(NOW * 1000) + 4000)}
     ],
 )
 def test_how_long_the_server_wants_us_to_wait(
-    response: Any, status: int, headers: dict[str, str], body: Any, wait: float | None
+    response, status: int, headers: dict[str, str], body, wait: float | None
 ) -> None:
     assert server_advice.server_wait(response(status, body, headers), now=NOW) == pytest.approx(wait)
 
@@ -95,7 +93,7 @@ def test_how_long_the_server_wants_us_to_wait(
     ],
 )
 def test_a_reset_is_in_milliseconds_or_where_the_number_is_small_in_seconds(
-    response: Any, reset: str | None, seconds: float | None
+    response, reset: str | None, seconds: float | None
 ) -> None:
     headers = {} if reset is None else {"x-ratelimit-reset": reset}
     answered = response(200, b"", headers)
@@ -103,24 +101,24 @@ def test_a_reset_is_in_milliseconds_or_where_the_number_is_small_in_seconds(
 
 
 @pytest.mark.parametrize("milliseconds", [0, -1, -10_000])
-def test_a_reset_that_has_passed_is_none(response: Any, milliseconds: int) -> None:
+def test_a_reset_that_has_passed_is_none(response, milliseconds: int) -> None:
     answered = response(200, b"", {"x-ratelimit-reset": str(int(NOW * 1000) + milliseconds)})
     assert server_advice.seconds_until_reset(answered, now=NOW) is None
 
 
-def test_a_reset_may_be_further_away_than_any_wait(response: Any) -> None:
+def test_a_reset_may_be_further_away_than_any_wait(response) -> None:
     answered = response(200, b"", {"x-ratelimit-reset": str(int(NOW * 1000) + 10**9)})
     assert server_advice.seconds_until_reset(answered, now=NOW) == pytest.approx(10**6)
 
 
 @pytest.mark.parametrize("now", [NOW + 3600, NOW - 3600, NOW + 5.5, NOW - 5.5])
-def test_a_reset_is_read_by_the_servers_clock_where_it_differs_from_ours(response: Any, now: float) -> None:
+def test_a_reset_is_read_by_the_servers_clock_where_it_differs_from_ours(response, now: float) -> None:
     answered = response(200, b"", RESET | {"date": DATE})
     assert server_advice.seconds_until_reset(answered, now=now) == pytest.approx(4)
 
 
 @pytest.mark.parametrize("difference", [0.75, -0.75, 3.75, -5])
-def test_a_reset_is_read_by_our_finer_clock_where_both_agree(response: Any, difference: float) -> None:
+def test_a_reset_is_read_by_our_finer_clock_where_both_agree(response, difference: float) -> None:
     answered = response(200, b"", RESET | {"date": DATE})
     assert server_advice.seconds_until_reset(answered, now=NOW + difference) == pytest.approx(4 - difference)
 

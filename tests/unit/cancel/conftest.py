@@ -1,4 +1,4 @@
-"""A clock that only tests move, a server that answers by a script, and a driver that needs no threads."""
+"""A server that answers by a script and by the clock of the test, and a driver that needs no threads."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from fake_clock import Clock
 
 from airflow_provider_trigger.api.errors import (
     AuthenticationError,
@@ -29,17 +30,6 @@ from airflow_provider_trigger.cancel.schedule import Job, Schedule
 from airflow_provider_trigger.cancel.settings import CancelSettings
 
 ALIVE = ("QUEUED", "DELAYED", "EXECUTING", "WAITING")
-
-
-class Clock:
-    def __init__(self) -> None:
-        self.now = 1000.0
-
-    def monotonic(self) -> float:
-        return self.now
-
-    def wall(self) -> float:
-        return 1_795_600_000.0 + self.now
 
 
 def build_response(status: int = 200, body: Any = b"", **headers: str) -> Response:
@@ -223,7 +213,7 @@ def exchange(clock: Clock, monkeypatch: pytest.MonkeyPatch) -> Exchange:
         timeout=30.0,
         retry_for=120.0,
         monotonic=clock.monotonic,
-        wall=clock.wall,
+        wall=clock.time,
     )
 
 

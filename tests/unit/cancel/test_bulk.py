@@ -4,6 +4,7 @@ import logging
 from typing import Any
 
 import pytest
+from fake_clock import Clock
 
 from airflow_provider_trigger.api.deadline import NEVER, Deadline
 from airflow_provider_trigger.api.errors import (
@@ -14,7 +15,7 @@ from airflow_provider_trigger.api.errors import (
     TriggerDevError,
     UnexpectedAnswerError,
 )
-from airflow_provider_trigger.api.exchange import Send, Wait
+from airflow_provider_trigger.api.exchange import Exchange, Send, Wait
 from airflow_provider_trigger.cancel.bulk import BULK_FROM, NO_PROGRESS_AFTER, SHARE, bulk_steps, parts
 from airflow_provider_trigger.cancel.record import BulkPart, RunRecord
 
@@ -22,7 +23,7 @@ from airflow_provider_trigger.cancel.record import BulkPart, RunRecord
 class Action:
     """A bulk action that is driven by hand."""
 
-    def __init__(self, exchange: Any, clock: Any, deadline: Deadline, size: int) -> None:
+    def __init__(self, exchange: Exchange, clock: Clock, deadline: Deadline, size: int) -> None:
         self.clock = clock
         self.part = BulkPart([RunRecord(f"run_{number}") for number in range(size)])
         self.steps = bulk_steps(exchange, self.part, name="the name", deadline=deadline)
@@ -53,7 +54,7 @@ class Action:
 
 
 @pytest.fixture
-def start(exchange: Any, clock: Any) -> Any:
+def start(exchange, clock):
     def build(deadline: Deadline = NEVER, size: int = 10) -> Action:
         return Action(exchange, clock, deadline, size)
 
@@ -61,7 +62,7 @@ def start(exchange: Any, clock: Any) -> Any:
 
 
 @pytest.fixture
-def accepted(start: Any, response: Any) -> Any:
+def accepted(start, response):
     """Build a bulk action that the server has accepted."""
 
     def build(**options: Any) -> Action:
@@ -101,13 +102,13 @@ def test_each_run_knows_its_bulk_action() -> None:
 # Requests
 
 
-def test_it_names_the_runs_and_itself(start: Any) -> None:
+def test_it_names_the_runs_and_itself(start) -> None:
     request = start(size=2).request
     assert (request.method, request.path) == ("POST", "/api/v1/bulk-actions")
     assert request.json == {"action": "cancel", "runIds": ["run_0", "run_1"], "name": "the name"}
 
 
-def test_its_acceptance_is_recorded_when_the_202_arrives(start: Any, response: Any) -> None:
+def test_its_acceptance_is_recorded_when_the_202_arrives(start, response) -> None:
     action = start()
     assert action.part.id is None
     action.reply(response(202, {"id": "bulk_7"}))
@@ -116,7 +117,7 @@ def test_its_acceptance_is_recorded_when_the_202_arrives(start: Any, response: A
     assert (action.request.method, action.request.path) == ("GET", "/api/v1/bulk-actions/bulk_7")
 
 
-def test_it_ends_with_its_last_counts(accepted: Any, shown_bulk: Any, caplog: Any) -> None:
+def test_it_ends_with_its_last_counts(accepted, shown_bulk, caplog) -> None:
     caplog.set_level(logging.INFO)
     action = accepted()
     action.reply(shown_bulk("COMPLETED", success=7, failure=2))
@@ -128,14 +129,14 @@ def test_it_ends_with_its_last_counts(accepted: Any, shown_bulk: Any, caplog: An
 
 
 @pytest.mark.parametrize("status", ["COMPLETED", "ABORTED", "SOMETHING_NEW"])
-def test_it_ends_with_any_status_but_pending(accepted: Any, shown_bulk: Any, status: str) -> None:
+def test_it_ends_with_any_status_but_pending(accepted, shown_bulk, status: str) -> None:
     action = accepted()
     action.reply(shown_bulk(status))
     assert action.has_ended
     assert not action.part.has_progress
 
 
-def test_polls_become_rarer(accepted: Any, shown_bulk: Any) -> None:
+def test_polls_become_rarer(accepted, shown_bulk) -> None:
     action, waits = accepted(), []
     for success in range(8):
         action.reply(shown_bulk(success=success))
@@ -148,7 +149,7 @@ def test_polls_become_rarer(accepted: Any, shown_bulk: Any) -> None:
 
 
 def test_without_progress_it_ends_after_some_seconds_however_long_the_deadline(
-    accepted: Any, shown_bulk: Any, clock: Any
+    accepted, shown_bulk, clock
 ) -> None:
     action = accepted()
     started_at = clock.now
@@ -160,7 +161,7 @@ def test_without_progress_it_ends_after_some_seconds_however_long_the_deadline(
     assert not action.part.has_progress
 
 
-def test_no_progress_is_counted_from_the_acceptance(accepted: Any, shown_bulk: Any, clock: Any) -> None:
+def test_no_progress_is_counted_from_the_acceptance(accepted, shown_bulk, clock) -> None:
     action = accepted()
     clock.now += NO_PROGRESS_AFTER - 0.6
     action.reply(shown_bulk())
@@ -173,14 +174,14 @@ def test_no_progress_is_counted_from_the_acceptance(accepted: Any, shown_bulk: A
     assert action.has_ended
 
 
-def test_a_first_check_that_is_late_shows_progress_too(accepted: Any, shown_bulk: Any, clock: Any) -> None:
+def test_a_first_check_that_is_late_shows_progress_too(accepted, shown_bulk, clock) -> None:
     action = accepted()
     clock.now += NO_PROGRESS_AFTER
     action.reply(shown_bulk(failure=1))
     assert not action.has_ended
 
 
-def test_the_last_check_is_kept_whatever_it_shows(accepted: Any, shown_bulk: Any) -> None:
+def test_the_last_check_is_kept_whatever_it_shows(accepted, shown_bulk) -> None:
     action = accepted()
     action.reply(shown_bulk(success=3))
     action.wait()
@@ -189,7 +190,7 @@ def test_the_last_check_is_kept_whatever_it_shows(accepted: Any, shown_bulk: Any
     assert (action.part.action.status, action.part.action.failure) == ("ABORTED", 1)
 
 
-def test_progress_that_has_stopped_is_no_progress(accepted: Any, shown_bulk: Any, clock: Any) -> None:
+def test_progress_that_has_stopped_is_no_progress(accepted, shown_bulk, clock) -> None:
     action = accepted()
     action.reply(shown_bulk(success=1))
     clock.now += NO_PROGRESS_AFTER - 0.5
@@ -199,7 +200,7 @@ def test_progress_that_has_stopped_is_no_progress(accepted: Any, shown_bulk: Any
     assert action.part.has_progress
 
 
-def test_each_progress_starts_the_count_again(accepted: Any, shown_bulk: Any, clock: Any) -> None:
+def test_each_progress_starts_the_count_again(accepted, shown_bulk, clock) -> None:
     action, started_at = accepted(), clock.now
     for success in range(20):
         action.reply(shown_bulk(success=success))
@@ -211,7 +212,7 @@ def test_each_progress_starts_the_count_again(accepted: Any, shown_bulk: Any, cl
 
 
 def test_it_takes_a_share_of_the_remaining_time_although_it_makes_progress(
-    accepted: Any, shown_bulk: Any, clock: Any
+    accepted, shown_bulk, clock
 ) -> None:
     deadline = Deadline(clock.now + 40)
     started_at, action, success = clock.now, accepted(deadline=deadline), 0
@@ -226,7 +227,7 @@ def test_it_takes_a_share_of_the_remaining_time_although_it_makes_progress(
 
 @pytest.mark.parametrize(("left", "has_ended"), [(0.5, True), (0.6, False)])
 def test_it_does_not_wait_where_no_poll_could_follow(
-    accepted: Any, shown_bulk: Any, clock: Any, left: float, has_ended: bool
+    accepted, shown_bulk, clock, left: float, has_ended: bool
 ) -> None:
     action = accepted(deadline=Deadline(clock.now + 40))
     clock.now += 10 - left
@@ -234,7 +235,7 @@ def test_it_does_not_wait_where_no_poll_could_follow(
     assert action.has_ended is has_ended
 
 
-def test_a_request_that_is_not_answered_takes_a_part_of_the_share(start: Any, clock: Any) -> None:
+def test_a_request_that_is_not_answered_takes_a_part_of_the_share(start, clock) -> None:
     action = start(deadline=Deadline(clock.now + 36))
     assert action.step.timeout == pytest.approx(3.0)
 
@@ -242,7 +243,7 @@ def test_a_request_that_is_not_answered_takes_a_part_of_the_share(start: Any, cl
 # Failures
 
 
-def test_a_request_that_was_rejected_with_429_is_repeated(start: Any, response: Any) -> None:
+def test_a_request_that_was_rejected_with_429_is_repeated(start, response) -> None:
     action = start()
     action.reply(response(429, {}, retry_after="2"))
     assert action.part.id is None
@@ -264,7 +265,7 @@ def test_a_request_that_was_rejected_with_429_is_repeated(start: Any, response: 
     ],
 )
 def test_a_request_that_failed_otherwise_is_not_repeated(
-    start: Any, response: Any, status: int, body: Any, expected: type[TriggerDevError]
+    start, response, status: int, body, expected: type[TriggerDevError]
 ) -> None:
     action = start()
     with pytest.raises(expected):
@@ -272,14 +273,14 @@ def test_a_request_that_failed_otherwise_is_not_repeated(
     assert action.part.id is None
 
 
-def test_a_request_that_was_not_answered_is_not_repeated(start: Any) -> None:
+def test_a_request_that_was_not_answered_is_not_repeated(start) -> None:
     action = start()
     with pytest.raises(TransportError):
         action.reply(TransportError("connection lost"))
     assert action.part.id is None
 
 
-def test_a_poll_that_fails_is_repeated(accepted: Any, response: Any, shown_bulk: Any) -> None:
+def test_a_poll_that_fails_is_repeated(accepted, response, shown_bulk) -> None:
     action = accepted()
     action.reply(response(503, {"error": "busy"}))
     assert action.wait() == 0.5
@@ -288,9 +289,7 @@ def test_a_poll_that_fails_is_repeated(accepted: Any, response: Any, shown_bulk:
     assert action.part.action.success == 3
 
 
-def test_polls_that_go_on_failing_end_it_and_take_nothing_back(
-    accepted: Any, response: Any, shown_bulk: Any, clock: Any
-) -> None:
+def test_polls_that_go_on_failing_end_it_and_take_nothing_back(accepted, response, shown_bulk, clock) -> None:
     action = accepted()
     action.reply(shown_bulk(success=3))
     action.wait()
@@ -308,7 +307,7 @@ def test_polls_that_go_on_failing_end_it_and_take_nothing_back(
 
 
 def test_an_acceptance_that_comes_late_is_recorded_although_no_poll_can_follow(
-    start: Any, response: Any, clock: Any
+    start, response, clock
 ) -> None:
     action = start(deadline=Deadline(clock.now + 40))
     clock.now += 10

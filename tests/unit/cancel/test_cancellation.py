@@ -16,11 +16,12 @@ from airflow_provider_trigger.api.rate_limit import RateLimit
 from airflow_provider_trigger.cancel import cancellation as module
 from airflow_provider_trigger.cancel import workers
 from airflow_provider_trigger.cancel.cancellation import Cancellation
+from airflow_provider_trigger.cancel.outcome import CancelResult
 from airflow_provider_trigger.cancel.settings import CancelSettings
 
 
 @pytest.fixture
-def client(server: Any) -> Any:
+def client(server):
     """A client whose requests the test's server answers, in real time."""
     lock = threading.Lock()
 
@@ -35,7 +36,7 @@ def client(server: Any) -> Any:
 
 
 @pytest.fixture
-def prepare(client: Any) -> Any:
+def prepare(client):
     def build(*run_ids: str, **options: Any) -> Cancellation:
         behavior = {name: options.pop(name) for name in ("is_stopped", "action_for") if name in options}
         settings = CancelSettings(bulk_action_name="the name", **options)
@@ -44,11 +45,11 @@ def prepare(client: Any) -> Any:
     return build
 
 
-def outcomes(results: Any) -> dict[str, str]:
+def outcomes(results: list[CancelResult]) -> dict[str, str]:
     return {result.run_id: result.outcome.value for result in results}
 
 
-def test_it_cancels_runs_and_reports_each_in_the_order_of_the_ids(prepare: Any, server: Any) -> None:
+def test_it_cancels_runs_and_reports_each_in_the_order_of_the_ids(prepare, server) -> None:
     server.add("run_1", "run_2", "run_3")
     server.add("run_4", status="COMPLETED")
     work = prepare("run_3", "run_4", "run_1", "run_x", "run_2")
@@ -65,39 +66,39 @@ def test_it_cancels_runs_and_reports_each_in_the_order_of_the_ids(prepare: Any, 
     assert not work.stopped
 
 
-def test_repeated_ids_count_once(prepare: Any, server: Any) -> None:
+def test_repeated_ids_count_once(prepare, server) -> None:
     server.add("run_1", "run_2")
     results = prepare("run_2", "run_1", "run_2", "run_1").run()
     assert [result.run_id for result in results] == ["run_2", "run_1"]
     assert sorted(server.names) == ["cancel run_1", "cancel run_2", "check run_1", "check run_2"]
 
 
-def test_ids_may_come_from_an_iterator(client: Any, server: Any) -> None:
+def test_ids_may_come_from_an_iterator(client, server) -> None:
     run_ids = iter(server.add("run_1", "run_2"))
     work = Cancellation(client, run_ids, CancelSettings())
     assert len(work.run()) == 2
 
 
-def test_no_ids_are_no_work(prepare: Any, server: Any) -> None:
+def test_no_ids_are_no_work(prepare, server) -> None:
     work = prepare()
     assert work.run() == []
     assert not server.log
     assert not work.stopped
 
 
-def test_results_can_be_read_before_it_runs(prepare: Any, server: Any) -> None:
+def test_results_can_be_read_before_it_runs(prepare, server) -> None:
     work = prepare(*server.add("run_1"))
     assert outcomes(work.results) == {"run_1": "failed"}
     assert not server.log
 
 
-def test_many_runs_are_canceled_in_bulk_under_the_given_name(prepare: Any, server: Any) -> None:
+def test_many_runs_are_canceled_in_bulk_under_the_given_name(prepare, server) -> None:
     results = prepare(*server.add(*[f"run_{number}" for number in range(301)])).run()
     assert set(outcomes(results).values()) == {"canceled"}
     assert server.requests[0].json["name"] == "the name"
 
 
-def test_a_stop_from_outside_is_known_afterwards(prepare: Any, server: Any) -> None:
+def test_a_stop_from_outside_is_known_afterwards(prepare, server) -> None:
     begun = threading.Event()
 
     def take_long(_: float) -> TransportError:
@@ -115,7 +116,7 @@ def test_a_stop_from_outside_is_known_afterwards(prepare: Any, server: Any) -> N
     assert second.error == "not sent: canceling was stopped"
 
 
-def test_a_time_limit_is_no_stop(prepare: Any, server: Any) -> None:
+def test_a_time_limit_is_no_stop(prepare, server) -> None:
     work = prepare(*server.add("run_1"), time_limit=0)
     [result] = work.run()
     assert result.error == "not sent: the time limit was reached"
@@ -123,9 +124,7 @@ def test_a_time_limit_is_no_stop(prepare: Any, server: Any) -> None:
     assert not server.log
 
 
-def test_a_rejected_key_is_raised_and_the_results_can_still_be_read(
-    prepare: Any, server: Any, response: Any
-) -> None:
+def test_a_rejected_key_is_raised_and_the_results_can_still_be_read(prepare, server, response) -> None:
     server.instead["cancel run_1"] = [response(401, {"error": "Invalid API key"})] * 2
     work = prepare(*server.add("run_1", "run_2"), max_concurrency=1)
     with pytest.raises(AuthenticationError, match="Invalid API key"):
@@ -134,7 +133,7 @@ def test_a_rejected_key_is_raised_and_the_results_can_still_be_read(
     assert not work.stopped
 
 
-def test_the_results_say_what_to_do_about_an_error(prepare: Any, server: Any) -> None:
+def test_the_results_say_what_to_do_about_an_error(prepare, server) -> None:
     lost = [TransportError("no answer", retryable=False)]
     server.instead |= {"cancel run_1": lost, "check run_1": [*lost]}
     work = prepare(*server.add("run_1"), action_for=lambda error: f"act on {error}")
@@ -142,7 +141,7 @@ def test_the_results_say_what_to_do_about_an_error(prepare: Any, server: Any) ->
     assert [result.error for result in work.run()] == [expected]
 
 
-def test_the_results_are_final_once_it_has_ended(prepare: Any, server: Any) -> None:
+def test_the_results_are_final_once_it_has_ended(prepare, server) -> None:
     shown: list[str] = []
 
     def act(error: Any) -> str:
@@ -158,7 +157,7 @@ def test_the_results_are_final_once_it_has_ended(prepare: Any, server: Any) -> N
     assert shown == ["no answer"]
 
 
-def test_what_to_do_is_said_before_the_end_too(prepare: Any, server: Any) -> None:
+def test_what_to_do_is_said_before_the_end_too(prepare, server) -> None:
     lost = TransportError("no answer")
     work = prepare(*server.add("run_1"), action_for=lambda error: f"act on {error}")
     for _ in range(10):
@@ -167,7 +166,7 @@ def test_what_to_do_is_said_before_the_end_too(prepare: Any, server: Any) -> Non
     assert [result.error for result in work.results] == [expected]
 
 
-def test_a_bug_is_not_swallowed(prepare: Any, server: Any) -> None:
+def test_a_bug_is_not_swallowed(prepare, server) -> None:
     server.instead["cancel run_1"] = [lambda _: 1 / 0]
     with pytest.raises(ZeroDivisionError):
         prepare(*server.add("run_1")).run()
@@ -178,7 +177,7 @@ def test_a_bug_is_not_swallowed(prepare: Any, server: Any) -> None:
     [(100, {}, 32), (100, {"max_concurrency": 8}, 8), (3, {"max_concurrency": 8}, 3), (0, {}, 0)],
 )
 def test_there_are_no_more_threads_than_allowed_or_needed(
-    prepare: Any, monkeypatch: pytest.MonkeyPatch, count: int, options: dict[str, int], threads: int
+    prepare, monkeypatch: pytest.MonkeyPatch, count: int, options: dict[str, int], threads: int
 ) -> None:
     started: list[int] = []
     monkeypatch.setattr(workers, "run", lambda *_, count, is_stopped: started.append(count))
@@ -186,7 +185,7 @@ def test_there_are_no_more_threads_than_allowed_or_needed(
     assert started == [threads]
 
 
-def test_two_runs_that_failed_for_one_reason_have_the_same_general_one(prepare: Any, server: Any) -> None:
+def test_two_runs_that_failed_for_one_reason_have_the_same_general_one(prepare, server) -> None:
     for run_id in server.add("run_1", "run_2"):
         refused = TransportError(f"POST /api/v2/runs/{run_id}/cancel to host: refused", retryable=False)
         lost = TransportError(f"GET /api/v3/runs/{run_id} to host: lost", retryable=False)
@@ -198,7 +197,7 @@ def test_two_runs_that_failed_for_one_reason_have_the_same_general_one(prepare: 
     assert generals[0] == "POST /api/v2/runs/…/cancel to host: refused"
 
 
-def test_its_schedule_gets_the_settings_as_they_are(client: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_its_schedule_gets_the_settings_as_they_are(client, monkeypatch: pytest.MonkeyPatch) -> None:
     made: list[tuple[Any, ...]] = []
     monkeypatch.setattr(module, "Schedule", lambda *given: made.append(given))
     settings = CancelSettings(termination_timeout=90.0)

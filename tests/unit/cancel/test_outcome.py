@@ -75,7 +75,7 @@ def test_a_run_seen_in_another_final_status_has_already_completed() -> None:
     )
 
 
-def test_a_run_seen_ended_did_not_fail_whatever_failed_on_the_way(error: Any) -> None:
+def test_a_run_seen_ended_did_not_fail_whatever_failed_on_the_way(error) -> None:
     seen = Seen("CANCELED", "t", is_final=True, is_canceled=True, is_terminated=True)
     state = record(cancels=1, cancel_error=error("passing"), check_error=error("server"), seen=seen)
     result = result_of(state, End.TIME_LIMIT)
@@ -121,7 +121,7 @@ def test_what_was_not_sent_is_reported_as_not_sent_and_why(end: End) -> None:
     assert why(record(bulk=bulk(None, is_sent=False)), end) == f"not sent: {REASONS[end]}"
 
 
-def test_what_the_client_did_not_send_is_reported_with_its_reason(error: Any) -> None:
+def test_what_the_client_did_not_send_is_reported_with_its_reason(error) -> None:
     state = record(cancel_error=error("not sent"))
     assert why(state) == "not sent: the server stopped responding"
 
@@ -141,7 +141,7 @@ def test_a_bulk_action_that_was_not_answered_is_not_reported_as_not_sent(end: En
     )
 
 
-def test_a_cancel_that_was_not_sent_after_a_bulk_action_is_the_reason(error: Any) -> None:
+def test_a_cancel_that_was_not_sent_after_a_bulk_action_is_the_reason(error) -> None:
     assert why(record(bulk=bulk(), cancel_error=error("not sent"))) == (
         "cancel requested by bulk action bulk_1, but the status was not checked: "
         "the server stopped responding"
@@ -160,14 +160,14 @@ def test_an_acknowledged_cancel_that_was_not_checked_is_reported_as_that(end: En
     assert why(record(cancels=1, acknowledged_at=0.0, bulk=bulk()), end) == expected
 
 
-def test_a_cancel_that_failed_and_was_not_checked_is_reported_with_its_error(error: Any) -> None:
+def test_a_cancel_that_failed_and_was_not_checked_is_reported_with_its_error(error) -> None:
     state = record(cancels=1, cancel_error=error("passing"))
     assert why(state, End.TIME_LIMIT) == "cancel failed: connection lost"
     state.bulk = bulk()
     assert why(state, End.TIME_LIMIT) == "cancel failed: connection lost"
 
 
-def test_a_check_that_failed_is_reported_with_its_error(error: Any) -> None:
+def test_a_check_that_failed_is_reported_with_its_error(error) -> None:
     state = record(cancels=1, acknowledged_at=0.0, check_error=error("permanent"))
     assert why(state) == "cancel requested; status check failed: no right"
     assert why(record(bulk=bulk(), check_error=error("permanent")), End.TIME_LIMIT) == (
@@ -175,7 +175,7 @@ def test_a_check_that_failed_is_reported_with_its_error(error: Any) -> None:
     )
 
 
-def test_where_both_requests_failed_both_errors_are_reported(error: Any) -> None:
+def test_where_both_requests_failed_both_errors_are_reported(error) -> None:
     state = record(cancels=1, cancel_error=error("passing"), check_error=error("permanent"))
     assert why(state) == "cancel failed: connection lost; status check failed: no right"
 
@@ -198,7 +198,7 @@ def test_a_run_that_is_still_alive_is_reported_with_all_requests_that_were_sent(
     assert why(state) == f"still EXECUTING after {requests}"
 
 
-def test_a_run_that_is_still_alive_is_reported_with_the_last_error_of_its_cancel(error: Any) -> None:
+def test_a_run_that_is_still_alive_is_reported_with_the_last_error_of_its_cancel(error) -> None:
     state = record(cancels=1, seen=ALIVE, cancel_error=error("passing"))
     assert why(state) == "still EXECUTING after 1 cancel request; last error: connection lost"
 
@@ -223,7 +223,7 @@ def test_a_run_that_is_still_alive_is_reported_with_the_last_error_of_its_cancel
 )
 @pytest.mark.parametrize("end", [End.FINISHED, End.TIME_LIMIT, End.STOPPED])
 def test_another_try_may_help_unless_all_errors_are_permanent(
-    error: Any, cancel: str | None, check: str | None, expected: bool, end: End
+    error, cancel: str | None, check: str | None, expected: bool, end: End
 ) -> None:
     state = record(
         cancels=1,
@@ -238,7 +238,7 @@ def test_another_try_may_help_where_no_request_failed(end: End) -> None:
     assert result_of(record(cancels=1), end).retryable
 
 
-def test_with_a_rejected_key_no_other_try_helps(error: Any) -> None:
+def test_with_a_rejected_key_no_other_try_helps(error) -> None:
     assert not result_of(record(), End.KEY_REJECTED).retryable
     assert not result_of(record(cancels=1, cancel_error=error("passing")), End.KEY_REJECTED).retryable
 
@@ -420,7 +420,7 @@ def test_a_server_that_cannot_be_reached_is_named_once(
     assert expected.count("trigger.test") == 1
 
 
-def test_a_server_that_answered_the_cancel_is_named_where_the_check_had_no_answer(error: Any) -> None:
+def test_a_server_that_answered_the_cancel_is_named_where_the_check_had_no_answer(error) -> None:
     state = record(cancels=1, cancel_error=error("server"), check_error=NO_ANSWER)
     assert why(state) == f"cancel failed: {state.cancel_error}; status check failed: {NO_ANSWER}"
 

@@ -66,9 +66,7 @@ def test_cancels_go_before_checks_and_bulk_actions_before_both() -> None:
 
 
 @pytest.mark.parametrize("status", ["QUEUED", "DELAYED", "WAITING", "PENDING_VERSION"])
-def test_a_check_before_the_cancel_proves_something_where_no_worker_has_the_run(
-    run: Any, status: str
-) -> None:
+def test_a_check_before_the_cancel_proves_something_where_no_worker_has_the_run(run, status: str) -> None:
     shown = run(status, startedAt=STARTED, attemptCount=2)
     state = record()
     state.note_check_before(shown, sent_at=NOW)
@@ -78,7 +76,7 @@ def test_a_check_before_the_cancel_proves_something_where_no_worker_has_the_run(
 
 
 @pytest.mark.parametrize("status", ["EXECUTING", "DEQUEUED", "COMPLETED"])
-def test_a_check_before_the_cancel_proves_nothing_of_other_runs(run: Any, status: str) -> None:
+def test_a_check_before_the_cancel_proves_nothing_of_other_runs(run, status: str) -> None:
     state = record()
     state.note_check_before(run(status), sent_at=NOW)
     assert state.is_checked_before
@@ -108,36 +106,36 @@ def seen_after(
     return state.seen
 
 
-def test_a_run_that_no_worker_had_just_before_its_cancel_is_terminated_by_it(run: Any) -> None:
+def test_a_run_that_no_worker_had_just_before_its_cancel_is_terminated_by_it(run) -> None:
     assert seen_after(run) == TERMINATED
 
 
-def test_a_run_that_a_worker_had_just_before_its_cancel_is_not(run: Any) -> None:
+def test_a_run_that_a_worker_had_just_before_its_cancel_is_not(run) -> None:
     assert seen_after(run, before=("EXECUTING", {"startedAt": STARTED, "attemptCount": 1})) == CANCELED
 
 
 @pytest.mark.parametrize(("after", "is_terminated"), [(FRESH_FOR, True), (FRESH_FOR + 0.01, False)])
 def test_a_check_older_than_a_few_seconds_when_the_cancel_is_acknowledged_proves_nothing(
-    run: Any, after: float, is_terminated: bool
+    run, after: float, is_terminated: bool
 ) -> None:
     assert seen_after(run, after=after).is_terminated is is_terminated
 
 
-def test_an_attempt_that_began_since_the_check_means_that_a_worker_had_the_run(run: Any) -> None:
+def test_an_attempt_that_began_since_the_check_means_that_a_worker_had_the_run(run) -> None:
     shown = ("CANCELED", {"startedAt": STARTED, "attemptCount": 2})
     assert seen_after(run, shown=shown) == CANCELED
 
 
-def test_a_start_since_the_check_means_that_a_worker_had_the_run(run: Any) -> None:
+def test_a_start_since_the_check_means_that_a_worker_had_the_run(run) -> None:
     shown = ("CANCELED", {"startedAt": STARTED, "attemptCount": 0})
     assert seen_after(run, before=("QUEUED", {}), shown=shown) == CANCELED
 
 
-def test_after_a_failed_cancel_a_check_before_it_proves_nothing(run: Any, error: Any) -> None:
+def test_after_a_failed_cancel_a_check_before_it_proves_nothing(run, error) -> None:
     assert seen_after(run, cancel_error=error("passing")) == CANCELED
 
 
-def test_a_run_that_is_not_canceled_is_not_terminated_by_what_was_seen_before(run: Any) -> None:
+def test_a_run_that_is_not_canceled_is_not_terminated_by_what_was_seen_before(run) -> None:
     shown = ("WAITING", {"startedAt": STARTED, "attemptCount": 1})
     assert seen_after(run, shown=shown) == Seen("WAITING", "t", False, False, False)
 
@@ -145,28 +143,28 @@ def test_a_run_that_is_not_canceled_is_not_terminated_by_what_was_seen_before(ru
 # What is noted
 
 
-def test_an_acknowledged_cancel_is_noted_with_its_time(error: Any) -> None:
+def test_an_acknowledged_cancel_is_noted_with_its_time(error) -> None:
     state = record(cancel_error=error("passing"), checks=3, check_error=error("server"))
     state.note_cancel(None, now=NOW)
     assert (state.cancel_error, state.acknowledged_at) == (None, NOW)
     assert (state.checks, state.check_error) == (0, None)
 
 
-def test_a_failed_cancel_is_noted_and_takes_no_acknowledgment_back(error: Any) -> None:
+def test_a_failed_cancel_is_noted_and_takes_no_acknowledgment_back(error) -> None:
     failure = error("passing")
     state = canceled(checks=5)
     state.note_cancel(failure, now=NOW + 9)
     assert (state.cancel_error, state.acknowledged_at, state.checks) == (failure, NOW, 0)
 
 
-def test_a_check_is_noted(run: Any, error: Any) -> None:
+def test_a_check_is_noted(run, error) -> None:
     state = canceled(checks=1, check_error=error("passing"))
     state.note_check(run("COMPLETED"), now=NOW + 5)
     assert state.seen == COMPLETED
     assert (state.checks, state.check_error, state.acknowledged_at) == (2, None, NOW)
 
 
-def test_a_check_shows_that_a_cancel_arrived_whose_answer_was_lost(run: Any) -> None:
+def test_a_check_shows_that_a_cancel_arrived_whose_answer_was_lost(run) -> None:
     state = record(cancels=1)
     state.note_check(run("CANCELED"), now=NOW)
     assert state.acknowledged_at == NOW
@@ -177,21 +175,21 @@ def test_a_check_shows_that_a_cancel_arrived_whose_answer_was_lost(run: Any) -> 
     [({"startedAt": STARTED}, False), ({"startedAt": STARTED, "finishedAt": STARTED}, True), ({}, True)],
 )
 def test_a_check_alone_can_show_that_a_run_is_terminated(
-    run: Any, attributes: dict[str, str], is_terminated: bool
+    run, attributes: dict[str, str], is_terminated: bool
 ) -> None:
     state = canceled()
     state.note_check(run("CANCELED", **attributes), now=NOW)
     assert state.seen == Seen("CANCELED", "t", True, True, is_terminated)
 
 
-def test_a_failed_check_is_noted_and_takes_nothing_back(error: Any) -> None:
+def test_a_failed_check_is_noted_and_takes_nothing_back(error) -> None:
     failure = error("passing")
     state = canceled(checks=1, seen=CANCELED)
     state.note_failed_check(failure)
     assert (state.checks, state.check_error, state.seen) == (2, failure, CANCELED)
 
 
-def test_an_outdated_check_takes_back_no_final_status(run: Any) -> None:
+def test_an_outdated_check_takes_back_no_final_status(run) -> None:
     state = canceled(checks=1, seen=CANCELED)
     state.note_check(run("EXECUTING"), now=NOW)
     assert (state.seen, state.checks) == (CANCELED, 2)
@@ -199,7 +197,7 @@ def test_an_outdated_check_takes_back_no_final_status(run: Any) -> None:
     assert state.seen == COMPLETED
 
 
-def test_words_that_many_runs_share_are_kept_once(run: Any) -> None:
+def test_words_that_many_runs_share_are_kept_once(run) -> None:
     state = canceled()
     shown = run("".join(["SOME", "_NEW_WORD"]), taskIdentifier="".join(["some", "-task"]))
     state.note_check(shown, now=NOW)
@@ -267,7 +265,7 @@ def test_after_its_own_cancel_a_run_is_checked_at_once_whatever_a_bulk_action_di
     assert following(canceled(checks=0, bulk=bulk(success=1))) == (Action.CHECK, NOW)
 
 
-def test_after_a_failed_cancel_a_run_is_checked_too(error: Any) -> None:
+def test_after_a_failed_cancel_a_run_is_checked_too(error) -> None:
     for kind in ("passing", "permanent"):
         state = record(cancels=1, cancel_error=error(kind))
         assert following(state) == (Action.CHECK, NOW)
@@ -293,7 +291,7 @@ def test_a_run_still_alive_after_its_second_cancel_and_all_checks_needs_nothing_
 
 
 def test_a_run_that_lives_after_a_failed_cancel_gets_another_one_only_where_that_may_help(
-    error: Any,
+    error,
 ) -> None:
     state = canceled(cancel_error=error("passing"), acknowledged_at=None, seen=ALIVE)
     assert following(state) == (Action.CANCEL, NOW)
@@ -301,7 +299,7 @@ def test_a_run_that_lives_after_a_failed_cancel_gets_another_one_only_where_that
     assert following(state) is None
 
 
-def test_no_run_gets_a_third_cancel(error: Any) -> None:
+def test_no_run_gets_a_third_cancel(error) -> None:
     assert following(canceled(cancels=2, cancel_error=error("passing"), seen=ALIVE)) is None
 
 
@@ -310,12 +308,12 @@ def test_a_run_that_a_bulk_action_left_out_is_canceled_alone() -> None:
 
 
 @pytest.mark.parametrize("kind", ["passing", "permanent", "not found", "not sent"])
-def test_a_run_that_cannot_be_checked_after_a_bulk_action_is_canceled_alone(error: Any, kind: str) -> None:
+def test_a_run_that_cannot_be_checked_after_a_bulk_action_is_canceled_alone(error, kind: str) -> None:
     state = record(bulk=bulk(success=1), checks=1, check_error=error(kind))
     assert following(state) == (Action.CANCEL, NOW)
 
 
-def test_a_run_whose_check_failed_after_its_own_cancel_is_finished(error: Any) -> None:
+def test_a_run_whose_check_failed_after_its_own_cancel_is_finished(error) -> None:
     assert following(canceled(check_error=error("passing"))) is None
     assert following(canceled(check_error=error("passing"), seen=ALIVE, checks=2)) is None
 
@@ -325,7 +323,7 @@ def test_a_run_that_is_unknown_is_finished() -> None:
     assert following(record(is_unknown=True), WAITING) is None
 
 
-def test_a_run_whose_cancel_was_not_sent_is_finished(error: Any) -> None:
+def test_a_run_whose_cancel_was_not_sent_is_finished(error) -> None:
     assert following(record(cancel_error=error("not sent"))) is None
     assert following(canceled(checks=0, seen=ALIVE, cancel_error=error("not sent"))) is None
 
@@ -364,6 +362,6 @@ def test_without_time_to_wait_a_canceled_run_is_not_waited_for() -> None:
     assert at == pytest.approx(NOW + 1.8)
 
 
-def test_a_check_that_failed_while_waiting_does_not_end_it(error: Any) -> None:
+def test_a_check_that_failed_while_waiting_does_not_end_it(error) -> None:
     state = canceled(seen=CANCELED, check_error=error("passing"))
     assert following(state, WAITING) == (Action.CHECK_TERMINATION, NOW + 2.0)

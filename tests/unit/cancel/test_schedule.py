@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from airflow_provider_trigger.api.errors import TransportError
-from airflow_provider_trigger.cancel.outcome import End
+from airflow_provider_trigger.cancel.outcome import CancelResult, End
 from airflow_provider_trigger.cancel.record import Action
 
 STARTED = {"startedAt": "2026-11-25T09:00:00Z"}
@@ -16,14 +16,14 @@ FINISHED = {"finishedAt": "2026-11-25T09:00:05Z"}
 WAITING = {"termination_timeout": 90.0, "poll_interval": 2.0}
 
 
-def shown(result: Any) -> tuple[str, str | None, bool]:
+def shown(result: CancelResult) -> tuple[str, str | None, bool]:
     return result.outcome.value, result.status, result.terminated
 
 
 # Order
 
 
-def test_cancels_go_before_checks(plan: Any, server: Any) -> None:
+def test_cancels_go_before_checks(plan, server) -> None:
     plan(server.add("run_1", "run_2", "run_3")).run()
     assert server.names == [
         "cancel run_1",
@@ -35,9 +35,7 @@ def test_cancels_go_before_checks(plan: Any, server: Any) -> None:
     ]
 
 
-def test_a_run_whose_cancel_has_returned_is_checked_without_waiting_for_the_others(
-    plan: Any, server: Any
-) -> None:
+def test_a_run_whose_cancel_has_returned_is_checked_without_waiting_for_the_others(plan, server) -> None:
     driver = plan(server.add("run_1", "run_2"))
     first, second = driver.begin(), driver.begin()
     driver.finish(second)
@@ -51,7 +49,7 @@ def test_a_run_whose_cancel_has_returned_is_checked_without_waiting_for_the_othe
     assert driver.name(driver.begin()) == "check run_1"
 
 
-def test_one_unanswered_cancel_costs_the_other_runs_nothing(plan: Any, server: Any, clock: Any) -> None:
+def test_one_unanswered_cancel_costs_the_other_runs_nothing(plan, server, clock) -> None:
     driver = plan(server.add(*[f"run_{number}" for number in range(20)]), time_limit=30)
     driver.begin()
     for _ in range(19):
@@ -64,7 +62,7 @@ def test_one_unanswered_cancel_costs_the_other_runs_nothing(plan: Any, server: A
     assert outcomes == ["failed"] + ["canceled"] * 19
 
 
-def test_a_single_request_does_not_use_up_the_time_limit(plan: Any, server: Any, clock: Any) -> None:
+def test_a_single_request_does_not_use_up_the_time_limit(plan, server, clock) -> None:
     server.add("run_1")
     timeouts: list[float] = []
 
@@ -79,7 +77,7 @@ def test_a_single_request_does_not_use_up_the_time_limit(plan: Any, server: Any,
     assert shown(result) == ("canceled", "CANCELED", True)
 
 
-def test_a_retry_is_put_aside_and_holds_nothing_up(plan: Any, server: Any, response: Any) -> None:
+def test_a_retry_is_put_aside_and_holds_nothing_up(plan, server, response) -> None:
     server.instead["cancel run_1"] = [response(503, {"error": "busy"})]
     driver = plan(server.add("run_1", "run_2"))
     start = server.clock.now
@@ -93,7 +91,7 @@ def test_a_retry_is_put_aside_and_holds_nothing_up(plan: Any, server: Any, respo
     ]
 
 
-def test_a_retry_counts_as_the_same_cancel(plan: Any, server: Any, response: Any) -> None:
+def test_a_retry_counts_as_the_same_cancel(plan, server, response) -> None:
     server.instead["cancel run_1"] = [response(503, {"error": "busy"})] * 3
     driver = plan(server.add("run_1"))
     driver.run()
@@ -101,9 +99,7 @@ def test_a_retry_counts_as_the_same_cancel(plan: Any, server: Any, response: Any
     assert driver.records[0].cancels == 1
 
 
-def test_it_returns_how_long_there_is_nothing_to_do(
-    plan: Any, server: Any, clock: Any, response: Any
-) -> None:
+def test_it_returns_how_long_there_is_nothing_to_do(plan, server, clock, response) -> None:
     server.instead["cancel run_1"] = [response(503, {"error": "busy"}, retry_after="7")]
     driver = plan(server.add("run_1"))
     driver.do(driver.take())
@@ -116,7 +112,7 @@ def test_it_returns_how_long_there_is_nothing_to_do(
 
 
 def test_it_returns_how_long_there_is_nothing_to_do_but_not_beyond_the_time_limit(
-    plan: Any, server: Any, clock: Any
+    plan, server, clock
 ) -> None:
     driver = plan(server.add("run_1"), time_limit=30)
     driver.begin()
@@ -124,7 +120,7 @@ def test_it_returns_how_long_there_is_nothing_to_do_but_not_beyond_the_time_limi
     assert driver.schedule.take() == 26.0
 
 
-def test_it_ends_when_all_runs_are_finished(plan: Any, server: Any) -> None:
+def test_it_ends_when_all_runs_are_finished(plan, server) -> None:
     driver = plan(server.add("run_1"))
     job = driver.begin()
     assert driver.schedule.end is None
@@ -135,7 +131,7 @@ def test_it_ends_when_all_runs_are_finished(plan: Any, server: Any) -> None:
     assert driver.schedule.end is End.FINISHED
 
 
-def test_no_runs_are_no_requests(plan: Any, server: Any) -> None:
+def test_no_runs_are_no_requests(plan, server) -> None:
     driver = plan([])
     assert driver.run() == []
     assert driver.schedule.end is End.FINISHED
@@ -159,7 +155,7 @@ def test_no_runs_are_no_requests(plan: Any, server: Any) -> None:
     ],
 )
 def test_the_check_decides_the_outcome(
-    plan: Any, server: Any, status: str, attributes: dict[str, str], expected: tuple[Any, ...]
+    plan, server, status: str, attributes: dict[str, str], expected: tuple[Any, ...]
 ) -> None:
     server.add("run_1", status=status, **attributes)
     [result] = plan(["run_1"]).run()
@@ -167,15 +163,13 @@ def test_the_check_decides_the_outcome(
     assert (result.run_id, result.task_identifier, result.error) == ("run_1", "t", None)
 
 
-def test_an_unknown_run_is_not_found_and_not_checked(plan: Any, server: Any) -> None:
+def test_an_unknown_run_is_not_found_and_not_checked(plan, server) -> None:
     [result] = plan(["run_x"]).run()
     assert shown(result) == ("not_found", None, False)
     assert server.names == ["cancel run_x"]
 
 
-def test_results_are_in_the_order_of_the_runs_however_they_ended(
-    plan: Any, server: Any, response: Any
-) -> None:
+def test_results_are_in_the_order_of_the_runs_however_they_ended(plan, server, response) -> None:
     server.add("run_1", "run_2", "run_3")
     server.instead["cancel run_1"] = [response(403, {"error": "no"})]
     server.instead["check run_1"] = [response(403, {"error": "no"})]
@@ -186,9 +180,7 @@ def test_results_are_in_the_order_of_the_runs_however_they_ended(
     assert outcomes == ["failed", "failed", "failed", "not_found", "canceled"]
 
 
-def test_a_cancel_whose_answer_was_lost_is_reported_as_the_run_is(
-    plan: Any, server: Any, response: Any
-) -> None:
+def test_a_cancel_whose_answer_was_lost_is_reported_as_the_run_is(plan, server, response) -> None:
     server.add("run_1", status="CANCELED")
     server.instead["cancel run_1"] = [response(503, {"error": "busy"})] * 99
     [result] = plan(["run_1"]).run()
@@ -196,9 +188,7 @@ def test_a_cancel_whose_answer_was_lost_is_reported_as_the_run_is(
     assert result.error is None
 
 
-def test_a_run_that_is_alive_after_a_permanent_failure_is_reported_with_it(
-    plan: Any, server: Any, response: Any
-) -> None:
+def test_a_run_that_is_alive_after_a_permanent_failure_is_reported_with_it(plan, server, response) -> None:
     server.add("run_1", status="EXECUTING")
     server.instead["cancel run_1"] = [response(403, {"error": "read only"})]
     [result] = plan(["run_1"]).run()
@@ -209,7 +199,7 @@ def test_a_run_that_is_alive_after_a_permanent_failure_is_reported_with_it(
 
 
 def test_a_run_that_cannot_be_checked_after_its_cancel_has_failed_and_is_not_unknown(
-    plan: Any, server: Any, response: Any
+    plan, server, response
 ) -> None:
     server.add("run_1")
     server.instead["check run_1"] = [response(404, {"error": "Not found"}, x_should_retry="true")] * 9
@@ -220,9 +210,7 @@ def test_a_run_that_cannot_be_checked_after_its_cancel_has_failed_and_is_not_unk
     assert server.names.count("check run_1") == 4
 
 
-def test_a_page_with_status_200_acknowledges_nothing_and_is_tried_again(
-    plan: Any, server: Any, response: Any
-) -> None:
+def test_a_page_with_status_200_acknowledges_nothing_and_is_tried_again(plan, server, response) -> None:
     server.add("run_1")
     server.instead["cancel run_1"] = [response(200, b"<html>")] * 2
     [result] = plan(["run_1"]).run()
@@ -233,7 +221,7 @@ def test_a_page_with_status_200_acknowledges_nothing_and_is_tried_again(
 # Progress
 
 
-def test_progress_counts_requests_and_checks(plan: Any, server: Any) -> None:
+def test_progress_counts_requests_and_checks(plan, server) -> None:
     driver = plan(server.add("run_1", "run_2", "run_3"))
     assert driver.schedule.progress() == "0 of 3 cancel requests sent, 0 runs finished"
     driver.do(driver.take())
@@ -244,9 +232,7 @@ def test_progress_counts_requests_and_checks(plan: Any, server: Any) -> None:
     assert driver.schedule.progress() == "3 of 3 cancel requests sent, 1 run finished"
 
 
-def test_progress_names_the_last_error_while_the_server_does_not_respond(
-    plan: Any, server: Any, response: Any
-) -> None:
+def test_progress_names_the_last_error_while_the_server_does_not_respond(plan, server, response) -> None:
     server.instead["cancel run_1"] = [response(503, {"error": "busy"})]
     driver = plan(server.add("run_1", "run_2"))
     driver.do(driver.take())

@@ -7,14 +7,14 @@ from typing import Any
 import pytest
 
 from airflow_provider_trigger.api.errors import TransportError
-from airflow_provider_trigger.cancel.outcome import End
+from airflow_provider_trigger.cancel.outcome import CancelResult, End
 from airflow_provider_trigger.cancel.record import Action
 
 WAITING = {"termination_timeout": 90.0, "poll_interval": 2.0}
 
 
 @pytest.fixture
-def many(server: Any) -> list[str]:
+def many(server) -> list[str]:
     """More runs than two bulk actions take, all executing."""
     run_ids: list[str] = server.add(
         *[f"run_{number}" for number in range(1200)], status="EXECUTING", startedAt="2026-11-25T09:00:00Z"
@@ -22,19 +22,19 @@ def many(server: Any) -> list[str]:
     return run_ids
 
 
-def outcomes(results: Any) -> set[str]:
+def outcomes(results: list[CancelResult]) -> set[str]:
     return {result.outcome.value for result in results}
 
 
 @pytest.mark.parametrize(("count", "request_name"), [(300, "cancel run_0"), (301, "bulk")])
 def test_more_than_300_runs_are_canceled_in_bulk(
-    plan: Any, server: Any, many: list[str], count: int, request_name: str
+    plan, server, many: list[str], count: int, request_name: str
 ) -> None:
     driver = plan(many[:count])
     assert driver.name(driver.begin()) == request_name
 
 
-def test_each_run_is_checked_and_none_is_canceled_twice(plan: Any, server: Any, many: list[str]) -> None:
+def test_each_run_is_checked_and_none_is_canceled_twice(plan, server, many: list[str]) -> None:
     results = plan(many[:400]).run()
     assert outcomes(results) == {"canceled"}
     assert server.names[:2] == ["bulk", "check bulk_1"]
@@ -44,15 +44,13 @@ def test_each_run_is_checked_and_none_is_canceled_twice(plan: Any, server: Any, 
 
 
 def test_runs_that_were_named_last_are_checked_first_as_they_may_have_been_left_out(
-    plan: Any, server: Any, many: list[str]
+    plan, server, many: list[str]
 ) -> None:
     plan(many[:400]).run()
     assert server.names[2:] == [f"check run_{number}" for number in reversed(range(400))]
 
 
-def test_a_run_that_was_left_out_is_canceled_alone_before_other_checks(
-    plan: Any, server: Any, many: list[str]
-) -> None:
+def test_a_run_that_was_left_out_is_canceled_alone_before_other_checks(plan, server, many: list[str]) -> None:
     server.left_out = {"run_398", "run_5"}
     results = plan(many[:400]).run()
     assert outcomes(results) == {"canceled"}
@@ -60,7 +58,7 @@ def test_a_run_that_was_left_out_is_canceled_alone_before_other_checks(
     assert [name for name in server.names if name.startswith("cancel")] == ["cancel run_398", "cancel run_5"]
 
 
-def test_an_unknown_run_among_many_is_not_found(plan: Any, server: Any, many: list[str]) -> None:
+def test_an_unknown_run_among_many_is_not_found(plan, server, many: list[str]) -> None:
     """A bulk action drops it silently, and its check's 404 alone says nothing."""
     results = plan([*many[:400], "run_x"]).run()
     assert results[-1].outcome.value == "not_found"
@@ -68,7 +66,7 @@ def test_an_unknown_run_among_many_is_not_found(plan: Any, server: Any, many: li
 
 
 def test_a_run_that_was_left_out_and_cannot_be_checked_yet_is_canceled_alone(
-    plan: Any, server: Any, many: list[str], response: Any
+    plan, server, many: list[str], response
 ) -> None:
     server.left_out = {"run_1"}
     server.instead["check run_1"] = [response(404, {"error": "Not found"}, x_should_retry="true")]
@@ -78,7 +76,7 @@ def test_a_run_that_was_left_out_and_cannot_be_checked_yet_is_canceled_alone(
     assert server.names.count("cancel run_1") == 1
 
 
-def test_an_invalid_id_among_many_is_reported_as_invalid(plan: Any, server: Any, many: list[str]) -> None:
+def test_an_invalid_id_among_many_is_reported_as_invalid(plan, server, many: list[str]) -> None:
     results = plan([*many[:400], ".."]).run()
     assert results[-1].outcome.value == "failed"
     assert str(results[-1].error).endswith("'..' cannot be the id of a run")
@@ -90,7 +88,7 @@ def test_an_invalid_id_among_many_is_reported_as_invalid(plan: Any, server: Any,
 
 
 def test_the_first_bulk_action_goes_alone_until_the_server_has_accepted_it(
-    plan: Any, server: Any, many: list[str]
+    plan, server, many: list[str]
 ) -> None:
     driver = plan(many)
     first = driver.begin()
@@ -101,7 +99,7 @@ def test_the_first_bulk_action_goes_alone_until_the_server_has_accepted_it(
     assert {job.action for job in (first, second, third)} == {Action.BULK_CANCEL}
 
 
-def test_several_bulk_actions_cancel_all_runs(plan: Any, server: Any, many: list[str]) -> None:
+def test_several_bulk_actions_cancel_all_runs(plan, server, many: list[str]) -> None:
     results = plan(many).run()
     assert outcomes(results) == {"canceled"}
     assert server.names.count("bulk") == 3
@@ -109,7 +107,7 @@ def test_several_bulk_actions_cancel_all_runs(plan: Any, server: Any, many: list
 
 
 def test_the_other_bulk_actions_follow_also_where_the_first_cannot_be_checked(
-    plan: Any, server: Any, many: list[str], clock: Any
+    plan, server, many: list[str], clock
 ) -> None:
     driver = plan(many, time_limit=40)
     job = driver.begin()
@@ -120,7 +118,7 @@ def test_the_other_bulk_actions_follow_also_where_the_first_cannot_be_checked(
 
 
 def test_a_bulk_action_that_fails_does_not_take_the_accepted_ones_back(
-    plan: Any, server: Any, many: list[str], response: Any
+    plan, server, many: list[str], response
 ) -> None:
     driver = plan(many)
     driver.do(driver.take())
@@ -140,7 +138,7 @@ def test_a_bulk_action_that_fails_does_not_take_the_accepted_ones_back(
 
 
 def test_an_older_server_gets_one_bulk_request_and_then_single_cancels_in_order(
-    plan: Any, server: Any, many: list[str]
+    plan, server, many: list[str]
 ) -> None:
     server.knows_bulk_actions = False
     results = plan(many).run()
@@ -150,7 +148,7 @@ def test_an_older_server_gets_one_bulk_request_and_then_single_cancels_in_order(
 
 
 def test_where_a_bulk_action_was_rejected_runs_are_checked_before_their_cancel(
-    plan: Any, server: Any, many: list[str]
+    plan, server, many: list[str]
 ) -> None:
     server.knows_bulk_actions = False
     driver = plan(many, **WAITING)
@@ -161,14 +159,14 @@ def test_where_a_bulk_action_was_rejected_runs_are_checked_before_their_cancel(
 
 @pytest.mark.parametrize("status", [500, 503])
 def test_where_a_bulk_action_may_have_been_accepted_a_check_before_is_outdated(
-    plan: Any, server: Any, many: list[str], response: Any, status: int
+    plan, server, many: list[str], response, status: int
 ) -> None:
     driver = plan(many, **WAITING)
     driver.finish(driver.begin(), response(status, {"error": "broken"}))
     assert driver.name(driver.begin()) == "cancel run_0"
 
 
-def test_where_a_bulk_action_was_not_answered_a_check_before_is_outdated(plan: Any, many: list[str]) -> None:
+def test_where_a_bulk_action_was_not_answered_a_check_before_is_outdated(plan, many: list[str]) -> None:
     driver = plan(many, **WAITING)
     driver.finish(driver.begin(), TransportError("connection lost"))
     assert driver.name(driver.begin()) == "cancel run_0"
@@ -177,7 +175,7 @@ def test_where_a_bulk_action_was_not_answered_a_check_before_is_outdated(plan: A
 
 
 def test_the_runs_of_a_bulk_action_without_progress_are_canceled_alone(
-    plan: Any, server: Any, many: list[str], clock: Any
+    plan, server, many: list[str], clock
 ) -> None:
     server.does_bulk_actions = False
     start = clock.now
@@ -189,7 +187,7 @@ def test_the_runs_of_a_bulk_action_without_progress_are_canceled_alone(
 
 
 def test_a_slow_bulk_action_that_makes_progress_produces_no_failures(
-    plan: Any, server: Any, many: list[str], shown_bulk: Any
+    plan, server, many: list[str], shown_bulk
 ) -> None:
     server.instead["check bulk_1"] = [shown_bulk(success=number) for number in range(1, 9)]
     results = plan(many[:400], time_limit=30).run()
@@ -198,7 +196,7 @@ def test_a_slow_bulk_action_that_makes_progress_produces_no_failures(
 
 
 def test_a_bulk_action_whose_checks_fail_leaves_its_runs_to_single_cancels(
-    plan: Any, server: Any, many: list[str], response: Any
+    plan, server, many: list[str], response
 ) -> None:
     server.instead["check bulk_1"] = [response(500, {"error": "broken"})] * 99
     results = plan(many[:400]).run()
@@ -206,9 +204,7 @@ def test_a_bulk_action_whose_checks_fail_leaves_its_runs_to_single_cancels(
     assert len([name for name in server.names if name.startswith("cancel")]) == 400
 
 
-def test_a_rejected_key_ends_all_after_one_request_more(
-    plan: Any, server: Any, many: list[str], response: Any
-) -> None:
+def test_a_rejected_key_ends_all_after_one_request_more(plan, server, many: list[str], response) -> None:
     server.instead["bulk"] = [response(401, {"error": "Invalid API key"})] * 2
     driver = plan(many)
     results = driver.run()
@@ -225,7 +221,7 @@ def errors(driver: Any) -> list[Any]:
     return [result.error for result in driver.schedule.results()]
 
 
-def test_an_accepted_bulk_action_is_not_reported_as_not_sent(plan: Any, many: list[str]) -> None:
+def test_an_accepted_bulk_action_is_not_reported_as_not_sent(plan, many: list[str]) -> None:
     driver = plan(many)
     driver.finish(driver.begin())
     reported = errors(driver)
@@ -235,7 +231,7 @@ def test_an_accepted_bulk_action_is_not_reported_as_not_sent(plan: Any, many: li
     assert set(reported[500:]) == {"not sent: canceling was stopped"}
 
 
-def test_a_bulk_action_in_flight_is_not_reported_as_not_sent(plan: Any, many: list[str]) -> None:
+def test_a_bulk_action_in_flight_is_not_reported_as_not_sent(plan, many: list[str]) -> None:
     driver = plan(many)
     driver.begin()
     reported = errors(driver)
@@ -247,7 +243,7 @@ def test_a_bulk_action_in_flight_is_not_reported_as_not_sent(plan: Any, many: li
 
 
 def test_a_bulk_action_that_may_have_been_accepted_is_not_reported_as_not_sent(
-    plan: Any, many: list[str], response: Any
+    plan, many: list[str], response
 ) -> None:
     driver = plan(many)
     driver.finish(driver.begin(), response(503, {"error": "busy"}))
@@ -256,7 +252,7 @@ def test_a_bulk_action_that_may_have_been_accepted_is_not_reported_as_not_sent(
 
 @pytest.mark.parametrize("status", [403, 404, 499])
 def test_a_bulk_action_that_was_rejected_is_reported_as_not_sent(
-    plan: Any, many: list[str], response: Any, status: int
+    plan, many: list[str], response, status: int
 ) -> None:
     driver = plan(many)
     job = driver.begin()
@@ -266,12 +262,12 @@ def test_a_bulk_action_that_was_rejected_is_reported_as_not_sent(
     assert set(errors(driver)) == {"not sent: canceling was stopped"}
 
 
-def test_a_bulk_action_that_was_never_sent_is_reported_as_not_sent(plan: Any, many: list[str]) -> None:
+def test_a_bulk_action_that_was_never_sent_is_reported_as_not_sent(plan, many: list[str]) -> None:
     assert set(errors(plan(many))) == {"not sent: canceling was stopped"}
 
 
 def test_a_time_limit_that_is_reached_while_a_bulk_action_waits_changes_no_record(
-    plan: Any, many: list[str], clock: Any, error: Any
+    plan, many: list[str], clock, error
 ) -> None:
     driver = plan(many, time_limit=10)
     job = driver.take()
@@ -282,7 +278,7 @@ def test_a_time_limit_that_is_reached_while_a_bulk_action_waits_changes_no_recor
 
 
 def test_progress_counts_the_runs_of_a_bulk_action_once_it_makes_progress(
-    plan: Any, server: Any, many: list[str], shown_bulk: Any
+    plan, server, many: list[str], shown_bulk
 ) -> None:
     server.instead["check bulk_1"] = [shown_bulk(), shown_bulk(success=1)]
     driver = plan(many[:400])

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import pytest
 
 from airflow_provider_trigger.api.errors import AuthenticationError, TransportError
-from airflow_provider_trigger.cancel.outcome import End
+from airflow_provider_trigger.cancel.outcome import CancelResult, End
 
 STARTED = {"startedAt": "2026-11-25T09:00:00Z"}
 FINISHED = {"finishedAt": "2026-11-25T09:00:05Z"}
@@ -15,14 +13,14 @@ LOST = TransportError("POST /cancel to trigger.test: connection lost", reason="c
 WAITING = {"termination_timeout": 90.0, "poll_interval": 2.0}
 
 
-def shown(result: Any) -> tuple[str, str | None, bool]:
+def shown(result: CancelResult) -> tuple[str, str | None, bool]:
     return result.outcome.value, result.status, result.terminated
 
 
 # A rejected key
 
 
-def test_a_rejected_key_ends_all_after_one_request_more(plan: Any, server: Any, response: Any) -> None:
+def test_a_rejected_key_ends_all_after_one_request_more(plan, server, response) -> None:
     server.instead["cancel run_1"] = [response(401, {"error": "Invalid API key"})] * 2
     driver = plan(server.add("run_1", "run_2"))
     first, second = driver.run()
@@ -35,7 +33,7 @@ def test_a_rejected_key_ends_all_after_one_request_more(plan: Any, server: Any, 
     assert not second.retryable
 
 
-def test_a_key_that_is_revoked_on_the_way_ends_all_too(plan: Any, server: Any, response: Any) -> None:
+def test_a_key_that_is_revoked_on_the_way_ends_all_too(plan, server, response) -> None:
     server.instead["check run_1"] = [response(401, {"error": "Invalid API key"}, retry_after="5")] * 2
     server.instead["check run_2"] = [response(503, {"error": "busy"}, retry_after="9")]
     driver = plan(server.add("run_1", "run_2"))
@@ -47,7 +45,7 @@ def test_a_key_that_is_revoked_on_the_way_ends_all_too(plan: Any, server: Any, r
 
 
 @pytest.mark.parametrize("run_id", ["run_1", "run_2", "run_3"])
-def test_a_single_401_fails_no_run(plan: Any, server: Any, response: Any, run_id: str) -> None:
+def test_a_single_401_fails_no_run(plan, server, response, run_id: str) -> None:
     """Also if it is the first answer that arrives."""
     server.instead[f"cancel {run_id}"] = [response(401, {"error": "from a gateway"})]
     driver = plan(server.add("run_1", "run_2", "run_3"))
@@ -57,7 +55,7 @@ def test_a_single_401_fails_no_run(plan: Any, server: Any, response: Any, run_id
 
 @pytest.mark.parametrize("headers", [{"retry_after": "60"}, {"x_should_retry": "false"}])
 def test_a_single_401_ends_nothing_whatever_the_server_says_of_another_try(
-    plan: Any, server: Any, response: Any, headers: dict[str, str]
+    plan, server, response, headers: dict[str, str]
 ) -> None:
     server.instead["cancel run_2"] = [response(401, {"error": "from a gateway"}, **headers)]
     driver = plan(server.add("run_1", "run_2", "run_3"), time_limit=30)
@@ -65,7 +63,7 @@ def test_a_single_401_ends_nothing_whatever_the_server_says_of_another_try(
     assert driver.schedule.rejection is None
 
 
-def test_a_401_that_was_not_confirmed_ends_one_run_only(plan: Any, server: Any) -> None:
+def test_a_401_that_was_not_confirmed_ends_one_run_only(plan, server) -> None:
     """As where no time was left for another try."""
     driver = plan(server.add("run_1", "run_2"))
     job = driver.begin()
@@ -83,7 +81,7 @@ def test_a_401_that_was_not_confirmed_ends_one_run_only(plan: Any, server: Any) 
 # The end from outside
 
 
-def test_the_time_limit_ends_it(plan: Any, server: Any, clock: Any) -> None:
+def test_the_time_limit_ends_it(plan, server, clock) -> None:
     driver = plan(server.add("run_1", "run_2"), time_limit=10)
     first, second = driver.begin(), driver.begin()
     driver.finish(first)
@@ -99,7 +97,7 @@ def test_the_time_limit_ends_it(plan: Any, server: Any, clock: Any) -> None:
     assert [result.error for result in results] == [expected, expected]
 
 
-def test_without_time_nothing_is_sent(plan: Any, server: Any) -> None:
+def test_without_time_nothing_is_sent(plan, server) -> None:
     driver = plan(server.add("run_1"), time_limit=0)
     [result] = driver.run()
     assert not server.log
@@ -109,10 +107,10 @@ def test_without_time_nothing_is_sent(plan: Any, server: Any) -> None:
 
 
 def test_a_cancel_that_waited_in_vain_for_the_rate_limit_is_reported_as_not_sent(
-    plan: Any, server: Any, clock: Any, response: Any
+    plan, server, clock, response
 ) -> None:
     limits = {"x_ratelimit_limit": "100", "x_ratelimit_remaining": "1"}
-    limits["x_ratelimit_reset"] = str(round((clock.wall() + 50) * 1000))
+    limits["x_ratelimit_reset"] = str(round((clock.time() + 50) * 1000))
     server.instead["cancel run_1"] = [response(200, {"id": "run_1"}, **limits)]
     driver = plan(server.add("run_1", "run_2"), time_limit=10)
     first, second = driver.run()
@@ -122,7 +120,7 @@ def test_a_cancel_that_waited_in_vain_for_the_rate_limit_is_reported_as_not_sent
     assert server.names == ["cancel run_1"]
 
 
-def test_a_cancel_in_flight_at_the_end_is_not_reported_as_not_sent(plan: Any, server: Any) -> None:
+def test_a_cancel_in_flight_at_the_end_is_not_reported_as_not_sent(plan, server) -> None:
     driver = plan(server.add("run_1", "run_2"))
     driver.begin()
     driver.schedule.stop()
@@ -133,7 +131,7 @@ def test_a_cancel_in_flight_at_the_end_is_not_reported_as_not_sent(plan: Any, se
     assert second.retryable
 
 
-def test_a_stop_ends_it(plan: Any, server: Any, clock: Any) -> None:
+def test_a_stop_ends_it(plan, server, clock) -> None:
     driver = plan(server.add("run_1", "run_2"), time_limit=10)
     job = driver.begin()
     driver.schedule.stop()
@@ -145,22 +143,20 @@ def test_a_stop_ends_it(plan: Any, server: Any, clock: Any) -> None:
     assert driver.schedule.check_deadline() is End.STOPPED
 
 
-def test_a_stop_after_the_end_changes_nothing(plan: Any, server: Any) -> None:
+def test_a_stop_after_the_end_changes_nothing(plan, server) -> None:
     driver = plan(server.add("run_1"))
     driver.run()
     driver.schedule.stop()
     assert driver.schedule.end is End.FINISHED
 
 
-def test_results_can_be_read_before_the_end(plan: Any, server: Any) -> None:
+def test_results_can_be_read_before_the_end(plan, server) -> None:
     driver = plan(server.add("run_1", "run_2"))
     assert [result.error for result in driver.schedule.results()] == ["not sent: canceling was stopped"] * 2
     assert driver.schedule.end is None
 
 
-def test_a_request_that_was_to_be_repeated_names_its_error_at_the_end(
-    plan: Any, server: Any, response: Any
-) -> None:
+def test_a_request_that_was_to_be_repeated_names_its_error_at_the_end(plan, server, response) -> None:
     server.instead["cancel run_1"] = [response(503, {"error": "busy"}, retry_after="9")]
     driver = plan(server.add("run_1"))
     job = driver.begin()
@@ -173,7 +169,7 @@ def test_a_request_that_was_to_be_repeated_names_its_error_at_the_end(
     assert result.error.endswith("answered 503: busy")
 
 
-def test_where_the_server_as_a_whole_does_not_respond_its_last_error_is_named(plan: Any, server: Any) -> None:
+def test_where_the_server_as_a_whole_does_not_respond_its_last_error_is_named(plan, server) -> None:
     driver = plan(server.add("run_1"))
     breaker = driver.schedule._exchange.breaker
     for _ in range(9):

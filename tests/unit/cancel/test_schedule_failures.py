@@ -6,26 +6,26 @@ from typing import Any
 
 import pytest
 
-from airflow_provider_trigger.cancel.outcome import End
+from airflow_provider_trigger.cancel.outcome import CancelResult, End
 
 STARTED = {"startedAt": "2026-11-25T09:00:00Z"}
 FINISHED = {"finishedAt": "2026-11-25T09:00:05Z"}
 WAITING = {"termination_timeout": 90.0, "poll_interval": 2.0}
 
 
-def shown(result: Any) -> tuple[str, str | None, bool]:
+def shown(result: CancelResult) -> tuple[str, str | None, bool]:
     return result.outcome.value, result.status, result.terminated
 
 
 @pytest.fixture
-def stale(response: Any) -> Any:
+def stale(response):
     return response(200, {"id": "run_1", "status": "EXECUTING", "taskIdentifier": "t"})
 
 
 # Outdated checks, and one more cancel
 
 
-def test_an_outdated_check_is_repeated(plan: Any, server: Any, clock: Any, stale: Any) -> None:
+def test_an_outdated_check_is_repeated(plan, server, clock, stale) -> None:
     server.add("run_1")
     server.instead["check run_1"] = [stale, stale]
     start = clock.now
@@ -34,9 +34,7 @@ def test_an_outdated_check_is_repeated(plan: Any, server: Any, clock: Any, stale
     assert [time - start for _, time in server.log] == [0.0, 0.0, 0.5, 1.5]
 
 
-def test_a_run_still_alive_after_all_checks_gets_one_more_cancel(
-    plan: Any, server: Any, clock: Any, stale: Any
-) -> None:
+def test_a_run_still_alive_after_all_checks_gets_one_more_cancel(plan, server, clock, stale) -> None:
     server.add("run_1")
     server.instead["check run_1"] = [stale] * 5
     start = clock.now
@@ -46,7 +44,7 @@ def test_a_run_still_alive_after_all_checks_gets_one_more_cancel(
     assert clock.now - start == 7.5
 
 
-def test_a_run_still_alive_after_both_cancels_has_failed(plan: Any, server: Any, clock: Any) -> None:
+def test_a_run_still_alive_after_both_cancels_has_failed(plan, server, clock) -> None:
     server.add("run_1", status="HIBERNATING")
     start = clock.now
     [result] = plan(["run_1"]).run()
@@ -57,9 +55,7 @@ def test_a_run_still_alive_after_both_cancels_has_failed(plan: Any, server: Any,
     assert clock.now - start == 15.0
 
 
-def test_a_run_that_is_alive_after_a_passing_failure_gets_another_cancel(
-    plan: Any, server: Any, response: Any
-) -> None:
+def test_a_run_that_is_alive_after_a_passing_failure_gets_another_cancel(plan, server, response) -> None:
     server.add("run_1", status="EXECUTING")
     server.instead["cancel run_1"] = [response(500, {"error": "broken"})] * 6
     [result] = plan(["run_1"]).run()
@@ -67,9 +63,7 @@ def test_a_run_that_is_alive_after_a_passing_failure_gets_another_cancel(
     assert server.names == ["cancel run_1"] * 6 + ["check run_1", "cancel run_1", "check run_1"]
 
 
-def test_a_second_cancel_that_was_not_sent_is_not_counted(
-    plan: Any, server: Any, stale: Any, error: Any
-) -> None:
+def test_a_second_cancel_that_was_not_sent_is_not_counted(plan, server, stale, error) -> None:
     server.add("run_1")
     server.instead["check run_1"] = [stale] * 5
     driver = plan(["run_1"])
@@ -83,7 +77,7 @@ def test_a_second_cancel_that_was_not_sent_is_not_counted(
 
 
 def test_a_run_that_was_seen_is_not_unknown_whatever_its_second_cancel_says(
-    plan: Any, server: Any, stale: Any, response: Any
+    plan, server, stale, response
 ) -> None:
     server.add("run_1")
     server.instead["check run_1"] = [stale] * 99
@@ -99,7 +93,7 @@ def test_a_run_that_was_seen_is_not_unknown_whatever_its_second_cancel_says(
 # Ids that cannot be sent
 
 
-def test_an_invalid_id_is_not_sent_and_holds_nothing_up(plan: Any, server: Any) -> None:
+def test_an_invalid_id_is_not_sent_and_holds_nothing_up(plan, server) -> None:
     invalid, valid = plan(["..", *server.add("run_1")]).run()
     assert shown(invalid) == ("failed", None, False)
     assert invalid.error == "not sent: '..' cannot be the id of a run"
@@ -108,7 +102,7 @@ def test_an_invalid_id_is_not_sent_and_holds_nothing_up(plan: Any, server: Any) 
     assert server.names == ["cancel run_1", "check run_1"]
 
 
-def test_invalid_ids_alone_are_no_requests(plan: Any, server: Any) -> None:
+def test_invalid_ids_alone_are_no_requests(plan, server) -> None:
     driver = plan(["..", "."], **WAITING)
     assert [result.outcome.value for result in driver.run()] == ["failed", "failed"]
     assert driver.schedule.end is End.FINISHED
@@ -119,7 +113,7 @@ def test_invalid_ids_alone_are_no_requests(plan: Any, server: Any) -> None:
 
 
 def test_without_a_time_limit_a_cancel_is_repeated_as_long_as_a_call_may_be(
-    plan: Any, server: Any, clock: Any, response: Any
+    plan, server, clock, response
 ) -> None:
     server.add("run_1", status="EXECUTING")
     server.instead["cancel run_1"] = [response(503, {"error": "busy"})] * 999
@@ -131,9 +125,7 @@ def test_without_a_time_limit_a_cancel_is_repeated_as_long_as_a_call_may_be(
     assert "still EXECUTING after 2 cancel requests; last error: " in str(result.error)
 
 
-def test_with_a_time_limit_cancels_leave_time_for_a_check(
-    plan: Any, server: Any, clock: Any, response: Any
-) -> None:
+def test_with_a_time_limit_cancels_leave_time_for_a_check(plan, server, clock, response) -> None:
     server.add("run_1", status="CANCELED")
     server.instead["cancel run_1"] = [response(503, {"error": "busy"})] * 999
     start = clock.now
@@ -144,9 +136,7 @@ def test_with_a_time_limit_cancels_leave_time_for_a_check(
     assert result.outcome.value == "canceled"
 
 
-def test_with_a_time_limit_a_check_is_repeated_until_then(
-    plan: Any, server: Any, clock: Any, response: Any
-) -> None:
+def test_with_a_time_limit_a_check_is_repeated_until_then(plan, server, clock, response) -> None:
     server.add("run_1")
     server.instead["check run_1"] = [response(503, {"error": "busy"})] * 999
     start = clock.now
@@ -156,7 +146,7 @@ def test_with_a_time_limit_a_check_is_repeated_until_then(
 
 
 def test_without_a_time_limit_a_check_is_repeated_as_long_as_a_call_may_be(
-    plan: Any, server: Any, clock: Any, response: Any
+    plan, server, clock, response
 ) -> None:
     server.add("run_1")
     server.instead["check run_1"] = [response(503, {"error": "busy"})] * 999
@@ -166,7 +156,7 @@ def test_without_a_time_limit_a_check_is_repeated_as_long_as_a_call_may_be(
 
 
 def test_an_outage_shorter_than_the_time_limit_leaves_no_run_alive(
-    plan: Any, server: Any, clock: Any, exchange: Any, response: Any
+    plan, server, clock, exchange, response
 ) -> None:
     exchange.retry_for = 5.0
     run_ids = server.add(*[f"run_{number}" for number in range(200)], status="EXECUTING")
@@ -185,9 +175,7 @@ def test_an_outage_shorter_than_the_time_limit_leaves_no_run_alive(
     assert {result.outcome.value for result in results} == {"canceled"}
 
 
-def test_a_server_that_stopped_responding_ends_the_work_and_is_named(
-    plan: Any, server: Any, response: Any
-) -> None:
+def test_a_server_that_stopped_responding_ends_the_work_and_is_named(plan, server, response) -> None:
     run_ids = server.add(*[f"run_{number}" for number in range(50)])
     for run_id in run_ids:
         server.instead[f"cancel {run_id}"] = [response(404, b"<html>")] * 99

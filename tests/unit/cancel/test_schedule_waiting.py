@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import pytest
 
+from airflow_provider_trigger.cancel.outcome import CancelResult
 from airflow_provider_trigger.cancel.record import Action
 
 STARTED = {"startedAt": "2026-11-25T09:00:00Z"}
@@ -13,7 +12,7 @@ FINISHED = {"finishedAt": "2026-11-25T09:00:05Z"}
 WAITING = {"termination_timeout": 90.0, "poll_interval": 2.0}
 
 
-def shown(result: Any) -> tuple[str, str | None, bool]:
+def shown(result: CancelResult) -> tuple[str, str | None, bool]:
     return result.outcome.value, result.status, result.terminated
 
 
@@ -21,7 +20,7 @@ def shown(result: Any) -> tuple[str, str | None, bool]:
     ("status", "attributes"), [("QUEUED", {}), ("QUEUED", STARTED), ("DELAYED", {}), ("WAITING", STARTED)]
 )
 def test_a_run_that_no_worker_had_costs_no_waiting(
-    plan: Any, server: Any, clock: Any, status: str, attributes: dict[str, str]
+    plan, server, clock, status: str, attributes: dict[str, str]
 ) -> None:
     server.add("run_1", status=status, **attributes)
     start = clock.now
@@ -31,14 +30,14 @@ def test_a_run_that_no_worker_had_costs_no_waiting(
     assert clock.now == start
 
 
-def test_each_cancel_follows_its_own_check_at_once(plan: Any, server: Any) -> None:
+def test_each_cancel_follows_its_own_check_at_once(plan, server) -> None:
     plan(server.add("run_1", "run_2"), **WAITING).run()
     assert server.names[:4] == ["check run_1", "cancel run_1", "check run_2", "cancel run_2"]
 
 
 @pytest.mark.parametrize(("latency", "is_waited_for"), [(1.5, False), (1.6, True)])
 def test_how_old_a_check_is_counts_from_when_it_was_sent(
-    plan: Any, server: Any, latency: float, is_waited_for: bool
+    plan, server, latency: float, is_waited_for: bool
 ) -> None:
     server.add("run_1", status="WAITING", **STARTED)
     server.latency = latency
@@ -47,7 +46,7 @@ def test_how_old_a_check_is_counts_from_when_it_was_sent(
     assert (len(server.log) > 3) is is_waited_for
 
 
-def test_a_run_whose_worker_is_still_to_acknowledge_is_waited_for(plan: Any, server: Any, clock: Any) -> None:
+def test_a_run_whose_worker_is_still_to_acknowledge_is_waited_for(plan, server, clock) -> None:
     server.add("run_1", status="EXECUTING", **STARTED)
     server.becomes["run_1"] = [{}, {}, FINISHED]
     start = clock.now
@@ -56,9 +55,7 @@ def test_a_run_whose_worker_is_still_to_acknowledge_is_waited_for(plan: Any, ser
     assert clock.now - start == 4.0
 
 
-def test_a_run_that_a_worker_took_just_before_its_cancel_is_waited_for(
-    plan: Any, server: Any, clock: Any
-) -> None:
+def test_a_run_that_a_worker_took_just_before_its_cancel_is_waited_for(plan, server, clock) -> None:
     server.add("run_1", status="QUEUED")
     server.becomes["run_1"] = [STARTED, FINISHED]
     start = clock.now
@@ -67,14 +64,14 @@ def test_a_run_that_a_worker_took_just_before_its_cancel_is_waited_for(
     assert clock.now - start == 2.0
 
 
-def test_a_run_that_completes_in_spite_of_its_cancel_is_reported_as_completed(plan: Any, server: Any) -> None:
+def test_a_run_that_completes_in_spite_of_its_cancel_is_reported_as_completed(plan, server) -> None:
     server.add("run_1", status="EXECUTING", **STARTED)
     server.becomes["run_1"] = [{}, {"status": "COMPLETED"}]
     [result] = plan(["run_1"], **WAITING).run()
     assert shown(result) == ("already_completed", "COMPLETED", True)
 
 
-def test_a_run_that_is_not_terminated_in_time_stays_canceled(plan: Any, server: Any, clock: Any) -> None:
+def test_a_run_that_is_not_terminated_in_time_stays_canceled(plan, server, clock) -> None:
     server.add("run_1", status="EXECUTING", **STARTED)
     start = clock.now
     [result] = plan(["run_1"], termination_timeout=7.0, poll_interval=2.0).run()
@@ -83,7 +80,7 @@ def test_a_run_that_is_not_terminated_in_time_stays_canceled(plan: Any, server: 
 
 
 def test_a_run_whose_cancel_was_not_acknowledged_is_not_waited_for_any_longer(
-    plan: Any, server: Any, clock: Any, response: Any
+    plan, server, clock, response
 ) -> None:
     server.add("run_1", status="CANCELED", **STARTED)
     server.instead["cancel run_1"] = [response(403, {"error": "no"})]
@@ -93,7 +90,7 @@ def test_a_run_whose_cancel_was_not_acknowledged_is_not_waited_for_any_longer(
     assert clock.now - start == pytest.approx(6.3)
 
 
-def test_a_failed_check_before_the_cancel_is_not_repeated(plan: Any, server: Any, response: Any) -> None:
+def test_a_failed_check_before_the_cancel_is_not_repeated(plan, server, response) -> None:
     server.add("run_1")
     server.instead["check run_1"] = [response(503, {"error": "busy"})]
     [result] = plan(["run_1"], **WAITING).run()
@@ -102,7 +99,7 @@ def test_a_failed_check_before_the_cancel_is_not_repeated(plan: Any, server: Any
 
 
 def test_a_check_that_fails_while_waiting_takes_nothing_back_and_is_made_again_at_the_next_interval(
-    plan: Any, server: Any, clock: Any, response: Any
+    plan, server, clock, response
 ) -> None:
     server.add("run_1", status="EXECUTING", **STARTED)
     alive = {"id": "run_1", "status": "EXECUTING"} | STARTED
@@ -119,33 +116,31 @@ def test_a_check_that_fails_while_waiting_takes_nothing_back_and_is_made_again_a
     assert [time - start for _, time in server.log] == [0.0, 0.0, 0.0, 2.0, 4.0, 6.0]
 
 
-def test_an_unknown_run_is_not_waited_for(plan: Any, server: Any) -> None:
+def test_an_unknown_run_is_not_waited_for(plan, server) -> None:
     [result] = plan(["run_x"], **WAITING).run()
     assert shown(result) == ("not_found", None, False)
     assert server.names == ["check run_x", "cancel run_x"]
 
 
-def test_a_check_before_the_cancel_does_not_hold_it_up_for_long(plan: Any, server: Any) -> None:
+def test_a_check_before_the_cancel_does_not_hold_it_up_for_long(plan, server) -> None:
     driver = plan(server.add("run_1"), **WAITING)
     job = driver.begin()
     assert driver.name(job) == "check run_1"
     assert driver.timeout(job) == pytest.approx(2.0)
 
 
-def test_a_check_before_the_cancel_ends_with_the_time_limit(plan: Any, server: Any) -> None:
+def test_a_check_before_the_cancel_ends_with_the_time_limit(plan, server) -> None:
     driver = plan(server.add("run_1"), **WAITING, time_limit=4.5)
     assert driver.timeout(driver.begin()) == pytest.approx(1.5)
 
 
-def test_a_single_401_at_a_check_before_the_cancel_ends_nothing(
-    plan: Any, server: Any, response: Any
-) -> None:
+def test_a_single_401_at_a_check_before_the_cancel_ends_nothing(plan, server, response) -> None:
     server.instead["check run_2"] = [response(401, {"error": "from a gateway"})]
     results = plan(server.add("run_1", "run_2", "run_3"), **WAITING).run()
     assert [result.outcome.value for result in results] == ["canceled"] * 3
 
 
-def test_a_check_while_waiting_ends_with_the_wait(plan: Any, server: Any) -> None:
+def test_a_check_while_waiting_ends_with_the_wait(plan, server) -> None:
     server.add("run_1", status="EXECUTING", **STARTED)
     driver = plan(["run_1"], termination_timeout=4.5, poll_interval=2.0)
     for _ in range(3):
@@ -160,7 +155,7 @@ def test_a_check_while_waiting_ends_with_the_wait(plan: Any, server: Any) -> Non
     assert driver.schedule.take() is None
 
 
-def test_the_first_check_after_the_cancel_is_not_limited_by_the_wait(plan: Any, server: Any) -> None:
+def test_the_first_check_after_the_cancel_is_not_limited_by_the_wait(plan, server) -> None:
     server.add("run_1", status="EXECUTING", **STARTED)
     driver = plan(["run_1"], termination_timeout=3.0, poll_interval=2.0)
     for _ in range(2):

@@ -120,7 +120,7 @@ def answer(_: Send) -> Reply:
 # Jobs
 
 
-def test_each_job_is_done_once_and_handed_back_with_its_result(response: Any) -> None:
+def test_each_job_is_done_once_and_handed_back_with_its_result(response) -> None:
     given = [job(one_request) for _ in range(10)]
     jobs, answered = Jobs(*given), response(200, b"yes")
     run(jobs, lambda step: answered if step is STEP else None)
@@ -130,7 +130,7 @@ def test_each_job_is_done_once_and_handed_back_with_its_result(response: Any) ->
     assert jobs.end is End.FINISHED
 
 
-def test_a_job_that_fails_is_handed_back_with_its_error(error: Any) -> None:
+def test_a_job_that_fails_is_handed_back_with_its_error(error) -> None:
     failure = error("passing")
 
     def fail() -> Steps[Any]:
@@ -144,7 +144,7 @@ def test_a_job_that_fails_is_handed_back_with_its_error(error: Any) -> None:
     assert jobs.noted[-1] == ("finish", following, None, None)
 
 
-def test_a_job_gets_what_came_back_and_nothing_after_a_wait(response: Any) -> None:
+def test_a_job_gets_what_came_back_and_nothing_after_a_wait(response) -> None:
     replies = []
     answered = response(200, b"yes")
 
@@ -290,7 +290,7 @@ def limit_threads(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
 
 
 def test_the_threads_that_could_be_started_do_all_jobs(
-    limit_threads: Any, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+    limit_threads, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(workers, "_GRACE", 60.0)  # it ends with these threads, and waits for no other
     limit_threads(2)
@@ -309,7 +309,7 @@ def test_the_threads_that_could_be_started_do_all_jobs(
     assert caplog.messages == ["Started 2 of 5 threads: can't start new thread"]
 
 
-def test_no_thread_that_can_be_started_is_an_error(limit_threads: Any) -> None:
+def test_no_thread_that_can_be_started_is_an_error(limit_threads) -> None:
     limit_threads(0)
     jobs = Jobs(job(one_request))
     with pytest.raises(RuntimeError, match="can't start new thread"):
@@ -320,7 +320,7 @@ def test_no_thread_that_can_be_started_is_an_error(limit_threads: Any) -> None:
 # Stopping
 
 
-def test_a_stop_ends_it_within_a_second_although_a_request_is_not_answered(release: Any) -> None:
+def test_a_stop_ends_it_within_a_second_although_a_request_is_not_answered(release) -> None:
     begun = threading.Event()
 
     def hang(_: Send) -> None:
@@ -352,7 +352,7 @@ def test_a_stop_while_there_is_nothing_to_do_ends_it_within_a_second() -> None:
 
 
 def test_whether_it_is_stopped_is_checked_several_times_a_second(
-    release: Any, monkeypatch: pytest.MonkeyPatch
+    release, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(workers, "_GRACE", 0.0)
     checks: list[float] = []
@@ -410,7 +410,7 @@ def test_a_call_that_waits_for_its_turn_sends_nothing_after_a_stop(monkeypatch: 
 
 
 def test_threads_that_outlive_a_stop_change_nothing_any_more(
-    release: Any, monkeypatch: pytest.MonkeyPatch
+    release, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(workers, "_GRACE", 0.05)
     begun = threading.Barrier(4, timeout=5)
@@ -440,7 +440,7 @@ def test_threads_that_outlive_a_stop_change_nothing_any_more(
 
 @pytest.mark.parametrize("parks", [True, False])
 def test_a_job_that_outlives_a_stop_while_it_reads_an_answer_is_not_handed_back(
-    release: Any, monkeypatch: pytest.MonkeyPatch, parks: bool
+    release, monkeypatch: pytest.MonkeyPatch, parks: bool
 ) -> None:
     monkeypatch.setattr(workers, "_GRACE", 0.0)
     begun = threading.Event()
@@ -459,7 +459,7 @@ def test_a_job_that_outlives_a_stop_while_it_reads_an_answer_is_not_handed_back(
 
 
 def test_the_time_limit_ends_it_although_a_request_is_not_answered(
-    release: Any, monkeypatch: pytest.MonkeyPatch
+    release, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(workers, "_GRACE", 0.15)
     jobs = Jobs(job(one_request))
@@ -485,7 +485,7 @@ def test_requests_in_flight_get_half_a_second_after_the_end() -> None:
 
 @pytest.mark.parametrize("raised", [KeyboardInterrupt, SystemExit, TimeoutError])
 def test_what_is_raised_in_the_calling_thread_stops_the_work_and_passes_through(
-    raised: type[BaseException], release: Any
+    raised: type[BaseException], release
 ) -> None:
     """Airflow raises there at an execution_timeout, and 2.11 at a kill."""
     begun = threading.Event()

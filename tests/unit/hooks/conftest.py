@@ -47,7 +47,7 @@ def make_connection() -> Callable[..., Any]:
 
 
 @pytest.fixture(scope="session")
-def settings(make_connection: Any) -> Callable[..., Settings]:
+def settings(make_connection) -> Callable[..., Settings]:
     """Read a connection with these fields."""
 
     def read(**fields: Any) -> Settings:
@@ -72,7 +72,7 @@ def assert_hides() -> Callable[..., None]:
 
 
 @pytest.fixture(scope="session")
-def error_of(settings: Any, assert_hides: Any) -> Callable[..., str]:
+def error_of(settings, assert_hides) -> Callable[..., str]:
     """Return what follows the connection's name in the error of a connection with these fields."""
 
     def read(**fields: Any) -> str:
@@ -87,7 +87,7 @@ def error_of(settings: Any, assert_hides: Any) -> Callable[..., str]:
 
 
 @pytest.fixture
-def connect_as(monkeypatch: pytest.MonkeyPatch) -> Any:
+def connect_as(monkeypatch: pytest.MonkeyPatch):
     """Set the default connection."""
 
     def build(**fields: Any) -> TriggerDevHook:

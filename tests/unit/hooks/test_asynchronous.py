@@ -16,7 +16,7 @@ from airflow_provider_trigger.hooks.trigger_dev import TriggerDevHook
 
 
 @pytest.fixture
-def fetched(make_connection: Any, monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, Any]]:
+def fetched(make_connection, monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, Any]]:
     """Let Airflow find the connection ``mine`` only; keep what was asked for."""
     calls: list[tuple[str, Any]] = []
 
@@ -30,7 +30,7 @@ def fetched(make_connection: Any, monkeypatch: pytest.MonkeyPatch) -> list[tuple
     return calls
 
 
-def test_the_hook_fetches_nothing_any_more(fetched: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_hook_fetches_nothing_any_more(fetched, monkeypatch: pytest.MonkeyPatch) -> None:
     with ThreadPoolExecutor(1) as executor:
         hook = asyncio.run(get_hook("mine", executor=executor))
         assert fetched == [("mine", executor)]
@@ -43,7 +43,7 @@ def test_the_hook_fetches_nothing_any_more(fetched: Any, monkeypatch: pytest.Mon
     assert hook.settings.base_url == "https://trigger.test"
 
 
-def test_a_connection_that_does_not_exist_says_what_to_do(fetched: Any) -> None:
+def test_a_connection_that_does_not_exist_says_what_to_do(fetched) -> None:
     with pytest.raises(ConnectionNotFoundError) as raised:
         asyncio.run(get_hook("another"))
     assert str(raised.value).startswith(

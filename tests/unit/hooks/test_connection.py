@@ -56,25 +56,25 @@ BROKEN = (
         (f"{KEY}\x00", None, BROKEN),
     ],
 )
-def test_an_invalid_key_is_an_error(error_of: Any, key: str | None, login: str | None, reason: str) -> None:
+def test_an_invalid_key_is_an_error(error_of, key: str | None, login: str | None, reason: str) -> None:
     assert error_of(password=key, login=login) == f"field 'password': {reason}"
 
 
 @pytest.mark.parametrize("key", [f" {KEY}\n", "new_form/of+key==", "k", "a'b\"c"])
-def test_any_other_key_is_accepted_whatever_it_starts_with(settings: Any, key: str) -> None:
+def test_any_other_key_is_accepted_whatever_it_starts_with(settings, key: str) -> None:
     assert settings(password=key).secret_key == key.strip()
 
 
-def test_a_login_next_to_a_key_has_no_effect(settings: Any) -> None:
+def test_a_login_next_to_a_key_has_no_effect(settings) -> None:
     assert settings(login="me") == settings()
 
 
-def test_settings_cannot_be_changed(settings: Any) -> None:
+def test_settings_cannot_be_changed(settings) -> None:
     with pytest.raises(FrozenInstanceError):
         settings().base_url = "https://other.test"
 
 
-def test_settings_take_keyword_arguments_only(settings: Any) -> None:
+def test_settings_take_keyword_arguments_only(settings) -> None:
     values = vars(settings())
     assert Settings(**values) == settings()
     make: Any = Settings
@@ -82,7 +82,7 @@ def test_settings_take_keyword_arguments_only(settings: Any) -> None:
         make(*values.values())
 
 
-def test_neither_key_nor_proxy_is_in_the_repr(settings: Any) -> None:
+def test_neither_key_nor_proxy_is_in_the_repr(settings) -> None:
     read = settings(extra={"proxy": f"http://me:{PASSWORD}@proxy.test:3128"})
     assert read.proxy == f"http://me:{PASSWORD}@proxy.test:3128"
     assert KEY not in repr(read)
@@ -94,11 +94,11 @@ def test_neither_key_nor_proxy_is_in_the_repr(settings: Any) -> None:
 
 
 @pytest.mark.parametrize("extra", [None, "", "  ", "{}"])
-def test_an_empty_extra_means_the_defaults(settings: Any, extra: str | None) -> None:
+def test_an_empty_extra_means_the_defaults(settings, extra: str | None) -> None:
     assert settings(extra=extra).timeout == 30
 
 
-def test_every_field_of_extra_counts(settings: Any) -> None:
+def test_every_field_of_extra_counts(settings) -> None:
     extra = {
         "branch": " feature/x ",
         "timeout": 5,
@@ -117,11 +117,11 @@ NO_OBJECT = """field 'extra': not a valid JSON object, must be such as {"timeout
 @pytest.mark.parametrize(
     "extra", ["timeout=5", "{", "[1]", '"text"', "7", "null", f'{{"proxy": "{PASSWORD}"']
 )
-def test_an_extra_that_is_not_a_json_object_is_an_error(error_of: Any, extra: str) -> None:
+def test_an_extra_that_is_not_a_json_object_is_an_error(error_of, extra: str) -> None:
     assert error_of(extra=extra) == NO_OBJECT
 
 
-def test_an_extra_that_is_nested_without_end_is_an_error(assert_hides: Any) -> None:
+def test_an_extra_that_is_nested_without_end_is_an_error(assert_hides) -> None:
     # As Airflow 3 returns it; 2.11 fails by itself.
     connection: Any = SimpleNamespace(
         conn_id="mine", host=None, port=None, schema=None, login=None, password=KEY, extra="[" * 10**5
@@ -136,7 +136,7 @@ def test_an_extra_that_is_nested_without_end_is_an_error(assert_hides: Any) -> N
 @pytest.mark.parametrize(
     ("value", "seconds"), [(7, 7), (0.001, 0.001), ("7.5", 7.5), (" 7 ", 7), (1e3, 1000), (YEAR, YEAR)]
 )
-def test_seconds_are_numbers_or_their_text(settings: Any, field: str, value: object, seconds: float) -> None:
+def test_seconds_are_numbers_or_their_text(settings, field: str, value: object, seconds: float) -> None:
     read = settings(extra={field: value})
     assert getattr(read, field) == seconds
     assert type(getattr(read, field)) is float
@@ -144,7 +144,7 @@ def test_seconds_are_numbers_or_their_text(settings: Any, field: str, value: obj
 
 @pytest.mark.parametrize("field", ["timeout", "retry_for"])
 @pytest.mark.parametrize("value", [None, ""])
-def test_empty_seconds_mean_the_default(settings: Any, field: str, value: object) -> None:
+def test_empty_seconds_mean_the_default(settings, field: str, value: object) -> None:
     assert getattr(settings(extra={field: value}), field) == {"timeout": 30, "retry_for": 120}[field]
 
 
@@ -153,7 +153,7 @@ def test_empty_seconds_mean_the_default(settings: Any, field: str, value: object
     "value",
     [-1, "-0.5", "soon", " ", True, False, [], {}, [5], "nan", "inf", float("nan"), float("inf"), ENORMOUS],
 )
-def test_an_invalid_number_of_seconds_is_an_error(error_of: Any, field: str, value: object) -> None:
+def test_an_invalid_number_of_seconds_is_an_error(error_of, field: str, value: object) -> None:
     limit = "above 0" if field == "timeout" else "0 or more"
     assert error_of(extra={field: value}) == (
         f"field {field!r}: not a valid number of seconds, must be {limit}"
@@ -162,14 +162,12 @@ def test_an_invalid_number_of_seconds_is_an_error(error_of: Any, field: str, val
 
 @pytest.mark.parametrize("field", ["timeout", "retry_for"])
 @pytest.mark.parametrize(("value", "shown"), [(YEAR + 1, "3.16224e+07"), (1e10, "1e+10")])
-def test_more_than_a_year_is_an_error(error_of: Any, field: str, value: float, shown: str) -> None:
+def test_more_than_a_year_is_an_error(error_of, field: str, value: float, shown: str) -> None:
     assert error_of(extra={field: value}) == f"field {field!r}: {shown} s is too long, must be up to one year"
 
 
 @pytest.mark.parametrize("value", [0, "0", 0.0, -0.0])
-def test_a_request_needs_some_time_but_need_not_be_repeated(
-    settings: Any, error_of: Any, value: object
-) -> None:
+def test_a_request_needs_some_time_but_need_not_be_repeated(settings, error_of, value: object) -> None:
     assert error_of(extra={"timeout": value}).endswith("must be above 0")
     assert settings(extra={"retry_for": value}).retry_for == 0
 
@@ -187,13 +185,11 @@ def test_a_request_needs_some_time_but_need_not_be_repeated(
         ("FALSE", False),
     ],
 )
-def test_certificates_are_checked_by_default(settings: Any, value: object, verify: bool) -> None:
+def test_certificates_are_checked_by_default(settings, value: object, verify: bool) -> None:
     assert settings(extra={"verify": value}).verify is verify
 
 
-def test_certificates_are_checked_against_a_file_that_exists(
-    settings: Any, error_of: Any, tmp_path: Any
-) -> None:
+def test_certificates_are_checked_against_a_file_that_exists(settings, error_of, tmp_path) -> None:
     (tmp_path / "ca.pem").touch()
     assert settings(extra={"verify": str(tmp_path / "ca.pem")}).verify == str(tmp_path / "ca.pem")
     assert settings(extra={"verify": f" {tmp_path} "}).verify == str(tmp_path)
@@ -204,7 +200,7 @@ def test_certificates_are_checked_against_a_file_that_exists(
 
 
 @pytest.mark.parametrize("value", ["no", "truefalse", "\x00"])
-def test_another_text_of_verify_is_an_error(error_of: Any, value: str) -> None:
+def test_another_text_of_verify_is_an_error(error_of, value: str) -> None:
     assert error_of(extra={"verify": value}) == (
         f"field 'verify': file {value!r} not found, must be true, false or the path of a CA file"
     )
@@ -212,18 +208,18 @@ def test_another_text_of_verify_is_an_error(error_of: Any, value: str) -> None:
 
 @pytest.mark.parametrize("field", ["branch", "dashboard_url", "verify", "proxy"])
 @pytest.mark.parametrize("value", [0, 1, [], {}, 0.5, ["main"]])
-def test_what_is_not_text_is_an_error(error_of: Any, field: str, value: object) -> None:
+def test_what_is_not_text_is_an_error(error_of, field: str, value: object) -> None:
     kind = type(value).__name__
     assert error_of(extra={field: value}) == f"field {field!r}: must be text, not of type {kind}"
 
 
 @pytest.mark.parametrize("field", ["branch", "dashboard_url", "proxy"])
-def test_true_is_not_text_except_for_verify(error_of: Any, field: str) -> None:
+def test_true_is_not_text_except_for_verify(error_of, field: str) -> None:
     assert error_of(extra={field: True}) == f"field {field!r}: must be text, not of type bool"
 
 
 @pytest.mark.parametrize("value", ["bücher", "a\nb", "a\x7fb"])
-def test_a_branch_that_a_header_cannot_contain_is_an_error(error_of: Any, value: str) -> None:
+def test_a_branch_that_a_header_cannot_contain_is_an_error(error_of, value: str) -> None:
     expected = "field 'branch': must contain only printable ASCII characters"
     assert error_of(extra={"branch": value}) == expected
 
@@ -231,7 +227,7 @@ def test_a_branch_that_a_header_cannot_contain_is_an_error(error_of: Any, value:
 @pytest.mark.parametrize(
     "value", ["proxy.test:3128", "proxy.test", "http://", "http://[::1", f"{PASSWORD}@p:1", f"//{PASSWORD}"]
 )
-def test_an_invalid_proxy_is_an_error_that_does_not_show_it(error_of: Any, value: str) -> None:
+def test_an_invalid_proxy_is_an_error_that_does_not_show_it(error_of, value: str) -> None:
     expected = "field 'proxy': not a valid URL, must be such as http://proxy.example.com:3128"
     assert error_of(extra={"proxy": value}) == expected
 
@@ -239,18 +235,18 @@ def test_an_invalid_proxy_is_an_error_that_does_not_show_it(error_of: Any, value
 @pytest.mark.parametrize(
     "value", ["http://p.test:1", "https://p.test", "socks5://me:pw@p.test", "http://[::1]:1"]
 )
-def test_a_proxy_is_any_url(settings: Any, value: str) -> None:
+def test_a_proxy_is_any_url(settings, value: str) -> None:
     assert settings(extra={"proxy": f" {value}\n"}).proxy == value
 
 
 @pytest.mark.parametrize("field", ["branch", "dashboard_url", "proxy"])
 @pytest.mark.parametrize("value", [None, "", "  "])
-def test_an_empty_text_means_none(settings: Any, field: str, value: object) -> None:
+def test_an_empty_text_means_none(settings, field: str, value: object) -> None:
     assert settings(extra={field: value}) == settings()
 
 
 def test_unknown_fields_of_extra_are_named_and_have_no_effect(
-    settings: Any, caplog: pytest.LogCaptureFixture
+    settings, caplog: pytest.LogCaptureFixture
 ) -> None:
     assert settings(extra={"timeuot": 5, "a": PASSWORD, KEY: "", "timeout": 7}).timeout == 7
     [record] = caplog.records
@@ -261,7 +257,7 @@ def test_unknown_fields_of_extra_are_named_and_have_no_effect(
     )
 
 
-def test_known_fields_of_extra_are_not_warned_about(settings: Any, caplog: pytest.LogCaptureFixture) -> None:
+def test_known_fields_of_extra_are_not_warned_about(settings, caplog: pytest.LogCaptureFixture) -> None:
     settings(extra=dict.fromkeys(["branch", "dashboard_url", "timeout", "retry_for", "verify", "proxy"]))
     assert not caplog.records
 

@@ -51,12 +51,12 @@ def from_environment(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], Setting
         (f"trigger-dev://:{KEY}@https%3A%2F%2Ftrigger.test%2Fprefix", "https://trigger.test/prefix"),
     ],
 )
-def test_a_uri_is_understood(from_environment: Any, uri: str, base_url: str) -> None:
+def test_a_uri_is_understood(from_environment, uri: str, base_url: str) -> None:
     read = from_environment(uri)
     assert (read.base_url, read.secret_key) == (base_url, KEY)
 
 
-def test_the_texts_of_a_uris_query_are_understood(from_environment: Any) -> None:
+def test_the_texts_of_a_uris_query_are_understood(from_environment) -> None:
     read = from_environment(
         f"trigger-dev://:{KEY}@trigger.test?timeout=5.5&retry_for=0&verify=false&branch=main"
         "&dashboard_url=https%3A%2F%2Fdashboard.test"
@@ -65,12 +65,12 @@ def test_the_texts_of_a_uris_query_are_understood(from_environment: Any) -> None
     assert (read.branch, read.dashboard_url) == ("main", "https://dashboard.test")
 
 
-def test_the_path_of_a_uri_is_its_schema(from_environment: Any) -> None:
+def test_the_path_of_a_uri_is_its_schema(from_environment) -> None:
     with pytest.raises(InvalidConnectionError, match=f"'mine', field 'schema': {BAD_SCHEMA}$"):
         from_environment(f"trigger-dev://:{KEY}@trigger.test/prefix")
 
 
-def test_json_is_understood(from_environment: Any) -> None:
+def test_json_is_understood(from_environment) -> None:
     fields = {"conn_type": "trigger_dev", "host": "trigger.test", "port": 3030, "password": KEY}
     read = from_environment(json.dumps(fields | {"extra": {"timeout": 5, "verify": False}}))
     assert (read.base_url, read.timeout, read.verify) == ("https://trigger.test:3030", 5, False)
@@ -94,8 +94,8 @@ def test_json_is_understood(from_environment: Any) -> None:
     ],
 )
 def test_a_key_in_the_wrong_place_of_a_uri_is_not_repeated(
-    assert_hides: Any,
-    from_environment: Any,
+    assert_hides,
+    from_environment,
     uri: str,
     field: str,
     reason: str,
@@ -127,7 +127,7 @@ UNREADABLE = [
 
 @pytest.mark.parametrize("text", UNREADABLE)
 def test_a_variable_that_airflow_cannot_read_is_named_without_its_value(
-    assert_hides: Any, from_environment: Any, text: str
+    assert_hides, from_environment, text: str
 ) -> None:
     with pytest.raises(ConnectionNotFoundError) as raised:
         from_environment(text)
@@ -139,7 +139,7 @@ def test_a_variable_that_airflow_cannot_read_is_named_without_its_value(
     )
 
 
-def test_an_empty_variable_counts_as_not_set(from_environment: Any) -> None:
+def test_an_empty_variable_counts_as_not_set(from_environment) -> None:
     with pytest.raises(ConnectionNotFoundError, match="'mine' was not found; create it under Admin"):
         from_environment("")
 
@@ -159,7 +159,7 @@ FIELDS = st.sampled_from(["branch", "dashboard_url", "timeout", "retry_for", "ve
     st.dictionaries(FIELDS, JSON, max_size=3),
 )
 def test_any_connection_is_read_or_is_an_error(
-    settings: Any, host: str, port: int | None, schema: str | None, extra: dict[str, Any]
+    settings, host: str, port: int | None, schema: str | None, extra: dict[str, Any]
 ) -> None:
     text = ""
     chained: tuple[BaseException | None, ...] = (None, None)

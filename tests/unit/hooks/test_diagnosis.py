@@ -50,7 +50,7 @@ class Client:
 
 
 @pytest.fixture
-def press(settings: Any) -> Any:
+def press(settings):
     """Test a connection on a server with these answers; return what the button shows, and what was sent."""
 
     def run(*answers: Any, **fields: Any) -> tuple[bool, str, list[str]]:
@@ -62,7 +62,7 @@ def press(settings: Any) -> Any:
     return run
 
 
-def test_one_cheap_request_is_enough(press: Any) -> None:
+def test_one_cheap_request_is_enough(press) -> None:
     assert press((200, {"data": []})) == (True, ACCEPTED, [f"{LIST}?page[size]=10"])
 
 
@@ -108,7 +108,7 @@ PROBLEMS: dict[str, tuple[Any, str]] = {
 
 
 @pytest.mark.parametrize("name", PROBLEMS)
-def test_a_problem_is_named_with_what_to_do(name: str, press: Any) -> None:
+def test_a_problem_is_named_with_what_to_do(name: str, press) -> None:
     answer, text = PROBLEMS[name]
     works, shown, sent = press(answer)
     assert not works
@@ -131,7 +131,7 @@ PASSWORD = "check the password of this connection"
         ("tr_prod_tr_preview_x", None, PASSWORD),
     ],
 )
-def test_a_preview_key_needs_a_branch(press: Any, password: str, branch: str | None, action: str) -> None:
+def test_a_preview_key_needs_a_branch(press, password: str, branch: str | None, action: str) -> None:
     works, shown, _ = press((401, {"error": "Invalid"}), password=password, extra={"branch": branch})
     assert not works
     assert shown == f"{URL} rejected the secret key: {LIST} answered 401: Invalid; {action}"
@@ -141,7 +141,7 @@ def test_a_preview_key_needs_a_branch(press: Any, password: str, branch: str | N
 
 
 @pytest.mark.parametrize("status", [403, 500, 502, 503])
-def test_a_list_that_fails_is_only_a_note_if_the_key_is_accepted(press: Any, status: int) -> None:
+def test_a_list_that_fails_is_only_a_note_if_the_key_is_accepted(press, status: int) -> None:
     works, shown, sent = press((status, {"error": "list is down"}), UNKNOWN_RUN)
     assert works
     assert shown == (
@@ -151,7 +151,7 @@ def test_a_list_that_fails_is_only_a_note_if_the_key_is_accepted(press: Any, sta
     assert sent == [f"{LIST}?page[size]=10", PROBE]
 
 
-def test_a_list_that_takes_too_long_is_only_a_note_if_the_key_is_accepted(press: Any) -> None:
+def test_a_list_that_takes_too_long_is_only_a_note_if_the_key_is_accepted(press) -> None:
     works, shown, sent = press(NO_ANSWER, UNKNOWN_RUN)
     assert works
     failed = "The list of runs, which canceling does not need, failed: no answer within 10 s"
@@ -159,14 +159,14 @@ def test_a_list_that_takes_too_long_is_only_a_note_if_the_key_is_accepted(press:
     assert sent == [f"{LIST}?page[size]=10", PROBE]
 
 
-def test_a_run_with_the_id_of_the_check_shows_that_the_key_is_accepted(press: Any) -> None:
+def test_a_run_with_the_id_of_the_check_shows_that_the_key_is_accepted(press) -> None:
     run = {"id": "run_of_the_connection_test", "status": "COMPLETED", "taskIdentifier": "t"}
     works, shown, _ = press((503, {"error": "down"}), (200, run))
     assert works
     assert shown.startswith(f"{ACCEPTED}. The list of runs, which canceling does not need, failed: ")
 
 
-def test_a_key_that_only_the_status_check_rejects_is_rejected(press: Any) -> None:
+def test_a_key_that_only_the_status_check_rejects_is_rejected(press) -> None:
     works, shown, _ = press((500, {"error": "down"}), (401, {"error": "Invalid API key"}))
     assert not works
     assert shown == (
@@ -212,15 +212,13 @@ def test_a_key_that_only_the_status_check_rejects_is_rejected(press: Any) -> Non
         ),
     ],
 )
-def test_a_server_of_which_nothing_works_is_an_error(
-    press: Any, listed: Any, checked: Any, text: str
-) -> None:
+def test_a_server_of_which_nothing_works_is_an_error(press, listed, checked, text: str) -> None:
     works, shown, _ = press(listed, checked)
     assert not works
     assert shown == text
 
 
-def test_a_404_of_another_product_does_not_show_that_the_key_is_accepted(press: Any) -> None:
+def test_a_404_of_another_product_does_not_show_that_the_key_is_accepted(press) -> None:
     works, shown, _ = press((503, b"<html>"), (404, b"<html>"))
     assert not works
     assert f"A status check failed, too: {PROBE} answered 404: " in shown
@@ -233,7 +231,7 @@ def server_error(text: str) -> ServerError:
     return ServerError(method="GET", path="/p", status=500, detail=text, request_id="req_1", retryable=True)
 
 
-def test_an_error_names_its_connection(settings: Any) -> None:
+def test_an_error_names_its_connection(settings) -> None:
     error = server_error("oops")
     add_connection(error, settings(host=URL))
     text = f"Connection 'mine' to {URL}: GET /p answered 500: oops (request req_1)"
@@ -275,7 +273,7 @@ SERVER_DOWN = "check host, port and 'proxy' of the connection, and whether the s
     ],
 )
 def test_an_error_names_connection_and_server_once_and_says_what_to_do(
-    settings: Any, fail: Callable[[], TriggerDevError], text: str
+    settings, fail: Callable[[], TriggerDevError], text: str
 ) -> None:
     error = fail()
     add_connection(error, settings(host=URL))
@@ -283,7 +281,7 @@ def test_an_error_names_connection_and_server_once_and_says_what_to_do(
     assert (text.count("'mine'"), text.count("trigger.test")) == (1, 1)
 
 
-def test_what_to_do_about_an_error_of_a_run_names_the_connection(settings: Any) -> None:
+def test_what_to_do_about_an_error_of_a_run_names_the_connection(settings) -> None:
     expected = "check host, port and 'proxy' of connection 'mine', and whether the server runs"
     assert action_for(refused(), settings(host=URL)) == expected
     stopped = NotSentError("the server stopped responding", last_error=refused())
@@ -291,6 +289,6 @@ def test_what_to_do_about_an_error_of_a_run_names_the_connection(settings: Any) 
 
 
 @pytest.mark.parametrize("error", [server_error("oops"), NotSentError("the time limit was reached")])
-def test_nothing_is_added_where_nothing_can_be_done(settings: Any, error: TriggerDevError) -> None:
+def test_nothing_is_added_where_nothing_can_be_done(settings, error: TriggerDevError) -> None:
     assert action_for(error, settings(host=URL)) is None
     assert meaning(error, settings(host=URL)) == f"{URL} failed: {error}"

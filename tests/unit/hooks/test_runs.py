@@ -24,14 +24,14 @@ from airflow_provider_trigger.testing import TriggerDevServer
 
 
 @pytest.fixture
-def server(clock: Any) -> TriggerDevServer:
+def server(clock) -> TriggerDevServer:
     made = TriggerDevServer(clock=clock.time, acknowledge_after=10.0)
     made.on_task("resize", start_after=0, after=20, output={"n": 1})
     return made
 
 
 @pytest.fixture
-def network(server: TriggerDevServer, wire: Any, answer: Any) -> Network:
+def network(server: TriggerDevServer, wire, answer) -> Network:
     """What is between the hook and the server."""
     wire.script = made = Network(server, answer)
     return made
@@ -39,7 +39,7 @@ def network(server: TriggerDevServer, wire: Any, answer: Any) -> Network:
 
 @pytest.fixture
 def hook(
-    connect_as: Any, server: TriggerDevServer, network: Network, clock: Any, monkeypatch: pytest.MonkeyPatch
+    connect_as, server: TriggerDevServer, network: Network, clock, monkeypatch: pytest.MonkeyPatch
 ) -> TriggerDevHook:
     """A hook that goes by the test's clock."""
     monkeypatch.setattr("airflow_provider_trigger.run.drive.time", clock)
@@ -53,7 +53,7 @@ def hook(
 # Start
 
 
-def test_a_task_is_triggered_with_payload_and_options(hook: Any, server: Any) -> None:
+def test_a_task_is_triggered_with_payload_and_options(hook, server) -> None:
     options = {"delay": timedelta(hours=1), "tags": "a", "max_attempts": 2, "idempotency_key": "order-17"}
     run_id = hook.trigger_task("resize", {"n": 1}, options)
     run = server.runs[run_id]
@@ -67,17 +67,17 @@ def test_a_task_is_triggered_with_payload_and_options(hook: Any, server: Any) ->
     assert hook.trigger_task("resize", options={"idempotency_key": "order-17"}) == run_id
 
 
-def test_all_tags_of_a_run_are_the_callers(hook: Any, server: Any) -> None:
+def test_all_tags_of_a_run_are_the_callers(hook, server) -> None:
     run_id = hook.trigger_task("resize", options={"tags": list("1234567890")})
     assert sorted(server.runs[run_id].tags) == sorted("1234567890")
 
 
-def test_without_a_key_each_call_starts_a_run(hook: Any, server: Any) -> None:
+def test_without_a_key_each_call_starts_a_run(hook, server) -> None:
     assert hook.trigger_task("resize") != hook.trigger_task("resize")
     assert [run.idempotency_key for run in server.runs.values()] == [None, None]
 
 
-def test_a_canceled_run_with_the_same_key_is_replaced(hook: Any, server: Any, clock: Any) -> None:
+def test_a_canceled_run_with_the_same_key_is_replaced(hook, server, clock) -> None:
     options = {"idempotency_key": "order-17"}
     first = hook.trigger_task("resize", None, options)
     clock.sleep(5)
@@ -97,21 +97,21 @@ def test_a_canceled_run_with_the_same_key_is_replaced(hook: Any, server: Any, cl
     ],
 )
 def test_an_invalid_argument_is_an_error_and_nothing_is_sent(
-    hook: Any, network: Network, payload: Any, options: dict[str, Any], text: str
+    hook, network: Network, payload, options: dict[str, Any], text: str
 ) -> None:
     with pytest.raises(ValueError, match=f"^{text}"):
         hook.trigger_task("resize", payload, options)
     assert network.requests == []
 
 
-def test_the_options_of_the_caller_are_left_as_they_are(hook: Any) -> None:
+def test_the_options_of_the_caller_are_left_as_they_are(hook) -> None:
     options = {"delay": "1h", "tags": ["a"]}
     hook.trigger_task("resize", options=options)
     assert options == {"delay": "1h", "tags": ["a"]}
 
 
 def test_a_lost_answer_without_a_key_says_that_a_run_may_exist_and_names_the_connection(
-    hook: Any, network: Network, answer: Any
+    hook, network: Network, answer
 ) -> None:
     network.fault("/trigger", answer(502, "bad gateway"), arrives=True)
     with pytest.raises(ResponseError) as raised:
@@ -127,19 +127,19 @@ def test_a_lost_answer_without_a_key_says_that_a_run_may_exist_and_names_the_con
 # Wait
 
 
-def test_a_run_is_waited_for(hook: Any, server: Any, clock: Any) -> None:
+def test_a_run_is_waited_for(hook, server, clock) -> None:
     run = hook.wait_for_run(hook.trigger_task("resize"))
     assert (run.status, run.output) == ("COMPLETED", {"n": 1})
     assert 1020 <= clock.now < 1024
 
 
-def test_whatever_its_status_the_run_is_returned(hook: Any, server: Any) -> None:
+def test_whatever_its_status_the_run_is_returned(hook, server) -> None:
     server.on_task("broken", error="boom")
     run = hook.wait_for_run(hook.trigger_task("broken"))
     assert (run.status, run.error.message) == ("FAILED", "boom")
 
 
-def test_an_outage_is_waited_out(hook: Any, network: Network) -> None:
+def test_an_outage_is_waited_out(hook, network: Network) -> None:
     run_id = hook.trigger_task("resize")
     import requests
 
@@ -147,7 +147,7 @@ def test_an_outage_is_waited_out(hook: Any, network: Network) -> None:
     assert hook.wait_for_run(run_id).status == "COMPLETED"
 
 
-def test_a_run_that_takes_too_long_is_left_alone(hook: Any, server: Any, clock: Any) -> None:
+def test_a_run_that_takes_too_long_is_left_alone(hook, server, clock) -> None:
     server.on_task("endless", after=None)
     run_id = hook.trigger_task("endless")
     with pytest.raises(TimeoutError) as raised:
@@ -160,14 +160,14 @@ def test_a_run_that_takes_too_long_is_left_alone(hook: Any, server: Any, clock: 
     assert server.runs[run_id].cancel_requests == 0
 
 
-def test_a_fixed_interval_is_kept(hook: Any, server: Any, network: Network) -> None:
+def test_a_fixed_interval_is_kept(hook, server, network: Network) -> None:
     server.on_task("slow", start_after=0, after=95)
     run_id = hook.trigger_task("slow")
     hook.wait_for_run(run_id, poll_interval=10)
     assert len(network.sent("GET")) == 11
 
 
-def test_a_run_without_a_version_is_an_error_that_says_so(hook: Any, server: Any, clock: Any) -> None:
+def test_a_run_without_a_version_is_an_error_that_says_so(hook, server, clock) -> None:
     server.unknown_task("resize")
     run_id = hook.trigger_task("resize")
     missing = r"no deployed version in this environment has the Trigger\.dev task 'resize'"
@@ -176,9 +176,7 @@ def test_a_run_without_a_version_is_an_error_that_says_so(hook: Any, server: Any
     assert server.runs[run_id].status == "PENDING_VERSION"
 
 
-def test_a_key_that_is_rejected_for_too_long_is_an_error(
-    hook: Any, network: Network, answer: Any, clock: Any
-) -> None:
+def test_a_key_that_is_rejected_for_too_long_is_an_error(hook, network: Network, answer, clock) -> None:
     run_id = hook.trigger_task("resize")
     network.fault("GET", answer(401, {"error": "Invalid API key"}), times=1000)
     with pytest.raises(TriggerDevError) as raised:
@@ -196,20 +194,20 @@ def test_a_key_that_is_rejected_for_too_long_is_an_error(
 
 
 @pytest.mark.parametrize("output", [None, {"n": 1}, "text", {"text": "x" * 200_000}])
-def test_the_whole_output_is_returned(hook: Any, server: Any, output: Any) -> None:
+def test_the_whole_output_is_returned(hook, server, output) -> None:
     run = server.add_run("COMPLETED")
     run.output = output
     assert hook.get_output(run.id) == output
 
 
 @pytest.mark.parametrize("status", ["EXECUTING", "FAILED", "CANCELED"])
-def test_only_a_completed_run_has_an_output(hook: Any, server: Any, status: str) -> None:
+def test_only_a_completed_run_has_an_output(hook, server, status: str) -> None:
     run = server.add_run(status)
     with pytest.raises(ValueError, match=f"^Run {run.id} has no output: it is {status}$"):
         hook.get_output(run.id)
 
 
-def test_an_unknown_run_has_none(hook: Any) -> None:
+def test_an_unknown_run_has_none(hook) -> None:
     with pytest.raises(NotFoundError):
         hook.get_output("run_x")
 
@@ -217,15 +215,13 @@ def test_an_unknown_run_has_none(hook: Any) -> None:
 # Replay and reschedule
 
 
-def test_a_run_is_replayed(hook: Any, server: Any) -> None:
+def test_a_run_is_replayed(hook, server) -> None:
     run = server.add_run("FAILED", payload={"n": 1}, task_identifier="resize")
     replayed = server.runs[hook.replay_run(run.id)]
     assert (replayed.payload, replayed.status, run.status) == ({"n": 1}, "EXECUTING", "FAILED")
 
 
-def test_a_replay_whose_answer_is_lost_says_that_a_run_may_exist(
-    hook: Any, server: Any, network: Network
-) -> None:
+def test_a_replay_whose_answer_is_lost_says_that_a_run_may_exist(hook, server, network: Network) -> None:
     import requests
 
     run = server.add_run("FAILED")
@@ -234,7 +230,7 @@ def test_a_replay_whose_answer_is_lost_says_that_a_run_may_exist(
         hook.replay_run(run.id)
 
 
-def test_a_delayed_run_is_rescheduled(hook: Any, server: Any, clock: Any) -> None:
+def test_a_delayed_run_is_rescheduled(hook, server, clock) -> None:
     run_id = hook.trigger_task("resize", options={"delay": "1h"})
     run = hook.reschedule_run(run_id, timedelta(minutes=1))
     assert (run.id, run.status) == (run_id, "DELAYED")
@@ -244,19 +240,19 @@ def test_a_delayed_run_is_rescheduled(hook: Any, server: Any, clock: Any) -> Non
     assert server.runs[run_id].status == "EXECUTING"
 
 
-def test_another_run_cannot_be_rescheduled(hook: Any, server: Any) -> None:
+def test_another_run_cannot_be_rescheduled(hook, server) -> None:
     with pytest.raises(ResponseError, match="Cannot reschedule a run that is not delayed"):
         hook.reschedule_run(server.add_run("QUEUED").id, "1h")
 
 
 @pytest.mark.parametrize("delay", [None, "", "soon", "2020-01-01T00:00:00Z", timedelta(0), 5])
-def test_an_invalid_delay_is_an_error_and_nothing_is_sent(hook: Any, network: Network, delay: Any) -> None:
+def test_an_invalid_delay_is_an_error_and_nothing_is_sent(hook, network: Network, delay) -> None:
     with pytest.raises(ValueError, match=r"^reschedule_run: delay must be "):
         hook.reschedule_run("run_1", delay)
     assert network.requests == []
 
 
-def test_every_error_of_the_api_names_the_connection(hook: Any, network: Network, answer: Any) -> None:
+def test_every_error_of_the_api_names_the_connection(hook, network: Network, answer) -> None:
     network.fault("", answer(401, json.dumps({"error": "Invalid API key"}).encode()), times=1000)
     for call in (
         lambda: hook.trigger_task("resize"),

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import json
-from typing import Any
 
 import pytest
 import requests
@@ -45,7 +44,7 @@ def test_the_form_of_older_airflows_is_that_of_newer_ones() -> None:
     assert json.loads(behaviour["placeholders"]["extra"])
 
 
-def test_a_client_has_the_values_of_the_connection(connect_as: Any, wire: Any) -> None:
+def test_a_client_has_the_values_of_the_connection(connect_as, wire) -> None:
     hook = connect_as(extra={"timeout": 7, "branch": "main", "verify": False, "proxy": "http://p.test:1"})
     with hook.get_client() as client:
         client.call(list_runs(page_size=10))
@@ -61,24 +60,24 @@ def test_a_client_has_the_values_of_the_connection(connect_as: Any, wire: Any) -
     assert client.exchange.retry_for == 120
 
 
-def test_a_client_can_have_other_times_than_the_connection(connect_as: Any, wire: Any) -> None:
+def test_a_client_can_have_other_times_than_the_connection(connect_as, wire) -> None:
     with connect_as(extra={"timeout": 7, "retry_for": 8}).get_client(timeout=2, retry_for=0) as client:
         client.call(list_runs(page_size=10))
     assert wire.options[0]["timeout"] == (2, 2)
     assert client.exchange.retry_for == 0
 
 
-def test_a_given_connection_is_not_fetched(make_connection: Any) -> None:
+def test_a_given_connection_is_not_fetched(make_connection) -> None:
     connection = make_connection(conn_id="theirs")
     assert TriggerDevHook("no such connection", connection=connection).settings.secret_key == KEY
 
 
-def test_a_connection_is_read_once(connect_as: Any) -> None:
+def test_a_connection_is_read_once(connect_as) -> None:
     hook = connect_as()
     assert hook.settings is hook.settings
 
 
-def test_a_malformed_connection_is_an_error_when_it_is_used(connect_as: Any) -> None:
+def test_a_malformed_connection_is_an_error_when_it_is_used(connect_as) -> None:
     hook = connect_as(password="")
     with pytest.raises(InvalidConnectionError, match="'trigger_dev_default', field 'password'"):
         hook.get_client()
@@ -87,7 +86,7 @@ def test_a_malformed_connection_is_an_error_when_it_is_used(connect_as: Any) -> 
 # The Test button; test_diagnosis.py has what it says
 
 
-def test_a_connection_that_works_is_tested_with_one_cheap_request(connect_as: Any, wire: Any) -> None:
+def test_a_connection_that_works_is_tested_with_one_cheap_request(connect_as, wire) -> None:
     works, message = connect_as().test_connection()
     assert works
     assert message == "Connected to https://trigger.test; the secret key is accepted"
@@ -95,7 +94,7 @@ def test_a_connection_that_works_is_tested_with_one_cheap_request(connect_as: An
     assert max(wire.options[0]["timeout"]) == 10
 
 
-def test_a_shorter_timeout_of_the_connection_counts(connect_as: Any, wire: Any) -> None:
+def test_a_shorter_timeout_of_the_connection_counts(connect_as, wire) -> None:
     connect_as(extra={"timeout": 3}).test_connection()
     assert max(wire.options[0]["timeout"]) == 3
 
@@ -110,9 +109,7 @@ def test_a_shorter_timeout_of_the_connection_counts(connect_as: Any, wire: Any) 
         (requests.exceptions.SSLError("bad certificate"), "No TLS connection to https://trigger.test: "),
     ],
 )
-def test_a_failure_is_not_repeated(
-    connect_as: Any, wire: Any, answer: Any, failure: Any, message: str
-) -> None:
+def test_a_failure_is_not_repeated(connect_as, wire, answer, failure, message: str) -> None:
     wire.script = lambda _: failure if isinstance(failure, Exception) else answer(*failure)
     works, shown = connect_as().test_connection()
     assert not works
@@ -122,7 +119,7 @@ def test_a_failure_is_not_repeated(
     assert len(wire.sent) == (2 if isinstance(failure, tuple) and failure[0] == 401 else 1)
 
 
-def test_a_list_of_runs_that_fails_is_not_the_end(connect_as: Any, wire: Any, answer: Any) -> None:
+def test_a_list_of_runs_that_fails_is_not_the_end(connect_as, wire, answer) -> None:
     wire.script = lambda request: (
         answer(503, {"error": "down"})
         if "/api/v1/runs" in request.url
@@ -137,7 +134,7 @@ def test_a_list_of_runs_that_fails_is_not_the_end(connect_as: Any, wire: Any, an
     assert KEY not in message
 
 
-def test_a_list_of_runs_without_an_answer_is_not_the_end(connect_as: Any, wire: Any, answer: Any) -> None:
+def test_a_list_of_runs_without_an_answer_is_not_the_end(connect_as, wire, answer) -> None:
     wire.script = lambda request: (
         requests.ReadTimeout() if "/api/v1/runs" in request.url else answer(404, {"error": "Not found"})
     )
@@ -147,7 +144,7 @@ def test_a_list_of_runs_without_an_answer_is_not_the_end(connect_as: Any, wire: 
     assert [max(options["timeout"]) for options in wire.options] == [10, 10]
 
 
-def test_an_invalid_field_is_named_without_a_request(connect_as: Any, wire: Any) -> None:
+def test_an_invalid_field_is_named_without_a_request(connect_as, wire) -> None:
     assert connect_as(extra={"timeout": "soon"}).test_connection() == (
         False,
         "Connection 'trigger_dev_default', field 'timeout': not a valid number of seconds, must be above 0",
@@ -155,7 +152,7 @@ def test_an_invalid_field_is_named_without_a_request(connect_as: Any, wire: Any)
     assert not wire.sent
 
 
-def test_a_missing_connection_is_named_without_a_request(wire: Any) -> None:
+def test_a_missing_connection_is_named_without_a_request(wire) -> None:
     works, message = TriggerDevHook("no_such_connection").test_connection()
     assert not works
     assert message.startswith("Connection 'no_such_connection' was not found; create it ")
@@ -169,7 +166,7 @@ def test_a_missing_connection_is_named_without_a_request(wire: Any) -> None:
     "failure", [(401, {"error": f"bad {KEY}"}), requests.ConnectionError("refused"), (200, b"<html>")]
 )
 def test_nothing_that_an_error_carries_leads_to_the_key(
-    connect_as: Any, wire: Any, answer: Any, assert_hides: Any, failure: Any
+    connect_as, wire, answer, assert_hides, failure
 ) -> None:
     wire.script = lambda _: failure if isinstance(failure, Exception) else answer(*failure)
     hook = connect_as(extra={"retry_for": 0})
@@ -178,7 +175,7 @@ def test_nothing_that_an_error_carries_leads_to_the_key(
     assert_hides(raised.value, KEY)
 
 
-def test_a_missing_connection_is_an_error_that_is_not_retried(assert_hides: Any) -> None:
+def test_a_missing_connection_is_an_error_that_is_not_retried(assert_hides) -> None:
     hook = TriggerDevHook("no_such_connection")
     for call in (hook.get_client, hook.get_conn, lambda: hook.cancel_run("run_1"), lambda: hook.settings):
         with pytest.raises(ConnectionNotFoundError, match=r"^Connection 'no_such_connection' ") as raised:
@@ -197,13 +194,13 @@ def test_an_error_of_airflow_stays_as_it_is(monkeypatch: pytest.MonkeyPatch) -> 
         _ = TriggerDevHook().settings
 
 
-def test_a_fetched_connection_is_not_kept(connect_as: Any) -> None:
+def test_a_fetched_connection_is_not_kept(connect_as) -> None:
     hook = connect_as()
     assert hook.settings.secret_key == KEY
     assert KEY not in repr(vars(hook))
 
 
-def test_get_conn_returns_a_client(connect_as: Any, wire: Any) -> None:
+def test_get_conn_returns_a_client(connect_as, wire) -> None:
     with connect_as().get_conn() as client:
         client.call(list_runs(page_size=10))
     assert len(wire.sent) == 1

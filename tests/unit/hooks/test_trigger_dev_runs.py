@@ -24,7 +24,7 @@ def runs(answer: Any) -> Any:
     return script
 
 
-def test_runs_are_canceled_and_checked(connect_as: Any, wire: Any, answer: Any) -> None:
+def test_runs_are_canceled_and_checked(connect_as, wire, answer) -> None:
     wire.script = runs(answer)
     hook = connect_as()
     assert hook.cancel_run("run_1").outcome.value == "canceled"
@@ -35,14 +35,14 @@ def test_runs_are_canceled_and_checked(connect_as: Any, wire: Any, answer: Any) 
         hook.get_run("run_x")
 
 
-def test_a_rejected_key_is_raised(connect_as: Any, wire: Any, answer: Any) -> None:
+def test_a_rejected_key_is_raised(connect_as, wire, answer) -> None:
     wire.script = lambda _: answer(401, {"error": "Invalid API key"})
     for call in (connect_as().cancel_run, connect_as().get_run):
         with pytest.raises(AuthenticationError):
             call("run_1")
 
 
-def test_a_failure_names_the_connection_and_its_host(connect_as: Any, wire: Any, answer: Any) -> None:
+def test_a_failure_names_the_connection_and_its_host(connect_as, wire, answer) -> None:
     wire.script = lambda _: answer(401, {"error": "Invalid API key"})
     hook = connect_as()
     calls = (lambda: hook.cancel_runs(["run_1"]), lambda: hook.cancel_run("run_1"), lambda: hook.get_run("r"))
@@ -56,9 +56,7 @@ def test_a_failure_names_the_connection_and_its_host(connect_as: Any, wire: Any,
         assert (raised.value.message, raised.value.detail) == (text, "Invalid API key")
 
 
-def test_a_server_that_is_down_is_named_once_with_the_connection_and_what_to_do(
-    connect_as: Any, wire: Any
-) -> None:
+def test_a_server_that_is_down_is_named_once_with_the_connection_and_what_to_do(connect_as, wire) -> None:
     wire.script = lambda _: requests.ConnectionError()
     hook = connect_as(extra={"retry_for": 0})
     with pytest.raises(TransportError) as raised:
@@ -77,9 +75,7 @@ def test_a_server_that_is_down_is_named_once_with_the_connection_and_what_to_do(
 # A cancellation
 
 
-def test_a_cancellation_has_a_client_of_its_own_that_is_closed_at_the_end(
-    connect_as: Any, wire: Any, answer: Any
-) -> None:
+def test_a_cancellation_has_a_client_of_its_own_that_is_closed_at_the_end(connect_as, wire, answer) -> None:
     wire.script = runs(answer)
     with connect_as().cancellation(["run_1", "run_x", "run_1"], CancelSettings()) as cancellation:
         assert isinstance(cancellation, Cancellation)
@@ -115,7 +111,7 @@ def passed_on(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, dict[str, Any]
     return calls
 
 
-def test_a_cancellation_gets_every_argument(connect_as: Any, passed_on: Any) -> None:
+def test_a_cancellation_gets_every_argument(connect_as, passed_on) -> None:
     def is_stopped() -> bool:
         return False
 
@@ -132,16 +128,14 @@ def test_a_cancellation_gets_every_argument(connect_as: Any, passed_on: Any) -> 
     assert closed == "closed"
 
 
-def test_a_cancellation_is_not_stopped_by_default(connect_as: Any, passed_on: Any) -> None:
+def test_a_cancellation_is_not_stopped_by_default(connect_as, passed_on) -> None:
     with connect_as().cancellation(["run_1"], CancelSettings()):
         pass
     _, (_, cancellation), _ = passed_on
     assert cancellation.pop("is_stopped")() is False
 
 
-def test_an_error_that_leaves_a_cancellation_names_the_connection(
-    connect_as: Any, wire: Any, answer: Any
-) -> None:
+def test_an_error_that_leaves_a_cancellation_names_the_connection(connect_as, wire, answer) -> None:
     wire.script = lambda _: answer(401, {"error": "Invalid API key"})
     with (
         pytest.raises(AuthenticationError) as raised,
@@ -152,7 +146,7 @@ def test_an_error_that_leaves_a_cancellation_names_the_connection(
     assert str(raised.value).endswith("; check the password of the connection")
 
 
-def test_another_error_leaves_a_cancellation_as_it_is(connect_as: Any, wire: Any) -> None:
+def test_another_error_leaves_a_cancellation_as_it_is(connect_as, wire) -> None:
     with pytest.raises(KeyError) as raised, connect_as().cancellation(["run_1"], CancelSettings()):
         raise KeyError("mine")
     assert raised.value.args == ("mine",)
@@ -162,9 +156,7 @@ def test_another_error_leaves_a_cancellation_as_it_is(connect_as: Any, wire: Any
 
 
 @pytest.mark.parametrize("given", ["run_1", ("run_1",), [{"id": "run_1"}], "['run_1']", {"run_id": "run_1"}])
-def test_what_holds_run_ids_is_read_as_the_operator_reads_it(
-    connect_as: Any, wire: Any, answer: Any, given: Any
-) -> None:
+def test_what_holds_run_ids_is_read_as_the_operator_reads_it(connect_as, wire, answer, given) -> None:
     wire.script = runs(answer)
     [result] = connect_as().cancel_runs(given)
     assert (result.run_id, result.outcome.value) == ("run_1", "canceled")
@@ -184,9 +176,7 @@ def test_what_holds_run_ids_is_read_as_the_operator_reads_it(
         ("", "'' from run_ids is not a valid run id: it is empty"),
     ],
 )
-def test_an_invalid_run_id_is_named_and_nothing_is_sent(
-    connect_as: Any, wire: Any, given: Any, named: str
-) -> None:
+def test_an_invalid_run_id_is_named_and_nothing_is_sent(connect_as, wire, given, named: str) -> None:
     for call in (connect_as().cancel_runs, connect_as().cancel_run):
         with pytest.raises(ValueError, match=named):
             call(given)
@@ -197,25 +187,25 @@ def test_an_invalid_run_id_is_named_and_nothing_is_sent(
     ("given", "form", "count"),
     [([], list, 0), ("run_1,run_2", str, 2), (["run_1", "run_2"], list, 2), (["run_1", "run_2"], iter, 2)],
 )
-def test_one_run_is_one(connect_as: Any, wire: Any, given: Any, form: Any, count: int) -> None:
+def test_one_run_is_one(connect_as, wire, given, form, count: int) -> None:
     with pytest.raises(ValueError, match=f"^run_id must contain exactly one run id, not {count}: "):
         connect_as().cancel_run(form(given))
     assert not wire.sent
 
 
-def test_a_long_value_is_shortened(connect_as: Any) -> None:
+def test_a_long_value_is_shortened(connect_as) -> None:
     with pytest.raises(ValueError, match="not 100: ") as raised:
         connect_as().cancel_run([f"run_{number}" for number in range(100)])
     assert len(str(raised.value)) < 140
 
 
 @pytest.mark.parametrize("given", [[], (), iter([])])
-def test_without_run_ids_nothing_is_sent(connect_as: Any, wire: Any, given: Any) -> None:
+def test_without_run_ids_nothing_is_sent(connect_as, wire, given) -> None:
     assert connect_as().cancel_runs(given) == []
     assert not wire.sent
 
 
-def test_an_iterator_of_run_ids_is_read(connect_as: Any, wire: Any, answer: Any) -> None:
+def test_an_iterator_of_run_ids_is_read(connect_as, wire, answer) -> None:
     wire.script = runs(answer)
     results = connect_as().cancel_runs(run_id for run_id in ("run_1", "run_x"))
     assert [result.run_id for result in results] == ["run_1", "run_x"]

@@ -24,7 +24,7 @@ KEY_IN_HOST = "contains a secret key, which belongs in the password field; in a 
 # Where the API is
 
 
-def test_a_key_alone_means_the_cloud(settings: Any) -> None:
+def test_a_key_alone_means_the_cloud(settings) -> None:
     read = settings()
     assert (read.base_url, read.dashboard_url) == CLOUD
     assert (read.secret_key, read.branch, read.proxy, read.verify) == (KEY, None, None, True)
@@ -70,7 +70,7 @@ def test_a_key_alone_means_the_cloud(settings: Any) -> None:
         ({"host": None, "schema": "http"}, CLOUD[0]),
     ],
 )
-def test_host_port_and_schema_make_the_base_url(settings: Any, fields: dict[str, Any], base_url: str) -> None:
+def test_host_port_and_schema_make_the_base_url(settings, fields: dict[str, Any], base_url: str) -> None:
     assert settings(**fields).base_url == base_url
 
 
@@ -116,9 +116,7 @@ def test_host_port_and_schema_make_the_base_url(settings: Any, fields: dict[str,
         ({"host": KEY.upper()}, "host", KEY_IN_HOST),
     ],
 )
-def test_an_invalid_base_url_is_an_error(
-    error_of: Any, fields: dict[str, Any], field: str, reason: str
-) -> None:
+def test_an_invalid_base_url_is_an_error(error_of, fields: dict[str, Any], field: str, reason: str) -> None:
     assert error_of(**fields) == f"field {field!r}: {reason}"
 
 
@@ -134,7 +132,7 @@ def test_an_invalid_base_url_is_an_error(
 )
 @pytest.mark.parametrize("scheme", ["", "https://"])
 def test_the_path_of_the_api_does_not_belong_to_the_host(
-    error_of: Any, scheme: str, path: str, named: str
+    error_of, scheme: str, path: str, named: str
 ) -> None:
     expected = f"field 'host': must not end in {named}; give the base URL, without {named}"
     assert error_of(host=f"{scheme}trigger.test{path}") == expected
@@ -144,7 +142,7 @@ def test_the_path_of_the_api_does_not_belong_to_the_host(
     "path",
     ["/api", "/gateway/api", "/myapi", "/api/v1/prefix", "/apiary", "/v1", "/api/v", "/api-v1", "/api/v1X"],
 )
-def test_another_path_may_belong_to_the_host(settings: Any, path: str) -> None:
+def test_another_path_may_belong_to_the_host(settings, path: str) -> None:
     assert settings(host=f"trigger.test{path}").base_url == f"https://trigger.test{path}"
 
 
@@ -162,7 +160,7 @@ def test_another_path_may_belong_to_the_host(settings: Any, path: str) -> None:
         f"{'a' * 63}.test",
     ],
 )
-def test_an_unusual_host_is_accepted(settings: Any, host: str) -> None:
+def test_an_unusual_host_is_accepted(settings, host: str) -> None:
     assert settings(host=host).base_url == f"https://{host}"
 
 
@@ -173,11 +171,11 @@ def test_an_unusual_host_is_accepted(settings: Any, host: str) -> None:
     "host",
     ["", "api.trigger.dev", "https://api.trigger.dev/", "https://API.trigger.dev", "api.trigger.dev:443"],
 )
-def test_the_clouds_dashboard_is_known(settings: Any, host: str) -> None:
+def test_the_clouds_dashboard_is_known(settings, host: str) -> None:
     assert settings(host=host).dashboard_url == CLOUD[1]
 
 
-def test_the_dashboard_of_another_server_is_the_server_itself_by_default(settings: Any) -> None:
+def test_the_dashboard_of_another_server_is_the_server_itself_by_default(settings) -> None:
     assert settings(host="trigger.test").dashboard_url == "https://trigger.test"
     assert settings(host="trigger.test/x", port=3030).dashboard_url == "https://trigger.test:3030/x"
     other = settings(host="trigger.test", extra={"dashboard_url": " https://dashboard.test:1/x/ "})
@@ -187,7 +185,7 @@ def test_the_dashboard_of_another_server_is_the_server_itself_by_default(setting
     )
 
 
-def test_the_port_of_the_api_is_not_that_of_the_dashboard(settings: Any) -> None:
+def test_the_port_of_the_api_is_not_that_of_the_dashboard(settings) -> None:
     read = settings(host="trigger.test", port=3030, extra={"dashboard_url": "https://dashboard.test"})
     assert read.dashboard_url == "https://dashboard.test"
 
@@ -203,11 +201,11 @@ def test_the_port_of_the_api_is_not_that_of_the_dashboard(settings: Any) -> None
         (7, "must be text, not of type int"),
     ],
 )
-def test_an_invalid_dashboard_url_is_an_error(error_of: Any, url: object, reason: str) -> None:
+def test_an_invalid_dashboard_url_is_an_error(error_of, url: object, reason: str) -> None:
     assert error_of(extra={"dashboard_url": url}) == f"field 'dashboard_url': {reason}"
 
 
-def test_a_runs_page_has_its_id_as_one_segment(settings: Any) -> None:
+def test_a_runs_page_has_its_id_as_one_segment(settings) -> None:
     assert settings().run_url("run_1") == "https://cloud.trigger.dev/runs/run_1"
     assert settings().run_url("a/../b?c") == "https://cloud.trigger.dev/runs/a%2F..%2Fb%3Fc"
 
@@ -216,7 +214,7 @@ def test_a_runs_page_has_its_id_as_one_segment(settings: Any) -> None:
 
 
 @pytest.mark.parametrize("host", ["http://trigger.test", "http://10.0.0.1:3030", "http://[fd00::1]"])
-def test_http_is_used_with_one_warning(settings: Any, host: str, caplog: pytest.LogCaptureFixture) -> None:
+def test_http_is_used_with_one_warning(settings, host: str, caplog: pytest.LogCaptureFixture) -> None:
     for _ in range(3):
         assert settings(host=host).base_url == host
     [record] = caplog.records
@@ -226,7 +224,7 @@ def test_http_is_used_with_one_warning(settings: Any, host: str, caplog: pytest.
     )
 
 
-def test_each_connection_is_warned_about(settings: Any, caplog: pytest.LogCaptureFixture) -> None:
+def test_each_connection_is_warned_about(settings, caplog: pytest.LogCaptureFixture) -> None:
     for conn_id in ("mine", "theirs", "mine"):
         settings(conn_id=conn_id, host="http://trigger.test")
     assert [record.getMessage().split(":")[0] for record in caplog.records] == [
@@ -235,14 +233,14 @@ def test_each_connection_is_warned_about(settings: Any, caplog: pytest.LogCaptur
     ]
 
 
-def test_an_invalid_connection_is_not_warned_about(error_of: Any, caplog: pytest.LogCaptureFixture) -> None:
+def test_an_invalid_connection_is_not_warned_about(error_of, caplog: pytest.LogCaptureFixture) -> None:
     error_of(host="http://trigger.test", password="")
     assert not caplog.records
 
 
 @pytest.mark.parametrize("host", ["localhost:1", "LOCALHOST", "127.0.0.1", "127.9.9.9:1", "[::1]:1"])
 def test_a_loopback_address_is_not_warned_about(
-    settings: Any, host: str, caplog: pytest.LogCaptureFixture
+    settings, host: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     settings(host=f"http://{host}")
     settings(host=f"https://{host}")

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from fake_airflow import TaskInstance, context_of
 
 from airflow_provider_trigger._compat import BaseOperator
 from airflow_provider_trigger.notifications.cancel import CancelTriggerRunNotifier
@@ -27,7 +28,7 @@ def without_lag(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def log(keep_log: Any) -> Any:
+def log(keep_log):
     return keep_log(CancelTriggerRunNotifier)
 
 
@@ -43,12 +44,12 @@ def dag() -> DAG:
 
 
 @pytest.fixture
-def start(connection: str, server: Any, dag: DAG, context_of: Any, task_instance: Any) -> Callable[..., Any]:
+def start(connection: str, server, dag: DAG) -> Callable[..., Any]:
     """Start a run that never ends, as a task of this Dag run or of another; return it and the context."""
     server.on_task("resize", after=None)
 
     def run(task_id: str, *, start: int = 0, **fields: Any) -> tuple[Any, Any]:
-        ti = task_instance(task_id, task=dag.get_task(task_id), **fields)
+        ti = TaskInstance(task_id, task=dag.get_task(task_id), **fields)
         context = context_of(ti, start=start, dag=dag)
         task: Any = dag.get_task(task_id)
         run_id = task.execute(context)
@@ -68,26 +69,24 @@ def test_it_needs_no_arguments(arguments: dict[str, Any]) -> None:
     assert made.xcom_task_ids is None
 
 
-def test_in_a_tasks_callback_it_is_about_what_this_task_instance_has_started(
-    start: Any, server: Any, log: Any
-) -> None:
+def test_in_a_tasks_callback_it_is_about_what_this_task_instance_has_started(start, server, log) -> None:
     mine, context = start("first")
     others = [start("second")[0], start("first", map_index=3)[0], start("first", start=1)[0]]
     CancelTriggerRunNotifier()(context)
     assert is_canceled(mine, *others) == [True, False, False, False]
     assert mine.cancel_requests == 1
-    assert log.lines[-1][0] == "info"
-    assert "1 Trigger.dev run: 1 canceled" in log.lines[-1][1]
+    assert log.leveled[-1][0] == "info"
+    assert "1 Trigger.dev run: 1 canceled" in log.leveled[-1][1]
 
 
-def test_an_instance_of_a_mapped_task_cancels_its_own_run_only(start: Any, log: Any) -> None:
+def test_an_instance_of_a_mapped_task_cancels_its_own_run_only(start, log) -> None:
     first, _ = start("first", map_index=0)
     second, context = start("first", map_index=1)
     CancelTriggerRunNotifier()(context)
     assert is_canceled(first, second) == [False, True]
 
 
-def test_a_run_that_is_not_in_xcom_is_found_by_its_tag(start: Any, log: Any) -> None:
+def test_a_run_that_is_not_in_xcom_is_found_by_its_tag(start, log) -> None:
     mine, context = start("first")
     context["ti"].xcoms.clear()
     CancelTriggerRunNotifier()(context)
@@ -95,7 +94,7 @@ def test_a_run_that_is_not_in_xcom_is_found_by_its_tag(start: Any, log: Any) -> 
 
 
 def test_a_run_that_the_list_shows_only_later_is_found(
-    start: Any, log: Any, server: Any, monkeypatch: pytest.MonkeyPatch
+    start, log, server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     mine, context = start("first")
     context["ti"].xcoms.clear()
@@ -105,7 +104,7 @@ def test_a_run_that_the_list_shows_only_later_is_found(
     assert is_canceled(mine) == [True]
 
 
-def test_a_run_of_an_earlier_try_is_this_task_instances_too(start: Any, log: Any) -> None:
+def test_a_run_of_an_earlier_try_is_this_task_instances_too(start, log) -> None:
     before, _ = start("first")
     after, context = start("first", try_number=2, max_tries=1)  # after a clear
     assert before is not after
@@ -113,7 +112,7 @@ def test_a_run_of_an_earlier_try_is_this_task_instances_too(start: Any, log: Any
     assert is_canceled(before, after) == [True, True]
 
 
-def test_in_a_dags_callback_it_is_about_all_tasks_of_this_dag_run(start: Any, log: Any) -> None:
+def test_in_a_dags_callback_it_is_about_all_tasks_of_this_dag_run(start, log) -> None:
     first, context = start("first")
     second, _ = start("second")
     other, _ = start("second", start=1)
@@ -121,18 +120,16 @@ def test_in_a_dags_callback_it_is_about_all_tasks_of_this_dag_run(start: Any, lo
     assert is_canceled(first, second, other) == [True, True, False]
 
 
-def test_in_a_dags_callback_without_a_task_instance_it_finds_them_by_their_tag(start: Any, log: Any) -> None:
+def test_in_a_dags_callback_without_a_task_instance_it_finds_them_by_their_tag(start, log) -> None:
     first, context = start("first")
     second, _ = start("second")
     del context["ti"]
     CancelTriggerRunNotifier()(context | {"reason": "timed_out"})
     assert is_canceled(first, second) == [True, True]
-    assert [level for level, _ in log.lines if level in ("warning", "error")] == []
+    assert log.of("warning") == log.of("error") == []
 
 
-def test_in_a_deadline_alert_it_finds_them_by_their_tag(
-    start: Any, log: Any, context_of: Any, connection: str
-) -> None:
+def test_in_a_deadline_alert_it_finds_them_by_their_tag(start, log, connection: str) -> None:
     mine, context = start("first")
     dag_run = context["dag_run"]
     deadline: Any = {
@@ -148,9 +145,7 @@ def test_in_a_deadline_alert_it_finds_them_by_their_tag(
     assert is_canceled(mine) == [True]
 
 
-def test_a_replay_that_someone_else_made_is_left_alone_with_a_warning(
-    start: Any, log: Any, server: Any
-) -> None:
+def test_a_replay_that_someone_else_made_is_left_alone_with_a_warning(start, log, server) -> None:
     mine, context = start("first")
     replay = server.replay(mine)
     assert replay.tags == mine.tags
@@ -161,60 +156,56 @@ def test_a_replay_that_someone_else_made_is_left_alone_with_a_warning(
     assert replay.id in warnings[0]
 
 
-def test_what_has_ended_is_a_success_and_not_canceled(start: Any, log: Any, server: Any) -> None:
+def test_what_has_ended_is_a_success_and_not_canceled(start, log, server) -> None:
     server.on_task("resize", start_after=0, after=0)
     with_xcom, context = start("first")
     context["ti"].xcoms.clear()
     CancelTriggerRunNotifier()(context)
     assert with_xcom.cancel_requests == 0
-    assert [level for level, _ in log.lines if level == "error"] == []
+    assert log.of("error") == []
 
 
-def test_where_nothing_was_started_nothing_is_canceled(
-    connection: str, server: Any, log: Any, dag: DAG, context_of: Any, task_instance: Any
-) -> None:
+def test_where_nothing_was_started_nothing_is_canceled(connection: str, server, log, dag: DAG) -> None:
     other = server.add_run("EXECUTING")
     for task_id in ("first", "other"):
-        context = context_of(task_instance(task_id, task=dag.get_task(task_id)), dag=dag)
+        context = context_of(TaskInstance(task_id, task=dag.get_task(task_id)), dag=dag)
         CancelTriggerRunNotifier()(context)
     assert other.cancel_requests == 0
     assert {one.path.partition("?")[0] for one in server.requests} == {"/api/v1/runs"}
-    assert [level for level, _ in log.lines if level == "error"] == []
+    assert log.of("error") == []
 
 
-def test_where_nothing_can_be_found_the_log_says_so(connection: str, server: Any, log: Any, dag: DAG) -> None:
+def test_where_nothing_can_be_found_the_log_says_so(connection: str, server, log, dag: DAG) -> None:
     context: Any = {"dag": dag, "run_id": "manual_1", "reason": "task_failure"}
     CancelTriggerRunNotifier()(context)
     assert server.requests == []
-    level, text = log.lines[-1]
+    level, text = log.leveled[-1]
     assert level == "error"
     assert "the runs of this Dag run cannot be found" in text
     assert "give run_ids, or use a task's callback" in text
 
 
-def test_where_the_list_fails_the_runs_in_xcom_are_canceled_and_the_log_says_so(
-    start: Any, log: Any, server: Any
-) -> None:
+def test_where_the_list_fails_the_runs_in_xcom_are_canceled_and_the_log_says_so(start, log, server) -> None:
     mine, context = start("first")
     server.fail_next(None, 400, path="/api/v1/runs?*")
     CancelTriggerRunNotifier()(context)
     assert is_canceled(mine) == [True]
-    level, text = log.lines[-1]
+    level, text = log.leveled[-1]
     assert level == "error"
     assert "could not be listed" in text
 
 
-def test_a_rejected_key_ends_it_at_once(start: Any, log: Any, server: Any) -> None:
+def test_a_rejected_key_ends_it_at_once(start, log, server) -> None:
     mine, context = start("first")
     before = len(server.requests)
     server.fail_next(None, 401)
     CancelTriggerRunNotifier()(context)
     assert mine.cancel_requests == 0
     assert {one.path.rpartition("/")[2] for one in server.requests[before:]} == {"cancel"}
-    assert log.lines[-1][0] == "error"
+    assert log.leveled[-1][0] == "error"
 
 
-def test_given_ids_are_all_that_it_cancels(start: Any, log: Any, server: Any) -> None:
+def test_given_ids_are_all_that_it_cancels(start, log, server) -> None:
     mine, context = start("first")
     other = server.add_run("EXECUTING")
     CancelTriggerRunNotifier(run_ids=[other.id])(context)
@@ -223,9 +214,7 @@ def test_given_ids_are_all_that_it_cancels(start: Any, log: Any, server: Any) ->
 
 @pytest.mark.parametrize("argument", ["run_ids", "xcom_task_ids"])
 @pytest.mark.parametrize("empty", [[], (), set()])
-def test_an_empty_list_cancels_nothing_and_is_a_warning(
-    start: Any, log: Any, server: Any, argument: str, empty: Any
-) -> None:
+def test_an_empty_list_cancels_nothing_and_is_a_warning(start, log, server, argument: str, empty) -> None:
     mine, context = start("first")
     before = len(server.requests)
     CancelTriggerRunNotifier(**{argument: empty})(context)
@@ -234,23 +223,23 @@ def test_an_empty_list_cancels_nothing_and_is_a_warning(
     assert [text for text in log.of("warning") if f"{argument} is an empty list" in text]
 
 
-def test_awaited_it_finds_them_off_the_event_loop(start: Any, log: Any) -> None:
+def test_awaited_it_finds_them_off_the_event_loop(start, log) -> None:
     mine, context = start("first")
     asyncio.run(CancelTriggerRunNotifier().async_notify(context))
     assert is_canceled(mine) == [True]
 
 
-def test_its_time_limit_counts_for_the_search_too(start: Any, log: Any, server: Any) -> None:
+def test_its_time_limit_counts_for_the_search_too(start, log, server) -> None:
     _, context = start("first")
     context["ti"].xcoms.clear()
     server.hang_next(None)
     CancelTriggerRunNotifier(timeout=0.5)(context)
-    level, text = log.lines[-1]
+    level, text = log.leveled[-1]
     assert level == "error"
     assert "could not be listed" in text
 
 
-def test_an_unknown_connection_is_raised(start: Any, log: Any) -> None:
+def test_an_unknown_connection_is_raised(start, log) -> None:
     _, context = start("first")
     with pytest.raises(Exception, match="unknown"):
         CancelTriggerRunNotifier(trigger_dev_conn_id="unknown").notify(context)

@@ -41,7 +41,7 @@ def in_signal_handler() -> Iterator[Callable[[Callable[[], object], Act], None]]
 
 
 @pytest.fixture
-def run_of(server: Any) -> Callable[..., Any]:
+def run_of(server) -> Callable[..., Any]:
     """Return the only run of the local server, None while there is none or it has another status."""
 
     def find(*statuses: str) -> Any:
@@ -53,7 +53,7 @@ def run_of(server: Any) -> Callable[..., Any]:
 
 
 @pytest.fixture
-def sent(server: Any) -> Callable[[], list[str]]:
+def sent(server) -> Callable[[], list[str]]:
     """Return what was requested: ``trigger``, ``cancel``, ``retrieve`` …"""
 
     def names() -> list[str]:

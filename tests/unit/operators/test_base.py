@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import pytest
+from fake_airflow import TaskInstance, context_of
+from run_operator import operator_in_worker
 
 from airflow_provider_trigger._compat import AirflowException
 from airflow_provider_trigger.links.run import TriggerRunLink
 from airflow_provider_trigger.operators.replay import ReplayTriggerRunOperator
 from airflow_provider_trigger.operators.run import RunTriggerTaskOperator
+from airflow_provider_trigger.testing import TriggerDevServer
 
 try:
     from airflow.sdk.exceptions import AirflowTaskTimeout, TaskDeferralError
@@ -19,34 +23,31 @@ except ImportError:  # before 3.2
     from airflow.exceptions import AirflowTaskTimeout, TaskDeferralError
 
 
-def operator(**arguments: Any) -> RunTriggerTaskOperator:
-    defaults: dict[str, Any] = {"deferrable": False, "poll_interval": 0.02, "timeout": 30}
-    defaults |= {"task_id": "work", "task_identifier": "resize"}
-    return RunTriggerTaskOperator(**defaults | arguments)
+operator = partial(operator_in_worker, timeout=30)
 
 
 @pytest.fixture
-def ti(task_instance: Any) -> Any:
-    return task_instance()
+def ti() -> TaskInstance:
+    return TaskInstance()
 
 
 @pytest.fixture
-def execute(connection: str, context_of: Any, ti: Any) -> Callable[..., Any]:
+def execute(connection: str, ti) -> Callable[..., Any]:
     return lambda made: made.execute(context_of(ti))
 
 
 @pytest.fixture
-def endless(server: Any) -> Any:
+def endless(server):
     """A server whose runs never end by themselves."""
     server.on_task("resize", after=None)
     return server
 
 
-def statuses(server: Any) -> list[str]:
+def statuses(server: TriggerDevServer) -> list[str]:
     return [run.status for run in server.runs.values()]
 
 
-def in_flight(server: Any) -> Callable[[], bool]:
+def in_flight(server: TriggerDevServer) -> Callable[[], bool]:
     """Return whether the first request was sent."""
     return lambda: bool(server.requests)
 
@@ -55,7 +56,7 @@ def in_flight(server: Any) -> Callable[[], bool]:
 
 
 def test_the_runs_id_and_page_are_in_xcom_before_it_is_checked(
-    execute: Any, endless: Any, ti: Any, sent: Any, monkeypatch: pytest.MonkeyPatch
+    execute, endless, ti, sent, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seen: list[list[str]] = []
     push = ti.xcom_push
@@ -67,14 +68,12 @@ def test_the_runs_id_and_page_are_in_xcom_before_it_is_checked(
     monkeypatch.setattr(ti, "xcom_push", xcom_push)
     run_id = execute(operator(wait_for_completion=False))
     url = f"{endless.url}/runs/{run_id}"
-    assert (ti.pushed("run_id"), ti.pushed("run_url")) == (run_id, url)
-    assert ti.pushed(f"_link_{TriggerRunLink.__name__}") == url
+    assert (ti.pushed["run_id"], ti.pushed["run_url"]) == (run_id, url)
+    assert ti.pushed[f"_link_{TriggerRunLink.__name__}"] == url
     assert seen == [["trigger"]] * 3
 
 
-def test_where_the_push_of_its_id_fails_the_run_is_canceled(
-    execute: Any, endless: Any, ti: Any, run_of: Any
-) -> None:
+def test_where_the_push_of_its_id_fails_the_run_is_canceled(execute, endless, ti, run_of) -> None:
     ti.fails_at = "run_id"
     with pytest.raises(RuntimeError, match="no XCom backend"):
         execute(operator())
@@ -83,7 +82,7 @@ def test_where_the_push_of_its_id_fails_the_run_is_canceled(
 
 @pytest.mark.parametrize("key", ["run_url", f"_link_{TriggerRunLink.__name__}"])
 def test_a_link_that_cannot_be_pushed_is_a_warning_and_no_failure(
-    key: str, execute: Any, server: Any, ti: Any, run_of: Any, keep_log: Any
+    key: str, execute, server, ti, run_of, keep_log
 ) -> None:
     log = keep_log(RunTriggerTaskOperator)
     ti.fails_at = key
@@ -92,9 +91,7 @@ def test_a_link_that_cannot_be_pushed_is_a_warning_and_no_failure(
     assert f"/runs/{run_of().id} in XCom; only the button is missing: RuntimeError: no XCom ba" in warning
 
 
-def test_where_the_push_fails_a_run_that_is_not_to_be_canceled_goes_on(
-    execute: Any, endless: Any, ti: Any, run_of: Any
-) -> None:
+def test_where_the_push_fails_a_run_that_is_not_to_be_canceled_goes_on(execute, endless, ti, run_of) -> None:
     ti.fails_at = "run_id"
     with pytest.raises(RuntimeError, match="no XCom backend"):
         execute(operator(cancel_on_kill=False))
@@ -109,7 +106,7 @@ def test_the_link_is_one_of_the_operators() -> None:
 # Airflow stops the task, in each phase
 
 
-def test_stopped_before_the_request_it_sends_nothing(execute: Any, endless: Any) -> None:
+def test_stopped_before_the_request_it_sends_nothing(execute, endless) -> None:
     made = operator()
     made.on_kill()
     with pytest.raises(AirflowException, match="Airflow stopped the task"):
@@ -118,7 +115,7 @@ def test_stopped_before_the_request_it_sends_nothing(execute: Any, endless: Any)
 
 
 def test_stopped_while_the_request_is_unanswered_it_cancels_the_run(
-    execute: Any, endless: Any, run_of: Any, in_signal_handler: Any, ti: Any
+    execute, endless, run_of, in_signal_handler, ti
 ) -> None:
     made = operator()
     endless.delay_next(seconds=1, after_handling=True)
@@ -127,11 +124,11 @@ def test_stopped_while_the_request_is_unanswered_it_cancels_the_run(
         execute(made)
     assert str(raised.value).endswith(run_of().id)
     assert (run_of().status, run_of().cancel_requests) == ("CANCELED", 1)
-    assert ti.pushed("run_id") == run_of().id
+    assert ti.pushed["run_id"] == run_of().id
 
 
 def test_stopped_before_the_request_arrived_no_run_ever_begins(
-    execute: Any, endless: Any, run_of: Any, in_signal_handler: Any
+    execute, endless, run_of, in_signal_handler
 ) -> None:
     made = operator()
     endless.delay_next(seconds=1, after_handling=False)  # it takes effect only then
@@ -141,9 +138,7 @@ def test_stopped_before_the_request_arrived_no_run_ever_begins(
     assert (run_of().status, run_of().options["delay"]) == ("CANCELED", "1h")
 
 
-def test_stopped_while_the_answer_is_lost_it_leaves_no_run_alive(
-    execute: Any, endless: Any, in_signal_handler: Any
-) -> None:
+def test_stopped_while_the_answer_is_lost_it_leaves_no_run_alive(execute, endless, in_signal_handler) -> None:
     made = operator()
     endless.delay_next(seconds=0.5)
     endless.disconnect_next()  # the request is repeated, and its key has a canceled run by then
@@ -154,9 +149,7 @@ def test_stopped_while_the_answer_is_lost_it_leaves_no_run_alive(
     assert set(statuses(endless)) == {"CANCELED"}
 
 
-def test_stopped_while_it_waits_it_cancels_the_run_once(
-    execute: Any, endless: Any, run_of: Any, in_signal_handler: Any
-) -> None:
+def test_stopped_while_it_waits_it_cancels_the_run_once(execute, endless, run_of, in_signal_handler) -> None:
     made = operator(poll_interval=30)
     in_signal_handler(lambda: run_of("EXECUTING"), made.on_kill)
     with pytest.raises(AirflowException, match="Airflow stopped the task"):
@@ -165,7 +158,7 @@ def test_stopped_while_it_waits_it_cancels_the_run_once(
 
 
 def test_stopped_while_it_waits_it_tries_again_where_the_cancel_failed(
-    execute: Any, endless: Any, run_of: Any, in_signal_handler: Any, keep_log: Any
+    execute, endless, run_of, in_signal_handler, keep_log
 ) -> None:
     log = keep_log(RunTriggerTaskOperator)
     made = operator()
@@ -177,7 +170,7 @@ def test_stopped_while_it_waits_it_tries_again_where_the_cancel_failed(
     assert [text for text in log.of("error") if "may still be running" in text]
 
 
-def test_stopped_after_the_end_it_cancels_nothing(execute: Any, server: Any, run_of: Any, sent: Any) -> None:
+def test_stopped_after_the_end_it_cancels_nothing(execute, server, run_of, sent) -> None:
     made = operator()
     execute(made)
     before = sent()
@@ -187,7 +180,7 @@ def test_stopped_after_the_end_it_cancels_nothing(execute: Any, server: Any, run
 
 
 def test_a_run_that_is_not_to_be_canceled_goes_on_whenever_the_task_is_stopped(
-    execute: Any, endless: Any, run_of: Any, in_signal_handler: Any, sent: Any
+    execute, endless, run_of, in_signal_handler, sent
 ) -> None:
     made = operator(cancel_on_kill=False)
     endless.delay_next(seconds=0.3, after_handling=True)
@@ -209,9 +202,7 @@ def time_out() -> None:
     raise AirflowTaskTimeout("Timeout, PID: 1")
 
 
-def test_airflows_timeout_cancels_the_run_once(
-    execute: Any, endless: Any, run_of: Any, in_signal_handler: Any
-) -> None:
+def test_airflows_timeout_cancels_the_run_once(execute, endless, run_of, in_signal_handler) -> None:
     in_signal_handler(lambda: run_of("EXECUTING"), time_out)
     with pytest.raises(AirflowTaskTimeout, match="PID"):
         execute(operator(poll_interval=30))
@@ -219,7 +210,7 @@ def test_airflows_timeout_cancels_the_run_once(
 
 
 def test_airflow_2_calls_on_kill_and_then_ends_the_task_and_the_run_is_canceled_once(
-    execute: Any, endless: Any, run_of: Any, in_signal_handler: Any
+    execute, endless, run_of, in_signal_handler
 ) -> None:
     made = operator()
 
@@ -234,7 +225,7 @@ def test_airflow_2_calls_on_kill_and_then_ends_the_task_and_the_run_is_canceled_
 
 
 def test_airflows_timeout_while_the_request_is_unanswered_cancels_the_run(
-    execute: Any, endless: Any, run_of: Any, in_signal_handler: Any
+    execute, endless, run_of, in_signal_handler
 ) -> None:
     endless.delay_next(seconds=1, after_handling=True)
     in_signal_handler(in_flight(endless), time_out)
@@ -244,7 +235,7 @@ def test_airflows_timeout_while_the_request_is_unanswered_cancels_the_run(
 
 
 def test_airflows_timeout_leaves_a_run_alone_that_is_not_to_be_canceled(
-    execute: Any, endless: Any, run_of: Any, in_signal_handler: Any
+    execute, endless, run_of, in_signal_handler
 ) -> None:
     in_signal_handler(lambda: run_of("EXECUTING"), time_out)
     with pytest.raises(AirflowTaskTimeout, match="PID"):
@@ -252,9 +243,7 @@ def test_airflows_timeout_leaves_a_run_alone_that_is_not_to_be_canceled(
     assert run_of().cancel_requests == 0
 
 
-def test_a_request_that_the_server_rejects_is_followed_by_nothing(
-    execute: Any, endless: Any, sent: Any
-) -> None:
+def test_a_request_that_the_server_rejects_is_followed_by_nothing(execute, endless, sent) -> None:
     endless.fail_next(1, 400)
     with pytest.raises(Exception, match="400"):
         execute(operator())
@@ -265,7 +254,7 @@ def test_a_request_that_the_server_rejects_is_followed_by_nothing(
 
 
 @pytest.fixture
-def resume(connection: str, context_of: Any, ti: Any, server: Any) -> Callable[..., Any]:
+def resume(connection: str, ti, server) -> Callable[..., Any]:
     """Resume an operator as Airflow does where its trigger failed; return the run from before."""
 
     def run(made: Any, *, index: int = -1, pushed: bool = True) -> Any:
@@ -281,22 +270,22 @@ def resume(connection: str, context_of: Any, ti: Any, server: Any) -> Callable[.
 
 
 @pytest.mark.parametrize("index", [-1, 3])
-def test_where_the_trigger_failed_the_run_is_canceled(index: int, resume: Any) -> None:
+def test_where_the_trigger_failed_the_run_is_canceled(index: int, resume) -> None:
     assert resume(operator(), index=index).status == "CANCELED"
 
 
-def test_where_the_trigger_failed_a_run_that_is_not_to_be_canceled_goes_on(resume: Any, sent: Any) -> None:
+def test_where_the_trigger_failed_a_run_that_is_not_to_be_canceled_goes_on(resume, sent) -> None:
     assert resume(operator(cancel_on_kill=False)).cancel_requests == 0
     assert sent() == []
 
 
-def test_where_the_trigger_failed_and_no_run_is_known_nothing_is_sent(resume: Any, sent: Any) -> None:
+def test_where_the_trigger_failed_and_no_run_is_known_nothing_is_sent(resume, sent) -> None:
     resume(operator(), pushed=False)
     assert sent() == []
 
 
 def test_where_the_trigger_failed_and_the_cancel_too_the_log_says_that_the_run_may_still_run(
-    resume: Any, server: Any, keep_log: Any
+    resume, server, keep_log
 ) -> None:
     log = keep_log(RunTriggerTaskOperator)
     server.fail_next(None, 400)
@@ -305,9 +294,7 @@ def test_where_the_trigger_failed_and_the_cancel_too_the_log_says_that_the_run_m
     assert f"Run {run.id} may still be running" in error
 
 
-def test_an_event_of_the_trigger_cancels_nothing(
-    connection: str, server: Any, context_of: Any, ti: Any, sent: Any
-) -> None:
+def test_an_event_of_the_trigger_cancels_nothing(connection: str, server, ti, sent) -> None:
     run = server.add_run("COMPLETED")
     event = {"run_id": run.id, "end": "final", "status": "COMPLETED", "error": ""}
     operator().resume_execution("execute_complete", {"event": event}, context_of(ti))

@@ -9,6 +9,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
+from fake_airflow import TaskInstance
 
 from airflow_provider_trigger._compat import AirflowException, AirflowFailException, BaseOperator
 from airflow_provider_trigger.cancel.outcome import CancelOutcome, CancelResult
@@ -153,7 +154,7 @@ def test_valid_arguments_are_kept(arguments: dict[str, Any]) -> None:
 @pytest.mark.parametrize(
     ("given", "seconds"), [(90, 90), ("90", 90), ("1h30m", 5400), (timedelta(minutes=5), 300), (0.5, 0.5)]
 )
-def test_durations_become_seconds(given: Any, seconds: float) -> None:
+def test_durations_become_seconds(given, seconds: float) -> None:
     made = operator(termination_timeout=given, poll_interval=given)
     assert (made.termination_timeout, made.poll_interval) == (seconds, seconds)
 
@@ -201,38 +202,20 @@ def test_it_can_be_mapped(dag: DAG) -> None:
 # What it does with what it gathers
 
 
-class TaskInstance:
-    """What Airflow hands to a task: XComs to pull, and to push."""
-
-    def __init__(self, **pushed: Any) -> None:
-        self.pushed = pushed
-        self.kept: dict[str, Any] = {}
-
-    def xcom_pull(self, *, task_ids: str, key: str) -> Any:
-        value = self.pushed.get(task_ids) if key == "return_value" else None
-        if isinstance(value, Exception):
-            raise value
-        return value
-
-    def xcom_push(self, key: str, value: Any) -> None:
-        json.dumps(value)
-        self.kept[key] = value
-
-
 def context(**pushed: Any) -> Any:
     with DAG("d", schedule=None, start_date=datetime(2026, 1, 1, tzinfo=UTC)) as dag:
         for task_id in ("start", "stop"):
             BaseOperator(task_id=task_id)
-    return {"ti": TaskInstance(**pushed), "dag": dag}
+    return {"ti": TaskInstance(xcoms=pushed), "dag": dag}
 
 
 @pytest.fixture
-def log(keep_log: Any) -> Any:
+def log(keep_log):
     return keep_log(CancelTriggerRunOperator)
 
 
 @pytest.fixture
-def runs(wire: Any, answer: Any, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+def runs(wire, answer, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     """Return the runs of a server behind the default connection: run id to what it answers."""
     connection = {"conn_type": "trigger_dev", "host": "trigger.test", "password": "tr_prod_marker"}
     monkeypatch.setenv(
@@ -265,12 +248,12 @@ NOT_FOUND = {
 
 
 @pytest.mark.parametrize("nothing", [[], None, "None", [None]])
-def test_no_ids_at_all_are_a_success_without_a_connection(nothing: Any, log: Any) -> None:
+def test_no_ids_at_all_are_a_success_without_a_connection(nothing, log) -> None:
     made = operator(run_ids=[], trigger_dev_conn_id="there is no such connection")
     made.run_ids = nothing  # as rendered
     assert made.execute(context()) == []
-    assert [level for level, _ in log.lines] == ["warning", "info"]
-    assert log.lines[-1] == ("info", "No run ids were found, so nothing was canceled")
+    assert [level for level, _ in log.leveled] == ["warning", "info"]
+    assert log.leveled[-1] == ("info", "No run ids were found, so nothing was canceled")
 
 
 def test_ids_of_both_sources_count_once_in_their_order(runs: dict[str, Any]) -> None:
@@ -280,7 +263,7 @@ def test_ids_of_both_sources_count_once_in_their_order(runs: dict[str, Any]) -> 
 
 @pytest.mark.parametrize("error", [OSError("the backend is down"), ImportError("SUPERVISOR_COMMS")])
 def test_after_an_xcom_that_cannot_be_read_all_others_are_canceled_and_the_task_is_retried(
-    runs: dict[str, Any], error: Exception, log: Any
+    runs: dict[str, Any], error: Exception, log
 ) -> None:
     runs["run_2"] = (200, {"id": "run_2", "status": "CANCELED"})
     given = context(start=error, stop="run_2")
@@ -290,31 +273,31 @@ def test_after_an_xcom_that_cannot_be_read_all_others_are_canceled_and_the_task_
     assert f"the XCom 'return_value' of task 'start' cannot be read: {type(error).__name__}" in str(
         raised.value
     )
-    assert [one["run_id"] for one in given["ti"].kept["return_value"]] == ["run_1", "run_2"]
+    assert [one["run_id"] for one in given["ti"].pushed["return_value"]] == ["run_1", "run_2"]
     assert log.of("error")[0].startswith("the XCom 'return_value'")
 
 
-def test_an_xcom_that_cannot_be_read_fails_the_task_also_if_there_is_nothing_else(log: Any) -> None:
+def test_an_xcom_that_cannot_be_read_fails_the_task_also_if_there_is_nothing_else(log) -> None:
     with pytest.raises(AirflowException, match=r"0 Trigger\.dev runs - runs whose ids could not be read may"):
         operator(run_ids=None, xcom_task_ids="start").execute(context(start=OSError("down")))
-    assert "nothing was canceled" not in str(log.lines)
+    assert "nothing was canceled" not in str(log.leveled)
 
 
-def test_a_task_that_the_dag_does_not_have_fails_the_task_for_good(log: Any) -> None:
+def test_a_task_that_the_dag_does_not_have_fails_the_task_for_good(log) -> None:
     made = operator(run_ids=None, xcom_task_ids="strat")
     with pytest.raises(AirflowFailException, match=r"the Dag has no such task; did you mean 'start'\?"):
         made.execute(context())
-    assert "nothing was canceled" not in str(log.lines)
+    assert "nothing was canceled" not in str(log.leveled)
 
 
 def test_an_invalid_value_fails_the_task_after_all_valid_ids_were_canceled(
-    runs: dict[str, Any], wire: Any
+    runs: dict[str, Any], wire
 ) -> None:
     given = context()
     with pytest.raises(AirflowFailException, match=r"1 canceled - .*; 7 from run_ids\[1\] is not a valid"):
         operator(run_ids=["run_1", 7]).execute(given)
     assert len(wire.sent) == 2
-    assert given["ti"].kept["return_value"] == [CANCELED]
+    assert given["ti"].pushed["return_value"] == [CANCELED]
 
 
 # Sources without run ids
@@ -329,7 +312,7 @@ EMPTY = [
 
 @pytest.mark.parametrize(("arguments", "named"), EMPTY)
 def test_a_source_without_run_ids_is_a_warning_that_names_it(
-    arguments: dict[str, Any], named: str, log: Any
+    arguments: dict[str, Any], named: str, log
 ) -> None:
     assert operator(**arguments).execute(context(stop="run_1")) == []
     [text] = log.of("warning")
@@ -337,7 +320,7 @@ def test_a_source_without_run_ids_is_a_warning_that_names_it(
 
 
 @pytest.mark.parametrize(("arguments", "named"), EMPTY)
-def test_it_fails_the_task_for_good_if_it_shall(arguments: dict[str, Any], named: str, log: Any) -> None:
+def test_it_fails_the_task_for_good_if_it_shall(arguments: dict[str, Any], named: str, log) -> None:
     with pytest.raises(AirflowFailException, match=named):
         operator(**arguments, on_empty="fail").execute(context(stop="run_1"))
     [text] = log.of("error")
@@ -345,7 +328,7 @@ def test_it_fails_the_task_for_good_if_it_shall(arguments: dict[str, Any], named
 
 
 def test_each_empty_source_has_its_own_warning_and_all_are_named_in_the_failure(
-    runs: dict[str, Any], log: Any
+    runs: dict[str, Any], log
 ) -> None:
     arguments: dict[str, Any] = {"run_ids": "run_1", "xcom_task_ids": ["start", "stop"]}
     assert operator(**arguments).execute(context()) == [CANCELED]
@@ -354,18 +337,16 @@ def test_each_empty_source_has_its_own_warning_and_all_are_named_in_the_failure(
     given = context()
     with pytest.raises(AirflowFailException, match=r"1 canceled - .*'start'.*'stop'"):
         operator(**arguments, on_empty="fail").execute(given)
-    assert given["ti"].kept["return_value"] == [CANCELED]
+    assert given["ti"].pushed["return_value"] == [CANCELED]
 
 
-def test_run_ids_that_became_none_are_named_also_next_to_the_xcom_of_tasks(
-    runs: dict[str, Any], log: Any
-) -> None:
+def test_run_ids_that_became_none_are_named_also_next_to_the_xcom_of_tasks(runs: dict[str, Any], log) -> None:
     made = operator(run_ids="{{ x }}", xcom_task_ids="start")
     made.run_ids = None  # as rendered
     assert made.execute(context(start="run_1")) == [CANCELED]
     [text] = log.of("warning")
     assert text.startswith("run_ids is None: ")
-    log.lines.clear()
+    log.leveled.clear()
     assert operator(run_ids=None, xcom_task_ids="start").execute(context(start="run_1")) == [CANCELED]
     assert not log.of("warning")
 
@@ -375,9 +356,9 @@ def mapped_instance(value: Any, **arguments: Any) -> CancelTriggerRunOperator:
     return operator(run_ids=value, _airflow_from_mapped=True, **arguments)
 
 
-def test_an_instance_of_a_mapped_task_that_gets_none_has_nothing_to_cancel(log: Any) -> None:
+def test_an_instance_of_a_mapped_task_that_gets_none_has_nothing_to_cancel(log) -> None:
     assert mapped_instance(None).execute(context()) == []
-    assert [level for level, _ in log.lines] == ["warning", "info"]
+    assert [level for level, _ in log.leveled] == ["warning", "info"]
 
 
 @pytest.mark.parametrize(
@@ -389,7 +370,7 @@ def test_an_instance_of_a_mapped_task_that_gets_none_has_nothing_to_cancel(log: 
         ({"termination_timeout": -1}, "termination_timeout must be a duration"),
     ],
 )
-def test_an_invalid_argument_of_a_mapped_task_fails_it_for_good(arguments: Any, reason: str) -> None:
+def test_an_invalid_argument_of_a_mapped_task_fails_it_for_good(arguments, reason: str) -> None:
     with pytest.raises(AirflowFailException, match=f"CancelTriggerRunOperator 'cancel': .*{reason}"):
         mapped_instance(None, **arguments)
 
@@ -401,17 +382,17 @@ def test_an_instance_of_a_mapped_task_cancels_its_own_value(runs: dict[str, Any]
 # Runs that were not canceled
 
 
-def test_an_unknown_run_fails_the_task_for_good_unless_it_is_ignored(runs: dict[str, Any], log: Any) -> None:
+def test_an_unknown_run_fails_the_task_for_good_unless_it_is_ignored(runs: dict[str, Any], log) -> None:
     with pytest.raises(AirflowFailException, match="not found: run_x"):
         operator(run_ids=["run_1", "run_x"]).execute(context())
     [text] = log.of("error")
     assert text.startswith("run_x (Trigger.dev task unknown): not found")
-    log.lines.clear()
+    log.leveled.clear()
     assert operator(run_ids=["run_x"], on_not_found="ignore").execute(context()) == [NOT_FOUND]
     assert not log.of("error")
 
 
-def test_when_no_run_is_found_the_key_may_be_another_environments(runs: dict[str, Any], log: Any) -> None:
+def test_when_no_run_is_found_the_key_may_be_another_environments(runs: dict[str, Any], log) -> None:
     with pytest.raises(AirflowFailException, match="belong to another environment"):
         operator(run_ids=["run_x", "run_y"]).execute(context())
     operator(run_ids=["run_x"], on_not_found="ignore").execute(context())
@@ -436,10 +417,10 @@ def test_a_failure_that_another_try_can_cure_leaves_the_tasks_retries(
     ) as raised:
         operator(run_ids=["run_1", "run_2"]).execute(given)
     assert isinstance(raised.value, AirflowFailException) is not retries
-    assert [result["outcome"] for result in given["ti"].kept["return_value"]] == ["canceled", "failed"]
+    assert [result["outcome"] for result in given["ti"].pushed["return_value"]] == ["canceled", "failed"]
 
 
-def test_a_rejected_key_fails_the_task_for_good_and_is_not_shown(runs: dict[str, Any], log: Any) -> None:
+def test_a_rejected_key_fails_the_task_for_good_and_is_not_shown(runs: dict[str, Any], log) -> None:
     runs["run_1"] = runs["run_2"] = (401, {"error": "Invalid API key tr_prod_marker"})
     given = context()
     with pytest.raises(AirflowFailException) as raised:
@@ -448,9 +429,9 @@ def test_a_rejected_key_fails_the_task_for_good_and_is_not_shown(runs: dict[str,
         "Connection 'trigger_dev_default': the secret key was rejected: "
         "check the password of connection 'trigger_dev_default'; 2 runs may still run (status unknown)"
     ) in str(raised.value)
-    assert "tr_prod_marker" not in f"{raised.value}{given['ti'].kept}{log.lines}"
+    assert "tr_prod_marker" not in f"{raised.value}{given['ti'].pushed}{log.leveled}"
     assert (raised.value.__cause__, raised.value.__context__) == (None, None)
-    assert [result["outcome"] for result in given["ti"].kept["return_value"]] == ["failed", "failed"]
+    assert [result["outcome"] for result in given["ti"].pushed["return_value"]] == ["failed", "failed"]
 
 
 def test_a_rejected_preview_key_without_a_branch_gets_the_hint(
@@ -472,18 +453,18 @@ def test_a_missing_connection_is_named_and_not_retried() -> None:
 
 
 @pytest.mark.parametrize("given", [{}, {"ti": None}])
-def test_executed_by_hand_it_fails_for_the_reason_that_it_has(given: Any, runs: dict[str, Any]) -> None:
+def test_executed_by_hand_it_fails_for_the_reason_that_it_has(given, runs: dict[str, Any]) -> None:
     with pytest.raises(AirflowFailException, match="not found: run_x"):
         operator(run_ids=["run_1", "run_x"]).execute(given)
 
 
 def test_executed_by_hand_it_reads_xcoms_without_a_dag(runs: dict[str, Any]) -> None:
-    given: Any = {"ti": TaskInstance(start="run_1")}
+    given: Any = {"ti": TaskInstance(xcoms={"start": "run_1"})}
     assert operator(run_ids=None, xcom_task_ids="start").execute(given) == [CANCELED]
 
 
 def test_an_xcom_backend_that_is_down_does_not_hide_why_the_task_fails(
-    runs: dict[str, Any], monkeypatch: pytest.MonkeyPatch, log: Any
+    runs: dict[str, Any], monkeypatch: pytest.MonkeyPatch, log
 ) -> None:
     def fail(key: str, value: Any) -> None:
         raise OSError("the backend is down")
@@ -492,14 +473,14 @@ def test_an_xcom_backend_that_is_down_does_not_hide_why_the_task_fails(
     monkeypatch.setattr(given["ti"], "xcom_push", fail)
     with pytest.raises(AirflowFailException, match="not found: run_x"):
         operator(run_ids=["run_1", "run_x"]).execute(given)
-    assert ("error", "The results are not in XCom: OSError: the backend is down") in log.lines
+    assert ("error", "The results are not in XCom: OSError: the backend is down") in log.leveled
 
 
 def test_without_xcom_nothing_is_pushed(runs: dict[str, Any]) -> None:
     given = context()
     with pytest.raises(AirflowFailException):
         operator(run_ids="run_x", do_xcom_push=False).execute(given)
-    assert given["ti"].kept == {}
+    assert given["ti"].pushed == {}
 
 
 def test_its_link_leads_to_the_first_run(runs: dict[str, Any]) -> None:
@@ -508,8 +489,8 @@ def test_its_link_leads_to_the_first_run(runs: dict[str, Any]) -> None:
     with pytest.raises(AirflowFailException, match="not found: run_2"):
         made.execute(given)
     url = "https://trigger.test/runs/run_1"
-    assert (made.run_url, given["ti"].kept["run_url"]) == (url, url)
-    assert given["ti"].kept["_link_TriggerRunLink"] == url
+    assert (made.run_url, given["ti"].pushed["run_url"]) == (url, url)
+    assert given["ti"].pushed["_link_TriggerRunLink"] == url
 
 
 # What it hands to the cancellation, and how that may end
@@ -565,51 +546,51 @@ def test_without_waiting_there_is_no_termination_timeout(work: Work) -> None:
     assert work.arguments["settings"].termination_timeout is None
 
 
-def test_the_log_says_where_runs_are_canceled_and_ends_with_a_summary(work: Work, log: Any) -> None:
+def test_the_log_says_where_runs_are_canceled_and_ends_with_a_summary(work: Work, log) -> None:
     operator().execute(context())
-    assert log.lines == [
+    assert log.leveled == [
         ("info", "Canceling 1 Trigger.dev run on https://trigger.test"),
         ("info", "run_1 (Trigger.dev task unknown): canceled, CANCELED https://trigger.test/runs/run_1"),
         ("info", "1 Trigger.dev run: 1 canceled"),
     ]
 
 
-def test_a_run_that_is_not_terminated_in_time_is_a_warning_and_a_success(work: Work, log: Any) -> None:
+def test_a_run_that_is_not_terminated_in_time_is_a_warning_and_a_success(work: Work, log) -> None:
     made = operator(wait_for_termination=True, termination_timeout=3)
     assert made.execute(context())[0]["terminated"] is False
-    assert log.lines[-1] == ("warning", "Canceled, but not terminated within 3 s: run_1")
+    assert log.leveled[-1] == ("warning", "Canceled, but not terminated within 3 s: run_1")
     assert work.reads == 1
 
 
-def test_a_task_that_airflow_stopped_says_so_and_may_be_retried(work: Work, log: Any) -> None:
+def test_a_task_that_airflow_stopped_says_so_and_may_be_retried(work: Work, log) -> None:
     work.stopped, work.finished = True, False
     given = context()
     with pytest.raises(AirflowException, match="Airflow stopped the task before its work was done") as raised:
         operator(wait_for_termination=True).execute(given)
     assert not isinstance(raised.value, AirflowFailException)
-    assert [result["run_id"] for result in given["ti"].kept["return_value"]] == ["run_1"]
+    assert [result["run_id"] for result in given["ti"].pushed["return_value"]] == ["run_1"]
     assert not log.of("warning")
 
 
-def test_a_stopped_task_sends_nothing_and_says_what_may_still_run(runs: dict[str, Any], wire: Any) -> None:
+def test_a_stopped_task_sends_nothing_and_says_what_may_still_run(runs: dict[str, Any], wire) -> None:
     made = operator()
     made.on_kill()
     given = context()
     with pytest.raises(AirflowException, match="1 run may still run"):
         made.execute(given)
     assert wire.sent == []
-    assert [result["outcome"] for result in given["ti"].kept["return_value"]] == ["failed"]
+    assert [result["outcome"] for result in given["ti"].pushed["return_value"]] == ["failed"]
 
 
 class TaskTimeoutError(BaseException):
     """What Airflow raises in a task at its execution_timeout."""
 
 
-def test_a_timeout_of_airflow_goes_on_after_the_results_were_kept_and_logged(work: Work, log: Any) -> None:
+def test_a_timeout_of_airflow_goes_on_after_the_results_were_kept_and_logged(work: Work, log) -> None:
     work.error = TaskTimeoutError()
     given = context()
     with pytest.raises(TaskTimeoutError):
         operator().execute(given)
-    assert [result["run_id"] for result in given["ti"].kept["return_value"]] == ["run_1"]
-    assert log.lines[-1] == ("info", "1 Trigger.dev run: 1 canceled")
+    assert [result["run_id"] for result in given["ti"].pushed["return_value"]] == ["run_1"]
+    assert log.leveled[-1] == ("info", "1 Trigger.dev run: 1 canceled")
     assert work.reads == 1

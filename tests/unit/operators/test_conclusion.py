@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from in_process import Log
+from fake_log import Log
 
 from airflow_provider_trigger._compat import AirflowException, AirflowFailException
 from airflow_provider_trigger.api.models.runs import Run
@@ -105,7 +105,7 @@ def test_a_run_that_was_never_seen_is_named_too() -> None:
 
 
 @pytest.mark.parametrize("output", [None, 0, "", "text", {"a": 1}])
-def test_a_small_output_goes_into_xcom_as_it_is(log: Log, output: Any) -> None:
+def test_a_small_output_goes_into_xcom_as_it_is(log: Log, output) -> None:
     assert for_xcom(output, "run_1", max_size=1000, log=log) == output
     assert log.lines == []
 

@@ -9,6 +9,8 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from fake_airflow import TaskInstance, context_of
+from run_operator import operator_in_worker as operator
 
 from airflow_provider_trigger._compat import AirflowException, AirflowFailException
 from airflow_provider_trigger.api.errors import TriggerDevError
@@ -23,24 +25,18 @@ except ImportError:  # before 3.2
     from airflow.exceptions import TaskDeferred
 
 
-def operator(**arguments: Any) -> RunTriggerTaskOperator:
-    defaults: dict[str, Any] = {"deferrable": False, "poll_interval": 0.02}
-    defaults |= {"task_id": "work", "task_identifier": "resize"}
-    return RunTriggerTaskOperator(**defaults | arguments)
-
-
 @pytest.fixture
-def log(keep_log: Any) -> Any:
+def log(keep_log):
     return keep_log(RunTriggerTaskOperator)
 
 
 @pytest.fixture
-def execute(connection: str, context_of: Any, task_instance: Any) -> Callable[..., Any]:
-    return lambda made: made.execute(context_of(task_instance()))
+def execute(connection: str) -> Callable[..., Any]:
+    return lambda made: made.execute(context_of(TaskInstance()))
 
 
 @pytest.fixture
-def defer(execute: Any) -> Callable[..., Any]:
+def defer(execute) -> Callable[..., Any]:
     """Execute an operator until it defers; return its trigger's arguments, and the method to go on with."""
 
     def run(made: Any) -> tuple[dict[str, Any], Any]:
@@ -63,13 +59,13 @@ def ended(run: Any, end: str = "final", **fields: Any) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("output", [{"a": [1, None]}, "text", 0, None, False])
-def test_a_run_that_completed_gives_its_output(output: Any, execute: Any, server: Any) -> None:
+def test_a_run_that_completed_gives_its_output(output, execute, server) -> None:
     server.on_task("resize", output=output)
     assert execute(operator()) == output
 
 
 def test_a_large_output_is_replaced_by_a_reference_with_a_warning(
-    execute: Any, server: Any, log: Any, connection: str, run_of: Any
+    execute, server, log, connection: str, run_of
 ) -> None:
     server.on_task("resize", output="x" * 8)
     assert execute(operator(max_output_size=10)) == "x" * 8
@@ -82,14 +78,12 @@ def test_a_large_output_is_replaced_by_a_reference_with_a_warning(
     assert TriggerDevHook(connection).get_output(run_id) == "x" * 9
 
 
-def test_an_output_behind_a_url_is_fetched(execute: Any, server: Any) -> None:
+def test_an_output_behind_a_url_is_fetched(execute, server) -> None:
     server.on_task("resize", output={"a": "b"}, output_by_url=True)
     assert execute(operator()) == {"a": "b"}
 
 
-def test_without_waiting_the_run_id_is_returned_and_the_run_goes_on(
-    execute: Any, server: Any, run_of: Any, sent: Any
-) -> None:
+def test_without_waiting_the_run_id_is_returned_and_the_run_goes_on(execute, server, run_of, sent) -> None:
     server.on_task("resize", after=None)
     made = operator(wait_for_completion=False, deferrable=True)
     assert execute(made) == run_of().id
@@ -98,9 +92,7 @@ def test_without_waiting_the_run_id_is_returned_and_the_run_goes_on(
     assert sent() == ["trigger"]
 
 
-def test_what_failed_fails_the_task_and_its_stack_trace_is_in_the_log(
-    execute: Any, server: Any, log: Any, run_of: Any
-) -> None:
+def test_what_failed_fails_the_task_and_its_stack_trace_is_in_the_log(execute, server, log, run_of) -> None:
     error = {"name": "TypeError", "message": "no such file", "stackTrace": "at resize.ts:5"}
     server.on_task("resize", error=error)
     with pytest.raises(AirflowException) as raised:
@@ -123,18 +115,14 @@ def test_what_failed_fails_the_task_and_its_stack_trace_is_in_the_log(
         ("TASK_RUN_HEARTBEAT_TIMEOUT", "SYSTEM_FAILURE"),
     ],
 )
-def test_after_an_internal_error_the_task_may_be_retried(
-    crash: str, status: str, execute: Any, server: Any
-) -> None:
+def test_after_an_internal_error_the_task_may_be_retried(crash: str, status: str, execute, server) -> None:
     server.on_task("resize", crash=crash)
     with pytest.raises(AirflowException, match=f"ended with status {status}.*{crash}") as raised:
         execute(operator())
     assert not isinstance(raised.value, AirflowFailException)
 
 
-def test_which_statuses_allow_a_retry_can_be_set(
-    execute: Any, server: Any, run_of: Any, in_signal_handler: Any
-) -> None:
+def test_which_statuses_allow_a_retry_can_be_set(execute, server, run_of, in_signal_handler) -> None:
     server.on_task("resize", error="no such file")
     with pytest.raises(AirflowFailException, match="FAILED"):
         execute(operator(retry_statuses=["CANCELED"], idempotency_key=None))
@@ -148,9 +136,7 @@ def test_which_statuses_allow_a_retry_can_be_set(
         assert type(raised.value) is kind
 
 
-def test_after_its_timeout_the_run_is_canceled_and_the_task_fails(
-    execute: Any, server: Any, run_of: Any
-) -> None:
+def test_after_its_timeout_the_run_is_canceled_and_the_task_fails(execute, server, run_of) -> None:
     server.on_task("resize", after=None)
     with pytest.raises(
         AirflowException, match=r"did not end within its time limit \(timeout=0.3 s\). It was c"
@@ -159,9 +145,7 @@ def test_after_its_timeout_the_run_is_canceled_and_the_task_fails(
     assert (run_of().status, run_of().cancel_requests) == ("CANCELED", 1)
 
 
-def test_a_run_that_is_not_to_be_canceled_is_left_alone_after_its_timeout(
-    execute: Any, server: Any, run_of: Any
-) -> None:
+def test_a_run_that_is_not_to_be_canceled_is_left_alone_after_its_timeout(execute, server, run_of) -> None:
     server.on_task("resize", after=None)
     with pytest.raises(AirflowException, match="It was not canceled, and is EXECUTING"):
         execute(operator(timeout=0.3, cancel_on_kill=False))
@@ -169,7 +153,7 @@ def test_a_run_that_is_not_to_be_canceled_is_left_alone_after_its_timeout(
 
 
 def test_a_run_without_a_deployed_version_is_canceled_and_the_task_fails_for_good(
-    execute: Any, server: Any, run_of: Any
+    execute, server, run_of
 ) -> None:
     server.unknown_task("resize")
     missing = r"no deployed version in this environment has the Trigger\.dev task 'resize'"
@@ -179,7 +163,7 @@ def test_a_run_without_a_deployed_version_is_canceled_and_the_task_fails_for_goo
 
 
 def test_with_a_development_key_it_says_that_trigger_dev_must_run(
-    execute: Any, log: Any, monkeypatch: pytest.MonkeyPatch
+    execute, log, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     key = "tr_dev_notARealSecretKey"
     with TriggerDevServer(secret_key=key) as server:
@@ -192,7 +176,7 @@ def test_with_a_development_key_it_says_that_trigger_dev_must_run(
     assert "is PENDING_VERSION: no running `trigger dev` has the Trigger.dev task 'resize'" in warning
 
 
-def test_a_poll_that_fails_is_not_the_end_of_the_wait(execute: Any, server: Any, run_of: Any) -> None:
+def test_a_poll_that_fails_is_not_the_end_of_the_wait(execute, server, run_of) -> None:
     server.on_task("resize", output=5, after=0.3)
     server.fail_next(3, 500, method="GET")
     server.malformed_next(method="GET")
@@ -202,7 +186,7 @@ def test_a_poll_that_fails_is_not_the_end_of_the_wait(execute: Any, server: Any,
     assert run_of().cancel_requests == 0
 
 
-def test_an_error_names_the_connection(execute: Any, server: Any) -> None:
+def test_an_error_names_the_connection(execute, server) -> None:
     server.fail_next(None, 401)
     with pytest.raises(TriggerDevError, match="trigger_dev_default"):
         execute(operator())
@@ -212,7 +196,7 @@ def test_an_error_names_the_connection(execute: Any, server: Any) -> None:
 
 
 def test_it_hands_all_that_is_needed_to_its_trigger_and_leaves_the_cancel_to_it(
-    defer: Any, server: Any, run_of: Any
+    defer, server, run_of
 ) -> None:
     server.on_task("resize", after=None)
     made = operator(deferrable=True, poll_interval=7, pending_version_timeout=60, cancel_on_kill=False)
@@ -236,16 +220,14 @@ def test_it_hands_all_that_is_needed_to_its_trigger_and_leaves_the_cancel_to_it(
     assert run_of().cancel_requests == 0
 
 
-def test_its_log_names_the_run_and_the_triggerer_before_it_defers(
-    defer: Any, server: Any, run_of: Any, log: Any
-) -> None:
+def test_its_log_names_the_run_and_the_triggerer_before_it_defers(defer, server, run_of, log) -> None:
     server.on_task("resize", after=None)
     defer(operator(deferrable=True))
     url = f"{server.url}/runs/{run_of().id}"
     assert log.of("info")[-1] == f"Deferring: the triggerer waits for run {run_of().id} from here on. {url}"
 
 
-def test_its_trigger_knows_when_the_run_must_have_ended(defer: Any, server: Any) -> None:
+def test_its_trigger_knows_when_the_run_must_have_ended(defer, server) -> None:
     server.on_task("resize", after=None)
     before = time.time()
     limits: list[dict[str, Any]] = [
@@ -261,7 +243,7 @@ def test_its_trigger_knows_when_the_run_must_have_ended(defer: Any, server: Any)
         assert before + seconds <= deadline <= before + seconds + took
 
 
-def test_the_timeout_counts_from_the_creation_of_a_run_that_is_taken_up(defer: Any, server: Any) -> None:
+def test_the_timeout_counts_from_the_creation_of_a_run_that_is_taken_up(defer, server) -> None:
     server.on_task("resize", after=None)
     begun = time.time()
     server.clock = lambda: time.time() - 40  # when its runs are created, but not in the Date of its answers
@@ -283,7 +265,7 @@ def test_airflow_itself_ends_a_task_that_waits_in_its_worker_after_its_execution
 
 
 def test_what_comes_before_the_run_does_not_count_for_its_timeout(
-    defer: Any, server: Any, monkeypatch: pytest.MonkeyPatch
+    defer, server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # The worker of a run that was canceled may take a minute to stop.
     server.on_task("resize", after=None)
@@ -302,16 +284,14 @@ def test_what_comes_before_the_run_does_not_count_for_its_timeout(
     assert defer(made)[0]["wait"]["deadline"] >= begun + 75 + 60
 
 
-def test_a_run_that_completed_already_needs_no_trigger(
-    execute: Any, server: Any, context_of: Any, task_instance: Any
-) -> None:
+def test_a_run_that_completed_already_needs_no_trigger(execute, server) -> None:
     server.on_task("resize", output="done", start_after=0, after=0)
     execute(operator(wait_for_completion=False))
-    again = context_of(task_instance(try_number=2))
+    again = context_of(TaskInstance(try_number=2))
     assert operator(deferrable=True).execute(again) == "done"
 
 
-def test_a_resumed_task_returns_the_output(defer: Any, server: Any, run_of: Any) -> None:
+def test_a_resumed_task_returns_the_output(defer, server, run_of) -> None:
     server.on_task("resize", output={"a": 1}, start_after=0, after=0)
     made = operator(deferrable=True)
     _, go_on = defer(made)
@@ -320,7 +300,7 @@ def test_a_resumed_task_returns_the_output(defer: Any, server: Any, run_of: Any)
     assert made.run_url == f"{server.url}/runs/{run_of().id}"
 
 
-def test_a_resumed_task_fails_if_the_run_did(defer: Any, server: Any, run_of: Any, log: Any) -> None:
+def test_a_resumed_task_fails_if_the_run_did(defer, server, run_of, log) -> None:
     error = {"name": "Error", "message": "no such file", "stackTrace": "at resize.ts:5"}
     server.on_task("resize", error=error, start_after=0, after=0)
     _, go_on = defer(operator(deferrable=True))
@@ -329,7 +309,7 @@ def test_a_resumed_task_fails_if_the_run_did(defer: Any, server: Any, run_of: An
     assert [text for text in log.of("error") if "at resize.ts:5" in text]
 
 
-def test_a_resumed_task_says_which_time_limit_it_was(defer: Any, server: Any, run_of: Any) -> None:
+def test_a_resumed_task_says_which_time_limit_it_was(defer, server, run_of) -> None:
     server.on_task("resize", after=None)
     _, go_on = defer(operator(deferrable=True, timeout=60, execution_timeout=timedelta(seconds=30)))
     with pytest.raises(AirflowException, match=r"\(timeout=60 s, execution_timeout=30 s\)") as raised:
@@ -339,26 +319,26 @@ def test_a_resumed_task_says_which_time_limit_it_was(defer: Any, server: Any, ru
 
 @pytest.mark.parametrize("tried", [1, None])
 def test_a_retry_that_gets_the_event_of_the_try_before_starts_anew(
-    tried: int | None, defer: Any, server: Any, run_of: Any, context_of: Any, task_instance: Any
+    tried: int | None, defer, server, run_of
 ) -> None:
     server.on_task("resize", times=1, error="no such file", start_after=0, after=0)
     server.on_task("resize", output="second", start_after=0, after=0)
     _, go_on = defer(operator(deferrable=True, retries=1))
     event = ended(run_of(), try_number=tried)
     retry = operator(deferrable=False, retries=1)
-    retried = context_of(task_instance(try_number=2))
+    retried = context_of(TaskInstance(try_number=2))
     if tried is None:  # an older version of this provider had deferred it
         with pytest.raises(AirflowException, match="ended with status FAILED"):
             retry.execute_complete(retried, event)
     else:
         with pytest.raises(AirflowException, match="ended with status FAILED"):
-            go_on(context_of(task_instance()), event)
+            go_on(context_of(TaskInstance()), event)
         assert retry.execute_complete(retried, event) == "second"
     assert len(server.runs) == 1 + (tried is not None)
 
 
 @pytest.mark.parametrize("event", [None, {}, "done", {"run_id": "run_1"}, {"run_id": "run_1", "end": "?"}])
-def test_what_is_not_an_event_of_its_trigger_is_an_error(event: Any, connection: str) -> None:
+def test_what_is_not_an_event_of_its_trigger_is_an_error(event, connection: str) -> None:
     context: Any = {}
     with pytest.raises(ValueError, match="event is not valid"):
         operator().execute_complete(context, event)

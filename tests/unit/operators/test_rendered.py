@@ -49,7 +49,7 @@ def test_sequences_of_airflow_are_lists_at_any_depth(kind: Callable[..., Any]) -
 
 
 @pytest.mark.parametrize("value", [None, 5, "text", b"text", {1}, range(3), object()])
-def test_all_else_stays_what_it_is(value: Any) -> None:
+def test_all_else_stays_what_it_is(value) -> None:
     assert with_lists(value) is value
     [inside] = with_lists({"a": value}).values()
     assert inside is value

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from fake_airflow import TaskInstance, context_of
 
 from airflow_provider_trigger._compat import AirflowException, AirflowFailException, BaseOperator
 from airflow_provider_trigger.api.errors import TriggerDevError
@@ -22,7 +23,7 @@ def operator(run_id: Any, **arguments: Any) -> ReplayTriggerRunOperator:
 
 
 @pytest.fixture
-def original(server: Any) -> Any:
+def original(server):
     """A run of a task whose runs multiply their payload."""
     server.on_task("double", output=lambda payload: payload * 2)
     run, _ = server.trigger("double", payload=21, options={"tags": ["mine"], "idempotencyKey": "k"})
@@ -30,12 +31,12 @@ def original(server: Any) -> Any:
 
 
 @pytest.fixture
-def context(context_of: Any, task_instance: Any) -> Any:
-    return context_of(task_instance("again"))
+def context():
+    return context_of(TaskInstance("again"))
 
 
 @pytest.mark.parametrize(("run_id", "shown"), [(None, "None"), ("", "''"), ([], "[]")])
-def test_without_a_run_id_there_is_an_error_when_the_dag_is_parsed(run_id: Any, shown: str) -> None:
+def test_without_a_run_id_there_is_an_error_when_the_dag_is_parsed(run_id, shown: str) -> None:
     with pytest.raises(ValueError, match="ReplayTriggerRunOperator 'again': run_id must be") as raised:
         operator(run_id)
     assert str(raised.value).endswith(f"not {shown}")
@@ -61,21 +62,17 @@ def test_a_tasks_output_as_run_id_makes_it_an_upstream_task() -> None:
 
 
 @pytest.mark.parametrize("wrap", [str, lambda run_id: [run_id], lambda run_id: {"id": run_id}])
-def test_the_output_is_the_new_runs(
-    wrap: Any, original: Any, connection: str, server: Any, context: Any
-) -> None:
+def test_the_output_is_the_new_runs(wrap, original, connection: str, server, context) -> None:
     assert operator(wrap(original.id)).execute(context) == 42
     first, second = server.runs.values()
     assert (first.id, list(second.tags), second.idempotency_key) == (original.id, ["mine"], None)
-    assert context["ti"].pushed("run_id") == second.id
-    assert context["ti"].pushed("run_url") == f"{server.url}/runs/{second.id}"
+    assert context["ti"].pushed["run_id"] == second.id
+    assert context["ti"].pushed["run_url"] == f"{server.url}/runs/{second.id}"
     assert first.cancel_requests == second.cancel_requests == 0
 
 
 @pytest.mark.parametrize("rendered", [["run_1", "run_2"], None, [], 5, "None", "not a run/"])
-def test_anything_but_one_run_id_fails_the_task_for_good(
-    rendered: Any, connection: str, server: Any, context: Any
-) -> None:
+def test_anything_but_one_run_id_fails_the_task_for_good(rendered, connection: str, server, context) -> None:
     made = operator("{{ x }}")
     made.run_id = rendered
     with pytest.raises(AirflowFailException, match=r"ReplayTriggerRunOperator 'again': .*run_id"):
@@ -84,7 +81,7 @@ def test_anything_but_one_run_id_fails_the_task_for_good(
 
 
 def test_after_a_lost_answer_the_error_says_that_a_run_may_exist(
-    original: Any, connection: str, server: Any, context: Any, sent: Any
+    original, connection: str, server, context, sent
 ) -> None:
     server.disconnect_next(after_handling=True)
     with pytest.raises(AirflowFailException, match="a run may exist"):
@@ -92,13 +89,13 @@ def test_after_a_lost_answer_the_error_says_that_a_run_may_exist(
     assert sent() == ["replay"]
 
 
-def test_an_unknown_run_is_named(connection: str, context: Any) -> None:
+def test_an_unknown_run_is_named(connection: str, context) -> None:
     with pytest.raises(TriggerDevError, match="run_unknown"):
         operator("run_unknown").execute(context)
 
 
 def test_stopped_it_cancels_the_new_run_only(
-    original: Any, connection: str, server: Any, context: Any, in_signal_handler: Any
+    original, connection: str, server, context, in_signal_handler
 ) -> None:
     server.on_task("double", after=None)
     made = operator(original.id)
@@ -113,7 +110,7 @@ def test_stopped_it_cancels_the_new_run_only(
 
 
 def test_stopped_while_the_request_is_unanswered_it_cancels_the_run_once_its_id_is_known(
-    original: Any, connection: str, server: Any, context: Any, in_signal_handler: Any
+    original, connection: str, server, context, in_signal_handler
 ) -> None:
     server.on_task("double", after=None)
     server.delay_next(seconds=0.5, after_handling=True)

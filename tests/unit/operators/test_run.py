@@ -8,9 +8,12 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
+from fake_airflow import TaskInstance, context_of
+from run_operator import operator_in_worker as operator
 
 from airflow_provider_trigger._compat import AirflowException, AirflowFailException, BaseOperator
 from airflow_provider_trigger.operators.run import RunTriggerTaskOperator
+from airflow_provider_trigger.testing import TriggerDevServer
 
 try:
     from airflow.sdk import DAG
@@ -20,14 +23,8 @@ except ImportError:  # 2.11
 PLENTY = [f"tag {number}" for number in range(7)]
 
 
-def operator(**arguments: Any) -> RunTriggerTaskOperator:
-    defaults: dict[str, Any] = {"deferrable": False, "poll_interval": 0.02}
-    defaults |= {"task_id": "work", "task_identifier": "resize"}
-    return RunTriggerTaskOperator(**defaults | arguments)
-
-
 @pytest.fixture
-def body(server: Any) -> Callable[[], Any]:
+def body(server) -> Callable[[], Any]:
     """Return what was sent to start the only run."""
 
     def read() -> Any:
@@ -41,7 +38,7 @@ def body(server: Any) -> Callable[[], Any]:
 
 
 @pytest.fixture(scope="module")
-def parsed(parse: Any) -> set[str]:
+def parsed(parse) -> set[str]:
     return set(
         parse(
             """
@@ -92,7 +89,7 @@ INVALID = [
 
 
 @pytest.mark.parametrize(("name", "value", "reason"), INVALID)
-def test_an_invalid_argument_is_an_error_when_the_dag_is_parsed(name: str, value: Any, reason: str) -> None:
+def test_an_invalid_argument_is_an_error_when_the_dag_is_parsed(name: str, value, reason: str) -> None:
     with pytest.raises(ValueError, match="RunTriggerTaskOperator 'work': ") as raised:
         operator(**{name: value})
     assert str(raised.value).startswith(f"RunTriggerTaskOperator 'work': {reason}")
@@ -100,12 +97,12 @@ def test_an_invalid_argument_is_an_error_when_the_dag_is_parsed(name: str, value
 
 @pytest.mark.parametrize(("name", "value", "reason"), INVALID)
 def test_an_invalid_rendered_argument_fails_the_task_for_good_before_anything_is_sent(
-    name: str, value: Any, reason: str, connection: str, server: Any, context_of: Any, task_instance: Any
+    name: str, value, reason: str, connection: str, server
 ) -> None:
     made = operator(**{name: "{{ x }}"})
     setattr(made, "run_queue" if name == "queue" else name, value)  # as rendered natively
     with pytest.raises(AirflowFailException) as raised:
-        made.execute(context_of(task_instance()))
+        made.execute(context_of(TaskInstance()))
     assert str(raised.value).startswith(f"RunTriggerTaskOperator 'work': {reason}")
     assert server.requests == []
 
@@ -255,7 +252,7 @@ def test_a_queue_in_default_args_is_airflows(dag: DAG) -> None:
     ],
 )
 def test_a_mapped_task_has_no_queue_of_trigger_dev_unless_it_is_given(
-    default_args: Any, arguments: Any, queues: Any, dag: DAG
+    default_args, arguments, queues, dag: DAG
 ) -> None:
     dag.default_args.update(default_args)
     with dag:
@@ -276,9 +273,7 @@ def test_the_queue_that_airflow_adds_to_the_arguments_of_a_mapped_task_is_its_ow
 # What is sent
 
 
-def test_its_options_are_sent_in_the_apis_spelling(
-    connection: str, body: Any, context_of: Any, task_instance: Any
-) -> None:
+def test_its_options_are_sent_in_the_apis_spelling(connection: str, body) -> None:
     made = operator(
         payload={"a": [1, None]},
         queue="video",
@@ -296,7 +291,7 @@ def test_its_options_are_sent_in_the_apis_spelling(
         idempotency_key="order 17",
         wait_for_completion=False,
     )
-    made.execute(context_of(task_instance()))
+    made.execute(context_of(TaskInstance()))
     sent = body()
     tags = sent["options"].pop("tags")
     assert sent == {
@@ -320,33 +315,31 @@ def test_its_options_are_sent_in_the_apis_spelling(
     assert [tag.partition(":")[0] for tag in tags[7:]] == ["airflow_dag", "airflow_dag_run", "airflow_task"]
 
 
-def test_what_is_not_given_is_not_sent(
-    connection: str, body: Any, context_of: Any, task_instance: Any
-) -> None:
-    operator(wait_for_completion=False).execute(context_of(task_instance()))
+def test_what_is_not_given_is_not_sent(connection: str, body) -> None:
+    operator(wait_for_completion=False).execute(context_of(TaskInstance()))
     assert body().keys() == {"options"}
     assert body()["options"].keys() == {"tags", "idempotencyKey"}
     assert body()["options"]["idempotencyKey"].startswith("airflow-")
 
 
-def test_none_is_no_key(connection: str, body: Any, context_of: Any, task_instance: Any) -> None:
-    operator(wait_for_completion=False, idempotency_key=None).execute(context_of(task_instance()))
+def test_none_is_no_key(connection: str, body) -> None:
+    operator(wait_for_completion=False, idempotency_key=None).execute(context_of(TaskInstance()))
     assert body()["options"].keys() == {"tags"}
 
 
 @pytest.mark.parametrize("rendered", [None, "None"])
 def test_a_template_of_a_key_that_finds_nothing_is_an_error(
-    connection: str, sent: Any, context_of: Any, task_instance: Any, rendered: str | None
+    connection: str, sent, rendered: str | None
 ) -> None:
     made = operator(idempotency_key="{{ params.order }}")
     made.idempotency_key = rendered
     with pytest.raises(AirflowFailException, match="idempotency_key must not be 'None': a template that "):
-        made.execute(context_of(task_instance()))
+        made.execute(context_of(TaskInstance()))
     assert sent() == []
 
 
 def test_a_template_that_renders_to_the_text_none_is_a_warning_that_names_the_argument(
-    connection: str, body: Any, context_of: Any, task_instance: Any, keep_log: Any
+    connection: str, body, keep_log
 ) -> None:
     log = keep_log(RunTriggerTaskOperator)
     made = operator(
@@ -357,23 +350,23 @@ def test_a_template_that_renders_to_the_text_none_is_a_warning_that_names_the_ar
     )
     values: Any = {"x": None}
     made.render_template_fields(values)
-    made.execute(context_of(task_instance()))
+    made.execute(context_of(TaskInstance()))
     end = " rendered to the text 'None', and is sent so: "
     assert [text.partition(end)[0] for text in log.of("warning")] == ["payload['a']", "queue", "tags[0]"]
     assert body()["payload"] == {"a": "None", "b": "no None", "c": "None"}
 
 
 def test_the_name_of_a_python_object_in_place_of_outputs_fails_the_task_for_good(
-    connection: str, sent: Any, context_of: Any, task_instance: Any
+    connection: str, sent
 ) -> None:
     made = operator(payload={"a": "{{ ti.xcom_pull('process') }}"})
     made.payload = {"a": "LazySelectSequence([2 items])"}
     with pytest.raises(AirflowFailException, match=r"payload\['a'\] must not contain 'LazySelectSequence"):
-        made.execute(context_of(task_instance()))
+        made.execute(context_of(TaskInstance()))
     assert sent() == []
 
 
-def test_executed_by_hand_a_run_has_neither_key_nor_tags_of_ours(connection: str, body: Any) -> None:
+def test_executed_by_hand_a_run_has_neither_key_nor_tags_of_ours(connection: str, body) -> None:
     made = operator(wait_for_completion=False, tags="mine")
     empty: Any = {}
     assert made.execute(empty).startswith("run_")
@@ -381,21 +374,19 @@ def test_executed_by_hand_a_run_has_neither_key_nor_tags_of_ours(connection: str
 
 
 def test_without_a_key_a_lost_answer_is_an_error_that_says_that_a_run_may_exist(
-    connection: str, server: Any, sent: Any, context_of: Any, task_instance: Any
+    connection: str, server, sent
 ) -> None:
     server.disconnect_next(after_handling=True)
     with pytest.raises(AirflowFailException, match="a run may exist") as raised:
-        operator(idempotency_key=None).execute(context_of(task_instance()))
+        operator(idempotency_key=None).execute(context_of(TaskInstance()))
     assert connection in str(raised.value)
     assert sent() == ["trigger"]
 
 
-def test_with_a_key_a_lost_answer_makes_no_second_run(
-    connection: str, server: Any, sent: Any, context_of: Any, task_instance: Any
-) -> None:
+def test_with_a_key_a_lost_answer_makes_no_second_run(connection: str, server, sent) -> None:
     server.on_task("resize", output=17)
     server.disconnect_next(after_handling=True)
-    assert operator().execute(context_of(task_instance())) == 17
+    assert operator().execute(context_of(TaskInstance())) == 17
     assert len(server.runs) == 1
     assert sent()[:2] == ["trigger", "trigger"]
 
@@ -403,27 +394,25 @@ def test_with_a_key_a_lost_answer_makes_no_second_run(
 # Another try
 
 
-def tried(server: Any, context: Any, **arguments: Any) -> Any:
+def tried(server: TriggerDevServer, context: Any, **arguments: Any) -> Any:
     """Execute a first try that dies at once after the start; return its run."""
     operator(**arguments, wait_for_completion=False).execute(context)
     return list(server.runs.values())[-1]
 
 
 @pytest.fixture
-def context(context_of: Any, task_instance: Any) -> Callable[..., Any]:
-    return lambda **ti: context_of(task_instance(**ti))
+def context() -> Callable[..., Any]:
+    return lambda **ti: context_of(TaskInstance(**ti))
 
 
-def test_a_retry_takes_up_the_run_that_is_alive(connection: str, server: Any, context: Any) -> None:
+def test_a_retry_takes_up_the_run_that_is_alive(connection: str, server, context) -> None:
     server.on_task("resize", output="done", after=0.3)
     tried(server, context())
     assert operator().execute(context(try_number=2)) == "done"
     assert len(server.runs) == 1
 
 
-def test_a_retry_returns_the_output_of_the_run_that_completed(
-    connection: str, server: Any, context: Any, sent: Any
-) -> None:
+def test_a_retry_returns_the_output_of_the_run_that_completed(connection: str, server, context, sent) -> None:
     server.on_task("resize", output="done", start_after=0, after=0)
     tried(server, context())
     assert operator().execute(context(try_number=2)) == "done"
@@ -431,7 +420,7 @@ def test_a_retry_returns_the_output_of_the_run_that_completed(
     assert sent()[-2:] == ["trigger", "retrieve"]
 
 
-def test_a_retry_after_a_cancel_starts_a_new_run(connection: str, server: Any, context: Any) -> None:
+def test_a_retry_after_a_cancel_starts_a_new_run(connection: str, server, context) -> None:
     server.on_task("resize", after=None, times=1)
     server.on_task("resize", output="second")
     tried(server, context()).cancel()
@@ -439,16 +428,14 @@ def test_a_retry_after_a_cancel_starts_a_new_run(connection: str, server: Any, c
     assert len(server.runs) == 2
 
 
-def test_a_cleared_task_starts_a_new_run(connection: str, server: Any, context: Any) -> None:
+def test_a_cleared_task_starts_a_new_run(connection: str, server, context) -> None:
     server.on_task("resize", output="first", times=1)
     server.on_task("resize", output="second")
     assert operator().execute(context()) == "first"
     assert operator().execute(context(try_number=2, max_tries=1)) == "second"
 
 
-def test_the_try_after_a_clear_cancels_the_run_from_before(
-    connection: str, server: Any, context: Any
-) -> None:
+def test_the_try_after_a_clear_cancels_the_run_from_before(connection: str, server, context) -> None:
     server.on_task("resize", after=None, times=1)
     server.on_task("resize", output="second")
     first = tried(server, context())
@@ -457,7 +444,7 @@ def test_the_try_after_a_clear_cancels_the_run_from_before(
 
 
 def test_the_try_after_a_clear_takes_up_the_run_from_before_if_it_is_not_to_be_canceled(
-    connection: str, server: Any, context: Any
+    connection: str, server, context
 ) -> None:
     server.on_task("resize", output="first", after=0.5)
     tried(server, context())
@@ -467,7 +454,7 @@ def test_the_try_after_a_clear_takes_up_the_run_from_before_if_it_is_not_to_be_c
 
 @pytest.mark.parametrize("arguments", [{"idempotency_key": "mine"}, {"wait_for_completion": False}])
 def test_where_a_run_is_not_this_task_instances_alone_none_from_before_is_looked_for(
-    arguments: Any, connection: str, server: Any, context: Any, sent: Any
+    arguments, connection: str, server, context, sent
 ) -> None:
     operator(**arguments).execute(context(try_number=2, max_tries=1))
     assert "list" not in sent()
@@ -475,21 +462,19 @@ def test_where_a_run_is_not_this_task_instances_alone_none_from_before_is_looked
 
 @pytest.mark.parametrize("retries", [0, 3])
 def test_its_key_holds_the_retries_of_its_task(
-    retries: int, connection: str, server: Any, context: Any, run_of: Any
+    retries: int, connection: str, server, context, run_of
 ) -> None:
     # Airflow sets max_tries to the tries so far and the retries when a task is cleared.
     operator(retries=retries, wait_for_completion=False).execute(context(max_tries=3))
     assert run_of().idempotency_key.endswith(f"-3-{retries}")
 
 
-def test_a_first_try_looks_for_nothing(connection: str, server: Any, context: Any, sent: Any) -> None:
+def test_a_first_try_looks_for_nothing(connection: str, server, context, sent) -> None:
     operator(wait_for_completion=True).execute(context())
     assert "list" not in sent()
 
 
-def test_dag_runs_that_differ_in_their_start_only_have_runs_of_their_own(
-    connection: str, server: Any, context_of: Any, task_instance: Any
-) -> None:
+def test_dag_runs_that_differ_in_their_start_only_have_runs_of_their_own(connection: str, server) -> None:
     for start in (0, 1):
-        operator(wait_for_completion=False).execute(context_of(task_instance(), start=start))
+        operator(wait_for_completion=False).execute(context_of(TaskInstance(), start=start))
     assert len(server.runs) == 2

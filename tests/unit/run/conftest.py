@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 import pytest
 from in_process import client, log, lost, network, server
@@ -20,7 +19,7 @@ def make_run() -> Callable[..., Run]:
 
 
 @pytest.fixture
-def virtual_time(clock: Any, monkeypatch: pytest.MonkeyPatch) -> Any:
+def virtual_time(clock, monkeypatch: pytest.MonkeyPatch):
     """Let the modules that sleep themselves go by the clock, and return it."""
     for module in ("drive", "cancel_guard"):
         monkeypatch.setattr(f"airflow_provider_trigger.run.{module}.time", clock)

@@ -21,7 +21,7 @@ class TimeLimitError(BaseException):
 
 
 @pytest.fixture
-def make_guard(client: Any, virtual_time: Any, log: Any) -> Any:
+def make_guard(client, virtual_time, log):
     def make(*, cancels: bool = True) -> CancelGuard:
         return CancelGuard(client, cancels=cancels, time_limit=4.0, log=log)
 
@@ -29,7 +29,7 @@ def make_guard(client: Any, virtual_time: Any, log: Any) -> Any:
 
 
 @pytest.fixture
-def guard(make_guard: Any) -> CancelGuard:
+def guard(make_guard) -> CancelGuard:
     made: CancelGuard = make_guard()
     return made
 
@@ -40,7 +40,7 @@ def fail(guard: CancelGuard, error: BaseException) -> None:
 
 
 @pytest.mark.parametrize("error", [ValueError("mine"), TimeLimitError(), KeyboardInterrupt(), StoppedError()])
-def test_an_error_cancels_the_run(server: Any, guard: CancelGuard, log: Any, error: BaseException) -> None:
+def test_an_error_cancels_the_run(server, guard: CancelGuard, log, error: BaseException) -> None:
     run = server.add_run("EXECUTING")
     guard.run_id = run.id
     fail(guard, error)
@@ -52,7 +52,7 @@ def test_at_first_nothing_is_known_of_it(guard: CancelGuard) -> None:
     assert (guard.run_id, guard.request, guard.is_stopped) == (None, None, False)
 
 
-def test_without_an_error_the_run_goes_on(server: Any, guard: CancelGuard, network: Any) -> None:
+def test_without_an_error_the_run_goes_on(server, guard: CancelGuard, network) -> None:
     run = server.add_run("EXECUTING")
     with guard:
         guard.run_id = run.id
@@ -61,7 +61,7 @@ def test_without_an_error_the_run_goes_on(server: Any, guard: CancelGuard, netwo
 
 
 def test_its_client_is_closed_in_any_case(
-    guard: CancelGuard, client: Any, monkeypatch: pytest.MonkeyPatch
+    guard: CancelGuard, client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     closed: list[bool] = []
     monkeypatch.setattr(client, "close", lambda: closed.append(True))
@@ -71,7 +71,7 @@ def test_its_client_is_closed_in_any_case(
     assert closed == [True, True]
 
 
-def test_a_stop_cancels_the_run_once(server: Any, guard: CancelGuard, network: Any) -> None:
+def test_a_stop_cancels_the_run_once(server, guard: CancelGuard, network) -> None:
     run = server.add_run("EXECUTING")
     with guard:
         guard.run_id = run.id
@@ -82,7 +82,7 @@ def test_a_stop_cancels_the_run_once(server: Any, guard: CancelGuard, network: A
     assert run.cancel_requests == 1
 
 
-def test_a_task_that_was_stopped_ends_its_work(guard: CancelGuard, clock: Any) -> None:
+def test_a_task_that_was_stopped_ends_its_work(guard: CancelGuard, clock) -> None:
     guard.raise_if_stopped()
     guard.sleep(10)
     assert clock.now == 1010
@@ -93,7 +93,7 @@ def test_a_task_that_was_stopped_ends_its_work(guard: CancelGuard, clock: Any) -
     assert clock.now == 1010
 
 
-def test_a_stop_ends_a_sleep_within_a_second(guard: CancelGuard, clock: Any, monkeypatch: Any) -> None:
+def test_a_stop_ends_a_sleep_within_a_second(guard: CancelGuard, clock, monkeypatch) -> None:
     real = clock.sleep
 
     def sleep(seconds: float) -> None:
@@ -110,7 +110,7 @@ def test_a_stop_ends_a_sleep_within_a_second(guard: CancelGuard, clock: Any, mon
 # Runs that are to be left alone
 
 
-def test_a_released_run_is_left_alone(server: Any, guard: CancelGuard, network: Any) -> None:
+def test_a_released_run_is_left_alone(server, guard: CancelGuard, network) -> None:
     guard.run_id = server.add_run("EXECUTING").id
     guard.release()
     guard.stop()
@@ -118,7 +118,7 @@ def test_a_released_run_is_left_alone(server: Any, guard: CancelGuard, network: 
     assert network.requests == []
 
 
-def test_so_is_every_run_where_none_is_to_be_canceled(server: Any, make_guard: Any, network: Any) -> None:
+def test_so_is_every_run_where_none_is_to_be_canceled(server, make_guard, network) -> None:
     guard = make_guard(cancels=False)
     guard.run_id, guard.request = server.add_run("EXECUTING").id, REQUEST
     guard.stop()
@@ -132,7 +132,7 @@ def test_so_is_every_run_where_none_is_to_be_canceled(server: Any, make_guard: A
 # While the answer to the start has not come
 
 
-def test_a_stop_finds_the_run_by_its_key(server: Any, guard: CancelGuard, log: Any) -> None:
+def test_a_stop_finds_the_run_by_its_key(server, guard: CancelGuard, log) -> None:
     run = server.add_run("EXECUTING", task_identifier="resize", idempotency_key="k")
     guard.request = REQUEST
     guard.stop()
@@ -140,7 +140,7 @@ def test_a_stop_finds_the_run_by_its_key(server: Any, guard: CancelGuard, log: A
     assert log.leveled == [("info", f"Canceled run {run.id}")]
 
 
-def test_where_the_request_has_not_arrived_no_run_begins(server: Any, guard: CancelGuard, clock: Any) -> None:
+def test_where_the_request_has_not_arrived_no_run_begins(server, guard: CancelGuard, clock) -> None:
     guard.request = REQUEST
     guard.stop()
     [run] = server.runs.values()
@@ -149,13 +149,13 @@ def test_where_the_request_has_not_arrived_no_run_begins(server: Any, guard: Can
 
 
 @pytest.mark.parametrize("request_", [None, WITHOUT_KEY])
-def test_without_a_key_nothing_can_be_found(guard: CancelGuard, network: Any, request_: Any) -> None:
+def test_without_a_key_nothing_can_be_found(guard: CancelGuard, network, request_) -> None:
     guard.request = request_
     guard.stop()
     assert network.requests == []
 
 
-def test_a_timeout_during_the_start_cancels_the_run_by_its_key(server: Any, guard: CancelGuard) -> None:
+def test_a_timeout_during_the_start_cancels_the_run_by_its_key(server, guard: CancelGuard) -> None:
     run = server.add_run("EXECUTING", task_identifier="resize", idempotency_key="k")
     guard.request = REQUEST
     fail(guard, TimeLimitError())
@@ -163,7 +163,7 @@ def test_a_timeout_during_the_start_cancels_the_run_by_its_key(server: Any, guar
 
 
 def test_a_start_that_failed_is_left_to_the_next_try(
-    server: Any, guard: CancelGuard, client: Any, network: Any, log: Any, answer: Any
+    server, guard: CancelGuard, client, network, log, answer
 ) -> None:
     network.fault("/trigger", answer(500, {"error": "No"}), times=1000, arrives=True)
     guard.request = REQUEST
@@ -183,7 +183,7 @@ def test_a_start_that_failed_is_left_to_the_next_try(
 
 
 def test_a_run_that_starts_in_spite_of_a_stop_is_canceled_as_well(
-    server: Any, guard: CancelGuard, client: Any, network: Any, log: Any
+    server, guard: CancelGuard, client, network, log
 ) -> None:
     server.add_run("QUEUED", task_identifier="resize", idempotency_key="k").cancel()
 
@@ -207,7 +207,7 @@ def test_a_run_that_starts_in_spite_of_a_stop_is_canceled_as_well(
 
 
 def test_a_cancel_that_fails_is_logged_and_not_raised(
-    server: Any, guard: CancelGuard, network: Any, clock: Any, log: Any, lost: Any
+    server, guard: CancelGuard, network, clock, log, lost
 ) -> None:
     run = server.add_run("EXECUTING")
     guard.run_id = run.id
@@ -221,9 +221,7 @@ def test_a_cancel_that_fails_is_logged_and_not_raised(
     assert run.status == "CANCELED"
 
 
-def test_a_lookup_that_fails_is_logged_and_not_raised(
-    guard: CancelGuard, network: Any, log: Any, answer: Any
-) -> None:
+def test_a_lookup_that_fails_is_logged_and_not_raised(guard: CancelGuard, network, log, answer) -> None:
     guard.request = REQUEST
     network.fault("/trigger", answer(401, {"error": "Invalid API key"}), times=10)
     guard.stop()
@@ -231,9 +229,7 @@ def test_a_lookup_that_fails_is_logged_and_not_raised(
     assert line.startswith("Run of this task may still be running: POST /api/v1/tasks/resize/trigger ")
 
 
-def test_an_error_of_any_kind_keeps_the_first_one(
-    guard: CancelGuard, client: Any, log: Any, monkeypatch: Any
-) -> None:
+def test_an_error_of_any_kind_keeps_the_first_one(guard: CancelGuard, client, log, monkeypatch) -> None:
     def call(*_: Any, **__: Any) -> None:
         raise RuntimeError("a bug")
 

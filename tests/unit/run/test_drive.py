@@ -55,7 +55,7 @@ class AsyncClient(Client):
 
 
 @pytest.fixture
-def run_both(virtual_time: Any, monkeypatch: pytest.MonkeyPatch) -> Any:
+def run_both(virtual_time, monkeypatch: pytest.MonkeyPatch):
     """Drive the same steps in both ways, and return what each came to, and how long it slept."""
     real_sleep = asyncio.sleep
 
@@ -78,7 +78,7 @@ def run_both(virtual_time: Any, monkeypatch: pytest.MonkeyPatch) -> Any:
     return run
 
 
-def test_calls_are_made_and_pauses_are_waited_for(run_both: Any) -> None:
+def test_calls_are_made_and_pauses_are_waited_for(run_both) -> None:
     from airflow_provider_trigger.run.wait import Pause
 
     result = Waited(end=WaitEnd.FINAL, run=None)
@@ -89,7 +89,7 @@ def test_calls_are_made_and_pauses_are_waited_for(run_both: Any) -> None:
         assert steps.closed
 
 
-def test_an_error_of_the_api_is_handed_to_the_wait(run_both: Any) -> None:
+def test_an_error_of_the_api_is_handed_to_the_wait(run_both) -> None:
     error = TransportError("refused")
     for _, steps, _ in run_both(lambda: Steps("one", "two"), error):
         assert steps.replies == [error, error]
@@ -107,18 +107,10 @@ def test_any_other_error_ends_it(error: BaseException) -> None:
         assert steps.closed
 
 
-def test_no_call_is_repeated_by_the_client(
-    server: Any, client: Any, network: Any, virtual_time: Any, lost: Any
-) -> None:
+def test_no_call_is_repeated_by_the_client(server, client, network, log, virtual_time, lost) -> None:
     run = server.add_run("EXECUTING", then=[(3, "COMPLETED")])
     network.fault("GET", lost, times=1)
-
-    class Quiet:
-        def info(self, *_: Any) -> None: ...
-
-        warning = error = info
-
-    steps = wait_for_run(run.id, WaitSettings(), log=Quiet(), now=virtual_time.time)
+    steps = wait_for_run(run.id, WaitSettings(), log=log, now=virtual_time.time)
     waited = drive(steps, client)
     assert waited.end is WaitEnd.FINAL
     # Each check is one request: the next one comes with the next step of the wait.
@@ -132,7 +124,7 @@ def test_no_call_is_repeated_by_the_client_on_an_event_loop_either() -> None:
     assert client.calls == [("one", {"patience": 0}), ("two", {"patience": 0})]
 
 
-def test_an_error_of_the_wait_itself_is_raised(client: Any, log: Any) -> None:
+def test_an_error_of_the_wait_itself_is_raised(client, log) -> None:
     with pytest.raises(NotSentError):
         drive(wait_for_run("..", WaitSettings(), log=log), client)
 
@@ -140,7 +132,7 @@ def test_an_error_of_the_wait_itself_is_raised(client: Any, log: Any) -> None:
 # Stopping
 
 
-def test_a_stop_ends_a_pause_within_a_second(virtual_time: Any) -> None:
+def test_a_stop_ends_a_pause_within_a_second(virtual_time) -> None:
     from airflow_provider_trigger.run.wait import Pause
 
     steps = Steps(Pause(60.0), "never")
@@ -151,7 +143,7 @@ def test_a_stop_ends_a_pause_within_a_second(virtual_time: Any) -> None:
     assert steps.replies == []
 
 
-def test_a_stop_during_a_call_ends_it_before_the_next_one(virtual_time: Any) -> None:
+def test_a_stop_during_a_call_ends_it_before_the_next_one(virtual_time) -> None:
     client = Client()
     with pytest.raises(StoppedError):
         drive(Steps("one", "two")(), client, is_stopped=lambda: bool(client.calls))  # type: ignore[arg-type]

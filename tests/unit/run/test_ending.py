@@ -17,7 +17,7 @@ def internal(code: str) -> dict[str, str]:
     return {"message": f"trigger.dev internal error ({code})"}
 
 
-def test_only_a_completed_run_has_ended_well(make_run: Any) -> None:
+def test_only_a_completed_run_has_ended_well(make_run) -> None:
     good = {status for status in FINAL_STATUSES if make_run(status).is_success}
     assert good == {"COMPLETED", "COMPLETED_SUCCESSFULLY"}
     assert not make_run("EXECUTING").is_success
@@ -71,7 +71,7 @@ def test_only_a_completed_run_has_ended_well(make_run: Any) -> None:
     ],
 )
 def test_a_failure_names_task_status_attempts_error_link_and_what_to_do(
-    make_run: Any, status: str, shown: dict[str, Any], text: str
+    make_run, status: str, shown: dict[str, Any], text: str
 ) -> None:
     run = make_run(status, taskIdentifier="resize", **shown)
     assert why_failed(run, run_url=URL) == (
@@ -79,7 +79,7 @@ def test_a_failure_names_task_status_attempts_error_link_and_what_to_do(
     )
 
 
-def test_a_long_message_is_shortened_and_stays_one_line(make_run: Any) -> None:
+def test_a_long_message_is_shortened_and_stays_one_line(make_run) -> None:
     text = why_failed(make_run("FAILED", error={"message": "line\n" * 20_000}), run_url=URL)
     assert len(text) < 1200
     assert "\n" not in text
@@ -116,7 +116,7 @@ def not_ended(end: str, run: Any, *, error: str = "", is_canceled: bool = False)
     ],
 )
 def test_a_time_limit_says_what_became_of_the_run(
-    make_run: Any, run: dict[str, str] | None, facts: dict[str, Any], became: str
+    make_run, run: dict[str, str] | None, facts: dict[str, Any], became: str
 ) -> None:
     seen = make_run(taskIdentifier="resize", **run) if run else None
     what = "Run run_1 of Trigger.dev task 'resize'" if run else "Run run_1"
@@ -125,7 +125,7 @@ def test_a_time_limit_says_what_became_of_the_run(
     )
 
 
-def test_a_run_without_a_version_says_what_to_do(make_run: Any) -> None:
+def test_a_run_without_a_version_says_what_to_do(make_run) -> None:
     run = make_run("CANCELED", taskIdentifier="resize")
     assert not_ended("no_version", run, is_canceled=True) == (
         "Run run_1 of Trigger.dev task 'resize' was still waiting for a version after "
@@ -136,19 +136,19 @@ def test_a_run_without_a_version_says_what_to_do(make_run: Any) -> None:
     )
 
 
-def test_a_run_without_a_version_may_not_show_its_task(make_run: Any) -> None:
+def test_a_run_without_a_version_may_not_show_its_task(make_run) -> None:
     text = not_ended("no_version", make_run("PENDING_VERSION"))
     assert "no deployed version in this environment has the Trigger.dev task (or its queue). Dep" in text
 
 
 @pytest.mark.parametrize("end", list(WaitEnd))
-def test_no_text_has_two_blanks(make_run: Any, end: WaitEnd) -> None:
+def test_no_text_has_two_blanks(make_run, end: WaitEnd) -> None:
     for run in (None, make_run(), make_run("CANCELED", taskIdentifier="t")):
         assert "  " not in not_ended(end, run, error="no answer")
         assert "  " not in not_ended(end, run, is_canceled=True)
 
 
-def test_a_rejected_wait_names_the_error_and_that_the_run_may_still_be_running(make_run: Any) -> None:
+def test_a_rejected_wait_names_the_error_and_that_the_run_may_still_be_running(make_run) -> None:
     error = "GET /api/v3/runs/run_1 answered 401: Invalid API key"
     assert not_ended("rejected", make_run("EXECUTING", taskIdentifier="resize"), error=error) == (
         "The server rejects the status checks of run run_1 of Trigger.dev task 'resize', which may still be "

@@ -13,7 +13,7 @@ from airflow_provider_trigger.run.wait import Waited, WaitEnd
 
 
 @pytest.mark.parametrize("end", list(WaitEnd))
-def test_an_event_is_plain_json_without_the_output(make_run: Any, end: WaitEnd) -> None:
+def test_an_event_is_plain_json_without_the_output(make_run, end: WaitEnd) -> None:
     run = make_run("COMPLETED", output="x" * 1000)
     event = make_event("run_1", Waited(end=end, run=run, error="why", is_canceled=True), try_number=2)
     assert event == {
@@ -50,7 +50,7 @@ def test_a_run_that_was_never_seen_has_no_status() -> None:
     ],
 )
 def test_an_event_is_of_another_try_only_if_both_are_known(
-    event: Any, try_number: int | None, expected: bool
+    event, try_number: int | None, expected: bool
 ) -> None:
     assert is_of_another_try(event, try_number) is expected
 
@@ -65,7 +65,7 @@ def read_and_check(given: Any, client: Any) -> tuple[str, Waited]:
     return run_id, check_again(run_id, waited, client)
 
 
-def test_the_run_is_checked_once_more(server: Any, client: Any, network: Any) -> None:
+def test_the_run_is_checked_once_more(server, client, network) -> None:
     run = server.add_run("COMPLETED")
     run_id, waited = read_and_check(event(run.id, "final"), client)
     assert run_id == run.id
@@ -74,7 +74,7 @@ def test_the_run_is_checked_once_more(server: Any, client: Any, network: Any) ->
     assert len(network.requests) == 1
 
 
-def test_an_event_of_an_older_version_is_understood(server: Any, client: Any) -> None:
+def test_an_event_of_an_older_version_is_understood(server, client) -> None:
     run = server.add_run("CANCELED")
     _, waited = read_and_check({"run_id": run.id, "end": "timed_out"}, client)
     assert (waited.end, waited.error, waited.is_canceled) == (WaitEnd.TIMED_OUT, "", False)
@@ -82,21 +82,21 @@ def test_an_event_of_an_older_version_is_understood(server: Any, client: Any) ->
 
 @pytest.mark.parametrize("end", ["timed_out", "no_version"])
 @pytest.mark.parametrize("status", ["COMPLETED", "FAILED"])
-def test_a_result_that_came_after_all_counts(server: Any, client: Any, end: str, status: str) -> None:
+def test_a_result_that_came_after_all_counts(server, client, end: str, status: str) -> None:
     run = server.add_run(status)
     _, waited = read_and_check(event(run.id, end, error="the cancel failed: no answer"), client)
     assert waited.run is not None
     assert (waited.end, waited.run.status, waited.error) == (WaitEnd.FINAL, status, "")
 
 
-def test_a_run_that_the_wait_has_canceled_stays_canceled(server: Any, client: Any) -> None:
+def test_a_run_that_the_wait_has_canceled_stays_canceled(server, client) -> None:
     run = server.add_run("CANCELED")
     _, waited = read_and_check(event(run.id, "timed_out", is_canceled=True), client)
     assert waited.run is not None
     assert (waited.end, waited.is_canceled, waited.run.status) == (WaitEnd.TIMED_OUT, True, "CANCELED")
 
 
-def test_a_run_that_can_be_checked_again_shows_its_end(server: Any, client: Any) -> None:
+def test_a_run_that_can_be_checked_again_shows_its_end(server, client) -> None:
     for status in ("COMPLETED", "CANCELED", "FAILED"):
         _, waited = read_and_check(event(server.add_run(status).id, "rejected", error="401"), client)
         assert waited.end is WaitEnd.FINAL
@@ -104,22 +104,20 @@ def test_a_run_that_can_be_checked_again_shows_its_end(server: Any, client: Any)
     assert (waited.end, waited.error) == (WaitEnd.REJECTED, "401")
 
 
-def test_a_final_run_that_cannot_be_checked_is_an_error(
-    server: Any, client: Any, network: Any, lost: Any
-) -> None:
+def test_a_final_run_that_cannot_be_checked_is_an_error(server, client, network, lost) -> None:
     run = server.add_run("COMPLETED")
     network.fault("GET", lost, times=1000)
     with pytest.raises(TriggerDevError, match="ConnectionError"):
         read_and_check(event(run.id, "final"), client)
 
 
-def test_a_final_run_that_is_unknown_is_an_error(client: Any) -> None:
+def test_a_final_run_that_is_unknown_is_an_error(client) -> None:
     with pytest.raises(NotFoundError):
         read_and_check(event("run_x", "final"), client)
 
 
 @pytest.mark.parametrize("end", ["timed_out", "no_version", "rejected"])
-def test_a_run_that_is_no_longer_waited_for_needs_no_check(client: Any, end: str) -> None:
+def test_a_run_that_is_no_longer_waited_for_needs_no_check(client, end: str) -> None:
     run_id, waited = read_and_check(event("run_x", end, error="why", is_canceled=True), client)
     assert (run_id, waited) == ("run_x", Waited(end=WaitEnd(end), run=None, error="why", is_canceled=True))
 
@@ -127,7 +125,7 @@ def test_a_run_that_is_no_longer_waited_for_needs_no_check(client: Any, end: str
 @pytest.mark.parametrize(
     "given", [None, {}, "run_1", [], {"run_id": "run_1"}, {"run_id": "", "end": "final"}, {"end": "final"}]
 )
-def test_what_is_not_an_event_is_an_error(given: Any) -> None:
+def test_what_is_not_an_event_is_an_error(given) -> None:
     with pytest.raises(ValueError, match="event is not valid") as raised:
         read_event(given)
     assert str(raised.value) == (

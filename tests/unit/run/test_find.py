@@ -8,6 +8,8 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
+from fake_clock import Clock
+from in_process import Network
 
 from airflow_provider_trigger.api.deadline import NEVER, Deadline
 from airflow_provider_trigger.api.errors import NotSentError, ServerError, TriggerDevError
@@ -15,17 +17,20 @@ from airflow_provider_trigger.api.models.statuses import ALIVE_STATUSES
 from airflow_provider_trigger.run import checks
 from airflow_provider_trigger.run.find import find_runs, list_run_ids
 from airflow_provider_trigger.run.identity import DagRunIdentity, TaskInstanceIdentity
+from airflow_provider_trigger.testing import TriggerDevServer
 
 DAG_RUN = DagRunIdentity(dag_id="d", run_id="r", start_date=datetime(2026, 11, 1, tzinfo=UTC))
 TASKS = [TaskInstanceIdentity(dag_run=DAG_RUN, task_id=task_id) for task_id in ("a", "b")]
 
 
-def add(server: Any, status: str = "EXECUTING", task: Any = TASKS[0], number: int = 0, **fields: Any) -> Any:
+def add(
+    server: TriggerDevServer, status: str = "EXECUTING", task: Any = TASKS[0], number: int = 0, **fields: Any
+) -> Any:
     given = {"idempotency_key": task.key(number, 0), "tags": task.tags}
     return server.add_run(status, **given | fields)
 
 
-def add_in_turn(server: Any, clock: Any, count: int, *, pause: float) -> list[Any]:
+def add_in_turn(server: TriggerDevServer, clock: Clock, count: int, *, pause: float) -> list[Any]:
     """Add runs that were created one after the other, the earliest first."""
     runs = []
     for number in range(count):
@@ -34,7 +39,7 @@ def add_in_turn(server: Any, clock: Any, count: int, *, pause: float) -> list[An
     return runs
 
 
-def end_when_checked(network: Any, run: Any) -> None:
+def end_when_checked(network: Network, run: Any) -> None:
     def end(sent: str) -> None:
         if "/v3/" in sent:
             run.status = "COMPLETED"
@@ -43,13 +48,13 @@ def end_when_checked(network: Any, run: Any) -> None:
 
 
 @pytest.fixture
-def find(client: Any) -> Any:
+def find(client):
     return lambda starter=DAG_RUN, **options: find_runs(
         client, tag=starter.tag, is_ours=starter.has_started, **options
     )
 
 
-def test_a_dag_run_finds_the_runs_of_all_its_tasks_and_a_task_only_its_own(server: Any, find: Any) -> None:
+def test_a_dag_run_finds_the_runs_of_all_its_tasks_and_a_task_only_its_own(server, find) -> None:
     runs = [add(server, task=task) for task in TASKS]
     add(server, tags=["airflow_dag:d"])  # of another Dag run
     assert {run.id for run in find().ours} == {run.id for run in runs}
@@ -59,26 +64,26 @@ def test_a_dag_run_finds_the_runs_of_all_its_tasks_and_a_task_only_its_own(serve
 @pytest.mark.parametrize(
     "status", ["PENDING_VERSION", "QUEUED", "DEQUEUED", "EXECUTING", "WAITING", "DELAYED"]
 )
-def test_a_run_in_any_alive_state_is_found(server: Any, find: Any, status: str) -> None:
+def test_a_run_in_any_alive_state_is_found(server, find, status: str) -> None:
     run = add(server, status)
     [found] = find().ours
     assert (found.id, found.status) == (run.id, status)
 
 
 @pytest.mark.parametrize("status", ["COMPLETED", "CANCELED", "FAILED", "EXPIRED", "CRASHED", "TIMED_OUT"])
-def test_a_run_that_has_ended_is_not_found(server: Any, find: Any, network: Any, status: str) -> None:
+def test_a_run_that_has_ended_is_not_found(server, find, network, status: str) -> None:
     add(server, status)
     assert find().ours == []
     assert len(network.requests) == 1
 
 
-def test_a_run_that_ended_since_it_was_listed_is_left_out(server: Any, find: Any, network: Any) -> None:
+def test_a_run_that_ended_since_it_was_listed_is_left_out(server, find, network) -> None:
     end_when_checked(network, add(server))
     assert find().ours == []
 
 
 def test_canceled_runs_whose_worker_may_still_execute_are_found_where_they_are_listed(
-    server: Any, find: Any, clock: Any
+    server, find, clock
 ) -> None:
     run, queued, terminated = add(server), add(server, "QUEUED", number=1), add(server, number=2)
     terminated.cancel()
@@ -94,15 +99,13 @@ def test_canceled_runs_whose_worker_may_still_execute_are_found_where_they_are_l
     assert find().stopping == []
 
 
-def test_a_run_that_ended_since_it_was_listed_hides_no_other_one(
-    server: Any, find: Any, network: Any, clock: Any
-) -> None:
+def test_a_run_that_ended_since_it_was_listed_hides_no_other_one(server, find, network, clock) -> None:
     earliest, ended, latest = add_in_turn(server, clock, 3, pause=1)
     end_when_checked(network, ended)
     assert [run.id for run in find().ours] == [latest.id, earliest.id]
 
 
-def test_a_replay_carries_the_tags_but_is_not_ours(server: Any, find: Any) -> None:
+def test_a_replay_carries_the_tags_but_is_not_ours(server, find) -> None:
     original = add(server, "COMPLETED")
     replayed = server.replay(original)
     replayed.status = "EXECUTING"
@@ -112,16 +115,14 @@ def test_a_replay_carries_the_tags_but_is_not_ours(server: Any, find: Any) -> No
     assert sorted(found.others) == sorted([replayed.id, foreign.id])
 
 
-def test_known_runs_are_neither_checked_nor_returned(server: Any, find: Any, network: Any) -> None:
+def test_known_runs_are_neither_checked_nor_returned(server, find, network) -> None:
     runs = [add(server, number=number) for number in range(3)]
     found = find(known={runs[0].id, runs[2].id})
     assert [run.id for run in found.ours] == [runs[1].id]
     assert len(network.sent("/v3/")) == 1
 
 
-def test_all_pages_are_read_also_behind_an_empty_one(
-    server: Any, client: Any, network: Any, clock: Any
-) -> None:
+def test_all_pages_are_read_also_behind_an_empty_one(server, client, network, clock) -> None:
     runs = add_in_turn(server, clock, 250, pause=0.01)
     server.list_lag = 60
     clock.sleep(120)
@@ -132,21 +133,21 @@ def test_all_pages_are_read_also_behind_an_empty_one(
     assert len(network.sent("GET /api/v1/runs")) == 3
 
 
-def test_runs_that_are_older_than_a_week_are_listed(server: Any, client: Any, clock: Any) -> None:
+def test_runs_that_are_older_than_a_week_are_listed(server, client, clock) -> None:
     run = add(server, "DELAYED")
     run.stay()
     clock.sleep(30 * 86400)
     assert list_run_ids(client, tag=DAG_RUN.tag, statuses=ALIVE_STATUSES, deadline=NEVER) == [run.id]
 
 
-def test_many_runs_are_all_checked(server: Any, find: Any, network: Any) -> None:
+def test_many_runs_are_all_checked(server, find, network) -> None:
     runs = [add(server, number=number) for number in range(120)]
     assert {run.id for run in find().ours} == {run.id for run in runs}
     assert len(network.sent("/v3/")) == 120
 
 
 def test_no_more_runs_are_checked_at_a_time_than_allowed(
-    server: Any, find: Any, network: Any, monkeypatch: pytest.MonkeyPatch
+    server, find, network, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(checks, "CHECK_CONCURRENCY", 1)
     threads: list[str] = []
@@ -163,13 +164,13 @@ def test_no_more_runs_are_checked_at_a_time_than_allowed(
     assert threads == ["trigger-dev-search_0"] * 5
 
 
-def test_a_list_that_fails_is_an_error(find: Any, network: Any, answer: Any) -> None:
+def test_a_list_that_fails_is_an_error(find, network, answer) -> None:
     network.fault("GET /api/v1/runs", answer(500, {"error": "no database"}), times=1000)
     with pytest.raises(ServerError):
         find()
 
 
-def test_a_check_that_fails_hides_no_other_run(server: Any, find: Any, network: Any, answer: Any) -> None:
+def test_a_check_that_fails_hides_no_other_run(server, find, network, answer) -> None:
     runs = [add(server, number=number) for number in range(5)]
     network.fault(runs[2].id, answer(500, {"error": "for ever"}), times=1000)
     found = find()
@@ -179,16 +180,14 @@ def test_a_check_that_fails_hides_no_other_run(server: Any, find: Any, network: 
     assert find(known=[runs[2].id]).error is None
 
 
-def test_the_deadline_ends_the_checks_too(
-    server: Any, find: Any, network: Any, clock: Any, lost: Any
-) -> None:
+def test_the_deadline_ends_the_checks_too(server, find, network, clock, lost) -> None:
     add(server)
     network.fault("/v3/", lost, times=1000)
     assert isinstance(find(deadline=Deadline.after(5, now=clock.monotonic())).error, TriggerDevError)
     assert clock.now <= 1005
 
 
-def test_the_deadline_ends_the_search(server: Any, find: Any, network: Any, clock: Any, lost: Any) -> None:
+def test_the_deadline_ends_the_search(server, find, network, clock, lost) -> None:
     network.fault("GET", lost, times=1000)
     with pytest.raises(TriggerDevError):
         find(deadline=Deadline.after(5, now=clock.monotonic()))

@@ -56,7 +56,7 @@ def test_everything_that_identifies_a_task_instance_is_in_key_and_tag(other: Tas
 
 @pytest.mark.parametrize("start_date", [START + timedelta(microseconds=1), None])
 def test_another_installation_and_a_cleared_dag_run_have_other_keys_but_the_tag_of_the_task(
-    start_date: Any,
+    start_date,
 ) -> None:
     other = instance(start_date=start_date)
     assert other.key(2, 0) != instance().key(2, 0)

@@ -15,7 +15,7 @@ LARGE = {"text": "é" * 200_000}
 
 
 @pytest.fixture
-def completed(server: Any, client: Any) -> Any:
+def completed(server, client):
     """Complete a run that returns something, and return it as a check shows it."""
 
     def complete(output: Any) -> Any:
@@ -27,17 +27,13 @@ def completed(server: Any, client: Any) -> Any:
 
 
 @pytest.mark.parametrize("output", [None, False, 0, [], {}, "text", '{"no": "JSON"}', {"a": [1.5, None]}])
-def test_an_output_is_returned_as_it_is(
-    completed: Any, client: Any, network: Any, log: Any, output: Any
-) -> None:
+def test_an_output_is_returned_as_it_is(completed, client, network, log, output) -> None:
     run = completed(output)
     assert output_of(run, client, log=log) == output
     assert (len(network.requests), log.lines) == (1, [])
 
 
-def test_a_run_without_output_gives_none_and_says_what_it_can_mean(
-    completed: Any, client: Any, log: Any
-) -> None:
+def test_a_run_without_output_gives_none_and_says_what_it_can_mean(completed, client, log) -> None:
     run = completed(UNSET)
     assert output_of(run, client, log=log) is None
     assert log.leveled == [
@@ -49,18 +45,14 @@ def test_a_run_without_output_gives_none_and_says_what_it_can_mean(
     ]
 
 
-def test_so_does_a_large_one_on_a_server_without_an_object_store(
-    server: Any, completed: Any, client: Any, log: Any
-) -> None:
+def test_so_does_a_large_one_on_a_server_without_an_object_store(server, completed, client, log) -> None:
     server.object_store = False
     assert output_of(completed(LARGE), client, log=log) is None
     assert len(log.lines) == 1
 
 
 @pytest.mark.parametrize("output", [LARGE, "x" * 200_000, [1] * 100_000])
-def test_a_large_output_is_fetched_and_unwrapped(
-    completed: Any, client: Any, network: Any, log: Any, output: Any
-) -> None:
+def test_a_large_output_is_fetched_and_unwrapped(completed, client, network, log, output) -> None:
     run = completed(output)
     assert not run.has_output
     assert output_of(run, client, log=log) == output
@@ -68,13 +60,13 @@ def test_a_large_output_is_fetched_and_unwrapped(
     assert log.lines == []
 
 
-def test_its_url_is_a_fresh_one(completed: Any, client: Any, clock: Any, log: Any) -> None:
+def test_its_url_is_a_fresh_one(completed, client, clock, log) -> None:
     run = completed(LARGE)
     clock.sleep(3600)  # the one that was seen is valid for 300 s
     assert output_of(run, client, log=log) == LARGE
 
 
-def test_the_key_is_not_sent_to_the_object_store(connect: Any, network: Any, server: Any, log: Any) -> None:
+def test_the_key_is_not_sent_to_the_object_store(connect, network, server, log) -> None:
     client, wire = connect(network)
     run = server.add_run("COMPLETED")
     run.output = LARGE
@@ -83,9 +75,7 @@ def test_the_key_is_not_sent_to_the_object_store(connect: Any, network: Any, ser
     assert authorized == [True, True, False]
 
 
-def test_an_object_store_that_rejects_the_url_is_an_error(
-    completed: Any, client: Any, network: Any, log: Any, answer: Any
-) -> None:
+def test_an_object_store_that_rejects_the_url_is_an_error(completed, client, network, log, answer) -> None:
     run = completed(LARGE)
     network.fault("/packets/", answer(403, b"<Error/>"), times=1000)
     with pytest.raises(ResponseError, match="the object store rejected the URL of the output"):

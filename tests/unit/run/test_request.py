@@ -13,6 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from airflow_provider_trigger.api.client import TriggerDevClient
 from airflow_provider_trigger.api.endpoints.tasks import trigger_task
 from airflow_provider_trigger.api.errors import ResponseError
 from airflow_provider_trigger.api.http import encode_json
@@ -120,7 +121,7 @@ def test_a_text_is_sent_as_it_is(name: str, value: str) -> None:
 
 @pytest.mark.parametrize("name", ["queue", "concurrency_key", "region", "lock_to_version"])
 @pytest.mark.parametrize("value", ["", " ", 20261125.1, 7, True, ["x"], {"name": "x"}])
-def test_what_is_not_a_text_is_an_error(name: str, value: Any) -> None:
+def test_what_is_not_a_text_is_an_error(name: str, value) -> None:
     assert problem(name, value) == f"{name} must be a string that is not empty, not {value!r}"
 
 
@@ -136,19 +137,19 @@ def test_a_machine_preset_is_sent(machine: str) -> None:
 
 
 @pytest.mark.parametrize("value", ["huge", "Micro", "", "micro ", 1, ["micro"], {"preset": "micro"}])
-def test_a_machine_that_does_not_exist_is_an_error_that_lists_those_that_do(value: Any) -> None:
+def test_a_machine_that_does_not_exist_is_an_error_that_lists_those_that_do(value) -> None:
     presets = "micro, small-1x, small-2x, medium-1x, medium-2x, large-1x, large-2x"
     assert problem("machine", value) == f"machine must be one of {presets}, not {value!r}"
 
 
-def rejection(client: Any, **options: Any) -> str:
+def rejection(client: TriggerDevClient, **options: Any) -> str:
     """Return why the local server rejects options; tests/contract compares it with the recorded answer."""
     with pytest.raises(ResponseError) as raised:
         client.call(trigger_task("resize", payload=1, options=options))
     return str(raised.value)
 
 
-def test_the_presets_are_those_of_the_server(client: Any) -> None:
+def test_the_presets_are_those_of_the_server(client) -> None:
     expected, _ = rejection(client, machine="huge").split(", received")
     presets = re.findall(r"'([\w-]+)'", expected)
     assert problem("machine", "huge") == f"machine must be one of {', '.join(presets)}, not 'huge'"
@@ -173,7 +174,7 @@ def test_the_presets_are_those_of_the_server(client: Any) -> None:
         ("priority", "10", 10),
     ],
 )
-def test_a_number_is_sent_as_one(name: str, value: Any, number: float) -> None:
+def test_a_number_is_sent_as_one(name: str, value, number: float) -> None:
     converted = sent(name, value)
     assert (converted, type(converted)) == (number, type(number))
 
@@ -191,7 +192,7 @@ def test_a_number_is_sent_as_one(name: str, value: Any, number: float) -> None:
         ("priority", math.nan, "a number of seconds, 0 or more"),
     ],
 )
-def test_a_number_that_is_too_small_is_an_error(name: str, value: Any, what: str) -> None:
+def test_a_number_that_is_too_small_is_an_error(name: str, value, what: str) -> None:
     assert problem(name, value) == f"{name} must be {what}, not {value!r}"
 
 
@@ -200,7 +201,7 @@ def test_a_number_that_is_too_small_is_an_error(name: str, value: Any, what: str
     [(3, True, 3), ("4", True, 4), (4.0, True, 4), ("3", False, 3), (3.5, False, 3.5), ("3.5", False, 3.5)],
 )
 def test_a_number_has_the_least_value_and_the_kind_that_its_option_says(
-    given: Any, whole: bool, converted: float
+    given, whole: bool, converted: float
 ) -> None:
     found = number("seats", least=3, whole=whole)("seats", given, CIRCUMSTANCES)
     assert (found, type(found)) == (converted, type(converted))
@@ -217,7 +218,7 @@ def test_a_number_has_the_least_value_and_the_kind_that_its_option_says(
         ("many", False, "number"),
     ],
 )
-def test_a_number_that_its_option_does_not_take_is_an_error(given: Any, whole: bool, kind: str) -> None:
+def test_a_number_that_its_option_does_not_take_is_an_error(given, whole: bool, kind: str) -> None:
     with pytest.raises(ValueError) as raised:  # noqa: PT011
         number("seats", least=3, whole=whole)("size", given, CIRCUMSTANCES)
     assert str(raised.value) == f"size must be a {kind} of seats, 3 or more, not {given!r}"
@@ -227,7 +228,7 @@ def test_a_number_that_its_option_does_not_take_is_an_error(given: Any, whole: b
 @pytest.mark.parametrize(
     "value", [True, False, "", "x", "1e3", "0x10", "1_000", "ten", "None", math.inf, [9], "9 9", "٣"]
 )
-def test_what_is_not_clearly_a_number_is_an_error(name: str, value: Any) -> None:
+def test_what_is_not_clearly_a_number_is_an_error(name: str, value) -> None:
     assert problem(name, value).endswith(f"or more, not {value!r}")
 
 
@@ -288,7 +289,7 @@ def test_no_time_is_no_duration(name: str, value: timedelta) -> None:
 
 
 @pytest.mark.parametrize(("value", "seconds"), [(1, 1), ("90", 90), (60.0, 60)])
-def test_a_ttl_may_be_a_number_of_seconds(value: Any, seconds: int) -> None:
+def test_a_ttl_may_be_a_number_of_seconds(value, seconds: int) -> None:
     assert sent("ttl", value) == seconds
     # Here a number without a unit would be ignored (measured).
     assert sent("idempotency_key_ttl", value) == f"{seconds}s"
@@ -296,7 +297,7 @@ def test_a_ttl_may_be_a_number_of_seconds(value: Any, seconds: int) -> None:
 
 @pytest.mark.parametrize("value", [0, -1, 1.5, "0", "1.5", True, ["1h"], math.nan, math.inf])
 @pytest.mark.parametrize("name", ["ttl", "idempotency_key_ttl"])
-def test_what_is_not_a_time_to_live_is_an_error(name: str, value: Any) -> None:
+def test_what_is_not_a_time_to_live_is_an_error(name: str, value) -> None:
     what = "a duration above 0, such as '1h30m', in whole seconds or a timedelta"
     assert problem(name, value) == f"{name} must be {what}, not {value!r}"
 
@@ -316,7 +317,7 @@ def test_what_is_not_a_time_to_live_is_an_error(name: str, value: Any) -> None:
         ("2027-01-01T12:00:00Z", "2027-01-01T12:00:00.000Z"),
     ],
 )
-def test_a_time_is_sent_in_utc(value: Any, expected: str) -> None:
+def test_a_time_is_sent_in_utc(value, expected: str) -> None:
     assert sent("delay", value) == expected
 
 
@@ -345,7 +346,7 @@ def test_a_time_of_pendulum_is_one() -> None:
 @pytest.mark.parametrize(
     "value", [NOW, NOW - timedelta(days=1), "2020-01-01", ISO_NOW, "2026-11-25T09:59:59+01:00"]
 )
-def test_a_time_that_is_past_is_an_error(value: Any) -> None:
+def test_a_time_that_is_past_is_an_error(value) -> None:
     assert problem("delay", value) == f"delay must be in the future, not {value!r}"
 
 
@@ -360,7 +361,7 @@ def test_by_default_the_clock_decides_what_is_past() -> None:
 @pytest.mark.parametrize(
     "value", [60, "60", 1.5, True, date(2030, 1, 1), ["1h"], "tomorrow", "2030-13-01", "None"]
 )
-def test_what_is_not_a_delay_is_an_error(value: Any) -> None:
+def test_what_is_not_a_delay_is_an_error(value) -> None:
     what = "a duration above 0, such as '1h30m', a timedelta, a datetime or an ISO date"
     assert problem("delay", value) == f"delay must be {what}, not {value!r}"
 
@@ -381,7 +382,7 @@ def test_what_is_not_a_delay_is_an_error(value: Any) -> None:
         (["1", *list("1234567890")], list("1234567890")),
     ],
 )
-def test_tags_are_sent_once_each(value: Any, tags: list[str]) -> None:
+def test_tags_are_sent_once_each(value, tags: list[str]) -> None:
     assert sent("tags", value) == tags
 
 
@@ -399,7 +400,7 @@ def test_tags_are_sent_once_each(value: Any, tags: list[str]) -> None:
         ([None], "tags[0]"),
     ],
 )
-def test_a_tag_that_the_server_would_reject_or_not_find_is_an_error(value: Any, name: str) -> None:
+def test_a_tag_that_the_server_would_reject_or_not_find_is_an_error(value, name: str) -> None:
     tag = (
         value
         if isinstance(value, str)
@@ -412,7 +413,7 @@ def test_a_tag_that_the_server_would_reject_or_not_find_is_an_error(value: Any, 
 
 
 @pytest.mark.parametrize("value", [7, {"a": 1}, {"a"}, True])
-def test_what_is_not_a_list_of_tags_is_an_error(value: Any) -> None:
+def test_what_is_not_a_list_of_tags_is_an_error(value) -> None:
     assert problem("tags", value) == f"tags must be a list of strings, not {value!r}"
 
 
@@ -451,7 +452,7 @@ def test_metadata_is_sent_as_it_is(value: dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize("value", [[], "text", "[1]", "{", "", 7, True, "[" * 9999, MappingProxyType({})])
-def test_metadata_that_is_not_an_object_is_an_error(value: Any) -> None:
+def test_metadata_that_is_not_an_object_is_an_error(value) -> None:
     shown = repr(value)[:100] + "…" * (len(repr(value)) > 100)
     assert problem("metadata", value) == f"metadata must be a dict of JSON, not {shown}"
 
@@ -468,7 +469,7 @@ def test_a_place_of_up_to_150_characters_is_named_whole(length: int, end: str) -
     assert problem("metadata", {key: {1}}).startswith(f"metadata['{key}{end} must be JSON: ")
 
 
-def test_metadata_of_256_kb_is_the_largest(client: Any) -> None:
+def test_metadata_of_256_kb_is_the_largest(client) -> None:
     limit = 256 * 1024
     assert sent("metadata", {"a": "x" * (limit - len('{"a":""}'))})
     assert problem("metadata", {"a": "x" * (limit - len('{"a":""}') + 1)}) == (
@@ -481,7 +482,7 @@ def test_metadata_of_256_kb_is_the_largest(client: Any) -> None:
 @pytest.mark.parametrize(
     "payload", [None, False, 0, -1.5, "", "{{ x }}", "é\ud800", [], {}, [1, [2, ({"a": None},)]], 10**30]
 )
-def test_json_is_a_payload(payload: Any) -> None:
+def test_json_is_a_payload(payload) -> None:
     check_payload("Op", payload)
     encode_json(payload)
 
@@ -504,7 +505,7 @@ def test_json_is_a_payload(payload: Any) -> None:
         ),
     ],
 )
-def test_a_payload_that_is_not_json_is_an_error_that_names_the_part(payload: Any, what: str) -> None:
+def test_a_payload_that_is_not_json_is_an_error_that_names_the_part(payload, what: str) -> None:
     with pytest.raises(ValueError) as raised:  # noqa: PT011
         check_payload("Op 'x'", payload)
     assert str(raised.value) == f"Op 'x': {what}"
@@ -560,7 +561,7 @@ VALUES = st.recursive(
 
 
 @given(VALUES)
-def test_a_payload_that_passes_can_be_sent_and_comes_out_as_it_went_in(payload: Any) -> None:
+def test_a_payload_that_passes_can_be_sent_and_comes_out_as_it_went_in(payload) -> None:
     try:
         check_payload("Op", payload)
     except ValueError:
@@ -592,14 +593,14 @@ def test_what_a_template_renders_to_that_finds_nothing_is_no_key(key: str) -> No
 
 
 @pytest.mark.parametrize("key", ["", " ", 7, ["k"]])
-def test_a_key_that_is_no_text_is_an_error(key: Any) -> None:
+def test_a_key_that_is_no_text_is_an_error(key) -> None:
     assert (
         problem("idempotency_key", key) == f"idempotency_key must be a string that is not empty, not {key!r}"
     )
 
 
 @given(st.sampled_from([*OPTIONS, *KEY_OPTIONS]), VALUES | st.timedeltas() | st.datetimes())
-def test_any_value_is_sent_as_json_or_is_an_error_that_names_the_option(name: str, value: Any) -> None:
+def test_any_value_is_sent_as_json_or_is_an_error_that_names_the_option(name: str, value) -> None:
     text = name
     try:
         encode_json(to_api({name: value}, now=NOW))

@@ -22,6 +22,7 @@ from airflow_provider_trigger.api.errors import (
 from airflow_provider_trigger.run.identity import DagRunIdentity, TaskInstanceIdentity
 from airflow_provider_trigger.run.request import TaskRequest
 from airflow_provider_trigger.run.start import cancel_by_key, replay, start_run, start_run_of
+from airflow_provider_trigger.testing import TriggerDevServer
 
 DAG_RUN = DagRunIdentity(dag_id="d", run_id="r", start_date=datetime(2026, 11, 1, tzinfo=UTC))
 IDENTITY = TaskInstanceIdentity(dag_run=DAG_RUN, task_id="t")
@@ -44,11 +45,11 @@ def request(key: str | None = KEY, payload: Any = None, **options: Any) -> TaskR
 
 
 @pytest.fixture
-def start(client: Any, clock: Any, log: Any) -> Any:
+def start(client, clock, log):
     return lambda given=None: start_run(client, given or request(), log=log, sleep=clock.sleep)
 
 
-def add(server: Any, status: str, *, key: str = KEY, tags: Any = None, **fields: Any) -> Any:
+def add(server: TriggerDevServer, status: str, *, key: str = KEY, tags: Any = None, **fields: Any) -> Any:
     tags = IDENTITY.tags if tags is None else tags
     return server.add_run(status, task_identifier="resize", idempotency_key=key, tags=tags, **fields)
 
@@ -56,7 +57,7 @@ def add(server: Any, status: str, *, key: str = KEY, tags: Any = None, **fields:
 # A new run
 
 
-def test_a_new_run_gets_payload_and_options(server: Any, start: Any, log: Any) -> None:
+def test_a_new_run_gets_payload_and_options(server, start, log) -> None:
     started = start(request(payload={"n": [1, None]}, tags=["a"], maxAttempts=2))
     run = server.runs[started.run_id]
     assert started.run is None
@@ -65,7 +66,7 @@ def test_a_new_run_gets_payload_and_options(server: Any, start: Any, log: Any) -
     assert log.lines == []
 
 
-def test_without_a_payload_none_is_sent(connect: Any, answer: Any, log: Any) -> None:
+def test_without_a_payload_none_is_sent(connect, answer, log) -> None:
     client, wire = connect(answer(200, {"id": "run_1", "isCached": False}))
     start_run(client, request(), log=log)
     start_run(client, request(payload=0), log=log)
@@ -73,7 +74,7 @@ def test_without_a_payload_none_is_sent(connect: Any, answer: Any, log: Any) -> 
     assert [body.get("payload", "none") for body in bodies] == ["none", 0]
 
 
-def test_without_a_key_each_start_is_a_new_run(server: Any, start: Any) -> None:
+def test_without_a_key_each_start_is_a_new_run(server, start) -> None:
     assert start(request(None)).run_id != start(request(None)).run_id
     assert len(server.runs) == 2
 
@@ -82,7 +83,7 @@ def test_without_a_key_each_start_is_a_new_run(server: Any, start: Any) -> None:
 
 
 @pytest.mark.parametrize("status", ["QUEUED", "DELAYED", "PENDING_VERSION", "EXECUTING", "WAITING"])
-def test_a_run_that_is_alive_is_taken_up(server: Any, start: Any, log: Any, status: str) -> None:
+def test_a_run_that_is_alive_is_taken_up(server, start, log, status: str) -> None:
     run = add(server, status)
     started = start()
     assert (started.run_id, started.run.status) == (run.id, status)
@@ -90,7 +91,7 @@ def test_a_run_that_is_alive_is_taken_up(server: Any, start: Any, log: Any, stat
     assert log.lines == [f"Run {run.id} was started before and is {status}: no new one is started"]
 
 
-def test_a_completed_run_gives_its_output(server: Any, start: Any) -> None:
+def test_a_completed_run_gives_its_output(server, start) -> None:
     run = add(server, "COMPLETED")
     started = start()
     assert (started.run_id, started.run.output) == (run.id, {"done": True})
@@ -98,7 +99,7 @@ def test_a_completed_run_gives_its_output(server: Any, start: Any) -> None:
 
 
 @pytest.mark.parametrize("status", ["FAILED", "CRASHED", "TIMED_OUT", "SYSTEM_FAILURE", "EXPIRED"])
-def test_a_dead_run_frees_its_key_itself(server: Any, start: Any, network: Any, status: str) -> None:
+def test_a_dead_run_frees_its_key_itself(server, start, network, status: str) -> None:
     run = add(server, status)
     started = start()
     assert started.run is None
@@ -106,9 +107,7 @@ def test_a_dead_run_frees_its_key_itself(server: Any, start: Any, network: Any, 
     assert not network.sent("/reset")
 
 
-def test_a_canceled_run_whose_worker_still_executes_is_waited_for(
-    server: Any, start: Any, network: Any, clock: Any, log: Any
-) -> None:
+def test_a_canceled_run_whose_worker_still_executes_is_waited_for(server, start, network, clock, log) -> None:
     run = add(server, "EXECUTING")
     run.cancel()
     begun = clock.now
@@ -127,7 +126,7 @@ def test_a_canceled_run_whose_worker_still_executes_is_waited_for(
 
 
 def test_a_worker_that_never_acknowledges_holds_a_new_run_up_until_the_server_has_forced_it(
-    server: Any, start: Any, clock: Any
+    server, start, clock
 ) -> None:
     run = add(server, "EXECUTING", acknowledge_after=None)
     run.cancel()
@@ -138,7 +137,7 @@ def test_a_worker_that_never_acknowledges_holds_a_new_run_up_until_the_server_ha
 
 @pytest.mark.parametrize("status", ["QUEUED", "DELAYED", "PENDING_VERSION"])
 def test_a_run_that_was_canceled_before_its_start_is_replaced_at_once(
-    server: Any, start: Any, clock: Any, status: str
+    server, start, clock, status: str
 ) -> None:
     run = add(server, status)
     run.cancel()
@@ -148,16 +147,14 @@ def test_a_run_that_was_canceled_before_its_start_is_replaced_at_once(
     assert len(server.runs) == 2
 
 
-def test_an_expired_run_that_was_canceled_is_replaced(server: Any, start: Any) -> None:
+def test_an_expired_run_that_was_canceled_is_replaced(server, start) -> None:
     run = add(server, "EXPIRED")
     run.cancel()
     assert run.status == "CANCELED"
     assert start().run_id != run.id
 
 
-def test_of_a_canceled_run_that_completes_after_all_the_output_counts(
-    server: Any, start: Any, network: Any, log: Any
-) -> None:
+def test_of_a_canceled_run_that_completes_after_all_the_output_counts(server, start, network, log) -> None:
     run = add(server, "EXECUTING", completes_despite_cancel=True)
     run.cancel()
     started = start()
@@ -167,7 +164,7 @@ def test_of_a_canceled_run_that_completes_after_all_the_output_counts(
     assert log.lines[-1] == f"Run {run.id} was started before and is COMPLETED: no new one is started"
 
 
-def test_a_run_that_ends_between_trigger_and_check_is_replaced(server: Any, start: Any, network: Any) -> None:
+def test_a_run_that_ends_between_trigger_and_check_is_replaced(server, start, network) -> None:
     run = add(server, "EXECUTING")
 
     def end(sent: str) -> None:
@@ -180,9 +177,7 @@ def test_a_run_that_ends_between_trigger_and_check_is_replaced(server: Any, star
     assert server.runs[started.run_id].idempotency_key == KEY
 
 
-def test_a_reset_that_someone_else_was_faster_with_is_none_the_worse(
-    server: Any, start: Any, network: Any
-) -> None:
+def test_a_reset_that_someone_else_was_faster_with_is_none_the_worse(server, start, network) -> None:
     run = add(server, "QUEUED")
     run.cancel()
 
@@ -194,9 +189,7 @@ def test_a_reset_that_someone_else_was_faster_with_is_none_the_worse(
     assert start().run_id != run.id
 
 
-def test_where_someone_cancels_every_run_it_is_an_error_after_five(
-    server: Any, start: Any, network: Any
-) -> None:
+def test_where_someone_cancels_every_run_it_is_an_error_after_five(server, start, network) -> None:
     add(server, "QUEUED").cancel()
 
     def cancel_all(sent: str) -> None:
@@ -230,9 +223,7 @@ def is_stopped(_: float) -> None:
         partial(start_run_of, IDENTITY, cancels=False),
     ],
 )
-def test_a_task_that_was_stopped_meanwhile_starts_no_other_run(
-    server: Any, client: Any, network: Any, log: Any, start: Any
-) -> None:
+def test_a_task_that_was_stopped_meanwhile_starts_no_other_run(server, client, network, log, start) -> None:
     add(server, "QUEUED").cancel()
     with pytest.raises(StopError):
         start(client, request(), log=log, sleep=is_stopped)
@@ -243,9 +234,7 @@ def test_a_task_that_was_stopped_meanwhile_starts_no_other_run(
 # A lost answer
 
 
-def test_with_a_key_a_lost_answer_makes_no_second_run(
-    server: Any, start: Any, network: Any, lost: Any, answer: Any
-) -> None:
+def test_with_a_key_a_lost_answer_makes_no_second_run(server, start, network, lost, answer) -> None:
     network.fault("/trigger", lost, arrives=True)
     network.fault("/trigger", answer(502, "bad gateway"), arrives=True)
     started = start()
@@ -256,7 +245,7 @@ def test_with_a_key_a_lost_answer_makes_no_second_run(
 
 @pytest.mark.parametrize("kind", [TransportError, ServerError, UnexpectedAnswerError])
 def test_without_a_key_a_lost_answer_says_that_a_run_may_exist(
-    server: Any, start: Any, network: Any, answer: Any, lost: Any, kind: Any
+    server, start, network, answer, lost, kind
 ) -> None:
     replies = {
         TransportError: lost,
@@ -273,9 +262,7 @@ def test_without_a_key_a_lost_answer_says_that_a_run_may_exist(
 
 
 @pytest.mark.parametrize(("status", "kind"), [(401, AuthenticationError), (400, ResponseError)])
-def test_without_a_key_a_rejected_request_has_made_no_run(
-    start: Any, network: Any, answer: Any, status: int, kind: Any
-) -> None:
+def test_without_a_key_a_rejected_request_has_made_no_run(start, network, answer, status: int, kind) -> None:
     network.fault("/trigger", answer(status, {"error": "No"}), times=2)
     with pytest.raises(kind) as raised:
         start(request(None))
@@ -285,7 +272,7 @@ def test_without_a_key_a_rejected_request_has_made_no_run(
 
 @pytest.mark.parametrize(("is_connected", "says_so"), [(True, True), (False, False)])
 def test_with_a_key_a_lost_answer_says_who_gets_the_run(
-    start: Any, network: Any, lost: Any, is_connected: bool, says_so: bool
+    start, network, lost, is_connected: bool, says_so: bool
 ) -> None:
     network.fault("/trigger", lost if is_connected else requests.ConnectTimeout(), times=1000)
     with pytest.raises(TransportError) as raised:
@@ -298,16 +285,14 @@ def test_with_a_key_a_lost_answer_says_who_gets_the_run(
 # Replays
 
 
-def test_a_replay_is_a_new_run_without_a_key(server: Any, client: Any) -> None:
+def test_a_replay_is_a_new_run_without_a_key(server, client) -> None:
     original = add(server, "COMPLETED")
     started = replay(client, original.id)
     run = server.runs[started.run_id]
     assert (started.run, run.idempotency_key, run.tags) == (None, None, original.tags)
 
 
-def test_a_replay_whose_answer_is_lost_says_that_a_run_may_exist(
-    server: Any, client: Any, network: Any, lost: Any
-) -> None:
+def test_a_replay_whose_answer_is_lost_says_that_a_run_may_exist(server, client, network, lost) -> None:
     original = add(server, "COMPLETED")
     network.fault("/replay", lost, arrives=True)
     with pytest.raises(TransportError) as raised:
@@ -317,7 +302,7 @@ def test_a_replay_whose_answer_is_lost_says_that_a_run_may_exist(
     assert len(network.requests) == 1
 
 
-def test_a_replay_of_an_unknown_run_is_an_error(client: Any) -> None:
+def test_a_replay_of_an_unknown_run_is_an_error(client) -> None:
     with pytest.raises(ResponseError) as raised:
         replay(client, "run_x")
     assert raised.value.status == 404
@@ -328,7 +313,7 @@ def test_a_replay_of_an_unknown_run_is_an_error(client: Any) -> None:
 
 
 @pytest.fixture
-def start_again(client: Any, clock: Any, log: Any) -> Any:
+def start_again(client, clock, log):
     def start(*, cancels: bool = True) -> Any:
         return start_run_of(IDENTITY, client, request(), cancels=cancels, log=log, sleep=clock.sleep)
 
@@ -336,7 +321,7 @@ def start_again(client: Any, clock: Any, log: Any) -> Any:
 
 
 def test_the_run_from_before_a_clear_is_canceled_before_the_new_one_starts(
-    server: Any, start_again: Any, network: Any, log: Any
+    server, start_again, network, log
 ) -> None:
     earlier = add(server, "EXECUTING", key=EARLIER_KEY)
     states: list[bool] = []
@@ -352,7 +337,7 @@ def test_the_run_from_before_a_clear_is_canceled_before_the_new_one_starts(
 
 @pytest.mark.parametrize("of", [IDENTITY, BEFORE_ITS_CLEAR])
 def test_a_new_run_starts_when_the_workers_of_canceled_ones_have_stopped(
-    server: Any, start_again: Any, network: Any, log: Any, of: Any
+    server, start_again, network, log, of
 ) -> None:
     earlier = add(server, "EXECUTING", key=of.key(0, 0))
     earlier.cancel()  # by the trigger of the task, as it was marked
@@ -365,7 +350,7 @@ def test_a_new_run_starts_when_the_workers_of_canceled_ones_have_stopped(
 
 
 def test_a_run_from_before_its_dag_run_was_cleared_is_named_and_not_canceled(
-    server: Any, start_again: Any, log: Any
+    server, start_again, log
 ) -> None:
     earlier = add(server, "EXECUTING", key=BEFORE_ITS_CLEAR.key(0, 0), tags=BEFORE_ITS_CLEAR.tags)
     assert start_again().run_id != earlier.id
@@ -376,9 +361,7 @@ def test_a_run_from_before_its_dag_run_was_cleared_is_named_and_not_canceled(
     ]
 
 
-def test_what_is_not_canceled_is_named_before_anything_is_waited_for(
-    server: Any, start_again: Any, log: Any
-) -> None:
+def test_what_is_not_canceled_is_named_before_anything_is_waited_for(server, start_again, log) -> None:
     left = add(server, "EXECUTING", key=BEFORE_ITS_CLEAR.key(0, 0), tags=BEFORE_ITS_CLEAR.tags)
     earlier = add(server, "EXECUTING", key=EARLIER_KEY)
     start_again()
@@ -389,7 +372,7 @@ def test_what_is_not_canceled_is_named_before_anything_is_waited_for(
 
 @pytest.mark.parametrize("is_first", [True, False])
 def test_all_runs_from_before_clears_are_canceled_also_next_to_the_one_of_an_earlier_try(
-    server: Any, start_again: Any, clock: Any, is_first: bool
+    server, start_again, clock, is_first: bool
 ) -> None:
     keys = [EARLIER_KEY, IDENTITY.key(5, 0), KEY]
     runs = {}
@@ -400,7 +383,7 @@ def test_all_runs_from_before_clears_are_canceled_also_next_to_the_one_of_an_ear
     assert [runs[key].status for key in keys] == ["CANCELED", "CANCELED", "EXECUTING"]
 
 
-def test_it_is_taken_up_where_runs_are_not_to_be_canceled(server: Any, start_again: Any, log: Any) -> None:
+def test_it_is_taken_up_where_runs_are_not_to_be_canceled(server, start_again, log) -> None:
     earlier = add(server, "EXECUTING", key=EARLIER_KEY)
     started = start_again(cancels=False)
     assert (started.run_id, started.run.status) == (earlier.id, "EXECUTING")
@@ -413,23 +396,21 @@ def test_it_is_taken_up_where_runs_are_not_to_be_canceled(server: Any, start_aga
 
 
 @pytest.mark.parametrize("cancels", [True, False])
-def test_the_run_of_an_earlier_try_is_taken_up(server: Any, start_again: Any, cancels: bool) -> None:
+def test_the_run_of_an_earlier_try_is_taken_up(server, start_again, cancels: bool) -> None:
     run = add(server, "EXECUTING")
     assert start_again(cancels=cancels).run_id == run.id
     assert (run.status, len(server.runs)) == ("EXECUTING", 1)
 
 
 @pytest.mark.parametrize("status", ["COMPLETED", "FAILED", "CANCELED"])
-def test_a_run_from_before_a_clear_that_has_ended_is_left_alone(
-    server: Any, start_again: Any, status: str
-) -> None:
+def test_a_run_from_before_a_clear_that_has_ended_is_left_alone(server, start_again, status: str) -> None:
     earlier = add(server, status, key=EARLIER_KEY)
     started = start_again()
     assert (started.run, earlier.cancel_requests) == (None, 0)
     assert started.run_id != earlier.id
 
 
-def test_runs_that_only_carry_the_tag_are_left_alone(server: Any, start_again: Any, client: Any) -> None:
+def test_runs_that_only_carry_the_tag_are_left_alone(server, start_again, client) -> None:
     earlier = add(server, "EXECUTING", key=EARLIER_KEY)
     replayed = server.replay(earlier)
     replayed.status = "EXECUTING"
@@ -439,7 +420,7 @@ def test_runs_that_only_carry_the_tag_are_left_alone(server: Any, start_again: A
 
 
 def test_a_list_that_is_down_is_a_warning_and_the_run_starts(
-    server: Any, start_again: Any, network: Any, log: Any, answer: Any
+    server, start_again, network, log, answer
 ) -> None:
     network.fault("GET /api/v1/runs", answer(500, {"error": "no database"}), times=1000)
     started = start_again()
@@ -450,7 +431,7 @@ def test_a_list_that_is_down_is_a_warning_and_the_run_starts(
 
 
 def test_a_cancel_of_an_earlier_run_that_fails_starts_no_second_one(
-    server: Any, start_again: Any, network: Any, answer: Any
+    server, start_again, network, answer
 ) -> None:
     add(server, "EXECUTING", key=EARLIER_KEY)
     network.fault("/cancel", answer(403, {"error": "No"}))
@@ -462,14 +443,14 @@ def test_a_cancel_of_an_earlier_run_that_fails_starts_no_second_one(
 # The run of a request whose answer has not come
 
 
-def test_a_run_whose_id_is_not_known_is_canceled_by_its_key(server: Any, client: Any) -> None:
+def test_a_run_whose_id_is_not_known_is_canceled_by_its_key(server, client) -> None:
     run = add(server, "EXECUTING")
     assert cancel_by_key(client, request(), deadline=Deadline()) == run.id
     assert run.status == "CANCELED"
 
 
 def test_where_the_request_did_not_arrive_a_run_is_made_that_never_begins(
-    server: Any, client: Any, clock: Any, network: Any, log: Any
+    server, client, clock, network, log
 ) -> None:
     def take_long(sent: str) -> None:
         if sent.endswith("/cancel"):
@@ -489,9 +470,7 @@ def test_where_the_request_did_not_arrive_a_run_is_made_that_never_begins(
 
 
 @pytest.mark.parametrize("call", ["/trigger", "/cancel"])
-def test_both_of_its_calls_keep_the_deadline(
-    client: Any, clock: Any, network: Any, lost: Any, call: str
-) -> None:
+def test_both_of_its_calls_keep_the_deadline(client, clock, network, lost, call: str) -> None:
     network.fault(call, lost, times=1000)
     with pytest.raises(TriggerDevError):
         cancel_by_key(client, request(), deadline=Deadline.after(4, now=clock.monotonic()))
@@ -499,7 +478,7 @@ def test_both_of_its_calls_keep_the_deadline(
 
 
 def test_an_earlier_run_that_cannot_be_checked_is_a_warning(
-    server: Any, start_again: Any, network: Any, log: Any, answer: Any
+    server, start_again, network, log, answer
 ) -> None:
     broken, earlier = (add(server, "EXECUTING", key=IDENTITY.key(number, 0)) for number in (5, 6))
     network.fault(broken.id, answer(500, {"error": "for ever"}), times=1000)

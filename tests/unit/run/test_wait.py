@@ -9,7 +9,10 @@ from itertools import pairwise
 from typing import Any
 
 import pytest
+from fake_clock import Clock
+from fake_log import Log
 
+from airflow_provider_trigger.api.client import TriggerDevClient
 from airflow_provider_trigger.api.errors import NotSentError, TriggerDevError
 from airflow_provider_trigger.api.models.runs import Run
 from airflow_provider_trigger.run.wait import Pause, Waited, WaitEnd, wait_for_run
@@ -23,9 +26,9 @@ DATE = datetime(2026, 11, 1, 12, tzinfo=UTC)
 class Wait:
     """Takes the steps of a wait: a pause moves the clock, a call goes to the server."""
 
-    client: Any
-    clock: Any
-    log: Any
+    client: TriggerDevClient
+    clock: Clock
+    log: Log
     pauses: list[float] = field(default_factory=list)
     checked_at: list[float] = field(default_factory=list)
 
@@ -60,11 +63,11 @@ class Wait:
 
 
 @pytest.fixture
-def wait(client: Any, clock: Any, log: Any) -> Wait:
+def wait(client, clock, log) -> Wait:
     return Wait(client, clock, log)
 
 
-def after(seconds: float, clock: Any) -> Callable[[], bool]:
+def after(seconds: float, clock: Clock) -> Callable[[], bool]:
     end = clock.now + seconds
     return lambda: clock.now >= end
 
@@ -72,7 +75,7 @@ def after(seconds: float, clock: Any) -> Callable[[], bool]:
 # To the end
 
 
-def test_a_run_is_waited_for_until_it_has_completed(server: Any, wait: Wait, log: Any) -> None:
+def test_a_run_is_waited_for_until_it_has_completed(server, wait: Wait, log) -> None:
     server.on_task("resize", start_after=3, after=5, output={"n": 1})
     run, _ = server.trigger("resize")
     waited = wait(run)
@@ -91,14 +94,14 @@ def test_a_run_is_waited_for_until_it_has_completed(server: Any, wait: Wait, log
 @pytest.mark.parametrize(
     "status", ["FAILED", "CRASHED", "TIMED_OUT", "SYSTEM_FAILURE", "EXPIRED", "CANCELED"]
 )
-def test_every_final_status_ends_the_wait_at_once(server: Any, wait: Wait, status: str) -> None:
+def test_every_final_status_ends_the_wait_at_once(server, wait: Wait, status: str) -> None:
     waited = wait(server.add_run(status))
     assert waited is not None
     assert waited.run is not None
     assert (waited.end, waited.run.status, wait.pauses) == (WaitEnd.FINAL, status, [])
 
 
-def test_each_attempt_is_logged(server: Any, wait: Wait, log: Any) -> None:
+def test_each_attempt_is_logged(server, wait: Wait, log) -> None:
     server.on_task("flaky", start_after=1, after=10, failures=2, retry_after=10)
     run, _ = server.trigger("flaky")
     wait(run)
@@ -110,7 +113,7 @@ def test_each_attempt_is_logged(server: Any, wait: Wait, log: Any) -> None:
     ]
 
 
-def test_what_a_run_has_used_is_logged_at_its_end_only(clock: Any, log: Any) -> None:
+def test_what_a_run_has_used_is_logged_at_its_end_only(clock, log) -> None:
     steps = wait_for_run("run_1", WaitSettings(), log=log, now=clock.time)
     next(steps)
     steps.send(Run.from_answer({"id": "run_1", "status": "EXECUTING", "durationMs": 1000}))
@@ -120,7 +123,7 @@ def test_what_a_run_has_used_is_logged_at_its_end_only(clock: Any, log: Any) -> 
     assert log.lines[1:] == ["Run run_1 is EXECUTING", "Run run_1 is FAILED (2.5 s of compute time)"]
 
 
-def test_a_run_that_goes_on_is_named_every_few_minutes(server: Any, wait: Wait, clock: Any, log: Any) -> None:
+def test_a_run_that_goes_on_is_named_every_few_minutes(server, wait: Wait, clock, log) -> None:
     run = server.add_run("EXECUTING")
     wait(run, poll_interval=100, until=after(3601, clock))
     assert [line for line in log.lines if "still" in line] == [
@@ -136,7 +139,7 @@ def test_an_id_that_cannot_be_one_is_an_error_of_its_own(wait: Wait) -> None:
 # The pace
 
 
-def test_the_pause_is_a_tenth_of_the_runs_age_between_2_and_30_s(server: Any, wait: Wait, clock: Any) -> None:
+def test_the_pause_is_a_tenth_of_the_runs_age_between_2_and_30_s(server, wait: Wait, clock) -> None:
     server.on_task("endless", after=None)
     run, _ = server.trigger("endless")
     born = clock.now
@@ -146,7 +149,7 @@ def test_the_pause_is_a_tenth_of_the_runs_age_between_2_and_30_s(server: Any, wa
     assert (wait.pauses[0], wait.pauses[-1]) == (2, 30)
 
 
-def test_the_age_is_that_of_the_run_and_not_of_the_wait(server: Any, wait: Wait, clock: Any) -> None:
+def test_the_age_is_that_of_the_run_and_not_of_the_wait(server, wait: Wait, clock) -> None:
     run = server.add_run("EXECUTING")
     clock.sleep(120)
     wait(run, until=after(12, clock))
@@ -154,7 +157,7 @@ def test_the_age_is_that_of_the_run_and_not_of_the_wait(server: Any, wait: Wait,
 
 
 @pytest.mark.parametrize("skew", [-7200, 7200])
-def test_the_age_goes_by_the_servers_clock(server: Any, wait: Wait, clock: Any, skew: float) -> None:
+def test_the_age_goes_by_the_servers_clock(server, wait: Wait, clock, skew: float) -> None:
     server.clock = lambda: clock.time() + skew
     run = server.add_run("EXECUTING")
     run.clock = server.clock
@@ -163,13 +166,13 @@ def test_the_age_goes_by_the_servers_clock(server: Any, wait: Wait, clock: Any, 
     assert wait.pauses == [pytest.approx(12)]
 
 
-def test_a_fixed_interval_stays(server: Any, wait: Wait, clock: Any) -> None:
+def test_a_fixed_interval_stays(server, wait: Wait, clock) -> None:
     run = server.add_run("EXECUTING")
     wait(run, poll_interval=7, until=after(700, clock))
     assert set(wait.pauses) == {7}
 
 
-def test_the_last_pause_ends_at_the_deadline(server: Any, wait: Wait, clock: Any) -> None:
+def test_the_last_pause_ends_at_the_deadline(server, wait: Wait, clock) -> None:
     run = server.add_run("EXECUTING")
     begun = clock.now
     wait(run, poll_interval=40, deadline=clock.time() + 100, cancels=False)
@@ -178,7 +181,7 @@ def test_the_last_pause_ends_at_the_deadline(server: Any, wait: Wait, clock: Any
 
 
 @pytest.mark.parametrize("limit", ["deadline", "pending_version_timeout"])
-def test_the_last_pause_may_be_short(server: Any, wait: Wait, clock: Any, limit: str) -> None:
+def test_the_last_pause_may_be_short(server, wait: Wait, clock, limit: str) -> None:
     run = server.add_run("PENDING_VERSION")
     limits: dict[str, Any] = {"deadline": clock.time() + 100.25, "pending_version_timeout": 100.25}
     wait(run, poll_interval=50, cancels=False, **{limit: limits[limit]})
@@ -189,7 +192,7 @@ def test_the_last_pause_may_be_short(server: Any, wait: Wait, clock: Any, limit:
 
 
 def test_an_outage_is_survived_with_one_line_at_its_begin_and_one_at_its_end(
-    server: Any, network: Any, wait: Wait, clock: Any, log: Any, answer: Any, lost: Any
+    server, network, wait: Wait, clock, log, answer, lost
 ) -> None:
     server.on_task("slow", after=400, output="done")
     run, _ = server.trigger("slow")
@@ -213,9 +216,7 @@ def test_an_outage_is_survived_with_one_line_at_its_begin_and_one_at_its_end(
     assert end.endswith(" s")
 
 
-def test_two_outages_have_two_lines_each(
-    server: Any, network: Any, wait: Wait, clock: Any, log: Any, lost: Any
-) -> None:
+def test_two_outages_have_two_lines_each(server, network, wait: Wait, clock, log, lost) -> None:
     run = server.add_run("EXECUTING", then=[(60, "COMPLETED")])
     network.fault("GET", lost, times=2)
     network.before = lambda _: network.fault("GET", lost) if clock.now == 1020 else None
@@ -226,7 +227,7 @@ def test_two_outages_have_two_lines_each(
 
 @pytest.mark.parametrize("status", [401, 403, 404])
 def test_a_server_that_rejects_the_checks_ends_the_wait_after_the_patience(
-    server: Any, network: Any, wait: Wait, clock: Any, log: Any, answer: Any, status: int
+    server, network, wait: Wait, clock, log, answer, status: int
 ) -> None:
     run = server.add_run("EXECUTING")
     wait(run, until=after(4, clock), poll_interval=5)
@@ -244,9 +245,7 @@ def test_a_server_that_rejects_the_checks_ends_the_wait_after_the_patience(
     assert not network.sent("/cancel")
 
 
-def test_a_page_that_says_403_ends_the_wait_too(
-    server: Any, network: Any, wait: Wait, clock: Any, answer: Any
-) -> None:
+def test_a_page_that_says_403_ends_the_wait_too(server, network, wait: Wait, clock, answer) -> None:
     """A proxy rejects the worker, for example."""
     run = server.add_run("EXECUTING")
     wait(run, until=after(4, clock), poll_interval=5)
@@ -258,9 +257,7 @@ def test_a_page_that_says_403_ends_the_wait_too(
     assert clock.now - begun == 60
 
 
-def test_a_rejection_that_passes_does_not_end_it(
-    server: Any, network: Any, wait: Wait, clock: Any, answer: Any, lost: Any
-) -> None:
+def test_a_rejection_that_passes_does_not_end_it(server, network, wait: Wait, clock, answer, lost) -> None:
     run = server.add_run("EXECUTING", then=[(300, "COMPLETED")])
     for _ in range(3):  # 50 s of rejections each time, and something else in between
         network.fault("GET", answer(401, {"error": "No"}), times=10)
@@ -271,7 +268,7 @@ def test_a_rejection_that_passes_does_not_end_it(
 
 
 def test_short_rejections_with_a_good_check_in_between_do_not_add_up(
-    server: Any, network: Any, wait: Wait, clock: Any, answer: Any
+    server, network, wait: Wait, clock, answer
 ) -> None:
     run = server.add_run("EXECUTING", then=[(300, "COMPLETED")])
     begun = clock.now
@@ -287,9 +284,7 @@ def test_short_rejections_with_a_good_check_in_between_do_not_add_up(
     assert (waited.end, clock.now - begun) == (WaitEnd.FINAL, pytest.approx(300, abs=5))
 
 
-def test_a_page_in_place_of_the_server_does_not_end_it(
-    server: Any, network: Any, wait: Wait, answer: Any
-) -> None:
+def test_a_page_in_place_of_the_server_does_not_end_it(server, network, wait: Wait, answer) -> None:
     run = server.add_run("EXECUTING", then=[(400, "COMPLETED")])
     network.fault("GET", answer(404, b"<html>Maintenance</html>"), times=50)
     waited = wait(run, patience=60, poll_interval=5)
@@ -298,7 +293,7 @@ def test_a_page_in_place_of_the_server_does_not_end_it(
 
 
 def test_what_was_seen_last_is_kept_where_the_server_rejects_the_checks(
-    server: Any, network: Any, wait: Wait, answer: Any
+    server, network, wait: Wait, answer
 ) -> None:
     run = server.add_run("EXECUTING")
     network.before = lambda _: (
@@ -319,7 +314,7 @@ def test_a_run_that_never_was_is_rejected_without_one(wait: Wait) -> None:
 # The deadline
 
 
-def test_a_run_that_takes_too_long_is_canceled(server: Any, wait: Wait, clock: Any, log: Any) -> None:
+def test_a_run_that_takes_too_long_is_canceled(server, wait: Wait, clock, log) -> None:
     run = server.add_run("EXECUTING")
     waited = wait(run, deadline=clock.time() + 60)
     assert waited is not None
@@ -330,7 +325,7 @@ def test_a_run_that_takes_too_long_is_canceled(server: Any, wait: Wait, clock: A
     assert log.of("warning") == [f"Canceling run {run.id}: it did not end in time"]
 
 
-def test_a_run_is_left_alone_where_it_is_not_to_be_canceled(server: Any, wait: Wait, clock: Any) -> None:
+def test_a_run_is_left_alone_where_it_is_not_to_be_canceled(server, wait: Wait, clock) -> None:
     run = server.add_run("EXECUTING")
     waited = wait(run, deadline=clock.time() + 60, cancels=False)
     assert waited is not None
@@ -342,7 +337,7 @@ def test_a_run_is_left_alone_where_it_is_not_to_be_canceled(server: Any, wait: W
 
 @pytest.mark.parametrize("status", ["COMPLETED", "FAILED"])
 def test_of_a_cancel_that_comes_too_late_the_result_counts(
-    server: Any, network: Any, wait: Wait, clock: Any, status: str
+    server, network, wait: Wait, clock, status: str
 ) -> None:
     run = server.add_run("EXECUTING")
 
@@ -357,7 +352,7 @@ def test_of_a_cancel_that_comes_too_late_the_result_counts(
     assert (waited.end, waited.run.status) == (WaitEnd.FINAL, status)
 
 
-def test_a_run_whose_last_check_shows_the_end_is_not_canceled(server: Any, wait: Wait, clock: Any) -> None:
+def test_a_run_whose_last_check_shows_the_end_is_not_canceled(server, wait: Wait, clock) -> None:
     run = server.add_run("EXECUTING", then=[(60, "COMPLETED")])
     waited = wait(run, deadline=clock.time() + 60)
     assert waited is not None
@@ -365,9 +360,7 @@ def test_a_run_whose_last_check_shows_the_end_is_not_canceled(server: Any, wait:
     assert run.cancel_requests == 0
 
 
-def test_a_cancel_that_fails_is_repeated(
-    server: Any, network: Any, wait: Wait, clock: Any, answer: Any, lost: Any
-) -> None:
+def test_a_cancel_that_fails_is_repeated(server, network, wait: Wait, clock, answer, lost) -> None:
     run = server.add_run("EXECUTING")
     network.fault("/cancel", lost, times=3)
     network.fault("/cancel", answer(503, "down"), times=3)
@@ -378,7 +371,7 @@ def test_a_cancel_that_fails_is_repeated(
 
 
 def test_a_deadline_in_an_outage_cancels_once_the_server_is_back(
-    server: Any, network: Any, wait: Wait, clock: Any, lost: Any
+    server, network, wait: Wait, clock, lost
 ) -> None:
     run = server.add_run("EXECUTING")
     network.fault("/runs/", lost, times=1000)
@@ -390,7 +383,7 @@ def test_a_deadline_in_an_outage_cancels_once_the_server_is_back(
 
 
 def test_a_cancel_that_fails_for_longer_than_the_patience_is_named(
-    server: Any, network: Any, wait: Wait, clock: Any, lost: Any
+    server, network, wait: Wait, clock, lost
 ) -> None:
     run = server.add_run("EXECUTING")
     network.fault("/cancel", lost, times=1000)
@@ -404,9 +397,7 @@ def test_a_cancel_that_fails_for_longer_than_the_patience_is_named(
     assert clock.now - begun == pytest.approx(120)
 
 
-def test_a_cancel_that_is_rejected_is_not_repeated(
-    server: Any, network: Any, wait: Wait, clock: Any, answer: Any
-) -> None:
+def test_a_cancel_that_is_rejected_is_not_repeated(server, network, wait: Wait, clock, answer) -> None:
     run = server.add_run("EXECUTING")
     network.fault("/cancel", answer(403, {"error": "No"}), times=1000)
     waited = wait(run, deadline=clock.time() + 60)
@@ -415,9 +406,7 @@ def test_a_cancel_that_is_rejected_is_not_repeated(
     assert len(network.sent("/cancel")) == 1
 
 
-def test_a_cancel_whose_answer_was_lost_shows_in_the_check(
-    server: Any, network: Any, wait: Wait, clock: Any, lost: Any
-) -> None:
+def test_a_cancel_whose_answer_was_lost_shows_in_the_check(server, network, wait: Wait, clock, lost) -> None:
     run = server.add_run("EXECUTING")
     network.fault("/cancel", lost, times=1000, arrives=True)
     waited = wait(run, deadline=clock.time() + 60, patience=10)
@@ -426,7 +415,7 @@ def test_a_cancel_whose_answer_was_lost_shows_in_the_check(
 
 
 def test_a_cancel_counts_also_where_the_check_after_it_fails(
-    server: Any, network: Any, wait: Wait, clock: Any, lost: Any
+    server, network, wait: Wait, clock, lost
 ) -> None:
     run = server.add_run("EXECUTING")
 
@@ -443,9 +432,7 @@ def test_a_cancel_counts_also_where_the_check_after_it_fails(
 # No version
 
 
-def test_a_run_without_a_version_is_canceled_after_a_while(
-    server: Any, wait: Wait, clock: Any, log: Any
-) -> None:
+def test_a_run_without_a_version_is_canceled_after_a_while(server, wait: Wait, clock, log) -> None:
     server.unknown_task("resize")
     server.on_task("resize", start_after=3)
     run, _ = server.trigger("resize")
@@ -476,7 +463,7 @@ def test_a_run_without_a_version_is_canceled_after_a_while(
     ],
 )
 def test_a_run_that_waits_for_a_version_is_a_warning_at_once_that_says_what_to_do(
-    server: Any, wait: Wait, clock: Any, log: Any, settings: dict[str, Any], words: str, end: str
+    server, wait: Wait, clock, log, settings: dict[str, Any], words: str, end: str
 ) -> None:
     server.unknown_task("resize")
     server.on_task("resize", start_after=0)
@@ -489,15 +476,13 @@ def test_a_run_that_waits_for_a_version_is_a_warning_at_once_that_says_what_to_d
     assert warning.endswith(end)
 
 
-def test_a_run_that_waits_for_a_version_again_is_a_warning_again(
-    server: Any, wait: Wait, clock: Any, log: Any
-) -> None:
+def test_a_run_that_waits_for_a_version_again_is_a_warning_again(server, wait: Wait, clock, log) -> None:
     run = server.add_run("PENDING_VERSION", then=[(10, "QUEUED"), (20, "PENDING_VERSION")])
     wait(run, until=after(60, clock))
     assert len(log.of("warning")) == 2
 
 
-def test_the_time_before_the_wait_counts(server: Any, wait: Wait, clock: Any) -> None:
+def test_the_time_before_the_wait_counts(server, wait: Wait, clock) -> None:
     run = server.add_run("PENDING_VERSION")
     clock.sleep(250)
     begun = clock.now
@@ -521,7 +506,7 @@ def test_the_time_before_the_wait_counts(server: Any, wait: Wait, clock: Any) ->
     ],
 )
 def test_how_long_a_run_has_waited_for_a_version_goes_by_the_servers_clock(
-    clock: Any, log: Any, updated_at: datetime | None, seen_at: datetime | None, waited: float
+    clock, log, updated_at: datetime | None, seen_at: datetime | None, waited: float
 ) -> None:
     shown = {"id": "run_1", "status": "PENDING_VERSION", "updatedAt": updated_at and updated_at.isoformat()}
     settings = WaitSettings(poll_interval=1000, pending_version_timeout=300)
@@ -530,7 +515,7 @@ def test_how_long_a_run_has_waited_for_a_version_goes_by_the_servers_clock(
     assert steps.send(Run.from_answer(shown, seen_at=seen_at)) == Pause(300 - waited)
 
 
-def test_a_version_that_is_deployed_in_time_is_enough(server: Any, wait: Wait, clock: Any) -> None:
+def test_a_version_that_is_deployed_in_time_is_enough(server, wait: Wait, clock) -> None:
     server.unknown_task("resize")
     server.on_task("resize", after=1000)
     run, _ = server.trigger("resize")
@@ -542,13 +527,13 @@ def test_a_version_that_is_deployed_in_time_is_enough(server: Any, wait: Wait, c
 
 
 @pytest.mark.parametrize("timeout", [None, 5000])
-def test_it_may_wait_longer_or_for_ever(server: Any, wait: Wait, clock: Any, timeout: float | None) -> None:
+def test_it_may_wait_longer_or_for_ever(server, wait: Wait, clock, timeout: float | None) -> None:
     run = server.add_run("PENDING_VERSION")
     assert wait(run, pending_version_timeout=timeout, until=after(4000, clock)) is None
 
 
 def test_a_run_is_not_canceled_while_its_version_cannot_be_seen(
-    server: Any, network: Any, wait: Wait, clock: Any, lost: Any
+    server, network, wait: Wait, clock, lost
 ) -> None:
     run = server.add_run("PENDING_VERSION", then=[(290, "EXECUTING"), (600, "COMPLETED")])
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import copy
 from datetime import UTC, datetime
-from types import SimpleNamespace
 from typing import Any
 
 import jinja2
 import pytest
+from fake_airflow import TaskInstance
 from jinja2 import Environment
 
 from airflow_provider_trigger.notifications.cancel import CancelTriggerRunNotifier
@@ -48,7 +48,7 @@ def compiled(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_all_sources_are_templated(kind: Any) -> None:
+def test_all_sources_are_templated(kind) -> None:
     template = "{{ x }}"
     given = made(
         kind,
@@ -63,7 +63,7 @@ def test_all_sources_are_templated(kind: Any) -> None:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_very_many_run_ids_are_not_compiled_one_by_one(kind: Any, compiled: list[str]) -> None:
+def test_very_many_run_ids_are_not_compiled_one_by_one(kind, compiled: list[str]) -> None:
     run_ids = [f"run_{number}" for number in range(20_000)]
     given = made(kind, run_ids=[*run_ids, ["{{ x }}", "{% set y = 1 %}"]], xcom_key="{# a comment #}")
     given.render_template_fields({"x": "run_x", "dag": None})
@@ -72,14 +72,14 @@ def test_very_many_run_ids_are_not_compiled_one_by_one(kind: Any, compiled: list
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_an_iterator_is_read_once_and_the_copy_has_the_same_ids(kind: Any) -> None:
+def test_an_iterator_is_read_once_and_the_copy_has_the_same_ids(kind) -> None:
     given = made(kind, run_ids=iter(["run_1", "run_2"]), xcom_task_ids=iter(["start"]))
     for one in (given, copy.deepcopy(given)):
         assert (one.run_ids, one.xcom_task_ids) == (["run_1", "run_2"], ["start"])
 
 
 @pytest.mark.parametrize("kind", TASKS)
-def test_the_default_arguments_of_a_dag_may_hold_sources(kind: Any) -> None:
+def test_the_default_arguments_of_a_dag_may_hold_sources(kind) -> None:
     sources: dict[str, Any] = {"run_ids": ["run_1"], "xcom_task_ids": "start", "xcom_key": "ids"}
     with DAG("d", schedule=None, start_date=datetime(2026, 1, 1, tzinfo=UTC), default_args=sources):
         given = made(kind)
@@ -87,7 +87,7 @@ def test_the_default_arguments_of_a_dag_may_hold_sources(kind: Any) -> None:
 
 
 @pytest.mark.parametrize("kind", TASKS)
-def test_a_mapped_task_takes_sources_by_their_names(kind: Any) -> None:
+def test_a_mapped_task_takes_sources_by_their_names(kind) -> None:
     with DAG("d", schedule=None, start_date=datetime(2026, 1, 1, tzinfo=UTC)):
         mapped = kind.partial(task_id="work", xcom_task_ids="start", xcom_key="ids").expand(run_ids=["run_1"])
     assert mapped.operator_class is kind
@@ -97,14 +97,14 @@ def test_a_mapped_task_takes_sources_by_their_names(kind: Any) -> None:
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_what_was_given_is_read_and_what_else_it_held_is_logged(
-    kind: Any, keep_log: Any, monkeypatch: pytest.MonkeyPatch
+    kind, keep_log, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     log = keep_log(kind)
-    ti = SimpleNamespace(xcom_pull=lambda **asked: {"start": "run_2"}.get(asked["task_ids"]))
+    ti = TaskInstance(xcoms={"start": "run_2"}, key="ids")
     given = made(kind, run_ids=["run_1", None], xcom_task_ids=["start", "other"], xcom_key="ids")
     ids = given._gather_run_ids({"ti": ti}, on_empty="ignore", origin="Dag 'd': ")
     assert ids.found == ["run_1", "run_2"]
-    assert log.lines == [
+    assert log.leveled == [
         ("info", "Dag 'd': Skipped 1 value that is None: run_ids[1]"),
         ("warning", "Dag 'd': task 'other' pushed no XCom with the key 'ids'"),
     ]

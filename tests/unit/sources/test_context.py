@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from fake_airflow import DATE, START, TaskInstance, context_of, dag_run
 
 from airflow_provider_trigger.run.identity import TaskInstanceIdentity
 from airflow_provider_trigger.sources import context as context_module
@@ -20,19 +21,12 @@ from airflow_provider_trigger.sources.context import (
     task_instance_of,
 )
 
-START = datetime(2026, 11, 1, 12, 0, 3, 123456, UTC)
-DATE = datetime(2026, 11, 1, 12, tzinfo=UTC)
-ALERT = {"dag_id": "images", "dag_run_id": "manual__1", "start_date": "2026-11-01T12:00:03.123456Z"}
+ALERT = {"dag_id": "a_dag", "dag_run_id": "manual_1", "start_date": "2026-01-01T06:00:02.123456Z"}
 
 
-def dag_run(**fields: Any) -> Any:
-    given = {"dag_id": "images", "run_id": "manual__1", "start_date": START, "logical_date": DATE}
-    return SimpleNamespace(**given | {"run_after": DATE} | fields)
-
-
-def context(*, try_number: int = 1, max_tries: int = 2, map_index: Any = -1, **fields: Any) -> Any:
-    ti = SimpleNamespace(task_id="resize", try_number=try_number, max_tries=max_tries, map_index=map_index)
-    return {"dag_run": dag_run(**fields), "ti": ti}
+def context(*, try_number: int = 1, max_tries: int = 2, map_index: int | None = -1, **fields: Any) -> Any:
+    ti = TaskInstance("resize", try_number=try_number, max_tries=max_tries, map_index=map_index)
+    return context_of(ti, dag_run=dag_run(**fields))
 
 
 def identified(given: Any) -> TaskInstanceIdentity:
@@ -56,8 +50,8 @@ def no_tests_so_far(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_dag_run_is_the_same_in_a_task_and_in_a_deadline_alert() -> None:
     in_task = dag_run_of(context())
     assert in_task is not None
-    assert (in_task.dag_id, in_task.run_id, in_task.is_test) == ("images", "manual__1", False)
-    for start_date in (ALERT["start_date"], "2026-11-01T13:00:03.123456+01:00", START):
+    assert (in_task.dag_id, in_task.run_id, in_task.is_test) == ("a_dag", "manual_1", False)
+    for start_date in (ALERT["start_date"], "2026-01-01T07:00:02.123456+01:00", START):
         in_alert: Any = dag_run_of({"dag_run": ALERT | {"start_date": start_date}})  # type: ignore[typeddict-item]
         assert in_alert.tag == in_task.tag
 
@@ -76,7 +70,7 @@ def test_a_dag_run_is_the_same_in_a_task_and_in_a_deadline_alert() -> None:
         {"dag_run": dag_run(run_id="")},
     ],
 )
-def test_a_context_that_does_not_say_so_identifies_no_dag_run(given: Any) -> None:
+def test_a_context_that_does_not_say_so_identifies_no_dag_run(given) -> None:
     assert dag_run_of(given) is None
     assert task_instance_of(given | {"ti": SimpleNamespace(task_id="t", map_index=-1)}) is None
 
@@ -110,7 +104,7 @@ def test_a_dag_run_of_2_11_has_no_run_after() -> None:
 
 
 @pytest.mark.parametrize(("map_index", "read"), [(-1, -1), (0, 0), (7, 7), (None, -1)])
-def test_a_task_instance_has_its_map_index(map_index: Any, read: int) -> None:
+def test_a_task_instance_has_its_map_index(map_index, read: int) -> None:
     made = task_instance_of(context(map_index=map_index))
     assert made is not None
     assert (made.task_id, made.map_index) == ("resize", read)
@@ -138,7 +132,7 @@ def test_a_context_of_a_task_or_of_its_callback_is_about_this_task_instance() ->
 @pytest.mark.parametrize(
     "given", [context() | {"reason": "task_failure"}, {"dag_run": ALERT, "deadline": {"id": "x"}}]
 )
-def test_a_dags_callback_and_a_deadline_alert_are_about_the_dag_run(given: Any) -> None:
+def test_a_dags_callback_and_a_deadline_alert_are_about_the_dag_run(given) -> None:
     # A Dag's callback has a task instance, too, and it may be any.
     assert own_ti_of(given) is None
     assert task_instance_of(given) is None
@@ -152,7 +146,7 @@ def test_what_does_not_say_when_its_dag_run_started_has_no_starter() -> None:
 
 
 @pytest.mark.parametrize(("given", "read"), [(-1, -1), (0, 0), (7, 7), (None, -1), ("1", -1)])
-def test_a_map_index_is_a_number(given: Any, read: int) -> None:
+def test_a_map_index_is_a_number(given, read: int) -> None:
     assert map_index_of(SimpleNamespace(map_index=given)) == read
     assert map_index_of(SimpleNamespace()) == map_index_of(None) == -1
 
@@ -234,5 +228,5 @@ TASK = SimpleNamespace(task_id="work", map_index=-1)
         ),
     ],
 )
-def test_the_origin_of_a_callback_is_its_dag_dag_run_and_task(context: Any, origin: str) -> None:
+def test_the_origin_of_a_callback_is_its_dag_dag_run_and_task(context, origin: str) -> None:
     assert origin_of(context) == origin

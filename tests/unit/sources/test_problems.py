@@ -21,7 +21,7 @@ def gathered(*values: Any) -> RunIds:
 
 
 @pytest.mark.parametrize(("on_empty", "level"), [("ignore", "warning"), ("fail", "error")])
-def test_each_thing_found_besides_run_ids_gets_a_line(log: Any, on_empty: Any, level: str) -> None:
+def test_each_thing_found_besides_run_ids_gets_a_line(log, on_empty, level: str) -> None:
     ids = gathered(["run_1", None, 7], [], None)
     ids.failed.append(FAILED)
     log_sources(log, ids, on_empty=on_empty, origin="Dag 'd': ")
@@ -34,22 +34,22 @@ def test_each_thing_found_besides_run_ids_gets_a_line(log: Any, on_empty: Any, l
     ]
 
 
-def test_several_values_that_are_none_are_named_in_one_line(log: Any) -> None:
+def test_several_values_that_are_none_are_named_in_one_line(log) -> None:
     log_sources(log, gathered(["run_1", None, None]), on_empty="fail")
     assert log.leveled == [("info", "Skipped 2 values that are None: source 0[1], source 0[2]")]
 
 
-def test_where_only_run_ids_were_found_nothing_is_logged(log: Any) -> None:
+def test_where_only_run_ids_were_found_nothing_is_logged(log) -> None:
     log_sources(log, gathered("run_1"), on_empty="fail")
     assert log.leveled == []
 
 
 @pytest.mark.parametrize("kind", ["invalid", "empty", "failed"])
-def test_very_many_of_a_kind_do_not_fill_the_log(log: Any, kind: str) -> None:
+def test_very_many_of_a_kind_do_not_fill_the_log(log, kind: str) -> None:
     ids = RunIds()
     getattr(ids, kind).extend(f"number {number} of 100 %" for number in range(500))
     log_sources(log, ids, on_empty="ignore")
-    assert [text for _, text in log.leveled] == [f"number {n} of 100 %" for n in range(MAX_LINES)]
+    assert log.lines == [f"number {n} of 100 %" for n in range(MAX_LINES)]
 
 
 def test_what_is_invalid_comes_first_among_the_reasons_for_a_failure() -> None:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from fake_airflow import START, TaskInstance, context_of
 
 from airflow_provider_trigger._compat import BaseOperator
 from airflow_provider_trigger.api.deadline import Deadline
@@ -22,52 +22,29 @@ try:
 except ImportError:  # 2.11
     from airflow.models.dag import DAG
 
-DATE = datetime(2026, 11, 1, 12, tzinfo=UTC)
-START = datetime(2026, 11, 1, 12, 0, 3, tzinfo=UTC)
-
-with DAG("images", schedule=None, start_date=datetime(2026, 1, 1, tzinfo=UTC)) as DAG_OF_ALL:
+with DAG("a_dag", schedule=None, start_date=datetime(2026, 1, 1, tzinfo=UTC)) as DAG_OF_ALL:
     RunTriggerTaskOperator(task_id="resize", task_identifier="resize-image")
     RunTriggerTaskOperator.partial(task_id="crop", task_identifier="crop-image").expand(payload=[1, 2])
     ReplayTriggerRunOperator(task_id="again", run_id="run_0")
     BaseOperator(task_id="other")
 
 
-class TaskInstance:
-    """Has the XComs ``run_id`` of tasks; an exception is raised."""
-
-    def __init__(self, pushed: dict[str, Any], task_id: str = "resize", map_index: int = -1) -> None:
-        self.pushed = pushed
-        self.task_id = task_id
-        self.task = DAG_OF_ALL.get_task(task_id)
-        self.map_index = map_index
-        self.pulls: list[dict[str, Any]] = []
-
-    def xcom_pull(self, **given: Any) -> Any:
-        self.pulls.append(given)
-        value = self.pushed.get(given["task_ids"]) if given["key"] == "run_id" else "run_wrong"
-        if isinstance(value, Exception):
-            raise value
-        return value
-
-
 def context(
     pushed: dict[str, Any] | None = None, task_id: str = "resize", map_index: int = -1, **more: Any
 ) -> Any:
     """Return what a task's callback gets; with a reason, a Dag's."""
-    dag_run = SimpleNamespace(
-        dag_id="images", run_id="r", start_date=START, logical_date=DATE, run_after=DATE
-    )
-    ti = TaskInstance(pushed or {}, task_id, map_index)
-    return {"dag": DAG_OF_ALL, "ti": ti, "dag_run": dag_run} | more
+    task = DAG_OF_ALL.get_task(task_id)
+    ti = TaskInstance(task_id, pushed, key="run_id", map_index=map_index, task=task)
+    return context_of(ti, **{"dag": DAG_OF_ALL} | more)
 
 
 def without_start() -> Any:
     """Return what a Dag's callback of Airflow 3.0 gets."""
-    return {"dag": DAG_OF_ALL, "run_id": "r", "reason": "task_failure"}
+    return {"dag": DAG_OF_ALL, "run_id": "manual_1", "reason": "task_failure"}
 
 
 ALERT: Any = {
-    "dag_run": {"dag_id": "images", "dag_run_id": "r", "start_date": START.isoformat()},
+    "dag_run": {"dag_id": "a_dag", "dag_run_id": "manual_1", "start_date": START.isoformat()},
     "deadline": {"id": "x"},
 }
 
@@ -118,7 +95,7 @@ def test_a_callback_of_a_dag_that_is_not_in_its_context_gives_no_runs() -> None:
 
 
 @pytest.mark.parametrize("given", [{}, ALERT, without_start()])
-def test_where_there_is_no_xcom_nothing_is_wrong_yet(given: Any) -> None:
+def test_where_there_is_no_xcom_nothing_is_wrong_yet(given) -> None:
     assert started_by_xcom(given) == RunIds()
 
 
@@ -133,7 +110,7 @@ def test_where_xcom_is_out_of_reach_none_is_pulled(monkeypatch: pytest.MonkeyPat
 
 
 @pytest.fixture
-def add(server: Any) -> Any:
+def add(server):
     """Add a run that a task of the Dag run has started."""
 
     def build(status: str = "EXECUTING", task_id: str = "resize", map_index: int = -1, **fields: Any) -> Any:
@@ -145,7 +122,7 @@ def add(server: Any) -> Any:
 
 
 @pytest.fixture
-def search(client: Any, clock: Any, log: Any, monkeypatch: pytest.MonkeyPatch) -> Any:
+def search(client, clock, log, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(started, "time", clock)
 
     def run(given: Any, ids: RunIds | None = None, *, timeout: float | None = 30) -> list[list[str]]:
@@ -165,28 +142,28 @@ def search(client: Any, clock: Any, log: Any, monkeypatch: pytest.MonkeyPatch) -
 
 
 @pytest.mark.parametrize("given", [context(reason="task_failure"), ALERT])
-def test_a_dag_run_finds_the_runs_of_all_its_tasks(add: Any, search: Any, log: Any, given: Any) -> None:
+def test_a_dag_run_finds_the_runs_of_all_its_tasks(add, search, log, given) -> None:
     runs = [add(), add(task_id="crop", map_index=0), add(task_id="crop", map_index=1)]
     [found] = search(given)
     assert set(found) == {run.id for run in runs}
     assert log.lines == []
 
 
-def test_a_task_instance_finds_only_its_own(add: Any, search: Any) -> None:
+def test_a_task_instance_finds_only_its_own(add, search) -> None:
     add()
     add(task_id="crop", map_index=0)
     own = add(task_id="crop", map_index=1)
     assert search(context(None, "crop", 1)) == [[own.id]]
 
 
-def test_another_dag_run_finds_none(add: Any, search: Any) -> None:
+def test_another_dag_run_finds_none(add, search) -> None:
     add()
     given = context(reason="task_failure")
     given["dag_run"].run_id = "another"
     assert search(given) == []
 
 
-def test_the_list_is_read_again_as_it_lags(server: Any, add: Any, search: Any, clock: Any) -> None:
+def test_the_list_is_read_again_as_it_lags(server, add, search, clock) -> None:
     server.list_lag = 2.0
     add(status="COMPLETED")
     early = add(task_id="crop", map_index=0)
@@ -197,16 +174,14 @@ def test_the_list_is_read_again_as_it_lags(server: Any, add: Any, search: Any, c
     assert 2 < clock.now - begun <= 3
 
 
-def test_what_is_known_is_not_given_again(add: Any, search: Any) -> None:
+def test_what_is_known_is_not_given_again(add, search) -> None:
     known, other = add(), add(task_id="crop", map_index=0)
     ids = RunIds()
     ids.add(known.id, source="XCom")
     assert search(ALERT, ids) == [[other.id]]
 
 
-def test_a_replay_by_someone_else_is_named_once_and_left_alone(
-    server: Any, add: Any, search: Any, log: Any
-) -> None:
+def test_a_replay_by_someone_else_is_named_once_and_left_alone(server, add, search, log) -> None:
     replayed = server.replay(add(status="COMPLETED"))
     replayed.status = "EXECUTING"
     assert search(ALERT) == []
@@ -219,9 +194,7 @@ def test_a_replay_by_someone_else_is_named_once_and_left_alone(
     ]
 
 
-def test_a_list_that_is_down_is_a_reason_for_a_failure(
-    add: Any, search: Any, network: Any, answer: Any
-) -> None:
+def test_a_list_that_is_down_is_a_reason_for_a_failure(add, search, network, answer) -> None:
     add()
     network.fault("GET /api/v1/runs", answer(500, {"error": "no database"}), times=1000)
     ids = RunIds()
@@ -231,7 +204,7 @@ def test_a_list_that_is_down_is_a_reason_for_a_failure(
 
 
 def test_a_list_that_is_down_the_second_time_keeps_what_was_found(
-    add: Any, search: Any, network: Any, answer: Any, clock: Any
+    add, search, network, answer, clock
 ) -> None:
     run = add()
 
@@ -246,7 +219,7 @@ def test_a_list_that_is_down_the_second_time_keeps_what_was_found(
 
 
 def test_a_run_that_cannot_be_checked_keeps_no_other_from_being_canceled(
-    add: Any, search: Any, network: Any, answer: Any
+    add, search, network, answer
 ) -> None:
     broken, run = add(task_id="again"), add()
     network.fault(broken.id, answer(500, {"error": "for ever"}), times=1000)
@@ -257,9 +230,7 @@ def test_a_run_that_cannot_be_checked_keeps_no_other_from_being_canceled(
     assert broken.id in reason
 
 
-def test_a_run_that_can_be_checked_the_second_time_is_no_failure(
-    add: Any, search: Any, network: Any, answer: Any
-) -> None:
+def test_a_run_that_can_be_checked_the_second_time_is_no_failure(add, search, network, answer) -> None:
     run = add()
     network.fault(run.id, answer(403, {"error": "No"}))
     ids = RunIds()
@@ -267,7 +238,7 @@ def test_a_run_that_can_be_checked_the_second_time_is_no_failure(
     assert ids.failed == []
 
 
-def test_the_deadline_ends_the_search(add: Any, search: Any, clock: Any) -> None:
+def test_the_deadline_ends_the_search(add, search, clock) -> None:
     run = add()
     ids = RunIds()
     assert search(ALERT, ids, timeout=1) == [[run.id]]
@@ -275,7 +246,7 @@ def test_the_deadline_ends_the_search(add: Any, search: Any, clock: Any) -> None
     assert len(ids.failed) == 1
 
 
-def test_without_xcom_and_without_a_start_the_runs_cannot_be_found(search: Any, network: Any) -> None:
+def test_without_xcom_and_without_a_start_the_runs_cannot_be_found(search, network) -> None:
     ids = RunIds()
     assert search(without_start(), ids) == []
     assert ids.failed == [
@@ -285,7 +256,7 @@ def test_without_xcom_and_without_a_start_the_runs_cannot_be_found(search: Any, 
     assert network.requests == []
 
 
-def test_with_xcom_alone_nothing_is_wrong(search: Any, network: Any) -> None:
+def test_with_xcom_alone_nothing_is_wrong(search, network) -> None:
     given = context({"resize": "run_1"})
     del given["dag_run"]
     ids = RunIds()

@@ -8,6 +8,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from fake_airflow import TaskInstance
 
 from airflow_provider_trigger._compat import BaseOperator
 from airflow_provider_trigger.operators.cancel import CancelTriggerRunOperator
@@ -65,21 +66,10 @@ class Dag:
         return SimpleNamespace(task_id=task_id, get_closest_mapped_task_group=lambda: group)
 
 
-class TaskInstance:
-    """Has what tasks pushed under the key ``k``; an exception is raised."""
-
-    def __init__(self, pushed: dict[str, Any], task_id: str = "cancel", map_index: int = -1) -> None:
-        self.pushed = pushed
-        self.task_id = task_id
-        self.map_index = map_index
-        self.pulls: list[dict[str, Any]] = []
-
-    def xcom_pull(self, *, task_ids: str, key: str, **options: Any) -> Any:
-        self.pulls.append({"task_ids": task_ids, "key": key} | options)
-        value = self.pushed.get(task_ids) if key == "k" else None
-        if isinstance(value, BaseException):
-            raise value
-        return value
+def with_xcoms(
+    pushed: dict[str, Any] | None = None, task_id: str = "cancel", map_index: int | None = -1
+) -> TaskInstance:
+    return TaskInstance(task_id, pushed, key="k", map_index=map_index)
 
 
 def gathered(
@@ -91,7 +81,7 @@ def gathered(
     given: tuple[str, ...] | None = None,
     **fields: Any,
 ) -> RunIds:
-    context: Any = {"ti": TaskInstance(pushed or {}), "dag": Dag()} | fields
+    context: Any = {"ti": with_xcoms(pushed), "dag": Dag()} | fields
     if given is None:
         given = given_sources(run_ids=run_ids, xcom_task_ids=tasks)
     return gather(context, given=given, run_ids=run_ids, xcom_task_ids=tasks, xcom_key=key)
@@ -225,7 +215,7 @@ def test_given_ids_that_are_none_get_a_sentence(run_ids: object, sentence: str) 
 
 @pytest.mark.parametrize("task_id", ["run", "own", "replay", "mapped", "own_mapped"])
 def test_a_task_that_starts_runs_pushes_their_ids(task_id: str) -> None:
-    ti = TaskInstance({})
+    ti = with_xcoms()
     [sentence] = gathered(tasks=task_id, key=None, dag=STARTERS, ti=ti).empty
     assert ti.pulls == [{"task_ids": task_id, "key": "run_id"}]
     assert sentence == f"task {task_id!r} pushed no XCom with the key 'run_id': it did not start a run"
@@ -233,19 +223,19 @@ def test_a_task_that_starts_runs_pushes_their_ids(task_id: str) -> None:
 
 @pytest.mark.parametrize("task_id", ["cancel", "cancel_mapped", "other"])
 def test_of_any_other_task_the_return_value_counts(task_id: str) -> None:
-    ti = TaskInstance({})
+    ti = with_xcoms()
     gathered(tasks=task_id, key=None, dag=STARTERS, ti=ti)
     assert ti.pulls == [{"task_ids": task_id, "key": "return_value"}]
 
 
 def test_a_key_that_is_given_counts_for_every_task() -> None:
-    ti = TaskInstance({"run": "run_1", "other": "run_2"})
+    ti = with_xcoms({"run": "run_1", "other": "run_2"})
     ids = gathered(tasks=["run", "other"], key="k", dag=STARTERS, ti=ti)
     assert ids.found == ["run_1", "run_2"]
 
 
 def test_without_a_dag_the_return_value_counts() -> None:
-    ti = TaskInstance({})
+    ti = with_xcoms()
     gathered(tasks="run", key=None, dag=None, ti=ti)
     assert ti.pulls == [{"task_ids": "run", "key": "return_value"}]
 
@@ -370,7 +360,7 @@ def test_a_dag_that_cannot_be_read_stops_no_given_id() -> None:
         def get_task(self, task_id: str) -> Any:
             raise KeyError(task_id)
 
-    instance = TaskInstance({"start": "run_1"}, "work", 2)
+    instance = with_xcoms({"start": "run_1"}, "work", 2)
     ids = gathered(run_ids="run_0", tasks="start", ti=instance, dag=BrokenDag())
     assert ids.found == ["run_0"]
     assert ids.failed == ["the XCom 'k' of task 'start' cannot be read: KeyError: 'start'"]
@@ -397,7 +387,7 @@ def test_what_ends_the_task_is_raised(error: BaseException) -> None:
 
 
 @pytest.mark.parametrize("context", [{}, {"ti": None}])
-def test_without_a_task_instance_there_is_no_xcom(context: Any) -> None:
+def test_without_a_task_instance_there_is_no_xcom(context) -> None:
     given = ("run_ids", "xcom_task_ids")
     ids = gather(context, given=given, run_ids="run_1", xcom_task_ids=["start"], xcom_key="k")
     text = without_xcom("its context has no task instance")
@@ -406,7 +396,7 @@ def test_without_a_task_instance_there_is_no_xcom(context: Any) -> None:
 
 def test_where_an_xcom_is_out_of_reach_none_is_pulled(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(xcom, "xcom_is_out_of_reach", lambda: True)
-    ti = TaskInstance({"start": "run_2"})
+    ti = with_xcoms({"start": "run_2"})
     ids = gathered(run_ids="run_1", tasks=["start", "work"], ti=ti)
     assert ids.found == ["run_1"]
     assert ids.failed == [without_xcom("Dag callbacks of this Airflow version have none")]
@@ -414,7 +404,7 @@ def test_where_an_xcom_is_out_of_reach_none_is_pulled(monkeypatch: pytest.Monkey
 
 
 def test_without_a_supervisor_none_is_pulled(monkeypatch: pytest.MonkeyPatch) -> None:
-    ti = TaskInstance({"start": "run_2"})
+    ti = with_xcoms({"start": "run_2"})
     monkeypatch.setattr(xcom, "has_no_supervisor", lambda given: given is ti)
     ids = gathered(run_ids="run_1", tasks="start", ti=ti)
     assert ids.found == ["run_1"]
@@ -448,27 +438,27 @@ def test_out_of_reach_matters_only_where_a_task_is_named(monkeypatch: pytest.Mon
     ],
 )
 def test_an_instance_takes_its_own_where_there_are_siblings(
-    task_id: str, by: str, map_index: Any, options: dict[str, int]
+    task_id: str, by: str, map_index, options: dict[str, int]
 ) -> None:
-    ti = TaskInstance({task_id: "run_1"}, by, map_index)
+    ti = with_xcoms({task_id: "run_1"}, by, map_index)
     assert gathered(tasks=task_id, ti=ti).found == ["run_1"]
     assert ti.pulls == [{"task_ids": task_id, "key": "k"} | options]
 
 
 def test_a_callback_of_the_dag_takes_all_as_its_task_instance_may_be_any() -> None:
-    ti = TaskInstance({"work": "run_1"}, "work", 1)
+    ti = with_xcoms({"work": "run_1"}, "work", 1)
     assert gathered(tasks="work", ti=ti, reason="task_failure").found == ["run_1"]
     assert ti.pulls == [{"task_ids": "work", "key": "k"}]
 
 
 def test_without_a_dag_all_instances_count() -> None:
-    ti = TaskInstance({"work": "run_1"}, "work", 1)
+    ti = with_xcoms({"work": "run_1"}, "work", 1)
     gathered(tasks="work", ti=ti, dag=None)
     assert ti.pulls == [{"task_ids": "work", "key": "k"}]
 
 
 def test_a_task_instance_may_have_no_map_index() -> None:
-    ti = TaskInstance({"work": "run_1"}, "work")
+    ti = with_xcoms({"work": "run_1"}, "work")
     del ti.map_index
     assert gathered(tasks="work", ti=ti).found == ["run_1"]
 

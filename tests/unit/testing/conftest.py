@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from server_clock import Clock
+from fake_clock import Clock
 
 
 @pytest.fixture

@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 
 import pytest
 import requests
+from fake_log import Log
 from starlette.requests import Request
 
 from airflow_provider_trigger.api.client import TriggerDevClient
@@ -94,48 +95,24 @@ class Network:
         return answer if fault is None else fault.reply
 
 
-class Log:
-    """Keeps the lines that are logged, and the level of each."""
-
-    def __init__(self) -> None:
-        self.lines: list[str] = []
-        self.leveled: list[tuple[str, str]] = []
-
-    def _add(self, level: str, text: str, *values: Any) -> None:
-        self.lines.append(text % values if values else text)
-        self.leveled.append((level, self.lines[-1]))
-
-    def info(self, text: str, *values: Any) -> None:
-        self._add("info", text, *values)
-
-    def warning(self, text: str, *values: Any) -> None:
-        self._add("warning", text, *values)
-
-    def error(self, text: str, *values: Any) -> None:
-        self._add("error", text, *values)
-
-    def of(self, level: str) -> list[str]:
-        return [line for one, line in self.leveled if one == level]
-
-
 @pytest.fixture
 def log() -> Log:
     return Log()
 
 
 @pytest.fixture
-def server(clock: Any) -> TriggerDevServer:
+def server(clock) -> TriggerDevServer:
     """A server of the test's clock, whose workers acknowledge a cancel after 10 s."""
     return TriggerDevServer(clock=clock.time, acknowledge_after=10.0, secret_key="tr_prod_marker/of+the=test")
 
 
 @pytest.fixture
-def network(server: TriggerDevServer, answer: Any) -> Network:
+def network(server: TriggerDevServer, answer) -> Network:
     return Network(server, answer)
 
 
 @pytest.fixture
-def client(connect: Any, network: Network, clock: Any) -> TriggerDevClient:
+def client(connect, network: Network, clock) -> TriggerDevClient:
     """A client of the server; failures are given up after 120 s of the clock."""
     made: TriggerDevClient = connect(network)[0]
     return made

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from server_clock import Clock
+from fake_clock import Clock
 
 from airflow_provider_trigger.testing import TriggerDevServer
 from airflow_provider_trigger.testing.run_log import RunLog
 
 
 def test_a_run_has_a_line_when_it_is_started_and_one_when_it_ends(clock: Clock) -> None:
-    server = TriggerDevServer(clock=clock)
+    server = TriggerDevServer(clock=clock.time)
     earlier = server.add_run("EXECUTING", task_identifier="old", acknowledge_after=0)
     log = RunLog(server.runs)
     server.on_task("resize", start_after=0, after=3)
@@ -32,7 +32,7 @@ def test_a_run_has_a_line_when_it_is_started_and_one_when_it_ends(clock: Clock) 
 
 
 def test_a_canceled_run_that_completes_has_another_line(clock: Clock) -> None:
-    server = TriggerDevServer(clock=clock)
+    server = TriggerDevServer(clock=clock.time)
     log = RunLog(server.runs)
     run = server.add_run(task_identifier="resize", acknowledge_after=5, completes_despite_cancel=True)
     run.cancel()

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from server_clock import Clock
+from fake_clock import Clock
 
 from airflow_provider_trigger.testing import TriggerDevServer
 from airflow_provider_trigger.testing.task_file import TaskFileError, add_tasks
@@ -16,7 +16,7 @@ Add = Callable[[str], list[str]]
 
 @pytest.fixture
 def server(clock: Clock) -> TriggerDevServer:
-    return TriggerDevServer(clock=clock)
+    return TriggerDevServer(clock=clock.time)
 
 
 @pytest.fixture

@@ -9,19 +9,10 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from fake_log import Log
 
 from airflow_provider_trigger.triggers import ended
 from airflow_provider_trigger.triggers.ended import cancel_if_ended
-
-
-class Log:
-    def __init__(self) -> None:
-        self.lines: list[str] = []
-
-    def info(self, text: str, *values: Any) -> None:
-        self.lines.append(text % values)
-
-    warning = error = info
 
 
 class Question:

@@ -14,6 +14,7 @@ import pytest
 
 from airflow_provider_trigger.hooks import asynchronous
 from airflow_provider_trigger.hooks.connection import ConnectionNotFoundError
+from airflow_provider_trigger.testing import TriggerDevServer
 from airflow_provider_trigger.triggers import ended
 from airflow_provider_trigger.triggers import run as triggers
 from airflow_provider_trigger.triggers.run import TriggerDevRunsTrigger, TriggerDevRunTrigger
@@ -56,7 +57,7 @@ async def until(condition: Callable[[], object]) -> None:
 
 
 @pytest.fixture
-def log(keep_log: Any) -> Any:
+def log(keep_log):
     keep_log(TriggerDevRunsTrigger)
     return keep_log(TriggerDevRunTrigger)
 
@@ -64,7 +65,7 @@ def log(keep_log: Any) -> Any:
 # What is imported, and what is stored
 
 
-def test_its_import_brings_no_client(parse: Any, heavy: set[str]) -> None:
+def test_its_import_brings_no_client(parse, heavy: set[str]) -> None:
     parsed = set(
         parse(
             """
@@ -83,7 +84,7 @@ def test_its_import_brings_no_client(parse: Any, heavy: set[str]) -> None:
 
 
 @pytest.mark.parametrize(("kind", "arguments"), BOTH)
-def test_all_its_arguments_survive(kind: Any, arguments: dict[str, Any]) -> None:
+def test_all_its_arguments_survive(kind, arguments: dict[str, Any]) -> None:
     path, kept = kind(**arguments).serialize()
     assert path == f"{kind.__module__}.{kind.__qualname__}"
     assert kept == arguments
@@ -106,12 +107,12 @@ def test_all_its_arguments_survive(kind: Any, arguments: dict[str, Any]) -> None
         ),
     ],
 )
-def test_arguments_that_an_older_version_did_not_store_have_defaults(made: Any, added: Any) -> None:
+def test_arguments_that_an_older_version_did_not_store_have_defaults(made, added) -> None:
     assert made.serialize()[1] == {"trigger_dev_conn_id": "trigger_dev_default"} | added
 
 
 @pytest.mark.parametrize("kind", [TriggerDevRunTrigger, TriggerDevRunsTrigger])
-def test_no_attribute_hides_one_of_airflows(kind: Any) -> None:
+def test_no_attribute_hides_one_of_airflows(kind) -> None:
     # On Airflow 3.3 ``task`` is a read-only property (measured).
     assert "task" not in vars(kind) | dict.fromkeys(kind.arguments)
 
@@ -125,7 +126,7 @@ def trigger(run: Any, **wait: Any) -> TriggerDevRunTrigger:
 
 @pytest.mark.parametrize("status", ["COMPLETED", "FAILED", "CANCELED", "EXPIRED"])
 def test_its_event_says_how_the_run_ended_and_not_with_which_output(
-    status: str, server: Any, connection: str
+    status: str, server, connection: str
 ) -> None:
     run = server.add_run("EXECUTING", then=[(0.1, status)])
     event = asyncio.run(event_of(trigger(run)))
@@ -134,28 +135,26 @@ def test_its_event_says_how_the_run_ended_and_not_with_which_output(
     assert run.cancel_requests == 0
 
 
-def test_after_the_deadline_it_cancels_the_run_itself(server: Any, connection: str) -> None:
+def test_after_the_deadline_it_cancels_the_run_itself(server, connection: str) -> None:
     run = server.add_run("EXECUTING")
     event = asyncio.run(event_of(trigger(run, deadline=time.time() + 0.1)))
     assert event.items() >= {"run_id": run.id, "end": "timed_out", "status": "CANCELED"}.items()
     assert run.cancel_requests == 1
 
 
-def test_after_the_deadline_it_leaves_a_run_alone_that_is_not_to_be_canceled(
-    server: Any, connection: str
-) -> None:
+def test_after_the_deadline_it_leaves_a_run_alone_that_is_not_to_be_canceled(server, connection: str) -> None:
     run = server.add_run("EXECUTING")
     event = asyncio.run(event_of(trigger(run, deadline=time.time(), cancels=False)))
     assert (event["end"], event["status"], run.cancel_requests) == ("timed_out", "EXECUTING", 0)
 
 
-def test_a_run_without_a_deployed_version_is_canceled(server: Any, connection: str) -> None:
+def test_a_run_without_a_deployed_version_is_canceled(server, connection: str) -> None:
     run = server.add_run("PENDING_VERSION")
     event = asyncio.run(event_of(trigger(run, pending_version_timeout=0.1)))
     assert (event["end"], run.status) == ("no_version", "CANCELED")
 
 
-def test_a_poll_that_fails_is_not_the_end_of_the_wait(server: Any, connection: str, log: Any) -> None:
+def test_a_poll_that_fails_is_not_the_end_of_the_wait(server, connection: str, log) -> None:
     run = server.add_run("EXECUTING", then=[(0.3, "COMPLETED")])
     server.fail_next(2, 500)
     server.disconnect_next()
@@ -164,7 +163,7 @@ def test_a_poll_that_fails_is_not_the_end_of_the_wait(server: Any, connection: s
     assert len(log.of("warning")) == 1
 
 
-def test_the_log_has_the_link_and_each_change(server: Any, connection: str, log: Any) -> None:
+def test_the_log_has_the_link_and_each_change(server, connection: str, log) -> None:
     run = server.add_run("QUEUED", then=[(0.2, "COMPLETED")])
     asyncio.run(event_of(trigger(run, run_url="https://trigger.test/runs/run_1")))
     assert log.of("info") == [
@@ -183,7 +182,7 @@ def test_a_connection_that_does_not_exist_is_an_error_at_once() -> None:
 
 
 def test_a_connection_that_cannot_be_fetched_for_a_moment_is_fetched_later(
-    server: Any, connection: str, log: Any, monkeypatch: pytest.MonkeyPatch
+    server, connection: str, log, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(triggers, "_CONNECTION_PAUSES", (0.01, 0.01))
     get_hook, errors = asynchronous.get_hook, [OSError("first"), OSError("second")]
@@ -232,7 +231,7 @@ def test_canceled_while_the_connection_is_fetched_it_does_not_interrupt_that(
 # The end of its task
 
 
-async def cancel_while_it_waits(trigger: Any, server: Any) -> None:
+async def cancel_while_it_waits(trigger: Any, server: TriggerDevServer) -> None:
     """Cancel a trigger once it has checked its run; it must not swallow that."""
     waiting = asyncio.create_task(event_of(trigger))
     await until(lambda: server.requests)
@@ -262,7 +261,7 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> Callable[[bool, object], list[Any]
     return set_up
 
 
-def cancel_and_look(run: Any, server: Any, **arguments: Any) -> int:
+def cancel_and_look(run: Any, server: TriggerDevServer, **arguments: Any) -> int:
     """Cancel a run's trigger while it waits; return how often the run was canceled then."""
 
     async def main() -> None:
@@ -276,7 +275,7 @@ def cancel_and_look(run: Any, server: Any, **arguments: Any) -> int:
 
 
 def test_before_airflow_3_3_a_task_that_is_deferred_no_more_was_ended_and_its_run_is_canceled(
-    server: Any, connection: str, asked: Any, log: Any
+    server, connection: str, asked, log
 ) -> None:
     questions = asked(has_on_kill=False, answer=False)
     run = server.add_run("EXECUTING")
@@ -288,7 +287,7 @@ def test_before_airflow_3_3_a_task_that_is_deferred_no_more_was_ended_and_its_ru
 
 @pytest.mark.parametrize("answer", [True, OSError("the supervisor is gone")])
 def test_before_airflow_3_3_a_run_is_kept_where_the_task_is_still_deferred_or_nobody_answers(
-    answer: object, server: Any, connection: str, asked: Any
+    answer: object, server, connection: str, asked
 ) -> None:
     questions = asked(has_on_kill=False, answer=answer)
     assert cancel_and_look(server.add_run("EXECUTING"), server) == 0
@@ -296,16 +295,14 @@ def test_before_airflow_3_3_a_run_is_kept_where_the_task_is_still_deferred_or_no
 
 
 def test_before_airflow_3_3_nobody_is_asked_about_a_run_that_is_not_to_be_canceled(
-    server: Any, connection: str, asked: Any
+    server, connection: str, asked
 ) -> None:
     questions = asked(has_on_kill=False, answer=False)
     assert cancel_and_look(server.add_run("EXECUTING"), server, cancels=False) == 0
     assert questions == []
 
 
-def test_from_airflow_3_3_on_it_asks_nobody_as_on_kill_is_called(
-    server: Any, connection: str, asked: Any
-) -> None:
+def test_from_airflow_3_3_on_it_asks_nobody_as_on_kill_is_called(server, connection: str, asked) -> None:
     questions = asked(has_on_kill=True, answer=False)
     assert cancel_and_look(server.add_run("EXECUTING"), server) == 0
     assert questions == []
@@ -313,23 +310,21 @@ def test_from_airflow_3_3_on_it_asks_nobody_as_on_kill_is_called(
 
 @pytest.mark.parametrize(("cancels", "requests"), [(True, 1), (False, 0)])
 def test_on_kill_cancels_the_run_unless_it_is_not_to_be_canceled(
-    cancels: bool, requests: int, server: Any, connection: str
+    cancels: bool, requests: int, server, connection: str
 ) -> None:
     run = server.add_run("EXECUTING")
     asyncio.run(trigger(run, cancels=cancels).on_kill())
     assert run.cancel_requests == requests
 
 
-def test_cleanup_cancels_nothing(server: Any, connection: str) -> None:
+def test_cleanup_cancels_nothing(server, connection: str) -> None:
     run = server.add_run("EXECUTING")
     asyncio.run(trigger(run).cleanup())
     assert run.cancel_requests == 0
 
 
 @pytest.mark.parametrize("status", [401, 404])
-def test_a_cancel_that_fails_is_logged_and_not_raised(
-    status: int, server: Any, connection: str, log: Any
-) -> None:
+def test_a_cancel_that_fails_is_logged_and_not_raised(status: int, server, connection: str, log) -> None:
     run = server.add_run("EXECUTING")
     server.fail_next(None, status)
     asyncio.run(trigger(run).on_kill())
@@ -346,7 +341,7 @@ def runs_trigger(*runs: Any, **arguments: Any) -> TriggerDevRunsTrigger:
     return TriggerDevRunsTrigger(**defaults | arguments)
 
 
-def test_it_waits_until_all_runs_have_ended(server: Any, connection: str) -> None:
+def test_it_waits_until_all_runs_have_ended(server, connection: str) -> None:
     late = server.add_run("EXECUTING", then=[(0.3, "COMPLETED")])
     done = server.add_run("COMPLETED")
     assert asyncio.run(event_of(runs_trigger(late, done))) == {
@@ -355,7 +350,7 @@ def test_it_waits_until_all_runs_have_ended(server: Any, connection: str) -> Non
     }
 
 
-def test_the_first_run_that_did_not_end_as_it_should_ends_the_wait(server: Any, connection: str) -> None:
+def test_the_first_run_that_did_not_end_as_it_should_ends_the_wait(server, connection: str) -> None:
     endless, done = server.add_run("EXECUTING"), server.add_run("COMPLETED")
     failing = server.add_run("EXECUTING", then=[(0.2, "FAILED")])
     event = asyncio.run(event_of(runs_trigger(endless, failing, done)))
@@ -364,14 +359,14 @@ def test_the_first_run_that_did_not_end_as_it_should_ends_the_wait(server: Any, 
     assert endless.cancel_requests == 0
 
 
-def test_which_statuses_count_as_success_is_an_argument(server: Any, connection: str) -> None:
+def test_which_statuses_count_as_success_is_an_argument(server, connection: str) -> None:
     run = server.add_run("EXPIRED")
     assert asyncio.run(event_of(runs_trigger(run)))["failed"]["status"] == "EXPIRED"
     made = runs_trigger(run, success_statuses=["COMPLETED", "EXPIRED"])
     assert asyncio.run(event_of(made))["failed"] is None
 
 
-def test_a_run_that_cannot_be_checked_any_more_has_no_status(server: Any, connect_quickly: str) -> None:
+def test_a_run_that_cannot_be_checked_any_more_has_no_status(server, connect_quickly: str) -> None:
     run = server.add_run("EXECUTING")
 
     async def main() -> Any:
@@ -386,14 +381,14 @@ def test_a_run_that_cannot_be_checked_any_more_has_no_status(server: Any, connec
 
 
 @pytest.fixture
-def connect_quickly(server: Any, monkeypatch: pytest.MonkeyPatch) -> str:
+def connect_quickly(server, monkeypatch: pytest.MonkeyPatch) -> str:
     """The id of a connection whose server may reject checks for 0.1 s only."""
     fields = {"conn_type": "trigger_dev", "host": server.url, "password": server.secret_key}
     monkeypatch.setenv("AIRFLOW_CONN_QUICK", json.dumps(fields | {"extra": {"retry_for": 0.1}}))
     return "quick"
 
 
-def test_canceled_it_leaves_all_runs_and_no_task_behind(server: Any, connection: str) -> None:
+def test_canceled_it_leaves_all_runs_and_no_task_behind(server, connection: str) -> None:
     runs = [server.add_run("EXECUTING") for _ in range(3)]
 
     async def main() -> int:

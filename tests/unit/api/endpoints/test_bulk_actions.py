@@ -1,7 +1,5 @@
 from __future__ import annotations
 
-from typing import Any
-
 import pytest
 
 from airflow_provider_trigger.api import errors
@@ -26,18 +24,18 @@ def test_a_bulk_cancel_names_each_run_and_must_not_be_sent_twice() -> None:
     assert (dict(request.params), request.repeatable) == ({}, False)
 
 
-def test_a_bulk_cancel_is_accepted_with_an_id(response: Any) -> None:
+def test_a_bulk_cancel_is_accepted_with_an_id(response) -> None:
     assert cancel_runs_in_bulk(["run_1"], name="n").read(response(202, {"id": "bulk_1"})) == "bulk_1"
 
 
 @pytest.mark.parametrize("body", [{}, {"id": None}, {"id": 7}])
-def test_without_an_id_a_bulk_cancel_is_not_accepted(response: Any, body: Any) -> None:
+def test_without_an_id_a_bulk_cancel_is_not_accepted(response, body) -> None:
     with pytest.raises(errors.UnexpectedAnswerError) as raised:
         cancel_runs_in_bulk(["run_1"], name="n").read(response(202, body))
     assert str(raised.value) == "POST /api/v1/bulk-actions answered a bulk action without an id"
 
 
-def test_an_older_server_does_not_know_bulk_actions(response: Any) -> None:
+def test_an_older_server_does_not_know_bulk_actions(response) -> None:
     with pytest.raises(errors.ResponseError, match="answered 404"):
         cancel_runs_in_bulk(["run_1"], name="n").read(response(404, b"<html>"))
 
@@ -48,19 +46,19 @@ def test_a_check_of_a_bulk_action_is_a_get_that_may_be_repeated() -> None:
     assert (dict(request.params), request.json, request.repeatable) == ({}, None, True)
 
 
-def test_a_bulk_action_is_read(response: Any) -> None:
+def test_a_bulk_action_is_read(response) -> None:
     action = retrieve_bulk_action("bulk_1").read(response(200, ACTION))
     assert action == BulkAction(status="PENDING", success=1, failure=1)
 
 
 @pytest.mark.parametrize("body", [{}, ACTION | {"counts": None}, ACTION | {"status": 7}])
-def test_what_is_not_a_bulk_action_is_unexpected(response: Any, body: Any) -> None:
+def test_what_is_not_a_bulk_action_is_unexpected(response, body) -> None:
     with pytest.raises(errors.UnexpectedAnswerError) as raised:
         retrieve_bulk_action("bulk_1").read(response(200, body))
     text = "GET /api/v1/bulk-actions/bulk_1 answered something that is not a bulk action"
     assert str(raised.value) == text
 
 
-def test_a_bulk_action_that_is_not_found_is_an_error(response: Any) -> None:
+def test_a_bulk_action_that_is_not_found_is_an_error(response) -> None:
     with pytest.raises(errors.NotFoundError):
         retrieve_bulk_action("bulk_1").read(response(404, {"error": "Not found"}))

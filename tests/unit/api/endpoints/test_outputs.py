@@ -81,12 +81,12 @@ def test_what_is_not_a_url_is_not_fetched(url: str) -> None:
 @pytest.mark.parametrize(
     "kind", ["application/super+json", "Application/Super+JSON; charset=utf-8", "", "x/y"]
 )
-def test_a_superjson_document_is_unwrapped(response: Any, document: Any, value: Any, kind: str) -> None:
+def test_a_superjson_document_is_unwrapped(response, document, value, kind: str) -> None:
     assert fetch_output(URL).read(response(200, document, {"content-type": kind})) == value
 
 
 @pytest.mark.parametrize("value", [{"json": 1}, {"meta": 1}, None, 0, "text", [{"json": 1}]])
-def test_plain_json_stays_as_it_is(response: Any, value: Any) -> None:
+def test_plain_json_stays_as_it_is(response, value) -> None:
     body = json.dumps(value).encode()
     assert fetch_output(URL).read(response(200, body, {"content-type": "application/json"})) == value
 
@@ -101,15 +101,15 @@ def test_plain_json_stays_as_it_is(response: Any, value: Any) -> None:
     ],
 )
 @pytest.mark.parametrize("text", ["", "plain", '{"json": 1}', "12", "é\n"])
-def test_a_text_stays_text(response: Any, url: str, kind: str, text: str) -> None:
+def test_a_text_stays_text(response, url: str, kind: str, text: str) -> None:
     assert fetch_output(url).read(response(200, text.encode(), {"content-type": kind})) == text
 
 
-def test_json_in_a_file_of_text_is_json(response: Any) -> None:
+def test_json_in_a_file_of_text_is_json(response) -> None:
     assert fetch_output(TEXT_URL).read(response(200, {"json": 1}, SUPERJSON)) == 1
 
 
-def test_a_text_that_is_not_utf_8_is_unexpected(response: Any) -> None:
+def test_a_text_that_is_not_utf_8_is_unexpected(response) -> None:
     error = failure(response(200, b"\xff\xfe", {"content-type": "text/plain"}))
     assert type(error) is errors.UnexpectedAnswerError
     assert str(error) == "GET /packets/p/prod/run_1/output.json answered a text that is not UTF-8 (2 bytes)"
@@ -119,7 +119,7 @@ def test_a_text_that_is_not_utf_8_is_unexpected(response: Any) -> None:
 
 @pytest.mark.parametrize("body", [b"", b"<html>", b'{"json": ', b"\xff"])
 @pytest.mark.parametrize("kind", ["application/super+json", "application/json", ""])
-def test_what_is_not_json_is_unexpected(response: Any, body: bytes, kind: str) -> None:
+def test_what_is_not_json_is_unexpected(response, body: bytes, kind: str) -> None:
     error = failure(response(200, body, {"content-type": kind}))
     assert type(error) is errors.UnexpectedAnswerError
     assert str(error) == (
@@ -146,7 +146,7 @@ def test_what_is_not_json_is_unexpected(response: Any, body: bytes, kind: str) -
     ],
 )
 def test_an_error_status_is_the_stores_and_not_trigger_devs(
-    response: Any, status: int, kind: type[errors.ResponseError], retryable: bool, detail: str
+    response, status: int, kind: type[errors.ResponseError], retryable: bool, detail: str
 ) -> None:
     headers = {"x-amz-request-id": "AMZ7", "location": URL}
     error = failure(response(status, b"<Error>" + URL.encode(), headers))

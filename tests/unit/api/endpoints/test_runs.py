@@ -79,30 +79,30 @@ def test_an_id_is_one_segment_or_is_rejected(call: Callable[[str], Call[Any]]) -
 
 
 @pytest.mark.parametrize("status", [200, 202])
-def test_a_cancel_is_acknowledged_by_the_runs_id(response: Any, status: int) -> None:
+def test_a_cancel_is_acknowledged_by_the_runs_id(response, status: int) -> None:
     cancel_run("run_1").read(response(status, {"id": "run_1", "more": 1}))
 
 
 @pytest.mark.parametrize("status", [200, 201, 204])
 @pytest.mark.parametrize("body", [{}, {"id": None}, {"id": "run_2"}, {"id": ["run_1"]}, {"ok": True}])
-def test_another_object_does_not_acknowledge_a_cancel(response: Any, status: int, body: Any) -> None:
+def test_another_object_does_not_acknowledge_a_cancel(response, status: int, body) -> None:
     text = unexpected(cancel_run("run_1"), response(status, body))
     assert text == f"POST /api/v2/runs/run_1/cancel answered {status} without the run's id"
 
 
 @pytest.mark.parametrize("body", [b"", b"<html>Down for maintenance", b"[]", b'"run_1"', b"null"])
-def test_a_page_does_not_acknowledge_a_cancel(response: Any, body: bytes) -> None:
+def test_a_page_does_not_acknowledge_a_cancel(response, body: bytes) -> None:
     assert "not a Trigger.dev server" in unexpected(cancel_run("run_1"), response(200, body))
 
 
-def test_an_encoded_id_is_compared_as_it_was_given(response: Any) -> None:
+def test_an_encoded_id_is_compared_as_it_was_given(response) -> None:
     cancel_run("run/1").read(response(200, {"id": "run/1"}))
     unexpected(cancel_run("run/1"), response(200, {"id": "run%2F1"}))
 
 
 @pytest.mark.parametrize("status", [400, 409])
 @pytest.mark.parametrize("text", ["Run is Already completed", "already canceled"])
-def test_a_rejection_that_says_already_acknowledges_a_cancel(response: Any, status: int, text: str) -> None:
+def test_a_rejection_that_says_already_acknowledges_a_cancel(response, status: int, text: str) -> None:
     cancel_run("run_1").read(response(status, {"error": text}))
 
 
@@ -117,27 +117,27 @@ def test_a_rejection_that_says_already_acknowledges_a_cancel(response: Any, stat
         (500, {"error": "already"}),
     ],
 )
-def test_no_other_rejection_acknowledges_a_cancel(response: Any, status: int, body: Any) -> None:
+def test_no_other_rejection_acknowledges_a_cancel(response, status: int, body) -> None:
     assert isinstance(failure(cancel_run("run_1"), response(status, body)), errors.ResponseError)
 
 
 # Check
 
 
-def test_a_run_is_read_with_the_servers_clock(response: Any) -> None:
+def test_a_run_is_read_with_the_servers_clock(response) -> None:
     run = retrieve_run("run_1").read(response(200, RUN, {"date": "Wed, 25 Nov 2026 09:32:29 GMT"}))
     assert (run.id, run.status, run.attributes) == ("run_1", "QUEUED", RUN)
     assert run.seen_at == datetime(2026, 11, 25, 9, 32, 29, tzinfo=UTC)
 
 
-def test_a_run_with_a_byte_order_mark_is_read(response: Any) -> None:
+def test_a_run_with_a_byte_order_mark_is_read(response) -> None:
     body = b'\xef\xbb\xbf{"id": "run_1", "status": "QUEUED"}'
     assert retrieve_run("run_1").read(response(200, body)).status == "QUEUED"
 
 
 @pytest.mark.parametrize("value", [None, "", 7, ["QUEUED"], {"name": "QUEUED"}])
 @pytest.mark.parametrize("field", ["id", "status"])
-def test_a_run_without_an_id_or_a_status_is_unexpected(response: Any, field: str, value: object) -> None:
+def test_a_run_without_an_id_or_a_status_is_unexpected(response, field: str, value: object) -> None:
     text = unexpected(retrieve_run("run_1"), response(200, RUN | {field: value}))
     assert text == f"GET /api/v3/runs/run_1 answered a run without '{field}'"
 
@@ -145,31 +145,31 @@ def test_a_run_without_an_id_or_a_status_is_unexpected(response: Any, field: str
 @pytest.mark.parametrize(
     ("body", "field"), [({}, "id"), ({"id": "run_1"}, "status"), ({"status": "QUEUED"}, "id")]
 )
-def test_of_missing_fields_the_first_is_named(response: Any, body: Any, field: str) -> None:
+def test_of_missing_fields_the_first_is_named(response, body, field: str) -> None:
     assert unexpected(retrieve_run("run_1"), response(200, body)).endswith(f"a run without '{field}'")
 
 
 @pytest.mark.parametrize("run_id", ["run_2", "r" * 999])
-def test_another_run_is_unexpected(response: Any, run_id: str) -> None:
+def test_another_run_is_unexpected(response, run_id: str) -> None:
     text = unexpected(retrieve_run("run_1"), response(200, RUN | {"id": run_id}))
     assert text == f"GET /api/v3/runs/run_1 answered another run: '{run_id[:50]}'"
 
 
 @pytest.mark.parametrize("body", [b"<html>", b"", b"null", b"[]"])
-def test_what_is_not_an_object_is_unexpected(response: Any, body: bytes) -> None:
+def test_what_is_not_an_object_is_unexpected(response, body: bytes) -> None:
     unexpected(retrieve_run("run_1"), response(200, body))
 
 
 # List
 
 
-def test_a_list_is_read(response: Any) -> None:
+def test_a_list_is_read(response) -> None:
     assert list_runs(page_size=10).read(response(200, {"data": [RUN], "pagination": {}})) == [RUN]
     assert list_runs(page_size=10).read(response(200, {"data": []})) == []
 
 
 @pytest.mark.parametrize("body", [{}, {"data": None}, {"data": {"0": RUN}}, {"runs": []}])
-def test_another_products_json_is_unexpected(response: Any, body: Any) -> None:
+def test_another_products_json_is_unexpected(response, body) -> None:
     text = unexpected(list_runs(page_size=10), response(200, body))
     assert text == "GET /api/v1/runs answered JSON without a list of runs in 'data'"
 
@@ -227,7 +227,7 @@ def test_a_time_without_a_zone_is_rejected() -> None:
         ({"data": [RUN], "pagination": {"next": None}}, RunPage(run_ids=["run_1"], next=None)),
     ],
 )
-def test_a_page_is_read(response: Any, body: Any, page: RunPage) -> None:
+def test_a_page_is_read(response, body, page: RunPage) -> None:
     assert list_runs_page(created_from=None).read(response(200, body)) == page
 
 
@@ -244,7 +244,7 @@ def test_a_page_is_read(response: Any, body: Any, page: RunPage) -> None:
         ({"data": [], "pagination": []}, "a list of runs without 'pagination'"),
     ],
 )
-def test_what_is_not_a_page_is_unexpected(response: Any, body: Any, what: str) -> None:
+def test_what_is_not_a_page_is_unexpected(response, body, what: str) -> None:
     text = unexpected(list_runs_page(created_from=None), response(200, body))
     assert text == f"GET /api/v1/runs answered {what}"
 
@@ -258,12 +258,12 @@ def test_a_replay_is_a_post_that_may_not_be_repeated() -> None:
     assert (request.json, request.repeatable) == (None, False)
 
 
-def test_a_replay_returns_the_new_runs_id(response: Any) -> None:
+def test_a_replay_returns_the_new_runs_id(response) -> None:
     assert replay_run("run_1").read(response(200, {"id": "run_2"})) == "run_2"
 
 
 @pytest.mark.parametrize("body", [{}, {"id": None}, {"id": ""}, {"id": 2}])
-def test_a_replay_without_an_id_is_unexpected(response: Any, body: Any) -> None:
+def test_a_replay_without_an_id_is_unexpected(response, body) -> None:
     text = unexpected(replay_run("run_1"), response(200, body))
     assert text == "POST /api/v1/runs/run_1/replay answered a run without an id"
 
@@ -274,7 +274,7 @@ def test_a_reschedule_is_a_post_of_the_delay_that_may_be_repeated() -> None:
     assert (request.json, request.repeatable) == ({"delay": "2h"}, True)
 
 
-def test_a_rescheduled_run_is_read(response: Any) -> None:
+def test_a_rescheduled_run_is_read(response) -> None:
     call = reschedule_run("run_1", delay="2h")
     assert call.read(response(200, RUN | {"status": "DELAYED"})).status == "DELAYED"
     assert "answered another run: 'run_2'" in unexpected(call, response(200, RUN | {"id": "run_2"}))
@@ -297,7 +297,7 @@ def test_a_rescheduled_run_is_read(response: Any) -> None:
     ],
 )
 def test_an_error_status_is_an_error_that_names_the_request(
-    response: Any, call: Callable[[], Call[Any]], status: int, kind: type[errors.ResponseError]
+    response, call: Callable[[], Call[Any]], status: int, kind: type[errors.ResponseError]
 ) -> None:
     error = failure(call(), response(status, {"error": "Not found"}))
     assert type(error) is kind

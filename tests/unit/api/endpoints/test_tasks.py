@@ -48,7 +48,7 @@ def test_no_payload_is_not_sent() -> None:
 
 
 @pytest.mark.parametrize("copied", [copy.copy, copy.deepcopy, lambda it: pickle.loads(pickle.dumps(it))])
-def test_no_payload_stays_itself_when_it_is_copied(copied: Any) -> None:
+def test_no_payload_stays_itself_when_it_is_copied(copied) -> None:
     assert copied(NO_PAYLOAD) is NO_PAYLOAD
 
 
@@ -69,7 +69,7 @@ def test_later_changes_of_the_options_are_not_sent() -> None:
         ({"idempotency_key": "key-1"}, False),
     ],
 )
-def test_only_a_trigger_with_an_idempotency_key_may_be_repeated(options: Any, repeatable: bool) -> None:
+def test_only_a_trigger_with_an_idempotency_key_may_be_repeated(options, repeatable: bool) -> None:
     assert trigger_task("resize", options=options).request.repeatable is repeatable
 
 
@@ -89,13 +89,13 @@ def test_a_task_identifier_is_one_segment_or_is_rejected() -> None:
         ({"isCached": "true"}, False),
     ],
 )
-def test_a_triggered_run_is_read(response: Any, answer: dict[str, Any], is_cached: bool) -> None:
+def test_a_triggered_run_is_read(response, answer: dict[str, Any], is_cached: bool) -> None:
     triggered = TRIGGER.read(response(200, {"id": "run_1"} | answer))
     assert triggered == TriggeredRun(id="run_1", is_cached=is_cached)
 
 
 @pytest.mark.parametrize("body", [{}, {"id": None}, {"id": ""}, {"id": 7}, {"isCached": True}])
-def test_a_triggered_run_without_an_id_is_unexpected(response: Any, body: Any) -> None:
+def test_a_triggered_run_without_an_id_is_unexpected(response, body) -> None:
     text = unexpected(TRIGGER, response(200, body))
     assert text == "POST /api/v1/tasks/resize/trigger answered a run without an id"
 
@@ -117,17 +117,17 @@ def test_a_key_is_one_segment_or_is_rejected() -> None:
             reset_idempotency_key(key, task_identifier="resize")
 
 
-def test_a_reset_is_acknowledged_by_the_key(response: Any) -> None:
+def test_a_reset_is_acknowledged_by_the_key(response) -> None:
     assert RESET.read(response(200, {"id": "key-1"})) is True
 
 
 @pytest.mark.parametrize("body", [{}, {"id": None}, {"id": "key-2"}])
-def test_another_answer_does_not_acknowledge_a_reset(response: Any, body: Any) -> None:
+def test_another_answer_does_not_acknowledge_a_reset(response, body) -> None:
     text = unexpected(RESET, response(200, body))
     assert text == "POST /api/v1/idempotencyKeys/key-1/reset answered 200 without the idempotency key"
 
 
-def test_a_key_that_no_run_has_is_no_error(response: Any) -> None:
+def test_a_key_that_no_run_has_is_no_error(response) -> None:
     assert RESET.read(response(404, {"error": UNKNOWN})) is False
 
 
@@ -146,7 +146,7 @@ def test_a_key_that_no_run_has_is_no_error(response: Any) -> None:
     ],
 )
 def test_any_other_rejection_of_a_reset_is_an_error(
-    response: Any, status: int, body: Any, kind: type[errors.ResponseError]
+    response, status: int, body, kind: type[errors.ResponseError]
 ) -> None:
     with pytest.raises(errors.ResponseError) as raised:
         RESET.read(response(status, body))

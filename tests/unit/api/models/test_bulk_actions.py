@@ -17,7 +17,7 @@ def test_an_answer_is_read() -> None:
 
 @pytest.mark.parametrize("name", ["success", "failure"])
 @pytest.mark.parametrize("value", [None, "4", 4.5, [4]])
-def test_without_each_count_it_is_not_a_bulk_action(name: str, value: Any) -> None:
+def test_without_each_count_it_is_not_a_bulk_action(name: str, value) -> None:
     answer = {"status": "PENDING", "counts": COUNTS | {name: value}}
     assert BulkAction.from_answer(answer) is None
 

@@ -198,7 +198,7 @@ def test_what_goes_into_logs_and_results_is_of_limited_length(caplog: pytest.Log
         ({"outputPresignedUrl": "https://store.test/1"}, False, None),
     ],
 )
-def test_an_output_may_be_none_or_missing(attributes: Any, has_output: bool, output: Any) -> None:
+def test_an_output_may_be_none_or_missing(attributes, has_output: bool, output) -> None:
     read = run("COMPLETED", **attributes)
     assert (read.has_output, read.output) == (has_output, output)
 

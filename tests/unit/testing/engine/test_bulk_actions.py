@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import pytest
+from fake_clock import START, Clock
 from hypothesis import given
 from hypothesis import strategies as st
-from server_clock import START, Clock
 
 from airflow_provider_trigger.testing import BulkAction, ServerRun, TriggerDevServer
 from airflow_provider_trigger.testing.engine.states import ALIVE, FINAL
@@ -13,7 +13,7 @@ from airflow_provider_trigger.testing.engine.states import ALIVE, FINAL
 
 @pytest.fixture
 def server(clock: Clock) -> TriggerDevServer:
-    return TriggerDevServer(clock=clock, bulk_duration=2, acknowledge_after=5)
+    return TriggerDevServer(clock=clock.time, bulk_duration=2, acknowledge_after=5)
 
 
 def begin(server: TriggerDevServer, *runs: ServerRun) -> BulkAction:
@@ -156,15 +156,16 @@ def test_reading_changes_nothing(status: str, cancel_at: float, reads: list[floa
     ends = []
     for steps in (reads, []):
         clock = Clock()
-        server = TriggerDevServer(clock=clock, acknowledge_after=1)
+        begun = clock.now
+        server = TriggerDevServer(clock=clock.time, acknowledge_after=1)
         parent = server.add_run(status)
         child = server.add_run("QUEUED", parent=parent, then=[(1, "EXECUTING"), (4, "COMPLETED")])
         server.bulk_duration = cancel_at
         actions = [begin(server, parent), begin(server, child)]
         for step in sorted(steps):
-            clock.now = START + step
+            clock.now = begun + step
             _ = child.status, counts(actions[1])
-        clock.now = START + 20
+        clock.now = begun + 20
         ends.append((parent.state.status, child.state.status, [counts(action) for action in actions]))
         assert all(action.counts["success"] + action.counts["failure"] == 1 for action in actions)
     assert ends[0] == ends[1]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from server_clock import START, Clock
+from fake_clock import START, Clock
 
 from airflow_provider_trigger.testing.engine.durations import read_delay, read_duration
 from airflow_provider_trigger.testing.engine.server_time import ServerTime
@@ -44,10 +44,10 @@ def test_durations(text: str | None, seconds: float | None) -> None:
     ],
 )
 def test_delays(text: str | None, after: float | None) -> None:
-    assert read_delay(text, ServerTime(clock=Clock())) == (None if after is None else START + after)
+    assert read_delay(text, ServerTime(clock=Clock().time)) == (None if after is None else START + after)
 
 
 def test_a_delay_is_shorter_on_a_fast_server_and_a_date_is_none_the_earlier() -> None:
-    fast = ServerTime(clock=Clock(), speed=100)
+    fast = ServerTime(clock=Clock().time, speed=100)
     assert read_delay("10s", fast) == START + 0.1
     assert read_delay("2100-01-01", fast) == 4102444800

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
 import pytest
-from server_clock import Clock
+from fake_clock import Clock
 
 from airflow_provider_trigger.testing import UNSET, TriggerDevServer
 from airflow_provider_trigger.testing.engine.packets import ObjectStore, output_packet, payload_packet
@@ -27,7 +26,7 @@ from airflow_provider_trigger.testing.engine.server_time import ServerTime
         ({"a": "x" * 131_060}, None, "attempt_1/output.json", '{"json":{"a":"' + "x" * 131_060 + '"}}'),
     ],
 )
-def test_outputs(output: Any, by_url: bool | None, name: str | None, text: str | None) -> None:
+def test_outputs(output, by_url: bool | None, name: str | None, text: str | None) -> None:
     server = TriggerDevServer()
     server.on_task("resize", output=output, output_by_url=by_url, start_after=0, after=0)
     run, _ = server.trigger("resize")
@@ -44,7 +43,7 @@ def test_payloads(size: int, large: bool) -> None:
 
 
 def test_urls(clock: Clock) -> None:
-    server, store = TriggerDevServer(clock=clock), ObjectStore(ServerTime(clock=clock))
+    server, store = TriggerDevServer(clock=clock.time), ObjectStore(ServerTime(clock=clock.time))
     run, packet = server.add_run("QUEUED"), payload_packet("p" * 600_000)
     assert packet is not None
     urls = [store.presign(run, packet) for _ in range(2)]

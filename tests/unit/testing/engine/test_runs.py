@@ -7,9 +7,9 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
+from fake_clock import START, Clock
 from hypothesis import given
 from hypothesis import strategies as st
-from server_clock import START, Clock
 
 from airflow_provider_trigger.testing.engine.environments import Environment, EnvironmentKind
 from airflow_provider_trigger.testing.engine.ids import new_id
@@ -31,9 +31,8 @@ def make_run(
     clock: Clock, status: str = "EXECUTING", *, started: bool | None = None, **arguments: Any
 ) -> ServerRun:
     arguments.setdefault("environment", ENVIRONMENT)
-    return ServerRun(
-        id=new_id("run"), initial_status=status, started=started, time=ServerTime(clock=clock), **arguments
-    )
+    time = ServerTime(clock=clock.time)
+    return ServerRun(id=new_id("run"), initial_status=status, started=started, time=time, **arguments)
 
 
 @pytest.mark.parametrize("status", ["EXECUTING", "DEQUEUED"])
@@ -267,6 +266,7 @@ def test_reading_changes_nothing(
     ends = []
     for steps in (reads, [sum(reads)]):
         clock = Clock()
+        begun = clock.now
         parent = make_run(
             clock, status, acknowledge_after=acknowledge_after, completes_despite_cancel=completes
         )
@@ -275,7 +275,7 @@ def test_reading_changes_nothing(
         for step in steps:
             clock.now += step
             assert child.status in ("QUEUED", "CANCELED")
-        clock.now = START + sum(reads)
+        clock.now = begun + sum(reads)
         ends.append((parent.state, child.state))
     assert ends[0] == ends[1]
 

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import pytest
-from server_clock import START, Clock
+from fake_clock import START, Clock
 
 from airflow_provider_trigger.testing import ServerRun, TriggerDevServer
 
 
 @pytest.fixture
 def server(clock: Clock) -> TriggerDevServer:
-    return TriggerDevServer(clock=clock, speed=100, refill_interval=10)
+    return TriggerDevServer(clock=clock.time, speed=100, refill_interval=10)
 
 
 def changes(run: ServerRun, clock: Clock) -> list[tuple[float, str]]:
@@ -49,7 +47,7 @@ def changes(run: ServerRun, clock: Clock) -> list[tuple[float, str]]:
         ),
     ],
 )
-def test_runs(server: TriggerDevServer, clock: Clock, behavior: Any, options: Any, ends: Any) -> None:
+def test_runs(server: TriggerDevServer, clock: Clock, behavior, options, ends) -> None:
     server.on_task("train", **{"start_after": 100, **behavior})
     run, _ = server.trigger("train", options=options)
     assert changes(run, clock) == ends
@@ -76,7 +74,7 @@ def test_all_dates_are_real(server: TriggerDevServer, clock: Clock) -> None:
     assert run.created_at.timestamp() == START
     assert run.finished_at.timestamp() == START + 6
     delayed, _ = server.trigger("train", options={"delay": "1h"})
-    assert delayed.delayed_until.timestamp() == clock.now + 36
+    assert delayed.delayed_until.timestamp() == clock.time() + 36
     dated, _ = server.trigger("train", options={"delay": "2100-01-01"})
     assert dated.delayed_until.year == 2100
 

@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
-from server_clock import START, Clock
+from fake_clock import START, Clock
 
 from airflow_provider_trigger.testing import UNSET, ServerRun, TriggerDevServer
 from airflow_provider_trigger.testing.engine.states import ALIVE, FINAL
@@ -17,7 +17,7 @@ RELEASING = ("FAILED", "CRASHED", "TIMED_OUT", "SYSTEM_FAILURE", "EXPIRED")
 
 @pytest.fixture
 def server(clock: Clock) -> TriggerDevServer:
-    server = TriggerDevServer(clock=clock)
+    server = TriggerDevServer(clock=clock.time)
     server.on_task("parked", start_after=None)
     return server
 
@@ -143,11 +143,11 @@ def test_reschedule(server: TriggerDevServer, clock: Clock) -> None:
     added = server.add_run("DELAYED")
     clock.now += 1
     for delayed in (run, added):
-        assert server.reschedule(delayed, clock.now + 10)
-        assert (delayed.status, delayed.updated_at.timestamp()) == ("DELAYED", clock.now)
+        assert server.reschedule(delayed, clock.time() + 10)
+        assert (delayed.status, delayed.updated_at.timestamp()) == ("DELAYED", clock.time())
     clock.now += 12
     assert (run.status, added.status) == ("COMPLETED", "COMPLETED")
-    assert not server.reschedule(run, clock.now + 10)
+    assert not server.reschedule(run, clock.time() + 10)
 
 
 # Versions

@@ -5,14 +5,14 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from server_clock import Clock
+from fake_clock import Clock
 
 from airflow_provider_trigger.testing import UNSET, ServerRun, TriggerDevServer
 
 
 @pytest.fixture
 def server(clock: Clock) -> TriggerDevServer:
-    return TriggerDevServer(clock=clock)
+    return TriggerDevServer(clock=clock.time)
 
 
 def trigger(server: TriggerDevServer, payload: Any = UNSET, **options: Any) -> ServerRun:
@@ -44,7 +44,7 @@ def test_an_unscripted_task_completes_in_a_moment(server: TriggerDevServer, cloc
 
 
 @pytest.mark.parametrize("payload", [0, "text", ["a"], {"file": "a.png", "n": [None]}])
-def test_an_unscripted_task_returns_its_payload(server: TriggerDevServer, clock: Clock, payload: Any) -> None:
+def test_an_unscripted_task_returns_its_payload(server: TriggerDevServer, clock: Clock, payload) -> None:
     run = trigger(server, payload)
     clock.now += 1
     assert (run.status, run.output) == ("COMPLETED", payload)
@@ -60,7 +60,7 @@ def test_a_function_that_changes_its_payload_does_not_change_the_runs(
 
 
 @pytest.mark.parametrize("output", [{1, 2}, float("nan"), object()])
-def test_a_function_that_returns_no_json_fails(server: TriggerDevServer, clock: Clock, output: Any) -> None:
+def test_a_function_that_returns_no_json_fails(server: TriggerDevServer, clock: Clock, output) -> None:
     server.on_task("resize", output=lambda payload: output)
     run = trigger(server)
     clock.now += 1
@@ -82,7 +82,7 @@ def test_a_function_is_called_once_when_its_run_ends(server: TriggerDevServer, c
 
 
 @pytest.mark.parametrize("output", [None, False, 0, [], {"a": None}, "text"])
-def test_output(server: TriggerDevServer, clock: Clock, output: Any) -> None:
+def test_output(server: TriggerDevServer, clock: Clock, output) -> None:
     server.on_task("resize", output=output, start_after=1, after=2)
     run = trigger(server)
     assert life(run, clock, until=4) == [
@@ -95,7 +95,7 @@ def test_output(server: TriggerDevServer, clock: Clock, output: Any) -> None:
 
 
 @pytest.mark.parametrize("behavior", [{}, {"output": ""}, {"output": lambda payload: ""}])
-def test_no_output(server: TriggerDevServer, clock: Clock, behavior: Any) -> None:
+def test_no_output(server: TriggerDevServer, clock: Clock, behavior) -> None:
     server.on_task("resize", **behavior)
     run = trigger(server)
     clock.now += 1
@@ -139,7 +139,7 @@ def test_never_starting(server: TriggerDevServer, clock: Clock) -> None:
         ),
     ],
 )
-def test_failing(server: TriggerDevServer, clock: Clock, error: Any, shown: Any) -> None:
+def test_failing(server: TriggerDevServer, clock: Clock, error, shown) -> None:
     server.on_task("resize", error=error)
     run = trigger(server)
     clock.now += 1
@@ -196,7 +196,7 @@ def test_failing_once_and_then_succeeding(
     ],
 )
 def test_attempts(
-    server: TriggerDevServer, clock: Clock, behavior: Any, most: int | None, ends: tuple[str, int]
+    server: TriggerDevServer, clock: Clock, behavior, most: int | None, ends: tuple[str, int]
 ) -> None:
     server.on_task("resize", **behavior)
     run = trigger(server, **({} if most is None else {"maxAttempts": most}))
@@ -292,6 +292,6 @@ def test_an_unknown_argument_is_an_error(server: TriggerDevServer) -> None:
 
 
 @pytest.mark.parametrize("behavior", [{"after": "5"}, {"start_after": -1}, {"retry_after": [1]}])
-def test_a_duration_that_is_no_number_of_seconds_is_an_error(server: TriggerDevServer, behavior: Any) -> None:
+def test_a_duration_that_is_no_number_of_seconds_is_an_error(server: TriggerDevServer, behavior) -> None:
     with pytest.raises(TypeError, match="must be a number of seconds, at least 0"):
         server.on_task("resize", **behavior)

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from fake_clock import START, Clock
 from hypothesis import given
 from hypothesis import strategies as st
-from server_clock import START, Clock
 
 from airflow_provider_trigger.testing.engine.server_time import ServerTime
 from airflow_provider_trigger.testing.engine.settings import Settings
@@ -13,7 +13,7 @@ from airflow_provider_trigger.testing.engine.token_buckets import RateLimiter
 
 def limiter(clock: Clock, *, limit: int = 5, refill: int = 2, interval: float = 10) -> RateLimiter:
     return RateLimiter(
-        Settings(rate_limit=limit, refill=refill, refill_interval=interval), time=ServerTime(clock=clock)
+        Settings(rate_limit=limit, refill=refill, refill_interval=interval), time=ServerTime(clock=clock.time)
     )
 
 
@@ -72,4 +72,4 @@ def test_never_more_than_the_burst_and_the_refills(waits: list[float]) -> None:
     for wait in waits:
         clock.now += wait
         granted += not bucket.take("key").rejected
-    assert granted <= 5 + 2 * ((clock.now - START) // 10 + 1)
+    assert granted <= 5 + 2 * ((clock.time() - START) // 10 + 1)

@@ -27,7 +27,7 @@ from airflow_provider_trigger.testing.routes.json_body import InvalidBodyError
         ),
     ],
 )
-def test_invalid_requests(body: Any, message: str) -> None:
+def test_invalid_requests(body, message: str) -> None:
     with pytest.raises(InvalidBodyError) as raised:
         read_request(body if isinstance(body, bytes) else json.dumps(body).encode())
     assert message in str(raised.value)

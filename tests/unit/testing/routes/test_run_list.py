@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from server_clock import START, Clock
+from fake_clock import START, Clock
 
 from airflow_provider_trigger.testing import TriggerDevServer
 from airflow_provider_trigger.testing.routes.run_filters import QueryError
@@ -16,7 +16,7 @@ DAY = 86400
 
 @pytest.fixture
 def server(clock: Clock) -> TriggerDevServer:
-    return TriggerDevServer(clock=clock)
+    return TriggerDevServer(clock=clock.time)
 
 
 def listed(server: TriggerDevServer, **query: str) -> list[tuple[str, str]]:
@@ -49,7 +49,7 @@ def test_a_page_may_be_short_and_others_follow(server: TriggerDevServer, clock: 
     pages: list[int] = []
     query = {"filter[status]": "QUEUED", "page[size]": "10"}
     while len(pages) < 10:
-        shown: Any = list_runs(runs, query, modern=True, now=clock.now, seen_until=clock.now - 1)
+        shown: Any = list_runs(runs, query, modern=True, now=clock.time(), seen_until=clock.time() - 1)
         pages.append(len(shown["data"]))
         if "next" not in shown["pagination"]:
             break
@@ -77,7 +77,7 @@ def test_times(server: TriggerDevServer, clock: Clock, query: dict[str, str], fo
     clock.now += 8 * DAY
     server.add_run("QUEUED", run_id="b")
     filters = {f"filter[createdAt][{name}]": value for name, value in query.items()}
-    shown = list_runs(server.runs.values(), filters, modern=True, now=clock.now, seen_until=clock.now)
+    shown = list_runs(server.runs.values(), filters, modern=True, now=clock.time(), seen_until=clock.time())
     assert sorted(item["id"] for item in shown["data"]) == sorted(found)
 
 

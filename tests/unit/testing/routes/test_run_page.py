@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from server_clock import Clock
+from fake_clock import Clock
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -18,7 +18,7 @@ def request(server: TriggerDevServer, path: str, method: str = "GET") -> Respons
 
 @pytest.fixture
 def server(clock: Clock) -> TriggerDevServer:
-    return TriggerDevServer(clock=clock)
+    return TriggerDevServer(clock=clock.time)
 
 
 def test_it_shows_the_run(server: TriggerDevServer, clock: Clock) -> None:

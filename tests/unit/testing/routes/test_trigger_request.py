@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from typing import Any
 
 import pytest
 
@@ -27,7 +26,7 @@ from airflow_provider_trigger.testing.routes.trigger_request import read_request
         ({"ttl": -1, "machine": "x"}, 'at "options.machine"; Number must be greater'),
     ],
 )
-def test_invalid_options(options: Any, message: str) -> None:
+def test_invalid_options(options, message: str) -> None:
     with pytest.raises(InvalidBodyError) as raised:
         read_request(json.dumps({"options": options}).encode())
     assert (message in str(raised.value), raised.value.status) == (True, 400)

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from server_clock import Clock
+from fake_clock import Clock
 
 from airflow_provider_trigger.testing import ServerRun, TriggerDevServer
 from airflow_provider_trigger.testing.routes.views import list_item, show_run
 
 
 def expired_then_canceled(clock: Clock, environment: str) -> ServerRun:
-    run = TriggerDevServer(clock=clock).add_run("EXPIRED", environment=environment)
+    run = TriggerDevServer(clock=clock.time).add_run("EXPIRED", environment=environment)
     clock.now += 5
     run.cancel()
     return run
@@ -36,7 +36,7 @@ def test_in_a_development_environment_it_stays_expired(clock: Clock) -> None:
 
 
 def test_the_attempt_shows(clock: Clock) -> None:
-    run = TriggerDevServer(clock=clock).add_run("EXECUTING", then=[(1, "QUEUED"), (2, "EXECUTING")])
+    run = TriggerDevServer(clock=clock.time).add_run("EXECUTING", then=[(1, "QUEUED"), (2, "EXECUTING")])
     shown = []
     for _ in range(3):
         shown.append((run.status, show_run(run, modern=True)["attemptCount"]))
