@@ -50,6 +50,7 @@ CHECKS: list[tuple[str, str, str, dict[str, Any]]] = [
     ("quickstart.md", '\'{"conn_type": "trigger_dev", "password"', "connection", CLOUD),
     ("run.md", "run_and_wait.py", "example", {}),
     ("run.md", "run_many_mapped.py", "example", {}),
+    ("run.md", "fan_out_fan_in.py", "example", {}),
     ("run.md", "sensor.py", "example", {}),
     ("run.md", "replay.py", "example", {}),
     ("own_code.md", "runs_in_code", "dag_that_starts", {"task": "invoice", "runs": 2}),
