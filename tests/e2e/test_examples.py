@@ -41,7 +41,7 @@ def test_example_starts_runs(airflow: WholeAirflow, server: TriggerDevServer, da
     count, status = STARTING[dag_id]
     # Airflow fails a deferred task that is resumed before its scheduler has noted the deferral.
     server.on_task("check-images", output=lambda payload: payload, after=3)
-    server.on_task("resize-image", output={"bytes": 10}, after=3)
+    server.on_task("resize-image", output={"bytes": 10, "width": 100}, after=3)
     server.on_task("publish-album", after=3)
     server.on_task("train-model", after=None if status == "CANCELED" else 3)
     original = server.add_run("COMPLETED", task_identifier="resize-image")

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import logging
-import time
 from typing import Any
 
 import pytest
@@ -209,15 +208,12 @@ def test_an_empty_source_is_a_problem_if_it_shall_fail() -> None:
     assert not made.retryable
 
 
-def test_a_report_of_very_many_failures_is_short_and_quick() -> None:
+def test_a_report_of_very_many_failures_is_short() -> None:
     results = [
         failed(f"run_{number}", "no", Reason(Label.REQUEST, f"GET /runs/run_{number} failed"))
         for number in range(100_000)
     ]
-    started_at = time.process_time()
-    text = str(report(*results))
-    assert time.process_time() - started_at < 1
-    assert len(text) < 1000
+    assert len(str(report(*results))) < 1000
 
 
 # The log.

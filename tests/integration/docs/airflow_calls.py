@@ -1,5 +1,6 @@
 """
-Run calls of the ``airflow`` command in one process, one after the other, as each would take seconds to start.
+Run calls of the ``airflow`` command one after the other in copies of one process: each would take
+seconds to start.
 
 usage: python airflow_calls.py FOLDER
 
@@ -29,15 +30,18 @@ def main(folder: Path) -> None:
         for pair in words(file.with_suffix(".environment")):
             name, _, value = pair.partition("=")
             os.environ[name] = value
-        sys.argv = ["airflow", *words(file)]
-        # Imported in the environment of the first call.
+        # Imported once, in the environment of the first call. What a call changes, as of the log, stays in
+        # its copy.
         from airflow.__main__ import main as airflow
 
-        try:
+        copy = os.fork()
+        if not copy:
+            sys.argv = ["airflow", *words(file)]
             airflow()
-        except SystemExit as end:
-            if end.code:
-                raise
+            return
+        _, status = os.waitpid(copy, 0)
+        if status:
+            sys.exit(f"airflow {' '.join(words(file))} failed")
 
 
 if __name__ == "__main__":
