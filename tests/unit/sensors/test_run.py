@@ -305,7 +305,7 @@ def test_what_ends_the_task_is_not_held_up_by_a_request(server, context) -> None
         signal.signal(signal.SIGALRM, before)
         server.stop()
         for thread in threading.enumerate():
-            if thread.name.startswith("trigger-dev-sensor"):  # it would send in the tests after this one
+            if thread.name.startswith("trigger-dev-check"):  # it would send in the tests after this one
                 thread.join(10)
 
 
