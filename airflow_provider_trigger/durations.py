@@ -28,7 +28,7 @@ def read_duration(value: object) -> float | None:
 
 def read_duration_text(text: str) -> int | None:
     """
-    Return the seconds of a text such as ``1h30m``, None if it is no duration.
+    Return the seconds of a text such as ``1h30m``, None if it is not a duration.
 
     :param text: numbers with the units w, d, h, m and s, in this order
     """

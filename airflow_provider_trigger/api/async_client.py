@@ -202,8 +202,8 @@ async def _within(seconds: float, answer: Coroutine[Any, Any, Response]) -> Resp
     Wait for an answer, or raise a TimeoutError in time.
 
     A request that is canceled may never end: in older versions of anyio (measured with 4.12), when the waiter
-    of a lock is canceled just before its release, the next one never gets it. Then it is no longer waited
-    for.
+    of a lock is canceled just before its release, the next one never gets it. Then it is not waited for any
+    longer.
     """
     task = asyncio.ensure_future(answer)
     task.add_done_callback(lambda done: done.cancelled() or done.exception())  # or asyncio logs it

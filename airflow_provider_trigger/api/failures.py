@@ -156,6 +156,8 @@ class AdvisedRetry(FailureKind):
         return failure.should_retry is True
 
 
+MAY_BE_SENT_AGAIN = MayBeSentAgain()
+
 KINDS: tuple[FailureKind, ...] = (
     RejectedKey(),
     PageInFront(),
@@ -184,7 +186,7 @@ def tries_allowed(failure: Failure) -> float:
     :param failure: of one try
     """
     kind = kind_of(failure)
-    if kind is None or not MayBeSentAgain().matches(failure):
+    if kind is None or not MAY_BE_SENT_AGAIN.matches(failure):
         return 1
     return max(kind.tries, TRIES_AT_SHOULD_RETRY) if failure.should_retry else kind.tries
 

@@ -19,9 +19,9 @@ from airflow_provider_trigger.api.deadline import NEVER, Deadline
 from airflow_provider_trigger.api.errors import AuthenticationError
 from airflow_provider_trigger.api.failures import (
     KINDS,
+    MAY_BE_SENT_AGAIN,
     UNLIMITED,
     Failure,
-    MayBeSentAgain,
     RejectedKey,
     kind_of,
     tries_allowed,
@@ -43,7 +43,7 @@ _FIRST_HALF, _LONGEST_HALF = 0.25, 15.0
 
 class CallState(RetryCallState):
     """
-    tenacity's state of one call, on the clock of whoever makes it.
+    tenacity's state of one call, on the clock that its caller gives.
 
     :param retrying: tenacity's loop
     :param now: the time on that clock, in seconds
@@ -108,7 +108,7 @@ def call_state(state: RetryCallState) -> CallState:
 
 # Which failures are repeated
 
-RETRY = MayBeSentAgain() & reduce(or_, KINDS)
+RETRY = MAY_BE_SENT_AGAIN & reduce(or_, KINDS)
 """Which failures are repeated: those that another try may cure, where it has no second effect."""
 
 

@@ -9,7 +9,7 @@ from .engine.runs import ServerRun
 
 class RunLog:
     """
-    Tells what became of runs since it was last called.
+    Say what became of runs since it was last called.
 
     :param runs: all runs of the server, by id; those that it has already are known
     """

@@ -301,7 +301,7 @@ def test_awaited_it_cancels_off_the_thread_of_the_event_loop(server, said):
     asyncio.run(main())
     assert run.status == "CANCELED"
     assert said.lines("Dag run 'manual_1': 1 Trigger.dev run: 1 canceled")
-    # The loop goes on while each of the two requests has no answer yet.
+    # The loop continues while each of the two requests has no answer yet.
     assert min(beats.count(1), beats.count(2)) > 3
 
 
