@@ -382,8 +382,11 @@ def run_dag(dags_folder: Path) -> Callable[..., DagRunResult]:
     def run(source: str | Path, conf: dict[str, Any] | None = None, **options: Any) -> DagRunResult:
         for old in dags_folder.glob("*.py"):
             old.unlink()
-        file = dags_folder / "a_dag.py"
-        file.write_text(source.read_text() if isinstance(source, Path) else source)
+        text = source.read_text() if isinstance(source, Path) else source
+        # Its own name: Python would load the bytecode of a source that it replaces, if both have the same length
+        # and were written in the same second.
+        file = dags_folder / f"dag_{_digest(text)}.py"
+        file.write_text(text)
         dag = _load(file)
         return _result(dag.test(run_conf=conf or {}, **options))
 
@@ -432,11 +435,15 @@ def run_tasks(run_dag, connection, errors_in_callbacks) -> Callable[..., DagRunR
 
     def run(tasks: str, conf: dict[str, Any] | None = None, *, dag: str = "", **options: Any) -> DagRunResult:
         # For a while Airflow 3.1 goes on using what it knows of a Dag, whose file has changed.
-        dag_id = f"dag_{hashlib.sha256((tasks + dag).encode()).hexdigest()[:12]}"
+        dag_id = f"dag_{_digest(tasks + dag)}"
         source = _TASKS % (dag_id, dag) + textwrap.indent(textwrap.dedent(tasks), "    ")
         return run_dag(source, conf, **options)
 
     return run
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
 def _load(file: Path) -> Any:

@@ -310,7 +310,7 @@ def test_awaited_it_lets_itself_be_canceled(server):
     server.hang_next(None)
 
     async def main():
-        notifier = CancelTriggerRunNotifier(run_ids=[run.id], timeout=LONG)
+        notifier = CancelTriggerRunNotifier(run_ids=[run.id], timeout=3)  # its thread continues until then
         work = asyncio.create_task(awaited(notifier, {}))
         while not server.requests and not work.done():
             await asyncio.sleep(0.01)
@@ -321,12 +321,13 @@ def test_awaited_it_lets_itself_be_canceled(server):
     loop = asyncio.new_event_loop()
     try:
         loop.run_until_complete(main())
+        threads = [thread for thread in threading.enumerate() if thread.name.startswith("trigger-dev")]
+        assert "trigger-dev-notifier_0" in [thread.name for thread in threads]
     finally:
         server.stop()
         loop.close()
-        for thread in threading.enumerate():
-            if thread.name.startswith("trigger-dev-notifier"):
-                thread.join(10)  # its log would be another test's
+        for thread in threads:
+            thread.join(LONG)  # its log, and its requests, would be another test's
 
 
 def test_awaited_with_tasks_to_pull_from_it_says_what_to_use(server, said):
