@@ -26,15 +26,7 @@ EXECUTOR ?= LocalExecutor
 E2E_GROUP := $(if $(filter CeleryExecutor,$(EXECUTOR)),celery,e2e)
 E2E_VENV := .venv-$(E2E_GROUP)-$(AIRFLOW)$(PYTHON:%=-py%)
 # How many processes run tests: more than processors, as the tests wait more than they compute. 0 has all in one.
-WORKERS ?= 4
-# With TESTS or PARTS on the command line only a part of the tests runs, whose coverage says nothing.
-ifeq ($(origin TESTS)$(PARTS),fileall)
-COVERAGE := --cov --cov-branch --cov-report=term-missing:skip-covered
-# The minimum applies where no test is skipped: on the newest Airflow.
-ifeq ($(AIRFLOW),$(NEWEST))
-COVERAGE += --cov-fail-under=95
-endif
-endif
+WORKERS ?= 5
 
 # Else each process that runs tests compiles all of them anew.
 unexport PYTHONDONTWRITEBYTECODE
@@ -42,7 +34,7 @@ unexport PYTHONDONTWRITEBYTECODE
 IGNORED := $(if $(filter airflow,$(PARTS)),$(WITHOUT_AIRFLOW:%=--ignore=%))
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint format docs e2e bench matrix mutants simulate environment constraints clean
+.PHONY: help demo test coverage lint format docs e2e bench matrix mutants simulate environment constraints clean
 
 help: ## Show this text
 	@echo 'make TARGET [AIRFLOW=$(NEWEST)] [PYTHON=3.12]'
@@ -53,7 +45,10 @@ demo: $(VENV)/.stamp ## Start, wait for and cancel runs from a real Airflow, on 
 	@$(VENV)/bin/python demo/demo.py
 
 test: $(VENV)/.stamp ## Run all tests except tests/e2e (TESTS=tests/unit ARGS=-x for fewer)
-	$(VENV)/bin/python -m pytest $(COVERAGE) -n $(WORKERS) --dist loadscope $(TESTS) $(IGNORED) $(ARGS)
+	$(VENV)/bin/python -m pytest -n $(WORKERS) --dist loadscope $(TESTS) $(IGNORED) $(ARGS)
+
+coverage: $(VENV)/.stamp ## Measure what all tests but those of tests/integration and tests/e2e cover
+	$(VENV)/bin/python -m pytest --cov --cov-report=term-missing:skip-covered --cov-fail-under=98 -n $(WORKERS) --dist loadscope $(filter-out tests/integration,$(TESTS)) $(ARGS)
 
 lint: $(LINT_VENV)/.stamp ## Check style, format and types, also of the tests
 	$(LINT_VENV)/bin/ruff check .

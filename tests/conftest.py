@@ -28,7 +28,7 @@ os.environ["AIRFLOW__CORE__UNIT_TEST_MODE"] = "False"
 from airflow_provider_trigger.testing import TriggerDevServer
 
 # The first dag.test() of a process costs as much as thirty further ones: it makes Airflow's API server.
-DAG_PROCESSES = 2
+DAG_PROCESSES = 3
 RUNS_DAGS = re.compile(r"\brun_(dag|tasks)\b").search
 
 

@@ -383,8 +383,8 @@ def run_dag(dags_folder: Path) -> Callable[..., DagRunResult]:
         for old in dags_folder.glob("*.py"):
             old.unlink()
         text = source.read_text() if isinstance(source, Path) else source
-        # Its own name: Python would load the bytecode of a source that it replaces, if both have the same length
-        # and were written in the same second.
+        # Its own name: instead of a source that replaces another one of the same length in the same second,
+        # Python loads the bytecode of that one.
         file = dags_folder / f"dag_{_digest(text)}.py"
         file.write_text(text)
         dag = _load(file)

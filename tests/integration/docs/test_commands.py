@@ -67,9 +67,3 @@ def test_the_demo_names_the_wrong_setting(settings, said, server, monkeypatch) -
     with pytest.raises(SystemExit, match=r"^error: ") as end:
         runpy.run_path(str(ROOT / "demo" / "demo.py"), run_name="__main__")
     assert said in str(end.value)
-
-
-@pytest.mark.parametrize(("arguments", "is_measured"), [((), True), (("TESTS=tests/unit",), False)])
-def test_coverage_is_measured_where_all_tests_run(arguments: tuple[str, ...], is_measured: bool) -> None:
-    (command,) = re.findall(r"^.*-m pytest.*$", run("make", "-n", "test", *arguments).stdout, re.MULTILINE)
-    assert ("--cov" in command) is is_measured
