@@ -33,8 +33,11 @@ EQUIVALENT = "tests/equivalent_mutants.toml"
 
 MUTATED = (
     f"{PACKAGE}/api/async_client.py",
+    f"{PACKAGE}/api/exchange.py",
+    f"{PACKAGE}/api/failures.py",
     f"{PACKAGE}/api/rate_limit.py",
     f"{PACKAGE}/api/retry.py",
+    f"{PACKAGE}/api/server_advice.py",
     f"{PACKAGE}/cancel/*.py",
     f"{PACKAGE}/hooks/*.py",
     f"{PACKAGE}/operators/*.py",

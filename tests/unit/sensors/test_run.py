@@ -167,7 +167,7 @@ def test_runs_that_have_completed_end_the_wait_with_a_list_in_the_ids_order(
 
 def test_it_pokes_until_all_have_ended_and_checks_no_run_twice_that_has(server, context, log) -> None:
     ended = server.add_run("COMPLETED")
-    late = server.add_run("EXECUTING", then=[(0.3, "COMPLETED")])
+    late = server.add_run("EXECUTING", then=[(1, "COMPLETED")])
     assert [one["status"] for one in sensor(ended, late).execute(context)] == ["COMPLETED"] * 2
     paths = [request.path for request in server.requests]
     assert len([path for path in paths if ended.id in path]) == 1

@@ -164,8 +164,15 @@ def test_a_poll_that_fails_is_not_the_end_of_the_wait(server, connection: str, l
 
 
 def test_the_log_has_the_link_and_each_change(server, connection: str, log) -> None:
-    run = server.add_run("QUEUED", then=[(0.2, "COMPLETED")])
-    asyncio.run(event_of(trigger(run, run_url="https://trigger.test/runs/run_1")))
+    run = server.add_run("QUEUED")
+
+    async def main() -> None:
+        waiting = asyncio.create_task(event_of(trigger(run, run_url="https://trigger.test/runs/run_1")))
+        await until(lambda: len(log.of("info")) == 2)
+        run.schedule([(0, "COMPLETED")])
+        await waiting
+
+    asyncio.run(main())
     assert log.of("info") == [
         f"Waiting for run {run.id} https://trigger.test/runs/run_1",
         f"Run {run.id} is QUEUED",
