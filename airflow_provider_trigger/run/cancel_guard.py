@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import logging
 import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
 from types import TracebackType
 from typing import TYPE_CHECKING
 
@@ -33,6 +37,7 @@ class CancelGuard:
         """What was sent, while the run's id is not known."""
         self.is_stopped = False
         self._canceled_id: str | None = None
+        self._unlogged: list[Callable[[], object]] = []
         self._client = client
         self._cancels = cancels
         self._time_limit = time_limit
@@ -48,6 +53,7 @@ class CancelGuard:
             # What ends a task from outside, such as Airflow's timeout, is no Exception.
             self.is_stopped = self.is_stopped or not isinstance(error, Exception)
             self._cancel()
+        self._write_log()
         self._client.close()
 
     def release(self) -> None:
@@ -55,9 +61,15 @@ class CancelGuard:
         self._cancels = False
 
     def stop(self) -> None:
-        """Cancel the run, within the time limit. Safe in a signal handler; raises nothing."""
+        """
+        Cancel the run, within the time limit. Raises nothing.
+
+        Safe in a signal handler, as Airflow 3 calls it: the interrupted thread may hold a lock of the log, so
+        what is to be logged follows when the task's work continues.
+        """
         self.is_stopped = True
-        self._cancel()
+        with _without_log():
+            self._cancel()
 
     def sleep(self, seconds: float) -> None:
         """
@@ -91,8 +103,24 @@ class CancelGuard:
                 self.run_id = cancel_by_key(self._client, request, deadline=deadline)
         except Exception as error:
             # Any error: the task ends all the same, for its own reason.
-            self._log.error("Run %s may still be running: %s", self.run_id or "of this task", error)
+            run = self.run_id or "of this task"
+            self._unlogged.append(partial(self._log.error, "Run %s may still be running: %s", run, error))
         else:
             # Not all that the task may start: a request in flight continues, and can end with another run.
             self._canceled_id = self.run_id
-            self._log.info("Canceled run %s", self.run_id)
+            self._unlogged.append(partial(self._log.info, "Canceled run %s", self.run_id))
+
+    def _write_log(self) -> None:
+        while self._unlogged:
+            self._unlogged.pop(0)()
+
+
+@contextmanager
+def _without_log() -> Iterator[None]:
+    """Let no thread log anything: a handler could wait for a lock that the interrupted code holds."""
+    before = logging.root.manager.disable
+    logging.disable()
+    try:
+        yield
+    finally:
+        logging.disable(before)

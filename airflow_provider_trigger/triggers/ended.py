@@ -10,24 +10,24 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable, Coroutine
+from typing import Any
 from weakref import WeakKeyDictionary
 
 from asgiref.sync import sync_to_async
 
 from airflow_provider_trigger.log import Log
+from airflow_provider_trigger.triggers.kept import keep
 
 _TRIES = 3
 _PAUSE = 1.0
 
-# Keeps the tasks alive: an event loop itself does not.
-_tasks: set[asyncio.Task[None]] = set()
 # Of each event loop: the supervisor answers one request at a time.
 _locks: WeakKeyDictionary[asyncio.AbstractEventLoop, asyncio.Lock] = WeakKeyDictionary()
 
 
 def cancel_if_ended(
-    is_still_deferred: Callable[[], bool], cancel: Callable[[], Awaitable[None]], *, log: Log
+    is_still_deferred: Callable[[], bool], cancel: Callable[[], Coroutine[Any, Any, None]], *, log: Log
 ) -> None:
     """
     Begin to check whether a trigger's task was ended, and cancel its run then; do not wait for it.
@@ -36,14 +36,11 @@ def cancel_if_ended(
     :param cancel: cancels the run
     :param log: where to write that there was no answer
     """
-    loop = asyncio.get_running_loop()
-    task = loop.create_task(_cancel_if_ended(is_still_deferred, cancel, log), context=contextvars.Context())
-    _tasks.add(task)
-    task.add_done_callback(_tasks.discard)
+    keep(_cancel_if_ended(is_still_deferred, cancel, log), context=contextvars.Context())
 
 
 async def _cancel_if_ended(
-    is_still_deferred: Callable[[], bool], cancel: Callable[[], Awaitable[None]], log: Log
+    is_still_deferred: Callable[[], bool], cancel: Callable[[], Coroutine[Any, Any, None]], log: Log
 ) -> None:
     lock = _locks.setdefault(asyncio.get_running_loop(), asyncio.Lock())
     for _ in range(_TRIES):
@@ -59,5 +56,5 @@ async def _cancel_if_ended(
             await asyncio.sleep(_PAUSE)
         else:
             if ended:
-                await asyncio.shield(asyncio.ensure_future(cancel()))
+                await asyncio.shield(keep(cancel()))
             return

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -21,8 +22,8 @@ if TYPE_CHECKING:
     from airflow_provider_trigger.hooks.trigger_dev import TriggerDevHook
     from airflow_provider_trigger.run.wait_settings import WaitSettings
 
-# Of Airflow's 30 s for on_kill.
-_STOP_TIME = 20.0
+# How long a cancel is repeated, in seconds. It continues when the trigger itself has ended.
+_STOP_TIME = 120.0
 # Between two tries to fetch the connection, in seconds: whoever keeps it may be away for a moment.
 _CONNECTION_PAUSES = (1.0, 5.0, 15.0, 30.0)
 
@@ -132,7 +133,10 @@ class TriggerDevRunTrigger(_RunTrigger):
     async def on_kill(self) -> None:
         """Cancel the run: Airflow 3.3 and newer call this when the task is ended from outside."""
         if self._settings.cancels:
-            await self.cancel_run()
+            from airflow_provider_trigger.triggers.kept import keep
+
+            # Airflow 3.3 cancels the trigger again every 1 to 2 s until this has returned (measured).
+            await asyncio.shield(keep(self.cancel_run()))
 
     async def cancel_run(self) -> None:
         """Cancel the run; an error is logged and not raised, as the task has ended already."""
@@ -140,10 +144,11 @@ class TriggerDevRunTrigger(_RunTrigger):
         from airflow_provider_trigger.api.endpoints.runs import cancel_run
         from airflow_provider_trigger.triggers.clients import shared_client
 
+        self.log.info("Canceling run %s, because its task was ended", self.run_id)
         try:
             async with shared_client(await self.hook()) as client:
                 deadline = Deadline.after(_STOP_TIME, now=time.monotonic())
-                await client.call(cancel_run(self.run_id), deadline=deadline)
+                await client.call(cancel_run(self.run_id), deadline=deadline, patience=math.inf)
         except Exception as error:
             # Any error: see above.
             self.log.error("Run %s may still be running, it could not be canceled: %s", self.run_id, error)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from typing import Any
 
 import pytest
@@ -82,6 +83,25 @@ def test_a_stop_cancels_the_run_once(server, guard: CancelGuard, network) -> Non
     assert run.cancel_requests == 1
 
 
+@pytest.mark.parametrize("status", [200, 503, 401])
+def test_a_stop_logs_nothing_before_the_work_continues(
+    status: int, server, guard: CancelGuard, network, answer, log, caplog: pytest.LogCaptureFixture
+) -> None:
+    # The code that the signal has interrupted may hold a lock of the log.
+    run = server.add_run("EXECUTING")
+    if status != 200:
+        network.fault("/cancel", answer(status, {"error": "No"}), times=1000)
+    caplog.set_level(logging.DEBUG)
+    with guard:
+        guard.run_id = run.id
+        guard.stop()
+        assert (log.lines, caplog.records) == ([], [])
+        logging.getLogger("airflow_provider_trigger").info("as before")
+    assert [record.message for record in caplog.records] == ["as before"]
+    [(level, line)] = log.leveled
+    assert (level, run.id in line) == ("info" if status == 200 else "error", True)
+
+
 def test_a_task_that_was_stopped_ends_its_work(guard: CancelGuard, clock) -> None:
     guard.raise_if_stopped()
     guard.sleep(10)
@@ -134,8 +154,9 @@ def test_so_is_every_run_where_none_is_to_be_canceled(server, make_guard, networ
 
 def test_a_stop_finds_the_run_by_its_key(server, guard: CancelGuard, log) -> None:
     run = server.add_run("EXECUTING", task_identifier="resize", idempotency_key="k")
-    guard.request = REQUEST
-    guard.stop()
+    with guard:
+        guard.request = REQUEST
+        guard.stop()
     assert (run.status, guard.run_id) == ("CANCELED", run.id)
     assert log.leveled == [("info", f"Canceled run {run.id}")]
 
@@ -214,17 +235,18 @@ def test_a_cancel_that_fails_is_logged_and_not_raised(
     network.fault("/cancel", lost, times=1000)
     guard.stop()
     assert clock.now <= 1004
-    [line] = log.of("error")
-    assert line.startswith(f"Run {run.id} may still be running: POST /api/v2/runs/{run.id}/cancel ")
     network.repair()
     fail(guard, StoppedError())  # the last chance
     assert run.status == "CANCELED"
+    [line] = log.of("error")
+    assert line.startswith(f"Run {run.id} may still be running: POST /api/v2/runs/{run.id}/cancel ")
 
 
 def test_a_lookup_that_fails_is_logged_and_not_raised(guard: CancelGuard, network, log, answer) -> None:
     guard.request = REQUEST
     network.fault("/trigger", answer(401, {"error": "Invalid API key"}), times=10)
-    guard.stop()
+    with guard:
+        guard.stop()
     [line] = log.of("error")
     assert line.startswith("Run of this task may still be running: POST /api/v1/tasks/resize/trigger ")
 

@@ -15,7 +15,7 @@ import pytest
 from airflow_provider_trigger.hooks import asynchronous
 from airflow_provider_trigger.hooks.connection import ConnectionNotFoundError
 from airflow_provider_trigger.testing import TriggerDevServer
-from airflow_provider_trigger.triggers import ended
+from airflow_provider_trigger.triggers import ended, kept
 from airflow_provider_trigger.triggers import run as triggers
 from airflow_provider_trigger.triggers.run import TriggerDevRunsTrigger, TriggerDevRunTrigger
 
@@ -275,7 +275,7 @@ def cancel_and_look(run: Any, server: TriggerDevServer, **arguments: Any) -> int
         made = trigger(run, **arguments)
         made.task_instance, made.trigger_id = SimpleNamespace(task_id="work"), 17  # type: ignore[assignment]
         await cancel_while_it_waits(made, server)
-        await until(lambda: not ended._tasks)
+        await until(lambda: not kept._tasks)
 
     asyncio.run(main())
     return int(run.cancel_requests)
@@ -322,6 +322,38 @@ def test_on_kill_cancels_the_run_unless_it_is_not_to_be_canceled(
     run = server.add_run("EXECUTING")
     asyncio.run(trigger(run, cancels=cancels).on_kill())
     assert run.cancel_requests == requests
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        lambda server: server.fail_next(2, 503, path="/cancel"),
+        lambda server: server.rate_limit_next(reset_after=1.5, path="/cancel"),
+        lambda server: server.delay_next(1, 0.5, path="/cancel", after_handling=False),
+    ],
+    ids=["503", "429", "slow"],
+)
+def test_a_cancel_is_finished_although_airflow_cancels_the_trigger_again_and_again(
+    fault: Callable[[TriggerDevServer], None], server, connection: str, log
+) -> None:
+    run = server.add_run("EXECUTING")
+    fault(server)
+
+    async def main() -> None:
+        killing = asyncio.create_task(trigger(run).on_kill())
+        await until(lambda: server.requests)
+        killing.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await killing
+        assert run.status == "EXECUTING"
+        await until(lambda: not kept._tasks)
+
+    asyncio.run(main())
+    assert run.status == "CANCELED"
+    assert [text for text in log.of("info") if run.id in text] == [
+        f"Canceling run {run.id}, because its task was ended",
+        f"Canceled run {run.id}, because its task was ended",
+    ]
 
 
 def test_cleanup_cancels_nothing(server, connection: str) -> None:
