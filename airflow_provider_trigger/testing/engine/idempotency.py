@@ -4,14 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from . import constants
+from . import constants, states
 from .durations import read_duration
 from .environments import Environment
 from .runs import ServerRun
 from .server_time import ServerTime
-
-# The next trigger with the key of such a run makes a new one. A CANCELED or COMPLETED run keeps its key.
-_RELEASING = ("FAILED", "CRASHED", "TIMED_OUT", "SYSTEM_FAILURE", "EXPIRED")
 
 # The same key stands for another run in another environment, and for another task.
 Place = tuple[Environment, str, str]
@@ -46,7 +43,7 @@ class IdempotencyKeys:
         holder = self._holders.get((environment, task_identifier, key))
         if holder is None:
             return None
-        if self._time.now() < holder.until and holder.run.status not in _RELEASING:
+        if self._time.now() < holder.until and holder.run.status not in states.RELEASING_THEIR_KEY:
             return holder.run
         self.release(environment, task_identifier, key)
         return None

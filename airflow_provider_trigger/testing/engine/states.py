@@ -28,6 +28,13 @@ FILTER_WORDS = frozenset({*ALIVE, *FINAL, *OLD_WORDS.values()})
 # A worker has these runs and must acknowledge a cancel; all others terminate as soon as they are canceled.
 ON_A_WORKER = ("DEQUEUED", "EXECUTING", "REATTEMPTING")
 
+# The next trigger with the key of such a run makes a new one. A CANCELED or COMPLETED run keeps its key.
+RELEASING_THEIR_KEY = ("FAILED", "CRASHED", "TIMED_OUT", "SYSTEM_FAILURE", "EXPIRED")
+# What the flags isQueued, isExecuting and isFailed of a run's JSON are true for.
+SHOWN_AS_QUEUED = ("PENDING_VERSION", "QUEUED", "DELAYED", "WAITING_FOR_DEPLOY")
+SHOWN_AS_EXECUTING = ("DEQUEUED", "EXECUTING", "FROZEN", "REATTEMPTING")
+SHOWN_AS_FAILED = ("CANCELED", "FAILED", "CRASHED", "SYSTEM_FAILURE", "INTERRUPTED")
+
 # The reason for a cancel by request.
 BY_USER = "Canceled by user"
 

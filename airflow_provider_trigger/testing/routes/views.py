@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from datetime import datetime
 from typing import Any
 
+from ..engine import states
 from ..engine.packets import Packet, output_packet, payload_packet
 from ..engine.runs import ServerRun
 from ..engine.states import OLD_WORDS, State
@@ -13,10 +14,6 @@ from ..engine.unset import UNSET
 
 # Gives a packet of a run a URL.
 Presign = Callable[[ServerRun, Packet], str]
-
-_QUEUED = ("PENDING_VERSION", "QUEUED", "DELAYED", "WAITING_FOR_DEPLOY")
-_EXECUTING = ("DEQUEUED", "EXECUTING", "FROZEN", "REATTEMPTING")
-_FAILED = ("CANCELED", "FAILED", "CRASHED", "SYSTEM_FAILURE", "INTERRUPTED")
 
 
 def show_time(moment: datetime) -> str:
@@ -122,10 +119,10 @@ def _common(run: ServerRun, state: State, *, modern: bool) -> dict[str, Any]:
 def _booleans(word: str) -> dict[str, bool]:
     """Return the flags of a status as the real server sets them: all false for EXPIRED and TIMED_OUT."""
     return {
-        "isQueued": word in _QUEUED,
-        "isExecuting": word in _EXECUTING,
-        "isCompleted": word == "COMPLETED" or word in _FAILED,
-        "isFailed": word in _FAILED,
+        "isQueued": word in states.SHOWN_AS_QUEUED,
+        "isExecuting": word in states.SHOWN_AS_EXECUTING,
+        "isCompleted": word == "COMPLETED" or word in states.SHOWN_AS_FAILED,
+        "isFailed": word in states.SHOWN_AS_FAILED,
         "isSuccess": word == "COMPLETED",
         "isCancelled": word == "CANCELED",
         "isWaiting": word == "WAITING",
