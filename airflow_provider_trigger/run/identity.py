@@ -82,7 +82,7 @@ class TaskInstanceIdentity:
     @property
     def tags(self) -> list[str]:
         """All tags of its runs: to find them by Dag in the dashboard, by Dag run and by task instance."""
-        return [f"{_DAG_TAG}:{self.dag_run.dag_id}"[:MAX_TAG_LENGTH], self.dag_run.tag, self.tag]
+        return [_cut(f"{_DAG_TAG}:{self.dag_run.dag_id}", MAX_TAG_LENGTH), self.dag_run.tag, self.tag]
 
     @property
     def tag(self) -> str:
@@ -95,7 +95,7 @@ class TaskInstanceIdentity:
         end = f"[{self.map_index}]" if self.map_index >= 0 else ""
         ids = [self.dag_run.dag_id, self.dag_run.run_id, self.task_id, self.map_index]
         end += f":{_hash([*ids, self.dag_run.process])}"
-        return f"{_TASK_TAG}:{self.task_id}"[: MAX_TAG_LENGTH - len(end)] + end
+        return _cut(f"{_TASK_TAG}:{self.task_id}", MAX_TAG_LENGTH - len(end)) + end
 
     def key(self, max_tries: int, retries: int, *, test_number: int = 0) -> str:
         """
@@ -134,3 +134,8 @@ TAGS_OF_OURS = 3
 
 def _hash(parts: list[object]) -> str:
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:24]
+
+
+def _cut(text: str, length: int) -> str:
+    """Cut a text to so many UTF-16 units, which is what the server counts."""
+    return text.encode("utf-16-le")[: 2 * length].decode("utf-16-le", "ignore")

@@ -17,7 +17,7 @@ from airflow_provider_trigger.api.errors import (
     UnexpectedAnswerError,
 )
 from airflow_provider_trigger.api.http import Call
-from airflow_provider_trigger.api.models.runs import Run, TriggeredRun
+from airflow_provider_trigger.api.models.runs import TERMINATES_WITHIN, Run, TriggeredRun
 from airflow_provider_trigger.api.models.statuses import ALIVE_STATUSES, RunStatus
 from airflow_provider_trigger.defaults import POLL_INTERVAL
 from airflow_provider_trigger.log import Log
@@ -140,8 +140,11 @@ def _wait_until_terminated(
 ) -> Run:
     if not run.is_terminated:
         log.info("Run %s is %s; waiting until its worker has stopped", run.id, run.status)
-    while not run.is_terminated:
+    waited = 0.0
+    # The second condition is for a server whose answers, perhaps through a proxy, have no date.
+    while not run.is_terminated and waited < TERMINATES_WITHIN:
         sleep(POLL_INTERVAL)
+        waited += POLL_INTERVAL
         run = client.call(retrieve_run(run.id))
     return run
 

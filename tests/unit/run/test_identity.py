@@ -129,6 +129,12 @@ def test_tags_are_within_the_limits_of_the_api(length: int, map_index: int) -> N
     assert all(0 < len(tag) <= 128 and "," not in tag for tag in made.tags)
 
 
+@pytest.mark.parametrize("letters", ["\U00020000", "a\U00020000"])
+def test_a_letter_outside_of_the_basic_plane_counts_twice_as_on_the_server(letters: str) -> None:
+    made = instance(letters * 100, dag_id=letters * 100)
+    assert [len(tag.encode("utf-16-le")) // 2 <= 128 for tag in made.tags] == [True] * 3
+
+
 def test_long_names_that_begin_alike_have_different_tags() -> None:
     one, other = (instance("t" * 200 + end, 7) for end in ("a", "b"))
     assert one.tag != other.tag

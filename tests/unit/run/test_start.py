@@ -135,6 +135,19 @@ def test_a_worker_that_never_acknowledges_holds_a_new_run_up_until_the_server_ha
     assert 60 <= clock.now - begun <= 62
 
 
+def test_where_no_answer_has_a_date_a_canceled_run_is_waited_for_by_the_local_clock(
+    server, start, network, clock, answer
+) -> None:
+    run = add(server, "WAITING", started=True)
+    run.cancel()
+    clock.sleep(3600)
+    shown = {"id": run.id, "status": "CANCELED", "startedAt": "2026-01-01T06:00:00.000Z"}
+    network.fault(f"GET /api/v3/runs/{run.id}", answer(200, shown), times=1000)
+    begun = clock.now
+    assert start().run_id != run.id
+    assert 75 <= clock.now - begun <= 80
+
+
 @pytest.mark.parametrize("status", ["QUEUED", "DELAYED", "PENDING_VERSION"])
 def test_a_run_that_was_canceled_before_its_start_is_replaced_at_once(
     server, start, clock, status: str
