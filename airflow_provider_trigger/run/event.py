@@ -76,6 +76,8 @@ def check_again(run_id: str, waited: Waited, client: TriggerDevClient) -> Waited
         return waited
     if run.is_final and (waited.end is WaitEnd.REJECTED or not run.is_canceled):
         return Waited(end=WaitEnd.FINAL, run=run)  # it ended after all: its result counts
+    if run.is_canceled:
+        return replace(waited, run=run, error="")  # whatever its cancel met with
     return replace(waited, run=run)
 
 

@@ -183,16 +183,31 @@ class _Wait:
             return Waited(end=end, run=self._run)
         self._log.warning("Canceling run %s: %s", self._run_id, _WHY_CANCELED[end])
         error = yield from self._cancel()
-        text = f"the cancel failed: {error}" if error else ""
-        reply = yield retrieve_run(self._run_id)
-        if isinstance(reply, Run):
-            self._saw(reply)
+        patience = 0.0 if error else self._settings.patience
+        reply = yield from self._check_after_cancel(until=self._now() + patience)
+        if isinstance(reply, Run) and reply.is_canceled:
+            return Waited(end=end, run=reply, is_canceled=True)
+        if isinstance(reply, Run) and reply.is_final:
             # The cancel came too late: its result counts.
-            if reply.is_final and not reply.is_canceled:
-                return Waited(end=WaitEnd.FINAL, run=reply)
-            if reply.is_canceled:
-                text = ""
-        return Waited(end=end, run=self._run, error=text, is_canceled=not text)
+            return Waited(end=WaitEnd.FINAL, run=reply)
+        if error:
+            text = f"the cancel failed: {error}"
+        elif isinstance(reply, Run):
+            text = f"its cancel was accepted, but it is still {reply.status}"
+        else:
+            text = f"its cancel was accepted, but its status could not be checked: {reply}"
+        return Waited(end=end, run=self._run, error=text)
+
+    def _check_after_cancel(self, *, until: float) -> Generator[Step, Any, Run | TriggerDevError]:
+        """Check the run until it has ended: the answer to a cancel does not show it (measured)."""
+        while True:
+            reply = yield retrieve_run(self._run_id)
+            if isinstance(reply, Run):
+                self._saw(reply)
+            may_help = not reply.is_final if isinstance(reply, Run) else reply.retryable
+            if not may_help or self._now() >= until:
+                return reply  # type: ignore[no-any-return]
+            yield Pause(_CANCEL_INTERVAL)
 
     def _cancel(self) -> Generator[Step, Any, TriggerDevError | None]:
         """Request the cancel, repeatedly where that may help; return the last error, None for success."""

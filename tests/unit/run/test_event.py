@@ -74,6 +74,13 @@ def test_the_run_is_checked_once_more(server, client, network) -> None:
     assert len(network.requests) == 1
 
 
+def test_a_cancel_that_seemed_to_fail_and_shows_in_the_check_was_none_that_failed(server, client) -> None:
+    run = server.add_run("CANCELED")
+    _, waited = read_and_check(event(run.id, "timed_out", error="the cancel failed: no answer"), client)
+    assert waited.run is not None
+    assert (waited.end, waited.error, waited.run.status) == (WaitEnd.TIMED_OUT, "", "CANCELED")
+
+
 def test_an_event_of_an_older_version_is_understood(server, client) -> None:
     run = server.add_run("CANCELED")
     _, waited = read_and_check({"run_id": run.id, "end": "timed_out"}, client)

@@ -414,7 +414,7 @@ def test_a_cancel_whose_answer_was_lost_shows_in_the_check(server, network, wait
     assert (waited.is_canceled, waited.error) == (True, "")
 
 
-def test_a_cancel_counts_also_where_the_check_after_it_fails(
+def test_a_cancel_whose_effect_cannot_be_checked_is_not_reported_as_one(
     server, network, wait: Wait, clock, lost
 ) -> None:
     run = server.add_run("EXECUTING")
@@ -424,9 +424,34 @@ def test_a_cancel_counts_also_where_the_check_after_it_fails(
             network.fault("GET", lost, times=1000)
 
     network.before = lose
+    waited = wait(run, deadline=clock.time() + 60, patience=10)
+    assert waited is not None
+    assert (waited.end, waited.is_canceled) == (WaitEnd.TIMED_OUT, False)
+    assert waited.error.startswith("its cancel was accepted, but its status could not be checked: GET ")
+
+
+def test_a_check_that_fails_after_the_cancel_is_repeated(server, network, wait: Wait, clock, lost) -> None:
+    run = server.add_run("EXECUTING")
+
+    def lose(request: str) -> None:
+        if request.endswith("/cancel"):
+            network.fault("GET", lost, times=3)
+
+    network.before = lose
     waited = wait(run, deadline=clock.time() + 60)
     assert waited is not None
     assert (waited.end, waited.is_canceled, waited.error) == (WaitEnd.TIMED_OUT, True, "")
+
+
+def test_a_run_that_is_alive_after_its_cancel_is_not_reported_as_canceled(
+    server, network, wait: Wait, clock, answer
+) -> None:
+    run = server.add_run("EXECUTING")
+    network.fault("/cancel", answer(200, {"id": run.id}), times=1000)
+    waited = wait(run, deadline=clock.time() + 60, patience=10)
+    assert waited is not None
+    assert (waited.end, waited.is_canceled) == (WaitEnd.TIMED_OUT, False)
+    assert waited.error == "its cancel was accepted, but it is still EXECUTING"
 
 
 # No version
