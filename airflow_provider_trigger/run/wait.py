@@ -27,6 +27,9 @@ from airflow_provider_trigger.run.wait_settings import WaitSettings
 _LOG_INTERVAL = 300.0
 _CANCEL_INTERVAL = 2.0
 
+UNKNOWN_AFTER = 30.0
+"""How long a run may be answered with 404, in seconds: a replica of the database lags behind (measured)."""
+
 
 class WaitEnd(StrEnum):
     """
@@ -167,7 +170,8 @@ class _Wait:
             return False
         if self._rejected_since is None:
             self._rejected_since = now
-        return now - self._rejected_since >= self._settings.patience
+        least = UNKNOWN_AFTER if isinstance(error, NotFoundError) else 0.0
+        return now - self._rejected_since >= max(self._settings.patience, least)
 
     def _why_to_stop(self) -> WaitEnd | None:
         now, due = self._now(), self._version_due()

@@ -308,7 +308,18 @@ def test_what_was_seen_last_is_kept_where_the_server_rejects_the_checks(
 def test_a_run_that_never_was_is_rejected_without_one(wait: Wait) -> None:
     waited = wait("run_x", patience=0)
     assert waited is not None
-    assert (waited.end, waited.run, wait.pauses) == (WaitEnd.REJECTED, None, [])
+    assert (waited.end, waited.run) == (WaitEnd.REJECTED, None)
+    assert 30 <= sum(wait.pauses) < 35
+
+
+def test_a_replica_that_does_not_know_a_run_yet_ends_no_wait_that_repeats_nothing(
+    server, network, wait: Wait, answer
+) -> None:
+    run = server.add_run("EXECUTING", then=[(60, "COMPLETED")])
+    network.fault("GET", answer(404, {"error": "Not found"}), times=5)
+    waited = wait(run, patience=0)
+    assert waited is not None
+    assert waited.end is WaitEnd.FINAL
 
 
 # The deadline

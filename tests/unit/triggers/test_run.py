@@ -14,6 +14,7 @@ import pytest
 
 from airflow_provider_trigger.hooks import asynchronous
 from airflow_provider_trigger.hooks.connection import ConnectionNotFoundError
+from airflow_provider_trigger.run import wait
 from airflow_provider_trigger.testing import TriggerDevServer
 from airflow_provider_trigger.triggers import ended, kept
 from airflow_provider_trigger.triggers import run as triggers
@@ -405,7 +406,10 @@ def test_which_statuses_count_as_success_is_an_argument(server, connection: str)
     assert asyncio.run(event_of(made))["failed"] is None
 
 
-def test_a_run_that_cannot_be_checked_any_more_has_no_status(server, connect_quickly: str) -> None:
+def test_a_run_that_cannot_be_checked_any_more_has_no_status(
+    server, connect_quickly: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(wait, "UNKNOWN_AFTER", 0.1)
     run = server.add_run("EXECUTING")
 
     async def main() -> Any:
