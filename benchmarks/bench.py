@@ -11,7 +11,7 @@ from pathlib import Path
 
 import in_airflow
 import measures
-import waiting
+import start_and_wait
 from measures import Row
 
 PAGE = Path(__file__).parents[1] / "docs" / "benchmarks.md"
@@ -21,7 +21,7 @@ MEASURES: list[Callable[[], Iterator[Row]]] = [
     measures.two_hundred_runs,
     in_airflow.mapped_http_operator,
     in_airflow.from_failure_to_canceled,
-    waiting.start_and_wait,
+    start_and_wait.start_and_wait,
     measures.rate_limit,
     measures.shared_rate_limit,
     measures.memory,

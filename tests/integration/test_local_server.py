@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
 import http.client
-import time
+import threading
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import requests
+from waiting import LONG, until
 
 from airflow_provider_trigger.testing import ServerRun, TriggerDevServer
+from airflow_provider_trigger.testing.faults.connections import ConnectionFaults
 
 MODERN = {"x-trigger-api-version": "2025-07-16"}
 
@@ -54,9 +59,7 @@ def test_the_test_sees_what_the_server_does(
     assert cancel().json() == {"id": run.id}
     assert server.runs[run.id] is run
     assert run.status == "CANCELED"
-    deadline = time.monotonic() + 5
-    while not run.terminated and time.monotonic() < deadline:
-        time.sleep(0.01)
+    until(lambda: run.terminated, "the worker acknowledges the cancel")
     assert "finishedAt" in retrieve().json()
     first, second, _ = server.requests
     assert (first.method, first.path, first.status) == ("GET", f"/api/v3/runs/{run.id}", 200)
@@ -125,15 +128,32 @@ def test_hang_next(server: TriggerDevServer, run: ServerRun, cancel: Any, taken:
 
 
 @pytest.mark.parametrize("taken", [True, False])
-def test_delay_next(server: TriggerDevServer, run: ServerRun, cancel: Any, taken: bool) -> None:
-    server.delay_next(1, 0.3, after_handling=taken)
-    server.fail_next()
-    started = time.monotonic()
-    assert cancel().status_code == 500
-    assert time.monotonic() - started >= 0.3
-    server.delay_next(1, 0.3, after_handling=taken)
+def test_delay_next(
+    server: TriggerDevServer, run: ServerRun, cancel: Any, taken: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    delays, over = list[float](), threading.Event()
+
+    async def sleep(seconds: float) -> None:
+        delays.append(seconds)
+        while not over.is_set():
+            await asyncio.sleep(0.01)
+
+    with monkeypatch.context() as patch, ThreadPoolExecutor(1) as pool:
+        patch.setattr(f"{ConnectionFaults.__module__}.asyncio", SimpleNamespace(sleep=sleep))
+        server.delay_next(1, 0.3, after_handling=taken)
+        server.fail_next()
+        answer = pool.submit(cancel, timeout=LONG)
+        try:
+            until(lambda: delays or answer.done(), "the answer is delayed", limit=20)
+            assert not answer.done()
+            assert server.requests[0].status is None
+        finally:
+            over.set()
+        assert answer.result().status_code == 500
+    assert delays == [0.3]
+    server.delay_next(1, LONG, after_handling=taken)
     with pytest.raises(requests.ReadTimeout):
-        cancel(timeout=0.1)
+        cancel(timeout=0.2)
     assert run.status == ("CANCELED" if taken else "EXECUTING")
 
 
@@ -153,16 +173,13 @@ def test_malformed_next(server: TriggerDevServer, retrieve: Any) -> None:
 
 
 def test_rate_limit_next(server: TriggerDevServer, retrieve: Any) -> None:
+    server.clock = lambda: 1_800_000_000.25
     server.rate_limit_next(reset_after=3)
     answer = retrieve()
     body = answer.json()
     assert answer.headers["content-type"] == "application/problem+json; charset=utf-8"
-    assert abs(int(answer.headers["x-ratelimit-reset"]) / 1000 - time.time() - 3) < 0.5
-    assert (body["reset"], body["remaining"], body["limit"]) == (
-        int(answer.headers["x-ratelimit-reset"]),
-        -1,
-        750,
-    )
+    assert answer.headers["x-ratelimit-reset"] == "1800000003250"
+    assert (body["reset"], body["remaining"], body["limit"]) == (1_800_000_003_250, -1, 750)
     assert answer.headers["x-ratelimit-remaining"] == "0"
     assert retrieve().status_code == 200
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import requests
+from waiting import until
 
 from airflow_provider_trigger.testing import TriggerDevServer
 
@@ -33,12 +34,12 @@ def send(server: TriggerDevServer) -> Send:
 
 
 def wait_for(send: Send, bulk_id: str) -> dict[str, Any]:
-    deadline = time.monotonic() + 5
-    shown: dict[str, Any]
-    while (shown := send("GET", f"{BULK}/{bulk_id}").json())["status"] == "PENDING":
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
-    return shown
+    def done() -> dict[str, Any] | None:
+        shown: dict[str, Any] = send("GET", f"{BULK}/{bulk_id}").json()
+        return None if shown["status"] == "PENDING" else shown
+
+    found: dict[str, Any] = until(done, "the bulk action is done")
+    return found
 
 
 def test_a_bulk_cancel(server: TriggerDevServer, send: Send) -> None:

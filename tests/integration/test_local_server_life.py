@@ -16,11 +16,14 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import requests
+from waiting import LONG, limited, until
 
 from airflow_provider_trigger.testing import ServerRun, TriggerDevServer, __main__
+from airflow_provider_trigger.testing.http.app import App
 
 
 @pytest.fixture
@@ -39,15 +42,20 @@ def retrieve(server: TriggerDevServer, run: ServerRun) -> Callable[[], requests.
     return get
 
 
-def test_latency() -> None:
-    with TriggerDevServer(latency=0.1) as server:
-        started = time.monotonic()
+def test_latency(monkeypatch: pytest.MonkeyPatch) -> None:
+    slept: list[tuple[float, int | None]] = []
+
+    with TriggerDevServer(latency=LONG) as server:
+
+        async def sleep(seconds: float) -> None:
+            slept.append((seconds, server.requests[-1].status))
+
+        monkeypatch.setattr(f"{App.__module__}.asyncio", SimpleNamespace(sleep=sleep))
         assert requests.get(f"{server.url}/api/v1/runs", timeout=5).status_code == 401
-        assert time.monotonic() - started >= 0.1
+        assert slept == [(LONG, None)], "it comes before the answer"
         server.latency = 0
-        started = time.monotonic()
-        requests.get(f"{server.url}/api/v1/runs", timeout=5)
-        assert time.monotonic() - started < 0.1
+        assert requests.get(f"{server.url}/api/v1/runs", timeout=5).status_code == 401
+        assert len(slept) == 1
 
 
 def test_the_bucket_is_shared() -> None:
@@ -116,14 +124,12 @@ def test_stops_at_once_whatever_is_held_open() -> None:
     idle = requests.Session()
     idle.get(server.url + "/nothing", timeout=5)
     server.hang_next()
-    server.delay_next(seconds=60)
+    server.delay_next(seconds=LONG)
     with ThreadPoolExecutor(2) as pool:
         held = [pool.submit(requests.get, server.url + "/api/v1/runs", timeout=30) for _ in range(2)]
-        while len(server.requests) < 3:
-            time.sleep(0.01)
-        started = time.monotonic()
-        server.stop()
-        assert time.monotonic() - started < 1
+        until(lambda: len(server.requests) == 3, "both requests are there", limit=20)
+        with limited(20):
+            server.stop()
         assert {type(answer.exception(timeout=5)) for answer in held} == {requests.ConnectionError}
     server.stop()
     assert not [thread for thread in threading.enumerate() if thread.name == "trigger-dev-server"]

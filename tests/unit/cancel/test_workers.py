@@ -1,4 +1,4 @@
-"""Real threads, so real time: each test takes well under a second."""
+"""Real threads. What takes time is told by a clock of the test, or by what can come only after it."""
 
 from __future__ import annotations
 
@@ -12,6 +12,8 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from fake_clock import Clock
+from waiting import LONG, limited
 
 from airflow_provider_trigger.api.errors import TriggerDevError
 from airflow_provider_trigger.api.exchange import Reply, Send, Steps, Wait
@@ -94,7 +96,21 @@ class Jobs:
 
 
 def run(jobs: Jobs, send: Any, *, count: int = 1, is_stopped: Any = lambda: False) -> None:
-    workers.run(jobs, send, count=count, is_stopped=is_stopped)  # type: ignore[arg-type]  # stands in for one
+    """Do all jobs, and fail if it waits once more when all threads have ended."""
+    checks_without_threads = 0
+
+    def check() -> Any:
+        nonlocal checks_without_threads
+        checks_without_threads += not threads()
+        # The first one is before any thread, and the last one may be after all of them.
+        assert checks_without_threads <= 2, "it waits although all threads have ended"
+        return is_stopped()
+
+    workers.run(jobs, send, count=count, is_stopped=check)  # type: ignore[arg-type]  # stands in for one
+
+
+def threads() -> list[threading.Thread]:
+    return [thread for thread in threading.enumerate() if thread.name.startswith("trigger-dev-")]
 
 
 @pytest.fixture
@@ -106,11 +122,41 @@ def release() -> Iterator[threading.Event]:
     end_of_threads()
 
 
+@pytest.fixture
+def without_grace(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Fail if not all threads end by themselves: requests in flight at the end are waited for."""
+    monkeypatch.setattr(workers, "_GRACE", LONG)
+    with limited(10):
+        yield
+
+
+@pytest.fixture
+def passing(clock: Clock, monkeypatch: pytest.MonkeyPatch) -> Clock:
+    """A clock that moves as the calling thread waits in vain: by how long it would wait, within a moment."""
+    end = clock.now + 100.0
+
+    class Condition(threading.Condition):
+        def wait_for(self, predicate: Callable[[], Any], timeout: float | None = None) -> Any:
+            assert timeout is not None
+            assert clock.now < end, "it has waited for more than 100 s"
+            met = super().wait_for(predicate, min(timeout, 0.01))
+            clock.now += 0.0 if met else timeout
+            return met
+
+    monkeypatch.setattr(workers, "time", clock)
+    stand_in(monkeypatch, Condition=Condition)
+    return clock
+
+
+def stand_in(monkeypatch: pytest.MonkeyPatch, **replaced: type) -> None:
+    """Replace some of what the module has of ``threading``, and that nowhere else."""
+    monkeypatch.setattr(workers, "threading", SimpleNamespace(**vars(threading) | replaced))
+
+
 def end_of_threads() -> None:
-    for thread in threading.enumerate():
-        if thread.name.startswith("trigger-dev-"):
-            thread.join(5)
-            assert not thread.is_alive()
+    for thread in threads():
+        thread.join(5)
+        assert not thread.is_alive()
 
 
 def answer(_: Send) -> Reply:
@@ -158,14 +204,24 @@ def test_a_job_gets_what_came_back_and_nothing_after_a_wait(response) -> None:
     assert replies == [answered, None, None, answered]
 
 
-def test_a_wait_for_a_turn_keeps_the_thread_and_takes_its_time() -> None:
-    def steps() -> Steps[Any]:
-        yield Wait(0.05, for_turn=True)
+def test_a_wait_for_a_turn_keeps_the_thread_and_takes_its_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    took: list[float | None] = []
 
-    jobs, started_at = Jobs(job(steps)), time.monotonic()
+    class Event(threading.Event):
+        def wait(self, timeout: float | None = None) -> bool:
+            took.append(timeout)
+            return self.is_set()
+
+    def steps() -> Steps[Any]:
+        yield Wait(7.0, for_turn=True)
+        assert took == [7.0]
+
+    stand_in(monkeypatch, Event=Event)
+    waiting, other = job(steps), job(one_request)
+    jobs = Jobs(waiting, other)
     run(jobs, answer)
-    assert time.monotonic() - started_at >= 0.05
-    assert [noted[0] for noted in jobs.noted] == ["finish"]
+    assert took == [7.0]
+    assert [noted[:2] for noted in jobs.noted] == [("finish", waiting), ("sent", other), ("finish", other)]
 
 
 def test_a_job_that_waits_for_its_next_try_is_put_aside() -> None:
@@ -183,11 +239,19 @@ def test_a_job_that_waits_for_its_next_try_is_put_aside() -> None:
 def test_a_thread_waits_until_there_is_a_job(monkeypatch: pytest.MonkeyPatch) -> None:
     jobs = Jobs(job(one_request), job(one_request))
     pauses = [0.001, 0.05, float("inf")]
-    take = jobs.take
+    take, took = jobs.take, list[float | None]()
     monkeypatch.setattr(jobs, "take", lambda: pauses.pop(0) if pauses else take())
-    started_at = time.monotonic()
+
+    class Condition(threading.Condition):
+        def wait(self, timeout: float | None = None) -> bool:
+            if threading.current_thread() is threading.main_thread():
+                return super().wait(timeout)
+            took.append(timeout)
+            return super().wait(0)
+
+    stand_in(monkeypatch, Condition=Condition)
     run(jobs, answer)
-    assert 0.05 <= time.monotonic() - started_at < 0.9
+    assert took == [0.001, 0.05, workers._CHECK_INTERVAL]
     assert jobs.end is End.FINISHED
 
 
@@ -247,21 +311,30 @@ def test_threads_have_names_and_do_not_hold_up_the_end_of_the_process() -> None:
 
 def test_no_thread_is_left_when_all_is_done() -> None:
     run(Jobs(*[job(one_request) for _ in range(10)]), answer, count=5)
-    assert not [thread for thread in threading.enumerate() if thread.name.startswith("trigger-dev-")]
+    assert not threads()
 
 
 def test_it_ends_as_soon_as_all_is_done(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(workers, "_CHECK_INTERVAL", 5.0)
-    checks: list[float] = []
+    monkeypatch.setattr(workers, "_CHECK_INTERVAL", LONG)
+    waits, checks, jobs = threading.Event(), [], Jobs()
+    take = jobs.take
+    # Only its end wakes the calling thread: a job that is handed back would do so, too.
+    monkeypatch.setattr(jobs, "take", lambda: take() if waits.is_set() else 0.01)
+
+    class Condition(threading.Condition):
+        def wait_for(self, predicate: Callable[[], Any], timeout: float | None = None) -> Any:
+            waits.set()  # and from here on nobody has the lock until it waits
+            return super().wait_for(predicate, timeout)
 
     def is_stopped() -> bool:
-        checks.append(time.monotonic())
+        checks.append(waits.is_set())
         return False
 
-    started_at = time.monotonic()
-    run(Jobs(job(one_request)), lambda _: time.sleep(0.05), is_stopped=is_stopped)
-    assert time.monotonic() - started_at < 1
-    assert len(checks) == 2, "it waits, and does not keep the processor busy"
+    stand_in(monkeypatch, Condition=Condition)
+    with limited(10):
+        run(jobs, answer, is_stopped=is_stopped)
+    assert jobs.end is End.FINISHED
+    assert checks == [False, True], "it waits, and does not keep the processor busy"
 
 
 def test_without_jobs_no_thread_is_needed() -> None:
@@ -290,20 +363,19 @@ def limit_threads(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
 
 
 def test_the_threads_that_could_be_started_do_all_jobs(
-    limit_threads, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+    limit_threads, caplog: pytest.LogCaptureFixture, without_grace: None
 ) -> None:
-    monkeypatch.setattr(workers, "_GRACE", 60.0)  # it ends with these threads, and waits for no other
     limit_threads(2)
     given = [job(one_request) for _ in range(10)]
     jobs, working = Jobs(*given), set()
+    together = threading.Barrier(2, timeout=5)
 
     def send(_: Send) -> None:
         working.add(threading.current_thread().name)
-        time.sleep(0.01)
+        together.wait()
 
-    started_at = time.monotonic()
     run(jobs, send, count=5)
-    assert time.monotonic() - started_at < 5
+    assert not together.broken
     assert working == {"trigger-dev-0", "trigger-dev-1"}
     assert jobs.end is End.FINISHED
     assert caplog.messages == ["Started 2 of 5 threads: can't start new thread"]
@@ -320,17 +392,25 @@ def test_no_thread_that_can_be_started_is_an_error(limit_threads) -> None:
 # Stopping
 
 
-def test_a_stop_ends_it_within_a_second_although_a_request_is_not_answered(release) -> None:
+def test_a_stop_ends_it_within_a_second_although_a_request_is_not_answered(
+    release, passing: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
     begun = threading.Event()
 
     def hang(_: Send) -> None:
         begun.set()
-        release.wait(5)
+        release.wait()
 
     jobs = Jobs(job(one_request), job(one_request))
-    started_at = time.monotonic()
+    stop, stopped_at = jobs.stop, list[float]()
+
+    def keep_time_and_stop() -> None:
+        stopped_at.append(passing.now)
+        stop()
+
+    monkeypatch.setattr(jobs, "stop", keep_time_and_stop)
     run(jobs, hang, is_stopped=begun.is_set)
-    assert time.monotonic() - started_at < 1
+    assert passing.now - stopped_at[0] + workers._CHECK_INTERVAL < 1
     assert jobs.end is End.STOPPED
     assert [noted[0] for noted in jobs.noted] == ["sent"]
 
@@ -342,30 +422,38 @@ def test_what_is_stopped_before_it_begins_sends_nothing() -> None:
     assert jobs.noted == []
 
 
-def test_a_stop_while_there_is_nothing_to_do_ends_it_within_a_second() -> None:
+def test_a_stop_while_there_is_nothing_to_do_ends_all_threads(
+    without_grace: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
     jobs = Jobs()
     jobs.unfinished = 1
-    started_at = time.monotonic()
-    run(jobs, answer, count=3, is_stopped=lambda: time.monotonic() > started_at + 0.1)
-    assert time.monotonic() - started_at < 0.5
+    take, asked = jobs.take, set[str]()
+
+    def keep_name_and_take() -> Job | float | None:
+        asked.add(threading.current_thread().name)
+        return take()
+
+    monkeypatch.setattr(jobs, "take", keep_name_and_take)
+    run(jobs, answer, count=3, is_stopped=lambda: len(asked) == 3)
     assert jobs.end is End.STOPPED
+    assert jobs.noted == []
 
 
 def test_whether_it_is_stopped_is_checked_several_times_a_second(
-    release, monkeypatch: pytest.MonkeyPatch
+    release, passing: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(workers, "_GRACE", 0.0)
     checks: list[float] = []
 
     def is_stopped() -> bool:
-        checks.append(time.monotonic())
+        checks.append(passing.now)
         return len(checks) > 4
 
-    run(Jobs(job(one_request)), lambda _: release.wait(5), is_stopped=is_stopped)
+    run(Jobs(job(one_request)), lambda _: release.wait(), is_stopped=is_stopped)
     assert checks[3] - checks[0] < 0.9
 
 
-def test_an_answer_that_comes_shortly_after_a_stop_still_counts() -> None:
+def test_an_answer_that_comes_shortly_after_a_stop_still_counts(without_grace: None) -> None:
     begun = threading.Event()
     stopping = job(one_request)
     jobs = Jobs(stopping)
@@ -378,7 +466,7 @@ def test_an_answer_that_comes_shortly_after_a_stop_still_counts() -> None:
     assert jobs.noted == [("sent", stopping), ("finish", stopping, None, None)]
 
 
-def test_nothing_new_is_sent_after_a_stop() -> None:
+def test_nothing_new_is_sent_after_a_stop(without_grace: None) -> None:
     begun, sends = threading.Event(), []
     jobs = Jobs(job(two_requests))
 
@@ -387,11 +475,9 @@ def test_nothing_new_is_sent_after_a_stop() -> None:
         begun.set()
         jobs.stopped.wait(5)
 
-    started_at = time.monotonic()
     run(jobs, send, is_stopped=begun.is_set)
     assert len(sends) == 1
     assert [noted[0] for noted in jobs.noted] == ["sent"]
-    assert time.monotonic() - started_at < 0.5, "it has no reason to wait for anything"
 
 
 def test_a_call_that_waits_for_its_turn_sends_nothing_after_a_stop(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -459,19 +545,23 @@ def test_a_job_that_outlives_a_stop_while_it_reads_an_answer_is_not_handed_back(
 
 
 def test_the_time_limit_ends_it_although_a_request_is_not_answered(
-    release, monkeypatch: pytest.MonkeyPatch
+    release, passing: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(workers, "_GRACE", 0.15)
     jobs = Jobs(job(one_request))
-    ended_at: list[float] = []
+    check, ended_at = jobs.check_deadline, list[float]()
+
+    def check_deadline() -> End | None:
+        if end := check():
+            ended_at.append(passing.now)
+        return end
 
     def reach_time_limit(_: Send) -> None:
-        ended_at.append(time.monotonic())
         jobs.end = End.TIME_LIMIT
-        release.wait(5)
+        release.wait()
 
+    monkeypatch.setattr(jobs, "check_deadline", check_deadline)
     run(jobs, reach_time_limit)
-    assert 0.15 <= time.monotonic() - ended_at[0] < 0.9
+    assert workers._GRACE <= passing.now - ended_at[0] < 1
     assert jobs.end is End.TIME_LIMIT
 
 
@@ -512,16 +602,14 @@ def test_what_is_raised_in_the_calling_thread_stops_the_work_and_passes_through(
 
 @pytest.mark.parametrize("raised", [ZeroDivisionError, SystemExit])
 def test_a_bug_in_a_thread_stops_the_work_and_is_raised_in_the_calling_one(
-    raised: type[BaseException],
+    raised: type[BaseException], without_grace: None
 ) -> None:
     def send(_: Send) -> None:
         raise raised("a bug")
 
     jobs = Jobs(*[job(one_request) for _ in range(10)])
-    started_at = time.monotonic()
     with pytest.raises(raised, match="a bug"):
         run(jobs, send, count=2)
-    assert time.monotonic() - started_at < 1
     assert jobs.end is End.STOPPED
     assert len(jobs.noted) <= 2
 

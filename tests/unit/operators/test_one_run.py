@@ -10,6 +10,8 @@ from typing import Any
 
 import pytest
 from fake_airflow import TaskInstance, context_of
+from fake_clock import Clock
+from in_process import Network
 from run_operator import operator_in_worker as operator
 
 from airflow_provider_trigger._compat import AirflowException, AirflowFailException
@@ -243,15 +245,21 @@ def test_its_trigger_knows_when_the_run_must_have_ended(defer, server) -> None:
         assert before + seconds <= deadline <= before + seconds + took
 
 
-def test_the_timeout_counts_from_the_creation_of_a_run_that_is_taken_up(defer, server) -> None:
+def test_the_timeout_counts_from_the_creation_of_a_run_that_is_taken_up(
+    defer, server, wire, answer, clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("airflow_provider_trigger.operators.base.time", clock)
+    of_server = Clock()
+    of_server.now += 500  # it need not be that of the worker
+    server.clock = of_server.time
+    wire.script = Network(server, answer)
     server.on_task("resize", after=None)
-    begun = time.time()
-    server.clock = lambda: time.time() - 40  # when its runs are created, but not in the Date of its answers
     defer(operator(deferrable=True))
+    of_server.now += 40
+    clock.now += 40
     deadline = defer(operator(deferrable=True, timeout=60))[0]["wait"]["deadline"]
     assert len(server.runs) == 1
-    # The Date has whole seconds.
-    assert begun + 19 <= deadline <= time.time() + 21
+    assert deadline == clock.time() + 20
 
 
 def test_airflow_itself_ends_a_task_that_waits_in_its_worker_after_its_execution_timeout(

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import itertools
 import json
+import os
 import signal
 import threading
-import time
 from datetime import timedelta
 from typing import Any
 
 import pytest
 from fake_airflow import TaskInstance, context_of
+from waiting import LONG, limited, until
 
 from airflow_provider_trigger._compat import (
     AirflowException,
@@ -286,27 +287,39 @@ def test_a_rejection_in_two_pokes_in_a_row_ends_the_wait(server, context, status
         made.poke(context)
 
 
-def test_what_ends_the_task_is_not_held_up_by_a_request(server, context) -> None:
+def test_what_ends_the_task_is_not_held_up_by_a_request(
+    server, connection: str, context, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fields = json.loads(os.environ[f"AIRFLOW_CONN_{connection.upper()}"])
+    fields["extra"]["timeout"] = LONG
+    monkeypatch.setenv(f"AIRFLOW_CONN_{connection.upper()}", json.dumps(fields))
     server.hang_next(None)
     made = sensor(server.add_run("EXECUTING"))
 
     def end(*_: Any) -> None:
         raise TimeoutError
 
+    def end_once_it_has_sent() -> None:
+        until(lambda: server.requests, "the sensor has sent a request", limit=15)
+        os.kill(os.getpid(), signal.SIGALRM)
+
     before = signal.signal(signal.SIGALRM, end)
-    begun = time.monotonic()
+    killer = threading.Thread(target=end_once_it_has_sent)
     try:
-        signal.setitimer(signal.ITIMER_REAL, 0.3)
-        with pytest.raises(TimeoutError):
+        killer.start()
+        with limited(20), pytest.raises(TimeoutError):
             made.execute(context)
-        assert time.monotonic() - begun < 5  # one request may take 30 s
+        assert checks(), "it has ended after its request"
     finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
+        killer.join()
         signal.signal(signal.SIGALRM, before)
         server.stop()
-        for thread in threading.enumerate():
-            if thread.name.startswith("trigger-dev-check"):  # it would send in the tests after this one
-                thread.join(10)
+        for thread in checks():  # it would send in the tests after this one
+            thread.join(10)
+
+
+def checks() -> list[threading.Thread]:
+    return [thread for thread in threading.enumerate() if thread.name.startswith("trigger-dev-check")]
 
 
 def test_airflows_timeout_of_sensors_counts(server, context) -> None:
