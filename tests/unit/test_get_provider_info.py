@@ -24,7 +24,7 @@ KEYS |= {"sensors", "triggers", "connection-types", "extra-links", "notification
 # What only this package itself imports.
 INTERNAL = {"hooks.asynchronous", "hooks.connection", "hooks.diagnosis", "hooks.runs", "hooks.urls"}
 INTERNAL |= {"operators.base", "operators.conclusion", "operators.one_run", "operators.rendered"}
-INTERNAL |= {"triggers.clients", "triggers.ended"}
+INTERNAL |= {"triggers.clients", "triggers.ended", "triggers.kept"}
 
 
 def dotted_names() -> Iterator[str]:
