@@ -68,7 +68,7 @@ class CancelGuard:
         what is to be logged follows when the task's work continues.
         """
         self.is_stopped = True
-        with _without_log():
+        with _logging_disabled():
             self._cancel()
 
     def sleep(self, seconds: float) -> None:
@@ -116,7 +116,7 @@ class CancelGuard:
 
 
 @contextmanager
-def _without_log() -> Iterator[None]:
+def _logging_disabled() -> Iterator[None]:
     """Let no thread log anything: a handler could wait for a lock that the interrupted code holds."""
     before = logging.root.manager.disable
     logging.disable()

@@ -186,9 +186,10 @@ class _Wait:
         if not self._settings.cancels:
             return Waited(end=end, run=self._run)
         self._log.warning("Canceling run %s: %s", self._run_id, _WHY_CANCELED[end])
-        error = yield from self._cancel()
-        patience = 0.0 if error else self._settings.patience
-        reply = yield from self._check_after_cancel(until=self._now() + patience)
+        reply = yield from self._repeat(cancel_run(self._run_id))
+        error = reply if isinstance(reply, TriggerDevError) else None
+        # The answer to a cancel does not show what became of the run (measured).
+        reply = yield from self._repeat(retrieve_run(self._run_id), is_hopeless=error is not None)
         if isinstance(reply, Run) and reply.is_canceled:
             return Waited(end=end, run=reply, is_canceled=True)
         if isinstance(reply, Run) and reply.is_final:
@@ -202,25 +203,16 @@ class _Wait:
             text = f"its cancel was accepted, but its status could not be checked: {reply}"
         return Waited(end=end, run=self._run, error=text)
 
-    def _check_after_cancel(self, *, until: float) -> Generator[Step, Any, Run | TriggerDevError]:
-        """Check the run until it has ended: the answer to a cancel does not show it (measured)."""
+    def _repeat(self, step: Step, *, is_hopeless: bool = False) -> Generator[Step, Any, Any]:
+        """Make a call, repeatedly where it fails or shows that the run is alive; return the last reply."""
+        until = self._now() + (0.0 if is_hopeless else self._settings.patience)
         while True:
-            reply = yield retrieve_run(self._run_id)
+            reply = yield step
             if isinstance(reply, Run):
                 self._saw(reply)
-            may_help = not reply.is_final if isinstance(reply, Run) else reply.retryable
-            if not may_help or self._now() >= until:
-                return reply  # type: ignore[no-any-return]
-            yield Pause(_CANCEL_INTERVAL)
-
-    def _cancel(self) -> Generator[Step, Any, TriggerDevError | None]:
-        """Request the cancel, repeatedly where that may help; return the last error, None for success."""
-        until = self._now() + self._settings.patience
-        while True:
-            reply = yield cancel_run(self._run_id)
-            if not isinstance(reply, TriggerDevError):
-                return None
-            if not reply.retryable or self._now() >= until:
+            failed = isinstance(reply, TriggerDevError) and reply.retryable
+            is_alive = isinstance(reply, Run) and not reply.is_final
+            if not (failed or is_alive) or self._now() >= until:
                 return reply
             yield Pause(_CANCEL_INTERVAL)
 

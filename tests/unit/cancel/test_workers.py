@@ -1,4 +1,4 @@
-"""Real threads. What takes time is told by a clock of the test, or by what can come only after it."""
+"""Real threads. How long something takes is seen by a clock of the test, or by what can come only later."""
 
 from __future__ import annotations
 
@@ -323,7 +323,7 @@ def test_it_ends_as_soon_as_all_is_done(monkeypatch: pytest.MonkeyPatch) -> None
 
     class Condition(threading.Condition):
         def wait_for(self, predicate: Callable[[], Any], timeout: float | None = None) -> Any:
-            waits.set()  # and from here on nobody has the lock until it waits
+            waits.set()  # and from here on no other thread has the lock until it waits
             return super().wait_for(predicate, timeout)
 
     def is_stopped() -> bool:
