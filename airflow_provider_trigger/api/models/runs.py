@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -24,6 +24,9 @@ _MAX_WARNINGS = 100
 _MAX_STATUS_LENGTH = 50
 _MAX_TASK_LENGTH = 256
 
+# What a wait and its log use of the attributes.
+_USED_BY_WAITS = ("createdAt", "durationMs", "costInCents", "baseCostInCents", "error")
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Run:
@@ -40,7 +43,7 @@ class Run:
     :param attempt_count: how many attempts have begun
     :param seen_at: the server's clock as it answered, to the second; None if it sent none
     :param attributes: the whole answer as the server sent it: ``payload``, ``output``, ``error``,
-        ``tags``, ``relatedRuns`` …
+        ``tags``, ``relatedRuns`` …; little of it after :meth:`without_contents`
     """
 
     id: str
@@ -182,6 +185,15 @@ class Run:
             seen_at=seen_at,
             attributes=answer,
         )
+
+    def without_contents(self) -> Run:
+        """
+        Return the same run without what can be large: payload, output, metadata, tags, related runs.
+
+        Its error remains whole; only a run that has ended has one (measured).
+        """
+        kept = {name: self.attributes[name] for name in _USED_BY_WAITS if name in self.attributes}
+        return replace(self, attributes=kept)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

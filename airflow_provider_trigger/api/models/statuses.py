@@ -11,7 +11,11 @@ from enum import StrEnum
 
 
 class RunStatus(StrEnum):
-    """The words for a run's status: today's, those of older API versions, and the realtime feed's."""
+    """
+    The words for a run's status: today's, those of older API versions, and the realtime feed's.
+
+    The query writes them in another way: ``Timed out`` for TIMED_OUT (measured); see :func:`todays_word`.
+    """
 
     PENDING_VERSION = "PENDING_VERSION"
     QUEUED = "QUEUED"
@@ -46,6 +50,7 @@ class Meaning:
     What a status says of a run.
 
     :param is_todays: whether the API uses the word today, and so accepts it as a filter of lists (measured)
+    :param todays: the word that the API uses today for the same, None for its own words and where it has none
     :param is_final: whether the run has ended
     :param is_success: whether it ended well
     :param may_succeed_again: whether another run may do better, as this one was neither canceled nor expired
@@ -55,6 +60,7 @@ class Meaning:
     """
 
     is_todays: bool = False
+    todays: RunStatus | None = None
     is_final: bool = False
     is_success: bool = False
     may_succeed_again: bool = False
@@ -76,16 +82,16 @@ MEANINGS: dict[str, Meaning] = {
     RunStatus.TIMED_OUT: Meaning(is_todays=True, is_final=True, may_succeed_again=True),
     RunStatus.SYSTEM_FAILURE: Meaning(is_todays=True, is_final=True, may_succeed_again=True),
     RunStatus.EXPIRED: Meaning(is_todays=True, is_final=True),
-    RunStatus.WAITING_FOR_DEPLOY: Meaning(waits_for_version=True),
-    RunStatus.REATTEMPTING: Meaning(has_worker=True),
-    RunStatus.FROZEN: Meaning(),
+    RunStatus.WAITING_FOR_DEPLOY: Meaning(todays=RunStatus.PENDING_VERSION, waits_for_version=True),
+    RunStatus.REATTEMPTING: Meaning(todays=RunStatus.EXECUTING, has_worker=True),
+    RunStatus.FROZEN: Meaning(todays=RunStatus.WAITING),
     RunStatus.INTERRUPTED: Meaning(is_final=True),
-    RunStatus.PENDING: Meaning(),
-    RunStatus.WAITING_TO_RESUME: Meaning(),
-    RunStatus.RETRYING_AFTER_FAILURE: Meaning(has_worker=True),
-    RunStatus.PAUSED: Meaning(),
-    RunStatus.COMPLETED_SUCCESSFULLY: Meaning(is_final=True, is_success=True),
-    RunStatus.COMPLETED_WITH_ERRORS: Meaning(is_final=True),
+    RunStatus.PENDING: Meaning(todays=RunStatus.QUEUED),
+    RunStatus.WAITING_TO_RESUME: Meaning(todays=RunStatus.WAITING),
+    RunStatus.RETRYING_AFTER_FAILURE: Meaning(todays=RunStatus.EXECUTING, has_worker=True),
+    RunStatus.PAUSED: Meaning(todays=RunStatus.WAITING),
+    RunStatus.COMPLETED_SUCCESSFULLY: Meaning(todays=RunStatus.COMPLETED, is_final=True, is_success=True),
+    RunStatus.COMPLETED_WITH_ERRORS: Meaning(todays=RunStatus.FAILED, is_final=True),
 }
 """The table."""
 
@@ -99,6 +105,19 @@ def meaning_of(status: str) -> Meaning:
     :param status: the server's word; one that is not known means a run that is alive
     """
     return MEANINGS.get(status, _UNKNOWN)
+
+
+def todays_word(word: str) -> str:
+    """
+    Return the word that the API uses today for a status in any of its dialects.
+
+    :param word: as the query, the realtime feed or an older API version writes it; one that is not known is
+        returned as it is
+    """
+    status = word.upper().replace(" ", "_")
+    if status not in MEANINGS:
+        return word
+    return str(MEANINGS[status].todays or status)
 
 
 FINAL_STATUSES = frozenset(status for status, meaning in MEANINGS.items() if meaning.is_final)

@@ -1,7 +1,10 @@
 from __future__ import annotations
 
+import dataclasses
+import json
 import logging
 import threading
+import tracemalloc
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -259,3 +262,41 @@ def test_no_json_object_breaks_a_run(answer: dict[str, Any], status: str, seen_a
     assert isinstance(read.idempotency_key, str | None)
     assert isinstance(read.error, RunError | None)
     assert all(isinstance(tag, str) for tag in read.tags)
+
+
+# Without contents
+
+
+def test_a_run_without_contents_is_small_and_the_same_in_all_else() -> None:
+    small = {
+        "createdAt": "2026-11-25T09:00:00Z",
+        "durationMs": 1500,
+        "costInCents": 0.5,
+        "baseCostInCents": 0.1,
+        "error": {"name": "TypeError", "message": "no"},
+    }
+    large = {name: "x" * 110_000 for name in ("payload", "output", "metadata", "tags", "relatedRuns", "new")}
+    seen_at = datetime(2026, 11, 25, tzinfo=UTC)
+    whole = run("FAILED", seen_at=seen_at, attemptCount=2, taskIdentifier="t", **STARTED, **small, **large)
+    kept = whole.without_contents()
+    assert len(json.dumps(kept.attributes)) < 1000
+    assert kept.attributes == small
+    assert kept == dataclasses.replace(whole, attributes=small)
+    assert (kept.created_at, kept.error) == (whole.created_at, whole.error)
+    assert not kept.has_output
+
+
+def test_what_a_run_does_not_have_it_does_not_get_without_contents() -> None:
+    assert run("QUEUED").without_contents().attributes == {}
+
+
+def test_a_run_without_contents_frees_the_rest_of_its_answer() -> None:
+    text = json.dumps({"id": "run_1", "status": "EXECUTING", "payload": {"x" * 20: ["y" * 110_000]}})
+    tracemalloc.start()
+    try:
+        kept = Run.from_answer(json.loads(text)).without_contents()
+        used, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert kept.id == "run_1"
+    assert used < 25_000

@@ -12,6 +12,7 @@ from airflow_provider_trigger.api.models.statuses import (
     RETRY_STATUSES,
     SUCCESS_STATUSES,
     RunStatus,
+    todays_word,
 )
 
 WITHOUT_WORKER = ["PENDING_VERSION", "QUEUED", "DELAYED", "WAITING", "WAITING_FOR_DEPLOY", "FROZEN"]
@@ -60,3 +61,45 @@ def test_the_defaults_of_operators_and_sensors_are_plain_words_of_today() -> Non
     assert SUCCESS_STATUSES == ("COMPLETED",)
     assert RETRY_STATUSES == ("FAILED", "CRASHED", "TIMED_OUT", "SYSTEM_FAILURE")
     assert {type(status) for status in SUCCESS_STATUSES + RETRY_STATUSES} == {str}
+
+
+@pytest.mark.parametrize(
+    ("word", "todays"),
+    [
+        # The query's.
+        ("Queued", "QUEUED"),
+        ("Executing", "EXECUTING"),
+        ("Waiting", "WAITING"),
+        ("Delayed", "DELAYED"),
+        ("Pending version", "PENDING_VERSION"),
+        ("Completed", "COMPLETED"),
+        ("Canceled", "CANCELED"),
+        ("Failed", "FAILED"),
+        ("Crashed", "CRASHED"),
+        ("Timed out", "TIMED_OUT"),
+        ("System failure", "SYSTEM_FAILURE"),
+        ("Expired", "EXPIRED"),
+        # The realtime feed's.
+        ("PENDING", "QUEUED"),
+        ("DEQUEUED", "DEQUEUED"),
+        ("WAITING_TO_RESUME", "WAITING"),
+        ("COMPLETED_SUCCESSFULLY", "COMPLETED"),
+        ("COMPLETED_WITH_ERRORS", "FAILED"),
+        # It has no other word.
+        ("INTERRUPTED", "INTERRUPTED"),
+        # Not known.
+        ("Fast asleep", "Fast asleep"),
+        ("", ""),
+    ],
+)
+def test_each_dialect_is_put_into_todays_words(word: str, todays: str) -> None:
+    assert todays_word(word) == todays
+    assert type(todays_word(word)) is str
+
+
+@pytest.mark.parametrize("status", RunStatus)
+def test_todays_word_says_the_same_as_the_other_one(status: RunStatus) -> None:
+    one, other = run(status), run(todays_word(status))
+    assert MEANINGS[other.status].is_todays or status == "INTERRUPTED"
+    for name in ("is_final", "is_success", "is_without_worker", "waits_for_version"):
+        assert getattr(one, name) == getattr(other, name)

@@ -1,0 +1,94 @@
+"""Status checks of many runs at once, without I/O; see :mod:`airflow_provider_trigger.api.endpoints.runs`."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
+from airflow_provider_trigger.api.errors import UnexpectedAnswerError
+from airflow_provider_trigger.api.http import Call, Request, Response
+from airflow_provider_trigger.api.models.runs import Run
+from airflow_provider_trigger.api.models.statuses import meaning_of, todays_word
+from airflow_provider_trigger.api.responses import json_object
+
+MAX_QUERIED_RUNS = 5000
+"""As many runs as one query checks: 0.4 s and a body of 156 KB (measured)."""
+
+# GET's startedAt is dequeued_at here; there is no updated_at (measured).
+_COLUMNS = (
+    "run_id, status, task_identifier, attempt_count, "
+    "triggered_at, queued_at, dequeued_at, executed_at, completed_at"
+)
+# Without a period the query looks back 7 days; a long one costs nothing (measured).
+_PERIOD = "365d"
+_PLAIN = re.compile(r"[A-Za-z0-9_-]+")
+
+
+def can_be_queried(run_id: str) -> bool:
+    """
+    Return whether an id can stand in the text of a query as it is.
+
+    :param run_id: the run id
+    """
+    return _PLAIN.fullmatch(run_id) is not None
+
+
+def query_runs(run_ids: Sequence[str]) -> Call[list[Run]]:
+    """
+    Check many runs at once: ``POST /api/v1/query``; returns those that the server found, in any order.
+
+    It costs one token, and lags about 1 s behind; a run that has just started or does not exist is missing. A
+    run's end can be missing from it for ever (measured). An older server does not know it: 404. While its
+    database is down the server answers 400 (measured).
+
+    The runs are :meth:`~airflow_provider_trigger.api.models.runs.Run.without_contents`. They have
+    ``updated_at`` only while they wait for a version.
+
+    :param run_ids: 1 to :data:`MAX_QUERIED_RUNS` ids
+    :raises ValueError: there is none, or one that :func:`can_be_queried` denies
+    """
+    if not run_ids or not all(map(can_be_queried, run_ids)):
+        raise ValueError("only runs whose ids consist of letters, digits, '_' and '-' can be queried")
+    listed = ",".join(f"'{run_id}'" for run_id in run_ids)
+    query = f"SELECT {_COLUMNS} FROM runs WHERE run_id IN ({listed})"  # plain ids
+    body = {"query": query, "scope": "environment", "period": _PERIOD}
+    request = Request(method="POST", path="/api/v1/query", json=body, repeatable=True)
+    queried = frozenset(run_ids)
+
+    def read(response: Response) -> list[Run]:
+        rows = json_object(request, response).get("results")
+        if not isinstance(rows, list):
+            raise UnexpectedAnswerError(f"{request} answered JSON without a list of 'results'")
+        if not all(_is_run(row) for row in rows):
+            raise UnexpectedAnswerError(f"{request} answered a run without 'run_id' or 'status'")
+        if not queried.issuperset(row["run_id"] for row in rows):
+            raise UnexpectedAnswerError(f"{request} answered other runs")
+        seen_at = response.date()
+        return [_read_row(row, seen_at) for row in rows]
+
+    return Call(request=request, read=read)
+
+
+def _is_run(row: object) -> bool:
+    return isinstance(row, dict) and all(
+        isinstance(row.get(name), str) and row[name] for name in ("run_id", "status")
+    )
+
+
+def _read_row(row: Mapping[str, Any], seen_at: datetime | None) -> Run:
+    status, executed_at = todays_word(row["status"]), row.get("executed_at")
+    answer = {
+        "id": row["run_id"],
+        "status": status,
+        "taskIdentifier": row.get("task_identifier"),
+        "createdAt": row.get("triggered_at"),
+        # When the run began to wait for a version, also after a delay (measured).
+        "updatedAt": row.get("queued_at") if meaning_of(status).waits_for_version else None,
+        "startedAt": row.get("dequeued_at") or executed_at,
+        "finishedAt": row.get("completed_at"),
+        # It is 1 before the first attempt, too (measured).
+        "attemptCount": row.get("attempt_count") if executed_at else 0,
+    }
+    return Run.from_answer(answer, seen_at=seen_at).without_contents()
