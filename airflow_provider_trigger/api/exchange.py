@@ -174,8 +174,8 @@ class Exchange:
             now = self.monotonic()
             if not deadline.remaining(now):
                 raise last_error or NotSentError("the time limit was reached", retryable=True)
-            if request.url is not None:
-                return None  # of another server
+            if not request.is_counted:
+                return None
             with self._lock:
                 if last_error is not None and state.has_doubtful_key and self.key_is_rejected:
                     raise last_error  # another call has confirmed it

@@ -35,8 +35,9 @@ class Request:
     :param repeatable: whether sending it twice does no more than sending it once
     :param run_id: the run that it is about, None where it is about none or several
     :param url: where to send it in place of the base URL's server, whole; ``path`` is then for messages only.
-        Its query may be a signature and is shown nowhere. Key, branch and version are not sent there, and
-        neither the rate limit nor the circuit breaker counts it.
+        Its query may be a signature and is shown nowhere. Key, branch and version are not sent there.
+    :param costs_token: whether the rate limit counts it. It does not count the realtime API, whose answers
+        say nothing of it (measured) and which can be off while all else works (measured).
     """
 
     method: str
@@ -46,6 +47,12 @@ class Request:
     repeatable: bool
     run_id: str | None = None
     url: str | None = field(default=None, repr=False)
+    costs_token: bool = True
+
+    @property
+    def is_counted(self) -> bool:
+        """Whether the rate limit and the circuit breaker count it."""
+        return self.url is None and self.costs_token
 
     def __str__(self) -> str:
         return f"{self.method} {self.path[:200]}"

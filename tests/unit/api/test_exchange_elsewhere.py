@@ -1,4 +1,4 @@
-"""A request to another server, such as an object store: what its call shares with others, and what not."""
+"""Requests that the rate limit does not count, as to an object store: what their calls share with others."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import pytest
 from airflow_provider_trigger.api import errors
 from airflow_provider_trigger.api.deadline import Deadline
 from airflow_provider_trigger.api.endpoints.outputs import fetch_output
+from airflow_provider_trigger.api.endpoints.realtime import snapshot_run
 from airflow_provider_trigger.api.endpoints.runs import retrieve_run
 from airflow_provider_trigger.api.exchange import Exchange, Reply, Send, Step, Wait
 from airflow_provider_trigger.api.http import Call, Response
@@ -19,6 +20,7 @@ from airflow_provider_trigger.api.rate_limit import RateLimit
 
 KEY = "tr_prod_marker/of+the=test"
 FETCH = fetch_output("https://store.test/packets/1.json?X-Amz-Signature=s")
+SNAPSHOT = snapshot_run("run_1")
 CHECK = retrieve_run("run_1")
 NO_HEADERS: Mapping[str, str] = {}
 LOST = errors.TransportError("lost")
@@ -96,10 +98,25 @@ def test_its_answer_says_nothing_of_the_rate_limit(make, clock) -> None:
     assert len(steps) == 1
 
 
+def test_a_snapshot_says_nothing_of_the_rate_limit_and_does_not_wait_for_it(make, clock) -> None:
+    # Other successes without these headers mean that there is no rate limit.
+    reset = str(round((clock.time() + 50) * 1000))
+    used_up = {"x-ratelimit-limit": "100", "x-ratelimit-remaining": "0", "x-ratelimit-reset": reset}
+    make(CHECK, answer(body=b'{"id": "run_1", "status": "QUEUED"}', headers=used_up))
+    row = b'[{"value": {"friendlyId": "run_1", "status": "EXECUTING"}}]'
+    run, steps = make(SNAPSHOT, answer(body=row))
+    assert (run.status, steps) == ("EXECUTING", [Send(SNAPSHOT.request, 30.0)])
+    _, steps = make(CHECK, answer(body=b'{"id": "run_1", "status": "QUEUED"}'))
+    assert len(steps) > 100
+
+
 @pytest.mark.parametrize("reply", [LOST, answer(503), answer(body=b"<html>")])
-def test_its_failures_do_not_open_the_circuit_breaker(make, exchange: Exchange, reply: Reply) -> None:
+@pytest.mark.parametrize("call", [FETCH, SNAPSHOT])
+def test_its_failures_do_not_open_the_circuit_breaker(
+    make, exchange: Exchange, call: Call[Any], reply: Reply
+) -> None:
     for _ in range(20):
-        make(FETCH, reply, patience=0)
+        make(call, reply, patience=0)
     assert not exchange.breaker.is_open
     assert exchange.breaker.last_error is None
 

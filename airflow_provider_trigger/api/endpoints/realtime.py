@@ -1,0 +1,66 @@
+"""Status checks by the realtime API, without I/O; see :mod:`airflow_provider_trigger.api.endpoints.runs`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from airflow_provider_trigger.api.endpoints.paths import segment
+from airflow_provider_trigger.api.errors import UnexpectedAnswerError
+from airflow_provider_trigger.api.http import Call, Request, Response
+from airflow_provider_trigger.api.models.runs import Run
+from airflow_provider_trigger.api.models.statuses import todays_word
+from airflow_provider_trigger.api.responses import raise_unless_success
+
+# The start of the feed is the run as it is now.
+_PARAMS = {"offset": "-1", "skipColumns": "payload,output,metadata,error"}
+
+
+def snapshot_run(run_id: str) -> Call[Run]:
+    """
+    Check a run where :func:`~airflow_provider_trigger.api.endpoints.runs.retrieve_run` fails.
+
+    ``GET /realtime/v1/runs/{runId}`` costs no token, and also answers for a run whose output is broken, which
+    the other one answers with 500 for ever (measured). A server whose realtime is off answers 503, or not at
+    all (measured).
+
+    The run is :meth:`~airflow_provider_trigger.api.models.runs.Run.without_contents`. It shows no error, and
+    its ``attempt_count`` is always 0.
+
+    :param run_id: the run id; goes into the URL as one percent-encoded segment
+    :raises NotSentError: the id cannot be a segment of a URL
+    """
+    request = Request(
+        method="GET",
+        path=f"/realtime/v1/runs/{segment(run_id)}",
+        params=_PARAMS,
+        repeatable=True,
+        run_id=run_id,
+        costs_token=False,
+    )
+
+    def read(response: Response) -> Run:
+        raise_unless_success(request, response)
+        messages = response.json()
+        row = _row_of(run_id, messages if isinstance(messages, list) else [])
+        if row is None:
+            raise UnexpectedAnswerError(f"{request} answered no run that has this id and a status")
+        answer = {
+            "id": run_id,
+            "status": todays_word(row["status"]),
+            "taskIdentifier": row.get("taskIdentifier"),
+            "createdAt": row.get("createdAt"),
+            "updatedAt": row.get("updatedAt"),
+            "startedAt": row.get("startedAt"),
+            "finishedAt": row.get("completedAt"),
+        }
+        return Run.from_answer(answer, seen_at=response.date()).without_contents()
+
+    return Call(request=request, read=read)
+
+
+def _row_of(run_id: str, messages: Sequence[object]) -> Mapping[str, Any] | None:
+    """Return the run's row; other messages control the feed."""
+    values = [message.get("value") for message in messages if isinstance(message, dict)]
+    rows = [value for value in values if isinstance(value, dict) and value.get("friendlyId") == run_id]
+    return next((row for row in rows if isinstance(row.get("status"), str) and row["status"]), None)
