@@ -8,7 +8,12 @@ from dataclasses import dataclass
 
 from airflow_provider_trigger import defaults
 from airflow_provider_trigger.api.http import Response
-from airflow_provider_trigger.api.server_advice import MAX_WAIT, seconds_until_reset, server_wait
+from airflow_provider_trigger.api.server_advice import (
+    MAX_WAIT,
+    is_rejected_by_bucket,
+    seconds_until_reset,
+    server_wait,
+)
 
 PROBE_TIMEOUT = 1.0
 """How long a probe without an answer holds up the other requests after a refill, in seconds."""
@@ -115,7 +120,7 @@ class RateLimit:
         if response is None:
             return
         self._read(response, monotonic=monotonic, now=now)
-        self._is_rejected = response.status == 429
+        self._is_rejected = is_rejected_by_bucket(response)
         if self._is_rejected:
             # It need not be the bucket's: a proxy may have its own limit.
             wait = server_wait(response, now=now) or 0.0

@@ -20,6 +20,17 @@ def should_retry(response: Response | None) -> bool | None:
     return {"true": True, "false": False}.get(header)
 
 
+def is_rejected_by_bucket(response: Response) -> bool:
+    """
+    Return whether a 429 may be the rate limit's.
+
+    One of another limit, as for queries at once, shows tokens that are left (measured).
+
+    :param response: what the server answered
+    """
+    return response.status == 429 and not (_number(response.headers.get("x-ratelimit-remaining")) or 0.0) > 0
+
+
 def server_wait(response: Response, *, now: float) -> float | None:
     """
     Return how many seconds the server wants us to wait, None if it does not say.
@@ -32,7 +43,7 @@ def server_wait(response: Response, *, now: float) -> float | None:
     :param now: the local time, in seconds since 1970
     """
     wait = _retry_after(response, now=now)
-    if wait is None and response.status == 429:
+    if wait is None and is_rejected_by_bucket(response):
         wait = seconds_until_reset(response, now=now)
         if wait is None:
             wait = _seconds_in_body(response)

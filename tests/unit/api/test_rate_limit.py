@@ -341,10 +341,18 @@ def test_after_a_rejection_nothing_is_sent_before_the_refill(traffic: Traffic) -
     assert traffic.delay(at=3.1) == 1
 
 
-def test_after_a_rejection_one_request_goes_first_whatever_remains(traffic: Traffic) -> None:
-    traffic.answer(50, status=429, resets_at=3)
+@pytest.mark.parametrize("remaining", [0, -7, "many"])
+def test_after_a_rejection_one_request_goes_first(traffic: Traffic, remaining: Any) -> None:
+    traffic.answer(remaining, status=429, resets_at=3)
     assert traffic.send(at=3.1).is_probe
     assert traffic.delay(at=3.1) == 1
+
+
+def test_a_rejection_by_another_limit_holds_nothing_up(traffic: Traffic) -> None:
+    # Too many queries at once: the bucket is not empty.
+    traffic.answer(50, status=429, resets_at=10)
+    assert traffic.delay() == 0
+    assert not traffic.send().is_probe
 
 
 def test_at_the_end_of_a_rejection_a_probe_in_flight_is_waited_for(traffic: Traffic, response) -> None:

@@ -68,6 +68,11 @@ RESET = {"x-ratelimit-reset": str(int(NOW * 1000) + 4000)}
         (429, {}, {}, None),
         (429, {}, b"<html>", None),
         (429, {"x-ratelimit-reset": str(int(NOW * 1000) + 10**9)}, {}, 60),
+        # Another limit than the bucket's.
+        (429, RESET | {"x-ratelimit-remaining": "736"}, {}, None),
+        (429, RESET | {"x-ratelimit-remaining": "736", "retry-after": "3"}, {}, 3),
+        (429, RESET | {"x-ratelimit-remaining": "0"}, {}, 4),
+        (429, RESET | {"x-ratelimit-remaining": "-2"}, {}, 4),
         # Only a 429 says that it was the bucket.
         (428, RESET, {"secondsUntilReset": 9}, None),
         (503, RESET, {"secondsUntilReset": 9}, None),
