@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import math
 import threading
 from collections.abc import Sequence
 from dataclasses import InitVar, dataclass, field, replace
@@ -63,6 +64,8 @@ class ServerRun(TriggeredRun):
     parent: ServerRun | None = field(default=None, repr=False)
     children: list[ServerRun] = field(default_factory=list, init=False, repr=False)
     cancel_requests: int = field(default=0, init=False)
+    # From then on the query does not see its changes.
+    lost_since: float = field(default=math.inf, init=False)
     _outcome: Outcome | None = field(default=None, init=False, repr=False)
     # What it was made as, what was done to it, and what followed, each with the time from which on it holds.
     _lives: list[tuple[float, Life]] = field(default_factory=list, init=False, repr=False)

@@ -22,6 +22,9 @@ class Settings:
     force_after: float = constants.FORCE_AFTER
     list_lag: float = 0.0
     object_store: bool = True
+    query: bool = True
+    query_lag: float = 0.0
+    realtime: bool = True
     bulk_actions: bool = True
     bulk_lag: float = 0.0
     bulk_duration: float | None = constants.BULK_DURATION

@@ -119,6 +119,15 @@ class Store(Settings):
                 run.updated_at = moment(self.time.now())
             return run
 
+    def lose_in_query(self, *run_ids: str) -> None:
+        """
+        Let the query show for ever what runs are now, as the real server's does if it has lost their end.
+
+        :param run_ids: of which runs
+        """
+        for run_id in run_ids:
+            self.runs[run_id].lost_since = self.time.now()
+
     def take_tokens(self, count: int, environment: Environment | str | None = None) -> int:
         """
         Take tokens out of a key's bucket, as another user of the key would; return what is left.

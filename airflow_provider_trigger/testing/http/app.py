@@ -43,7 +43,9 @@ class RequestRecord:
 class Routes(Protocol):
     """What answers a request by its path."""
 
-    def answer(self, request: Request, path: str, *, body: bytes, stale: bool = False) -> Response:
+    def answer(
+        self, request: Request, path: str, *, body: bytes, stale: bool = False, at_once: int = 1
+    ) -> Response:
         """Answer a request; see the router for the parameters."""
 
 
@@ -81,10 +83,18 @@ class App:
         self._clock = clock
         self._stopped = stopped
         self._disconnect = disconnect
+        # Those that have taken effect, and whose answer has not been sent.
+        self._in_progress: set[Request] = set()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Take one request and answer it, or do not, if a fault says so."""
         request = Request(scope, receive)
+        try:
+            await self._serve(request, scope, receive, send)
+        finally:
+            self._in_progress.discard(request)
+
+    async def _serve(self, request: Request, scope: Scope, receive: Receive, send: Send) -> None:
         record = await self._record(request)
         pending = PendingRequest(
             request=request,
@@ -130,19 +140,26 @@ class App:
         if path.endswith("/") and path != "/":
             query: str = request.scope["query_string"].decode("latin-1")
             return moved(path.rstrip("/") + (f"?{query}" if query else ""))
+        self._in_progress.add(request)
+        answer = functools.partial(
+            self._routes.answer, request, path, body=body, stale=stale, at_once=self._at_once(request)
+        )
         if not path.startswith("/api/") or request.method == "OPTIONS":
-            return self._routes.answer(request, path, body=body, stale=stale)
+            return answer()
         authorization = request.headers.get("authorization")
         if not authorization:
             return no_authorization()
         if self._limiter is None:
-            return self._routes.answer(request, path, body=body, stale=stale)
+            return answer()
         take = self._limiter.take(token_of(authorization))
         if take.rejected:
             return too_many_requests(take, now=self._clock())
-        response = self._routes.answer(request, path, body=body, stale=stale)
+        response = answer()
         response.headers.update(take.headers)
         return response
+
+    def _at_once(self, request: Request) -> int:
+        return sum(other.scope["path"] == request.scope["path"] for other in self._in_progress)
 
     async def _close(self, scope: Scope, receive: Receive) -> None:
         self._disconnect(scope)

@@ -25,6 +25,7 @@ class Call:
     :param path_id: the id in its path, decoded; empty where the path has none
     :param body: its body
     :param stale: whether to read from a replica that has not seen any cancel yet
+    :param at_once: how many requests to this path are in progress, with this one
     """
 
     request: Request
@@ -32,6 +33,7 @@ class Call:
     path_id: str = ""
     body: bytes = field(default=b"", repr=False)
     stale: bool = False
+    at_once: int = 1
 
     @property
     def modern(self) -> bool:

@@ -14,6 +14,8 @@ from ..http.answers import error_answer, html_answer, json_answer, unexpected_me
 from .bulk_actions import BulkActionCalls
 from .calls import READING, Call, Route
 from .packets import PREFIX, answer_packet
+from .query import QueryCalls
+from .realtime import RealtimeCalls
 from .run_page import PAGES, answer_page
 from .runs import RunCalls
 from .tasks import TaskCalls
@@ -26,16 +28,20 @@ class Router:
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
-        self._routes = RunCalls(engine).routes + TaskCalls(engine).routes
+        self._routes = RunCalls(engine).routes + TaskCalls(engine).routes + RealtimeCalls(engine).routes
         self._bulk_routes = BulkActionCalls(engine).routes
+        self._query_routes = QueryCalls(engine).routes
 
-    def answer(self, request: Request, path: str, *, body: bytes, stale: bool = False) -> Response:
+    def answer(
+        self, request: Request, path: str, *, body: bytes, stale: bool = False, at_once: int = 1
+    ) -> Response:
         """
         Answer a request that the rate limit has let pass.
 
         :param path: its path as sent, not decoded, without the query
         :param body: its body
         :param stale: whether to read from a replica that has not seen any cancel yet
+        :param at_once: how many requests to this path are in progress, with this one
         """
         if not _decodable(path):
             return html_answer("Bad Request", status=400)
@@ -45,15 +51,19 @@ class Router:
             return answer_packet(self._engine.packets, request, path)
         if path.startswith(PAGES):
             return answer_page(self._engine, request, unquote(path.removeprefix(PAGES)))
-        for route in self._routes + (self._bulk_routes if self._engine.bulk_actions else []):
+        for route in self._present_routes():
             match = route.path.fullmatch(path)
             if match is not None:
                 path_id = unquote("".join(match.groups()))
-                return self._dispatch(route, request, path_id, body=body, stale=stale)
+                return self._dispatch(route, request, path_id, body=body, stale=stale, at_once=at_once)
         return html_answer("Not Found", status=404)
 
+    def _present_routes(self) -> list[Route]:
+        bulk = self._bulk_routes if self._engine.bulk_actions else []
+        return self._routes + bulk + (self._query_routes if self._engine.query else [])
+
     def _dispatch(
-        self, route: Route, request: Request, path_id: str, *, body: bytes, stale: bool
+        self, route: Route, request: Request, path_id: str, *, body: bytes, stale: bool, at_once: int
     ) -> Response:
         if request.method in (*READING, "OPTIONS"):
             if route.load is None:
@@ -64,6 +74,8 @@ class Router:
         if handler is None:
             return unexpected_method(status=405)
         authorization = request.headers.get("authorization", "")
+        if not authorization:
+            return error_answer("Invalid or Missing API key", status=401)
         branch = request.headers.get("x-trigger-branch")
         environment = self._engine.environments.authenticate(authorization, branch)
         if environment is None:
@@ -73,7 +85,14 @@ class Router:
         if "\0" in path_id:
             return error_answer("Internal Server Error", status=500)
         return handler(
-            Call(request=request, environment=environment, path_id=path_id, body=body, stale=stale)
+            Call(
+                request=request,
+                environment=environment,
+                path_id=path_id,
+                body=body,
+                stale=stale,
+                at_once=at_once,
+            )
         )
 
 
