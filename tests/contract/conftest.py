@@ -37,6 +37,7 @@ SECONDS = {
     "acknowledged the parent": 30,
 }
 SECONDS |= {"poll 1": 1, "poll of": 1}
+SNAPSHOT = re.compile(r"/realtime/v1/runs/(?!.*live=true)")
 # Why other lines are not replayed.
 LEFT_OUT = {
     ("list_more", "filter[batch]"): "batches are not in use",
@@ -59,6 +60,17 @@ LEFT_OUT = {
         ("bulk_actions", label): "the list of bulk actions is not in use"
         for label in ("list", "list limit 1")
     },
+    **{
+        ("query", label): "SQL of other forms is not in use"
+        for label in (
+            "query: SELECT run_id, status, idempotency_key FROM runs WHERE idemp",
+            "query: SELECT run_id, idempotency_key, tags FROM runs WHERE idempotency_key = 'qk 1795639221'",
+            "query: the status words",
+        )
+    },
+    ("query", "query schema"): "the list of columns is not in use",
+    ("query_2", "count by status"): "SQL of other forms is not in use",
+    ("query_2", "ClickHouse down: query"): "a fault, which fail_next simulates",
     ("replay_reschedule", "root healthcheck"): "the health check is not in use",
     ("replay_reschedule", "whoami-ish"): "the call that names the key's environment is not in use",
 }
@@ -114,8 +126,8 @@ class Exchange:
         """Why it is not replayed, None if it is."""
         if "request" not in self.recorded:
             return "a note on the engine, not an exchange"
-        if self.target.startswith("/realtime/"):
-            return "the realtime feed is not in use"
+        if self.target.startswith("/realtime/") and not SNAPSHOT.match(self.target):
+            return "of the realtime API, only the start of a run's feed is in use"
         if self.target.endswith("/result"):
             return "the result endpoint is not in use"
         if "public JWT" in self.label:
@@ -126,6 +138,10 @@ class Exchange:
             return None if before_the_call else "batches are not in use"
         if self.target.endswith(("/tags", "/metadata", "/abort")):
             return "changes of tags and metadata, and aborts, are not in use"
+        if "WHERE tags = " in self.recorded.get("request_body", ""):
+            return "SQL of other forms is not in use"
+        if self.target == "/api/v1/query" and "…<" in self.recorded["request_body"]:
+            return "the ids that were queried are not in the recording"
         return LEFT_OUT.get((self.file, self.label))
 
     def __str__(self) -> str:

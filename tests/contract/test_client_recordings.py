@@ -17,6 +17,8 @@ import pytest
 from shortened import as_sent, body_as_sent
 
 from airflow_provider_trigger.api import errors, server_advice
+from airflow_provider_trigger.api.endpoints.query import query_runs
+from airflow_provider_trigger.api.endpoints.realtime import snapshot_run
 from airflow_provider_trigger.api.endpoints.runs import (
     cancel_run,
     list_runs,
@@ -30,6 +32,7 @@ from airflow_provider_trigger.api.failures import TRIES_AT_SHOULD_RETRY, Failure
 from airflow_provider_trigger.api.http import Call, Response
 from airflow_provider_trigger.api.models.run_errors import advice
 from airflow_provider_trigger.api.models.runs import Run, RunPage, TriggeredRun
+from airflow_provider_trigger.api.models.statuses import RunStatus, todays_word
 from airflow_provider_trigger.api.rate_limit import RateLimit
 
 RECORDINGS = Path(__file__).parent / "recordings"
@@ -40,7 +43,9 @@ REPLAY = re.compile(r"POST /api/v1/runs/([^/?]+)/replay$")
 RESCHEDULE = re.compile(r"POST /api/v1/runs/([^/?]+)/reschedule$")
 TRIGGER = re.compile(r"POST /api/v1/tasks/([^/?]+)/trigger$")
 RESET = re.compile(r"POST /api/v1/idempotencyKeys/([^/?…]+)(?:/reset|…<2078 characters>)$")
-NOT_IN_USE = re.compile(r"/tasks/batch|/bulk-actions|/realtime/|/result$|/tags$|/metadata$")
+QUERY = re.compile(r"POST /api/v1/query$")
+SNAPSHOT = re.compile(r"GET /realtime/v1/runs/([^/?]+)(\?offset=-1|$)(?!.*live)")
+NOT_IN_USE = re.compile(r"/tasks/batch|/bulk-actions|/realtime/|/query/schema$|/result$|/tags$|/metadata$")
 # What the API's page says of each status, for the calls in use.
 KINDS = {
     400: errors.ResponseError,
@@ -51,8 +56,9 @@ KINDS = {
     422: errors.ResponseError,
     429: errors.RateLimitError,
     500: errors.ServerError,
+    503: errors.ServerError,
 }
-TRIES = {401: 2, 429: math.inf, 500: 6}
+TRIES = {401: 2, 429: math.inf, 500: 6, 503: math.inf}
 
 
 @dataclass(frozen=True)
@@ -75,9 +81,20 @@ class Exchange:
                 return replay_run(unquote(match[1]))
             if LIST.match(target):
                 return list_runs_page(created_from=None)
+            if match := SNAPSHOT.match(target):
+                return snapshot_run(unquote(match[1]))
+            if QUERY.match(target):
+                return self._query()
             return self._call_with_body(target)
         except (errors.NotSentError, ValueError, TypeError, KeyError):
             return None
+
+    def _query(self) -> Call[Any] | None:
+        """Return a query of the runs that were found; the ids that were sent were often cut."""
+        rows = self.response.json_object().get("results", [])
+        if not all({"run_id", "status"} <= row.keys() for row in rows):
+            return None
+        return query_runs([row["run_id"] for row in rows] or ["run_1"])
 
     def _call_with_body(self, target: str) -> Call[Any] | None:
         body = dict(json.loads(body_as_sent(self.recorded["request_body"])))
@@ -104,9 +121,10 @@ class Exchange:
     @property
     def response(self) -> Response:
         body = as_sent(self.recorded["body"])
-        if isinstance(body, dict) and isinstance(body.get("data"), list):
-            # The rest of a long list was cut when it was recorded.
-            body = body | {"data": [item for item in body["data"] if isinstance(item, dict)]}
+        for name in ("data", "results"):
+            if isinstance(body, dict) and isinstance(body.get(name), list):
+                # The rest of a long list was cut when it was recorded.
+                body = body | {name: [item for item in body[name] if isinstance(item, dict)]}
         return Response(
             status=self.recorded["status"],
             headers=self.recorded["headers"],
@@ -150,11 +168,11 @@ def each(exchanges: list[Exchange]) -> Any:
 def test_every_line_is_fed_or_left_out_for_a_reason() -> None:
     left_out = Counter(exchange.left_out for exchange in EXCHANGES if not exchange.call)
     # To be raised with every call that comes into use.
-    assert (len(SUCCESSES), len(FAILURES), len(NO_KEYS)) == (390, 128, 4)
+    assert (len(SUCCESSES), len(FAILURES), len(NO_KEYS)) == (418, 156, 4)
     assert left_out == {
         "a note on the engine, not an exchange": 8,
-        "a call that is not in use": 72,
-        "what no client of ours sends": 44,
+        "a call that is not in use": 70,
+        "what no client of ours sends": 47,
     }
 
 
@@ -176,6 +194,10 @@ def test_a_success_is_read(exchange: Exchange) -> None:
         assert result not in target
     elif RESET.match(target):
         assert result is True
+    elif QUERY.match(target):
+        check_query(result, body["results"])
+    elif SNAPSHOT.match(target):
+        check_snapshot(result, body[0]["value"])
     else:
         check_run(result, body)
 
@@ -198,6 +220,50 @@ def check_run(run: Run, body: dict[str, Any]) -> None:
     assert (run.error is not None) == ("error" in body)
 
 
+def check_query(runs: list[Run], rows: list[dict[str, Any]]) -> None:
+    assert [(run.id, run.status) for run in runs] == [
+        (row["run_id"], row["status"].upper().replace(" ", "_")) for row in rows
+    ]
+    assert {run.status for run in runs} <= set(RunStatus)
+
+
+def check_snapshot(run: Run, row: dict[str, Any]) -> None:
+    assert run.id == row["friendlyId"]
+    assert run.status == {"PENDING": "QUEUED", "COMPLETED_SUCCESSFULLY": "COMPLETED"}.get(
+        row["status"], row["status"]
+    )
+    assert run.task_identifier == row["taskIdentifier"]
+    for time, name in (
+        (run.created_at, "createdAt"),
+        (run.updated_at, "updatedAt"),
+        (run.started_at, "startedAt"),
+        (run.finished_at, "completedAt"),
+    ):
+        assert time == (row[name] and datetime.fromisoformat(f"{row[name]}Z"))
+    assert run.attributes == {"createdAt": row["createdAt"]}
+
+
+def test_each_word_that_a_query_has_shown_is_known() -> None:
+    [shown] = [exchange for exchange in EXCHANGES if exchange.name.endswith("query: the status words")]
+    words = [todays_word(row["status"]) for row in shown.response.json()["results"]]
+    assert len(set(words)) == 12
+    assert set(words) <= set(RunStatus)
+
+
+def test_our_query_has_the_form_of_one_that_was_answered() -> None:
+    [exchange] = [exchange for exchange in ANSWERS if exchange.name.endswith("with period")]
+    assert exchange.call is not None
+    sent, ours = json.loads(exchange.recorded["request_body"]), exchange.call.request.json
+    assert ours is not None
+    assert exchange.call.request.path == exchange.recorded["request"].split(" ")[1]
+    assert (ours["scope"], ours.keys()) == (sent["scope"], sent.keys())
+    columns, condition = re.fullmatch("SELECT (.*) FROM runs (.*)", ours["query"]).groups()  # type: ignore[union-attr]
+    assert sent["query"] == f"SELECT run_id, status FROM runs {condition}"
+    [unknown] = [exchange for exchange in ANSWERS if exchange.name.endswith(" unknown column")]
+    available = unknown.recorded["body"]["error"].split("columns: ")[1].split(", ")
+    assert set(columns.split(", ")) <= set(available)
+
+
 @each(NO_KEYS)
 def test_a_key_that_no_run_has_is_an_answer(exchange: Exchange) -> None:
     assert exchange.call is not None
@@ -205,7 +271,10 @@ def test_a_key_that_no_run_has_is_an_answer(exchange: Exchange) -> None:
     assert exchange.call.read(exchange.response) is False
 
 
-@each([exchange for exchange in ANSWERS if exchange.call and exchange.call.request.json is not None])
+WITH_BODY = [exchange for exchange in ANSWERS if exchange.call and exchange.call.request.json is not None]
+
+
+@each([exchange for exchange in WITH_BODY if not QUERY.match(exchange.recorded["request"])])
 def test_what_we_send_is_what_was_sent_then(exchange: Exchange) -> None:
     assert exchange.call is not None
     request, target = exchange.call.request, exchange.recorded["request"]
@@ -228,9 +297,9 @@ def test_a_failure_becomes_its_own_kind_of_error(exchange: Exchange) -> None:
     # For paths that our client never sends.
     assert type(error) is (errors.NotTriggerDevError if exchange.is_html else KINDS[status])
     assert error.status == status
-    assert error.retryable is (status in (429, 500))
-    if exchange.is_html:
-        assert error.detail.startswith("(text/html, ")
+    assert error.retryable is (status in (429, 500, 503))
+    if isinstance(exchange.recorded["body"], str):
+        assert re.match(r"\(text/(html|plain), ", error.detail)
     else:
         assert error.detail == " ".join(exchange.recorded["body"]["error"].split())[:300]
     is_safe = exchange.call.request.repeatable or status in (401, 429)
@@ -252,7 +321,7 @@ def test_the_bucket_is_seen_in_each_answer_that_shows_it(exchange: Exchange) -> 
     assert limit.delay(monotonic=100.0) == pytest.approx(5.05 if spent else 0, abs=0.01)
 
 
-@each([exchange for exchange in FAILURES if exchange.recorded["status"] == 429])
+@each([exchange for exchange in FAILURES if "secondsUntilReset" in exchange.recorded["body"]])
 def test_a_rejection_gives_the_same_wait_in_its_headers_and_in_its_body(exchange: Exchange) -> None:
     body = exchange.recorded["body"]
     now = body["reset"] / 1000 - body["secondsUntilReset"]

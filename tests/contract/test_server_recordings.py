@@ -15,12 +15,14 @@ from shortened import is_short_for
 RECORDINGS = Path(__file__).parent / "recordings"
 HEADERS = ("content-type", "location", "x-should-retry", "x-remix-error")
 LIMITS = ("x-ratelimit-limit", "x-ratelimit-remaining", "x-ratelimit-reset")
-TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z")
+TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z?")
 # In an error, an environment's id, and in the URL of a packet.
 VARYING = re.compile(
-    r"^cm\w{23}$|Retry in [\d.]+ s|env_\w+|^http://[^/]+/packets/[^/]+"
+    r"^cm\w{23}$|(?<=TaskRun./.)cm\w{23}|Retry in [\d.]+ s|env_\w+|^http://[^/]+/packets/[^/]+"
+    r"|(?<=Available columns: ).*|(?<=Syntax error at line 1:0: ).*"
     r"|(?<=&X-Amz-Date=)\w+|(?<=&X-Amz-Credential=)\w+%2F\w+|(?<=&X-Amz-Signature=)\w+"
 )
+CONTENTS = ("payload", "output", "metadata", "error")
 # What depends on the real machine and its past: only the type can be compared.
 UNDETERMINED = {"region", "version", "durationMs", "reset", "secondsUntilReset", "next", "previous"}
 
@@ -61,6 +63,17 @@ def determined(value: Any) -> Any:
     return VARYING.sub("", TIME.sub("a time", page))
 
 
+def without_contents(recorded: Any) -> Any:
+    """Leave out of the start of a feed what our client never requests."""
+    if not isinstance(recorded, list):
+        return recorded
+    values = [message.get("value") for message in recorded]
+    kept = [value and {name: value[name] for name in value if name not in CONTENTS} for value in values]
+    return [
+        message | ({"value": value} if value else {}) for message, value in zip(recorded, kept, strict=True)
+    ]
+
+
 def is_page(value: Any) -> bool:
     return isinstance(value, str) and value.startswith("<!DOCTYPE html>")
 
@@ -75,7 +88,7 @@ def test_answers_as_recorded(replayed_exchange: Any, replay: Any) -> None:
         assert (name in answer.headers) == (name in recorded["headers"]), name
     if exchange.file == "rate_limit":
         assert answer.headers.get(LIMITS[1]) == recorded["headers"].get(LIMITS[1])
-    assert list(differences(recorded["body"], answer.body)) == []
+    assert list(differences(without_contents(recorded["body"]), answer.body)) == []
     assert "date" in answer.headers
 
 
@@ -104,4 +117,4 @@ def test_every_recorded_line_is_replayed_or_left_out_for_a_reason(
     lines = sum(len(path.read_text().splitlines()) for path in RECORDINGS.glob("*.jsonl"))
     assert replayed + sum(count for reason, count in reasons.items() if reason) == lines
     # To be raised with every call that comes into use.
-    assert replayed == 591, reasons
+    assert replayed == 635, reasons

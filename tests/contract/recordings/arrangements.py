@@ -9,6 +9,7 @@ from typing import Any
 
 from arrangements_of_ends import arrange_failures, arrange_outputs, before_failures, before_outputs
 from arrangements_of_lists import arrange_more_lists, before_lists
+from arrangements_of_queries import arrange_feeds, arrange_no_feeds, arrange_queries
 from arrangements_of_starts import (
     arrange_idempotency,
     arrange_replays,
@@ -100,6 +101,12 @@ def body_list(exchange: Any) -> list[dict[str, Any]]:
     return exchange.body.get("data", []) if isinstance(exchange.body, dict) else []
 
 
+def arrange_keys(replay: Any) -> None:
+    arrange_lists(replay)
+    arrange_feeds(replay)
+    replay.server.bulk_lag = 3600.0  # the run was still queued after the bulk cancel
+
+
 def arrange_limits(replay: Any) -> None:
     replay.server.on_task("hello-task", start_after=None)
 
@@ -120,7 +127,7 @@ def before_others(replay: Any, exchange: Any) -> None:
 
 # What has to be there at first, and what happens before each exchange.
 ARRANGEMENTS = {
-    "auth_errors": (arrange_lists, before_others),
+    "auth_errors": (arrange_keys, before_others),
     "bulk_actions": (arrange_bulk, before_others),
     "cancel_by_state": (arrange_states, before_others),
     "cancel_requests": (arrange_requests, before_others),
@@ -131,7 +138,12 @@ ARRANGEMENTS = {
     "list_runs": (arrange_lists, before_others),
     "outputs": (arrange_outputs, before_outputs),
     "pending_version": (arrange_versions, before_versions),
+    "query": (arrange_queries, before_others),
+    "query_2": (arrange_queries, before_others),
     "rate_limit": (arrange_limits, before_others),
+    "realtime": (arrange_feeds, before_others),
+    "realtime_native": (arrange_feeds, before_others),
+    "realtime_off": (arrange_no_feeds, before_others),
     "replay_reschedule": (arrange_replays, before_replays),
     "replay_reschedule_2": (arrange_replays, before_replays),
     "retrieve_by_state": (arrange_states, before_others),
