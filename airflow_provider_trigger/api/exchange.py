@@ -123,6 +123,11 @@ class Exchange:
         )
         self._log = _LogLimit()
 
+    @property
+    def bucket_size(self) -> float | None:
+        """How many requests the rate limit's bucket holds when it is full, None if that is not known."""
+        return self._rate_limit.size
+
     def steps(self, call: Call[T], *, deadline: Deadline = NEVER, patience: float | None = None) -> Steps[T]:
         """
         Return the steps of one call; its result is the generator's.

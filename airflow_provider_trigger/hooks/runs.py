@@ -11,8 +11,8 @@ from airflow_provider_trigger.defaults import AUTOMATIC_KEY
 from airflow_provider_trigger.durations import Duration
 from airflow_provider_trigger.run.ending import why_not_ended
 from airflow_provider_trigger.run.request import TaskRequest, check_options, check_payload, to_api
-from airflow_provider_trigger.run.wait import Waited, WaitEnd
 from airflow_provider_trigger.run.wait_settings import WaitSettings, is_development_key
+from airflow_provider_trigger.run.waited import Waited, WaitEnd
 from airflow_provider_trigger.validation import check_duration
 
 if TYPE_CHECKING:

@@ -230,7 +230,7 @@ class TriggerDevHook(BaseHook):
         from airflow_provider_trigger.durations import read_duration
         from airflow_provider_trigger.hooks.runs import ended_run, wait_settings
         from airflow_provider_trigger.run.drive import drive
-        from airflow_provider_trigger.run.wait import wait_for_run
+        from airflow_provider_trigger.run.wait import wait_for_runs
 
         settings = wait_settings(
             run_id,
@@ -240,7 +240,7 @@ class TriggerDevHook(BaseHook):
             pending_version_timeout=pending_version_timeout,
         )
         with self.client() as client:
-            waited = drive(wait_for_run(run_id, settings, log=self.log), client)
+            waited = drive(wait_for_runs([run_id], settings, log=self.log), client)[run_id]
             limit = "" if timeout is None else f"timeout={read_duration(timeout):g} s"
             return ended_run(waited, run_id, settings, limit=limit)
 

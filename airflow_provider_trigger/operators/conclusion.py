@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 from airflow_provider_trigger._compat import AirflowException, AirflowFailException
 from airflow_provider_trigger.api.http import encode_json
 from airflow_provider_trigger.run.ending import log_stack_trace, why_failed, why_not_ended
-from airflow_provider_trigger.run.wait import Waited, WaitEnd
 from airflow_provider_trigger.run.wait_settings import is_development_key
+from airflow_provider_trigger.run.waited import Waited, WaitEnd
 
 if TYPE_CHECKING:
     from airflow_provider_trigger.hooks.connection import Settings

@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from airflow_provider_trigger.hooks.trigger_dev import TriggerDevHook
     from airflow_provider_trigger.run.cancel_guard import CancelGuard
     from airflow_provider_trigger.run.start import Started
-    from airflow_provider_trigger.run.wait import Waited
     from airflow_provider_trigger.run.wait_settings import WaitSettings
+    from airflow_provider_trigger.run.waited import Waited
 
 
 class OneRunOperator(RunsOperator):
@@ -79,18 +79,19 @@ class OneRunOperator(RunsOperator):
         self, started: Started, settings: WaitSettings, client: TriggerDevClient, guard: CancelGuard
     ) -> Waited:
         from airflow_provider_trigger.run.drive import drive
-        from airflow_provider_trigger.run.wait import Waited, WaitEnd, wait_for_run
+        from airflow_provider_trigger.run.wait import wait_for_runs
+        from airflow_provider_trigger.run.waited import Waited, WaitEnd
 
         if started.run and started.run.is_success:
             return Waited(end=WaitEnd.FINAL, run=started.run)
-        steps = wait_for_run(started.run_id, settings, log=self.log)
-        return drive(steps, client, is_stopped=lambda: guard.is_stopped)
+        steps = wait_for_runs([started.run_id], settings, log=self.log)
+        return drive(steps, client, is_stopped=lambda: guard.is_stopped)[started.run_id]
 
     def _defer(self, run_id: str, settings: WaitSettings, guard: CancelGuard, context: Context) -> NoReturn:
         from airflow_provider_trigger.triggers.run import TriggerDevRunTrigger
 
         trigger = TriggerDevRunTrigger(
-            run_id=run_id,
+            run_ids=[run_id],
             trigger_dev_conn_id=self.trigger_dev_conn_id,
             wait=settings.to_json(),
             try_number=_try_number(context),
@@ -110,7 +111,7 @@ class OneRunOperator(RunsOperator):
 
         if is_of_another_try(event, _try_number(context)):
             return self.execute(context)
-        run_id, waited = read_event(event)
+        [(run_id, waited)] = read_event(event).items()
         hook = self._hook()
         with hook.client() as client:
             waited = check_again(run_id, waited, client)

@@ -1,54 +1,57 @@
-"""Check several runs at a time: once, or repeatedly until an error ends the wait."""
+"""Make a call for each of several runs; check them once, or repeatedly until an error ends the wait."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from airflow_provider_trigger.api.deadline import NEVER, Deadline
 from airflow_provider_trigger.api.endpoints.runs import retrieve_run
 from airflow_provider_trigger.api.errors import NotFoundError, TriggerDevError, is_rejection
+from airflow_provider_trigger.api.http import Call
 from airflow_provider_trigger.log import Log
 
 if TYPE_CHECKING:
     from airflow_provider_trigger.api.client import TriggerDevClient
     from airflow_provider_trigger.api.models.runs import Run
 
-CHECK_CONCURRENCY = 16
-"""How many status checks are in flight at a time."""
+T = TypeVar("T")
+
+CONCURRENCY = 16
+"""How many calls are in flight at a time."""
 
 # How long one check is repeated, in seconds; then the wait continues with the next ones.
 _PATIENCE = 10.0
 
 
-def check_runs(
+def call_each(
     client: TriggerDevClient,
+    make_call: Callable[[str], Call[T]],
     run_ids: Sequence[str],
     *,
-    thread_name: str,
     deadline: Deadline = NEVER,
     patience: float | None = None,
-) -> list[Run | TriggerDevError]:
+) -> dict[str, T | TriggerDevError]:
     """
-    Check each run once; return, in the ids' order, the run or why it could not be checked.
+    Make a call for each run, several at a time; return by run id the result, or the error that came instead.
 
     :param client: for the runs' environment
+    :param make_call: makes the call for a run
     :param run_ids: the runs
-    :param thread_name: what the names of the threads begin with
     :param deadline: for all of it
-    :param patience: how long one check is repeated, in seconds; None for as long as any call
+    :param patience: how long one call is repeated, in seconds; None for as long as any call
     """
 
-    def check(run_id: str) -> Run | TriggerDevError:
+    def call(run_id: str) -> T | TriggerDevError:
         try:
-            return client.call(retrieve_run(run_id), deadline=deadline, patience=patience)
+            return client.call(make_call(run_id), deadline=deadline, patience=patience)
         except TriggerDevError as error:
             return error
 
-    executor = ThreadPoolExecutor(CHECK_CONCURRENCY, thread_name)
+    executor = ThreadPoolExecutor(CONCURRENCY, "trigger-dev-call")
     try:
-        return list(executor.map(check, run_ids))
+        return dict(zip(run_ids, executor.map(call, run_ids), strict=True))
     finally:
         # What ends the task from outside does not wait for the requests in flight.
         executor.shutdown(wait=False, cancel_futures=True)
@@ -75,11 +78,11 @@ class RunChecks:
         :raises TriggerDevError: it is useless to check again: there is no such run, the key was rejected two
             times in a row, or what cannot pass by itself came before any check has succeeded
         """
-        replies = check_runs(client, run_ids, thread_name="trigger-dev-check", patience=_PATIENCE)
-        runs = [reply for reply in replies if not isinstance(reply, TriggerDevError)]
+        replies = call_each(client, retrieve_run, run_ids, patience=_PATIENCE)
+        runs = [reply for reply in replies.values() if not isinstance(reply, TriggerDevError)]
         self._has_succeeded = self._has_succeeded or bool(runs)
         is_rejected = False
-        for run_id, error in zip(run_ids, replies, strict=True):
+        for run_id, error in replies.items():
             if not isinstance(error, TriggerDevError):
                 continue
             if self._ends_the_wait(error):

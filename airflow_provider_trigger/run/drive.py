@@ -1,18 +1,19 @@
-"""Make the calls that a wait yields, blocking or on an event loop."""
+"""The blocking driver of waits: takes their steps in this thread, with a check of each run by itself."""
 
 from __future__ import annotations
 
-import asyncio
 import time
 from collections.abc import Callable
 from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
+from airflow_provider_trigger.api.endpoints.runs import cancel_run, retrieve_run
 from airflow_provider_trigger.api.errors import TriggerDevError
-from airflow_provider_trigger.run.wait import Pause, Steps, Waited
+from airflow_provider_trigger.run.checks import call_each
+from airflow_provider_trigger.run.steps import Check, Pause, Step, Steps
+from airflow_provider_trigger.run.waited import Waited
 
 if TYPE_CHECKING:
-    from airflow_provider_trigger.api.async_client import AsyncTriggerDevClient
     from airflow_provider_trigger.api.client import TriggerDevClient
 
 # How often a pause is interrupted to check whether the wait was stopped, in seconds.
@@ -41,14 +42,14 @@ def pause(seconds: float, *, is_stopped: Callable[[], bool]) -> None:
 
 def drive(
     steps: Steps, client: TriggerDevClient, *, is_stopped: Callable[[], bool] = lambda: False
-) -> Waited:
+) -> dict[str, Waited]:
     """
-    Wait in this thread.
+    Wait in this thread; return what became of each run, by run id.
 
     No call is repeated by the client: the wait itself continues with its next check.
 
-    :param steps: from :func:`airflow_provider_trigger.run.wait.wait_for_run`
-    :param client: for the run's environment
+    :param steps: from :func:`airflow_provider_trigger.run.wait.wait_for_runs`
+    :param client: for the runs' environment
     :param is_stopped: called several times a second while pausing; true ends the wait
     :raises StoppedError: it was stopped
     """
@@ -59,37 +60,16 @@ def drive(
                 step = steps.send(reply)
             except StopIteration as end:
                 return end.value  # type: ignore[no-any-return]
-            reply = None
-            if isinstance(step, Pause):
-                pause(step.seconds, is_stopped=is_stopped)
-                continue
-            try:
-                reply = client.call(step, patience=0)
-            except TriggerDevError as error:
-                reply = error
+            reply = _take(step, client, is_stopped)
             if is_stopped():
                 raise StoppedError
 
 
-async def drive_async(steps: Steps, client: AsyncTriggerDevClient) -> Waited:
-    """
-    Wait on an event loop; see :func:`drive`.
-
-    :param steps: from :func:`airflow_provider_trigger.run.wait.wait_for_run`
-    :param client: for the run's environment
-    """
-    reply: Any = None
-    with closing(steps):
-        while True:
-            try:
-                step = steps.send(reply)
-            except StopIteration as end:
-                return end.value  # type: ignore[no-any-return]
-            reply = None
-            if isinstance(step, Pause):
-                await asyncio.sleep(step.seconds)
-            else:
-                try:
-                    reply = await client.call(step, patience=0)
-                except TriggerDevError as error:
-                    reply = error
+def _take(step: Step, client: TriggerDevClient, is_stopped: Callable[[], bool]) -> Any:
+    if isinstance(step, Pause):
+        return pause(step.seconds, is_stopped=is_stopped)
+    if isinstance(step, Check):
+        pause(min(step.at, step.until) - time.time(), is_stopped=is_stopped)
+        return call_each(client, retrieve_run, step.run_ids, patience=0)
+    replies = call_each(client, cancel_run, step.run_ids, patience=0)
+    return {run_id: reply for run_id, reply in replies.items() if isinstance(reply, TriggerDevError)}

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from airflow_provider_trigger.api.models.run_errors import advice
 from airflow_provider_trigger.api.models.runs import Run
 from airflow_provider_trigger.run.describe import describe, missing_version
-from airflow_provider_trigger.run.wait import Waited, WaitEnd
+from airflow_provider_trigger.run.waited import Waited, WaitEnd
 
 if TYPE_CHECKING:
     from airflow_provider_trigger.log import Log

@@ -2,34 +2,36 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_trigger.api.endpoints.runs import retrieve_run
 from airflow_provider_trigger.api.errors import TriggerDevError
-from airflow_provider_trigger.run.wait import Waited, WaitEnd
+from airflow_provider_trigger.run.waited import Waited, WaitEnd
 
 if TYPE_CHECKING:
     from airflow_provider_trigger.api.client import TriggerDevClient
 
 
-def make_event(run_id: str, waited: Waited, *, try_number: int | None = None) -> dict[str, Any]:
+def make_event(ended: Mapping[str, Waited], *, try_number: int | None = None) -> dict[str, Any]:
     """
-    Return ``{"run_id", "end", "status", "error", "is_canceled", "try_number"}``.
+    Return ``{"runs": [{"run_id", "end", "status", "error", "is_canceled"}], "try_number"}``.
 
-    :param run_id: the run
-    :param waited: what the wait came to
+    :param ended: what the wait for each run came to, by run id
     :param try_number: the try of the task that waited, if it is known
     """
-    status = waited.run.status if waited.run else None
-    return {
-        "run_id": run_id,
-        "end": waited.end.value,
-        "status": status,
-        "error": waited.error,
-        "is_canceled": waited.is_canceled,
-        "try_number": try_number,
-    }
+    runs = [
+        {
+            "run_id": run_id,
+            "end": waited.end.value,
+            "status": waited.run.status if waited.run else None,
+            "error": waited.error,
+            "is_canceled": waited.is_canceled,
+        }
+        for run_id, waited in ended.items()
+    ]
+    return {"runs": runs, "try_number": try_number}
 
 
 def is_of_another_try(event: Any, try_number: int | None) -> bool:
@@ -45,18 +47,30 @@ def is_of_another_try(event: Any, try_number: int | None) -> bool:
     return None not in (waited_in, try_number) and waited_in != try_number
 
 
-def read_event(event: Any) -> tuple[str, Waited]:
+def read_event(event: Any) -> dict[str, Waited]:
     """
-    Return the run of an event, and what the wait came to, without the run.
+    Return what the wait for each run of an event came to, by run id, without the runs themselves.
 
     :param event: as :func:`make_event` returned it
     :raises ValueError: it is not such an event
     """
-    ends = {end.value: end for end in WaitEnd}
-    if not isinstance(event, dict) or not event.get("run_id") or event.get("end") not in ends:
+    runs = event.get("runs") if isinstance(event, dict) else None
+    if not runs or not isinstance(runs, list) or not all(map(_is_valid, runs)):
         raise ValueError(invalid_event(event))
-    error, is_canceled = event.get("error") or "", bool(event.get("is_canceled"))
-    return event["run_id"], Waited(end=ends[event["end"]], run=None, error=error, is_canceled=is_canceled)
+    return {
+        run["run_id"]: Waited(
+            end=WaitEnd(run["end"]),
+            run=None,
+            error=run.get("error") or "",
+            is_canceled=bool(run.get("is_canceled")),
+        )
+        for run in runs
+    }
+
+
+def _is_valid(run: Any) -> bool:
+    ends = {end.value for end in WaitEnd}
+    return isinstance(run, dict) and bool(run.get("run_id")) and run.get("end") in ends
 
 
 def check_again(run_id: str, waited: Waited, client: TriggerDevClient) -> Waited:

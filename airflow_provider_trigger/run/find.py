@@ -8,11 +8,11 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from airflow_provider_trigger.api.deadline import NEVER, Deadline
-from airflow_provider_trigger.api.endpoints.runs import list_runs_page
+from airflow_provider_trigger.api.endpoints.runs import list_runs_page, retrieve_run
 from airflow_provider_trigger.api.errors import TriggerDevError
 from airflow_provider_trigger.api.models.runs import Run
 from airflow_provider_trigger.api.models.statuses import ALIVE_STATUSES
-from airflow_provider_trigger.run.checks import check_runs
+from airflow_provider_trigger.run.checks import call_each
 
 if TYPE_CHECKING:
     from airflow_provider_trigger.api.client import TriggerDevClient
@@ -63,7 +63,7 @@ def find_runs(
     found = Found()
     listed = list_run_ids(client, tag=tag, statuses=statuses, deadline=deadline)
     run_ids = [run_id for run_id in listed if run_id not in known]
-    for run in check_runs(client, run_ids, thread_name="trigger-dev-search", deadline=deadline):
+    for run in call_each(client, retrieve_run, run_ids, deadline=deadline).values():
         if isinstance(run, TriggerDevError):
             found.error = found.error or run
         elif run.is_terminated:

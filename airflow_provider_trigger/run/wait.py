@@ -1,243 +1,185 @@
 """
-Wait for one run, as a generator without I/O: when to check it, what to log, and when to stop waiting.
+Wait for runs, as a generator without I/O: what to check, what to cancel, and when to stop waiting.
 
-A driver makes each :class:`~airflow_provider_trigger.api.http.Call` that the generator yields, and hands back
-its result, or the error that came instead; it waits for each :class:`Pause`. So a driver that blocks and one
-on an event loop share all there is to waiting.
+It yields the steps of :mod:`airflow_provider_trigger.run.steps`. A driver takes each one, and hands back what
+came of it. So a driver that blocks, and one that shares the checks of many waits on an event loop, share all
+there is to waiting.
 """
 
 from __future__ import annotations
 
+import math
 import time
-from collections.abc import Callable, Generator
-from dataclasses import dataclass
-from datetime import datetime
-from enum import StrEnum
+from collections.abc import Callable, Generator, Iterable, Sequence
 from typing import Any
 
-from airflow_provider_trigger.api.endpoints.runs import cancel_run, retrieve_run
-from airflow_provider_trigger.api.errors import NotFoundError, TriggerDevError, is_rejection
-from airflow_provider_trigger.api.http import Call
+from airflow_provider_trigger.api.errors import TriggerDevError
 from airflow_provider_trigger.api.models.runs import Run
 from airflow_provider_trigger.log import Log
-from airflow_provider_trigger.run.describe import missing_version, usage
+from airflow_provider_trigger.run.run_wait import LOG_INTERVAL, RunWait
+from airflow_provider_trigger.run.steps import Cancel, Check, Pause, Step, Steps
 from airflow_provider_trigger.run.wait_settings import WaitSettings
+from airflow_provider_trigger.run.waited import Waited, WaitEnd
 
-# Between two lines about a run that has not changed, and between two tries to cancel it, in seconds.
-_LOG_INTERVAL = 300.0
+# Between two tries to cancel runs, and between two checks after it, in seconds.
 _CANCEL_INTERVAL = 2.0
 
-UNKNOWN_AFTER = 30.0
-"""How long a run may be answered with 404, in seconds: a replica of the database lags behind (measured)."""
 
-
-class WaitEnd(StrEnum):
-    """
-    Why a wait for a run ended.
-
-    - ``final``: the run has ended, in whatever status
-    - ``timed_out``: it had not ended at the deadline
-    - ``no_version``: no deployed version has its task
-    - ``rejected``: the server does not show it any more: the key was rejected, or the run is unknown
-    """
-
-    FINAL = "final"
-    TIMED_OUT = "timed_out"
-    NO_VERSION = "no_version"
-    REJECTED = "rejected"
-
-
-@dataclass(frozen=True, slots=True)
-class Pause:
-    """
-    Wait before the next call.
-
-    :param seconds: how long
-    """
-
-    seconds: float
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Waited:
-    """
-    What a wait came to.
-
-    :param end: why it ended
-    :param run: as last seen, None if it never was
-    :param error: the last error in one line, where the run was rejected or its cancel failed
-    :param is_canceled: whether the wait has canceled the run
-    """
-
-    end: WaitEnd
-    run: Run | None
-    error: str = ""
-    is_canceled: bool = False
-
-
-Step = Call[Any] | Pause
-Steps = Generator[Step, Any, Waited]
-
-
-def wait_for_run(
-    run_id: str, settings: WaitSettings, *, log: Log, now: Callable[[], float] = time.time
+def wait_for_runs(
+    run_ids: Sequence[str], settings: WaitSettings, *, log: Log, now: Callable[[], float] = time.time
 ) -> Steps:
     """
-    Return the steps of a wait; its result is the generator's.
+    Return the steps of a wait; its result is what became of each run, by run id.
 
-    An error of a check does not end the wait, which continues until the deadline. Only a server that rejects
-    the checks for as long as the settings' ``patience`` ends it.
+    It ends when the wait for each run has ended, or for one in a way that the settings do not count as
+    success: the result then lacks the others. An error of a check does not end it: it continues until the
+    deadline. Only a server that rejects the checks for as long as the settings' ``patience`` ends it.
 
-    :param run_id: the run
+    :param run_ids: the runs; a repeated one counts once
     :param settings: how to wait
-    :param log: where to write changes of the run, and when checks begin and cease to fail
+    :param log: where to write changes of a run, and when checks begin and cease to fail
     :param now: the clock, in seconds since 1970
     """
-    return _Wait(run_id, settings, log, now).steps()
+    return _Wait(list(dict.fromkeys(run_ids)), settings, log, now).steps()
 
 
 class _Wait:
-    def __init__(self, run_id: str, settings: WaitSettings, log: Log, now: Callable[[], float]) -> None:
-        self._run_id = run_id
+    def __init__(
+        self, run_ids: list[str], settings: WaitSettings, log: Log, now: Callable[[], float]
+    ) -> None:
+        self._run_ids = run_ids
         self._settings = settings
         self._log = log
         self._now = now
-        self._created_at = self._logged_at = now()
-        self._run: Run | None = None
-        self._failing_since: float | None = None
-        self._rejected_since: float | None = None
-        self._without_version_since: float | None = None
+        self._logged_at = begun_at = now()
+        alone = len(run_ids) == 1
+        self._open = {
+            run_id: RunWait(run_id, settings, log, logs_changes=alone, now=begun_at) for run_id in run_ids
+        }
+        self._ended: dict[str, Waited] = {}
+        self._is_useless = False
 
     def steps(self) -> Steps:
-        self._log.info("Waiting for run %s %s", self._run_id, self._settings.run_url)
-        while True:
-            reply = yield retrieve_run(self._run_id)
-            if isinstance(reply, Run):
-                self._saw(reply)
-                if reply.is_final:
-                    return Waited(end=WaitEnd.FINAL, run=reply)
-            elif self._failed(reply):
-                return Waited(end=WaitEnd.REJECTED, run=self._run, error=str(reply))
-            if end := self._why_to_stop():
-                return (yield from self._end(end))
-            yield Pause(self._interval())
-
-    def _saw(self, run: Run) -> None:
-        now, before = self._now(), self._run
-        self._created_at = min(self._created_at, now - run.age)  # by the local clock
-        if self._failing_since is not None:
-            self._log.info("Run %s can be checked again after %.0f s", run.id, now - self._failing_since)
-        self._failing_since = self._rejected_since = None
-        shown = (run.status, run.attempt_count)
-        if before is None or shown != (before.status, before.attempt_count):
-            self._log_change(run)
-            self._logged_at = now
-        elif now - self._logged_at >= _LOG_INTERVAL:
-            age = (now - self._created_at) / 60
-            self._log.info("Run %s is still %s after %.0f minutes", run.id, run.status, age)
-            self._logged_at = now
-        self._run = run
-        if not run.waits_for_version:
-            self._without_version_since = None
-        elif self._without_version_since is None:
-            self._without_version_since = now - _seconds_between(run.updated_at, run.seen_at)
-
-    def _log_change(self, run: Run) -> None:
-        if run.waits_for_version:
-            why = missing_version(run, is_development=self._settings.is_development)
-            self._log.warning("Run %s is %s: %s%s", run.id, run.status, why, self._version_limit())
-            return
-        attempt = f", attempt {run.attempt_count}" if run.attempt_count else ""
-        used = usage(run) if run.is_final else ""
-        self._log.info("Run %s is %s%s%s", run.id, run.status, attempt, f" ({used})" if used else "")
-
-    def _version_limit(self) -> str:
-        limit = self._settings.pending_version_timeout
-        if limit is None:
-            return ""
-        then = "the run is canceled" if self._settings.cancels else "the wait ends"
-        return f". After {limit:g} s (pending_version_timeout) {then}"
-
-    def _failed(self, error: TriggerDevError) -> bool:
-        """Note a check that failed; return whether to stop."""
-        now = self._now()
-        if self._failing_since is None:
-            self._failing_since = now
-            self._log.warning("Status check of run %s failed; still waiting: %s", self._run_id, error)
-        # A wrong key, or a run of another environment.
-        if not is_rejection(error) and not isinstance(error, NotFoundError):
-            self._rejected_since = None
-            return False
-        if self._rejected_since is None:
-            self._rejected_since = now
-        least = UNKNOWN_AFTER if isinstance(error, NotFoundError) else 0.0
-        return now - self._rejected_since >= max(self._settings.patience, least)
-
-    def _why_to_stop(self) -> WaitEnd | None:
-        now, due = self._now(), self._version_due()
-        if self._settings.deadline is not None and now >= self._settings.deadline:
-            return WaitEnd.TIMED_OUT
-        if due is not None and now >= due:
-            return WaitEnd.NO_VERSION
-        return None
-
-    def _end(self, end: WaitEnd) -> Steps:
-        """Cancel the run, unless it ended just now after all."""
-        if not self._settings.cancels:
-            return Waited(end=end, run=self._run)
-        self._log.warning("Canceling run %s: %s", self._run_id, _WHY_CANCELED[end])
-        reply = yield from self._repeat(cancel_run(self._run_id))
-        error = reply if isinstance(reply, TriggerDevError) else None
-        # The answer to a cancel does not show what became of the run (measured).
-        reply = yield from self._repeat(retrieve_run(self._run_id), is_hopeless=error is not None)
-        if isinstance(reply, Run) and reply.is_canceled:
-            return Waited(end=end, run=reply, is_canceled=True)
-        if isinstance(reply, Run) and reply.is_final:
-            # The cancel came too late: its result counts.
-            return Waited(end=WaitEnd.FINAL, run=reply)
-        if error:
-            text = f"the cancel failed: {error}"
-        elif isinstance(reply, Run):
-            text = f"its cancel was accepted, but it is still {reply.status}"
+        if len(self._run_ids) == 1:
+            self._log.info("Waiting for run %s %s", self._run_ids[0], self._settings.run_url)
         else:
-            text = f"its cancel was accepted, but its status could not be checked: {reply}"
-        return Waited(end=end, run=self._run, error=text)
+            self._log.info("Waiting for %d runs", len(self._run_ids))
+        at = -math.inf
+        while self._open and not self._is_useless:
+            check = self._check(at)
+            news = yield check
+            now = self._now()
+            for run_id, reply in news.items():
+                if (run := self._open.get(run_id)) and (waited := run.take(reply, now)):
+                    self._close(run_id, waited)
+            self._log_progress(now)
+            stopping = {run_id: end for run_id, run in self._open.items() if (end := run.why_to_stop(now))}
+            is_sure = stopping.keys() <= news.keys() or check.is_fresh
+            if stopping and is_sure and not self._is_useless:
+                yield from self._stop(stopping)
+            now = self._now()
+            at = now + min((run.interval(now) for run in self._open.values()), default=0.0)
+        return {run_id: self._ended[run_id] for run_id in self._run_ids if run_id in self._ended}
 
-    def _repeat(self, step: Step, *, is_hopeless: bool = False) -> Generator[Step, Any, Any]:
-        """Make a call, repeatedly where it fails or shows that the run is alive; return the last reply."""
-        until = self._now() + (0.0 if is_hopeless else self._settings.patience)
-        while True:
-            reply = yield step
-            if isinstance(reply, Run):
-                self._saw(reply)
-            failed = isinstance(reply, TriggerDevError) and reply.retryable
-            is_alive = isinstance(reply, Run) and not reply.is_final
-            if not (failed or is_alive) or self._now() >= until:
-                return reply
-            yield Pause(_CANCEL_INTERVAL)
+    def _check(self, at: float) -> Check:
+        deadline = math.inf if self._settings.deadline is None else self._settings.deadline
+        until = min(deadline, *(run.version_due for run in self._open.values()))
+        return Check(
+            run_ids=tuple(self._open),
+            at=at,
+            until=until,
+            poll_interval=self._settings.poll_interval,
+            is_fresh=until <= self._now(),  # what follows must not rest on what is known for long
+        )
 
-    def _interval(self) -> float:
-        now = self._now()
-        interval = self._settings.interval(now - self._created_at)
-        if self._settings.deadline is not None:
-            interval = min(interval, max(0.0, self._settings.deadline - now))
-        if (due := self._version_due()) is not None:
-            interval = min(interval, max(0.0, due - now))
-        return interval
+    def _close(self, run_id: str, waited: Waited) -> None:
+        del self._open[run_id]
+        self._ended[run_id] = waited
+        self._is_useless = self._is_useless or not self._settings.counts_as_success(waited)
 
-    def _version_due(self) -> float | None:
-        """Return until when the run may be without a version; None for no limit, or if it may have one."""
-        since, timeout = self._without_version_since, self._settings.pending_version_timeout
-        is_unseen = self._failing_since is not None
-        return None if since is None or timeout is None or is_unseen else since + timeout
+    def _log_progress(self, now: float) -> None:
+        for run in self._open.values():
+            run.log_progress(now)
+        if len(self._run_ids) > 1 and now - self._logged_at >= LOG_INTERVAL:
+            self._log.info("%d of %d runs have not ended yet", len(self._open), len(self._run_ids))
+            self._logged_at = now
+
+    def _stop(self, ends: dict[str, WaitEnd]) -> Generator[Step, Any, None]:
+        """Cancel runs that are no longer waited for, unless one ended just now after all."""
+        if not self._settings.cancels:
+            for run_id, end in ends.items():
+                self._close(run_id, Waited(end=end, run=self._open[run_id].run))
+            return
+        for run_id, end in ends.items():
+            self._log.warning("Canceling run %s: %s", run_id, _WHY_CANCELED[end])
+        errors = yield from self._cancel(ends)
+        # The answer to a cancel does not show what became of the run (measured).
+        checked = yield from self._check_again(ends, hopeless=errors)
+        for run_id, end in ends.items():
+            self._close(
+                run_id, _after_cancel(end, self._open[run_id].run, errors.get(run_id), checked[run_id])
+            )
+
+    def _cancel(self, run_ids: Iterable[str]) -> Generator[Step, Any, dict[str, TriggerDevError]]:
+        """Request the cancel of runs, repeatedly where it fails; return the last errors."""
+        until = self._now() + self._settings.patience
+        left = tuple(run_ids)
+        failed: dict[str, TriggerDevError] = {}
+        while left:
+            errors: dict[str, TriggerDevError] = yield Cancel(run_ids=left)
+            failed = {run_id: error for run_id, error in failed.items() if run_id not in left} | errors
+            left = tuple(run_id for run_id, error in errors.items() if error.retryable)
+            if self._now() >= until:
+                break
+            if left:
+                yield Pause(_CANCEL_INTERVAL)
+        return failed
+
+    def _check_again(
+        self, run_ids: Iterable[str], *, hopeless: Iterable[str]
+    ) -> Generator[Step, Any, dict[str, Run | TriggerDevError]]:
+        """Check runs, repeatedly where one fails or shows that its run is alive; return the last replies."""
+        until = self._now() + self._settings.patience
+        left = tuple(run_ids)
+        replies: dict[str, Run | TriggerDevError] = {}
+        while left:
+            news = yield Check(run_ids=left, is_fresh=True)
+            now = self._now()
+            for run_id, reply in news.items():
+                replies[run_id] = reply
+                if isinstance(reply, Run):
+                    self._open[run_id].saw(reply, now)
+            if now >= until:
+                break
+            left = tuple(one for one in left if _may_change(replies[one]) and one not in hopeless)
+            if left:
+                yield Pause(_CANCEL_INTERVAL)
+        return replies
+
+
+def _may_change(reply: Run | TriggerDevError) -> bool:
+    return not reply.is_final if isinstance(reply, Run) else reply.retryable
+
+
+def _after_cancel(
+    end: WaitEnd, seen: Run | None, cancel_error: TriggerDevError | None, reply: Run | TriggerDevError
+) -> Waited:
+    """Return what a wait came to that has canceled its run."""
+    if isinstance(reply, Run) and reply.is_canceled:
+        return Waited(end=end, run=reply, is_canceled=True)
+    if isinstance(reply, Run) and reply.is_final:
+        # The cancel came too late: its result counts.
+        return Waited(end=WaitEnd.FINAL, run=reply)
+    if cancel_error:
+        text = f"the cancel failed: {cancel_error}"
+    elif isinstance(reply, Run):
+        text = f"its cancel was accepted, but it is still {reply.status}"
+    else:
+        text = f"its cancel was accepted, but its status could not be checked: {reply}"
+    return Waited(end=end, run=seen, error=text)
 
 
 _WHY_CANCELED = {
     WaitEnd.TIMED_OUT: "it did not end in time",
     WaitEnd.NO_VERSION: "no deployed version has its task or its queue",
 }
-
-
-def _seconds_between(earlier: datetime | None, later: datetime | None) -> float:
-    """Return the seconds between two times of the server, 0 if one is not known."""
-    return max(0.0, (later - earlier).total_seconds()) if earlier and later else 0.0

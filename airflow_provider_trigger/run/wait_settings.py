@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 from airflow_provider_trigger import defaults
+from airflow_provider_trigger.run.waited import Waited, WaitEnd
 
 _SHARE_OF_AGE = 0.1
 _SHORTEST_INTERVAL = 2.0
@@ -28,9 +29,11 @@ class WaitSettings:
         for no limit
     :param patience: how long the server may reject the checks, and how long a cancel and the check after it
         are repeated, in seconds; a 404 ends a wait after
-        :data:`airflow_provider_trigger.run.wait.UNKNOWN_AFTER` at the earliest
+        :data:`airflow_provider_trigger.run.run_wait.UNKNOWN_AFTER` at the earliest
     :param cancels: whether a run that is no longer waited for is canceled
     :param is_development: whether the secret key is one for development, whose runs wait for ``trigger dev``
+    :param success_statuses: the final statuses that count as success: a run that ends otherwise ends the
+        wait for all; None for waiting for each run, however the others end
     """
 
     run_url: str = ""
@@ -40,6 +43,7 @@ class WaitSettings:
     patience: float = defaults.RETRY_FOR
     cancels: bool = True
     is_development: bool = False
+    success_statuses: Sequence[str] | None = None
 
     @classmethod
     def from_json(cls, stored: Mapping[str, Any]) -> WaitSettings:
@@ -61,9 +65,31 @@ class WaitSettings:
 
         :param age: of the run, in seconds
         """
-        if self.poll_interval is not None:
-            return self.poll_interval
-        return min(_LONGEST_INTERVAL, max(_SHORTEST_INTERVAL, age * _SHARE_OF_AGE))
+        return check_interval(age, poll_interval=self.poll_interval)
+
+    def counts_as_success(self, waited: Waited) -> bool:
+        """
+        Return whether the wait for other runs continues.
+
+        :param waited: what the wait for one run came to
+        """
+        if self.success_statuses is None:
+            return True
+        if waited.end is not WaitEnd.FINAL or waited.run is None:
+            return False
+        return waited.run.status in self.success_statuses
+
+
+def check_interval(age: float, *, poll_interval: float | None) -> float:
+    """
+    Return how long to wait between two status checks of a run, in seconds.
+
+    :param age: of the run, in seconds
+    :param poll_interval: a fixed interval, in seconds; None for one that grows with the age
+    """
+    if poll_interval is not None:
+        return poll_interval
+    return min(_LONGEST_INTERVAL, max(_SHORTEST_INTERVAL, age * _SHARE_OF_AGE))
 
 
 def is_development_key(secret_key: str) -> bool:

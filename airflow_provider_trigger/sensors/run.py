@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from airflow_provider_trigger.api.models.runs import Run
     from airflow_provider_trigger.hooks.trigger_dev import TriggerDevHook
     from airflow_provider_trigger.run.checks import RunChecks
+    from airflow_provider_trigger.run.wait_settings import WaitSettings
 
 
 class TriggerRunSensor(TakesRunIds, BaseSensorOperator):
@@ -116,19 +117,32 @@ class TriggerRunSensor(TakesRunIds, BaseSensorOperator):
                 raise AirflowSkipException(str(error)) from error
             raise
         if not is_done:
-            from airflow_provider_trigger.triggers.run import TriggerDevRunsTrigger
+            from airflow_provider_trigger.triggers.run import TriggerDevRunTrigger
 
             self.defer(
-                trigger=TriggerDevRunsTrigger(
+                trigger=TriggerDevRunTrigger(
                     run_ids=run_ids,
-                    success_statuses=self.success_statuses,
                     trigger_dev_conn_id=self.trigger_dev_conn_id,
-                    poll_interval=self.poll_interval,
+                    wait=self._wait_settings(run_ids).to_json(),
                 ),
                 method_name=self.execute_complete.__name__,
                 timeout=timedelta(seconds=self.timeout),
             )
         return self._results()
+
+    def _wait_settings(self, run_ids: list[str]) -> WaitSettings:
+        from airflow_provider_trigger.run.wait_settings import WaitSettings, is_development_key
+
+        connection = self._hook().settings
+        return WaitSettings(
+            run_url=connection.run_url(run_ids[0]),
+            poll_interval=self.poll_interval,
+            patience=connection.retry_for,
+            pending_version_timeout=None,
+            cancels=False,
+            is_development=is_development_key(connection.secret_key),
+            success_statuses=list(self.success_statuses),
+        )
 
     def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context) -> Any:
         """
@@ -147,27 +161,32 @@ class TriggerRunSensor(TakesRunIds, BaseSensorOperator):
                 raise AirflowSkipException(str(error)) from error
             raise AirflowSensorTimeout(str(error)) from error
 
-    def execute_complete(self, context: Context, event: dict[str, Any] | None = None) -> Any:
+    def execute_complete(self, context: Context, event: Any = None) -> Any:
         """
         Return the runs once the trigger has seen all of them end, or fail.
 
         :param context: of the task instance
-        :param event: from :class:`airflow_provider_trigger.triggers.run.TriggerDevRunsTrigger`
+        :param event: from :class:`airflow_provider_trigger.triggers.run.TriggerDevRunTrigger`
         """
         from airflow_provider_trigger.run.ending import checks_rejected
-        from airflow_provider_trigger.run.event import invalid_event
+        from airflow_provider_trigger.run.event import read_event
+        from airflow_provider_trigger.run.waited import WaitEnd
 
-        if not isinstance(event, dict) or "runs" not in event:
-            raise AirflowException(invalid_event(event))
-        if (failed := event.get("failed")) is None:
-            return [{"run_id": run["run_id"], "status": run["status"]} for run in event["runs"]]
+        try:
+            ended = read_event(event)
+        except ValueError as error:
+            raise AirflowException(str(error)) from None
+        runs = [{"run_id": run["run_id"], "status": run["status"]} for run in event["runs"]]
+        failed = next((run["run_id"] for run in runs if run["status"] not in self.success_statuses), None)
+        if failed is None:
+            return runs
         from airflow_provider_trigger.api.endpoints.runs import retrieve_run
 
+        if (waited := ended[failed]).end is not WaitEnd.FINAL:
+            raise AirflowException(f"{checks_rejected('run ' + failed)}: {waited.error}")
         hook = self._hook()
-        if not failed["status"]:
-            raise AirflowException(f"{checks_rejected('run ' + failed['run_id'])}: {failed['error']}")
         with hook.client() as client:  # an event does not say why a run failed
-            raise self._failure(client.call(retrieve_run(failed["run_id"])), hook)
+            raise self._failure(client.call(retrieve_run(failed)), hook)
 
     def poke(self, context: Context) -> PokeReturnValue:
         """

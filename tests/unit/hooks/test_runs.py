@@ -45,7 +45,7 @@ def hook(
     monkeypatch.setattr("airflow_provider_trigger.run.drive.time", clock)
     monkeypatch.setattr(runs_module, "time", clock)
     monkeypatch.setattr(start, "start_run", partial(start.start_run, sleep=clock.sleep))
-    monkeypatch.setattr(wait, "wait_for_run", partial(wait.wait_for_run, now=clock.time))
+    monkeypatch.setattr(wait, "wait_for_runs", partial(wait.wait_for_runs, now=clock.time))
     made: TriggerDevHook = connect_as(password=server.secret_key)
     return made
 

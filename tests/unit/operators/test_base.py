@@ -296,7 +296,7 @@ def test_where_the_trigger_failed_and_the_cancel_too_the_log_says_that_the_run_m
 
 def test_an_event_of_the_trigger_cancels_nothing(connection: str, server, ti, sent) -> None:
     run = server.add_run("COMPLETED")
-    event = {"run_id": run.id, "end": "final", "status": "COMPLETED", "error": ""}
+    event = {"runs": [{"run_id": run.id, "end": "final", "status": "COMPLETED", "error": ""}]}
     operator().resume_execution("execute_complete", {"event": event}, context_of(ti))
     assert sent() == ["retrieve"]
     assert json.dumps(ti.xcoms) == "{}"

@@ -12,7 +12,7 @@ from airflow_provider_trigger.api.models.runs import Run
 from airflow_provider_trigger.api.models.statuses import FINAL_STATUSES, RETRY_STATUSES
 from airflow_provider_trigger.hooks.connection import Settings
 from airflow_provider_trigger.operators.conclusion import failure_of, for_xcom
-from airflow_provider_trigger.run.wait import Waited, WaitEnd
+from airflow_provider_trigger.run.waited import Waited, WaitEnd
 
 URL = "https://cloud.trigger.dev/runs/run_1"
 

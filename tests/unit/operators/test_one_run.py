@@ -53,8 +53,9 @@ def defer(execute) -> Callable[..., Any]:
     return run
 
 
-def ended(run: Any, end: str = "final", **fields: Any) -> dict[str, Any]:
-    return {"run_id": run.id, "end": end, "status": run.status, "error": ""} | fields
+def ended(run: Any, end: str = "final", *, error: str = "", **fields: Any) -> dict[str, Any]:
+    shown = {"run_id": run.id, "end": end, "status": run.status, "error": error}
+    return {"runs": [shown], "try_number": None} | fields
 
 
 # In the worker
@@ -205,7 +206,7 @@ def test_it_hands_all_that_is_needed_to_its_trigger_and_leaves_the_cancel_to_it(
     arguments, _ = defer(made)
     assert arguments == {
         "trigger_dev_conn_id": "trigger_dev_default",
-        "run_id": run_of().id,
+        "run_ids": [run_of().id],
         "wait": {
             "run_url": f"{server.url}/runs/{run_of().id}",
             "poll_interval": 7,
@@ -214,6 +215,7 @@ def test_it_hands_all_that_is_needed_to_its_trigger_and_leaves_the_cancel_to_it(
             "patience": 2,
             "cancels": False,
             "is_development": False,
+            "success_statuses": None,
         },
         "try_number": 1,
     }
@@ -345,7 +347,7 @@ def test_a_retry_that_gets_the_event_of_the_try_before_starts_anew(
     assert len(server.runs) == 1 + (tried is not None)
 
 
-@pytest.mark.parametrize("event", [None, {}, "done", {"run_id": "run_1"}, {"run_id": "run_1", "end": "?"}])
+@pytest.mark.parametrize("event", [None, {}, "done", {"runs": [{"run_id": "run_1"}]}])
 def test_what_is_not_an_event_of_its_trigger_is_an_error(event, connection: str) -> None:
     context: Any = {}
     with pytest.raises(ValueError, match="event is not valid"):

@@ -8,7 +8,7 @@ import pytest
 
 from airflow_provider_trigger.api.models.statuses import FINAL_STATUSES
 from airflow_provider_trigger.run.ending import why_failed, why_not_ended
-from airflow_provider_trigger.run.wait import Waited, WaitEnd
+from airflow_provider_trigger.run.waited import Waited, WaitEnd
 
 URL = "https://trigger.test/runs/run_1"
 

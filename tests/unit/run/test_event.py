@@ -9,31 +9,28 @@ import pytest
 
 from airflow_provider_trigger.api.errors import NotFoundError, TriggerDevError
 from airflow_provider_trigger.run.event import check_again, is_of_another_try, make_event, read_event
-from airflow_provider_trigger.run.wait import Waited, WaitEnd
+from airflow_provider_trigger.run.waited import Waited, WaitEnd
 
 
 @pytest.mark.parametrize("end", list(WaitEnd))
 def test_an_event_is_plain_json_without_the_output(make_run, end: WaitEnd) -> None:
     run = make_run("COMPLETED", output="x" * 1000)
-    event = make_event("run_1", Waited(end=end, run=run, error="why", is_canceled=True), try_number=2)
-    assert event == {
-        "run_id": "run_1",
-        "end": end.value,
-        "status": "COMPLETED",
-        "error": "why",
-        "is_canceled": True,
-        "try_number": 2,
-    }
+    ended = {"run_1": Waited(end=end, run=run, error="why", is_canceled=True)}
+    event = make_event(ended, try_number=2)
+    shown = {"run_id": "run_1", "end": end.value, "status": "COMPLETED", "error": "why", "is_canceled": True}
+    assert event == {"runs": [shown], "try_number": 2}
     assert json.loads(json.dumps(event)) == event
-    assert {name: type(value) for name, value in event.items() if name in ("end", "status")} == {
-        "end": str,
-        "status": str,
-    }
+    assert {type(event["runs"][0][name]) for name in ("end", "status")} == {str}
 
 
 def test_a_run_that_was_never_seen_has_no_status() -> None:
-    event = make_event("run_1", Waited(end=WaitEnd.REJECTED, run=None, error="no"))
-    assert (event["status"], event["try_number"]) == (None, None)
+    event = make_event({"run_1": Waited(end=WaitEnd.REJECTED, run=None, error="no")})
+    assert (event["runs"][0]["status"], event["try_number"]) == (None, None)
+
+
+def test_several_runs_keep_their_order() -> None:
+    ended = {run_id: Waited(end=WaitEnd.FINAL, run=None) for run_id in ("run_2", "run_1")}
+    assert list(read_event(make_event(ended))) == ["run_2", "run_1"]
 
 
 @pytest.mark.parametrize(
@@ -56,12 +53,13 @@ def test_an_event_is_of_another_try_only_if_both_are_known(
 
 
 def event(run_id: str, end: str, **fields: Any) -> dict[str, Any]:
-    return {"run_id": run_id, "end": end, "status": "EXECUTING", "error": "", "is_canceled": False} | fields
+    shown = {"run_id": run_id, "end": end, "status": "EXECUTING", "error": "", "is_canceled": False}
+    return {"runs": [shown | fields]}
 
 
 def read_and_check(given: Any, client: Any) -> tuple[str, Waited]:
     """Do what a task does that is resumed with an event."""
-    run_id, waited = read_event(given)
+    [(run_id, waited)] = read_event(given).items()
     return run_id, check_again(run_id, waited, client)
 
 
@@ -83,7 +81,7 @@ def test_a_cancel_that_seemed_to_fail_and_shows_in_the_check_was_none_that_faile
 
 def test_an_event_of_an_older_version_is_understood(server, client) -> None:
     run = server.add_run("CANCELED")
-    _, waited = read_and_check({"run_id": run.id, "end": "timed_out"}, client)
+    _, waited = read_and_check({"runs": [{"run_id": run.id, "end": "timed_out"}]}, client)
     assert (waited.end, waited.error, waited.is_canceled) == (WaitEnd.TIMED_OUT, "", False)
 
 
@@ -130,7 +128,20 @@ def test_a_run_that_is_no_longer_waited_for_needs_no_check(client, end: str) -> 
 
 
 @pytest.mark.parametrize(
-    "given", [None, {}, "run_1", [], {"run_id": "run_1"}, {"run_id": "", "end": "final"}, {"end": "final"}]
+    "given",
+    [
+        None,
+        {},
+        "run_1",
+        [],
+        {"runs": []},
+        {"runs": "run_1"},
+        *(
+            {"runs": [run]}
+            for run in (None, {"run_id": "run_1"}, {"run_id": "", "end": "final"}, {"end": "final"})
+        ),
+        {"runs": [{"run_id": "run_1", "end": "final"}, {"run_id": "run_2", "end": "later"}]},
+    ],
 )
 def test_what_is_not_an_event_is_an_error(given) -> None:
     with pytest.raises(ValueError, match="event is not valid") as raised:

@@ -149,7 +149,7 @@ def test_many_runs_are_all_checked(server, find, network) -> None:
 def test_no_more_runs_are_checked_at_a_time_than_allowed(
     server, find, network, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(checks, "CHECK_CONCURRENCY", 1)
+    monkeypatch.setattr(checks, "CONCURRENCY", 1)
     threads: list[str] = []
 
     def take_long(sent: str) -> None:
@@ -161,7 +161,7 @@ def test_no_more_runs_are_checked_at_a_time_than_allowed(
     for number in range(5):
         add(server, number=number)
     assert len(find().ours) == 5
-    assert threads == ["trigger-dev-search_0"] * 5
+    assert threads == ["trigger-dev-call_0"] * 5
 
 
 def test_a_list_that_fails_is_an_error(find, network, answer) -> None:

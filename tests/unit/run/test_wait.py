@@ -13,10 +13,14 @@ from fake_clock import Clock
 from fake_log import Log
 
 from airflow_provider_trigger.api.client import TriggerDevClient
+from airflow_provider_trigger.api.endpoints.runs import cancel_run, retrieve_run
 from airflow_provider_trigger.api.errors import NotSentError, TriggerDevError
+from airflow_provider_trigger.api.http import Call
 from airflow_provider_trigger.api.models.runs import Run
-from airflow_provider_trigger.run.wait import Pause, Waited, WaitEnd, wait_for_run
+from airflow_provider_trigger.run.steps import Cancel, Check, Pause
+from airflow_provider_trigger.run.wait import wait_for_runs
 from airflow_provider_trigger.run.wait_settings import WaitSettings
+from airflow_provider_trigger.run.waited import Waited, WaitEnd
 
 URL = "https://trigger.test/runs/run_1"
 DATE = datetime(2026, 11, 1, 12, tzinfo=UTC)
@@ -39,27 +43,36 @@ class Wait:
         run_id = getattr(run, "id", run)
         given: dict[str, Any] = {"run_url": URL, "patience": 60.0}
         made = WaitSettings(**given | settings)
-        steps = wait_for_run(run_id, made, log=self.log, now=self.clock.time)
+        steps = wait_for_runs([run_id], made, log=self.log, now=self.clock.time)
         reply: Any = None
         while not until():
             try:
                 step = steps.send(reply)
             except StopIteration as end:
-                waited: Waited = end.value
+                waited: Waited = end.value[run_id]
                 return waited
             reply = None
             if isinstance(step, Pause):
-                assert step.seconds > 0
-                self.pauses.append(step.seconds)
-                self.clock.sleep(step.seconds)
-                continue
-            if step.request.method == "GET":
+                self._pause(step.seconds)
+            elif isinstance(step, Cancel):
+                error = self._call(cancel_run(run_id))
+                reply = {run_id: error} if error else {}
+            else:
+                if (seconds := min(step.at, step.until) - self.clock.time()) > 0:
+                    self._pause(seconds)
                 self.checked_at.append(self.clock.now)
-            try:
-                reply = self.client.call(step, patience=0)
-            except TriggerDevError as error:
-                reply = error
+                reply = {run_id: self._call(retrieve_run(run_id))}
         return None
+
+    def _pause(self, seconds: float) -> None:
+        self.pauses.append(seconds)
+        self.clock.sleep(seconds)
+
+    def _call(self, call: Call[Any]) -> Any:
+        try:
+            return self.client.call(call, patience=0)
+        except TriggerDevError as error:
+            return error
 
 
 @pytest.fixture
@@ -114,12 +127,11 @@ def test_each_attempt_is_logged(server, wait: Wait, log) -> None:
 
 
 def test_what_a_run_has_used_is_logged_at_its_end_only(clock, log) -> None:
-    steps = wait_for_run("run_1", WaitSettings(), log=log, now=clock.time)
+    steps = wait_for_runs(["run_1"], WaitSettings(), log=log, now=clock.time)
     next(steps)
-    steps.send(Run.from_answer({"id": "run_1", "status": "EXECUTING", "durationMs": 1000}))
-    next(steps)
+    steps.send({"run_1": Run.from_answer({"id": "run_1", "status": "EXECUTING", "durationMs": 1000})})
     with pytest.raises(StopIteration):
-        steps.send(Run.from_answer({"id": "run_1", "status": "FAILED", "durationMs": 2500}))
+        steps.send({"run_1": Run.from_answer({"id": "run_1", "status": "FAILED", "durationMs": 2500})})
     assert log.lines[1:] == ["Run run_1 is EXECUTING", "Run run_1 is FAILED (2.5 s of compute time)"]
 
 
@@ -546,9 +558,11 @@ def test_how_long_a_run_has_waited_for_a_version_goes_by_the_servers_clock(
 ) -> None:
     shown = {"id": "run_1", "status": "PENDING_VERSION", "updatedAt": updated_at and updated_at.isoformat()}
     settings = WaitSettings(poll_interval=1000, pending_version_timeout=300)
-    steps = wait_for_run("run_1", settings, log=log, now=clock.time)
+    steps = wait_for_runs(["run_1"], settings, log=log, now=clock.time)
     next(steps)
-    assert steps.send(Run.from_answer(shown, seen_at=seen_at)) == Pause(300 - waited)
+    step = steps.send({"run_1": Run.from_answer(shown, seen_at=seen_at)})
+    assert isinstance(step, Check)
+    assert step.until == clock.time() + 300 - waited
 
 
 def test_a_version_that_is_deployed_in_time_is_enough(server, wait: Wait, clock) -> None:

@@ -17,6 +17,7 @@ ALL: dict[str, Any] = {
     "patience": 30.0,
     "cancels": False,
     "is_development": True,
+    "success_statuses": ["COMPLETED"],
 }
 
 

@@ -29,7 +29,7 @@ from airflow_provider_trigger.api.errors import (
 )
 from airflow_provider_trigger.operators.run import RunTriggerTaskOperator
 from airflow_provider_trigger.sensors.run import TriggerRunSensor
-from airflow_provider_trigger.triggers.run import TriggerDevRunsTrigger
+from airflow_provider_trigger.triggers.run import TriggerDevRunTrigger
 
 try:
     from airflow.sdk import DAG
@@ -319,7 +319,7 @@ def test_what_ends_the_task_is_not_held_up_by_a_request(
 
 
 def checks() -> list[threading.Thread]:
-    return [thread for thread in threading.enumerate() if thread.name.startswith("trigger-dev-check")]
+    return [thread for thread in threading.enumerate() if thread.name.startswith("trigger-dev-call")]
 
 
 def test_airflows_timeout_of_sensors_counts(server, context) -> None:
@@ -394,7 +394,7 @@ def deferred(made: TriggerRunSensor, context: Any) -> tuple[Any, Any]:
     with pytest.raises(TaskDeferred) as raised:
         made.execute(context)
     path, arguments = raised.value.trigger.serialize()
-    assert path == f"{TriggerDevRunsTrigger.__module__}.{TriggerDevRunsTrigger.__qualname__}"
+    assert path == f"{TriggerDevRunTrigger.__module__}.{TriggerDevRunTrigger.__qualname__}"
     assert json.loads(json.dumps(arguments)) == arguments
     return arguments, raised.value
 
@@ -408,8 +408,17 @@ def test_it_defers_what_has_not_ended_at_once(server, context) -> None:
     assert arguments == {
         "trigger_dev_conn_id": "trigger_dev_default",
         "run_ids": [ended.id, endless.id],
-        "success_statuses": ["COMPLETED"],
-        "poll_interval": 7,
+        "wait": {
+            "run_url": f"{server.url}/runs/{ended.id}",
+            "poll_interval": 7,
+            "deadline": None,
+            "pending_version_timeout": None,
+            "patience": 2,
+            "cancels": False,
+            "is_development": False,
+            "success_statuses": ["COMPLETED"],
+        },
+        "try_number": None,
     }
     assert (deferral.method_name, deferral.timeout) == ("execute_complete", timedelta(seconds=60))
 
@@ -431,9 +440,17 @@ def test_a_failure_skips_it_if_it_shall_fail_softly(deferrable: bool, server, co
             sensor(*run_ids, deferrable=deferrable, **{soft: True}).execute(context)
 
 
+def event_of(*runs: tuple[str, str, str | None], error: str = "") -> dict[str, Any]:
+    """Make the event of the sensor's trigger."""
+    return {
+        "runs": [
+            {"run_id": run_id, "end": end, "status": status, "error": error} for run_id, end, status in runs
+        ]
+    }
+
+
 def test_a_resumed_sensor_returns_what_its_trigger_has_seen(context) -> None:
-    runs = [{"run_id": name, "status": "COMPLETED", "error": ""} for name in ("run_2", "run_1")]
-    event = {"runs": runs, "failed": None}
+    event = event_of(("run_2", "final", "COMPLETED"), ("run_1", "final", "COMPLETED"))
     assert sensor("run_2", "run_1").resume_execution("execute_complete", {"event": event}, context) == [
         {"run_id": "run_2", "status": "COMPLETED"},
         {"run_id": "run_1", "status": "COMPLETED"},
@@ -444,18 +461,20 @@ def test_a_resumed_sensor_says_why_a_run_failed(server, context, log) -> None:
     error = {"message": "no such file", "stackTrace": "at resize.ts:5"}
     server.on_task("resize", error=error, start_after=0, after=0)
     run, _ = server.trigger("resize")
-    failed = {"run_id": run.id, "status": "FAILED", "error": ""}
-    event = {"runs": [failed], "failed": failed}
+    event = event_of(("run_2", "final", "COMPLETED"), (run.id, "final", "FAILED"))
     with pytest.raises(AirflowFailException, match=f"Run {run.id} .*FAILED.*no such file"):
         sensor(run).execute_complete(context, event)
     assert [text for text in log.of("error") if "at resize.ts:5" in text]
 
 
-def test_a_run_that_cannot_be_checked_any_more_fails_it_so_that_another_try_may_help(server, context) -> None:
-    failed = {"run_id": "run_1", "status": None, "error": "401 Unauthorized"}
+@pytest.mark.parametrize("status", [None, "EXECUTING"])
+def test_a_run_that_cannot_be_checked_any_more_fails_it_so_that_another_try_may_help(
+    server, context, status: str | None
+) -> None:
+    event = event_of(("run_1", "rejected", status), error="401 Unauthorized")
     text = "rejects the status checks of run run_1, which may still be running: 401"
     with pytest.raises(AirflowException, match=text) as raised:
-        sensor("run_1").execute_complete(context, {"runs": [failed], "failed": failed})
+        sensor("run_1").execute_complete(context, event)
     assert not isinstance(raised.value, AirflowFailException)
     assert server.requests == []
 

@@ -14,15 +14,15 @@ import pytest
 
 from airflow_provider_trigger.hooks import asynchronous
 from airflow_provider_trigger.hooks.connection import ConnectionNotFoundError
-from airflow_provider_trigger.run import wait
+from airflow_provider_trigger.run.wait_settings import WaitSettings
 from airflow_provider_trigger.testing import TriggerDevServer
 from airflow_provider_trigger.triggers import ended, kept
 from airflow_provider_trigger.triggers import run as triggers
-from airflow_provider_trigger.triggers.run import TriggerDevRunsTrigger, TriggerDevRunTrigger
+from airflow_provider_trigger.triggers.run import TriggerDevRunTrigger
 
 RUN_ARGUMENTS: dict[str, Any] = {
     "trigger_dev_conn_id": "other",
-    "run_id": "run_1",
+    "run_ids": ["run_1", "run_2"],
     "wait": {
         "run_url": "https://trigger.test/runs/run_1",
         "poll_interval": 7.5,
@@ -31,24 +31,24 @@ RUN_ARGUMENTS: dict[str, Any] = {
         "patience": 30.0,
         "cancels": False,
         "is_development": True,
+        "success_statuses": ["COMPLETED", "EXPIRED"],
     },
     "try_number": 2,
 }
-RUNS_ARGUMENTS: dict[str, Any] = {
-    "trigger_dev_conn_id": "other",
-    "run_ids": ["run_1", "run_2"],
-    "success_statuses": ["COMPLETED", "EXPIRED"],
-    "poll_interval": 7.5,
-}
-BOTH = [(TriggerDevRunTrigger, RUN_ARGUMENTS), (TriggerDevRunsTrigger, RUNS_ARGUMENTS)]
 
 
-async def event_of(trigger: Any) -> Any:
+async def events_of(trigger: Any) -> Any:
     async with contextlib.aclosing(trigger.run()) as events:
         async for event in events:
             assert json.loads(json.dumps(event.payload)) == event.payload
             return event.payload
     raise AssertionError("no event")
+
+
+async def event_of(trigger: Any) -> Any:
+    """Return what the event says of the only run."""
+    [run] = (await events_of(trigger))["runs"]
+    return run
 
 
 async def until(condition: Callable[[], object]) -> None:
@@ -59,7 +59,6 @@ async def until(condition: Callable[[], object]) -> None:
 
 @pytest.fixture
 def log(keep_log):
-    keep_log(TriggerDevRunsTrigger)
     return keep_log(TriggerDevRunTrigger)
 
 
@@ -70,59 +69,50 @@ def test_its_import_brings_no_client(parse, heavy: set[str]) -> None:
     parsed = set(
         parse(
             """
-            from airflow_provider_trigger.triggers.run import TriggerDevRunsTrigger, TriggerDevRunTrigger
-            TriggerDevRunTrigger(run_id="run_1").serialize()
-            TriggerDevRunsTrigger(run_ids=["run_1"]).serialize()
+            from airflow_provider_trigger.triggers.run import TriggerDevRunTrigger
+            TriggerDevRunTrigger(run_ids=["run_1"]).serialize()
             """
         )
     )
     assert "airflow_provider_trigger.triggers.run" in parsed
     assert not parsed & heavy
-    # Of the client's modules only the table of statuses, which imports nothing.
-    api = {name for name in parsed if ".api." in name}
-    assert api == {"airflow_provider_trigger.api.models", "airflow_provider_trigger.api.models.statuses"}
-    assert not {name for name in parsed if ".testing" in name or ".run." in name}
+    others = (".testing", ".run.", ".api.", ".cancel.")
+    assert not {name for name in parsed if any(part in name for part in others)}
 
 
-@pytest.mark.parametrize(("kind", "arguments"), BOTH)
-def test_all_its_arguments_survive(kind, arguments: dict[str, Any]) -> None:
-    path, kept = kind(**arguments).serialize()
-    assert path == f"{kind.__module__}.{kind.__qualname__}"
-    assert kept == arguments
-    again = kind(**json.loads(json.dumps(kept)))
-    assert again.serialize() == (path, arguments)
-    names = set(kind.__init__.__kwdefaults__ or {}) | {"run_id", "run_ids"} & arguments.keys()
-    assert names == arguments.keys()
+def test_all_its_arguments_survive() -> None:
+    path, kept = TriggerDevRunTrigger(**RUN_ARGUMENTS).serialize()
+    assert path == f"{TriggerDevRunTrigger.__module__}.TriggerDevRunTrigger"
+    assert kept == RUN_ARGUMENTS
+    again = TriggerDevRunTrigger(**json.loads(json.dumps(kept)))
+    assert again.serialize() == (path, RUN_ARGUMENTS)
+    names = set(TriggerDevRunTrigger.__init__.__kwdefaults__ or {}) | {"run_ids"}
+    assert names == RUN_ARGUMENTS.keys()
 
 
-@pytest.mark.parametrize(
-    ("made", "added"),
-    [
-        (
-            TriggerDevRunTrigger(run_id="run_1"),
-            {"run_id": "run_1", "wait": {}, "try_number": None},
-        ),
-        (
-            TriggerDevRunsTrigger(run_ids=("run_1",)),
-            {"run_ids": ["run_1"], "success_statuses": ["COMPLETED"], "poll_interval": None},
-        ),
-    ],
-)
-def test_arguments_that_an_older_version_did_not_store_have_defaults(made, added) -> None:
-    assert made.serialize()[1] == {"trigger_dev_conn_id": "trigger_dev_default"} | added
+def test_all_settings_of_a_wait_are_among_its_arguments() -> None:
+    assert WaitSettings.from_json(RUN_ARGUMENTS["wait"]).to_json() == RUN_ARGUMENTS["wait"]
 
 
-@pytest.mark.parametrize("kind", [TriggerDevRunTrigger, TriggerDevRunsTrigger])
-def test_no_attribute_hides_one_of_airflows(kind) -> None:
+def test_arguments_that_an_older_version_did_not_store_have_defaults() -> None:
+    assert TriggerDevRunTrigger(run_ids=("run_1",)).serialize()[1] == {
+        "run_ids": ["run_1"],
+        "trigger_dev_conn_id": "trigger_dev_default",
+        "wait": {},
+        "try_number": None,
+    }
+
+
+def test_no_attribute_hides_one_of_airflows() -> None:
     # On Airflow 3.3 ``task`` is a read-only property (measured).
-    assert "task" not in vars(kind) | dict.fromkeys(kind.arguments)
+    assert "task" not in vars(TriggerDevRunTrigger) | RUN_ARGUMENTS
 
 
 # The wait for one run
 
 
 def trigger(run: Any, **wait: Any) -> TriggerDevRunTrigger:
-    return TriggerDevRunTrigger(run_id=run.id, wait={"poll_interval": 0.02, "patience": 2.0} | wait)
+    return TriggerDevRunTrigger(run_ids=[run.id], wait={"poll_interval": 0.02, "patience": 2.0} | wait)
 
 
 @pytest.mark.parametrize("status", ["COMPLETED", "FAILED", "CANCELED", "EXPIRED"])
@@ -186,7 +176,7 @@ def test_the_log_has_the_link_and_each_change(server, connection: str, log) -> N
 
 def test_a_connection_that_does_not_exist_is_an_error_at_once() -> None:
     with pytest.raises(ConnectionNotFoundError, match="'unknown'"):
-        asyncio.run(event_of(TriggerDevRunTrigger(run_id="run_1", trigger_dev_conn_id="unknown")))
+        asyncio.run(event_of(TriggerDevRunTrigger(run_ids=["run_1"], trigger_dev_conn_id="unknown")))
 
 
 def test_a_connection_that_cannot_be_fetched_for_a_moment_is_fetched_later(
@@ -225,7 +215,7 @@ def test_canceled_while_the_connection_is_fetched_it_does_not_interrupt_that(
     monkeypatch.setattr(asynchronous, "get_hook", get_hook)
 
     async def main() -> None:
-        waiting = asyncio.create_task(TriggerDevRunTrigger(run_id="run_1", wait={"cancels": False}).hook())
+        waiting = asyncio.create_task(TriggerDevRunTrigger(run_ids=["run_1"], wait={"cancels": False}).hook())
         await asyncio.sleep(0.02)
         waiting.cancel()
         with pytest.raises(asyncio.CancelledError):
@@ -375,68 +365,44 @@ def test_a_cancel_that_fails_is_logged_and_not_raised(status: int, server, conne
 # The wait for several runs
 
 
-def runs_trigger(*runs: Any, **arguments: Any) -> TriggerDevRunsTrigger:
-    ids = [getattr(run, "id", run) for run in runs]
-    defaults: dict[str, Any] = {"run_ids": ids, "poll_interval": 0.02}
-    return TriggerDevRunsTrigger(**defaults | arguments)
+def runs_trigger(*runs: Any, **wait: Any) -> TriggerDevRunTrigger:
+    settings = {"poll_interval": 0.02, "cancels": False, "success_statuses": ["COMPLETED"]}
+    return TriggerDevRunTrigger(run_ids=[run.id for run in runs], wait=settings | wait)
+
+
+def statuses(event: Any) -> dict[str, str]:
+    return {run["run_id"]: run["status"] for run in event["runs"]}
 
 
 def test_it_waits_until_all_runs_have_ended(server, connection: str) -> None:
     late = server.add_run("EXECUTING", then=[(0.3, "COMPLETED")])
     done = server.add_run("COMPLETED")
-    assert asyncio.run(event_of(runs_trigger(late, done))) == {
-        "runs": [{"run_id": run.id, "status": "COMPLETED", "error": ""} for run in (late, done)],
-        "failed": None,
-    }
+    event = asyncio.run(events_of(runs_trigger(late, done)))
+    assert list(statuses(event).items()) == [(late.id, "COMPLETED"), (done.id, "COMPLETED")]
 
 
 def test_the_first_run_that_did_not_end_as_it_should_ends_the_wait(server, connection: str) -> None:
     endless, done = server.add_run("EXECUTING"), server.add_run("COMPLETED")
     failing = server.add_run("EXECUTING", then=[(0.2, "FAILED")])
-    event = asyncio.run(event_of(runs_trigger(endless, failing, done)))
-    assert event["failed"] == {"run_id": failing.id, "status": "FAILED", "error": ""}
-    assert [run["run_id"] for run in event["runs"]] == [failing.id, done.id]
+    event = asyncio.run(events_of(runs_trigger(endless, failing, done)))
+    assert statuses(event) == {failing.id: "FAILED", done.id: "COMPLETED"}
     assert endless.cancel_requests == 0
 
 
-def test_which_statuses_count_as_success_is_an_argument(server, connection: str) -> None:
-    run = server.add_run("EXPIRED")
-    assert asyncio.run(event_of(runs_trigger(run)))["failed"]["status"] == "EXPIRED"
-    made = runs_trigger(run, success_statuses=["COMPLETED", "EXPIRED"])
-    assert asyncio.run(event_of(made))["failed"] is None
-
-
-def test_a_run_that_cannot_be_checked_any_more_has_no_status(
-    server, connect_quickly: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(wait, "UNKNOWN_AFTER", 0.1)
-    run = server.add_run("EXECUTING")
-
-    async def main() -> Any:
-        waiting = asyncio.create_task(event_of(runs_trigger(run, trigger_dev_conn_id=connect_quickly)))
-        await until(lambda: [one for one in server.requests if one.status == 200])
-        server.fail_next(None, 404)
-        return await waiting
-
-    event = asyncio.run(main())
-    assert event["failed"].items() >= {"run_id": run.id, "status": None}.items()
-    assert "404" in event["failed"]["error"]
-
-
-@pytest.fixture
-def connect_quickly(server, monkeypatch: pytest.MonkeyPatch) -> str:
-    """The id of a connection whose server may reject checks for 0.1 s only."""
-    fields = {"conn_type": "trigger_dev", "host": server.url, "password": server.secret_key}
-    monkeypatch.setenv("AIRFLOW_CONN_QUICK", json.dumps(fields | {"extra": {"retry_for": 0.1}}))
-    return "quick"
+def test_which_statuses_count_as_success_is_a_setting(server, connection: str) -> None:
+    expired, late = server.add_run("EXPIRED"), server.add_run("EXECUTING", then=[(2, "COMPLETED")])
+    assert statuses(asyncio.run(events_of(runs_trigger(expired, late)))) == {expired.id: "EXPIRED"}
+    for settings in ({"success_statuses": ["COMPLETED", "EXPIRED"]}, {"success_statuses": None}):
+        event = asyncio.run(events_of(runs_trigger(expired, late, **settings)))
+        assert statuses(event) == {expired.id: "EXPIRED", late.id: "COMPLETED"}
 
 
 def test_canceled_it_leaves_all_runs_and_no_task_behind(server, connection: str) -> None:
     runs = [server.add_run("EXECUTING") for _ in range(3)]
 
-    async def main() -> int:
+    async def main() -> None:
         await cancel_while_it_waits(runs_trigger(*runs), server)
-        return len(asyncio.all_tasks())
+        await until(lambda: len(asyncio.all_tasks()) == 1)
 
-    assert asyncio.run(main()) == 1
+    asyncio.run(main())
     assert [run.cancel_requests for run in runs] == [0, 0, 0]

@@ -1,0 +1,126 @@
+"""When the statuses of many runs are queried together, and what its failures mean. Pure."""
+
+from __future__ import annotations
+
+import math
+from enum import Enum
+
+from airflow_provider_trigger.api.errors import (
+    AnswerTimeoutError,
+    NotSentError,
+    RateLimitError,
+    ResponseError,
+    TransportError,
+    TriggerDevError,
+)
+from airflow_provider_trigger.log import Log
+
+QUERY_INTERVAL = 2.0
+"""Between two queries for a run, in seconds, as long as that costs the server little."""
+
+# Waits that begin together are in the first query together, in seconds.
+_GATHER = 0.25
+# A query may take this part of the server's time, and this part of the bucket in 10 s, after which it is
+# refilled by default.
+_SHARE_OF_TIME = 0.25
+_SHARE_OF_BUCKET = 0.1
+_REFILL_INTERVAL = 10.0
+# After a failure: the pauses until the next query, in seconds, the last one again and again.
+_PAUSES = (5.0, 10.0, 20.0, 40.0, 60.0)
+_PAUSE_WITHOUT_SERVER = 5.0
+_PAUSE_WITHOUT_QUERY = 600.0
+# The server answers only so many queries of a project at once: so many rejections in a row are a failure.
+_BUSY_ROUNDS = 5
+
+
+class QueryState(Enum):
+    """Whether the server answers queries: not known yet, it does, it does not, or it cannot be reached."""
+
+    UNKNOWN = "unknown"
+    WORKS = "works"
+    FAILS = "fails"
+    UNREACHABLE = "unreachable"
+
+
+class QueryPace:
+    """
+    When the next query is due, and whether queries work.
+
+    :param name: names the connection in the log
+    :param log: where to write that queries begin to fail, and that they work again
+    :param now: the time, in seconds
+    """
+
+    def __init__(self, name: str, log: Log, *, now: float) -> None:
+        self.state = QueryState.UNKNOWN
+        self.due = now + _GATHER
+        self.worked_again_at = -math.inf
+        """When queries worked again after the last failure."""
+        self._name = name
+        self._log = log
+        self._failures = 0
+        self._busy = 0
+        self._failing_since = now
+
+    def succeeded(self, *, sent_at: float, now: float, parts: int, limit: float | None) -> None:
+        """
+        Take in an answer.
+
+        :param sent_at: when the query was sent, in seconds
+        :param now: the time, in seconds
+        :param parts: how many queries it takes to have the status of each run
+        :param limit: the size of the rate limit's bucket, None if it is not known
+        """
+        if self.state in (QueryState.FAILS, QueryState.UNREACHABLE):
+            self.worked_again_at = now
+            text = "Connection %r: status queries work again after %.0f s; each run is also checked by itself"
+            self._log.info(text, self._name, now - self._failing_since)
+        self.state, self._failures, self._busy = QueryState.WORKS, 0, 0
+        interval = max(QUERY_INTERVAL / parts, (now - sent_at) / _SHARE_OF_TIME)
+        if limit:
+            interval = max(interval, _REFILL_INTERVAL / (limit * _SHARE_OF_BUCKET))
+        self.due = max(now, sent_at + interval)
+
+    def failed(self, error: TriggerDevError, *, now: float) -> None:
+        """
+        Take in that a query failed.
+
+        :param error: how
+        :param now: the time, in seconds
+        """
+        if isinstance(error, RateLimitError) and self._busy < _BUSY_ROUNDS:
+            # Others query, too: what is known stays.
+            self._busy += 1
+            self.due = now + QUERY_INTERVAL
+            return
+        before = self.state
+        self.state = QueryState.UNREACHABLE if _is_unreachable(error) else QueryState.FAILS
+        if before in (QueryState.UNKNOWN, QueryState.WORKS):
+            self._failing_since = now
+        if self.state is QueryState.UNREACHABLE:
+            self.due = now + _PAUSE_WITHOUT_SERVER
+            text = "Connection %r: the server cannot be reached; waiting continues: %s"
+        else:
+            self.due = now + _PAUSES[min(self._failures, len(_PAUSES) - 1)]
+            self._failures += 1
+            text = "Connection %r: a status query failed; each run is checked by itself: %s"
+        if _is_missing(error):
+            self.due = now + _PAUSE_WITHOUT_QUERY
+        if self.state is before:
+            return
+        if _is_missing(error):
+            text = "Connection %r: the server has no status queries; each run is checked by itself"
+            self._log.info(text, self._name)
+        else:
+            self._log.warning(text, self._name, error)
+
+
+def _is_unreachable(error: TriggerDevError) -> bool:
+    """Return whether no other request would be answered either."""
+    if isinstance(error, NotSentError):
+        return True
+    return isinstance(error, TransportError) and not isinstance(error, AnswerTimeoutError)
+
+
+def _is_missing(error: TriggerDevError) -> bool:
+    return isinstance(error, ResponseError) and error.status == 404

@@ -1,0 +1,176 @@
+"""What a wait knows of one of its runs, what it logs of it, and when it no longer waits for it. Pure."""
+
+from __future__ import annotations
+
+import math
+from datetime import datetime
+
+from airflow_provider_trigger.api.errors import NotFoundError, NotSentError, TriggerDevError, is_rejection
+from airflow_provider_trigger.api.models.runs import Run
+from airflow_provider_trigger.log import Log
+from airflow_provider_trigger.run.describe import missing_version, usage
+from airflow_provider_trigger.run.wait_settings import WaitSettings
+from airflow_provider_trigger.run.waited import Waited, WaitEnd
+
+LOG_INTERVAL = 300.0
+"""Between two lines about a run of which nothing is new, in seconds."""
+
+UNKNOWN_AFTER = 30.0
+"""How long a run may be answered with 404, in seconds: a replica of the database lags behind (measured)."""
+
+
+class RunWait:
+    """
+    What is known of one run that is waited for.
+
+    :param run_id: the run
+    :param settings: how to wait
+    :param log: where to write what is new of it
+    :param logs_changes: whether each change is logged, and not only its end and what fails
+    :param now: the time, in seconds since 1970
+    """
+
+    __slots__ = (
+        "_created_at",
+        "_error",
+        "_failing_since",
+        "_log",
+        "_logged_at",
+        "_logs_changes",
+        "_rejected_since",
+        "_settings",
+        "_without_version_since",
+        "run",
+        "run_id",
+    )
+
+    def __init__(
+        self, run_id: str, settings: WaitSettings, log: Log, *, logs_changes: bool, now: float
+    ) -> None:
+        self.run_id = run_id
+        self.run: Run | None = None
+        self._settings = settings
+        self._log = log
+        self._logs_changes = logs_changes
+        self._created_at = self._logged_at = now
+        self._error: TriggerDevError | None = None
+        self._failing_since: float | None = None
+        self._rejected_since: float | None = None
+        self._without_version_since: float | None = None
+
+    def take(self, reply: Run | TriggerDevError, now: float) -> Waited | None:
+        """
+        Take in what is new; return what the wait came to, None while it continues.
+
+        :param reply: the run as it was seen, or why a check of it failed
+        :param now: the time, in seconds since 1970
+        :raises TriggerDevError: it cannot be checked at all
+        """
+        if isinstance(reply, Run):
+            self.saw(reply, now)
+            return Waited(end=WaitEnd.FINAL, run=reply) if reply.is_final else None
+        if isinstance(reply, NotSentError) and not reply.retryable:
+            raise reply
+        if self._failed(reply, now):
+            return Waited(end=WaitEnd.REJECTED, run=self.run, error=str(reply))
+        return None
+
+    def saw(self, run: Run, now: float) -> None:
+        """
+        Take in how the run was seen.
+
+        :param run: the run
+        :param now: the time, in seconds since 1970
+        """
+        before = self.run
+        self._created_at = min(self._created_at, now - run.age)  # by the local clock
+        if self._failing_since is not None:
+            self._log.info("Run %s can be checked again after %.0f s", run.id, now - self._failing_since)
+        self._failing_since = self._rejected_since = self._error = None
+        shown = (run.status, run.attempt_count)
+        if before is None or shown != (before.status, before.attempt_count):
+            self._log_change(run)
+            self._logged_at = now
+        self.run = run
+        if not run.waits_for_version:
+            self._without_version_since = None
+        elif self._without_version_since is None:
+            self._without_version_since = now - _seconds_between(run.updated_at, run.seen_at)
+
+    def _log_change(self, run: Run) -> None:
+        if run.waits_for_version:
+            why = missing_version(run, is_development=self._settings.is_development)
+            self._log.warning("Run %s is %s: %s%s", run.id, run.status, why, self._version_limit())
+        elif self._logs_changes or run.is_final:
+            attempt = f", attempt {run.attempt_count}" if run.attempt_count else ""
+            used = usage(run) if run.is_final else ""
+            self._log.info("Run %s is %s%s%s", run.id, run.status, attempt, f" ({used})" if used else "")
+
+    def _version_limit(self) -> str:
+        limit = self._settings.pending_version_timeout
+        if limit is None:
+            return ""
+        then = "the run is canceled" if self._settings.cancels else "the wait ends"
+        return f". After {limit:g} s (pending_version_timeout) {then}"
+
+    def _failed(self, error: TriggerDevError, now: float) -> bool:
+        """Note a check that failed; return whether to stop."""
+        if self._failing_since is None:
+            self._failing_since = self._logged_at = now
+            self._log.warning("Status check of run %s failed; still waiting: %s", self.run_id, error)
+        self._error = error
+        # A wrong key, or a run of another environment.
+        if not is_rejection(error) and not isinstance(error, NotFoundError):
+            self._rejected_since = None
+            return False
+        if self._rejected_since is None:
+            self._rejected_since = now
+        least = UNKNOWN_AFTER if isinstance(error, NotFoundError) else 0.0
+        return now - self._rejected_since >= max(self._settings.patience, least)
+
+    def log_progress(self, now: float) -> None:
+        """
+        Log now and then that nothing is new.
+
+        :param now: the time, in seconds since 1970
+        """
+        if now - self._logged_at < LOG_INTERVAL:
+            return
+        self._logged_at = now
+        if self._failing_since is not None:
+            since = (now - self._failing_since) / 60
+            text = "Run %s could not be checked for %.0f minutes; still waiting: %s"
+            self._log.warning(text, self.run_id, since, self._error)
+        elif self.run is not None and self._logs_changes:
+            age = (now - self._created_at) / 60
+            self._log.info("Run %s is still %s after %.0f minutes", self.run_id, self.run.status, age)
+
+    def why_to_stop(self, now: float) -> WaitEnd | None:
+        """
+        Return why the wait for the run ends although the run has not ended; None where it continues.
+
+        :param now: the time, in seconds since 1970
+        """
+        if self._settings.deadline is not None and now >= self._settings.deadline:
+            return WaitEnd.TIMED_OUT
+        return WaitEnd.NO_VERSION if now >= self.version_due else None
+
+    @property
+    def version_due(self) -> float:
+        """Until when the run may be without a version; infinite for no limit, or if it may have one."""
+        since, timeout = self._without_version_since, self._settings.pending_version_timeout
+        is_unseen = self._failing_since is not None
+        return math.inf if since is None or timeout is None or is_unseen else since + timeout
+
+    def interval(self, now: float) -> float:
+        """
+        Return how long to wait before the next check of this run by itself, in seconds.
+
+        :param now: the time, in seconds since 1970
+        """
+        return self._settings.interval(now - self._created_at)
+
+
+def _seconds_between(earlier: datetime | None, later: datetime | None) -> float:
+    """Return the seconds between two times of the server, 0 if one is not known."""
+    return max(0.0, (later - earlier).total_seconds()) if earlier and later else 0.0

@@ -1,0 +1,293 @@
+"""
+Which statuses to request next for all waits of a connection. Pure: the caller says what time it is.
+
+One query for the status of all runs takes the place of a check for each. It is about 1 s behind, lacks runs
+that were started a moment ago, and can lose the end of a run for ever (measured): so checks of single runs
+also go round in the background, and take its place where the server does not answer it.
+"""
+
+from __future__ import annotations
+
+import heapq
+import itertools
+import math
+from collections import OrderedDict
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from airflow_provider_trigger.api.endpoints.query import MAX_QUERIED_RUNS, can_be_queried
+from airflow_provider_trigger.api.errors import TriggerDevError
+from airflow_provider_trigger.api.models.runs import Run
+from airflow_provider_trigger.log import Log
+from airflow_provider_trigger.run.query_pace import QueryPace, QueryState
+from airflow_provider_trigger.run.steps import News
+from airflow_provider_trigger.run.wait_settings import check_interval
+
+_MISSING_AFTER = 10.0
+"""A run that the query does not list is checked by itself after so many seconds."""
+
+_BACKGROUND_INTERVAL = 1.0
+"""While queries work, one run is checked by itself in so many seconds."""
+
+# The query shows what was true so many seconds ago, with a margin.
+_QUERY_LAG = 3.0
+
+
+@dataclass(slots=True, eq=False)
+class _Watched:
+    """A run that is waited for."""
+
+    run_id: str
+    added_at: float
+    born_at: float
+    intervals: list[float | None] = field(default_factory=list)
+    run: Run | None = None
+    error: TriggerDevError | None = None
+    checked_at: float = -math.inf
+    seen_at: float = -math.inf
+    due: float = math.inf
+    is_listed: bool = False
+    is_missing: bool = False
+    is_in_flight: bool = False
+
+    @property
+    def unchecked_since(self) -> float:
+        return max(self.added_at, self.checked_at)
+
+    @property
+    def due_alone(self) -> float:
+        """When it is to be checked where no query shows it."""
+        last = max(self.seen_at, self.checked_at)
+        if math.isinf(last):
+            return self.added_at
+        return last + check_interval(last - self.born_at, poll_interval=None)
+
+    def may_learn_from(self, run: Run, queried_at: float) -> bool:
+        """Return whether a query can show something newer than the last check."""
+        if run.is_final or self.run is None:
+            return True
+        is_later = queried_at - _QUERY_LAG >= self.checked_at
+        return is_later and run.attempt_count >= self.run.attempt_count
+
+
+class StatusWatch:
+    """
+    What is known of all runs that waits of one connection wait for.
+
+    :param name: names the connection in the log
+    :param log: where to write that queries begin to fail, and that they work again
+    :param now: the time, in seconds
+    """
+
+    def __init__(self, name: str, log: Log, *, now: float) -> None:
+        self.pace = QueryPace(name, log, now=now)
+        self._watched: dict[str, _Watched] = {}
+        self._to_query: OrderedDict[str, None] = OrderedDict()
+        # The longest unchecked first.
+        self._to_check: OrderedDict[str, _Watched] = OrderedDict()
+        self._due: list[tuple[float, int, _Watched]] = []
+        self._numbers = itertools.count()
+        self._background_at = now
+
+    def __len__(self) -> int:
+        return len(self._watched)
+
+    def add(self, run_id: str, *, poll_interval: float | None, now: float) -> Run | TriggerDevError | None:
+        """
+        Watch a run for one more wait; return what is known of it.
+
+        :param run_id: the run
+        :param poll_interval: between two checks of the run by itself, in seconds; None for as needed
+        :param now: the time, in seconds
+        """
+        watched = self._watched.get(run_id)
+        if watched is None:
+            watched = self._watched[run_id] = _Watched(run_id, added_at=now, born_at=now)
+            self._to_check[run_id] = watched
+            if can_be_queried(run_id):
+                self._to_query[run_id] = None
+        watched.intervals.append(poll_interval)
+        self._schedule(watched)
+        return watched.error or watched.run
+
+    def remove(self, run_id: str, *, poll_interval: float | None) -> None:
+        """
+        Watch a run for one wait less.
+
+        :param run_id: the run
+        :param poll_interval: as it was added
+        """
+        watched = self._watched[run_id]
+        watched.intervals.remove(poll_interval)
+        if watched.intervals:
+            self._schedule(watched)
+        else:
+            del self._watched[run_id]
+            self._retire(watched)
+
+    def next_query(self, now: float) -> list[str] | None:
+        """
+        Return the runs to query now, None for none; the runs that were queried last come last.
+
+        :param now: the time, in seconds
+        """
+        if now < self.pace.due or not self._to_query:
+            return None
+        run_ids = list(itertools.islice(self._to_query, MAX_QUERIED_RUNS))
+        for run_id in run_ids:
+            self._to_query.move_to_end(run_id)
+        return run_ids
+
+    def next_check(self, now: float) -> str | None:
+        """
+        Return a run to check by itself now, the longest overdue first; None for none.
+
+        :param now: the time, in seconds
+        """
+        watched = self._next_due(now) or self._next_unchecked(now)
+        if watched is None:
+            return None
+        watched.is_in_flight, watched.checked_at, watched.due = True, now, math.inf
+        self._to_check.move_to_end(watched.run_id)
+        return watched.run_id
+
+    def _next_due(self, now: float) -> _Watched | None:
+        self._forget_outdated()
+        return heapq.heappop(self._due)[2] if self._due and self._due[0][0] <= now else None
+
+    def _forget_outdated(self) -> None:
+        while self._due and self._due[0][0] != self._due[0][2].due:
+            heapq.heappop(self._due)
+
+    def _next_unchecked(self, now: float) -> _Watched | None:
+        if self._unchecked_due() > now:
+            return None
+        watched = next(iter(self._to_check.values()))
+        if watched.unchecked_since >= self.pace.worked_again_at:
+            self._background_at = now + _BACKGROUND_INTERVAL
+        return watched
+
+    def _unchecked_due(self) -> float:
+        """Return when the run that was not checked for longest is due, although nothing else says so."""
+        watched = next(iter(self._to_check.values()), None)
+        if watched is None or watched.is_in_flight or self.pace.state is QueryState.UNKNOWN:
+            return math.inf
+        if watched.unchecked_since < self.pace.worked_again_at:
+            return -math.inf  # what ended while queries failed may be missing for ever
+        age = watched.unchecked_since - watched.born_at
+        return max(self._background_at, watched.unchecked_since + check_interval(age, poll_interval=None))
+
+    def next_at(self, *, may_query: bool, may_check: bool) -> float:
+        """
+        Return when there is something to request, in seconds; infinite for never.
+
+        :param may_query: whether no query is under way: there is one at a time
+        :param may_check: whether there is room for one more check
+        """
+        self._forget_outdated()
+        query_at = self.pace.due if may_query and self._to_query else math.inf
+        check_at = min(self._due[0][0] if self._due else math.inf, self._unchecked_due())
+        return min(query_at, check_at if may_check else math.inf)
+
+    def queried(
+        self, run_ids: Iterable[str], runs: Iterable[Run], *, sent_at: float, now: float, limit: float | None
+    ) -> News:
+        """
+        Take in the answer to a query; return what is new.
+
+        :param run_ids: the runs that were queried
+        :param runs: those that the answer lists
+        :param sent_at: when it was sent, in seconds
+        :param now: the time, in seconds
+        :param limit: the size of the rate limit's bucket, None if it is not known
+        """
+        before = self.pace.state
+        news: dict[str, Run] = {}
+        parts = -(-len(self._to_query) // MAX_QUERIED_RUNS) or 1
+        self.pace.succeeded(sent_at=sent_at, now=now, parts=parts, limit=limit)
+        listed = {run.id: run for run in runs}
+        for run_id in run_ids:
+            watched = self._watched.get(run_id)
+            if watched is None or watched.added_at > sent_at:
+                continue
+            run = listed.get(run_id)
+            changes = watched.is_missing is not (run is None)
+            watched.is_listed, watched.is_missing = run is not None, run is None
+            if (
+                run is not None
+                and watched.may_learn_from(run, sent_at)
+                and self._saw(watched, run, sent_at, now)
+            ):
+                news[run_id] = run
+            if changes:
+                self._schedule(watched)
+        self._reschedule(before)
+        return news
+
+    def query_failed(self, error: TriggerDevError, *, now: float) -> None:
+        """
+        Take in that a query failed.
+
+        :param error: how
+        :param now: the time, in seconds
+        """
+        before = self.pace.state
+        self.pace.failed(error, now=now)
+        self._reschedule(before)
+
+    def checked(self, run_id: str, reply: Run | TriggerDevError, *, now: float) -> News:
+        """
+        Take in what came of the check of a run by itself; return what is new.
+
+        :param run_id: the run
+        :param reply: the run, or why the check failed
+        :param now: the time, in seconds
+        """
+        if (watched := self._watched.get(run_id)) is None:
+            return {}
+        watched.is_in_flight, is_news = False, True
+        if isinstance(reply, Run):
+            is_news = self._saw(watched, reply, watched.checked_at, now)
+        elif watched.is_listed and self.pace.state is QueryState.WORKS:
+            is_news = False  # the query shows the run
+        else:
+            watched.error = reply
+        self._schedule(watched)
+        return {run_id: reply} if is_news else {}
+
+    def _saw(self, watched: _Watched, run: Run, sent_at: float, now: float) -> bool:
+        """Return whether it is new."""
+        before = None if watched.error else watched.run
+        is_new = before is None or (before.status, before.attempt_count) != (run.status, run.attempt_count)
+        watched.run, watched.error, watched.seen_at = run, None, sent_at
+        watched.born_at = min(watched.born_at, now - run.age)
+        if run.is_final:
+            self._retire(watched)
+        return is_new
+
+    def _retire(self, watched: _Watched) -> None:
+        """Request nothing more of a run."""
+        watched.due = math.inf
+        self._to_query.pop(watched.run_id, None)
+        self._to_check.pop(watched.run_id, None)
+
+    def _reschedule(self, before: QueryState) -> None:
+        if self.pace.state is not before:
+            for watched in self._to_check.values():
+                self._schedule(watched)
+
+    def _schedule(self, watched: _Watched) -> None:
+        """Decide when a run is checked by itself, whatever the others do."""
+        if watched.is_in_flight or (watched.run is not None and watched.run.is_final):
+            return
+        fixed = min((interval for interval in watched.intervals if interval is not None), default=None)
+        due = [math.inf]
+        if fixed is not None:
+            due.append(max(watched.added_at, watched.checked_at + fixed))
+        if self.pace.state is QueryState.FAILS or not can_be_queried(watched.run_id):
+            due.append(watched.due_alone)
+        elif watched.is_missing:
+            due.append(watched.unchecked_since + _MISSING_AFTER)
+        if min(due) != watched.due:
+            watched.due = min(due)
+            heapq.heappush(self._due, (watched.due, next(self._numbers), watched))

@@ -1,0 +1,62 @@
+"""What a wait wants to know, or to have done: its steps, which a driver takes."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Generator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from airflow_provider_trigger.api.errors import TriggerDevError
+from airflow_provider_trigger.api.models.runs import Run
+from airflow_provider_trigger.run.waited import Waited
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Check:
+    """
+    Check runs; the reply is a :data:`News`.
+
+    :param run_ids: the runs
+    :param at: when a check of them by itself is due, in seconds since 1970
+    :param until: when to reply at the latest, in seconds since 1970
+    :param poll_interval: between two checks of a run by itself, in seconds; None for one that grows with its
+        age
+    :param is_fresh: whether to check now, and not to reply with what is known already
+    """
+
+    run_ids: tuple[str, ...]
+    at: float = -math.inf
+    until: float = math.inf
+    poll_interval: float | None = None
+    is_fresh: bool = False
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Cancel:
+    """
+    Request the cancel of runs; the reply holds the errors of those that failed, by run id.
+
+    :param run_ids: the runs
+    """
+
+    run_ids: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Pause:
+    """
+    Wait before the next step.
+
+    :param seconds: how long
+    """
+
+    seconds: float
+
+
+News = Mapping[str, Run | TriggerDevError]
+"""What is new of runs, by id: how each was seen, or why it could not be checked."""
+
+Step = Check | Cancel | Pause
+Steps = Generator[Step, Any, dict[str, Waited]]
+"""The steps of a wait; its result is what became of each run for which the wait has ended."""

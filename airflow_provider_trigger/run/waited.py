@@ -1,0 +1,41 @@
+"""What a wait for a run came to."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from airflow_provider_trigger.api.models.runs import Run
+
+
+class WaitEnd(StrEnum):
+    """
+    Why a wait for a run ended.
+
+    - ``final``: the run has ended, in whatever status
+    - ``timed_out``: it had not ended at the deadline
+    - ``no_version``: no deployed version has its task
+    - ``rejected``: the server does not show it any more: the key was rejected, or the run is unknown
+    """
+
+    FINAL = "final"
+    TIMED_OUT = "timed_out"
+    NO_VERSION = "no_version"
+    REJECTED = "rejected"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Waited:
+    """
+    What a wait came to.
+
+    :param end: why it ended
+    :param run: as last seen, None if it never was
+    :param error: the last error in one line, where the run was rejected or its cancel failed
+    :param is_canceled: whether the wait has canceled the run
+    """
+
+    end: WaitEnd
+    run: Run | None
+    error: str = ""
+    is_canceled: bool = False

@@ -1,0 +1,135 @@
+"""
+Cancel runs for triggers whose tasks have ended: those that end together in one work.
+
+It does not wait behind status checks: its client has connections and a pace of its own. It is not aborted by
+whoever cancels the trigger, and continues while the triggerer lives.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import threading
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
+from functools import partial
+from typing import TYPE_CHECKING, TypeVar
+from weakref import WeakKeyDictionary
+
+from airflow_provider_trigger.api.client import TriggerDevClient
+from airflow_provider_trigger.api.errors import AuthenticationError
+from airflow_provider_trigger.api.rate_limit import RateLimit
+from airflow_provider_trigger.cancel.cancellation import Cancellation
+from airflow_provider_trigger.cancel.outcome import CancelResult
+from airflow_provider_trigger.cancel.settings import CancelSettings
+from airflow_provider_trigger.hooks import asynchronous
+from airflow_provider_trigger.hooks.diagnosis import action_for
+from airflow_provider_trigger.triggers.kept import keep
+
+if TYPE_CHECKING:
+    from airflow_provider_trigger.hooks.connection import Settings
+    from airflow_provider_trigger.hooks.trigger_dev import TriggerDevHook
+
+T = TypeVar("T")
+
+TIME_LIMIT = 120.0
+"""How long the cancel of a run is repeated, in seconds."""
+
+# Tasks that are ended together end within so many seconds.
+_GATHER = 0.25
+
+_cancels: WeakKeyDictionary[asyncio.AbstractEventLoop, dict[str, _Cancels]] = WeakKeyDictionary()
+
+
+async def cancel_runs(run_ids: Iterable[str], hook: TriggerDevHook) -> dict[str, CancelResult]:
+    """
+    Cancel runs together with those of other callers; return what became of each, by run id.
+
+    :param run_ids: the runs
+    :param hook: has its connection already
+    :raises AuthenticationError: the key was rejected, also the one that the connection has now
+    """
+    of_loop = _cancels.setdefault(asyncio.get_running_loop(), {})
+    cancels = of_loop.setdefault(hook.trigger_dev_conn_id, _Cancels())
+    results = {run_id: cancels.add(run_id, hook) for run_id in run_ids}
+    return {run_id: await asyncio.shield(result) for run_id, result in results.items()}
+
+
+class _Cancels:
+    """The cancels of one connection on one event loop."""
+
+    def __init__(self) -> None:
+        self._results: dict[str, asyncio.Future[CancelResult]] = {}
+        self._gathered: dict[str, TriggerDevHook] = {}
+        self._pace = RateLimit(reserve=0.0)
+
+    def add(self, run_id: str, hook: TriggerDevHook) -> asyncio.Future[CancelResult]:
+        """Begin to cancel a run, unless that is under way; return its result."""
+        if (result := self._results.get(run_id)) is None:
+            result = self._results[run_id] = asyncio.get_running_loop().create_future()
+            if not self._gathered:
+                keep(self._cancel_gathered(), context=contextvars.Context())
+            self._gathered[run_id] = hook
+        return result
+
+    async def _cancel_gathered(self) -> None:
+        await asyncio.sleep(_GATHER)
+        gathered, self._gathered = self._gathered, {}
+        hook = next(reversed(gathered.values()))  # the one that was fetched last
+        try:
+            found: Mapping[str, CancelResult] = await self._cancel(list(gathered), hook)
+            error: BaseException | None = None
+        except BaseException as raised:  # also that the event loop is being closed
+            found, error = {}, raised
+        for run_id in gathered:
+            result = self._results.pop(run_id)
+            if result.done():
+                continue
+            if error is None:
+                result.set_result(found[run_id])
+            else:
+                result.set_exception(error)
+                result.exception()  # whoever waited for it may be gone
+
+    async def _cancel(self, run_ids: list[str], hook: TriggerDevHook) -> dict[str, CancelResult]:
+        try:
+            return await _in_thread(partial(self._cancel_blocking, run_ids, hook.settings))
+        except AuthenticationError:
+            renewed = await asyncio.shield(asynchronous.get_hook(hook.trigger_dev_conn_id))
+            if renewed.settings == hook.settings:
+                raise
+        return await _in_thread(partial(self._cancel_blocking, run_ids, renewed.settings))
+
+    def _cancel_blocking(self, run_ids: list[str], settings: Settings) -> dict[str, CancelResult]:
+        how = CancelSettings(time_limit=TIME_LIMIT)
+        action = partial(action_for, settings=settings)
+        pool = min(how.max_concurrency, len(run_ids))
+        with TriggerDevClient(settings, max_connections=pool, rate_limit=self._pace) as client:
+            results = Cancellation(client, run_ids, how, action_for=action).run()
+        return {result.run_id: result for result in results}
+
+
+async def _in_thread(work: Callable[[], T]) -> T:
+    """Do some work in a thread that does not hold up the end of the process."""
+    loop = asyncio.get_running_loop()
+    done: asyncio.Future[T] = loop.create_future()
+
+    def take(result: T | None, error: BaseException | None) -> None:
+        if done.cancelled():
+            return
+        if error is None:
+            done.set_result(result)  # type: ignore[arg-type]  # None only where there is an error
+        else:
+            done.set_exception(error)
+
+    def run() -> None:
+        result, error = None, None
+        try:
+            result = work()
+        except BaseException as raised:  # handed to whoever waits
+            error = raised
+        with suppress(RuntimeError):  # the event loop is closed
+            loop.call_soon_threadsafe(take, result, error)
+
+    threading.Thread(target=run, name="trigger-dev-cancel", daemon=True).start()
+    return await done

@@ -1,0 +1,258 @@
+"""One watch answers the checks of all waits that use a connection on one event loop."""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import logging
+import time
+from collections.abc import Coroutine, Sequence
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
+
+from airflow_provider_trigger.api.endpoints.query import query_runs
+from airflow_provider_trigger.api.endpoints.runs import retrieve_run
+from airflow_provider_trigger.api.errors import TriggerDevError
+from airflow_provider_trigger.api.models.runs import Run
+from airflow_provider_trigger.run.run_wait import LOG_INTERVAL
+from airflow_provider_trigger.run.status_watch import StatusWatch
+from airflow_provider_trigger.run.steps import Check, News
+from airflow_provider_trigger.triggers.watch_clients import Use, WatchClients
+
+if TYPE_CHECKING:
+    from airflow_provider_trigger.hooks.trigger_dev import TriggerDevHook
+
+log = logging.getLogger(__name__)
+
+CHECK_CONCURRENCY = 32
+"""How many checks of single runs are in flight at a time."""
+
+# A wait for several runs hears of those that end within so many seconds together.
+_PAUSE_FOR_MORE = 0.5
+
+
+class Watch:
+    """
+    Request the statuses that a :class:`~airflow_provider_trigger.run.status_watch.StatusWatch` names.
+
+    :param hook: has its connection already
+    """
+
+    def __init__(self, hook: TriggerDevHook) -> None:
+        self.error: BaseException | None = None
+        """What it crashed with, None while it works."""
+        self.clients = WatchClients(hook)
+        self.status = StatusWatch(hook.trigger_dev_conn_id, log, now=time.monotonic())
+        self._listeners: dict[str, set[Listener]] = {}
+        self._joined: set[Listener] = set()
+        self._changed = asyncio.Event()
+        self._is_querying = False
+        self._checks_in_flight = 0
+        self._urgent = asyncio.Semaphore(CHECK_CONCURRENCY)
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._begin(self._work())
+
+    def join(self) -> Listener:
+        """Return a new listener."""
+        listener = Listener(self)
+        self._joined.add(listener)
+        return listener
+
+    def leave(self, listener: Listener) -> bool:
+        """
+        Let a listener go; return whether it was the last one.
+
+        :param listener: from :meth:`join`
+        """
+        listener.leave()
+        self._joined.discard(listener)
+        return not self._joined
+
+    async def close(self) -> None:
+        """End all requests, and close the connections."""
+        tasks = list(self._tasks)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        await self.clients.close()
+
+    def follow(self, listener: Listener, run_id: str, *, poll_interval: float | None) -> None:
+        """
+        Let a listener know what is known of a run, and what becomes new.
+
+        :param listener: from :meth:`join`
+        :param run_id: the run
+        :param poll_interval: between two checks of the run by itself, in seconds; None for as needed
+        """
+        self._listeners.setdefault(run_id, set()).add(listener)
+        known = self.status.add(run_id, poll_interval=poll_interval, now=time.monotonic())
+        if known is not None:
+            listener.hear(run_id, known)
+        self._changed.set()
+
+    def unfollow(self, listener: Listener, run_id: str, *, poll_interval: float | None) -> None:
+        """
+        Let a listener know no more of a run.
+
+        :param listener: as it was given to :meth:`follow`
+        :param run_id: the run
+        :param poll_interval: as it was given to :meth:`follow`
+        """
+        listeners = self._listeners[run_id]
+        listeners.discard(listener)
+        if not listeners:
+            del self._listeners[run_id]
+        self.status.remove(run_id, poll_interval=poll_interval)
+
+    async def check_now(self, run_ids: Sequence[str]) -> News:
+        """
+        Check runs now, before all that is only due; return by run id the run, or why it could not be checked.
+
+        :param run_ids: the runs
+        """
+
+        async def check(run_id: str) -> tuple[str, Run | TriggerDevError]:
+            async with self._urgent:
+                return run_id, await self._check_alone(run_id, "urgent")
+
+        return dict(await asyncio.gather(*map(check, run_ids)))
+
+    # What it does meanwhile
+
+    def _begin(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.get_running_loop().create_task(work, context=contextvars.Context())
+        self._tasks.add(task)
+        task.add_done_callback(self._ended)
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            # A bug of ours. No wait may hang because of it.
+            self.error = self.error or error
+            for listener in self._joined:
+                listener.wake()
+        self._changed.set()
+
+    async def _work(self) -> None:
+        while True:
+            self._changed.clear()
+            now = time.monotonic()
+            if not self._is_querying and (run_ids := self.status.next_query(now)):
+                self._is_querying = True
+                self._begin(self._query(run_ids))
+            while self._checks_in_flight < CHECK_CONCURRENCY and (run_id := self.status.next_check(now)):
+                self._checks_in_flight += 1
+                self._begin(self._check(run_id))
+            may_check = self._checks_in_flight < CHECK_CONCURRENCY
+            next_at = self.status.next_at(may_query=not self._is_querying, may_check=may_check)
+            await wait_for(self._changed, seconds=next_at - time.monotonic())
+
+    async def _query(self, run_ids: list[str]) -> None:
+        sent_at = time.monotonic()
+        try:
+            runs = await self.clients.call("queries", query_runs(run_ids))
+        except TriggerDevError as error:
+            self.status.query_failed(error, now=time.monotonic())
+        else:
+            now, limit = time.monotonic(), self.clients.bucket_size
+            self._tell(self.status.queried(run_ids, runs, sent_at=sent_at, now=now, limit=limit))
+        finally:
+            self._is_querying = False
+
+    async def _check(self, run_id: str) -> None:
+        try:
+            reply = await self._check_alone(run_id, "checks")
+            self._tell(self.status.checked(run_id, reply, now=time.monotonic()))
+        finally:
+            self._checks_in_flight -= 1
+
+    async def _check_alone(self, run_id: str, use: Use) -> Run | TriggerDevError:
+        try:
+            run = await self.clients.call(use, retrieve_run(run_id))
+        except TriggerDevError as error:
+            return error
+        return run.without_contents()
+
+    def _tell(self, news: News) -> None:
+        for run_id, reply in news.items():
+            for listener in self._listeners.get(run_id, ()):
+                listener.hear(run_id, reply)
+
+
+class Listener:
+    """
+    Hear for one wait what is new of its runs.
+
+    :param watch: of the runs' connection
+    """
+
+    def __init__(self, watch: Watch) -> None:
+        self._watch = watch
+        self._followed: dict[str, float | None] = {}
+        self._news: dict[str, Run | TriggerDevError] = {}
+        self._woken = asyncio.Event()
+
+    async def check(self, step: Check) -> News:
+        """
+        Take a step of the wait: return what is new, at the latest when the step says so, or after 5 minutes.
+
+        :param step: the step
+        :raises Exception: the watch crashed
+        """
+        if step.is_fresh:
+            return await self._watch.check_now(step.run_ids)
+        self._follow(step)
+        await wait_for(self._woken, seconds=min(step.until - time.time(), LOG_INTERVAL))
+        if len(step.run_ids) > 1 and self._news:
+            await asyncio.sleep(_PAUSE_FOR_MORE)
+        if self._watch.error is not None:
+            raise self._watch.error
+        news, self._news = self._news, {}
+        self._woken.clear()
+        return news
+
+    def _follow(self, step: Check) -> None:
+        wanted = set(step.run_ids)
+        for run_id in [one for one in self._followed if one not in wanted]:
+            self._unfollow(run_id)
+        for run_id in step.run_ids:
+            if run_id not in self._followed:
+                self._followed[run_id] = step.poll_interval
+                self._watch.follow(self, run_id, poll_interval=step.poll_interval)
+
+    def _unfollow(self, run_id: str) -> None:
+        self._watch.unfollow(self, run_id, poll_interval=self._followed.pop(run_id))
+        self._news.pop(run_id, None)
+
+    def leave(self) -> None:
+        """Hear nothing more."""
+        for run_id in list(self._followed):
+            self._unfollow(run_id)
+
+    def hear(self, run_id: str, reply: Run | TriggerDevError) -> None:
+        """
+        Take in what is new of a run.
+
+        :param run_id: the run
+        :param reply: the run, or why it could not be checked
+        """
+        self._news[run_id] = reply
+        self._woken.set()
+
+    def wake(self) -> None:
+        """Take in that the watch crashed."""
+        self._woken.set()
+
+
+async def wait_for(event: asyncio.Event, *, seconds: float) -> None:
+    """
+    Wait for an event.
+
+    :param event: the event
+    :param seconds: how long at most
+    """
+    if event.is_set():
+        return
+    with suppress(TimeoutError):
+        async with asyncio.timeout(min(max(0.0, seconds), LOG_INTERVAL)):
+            await event.wait()

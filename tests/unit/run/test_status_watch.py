@@ -1,0 +1,317 @@
+"""Which statuses are requested next, and what an answer tells that is new."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from typing import Any
+
+import pytest
+from fake_log import Log
+
+from airflow_provider_trigger.api.errors import (
+    AnswerTimeoutError,
+    NotFoundError,
+    TransportError,
+    TriggerDevError,
+)
+from airflow_provider_trigger.api.models.runs import Run
+from airflow_provider_trigger.run import status_watch
+from airflow_provider_trigger.run.status_watch import StatusWatch
+
+FAILED = AnswerTimeoutError("no answer")
+
+
+class Watch(StatusWatch):
+    """A status watch with a clock of its own."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+        self.log = Log()
+        super().__init__("mine", self.log, now=self.now)
+
+    def follow(self, *run_ids: str, poll_interval: float | None = None) -> None:
+        for run_id in run_ids:
+            self.add(run_id, poll_interval=poll_interval, now=self.now)
+
+    def ask(self, *runs: Run, took: float = 0.1) -> dict[str, Any]:
+        """Query when that is due, and answer with these runs; return what is new."""
+        self.now = max(self.now, self.pace.due)
+        run_ids = self.next_query(self.now)
+        assert run_ids
+        sent_at, self.now = self.now, self.now + took
+        return dict(self.queried(run_ids, runs, sent_at=sent_at, now=self.now, limit=None))
+
+    def fail(self, error: TriggerDevError = FAILED) -> None:
+        self.now = max(self.now, self.pace.due)
+        assert self.next_query(self.now)
+        self.query_failed(error, now=self.now)
+
+    def due(self) -> list[str]:
+        """Begin all checks of single runs that are due."""
+        found = []
+        while (run_id := self.next_check(self.now)) is not None:
+            found.append(run_id)
+        return found
+
+    def answer(self, reply: Run | TriggerDevError, run_id: str = "run_1") -> dict[str, Any]:
+        return dict(self.checked(run_id, reply, now=self.now))
+
+    def checks_in(self, seconds: float, *, reply: Any) -> list[float]:
+        """Return after how many seconds each check of a single run begins, answered at once."""
+        begun, found = self.now, []
+        while (at := self.next_at(may_query=False, may_check=True)) <= begun + seconds:
+            self.now = max(self.now, at)
+            for run_id in self.due():
+                found.append(round(self.now - begun, 3))
+                self.checked(run_id, reply(run_id), now=self.now)
+        self.now = begun + seconds
+        return found
+
+
+def a_run(run_id: str = "run_1", status: str = "EXECUTING", *, attempt: int = 1, **shown: Any) -> Run:
+    return Run.from_answer({"id": run_id, "status": status, "attemptCount": attempt} | shown)
+
+
+@pytest.fixture
+def watch() -> Watch:
+    return Watch()
+
+
+# What a query shows
+
+
+def test_all_runs_are_queried_together_and_only_what_is_new_is_told(watch: Watch) -> None:
+    watch.follow("run_1", "run_2")
+    first = watch.ask(a_run("run_1"), a_run("run_2"))
+    assert list(first) == ["run_1", "run_2"]
+    assert watch.ask(a_run("run_1"), a_run("run_2")) == {}
+    ended = a_run("run_2", "COMPLETED")
+    assert watch.ask(a_run("run_1"), ended) == {"run_2": ended}
+    watch.now = watch.pace.due
+    assert watch.next_query(watch.now) == ["run_1"]  # what has ended is queried no more
+
+
+def test_another_attempt_is_new(watch: Watch) -> None:
+    watch.follow("run_1")
+    watch.ask(a_run(attempt=1))
+    assert list(watch.ask(a_run(attempt=2))) == ["run_1"]
+
+
+def test_many_runs_are_queried_in_parts_in_turn(watch: Watch, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(status_watch, "MAX_QUERIED_RUNS", 2)
+    watch.follow("run_1", "run_2", "run_3")
+    queried = []
+    for _ in range(3):
+        watch.now = watch.pace.due
+        run_ids = watch.next_query(watch.now) or []
+        queried.append(run_ids)
+        watch.queried(run_ids, map(a_run, run_ids), sent_at=watch.now, now=watch.now, limit=None)
+    assert queried == [["run_1", "run_2"], ["run_3", "run_1"], ["run_2", "run_3"]]
+    assert watch.pace.due - watch.now == 1.0
+
+
+def test_an_id_that_may_not_stand_in_a_query_is_checked_by_itself(watch: Watch) -> None:
+    watch.follow("run_1' OR '1'='1")
+    assert watch.next_query(watch.pace.due) is None
+    assert watch.due() == ["run_1' OR '1'='1"]
+
+
+def test_nothing_is_requested_for_a_run_that_nobody_waits_for(watch: Watch) -> None:
+    watch.follow("run_1", "run_1")
+    watch.remove("run_1", poll_interval=None)
+    assert len(watch) == 1
+    watch.remove("run_1", poll_interval=None)
+    assert len(watch) == 0
+    assert watch.next_query(watch.pace.due) is None
+    assert watch.next_at(may_query=True, may_check=True) == float("inf")
+    assert watch.answer(a_run()) == {}  # of a check that was in flight
+
+
+def test_a_second_wait_gets_what_is_known_at_once(watch: Watch) -> None:
+    watch.follow("run_1")
+    shown = a_run()
+    watch.ask(shown)
+    assert watch.add("run_1", poll_interval=None, now=watch.now) is shown
+
+
+def test_a_run_that_is_waited_for_anew_is_not_missing_from_a_query_that_was_under_way(watch: Watch) -> None:
+    watch.follow("run_1")
+    watch.now = watch.pace.due
+    run_ids = watch.next_query(watch.now) or []
+    sent_at = watch.now
+    watch.remove("run_1", poll_interval=None)
+    watch.now += 1
+    watch.follow("run_1")
+    watch.queried(run_ids, [], sent_at=sent_at, now=watch.now, limit=None)
+    assert not watch._watched["run_1"].is_missing
+    watch.ask()
+    assert watch._watched["run_1"].is_missing
+
+
+# What a query does not show
+
+
+def test_a_run_that_is_missing_is_checked_by_itself_every_10_s(watch: Watch) -> None:
+    others = [f"run_{number}" for number in range(2, 100)]
+    watch.follow(*others, "run_1")
+    watch.ask(*map(a_run, others))
+    checked: list[float] = []
+
+    def reply(run_id: str) -> Run:
+        if run_id == "run_1":
+            checked.append(watch.now - 1000)
+        return a_run(run_id)
+
+    watch.checks_in(35, reply=reply)
+    assert checked == [pytest.approx(at) for at in (10, 20, 30)]
+
+
+def test_one_run_a_second_is_checked_in_the_background_the_longest_unchecked_first(watch: Watch) -> None:
+    names = [f"run_{number}" for number in range(5)]
+    watch.follow(*names)
+    watch.ask(*map(a_run, names))
+    checked: list[str] = []
+
+    def reply(run_id: str) -> Run:
+        checked.append(run_id)
+        return a_run(run_id)
+
+    times = watch.checks_in(20, reply=reply)
+    assert checked[:10] == names * 2
+    assert all(later - earlier >= 0.999 for earlier, later in pairwise(times))
+
+
+def test_a_single_run_is_checked_in_the_background_after_a_tenth_of_its_age(watch: Watch) -> None:
+    watch.follow("run_1")
+    watch.ask(a_run())
+    times = watch.checks_in(600, reply=a_run)
+    assert times[0] < 3
+    assert 29 <= times[-1] - times[-2] <= 30
+
+
+def test_an_end_that_the_query_lost_shows_in_a_check(watch: Watch) -> None:
+    watch.follow("run_1")
+    watch.ask(a_run())
+    watch.now += 5
+    assert watch.due() == ["run_1"]
+    ended = a_run(status="CANCELED")
+    assert watch.answer(ended) == {"run_1": ended}
+
+
+def test_after_a_failure_of_the_query_all_runs_are_checked_once(watch: Watch) -> None:
+    names = [f"run_{number}" for number in range(50)]
+    watch.follow(*names)
+    watch.ask(*map(a_run, names))
+    watch.fail()
+    for run_id in watch.due():
+        watch.answer(a_run(run_id), run_id)
+    watch.ask(*map(a_run, names))
+    assert sorted(watch.due()) == sorted(names)
+    for run_id in names:
+        watch.answer(a_run(run_id), run_id)
+    assert watch.due() == []
+
+
+# Without a query
+
+
+def test_until_the_first_answer_no_run_is_checked_by_itself(watch: Watch) -> None:
+    watch.follow("run_1")
+    assert watch.checks_in(100, reply=a_run) == []
+
+
+def test_without_a_query_each_run_is_checked_after_a_tenth_of_its_age(watch: Watch) -> None:
+    watch.follow("run_1")
+    watch.fail()
+    times = watch.checks_in(30, reply=a_run)
+    assert times == [*range(0, 21, 2), 22.025, 24.253, 26.703, 29.398]
+
+
+def test_without_a_query_the_longest_overdue_comes_first(watch: Watch) -> None:
+    watch.follow("run_1")
+    watch.now += 10
+    watch.follow("run_2", "run_3")
+    watch.fail()
+    assert watch.due() == ["run_1", "run_2", "run_3"]
+    watch.now += 2
+    watch.answer(a_run("run_3"), "run_3")
+    watch.answer(a_run("run_1"), "run_1")
+    watch.now += 60
+    assert watch.due() == ["run_2"] or watch.due() == []
+
+
+def test_where_the_server_cannot_be_reached_only_the_background_goes_on(watch: Watch) -> None:
+    names = [f"run_{number}" for number in range(50)]
+    watch.follow(*names)
+    watch.ask(*map(a_run, names))
+    watch.fail(TransportError("refused"))
+    assert len(watch.checks_in(10, reply=lambda run_id: TransportError("refused"))) <= 11
+
+
+def test_a_fixed_interval_is_kept_and_of_several_the_shortest_counts(watch: Watch) -> None:
+    watch.follow("run_1", poll_interval=7)
+    watch.follow("run_1", poll_interval=3)
+    watch.ask(a_run())
+    times = watch.checks_in(20, reply=a_run)
+    assert max(later - earlier for earlier, later in pairwise(times)) <= 3
+    watch.remove("run_1", poll_interval=3)
+    watch.fail()
+    assert len(watch.checks_in(14, reply=a_run)) >= 2
+
+
+def test_a_check_in_flight_is_not_made_twice(watch: Watch) -> None:
+    watch.follow("run_1", poll_interval=1)
+    watch.ask(a_run())
+    assert watch.due() == ["run_1"]
+    watch.now += 100
+    assert watch.due() == []
+
+
+# Which answer counts
+
+
+def test_an_older_query_does_not_overwrite_a_newer_check(watch: Watch) -> None:
+    watch.follow("run_1", poll_interval=1)
+    watch.ask(a_run(status="QUEUED", attempt=0))
+    watch.now += 1
+    watch.due()
+    assert list(watch.answer(a_run(attempt=1))) == ["run_1"]
+    assert watch.ask(a_run(status="QUEUED", attempt=0)) == {}
+    watch.now += 10
+    assert watch.ask(a_run(status="QUEUED", attempt=0)) == {}, "an attempt that is past"
+    assert list(watch.ask(a_run(status="COMPLETED", attempt=1))) == ["run_1"]
+
+
+def test_an_end_that_a_query_shows_counts_at_once(watch: Watch) -> None:
+    watch.follow("run_1", poll_interval=1)
+    watch.now = watch.pace.due
+    watch.due()
+    watch.answer(a_run())
+    assert list(watch.ask(a_run(status="FAILED"))) == ["run_1"]
+
+
+def test_a_check_that_fails_is_told_only_where_no_query_shows_the_run(watch: Watch) -> None:
+    watch.follow("run_1", poll_interval=1)
+    watch.ask(a_run())
+    watch.now += 1
+    watch.due()
+    assert watch.answer(FAILED) == {}
+    watch.fail()
+    watch.now += 5
+    watch.due()
+    assert watch.answer(FAILED) == {"run_1": FAILED}
+    assert watch.add("run_1", poll_interval=None, now=watch.now) is FAILED
+    watch.now += 5
+    watch.due()
+    same = a_run()
+    assert watch.answer(same) == {"run_1": same}, "the wait must know that it can be checked again"
+
+
+def test_an_unknown_run_is_told_each_time(watch: Watch) -> None:
+    error = NotFoundError(method="GET", path="/", status=404, detail="", request_id=None, retryable=False)
+    watch.follow("run_1")
+    watch.ask()
+    for _ in range(3):
+        watch.now += 10
+        assert watch.due() == ["run_1"]
+        assert watch.answer(error) == {"run_1": error}

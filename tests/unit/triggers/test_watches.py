@@ -1,0 +1,345 @@
+"""One watch for each event loop and connection: what it requests, whom it tells, and when it ends."""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import json
+import time
+from collections import Counter
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import pytest
+
+from airflow_provider_trigger.api.async_client import AsyncTriggerDevClient
+from airflow_provider_trigger.api.errors import AuthenticationError
+from airflow_provider_trigger.hooks import asynchronous
+from airflow_provider_trigger.hooks.asynchronous import get_hook
+from airflow_provider_trigger.run.status_watch import StatusWatch
+from airflow_provider_trigger.run.steps import Check
+from airflow_provider_trigger.triggers import watch_clients, watches
+from airflow_provider_trigger.triggers.watch import Watch
+from airflow_provider_trigger.triggers.watches import watch_runs
+
+CONN_ID = "trigger_dev_default"
+
+
+@pytest.fixture
+def closed(monkeypatch: pytest.MonkeyPatch) -> list[AsyncTriggerDevClient]:
+    """The clients that were closed."""
+    closed: list[AsyncTriggerDevClient] = []
+    close = AsyncTriggerDevClient.close
+
+    async def keep(client: AsyncTriggerDevClient) -> None:
+        closed.append(client)
+        await close(client)
+
+    monkeypatch.setattr(AsyncTriggerDevClient, "close", keep)
+    return closed
+
+
+@pytest.fixture
+def connect(server, monkeypatch: pytest.MonkeyPatch) -> Callable[..., str]:
+    """Set a connection in Airflow, and return its id."""
+
+    def connect(conn_id: str = CONN_ID, **fields: Any) -> str:
+        connection = {"conn_type": "trigger_dev", "host": server.url, "password": server.secret_key}
+        monkeypatch.setenv(f"AIRFLOW_CONN_{conn_id.upper()}", json.dumps(connection | fields))
+        return conn_id
+
+    connect()
+    return connect
+
+
+def check(*runs: Any, seconds: float = 20.0, **step: Any) -> Check:
+    run_ids = tuple(getattr(run, "id", run) for run in runs)
+    return Check(run_ids=run_ids, until=time.time() + seconds, **step)
+
+
+def sent(server: Any) -> Counter[str]:
+    return Counter(f"{request.method} {request.path.rsplit('/', 1)[0]}" for request in server.requests)
+
+
+def status_of(reply: Any) -> str:
+    """Return how a run was seen, or why not."""
+    return str(getattr(reply, "status", reply))
+
+
+QUERY, GET = "POST /api/v1", "GET /api/v3/runs"
+
+
+def run(main: Callable[[], Awaitable[Any]]) -> Any:
+    async def limited() -> Any:
+        async with asyncio.timeout(60):
+            return await main()
+
+    return asyncio.run(limited())
+
+
+# What is requested
+
+
+def test_the_runs_of_all_waits_are_in_one_query_and_none_is_checked_by_itself(server, connect) -> None:
+    runs = [server.add_run("EXECUTING") for _ in range(20)]
+
+    async def wait(one: Any) -> Any:
+        async with watch_runs(await get_hook(CONN_ID)) as listener:
+            return dict(await listener.check(check(one)))
+
+    async def main() -> list[dict[str, Any]]:
+        return await asyncio.gather(*map(wait, runs))
+
+    assert [next(iter(news.values())).status for news in run(main)] == ["EXECUTING"] * 20
+    assert sent(server) == {QUERY: 1}
+
+
+def test_a_wait_hears_of_an_end_and_of_nothing_before(server, connect) -> None:
+    one = server.add_run("EXECUTING", then=[(1, "COMPLETED")])
+
+    async def main() -> list[str]:
+        heard: list[str] = []
+        async with watch_runs(await get_hook(CONN_ID)) as listener:
+            while heard[-1:] != ["COMPLETED"]:
+                heard += map(status_of, (await listener.check(check(one))).values())
+        return heard
+
+    assert run(main) == ["EXECUTING", "COMPLETED"]
+
+
+def test_what_is_kept_of_a_run_lacks_its_payload(server, connect) -> None:
+    server.query = False
+    one = server.add_run("COMPLETED", payload="x" * 100_000)
+
+    async def main() -> Any:
+        async with watch_runs(await get_hook(CONN_ID)) as listener:
+            return (await listener.check(check(one)))[one.id]
+
+    assert "payload" not in run(main).attributes
+
+
+def test_without_news_it_answers_when_the_step_says_so(server, connect) -> None:
+    one = server.add_run("EXECUTING")
+
+    async def main() -> dict[str, Any]:
+        async with watch_runs(await get_hook(CONN_ID)) as listener:
+            await listener.check(check(one))
+            return dict(await listener.check(check(one, seconds=0.1)))
+
+    assert run(main) == {}
+
+
+def test_a_fresh_check_is_one_of_its_own(server, connect) -> None:
+    runs = [server.add_run("EXECUTING") for _ in range(3)]
+
+    async def main() -> dict[str, Any]:
+        async with watch_runs(await get_hook(CONN_ID)) as listener:
+            return dict(await listener.check(check(*runs, "run_unknown", is_fresh=True)))
+
+    news = run(main)
+    assert [news[one.id].status for one in runs] == ["EXECUTING"] * 3
+    assert "404" in str(news["run_unknown"])
+    assert sent(server)[GET] == 4
+
+
+def test_where_the_server_has_no_query_each_run_is_checked_by_itself(server, connect) -> None:
+    server.query = False
+    runs = [server.add_run("EXECUTING") for _ in range(50)]
+
+    async def main() -> set[str]:
+        heard: set[str] = set()
+        async with watch_runs(await get_hook(CONN_ID)) as listener:
+            while len(heard) < len(runs):
+                heard |= (await listener.check(check(*runs))).keys()
+        return heard
+
+    assert run(main) == {one.id for one in runs}
+    assert sent(server) == {QUERY: 1, GET: 50}
+
+
+# The key and the connection
+
+
+def count_fetches(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    fetched, fetch = [], asynchronous.get_hook
+
+    async def get(conn_id: str) -> Any:
+        fetched.append(conn_id)
+        return await fetch(conn_id)
+
+    monkeypatch.setattr(asynchronous, "get_hook", get)
+    return fetched
+
+
+def test_a_key_that_was_changed_is_fetched_once_for_all_waits(
+    server, connect, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    runs = [server.add_run("EXECUTING") for _ in range(10)]
+    connect(password="tr_prod_old")
+
+    async def main() -> list[dict[str, Any]]:
+        hook = await get_hook(CONN_ID)
+        connect()
+        fetched = count_fetches(monkeypatch)
+
+        async def wait(one: Any) -> Any:
+            async with watch_runs(hook) as listener:
+                return dict(await listener.check(check(one, is_fresh=True)))
+
+        news = await asyncio.gather(*map(wait, runs))
+        assert fetched == [CONN_ID]
+        return news
+
+    assert [next(iter(one.values())).status for one in run(main)] == ["EXECUTING"] * 10
+
+
+def test_a_key_that_is_still_wrong_is_an_error_and_fetched_again_only_after_a_while(
+    server, connect, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one = server.add_run("EXECUTING")
+    connect(password="tr_prod_old")
+
+    async def main() -> None:
+        fetched = count_fetches(monkeypatch)
+        async with watch_runs(await get_hook(CONN_ID)) as listener:
+            for _ in range(3):
+                news = await listener.check(check(one, is_fresh=True))
+                assert isinstance(news[one.id], AuthenticationError)
+            assert fetched == [CONN_ID]
+            monkeypatch.setattr(watch_clients, "_RENEW_INTERVAL", 0)
+            connect()
+            news = await listener.check(check(one, is_fresh=True))
+            assert status_of(news[one.id]) == "EXECUTING"
+
+    run(main)
+
+
+def test_a_connection_that_was_changed_is_used_by_all_waits(server, connect) -> None:
+    one = server.add_run("EXECUTING")
+    connect(host="http://127.0.0.1:9")
+
+    async def main() -> None:
+        async with watch_runs(await get_hook(CONN_ID)) as before:
+            connect()
+            async with watch_runs(await get_hook(CONN_ID)):
+                news = await before.check(check(one, is_fresh=True))
+            assert status_of(news[one.id]) == "EXECUTING"
+
+    run(main)
+
+
+# Its begin and its end
+
+
+def test_its_last_user_closes_it(server, connect, closed: list[Any]) -> None:
+    async def main() -> None:
+        async with watch_runs(await get_hook(CONN_ID)):
+            async with watch_runs(await get_hook(CONN_ID)):
+                pass
+            assert closed == []
+        assert len(closed) == len(set(closed)) == 3  # for queries, checks and what is urgent
+        assert len(asyncio.all_tasks()) == 1
+
+    run(main)
+
+
+def test_who_comes_while_it_is_closed_gets_another_one(
+    server, connect, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one = server.add_run("EXECUTING")
+    close, closing = Watch.close, asyncio.Event()
+
+    async def close_late(watch: Watch) -> None:
+        closing.set()
+        await asyncio.sleep(0.2)
+        await close(watch)
+
+    monkeypatch.setattr(Watch, "close", close_late)
+
+    async def first() -> None:
+        async with watch_runs(await get_hook(CONN_ID)):
+            pass
+
+    async def main() -> str:
+        leaving = asyncio.create_task(first())
+        await closing.wait()
+        async with watch_runs(await get_hook(CONN_ID)) as listener:
+            await leaving
+            news = await listener.check(check(one))
+        return status_of(news[one.id])
+
+    assert run(main) == "EXECUTING"
+
+
+def test_a_wait_that_is_canceled_leaves_it_to_the_others(server, connect) -> None:
+    one = server.add_run("EXECUTING", then=[(1, "COMPLETED")])
+
+    async def wait() -> str:
+        async with watch_runs(await get_hook(CONN_ID)) as listener:
+            while True:
+                for seen in (await listener.check(check(one))).values():
+                    if getattr(seen, "is_final", False):
+                        return status_of(seen)
+
+    async def main() -> str:
+        canceled, other = asyncio.create_task(wait()), asyncio.create_task(wait())
+        await asyncio.sleep(0.3)
+        canceled.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await canceled
+        return await other
+
+    assert run(main) == "COMPLETED"
+
+
+def test_if_it_crashes_its_waits_fail_and_the_next_one_gets_another(
+    server, connect, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one = server.add_run("EXECUTING")
+
+    async def main() -> None:
+        async with watch_runs(await get_hook(CONN_ID)) as listener:
+            with monkeypatch.context() as broken:
+                broken.setattr(StatusWatch, "next_query", lambda *_: 1 / 0)
+                with pytest.raises(ZeroDivisionError):
+                    await listener.check(check(one))
+            async with watch_runs(await get_hook(CONN_ID)) as other:
+                assert await other.check(check(one))
+
+    run(main)
+
+
+def test_it_sees_no_context_of_the_trigger_that_made_it(
+    server, connect, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one = server.add_run("EXECUTING")
+    task: contextvars.ContextVar[str] = contextvars.ContextVar("task", default="none")
+    seen = []
+    next_query = StatusWatch.next_query
+
+    def look(watch: StatusWatch, now: float) -> Any:
+        seen.append(task.get())
+        return next_query(watch, now)
+
+    monkeypatch.setattr(StatusWatch, "next_query", look)
+
+    async def main() -> None:
+        task.set("that of a trigger")
+        async with watch_runs(await get_hook(CONN_ID)) as listener:
+            await listener.check(check(one))
+
+    run(main)
+    assert set(seen) == {"none"}
+
+
+def test_each_connection_and_each_event_loop_has_its_own(server, connect, closed: list[Any]) -> None:
+    other = connect("other")
+
+    async def main() -> None:
+        async with watch_runs(await get_hook(CONN_ID)) as first, watch_runs(await get_hook(other)) as second:
+            assert first._watch is not second._watch
+
+    run(main)
+    run(main)
+    assert len(set(closed)) == 12
+    assert not any(watches._watches.values())
