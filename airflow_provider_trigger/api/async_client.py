@@ -14,14 +14,14 @@ from typing import Any, TypeVar
 import httpx
 
 from airflow_provider_trigger import defaults
+from airflow_provider_trigger.api.body import Body
 from airflow_provider_trigger.api.deadline import NEVER, Deadline
 from airflow_provider_trigger.api.environment import connection_options, proxy_for
 from airflow_provider_trigger.api.errors import TriggerDevError
 from airflow_provider_trigger.api.exchange import Exchange, Reply, Send
-from airflow_provider_trigger.api.http import MAX_BODY_BYTES, Call, Response, api_headers
+from airflow_provider_trigger.api.http import Call, Request, Response, api_headers, common_headers
 from airflow_provider_trigger.api.masking import Masking
 from airflow_provider_trigger.api.rate_limit import RateLimit
-from airflow_provider_trigger.api.responses import oversize_error
 from airflow_provider_trigger.api.settings import ServerSettings
 from airflow_provider_trigger.api.transport_errors import CONNECT_TIMEOUT, ErrorClasses, transport_error
 
@@ -40,7 +40,6 @@ ERRORS = ErrorClasses(
     no_connection=(httpx.ConnectError,),
     timeout=(httpx.TimeoutException, TimeoutError),  # the second is asyncio's
     lost=(httpx.RemoteProtocolError,),
-    undecodable=(httpx.DecodingError,),
 )
 """How httpx says what went wrong."""
 
@@ -81,10 +80,9 @@ class AsyncTriggerDevClient:
             timeout=settings.timeout,
             retry_for=settings.retry_for,
         )
-        common = {"User-Agent": settings.user_agent, "Accept-Encoding": "gzip, deflate"}
-        self._headers_elsewhere = httpx.Headers(common)
+        self._headers_elsewhere = httpx.Headers(common_headers(settings))
         key = {"Authorization": f"Bearer {settings.secret_key}"}
-        self._headers = httpx.Headers({**common, **api_headers(settings), **key})  # their repr hides the key
+        self._headers = httpx.Headers(api_headers(settings) | key)  # their repr hides the key
         self._limits = httpx.Limits(max_keepalive_connections=max_connections, keepalive_expiry=KEEP_ALIVE)
         # Read once and not with each request.
         self._options = connection_options(settings.base_url, settings)
@@ -146,8 +144,8 @@ class AsyncTriggerDevClient:
             where = step.request.target(self.settings.base_url)
             known = _ERRORS_THROUGH_PROXY if proxy else ERRORS
             failure: TriggerDevError = transport_error(error, where, step.timeout, known)
-        except _OversizeError:
-            failure = oversize_error(step.request, MAX_BODY_BYTES)
+        except TriggerDevError as error:  # of the body
+            failure = error.with_traceback(None)
         except asyncio.CancelledError as canceled:
             # Its frames in httpx have the key.
             canceled.__context__ = None
@@ -156,7 +154,7 @@ class AsyncTriggerDevClient:
         return failure
 
     async def _send(self, step: Send, proxy: str | None) -> Response:
-        request = step.request
+        request, where = step.request, step.request.target(self.settings.base_url)
         connecting = min(CONNECT_TIMEOUT, step.timeout * _SHARE_FOR_CONNECTION)
         timeout = httpx.Timeout(step.timeout, connect=connecting, pool=None)
         prepared = httpx.Request(
@@ -169,10 +167,10 @@ class AsyncTriggerDevClient:
         prepared.headers.update(request.body_headers())
         if request.url is not None:
             async with self._new_transport(proxy) as transport:
-                return await _answer(transport, prepared)
+                return await _answer(transport, prepared, request, where)
         if self._transport is None:
             self._transport = self._new_transport(proxy)
-        return await _answer(self._transport, prepared)
+        return await _answer(self._transport, prepared, request, where)
 
     def _new_transport(self, proxy: str | None) -> httpx.AsyncHTTPTransport:
         # A client around it would keep cookies, read .netrc, and log each URL with its query.
@@ -218,19 +216,16 @@ async def _within(seconds: float, answer: Coroutine[Any, Any, Response]) -> Resp
     return task.result()
 
 
-class _OversizeError(Exception):
-    """A body is longer than any of Trigger.dev's."""
-
-
-async def _answer(transport: httpx.AsyncHTTPTransport, prepared: httpx.Request) -> Response:
+async def _answer(
+    transport: httpx.AsyncHTTPTransport, prepared: httpx.Request, request: Request, where: str
+) -> Response:
     answer = await transport.handle_async_request(prepared)
+    answer.headers.encoding = "latin-1"  # as the blocking driver reads them
+    headers = dict(answer.headers.items())
     try:
-        body = bytearray()
-        async for piece in answer.aiter_bytes():
-            body += piece
-            if len(body) > MAX_BODY_BYTES:
-                raise _OversizeError
+        body = Body(request, where, headers)
+        async for piece in answer.aiter_raw():
+            body.add(piece)
     finally:
         await answer.aclose()
-    answer.headers.encoding = "latin-1"  # as the blocking driver reads them
-    return Response(status=answer.status_code, headers=dict(answer.headers.items()), body=bytes(body))
+    return Response(status=answer.status_code, headers=headers, body=body.content())

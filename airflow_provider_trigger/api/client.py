@@ -16,14 +16,14 @@ from requests.auth import AuthBase
 from urllib3.exceptions import HTTPError
 
 from airflow_provider_trigger import defaults
+from airflow_provider_trigger.api.body import Body
 from airflow_provider_trigger.api.deadline import NEVER, Deadline
 from airflow_provider_trigger.api.environment import connection_options
 from airflow_provider_trigger.api.errors import TriggerDevError
 from airflow_provider_trigger.api.exchange import Exchange, Reply, Send
-from airflow_provider_trigger.api.http import MAX_BODY_BYTES, Call, Request, Response, api_headers
+from airflow_provider_trigger.api.http import Call, Request, Response, api_headers, common_headers
 from airflow_provider_trigger.api.masking import Masking
 from airflow_provider_trigger.api.rate_limit import RateLimit
-from airflow_provider_trigger.api.responses import oversize_error
 from airflow_provider_trigger.api.settings import ServerSettings
 from airflow_provider_trigger.api.transport_errors import CONNECT_TIMEOUT, ErrorClasses, transport_error
 
@@ -39,7 +39,6 @@ ERRORS = ErrorClasses(
     no_connection=(urllib3.exceptions.NewConnectionError,),
     timeout=(requests.exceptions.Timeout, urllib3.exceptions.TimeoutError),
     lost=(urllib3.exceptions.ProtocolError,),
-    undecodable=(urllib3.exceptions.DecodeError,),
 )
 """How requests, and urllib3 while a body is read, say what went wrong."""
 
@@ -135,8 +134,8 @@ class TriggerDevClient:
         except (OSError, HTTPError) as error:  # requests lets some of urllib3's through
             where = step.request.target(self.settings.base_url)
             failure: TriggerDevError = transport_error(error, where, step.timeout, ERRORS)
-        except _OversizeError:
-            failure = oversize_error(step.request, MAX_BODY_BYTES)
+        except TriggerDevError as error:  # of the body
+            failure = error.with_traceback(None)
         # Raised elsewhere: within the blocks above, the request and so the key would be its context.
         return failure
 
@@ -149,7 +148,9 @@ class TriggerDevClient:
         quiet = nullcontext() if step.request.url is None else _without_log()
         with quiet, adapter.send(prepared, timeout=timeout, **options) as answer:
             headers = {name.lower(): value for name, value in answer.headers.items()}
-            return Response(status=answer.status_code, headers=headers, body=_read_body(answer, until=until))
+            body = Body(step.request, step.request.target(self.settings.base_url), headers)
+            _read_body(answer, body, until=until)
+            return Response(status=answer.status_code, headers=headers, body=body.content())
 
     def _prepare(self, request: Request) -> tuple[requests.PreparedRequest, dict[str, Any]]:
         """Return what an adapter sends, and how."""
@@ -159,12 +160,8 @@ class TriggerDevClient:
         if request.url is None:
             return self._session.prepare_request(sent), self._options
         # Without a session it has no key, and none of a .netrc.
-        sent.headers["User-Agent"] = self._session.headers["User-Agent"]
+        sent.headers.update(common_headers(self.settings))
         return sent.prepare(), connection_options(address, self.settings)
-
-
-class _OversizeError(Exception):
-    """A body is longer than any of Trigger.dev's."""
 
 
 @contextmanager
@@ -182,17 +179,13 @@ def _without_log() -> Iterator[None]:
         log.removeFilter(is_of_another_thread)
 
 
-def _read_body(answer: requests.Response, *, until: float) -> bytes:
+def _read_body(answer: requests.Response, body: Body, *, until: float) -> None:
     # Piece by piece as they arrive, so that a server that trickles is noticed; urllib3 1 cannot do it.
     read = getattr(answer.raw, "read1", answer.raw.read)
-    body = bytearray()
-    while piece := read(65536, decode_content=True):
+    while piece := read(65536, decode_content=False):
         if body and time.monotonic() > until:
             raise requests.exceptions.ReadTimeout
-        body += piece
-        if len(body) > MAX_BODY_BYTES:
-            raise _OversizeError
-    return bytes(body)
+        body.add(piece)
 
 
 def _new_session(max_connections: int) -> requests.Session:

@@ -10,6 +10,7 @@ The errors of the API, one tree.
     │   └── TLSError                the certificate or the handshake failed
     │       └── PlainHttpError          the server speaks http on this port
     ├── UnexpectedAnswerError   an answer that is not Trigger.dev's: HTML, truncated JSON, a missing field
+    │   └── OversizeError           an answer that is longer than any of Trigger.dev's
     └── ResponseError           an answer with an error status
         ├── NotTriggerDevError      an answer that is not Trigger.dev's: of another server, or of a proxy
         │   └── RedirectError           3xx; never followed, it would carry the key elsewhere
@@ -107,6 +108,20 @@ class UnexpectedAnswerError(TriggerDevError):
 
     def __init__(self, message: str, *, retryable: bool = True) -> None:
         super().__init__(message, retryable=retryable)
+
+
+class OversizeError(UnexpectedAnswerError):
+    """
+    The answer is longer than any that Trigger.dev gives; it was not read to its end.
+
+    :param request: the request's method and path
+    :param limit: how many bytes are read at most
+    :param size: how many it has, None where the server did not say
+    """
+
+    def __init__(self, request: str, *, limit: int, size: int | None) -> None:
+        super().__init__(f"{request} answered more than {limit // 1024 // 1024} MB", retryable=False)
+        self.size = size
 
 
 class ResponseError(TriggerDevError):

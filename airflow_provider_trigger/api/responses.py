@@ -86,17 +86,6 @@ def raise_unless_success(request: Request, response: Response) -> None:
     )
 
 
-def oversize_error(request: Request, limit: int) -> UnexpectedAnswerError:
-    """
-    Return the error for a body that is longer than any of Trigger.dev's.
-
-    :param request: what was sent
-    :param limit: how many bytes are read at most
-    """
-    size = f"{limit // 1024 // 1024} MB"
-    return UnexpectedAnswerError(f"{request} answered more than {size}", retryable=False)
-
-
 def server_message(response: Response) -> str:
     """
     Return the server's own message in one line of limited length.

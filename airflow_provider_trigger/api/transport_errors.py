@@ -28,7 +28,6 @@ class ErrorClasses:
     :param no_connection: there was no connection for another reason, such as a name that is not found
     :param timeout: there was no answer in time
     :param lost: the connection was lost
-    :param undecodable: the answer cannot be decompressed
     """
 
     own: Errors
@@ -40,7 +39,6 @@ class ErrorClasses:
     no_connection: Errors
     timeout: Errors
     lost: Errors
-    undecodable: Errors
 
 
 def transport_error(error: Exception, where: str, timeout: float, known: ErrorClasses) -> TransportError:
@@ -89,7 +87,6 @@ def _describe(
     reasons: dict[Errors, str] = {
         known.proxy: "the proxy rejected the connection, or cannot be reached",
         known.lost: "the connection was lost before the whole answer arrived",
-        known.undecodable: "the answer cannot be decompressed",
     }
     found = (reason for kinds, reason in reasons.items() if isinstance(error, kinds))
     return TransportError, next(found, None) or _innermost(error, known), True

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import gzip
 import json
 import ssl
 import time
+import tracemalloc
 from collections.abc import AsyncIterator, Callable
 from typing import Any
 
@@ -15,6 +17,7 @@ import pytest
 
 from airflow_provider_trigger import defaults
 from airflow_provider_trigger.api import async_client as module
+from airflow_provider_trigger.api import body as body_module
 from airflow_provider_trigger.api import errors
 from airflow_provider_trigger.api.async_client import KEEP_ALIVE, AsyncTriggerDevClient
 from airflow_provider_trigger.api.deadline import Deadline
@@ -617,7 +620,7 @@ def test_through_a_proxy_a_server_that_cannot_be_reached_is_the_proxy(connect_as
 def test_an_answer_that_is_too_large_is_not_read_to_its_end(
     connect_async, answer, monkeypatch: pytest.MonkeyPatch, status: int
 ) -> None:
-    monkeypatch.setattr(module, "MAX_BODY_BYTES", 1024 * 1024)
+    monkeypatch.setattr(body_module, "MAX_BODY_BYTES", 1024 * 1024)
     client, wire = connect_async(answer(status, b" " * (3 * 1024 * 1024)))
     with pytest.raises(errors.UnexpectedAnswerError) as raised:
         call(client)
@@ -632,9 +635,28 @@ def test_an_answer_that_is_too_large_is_not_read_to_its_end(
 def test_the_limit_of_a_body_is_its_largest_size(
     connect_async, answer, monkeypatch: pytest.MonkeyPatch, excess: int, is_read: bool
 ) -> None:
-    monkeypatch.setattr(module, "MAX_BODY_BYTES", 100_000)
+    monkeypatch.setattr(body_module, "MAX_BODY_BYTES", 100_000)
     client, _ = connect_async(answer(body=b" " * (100_000 + excess)))
     assert isinstance(asyncio.run(client.send(CHECK)), Response) is is_read
+
+
+@pytest.mark.parametrize("encodings", [1, 2])
+def test_a_small_answer_that_decompresses_to_a_large_one_takes_no_memory(
+    connect_async, answer, monkeypatch: pytest.MonkeyPatch, encodings: int
+) -> None:
+    monkeypatch.setattr(body_module, "MAX_BODY_BYTES", 100_000)
+    bomb = gzip.compress(bytes(64 * 1024 * 1024))
+    for _ in range(encodings - 1):
+        bomb = gzip.compress(bomb)
+    headers = {"content-encoding": ", ".join(["gzip"] * encodings)}
+    client, _ = connect_async(answer(200, bomb, headers), retry_for=0.0)
+    tracemalloc.start()
+    try:
+        with pytest.raises(errors.UnexpectedAnswerError):
+            call(client)
+        assert tracemalloc.get_traced_memory()[1] < 8 * 1024 * 1024
+    finally:
+        tracemalloc.stop()
 
 
 def test_a_closed_client_closes_its_connections(connect_async, answer) -> None:

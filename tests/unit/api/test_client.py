@@ -6,6 +6,7 @@ import json
 import socket
 import threading
 import time
+import tracemalloc
 from collections.abc import Callable, Iterator
 from typing import Any
 from urllib.parse import quote
@@ -18,7 +19,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from airflow_provider_trigger import defaults
-from airflow_provider_trigger.api import client as client_module
+from airflow_provider_trigger.api import body as body_module
 from airflow_provider_trigger.api import errors
 from airflow_provider_trigger.api.client import TriggerDevClient
 from airflow_provider_trigger.api.deadline import Deadline
@@ -300,7 +301,7 @@ def test_only_errors_of_the_connection_are_returned(connect) -> None:
 def test_an_answer_that_is_too_large_is_not_read_to_its_end(
     connect, answer, monkeypatch: pytest.MonkeyPatch, status: int
 ) -> None:
-    monkeypatch.setattr(client_module, "MAX_BODY_BYTES", 1024 * 1024)
+    monkeypatch.setattr(body_module, "MAX_BODY_BYTES", 1024 * 1024)
     client, wire = connect(answer(status, b" " * (3 * 1024 * 1024), {"location": "https://evil.test/"}))
     with pytest.raises(errors.UnexpectedAnswerError) as raised:
         client.call(retrieve_run("run_1"))
@@ -314,9 +315,28 @@ def test_an_answer_that_is_too_large_is_not_read_to_its_end(
 def test_the_limit_of_a_body_is_its_largest_size(
     connect, answer, monkeypatch: pytest.MonkeyPatch, excess: int, is_read: bool
 ) -> None:
-    monkeypatch.setattr(client_module, "MAX_BODY_BYTES", 100_000)
+    monkeypatch.setattr(body_module, "MAX_BODY_BYTES", 100_000)
     client, _ = connect(answer(body=b" " * (100_000 + excess)))
     assert isinstance(client.send(CHECK), Response) is is_read
+
+
+@pytest.mark.parametrize("encodings", [1, 2])
+def test_a_small_answer_that_decompresses_to_a_large_one_takes_no_memory(
+    connect, answer, monkeypatch: pytest.MonkeyPatch, encodings: int
+) -> None:
+    monkeypatch.setattr(body_module, "MAX_BODY_BYTES", 100_000)
+    bomb = gzip.compress(bytes(64 * 1024 * 1024))
+    for _ in range(encodings - 1):
+        bomb = gzip.compress(bomb)
+    headers = {"content-encoding": ", ".join(["gzip"] * encodings)}
+    client, _ = connect(answer(200, bomb, headers), retry_for=0.0)
+    tracemalloc.start()
+    try:
+        with pytest.raises(errors.UnexpectedAnswerError):
+            client.call(retrieve_run("run_1"))
+        assert tracemalloc.get_traced_memory()[1] < 8 * 1024 * 1024
+    finally:
+        tracemalloc.stop()
 
 
 class Trickle:
@@ -328,7 +348,7 @@ class Trickle:
         self.is_closed = False
 
     def read(self, size: int, *, decode_content: bool) -> bytes:
-        assert (size, decode_content) == (65536, True)
+        assert (size, decode_content) == (65536, False)
         self._clock.now += 1
         return self._pieces.pop() if self._pieces else b""
 
@@ -546,7 +566,7 @@ def test_a_connection_that_is_lost_leads_to_no_key(listener, key_in) -> None:
     [
         (200, f'{{"id": "{KEY}'.encode(), {"content-type": KEY}, errors.UnexpectedAnswerError),
         (200, {"id": KEY, "status": "QUEUED"}, {}, errors.UnexpectedAnswerError),
-        (200, b" " * 999_999, {"x-echo": KEY}, errors.UnexpectedAnswerError),
+        (200, b" " * 999_999, {"x-echo": KEY}, errors.OversizeError),
         (401, {"error": f"no such key: {KEY}"}, {"x-request-id": KEY}, errors.AuthenticationError),
         (302, b"", {"location": f"https://login.test/?key={quote(KEY)}"}, errors.RedirectError),
         (503, KEY.encode(), {"retry-after": KEY, "x-echo": KEY}, errors.ServerError),
@@ -562,7 +582,7 @@ def test_an_answer_that_echoes_the_key_leads_to_no_key(
     headers: dict[str, str],
     kind: type[errors.TriggerDevError],
 ) -> None:
-    monkeypatch.setattr(client_module, "MAX_BODY_BYTES", 100_000)
+    monkeypatch.setattr(body_module, "MAX_BODY_BYTES", 100_000)
     client, _ = connect(answer(status, body, headers), retry_for=0)
     error = caught(client)
     assert type(error) is kind

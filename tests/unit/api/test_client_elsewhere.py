@@ -22,7 +22,7 @@ def test_the_url_is_sent_as_it_is_without_key_branch_and_version(connect, answer
     assert client.call(fetch_output(URL)) == 1
     (sent,) = wire.sent
     assert (sent.method, sent.url, sent.body) == ("GET", URL, None)
-    assert sent.headers == {"User-Agent": "me/1"}
+    assert sent.headers == {"User-Agent": "me/1", "Accept-Encoding": "gzip"}
 
 
 def test_a_netrc_entry_for_the_host_is_not_sent(

@@ -89,7 +89,12 @@ def test_what_is_not_json_is_not_encoded(value) -> None:
 
 def test_each_request_to_trigger_dev_has_these_headers() -> None:
     settings = partial(ServerSettings, base_url="https://trigger.test", secret_key="k", user_agent="me/1")
-    common = {"Accept": "application/json", "User-Agent": "me/1", "x-trigger-api-version": "2025-07-16"}
+    common = {
+        "Accept": "application/json",
+        "Accept-Encoding": "gzip",
+        "User-Agent": "me/1",
+        "x-trigger-api-version": "2025-07-16",
+    }
     assert api_headers(settings(branch=None)) == common
     assert api_headers(settings(branch="")) == common
     assert api_headers(settings(branch="b")) == common | {"x-trigger-branch": "b"}
