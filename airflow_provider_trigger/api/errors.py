@@ -121,6 +121,7 @@ class OversizeError(UnexpectedAnswerError):
 
     def __init__(self, request: str, *, limit: int, size: int | None) -> None:
         super().__init__(f"{request} answered more than {limit // 1024 // 1024} MB", retryable=False)
+        self.limit = limit
         self.size = size
 
 

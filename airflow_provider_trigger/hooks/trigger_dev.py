@@ -250,7 +250,8 @@ class TriggerDevHook(BaseHook):
 
         :param run_id: the run id
         :raises ValueError: the run has not completed
-        :raises TriggerDevError: the run or its output could not be fetched
+        :raises TriggerDevError: the run or its output could not be fetched; an ``OutputTooLargeError`` names
+            the limit, and says how to download it
         """
         from airflow_provider_trigger.api.endpoints.runs import retrieve_run
         from airflow_provider_trigger.run.output import output_of

@@ -57,7 +57,8 @@ class RunsOperator(BaseOperator):
     :param retry_statuses: the final statuses after which the task is retried; after every other one but
         COMPLETED it fails for good
     :param max_output_size: of the output in XCom, in bytes of JSON; a larger one is replaced by
-        ``{"run_id", "output_size"}``, and ``TriggerDevHook.get_output`` returns it
+        ``{"run_id", "output_size"}``, and ``TriggerDevHook.get_output`` returns it; above 16 MB the size may
+        be None, and the log says how to download it
     """
 
     operator_extra_links = (TriggerRunLink(),)

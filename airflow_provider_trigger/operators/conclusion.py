@@ -14,6 +14,7 @@ from airflow_provider_trigger.run.waited import Waited, WaitEnd
 if TYPE_CHECKING:
     from airflow_provider_trigger.hooks.connection import Settings
     from airflow_provider_trigger.log import Log
+    from airflow_provider_trigger.run.output import OutputTooLargeError
 
 
 def for_xcom(output: Any, run_id: str, *, max_size: int, log: Log) -> Any:
@@ -36,6 +37,22 @@ def for_xcom(output: Any, run_id: str, *, max_size: int, log: Log) -> Any:
         max_size,
         run_id,
     )
+    return _reference(run_id, size)
+
+
+def reference_to(error: OutputTooLargeError, run_id: str, *, log: Log) -> dict[str, Any]:
+    """
+    Return what goes into XCom in place of an output that is too large to be fetched.
+
+    :param error: says so
+    :param run_id: the run
+    :param log: where to warn of it
+    """
+    log.warning("XCom gets a reference. %s", error)
+    return _reference(run_id, error.size)
+
+
+def _reference(run_id: str, size: int | None) -> dict[str, Any]:
     return {"run_id": run_id, "output_size": size}
 
 

@@ -120,11 +120,14 @@ class OneRunOperator(RunsOperator):
 
     def _conclude(self, waited: Waited, run_id: str, client: TriggerDevClient, hook: TriggerDevHook) -> Any:
         """Return the output of a run that has completed, or fail."""
-        from airflow_provider_trigger.operators.conclusion import failure_of, for_xcom
-        from airflow_provider_trigger.run.output import output_of
+        from airflow_provider_trigger.operators.conclusion import failure_of, for_xcom, reference_to
+        from airflow_provider_trigger.run.output import OutputTooLargeError, output_of
 
         if waited.run is not None and waited.run.is_success:
-            output = output_of(waited.run, client, log=self.log)
+            try:
+                output = output_of(waited.run, client, log=self.log)
+            except OutputTooLargeError as error:
+                return reference_to(error, run_id, log=self.log)
             return for_xcom(output, run_id, max_size=self.max_output_size, log=self.log)
         raise failure_of(
             waited,

@@ -6,11 +6,31 @@ from typing import TYPE_CHECKING, Any
 
 from airflow_provider_trigger.api.endpoints.outputs import fetch_output
 from airflow_provider_trigger.api.endpoints.runs import retrieve_run
+from airflow_provider_trigger.api.errors import OversizeError, TriggerDevError
 from airflow_provider_trigger.log import Log
 
 if TYPE_CHECKING:
     from airflow_provider_trigger.api.client import TriggerDevClient
     from airflow_provider_trigger.api.models.runs import Run
+
+
+class OutputTooLargeError(TriggerDevError):
+    """
+    The output of a run is larger than any answer that is read.
+
+    :param run_id: the run
+    :param limit: how many bytes are read at most
+    :param size: how many the output has, None where the object store did not say
+    """
+
+    def __init__(self, run_id: str, *, limit: int, size: int | None) -> None:
+        has = "more bytes" if size is None else f"{size} bytes, more"
+        super().__init__(
+            f"The output of run {run_id} has {has} than the {limit // 1024 // 1024} MB that are read; download "
+            f"it from TriggerDevHook.get_run({run_id!r}).output_url, which is valid for 300 s"
+        )
+        self.run_id = run_id
+        self.size = size
 
 
 def output_of(run: Run, client: TriggerDevClient, *, log: Log) -> Any:
@@ -22,6 +42,7 @@ def output_of(run: Run, client: TriggerDevClient, *, log: Log) -> Any:
     :param run: one that has completed
     :param client: for the run's environment
     :param log: where to write what a missing output can mean
+    :raises OutputTooLargeError: it is too large to be fetched
     :raises TriggerDevError: it could not be fetched
     """
     if run.has_output:
@@ -35,4 +56,8 @@ def output_of(run: Run, client: TriggerDevClient, *, log: Log) -> Any:
         return None
     # The address may have been seen long ago, in another process.
     fresh = client.call(retrieve_run(run.id))
-    return client.call(fetch_output(fresh.output_url or run.output_url))
+    try:
+        return client.call(fetch_output(fresh.output_url or run.output_url))
+    except OversizeError as error:
+        limit, size = error.limit, error.size
+    raise OutputTooLargeError(run.id, limit=limit, size=size)

@@ -7,6 +7,7 @@ import json
 import pytest
 
 from airflow_provider_trigger.hooks.trigger_dev import TriggerDevHook
+from airflow_provider_trigger.run.output import OutputTooLargeError
 
 WAYS = [False, True]  # deferrable
 
@@ -228,3 +229,22 @@ def operator():
         return RunTriggerTaskOperator(task_id="start", task_identifier="resize", poll_interval=0.1, **options)
 
     return make
+
+
+def test_an_output_that_is_too_large_to_be_read_is_a_reference_in_xcom(server, run_tasks, said):
+    size = 16 * 1024 * 1024 + 1
+    server.on_task("huge", output="x" * size)
+    result = run_tasks("""
+        for deferrable in (False, True):
+            RunTriggerTaskOperator(
+                task_id=f"huge_{deferrable}", task_identifier="huge", deferrable=deferrable, poll_interval=0.1
+            )
+    """)
+    assert result.state == "success"
+    for way in WAYS:
+        (run_id,) = result.pushed[f"huge_{way}", "run_id"]
+        assert result.xcoms[f"huge_{way}"] == {"run_id": run_id, "output_size": size}
+        assert said.lines(f"The output of run {run_id} has {size} bytes", "get_run", "output_url")
+    with pytest.raises(OutputTooLargeError, match=f"The output of run {run_id} has .* 16 MB") as raised:
+        TriggerDevHook().get_output(run_id)
+    assert "check the host" not in str(raised.value)

@@ -11,7 +11,8 @@ from airflow_provider_trigger._compat import AirflowException, AirflowFailExcept
 from airflow_provider_trigger.api.models.runs import Run
 from airflow_provider_trigger.api.models.statuses import FINAL_STATUSES, RETRY_STATUSES
 from airflow_provider_trigger.hooks.connection import Settings
-from airflow_provider_trigger.operators.conclusion import failure_of, for_xcom
+from airflow_provider_trigger.operators.conclusion import failure_of, for_xcom, reference_to
+from airflow_provider_trigger.run.output import OutputTooLargeError
 from airflow_provider_trigger.run.waited import Waited, WaitEnd
 
 URL = "https://cloud.trigger.dev/runs/run_1"
@@ -130,3 +131,12 @@ def test_of_a_large_one_xcom_gets_a_reference_with_a_warning(log: Log) -> None:
 
 def test_with_a_limit_of_nothing_every_output_is_a_reference(log: Log) -> None:
     assert for_xcom(None, "run_1", max_size=0, log=log) == {"run_id": "run_1", "output_size": 4}
+
+
+@pytest.mark.parametrize("size", [17_000_000, None])
+def test_of_one_that_is_too_large_to_be_fetched_too_with_the_size_as_far_as_it_is_known(
+    log: Log, size: int | None
+) -> None:
+    error = OutputTooLargeError("run_1", limit=16 * 1024 * 1024, size=size)
+    assert reference_to(error, "run_1", log=log) == {"run_id": "run_1", "output_size": size}
+    assert log.leveled == [("warning", f"XCom gets a reference. {error}")]

@@ -6,9 +6,10 @@ from typing import Any
 
 import pytest
 
+from airflow_provider_trigger.api import body
 from airflow_provider_trigger.api.endpoints.runs import retrieve_run
-from airflow_provider_trigger.api.errors import ResponseError
-from airflow_provider_trigger.run.output import output_of
+from airflow_provider_trigger.api.errors import OversizeError, ResponseError
+from airflow_provider_trigger.run.output import OutputTooLargeError, output_of
 from airflow_provider_trigger.testing import UNSET
 
 LARGE = {"text": "é" * 200_000}
@@ -79,4 +80,39 @@ def test_an_object_store_that_rejects_the_url_is_an_error(completed, client, net
     run = completed(LARGE)
     network.fault("/packets/", answer(403, b"<Error/>"), times=1000)
     with pytest.raises(ResponseError, match="the object store rejected the URL of the output"):
+        output_of(run, client, log=log)
+
+
+def test_one_that_is_too_large_to_be_read_is_an_error_that_names_run_limit_and_way(
+    completed, client, network, log, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(body, "MAX_BODY_BYTES", 1024 * 1024)
+    run = completed("x" * 2_000_000)
+    with pytest.raises(OutputTooLargeError) as raised:
+        output_of(run, client, log=log)
+    assert str(raised.value) == (
+        f"The output of run {run.id} has 2000000 bytes, more than the 1 MB that are read; download it from "
+        f"TriggerDevHook.get_run({run.id!r}).output_url, which is valid for 300 s"
+    )
+    assert (raised.value.run_id, raised.value.size, raised.value.retryable) == (run.id, 2_000_000, False)
+    assert raised.value.__context__ is None
+    assert len(network.requests) == 3  # it is not requested again
+
+
+def test_the_size_of_one_that_is_sent_without_it_is_not_known(
+    completed, client, network, log, answer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(body, "MAX_BODY_BYTES", 1024 * 1024)
+    network.fault("/packets/", answer(200, b"x" * 2_000_000, {"content-type": "text/plain"}))
+    with pytest.raises(OutputTooLargeError, match="has more bytes than the 1 MB that are read") as raised:
+        output_of(completed(LARGE), client, log=log)
+    assert raised.value.size is None
+
+
+def test_a_run_that_is_too_large_to_be_read_is_no_output(
+    completed, client, log, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = completed(LARGE)
+    monkeypatch.setattr(body, "MAX_BODY_BYTES", 10)
+    with pytest.raises(OversizeError, match="GET /api/v3/runs/"):
         output_of(run, client, log=log)
