@@ -24,6 +24,7 @@ from airflow_provider_trigger.api.masking import Masking
 from airflow_provider_trigger.api.rate_limit import RateLimit
 from airflow_provider_trigger.api.settings import ServerSettings
 from airflow_provider_trigger.api.transport_errors import CONNECT_TIMEOUT, ErrorClasses, transport_error
+from airflow_provider_trigger.api.wire_log import without_secrets
 
 T = TypeVar("T")
 
@@ -74,8 +75,9 @@ class AsyncTriggerDevClient:
         rate_limit: RateLimit | None = None,
     ) -> None:
         self.settings = settings
+        self._masking = Masking(settings.secret_key)
         self.exchange = Exchange(
-            masking=Masking(settings.secret_key),
+            masking=self._masking,
             rate_limit=rate_limit or RateLimit(),
             timeout=settings.timeout,
             retry_for=settings.retry_for,
@@ -139,7 +141,8 @@ class AsyncTriggerDevClient:
         if url is not None:
             proxy = proxy_for(url, connection_options(url, self.settings))
         try:
-            return await _within(step.timeout, self._send(step, proxy))
+            with without_secrets(step.request, self._masking):  # the task within has a copy of the context
+                return await _within(step.timeout, self._send(step, proxy))
         except (httpx.HTTPError, httpx.InvalidURL, OSError) as error:
             where = step.request.target(self.settings.base_url)
             known = _ERRORS_THROUGH_PROXY if proxy else ERRORS

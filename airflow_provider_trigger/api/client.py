@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import logging
-import threading
 import time
-from collections.abc import Iterator
-from contextlib import closing, contextmanager, nullcontext
+from contextlib import closing
 from typing import Any, TypeVar
 
 import requests
@@ -26,6 +23,7 @@ from airflow_provider_trigger.api.masking import Masking
 from airflow_provider_trigger.api.rate_limit import RateLimit
 from airflow_provider_trigger.api.settings import ServerSettings
 from airflow_provider_trigger.api.transport_errors import CONNECT_TIMEOUT, ErrorClasses, transport_error
+from airflow_provider_trigger.api.wire_log import without_secrets
 
 T = TypeVar("T")
 
@@ -72,8 +70,9 @@ class TriggerDevClient:
         rate_limit: RateLimit | None = None,
     ) -> None:
         self.settings = settings
+        self._masking = Masking(settings.secret_key)
         self.exchange = Exchange(
-            masking=Masking(settings.secret_key),
+            masking=self._masking,
             rate_limit=rate_limit or RateLimit(),
             timeout=settings.timeout,
             retry_for=settings.retry_for,
@@ -145,8 +144,8 @@ class TriggerDevClient:
         # while a session reads and resolves them even when it is not to follow them.
         adapter = self._session.get_adapter(str(prepared.url))
         timeout = (min(CONNECT_TIMEOUT, step.timeout), step.timeout)
-        quiet = nullcontext() if step.request.url is None else _without_log()
-        with quiet, adapter.send(prepared, timeout=timeout, **options) as answer:
+        secrets = without_secrets(step.request, self._masking)
+        with secrets, adapter.send(prepared, timeout=timeout, **options) as answer:
             headers = {name.lower(): value for name, value in answer.headers.items()}
             body = Body(step.request, step.request.target(self.settings.base_url), headers)
             _read_body(answer, body, until=until)
@@ -162,21 +161,6 @@ class TriggerDevClient:
         # Without a session it has no key, and none of a .netrc.
         sent.headers.update(common_headers(self.settings))
         return sent.prepare(), connection_options(address, self.settings)
-
-
-@contextmanager
-def _without_log() -> Iterator[None]:
-    """Keep urllib3 from logging the address of a request of this thread: its query can be a password."""
-    log, thread = logging.getLogger("urllib3.connectionpool"), threading.get_ident()
-
-    def is_of_another_thread(record: logging.LogRecord) -> bool:
-        return record.thread != thread
-
-    log.addFilter(is_of_another_thread)
-    try:
-        yield
-    finally:
-        log.removeFilter(is_of_another_thread)
 
 
 def _read_body(answer: requests.Response, body: Body, *, until: float) -> None:

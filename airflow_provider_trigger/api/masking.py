@@ -1,7 +1,8 @@
-"""Hide the secret key in what a server answers, in case it repeats the key."""
+"""Hide the secret key in what a server answers, in case it repeats the key, and in what is logged of that."""
 
 from __future__ import annotations
 
+import logging
 import re
 from dataclasses import replace
 
@@ -43,6 +44,23 @@ class Masking:
                 setattr(error, name, self._in_text(value))
         error.args = (error.message,)
 
+    def in_record(self, record: logging.LogRecord) -> bool:
+        """
+        Hide the secret, unless it is a short one, in a log record, in place; return true, as a filter does.
+
+        :param record: as a library made it
+        """
+        if self._is_short:
+            return True
+        text = record.getMessage()
+        if (masked := self._in_text(text)) != text:
+            record.msg, record.args = masked, ()
+        if record.exc_info:
+            trace = logging.Formatter().formatException(record.exc_info)
+            if (masked := self._in_text(trace)) != trace:
+                record.exc_info, record.exc_text = None, masked
+        return True
+
     def _in_header(self, value: str) -> str:
         return self._pattern.sub(_MASK, value.encode("latin-1", "replace")).decode("latin-1")
 
@@ -53,12 +71,12 @@ class Masking:
 
 
 def _spellings(secret: str) -> re.Pattern[bytes]:
-    """Match the secret as it is, in a URL and in JSON, where each character may be escaped."""
+    """Match the secret as it is, in a URL, in JSON and in a repr, where each character may be escaped."""
     return re.compile(
         b"".join(
             # The character itself comes last: it may be the first one of its own escape.
             rb"(?:%%(?i:%02x)|\\u(?i:%04x)|%s%s)"
-            % (byte, byte, rb"\\?" if byte in b'"/\\' else b"", re.escape(bytes([byte])))
+            % (byte, byte, rb"\\?" if byte in b"\"'/\\" else b"", re.escape(bytes([byte])))
             for byte in secret.encode()
         )
     )

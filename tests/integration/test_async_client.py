@@ -667,6 +667,29 @@ def test_a_netrc_file_has_no_effect(server, tmp_path, monkeypatch):
     assert call(server, retrieve_run(run.id)).id == run.id
 
 
+# Logs
+
+
+@pytest.mark.parametrize("make", [call, blocking_call])
+@pytest.mark.parametrize(
+    "spoken",
+    [
+        f"HTTP/1.1 500 No\r\nX-Echo: Bearer {KEY}\r\nContent-Length: 0\r\n\r\n",
+        f"HTTP/1.1 401 {KEY}\r\nContent-Length: 0\r\n\r\n",
+        f"HTTP/1.1 200 OK\r\nX-A: b\r\nno header: {KEY}\r\nContent-Length: 0\r\n\r\n",
+        f"{KEY}\r\n\r\n",
+    ],
+)
+def test_at_level_debug_what_a_server_echoes_leads_to_no_key(spoken, make, caplog):
+    caplog.set_level(logging.DEBUG)
+    with speaking(lambda connection: connection.sendall(spoken.encode())) as url:
+        make(url, retrieve_run("run_1"))
+    assert [record for record in caplog.records if record.name.startswith(("httpcore.", "urllib3."))]
+    for record in caplog.records:
+        shown = (record.msg, record.args, record.exc_text, *texts_behind(record.exc_info))
+        assert "MARKER" not in f"{record.getMessage()} {shown}"
+
+
 # Outputs
 
 
@@ -687,7 +710,7 @@ def test_an_output_is_fetched_without_the_key_and_its_signature_is_not_logged(ma
         def handle(self):
             store(self.request, self.request.recv(65536))
 
-    caplog.set_level(logging.INFO)
+    caplog.set_level(logging.DEBUG)
     with socketserver.ThreadingTCPServer(("127.0.0.1", 0), Handler) as listening:
         threading.Thread(target=listening.serve_forever, args=(0.02,), daemon=True).start()
         url = f"http://127.0.0.1:{listening.server_address[1]}/p/1.json?X-Amz-Signature=SIGNED%2F1"
