@@ -16,11 +16,11 @@ from airflow_provider_trigger import defaults
 from airflow_provider_trigger.api.body import Body
 from airflow_provider_trigger.api.deadline import NEVER, Deadline
 from airflow_provider_trigger.api.environment import connection_options
-from airflow_provider_trigger.api.errors import TriggerDevError
+from airflow_provider_trigger.api.errors import AuthenticationError, TriggerDevError
 from airflow_provider_trigger.api.exchange import Exchange, Reply, Send
 from airflow_provider_trigger.api.http import Call, Request, Response, api_headers, common_headers
-from airflow_provider_trigger.api.masking import Masking
 from airflow_provider_trigger.api.rate_limit import RateLimit
+from airflow_provider_trigger.api.secret_key import SecretKey
 from airflow_provider_trigger.api.settings import ServerSettings
 from airflow_provider_trigger.api.transport_errors import CONNECT_TIMEOUT, ErrorClasses, transport_error
 from airflow_provider_trigger.api.wire_log import without_secrets
@@ -44,11 +44,11 @@ ERRORS = ErrorClasses(
 class _Bearer(AuthBase):
     """Sends the key; as an ``auth`` object so that no ``.netrc`` entry takes its place."""
 
-    def __init__(self, secret_key: str) -> None:
-        self._header = f"Bearer {secret_key}"
+    def __init__(self, secret_key: SecretKey) -> None:
+        self._key = secret_key
 
     def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
-        request.headers["Authorization"] = self._header
+        request.headers["Authorization"] = self._key.authorization
         return request
 
 
@@ -60,7 +60,12 @@ class TriggerDevClient:
     :param max_connections: how many connections are kept open
     :param rate_limit: the pace, where it is shared with other clients or leaves another reserve; None for its
         own
+    :param secret_key: the key, where it is shared with other clients or can be fetched again; None for that
+        of the settings
     """
+
+    may_fetch_key = True
+    """Whether the key may be fetched again after it was rejected; not in a signal handler."""
 
     def __init__(
         self,
@@ -68,17 +73,18 @@ class TriggerDevClient:
         *,
         max_connections: int = defaults.MAX_CONCURRENCY,
         rate_limit: RateLimit | None = None,
+        secret_key: SecretKey | None = None,
     ) -> None:
         self.settings = settings
-        self._masking = Masking(settings.secret_key)
+        self._key = secret_key or SecretKey(settings.secret_key)
         self.exchange = Exchange(
-            masking=self._masking,
+            masking=self._key.masking,
             rate_limit=rate_limit or RateLimit(),
             timeout=settings.timeout,
             retry_for=settings.retry_for,
         )
         self._session = _new_session(max_connections)
-        self._session.auth = _Bearer(settings.secret_key)
+        self._session.auth = _Bearer(self._key)
         self._session.headers.update(api_headers(settings))
         # Read once and not with each request; afterwards neither .netrc nor the environment has an effect.
         self._options = connection_options(settings.base_url, settings)
@@ -99,13 +105,23 @@ class TriggerDevClient:
 
     def call(self, call: Call[T], *, deadline: Deadline = NEVER, patience: float | None = None) -> T:
         """
-        Make one call, and repeat it where that is safe and may help.
+        Make one call, and repeat it where that is safe and may help, after a 401 with a key that was changed.
 
         :param call: from :mod:`airflow_provider_trigger.api.endpoints`
         :param deadline: of the work that the call is part of
         :param patience: how long to repeat it after the first request, in seconds; None for ``retry_for``
         :raises TriggerDevError: the last error
         """
+        version = self._key.version
+        try:
+            return self._call(call, deadline, patience)
+        except AuthenticationError:
+            if not self._key.renew(version, may_fetch=self.may_fetch_key):
+                raise
+        self.exchange.key_is_rejected = False
+        return self._call(call, deadline, patience)
+
+    def _call(self, call: Call[T], deadline: Deadline, patience: float | None) -> T:
         reply: Reply = None
         with closing(self.exchange.steps(call, deadline=deadline, patience=patience)) as steps:
             while True:
@@ -144,7 +160,7 @@ class TriggerDevClient:
         # while a session reads and resolves them even when it is not to follow them.
         adapter = self._session.get_adapter(str(prepared.url))
         timeout = (min(CONNECT_TIMEOUT, step.timeout), step.timeout)
-        secrets = without_secrets(step.request, self._masking)
+        secrets = without_secrets(step.request, self._key.masking)
         with secrets, adapter.send(prepared, timeout=timeout, **options) as answer:
             headers = {name.lower(): value for name, value in answer.headers.items()}
             body = Body(step.request, step.request.target(self.settings.base_url), headers)

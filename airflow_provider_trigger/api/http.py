@@ -147,8 +147,9 @@ def api_headers(settings: ServerSettings) -> dict[str, str]:
 
     :param settings: of the server
     """
-    headers = {"Accept": "application/json", "x-trigger-api-version": API_VERSION}
-    return common_headers(settings) | headers | ({"x-trigger-branch": settings.branch} if settings.branch else {})
+    headers = common_headers(settings)
+    headers |= {"Accept": "application/json", "x-trigger-api-version": API_VERSION}
+    return headers | ({"x-trigger-branch": settings.branch} if settings.branch else {})
 
 
 def encode_json(value: Any) -> bytes:

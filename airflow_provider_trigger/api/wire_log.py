@@ -1,8 +1,8 @@
 """
 Keep secrets out of what the HTTP libraries log of this package's requests.
 
-At level DEBUG httpcore logs the headers of each response, and urllib3 the address of each request; urllib3 warns
-of headers that it cannot parse, and shows them.
+At level DEBUG httpcore logs the headers of each response, and urllib3 the address of each request; urllib3
+warns of headers that it cannot parse, and shows them.
 """
 
 from __future__ import annotations
@@ -31,8 +31,8 @@ def without_secrets(request: Request, masking: Masking) -> Iterator[None]:
     """
     Mask the key in what is logged in this context; records of other contexts stay as they are.
 
-    :param request: what is sent. With a URL of its own, whose query can be a password in spellings that only the
-        HTTP library knows, nothing is logged
+    :param request: what is sent. With a URL of its own, whose query can be a password in spellings that only
+        the HTTP library knows, nothing is logged
     :param masking: of the key
     """
     token = _keep.set(masking.in_record if request.url is None else lambda _: False)

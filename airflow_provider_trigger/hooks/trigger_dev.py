@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import replace
 from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any
 
-from airflow_provider_trigger._compat import AirflowFailException, AirflowNotFoundException, BaseHook
+from airflow_provider_trigger._compat import AirflowFailException, BaseHook
 from airflow_provider_trigger.api.errors import TriggerDevError
+from airflow_provider_trigger.api.secret_key import SecretKey
 from airflow_provider_trigger.cancel.settings import CancelSettings
 from airflow_provider_trigger.defaults import CONN_ID, MAX_CONCURRENCY, PENDING_VERSION_TIMEOUT
 from airflow_provider_trigger.get_provider_info import (
@@ -19,7 +20,8 @@ from airflow_provider_trigger.get_provider_info import (
     PLACEHOLDERS,
     RELABELING,
 )
-from airflow_provider_trigger.hooks.connection import Settings, connection_not_found, read_settings
+from airflow_provider_trigger.hooks.connection import Settings, read_settings
+from airflow_provider_trigger.hooks.fetching import fetch_connection, fetch_key
 from airflow_provider_trigger.sources.run_ids import all_valid, exactly_one
 
 if TYPE_CHECKING:
@@ -62,7 +64,14 @@ class TriggerDevHook(BaseHook):
     @cached_property
     def settings(self) -> Settings:
         """The connection's values, read and checked."""
-        return read_settings(self._connection or _fetch_connection(self))
+        found = self._connection or fetch_connection(self.trigger_dev_conn_id, get=self.get_connection)
+        return read_settings(found)
+
+    @cached_property
+    def _key(self) -> SecretKey:
+        """Shared by all clients; fetched again after it was rejected."""
+        fetch = partial(fetch_key, self.settings, get=self.get_connection)
+        return SecretKey(self.settings.secret_key, fetch=None if self._connection else fetch)
 
     def get_client(
         self,
@@ -83,7 +92,7 @@ class TriggerDevHook(BaseHook):
         settings = self.settings
         settings = settings if timeout is None else replace(settings, timeout=timeout)
         settings = settings if retry_for is None else replace(settings, retry_for=retry_for)
-        return TriggerDevClient(settings, max_connections=max_connections)
+        return TriggerDevClient(settings, max_connections=max_connections, secret_key=self._key)
 
     def get_conn(self) -> TriggerDevClient:
         """Return a new client, as every hook does; see :meth:`get_client`."""
@@ -250,8 +259,7 @@ class TriggerDevHook(BaseHook):
 
         :param run_id: the run id
         :raises ValueError: the run has not completed
-        :raises TriggerDevError: the run or its output could not be fetched; an ``OutputTooLargeError`` names
-            the limit, and says how to download it
+        :raises TriggerDevError: it could not be fetched; an ``OutputTooLargeError`` says how to download it
         """
         from airflow_provider_trigger.api.endpoints.runs import retrieve_run
         from airflow_provider_trigger.run.output import output_of
@@ -289,9 +297,3 @@ class TriggerDevHook(BaseHook):
         sent = new_delay(delay)
         with self.client() as client:
             return client.call(reschedule_run(run_id, delay=sent))
-
-
-def _fetch_connection(hook: TriggerDevHook) -> Connection:
-    with suppress(AirflowNotFoundException):
-        return hook.get_connection(hook.trigger_dev_conn_id)
-    raise connection_not_found(hook.trigger_dev_conn_id)

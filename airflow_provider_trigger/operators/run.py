@@ -58,8 +58,8 @@ class RunTriggerTaskOperator(OneRunOperator):
     :param queue: the name of Trigger.dev's queue; templated. A ``queue`` in ``default_args`` is Airflow's
     :param concurrency_key: limits the queue's concurrency for each value; templated
     :param delay: when to start: a duration such as ``"1h30m"``, a timedelta, a time, an ISO date; templated
-    :param ttl: how long the run may wait for its start: ``"10m"``, seconds, or a timedelta; templated. It never
-        expires while no worker asks for runs (measured): set ``timeout``, too
+    :param ttl: how long the run may wait for its start: ``"10m"``, seconds, or a timedelta; templated. It
+        never expires while no worker asks for runs (measured): set ``timeout``, too
     :param tags: up to 7, of up to 128 characters, without a comma; templated
     :param metadata: a dict of JSON, up to 256 KB; templated
     :param max_attempts: how many attempts the run has; templated

@@ -65,11 +65,15 @@ class CancelGuard:
         Cancel the run, within the time limit. Raises nothing.
 
         Safe in a signal handler, as Airflow 3 calls it: the interrupted thread may hold a lock of the log, so
-        what is to be logged follows when the task's work continues.
+        what is to be logged follows when the task's work continues. No connection is fetched there.
         """
         self.is_stopped = True
-        with _logging_disabled():
-            self._cancel()
+        self._client.may_fetch_key = False
+        try:
+            with _logging_disabled():
+                self._cancel()
+        finally:
+            self._client.may_fetch_key = True
 
     def sleep(self, seconds: float) -> None:
         """

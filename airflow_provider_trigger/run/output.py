@@ -26,8 +26,8 @@ class OutputTooLargeError(TriggerDevError):
     def __init__(self, run_id: str, *, limit: int, size: int | None) -> None:
         has = "more bytes" if size is None else f"{size} bytes, more"
         super().__init__(
-            f"The output of run {run_id} has {has} than the {limit // 1024 // 1024} MB that are read; download "
-            f"it from TriggerDevHook.get_run({run_id!r}).output_url, which is valid for 300 s"
+            f"The output of run {run_id} has {has} than the {limit // 1024 // 1024} MB that are read; "
+            f"download it from TriggerDevHook.get_run({run_id!r}).output_url, which is valid for 300 s"
         )
         self.run_id = run_id
         self.size = size

@@ -102,12 +102,13 @@ def response() -> Callable[..., Response]:
 
 @pytest.fixture(scope="session")
 def connect() -> Callable[..., tuple[TriggerDevClient, Wire]]:
-    """Build a client and the wire that it is on, from answers or a script."""
+    """Build a client and the wire that it is on, from answers or a script; ``key`` is one that can change."""
 
     def build(*script: Any, **settings: Any) -> tuple[TriggerDevClient, Wire]:
         given = {"base_url": BASE_URL, "secret_key": SECRET_KEY, "user_agent": USER_AGENT} | settings
+        key = given.pop("key", None)
         own = {name: given.pop(name) for name in ("max_connections", "rate_limit") if name in given}
-        client = TriggerDevClient(ServerSettings(**given), **own)
+        client = TriggerDevClient(ServerSettings(**given), secret_key=key, **own)
         wire = Wire(script[0] if callable(script[0]) else in_turn(script))
         client._session.mount("https://", wire)
         client._session.mount("http://", wire)

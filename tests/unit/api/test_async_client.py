@@ -16,7 +16,6 @@ import httpx
 import pytest
 
 from airflow_provider_trigger import defaults
-from airflow_provider_trigger.api import async_client as module
 from airflow_provider_trigger.api import body as body_module
 from airflow_provider_trigger.api import errors
 from airflow_provider_trigger.api.async_client import KEEP_ALIVE, AsyncTriggerDevClient

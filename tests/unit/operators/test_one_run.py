@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import time
 from collections.abc import Callable
 from datetime import timedelta
@@ -352,3 +353,29 @@ def test_what_is_not_an_event_of_its_trigger_is_an_error(event, connection: str)
     context: Any = {}
     with pytest.raises(ValueError, match="event is not valid"):
         operator().execute_complete(context, event)
+
+
+# A key that is changed while the task waits
+
+
+@pytest.mark.parametrize("ends", [True, False])
+def test_the_wait_continues_with_the_key_that_the_connection_has_now_and_so_does_the_cancel(
+    execute, server, run_of, in_signal_handler, monkeypatch: pytest.MonkeyPatch, ends: bool
+) -> None:
+    server.on_task("resize", after=None)
+
+    def rotate() -> None:
+        new = "tr_prod_of_afterwards"
+        object.__setattr__(server.environment, "secret_key", new)
+        if ends:
+            run_of().status = "COMPLETED"
+        connection = json.loads(os.environ["AIRFLOW_CONN_TRIGGER_DEV_DEFAULT"]) | {"password": new}
+        monkeypatch.setenv("AIRFLOW_CONN_TRIGGER_DEV_DEFAULT", json.dumps(connection))
+
+    in_signal_handler(lambda: run_of("EXECUTING"), rotate)
+    if ends:
+        assert execute(operator()) == {"done": True}
+    else:
+        with pytest.raises(AirflowException, match="canceled"):
+            execute(operator(timeout=1.0))
+        assert run_of("CANCELED")

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from airflow_provider_trigger.api.errors import ServerError
+from airflow_provider_trigger.api.secret_key import SecretKey
 from airflow_provider_trigger.run.cancel_guard import CancelGuard
 from airflow_provider_trigger.run.drive import StoppedError
 from airflow_provider_trigger.run.request import TaskRequest
@@ -259,3 +260,40 @@ def test_an_error_of_any_kind_keeps_the_first_one(guard: CancelGuard, client, lo
     guard.run_id = "run_1"
     fail(guard, TimeLimitError())
     assert log.of("error") == ["Run run_1 may still be running: a bug"]
+
+
+# A key that was changed
+
+
+@pytest.fixture
+def rotated(server, connect, network, virtual_time, log):
+    """A guard whose key was changed at the server, and how often the new one was fetched."""
+    fetched: list[str] = []
+
+    def fetch() -> str:
+        fetched.append(server.secret_key)
+        return str(server.secret_key)
+
+    key = SecretKey("tr_prod_of_before", fetch=fetch)
+    client, _ = connect(network, key=key)
+    return CancelGuard(client, cancels=True, time_limit=4.0, log=log), fetched, key
+
+
+def test_in_a_signal_handler_no_key_is_fetched_and_afterwards_it_is(server, rotated, log) -> None:
+    guard, fetched, _ = rotated
+    run = server.add_run("EXECUTING")
+    guard.run_id = run.id
+    guard.stop()
+    assert (run.status, fetched) == ("EXECUTING", [])
+    fail(guard, StoppedError())
+    assert (run.status, len(fetched)) == ("CANCELED", 1)
+    assert [level for level, _ in log.leveled] == ["error", "info"]
+
+
+def test_in_a_signal_handler_the_key_that_another_client_has_fetched_is_used(server, rotated) -> None:
+    guard, fetched, key = rotated
+    run = server.add_run("EXECUTING")
+    guard.run_id = run.id
+    key.replace(server.secret_key)
+    guard.stop()
+    assert (run.status, fetched) == ("CANCELED", [])
