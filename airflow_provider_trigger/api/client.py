@@ -52,6 +52,16 @@ class _Bearer(AuthBase):
         return request
 
 
+class _Adapter(HTTPAdapter):
+    """Keeps Python's http.client from printing headers, and so the key, whatever its ``debuglevel``."""
+
+    def get_connection_with_tls_context(self, *args: Any, **options: Any) -> Any:
+        pool: Any = super().get_connection_with_tls_context(*args, **options)
+        if pool.ConnectionCls.debuglevel:
+            pool.ConnectionCls = type("QuietConnection", (pool.ConnectionCls,), {"debuglevel": 0})
+        return pool
+
+
 class TriggerDevClient:
     """
     A client for one Trigger.dev environment, safe to share between threads.
@@ -190,7 +200,7 @@ def _read_body(answer: requests.Response, body: Body, *, until: float) -> None:
 
 def _new_session(max_connections: int) -> requests.Session:
     session = requests.Session()
-    adapter = HTTPAdapter(pool_connections=1, pool_maxsize=max_connections, max_retries=0)
+    adapter = _Adapter(pool_connections=1, pool_maxsize=max_connections, max_retries=0)
     session.mount("https://", adapter)
     session.mount("http://", adapter)
     return session

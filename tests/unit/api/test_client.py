@@ -8,6 +8,7 @@ import threading
 import time
 import tracemalloc
 from collections.abc import Callable, Iterator
+from http.client import HTTPConnection
 from typing import Any
 from urllib.parse import quote
 
@@ -547,6 +548,17 @@ def test_a_connection_that_is_refused_leads_to_no_key(key_in) -> None:
         error = caught(client)
     assert "Connection refused" in str(error)
     assert key_in(error) == []
+
+
+def test_http_client_prints_no_key(listener, monkeypatch: pytest.MonkeyPatch, capsys) -> None:
+    monkeypatch.setattr(HTTPConnection, "debuglevel", 1)
+
+    def speak(connection: socket.socket) -> None:
+        connection.sendall(f"HTTP/1.1 500 No\r\nX-Echo: {KEY}\r\nContent-Length: 0\r\n\r\n".encode())
+
+    with new_client(listener(speak)) as client:
+        assert isinstance(caught(client), errors.ServerError)
+    assert KEY not in capsys.readouterr().out
 
 
 def test_a_timeout_leads_to_no_key(listener, key_in) -> None:
