@@ -15,7 +15,7 @@ from airflow_provider_trigger.operators.rendered import (
     none_texts,
     with_lists,
 )
-from airflow_provider_trigger.run.identity import TAGS_OF_OURS
+from airflow_provider_trigger.run.identity import TAGS_OF_OURS, RunKey
 from airflow_provider_trigger.run.request import OPTIONS, TaskRequest, check_options, check_payload, to_api
 from airflow_provider_trigger.validation import failing_for_good, is_templated
 
@@ -45,7 +45,8 @@ class RunTriggerTaskOperator(OneRunOperator):
     A task instance has one run, also when an answer is lost, a worker crashes, or the task is retried while
     the run is alive: the request carries an idempotency key made of what identifies the task instance. A
     retry takes up a run that is alive, returns the output of one that has completed, and starts a new one in
-    place of one that failed or was canceled. Clearing a task that has ended starts a new run.
+    place of one that failed or was canceled. Clearing a task that has ended starts a new run. Where a task
+    executes operators by hand, each execution has a run.
 
     The run carries three tags: ``airflow_dag:…``, and one each for this Dag run and this task instance.
 
@@ -169,7 +170,8 @@ class RunTriggerTaskOperator(OneRunOperator):
             raise AirflowFailException(str(error)) from None
 
     def _start(self, client: TriggerDevClient, guard: CancelGuard, context: Context) -> Started:
-        from airflow_provider_trigger.run.start import start_run, start_run_of
+        from airflow_provider_trigger.run.start import start_run
+        from airflow_provider_trigger.run.start_again import start_run_of
         from airflow_provider_trigger.sources.context import key_of, task_instance_of
 
         identity = task_instance_of(context)
@@ -180,18 +182,19 @@ class RunTriggerTaskOperator(OneRunOperator):
         options = to_api(self._options, now=now)
         if identity:
             options["tags"] = [*options.get("tags", []), *identity.tags]
-        key = self.idempotency_key
+        key: RunKey | str | None = self.idempotency_key
         if key == AUTOMATIC_KEY:
-            key = key_of(context, identity, retries=self.retries or 0) if identity else None
+            # Of its own it has none where a task executes it by hand.
+            retries = context.get("task", self).retries or 0
+            key = key_of(context, identity, operator_id=self.task_id, retries=retries) if identity else None
         if key is not None:
-            options["idempotencyKey"] = key
+            options["idempotencyKey"] = str(key)
         guard.request = request = TaskRequest(
             task_identifier=self.task_identifier, payload=self.payload, options=options
         )
         self.log.info("Starting a run of Trigger.dev task %r", self.task_identifier)
-        has_automatic_key = self.wait_for_completion and self.idempotency_key == AUTOMATIC_KEY
-        if identity is not None and has_automatic_key and is_retry:
+        if isinstance(key, RunKey) and self.wait_for_completion and is_retry:
             return start_run_of(
-                identity, client, request, cancels=self.cancel_on_kill, log=self.log, sleep=guard.sleep
+                key, client, request, cancels=self.cancel_on_kill, log=self.log, sleep=guard.sleep
             )
         return start_run(client, request, log=self.log, sleep=guard.sleep)

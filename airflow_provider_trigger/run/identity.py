@@ -97,35 +97,87 @@ class TaskInstanceIdentity:
         end += f":{_hash([*ids, self.dag_run.process])}"
         return _cut(f"{_TASK_TAG}:{self.task_id}", MAX_TAG_LENGTH - len(end)) + end
 
-    def key(self, max_tries: int, retries: int, *, test_number: int = 0) -> str:
-        """
-        Return the idempotency key of its run.
-
-        It stays the same when the task is retried, and changes when the task is cleared after its end, as
-        Airflow sets ``max_tries`` to the number of tries so far and the task's ``retries`` then (measured).
-        With other ``retries`` than before that can be the same sum.
-
-        :param max_tries: of the task instance
-        :param retries: of its task
-        :param test_number: how often a process has begun to run it, in tests of a Dag; else 0
-        """
-        return f"{self._start_of_key}{max_tries}-{retries}" + (f"-{test_number}" if test_number else "")
-
     def has_started(self, idempotency_key: str | None) -> bool:
         """
         Return whether a run with this key was started by this task instance, in any of its tries.
 
         :param idempotency_key: as the server shows it; None for none
         """
-        return idempotency_key is not None and idempotency_key.startswith(self._start_of_key)
+        return idempotency_key is not None and idempotency_key.startswith(self.start_of_keys)
 
     @property
-    def _start_of_key(self) -> str:
-        return f"{KEY_PREFIX}-{self.dag_run.hash}-{self._hash}-"
+    def start_of_keys(self) -> str:
+        """What the keys of all its runs begin with, and of no other ones."""
+        own = _hash([self.dag_run.hash, self.task_id, self.map_index])
+        return f"{KEY_PREFIX}-{self.dag_run.hash}-{own}-"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RunKey:
+    """
+    The idempotency key of a run; its text is ``str()`` of it.
+
+    It stays the same when the task is retried, and changes when the task is cleared after its end: Airflow
+    sets ``max_tries`` to the number of tries so far and the task's ``retries`` then, and does not change it
+    when the Dag gets other ``retries`` (measured).
+
+    :param task_instance: which one starts the run
+    :param operator_id: the operator's own task id; another one than the task's, where a task executes
+        operators by hand
+    :param execution: how often the operator was executed in this try, this time included
+    :param max_tries: of the task instance
+    :param retries: of its task
+    :param try_number: of the task instance
+    :param test_number: how often a process has begun to run it, in tests of a Dag; else 0
+    """
+
+    task_instance: TaskInstanceIdentity
+    operator_id: str
+    execution: int = 1
+    max_tries: int
+    retries: int
+    try_number: int
+    test_number: int = 0
 
     @property
-    def _hash(self) -> str:
-        return _hash([self.dag_run.hash, self.task_id, self.map_index])
+    def cleared_after(self) -> int:
+        """
+        The try after which the task was cleared; 0 if it never was, or has other ``retries`` since then.
+
+        It is in the key as after a clear to fewer ``retries`` ``max_tries`` can be the same as before.
+        """
+        number = self.max_tries - self.retries
+        return number if 0 < number < self.try_number else 0
+
+    def is_of_same_execution(self, idempotency_key: str | None) -> bool:
+        """
+        Return whether a run with this key was started by this execution of the operator, in any of its tries.
+
+        :param idempotency_key: as the server shows it; None for none
+        """
+        return idempotency_key is not None and idempotency_key.startswith(self._start)
+
+    def shows_clear_since(self, idempotency_key: str | None) -> bool:
+        """
+        Return whether the task was cleared since this execution has started a run with this key.
+
+        Where only ``retries`` differ, nothing shows whether it was (measured): it counts as not cleared.
+
+        :param idempotency_key: as the server shows it; None for none
+        """
+        return self.is_of_same_execution(idempotency_key) and not str(idempotency_key).startswith(self._tries)
+
+    @property
+    def _start(self) -> str:
+        return f"{self.task_instance.start_of_keys}{_hash([self.operator_id, self.execution])}-"
+
+    @property
+    def _tries(self) -> str:
+        test = f".{self.test_number}" if self.test_number else ""
+        return f"{self._start}{self.max_tries}{test}-"
+
+    def __str__(self) -> str:
+        return f"{self._tries}{self.cleared_after}"
 
 
 TAGS_OF_OURS = 3

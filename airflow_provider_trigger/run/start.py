@@ -18,13 +18,9 @@ from airflow_provider_trigger.api.errors import (
 )
 from airflow_provider_trigger.api.http import Call
 from airflow_provider_trigger.api.models.runs import TERMINATES_WITHIN, Run, TriggeredRun
-from airflow_provider_trigger.api.models.statuses import ALIVE_STATUSES, RunStatus
 from airflow_provider_trigger.defaults import POLL_INTERVAL
 from airflow_provider_trigger.log import Log
-from airflow_provider_trigger.run.find import Found, find_runs
-from airflow_provider_trigger.run.identity import TaskInstanceIdentity
 from airflow_provider_trigger.run.request import TaskRequest
-from airflow_provider_trigger.wording import enumeration
 
 if TYPE_CHECKING:
     from airflow_provider_trigger.api.client import TriggerDevClient
@@ -33,8 +29,6 @@ if TYPE_CHECKING:
 _UNANSWERED = (TransportError, ServerError, UnexpectedAnswerError)
 # Stop after this many runs that someone else cancels right after their start.
 _MAX_ROUNDS = 5
-# Of the runs of earlier tries: a canceled one may still have a worker.
-_LISTED = ALIVE_STATUSES | {RunStatus.CANCELED}
 # Long enough that a run which is only created to be found does not begin before its cancel.
 _DELAY_OF_A_LOOKUP = "1h"
 
@@ -72,23 +66,39 @@ def start_run(
     :param sleep: waits so many seconds
     :raises TriggerDevError: it could not be started; without a key, the error says whether a run may exist
     """
+    doubtful_id = None
     for _ in range(_MAX_ROUNDS):
         triggered = _trigger(client, request)
         if not triggered.is_cached:
             return Started(run_id=triggered.id)
-        run = client.call(retrieve_run(triggered.id))
-        if run.is_canceled:
-            run = _wait_until_terminated(client, run, log=log, sleep=sleep)
-        if not run.is_final or run.is_success:
-            log.info("Run %s was started before and is %s: no new one is started", run.id, run.status)
-            return Started(run_id=run.id, run=run)
-        sleep(0)  # a task that was stopped meanwhile, and so canceled this run, starts no other one
+        if triggered.id != doubtful_id:
+            run = client.call(retrieve_run(triggered.id))
+            if run.is_canceled:
+                run = wait_until_terminated(client, run, log=log, sleep=sleep)
+            if not run.is_final or run.is_success:
+                return take_up(run, log=log)
+            sleep(0)  # a task that was stopped meanwhile, and so canceled this run, starts no other one
+            if run.idempotency_key is None:
+                # Someone else may just have released the key, and another run has it: it is sent again.
+                doubtful_id = run.id
+                continue
         log.info("Run %s is %s: a new one is started in its place", run.id, run.status)
         client.call(reset_idempotency_key(str(request.key), task_identifier=request.task_identifier))
     raise TriggerDevError(
         f"Trigger.dev task {request.task_identifier!r}: {_MAX_ROUNDS} runs in a row were canceled right "
         "after their start: find out who cancels them"
     )
+
+
+def take_up(run: Run, *, log: Log) -> Started:
+    """
+    Return a run that an earlier try, or someone with the same key, has started.
+
+    :param run: it
+    :param log: where to write that no new one is started
+    """
+    log.info("Run %s was started before and is %s: no new one is started", run.id, run.status)
+    return Started(run_id=run.id, run=run)
 
 
 def _trigger(client: TriggerDevClient, request: TaskRequest) -> TriggeredRun:
@@ -135,9 +145,18 @@ def _say_that_a_run_may_exist(error: TriggerDevError, *, has_key: bool) -> None:
     )
 
 
-def _wait_until_terminated(
+def wait_until_terminated(
     client: TriggerDevClient, run: Run, *, log: Log, sleep: Callable[[float], None]
 ) -> Run:
+    """
+    Wait until the worker of a canceled run has stopped; return the run as last seen.
+
+    :param client: for the environment
+    :param run: the run
+    :param log: where to write that it is waited for
+    :param sleep: waits so many seconds
+    :raises TriggerDevError: it could not be checked
+    """
     if not run.is_terminated:
         log.info("Run %s is %s; waiting until its worker has stopped", run.id, run.status)
     waited = 0.0
@@ -147,66 +166,6 @@ def _wait_until_terminated(
         waited += POLL_INTERVAL
         run = client.call(retrieve_run(run.id))
     return run
-
-
-def start_run_of(
-    identity: TaskInstanceIdentity,
-    client: TriggerDevClient,
-    request: TaskRequest,
-    *,
-    cancels: bool,
-    log: Log,
-    sleep: Callable[[float], None] = time.sleep,
-) -> Started:
-    """
-    Start the run of a task instance that has had a try before.
-
-    Where it was cleared while its run was alive, and no trigger was there to cancel the run, it has another
-    key now. That run is canceled here, or else returned. A new one starts only when the workers of canceled
-    ones have stopped.
-
-    A run from before its Dag run was cleared cannot be distinguished from one of another Airflow: it is not
-    canceled, and a warning names it.
-
-    :param identity: of the task instance
-    :param client: for the environment
-    :param request: what to start, with the task instance's key
-    :param cancels: whether a run from before the clear is canceled, rather than taken up
-    :param log: where to write what became of earlier runs
-    :param sleep: waits so many seconds
-    :raises TriggerDevError: it could not be started
-    """
-    try:
-        found = find_runs(client, tag=identity.tag, is_ours=identity.has_started, statuses=_LISTED)
-    except TriggerDevError as error:
-        # The list reads a database of its own, which can be down while all else works (measured).
-        found = Found(error=error)
-    if found.error:
-        text = "Could not search for runs that were started before this task was cleared: %s"
-        log.warning(text, found.error)
-    if found.others:
-        log.warning(
-            "Still running, and not canceled: %s. They have this task's tag, but were started before its "
-            "Dag run was cleared, by another Airflow, or as a replay. Cancel those that you do not need",
-            enumeration(found.others),
-        )
-    for run in found.ours:
-        if run.idempotency_key == request.key:
-            continue
-        if not cancels:
-            log.info(
-                "Run %s was started before this task was cleared and is %s: waiting for it, no new run is "
-                "started",
-                run.id,
-                run.status,
-            )
-            return Started(run_id=run.id, run=run)
-        log.info("Canceling run %s: it was started before this task was cleared", run.id)
-        client.call(cancel_run(run.id))
-        found.stopping.append(client.call(retrieve_run(run.id)))
-    for run in found.stopping:
-        _wait_until_terminated(client, run, log=log, sleep=sleep)
-    return start_run(client, request, log=log, sleep=sleep)
 
 
 def cancel_by_key(client: TriggerDevClient, request: TaskRequest, *, deadline: Deadline) -> str:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from airflow_provider_trigger.run.identity import DagRunIdentity, TaskInstanceIdentity
+from airflow_provider_trigger.run.identity import DagRunIdentity, RunKey, TaskInstanceIdentity
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -98,23 +99,57 @@ def origin_of(context: Context) -> str:
     return f"{', '.join(texts)}: " if texts else ""
 
 
-def key_of(context: Context, identity: TaskInstanceIdentity, *, retries: int) -> str:
+def key_of(context: Context, identity: TaskInstanceIdentity, *, operator_id: str, retries: int) -> RunKey:
     """
-    Return the idempotency key for the run of a task instance; call it once for each try.
+    Return the idempotency key for the run of an operator; call it once for each of its executions.
 
     :param context: of the task
     :param identity: of the task instance
+    :param operator_id: the operator's own task id
     :param retries: of the task
     """
     ti: Any = context["ti"]
-    if not identity.dag_run.is_test:
-        return identity.key(ti.max_tries, retries)
-    begun = identity.dag_run.hash, ti.task_id, identity.map_index
-    number = _test_numbers.get(begun, 0)
-    if ti.try_number <= 1 or not number:
-        number += 1
-    _test_numbers[begun] = number
-    return identity.key(ti.max_tries, retries, test_number=number)
+    is_new_try = _executions.begin(ti)
+    number = 0
+    if identity.dag_run.is_test:
+        begun = identity.dag_run.hash, ti.task_id, identity.map_index
+        number = _test_numbers.get(begun, 0)
+        if is_new_try and (ti.try_number <= 1 or not number):
+            number += 1
+        _test_numbers[begun] = number
+    return RunKey(
+        task_instance=identity,
+        operator_id=operator_id,
+        execution=_executions.count(operator_id),
+        max_tries=ti.max_tries,
+        retries=retries,
+        try_number=ti.try_number,
+        test_number=number,
+    )
+
+
+class _Executions:
+    """Counts how often each operator is executed in the try that this process works on."""
+
+    def __init__(self) -> None:
+        self._try: tuple[Any, int] = None, 0
+        self._counts: Counter[str] = Counter()
+
+    def begin(self, ti: Any) -> bool:
+        """Return whether this is a new try, whose executions are counted from the beginning."""
+        # The object differs where a process repeats a test of a Dag, or a test of ours repeats a try.
+        is_new = self._try[0] is not ti or self._try[1] != ti.try_number
+        if is_new:
+            self._try, self._counts = (ti, ti.try_number), Counter()
+        return is_new
+
+    def count(self, operator_id: str) -> int:
+        """Count an execution; return how many there were, this one included."""
+        self._counts[operator_id] += 1
+        return self._counts[operator_id]
+
+
+_executions = _Executions()
 
 
 def _ids_of(dag_run: Any) -> tuple[Any, Any]:

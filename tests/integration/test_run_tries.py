@@ -161,6 +161,32 @@ def test_instances_of_a_mapped_task_and_other_tasks_have_runs_of_their_own(serve
     assert len(server.runs) == 4
 
 
+def test_operators_that_a_task_executes_by_hand_have_a_run_each_and_keep_it_in_a_retry(server, run_tasks):
+    server.on_task("resize", output=lambda payload: payload * 2)
+    result = run_tasks("""
+        @task(retries=1)
+        def by_hand():
+            try:
+                from airflow.sdk import get_current_context
+            except ImportError:  # 2.11
+                from airflow.operators.python import get_current_context
+            context = get_current_context()
+            outputs = [
+                RunTriggerTaskOperator(
+                    task_id="resize", task_identifier="resize", payload=payload, poll_interval=0.1
+                ).execute(context)
+                for payload in (1, 2, 3)
+            ]
+            if context["ti"].try_number == 1:
+                raise RuntimeError("after its runs")
+            return str(outputs)
+
+        by_hand()
+    """)
+    assert (result.tries, result.xcoms) == ({"by_hand": [2]}, {"by_hand": "[2, 4, 6]"})
+    assert statuses(server) == ["COMPLETED"] * 3
+
+
 @pytest.mark.parametrize("retries", [0, 1])
 def test_two_tests_of_a_dag_with_one_date_in_one_process_have_a_run_each(server, run_tasks, retries):
     with suppress(ImportError):  # 2.11 deletes the first Dag run, for which it must know the table of users

@@ -94,6 +94,11 @@ def is_cleared_without_a_list(scene: RunScene) -> None:
     scene.start(ti={"try_number": 2})
 
 
+def is_cleared_while_the_list_is_behind(scene: RunScene) -> None:
+    scene.server.list_lag = 60
+    scene.start(ti={"try_number": 2, "max_tries": 1})
+
+
 def loses_the_output(scene: RunScene, status: int) -> None:
     scene.server.on_task(TASK, output=1, output_by_url=True)
     scene.server.fail_next(None, status, path="/packets/")
@@ -112,7 +117,10 @@ RUN_SCENARIOS: dict[str, tuple[Callable[[RunScene], object], ...]] = {
     "run may exist": (lambda scene: loses_the_answer(scene, idempotency_key=None), loses_the_answer),
     "ended with status CANCELED": (is_canceled,),
     "ended with status EXPIRED": (expires,),
-    "Could not": (is_cleared_without_a_list,),
+    "may still be running: the list of runs": (
+        is_cleared_without_a_list,
+        is_cleared_while_the_list_is_behind,
+    ),
     "the object store rejected": (lambda scene: loses_the_output(scene, 404),),
     "the object store … failed": (lambda scene: loses_the_output(scene, 503),),
 }

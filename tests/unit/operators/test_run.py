@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -460,13 +461,27 @@ def test_where_a_run_is_not_this_task_instances_alone_none_from_before_is_looked
     assert "list" not in sent()
 
 
-@pytest.mark.parametrize("retries", [0, 3])
-def test_its_key_holds_the_retries_of_its_task(
-    retries: int, connection: str, server, context, run_of
+@pytest.mark.parametrize(("retries", "cleared_after"), [(0, 0), (2, 1), (3, 0)])
+def test_its_key_holds_the_try_after_which_its_task_was_cleared(
+    retries: int, cleared_after: int, connection: str, server, context, run_of
 ) -> None:
     # Airflow sets max_tries to the tries so far and the retries when a task is cleared.
-    operator(retries=retries, wait_for_completion=False).execute(context(max_tries=3))
-    assert run_of().idempotency_key.endswith(f"-3-{retries}")
+    made = operator(retries=retries, wait_for_completion=False)
+    made.execute(context(try_number=2, max_tries=3))
+    assert run_of().idempotency_key.endswith(f"-3-{cleared_after}")
+
+
+def test_each_operator_that_is_executed_by_hand_in_a_task_has_a_run(connection: str, server, context) -> None:
+    server.on_task("resize", output=lambda payload: payload * 2)
+
+    def outputs(try_number: int) -> list[Any]:
+        given = context(task_id="outer", try_number=try_number, max_tries=2)
+        given["task"] = SimpleNamespace(retries=2)
+        made = [operator(task_id=task_id, payload=payload) for payload, task_id in enumerate("aab", start=1)]
+        return [one.execute(given) for one in [*made, made[-1]]]
+
+    assert outputs(1) == outputs(2) == [2, 4, 6, 6]
+    assert len(server.runs) == 4
 
 
 def test_a_first_try_looks_for_nothing(connection: str, server, context, sent) -> None:

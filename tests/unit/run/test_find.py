@@ -26,7 +26,7 @@ TASKS = [TaskInstanceIdentity(dag_run=DAG_RUN, task_id=task_id) for task_id in (
 def add(
     server: TriggerDevServer, status: str = "EXECUTING", task: Any = TASKS[0], number: int = 0, **fields: Any
 ) -> Any:
-    given = {"idempotency_key": task.key(number, 0), "tags": task.tags}
+    given = {"idempotency_key": f"{task.start_of_keys}{number}", "tags": task.tags}
     return server.add_run(status, **given | fields)
 
 

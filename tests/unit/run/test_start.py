@@ -19,19 +19,16 @@ from airflow_provider_trigger.api.errors import (
     TriggerDevError,
     UnexpectedAnswerError,
 )
-from airflow_provider_trigger.run.identity import DagRunIdentity, TaskInstanceIdentity
+from airflow_provider_trigger.run.identity import DagRunIdentity, RunKey, TaskInstanceIdentity
 from airflow_provider_trigger.run.request import TaskRequest
-from airflow_provider_trigger.run.start import cancel_by_key, replay, start_run, start_run_of
+from airflow_provider_trigger.run.start import cancel_by_key, replay, start_run
+from airflow_provider_trigger.run.start_again import start_run_of
 from airflow_provider_trigger.testing import TriggerDevServer
 
 DAG_RUN = DagRunIdentity(dag_id="d", run_id="r", start_date=datetime(2026, 11, 1, tzinfo=UTC))
 IDENTITY = TaskInstanceIdentity(dag_run=DAG_RUN, task_id="t")
-# Airflow has set another start date.
-BEFORE_ITS_CLEAR = TaskInstanceIdentity(
-    dag_run=DagRunIdentity(dag_id="d", run_id="r", start_date=datetime(2026, 10, 31, tzinfo=UTC)), task_id="t"
-)
-KEY = IDENTITY.key(1, 0)
-EARLIER_KEY = IDENTITY.key(0, 0)
+RUN_KEY = RunKey(task_instance=IDENTITY, operator_id="t", max_tries=1, retries=0, try_number=2)
+KEY = str(RUN_KEY)
 MAY_EXIST = (
     ". The request is not repeated, as it has no idempotency key, and a run may exist: look for it in the "
     "dashboard before you start another one"
@@ -202,6 +199,22 @@ def test_a_reset_that_someone_else_was_faster_with_is_none_the_worse(server, sta
     assert start().run_id != run.id
 
 
+def test_a_key_that_someone_else_has_used_again_is_not_taken_from_the_new_run(server, start, network) -> None:
+    run = add(server, "QUEUED")
+    run.cancel()
+    others: list[Any] = []
+
+    def start_another(sent: str) -> None:
+        if sent.startswith("GET") and not others:
+            server.reset_key(KEY, "resize")
+            others.append(add(server, "EXECUTING"))
+
+    network.before = start_another
+    assert start().run_id == others[0].id
+    assert not network.sent("/reset")
+    assert (others[0].idempotency_key, len(server.runs)) == (KEY, 2)
+
+
 def test_where_someone_cancels_every_run_it_is_an_error_after_five(server, start, network) -> None:
     add(server, "QUEUED").cancel()
 
@@ -232,8 +245,8 @@ def is_stopped(_: float) -> None:
     "start",
     [
         start_run,
-        partial(start_run_of, IDENTITY, cancels=True),
-        partial(start_run_of, IDENTITY, cancels=False),
+        partial(start_run_of, RUN_KEY, cancels=True),
+        partial(start_run_of, RUN_KEY, cancels=False),
     ],
 )
 def test_a_task_that_was_stopped_meanwhile_starts_no_other_run(server, client, network, log, start) -> None:
@@ -322,137 +335,6 @@ def test_a_replay_of_an_unknown_run_is_an_error(client) -> None:
     assert "may exist" not in str(raised.value)
 
 
-# After an earlier try, which may have been cleared
-
-
-@pytest.fixture
-def start_again(client, clock, log):
-    def start(*, cancels: bool = True) -> Any:
-        return start_run_of(IDENTITY, client, request(), cancels=cancels, log=log, sleep=clock.sleep)
-
-    return start
-
-
-def test_the_run_from_before_a_clear_is_canceled_before_the_new_one_starts(
-    server, start_again, network, log
-) -> None:
-    earlier = add(server, "EXECUTING", key=EARLIER_KEY)
-    states: list[bool] = []
-    network.before = lambda sent: states.append(earlier.terminated) if sent.endswith("/trigger") else None
-    started = start_again()
-    assert started.run_id != earlier.id
-    assert (earlier.status, states) == ("CANCELED", [True])
-    assert log.lines == [
-        f"Canceling run {earlier.id}: it was started before this task was cleared",
-        f"Run {earlier.id} is CANCELED; waiting until its worker has stopped",
-    ]
-
-
-@pytest.mark.parametrize("of", [IDENTITY, BEFORE_ITS_CLEAR])
-def test_a_new_run_starts_when_the_workers_of_canceled_ones_have_stopped(
-    server, start_again, network, log, of
-) -> None:
-    earlier = add(server, "EXECUTING", key=of.key(0, 0))
-    earlier.cancel()  # by the trigger of the task, as it was marked
-    states: list[bool] = []
-    network.before = lambda sent: states.append(earlier.terminated) if sent.endswith("/trigger") else None
-    assert start_again().run_id != earlier.id
-    assert states == [True]
-    assert earlier.cancel_requests == 1
-    assert log.lines == [f"Run {earlier.id} is CANCELED; waiting until its worker has stopped"]
-
-
-def test_a_run_from_before_its_dag_run_was_cleared_is_named_and_not_canceled(
-    server, start_again, log
-) -> None:
-    earlier = add(server, "EXECUTING", key=BEFORE_ITS_CLEAR.key(0, 0), tags=BEFORE_ITS_CLEAR.tags)
-    assert start_again().run_id != earlier.id
-    assert (earlier.status, earlier.cancel_requests) == ("EXECUTING", 0)
-    assert log.of("warning") == [
-        f"Still running, and not canceled: {earlier.id}. They have this task's tag, but were started before "
-        "its Dag run was cleared, by another Airflow, or as a replay. Cancel those that you do not need"
-    ]
-
-
-def test_what_is_not_canceled_is_named_before_anything_is_waited_for(server, start_again, log) -> None:
-    left = add(server, "EXECUTING", key=BEFORE_ITS_CLEAR.key(0, 0), tags=BEFORE_ITS_CLEAR.tags)
-    earlier = add(server, "EXECUTING", key=EARLIER_KEY)
-    start_again()
-    first, *others = log.lines
-    assert first.startswith(f"Still running, and not canceled: {left.id}. ")
-    assert [line for line in others if earlier.id in line] == others != []
-
-
-@pytest.mark.parametrize("is_first", [True, False])
-def test_all_runs_from_before_clears_are_canceled_also_next_to_the_one_of_an_earlier_try(
-    server, start_again, clock, is_first: bool
-) -> None:
-    keys = [EARLIER_KEY, IDENTITY.key(5, 0), KEY]
-    runs = {}
-    for key in keys if is_first else reversed(keys):  # the list begins with the newest run
-        clock.sleep(1)
-        runs[key] = add(server, "EXECUTING", key=key)
-    assert start_again().run_id == runs[KEY].id
-    assert [runs[key].status for key in keys] == ["CANCELED", "CANCELED", "EXECUTING"]
-
-
-def test_it_is_taken_up_where_runs_are_not_to_be_canceled(server, start_again, log) -> None:
-    earlier = add(server, "EXECUTING", key=EARLIER_KEY)
-    started = start_again(cancels=False)
-    assert (started.run_id, started.run.status) == (earlier.id, "EXECUTING")
-    assert len(server.runs) == 1
-    assert earlier.cancel_requests == 0
-    assert log.lines == [
-        f"Run {earlier.id} was started before this task was cleared and is EXECUTING: waiting for it, no new "
-        "run is started"
-    ]
-
-
-@pytest.mark.parametrize("cancels", [True, False])
-def test_the_run_of_an_earlier_try_is_taken_up(server, start_again, cancels: bool) -> None:
-    run = add(server, "EXECUTING")
-    assert start_again(cancels=cancels).run_id == run.id
-    assert (run.status, len(server.runs)) == ("EXECUTING", 1)
-
-
-@pytest.mark.parametrize("status", ["COMPLETED", "FAILED", "CANCELED"])
-def test_a_run_from_before_a_clear_that_has_ended_is_left_alone(server, start_again, status: str) -> None:
-    earlier = add(server, status, key=EARLIER_KEY)
-    started = start_again()
-    assert (started.run, earlier.cancel_requests) == (None, 0)
-    assert started.run_id != earlier.id
-
-
-def test_runs_that_only_carry_the_tag_are_left_alone(server, start_again, client) -> None:
-    earlier = add(server, "EXECUTING", key=EARLIER_KEY)
-    replayed = server.replay(earlier)
-    replayed.status = "EXECUTING"
-    foreign = add(server, "EXECUTING", key="order-17")
-    start_again()
-    assert (replayed.status, foreign.status) == ("EXECUTING", "EXECUTING")
-
-
-def test_a_list_that_is_down_is_a_warning_and_the_run_starts(
-    server, start_again, network, log, answer
-) -> None:
-    network.fault("GET /api/v1/runs", answer(500, {"error": "no database"}), times=1000)
-    started = start_again()
-    assert started.run_id in server.runs
-    [warning] = log.of("warning")
-    text = "Could not search for runs that were started before this task was cleared: GET /api/v1/runs "
-    assert warning.startswith(text)
-
-
-def test_a_cancel_of_an_earlier_run_that_fails_starts_no_second_one(
-    server, start_again, network, answer
-) -> None:
-    add(server, "EXECUTING", key=EARLIER_KEY)
-    network.fault("/cancel", answer(403, {"error": "No"}))
-    with pytest.raises(ResponseError):
-        start_again()
-    assert len(server.runs) == 1
-
-
 # The run of a request whose answer has not come
 
 
@@ -488,13 +370,3 @@ def test_both_of_its_calls_keep_the_deadline(client, clock, network, lost, call:
     with pytest.raises(TriggerDevError):
         cancel_by_key(client, request(), deadline=Deadline.after(4, now=clock.monotonic()))
     assert clock.now <= 1004
-
-
-def test_an_earlier_run_that_cannot_be_checked_is_a_warning(
-    server, start_again, network, log, answer
-) -> None:
-    broken, earlier = (add(server, "EXECUTING", key=IDENTITY.key(number, 0)) for number in (5, 6))
-    network.fault(broken.id, answer(500, {"error": "for ever"}), times=1000)
-    start_again()
-    assert (broken.status, earlier.status) == ("EXECUTING", "CANCELED")
-    assert [broken.id in line for line in log.of("warning")] == [True]

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from fake_airflow import DATE, START, TaskInstance, context_of, dag_run
 
-from airflow_provider_trigger.run.identity import TaskInstanceIdentity
+from airflow_provider_trigger.run.identity import RunKey, TaskInstanceIdentity
 from airflow_provider_trigger.sources import context as context_module
 from airflow_provider_trigger.sources.context import (
     dag_run_of,
@@ -35,8 +35,13 @@ def identified(given: Any) -> TaskInstanceIdentity:
     return made
 
 
-def key(given: Any, retries: int = 2) -> str:
-    return key_of(given, identified(given), retries=retries)
+def key(given: Any, retries: int = 2, operator_id: str = "resize") -> str:
+    return str(key_of(given, identified(given), operator_id=operator_id, retries=retries))
+
+
+def expected(given: Any, **fields: Any) -> str:
+    made: dict[str, Any] = {"operator_id": "resize", "max_tries": 2, "retries": 2, "try_number": 1}
+    return str(RunKey(task_instance=identified(given), **made | fields))
 
 
 @pytest.fixture(autouse=True)
@@ -173,12 +178,12 @@ def test_two_installations_have_different_keys() -> None:
 def test_a_real_dag_run_keeps_its_key_however_often_it_is_begun() -> None:
     # A worker that was replaced begins the same try again.
     assert key(context()) == key(context())
-    assert key(context()) == identified(context()).key(2, 2)
+    assert key(context()) == expected(context())
 
 
 def test_a_repeated_test_of_a_dag_with_one_date_has_another_key() -> None:
     tested: dict[str, Any] = {"start_date": DATE}
-    first, second = (identified(context(**tested)).key(2, 2, test_number=number) for number in (1, 2))
+    first, second = (expected(context(**tested), test_number=number) for number in (1, 2))
     assert second != first
     assert key(context(**tested)) == first
     assert key(context(try_number=2, **tested)) == first  # a retry within the test
@@ -186,14 +191,34 @@ def test_a_repeated_test_of_a_dag_with_one_date_has_another_key() -> None:
     assert key(context(try_number=2, **tested)) == second
     # Each task instance has a number of its own.
     other = context(map_index=1, **tested)
-    assert key(other) == identified(other).key(2, 2, test_number=1)
+    assert key(other) == expected(other, test_number=1)
 
 
 def test_a_test_whose_first_try_was_in_another_process_has_a_key_of_its_own() -> None:
     tested: dict[str, Any] = {"start_date": DATE}
     first = key(context(try_number=2, **tested))
     assert key(context(try_number=3, **tested)) == first
-    assert first.endswith("-1")
+    assert first == expected(context(**tested), test_number=1)
+
+
+@pytest.mark.parametrize("fields", [{}, {"start_date": DATE}], ids=["real", "test"])
+def test_each_execution_of_an_operator_in_a_try_has_a_key_and_the_same_one_in_a_retry(fields) -> None:
+    def keys(try_number: int) -> list[str]:
+        given = context(try_number=try_number, **fields)
+        copy = dict(given)
+        return [key(given), key(copy), key(given, operator_id="crop"), key(given)]
+
+    first = keys(1)
+    assert len(set(first)) == 4
+    assert keys(2) == first
+
+
+def test_a_task_instance_that_airflow_uses_again_for_a_retry_is_in_another_try() -> None:
+    given = context()
+    first = key(given)
+    given["ti"].try_number = 2
+    assert key(given) == first
+    assert key(given) != first
 
 
 # In the log of a callback

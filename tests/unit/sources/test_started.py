@@ -115,7 +115,7 @@ def add(server):
 
     def build(status: str = "EXECUTING", task_id: str = "resize", map_index: int = -1, **fields: Any) -> Any:
         made: Any = task_instance_of(context(None, task_id, map_index))
-        given = {"idempotency_key": made.key(0, 0), "tags": made.tags}
+        given = {"idempotency_key": f"{made.start_of_keys}0", "tags": made.tags}
         return server.add_run(status, **given | fields)
 
     return build

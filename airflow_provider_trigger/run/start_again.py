@@ -1,0 +1,140 @@
+"""Start a run after an earlier try of the same task, whose run may be alive."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from airflow_provider_trigger.api.deadline import Deadline
+from airflow_provider_trigger.api.endpoints.runs import cancel_run, retrieve_run
+from airflow_provider_trigger.api.errors import TriggerDevError
+from airflow_provider_trigger.api.models.runs import Run
+from airflow_provider_trigger.api.models.statuses import ALIVE_STATUSES, RunStatus
+from airflow_provider_trigger.log import Log
+from airflow_provider_trigger.run.find import Found, find_runs, list_run_ids
+from airflow_provider_trigger.run.identity import RunKey
+from airflow_provider_trigger.run.request import TaskRequest
+from airflow_provider_trigger.run.start import Started, start_run, take_up, wait_until_terminated
+from airflow_provider_trigger.wording import enumeration
+
+if TYPE_CHECKING:
+    from airflow_provider_trigger.api.client import TriggerDevClient
+
+# Of the runs of earlier tries: a canceled one may still have a worker.
+_LISTED = ALIVE_STATUSES | {RunStatus.CANCELED}
+# The search for earlier runs, in seconds: the idempotency key finds most of them all the same.
+_SEARCH_TIME = 10.0
+# After this many lists, with so many seconds before each, a new run is listed (1 to 2 s, measured).
+_LISTS = 3
+_LIST_INTERVAL = 1.0
+_MAY_RUN = (
+    "A run from before a clear of this task may still be running: the list of runs %s. "
+    "Check the dashboard, and cancel a run that you do not need"
+)
+
+
+def start_run_of(
+    key: RunKey,
+    client: TriggerDevClient,
+    request: TaskRequest,
+    *,
+    cancels: bool,
+    log: Log,
+    sleep: Callable[[float], None] = time.sleep,
+) -> Started:
+    """
+    Start the run of a task instance that has had a try before.
+
+    Where it was cleared while its run was alive, and no trigger was there to cancel the run, it has another
+    key now. That run is canceled here, or else returned; one of another Trigger.dev task is canceled as well.
+    A new one starts only when the workers of canceled ones have stopped.
+
+    A run from before its Dag run was cleared cannot be distinguished from one of another Airflow: it is not
+    canceled, and a warning names it.
+
+    :param key: of the run
+    :param client: for the environment
+    :param request: what to start, with this key
+    :param cancels: whether a run from before the clear is canceled, rather than taken up
+    :param log: where to write what became of earlier runs
+    :param sleep: waits so many seconds
+    :raises TriggerDevError: it could not be started
+    """
+    found = _find_earlier_runs(key, client, log=log)
+    if run := _cancel_replaced_runs(found, key, client, request, cancels=cancels, log=log):
+        return take_up(run, log=log)
+    for run in found.stopping:
+        wait_until_terminated(client, run, log=log, sleep=sleep)
+    started = start_run(client, request, log=log, sleep=sleep)
+    if key.cleared_after and started.run is None and not found.error:
+        _warn_if_list_is_behind(started.run_id, key, client, log=log, sleep=sleep)
+    return started
+
+
+def _find_earlier_runs(key: RunKey, client: TriggerDevClient, *, log: Log) -> Found:
+    instance = key.task_instance
+    try:
+        found = find_runs(
+            client,
+            tag=instance.tag,
+            is_ours=instance.has_started,
+            statuses=_LISTED,
+            deadline=Deadline.after(_SEARCH_TIME, now=time.monotonic()),
+        )
+    except TriggerDevError as error:
+        # The list reads a database of its own, which can be down while all else works (measured).
+        found = Found(error=error)
+    if found.error:
+        log.warning(_MAY_RUN, f"could not be searched: {found.error}")
+    if found.others:
+        log.warning(
+            "Still running, and not canceled: %s. They have this task's tag, but were started before its "
+            "Dag run was cleared, by another Airflow, or as a replay. Cancel those that you do not need",
+            enumeration(found.others),
+        )
+    return found
+
+
+def _cancel_replaced_runs(
+    found: Found, key: RunKey, client: TriggerDevClient, request: TaskRequest, *, cancels: bool, log: Log
+) -> Run | None:
+    """Cancel the runs that a new one replaces; return one to take up that has another key."""
+    taken_up = None
+    for run in found.ours:
+        is_of_other_task = run.task_identifier not in ("", request.task_identifier)
+        if not key.is_of_same_execution(run.idempotency_key):
+            continue  # another operator of the same task takes care of it
+        if is_of_other_task:
+            why = f"an earlier try has started it, for Trigger.dev task {run.task_identifier!r}"
+        elif run.idempotency_key == request.key:
+            continue
+        elif cancels and key.shows_clear_since(run.idempotency_key):
+            why = "it was started before this task was cleared"
+        else:
+            taken_up = taken_up or run
+            continue
+        if not cancels:
+            log.warning("Run %s is %s and not canceled (cancel_on_kill=False): %s", run.id, run.status, why)
+            continue
+        log.info("Canceling run %s: %s", run.id, why)
+        client.call(cancel_run(run.id))
+        found.stopping.append(client.call(retrieve_run(run.id)))
+    return taken_up
+
+
+def _warn_if_list_is_behind(
+    run_id: str, key: RunKey, client: TriggerDevClient, *, log: Log, sleep: Callable[[float], None]
+) -> None:
+    """Warn if the list does not show a new run soon, as it may not have shown an earlier one either."""
+    behind = f"is behind, and does not show run {run_id}"
+    deadline = Deadline.after(_SEARCH_TIME, now=time.monotonic())
+    for _ in range(_LISTS):
+        sleep(_LIST_INTERVAL)
+        try:
+            if run_id in list_run_ids(client, tag=key.task_instance.tag, statuses=(), deadline=deadline):
+                return
+        except TriggerDevError as error:
+            behind = f"could not be searched: {error}"
+            break
+    log.warning(_MAY_RUN, behind)
