@@ -11,8 +11,10 @@ from types import TracebackType
 from typing import TYPE_CHECKING
 
 from airflow_provider_trigger.api.deadline import Deadline
-from airflow_provider_trigger.api.endpoints.runs import cancel_run
+from airflow_provider_trigger.api.endpoints.runs import cancel_run, retrieve_run
+from airflow_provider_trigger.api.models.runs import Run
 from airflow_provider_trigger.log import Log
+from airflow_provider_trigger.run.describe import unconfirmed_cancel
 from airflow_provider_trigger.run.drive import StoppedError, pause
 from airflow_provider_trigger.run.request import TaskRequest
 from airflow_provider_trigger.run.start import cancel_by_key
@@ -52,6 +54,8 @@ class CancelGuard:
         if error is not None:
             # What ends a task from outside, such as Airflow's timeout, is no Exception.
             self.is_stopped = self.is_stopped or not isinstance(error, Exception)
+            # After a signal, Airflow 3 kills the process while a cancel that failed is tried again.
+            self._write_log()
             self._cancel()
         self._write_log()
         self._client.close()
@@ -107,12 +111,30 @@ class CancelGuard:
                 self.run_id = cancel_by_key(self._client, request, deadline=deadline)
         except Exception as error:
             # Any error: the task ends all the same, for its own reason.
-            run = self.run_id or "of this task"
-            self._unlogged.append(partial(self._log.error, "Run %s may still be running: %s", run, error))
+            self._may_run(self._log.error, self.run_id or "of this task", error)
         else:
             # Not all that the task may start: a request in flight continues, and can end with another run.
             self._canceled_id = self.run_id
-            self._unlogged.append(partial(self._log.info, "Canceled run %s", self.run_id))
+            self._check(str(self.run_id), deadline)
+
+    def _check(self, run_id: str, deadline: Deadline) -> None:
+        """Check once what became of a canceled run: the answer to a cancel does not show it (measured)."""
+        run: Run | Exception
+        try:
+            run = self._client.call(retrieve_run(run_id), deadline=deadline, patience=0.0)
+        except Exception as error:
+            run = error
+        if isinstance(run, Run) and run.is_canceled:
+            self._unlogged.append(partial(self._log.info, "Canceled run %s", run_id))
+        elif isinstance(run, Run) and run.is_final:
+            text = "Run %s was %s before its cancel"
+            self._unlogged.append(partial(self._log.info, text, run_id, run.status))
+        else:
+            self._may_run(self._log.warning, run_id, unconfirmed_cancel(run))
+
+    def _may_run(self, write: Callable[..., object], run: str, why: object) -> None:
+        text = "Run %s may still be running: %s. If no retry waits for it, cancel it in the dashboard"
+        self._unlogged.append(partial(write, text, run, why))
 
     def _write_log(self) -> None:
         while self._unlogged:

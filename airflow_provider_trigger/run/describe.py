@@ -11,6 +11,17 @@ def describe(run: Run) -> str:
     return f"run {run.id}{task}"
 
 
+def unconfirmed_cancel(check: Run | Exception) -> str:
+    """
+    Return what is known of a run whose cancel was accepted, but which was not seen to end.
+
+    :param check: the run as it was checked after the cancel, or why it could not be checked
+    """
+    if isinstance(check, Run):
+        return f"its cancel was accepted, but it is still {check.status}"
+    return f"its cancel was accepted, but its status could not be checked: {check}"
+
+
 def usage(run: Run) -> str:
     """
     Return what a run has used so far, for example ``2.5 s of compute time, cost 0.0054 cents``.

@@ -241,6 +241,76 @@ def test_a_cancel_that_fails_is_logged_and_not_raised(
     assert run.status == "CANCELED"
     [line] = log.of("error")
     assert line.startswith(f"Run {run.id} may still be running: POST /api/v2/runs/{run.id}/cancel ")
+    assert line.endswith(WHAT_TO_DO)
+
+
+def test_that_a_cancel_has_failed_is_logged_before_it_is_tried_again(
+    server, guard: CancelGuard, network, log, lost
+) -> None:
+    # The process may be killed meanwhile.
+    guard.run_id = server.add_run("EXECUTING").id
+    network.fault("/cancel", lost, times=1000)
+    guard.stop()
+    seen: list[int] = []
+    network.before = lambda sent: seen.append(len(log.of("error")))
+    fail(guard, StoppedError())
+    assert set(seen) == {1}
+    assert len(log.of("error")) == 2
+
+
+# After a cancel that was accepted
+
+WHAT_TO_DO = ". If no retry waits for it, cancel it in the dashboard"
+
+
+@pytest.mark.parametrize("status", ["COMPLETED", "FAILED", "TIMED_OUT"])
+def test_a_run_that_had_ended_is_not_called_canceled(server, guard: CancelGuard, log, status: str) -> None:
+    run = server.add_run(status)
+    with guard:
+        guard.run_id = run.id
+        guard.stop()
+    assert log.leveled == [("info", f"Run {run.id} was {status} before its cancel")]
+
+
+def test_a_run_that_is_alive_after_its_cancel_is_named_with_its_status(
+    server, guard: CancelGuard, network, log, answer
+) -> None:
+    run = server.add_run("EXECUTING")
+    network.fault("GET", answer(200, {"id": run.id, "status": "EXECUTING"}))
+    guard.run_id = run.id
+    fail(guard, StoppedError())
+    accepted = "its cancel was accepted, but it is still EXECUTING"
+    assert log.leveled == [("warning", f"Run {run.id} may still be running: {accepted}{WHAT_TO_DO}")]
+    assert run.cancel_requests == 1
+
+
+def test_a_run_that_cannot_be_checked_after_its_cancel_is_named_with_the_error(
+    server, guard: CancelGuard, network, log, answer
+) -> None:
+    run = server.add_run("EXECUTING")
+    network.fault("GET", answer(502, "bad gateway"), times=1000)
+    guard.run_id = run.id
+    fail(guard, StoppedError())
+    [line] = log.of("warning")
+    accepted = "its cancel was accepted, but its status could not be checked: "
+    assert line.startswith(f"Run {run.id} may still be running: {accepted}GET /api/v3/runs/{run.id} ")
+    assert line.endswith(WHAT_TO_DO)
+    assert len(network.sent("GET")) == 1
+
+
+@pytest.mark.parametrize("takes", [1.0, 3.9])
+def test_cancel_and_check_have_one_time_limit(
+    server, guard: CancelGuard, network, clock, log, takes: float, lost
+) -> None:
+    guard.run_id = server.add_run("EXECUTING").id
+
+    def take_long(sent: str) -> None:
+        clock.sleep(takes if sent.endswith("/cancel") else 0.1)
+
+    network.before = take_long
+    network.fault("GET", lost, times=1000)
+    guard.stop()
+    assert clock.now - 1000 == pytest.approx(takes + 0.1)
 
 
 def test_a_lookup_that_fails_is_logged_and_not_raised(guard: CancelGuard, network, log, answer) -> None:
@@ -259,7 +329,7 @@ def test_an_error_of_any_kind_keeps_the_first_one(guard: CancelGuard, client, lo
     monkeypatch.setattr(client, "call", call)
     guard.run_id = "run_1"
     fail(guard, TimeLimitError())
-    assert log.of("error") == ["Run run_1 may still be running: a bug"]
+    assert log.of("error") == [f"Run run_1 may still be running: a bug{WHAT_TO_DO}"]
 
 
 # A key that was changed
