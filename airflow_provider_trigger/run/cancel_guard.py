@@ -134,7 +134,7 @@ class CancelGuard:
 
     def _may_run(self, write: Callable[..., object], run: str, why: object) -> None:
         text = "Run %s may still be running: %s. If no retry waits for it, cancel it in the dashboard"
-        self._unlogged.append(partial(write, text, run, why))
+        self._unlogged.append(partial(write, text, run, str(why).rstrip(".")))
 
     def _write_log(self) -> None:
         while self._unlogged:

@@ -324,7 +324,7 @@ def test_a_lookup_that_fails_is_logged_and_not_raised(guard: CancelGuard, networ
 
 def test_an_error_of_any_kind_keeps_the_first_one(guard: CancelGuard, client, log, monkeypatch) -> None:
     def call(*_: Any, **__: Any) -> None:
-        raise RuntimeError("a bug")
+        raise RuntimeError("a bug.")
 
     monkeypatch.setattr(client, "call", call)
     guard.run_id = "run_1"
