@@ -16,6 +16,7 @@ from typing import Any
 from airflow_provider_trigger.api.errors import TriggerDevError
 from airflow_provider_trigger.api.models.runs import Run
 from airflow_provider_trigger.log import Log
+from airflow_provider_trigger.run.describe import unconfirmed_cancel
 from airflow_provider_trigger.run.run_wait import LOG_INTERVAL, RunWait
 from airflow_provider_trigger.run.steps import Cancel, Check, Pause, Step, Steps
 from airflow_provider_trigger.run.wait_settings import WaitSettings
@@ -170,12 +171,7 @@ def _after_cancel(
     if isinstance(reply, Run) and reply.is_final:
         # The cancel came too late: its result counts.
         return Waited(end=WaitEnd.FINAL, run=reply)
-    if cancel_error:
-        text = f"the cancel failed: {cancel_error}"
-    elif isinstance(reply, Run):
-        text = f"its cancel was accepted, but it is still {reply.status}"
-    else:
-        text = f"its cancel was accepted, but its status could not be checked: {reply}"
+    text = f"the cancel failed: {cancel_error}" if cancel_error else unconfirmed_cancel(reply)
     return Waited(end=end, run=seen, error=text)
 
 
