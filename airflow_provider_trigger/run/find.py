@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING
 from airflow_provider_trigger.api.deadline import NEVER, Deadline
 from airflow_provider_trigger.api.endpoints.runs import list_runs_page, retrieve_run
 from airflow_provider_trigger.api.errors import TriggerDevError
-from airflow_provider_trigger.api.models.runs import Run
-from airflow_provider_trigger.api.models.statuses import ALIVE_STATUSES
+from airflow_provider_trigger.api.models.runs import ListedRun, Run
 from airflow_provider_trigger.run.checks import call_each
 
 if TYPE_CHECKING:
@@ -43,8 +42,7 @@ def find_runs(
     *,
     tag: str,
     is_ours: Callable[[str | None], bool],
-    statuses: Collection[str] = ALIVE_STATUSES,
-    known: Collection[str] = (),
+    statuses: Collection[str],
     deadline: Deadline = NEVER,
 ) -> Found:
     """
@@ -56,13 +54,12 @@ def find_runs(
     :param tag: what all of them carry
     :param is_ours: whether a run's idempotency key proves it
     :param statuses: which ones to list
-    :param known: ids that are left out
     :param deadline: for all of it
     :raises TriggerDevError: the list failed
     """
     found = Found()
-    listed = list_run_ids(client, tag=tag, statuses=statuses, deadline=deadline)
-    run_ids = [run_id for run_id in listed if run_id not in known]
+    pages = list_pages(client, tag=tag, statuses=statuses, deadline=deadline)
+    run_ids = [run.id for page in pages for run in page]
     for run in call_each(client, retrieve_run, run_ids, deadline=deadline).values():
         if isinstance(run, TriggerDevError):
             found.error = found.error or run
@@ -77,25 +74,25 @@ def find_runs(
     return found
 
 
-def list_run_ids(
-    client: TriggerDevClient, *, tag: str, statuses: Collection[str], deadline: Deadline
-) -> list[str]:
+def list_pages(
+    client: TriggerDevClient, *, tag: str, statuses: Collection[str], deadline: Deadline = NEVER
+) -> Iterator[list[ListedRun]]:
     """
-    Return the ids of all runs with a tag and one of these statuses, as far as the list knows.
+    Yield all runs with a tag and one of these statuses, page by page, as far as the list knows.
 
     :param client: for the environment
     :param tag: exactly as sent
     :param statuses: as the API spells them
     :param deadline: for all pages
+    :raises TriggerDevError: the list failed
     """
-    run_ids: list[str] = []
     after = None
     while True:
         page = client.call(
             list_runs_page(tags=[tag], statuses=sorted(statuses), created_from=_ALL_TIMES, after=after),
             deadline=deadline,
         )
-        run_ids += page.run_ids
+        yield page.runs
         after = page.next
         if after is None:  # a short page is not the last one (measured)
-            return run_ids
+            return

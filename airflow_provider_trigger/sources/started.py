@@ -7,8 +7,9 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_trigger.api.errors import TriggerDevError
+from airflow_provider_trigger.api.models.statuses import ALIVE_STATUSES
 from airflow_provider_trigger.log import Log
-from airflow_provider_trigger.run.find import find_runs
+from airflow_provider_trigger.run.find import list_pages
 from airflow_provider_trigger.sources.context import own_ti_of, starter_of
 from airflow_provider_trigger.sources.run_ids import RunIds
 from airflow_provider_trigger.sources.xcom import add_xcoms, starts_runs, why_no_xcom
@@ -47,10 +48,12 @@ def started_by_search(
     context: Context, ids: RunIds, client: TriggerDevClient, *, deadline: Deadline, log: Log, origin: str
 ) -> Iterator[list[str]]:
     """
-    Yield the ids of further runs that are alive, twice, as the list lags.
+    Yield the ids of runs that are alive, page by page, so that the first are canceled meanwhile.
+
+    All pages are read twice, as the list lags.
 
     :param context: of a callback or a deadline alert
-    :param ids: what is known already; gets a sentence where the search fails
+    :param ids: gets a sentence where the search fails
     :param client: for the environment
     :param deadline: for all of it
     :param log: where to name runs that carry the tag only, and are not canceled
@@ -64,27 +67,24 @@ def started_by_search(
                 "context does not say when the Dag run started; give run_ids, or use a task's callback"
             )
         return
-    known, error = set(ids.found), None
+    known, others = set(ids.found), list[str]()
     try:
         for number in range(_LISTS):
             if number:
                 time.sleep(min(_LIST_LAG, deadline.remaining(time.monotonic())))
-            found = find_runs(
-                client, tag=starter.tag, is_ours=starter.has_started, known=known, deadline=deadline
-            )
-            if found.others:
-                log.warning(
-                    "%sNot canceled, as they have the tag of this Dag run or task, but not its idempotency "
-                    "key (replays, or runs with a key of their own): %s",
-                    origin,
-                    enumeration(found.others),
-                )
-            ours = [run.id for run in found.ours]
-            known.update(ours, found.others)
-            if ours:
-                yield ours
-            error = found.error
-    except TriggerDevError as raised:
-        error = raised
-    if error:
+            for page in list_pages(client, tag=starter.tag, statuses=ALIVE_STATUSES, deadline=deadline):
+                runs = [run for run in page if run.id not in known and not run.is_final]
+                ours = [run.id for run in runs if starter.has_started(run.idempotency_key)]
+                known.update(run.id for run in runs)
+                others += [run.id for run in runs if run.id not in ours]
+                if ours:
+                    yield ours
+    except TriggerDevError as error:
         ids.failed.append(f"the runs of this Dag run could not be listed: {error}")
+    if others:
+        log.warning(
+            "%sNot canceled, as they have the tag of this Dag run or task, but not its idempotency key "
+            "(replays, or runs with a key of their own): %s",
+            origin,
+            enumeration(others),
+        )

@@ -127,7 +127,7 @@ def test_a_run_is_checked_canceled_and_found(server):
 
     before, page = asyncio.run(main())
     assert (before.status, before.tags) == ("EXECUTING", ["a b", "é/%"])
-    assert page.run_ids == [run.id]
+    assert [one.id for one in page.runs] == [run.id]
     assert run.status == "CANCELED"
 
 

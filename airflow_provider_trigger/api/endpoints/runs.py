@@ -14,7 +14,7 @@ from typing import Any
 from airflow_provider_trigger.api.endpoints.paths import segment
 from airflow_provider_trigger.api.errors import UnexpectedAnswerError
 from airflow_provider_trigger.api.http import Call, Request, Response
-from airflow_provider_trigger.api.models.runs import Run, RunPage
+from airflow_provider_trigger.api.models.runs import ListedRun, Run, RunPage
 from airflow_provider_trigger.api.responses import json_object, server_message
 
 MAX_PAGE_SIZE = 100
@@ -149,8 +149,7 @@ def list_runs_page(
 
 def _read_run(request: Request, response: Response, run_id: str) -> Run:
     answer = json_object(request, response)
-    if missing := [name for name in ("id", "status") if not _is_text(answer.get(name))]:
-        raise UnexpectedAnswerError(f"{request} answered a run without {missing[0]!r}")
+    _check_run(request, answer)
     run = Run.from_answer(answer, seen_at=response.date())
     if run.id != run_id:
         raise UnexpectedAnswerError(f"{request} answered another run: {run.id[:50]!r}")
@@ -167,13 +166,18 @@ def _read_data(request: Request, answer: Mapping[str, Any]) -> list[dict[str, An
 def _read_page(request: Request, response: Response) -> RunPage:
     answer = json_object(request, response)
     runs, pagination = _read_data(request, answer), answer.get("pagination")
-    run_ids = [run.get("id") if isinstance(run, dict) else None for run in runs]
-    if not all(map(_is_text, run_ids)):
-        raise UnexpectedAnswerError(f"{request} answered a run without an id")
+    for run in runs:
+        _check_run(request, run if isinstance(run, dict) else {})
     if not isinstance(pagination, dict):
         raise UnexpectedAnswerError(f"{request} answered a list of runs without 'pagination'")
     following = pagination.get("next")
-    return RunPage(run_ids=run_ids, next=following if _is_text(following) else None)  # type: ignore[arg-type]  # texts
+    listed = [ListedRun.from_answer(run) for run in runs]
+    return RunPage(runs=listed, next=following if _is_text(following) else None)
+
+
+def _check_run(request: Request, answer: Mapping[str, Any]) -> None:
+    if missing := [name for name in ("id", "status") if not _is_text(answer.get(name))]:
+        raise UnexpectedAnswerError(f"{request} answered a run without {missing[0]!r}")
 
 
 def _is_text(value: object) -> bool:

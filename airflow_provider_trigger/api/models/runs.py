@@ -211,15 +211,45 @@ class TriggeredRun:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class ListedRun:
+    """
+    One run as a list shows it: up to date, although which runs are listed is not (measured).
+
+    :param id: the run id, ``run_…``
+    :param status: Trigger.dev's word
+    :param idempotency_key: as :attr:`Run.idempotency_key`
+    """
+
+    id: str
+    status: str
+    idempotency_key: str | None
+
+    @property
+    def is_final(self) -> bool:
+        """Whether the run has ended."""
+        return meaning_of(self.status).is_final
+
+    @classmethod
+    def from_answer(cls, answer: Mapping[str, Any]) -> ListedRun:
+        """
+        Read an item of the server's list.
+
+        :param answer: with a text ``id`` and ``status``
+        """
+        key = _read_text(answer.get("idempotencyKey"))
+        return cls(id=answer["id"], status=answer["status"], idempotency_key=key)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class RunPage:
     """
     One page of a list of runs.
 
-    :param run_ids: newest first; few or none do not mean that it is the last page (measured)
+    :param runs: newest first; few or none do not mean that it is the last page (measured)
     :param next: where the next page begins, None on the last one
     """
 
-    run_ids: list[str]
+    runs: list[ListedRun]
     next: str | None
 
 

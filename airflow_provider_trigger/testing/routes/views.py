@@ -66,6 +66,7 @@ def list_item(run: ServerRun, state: State, *, modern: bool) -> dict[str, Any]:
         "id": run.id,
         "status": word,
         "taskIdentifier": run.task_identifier,
+        "idempotencyKey": _idempotency_key(run),
         "version": _version(run, state),
         "createdAt": show_time(state.created_at),
         "updatedAt": show_time(state.updated_at),
@@ -81,6 +82,7 @@ def list_item(run: ServerRun, state: State, *, modern: bool) -> dict[str, Any]:
         "baseCostInCents": 0,
         "durationMs": state.duration_ms,
         "depth": run.depth,
+        "metadata": run.metadata,
         "taskKind": "STANDARD",
         "region": _region(run),
     }

@@ -24,6 +24,14 @@ def arrange_more_lists(replay: Any) -> None:
     replay.add(shown_in(old)[0]["id"], "QUEUED")
 
 
+def arrange_keys(replay: Any) -> None:
+    """Add the runs that the list shows, one of which was canceled."""
+    canceled, *others = shown_in(replay.exchanges[0])
+    for shown in reversed(others):
+        replay.add(shown["id"], "DELAYED")
+    replay.add(canceled["id"], "DELAYED").cancel()
+
+
 def before_lists(replay: Any, exchange: Any) -> None:
     """Add what a list shows just before it is asked for, so that earlier ones did not show it."""
     if "replica held back, six" in exchange.label:

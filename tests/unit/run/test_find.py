@@ -11,11 +11,11 @@ import pytest
 from fake_clock import Clock
 from in_process import Network
 
-from airflow_provider_trigger.api.deadline import NEVER, Deadline
+from airflow_provider_trigger.api.deadline import Deadline
 from airflow_provider_trigger.api.errors import NotSentError, ServerError, TriggerDevError
 from airflow_provider_trigger.api.models.statuses import ALIVE_STATUSES
 from airflow_provider_trigger.run import checks
-from airflow_provider_trigger.run.find import find_runs, list_run_ids
+from airflow_provider_trigger.run.find import find_runs, list_pages
 from airflow_provider_trigger.run.identity import DagRunIdentity, TaskInstanceIdentity
 from airflow_provider_trigger.testing import TriggerDevServer
 
@@ -50,7 +50,7 @@ def end_when_checked(network: Network, run: Any) -> None:
 @pytest.fixture
 def find(client):
     return lambda starter=DAG_RUN, **options: find_runs(
-        client, tag=starter.tag, is_ours=starter.has_started, **options
+        client, tag=starter.tag, is_ours=starter.has_started, **{"statuses": ALIVE_STATUSES} | options
     )
 
 
@@ -115,11 +115,17 @@ def test_a_replay_carries_the_tags_but_is_not_ours(server, find) -> None:
     assert sorted(found.others) == sorted([replayed.id, foreign.id])
 
 
-def test_known_runs_are_neither_checked_nor_returned(server, find, network) -> None:
-    runs = [add(server, number=number) for number in range(3)]
-    found = find(known={runs[0].id, runs[2].id})
-    assert [run.id for run in found.ours] == [runs[1].id]
-    assert len(network.sent("/v3/")) == 1
+def listed(client: Any, **options: Any) -> list[str]:
+    pages = list_pages(client, tag=DAG_RUN.tag, statuses=ALIVE_STATUSES, **options)
+    return [run.id for page in pages for run in page]
+
+
+def test_a_list_shows_what_proves_whose_a_run_is(server, client) -> None:
+    run = add(server)
+    replayed = server.replay(run)
+    [page] = list_pages(client, tag=DAG_RUN.tag, statuses=ALIVE_STATUSES)
+    keys = {one.id: (one.idempotency_key, one.is_final) for one in page}
+    assert keys == {run.id: (TASKS[0].key(0, 0), False), replayed.id: (None, False)}
 
 
 def test_all_pages_are_read_also_behind_an_empty_one(server, client, network, clock) -> None:
@@ -128,8 +134,7 @@ def test_all_pages_are_read_also_behind_an_empty_one(server, client, network, cl
     clock.sleep(120)
     for run in runs[-150:]:  # the whole first page, the newest runs, and half of the second one
         run.status = "COMPLETED"
-    run_ids = list_run_ids(client, tag=DAG_RUN.tag, statuses=ALIVE_STATUSES, deadline=NEVER)
-    assert run_ids == [run.id for run in reversed(runs[:100])]
+    assert listed(client) == [run.id for run in reversed(runs[:100])]
     assert len(network.sent("GET /api/v1/runs")) == 3
 
 
@@ -137,7 +142,7 @@ def test_runs_that_are_older_than_a_week_are_listed(server, client, clock) -> No
     run = add(server, "DELAYED")
     run.stay()
     clock.sleep(30 * 86400)
-    assert list_run_ids(client, tag=DAG_RUN.tag, statuses=ALIVE_STATUSES, deadline=NEVER) == [run.id]
+    assert listed(client) == [run.id]
 
 
 def test_many_runs_are_all_checked(server, find, network) -> None:
@@ -177,20 +182,12 @@ def test_a_check_that_fails_hides_no_other_run(server, find, network, answer) ->
     assert {run.id for run in found.ours} == {run.id for run in runs if run is not runs[2]}
     assert isinstance(found.error, ServerError)
     assert runs[2].id in str(found.error)
-    assert find(known=[runs[2].id]).error is None
 
 
-def test_the_deadline_ends_the_checks_too(server, find, network, clock, lost) -> None:
-    add(server)
-    network.fault("/v3/", lost, times=1000)
-    assert isinstance(find(deadline=Deadline.after(5, now=clock.monotonic())).error, TriggerDevError)
-    assert clock.now <= 1005
-
-
-def test_the_deadline_ends_the_search(server, find, network, clock, lost) -> None:
+def test_the_deadline_ends_the_list(client, network, clock, lost) -> None:
     network.fault("GET", lost, times=1000)
     with pytest.raises(TriggerDevError):
-        find(deadline=Deadline.after(5, now=clock.monotonic()))
+        listed(client, deadline=Deadline.after(5, now=clock.monotonic()))
     assert clock.now <= 1005
     with pytest.raises(NotSentError):
-        find(deadline=Deadline.after(0, now=clock.monotonic()))
+        listed(client, deadline=Deadline.after(0, now=clock.monotonic()))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Any
 
@@ -122,23 +123,20 @@ def add(server):
 
 
 @pytest.fixture
-def search(client, clock, log, monkeypatch: pytest.MonkeyPatch):
+def pages(client, clock, log, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(started, "time", clock)
 
-    def run(given: Any, ids: RunIds | None = None, *, timeout: float | None = 30) -> list[list[str]]:
+    def begin(given: Any, ids: RunIds | None = None, *, timeout: float = 30) -> Iterator[list[str]]:
         deadline = Deadline.after(timeout, now=clock.monotonic())
-        return list(
-            started_by_search(
-                given,
-                ids if ids is not None else RunIds(),
-                client,
-                deadline=deadline,
-                log=log,
-                origin="Dag: ",
-            )
-        )
+        ids = ids if ids is not None else RunIds()
+        return started_by_search(given, ids, client, deadline=deadline, log=log, origin="Dag: ")
 
-    return run
+    return begin
+
+
+@pytest.fixture
+def search(pages):
+    return lambda *given, **options: list(pages(*given, **options))
 
 
 @pytest.mark.parametrize("given", [context(reason="task_failure"), ALERT])
@@ -218,24 +216,19 @@ def test_a_list_that_is_down_the_second_time_keeps_what_was_found(
     assert len(ids.failed) == 1
 
 
-def test_a_run_that_cannot_be_checked_keeps_no_other_from_being_canceled(
-    add, search, network, answer
+def test_the_runs_of_a_page_are_given_before_the_next_one_is_read_and_none_is_checked(
+    server, add, pages, network, clock
 ) -> None:
-    broken, run = add(task_id="again"), add()
-    network.fault(broken.id, answer(500, {"error": "for ever"}), times=1000)
-    ids = RunIds()
-    assert search(ALERT, ids, timeout=None) == [[run.id]]
-    [reason] = ids.failed
-    assert reason.startswith("the runs of this Dag run could not be listed: ")
-    assert broken.id in reason
-
-
-def test_a_run_that_can_be_checked_the_second_time_is_no_failure(add, search, network, answer) -> None:
-    run = add()
-    network.fault(run.id, answer(403, {"error": "No"}))
-    ids = RunIds()
-    assert search(ALERT, ids) == [[run.id]]
-    assert ids.failed == []
+    runs = []
+    for number in range(150):
+        clock.sleep(0.01)
+        runs.append(add(map_index=number))
+    found = pages(ALERT)
+    assert next(found) == [run.id for run in reversed(runs[50:])]
+    assert len(network.requests) == 1
+    assert next(found) == [run.id for run in reversed(runs[:50])]
+    assert list(found) == []
+    assert network.sent("/v3/") == []
 
 
 def test_the_deadline_ends_the_search(add, search, clock) -> None:

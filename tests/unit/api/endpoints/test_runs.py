@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta, timezone
 from typing import Any
 
@@ -18,9 +19,10 @@ from airflow_provider_trigger.api.endpoints.runs import (
     retrieve_run,
 )
 from airflow_provider_trigger.api.http import Call, Response
-from airflow_provider_trigger.api.models.runs import RunPage
+from airflow_provider_trigger.api.models.runs import ListedRun, RunPage
 
 RUN = {"id": "run_1", "status": "QUEUED"}
+LISTED = ListedRun(id="run_1", status="QUEUED", idempotency_key=None)
 CALLS: tuple[Callable[[], Call[Any]], ...] = (
     lambda: cancel_run("run_1"),
     lambda: retrieve_run("run_1"),
@@ -216,15 +218,15 @@ def test_a_time_without_a_zone_is_rejected() -> None:
 @pytest.mark.parametrize(
     ("body", "page"),
     [
-        ({"data": [], "pagination": {}}, RunPage(run_ids=[], next=None)),
-        ({"data": [RUN], "pagination": {"next": "n"}}, RunPage(run_ids=["run_1"], next="n")),
+        ({"data": [], "pagination": {}}, RunPage(runs=[], next=None)),
+        ({"data": [RUN], "pagination": {"next": "n"}}, RunPage(runs=[LISTED], next="n")),
         # It may be short or empty and still not be the last one.
-        ({"data": [], "pagination": {"next": "n", "previous": "p"}}, RunPage(run_ids=[], next="n")),
+        ({"data": [], "pagination": {"next": "n", "previous": "p"}}, RunPage(runs=[], next="n")),
         (
-            {"data": [RUN, {"id": "run_2"}], "pagination": {"next": ""}},
-            RunPage(run_ids=["run_1", "run_2"], next=None),
+            {"data": [RUN, RUN | {"idempotencyKey": "a key"}], "pagination": {"next": ""}},
+            RunPage(runs=[LISTED, replace(LISTED, idempotency_key="a key")], next=None),
         ),
-        ({"data": [RUN], "pagination": {"next": None}}, RunPage(run_ids=["run_1"], next=None)),
+        ({"data": [RUN], "pagination": {"next": None}}, RunPage(runs=[LISTED], next=None)),
     ],
 )
 def test_a_page_is_read(response, body, page: RunPage) -> None:
@@ -236,9 +238,10 @@ def test_a_page_is_read(response, body, page: RunPage) -> None:
     [
         ({"pagination": {}}, "JSON without a list of runs in 'data'"),
         ({"data": {}, "pagination": {}}, "JSON without a list of runs in 'data'"),
-        ({"data": [{}], "pagination": {}}, "a run without an id"),
-        ({"data": ["run_1"], "pagination": {}}, "a run without an id"),
-        ({"data": [{"id": ""}], "pagination": {}}, "a run without an id"),
+        ({"data": [{}], "pagination": {}}, "a run without 'id'"),
+        ({"data": ["run_1"], "pagination": {}}, "a run without 'id'"),
+        ({"data": [{"id": ""}], "pagination": {}}, "a run without 'id'"),
+        ({"data": [{"id": "run_1"}], "pagination": {}}, "a run without 'status'"),
         # Without it, more pages could be missed.
         ({"data": []}, "a list of runs without 'pagination'"),
         ({"data": [], "pagination": []}, "a list of runs without 'pagination'"),
