@@ -22,34 +22,93 @@ BULK_FROM = 300
 SHARE = 1 / 4
 """The part of the remaining time that bulk actions may take; single cancels need the rest."""
 
-NO_PROGRESS_AFTER = 5.0
+NO_PROGRESS_AFTER = 2.0
 """How long a bulk action may make no progress, in seconds, before its runs are canceled one by one."""
+
+_CHECKED_FOR = 5.0
+"""How long one check of a bulk action is repeated, in seconds."""
 
 _FIRST_PAUSE, _PAUSE_FACTOR, _LONGEST_PAUSE = 0.5, 1.5, 3.0
 
 
-def parts(records: Sequence[RunRecord]) -> list[BulkPart]:
+class BulkParts:
     """
-    Divide records so that each part fits one bulk action, and let each record know its part.
+    The bulk actions of one cancellation.
 
-    :param records: of the runs
+    The first one goes alone until the server has accepted it: an older server does not know bulk actions.
     """
-    made = [BulkPart(records[start : start + MAX_SIZE]) for start in range(0, len(records), MAX_SIZE)]
-    for part in made:
-        for record in part.records:
-            record.bulk = part
-    return made
+
+    def __init__(self) -> None:
+        self._has_failed = False
+        self._begun: list[BulkPart] = []
+        self._left: list[BulkPart] = []
+
+    @property
+    def may_work(self) -> bool:
+        """Whether the server may accept one: it has accepted one, or none has failed."""
+        return self._was_accepted or not self._has_failed
+
+    @property
+    def _was_accepted(self) -> bool:
+        return any(part.id for part in self._begun)
+
+    def add(self, records: Sequence[RunRecord]) -> None:
+        """
+        Divide records so that each part fits one bulk action, and let each record know its part.
+
+        :param records: of the runs
+        """
+        for start in range(0, len(records), MAX_SIZE):
+            part = BulkPart(records[start : start + MAX_SIZE])
+            self._left.append(part)
+            for record in part.records:
+                record.bulk = part
+
+    def begin(self) -> list[BulkPart]:
+        """Return those that can begin now, each once."""
+        count = len(self._left) if self._was_accepted else int(not self._begun)
+        begun, self._left = self._left[:count], self._left[count:]
+        self._begun += begun
+        return begun
+
+    @property
+    def are_canceling(self) -> bool:
+        """Whether any may be canceling runs, as far as is known."""
+        return any(not part.is_over and not part.is_stalled for part in self._begun)
+
+    def fail(self, part: BulkPart) -> list[BulkPart]:
+        """
+        Return all whose runs are canceled one by one, as one was not accepted.
+
+        :param part: that was not accepted
+        """
+        self._has_failed = True
+        failed, self._left = [part, *self._left], []
+        return failed
+
+
+def leave_to_bulk_action(record: RunRecord) -> bool:
+    """
+    Return whether a bulk action that was stalled may be canceling a run by now; the run waits for it then.
+
+    :param record: of a run that was to be canceled alone
+    """
+    part = record.bulk
+    if record.cancels or part is None or not part.is_progressing:
+        return False
+    part.waiting.append(record)
+    return True
 
 
 def bulk_steps(exchange: Exchange, part: BulkPart, *, name: str, deadline: Deadline) -> Steps[None]:
     """
-    Request the cancel of a part's runs, and follow the bulk action until it ends or makes no progress.
+    Request the cancel of a part's runs, and follow the bulk action until it ends, or is not needed.
 
     What became of a run only a check of it shows: unknown ids and runs triggered a moment ago are left out,
     and the counts do not say which (measured).
 
     :param exchange: makes the steps of each call
-    :param part: the runs; learns the bulk action's id and its counts as they come in
+    :param part: the runs; learns the bulk action's id, its counts and whether it is stalled as they come in
     :param name: what the dashboard shows
     :param deadline: of the work that this is part of
     :raises TriggerDevError: a call failed
@@ -60,13 +119,15 @@ def bulk_steps(exchange: Exchange, part: BulkPart, *, name: str, deadline: Deadl
     progressed_at, pause = exchange.monotonic(), _FIRST_PAUSE
     while True:
         check = retrieve_bulk_action(part.id)
-        action = yield from exchange.steps(check, deadline=share, patience=NO_PROGRESS_AFTER)
+        action = yield from exchange.steps(check, deadline=share, patience=_CHECKED_FOR)
         now = exchange.monotonic()
         if action.done > (part.action.done if part.action else 0):
             progressed_at = now
         part.action = action
-        has_ended = action.status != "PENDING"
-        if has_ended or now - progressed_at >= NO_PROGRESS_AFTER or share.remaining(now) <= pause:
+        part.is_stalled = now - progressed_at >= NO_PROGRESS_AFTER
+        # Its worker may be off, or only slow to begin: it is checked while its runs are canceled alone.
+        is_waited_for = not part.is_stalled or (part.is_needed and not part.has_progress)
+        if action.status != "PENDING" or not is_waited_for or share.remaining(now) <= pause:
             break
         yield Wait(pause, for_turn=False)
         pause = min(pause * _PAUSE_FACTOR, _LONGEST_PAUSE)

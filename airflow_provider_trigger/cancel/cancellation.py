@@ -48,7 +48,8 @@ class Cancellation:
     ) -> None:
         records = [RunRecord(run_id) for run_id in dict.fromkeys(run_ids)]
         self.schedule = Schedule(client.exchange, records, settings)
-        self._client = client
+        self.client = client
+        self._max_concurrency = settings.max_concurrency
         self._workers = min(settings.max_concurrency, len(records))
         self._is_stopped = is_stopped
         self._action_for = action_for
@@ -69,14 +70,24 @@ class Cancellation:
         """Whether it was stopped from outside before its end."""
         return self.schedule.end is End.STOPPED
 
-    def run(self) -> list[CancelResult]:
+    def run(self, further: Iterable[Iterable[str]] | None = None) -> list[CancelResult]:
         """
         Cancel the runs.
 
+        :param further: ids of further runs, read while the others are being canceled; None for none
         :raises AuthenticationError: the key was rejected twice, which ends the work
         """
+        count = self._workers
+        if further is not None:
+            self.schedule.awaits_more, count = True, self._max_concurrency
         try:
-            workers.run(self.schedule, self._client.send, count=self._workers, is_stopped=self._is_stopped)
+            workers.run(
+                self.schedule,
+                self.client.send,
+                count=count,
+                is_stopped=self._is_stopped,
+                further=further or (),
+            )
         finally:
             self._results = self.schedule.results(self._action_for)
         if self.schedule.rejection:

@@ -67,7 +67,7 @@ class CancelResult:
 
     :param run_id: the run id as it was given
     :param outcome: see :class:`CancelOutcome`
-    :param status: Trigger.dev's word as last seen, None if the run was not seen
+    :param status: Trigger.dev's word as last seen, None if the run was not seen after its last cancel
     :param task_identifier: the id of the run's task, None if the run was not seen
     :param terminated: true when the run can no longer change
     :param request: for a failure, what became of the cancel request, such as ``not sent``
@@ -155,7 +155,7 @@ def result_of(
             run_id=record.run_id,
             outcome=CancelOutcome.CANCELED if seen.is_canceled else CancelOutcome.ALREADY_COMPLETED,
             status=seen.status,
-            task_identifier=seen.task_identifier,
+            task_identifier=record.task_identifier,
             terminated=seen.is_terminated,
         )
     request, reasons, cause = _why_failed(record, end, last_error)
@@ -163,7 +163,7 @@ def result_of(
         run_id=record.run_id,
         outcome=CancelOutcome.FAILED,
         status=seen.status if seen else None,
-        task_identifier=seen.task_identifier if seen else None,
+        task_identifier=record.task_identifier,
         request=request,
         reasons=reasons,
         # A rejected key is raised, so that what to do stands there.
@@ -176,12 +176,13 @@ def _why_failed(
     record: RunRecord, end: End, last_error: TriggerDevError | None
 ) -> tuple[str, tuple[Reason, ...], TriggerDevError | None]:
     """Return what became of the cancel request, why, and the error that was the cause, if any."""
-    in_bulk = record.bulk is not None and record.bulk.is_sent
+    part = record.bulk
+    in_bulk = part is not None and part.is_sent
     if not record.cancels and not in_bulk:
         return "not sent", *_why_not_done(record, end, last_error)
     cancel_error, check_error = record.cancel_error, record.check_error
     if record.seen:
-        requests = record.cancels + in_bulk
+        requests = record.cancels + (part is not None and part.is_sent and not part.has_done_nothing)
         alive = f"still {record.seen.status} after {requests} cancel request{'s' * (requests > 1)}"
         return alive, _reasons(Label.LAST_ERROR, cancel_error), cancel_error
     if check_error and cancel_error:
@@ -193,11 +194,17 @@ def _why_failed(
         return "cancel requested", _reasons(Label.CHECK, check_error), check_error
     if record.cancels and cancel_error:
         return "cancel failed", _reasons(Label.REQUEST, cancel_error), cancel_error
-    request = f"cancel requested by {record.bulk}" if not record.cancels else "cancel requested"
-    missing = "but the status was not checked"
-    if record.cancels and record.acknowledged_at is None:
-        missing = "but not acknowledged"
-    return f"{request}, {missing}", *_why_not_done(record, end, last_error)
+    return _unchecked_request(record), *_why_not_done(record, end, last_error)
+
+
+def _unchecked_request(record: RunRecord) -> str:
+    """Return what became of a cancel request that was not followed by a check."""
+    part, missing = record.bulk, "but the status was not checked"
+    if record.cancels:
+        return f"cancel requested, {'but not acknowledged' if record.acknowledged_at is None else missing}"
+    if part is not None and part.has_done_nothing:
+        return f"cancel requested only by {part}, which has handled no run"
+    return f"cancel requested by {part}, {missing}"
 
 
 def _why_not_done(

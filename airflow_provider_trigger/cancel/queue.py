@@ -30,11 +30,12 @@ class Queue(Generic[T]):
         """
         heapq.heappush(self._later, (at, next(self._numbers), urgency, item))
 
-    def take(self, now: float) -> T | None:
+    def take(self, now: float, *, before: float = math.inf) -> T | None:
         """
         Remove and return the most urgent item that is ready, None if there is none.
 
         :param now: the time on the monotonic clock
+        :param before: items of this urgency and less urgent ones are left
         """
         if self._held is not None and now >= self._held.until:
             self.release()
@@ -46,7 +47,7 @@ class Queue(Generic[T]):
         while self._later and self._later[0][0] <= now:
             _, number, urgency, item = heapq.heappop(self._later)
             heapq.heappush(self._ready, (urgency, number, item))
-        return heapq.heappop(self._ready)[2] if self._ready else None
+        return heapq.heappop(self._ready)[2] if self._ready and self._ready[0][0] < before else None
 
     def next_at(self) -> float:
         """Return when the next item becomes ready, once none is; infinite if there is no other."""

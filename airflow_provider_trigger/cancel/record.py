@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from enum import IntEnum
 from sys import intern
@@ -45,7 +45,6 @@ class Seen(NamedTuple):
     """What the last check showed."""
 
     status: str
-    task_identifier: str
     is_final: bool
     is_canceled: bool
     is_terminated: bool
@@ -68,12 +67,21 @@ class BulkPart:
     :param is_sent: whether it may have reached the server
     :param id: the bulk action's id once it was accepted
     :param action: what the last check of it showed
+    :param is_stalled: whether it has made no progress for some time, so that its runs are canceled alone
+    :param is_over: whether it is no longer checked
+    :param waiting: runs that get no request of their own before it is over or stalled
     """
 
     records: Sequence[RunRecord]
     is_sent: bool = False
     id: str | None = None
     action: BulkAction | None = None
+    is_stalled: bool = False
+    is_over: bool = False
+    waiting: list[RunRecord] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.waiting = list(self.records)
 
     def __str__(self) -> str:
         return f"bulk action {self.id}" if self.id else "a bulk action that was not answered"
@@ -82,6 +90,26 @@ class BulkPart:
     def has_progress(self) -> bool:
         """Whether it has handled any run, so that it may have canceled each of them."""
         return self.action is not None and self.action.done > 0
+
+    @property
+    def has_done_nothing(self) -> bool:
+        """Whether it was checked, and had handled no run."""
+        return self.action is not None and not self.action.done
+
+    @property
+    def is_progressing(self) -> bool:
+        """Whether it is canceling runs, as far as is known."""
+        return self.has_progress and not self.is_stalled and not self.is_over
+
+    @property
+    def is_needed(self) -> bool:
+        """Whether any run may still be canceled by it alone."""
+        return any(not record.cancels and not record.cancel_error for record in self.records)
+
+    def take_waiting(self) -> list[RunRecord]:
+        """Return the runs that wait for it, which no longer wait."""
+        waiting, self.waiting = self.waiting, []
+        return waiting
 
     @property
     def left_out_some(self) -> bool:
@@ -104,7 +132,8 @@ class RunRecord:
     :param cancel_error: why the last one failed
     :param checks: how many checks there were since the last cancel
     :param check_error: why the last of these failed
-    :param seen: what the last successful check since the first cancel showed
+    :param seen: what the last successful check since the last cancel showed
+    :param task_identifier: the id of the run's task, None if no check has shown it
     :param last_error: of the request that is being repeated
     :param is_unknown: whether this key's environment has no such run
     """
@@ -119,6 +148,7 @@ class RunRecord:
     checks: int = 0
     check_error: TriggerDevError | None = None
     seen: Seen | None = None
+    task_identifier: str | None = None
     last_error: TriggerDevError | None = None
     is_unknown: bool = False
 
@@ -138,6 +168,12 @@ class RunRecord:
         if run is not None and run.is_without_worker:
             self.before = Before(sent_at, run.started_at, run.attempt_count)
 
+    def note_sent(self) -> None:
+        """Take in that a cancel goes out: what was checked before it says nothing of the time after it."""
+        self.cancels += 1
+        self.checks = 0
+        self.seen = self.cancel_error = self.check_error = None
+
     def note_cancel(self, error: TriggerDevError | None, *, now: float) -> None:
         """
         Take in how a cancel ended.
@@ -145,9 +181,7 @@ class RunRecord:
         :param error: why it failed, None if it was acknowledged
         :param now: the time on the monotonic clock
         """
-        self.cancel_error = error
-        self.checks = 0
-        self.check_error = self.last_error = None
+        self.cancel_error, self.last_error = error, None
         if error is None:
             self.acknowledged_at = now
         if self.before and (error or now - self.before.checked_at > FRESH_FOR):
@@ -164,11 +198,11 @@ class RunRecord:
         self.check_error = self.last_error = None
         if self.acknowledged_at is None:
             self.acknowledged_at = now  # a bulk action's cancel, or one whose answer was lost
+        self.task_identifier = intern(run.task_identifier)
         if self.seen and self.seen.is_final and not run.is_final:
             return  # an outdated answer: no run leaves a final status
         self.seen = Seen(
             intern(run.status),
-            intern(run.task_identifier),
             run.is_final,
             run.is_canceled,
             run.is_terminated or self._had_no_worker(run),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -50,6 +50,20 @@ class Job:
     sent_at: float | None = None
 
 
+_Item = Job | tuple[Action, RunRecord | BulkPart]
+
+
+def _take(queue: Queue[_Item], now: float, before: float) -> _Item | None:
+    """Take the most urgent item, without the cancels of runs that a bulk action may be canceling."""
+    while isinstance(item := queue.take(now, before=before), tuple):
+        action, subject = item
+        if action is not Action.CANCEL or isinstance(subject, BulkPart):
+            break
+        if not bulk.leave_to_bulk_action(subject):
+            break
+    return item
+
+
 class Schedule:
     """
     Decide what goes out next for many runs, and take in what comes back. Not safe to use in several threads.
@@ -57,38 +71,57 @@ class Schedule:
     :param exchange: makes the steps of each call
     :param records: of the runs
     :param settings: how to cancel
+    :ivar awaits_more: whether :meth:`add` may still be called, so that it has not ended
     """
 
     def __init__(self, exchange: Exchange, records: Sequence[RunRecord], settings: CancelSettings) -> None:
         now = exchange.monotonic()
         self.end: End | None = None
         self.rejection: AuthenticationError | None = None
+        self.awaits_more = False
         self._exchange = exchange
-        self._records = records
+        self._records = list(records)
         self._settings = settings
         self._deadline = Deadline.after(settings.time_limit, now=now)
         self._cancels_until = self._deadline.before(_SHARE_FOR_CANCELS, now=now)
-        self._queue: Queue[Job | tuple[Action, RunRecord | BulkPart]] = Queue()
+        self._queue: Queue[_Item] = Queue()
         self._unfinished = len(records)
-        self._bulk_parts_left: list[BulkPart] = []
-        self._begin(now)
+        self._bulk_parts = bulk.BulkParts()
+        self._begin(records, now)
 
-    def _begin(self, now: float) -> None:
-        if len(self._records) <= bulk.BULK_FROM:
-            self._put_next(self._records, now)
-            return
-        # The first one alone: an older server does not know bulk actions.
-        first, *self._bulk_parts_left = bulk.parts(self._records)
-        self._put(Action.BULK_CANCEL, first)
+    def add(self, run_ids: Iterable[str]) -> None:
+        """
+        Add runs while others are being canceled; those that it has already count once.
+
+        :param run_ids: exact run ids
+        """
+        known = {record.run_id for record in self._records}
+        records = [RunRecord(run_id) for run_id in dict.fromkeys(run_ids) if run_id not in known]
+        self._records += records
+        self._unfinished += len(records)
+        self._begin(records, self._exchange.monotonic())
+
+    def _begin(self, records: Sequence[RunRecord], now: float) -> None:
+        if len(self._records) <= bulk.BULK_FROM or not self._bulk_parts.may_work:
+            self._put_next(records, now)
+        else:
+            self._bulk_parts.add(records)
+            self._begin_bulk_parts()
+
+    def _begin_bulk_parts(self) -> None:
+        for part in self._bulk_parts.begin():
+            self._put(Action.BULK_CANCEL, part)
 
     def take(self) -> Job | float | None:
         """Return the next job; or the seconds until there is one, perhaps infinite; or None at the end."""
         now = self._exchange.monotonic()
-        if self.end is None and not self._unfinished:
+        if self.end is None and not self._unfinished and not self.awaits_more:
             self.end = End.FINISHED
         if self.check_deadline() is not None:
             return None
-        item = self._queue.take(now)
+        # A bulk action is checked first: checks of its runs could use up the rate limit.
+        before = Action.CHECK if self._bulk_parts.are_canceling else math.inf
+        item = _take(self._queue, now, before)
         if item is None:
             return min(self._queue.next_at(), self._deadline.at) - now
         return item if isinstance(item, Job) else Job(*item, self._steps(*item))
@@ -133,17 +166,11 @@ class Schedule:
         :param job: from :meth:`take`
         """
         if job.action is Action.CANCEL and job.sent_at is None and isinstance(job.subject, RunRecord):
-            job.subject.cancels += 1
+            job.subject.note_sent()
         if isinstance(job.subject, BulkPart):
             job.subject.is_sent = True
-            if job.subject.id:
-                self._begin_other_bulk_parts()
+            self._begin_bulk_parts()
         job.sent_at = self._exchange.monotonic()
-
-    def _begin_other_bulk_parts(self) -> None:
-        for part in self._bulk_parts_left:
-            self._put(Action.BULK_CANCEL, part)
-        self._bulk_parts_left = []
 
     def park(self, job: Job, wait: Wait) -> None:
         """
@@ -152,9 +179,12 @@ class Schedule:
         :param job: from :meth:`take`
         :param wait: how long, and why
         """
+        now = self._exchange.monotonic()
         if isinstance(job.subject, RunRecord):
             job.subject.last_error = wait.error
-        at = self._exchange.monotonic() + wait.seconds
+        elif job.subject.is_stalled:
+            self._put_next(job.subject.take_waiting(), now)
+        at = now + wait.seconds
         if isinstance(wait.error, AuthenticationError):
             # Its next try shows whether the key is rejected. Nothing else is sent meanwhile.
             self._queue.hold_for(job, urgency=job.action, at=at, until=at + LONGEST_DOUBT)
@@ -182,7 +212,8 @@ class Schedule:
             self._finish_bulk(job.subject, error, now)
             return
         record = job.subject
-        if job.action is Action.CANCEL and isinstance(error, NotFoundError) and not record.seen:
+        is_new = record.task_identifier is None  # no check has shown it
+        if job.action is Action.CANCEL and isinstance(error, NotFoundError) and is_new:
             record.is_unknown = True
         elif job.action is Action.CANCEL:
             record.note_cancel(error, now=now)
@@ -196,18 +227,18 @@ class Schedule:
 
     def _finish_bulk(self, part: BulkPart, error: TriggerDevError | None, now: float) -> None:
         """Go on with the runs of a bulk action one by one."""
+        part.is_over = True
         if part.id is not None:
-            self._begin_other_bulk_parts()
+            self._begin_bulk_parts()
             # It leaves out what was triggered last, which is named last as a rule.
-            self._put_next(list(reversed(part.records)), now)
+            self._put_next(list(reversed(part.take_waiting())), now)
             return
         if isinstance(error, ResponseError) and error.status < 500:
             part.is_sent = False  # the server rejected it
-        parts, self._bulk_parts_left = [part, *self._bulk_parts_left], []
-        for one in parts:
+        for one in self._bulk_parts.fail(part):
             for record in one.records:
                 record.bulk = one if one.is_sent else None
-            self._put_next(one.records, now)
+            self._put_next(one.take_waiting(), now)
 
     def _put_next(self, records: Sequence[RunRecord], now: float) -> None:
         for record in records:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from airflow_provider_trigger.api.errors import TriggerDevError
 from airflow_provider_trigger.api.exchange import Reply, Send, Wait
@@ -21,7 +21,12 @@ _PROGRESS_INTERVAL = 10.0
 
 
 def run(
-    schedule: Schedule, send: Callable[[Send], Reply], *, count: int, is_stopped: Callable[[], bool]
+    schedule: Schedule,
+    send: Callable[[Send], Reply],
+    *,
+    count: int,
+    is_stopped: Callable[[], bool],
+    further: Iterable[Iterable[str]] = (),
 ) -> None:
     """
     Do all jobs of a schedule.
@@ -32,10 +37,11 @@ def run(
     :param send: sends one request, and returns the response or the error that came instead
     :param count: how many threads; fewer do the work where the process cannot start as many
     :param is_stopped: called several times a second by the calling thread; true stops the work within a
-        second
+        second; not called while ``further`` is read
+    :param further: ids of further runs, read by the calling thread while the others work
     :raises RuntimeError: the process cannot start any thread
     """
-    _Workers(schedule, send, count).run(is_stopped)
+    _Workers(schedule, send, count).run(is_stopped, further)
 
 
 class _Workers:
@@ -47,11 +53,12 @@ class _Workers:
         self._working = count
         self._bug: BaseException | None = None
 
-    def run(self, is_stopped: Callable[[], bool]) -> None:
+    def run(self, is_stopped: Callable[[], bool], further: Iterable[Iterable[str]]) -> None:
         if is_stopped():
             self._schedule.stop()
         try:
             self._start(self._working)
+            self._add(further)
             self._supervise(is_stopped)
         except BaseException:
             # The caller's own, such as a timeout that a signal raises.
@@ -76,6 +83,17 @@ class _Workers:
                 with self._changed:
                     self._working -= count - started
                 return
+
+    def _add(self, further: Iterable[Iterable[str]]) -> None:
+        for run_ids in further:
+            with self._changed:
+                self._schedule.add(run_ids)
+                self._changed.notify_all()
+                if self._schedule.check_deadline():
+                    break
+        with self._changed:
+            self._schedule.awaits_more = False
+            self._changed.notify_all()
 
     def _supervise(self, is_stopped: Callable[[], bool]) -> None:
         logged_at, ended_at = time.monotonic(), None

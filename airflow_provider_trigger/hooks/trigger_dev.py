@@ -150,7 +150,8 @@ class TriggerDevHook(BaseHook):
         from airflow_provider_trigger.hooks.diagnosis import action_for
 
         action = partial(action_for, settings=self.settings)
-        with self.client(max_connections=settings.max_concurrency) as client:
+        # One more, for a search of further runs.
+        with self.client(max_connections=settings.max_concurrency + 1) as client:
             yield Cancellation(client, run_ids, settings, is_stopped=is_stopped, action_for=action)
 
     def cancel_run(self, run_id: Any) -> CancelResult:

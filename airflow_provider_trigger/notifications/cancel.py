@@ -136,8 +136,8 @@ class CancelTriggerRunNotifier(TakesRunIds, BaseNotifier):
         with _own_thread() as executor:
             ids = await _run_in(executor, self._gather, context, origin)
             with adding_runs_left(ids, origin=origin):
-                needs_hook = ids.found or self._cancels_started
-                hook = await get_hook(self.trigger_dev_conn_id, executor=executor) if needs_hook else None
+                has_work = self._has_work(ids)
+                hook = await get_hook(self.trigger_dev_conn_id, executor=executor) if has_work else None
                 await _run_in(executor, self._cancel, context, ids, hook, started_at, origin)
 
     def _gather(self, context: Context, origin: str) -> RunIds:
@@ -147,6 +147,9 @@ class CancelTriggerRunNotifier(TakesRunIds, BaseNotifier):
 
         return started_by_xcom(context)
 
+    def _has_work(self, ids: RunIds) -> bool:
+        return bool(ids.found) or self._cancels_started
+
     def _cancel(
         self, context: Context, ids: RunIds, hook: TriggerDevHook | None, started_at: float, origin: str
     ) -> None:
@@ -154,7 +157,7 @@ class CancelTriggerRunNotifier(TakesRunIds, BaseNotifier):
 
         results: list[CancelResult] = []
         rejection = None
-        if hook is not None:
+        if hook is not None and self._has_work(ids):
             results, rejection = self._cancel_runs(context, ids, hook, started_at, origin)
         report = make_report(
             results=results,
@@ -169,45 +172,31 @@ class CancelTriggerRunNotifier(TakesRunIds, BaseNotifier):
     def _cancel_runs(
         self, context: Context, ids: RunIds, hook: TriggerDevHook, started_at: float, origin: str
     ) -> tuple[list[CancelResult], str | None]:
+        from airflow_provider_trigger.api.deadline import Deadline
         from airflow_provider_trigger.api.errors import AuthenticationError
         from airflow_provider_trigger.cancel.settings import CancelSettings
         from airflow_provider_trigger.cancel_report import log_results
         from airflow_provider_trigger.hooks.diagnosis import action_for
+        from airflow_provider_trigger.sources.started import started_by_search
 
-        results: list[CancelResult] = []
         rejection = None
-        for run_ids in self._rounds(context, ids, hook, started_at, origin):
-            settings = CancelSettings(
-                max_concurrency=self.max_concurrency,
-                time_limit=max(0.0, started_at + self.timeout - time.monotonic()),
-            )
-            with hook.cancellation(run_ids, settings) as work:
-                try:
-                    work.run()
-                except AuthenticationError as error:
-                    rejection = action_for(error, hook.settings)
-                found = work.results
-            log_results(self.log, found, hook.settings.run_url, on_not_found="fail", origin=origin)
-            results += found
-            if rejection:
-                break
-        return results, rejection
-
-    def _rounds(
-        self, context: Context, ids: RunIds, hook: TriggerDevHook, started_at: float, origin: str
-    ) -> Iterator[list[str]]:
-        """Yield the runs to cancel: first those whose ids are known, then those that a search finds."""
-        if ids.found:
-            yield ids.found
-        if self._cancels_started:
-            from airflow_provider_trigger.api.deadline import Deadline
-            from airflow_provider_trigger.sources.started import started_by_search
-
-            deadline = Deadline.after(self.timeout, now=started_at)
-            with hook.client() as client:
-                yield from started_by_search(
-                    context, ids, client, deadline=deadline, log=self.log, origin=origin
+        deadline = Deadline.after(self.timeout, now=started_at)
+        settings = CancelSettings(
+            max_concurrency=self.max_concurrency, time_limit=deadline.remaining(time.monotonic())
+        )
+        with hook.cancellation(ids.found, settings) as work:
+            further = None
+            if self._cancels_started:
+                further = started_by_search(
+                    context, ids, work.client, deadline=deadline, log=self.log, origin=origin
                 )
+            try:
+                work.run(further)
+            except AuthenticationError as error:
+                rejection = action_for(error, hook.settings)
+        results = work.results
+        log_results(self.log, results, hook.settings.run_url, on_not_found="fail", origin=origin)
+        return results, rejection
 
 
 @contextmanager

@@ -136,6 +136,12 @@ def bulk_action_without_answer(scene: Scene) -> None:
     CancelTriggerRunNotifier(run_ids=scene.add_runs(301), timeout=1.5, max_concurrency=1).notify({})
 
 
+def bulk_action_off(scene: Scene) -> None:
+    scene.server.bulk_duration = None
+    scene.server.latency = 0.05
+    CancelTriggerRunNotifier(run_ids=scene.add_runs(301), timeout=1.5, max_concurrency=1).notify({})
+
+
 def not_readable_yet(scene: Scene) -> None:
     scene.server.fail_next(None, 404, method="GET", headers={"x-should-retry": "false"})
     scene.cancel()
@@ -184,6 +190,7 @@ SCENARIOS: dict[str, tuple[Callable[[Scene], object], ...]] = {
         lambda scene: stopped_while(scene, "/api/v3/runs", runs=301),
         bulk_action_without_answer,
     ),
+    "which has handled no run": (bulk_action_off,),
     "requested; status check failed": (lambda scene: scene.fail("fail_next", 503, method="GET"),),
     "still EXECUTING after": (still_alive,),
     # A run: why.

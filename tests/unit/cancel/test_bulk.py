@@ -16,7 +16,7 @@ from airflow_provider_trigger.api.errors import (
     UnexpectedAnswerError,
 )
 from airflow_provider_trigger.api.exchange import Exchange, Send, Wait
-from airflow_provider_trigger.cancel.bulk import BULK_FROM, NO_PROGRESS_AFTER, SHARE, bulk_steps, parts
+from airflow_provider_trigger.cancel.bulk import BULK_FROM, NO_PROGRESS_AFTER, SHARE, BulkParts, bulk_steps
 from airflow_provider_trigger.cancel.record import BulkPart, RunRecord
 
 
@@ -76,10 +76,19 @@ def accepted(start, response):
 def test_the_constants_that_users_feel() -> None:
     assert BULK_FROM == 300
     assert SHARE == 0.25
-    assert NO_PROGRESS_AFTER == 5.0
+    assert NO_PROGRESS_AFTER == 2.0
 
 
 # Parts
+
+
+def parts(records: list[RunRecord]) -> list[BulkPart]:
+    made = BulkParts()
+    made.add(records)
+    [first] = made.begin()
+    assert made.begin() == []
+    first.id = "bulk_1"
+    return [first, *made.begin()]
 
 
 @pytest.mark.parametrize(
@@ -148,17 +157,36 @@ def test_polls_become_rarer(accepted, shown_bulk) -> None:
 # Progress and time
 
 
-def test_without_progress_it_ends_after_some_seconds_however_long_the_deadline(
+def test_without_progress_it_is_stalled_after_some_seconds_and_checked_until_all_its_runs_are_canceled_alone(
     accepted, shown_bulk, clock
 ) -> None:
     action = accepted()
     started_at = clock.now
-    while not action.has_ended:
+    for _ in range(4):
         action.reply(shown_bulk())
-        if not action.has_ended:
-            action.wait()
-    assert NO_PROGRESS_AFTER <= clock.now - started_at < NO_PROGRESS_AFTER + 3
-    assert not action.part.has_progress
+        stalled_at = clock.now - started_at
+        action.wait()
+    assert action.part.is_stalled
+    assert NO_PROGRESS_AFTER <= stalled_at < NO_PROGRESS_AFTER + 1
+    first, *others = action.part.records
+    for record in others:
+        record.note_sent()
+    action.reply(shown_bulk())
+    assert not action.has_ended
+    first.note_sent()
+    action.wait()
+    action.reply(shown_bulk())
+    assert action.has_ended
+
+
+def test_progress_ends_a_stall(accepted, shown_bulk, clock) -> None:
+    action = accepted()
+    clock.now += NO_PROGRESS_AFTER
+    action.reply(shown_bulk())
+    assert action.part.is_stalled
+    action.wait()
+    action.reply(shown_bulk(success=1))
+    assert (action.part.is_stalled, action.part.is_progressing) == (False, True)
 
 
 def test_no_progress_is_counted_from_the_acceptance(accepted, shown_bulk, clock) -> None:
@@ -167,11 +195,11 @@ def test_no_progress_is_counted_from_the_acceptance(accepted, shown_bulk, clock)
     action.reply(shown_bulk())
     assert action.wait() == 0.5
     action.reply(shown_bulk())
-    assert not action.has_ended
+    assert not action.part.is_stalled
     clock.now += 0.1 - 0.75
     action.wait()
     action.reply(shown_bulk())
-    assert action.has_ended
+    assert action.part.is_stalled
 
 
 def test_a_first_check_that_is_late_shows_progress_too(accepted, shown_bulk, clock) -> None:
@@ -302,7 +330,7 @@ def test_polls_that_go_on_failing_end_it_and_take_nothing_back(accepted, respons
 
     with pytest.raises(ServerError):
         fail_for_ever()
-    assert clock.now - started_at <= NO_PROGRESS_AFTER
+    assert clock.now - started_at <= 5
     assert (action.part.id, action.part.has_progress) == ("bulk_1", True)
 
 

@@ -180,7 +180,7 @@ def test_there_are_no_more_threads_than_allowed_or_needed(
     prepare, monkeypatch: pytest.MonkeyPatch, count: int, options: dict[str, int], threads: int
 ) -> None:
     started: list[int] = []
-    monkeypatch.setattr(workers, "run", lambda *_, count, is_stopped: started.append(count))
+    monkeypatch.setattr(workers, "run", lambda *_, count, **__: started.append(count))
     prepare(*[f"run_{number}" for number in range(count)], **options).run()
     assert started == [threads]
 

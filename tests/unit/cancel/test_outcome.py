@@ -17,7 +17,7 @@ from airflow_provider_trigger.cancel.outcome import (
 )
 from airflow_provider_trigger.cancel.record import BulkPart, RunRecord, Seen
 
-ALIVE = Seen("EXECUTING", "t", is_final=False, is_canceled=False, is_terminated=False)
+ALIVE = Seen("EXECUTING", is_final=False, is_canceled=False, is_terminated=False)
 
 
 def record(**state: Any) -> RunRecord:
@@ -54,8 +54,8 @@ def test_an_unknown_run_is_not_found(end: End) -> None:
 @pytest.mark.parametrize("end", End)
 @pytest.mark.parametrize("is_terminated", [True, False])
 def test_a_run_seen_canceled_is_canceled(end: End, is_terminated: bool) -> None:
-    seen = Seen("CANCELED", "t", is_final=True, is_canceled=True, is_terminated=is_terminated)
-    assert result_of(record(cancels=1, seen=seen), end) == CancelResult(
+    seen = Seen("CANCELED", is_final=True, is_canceled=True, is_terminated=is_terminated)
+    assert result_of(record(cancels=1, seen=seen, task_identifier="t"), end) == CancelResult(
         run_id="run_1",
         outcome=CancelOutcome.CANCELED,
         status="CANCELED",
@@ -65,8 +65,8 @@ def test_a_run_seen_canceled_is_canceled(end: End, is_terminated: bool) -> None:
 
 
 def test_a_run_seen_in_another_final_status_has_already_completed() -> None:
-    seen = Seen("CRASHED", "t", is_final=True, is_canceled=False, is_terminated=True)
-    assert result_of(record(cancels=1, seen=seen), End.FINISHED) == CancelResult(
+    seen = Seen("CRASHED", is_final=True, is_canceled=False, is_terminated=True)
+    assert result_of(record(cancels=1, seen=seen, task_identifier="t"), End.FINISHED) == CancelResult(
         run_id="run_1",
         outcome=CancelOutcome.ALREADY_COMPLETED,
         status="CRASHED",
@@ -76,7 +76,7 @@ def test_a_run_seen_in_another_final_status_has_already_completed() -> None:
 
 
 def test_a_run_seen_ended_did_not_fail_whatever_failed_on_the_way(error) -> None:
-    seen = Seen("CANCELED", "t", is_final=True, is_canceled=True, is_terminated=True)
+    seen = Seen("CANCELED", is_final=True, is_canceled=True, is_terminated=True)
     state = record(cancels=1, cancel_error=error("passing"), check_error=error("server"), seen=seen)
     result = result_of(state, End.TIME_LIMIT)
     assert result.outcome is CancelOutcome.CANCELED
@@ -84,7 +84,7 @@ def test_a_run_seen_ended_did_not_fail_whatever_failed_on_the_way(error) -> None
 
 
 def test_a_run_seen_alive_has_failed_with_its_status() -> None:
-    assert result_of(record(cancels=2, seen=ALIVE), End.FINISHED) == CancelResult(
+    assert result_of(record(cancels=2, seen=ALIVE, task_identifier="t"), End.FINISHED) == CancelResult(
         run_id="run_1",
         outcome=CancelOutcome.FAILED,
         status="EXECUTING",
@@ -470,3 +470,23 @@ def test_what_to_do_about_a_rejected_key_is_not_said_for_each_run() -> None:
     state = record(cancels=1, cancel_error=REFUSED)
     result = result_of(state, End.KEY_REJECTED, action_for=action_for)
     assert result.error == f"cancel failed: {REFUSED}"
+
+
+def test_a_bulk_action_that_has_handled_no_run_has_canceled_none() -> None:
+    shown = BulkAction(status="PENDING", success=0, failure=0)
+    state = record(bulk=BulkPart([], True, "bulk_1", shown))
+    assert why(state, End.TIME_LIMIT) == (
+        "cancel requested only by bulk action bulk_1, which has handled no run: the time limit was reached"
+    )
+    state = record(cancels=1, bulk=BulkPart([], True, "bulk_1", shown), seen=ALIVE)
+    assert why(state) == "still EXECUTING after 1 cancel request"
+
+
+def test_a_check_from_before_the_last_cancel_is_not_reported(run) -> None:
+    state = record(cancels=1, acknowledged_at=0.0)
+    state.note_check(run("EXECUTING"), now=1.0)
+    state.note_sent()
+    state.note_cancel(None, now=2.0)
+    result = result_of(state, End.TIME_LIMIT)
+    assert (result.status, result.task_identifier) == (None, "t")
+    assert result.error == "cancel requested, but the status was not checked: the time limit was reached"

@@ -24,10 +24,10 @@ from airflow_provider_trigger.cancel.settings import CancelSettings
 
 NOW = 1000.0
 WAITING = CancelSettings(termination_timeout=90.0, poll_interval=2.0)
-ALIVE = Seen("EXECUTING", "t", is_final=False, is_canceled=False, is_terminated=False)
-COMPLETED = Seen("COMPLETED", "t", is_final=True, is_canceled=False, is_terminated=True)
-CANCELED = Seen("CANCELED", "t", is_final=True, is_canceled=True, is_terminated=False)
-TERMINATED = Seen("CANCELED", "t", is_final=True, is_canceled=True, is_terminated=True)
+ALIVE = Seen("EXECUTING", is_final=False, is_canceled=False, is_terminated=False)
+COMPLETED = Seen("COMPLETED", is_final=True, is_canceled=False, is_terminated=True)
+CANCELED = Seen("CANCELED", is_final=True, is_canceled=True, is_terminated=False)
+TERMINATED = Seen("CANCELED", is_final=True, is_canceled=True, is_terminated=True)
 STARTED = "2026-11-25T09:00:00Z"
 
 
@@ -137,24 +137,32 @@ def test_after_a_failed_cancel_a_check_before_it_proves_nothing(run, error) -> N
 
 def test_a_run_that_is_not_canceled_is_not_terminated_by_what_was_seen_before(run) -> None:
     shown = ("WAITING", {"startedAt": STARTED, "attemptCount": 1})
-    assert seen_after(run, shown=shown) == Seen("WAITING", "t", False, False, False)
+    assert seen_after(run, shown=shown) == Seen("WAITING", False, False, False)
 
 
 # What is noted
 
 
 def test_an_acknowledged_cancel_is_noted_with_its_time(error) -> None:
-    state = record(cancel_error=error("passing"), checks=3, check_error=error("server"))
+    state = record(cancels=1, cancel_error=error("passing"))
     state.note_cancel(None, now=NOW)
     assert (state.cancel_error, state.acknowledged_at) == (None, NOW)
-    assert (state.checks, state.check_error) == (0, None)
+
+
+def test_what_was_checked_before_a_cancel_says_nothing_of_the_time_after_it(run, error) -> None:
+    state = canceled(cancel_error=error("passing"), checks=3, check_error=error("server"))
+    state.note_check(run("EXECUTING"), now=NOW)
+    state.note_sent()
+    assert (state.cancels, state.checks, state.seen) == (2, 0, None)
+    assert (state.cancel_error, state.check_error) == (None, None)
+    assert state.task_identifier == "t"
 
 
 def test_a_failed_cancel_is_noted_and_takes_no_acknowledgment_back(error) -> None:
     failure = error("passing")
-    state = canceled(checks=5)
+    state = canceled()
     state.note_cancel(failure, now=NOW + 9)
-    assert (state.cancel_error, state.acknowledged_at, state.checks) == (failure, NOW, 0)
+    assert (state.cancel_error, state.acknowledged_at) == (failure, NOW)
 
 
 def test_a_check_is_noted(run, error) -> None:
@@ -179,7 +187,7 @@ def test_a_check_alone_can_show_that_a_run_is_terminated(
 ) -> None:
     state = canceled()
     state.note_check(run("CANCELED", **attributes), now=NOW)
-    assert state.seen == Seen("CANCELED", "t", True, True, is_terminated)
+    assert state.seen == Seen("CANCELED", True, True, is_terminated)
 
 
 def test_a_failed_check_is_noted_and_takes_nothing_back(error) -> None:
@@ -203,7 +211,7 @@ def test_words_that_many_runs_share_are_kept_once(run) -> None:
     state.note_check(shown, now=NOW)
     assert state.seen
     assert state.seen.status is sys.intern("SOME_NEW_WORD")
-    assert state.seen.task_identifier is sys.intern("some-task")
+    assert state.task_identifier is sys.intern("some-task")
 
 
 # What comes next

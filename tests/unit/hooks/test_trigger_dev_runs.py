@@ -120,7 +120,7 @@ def test_a_cancellation_gets_every_argument(connect_as, passed_on) -> None:
     with hook.cancellation(["run_1"], settings, is_stopped=is_stopped):
         assert [name for name, _ in passed_on] == ["client", "cancellation"]
     (_, client), (_, cancellation), (closed, _) = passed_on
-    assert client == {"settings": hook.settings, "max_connections": 3, "secret_key": hook._key}
+    assert client == {"settings": hook.settings, "max_connections": 4, "secret_key": hook._key}
     assert cancellation.pop("action_for")(TransportError("refused")) == (
         "check host, port and 'proxy' of connection 'trigger_dev_default', and whether the server runs"
     )

@@ -373,7 +373,7 @@ class Work:
         self.arguments = {"run_ids": run_ids, "settings": settings}
         yield self
 
-    def run(self) -> None: ...
+    def run(self, further: Any) -> None: ...
 
     @property
     def results(self) -> list[CancelResult]:
@@ -454,7 +454,7 @@ def test_awaited_its_thread_keeps_the_context_variables_of_the_triggerers_log(
 ) -> None:
     trigger: ContextVar[str] = ContextVar("trigger")
     seen: list[str] = []
-    monkeypatch.setattr(Work, "run", lambda _: seen.append(trigger.get()))
+    monkeypatch.setattr(Work, "run", lambda *_: seen.append(trigger.get()))
 
     def seeing_gather(*args: Any, **options: Any) -> RunIds:
         seen.append(trigger.get())
@@ -475,7 +475,7 @@ def test_awaited_it_can_be_canceled_and_its_thread_finishes(
 ) -> None:
     began, go_on, ended = threading.Event(), threading.Event(), threading.Event()
 
-    def run(_: Any) -> None:
+    def run(*_: Any) -> None:
         began.set()
         go_on.wait(10)
         ended.set()

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
 from fake_airflow import TaskInstance, context_of
+from waiting import LONG
 
 from airflow_provider_trigger._compat import BaseOperator
+from airflow_provider_trigger.api.models.runs import ListedRun
 from airflow_provider_trigger.notifications.cancel import CancelTriggerRunNotifier
 from airflow_provider_trigger.operators.run import RunTriggerTaskOperator
 from airflow_provider_trigger.sources import started
@@ -201,7 +204,9 @@ def test_a_rejected_key_ends_it_at_once(start, log, server) -> None:
     server.fail_next(None, 401)
     CancelTriggerRunNotifier()(context)
     assert mine.cancel_requests == 0
-    assert {one.path.rpartition("/")[2] for one in server.requests[before:]} == {"cancel"}
+    paths = [one.path.rpartition("/")[2].partition("?")[0] for one in server.requests[before:]]
+    assert len(paths) <= 2 + 2  # for each, the run's cancel and the list, a second try
+    assert set(paths) <= {"cancel", "runs"}
     assert log.leveled[-1][0] == "error"
 
 
@@ -243,3 +248,33 @@ def test_an_unknown_connection_is_raised(start, log) -> None:
     _, context = start("first")
     with pytest.raises(Exception, match="unknown"):
         CancelTriggerRunNotifier(trigger_dev_conn_id="unknown").notify(context)
+
+
+def test_the_runs_of_the_first_page_are_canceled_before_the_next_page_is_read(
+    start, log, server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run, context = start("first")
+    other, _ = start("first", try_number=2, max_tries=1)
+    context["ti"].xcoms.clear()
+    canceled = threading.Event()
+    cancel = server.runs[run.id].cancel
+
+    def note_cancel(*given: Any) -> Any:
+        canceled.set()
+        return cancel(*given)
+
+    monkeypatch.setattr(run, "cancel", note_cancel)
+    listed = {
+        one.id: ListedRun(id=one.id, status=one.status, idempotency_key=one.idempotency_key)
+        for one in (run, other)
+    }
+
+    def pages(*_: Any, **__: Any) -> Iterator[list[ListedRun]]:
+        yield [listed[run.id]]
+        assert canceled.wait(LONG)
+        yield [listed[other.id]]
+
+    monkeypatch.setattr(started, "list_pages", pages)
+    CancelTriggerRunNotifier()(context)
+    assert is_canceled(run, other) == [True, True]
+    assert log.of("error") == []
