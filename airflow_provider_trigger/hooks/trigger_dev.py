@@ -27,7 +27,6 @@ from airflow_provider_trigger.sources.run_ids import all_valid, exactly_one
 if TYPE_CHECKING:
     from airflow.sdk import Connection
 
-    from airflow_provider_trigger.api.async_client import AsyncTriggerDevClient
     from airflow_provider_trigger.api.client import TriggerDevClient
     from airflow_provider_trigger.api.models.runs import Run
     from airflow_provider_trigger.cancel.cancellation import Cancellation
@@ -113,12 +112,6 @@ class TriggerDevHook(BaseHook):
             except TriggerDevError as error:
                 add_connection(error, self.settings)
                 raise
-
-    def get_async_client(self) -> AsyncTriggerDevClient:
-        """Return a new client for an event loop; the hook must have its connection already."""
-        from airflow_provider_trigger.api.async_client import AsyncTriggerDevClient
-
-        return AsyncTriggerDevClient(self.settings)
 
     def test_connection(self) -> tuple[bool, str]:
         """Test the connection; return whether it works, and one line that says why."""

@@ -107,7 +107,7 @@ def test_a_bucket_that_is_empty_at_first_rejects_one_burst_at_most(server, cance
 
 def test_a_server_without_a_limit_gets_requests_without_a_pause(connect, cancel):
     with TriggerDevServer(rate_limit=None) as server:
-        connect(host=server.url)
+        connect(host=server.url, timeout=30)  # of the server on a busy machine
         runs = [server.add_run() for _ in range(300)]
         assert set(cancel(*runs).outcomes) == {"canceled"}
         assert len(server.requests) == 600

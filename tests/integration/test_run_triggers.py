@@ -10,22 +10,31 @@ from typing import Any
 
 import pytest
 
-from airflow_provider_trigger.hooks.trigger_dev import TriggerDevHook
 from airflow_provider_trigger.testing import TriggerDevServer
-from airflow_provider_trigger.triggers import clients
-from airflow_provider_trigger.triggers.run import TriggerDevRunsTrigger, TriggerDevRunTrigger
+from airflow_provider_trigger.triggers import watch_clients, watches
+from airflow_provider_trigger.triggers.run import TriggerDevRunTrigger
 
 PACE: dict[str, Any] = {"rate_limit": 60, "refill": 40, "refill_interval": 1}
 
 
-async def event_of(trigger):
+async def runs_of(trigger):
+    """Return what a trigger's event says of its runs."""
     async for event in trigger.run():
-        return event.payload
+        return event.payload["runs"]
     raise AssertionError("the trigger ended without an event")
 
 
+async def event_of(trigger):
+    [run] = await runs_of(trigger)
+    return run
+
+
+async def runs_of_each(triggers):
+    return await asyncio.gather(*map(runs_of, triggers))
+
+
 async def events_of(triggers):
-    return await asyncio.gather(*[event_of(trigger) for trigger in triggers])
+    return await asyncio.gather(*map(event_of, triggers))
 
 
 def start(server, count):
@@ -36,13 +45,13 @@ def start(server, count):
 @pytest.fixture
 def made_clients(monkeypatch):
     made = []
-    make = TriggerDevHook.get_async_client
+    make = watch_clients.AsyncTriggerDevClient
 
-    def get_async_client(hook):
-        made.append(make(hook))
+    def make_client(*args, **options):
+        made.append(make(*args, **options))
         return made[-1]
 
-    monkeypatch.setattr(TriggerDevHook, "get_async_client", get_async_client)
+    monkeypatch.setattr(watch_clients, "AsyncTriggerDevClient", make_client)
     return made
 
 
@@ -52,14 +61,14 @@ def test_fifty_triggers_of_one_connection_share_a_client_and_a_pace(connect, mad
         server.on_task("resize", output=1, after=3)
         run_ids = start(server, 50)
         events = asyncio.run(
-            events_of([TriggerDevRunTrigger(run_id=one, wait={"poll_interval": 0.3}) for one in run_ids])
+            events_of([TriggerDevRunTrigger(run_ids=[one], wait={"poll_interval": 0.3}) for one in run_ids])
         )
         assert {event["status"] for event in events} == {"COMPLETED"}
         assert [event["run_id"] for event in events] == run_ids
         # With a pace for each, 50 checks every 0.3 s would use the bucket up in the first second.
         assert {request.status for request in server.requests} == {200}
-        assert len(made_clients) == 1
-        assert made_clients[0]._transport is None  # its last user has closed it
+        assert len(made_clients) == 3  # for queries, checks and what is urgent
+        assert {client._transport for client in made_clients} == {None}  # the last user has closed them
 
 
 def test_each_connection_has_a_client_of_its_own_and_each_loop(server, connect, made_clients):
@@ -72,17 +81,17 @@ def test_each_connection_has_a_client_of_its_own_and_each_loop(server, connect, 
 
     def wait():
         triggers = [
-            TriggerDevRunTrigger(run_id=run_id, trigger_dev_conn_id=conn_id, wait={"poll_interval": 0.1})
+            TriggerDevRunTrigger(run_ids=[run_id], trigger_dev_conn_id=conn_id, wait={"poll_interval": 0.1})
             for run_id, conn_id in zip(run_ids, conn_ids, strict=True)
         ]
         return asyncio.run(events_of(triggers))
 
     assert {event["status"] for event in wait()} == {"COMPLETED"}
     of_one_loop = len(made_clients)
-    assert of_one_loop == len({TriggerDevHook(conn_id).settings for conn_id in conn_ids})
+    assert of_one_loop == 3 * len(set(conn_ids))
     wait()
     assert len(made_clients) == 2 * of_one_loop
-    assert not any(list(of_loop) for of_loop in clients._shared.values())
+    assert not any(watches._watches.values())
 
 
 def test_a_trigger_that_is_canceled_leaves_the_client_to_the_others(server, connection, made_clients):
@@ -91,7 +100,7 @@ def test_a_trigger_that_is_canceled_leaves_the_client_to_the_others(server, conn
 
     async def main():
         tasks = [
-            asyncio.ensure_future(event_of(TriggerDevRunTrigger(run_id=one, wait={"poll_interval": 0.1})))
+            asyncio.ensure_future(event_of(TriggerDevRunTrigger(run_ids=[one], wait={"poll_interval": 0.1})))
             for one in (first, second)
         ]
         await asyncio.sleep(0.5)
@@ -101,7 +110,7 @@ def test_a_trigger_that_is_canceled_leaves_the_client_to_the_others(server, conn
         return await tasks[1]
 
     assert asyncio.run(main())["status"] == "COMPLETED"
-    assert len(made_clients) == 1
+    assert len(made_clients) == 3
     assert server.runs[first].cancel_requests == 0
 
 
@@ -110,8 +119,8 @@ def test_a_kill_of_a_trigger_cancels_its_run(server, connection, said):
     killed, kept, other = start(server, 3)
 
     async def main():
-        await TriggerDevRunTrigger(run_id=killed).on_kill()
-        await TriggerDevRunTrigger(run_id=kept, wait={"cancels": False}).on_kill()
+        await TriggerDevRunTrigger(run_ids=[killed]).on_kill()
+        await TriggerDevRunTrigger(run_ids=[kept], wait={"cancels": False}).on_kill()
 
     asyncio.run(main())
     assert server.runs[killed].status == "CANCELED"
@@ -124,7 +133,7 @@ def test_a_kill_while_the_server_is_down_says_that_the_run_may_be_alive(server, 
     server.on_task("resize", after=None)
     (run_id,) = start(server, 1)
     server.stop()
-    asyncio.run(TriggerDevRunTrigger(run_id=run_id).on_kill())
+    asyncio.run(TriggerDevRunTrigger(run_ids=[run_id]).on_kill())
     assert said.lines(f"Run {run_id} may still be running")
 
 
@@ -132,7 +141,7 @@ def test_arguments_of_another_version_are_understood(server, connection):
     """An older trigger had fewer arguments; the database holds it across an upgrade."""
     server.on_task("resize", output=1)
     (run_id,) = start(server, 1)
-    assert asyncio.run(event_of(TriggerDevRunTrigger(run_id=run_id)))["status"] == "COMPLETED"
+    assert asyncio.run(event_of(TriggerDevRunTrigger(run_ids=[run_id])))["status"] == "COMPLETED"
 
 
 FAULTS = [
@@ -185,18 +194,15 @@ def test_a_random_mix_of_faults_ends_with_the_right_result_of_each_run(seed, con
 
         thread = threading.Thread(target=spoil)
         thread.start()
-        triggers = [TriggerDevRunTrigger(run_id=run.id, wait={"poll_interval": 0.2}) for run, _ in runs]
-        sensor = TriggerDevRunsTrigger(
-            run_ids=[run.id for run, _ in runs], success_statuses=ends, poll_interval=0.2
-        )
+        triggers = [TriggerDevRunTrigger(run_ids=[run.id], wait={"poll_interval": 0.2}) for run, _ in runs]
+        of_all = TriggerDevRunTrigger(run_ids=[run.id for run, _ in runs], wait={"cancels": False})
         try:
-            *events, of_all = asyncio.run(events_of([*triggers, sensor]))
+            *events, all_runs = asyncio.run(runs_of_each([*triggers, of_all]))
         finally:
             stopped.set()
             thread.join()
-        for event, (run, end) in zip(events, runs, strict=True):
+        for [event], (run, end) in zip(events, runs, strict=True):
             assert (event["run_id"], event["end"], event["status"]) == (run.id, "final", end), event
-        assert of_all["failed"] is None
-        assert [one["status"] for one in of_all["runs"]] == [end for _, end in runs]
+        assert [one["status"] for one in all_runs] == [end for _, end in runs]
         assert [run.cancel_requests for run, _ in runs] == [0] * 30
-        assert len(made_clients) == 1
+        assert len(made_clients) == 3

@@ -22,9 +22,17 @@ KEYS |= {"sensors", "triggers", "connection-types", "extra-links", "notification
 
 
 # What only this package itself imports.
-INTERNAL = {"hooks.asynchronous", "hooks.connection", "hooks.diagnosis", "hooks.runs", "hooks.urls"}
+INTERNAL = {
+    "hooks.asynchronous",
+    "hooks.connection",
+    "hooks.diagnosis",
+    "hooks.fetching",
+    "hooks.runs",
+    "hooks.urls",
+}
 INTERNAL |= {"operators.base", "operators.conclusion", "operators.one_run", "operators.rendered"}
-INTERNAL |= {"triggers.clients", "triggers.ended", "triggers.kept"}
+INTERNAL |= {"triggers.cancels", "triggers.drive", "triggers.ended", "triggers.kept"}
+INTERNAL |= {"triggers.watch", "triggers.watch_clients", "triggers.watches"}
 
 
 def dotted_names() -> Iterator[str]:

@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import Any
 
 from arrangements_of_ends import arrange_failures, arrange_outputs, before_failures, before_outputs
-from arrangements_of_lists import arrange_keys, arrange_more_lists, before_lists
+from arrangements_of_lists import arrange_keys_of_runs, arrange_more_lists, before_lists
 from arrangements_of_queries import arrange_feeds, arrange_no_feeds, arrange_queries
 from arrangements_of_starts import (
     arrange_idempotency,
@@ -134,7 +134,7 @@ ARRANGEMENTS = {
     "cancel_settling": (arrange_settling, before_others),
     "failed_runs": (arrange_failures, before_failures),
     "idempotency": (arrange_idempotency, before_others),
-    "list_keys": (arrange_keys, before_others),
+    "list_keys": (arrange_keys_of_runs, before_others),
     "list_more": (arrange_more_lists, before_lists),
     "list_runs": (arrange_lists, before_others),
     "outputs": (arrange_outputs, before_outputs),

@@ -24,7 +24,7 @@ def arrange_more_lists(replay: Any) -> None:
     replay.add(shown_in(old)[0]["id"], "QUEUED")
 
 
-def arrange_keys(replay: Any) -> None:
+def arrange_keys_of_runs(replay: Any) -> None:
     """Add the runs that the list shows, one of which was canceled."""
     canceled, *others = shown_in(replay.exchanges[0])
     for shown in reversed(others):
