@@ -210,18 +210,17 @@ async def first_events(triggers):
 
 
 def test_no_trigger_or_event_holds_the_key(server, run_ids):
-    from airflow_provider_trigger.triggers.run import TriggerDevRunsTrigger, TriggerDevRunTrigger
+    from airflow_provider_trigger.triggers.run import TriggerDevRunTrigger
 
     triggers = []
     for ending in ENDINGS:
         wait = {"poll_interval": 0.1, "deadline": time.time() + 0.5, "patience": 0.5}
-        of_one = TriggerDevRunTrigger(run_id=run_ids[ending], trigger_dev_conn_id=ending, wait=wait)
-        of_all = TriggerDevRunsTrigger(run_ids=[run_ids["works"]], trigger_dev_conn_id=ending)
-        shown = [f"{trigger!r} {trigger.serialize()} {vars(trigger)}" for trigger in (of_one, of_all)]
-        assert places_with_the_key(dict(enumerate(shown))) == []
-        triggers.append(of_one)
+        trigger = TriggerDevRunTrigger(run_ids=[run_ids[ending]], trigger_dev_conn_id=ending, wait=wait)
+        shown = f"{trigger!r} {trigger.serialize()} {vars(trigger)}"
+        assert places_with_the_key({ending: shown}) == []
+        triggers.append(trigger)
     events: list[Any] = asyncio.run(first_events(triggers))
-    assert [event.payload["run_id"] for event in events] == [run_ids[ending] for ending in ENDINGS]
+    assert [event.payload["runs"][0]["run_id"] for event in events] == [run_ids[ending] for ending in ENDINGS]
     shown = [str(event.payload) for event in events] + [f"{one!r} {vars(one)}" for one in triggers]
     assert places_with_the_key(dict(enumerate(shown))) == []
 

@@ -81,7 +81,7 @@ def is_stopped_before_the_answer(scene: RunScene) -> None:
 def is_stopped_in_vain_while_deferred(scene: RunScene) -> None:
     scene.server.fail_next(None, 403, path="/cancel")
     scene.server.add_run("EXECUTING", run_id="run_a")
-    asyncio.run(TriggerDevRunTrigger(run_id="run_a").cancel_run())
+    asyncio.run(TriggerDevRunTrigger(run_ids=["run_a"]).cancel_runs())
 
 
 def loses_the_answer(scene: RunScene, **options: Any) -> None:

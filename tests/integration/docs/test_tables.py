@@ -9,7 +9,6 @@ import re
 import subprocess
 import time
 from collections.abc import Callable
-from datetime import UTC, datetime, timedelta
 from functools import partial
 from importlib.util import module_from_spec, spec_from_file_location
 from types import SimpleNamespace
@@ -20,6 +19,7 @@ from docs_pages import DOCS, ROOT, matches, rows
 
 from airflow_provider_trigger import defaults
 from airflow_provider_trigger.api import circuit_breaker, exchange, http, masking, responses
+from airflow_provider_trigger.api.endpoints import query
 from airflow_provider_trigger.api.endpoints.bulk_actions import MAX_SIZE
 from airflow_provider_trigger.api.endpoints.runs import cancel_run, retrieve_run
 from airflow_provider_trigger.api.errors import TriggerDevError
@@ -34,12 +34,21 @@ from airflow_provider_trigger.operators import base
 from airflow_provider_trigger.operators.cancel import CancelTriggerRunOperator
 from airflow_provider_trigger.operators.replay import ReplayTriggerRunOperator
 from airflow_provider_trigger.operators.run import RunTriggerTaskOperator
-from airflow_provider_trigger.run import conversions, identity, request, wait, wait_settings
+from airflow_provider_trigger.run import (
+    conversions,
+    identity,
+    query_pace,
+    request,
+    run_wait,
+    wait,
+    wait_settings,
+)
 from airflow_provider_trigger.run.identity import DagRunIdentity, TaskInstanceIdentity
 from airflow_provider_trigger.sensors.run import TriggerRunSensor
 from airflow_provider_trigger.sources import started
 from airflow_provider_trigger.sources.run_ids import MAX_SHOWN, RunIds
 from airflow_provider_trigger.testing import TriggerDevServer
+from airflow_provider_trigger.triggers import cancels, watch_clients
 from airflow_provider_trigger.wording import MAX_LINES
 
 # The connection.
@@ -169,60 +178,39 @@ def test_versions():
     assert [airflow for airflow, *_ in shown] == sorted(PINNED.values())
 
 
-# What an environment of the default limit takes, less what is left to the application.
-REQUESTS_PER_MINUTE = 1500 * (1 - defaults.RATE_LIMIT_RESERVE)
+# What deferred runs may take of an environment of the default limit.
+CHECKS_PER_SECOND = 25 * (1 - watch_clients.CHECKS_RESERVE)
 
 
-def test_runs_at_a_time():
-    for age, interval, count in rows(
-        "limits.md", "| age of the runs | interval with `poll_interval=None` | runs at a time |"
-    ):
-        seconds = int(re.findall(r"\d+", age)[0]) * (60 if "minute" in age else 1)
-        assert interval == f"{interval_at(seconds):g} s"
-        assert int(count) == int(REQUESTS_PER_MINUTE / 60 * interval_at(seconds))
-    sentence = f"With a fixed `poll_interval=60` it is {REQUESTS_PER_MINUTE:,.0f} runs"
-    assert sentence in (DOCS / "limits.md").read_text(encoding="utf-8")
-
-
-def interval_at(age: float) -> float:
-    """Return the pause after a check that shows a run of this age."""
-    created_at = datetime(2026, 1, 1, tzinfo=UTC)
-    log: Any = SimpleNamespace(info=lambda *_: None)
-    now = created_at.timestamp() + age
-    steps = wait.wait_for_run("run_a", wait_settings.WaitSettings(), log=log, now=lambda: now)
-    answer = {"id": "run_a", "status": "EXECUTING", "createdAt": created_at.isoformat()}
-    next(steps)
-    run = runs.Run.from_answer(answer, seen_at=created_at + timedelta(seconds=age))
-    pause: Any = steps.send(run)
-    return pause.seconds
+def test_how_often_deferred_runs_are_checked_without_a_query():
+    few, *many = rows("limits.md", "| deferred runs | each is checked |")
+    longest = wait_settings.check_interval(1e6, poll_interval=None)
+    assert few[0] == f"up to {int(CHECKS_PER_SECOND * longest) // 10 * 10}"
+    assert f"every {longest:g} s" in few[1]
+    for count, interval in many:
+        assert interval == f"about every {int(count.replace(',', '')) / CHECKS_PER_SECOND:.0f} s"
 
 
 def checks_of(seconds: float) -> list[float]:
-    """Return when a run that takes so long is checked, in seconds from its start."""
+    """Return when a run that takes so long is checked in a worker, in seconds from its start."""
     log: Any = SimpleNamespace(info=lambda *_: None)
     now, checks, reply = 0.0, [], None
-    steps = wait.wait_for_run("run_a", wait_settings.WaitSettings(), log=log, now=lambda: now)
+    steps = wait.wait_for_runs(["run_a"], wait_settings.WaitSettings(), log=log, now=lambda: now)
     with contextlib.suppress(StopIteration):
         while True:
-            step, reply = steps.send(reply), None
-            if isinstance(step, wait.Pause):
-                now += step.seconds
-            else:
-                checks.append(now)
-                status = "COMPLETED" if now >= seconds else "EXECUTING"
-                reply = runs.Run.from_answer({"id": "run_a", "status": status})
+            step: Any = steps.send(reply)
+            now = max(now, step.at)
+            checks.append(now)
+            status = "COMPLETED" if now >= seconds else "EXECUTING"
+            reply = {"run_a": runs.Run.from_answer({"id": "run_a", "status": status})}
     return checks
 
 
-@pytest.mark.parametrize(
-    ("takes", "count", "per_minute"),
-    rows("limits.md", "| the run takes | requests | runs that can start per minute |"),
-)
-def test_requests_of_a_run(takes, count, per_minute):
-    number, unit = takes.split()
-    seconds = int(number) * {"s": 1, "minute": 60, "minutes": 60, "hour": 3600}[unit]
-    assert int(count) == 1 + len(checks_of(seconds)) + 1
-    assert int(per_minute) == int(REQUESTS_PER_MINUTE / int(count))
+@pytest.mark.parametrize(("seconds", "text"), [(10, "a run of 10 s"), (60, "one minute"), (300, "5 minutes")])
+def test_requests_of_a_run_in_a_worker(seconds, text):
+    page = " ".join((DOCS / "limits.md").read_text(encoding="utf-8").split())
+    count = 1 + len(checks_of(seconds)) + 1
+    assert f"{count} requests for {text}" in page or f"{count} for {text}" in page
 
 
 def result_of(number: int) -> CancelResult:
@@ -241,6 +229,10 @@ def bytes_of_xcom(count: int) -> int:
 
 # What a page says, and what must be true then.
 STATEMENTS: list[tuple[str, str, Callable[[], bool]]] = [
+    ("limits.md", "with one query every 2 s", lambda: query_pace.QUERY_INTERVAL == 2),
+    ("limits.md", "up to 5,000 runs", lambda: query.MAX_QUERIED_RUNS == 5000),
+    ("limits.md", "a quarter of which is left", lambda: watch_clients.CHECKS_RESERVE == 0.25),
+    ("limits.md", "deferred: 120 s, while the triggerer runs", lambda: cancels.TIME_LIMIT == 120),
     ("limits.md", "the last 5 % of it", lambda: defaults.RATE_LIMIT_RESERVE == 0.05),
     ("limits.md", "status checks after 0.5, 1, 2 and 4 s", lambda: record.RECHECK_AFTER == (0.5, 1, 2, 4)),
     ("limits.md", "then one more cancel", lambda: record.MAX_CANCELS == 2),
@@ -261,7 +253,7 @@ STATEMENTS: list[tuple[str, str, Callable[[], bool]]] = [
     ("outcomes.md", "Up to 100 runs have a line each", lambda: MAX_LINES == 100),
     ("outcomes.md", "progress every 10 s", lambda: workers._PROGRESS_INTERVAL == 10),
     ("outcomes.md", "one line every 5 s", lambda: exchange._RETRY_LOG_INTERVAL == 5),
-    ("outcomes.md", "a line every 5 minutes without a change", lambda: wait._LOG_INTERVAL == 300),
+    ("outcomes.md", "a line every 5 minutes without a change", lambda: run_wait.LOG_INTERVAL == 300),
     ("outcomes.md", "the 4 s that Airflow leaves", lambda: base._STOP_TIME == 4),
     ("security.md", "answer over 16 MB", lambda: http.MAX_BODY_BYTES == 16 * 1024**2),
     ("security.md", "a key of less than 8 characters", lambda: masking.SHORTEST_IN_ANSWERS == 8),
