@@ -10,6 +10,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 import in_airflow
+import many_waits
 import measures
 import start_and_wait
 from measures import Row
@@ -22,6 +23,8 @@ MEASURES: list[Callable[[], Iterator[Row]]] = [
     in_airflow.mapped_http_operator,
     in_airflow.from_failure_to_canceled,
     start_and_wait.start_and_wait,
+    many_waits.many_waits,
+    many_waits.ends_of_many_tasks,
     measures.rate_limit,
     measures.shared_rate_limit,
     measures.memory,

@@ -29,6 +29,10 @@ class RemoteServer:
         """Add runs and return their ids."""
         return self._call("add_runs", count, status)
 
+    def add_runs_that_end(self, seconds: list[float]) -> list[str]:
+        """Add runs that execute and complete after so many seconds each; return their ids."""
+        return self._call("add_runs_that_end", seconds)
+
     def on_task(self, task_identifier: str, **behavior: Any) -> None:
         """Say what a task does, as the server's method of this name."""
         self._call("on_task", task_identifier, behavior)
@@ -84,6 +88,9 @@ def _answer(server: TriggerDevServer, what: str, arguments: tuple[Any, ...]) -> 
     if what == "add_runs":
         count, status = arguments
         return [server.add_run(status=status).id for _ in range(count)]
+    if what == "add_runs_that_end":
+        (seconds,) = arguments
+        return [server.add_run("EXECUTING", then=[(after, "COMPLETED")]).id for after in seconds]
     if what == "on_task":
         task_identifier, behavior = arguments
         return server.on_task(task_identifier, **behavior)

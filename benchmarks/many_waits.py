@@ -1,0 +1,207 @@
+"""Thousands of deferred runs in one triggerer: how soon an end is noticed, at what cost, and how they stop."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import random
+import resource
+import statistics
+import time
+from collections.abc import Callable, Coroutine, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from measures import Row
+from remote_server import RemoteServer, remote_server
+
+from airflow_provider_trigger.api.async_client import AsyncTriggerDevClient
+from airflow_provider_trigger.api.endpoints.runs import retrieve_run
+from airflow_provider_trigger.api.errors import TriggerDevError
+from airflow_provider_trigger.hooks.trigger_dev import TriggerDevHook
+from airflow_provider_trigger.run.wait_settings import check_interval
+from airflow_provider_trigger.triggers.run import TriggerDevRunTrigger
+
+# The default rate limit of a server of one's own; the query lags behind as a real one was measured to do.
+SERVER: dict[str, Any] = {
+    "rate_limit": 750,
+    "refill": 250,
+    "refill_interval": 10,
+    "latency": 0.02,
+    "query_lag": 0.72,
+}
+DURATIONS = (20.0, 60.0)  # of the shortest run and the longest, in seconds
+
+WITH_QUERY = (100, 1000, 5000, 10_000)
+WITHOUT_QUERY = (100, 1000)
+ENDED_AT_ONCE = 1000
+# So long the server may take to show that all of them have ended, in seconds.
+LONGEST_STOP = 120.0
+
+
+@dataclass
+class Measured:
+    """
+    What waiting for many runs needed.
+
+    :param delays: of each run, the seconds from its end to the trigger's event
+    :param requests: in all
+    :param rejected: of these, with 429
+    :param cpu: the processor's seconds
+    :param seconds: from the first wait to the last event
+    """
+
+    delays: list[float]
+    requests: int
+    rejected: int
+    cpu: float
+    seconds: float
+
+    @property
+    def median(self) -> float:
+        """The median of the delays, in seconds."""
+        return statistics.median(self.delays)
+
+    @property
+    def percentile_99(self) -> float:
+        """The 99th percentile of the delays, in seconds."""
+        return statistics.quantiles(self.delays, n=100)[98]
+
+    @property
+    def requests_per_minute(self) -> float:
+        """The requests in a minute."""
+        return self.requests / self.seconds * 60
+
+    def __str__(self) -> str:
+        delays = f"{self.median:.1f} s, {self.percentile_99:.1f} s"
+        return (
+            f"{delays}; {self.requests_per_minute:.0f} requests a minute, {self.rejected} rejected; "
+            f"{self.cpu / self.seconds:.0%} of a processor"
+        )
+
+
+Way = Callable[[list[str], dict[str, float]], Coroutine[Any, Any, None]]
+
+
+def many_waits() -> Iterator[Row]:
+    """Compare with a check per run, in the intervals that one wait by itself has."""
+    for count in WITH_QUERY:
+        own = _measure(_by_triggers, count)
+        baseline = _measure(_by_one_check_each, count) if count in WITHOUT_QUERY else None
+        yield _row(f"{count:,} deferred runs of 20 to 60 s", own, baseline, targets=(2.0, 5.0, 150.0))
+    for count in WITHOUT_QUERY:
+        own = _measure(_by_triggers, count, query=False)
+        baseline = _measure(_by_one_check_each, count)
+        what = f"the same {count:,} on a server without the query"
+        yield _row(what, own, baseline, targets=(60.0, 60.0, 1500.0))
+
+
+def ends_of_many_tasks() -> Iterator[Row]:
+    """Measure how long runs go on whose tasks are ended at once, with an empty bucket."""
+    seconds = _stop_all(ENDED_AT_ONCE)
+    yield Row(
+        f"{ENDED_AT_ONCE:,} deferred tasks are ended at once, as the bucket is empty: until no run is alive",
+        f"{seconds:.0f} s",
+        "-",
+        "-",
+        "<= 30 s",
+        seconds <= 30,
+    )
+
+
+def _row(what: str, own: Measured, baseline: Measured | None, *, targets: tuple[float, float, float]) -> Row:
+    median, percentile, per_minute = targets
+    met = own.median <= median and own.percentile_99 <= percentile
+    return Row(
+        f"{what}; from a run's end to its event, median and 99th percentile; baseline: one check per run",
+        str(own),
+        str(baseline) if baseline else "-",
+        f"{baseline.percentile_99 / own.percentile_99:.1f} x" if baseline else "-",
+        f"<= {median:g} s, {percentile:g} s, {per_minute:g} requests a minute, none rejected",
+        met and own.requests_per_minute <= per_minute and not own.rejected,
+    )
+
+
+async def _by_triggers(run_ids: list[str], heard: dict[str, float]) -> None:
+    async def wait(run_id: str) -> None:
+        async for _ in TriggerDevRunTrigger(run_ids=[run_id]).run():
+            heard[run_id] = time.time()
+
+    await asyncio.gather(*map(wait, run_ids))
+
+
+async def _by_one_check_each(run_ids: list[str], heard: dict[str, float]) -> None:
+    async def wait(run_id: str, client: AsyncTriggerDevClient) -> None:
+        age = 0.0
+        while True:
+            try:
+                run = await client.call(retrieve_run(run_id), patience=0)
+            except TriggerDevError:
+                pass  # the next check shows it
+            else:
+                age = run.age
+                if run.is_final:
+                    heard[run_id] = time.time()
+                    return
+            await asyncio.sleep(check_interval(age, poll_interval=None))
+
+    async with AsyncTriggerDevClient(TriggerDevHook().settings) as client:
+        await asyncio.gather(*(wait(run_id, client) for run_id in run_ids))
+
+
+def _measure(way: Way, count: int, **server: Any) -> Measured:
+    chance = random.Random(count)
+    heard: dict[str, float] = {}
+    with _connected_server(**server) as remote:
+        run_ids = remote.add_runs_that_end([chance.uniform(*DURATIONS) for _ in range(count)])
+        remote.requests()
+        cpu, begun = time.process_time(), time.monotonic()
+        asyncio.run(way(run_ids, heard))
+        cpu, seconds = time.process_time() - cpu, time.monotonic() - begun
+        ended = {run_id: at for run_id, _, _, at in remote.runs()}
+        requests = remote.requests()
+    return Measured(
+        delays=[heard[run_id] - ended[run_id] for run_id in run_ids],
+        requests=len(requests),
+        rejected=sum(status == 429 for _, _, status, _ in requests),
+        cpu=cpu,
+        seconds=seconds,
+    )
+
+
+def _stop_all(count: int) -> float:
+    """End all tasks of deferred runs; return how long the last run was alive, in seconds."""
+    with _connected_server() as remote:
+        triggers = [TriggerDevRunTrigger(run_ids=[run_id]) for run_id in remote.add_runs(count)]
+
+        async def wait(trigger: TriggerDevRunTrigger) -> None:
+            async for _ in trigger.run():
+                pass
+
+        async def main() -> float:
+            waits = [asyncio.ensure_future(wait(trigger)) for trigger in triggers]
+            await asyncio.sleep(10)
+            remote.take_tokens(SERVER["rate_limit"])
+            begun = time.monotonic()
+            for one in waits:
+                one.cancel()
+            killing = asyncio.gather(*(trigger.on_kill() for trigger in triggers))
+            while remote.statuses().get("EXECUTING") and time.monotonic() - begun < LONGEST_STOP:
+                await asyncio.sleep(0.2)
+            seconds = time.monotonic() - begun
+            await killing
+            return seconds
+
+        return asyncio.run(main())
+
+
+@contextmanager
+def _connected_server(**options: Any) -> Iterator[RemoteServer]:
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))  # the baseline opens many sockets
+    with remote_server(**SERVER | options) as remote:
+        connection = {"conn_type": "trigger_dev", "host": remote.url, "password": remote.secret_key}
+        os.environ["AIRFLOW_CONN_TRIGGER_DEV_DEFAULT"] = json.dumps(connection)
+        yield remote
