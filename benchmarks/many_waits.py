@@ -1,4 +1,4 @@
-"""Thousands of deferred runs in one triggerer: how soon an end is noticed, at what cost, and how they stop."""
+"""Thousands of deferred runs in one triggerer: how soon an end is noticed, at what cost, how they stop."""
 
 from __future__ import annotations
 
