@@ -199,6 +199,15 @@ def is_rejection(error: TriggerDevError) -> bool:
     return isinstance(error, ResponseError) and error.status in (401, 403)
 
 
+def is_internal_error(error: TriggerDevError) -> bool:
+    """
+    Return whether the server failed with 500, as it does for ever for a run whose output is broken (measured).
+
+    :param error: what a call ended with
+    """
+    return isinstance(error, ServerError) and error.status == 500
+
+
 def root_of(error: TriggerDevError) -> TriggerDevError:
     """
     Return the last error where that kept a request from being sent, otherwise the error itself.

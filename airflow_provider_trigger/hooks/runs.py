@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from airflow_provider_trigger.api.errors import TriggerDevError
 from airflow_provider_trigger.defaults import AUTOMATIC_KEY
 from airflow_provider_trigger.durations import Duration
-from airflow_provider_trigger.run.ending import why_not_ended
+from airflow_provider_trigger.run.ending import why_no_output, why_not_ended
 from airflow_provider_trigger.run.request import TaskRequest, check_options, check_payload, to_api
 from airflow_provider_trigger.run.wait_settings import WaitSettings, is_development_key
 from airflow_provider_trigger.run.waited import Waited, WaitEnd
@@ -93,11 +93,13 @@ def ended_run(waited: Waited, run_id: str, settings: WaitSettings, *, limit: str
     :param settings: of the wait
     :param limit: names the time limit, for the error
     :raises TimeoutError: the run had not ended in time
-    :raises TriggerDevError: the server rejected the checks
+    :raises TriggerDevError: the run can no longer be checked, or its output cannot be fetched
     """
+    if reason := why_no_output(waited, run_url=settings.run_url):
+        raise TriggerDevError(reason)
     if waited.end is WaitEnd.FINAL and waited.run:
         return waited.run
     reason = why_not_ended(
         waited, run_id, limit=limit, run_url=settings.run_url, is_development=settings.is_development
     )
-    raise (TriggerDevError if waited.end is WaitEnd.REJECTED else TimeoutError)(reason)
+    raise (TriggerDevError if waited.end.is_unseen else TimeoutError)(reason)

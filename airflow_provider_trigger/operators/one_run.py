@@ -121,8 +121,11 @@ class OneRunOperator(RunsOperator):
     def _conclude(self, waited: Waited, run_id: str, client: TriggerDevClient, hook: TriggerDevHook) -> Any:
         """Return the output of a run that has completed, or fail."""
         from airflow_provider_trigger.operators.conclusion import failure_of, for_xcom, reference_to
+        from airflow_provider_trigger.run.ending import why_no_output
         from airflow_provider_trigger.run.output import OutputTooLargeError, output_of
 
+        if reason := why_no_output(waited, run_url=hook.settings.run_url(run_id)):
+            raise AirflowException(reason)
         if waited.run is not None and waited.run.is_success:
             try:
                 output = output_of(waited.run, client, log=self.log)

@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, TypeVar
 
 from airflow_provider_trigger.api.deadline import NEVER, Deadline
+from airflow_provider_trigger.api.endpoints.realtime import snapshot_run
 from airflow_provider_trigger.api.endpoints.runs import retrieve_run
-from airflow_provider_trigger.api.errors import NotFoundError, TriggerDevError, is_rejection
+from airflow_provider_trigger.api.errors import (
+    NotFoundError,
+    TriggerDevError,
+    is_internal_error,
+    is_rejection,
+    root_of,
+)
 from airflow_provider_trigger.api.http import Call
 from airflow_provider_trigger.log import Log
 
@@ -79,6 +86,7 @@ class RunChecks:
             times in a row, or what cannot pass by itself came before any check has succeeded
         """
         replies = call_each(client, retrieve_run, run_ids, patience=_PATIENCE)
+        replies |= self._snapshots(client, replies)
         runs = [reply for reply in replies.values() if not isinstance(reply, TriggerDevError)]
         self._has_succeeded = self._has_succeeded or bool(runs)
         is_rejected = False
@@ -91,6 +99,16 @@ class RunChecks:
             self._log.warning("Status check of run %s failed; still waiting: %s", run_id, error)
         self._was_rejected = is_rejected
         return runs
+
+    @staticmethod
+    def _snapshots(
+        client: TriggerDevClient, replies: Mapping[str, Run | TriggerDevError]
+    ) -> dict[str, Run | TriggerDevError]:
+        """Return the runs that another call shows although their checks answer 500, perhaps for ever."""
+        failed = {one: reply for one, reply in replies.items() if isinstance(reply, TriggerDevError)}
+        broken = [one for one, error in failed.items() if is_internal_error(root_of(error))]
+        shown = call_each(client, snapshot_run, broken, patience=0)
+        return {one: run for one, run in shown.items() if not isinstance(run, TriggerDevError)}
 
     def _ends_the_wait(self, error: TriggerDevError) -> bool:
         if isinstance(error, NotFoundError) or not (self._has_succeeded or error.retryable):

@@ -7,10 +7,12 @@ from collections.abc import Callable
 from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
+from airflow_provider_trigger.api.deadline import Deadline
 from airflow_provider_trigger.api.endpoints.runs import cancel_run, retrieve_run
 from airflow_provider_trigger.api.errors import TriggerDevError
 from airflow_provider_trigger.run.checks import call_each
-from airflow_provider_trigger.run.steps import Check, Pause, Step, Steps
+from airflow_provider_trigger.run.otherwise import Otherwise, check_otherwise
+from airflow_provider_trigger.run.steps import Check, CheckOtherwise, Pause, Step, Steps
 from airflow_provider_trigger.run.waited import Waited
 
 if TYPE_CHECKING:
@@ -18,6 +20,8 @@ if TYPE_CHECKING:
 
 # How often a pause is interrupted to check whether the wait was stopped, in seconds.
 _CHECK_INTERVAL = 0.2
+# For a call that checks a run otherwise, in seconds: its turn, and the answer.
+_TIME_FOR_OTHER_CALL = 10.0
 
 
 class StoppedError(Exception):
@@ -71,5 +75,22 @@ def _take(step: Step, client: TriggerDevClient, is_stopped: Callable[[], bool]) 
     if isinstance(step, Check):
         pause(min(step.at, step.until) - time.time(), is_stopped=is_stopped)
         return call_each(client, retrieve_run, step.run_ids, patience=0)
+    if isinstance(step, CheckOtherwise):
+        return _check_otherwise(step.run_id, client)
     replies = call_each(client, cancel_run, step.run_ids, patience=0)
     return {run_id: reply for run_id, reply in replies.items() if isinstance(reply, TriggerDevError)}
+
+
+def _check_otherwise(run_id: str, client: TriggerDevClient) -> Otherwise:
+    calls, reply = check_otherwise(run_id), None
+    while True:
+        try:
+            call = calls.send(reply)
+        except StopIteration as end:
+            return end.value  # type: ignore[no-any-return]
+        # With a deadline, a call has its turn although the checks have opened the circuit breaker.
+        deadline = Deadline.after(_TIME_FOR_OTHER_CALL, now=time.monotonic())
+        try:
+            reply = client.call(call, deadline=deadline, patience=0)
+        except TriggerDevError as error:
+            reply = error

@@ -61,8 +61,8 @@ def why_not_ended(
     """
     run = waited.run
     what = describe(run) if run else f"run {run_id}"
-    if waited.end is WaitEnd.REJECTED:
-        return f"{checks_rejected(what)}: {waited.error}. {run_url}"
+    if waited.end.is_unseen:
+        return why_unseen(waited, run_id, run_url=run_url)
     if waited.end is WaitEnd.NO_VERSION:
         missing = missing_version(run, is_development=is_development)
         why = f"was still waiting for a version after pending_version_timeout: {missing}"
@@ -77,10 +77,34 @@ def why_not_ended(
     return f"{what[0].upper()}{what[1:]} {why}. {became}. {run_url}"
 
 
-def checks_rejected(what: str) -> str:
+def why_no_output(waited: Waited, *, run_url: str) -> str | None:
     """
-    Return why a run cannot be waited for any longer.
+    Return in one line why the output of a run is not known that has completed; None where it is known.
 
-    :param what: names the run
+    :param waited: what the wait came to
+    :param run_url: the run's page in the dashboard
     """
-    return f"The server rejects the status checks of {what}, which may still be running"
+    if waited.run is None or not waited.run.is_success or not waited.error:
+        return None
+    what = describe(waited.run)
+    return (
+        f"{what[0].upper()}{what[1:]} is {waited.run.status}, but its output cannot be fetched: "
+        f"{waited.error}. A retry tries again, and starts another run only if this one has no idempotency "
+        f"key. {run_url}"
+    )
+
+
+def why_unseen(waited: Waited, run_id: str, *, run_url: str) -> str:
+    """
+    Return in one line why a wait ended that could not see what became of its run.
+
+    :param waited: what the wait came to
+    :param run_id: the run
+    :param run_url: the run's page in the dashboard
+    """
+    what = describe(waited.run) if waited.run else f"run {run_id}"
+    if waited.end is WaitEnd.REJECTED:
+        text = f"The server rejects the status checks of {what}, which may still be running"
+        return f"{text}: {waited.error}. {run_url}"
+    text = f"{what[0].upper()}{what[1:]} cannot be checked, and may still be running: {waited.error}"
+    return f"{text}. Look at it in the dashboard: {run_url}"

@@ -7,7 +7,8 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_trigger.api.endpoints.runs import retrieve_run
-from airflow_provider_trigger.api.errors import TriggerDevError
+from airflow_provider_trigger.api.errors import TriggerDevError, is_internal_error
+from airflow_provider_trigger.api.models.runs import Run
 from airflow_provider_trigger.run.waited import Waited, WaitEnd
 
 if TYPE_CHECKING:
@@ -49,7 +50,7 @@ def is_of_another_try(event: Any, try_number: int | None) -> bool:
 
 def read_event(event: Any) -> dict[str, Waited]:
     """
-    Return what the wait for each run of an event came to, by run id, without the runs themselves.
+    Return what the wait for each run of an event came to, by run id; of the runs it has the status only.
 
     :param event: as :func:`make_event` returned it
     :raises ValueError: it is not such an event
@@ -60,7 +61,7 @@ def read_event(event: Any) -> dict[str, Waited]:
     return {
         run["run_id"]: Waited(
             end=WaitEnd(run["end"]),
-            run=None,
+            run=_run_of(run),
             error=run.get("error") or "",
             is_canceled=bool(run.get("is_canceled")),
         )
@@ -73,6 +74,11 @@ def _is_valid(run: Any) -> bool:
     return isinstance(run, dict) and bool(run.get("run_id")) and run.get("end") in ends
 
 
+def _run_of(shown: Mapping[str, Any]) -> Run | None:
+    status = shown.get("status")
+    return Run.from_answer({"id": shown["run_id"], "status": status}) if isinstance(status, str) else None
+
+
 def check_again(run_id: str, waited: Waited, client: TriggerDevClient) -> Waited:
     """
     Return what a wait came to with the run as it is now.
@@ -80,15 +86,18 @@ def check_again(run_id: str, waited: Waited, client: TriggerDevClient) -> Waited
     :param run_id: the run
     :param waited: from :func:`read_event`
     :param client: for the run's environment
-    :raises TriggerDevError: a run that has ended could not be checked
+    :raises TriggerDevError: a run that has ended could not be checked; a 500 is returned, as such a run is
+        answered with it for ever whose output is broken (measured)
     """
     try:
         run = client.call(retrieve_run(run_id))
-    except TriggerDevError:
-        if waited.end is WaitEnd.FINAL:
+    except TriggerDevError as error:
+        if waited.end is not WaitEnd.FINAL:
+            return waited
+        if waited.run is None or not is_internal_error(error):
             raise
-        return waited
-    if run.is_final and (waited.end is WaitEnd.REJECTED or not run.is_canceled):
+        return replace(waited, error=str(error))
+    if run.is_final and (waited.end.is_unseen or not run.is_canceled):
         return Waited(end=WaitEnd.FINAL, run=run)  # it ended after all: its result counts
     if run.is_canceled:
         return replace(waited, run=run, error="")  # whatever its cancel met with

@@ -5,10 +5,17 @@ from __future__ import annotations
 import math
 from datetime import datetime
 
-from airflow_provider_trigger.api.errors import NotFoundError, NotSentError, TriggerDevError, is_rejection
+from airflow_provider_trigger.api.errors import (
+    NotFoundError,
+    NotSentError,
+    TriggerDevError,
+    is_internal_error,
+    is_rejection,
+)
 from airflow_provider_trigger.api.models.runs import Run
 from airflow_provider_trigger.log import Log
 from airflow_provider_trigger.run.describe import missing_version, usage
+from airflow_provider_trigger.run.otherwise import Otherwise
 from airflow_provider_trigger.run.wait_settings import WaitSettings
 from airflow_provider_trigger.run.waited import Waited, WaitEnd
 
@@ -16,7 +23,11 @@ LOG_INTERVAL = 300.0
 """Between two lines about a run of which nothing is new, in seconds."""
 
 UNKNOWN_AFTER = 30.0
-"""How long a run may be answered with 404, in seconds: a replica of the database lags behind (measured)."""
+"""
+How long a run may be answered with 404 or 500 at least, in seconds.
+
+A replica of the database lags behind (measured).
+"""
 
 
 class RunWait:
@@ -31,6 +42,7 @@ class RunWait:
     """
 
     __slots__ = (
+        "_broken_since",
         "_created_at",
         "_error",
         "_failing_since",
@@ -56,6 +68,7 @@ class RunWait:
         self._error: TriggerDevError | None = None
         self._failing_since: float | None = None
         self._rejected_since: float | None = None
+        self._broken_since: float | None = None
         self._without_version_since: float | None = None
 
     def take(self, reply: Run | TriggerDevError, now: float) -> Waited | None:
@@ -86,7 +99,7 @@ class RunWait:
         self._created_at = min(self._created_at, now - run.age)  # by the local clock
         if self._failing_since is not None:
             self._log.info("Run %s can be checked again after %.0f s", run.id, now - self._failing_since)
-        self._failing_since = self._rejected_since = self._error = None
+        self._failing_since = self._rejected_since = self._broken_since = self._error = None
         shown = (run.status, run.attempt_count)
         if before is None or shown != (before.status, before.attempt_count):
             self._log_change(run)
@@ -119,6 +132,11 @@ class RunWait:
             self._failing_since = self._logged_at = now
             self._log.warning("Status check of run %s failed; still waiting: %s", self.run_id, error)
         self._error = error
+        if not is_internal_error(error):
+            if not isinstance(error, NotSentError):
+                self._broken_since = None
+        elif self._broken_since is None:
+            self._broken_since = now
         # A wrong key, or a run of another environment.
         if not is_rejection(error) and not isinstance(error, NotFoundError):
             self._rejected_since = None
@@ -127,6 +145,29 @@ class RunWait:
             self._rejected_since = now
         least = UNKNOWN_AFTER if isinstance(error, NotFoundError) else 0.0
         return now - self._rejected_since >= max(self._settings.patience, least)
+
+    def is_broken(self, now: float) -> bool:
+        """
+        Return whether the checks answer 500 for so long that the run is to be checked otherwise.
+
+        :param now: the time, in seconds since 1970
+        """
+        least = max(self._settings.patience, UNKNOWN_AFTER)
+        return self._broken_since is not None and now - self._broken_since >= least
+
+    def take_otherwise(self, reply: Otherwise) -> Waited | None:
+        """
+        Take in how a broken run was checked otherwise; return what the wait came to, None while it continues.
+
+        :param reply: from :func:`airflow_provider_trigger.run.otherwise.check_otherwise`
+        """
+        if isinstance(reply, Run) and reply.is_final:
+            self._log_change(reply)
+            return Waited(end=WaitEnd.FINAL, run=reply, error=str(self._error))
+        if isinstance(reply, TriggerDevError):
+            error = f"{self._error}; its realtime feed does not show it either: {reply}"
+            return Waited(end=WaitEnd.UNCHECKABLE, run=self.run, error=error)
+        return None
 
     def log_progress(self, now: float) -> None:
         """

@@ -44,6 +44,17 @@ class Cancel:
 
 
 @dataclass(frozen=True, slots=True)
+class CheckOtherwise:
+    """
+    Check a run whose checks answer 500 only; the reply is that of :func:`.otherwise.check_otherwise`.
+
+    :param run_id: the run
+    """
+
+    run_id: str
+
+
+@dataclass(frozen=True, slots=True)
 class Pause:
     """
     Wait before the next step.
@@ -57,6 +68,6 @@ class Pause:
 News = Mapping[str, Run | TriggerDevError]
 """What is new of runs, by id: how each was seen, or why it could not be checked."""
 
-Step = Check | Cancel | Pause
+Step = Check | Cancel | CheckOtherwise | Pause
 Steps = Generator[Step, Any, dict[str, Waited]]
 """The steps of a wait; its result is what became of each run for which the wait has ended."""

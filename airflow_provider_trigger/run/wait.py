@@ -18,12 +18,14 @@ from airflow_provider_trigger.api.models.runs import Run
 from airflow_provider_trigger.log import Log
 from airflow_provider_trigger.run.describe import unconfirmed_cancel
 from airflow_provider_trigger.run.run_wait import LOG_INTERVAL, RunWait
-from airflow_provider_trigger.run.steps import Cancel, Check, Pause, Step, Steps
+from airflow_provider_trigger.run.steps import Cancel, Check, CheckOtherwise, Pause, Step, Steps
 from airflow_provider_trigger.run.wait_settings import WaitSettings
 from airflow_provider_trigger.run.waited import Waited, WaitEnd
 
 # Between two tries to cancel runs, and between two checks after it, in seconds.
 _CANCEL_INTERVAL = 2.0
+# Between two checks of runs in another way, as their own checks answer 500, in seconds.
+_OTHERWISE_INTERVAL = 30.0
 
 
 def wait_for_runs(
@@ -34,7 +36,8 @@ def wait_for_runs(
 
     It ends when the wait for each run has ended, or for one in a way that the settings do not count as
     success: the result then lacks the others. An error of a check does not end it: it continues until the
-    deadline. Only a server that rejects the checks for as long as the settings' ``patience`` ends it.
+    deadline. Only a server that rejects the checks for as long as the settings' ``patience`` ends it, or one
+    that shows the run in no way although it works otherwise.
 
     :param run_ids: the runs; a repeated one counts once
     :param settings: how to wait
@@ -59,6 +62,7 @@ class _Wait:
         }
         self._ended: dict[str, Waited] = {}
         self._is_useless = False
+        self._otherwise_at = -math.inf
 
     def steps(self) -> Steps:
         if len(self._run_ids) == 1:
@@ -73,6 +77,8 @@ class _Wait:
             for run_id, reply in news.items():
                 if (run := self._open.get(run_id)) and (waited := run.take(reply, now)):
                     self._close(run_id, waited)
+            yield from self._check_otherwise(now)
+            now = self._now()
             self._log_progress(now)
             stopping = {run_id: end for run_id, run in self._open.items() if (end := run.why_to_stop(now))}
             is_sure = stopping.keys() <= news.keys() or check.is_fresh
@@ -97,6 +103,19 @@ class _Wait:
         del self._open[run_id]
         self._ended[run_id] = waited
         self._is_useless = self._is_useless or not self._settings.counts_as_success(waited)
+
+    def _check_otherwise(self, now: float) -> Generator[Step, Any, None]:
+        """Check the runs otherwise whose checks answer 500 for long."""
+        broken = [run for run in self._open.values() if run.is_broken(now)]
+        if not broken or now < self._otherwise_at:
+            return
+        for run in broken:
+            reply = yield CheckOtherwise(run.run_id)
+            if waited := run.take_otherwise(reply):
+                self._close(run.run_id, waited)
+            if reply is None or self._is_useless:
+                break
+        self._otherwise_at = self._now() + _OTHERWISE_INTERVAL
 
     def _log_progress(self, now: float) -> None:
         for run in self._open.values():

@@ -16,12 +16,19 @@ class WaitEnd(StrEnum):
     - ``timed_out``: it had not ended at the deadline
     - ``no_version``: no deployed version has its task
     - ``rejected``: the server does not show it any more: the key was rejected, or the run is unknown
+    - ``uncheckable``: each check of it fails, although the server works otherwise
     """
 
     FINAL = "final"
     TIMED_OUT = "timed_out"
     NO_VERSION = "no_version"
     REJECTED = "rejected"
+    UNCHECKABLE = "uncheckable"
+
+    @property
+    def is_unseen(self) -> bool:
+        """Whether it ended because nobody can see what became of the run."""
+        return self in (WaitEnd.REJECTED, WaitEnd.UNCHECKABLE)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -31,7 +38,8 @@ class Waited:
 
     :param end: why it ended
     :param run: as last seen, None if it never was
-    :param error: the last error in one line, where the run was rejected or its cancel failed
+    :param error: the last error in one line, where the run was not seen any more, its cancel failed, or it has ended
+        and its checks fail, so that ``run`` has its status and nothing else
     :param is_canceled: whether the wait has canceled the run
     """
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -38,6 +39,10 @@ if TYPE_CHECKING:
     from airflow_provider_trigger.hooks.trigger_dev import TriggerDevHook
     from airflow_provider_trigger.run.checks import RunChecks
     from airflow_provider_trigger.run.wait_settings import WaitSettings
+
+
+# So many runs are checked before the sensor defers; the trigger's query shows more of them at once.
+_MAX_POKED = 100
 
 
 class TriggerRunSensor(TakesRunIds, BaseSensorOperator):
@@ -109,13 +114,9 @@ class TriggerRunSensor(TakesRunIds, BaseSensorOperator):
         self._found, self._ended, self._checks = None, {}, None
         if not self.deferrable:
             return super().execute(context)
-        try:
+        with self._skipping():
             run_ids = self._run_ids(context)
-            is_done = bool(self.poke(context))
-        except AirflowException as error:
-            if self.soft_fail or self.never_fail:  # as Airflow does it for other pokes
-                raise AirflowSkipException(str(error)) from error
-            raise
+            is_done = len(run_ids) <= _MAX_POKED and bool(self.poke(context))
         if not is_done:
             from airflow_provider_trigger.triggers.run import TriggerDevRunTrigger
 
@@ -152,14 +153,25 @@ class TriggerRunSensor(TakesRunIds, BaseSensorOperator):
         :param next_kwargs: for the method
         :param context: of the task instance
         """
+        with self._skipping():
+            try:
+                return super().resume_execution(next_method, next_kwargs, context)
+            except (AirflowSensorTimeout, TaskDeferralError) as error:
+                if not has_deferral_timed_out(error):
+                    raise
+                raise AirflowSensorTimeout(str(error)) from error
+
+    @contextmanager
+    def _skipping(self) -> Iterator[None]:
+        """Skip the task where it fails and shall not: on every Airflow as where it pokes."""
         try:
-            return super().resume_execution(next_method, next_kwargs, context)
-        except (AirflowSensorTimeout, TaskDeferralError) as error:
-            if not has_deferral_timed_out(error):
-                raise
-            if self.soft_fail or self.never_fail:
+            yield
+        except AirflowSkipException:
+            raise
+        except Exception as error:
+            if self.never_fail or (self.soft_fail and isinstance(error, AirflowException)):
                 raise AirflowSkipException(str(error)) from error
-            raise AirflowSensorTimeout(str(error)) from error
+            raise
 
     def execute_complete(self, context: Context, event: Any = None) -> Any:
         """
@@ -168,9 +180,8 @@ class TriggerRunSensor(TakesRunIds, BaseSensorOperator):
         :param context: of the task instance
         :param event: from :class:`airflow_provider_trigger.triggers.run.TriggerDevRunTrigger`
         """
-        from airflow_provider_trigger.run.ending import checks_rejected
-        from airflow_provider_trigger.run.event import read_event
-        from airflow_provider_trigger.run.waited import WaitEnd
+        from airflow_provider_trigger.run.ending import why_unseen
+        from airflow_provider_trigger.run.event import check_again, read_event
 
         try:
             ended = read_event(event)
@@ -180,13 +191,13 @@ class TriggerRunSensor(TakesRunIds, BaseSensorOperator):
         failed = next((run["run_id"] for run in runs if run["status"] not in self.success_statuses), None)
         if failed is None:
             return runs
-        from airflow_provider_trigger.api.endpoints.runs import retrieve_run
-
-        if (waited := ended[failed]).end is not WaitEnd.FINAL:
-            raise AirflowException(f"{checks_rejected('run ' + failed)}: {waited.error}")
         hook = self._hook()
-        with hook.client() as client:  # an event does not say why a run failed
-            raise self._failure(client.call(retrieve_run(failed)), hook)
+        if not (waited := ended[failed]).end.is_unseen:
+            with hook.client() as client:  # an event does not say why a run failed
+                waited = check_again(failed, waited, client)
+        if waited.run is None or waited.end.is_unseen:
+            raise AirflowException(why_unseen(waited, failed, run_url=hook.settings.run_url(failed)))
+        raise self._failure(waited.run, hook)
 
     def poke(self, context: Context) -> PokeReturnValue:
         """

@@ -7,7 +7,7 @@ from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_trigger.api.errors import TriggerDevError
-from airflow_provider_trigger.run.steps import Cancel, Check, Steps
+from airflow_provider_trigger.run.steps import Cancel, Check, CheckOtherwise, Steps
 from airflow_provider_trigger.run.waited import Waited
 from airflow_provider_trigger.triggers.cancels import cancel_runs
 from airflow_provider_trigger.triggers.watches import watch_runs
@@ -35,6 +35,8 @@ async def drive(steps: Steps, hook: TriggerDevHook) -> dict[str, Waited]:
                     reply = await listener.check(step)
                 elif isinstance(step, Cancel):
                     reply = await _cancel(step, hook)
+                elif isinstance(step, CheckOtherwise):
+                    reply = await listener.check_otherwise(step.run_id)
                 else:
                     reply = None
                     await asyncio.sleep(step.seconds)

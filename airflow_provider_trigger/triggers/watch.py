@@ -14,6 +14,7 @@ from airflow_provider_trigger.api.endpoints.query import query_runs
 from airflow_provider_trigger.api.endpoints.runs import retrieve_run
 from airflow_provider_trigger.api.errors import TriggerDevError
 from airflow_provider_trigger.api.models.runs import Run
+from airflow_provider_trigger.run.otherwise import Otherwise, check_otherwise
 from airflow_provider_trigger.run.run_wait import LOG_INTERVAL
 from airflow_provider_trigger.run.status_watch import StatusWatch
 from airflow_provider_trigger.run.steps import Check, News
@@ -210,6 +211,24 @@ class Listener:
         news, self._news = self._news, {}
         self._woken.clear()
         return news
+
+    async def check_otherwise(self, run_id: str) -> Otherwise:
+        """
+        Check a run whose checks answer 500 only.
+
+        :param run_id: the run
+        """
+        calls, reply = check_otherwise(run_id), None
+        while True:
+            try:
+                call = calls.send(reply)
+            except StopIteration as end:
+                return end.value  # type: ignore[no-any-return]
+            try:
+                # The checks that fail may have opened the circuit breaker of their client.
+                reply = await self._watch.clients.call("urgent", call)
+            except TriggerDevError as error:
+                reply = error
 
     def _follow(self, step: Check) -> None:
         wanted = set(step.run_ids)

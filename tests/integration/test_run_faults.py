@@ -134,6 +134,33 @@ def test_a_server_that_rejects_the_checks_for_too_long_ends_the_wait(
     assert f"answered {status}" in str(ended.error)
 
 
+@WAYS
+@pytest.mark.parametrize("query", [True, False])
+@pytest.mark.parametrize(
+    ("realtime", "behavior", "text"),
+    [
+        (True, {}, "is COMPLETED, but its output cannot be fetched: GET /api/v3/runs/"),
+        (True, {"error": "no such file"}, "ended with status FAILED"),
+        (False, {}, "cannot be checked, and may still be running: GET /api/v3/runs/"),
+    ],
+)
+def test_a_run_whose_checks_answer_500_for_ever_ends_the_wait(
+    realtime, behavior, text, query, deferrable, server, connect, run_try, monkeypatch
+):
+    monkeypatch.setattr("airflow_provider_trigger.run.run_wait.UNKNOWN_AFTER", 0.5)
+    connect(retry_for=0.5)
+    server.realtime, server.query = realtime, query
+    server.on_task("resize", after=0.1, **behavior)
+    server.fail_next(None, 500, path="/api/v3/runs/")
+    ended = run_try(operator(deferrable=deferrable))
+    if deferrable and query:  # which shows its end
+        text = "is COMPLETED, but its output cannot be fetched" if not behavior else text
+    assert text in str(ended.error)
+    assert not isinstance(ended.error, AirflowFailException)
+    (run,) = server.runs.values()
+    assert run.cancel_requests == 0
+
+
 LOST = {
     "disconnected": lambda server: server.disconnect_next(path="/trigger"),
     "hanging": lambda server: server.hang_next(path="/trigger", after_handling=True),

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from airflow_provider_trigger.api.models.statuses import FINAL_STATUSES
-from airflow_provider_trigger.run.ending import why_failed, why_not_ended
+from airflow_provider_trigger.run.ending import why_failed, why_no_output, why_not_ended
 from airflow_provider_trigger.run.waited import Waited, WaitEnd
 
 URL = "https://trigger.test/runs/run_1"
@@ -156,3 +156,21 @@ def test_a_rejected_wait_names_the_error_and_that_the_run_may_still_be_running(m
     )
     text = not_ended("rejected", None, error=error)
     assert text.startswith("The server rejects the status checks of run run_1, ")
+
+
+def test_a_run_that_cannot_be_checked_is_to_be_looked_at_in_the_dashboard(make_run) -> None:
+    error = "GET /api/v3/runs/run_1 answered 500; its realtime feed does not show it either: 503"
+    rest = f" cannot be checked, and may still be running: {error}. Look at it in the dashboard: {URL}"
+    task = "Run run_1 of Trigger.dev task 'resize'"
+    assert not_ended("uncheckable", make_run("EXECUTING", taskIdentifier="resize"), error=error) == task + rest
+    assert not_ended("uncheckable", None, error=error) == "Run run_1" + rest
+
+
+@pytest.mark.parametrize(
+    ("status", "error", "is_missing"), [("COMPLETED", "500", True), ("COMPLETED", "", False), ("FAILED", "500", False)]
+)
+def test_an_output_that_cannot_be_fetched_is_no_empty_one(make_run, status: str, error: str, is_missing) -> None:
+    waited = Waited(end=WaitEnd.FINAL, run=make_run(status), error=error)
+    text = "Run run_1 is COMPLETED, but its output cannot be fetched: 500. A retry tries again, and starts "
+    text += f"another run only if this one has no idempotency key. {URL}"
+    assert why_no_output(waited, run_url=URL) == (text if is_missing else None)

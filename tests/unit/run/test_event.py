@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from airflow_provider_trigger.api.errors import NotFoundError, TriggerDevError
+from airflow_provider_trigger.api.errors import NotFoundError, ServerError, TriggerDevError
 from airflow_provider_trigger.run.event import check_again, is_of_another_try, make_event, read_event
 from airflow_provider_trigger.run.waited import Waited, WaitEnd
 
@@ -103,8 +103,9 @@ def test_a_run_that_the_wait_has_canceled_stays_canceled(server, client) -> None
 
 def test_a_run_that_can_be_checked_again_shows_its_end(server, client) -> None:
     for status in ("COMPLETED", "CANCELED", "FAILED"):
-        _, waited = read_and_check(event(server.add_run(status).id, "rejected", error="401"), client)
-        assert waited.end is WaitEnd.FINAL
+        for end in ("rejected", "uncheckable"):
+            _, waited = read_and_check(event(server.add_run(status).id, end, error="401"), client)
+            assert waited.end is WaitEnd.FINAL
     _, waited = read_and_check(event(server.add_run("EXECUTING").id, "rejected", error="401"), client)
     assert (waited.end, waited.error) == (WaitEnd.REJECTED, "401")
 
@@ -121,10 +122,33 @@ def test_a_final_run_that_is_unknown_is_an_error(client) -> None:
         read_and_check(event("run_x", "final"), client)
 
 
-@pytest.mark.parametrize("end", ["timed_out", "no_version", "rejected"])
+@pytest.mark.parametrize("end", ["timed_out", "no_version", "rejected", "uncheckable"])
 def test_a_run_that_is_no_longer_waited_for_needs_no_check(client, end: str) -> None:
     run_id, waited = read_and_check(event("run_x", end, error="why", is_canceled=True), client)
-    assert (run_id, waited) == ("run_x", Waited(end=WaitEnd(end), run=None, error="why", is_canceled=True))
+    assert run_id == "run_x"
+    assert (waited.end, waited.error, waited.is_canceled) == (WaitEnd(end), "why", True)
+    assert waited.run is not None
+    assert (waited.run.id, waited.run.status) == ("run_x", "EXECUTING")  # as the trigger saw it last
+
+
+@pytest.mark.parametrize("status", ["COMPLETED", "FAILED"])
+def test_of_a_final_run_that_answers_500_for_ever_the_status_is_known(
+    server, client, network, answer, status: str
+) -> None:
+    run = server.add_run(status)
+    network.fault("GET", answer(500, {"error": "Something went wrong"}), times=1000)
+    _, waited = read_and_check(event(run.id, "final", status=status), client)
+    assert waited.run is not None
+    assert (waited.end, waited.run.id, waited.run.status) == (WaitEnd.FINAL, run.id, status)
+    assert "answered 500: Something went wrong" in waited.error
+
+
+def test_a_final_run_that_answers_500_and_whose_status_is_not_known_is_an_error(
+    client, network, answer
+) -> None:
+    network.fault("GET", answer(500, {"error": "Something went wrong"}), times=1000)
+    with pytest.raises(ServerError):
+        read_and_check({"runs": [{"run_id": "run_1", "end": "final"}]}, client)
 
 
 @pytest.mark.parametrize(

@@ -238,6 +238,19 @@ def test_a_check_that_fails_is_a_warning_and_the_wait_continues(
     assert [f"Status check of run {run.id} failed; still waiting" in text for text in warnings] == [True] * 2
 
 
+def test_a_run_whose_check_answers_500_for_ever_is_checked_otherwise(
+    server, context, log, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("airflow_provider_trigger.run.checks._PATIENCE", 0)
+    server.fail_next(None, 500, path="/api/v3/runs/")
+    late = server.add_run("EXECUTING", then=[(0.3, "COMPLETED")])
+    for run in (server.add_run("COMPLETED"), late):
+        assert sensor(run).execute(context) == [{"run_id": run.id, "status": "COMPLETED"}]
+    assert log.of("warning") == []
+    with pytest.raises(AirflowFailException, match="ended with status FAILED"):
+        sensor(server.add_run("FAILED")).execute(context)
+
+
 @pytest.mark.parametrize("deferrable", [True, False])
 @pytest.mark.parametrize("fault", ["redirect_next", "malformed_next", "403"])
 def test_what_cannot_pass_fails_it_at_once_if_no_check_has_ever_succeeded(
@@ -423,6 +436,14 @@ def test_it_defers_what_has_not_ended_at_once(server, context) -> None:
     assert (deferral.method_name, deferral.timeout) == ("execute_complete", timedelta(seconds=60))
 
 
+def test_it_leaves_the_first_check_of_many_runs_to_the_trigger(server, context) -> None:
+    runs = [server.add_run("COMPLETED") for _ in range(101)]
+    arguments, _ = deferred(sensor(*runs, deferrable=True), context)
+    assert len(arguments["run_ids"]) == 101
+    assert server.requests == []
+    assert len(sensor(*runs[:100], deferrable=True).execute(context)) == 100
+
+
 def test_it_does_not_defer_where_all_have_ended(server, context) -> None:
     run = server.add_run("COMPLETED")
     assert sensor(run, deferrable=True).execute(context) == [{"run_id": run.id, "status": "COMPLETED"}]
@@ -438,6 +459,17 @@ def test_a_failure_skips_it_if_it_shall_fail_softly(deferrable: bool, server, co
     for run_ids, soft in (((server.add_run("FAILED"),), "soft_fail"), ((5.5,), "never_fail")):
         with pytest.raises(AirflowSkipException):
             sensor(*run_ids, deferrable=deferrable, **{soft: True}).execute(context)
+
+
+@pytest.mark.parametrize("deferrable", [True, False])
+@pytest.mark.parametrize("never_fail", [True, False])
+def test_a_check_that_ends_the_wait_skips_it_only_if_it_shall_never_fail(
+    deferrable: bool, never_fail: bool, server, context
+) -> None:
+    # As Airflow does it: `soft_fail` is for failures that are Airflow's.
+    flag = {"never_fail": True} if never_fail else {"soft_fail": True}
+    with pytest.raises(AirflowSkipException if never_fail else NotFoundError):
+        sensor("run_unknown", deferrable=deferrable, **flag).execute(context)
 
 
 def event_of(*runs: tuple[str, str, str | None], error: str = "") -> dict[str, Any]:
@@ -491,6 +523,39 @@ def test_the_timeout_of_a_deferred_sensor_is_not_retried(context, soft: str | No
     made = sensor("run_1", **({soft: True} if soft else {}))
     with pytest.raises(AirflowSkipException if soft else AirflowSensorTimeout):
         made.resume_execution("__fail__", {"error": text}, context)
+
+
+@pytest.mark.parametrize("soft", ["soft_fail", "never_fail"])
+@pytest.mark.parametrize("kind", ["failed run", "rejected", "uncheckable", "invalid event", "trigger failed"])
+def test_no_failure_after_it_was_resumed_fails_it_if_it_shall_be_skipped(
+    server, context, soft: str, kind: str
+) -> None:
+    run = server.add_run("FAILED")
+    events: dict[str, Any] = {
+        "failed run": event_of((run.id, "final", "FAILED")),
+        "rejected": event_of((run.id, "rejected", None), error="401 Unauthorized"),
+        "uncheckable": event_of((run.id, "uncheckable", None), error="500"),
+        "invalid event": {},
+    }
+    made = sensor(run, **{soft: True})
+    method, arguments = "execute_complete", {"event": events.get(kind)}
+    if kind == "trigger failed":
+        method, arguments = "__fail__", {"error": "Trigger failure", "traceback": ["ZeroDivisionError"]}
+    with pytest.raises(AirflowSkipException):
+        made.resume_execution(method, arguments, context)
+
+
+def test_a_check_after_it_was_resumed_that_fails_skips_it_if_it_shall_never_fail(server, context) -> None:
+    event = {"event": event_of(("run_unknown", "final", "FAILED"))}
+    with pytest.raises(AirflowSkipException, match="run_unknown"):
+        sensor("run_unknown", never_fail=True).resume_execution("execute_complete", event, context)
+
+
+def test_a_failed_run_whose_check_answers_500_for_ever_fails_it_all_the_same(server, context) -> None:
+    run = server.add_run("FAILED")
+    server.fail_next(None, 500, path="/api/v3/runs/")
+    with pytest.raises(AirflowFailException, match=f"Run {run.id} ended with status FAILED"):
+        sensor(run).execute_complete(context, event_of((run.id, "final", "FAILED")))
 
 
 def test_a_trigger_that_failed_cancels_nothing(server, context) -> None:

@@ -1,0 +1,49 @@
+"""Check a run that the server answers with 500, without I/O: a driver makes the calls, one after the other."""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from typing import Any
+
+from airflow_provider_trigger.api.endpoints.realtime import snapshot_run
+from airflow_provider_trigger.api.endpoints.runs import list_runs
+from airflow_provider_trigger.api.errors import (
+    AnswerTimeoutError,
+    RateLimitError,
+    ResponseError,
+    TriggerDevError,
+    UnexpectedAnswerError,
+)
+from airflow_provider_trigger.api.http import Call
+from airflow_provider_trigger.api.models.runs import Run
+
+# The least that the vendor's description allows.
+_LIST_SIZE = 10
+
+Otherwise = Run | TriggerDevError | None
+
+
+def check_otherwise(run_id: str) -> Generator[Call[Any], Any, Otherwise]:
+    """
+    Yield calls, and take what each returned or the error that it ended with.
+
+    The result is the run; or why it cannot be checked, although the server answers what does not concern the
+    run; or None where that is not certain, as in an outage.
+
+    :param run_id: the run
+    """
+    shown = yield snapshot_run(run_id)
+    if isinstance(shown, Run):
+        return shown
+    if isinstance((yield list_runs(page_size=_LIST_SIZE)), TriggerDevError):
+        return None
+    # Once more, as an outage may have ended in between.
+    shown = yield snapshot_run(run_id)
+    return shown if isinstance(shown, Run) or _is_realtime_off(shown) else None
+
+
+def _is_realtime_off(error: TriggerDevError) -> bool:
+    """Return whether the server answers no requests of the realtime API: 503, or not at all (measured)."""
+    if isinstance(error, RateLimitError):
+        return False
+    return isinstance(error, (AnswerTimeoutError, ResponseError, UnexpectedAnswerError))
