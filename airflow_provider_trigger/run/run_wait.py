@@ -38,34 +38,37 @@ class RunWait:
     :param settings: how to wait
     :param log: where to write what is new of it
     :param logs_changes: whether each change is logged, and not only its end and what fails
+    :param logs_all: whether more is logged than an end that does not count as success
     :param now: the time, in seconds since 1970
     """
 
     __slots__ = (
         "_broken_since",
         "_created_at",
-        "_error",
         "_failing_since",
         "_log",
         "_logged_at",
+        "_logs_all",
         "_logs_changes",
         "_rejected_since",
         "_settings",
         "_without_version_since",
+        "error",
         "run",
         "run_id",
     )
 
     def __init__(
-        self, run_id: str, settings: WaitSettings, log: Log, *, logs_changes: bool, now: float
+        self, run_id: str, settings: WaitSettings, log: Log, *, logs_changes: bool, logs_all: bool = True, now: float
     ) -> None:
         self.run_id = run_id
         self.run: Run | None = None
+        self.error: TriggerDevError | None = None
         self._settings = settings
         self._log = log
         self._logs_changes = logs_changes
+        self._logs_all = logs_all
         self._created_at = self._logged_at = now
-        self._error: TriggerDevError | None = None
         self._failing_since: float | None = None
         self._rejected_since: float | None = None
         self._broken_since: float | None = None
@@ -97,9 +100,9 @@ class RunWait:
         """
         before = self.run
         self._created_at = min(self._created_at, now - run.age)  # by the local clock
-        if self._failing_since is not None:
+        if self._failing_since is not None and self._logs_all:
             self._log.info("Run %s can be checked again after %.0f s", run.id, now - self._failing_since)
-        self._failing_since = self._rejected_since = self._broken_since = self._error = None
+        self._failing_since = self._rejected_since = self._broken_since = self.error = None
         shown = (run.status, run.attempt_count)
         if before is None or shown != (before.status, before.attempt_count):
             self._log_change(run)
@@ -112,12 +115,27 @@ class RunWait:
 
     def _log_change(self, run: Run) -> None:
         if run.waits_for_version:
-            why = missing_version(run, is_development=self._settings.is_development)
-            self._log.warning("Run %s is %s: %s%s", run.id, run.status, why, self._version_limit())
-        elif self._logs_changes or run.is_final:
+            if self._logs_all:
+                self.warn_of_version(run)
+        elif self._logs_changes or (run.is_final and (self._logs_all or not self._is_expected(run))):
             attempt = f", attempt {run.attempt_count}" if run.attempt_count else ""
             used = usage(run) if run.is_final else ""
             self._log.info("Run %s is %s%s%s", run.id, run.status, attempt, f" ({used})" if used else "")
+
+    def _is_expected(self, run: Run) -> bool:
+        statuses = self._settings.success_statuses
+        return run.is_success if statuses is None else run.status in statuses
+
+    def warn_of_version(self, run: Run, *, others: int = 0) -> None:
+        """
+        Log that a run waits for a version, and what to do.
+
+        :param run: as it was seen
+        :param others: how many more runs do
+        """
+        why = missing_version(run, is_development=self._settings.is_development)
+        who = f"Run {run.id} is {run.status}" + (f", as are {others} others" if others else "")
+        self._log.warning("%s: %s%s", who, why, self._version_limit())
 
     def _version_limit(self) -> str:
         limit = self._settings.pending_version_timeout
@@ -130,8 +148,9 @@ class RunWait:
         """Note a check that failed; return whether to stop."""
         if self._failing_since is None:
             self._failing_since = self._logged_at = now
-            self._log.warning("Status check of run %s failed; still waiting: %s", self.run_id, error)
-        self._error = error
+            if self._logs_all:
+                self._log.warning("Status check of run %s failed; still waiting: %s", self.run_id, error)
+        self.error = error
         if not is_internal_error(error):
             if not isinstance(error, NotSentError):
                 self._broken_since = None
@@ -163,9 +182,9 @@ class RunWait:
         """
         if isinstance(reply, Run) and reply.is_final:
             self._log_change(reply)
-            return Waited(end=WaitEnd.FINAL, run=reply, error=str(self._error))
+            return Waited(end=WaitEnd.FINAL, run=reply, error=str(self.error))
         if isinstance(reply, TriggerDevError):
-            error = f"{self._error}; its realtime feed does not show it either: {reply}"
+            error = f"{self.error}; its realtime feed does not show it either: {reply}"
             return Waited(end=WaitEnd.UNCHECKABLE, run=self.run, error=error)
         return None
 
@@ -175,13 +194,13 @@ class RunWait:
 
         :param now: the time, in seconds since 1970
         """
-        if now - self._logged_at < LOG_INTERVAL:
+        if now - self._logged_at < LOG_INTERVAL or not self._logs_all:
             return
         self._logged_at = now
         if self._failing_since is not None:
             since = (now - self._failing_since) / 60
             text = "Run %s could not be checked for %.0f minutes; still waiting: %s"
-            self._log.warning(text, self.run_id, since, self._error)
+            self._log.warning(text, self.run_id, since, self.error)
         elif self.run is not None and self._logs_changes:
             age = (now - self._created_at) / 60
             self._log.info("Run %s is still %s after %.0f minutes", self.run_id, self.run.status, age)

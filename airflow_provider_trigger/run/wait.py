@@ -17,8 +17,9 @@ from airflow_provider_trigger.api.errors import TriggerDevError
 from airflow_provider_trigger.api.models.runs import Run
 from airflow_provider_trigger.log import Log
 from airflow_provider_trigger.run.describe import unconfirmed_cancel
-from airflow_provider_trigger.run.run_wait import LOG_INTERVAL, RunWait
+from airflow_provider_trigger.run.run_wait import RunWait
 from airflow_provider_trigger.run.steps import Cancel, Check, CheckOtherwise, Pause, Step, Steps
+from airflow_provider_trigger.run.wait_log import MAX_NAMED, WaitLog
 from airflow_provider_trigger.run.wait_settings import WaitSettings
 from airflow_provider_trigger.run.waited import Waited, WaitEnd
 
@@ -55,11 +56,10 @@ class _Wait:
         self._settings = settings
         self._log = log
         self._now = now
-        self._logged_at = begun_at = now()
-        alone = len(run_ids) == 1
-        self._open = {
-            run_id: RunWait(run_id, settings, log, logs_changes=alone, now=begun_at) for run_id in run_ids
-        }
+        begun_at, count = now(), len(run_ids)
+        logs = {"logs_changes": count == 1, "logs_all": count <= MAX_NAMED}
+        self._open = {run_id: RunWait(run_id, settings, log, **logs, now=begun_at) for run_id in run_ids}
+        self._of_all = WaitLog(log, count, now=begun_at) if count > 1 else None
         self._ended: dict[str, Waited] = {}
         self._is_useless = False
         self._otherwise_at = -math.inf
@@ -120,9 +120,8 @@ class _Wait:
     def _log_progress(self, now: float) -> None:
         for run in self._open.values():
             run.log_progress(now)
-        if len(self._run_ids) > 1 and now - self._logged_at >= LOG_INTERVAL:
-            self._log.info("%d of %d runs have not ended yet", len(self._open), len(self._run_ids))
-            self._logged_at = now
+        if self._of_all:
+            self._of_all.note(self._open.values(), now=now)
 
     def _stop(self, ends: dict[str, WaitEnd]) -> Generator[Step, Any, None]:
         """Cancel runs that are no longer waited for, unless one ended just now after all."""

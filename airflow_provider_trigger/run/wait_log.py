@@ -1,0 +1,69 @@
+"""What a wait for several runs logs of all of them together. Pure, but for a log."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+
+from airflow_provider_trigger.log import Log
+from airflow_provider_trigger.run.run_wait import LOG_INTERVAL, RunWait
+
+MAX_NAMED = 20
+"""So many runs are each named in the log; of more, those that end as they should are only counted."""
+
+# Between two lines that count runs as they end, in seconds.
+_COUNT_INTERVAL = 30.0
+
+
+class WaitLog:
+    """
+    Log how the wait for several runs goes on.
+
+    :param log: where to
+    :param count: how many runs are waited for
+    :param now: the time, in seconds since 1970
+    """
+
+    def __init__(self, log: Log, count: int, *, now: float) -> None:
+        self._log = log
+        self._count = self._open = count
+        self._counted_at = self._logged_at = now
+        self._are_failing = False
+        self._lack_version = False
+
+    def note(self, waits: Collection[RunWait], *, now: float) -> None:
+        """
+        Log what is new, and now and then that nothing is.
+
+        :param waits: of the runs that have not ended
+        :param now: the time, in seconds since 1970
+        """
+        if self._count > MAX_NAMED:
+            self._note_ends(len(waits), now)
+            self._note_failures([wait for wait in waits if wait.error is not None])
+            self._note_versions(waits)
+        if now - self._logged_at >= LOG_INTERVAL:
+            self._logged_at = now
+            self._log.info("%d of %d runs have not ended yet", len(waits), self._count)
+            if self._are_failing:
+                last = [wait.error for wait in waits if wait.error is not None]
+                self._log.warning("%d runs could not be checked; still waiting: %s", len(last), last[-1])
+
+    def _note_ends(self, left: int, now: float) -> None:
+        if left < self._open and (not left or now - self._counted_at >= _COUNT_INTERVAL):
+            self._open, self._counted_at = left, now
+            self._log.info("%d of %d runs have ended", self._count - left, self._count)
+
+    def _note_failures(self, failing: list[RunWait]) -> None:
+        if failing and not self._are_failing:
+            text = "Status checks of %d runs failed; still waiting: %s"
+            self._log.warning(text, len(failing), failing[-1].error)
+        elif self._are_failing and not failing:
+            self._log.info("All runs can be checked again")
+        self._are_failing = bool(failing)
+
+    def _note_versions(self, waits: Collection[RunWait]) -> None:
+        waiting = [(wait, wait.run) for wait in waits if wait.run is not None and wait.run.waits_for_version]
+        if waiting and not self._lack_version:
+            wait, run = waiting[0]
+            wait.warn_of_version(run, others=len(waiting) - 1)
+        self._lack_version = bool(waiting)

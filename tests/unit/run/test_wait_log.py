@@ -1,0 +1,81 @@
+"""What is logged of a wait for many runs: how many have ended, and which end is not as it should be."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from airflow_provider_trigger.api.errors import TransportError
+from airflow_provider_trigger.api.models.runs import Run
+from airflow_provider_trigger.run.wait import wait_for_runs
+from airflow_provider_trigger.run.wait_settings import WaitSettings
+
+ERROR = TransportError("no connection")
+
+
+class Wait:
+    """A wait whose checks a test answers."""
+
+    def __init__(self, count: int, log: Any, clock: Any, **settings: Any) -> None:
+        self.ids = [f"run_{number}" for number in range(count)]
+        self.clock, self.log = clock, log
+        self.steps = wait_for_runs(self.ids, WaitSettings(**settings), log=log, now=clock.time)
+        next(self.steps)
+        log.leveled.clear()
+
+    def hear(self, run_ids: list[str], what: Any, *, after: float = 0.0) -> list[str]:
+        """Answer a check of runs with a status, or an error; return what was logged."""
+        self.clock.sleep(after)
+        replies = {one: what if what is ERROR else Run.from_answer({"id": one, "status": what}) for one in run_ids}
+        try:
+            self.steps.send(replies)
+        except StopIteration:
+            pass
+        lines, self.log.leveled = self.log.lines, []
+        return lines
+
+
+def test_up_to_20_runs_are_each_named(log, clock) -> None:
+    wait = Wait(20, log, clock)
+    assert wait.hear(wait.ids, "COMPLETED") == [f"Run {one} is COMPLETED" for one in wait.ids]
+
+
+def test_more_are_counted_now_and_then_and_when_all_have_ended(log, clock) -> None:
+    wait = Wait(100, log, clock)
+    assert wait.hear(wait.ids, "EXECUTING") == []
+    assert wait.hear(wait.ids[:10], "COMPLETED") == []
+    assert wait.hear(wait.ids[10:20], "COMPLETED", after=30) == ["20 of 100 runs have ended"]
+    assert wait.hear(wait.ids[20:90], "COMPLETED", after=29) == []
+    assert wait.hear(wait.ids[90:], "COMPLETED") == ["100 of 100 runs have ended"]
+
+
+@pytest.mark.parametrize(
+    ("statuses", "named"), [(None, "FAILED"), (["COMPLETED"], "FAILED"), (["FAILED"], "COMPLETED")]
+)
+def test_an_end_that_does_not_count_as_success_is_named(log, clock, statuses, named: str) -> None:
+    wait = Wait(100, log, clock, success_statuses=statuses)
+    other = {"FAILED": "COMPLETED", "COMPLETED": "FAILED"}[named]
+    assert wait.hear(wait.ids[:50], other) == []
+    assert wait.hear(["run_77"], named) == [f"Run run_77 is {named}"]
+
+
+def test_an_outage_is_one_line_at_its_begin_each_five_minutes_and_at_its_end(log, clock) -> None:
+    wait = Wait(100, log, clock)
+    failed = "Status checks of 40 runs failed; still waiting: no connection"
+    assert wait.hear(wait.ids[:40], ERROR) == [failed]
+    assert wait.hear(wait.ids[40:], ERROR, after=10) == []
+    assert wait.hear(wait.ids, ERROR, after=290) == [
+        "100 of 100 runs have not ended yet",
+        "100 runs could not be checked; still waiting: no connection",
+    ]
+    assert wait.hear(wait.ids[:99], "EXECUTING", after=10) == []
+    assert wait.hear(wait.ids[99:], "EXECUTING") == ["All runs can be checked again"]
+    assert wait.hear(wait.ids[:40], ERROR) == [failed]
+
+
+def test_of_many_that_wait_for_a_version_one_is_named(log, clock) -> None:
+    wait = Wait(100, log, clock)
+    [line] = wait.hear(wait.ids[5:], "PENDING_VERSION")
+    assert line.startswith("Run run_5 is PENDING_VERSION, as are 94 others: no deployed version ")
+    assert wait.hear(wait.ids, "PENDING_VERSION", after=5) == []
