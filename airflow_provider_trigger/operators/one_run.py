@@ -107,6 +107,7 @@ class OneRunOperator(RunsOperator):
         :param context: of the task instance
         :param event: from :class:`airflow_provider_trigger.triggers.run.TriggerDevRunTrigger`
         """
+        from airflow_provider_trigger.run.describe import state_of
         from airflow_provider_trigger.run.event import check_again, is_of_another_try, read_event
 
         if is_of_another_try(event, _try_number(context)):
@@ -115,6 +116,8 @@ class OneRunOperator(RunsOperator):
         hook = self._hook()
         with hook.client() as client:
             waited = check_again(run_id, waited, client)
+            if waited.run is not None and waited.run.is_final:
+                self.log.info("%s", state_of(waited.run))  # the trigger's query shows no usage
             self.run_url = hook.settings.run_url(run_id)
             return self._conclude(waited, run_id, client, hook)
 

@@ -64,6 +64,12 @@ def call_each(
         executor.shutdown(wait=False, cancel_futures=True)
 
 
+def _check_run(run_id: str) -> Call[Run]:
+    """Check a run, and keep nothing of it that can be large: there may be thousands."""
+    call = retrieve_run(run_id)
+    return Call(request=call.request, read=lambda response: call.read(response).without_contents())
+
+
 class RunChecks:
     """
     The checks of one wait.
@@ -78,14 +84,14 @@ class RunChecks:
 
     def make(self, client: TriggerDevClient, run_ids: list[str]) -> list[Run]:
         """
-        Check each run once; return those that could be checked.
+        Check each run once; return those that could be checked, without what can be large.
 
         :param client: for the runs' environment
         :param run_ids: the runs
         :raises TriggerDevError: it is useless to check again: there is no such run, the key was rejected two
             times in a row, or what cannot pass by itself came before any check has succeeded
         """
-        replies = call_each(client, retrieve_run, run_ids, patience=_PATIENCE)
+        replies = call_each(client, _check_run, run_ids, patience=_PATIENCE)
         replies |= self._snapshots(client, replies)
         runs = [reply for reply in replies.values() if not isinstance(reply, TriggerDevError)]
         self._has_succeeded = self._has_succeeded or bool(runs)

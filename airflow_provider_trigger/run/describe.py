@@ -22,6 +22,17 @@ def unconfirmed_cancel(check: Run | Exception) -> str:
     return f"its cancel was accepted, but its status could not be checked: {check}"
 
 
+def state_of(run: Run) -> str:
+    """
+    Return, for example, ``Run run_1 is COMPLETED, attempt 1 (2.5 s of compute time)``.
+
+    :param run: as last seen
+    """
+    attempt = f", attempt {run.attempt_count}" if run.attempt_count else ""
+    used = usage(run) if run.is_final else ""
+    return f"Run {run.id} is {run.status}{attempt}" + (f" ({used})" if used else "")
+
+
 def usage(run: Run) -> str:
     """
     Return what a run has used so far, for example ``2.5 s of compute time, cost 0.0054 cents``.

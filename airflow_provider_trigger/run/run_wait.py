@@ -14,7 +14,7 @@ from airflow_provider_trigger.api.errors import (
 )
 from airflow_provider_trigger.api.models.runs import Run
 from airflow_provider_trigger.log import Log
-from airflow_provider_trigger.run.describe import missing_version, usage
+from airflow_provider_trigger.run.describe import missing_version, state_of
 from airflow_provider_trigger.run.otherwise import Otherwise
 from airflow_provider_trigger.run.wait_settings import WaitSettings
 from airflow_provider_trigger.run.waited import Waited, WaitEnd
@@ -118,9 +118,7 @@ class RunWait:
             if self._logs_all:
                 self.warn_of_version(run)
         elif self._logs_changes or (run.is_final and (self._logs_all or not self._is_expected(run))):
-            attempt = f", attempt {run.attempt_count}" if run.attempt_count else ""
-            used = usage(run) if run.is_final else ""
-            self._log.info("Run %s is %s%s%s", run.id, run.status, attempt, f" ({used})" if used else "")
+            self._log.info("%s", state_of(run))
 
     def _is_expected(self, run: Run) -> bool:
         statuses = self._settings.success_statuses

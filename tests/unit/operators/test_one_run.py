@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import time
@@ -309,6 +310,28 @@ def test_a_resumed_task_returns_the_output(defer, server, run_of) -> None:
     empty: Any = {}
     assert go_on(empty, ended(run_of())) == {"a": 1}
     assert made.run_url == f"{server.url}/runs/{run_of().id}"
+
+
+@pytest.mark.parametrize("output", [{"output": 1}, {"error": "no such file"}])
+def test_a_resumed_task_logs_once_how_its_run_ended_and_what_it_has_used(
+    defer, server, run_of, log, output
+) -> None:
+    server.on_task("resize", start_after=0, after=0, **output)
+    _, go_on = defer(operator(deferrable=True))
+    log.leveled.clear()
+    with contextlib.suppress(AirflowException):
+        go_on({}, ended(run_of()))
+    status = "COMPLETED" if "output" in output else "FAILED"
+    assert log.of("info") == [f"Run {run_of().id} is {status}, attempt 1 (0.12 s of compute time)"]
+
+
+def test_a_resumed_task_whose_run_goes_on_logs_no_end(defer, server, run_of, log) -> None:
+    server.on_task("resize", after=None)
+    _, go_on = defer(operator(deferrable=True))
+    log.leveled.clear()
+    with pytest.raises(AirflowException, match="It may still be running"):
+        go_on({}, ended(run_of(), "timed_out", error="the cancel failed: 500"))
+    assert log.of("info") == []
 
 
 def test_a_resumed_task_fails_if_the_run_did(defer, server, run_of, log) -> None:

@@ -176,6 +176,13 @@ def test_it_pokes_until_all_have_ended_and_checks_no_run_twice_that_has(server, 
     assert "1 of 2 runs have not ended yet" in log.of("info")
 
 
+def test_it_keeps_no_payload_and_no_output(server, context) -> None:
+    made = sensor(server.add_run("COMPLETED", payload="x" * 100_000))
+    made.execute(context)
+    [run] = made._ended.values()
+    assert not {"payload", "output"} & run.attributes.keys()
+
+
 def test_each_execution_begins_anew(server, context) -> None:
     # As by `dag.test()`, which executes the same operator again.
     ended, alive = server.add_run("COMPLETED"), server.add_run("EXECUTING")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import json
 import time
 from collections.abc import Callable
@@ -12,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from airflow_provider_trigger.api.models.runs import Run
 from airflow_provider_trigger.hooks import asynchronous
 from airflow_provider_trigger.hooks.connection import ConnectionNotFoundError
 from airflow_provider_trigger.run.wait_settings import WaitSettings
@@ -169,6 +171,23 @@ def test_the_log_has_the_link_and_each_change(server, connection: str, log) -> N
         f"Run {run.id} is QUEUED",
         f"Run {run.id} is COMPLETED, attempt 1 (0.12 s of compute time)",
     ]
+
+
+def test_it_keeps_no_payload_of_its_run(server, connection: str, log) -> None:
+    server.query = False
+    run = server.add_run("EXECUTING", payload="x" * 100_000)
+
+    async def main() -> list[Any]:
+        waiting = asyncio.create_task(event_of(trigger(run, poll_interval=None)))
+        await until(lambda: len(log.of("info")) == 2)
+        kept = [one for one in gc.get_objects() if type(one) is Run and one.id == run.id]
+        run.schedule([(0, "COMPLETED")])
+        await waiting
+        return kept
+
+    kept = asyncio.run(main())
+    assert kept
+    assert not any("payload" in one.attributes for one in kept)
 
 
 # The connection
