@@ -1,4 +1,4 @@
-"""Check a run that the server answers with 500, without I/O: a driver makes the calls, one after the other."""
+"""Check a run whose status checks answer 500, without I/O: a driver makes the calls one by one."""
 
 from __future__ import annotations
 

@@ -59,7 +59,7 @@ class RunWait:
     )
 
     def __init__(
-        self, run_id: str, settings: WaitSettings, log: Log, *, logs_changes: bool, logs_all: bool = True, now: float
+        self, run_id: str, settings: WaitSettings, log: Log, *, logs_changes: bool, logs_all: bool, now: float
     ) -> None:
         self.run_id = run_id
         self.run: Run | None = None

@@ -38,8 +38,8 @@ class Waited:
 
     :param end: why it ended
     :param run: as last seen, None if it never was
-    :param error: the last error in one line, where the run was not seen any more, its cancel failed, or it has ended
-        and its checks fail, so that ``run`` has its status and nothing else
+    :param error: the last error in one line, where the run was not seen any more, its cancel failed, or it
+        has ended and its checks fail, so that ``run`` has its status and nothing else
     :param is_canceled: whether the wait has canceled the run
     """
 

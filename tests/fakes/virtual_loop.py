@@ -8,7 +8,7 @@ from typing import Any
 from fake_clock import Clock
 
 
-class _Selector(selectors.DefaultSelector):  # type: ignore[valid-type, misc]  # of the platform
+class _Selector(selectors.DefaultSelector):
     """Moves the clock where it would wait."""
 
     def __init__(self, clock: Clock) -> None:

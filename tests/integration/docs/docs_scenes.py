@@ -105,6 +105,11 @@ def loses_the_output(scene: RunScene, status: int) -> None:
     scene.start()
 
 
+def has_a_broken_output(scene: RunScene) -> None:
+    scene.server.fail_next(None, 500, path="/api/v3/runs/")
+    scene.start(deferrable=True)
+
+
 # A part of a message that the page shows, and what makes the code say it. The longest part decides.
 RUN_SCENARIOS: dict[str, tuple[Callable[[RunScene], object], ...]] = {
     "may still be running": (
@@ -121,6 +126,7 @@ RUN_SCENARIOS: dict[str, tuple[Callable[[RunScene], object], ...]] = {
         is_cleared_without_a_list,
         is_cleared_while_the_list_is_behind,
     ),
+    "its output cannot be fetched": (has_a_broken_output,),
     "the object store rejected": (lambda scene: loses_the_output(scene, 404),),
     "the object store … failed": (lambda scene: loses_the_output(scene, 503),),
 }

@@ -192,10 +192,10 @@ def test_a_key_that_is_rejected_for_too_long_is_an_error(hook, network: Network,
 
 def test_a_run_whose_output_is_broken_is_an_error_and_no_empty_output(hook, server, network, answer) -> None:
     network.fault("GET /api/v3/", answer(500, {"error": "Something went wrong"}), times=1000)
-    with pytest.raises(TriggerDevError, match="is COMPLETED, but its output cannot be fetched: .* 500"):
+    with pytest.raises(TriggerDevError, match=r"is COMPLETED, but its output cannot be fetched: .* 500"):
         hook.wait_for_run(server.add_run("COMPLETED").id)
     server.realtime = False
-    with pytest.raises(TriggerDevError, match="cannot be checked, and may still be running: .* 500"):
+    with pytest.raises(TriggerDevError, match=r"cannot be checked, and may still be running: .* 500"):
         hook.wait_for_run(server.add_run("COMPLETED").id)
 
 

@@ -162,14 +162,18 @@ def test_a_run_that_cannot_be_checked_is_to_be_looked_at_in_the_dashboard(make_r
     error = "GET /api/v3/runs/run_1 answered 500; its realtime feed does not show it either: 503"
     rest = f" cannot be checked, and may still be running: {error}. Look at it in the dashboard: {URL}"
     task = "Run run_1 of Trigger.dev task 'resize'"
-    assert not_ended("uncheckable", make_run("EXECUTING", taskIdentifier="resize"), error=error) == task + rest
+    run = make_run("EXECUTING", taskIdentifier="resize")
+    assert not_ended("uncheckable", run, error=error) == task + rest
     assert not_ended("uncheckable", None, error=error) == "Run run_1" + rest
 
 
 @pytest.mark.parametrize(
-    ("status", "error", "is_missing"), [("COMPLETED", "500", True), ("COMPLETED", "", False), ("FAILED", "500", False)]
+    ("status", "error", "is_missing"),
+    [("COMPLETED", "500", True), ("COMPLETED", "", False), ("FAILED", "500", False)],
 )
-def test_an_output_that_cannot_be_fetched_is_no_empty_one(make_run, status: str, error: str, is_missing) -> None:
+def test_an_output_that_cannot_be_fetched_is_no_empty_one(
+    make_run, status: str, error: str, is_missing: bool
+) -> None:
     waited = Waited(end=WaitEnd.FINAL, run=make_run(status), error=error)
     text = "Run run_1 is COMPLETED, but its output cannot be fetched: 500. A retry tries again, and starts "
     text += f"another run only if this one has no idempotency key. {URL}"

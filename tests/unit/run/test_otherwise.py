@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -89,7 +90,7 @@ def test_one_that_is_alive_is_waited_for(server, network, wait, broken, virtual_
     network.before = lambda request: asked.append(virtual_time.now) if "/realtime/" in request else None
     [waited] = wait(run)
     assert waited.end is WaitEnd.FINAL
-    pauses = [later - earlier for earlier, later in zip(asked, asked[1:], strict=False)]
+    pauses = [later - earlier for earlier, later in pairwise(asked)]
     assert len(asked) > 10
     assert min(pauses) >= 30
     assert virtual_time.now <= 1000 + 600 + 35

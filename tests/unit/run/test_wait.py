@@ -58,6 +58,7 @@ class Wait:
                 error = self._call(cancel_run(run_id))
                 reply = {run_id: error} if error else {}
             else:
+                assert isinstance(step, Check)
                 if (seconds := min(step.at, step.until) - self.clock.time()) > 0:
                     self._pause(seconds)
                 self.checked_at.append(self.clock.now)

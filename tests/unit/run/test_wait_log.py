@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import Any
 
 import pytest
@@ -27,13 +28,15 @@ class Wait:
     def hear(self, run_ids: list[str], what: Any, *, after: float = 0.0) -> list[str]:
         """Answer a check of runs with a status, or an error; return what was logged."""
         self.clock.sleep(after)
-        replies = {one: what if what is ERROR else Run.from_answer({"id": one, "status": what}) for one in run_ids}
-        try:
+        replies = {one: self._reply(one, what) for one in run_ids}
+        with contextlib.suppress(StopIteration):
             self.steps.send(replies)
-        except StopIteration:
-            pass
         lines, self.log.leveled = self.log.lines, []
         return lines
+
+    @staticmethod
+    def _reply(run_id: str, what: Any) -> Any:
+        return what if what is ERROR else Run.from_answer({"id": run_id, "status": what})
 
 
 def test_up_to_20_runs_are_each_named(log, clock) -> None:

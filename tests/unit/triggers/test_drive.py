@@ -49,9 +49,8 @@ def wait(connection: str, virtual_time: Clock, monkeypatch: pytest.MonkeyPatch):
 
 
 def failure(request: Any, status: int) -> TriggerDevError:
-    return ServerError(
-        method=request.method, path=request.path, status=status, detail="down", request_id=None, retryable=True
-    )
+    sent = {"method": request.method, "path": request.path}
+    return ServerError(**sent, status=status, detail="down", request_id=None, retryable=True)
 
 
 def test_while_checks_fail_a_line_says_so_every_five_minutes(wait) -> None:
@@ -76,7 +75,9 @@ def test_a_run_that_the_server_shows_in_no_way_is_waited_for_only_for_a_while(wa
 
     def answer(request: Any) -> Any:
         asked.append(request.path)
-        return [] if request.path == "/api/v1/runs" else failure(request, 503 if "real" in request.path else 500)
+        if request.path == "/api/v1/runs":
+            return []
+        return failure(request, 503 if "realtime" in request.path else 500)
 
     begun = virtual_time.now
     waited, _ = wait(answer, patience=120.0)
