@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from airflow_provider_trigger.api.async_client import AsyncTriggerDevClient
 from airflow_provider_trigger.testing import TriggerDevServer
 from airflow_provider_trigger.triggers import watch_clients, watches
 from airflow_provider_trigger.triggers.run import TriggerDevRunTrigger
@@ -45,7 +46,7 @@ def start(server, count):
 @pytest.fixture
 def made_clients(monkeypatch):
     made = []
-    make = watch_clients.AsyncTriggerDevClient
+    make = AsyncTriggerDevClient
 
     def make_client(*args, **options):
         made.append(make(*args, **options))

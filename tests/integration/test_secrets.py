@@ -216,8 +216,8 @@ def test_no_trigger_or_event_holds_the_key(server, run_ids):
     for ending in ENDINGS:
         wait = {"poll_interval": 0.1, "deadline": time.time() + 0.5, "patience": 0.5}
         trigger = TriggerDevRunTrigger(run_ids=[run_ids[ending]], trigger_dev_conn_id=ending, wait=wait)
-        shown = f"{trigger!r} {trigger.serialize()} {vars(trigger)}"
-        assert places_with_the_key({ending: shown}) == []
+        text = f"{trigger!r} {trigger.serialize()} {vars(trigger)}"
+        assert places_with_the_key({ending: text}) == []
         triggers.append(trigger)
     events: list[Any] = asyncio.run(first_events(triggers))
     assert [event.payload["runs"][0]["run_id"] for event in events] == [run_ids[ending] for ending in ENDINGS]
