@@ -1,68 +1,63 @@
-"""Virtual time, a network with faults, and workers that need no threads: a cancellation in milliseconds."""
+"""A network with faults, before the real model of the server."""
 
 from __future__ import annotations
 
-import heapq
 import json
 import random
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from email.utils import formatdate
 from typing import Any
 from urllib.parse import urlencode
 
 from starlette.requests import Request as ServerRequest
+from virtual_clock import Clock
 
 from airflow_provider_trigger.api.errors import TransportError, TriggerDevError
 from airflow_provider_trigger.api.exchange import Reply, Send
 from airflow_provider_trigger.api.http import Request, Response
-from airflow_provider_trigger.cancel.schedule import Job, Schedule
 from airflow_provider_trigger.testing.engine.engine import Engine
 from airflow_provider_trigger.testing.http.app import App
 from airflow_provider_trigger.testing.routes.router import Router
 
-EPOCH = 1_795_600_000.0
-GRACE = 0.5
 PAGE = b"<!doctype html><title>Maintenance</title>"
 
+FAULTS = (
+    "hang",
+    "hang_after",
+    "disconnect",
+    "disconnect_after",
+    "500",
+    "500_after",
+    "503",
+    "401",
+    "429",
+    "page",
+    "stale",
+)
+"""What can become of any request."""
 
-class Clock:
-    """A clock that only events move."""
-
-    def __init__(self) -> None:
-        self.now = 0.0
-        self._events: list[tuple[float, int, Callable[[], None]]] = []
-        self._count = 0
-
-    def monotonic(self) -> float:
-        return self.now
-
-    def wall(self) -> float:
-        return EPOCH + self.now
-
-    def at(self, time: float, event: Callable[[], None]) -> None:
-        self._count += 1
-        heapq.heappush(self._events, (time, self._count, event))
-
-    def next(self, *, until: float) -> bool:
-        """Move to the next event and let it happen; False where there is none until then."""
-        if not self._events or self._events[0][0] > until:
-            self.now = max(self.now, min(until, self.now if until == float("inf") else until))
-            return False
-        time, _, event = heapq.heappop(self._events)
-        self.now = max(self.now, time)
-        event()
-        return True
+QUERY_PATH = "/api/v1/query"
+QUERY_FAULTS = {
+    "no database": (400, b'{"error": "connect ECONNREFUSED 10.0.0.1:8123"}'),
+    "busy": (429, b'{"error": "You\'ve exceeded your query concurrency of 3 for this project."}'),
+}
+"""What only the query answers, with the headers of any other answer."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Outage:
-    """A time in which every request ends in one way."""
+    """
+    A time in which every request ends in one way.
+
+    :param path: which requests, by what their path begins with
+    """
 
     start: float
     end: float
     kind: str
+    path: str = "/"
 
 
 @dataclass(kw_only=True)
@@ -87,6 +82,8 @@ class Network:
     skew: float
     requested: Counter[str] = field(default_factory=Counter)
     requests: int = 0
+    rejected_at: list[float] = field(default_factory=list)
+    """When the rate limit has rejected a request."""
 
     def __post_init__(self) -> None:
         self._app = App(
@@ -132,7 +129,7 @@ class Network:
 
     def _fault(self, request: Request) -> str:
         for outage in self.outages:
-            if outage.start <= self.clock.now < outage.end:
+            if outage.start <= self.clock.now < outage.end and request.path.startswith(outage.path):
                 return outage.kind
         if any(run_id in request.path for run_id in self.broken_runs & set(request.path.split("/"))):
             return "500"
@@ -162,6 +159,9 @@ class Network:
             reply = Response(status=429, headers={"retry-after": "1"}, body=b"{}")
         elif fault == "page":
             reply = Response(status=200, headers={"content-type": "text/html"}, body=PAGE)
+        elif fault in QUERY_FAULTS:
+            status, body = QUERY_FAULTS[fault]
+            reply = replace(self._handle(request, stale=False), status=status, body=body)
         else:
             reply = self._handle(request, stale=fault == "stale")
         self.clock.at(self.clock.now + back, lambda: answer(reply))
@@ -178,77 +178,9 @@ class Network:
             "headers": [*headers, (b"x-trigger-api-version", b"2025-07-16")],
         }
         handled = self._app._handle(ServerRequest(scope), body, stale=stale)
+        self._app._in_progress.clear()  # an answer is sent at once
+        if handled.status_code == 429:
+            self.rejected_at.append(self.clock.now)
         shown = {name.lower(): value for name, value in handled.headers.items()}
         shown["date"] = formatdate(self.engine.clock(), usegmt=True)
         return Response(status=handled.status_code, headers=shown, body=bytes(handled.body))
-
-
-class VirtualWorkers:
-    """
-    Do a schedule's jobs as :mod:`airflow_provider_trigger.cancel.workers` does: by events, not in threads.
-
-    :param count: how many requests are in flight at a time
-    :param kill_at: when the work is stopped from outside, infinite for never
-    """
-
-    def __init__(
-        self, schedule: Schedule, network: Network, clock: Clock, *, count: int, kill_at: float
-    ) -> None:
-        self._schedule = schedule
-        self._network = network
-        self._clock = clock
-        self._idle = count
-        self._count = count
-        self._kill_at = kill_at
-        self._closed = False
-
-    def run(self) -> float:
-        """Do all jobs, and return when the work ended."""
-        clock, ended_at = self._clock, float("inf")
-        while True:
-            wake_at = self._begin_jobs()
-            if self._schedule.check_deadline() is not None:
-                ended_at = min(ended_at, clock.now)
-            if ended_at <= clock.now and (self._idle == self._count or clock.now >= ended_at + GRACE):
-                break
-            limit = min(wake_at, self._kill_at if self._kill_at > clock.now else float("inf"))
-            clock.next(until=min(limit, ended_at + GRACE))
-            if clock.now >= self._kill_at:
-                self._schedule.stop()
-        self._closed = True
-        return clock.now
-
-    def _begin_jobs(self) -> float:
-        """Give jobs to all idle workers, and return when the next one becomes ready."""
-        while self._idle:
-            job = self._schedule.take()
-            if job is None:
-                return float("inf")
-            if not isinstance(job, Job):
-                return self._clock.now + job
-            self._idle -= 1
-            self._drive(job, None)
-        return float("inf")
-
-    def _drive(self, job: Job, reply: Reply) -> None:
-        if self._closed:
-            return
-        try:
-            step = job.steps.send(reply)
-        except StopIteration as end:
-            self._schedule.finish(job, end.value)
-            self._idle += 1
-        except TriggerDevError as error:
-            self._schedule.finish(job, error=error)
-            self._idle += 1
-        else:
-            if isinstance(step, Send) and self._schedule.end:
-                self._idle += 1
-            elif isinstance(step, Send):
-                self._schedule.sent(job)
-                self._network.send(step, lambda reply: self._drive(job, reply))
-            elif step.for_turn:
-                self._clock.at(self._clock.now + step.seconds, lambda: self._drive(job, None))
-            else:
-                self._schedule.park(job, step)
-                self._idle += 1

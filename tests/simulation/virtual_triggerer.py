@@ -1,0 +1,194 @@
+"""A triggerer in virtual time: triggers, their watch and their cancels are the real ones; no sockets, no threads."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from functools import partial
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from virtual_clock import Clock
+from virtual_network import Network
+from virtual_workers import VirtualWorkers
+
+from airflow_provider_trigger._compat import triggers_have_on_kill
+from airflow_provider_trigger.api.async_client import AsyncTriggerDevClient
+from airflow_provider_trigger.api.client import TriggerDevClient
+from airflow_provider_trigger.api.exchange import Exchange, Reply, Send
+from airflow_provider_trigger.cancel.cancellation import Cancellation
+from airflow_provider_trigger.cancel.outcome import CancelResult
+from airflow_provider_trigger.cancel.settings import CancelSettings
+from airflow_provider_trigger.hooks import asynchronous
+from airflow_provider_trigger.hooks.connection import Settings
+from airflow_provider_trigger.run.wait import wait_for_runs
+from airflow_provider_trigger.triggers import cancels, ended, watch, watch_clients
+from airflow_provider_trigger.triggers import run as run_module
+from airflow_provider_trigger.triggers.run import TriggerDevRunTrigger
+
+try:
+    from airflow.sdk import Connection
+except ImportError:
+    from airflow.models.connection import Connection
+
+ON_KILL_TIMEOUT = 30.0
+"""How long Airflow lets ``on_kill`` take, in seconds."""
+
+
+@dataclass(eq=False, kw_only=True)
+class Deferred:
+    """
+    A deferred task.
+
+    :param run_ids: the runs that it waits for
+    :param trigger: its trigger; another one after each restart
+    :param event: what the trigger has sent
+    :param event_at: when
+    :param killed_at: when it was ended from outside, None if it was not
+    :param error: what the trigger has raised
+    """
+
+    run_ids: list[str]
+    trigger: TriggerDevRunTrigger
+    event: Any = None
+    event_at: float | None = None
+    killed_at: float | None = None
+    error: BaseException | None = None
+    job: asyncio.Task[None] | None = None
+
+    @property
+    def is_deferred(self) -> bool:
+        return self.event_at is None and self.killed_at is None and self.error is None
+
+
+@dataclass(kw_only=True)
+class Triggerer:
+    """
+    What Airflow does with the triggers of deferred tasks.
+
+    :param has_on_kill: whether it is Airflow 3.3, which also cancels a trigger again and again
+    """
+
+    clock: Clock
+    chance: random.Random
+    has_on_kill: bool
+    tasks: list[Deferred] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self._is_up = asyncio.Event()
+        self._is_up.set()
+
+    def defer(self, task: Deferred) -> None:
+        """Run a trigger, as soon as there is a triggerer."""
+        self.tasks.append(task)
+        if self._is_up.is_set():
+            self._start(task)
+
+    def _start(self, task: Deferred) -> None:
+        task.trigger.task_instance = SimpleNamespace(run_ids=task.run_ids, task_id="wait")
+        task.job = asyncio.create_task(self._run(task))
+
+    async def _run(self, task: Deferred) -> None:
+        try:
+            async for event in task.trigger.run():
+                task.event, task.event_at = event.payload, self.clock.now
+        except asyncio.CancelledError:
+            if task.killed_at is not None and self.has_on_kill:
+                await asyncio.wait_for(task.trigger.on_kill(), ON_KILL_TIMEOUT)
+            raise
+        except Exception as error:
+            task.error = error
+
+    async def kill(self, task: Deferred) -> None:
+        """End a task from outside, unless it has been resumed."""
+        await self._is_up.wait()  # without a triggerer, nobody hears of it
+        job = task.job
+        if job is None or not task.is_deferred:
+            return
+        task.killed_at = self.clock.now
+        while not job.done():
+            job.cancel()
+            await asyncio.sleep(self.chance.uniform(1, 2))
+
+    async def restart(self, *, after: float) -> None:
+        """Stop, and run all triggers again in another process."""
+        if not self._is_up.is_set():
+            return
+        self._is_up.clear()
+        stopped = [task.job for task in self.tasks if task.job is not None and task.is_deferred]
+        for job in stopped:
+            job.cancel()
+        await asyncio.gather(*stopped, return_exceptions=True)
+        await asyncio.sleep(after)
+        self._is_up.set()
+        for task in self.tasks:
+            if task.is_deferred:
+                _, arguments = task.trigger.serialize()
+                task.trigger = TriggerDevRunTrigger(**arguments)
+                self._start(task)
+
+    def is_still_deferred(self, task_instance: Any, *_: object) -> bool:
+        """Answer what a trigger asks Airflow before 3.3."""
+        return not any(
+            task.killed_at is not None for task in self.tasks if task.run_ids == task_instance.run_ids
+        )
+
+
+@contextmanager
+def virtual_triggers(network: Network, triggerer_of: Callable[[], Triggerer]) -> Iterator[None]:
+    """Let all triggers go by a network's clock, and send through it."""
+    clock = network.clock
+    settings = {"conn_type": "trigger_dev", "host": "https://trigger.test"}
+    connection = Connection(conn_id="trigger_dev_default", password=network.engine.secret_key, **settings)
+
+    async def get_connection(_: str, **__: object) -> Connection:
+        return connection
+
+    async def send(_: AsyncTriggerDevClient, step: Send) -> Reply:
+        reply: asyncio.Future[Reply] = asyncio.get_running_loop().create_future()
+        network.send(step, lambda found: None if reply.done() else reply.set_result(found))
+        return await reply
+
+    async def cancel_in_loop(
+        self: cancels._Cancels, run_ids: list[str], settings: Settings
+    ) -> dict[str, CancelResult]:
+        how = CancelSettings(time_limit=cancels.TIME_LIMIT)
+        with TriggerDevClient(settings, rate_limit=self._pace) as client:
+            schedule = Cancellation(client, run_ids, how).schedule
+        count = min(how.max_concurrency, len(run_ids))
+        await VirtualWorkers(schedule, network, clock, count=count, kill_at=float("inf")).run_in_loop()
+        if schedule.rejection:
+            raise schedule.rejection
+        return {result.run_id: result for result in schedule.results()}
+
+    async def await_work(work: Callable[[], Awaitable[Any]]) -> Any:
+        return await work()
+
+    async def answer(ask: Callable[[], bool]) -> bool:
+        await asyncio.sleep(0.05)
+        return ask()
+
+    with pytest.MonkeyPatch.context() as patch:
+        virtual_time = SimpleNamespace(monotonic=clock.monotonic, time=clock.wall)
+        for module in (watch, watch_clients):
+            patch.setattr(module, "time", virtual_time)
+        for function, names in ((Exchange.__init__, ("monotonic", "wall")), (wait_for_runs, ("now",))):
+            for name in names:
+                at = clock.monotonic if name == "monotonic" else clock.wall
+                patch.setitem(function.__kwdefaults__, name, at)
+        patch.setattr(AsyncTriggerDevClient, "send", send)
+        patch.setattr(asynchronous, "get_async_connection", get_connection)
+        patch.setattr(cancels, "_in_thread", await_work)
+        patch.setattr(cancels._Cancels, "_cancel_blocking", cancel_in_loop)
+        patch.setattr(run_module, "triggers_have_on_kill", lambda: triggerer_of().has_on_kill)
+        patch.setattr(
+            run_module, "is_still_deferred", lambda *given: triggerer_of().is_still_deferred(*given)
+        )
+        patch.setattr(ended, "sync_to_async", lambda ask: partial(answer, ask))
+        patch.setattr(TriggerDevRunTrigger, "log", logging.getLogger("airflow_provider_trigger.simulated"))
+        yield

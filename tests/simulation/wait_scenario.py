@@ -1,0 +1,254 @@
+"""
+Wait in a triggerer for many runs under a random mix of faults, in virtual time, and compare with the truth.
+
+Triggers, waits, the watch and its pace, cancels and the client's exchange are the real ones, and so is the
+model of the server; only sockets, threads and Airflow itself are replaced.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections import Counter
+from dataclasses import dataclass, field
+
+from report import Report
+from virtual_clock import EPOCH, Clock, VirtualLoop
+from virtual_network import FAULTS, QUERY_PATH, Network, Outage
+from virtual_triggerer import Deferred, Triggerer, virtual_triggers
+
+from airflow_provider_trigger.run.wait_settings import WaitSettings
+from airflow_provider_trigger.testing.engine.engine import Engine
+from airflow_provider_trigger.triggers.cancels import TIME_LIMIT
+from airflow_provider_trigger.triggers.run import TriggerDevRunTrigger
+
+LATEST = 60.0
+"""How long after its run's end a wait may last, in seconds, while no fault lasts."""
+
+LATEST_IF_LOST = 90.0
+"""The same where the query has lost the end, in seconds."""
+
+REQUEST_TIMEOUT = 30.0
+SECONDS_OF_WAITS = 400.0
+ENDS = ("COMPLETED", "COMPLETED", "COMPLETED", "FAILED", "CRASHED", "TIMED_OUT", "SYSTEM_FAILURE", "CANCELED")
+
+
+@dataclass(eq=False, kw_only=True)
+class Planned:
+    """
+    A task that waits for runs.
+
+    :param starts_at: when it starts them and waits
+    :param ends_after: when each of its runs ends after that, in seconds
+    :param kill_at: when it is ended from outside, infinite for never
+    :param lost: which ends the query loses
+    """
+
+    starts_at: float
+    ends_after: list[float]
+    kill_at: float
+    lost: list[bool]
+    settings: WaitSettings
+    ends: list[str] = field(default_factory=list)
+    task: Deferred | None = None
+
+
+class WaitScenario:
+    """One course of events, all of it drawn from a seed."""
+
+    def __init__(self, seed: int, runs: int) -> None:
+        self.seed = seed
+        chance = self.chance = random.Random(seed)
+        self.clock = Clock()
+        self.skew = chance.choice([0.0, 0.0, 40.0, -40.0])
+        limit, refill, interval = chance.choice([(750, 250, 10.0), (750, 250, 10.0), (100, 60, 2.0)])
+        self.engine = Engine(
+            clock=lambda: self.clock.wall() + self.skew,
+            rate_limit=chance.choice([None, limit, limit, limit]),
+            refill=refill,
+            refill_interval=interval,
+            query=chance.random() < 0.85,
+            query_lag=chance.uniform(0.7, 1.2),
+            bulk_actions=chance.random() < 0.8,
+            bulk_lag=chance.choice([0.0, 3.0]),
+            bulk_duration=chance.choice([None, 0.2, 2.0]),
+        )
+        self.has_on_kill = chance.random() < 0.6
+        faults = chance.sample(FAULTS, k=chance.randint(0, 6))
+        self.network = Network(
+            clock=self.clock,
+            engine=self.engine,
+            chance=chance,
+            rates={fault: chance.uniform(0.002, 0.003 if fault == "401" else 0.05) for fault in faults},
+            latency=chance.choice([(0.005, 0.02), (0.02, 0.3)]),
+            outages=self._outages(),
+            broken_runs=set(),
+            skew=self.skew,
+        )
+        share = chance.choice([0.0, 0.1, 0.3])
+        self.all_killed_at = chance.uniform(5, 200) if chance.random() < 0.15 else float("inf")
+        lost = chance.choice([0.0, 0.0, 0.03])
+        poll_interval = chance.choice([None, None, None, 10.0])
+        self.planned = [
+            self._plan(killed=share, lost=lost, poll_interval=poll_interval) for _ in range(runs)
+        ]
+        self.restarts = sorted(chance.uniform(10, 300) for _ in range(chance.choice([0, 0, 1, 2])))
+        self.used_up = self._span(5, 40) if limit and chance.random() < 0.25 else None
+
+    def _span(self, shortest: float, longest: float) -> tuple[float, float]:
+        start = self.chance.uniform(0, 250)
+        return start, start + self.chance.uniform(shortest, longest)
+
+    def _outages(self) -> list[Outage]:
+        chance, found = self.chance, []
+        for _ in range(chance.choice([0, 0, 1, 1, 2])):
+            start, end = self._span(1, 60)
+            found.append(Outage(start=start, end=end, kind=chance.choice(["503", "refused", "hang", "page"])))
+        for _ in range(chance.choice([0, 0, 1, 2, 4])):
+            start, end = self._span(1, 120)
+            kind = chance.choice(["no database", "busy", "hang", "503"])
+            found.append(Outage(start=start, end=end, kind=kind, path=QUERY_PATH))
+        return found
+
+    def _plan(self, *, killed: float, lost: float, poll_interval: float | None) -> Planned:
+        chance = self.chance
+        count = chance.choice([1] * 12 + [2, 5])
+        longest = chance.choice([20.0, 20.0, 120.0, SECONDS_OF_WAITS])
+        starts_at = chance.uniform(0, 30)
+        killed_at = starts_at + chance.uniform(0, 150) if chance.random() < killed else float("inf")
+        return Planned(
+            starts_at=starts_at,
+            ends_after=[chance.uniform(0.5, longest) for _ in range(count)],
+            kill_at=min(killed_at, max(starts_at + 0.01, self.all_killed_at)),
+            lost=[chance.random() < lost for _ in range(count)],
+            settings=WaitSettings(poll_interval=poll_interval),
+        )
+
+    def play(self) -> Report:
+        """Wait for the runs, and compare."""
+        random.seed(self.seed)  # for the jitter of the backoff
+        with (
+            virtual_triggers(self.network, lambda: self.triggerer),
+            asyncio.Runner(loop_factory=lambda: VirtualLoop(self.clock)) as runner,
+        ):
+            runner.run(self._happen())
+        tasks = [one.task for one in self.planned if one.task]
+        report = Report(
+            self.seed,
+            self._describe(),
+            self.clock.now,
+            self.network.requests,
+            Counter("killed" if task.killed_at is not None else "event" for task in tasks),
+        )
+        for planned in self.planned:
+            report.violations += self._wrong(planned)
+        return report
+
+    async def _happen(self) -> None:
+        self.triggerer = Triggerer(clock=self.clock, chance=self.chance, has_on_kill=self.has_on_kill)
+        events = [self._live(planned) for planned in self.planned]
+        events += [self._restart(at) for at in self.restarts]
+        await asyncio.gather(*events)
+        tasks = self.triggerer.tasks
+        until = SECONDS_OF_WAITS + 600
+        while any(task.is_deferred for task in tasks) and self.clock.now < until:
+            await asyncio.sleep(1)
+        await asyncio.sleep(TIME_LIMIT + 240)
+
+    async def _live(self, planned: Planned) -> None:
+        await asyncio.sleep(planned.starts_at)
+        run_ids = [self._start_run(planned, number) for number in range(len(planned.ends_after))]
+        trigger = TriggerDevRunTrigger(run_ids=run_ids, wait=planned.settings.to_json())
+        planned.task = Deferred(run_ids=run_ids, trigger=trigger)
+        self.triggerer.defer(planned.task)
+        if planned.kill_at < float("inf"):
+            await asyncio.sleep(planned.kill_at - self.clock.now)
+            await self.triggerer.kill(planned.task)
+
+    def _start_run(self, planned: Planned, number: int) -> str:
+        chance, ends_after = self.chance, planned.ends_after[number]
+        then = [(chance.uniform(0, ends_after), "EXECUTING")]
+        if chance.random() < 0.1:
+            then += [(chance.uniform(then[0][0], ends_after), status) for status in ("QUEUED", "EXECUTING")]
+        end = "EXPIRED" if chance.random() < 0.05 else chance.choice(ENDS)
+        if end == "EXPIRED":
+            then = []
+        then = [*sorted(then), (ends_after, end)]
+        run = self.engine.add_run(
+            "QUEUED",
+            run_id=f"run_{len(self.engine.runs):04}",
+            then=then,
+            acknowledge_after=chance.choice([0.1, 1.0, 5.0, None]),
+            completes_despite_cancel=chance.random() < 0.1,
+        )
+        planned.ends.append(end)
+        if planned.lost[number]:
+            run.lost_since = self.engine.time.now() + ends_after - 0.001
+        return run.id
+
+    async def _restart(self, at: float) -> None:
+        await asyncio.sleep(at)
+        await self.triggerer.restart(after=self.chance.uniform(0.1, 15))
+
+    def _describe(self) -> str:
+        network, engine = self.network, self.engine
+        faults = " ".join(f"{name}={rate:.0%}" for name, rate in network.rates.items())
+        outages = [
+            (round(one.start), round(one.end), one.kind + ("" if one.path == "/" else " (query)"))
+            for one in network.outages
+        ]
+        return (
+            f"bucket={engine.rate_limit} query={engine.query} on_kill={self.has_on_kill} skew={self.skew} "
+            f"restarts={[round(at) for at in self.restarts]} all killed={self.all_killed_at:.0f} "
+            f"used up={self.used_up} outages={outages} {faults}"
+        )
+
+    def _wrong(self, planned: Planned) -> list[str]:
+        task = planned.task
+        assert task is not None
+        if task.error is not None:
+            return [f"{task.run_ids} raised {task.error!r}"]
+        if task.killed_at is not None:
+            return [wrong for run_id in task.run_ids if (wrong := self._left_alive(run_id, task.killed_at))]
+        if any(self.network.requested[run_id] for run_id in task.run_ids):
+            return [f"{task.run_ids} canceled, and nobody has ended its task"]
+        if task.event_at is None:
+            return [f"{task.run_ids} waited for in vain: {planned.ends_after}"]
+        return self._wrong_event(planned, task)
+
+    def _left_alive(self, run_id: str, killed_at: float) -> str:
+        until = self._end_of_faults(killed_at, TIME_LIMIT) + TIME_LIMIT
+        state = self.engine.runs[run_id].state_at(self._server_time(until))
+        return "" if state and state.final else f"{run_id}, killed at {killed_at:.1f}, is {state and state.status}"
+
+    def _wrong_event(self, planned: Planned, task: Deferred) -> list[str]:
+        assert task.event_at is not None
+        wrong = []
+        for run, end in zip(task.event["runs"], planned.ends, strict=True):
+            state = self.engine.runs[run["run_id"]].state_at(self._server_time(task.event_at))
+            if run["end"] != "final" or run["status"] != end or not state or not state.final:
+                wrong.append(f"{run} at {task.event_at:.1f}, ends as {end}, is {state and state.status}")
+        end_at = planned.starts_at + max(planned.ends_after)
+        latest = LATEST_IF_LOST if any(planned.lost) else LATEST
+        late = task.event_at - self._end_of_faults(end_at, latest)
+        if late > latest:
+            wrong.append(f"{task.run_ids} heard {late:.1f} s late: end {end_at:.1f} event {task.event_at:.1f}")
+        return wrong
+
+    def _end_of_faults(self, at: float, seconds: float) -> float:
+        """Return the end of the last fault of those that begin in some seconds, and of those that follow it."""
+        for start, end in sorted(self._spans()):
+            if start < at + seconds and end > at:
+                at = end
+        return at
+
+    def _spans(self) -> list[tuple[float, float]]:
+        found = [
+            (one.start, one.end + (REQUEST_TIMEOUT if one.kind == "hang" else 0))
+            for one in self.network.outages
+            if one.path == "/"
+        ]
+        return found + [(at, at + 15) for at in self.restarts] + ([self.used_up] if self.used_up else [])
+
+    def _server_time(self, at: float) -> float:
+        return EPOCH + at + self.skew
