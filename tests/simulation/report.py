@@ -8,11 +8,17 @@ from dataclasses import dataclass, field
 
 @dataclass
 class Report:
-    """What a seed led to; ``violations`` is empty when every promise was kept."""
+    """
+    What a seed led to.
+
+    :param rejected: how many requests the rate limit has rejected, while no one else had used it up
+    :param violations: empty when every promise was kept
+    """
 
     seed: int
     description: str
     duration: float
     requests: int
     outcomes: Counter[str]
+    rejected: int = 0
     violations: list[str] = field(default_factory=list)

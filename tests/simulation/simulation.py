@@ -37,6 +37,8 @@ def main() -> int:
             requests + report.requests,
             outcomes + report.outcomes,
         )
+        if report.rejected:
+            print(f"seed {seed}: {report.rejected} rejected; {report.description}")
         if report.violations:
             bad += 1
             print(f"seed {seed}: {len(report.violations)} violations; {report.description}")

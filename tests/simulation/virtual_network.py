@@ -14,7 +14,7 @@ from urllib.parse import urlencode
 from starlette.requests import Request as ServerRequest
 from virtual_clock import Clock
 
-from airflow_provider_trigger.api.errors import TransportError, TriggerDevError
+from airflow_provider_trigger.api.errors import AnswerTimeoutError, TransportError, TriggerDevError
 from airflow_provider_trigger.api.exchange import Reply, Send
 from airflow_provider_trigger.api.http import Request, Response
 from airflow_provider_trigger.testing.engine.engine import Engine
@@ -104,18 +104,17 @@ class Network:
         latency = self.chance.uniform(*self.latency)
         fault = self._fault(step.request)
         begun = self.clock.now
-        if fault in ("hang", "lost", "refused"):
-            after = min(0.01, step.timeout) if fault == "refused" else step.timeout
-            self._fail(answer, after, "no answer" if fault != "refused" else "Connection refused")
-        elif fault in ("hang_after", "disconnect_after"):
-            self.clock.at(begun + latency / 2, lambda: self._arrive(step.request))
-            after = step.timeout if fault == "hang_after" else min(latency, step.timeout)
-            self._fail(answer, after, "no answer")
+        lost, late = TransportError("Connection reset by peer"), AnswerTimeoutError("no answer in time")
+        if fault == "refused":
+            self._fail(answer, min(0.01, step.timeout), TransportError("Connection refused"))
+        elif fault == "hang":
+            self._fail(answer, step.timeout, late)
         elif fault == "disconnect":
-            self._fail(answer, min(latency, step.timeout), "Connection reset by peer")
-        elif latency > step.timeout:
+            self._fail(answer, min(latency, step.timeout), lost)
+        elif fault in ("hang_after", "disconnect_after") or latency > step.timeout:
             self.clock.at(begun + latency / 2, lambda: self._arrive(step.request))
-            self._fail(answer, step.timeout, "no answer in time")
+            is_lost = fault == "disconnect_after" and latency <= step.timeout
+            self._fail(answer, latency if is_lost else step.timeout, lost if is_lost else late)
         else:
             self.clock.at(
                 begun + latency / 2, lambda: self._respond(step.request, fault, answer, latency / 2)
@@ -144,8 +143,8 @@ class Network:
         """Let a request take effect whose answer is lost."""
         self._handle(request, stale=False)
 
-    def _fail(self, answer: Callable[[Reply], None], after: float, reason: str) -> None:
-        self.clock.at(self.clock.now + after, lambda: answer(TransportError(reason)))
+    def _fail(self, answer: Callable[[Reply], None], after: float, error: TriggerDevError) -> None:
+        self.clock.at(self.clock.now + after, lambda: answer(error))
 
     def _respond(self, request: Request, fault: str, answer: Callable[[Reply], None], back: float) -> None:
         reply: Response | TriggerDevError

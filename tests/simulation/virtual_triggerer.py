@@ -17,9 +17,7 @@ from virtual_clock import Clock
 from virtual_network import Network
 from virtual_workers import VirtualWorkers
 
-from airflow_provider_trigger._compat import triggers_have_on_kill
 from airflow_provider_trigger.api.async_client import AsyncTriggerDevClient
-from airflow_provider_trigger.api.client import TriggerDevClient
 from airflow_provider_trigger.api.exchange import Exchange, Reply, Send
 from airflow_provider_trigger.cancel.cancellation import Cancellation
 from airflow_provider_trigger.cancel.outcome import CancelResult
@@ -106,9 +104,11 @@ class Triggerer:
 
     async def kill(self, task: Deferred) -> None:
         """End a task from outside, unless it has been resumed."""
-        await self._is_up.wait()  # without a triggerer, nobody hears of it
+        while not self._is_up.is_set() or task.job is None:
+            await self._is_up.wait()  # without a triggerer, nobody hears of it
+            await asyncio.sleep(self.chance.uniform(0.1, 1))
         job = task.job
-        if job is None or not task.is_deferred:
+        if not task.is_deferred:
             return
         task.killed_at = self.clock.now
         while not job.done():
@@ -158,9 +158,9 @@ def virtual_triggers(network: Network, triggerer_of: Callable[[], Triggerer]) ->
         self: cancels._Cancels, run_ids: list[str], settings: Settings
     ) -> dict[str, CancelResult]:
         how = CancelSettings(time_limit=cancels.TIME_LIMIT)
-        with TriggerDevClient(settings, rate_limit=self._pace) as client:
-            schedule = Cancellation(client, run_ids, how).schedule
         count = min(how.max_concurrency, len(run_ids))
+        with self._new_client(settings, max_connections=count) as client:
+            schedule = Cancellation(client, run_ids, how).schedule
         await VirtualWorkers(schedule, network, clock, count=count, kill_at=float("inf")).run_in_loop()
         if schedule.rejection:
             raise schedule.rejection

@@ -93,7 +93,7 @@ class WaitScenario:
             self._plan(killed=share, lost=lost, poll_interval=poll_interval) for _ in range(runs)
         ]
         self.restarts = sorted(chance.uniform(10, 300) for _ in range(chance.choice([0, 0, 1, 2])))
-        self.used_up = self._span(5, 40) if limit and chance.random() < 0.25 else None
+        self.used_up = self._span(5, 40) if self.engine.rate_limit and chance.random() < 0.25 else None
 
     def _span(self, shortest: float, longest: float) -> tuple[float, float]:
         start = self.chance.uniform(0, 250)
@@ -142,12 +142,18 @@ class WaitScenario:
         )
         for planned in self.planned:
             report.violations += self._wrong(planned)
+        report.rejected = sum(
+            not (self.used_up and self.used_up[0] <= at <= self.used_up[1] + 11)
+            for at in self.network.rejected_at
+        )
         return report
 
     async def _happen(self) -> None:
         self.triggerer = Triggerer(clock=self.clock, chance=self.chance, has_on_kill=self.has_on_kill)
         events = [self._live(planned) for planned in self.planned]
         events += [self._restart(at) for at in self.restarts]
+        if self.used_up:
+            events.append(self._use_up(*self.used_up))
         await asyncio.gather(*events)
         tasks = self.triggerer.tasks
         until = SECONDS_OF_WAITS + 600
@@ -190,6 +196,13 @@ class WaitScenario:
         await asyncio.sleep(at)
         await self.triggerer.restart(after=self.chance.uniform(0.1, 15))
 
+    async def _use_up(self, start: float, end: float) -> None:
+        """Let another user of the key take all tokens for a while."""
+        await asyncio.sleep(start)
+        while self.clock.now < end:
+            self.engine.take_tokens(self.engine.take_tokens(0))
+            await asyncio.sleep(0.2)
+
     def _describe(self) -> str:
         network, engine = self.network, self.engine
         faults = " ".join(f"{name}={rate:.0%}" for name, rate in network.rates.items())
@@ -230,6 +243,7 @@ class WaitScenario:
                 wrong.append(f"{run} at {task.event_at:.1f}, ends as {end}, is {state and state.status}")
         end_at = planned.starts_at + max(planned.ends_after)
         latest = LATEST_IF_LOST if any(planned.lost) else LATEST
+        latest += REQUEST_TIMEOUT * any(fault.startswith("hang") for fault in self.network.rates)
         late = task.event_at - self._end_of_faults(end_at, latest)
         if late > latest:
             wrong.append(f"{task.run_ids} heard {late:.1f} s late: end {end_at:.1f} event {task.event_at:.1f}")

@@ -8,7 +8,9 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
+from tenacity import wait_none
 
+from airflow_provider_trigger.api import circuit_breaker, exchange
 from airflow_provider_trigger.api.errors import AuthenticationError
 from airflow_provider_trigger.hooks.asynchronous import get_hook
 from airflow_provider_trigger.triggers import kept
@@ -86,6 +88,18 @@ def test_it_continues_when_its_caller_is_canceled(server, connection: str) -> No
 
     run(main)
     assert one.status == "CANCELED"
+
+
+def test_a_maintenance_page_does_not_end_it(server, connection: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(exchange, "WAIT", wait_none())
+    monkeypatch.setattr(circuit_breaker, "PROBE_INTERVAL", 0.01)
+    one = server.add_run("EXECUTING")
+    server.malformed_next(30)
+
+    async def main() -> Any:
+        return await cancel_runs([one.id], await get_hook(CONN_ID))
+
+    assert outcomes(run(main)) == {one.id: "canceled"}
 
 
 def test_a_key_that_was_changed_is_fetched(server, connection: str, monkeypatch: pytest.MonkeyPatch) -> None:
