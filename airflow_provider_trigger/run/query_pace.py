@@ -60,7 +60,8 @@ class QueryPace:
         self._log = log
         self._failures = 0
         self._busy = 0
-        self._failing_since = now
+        self._failing_since = self._failed_at = now
+        self._has_reached_server = False
 
     def succeeded(self, *, sent_at: float, now: float, parts: int, limit: float | None) -> None:
         """
@@ -76,6 +77,7 @@ class QueryPace:
             text = "Connection %r: status queries work again after %.0f s; each run is also checked by itself"
             self._log.info(text, self._name, now - self._failing_since)
         self.state, self._failures, self._busy = QueryState.WORKS, 0, 0
+        self._has_reached_server = False
         interval = max(QUERY_INTERVAL / parts, (now - sent_at) / _SHARE_OF_TIME)
         if limit:
             interval = max(interval, _REFILL_INTERVAL / (limit * _SHARE_OF_BUCKET))
@@ -94,7 +96,9 @@ class QueryPace:
             self.due = now + QUERY_INTERVAL
             return
         before = self.state
-        self.state = QueryState.UNREACHABLE if _is_unreachable(error) else QueryState.FAILS
+        is_unreachable = _is_unreachable(error) and not self._has_reached_server
+        self.state = QueryState.UNREACHABLE if is_unreachable else QueryState.FAILS
+        self._failed_at, self._has_reached_server = now, False
         if before in (QueryState.UNKNOWN, QueryState.WORKS):
             self._failing_since = now
         if self.state is QueryState.UNREACHABLE:
@@ -113,6 +117,21 @@ class QueryPace:
             self._log.info(text, self._name)
         else:
             self._log.warning(text, self._name, error)
+
+
+    def reached_server(self, *, sent_at: float) -> None:
+        """
+        Take in that another request was answered: only the query's connections may be lost.
+
+        :param sent_at: when that request was sent, in seconds
+        """
+        if self.state not in (QueryState.FAILS, QueryState.UNREACHABLE) or sent_at <= self._failed_at:
+            return
+        self._has_reached_server = True
+        if self.state is QueryState.UNREACHABLE:
+            self.state = QueryState.FAILS
+            text = "Connection %r: the server can be reached; each run is checked by itself until queries work"
+            self._log.info(text, self._name)
 
 
 def _is_unreachable(error: TriggerDevError) -> bool:

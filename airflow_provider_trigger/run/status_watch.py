@@ -13,7 +13,6 @@ import itertools
 import math
 from collections import OrderedDict
 from collections.abc import Iterable
-from dataclasses import dataclass, field
 
 from airflow_provider_trigger.api.endpoints.query import MAX_QUERIED_RUNS, can_be_queried
 from airflow_provider_trigger.api.errors import TriggerDevError
@@ -22,52 +21,13 @@ from airflow_provider_trigger.log import Log
 from airflow_provider_trigger.run.query_pace import QueryPace, QueryState
 from airflow_provider_trigger.run.steps import News
 from airflow_provider_trigger.run.wait_settings import check_interval
+from airflow_provider_trigger.run.watched import Watched
 
 _MISSING_AFTER = 10.0
 """A run that the query does not list is checked by itself after so many seconds."""
 
 _BACKGROUND_INTERVAL = 1.0
 """While queries work, one run is checked by itself in so many seconds."""
-
-# The query shows what was true so many seconds ago, with a margin.
-_QUERY_LAG = 3.0
-
-
-@dataclass(slots=True, eq=False)
-class _Watched:
-    """A run that is waited for."""
-
-    run_id: str
-    added_at: float
-    born_at: float
-    intervals: list[float | None] = field(default_factory=list)
-    run: Run | None = None
-    error: TriggerDevError | None = None
-    checked_at: float = -math.inf
-    seen_at: float = -math.inf
-    due: float = math.inf
-    is_listed: bool = False
-    is_missing: bool = False
-    is_in_flight: bool = False
-
-    @property
-    def unchecked_since(self) -> float:
-        return max(self.added_at, self.checked_at)
-
-    @property
-    def due_alone(self) -> float:
-        """When it is to be checked where no query shows it."""
-        last = max(self.seen_at, self.checked_at)
-        if math.isinf(last):
-            return self.added_at
-        return last + check_interval(last - self.born_at, poll_interval=None)
-
-    def may_learn_from(self, run: Run, queried_at: float) -> bool:
-        """Return whether a query can show something newer than the last check."""
-        if run.is_final or self.run is None:
-            return True
-        is_later = queried_at - _QUERY_LAG >= self.checked_at
-        return is_later and run.attempt_count >= self.run.attempt_count
 
 
 class StatusWatch:
@@ -81,11 +41,11 @@ class StatusWatch:
 
     def __init__(self, name: str, log: Log, *, now: float) -> None:
         self.pace = QueryPace(name, log, now=now)
-        self._watched: dict[str, _Watched] = {}
+        self._watched: dict[str, Watched] = {}
         self._to_query: OrderedDict[str, None] = OrderedDict()
         # The longest unchecked first.
-        self._to_check: OrderedDict[str, _Watched] = OrderedDict()
-        self._due: list[tuple[float, int, _Watched]] = []
+        self._to_check: OrderedDict[str, Watched] = OrderedDict()
+        self._due: list[tuple[float, int, Watched]] = []
         self._numbers = itertools.count()
         self._background_at = now
 
@@ -102,7 +62,7 @@ class StatusWatch:
         """
         watched = self._watched.get(run_id)
         if watched is None:
-            watched = self._watched[run_id] = _Watched(run_id, added_at=now, born_at=now)
+            watched = self._watched[run_id] = Watched(run_id, added_at=now, born_at=now)
             self._to_check[run_id] = watched
             if can_be_queried(run_id):
                 self._to_query[run_id] = None
@@ -151,7 +111,7 @@ class StatusWatch:
         self._to_check.move_to_end(watched.run_id)
         return watched.run_id
 
-    def _next_due(self, now: float) -> _Watched | None:
+    def _next_due(self, now: float) -> Watched | None:
         self._forget_outdated()
         return heapq.heappop(self._due)[2] if self._due and self._due[0][0] <= now else None
 
@@ -159,7 +119,7 @@ class StatusWatch:
         while self._due and self._due[0][0] != self._due[0][2].due:
             heapq.heappop(self._due)
 
-    def _next_unchecked(self, now: float) -> _Watched | None:
+    def _next_unchecked(self, now: float) -> Watched | None:
         if self._unchecked_due() > now:
             return None
         watched = next(iter(self._to_check.values()))
@@ -245,27 +205,31 @@ class StatusWatch:
         """
         if (watched := self._watched.get(run_id)) is None:
             return {}
-        watched.is_in_flight, is_news = False, True
+        watched.is_in_flight, is_news, before = False, True, self.pace.state
         if isinstance(reply, Run):
+            self.pace.reached_server(sent_at=watched.checked_at)
             is_news = self._saw(watched, reply, watched.checked_at, now)
         elif watched.is_listed and self.pace.state is QueryState.WORKS:
             is_news = False  # the query shows the run
         else:
+            watched.failing_since = now if watched.error is None else watched.failing_since
             watched.error = reply
         self._schedule(watched)
+        self._reschedule(before)
         return {run_id: reply} if is_news else {}
 
-    def _saw(self, watched: _Watched, run: Run, sent_at: float, now: float) -> bool:
+    def _saw(self, watched: Watched, run: Run, sent_at: float, now: float) -> bool:
         """Return whether it is new."""
         before = None if watched.error else watched.run
         is_new = before is None or (before.status, before.attempt_count) != (run.status, run.attempt_count)
         watched.run, watched.error, watched.seen_at = run, None, sent_at
+        watched.failing_since = -math.inf
         watched.born_at = min(watched.born_at, now - run.age)
         if run.is_final:
             self._retire(watched)
         return is_new
 
-    def _retire(self, watched: _Watched) -> None:
+    def _retire(self, watched: Watched) -> None:
         """Request nothing more of a run."""
         watched.due = math.inf
         self._to_query.pop(watched.run_id, None)
@@ -276,7 +240,7 @@ class StatusWatch:
             for watched in self._to_check.values():
                 self._schedule(watched)
 
-    def _schedule(self, watched: _Watched) -> None:
+    def _schedule(self, watched: Watched) -> None:
         """Decide when a run is checked by itself, whatever the others do."""
         if watched.is_in_flight or (watched.run is not None and watched.run.is_final):
             return

@@ -26,7 +26,7 @@ LATEST = 60.0
 """How long after its run's end a wait may last, in seconds, while no fault lasts."""
 
 LATEST_IF_LOST = 90.0
-"""The same where the query has lost the end, in seconds."""
+"""The same where the query has lost the end, in seconds; and while queries work, one run is checked in a second."""
 
 REQUEST_TIMEOUT = 30.0
 SECONDS_OF_WAITS = 400.0
@@ -41,14 +41,16 @@ class Planned:
     :param starts_at: when it starts them and waits
     :param ends_after: when each of its runs ends after that, in seconds
     :param kill_at: when it is ended from outside, infinite for never
-    :param lost: which ends the query loses
+    :param settings: how it waits
+    :param latest: how long after the end of its runs it may wait, in seconds, while no fault lasts
+    :param ends: the last status of each run
     """
 
     starts_at: float
     ends_after: list[float]
     kill_at: float
-    lost: list[bool]
     settings: WaitSettings
+    latest: float = LATEST
     ends: list[str] = field(default_factory=list)
     task: Deferred | None = None
 
@@ -87,11 +89,10 @@ class WaitScenario:
         )
         share = chance.choice([0.0, 0.1, 0.3])
         self.all_killed_at = chance.uniform(5, 200) if chance.random() < 0.15 else float("inf")
-        lost = chance.choice([0.0, 0.0, 0.03])
+        self.loses = chance.choice(["nothing", "nothing", "some ends", "ends without a database"])
+        self.all_are_long = chance.random() < 0.1
         poll_interval = chance.choice([None, None, None, 10.0])
-        self.planned = [
-            self._plan(killed=share, lost=lost, poll_interval=poll_interval) for _ in range(runs)
-        ]
+        self.planned = [self._plan(killed=share, poll_interval=poll_interval) for _ in range(runs)]
         self.restarts = sorted(chance.uniform(10, 300) for _ in range(chance.choice([0, 0, 1, 2])))
         self.used_up = self._span(5, 40) if self.engine.rate_limit and chance.random() < 0.25 else None
 
@@ -106,21 +107,20 @@ class WaitScenario:
             found.append(Outage(start=start, end=end, kind=chance.choice(["503", "refused", "hang", "page"])))
         for _ in range(chance.choice([0, 0, 1, 2, 4])):
             start, end = self._span(1, 120)
-            kind = chance.choice(["no database", "busy", "hang", "503"])
+            kind = chance.choice(["no database", "busy", "hang", "503", "disconnect"])
             found.append(Outage(start=start, end=end, kind=kind, path=QUERY_PATH))
         return found
 
-    def _plan(self, *, killed: float, lost: float, poll_interval: float | None) -> Planned:
+    def _plan(self, *, killed: float, poll_interval: float | None) -> Planned:
         chance = self.chance
         count = chance.choice([1] * 12 + [2, 5])
-        longest = chance.choice([20.0, 20.0, 120.0, SECONDS_OF_WAITS])
+        longest = SECONDS_OF_WAITS if self.all_are_long else chance.choice([20.0, 20.0, 120.0, SECONDS_OF_WAITS])
         starts_at = chance.uniform(0, 30)
         killed_at = starts_at + chance.uniform(0, 150) if chance.random() < killed else float("inf")
         return Planned(
             starts_at=starts_at,
             ends_after=[chance.uniform(0.5, longest) for _ in range(count)],
             kill_at=min(killed_at, max(starts_at + 0.01, self.all_killed_at)),
-            lost=[chance.random() < lost for _ in range(count)],
             settings=WaitSettings(poll_interval=poll_interval),
         )
 
@@ -188,9 +188,21 @@ class WaitScenario:
             completes_despite_cancel=chance.random() < 0.1,
         )
         planned.ends.append(end)
-        if planned.lost[number]:
+        if latest := self._lost_for(self.clock.now + ends_after):
             run.lost_since = self.engine.time.now() + ends_after - 0.001
+            planned.latest = max(planned.latest, latest)
         return run.id
+
+    def _lost_for(self, at: float) -> float:
+        """Return how long an end may not be noticed, in seconds; 0 if the query does not lose it."""
+        if self.loses == "some ends" and self.chance.random() < 0.03:
+            spans = [(one.starts_at, one.starts_at + after) for one in self.planned for after in one.ends_after]
+            return LATEST_IF_LOST + sum(start <= at <= end for start, end in spans)
+        without_database = any(
+            one.start + 10 < at < one.end for one in self.network.outages if one.kind == "no database"
+        )
+        is_lost = self.loses == "ends without a database" and without_database
+        return LATEST_IF_LOST if is_lost and self.chance.random() < 0.5 else 0.0
 
     async def _restart(self, at: float) -> None:
         await asyncio.sleep(at)
@@ -213,6 +225,7 @@ class WaitScenario:
         return (
             f"bucket={engine.rate_limit} query={engine.query} on_kill={self.has_on_kill} skew={self.skew} "
             f"restarts={[round(at) for at in self.restarts]} all killed={self.all_killed_at:.0f} "
+            f"loses={self.loses} all long={self.all_are_long} "
             f"used up={self.used_up} outages={outages} {faults}"
         )
 
@@ -242,8 +255,7 @@ class WaitScenario:
             if run["end"] != "final" or run["status"] != end or not state or not state.final:
                 wrong.append(f"{run} at {task.event_at:.1f}, ends as {end}, is {state and state.status}")
         end_at = planned.starts_at + max(planned.ends_after)
-        latest = LATEST_IF_LOST if any(planned.lost) else LATEST
-        latest += REQUEST_TIMEOUT * any(fault.startswith("hang") for fault in self.network.rates)
+        latest = planned.latest + REQUEST_TIMEOUT * any(fault.startswith("hang") for fault in self.network.rates)
         late = task.event_at - self._end_of_faults(end_at, latest)
         if late > latest:
             wrong.append(f"{task.run_ids} heard {late:.1f} s late: end {end_at:.1f} event {task.event_at:.1f}")

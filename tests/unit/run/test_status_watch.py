@@ -16,6 +16,7 @@ from airflow_provider_trigger.api.errors import (
 )
 from airflow_provider_trigger.api.models.runs import Run
 from airflow_provider_trigger.run import status_watch
+from airflow_provider_trigger.run.query_pace import QueryState
 from airflow_provider_trigger.run.status_watch import StatusWatch
 
 FAILED = AnswerTimeoutError("no answer")
@@ -246,6 +247,46 @@ def test_where_the_server_cannot_be_reached_only_the_background_goes_on(watch: W
     watch.ask(*map(a_run, names))
     watch.fail(TransportError("refused"))
     assert len(watch.checks_in(10, reply=lambda run_id: TransportError("refused"))) <= 11
+
+
+def test_where_only_the_query_loses_its_connections_all_runs_are_checked_by_themselves(watch: Watch) -> None:
+    names = [f"run_{number}" for number in range(50)]
+    watch.follow(*names)
+    watch.ask(*map(a_run, names))
+    watch.now += 300
+    watch.fail(TransportError("reset"))
+    assert len(watch.checks_in(3, reply=a_run)) >= 50
+    watch.fail(TransportError("reset"))
+    assert watch.pace.state is QueryState.FAILS
+
+
+def test_a_check_that_was_sent_before_does_not_show_that_the_server_can_be_reached(watch: Watch) -> None:
+    watch.follow("run_1", "run_2")
+    watch.ask(a_run("run_1"), a_run("run_2"))
+    watch.now += 5
+    assert watch.due() == ["run_1"]
+    watch.fail(TransportError("refused"))
+    watch.answer(a_run("run_1"), "run_1")
+    assert watch.pace.state is QueryState.UNREACHABLE
+
+
+def test_a_check_that_fails_is_soon_repeated_also_after_a_long_interval(watch: Watch) -> None:
+    watch.follow("run_1")
+    watch.ask(a_run())
+    watch.fail()
+    watch.checks_in(290, reply=a_run)
+    replies = iter([FAILED, FAILED])
+    first, *rest = watch.checks_in(80, reply=lambda run_id: next(replies, None) or a_run())
+    assert [round(later - first) for later in rest[:3]] == [2, 4, 34]
+
+
+def test_a_check_that_fails_for_long_is_repeated_less_and_less_often(watch: Watch) -> None:
+    watch.follow("run_1")
+    watch.fail()
+    watch.checks_in(290, reply=a_run)
+    times = watch.checks_in(600, reply=lambda run_id: FAILED)
+    assert round(times[1] - times[0]) == 2
+    assert round(times[-1] - times[-2]) == 30
 
 
 def test_a_fixed_interval_is_kept_and_of_several_the_shortest_counts(watch: Watch) -> None:

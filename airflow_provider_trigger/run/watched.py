@@ -1,0 +1,74 @@
+"""What is known of one run that waits of a connection wait for. Pure."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+
+from airflow_provider_trigger.api.errors import TriggerDevError
+from airflow_provider_trigger.api.models.runs import Run
+from airflow_provider_trigger.run.wait_settings import check_interval
+
+# The query shows what was true so many seconds ago, with a margin.
+_QUERY_LAG = 3.0
+
+
+@dataclass(slots=True, eq=False)
+class Watched:
+    """
+    A run that is waited for. All times are in seconds.
+
+    :param run_id: the run
+    :param added_at: since when it is waited for
+    :param born_at: when it was started, as far as that is known
+    :param intervals: of each wait for it, between two checks of the run by itself; None for as needed
+    :param run: as it was seen last
+    :param error: why the last check failed, if nothing was seen since
+    :param failing_since: when its checks began to fail, negative infinity if the last one did not
+    :param checked_at: when it was last checked by itself
+    :param seen_at: when the request was sent that showed :attr:`run`
+    :param due: when it is to be checked by itself, whatever becomes of others
+    :param is_listed: whether the last query with it has shown it
+    :param is_missing: whether the last query with it has not
+    :param is_in_flight: whether it is being checked by itself
+    """
+
+    run_id: str
+    added_at: float
+    born_at: float
+    intervals: list[float | None] = field(default_factory=list)
+    run: Run | None = None
+    error: TriggerDevError | None = None
+    failing_since: float = -math.inf
+    checked_at: float = -math.inf
+    seen_at: float = -math.inf
+    due: float = math.inf
+    is_listed: bool = False
+    is_missing: bool = False
+    is_in_flight: bool = False
+
+    @property
+    def unchecked_since(self) -> float:
+        """Since when it was not checked by itself."""
+        return max(self.added_at, self.checked_at)
+
+    @property
+    def due_alone(self) -> float:
+        """When it is to be checked where no query shows it."""
+        last = max(self.seen_at, self.checked_at)
+        if math.isinf(last):
+            return self.added_at
+        # A single fault does not cost a long interval.
+        return last + check_interval(last - max(self.born_at, self.failing_since), poll_interval=None)
+
+    def may_learn_from(self, run: Run, queried_at: float) -> bool:
+        """
+        Return whether a query can show something newer than the last check.
+
+        :param run: as the query shows it
+        :param queried_at: when the query was sent, in seconds
+        """
+        if run.is_final or self.run is None:
+            return True
+        is_later = queried_at - _QUERY_LAG >= self.checked_at
+        return is_later and run.attempt_count >= self.run.attempt_count
