@@ -1,14 +1,21 @@
 from __future__ import annotations
 
 import pytest
-from simulation import Scenario
+from cancel_scenario import CancelScenario
+from wait_scenario import WaitScenario
 
-# All kinds of courses are among these: bulk worker off, outage, kill, time limit, waiting for termination.
+# All kinds of courses are among these; for cancels: bulk worker off, outage, kill, time limit, waiting for
+# termination; for waits: no query, lost ends, tasks ended one by one and all at once, restarts.
 # `make simulate` plays as many as one likes, with more runs.
-SEEDS = range(20)
 
 
-@pytest.mark.parametrize("seed", SEEDS)
+@pytest.mark.parametrize("seed", range(20))
 def test_every_run_is_reported_as_it_is(seed: int) -> None:
-    report = Scenario(seed, runs=350).play()
+    report = CancelScenario(seed, runs=350).play()
+    assert not report.violations, report.description
+
+
+@pytest.mark.parametrize("seed", [*range(12), 35, 55, 105, 190])
+def test_every_wait_ends_with_its_run_or_cancels_it(seed: int) -> None:
+    report = WaitScenario(seed, runs=100).play()
     assert not report.violations, report.description

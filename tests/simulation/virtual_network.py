@@ -84,6 +84,8 @@ class Network:
     requests: int = 0
     rejected_at: list[float] = field(default_factory=list)
     """When the rate limit has rejected a request."""
+    hung: dict[str, list[tuple[float, float]]] = field(default_factory=dict)
+    """From when until when a request about a run got no answer, by the run's id."""
 
     def __post_init__(self) -> None:
         self._app = App(
@@ -104,6 +106,8 @@ class Network:
         latency = self.chance.uniform(*self.latency)
         fault = self._fault(step.request)
         begun = self.clock.now
+        if fault.startswith("hang") and step.request.run_id:
+            self.hung.setdefault(step.request.run_id, []).append((begun, begun + step.timeout))
         lost, late = TransportError("Connection reset by peer"), AnswerTimeoutError("no answer in time")
         if fault == "refused":
             self._fail(answer, min(0.01, step.timeout), TransportError("Connection refused"))

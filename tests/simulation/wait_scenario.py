@@ -25,10 +25,12 @@ from airflow_provider_trigger.triggers.run import TriggerDevRunTrigger
 LATEST = 60.0
 """How long after its run's end a wait may last, in seconds, while no fault lasts."""
 
+MOST_REJECTED = 40
+"""How many requests the rate limit rejects: those in flight when it is used up, as each client has its own pace."""
+
 LATEST_IF_LOST = 90.0
 """The same where the query has lost the end, in seconds; and while queries work, one run is checked in a second."""
 
-REQUEST_TIMEOUT = 30.0
 SECONDS_OF_WAITS = 400.0
 ENDS = ("COMPLETED", "COMPLETED", "COMPLETED", "FAILED", "CRASHED", "TIMED_OUT", "SYSTEM_FAILURE", "CANCELED")
 
@@ -142,11 +144,17 @@ class WaitScenario:
         )
         for planned in self.planned:
             report.violations += self._wrong(planned)
-        report.rejected = sum(
+        report.rejected = rejected = sum(
             not (self.used_up and self.used_up[0] <= at <= self.used_up[1] + 11)
             for at in self.network.rejected_at
         )
+        if rejected > MOST_REJECTED and not self._has_pages():
+            report.violations.append(f"the rate limit has rejected {rejected} requests")
         return report
+
+    def _has_pages(self) -> bool:
+        """Return whether pages come, which show no rate limit and so make a client forget it."""
+        return "page" in self.network.rates or any(one.kind == "page" for one in self.network.outages)
 
     async def _happen(self) -> None:
         self.triggerer = Triggerer(clock=self.clock, chance=self.chance, has_on_kill=self.has_on_kill)
@@ -255,22 +263,22 @@ class WaitScenario:
             if run["end"] != "final" or run["status"] != end or not state or not state.final:
                 wrong.append(f"{run} at {task.event_at:.1f}, ends as {end}, is {state and state.status}")
         end_at = planned.starts_at + max(planned.ends_after)
-        latest = planned.latest + REQUEST_TIMEOUT * any(fault.startswith("hang") for fault in self.network.rates)
-        late = task.event_at - self._end_of_faults(end_at, latest)
-        if late > latest:
+        hung = [span for run_id in task.run_ids for span in self.network.hung.get(run_id, [])]
+        late = task.event_at - self._end_of_faults(end_at, planned.latest, *hung)
+        if late > planned.latest:
             wrong.append(f"{task.run_ids} heard {late:.1f} s late: end {end_at:.1f} event {task.event_at:.1f}")
         return wrong
 
-    def _end_of_faults(self, at: float, seconds: float) -> float:
+    def _end_of_faults(self, at: float, seconds: float, *spans: tuple[float, float]) -> float:
         """Return the end of the last fault of those that begin in some seconds, and of those that follow it."""
-        for start, end in sorted(self._spans()):
+        for start, end in sorted([*self._spans(), *spans]):
             if start < at + seconds and end > at:
                 at = end
         return at
 
     def _spans(self) -> list[tuple[float, float]]:
         found = [
-            (one.start, one.end + (REQUEST_TIMEOUT if one.kind == "hang" else 0))
+            (one.start, one.end)
             for one in self.network.outages
             if one.path == "/"
         ]
