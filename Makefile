@@ -77,7 +77,7 @@ matrix: ## Run the tests on every supported Airflow and Python, and show all res
 mutants: $(MUTANTS_VENV)/.stamp ## Print changes of the code that no unit test notices (ARGS=FILE for one file)
 	$(MUTANTS_VENV)/bin/python scripts/mutants.py $(ARGS)
 
-simulate: $(VENV)/.stamp ## Cancel many runs under random faults in virtual time (ARGS='--seeds 0 200 --runs 1000')
+simulate: $(VENV)/.stamp ## Cancel and wait for many runs under random faults in virtual time (ARGS='--seeds 0 200')
 	$(VENV)/bin/python tests/simulation/simulation.py $(ARGS)
 
 environment: $(VENV)/.stamp ## Make only the virtual environment that demo and test use

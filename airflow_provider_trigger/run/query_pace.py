@@ -118,7 +118,6 @@ class QueryPace:
         else:
             self._log.warning(text, self._name, error)
 
-
     def reached_server(self, *, sent_at: float) -> None:
         """
         Take in that another request was answered: only the query's connections may be lost.
@@ -130,7 +129,7 @@ class QueryPace:
         self._has_reached_server = True
         if self.state is QueryState.UNREACHABLE:
             self.state = QueryState.FAILS
-            text = "Connection %r: the server can be reached; each run is checked by itself until queries work"
+            text = "Connection %r: only status queries cannot be sent; each run is checked by itself"
             self._log.info(text, self._name)
 
 

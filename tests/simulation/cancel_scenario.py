@@ -28,6 +28,7 @@ from airflow_provider_trigger.testing.engine.engine import Engine
 SLACK = 2.0
 """By how much a time limit may be exceeded, in seconds."""
 
+
 @dataclass
 class CancelScenario:
     """One course of events, all of it drawn from a seed."""

@@ -41,7 +41,7 @@ class Clock:
 
 
 class VirtualLoop(asyncio.SelectorEventLoop):
-    """An event loop that moves the clock to its next timer, or to the clock's next event, instead of sleeping."""
+    """An event loop that moves a clock to the next timer or event instead of sleeping."""
 
     def __init__(self, clock: Clock) -> None:
         self.clock = clock

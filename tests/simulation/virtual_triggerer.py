@@ -1,4 +1,4 @@
-"""A triggerer in virtual time: triggers, their watch and their cancels are the real ones; no sockets, no threads."""
+"""A triggerer in virtual time, without sockets and threads; triggers, watch and cancels are the real ones."""
 
 from __future__ import annotations
 
@@ -22,6 +22,7 @@ from airflow_provider_trigger.api.exchange import Exchange, Reply, Send
 from airflow_provider_trigger.cancel.cancellation import Cancellation
 from airflow_provider_trigger.cancel.outcome import CancelResult
 from airflow_provider_trigger.cancel.settings import CancelSettings
+from airflow_provider_trigger.defaults import CONN_ID
 from airflow_provider_trigger.hooks import asynchronous
 from airflow_provider_trigger.hooks.connection import Settings
 from airflow_provider_trigger.run.wait import wait_for_runs
@@ -32,7 +33,7 @@ from airflow_provider_trigger.triggers.run import TriggerDevRunTrigger
 try:
     from airflow.sdk import Connection
 except ImportError:
-    from airflow.models.connection import Connection
+    from airflow.models import Connection  # type: ignore[assignment]
 
 ON_KILL_TIMEOUT = 30.0
 """How long Airflow lets ``on_kill`` take, in seconds."""
@@ -88,7 +89,8 @@ class Triggerer:
             self._start(task)
 
     def _start(self, task: Deferred) -> None:
-        task.trigger.task_instance = SimpleNamespace(run_ids=task.run_ids, task_id="wait")
+        instance: Any = SimpleNamespace(run_ids=task.run_ids, task_id="wait")
+        task.trigger.task_instance = instance
         task.job = asyncio.create_task(self._run(task))
 
     async def _run(self, task: Deferred) -> None:
@@ -140,13 +142,14 @@ class Triggerer:
 
 
 @contextmanager
-def virtual_triggers(network: Network, triggerer_of: Callable[[], Triggerer]) -> Iterator[None]:
+def virtual_triggers(network: Network, triggerer: Triggerer) -> Iterator[None]:
     """Let all triggers go by a network's clock, and send through it."""
     clock = network.clock
-    settings = {"conn_type": "trigger_dev", "host": "https://trigger.test"}
-    connection = Connection(conn_id="trigger_dev_default", password=network.engine.secret_key, **settings)
+    key = network.engine.secret_key
+    connection = Connection(conn_id=CONN_ID, conn_type="trigger_dev", host="trigger.test", password=key)
 
     async def get_connection(_: str, **__: object) -> Connection:
+        await asyncio.sleep(network.chance.uniform(0.01, 1.5))
         return connection
 
     async def send(_: AsyncTriggerDevClient, step: Send) -> Reply:
@@ -177,18 +180,18 @@ def virtual_triggers(network: Network, triggerer_of: Callable[[], Triggerer]) ->
         virtual_time = SimpleNamespace(monotonic=clock.monotonic, time=clock.wall)
         for module in (watch, watch_clients):
             patch.setattr(module, "time", virtual_time)
-        for function, names in ((Exchange.__init__, ("monotonic", "wall")), (wait_for_runs, ("now",))):
-            for name in names:
-                at = clock.monotonic if name == "monotonic" else clock.wall
-                patch.setitem(function.__kwdefaults__, name, at)
+        of_exchange, of_wait = Exchange.__init__.__kwdefaults__, wait_for_runs.__kwdefaults__
+        assert of_exchange is not None
+        assert of_wait is not None
+        patch.setitem(of_exchange, "monotonic", clock.monotonic)
+        patch.setitem(of_exchange, "wall", clock.wall)
+        patch.setitem(of_wait, "now", clock.wall)
         patch.setattr(AsyncTriggerDevClient, "send", send)
         patch.setattr(asynchronous, "get_async_connection", get_connection)
         patch.setattr(cancels, "_in_thread", await_work)
         patch.setattr(cancels._Cancels, "_cancel_blocking", cancel_in_loop)
-        patch.setattr(run_module, "triggers_have_on_kill", lambda: triggerer_of().has_on_kill)
-        patch.setattr(
-            run_module, "is_still_deferred", lambda *given: triggerer_of().is_still_deferred(*given)
-        )
+        patch.setattr(run_module, "triggers_have_on_kill", lambda: triggerer.has_on_kill)
+        patch.setattr(run_module, "is_still_deferred", triggerer.is_still_deferred)
         patch.setattr(ended, "sync_to_async", lambda ask: partial(answer, ask))
         patch.setattr(TriggerDevRunTrigger, "log", logging.getLogger("airflow_provider_trigger.simulated"))
         yield

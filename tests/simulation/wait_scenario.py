@@ -10,51 +10,25 @@ from __future__ import annotations
 import asyncio
 import random
 from collections import Counter
-from dataclasses import dataclass, field
 
 from report import Report
-from virtual_clock import EPOCH, Clock, VirtualLoop
+from virtual_clock import Clock, VirtualLoop
 from virtual_network import FAULTS, QUERY_PATH, Network, Outage
 from virtual_triggerer import Deferred, Triggerer, virtual_triggers
+from wait_promises import LATEST_IF_LOST, Planned, Promises
 
 from airflow_provider_trigger.run.wait_settings import WaitSettings
 from airflow_provider_trigger.testing.engine.engine import Engine
 from airflow_provider_trigger.triggers.cancels import TIME_LIMIT
 from airflow_provider_trigger.triggers.run import TriggerDevRunTrigger
 
-LATEST = 60.0
-"""How long after its run's end a wait may last, in seconds, while no fault lasts."""
-
 MOST_REJECTED = 40
-"""How many requests the rate limit rejects: those in flight when it is used up, as each client has its own pace."""
-
-LATEST_IF_LOST = 90.0
-"""The same where the query has lost the end, in seconds; and while queries work, one run is checked in a second."""
+"""
+How many requests the rate limit may reject: those in flight when it is used up, as each client has a pace.
+"""
 
 SECONDS_OF_WAITS = 400.0
 ENDS = ("COMPLETED", "COMPLETED", "COMPLETED", "FAILED", "CRASHED", "TIMED_OUT", "SYSTEM_FAILURE", "CANCELED")
-
-
-@dataclass(eq=False, kw_only=True)
-class Planned:
-    """
-    A task that waits for runs.
-
-    :param starts_at: when it starts them and waits
-    :param ends_after: when each of its runs ends after that, in seconds
-    :param kill_at: when it is ended from outside, infinite for never
-    :param settings: how it waits
-    :param latest: how long after the end of its runs it may wait, in seconds, while no fault lasts
-    :param ends: the last status of each run
-    """
-
-    starts_at: float
-    ends_after: list[float]
-    kill_at: float
-    settings: WaitSettings
-    latest: float = LATEST
-    ends: list[str] = field(default_factory=list)
-    task: Deferred | None = None
 
 
 class WaitScenario:
@@ -77,7 +51,8 @@ class WaitScenario:
             bulk_lag=chance.choice([0.0, 3.0]),
             bulk_duration=chance.choice([None, 0.2, 2.0]),
         )
-        self.has_on_kill = chance.random() < 0.6
+        has_on_kill = chance.random() < 0.6
+        self.triggerer = Triggerer(clock=self.clock, chance=chance, has_on_kill=has_on_kill)
         faults = chance.sample(FAULTS, k=chance.randint(0, 6))
         self.network = Network(
             clock=self.clock,
@@ -116,7 +91,7 @@ class WaitScenario:
     def _plan(self, *, killed: float, poll_interval: float | None) -> Planned:
         chance = self.chance
         count = chance.choice([1] * 12 + [2, 5])
-        longest = SECONDS_OF_WAITS if self.all_are_long else chance.choice([20.0, 20.0, 120.0, SECONDS_OF_WAITS])
+        longest = chance.choice([SECONDS_OF_WAITS] if self.all_are_long else [20, 20, 120, SECONDS_OF_WAITS])
         starts_at = chance.uniform(0, 30)
         killed_at = starts_at + chance.uniform(0, 150) if chance.random() < killed else float("inf")
         return Planned(
@@ -130,7 +105,7 @@ class WaitScenario:
         """Wait for the runs, and compare."""
         random.seed(self.seed)  # for the jitter of the backoff
         with (
-            virtual_triggers(self.network, lambda: self.triggerer),
+            virtual_triggers(self.network, self.triggerer),
             asyncio.Runner(loop_factory=lambda: VirtualLoop(self.clock)) as runner,
         ):
             runner.run(self._happen())
@@ -142,8 +117,9 @@ class WaitScenario:
             self.network.requests,
             Counter("killed" if task.killed_at is not None else "event" for task in tasks),
         )
+        promises = Promises(self.network, self._faults())
         for planned in self.planned:
-            report.violations += self._wrong(planned)
+            report.violations += promises.broken(planned)
         report.rejected = rejected = sum(
             not (self.used_up and self.used_up[0] <= at <= self.used_up[1] + 11)
             for at in self.network.rejected_at
@@ -157,7 +133,6 @@ class WaitScenario:
         return "page" in self.network.rates or any(one.kind == "page" for one in self.network.outages)
 
     async def _happen(self) -> None:
-        self.triggerer = Triggerer(clock=self.clock, chance=self.chance, has_on_kill=self.has_on_kill)
         events = [self._live(planned) for planned in self.planned]
         events += [self._restart(at) for at in self.restarts]
         if self.used_up:
@@ -204,8 +179,8 @@ class WaitScenario:
     def _lost_for(self, at: float) -> float:
         """Return how long an end may not be noticed, in seconds; 0 if the query does not lose it."""
         if self.loses == "some ends" and self.chance.random() < 0.03:
-            spans = [(one.starts_at, one.starts_at + after) for one in self.planned for after in one.ends_after]
-            return LATEST_IF_LOST + sum(start <= at <= end for start, end in spans)
+            ages = [(at - one.starts_at, end) for one in self.planned for end in one.ends_after]
+            return LATEST_IF_LOST + sum(0 <= age <= end for age, end in ages)
         without_database = any(
             one.start + 10 < at < one.end for one in self.network.outages if one.kind == "no database"
         )
@@ -231,58 +206,13 @@ class WaitScenario:
             for one in network.outages
         ]
         return (
-            f"bucket={engine.rate_limit} query={engine.query} on_kill={self.has_on_kill} skew={self.skew} "
-            f"restarts={[round(at) for at in self.restarts]} all killed={self.all_killed_at:.0f} "
+            f"bucket={engine.rate_limit} query={engine.query} skew={self.skew} "
+            f"on_kill={self.triggerer.has_on_kill} restarts={[round(at) for at in self.restarts]} all killed={self.all_killed_at:.0f} "
             f"loses={self.loses} all long={self.all_are_long} "
             f"used up={self.used_up} outages={outages} {faults}"
         )
 
-    def _wrong(self, planned: Planned) -> list[str]:
-        task = planned.task
-        assert task is not None
-        if task.error is not None:
-            return [f"{task.run_ids} raised {task.error!r}"]
-        if task.killed_at is not None:
-            return [wrong for run_id in task.run_ids if (wrong := self._left_alive(run_id, task.killed_at))]
-        if any(self.network.requested[run_id] for run_id in task.run_ids):
-            return [f"{task.run_ids} canceled, and nobody has ended its task"]
-        if task.event_at is None:
-            return [f"{task.run_ids} waited for in vain: {planned.ends_after}"]
-        return self._wrong_event(planned, task)
-
-    def _left_alive(self, run_id: str, killed_at: float) -> str:
-        until = self._end_of_faults(killed_at, TIME_LIMIT) + TIME_LIMIT
-        state = self.engine.runs[run_id].state_at(self._server_time(until))
-        return "" if state and state.final else f"{run_id}, killed at {killed_at:.1f}, is {state and state.status}"
-
-    def _wrong_event(self, planned: Planned, task: Deferred) -> list[str]:
-        assert task.event_at is not None
-        wrong = []
-        for run, end in zip(task.event["runs"], planned.ends, strict=True):
-            state = self.engine.runs[run["run_id"]].state_at(self._server_time(task.event_at))
-            if run["end"] != "final" or run["status"] != end or not state or not state.final:
-                wrong.append(f"{run} at {task.event_at:.1f}, ends as {end}, is {state and state.status}")
-        end_at = planned.starts_at + max(planned.ends_after)
-        hung = [span for run_id in task.run_ids for span in self.network.hung.get(run_id, [])]
-        late = task.event_at - self._end_of_faults(end_at, planned.latest, *hung)
-        if late > planned.latest:
-            wrong.append(f"{task.run_ids} heard {late:.1f} s late: end {end_at:.1f} event {task.event_at:.1f}")
-        return wrong
-
-    def _end_of_faults(self, at: float, seconds: float, *spans: tuple[float, float]) -> float:
-        """Return the end of the last fault of those that begin in some seconds, and of those that follow it."""
-        for start, end in sorted([*self._spans(), *spans]):
-            if start < at + seconds and end > at:
-                at = end
-        return at
-
-    def _spans(self) -> list[tuple[float, float]]:
-        found = [
-            (one.start, one.end)
-            for one in self.network.outages
-            if one.path == "/"
-        ]
+    def _faults(self) -> list[tuple[float, float]]:
+        """Return from when until when nothing can be noticed."""
+        found = [(one.start, one.end) for one in self.network.outages if one.path == "/"]
         return found + [(at, at + 15) for at in self.restarts] + ([self.used_up] if self.used_up else [])
-
-    def _server_time(self, at: float) -> float:
-        return EPOCH + at + self.skew
