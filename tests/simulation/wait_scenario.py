@@ -207,7 +207,8 @@ class WaitScenario:
         ]
         return (
             f"bucket={engine.rate_limit} query={engine.query} skew={self.skew} "
-            f"on_kill={self.triggerer.has_on_kill} restarts={[round(at) for at in self.restarts]} all killed={self.all_killed_at:.0f} "
+            f"on_kill={self.triggerer.has_on_kill} restarts={[round(at) for at in self.restarts]} "
+            f"all killed={self.all_killed_at:.0f} "
             f"loses={self.loses} all long={self.all_are_long} "
             f"used up={self.used_up} outages={outages} {faults}"
         )
