@@ -93,11 +93,13 @@ class WaitScenario:
         count = chance.choice([1] * 12 + [2, 5])
         longest = chance.choice([SECONDS_OF_WAITS] if self.all_are_long else [20, 20, 120, SECONDS_OF_WAITS])
         starts_at = chance.uniform(0, 30)
-        killed_at = starts_at + chance.uniform(0, 150) if chance.random() < killed else float("inf")
+        # Also before the trigger has its connection.
+        killed_at = starts_at + chance.uniform(0, chance.choice([2, 150]))
+        is_killed = chance.random() < killed
         return Planned(
             starts_at=starts_at,
             ends_after=[chance.uniform(0.5, longest) for _ in range(count)],
-            kill_at=min(killed_at, max(starts_at + 0.01, self.all_killed_at)),
+            kill_at=min(killed_at if is_killed else float("inf"), max(starts_at + 0.01, self.all_killed_at)),
             settings=WaitSettings(poll_interval=poll_interval),
         )
 

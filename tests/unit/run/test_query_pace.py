@@ -115,6 +115,30 @@ def test_without_a_connection_there_is_nothing_to_fall_back_to(
     ]
 
 
+def test_a_server_that_answers_other_requests_can_be_reached(pace: QueryPace, log: Log) -> None:
+    lost = TransportError("reset")
+    pace.failed(lost, now=200.0)
+    pace.reached_server(sent_at=201.0)
+    assert pace.state is QueryState.FAILS
+    assert log.of("info") == [
+        "Connection 'mine': only status queries cannot be sent; each run is checked by itself"
+    ]
+    pace.reached_server(sent_at=204.0)
+    pace.failed(lost, now=205.0)
+    assert (pace.due, pace.state) == (210.0, QueryState.FAILS)
+    pace.failed(lost, now=210.0)
+    assert pace.state is QueryState.UNREACHABLE  # nothing was answered since
+
+
+def test_what_was_answered_before_queries_worked_again_does_not_count(pace: QueryPace) -> None:
+    pace.failed(FAILURES[0], now=200.0)
+    pace.reached_server(sent_at=201.0)
+    succeed(pace, sent_at=205.0)
+    pace.reached_server(sent_at=206.0)
+    pace.failed(TransportError("refused"), now=207.0)
+    assert pace.state is QueryState.UNREACHABLE
+
+
 def test_when_it_works_again_that_is_logged_with_the_time_that_it_took(pace: QueryPace, log: Log) -> None:
     pace.failed(FAILURES[0], now=200.0)
     pace.failed(TransportError("refused"), now=205.0)
