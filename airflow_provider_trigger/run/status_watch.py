@@ -168,7 +168,7 @@ class StatusWatch:
         listed = {run.id: run for run in runs}
         for run_id in run_ids:
             watched = self._watched.get(run_id)
-            if watched is None or watched.added_at > sent_at:
+            if watched is None or watched.has_ended or watched.added_at > sent_at:
                 continue
             run = listed.get(run_id)
             changes = watched.is_missing is not (run is None)
@@ -203,7 +203,7 @@ class StatusWatch:
         :param reply: the run, or why the check failed
         :param now: the time, in seconds
         """
-        if (watched := self._watched.get(run_id)) is None:
+        if (watched := self._watched.get(run_id)) is None or watched.has_ended:
             return {}
         watched.is_in_flight, is_news, before = False, True, self.pace.state
         if isinstance(reply, Run):
@@ -242,7 +242,7 @@ class StatusWatch:
 
     def _schedule(self, watched: Watched) -> None:
         """Decide when a run is checked by itself, whatever the others do."""
-        if watched.is_in_flight or (watched.run is not None and watched.run.is_final):
+        if watched.is_in_flight or watched.has_ended:
             return
         fixed = min((interval for interval in watched.intervals if interval is not None), default=None)
         due = [math.inf]

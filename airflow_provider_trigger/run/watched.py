@@ -48,6 +48,11 @@ class Watched:
     is_in_flight: bool = False
 
     @property
+    def has_ended(self) -> bool:
+        """Whether it was seen to have ended; answers that are still under way can only be older."""
+        return self.run is not None and self.run.is_final
+
+    @property
     def unchecked_since(self) -> float:
         """Since when it was not checked by itself."""
         return max(self.added_at, self.checked_at)

@@ -331,6 +331,33 @@ def test_an_end_that_a_query_shows_counts_at_once(watch: Watch) -> None:
     assert list(watch.ask(a_run(status="FAILED"))) == ["run_1"]
 
 
+def test_a_query_that_is_behind_does_not_hide_an_end_that_a_late_check_has_shown(watch: Watch) -> None:
+    watch.follow("run_1")
+    watch.ask(a_run())
+    watch.fail()
+    assert watch.due() == ["run_1"]
+    watch.now += 20  # the check waits for the rate limit
+    queried_at, ended = watch.now, a_run(status="COMPLETED")
+    assert watch.answer(ended) == {"run_1": ended}
+    watch.now += 1
+    late = watch.queried(["run_1"], [a_run()], sent_at=queried_at, now=watch.now, limit=None)
+    assert late == {}
+    assert watch.add("run_1", poll_interval=None, now=watch.now) == ended
+
+
+@pytest.mark.parametrize("late", [a_run(), FAILED])
+def test_a_check_that_was_under_way_does_not_hide_an_end(watch: Watch, late: Any) -> None:
+    watch.follow("run_1")
+    watch.ask(a_run())
+    watch.fail()
+    assert watch.due() == ["run_1"]
+    ended = a_run(status="COMPLETED")
+    assert watch.ask(ended) == {"run_1": ended}
+    watch.query_failed(FAILED, now=watch.now)
+    assert watch.answer(late) == {}
+    assert watch.add("run_1", poll_interval=None, now=watch.now) == ended
+
+
 def test_a_check_that_fails_is_told_only_where_no_query_shows_the_run(watch: Watch) -> None:
     watch.follow("run_1", poll_interval=1)
     watch.ask(a_run())
