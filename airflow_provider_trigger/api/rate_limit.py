@@ -138,7 +138,8 @@ class RateLimit:
                 float(response.headers[f"x-ratelimit-{name}"]) for name in ("limit", "remaining", "reset")
             )
         except (KeyError, ValueError):
-            if 200 <= response.status < 300:
+            is_page = "html" in response.headers.get("content-type", "")  # of whatever stands in front
+            if 200 <= response.status < 300 and not is_page:
                 # Trigger.dev's own successes show the bucket: there is none, and a proxy sent the 429.
                 self._remaining = math.inf
             return

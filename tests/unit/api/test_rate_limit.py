@@ -448,6 +448,12 @@ def test_another_answer_without_limits_does_not_lift_them(traffic: Traffic, resp
     assert traffic.delay(at=2) == pytest.approx(8 + MARGIN)
 
 
+def test_a_page_in_front_of_the_server_does_not_lift_them(traffic: Traffic, response) -> None:
+    traffic.answer(5)
+    traffic.answer_with(response(200, b"<html>", {"content-type": "text/html; charset=utf-8"}), at=1)
+    assert traffic.delay(at=2) == pytest.approx(8 + MARGIN)
+
+
 def test_a_success_without_limits_does_not_lift_a_rejection_that_lasts(traffic: Traffic, response) -> None:
     traffic.answer_with(response(429, b"", {"retry-after": "9"}))
     traffic.answer_with(response(200))
