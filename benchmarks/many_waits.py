@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import math
 import os
 import random
 import resource
@@ -95,7 +96,7 @@ def many_waits() -> Iterator[Row]:
         own = _measure(_by_triggers, count, query=False)
         baseline = _measure(_by_one_check_each, count)
         what = f"the same {count:,} on a server without the query"
-        yield _row(what, own, baseline, targets=(60.0, 60.0, 1500.0))
+        yield _row(what, own, baseline, targets=(60.0, 60.0, math.inf))
 
 
 def ends_of_many_tasks() -> Iterator[Row]:
@@ -114,12 +115,13 @@ def ends_of_many_tasks() -> Iterator[Row]:
 def _row(what: str, own: Measured, baseline: Measured | None, *, targets: tuple[float, float, float]) -> Row:
     median, percentile, per_minute = targets
     met = own.median <= median and own.percentile_99 <= percentile
+    limit = "" if math.isinf(per_minute) else f", {per_minute:g} requests a minute"
     return Row(
         f"{what}; from a run's end to its event, median and 99th percentile; baseline: one check per run",
         str(own),
         str(baseline) if baseline else "-",
         f"{baseline.percentile_99 / own.percentile_99:.1f} x" if baseline else "-",
-        f"<= {median:g} s, {percentile:g} s, {per_minute:g} requests a minute, none rejected",
+        f"<= {median:g} s, {percentile:g} s{limit}, none rejected",
         met and own.requests_per_minute <= per_minute and not own.rejected,
     )
 

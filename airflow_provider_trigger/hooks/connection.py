@@ -79,6 +79,11 @@ class Settings(ServerSettings):
     conn_id: str
     dashboard_url: str
 
+    @property
+    def environment(self) -> tuple[str, str, str | None]:
+        """Which connection it is, and where it leads: the same one has the same runs, whatever its key is."""
+        return self.conn_id, self.base_url, self.branch
+
     def run_url(self, run_id: str) -> str:
         """
         Return the dashboard's address for a run, which redirects to the run's page.

@@ -45,7 +45,7 @@ def fetch_key(before: Settings, *, get: Callable[[str], Connection]) -> str | No
         # Any error: that the key was rejected says more. Its text may contain values of the connection.
         log.warning("Connection %r could not be fetched again (%s)", conn_id, type(error).__name__)
         return None
-    if (now.base_url, now.branch) != (before.base_url, before.branch):
+    if now.environment != before.environment:
         log.warning("Connection %r has another host or branch now, which this task does not use", conn_id)
         return None
     if now.secret_key != before.secret_key:

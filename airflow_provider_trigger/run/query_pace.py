@@ -18,6 +18,9 @@ from airflow_provider_trigger.log import Log
 QUERY_INTERVAL = 2.0
 """Between two queries for a run, in seconds, as long as that costs the server little."""
 
+QUERY_TIMEOUT = 5.0
+"""How long the server may take for a query, in seconds."""
+
 # Waits that begin together are in the first query together, in seconds.
 _GATHER = 0.25
 # A query may take this part of the server's time, and this part of the bucket in 10 s, after which it is
@@ -78,7 +81,8 @@ class QueryPace:
             self._log.info(text, self._name, now - self._failing_since)
         self.state, self._failures, self._busy = QueryState.WORKS, 0, 0
         self._has_reached_server = False
-        interval = max(QUERY_INTERVAL / parts, (now - sent_at) / _SHARE_OF_TIME)
+        took = min(now - sent_at, QUERY_TIMEOUT)  # the rest was spent waiting for a turn
+        interval = max(QUERY_INTERVAL / parts, took / _SHARE_OF_TIME)
         if limit:
             interval = max(interval, _REFILL_INTERVAL / (limit * _SHARE_OF_BUCKET))
         self.due = max(now, sent_at + interval)

@@ -218,6 +218,16 @@ class StatusWatch:
         self._reschedule(before)
         return {run_id: reply} if is_news else {}
 
+    def failed_elsewhere(self, run_id: str, error: TriggerDevError) -> None:
+        """
+        Take in that a wait has heard of a check that failed: what comes next is new to it.
+
+        :param run_id: the run
+        :param error: why it failed
+        """
+        if (watched := self._watched.get(run_id)) is not None and not watched.has_ended:
+            watched.error = error
+
     def _saw(self, watched: Watched, run: Run, sent_at: float, now: float) -> bool:
         """Return whether it is new."""
         before = None if watched.error else watched.run
@@ -252,6 +262,8 @@ class StatusWatch:
             due.append(watched.due_alone)
         elif watched.is_missing:
             due.append(watched.unchecked_since + _MISSING_AFTER)
-        if min(due) != watched.due:
-            watched.due = min(due)
+        if min(due) == watched.due:
+            return
+        watched.due = min(due)
+        if watched.due < math.inf:
             heapq.heappush(self._due, (watched.due, next(self._numbers), watched))

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Generator, Iterable, Sequence
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from typing import Any
 
 from airflow_provider_trigger.api.errors import TriggerDevError
@@ -81,8 +81,8 @@ class _Wait:
             now = self._now()
             self._log_progress(now)
             stopping = {run_id: end for run_id, run in self._open.items() if (end := run.why_to_stop(now))}
-            is_sure = stopping.keys() <= news.keys() or check.is_fresh
-            if stopping and is_sure and not self._is_useless:
+            is_known = stopping.keys() <= news.keys() or check.is_fresh
+            if stopping and not self._is_useless and (is_known or not self._needs_check(stopping)):
                 yield from self._stop(stopping)
             now = self._now()
             at = now + min((run.interval(now) for run in self._open.values()), default=0.0)
@@ -90,14 +90,20 @@ class _Wait:
 
     def _check(self, at: float) -> Check:
         deadline = math.inf if self._settings.deadline is None else self._settings.deadline
-        until = min(deadline, *(run.version_due for run in self._open.values()))
+        now = self._now()
+        stopping = {run_id: end for run_id, run in self._open.items() if (end := run.why_to_stop(now))}
         return Check(
             run_ids=tuple(self._open),
             at=at,
-            until=until,
+            until=min(deadline, *(run.version_due for run in self._open.values())),
             poll_interval=self._settings.poll_interval,
-            is_fresh=until <= self._now(),  # what follows must not rest on what is known for long
+            is_fresh=bool(stopping) and self._needs_check(stopping),
         )
+
+    def _needs_check(self, ends: Mapping[str, WaitEnd]) -> bool:
+        """Whether runs are checked once more before they are no longer waited for."""
+        # The cancel of one that has ended changes nothing; of one that has a version by now, it does.
+        return not self._settings.cancels or WaitEnd.NO_VERSION in ends.values()
 
     def _close(self, run_id: str, waited: Waited) -> None:
         del self._open[run_id]

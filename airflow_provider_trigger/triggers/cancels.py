@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import logging
 import threading
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
@@ -22,13 +23,15 @@ from airflow_provider_trigger.api.rate_limit import RateLimit
 from airflow_provider_trigger.cancel.cancellation import Cancellation
 from airflow_provider_trigger.cancel.outcome import CancelResult
 from airflow_provider_trigger.cancel.settings import CancelSettings
-from airflow_provider_trigger.hooks import asynchronous
 from airflow_provider_trigger.hooks.diagnosis import action_for
+from airflow_provider_trigger.triggers.fetching import fetch_hook
 from airflow_provider_trigger.triggers.kept import keep
 
 if TYPE_CHECKING:
     from airflow_provider_trigger.hooks.connection import Settings
     from airflow_provider_trigger.hooks.trigger_dev import TriggerDevHook
+
+log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
@@ -38,7 +41,9 @@ TIME_LIMIT = 120.0
 # Tasks that are ended together end within so many seconds.
 _GATHER = 0.25
 
-_cancels: WeakKeyDictionary[asyncio.AbstractEventLoop, dict[str, _Cancels]] = WeakKeyDictionary()
+Environment = tuple[str, str, str | None]
+
+_cancels: WeakKeyDictionary[asyncio.AbstractEventLoop, dict[Environment, _Cancels]] = WeakKeyDictionary()
 
 
 async def cancel_runs(run_ids: Iterable[str], hook: TriggerDevHook) -> dict[str, CancelResult]:
@@ -50,7 +55,7 @@ async def cancel_runs(run_ids: Iterable[str], hook: TriggerDevHook) -> dict[str,
     :raises AuthenticationError: the key was rejected, also the one that the connection has now
     """
     of_loop = _cancels.setdefault(asyncio.get_running_loop(), {})
-    cancels = of_loop.setdefault(hook.trigger_dev_conn_id, _Cancels())
+    cancels = of_loop.setdefault(hook.settings.environment, _Cancels())
     results = {run_id: cancels.add(run_id, hook) for run_id in run_ids}
     return {run_id: await asyncio.shield(result) for run_id, result in results.items()}
 
@@ -75,7 +80,7 @@ class _Cancels:
     async def _cancel_gathered(self) -> None:
         await asyncio.sleep(_GATHER)
         gathered, self._gathered = self._gathered, {}
-        hook = next(reversed(gathered.values()))  # the one that was fetched last
+        hook = next(reversed(gathered.values()))
         try:
             found: Mapping[str, CancelResult] = await self._cancel(list(gathered), hook)
             error: BaseException | None = None
@@ -95,8 +100,8 @@ class _Cancels:
         try:
             return await _in_thread(partial(self._cancel_blocking, run_ids, hook.settings))
         except AuthenticationError:
-            renewed = await asyncio.shield(asynchronous.get_hook(hook.trigger_dev_conn_id))
-            if renewed.settings == hook.settings:
+            renewed = await fetch_hook(hook.trigger_dev_conn_id, log=log)
+            if renewed.settings == hook.settings or renewed.settings.environment != hook.settings.environment:
                 raise
         return await _in_thread(partial(self._cancel_blocking, run_ids, renewed.settings))
 

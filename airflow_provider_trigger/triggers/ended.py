@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -27,20 +27,28 @@ _locks: WeakKeyDictionary[asyncio.AbstractEventLoop, asyncio.Lock] = WeakKeyDict
 
 
 def cancel_if_ended(
-    is_still_deferred: Callable[[], bool], cancel: Callable[[], Coroutine[Any, Any, None]], *, log: Log
+    is_still_deferred: Callable[[], bool],
+    cancel: Callable[[], Coroutine[Any, Any, None]],
+    *,
+    run_ids: Sequence[str],
+    log: Log,
 ) -> None:
     """
     Begin to check whether a trigger's task was ended, and cancel its run then; do not wait for it.
 
     :param is_still_deferred: checks in Airflow, blocking; raises where there is no answer
-    :param cancel: cancels the run
+    :param cancel: cancels the runs
+    :param run_ids: the runs, for the log
     :param log: where to write that there was no answer
     """
-    keep(_cancel_if_ended(is_still_deferred, cancel, log), context=contextvars.Context())
+    keep(_cancel_if_ended(is_still_deferred, cancel, run_ids, log), context=contextvars.Context())
 
 
 async def _cancel_if_ended(
-    is_still_deferred: Callable[[], bool], cancel: Callable[[], Coroutine[Any, Any, None]], log: Log
+    is_still_deferred: Callable[[], bool],
+    cancel: Callable[[], Coroutine[Any, Any, None]],
+    run_ids: Sequence[str],
+    log: Log,
 ) -> None:
     lock = _locks.setdefault(asyncio.get_running_loop(), asyncio.Lock())
     for _ in range(_TRIES):
@@ -51,10 +59,11 @@ async def _cancel_if_ended(
                 ended = not await sync_to_async(is_still_deferred)()
         except Exception as error:
             # Any error: a triggerer that is stopping has lost its supervisor, or its database.
-            text = "Could not check in Airflow whether the task was ended; its run is not canceled so far: %s"
-            log.info(text, error)
+            last_error = error
             await asyncio.sleep(_PAUSE)
         else:
             if ended:
                 await asyncio.shield(keep(cancel()))
             return
+    text = "Could not check in Airflow whether the task was ended, so its run continues: %s: %s"
+    log.warning(text, ", ".join(run_ids), last_error)

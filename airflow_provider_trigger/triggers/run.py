@@ -19,9 +19,6 @@ if TYPE_CHECKING:
     from airflow_provider_trigger.hooks.trigger_dev import TriggerDevHook
     from airflow_provider_trigger.run.wait_settings import WaitSettings
 
-# Between two tries to fetch the connection, in seconds: whoever keeps it may be away for a moment.
-_CONNECTION_PAUSES = (1.0, 5.0, 15.0, 30.0)
-
 
 class TriggerDevRunTrigger(BaseTrigger):
     """
@@ -61,25 +58,10 @@ class TriggerDevRunTrigger(BaseTrigger):
 
     async def hook(self) -> TriggerDevHook:
         """Return a hook that has its connection, fetched once."""
-        from airflow_provider_trigger.hooks.asynchronous import get_hook
-        from airflow_provider_trigger.hooks.connection import ConnectionNotFoundError
+        from airflow_provider_trigger.triggers.fetching import fetch_hook
 
-        pauses = list(_CONNECTION_PAUSES)
-        while self._hook is None:
-            try:
-                # On Airflow 3.0 and 3.1 a trigger that is canceled while it talks to the supervisor breaks
-                # all others (measured).
-                self._hook = await asyncio.shield(get_hook(self.trigger_dev_conn_id))
-            except ConnectionNotFoundError:
-                raise
-            except Exception as error:
-                # Any error: secrets backends raise what they like.
-                if not pauses:
-                    raise
-                pause = pauses.pop(0)
-                text = "Could not fetch connection %r, trying again in %.0f s: %s"
-                self.log.warning(text, self.trigger_dev_conn_id, pause, error)
-                await asyncio.sleep(pause)
+        if self._hook is None:
+            self._hook = await fetch_hook(self.trigger_dev_conn_id, log=self.log)
         return self._hook
 
     @property
@@ -104,6 +86,7 @@ class TriggerDevRunTrigger(BaseTrigger):
                 cancel_if_ended(
                     lambda: is_still_deferred(self.task_instance, self.trigger_id, self.run_ids[0]),
                     self.cancel_runs,
+                    run_ids=self.run_ids,
                     log=self.log,
                 )
             raise

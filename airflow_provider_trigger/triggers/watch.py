@@ -42,8 +42,9 @@ class Watch:
     def __init__(self, hook: TriggerDevHook) -> None:
         self.error: BaseException | None = None
         """What it crashed with, None while it works."""
+        self._conn_id = hook.trigger_dev_conn_id
         self.clients = WatchClients(hook)
-        self.status = StatusWatch(hook.trigger_dev_conn_id, log, now=time.monotonic())
+        self.status = StatusWatch(self._conn_id, log, now=time.monotonic())
         self._listeners: dict[str, set[Listener]] = {}
         self._joined: set[Listener] = set()
         self._changed = asyncio.Event()
@@ -114,7 +115,10 @@ class Watch:
 
         async def check(run_id: str) -> tuple[str, Run | TriggerDevError]:
             async with self._urgent:
-                return run_id, await self._check_alone(run_id, "urgent")
+                reply = await self._check_alone(run_id, "urgent")
+            if isinstance(reply, TriggerDevError):
+                self.status.failed_elsewhere(run_id, reply)
+            return run_id, reply
 
         return dict(await asyncio.gather(*map(check, run_ids)))
 
@@ -129,6 +133,7 @@ class Watch:
         self._tasks.discard(task)
         if not task.cancelled() and (error := task.exception()) is not None:
             # A bug of ours. No wait may hang because of it.
+            log.error("The watch of connection %r crashed", self._conn_id, exc_info=error)
             self.error = self.error or error
             for listener in self._joined:
                 listener.wake()
@@ -198,7 +203,7 @@ class Listener:
         Take a step of the wait: return what is new, at the latest when the step says so, or after 5 minutes.
 
         :param step: the step
-        :raises Exception: the watch crashed
+        :raises RuntimeError: the watch crashed
         """
         if step.is_fresh:
             return await self._watch.check_now(step.run_ids)
@@ -207,7 +212,8 @@ class Listener:
         if len(step.run_ids) > 1 and self._news:
             await asyncio.sleep(_PAUSE_FOR_MORE)
         if self._watch.error is not None:
-            raise self._watch.error
+            # A new one for each wait: a shared one's traceback would grow with each that raises it.
+            raise RuntimeError(f"the status checks of its connection crashed: {self._watch.error!r}")
         news, self._news = self._news, {}
         self._woken.clear()
         return news

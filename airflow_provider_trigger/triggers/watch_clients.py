@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import logging
+import math
 import time
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal, TypeVar
@@ -12,10 +14,14 @@ from airflow_provider_trigger.api.errors import AuthenticationError
 from airflow_provider_trigger.api.http import Call
 from airflow_provider_trigger.api.rate_limit import RateLimit
 from airflow_provider_trigger.hooks import asynchronous
+from airflow_provider_trigger.run.query_pace import QUERY_TIMEOUT
+from airflow_provider_trigger.triggers.kept import keep
 
 if TYPE_CHECKING:
     from airflow_provider_trigger.hooks.connection import Settings
     from airflow_provider_trigger.hooks.trigger_dev import TriggerDevHook
+
+log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
@@ -25,26 +31,27 @@ Use = Literal["queries", "checks", "urgent"]
 CHECKS_RESERVE = 0.25
 """The part of the rate limit's bucket that checks leave to cancels and to the application, 0 to 1."""
 
-_QUERY_TIMEOUT = 5.0
-# The connection is fetched once in so many seconds at most.
+# The connection is fetched once in so many seconds at most, and sooner where that failed.
 _RENEW_INTERVAL = 60.0
+_RENEW_AFTER_FAILURE = 5.0
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class _Clients:
     settings: Settings
     queries: AsyncTriggerDevClient
     checks: AsyncTriggerDevClient
     urgent: AsyncTriggerDevClient
+    in_flight: int = 0
 
     @classmethod
     def of(cls, settings: Settings) -> _Clients:
-        quick = replace(settings, timeout=min(settings.timeout, _QUERY_TIMEOUT))
+        quick = replace(settings, timeout=min(settings.timeout, QUERY_TIMEOUT))
         return cls(
             settings=settings,
             queries=AsyncTriggerDevClient(quick, max_connections=1),
             checks=AsyncTriggerDevClient(settings, rate_limit=RateLimit(reserve=CHECKS_RESERVE)),
-            urgent=AsyncTriggerDevClient(settings, rate_limit=RateLimit(reserve=0.0)),
+            urgent=AsyncTriggerDevClient(settings, rate_limit=RateLimit(reserve=CHECKS_RESERVE)),
         )
 
     async def close(self) -> None:
@@ -62,9 +69,8 @@ class WatchClients:
     def __init__(self, hook: TriggerDevHook) -> None:
         self._conn_id = hook.trigger_dev_conn_id
         self._clients = _Clients.of(hook.settings)
-        self._outdated: list[_Clients] = []
         self._lock = asyncio.Lock()
-        self._renewed_at = -_RENEW_INTERVAL
+        self._renew_at = -math.inf
 
     @property
     def bucket_size(self) -> float | None:
@@ -77,10 +83,11 @@ class WatchClients:
 
         :param hook: has its connection already
         """
-        if hook.settings != self._clients.settings:
-            # Requests in flight are left to their end.
-            self._outdated.append(self._clients)
-            self._clients = _Clients.of(hook.settings)
+        if hook.settings == self._clients.settings:
+            return
+        outdated, self._clients = self._clients, _Clients.of(hook.settings)
+        if not outdated.in_flight:  # else its last request closes it
+            keep(outdated.close())
 
     async def call(self, use: Use, call: Call[T]) -> T:
         """
@@ -101,19 +108,36 @@ class WatchClients:
 
     async def _call(self, clients: _Clients, use: Use, call: Call[T]) -> T:
         client: AsyncTriggerDevClient = getattr(clients, use)
-        return await client.call(call, patience=0)
+        clients.in_flight += 1
+        try:
+            return await client.call(call, patience=0)
+        finally:
+            clients.in_flight -= 1
+            if clients is not self._clients and not clients.in_flight:
+                await asyncio.shield(keep(clients.close()))
 
     async def _renew(self, rejected: _Clients) -> bool:
         """Fetch the connection, unless that was done just now; return whether its values are other ones."""
         async with self._lock:
-            now = time.monotonic()
-            if self._clients is rejected and now - self._renewed_at >= _RENEW_INTERVAL:
-                self._renewed_at = now
-                # Not interrupted: see the triggers' own fetch.
-                self.use(await asyncio.shield(asynchronous.get_hook(self._conn_id)))
+            if self._clients is rejected and time.monotonic() >= self._renew_at:
+                await self._fetch()
             return self._clients is not rejected
 
+    async def _fetch(self) -> None:
+        try:
+            # Not interrupted: see the triggers' own fetch.
+            hook = await asyncio.shield(asynchronous.get_hook(self._conn_id))
+            is_same = hook.settings.environment == self._clients.settings.environment
+        except Exception as error:
+            # Any error: that the key was rejected says more. Its text may contain values of the connection.
+            text = "Connection %r could not be fetched again (%s)"
+            log.warning(text, self._conn_id, type(error).__name__)
+            self._renew_at = time.monotonic() + _RENEW_AFTER_FAILURE
+            return
+        self._renew_at = time.monotonic() + _RENEW_INTERVAL
+        if is_same:
+            self.use(hook)
+
     async def close(self) -> None:
-        """Close all connections."""
-        for clients in (*self._outdated, self._clients):
-            await clients.close()
+        """Close the connections."""
+        await self._clients.close()

@@ -14,7 +14,9 @@ from airflow_provider_trigger.triggers.watch import Listener, Watch
 if TYPE_CHECKING:
     from airflow_provider_trigger.hooks.trigger_dev import TriggerDevHook
 
-_watches: WeakKeyDictionary[asyncio.AbstractEventLoop, dict[str, Watch]] = WeakKeyDictionary()
+Environment = tuple[str, str, str | None]
+
+_watches: WeakKeyDictionary[asyncio.AbstractEventLoop, dict[Environment, Watch]] = WeakKeyDictionary()
 
 
 @asynccontextmanager
@@ -23,13 +25,13 @@ async def watch_runs(hook: TriggerDevHook) -> AsyncIterator[Listener]:
     Give a listener to the watch for a connection; the last one that leaves closes the watch.
 
     :param hook: has its connection already, as nothing can be fetched here without blocking the loop; where
-        its values are other ones than before, the watch changes to them
+        its key or its limits are other ones than before, the watch changes to them
     """
     watches = _watches.setdefault(asyncio.get_running_loop(), {})
-    conn_id = hook.trigger_dev_conn_id
-    watch = watches.get(conn_id)
+    environment = hook.settings.environment
+    watch = watches.get(environment)
     if watch is None or watch.error is not None:
-        watch = watches[conn_id] = Watch(hook)
+        watch = watches[environment] = Watch(hook)
     else:
         watch.clients.use(hook)
     listener = watch.join()
@@ -38,6 +40,6 @@ async def watch_runs(hook: TriggerDevHook) -> AsyncIterator[Listener]:
     finally:
         if watch.leave(listener):
             # It is forgotten first: who comes next must not join one that is being closed.
-            if watches.get(conn_id) is watch:
-                del watches[conn_id]
+            if watches.get(environment) is watch:
+                del watches[environment]
             await asyncio.shield(keep(watch.close()))

@@ -31,8 +31,8 @@ INTERNAL = {
     "hooks.urls",
 }
 INTERNAL |= {"operators.base", "operators.conclusion", "operators.one_run", "operators.rendered"}
-INTERNAL |= {"triggers.cancels", "triggers.drive", "triggers.ended", "triggers.kept"}
-INTERNAL |= {"triggers.watch", "triggers.watch_clients", "triggers.watches"}
+INTERNAL |= {"triggers.cancels", "triggers.drive", "triggers.ended", "triggers.fetching"}
+INTERNAL |= {"triggers.kept", "triggers.watch", "triggers.watch_clients", "triggers.watches"}
 
 
 def dotted_names() -> Iterator[str]:

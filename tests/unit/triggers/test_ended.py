@@ -56,7 +56,7 @@ async def settled() -> None:
 
 def decide(question: Question, cancel: Cancel, log: Log | None = None) -> None:
     async def main() -> None:
-        cancel_if_ended(question, cancel, log=log or Log())
+        cancel_if_ended(question, cancel, run_ids=["run_1"], log=log or Log())
         assert (question.asked, cancel.begun) == (0, 0)  # it does not wait
         await settled()
 
@@ -80,14 +80,13 @@ def test_without_an_answer_the_run_is_kept() -> None:
     question, cancel, log = Question(OSError("the supervisor is gone")), Cancel(), Log()
     decide(question, cancel, log)
     assert (question.asked, cancel.begun) == (3, 0)
-    assert (
-        log.lines
-        == [
-            "Could not check in Airflow whether the task was ended; its run is not canceled so far: the "
-            "supervisor is gone"
-        ]
-        * 3
-    )
+    assert log.leveled == [
+        (
+            "warning",
+            "Could not check in Airflow whether the task was ended, so its run continues: run_1: "
+            "the supervisor is gone",
+        )
+    ]
 
 
 @pytest.mark.parametrize(("answer", "cancels"), [(False, 1), (True, 0)])
@@ -110,7 +109,7 @@ def test_one_question_is_asked_at_a_time() -> None:
 
     async def main() -> None:
         for _ in range(5):
-            cancel_if_ended(ask, cancel, log=Log())
+            cancel_if_ended(ask, cancel, run_ids=["run_1"], log=Log())
         await settled()
 
     cancel = Cancel()
@@ -125,7 +124,7 @@ def test_it_goes_on_when_the_trigger_that_began_it_is_canceled() -> None:
         try:
             await asyncio.sleep(60)
         except asyncio.CancelledError:
-            cancel_if_ended(question, cancel, log=Log())
+            cancel_if_ended(question, cancel, run_ids=["run_1"], log=Log())
             raise
 
     async def main() -> None:
@@ -146,7 +145,7 @@ def test_a_cancel_that_has_begun_is_finished_when_the_triggerer_goes() -> None:
     cancel = Cancel(0.1)
 
     async def main() -> None:
-        cancel_if_ended(Question(False), cancel, log=Log())
+        cancel_if_ended(Question(False), cancel, run_ids=["run_1"], log=Log())
         [question] = kept._tasks
         while not cancel.begun:
             await asyncio.sleep(0.005)
@@ -167,7 +166,7 @@ def test_it_runs_in_a_context_of_its_own() -> None:
 
     async def main() -> None:
         trigger.set("mine")
-        cancel_if_ended(lambda: False, cancel, log=Log())
+        cancel_if_ended(lambda: False, cancel, run_ids=["run_1"], log=Log())
         await settled()
 
     asyncio.run(main())
@@ -189,7 +188,7 @@ def test_a_question_that_goes_back_to_the_event_loop_gets_its_answer_there() -> 
         return not answer()
 
     async def main() -> Any:
-        cancel_if_ended(ask, cancel, log=Log())
+        cancel_if_ended(ask, cancel, run_ids=["run_1"], log=Log())
         await settled()
         return asyncio.get_running_loop()
 

@@ -18,7 +18,7 @@ from airflow_provider_trigger.hooks import asynchronous
 from airflow_provider_trigger.hooks.connection import ConnectionNotFoundError
 from airflow_provider_trigger.run.wait_settings import WaitSettings
 from airflow_provider_trigger.testing import TriggerDevServer
-from airflow_provider_trigger.triggers import ended, kept
+from airflow_provider_trigger.triggers import ended, fetching, kept
 from airflow_provider_trigger.triggers import run as triggers
 from airflow_provider_trigger.triggers.run import TriggerDevRunTrigger
 
@@ -201,7 +201,7 @@ def test_a_connection_that_does_not_exist_is_an_error_at_once() -> None:
 def test_a_connection_that_cannot_be_fetched_for_a_moment_is_fetched_later(
     server, connection: str, log, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(triggers, "_CONNECTION_PAUSES", (0.01, 0.01))
+    monkeypatch.setattr(fetching, "_PAUSES", (0.01, 0.01))
     get_hook, errors = asynchronous.get_hook, [OSError("first"), OSError("second")]
 
     async def fail_first(conn_id: str) -> Any:

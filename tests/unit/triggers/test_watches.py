@@ -206,7 +206,7 @@ def test_a_key_that_is_still_wrong_is_an_error_and_fetched_again_only_after_a_wh
                 news = await listener.check(check(one, is_fresh=True))
                 assert isinstance(news[one.id], AuthenticationError)
             assert fetched == [CONN_ID]
-            monkeypatch.setattr(watch_clients, "_RENEW_INTERVAL", 0)
+            listener._watch.clients._renew_at = 0
             connect()
             news = await listener.check(check(one, is_fresh=True))
             assert status_of(news[one.id]) == "EXECUTING"
@@ -214,15 +214,72 @@ def test_a_key_that_is_still_wrong_is_an_error_and_fetched_again_only_after_a_wh
     run(main)
 
 
-def test_a_connection_that_was_changed_is_used_by_all_waits(server, connect) -> None:
+def test_a_connection_that_leads_elsewhere_now_has_another_watch(server, connect) -> None:
     one = server.add_run("EXECUTING")
-    connect(host="http://127.0.0.1:9")
 
     async def main() -> None:
         async with watch_runs(await get_hook(CONN_ID)) as before:
-            connect()
-            async with watch_runs(await get_hook(CONN_ID)):
+            connect(host="http://127.0.0.1:9")
+            async with watch_runs(await get_hook(CONN_ID)) as after:
+                assert after._watch is not before._watch
                 news = await before.check(check(one, is_fresh=True))
+            assert status_of(news[one.id]) == "EXECUTING"
+
+    run(main)
+
+
+def test_clients_of_an_old_key_are_closed_when_their_last_request_has_ended(
+    server, connect, closed: list[Any]
+) -> None:
+    one = server.add_run("EXECUTING")
+
+    async def main() -> None:
+        async with watch_runs(await get_hook(CONN_ID)) as listener:
+            for seconds in range(5):
+                connect(extra={"timeout": 10 + seconds})
+                async with watch_runs(await get_hook(CONN_ID)):
+                    await listener.check(check(one, is_fresh=True))
+            await asyncio.sleep(0)
+            assert len(set(closed)) == 15
+
+    run(main)
+
+
+def test_a_connection_that_cannot_be_fetched_after_a_401_fails_no_wait(
+    server, connect, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one = server.add_run("EXECUTING")
+    connect(password="tr_prod_old")
+
+    async def fail(conn_id: str) -> Any:
+        raise OSError("the secrets backend is away")
+
+    async def main() -> None:
+        async with watch_runs(await get_hook(CONN_ID)) as listener:
+            with monkeypatch.context() as away:
+                away.setattr(asynchronous, "get_hook", fail)
+                for is_fresh in (True, False):
+                    news = await listener.check(check(one, is_fresh=is_fresh))
+                    assert isinstance(news[one.id], AuthenticationError)
+            monkeypatch.setattr(watch_clients, "_RENEW_AFTER_FAILURE", 0)
+            listener._watch.clients._renew_at = 0
+            connect()
+            news = await listener.check(check(one, is_fresh=True))
+            assert status_of(news[one.id]) == "EXECUTING"
+
+    run(main)
+
+
+def test_a_fresh_check_that_failed_is_followed_by_news(server, connect) -> None:
+    one = server.add_run("EXECUTING")
+    server.fail_next(1, 503, path="/api/v3/runs/")
+
+    async def main() -> None:
+        async with watch_runs(await get_hook(CONN_ID)) as listener:
+            await listener.check(check(one))
+            news = await listener.check(check(one, is_fresh=True))
+            assert "503" in status_of(news[one.id]) or "503" in str(news[one.id])
+            news = await listener.check(check(one))
             assert status_of(news[one.id]) == "EXECUTING"
 
     run(main)
@@ -301,7 +358,7 @@ def test_if_it_crashes_its_waits_fail_and_the_next_one_gets_another(
         async with watch_runs(await get_hook(CONN_ID)) as listener:
             with monkeypatch.context() as broken:
                 broken.setattr(StatusWatch, "next_query", lambda *_: 1 / 0)
-                with pytest.raises(ZeroDivisionError):
+                with pytest.raises(RuntimeError, match="ZeroDivisionError"):
                     await listener.check(check(one))
             async with watch_runs(await get_hook(CONN_ID)) as other:
                 assert await other.check(check(one))
