@@ -46,7 +46,14 @@ MUTATED = (
     f"{PACKAGE}/sources/*.py",
     f"{PACKAGE}/triggers/*.py",
 )
-COPIED = (PACKAGE, "tests/conftest.py", "tests/fakes", "tests/unit", "pyproject.toml")
+COPIED = (
+    PACKAGE,
+    "tests/conftest.py",
+    "tests/fakes",
+    "tests/integration/helpers",
+    "tests/unit",
+    "pyproject.toml",
+)
 
 # The same random examples for each mutant, and nothing written between two of them.
 PYTEST_OPTIONS = ("--hypothesis-seed=0", "-p", "no:cacheprovider")
