@@ -92,12 +92,13 @@ class _Wait:
         deadline = math.inf if self._settings.deadline is None else self._settings.deadline
         now = self._now()
         stopping = {run_id: end for run_id, run in self._open.items() if (end := run.why_to_stop(now))}
+        if stopping and self._needs_check(stopping):
+            return Check(run_ids=tuple(stopping), is_fresh=True)
         return Check(
             run_ids=tuple(self._open),
             at=at,
             until=min(deadline, *(run.version_due for run in self._open.values())),
             poll_interval=self._settings.poll_interval,
-            is_fresh=bool(stopping) and self._needs_check(stopping),
         )
 
     def _needs_check(self, ends: Mapping[str, WaitEnd]) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from itertools import pairwise
 from typing import Any
 
@@ -147,6 +148,38 @@ def test_a_run_that_is_waited_for_anew_is_not_missing_from_a_query_that_was_unde
     assert not watch._watched["run_1"].is_missing
     watch.ask()
     assert watch._watched["run_1"].is_missing
+
+
+def test_when_there_is_something_to_request_depends_on_what_is_under_way(watch: Watch) -> None:
+    watch.follow("run_1", poll_interval=50)
+    assert watch.next_at(may_query=True, may_check=False) == watch.pace.due
+    assert watch.next_at(may_query=False, may_check=True) == watch.now
+    assert watch.next_at(may_query=False, may_check=False) == float("inf")
+
+
+def test_a_small_bucket_makes_queries_rare(watch: Watch) -> None:
+    watch.follow("run_1")
+    watch.now = watch.pace.due
+    assert watch.next_query(watch.now)
+    watch.queried(["run_1"], [a_run()], sent_at=watch.now, now=watch.now, limit=20)
+    assert watch.pace.due - watch.now == 5
+
+
+def test_a_run_that_left_while_it_was_queried_hides_no_other(watch: Watch) -> None:
+    watch.follow("run_1", "run_2")
+    watch.now = watch.pace.due
+    run_ids = watch.next_query(watch.now) or []
+    watch.remove("run_1", poll_interval=None)
+    news = watch.queried(run_ids, map(a_run, run_ids), sent_at=watch.now, now=watch.now, limit=None)
+    assert list(news) == ["run_2"]
+
+
+def test_a_run_that_has_ended_is_requested_no_more(watch: Watch) -> None:
+    watch.follow("run_1", poll_interval=1)
+    watch.ask(a_run(status="COMPLETED"))
+    watch.now += 1000
+    assert (watch.next_query(watch.now), watch.due()) == (None, [])
+    assert watch.next_at(may_query=True, may_check=True) == float("inf")
 
 
 # What a query does not show
@@ -306,6 +339,29 @@ def test_a_check_in_flight_is_not_made_twice(watch: Watch) -> None:
     assert watch.due() == ["run_1"]
     watch.now += 100
     assert watch.due() == []
+
+
+def test_a_run_that_was_started_before_the_wait_has_its_age(watch: Watch) -> None:
+    watch.follow("run_1")
+    watch.fail()
+    shown = {"createdAt": "2026-11-01T12:00:00Z"}
+    old = Run.from_answer(
+        {"id": "run_1", "status": "EXECUTING", **shown}, seen_at=datetime(2026, 11, 1, 12, 3, 20, tzinfo=UTC)
+    )
+    assert watch.due() == ["run_1"]
+    watch.answer(old)
+    assert watch.next_at(may_query=False, may_check=True) - watch.now == pytest.approx(20)
+
+
+def test_a_failed_check_that_a_wait_has_heard_of_otherwise_makes_the_next_answer_new(watch: Watch) -> None:
+    watch.follow("run_1")
+    watch.ask(a_run())
+    watch.failed_elsewhere("run_1", FAILED)
+    watch.failed_elsewhere("run_unknown", FAILED)
+    assert list(watch.ask(a_run())) == ["run_1"]
+    watch.ask(a_run(status="COMPLETED"))
+    watch.failed_elsewhere("run_1", FAILED)
+    assert watch.add("run_1", poll_interval=None, now=watch.now) == a_run(status="COMPLETED")
 
 
 # Which answer counts

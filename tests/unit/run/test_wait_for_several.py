@@ -1,0 +1,187 @@
+"""The steps of a wait for several runs, and of one that a watch answers only when something is new."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import pytest
+from fake_clock import Clock
+from fake_log import Log
+
+from airflow_provider_trigger.api.errors import TransportError, TriggerDevError
+from airflow_provider_trigger.api.models.runs import Run
+from airflow_provider_trigger.run.steps import Cancel, Check, Pause
+from airflow_provider_trigger.run.wait import wait_for_runs
+from airflow_provider_trigger.run.wait_settings import WaitSettings
+from airflow_provider_trigger.run.waited import Waited, WaitEnd
+
+IDS = ("run_1", "run_2", "run_3")
+LOST, REJECTED = TransportError("lost"), TriggerDevError("rejected")
+
+
+def seen(run_id: str, status: str = "EXECUTING", **shown: Any) -> Run:
+    return Run.from_answer({"id": run_id, "status": status} | shown)
+
+
+def all_seen(run_ids: Iterable[str] = IDS, status: str = "EXECUTING") -> dict[str, Any]:
+    return {run_id: seen(run_id, status) for run_id in run_ids}
+
+
+class Wait:
+    """A wait whose steps a test takes; pauses move its clock."""
+
+    def __init__(self, *run_ids: str, **settings: Any) -> None:
+        self.clock, self.log = Clock(), Log()
+        self.result: dict[str, Waited] | None = None
+        given = WaitSettings(**{"patience": 10.0} | settings)
+        self._steps = wait_for_runs(run_ids or IDS, given, log=self.log, now=self.clock.time)
+        self.step: Any = next(self._steps)
+
+    def reply(self, reply: Any = None, *, after: float = 0.0) -> Any:
+        """Answer the last step after some seconds; return the next one, None at the end."""
+        self.clock.sleep(after)
+        try:
+            self.step = self._steps.send(reply)
+        except StopIteration as end:
+            self.result, self.step = end.value, None
+        while isinstance(self.step, Pause):
+            self.clock.sleep(self.step.seconds)
+            self.step = self._steps.send(None)
+        return self.step
+
+
+def test_all_runs_are_in_one_check_and_each_only_once() -> None:
+    wait = Wait("run_2", "run_1", "run_2", poll_interval=7)
+    assert wait.step == Check(run_ids=("run_2", "run_1"), poll_interval=7)
+    assert wait.log.lines == ["Waiting for 2 runs"]
+    step = wait.reply(all_seen(("run_1",), "COMPLETED") | all_seen(("run_2",)))
+    assert (step.run_ids, step.at) == (("run_2",), wait.clock.time() + 7)
+    assert wait.reply(all_seen(("run_2",), "FAILED")) is None
+    assert wait.result is not None
+    assert [(run_id, waited.end) for run_id, waited in wait.result.items()] == [
+        ("run_2", WaitEnd.FINAL),
+        ("run_1", WaitEnd.FINAL),
+    ]
+
+
+def test_the_youngest_run_says_when_the_next_check_is_due() -> None:
+    wait = Wait("run_1", "run_2")
+    wait.reply(all_seen(("run_1", "run_2")))
+    assert wait.step.at == wait.clock.time() + 2
+    wait.reply({}, after=100)
+    assert wait.step.at == wait.clock.time() + 10
+
+
+def test_a_run_that_ends_otherwise_makes_the_wait_useless() -> None:
+    wait = Wait(success_statuses=["COMPLETED"])
+    wait.reply(all_seen(("run_2",), "COMPLETED"))
+    assert wait.reply(all_seen(("run_3",), "FAILED")) is None
+    assert wait.result is not None
+    assert list(wait.result) == ["run_2", "run_3"]
+
+
+def test_a_useless_wait_cancels_nothing_at_its_deadline() -> None:
+    wait = Wait(success_statuses=["COMPLETED"], deadline=Clock().time() + 60)
+    assert wait.reply(all_seen(("run_1",), "FAILED"), after=60) is None
+
+
+# The deadline
+
+
+def test_at_the_deadline_all_runs_are_canceled_together_without_another_check() -> None:
+    wait = Wait(deadline=Clock().time() + 60)
+    wait.reply(all_seen())
+    assert wait.step.until == wait.clock.time() + 60
+    assert wait.reply({}, after=60) == Cancel(run_ids=IDS)
+    assert wait.reply({}) == Check(run_ids=IDS, is_fresh=True)
+    assert wait.reply(all_seen(status="CANCELED")) is None
+    assert wait.result is not None
+    assert {waited.end for waited in wait.result.values()} == {WaitEnd.TIMED_OUT}
+    assert all(waited.is_canceled for waited in wait.result.values())
+
+
+def test_each_run_has_an_outcome_of_its_own_after_the_cancel() -> None:
+    wait = Wait(deadline=Clock().time() + 60)
+    wait.reply(all_seen())
+    wait.reply({}, after=60)
+    # One cancel is repeated, one never helps.
+    assert wait.reply({"run_1": LOST, "run_2": REJECTED}) == Cancel(run_ids=("run_1",))
+    assert wait.reply({}) == Check(run_ids=IDS, is_fresh=True)
+    step = wait.reply({"run_1": seen("run_1"), "run_2": seen("run_2"), "run_3": seen("run_3", "COMPLETED")})
+    assert step == Check(run_ids=("run_1",), is_fresh=True)  # of the others nothing more is to be expected
+    assert wait.reply({"run_1": seen("run_1", "CANCELED")}) is None
+    assert wait.result is not None
+    assert {run_id: (one.end, one.is_canceled, one.error) for run_id, one in wait.result.items()} == {
+        "run_1": (WaitEnd.TIMED_OUT, True, ""),
+        "run_2": (WaitEnd.TIMED_OUT, False, "the cancel failed: rejected"),
+        "run_3": (WaitEnd.FINAL, False, ""),
+    }
+    assert wait.result["run_2"].run == seen("run_2")
+
+
+def test_a_cancel_that_fails_for_longer_than_the_patience_is_not_repeated() -> None:
+    wait = Wait("run_1", deadline=Clock().time() + 60)
+    wait.reply(all_seen(("run_1",)))
+    step, cancels = wait.reply({}, after=60), 0
+    while isinstance(step, Cancel):
+        cancels += 1
+        step = wait.reply({"run_1": LOST})
+    assert cancels == 6  # now, and every 2 s until 10 s have passed
+    assert wait.reply(all_seen(("run_1",))) is None
+    assert wait.result is not None
+    assert wait.result["run_1"].error == "the cancel failed: lost"
+
+
+def test_a_deadline_that_passed_before_the_wait_cancels_at_once() -> None:
+    wait = Wait(deadline=Clock().time() - 1)
+    assert not wait.step.is_fresh
+    assert wait.reply({}) == Cancel(run_ids=IDS)
+
+
+def test_a_wait_that_cancels_nothing_checks_its_runs_once_more_at_the_deadline() -> None:
+    wait = Wait(deadline=Clock().time() + 60, cancels=False)
+    wait.reply(all_seen())
+    assert wait.reply({}, after=60) == Check(run_ids=IDS, is_fresh=True)
+    assert wait.reply(all_seen(("run_1",), "COMPLETED") | all_seen(("run_2", "run_3"))) is None
+    assert wait.result is not None
+    assert [waited.end for waited in wait.result.values()] == [
+        WaitEnd.FINAL,
+        WaitEnd.TIMED_OUT,
+        WaitEnd.TIMED_OUT,
+    ]
+    assert wait.result["run_2"].run == seen("run_2")
+
+
+# No version
+
+
+def test_before_a_run_is_canceled_that_has_no_version_it_is_checked_once_more() -> None:
+    wait = Wait(pending_version_timeout=300)
+    wait.reply(all_seen(("run_1", "run_2"), "PENDING_VERSION") | all_seen(("run_3",)))
+    assert wait.step.until == wait.clock.time() + 300
+    step = wait.reply({}, after=300)
+    assert step == Check(run_ids=("run_1", "run_2"), is_fresh=True)
+    news = all_seen(("run_2",)) | all_seen(("run_1",), "PENDING_VERSION")
+    assert wait.reply(news) == Cancel(run_ids=("run_1",))
+    assert wait.reply({}) == Check(run_ids=("run_1",), is_fresh=True)
+    step = wait.reply(all_seen(("run_1",), "CANCELED"))
+    assert (step.run_ids, step.is_fresh) == (("run_2", "run_3"), False)
+
+
+def test_a_check_that_fails_then_puts_the_cancel_off_until_the_run_is_seen() -> None:
+    wait = Wait("run_1", pending_version_timeout=300)
+    wait.reply(all_seen(("run_1",), "PENDING_VERSION"))
+    wait.reply({}, after=300)
+    step = wait.reply({"run_1": LOST})
+    assert (step.is_fresh, step.until) == (False, float("inf"))
+    step = wait.reply(all_seen(("run_1",), "PENDING_VERSION"), after=30)
+    assert step == Cancel(run_ids=("run_1",))
+
+
+@pytest.mark.parametrize("status", ["PENDING_VERSION", "EXECUTING"])
+def test_what_is_new_just_then_needs_no_other_check(status: str) -> None:
+    wait = Wait("run_1", pending_version_timeout=300)
+    wait.reply(all_seen(("run_1",), "PENDING_VERSION"))
+    step = wait.reply(all_seen(("run_1",), status), after=300)
+    assert isinstance(step, Cancel if status == "PENDING_VERSION" else Check)
