@@ -205,15 +205,14 @@ class StatusWatch:
         """
         if (watched := self._watched.get(run_id)) is None or watched.has_ended:
             return {}
-        watched.is_in_flight, is_news, before = False, True, self.pace.state
+        watched.is_in_flight, before = False, self.pace.state
         if isinstance(reply, Run):
+            watched.broken_since = math.inf
             self.pace.reached_server(sent_at=watched.checked_at)
             is_news = self._saw(watched, reply, watched.checked_at, now)
-        elif watched.is_listed and self.pace.state is QueryState.WORKS:
-            is_news = False  # the query shows the run
         else:
-            watched.failing_since = now if watched.error is None else watched.failing_since
-            watched.error = reply
+            is_shown = watched.is_listed and self.pace.state is QueryState.WORKS
+            is_news = watched.check_failed(reply, now, is_shown=is_shown)
         self._schedule(watched)
         self._reschedule(before)
         return {run_id: reply} if is_news else {}

@@ -5,12 +5,14 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, field
 
-from airflow_provider_trigger.api.errors import TriggerDevError
+from airflow_provider_trigger.api.errors import TriggerDevError, is_internal_error, root_of
 from airflow_provider_trigger.api.models.runs import Run
 from airflow_provider_trigger.run.wait_settings import check_interval
 
 # The query shows what was true so many seconds ago, with a margin.
 _QUERY_LAG = 3.0
+# A run whose checks answer 500 for longer is treated as if no query showed it, in seconds.
+_BROKEN_AFTER = 60.0
 
 
 @dataclass(slots=True, eq=False)
@@ -25,6 +27,7 @@ class Watched:
     :param run: as it was seen last
     :param error: why the last check failed, if nothing was seen since
     :param failing_since: when its checks began to fail, negative infinity if the last one did not
+    :param broken_since: since when its checks answer nothing but 500, infinite if the last one did not
     :param checked_at: when it was last checked by itself
     :param seen_at: when the request was sent that showed :attr:`run`
     :param due: when it is to be checked by itself, whatever becomes of others
@@ -40,6 +43,7 @@ class Watched:
     run: Run | None = None
     error: TriggerDevError | None = None
     failing_since: float = -math.inf
+    broken_since: float = math.inf
     checked_at: float = -math.inf
     seen_at: float = -math.inf
     due: float = math.inf
@@ -66,6 +70,30 @@ class Watched:
         # A single fault does not cost a long interval.
         return last + check_interval(last - max(self.born_at, self.failing_since), poll_interval=None)
 
+    def check_failed(self, error: TriggerDevError, now: float, *, is_shown: bool) -> bool:
+        """
+        Take in that a check of it by itself failed; return whether that is news for its waits.
+
+        :param error: how
+        :param now: the time, in seconds
+        :param is_shown: whether queries show the run
+        """
+        has_500 = is_internal_error(root_of(error))
+        self.broken_since = min(self.broken_since, now) if has_500 else math.inf
+        if is_shown and not self.is_broken(now):
+            return False
+        self.failing_since = now if self.error is None else self.failing_since
+        self.error = error
+        return True
+
+    def is_broken(self, now: float) -> bool:
+        """
+        Return whether no check may ever show its end, which a query can have lost (measured).
+
+        :param now: the time, in seconds
+        """
+        return now - self.broken_since >= _BROKEN_AFTER
+
     def may_learn_from(self, run: Run, queried_at: float) -> bool:
         """
         Return whether a query can show something newer than the last check.
@@ -73,7 +101,11 @@ class Watched:
         :param run: as the query shows it
         :param queried_at: when the query was sent, in seconds
         """
-        if run.is_final or self.run is None:
+        if run.is_final:
+            return True
+        if self.is_broken(queried_at):
+            return False
+        if self.run is None:
             return True
         is_later = queried_at - _QUERY_LAG >= self.checked_at
         return is_later and run.attempt_count >= self.run.attempt_count

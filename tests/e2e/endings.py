@@ -30,6 +30,8 @@ CANCELED, CONTINUES, LEFT = "canceled", "continues", "left"
 
 # How many tasks run side by side: Airflow is configured for no more than eight.
 _RUNNING_AT_A_TIME = 6
+# When the rate limit's bucket is full again, in seconds.
+_REFILLED_AFTER = 5
 # How long a run must be left alone to count as left alone, in seconds.
 _QUIET = 12
 
@@ -92,7 +94,9 @@ class Ending:
         return sum(request.path == path for request in list(self.server.requests))
 
     def cause(self) -> None:
-        """End the task."""
+        """End the task; where it is deferred, the first cancel of its run finds the rate limit used up."""
+        if self.mode == "deferred":
+            self.server.rate_limit_next(1, reset_after=_REFILLED_AFTER, path=f"/{self.runs[0].id}/cancel")
         cause = getattr(self, f"_cause_{self.event.removeprefix('kept_')}", None)
         if cause is not None:
             cause()

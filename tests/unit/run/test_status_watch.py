@@ -12,6 +12,7 @@ from fake_log import Log
 from airflow_provider_trigger.api.errors import (
     AnswerTimeoutError,
     NotFoundError,
+    ServerError,
     TransportError,
     TriggerDevError,
 )
@@ -429,6 +430,31 @@ def test_a_check_that_fails_is_told_only_where_no_query_shows_the_run(watch: Wat
     watch.due()
     same = a_run()
     assert watch.answer(same) == {"run_1": same}, "the wait must know that it can be checked again"
+
+
+def test_a_run_whose_checks_answer_500_for_long_is_treated_as_if_no_query_showed_it(watch: Watch) -> None:
+    broken = ServerError(method="GET", path="/", status=500, detail="", request_id=None, retryable=True)
+    watch.follow("run_1", poll_interval=25)
+    watch.ask(a_run())
+
+    def check_in(seconds: float, reply: Any) -> dict[str, Any]:
+        watch.now += seconds
+        assert watch.due() == ["run_1"]
+        return watch.answer(reply)
+
+    for _ in range(3):
+        assert check_in(25, broken) == {}
+    for _ in range(2):
+        assert check_in(25, broken) == {"run_1": broken}
+        # The query may have lost the end, and so an end only counts.
+        assert watch.ask(a_run()) == {}
+    assert list(check_in(25, a_run())) == ["run_1"]
+    assert check_in(25, broken) == {}
+    watch.now += 5
+    assert list(watch.ask(a_run(attempt=2))) == ["run_1"]
+    for _ in range(3):
+        check_in(40, broken)
+    assert list(watch.ask(a_run(status="COMPLETED", attempt=2))) == ["run_1"]
 
 
 def test_an_unknown_run_is_told_each_time(watch: Watch) -> None:
