@@ -43,7 +43,7 @@ def check_otherwise(run_id: str) -> Generator[Call[Any], Any, Otherwise]:
 
 
 def _is_realtime_off(error: TriggerDevError) -> bool:
-    """Return whether the server answers no requests of the realtime API: 503, or not at all (measured)."""
+    """Return whether no realtime request is answered: 503 where that is off (measured), or by a proxy."""
     if isinstance(error, RateLimitError):
         return False
     return isinstance(error, (AnswerTimeoutError, ResponseError, UnexpectedAnswerError))
