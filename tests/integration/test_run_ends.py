@@ -218,7 +218,8 @@ def test_an_execution_timeout_ends_the_run_of_a_waiting_task(server, run_tasks, 
 
 
 @pytest.mark.parametrize("ends", ["in_spite_of_its_cancel", "before_its_cancel"])
-def test_a_run_that_completes_while_it_is_given_up_gives_its_output(server, run_tasks, said, ends):
+def test_a_run_that_completes_while_it_is_given_up_gives_its_output(server, connect, run_tasks, said, ends):
+    connect(timeout=30)  # a cancel that is answered late is not sent again
     if ends == "in_spite_of_its_cancel":
         behavior: dict[str, Any] = {"after": None, "completes_despite_cancel": True, "acknowledge_after": 0}
     else:
