@@ -67,6 +67,10 @@ def connection_not_found(conn_id: str) -> ConnectionNotFoundError:
     )
 
 
+Environment = tuple[str, str, str | None]
+"""The id of a connection, its base URL and its branch."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Settings(ServerSettings):
     """
@@ -80,7 +84,7 @@ class Settings(ServerSettings):
     dashboard_url: str
 
     @property
-    def environment(self) -> tuple[str, str, str | None]:
+    def environment(self) -> Environment:
         """Which connection it is, and where it leads: the same one has the same runs, whatever its key is."""
         return self.conn_id, self.base_url, self.branch
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from airflow_provider_trigger.api.deadline import NEVER, Deadline
 from airflow_provider_trigger.api.endpoints.realtime import snapshot_run
-from airflow_provider_trigger.api.endpoints.runs import retrieve_run
+from airflow_provider_trigger.api.endpoints.runs import check_run
 from airflow_provider_trigger.api.errors import (
     NotFoundError,
     TriggerDevError,
@@ -64,12 +64,6 @@ def call_each(
         executor.shutdown(wait=False, cancel_futures=True)
 
 
-def _check_run(run_id: str) -> Call[Run]:
-    """Check a run, and keep nothing of it that can be large: there may be thousands."""
-    call = retrieve_run(run_id)
-    return Call(request=call.request, read=lambda response: call.read(response).without_contents())
-
-
 class RunChecks:
     """
     The checks of one wait.
@@ -91,7 +85,7 @@ class RunChecks:
         :raises TriggerDevError: it is useless to check again: there is no such run, the key was rejected two
             times in a row, or what cannot pass by itself came before any check has succeeded
         """
-        replies = call_each(client, _check_run, run_ids, patience=_PATIENCE)
+        replies = call_each(client, check_run, run_ids, patience=_PATIENCE)
         replies |= self._snapshots(client, replies)
         runs = [reply for reply in replies.values() if not isinstance(reply, TriggerDevError)]
         self._has_succeeded = self._has_succeeded or bool(runs)

@@ -105,21 +105,28 @@ class QueryPace:
         self._failed_at, self._has_reached_server = now, False
         if before in (QueryState.UNKNOWN, QueryState.WORKS):
             self._failing_since = now
+        self.due = now + self._pause(error)
+        if self.state is not before:
+            self._log_failure(error)
+
+    def _pause(self, error: TriggerDevError) -> float:
+        """Return how long to wait before the next query, in seconds."""
         if self.state is QueryState.UNREACHABLE:
-            self.due = now + _PAUSE_WITHOUT_SERVER
-            text = "Connection %r: the server cannot be reached; waiting continues: %s"
-        else:
-            self.due = now + _PAUSES[min(self._failures, len(_PAUSES) - 1)]
-            self._failures += 1
-            text = "Connection %r: a status query failed; each run is checked by itself: %s"
+            return _PAUSE_WITHOUT_SERVER
+        self._failures += 1
         if _is_missing(error):
-            self.due = now + _PAUSE_WITHOUT_QUERY
-        if self.state is before:
-            return
+            return _PAUSE_WITHOUT_QUERY
+        return _PAUSES[min(self._failures, len(_PAUSES)) - 1]
+
+    def _log_failure(self, error: TriggerDevError) -> None:
         if _is_missing(error):
             text = "Connection %r: the server has no status queries; each run is checked by itself"
             self._log.info(text, self._name)
+        elif self.state is QueryState.UNREACHABLE:
+            text = "Connection %r: the server cannot be reached; waiting continues: %s"
+            self._log.warning(text, self._name, error)
         else:
+            text = "Connection %r: a status query failed; each run is checked by itself: %s"
             self._log.warning(text, self._name, error)
 
     def reached_server(self, *, sent_at: float) -> None:

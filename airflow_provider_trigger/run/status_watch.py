@@ -171,15 +171,14 @@ class StatusWatch:
             if watched is None or watched.has_ended or watched.added_at > sent_at:
                 continue
             run = listed.get(run_id)
-            changes = watched.is_missing is not (run is None)
-            watched.is_listed, watched.is_missing = run is not None, run is None
+            was_missing, watched.is_listed = watched.is_listed is False, run is not None
             if (
                 run is not None
                 and watched.may_learn_from(run, sent_at)
                 and self._saw(watched, run, sent_at, now)
             ):
                 news[run_id] = run
-            if changes:
+            if was_missing is not (run is None):
                 self._schedule(watched)
         self._reschedule(before)
         return news
@@ -211,7 +210,7 @@ class StatusWatch:
             self.pace.reached_server(sent_at=watched.checked_at)
             is_news = self._saw(watched, reply, watched.checked_at, now)
         else:
-            is_shown = watched.is_listed and self.pace.state is QueryState.WORKS
+            is_shown = bool(watched.is_listed) and self.pace.state is QueryState.WORKS
             is_news = watched.check_failed(reply, now, is_shown=is_shown)
         self._schedule(watched)
         self._reschedule(before)
@@ -257,9 +256,9 @@ class StatusWatch:
         due = [math.inf]
         if fixed is not None:
             due.append(max(watched.added_at, watched.checked_at + fixed))
-        if self.pace.state is QueryState.FAILS or not can_be_queried(watched.run_id):
+        if self.pace.state is QueryState.FAILS or watched.run_id not in self._to_query:
             due.append(watched.due_alone)
-        elif watched.is_missing:
+        elif watched.is_listed is False:
             due.append(watched.unchecked_since + _MISSING_AFTER)
         if min(due) == watched.due:
             return

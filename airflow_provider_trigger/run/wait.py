@@ -80,7 +80,7 @@ class _Wait:
             yield from self._check_otherwise(now)
             now = self._now()
             self._log_progress(now)
-            stopping = {run_id: end for run_id, run in self._open.items() if (end := run.why_to_stop(now))}
+            stopping = self._stopping(now)
             is_known = stopping.keys() <= news.keys() or check.is_fresh
             if stopping and not self._is_useless and (is_known or not self._needs_check(stopping)):
                 yield from self._stop(stopping)
@@ -90,8 +90,7 @@ class _Wait:
 
     def _check(self, at: float) -> Check:
         deadline = math.inf if self._settings.deadline is None else self._settings.deadline
-        now = self._now()
-        stopping = {run_id: end for run_id, run in self._open.items() if (end := run.why_to_stop(now))}
+        stopping = self._stopping(self._now())
         if stopping and self._needs_check(stopping):
             return Check(run_ids=tuple(stopping), is_fresh=True)
         return Check(
@@ -100,6 +99,9 @@ class _Wait:
             until=min(deadline, *(run.version_due for run in self._open.values())),
             poll_interval=self._settings.poll_interval,
         )
+
+    def _stopping(self, now: float) -> dict[str, WaitEnd]:
+        return {run_id: end for run_id, run in self._open.items() if (end := run.why_to_stop(now))}
 
     def _needs_check(self, ends: Mapping[str, WaitEnd]) -> bool:
         """Whether runs are checked once more before they are no longer waited for."""

@@ -31,8 +31,7 @@ class Watched:
     :param checked_at: when it was last checked by itself
     :param seen_at: when the request was sent that showed :attr:`run`
     :param due: when it is to be checked by itself, whatever becomes of others
-    :param is_listed: whether the last query with it has shown it
-    :param is_missing: whether the last query with it has not
+    :param is_listed: whether the last query with it has shown it, None before the first one
     :param is_in_flight: whether it is being checked by itself
     """
 
@@ -47,8 +46,7 @@ class Watched:
     checked_at: float = -math.inf
     seen_at: float = -math.inf
     due: float = math.inf
-    is_listed: bool = False
-    is_missing: bool = False
+    is_listed: bool | None = None
     is_in_flight: bool = False
 
     @property

@@ -28,7 +28,7 @@ from airflow_provider_trigger.triggers.fetching import fetch_hook
 from airflow_provider_trigger.triggers.kept import keep
 
 if TYPE_CHECKING:
-    from airflow_provider_trigger.hooks.connection import Settings
+    from airflow_provider_trigger.hooks.connection import Environment, Settings
     from airflow_provider_trigger.hooks.trigger_dev import TriggerDevHook
 
 log = logging.getLogger(__name__)
@@ -40,8 +40,6 @@ TIME_LIMIT = 120.0
 
 # Tasks that are ended together end within so many seconds.
 _GATHER = 0.25
-
-Environment = tuple[str, str, str | None]
 
 _cancels: WeakKeyDictionary[asyncio.AbstractEventLoop, dict[Environment, _Cancels]] = WeakKeyDictionary()
 

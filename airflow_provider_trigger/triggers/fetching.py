@@ -1,4 +1,4 @@
-"""Fetch a connection in a triggerer, although whoever keeps it may be away for a moment."""
+"""Fetch a connection in a triggerer, although its backend may be away for a moment."""
 
 from __future__ import annotations
 
@@ -16,6 +16,18 @@ if TYPE_CHECKING:
 _PAUSES = (1.0, 5.0, 15.0, 30.0)
 
 
+async def fetch_once(conn_id: str) -> TriggerDevHook:
+    """
+    Return a hook that has its connection; the fetch ends although its caller is canceled.
+
+    :param conn_id: the id of the connection
+    :raises Exception: it could not be fetched
+    """
+    # On Airflow 3.0 and 3.1 a trigger that is canceled while it talks to the supervisor breaks all others
+    # (measured).
+    return await asyncio.shield(asynchronous.get_hook(conn_id))
+
+
 async def fetch_hook(conn_id: str, *, log: Log) -> TriggerDevHook:
     """
     Return a hook that has its connection.
@@ -28,9 +40,7 @@ async def fetch_hook(conn_id: str, *, log: Log) -> TriggerDevHook:
     pauses = list(_PAUSES)
     while True:
         try:
-            # On Airflow 3.0 and 3.1 a trigger that is canceled while it talks to the supervisor breaks
-            # all others (measured).
-            return await asyncio.shield(asynchronous.get_hook(conn_id))
+            return await fetch_once(conn_id)
         except ConnectionNotFoundError:
             raise
         except Exception as error:

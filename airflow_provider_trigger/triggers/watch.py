@@ -11,7 +11,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_trigger.api.endpoints.query import query_runs
-from airflow_provider_trigger.api.endpoints.runs import retrieve_run
+from airflow_provider_trigger.api.endpoints.runs import check_run
 from airflow_provider_trigger.api.errors import TriggerDevError
 from airflow_provider_trigger.api.models.runs import Run
 from airflow_provider_trigger.run.otherwise import Otherwise, check_otherwise
@@ -174,10 +174,9 @@ class Watch:
 
     async def _check_alone(self, run_id: str, use: Use) -> Run | TriggerDevError:
         try:
-            run = await self.clients.call(use, retrieve_run(run_id))
+            return await self.clients.call(use, check_run(run_id))
         except TriggerDevError as error:
             return error
-        return run.without_contents()
 
     def _tell(self, news: News) -> None:
         for run_id, reply in news.items():
@@ -208,7 +207,7 @@ class Listener:
         if step.is_fresh:
             return await self._watch.check_now(step.run_ids)
         self._follow(step)
-        await wait_for(self._woken, seconds=min(step.until - time.time(), LOG_INTERVAL))
+        await wait_for(self._woken, seconds=step.until - time.time())
         if len(step.run_ids) > 1 and self._news:
             await asyncio.sleep(_PAUSE_FOR_MORE)
         if self._watch.error is not None:
@@ -271,10 +270,10 @@ class Listener:
 
 async def wait_for(event: asyncio.Event, *, seconds: float) -> None:
     """
-    Wait for an event.
+    Wait for an event, up to 5 minutes.
 
     :param event: the event
-    :param seconds: how long at most
+    :param seconds: how long at most, perhaps infinite
     """
     if event.is_set():
         return

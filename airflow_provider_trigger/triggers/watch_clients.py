@@ -13,8 +13,8 @@ from airflow_provider_trigger.api.async_client import AsyncTriggerDevClient
 from airflow_provider_trigger.api.errors import AuthenticationError
 from airflow_provider_trigger.api.http import Call
 from airflow_provider_trigger.api.rate_limit import RateLimit
-from airflow_provider_trigger.hooks import asynchronous
 from airflow_provider_trigger.run.query_pace import QUERY_TIMEOUT
+from airflow_provider_trigger.triggers.fetching import fetch_once
 from airflow_provider_trigger.triggers.kept import keep
 
 if TYPE_CHECKING:
@@ -125,8 +125,7 @@ class WatchClients:
 
     async def _fetch(self) -> None:
         try:
-            # Not interrupted: see the triggers' own fetch.
-            hook = await asyncio.shield(asynchronous.get_hook(self._conn_id))
+            hook = await fetch_once(self._conn_id)
             is_same = hook.settings.environment == self._clients.settings.environment
         except Exception as error:
             # Any error: that the key was rejected says more. Its text may contain values of the connection.

@@ -12,9 +12,8 @@ from airflow_provider_trigger.triggers.kept import keep
 from airflow_provider_trigger.triggers.watch import Listener, Watch
 
 if TYPE_CHECKING:
+    from airflow_provider_trigger.hooks.connection import Environment
     from airflow_provider_trigger.hooks.trigger_dev import TriggerDevHook
-
-Environment = tuple[str, str, str | None]
 
 _watches: WeakKeyDictionary[asyncio.AbstractEventLoop, dict[Environment, Watch]] = WeakKeyDictionary()
 

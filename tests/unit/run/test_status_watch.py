@@ -146,9 +146,9 @@ def test_a_run_that_is_waited_for_anew_is_not_missing_from_a_query_that_was_unde
     watch.now += 1
     watch.follow("run_1")
     watch.queried(run_ids, [], sent_at=sent_at, now=watch.now, limit=None)
-    assert not watch._watched["run_1"].is_missing
+    assert watch._watched["run_1"].is_listed is None
     watch.ask()
-    assert watch._watched["run_1"].is_missing
+    assert watch._watched["run_1"].is_listed is False
 
 
 def test_when_there_is_something_to_request_depends_on_what_is_under_way(watch: Watch) -> None:
