@@ -14,6 +14,9 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Callable
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "fakes"))
 
 from cancel_scenario import CancelScenario
 from report import Report

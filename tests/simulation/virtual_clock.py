@@ -1,12 +1,9 @@
-"""Virtual time: a clock that only events move, and an event loop that goes by it."""
+"""Virtual time: a clock that only events move."""
 
 from __future__ import annotations
 
-import asyncio
 import heapq
-import selectors
 from collections.abc import Callable
-from typing import Any
 
 EPOCH = 1_795_600_000.0
 
@@ -39,25 +36,8 @@ class Clock:
         event()
         return True
 
-
-class VirtualLoop(asyncio.SelectorEventLoop):
-    """An event loop that moves a clock to the next timer or event instead of sleeping."""
-
-    def __init__(self, clock: Clock) -> None:
-        self.clock = clock
-        super().__init__(_Jump(clock))
-
-    def time(self) -> float:
-        return self.clock.now
-
-
-class _Jump(selectors.SelectSelector):
-    def __init__(self, clock: Clock) -> None:
-        super().__init__()
-        self._clock = clock
-
-    def select(self, timeout: float | None = None) -> list[Any]:
-        until = float("inf") if timeout is None else self._clock.now + timeout
-        if until > self._clock.now and not self._clock.next(until=until) and timeout is None:
+    def advance(self, seconds: float | None) -> None:
+        """Move by so many seconds, or to the next event before; None for no limit."""
+        until = float("inf") if seconds is None else self.now + seconds
+        if until > self.now and not self.next(until=until) and seconds is None:
             raise RuntimeError("all wait for something that never happens")
-        return []

@@ -12,7 +12,8 @@ import random
 from collections import Counter
 
 from report import Report
-from virtual_clock import Clock, VirtualLoop
+from virtual_clock import Clock
+from virtual_loop import VirtualLoop
 from virtual_network import FAULTS, QUERY_PATH, Network, Outage
 from virtual_triggerer import Deferred, Triggerer, virtual_triggers
 from wait_promises import LATEST_IF_LOST, Planned, Promises
@@ -108,7 +109,9 @@ class WaitScenario:
         random.seed(self.seed)  # for the jitter of the backoff
         with (
             virtual_triggers(self.network, self.triggerer),
-            asyncio.Runner(loop_factory=lambda: VirtualLoop(self.clock)) as runner,
+            asyncio.Runner(
+                loop_factory=lambda: VirtualLoop(self.clock.monotonic, self.clock.advance)
+            ) as runner,
         ):
             runner.run(self._happen())
         tasks = [one.task for one in self.planned if one.task]
