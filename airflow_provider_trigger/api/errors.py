@@ -201,7 +201,7 @@ def is_rejection(error: TriggerDevError) -> bool:
 
 def is_internal_error(error: TriggerDevError) -> bool:
     """
-    Return whether the server failed with 500, for a run whose output is broken for ever (measured).
+    Return whether the server failed with 500, as it always does for a run whose output is broken (measured).
 
     :param error: what a call ended with
     """

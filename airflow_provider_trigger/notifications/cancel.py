@@ -119,7 +119,8 @@ class CancelTriggerRunNotifier(TakesRunIds, BaseNotifier):
         started_at, origin = time.monotonic(), origin_of(context)
         ids = self._gather(context, origin)
         with adding_runs_left(ids, origin=origin):
-            self._cancel(context, ids, TriggerDevHook(self.trigger_dev_conn_id), started_at, origin)
+            hook = TriggerDevHook(self.trigger_dev_conn_id) if self._has_work(ids) else None
+            self._cancel(context, ids, hook, started_at, origin)
 
     async def async_notify(self, context: Context) -> None:
         """
@@ -157,7 +158,7 @@ class CancelTriggerRunNotifier(TakesRunIds, BaseNotifier):
 
         results: list[CancelResult] = []
         rejection = None
-        if hook is not None and self._has_work(ids):
+        if hook is not None:
             results, rejection = self._cancel_runs(context, ids, hook, started_at, origin)
         report = make_report(
             results=results,

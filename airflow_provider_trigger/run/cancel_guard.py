@@ -14,7 +14,7 @@ from airflow_provider_trigger.api.deadline import Deadline
 from airflow_provider_trigger.api.endpoints.runs import cancel_run, retrieve_run
 from airflow_provider_trigger.api.models.runs import Run
 from airflow_provider_trigger.log import Log
-from airflow_provider_trigger.run.describe import unconfirmed_cancel
+from airflow_provider_trigger.run.describe import ENDED_BEFORE_CANCEL, unconfirmed_cancel
 from airflow_provider_trigger.run.drive import StoppedError, pause
 from airflow_provider_trigger.run.request import TaskRequest
 from airflow_provider_trigger.run.start import cancel_by_key
@@ -127,8 +127,7 @@ class CancelGuard:
         if isinstance(run, Run) and run.is_canceled:
             self._unlogged.append(partial(self._log.info, "Canceled run %s", run_id))
         elif isinstance(run, Run) and run.is_final:
-            text = "Run %s was %s before its cancel"
-            self._unlogged.append(partial(self._log.info, text, run_id, run.status))
+            self._unlogged.append(partial(self._log.info, ENDED_BEFORE_CANCEL, run_id, run.status))
         else:
             self._may_run(self._log.warning, run_id, unconfirmed_cancel(run))
 

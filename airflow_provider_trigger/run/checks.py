@@ -104,7 +104,7 @@ class RunChecks:
     def _snapshots(
         client: TriggerDevClient, replies: Mapping[str, Run | TriggerDevError]
     ) -> dict[str, Run | TriggerDevError]:
-        """Return the runs that another call shows although their checks answer 500, perhaps for ever."""
+        """Return the runs that another call shows although their checks answer 500, perhaps always."""
         failed = {one: reply for one, reply in replies.items() if isinstance(reply, TriggerDevError)}
         broken = [one for one, error in failed.items() if is_internal_error(root_of(error))]
         shown = call_each(client, snapshot_run, broken, patience=0)

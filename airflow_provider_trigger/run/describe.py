@@ -11,6 +11,10 @@ def describe(run: Run) -> str:
     return f"run {run.id}{task}"
 
 
+ENDED_BEFORE_CANCEL = "Run %s was %s before its cancel"
+"""For the log: the run, and its status."""
+
+
 def unconfirmed_cancel(check: Run | Exception) -> str:
     """
     Return what is known of a run whose cancel was accepted, but which was not seen to end.

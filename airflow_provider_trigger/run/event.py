@@ -86,8 +86,8 @@ def check_again(run_id: str, waited: Waited, client: TriggerDevClient) -> Waited
     :param run_id: the run
     :param waited: from :func:`read_event`
     :param client: for the run's environment
-    :raises TriggerDevError: a run that has ended could not be checked; a 500 is returned, as such a run is
-        answered with it for ever whose output is broken (measured)
+    :raises TriggerDevError: a run that has ended could not be checked; a 500 is returned, as a run whose
+        output is broken is always answered with it (measured)
     """
     try:
         run = client.call(retrieve_run(run_id))

@@ -2,7 +2,7 @@
 Which statuses to request next for all waits of a connection. Pure: the caller says what time it is.
 
 One query for the status of all runs takes the place of a check for each. It is about 1 s behind, lacks runs
-that were started a moment ago, and can lose the end of a run for ever (measured): so checks of single runs
+that were started a moment ago, and can lose the end of a run permanently (measured): so checks of single runs
 also go round in the background, and take its place where the server does not answer it.
 """
 
@@ -133,7 +133,7 @@ class StatusWatch:
         if watched is None or watched.is_in_flight or self.pace.state is QueryState.UNKNOWN:
             return math.inf
         if watched.unchecked_since < self.pace.worked_again_at:
-            return -math.inf  # what ended while queries failed may be missing for ever
+            return -math.inf  # what ended while queries failed may be missing permanently
         age = watched.unchecked_since - watched.born_at
         return max(self._background_at, watched.unchecked_since + check_interval(age, poll_interval=None))
 

@@ -16,7 +16,7 @@ _COUNT_INTERVAL = 30.0
 
 class WaitLog:
     """
-    Log how the wait for several runs goes on.
+    Log the progress of a wait for several runs.
 
     :param log: where to
     :param count: how many runs are waited for

@@ -27,7 +27,7 @@ class WaitEnd(StrEnum):
 
     @property
     def is_unseen(self) -> bool:
-        """Whether it ended because nobody can see what became of the run."""
+        """Whether it ended because the server does not show what became of the run."""
         return self in (WaitEnd.REJECTED, WaitEnd.UNCHECKABLE)
 
 

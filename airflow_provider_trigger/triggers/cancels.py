@@ -1,8 +1,8 @@
 """
 Cancel runs for triggers whose tasks have ended: those that end together in one work.
 
-It does not wait behind status checks: its client has connections and a pace of its own. It is not aborted by
-whoever cancels the trigger, and continues while the triggerer lives.
+It does not wait behind status checks: its client has connections and a pace of its own. It is not aborted
+when the trigger is canceled, and continues while the triggerer lives.
 """
 
 from __future__ import annotations
@@ -92,7 +92,7 @@ class _Cancels:
                 result.set_result(found[run_id])
             else:
                 result.set_exception(error)
-                result.exception()  # whoever waited for it may be gone
+                result.exception()  # its caller may be gone
 
     async def _cancel(self, run_ids: list[str], hook: TriggerDevHook) -> dict[str, CancelResult]:
         try:
@@ -135,7 +135,7 @@ async def _in_thread(work: Callable[[], T]) -> T:
         result, error = None, None
         try:
             result = work()
-        except BaseException as raised:  # handed to whoever waits
+        except BaseException as raised:  # handed to the caller
             error = raised
         with suppress(RuntimeError):  # the event loop is closed
             loop.call_soon_threadsafe(take, result, error)

@@ -118,11 +118,12 @@ class TriggerDevRunTrigger(BaseTrigger):
 
     def _log_outcome(self, result: CancelResult) -> None:
         from airflow_provider_trigger.cancel.outcome import CancelOutcome
+        from airflow_provider_trigger.run.describe import ENDED_BEFORE_CANCEL
 
         if result.outcome is CancelOutcome.CANCELED:
             self.log.info("Canceled run %s, because its task was ended", result.run_id)
         elif result.outcome is CancelOutcome.ALREADY_COMPLETED:
-            self.log.info("Run %s was %s before its cancel", result.run_id, result.status)
+            self.log.info(ENDED_BEFORE_CANCEL, result.run_id, result.status)
         else:
             why = result.error or f"connection {self.trigger_dev_conn_id!r} has no such run"
             text = "Run %s may still be running, it could not be canceled: %s"

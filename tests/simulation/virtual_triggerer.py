@@ -107,7 +107,7 @@ class Triggerer:
     async def kill(self, task: Deferred) -> None:
         """End a task from outside, unless it has been resumed."""
         while not self._is_up.is_set() or task.job is None:
-            await self._is_up.wait()  # without a triggerer, nobody hears of it
+            await self._is_up.wait()  # without a triggerer, it is not noticed
             await asyncio.sleep(self.chance.uniform(0.1, 1))
         job = task.job
         if not task.is_deferred:

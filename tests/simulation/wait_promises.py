@@ -60,7 +60,7 @@ class Promises:
         if task.killed_at is not None:
             return [wrong for run_id in task.run_ids if (wrong := self._left_alive(run_id, task.killed_at))]
         if any(self._network.requested[run_id] for run_id in task.run_ids):
-            return [f"{task.run_ids} canceled, and nobody has ended its task"]
+            return [f"{task.run_ids} canceled, although its task was not ended"]
         if task.event_at is None:
             return [f"{task.run_ids} waited for in vain: {planned.ends_after}"]
         return self._wrong_event(planned, task)

@@ -40,7 +40,7 @@ def query_runs(run_ids: Sequence[str]) -> Call[list[Run]]:
     Check many runs at once: ``POST /api/v1/query``; returns those that the server found, in any order.
 
     It costs one token, and lags about 1 s behind; a run that has just started or does not exist is missing. A
-    run's end can be missing from it for ever (measured). An older server does not know it: 404. While its
+    run's end can be missing from it permanently (measured). An older server does not know it: 404. While its
     database is down the server answers 400 (measured).
 
     The runs are :meth:`~airflow_provider_trigger.api.models.runs.Run.without_contents`. They have

@@ -21,7 +21,7 @@ def snapshot_run(run_id: str) -> Call[Run]:
     Check a run where :func:`~airflow_provider_trigger.api.endpoints.runs.retrieve_run` fails.
 
     ``GET /realtime/v1/runs/{runId}`` costs no token, and also answers for a run whose output is broken, which
-    the other one answers with 500 for ever (measured). A server whose realtime is off answers 503, or not at
+    the other one always answers with 500 (measured). A server whose realtime is off answers 503, or not at
     all (measured).
 
     The run is :meth:`~airflow_provider_trigger.api.models.runs.Run.without_contents`. It shows no error, and

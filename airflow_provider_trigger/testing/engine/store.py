@@ -121,7 +121,7 @@ class Store(Settings):
 
     def lose_in_query(self, *run_ids: str) -> None:
         """
-        Let the query show for ever what runs are now, as the real server's does if it has lost their end.
+        Let the query always show what runs are now, as the real server's does if it has lost their end.
 
         :param run_ids: of which runs
         """

@@ -150,7 +150,7 @@ def test_when_it_works_again_that_is_logged_with_the_time_that_it_took(pace: Que
     succeed(pace, sent_at=212.0)
     assert pace.worked_again_at == 210.1
     pace.failed(FAILURES[0], now=220.0)
-    assert pace.due == 225.0  # it begins anew
+    assert pace.due == 225.0  # it begins again
 
 
 def test_the_first_answer_is_no_recovery(pace: QueryPace, log: Log) -> None:

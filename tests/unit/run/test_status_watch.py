@@ -1,4 +1,4 @@
-"""Which statuses are requested next, and what an answer tells that is new."""
+"""Which statuses are requested next, and what is new in an answer."""
 
 from __future__ import annotations
 
@@ -119,7 +119,7 @@ def test_an_id_that_may_not_stand_in_a_query_is_checked_by_itself(watch: Watch) 
     assert watch.due() == ["run_1' OR '1'='1"]
 
 
-def test_nothing_is_requested_for_a_run_that_nobody_waits_for(watch: Watch) -> None:
+def test_nothing_is_requested_for_a_run_that_is_not_waited_for(watch: Watch) -> None:
     watch.follow("run_1", "run_1")
     watch.remove("run_1", poll_interval=None)
     assert len(watch) == 1

@@ -1,4 +1,4 @@
-"""One watch for each event loop and connection: what it requests, whom it tells, and when it ends."""
+"""One watch for each event loop and connection: what it requests, which waits hear of it, when it ends."""
 
 from __future__ import annotations
 
