@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from report import Report
 from virtual_clock import Clock
-from virtual_network import FAULTS, Network, Outage
+from virtual_network import FAULTS, Network, Outage, draw_rates
 from virtual_workers import VirtualWorkers
 
 from airflow_provider_trigger.api.exchange import Exchange
@@ -68,8 +68,7 @@ class CancelScenario:
             clock=self.clock,
             engine=self.engine,
             chance=chance,
-            # Two 401s for one request mean that the key is rejected, so they are rare.
-            rates={fault: chance.uniform(0.002, 0.003 if fault == "401" else 0.05) for fault in faults},
+            rates=draw_rates(faults, chance),
             latency=chance.choice([(0.005, 0.02), (0.02, 0.3)]),
             outages=outages,
             broken_runs=set(broken),

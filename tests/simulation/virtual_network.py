@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import random
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from email.utils import formatdate
 from typing import Any
@@ -58,6 +58,11 @@ class Outage:
     end: float
     kind: str
     path: str = "/"
+
+
+def draw_rates(faults: Iterable[str], chance: random.Random) -> dict[str, float]:
+    """Draw how often each fault happens; two 401s for one request mean a rejected key, so they are rare."""
+    return {fault: chance.uniform(0.002, 0.003 if fault == "401" else 0.05) for fault in faults}
 
 
 @dataclass(kw_only=True)

@@ -14,7 +14,7 @@ from collections import Counter
 from report import Report
 from virtual_clock import Clock
 from virtual_loop import VirtualLoop
-from virtual_network import FAULTS, QUERY_PATH, Network, Outage
+from virtual_network import FAULTS, QUERY_PATH, Network, Outage, draw_rates
 from virtual_triggerer import Deferred, Triggerer, virtual_triggers
 from wait_promises import LATEST_IF_LOST, Planned, Promises
 
@@ -59,7 +59,7 @@ class WaitScenario:
             clock=self.clock,
             engine=self.engine,
             chance=chance,
-            rates={fault: chance.uniform(0.002, 0.003 if fault == "401" else 0.05) for fault in faults},
+            rates=draw_rates(faults, chance),
             latency=chance.choice([(0.005, 0.02), (0.02, 0.3)]),
             outages=self._outages(),
             broken_runs=set(),
