@@ -310,6 +310,22 @@ def impatient_checks(monkeypatch) -> None:
 
 
 @pytest.fixture
+def short_cancels(monkeypatch) -> None:
+    """Let the cancel of an ended deferred task be repeated for a moment only."""
+    from airflow_provider_trigger.triggers import cancels
+
+    monkeypatch.setattr(cancels, "TIME_LIMIT", 1.0)
+
+
+@pytest.fixture
+def unknown_soon(monkeypatch) -> None:
+    """Let a run count as unknown sooner."""
+    from airflow_provider_trigger.run import run_wait
+
+    monkeypatch.setattr(run_wait, "UNKNOWN_AFTER", 0.5)
+
+
+@pytest.fixture
 def texts_behind() -> Callable[[BaseException], list[str]]:
     """Return all texts that an error leads to: attributes, causes, contexts, but not its frames."""
 

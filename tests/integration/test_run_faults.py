@@ -108,7 +108,7 @@ def test_a_rate_limit_that_another_application_uses_up_delays_the_result(
 
 @WAYS
 def test_a_server_that_is_down_until_the_timeout_is_said_to_keep_the_run(
-    deferrable, server, connect, run_try, meanwhile, the_run
+    deferrable, server, connect, run_try, meanwhile, the_run, short_cancels
 ):
     connect(timeout=0.5, retry_for=0.5)
     server.on_task("resize", after=None)
@@ -121,7 +121,7 @@ def test_a_server_that_is_down_until_the_timeout_is_said_to_keep_the_run(
 @WAYS
 @pytest.mark.parametrize("status", [401, 403, 404])
 def test_a_server_that_rejects_the_checks_for_too_long_ends_the_wait(
-    status, deferrable, server, connect, run_try, meanwhile, the_run
+    status, deferrable, server, connect, run_try, meanwhile, the_run, unknown_soon
 ):
     connect(retry_for=1)
     server.on_task("resize", after=None)
@@ -145,9 +145,8 @@ def test_a_server_that_rejects_the_checks_for_too_long_ends_the_wait(
     ],
 )
 def test_a_run_whose_checks_answer_500_for_ever_ends_the_wait(
-    realtime, behavior, text, query, deferrable, server, connect, run_try, monkeypatch
+    realtime, behavior, text, query, deferrable, server, connect, run_try, unknown_soon
 ):
-    monkeypatch.setattr("airflow_provider_trigger.run.run_wait.UNKNOWN_AFTER", 0.5)
     connect(retry_for=0.5)
     server.realtime, server.query = realtime, query
     server.on_task("resize", after=0.1, **behavior)

@@ -129,7 +129,7 @@ def test_a_kill_of_a_trigger_cancels_its_run(server, connection, said):
     assert said.lines(f"Canceled run {killed}, because its task was ended")
 
 
-def test_a_kill_while_the_server_is_down_says_that_the_run_may_be_alive(server, connect, said):
+def test_a_kill_while_the_server_is_down_says_that_the_run_may_be_alive(server, connect, said, short_cancels):
     connect(timeout=0.5, retry_for=0.5)
     server.on_task("resize", after=None)
     (run_id,) = start(server, 1)

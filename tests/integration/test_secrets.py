@@ -209,7 +209,7 @@ async def first_events(triggers):
     return await asyncio.gather(*map(first_event, triggers))
 
 
-def test_no_trigger_or_event_holds_the_key(server, run_ids):
+def test_no_trigger_or_event_holds_the_key(server, run_ids, short_cancels):
     from airflow_provider_trigger.triggers.run import TriggerDevRunTrigger
 
     triggers = []
