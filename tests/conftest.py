@@ -78,7 +78,7 @@ def server() -> Iterator[TriggerDevServer]:
 
 @pytest.fixture
 def connection(server: TriggerDevServer, monkeypatch: pytest.MonkeyPatch) -> str:
-    """The id of an Airflow connection to the server; failures are given up after 2 s."""
+    """The id of an Airflow connection to the server; failures are repeated for 2 s."""
     monkeypatch.setenv(
         "AIRFLOW_CONN_TRIGGER_DEV_DEFAULT",
         json.dumps(
@@ -86,7 +86,7 @@ def connection(server: TriggerDevServer, monkeypatch: pytest.MonkeyPatch) -> str
                 "conn_type": "trigger_dev",
                 "host": server.url,
                 "password": server.secret_key,
-                "extra": {"timeout": 2, "retry_for": 2},
+                "extra": {"timeout": 10, "retry_for": 2},
             }
         ),
     )

@@ -104,7 +104,7 @@ def said(capfd, caplog) -> Said:
 
 @pytest.fixture
 def connect(server, monkeypatch) -> Callable[..., str]:
-    """Change the connection; by default it leads to the local server, and gives up after 2 s."""
+    """Change the connection; by default it leads to the local server, and repeats failures for 2 s."""
 
     def change(
         *, conn_id: str = "trigger_dev_default", host: str | None = None, key: str | None = None, **extra: Any
@@ -114,7 +114,7 @@ def connect(server, monkeypatch) -> Callable[..., str]:
             "host": host or server.url,
             "password": key or server.secret_key,
         }
-        fields["extra"] = {"timeout": 2, "retry_for": 2} | extra
+        fields["extra"] = {"timeout": 10, "retry_for": 2} | extra
         monkeypatch.setenv(f"AIRFLOW_CONN_{conn_id.upper()}", json.dumps(fields))
         return conn_id
 
