@@ -18,7 +18,7 @@ export MAKE logs
 
 run() { # run TARGET AIRFLOW PYTHON [PARTS]
     local log="$logs/$1-$2-$3"
-    "$MAKE" --no-print-directory "$1" AIRFLOW="$2" PYTHON="$3" PARTS="${4:-all}" WORKERS=4 >"$log" 2>&1 ||
+    "$MAKE" --no-print-directory "$1" AIRFLOW="$2" PYTHON="$3" PARTS="${4:-all}" WORKERS=3 >"$log" 2>&1 ||
         touch "$log.failed"
     printf '==> make %s on Airflow %s, Python %s\n%s\n' "$1" "$2" "$3" "$(<"$log")"
 }
