@@ -18,6 +18,7 @@ import importlib.util
 if importlib.util.find_spec("starlette") is None or importlib.util.find_spec("uvicorn") is None:
     raise ModuleNotFoundError("The local server needs: pip install 'airflow-provider-trigger[testing]'")
 
+from .engine.batches import Batch
 from .engine.bulk_actions import BulkAction
 from .engine.environments import Environment
 from .engine.runs import ServerRun
@@ -30,6 +31,7 @@ from .server import TriggerDevServer
 
 __all__ = [
     "UNSET",
+    "Batch",
     "BulkAction",
     "Environment",
     "RequestFilter",

@@ -45,7 +45,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         try:
             tasks = add_tasks(server, options.tasks) if options.tasks else []
             runs = [server.add_run(status) for status, count in options.runs for _ in range(count)]
-            log = RunLog(server.runs)
+            log = RunLog(server)
             server.start()
         except TaskFileError as error:
             parser.error(str(error))

@@ -2,27 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 
-from .engine.runs import ServerRun
+from .engine.store import Store
 
 
 class RunLog:
     """
     Say what became of runs since it was last called.
 
-    :param runs: all runs of the server, by id; those that it has already are known
+    :param server: the server; the runs that it has already are known
     """
 
-    def __init__(self, runs: Mapping[str, ServerRun]) -> None:
-        self._runs = runs
+    def __init__(self, server: Store) -> None:
+        self._server = server
         self._ended: dict[str, str] = {}
         self._known: set[str] = set()
         list(self.lines())
 
     def lines(self) -> Iterator[str]:
         """Yield a line for each run that was started, and for each that has ended, since the last call."""
-        for run in list(self._runs.values()):
+        for run in list(self._server.runs.values()):
             if run.id not in self._known:
                 self._known.add(run.id)
                 yield f"{run.id}  started    {run.task_identifier}"

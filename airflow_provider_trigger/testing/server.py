@@ -22,12 +22,12 @@ class TriggerDevServer(ConnectionFaults, AnswerFaults, Engine):
     A Trigger.dev server on this machine, for tests and demonstrations.
 
     It speaks real HTTP from a thread of its own and behaves as the real server does, as far as runs are
-    triggered, retrieved, listed, replayed, rescheduled and canceled, one by one or by their ids in bulk. What
-    its tasks do is said with :meth:`on_task`. A run's page is at ``/runs/`` and its id. Use it as a context
-    manager, or call :meth:`start` and :meth:`stop`. The faults are methods ending in ``_next``. Each takes
-    ``times`` first, the number of requests that it applies to (``None`` for all until :meth:`clear_faults`),
-    and the keyword arguments of :class:`RequestFilter`. A request meets the first fault that applies to it,
-    in the order in which they were added; only a delay lets the next one apply too.
+    triggered (also in batches), retrieved, listed, replayed, rescheduled and canceled, one by one or by their
+    ids in bulk. What its tasks do is said with :meth:`on_task`. A run's page is at ``/runs/`` and its id. Use
+    it as a context manager, or call :meth:`start` and :meth:`stop`. The faults are methods ending in
+    ``_next``. Each takes ``times`` first, the number of requests that it applies to (``None`` for all until
+    :meth:`clear_faults`), and the keyword arguments of :class:`RequestFilter`. A request meets the first
+    fault that applies to it, in the order in which they were added; only a delay lets the next one apply too.
 
     :param secret_key: the key of its ``prod`` environment; by default one that is obviously not real
     :param host: the address to listen on
@@ -44,6 +44,7 @@ class TriggerDevServer(ConnectionFaults, AnswerFaults, Engine):
     :param realtime: whether its realtime API is on; of that it only has the present state of a run
     :param object_store: whether it has one for large outputs and payloads, which not every server of one's
         own has: a run then shows neither such an output nor a URL, and such a payload is an error
+    :param batch: whether it has batches, which older servers lack
     :param bulk_actions: whether it has bulk actions, which older servers lack
     :param bulk_lag: seconds from its creation in which bulk actions do not see a run, not even by its id; the
         real server's miss what was triggered a moment ago, here nothing is missed unless a test wants it

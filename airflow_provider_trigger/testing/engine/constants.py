@@ -63,6 +63,12 @@ LARGE_PAYLOAD = 512 * 1024
 URL_LIFETIME = 300.0
 """Of such a URL, in seconds (measured)."""
 
+BATCH_AT_ONCE = 20
+"""Items up to which the runs of a batch exist before the answer (measured)."""
+
+BATCH_RATE = 50.0
+"""Runs of a larger batch that are triggered per second (measured)."""
+
 BULK_DURATION = 0.2
 """Until a bulk action processes its runs, in seconds."""
 

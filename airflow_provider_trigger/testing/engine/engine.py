@@ -7,11 +7,13 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any, Unpack
 
+from .batches import Batch, Batches, BatchItem
 from .durations import read_delay
 from .environments import Environment
 from .life import Life
 from .runs import ServerRun
 from .server_time import moment
+from .states import internal
 from .store import Store
 from .tasks import TaskBehavior, TaskScript, TaskScripts
 from .unset import UNSET
@@ -26,11 +28,13 @@ class Engine(Store):
     """The model behind a :class:`TriggerDevServer`, which explains the parameters."""
 
     worker: Worker = field(init=False)
+    batches: Batches = field(init=False)
     _scripts: TaskScripts = field(default_factory=TaskScripts, init=False)
 
     def __post_init__(self) -> None:
         super().__post_init__()
         self.worker = Worker(self.time)
+        self.batches = Batches(self._start_item, time=self.time, agenda=self.agenda)
 
     def on_task(
         self, task_identifier: str, *, times: int | None = None, **behavior: Unpack[TaskBehavior]
@@ -47,6 +51,7 @@ class Engine(Store):
             :class:`TaskBehavior`
         :raises TypeError: an unknown argument, or one that is not a number of seconds
         """
+        self.agenda.catch_up()
         with self._lock:
             self._scripts.add(task_identifier, TaskScript(**behavior), times=times)
 
@@ -70,6 +75,7 @@ class Engine(Store):
         payload: Any = UNSET,
         options: Mapping[str, Any] | None = None,
         environment: Environment | str | None = None,
+        batch_id: str | None = None,
     ) -> tuple[ServerRun, bool]:
         """
         Trigger a task as any application would; return the run, and whether its key was in use already.
@@ -77,7 +83,9 @@ class Engine(Store):
         :param payload: any JSON, also ``None``
         :param options: the API's options in its own spelling, valid ones
         :param environment: the environment, or its name; by default ``prod``
+        :param batch_id: the batch that triggers it
         """
+        self.agenda.catch_up()
         options, environment = options or {}, self.environments.find(environment)
         key = options.get("idempotencyKey")
         with self._lock:
@@ -96,12 +104,34 @@ class Engine(Store):
                 idempotency_key=key or None,
                 ttl=options.get("ttl"),
                 options=options,
+                batch_id=batch_id,
                 acknowledge_after=script.acknowledge_after,
                 completes_despite_cancel=script.completes_despite_cancel,
             )
             run.script = script
             run.change(partial(self.worker.queue, run) if due is None else partial(self._delay, run, due))
             return run, False
+
+    def _start_item(self, batch: Batch, item: BatchItem) -> ServerRun:
+        """Trigger the run of a batch's item; one that cannot be triggered is a failed run without tags."""
+        if item.can_be_triggered:
+            return self.trigger(
+                item.task_identifier,
+                payload=item.payload,
+                options=item.options,
+                environment=batch.environment,
+                batch_id=batch.id,
+            )[0]
+        run = self.add_run(
+            "SYSTEM_FAILURE",
+            environment=batch.environment,
+            started=False,
+            task_identifier=item.task_identifier,
+            payload=item.payload,
+            batch_id=batch.id,
+        )
+        run.error, run.finished_at = internal("BATCH_ITEM_COULD_NOT_TRIGGER"), run.created_at
+        return run
 
     def replay(self, run: ServerRun) -> ServerRun:
         """Trigger a run like another one, as the dashboard does; return it. It has no idempotency key."""

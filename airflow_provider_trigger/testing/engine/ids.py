@@ -13,7 +13,7 @@ def new_id(prefix: str) -> str:
     """
     Return an id that nothing else has; later ones sort behind.
 
-    :param prefix: what it begins with: ``run`` or ``bulk``
+    :param prefix: what it begins with: ``run``, ``batch`` or ``bulk``
     """
     number, tail = next(_counter), ""
     for _ in range(6):

@@ -46,6 +46,7 @@ class ServerRun(TriggeredRun):
     :param idempotency_key: the key that it was triggered with, ``None`` for none or once it is released
     :param ttl: how long it may be queued, such as ``10m``; ``None`` for as long as need be
     :param options: the options that it was triggered with, as they were sent
+    :param batch_id: the batch that it was triggered by, ``None`` for none
     :param script: what its task does with it
     :param acknowledge_after: seconds until its worker acknowledges a cancel, ``None`` for never
     :param force_after: seconds after which a cancel is enforced when no worker acknowledged it

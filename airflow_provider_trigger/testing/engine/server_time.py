@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 from datetime import UTC, datetime
+
+_EARLIER: ContextVar[float | None] = ContextVar("earlier", default=None)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,7 +34,21 @@ class ServerTime:
 
     def now(self) -> float:
         """Return the time, in seconds since 1970."""
-        return self.clock()
+        earlier = _EARLIER.get()
+        return self.clock() if earlier is None else earlier
+
+    @contextmanager
+    def as_of(self, at: float) -> Iterator[None]:
+        """
+        Let it be an earlier time in this thread, for what has happened by then and is only computed now.
+
+        :param at: the time, in seconds since 1970
+        """
+        token = _EARLIER.set(at)
+        try:
+            yield
+        finally:
+            _EARLIER.reset(token)
 
     def after(self, seconds: float, since: float) -> float:
         """

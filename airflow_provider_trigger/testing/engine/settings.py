@@ -25,6 +25,7 @@ class Settings:
     query: bool = True
     query_lag: float = 0.0
     realtime: bool = True
+    batch: bool = True
     bulk_actions: bool = True
     bulk_lag: float = 0.0
     bulk_duration: float | None = constants.BULK_DURATION

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Unpack
 
 from . import constants
+from .agenda import Agenda
 from .bulk_actions import BulkActions
 from .environments import Environment, EnvironmentKind, Environments
 from .idempotency import IdempotencyKeys
@@ -25,13 +26,14 @@ from .unset import UNSET, Unset
 class Store(Settings):
     """What a :class:`TriggerDevServer` has. Making a run is one step: :meth:`add_run`."""
 
-    runs: dict[str, ServerRun] = field(default_factory=dict, init=False)
     environments: Environments = field(default_factory=Environments, init=False)
     environment: Environment = field(init=False)
     keys: IdempotencyKeys = field(init=False)
     time: ServerTime = field(init=False)
+    agenda: Agenda = field(init=False)
     bulk: BulkActions = field(init=False)
     packets: ObjectStore = field(init=False)
+    _runs: dict[str, ServerRun] = field(default_factory=dict, init=False)
     _limiter: RateLimiter | None = field(init=False)
     _lock: threading.RLock = field(default_factory=threading.RLock, init=False)
 
@@ -40,8 +42,15 @@ class Store(Settings):
         self.environment = self.add_environment(constants.ENVIRONMENT, secret_key=self.secret_key)
         self.keys = IdempotencyKeys(self.time)
         self.packets = ObjectStore(self.time)
-        self.bulk = BulkActions(self, runs=self.runs, time=self.time)
+        self.agenda = Agenda(self.time, lock=self._lock)
+        self.bulk = BulkActions(self, runs=self._runs, time=self.time)
         self._limiter = None if self.rate_limit is None else RateLimiter(self, time=self.time)
+
+    @property
+    def runs(self) -> dict[str, ServerRun]:
+        """Return all runs by id, with those that batches have triggered by now."""
+        self.agenda.catch_up()
+        return self._runs
 
     def add_environment(
         self,
@@ -113,6 +122,7 @@ class Store(Settings):
 
         :param environment: the run's environment, or its name; by default ``prod``
         """
+        self.agenda.catch_up()
         with self._lock:
             run = self.keys.release(self.environments.find(environment), task_identifier, key)
             if run is not None:

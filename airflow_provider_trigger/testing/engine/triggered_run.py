@@ -22,6 +22,7 @@ class RunAttributes(TypedDict, total=False):
     :param idempotency_key: the key that it was triggered with
     :param ttl: how long it may be queued, such as ``10m``
     :param options: the options that it was triggered with, in the API's spelling
+    :param batch_id: the batch that it was triggered by
     :param completes_despite_cancel: whether its worker completes the run when it is canceled
     """
 
@@ -32,6 +33,7 @@ class RunAttributes(TypedDict, total=False):
     idempotency_key: str | None
     ttl: str | None
     options: Mapping[str, Any]
+    batch_id: str | None
     completes_despite_cancel: bool
 
 
@@ -48,4 +50,5 @@ class TriggeredRun:
     idempotency_key: str | None = None
     ttl: str | None = None
     options: Mapping[str, Any] = field(default_factory=dict, repr=False)
+    batch_id: str | None = None
     trigger_function: str = "trigger"

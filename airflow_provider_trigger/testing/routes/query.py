@@ -30,6 +30,8 @@ _FORMS: dict[re.Pattern[str], Callable[[set[str]], Test]] = {
     ),
     re.compile(rf"run_id\s*=\s*{_TEXT}"): lambda texts: lambda entry: entry[0].id in texts,
     re.compile(rf"has\(tags,\s*{_TEXT}\)"): lambda texts: lambda entry: not texts.isdisjoint(entry[0].tags),
+    # What the real server's column holds was not recorded.
+    re.compile(rf"batch_id\s*=\s*{_TEXT}"): lambda texts: lambda entry: entry[0].batch_id in texts,
     re.compile(rf"root_run_id\s*=\s*{_TEXT}"): lambda texts: lambda entry: _root_id(entry[0]) in texts,
 }
 
@@ -86,7 +88,7 @@ def _read(query: object) -> tuple[list[str], Test]:
             return columns, make({re.sub(r"\\(.)", r"\1", text) for text in re.findall(_TEXT, match[2])})
     raise InvalidBodyError(
         "Syntax error at line 1:0: the local server only knows SELECT … FROM runs WHERE run_id IN (…), "
-        "has(tags, …) or root_run_id = …"
+        "has(tags, …), root_run_id = … or batch_id = …"
     )
 
 
@@ -123,6 +125,7 @@ _COLUMNS: dict[str, Callable[[ServerRun, State], Any]] = {
     "parent_run_id": lambda run, state: run.parent and run.parent.id,
     "root_run_id": lambda run, state: _root_id(run),
     "depth": lambda run, state: run.depth,
+    "batch_id": lambda run, state: run.batch_id,
     "tags": lambda run, state: list(run.tags),
     # Empty also for a run that has one.
     "idempotency_key": lambda run, state: "",

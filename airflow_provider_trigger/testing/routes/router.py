@@ -11,6 +11,7 @@ from starlette.responses import Response
 from ..engine.engine import Engine
 from ..engine.environments import is_public_token, token_of
 from ..http.answers import error_answer, html_answer, json_answer, unexpected_method
+from .batches import BatchCalls
 from .bulk_actions import BulkActionCalls
 from .calls import READING, Call, Route
 from .packets import PREFIX, answer_packet
@@ -29,6 +30,7 @@ class Router:
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
         self._routes = RunCalls(engine).routes + TaskCalls(engine).routes + RealtimeCalls(engine).routes
+        self._batch_routes = BatchCalls(engine).routes
         self._bulk_routes = BulkActionCalls(engine).routes
         self._query_routes = QueryCalls(engine).routes
 
@@ -43,6 +45,7 @@ class Router:
         :param stale: whether to read from a replica that has not seen any cancel yet
         :param at_once: how many requests to this path are in progress, with this one
         """
+        self._engine.agenda.catch_up()
         if not _decodable(path):
             return html_answer("Bad Request", status=400)
         if not {".", ".."}.isdisjoint(path.split("/")):
@@ -59,8 +62,13 @@ class Router:
         return html_answer("Not Found", status=404)
 
     def _present_routes(self) -> list[Route]:
-        bulk = self._bulk_routes if self._engine.bulk_actions else []
-        return self._routes + bulk + (self._query_routes if self._engine.query else [])
+        engine = self._engine
+        optional = (
+            (engine.batch, self._batch_routes),
+            (engine.bulk_actions, self._bulk_routes),
+            (engine.query, self._query_routes),
+        )
+        return self._routes + [route for present, routes in optional if present for route in routes]
 
     def _dispatch(
         self, route: Route, request: Request, path_id: str, *, body: bytes, stale: bool, at_once: int

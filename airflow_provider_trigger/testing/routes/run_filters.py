@@ -79,7 +79,7 @@ def _by_test(given: str | None) -> Test | None:
 
 
 def _by_batch(given: str | None) -> Test | None:
-    return (lambda entry: False) if given else None
+    return (lambda entry: entry[0].batch_id == given) if given else None
 
 
 def _read_moment(given: str) -> float:

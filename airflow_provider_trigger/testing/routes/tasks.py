@@ -7,10 +7,10 @@ import re
 from starlette.responses import Response
 
 from ..engine.engine import Engine
-from ..engine.packets import payload_packet
 from ..http.answers import error_answer, json_answer
 from .calls import Call, Route
 from .json_body import InvalidBodyError, read_json
+from .trigger_checks import check_triggerable
 from .trigger_request import read_request
 
 
@@ -27,14 +27,10 @@ class TaskCalls:
     def _trigger(self, call: Call) -> Response:
         try:
             wanted = read_request(call.body)
+            check_triggerable(self._engine, wanted)
         except InvalidBodyError as error:
             return error_answer(str(error), status=error.status)
         options = wanted.options
-        version = options.get("lockToVersion")
-        if version is not None and not self._engine.worker.has_version(version):
-            return error_answer("Something went wrong", status=500)
-        if not self._engine.object_store and payload_packet(wanted.payload) is not None:
-            return error_answer("Failed to upload large payload to object store", status=500)
         if "idempotency-key" in call.request.headers:
             options.setdefault("idempotencyKey", call.request.headers["idempotency-key"])
         run, is_cached = self._engine.trigger(

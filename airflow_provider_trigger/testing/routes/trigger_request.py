@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from ..engine.unset import UNSET
 from .json_body import InvalidBodyError, kind_of, read_json
 
+TOO_LARGE = "Request body too large"
 _LARGEST_BODY = 3 * 1024 * 1024
 _LARGEST_METADATA = 256 * 1024
 _MOST_TAGS = 10
@@ -17,8 +18,8 @@ _LONGEST_TAG = 128
 _LONGEST_KEY = 2048
 _MACHINES = ("micro", "small-1x", "small-2x", "medium-1x", "medium-2x", "large-1x", "large-2x")
 
-# Yields what is invalid in an option.
-Check = Callable[[Any], Iterator[str]]
+# Yields what is invalid in an option; its second argument is the option's place in the body.
+Check = Callable[[Any, str], Iterator[str]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,13 +42,22 @@ def read_request(body: bytes) -> TriggerRequest:
     :raises InvalidBodyError: for an invalid one
     """
     if len(body) > _LARGEST_BODY:
-        raise InvalidBodyError("Request body too large", status=413)
+        raise InvalidBodyError(TOO_LARGE, status=413)
     given = read_json(body)
     if not given and not isinstance(given, list | dict | str):
         raise InvalidBodyError("Invalid JSON")
-    issues = list(_issues(given))
+    issues = list(find_issues(given))
     if issues:
         raise InvalidBodyError(f"Validation error: {'; '.join(issues)}")
+    return make_request(given)
+
+
+def make_request(given: Mapping[str, Any]) -> TriggerRequest:
+    """
+    Return the request that was given, in which :func:`find_issues` has found nothing.
+
+    :raises InvalidBodyError: for one that is against a limit of the server
+    """
     options = dict(given.get("options", {}))
     if "tags" in options:
         options["tags"] = _read_tags(options["tags"])
@@ -60,6 +70,25 @@ def read_request(body: bytes) -> TriggerRequest:
     return TriggerRequest(payload=given.get("payload", UNSET), options=options)
 
 
+def find_issues(given: Any, *, place: str = "") -> Iterator[str]:
+    """
+    Yield what is invalid in the form of a request.
+
+    :param place: its place in the body, such as ``items[0]``; by default it is the whole of it
+    """
+    if not isinstance(given, dict):
+        yield f"Expected object, received {kind_of(given)}" + (f' at "{place}"' if place else "")
+        return
+    place = f"{place}.options" if place else "options"
+    options = given.get("options", {})
+    if not isinstance(options, dict):
+        yield f'Expected object, received {kind_of(options)} at "{place}"'
+        return
+    for name, check in _CHECKS.items():
+        if name in options:
+            yield from check(options[name], f"{place}.{name}")
+
+
 def _read_tags(given: str | list[str]) -> list[str]:
     tags = [given] if isinstance(given, str) else given
     if len(tags) > _MOST_TAGS:
@@ -68,67 +97,48 @@ def _read_tags(given: str | list[str]) -> list[str]:
     return tags
 
 
-def _issues(given: Any) -> Iterator[str]:
-    if not isinstance(given, dict):
-        yield f"Expected object, received {kind_of(given)}"
-        return
-    options = given.get("options", {})
-    if not isinstance(options, dict):
-        yield f'Expected object, received {kind_of(options)} at "options"'
-        return
-    for name, check in _CHECKS.items():
-        if name in options:
-            yield from check(options[name])
-
-
-def _issues_of_tags(given: Any) -> Iterator[str]:
+def _issues_of_tags(given: Any, place: str) -> Iterator[str]:
     for index, tag in enumerate(given if isinstance(given, list) else [given]):
-        place = f"options.tags[{index}]" if isinstance(given, list) else "options.tags"
+        of_tag = f"{place}[{index}]" if isinstance(given, list) else place
         if not isinstance(tag, str):
-            list_too = f'Expected string, received {kind_of(given)} at "options.tags", or '
-            yield f'{list_too}Expected string, received {kind_of(tag)} at "{place}"'
+            list_too = f'Expected string, received {kind_of(given)} at "{place}", or '
+            yield f'{list_too}Expected string, received {kind_of(tag)} at "{of_tag}"'
         elif len(tag) > _LONGEST_TAG:
-            yield f'Tags must be less than {_LONGEST_TAG} characters at "{place}"'
+            yield f'Tags must be less than {_LONGEST_TAG} characters at "{of_tag}"'
 
 
-def _issues_of_key(given: Any) -> Iterator[str]:
+def _issues_of_key(given: Any, place: str) -> Iterator[str]:
     if not isinstance(given, str):
-        yield f'Expected string, received {kind_of(given)} at "options.idempotencyKey"'
+        yield f'Expected string, received {kind_of(given)} at "{place}"'
     elif len(given) > _LONGEST_KEY:
-        yield f'idempotencyKey must be {_LONGEST_KEY} characters or less at "options.idempotencyKey"'
+        yield f'idempotencyKey must be {_LONGEST_KEY} characters or less at "{place}"'
 
 
-def _issues_of_machine(given: Any) -> Iterator[str]:
+def _issues_of_machine(given: Any, place: str) -> Iterator[str]:
     if given not in _MACHINES:
         expected = " | ".join(f"'{machine}'" for machine in _MACHINES)
-        yield f"Invalid enum value. Expected {expected}, received '{given}' at \"options.machine\""
+        yield f"Invalid enum value. Expected {expected}, received '{given}' at \"{place}\""
 
 
-def _issues_of_ttl(given: Any) -> Iterator[str]:
+def _issues_of_ttl(given: Any, place: str) -> Iterator[str]:
     if isinstance(given, int | float) and given < 0:
-        yield 'Number must be greater than or equal to 0 at "options.ttl"'
+        yield f'Number must be greater than or equal to 0 at "{place}"'
 
 
-def _issues_of_queue(given: Any) -> Iterator[str]:
+def _issues_of_queue(given: Any, place: str) -> Iterator[str]:
     # How the server words these was not recorded.
     if not isinstance(given, dict) or not isinstance(given.get("name"), str):
-        yield f'Expected object, received {kind_of(given)} at "options.queue"'
+        yield f'Expected object, received {kind_of(given)} at "{place}"'
 
 
-def _issues_of_text(name: str) -> Check:
-    def issues(given: Any) -> Iterator[str]:
-        if not isinstance(given, str):
-            yield f'Expected string, received {kind_of(given)} at "options.{name}"'
-
-    return issues
+def _issues_of_text(given: Any, place: str) -> Iterator[str]:
+    if not isinstance(given, str):
+        yield f'Expected string, received {kind_of(given)} at "{place}"'
 
 
-def _issues_of_number(name: str) -> Check:
-    def issues(given: Any) -> Iterator[str]:
-        if isinstance(given, bool) or not isinstance(given, int | float):
-            yield f'Expected number, received {kind_of(given)} at "options.{name}"'
-
-    return issues
+def _issues_of_number(given: Any, place: str) -> Iterator[str]:
+    if isinstance(given, bool) or not isinstance(given, int | float):
+        yield f'Expected number, received {kind_of(given)} at "{place}"'
 
 
 _CHECKS: dict[str, Check] = {
@@ -137,6 +147,6 @@ _CHECKS: dict[str, Check] = {
     "machine": _issues_of_machine,
     "ttl": _issues_of_ttl,
     "queue": _issues_of_queue,
-    **{name: _issues_of_text(name) for name in ("concurrencyKey", "delay", "region", "lockToVersion")},
-    **{name: _issues_of_number(name) for name in ("maxAttempts", "maxDuration", "priority")},
+    **dict.fromkeys(("concurrencyKey", "delay", "region", "lockToVersion"), _issues_of_text),
+    **dict.fromkeys(("maxAttempts", "maxDuration", "priority"), _issues_of_number),
 }

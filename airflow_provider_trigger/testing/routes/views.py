@@ -111,6 +111,7 @@ def _common(run: ServerRun, state: State, *, modern: bool) -> dict[str, Any]:
         "depth": run.depth,
         "tags": list(run.tags),
         **_booleans(word),
+        "batchId": run.batch_id,
         "triggerFunction": run.trigger_function,
         "metadata": run.metadata,
         "region": _region(run),

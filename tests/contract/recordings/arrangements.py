@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from datetime import datetime
 from typing import Any
 
+from arrangements_of_batches import arrange_batches, arrange_small_batches
 from arrangements_of_ends import arrange_failures, arrange_outputs, before_failures, before_outputs
 from arrangements_of_lists import arrange_keys_of_runs, arrange_more_lists, before_lists
 from arrangements_of_queries import arrange_feeds, arrange_no_feeds, arrange_queries
@@ -128,6 +129,8 @@ def before_others(replay: Any, exchange: Any) -> None:
 # What has to be there at first, and what happens before each exchange.
 ARRANGEMENTS = {
     "auth_errors": (arrange_keys, before_others),
+    "batch": (arrange_small_batches, before_others),
+    "batch_v2": (arrange_batches, before_others),
     "bulk_actions": (arrange_bulk, before_others),
     "cancel_by_state": (arrange_states, before_others),
     "cancel_requests": (arrange_requests, before_others),

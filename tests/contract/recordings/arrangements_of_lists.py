@@ -20,6 +20,11 @@ def arrange_more_lists(replay: Any) -> None:
         replay.server.add_run("QUEUED", tags=["load5k"], task_identifier=PARKED, environment="stg")
     for _ in range(30):
         replay.server.add_run("QUEUED", tags=["x,y1795638326"], task_identifier=PARKED)
+    [batch] = [exchange for exchange in replay.exchanges if "filter[batch]" in exchange.target]
+    for _ in range(5):
+        replay.server.add_run(
+            "QUEUED", tags=["bl1795638382"], task_identifier=PARKED, batch_id=batch.target.partition("=")[2]
+        )
     [old] = [exchange for exchange in replay.exchanges if "[period]=30d" in exchange.target]
     replay.add(shown_in(old)[0]["id"], "QUEUED")
 

@@ -11,7 +11,7 @@ from airflow_provider_trigger.testing.run_log import RunLog
 def test_a_run_has_a_line_when_it_is_started_and_one_when_it_ends(clock: Clock) -> None:
     server = TriggerDevServer(clock=clock.time)
     earlier = server.add_run("EXECUTING", task_identifier="old", acknowledge_after=0)
-    log = RunLog(server.runs)
+    log = RunLog(server)
     server.on_task("resize", start_after=0, after=3)
     server.on_task("broken", start_after=0, after=0, error="no such file")
     run, broken = server.trigger("resize")[0], server.trigger("broken")[0]
@@ -33,7 +33,7 @@ def test_a_run_has_a_line_when_it_is_started_and_one_when_it_ends(clock: Clock) 
 
 def test_a_canceled_run_that_completes_has_another_line(clock: Clock) -> None:
     server = TriggerDevServer(clock=clock.time)
-    log = RunLog(server.runs)
+    log = RunLog(server)
     run = server.add_run(task_identifier="resize", acknowledge_after=5, completes_despite_cancel=True)
     run.cancel()
     assert list(log.lines())[1:] == [f"{run.id}  CANCELED   resize  0.0 s"]

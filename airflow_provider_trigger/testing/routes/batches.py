@@ -1,0 +1,66 @@
+"""The calls for batches: trigger one, and retrieve it."""
+
+from __future__ import annotations
+
+import re
+from functools import partial
+from typing import Any
+
+from starlette.responses import Response
+
+from ..engine.batches import Batch
+from ..engine.engine import Engine
+from ..http.answers import error_answer, json_answer
+from .batch_request import read_items
+from .calls import Call, Route, find_in
+from .json_body import InvalidBodyError
+from .views import show_time
+
+# The server's answer to a batch without items: the key would need a right to trigger each of their tasks.
+_NO_ITEMS = {
+    "error": "Unauthorized",
+    "code": "unauthorized",
+    "param": "access_token",
+    "type": "authorization",
+}
+# What version 2 of the call shows in addition.
+_PROCESSING: dict[str, Any] = {"processing": {"errors": []}}
+
+
+class BatchCalls:
+    """Answer the calls for batches."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self.routes = [
+            Route(re.compile(r"/api/v2/tasks/batch"), act=self._trigger),
+            Route(re.compile(r"/api/v1/batches/([^/]+)"), load=partial(self._retrieve, more={})),
+            Route(re.compile(r"/api/v2/batches/([^/]+)"), load=partial(self._retrieve, more=_PROCESSING)),
+        ]
+
+    def _trigger(self, call: Call) -> Response:
+        try:
+            items = read_items(self._engine, call.body)
+        except InvalidBodyError as error:
+            return error_answer(str(error), status=error.status)
+        if not items:
+            return json_answer(_NO_ITEMS, status=403)
+        batch = self._engine.batches.create(items, environment=call.environment)
+        return json_answer({"id": batch.id, "isCached": False, "runCount": batch.run_count}, status=202)
+
+    def _retrieve(self, call: Call, *, more: dict[str, Any]) -> Response:
+        batch = find_in(self._engine.batches, call)
+        if batch is None:
+            return error_answer("Not found", status=404, headers={"x-should-retry": "true"})
+        return json_answer(_show(batch) | more)
+
+
+def _show(batch: Batch) -> dict[str, Any]:
+    return {
+        "id": batch.id,
+        "status": batch.status,
+        "createdAt": show_time(batch.created_at),
+        "updatedAt": show_time(batch.updated_at),
+        "runCount": batch.run_count,
+        "runs": [run.id for run in batch.runs],
+    }

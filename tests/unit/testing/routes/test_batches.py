@@ -1,0 +1,186 @@
+"""The calls for batches of the local server, where the contract tests have no recording."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from fake_clock import Clock
+from starlette.requests import Request
+from starlette.responses import Response
+
+from airflow_provider_trigger.testing import TriggerDevServer
+from airflow_provider_trigger.testing.routes.router import Router
+
+TRIGGER = "/api/v2/tasks/batch"
+
+
+@pytest.fixture
+def server(clock: Clock) -> TriggerDevServer:
+    server = TriggerDevServer(clock=clock.time)
+    server.on_task("parked", start_after=None)
+    return server
+
+
+def send(
+    server: TriggerDevServer, method: str, path: str, body: Any = None, *, environment: str = "prod"
+) -> Response:
+    key = server.environments.find(environment).secret_key
+    path, _, query = path.partition("?")
+    headers = [(b"authorization", f"Bearer {key}".encode()), (b"x-trigger-api-version", b"2025-07-16")]
+    scope = {"type": "http", "method": method, "headers": headers, "query_string": query.encode()}
+    return Router(server).answer(Request(scope), path, body=json.dumps(body).encode())
+
+
+def shown(answer: Response) -> Any:
+    return json.loads(bytes(answer.body))
+
+
+def post(server: TriggerDevServer, *options: Any, environment: str = "prod") -> str:
+    """Trigger a batch with one item for each given options; return its id."""
+    given = {"items": [{"task": "parked", "payload": {}, "options": one} for one in options]}
+    answer = send(server, "POST", TRIGGER, given, environment=environment)
+    assert answer.status_code == 202, answer.body
+    batch_id: str = shown(answer)["id"]
+    return batch_id
+
+
+def test_options_are_those_of_a_single_run(server: TriggerDevServer) -> None:
+    options = {"tags": "solo", "ttl": 60, "delay": "1h", "metadata": {"m": 1}, "idempotencyKey": "k"}
+    batch_id = post(server, options)
+    (run,) = server.runs.values()
+    assert run.options == options | {"tags": ["solo"], "ttl": "60s"}
+    assert (run.status, run.tags, run.ttl, run.metadata) == ("DELAYED", ("solo",), "60s", {"m": 1})
+    retrieved = shown(send(server, "GET", f"/api/v3/runs/{run.id}"))
+    assert (retrieved["batchId"], retrieved["idempotencyKey"]) == (batch_id, "k")
+
+
+def test_runs_know_their_first_batch_only_and_a_replay_none(server: TriggerDevServer) -> None:
+    first = post(server, {"idempotencyKey": "k"})
+    second = post(server, {"idempotencyKey": "k"}, {})
+    cached, own = shown(send(server, "GET", f"/api/v2/batches/{second}"))["runs"]
+    assert server.runs[cached].batch_id == first
+
+    def listed(batch_id: str) -> list[str]:
+        answer = send(server, "GET", f"/api/v1/runs?filter[batch]={batch_id}")
+        return [run["id"] for run in shown(answer)["data"]]
+
+    assert (listed(first), listed(second), listed("batch_none")) == ([cached], [own], [])
+    again = shown(send(server, "POST", f"/api/v1/runs/{own}/replay"))["id"]
+    assert "batchId" not in shown(send(server, "GET", f"/api/v3/runs/{again}"))
+    query = {"query": f"SELECT run_id, batch_id FROM runs WHERE batch_id = '{second}'"}
+    assert shown(send(server, "POST", "/api/v1/query", query))["results"] == [
+        {"run_id": own, "batch_id": second}
+    ]
+
+
+def test_the_list_lags_behind_for_a_batch_too(server: TriggerDevServer, clock: Clock) -> None:
+    server.list_lag = 1.0
+    batch_id = post(server, {})
+    path = f"/api/v1/runs?filter[batch]={batch_id}"
+    assert shown(send(server, "GET", path))["data"] == []
+    clock.now += 1
+    assert len(shown(send(server, "GET", path))["data"]) == 1
+
+
+def test_a_large_batch_shows_the_runs_that_it_has(server: TriggerDevServer, clock: Clock) -> None:
+    batch_id = post(server, *[{} for _ in range(21)])
+    path = f"/api/v2/batches/{batch_id}"
+    begun = shown(send(server, "GET", path))
+    assert (begun["runs"], begun["runCount"]) == ([], 21)
+    clock.now += 0.2001
+    runs = shown(send(server, "GET", path))["runs"]
+    assert runs == list(server.runs)
+    assert len(runs) == 10
+    assert send(server, "GET", f"/api/v3/runs/{runs[9]}").status_code == 200
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"tags": [f"t{number}" for number in range(12)]},
+        {"lockToVersion": "20200101.1"},
+        {"metadata": {"m": "x" * 300_000}},
+    ],
+)
+def test_an_item_that_cannot_be_triggered_does_not_stop_the_others(
+    server: TriggerDevServer, options: Any
+) -> None:
+    batch_id = post(server, {}, options, {"delay": "soon"})
+    runs = shown(send(server, "GET", f"/api/v2/batches/{batch_id}"))["runs"]
+    assert [server.runs[run].status for run in runs] == ["QUEUED", "SYSTEM_FAILURE", "QUEUED"]
+
+
+@pytest.mark.parametrize(
+    ("body", "error"),
+    [
+        ([], "Validation error: Expected object, received array"),
+        ({"items": {}}, 'Validation error: Expected array, received object at "items"'),
+        ({"items": [1]}, 'Validation error: Expected object, received number at "items[0]"'),
+        ({"items": [{}]}, 'Validation error: Required at "items[0].task"'),
+        ({"items": [{"task": 1}]}, 'Validation error: Expected string, received number at "items[0].task"'),
+        (
+            {"items": [{"task": "a"}, {"task": "b", "options": 1}]},
+            'Validation error: Expected object, received number at "items[1].options"',
+        ),
+        (
+            {"items": [{"task": "a", "options": {"delay": 5}}]},
+            'Validation error: Expected string, received number at "items[0].options.delay"',
+        ),
+    ],
+)
+def test_invalid_requests(server: TriggerDevServer, body: Any, error: str) -> None:
+    answer = send(server, "POST", TRIGGER, body)
+    assert (answer.status_code, shown(answer)) == (400, {"error": error})
+    assert (server.runs, dict(server.batches)) == ({}, {})
+
+
+@pytest.mark.parametrize(
+    ("size", "object_store", "status"),
+    [(500_000, False, 202), (600_000, False, 500), (600_000, True, 202), (1_000_001, True, 413)],
+)
+def test_large_requests(server: TriggerDevServer, size: int, object_store: bool, status: int) -> None:
+    server.object_store = object_store
+    items = [{"task": "parked", "payload": "x" * (size // 2)}] * 2
+    assert send(server, "POST", TRIGGER, {"items": items}).status_code == status
+    assert len(server.runs) == (2 if status == 202 else 0)
+
+
+def test_500_items_are_the_most(server: TriggerDevServer) -> None:
+    post(server, *[{} for _ in range(500)])
+    answer = send(server, "POST", TRIGGER, {"items": [{"task": "parked"}] * 501})
+    assert answer.status_code == 400
+
+
+def test_headers_are_ignored(server: TriggerDevServer) -> None:
+    body = json.dumps({"items": [{"task": "parked"}]}).encode()
+    headers = [(b"authorization", f"Bearer {server.secret_key}".encode()), (b"idempotency-key", b"k")]
+    scope = {"type": "http", "method": "POST", "headers": headers, "query_string": b""}
+    for _ in range(2):
+        assert Router(server).answer(Request(scope), TRIGGER, body=body).status_code == 202
+    assert len(server.runs) == 2
+
+
+def test_another_environments_batches_are_unknown(server: TriggerDevServer) -> None:
+    batch_id = post(server, {}, environment="dev")
+    assert [run.environment.name for run in server.runs.values()] == ["dev"]
+    for version, environment, status in (("v1", "prod", 404), ("v2", "prod", 404), ("v2", "dev", 200)):
+        answer = send(server, "GET", f"/api/{version}/batches/{batch_id}", environment=environment)
+        assert answer.status_code == status
+
+
+def test_an_older_server_has_none(server: TriggerDevServer) -> None:
+    batch_id = post(server, {})
+    server.batch = False
+    for method, path in (("POST", TRIGGER), *(("GET", f"/api/v{n}/batches/{batch_id}") for n in (1, 2))):
+        answer = send(server, method, path, {"items": []})
+        assert (answer.status_code, answer.headers["content-type"]) == (404, "text/html; charset=utf-8")
+    assert len(server.runs) == 1
+
+
+def test_there_is_no_way_to_cancel_one(server: TriggerDevServer) -> None:
+    batch_id = post(server, {})
+    assert send(server, "POST", f"/api/v2/batches/{batch_id}/cancel").status_code == 404
+    assert send(server, "GET", TRIGGER).status_code == 400
+    assert send(server, "POST", f"/api/v2/batches/{batch_id}").status_code == 405
