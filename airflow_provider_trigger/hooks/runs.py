@@ -1,90 +1,147 @@
-"""Check the arguments of the hook's methods on runs, and turn them into what is sent."""
+"""The hook's methods that start runs, wait for them, get their outputs, replay and reschedule them."""
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_trigger.api.errors import TriggerDevError
-from airflow_provider_trigger.defaults import AUTOMATIC_KEY
-from airflow_provider_trigger.durations import Duration
-from airflow_provider_trigger.run.ending import why_no_output, why_not_ended
-from airflow_provider_trigger.run.request import TaskRequest, check_options, check_payload, to_api
-from airflow_provider_trigger.run.wait_settings import WaitSettings, is_development_key
-from airflow_provider_trigger.run.waited import Waited, WaitEnd
-from airflow_provider_trigger.validation import check_duration
+from airflow_provider_trigger.defaults import PENDING_VERSION_TIMEOUT
+from airflow_provider_trigger.hooks.clients import ClientHook
 
 if TYPE_CHECKING:
     from airflow_provider_trigger.api.models.runs import Run
-    from airflow_provider_trigger.hooks.connection import Settings
+    from airflow_provider_trigger.durations import Duration
+    from airflow_provider_trigger.run.wait_settings import WaitSettings
+    from airflow_provider_trigger.run.waited import Waited
 
 
-def task_request(task_identifier: str, payload: Any, options: Mapping[str, Any] | None) -> TaskRequest:
-    """
-    Return what to start.
+class RunsHook(ClientHook):
+    """Start and check runs."""
 
-    :param task_identifier: the id of the Trigger.dev task
-    :param payload: any JSON
-    :param options: as the operator's arguments are named
-    :raises ValueError: an argument is invalid
-    """
-    options = dict(options or {})
-    if options.get("idempotency_key") == AUTOMATIC_KEY:  # would give all calls the same run
-        what = f"one of your own, not {AUTOMATIC_KEY!r}: only an operator knows its task instance"
-        raise ValueError(f"trigger_task: idempotency_key must be {what}")
-    check_payload("trigger_task", payload)
-    check_options("trigger_task", options)
-    return TaskRequest(task_identifier=task_identifier, payload=payload, options=to_api(options))
+    def get_run(self, run_id: str) -> Run:
+        """
+        Check the status of a run.
+
+        :param run_id: the run id
+        :raises TriggerDevError: the check failed; a NotFoundError if the key's environment has no such run
+        """
+        from airflow_provider_trigger.api.endpoints.runs import retrieve_run
+
+        with self.client() as client:
+            return client.call(retrieve_run(run_id))
+
+    def trigger_task(
+        self, task_identifier: str, payload: Any = None, options: Mapping[str, Any] | None = None
+    ) -> str:
+        """
+        Start a run of a task and return the run's id.
+
+        :param task_identifier: the id of the Trigger.dev task
+        :param payload: any JSON; None for no payload
+        :param options: as the arguments of
+            :class:`~airflow_provider_trigger.operators.run.RunTriggerTaskOperator` are named, such as
+            ``{"delay": "1h", "idempotency_key": "order-17"}``, with up to 10 tags; and
+            ``idempotency_key_ttl``. With an ``idempotency_key`` whose run is alive or has completed, that
+            run's id is returned. There is none by default
+        :raises ValueError: an argument is invalid; nothing is sent
+        :raises TriggerDevError: it could not be started; the error says whether a run may exist
+        """
+        from airflow_provider_trigger.hooks.run_arguments import task_request
+        from airflow_provider_trigger.run.start import start_run
+
+        request = task_request(task_identifier, payload, options)
+        with self.client() as client:
+            return start_run(client, request, log=self.log).run_id
+
+    def wait_for_run(
+        self,
+        run_id: str,
+        *,
+        timeout: Duration | None = None,
+        poll_interval: Duration | None = None,
+        pending_version_timeout: Duration | None = PENDING_VERSION_TIMEOUT,
+    ) -> Run:
+        """
+        Wait until a run has ended, and return it, whatever its status; outages are waited out.
+
+        A duration is given in seconds, as a timedelta, or as a text such as ``"5m"``.
+
+        :param run_id: the run id
+        :param timeout: how long to wait; None for no limit
+        :param poll_interval: between two status checks; None for more often at first, see
+            :class:`~airflow_provider_trigger.run.wait_settings.WaitSettings`
+        :param pending_version_timeout: how long the run may wait for a deployed version that has its task;
+            None for no limit
+        :raises ValueError: one of them is not a duration
+        :raises TimeoutError: the run had not ended in time, or waited for a version for longer than
+            ``pending_version_timeout``; it is not canceled
+        :raises TriggerDevError: the server rejected the checks for longer than ``retry_for``
+        """
+        from airflow_provider_trigger.durations import read_duration
+        from airflow_provider_trigger.hooks.run_arguments import wait_settings
+        from airflow_provider_trigger.run.drive import drive
+        from airflow_provider_trigger.run.wait import wait_for_runs
+
+        settings = wait_settings(
+            run_id,
+            self.settings,
+            timeout=timeout,
+            poll_interval=poll_interval,
+            pending_version_timeout=pending_version_timeout,
+        )
+        with self.client() as client:
+            waited = drive(wait_for_runs([run_id], settings, log=self.log), client)[run_id]
+            limit = "" if timeout is None else f"timeout={read_duration(timeout):g} s"
+            return _ended_run(waited, run_id, settings, limit=limit)
+
+    def get_output(self, run_id: str) -> Any:
+        """
+        Return the output of a run that has completed: any JSON, up to 16 MB; None where it has none.
+
+        :param run_id: the run id
+        :raises ValueError: the run has not completed
+        :raises TriggerDevError: it could not be fetched; an ``OutputTooLargeError`` says how to download it
+        """
+        from airflow_provider_trigger.api.endpoints.runs import retrieve_run
+        from airflow_provider_trigger.run.output import output_of
+
+        with self.client() as client:
+            run = client.call(retrieve_run(run_id))
+            if not run.is_success:
+                raise ValueError(f"Run {run_id} has no output: it is {run.status}")
+            return output_of(run, client, log=self.log)
+
+    def replay_run(self, run_id: str) -> str:
+        """
+        Start a run again, and return the new run's id.
+
+        :param run_id: the run id
+        :raises TriggerDevError: it could not be started; the error says whether a run may exist
+        """
+        from airflow_provider_trigger.run.start import replay
+
+        with self.client() as client:
+            return replay(client, run_id).run_id
+
+    def reschedule_run(self, run_id: str, delay: Any) -> Run:
+        """
+        Change when a DELAYED run starts, and return the run.
+
+        :param run_id: the run id
+        :param delay: a duration from now such as ``"1h30m"``, a timedelta, a time, or an ISO date
+        :raises ValueError: the delay is invalid or has passed; nothing is sent
+        :raises TriggerDevError: it could not be changed, as the run is not DELAYED, for example
+        """
+        from airflow_provider_trigger.api.endpoints.runs import reschedule_run
+        from airflow_provider_trigger.hooks.run_arguments import new_delay
+
+        sent = new_delay(delay)
+        with self.client() as client:
+            return client.call(reschedule_run(run_id, delay=sent))
 
 
-def new_delay(delay: Any) -> str:
-    """
-    Return another delay as it is sent.
-
-    :param delay: as the operator takes it
-    :raises ValueError: it is invalid or has passed
-    """
-    given = {"delay": "" if delay is None else delay}  # None would be no option at all
-    check_options("reschedule_run", given)
-    return str(to_api(given)["delay"])
-
-
-def wait_settings(
-    run_id: str,
-    connection: Settings,
-    *,
-    timeout: Duration | None,
-    poll_interval: Duration | None,
-    pending_version_timeout: Duration | None,
-) -> WaitSettings:
-    """
-    Return how to wait for a run, from now on.
-
-    :param run_id: the run
-    :param connection: of the run's environment
-    :param timeout: how long to wait; None for no limit
-    :param poll_interval: see :class:`~airflow_provider_trigger.run.wait_settings.WaitSettings`
-    :param pending_version_timeout: how long the run may wait for a version; None for no limit
-    :raises ValueError: one of them is not a duration, or below 0, or the interval is below 0.01 s
-    """
-
-    def seconds(name: str, value: Duration | None, least: float = 0.0) -> float | None:
-        return None if value is None else check_duration("wait_for_run", name, value, least=least)
-
-    limit = seconds("timeout", timeout)
-    return WaitSettings(
-        run_url=connection.run_url(run_id),
-        poll_interval=seconds("poll_interval", poll_interval, least=0.01),
-        deadline=None if limit is None else time.time() + limit,
-        pending_version_timeout=seconds("pending_version_timeout", pending_version_timeout),
-        patience=connection.retry_for,
-        cancels=False,
-        is_development=is_development_key(connection.secret_key),
-    )
-
-
-def ended_run(waited: Waited, run_id: str, settings: WaitSettings, *, limit: str) -> Run:
+def _ended_run(waited: Waited, run_id: str, settings: WaitSettings, *, limit: str) -> Run:
     """
     Return the run that was waited for.
 
@@ -95,6 +152,9 @@ def ended_run(waited: Waited, run_id: str, settings: WaitSettings, *, limit: str
     :raises TimeoutError: the run had not ended in time
     :raises TriggerDevError: the run can no longer be checked, or its output cannot be fetched
     """
+    from airflow_provider_trigger.run.ending import why_no_output, why_not_ended
+    from airflow_provider_trigger.run.waited import WaitEnd
+
     if reason := why_no_output(waited, run_url=settings.run_url):
         raise TriggerDevError(reason)
     if waited.end is WaitEnd.FINAL and waited.run:

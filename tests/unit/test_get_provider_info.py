@@ -24,9 +24,12 @@ KEYS |= {"sensors", "triggers", "connection-types", "extra-links", "notification
 # What only this package itself imports.
 INTERNAL = {
     "hooks.asynchronous",
+    "hooks.cancels",
+    "hooks.clients",
     "hooks.connection",
     "hooks.diagnosis",
     "hooks.fetching",
+    "hooks.run_arguments",
     "hooks.runs",
     "hooks.urls",
 }

@@ -17,7 +17,7 @@ from airflow_provider_trigger.api.errors import (
     TransportError,
     TriggerDevError,
 )
-from airflow_provider_trigger.hooks import runs as runs_module
+from airflow_provider_trigger.hooks import run_arguments
 from airflow_provider_trigger.hooks.trigger_dev import TriggerDevHook
 from airflow_provider_trigger.run import start, wait
 from airflow_provider_trigger.testing import TriggerDevServer
@@ -43,7 +43,7 @@ def hook(
 ) -> TriggerDevHook:
     """A hook that goes by the test's clock."""
     monkeypatch.setattr("airflow_provider_trigger.run.drive.time", clock)
-    monkeypatch.setattr(runs_module, "time", clock)
+    monkeypatch.setattr(run_arguments, "time", clock)
     monkeypatch.setattr(start, "start_run", partial(start.start_run, sleep=clock.sleep))
     monkeypatch.setattr(wait, "wait_for_runs", partial(wait.wait_for_runs, now=clock.time))
     made: TriggerDevHook = connect_as(password=server.secret_key)

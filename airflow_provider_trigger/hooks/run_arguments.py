@@ -1,0 +1,80 @@
+"""Check the arguments of the hook's methods on runs, and turn them into what is sent."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from airflow_provider_trigger.defaults import AUTOMATIC_KEY
+from airflow_provider_trigger.durations import Duration
+from airflow_provider_trigger.run.request import TaskRequest, check_options, check_payload, to_api
+from airflow_provider_trigger.run.wait_settings import WaitSettings, is_development_key
+from airflow_provider_trigger.validation import check_duration
+
+if TYPE_CHECKING:
+    from airflow_provider_trigger.hooks.connection import Settings
+
+
+def task_request(task_identifier: str, payload: Any, options: Mapping[str, Any] | None) -> TaskRequest:
+    """
+    Return what to start.
+
+    :param task_identifier: the id of the Trigger.dev task
+    :param payload: any JSON
+    :param options: as the operator's arguments are named
+    :raises ValueError: an argument is invalid
+    """
+    options = dict(options or {})
+    if options.get("idempotency_key") == AUTOMATIC_KEY:  # would give all calls the same run
+        what = f"one of your own, not {AUTOMATIC_KEY!r}: only an operator knows its task instance"
+        raise ValueError(f"trigger_task: idempotency_key must be {what}")
+    check_payload("trigger_task", payload)
+    check_options("trigger_task", options)
+    return TaskRequest(task_identifier=task_identifier, payload=payload, options=to_api(options))
+
+
+def new_delay(delay: Any) -> str:
+    """
+    Return another delay as it is sent.
+
+    :param delay: as the operator takes it
+    :raises ValueError: it is invalid or has passed
+    """
+    given = {"delay": "" if delay is None else delay}  # None would be no option at all
+    check_options("reschedule_run", given)
+    return str(to_api(given)["delay"])
+
+
+def wait_settings(
+    run_id: str,
+    connection: Settings,
+    *,
+    timeout: Duration | None,
+    poll_interval: Duration | None,
+    pending_version_timeout: Duration | None,
+) -> WaitSettings:
+    """
+    Return how to wait for a run, from now on.
+
+    :param run_id: the run
+    :param connection: of the run's environment
+    :param timeout: how long to wait; None for no limit
+    :param poll_interval: see :class:`~airflow_provider_trigger.run.wait_settings.WaitSettings`
+    :param pending_version_timeout: how long the run may wait for a version; None for no limit
+    :raises ValueError: one of them is not a duration, or below 0, or the interval is below 0.01 s
+    """
+
+    def seconds(name: str, value: Duration | None, least: float = 0.0) -> float | None:
+        return None if value is None else check_duration("wait_for_run", name, value, least=least)
+
+    limit = seconds("timeout", timeout)
+    return WaitSettings(
+        run_url=connection.run_url(run_id),
+        poll_interval=seconds("poll_interval", poll_interval, least=0.01),
+        deadline=None if limit is None else time.time() + limit,
+        pending_version_timeout=seconds("pending_version_timeout", pending_version_timeout),
+        patience=connection.retry_for,
+        cancels=False,
+        is_development=is_development_key(connection.secret_key),
+    )
