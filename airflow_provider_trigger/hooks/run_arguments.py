@@ -4,12 +4,24 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_trigger.defaults import AUTOMATIC_KEY
 from airflow_provider_trigger.durations import Duration
+from airflow_provider_trigger.run.filter import RunFilter
+from airflow_provider_trigger.run.find import ALL_TIMES
 from airflow_provider_trigger.run.request import TaskRequest, check_options, check_payload, to_api
 from airflow_provider_trigger.run.wait_settings import WaitSettings, is_development_key
+from airflow_provider_trigger.sources.search_terms import (
+    BATCH_ID,
+    STATUSES,
+    TAGS,
+    TASK_IDENTIFIERS,
+    InvalidTermsError,
+    Terms,
+    read_terms,
+)
 from airflow_provider_trigger.validation import check_duration
 
 if TYPE_CHECKING:
@@ -77,4 +89,45 @@ def wait_settings(
         patience=connection.retry_for,
         cancels=False,
         is_development=is_development_key(connection.secret_key),
+    )
+
+
+def given_terms(method: str, terms: Terms, value: Any) -> tuple[str, ...]:
+    """
+    Return the texts that an argument holds, none where it was not given.
+
+    :param method: whose argument it is, for the message
+    :param terms: the argument
+    :param value: as given
+    :raises ValueError: it is invalid, or holds no text
+    """
+    try:
+        return () if value is None else read_terms(terms, value)
+    except InvalidTermsError as error:
+        raise ValueError(f"{method}: {error}") from None
+
+
+def run_filter(
+    *, tags: Any, statuses: Any, task_identifiers: Any, batch_id: str | None, created_after: datetime | None
+) -> RunFilter:
+    """
+    Return which runs to list.
+
+    :param tags: one tag or several
+    :param statuses: one status or several
+    :param task_identifiers: one task or several
+    :param batch_id: the batch
+    :param created_after: a time with a zone
+    :raises ValueError: one of them is invalid
+    """
+    method = "list_runs"
+    if created_after is not None and getattr(created_after, "tzinfo", None) is None:
+        raise ValueError(f"{method}: created_after must be a datetime with a zone, not {created_after!r}")
+    [batch] = given_terms(method, BATCH_ID, batch_id) or [None]
+    return RunFilter(
+        tags=given_terms(method, TAGS, tags),
+        statuses=given_terms(method, STATUSES, statuses),
+        task_identifiers=given_terms(method, TASK_IDENTIFIERS, task_identifiers),
+        batch_id=batch,
+        created_from=created_after or ALL_TIMES,
     )

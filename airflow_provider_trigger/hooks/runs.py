@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import datetime
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_trigger.api.errors import TriggerDevError
@@ -10,8 +12,9 @@ from airflow_provider_trigger.defaults import PENDING_VERSION_TIMEOUT
 from airflow_provider_trigger.hooks.clients import ClientHook
 
 if TYPE_CHECKING:
-    from airflow_provider_trigger.api.models.runs import Run
+    from airflow_provider_trigger.api.models.runs import ListedRun, Run
     from airflow_provider_trigger.durations import Duration
+    from airflow_provider_trigger.run.filter import RunFilter
     from airflow_provider_trigger.run.wait_settings import WaitSettings
     from airflow_provider_trigger.run.waited import Waited
 
@@ -30,6 +33,50 @@ class RunsHook(ClientHook):
 
         with self.client() as client:
             return client.call(retrieve_run(run_id))
+
+    def list_runs(
+        self,
+        *,
+        tags: str | Sequence[str] | None = None,
+        statuses: str | Sequence[str] | None = None,
+        task_identifiers: str | Sequence[str] | None = None,
+        batch_id: str | None = None,
+        created_after: datetime | None = None,
+        limit: int | None = None,
+    ) -> Iterator[ListedRun]:
+        """
+        List runs, the newest first, 100 with each request, which is sent when its first run is needed.
+
+        A run must fit all arguments that are given; None allows any. The list lags 1 to 2 s behind
+        (measured): a run that was started a moment ago may be missing.
+
+        :param tags: all of these. The server searches for the first one: give the rarest first
+        :param statuses: one of these, such as ``EXECUTING``
+        :param task_identifiers: one of these Trigger.dev tasks
+        :param batch_id: the batch that started them
+        :param created_after: since when they exist, with a time zone; None for all times
+        :param limit: how many at most; None for all
+        :raises ValueError: an argument is invalid, such as an empty list, a tag with a comma or an unknown
+            status; nothing is sent
+        :raises TriggerDevError: the list failed; raised by the iterator
+        """
+        from airflow_provider_trigger.hooks.run_arguments import run_filter
+        from airflow_provider_trigger.validation import check_number
+
+        found = run_filter(
+            tags=tags,
+            statuses=statuses,
+            task_identifiers=task_identifiers,
+            batch_id=batch_id,
+            created_after=created_after,
+        )
+        if limit is not None:
+            check_number("list_runs", "limit", limit, least=1, unit="runs", whole=True)
+        return self._listed(found, limit)
+
+    def _listed(self, runs: RunFilter, limit: int | None) -> Iterator[ListedRun]:
+        with self.client() as client:
+            yield from islice((run for page in runs.pages(client) for run in page), limit)
 
     def trigger_task(
         self, task_identifier: str, payload: Any = None, options: Mapping[str, Any] | None = None

@@ -16,8 +16,8 @@ from airflow_provider_trigger.run.checks import call_each
 if TYPE_CHECKING:
     from airflow_provider_trigger.api.client import TriggerDevClient
 
-# Without a time, only the runs of the last 7 days are listed (measured).
-_ALL_TIMES = datetime.fromtimestamp(1, UTC)
+ALL_TIMES = datetime.fromtimestamp(1, UTC)
+"""Without a time, only the runs of the last 7 days are listed (measured)."""
 
 
 @dataclass(slots=True)
@@ -75,23 +75,38 @@ def find_runs(
 
 
 def list_pages(
-    client: TriggerDevClient, *, tag: str, statuses: Collection[str], deadline: Deadline = NEVER
+    client: TriggerDevClient,
+    *,
+    tag: str | None = None,
+    statuses: Collection[str] = (),
+    task_identifiers: Collection[str] = (),
+    batch_id: str | None = None,
+    created_from: datetime = ALL_TIMES,
+    deadline: Deadline = NEVER,
 ) -> Iterator[list[ListedRun]]:
     """
-    Yield all runs with a tag and one of these statuses, page by page, as far as the list knows.
+    Yield all runs that have all of this in common, page by page, as far as the list knows.
 
     :param client: for the environment
-    :param tag: exactly as sent
-    :param statuses: as the API spells them
+    :param tag: exactly as sent; None for any
+    :param statuses: one of these, as the API spells them; empty for any
+    :param task_identifiers: one of these tasks; empty for any
+    :param batch_id: the batch that started them; None for any
+    :param created_from: since when, with a time zone
     :param deadline: for all pages
     :raises TriggerDevError: the list failed
     """
     after = None
     while True:
-        page = client.call(
-            list_runs_page(tags=[tag], statuses=sorted(statuses), created_from=_ALL_TIMES, after=after),
-            deadline=deadline,
+        call = list_runs_page(
+            tags=[] if tag is None else [tag],
+            statuses=sorted(statuses),
+            task_identifiers=sorted(task_identifiers),
+            batch_id=batch_id,
+            created_from=created_from,
+            after=after,
         )
+        page = client.call(call, deadline=deadline)
         yield page.runs
         after = page.next
         if after is None:  # a short page is not the last one (measured)

@@ -186,7 +186,9 @@ def test_a_success_is_read(exchange: Exchange) -> None:
     elif LIST.match(target):
         pagination = body["pagination"]
         runs = [
-            ListedRun(id=run["id"], status=run["status"], idempotency_key=run.get("idempotencyKey"))
+            ListedRun(
+                id=run["id"], status=run["status"], task_identifier=run["taskIdentifier"], attributes=run
+            )
             for run in body["data"]
         ]
         assert result == RunPage(runs=runs, next=pagination.get("next"))

@@ -29,31 +29,20 @@ _USED_BY_WAITS = ("createdAt", "durationMs", "costInCents", "baseCostInCents", "
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Run:
+class ListedRun:
     """
-    One run as ``GET /api/v3/runs/{runId}`` shows it.
+    One run as a list shows it: up to date, although which runs are listed is not (measured).
 
     :param id: the run id, ``run_…``
     :param status: Trigger.dev's word; usually a
         :class:`~airflow_provider_trigger.api.models.statuses.RunStatus`, but new words may appear
     :param task_identifier: the id of the run's task, empty if the server did not say
-    :param updated_at: when it last changed
-    :param started_at: when a worker first took the run; None if none ever did
-    :param finished_at: when it ended. A run canceled while no worker had it never gets one (measured).
-    :param attempt_count: how many attempts have begun
-    :param seen_at: the server's clock as it answered, to the second; None if it sent none
-    :param attributes: the whole answer as the server sent it: ``payload``, ``output``, ``error``,
-        ``tags``, ``relatedRuns`` …; little of it after :meth:`without_contents`
+    :param attributes: the whole item as the server sent it; it has no payload, output or error (measured)
     """
 
     id: str
     status: str
     task_identifier: str
-    updated_at: datetime | None
-    started_at: datetime | None
-    finished_at: datetime | None
-    attempt_count: int
-    seen_at: datetime | None
     attributes: Mapping[str, Any]
 
     @property
@@ -65,6 +54,57 @@ class Run:
         (measured). An unknown word counts as alive.
         """
         return meaning_of(self.status).is_final
+
+    @property
+    def created_at(self) -> datetime | None:
+        """When it was triggered."""
+        return _read_time(self.attributes.get("createdAt"))
+
+    @property
+    def idempotency_key(self) -> str | None:
+        """Its idempotency key, until the key is free again (measured); a replay has none (measured)."""
+        return _read_text(self.attributes.get("idempotencyKey"))
+
+    @property
+    def tags(self) -> list[str]:
+        """Its tags, sorted (measured)."""
+        tags = self.attributes.get("tags")
+        return [tag for tag in tags if isinstance(tag, str)] if isinstance(tags, list) else []
+
+    @classmethod
+    def from_answer(cls, answer: Mapping[str, Any]) -> ListedRun:
+        """
+        Read an item of the server's list.
+
+        :param answer: with a text ``id`` and ``status``
+        """
+        return ListedRun(**_read_basics(answer))
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Run(ListedRun):
+    """
+    One run as ``GET /api/v3/runs/{runId}`` shows it.
+
+    The first four are as those of :class:`ListedRun`.
+
+    :param id: the run id
+    :param status: Trigger.dev's word
+    :param task_identifier: the id of the run's task
+    :param attributes: the whole answer as the server sent it: ``payload``, ``output``, ``error``,
+        ``tags``, ``relatedRuns`` …; little of it after :meth:`without_contents`
+    :param updated_at: when it last changed
+    :param started_at: when a worker first took the run; None if none ever did
+    :param finished_at: when it ended. A run canceled while no worker had it never gets one (measured).
+    :param attempt_count: how many attempts have begun
+    :param seen_at: the server's clock as it answered, to the second; None if it sent none
+    """
+
+    updated_at: datetime | None
+    started_at: datetime | None
+    finished_at: datetime | None
+    attempt_count: int
+    seen_at: datetime | None
 
     @property
     def is_success(self) -> bool:
@@ -104,11 +144,6 @@ class Run:
             and self.updated_at
             and (self.seen_at - self.updated_at).total_seconds() > TERMINATES_WITHIN
         )
-
-    @property
-    def created_at(self) -> datetime | None:
-        """When it was triggered."""
-        return _read_time(self.attributes.get("createdAt"))
 
     @property
     def age(self) -> float:
@@ -152,15 +187,9 @@ class Run:
         return RunError.from_answer(self.attributes.get("error"))
 
     @property
-    def idempotency_key(self) -> str | None:
-        """Its idempotency key, until the key is free again (measured); a replay has none (measured)."""
-        return _read_text(self.attributes.get("idempotencyKey"))
-
-    @property
-    def tags(self) -> list[str]:
-        """Its tags, sorted (measured)."""
-        tags = self.attributes.get("tags")
-        return [tag for tag in tags if isinstance(tag, str)] if isinstance(tags, list) else []
+    def batch_id(self) -> str | None:
+        """The batch that started it, None if none did; not those whose items got it by its key (measured)."""
+        return _read_text(self.attributes.get("batchId"))
 
     @classmethod
     def from_answer(cls, answer: Mapping[str, Any], *, seen_at: datetime | None = None) -> Run:
@@ -170,20 +199,14 @@ class Run:
         :param answer: the decoded body, with a text ``id`` and ``status``
         :param seen_at: the answer's ``Date``
         """
-        status = answer["status"][:_MAX_STATUS_LENGTH]
-        if status not in MEANINGS:
-            _warn_of_unknown_status(status)
         attempt_count = answer.get("attemptCount")
-        return cls(
-            id=answer["id"],
-            status=status,
-            task_identifier=str(answer.get("taskIdentifier") or "")[:_MAX_TASK_LENGTH],
+        return Run(
+            **_read_basics(answer),
             updated_at=_read_time(answer.get("updatedAt")),
             started_at=_read_time(answer.get("startedAt")),
             finished_at=_read_time(answer.get("finishedAt")),
             attempt_count=attempt_count if isinstance(attempt_count, int) else 0,
             seen_at=seen_at,
-            attributes=answer,
         )
 
     def without_contents(self) -> Run:
@@ -211,36 +234,6 @@ class TriggeredRun:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class ListedRun:
-    """
-    One run as a list shows it: up to date, although which runs are listed is not (measured).
-
-    :param id: the run id, ``run_…``
-    :param status: Trigger.dev's word
-    :param idempotency_key: as :attr:`Run.idempotency_key`
-    """
-
-    id: str
-    status: str
-    idempotency_key: str | None
-
-    @property
-    def is_final(self) -> bool:
-        """Whether the run has ended."""
-        return meaning_of(self.status).is_final
-
-    @classmethod
-    def from_answer(cls, answer: Mapping[str, Any]) -> ListedRun:
-        """
-        Read an item of the server's list.
-
-        :param answer: with a text ``id`` and ``status``
-        """
-        key = _read_text(answer.get("idempotencyKey"))
-        return cls(id=answer["id"], status=answer["status"], idempotency_key=key)
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
 class RunPage:
     """
     One page of a list of runs.
@@ -251,6 +244,19 @@ class RunPage:
 
     runs: list[ListedRun]
     next: str | None
+
+
+def _read_basics(answer: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the arguments that both kinds of runs take."""
+    status = answer["status"][:_MAX_STATUS_LENGTH]
+    if status not in MEANINGS:
+        _warn_of_unknown_status(status)
+    return {
+        "id": answer["id"],
+        "status": status,
+        "task_identifier": str(answer.get("taskIdentifier") or "")[:_MAX_TASK_LENGTH],
+        "attributes": answer,
+    }
 
 
 def _warn_of_unknown_status(status: str) -> None:

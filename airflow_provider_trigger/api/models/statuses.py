@@ -123,9 +123,10 @@ def todays_word(word: str) -> str:
 FINAL_STATUSES = frozenset(status for status, meaning in MEANINGS.items() if meaning.is_final)
 """In these a run has ended."""
 
-ALIVE_STATUSES = frozenset(
-    status for status, meaning in MEANINGS.items() if meaning.is_todays and not meaning.is_final
-)
+TODAYS_STATUSES = frozenset(status for status, meaning in MEANINGS.items() if meaning.is_todays)
+"""Today's words, which the API accepts as filters of lists (measured)."""
+
+ALIVE_STATUSES = frozenset(status for status in TODAYS_STATUSES if not MEANINGS[status].is_final)
 """Today's words for runs that have not ended."""
 
 SUCCESS_STATUSES = tuple(

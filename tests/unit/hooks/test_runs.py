@@ -1,15 +1,18 @@
-"""Start runs, wait for them, get their outputs, replay and reschedule them, with the hook."""
+"""Start runs, wait for them, list them, get their outputs, replay and reschedule them, with the hook."""
 
 from __future__ import annotations
 
 import json
-from datetime import timedelta
+import re
+from collections.abc import Iterator
+from datetime import datetime, timedelta
 from functools import partial
 from typing import Any
 
 import pytest
 from in_process import Network
 
+from airflow_provider_trigger.api.client import TriggerDevClient
 from airflow_provider_trigger.api.errors import (
     AuthenticationError,
     NotFoundError,
@@ -17,6 +20,8 @@ from airflow_provider_trigger.api.errors import (
     TransportError,
     TriggerDevError,
 )
+from airflow_provider_trigger.api.models.runs import ListedRun
+from airflow_provider_trigger.api.models.statuses import RunStatus
 from airflow_provider_trigger.hooks import run_arguments
 from airflow_provider_trigger.hooks.trigger_dev import TriggerDevHook
 from airflow_provider_trigger.run import start, wait
@@ -197,6 +202,130 @@ def test_a_run_whose_output_is_broken_is_an_error_and_no_empty_output(hook, serv
     server.realtime = False
     with pytest.raises(TriggerDevError, match=r"cannot be checked, and may still be running: .* 500"):
         hook.wait_for_run(server.add_run("COMPLETED").id)
+
+
+# List
+
+
+def ids_of(listed: Iterator[ListedRun]) -> list[str]:
+    return [run.id for run in listed]
+
+
+def test_a_listed_run_shows_what_it_has_in_common_with_others(hook, server) -> None:
+    run = server.add_run("EXECUTING", tags=["b", "a"], task_identifier="resize", idempotency_key="k")
+    [listed] = hook.list_runs()
+    assert (listed.id, listed.status, listed.task_identifier) == (run.id, "EXECUTING", "resize")
+    assert (listed.tags, listed.idempotency_key, listed.is_final) == (["a", "b"], "k", False)
+    assert listed.created_at == run.created_at
+    assert listed.attributes["env"]["name"] == "prod"
+
+
+def test_a_listed_run_has_all_tags(hook, server) -> None:
+    both = server.add_run("EXECUTING", tags=["a", "b", "c"])
+    for tags in (["a"], ["b"], ["A", "b"], []):
+        server.add_run("EXECUTING", tags=tags)
+    assert ids_of(hook.list_runs(tags=["a", "b"])) == [both.id]
+    assert len(ids_of(hook.list_runs(tags="a"))) == 2
+
+
+def test_statuses_and_tasks_are_any_of(hook, server) -> None:
+    added = {
+        (status, task): server.add_run(status, task_identifier=task).id
+        for status in ("QUEUED", "EXECUTING", "FAILED")
+        for task in ("resize", "crop", "cut")
+    }
+    found = hook.list_runs(statuses=["QUEUED", "FAILED"], task_identifiers=("crop", "cut"))
+    kept = [run_id for (status, task), run_id in added.items() if status != "EXECUTING" and task != "resize"]
+    assert sorted(ids_of(found)) == sorted(kept)
+    assert ids_of(hook.list_runs(statuses=RunStatus.EXECUTING, task_identifiers="cut")) == [
+        added["EXECUTING", "cut"]
+    ]
+
+
+def test_a_batch_is_sent_as_a_filter(hook, wire, answer) -> None:
+    wire.script = lambda _: answer(200, {"data": [], "pagination": {}})
+    assert ids_of(hook.list_runs(batch_id="batch_1")) == []
+    assert "filter%5Bbatch%5D=batch_1" in wire.sent[0].url
+
+
+def test_runs_of_all_times_are_listed_unless_a_time_is_given(hook, server, clock) -> None:
+    old = server.add_run("COMPLETED")
+    clock.sleep(30 * 86400)
+    new = server.add_run("COMPLETED")
+    assert ids_of(hook.list_runs()) == [new.id, old.id]
+    assert ids_of(hook.list_runs(created_after=new.created_at - timedelta(seconds=1))) == [new.id]
+
+
+def test_pages_are_read_as_they_are_needed(hook, server, network: Network, clock) -> None:
+    runs = []
+    for _ in range(250):
+        clock.sleep(0.01)
+        runs.append(server.add_run("QUEUED").id)
+    listed = hook.list_runs()
+    assert network.requests == []
+    first = next(listed)
+    assert (first.id, len(network.requests)) == (runs[-1], 1)
+    assert ids_of(listed) == runs[-2::-1]
+    assert len(network.requests) == 3
+    assert ids_of(hook.list_runs(limit=100)) == runs[:-101:-1]
+    assert len(network.requests) == 4
+
+
+def test_filters_that_the_server_ignores_count_all_the_same(hook, wire, answer) -> None:
+    runs = [
+        {"id": "run_1", "status": "QUEUED", "taskIdentifier": "resize", "tags": ["a", "b"]},
+        {"id": "run_2", "status": "COMPLETED", "taskIdentifier": "resize", "tags": ["a"]},
+        {"id": "run_3", "status": "QUEUED", "taskIdentifier": "crop"},
+    ]
+    wire.script = lambda _: answer(200, {"data": runs, "pagination": {}})
+    assert ids_of(hook.list_runs(tags=["b"])) == ["run_1"]
+    assert ids_of(hook.list_runs(statuses=["QUEUED"])) == ["run_1", "run_3"]
+    assert ids_of(hook.list_runs(task_identifiers=["crop"])) == ["run_3"]
+
+
+@pytest.mark.parametrize("ends", [lambda listed: listed.close(), list])
+def test_the_client_of_a_list_is_closed_at_its_end(hook, server, monkeypatch, ends) -> None:
+    closed: list[None] = []
+    monkeypatch.setattr(TriggerDevClient, "close", lambda _: closed.append(None))
+    server.add_run("QUEUED")
+    server.add_run("QUEUED")
+    listed = hook.list_runs()
+    next(listed)
+    assert closed == []
+    ends(listed)
+    assert len(closed) == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "text"),
+    [
+        ({"tags": []}, "[] from tags is not a valid tag: the list must have at least one tag"),
+        ({"tags": ["a", "b,c"]}, "'b,c' from tags is not a valid tag: "),
+        (
+            {"statuses": ["QUEUED", "RUNNING"]},
+            "'RUNNING' from statuses is not a valid status: it must be one of CANCELED, COMPLETED, CRASHED, "
+            "DELAYED, DEQUEUED, EXECUTING, EXPIRED, FAILED, PENDING_VERSION, QUEUED, SYSTEM_FAILURE, ",
+        ),
+        ({"task_identifiers": [" "]}, "' ' from task_identifiers is not a valid task identifier: "),
+        ({"batch_id": ""}, "'' from batch_id is not a valid batch id: "),
+        ({"created_after": datetime(2026, 1, 1)}, "created_after must be a datetime with a zone, not "),
+        ({"created_after": "2026-01-01"}, "created_after must be a datetime with a zone, not '2026-01-01'"),
+        ({"limit": 0}, "limit must be a whole number of runs, 1 or more, not 0"),
+    ],
+)
+def test_an_invalid_argument_of_a_list_is_an_error_before_it_is_read(
+    hook, network: Network, arguments: dict[str, Any], text: str
+) -> None:
+    with pytest.raises(ValueError, match=f"^list_runs: {re.escape(text)}"):
+        hook.list_runs(**arguments)
+    assert network.requests == []
+
+
+def test_a_list_that_fails_names_the_connection(hook, network: Network, answer) -> None:
+    network.fault("GET", answer(401, {"error": "Invalid API key"}), times=1000)
+    listed = hook.list_runs()
+    with pytest.raises(AuthenticationError, match=r"^Connection 'trigger_dev_default' to https"):
+        next(listed)
 
 
 # Outputs

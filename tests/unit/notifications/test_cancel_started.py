@@ -265,7 +265,9 @@ def test_the_runs_of_the_first_page_are_canceled_before_the_next_page_is_read(
 
     monkeypatch.setattr(run, "cancel", note_cancel)
     listed = {
-        one.id: ListedRun(id=one.id, status=one.status, idempotency_key=one.idempotency_key)
+        one.id: ListedRun.from_answer(
+            {"id": one.id, "status": one.status, "idempotencyKey": one.idempotency_key}
+        )
         for one in (run, other)
     }
 

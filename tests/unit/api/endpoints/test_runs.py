@@ -22,7 +22,7 @@ from airflow_provider_trigger.api.http import Call, Response
 from airflow_provider_trigger.api.models.runs import ListedRun, RunPage
 
 RUN = {"id": "run_1", "status": "QUEUED"}
-LISTED = ListedRun(id="run_1", status="QUEUED", idempotency_key=None)
+LISTED = ListedRun(id="run_1", status="QUEUED", task_identifier="", attributes=RUN)
 CALLS: tuple[Callable[[], Call[Any]], ...] = (
     lambda: cancel_run("run_1"),
     lambda: retrieve_run("run_1"),
@@ -192,6 +192,8 @@ def test_a_page_is_filtered() -> None:
     assert params(
         tags=["a", " b:/%"],
         statuses=["QUEUED", "EXECUTING"],
+        task_identifiers=["resize", "crop/x"],
+        batch_id="batch_1",
         created_from=created_from,
         page_size=20,
         after="x=",
@@ -199,15 +201,27 @@ def test_a_page_is_filtered() -> None:
         "page[size]": "20",
         "filter[tag]": "a, b:/%",
         "filter[status]": "QUEUED,EXECUTING",
+        "filter[taskIdentifier]": "resize,crop/x",
+        "filter[batch]": "batch_1",
         "filter[createdAt][from]": "1795597200250",
         "page[after]": "x=",
     }
 
 
-@pytest.mark.parametrize("tags", [[""], ["a,b"], ["a", ","]])
-def test_a_tag_that_would_find_others_or_nothing_is_rejected(tags: list[str]) -> None:
-    with pytest.raises(ValueError, match="cannot be found by a tag that is empty or has a comma"):
-        list_runs_page(tags=tags, created_from=None)
+@pytest.mark.parametrize(
+    ("what", "arguments"),
+    [
+        ("tag", {"tags": [""]}),
+        ("tag", {"tags": ["a,b"]}),
+        ("tag", {"tags": ["a", ","]}),
+        ("task", {"task_identifiers": [""]}),
+        ("batch", {"batch_id": ""}),
+        ("batch", {"batch_id": "batch_1,batch_2"}),
+    ],
+)
+def test_what_would_find_others_or_nothing_is_rejected(what: str, arguments: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match=f"cannot be found by a {what} that is empty or has a comma"):
+        list_runs_page(created_from=None, **arguments)
 
 
 def test_a_time_without_a_zone_is_rejected() -> None:
@@ -224,7 +238,7 @@ def test_a_time_without_a_zone_is_rejected() -> None:
         ({"data": [], "pagination": {"next": "n", "previous": "p"}}, RunPage(runs=[], next="n")),
         (
             {"data": [RUN, RUN | {"idempotencyKey": "a key"}], "pagination": {"next": ""}},
-            RunPage(runs=[LISTED, replace(LISTED, idempotency_key="a key")], next=None),
+            RunPage(runs=[LISTED, replace(LISTED, attributes=RUN | {"idempotencyKey": "a key"})], next=None),
         ),
         ({"data": [RUN], "pagination": {"next": None}}, RunPage(runs=[LISTED], next=None)),
     ],

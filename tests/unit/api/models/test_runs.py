@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from airflow_provider_trigger.api.models import runs
 from airflow_provider_trigger.api.models.run_errors import RunError
-from airflow_provider_trigger.api.models.runs import Run
+from airflow_provider_trigger.api.models.runs import ListedRun, Run
 from airflow_provider_trigger.api.models.statuses import RunStatus
 
 
@@ -83,6 +83,16 @@ def test_a_known_word_is_not_warned_of(caplog: pytest.LogCaptureFixture) -> None
     for status in RunStatus:
         run(status)
     assert not caplog.records
+
+
+def test_a_list_warns_of_an_unknown_word_and_keeps_texts_short(caplog: pytest.LogCaptureFixture) -> None:
+    listed = ListedRun.from_answer({"id": "run_1", "status": "X" * 500, "taskIdentifier": "t" * 500})
+    assert (len(listed.status), len(listed.task_identifier), listed.is_final) == (50, 256, False)
+    assert "unknown run status" in caplog.text
+
+
+def test_a_run_names_its_batch() -> None:
+    assert [run(batchId=one).batch_id for one in ("batch_1", "", None)] == ["batch_1", None, None]
 
 
 # Termination

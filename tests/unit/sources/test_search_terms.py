@@ -1,0 +1,98 @@
+"""Which values tags, batches, statuses and tasks may be."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from airflow_provider_trigger.sources.search_terms import (
+    BATCH_ID,
+    BATCH_IDS,
+    STATUSES,
+    TAGS,
+    InvalidTermsError,
+    Terms,
+    read_terms,
+)
+
+
+def invalid(terms: Terms, value: Any) -> str:
+    with pytest.raises(InvalidTermsError) as raised:
+        read_terms(terms, value)
+    assert str(raised.value) == str(raised.value.value)
+    return str(raised.value)
+
+
+@pytest.mark.parametrize(
+    ("value", "terms"),
+    [
+        ("a", ("a",)),
+        (["b", "a", "b"], ("b", "a")),
+        (("a",), ("a",)),
+        ({"b", "a"}, ("a", "b")),
+        (frozenset("a"), ("a",)),
+        (" a: /%#", (" a: /%#",)),
+        # What Jinja makes of a list.
+        ("['a', 'b']", ("a", "b")),
+        (' ["a"]', ("a",)),
+        ("[urgent", ("[urgent",)),
+    ],
+)
+def test_texts_are_taken_once_each(value: Any, terms: tuple[str, ...]) -> None:
+    assert read_terms(TAGS, value) == terms
+
+
+_NOTHING = "a template that finds nothing renders to this"
+_EMPTY = "it must not be empty, nor have a comma"
+_NO_LIST = "it must be a string, or a list of strings"
+_ANY = "the list must have at least one tag"
+
+
+@pytest.mark.parametrize(
+    ("value", "shown", "reason"),
+    [
+        (None, "None", _NO_LIST),
+        ("None", "'None'", _NOTHING),
+        (" null ", "' null '", _NOTHING),
+        (["a", "None"], "'None'", _NOTHING),
+        ([], "[]", _ANY),
+        ("[]", "[]", _ANY),
+        (set(), "[]", _ANY),
+        ("", "''", _EMPTY),
+        (["a", " "], "' '", _EMPTY),
+        ("a,b", "'a,b'", _EMPTY),
+        (["a", 1], "1", "it must be a string, not int"),
+        ({"a": 1}, "a dict of ['a']", _NO_LIST),
+        (
+            "LazySelectSequence([3 items])",
+            "'LazySelectSequence([3 items])'",
+            "Jinja turned mapped outputs into text; use the task's .output",
+        ),
+    ],
+)
+def test_a_tag_that_is_not_valid_is_named_with_its_argument(value: Any, shown: str, reason: str) -> None:
+    assert invalid(TAGS, value) == f"{shown} from tags is not a valid tag: {reason}"
+
+
+def test_a_batch_is_named_with_its_argument() -> None:
+    text = "'run_1' from batch_ids is not a valid batch id: it is the id of a run, which goes into run_ids"
+    assert invalid(BATCH_IDS, ["batch_1", "run_1"]) == text
+    assert invalid(BATCH_ID, ["batch_1"]).endswith(" batch id: it must be a string, not list")
+    assert invalid(BATCH_ID, None).endswith(" batch id: it must be a string, not NoneType")
+
+
+def test_only_todays_statuses_are_known() -> None:
+    assert read_terms(STATUSES, ["EXECUTING", "CANCELED"]) == ("EXECUTING", "CANCELED")
+    for status in ("PENDING", "FROZEN", "executing"):
+        assert "it must be one of CANCELED, COMPLETED, CRASHED, DELAYED, " in invalid(STATUSES, status)
+
+
+def test_what_is_not_known_yet_is_left_out() -> None:
+    def is_unknown(value: object) -> bool:
+        return isinstance(value, str) and "{{" in value
+
+    assert read_terms(TAGS, "{{ a, b }}", is_unknown=is_unknown) == ()
+    assert read_terms(TAGS, ["a", "{{ a, b }}"], is_unknown=is_unknown) == ("a",)
+    with pytest.raises(InvalidTermsError):
+        read_terms(TAGS, ["{{ a }}", ""], is_unknown=is_unknown)
