@@ -447,7 +447,7 @@ def test_the_try_after_a_clear_cancels_the_run_from_before(connection: str, serv
 def test_the_try_after_a_clear_takes_up_the_run_from_before_if_it_is_not_to_be_canceled(
     connection: str, server, context
 ) -> None:
-    server.on_task("resize", output="first", after=0.5)
+    server.on_task("resize", output="first", after=1.5)
     tried(server, context())
     assert operator(cancel_on_kill=False).execute(context(try_number=2, max_tries=1)) == "first"
     assert len(server.runs) == 1
