@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -16,6 +17,9 @@ from .runs import ServerRun
 from .server_time import ServerTime, moment
 from .unset import UNSET
 
+NOT_TRIGGERED = "BATCH_ITEM_COULD_NOT_TRIGGER"
+TOO_LARGE = "PAYLOAD_TOO_LARGE"
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BatchItem:
@@ -24,13 +28,14 @@ class BatchItem:
 
     :param payload: any JSON, ``UNSET`` for none
     :param options: the API's options in its own spelling
-    :param can_be_triggered: whether the server can do it; if not, the run is a failed one
+    :param failure: the code of the internal error that keeps it from being triggered, ``None`` for none; the
+        run is a failed one then
     """
 
     task_identifier: str
     payload: Any = UNSET
     options: Mapping[str, Any] = field(default_factory=dict)
-    can_be_triggered: bool = True
+    failure: str | None = None
 
 
 @dataclass(eq=False, kw_only=True)
@@ -41,6 +46,7 @@ class Batch:
     :param environment: the environment it belongs to
     :param run_count: how many items it has
     :param created: when it was created, in seconds since 1970
+    :param streamed: whether its items come after it; it is processed only once it has all
     """
 
     id: str
@@ -48,17 +54,39 @@ class Batch:
     run_count: int
     created: float
     agenda: Agenda = field(repr=False)
+    streamed: bool = False
+    # The indexes of the items that it has, and when the last of them is processed.
+    _items: set[int] = field(default_factory=set, init=False, repr=False)
+    _due: float = field(init=False, repr=False)
+    # How many requests with items have come.
+    requests: int = field(default=0, init=False, repr=False)
     # The runs of the items that have been processed, by the item's index, and when the last one was.
     _runs: dict[int, ServerRun] = field(default_factory=dict, init=False, repr=False)
     _updated: float = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
-        self._updated = self.created
+        self._updated = self._due = self.created
 
     @property
     def status(self) -> str:
-        """Return ``PENDING``; ``COMPLETED`` once all items are processed and its own runs are final."""
+        """
+        Return ``PENDING``, and ``COMPLETED`` once all items are processed and its own runs are final.
+
+        One whose items are streamed is ``PROCESSING`` from the last item until all are processed.
+        """
+        if self.streamed and self.sealed and self.processed_at is None:
+            return "PROCESSING"
         return "PENDING" if self._ends is None else "COMPLETED"
+
+    @property
+    def sealed(self) -> bool:
+        """Return whether it has all of its items."""
+        return self.item_count == self.run_count
+
+    @property
+    def item_count(self) -> int:
+        """Return how many items it has."""
+        return len(self._items)
 
     @property
     def runs(self) -> list[ServerRun]:
@@ -82,19 +110,37 @@ class Batch:
         return max([moment(self._updated), *ends])
 
     @property
+    def processed_at(self) -> datetime | None:
+        """Return when all items were processed, ``None`` before."""
+        return moment(self._updated) if len(self.runs) == self.run_count else None
+
+    @property
     def _ends(self) -> list[datetime] | None:
         """Return when its own runs ended, ``None`` before all have; those of other batches do not matter."""
-        runs = self.runs
-        states = [run.state for run in runs if run.batch_id == self.id]
-        if len(runs) < self.run_count or not all(state.final for state in states):
+        states = [run.state for run in self.runs if run.batch_id == self.id]
+        if self.processed_at is None or not all(state.final for state in states):
             return None
         return [state.finished_at or state.updated_at for state in states]
+
+    def plan(self, index: int, *, now: float, pause: float) -> float | None:
+        """
+        Take an item; return when it is processed, ``None`` if it was there already.
+
+        :param index: its place among the items, from 0 on
+        :param now: the time, in seconds since 1970
+        :param pause: seconds from the item before until it is processed
+        """
+        if index in self._items:
+            return None
+        self._items.add(index)
+        self._due = max(self._due, now) + pause
+        return self._due
 
     def add(self, index: int, run: ServerRun, *, at: float) -> None:
         """
         Add the run of an item.
 
-        :param index: the item's place among the others, from 0 on
+        :param index: the item's place among the items, from 0 on
         :param at: when the item was processed, in seconds since 1970
         """
         self._runs[index] = run
@@ -113,6 +159,7 @@ class Batches(dict[str, Batch]):
         self._start = start
         self._time = time
         self._agenda = agenda
+        self._keys: set[tuple[Environment, str]] = set()
 
     def create(self, items: Sequence[BatchItem], *, environment: Environment) -> Batch:
         """
@@ -120,21 +167,61 @@ class Batches(dict[str, Batch]):
 
         :param environment: the environment it belongs to
         """
-        now = self._time.now()
-        batch = Batch(
-            id=new_id("batch"),
-            environment=environment,
-            run_count=len(items),
-            created=now,
-            agenda=self._agenda,
-        )
-        self[batch.id] = batch
-        pause = 0.0 if len(items) <= constants.BATCH_AT_ONCE else 1 / constants.BATCH_RATE
+        batch = self._add(len(items), environment=environment)
+        rate = math.inf if len(items) <= constants.BATCH_AT_ONCE else constants.BATCH_RATE
         for index, item in enumerate(items):
-            at = self._time.after((index + 1) * pause, now)
-            self._agenda.add(at, partial(self._process, batch, index, item))
+            self._process(batch, index, item, after=1 / rate)
         self._agenda.catch_up()
         return batch
 
-    def _process(self, batch: Batch, index: int, item: BatchItem) -> None:
+    def open(self, run_count: int, *, environment: Environment, key: str | None = None) -> Batch | None:
+        """
+        Create a batch without items and return it; ``None`` if there is one with its key.
+
+        :param run_count: how many items it will have
+        :param environment: the environment it belongs to
+        :param key: its idempotency key, ``None`` for none
+        """
+        if key:
+            if (environment, key) in self._keys:
+                return None
+            self._keys.add((environment, key))
+        return self._add(run_count, environment=environment, streamed=True)
+
+    def stream(self, batch: Batch, index: int, item: BatchItem) -> bool:
+        """
+        Add an item to such a batch, and let its run follow; return whether the item is a new one.
+
+        :param index: its place among the items, from 0 on
+        """
+        return self._process(batch, index, item, after=1 / constants.BATCH_RATE)
+
+    def is_free(self, batch: Batch) -> bool:
+        """Count a request that adds items, and return whether it costs no token."""
+        batch.requests += 1
+        until = self._time.after(constants.BATCH_FREE_FOR, batch.created)
+        return batch.requests <= constants.BATCH_FREE_REQUESTS and self._time.now() < until
+
+    def _add(self, run_count: int, *, environment: Environment, streamed: bool = False) -> Batch:
+        batch = Batch(
+            id=new_id("batch"),
+            environment=environment,
+            run_count=run_count,
+            created=self._time.now(),
+            agenda=self._agenda,
+            streamed=streamed,
+        )
+        self[batch.id] = batch
+        return batch
+
+    def _process(self, batch: Batch, index: int, item: BatchItem, *, after: float) -> bool:
+        at = batch.plan(index, now=self._time.now(), pause=self._time.after(after, 0))
+        if at is None:
+            return False
+        if batch.streamed and item.failure == NOT_TRIGGERED:
+            at = self._time.after(constants.BATCH_TRIES, at)
+        self._agenda.add(at, partial(self._start_run, batch, index, item))
+        return True
+
+    def _start_run(self, batch: Batch, index: int, item: BatchItem) -> None:
         batch.add(index, self._start(batch, item), at=self._time.now())

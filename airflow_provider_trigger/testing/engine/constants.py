@@ -69,6 +69,15 @@ BATCH_AT_ONCE = 20
 BATCH_RATE = 50.0
 """Runs of a larger batch that are triggered per second (measured)."""
 
+BATCH_TRIES = 43.0
+"""Until an item that was streamed and cannot be triggered is given up, in seconds (measured)."""
+
+BATCH_FREE_REQUESTS = 10
+"""Requests with items of a batch that cost no token (read in the real server's code)."""
+
+BATCH_FREE_FOR = 1800.0
+"""From the creation of a batch until they cost one, in seconds; 31 minutes later they do (measured)."""
+
 BULK_DURATION = 0.2
 """Until a bulk action processes its runs, in seconds."""
 

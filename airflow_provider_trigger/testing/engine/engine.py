@@ -29,6 +29,7 @@ class Engine(Store):
 
     worker: Worker = field(init=False)
     batches: Batches = field(init=False)
+    unknown_regions: set[str] = field(default_factory=set, init=False)
     _scripts: TaskScripts = field(default_factory=TaskScripts, init=False)
 
     def __post_init__(self) -> None:
@@ -62,6 +63,10 @@ class Engine(Store):
     def unknown_queue(self, name: str) -> None:
         """Let no version ever have a queue: runs that name it wait in PENDING_VERSION."""
         self.worker.forget_queue(name)
+
+    def unknown_region(self, name: str) -> None:
+        """Let there be no such region: a trigger that names it is rejected. All other names are known."""
+        self.unknown_regions.add(name)
 
     def deploy(self, task_identifier: str) -> None:
         """Deploy a new version, which has a task; the runs that waited for it continue."""
@@ -114,7 +119,7 @@ class Engine(Store):
 
     def _start_item(self, batch: Batch, item: BatchItem) -> ServerRun:
         """Trigger the run of a batch's item; one that cannot be triggered is a failed run without tags."""
-        if item.can_be_triggered:
+        if item.failure is None:
             return self.trigger(
                 item.task_identifier,
                 payload=item.payload,
@@ -130,7 +135,7 @@ class Engine(Store):
             payload=item.payload,
             batch_id=batch.id,
         )
-        run.error, run.finished_at = internal("BATCH_ITEM_COULD_NOT_TRIGGER"), run.created_at
+        run.error, run.finished_at = internal(item.failure), run.created_at
         return run
 
     def replay(self, run: ServerRun) -> ServerRun:

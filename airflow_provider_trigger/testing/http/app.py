@@ -48,6 +48,9 @@ class Routes(Protocol):
     ) -> Response:
         """Answer a request; see the router for the parameters."""
 
+    def is_free(self, path: str) -> bool:
+        """Return whether a request costs no token."""
+
 
 class App:
     """
@@ -149,7 +152,7 @@ class App:
         authorization = request.headers.get("authorization")
         if not authorization:
             return no_authorization()
-        if self._limiter is None:
+        if self._limiter is None or self._routes.is_free(path):
             return answer()
         take = self._limiter.take(token_of(authorization))
         if take.rejected:

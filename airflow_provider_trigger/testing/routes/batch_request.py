@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from ..engine.batches import BatchItem
+from ..engine.batches import NOT_TRIGGERED, BatchItem
 from ..engine.engine import Engine
 from ..engine.unset import UNSET
 from .json_body import InvalidBodyError, kind_of, read_json
@@ -45,7 +45,7 @@ def make_item(engine: Engine, given: dict[str, Any]) -> BatchItem:
         check_triggerable(engine, wanted)
     except InvalidBodyError:
         return BatchItem(
-            task_identifier=given["task"], payload=given.get("payload", UNSET), can_be_triggered=False
+            task_identifier=given["task"], payload=given.get("payload", UNSET), failure=NOT_TRIGGERED
         )
     return BatchItem(task_identifier=given["task"], payload=wanted.payload, options=wanted.options)
 

@@ -23,8 +23,6 @@ _NO_ITEMS = {
     "param": "access_token",
     "type": "authorization",
 }
-# What version 2 of the call shows in addition.
-_PROCESSING: dict[str, Any] = {"processing": {"errors": []}}
 
 
 class BatchCalls:
@@ -34,8 +32,8 @@ class BatchCalls:
         self._engine = engine
         self.routes = [
             Route(re.compile(r"/api/v2/tasks/batch"), act=self._trigger),
-            Route(re.compile(r"/api/v1/batches/([^/]+)"), load=partial(self._retrieve, more={})),
-            Route(re.compile(r"/api/v2/batches/([^/]+)"), load=partial(self._retrieve, more=_PROCESSING)),
+            Route(re.compile(r"/api/v1/batches/([^/]+)"), load=partial(self._retrieve, version=1)),
+            Route(re.compile(r"/api/v2/batches/([^/]+)"), load=partial(self._retrieve, version=2)),
         ]
 
     def _trigger(self, call: Call) -> Response:
@@ -48,19 +46,29 @@ class BatchCalls:
         batch = self._engine.batches.create(items, environment=call.environment)
         return json_answer({"id": batch.id, "isCached": False, "runCount": batch.run_count}, status=202)
 
-    def _retrieve(self, call: Call, *, more: dict[str, Any]) -> Response:
+    def _retrieve(self, call: Call, *, version: int) -> Response:
         batch = find_in(self._engine.batches, call)
         if batch is None:
             return error_answer("Not found", status=404, headers={"x-should-retry": "true"})
-        return json_answer(_show(batch) | more)
+        return json_answer(_show(batch) if version == 1 else _show(batch) | _processing(batch))
 
 
 def _show(batch: Batch) -> dict[str, Any]:
-    return {
+    body = {
         "id": batch.id,
         "status": batch.status,
         "createdAt": show_time(batch.created_at),
         "updatedAt": show_time(batch.updated_at),
         "runCount": batch.run_count,
-        "runs": [run.id for run in batch.runs],
+        # Those of a batch whose items are streamed show once all exist.
+        "runs": [] if batch.streamed and batch.processed_at is None else [run.id for run in batch.runs],
     }
+    completed_at = _processing(batch)["processing"].get("completedAt")
+    return body if completed_at is None else body | {"processingCompletedAt": completed_at}
+
+
+def _processing(batch: Batch) -> dict[str, Any]:
+    """Return what version 2 of the call shows in addition."""
+    processed_at = batch.processed_at if batch.streamed else None
+    completed_at = {} if processed_at is None else {"completedAt": show_time(processed_at)}
+    return {"processing": completed_at | {"errors": []}}

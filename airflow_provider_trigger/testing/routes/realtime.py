@@ -28,16 +28,26 @@ class RealtimeCalls:
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
-        self.routes = [Route(re.compile(r"/realtime/v1/runs/([^/]+)"), load=self._snapshot)]
+        self.routes = [
+            Route(re.compile(r"/realtime/v1/runs/([^/]+)"), load=self._snapshot),
+            Route(re.compile(r"/realtime/v1/runs"), load=self._feed_of_several),
+            Route(re.compile(r"/realtime/v1/batches/([^/]+)"), load=self._feed_of_batch),
+        ]
+
+    def _feed_of_batch(self, call: Call) -> Response:
+        return self._feed_of_several(call) if find_in(self._engine.batches, call) else _not_found()
+
+    def _feed_of_several(self, call: Call) -> Response:
+        return _only_starts() if self._engine.realtime else _off()
 
     def _snapshot(self, call: Call) -> Response:
         run = find_in(self._engine.runs, call)
         if run is None:
-            return error_answer("Not found", status=404, headers={"x-should-retry": "false"})
+            return _not_found()
         if not self._engine.realtime:
-            return plain_answer("Network error occurred", "text/plain;charset=UTF-8", status=503)
+            return _off()
         if call.request.query_params.get("live") == "true":
-            return error_answer("The local server only answers how a feed starts", status=501)
+            return _only_starts()
         internal_id = run.id.removeprefix("run_")
         message = {
             "key": f'"public"."TaskRun"/"{internal_id}"',
@@ -45,6 +55,18 @@ class RealtimeCalls:
             "headers": {"operation": "insert"},
         }
         return json_answer([message, {"headers": {"control": "up-to-date"}}])
+
+
+def _not_found() -> Response:
+    return error_answer("Not found", status=404, headers={"x-should-retry": "false"})
+
+
+def _off() -> Response:
+    return plain_answer("Network error occurred", "text/plain;charset=UTF-8", status=503)
+
+
+def _only_starts() -> Response:
+    return error_answer("The local server only answers how a run's feed starts", status=501)
 
 
 def _row(run: ServerRun) -> dict[str, str | None]:

@@ -19,6 +19,7 @@ from .query import QueryCalls
 from .realtime import RealtimeCalls
 from .run_page import PAGES, answer_page
 from .runs import RunCalls
+from .streamed_batches import ITEMS, StreamedBatchCalls
 from .tasks import TaskCalls
 
 _BROKEN_PERCENT = re.compile(r"%(?![0-9A-Fa-f]{2})")
@@ -30,7 +31,7 @@ class Router:
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
         self._routes = RunCalls(engine).routes + TaskCalls(engine).routes + RealtimeCalls(engine).routes
-        self._batch_routes = BatchCalls(engine).routes
+        self._batch_routes = BatchCalls(engine).routes + StreamedBatchCalls(engine).routes
         self._bulk_routes = BulkActionCalls(engine).routes
         self._query_routes = QueryCalls(engine).routes
 
@@ -60,6 +61,16 @@ class Router:
                 path_id = unquote("".join(match.groups()))
                 return self._dispatch(route, request, path_id, body=body, stale=stale, at_once=at_once)
         return html_answer("Not Found", status=404)
+
+    def is_free(self, path: str) -> bool:
+        """
+        Count a request that adds items to a batch, and return whether it costs no token; all others cost one.
+
+        :param path: its path as sent, not decoded, without the query
+        """
+        match = ITEMS.fullmatch(path)
+        batch = self._engine.batches.get(unquote(match[1])) if match else None
+        return batch is not None and self._engine.batches.is_free(batch)
 
     def _present_routes(self) -> list[Route]:
         engine = self._engine

@@ -1,4 +1,4 @@
-"""The calls for runs: cancel, retrieve, list, replay, reschedule."""
+"""The calls for runs: cancel, retrieve, list, replay, reschedule, result."""
 
 from __future__ import annotations
 
@@ -30,6 +30,7 @@ class RunCalls:
             Route(re.compile(r"/api/v1/runs"), load=self._list),
             Route(re.compile(r"/api/v1/runs/([^/]+)/replay"), act=self._replay),
             Route(re.compile(r"/api/v1/runs/([^/]+)/reschedule"), act=self._reschedule),
+            Route(re.compile(r"/api/v1/runs/([^/]+)/result"), load=self._result),
         ]
 
     def _cancel(self, call: Call) -> Response:
@@ -75,6 +76,15 @@ class RunCalls:
         if not self._engine.reschedule(run, due):
             return error_answer("Cannot reschedule a run that is not delayed", status=400)
         return json_answer(show_run(run, modern=call.modern, presign=presigner(self._engine, call)))
+
+    def _result(self, call: Call) -> Response:
+        run = find_in(self._runs, call)
+        # So does the real server: it finds the result of no run that has ended otherwise.
+        if run is None or run.status != "CANCELED":
+            return error_answer("Run either doesn't exist or is not finished", status=404)
+        error = {"type": "INTERNAL_ERROR", "code": "TASK_RUN_CANCELLED"}
+        body = {"ok": False, "id": run.id, "taskIdentifier": run.task_identifier, "error": error}
+        return json_answer(body)
 
 
 def _field(call: Call, name: str) -> Any:

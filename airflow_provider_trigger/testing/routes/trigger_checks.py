@@ -19,6 +19,9 @@ def check_triggerable(engine: Engine, wanted: TriggerRequest) -> None:
     version = wanted.options.get("lockToVersion")
     if version is not None and not engine.worker.has_version(version):
         raise InvalidBodyError("Something went wrong", status=500)
+    region = wanted.options.get("region")
+    if region in engine.unknown_regions:
+        raise InvalidBodyError(f'The region you specified doesn\'t exist ("{region}").', status=422)
     check_size(engine, wanted.payload)
 
 

@@ -11,12 +11,14 @@ from ..engine.unset import UNSET
 from .json_body import InvalidBodyError, kind_of, read_json
 
 TOO_LARGE = "Request body too large"
-_LARGEST_BODY = 3 * 1024 * 1024
+LARGEST_BODY = 3 * 1024 * 1024
 _LARGEST_METADATA = 256 * 1024
 _MOST_TAGS = 10
 _LONGEST_TAG = 128
 _LONGEST_KEY = 2048
 _MACHINES = ("micro", "small-1x", "small-2x", "medium-1x", "medium-2x", "large-1x", "large-2x")
+
+_SUPERJSON = "application/super+json"
 
 # Yields what is invalid in an option; its second argument is the option's place in the body.
 Check = Callable[[Any, str], Iterator[str]]
@@ -27,7 +29,7 @@ class TriggerRequest:
     """
     A valid request to trigger a task.
 
-    :param payload: the payload, ``UNSET`` for none
+    :param payload: the payload, ``UNSET`` for none; one that was sent as superjson is its plain JSON
     :param options: the options as sent, but with a single tag as a list and ``ttl`` as a text
     """
 
@@ -41,7 +43,7 @@ def read_request(body: bytes) -> TriggerRequest:
 
     :raises InvalidBodyError: for an invalid one
     """
-    if len(body) > _LARGEST_BODY:
+    if len(body) > LARGEST_BODY:
         raise InvalidBodyError(TOO_LARGE, status=413)
     given = read_json(body)
     if not given and not isinstance(given, list | dict | str):
@@ -67,7 +69,22 @@ def make_request(given: Mapping[str, Any]) -> TriggerRequest:
     if len(metadata.encode()) > _LARGEST_METADATA:
         message = f"Metadata exceeds maximum size of {_LARGEST_METADATA} bytes"
         raise InvalidBodyError(message, status=413)
-    return TriggerRequest(payload=given.get("payload", UNSET), options=options)
+    payload = given.get("payload", UNSET)
+    if options.get("payloadType") == _SUPERJSON and isinstance(payload, str):
+        payload = _unwrap(payload)
+    return TriggerRequest(payload=payload, options=options)
+
+
+def _unwrap(document: str) -> Any:
+    """
+    Return the value of a superjson document, as the vendor's SDK sends payloads; its types are lost.
+
+    :param document: such as ``{"json": …, "meta": …}``; any other text is a value of its own
+    """
+    try:
+        return json.loads(document)["json"]
+    except (ValueError, TypeError, KeyError):
+        return document
 
 
 def find_issues(given: Any, *, place: str = "") -> Iterator[str]:

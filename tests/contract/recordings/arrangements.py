@@ -7,12 +7,18 @@ from collections.abc import Iterator
 from datetime import datetime
 from typing import Any
 
-from arrangements_of_batches import arrange_batches, arrange_small_batches
+from arrangements_of_batches import (
+    arrange_batches,
+    arrange_more_batches,
+    arrange_small_batches,
+    before_batches,
+)
 from arrangements_of_ends import arrange_failures, arrange_outputs, before_failures, before_outputs
 from arrangements_of_lists import arrange_keys_of_runs, arrange_more_lists, before_lists
 from arrangements_of_queries import arrange_feeds, arrange_no_feeds, arrange_queries
 from arrangements_of_starts import (
     arrange_idempotency,
+    arrange_regions,
     arrange_replays,
     arrange_triggers,
     arrange_versions,
@@ -131,6 +137,7 @@ ARRANGEMENTS = {
     "auth_errors": (arrange_keys, before_others),
     "batch": (arrange_small_batches, before_others),
     "batch_v2": (arrange_batches, before_others),
+    "batches": (arrange_more_batches, before_batches),
     "bulk_actions": (arrange_bulk, before_others),
     "cancel_by_state": (arrange_states, before_others),
     "cancel_requests": (arrange_requests, before_others),
@@ -145,6 +152,7 @@ ARRANGEMENTS = {
     "query": (arrange_queries, before_others),
     "query_2": (arrange_queries, before_others),
     "rate_limit": (arrange_limits, before_others),
+    "region": (arrange_regions, before_others),
     "realtime": (arrange_feeds, before_others),
     "realtime_native": (arrange_feeds, before_others),
     "realtime_off": (arrange_no_feeds, before_others),

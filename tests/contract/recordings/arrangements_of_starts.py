@@ -51,6 +51,10 @@ def arrange_triggers(replay: Any) -> None:
     replay.server.on_task("hello-task", start_after=None)
 
 
+def arrange_regions(replay: Any) -> None:
+    replay.server.unknown_region("nosuch")
+
+
 # Idempotency keys
 
 

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from airflow_provider_trigger.testing import TriggerDevServer
-from airflow_provider_trigger.testing.engine.batches import Batch, BatchItem
+from airflow_provider_trigger.testing.engine.batches import NOT_TRIGGERED, Batch, BatchItem
 from airflow_provider_trigger.testing.engine.states import FINAL
 
 
@@ -56,7 +56,7 @@ def test_those_of_a_large_one_follow_one_after_another(server: TriggerDevServer,
     assert batch.updated_at.timestamp() == pytest.approx(START + 1)
     clock.now += 60
     created = [run.created_at.timestamp() - START for run in server.runs.values()]
-    assert created == pytest.approx([(number + 1) / 50 for number in range(101)])
+    assert created == pytest.approx([(number + 1) / 50 for number in range(101)], abs=0.001)
 
 
 def test_on_a_faster_server_they_follow_faster(clock: Clock) -> None:
@@ -194,7 +194,7 @@ def test_it_does_not_wait_for_the_runs_of_others(server: TriggerDevServer) -> No
 
 
 def test_an_item_that_cannot_be_triggered_is_a_failed_run(server: TriggerDevServer) -> None:
-    bad = BatchItem(task_identifier="resize", payload=1, options={"tags": ["t"]}, can_be_triggered=False)
+    bad = BatchItem(task_identifier="resize", payload=1, options={"tags": ["t"]}, failure=NOT_TRIGGERED)
     batch = begin(server, items=[*items(1), bad])
     failed = batch.runs[1]
     assert (failed.status, failed.tags, failed.payload) == ("SYSTEM_FAILURE", (), 1)
@@ -209,3 +209,76 @@ def test_an_unknown_task_is_none_of_these(server: TriggerDevServer, clock: Clock
     batch = begin(server, items=[BatchItem(task_identifier="missing")])
     clock.now += 60
     assert (batch.runs[0].status, batch.status) == ("PENDING_VERSION", "PENDING")
+
+
+# Items that are streamed
+
+
+def open_batch(server: TriggerDevServer, run_count: int, **arguments: Any) -> Batch:
+    batch = server.batches.open(run_count, environment=server.environment, **arguments)
+    assert batch is not None
+    return batch
+
+
+def stream(server: TriggerDevServer, batch: Batch, *indexes: int, **item: Any) -> list[bool]:
+    made = BatchItem(task_identifier="resize", **item)
+    return [server.batches.stream(batch, index, made) for index in indexes]
+
+
+def test_it_is_processed_once_it_has_all_items(server: TriggerDevServer, clock: Clock) -> None:
+    batch = open_batch(server, 3)
+    assert (batch.status, batch.sealed, batch.processed_at) == ("PENDING", False, None)
+    assert stream(server, batch, 2, 2, 0) == [True, False, True]
+    clock.now += 60
+    # Its runs exist all the same.
+    assert (batch.status, batch.sealed, batch.item_count, len(batch.runs)) == ("PENDING", False, 2, 2)
+    stream(server, batch, 1)
+    assert (batch.status, batch.sealed) == ("PROCESSING", True)
+    clock.now += 0.0201
+    assert (batch.status, batch.processed_at) == ("PENDING", batch.updated_at)
+    clock.now += 3
+    assert batch.status == "COMPLETED"
+    assert batch.processed_at is not None
+    assert batch.updated_at > batch.processed_at
+
+
+def test_its_runs_follow_one_after_another_in_the_order_of_the_items(
+    server: TriggerDevServer, clock: Clock
+) -> None:
+    batch = open_batch(server, 100)
+    for index in reversed(range(100)):
+        stream(server, batch, index, payload=index)
+    clock.now += 0.5001
+    assert payloads(batch) == list(range(75, 100))
+    clock.now += 2
+    assert payloads(batch) == list(range(100))
+
+
+@pytest.mark.parametrize(("failure", "seconds"), [(NOT_TRIGGERED, 43), ("PAYLOAD_TOO_LARGE", 0)])
+def test_an_item_that_cannot_be_triggered_is_tried_for_a_while(
+    server: TriggerDevServer, clock: Clock, failure: str, seconds: float
+) -> None:
+    batch = open_batch(server, 2)
+    stream(server, batch, 0, failure=failure)
+    stream(server, batch, 1)
+    clock.now += seconds
+    assert batch.status == "PROCESSING"
+    clock.now += 0.1
+    assert batch.runs[0].status == "SYSTEM_FAILURE"
+    assert batch.status != "PROCESSING"
+
+
+def test_a_batchs_key_can_be_used_once_in_an_environment(server: TriggerDevServer) -> None:
+    open_batch(server, 1, key="k")
+    assert server.batches.open(1, environment=server.environment, key="k") is None
+    assert server.batches.open(1, environment=server.add_environment("dev"), key="k") is not None
+    assert open_batch(server, 1) is not open_batch(server, 1)
+
+
+def test_the_first_requests_with_its_items_are_free(server: TriggerDevServer, clock: Clock) -> None:
+    used, old = open_batch(server, 1), open_batch(server, 1)
+    assert [server.batches.is_free(used) for _ in range(12)] == [True] * 10 + [False] * 2
+    clock.now += 1799
+    assert server.batches.is_free(old)
+    clock.now += 1
+    assert not server.batches.is_free(old)

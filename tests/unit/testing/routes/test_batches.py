@@ -20,6 +20,7 @@ TRIGGER = "/api/v2/tasks/batch"
 def server(clock: Clock) -> TriggerDevServer:
     server = TriggerDevServer(clock=clock.time)
     server.on_task("parked", start_after=None)
+    server.unknown_region("moon")
     return server
 
 
@@ -101,6 +102,7 @@ def test_a_large_batch_shows_the_runs_that_it_has(server: TriggerDevServer, cloc
     [
         {"tags": [f"t{number}" for number in range(12)]},
         {"lockToVersion": "20200101.1"},
+        {"region": "moon"},
         {"metadata": {"m": "x" * 300_000}},
     ],
 )

@@ -11,6 +11,7 @@ from airflow_provider_trigger.api.endpoints.realtime import snapshot_run
 from airflow_provider_trigger.api.http import Response
 from airflow_provider_trigger.api.models.runs import Run
 from airflow_provider_trigger.testing import TriggerDevServer
+from airflow_provider_trigger.testing.engine.batches import BatchItem
 from airflow_provider_trigger.testing.engine.states import ALIVE, FINAL
 from airflow_provider_trigger.testing.routes.router import Router
 
@@ -20,10 +21,10 @@ def server(clock: Clock) -> TriggerDevServer:
     return TriggerDevServer(clock=clock.time)
 
 
-def get(server: TriggerDevServer, query: bytes = b"") -> Response:
+def get(server: TriggerDevServer, query: bytes = b"", *, path: str = "runs/run_1") -> Response:
     headers = [(b"authorization", f"Bearer {server.secret_key}".encode())]
     scope = {"type": "http", "method": "GET", "headers": headers, "query_string": query}
-    answer = Router(server).answer(Request(scope), "/realtime/v1/runs/run_1", body=b"")
+    answer = Router(server).answer(Request(scope), f"/realtime/v1/{path}", body=b"")
     return Response(status=answer.status_code, headers=dict(answer.headers), body=bytes(answer.body))
 
 
@@ -61,3 +62,13 @@ def test_it_can_be_off_and_still_knows_which_runs_there_are(server: TriggerDevSe
 def test_a_feed_is_not_continued(server: TriggerDevServer) -> None:
     server.add_run(run_id="run_1")
     assert get(server, b"offset=1_1&handle=run-1&live=true").status == 501
+
+
+def test_the_feeds_of_several_runs_do_not_start(server: TriggerDevServer) -> None:
+    batch = server.batches.create([BatchItem(task_identifier="resize")], environment=server.environment)
+    for path in (f"batches/{batch.id}", "runs"):
+        assert get(server, path=path).status == 501
+    assert get(server, path="batches/batch_none").status == 404
+    server.realtime = False
+    for path in (f"batches/{batch.id}", "runs"):
+        assert get(server, path=path).status == 503

@@ -47,3 +47,21 @@ def test_valid_requests() -> None:
     request = read_request(b'{"payload": null, "options": {"tags": "solo", "ttl": 60, "new": 1}}')
     assert (request.payload, request.options) == (None, {"tags": ["solo"], "ttl": "60s", "new": 1})
     assert read_request(b"{}").options == {}
+
+
+@pytest.mark.parametrize(
+    ("sent", "kind", "payload"),
+    [
+        ('{"json":{"a":"1"},"meta":{"values":{"a":["bigint"]}}}', "application/super+json", {"a": "1"}),
+        ('{"json":null}', "application/super+json", None),
+        ('{"json":1}', "application/json", '{"json":1}'),
+        ('{"json":1}', "text/plain", '{"json":1}'),
+        ("no JSON", "application/super+json", "no JSON"),
+        ("[1]", "application/super+json", "[1]"),
+        ('{"value":1}', "application/super+json", '{"value":1}'),
+        ({"json": 1}, "application/super+json", {"json": 1}),
+    ],
+)
+def test_the_payloads_of_the_vendors_sdk(sent, kind: str, payload) -> None:
+    request = read_request(json.dumps({"payload": sent, "options": {"payloadType": kind}}).encode())
+    assert (request.payload, request.options) == (payload, {"payloadType": kind})
