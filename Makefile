@@ -34,8 +34,10 @@ unexport PYTHONDONTWRITEBYTECODE
 
 IGNORED := $(if $(filter airflow,$(PARTS)),$(WITHOUT_AIRFLOW:%=--ignore=%))
 
+SDK := tests/contract/sdk
+
 .DEFAULT_GOAL := help
-.PHONY: help demo test coverage lint format docs e2e bench matrix mutants simulate environment constraints clean
+.PHONY: help demo test coverage lint format docs e2e bench sdk matrix mutants simulate environment constraints clean
 
 help: ## Show this text
 	@echo 'make TARGET [AIRFLOW=$(NEWEST)] [PYTHON=3.12]'
@@ -71,6 +73,11 @@ e2e: $(E2E_VENV)/.stamp ## Run tests/e2e: a whole Airflow of real processes (EXE
 bench: $(BENCH_VENV)/.stamp ## Measure, and write docs/benchmarks.md (ARGS=rate_limit for one scenario)
 	$(BENCH_VENV)/bin/python benchmarks/bench.py $(ARGS)
 
+sdk: $(VENV)/.stamp ## Let the vendor's own SDK use the local server (needs Node.js 20)
+	@command -v npm >/dev/null || { echo 'make sdk needs Node.js 20 or newer, with npm'; exit 1; }
+	npm --prefix $(SDK) install --no-package-lock --ignore-scripts --no-audit --no-fund --loglevel=error
+	$(VENV)/bin/python $(SDK)/run_checks.py
+
 matrix: ## Run the tests on every supported Airflow and Python, and show all results
 	@MAKE='$(MAKE)' scripts/matrix.sh $(sort $(AIRFLOWS))
 
@@ -86,7 +93,7 @@ constraints: $(VENV)/.stamp ## Write constraints/ again, with today's versions (
 	scripts/constraints.sh .tools/bin/uv $(ARGS)
 
 clean: ## Remove what these commands made
-	rm -rf .venv-* .tools .demo docs/_build .coverage .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf .venv-* .tools .demo $(SDK)/node_modules docs/_build .coverage .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -not -path './.git/*' -prune -exec rm -rf {} +
 
 INSTALLERS := constraints/build.txt constraints/uv.txt scripts/venv.sh scripts/pythons.sh

@@ -1,0 +1,173 @@
+// What the vendor's own SDK makes of the local server. run_checks.py starts the server and runs this.
+
+import assert from "node:assert/strict";
+import { setTimeout as sleep } from "node:timers/promises";
+
+import { batch, idempotencyKeys, query, runs, tasks } from "@trigger.dev/sdk";
+
+// The status of each answer to a request for a feed, which the SDK does not show.
+const feedAnswers = [];
+const send = globalThis.fetch;
+globalThis.fetch = async (...request) => {
+  const response = await send(...request);
+  if (response.url.includes("/realtime/")) feedAnswers.push(response.status);
+  return response;
+};
+
+// The driver stops this process if a condition never holds.
+async function until(condition) {
+  for (;;) {
+    const value = await condition();
+    if (value) return value;
+    await sleep(20);
+  }
+}
+
+async function ended(runId) {
+  return until(async () => {
+    const run = await runs.retrieve(runId);
+    return run.finishedAt && run;
+  });
+}
+
+const checks = {
+  "tasks.trigger: payload, output, tags, metadata": async () => {
+    const payload = { n: 5, at: new Date(0), big: 12n };
+    const { id } = await tasks.trigger("double", payload, { tags: ["a", "b"], metadata: { m: 1 } });
+    const run = await ended(id);
+    assert.equal(run.status, "COMPLETED");
+    assert.equal(run.output, 10);
+    // The server keeps no types: they are JSON.
+    assert.deepEqual(run.payload, { n: 5, at: "1970-01-01T00:00:00.000Z", big: "12" });
+    assert.deepEqual(run.tags, ["a", "b"]);
+    assert.deepEqual(run.metadata, { m: 1 });
+  },
+
+  "tasks.trigger: a text, and no payload": async () => {
+    const text = await tasks.trigger("echo", '{"json": 1}');
+    assert.equal((await ended(text.id)).output, '{"json": 1}');
+    const nothing = await ended((await tasks.trigger("echo")).id);
+    assert.equal(nothing.payload, undefined);
+  },
+
+  "tasks.trigger: an idempotency key": async () => {
+    const key = await idempotencyKeys.create("order-1", { scope: "global" });
+    const first = await tasks.trigger("parked", {}, { idempotencyKey: key });
+    assert.equal((await tasks.trigger("parked", {}, { idempotencyKey: key })).id, first.id);
+    assert.equal((await runs.retrieve(first.id)).idempotencyKey, "order-1");
+    await idempotencyKeys.reset("parked", key);
+    assert.notEqual((await tasks.trigger("parked", {}, { idempotencyKey: key })).id, first.id);
+  },
+
+  "tasks.trigger: an unknown region is an error": async () => {
+    await assert.rejects(tasks.trigger("parked", {}, { region: "moon" }), { status: 422 });
+  },
+
+  "runs.retrieve: a failed run": async () => {
+    const run = await ended((await tasks.trigger("broken", {})).id);
+    assert.equal(run.status, "FAILED");
+    assert.equal(run.error.message, "no such file");
+  },
+
+  "runs.cancel": async () => {
+    const { id } = await tasks.trigger("parked", {});
+    await runs.cancel(id);
+    assert.equal((await runs.retrieve(id)).status, "CANCELED");
+  },
+
+  "runs.list: several pages, by tag": async () => {
+    const made = [];
+    for (let number = 0; number < 5; number++) {
+      made.unshift((await tasks.trigger("parked", {}, { tags: ["listed"] })).id);
+    }
+    const listed = [];
+    for await (const run of runs.list({ tag: "listed", limit: 2 })) listed.push(run.id);
+    assert.deepEqual(listed, made);
+  },
+
+  "runs.replay and runs.reschedule": async () => {
+    const { id } = await tasks.trigger("double", { n: 1 }, { delay: "1h" });
+    assert.equal((await runs.reschedule(id, { delay: "2h" })).status, "DELAYED");
+    const again = await runs.replay(id);
+    assert.equal((await ended(again.id)).output, 2);
+  },
+
+  "tasks.batchTrigger and batch.retrieve": async () => {
+    const items = [1, 2, 3].map((n) => ({ payload: { n }, options: { tags: [`item-${n}`] } }));
+    const { batchId, runCount } = await tasks.batchTrigger("double", items);
+    assert.equal(runCount, 3);
+    const made = await until(async () => {
+      const shown = await batch.retrieve(batchId);
+      return shown.status === "COMPLETED" && shown;
+    });
+    const outputs = [];
+    for (const runId of made.runs) {
+      const run = await runs.retrieve(runId);
+      assert.equal(run.batchId, batchId);
+      outputs.push(run.output);
+    }
+    assert.deepEqual(outputs, [2, 4, 6]);
+    const listed = [];
+    for await (const run of runs.list({ batch: batchId })) listed.push(run.id);
+    assert.deepEqual(listed.toSorted(), made.runs.toSorted());
+  },
+
+  "tasks.batchTrigger: idempotency keys of items": async () => {
+    const items = [1, 1].map(() => ({ payload: {}, options: { idempotencyKey: "item" } }));
+    const { batchId } = await tasks.batchTrigger("parked", items);
+    const made = await until(async () => {
+      const shown = await batch.retrieve(batchId);
+      return shown.runs.length > 0 && shown;
+    });
+    assert.equal(made.runs.length, 2);
+    assert.equal(made.runs[0], made.runs[1]);
+  },
+
+  "batch.trigger: several tasks": async () => {
+    const { batchId } = await batch.trigger([
+      { id: "echo", payload: { a: 1 } },
+      { id: "double", payload: { n: 2 } },
+    ]);
+    const made = await until(async () => {
+      const shown = await batch.retrieve(batchId);
+      return shown.status === "COMPLETED" && shown;
+    });
+    const shown = await Promise.all(made.runs.map((runId) => runs.retrieve(runId)));
+    assert.deepEqual(shown.map((run) => run.taskIdentifier), ["echo", "double"]);
+    assert.deepEqual(shown.map((run) => run.output), [{ a: 1 }, 4]);
+  },
+
+  "query.execute": async () => {
+    const { id } = await tasks.trigger("parked", {});
+    const { results } = await query.execute(`SELECT run_id, status FROM runs WHERE run_id IN ('${id}')`);
+    assert.deepEqual(results, [{ run_id: id, status: "Queued" }]);
+  },
+
+  // The SDK repeats such a request for ever and shows no error, so what is checked is the answer that it got.
+  "runs.subscribeToRun: an answer at once, as realtime is off": async () => {
+    const { id } = await tasks.trigger("parked", {});
+    const stop = new AbortController();
+    const updates = [];
+    const reading = (async () => {
+      for await (const run of runs.subscribeToRun(id, { signal: stop.signal })) updates.push(run);
+    })().catch(() => undefined); // it may end with the abort
+    await until(() => feedAnswers.length > 0);
+    stop.abort();
+    await Promise.race([reading, sleep(100)]);
+    assert.equal(feedAnswers[0], 503);
+    assert.deepEqual(updates, []);
+  },
+};
+
+let failures = 0;
+for (const [name, check] of Object.entries(checks)) {
+  try {
+    await check();
+    console.log(`passed  ${name}`);
+  } catch (error) {
+    failures++;
+    console.log(`FAILED  ${name}\n${error.stack}`);
+  }
+}
+console.log(`${Object.keys(checks).length - failures} passed, ${failures} failed`);
+process.exit(failures ? 1 : 0);
