@@ -5,6 +5,7 @@ from __future__ import annotations
 from fake_clock import Clock
 
 from airflow_provider_trigger.testing import TriggerDevServer
+from airflow_provider_trigger.testing.engine.batches import BatchItem
 from airflow_provider_trigger.testing.run_log import RunLog
 
 
@@ -39,3 +40,13 @@ def test_a_canceled_run_that_completes_has_another_line(clock: Clock) -> None:
     assert list(log.lines())[1:] == [f"{run.id}  CANCELED   resize  0.0 s"]
     clock.now += 6
     assert list(log.lines()) == [f"{run.id}  COMPLETED  resize  5.0 s"]
+
+
+def test_the_runs_of_a_large_batch_have_lines_as_they_come(clock: Clock) -> None:
+    server = TriggerDevServer(clock=clock.time)
+    log = RunLog(server)
+    items = [BatchItem(task_identifier="resize") for _ in range(30)]
+    server.batches.create(items, environment=server.environment)
+    assert list(log.lines()) == []
+    clock.now += 0.0401
+    assert [line.partition("  ")[2] for line in log.lines()] == ["started    resize"] * 2
