@@ -16,9 +16,6 @@ from airflow_provider_trigger.cancel.record import BulkPart, RunRecord
 
 log = logging.getLogger(__name__)
 
-BULK_FROM = 300
-"""From more runs on, a cancel and a check for each would use up the default rate limit's burst of 750."""
-
 SHARE = 1 / 4
 """The part of the remaining time that bulk actions may take; single cancels need the rest."""
 

@@ -102,7 +102,7 @@ class Schedule:
         self._begin(records, self._exchange.monotonic())
 
     def _begin(self, records: Sequence[RunRecord], now: float) -> None:
-        if len(self._records) <= bulk.BULK_FROM or not self._bulk_parts.may_work:
+        if len(self._records) <= self._settings.bulk_from or not self._bulk_parts.may_work:
             self._put_next(records, now)
         else:
             self._bulk_parts.add(records)

@@ -6,6 +6,12 @@ from dataclasses import dataclass
 
 from airflow_provider_trigger import defaults
 
+BULK_FROM = 300
+"""From more runs on, a cancel and a check for each would use up the default rate limit's burst of 750."""
+
+BULK_FROM_AT_A_STOP = 20
+"""The same where tasks were ended from outside: many more may follow, and the rate limit may be used up."""
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class CancelSettings:
@@ -17,6 +23,7 @@ class CancelSettings:
     :param termination_timeout: how long to wait until a canceled run is terminated, in seconds after its
         cancel; None to not wait
     :param poll_interval: between two status checks of a run while waiting, in seconds
+    :param bulk_from: of more runs than so many, a bulk action cancels most
     :param bulk_action_name: what the dashboard shows for bulk actions, up to 255 characters
     """
 
@@ -24,4 +31,5 @@ class CancelSettings:
     time_limit: float | None = None
     termination_timeout: float | None = None
     poll_interval: float = defaults.POLL_INTERVAL
+    bulk_from: int = BULK_FROM
     bulk_action_name: str = defaults.BULK_ACTION_NAME

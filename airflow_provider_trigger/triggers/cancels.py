@@ -22,7 +22,7 @@ from airflow_provider_trigger.api.errors import AuthenticationError
 from airflow_provider_trigger.api.rate_limit import RateLimit
 from airflow_provider_trigger.cancel.cancellation import Cancellation
 from airflow_provider_trigger.cancel.outcome import CancelResult
-from airflow_provider_trigger.cancel.settings import CancelSettings
+from airflow_provider_trigger.cancel.settings import BULK_FROM_AT_A_STOP, CancelSettings
 from airflow_provider_trigger.hooks.diagnosis import action_for
 from airflow_provider_trigger.triggers.fetching import fetch_hook
 from airflow_provider_trigger.triggers.kept import keep
@@ -104,7 +104,7 @@ class _Cancels:
         return await _in_thread(partial(self._cancel_blocking, run_ids, renewed.settings))
 
     def _cancel_blocking(self, run_ids: list[str], settings: Settings) -> dict[str, CancelResult]:
-        how = CancelSettings(time_limit=TIME_LIMIT)
+        how = CancelSettings(time_limit=TIME_LIMIT, bulk_from=BULK_FROM_AT_A_STOP)
         action = partial(action_for, settings=settings)
         pool = min(how.max_concurrency, len(run_ids))
         with self._new_client(settings, max_connections=pool) as client:

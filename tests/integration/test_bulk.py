@@ -16,9 +16,8 @@ from airflow_provider_trigger.api.endpoints.bulk_actions import MAX_SIZE
 from airflow_provider_trigger.api.errors import AuthenticationError
 from airflow_provider_trigger.api.settings import ServerSettings
 from airflow_provider_trigger.cancel import bulk
-from airflow_provider_trigger.cancel.bulk import BULK_FROM
 from airflow_provider_trigger.cancel.cancellation import Cancellation
-from airflow_provider_trigger.cancel.settings import CancelSettings
+from airflow_provider_trigger.cancel.settings import BULK_FROM, CancelSettings
 from airflow_provider_trigger.testing import TriggerDevServer
 
 MANY = BULK_FROM + 1

@@ -17,14 +17,14 @@ from airflow_provider_trigger.api.errors import TriggerDevError
 from airflow_provider_trigger.api.settings import ServerSettings
 from airflow_provider_trigger.cancel import bulk, record
 from airflow_provider_trigger.cancel.cancellation import Cancellation
-from airflow_provider_trigger.cancel.settings import CancelSettings
+from airflow_provider_trigger.cancel.settings import BULK_FROM, CancelSettings
 from airflow_provider_trigger.hooks.trigger_dev import TriggerDevHook
 from airflow_provider_trigger.notifications.cancel import CancelTriggerRunNotifier
 from airflow_provider_trigger.operators.cancel import CancelTriggerRunOperator
 from airflow_provider_trigger.testing import TriggerDevServer
 
 SMALL_BUCKET: dict[str, Any] = {"rate_limit": 60, "refill": 60, "refill_interval": 1.0}
-MANY = bulk.BULK_FROM + 1
+MANY = BULK_FROM + 1
 
 
 @pytest.fixture

@@ -25,8 +25,9 @@ from airflow_provider_trigger.api.endpoints.runs import cancel_run, retrieve_run
 from airflow_provider_trigger.api.errors import TriggerDevError
 from airflow_provider_trigger.api.http import Call
 from airflow_provider_trigger.api.models import runs, statuses
-from airflow_provider_trigger.cancel import bulk, record, schedule, workers
+from airflow_provider_trigger.cancel import record, schedule, workers
 from airflow_provider_trigger.cancel.outcome import CancelOutcome, CancelResult
+from airflow_provider_trigger.cancel.settings import BULK_FROM
 from airflow_provider_trigger.get_provider_info import get_provider_info
 from airflow_provider_trigger.hooks.trigger_dev import TriggerDevHook
 from airflow_provider_trigger.notifications.cancel import CancelTriggerRunNotifier
@@ -240,7 +241,7 @@ STATEMENTS: list[tuple[str, str, Callable[[], bool]]] = [
     ("outcomes.md", "five checks after each", lambda: len(record.RECHECK_AFTER) + 1 == 5),
     ("outcomes.md", "a check at most 3 s before the cancel", lambda: record.FRESH_FOR == 3),
     ("outcomes.md", "75 s after its cancel", lambda: runs.TERMINATES_WITHIN == 75),
-    ("outcomes.md", "for more than 300 runs", lambda: bulk.BULK_FROM == 300),
+    ("outcomes.md", "for more than 300 runs", lambda: BULK_FROM == 300),
     ("limits.md", "| one request | 30 s; ", lambda: defaults.REQUEST_TIMEOUT == 30),
     ("limits.md", "| 120 s after its first request", lambda: defaults.RETRY_FOR == 120),
     ("limits.md", "reading XCom included | 30 s;", lambda: defaults.NOTIFIER_TIMEOUT == 30),
@@ -367,7 +368,7 @@ def test_two_requests_for_each_run_up_to_the_number_named(server, cancel, connec
     runs = [server.add_run("QUEUED") for _ in range(300)]
     assert cancel(*runs).outcomes == ["canceled"] * len(runs)
     assert len(server.requests) == 2 * len(runs)
-    assert bulk.BULK_FROM == 300
+    assert BULK_FROM == 300
     assert MAX_SIZE == 500
     page = (DOCS / "limits.md").read_text(encoding="utf-8")
     assert "| up to 300 | two for each run: the cancel, and the status check |" in page

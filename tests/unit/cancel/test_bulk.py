@@ -16,8 +16,9 @@ from airflow_provider_trigger.api.errors import (
     UnexpectedAnswerError,
 )
 from airflow_provider_trigger.api.exchange import Exchange, Send, Wait
-from airflow_provider_trigger.cancel.bulk import BULK_FROM, NO_PROGRESS_AFTER, SHARE, BulkParts, bulk_steps
+from airflow_provider_trigger.cancel.bulk import NO_PROGRESS_AFTER, SHARE, BulkParts, bulk_steps
 from airflow_provider_trigger.cancel.record import BulkPart, RunRecord
+from airflow_provider_trigger.cancel.settings import BULK_FROM
 
 
 class Action:

@@ -12,6 +12,7 @@ from tenacity import wait_none
 
 from airflow_provider_trigger.api import circuit_breaker, exchange
 from airflow_provider_trigger.api.errors import AuthenticationError
+from airflow_provider_trigger.cancel.settings import BULK_FROM_AT_A_STOP
 from airflow_provider_trigger.hooks.asynchronous import get_hook
 from airflow_provider_trigger.triggers import kept
 from airflow_provider_trigger.triggers.cancels import cancel_runs
@@ -32,7 +33,7 @@ def outcomes(results: Any) -> dict[str, str]:
 
 
 def test_runs_that_are_canceled_together_go_through_one_work(server, connection: str) -> None:
-    runs = [server.add_run("EXECUTING") for _ in range(320)]
+    runs = [server.add_run("EXECUTING") for _ in range(BULK_FROM_AT_A_STOP + 1)]
 
     async def main() -> list[Any]:
         hook = await get_hook(CONN_ID)
