@@ -10,6 +10,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 import in_airflow
+import many_deferred
 import many_waits
 import measures
 import start_and_wait
@@ -25,6 +26,7 @@ MEASURES: list[Callable[[], Iterator[Row]]] = [
     start_and_wait.start_and_wait,
     many_waits.many_waits,
     many_waits.ends_of_many_tasks,
+    many_deferred.many_deferred,
     measures.rate_limit,
     measures.shared_rate_limit,
     measures.memory,

@@ -1,4 +1,4 @@
-"""What both the Dags of ``dags/`` and the benchmark that runs them know; Airflow finds it on its path."""
+"""What both the Dags of ``dags/`` and the benchmarks that run them know; Airflow finds it on its path."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ from typing import Any
 
 OWN, EVENT_TRIGGER, DEFERRABLE_SENSOR = "own", "http_event_trigger", "http_sensor_deferrable"
 WAIT = "wait"  # the last task of each Dag
+MANY = "many"
+TASKS_OF_MANY = 500
 
 POLL_INTERVAL = 2.0  # this provider's own for a run of up to 20 s
 PAYLOAD = "{{ run_id }}"  # by which the benchmark finds the run of a Dag run

@@ -3,28 +3,18 @@
 from __future__ import annotations
 
 import itertools
-import json
-import shutil
 import sqlite3
 import statistics
-import sys
-import tempfile
 import time
 from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
-from pathlib import Path
 
 from measured_runs import DEFERRABLE_SENSOR, EVENT_TRIGGER, OWN, WAIT
 from measures import Row
 from remote_server import RemoteServer, remote_server
-
-HERE = Path(__file__).parent
-sys.path.insert(0, str(HERE.parent / "tests" / "e2e"))
-
-from whole_airflow.airflow import WholeAirflow  # type: ignore[import-not-found]  # noqa: E402
-from whole_airflow.processes import wait_until  # type: ignore[import-not-found]  # noqa: E402
+from whole import WholeAirflow, wait_until, whole_airflow
 
 WAYS = (OWN, EVENT_TRIGGER, DEFERRABLE_SENSOR)
 RUNS = 50
@@ -62,7 +52,7 @@ class Measured:
 
 def start_and_wait() -> Iterator[Row]:
     """Compare with HttpOperator and the ways to wait, meant to hold no worker slot, that its users have."""
-    with remote_server(rate_limit=None, latency=0.05) as server, _whole_airflow(server) as airflow:
+    with remote_server(rate_limit=None, latency=0.05) as server, whole_airflow(server, *WAYS) as airflow:
         for way in WAYS:
             airflow.run_dag(way, f"warm_up.{way}")
         server.requests()
@@ -154,24 +144,3 @@ def _measure(server: RemoteServer, database: sqlite3.Connection) -> dict[str, Me
 def _database(airflow: WholeAirflow) -> Iterator[sqlite3.Connection]:
     with closing(sqlite3.connect(airflow.home / "airflow.db", timeout=60)) as database:
         yield database
-
-
-@contextmanager
-def _whole_airflow(server: RemoteServer) -> Iterator[WholeAirflow]:
-    """Start an Airflow with the Dags and the connections of all ways; its files stay after an error."""
-    bearer = {"Authorization": f"Bearer {server.secret_key}"}
-    connections = {
-        "TRIGGER_DEV_DEFAULT": {
-            "conn_type": "trigger_dev",
-            "host": server.url,
-            "password": server.secret_key,
-        },
-        "TRIGGER_HTTP": {"conn_type": "http", "host": server.url, "extra": bearer},
-    }
-    home = Path(tempfile.mkdtemp(prefix="airflow-provider-trigger-bench-")) / "airflow"
-    environment = {f"AIRFLOW_CONN_{name}": json.dumps(value) for name, value in connections.items()}
-    environment["PYTHONPATH"] = str(HERE)  # where Dags and triggerer find measured_runs
-    with WholeAirflow(home, dags=[HERE / "dags"], environment=environment) as airflow:
-        airflow.wait_for_dags(*WAYS)
-        yield airflow
-    shutil.rmtree(home.parent)

@@ -1,0 +1,49 @@
+"""A whole Airflow for benchmarks: the one of tests/e2e, with Dags and connections to measure."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from remote_server import RemoteServer
+
+HERE = Path(__file__).parent
+sys.path.insert(0, str(HERE.parent / "tests" / "e2e"))
+
+from whole_airflow.airflow import WholeAirflow  # type: ignore[import-not-found]  # noqa: E402
+from whole_airflow.processes import wait_until  # type: ignore[import-not-found]  # noqa: E402
+
+__all__ = ["WholeAirflow", "wait_until", "whole_airflow"]
+
+
+@contextmanager
+def whole_airflow(server: RemoteServer, *dag_ids: str, **configuration: str) -> Iterator[WholeAirflow]:
+    """
+    Start an Airflow with the Dags of ``dags/`` and all their connections; its files stay after an error.
+
+    :param server: where the connections lead
+    :param dag_ids: of the Dags to wait for
+    :param configuration: of Airflow, as environment variables
+    """
+    bearer = {"Authorization": f"Bearer {server.secret_key}"}
+    connections = {
+        "TRIGGER_DEV_DEFAULT": {
+            "conn_type": "trigger_dev",
+            "host": server.url,
+            "password": server.secret_key,
+        },
+        "TRIGGER_HTTP": {"conn_type": "http", "host": server.url, "extra": bearer},
+    }
+    home = Path(tempfile.mkdtemp(prefix="airflow-provider-trigger-bench-")) / "airflow"
+    environment = {f"AIRFLOW_CONN_{name}": json.dumps(value) for name, value in connections.items()}
+    environment["PYTHONPATH"] = str(HERE)  # where Dags and triggerer find measured_runs
+    environment |= configuration
+    with WholeAirflow(home, dags=[HERE / "dags"], environment=environment) as airflow:
+        airflow.wait_for_dags(*dag_ids)
+        yield airflow
+    shutil.rmtree(home.parent)
