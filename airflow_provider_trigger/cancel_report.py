@@ -16,6 +16,7 @@ from airflow_provider_trigger.sources.run_ids import hint
 from airflow_provider_trigger.wording import MAX_LINES, enumeration
 
 if TYPE_CHECKING:
+    from airflow_provider_trigger.cancel.search import Search
     from airflow_provider_trigger.sources.run_ids import RunIds
 
 NOTHING_CANCELED = "No run ids were found, so nothing was canceled"
@@ -143,8 +144,12 @@ def adding_runs_left(ids: RunIds, *, origin: str = "") -> Iterator[None]:
 
 
 def not_found(results: Iterable[CancelResult]) -> list[str]:
-    """Return the ids of the runs that this key's environment does not have."""
-    return [result.run_id for result in results if result.outcome is CancelOutcome.NOT_FOUND]
+    """Return the ids of given runs that this key's environment does not have; a descendant may vanish."""
+    return [
+        result.run_id
+        for result in results
+        if result.outcome is CancelOutcome.NOT_FOUND and result.parent_run_id is None
+    ]
 
 
 def unknown_environment_hint(results: Sequence[CancelResult], conn_id: str) -> str | None:
@@ -175,22 +180,53 @@ def log_results(
     :param on_not_found: whether an unknown run is a failure, and so an error in the log
     :param origin: what each line begins with, in a log that is not the task's own
     """
-    shown = (CancelOutcome.FAILED, CancelOutcome.NOT_FOUND)
-    problems = shown if on_not_found == "fail" else shown[:1]
     if len(results) > MAX_LINES:
+        shown = (CancelOutcome.FAILED, CancelOutcome.NOT_FOUND)
         results = [result for result in results if result.outcome in shown]
     for result in results[:MAX_LINES]:
         note = hint(result.run_id) if result.outcome is CancelOutcome.NOT_FOUND else result.error
-        (log.error if result.outcome in problems else log.info)(
-            "%s%s (%s): %s, %s%s %s",
+        (log.error if _is_problem(result, on_not_found) else log.info)(
+            "%s%s (%s%s): %s, %s%s %s",
             origin,
             result.run_id,
             result.task_identifier or "Trigger.dev task unknown",
+            f", child of {result.parent_run_id}" if result.parent_run_id else "",
             result.outcome.value.replace("_", " "),
             result.status or "status unknown",
             f" - {note}" if note else "",
             run_url(result.run_id),
         )
+
+
+def _is_problem(result: CancelResult, on_not_found: Reaction) -> bool:
+    if result.outcome is CancelOutcome.NOT_FOUND:
+        return on_not_found == "fail" and result.parent_run_id is None
+    return result.outcome is CancelOutcome.FAILED
+
+
+def log_search(log: Log, search: Search | None, *, origin: str = "") -> None:
+    """
+    Warn of descendants that the search may have missed, and say whether it did without the query.
+
+    :param log: where to
+    :param search: of descendants, None if they were not to be canceled
+    :param origin: what the line begins with, in a log that is not the task's own
+    """
+    if search is None:
+        return
+    if search.query_error is not None:
+        text = "%sDescendants were searched with status checks, as the query failed: %s"
+        log.info(text, origin, search.query_error)
+    reasons = []
+    if not search.is_over:
+        reasons.append("the search was not finished")
+    if search.query_error is not None and search.unreadable:
+        each = (f"{run_id} ({error})" for run_id, error in search.unreadable.items())
+        reasons.append(f"these runs could not be checked: {enumeration(each)}")
+    if search.is_cut_off:
+        reasons.append("the query shows no more than 10,000 runs")
+    if reasons:
+        log.warning("%sDescendants may be missing, and still run: %s", origin, "; ".join(reasons))
 
 
 def log_summary(log: Log, report: Report, *, origin: str) -> None:

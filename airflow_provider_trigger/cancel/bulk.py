@@ -16,6 +16,9 @@ from airflow_provider_trigger.cancel.record import BulkPart, RunRecord
 
 log = logging.getLogger(__name__)
 
+LEAST = 10
+"""Fewer runs that are added later are canceled one by one: a bulk action would take as many requests."""
+
 SHARE = 1 / 4
 """The part of the remaining time that bulk actions may take; single cancels need the rest."""
 

@@ -20,6 +20,7 @@ from airflow_provider_trigger.cancel import workers
 from airflow_provider_trigger.cancel.outcome import ActionFor, CancelResult, End, no_action
 from airflow_provider_trigger.cancel.record import RunRecord
 from airflow_provider_trigger.cancel.schedule import Schedule
+from airflow_provider_trigger.cancel.search import Search
 from airflow_provider_trigger.cancel.settings import CancelSettings
 
 if TYPE_CHECKING:
@@ -51,14 +52,25 @@ class Cancellation:
         self.client = client
         self._max_concurrency = settings.max_concurrency
         self._workers = min(settings.max_concurrency, len(records))
+        if settings.include_descendants and records:
+            self._workers = settings.max_concurrency
         self._is_stopped = is_stopped
         self._action_for = action_for
         self._results: list[CancelResult] | None = None
 
     @property
     def results(self) -> list[CancelResult]:
-        """What is known of each run, in the ids' order; a run that was not reached is ``failed``."""
+        """
+        What is known of each run, in the ids' order, and then of descendants.
+
+        A run that was not reached is ``failed``.
+        """
         return self.schedule.results(self._action_for) if self._results is None else self._results
+
+    @property
+    def search(self) -> Search | None:
+        """The search of descendants, None if they are not canceled."""
+        return self.schedule.search
 
     @property
     def finished(self) -> bool:

@@ -70,6 +70,7 @@ class CancelResult:
     :param status: Trigger.dev's word as last seen, None if the run was not seen after its last cancel
     :param task_identifier: the id of the run's task, None if the run was not seen
     :param terminated: true when the run can no longer change
+    :param parent_run_id: of a run that was found as a descendant of a given one: the run that has started it
     :param request: for a failure, what became of the cancel request, such as ``not sent``
     :param reasons: for a failure, why
     :param action: for a failure, what to do about it, None where the reasons say it all
@@ -81,6 +82,7 @@ class CancelResult:
     status: str | None = None
     task_identifier: str | None = None
     terminated: bool = False
+    parent_run_id: str | None = None
     request: str | None = None
     reasons: tuple[Reason, ...] = ()
     action: str | None = None
@@ -95,7 +97,7 @@ class CancelResult:
         return f"{text}; {self.action}" if self.action else text
 
     def to_dict(self) -> dict[str, Any]:
-        """Return plain JSON: what is known of the run; and ``error``, only where there is one."""
+        """Return plain JSON: what is known; ``parent_run_id`` and ``error`` only where there is one."""
         result: dict[str, Any] = {
             "run_id": self.run_id,
             "outcome": self.outcome.value,
@@ -103,6 +105,8 @@ class CancelResult:
             "task_identifier": self.task_identifier,
             "terminated": self.terminated,
         }
+        if self.parent_run_id is not None:
+            result["parent_run_id"] = self.parent_run_id
         if self.error is not None:
             result["error"] = self.error
         return result
@@ -148,7 +152,9 @@ def result_of(
     :param action_for: adds to the error of a failed run what to do
     """
     if record.is_unknown:
-        return CancelResult(run_id=record.run_id, outcome=CancelOutcome.NOT_FOUND)
+        return CancelResult(
+            run_id=record.run_id, outcome=CancelOutcome.NOT_FOUND, parent_run_id=record.parent_run_id
+        )
     seen = record.seen
     if seen and seen.is_final:
         return CancelResult(
@@ -157,6 +163,7 @@ def result_of(
             status=seen.status,
             task_identifier=record.task_identifier,
             terminated=seen.is_terminated,
+            parent_run_id=record.parent_run_id,
         )
     request, reasons, cause = _why_failed(record, end, last_error)
     return CancelResult(
@@ -164,6 +171,7 @@ def result_of(
         outcome=CancelOutcome.FAILED,
         status=seen.status if seen else None,
         task_identifier=record.task_identifier,
+        parent_run_id=record.parent_run_id,
         request=request,
         reasons=reasons,
         # A rejected key is raised, so that what to do stands there.

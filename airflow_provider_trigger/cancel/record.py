@@ -34,11 +34,13 @@ class Action(IntEnum):
 
     BULK_CANCEL = 0
     CANCEL = 1
-    CHECK_BEFORE = 2
-    CHECK_LEFT_OUT = 3
+    LOOK = 2
+    """Look for descendants, which are to be canceled, too."""
+    CHECK_BEFORE = 3
+    CHECK_LEFT_OUT = 4
     """Check a run that a bulk action may have left out: it is likely to need a cancel of its own."""
-    CHECK = 4
-    CHECK_TERMINATION = 5
+    CHECK = 5
+    CHECK_TERMINATION = 6
 
 
 class Seen(NamedTuple):
@@ -55,7 +57,8 @@ class Before(NamedTuple):
 
     checked_at: float
     started_at: datetime | None
-    attempt_count: int
+    attempt_count: int | None
+    """None where it was not shown."""
 
 
 @dataclass(slots=True, eq=False)
@@ -123,6 +126,7 @@ class RunRecord:
     One run: what was sent, what came back, what was seen.
 
     :param run_id: as it was given
+    :param parent_run_id: of a run that was found as a descendant of a given one: the run that has started it
     :param before: what a check before the cancel showed, where it proves something
     :param is_checked_before: whether that check was made, or failed
     :param bulk: the bulk action that names the run
@@ -139,6 +143,7 @@ class RunRecord:
     """
 
     run_id: str
+    parent_run_id: str | None = None
     before: Before | None = None
     is_checked_before: bool = False
     bulk: BulkPart | None = None
@@ -156,6 +161,16 @@ class RunRecord:
     def is_requested(self) -> bool:
         """Whether the cancel may have reached the server."""
         return self.cancels > 0 or (self.bulk is not None and self.bulk.has_progress)
+
+    @property
+    def awaits_cancel(self) -> bool:
+        """Whether its cancel has neither arrived nor failed, as far as is known."""
+        return self.acknowledged_at is None and self.cancel_error is None and not self.is_unknown
+
+    @property
+    def may_have_children(self) -> bool:
+        """Whether it may have started other runs since its last check."""
+        return self.checks > 0 and not (self.seen and self.seen.is_terminated) and not self.is_unknown
 
     def note_check_before(self, run: Run | None, *, sent_at: float) -> None:
         """
@@ -222,7 +237,8 @@ class RunRecord:
         before = self.before
         if before is None or not run.is_canceled:
             return False
-        return (before.started_at, before.attempt_count) == (run.started_at, run.attempt_count)
+        same_attempt = before.attempt_count in (None, run.attempt_count)
+        return same_attempt and before.started_at == run.started_at
 
 
 def next_action(record: RunRecord, settings: CancelSettings, *, now: float) -> tuple[Action, float] | None:

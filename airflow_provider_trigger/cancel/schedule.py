@@ -5,10 +5,9 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
-from airflow_provider_trigger.api.deadline import Deadline
-from airflow_provider_trigger.api.endpoints.runs import cancel_run, retrieve_run
 from airflow_provider_trigger.api.errors import (
     AuthenticationError,
     NotFoundError,
@@ -18,25 +17,23 @@ from airflow_provider_trigger.api.errors import (
 )
 from airflow_provider_trigger.api.exchange import Exchange, Steps, Wait
 from airflow_provider_trigger.api.failures import shows_that_server_works
-from airflow_provider_trigger.api.http import Call
+from airflow_provider_trigger.api.models.related_runs import ChildRun
+from airflow_provider_trigger.api.models.runs import Run
 from airflow_provider_trigger.api.retry import LONGEST_DOUBT
 from airflow_provider_trigger.cancel import bulk
+from airflow_provider_trigger.cancel.calls import Calls, Subject
 from airflow_provider_trigger.cancel.outcome import ActionFor, CancelResult, End, no_action, result_of
 from airflow_provider_trigger.cancel.queue import Queue
 from airflow_provider_trigger.cancel.record import Action, BulkPart, RunRecord, next_action
+from airflow_provider_trigger.cancel.search import Look, Search
 from airflow_provider_trigger.cancel.settings import CancelSettings
-
-# The part of the time limit in which failed cancels are repeated; the rest is for checking whether one
-# arrived.
-_SHARE_FOR_CANCELS = 0.8
-# How long a check before a cancel may hold the cancel up, in seconds; it only spares waiting later.
-_CHECK_BEFORE_WITHIN = 6.0
+from airflow_provider_trigger.cancel.trees import record_of
 
 
 @dataclass(slots=True, eq=False)
 class Job:
     """
-    A call, or a bulk action, that is being made.
+    A call, a bulk action or a look for descendants that is being made.
 
     :param action: what it is
     :param subject: what it is for
@@ -45,19 +42,19 @@ class Job:
     """
 
     action: Action
-    subject: RunRecord | BulkPart
+    subject: Subject
     steps: Steps[Any]
     sent_at: float | None = None
 
 
-_Item = Job | tuple[Action, RunRecord | BulkPart]
+_Item = Job | tuple[Action, Subject]
 
 
 def _take(queue: Queue[_Item], now: float, before: float) -> _Item | None:
     """Take the most urgent item, without the cancels of runs that a bulk action may be canceling."""
     while isinstance(item := queue.take(now, before=before), tuple):
         action, subject = item
-        if action is not Action.CANCEL or isinstance(subject, BulkPart):
+        if action is not Action.CANCEL or not isinstance(subject, RunRecord):
             break
         if not bulk.leave_to_bulk_action(subject):
             break
@@ -72,6 +69,7 @@ class Schedule:
     :param records: of the runs
     :param settings: how to cancel
     :ivar awaits_more: whether :meth:`add` may still be called, so that it has not ended
+    :ivar search: of descendants, None if they are not canceled
     """
 
     def __init__(self, exchange: Exchange, records: Sequence[RunRecord], settings: CancelSettings) -> None:
@@ -80,14 +78,14 @@ class Schedule:
         self.rejection: AuthenticationError | None = None
         self.awaits_more = False
         self._exchange = exchange
-        self._records = list(records)
+        self._records: list[RunRecord] = []
         self._settings = settings
-        self._deadline = Deadline.after(settings.time_limit, now=now)
-        self._cancels_until = self._deadline.before(_SHARE_FOR_CANCELS, now=now)
+        self._calls = Calls(exchange, settings)
         self._queue: Queue[_Item] = Queue()
-        self._unfinished = len(records)
+        self._unfinished = 0
         self._bulk_parts = bulk.BulkParts()
-        self._begin(records, now)
+        self.search = Search(partial(self._put, Action.LOOK)) if settings.include_descendants else None
+        self._add(records, now)
 
     def add(self, run_ids: Iterable[str]) -> None:
         """
@@ -97,12 +95,21 @@ class Schedule:
         """
         known = {record.run_id for record in self._records}
         records = [RunRecord(run_id) for run_id in dict.fromkeys(run_ids) if run_id not in known]
-        self._records += records
-        self._unfinished += len(records)
-        self._begin(records, self._exchange.monotonic())
+        self._add(records, self._exchange.monotonic())
+
+    def _add(self, records: Sequence[RunRecord], now: float) -> None:
+        if self.search is not None:
+            self.search.add([record.run_id for record in records], now=now)
+        self._begin(records, now)
+
+    def _add_children(self, children: Iterable[ChildRun], now: float) -> None:
+        self._begin([record_of(child, now=now) for child in children], now)
 
     def _begin(self, records: Sequence[RunRecord], now: float) -> None:
-        if len(self._records) <= self._settings.bulk_from or not self._bulk_parts.may_work:
+        self._records += records
+        self._unfinished += len(records)
+        is_few = len(self._records) <= self._settings.bulk_from or len(records) < bulk.LEAST
+        if is_few or not self._bulk_parts.may_work:
             self._put_next(records, now)
         else:
             self._bulk_parts.add(records)
@@ -115,7 +122,8 @@ class Schedule:
     def take(self) -> Job | float | None:
         """Return the next job; or the seconds until there is one, perhaps infinite; or None at the end."""
         now = self._exchange.monotonic()
-        if self.end is None and not self._unfinished and not self.awaits_more:
+        awaits_more = self.awaits_more or (self.search is not None and not self.search.is_over)
+        if self.end is None and not self._unfinished and not awaits_more:
             self.end = End.FINISHED
         if self.check_deadline() is not None:
             return None
@@ -123,41 +131,25 @@ class Schedule:
         before = Action.CHECK if self._bulk_parts.are_canceling else math.inf
         item = _take(self._queue, now, before)
         if item is None:
-            return min(self._queue.next_at(), self._deadline.at) - now
-        return item if isinstance(item, Job) else Job(*item, self._steps(*item))
+            return min(self._queue.next_at(), self._calls.deadline.at) - now
+        if isinstance(item, Job):
+            return item
+        action, subject = item
+        if isinstance(subject, Look):
+            self._begin_look(subject, now)
+        return Job(action, subject, self._calls.steps(action, subject))
+
+    def _begin_look(self, look: Look, now: float) -> None:
+        if self.search is not None:
+            open_runs = [record.run_id for record in self._records if record.may_have_children]
+            is_early = any(record.awaits_cancel for record in self._records)
+            self.search.begin(look, may_have_children=open_runs, is_early=is_early, now=now)
 
     def check_deadline(self) -> End | None:
         """Return why it has ended, None if it has not."""
-        if self.end is None and not self._deadline.remaining(self._exchange.monotonic()):
+        if self.end is None and not self._calls.deadline.remaining(self._exchange.monotonic()):
             self.end = End.TIME_LIMIT
         return self.end
-
-    def _steps(self, action: Action, subject: RunRecord | BulkPart) -> Steps[Any]:
-        """Make the steps of a job; an id that cannot be sent shows at the first of them."""
-        if isinstance(subject, BulkPart):
-            name = self._settings.bulk_action_name
-            return (yield from bulk.bulk_steps(self._exchange, subject, name=name, deadline=self._deadline))
-        is_cancel = action is Action.CANCEL
-        call: Call[Any] = cancel_run(subject.run_id) if is_cancel else retrieve_run(subject.run_id)
-        deadline, patience = self._deadline_of(action, subject), self._patience(action, subject)
-        return (yield from self._exchange.steps(call, deadline=deadline, patience=patience))
-
-    def _deadline_of(self, action: Action, record: RunRecord) -> Deadline:
-        until, timeout, acknowledged_at = math.inf, self._settings.termination_timeout, record.acknowledged_at
-        if action is Action.CHECK_BEFORE:
-            until = self._exchange.monotonic() + _CHECK_BEFORE_WITHIN
-        elif action is Action.CHECK_TERMINATION and timeout is not None and acknowledged_at is not None:
-            until = acknowledged_at + timeout
-        return Deadline(min(self._deadline.at, until))
-
-    def _patience(self, action: Action, record: RunRecord) -> float | None:
-        """Return how long a call is repeated, in seconds; None for as long as any call."""
-        if action is Action.CHECK_TERMINATION or (action is not Action.CANCEL and not record.cancels):
-            # It is repeated anyway; or it only spares waiting later, before the cancel; or it follows a bulk
-            # action, and the run gets a cancel of its own.
-            return 0.0
-        until = self._cancels_until if action is Action.CANCEL else self._deadline
-        return None if math.isinf(until.at) else until.remaining(self._exchange.monotonic())
 
     def sent(self, job: Job) -> None:
         """
@@ -182,7 +174,7 @@ class Schedule:
         now = self._exchange.monotonic()
         if isinstance(job.subject, RunRecord):
             job.subject.last_error = wait.error
-        elif job.subject.is_stalled:
+        elif isinstance(job.subject, BulkPart) and job.subject.is_stalled:
             self._put_next(job.subject.take_waiting(), now)
         at = now + wait.seconds
         if isinstance(wait.error, AuthenticationError):
@@ -206,12 +198,19 @@ class Schedule:
             self._queue.release()
         if isinstance(error, AuthenticationError) and self._exchange.key_is_rejected and self.end is None:
             self.end, self.rejection = End.KEY_REJECTED, error
-        if isinstance(error, NotSentError) and not self._deadline.remaining(now):
+        if isinstance(error, NotSentError) and not self._calls.deadline.remaining(now):
             return
         if isinstance(job.subject, BulkPart):
             self._finish_bulk(job.subject, error, now)
-            return
-        record = job.subject
+        elif isinstance(job.subject, Look):
+            if self.search is not None:
+                self._add_children(self.search.finish(job.subject, error, now=now), now)
+        else:
+            self._finish_call(job, job.subject, result, error, now)
+
+    def _finish_call(
+        self, job: Job, record: RunRecord, result: Any, error: TriggerDevError | None, now: float
+    ) -> None:
         is_new = record.task_identifier is None  # no check has shown it
         if job.action is Action.CANCEL and isinstance(error, NotFoundError) and is_new:
             record.is_unknown = True
@@ -224,6 +223,8 @@ class Schedule:
         elif job.action is not Action.CHECK_TERMINATION:
             record.note_failed_check(error)
         self._put_next([record], now)
+        if self.search is not None and isinstance(result, Run):
+            self._add_children(self.search.take_run(result, now=now), now)
 
     def _finish_bulk(self, part: BulkPart, error: TriggerDevError | None, now: float) -> None:
         """Go on with the runs of a bulk action one by one."""
@@ -246,9 +247,9 @@ class Schedule:
             if following is None:
                 self._unfinished -= 1
             else:
-                self._put(following[0], record, at=following[1])
+                self._put(following[0], record, following[1])
 
-    def _put(self, action: Action, subject: RunRecord | BulkPart, *, at: float = -math.inf) -> None:
+    def _put(self, action: Action, subject: Subject, at: float = -math.inf) -> None:
         self._queue.put((action, subject), urgency=action, at=at)
 
     def stop(self) -> None:
@@ -257,13 +258,14 @@ class Schedule:
 
     def results(self, action_for: ActionFor = no_action) -> list[CancelResult]:
         """
-        Return what is known of each run.
+        Return what is known of each run, of descendants last.
 
         :param action_for: adds to the error of a failed run what to do
         """
         breaker = self._exchange.breaker
         end, last_error = self.end or End.STOPPED, breaker.last_error if breaker.is_open else None
-        return [result_of(record, end, last_error, action_for=action_for) for record in self._records]
+        records = sorted(self._records, key=lambda record: record.parent_run_id is not None)
+        return [result_of(record, end, last_error, action_for=action_for) for record in records]
 
     def progress(self) -> str:
         """Return how far it is, and the last error while the server does not respond."""

@@ -24,6 +24,8 @@ class CancelSettings:
         cancel; None to not wait
     :param poll_interval: between two status checks of a run while waiting, in seconds
     :param bulk_from: of more runs than so many, a bulk action cancels most
+    :param include_descendants: whether to cancel all that the runs have started, too, and what that has
+        started
     :param bulk_action_name: what the dashboard shows for bulk actions, up to 255 characters
     """
 
@@ -32,4 +34,5 @@ class CancelSettings:
     termination_timeout: float | None = None
     poll_interval: float = defaults.POLL_INTERVAL
     bulk_from: int = BULK_FROM
+    include_descendants: bool = False
     bulk_action_name: str = defaults.BULK_ACTION_NAME

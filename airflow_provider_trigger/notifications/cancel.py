@@ -17,6 +17,7 @@ from airflow_provider_trigger.durations import Duration
 from airflow_provider_trigger.sources.arguments import TakesRunIds
 from airflow_provider_trigger.sources.context import origin_of
 from airflow_provider_trigger.validation import (
+    check_boolean,
     check_connection_id,
     check_duration,
     check_number,
@@ -47,6 +48,8 @@ class CancelTriggerRunNotifier(TakesRunIds, BaseNotifier):
     :param xcom_key: the key of that XCom; None for the runs that a task of this provider's operators has
         started, and the return value of any other task; templated
     :param trigger_dev_conn_id: the connection; templated
+    :param include_descendants: whether to cancel all that the runs have started, too, and what that has
+        started, at once
     :param timeout: for the whole call: seconds, a timedelta, or a text such as ``"5m"``; when it has passed,
         as many runs as possible were canceled
     :param max_concurrency: how many requests are in flight at a time
@@ -65,6 +68,7 @@ class CancelTriggerRunNotifier(TakesRunIds, BaseNotifier):
         xcom_task_ids: str | Iterable[str] | None = None,
         xcom_key: str | None = None,
         trigger_dev_conn_id: str = defaults.CONN_ID,
+        include_descendants: bool = False,
         timeout: Duration = defaults.NOTIFIER_TIMEOUT,
         max_concurrency: int = defaults.MAX_CONCURRENCY,
         context: Context | None = None,
@@ -77,11 +81,13 @@ class CancelTriggerRunNotifier(TakesRunIds, BaseNotifier):
             name, run_ids=run_ids, xcom_task_ids=xcom_task_ids, xcom_key=xcom_key, is_callback=True
         )
         self.trigger_dev_conn_id = trigger_dev_conn_id
+        self.include_descendants = include_descendants
         self.timeout = check_duration(name, "timeout", timeout, least=0.01)
         self.max_concurrency = max_concurrency
         # Without any, it cancels what the Dag run or the task instance has started.
         self._cancels_started = self.run_ids is None and self.xcom_task_ids is None
         check_connection_id(name, trigger_dev_conn_id)
+        check_boolean(name, "include_descendants", include_descendants)
         check_number(name, "max_concurrency", max_concurrency, least=1, unit="requests", whole=True)
 
     def __call__(self, *args: Any) -> None:
@@ -176,14 +182,16 @@ class CancelTriggerRunNotifier(TakesRunIds, BaseNotifier):
         from airflow_provider_trigger.api.deadline import Deadline
         from airflow_provider_trigger.api.errors import AuthenticationError
         from airflow_provider_trigger.cancel.settings import CancelSettings
-        from airflow_provider_trigger.cancel_report import log_results
+        from airflow_provider_trigger.cancel_report import log_results, log_search
         from airflow_provider_trigger.hooks.diagnosis import action_for
         from airflow_provider_trigger.sources.started import started_by_search
 
         rejection = None
         deadline = Deadline.after(self.timeout, now=started_at)
         settings = CancelSettings(
-            max_concurrency=self.max_concurrency, time_limit=deadline.remaining(time.monotonic())
+            max_concurrency=self.max_concurrency,
+            time_limit=deadline.remaining(time.monotonic()),
+            include_descendants=self.include_descendants,
         )
         with hook.cancellation(ids.found, settings) as work:
             further = None
@@ -197,6 +205,7 @@ class CancelTriggerRunNotifier(TakesRunIds, BaseNotifier):
                 rejection = action_for(error, hook.settings)
         results = work.results
         log_results(self.log, results, hook.settings.run_url, on_not_found="fail", origin=origin)
+        log_search(self.log, work.search, origin=origin)
         return results, rejection
 
 

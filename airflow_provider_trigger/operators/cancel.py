@@ -40,7 +40,8 @@ class CancelTriggerRunOperator(TakesRunIds, BaseOperator):
     A run that has already ended counts as success. No run's failure stops another. The return value, in XCom
     also when the task fails, is a list in the ids' order of ``{"run_id", "outcome", "status",
     "task_identifier", "terminated"}``, and ``"error"`` where the outcome is ``failed``; see
-    :class:`airflow_provider_trigger.cancel.outcome.CancelOutcome`.
+    :class:`airflow_provider_trigger.cancel.outcome.CancelOutcome`. Descendants come after the given runs, and
+    have ``"parent_run_id"``, too.
 
     The task is not retried where that cannot help: a rejected key, an unknown run, an invalid value.
 
@@ -53,6 +54,9 @@ class CancelTriggerRunOperator(TakesRunIds, BaseOperator):
     :param on_not_found: ``"fail"``: a run that this key's environment does not have fails the task
     :param on_empty: ``"fail"``: a source without run ids fails the task; ``"ignore"``: it is a warning in the
         log
+    :param include_descendants: whether to cancel all that the runs have started, too, and what that has
+        started, at once; those that have ended by themselves are left out, and one that vanishes is no
+        failure. It takes at least 2.4 s, as the server shows a new run with a delay
     :param wait_for_termination: whether to wait until the canceled runs are terminated, their workers too
     :param termination_timeout: how long to wait for that in all: seconds, a timedelta, or a text such as
         ``"5m"``; a run that is not terminated by then is ``"terminated": false``, and not a failure
@@ -75,6 +79,7 @@ class CancelTriggerRunOperator(TakesRunIds, BaseOperator):
         trigger_dev_conn_id: str = defaults.CONN_ID,
         on_not_found: Literal["fail", "ignore"] = "fail",
         on_empty: Literal["ignore", "fail"] = "ignore",
+        include_descendants: bool = False,
         wait_for_termination: bool = False,
         termination_timeout: Duration = defaults.TERMINATION_TIMEOUT,
         poll_interval: Duration = defaults.POLL_INTERVAL,
@@ -85,6 +90,7 @@ class CancelTriggerRunOperator(TakesRunIds, BaseOperator):
         self.trigger_dev_conn_id = trigger_dev_conn_id
         self.on_not_found = on_not_found
         self.on_empty = on_empty
+        self.include_descendants = include_descendants
         self.wait_for_termination = wait_for_termination
         self.max_concurrency = max_concurrency
         self.run_url: str | None = None
@@ -102,7 +108,8 @@ class CancelTriggerRunOperator(TakesRunIds, BaseOperator):
         check_connection_id(owner, self.trigger_dev_conn_id)
         for name in ("on_not_found", "on_empty"):
             check_choice(owner, name, getattr(self, name), ("fail", "ignore"))
-        check_boolean(owner, "wait_for_termination", self.wait_for_termination)
+        for name in ("include_descendants", "wait_for_termination"):
+            check_boolean(owner, name, getattr(self, name))
         check_number(owner, "max_concurrency", self.max_concurrency, least=1, unit="requests", whole=True)
 
     def execute(self, context: Context) -> list[dict[str, Any]]:
@@ -133,6 +140,7 @@ class CancelTriggerRunOperator(TakesRunIds, BaseOperator):
             max_concurrency=self.max_concurrency,
             termination_timeout=self.termination_timeout if self.wait_for_termination else None,
             poll_interval=self.poll_interval,
+            include_descendants=self.include_descendants,
         )
         with hook.cancellation(ids.found, settings, is_stopped=lambda: self._is_stopped) as work:
             rejection = None
@@ -148,10 +156,11 @@ class CancelTriggerRunOperator(TakesRunIds, BaseOperator):
             return self._conclude(results, ids, context, rejection=rejection, stopped=work.stopped)
 
     def _logged(self, work: Cancellation, hook: TriggerDevHook) -> list[CancelResult]:
-        from airflow_provider_trigger.cancel_report import log_results, log_unterminated, summary
+        from airflow_provider_trigger.cancel_report import log_results, log_search, log_unterminated, summary
 
         results = work.results
         log_results(self.log, results, hook.settings.run_url, on_not_found=self.on_not_found)
+        log_search(self.log, work.search)
         self.log.info("%s", summary(results))
         if self.wait_for_termination and work.finished:
             log_unterminated(self.log, results, self.termination_timeout)

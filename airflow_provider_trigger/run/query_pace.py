@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from enum import Enum
 
+from airflow_provider_trigger.api.endpoints.query import QUERY_TIMEOUT
 from airflow_provider_trigger.api.errors import (
     AnswerTimeoutError,
     NotSentError,
@@ -17,9 +18,6 @@ from airflow_provider_trigger.log import Log
 
 QUERY_INTERVAL = 2.0
 """Between two queries for a run, in seconds, as long as that costs the server little."""
-
-QUERY_TIMEOUT = 5.0
-"""How long the server may take for a query, in seconds."""
 
 # Waits that begin together are in the first query together, in seconds.
 _GATHER = 0.25

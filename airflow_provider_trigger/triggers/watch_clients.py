@@ -10,10 +10,10 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal, TypeVar
 
 from airflow_provider_trigger.api.async_client import AsyncTriggerDevClient
+from airflow_provider_trigger.api.endpoints.query import QUERY_TIMEOUT
 from airflow_provider_trigger.api.errors import AuthenticationError
 from airflow_provider_trigger.api.http import Call
 from airflow_provider_trigger.api.rate_limit import RateLimit
-from airflow_provider_trigger.run.query_pace import QUERY_TIMEOUT
 from airflow_provider_trigger.triggers.fetching import fetch_once
 from airflow_provider_trigger.triggers.kept import keep
 

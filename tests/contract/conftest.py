@@ -56,6 +56,7 @@ LEFT_OUT = {
             "the bulk action",
         )
     },
+    ("children", "list with filter[rootRun] (ignored)"): "runs of other tests are in the list",
     ("list_keys", "ClickHouse down: list"): "an outage of the list's database is not modelled",
     ("outputs", "output application/json, broken"): "an output that is no valid JSON is not modelled",
     **{

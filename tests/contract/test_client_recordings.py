@@ -17,7 +17,7 @@ import pytest
 from shortened import as_sent, body_as_sent
 
 from airflow_provider_trigger.api import errors, server_advice
-from airflow_provider_trigger.api.endpoints.query import query_runs
+from airflow_provider_trigger.api.endpoints.query import query_descendants, query_runs
 from airflow_provider_trigger.api.endpoints.realtime import snapshot_run
 from airflow_provider_trigger.api.endpoints.runs import (
     cancel_run,
@@ -168,7 +168,7 @@ def each(exchanges: list[Exchange]) -> Any:
 def test_every_line_is_fed_or_left_out_for_a_reason() -> None:
     left_out = Counter(exchange.left_out for exchange in EXCHANGES if not exchange.call)
     # To be raised with every call that comes into use.
-    assert (len(SUCCESSES), len(FAILURES), len(NO_KEYS)) == (420, 159, 4)
+    assert (len(SUCCESSES), len(FAILURES), len(NO_KEYS)) == (462, 159, 4)
     assert left_out == {
         "a note on the engine, not an exchange": 8,
         "a call that is not in use": 169,
@@ -478,3 +478,59 @@ def test_a_run_that_no_worker_had_before_its_cancel_is_terminated_by_it_and_no_o
         # No worker took it up in between, so the check before proves that the cancel terminated it.
         taken_up = (run.started_at, run.attempt_count) != (before.started_at, before.attempt_count)
         assert (run.is_terminated or (before.is_without_worker and not taken_up)) is not has_worker
+
+
+# Children
+
+CHILDREN = [
+    exchange
+    for exchange in SUCCESSES
+    if exchange.name.startswith("children:") and RETRIEVE.match(exchange.recorded["request"])
+]
+
+
+def run_of(exchange: Exchange) -> Run:
+    assert exchange.call
+    run: Run = exchange.call.read(exchange.response)
+    return run
+
+
+def test_the_children_and_the_root_of_a_run_are_read() -> None:
+    shown = {exchange.recorded["body"]["id"]: run_of(exchange) for exchange in CHILDREN}
+    assert {child.parent_id for run in shown.values() for child in run.children} <= shown.keys()
+    for run in shown.values():
+        parent = run.attributes["relatedRuns"].get("parent")
+        assert (run.root_id is None) == (parent is None)
+
+
+@each([exchange for exchange in CHILDREN if "(engine PENDING_CANCEL)" in exchange.name])
+def test_a_canceled_child_whose_worker_continues_is_not_terminated(exchange: Exchange) -> None:
+    run = run_of(exchange)
+    assert run.is_canceled
+    assert not run.is_terminated
+
+
+# Of a suspended child that its parent's end has canceled, the answer does not show that it has ended.
+ENDED = [
+    exchange
+    for exchange in CHILDREN
+    if "after the parent's cancel (engine FINISHED)" in exchange.name
+    and "finishedAt" in exchange.recorded["body"]
+    and not re.search("(suspended|awaited) child", exchange.name)
+]
+
+
+@each(ENDED)
+def test_a_run_that_its_engine_has_finished_is_terminated(exchange: Exchange) -> None:
+    assert run_of(exchange).is_terminated
+
+
+def test_descendants_are_read() -> None:
+    recorded = [exchange for exchange in EXCHANGES if "root_run_id =" in str(exchange.recorded)]
+    (exchange,) = [one for one in recorded if one.name.startswith("query:")]
+    rows = exchange.recorded["body"]["results"]
+    found = query_descendants(["run_1"]).read(exchange.response)
+    assert [(child.id, child.parent_id) for child in found] == [
+        (row["run_id"], row["parent_run_id"]) for row in rows
+    ]
+    assert found

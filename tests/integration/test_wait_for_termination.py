@@ -4,6 +4,7 @@ import threading
 from collections import Counter
 
 import pytest
+from waiting import until
 
 pytestmark = pytest.mark.usefixtures("quick_checks")
 
@@ -141,4 +142,4 @@ def test_children_are_canceled_once_their_parent_is_terminated(server, wait_for)
     parent = server.add_run(acknowledge_after=0.3)
     child = server.add_run("QUEUED", parent=parent)
     wait_for(parent)
-    assert child.status == "CANCELED"
+    until(lambda: child.status == "CANCELED", "the child is canceled")

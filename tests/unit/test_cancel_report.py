@@ -5,11 +5,14 @@ from typing import Any
 
 import pytest
 
+from airflow_provider_trigger.api.errors import TransportError
 from airflow_provider_trigger.cancel.outcome import CancelOutcome, CancelResult, Label, Reason
+from airflow_provider_trigger.cancel.search import Search
 from airflow_provider_trigger.cancel_report import (
     Report,
     adding_runs_left,
     log_results,
+    log_search,
     log_summary,
     log_unterminated,
     make_report,
@@ -351,3 +354,62 @@ def test_where_every_id_has_a_hint_of_its_own_the_environment_is_not_questioned(
     assert "another environment" not in str(made)
     assert made.warnings == []
     assert "another environment" in str(report(result("batch_1", "not_found"), result("run_x", "not_found")))
+
+
+# Descendants
+
+
+def test_a_descendants_line_has_its_parent(log: logging.Logger, caplog: pytest.LogCaptureFixture) -> None:
+    child = result("run_2", status="CANCELED", task_identifier="resize", parent_run_id="run_1")
+    log_results(log, [child], link, on_not_found="fail")
+    text = "run_2 (resize, child of run_1): canceled, CANCELED https://dashboard.test/runs/run_2"
+    assert lines(caplog) == [("INFO", text)]
+
+
+def test_a_descendant_that_vanished_is_no_problem(
+    log: logging.Logger, caplog: pytest.LogCaptureFixture
+) -> None:
+    gone = result("run_2", "not_found", parent_run_id="run_1")
+    assert report(result(), gone).problems == []
+    log_results(log, [gone], link, on_not_found="fail")
+    assert [level for level, _ in lines(caplog)] == ["INFO"]
+
+
+def test_a_descendant_that_may_still_run_is_a_problem() -> None:
+    made = report(result(), failed("run_2", "still EXECUTING", status="EXECUTING", parent_run_id="run_1"))
+    assert made.problems[0] == "1 run may still run (status EXECUTING)"
+
+
+def searched(**fields: Any) -> Search:
+    search = Search(lambda *_: None)
+    for name, value in fields.items():
+        setattr(search, name, value)
+    return search
+
+
+@pytest.mark.parametrize("search", [None, searched(), searched(unreadable={"run_2": TransportError("lost")})])
+def test_a_search_that_found_all_says_nothing(
+    search: Search | None, log: logging.Logger, caplog: pytest.LogCaptureFixture
+) -> None:
+    log_search(log, search)
+    assert lines(caplog) == []
+
+
+def test_a_search_without_the_query_says_why(log: logging.Logger, caplog: pytest.LogCaptureFixture) -> None:
+    log_search(log, searched(query_error=TransportError("lost")), origin="Dag x: ")
+    text = "Dag x: Descendants were searched with status checks, as the query failed: lost"
+    assert lines(caplog) == [("INFO", text)]
+
+
+def test_a_search_says_what_it_may_have_missed(log: logging.Logger, caplog: pytest.LogCaptureFixture) -> None:
+    lost = TransportError("lost")
+    search = searched(query_error=lost, unreadable={"run_2": lost}, is_cut_off=True)
+    search.add(["run_1"], now=0.0)  # it has just begun
+    log_search(log, search)
+    assert lines(caplog)[1:] == [
+        (
+            "WARNING",
+            "Descendants may be missing, and still run: the search was not finished; these runs could not "
+            "be checked: run_2 (lost); the query shows no more than 10,000 runs",
+        )
+    ]

@@ -5,11 +5,18 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 
+from airflow_provider_trigger.api.models.related_runs import (
+    ChildRun,
+    children_of,
+    has_ended_with_parent,
+    root_id_of,
+)
 from airflow_provider_trigger.api.models.run_errors import RunError
 from airflow_provider_trigger.api.models.statuses import MEANINGS, RunStatus, meaning_of
+from airflow_provider_trigger.api.models.values import read_text, read_time
 
 log = logging.getLogger(__name__)
 
@@ -58,12 +65,12 @@ class ListedRun:
     @property
     def created_at(self) -> datetime | None:
         """When it was triggered."""
-        return _read_time(self.attributes.get("createdAt"))
+        return read_time(self.attributes.get("createdAt"))
 
     @property
     def idempotency_key(self) -> str | None:
         """Its idempotency key, until the key is free again (measured); a replay has none (measured)."""
-        return _read_text(self.attributes.get("idempotencyKey"))
+        return read_text(self.attributes.get("idempotencyKey"))
 
     @property
     def tags(self) -> list[str]:
@@ -132,12 +139,18 @@ class Run(ListedRun):
         Whether the run can no longer change, as far as this answer alone shows it.
 
         The worker of a canceled run may still report that the run completed (measured). It is terminated when
-        it has ``finished_at``; or when no worker ever had it, so that ``started_at`` is missing; or when so
-        much time has passed that the engine has forced it.
+        it has a ``finished_at`` of its own, not its parent's; or when no worker ever had it, so that
+        ``started_at`` is missing; or when so much time has passed that the engine has forced it.
         """
         if not self.is_canceled:
             return self.is_final
-        if self.finished_at or not self.started_at:
+        finished_at = self.finished_at
+        if not self.started_at or (
+            finished_at
+            and not has_ended_with_parent(
+                self.attributes, finished_at=finished_at, updated_at=self.updated_at
+            )
+        ):
             return True
         return bool(
             self.seen_at
@@ -174,7 +187,7 @@ class Run(ListedRun):
 
         See :func:`airflow_provider_trigger.api.endpoints.outputs.fetch_output`.
         """
-        return _read_text(self.attributes.get("outputPresignedUrl"))
+        return read_text(self.attributes.get("outputPresignedUrl"))
 
     @property
     def error(self) -> RunError | None:
@@ -189,7 +202,17 @@ class Run(ListedRun):
     @property
     def batch_id(self) -> str | None:
         """The batch that started it, None if none did; not those whose items got it by its key (measured)."""
-        return _read_text(self.attributes.get("batchId"))
+        return read_text(self.attributes.get("batchId"))
+
+    @property
+    def children(self) -> list[ChildRun]:
+        """The runs that it has started itself, not those that they have started."""
+        return children_of(self.id, self.attributes)
+
+    @property
+    def root_id(self) -> str | None:
+        """The id of the run at the top of its tree, None if no other run has started it."""
+        return root_id_of(self.attributes)
 
     @classmethod
     def from_answer(cls, answer: Mapping[str, Any], *, seen_at: datetime | None = None) -> Run:
@@ -202,9 +225,9 @@ class Run(ListedRun):
         attempt_count = answer.get("attemptCount")
         return Run(
             **_read_basics(answer),
-            updated_at=_read_time(answer.get("updatedAt")),
-            started_at=_read_time(answer.get("startedAt")),
-            finished_at=_read_time(answer.get("finishedAt")),
+            updated_at=read_time(answer.get("updatedAt")),
+            started_at=read_time(answer.get("startedAt")),
+            finished_at=read_time(answer.get("finishedAt")),
             attempt_count=attempt_count if isinstance(attempt_count, int) else 0,
             seen_at=seen_at,
         )
@@ -268,16 +291,3 @@ def _warn_of_unknown_status(status: str) -> None:
             "Upgrade this package",
             status,
         )
-
-
-def _read_text(value: object) -> str | None:
-    return value if isinstance(value, str) and value else None
-
-
-def _read_time(value: object) -> datetime | None:
-    try:
-        time = datetime.fromisoformat(value) if isinstance(value, str) else None
-    except ValueError:
-        return None
-    # Without a zone it could not be compared with one that has it; the API speaks UTC.
-    return time.replace(tzinfo=UTC) if time and not time.tzinfo else time

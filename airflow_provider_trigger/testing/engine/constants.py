@@ -30,6 +30,9 @@ ACKNOWLEDGE_AFTER = 0.2
 FORCE_AFTER = 60.0
 """Until a cancel that no worker acknowledged is enforced, in seconds (measured)."""
 
+CHILDREN_AFTER = 0.1
+"""From the end of a canceled run until its children are canceled, in seconds (measured)."""
+
 START_AFTER = 0.1
 """Until a worker takes a run, in seconds; the real server needs 0.2 to 0.9 s."""
 

@@ -105,14 +105,16 @@ class Life:
         """
         return replace(self, plan=tuple(step for step in self.plan if step.bulk_id != bulk_id))
 
-    def passing_on(self, at: float) -> Life:
+    def passing_on(self, at: float, *, ended_at: float) -> Life:
         """
-        Return the life of a canceled run whose children are canceled now.
+        Return the life of a canceled run that has ended, so that its children are canceled.
 
-        :param at: now, in seconds since 1970
+        :param at: when they are, in seconds since 1970
+        :param ended_at: when the run ended, in seconds since 1970
         """
         reason = (self.state.error or {}).get("message", states.BY_USER)
-        return replace(self, passes_on=ChildrenCancel(at, reason, self.state.finished_at or moment(at)))
+        ended = self.state.finished_at or moment(ended_at)
+        return replace(self, passes_on=ChildrenCancel(at, reason, ended))
 
 
 Change = Callable[[Life, float], Life]

@@ -75,7 +75,7 @@ class ServerRun(TriggeredRun):
         self.tags = tuple(sorted(self.tags))
         now = self.time.now()
         state = states.new_state(initial_status, moment(now), started=started)
-        earlier = None if self.parent is None else self.parent.life_at(now).passes_on
+        earlier = self._parents_cancel_at(now)
         self._lives.append((now, Life(state, parents_cancel=earlier)))
         if self.parent is not None:
             self.parent.children.append(self)
@@ -103,12 +103,20 @@ class ServerRun(TriggeredRun):
         """
         with self.lock:
             life = next((life for since, life in reversed(self._lives) if since <= time), self._lives[0][1])
-            cancel = None if self.parent is None else self.parent.life_at(time).passes_on
+            cancel = self._parents_cancel_at(time)
             if cancel is not None and cancel != life.parents_cancel:
                 life = self._until(life, cancel.at)
                 life = self.canceled(life, cancel.at, reason=cancel.reason, parents_cancel=cancel)
                 self._lives.append((cancel.at, life))
             return self._until(life, time)
+
+    def _parents_cancel_at(self, time: float) -> ChildrenCancel | None:
+        """Return the cancel that the parent had passed on by then, ``None`` if there was none."""
+        cancel = None if self.parent is None else self.parent.life_at(time).passes_on
+        return cancel if cancel is not None and cancel.at <= time else None
+
+    def _passing_on(self, life: Life, at: float) -> Life:
+        return life.passing_on(self.time.after(constants.CHILDREN_AFTER, at), ended_at=at)
 
     def _until(self, life: Life, time: float) -> Life:
         """Return a life at a later time, and keep what follows from it, which need not be computed again."""
@@ -240,7 +248,7 @@ class ServerRun(TriggeredRun):
         canceled = states.cancel(before, moment(at), reason=reason, finished_at=finished_at)
         life = replace(life.without_plan(), state=canceled, before_cancel=before)
         if before.status not in states.ON_A_WORKER:
-            return life.passing_on(at)
+            return self._passing_on(life, at)
         after, completed = self.acknowledge_after, self.completes_despite_cancel
         if after is None or after > self.force_after:
             after, completed = self.force_after, False
@@ -252,4 +260,4 @@ class ServerRun(TriggeredRun):
         output = self.outcome.output if completed else UNSET
         state = states.acknowledge(life.state, moment(at), completed=completed, output=output)
         life = replace(life, state=state)
-        return life if completed else life.passing_on(at)
+        return life if completed else self._passing_on(life, at)

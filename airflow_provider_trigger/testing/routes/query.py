@@ -24,16 +24,17 @@ _TOO_MANY = (
 
 _TEXT = r"'((?:[^'\\]|\\.)*)'"
 _QUERY = re.compile(r"\s*SELECT\s+([\w\s,]+?)\s+FROM\s+runs(?:\s+WHERE\s+(.*?))?\s*", re.DOTALL)
+_IDS = rf"(?:=\s*{_TEXT}|IN\s*\(\s*{_TEXT}(?:\s*,\s*{_TEXT})*\s*\))"
 _FORMS: dict[re.Pattern[str], Callable[[set[str]], Test]] = {
-    re.compile(rf"run_id\s+IN\s*\(\s*{_TEXT}(?:\s*,\s*{_TEXT})*\s*\)"): (
-        lambda texts: lambda entry: entry[0].id in texts
-    ),
-    re.compile(rf"run_id\s*=\s*{_TEXT}"): lambda texts: lambda entry: entry[0].id in texts,
+    re.compile(rf"run_id\s*{_IDS}"): lambda texts: lambda entry: entry[0].id in texts,
+    re.compile(rf"root_run_id\s*{_IDS}"): lambda texts: lambda entry: _root_id(entry[0]) in texts,
+    re.compile(rf"parent_run_id\s*{_IDS}"): lambda texts: lambda entry: _parent_id(entry[0]) in texts,
     re.compile(rf"has\(tags,\s*{_TEXT}\)"): lambda texts: lambda entry: not texts.isdisjoint(entry[0].tags),
     # What the real server's column holds was not recorded.
     re.compile(rf"batch_id\s*=\s*{_TEXT}"): lambda texts: lambda entry: entry[0].batch_id in texts,
-    re.compile(rf"root_run_id\s*=\s*{_TEXT}"): lambda texts: lambda entry: _root_id(entry[0]) in texts,
 }
+# As the real server's code says.
+_MOST_ROWS = 10_000
 
 
 class QueryCalls:
@@ -58,7 +59,7 @@ class QueryCalls:
             for entry in self._entries(call, now)
             if all(test(entry) for test in tests)
         ]
-        return json_answer({"format": "json", "results": rows})
+        return json_answer({"format": "json", "results": rows[:_MOST_ROWS]})
 
     def _entries(self, call: Call, now: float) -> list[Entry]:
         """Return the environment's runs as the query sees them."""
@@ -87,13 +88,17 @@ def _read(query: object) -> tuple[list[str], Test]:
         if match and form.fullmatch(match[2] or ""):
             return columns, make({re.sub(r"\\(.)", r"\1", text) for text in re.findall(_TEXT, match[2])})
     raise InvalidBodyError(
-        "Syntax error at line 1:0: the local server only knows SELECT … FROM runs WHERE run_id IN (…), "
-        "has(tags, …), root_run_id = … or batch_id = …"
+        "Syntax error at line 1:0: the local server only knows SELECT … FROM runs WHERE has(tags, …), "
+        "batch_id = …, and run_id, root_run_id or parent_run_id with = … or IN (…)"
     )
 
 
 def _root_id(run: ServerRun) -> str | None:
     return None if run.parent is None else run.root.id
+
+
+def _parent_id(run: ServerRun) -> str | None:
+    return None if run.parent is None else run.parent.id
 
 
 def _word(state: State) -> str:
@@ -122,7 +127,7 @@ _COLUMNS: dict[str, Callable[[ServerRun, State], Any]] = {
     "dequeued_at": lambda run, state: _time(state.started_at),
     "executed_at": lambda run, state: _time(state.started_at if state.attempt_count else None),
     "completed_at": lambda run, state: _time(state.finished_at),
-    "parent_run_id": lambda run, state: run.parent and run.parent.id,
+    "parent_run_id": lambda run, state: _parent_id(run),
     "root_run_id": lambda run, state: _root_id(run),
     "depth": lambda run, state: run.depth,
     "batch_id": lambda run, state: run.batch_id,

@@ -13,6 +13,7 @@ from arrangements_of_batches import (
     arrange_small_batches,
     before_batches,
 )
+from arrangements_of_children import arrange_children, before_children
 from arrangements_of_ends import arrange_failures, arrange_outputs, before_failures, before_outputs
 from arrangements_of_lists import arrange_keys_of_runs, arrange_more_lists, before_lists
 from arrangements_of_queries import arrange_feeds, arrange_no_feeds, arrange_queries
@@ -142,6 +143,7 @@ ARRANGEMENTS = {
     "cancel_by_state": (arrange_states, before_others),
     "cancel_requests": (arrange_requests, before_others),
     "cancel_settling": (arrange_settling, before_others),
+    "children": (arrange_children, before_children),
     "failed_runs": (arrange_failures, before_failures),
     "idempotency": (arrange_idempotency, before_others),
     "list_keys": (arrange_keys_of_runs, before_others),

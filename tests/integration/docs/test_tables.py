@@ -25,7 +25,7 @@ from airflow_provider_trigger.api.endpoints.runs import cancel_run, retrieve_run
 from airflow_provider_trigger.api.errors import TriggerDevError
 from airflow_provider_trigger.api.http import Call
 from airflow_provider_trigger.api.models import runs, statuses
-from airflow_provider_trigger.cancel import record, schedule, workers
+from airflow_provider_trigger.cancel import calls, record, workers
 from airflow_provider_trigger.cancel.outcome import CancelOutcome, CancelResult
 from airflow_provider_trigger.cancel.settings import BULK_FROM
 from airflow_provider_trigger.get_provider_info import get_provider_info
@@ -245,7 +245,7 @@ STATEMENTS: list[tuple[str, str, Callable[[], bool]]] = [
     ("limits.md", "| one request | 30 s; ", lambda: defaults.REQUEST_TIMEOUT == 30),
     ("limits.md", "| 120 s after its first request", lambda: defaults.RETRY_FOR == 120),
     ("limits.md", "reading XCom included | 30 s;", lambda: defaults.NOTIFIER_TIMEOUT == 30),
-    ("limits.md", "until 80 % of it have passed", lambda: schedule._SHARE_FOR_CANCELS == 0.8),
+    ("limits.md", "until 80 % of it have passed", lambda: calls._SHARE_FOR_CANCELS == 0.8),
     ("limits.md", "| 90 s after the run's cancel |", lambda: defaults.TERMINATION_TIMEOUT == 90),
     ("limits.md", "After 10 requests in a row", lambda: circuit_breaker.FAILURES_TO_OPEN == 10),
     ("limits.md", "one request per second", lambda: circuit_breaker.PROBE_INTERVAL == 1),

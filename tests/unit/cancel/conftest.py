@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections import defaultdict
 from collections.abc import Callable, Iterable
 from types import SimpleNamespace
@@ -45,9 +46,9 @@ class Server:
     """
     Cancels and shows runs as Trigger.dev does, unless it is to answer otherwise.
 
-    ``instead`` holds what it answers first, by the request's name: "cancel run_1", "check run_1", "bulk" and
-    "check bulk_1". A function there gets the request's timeout. ``becomes`` holds what a run turns into with
-    each check after its cancel.
+    ``instead`` holds what it answers first, by the request's name: "cancel run_1", "check run_1", "query",
+    "bulk" and "check bulk_1". A function there gets the request's timeout. ``becomes`` holds what a run turns
+    into with each check after its cancel. A run may have a ``parent``; the query lags by ``query_lag``.
     """
 
     def __init__(self, clock: Clock) -> None:
@@ -58,15 +59,18 @@ class Server:
         self.becomes: dict[str, list[dict[str, Any]]] = defaultdict(list)
         self.knows_bulk_actions = True
         self.does_bulk_actions = True
+        self.query_lag = 0.0
         self.left_out: set[str] = set()
         self.log: list[tuple[str, float]] = []
         self.requests: list[Request] = []
         self._canceled: set[str] = set()
+        self._added_at: dict[str, float] = {}
         self._bulk_actions: dict[str, int] = {}
 
     def add(self, *run_ids: str, status: str = "QUEUED", **attributes: Any) -> list[str]:
         for run_id in run_ids:
             self.runs[run_id] = {"id": run_id, "status": status, "taskIdentifier": "t"} | attributes
+            self._added_at[run_id] = self.clock.now
         return list(run_ids)
 
     @property
@@ -87,11 +91,15 @@ class Server:
     def name(request: Request) -> str:
         if request.path == "/api/v1/bulk-actions":
             return "bulk"
+        if request.path == "/api/v1/query":
+            return "query"
         parts = request.path.split("/")
         return f"cancel {parts[-2]}" if parts[-1] == "cancel" else f"check {parts[-1]}"
 
     def answer(self, request: Request) -> Response:
         what, _, id_ = self.name(request).partition(" ")
+        if what == "query":
+            return self._answer_query(request)
         if what == "bulk" or id_ in self._bulk_actions:
             return self._answer_bulk(request, id_)
         if id_ not in self.runs:
@@ -102,7 +110,30 @@ class Server:
             return build_response(200, {"id": id_})
         if id_ in self._canceled and self.becomes[id_]:
             run |= self.becomes[id_].pop(0)
-        return build_response(200, run)
+        return build_response(200, self._shown(run))
+
+    def _shown(self, run: dict[str, Any]) -> dict[str, Any]:
+        children = [other for other in self.runs.values() if other.get("parent") == run["id"]]
+        related: dict[str, Any] = {"children": children}
+        if "parent" in run:
+            related |= {"parent": self.runs[run["parent"]], "root": {"id": self._root_id(run["id"])}}
+        return run | {"relatedRuns": related}
+
+    def _root_id(self, run_id: str) -> str:
+        parent = self.runs[run_id].get("parent")
+        return run_id if parent is None else self._root_id(parent)
+
+    def _answer_query(self, request: Request) -> Response:
+        assert request.json is not None
+        roots = re.findall(r"'(\w+)'", request.json["query"])
+        rows = [
+            {"run_id": run_id, "status": run["status"].capitalize(), "parent_run_id": run["parent"]}
+            for run_id, run in self.runs.items()
+            if "parent" in run
+            and self._root_id(run_id) in roots
+            and self._added_at[run_id] + self.query_lag <= self.clock.now
+        ]
+        return build_response(200, {"format": "json", "results": rows})
 
     def _answer_bulk(self, request: Request, bulk_id: str) -> Response:
         if not self.knows_bulk_actions:

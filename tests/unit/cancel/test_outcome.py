@@ -276,9 +276,13 @@ def test_a_failed_result_has_its_error() -> None:
         "error": "why",
     }
     parts_of_the_error = {"request", "reasons", "action"}
-    assert {field.name for field in fields(result)} - set(result.to_dict()) == {
-        "retryable"
-    } | parts_of_the_error
+    left_out = {"retryable", "parent_run_id"} | parts_of_the_error
+    assert {field.name for field in fields(result)} - set(result.to_dict()) == left_out
+
+
+def test_a_descendants_result_has_its_parent() -> None:
+    result = CancelResult(run_id="run_2", outcome=CancelOutcome.CANCELED, parent_run_id="run_1")
+    assert result.to_dict()["parent_run_id"] == "run_1"
 
 
 @pytest.mark.parametrize(

@@ -55,6 +55,7 @@ def test_cancels_go_before_checks_and_bulk_actions_before_both() -> None:
     assert sorted(Action) == [
         Action.BULK_CANCEL,
         Action.CANCEL,
+        Action.LOOK,
         Action.CHECK_BEFORE,
         Action.CHECK_LEFT_OUT,
         Action.CHECK,

@@ -361,3 +361,14 @@ def test_checks_wait_for_a_bulk_action_that_may_be_canceling(plan, server, many:
     assert driver.schedule.take() == float("inf")
     driver.finish(bulk_action)
     assert driver.name(bulk_action) == "check bulk_1"
+
+
+def test_a_few_runs_that_are_added_to_many_are_canceled_one_by_one(plan, server) -> None:
+    driver = plan(server.add(*[f"run_{number}" for number in range(301)]))
+    driver.schedule.add(server.add(*[f"late_{number}" for number in range(9)]))
+    driver.schedule.add(server.add(*[f"later_{number}" for number in range(10)]))
+    driver.run()
+    assert server.names.count("bulk") == 2
+    assert {name for name in server.names if name.startswith("cancel")} == {
+        f"cancel late_{number}" for number in range(9)
+    }

@@ -86,6 +86,10 @@ def with_xcom(**pushed: Any) -> Any:
         ({"run_ids": "run_1", "timeout": 0}, "or a text such as '5m', not 0"),
         ({"run_ids": "run_1", "timeout": "soon"}, "or a text such as '5m', not 'soon'"),
         (
+            {"run_ids": "run_1", "include_descendants": "yes"},
+            "include_descendants must be True or False, not 'yes'",
+        ),
+        (
             {"run_ids": "run_1", "max_concurrency": 0},
             "max_concurrency must be a whole number of requests, 1 or more, not 0",
         ),
@@ -363,6 +367,8 @@ def test_a_task_that_the_dag_does_not_have_is_named(log: Log) -> None:
 
 class Work:
     """Stands in for a cancellation, and for the hook's context manager that gives it."""
+
+    search = None
 
     def __init__(self) -> None:
         self.arguments: dict[str, Any] = {}

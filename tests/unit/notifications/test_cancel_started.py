@@ -13,6 +13,7 @@ from waiting import LONG
 
 from airflow_provider_trigger._compat import BaseOperator
 from airflow_provider_trigger.api.models.runs import ListedRun
+from airflow_provider_trigger.cancel import search
 from airflow_provider_trigger.notifications.cancel import CancelTriggerRunNotifier
 from airflow_provider_trigger.operators.run import RunTriggerTaskOperator
 from airflow_provider_trigger.sources import started
@@ -94,6 +95,23 @@ def test_a_run_that_is_not_in_xcom_is_found_by_its_tag(start, log) -> None:
     context["ti"].xcoms.clear()
     CancelTriggerRunNotifier()(context)
     assert is_canceled(mine) == [True]
+
+
+def test_what_the_found_runs_have_started_is_canceled_on_request_only(
+    start, log, server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(search, "LOOK_INTERVAL", 0.05)
+    mine, context = start("first")
+    context["ti"].xcoms.clear()
+    child = server.add_run("QUEUED", parent=server.add_run("COMPLETED", parent=mine))
+    CancelTriggerRunNotifier()(context)
+    assert is_canceled(mine, child) == [True, False]
+    again, context = start("first", try_number=2, max_tries=1)
+    context["ti"].xcoms.clear()
+    child = server.add_run("QUEUED", parent=server.add_run("COMPLETED", parent=again))
+    CancelTriggerRunNotifier(include_descendants=True)(context)
+    assert is_canceled(again, child) == [True, True]
+    assert log.of("error") == []
 
 
 def test_a_run_that_the_list_shows_only_later_is_found(

@@ -501,6 +501,7 @@ class Work:
 
     stopped = False
     finished = True
+    search = None
 
     def __init__(self, error: BaseException | None = None) -> None:
         self.error = error
@@ -544,6 +545,17 @@ def test_its_arguments_reach_the_cancellation(work: Work) -> None:
 def test_without_waiting_there_is_no_termination_timeout(work: Work) -> None:
     operator(termination_timeout=7).execute(context())
     assert work.arguments["settings"].termination_timeout is None
+
+
+@pytest.mark.parametrize("given", [True, False])
+def test_descendants_are_included_on_request_only(work: Work, given: bool) -> None:
+    operator(**({"include_descendants": True} if given else {})).execute(context())
+    assert work.arguments["settings"].include_descendants is given
+
+
+def test_include_descendants_must_be_a_boolean() -> None:
+    with pytest.raises(ValueError, match="include_descendants must be True or False"):
+        operator(include_descendants="yes")
 
 
 def test_the_log_says_where_runs_are_canceled_and_ends_with_a_summary(work: Work, log) -> None:

@@ -7,8 +7,14 @@ from typing import Any
 import pytest
 
 from airflow_provider_trigger.api import errors
-from airflow_provider_trigger.api.endpoints.query import MAX_QUERIED_RUNS, can_be_queried, query_runs
+from airflow_provider_trigger.api.endpoints.query import (
+    MAX_QUERIED_RUNS,
+    can_be_queried,
+    query_descendants,
+    query_runs,
+)
 from airflow_provider_trigger.api.http import Response
+from airflow_provider_trigger.api.models.related_runs import ChildRun
 from airflow_provider_trigger.api.models.runs import Run
 
 DATE = "Wed, 25 Nov 2026 09:10:00 GMT"
@@ -171,3 +177,48 @@ def test_an_error_is_the_servers(response: Answered, status: int, message: str) 
     with pytest.raises(errors.ResponseError, match=message) as raised:
         query_runs(["run_1"]).read(response(status, {"error": message}))
     assert raised.value.status == status
+
+
+# Descendants
+
+
+def found(response: Answered, *rows: Any) -> list[ChildRun]:
+    return query_descendants(["run_1"]).read(response(200, {"format": "json", "results": list(rows)}))
+
+
+def test_descendants_are_queried_by_their_roots() -> None:
+    request = query_descendants(["run_1", "run_2"]).request
+    assert (request.method, request.path, request.repeatable) == ("POST", "/api/v1/query", True)
+    assert request.json == {
+        "query": "SELECT run_id, status, parent_run_id FROM runs WHERE root_run_id IN ('run_1','run_2')",
+        "scope": "environment",
+        "period": "365d",
+    }
+
+
+def test_descendants_have_a_parent_and_todays_word(response: Answered) -> None:
+    rows = [
+        {"run_id": "run_2", "status": "Pending version", "parent_run_id": "run_1"},
+        {"run_id": "run_3", "status": "Canceled", "parent_run_id": "run_2"},
+    ]
+    assert found(response, *rows) == [
+        ChildRun("run_2", "PENDING_VERSION", "run_1"),
+        ChildRun("run_3", "CANCELED", "run_2"),
+    ]
+    assert found(response) == []
+
+
+def test_a_row_without_a_parent_is_no_descendant(response: Answered) -> None:
+    assert found(response, {"run_id": "run_2", "status": "Queued", "parent_run_id": None}) == []
+
+
+@pytest.mark.parametrize("row", [None, {}, {"run_id": "run_2"}, {"status": "Queued"}])
+def test_an_answer_without_ids_of_descendants_is_not_trigger_devs(response: Answered, row: Any) -> None:
+    with pytest.raises(errors.UnexpectedAnswerError, match="without 'run_id' or 'status'"):
+        found(response, row)
+
+
+@pytest.mark.parametrize("roots", [[], ["run_1'"]])
+def test_roots_that_cannot_be_queried_are_never_sent(roots: list[str]) -> None:
+    with pytest.raises(ValueError, match="can be queried"):
+        query_descendants(roots)

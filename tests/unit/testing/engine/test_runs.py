@@ -11,6 +11,7 @@ from fake_clock import START, Clock
 from hypothesis import given
 from hypothesis import strategies as st
 
+from airflow_provider_trigger.testing.engine.constants import CHILDREN_AFTER
 from airflow_provider_trigger.testing.engine.environments import Environment, EnvironmentKind
 from airflow_provider_trigger.testing.engine.ids import new_id
 from airflow_provider_trigger.testing.engine.runs import ServerRun
@@ -143,15 +144,43 @@ def test_children_follow_when_the_worker_has_acknowledged(clock: Clock) -> None:
     assert (executing.status, executing.finished_at, executing.terminated) == ("CANCELED", at(5), False)
     assert (completed.status, grandchild.status) == ("COMPLETED", "QUEUED")
     clock.now += 2
-    assert (grandchild.status, grandchild.finished_at) == ("CANCELED", at(7))
+    assert (grandchild.status, grandchild.finished_at) == ("CANCELED", executing.finished_at)
+    assert executing.finished_at == at(5 + CHILDREN_AFTER + 2)
     assert (grandchild.depth, grandchild.root, queued.root) == (2, parent, parent)
 
 
-def test_children_of_a_suspended_run_follow_at_once(clock: Clock) -> None:
+def test_children_of_a_suspended_run_follow_a_moment_later(clock: Clock) -> None:
     parent = make_run(clock, "WAITING")
     child = make_run(clock, "QUEUED", parent=parent)
     parent.cancel()
+    late = make_run(clock, "QUEUED", parent=parent)
+    assert (parent.finished_at, parent.terminated, child.status) == (None, True, "QUEUED")
+    clock.now += CHILDREN_AFTER
+    later = make_run(clock, "QUEUED", parent=parent)
     assert (parent.finished_at, child.status, child.finished_at) == (None, "CANCELED", at(0))
+    assert (child.updated_at, late.status, later.status) == (at(CHILDREN_AFTER), "CANCELED", "QUEUED")
+
+
+def test_a_canceled_child_is_left_alone_by_its_parents_end(clock: Clock) -> None:
+    parent = make_run(clock, acknowledge_after=1)
+    child = make_run(clock, parent=parent, acknowledge_after=3)
+    parent.cancel()
+    child.cancel()
+    clock.now += 2
+    assert (child.status, child.finished_at, child.terminated) == ("CANCELED", None, False)
+    clock.now += 2
+    assert (child.finished_at, child.terminated) == (at(3), True)
+
+
+@pytest.mark.parametrize("was_completed", [False, True])
+def test_children_of_a_completed_run_live_on(clock: Clock, was_completed: bool) -> None:
+    parent = make_run(clock, "COMPLETED" if was_completed else "EXECUTING", acknowledge_after=1)
+    parent.completes_despite_cancel = True
+    children = [make_run(clock, status, parent=parent) for status in ("QUEUED", "EXECUTING")]
+    parent.cancel()
+    clock.now += 10
+    assert parent.status == "COMPLETED"
+    assert [child.status for child in children] == ["QUEUED", "EXECUTING"]
 
 
 def test_a_run_moves_on_by_itself_until_it_is_canceled(clock: Clock) -> None:

@@ -78,6 +78,23 @@ def test_runs_are_found_by_their_tag_and_their_root(server: TriggerDevServer) ->
         {"run_id": "child", "parent_run_id": "root", "depth": 1},
         {"run_id": "grandchild", "parent_run_id": "child", "depth": 2},
     ]
+    assert select(server, "root_run_id IN ('root', 'other')") == ["child", "grandchild"]
+    assert select(server, "root_run_id = 'child'") == []
+    assert select(server, "parent_run_id = 'root'") == ["child"]
+    assert select(server, "parent_run_id IN ('root','child')") == ["child", "grandchild"]
+    assert select(server, "run_id = 'root'", columns="parent_run_id, root_run_id") == [
+        {"parent_run_id": None, "root_run_id": None}
+    ]
+
+
+def test_a_new_descendant_is_missing_at_first(server: TriggerDevServer, clock: Clock) -> None:
+    server.query_lag = 1.5
+    root = server.add_run(run_id="root")
+    clock.now += 2
+    server.add_run(run_id="child", parent=root)
+    assert select(server, "root_run_id = 'root'") == []
+    clock.now += 1.6
+    assert select(server, "root_run_id = 'root'") == ["child"]
 
 
 def test_it_lags_behind(server: TriggerDevServer, clock: Clock) -> None:

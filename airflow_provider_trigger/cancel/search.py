@@ -1,0 +1,252 @@
+"""
+Search the descendants of runs while they are being canceled. Pure.
+
+The server cancels a tree level by level, up to 60 s for each level, and leaves the children of a run alive
+that has completed (measured). So all descendants are searched, and canceled at once.
+
+They are found in two ways: each check of a run shows its children, and a query shows whole trees. The query
+lags (measured), and a run may start another one until its worker has acknowledged its cancel. So the search
+looks again and again, until it finds nothing new. Without the query, it looks with checks.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field, replace
+from typing import TypeVar
+
+from airflow_provider_trigger.api.deadline import Deadline
+from airflow_provider_trigger.api.endpoints.query import (
+    MAX_QUERIED_RUNS,
+    MAX_ROWS,
+    QUERY_TIMEOUT,
+    can_be_queried,
+    query_descendants,
+)
+from airflow_provider_trigger.api.endpoints.runs import retrieve_run
+from airflow_provider_trigger.api.errors import (
+    AnswerTimeoutError,
+    AuthenticationError,
+    NotFoundError,
+    NotSentError,
+    RateLimitError,
+    ServerError,
+    TransportError,
+    TriggerDevError,
+)
+from airflow_provider_trigger.api.exchange import Exchange, Reply, Send, Steps
+from airflow_provider_trigger.api.models.related_runs import ChildRun
+from airflow_provider_trigger.api.models.runs import Run
+from airflow_provider_trigger.cancel.trees import Trees
+
+LOOK_INTERVAL = 1.2
+"""Between two looks, in seconds."""
+
+LAST_LOOKS = 2
+"""So many looks in a row find nothing new before the search ends: the query lags up to 1.7 s (measured)."""
+
+# After so many failures in a row the query is no longer used: the server answers only so many queries of a
+# project at once (measured), or cannot be reached; it has failed; any other reason will not pass.
+_FAILURES_OF_OTHERS = 5
+_FAILURES_OF_SERVER = 2
+_FAILURES_FOR_GOOD = 1
+
+# One look with checks is divided, so that several threads check.
+_CHECKS_IN_A_PART = 10
+
+T = TypeVar("T")
+
+
+@dataclass(slots=True, eq=False)
+class Look:
+    """
+    A look for descendants, or a part of it; :meth:`Search.begin` says what to send for it.
+
+    :param roots: whose trees are queried
+    :param run_ids: which runs are checked
+    :param runs: what the checks showed
+    :param children: what the query showed
+    :param unreadable: why runs could not be checked, by id
+    :param is_cut_off: whether a query showed as many runs as it can
+    """
+
+    roots: Sequence[str] = ()
+    run_ids: Sequence[str] = ()
+    runs: list[Run] = field(default_factory=list)
+    children: list[ChildRun] = field(default_factory=list)
+    unreadable: dict[str, TriggerDevError] = field(default_factory=dict)
+    is_cut_off: bool = False
+
+
+def look_steps(exchange: Exchange, look: Look, *, deadline: Deadline) -> Steps[None]:
+    """
+    Send a look's requests, one after another; the look holds what came of them. The next look repeats them.
+
+    :param exchange: makes the steps of each call
+    :param look: from :meth:`Search.begin`
+    :param deadline: of the whole work
+    :raises TriggerDevError: the query failed, or the key was rejected
+    """
+    for start in range(0, len(look.roots), MAX_QUERIED_RUNS):
+        query = query_descendants(look.roots[start : start + MAX_QUERIED_RUNS])
+        steps = exchange.steps(query, deadline=deadline, patience=0)
+        children = yield from _within(QUERY_TIMEOUT, steps)
+        look.children += children
+        look.is_cut_off |= len(children) >= MAX_ROWS
+    for run_id in look.run_ids:
+        try:
+            look.runs.append((yield from exchange.steps(retrieve_run(run_id), deadline=deadline, patience=0)))
+        except AuthenticationError:
+            raise
+        except NotFoundError:
+            pass
+        except TriggerDevError as error:
+            look.unreadable[run_id] = error
+
+
+def _within(seconds: float, steps: Steps[T]) -> Steps[T]:
+    """Give each request of a call so many seconds at most; waiting for a turn does not count."""
+    reply: Reply = None
+    while True:
+        try:
+            step = steps.send(reply)
+        except StopIteration as end:
+            result: T = end.value
+            return result
+        if isinstance(step, Send):
+            step = replace(step, timeout=min(step.timeout, seconds))
+        reply = yield step
+
+
+class Search:
+    """
+    Decide when to look for descendants, and with what.
+
+    :param put: lets a look begin at a time, in seconds on the monotonic clock
+    :ivar query_error: why the query is no longer used, None if it is
+    :ivar unreadable: why runs could not be checked, by id: without the query, their children may be missing
+    :ivar is_cut_off: whether the query may have left out descendants, as there were too many
+    """
+
+    def __init__(self, put: Callable[[Look, float], None]) -> None:
+        self.query_error: TriggerDevError | None = None
+        self.unreadable: dict[str, TriggerDevError] = {}
+        self.is_cut_off = False
+        self._put = put
+        self._trees = Trees()
+        self._walked: set[str] = set()
+        self._open = 0  # parts of a look that are put or in progress
+        self._begun_at = -math.inf
+        self._is_due = False
+        self._has_news = False
+        self._without_news = 0
+        self._failures = 0
+
+    @property
+    def is_over(self) -> bool:
+        """Whether no look is left, unless a run is added or a check shows a new one."""
+        return not self._open
+
+    def add(self, run_ids: Iterable[str], *, now: float) -> None:
+        """
+        Add runs whose descendants are searched.
+
+        :param run_ids: exact run ids
+        :param now: the time on the monotonic clock, in seconds
+        """
+        if self._trees.add(run_ids):
+            self._has_news = self._is_due = True
+            self._put_next(now)
+
+    def take_run(self, run: Run, *, now: float) -> list[ChildRun]:
+        """
+        Take in a check of a run; return the descendants that are to be canceled, too.
+
+        :param run: what it showed
+        :param now: the time on the monotonic clock, in seconds
+        """
+        found = self._take_run(run)
+        self._has_news |= bool(found) or self._has_unwalked
+        if self._has_news:
+            self._put_next(now)
+        return found
+
+    def _take_run(self, run: Run) -> list[ChildRun]:
+        self.unreadable.pop(run.id, None)
+        return self._trees.take_run(run)
+
+    @property
+    def _has_unwalked(self) -> bool:
+        return self.query_error is not None and not self._walked.issuperset(self._trees.unwalked)
+
+    def begin(self, look: Look, *, may_have_children: Iterable[str], is_early: bool, now: float) -> None:
+        """
+        Say what to send for a look, and put further ones for what is too much for one.
+
+        :param look: that was put
+        :param may_have_children: runs that may have started others since they were checked
+        :param is_early: whether the cancel of a run has not arrived yet, so that this is not the last look
+        :param now: the time on the monotonic clock, in seconds
+        """
+        if look.roots or look.run_ids:
+            return  # the rest of another one
+        self._has_news |= is_early or self._is_due  # too early for what the query shows only later
+        self._begun_at, self._is_due = now, False
+        if self.query_error is None:
+            look.roots = [run_id for run_id in self._trees.roots if can_be_queried(run_id)]
+            return
+        self._walked.update(self._trees.unwalked)
+        run_ids = list(dict.fromkeys((*self._trees.unwalked, *may_have_children)))
+        look.run_ids = run_ids[:_CHECKS_IN_A_PART]
+        for start in range(_CHECKS_IN_A_PART, len(run_ids), _CHECKS_IN_A_PART):
+            self._put_open(Look(run_ids=run_ids[start : start + _CHECKS_IN_A_PART]), now)
+
+    def finish(self, look: Look, error: TriggerDevError | None, *, now: float) -> list[ChildRun]:
+        """
+        Take in how a look ended; return the descendants that are to be canceled, too.
+
+        :param look: that has begun
+        :param error: why it failed, None if it did not
+        :param now: the time on the monotonic clock, in seconds
+        """
+        self._open -= 1
+        self.is_cut_off |= look.is_cut_off
+        self.unreadable |= look.unreadable
+        found = self._trees.take(look.children)
+        for run in look.runs:
+            found += self._take_run(run)
+        self._note_error(look, error)
+        self._has_news |= bool(found) or self._has_unwalked
+        if not self._open:
+            self._without_news = 0 if self._has_news else self._without_news + 1
+            self._has_news = False
+            if self._without_news < LAST_LOOKS:
+                self._put_next(now)
+        return found
+
+    def _note_error(self, look: Look, error: TriggerDevError | None) -> None:
+        if error is None:
+            self._failures = 0
+            return
+        self._failures += 1
+        self._has_news = True  # this look proves nothing
+        if look.roots and self._failures >= _failures_allowed(error):
+            self.query_error, self._is_due = error, True
+
+    def _put_next(self, now: float) -> None:
+        if not self._open:
+            is_due = self._is_due or self._has_unwalked
+            self._put_open(Look(), now if is_due else max(now, self._begun_at + LOOK_INTERVAL))
+
+    def _put_open(self, look: Look, at: float) -> None:
+        self._open += 1
+        self._put(look, at)
+
+
+def _failures_allowed(error: TriggerDevError) -> int:
+    if isinstance(error, AnswerTimeoutError):
+        return _FAILURES_FOR_GOOD  # another one would take as long
+    if isinstance(error, (RateLimitError, NotSentError, TransportError)):
+        return _FAILURES_OF_OTHERS
+    return _FAILURES_OF_SERVER if isinstance(error, ServerError) else _FAILURES_FOR_GOOD
