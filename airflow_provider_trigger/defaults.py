@@ -19,6 +19,9 @@ RATE_LIMIT_RESERVE = 0.05
 MAX_CONCURRENCY = 32
 """How many requests are in flight at a time."""
 
+MAX_RUNS = 1000
+"""How many runs may be canceled that are found by tags and batches."""
+
 POLL_INTERVAL = 2.0
 """Between two status checks of a run while waiting for it, in seconds."""
 

@@ -43,6 +43,7 @@ def check_sources(
     xcom_task_ids: object,
     takes_outputs: bool = True,
     required: bool = True,
+    others: Sequence[str] = (),
 ) -> tuple[Any, Any]:
     """
     Check where run ids come from, and return both arguments as they are to be kept.
@@ -53,13 +54,15 @@ def check_sources(
     :param run_ids: as given
     :param xcom_task_ids: as given
     :param required: whether one of them must be given
+    :param others: which arguments could be given in their place, for the message
     :param takes_outputs: whether a task's output can be resolved in ``run_ids``; in a callback it cannot
     :raises ValueError: neither is given, ``xcom_task_ids`` are not the ids of tasks, or ``run_ids`` holds a
         task, or the output of one where that cannot be resolved
     """
     run_ids, xcom_task_ids = _read_once(run_ids), _read_once(xcom_task_ids)
     if required and run_ids is None and not xcom_task_ids:
-        raise ValueError(f"{owner}: give run_ids, or xcom_task_ids, or both")
+        several = f"one or more of run_ids, xcom_task_ids, {', '.join(others)}"
+        raise ValueError(f"{owner}: give {several if others else 'run_ids, or xcom_task_ids, or both'}")
     _check_run_ids(owner, run_ids, takes_outputs)
     if isinstance(xcom_task_ids, (list, tuple)):
         for index, task_id in enumerate(xcom_task_ids):

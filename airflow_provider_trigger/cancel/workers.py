@@ -37,8 +37,9 @@ def run(
     :param send: sends one request, and returns the response or the error that came instead
     :param count: how many threads; fewer do the work where the process cannot start as many
     :param is_stopped: called several times a second by the calling thread; true stops the work within a
-        second; not called while ``further`` is read
-    :param further: ids of further runs, read by the calling thread while the others work
+        second; while ``further`` is read, it is called after each item
+    :param further: ids of further runs, read by the calling thread while the others work; an item may be
+        empty
     :raises RuntimeError: the process cannot start any thread
     """
     _Workers(schedule, send, count).run(is_stopped, further)
@@ -58,7 +59,7 @@ class _Workers:
             self._schedule.stop()
         try:
             self._start(self._working)
-            self._add(further)
+            self._add(further, is_stopped)
             self._supervise(is_stopped)
         except BaseException:
             # The caller's own, such as a timeout that a signal raises.
@@ -84,9 +85,11 @@ class _Workers:
                     self._working -= count - started
                 return
 
-    def _add(self, further: Iterable[Iterable[str]]) -> None:
+    def _add(self, further: Iterable[Iterable[str]], is_stopped: Callable[[], bool]) -> None:
         for run_ids in further:
             with self._changed:
+                if is_stopped():
+                    self._schedule.stop()
                 self._schedule.add(run_ids)
                 self._changed.notify_all()
                 if self._schedule.check_deadline():

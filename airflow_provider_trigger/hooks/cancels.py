@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_trigger.cancel.settings import CancelSettings
+from airflow_provider_trigger.defaults import MAX_RUNS
 from airflow_provider_trigger.hooks.clients import ClientHook
-from airflow_provider_trigger.sources.run_ids import all_valid, exactly_one
+from airflow_provider_trigger.sources.run_ids import RunIds, all_valid, exactly_one
+from airflow_provider_trigger.wording import enumeration
 
 if TYPE_CHECKING:
     from airflow_provider_trigger.cancel.cancellation import Cancellation
@@ -51,17 +53,44 @@ class CancelsHook(ClientHook):
         """
         return self.cancel_runs([exactly_one(run_id)])[0]
 
-    def cancel_runs(self, run_ids: Any) -> list[CancelResult]:
+    def cancel_runs(
+        self,
+        run_ids: Any = None,
+        *,
+        tags: str | Sequence[str] | None = None,
+        batch_ids: str | Sequence[str] | None = None,
+        max_runs: int = MAX_RUNS,
+    ) -> list[CancelResult]:
         """
         Cancel many runs and return the outcome of each.
+
+        With ``tags`` or ``batch_ids``, the runs are searched for twice, 2.5 s apart, as the server shows a
+        new run with a delay. The log names each that is found, and says why the second search failed, or left
+        out some.
 
         The list has one :class:`~airflow_provider_trigger.cancel.outcome.CancelResult` for each run, in the
         order of the ids; a repeated id counts once. Its ``outcome`` is ``canceled``, ``already_completed``,
         ``not_found`` or ``failed``; for ``failed``, nothing is raised, and its ``error`` says why.
 
         :param run_ids: run ids in any form that the operator accepts: a list, text, dicts with an ``id``
-        :raises ValueError: a value, or None, is not a valid run id; names each, and nothing is sent
+        :param tags: in addition, the runs that are alive and have all of these
+        :param batch_ids: in addition, the runs of these batches that are alive
+        :param max_runs: how many runs ``tags`` and ``batch_ids`` may find
+        :raises ValueError: a value is not a valid run id, tag or batch id, nothing is given, there is no such
+            batch, or more than ``max_runs`` are found; nothing is canceled
         :raises AuthenticationError: the server rejected the secret key; some runs may be canceled by then
+        :raises TriggerDevError: the runs could not be searched for; nothing is canceled
         """
-        with self.cancellation(all_valid(run_ids), CancelSettings()) as cancellation:
-            return cancellation.run()
+        from airflow_provider_trigger.hooks.run_arguments import selection_of
+        from airflow_provider_trigger.sources.selected import SelectedRuns
+
+        selection = selection_of(tags=tags, batch_ids=batch_ids, max_runs=max_runs)
+        ids = RunIds(found=[] if selection and run_ids is None else all_valid(run_ids))
+        selected = SelectedRuns(selection, ids, log=self.log)
+        if selection:
+            with self.client() as client:
+                selected.find(client)
+        if ids.invalid:
+            raise ValueError(f"cancel_runs: {enumeration(ids.invalid, '; ')}")
+        with self.cancellation(ids.found, CancelSettings()) as cancellation:
+            return cancellation.run(selected.further(cancellation.client) if selection else None)

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
+from airflow_provider_trigger.api.models.statuses import TODAYS_STATUSES
 from airflow_provider_trigger.defaults import AUTOMATIC_KEY
 from airflow_provider_trigger.durations import Duration
 from airflow_provider_trigger.run.filter import RunFilter
@@ -14,18 +15,21 @@ from airflow_provider_trigger.run.find import ALL_TIMES
 from airflow_provider_trigger.run.request import TaskRequest, check_options, check_payload, to_api
 from airflow_provider_trigger.run.wait_settings import WaitSettings, is_development_key
 from airflow_provider_trigger.sources.search_terms import (
-    BATCH_ID,
-    STATUSES,
+    BATCH_IDS,
     TAGS,
-    TASK_IDENTIFIERS,
     InvalidTermsError,
     Terms,
     read_terms,
 )
-from airflow_provider_trigger.validation import check_duration
+from airflow_provider_trigger.sources.selection import Selection
+from airflow_provider_trigger.validation import check_duration, check_number
 
 if TYPE_CHECKING:
     from airflow_provider_trigger.hooks.connection import Settings
+
+STATUSES = Terms(argument="statuses", kind="status", known=TODAYS_STATUSES)
+TASK_IDENTIFIERS = Terms(argument="task_identifiers", kind="task identifier")
+BATCH_ID = Terms(argument="batch_id", kind=BATCH_IDS.kind, several=False)
 
 
 def task_request(task_identifier: str, payload: Any, options: Mapping[str, Any] | None) -> TaskRequest:
@@ -130,4 +134,22 @@ def run_filter(
         task_identifiers=given_terms(method, TASK_IDENTIFIERS, task_identifiers),
         batch_id=batch,
         created_from=created_after or ALL_TIMES,
+    )
+
+
+def selection_of(*, tags: Any, batch_ids: Any, max_runs: int) -> Selection:
+    """
+    Return which runs to search for, in order to cancel them.
+
+    :param tags: one tag or several; None for none
+    :param batch_ids: one batch or several; None for none
+    :param max_runs: how many may be found
+    :raises ValueError: one of them is invalid
+    """
+    method = "cancel_runs"
+    check_number(method, "max_runs", max_runs, least=1, unit="runs", whole=True)
+    return Selection(
+        tags=given_terms(method, TAGS, tags),
+        batch_ids=given_terms(method, BATCH_IDS, batch_ids),
+        max_runs=max_runs,
     )

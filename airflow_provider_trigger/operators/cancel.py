@@ -13,7 +13,7 @@ from airflow_provider_trigger._compat import (
 )
 from airflow_provider_trigger.durations import Duration
 from airflow_provider_trigger.links.run import TriggerRunLink, push_link
-from airflow_provider_trigger.sources.arguments import TakesRunIds
+from airflow_provider_trigger.sources.selection import Selection, TakesSelection
 from airflow_provider_trigger.validation import (
     check_boolean,
     check_choice,
@@ -31,9 +31,10 @@ if TYPE_CHECKING:
     from airflow_provider_trigger.cancel.outcome import CancelResult
     from airflow_provider_trigger.hooks.trigger_dev import TriggerDevHook
     from airflow_provider_trigger.sources.run_ids import RunIds
+    from airflow_provider_trigger.sources.selected import SelectedRuns
 
 
-class CancelTriggerRunOperator(TakesRunIds, BaseOperator):
+class CancelTriggerRunOperator(TakesSelection, BaseOperator):
     """
     Cancel Trigger.dev runs, and report for each run what became of it.
 
@@ -50,10 +51,14 @@ class CancelTriggerRunOperator(TakesRunIds, BaseOperator):
         task group its own instance's; in addition to ``run_ids``; templated
     :param xcom_key: the key of that XCom; None for the runs that a task of this provider's operators has
         started, and the return value of any other task; templated
+    :param tags: cancels the runs that are alive and have all of these, too; they are searched for twice,
+        2.5 s apart, as the server shows a new run with a delay; templated
+    :param batch_ids: cancels the runs of these batches that are alive, in the same way; templated
+    :param max_runs: if ``tags`` and ``batch_ids`` find more runs, the task fails, and cancels nothing
     :param trigger_dev_conn_id: the connection; templated
     :param on_not_found: ``"fail"``: a run that this key's environment does not have fails the task
-    :param on_empty: ``"fail"``: a source without run ids fails the task; ``"ignore"``: it is a warning in the
-        log
+    :param on_empty: ``"fail"``: a source without run ids, or tags or a batch without runs that are alive,
+        fails the task; ``"ignore"``: it is a warning in the log
     :param include_descendants: whether to cancel all that the runs have started, too, and what that has
         started, at once; those that have ended by themselves are left out, and one that vanishes is no
         failure. It takes at least 2.4 s, as the server shows a new run with a delay
@@ -62,11 +67,12 @@ class CancelTriggerRunOperator(TakesRunIds, BaseOperator):
         ``"5m"``; a run that is not terminated by then is ``"terminated": false``, and not a failure
     :param poll_interval: between two status checks of a run while waiting; given in the same ways
     :param max_concurrency: how many requests are in flight at a time
-    :raises ValueError: when the Dag is parsed: neither ``run_ids`` nor ``xcom_task_ids``, a task in place of
-        its id, or an invalid value; in a mapped task, when it runs: then it fails without retries
+    :raises ValueError: when the Dag is parsed: none of ``run_ids``, ``xcom_task_ids``, ``tags`` and
+        ``batch_ids``, a task in place of its id, or an invalid value such as an empty list of tags; in a
+        mapped task, when it runs: then it fails without retries
     """
 
-    template_fields: Sequence[str] = (*TakesRunIds.template_fields, "trigger_dev_conn_id")
+    template_fields: Sequence[str] = (*TakesSelection.template_fields, "trigger_dev_conn_id")
     operator_extra_links = (TriggerRunLink(),)  # to the first run
     ui_color = "#fde8e4"
 
@@ -76,6 +82,9 @@ class CancelTriggerRunOperator(TakesRunIds, BaseOperator):
         run_ids: Any = None,
         xcom_task_ids: str | Iterable[str] | None = None,
         xcom_key: str | None = None,
+        tags: str | Sequence[str] | None = None,
+        batch_ids: str | Sequence[str] | None = None,
+        max_runs: int = defaults.MAX_RUNS,
         trigger_dev_conn_id: str = defaults.CONN_ID,
         on_not_found: Literal["fail", "ignore"] = "fail",
         on_empty: Literal["ignore", "fail"] = "ignore",
@@ -97,7 +106,11 @@ class CancelTriggerRunOperator(TakesRunIds, BaseOperator):
         self._is_stopped = False
         owner = f"{type(self).__name__} {self.task_id!r}"
         with failing_for_good(self):
-            self._take_run_ids(owner, run_ids=run_ids, xcom_task_ids=xcom_task_ids, xcom_key=xcom_key)
+            self._take_selection(owner, tags=tags, batch_ids=batch_ids, max_runs=max_runs)
+            others = {"tags": tags, "batch_ids": batch_ids}
+            self._take_run_ids(
+                owner, run_ids=run_ids, xcom_task_ids=xcom_task_ids, xcom_key=xcom_key, others=others
+            )
             self._check_arguments(owner)
             self.termination_timeout = check_duration(
                 owner, "termination_timeout", termination_timeout, least=0
@@ -117,13 +130,14 @@ class CancelTriggerRunOperator(TakesRunIds, BaseOperator):
         from airflow_provider_trigger.cancel_report import NOTHING_CANCELED
 
         ids = self._gather_run_ids(context, on_empty=self.on_empty)
-        if ids.found:
-            return self._cancel(ids, context)
+        selection = self._selection(ids)
+        if ids.found or selection:
+            return self._cancel(ids, selection, context)
         results = self._conclude([], ids, context)
         self.log.info(NOTHING_CANCELED)
         return results
 
-    def _cancel(self, ids: RunIds, context: Context) -> list[dict[str, Any]]:
+    def _cancel(self, ids: RunIds, selection: Selection, context: Context) -> list[dict[str, Any]]:
         from airflow_provider_trigger.api.errors import AuthenticationError
         from airflow_provider_trigger.cancel.settings import CancelSettings
         from airflow_provider_trigger.cancel_report import adding_runs_left, counted
@@ -133,8 +147,10 @@ class CancelTriggerRunOperator(TakesRunIds, BaseOperator):
         hook = TriggerDevHook(self.trigger_dev_conn_id)
         with adding_runs_left(ids):
             base_url = hook.settings.base_url
-        self.log.info("Canceling %s on %s", counted(len(ids.found)), base_url)
-        if self.do_xcom_push:
+        selected = self._find(selection, ids, hook) if selection else None
+        if ids.found:
+            self.log.info("Canceling %s on %s", counted(len(ids.found)), base_url)
+        if ids.found and self.do_xcom_push:
             push_link(self, hook.settings.run_url(ids.found[0]), context)
         settings = CancelSettings(
             max_concurrency=self.max_concurrency,
@@ -145,7 +161,7 @@ class CancelTriggerRunOperator(TakesRunIds, BaseOperator):
         with hook.cancellation(ids.found, settings, is_stopped=lambda: self._is_stopped) as work:
             rejection = None
             try:
-                work.run()
+                work.run(selected.further(work.client) if selected else None)
             except AuthenticationError as error:
                 rejection = action_for(error, hook.settings)
             except BaseException:
@@ -155,13 +171,37 @@ class CancelTriggerRunOperator(TakesRunIds, BaseOperator):
             results = self._logged(work, hook)
             return self._conclude(results, ids, context, rejection=rejection, stopped=work.stopped)
 
+    def _find(self, selection: Selection, ids: RunIds, hook: TriggerDevHook) -> SelectedRuns:
+        """Find the selected runs, before the first is canceled; a list that fails is a problem of theirs."""
+        from airflow_provider_trigger.api.errors import AuthenticationError, TriggerDevError
+        from airflow_provider_trigger.sources.run_ids import RunIds
+        from airflow_provider_trigger.sources.selected import SelectedRuns, TooManyRunsError
+
+        selected = SelectedRuns(
+            selection, ids, log=self.log, on_empty=self.on_empty, is_stopped=lambda: self._is_stopped
+        )
+        try:
+            with hook.client() as client:
+                selected.find(client)
+        except (AuthenticationError, TooManyRunsError) as error:
+            raise AirflowFailException(str(error)) from None
+        except TriggerDevError as error:
+            selected.note(RunIds(failed=[f"{selection}: not all runs could be searched: {error}"]))
+        return selected
+
     def _logged(self, work: Cancellation, hook: TriggerDevHook) -> list[CancelResult]:
-        from airflow_provider_trigger.cancel_report import log_results, log_search, log_unterminated, summary
+        from airflow_provider_trigger.cancel_report import (
+            NOTHING_CANCELED,
+            log_results,
+            log_search,
+            log_unterminated,
+            summary,
+        )
 
         results = work.results
         log_results(self.log, results, hook.settings.run_url, on_not_found=self.on_not_found)
         log_search(self.log, work.search)
-        self.log.info("%s", summary(results))
+        self.log.info("%s", summary(results) if results else NOTHING_CANCELED)
         if self.wait_for_termination and work.finished:
             log_unterminated(self.log, results, self.termination_timeout)
         return results

@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 ALL_TIMES = datetime.fromtimestamp(1, UTC)
 """Without a time, only the runs of the last 7 days are listed (measured)."""
 
+LIST_LAG = 2.5
+"""After so many seconds, the list shows a run that was started: it lags 1 to 2 s behind (measured)."""
+
 
 @dataclass(slots=True)
 class Found:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_trigger._compat import INIT_ARGUMENTS, is_mapped_instance
@@ -35,7 +36,14 @@ class TakesRunIds:
         log: Any
 
     def _take_run_ids(
-        self, owner: str, *, run_ids: Any, xcom_task_ids: Any, xcom_key: str | None, is_callback: bool = False
+        self,
+        owner: str,
+        *,
+        run_ids: Any,
+        xcom_task_ids: Any,
+        xcom_key: str | None,
+        is_callback: bool = False,
+        others: Mapping[str, object] = MappingProxyType({}),
     ) -> None:
         """
         Check the arguments, and keep them.
@@ -45,8 +53,10 @@ class TakesRunIds:
         :param xcom_task_ids: as given
         :param xcom_key: as given
         :param is_callback: whether a task's output cannot be resolved, and neither of them has to be given
+        :param others: by name, arguments that can be given in their place, as they were given
         :raises ValueError: from :func:`~airflow_provider_trigger.validation.check_sources`
         """
+        has_others = any(value is not None for value in others.values())
         # One of the values of a mapped task may be None: that instance has no runs.
         if run_ids is not None or xcom_task_ids or not is_mapped_instance(self):
             run_ids, xcom_task_ids = check_sources(
@@ -54,12 +64,14 @@ class TakesRunIds:
                 run_ids=run_ids,
                 xcom_task_ids=xcom_task_ids,
                 takes_outputs=not is_callback,
-                required=not is_callback,
+                required=not is_callback and not has_others,
+                others=list(others),
             )
         self.run_ids = run_ids
         self.xcom_task_ids = xcom_task_ids
         self.xcom_key = xcom_key
-        self._given = given_sources(run_ids=run_ids, xcom_task_ids=xcom_task_ids)
+        is_without = has_others and run_ids is None and xcom_task_ids is None
+        self._given = () if is_without else given_sources(run_ids=run_ids, xcom_task_ids=xcom_task_ids)
 
     def render_template(self, content: Any, context: Any, jinja_env: Any = None, *args: Any) -> Any:
         """

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import Any
 
 from airflow_provider_trigger._compat.task_instances import read_sequence
-from airflow_provider_trigger.api.models.statuses import TODAYS_STATUSES
 from airflow_provider_trigger.sources.run_ids import (
     RUN_ID_PREFIX,
     SEQUENCE_TEXT,
@@ -54,9 +53,6 @@ BATCH_IDS = Terms(
     kind="batch id",
     wrong_start=(RUN_ID_PREFIX, "it is the id of a run, which goes into run_ids"),
 )
-BATCH_ID = Terms(argument="batch_id", kind="batch id", several=False)
-TASK_IDENTIFIERS = Terms(argument="task_identifiers", kind="task identifier")
-STATUSES = Terms(argument="statuses", kind="status", known=TODAYS_STATUSES)
 
 
 def never(_: object) -> bool:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from airflow_provider_trigger.api.errors import TriggerDevError
 from airflow_provider_trigger.api.models.statuses import ALIVE_STATUSES
 from airflow_provider_trigger.log import Log
-from airflow_provider_trigger.run.find import list_pages
+from airflow_provider_trigger.run.find import LIST_LAG, list_pages
 from airflow_provider_trigger.sources.context import own_ti_of, starter_of
 from airflow_provider_trigger.sources.run_ids import RunIds
 from airflow_provider_trigger.sources.xcom import add_xcoms, starts_runs, why_no_xcom
@@ -21,8 +21,6 @@ if TYPE_CHECKING:
     from airflow_provider_trigger.api.client import TriggerDevClient
     from airflow_provider_trigger.api.deadline import Deadline
 
-# The list lags 1 to 2 s behind (measured).
-_LIST_LAG = 2.5
 _LISTS = 2
 
 
@@ -71,7 +69,7 @@ def started_by_search(
     try:
         for number in range(_LISTS):
             if number:
-                time.sleep(min(_LIST_LAG, deadline.remaining(time.monotonic())))
+                time.sleep(min(LIST_LAG, deadline.remaining(time.monotonic())))
             for page in list_pages(client, tag=starter.tag, statuses=ALIVE_STATUSES, deadline=deadline):
                 runs = [run for run in page if run.id not in known and not run.is_final]
                 ours = [run.id for run in runs if starter.has_started(run.idempotency_key)]

@@ -371,5 +371,5 @@ def test_each_invalid_value_is_shown(server, execute, make_operator, said):
 
 
 def test_without_any_source_the_dag_does_not_parse(make_operator):
-    with pytest.raises(ValueError, match="'cancel_runs': give run_ids, or xcom_task_ids, or both"):
+    with pytest.raises(ValueError, match="'cancel_runs': give one or more of run_ids, xcom_task_ids, tags"):
         make_operator()

@@ -31,8 +31,8 @@ _MAX_WARNINGS = 100
 _MAX_STATUS_LENGTH = 50
 _MAX_TASK_LENGTH = 256
 
-# What a wait and its log use of the attributes.
-_USED_BY_WAITS = ("createdAt", "durationMs", "costInCents", "baseCostInCents", "error")
+# What waits, their log and searches use of the attributes.
+_USED_BY_WAITS = ("createdAt", "durationMs", "costInCents", "baseCostInCents", "error", "batchId")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

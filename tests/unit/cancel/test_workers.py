@@ -651,3 +651,48 @@ def test_short_work_logs_no_progress(caplog: pytest.LogCaptureFixture) -> None:
     run(Jobs(job(one_request)), lambda _: time.sleep(0.15))
     assert caplog.messages == []
     assert workers._PROGRESS_INTERVAL == 10.0
+
+
+# Further runs
+
+
+class Searched(Jobs):
+    """A schedule that has no jobs, and ends when no more runs are added."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.awaits_more = True
+        self.added: list[list[str]] = []
+
+    def add(self, run_ids: list[str]) -> None:  # type: ignore[override]  # stands in for the real one
+        self.alone()
+        self.added.append(run_ids)
+
+    def take(self) -> Job | float | None:
+        self.unfinished = int(self.awaits_more)
+        return super().take()
+
+
+def search(jobs: Searched, *items: list[str], is_stopped: Callable[[], bool] = lambda: False) -> None:
+    workers.run(
+        jobs,  # type: ignore[arg-type]  # stands in for one
+        lambda _: None,
+        count=1,
+        is_stopped=is_stopped,
+        further=iter(items),
+    )
+
+
+def test_all_further_runs_are_read_and_may_be_none() -> None:
+    jobs = Searched()
+    search(jobs, [], ["run_1"], [], ["run_2"])
+    assert jobs.added == [[], ["run_1"], [], ["run_2"]]
+    assert jobs.end is End.FINISHED
+
+
+def test_a_stop_ends_the_search_for_further_runs() -> None:
+    jobs = Searched()
+    answers = itertools.chain([False, False], itertools.repeat(True))
+    search(jobs, ["run_1"], [], ["run_2"], is_stopped=lambda: next(answers))
+    assert jobs.added == [["run_1"], []]
+    assert jobs.end is End.STOPPED

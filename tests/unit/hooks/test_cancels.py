@@ -6,11 +6,15 @@ from typing import Any
 
 import pytest
 import requests
+from in_process import Network
 
+from airflow_provider_trigger.api.endpoints.batches import batch_item, trigger_batch
 from airflow_provider_trigger.api.errors import AuthenticationError, NotFoundError, TransportError
 from airflow_provider_trigger.api.settings import ServerSettings
 from airflow_provider_trigger.cancel.cancellation import Cancellation
 from airflow_provider_trigger.cancel.settings import CancelSettings
+from airflow_provider_trigger.sources import selected
+from airflow_provider_trigger.testing import TriggerDevServer
 
 
 def runs(answer: Any) -> Any:
@@ -209,3 +213,78 @@ def test_an_iterator_of_run_ids_is_read(connect_as, wire, answer) -> None:
     wire.script = runs(answer)
     results = connect_as().cancel_runs(run_id for run_id in ("run_1", "run_x"))
     assert [result.run_id for result in results] == ["run_1", "run_x"]
+
+
+# By tags and batches; ``sources/test_selected.py`` has which runs these are
+
+
+@pytest.fixture
+def server(clock) -> TriggerDevServer:
+    return TriggerDevServer(clock=clock.time, acknowledge_after=10.0)
+
+
+@pytest.fixture
+def hook(connect_as, server: TriggerDevServer, wire, answer, clock, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """A hook for the server, that goes by the test's clock."""
+    wire.script = Network(server, answer)
+    monkeypatch.setattr(selected, "time", clock)
+    return connect_as(password=server.secret_key)
+
+
+def test_runs_are_canceled_by_tags_in_addition_to_those_that_are_named(hook, server) -> None:
+    named, tagged, other = (server.add_run("QUEUED", tags=tags) for tags in ([], ["a", "b"], ["a"]))
+    results = hook.cancel_runs([named.id], tags=["a", "b"])
+    assert [(one.run_id, one.outcome.value) for one in results] == [
+        (named.id, "canceled"),
+        (tagged.id, "canceled"),
+    ]
+    assert other.status == "QUEUED"
+
+
+def test_runs_are_canceled_by_batch(hook, server) -> None:
+    server.on_task("resize", start_after=None)
+    with hook.get_client() as client:
+        batch_id = client.call(trigger_batch([batch_item("resize", options={})] * 2))
+    other = server.add_run("QUEUED")
+    results = hook.cancel_runs(batch_ids=batch_id)
+    assert [one.run_id for one in results] == [run_id for run_id in server.runs if run_id != other.id]
+    assert other.status == "QUEUED"
+
+
+def test_a_run_that_the_list_shows_later_is_canceled_too(hook, server, clock) -> None:
+    server.list_lag = 2.0
+    run = server.add_run("QUEUED", tags=["a"])
+    [result] = hook.cancel_runs(tags="a")
+    assert (result.run_id, run.status) == (run.id, "CANCELED")
+
+
+def test_tags_without_runs_cancel_nothing(hook, server) -> None:
+    server.add_run("QUEUED")
+    assert hook.cancel_runs(tags="a") == []
+    assert not any(run.cancel_requests for run in server.runs.values())
+
+
+@pytest.mark.parametrize(
+    ("arguments", "text"),
+    [
+        ({"tags": []}, r"cancel_runs: \[\] from tags is not a valid tag: "),
+        ({"tags": "a,b"}, "cancel_runs: 'a,b' from tags is not a valid tag: "),
+        ({"batch_ids": [None]}, "cancel_runs: None from batch_ids is not a valid batch id: "),
+        ({"tags": "a", "max_runs": 0}, "cancel_runs: max_runs must be a whole number of runs, 1 or "),
+        ({"tags": "a", "run_ids": "no id!"}, "is not a valid run id"),
+        ({}, "run_ids is None"),
+        ({"tags": "a", "max_runs": 1}, "finds 2 runs that are alive, more than max_runs=1: nothing "),
+        ({"batch_ids": ["batch_x"], "tags": "a"}, "cancel_runs: 'batch_x' from batch_ids is not a valid "),
+    ],
+)
+def test_what_is_wrong_is_raised_before_the_first_cancel(hook, server, arguments, text: str) -> None:
+    runs = [server.add_run("QUEUED", tags=["a"]) for _ in range(2)]
+    with pytest.raises(ValueError, match=text):
+        hook.cancel_runs(**arguments)
+    assert [run.cancel_requests for run in runs] == [0, 0]
+
+
+def test_a_list_that_fails_is_raised_and_names_the_connection(connect_as, wire, answer) -> None:
+    wire.script = lambda _: answer(401, {"error": "Invalid API key"})
+    with pytest.raises(AuthenticationError, match=r"^Connection 'trigger_dev_default' to https"):
+        connect_as().cancel_runs(tags="a")

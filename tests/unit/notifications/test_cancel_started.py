@@ -28,7 +28,7 @@ TASKS = ("first", "second")
 
 @pytest.fixture(autouse=True)
 def without_lag(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(started, "_LIST_LAG", 0.05)
+    monkeypatch.setattr(started, "LIST_LAG", 0.05)
 
 
 @pytest.fixture
@@ -120,7 +120,7 @@ def test_a_run_that_the_list_shows_only_later_is_found(
     mine, context = start("first")
     context["ti"].xcoms.clear()
     server.list_lag = 0.5
-    monkeypatch.setattr(started, "_LIST_LAG", 1)
+    monkeypatch.setattr(started, "LIST_LAG", 1)
     CancelTriggerRunNotifier()(context)
     assert is_canceled(mine) == [True]
 

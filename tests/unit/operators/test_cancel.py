@@ -93,6 +93,8 @@ def test_a_dags_parse_opens_no_socket(parsed: list[list[str]]) -> None:
 
 
 TASK = BaseOperator(task_id="start")
+NO_TEXT = "it must not be empty, nor have a comma"
+GIVE = "give one or more of run_ids, xcom_task_ids, tags, batch_ids"
 HOW = "or more: seconds, a timedelta, or a text such as '5m'"
 
 
@@ -103,9 +105,17 @@ def operator(**arguments: Any) -> CancelTriggerRunOperator:
 @pytest.mark.parametrize(
     ("arguments", "reason"),
     [
-        ({"run_ids": None}, "give run_ids, or xcom_task_ids, or both"),
-        ({"run_ids": None, "xcom_task_ids": []}, "give run_ids, or xcom_task_ids, or both"),
-        ({"run_ids": None, "xcom_task_ids": ""}, "give run_ids, or xcom_task_ids, or both"),
+        ({"run_ids": None}, GIVE),
+        ({"run_ids": None, "xcom_task_ids": []}, GIVE),
+        ({"run_ids": None, "xcom_task_ids": ""}, GIVE),
+        ({"tags": []}, "[] from tags is not a valid tag: the list must have at least one tag"),
+        ({"tags": ["a", "b,c"]}, f"'b,c' from tags is not a valid tag: {NO_TEXT}"),
+        ({"tags": ["{{ a }}", ""]}, f"'' from tags is not a valid tag: {NO_TEXT}"),
+        ({"batch_ids": []}, "batch_ids is not a valid batch id: the list must have at least one batch id"),
+        ({"batch_ids": {"id": "batch_1"}}, "it must be a string, or a list of strings"),
+        ({"batch_ids": "run_1"}, "it is the id of a run, which goes into run_ids"),
+        ({"max_runs": 0}, "max_runs must be a whole number of runs, 1 or more, not 0"),
+        ({"max_runs": None}, "max_runs must be a whole number of runs, 1 or more, not None"),
         ({"xcom_task_ids": TASK}, "a task's output goes into run_ids"),
         ({"xcom_task_ids": ["work", TASK]}, "a task's output goes into run_ids"),
         ({"xcom_task_ids": 5}, "xcom_task_ids must be a task's id, a string that is not empty, not 5"),
@@ -513,7 +523,8 @@ class Work:
         self.arguments = arguments | {"run_ids": run_ids, "settings": settings}
         yield self
 
-    def run(self) -> None:
+    def run(self, further: Any) -> None:
+        assert further is None
         if self.error:
             raise self.error
 

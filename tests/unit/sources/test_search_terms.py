@@ -6,10 +6,9 @@ from typing import Any
 
 import pytest
 
+from airflow_provider_trigger.hooks.run_arguments import BATCH_ID, STATUSES
 from airflow_provider_trigger.sources.search_terms import (
-    BATCH_ID,
     BATCH_IDS,
-    STATUSES,
     TAGS,
     InvalidTermsError,
     Terms,

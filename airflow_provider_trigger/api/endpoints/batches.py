@@ -1,0 +1,84 @@
+"""Calls on batches, without I/O; see :mod:`airflow_provider_trigger.api.endpoints.runs`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from airflow_provider_trigger.api.endpoints.paths import segment
+from airflow_provider_trigger.api.endpoints.tasks import NO_PAYLOAD
+from airflow_provider_trigger.api.errors import UnexpectedAnswerError
+from airflow_provider_trigger.api.http import Call, Request, Response
+from airflow_provider_trigger.api.models.batches import Batch
+from airflow_provider_trigger.api.responses import json_object
+
+MAX_ITEMS_AT_ONCE = 20
+"""
+So many runs of a batch are created before the server answers.
+
+Those of a larger batch are created afterwards, also when they are to be canceled meanwhile (measured).
+"""
+
+MAX_BATCH_SIZE = 500 * 1000
+"""The items of one request, in bytes of JSON; over 512 KB the server needs an object store (measured)."""
+
+
+def batch_item(task_identifier: str, *, payload: Any = NO_PAYLOAD, options: Mapping[str, Any]) -> Any:
+    """
+    Return an item of a batch, as JSON.
+
+    :param task_identifier: the id of the task
+    :param payload: any JSON
+    :param options: in the API's spelling
+    """
+    item: dict[str, Any] = {"task": task_identifier}
+    if payload is not NO_PAYLOAD:
+        item["payload"] = payload
+    return item | {"options": dict(options)}
+
+
+def trigger_batch(items: Sequence[Mapping[str, Any]]) -> Call[str]:
+    """
+    Start a run for each item: ``POST /api/v2/tasks/batch``; returns the batch's id.
+
+    The answer does not have the runs' ids: :func:`retrieve_batch` does. An item whose ``idempotencyKey`` has
+    a run already gets that one, as with :func:`~airflow_provider_trigger.api.endpoints.tasks.trigger_task`;
+    a repeated request makes another batch of the same runs (measured). So it is repeatable if each item has a
+    key. An older server does not know it: 404. An item that cannot be triggered becomes a run that has
+    failed, SYSTEM_FAILURE (measured).
+
+    :param items: 1 to 500, from :func:`batch_item`; see :data:`MAX_ITEMS_AT_ONCE`
+    """
+    has_keys = all(item.get("options", {}).get("idempotencyKey") for item in items)
+    body = {"items": list(items)}
+    request = Request(method="POST", path="/api/v2/tasks/batch", json=body, repeatable=has_keys)
+
+    def read(response: Response) -> str:
+        batch_id = json_object(request, response).get("id")
+        if not isinstance(batch_id, str) or not batch_id:
+            raise UnexpectedAnswerError(f"{request} answered a batch without an id")
+        return batch_id
+
+    return Call(request=request, read=read)
+
+
+def retrieve_batch(batch_id: str) -> Call[Batch]:
+    """
+    Return a batch with the ids of its runs: ``GET /api/v2/batches/{batchId}``.
+
+    A run that an earlier request has started is in it, too, although that run belongs to another batch
+    (measured).
+
+    :param batch_id: as :func:`trigger_batch` returned it; goes into the URL as one percent-encoded segment
+    :raises NotSentError: the id cannot be a segment of a URL
+    """
+    path = f"/api/v2/batches/{segment(batch_id, what='the id of a batch')}"
+    request = Request(method="GET", path=path, repeatable=True)
+
+    def read(response: Response) -> Batch:
+        batch = Batch.from_answer(json_object(request, response))
+        if batch is None or batch.id != batch_id:
+            raise UnexpectedAnswerError(f"{request} answered something that is not this batch")
+        return batch
+
+    return Call(request=request, read=read)

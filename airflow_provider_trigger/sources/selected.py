@@ -1,0 +1,170 @@
+"""Find the runs of a selection that are alive, in order to cancel exactly these."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Iterator
+from typing import TYPE_CHECKING
+
+from airflow_provider_trigger.api.errors import TriggerDevError
+from airflow_provider_trigger.api.models.runs import ListedRun
+from airflow_provider_trigger.api.models.statuses import ALIVE_STATUSES
+from airflow_provider_trigger.log import Log
+from airflow_provider_trigger.run.filter import RunFilter
+from airflow_provider_trigger.run.find import LIST_LAG
+from airflow_provider_trigger.sources.batch_runs import BatchRuns
+from airflow_provider_trigger.sources.problems import Reaction, log_sources
+from airflow_provider_trigger.sources.run_ids import RunIds
+from airflow_provider_trigger.sources.selection import Selection
+
+if TYPE_CHECKING:
+    from airflow_provider_trigger.api.client import TriggerDevClient
+
+_PAUSE = 0.1
+# A selection that finds too many runs is counted up to so many times as many as are allowed.
+_COUNTED = 10
+_IDS_IN_A_LINE = 50
+
+_BY_TAGS = "tags"
+
+
+class TooManyRunsError(ValueError):
+    """A selection finds more runs than it may."""
+
+
+class SelectedRuns:
+    """
+    Find the runs of a selection twice, as the list lags: at first, and again while those are being canceled.
+
+    Every run is known by its id, and its tags or its batch were compared, before it is handed over.
+
+    :param selection: what to find
+    :param ids: gets the runs that are found at first, and what is wrong with the selection
+    :param log: where to name the runs
+    :param on_empty: whether it is an error in the log that none is found
+    :param is_stopped: called after each page; true ends the search
+    """
+
+    def __init__(
+        self,
+        selection: Selection,
+        ids: RunIds,
+        *,
+        log: Log,
+        on_empty: Reaction = "ignore",
+        is_stopped: Callable[[], bool] = lambda: False,
+    ) -> None:
+        self._selection = selection
+        self._ids = ids
+        self._log = log
+        self._on_empty: Reaction = on_empty
+        self._is_stopped = is_stopped
+        self._known: set[str] = set()
+        self._batches = BatchRuns(self.note)
+        self._with_runs: set[str] = set()
+        self._due_at = 0.0
+
+    def find(self, client: TriggerDevClient) -> None:
+        """
+        Find the runs, and name each in the log.
+
+        :param client: for the environment
+        :raises TooManyRunsError: there are more than the selection allows
+        :raises TriggerDevError: the search failed; those that were found by then are kept
+        """
+        limit, found, count = self._selection.max_runs, list[ListedRun](), 0
+        try:
+            for page in self._pages(client):
+                found += page[: limit - len(found)]
+                count += len(page)
+                if self._is_stopped() or count > limit * _COUNTED:
+                    break
+        finally:
+            if found and count <= limit:
+                self._log_found(found, "Found %d runs that are alive by %s")
+                self._ids.add([run.id for run in found], source=str(self._selection))
+            self._due_at = time.monotonic() + LIST_LAG
+        if count > limit:
+            number = f"{count} runs" if count <= limit * _COUNTED else f"more than {limit * _COUNTED} runs"
+            text = f"{self._selection} finds {number} that are alive, more than max_runs={limit}"
+            raise TooManyRunsError(f"{text}: nothing was canceled. Select fewer runs, or set max_runs")
+
+    def further(self, client: TriggerDevClient) -> Iterator[list[str]]:
+        """
+        Yield the ids of runs that the list did not show at first; it is read again 2.5 s later.
+
+        While it waits, it yields empty lists, several times a second. A run above ``max_runs`` is left alone,
+        with a line in the log. Where the list fails, it ends, and ``ids`` says so.
+
+        :param client: for the environment
+        """
+        while (seconds := self._due_at - time.monotonic()) > 0:
+            time.sleep(min(seconds, _PAUSE))
+            yield []
+        count, left, failed = len(self._known), 0, list[str]()
+        try:
+            for page in self._pages(client):
+                new = page[: max(0, self._selection.max_runs - count)]
+                count, left = count + len(new), left + len(page) - len(new)
+                self._log_found(new, "Found %d more runs that are alive by %s")
+                yield [run.id for run in new]
+        except TriggerDevError as error:
+            failed.append(f"{self._selection}: further runs could not be searched: {error}")
+        self._warn(left)
+        self.note(RunIds(failed=failed, empty=[] if failed else self._describe_empty()))
+
+    def note(self, problems: RunIds) -> None:
+        """
+        Log what was found besides runs, and add it to ``ids``.
+
+        :param problems: anything but run ids
+        """
+        log_sources(self._log, problems, on_empty=self._on_empty)
+        self._ids.invalid += problems.invalid
+        self._ids.failed += problems.failed
+        self._ids.empty += problems.empty
+
+    def _warn(self, left: int) -> None:
+        if left:
+            text = "Not canceled, as %s has found max_runs=%d runs: %d more. Cancel these again"
+            self._log.warning(text, self._selection, self._selection.max_runs, left)
+        for batch in self._batches.incomplete:
+            text = "Batch %s is still being created: %d of its %d runs exist. Cancel it again for the others"
+            self._log.warning(text, batch.id, len(batch.run_ids), batch.run_count)
+
+    def _describe_empty(self) -> list[str]:
+        sentences = {one: f"batch {one!r} has no run that is alive" for one in self._batches.found}
+        if self._selection.tags:
+            sentences[_BY_TAGS] = f"no run that is alive has tags={list(self._selection.tags)!r}"
+        return [sentence for source, sentence in sentences.items() if source not in self._with_runs]
+
+    def _pages(self, client: TriggerDevClient) -> Iterator[list[ListedRun]]:
+        """Yield the runs that are alive and were not found before; a page may be empty."""
+        if self._selection.tags:
+            tagged = RunFilter(tags=self._selection.tags, statuses=tuple(ALIVE_STATUSES))
+            for page in tagged.pages(client):
+                yield self._new(page, source=_BY_TAGS)
+        for batch_id in self._selection.batch_ids:
+            yield self._new(self._batches.runs_of(batch_id, client, skip=self._known), source=batch_id)
+
+    def _new(self, runs: Iterable[ListedRun], *, source: str) -> list[ListedRun]:
+        alive = [run for run in runs if not run.is_final]
+        if alive:
+            self._with_runs.add(source)
+        new = [run for run in alive if run.id not in self._known]
+        self._known.update(run.id for run in new)
+        return new
+
+    def _log_found(self, runs: list[ListedRun], text: str) -> None:
+        """Name all runs before the first is canceled, those that are alike in lines of up to 50."""
+        if runs:
+            self._log.info(text, len(runs), self._selection)
+        alike: dict[tuple[str, str], list[str]] = {}
+        for run in runs:
+            alike.setdefault((run.task_identifier, run.status), []).append(run.id)
+        for (task, status), run_ids in alike.items():
+            what = f"of Trigger.dev task {task!r}" if task else "of an unknown task"
+            for start in range(0, len(run_ids), _IDS_IN_A_LINE):
+                part = run_ids[start : start + _IDS_IN_A_LINE]
+                text = "%d %s, %s: %s"
+                self._log.info(text, len(part), what, status or "status unknown", ", ".join(part))

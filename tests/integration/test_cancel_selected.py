@@ -1,0 +1,264 @@
+"""The operator cancels the runs of tags and batches, and no others."""
+
+from __future__ import annotations
+
+import threading
+from collections import Counter
+
+import pytest
+from waiting import LONG
+
+from airflow_provider_trigger.api.endpoints.batches import batch_item, trigger_batch
+from airflow_provider_trigger.hooks.trigger_dev import TriggerDevHook
+from airflow_provider_trigger.sources import selected
+from airflow_provider_trigger.testing import TriggerDevServer
+
+
+@pytest.fixture
+def lists_again_soon(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Read the list again after a moment, as the local server's does not lag."""
+    monkeypatch.setattr(selected, "LIST_LAG", 0.2)
+
+
+@pytest.fixture
+def start_batch(server, connection):
+    """Start a batch of runs that stay alive; return its id."""
+    server.on_task("resize", after=None)
+
+    def start(count, **options):
+        with TriggerDevHook().get_client() as client:
+            return client.call(trigger_batch([batch_item("resize", options=options)] * count))
+
+    return start
+
+
+class SecondSearch:
+    """The time by which the second search waits: it begins when it may."""
+
+    def __init__(self) -> None:
+        self.may_begin = threading.Event()
+
+    def monotonic(self) -> float:
+        return 2.0 * LONG if self.may_begin.is_set() else 0.0
+
+    def sleep(self, seconds: float) -> None:
+        self.may_begin.wait(seconds)
+
+
+@pytest.fixture
+def second_search(monkeypatch: pytest.MonkeyPatch) -> SecondSearch:
+    made = SecondSearch()
+    monkeypatch.setattr(selected, "time", made)
+    return made
+
+
+def canceled(server) -> set[str]:
+    return {run.id for run in list(server.runs.values()) if run.status == "CANCELED"}
+
+
+pytestmark = pytest.mark.usefixtures("lists_again_soon")
+
+
+# By tags
+
+
+@pytest.fixture
+def unlimited():
+    """A server without a rate limit: at its true numbers, 1,200 runs take half a minute."""
+    with TriggerDevServer(rate_limit=None) as server:
+        yield server
+
+
+def test_of_many_runs_exactly_those_of_the_tag_are_canceled(
+    unlimited, connect, cancel, meanwhile, said, second_search
+):
+    connect(host=unlimited.url, key=unlimited.secret_key)
+    tagged = {unlimited.add_run("QUEUED", tags=["etl", "nightly"]).id for _ in range(1200)}
+    for number in range(300):
+        unlimited.add_run("QUEUED", tags=["etl", f"other-{number}"])
+    added: set[str] = set()
+
+    def add() -> None:
+        for number in range(50):
+            added.add(unlimited.add_run("QUEUED", tags=["nightly"]).id)
+            unlimited.add_run("QUEUED", tags=["nightly-2" if number % 2 else "Nightly"])
+        second_search.may_begin.set()
+
+    meanwhile(lambda: canceled(unlimited), add)
+    result = cancel(tags="nightly", max_runs=2000)
+    assert result.error is None
+    assert canceled(unlimited) == tagged | added
+    assert {one["run_id"] for one in result.results} == tagged | added
+    assert Counter(result.outcomes) == {"canceled": 1250}
+    assert len(unlimited.runs) == 1200 + 300 + 100
+    assert said.lines("Found 1200 runs that are alive by tags=['nightly']")
+
+
+def test_a_run_must_have_all_tags(server, cancel):
+    both = server.add_run("EXECUTING", tags=["a", "b"])
+    for tags in (["a"], ["b"], ["a", "B"], ["a,b"], []):
+        server.add_run("EXECUTING", tags=tags)
+    result = cancel(tags=["a", "b"])
+    assert [(one["run_id"], one["outcome"]) for one in result.results] == [(both.id, "canceled")]
+    assert canceled(server) == {both.id}
+
+
+def test_each_run_is_named_before_the_first_cancel(server, cancel, said, monkeypatch):
+    run = server.add_run("EXECUTING", tags=["a"], task_identifier="resize")
+    shown: list[list[str]] = []
+    real = run.cancel
+
+    def note(*given):
+        shown.append(said.lines(run.id))
+        real(*given)
+
+    monkeypatch.setattr(run, "cancel", note)
+    cancel(tags="a")
+    assert any("1 of Trigger.dev task 'resize', EXECUTING: " in line for line in shown[0])
+
+
+def test_a_run_that_the_list_shows_later_is_canceled(server, cancel, meanwhile, second_search):
+    server.list_lag = LONG
+    run = server.add_run("EXECUTING", tags=["a"])
+
+    def catch_up() -> None:
+        server.list_lag = 0.0
+        second_search.may_begin.set()
+
+    meanwhile(lambda: server.requests, catch_up)
+    result = cancel(tags="a", on_empty="fail")
+    assert (result.error, [one["run_id"] for one in result.results]) == (None, [run.id])
+
+
+def test_runs_are_canceled_in_addition_to_those_that_are_named(server, cancel, execute):
+    named, pushed, tagged, both = (server.add_run("EXECUTING", tags=tags) for tags in ([], [], ["a"], ["a"]))
+    result = cancel(named, both, tags="a", xcom_task_ids="start", xcoms={"start": pushed.id})
+    assert [one["run_id"] for one in result.results] == [named.id, both.id, pushed.id, tagged.id]
+    assert set(result.outcomes) == {"canceled"}
+
+
+def test_too_many_runs_fail_the_task_before_anything_is_canceled(server, cancel):
+    named = server.add_run("EXECUTING")
+    for _ in range(3):
+        server.add_run("EXECUTING", tags=["a"])
+    result = cancel(named, tags="a", max_runs=2)
+    assert type(result.error).__name__ == "AirflowFailException"
+    assert str(result.error) == (
+        "tags=['a'] finds 3 runs that are alive, more than max_runs=2: nothing was canceled. "
+        "Select fewer runs, or set max_runs"
+    )
+    assert canceled(server) == set()
+
+
+@pytest.mark.parametrize("on_empty", ["fail", "ignore"])
+def test_without_runs_it_is_as_on_empty_says(server, cancel, said, on_empty):
+    server.add_run("EXECUTING", tags=["b"])
+    result = cancel(tags="a", on_empty=on_empty)
+    text = "no run that is alive has tags=['a']"
+    assert said.lines(text)
+    assert canceled(server) == set()
+    if on_empty == "ignore":
+        assert (result.error, result.results) == (None, [])
+        assert said.lines("No run ids were found, so nothing was canceled")
+    else:
+        assert type(result.error).__name__ == "AirflowFailException"
+        assert text in str(result.error)
+
+
+def test_a_list_that_fails_stops_no_other_cancel_and_may_be_retried(server, cancel):
+    named = server.add_run("EXECUTING")
+    tagged = server.add_run("EXECUTING", tags=["a"])
+    server.fail_next(100, status=500, path="/api/v1/runs", method="GET")
+    result = cancel(named, tags="a")
+    assert type(result.error).__name__ == "AirflowException"
+    assert "tags=['a']: not all runs could be searched: " in str(result.error)
+    assert "1 Trigger.dev run: 1 canceled" in str(result.error)
+    assert (named.status, tagged.status) == ("CANCELED", "EXECUTING")
+
+
+def test_a_rejected_key_fails_the_task_for_good(server, connect, cancel):
+    connect(key="tr_prod_another")
+    result = cancel(tags="a")
+    assert type(result.error).__name__ == "AirflowFailException"
+    assert "check the password of the connection" in str(result.error)
+
+
+def test_a_stop_ends_the_search(server, make_operator, execute, meanwhile, second_search):
+    run = server.add_run("EXECUTING", tags=["a"])
+    operator = make_operator(tags="a")
+    meanwhile(lambda: run.status == "CANCELED", operator.on_kill)
+    result = execute(operator)  # the second search would never begin
+    assert "Airflow stopped the task before its work was done" in str(result.error)
+    assert [one["run_id"] for one in result.results] == [run.id]
+
+
+def test_a_template_that_finds_nothing_cancels_nothing_else(server, run_tasks, said):
+    named = server.add_run("EXECUTING")
+    other = server.add_run("EXECUTING", tags=["None"])
+    result = run_tasks(
+        f"""
+        CancelTriggerRunOperator(
+            task_id="cancel", run_ids="{named.id}", tags=["{{{{ params.get('tag') }}}}"], retries=2
+        )
+        """
+    )
+    assert (result.states, result.tries) == ({"cancel": ["failed"]}, {"cancel": [1]})
+    assert said.lines("'None' from tags is not a valid tag: a template that finds nothing renders to this")
+    assert (named.status, other.status) == ("CANCELED", "EXECUTING")
+
+
+# By batches
+
+
+def test_the_runs_of_batches_are_canceled(server, start_batch, cancel, said):
+    batches = [start_batch(3), start_batch(2)]
+    members = set(server.runs)
+    start_batch(2)
+    server.add_run("EXECUTING")
+    result = cancel(batch_ids=batches)
+    assert result.error is None
+    assert {one["run_id"] for one in result.results} == canceled(server) == members
+    assert said.lines(f"Found 5 runs that are alive by batch_ids={batches!r}")
+
+
+def test_runs_that_a_batch_shares_with_another_are_canceled(server, start_batch, cancel):
+    start_batch(1, idempotencyKey="order-17")
+    (run,) = server.runs.values()
+    result = cancel(batch_ids=start_batch(1, idempotencyKey="order-17"))
+    assert [one["run_id"] for one in result.results] == [run.id]
+
+
+def test_runs_of_a_batch_that_is_still_being_created_are_canceled_and_it_is_named(
+    server, start_batch, cancel, said
+):
+    batch_id = start_batch(100)
+    result = cancel(batch_ids=batch_id)
+    assert result.error is None
+    assert 0 < len(result.results) < 100
+    assert said.lines(f"Batch {batch_id} is still being created: ", " of its 100 runs exist")
+
+
+def test_an_unknown_batch_fails_the_task_after_the_others_were_canceled(server, start_batch, cancel):
+    batch_id = start_batch(2)
+    members = set(server.runs)
+    result = cancel(batch_ids=["batch_nope", batch_id])
+    assert type(result.error).__name__ == "AirflowFailException"
+    assert "'batch_nope' from batch_ids is not a valid batch id: the environment of the " in str(result.error)
+    assert canceled(server) == members
+
+
+def test_batches_from_a_mapped_task_are_canceled(server, start_batch, run_tasks):
+    first, second, other = start_batch(1), start_batch(1), start_batch(1)
+    *members, left = server.runs.values()
+    result = run_tasks(
+        f"""
+        @task
+        def start(batch):
+            return batch
+
+        CancelTriggerRunOperator(task_id="cancel", batch_ids=start.expand(batch=["{first}", "{second}"]))
+        """
+    )
+    assert result.states["cancel"] == ["success"]
+    assert [one["run_id"] for one in result.xcoms["cancel"]] == [run.id for run in members]
+    assert (left.status, other) == ("EXECUTING", left.batch_id)
