@@ -10,6 +10,7 @@ from airflow_provider_trigger.api.http import encode_json
 from airflow_provider_trigger.run.ending import log_stack_trace, why_failed, why_not_ended
 from airflow_provider_trigger.run.wait_settings import is_development_key
 from airflow_provider_trigger.run.waited import Waited, WaitEnd
+from airflow_provider_trigger.run.xcom_outputs import reference
 
 if TYPE_CHECKING:
     from airflow_provider_trigger.hooks.connection import Settings
@@ -37,7 +38,7 @@ def for_xcom(output: Any, run_id: str, *, max_size: int, log: Log) -> Any:
         max_size,
         run_id,
     )
-    return _reference(run_id, size)
+    return reference(run_id, size)
 
 
 def reference_to(error: OutputTooLargeError, run_id: str, *, log: Log) -> dict[str, Any]:
@@ -49,11 +50,7 @@ def reference_to(error: OutputTooLargeError, run_id: str, *, log: Log) -> dict[s
     :param log: where to warn of it
     """
     log.warning("XCom gets a reference. %s", error)
-    return _reference(run_id, error.size)
-
-
-def _reference(run_id: str, size: int | None) -> dict[str, Any]:
-    return {"run_id": run_id, "output_size": size}
+    return reference(run_id, error.size)
 
 
 def failure_of(

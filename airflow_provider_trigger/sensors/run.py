@@ -29,6 +29,7 @@ from airflow_provider_trigger.validation import (
     check_connection_id,
     check_duration,
     check_final_statuses,
+    check_number,
     failing_for_good,
 )
 
@@ -50,7 +51,7 @@ class TriggerRunSensor(TakesRunIds, BaseSensorOperator):
     Wait until runs have ended, all in a status that counts as success.
 
     A run that has ended otherwise, or that the key's environment does not have, fails the sensor at once. It
-    cancels nothing. The return value is a list of ``{"run_id", "status"}``, in the ids' order.
+    cancels nothing. The return value is a list in the ids' order: of ``{"run_id", "status"}``, or of outputs.
 
     :param run_ids: a list, a text, the output of tasks, mapped ones too; templated
     :param xcom_task_ids: the tasks whose runs are meant: those that they started, or whose ids they returned;
@@ -59,6 +60,9 @@ class TriggerRunSensor(TakesRunIds, BaseSensorOperator):
         of others; templated
     :param trigger_dev_conn_id: the connection; templated
     :param success_statuses: the final statuses that count as success
+    :param return_outputs: whether it returns the runs' outputs, with None for a run that has none
+    :param max_output_size: of all outputs together, in bytes of JSON; above it, each is replaced by
+        ``{"run_id", "output_size"}``, and ``TriggerDevHook.get_output`` returns it
     :param on_empty: ``"fail"``: a source without run ids fails the task; ``"ignore"``: it is a warning in the
         log
     :param deferrable: whether to wait in the triggerer, without a worker slot; None for Airflow's setting
@@ -81,6 +85,8 @@ class TriggerRunSensor(TakesRunIds, BaseSensorOperator):
         xcom_key: str | None = None,
         trigger_dev_conn_id: str = defaults.CONN_ID,
         success_statuses: Sequence[str] = SUCCESS_STATUSES,
+        return_outputs: bool = False,
+        max_output_size: int = defaults.MAX_OUTPUT_SIZE,
         on_empty: Literal["ignore", "fail"] = "fail",
         deferrable: bool | None = None,
         poll_interval: Duration | None = None,
@@ -89,6 +95,8 @@ class TriggerRunSensor(TakesRunIds, BaseSensorOperator):
         super().__init__(**kwargs)
         self.trigger_dev_conn_id = trigger_dev_conn_id
         self.success_statuses = success_statuses
+        self.return_outputs = return_outputs
+        self.max_output_size = max_output_size
         self.on_empty = on_empty
         self.deferrable = default_deferrable() if deferrable is None else deferrable
         self._found: list[str] | None = None
@@ -106,14 +114,18 @@ class TriggerRunSensor(TakesRunIds, BaseSensorOperator):
         check_connection_id(owner, self.trigger_dev_conn_id)
         check_final_statuses(owner, "success_statuses", self.success_statuses, known=FINAL_STATUSES)
         check_choice(owner, "on_empty", self.on_empty, ("ignore", "fail"))
-        check_boolean(owner, "deferrable", self.deferrable)
+        for name in ("return_outputs", "deferrable"):
+            check_boolean(owner, name, getattr(self, name))
+        check_number(owner, "max_output_size", self.max_output_size, least=0, unit="bytes", whole=True)
 
     def execute(self, context: Context) -> Any:
         """Wait for the runs; see the class."""
         # `dag.test()` may execute one operator several times.
         self._found, self._ended, self._checks = None, {}, None
         if not self.deferrable:
-            return super().execute(context)
+            results = super().execute(context)
+            with self._skipping():
+                return self._returned(results)
         with self._skipping():
             run_ids = self._run_ids(context)
             is_done = len(run_ids) <= _MAX_POKED and bool(self.poke(context))
@@ -129,7 +141,8 @@ class TriggerRunSensor(TakesRunIds, BaseSensorOperator):
                 method_name=self.execute_complete.__name__,
                 timeout=timedelta(seconds=self.timeout),
             )
-        return self._results()
+        with self._skipping():
+            return self._returned(self._results())
 
     def _wait_settings(self, run_ids: list[str]) -> WaitSettings:
         from airflow_provider_trigger.run.wait_settings import WaitSettings, is_development_key
@@ -190,7 +203,7 @@ class TriggerRunSensor(TakesRunIds, BaseSensorOperator):
         runs = [{"run_id": run["run_id"], "status": run["status"]} for run in event["runs"]]
         failed = next((run["run_id"] for run in runs if run["status"] not in self.success_statuses), None)
         if failed is None:
-            return runs
+            return self._returned(runs)
         hook = self._hook()
         if not (waited := ended[failed]).end.is_unseen:
             with hook.client() as client:  # an event does not say why a run failed
@@ -236,6 +249,16 @@ class TriggerRunSensor(TakesRunIds, BaseSensorOperator):
     def _results(self) -> list[dict[str, Any]]:
         found = self._found or []
         return [{"run_id": one, "status": self._ended[one].status} for one in found if one in self._ended]
+
+    def _returned(self, results: list[dict[str, Any]]) -> list[Any]:
+        """Return what goes into XCom: the results, or the outputs, which are fetched now."""
+        from airflow_provider_trigger.run.xcom_outputs import fetch_outputs
+
+        if not self.return_outputs or not results:
+            return results
+        run_ids = [result["run_id"] for result in results]
+        with self._hook().client() as client:
+            return fetch_outputs(run_ids, client, max_size=self.max_output_size, log=self.log)
 
     def _failure(self, run: Run, hook: TriggerDevHook) -> AirflowFailException:
         from airflow_provider_trigger.run.ending import log_stack_trace, why_failed

@@ -146,3 +146,26 @@ def test_what_is_not_a_run_id_is_named_and_nothing_is_sent(server, run_tasks, sa
     assert result.state == "failed"
     assert said.lines("AirflowFailException: ", "'../x'")
     assert server.requests == []
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_it_returns_the_outputs_of_all_runs(mode, server, run_tasks):
+    server.on_task("resize", output=lambda payload: {"n": payload}, after=0.3)
+    server.on_task("large", output={"text": "x" * 200_000}, after=0.3)
+    sensors = SENSORS.replace(repr(MODES), repr([mode]))
+    result = run_tasks(
+        sensors
+        + """
+start = RunTriggerTaskOperator.partial(
+    task_id="start", task_identifier="resize", wait_for_completion=False
+).expand(payload=[3, 1, 2])
+large = RunTriggerTaskOperator(task_id="large", task_identifier="large", wait_for_completion=False)
+
+[start, large] >> wait("all", xcom_task_ids=["start", "large"], return_outputs=True)[0]
+start >> wait("small", xcom_task_ids="start", return_outputs=True, max_output_size=20)[0]
+"""
+    )
+    assert result.state == "success"
+    assert result.xcoms[f"all_{mode}"] == [{"n": 3}, {"n": 1}, {"n": 2}, {"text": "x" * 200_000}]
+    started = result.pushed["start", "run_id"]
+    assert result.xcoms[f"small_{mode}"] == [{"run_id": run_id, "output_size": 7} for run_id in started]

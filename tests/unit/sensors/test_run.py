@@ -105,6 +105,8 @@ def test_a_dags_parse_brings_no_client_and_no_trigger(parse, heavy: set[str]) ->
         ({"success_statuses": ["DONE"]}, "success_statuses must be a list of final statuses (CANCELED, "),
         ({"success_statuses": "COMPLETED"}, "success_statuses must be a list of final statuses (CANCELED, "),
         ({"on_empty": "skip"}, "on_empty must be 'ignore' or 'fail', not 'skip'"),
+        ({"return_outputs": 1}, "return_outputs must be True or False, not 1"),
+        ({"max_output_size": -1}, "max_output_size must be a whole number of bytes, 0 or more, not -1"),
         ({"deferrable": "yes"}, "deferrable must be True or False, not 'yes'"),
         ({"poll_interval": 0}, "poll_interval must be a duration of 0.01 s or more: seconds, "),
     ],
@@ -124,6 +126,7 @@ def test_the_defaults_are_those_that_are_documented() -> None:
     )
     assert (tuple(made.success_statuses), made.on_empty) == (("COMPLETED",), "fail")
     assert (made.deferrable, made.poll_interval) == (False, None)
+    assert (made.return_outputs, made.max_output_size) == (False, 1024 * 1024)
 
 
 @pytest.mark.parametrize(
@@ -570,3 +573,77 @@ def test_a_trigger_that_failed_cancels_nothing(server, context) -> None:
     with pytest.raises(TaskDeferralError):
         sensor(run).resume_execution("__fail__", {"error": "no such trigger"}, context)
     assert server.requests == []
+
+
+# Outputs
+
+
+def outputs_of(*run_ids: Any, **arguments: Any) -> TriggerRunSensor:
+    return sensor(*run_ids, return_outputs=True, **arguments)
+
+
+@pytest.fixture
+def completed(server):
+    """Add runs that have returned their numbers."""
+
+    def add(count: int, status: str = "COMPLETED") -> list[Any]:
+        runs = [server.add_run(status) for _ in range(count)]
+        for number, run in enumerate(runs):
+            run.output = number
+        return runs
+
+    return add
+
+
+@pytest.mark.parametrize("deferrable", [False, True])
+def test_it_returns_the_outputs_in_the_order_of_the_runs(deferrable: bool, completed, context) -> None:
+    runs = completed(3)
+    made = outputs_of(runs[2], runs[0], runs[1], deferrable=deferrable)
+    assert made.execute(context) == [2, 0, 1]
+
+
+def test_a_resumed_sensor_returns_the_outputs(completed, context) -> None:
+    runs = completed(2)
+    event = event_of(*((run.id, "final", "COMPLETED") for run in reversed(runs)))
+    assert outputs_of(*reversed(runs)).execute_complete(context, event) == [1, 0]
+
+
+def test_a_run_without_an_output_has_none(completed, server, context) -> None:
+    [run], canceled = completed(1), server.add_run("CANCELED")
+    made = outputs_of(canceled, run, success_statuses=["COMPLETED", "CANCELED"])
+    assert made.execute(context) == [None, 0]
+
+
+def test_outputs_that_are_too_large_together_are_references(completed, context, log) -> None:
+    runs = completed(2)
+    references = [{"run_id": run.id, "output_size": 1} for run in runs]
+    assert outputs_of(*runs, max_output_size=1).execute(context) == references
+    assert "more than max_output_size=1: XCom gets references to them" in log.of("warning")[-1]
+
+
+def test_outputs_are_fetched_once_and_only_at_the_end(server, context, completed) -> None:
+    ended, other = completed(1)[0], server.add_run("EXECUTING")
+    made = outputs_of(ended, other)
+    assert not made.poke(context).is_done
+    checks = [request.path for request in server.requests]
+    assert sorted(checks) == sorted(f"/api/v3/runs/{run.id}" for run in (ended, other))
+
+
+def test_without_runs_there_are_no_outputs(server, context) -> None:
+    assert outputs_of(run_ids=[], on_empty="ignore").execute(context) == []
+    assert server.requests == []
+
+
+@pytest.mark.parametrize("deferrable", [False, True])
+def test_outputs_that_cannot_be_fetched_skip_it_if_it_shall_never_fail(
+    deferrable: bool, completed, context, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: Any, **__: Any) -> None:
+        raise TriggerDevError("the outputs cannot be fetched")
+
+    monkeypatch.setattr("airflow_provider_trigger.run.xcom_outputs.fetch_outputs", fail)
+    runs = completed(1)
+    with pytest.raises(TriggerDevError, match="the outputs cannot be fetched"):
+        outputs_of(*runs, deferrable=deferrable).execute(context)
+    with pytest.raises(AirflowSkipException, match="the outputs cannot be fetched"):
+        outputs_of(*runs, deferrable=deferrable, never_fail=True).execute(context)

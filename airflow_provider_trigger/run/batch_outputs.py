@@ -1,0 +1,112 @@
+"""What several runs have returned, fetched several at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from airflow_provider_trigger.api.endpoints.runs import retrieve_run
+from airflow_provider_trigger.api.errors import TriggerDevError, is_internal_error
+from airflow_provider_trigger.api.http import MAX_BODY_BYTES, encode_json
+from airflow_provider_trigger.log import Log
+from airflow_provider_trigger.run.checks import CONCURRENCY
+from airflow_provider_trigger.run.output import OutputTooLargeError, output_of
+from airflow_provider_trigger.wording import enumeration
+
+if TYPE_CHECKING:
+    from airflow_provider_trigger.api.client import TriggerDevClient
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Output:
+    """An output, or that a run has none; its value is None once it is not needed."""
+
+    exists: bool
+    value: Any = None
+    size: int | None = None
+
+
+class Outputs:
+    """
+    What runs returned.
+
+    :param max_size: of all outputs together, in bytes of JSON; above it only their sizes are kept
+    """
+
+    def __init__(self, *, max_size: int) -> None:
+        self.values: dict[str, Any] = {}
+        """The outputs by run id; none of them once they are too large together."""
+        self.sizes: dict[str, int | None] = {}
+        """Of all outputs by run id, in bytes of JSON; None for one that is not known."""
+        self.total = 0
+        """The size of all; one that is not known counts as large as any that is read."""
+        self.errors: dict[str, TriggerDevError] = {}
+        """Why an output can never be fetched, by run id."""
+        self.missing: list[str] = []
+        """The runs that have none."""
+        self._max_size = max_size
+
+    @property
+    def are_too_large(self) -> bool:
+        """Whether they are larger together than XCom may get them."""
+        return self.total > self._max_size
+
+    def fetch(self, run_ids: Sequence[str], client: TriggerDevClient, *, log: Log) -> None:
+        """
+        Fetch the outputs of runs that have completed.
+
+        :param run_ids: the runs, each once
+        :param client: for the runs' environment
+        :param log: where to write what a missing output can mean
+        :raises TriggerDevError: one could not be fetched, for a reason that may pass
+        """
+        executor = ThreadPoolExecutor(CONCURRENCY, "trigger-dev-output")
+        try:
+            fetch = partial(self._fetch, client, log)
+            for run_id, reply in zip(run_ids, executor.map(fetch, run_ids), strict=True):
+                self._add(run_id, reply, log)
+        finally:
+            # What ends the task from outside does not wait for the requests in flight.
+            executor.shutdown(wait=False, cancel_futures=True)
+        if self.missing:
+            log.info(
+                "%d runs have no output: their task returned nothing, or the output was too large for a "
+                "server that has no object store: %s",
+                len(self.missing),
+                enumeration(self.missing),
+            )
+
+    def _fetch(self, client: TriggerDevClient, log: Log, run_id: str) -> _Output | TriggerDevError:
+        try:
+            run = client.call(retrieve_run(run_id))
+            if not run.has_output and not run.output_url:
+                return _Output(exists=False)
+            value = output_of(run, client, log=log)
+        except OutputTooLargeError as error:
+            return error
+        except TriggerDevError as error:
+            if is_internal_error(error):  # an output that is broken is answered so for ever (measured)
+                return error
+            raise
+        return _Output(exists=True, value=None if self.are_too_large else value, size=len(encode_json(value)))
+
+    def _add(self, run_id: str, reply: _Output | TriggerDevError, log: Log) -> None:
+        if isinstance(reply, OutputTooLargeError):
+            log.warning("XCom gets a reference. %s", reply)
+            self._add_size(run_id, reply.size)
+        elif isinstance(reply, TriggerDevError):
+            self.errors[run_id] = reply
+        elif not reply.exists:
+            self.missing.append(run_id)
+        else:
+            self.values[run_id] = reply.value
+            self._add_size(run_id, reply.size)
+
+    def _add_size(self, run_id: str, size: int | None) -> None:
+        self.sizes[run_id] = size
+        self.total += MAX_BODY_BYTES if size is None else size
+        if self.are_too_large:
+            self.values.clear()

@@ -1,0 +1,56 @@
+"""Outputs as they go into XCom: as they are, or references to them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from airflow_provider_trigger.api.errors import TriggerDevError
+from airflow_provider_trigger.log import Log
+from airflow_provider_trigger.run.batch_outputs import Outputs
+from airflow_provider_trigger.wording import enumeration
+
+if TYPE_CHECKING:
+    from airflow_provider_trigger.api.client import TriggerDevClient
+
+
+def reference(run_id: str, size: int | None) -> dict[str, Any]:
+    """
+    Return what goes into XCom in place of an output.
+
+    :param run_id: the run
+    :param size: of its output, in bytes of JSON; None if it is not known
+    """
+    return {"run_id": run_id, "output_size": size}
+
+
+def fetch_outputs(run_ids: Sequence[str], client: TriggerDevClient, *, max_size: int, log: Log) -> list[Any]:
+    """
+    Fetch the outputs of runs that have ended, and return them in their order; None for a run that has none.
+
+    :param run_ids: the runs, each once
+    :param client: for the runs' environment
+    :param max_size: of all outputs together, in bytes of JSON; above it, references take their places
+    :param log: where to warn of references
+    :raises TriggerDevError: one or more could not be fetched
+    """
+    outputs = Outputs(max_size=max_size)
+    outputs.fetch(run_ids, client, log=log)
+    if outputs.errors:
+        named = enumeration((f"{run_id}: {error}" for run_id, error in outputs.errors.items()), "; ")
+        raise TriggerDevError(f"{len(outputs.errors)} of {len(run_ids)} outputs cannot be fetched: {named}")
+    if outputs.are_too_large:
+        log.warning(
+            "The outputs of %d runs have %d bytes together, more than max_output_size=%d: XCom gets "
+            "references to them; TriggerDevHook.get_output(run_id) returns an output",
+            len(outputs.sizes),
+            outputs.total,
+            max_size,
+        )
+    return [_value(outputs, run_id) for run_id in run_ids]
+
+
+def _value(outputs: Outputs, run_id: str) -> Any:
+    if run_id in outputs.sizes and run_id not in outputs.values:
+        return reference(run_id, outputs.sizes[run_id])
+    return outputs.values.get(run_id)

@@ -1,0 +1,103 @@
+"""The outputs of several runs, as they go into XCom."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from airflow_provider_trigger.api.errors import ServerError, TriggerDevError
+from airflow_provider_trigger.run.output import OutputTooLargeError, output_of
+from airflow_provider_trigger.run.xcom_outputs import fetch_outputs, reference
+from airflow_provider_trigger.testing import UNSET
+
+
+@pytest.fixture
+def add(server) -> Callable[..., str]:
+    """Add a run that has returned something."""
+
+    def completed(output: Any, status: str = "COMPLETED") -> str:
+        run = server.add_run(status)
+        run.output = output
+        return str(run.id)
+
+    return completed
+
+
+@pytest.fixture
+def fetch(client, log) -> Callable[..., list[Any]]:
+    def get(*run_ids: str, max_size: int = 10**6) -> list[Any]:
+        return fetch_outputs(run_ids, client, max_size=max_size, log=log)
+
+    return get
+
+
+def test_outputs_come_in_the_order_of_the_runs(add, fetch, log, network) -> None:
+    outputs: list[Any] = [{"n": 1}, None, False, "", [], "text", {"text": "x" * 200_000}]
+    assert fetch(*[add(output) for output in outputs]) == outputs
+    assert log.lines == []
+    # A check for each; and for the large one another, as its address is valid for a time only, and the fetch.
+    assert len(network.sent("GET /api/v3/")) == len(outputs) + 1
+
+
+def test_without_runs_nothing_is_requested(fetch, network) -> None:
+    assert fetch() == []
+    assert network.requests == []
+
+
+def test_a_run_without_an_output_has_none_and_is_in_the_log(server, add, fetch, log) -> None:
+    canceled, nothing = server.add_run("CANCELED").id, add(UNSET)
+    assert fetch(canceled, add(1), nothing) == [None, 1, None]
+    [line] = log.of("info")
+    assert line.startswith("2 runs have no output: ")
+    assert line.endswith(f": {canceled}, {nothing}")
+
+
+@pytest.mark.parametrize(("max_size", "fits"), [(9, True), (8, False), (0, False)])
+def test_outputs_that_are_too_large_together_are_references(add, fetch, log, max_size, fits) -> None:
+    run_ids = [add([1, 2]), add("ab"), add(UNSET)]
+    found = fetch(*run_ids, max_size=max_size)
+    if fits:
+        assert (found, log.of("warning")) == ([[1, 2], "ab", None], [])
+        return
+    assert found == [{"run_id": run_ids[0], "output_size": 5}, {"run_id": run_ids[1], "output_size": 4}, None]
+    assert log.of("warning") == [
+        f"The outputs of 2 runs have 9 bytes together, more than max_output_size={max_size}: XCom gets "
+        "references to them; TriggerDevHook.get_output(run_id) returns an output"
+    ]
+
+
+def test_an_output_that_is_too_large_to_be_read_makes_references_of_all(
+    add, fetch, log, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    small, large = add([1, 2]), add(None)
+
+    def output_of_either(run: Any, *given: Any, **more: Any) -> Any:
+        if run.id == large:
+            raise OutputTooLargeError(large, limit=16 * 1024 * 1024, size=None)
+        return output_of(run, *given, **more)
+
+    monkeypatch.setattr("airflow_provider_trigger.run.batch_outputs.output_of", output_of_either)
+    assert fetch(small, large) == [reference(small, 5), {"run_id": large, "output_size": None}]
+    assert log.of("warning")[0].startswith(f"XCom gets a reference. The output of run {large} has more bytes")
+
+
+def test_outputs_that_are_broken_for_ever_are_named(add, fetch, network, answer) -> None:
+    whole, broken = add(1), add(2)
+    network.fault(broken, answer(500, {"error": "Something went wrong"}), times=1000)
+    with pytest.raises(TriggerDevError, match=f"^1 of 2 outputs cannot be fetched: {broken}: GET .* 500"):
+        fetch(whole, broken)
+
+
+def test_an_outage_is_raised_as_it_is(add, fetch, network, answer) -> None:
+    network.fault("GET", answer(503, {"error": "down"}), times=1000)
+    with pytest.raises(ServerError):
+        fetch(add(1))
+
+
+def test_several_are_fetched_at_a_time(add, fetch, network) -> None:
+    together = threading.Barrier(4, timeout=60)
+    network.before = lambda _: together.wait() and None
+    assert fetch(*[add(number) for number in range(4)]) == [0, 1, 2, 3]
