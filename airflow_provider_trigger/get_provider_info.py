@@ -22,7 +22,7 @@ PLACEHOLDERS = {
 }
 
 
-_OPERATORS = ("cancel", "replay", "run")
+_OPERATORS = ("batch", "cancel", "replay", "run")
 
 
 def get_provider_info() -> dict[str, Any]:

@@ -6,10 +6,13 @@ RETURN_VALUE_KEY = "return_value"
 """What a task returns."""
 
 RUN_ID_KEY = "run_id"
-"""The run that a task has started."""
+"""The run that a task has started; a list of those of a batch, with None for one that is not known yet."""
 
 RUN_URL_KEY = "run_url"
-"""That run's page in the dashboard."""
+"""That run's page in the dashboard, or the first one's."""
 
-STARTS_RUNS = frozenset({"RunTriggerTaskOperator", "ReplayTriggerRunOperator"})
+RESULTS_KEY = "results"
+"""What became of each run of a batch."""
+
+STARTS_RUNS = frozenset({"RunTriggerTaskOperator", "RunTriggerTaskBatchOperator", "ReplayTriggerRunOperator"})
 """The operators whose tasks push ``RUN_ID_KEY`` and ``RUN_URL_KEY``."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from importlib import import_module
 from typing import Any
 
@@ -46,17 +46,17 @@ def xcom_is_out_of_reach() -> bool:
     return False
 
 
-def is_still_deferred(ti: Any, trigger_id: Any, run_id: str) -> bool:
+def is_still_deferred(ti: Any, trigger_id: Any, run_ids: Collection[str]) -> bool:
     """
     Return whether a task instance is deferred to this trigger, for Airflows whose triggers lack ``on_kill``.
 
     :param ti: the trigger's
     :param trigger_id: the trigger's
-    :param run_id: that of the trigger's run: a new try of the task has another one
+    :param run_ids: of the trigger's runs: a new try of the task has other ones
     :raises Exception: Airflow did not answer
     """
     if not type(ti).__module__.startswith("airflow.models."):
-        return _is_deferred_by_supervisor(ti, run_id)
+        return _is_deferred_by_supervisor(ti, run_ids)
     from airflow.models.taskinstance import TaskInstance
     from airflow.utils.session import create_session
 
@@ -69,7 +69,7 @@ def is_still_deferred(ti: Any, trigger_id: Any, run_id: str) -> bool:
     return row is not None and row.state == "deferred" and row.trigger_id == trigger_id
 
 
-def _is_deferred_by_supervisor(ti: Any, run_id: str) -> bool:
+def _is_deferred_by_supervisor(ti: Any, run_ids: Collection[str]) -> bool:
     from airflow.sdk.execution_time.task_runner import RuntimeTaskInstance
 
     states = RuntimeTaskInstance.get_task_states(
@@ -78,7 +78,10 @@ def _is_deferred_by_supervisor(ti: Any, run_id: str) -> bool:
     if set(next(iter(states.values()), {}).values()) != {"deferred"}:
         return False
     pushed = xcom_of(ti, key=RUN_ID_KEY)
-    return pushed in (None, run_id)
+    if pushed is None:
+        return True
+    listed = pushed if isinstance(pushed, list) else [pushed]
+    return {one for one in listed if one is not None} == set(run_ids)
 
 
 def xcom_of(ti_key: Any, *, key: str) -> Any:

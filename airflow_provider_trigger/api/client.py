@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from contextlib import closing
 from typing import Any, TypeVar
 
@@ -113,25 +114,40 @@ class TriggerDevClient:
         """Close the connections."""
         self._session.close()
 
-    def call(self, call: Call[T], *, deadline: Deadline = NEVER, patience: float | None = None) -> T:
+    def call(
+        self,
+        call: Call[T],
+        *,
+        deadline: Deadline = NEVER,
+        patience: float | None = None,
+        sleep: Callable[[float], None] | None = None,
+    ) -> T:
         """
         Make one call, and repeat it where that is safe and may help, after a 401 with a key that was changed.
 
         :param call: from :mod:`airflow_provider_trigger.api.endpoints`
         :param deadline: of the work that the call is part of
         :param patience: how long to repeat it after the first request, in seconds; None for ``retry_for``
+        :param sleep: waits so many seconds, before each request 0: what it raises ends the call before
+            anything more is sent; None for waits that nothing ends
         :raises TriggerDevError: the last error
         """
         version = self._key.version
         try:
-            return self._call(call, deadline, patience)
+            return self._call(call, deadline, patience, sleep)
         except AuthenticationError:
             if not self._key.renew(version, may_fetch=self.may_fetch_key):
                 raise
         self.exchange.key_is_rejected = False
-        return self._call(call, deadline, patience)
+        return self._call(call, deadline, patience, sleep)
 
-    def _call(self, call: Call[T], deadline: Deadline, patience: float | None) -> T:
+    def _call(
+        self,
+        call: Call[T],
+        deadline: Deadline,
+        patience: float | None,
+        sleep: Callable[[float], None] | None,
+    ) -> T:
         reply: Reply = None
         with closing(self.exchange.steps(call, deadline=deadline, patience=patience)) as steps:
             while True:
@@ -142,10 +158,12 @@ class TriggerDevClient:
                     return result
                 finally:
                     reply = None  # the key is not masked in it, and an error's traceback leads to this frame
-                if isinstance(step, Send):
-                    reply = self.send(step)
-                else:
-                    time.sleep(step.seconds)
+                if not isinstance(step, Send):
+                    (sleep or time.sleep)(step.seconds)
+                    continue
+                if sleep:
+                    sleep(0)
+                reply = self.send(step)
 
     def send(self, step: Send) -> Reply:
         """

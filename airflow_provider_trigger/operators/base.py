@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from airflow_provider_trigger import defaults
 from airflow_provider_trigger._compat import (
@@ -32,12 +32,16 @@ if TYPE_CHECKING:
     from airflow_provider_trigger.run.cancel_guard import CancelGuard
     from airflow_provider_trigger.run.wait_settings import WaitSettings
 
+Guard = TypeVar("Guard", bound="CancelGuard")
+
 _STOP_TIME = 4.0  # Airflow 3 sends SIGKILL after 5 s
 
 
 class RunsOperator(BaseOperator):
     """
     Have runs of its own, which a subclass starts, and cancel them when Airflow stops the task.
+
+    What is said of a run holds for each, where there are several.
 
     A duration is given in seconds, as a timedelta, or as a text such as ``"5m"``.
 
@@ -139,15 +143,18 @@ class RunsOperator(BaseOperator):
     def _new_guard(self, hook: TriggerDevHook) -> CancelGuard:
         from airflow_provider_trigger.run.cancel_guard import CancelGuard
 
+        return self._make_guard(CancelGuard, hook)
+
+    def _make_guard(self, kind: type[Guard], hook: TriggerDevHook) -> Guard:
         client = hook.get_client(timeout=_STOP_TIME, retry_for=_STOP_TIME)
-        guard = CancelGuard(client, cancels=self.cancel_on_kill, time_limit=_STOP_TIME, log=self.log)
+        guard = kind(client, cancels=self.cancel_on_kill, time_limit=_STOP_TIME, log=self.log)
         self._guard = guard
         guard.is_stopped = self._is_stopped  # perhaps before it was made
         return guard
 
     def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context) -> Any:
         """
-        Continue after the trigger; where it failed or timed out, cancel the run first.
+        Continue after the trigger; where it failed or timed out, cancel the runs first.
 
         :param next_method: of the operator, or Airflow's sign for a failure
         :param next_kwargs: for the method
@@ -155,19 +162,28 @@ class RunsOperator(BaseOperator):
         """
         if next_method == TRIGGER_FAILED:
             ti: Any = context["ti"]
-            run_id = ti.xcom_pull(task_ids=self.task_id, key=RUN_ID_KEY, map_indexes=ti.map_index)
-            if isinstance(run_id, str):
+            pushed = ti.xcom_pull(task_ids=self.task_id, key=RUN_ID_KEY, map_indexes=ti.map_index)
+            if pushed:
                 with self._new_guard(self._hook()) as guard:
-                    guard.run_id = run_id
+                    guard.take_up(pushed)
                     guard.stop()
         return super().resume_execution(next_method, next_kwargs, context)
 
     def on_kill(self) -> None:
         """
-        Cancel the run, within 4 s.
+        Cancel the runs, within 4 s.
 
         Airflow 3 calls it in a signal handler, where no connection can be fetched; ``execute`` continues.
         """
         self._is_stopped = True
         if self._guard is not None:
             self._guard.stop()
+
+
+def try_number_of(context: Context) -> int | None:
+    """
+    Return the try of a task instance, None where an operator is executed by hand without one.
+
+    :param context: of the task
+    """
+    return getattr(context.get("ti"), "try_number", None)

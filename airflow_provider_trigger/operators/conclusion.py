@@ -63,7 +63,7 @@ def failure_of(
     log: Log,
 ) -> AirflowException:
     """
-    Return the error to raise; its class says whether the task is retried.
+    Return the error to raise; its class says whether the task is retried. Log the run's stack trace.
 
     :param waited: what the wait came to, other than a run that completed
     :param run_id: the run
@@ -72,18 +72,44 @@ def failure_of(
     :param retry_statuses: the final statuses after which the task is retried
     :param log: where to write the run's stack trace
     """
-    run, run_url = waited.run, connection.run_url(run_id)
-    if waited.end is WaitEnd.FINAL and run is not None:
-        log_stack_trace(run, log)
-        reason, is_retried = why_failed(run, run_url=run_url), run.status in retry_statuses
-    else:
-        limit = ", ".join(f"{name}={value:g} s" for name, value in timeouts.items() if value is not None)
-        reason = why_not_ended(
-            waited,
-            run_id,
-            limit=limit,
-            run_url=run_url,
-            is_development=is_development_key(connection.secret_key),
-        )
-        is_retried = waited.end is not WaitEnd.NO_VERSION  # another run would wait for the same
+    if waited.end is WaitEnd.FINAL and waited.run is not None:
+        log_stack_trace(waited.run, log)
+    reason = reason_of(waited, run_id, connection=connection, timeouts=timeouts)
+    is_retried = may_be_retried(waited, retry_statuses=retry_statuses)
     return (AirflowException if is_retried else AirflowFailException)(reason)
+
+
+def may_be_retried(waited: Waited, *, retry_statuses: Sequence[str]) -> bool:
+    """
+    Return whether a retry of the task may do better.
+
+    :param waited: what the wait came to, other than a run that completed
+    :param retry_statuses: the final statuses after which the task is retried
+    """
+    if waited.end is WaitEnd.FINAL and waited.run is not None:
+        return waited.run.status in retry_statuses
+    return waited.end is not WaitEnd.NO_VERSION  # another run would wait for the same
+
+
+def reason_of(
+    waited: Waited, run_id: str, *, connection: Settings, timeouts: Mapping[str, float | None]
+) -> str:
+    """
+    Return in one line why a run did not complete, or is not known to, and what to do.
+
+    :param waited: what the wait came to, other than a run that completed
+    :param run_id: the run
+    :param connection: what the run was started with
+    :param timeouts: the time limits by name, in seconds, None where there is none
+    """
+    run_url = connection.run_url(run_id)
+    if waited.end is WaitEnd.FINAL and waited.run is not None:
+        return why_failed(waited.run, run_url=run_url)
+    limit = ", ".join(f"{name}={value:g} s" for name, value in timeouts.items() if value is not None)
+    return why_not_ended(
+        waited,
+        run_id,
+        limit=limit,
+        run_url=run_url,
+        is_development=is_development_key(connection.secret_key),
+    )

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from airflow_provider_trigger._compat import AirflowException, AirflowFailException
 from airflow_provider_trigger.links.run import push_link
-from airflow_provider_trigger.operators.base import RunsOperator
+from airflow_provider_trigger.operators.base import RunsOperator, try_number_of
 from airflow_provider_trigger.xcom_keys import RUN_ID_KEY
 
 if TYPE_CHECKING:
@@ -94,7 +94,7 @@ class OneRunOperator(RunsOperator):
             run_ids=[run_id],
             trigger_dev_conn_id=self.trigger_dev_conn_id,
             wait=settings.to_json(),
-            try_number=_try_number(context),
+            try_number=try_number_of(context),
         )
         self.log.info("Deferring: the triggerer waits for run %s from here on. %s", run_id, settings.run_url)
         guard.release()  # from here on the trigger cancels it
@@ -110,7 +110,7 @@ class OneRunOperator(RunsOperator):
         from airflow_provider_trigger.run.describe import state_of
         from airflow_provider_trigger.run.event import check_again, is_of_another_try, read_event
 
-        if is_of_another_try(event, _try_number(context)):
+        if is_of_another_try(event, try_number_of(context)):
             return self.execute(context)
         [(run_id, waited)] = read_event(event).items()
         hook = self._hook()
@@ -143,8 +143,3 @@ class OneRunOperator(RunsOperator):
             retry_statuses=self.retry_statuses,
             log=self.log,
         )
-
-
-def _try_number(context: Context) -> int | None:
-    # An operator may be executed by hand, without a task instance.
-    return getattr(context.get("ti"), "try_number", None)

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from types import TracebackType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Self
 
 from airflow_provider_trigger.api.deadline import Deadline
 from airflow_provider_trigger.api.endpoints.runs import cancel_run, retrieve_run
@@ -45,7 +45,7 @@ class CancelGuard:
         self._time_limit = time_limit
         self._log = log
 
-    def __enter__(self) -> CancelGuard:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(
@@ -59,6 +59,14 @@ class CancelGuard:
             self._cancel()
         self._write_log()
         self._client.close()
+
+    def take_up(self, pushed: Any) -> None:
+        """
+        Cancel the run that an earlier process of the task has started.
+
+        :param pushed: the XCom with its id
+        """
+        self.run_id = pushed if isinstance(pushed, str) else None
 
     def release(self) -> None:
         """Cancel nothing from now on: the run has ended, or something else cancels it."""
@@ -124,6 +132,10 @@ class CancelGuard:
             run = self._client.call(retrieve_run(run_id), deadline=deadline, patience=0.0)
         except Exception as error:
             run = error
+        self._note(run_id, run)
+
+    def _note(self, run_id: str, run: Run | Exception) -> None:
+        """Log later what became of a canceled run, as it was checked, or why it could not be checked."""
         if isinstance(run, Run) and run.is_canceled:
             self._unlogged.append(partial(self._log.info, "Canceled run %s", run_id))
         elif isinstance(run, Run) and run.is_final:

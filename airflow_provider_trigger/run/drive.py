@@ -12,7 +12,7 @@ from airflow_provider_trigger.api.endpoints.runs import cancel_run, retrieve_run
 from airflow_provider_trigger.api.errors import TriggerDevError
 from airflow_provider_trigger.run.checks import call_each
 from airflow_provider_trigger.run.otherwise import Otherwise, check_otherwise
-from airflow_provider_trigger.run.steps import Check, CheckOtherwise, Pause, Step, Steps
+from airflow_provider_trigger.run.steps import Check, CheckOtherwise, News, Pause, Step, Steps
 from airflow_provider_trigger.run.waited import Waited
 
 if TYPE_CHECKING:
@@ -45,7 +45,11 @@ def pause(seconds: float, *, is_stopped: Callable[[], bool]) -> None:
 
 
 def drive(
-    steps: Steps, client: TriggerDevClient, *, is_stopped: Callable[[], bool] = lambda: False
+    steps: Steps,
+    client: TriggerDevClient,
+    *,
+    is_stopped: Callable[[], bool] = lambda: False,
+    check: Callable[[Check], News] | None = None,
 ) -> dict[str, Waited]:
     """
     Wait in this thread; return what became of each run, by run id.
@@ -55,6 +59,7 @@ def drive(
     :param steps: from :func:`airflow_provider_trigger.run.wait.wait_for_runs`
     :param client: for the runs' environment
     :param is_stopped: called several times a second while pausing; true ends the wait
+    :param check: takes the steps that check runs when they are due; None for a check of each by itself
     :raises StoppedError: it was stopped
     """
     reply: Any = None
@@ -64,7 +69,10 @@ def drive(
                 step = steps.send(reply)
             except StopIteration as end:
                 return end.value  # type: ignore[no-any-return]
-            reply = _take(step, client, is_stopped)
+            if check and isinstance(step, Check) and not step.is_fresh:
+                reply = check(step)
+            else:
+                reply = _take(step, client, is_stopped)
             if is_stopped():
                 raise StoppedError
 

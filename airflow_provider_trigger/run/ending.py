@@ -24,16 +24,25 @@ def why_failed(run: Run, *, run_url: str) -> str:
     """
     count = run.attempt_count
     attempts = f" after {count} attempt{'s' * (count != 1)}" if count else ""
-    error = run.error
-    reason = ""
-    if error is not None:
-        name = f"{error.name}: " if error.name and error.message else error.name or ""
-        reason = " ".join(f"{name}{error.message}".split())[:_MAX_MESSAGE_LENGTH]
+    error, reason = run.error, error_of(run)
     text = f"{describe(run)} ended with status {run.status}{attempts}"
     text = text[0].upper() + text[1:] + (f": {reason}" if reason else "")
     if error is not None and error.code and (what_to_do := advice(error.code)):
         text = f"{text}. {what_to_do}"
     return f"{text.rstrip('.')}. {run_url}"
+
+
+def error_of(run: Run) -> str:
+    """
+    Return in one line the error with which a run has failed, empty where the server shows none.
+
+    :param run: one that has ended
+    """
+    error = run.error
+    if error is None:
+        return ""
+    name = f"{error.name}: " if error.name and error.message else error.name or ""
+    return " ".join(f"{name}{error.message}".split())[:_MAX_MESSAGE_LENGTH]
 
 
 def log_stack_trace(run: Run, log: Log) -> None:
@@ -66,6 +75,8 @@ def why_not_ended(
     if waited.end is WaitEnd.NO_VERSION:
         missing = missing_version(run, is_development=is_development)
         why = f"was still waiting for a version after pending_version_timeout: {missing}"
+    elif waited.end is WaitEnd.NOT_NEEDED:
+        why = "was not needed any more, as another run had failed"
     else:
         why = f"did not end within its time limit ({limit})"
     if waited.error:

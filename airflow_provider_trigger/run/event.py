@@ -6,28 +6,35 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from airflow_provider_trigger.api.endpoints.runs import retrieve_run
+from airflow_provider_trigger.api.endpoints.runs import check_run, retrieve_run
 from airflow_provider_trigger.api.errors import TriggerDevError, is_internal_error
 from airflow_provider_trigger.api.models.runs import Run
+from airflow_provider_trigger.run.checks import call_each
 from airflow_provider_trigger.run.waited import Waited, WaitEnd
+from airflow_provider_trigger.wording import MAX_NAMED
 
 if TYPE_CHECKING:
     from airflow_provider_trigger.api.client import TriggerDevClient
+
+_MAX_ERROR_LENGTH = 80
 
 
 def make_event(ended: Mapping[str, Waited], *, try_number: int | None = None) -> dict[str, Any]:
     """
     Return ``{"runs": [{"run_id", "end", "status", "error", "is_canceled"}], "try_number"}``.
 
+    Where many runs have an error, all but the first few are shortened, as Airflow stores the event.
+
     :param ended: what the wait for each run came to, by run id
     :param try_number: the try of the task that waited, if it is known
     """
+    whole = [run_id for run_id, waited in ended.items() if waited.error][:MAX_NAMED]
     runs = [
         {
             "run_id": run_id,
             "end": waited.end.value,
             "status": waited.run.status if waited.run else None,
-            "error": waited.error,
+            "error": waited.error if run_id in whole else waited.error[:_MAX_ERROR_LENGTH],
             "is_canceled": waited.is_canceled,
         }
         for run_id, waited in ended.items()
@@ -90,18 +97,45 @@ def check_again(run_id: str, waited: Waited, client: TriggerDevClient) -> Waited
         output is broken is always answered with it (measured)
     """
     try:
-        run = client.call(retrieve_run(run_id))
+        reply: Run | TriggerDevError = client.call(retrieve_run(run_id))
     except TriggerDevError as error:
+        reply = error
+    return after_check(waited, reply)
+
+
+def after_check(waited: Waited, reply: Run | TriggerDevError) -> Waited:
+    """
+    Return what a wait came to with the run as it is now.
+
+    :param waited: from :func:`read_event`
+    :param reply: the run as it was checked now, or why that failed
+    :raises TriggerDevError: as :func:`check_again`
+    """
+    if isinstance(reply, TriggerDevError):
         if waited.end is not WaitEnd.FINAL:
             return waited
-        if waited.run is None or not is_internal_error(error):
-            raise
-        return replace(waited, error=str(error))
+        if waited.run is None or not is_internal_error(reply):
+            raise reply
+        return replace(waited, error=str(reply))
+    run = reply
     if run.is_final and (waited.end.is_unseen or not run.is_canceled):
         return Waited(end=WaitEnd.FINAL, run=run)  # it ended after all: its result counts
     if run.is_canceled:
         return replace(waited, run=run, error="")  # whatever its cancel met with
     return replace(waited, run=run)
+
+
+def check_failed(ended: Mapping[str, Waited], client: TriggerDevClient) -> dict[str, Waited]:
+    """
+    Check again the runs that did not complete, for their errors; return what the wait for all came to.
+
+    :param ended: what the wait for each run came to
+    :param client: for the runs' environment
+    :raises TriggerDevError: as :func:`check_again`
+    """
+    failed = [one for one, waited in ended.items() if not (waited.run and waited.run.is_success)]
+    replies = call_each(client, check_run, failed)
+    return {**ended, **{one: after_check(ended[one], reply) for one, reply in replies.items()}}
 
 
 def invalid_event(event: object) -> str:

@@ -7,6 +7,7 @@ import json
 import uuid
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
 MAX_TAG_LENGTH = 128
 """How long a tag may be (measured)."""
@@ -179,13 +180,37 @@ class RunKey:
     def __str__(self) -> str:
         return f"{self._tries}{self.cleared_after}"
 
+    def of_item(self, index: int, *, task_identifier: str, payload: Any) -> str:
+        """
+        Return the idempotency key for the run of one item of a batch.
+
+        With its index alone, a list that has another order at a retry would get another item's output.
+
+        :param index: of the item
+        :param task_identifier: the id of its Trigger.dev task
+        :param payload: its payload, any JSON
+        """
+        return f"{self}-{index}-{_hash([task_identifier, payload])}"
+
+    def item_of(self, idempotency_key: str | None) -> str | None:
+        """
+        Return what :meth:`of_item` adds to a key, whichever try has started the run; None for another key.
+
+        :param idempotency_key: as the server shows it; None for none
+        """
+        if not self.is_of_same_execution(idempotency_key):
+            return None
+        parts = str(idempotency_key).removeprefix(self._start).split("-", 2)
+        return parts[2] if len(parts) == 3 else None
+
 
 TAGS_OF_OURS = 3
 """How many tags :attr:`TaskInstanceIdentity.tags` has."""
 
 
-def _hash(parts: list[object]) -> str:
-    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:24]
+def _hash(parts: list[Any]) -> str:
+    # The keys of a dict have no order in JSON; nothing else here has a dict.
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:24]
 
 
 def _cut(text: str, length: int) -> str:

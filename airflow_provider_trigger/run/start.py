@@ -25,8 +25,9 @@ from airflow_provider_trigger.run.request import TaskRequest
 if TYPE_CHECKING:
     from airflow_provider_trigger.api.client import TriggerDevClient
 
-# After these the server may have done what was requested.
-_UNANSWERED = (TransportError, ServerError, UnexpectedAnswerError)
+UNANSWERED = (TransportError, ServerError, UnexpectedAnswerError)
+"""After these the server may have done what was requested."""
+
 # Stop after this many runs that someone else cancels right after their start.
 _MAX_ROUNDS = 5
 # Long enough that a run which is only created to be found does not begin before its cancel.
@@ -104,7 +105,7 @@ def take_up(run: Run, *, log: Log) -> Started:
 def _trigger(client: TriggerDevClient, request: TaskRequest) -> TriggeredRun:
     try:
         return client.call(_call(request))
-    except _UNANSWERED as error:
+    except UNANSWERED as error:
         _say_that_a_run_may_exist(error, has_key=request.key is not None)
         raise
 
@@ -124,7 +125,7 @@ def replay(client: TriggerDevClient, run_id: str) -> Started:
     """
     try:
         return Started(run_id=client.call(replay_run(run_id)))
-    except _UNANSWERED as error:
+    except UNANSWERED as error:
         _say_that_a_run_may_exist(error, has_key=False)
         raise
 

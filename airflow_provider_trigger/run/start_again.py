@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from airflow_provider_trigger.api.deadline import Deadline
@@ -21,17 +21,20 @@ from airflow_provider_trigger.wording import enumeration
 if TYPE_CHECKING:
     from airflow_provider_trigger.api.client import TriggerDevClient
 
-# Of the runs of earlier tries: a canceled one may still have a worker.
-_LISTED = ALIVE_STATUSES | {RunStatus.CANCELED}
-# The search for earlier runs, in seconds: the idempotency key finds most of them all the same.
-_SEARCH_TIME = 10.0
+LISTED = ALIVE_STATUSES | {RunStatus.CANCELED}
+"""In one of these are the runs of earlier tries that matter: a canceled one may still have a worker."""
+
+SEARCH_TIME = 10.0
+"""For the search for earlier runs, in seconds: the idempotency key finds most of them all the same."""
+
 # After this many lists, with so many seconds before each, a new run is listed (1 to 2 s, measured).
 _LISTS = 3
 _LIST_INTERVAL = 1.0
-_MAY_RUN = (
+MAY_RUN = (
     "A run from before a clear of this task may still be running: the list of runs %s. "
     "Check the dashboard, and cancel a run that you do not need"
 )
+"""For the log: what is wrong with the list."""
 
 
 def start_run_of(
@@ -79,21 +82,31 @@ def _find_earlier_runs(key: RunKey, client: TriggerDevClient, *, log: Log) -> Fo
             client,
             tag=instance.tag,
             is_ours=instance.has_started,
-            statuses=_LISTED,
-            deadline=Deadline.after(_SEARCH_TIME, now=time.monotonic()),
+            statuses=LISTED,
+            deadline=Deadline.after(SEARCH_TIME, now=time.monotonic()),
         )
     except TriggerDevError as error:
         # The list reads a database of its own, which can be down while all else works (measured).
         found = Found(error=error)
     if found.error:
-        log.warning(_MAY_RUN, f"could not be searched: {found.error}")
-    if found.others:
+        log.warning(MAY_RUN, f"could not be searched: {found.error}")
+    warn_of_others(found.others, log)
+    return found
+
+
+def warn_of_others(run_ids: Sequence[str], log: Log) -> None:
+    """
+    Log which runs carry the tag of a task instance, but are not canceled, if there are any.
+
+    :param run_ids: those that are alive, and whose keys do not prove that it has started them
+    :param log: where to
+    """
+    if run_ids:
         log.warning(
             "Still running, and not canceled: %s. They have this task's tag, but were started before its "
             "Dag run was cleared, by another Airflow, or as a replay. Cancel those that you do not need",
-            enumeration(found.others),
+            enumeration(run_ids),
         )
-    return found
 
 
 def _cancel_replaced_runs(
@@ -128,7 +141,7 @@ def _warn_if_list_is_behind(
 ) -> None:
     """Warn if the list does not show a new run soon, as it may not have shown an earlier one either."""
     behind = f"is behind, and does not show run {run_id}"
-    deadline = Deadline.after(_SEARCH_TIME, now=time.monotonic())
+    deadline = Deadline.after(SEARCH_TIME, now=time.monotonic())
     for _ in range(_LISTS):
         sleep(_LIST_INTERVAL)
         try:
@@ -138,4 +151,4 @@ def _warn_if_list_is_behind(
         except TriggerDevError as error:
             behind = f"could not be searched: {error}"
             break
-    log.warning(_MAY_RUN, behind)
+    log.warning(MAY_RUN, behind)

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 import time
+from collections import Counter
 from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from typing import Any
 
@@ -59,7 +60,8 @@ class _Wait:
         begun_at, count = now(), len(run_ids)
         logs = {"logs_changes": count == 1, "logs_all": count <= MAX_NAMED}
         self._open = {run_id: RunWait(run_id, settings, log, **logs, now=begun_at) for run_id in run_ids}
-        self._of_all = WaitLog(log, count, now=begun_at) if count > 1 else None
+        progress = settings.logs_progress
+        self._of_all = WaitLog(log, count, logs_progress=progress, now=begun_at) if count > 1 else None
         self._ended: dict[str, Waited] = {}
         self._is_useless = False
         self._otherwise_at = -math.inf
@@ -86,6 +88,8 @@ class _Wait:
                 yield from self._stop(stopping)
             now = self._now()
             at = now + min((run.interval(now) for run in self._open.values()), default=0.0)
+        if self._open and self._settings.cancels_others:
+            yield from self._stop(dict.fromkeys(self._open, WaitEnd.NOT_NEEDED))
         return {run_id: self._ended[run_id] for run_id in self._run_ids if run_id in self._ended}
 
     def _check(self, at: float) -> Check:
@@ -96,9 +100,13 @@ class _Wait:
         return Check(
             run_ids=tuple(self._open),
             at=at,
-            until=min(deadline, *(run.version_due for run in self._open.values())),
+            until=min(deadline, self._log_due, *(run.version_due for run in self._open.values())),
             poll_interval=self._settings.poll_interval,
         )
+
+    @property
+    def _log_due(self) -> float:
+        return math.inf if self._of_all is None else self._of_all.progress_due
 
     def _stopping(self, now: float) -> dict[str, WaitEnd]:
         return {run_id: end for run_id, run in self._open.items() if (end := run.why_to_stop(now))}
@@ -130,16 +138,15 @@ class _Wait:
         for run in self._open.values():
             run.log_progress(now)
         if self._of_all:
-            self._of_all.note(self._open.values(), now=now)
+            self._of_all.note(self._open.values(), self._ended.values(), now=now)
 
     def _stop(self, ends: dict[str, WaitEnd]) -> Generator[Step, Any, None]:
         """Cancel runs that are no longer waited for, unless one ended just now after all."""
-        if not self._settings.cancels:
+        if not self._settings.cancels and WaitEnd.NOT_NEEDED not in ends.values():
             for run_id, end in ends.items():
                 self._close(run_id, Waited(end=end, run=self._open[run_id].run))
             return
-        for run_id, end in ends.items():
-            self._log.warning("Canceling run %s: %s", run_id, _WHY_CANCELED[end])
+        self._log_cancels(ends)
         errors = yield from self._cancel(ends)
         # The answer to a cancel does not show what became of the run (measured).
         checked = yield from self._check_again(ends, hopeless=errors)
@@ -147,6 +154,14 @@ class _Wait:
             self._close(
                 run_id, _after_cancel(end, self._open[run_id].run, errors.get(run_id), checked[run_id])
             )
+
+    def _log_cancels(self, ends: Mapping[str, WaitEnd]) -> None:
+        if len(ends) <= MAX_NAMED:
+            for run_id, end in ends.items():
+                self._log.warning("Canceling run %s: %s", run_id, _WHY_CANCELED[end])
+            return
+        for end, count in Counter(ends.values()).items():
+            self._log.warning("Canceling %d runs: %s", count, _WHY_CANCELED_MANY[end])
 
     def _cancel(self, run_ids: Iterable[str]) -> Generator[Step, Any, dict[str, TriggerDevError]]:
         """Request the cancel of runs, repeatedly where it fails; return the last errors."""
@@ -205,4 +220,10 @@ def _after_cancel(
 _WHY_CANCELED = {
     WaitEnd.TIMED_OUT: "it did not end in time",
     WaitEnd.NO_VERSION: "no deployed version has its task or its queue",
+    WaitEnd.NOT_NEEDED: "another run has failed",
+}
+_WHY_CANCELED_MANY = {
+    WaitEnd.TIMED_OUT: "they did not end in time",
+    WaitEnd.NO_VERSION: "no deployed version has their task or their queue",
+    WaitEnd.NOT_NEEDED: "another run has failed",
 }

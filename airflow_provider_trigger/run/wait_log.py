@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import math
+from collections import Counter
 from collections.abc import Collection
 
 from airflow_provider_trigger.log import Log
 from airflow_provider_trigger.run.run_wait import LOG_INTERVAL, RunWait
+from airflow_provider_trigger.run.waited import Waited
 
 MAX_NAMED = 20
 """So many runs are each named in the log; of more, those that end as they should are only counted."""
@@ -20,33 +23,54 @@ class WaitLog:
 
     :param log: where to
     :param count: how many runs are waited for
+    :param logs_progress: whether the number of runs in each status is logged every 30 s
     :param now: the time, in seconds since 1970
     """
 
-    def __init__(self, log: Log, count: int, *, now: float) -> None:
+    def __init__(self, log: Log, count: int, *, logs_progress: bool = False, now: float) -> None:
         self._log = log
+        self._logs_progress = logs_progress
         self._count = self._open = count
         self._counted_at = self._logged_at = now
         self._are_failing = False
         self._lack_version = False
 
-    def note(self, waits: Collection[RunWait], *, now: float) -> None:
+    @property
+    def progress_due(self) -> float:
+        """When the next line on the progress is due, in seconds since 1970; infinite for none."""
+        return self._counted_at + _COUNT_INTERVAL if self._logs_progress else math.inf
+
+    def note(self, waits: Collection[RunWait], ended: Collection[Waited] = (), *, now: float) -> None:
         """
         Log what is new, and now and then that nothing is.
 
         :param waits: of the runs that have not ended
+        :param ended: what the wait for each of the others came to
         :param now: the time, in seconds since 1970
         """
+        if self._logs_progress:
+            self._note_progress(waits, ended, now)
         if self._count > MAX_NAMED:
-            self._note_ends(len(waits), now)
+            if not self._logs_progress:
+                self._note_ends(len(waits), now)
             self._note_failures([wait for wait in waits if wait.error is not None])
             self._note_versions(waits)
         if now - self._logged_at >= LOG_INTERVAL:
             self._logged_at = now
-            self._log.info("%d of %d runs have not ended yet", len(waits), self._count)
+            if not self._logs_progress:
+                self._log.info("%d of %d runs have not ended yet", len(waits), self._count)
             if self._are_failing:
                 last = [wait.error for wait in waits if wait.error is not None]
                 self._log.warning("%d runs could not be checked; still waiting: %s", len(last), last[-1])
+
+    def _note_progress(self, waits: Collection[RunWait], ended: Collection[Waited], now: float) -> None:
+        if waits and now < self.progress_due:
+            return
+        self._counted_at = now
+        runs = [waited.run for waited in ended] + [wait.run for wait in waits]
+        counts = Counter("not checked yet" if run is None else run.status for run in runs)
+        shown = ", ".join(f"{count} {status}" for status, count in counts.items())
+        self._log.info("%d of %d runs have ended: %s", self._count - len(waits), self._count, shown)
 
     def _note_ends(self, left: int, now: float) -> None:
         if left < self._open and (not left or now - self._counted_at >= _COUNT_INTERVAL):

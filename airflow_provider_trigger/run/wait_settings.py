@@ -34,6 +34,8 @@ class WaitSettings:
     :param is_development: whether the secret key is one for development, whose runs wait for ``trigger dev``
     :param success_statuses: the final statuses that count as success: a run that ends otherwise ends the
         wait for all; None for waiting for each run, however the others end
+    :param cancels_others: whether the other runs are canceled where one has ended the wait for all
+    :param logs_progress: whether the number of runs in each status is logged every 30 s
     """
 
     run_url: str = ""
@@ -44,6 +46,8 @@ class WaitSettings:
     cancels: bool = True
     is_development: bool = False
     success_statuses: Sequence[str] | None = None
+    cancels_others: bool = False
+    logs_progress: bool = False
 
     @classmethod
     def from_json(cls, stored: Mapping[str, Any]) -> WaitSettings:

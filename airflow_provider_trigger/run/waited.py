@@ -17,6 +17,7 @@ class WaitEnd(StrEnum):
     - ``no_version``: no deployed version has its task
     - ``rejected``: the server does not show it any more: the key was rejected, or the run is unknown
     - ``uncheckable``: each check of it fails, although the server works otherwise
+    - ``not_needed``: it was canceled, as another run had ended in a way that is not a success
     """
 
     FINAL = "final"
@@ -24,6 +25,7 @@ class WaitEnd(StrEnum):
     NO_VERSION = "no_version"
     REJECTED = "rejected"
     UNCHECKABLE = "uncheckable"
+    NOT_NEEDED = "not_needed"
 
     @property
     def is_unseen(self) -> bool:

@@ -39,6 +39,18 @@ def fetch_outputs(run_ids: Sequence[str], client: TriggerDevClient, *, max_size:
     if outputs.errors:
         named = enumeration((f"{run_id}: {error}" for run_id, error in outputs.errors.items()), "; ")
         raise TriggerDevError(f"{len(outputs.errors)} of {len(run_ids)} outputs cannot be fetched: {named}")
+    return outputs_for_xcom(run_ids, outputs, max_size=max_size, log=log)
+
+
+def outputs_for_xcom(run_ids: Sequence[str], outputs: Outputs, *, max_size: int, log: Log) -> list[Any]:
+    """
+    Return outputs in the order of their runs, as they go into XCom: None for a run that has none.
+
+    :param run_ids: the runs; a repeated one counts each time
+    :param outputs: those of them that were fetched
+    :param max_size: of all outputs together, in bytes of JSON; above it, references take their places
+    :param log: where to warn of references
+    """
     if outputs.are_too_large:
         log.warning(
             "The outputs of %d runs have %d bytes together, more than max_output_size=%d: XCom gets "

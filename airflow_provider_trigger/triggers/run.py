@@ -13,6 +13,7 @@ from airflow_provider_trigger._compat import (
     triggers_have_on_kill,
 )
 from airflow_provider_trigger._compat.task_instances import is_still_deferred
+from airflow_provider_trigger.wording import MAX_NAMED
 
 if TYPE_CHECKING:
     from airflow_provider_trigger.cancel.outcome import CancelResult
@@ -84,7 +85,7 @@ class TriggerDevRunTrigger(BaseTrigger):
                 from airflow_provider_trigger.triggers.ended import cancel_if_ended
 
                 cancel_if_ended(
-                    lambda: is_still_deferred(self.task_instance, self.trigger_id, self.run_ids[0]),
+                    lambda: is_still_deferred(self.task_instance, self.trigger_id, self.run_ids),
                     self.cancel_runs,
                     run_ids=self.run_ids,
                     log=self.log,
@@ -102,10 +103,14 @@ class TriggerDevRunTrigger(BaseTrigger):
 
     async def cancel_runs(self) -> None:
         """Cancel the runs; what became of them is logged and not raised, as the task has ended already."""
+        from airflow_provider_trigger.cancel.outcome import CancelOutcome
         from airflow_provider_trigger.triggers.cancels import cancel_runs
 
-        for run_id in self.run_ids:
-            self.log.info("Canceling run %s, because its task was ended", run_id)
+        if len(self.run_ids) <= MAX_NAMED:
+            for run_id in self.run_ids:
+                self.log.info("Canceling run %s, because its task was ended", run_id)
+        else:
+            self.log.info("Canceling %d runs, because their task was ended", len(self.run_ids))
         try:
             results = await cancel_runs(self.run_ids, await self.hook())
         except Exception as error:
@@ -113,8 +118,12 @@ class TriggerDevRunTrigger(BaseTrigger):
             for run_id in self.run_ids:
                 self.log.error("Run %s may still be running, it could not be canceled: %s", run_id, error)
             return
+        count = sum(result.outcome is CancelOutcome.CANCELED for result in results.values())
+        if count > MAX_NAMED:
+            self.log.info("Canceled %d runs, because their task was ended", count)
         for result in results.values():
-            self._log_outcome(result)
+            if count <= MAX_NAMED or result.outcome is not CancelOutcome.CANCELED:
+                self._log_outcome(result)
 
     def _log_outcome(self, result: CancelResult) -> None:
         from airflow_provider_trigger.cancel.outcome import CancelOutcome

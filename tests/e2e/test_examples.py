@@ -13,6 +13,7 @@ from airflow_provider_trigger.testing import TriggerDevServer
 EXAMPLES = sorted(path.stem for path in (Path(__file__).parents[2] / "example_dags").glob("*.py"))
 # The examples that start runs themselves: how many, and how these end.
 STARTING = {
+    "batch": (2, "COMPLETED"),
     "cancel_on_failure": (1, "CANCELED"),
     "fan_out_fan_in": (4, "COMPLETED"),
     "replay": (1, "COMPLETED"),

@@ -8,6 +8,7 @@ import json
 import logging
 import os
 import re
+import signal
 import sqlite3
 import subprocess
 import sys
@@ -23,9 +24,11 @@ from typing import Any
 
 import pytest
 from fake_airflow import TaskInstance, context_of, dag_run
+from killing import Killed
 from waiting import limited
 
 from airflow_provider_trigger._compat import airflow_version
+from airflow_provider_trigger.operators import base
 
 
 @dataclass
@@ -260,6 +263,38 @@ def meanwhile() -> Iterator[Callable[..., None]]:
 
 
 @pytest.fixture
+def short_kill_time(monkeypatch):
+    """Let a cancel in ``on_kill`` end after a second, where it cannot succeed."""
+    assert base._STOP_TIME < 5  # Airflow 3 sends SIGKILL 5 s after the signal
+    monkeypatch.setattr(base, "_STOP_TIME", 1.0)
+
+
+@pytest.fixture(params=["goes_on", "raises"])
+def kill_when(request):
+    """Call a function in a signal handler once a condition holds; afterwards the task goes on, or not."""
+    called = []
+    before = signal.getsignal(signal.SIGALRM)
+
+    def start(condition, on_kill):
+        def handle(*_):
+            if not condition():
+                signal.setitimer(signal.ITIMER_REAL, 0.05)
+                return
+            on_kill()
+            called.append(on_kill)
+            if request.param == "raises":
+                raise Killed
+
+        signal.signal(signal.SIGALRM, handle)
+        signal.setitimer(signal.ITIMER_REAL, 0.05)
+        return called
+
+    yield start
+    signal.setitimer(signal.ITIMER_REAL, 0)
+    signal.signal(signal.SIGALRM, before)
+
+
+@pytest.fixture
 def the_run(server) -> Callable[..., Any]:
     """Return the only run that a task has, None if it has none yet."""
 
@@ -276,6 +311,12 @@ def the_run(server) -> Callable[..., Any]:
 def triggered(server) -> Callable[[], list[Any]]:
     """Return the requests that trigger a task."""
     return lambda: [request for request in server.requests if request.path.endswith("/trigger")]
+
+
+@pytest.fixture
+def posts(server) -> Callable[[], list[Any]]:
+    """Return the requests that trigger a batch."""
+    return lambda: [request for request in list(server.requests) if request.path == "/api/v2/tasks/batch"]
 
 
 @pytest.fixture
@@ -416,6 +457,7 @@ except ImportError:  # 2.11
     from airflow.decorators import task
     from airflow.models.dag import DAG
 from airflow_provider_trigger.notifications.cancel import CancelTriggerRunNotifier
+from airflow_provider_trigger.operators.batch import RunTriggerTaskBatchOperator
 from airflow_provider_trigger.operators.cancel import CancelTriggerRunOperator
 from airflow_provider_trigger.operators.replay import ReplayTriggerRunOperator
 from airflow_provider_trigger.operators.run import RunTriggerTaskOperator

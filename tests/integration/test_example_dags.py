@@ -56,6 +56,14 @@ def test_each_mapped_task_has_a_run(name, server, run_dag):
     assert sorted(run.payload["file"] for run in server.runs.values()) == ["a.png", "b.png"]
 
 
+@pytest.mark.parametrize("name", ["batch"])
+def test_one_task_has_a_run_for_each_item(name, server, run_dag):
+    server.on_task("resize-image", output=resized)
+    result = run_dag(EXAMPLES / f"{name}.py", {"files": ["a.png", "b.png", "c.png"]})
+    assert (result.state, result.xcoms["publish"]) == ("success", 3)
+    assert [output["file"] for output in result.xcoms["resize"]] == ["a.png", "b.png", "c.png"]
+
+
 @pytest.mark.parametrize("name", ["fan_out_fan_in"])
 def test_one_run_gets_the_outputs_of_many(name, server, run_dag):
     server.on_task("check-images", output=lambda payload: payload)

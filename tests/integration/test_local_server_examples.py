@@ -11,7 +11,7 @@ import pytest
 from airflow_provider_trigger.testing import TriggerDevServer
 
 EXAMPLES = Path(__file__).parents[2] / "example_dags"
-STARTING = sorted(path.stem for path in EXAMPLES.glob("*.py") if "RunTriggerTaskOperator" in path.read_text())
+STARTING = sorted(path.stem for path in EXAMPLES.glob("*.py") if "RunTriggerTask" in path.read_text())
 
 pytestmark = pytest.mark.usefixtures("connection")
 RunDag = Callable[..., Any]
@@ -28,7 +28,7 @@ def test_an_example_that_starts_runs_works(name: str, server: TriggerDevServer, 
 
 
 def test_there_are_such_examples() -> None:
-    assert {"run_and_wait", "run_many_mapped", "sensor"} <= set(STARTING)
+    assert {"batch", "run_and_wait", "run_many_mapped", "sensor"} <= set(STARTING)
 
 
 def test_the_example_of_a_replay_works_with_an_added_run(server: TriggerDevServer, run_dag: RunDag) -> None:

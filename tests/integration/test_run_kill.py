@@ -2,52 +2,14 @@
 
 from __future__ import annotations
 
-import signal
-
 import pytest
+from killing import Killed
 from run_operator import operator
 from waiting import LONG, until
 
 from airflow_provider_trigger._compat import AirflowException
-from airflow_provider_trigger.operators import base
 from airflow_provider_trigger.operators.replay import ReplayTriggerRunOperator
 from airflow_provider_trigger.testing import TriggerDevServer
-
-
-@pytest.fixture
-def short_kill_time(monkeypatch):
-    """Let a cancel in ``on_kill`` end after a second, where it cannot succeed."""
-    assert base._STOP_TIME < 5  # Airflow 3 sends SIGKILL 5 s after the signal
-    monkeypatch.setattr(base, "_STOP_TIME", 1.0)
-
-
-class Killed(Exception):
-    """What Airflow 2 raises in the signal handler, after ``on_kill``."""
-
-
-@pytest.fixture(params=["goes_on", "raises"])
-def kill_when(request):
-    """Call a function in a signal handler once a condition holds; afterwards the task goes on, or not."""
-    called = []
-    before = signal.getsignal(signal.SIGALRM)
-
-    def start(condition, on_kill):
-        def handle(*_):
-            if not condition():
-                signal.setitimer(signal.ITIMER_REAL, 0.05)
-                return
-            on_kill()
-            called.append(on_kill)
-            if request.param == "raises":
-                raise Killed
-
-        signal.signal(signal.SIGALRM, handle)
-        signal.setitimer(signal.ITIMER_REAL, 0.05)
-        return called
-
-    yield start
-    signal.setitimer(signal.ITIMER_REAL, 0)
-    signal.signal(signal.SIGALRM, before)
 
 
 def in_the_request(server):

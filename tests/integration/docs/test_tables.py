@@ -35,6 +35,7 @@ from airflow_provider_trigger.operators import base
 from airflow_provider_trigger.operators.cancel import CancelTriggerRunOperator
 from airflow_provider_trigger.operators.replay import ReplayTriggerRunOperator
 from airflow_provider_trigger.operators.run import RunTriggerTaskOperator
+from airflow_provider_trigger.operators.task_runs import TaskRunsOperator
 from airflow_provider_trigger.run import (
     conversions,
     find,
@@ -105,7 +106,7 @@ BASES_OF_REPLAY = [
     [
         ("cancel.md", "## The operator's arguments", [CancelTriggerRunOperator]),
         ("cancel.md", "## The notifier's arguments", [CancelTriggerRunNotifier]),
-        ("run.md", "## The arguments that start a run", [RunTriggerTaskOperator]),
+        ("run.md", "## The arguments that start a run", [TaskRunsOperator, RunTriggerTaskOperator]),
         ("run.md", "## The arguments for waiting", BASES_OF_REPLAY),
         ("run.md", "## The sensor's arguments", [TriggerRunSensor]),
     ],

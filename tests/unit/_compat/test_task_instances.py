@@ -150,13 +150,13 @@ def test_airflow_2_knows_by_state_and_trigger(
     ti = table.add(state, trigger_id)
     table.add("deferred", 17, map_index=5)
     table.add("deferred", 17, run_id="manual_2")
-    assert task_instances.is_still_deferred(ti, 17, "run_1") is expected
+    assert task_instances.is_still_deferred(ti, 17, ["run_1"]) is expected
 
 
 def test_airflow_2_has_deleted_the_task_instance(monkeypatch: pytest.MonkeyPatch) -> None:
     table = Table(monkeypatch)
     ti = table.kind(dag_id="d", task_id="work", run_id="manual_1", map_index=-1)
-    assert task_instances.is_still_deferred(ti, 17, "run_1") is False
+    assert task_instances.is_still_deferred(ti, 17, ["run_1"]) is False
 
 
 def test_airflow_2s_database_may_not_answer(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -165,7 +165,7 @@ def test_airflow_2s_database_may_not_answer(monkeypatch: pytest.MonkeyPatch) -> 
     ti = table.kind(dag_id=ti.dag_id, task_id=ti.task_id, run_id=ti.run_id, map_index=ti.map_index)
     table.kind.metadata.drop_all(table.session.get_bind())
     with pytest.raises(OperationalError):
-        task_instances.is_still_deferred(ti, 17, "run_1")
+        task_instances.is_still_deferred(ti, 17, ["run_1"])
 
 
 # Airflow 3 asks its supervisor
@@ -206,6 +206,8 @@ DEFERRED = {"manual_1": {"work_2": "deferred"}}
         (DEFERRED, "run_1", True),
         (DEFERRED, None, True),  # of a try that could not push it
         (DEFERRED, "run_2", False),  # another try's, after a clear
+        (DEFERRED, ["run_1", None], True),  # a batch's
+        (DEFERRED, ["run_1", "run_2"], False),
         ({"manual_1": {"work_2": "failed"}}, "run_1", False),
         ({"manual_1": {"work_2": "running"}}, "run_1", False),
         ({"manual_1": {"work_2": None}}, "run_1", False),
@@ -217,7 +219,7 @@ def test_airflow_3_knows_by_state_and_the_run_in_xcom(
     states, xcom, expected: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked = supervisor(monkeypatch, states, xcom)
-    assert task_instances.is_still_deferred(TI, 17, "run_1") is expected
+    assert task_instances.is_still_deferred(TI, 17, ["run_1"]) is expected
     assert asked[0] == {"dag_id": "d", "task_ids": ["work"], "run_ids": ["manual_1"], "map_index": 2}
     assert asked[1:] in ([], [{"ti": TI, "key": "run_id"}])
 
@@ -228,4 +230,4 @@ def test_airflow_3_knows_by_state_and_the_run_in_xcom(
 def test_airflow_3s_supervisor_may_not_answer(states, xcom, monkeypatch: pytest.MonkeyPatch) -> None:
     supervisor(monkeypatch, states, xcom)
     with pytest.raises(EOFError):
-        task_instances.is_still_deferred(TI, 17, "run_1")
+        task_instances.is_still_deferred(TI, 17, ["run_1"])

@@ -230,6 +230,23 @@ def test_waits_are_slept(connect, answer, clock) -> None:
     assert 0.5 <= clock.slept[1] <= 1
 
 
+def test_a_call_can_be_ended_before_each_request(connect, answer, clock) -> None:
+    client, wire = connect(answer(503), answer(503), answer(200, RUN))
+    slept: list[float] = []
+
+    def sleep(seconds: float) -> None:
+        slept.append(seconds)
+        if slept.count(0) == 3:
+            raise RuntimeError("stopped")
+
+    with pytest.raises(RuntimeError, match="stopped"):
+        client.call(retrieve_run("run_1"), sleep=sleep)
+    assert len(wire.sent) == 2
+    assert slept[0] == slept[2] == slept[4] == 0
+    assert all(slept[1::2])
+    assert clock.slept == []
+
+
 def test_the_last_error_is_raised(connect, answer, clock) -> None:
     client, wire = connect(answer(503, {"error": "busy"}, {"retry-after": "25"}), retry_for=60)
     with pytest.raises(errors.ServerError, match="busy"):

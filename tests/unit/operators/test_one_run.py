@@ -218,6 +218,8 @@ def test_it_hands_all_that_is_needed_to_its_trigger_and_leaves_the_cancel_to_it(
             "cancels": False,
             "is_development": False,
             "success_statuses": None,
+            "cancels_others": False,
+            "logs_progress": False,
         },
         "try_number": 1,
     }

@@ -7,8 +7,15 @@ from typing import Any
 
 import pytest
 
+from airflow_provider_trigger.api.endpoints.runs import retrieve_run
 from airflow_provider_trigger.api.errors import NotFoundError, ServerError, TriggerDevError
-from airflow_provider_trigger.run.event import check_again, is_of_another_try, make_event, read_event
+from airflow_provider_trigger.run.event import (
+    check_again,
+    check_failed,
+    is_of_another_try,
+    make_event,
+    read_event,
+)
 from airflow_provider_trigger.run.waited import Waited, WaitEnd
 
 
@@ -174,3 +181,31 @@ def test_what_is_not_an_event_is_an_error(given) -> None:
         "the trigger's event is not valid; do all workers and triggerers have the same version of this "
         f"provider? {given!r}"
     )
+
+
+def test_of_many_errors_all_but_the_first_ones_are_shortened() -> None:
+    ended = {
+        f"run_{number}": Waited(end=WaitEnd.UNCHECKABLE, run=None, error="x" * 300 if number % 2 else "")
+        for number in range(1000)
+    }
+    lengths = [len(run["error"]) for run in make_event(ended)["runs"]]
+    assert lengths == [0, 300] * 10 + [0, 80] * 490
+
+
+# Several runs
+
+
+def test_only_what_failed_is_checked_again(server, client, network) -> None:
+    completed, failed = server.add_run("COMPLETED"), server.add_run("FAILED")
+    checked = [client.call(retrieve_run(run.id)) for run in (completed, failed)]
+    ended = {run.id: Waited(end=WaitEnd.FINAL, run=run) for run in checked}
+    network.requests.clear()
+    again = check_failed(ended, client)
+    assert list(again) == [completed.id, failed.id]
+    assert network.requests == [f"GET /api/v3/runs/{failed.id}"]
+
+
+def test_one_that_completed_after_all_counts(server, client) -> None:
+    run = server.add_run("COMPLETED")
+    again = check_failed({run.id: Waited(end=WaitEnd.TIMED_OUT, run=None)}, client)
+    assert again[run.id].end is WaitEnd.FINAL

@@ -39,6 +39,30 @@ def key(**fields: Any) -> str:
     return str(key_of(instance(), **fields))
 
 
+def test_each_item_of_a_batch_has_a_key_of_its_own() -> None:
+    made = key_of(instance())
+
+    def of_item(index: int = 0, task: str = "resize", payload: Any = None, of: RunKey = made) -> str:
+        return of.of_item(index, task_identifier=task, payload=payload)
+
+    other = [of_item(1), of_item(task="crop"), of_item(payload={"a": 1}), of_item(payload=[None])]
+    assert len({of_item(), *other}) == 5
+    assert of_item() == of_item(of=key_of(instance(), try_number=2))
+    assert of_item(payload={"a": 1, "b": 2}) == of_item(payload={"b": 2, "a": 1})
+    assert re.fullmatch(r"airflow-([0-9a-f]{24}-){3}2-0-7-[0-9a-f]{24}", of_item(7))
+    assert made.is_of_same_execution(of_item())
+    assert not made.shows_clear_since(of_item())
+    assert key_of(instance(), max_tries=3).shows_clear_since(of_item())
+
+
+def test_an_item_is_known_by_its_key_also_after_a_clear() -> None:
+    before, after = key_of(instance()), key_of(instance(), max_tries=3, try_number=3)
+    item = before.of_item(7, task_identifier="resize", payload=1)
+    assert before.item_of(item) == after.item_of(item) == "-".join(item.split("-")[-2:])
+    for other in (None, str(before), str(key_of(instance("crop"))), "mine"):
+        assert before.item_of(other) is None
+
+
 def test_a_task_instance_has_one_key_in_all_of_its_retries() -> None:
     assert key() == key(try_number=2) == key(try_number=3)
     assert re.fullmatch(r"airflow-([0-9a-f]{24}-){3}2-0", key())

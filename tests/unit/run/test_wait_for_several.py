@@ -185,3 +185,34 @@ def test_what_is_new_just_then_needs_no_other_check(status: str) -> None:
     wait.reply(all_seen(("run_1",), "PENDING_VERSION"))
     step = wait.reply(all_seen(("run_1",), status), after=300)
     assert isinstance(step, Cancel if status == "PENDING_VERSION" else Check)
+
+
+# One run that ends the wait for all
+
+
+def test_the_others_are_canceled_if_that_is_wanted() -> None:
+    wait = Wait(success_statuses=["COMPLETED"], cancels_others=True, cancels=False)
+    assert wait.reply(all_seen(("run_1",), "FAILED")) == Cancel(run_ids=("run_2", "run_3"))
+    step = wait.reply({})
+    assert step == Check(run_ids=("run_2", "run_3"), is_fresh=True)
+    assert wait.reply(all_seen(("run_2",), "CANCELED") | all_seen(("run_3",), "COMPLETED")) is None
+    assert wait.result is not None
+    ends = {run_id: (waited.end, waited.is_canceled) for run_id, waited in wait.result.items()}
+    assert ends == {
+        "run_1": (WaitEnd.FINAL, False),
+        "run_2": (WaitEnd.NOT_NEEDED, True),
+        "run_3": (WaitEnd.FINAL, False),
+    }
+    assert "Canceling run run_2: another run has failed" in wait.log.lines
+
+
+def test_many_cancels_are_one_line() -> None:
+    ids = [f"run_{number}" for number in range(30)]
+    wait = Wait(*ids, success_statuses=["COMPLETED"], cancels_others=True)
+    assert len(wait.reply(all_seen(("run_0",), "FAILED")).run_ids) == 29
+    assert wait.log.of("warning") == ["Canceling 29 runs: another run has failed"]
+
+
+def test_a_check_is_answered_when_the_next_line_on_the_progress_is_due() -> None:
+    wait = Wait(logs_progress=True)
+    assert wait.step.until == wait.clock.time() + 30

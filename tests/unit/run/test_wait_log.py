@@ -82,3 +82,23 @@ def test_of_many_that_wait_for_a_version_one_is_named(log, clock) -> None:
     [line] = wait.hear(wait.ids[5:], "PENDING_VERSION")
     assert line.startswith("Run run_5 is PENDING_VERSION, as are 94 others: no deployed version ")
     assert wait.hear(wait.ids, "PENDING_VERSION", after=5) == []
+
+
+def test_the_progress_of_a_batch_is_logged_every_30_s_though_nothing_changes(log, clock) -> None:
+    wait = Wait(3, log, clock, logs_progress=True)
+    assert "3 runs" not in str(wait.hear(wait.ids[:2], "EXECUTING"))
+    assert wait.hear([], None, after=29) == []
+    assert wait.hear([], None, after=1) == ["0 of 3 runs have ended: 2 EXECUTING, 1 not checked yet"]
+    assert wait.hear([], None, after=30) == ["0 of 3 runs have ended: 2 EXECUTING, 1 not checked yet"]
+    wait.hear(wait.ids[:1], "COMPLETED")
+    assert wait.hear(wait.ids[2:], "QUEUED", after=30)[-1] == (
+        "1 of 3 runs have ended: 1 COMPLETED, 1 EXECUTING, 1 QUEUED"
+    )
+    assert wait.hear(wait.ids[1:], "FAILED", after=5)[-1] == "3 of 3 runs have ended: 1 COMPLETED, 2 FAILED"
+
+
+def test_many_runs_of_a_batch_are_counted_once(log, clock) -> None:
+    wait = Wait(100, log, clock, logs_progress=True)
+    wait.hear(wait.ids, "EXECUTING")
+    lines = wait.hear(wait.ids[:10], "COMPLETED", after=300)
+    assert lines == ["10 of 100 runs have ended: 10 COMPLETED, 90 EXECUTING"]

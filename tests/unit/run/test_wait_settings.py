@@ -18,6 +18,8 @@ ALL: dict[str, Any] = {
     "cancels": False,
     "is_development": True,
     "success_statuses": ["COMPLETED"],
+    "cancels_others": True,
+    "logs_progress": True,
 }
 
 

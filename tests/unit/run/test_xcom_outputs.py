@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 
 from airflow_provider_trigger.api.errors import ServerError, TriggerDevError
+from airflow_provider_trigger.run.batch_outputs import Outputs
 from airflow_provider_trigger.run.output import OutputTooLargeError, output_of
-from airflow_provider_trigger.run.xcom_outputs import fetch_outputs, reference
+from airflow_provider_trigger.run.xcom_outputs import fetch_outputs, outputs_for_xcom, reference
 from airflow_provider_trigger.testing import UNSET
 
 
@@ -101,3 +102,10 @@ def test_several_are_fetched_at_a_time(add, fetch, network) -> None:
     together = threading.Barrier(4, timeout=60)
     network.before = lambda _: together.wait() and None
     assert fetch(*[add(number) for number in range(4)]) == [0, 1, 2, 3]
+
+
+def test_a_run_that_was_not_fetched_has_none_and_one_may_count_twice(add, client, log) -> None:
+    outputs = Outputs(max_size=100)
+    first = add("a")
+    outputs.fetch([first], client, log=log)
+    assert outputs_for_xcom(["run_x", first, first], outputs, max_size=100, log=log) == [None, "a", "a"]

@@ -440,6 +440,8 @@ def test_it_defers_what_has_not_ended_at_once(server, context) -> None:
             "cancels": False,
             "is_development": False,
             "success_statuses": ["COMPLETED"],
+            "cancels_others": False,
+            "logs_progress": False,
         },
         "try_number": None,
     }

@@ -254,11 +254,17 @@ def test_a_serialized_task_has_only_the_name_of_its_class(name: str, starts: boo
 
 
 def test_what_is_named_here_are_the_operators_that_start_runs() -> None:
+    from airflow_provider_trigger.operators.many_runs import ManyRunsOperator
     from airflow_provider_trigger.operators.one_run import OneRunOperator
     from airflow_provider_trigger.xcom_keys import STARTS_RUNS
 
-    named = {kind.__name__ for kind in OneRunOperator.__subclasses__()}
-    assert named == STARTS_RUNS
+    kinds = [*OneRunOperator.__subclasses__(), *ManyRunsOperator.__subclasses__()]
+    assert {kind.__name__ for kind in kinds} == STARTS_RUNS
+
+
+def test_ids_of_a_batch_that_are_not_known_yet_are_skipped() -> None:
+    ids = gathered({"start": ["run_1", None, "run_2"]}, tasks="start")
+    assert (ids.found, ids.invalid, ids.failed) == (["run_1", "run_2"], [], [])
 
 
 # Invalid values

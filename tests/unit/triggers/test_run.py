@@ -35,6 +35,8 @@ RUN_ARGUMENTS: dict[str, Any] = {
         "cancels": False,
         "is_development": True,
         "success_statuses": ["COMPLETED", "EXPIRED"],
+        "cancels_others": True,
+        "logs_progress": True,
     },
     "try_number": 2,
 }
@@ -297,8 +299,8 @@ def test_before_airflow_3_3_a_task_that_is_deferred_no_more_was_ended_and_its_ru
     questions = asked(has_on_kill=False, answer=False)
     run = server.add_run("EXECUTING")
     assert cancel_and_look(run, server) == 1
-    [(ti, trigger_id, run_id)] = questions
-    assert (ti.task_id, trigger_id, run_id) == ("work", 17, run.id)
+    [(ti, trigger_id, run_ids)] = questions
+    assert (ti.task_id, trigger_id, run_ids) == ("work", 17, [run.id])
     assert f"Canceled run {run.id}, because its task was ended" in log.of("info")
 
 
@@ -425,3 +427,25 @@ def test_canceled_it_leaves_all_runs_and_no_task_behind(server, connection: str)
 
     asyncio.run(main())
     assert [run.cancel_requests for run in runs] == [0, 0, 0]
+
+
+def test_the_others_are_canceled_if_that_is_wanted(server, connection: str) -> None:
+    endless = server.add_run("EXECUTING")
+    failing = server.add_run("EXECUTING", then=[(0.1, "FAILED")])
+    event = asyncio.run(events_of(runs_trigger(endless, failing, cancels_others=True)))
+    assert statuses(event) == {endless.id: "CANCELED", failing.id: "FAILED"}
+    assert [run["end"] for run in event["runs"]] == ["not_needed", "final"]
+
+
+def test_when_its_task_is_ended_all_its_runs_are_canceled_and_many_are_counted(
+    server, connection: str, log
+) -> None:
+    runs = [server.add_run("EXECUTING") for _ in range(11)]
+    ended = server.add_run("COMPLETED")
+    asyncio.run(runs_trigger(*runs, ended, cancels=True).on_kill())
+    assert {run.status for run in runs} == {"CANCELED"}
+    assert log.of("info") == [
+        "Canceling 12 runs, because their task was ended",
+        "Canceled 11 runs, because their task was ended",
+        f"Run {ended.id} was COMPLETED before its cancel",
+    ]

@@ -1,0 +1,218 @@
+"""Base class of operators that start many runs: start them, wait for all, and return their outputs."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from functools import partial
+from typing import TYPE_CHECKING, Any, Literal, NoReturn
+
+from airflow_provider_trigger._compat import AirflowException
+from airflow_provider_trigger.api.models.statuses import SUCCESS_STATUSES
+from airflow_provider_trigger.links.run import push_link
+from airflow_provider_trigger.operators.base import RunsOperator, try_number_of
+from airflow_provider_trigger.validation import check_boolean, check_choice, failing_for_good
+from airflow_provider_trigger.xcom_keys import RESULTS_KEY, RUN_ID_KEY
+
+if TYPE_CHECKING:
+    from airflow.sdk import Context
+
+    from airflow_provider_trigger.api.client import TriggerDevClient
+    from airflow_provider_trigger.api.models.runs import Run
+    from airflow_provider_trigger.hooks.trigger_dev import TriggerDevHook
+    from airflow_provider_trigger.run.batch_guard import BatchGuard
+    from airflow_provider_trigger.run.wait_settings import WaitSettings
+    from airflow_provider_trigger.run.waited import Waited
+
+
+class ManyRunsOperator(RunsOperator):
+    """
+    Start a run for each item, and wait for all; a subclass says how they start.
+
+    The return value has the outputs of the runs in the order of the items, None for an item without one; the
+    runs' ids where the operator does not wait. XCom ``run_id`` has these ids, None for one that is not known
+    yet, while they are being started; ``run_url`` leads to the first run. When all have ended, also where the
+    task fails, XCom ``results`` has ``{"run_id", "status", "error"}`` for each item.
+
+    It takes the arguments of :class:`~airflow_provider_trigger.operators.base.RunsOperator`, too. Its
+    ``timeout`` is that of each run, ``max_output_size`` that of all outputs together: above it, each is
+    replaced by ``{"run_id", "output_size"}``.
+
+    :param fail_on: when the task fails once all runs have ended: if ``"any"`` run did not complete, if
+        ``"all"`` did not, or ``"never"``
+    :param cancel_others: whether the first run that does not complete has the others canceled
+    """
+
+    def __init__(
+        self,
+        *,
+        fail_on: Literal["any", "all", "never"] = "any",
+        cancel_others: bool = False,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.fail_on = fail_on
+        self.cancel_others = cancel_others
+        with failing_for_good(self):
+            check_choice(self._owner, "fail_on", fail_on, ("any", "all", "never"))
+            check_boolean(self._owner, "cancel_others", cancel_others)
+
+    def _start(
+        self, client: TriggerDevClient, guard: BatchGuard, context: Context, *, on_ids: Callable[[], object]
+    ) -> Mapping[str, Run]:
+        """
+        Start the runs, whose ids the guard has then; return those that were taken up, as they were seen.
+
+        :param on_ids: to be called when the guard has further ids
+        """
+        raise NotImplementedError
+
+    def _new_guard(self, hook: TriggerDevHook) -> BatchGuard:
+        from airflow_provider_trigger.run.batch_guard import BatchGuard
+
+        return self._make_guard(BatchGuard, hook)
+
+    def execute(self, context: Context) -> Any:
+        """Start the runs and wait for them; see the class."""
+        from airflow_provider_trigger.run.drive import StoppedError
+
+        begun_at = time.time()
+        hook = self._hook()
+        # All that on_kill needs is made before anything is sent.
+        with hook.client() as client, self._new_guard(hook) as guard:
+            push = partial(self._push, guard, hook, context)
+            try:
+                guard.raise_if_stopped()
+                seen = self._start(client, guard, context, on_ids=push)
+                guard.ended |= {run_id for run_id, run in seen.items() if run.is_final}
+                guard.raise_if_stopped()
+                if not self.wait_for_completion or not guard.run_ids:
+                    guard.release()
+                    return guard.run_ids
+                age = max((run.age for run in seen.values() if not run.is_final), default=0.0)
+                settings = self._settings_for_all(hook, begun_at, age=age)
+                if self.deferrable and not all(_has_completed(seen.get(one)) for one in guard.known_ids):
+                    self._defer(settings, guard, context)
+                ended = self._wait(seen, settings, client, guard)
+                guard.release()
+                return self._conclude(guard.known_for_all, ended, client, hook, context)
+            except StoppedError:
+                if guard.known_ids:
+                    push()  # some became known only after the stop
+                runs = f"Its runs, as far as they are known: XCom {RUN_ID_KEY!r} ({len(guard.known_ids)})"
+                text = f"Airflow stopped the task (marked, cleared or timed out). {runs}"
+                raise AirflowException(text) from None
+
+    def _push(self, guard: BatchGuard, hook: TriggerDevHook, context: Context) -> None:
+        """Push the ids as far as they are known, before anything else can fail."""
+        ti: Any = context.get("ti")
+        if ti is not None:  # an operator may be executed by hand
+            ti.xcom_push(key=RUN_ID_KEY, value=list(guard.run_ids))
+        url = hook.settings.run_url(guard.known_ids[0])
+        if url != self.run_url:
+            push_link(self, url, context)
+
+    def _settings_for_all(self, hook: TriggerDevHook, begun_at: float, *, age: float) -> WaitSettings:
+        return replace(
+            self._wait_settings(hook, begun_at, age=age),
+            success_statuses=SUCCESS_STATUSES if self.cancel_others else None,
+            cancels_others=self.cancel_others,
+            logs_progress=True,
+        )
+
+    def _wait(
+        self, seen: Mapping[str, Run], settings: WaitSettings, client: TriggerDevClient, guard: BatchGuard
+    ) -> dict[str, Waited]:
+        from airflow_provider_trigger.run.blocking_watch import WATCH_FROM, BlockingWatch
+        from airflow_provider_trigger.run.drive import drive
+        from airflow_provider_trigger.run.wait import wait_for_runs
+        from airflow_provider_trigger.run.waited import Waited, WaitEnd
+
+        def is_stopped() -> bool:
+            return guard.is_stopped
+
+        ended = {one: Waited(end=WaitEnd.FINAL, run=run) for one, run in seen.items() if _has_completed(run)}
+        left = [one for one in guard.known_ids if one not in ended]
+        watch = BlockingWatch(client, name=self.trigger_dev_conn_id, log=self.log, is_stopped=is_stopped)
+        steps = guard.noting(wait_for_runs(left, settings, log=self.log))
+        check = watch.check if len(left) >= WATCH_FROM else None
+        return ended | (drive(steps, client, is_stopped=is_stopped, check=check) if left else {})
+
+    def _defer(self, settings: WaitSettings, guard: BatchGuard, context: Context) -> NoReturn:
+        from airflow_provider_trigger.triggers.run import TriggerDevRunTrigger
+
+        run_ids = guard.known_ids
+        trigger = TriggerDevRunTrigger(
+            run_ids=run_ids,
+            trigger_dev_conn_id=self.trigger_dev_conn_id,
+            wait=settings.to_json(),
+            try_number=try_number_of(context),
+        )
+        self.log.info("Deferring: the triggerer waits for %d runs from here on", len(run_ids))
+        guard.release()  # from here on the trigger cancels them
+        self.defer(trigger=trigger, method_name=self.execute_complete.__name__)
+
+    def execute_complete(self, context: Context, event: dict[str, Any] | None = None) -> Any:
+        """
+        Return the outputs once the trigger has seen the runs end, or fail.
+
+        :param context: of the task instance
+        :param event: from :class:`airflow_provider_trigger.triggers.run.TriggerDevRunTrigger`
+        """
+        from airflow_provider_trigger.run.event import is_of_another_try, read_event
+
+        if is_of_another_try(event, try_number_of(context)):
+            return self.execute(context)
+        ended = read_event(event)
+        run_ids = self._pushed_ids(context, list(ended))
+        hook = self._hook()
+        with hook.client() as client:
+            self.run_url = hook.settings.run_url(run_ids[0])
+            return self._conclude(run_ids, ended, client, hook, context)
+
+    def _pushed_ids(self, context: Context, ended: Sequence[str]) -> Sequence[str]:
+        """Return the runs of the items in their order: two items with one key share a run."""
+        ti: Any = context.get("ti")
+        pushed = ti.xcom_pull(task_ids=self.task_id, key=RUN_ID_KEY, map_indexes=ti.map_index)
+        return pushed if isinstance(pushed, list) and set(pushed) == set(ended) else ended
+
+    def _conclude(
+        self,
+        run_ids: Sequence[str],
+        ended: Mapping[str, Waited],
+        client: TriggerDevClient,
+        hook: TriggerDevHook,
+        context: Context,
+    ) -> list[Any]:
+        """Return the outputs, or fail."""
+        from airflow_provider_trigger.operators import batch_end
+        from airflow_provider_trigger.run.batch_outputs import Outputs
+        from airflow_provider_trigger.run.event import check_failed
+        from airflow_provider_trigger.run.xcom_outputs import outputs_for_xcom
+
+        connection = hook.settings
+        ends = batch_end.ends_of(
+            run_ids,
+            check_failed(ended, client),
+            connection=connection,
+            timeouts={"timeout": self.timeout, "execution_timeout": self._execution_timeout},
+            retry_statuses=self.retry_statuses,
+        )
+        self._push_results(ends, context)
+        if failure := batch_end.failure_of(ends, fail_on=self.fail_on, log=self.log):
+            raise failure
+        completed = list(dict.fromkeys(end.run_id for end in ends if not end.reason))
+        outputs = Outputs(max_size=self.max_output_size)
+        outputs.fetch(completed, client, log=self.log)
+        batch_end.check_fetched(ends, outputs, connection=connection, fail_on=self.fail_on, log=self.log)
+        return outputs_for_xcom(run_ids, outputs, max_size=self.max_output_size, log=self.log)
+
+    def _push_results(self, ends: Sequence[Any], context: Context) -> None:
+        ti: Any = context.get("ti")
+        if ti is not None:
+            ti.xcom_push(key=RESULTS_KEY, value=[end.to_dict() for end in ends])
+
+
+def _has_completed(run: Run | None) -> bool:
+    return run is not None and run.is_success

@@ -1,0 +1,158 @@
+"""Base class of operators that start runs of a Trigger.dev task: the options of these runs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from airflow_provider_trigger._compat import AirflowFailException, default_queue, is_mapped_instance
+from airflow_provider_trigger.operators.base import RunsOperator
+from airflow_provider_trigger.operators.rendered import (
+    check_sequence_texts,
+    lone_expressions,
+    none_texts,
+    with_lists,
+)
+from airflow_provider_trigger.run.request import OPTIONS
+from airflow_provider_trigger.validation import failing_for_good, is_templated
+
+if TYPE_CHECKING:
+    from airflow.sdk import Context
+
+    from airflow_provider_trigger.run.identity import RunKey, TaskInstanceIdentity
+
+# Airflow's own argument ``queue`` is the executor's, so the attribute has another name.
+OPTION_ATTRIBUTES = {name: "run_queue" if name == "queue" else name for name in OPTIONS}
+"""The attribute of each option."""
+
+_NONE_TEXT = (
+    "%s rendered to the text 'None', and is sent so: its template found nothing, or a task returned None. "
+    "Check the task ids and the key in the template; a task's .output in its place gives None itself"
+)
+
+
+class TaskRunsOperator(RunsOperator):
+    """
+    Start runs of a Trigger.dev task; a subclass says which.
+
+    It takes the arguments of :class:`~airflow_provider_trigger.operators.base.RunsOperator`, too.
+
+    :param task_identifier: the id of the Trigger.dev task; templated
+    :param queue: the name of Trigger.dev's queue; templated. A ``queue`` in ``default_args`` is Airflow's
+    :param concurrency_key: limits the queue's concurrency for each value; templated
+    :param delay: when to start: a duration such as ``"1h30m"``, a timedelta, a time, an ISO date; templated
+    :param ttl: how long the run may wait for its start: ``"10m"``, seconds, or a timedelta; templated. It
+        never expires while no worker asks for runs (measured): set ``timeout``, too
+    :param tags: up to 7, of up to 128 characters, without a comma; templated
+    :param metadata: a dict of JSON, up to 256 KB; templated
+    :param max_attempts: how many attempts the run has; templated
+    :param max_duration: how long an attempt may compute, in seconds; templated
+    :param machine: the machine preset, such as ``"small-1x"``; templated
+    :param priority: moves the run forward in its queue, as if it was created so many seconds earlier;
+        templated
+    :param region: where it runs; templated
+    :param lock_to_version: the version of the task to run; templated
+    :raises ValueError: when the Dag is parsed: an argument is invalid; where it is templated, or in a mapped
+        task, when it runs: then it fails without retries, before anything is sent
+    """
+
+    rendered_arguments: ClassVar[dict[str, str]] = {"task_identifier": "task_identifier"} | OPTION_ATTRIBUTES
+    """All that can be templated but the connection: the attribute of each argument."""
+
+    def __init__(
+        self,
+        *,
+        task_identifier: str,
+        queue: str | None = None,
+        concurrency_key: str | None = None,
+        delay: str | timedelta | datetime | None = None,
+        ttl: str | int | timedelta | None = None,
+        tags: str | Sequence[str] | None = None,
+        metadata: dict[str, Any] | None = None,
+        max_attempts: int | None = None,
+        max_duration: int | None = None,
+        machine: str | None = None,
+        priority: float | None = None,
+        region: str | None = None,
+        lock_to_version: str | None = None,
+        **kwargs: Any,
+    ) -> None:
+        queue = self._own_queue(queue, kwargs)
+        super().__init__(**kwargs)
+        self.task_identifier = task_identifier
+        self.run_queue = queue
+        self.concurrency_key = concurrency_key
+        self.delay = delay
+        self.ttl = ttl
+        self.tags = tags
+        self.metadata = metadata
+        self.max_attempts = max_attempts
+        self.max_duration = max_duration
+        self.machine = machine
+        self.priority = priority
+        self.region = region
+        self.lock_to_version = lock_to_version
+        self._lone_expressions: frozenset[str] = frozenset()
+
+    def _own_queue(self, queue: str | None, kwargs: dict[str, Any]) -> str | None:
+        """Return the run's queue; one that Airflow passes on by itself goes to Airflow's arguments."""
+        # Up to Airflow 3.2, ``partial()`` adds its default to the arguments of a mapped task.
+        added = [default_queue()] if is_mapped_instance(self) else []
+        if queue is None or queue not in [kwargs["default_args"].get("queue"), *added]:
+            return queue
+        kwargs["queue"] = queue
+        return None
+
+    def _check(
+        self, *, skip: Callable[[object], bool] = lambda value: False, now: datetime | None = None
+    ) -> None:
+        """Check what the server would reject, or ignore without a word."""
+        if not skip(self.task_identifier) and not (
+            isinstance(self.task_identifier, str) and self.task_identifier.strip()
+        ):
+            what = f"the id of a Trigger.dev task, not {self.task_identifier!r}"
+            raise ValueError(f"{self._owner}: task_identifier must be {what}")
+
+    def _check_given(self) -> None:
+        """Check the arguments as they are when the Dag is parsed."""
+        with failing_for_good(self):
+            self._check(skip=is_templated)
+        self._lone_expressions = lone_expressions(self._rendered)
+
+    @property
+    def _options(self) -> dict[str, Any]:
+        options = {name: getattr(self, attribute) for name, attribute in OPTION_ATTRIBUTES.items()}
+        return {name: value for name, value in options.items() if value is not None}
+
+    @property
+    def _rendered(self) -> dict[str, Any]:
+        return {name: getattr(self, attribute) for name, attribute in self.rendered_arguments.items()}
+
+    def _check_rendered(self, now: datetime | None) -> None:
+        """Check what templates and other tasks' outputs have become; a failure is one for good."""
+        for attribute in self.rendered_arguments.values():
+            setattr(self, attribute, with_lists(getattr(self, attribute)))
+        for place in none_texts(self._rendered, self._lone_expressions):
+            self.log.warning(_NONE_TEXT, place)
+        try:
+            check_sequence_texts(self._owner, self._rendered)
+            self._check(now=now)
+        except ValueError as error:
+            raise AirflowFailException(str(error)) from None
+
+    @staticmethod
+    def _earliest_delay(*, is_retry: bool) -> datetime | None:
+        """Return what a ``delay`` must be after; None for the present."""
+        # A time that was to come in the first try may have passed: the run starts at once then (measured).
+        return datetime.min.replace(tzinfo=UTC) if is_retry else None
+
+    def _run_key(self, context: Context, identity: TaskInstanceIdentity | None) -> RunKey | None:
+        """Return the key of this execution, None where it has no task instance; call it once."""
+        from airflow_provider_trigger.sources.context import key_of
+
+        if identity is None:
+            return None
+        # Of its own it has none where a task executes it by hand.
+        retries = context.get("task", self).retries or 0
+        return key_of(context, identity, operator_id=self.task_id, retries=retries)

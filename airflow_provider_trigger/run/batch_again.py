@@ -1,0 +1,214 @@
+"""Start a batch after an earlier try of the same task, some of whose runs may be alive, canceled or done."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Collection, Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from airflow_provider_trigger.api.deadline import Deadline
+from airflow_provider_trigger.api.endpoints.query import MAX_QUERIED_RUNS, can_be_queried, query_runs
+from airflow_provider_trigger.api.endpoints.runs import cancel_run, check_run
+from airflow_provider_trigger.api.endpoints.tasks import reset_idempotency_key
+from airflow_provider_trigger.api.errors import NotFoundError, TriggerDevError, is_internal_error, root_of
+from airflow_provider_trigger.api.models.runs import TERMINATES_WITHIN, ListedRun, Run
+from airflow_provider_trigger.defaults import POLL_INTERVAL
+from airflow_provider_trigger.log import Log
+from airflow_provider_trigger.run.batch_start import BatchStart
+from airflow_provider_trigger.run.checks import call_each
+from airflow_provider_trigger.run.find import list_pages
+from airflow_provider_trigger.run.identity import RunKey
+from airflow_provider_trigger.run.request import TaskRequest
+from airflow_provider_trigger.run.start_again import LISTED, MAY_RUN, SEARCH_TIME, warn_of_others
+from airflow_provider_trigger.wording import enumeration
+
+if TYPE_CHECKING:
+    from airflow_provider_trigger.api.client import TriggerDevClient
+
+# From so many runs on, a query in place of a check of each shows which are canceled.
+_QUERY_FROM = 100
+# Stop after so many runs of one item that someone else cancels right after their start.
+_MAX_ROUNDS = 5
+
+
+class BatchAgain:
+    """
+    Start a batch whose items may have runs already.
+
+    :param client: for the environment
+    :param log: where to write what became of earlier runs
+    :param sleep: waits so many seconds
+    """
+
+    def __init__(self, client: TriggerDevClient, *, log: Log, sleep: Callable[[float], None]) -> None:
+        self._client = client
+        self._log = log
+        self._sleep = sleep
+
+    def start(
+        self, start: BatchStart, requests: Mapping[int, TaskRequest], run_ids: Sequence[str | None]
+    ) -> dict[str, Run]:
+        """
+        Start items, or take up the runs that their keys have; return those runs as they were seen.
+
+        A run that was canceled keeps its key (measured): the key is released once its worker can be assumed
+        to have stopped, and a new run starts. One that failed has none (measured), so that it is followed by
+        a new run.
+
+        :param start: starts them
+        :param requests: what to start for each item, by its index
+        :param run_ids: where the start stores the runs' ids, by index
+        :raises TriggerDevError: one could not be started
+        :raises StoppedError: the task was stopped
+        """
+        todo, seen = dict(requests), dict[str, Run]()
+        for _ in range(_MAX_ROUNDS):
+            start.start(todo)
+            started = {index: str(run_ids[index]) for index in todo}
+            seen |= self._check(list(dict.fromkeys(started.values())))
+            dead = [one for one in started.values() if one in seen and seen[one].is_canceled]
+            seen |= self.wait_until_terminated(dead)
+            todo = {index: todo[index] for index, one in started.items() if _is_canceled(seen.get(one))}
+            if not todo:
+                self._log_taken_up(seen)
+                return seen
+            self._log.info("%d runs were canceled before: new ones are started in their place", len(todo))
+            self._sleep(0)  # a task that was stopped meanwhile, and so canceled these, starts no other ones
+            self._release_keys(todo.values())
+        raise TriggerDevError(
+            f"{_MAX_ROUNDS} times in a row runs were canceled right after their start "
+            f"({enumeration(started[index] for index in todo)}): find out who cancels them"
+        )
+
+    def _log_taken_up(self, seen: Mapping[str, Run]) -> None:
+        done = sum(run.is_success for run in seen.values())
+        self._log.info("%d of the runs have completed in an earlier try, and are not started again", done)
+
+    def _release_keys(self, requests: Collection[TaskRequest]) -> None:
+        task_identifiers = {str(request.key): request.task_identifier for request in requests}
+        replies = call_each(
+            self._client,
+            lambda key: reset_idempotency_key(key, task_identifier=task_identifiers[key]),
+            list(task_identifiers),
+        )
+        for reply in replies.values():
+            if isinstance(reply, TriggerDevError):
+                raise reply
+
+    def _check(self, run_ids: list[str]) -> dict[str, Run]:
+        """Check runs once; what was started a moment ago may be missing."""
+        if len(run_ids) >= _QUERY_FROM and all(map(can_be_queried, run_ids)):
+            try:
+                return self._query(run_ids)
+            except TriggerDevError:
+                pass  # an older server has no query, and its database can be down
+        return self._check_each(run_ids)
+
+    def _query(self, run_ids: list[str]) -> dict[str, Run]:
+        found: dict[str, Run] = {}
+        for first in range(0, len(run_ids), MAX_QUERIED_RUNS):
+            call = query_runs(run_ids[first : first + MAX_QUERIED_RUNS])
+            found |= {run.id: run for run in self._client.call(call, patience=0)}
+        return found
+
+    def _check_each(self, run_ids: Sequence[str]) -> dict[str, Run]:
+        found: dict[str, Run] = {}
+        for run_id, reply in call_each(self._client, check_run, run_ids).items():
+            if isinstance(reply, Run):
+                found[run_id] = reply
+            # A replica of the database lags behind, and a run with a broken output is answered with 500 for
+            # ever (measured): the wait for it copes with both.
+            elif not isinstance(reply, NotFoundError) and not is_internal_error(root_of(reply)):
+                raise reply
+        return found
+
+    def wait_until_terminated(self, run_ids: Sequence[str]) -> dict[str, Run]:
+        """
+        Wait until the workers of canceled runs have stopped; return the runs as last seen.
+
+        :param run_ids: the runs
+        :raises TriggerDevError: one could not be checked
+        """
+        seen: dict[str, Run] = {}
+        left, waited = list(run_ids), 0.0
+        while left:
+            seen |= self._check_each(left)
+            left = [one for one in left if one in seen and not seen[one].is_terminated]
+            # Also for a server whose answers, perhaps through a proxy, have no date.
+            if not left or waited >= TERMINATES_WITHIN:
+                break
+            if not waited:
+                self._log.info("%d canceled runs: waiting until their workers have stopped", len(left))
+            self._sleep(POLL_INTERVAL)
+            waited += POLL_INTERVAL
+        return seen
+
+    def cancel_replaced(self, key: RunKey, keys: Sequence[str], *, cancels: bool) -> dict[int, str]:
+        """
+        Cancel the runs of earlier tries that belong to no item any more; return those to take up, by index.
+
+        That is so where the list has other items or another order now, and where the task was cleared while
+        its runs were alive. Only then may a run be taken up that has another key, and only if runs are not to
+        be canceled.
+
+        :param key: of the batch
+        :param keys: of its items, in their order
+        :param cancels: whether runs are canceled, rather than left alone
+        :raises TriggerDevError: one could not be canceled or checked
+        """
+        alive, stopping = self._find(key)
+        taken_up: dict[int, str] = {}
+        replaced: list[str] = []
+        own, indexes = set(keys), {key.item_of(one): index for index, one in enumerate(keys)}
+        for run in alive:
+            if run.idempotency_key in own or not key.is_of_same_execution(run.idempotency_key):
+                continue
+            index = indexes.get(key.item_of(run.idempotency_key))
+            if index is not None and not cancels:
+                taken_up[index] = run.id
+            else:
+                replaced.append(run.id)
+        if replaced and not cancels:
+            self._log.warning(
+                "Still running, and not canceled (cancel_on_kill=False): %s. An earlier try has started "
+                "them, and they belong to no item any more",
+                enumeration(replaced),
+            )
+        elif replaced:
+            self._cancel(replaced)
+            stopping += replaced
+        self.wait_until_terminated(stopping)
+        return taken_up
+
+    def _find(self, key: RunKey) -> tuple[list[ListedRun], list[str]]:
+        """Return the runs of this task instance that are alive, and those that are stopping."""
+        instance = key.task_instance
+        alive: list[ListedRun] = []
+        stopping, others = list[str](), list[str]()
+        deadline = Deadline.after(SEARCH_TIME, now=time.monotonic())
+        try:
+            for page in list_pages(self._client, tag=instance.tag, statuses=LISTED, deadline=deadline):
+                stopping += [run.id for run in page if run.is_final and _may_have_worker(run)]
+                ours = [run for run in page if instance.has_started(run.idempotency_key)]
+                alive += [run for run in ours if not run.is_final]
+                others += [run.id for run in page if not run.is_final and run not in ours]
+        except TriggerDevError as error:
+            # The list reads a database of its own, which can be down while all else works (measured).
+            self._log.warning(MAY_RUN, f"could not be searched: {error}")
+        warn_of_others(others, self._log)
+        return alive, stopping
+
+    def _cancel(self, run_ids: list[str]) -> None:
+        text = "Canceling %d runs of an earlier try, which belong to no item any more: %s"
+        self._log.info(text, len(run_ids), enumeration(run_ids))
+        for reply in call_each(self._client, cancel_run, run_ids).values():
+            if isinstance(reply, TriggerDevError):
+                raise reply
+
+
+def _may_have_worker(run: ListedRun) -> bool:
+    return not Run.from_answer(run.attributes).is_terminated
+
+
+def _is_canceled(run: Run | None) -> bool:
+    return run is not None and run.is_canceled

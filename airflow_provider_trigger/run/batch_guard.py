@@ -1,0 +1,173 @@
+"""Remember the runs that a batch has started, and cancel them if its task ends first."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Collection, Sequence
+from contextlib import closing
+from functools import partial
+from types import TracebackType
+from typing import TYPE_CHECKING, Any
+
+from airflow_provider_trigger.api.deadline import Deadline
+from airflow_provider_trigger.api.errors import TriggerDevError
+from airflow_provider_trigger.api.models.runs import Run
+from airflow_provider_trigger.api.models.statuses import ALIVE_STATUSES
+from airflow_provider_trigger.log import Log
+from airflow_provider_trigger.run.batch_cancel import BatchCancel, cancel_batch, wait_until
+from airflow_provider_trigger.run.batch_sending import Sending
+from airflow_provider_trigger.run.cancel_guard import CancelGuard
+from airflow_provider_trigger.run.find import list_pages
+from airflow_provider_trigger.run.steps import Check, Steps
+from airflow_provider_trigger.run.threads import Threads
+from airflow_provider_trigger.wording import MAX_LINES, enumeration
+
+if TYPE_CHECKING:
+    from airflow_provider_trigger.api.client import TriggerDevClient
+
+# As many requests of a cancel are in flight at a time, and those of the start before it.
+_THREADS = 16
+# The part of the time for a cancel that requests in flight get to be answered.
+_SHARE_OF_ANSWERS = 0.5
+
+
+class BatchGuard(CancelGuard):
+    """
+    The runs that a batch has started; an error that leaves the ``with`` statement cancels them.
+
+    :param client: for canceling only: when the task is stopped, another one may be in use and hold its locks
+    :param cancels: whether the runs are canceled at all
+    :param time_limit: for a cancel, in seconds
+    :param log: where to write that they were canceled, or not
+    """
+
+    def __init__(self, client: TriggerDevClient, *, cancels: bool, time_limit: float, log: Log) -> None:
+        super().__init__(client, cancels=cancels, time_limit=time_limit, log=log)
+        self.run_ids: list[str | None] = []
+        """Of the items, in their order; None for one that is not known, or not started."""
+        self.sendings: list[Sending] = []
+        """All requests so far, each added before it is sent."""
+        self.ended: set[str] = set()
+        """The runs that were seen to have ended."""
+        self.tag: str | None = None
+        """What all runs of the task instance carry, to find those whose ids no answer has shown."""
+        # Made before anything is sent: a signal handler must start none.
+        self.threads = Threads(_THREADS, name="trigger-dev-batch")
+        self._accepted: set[str] = set()
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        # Whatever the error is, the threads send nothing more.
+        self.is_stopped = self.is_stopped or error is not None
+        super().__exit__(kind, error, trace)
+        self.release()  # its threads and its client end here
+        self.threads.close()
+
+    @property
+    def known_ids(self) -> list[str]:
+        """The ids of all runs that are known, each once."""
+        return list(dict.fromkeys(run_id for run_id in self.run_ids if run_id))
+
+    @property
+    def known_for_all(self) -> list[str]:
+        """The id of each item's run, once all are known."""
+        return [str(run_id) for run_id in self.run_ids]
+
+    def noting(self, steps: Steps) -> Steps:
+        """
+        Return the same steps of a wait, and note from the replies which runs have ended.
+
+        :param steps: from :func:`airflow_provider_trigger.run.wait.wait_for_runs`
+        """
+        reply: Any = None
+        with closing(steps):
+            while True:
+                try:
+                    step = steps.send(reply)
+                except StopIteration as end:
+                    return end.value  # type: ignore[no-any-return]
+                reply = yield step
+                if isinstance(step, Check):
+                    runs = [run for run in reply.values() if isinstance(run, Run)]
+                    self.ended.update(run.id for run in runs if run.is_final)
+
+    def take_up(self, pushed: Any) -> None:
+        """
+        Cancel the runs that an earlier process of the task has started.
+
+        :param pushed: the XCom with their ids
+        """
+        listed = pushed if isinstance(pushed, (list, tuple)) else [pushed]
+        self.run_ids = [one if isinstance(one, str) else None for one in listed]
+
+    def take_ids(self, sending: Sending) -> None:
+        """
+        Take in the ids of the runs of a request.
+
+        :param sending: the request
+        """
+        for index, run_id in zip(sending.part.indexes, sending.run_ids or (), strict=False):
+            self.run_ids[index] = run_id
+
+    def _cancel(self) -> None:
+        if not self._cancels:
+            return
+        deadline = Deadline.after(self._time_limit, now=time.monotonic())
+        share = deadline.before(_SHARE_OF_ANSWERS, now=time.monotonic())
+        wait_until(lambda: all(one.is_done or one.run_ids for one in self.sendings), share)
+        for sending in self.sendings:
+            self.take_ids(sending)
+        unanswered = [sending for sending in self.sendings if sending.is_unanswered]
+        found = self._look_up(unanswered, deadline) if unanswered else []
+        left = [one for one in self.known_ids if one not in self.ended and one not in self._accepted]
+        left += [one for one in found if one not in self._accepted]
+        if left:
+            cancel = cancel_batch(left, self._client, self.threads, deadline=deadline)
+            self._accepted |= cancel.accepted
+            self._note_cancel(left, cancel)
+        if unanswered:
+            self._note_unanswered(unanswered, found)
+
+    def _look_up(self, unanswered: Sequence[Sending], deadline: Deadline) -> list[str]:
+        """Return the runs of requests without an answer, as far as the list shows them: it lags 1 to 2 s."""
+        if self.tag is None:
+            return []
+        keys = {request.key for sending in unanswered for request in sending.part.requests}
+        found: list[str] = []
+        try:
+            share = deadline.before(_SHARE_OF_ANSWERS, now=time.monotonic())
+            pages = list_pages(self._client, tag=self.tag, statuses=ALIVE_STATUSES, deadline=share)
+            for page in pages:
+                found += [run.id for run in page if run.idempotency_key in keys]
+        except TriggerDevError:
+            return found  # the log says which items have no answer
+        return found
+
+    def _note_cancel(self, run_ids: Collection[str], cancel: BatchCancel) -> None:
+        """Log later what came of a cancel."""
+        for run_id, run in cancel.checked.items():
+            self._note(run_id, run)
+        if cancel.bulk_ids or not cancel.checked:
+            text = "The cancel of %d of %d runs was accepted%s"
+            bulk = f", and bulk action {', '.join(cancel.bulk_ids)} cancels all" if cancel.bulk_ids else ""
+            self._later(self._log.info, text, len(cancel.accepted), len(run_ids), bulk)
+        left = [run_id for run_id in run_ids if run_id not in cancel.accepted]
+        if left:
+            why = next(iter(cancel.errors.values()), "there was no time left")
+            text = "%d runs may still be running, as their cancel is not confirmed (%s): %s"
+            shown = ", ".join(left[:MAX_LINES]) + (" …" if len(left) > MAX_LINES else "")
+            self._later(self._log.error, text, len(left), str(why).rstrip("."), shown)
+
+    def _note_unanswered(self, unanswered: Sequence[Sending], found: Collection[str]) -> None:
+        count = sum(len(sending.part.indexes) for sending in unanswered) - len(found)
+        if count > 0:
+            text = (
+                "The server has not answered the start of %d runs, which may be running (%s): a retry gets "
+                "them. If there is none, look for them in the dashboard%s"
+            )
+            tag = f" by the tag {self.tag}" if self.tag else ""
+            self._later(self._log.error, text, count, enumeration([s.part for s in unanswered]), tag)
+
+    def _later(self, write: Callable[..., object], *texts: object) -> None:
+        self._unlogged.append(partial(write, *texts))

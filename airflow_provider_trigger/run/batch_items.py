@@ -1,0 +1,194 @@
+"""The items of a batch: what is given, checked, becomes what is started, and the requests it takes. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from airflow_provider_trigger.api.endpoints.batches import MAX_BATCH_SIZE, MAX_ITEMS_AT_ONCE, batch_item
+from airflow_provider_trigger.api.endpoints.tasks import NO_PAYLOAD
+from airflow_provider_trigger.api.http import encode_json
+from airflow_provider_trigger.run.json_values import Skip, check_json
+from airflow_provider_trigger.run.request import (
+    MAX_PAYLOAD_SIZE,
+    OPTIONS,
+    TaskRequest,
+    check_options,
+    to_api,
+)
+from airflow_provider_trigger.wording import MAX_NAMED
+
+_PARTS = {"payload", "options"}
+_ITEM = (
+    "a dict of 'payload' and 'options', such as {'payload': 1, 'options': {'tags': ['a']}}; a list of bare "
+    "payloads goes into payloads"
+)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ItemRules:
+    """
+    How items are checked.
+
+    :param name: of the argument that has them: ``payloads`` or ``items``
+    :param options: of all items, by name; those of an item take their place
+    :param skip: whether a value, or a part of it, is not known yet, as one that is templated
+    :param now: the time that a ``delay`` must be after; None for the clock's
+    :param tags_of_ours: how many tags are added to those of an item
+    """
+
+    name: str
+    options: Mapping[str, Any]
+    skip: Skip = lambda value: False
+    now: datetime | None = None
+    tags_of_ours: int = 0
+
+
+def check_items(given: Any, rules: ItemRules) -> None:
+    """
+    Check all items.
+
+    :param given: a list of payloads, or of items
+    :param rules: how
+    :raises ValueError: it is no list, or one or more items are invalid: the message names each by its index
+    """
+    if rules.skip(given):
+        return
+    is_list = isinstance(given, (list, tuple))
+    if not is_list:
+        kind = "None" if given is None else f"a {type(given).__name__}"
+        raise ValueError(
+            f"{rules.name} must be a list with one entry for each run, not {kind}; if it is a template or a "
+            "task's output, check what that returns"
+        )
+    invalid: dict[int, str] = {}
+    for index, item in enumerate(given):
+        try:
+            _check_item(f"{rules.name}[{index}]", item, rules)
+        except ValueError as error:
+            invalid[index] = str(error)
+    if invalid:
+        raise ValueError(_describe(invalid, len(given), rules.name))
+
+
+def _check_item(name: str, item: Any, rules: ItemRules) -> None:
+    if rules.skip(item):
+        return
+    if rules.name == "payloads":
+        check_json(name, item, skip=rules.skip, max_size=MAX_PAYLOAD_SIZE)
+        return
+    is_dict = isinstance(item, dict)
+    if not is_dict or not item.keys() <= _PARTS:
+        kind = f"one with {sorted(map(str, item))}" if is_dict else f"a {type(item).__name__}"
+        raise ValueError(f"{name} must be {_ITEM}, not {kind}")
+    check_json(f"{name}['payload']", item.get("payload"), skip=rules.skip, max_size=MAX_PAYLOAD_SIZE)
+    _check_own_options(f"{name}['options']", item.get("options"), rules)
+
+
+def _check_own_options(name: str, options: Any, rules: ItemRules) -> None:
+    if options is None or rules.skip(options):
+        return
+    is_dict = isinstance(options, dict)
+    if not is_dict:
+        raise ValueError(f"{name} must be a dict, not a {type(options).__name__}")
+    if unknown := [option for option in options if option not in OPTIONS]:
+        raise ValueError(f"{name} has no option {unknown[0]!r}; the options are {', '.join(OPTIONS)}")
+    check_options(name, options, skip=rules.skip, now=rules.now, tags_of_ours=rules.tags_of_ours)
+
+
+def _describe(invalid: Mapping[int, str], count: int, name: str) -> str:
+    reasons = list(invalid.values())
+    if len(invalid) == 1:
+        return reasons[0]
+    text = f"{len(invalid)} of {count} {name} are invalid: " + "; ".join(reasons[:MAX_NAMED])
+    if others := list(invalid)[MAX_NAMED:]:
+        text += f"; and those with the index {', '.join(map(str, others))}"
+    return text
+
+
+def make_requests(
+    given: Sequence[Any],
+    rules: ItemRules,
+    *,
+    task_identifier: str,
+    tags: Sequence[str],
+    key_of: Callable[[int, Any], str],
+) -> list[TaskRequest]:
+    """
+    Return what to start for each item.
+
+    :param given: as :func:`check_items` has checked it
+    :param rules: how it did
+    :param task_identifier: the id of the Trigger.dev task
+    :param tags: added to those of each item
+    :param key_of: makes an item's idempotency key of its index and its payload
+    """
+    requests = []
+    for index, item in enumerate(given):
+        is_bare = rules.name == "payloads"
+        payload = item if is_bare else item.get("payload")
+        own = {} if is_bare else item.get("options") or {}
+        options = to_api({**rules.options, **own}, now=rules.now)
+        if tags:
+            options["tags"] = [*options.get("tags", []), *tags]
+        options["idempotencyKey"] = key_of(index, payload)
+        requests.append(TaskRequest(task_identifier=task_identifier, payload=payload, options=options))
+    return requests
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Part:
+    """
+    The items that one request starts.
+
+    :param indexes: of the items, in ascending order
+    :param requests: what to start for each of them
+    :param is_alone: whether it is one item that is too large for a batch
+    """
+
+    indexes: tuple[int, ...]
+    requests: tuple[TaskRequest, ...]
+    is_alone: bool = False
+
+    @property
+    def items(self) -> list[Any]:
+        """The items as JSON."""
+        return list(map(_item, self.requests))
+
+    def __str__(self) -> str:
+        first, last = self.indexes[0], self.indexes[-1]
+        return f"item {first}" if first == last else f"items {first} to {last}"
+
+
+def divide(requests: Mapping[int, TaskRequest]) -> Iterator[Part]:
+    """
+    Divide items so that each part fits into one request.
+
+    :param requests: what to start for each item, by its index
+    """
+    indexes: list[int] = []
+    total = 0
+    for index, request in requests.items():
+        size = len(encode_json(_item(request))) + 1  # and a comma
+        if indexes and (len(indexes) == MAX_ITEMS_AT_ONCE or total + size > MAX_BATCH_SIZE):
+            yield _part(indexes, requests)
+            indexes, total = [], 0
+        if size > MAX_BATCH_SIZE:
+            yield _part([index], requests, is_alone=True)
+            continue
+        indexes.append(index)
+        total += size
+    if indexes:
+        yield _part(indexes, requests)
+
+
+def _part(indexes: Sequence[int], requests: Mapping[int, TaskRequest], *, is_alone: bool = False) -> Part:
+    made = tuple(requests[index] for index in indexes)
+    return Part(indexes=tuple(indexes), requests=made, is_alone=is_alone)
+
+
+def _item(request: TaskRequest) -> Any:
+    payload = NO_PAYLOAD if request.payload is None else request.payload
+    return batch_item(request.task_identifier, payload=payload, options=request.options)

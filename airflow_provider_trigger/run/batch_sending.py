@@ -1,0 +1,131 @@
+"""One request of a batch: sent in a thread, and followed until the ids of its runs are known."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from airflow_provider_trigger.api.deadline import Deadline
+from airflow_provider_trigger.api.endpoints.batches import retrieve_batch, trigger_batch
+from airflow_provider_trigger.api.errors import NotFoundError, ResponseError, TriggerDevError
+from airflow_provider_trigger.run.batch_items import Part
+from airflow_provider_trigger.run.start import UNANSWERED
+
+if TYPE_CHECKING:
+    from airflow_provider_trigger.api.client import TriggerDevClient
+    from airflow_provider_trigger.run.cancel_guard import CancelGuard
+
+# How long the ids of a batch's runs are waited for, in seconds; then the request is repeated.
+_TIME_FOR_IDS = 10.0
+# Between two checks for them, in seconds: each pause is longer than the one before.
+_FIRST_PAUSE, _PAUSE_FACTOR, _LONGEST_PAUSE = 0.1, 1.5, 1.0
+# So often a request is sent whose runs do not become known.
+_TRIES = 3
+# Before the first request is sent again, as it failed in a way that may pass, in seconds.
+_PAUSE_AFTER_FAILURE = 0.5
+_UNKNOWN_CALL = (404, 405)
+
+
+@dataclass(slots=True, eq=False)
+class Sending:
+    """
+    A request that starts some items. A thread changes it, and others read it without a lock.
+
+    :param part: the items
+    :param was_sent: whether the server may have received it
+    :param run_ids: of the items, in their order, once they are known
+    :param is_unknown: whether the server does not know the call
+    :param error: what it ended with in place of the ids
+    :param is_done: whether nothing more of it is to come
+    """
+
+    part: Part
+    was_sent: bool = False
+    run_ids: tuple[str, ...] | None = None
+    is_unknown: bool = False
+    error: BaseException | None = None
+    is_done: bool = False
+
+    @property
+    def is_unanswered(self) -> bool:
+        """Whether it may have started runs whose ids are not known."""
+        if isinstance(self.error, ResponseError) and not isinstance(self.error, UNANSWERED):
+            return False  # it was rejected
+        return self.was_sent and self.run_ids is None and not self.is_unknown
+
+    def sleep(self, guard: CancelGuard) -> Callable[[float], None]:
+        """
+        Return what waits for a call of this request, and ends it once the task was stopped.
+
+        :param guard: knows whether it was
+        """
+
+        def wait(seconds: float) -> None:
+            guard.sleep(seconds)
+            self.was_sent = self.was_sent or not seconds  # which comes right before a request
+
+        return wait
+
+
+def send_batch(sending: Sending, client: TriggerDevClient, guard: CancelGuard, *, is_first: bool) -> None:
+    """
+    Start the items by a batch. Nothing more is sent for a task that was stopped, but for what asks for ids.
+
+    :param sending: the request
+    :param client: for the environment
+    :param guard: knows whether the task was stopped
+    :param is_first: whether it is not known yet if the server knows the call
+    :raises TriggerDevError: it failed
+    :raises StoppedError: the task was stopped before it was sent
+    """
+    for _ in range(_TRIES):
+        batch_id = _trigger(sending, client, guard, is_first=is_first)
+        if batch_id is None:
+            sending.is_unknown = True
+            return
+        if run_ids := _ids_of(batch_id, client, count=len(sending.part.indexes)):
+            sending.run_ids = run_ids
+            return
+        is_first = False
+    raise TriggerDevError(
+        f"the server accepted them {_TRIES} times, but did not show the ids of their runs within "
+        f"{_TIME_FOR_IDS:g} s ({batch_id})",
+        retryable=True,
+    )
+
+
+def _trigger(sending: Sending, client: TriggerDevClient, guard: CancelGuard, *, is_first: bool) -> str | None:
+    """Return the batch's id, None where the server does not know the call."""
+    call, sleep = trigger_batch(sending.part.items), sending.sleep(guard)
+    if not is_first:
+        return client.call(call, sleep=sleep)
+    try:
+        return client.call(call, patience=0.0, sleep=sleep)
+    except TriggerDevError as error:
+        if isinstance(error, ResponseError) and error.status in _UNKNOWN_CALL:
+            return None
+        if not error.retryable:
+            raise
+    guard.sleep(_PAUSE_AFTER_FAILURE)
+    return client.call(call, sleep=sleep)
+
+
+def _ids_of(batch_id: str, client: TriggerDevClient, *, count: int) -> tuple[str, ...] | None:
+    """Return the ids of a batch's runs, None where not all are known in time."""
+    deadline = Deadline.after(_TIME_FOR_IDS, now=time.monotonic())
+    pause = _FIRST_PAUSE
+    while deadline.remaining(time.monotonic()):
+        try:
+            batch = client.call(retrieve_batch(batch_id), deadline=deadline)
+        except TriggerDevError as error:
+            # A replica may not show it yet: 404 (measured).
+            if not error.retryable and not isinstance(error, NotFoundError):
+                raise
+        else:
+            if len(batch.run_ids) == count:
+                return batch.run_ids
+        time.sleep(min(pause, deadline.remaining(time.monotonic())))
+        pause = min(pause * _PAUSE_FACTOR, _LONGEST_PAUSE)
+    return None

@@ -1,0 +1,313 @@
+"""A task that starts a run for each item of a list gets their outputs, whatever happens on the way."""
+
+from __future__ import annotations
+
+import pytest
+from run_operator import batch
+from waiting import LONG
+
+from airflow_provider_trigger._compat import AirflowException, AirflowFailException
+from airflow_provider_trigger.run import batch_sending
+from airflow_provider_trigger.testing import TriggerDevServer
+
+WAYS = pytest.mark.parametrize("deferrable", [False, True], ids=["waits", "defers"])
+
+
+def double(payload):
+    return payload * 2
+
+
+def fail_odd(payload):
+    if payload % 2:
+        raise ValueError(f"{payload} is odd")
+    return payload * 10
+
+
+def statuses(server):
+    return [run.status for run in server.runs.values()]
+
+
+# Outputs
+
+
+@WAYS
+@pytest.mark.parametrize("count", [1, 20, 45])
+def test_outputs_come_in_the_order_of_the_items(deferrable, count, server, run_try, posts):
+    server.on_task("resize", output=double)
+    ended = run_try(batch(payloads=list(range(count)), deferrable=deferrable, poll_interval=None))
+    assert (ended.error, ended.output) == (None, [2 * number for number in range(count)])
+    assert len(posts()) == -(-count // 20)
+    ids = ended.pushed["run_id"]
+    assert [server.runs[run_id].payload for run_id in ids] == list(range(count))
+    assert ended.pushed["run_url"].endswith(f"/runs/{ids[0]}")
+    assert ended.pushed["results"] == [
+        {"run_id": run_id, "status": "COMPLETED", "error": None} for run_id in ids
+    ]
+
+
+def test_items_have_options_of_their_own_besides_those_of_all(server, run_try):
+    items = [{"payload": 1}, {"payload": 2, "options": {"tags": ["own"], "max_attempts": 3}}, {}]
+    ended = run_try(batch(items=items, tags=["all"], priority=5))
+    first, second, third = server.runs.values()
+    assert ended.output == [1, 2, {"done": True}]
+    assert ["all" in run.tags for run in (first, second, third)] == [True, False, True]
+    assert "own" in second.tags
+    assert second.options["maxAttempts"] == 3
+    assert "maxAttempts" not in first.options
+    assert all(run.options["priority"] == 5 and len(run.tags) == 4 for run in server.runs.values())
+
+
+@WAYS
+def test_equal_payloads_are_separate_items(deferrable, server, run_try):
+    ended = run_try(batch(payloads=["a", "a", "a"], deferrable=deferrable))
+    assert (ended.output, len(server.runs)) == (["a", "a", "a"], 3)
+
+
+def test_without_waiting_the_ids_are_returned(server, run_try):
+    server.on_task("resize", after=None)
+    ended = run_try(batch(payloads=[1, 2, 3], wait_for_completion=False))
+    assert ended.output == list(server.runs) == ended.pushed["run_id"]
+    assert not any(run.cancel_requests for run in server.runs.values())
+
+
+@WAYS
+def test_an_empty_list_starts_nothing(deferrable, server, run_try, said):
+    ended = run_try(batch(payloads=[], deferrable=deferrable))
+    assert (ended.error, ended.output, server.requests) == (None, [], [])
+    assert said.lines("payloads is an empty list: no run is started")
+
+
+def test_an_output_that_is_missing_is_none(server, run_try, said):
+    server.on_task("resize", output=lambda payload: payload or "")
+    ended = run_try(batch(payloads=["a", "", "b"]))
+    assert ended.output == ["a", None, "b"]
+    assert said.lines("1 runs have no output: ", ended.pushed["run_id"][1])
+
+
+@WAYS
+def test_outputs_that_are_too_large_together_become_references(deferrable, server, run_try, said):
+    server.on_task("resize", output=lambda payload: "x" * payload)
+    ended = run_try(batch(payloads=[100, 200, 300], max_output_size=500, deferrable=deferrable))
+    ids = ended.pushed["run_id"]
+    sizes = [102, 202, 302]
+    assert ended.output == [
+        {"run_id": one, "output_size": size} for one, size in zip(ids, sizes, strict=True)
+    ]
+    assert said.lines("The outputs of 3 runs have 606 bytes together, more than max_output_size=500")
+
+
+def test_large_outputs_are_fetched_from_the_object_store(server, run_try):
+    server.on_task("resize", output=lambda payload: [payload] * 50_000)
+    ended = run_try(batch(payloads=[1, 2], max_output_size=10**6))
+    assert ended.output == [[1] * 50_000, [2] * 50_000]
+
+
+def test_an_output_that_is_broken_for_ever_is_named(server, run_try, connect, unknown_soon):
+    connect(retry_for=0.1)
+    ended = run_try(batch(payloads=[1, 2], wait_for_completion=False))
+    broken = ended.output[1]
+    server.fail_next(None, 500, method="GET", path=f"/api/v3/runs/{broken}")
+    for fail_on, output in (("never", [1, None]), ("any", None)):
+        again = run_try(batch(payloads=[1, 2], fail_on=fail_on, timeout=LONG), try_number=2)
+        assert again.output == output, again.error
+    assert "1 outputs are missing: item 1: " in str(again.error)
+    assert not isinstance(again.error, AirflowFailException)
+
+
+# What is given
+
+
+def test_a_mapped_tasks_outputs_and_templates_are_lists_of_payloads(server, run_tasks):
+    server.on_task("resize", output=double)
+    result = run_tasks("""
+        @task
+        def one(number):
+            return number
+
+        @task
+        def several():
+            return [5, 6]
+
+        options = {"task_identifier": "resize", "poll_interval": 0.1}
+        given = several()
+        numbers = one.expand(number=[1, 2, 3])
+        RunTriggerTaskBatchOperator(task_id="mapped", payloads=numbers, **options)
+        RunTriggerTaskBatchOperator(task_id="output", payloads=given, **options)
+        template = "{{ ti.xcom_pull(task_ids='several') }}"
+        text = RunTriggerTaskBatchOperator(task_id="text", payloads=template, **options)
+        mapped = RunTriggerTaskBatchOperator.partial(task_id="batches", **options)
+        mapped.expand(payloads=[[1], [2, 3], []])
+        given >> text
+    """)
+    assert result.state == "success"
+    assert result.xcoms | {"batches": 0} == result.xcoms | {
+        "mapped": [2, 4, 6],
+        "output": [10, 12],
+        "text": [10, 12],
+        "batches": 0,
+    }
+    assert result.pushed["batches", "return_value"] == [[2], [4, 6], []]
+    assert len(server.runs) == 10
+
+
+def test_invalid_items_are_named_in_one_error_before_anything_is_sent(server, run_try):
+    with pytest.raises(ValueError, match="3 of 4 payloads are invalid") as raised:
+        batch(payloads=[1, {2}, float("nan"), {"a": {3}}])
+    for part in ("payloads[1] must be JSON", "payloads[2] must be JSON", "payloads[3]['a'] must be JSON"):
+        assert part in str(raised.value)
+    made = batch(payloads="{{ x }}")
+    made.payloads = [1, {2}]
+    ended = run_try(made)
+    assert isinstance(ended.error, AirflowFailException)
+    assert str(ended.error).startswith("RunTriggerTaskBatchOperator 'start': payloads[1] must be JSON")
+    assert server.requests == []
+
+
+# Answers that are lost, or of another server
+
+
+@pytest.mark.parametrize("fault", ["disconnect", "hang"])
+def test_a_lost_answer_makes_one_run_for_each_item(fault, server, connect, run_try, posts):
+    connect(timeout=0.5, retry_for=LONG)
+    server.on_task("resize", output=double)
+    getattr(server, f"{fault}_next")(2, path="/tasks/batch", after_handling=True)
+    ended = run_try(batch(payloads=list(range(45))))
+    assert (ended.error, len(server.runs), len(posts())) == (None, 45, 5)
+    assert ended.output == [2 * number for number in range(45)]
+
+
+def test_ids_that_the_server_does_not_show_are_requested_again(server, run_try, posts, monkeypatch):
+    monkeypatch.setattr(batch_sending, "_TIME_FOR_IDS", 0.3)
+    server.fail_next(4, 404, path="/api/v2/batches/")
+    ended = run_try(batch(payloads=[1, 2]))
+    assert (ended.output, len(server.runs), len(posts())) == ([1, 2], 2, 2)
+
+
+def test_a_request_that_is_rejected_names_its_items_and_cancels_the_others(server, run_try, said):
+    server.on_task("resize", after=None)
+    server.fail_next(1, 422, path="/trigger")
+    ended = run_try(batch(payloads=[1] * 20 + ["x" * 510_000]))
+    assert "item 20 of the batch: POST /api/v1/tasks/resize/trigger answered 422" in str(ended.error)
+    assert statuses(server) == ["CANCELED"] * 20
+    assert not said.lines("may be running")
+
+
+def test_a_server_without_batches_starts_each_run_by_itself(run_try, connect, posts, triggered):
+    with TriggerDevServer(batch=False) as server:
+        connect(host=server.url, retry_for=LONG)
+        server.on_task("resize", output=double)
+        ended = run_try(batch(payloads=[1, 2, 3]))
+        assert (ended.error, ended.output) == (None, [2, 4, 6])
+        assert [request.path.rpartition("/")[2] for request in server.requests[:4]] == [
+            "batch",
+            *["trigger"] * 3,
+        ]
+        again = run_try(batch(payloads=[1, 2, 3]), try_number=2)
+        assert (again.output, len(server.runs)) == ([2, 4, 6], 3)
+
+
+def test_an_item_that_is_too_large_for_a_batch_starts_by_itself(server, run_try, posts, triggered):
+    server.on_task("resize", output=len)
+    ended = run_try(batch(payloads=["a", "b" * 510_000, *["c" * 200_000] * 3]))
+    assert ended.output == [1, 510_000, *[200_000] * 3]
+    assert (len(posts()), len(triggered())) == (3, 1)
+    assert all(len(request.body) < 512_000 for request in posts())
+
+
+# Runs that fail
+
+
+@WAYS
+def test_any_failure_fails_the_task_once_all_have_ended(deferrable, server, run_try):
+    server.on_task("resize", output=fail_odd)
+    ended = run_try(batch(payloads=[0, 1, 2, 3], deferrable=deferrable))
+    ids = ended.pushed["run_id"]
+    assert isinstance(ended.error, AirflowException)
+    assert not isinstance(ended.error, AirflowFailException)
+    text = str(ended.error)
+    assert text.startswith(f"2 of 4 runs did not complete: item 1: Run {ids[1]} of Trigger.dev task 'resize'")
+    assert "ValueError: 1 is odd" in text
+    assert f"item 3: Run {ids[3]}" in text
+    assert statuses(server) == ["COMPLETED", "FAILED"] * 2
+    assert [result["error"] for result in ended.pushed["results"]] == [
+        None,
+        "ValueError: 1 is odd",
+        None,
+        "ValueError: 3 is odd",
+    ]
+    # Two checks of each while it waits, at most; then only what has failed is looked at.
+    checks = [request.path.rpartition("/")[2] for request in server.requests if "/runs/" in request.path]
+    assert checks[-2:] == [ids[1], ids[3]] or checks[-2:] == [ids[3], ids[1]]
+
+
+def test_of_many_failures_ten_are_named_and_the_rest_is_counted(server, run_try):
+    server.on_task("resize", error="boom", start_after=0, after=0)
+    ended = run_try(batch(payloads=list(range(25)), poll_interval=None))
+    text = str(ended.error)
+    assert text.startswith("25 of 25 runs did not complete: item 0: ")
+    assert text.endswith(" … and 15 more")
+    assert text.count("Error: boom") == 10
+
+
+@WAYS
+@pytest.mark.parametrize(
+    ("fail_on", "payloads", "output"),
+    [
+        ("all", [1, 2, 3], [None, 20, None]),
+        ("never", [1, 3], [None, None]),
+        ("all", [1, 3], AirflowException),
+    ],
+)
+def test_whether_failures_count_is_said_by_fail_on(deferrable, fail_on, payloads, output, server, run_try):
+    server.on_task("resize", output=fail_odd)
+    ended = run_try(batch(payloads=payloads, fail_on=fail_on, deferrable=deferrable))
+    assert ended.output == output if isinstance(output, list) else isinstance(ended.error, output)
+    assert len(ended.pushed["results"]) == len(payloads)
+
+
+def test_a_failure_that_no_retry_cures_fails_for_good(server, run_try):
+    server.on_task("resize", error="boom")
+    ended = run_try(batch(payloads=[1, 2], retry_statuses=["CRASHED"]))
+    assert isinstance(ended.error, AirflowFailException)
+
+
+@WAYS
+def test_the_first_failure_cancels_the_others(deferrable, server, run_try):
+    server.on_task("resize", error="boom", times=1)
+    server.on_task("resize", after=None)
+    ended = run_try(batch(payloads=[1, 2, 3], cancel_others=True, deferrable=deferrable))
+    assert statuses(server) == ["FAILED", "CANCELED", "CANCELED"]
+    assert str(ended.error).startswith("1 of 3 runs did not complete: item 0: ")
+    assert "2 others were canceled, as one had failed (cancel_others=True)" in str(ended.error)
+    assert [result["status"] for result in ended.pushed["results"]] == ["FAILED", "CANCELED", "CANCELED"]
+
+
+@WAYS
+def test_after_the_timeout_all_that_have_not_ended_are_canceled(deferrable, server, run_try):
+    server.on_task("resize", output=1, start_after=0, times=1)
+    server.on_task("resize", after=None)
+    ended = run_try(batch(payloads=[1, 2, 3], timeout=1, deferrable=deferrable))
+    assert statuses(server) == ["COMPLETED", "CANCELED", "CANCELED"]
+    assert "did not end within its time limit (timeout=1 s)" in str(ended.error)
+
+
+def test_it_is_one_of_the_operators_that_start_runs(server, run_tasks):
+    """So a cancel of its runs needs its task id only."""
+    server.on_task("resize", after=None)
+    result = run_tasks("""
+        start = RunTriggerTaskBatchOperator(
+            task_id="start", task_identifier="resize", payloads=[1, 2, 3], wait_for_completion=False
+        )
+        start >> CancelTriggerRunOperator(task_id="cancel", xcom_task_ids="start")
+    """)
+    assert result.state == "success"
+    assert statuses(server) == ["CANCELED"] * 3
+
+
+def test_a_query_answers_the_checks_of_many_runs(server, run_try):
+    server.on_task("resize", output=double, start_after=0, after=0.5)
+    ended = run_try(batch(payloads=list(range(30)), poll_interval=None))
+    assert ended.output == [2 * number for number in range(30)]
+    paths = [request.path for request in server.requests]
+    assert "/api/v1/query" in paths
+    assert sum("/api/v3/runs/" in path for path in paths) < 45  # the outputs, and a few in the background

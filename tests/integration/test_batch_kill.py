@@ -1,0 +1,186 @@
+"""A task that Airflow stops takes all runs of its batch with it, wherever it is, and starts no other ones."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+from killing import Killed
+from run_operator import batch
+from waiting import until
+
+from airflow_provider_trigger._compat import AirflowException
+
+
+def statuses(server):
+    return [run.status for run in server.runs.values()]
+
+
+def sent(server, path):
+    return [request for request in list(server.requests) if path in request.path]
+
+
+def before_the_ids(server):
+    server.delay_next(1, 0.5, path="/api/v2/batches/")
+    return lambda: sent(server, "/api/v2/batches/")
+
+
+def in_the_first_request(server):
+    server.delay_next(1, 0.5, path="/tasks/batch")
+    return lambda: bool(server.runs)
+
+
+def in_a_request_that_is_never_answered(server):
+    server.hang_next(1, path="/tasks/batch", after_handling=True)
+    return lambda: bool(server.runs)
+
+
+def in_four_requests(server):
+    server.delay_next(1, 0, path="/api/v2/batches/")
+    server.delay_next(None, 0.5, path="/api/v2/batches/")
+    return lambda: len(server.runs) == 100
+
+
+def in_a_pause_before_the_request_is_repeated(server):
+    server.fail_next(2, status=503, headers={"retry-after": "3"}, after_handling=True, path="/tasks/batch")
+    return lambda: len(server.requests) >= 2
+
+
+def while_they_are_waited_for(server):
+    return lambda: sent(server, "/api/v3/runs/")
+
+
+PHASES = [
+    before_the_ids,
+    in_the_first_request,
+    in_a_request_that_is_never_answered,
+    in_four_requests,
+    in_a_pause_before_the_request_is_repeated,
+    while_they_are_waited_for,
+]
+
+
+@pytest.mark.parametrize("phase", PHASES)
+def test_a_kill_cancels_all_runs_and_starts_no_other_ones(
+    phase, server, connect, run_try, kill_when, posts, short_kill_time, said
+):
+    connect(timeout=1, retry_for=60)
+    server.on_task("endless", after=None)
+    made = batch("endless", payloads=list(range(200)))
+    sent_before = []
+
+    def on_kill():
+        sent_before.append(len(posts()))
+        made.on_kill()
+
+    called = kill_when(phase(server), on_kill)
+    ended = run_try(made)
+    assert called
+    assert isinstance(ended.error, (AirflowException, Killed)), ended.error
+    assert sent_before == [len(posts())]
+    assert set(statuses(server)) == {"CANCELED"}
+    assert len(server.runs) == 20 * len({request.body for request in posts()})
+
+
+@pytest.mark.parametrize("kill_when", ["goes_on"], indirect=True)
+def test_a_kill_needs_less_than_airflow_leaves_it(server, connect, run_try, kill_when):
+    """With requests that are never answered, the server's clock says when the last cancel was sent."""
+    connect(timeout=30, retry_for=60)
+    server.on_task("endless", after=None)
+    made = batch("endless", payloads=list(range(40)))
+    server.delay_next(1, 0, path="/tasks/batch")
+    killed_at = []
+
+    def is_time():
+        if len(server.runs) < 20:
+            return False
+        server.hang_next(None, path="/tasks/batch")
+        if len(sent(server, "/tasks/batch")) < 2:
+            return False
+        killed_at.append(time.monotonic())
+        return True
+
+    def on_kill():
+        made.on_kill()
+        killed_at.append(time.monotonic())
+        server.stop()  # what hangs would else be waited for
+
+    called = kill_when(is_time, on_kill)
+    ended = run_try(made)
+    assert called
+    assert isinstance(ended.error, AirflowException)
+    began, done = killed_at[-2:]
+    assert done - began < 5
+
+
+@pytest.mark.parametrize("kill_when", ["goes_on"], indirect=True)
+def test_runs_whose_cancel_is_not_confirmed_are_counted_and_named(
+    server, connect, run_try, kill_when, short_kill_time, said
+):
+    connect(timeout=1, retry_for=1)
+    server.on_task("endless", after=None)
+    made = batch("endless", payloads=list(range(25)))
+    server.fail_next(None, 503, path="/bulk-actions")
+    server.fail_next(None, 400, path="/cancel")
+    kill_when(lambda: sent(server, "/api/v3/runs/"), made.on_kill)
+    ended = run_try(made)
+    assert isinstance(ended.error, AirflowException)
+    [line, *_] = said.lines("25 runs may still be running, as their cancel is not confirmed")
+    assert all(run_id in line for run_id in server.runs)
+
+
+@pytest.mark.parametrize("kill_when", ["goes_on"], indirect=True)
+@pytest.mark.parametrize("count", [3, 25])
+def test_many_are_canceled_by_one_bulk_action_first(count, server, run_try, kill_when, said):
+    server.on_task("endless", after=None)
+    made = batch("endless", payloads=list(range(count)))
+    kill_when(lambda: sent(server, "/api/v3/runs/"), made.on_kill)
+    run_try(made)
+    assert statuses(server) == ["CANCELED"] * count
+    assert len(sent(server, "/bulk-actions")) == (count >= 20)
+    if count >= 20:
+        assert said.lines("The cancel of 25 of 25 runs was accepted, and bulk action bulk_")
+    else:
+        assert all(said.lines(f"Canceled run {run_id}") for run_id in server.runs)
+
+
+@pytest.mark.parametrize("kill_when", ["goes_on"], indirect=True)
+def test_runs_that_have_ended_are_not_canceled(server, run_try, kill_when):
+    server.on_task("endless", output=1, start_after=0, after=0, times=2)
+    server.on_task("endless", after=None)
+    made = batch("endless", payloads=[1, 2, 3])
+    asked = []
+
+    def both_have_ended():
+        asked.append(len(sent(server, "/api/v3/runs/")))
+        return asked[-1] >= 5
+
+    kill_when(both_have_ended, made.on_kill)
+    run_try(made)
+    assert statuses(server) == ["COMPLETED", "COMPLETED", "CANCELED"]
+    assert [run.cancel_requests for run in server.runs.values()] == [0, 0, 1]
+
+
+@pytest.mark.parametrize("kill_when", ["goes_on"], indirect=True)
+def test_without_cancel_on_kill_the_runs_continue(server, run_try, kill_when):
+    server.on_task("endless", after=None)
+    made = batch("endless", payloads=[1, 2, 3], cancel_on_kill=False)
+    kill_when(lambda: sent(server, "/api/v3/runs/"), made.on_kill)
+    ended = run_try(made)
+    assert isinstance(ended.error, AirflowException)
+    assert not any(run.cancel_requests for run in server.runs.values())
+
+
+def test_a_trigger_that_failed_has_all_runs_canceled(server, run_try, connection):
+    from fake_airflow import TaskInstance, context_of
+
+    server.on_task("endless", after=None)
+    first = run_try(batch("endless", payloads=list(range(25)), wait_for_completion=False))
+    until(lambda: len(server.runs) == 25, "all have started")
+    ti = TaskInstance(task_id="start")
+    ti.xcom_push(key="run_id", value=[*first.output, None])
+    with pytest.raises(Exception, match="no such trigger"):
+        batch("endless", payloads=[]).resume_execution(
+            "__fail__", {"error": "no such trigger"}, context_of(ti)
+        )
+    assert set(statuses(server)) == {"CANCELED"}

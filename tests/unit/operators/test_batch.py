@@ -1,0 +1,188 @@
+"""What the operator takes for each run of its batch, what it sends, and which runs it takes up."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from fake_airflow import TaskInstance, context_of
+from run_operator import batch_in_worker as operator
+
+from airflow_provider_trigger._compat import AirflowFailException
+from airflow_provider_trigger.operators.batch import RunTriggerTaskBatchOperator
+
+
+@pytest.fixture
+def sent_items(server) -> Callable[[], list[Any]]:
+    """Return the items of all requests."""
+
+    def read() -> list[Any]:
+        found = [one for one in server.requests if one.path == "/api/v2/tasks/batch"]
+        return [item for one in found for item in json.loads(one.body)["items"]]
+
+    return read
+
+
+@pytest.fixture(scope="module")
+def parsed(parse) -> set[str]:
+    return set(
+        parse(
+            """
+            from airflow_provider_trigger.operators.batch import RunTriggerTaskBatchOperator
+            options = dict(task_identifier="resize", tags=["a"], delay="1h", metadata={"a": 1})
+            RunTriggerTaskBatchOperator(task_id="t", payloads=[1, "{{ ds }}"], deferrable=True, **options)
+            RunTriggerTaskBatchOperator.partial(task_id="m", **options).expand(items=[[{}], [{}, {}]])
+            """
+        )
+    )
+
+
+def test_a_dags_parse_brings_no_client_and_no_trigger(parsed: set[str], heavy: set[str]) -> None:
+    assert "airflow_provider_trigger.operators.batch" in parsed
+    assert not parsed & (heavy | {"airflow_provider_trigger.triggers.run", "asyncio"})
+    assert not {name for name in parsed if ".testing" in name or ".cancel" in name}
+
+
+INVALID = [
+    ({"task_identifier": " "}, "task_identifier must be the id of a Trigger.dev task, not ' '"),
+    ({"ttl": "soon"}, "ttl must be a duration above 0"),
+    ({"tags": [f"t{number}" for number in range(8)]}, "tags must be 7 tags or fewer, not 8"),
+    ({"payloads": [1, {2}]}, "payloads[1] must be JSON"),
+    ({"payloads": 7}, "payloads must be a list with one entry for each run, not a int"),
+    ({"payloads": None, "items": [{"payload": 1}, 7]}, "items[1] must be a dict of 'payload' and 'options'"),
+]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "reason"),
+    [
+        *INVALID,
+        ({"payloads": None}, "give either payloads or items"),
+        ({"items": []}, "give either payloads or items"),
+        ({"fail_on": "some"}, "fail_on must be 'any' or 'all' or 'never', not 'some'"),
+        ({"cancel_others": 1}, "cancel_others must be True or False, not 1"),
+    ],
+)
+def test_an_invalid_argument_is_an_error_when_the_dag_is_parsed(arguments: Any, reason: str) -> None:
+    with pytest.raises(ValueError, match="RunTriggerTaskBatchOperator 'work': ") as raised:
+        operator(**arguments)
+    assert str(raised.value).startswith(f"RunTriggerTaskBatchOperator 'work': {reason}")
+
+
+@pytest.mark.parametrize(("arguments", "reason"), INVALID)
+def test_an_invalid_rendered_argument_fails_the_task_for_good_before_anything_is_sent(
+    arguments: Any, reason: str, connection: str, server
+) -> None:
+    made = operator(
+        **{name: "{{ x }}" for name, value in arguments.items() if value is not None}
+        | {name: None for name, value in arguments.items() if value is None}
+    )
+    for name, value in arguments.items():
+        setattr(made, name, value)  # as rendered natively
+    with pytest.raises(AirflowFailException) as raised:
+        made.execute(context_of(TaskInstance()))
+    assert str(raised.value).startswith(f"RunTriggerTaskBatchOperator 'work': {reason}")
+    assert server.requests == []
+
+
+def test_what_it_takes_is_templated() -> None:
+    assert set(RunTriggerTaskBatchOperator.template_fields) >= {
+        "task_identifier",
+        "payloads",
+        "items",
+        "run_queue",
+        "tags",
+        "lock_to_version",
+        "trigger_dev_conn_id",
+    }
+    assert "idempotency_key" not in RunTriggerTaskBatchOperator.template_fields
+
+
+def test_a_run_starts_for_each_item_with_the_options_of_all_and_its_own(
+    connection: str, sent_items, server
+) -> None:
+    items = [{"payload": 1}, {"payload": 2, "options": {"tags": ["own"], "delay": "1h"}}]
+    made = operator(payloads=None, items=items, tags=["all"], queue="q", wait_for_completion=False)
+    assert made.execute(context_of(TaskInstance(map_index=3))) == list(server.runs)
+    first, second = sent_items()
+    assert (first["task"], first["payload"], second["payload"]) == ("resize", 1, 2)
+    assert first["options"]["queue"] == second["options"]["queue"] == {"name": "q"}
+    assert (first["options"]["tags"][0], second["options"]["tags"][0]) == ("all", "own")
+    assert len(second["options"]["tags"]) == 4
+    assert (first["options"].get("delay"), second["options"]["delay"]) == (None, "1h")
+    keys = [item["options"]["idempotencyKey"] for item in (first, second)]
+    assert [key.split("-")[-2] for key in keys] == ["0", "1"]
+    assert keys[0].split("-")[:-2] == keys[1].split("-")[:-2]
+
+
+@pytest.mark.parametrize("text", ["[1, 2]", " (1, 2) ", '[1, "2"]'])
+def test_a_template_gives_the_text_of_a_list(text: str, connection: str, sent_items) -> None:
+    made = operator(payloads="{{ x }}")
+    made.payloads = text
+    made.execute(context_of(TaskInstance()))
+    assert [int(item["payload"]) for item in sent_items()] == [1, 2]
+
+
+def test_a_text_that_is_no_list_is_an_error(connection: str) -> None:
+    made = operator(payloads="{{ x }}")
+    made.payloads = "nothing"
+    with pytest.raises(AirflowFailException, match=r"payloads must be a list .*, not a str; if it is a "):
+        made.execute(context_of(TaskInstance()))
+
+
+def test_by_hand_each_execution_has_keys_of_its_own(connection: str, sent_items, server) -> None:
+    for _ in range(2):
+        assert operator(payloads=[1, 1]).execute({}) == [1, 1]
+    keys = {item["options"]["idempotencyKey"] for item in sent_items()}
+    assert len(keys) == len(server.runs) == 4
+    assert all(len(run.tags) == 0 for run in server.runs.values())
+
+
+def test_an_empty_list_starts_nothing(connection: str, server, keep_log) -> None:
+    log = keep_log(RunTriggerTaskBatchOperator)
+    ti = TaskInstance()
+    assert operator(payloads=[]).execute(context_of(ti)) == []
+    assert (server.requests, ti.pushed) == ([], {})
+    assert log.of("info") == ["payloads is an empty list: no run is started"]
+
+
+# A retry
+
+
+def retried(**fields: Any) -> Any:
+    return context_of(TaskInstance(try_number=2, max_tries=0, **fields))
+
+
+def test_a_retry_starts_what_has_not_completed(connection: str, server) -> None:
+    server.on_task("resize", output="first", times=1)
+    server.on_task("resize", error="boom", times=1)
+    server.on_task("resize", output="second")
+    with pytest.raises(Exception, match="1 of 2 runs did not complete"):
+        operator(payloads=[1, 2]).execute(context_of(TaskInstance()))
+    assert sorted(operator(payloads=[1, 2]).execute(retried())) == ["first", "second"]
+    assert len(server.runs) == 3
+
+
+def test_it_cancels_what_belongs_to_no_item_any_more(connection: str, server) -> None:
+    server.on_task("resize", after=None, times=2)
+    operator(payloads=[1, 2], wait_for_completion=False).execute(context_of(TaskInstance()))
+    assert operator(payloads=[3]).execute(retried()) == [3]
+    assert [run.status for run in server.runs.values()] == ["CANCELED", "CANCELED", "COMPLETED"]
+
+
+def test_without_waiting_it_looks_for_no_other_runs(connection: str, server) -> None:
+    server.on_task("resize", after=None)
+    made = operator(payloads=[1], wait_for_completion=False)
+    first = made.execute(context_of(TaskInstance()))
+    assert made.execute(retried()) == first
+    assert not any(request.path.startswith("/api/v1/runs") for request in server.requests)
+
+
+def test_a_run_from_before_a_clear_is_taken_up_where_none_is_to_be_canceled(connection: str, server) -> None:
+    server.on_task("resize", output="first", after=0.3)
+    first = operator(payloads=[1], wait_for_completion=False).execute(context_of(TaskInstance()))
+    ti = TaskInstance(try_number=2, max_tries=1)
+    assert operator(payloads=[1], cancel_on_kill=False).execute(context_of(ti)) == ["first"]
+    assert ti.pushed["run_id"] == first == list(server.runs)

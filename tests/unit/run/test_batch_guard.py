@@ -1,0 +1,236 @@
+"""What becomes of the runs of a batch when its task is stopped, or fails."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+from patient_clock import PatientClock
+
+from airflow_provider_trigger.api.errors import TransportError
+from airflow_provider_trigger.run.batch_guard import BatchGuard
+from airflow_provider_trigger.run.batch_items import divide
+from airflow_provider_trigger.run.batch_sending import Sending
+from airflow_provider_trigger.run.drive import StoppedError
+from airflow_provider_trigger.run.request import TaskRequest
+from airflow_provider_trigger.run.steps import Check, Pause
+
+TAG = "airflow_task:start"
+
+
+@pytest.fixture
+def make_guard(client, clock, virtual_time, log, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+    made: list[BatchGuard] = []
+    for module in ("batch_cancel", "batch_guard"):
+        monkeypatch.setattr(f"airflow_provider_trigger.run.{module}.time", PatientClock(clock))
+
+    def make(*, cancels: bool = True) -> BatchGuard:
+        made.append(BatchGuard(client, cancels=cancels, time_limit=4.0, log=log))
+        return made[-1]
+
+    yield make
+    for guard in made:
+        guard.threads.close()
+
+
+@pytest.fixture
+def guard(make_guard: Callable[..., BatchGuard]) -> BatchGuard:
+    return make_guard()
+
+
+def fail(guard: BatchGuard, error: BaseException) -> None:
+    with pytest.raises(type(error)), guard:
+        raise error
+
+
+def sending_of(first: int, count: int, **fields: Any) -> Sending:
+    requests = {
+        index: TaskRequest(task_identifier="t", payload=index, options={"idempotencyKey": f"k{index}"})
+        for index in range(first, first + count)
+    }
+    [part] = divide(requests)
+    return Sending(part=part, **fields)
+
+
+def add(server, count: int) -> list[Any]:
+    return [server.add_run("EXECUTING") for _ in range(count)]
+
+
+def test_at_first_nothing_is_known(guard: BatchGuard, network) -> None:
+    assert (guard.run_ids, guard.known_ids, guard.sendings, guard.tag) == ([], [], [], None)
+    guard.stop()
+    assert network.requests == []
+
+
+def test_each_run_is_known_once(guard: BatchGuard) -> None:
+    guard.run_ids = ["run_1", None, "run_2", "run_1"]
+    assert guard.known_ids == ["run_1", "run_2"]
+    guard.run_ids[1] = "run_3"
+    assert guard.known_for_all == ["run_1", "run_3", "run_2", "run_1"]
+
+
+@pytest.mark.parametrize("error", [ValueError("mine"), KeyboardInterrupt(), StoppedError()])
+def test_an_error_cancels_all_runs_and_lets_nothing_more_be_sent(
+    server, guard: BatchGuard, log, error: BaseException
+) -> None:
+    runs = add(server, 3)
+    guard.run_ids = [*(run.id for run in runs), None]
+    fail(guard, error)
+    assert {run.status for run in runs} == {"CANCELED"}
+    assert sorted(log.of("info")) == sorted(f"Canceled run {run.id}" for run in runs)
+    assert guard.is_stopped
+
+
+def test_without_an_error_or_once_they_are_released_the_runs_continue(server, make_guard, network) -> None:
+    for guard in (make_guard(), make_guard(), make_guard(cancels=False)):
+        guard.run_ids = [run.id for run in add(server, 2)]
+    first, second, third = server.runs, network.requests, guard
+    with make_guard() as ended:
+        ended.run_ids = list(first)
+    assert not ended.is_stopped
+    released = make_guard()
+    released.run_ids = list(first)
+    released.release()
+    fail(released, ValueError())
+    third.stop()
+    ended.stop()
+    assert second == []
+
+
+def test_a_stop_cancels_each_run_once(server, guard: BatchGuard) -> None:
+    runs = add(server, 2)
+    guard.run_ids = [run.id for run in runs]
+    with guard:
+        guard.stop()
+        guard.stop()
+    assert [run.cancel_requests for run in runs] == [1, 1]
+
+
+def test_what_failed_at_the_stop_is_tried_again_at_the_end(
+    server, guard: BatchGuard, network, answer
+) -> None:
+    runs = add(server, 2)
+    guard.run_ids = [run.id for run in runs]
+    network.fault(f"{runs[1].id}/cancel", answer(400, {}))
+    guard.stop()
+    assert [run.status for run in runs] == ["CANCELED", "EXECUTING"]
+    fail(guard, StoppedError())
+    assert [run.cancel_requests for run in runs] == [1, 1]
+
+
+def test_a_stop_logs_nothing_before_the_work_continues(server, guard: BatchGuard, log) -> None:
+    guard.run_ids = [run.id for run in add(server, 25)]
+    with guard:
+        guard.stop()
+        assert log.lines == []
+    [(level, line)] = log.leveled
+    assert level == "info"
+    assert line.startswith("The cancel of 25 of 25 runs was accepted, and bulk action bulk_")
+
+
+def test_runs_that_have_ended_are_left_alone(server, guard: BatchGuard, network) -> None:
+    ended, alive = server.add_run("COMPLETED"), server.add_run("EXECUTING")
+    guard.run_ids, guard.ended = [ended.id, alive.id], {ended.id}
+    guard.stop()
+    assert (ended.cancel_requests, alive.cancel_requests) == (0, 1)
+
+
+def test_what_is_not_confirmed_is_counted_and_named(server, guard: BatchGuard, network, answer, log) -> None:
+    runs = add(server, 25)
+    guard.run_ids = [run.id for run in runs]
+    network.fault("/cancel", answer(400, {"error": "No"}), times=1000)
+    network.fault("/bulk-actions", answer(404, {}), times=1000)
+    fail(guard, ValueError())
+    assert log.of("info") == ["The cancel of 0 of 25 runs was accepted"]
+    [line] = log.of("error")
+    assert line.startswith("25 runs may still be running, as their cancel is not confirmed (")
+    assert line.endswith(", ".join(run.id for run in runs))
+
+
+def test_of_more_than_100_the_first_are_named(guard: BatchGuard, network, answer, log) -> None:
+    guard.run_ids = [f"run_{number}" for number in range(101)]
+    network.fault("/cancel", answer(400, {"error": "No"}), times=1000)
+    guard.stop()
+    guard._write_log()
+    assert log.of("error")[0].endswith(", run_99 …")
+
+
+# XCom
+
+
+@pytest.mark.parametrize(
+    ("pushed", "known"),
+    [("run_1", ["run_1"]), (["run_1", None, 7, "run_2"], ["run_1", "run_2"]), (None, []), ([], [])],
+)
+def test_it_takes_up_what_an_earlier_process_has_pushed(pushed: Any, known: list[str], guard) -> None:
+    guard.take_up(pushed)
+    assert guard.known_ids == known
+
+
+# Requests in flight
+
+
+def test_a_request_in_flight_is_waited_for(server, guard: BatchGuard, clock, monkeypatch) -> None:
+    runs = add(server, 2)
+    guard.run_ids = [None] * 4
+    sending = sending_of(1, 2, was_sent=True)
+    guard.sendings.append(sending)
+
+    def answers() -> float:
+        sending.run_ids = tuple(run.id for run in runs)
+        return float(clock.now)
+
+    monkeypatch.setattr(clock, "monotonic", answers)
+    monkeypatch.setattr("airflow_provider_trigger.run.batch_guard.time", clock)
+    guard.stop()
+    assert guard.run_ids == [None, runs[0].id, runs[1].id, None]
+    assert {run.status for run in runs} == {"CANCELED"}
+
+
+def test_runs_whose_ids_no_answer_has_shown_are_found_by_their_tag(server, guard: BatchGuard, log) -> None:
+    keys = ("k0", "k1", "k9")
+    runs = [server.add_run("EXECUTING", tags=[TAG], idempotency_key=key) for key in keys]
+    guard.tag, guard.run_ids = TAG, [None] * 3
+    guard.sendings.append(sending_of(0, 3, was_sent=True, is_done=True))
+    fail(guard, StoppedError())
+    assert [run.status for run in runs] == ["CANCELED", "CANCELED", "EXECUTING"]
+    [line] = log.of("error")
+    assert line.startswith(
+        "The server has not answered the start of 1 runs, which may be running (items 0 to 2): a retry gets "
+    )
+    assert line.endswith(f"look for them in the dashboard by the tag {TAG}")
+
+
+@pytest.mark.parametrize("tag", [None, TAG])
+def test_where_they_cannot_be_found_the_log_says_so(tag, guard: BatchGuard, network, answer, log) -> None:
+    network.fault("GET /api/v1/runs", answer(500, {}), times=1000)
+    guard.tag, guard.run_ids = tag, [None] * 3
+    guard.sendings.append(sending_of(0, 3, was_sent=True, is_done=True, error=TransportError("lost")))
+    fail(guard, StoppedError())
+    [line] = log.of("error")
+    assert "has not answered the start of 3 runs" in line
+    assert bool(network.requests) == (tag is not None)
+
+
+def test_a_request_that_was_not_sent_is_none_the_worse(guard: BatchGuard, network, log) -> None:
+    guard.sendings.append(sending_of(0, 3, is_done=True, error=StoppedError()))
+    fail(guard, StoppedError())
+    assert (network.requests, log.lines) == ([], [])
+
+
+# While they are waited for
+
+
+def test_it_learns_which_runs_have_ended(guard: BatchGuard, make_run) -> None:
+    def steps() -> Any:
+        reply = yield Check(run_ids=("run_1", "run_2"))
+        assert (yield Pause(1)) == "paused"
+        return reply
+
+    noting, replies = guard.noting(steps()), {"run_1": make_run("COMPLETED"), "run_2": TransportError("lost")}
+    assert isinstance(next(noting), Check)
+    assert isinstance(noting.send(replies), Pause)
+    with pytest.raises(StopIteration) as ended:
+        noting.send("paused")
+    assert (ended.value.value, guard.ended) == (replies, {"run_1"})

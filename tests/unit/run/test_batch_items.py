@@ -1,0 +1,150 @@
+"""What is given for each run of a batch, checked, and how it is divided into requests."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from airflow_provider_trigger.api.http import encode_json
+from airflow_provider_trigger.run.batch_items import ItemRules, Part, check_items, divide, make_requests
+from airflow_provider_trigger.run.request import TaskRequest
+
+
+def rules(name: str = "payloads", **fields: Any) -> ItemRules:
+    given: dict[str, Any] = {"options": {}, "tags_of_ours": 3} | fields
+    return ItemRules(name=name, **given)
+
+
+def is_text_of_a_template(value: object) -> bool:
+    return isinstance(value, str) and "{{" in value
+
+
+@pytest.mark.parametrize("payloads", [[], [None, 1, "a", {"a": [1]}], (1, 2)])
+def test_any_json_is_a_payload(payloads: Any) -> None:
+    check_items(payloads, rules())
+
+
+@pytest.mark.parametrize(
+    ("given", "kind"),
+    [(None, "None"), ("a", "a str"), ({"a": 1}, "a dict"), (7, "a int"), (iter([]), "a list")],
+)
+def test_what_is_no_list_is_an_error(given: Any, kind: str) -> None:
+    with pytest.raises(ValueError, match=f"payloads must be a list with one entry for each run, not {kind}"):
+        check_items(given, rules())
+
+
+def test_what_is_not_known_yet_is_not_checked() -> None:
+    check_items("{{ x }}", rules(skip=is_text_of_a_template))
+    check_items(["{{ x }}", {"payload": "{{ x }}"}], rules("items", skip=is_text_of_a_template))
+    with pytest.raises(ValueError, match="tags must be 7 tags or fewer"):
+        check_items([{"options": {"tags": ["{{ x }}"] + [f"t{n}" for n in range(7)]}}], rules("items"))
+
+
+@pytest.mark.parametrize(
+    ("item", "reason"),
+    [
+        (7, "items[0] must be a dict of 'payload' and 'options', such as "),
+        ({"payload": 1, "tags": []}, "goes into payloads, not one with ['payload', 'tags']"),
+        ({"payload": {1}}, "items[0]['payload'] must be JSON: "),
+        ({"payload": "x" * 3 * 1024 * 1024}, "items[0]['payload'] must have 3,145,728 bytes or less"),
+        ({"options": []}, "items[0]['options'] must be a dict, not a list"),
+        ({"options": {"payload": 1}}, "items[0]['options'] has no option 'payload'; the options are queue, "),
+        ({"options": {"idempotency_key": "k"}}, "items[0]['options'] has no option 'idempotency_key'"),
+        ({"options": {"ttl": "soon"}}, "items[0]['options']: ttl must be a duration above 0"),
+    ],
+)
+def test_an_item_must_be_a_payload_and_options(item: Any, reason: str) -> None:
+    with pytest.raises(ValueError, match="items") as raised:
+        check_items([item], rules("items"))
+    assert reason in str(raised.value)
+
+
+def test_one_error_names_all_invalid_items() -> None:
+    with pytest.raises(ValueError, match="payloads") as raised:
+        check_items([{1} if number % 2 else number for number in range(40)], rules())
+    text = str(raised.value)
+    assert text.startswith("20 of 40 payloads are invalid: payloads[1] must be JSON: ")
+    assert "; payloads[19] must be JSON" in text
+    assert text.endswith("; and those with the index 21, 23, 25, 27, 29, 31, 33, 35, 37, 39")
+
+
+# Requests
+
+
+def key_of(index: int, payload: Any) -> str:
+    return f"{index}-{json.dumps(payload)}"
+
+
+def test_payloads_get_the_options_of_all() -> None:
+    made = make_requests(
+        [1, None],
+        rules(options={"queue": "q", "tags": ["a"]}),
+        task_identifier="resize",
+        tags=["ours"],
+        key_of=key_of,
+    )
+    assert made == [
+        TaskRequest(
+            task_identifier="resize",
+            payload=payload,
+            options={"queue": {"name": "q"}, "tags": ["a", "ours"], "idempotencyKey": key},
+        )
+        for payload, key in ((1, "0-1"), (None, "1-null"))
+    ]
+
+
+def test_an_items_options_take_the_place_of_those_of_all() -> None:
+    items = [{"payload": 1, "options": {"tags": ["b"], "queue": None}}, {"options": None}]
+    shared = rules("items", options={"queue": "q", "tags": ["a"]})
+    first, second = make_requests(items, shared, task_identifier="resize", tags=(), key_of=key_of)
+    assert first.options == {"tags": ["b"], "idempotencyKey": "0-1"}
+    assert second.options == {"queue": {"name": "q"}, "tags": ["a"], "idempotencyKey": "1-null"}
+    assert second.payload is None
+
+
+def requests(*sizes: int) -> dict[int, TaskRequest]:
+    return {
+        index: TaskRequest(task_identifier="t", payload="x" * size, options={})
+        for index, size in enumerate(sizes)
+    }
+
+
+def indexes(*sizes: int) -> list[tuple[int, ...]]:
+    return [part.indexes for part in divide(requests(*sizes))]
+
+
+def test_a_request_has_20_items_and_500_kb_at_most() -> None:
+    assert indexes() == []
+    assert indexes(*[1] * 20) == [tuple(range(20))]
+    assert indexes(*[1] * 41) == [tuple(range(20)), tuple(range(20, 40)), (40,)]
+    assert indexes(200_000, 200_000, 200_000, 1) == [(0, 1), (2, 3)]
+
+
+def test_an_item_that_is_too_large_goes_alone() -> None:
+    small, large, last = divide(requests(1, 500_000, 2))
+    assert [part.is_alone for part in (small, large, last)] == [False, True, False]
+    assert [part.indexes for part in (small, large, last)] == [(0,), (1,), (2,)]
+
+
+@given(st.lists(st.sampled_from([0, 10, 30_000, 240_000, 499_900, 600_000]), max_size=60))
+def test_each_item_is_in_one_part(sizes: list[int]) -> None:
+    parts = list(divide(requests(*sizes)))
+    assert sorted(index for part in parts for index in part.indexes) == list(range(len(sizes)))
+    for part in parts:
+        assert len(part.items) == len(part.indexes) <= 20
+        size = len(encode_json({"items": part.items}))
+        assert part.is_alone == (size > 500_100)
+        assert not part.is_alone or len(part.items) == 1
+
+
+def test_a_part_is_named_by_its_items() -> None:
+    [part] = divide(requests(1, 1, 1))
+    assert str(part) == "items 0 to 2"
+    assert str(Part(indexes=(7,), requests=(next(iter(requests(1).values())),))) == "item 7"
+    assert part.items[0] == {"task": "t", "payload": "x", "options": {}}
+    [without] = divide({0: TaskRequest(task_identifier="t", payload=None, options={})})
+    assert without.items == [{"task": "t", "options": {}}]

@@ -1,0 +1,94 @@
+"""What several runs have returned, fetched several at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from airflow_provider_trigger.api import body
+from airflow_provider_trigger.api.errors import ResponseError, ServerError
+from airflow_provider_trigger.api.http import MAX_BODY_BYTES
+from airflow_provider_trigger.run.batch_outputs import Outputs
+from airflow_provider_trigger.testing import UNSET
+
+
+@pytest.fixture
+def fetch(server, client, log) -> Callable[..., tuple[Outputs, list[str]]]:
+    def act(*values: Any, max_size: int = 10**6) -> tuple[Outputs, list[str]]:
+        runs = [server.add_run("COMPLETED") for _ in values]
+        for run, value in zip(runs, values, strict=True):
+            run.output = value
+        outputs = Outputs(max_size=max_size)
+        outputs.fetch([run.id for run in runs], client, log=log)
+        return outputs, [run.id for run in runs]
+
+    return act
+
+
+def test_each_output_is_kept_with_its_size(fetch, network) -> None:
+    outputs, ids = fetch(1, None, "abc", {"a": ["é"]})
+    assert outputs.values == dict(zip(ids, [1, None, "abc", {"a": ["é"]}], strict=True))
+    assert list(outputs.sizes.values()) == [1, 4, 5, 12]
+    assert (outputs.total, outputs.are_too_large, outputs.missing) == (22, False, [])
+    assert len(network.requests) == 4
+
+
+def test_no_runs_have_no_outputs(fetch, log) -> None:
+    outputs, _ = fetch()
+    assert (outputs.values, outputs.total, outputs.errors, log.lines) == ({}, 0, {}, [])
+
+
+def test_a_run_without_output_is_named(fetch, log) -> None:
+    outputs, ids = fetch(1, UNSET, UNSET)
+    assert (outputs.missing, list(outputs.sizes)) == (ids[1:], ids[:1])
+    [line] = log.of("info")
+    assert line.startswith("2 runs have no output: their task returned nothing, or the output was too large")
+    assert line.endswith(", ".join(ids[1:]))
+
+
+@pytest.mark.parametrize(("max_size", "are_too_large"), [(6, False), (5, True)])
+def test_above_the_limit_only_sizes_are_kept(max_size: int, are_too_large: bool, fetch) -> None:
+    outputs, ids = fetch("a", "b", max_size=max_size)
+    assert outputs.are_too_large == are_too_large
+    assert list(outputs.sizes) == ids
+    assert list(outputs.values) == ([] if are_too_large else ids)
+
+
+def test_an_output_that_is_too_large_to_be_read_has_its_size_only(
+    fetch, log, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(body, "MAX_BODY_BYTES", 1024 * 1024)
+    outputs, ids = fetch("a", "b" * 2_000_000, max_size=10**9)
+    assert outputs.values == {ids[0]: "a"}
+    assert outputs.sizes == {ids[0]: 3, ids[1]: 2_000_000}
+    assert outputs.total == 2_000_003
+    assert log.of("warning")[0].startswith(f"XCom gets a reference. The output of run {ids[1]} has ")
+
+
+def test_one_whose_size_is_not_known_counts_as_the_largest_that_is_read(
+    fetch, network, answer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(body, "MAX_BODY_BYTES", 1024 * 1024)
+    network.fault("/packets/", answer(200, b"x" * 2_000_000, {"content-type": "text/plain"}))
+    outputs, ids = fetch("b" * 2_000_000)
+    assert (outputs.sizes, outputs.total) == ({ids[0]: None}, MAX_BODY_BYTES)
+    assert outputs.are_too_large
+
+
+def test_an_output_that_is_broken_for_ever_is_an_error_of_its_run(
+    server, client, log, network, answer
+) -> None:
+    broken, fine = server.add_run("COMPLETED"), server.add_run("COMPLETED")
+    network.fault(f"GET /api/v3/runs/{broken.id}", answer(500, {"error": "No"}), times=1000)
+    outputs = Outputs(max_size=100)
+    outputs.fetch([broken.id, fine.id], client, log=log)
+    assert isinstance(outputs.errors[broken.id], ServerError)
+    assert list(outputs.sizes) + outputs.missing == [fine.id]
+
+
+def test_what_may_pass_is_raised(fetch, network, answer) -> None:
+    network.fault("GET /api/v3/runs/", answer(403, {"error": "No"}), times=1000)
+    with pytest.raises(ResponseError, match="403"):
+        fetch(1)

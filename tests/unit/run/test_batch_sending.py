@@ -1,0 +1,164 @@
+"""One request of a batch, until the ids of its runs are known."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import requests
+
+from airflow_provider_trigger.api.errors import ResponseError, ServerError, TransportError, TriggerDevError
+from airflow_provider_trigger.run.batch_items import divide
+from airflow_provider_trigger.run.batch_sending import Sending, send_batch
+from airflow_provider_trigger.run.cancel_guard import CancelGuard
+from airflow_provider_trigger.run.drive import StoppedError
+from airflow_provider_trigger.run.request import TaskRequest
+
+POST, GET = "POST /api/v2/tasks/batch", "GET /api/v2/batches/"
+
+
+@pytest.fixture
+def guard(client, virtual_time, log, monkeypatch: pytest.MonkeyPatch) -> CancelGuard:
+    monkeypatch.setattr("airflow_provider_trigger.run.batch_sending.time", virtual_time)
+    return CancelGuard(client, cancels=True, time_limit=4.0, log=log)
+
+
+def new_sending(count: int = 3) -> Sending:
+    [part] = divide(
+        {
+            index: TaskRequest(
+                task_identifier="resize", payload=index, options={"idempotencyKey": f"k{index}"}
+            )
+            for index in range(count)
+        }
+    )
+    return Sending(part=part)
+
+
+@pytest.fixture
+def send(client, guard: CancelGuard) -> Callable[..., Sending]:
+    def act(*, is_first: bool = False) -> Sending:
+        sending = new_sending()
+        send_batch(sending, client, guard, is_first=is_first)
+        return sending
+
+    return act
+
+
+def test_at_first_nothing_was_sent() -> None:
+    sending = new_sending()
+    assert (sending.was_sent, sending.run_ids, sending.is_done, sending.error) == (False, None, False, None)
+    assert not sending.is_unanswered
+    sending.was_sent = True
+    assert sending.is_unanswered
+
+
+@pytest.mark.parametrize("is_first", [True, False])
+def test_the_ids_are_those_of_the_items_in_their_order(is_first: bool, send, server, network) -> None:
+    sending = send(is_first=is_first)
+    assert [server.runs[run_id].payload for run_id in sending.run_ids] == [0, 1, 2]
+    assert not sending.is_unanswered
+    assert [request.partition(" ")[0] for request in network.requests] == ["POST", "GET"]
+
+
+@pytest.mark.parametrize("is_first", [True, False])
+def test_a_lost_answer_is_repeated_and_starts_nothing_twice(
+    is_first: bool, send, server, network, lost: requests.ConnectionError
+) -> None:
+    network.fault(POST, lost, times=2, arrives=True)
+    assert len(send(is_first=is_first).run_ids) == len(server.runs) == 3
+    assert len(network.sent(POST)) == 3
+
+
+def test_ids_that_are_not_shown_yet_are_waited_for(send, network, answer, clock) -> None:
+    body = {"id": "batch_1", "status": "PENDING", "runCount": 3, "runs": ["run_1"]}
+    network.fault(GET, answer(404, {"error": "Not found"}, {"x-should-retry": "true"}), times=4)
+    network.fault(POST, answer(202, {"id": "batch_1"}))
+    network.fault(GET, answer(200, body), times=2)
+    network.fault(GET, answer(200, body | {"runs": ["run_1", "run_2", "run_3"]}))
+    assert send().run_ids == ("run_1", "run_2", "run_3")
+    assert len(network.sent(POST)) == 1
+    assert clock.now < 1010
+
+
+def test_where_they_never_are_the_request_is_repeated_and_then_an_error(
+    send, server, network, answer, clock
+) -> None:
+    network.fault(GET, answer(404, {"error": "Not found"}), times=1000)
+    with pytest.raises(TriggerDevError, match="did not show the ids of their runs within 10 s") as raised:
+        send()
+    assert raised.value.retryable
+    assert (len(network.sent(POST)), len(server.runs)) == (3, 3)
+    assert 1030 <= clock.now < 1040
+
+
+def test_a_rejected_check_for_the_ids_is_an_error(send, network, answer) -> None:
+    network.fault(GET, answer(403, {"error": "No"}), times=1000)
+    with pytest.raises(ResponseError, match="403"):
+        send()
+
+
+# The first request
+
+
+@pytest.mark.parametrize(("status", "body"), [(404, b"<html>"), (405, {"error": "Method"}), (404, {})])
+def test_a_server_without_the_call_is_known_by_the_first_request(
+    status: int, body: Any, send, network, answer
+) -> None:
+    network.fault(POST, answer(status, body))
+    sending = send(is_first=True)
+    assert (sending.is_unknown, sending.is_unanswered, len(network.requests)) == (True, False, 1)
+
+
+@pytest.mark.parametrize("is_first", [True, False])
+def test_a_rejected_request_has_started_nothing(is_first: bool, client, guard, network, answer) -> None:
+    sending = new_sending()
+    network.fault(POST, answer(422, {"error": "No"}))
+    with pytest.raises(ResponseError, match="422") as raised:
+        send_batch(sending, client, guard, is_first=is_first)
+    sending.error = raised.value
+    assert not sending.is_unanswered
+
+
+@pytest.mark.parametrize("kind", [TransportError, ServerError])
+def test_a_request_whose_answer_is_lost_for_good_may_have_started_runs(
+    kind: type[TriggerDevError], client, guard, network, lost, answer
+) -> None:
+    sending = new_sending()
+    network.fault(POST, lost if kind is TransportError else answer(503, {}), times=1000)
+    with pytest.raises(kind) as raised:
+        send_batch(sending, client, guard, is_first=True)
+    sending.error = raised.value
+    assert sending.is_unanswered
+
+
+# A task that was stopped
+
+
+def test_before_the_request_nothing_is_sent(client, guard: CancelGuard, network) -> None:
+    sending = new_sending()
+    guard.is_stopped = True
+    with pytest.raises(StoppedError):
+        send_batch(sending, client, guard, is_first=False)
+    assert (network.requests, sending.was_sent, sending.is_unanswered) == ([], False, False)
+
+
+@pytest.mark.parametrize("is_first", [True, False])
+def test_a_request_that_failed_is_not_repeated(
+    is_first: bool, client, guard: CancelGuard, network, lost
+) -> None:
+    sending = new_sending()
+    network.fault(POST, lost, times=1000)
+    network.before = lambda request: setattr(guard, "is_stopped", True)
+    with pytest.raises(StoppedError):
+        send_batch(sending, client, guard, is_first=is_first)
+    assert len(network.requests) == 1
+    assert sending.is_unanswered
+
+
+def test_ids_are_waited_for_all_the_same(client, guard: CancelGuard, network) -> None:
+    sending = new_sending()
+    network.before = lambda request: setattr(guard, "is_stopped", True)
+    send_batch(sending, client, guard, is_first=False)
+    assert len(sending.run_ids or ()) == 3
