@@ -259,6 +259,21 @@ def check_dag_that_starts(connection, server, run_dag) -> Check:
 
 
 @pytest.fixture
+def check_list_of_runs(connection, server, capsys) -> Check:
+    """The block prints the runs that have all of its tags and its status, and no other."""
+
+    def check(block: Any) -> None:
+        tags, statuses = (re.findall(r'"(.+?)"', named) for named in re.findall(r"=\[(.+?)\]", block.text))
+        listed = server.add_run(statuses[0], tags=tags)
+        server.add_run(statuses[0], tags=tags[:1])
+        server.add_run("EXECUTING", tags=tags)
+        exec(block.text, {})
+        assert capsys.readouterr().out == f"{listed.id} {statuses[0]}\n"
+
+    return check
+
+
+@pytest.fixture
 def check_requests_of_http_operators(server) -> Check:
     """
     What its operators request, in their order, starts a run, sees it complete, and gets its output.
