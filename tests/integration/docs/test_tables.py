@@ -19,7 +19,7 @@ from docs_pages import DOCS, ROOT, matches, rows
 
 from airflow_provider_trigger import defaults
 from airflow_provider_trigger.api import circuit_breaker, exchange, http, masking, responses
-from airflow_provider_trigger.api.endpoints import query
+from airflow_provider_trigger.api.endpoints import batches, query
 from airflow_provider_trigger.api.endpoints.bulk_actions import MAX_SIZE
 from airflow_provider_trigger.api.endpoints.runs import cancel_run, retrieve_run
 from airflow_provider_trigger.api.errors import TriggerDevError
@@ -32,11 +32,15 @@ from airflow_provider_trigger.get_provider_info import get_provider_info
 from airflow_provider_trigger.hooks.trigger_dev import TriggerDevHook
 from airflow_provider_trigger.notifications.cancel import CancelTriggerRunNotifier
 from airflow_provider_trigger.operators import base
+from airflow_provider_trigger.operators.batch import RunTriggerTaskBatchOperator
 from airflow_provider_trigger.operators.cancel import CancelTriggerRunOperator
+from airflow_provider_trigger.operators.many_runs import ManyRunsOperator
 from airflow_provider_trigger.operators.replay import ReplayTriggerRunOperator
 from airflow_provider_trigger.operators.run import RunTriggerTaskOperator
 from airflow_provider_trigger.operators.task_runs import TaskRunsOperator
 from airflow_provider_trigger.run import (
+    batch_cancel,
+    batch_start,
     conversions,
     find,
     identity,
@@ -109,6 +113,7 @@ BASES_OF_REPLAY = [
         ("run.md", "## The arguments that start a run", [TaskRunsOperator, RunTriggerTaskOperator]),
         ("run.md", "## The arguments for waiting", BASES_OF_REPLAY),
         ("run.md", "## The sensor's arguments", [TriggerRunSensor]),
+        ("many_runs.md", "## One task for all runs", [RunTriggerTaskBatchOperator, ManyRunsOperator]),
     ],
 )
 def test_arguments(page, heading, classes):
@@ -271,6 +276,9 @@ STATEMENTS: list[tuple[str, str, Callable[[], bool]]] = [
     ("run.md", "above `max_output_size`\n(1 MB)", lambda: defaults.MAX_OUTPUT_SIZE == 1024**2),
     ("run.md", "until its worker has stopped, up to 75 s", lambda: runs.TERMINATES_WITHIN == 75),
     ("run.md", "`on_kill` cancels the run, within 4 s", lambda: base._STOP_TIME == 4),
+    ("many_runs.md", "from 20 runs on by\na bulk action", lambda: batch_cancel.BULK_FROM == 20),
+    ("many_runs.md", "in flight: up to four,", lambda: batch_start.REQUESTS_AT_ONCE == 4),
+    ("many_runs.md", "of 20 items each", lambda: batches.MAX_ITEMS_AT_ONCE == 20),
     ("cancel.md", "it searches twice, and takes", lambda: started._LISTS == 2),
     ("cancel.md", "takes about 3 s", lambda: find.LIST_LAG == 2.5),
 ]
