@@ -11,6 +11,7 @@ from pathlib import Path
 
 import in_airflow
 import many_deferred
+import many_items
 import many_waits
 import measures
 import start_and_wait
@@ -27,6 +28,7 @@ MEASURES: list[Callable[[], Iterator[Row]]] = [
     many_waits.many_waits,
     many_waits.ends_of_many_tasks,
     many_deferred.many_deferred,
+    many_items.many_items,
     measures.rate_limit,
     measures.shared_rate_limit,
     measures.memory,

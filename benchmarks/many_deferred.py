@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Iterator
-from pathlib import Path
 
 from many_waits import LONGEST_STOP, SERVER
 from measured_runs import MANY, TASKS_OF_MANY
 from measures import Row
+from processes import cpu_seconds, megabytes, processes_of
 from remote_server import RemoteServer, remote_server
 from whole import WholeAirflow, wait_until, whole_airflow
 
@@ -36,19 +35,19 @@ def many_deferred() -> Iterator[Row]:
 
 
 def _waiting(server: RemoteServer) -> Row:
-    processes = _triggerer()
+    processes = processes_of("triggerer")
     server.requests()
-    cpu, begun = sum(map(_cpu_seconds, processes)), time.monotonic()
+    cpu, begun = sum(map(cpu_seconds, processes)), time.monotonic()
     time.sleep(WAITING)
     seconds = time.monotonic() - begun
-    cpu = sum(map(_cpu_seconds, processes)) - cpu
+    cpu = sum(map(cpu_seconds, processes)) - cpu
     requests = server.requests()
     per_minute = len(requests) / seconds * 60
     rejected = sum(status == 429 for _, _, status, _ in requests)
     return Row(
         f"{TASKS_OF_MANY} deferred tasks of a whole Airflow, while they wait",
         f"{per_minute:.0f} requests a minute, {rejected} rejected; the triggerer: {cpu / seconds:.0%} of a "
-        f"processor, {max(map(_megabytes, processes)):.0f} MB",
+        f"processor, {max(map(megabytes, processes)):.0f} MB",
         "-",
         "-",
         "<= 150 requests a minute, none rejected",
@@ -74,26 +73,3 @@ def _stopping(server: RemoteServer, airflow: WholeAirflow) -> Row:
         "<= 30 s",
         seconds <= 30,
     )
-
-
-def _triggerer() -> list[Path]:
-    """Return the processes of the triggerer."""
-    found = []
-    for process in Path("/proc").glob("[0-9]*"):
-        try:
-            command = (process / "cmdline").read_text().split("\0")
-        except OSError:  # it has just ended
-            continue
-        if any("airflow" in part for part in command) and any("triggerer" in part for part in command):
-            found.append(process)
-    return found
-
-
-def _cpu_seconds(process: Path) -> float:
-    fields = (process / "stat").read_text().rsplit(")", 1)[1].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
-
-
-def _megabytes(process: Path) -> float:
-    lines = (process / "status").read_text().splitlines()
-    return int(next(line for line in lines if line.startswith("VmRSS")).split()[1]) / 1024

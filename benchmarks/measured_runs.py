@@ -8,6 +8,8 @@ OWN, EVENT_TRIGGER, DEFERRABLE_SENSOR = "own", "http_event_trigger", "http_senso
 WAIT = "wait"  # the last task of each Dag
 MANY = "many"
 TASKS_OF_MANY = 500
+BATCH, MAPPED = "batch", "mapped"
+ITEMS = 1000
 
 POLL_INTERVAL = 2.0  # this provider's own for a run of up to 20 s
 PAYLOAD = "{{ run_id }}"  # by which the benchmark finds the run of a Dag run
