@@ -34,13 +34,14 @@ result() { # result TARGET AIRFLOW PYTHON
 
 is_here() { (find_python "$2" "$3") >/dev/null 2>&1; } # is_here TARGET AIRFLOW PYTHON
 
-# What does not depend on Airflow runs on the newest one of each Python, and with the oldest dependencies.
+# What does not depend on Airflow runs once on each Python: with the oldest dependencies, or else the newest ones.
 parts() { # parts AIRFLOW PYTHON
-    local airflow newest=""
+    local airflow once=""
     for airflow in "${airflows[@]}"; do
-        if [[ " $(supported_pythons "$airflow") " == *" $2 "* ]]; then newest=$airflow; fi
+        if [[ " $(supported_pythons "$airflow") " == *" $2 "* ]]; then once=$airflow; fi
     done
-    if [[ $1 == "$newest" || $1 == "$OLDEST" ]]; then echo all; else echo airflow; fi
+    if [[ " ${cells[*]} " == *" test $OLDEST $2 "* ]]; then once=$OLDEST; fi
+    if [[ $1 == "$once" ]]; then echo all; else echo airflow; fi
 }
 
 make_environment() { # make_environment TARGET AIRFLOW PYTHON
