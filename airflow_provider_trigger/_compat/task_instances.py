@@ -80,7 +80,7 @@ def _is_deferred_by_supervisor(ti: Any, run_ids: Collection[str]) -> bool:
     pushed = xcom_of(ti, key=RUN_ID_KEY)
     if pushed is None:
         return True
-    listed = pushed if isinstance(pushed, list) else [pushed]
+    listed = pushed if isinstance(pushed, (list, tuple)) else [pushed]
     return {one for one in listed if one is not None} == set(run_ids)
 
 

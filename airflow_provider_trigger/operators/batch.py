@@ -113,8 +113,9 @@ class RunTriggerTaskBatchOperator(TaskRunsOperator, ManyRunsOperator):
             start.start(todo)
             return {}
         again = BatchAgain(client, log=self.log, sleep=guard.sleep)
+        keys = [str(request.key) for request in requests]
+        guard.earlier_keys = dict(enumerate(keys))
         if self.wait_for_completion:
-            keys = [str(request.key) for request in requests]
             taken_up = again.cancel_replaced(key, keys, cancels=self.cancel_on_kill)
             for index, run_id in taken_up.items():
                 guard.run_ids[index] = run_id

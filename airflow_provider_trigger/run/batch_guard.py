@@ -49,6 +49,8 @@ class BatchGuard(CancelGuard):
         """All requests so far, each added before it is sent."""
         self.ended: set[str] = set()
         """The runs that were seen to have ended."""
+        self.earlier_keys: dict[int, str] = {}
+        """The idempotency keys of items, by index, whose runs an earlier try may have started."""
         self.tag: str | None = None
         """What all runs of the task instance carry, to find those whose ids no answer has shown."""
         # Made before anything is sent: a signal handler must start none.
@@ -119,7 +121,7 @@ class BatchGuard(CancelGuard):
         for sending in self.sendings:
             self.take_ids(sending)
         unanswered = [sending for sending in self.sendings if sending.is_unanswered]
-        found = self._look_up(unanswered, deadline) if unanswered else []
+        found = self._look_up(unanswered, deadline)
         left = [one for one in self.known_ids if one not in self.ended and one not in self._accepted]
         left += [one for one in found if one not in self._accepted]
         if left:
@@ -130,10 +132,11 @@ class BatchGuard(CancelGuard):
             self._note_unanswered(unanswered, found)
 
     def _look_up(self, unanswered: Sequence[Sending], deadline: Deadline) -> list[str]:
-        """Return the runs of requests without an answer, as far as the list shows them: it lags 1 to 2 s."""
-        if self.tag is None:
-            return []
+        """Return runs whose ids no answer has shown, as far as the list does, which lags 1 to 2 s."""
         keys = {request.key for sending in unanswered for request in sending.part.requests}
+        keys |= {key for index, key in self.earlier_keys.items() if self.run_ids[index] is None}
+        if self.tag is None or not keys:
+            return []
         found: list[str] = []
         try:
             share = deadline.before(_SHARE_OF_ANSWERS, now=time.monotonic())

@@ -145,7 +145,7 @@ class Part:
 
     :param indexes: of the items, in ascending order
     :param requests: what to start for each of them
-    :param is_alone: whether it is one item that is too large for a batch
+    :param is_alone: whether it is one item that does not go into a batch
     """
 
     indexes: tuple[int, ...]
@@ -156,6 +156,13 @@ class Part:
     def items(self) -> list[Any]:
         """The items as JSON."""
         return list(map(_item, self.requests))
+
+    def alone(self) -> list[Part]:
+        """Return its items, each for a request of its own."""
+        return [
+            Part(indexes=(index,), requests=(request,), is_alone=True)
+            for index, request in zip(self.indexes, self.requests, strict=True)
+        ]
 
     def __str__(self) -> str:
         first, last = self.indexes[0], self.indexes[-1]

@@ -59,14 +59,23 @@ class BatchStart:
         while todo or in_flight:
             self._guard.raise_if_stopped()
             while todo and in_flight < (1 if self._has_batches is None else REQUESTS_AT_ONCE):
-                self._begin(todo.popleft(), done)
+                part = todo.popleft()
+                if self._has_batches is False and not part.is_alone:
+                    todo.extendleft(reversed(part.alone()))
+                    continue
+                self._begin(part, done)
                 in_flight += 1
             try:
                 sending = done.get(timeout=_CHECK_INTERVAL)
             except Empty:
                 continue
             in_flight -= 1
-            todo.extendleft(reversed(self._take(sending)))
+            if sending.is_unknown:
+                self._has_batches = False
+                self._log.info("The server has no call for batches: each run is started by itself")
+                todo.appendleft(sending.part)
+            else:
+                self._take(sending)
 
     def _begin(self, part: Part, done: SimpleQueue[Sending]) -> None:
         sending = Sending(part=part)
@@ -83,25 +92,15 @@ class BatchStart:
         started = start_run(client, request, log=self._log, sleep=self._guard.sleep)
         sending.run_ids = (started.run_id,)
 
-    def _take(self, sending: Sending) -> list[Part]:
-        """Take in what came of a request; return what is to be sent in its place."""
-        part = sending.part
+    def _take(self, sending: Sending) -> None:
         if isinstance(sending.error, TriggerDevError):
             sending.error.reword(_why_not_started(sending, sending.error))
         if sending.error is not None:
             raise sending.error
-        if sending.is_unknown:
-            self._has_batches = False
-            self._log.info("The server has no call for batches: each run is started by itself")
-            return [
-                Part(indexes=(index,), requests=(request,), is_alone=True)
-                for index, request in zip(part.indexes, part.requests, strict=True)
-            ]
-        if not part.is_alone:
+        if not sending.part.is_alone:
             self._has_batches = True
         self._guard.take_ids(sending)
         self._on_ids()
-        return []
 
 
 class _Stoppable:
@@ -127,6 +126,6 @@ def _do(sending: Sending, send: Callable[[], None], done: SimpleQueue[Sending]) 
 
 def _why_not_started(sending: Sending, error: TriggerDevError) -> str:
     text = f"{sending.part} of the batch: {error}".rstrip(".")
-    if not sending.is_unanswered:
+    if not sending.is_unanswered or sending.part.is_alone:  # of which the error says so
         return text
     return f"{text}. Runs of these items may exist: a retry gets them, and starts no other ones"

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import time
-
 import pytest
 from killing import Killed
 from run_operator import batch
@@ -62,9 +60,11 @@ PHASES = [
 
 @pytest.mark.parametrize("phase", PHASES)
 def test_a_kill_cancels_all_runs_and_starts_no_other_ones(
-    phase, server, connect, run_try, kill_when, posts, short_kill_time, said
+    phase, server, connect, run_try, kill_when, posts, request
 ):
     connect(timeout=1, retry_for=60)
+    if phase is in_a_request_that_is_never_answered:
+        request.getfixturevalue("short_kill_time")
     server.on_task("endless", after=None)
     made = batch("endless", payloads=list(range(200)))
     sent_before = []
@@ -82,35 +82,37 @@ def test_a_kill_cancels_all_runs_and_starts_no_other_ones(
     assert len(server.runs) == 20 * len({request.body for request in posts()})
 
 
+def test_a_kill_of_a_retry_cancels_the_runs_that_it_was_about_to_take_up(server, run_try, kill_when):
+    server.on_task("endless", after=None)
+    run_try(batch("endless", payloads=[1, 2, 3], wait_for_completion=False))
+    server.delay_next(1, 0.3, path="/api/v1/runs?")
+    made = batch("endless", payloads=[1, 2, 3])
+    before = len(server.requests)
+    kill_when(lambda: len(server.requests) > before, made.on_kill)
+    run_try(made, try_number=2)
+    assert statuses(server) == ["CANCELED"] * 3
+
+
 @pytest.mark.parametrize("kill_when", ["goes_on"], indirect=True)
-def test_a_kill_needs_less_than_airflow_leaves_it(server, connect, run_try, kill_when):
-    """With requests that are never answered, the server's clock says when the last cancel was sent."""
-    connect(timeout=30, retry_for=60)
+def test_requests_that_are_never_answered_do_not_keep_the_other_runs_alive(
+    server, connect, run_try, kill_when, short_kill_time, said
+):
+    connect(timeout=1, retry_for=60)
     server.on_task("endless", after=None)
     made = batch("endless", payloads=list(range(40)))
-    server.delay_next(1, 0, path="/tasks/batch")
-    killed_at = []
 
-    def is_time():
-        if len(server.runs) < 20:
-            return False
-        server.hang_next(None, path="/tasks/batch")
-        if len(sent(server, "/tasks/batch")) < 2:
-            return False
-        killed_at.append(time.monotonic())
-        return True
+    def second_request_hangs():
+        if len(server.runs) == 20:
+            server.hang_next(None, path="/tasks/batch")
+        return len(sent(server, "/tasks/batch")) == 2
 
-    def on_kill():
-        made.on_kill()
-        killed_at.append(time.monotonic())
-        server.stop()  # what hangs would else be waited for
-
-    called = kill_when(is_time, on_kill)
+    server.delay_next(1, 0.3, path="/api/v2/batches/")
+    called = kill_when(second_request_hangs, made.on_kill)
     ended = run_try(made)
     assert called
     assert isinstance(ended.error, AirflowException)
-    began, done = killed_at[-2:]
-    assert done - began < 5
+    assert statuses(server) == ["CANCELED"] * 20
+    assert said.lines("The server has not answered the start of 20 runs", "items 20 to 39")
 
 
 @pytest.mark.parametrize("kill_when", ["goes_on"], indirect=True)

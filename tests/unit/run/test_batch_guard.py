@@ -202,6 +202,15 @@ def test_runs_whose_ids_no_answer_has_shown_are_found_by_their_tag(server, guard
     assert line.endswith(f"look for them in the dashboard by the tag {TAG}")
 
 
+def test_so_are_those_of_an_earlier_try_that_were_not_taken_up_yet(server, guard: BatchGuard, log) -> None:
+    taken_up, other = (server.add_run("EXECUTING", tags=[TAG], idempotency_key=key) for key in ("k0", "k1"))
+    guard.tag, guard.earlier_keys = TAG, {0: "k0", 1: "k1", 2: "k2"}
+    guard.run_ids = [taken_up.id, None, None]
+    fail(guard, StoppedError())
+    assert [run.status for run in (taken_up, other)] == ["CANCELED", "CANCELED"]
+    assert (taken_up.cancel_requests, log.of("error")) == (1, [])
+
+
 @pytest.mark.parametrize("tag", [None, TAG])
 def test_where_they_cannot_be_found_the_log_says_so(tag, guard: BatchGuard, network, answer, log) -> None:
     network.fault("GET /api/v1/runs", answer(500, {}), times=1000)

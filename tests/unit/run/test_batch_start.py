@@ -84,9 +84,9 @@ def test_a_second_start_repeats_what_is_given(start, server, guard: BatchGuard) 
 
 def test_a_server_without_batches_gets_each_item_alone(start, server, network, log) -> None:
     server.batch = False
-    run_ids = start(requests(3))
-    assert [server.runs[run_id].payload for run_id in run_ids] == [0, 1, 2]
-    assert (len(network.sent(POST)), len(network.sent(TRIGGER))) == (1, 3)
+    run_ids = start(requests(25))
+    assert [server.runs[run_id].payload for run_id in run_ids] == list(range(25))
+    assert (len(network.sent(POST)), len(network.sent(TRIGGER))) == (1, 25)
     assert log.of("info") == ["The server has no call for batches: each run is started by itself"]
 
 
@@ -108,6 +108,14 @@ def test_where_the_answer_is_lost_for_good_the_error_says_who_gets_the_runs(star
     network.fault(POST, lost, times=1000)
     with pytest.raises(TransportError, match=r"^item 0 of the batch: .* may exist: a retry gets them, and "):
         start(requests(1))
+
+
+def test_the_error_of_a_single_start_says_so_itself(start, server, network, lost) -> None:
+    server.batch = False
+    network.fault(TRIGGER, lost, times=1000)
+    with pytest.raises(TransportError, match=r"^item 0 of the batch: POST ") as raised:
+        start(requests(1))
+    assert str(raised.value).count("may exist") == 1
 
 
 def test_any_other_error_is_raised_as_it_is(start, client, monkeypatch: pytest.MonkeyPatch) -> None:
