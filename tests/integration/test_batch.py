@@ -172,7 +172,8 @@ def test_a_lost_answer_makes_one_run_for_each_item(fault, server, connect, run_t
     server.on_task("resize", output=double)
     getattr(server, f"{fault}_next")(2, path="/tasks/batch", after_handling=True)
     ended = run_try(batch(payloads=list(range(45))))
-    assert (ended.error, len(server.runs), len(posts())) == (None, 45, 5)
+    assert (ended.error, len(server.runs)) == (None, 45)
+    assert len(posts()) >= 5
     assert ended.output == [2 * number for number in range(45)]
 
 
