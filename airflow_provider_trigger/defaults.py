@@ -42,3 +42,9 @@ MAX_OUTPUT_SIZE = 1024 * 1024
 
 AUTOMATIC_KEY = "auto"
 """The idempotency key of a run is made of what identifies its task instance."""
+
+BULK_FROM = 300
+"""From more runs on, a cancel and a check for each would use up the default rate limit's burst of 750."""
+
+BULK_FROM_AT_A_STOP = 20
+"""The same where tasks were ended from outside: many more may follow, and the rate limit may be used up."""

@@ -6,12 +6,6 @@ from dataclasses import dataclass
 
 from airflow_provider_trigger import defaults
 
-BULK_FROM = 300
-"""From more runs on, a cancel and a check for each would use up the default rate limit's burst of 750."""
-
-BULK_FROM_AT_A_STOP = 20
-"""The same where tasks were ended from outside: many more may follow, and the rate limit may be used up."""
-
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class CancelSettings:
@@ -33,6 +27,6 @@ class CancelSettings:
     time_limit: float | None = None
     termination_timeout: float | None = None
     poll_interval: float = defaults.POLL_INTERVAL
-    bulk_from: int = BULK_FROM
+    bulk_from: int = defaults.BULK_FROM
     include_descendants: bool = False
     bulk_action_name: str = defaults.BULK_ACTION_NAME

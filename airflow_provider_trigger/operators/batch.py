@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from airflow_provider_trigger.operators.many_runs import ManyRunsOperator
 from airflow_provider_trigger.operators.task_runs import OPTION_ATTRIBUTES, TaskRunsOperator
-from airflow_provider_trigger.run.batch_items import ItemRules, check_items, make_requests
+from airflow_provider_trigger.run.batch.items import ItemRules, check_items, make_requests
 from airflow_provider_trigger.run.identity import KEY_PREFIX, TAGS_OF_OURS, RunKey, TaskInstanceIdentity
 from airflow_provider_trigger.run.request import TaskRequest, check_options
 from airflow_provider_trigger.sources.run_ids import read_literal
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from airflow_provider_trigger.api.client import TriggerDevClient
     from airflow_provider_trigger.api.models.runs import Run
-    from airflow_provider_trigger.run.batch_guard import BatchGuard
+    from airflow_provider_trigger.run.batch.guard import BatchGuard
 
 _RENDERED = {name: name for name in ("task_identifier", "payloads", "items")} | OPTION_ATTRIBUTES
 
@@ -90,8 +90,8 @@ class RunTriggerTaskBatchOperator(TaskRunsOperator, ManyRunsOperator):
     def _start(
         self, client: TriggerDevClient, guard: BatchGuard, context: Context, *, on_ids: Callable[[], object]
     ) -> Mapping[str, Run]:
-        from airflow_provider_trigger.run.batch_again import BatchAgain
-        from airflow_provider_trigger.run.batch_start import BatchStart
+        from airflow_provider_trigger.run.batch.again import BatchAgain
+        from airflow_provider_trigger.run.batch.start import BatchStart
         from airflow_provider_trigger.sources.context import task_instance_of
 
         identity = task_instance_of(context)

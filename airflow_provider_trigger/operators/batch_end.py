@@ -15,7 +15,7 @@ from airflow_provider_trigger.wording import MAX_NAMED, enumeration
 if TYPE_CHECKING:
     from airflow_provider_trigger.hooks.connection import Settings
     from airflow_provider_trigger.log import Log
-    from airflow_provider_trigger.run.batch_outputs import Outputs
+    from airflow_provider_trigger.run.batch.outputs import Outputs
 
 # Of an error in XCom, in characters: there may be 1,000 of them.
 _MAX_ERROR_LENGTH = 500

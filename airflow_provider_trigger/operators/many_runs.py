@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from airflow_provider_trigger.api.client import TriggerDevClient
     from airflow_provider_trigger.api.models.runs import Run
     from airflow_provider_trigger.hooks.trigger_dev import TriggerDevHook
-    from airflow_provider_trigger.run.batch_guard import BatchGuard
+    from airflow_provider_trigger.run.batch.guard import BatchGuard
     from airflow_provider_trigger.run.wait_settings import WaitSettings
     from airflow_provider_trigger.run.waited import Waited
 
@@ -69,7 +69,7 @@ class ManyRunsOperator(RunsOperator):
         raise NotImplementedError
 
     def _new_guard(self, hook: TriggerDevHook) -> BatchGuard:
-        from airflow_provider_trigger.run.batch_guard import BatchGuard
+        from airflow_provider_trigger.run.batch.guard import BatchGuard
 
         return self._make_guard(BatchGuard, hook)
 
@@ -187,7 +187,7 @@ class ManyRunsOperator(RunsOperator):
     ) -> list[Any]:
         """Return the outputs, or fail."""
         from airflow_provider_trigger.operators import batch_end
-        from airflow_provider_trigger.run.batch_outputs import Outputs
+        from airflow_provider_trigger.run.batch.outputs import Outputs
         from airflow_provider_trigger.run.event import check_failed
         from airflow_provider_trigger.run.xcom_outputs import outputs_for_xcom
 

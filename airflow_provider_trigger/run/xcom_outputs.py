@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from airflow_provider_trigger.api.errors import TriggerDevError
 from airflow_provider_trigger.log import Log
-from airflow_provider_trigger.run.batch_outputs import Outputs
+from airflow_provider_trigger.run.batch.outputs import Outputs
 from airflow_provider_trigger.wording import enumeration
 
 if TYPE_CHECKING:

@@ -22,7 +22,8 @@ from airflow_provider_trigger.api.errors import AuthenticationError
 from airflow_provider_trigger.api.rate_limit import RateLimit
 from airflow_provider_trigger.cancel.cancellation import Cancellation
 from airflow_provider_trigger.cancel.outcome import CancelResult
-from airflow_provider_trigger.cancel.settings import BULK_FROM_AT_A_STOP, CancelSettings
+from airflow_provider_trigger.cancel.settings import CancelSettings
+from airflow_provider_trigger.defaults import BULK_FROM_AT_A_STOP
 from airflow_provider_trigger.hooks.diagnosis import action_for
 from airflow_provider_trigger.triggers.fetching import fetch_hook
 from airflow_provider_trigger.triggers.kept import keep

@@ -7,7 +7,7 @@ from run_operator import batch
 from waiting import LONG
 
 from airflow_provider_trigger._compat import AirflowException, AirflowFailException
-from airflow_provider_trigger.run import batch_sending
+from airflow_provider_trigger.run.batch import sending as batch_sending
 from airflow_provider_trigger.testing import TriggerDevServer
 
 WAYS = pytest.mark.parametrize("deferrable", [False, True], ids=["waits", "defers"])

@@ -6,7 +6,7 @@ import pytest
 from run_operator import batch
 from waiting import LONG, until
 
-from airflow_provider_trigger.run import batch_again
+from airflow_provider_trigger.run.batch import again as batch_again
 
 WAYS = pytest.mark.parametrize("deferrable", [False, True], ids=["waits", "defers"])
 

@@ -17,7 +17,8 @@ from airflow_provider_trigger.api.errors import AuthenticationError
 from airflow_provider_trigger.api.settings import ServerSettings
 from airflow_provider_trigger.cancel import bulk
 from airflow_provider_trigger.cancel.cancellation import Cancellation
-from airflow_provider_trigger.cancel.settings import BULK_FROM, CancelSettings
+from airflow_provider_trigger.cancel.settings import CancelSettings
+from airflow_provider_trigger.defaults import BULK_FROM
 from airflow_provider_trigger.testing import TriggerDevServer
 
 MANY = BULK_FROM + 1

@@ -19,7 +19,8 @@ from airflow_provider_trigger.api.client import TriggerDevClient
 from airflow_provider_trigger.api.settings import ServerSettings
 from airflow_provider_trigger.cancel import workers
 from airflow_provider_trigger.cancel.cancellation import Cancellation
-from airflow_provider_trigger.cancel.settings import BULK_FROM, CancelSettings
+from airflow_provider_trigger.cancel.settings import CancelSettings
+from airflow_provider_trigger.defaults import BULK_FROM
 from airflow_provider_trigger.notifications.cancel import CancelTriggerRunNotifier
 from airflow_provider_trigger.testing import TriggerDevServer
 

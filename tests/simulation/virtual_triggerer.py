@@ -21,8 +21,8 @@ from airflow_provider_trigger.api.async_client import AsyncTriggerDevClient
 from airflow_provider_trigger.api.exchange import Exchange, Reply, Send
 from airflow_provider_trigger.cancel.cancellation import Cancellation
 from airflow_provider_trigger.cancel.outcome import CancelResult
-from airflow_provider_trigger.cancel.settings import BULK_FROM_AT_A_STOP, CancelSettings
-from airflow_provider_trigger.defaults import CONN_ID
+from airflow_provider_trigger.cancel.settings import CancelSettings
+from airflow_provider_trigger.defaults import BULK_FROM_AT_A_STOP, CONN_ID
 from airflow_provider_trigger.hooks import asynchronous
 from airflow_provider_trigger.hooks.connection import Settings
 from airflow_provider_trigger.run.wait import wait_for_runs

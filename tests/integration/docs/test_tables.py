@@ -27,7 +27,7 @@ from airflow_provider_trigger.api.http import Call
 from airflow_provider_trigger.api.models import runs, statuses
 from airflow_provider_trigger.cancel import calls, record, workers
 from airflow_provider_trigger.cancel.outcome import CancelOutcome, CancelResult
-from airflow_provider_trigger.cancel.settings import BULK_FROM
+from airflow_provider_trigger.defaults import BULK_FROM, BULK_FROM_AT_A_STOP
 from airflow_provider_trigger.get_provider_info import get_provider_info
 from airflow_provider_trigger.hooks.trigger_dev import TriggerDevHook
 from airflow_provider_trigger.notifications.cancel import CancelTriggerRunNotifier
@@ -39,8 +39,6 @@ from airflow_provider_trigger.operators.replay import ReplayTriggerRunOperator
 from airflow_provider_trigger.operators.run import RunTriggerTaskOperator
 from airflow_provider_trigger.operators.task_runs import TaskRunsOperator
 from airflow_provider_trigger.run import (
-    batch_cancel,
-    batch_start,
     conversions,
     find,
     identity,
@@ -50,6 +48,7 @@ from airflow_provider_trigger.run import (
     wait,
     wait_settings,
 )
+from airflow_provider_trigger.run.batch import start as batch_start
 from airflow_provider_trigger.run.identity import DagRunIdentity, TaskInstanceIdentity
 from airflow_provider_trigger.sensors.run import TriggerRunSensor
 from airflow_provider_trigger.sources import started
@@ -276,7 +275,7 @@ STATEMENTS: list[tuple[str, str, Callable[[], bool]]] = [
     ("run.md", "above `max_output_size`\n(1 MB)", lambda: defaults.MAX_OUTPUT_SIZE == 1024**2),
     ("run.md", "until its worker has stopped, up to 75 s", lambda: runs.TERMINATES_WITHIN == 75),
     ("run.md", "`on_kill` cancels the run, within 4 s", lambda: base._STOP_TIME == 4),
-    ("many_runs.md", "from 20 runs on by\na bulk action", lambda: batch_cancel.BULK_FROM == 20),
+    ("many_runs.md", "more than 20 runs by\na bulk action", lambda: BULK_FROM_AT_A_STOP == 20),
     ("many_runs.md", "in flight: up to four,", lambda: batch_start.REQUESTS_AT_ONCE == 4),
     ("many_runs.md", "of 20 items each", lambda: batches.MAX_ITEMS_AT_ONCE == 20),
     ("cancel.md", "it searches twice, and takes", lambda: started._LISTS == 2),

@@ -18,7 +18,7 @@ from airflow_provider_trigger.api.errors import (
 from airflow_provider_trigger.api.exchange import Exchange, Send, Wait
 from airflow_provider_trigger.cancel.bulk import NO_PROGRESS_AFTER, SHARE, BulkParts, bulk_steps
 from airflow_provider_trigger.cancel.record import BulkPart, RunRecord
-from airflow_provider_trigger.cancel.settings import BULK_FROM
+from airflow_provider_trigger.defaults import BULK_FROM
 
 
 class Action:

@@ -19,7 +19,7 @@ from airflow_provider_trigger.operators.batch_end import (
     ends_of,
     failure_of,
 )
-from airflow_provider_trigger.run.batch_outputs import Outputs
+from airflow_provider_trigger.run.batch.outputs import Outputs
 from airflow_provider_trigger.run.waited import Waited, WaitEnd
 
 CONNECTION = Settings(

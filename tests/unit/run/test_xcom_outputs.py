@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from airflow_provider_trigger.api.errors import ServerError, TriggerDevError
-from airflow_provider_trigger.run.batch_outputs import Outputs
+from airflow_provider_trigger.run.batch.outputs import Outputs
 from airflow_provider_trigger.run.output import OutputTooLargeError, output_of
 from airflow_provider_trigger.run.xcom_outputs import fetch_outputs, outputs_for_xcom, reference
 from airflow_provider_trigger.testing import UNSET
@@ -80,7 +80,7 @@ def test_an_output_that_is_too_large_to_be_read_makes_references_of_all(
             raise OutputTooLargeError(large, limit=16 * 1024 * 1024, size=None)
         return output_of(run, *given, **more)
 
-    monkeypatch.setattr("airflow_provider_trigger.run.batch_outputs.output_of", output_of_either)
+    monkeypatch.setattr("airflow_provider_trigger.run.batch.outputs.output_of", output_of_either)
     assert fetch(small, large) == [reference(small, 5), {"run_id": large, "output_size": None}]
     assert log.of("warning")[0].startswith(f"XCom gets a reference. The output of run {large} has more bytes")
 

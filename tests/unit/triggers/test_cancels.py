@@ -12,7 +12,7 @@ from tenacity import wait_none
 
 from airflow_provider_trigger.api import circuit_breaker, exchange
 from airflow_provider_trigger.api.errors import AuthenticationError
-from airflow_provider_trigger.cancel.settings import BULK_FROM_AT_A_STOP
+from airflow_provider_trigger.defaults import BULK_FROM_AT_A_STOP
 from airflow_provider_trigger.hooks.asynchronous import get_hook
 from airflow_provider_trigger.triggers import kept
 from airflow_provider_trigger.triggers.cancels import cancel_runs

@@ -10,7 +10,7 @@ import pytest
 from airflow_provider_trigger.api import body
 from airflow_provider_trigger.api.errors import ResponseError, ServerError
 from airflow_provider_trigger.api.http import MAX_BODY_BYTES
-from airflow_provider_trigger.run.batch_outputs import Outputs
+from airflow_provider_trigger.run.batch.outputs import Outputs
 from airflow_provider_trigger.testing import UNSET
 
 

@@ -12,14 +12,11 @@ from airflow_provider_trigger.api.deadline import Deadline
 from airflow_provider_trigger.api.endpoints.bulk_actions import MAX_SIZE, cancel_runs_in_bulk
 from airflow_provider_trigger.api.endpoints.runs import cancel_run, retrieve_run
 from airflow_provider_trigger.api.models.runs import Run
-from airflow_provider_trigger.defaults import BULK_ACTION_NAME
+from airflow_provider_trigger.defaults import BULK_ACTION_NAME, BULK_FROM_AT_A_STOP
 from airflow_provider_trigger.run.threads import Threads
 
 if TYPE_CHECKING:
     from airflow_provider_trigger.api.client import TriggerDevClient
-
-BULK_FROM = 20
-"""From so many runs on, a bulk action comes first: 4 s are not enough for a cancel of each (measured)."""
 
 # The part of the time that the bulk actions' answers may take.
 _SHARE_OF_BULK = 1 / 3
@@ -60,12 +57,12 @@ def cancel_batch(
     :param deadline: for all of it
     """
     cancel = BatchCancel()
-    if len(run_ids) >= BULK_FROM:
+    in_bulk = len(run_ids) > BULK_FROM_AT_A_STOP  # 4 s are not enough for a cancel of each (measured)
+    if in_bulk:
         parts = [run_ids[start : start + MAX_SIZE] for start in range(0, len(run_ids), MAX_SIZE)]
         share = deadline.before(_SHARE_OF_BULK, now=time.monotonic())
         _do_each(threads, [partial(_cancel_in_bulk, cancel, part, client, share) for part in parts], share)
-    checks = len(run_ids) < BULK_FROM
-    works = [partial(_cancel_one, cancel, one, client, deadline, checks) for one in reversed(run_ids)]
+    works = [partial(_cancel_one, cancel, one, client, deadline, not in_bulk) for one in reversed(run_ids)]
     _do_each(threads, works, deadline)
     return cancel
 

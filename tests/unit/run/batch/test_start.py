@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from airflow_provider_trigger.api.errors import ResponseError, TransportError
-from airflow_provider_trigger.run.batch_guard import BatchGuard
-from airflow_provider_trigger.run.batch_start import BatchStart
+from airflow_provider_trigger.run.batch.guard import BatchGuard
+from airflow_provider_trigger.run.batch.start import BatchStart
 from airflow_provider_trigger.run.drive import StoppedError
 from airflow_provider_trigger.run.request import TaskRequest
 

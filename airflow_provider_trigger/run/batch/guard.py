@@ -14,8 +14,8 @@ from airflow_provider_trigger.api.errors import TriggerDevError
 from airflow_provider_trigger.api.models.runs import Run
 from airflow_provider_trigger.api.models.statuses import ALIVE_STATUSES
 from airflow_provider_trigger.log import Log
-from airflow_provider_trigger.run.batch_cancel import BatchCancel, cancel_batch, wait_until
-from airflow_provider_trigger.run.batch_sending import Sending
+from airflow_provider_trigger.run.batch.cancel import BatchCancel, cancel_batch, wait_until
+from airflow_provider_trigger.run.batch.sending import Sending
 from airflow_provider_trigger.run.cancel_guard import CancelGuard
 from airflow_provider_trigger.run.find import list_pages
 from airflow_provider_trigger.run.steps import Check, Steps

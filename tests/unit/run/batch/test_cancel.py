@@ -9,7 +9,7 @@ import pytest
 from patient_clock import PatientClock
 
 from airflow_provider_trigger.api.deadline import NEVER, Deadline
-from airflow_provider_trigger.run.batch_cancel import BatchCancel, cancel_batch, wait_until
+from airflow_provider_trigger.run.batch.cancel import BatchCancel, cancel_batch, wait_until
 from airflow_provider_trigger.run.threads import Threads
 
 CANCEL, BULK = "/cancel", "POST /api/v1/bulk-actions"
@@ -17,7 +17,7 @@ CANCEL, BULK = "/cancel", "POST /api/v1/bulk-actions"
 
 @pytest.fixture
 def cancel(client, clock, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., BatchCancel]]:
-    monkeypatch.setattr("airflow_provider_trigger.run.batch_cancel.time", PatientClock(clock))
+    monkeypatch.setattr("airflow_provider_trigger.run.batch.cancel.time", PatientClock(clock))
     threads = Threads(2, name="of-a-test")
 
     def act(runs: list[Any], deadline: Deadline = NEVER) -> BatchCancel:
@@ -43,12 +43,12 @@ def test_a_few_are_canceled_one_by_one_and_checked(cancel, server, network) -> N
 
 
 def test_many_are_canceled_in_bulk_first_and_not_checked(cancel, server, network) -> None:
-    runs = add(server, 20)
+    runs = add(server, 21)
     done = cancel(runs)
     assert {run.status for run in runs} == {"CANCELED"}
     assert len(done.bulk_ids) == len(network.sent(BULK)) == 1
     assert network.requests[0] == BULK
-    assert (done.checked, len(done.accepted), network.sent("GET")) == ({}, 20, [])
+    assert (done.checked, len(done.accepted), network.sent("GET")) == ({}, 21, [])
 
 
 def test_a_bulk_action_takes_500(cancel, server, network) -> None:
@@ -81,7 +81,7 @@ def test_after_the_deadline_nothing_is_sent(cancel, server, network, clock) -> N
 
 
 def test_a_condition_is_waited_for_until_the_deadline(clock, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("airflow_provider_trigger.run.batch_cancel.time", clock)
+    monkeypatch.setattr("airflow_provider_trigger.run.batch.cancel.time", clock)
     assert wait_until(lambda: True, Deadline(0))
     assert clock.slept == []
     assert wait_until(lambda: clock.now > 1001, Deadline(1005))

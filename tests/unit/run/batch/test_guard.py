@@ -9,9 +9,9 @@ import pytest
 from patient_clock import PatientClock
 
 from airflow_provider_trigger.api.errors import TransportError
-from airflow_provider_trigger.run.batch_guard import BatchGuard
-from airflow_provider_trigger.run.batch_items import divide
-from airflow_provider_trigger.run.batch_sending import Sending
+from airflow_provider_trigger.run.batch.guard import BatchGuard
+from airflow_provider_trigger.run.batch.items import divide
+from airflow_provider_trigger.run.batch.sending import Sending
 from airflow_provider_trigger.run.drive import StoppedError
 from airflow_provider_trigger.run.request import TaskRequest
 from airflow_provider_trigger.run.steps import Check, Pause
@@ -22,8 +22,8 @@ TAG = "airflow_task:start"
 @pytest.fixture
 def make_guard(client, clock, virtual_time, log, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     made: list[BatchGuard] = []
-    for module in ("batch_cancel", "batch_guard"):
-        monkeypatch.setattr(f"airflow_provider_trigger.run.{module}.time", PatientClock(clock))
+    for module in ("cancel", "guard"):
+        monkeypatch.setattr(f"airflow_provider_trigger.run.batch.{module}.time", PatientClock(clock))
 
     def make(*, cancels: bool = True) -> BatchGuard:
         made.append(BatchGuard(client, cancels=cancels, time_limit=4.0, log=log))
@@ -182,7 +182,7 @@ def test_a_request_in_flight_is_waited_for(server, guard: BatchGuard, clock, mon
         return float(clock.now)
 
     monkeypatch.setattr(clock, "monotonic", answers)
-    monkeypatch.setattr("airflow_provider_trigger.run.batch_guard.time", clock)
+    monkeypatch.setattr("airflow_provider_trigger.run.batch.guard.time", clock)
     guard.stop()
     assert guard.run_ids == [None, runs[0].id, runs[1].id, None]
     assert {run.status for run in runs} == {"CANCELED"}

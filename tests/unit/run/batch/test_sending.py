@@ -9,8 +9,8 @@ import pytest
 import requests
 
 from airflow_provider_trigger.api.errors import ResponseError, ServerError, TransportError, TriggerDevError
-from airflow_provider_trigger.run.batch_items import divide
-from airflow_provider_trigger.run.batch_sending import Sending, send_batch
+from airflow_provider_trigger.run.batch.items import divide
+from airflow_provider_trigger.run.batch.sending import Sending, send_batch
 from airflow_provider_trigger.run.cancel_guard import CancelGuard
 from airflow_provider_trigger.run.drive import StoppedError
 from airflow_provider_trigger.run.request import TaskRequest
@@ -20,7 +20,7 @@ POST, GET = "POST /api/v2/tasks/batch", "GET /api/v2/batches/"
 
 @pytest.fixture
 def guard(client, virtual_time, log, monkeypatch: pytest.MonkeyPatch) -> CancelGuard:
-    monkeypatch.setattr("airflow_provider_trigger.run.batch_sending.time", virtual_time)
+    monkeypatch.setattr("airflow_provider_trigger.run.batch.sending.time", virtual_time)
     return CancelGuard(client, cancels=True, time_limit=4.0, log=log)
 
 

@@ -10,10 +10,10 @@ import pytest
 
 from airflow_provider_trigger.api.errors import ResponseError, ServerError, TriggerDevError
 from airflow_provider_trigger.api.models.runs import TERMINATES_WITHIN
-from airflow_provider_trigger.run import batch_again
-from airflow_provider_trigger.run.batch_again import BatchAgain
-from airflow_provider_trigger.run.batch_guard import BatchGuard
-from airflow_provider_trigger.run.batch_start import BatchStart
+from airflow_provider_trigger.run.batch import again as batch_again
+from airflow_provider_trigger.run.batch.again import BatchAgain
+from airflow_provider_trigger.run.batch.guard import BatchGuard
+from airflow_provider_trigger.run.batch.start import BatchStart
 from airflow_provider_trigger.run.identity import DagRunIdentity, RunKey, TaskInstanceIdentity
 from airflow_provider_trigger.run.request import TaskRequest
 

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from airflow_provider_trigger.api.http import encode_json
-from airflow_provider_trigger.run.batch_items import ItemRules, Part, check_items, divide, make_requests
+from airflow_provider_trigger.run.batch.items import ItemRules, Part, check_items, divide, make_requests
 from airflow_provider_trigger.run.request import TaskRequest
 
 

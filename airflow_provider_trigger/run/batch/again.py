@@ -14,7 +14,7 @@ from airflow_provider_trigger.api.errors import NotFoundError, TriggerDevError, 
 from airflow_provider_trigger.api.models.runs import TERMINATES_WITHIN, ListedRun, Run
 from airflow_provider_trigger.defaults import POLL_INTERVAL
 from airflow_provider_trigger.log import Log
-from airflow_provider_trigger.run.batch_start import BatchStart
+from airflow_provider_trigger.run.batch.start import BatchStart
 from airflow_provider_trigger.run.checks import call_each
 from airflow_provider_trigger.run.find import list_pages
 from airflow_provider_trigger.run.identity import RunKey
