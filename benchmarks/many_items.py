@@ -75,10 +75,12 @@ def _measure(airflow: WholeAirflow, server: RemoteServer, dag_id: str) -> Measur
     watching.start()
     begun = time.monotonic()
     try:
-        airflow.run_dag(dag_id, dag_id, timeout=LONGEST)
+        state = airflow.run_dag(dag_id, dag_id, timeout=LONGEST)
     finally:
         has_ended.set()
         watching.join()
+    if state != "success":
+        raise RuntimeError(f"Dag run {dag_id!r} is {state}")
     requests = server.requests()
     return Measured(
         seconds=time.monotonic() - begun,
