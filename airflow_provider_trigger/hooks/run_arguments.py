@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING, Any
 from airflow_provider_trigger.api.models.statuses import TODAYS_STATUSES
 from airflow_provider_trigger.defaults import AUTOMATIC_KEY
 from airflow_provider_trigger.durations import Duration
-from airflow_provider_trigger.run.filter import RunFilter
-from airflow_provider_trigger.run.find import ALL_TIMES
+from airflow_provider_trigger.run.find import ALL_TIMES, RunFilter
 from airflow_provider_trigger.run.request import TaskRequest, check_options, check_payload, to_api
 from airflow_provider_trigger.run.wait_settings import WaitSettings, is_development_key
 from airflow_provider_trigger.sources.search_terms import (

@@ -14,7 +14,7 @@ from airflow_provider_trigger.hooks.clients import ClientHook
 if TYPE_CHECKING:
     from airflow_provider_trigger.api.models.runs import ListedRun, Run
     from airflow_provider_trigger.durations import Duration
-    from airflow_provider_trigger.run.filter import RunFilter
+    from airflow_provider_trigger.run.find import RunFilter
     from airflow_provider_trigger.run.wait_settings import WaitSettings
     from airflow_provider_trigger.run.waited import Waited
 

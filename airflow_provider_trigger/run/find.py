@@ -1,4 +1,4 @@
-"""Find the runs that one Dag run or one task instance has started, by their tag."""
+"""List runs by what they have in common, and find those that one Dag run or task instance has started."""
 
 from __future__ import annotations
 
@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING
 
 from airflow_provider_trigger.api.deadline import NEVER, Deadline
 from airflow_provider_trigger.api.endpoints.runs import list_runs_page, retrieve_run
-from airflow_provider_trigger.api.errors import TriggerDevError
+from airflow_provider_trigger.api.errors import TriggerDevError, UnexpectedAnswerError
 from airflow_provider_trigger.api.models.runs import ListedRun, Run
+from airflow_provider_trigger.api.models.statuses import todays_word
 from airflow_provider_trigger.run.checks import call_each
 
 if TYPE_CHECKING:
@@ -61,7 +62,7 @@ def find_runs(
     :raises TriggerDevError: the list failed
     """
     found = Found()
-    pages = list_pages(client, tag=tag, statuses=statuses, deadline=deadline)
+    pages = RunFilter(tags=(tag,), statuses=statuses).pages(client, deadline=deadline)
     run_ids = [run.id for page in pages for run in page]
     for run in call_each(client, retrieve_run, run_ids, deadline=deadline).values():
         if isinstance(run, TriggerDevError):
@@ -77,40 +78,62 @@ def find_runs(
     return found
 
 
-def list_pages(
-    client: TriggerDevClient,
-    *,
-    tag: str | None = None,
-    statuses: Collection[str] = (),
-    task_identifiers: Collection[str] = (),
-    batch_id: str | None = None,
-    created_from: datetime = ALL_TIMES,
-    deadline: Deadline = NEVER,
-) -> Iterator[list[ListedRun]]:
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RunFilter:
     """
-    Yield all runs that have all of this in common, page by page, as far as the list knows.
+    What a run must have to be listed; a field that is empty allows any.
 
-    :param client: for the environment
-    :param tag: exactly as sent; None for any
-    :param statuses: one of these, as the API spells them; empty for any
-    :param task_identifiers: one of these tasks; empty for any
-    :param batch_id: the batch that started them; None for any
-    :param created_from: since when, with a time zone
-    :param deadline: for all pages
-    :raises TriggerDevError: the list failed
+    :param tags: all of these, exactly
+    :param statuses: one of these, in today's words
+    :param task_identifiers: one of these tasks
+    :param batch_id: the batch that started it
+    :param created_from: since when it exists, with a time zone
     """
-    after = None
-    while True:
-        call = list_runs_page(
-            tags=[] if tag is None else [tag],
-            statuses=sorted(statuses),
-            task_identifiers=sorted(task_identifiers),
-            batch_id=batch_id,
-            created_from=created_from,
-            after=after,
+
+    tags: tuple[str, ...] = ()
+    statuses: Collection[str] = ()
+    task_identifiers: tuple[str, ...] = ()
+    batch_id: str | None = None
+    created_from: datetime = ALL_TIMES
+
+    def pages(self, client: TriggerDevClient, *, deadline: Deadline = NEVER) -> Iterator[list[ListedRun]]:
+        """
+        Yield the runs page by page, the newest first, as far as the list knows; a page may be empty.
+
+        The server gets one tag, as it finds runs with any of several (measured).
+
+        :param client: for the environment
+        :param deadline: for all pages
+        :raises TriggerDevError: the list failed
+        """
+        after = None
+        while True:
+            call = list_runs_page(
+                tags=self.tags[:1],
+                statuses=sorted(self.statuses),
+                task_identifiers=sorted(self.task_identifiers),
+                batch_id=self.batch_id,
+                created_from=self.created_from,
+                after=after,
+            )
+            page = client.call(call, deadline=deadline)
+            yield [run for run in page.runs if self._fits(run)]
+            if page.next is None:  # a short page is not the last one (measured)
+                return
+            if page.next == after:
+                text = f"{call.request} answered the same page again, so that its list has no end"
+                raise UnexpectedAnswerError(text, retryable=False)
+            after = page.next
+
+    def _fits(self, run: ListedRun) -> bool:
+        """
+        Check a run again: the server ignores filters that it does not know (measured).
+
+        The batch cannot be checked: an item does not show it (measured).
+        """
+        return (
+            set(self.tags) <= set(run.tags)
+            and (not self.statuses or todays_word(run.status) in self.statuses)
+            and (not self.task_identifiers or run.task_identifier in self.task_identifiers)
+            and (run.created_at is None or run.created_at >= self.created_from)
         )
-        page = client.call(call, deadline=deadline)
-        yield page.runs
-        after = page.next
-        if after is None:  # a short page is not the last one (measured)
-            return

@@ -12,7 +12,7 @@ from airflow_provider_trigger.api.errors import TriggerDevError
 from airflow_provider_trigger.api.models.runs import Run
 from airflow_provider_trigger.api.models.statuses import ALIVE_STATUSES, RunStatus
 from airflow_provider_trigger.log import Log
-from airflow_provider_trigger.run.find import Found, find_runs, list_pages
+from airflow_provider_trigger.run.find import Found, RunFilter, find_runs
 from airflow_provider_trigger.run.identity import RunKey
 from airflow_provider_trigger.run.request import TaskRequest
 from airflow_provider_trigger.run.start import Started, start_run, take_up, wait_until_terminated
@@ -145,7 +145,7 @@ def _warn_if_list_is_behind(
     for _ in range(_LISTS):
         sleep(_LIST_INTERVAL)
         try:
-            pages = list_pages(client, tag=key.task_instance.tag, statuses=(), deadline=deadline)
+            pages = RunFilter(tags=(key.task_instance.tag,)).pages(client, deadline=deadline)
             if any(run_id == run.id for page in pages for run in page):
                 return
         except TriggerDevError as error:

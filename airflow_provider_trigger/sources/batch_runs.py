@@ -11,7 +11,7 @@ from airflow_provider_trigger.api.errors import AuthenticationError, NotFoundErr
 from airflow_provider_trigger.api.models.batches import Batch
 from airflow_provider_trigger.api.models.runs import ListedRun
 from airflow_provider_trigger.run.checks import call_each
-from airflow_provider_trigger.run.filter import RunFilter
+from airflow_provider_trigger.run.find import RunFilter
 from airflow_provider_trigger.sources.run_ids import InvalidValue, RunIds
 from airflow_provider_trigger.sources.search_terms import BATCH_IDS
 

@@ -10,8 +10,7 @@ from airflow_provider_trigger.api.errors import TriggerDevError
 from airflow_provider_trigger.api.models.runs import ListedRun
 from airflow_provider_trigger.api.models.statuses import ALIVE_STATUSES
 from airflow_provider_trigger.log import Log
-from airflow_provider_trigger.run.filter import RunFilter
-from airflow_provider_trigger.run.find import LIST_LAG
+from airflow_provider_trigger.run.find import LIST_LAG, RunFilter
 from airflow_provider_trigger.sources.batch_runs import BatchRuns
 from airflow_provider_trigger.sources.problems import Reaction, log_sources
 from airflow_provider_trigger.sources.run_ids import RunIds
@@ -141,7 +140,7 @@ class SelectedRuns:
     def _pages(self, client: TriggerDevClient) -> Iterator[list[ListedRun]]:
         """Yield the runs that are alive and were not found before; a page may be empty."""
         if self._selection.tags:
-            tagged = RunFilter(tags=self._selection.tags, statuses=tuple(ALIVE_STATUSES))
+            tagged = RunFilter(tags=self._selection.tags, statuses=ALIVE_STATUSES)
             for page in tagged.pages(client):
                 yield self._new(page, source=_BY_TAGS)
         for batch_id in self._selection.batch_ids:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from airflow_provider_trigger.api.errors import TriggerDevError
 from airflow_provider_trigger.api.models.statuses import ALIVE_STATUSES
 from airflow_provider_trigger.log import Log
-from airflow_provider_trigger.run.find import LIST_LAG, list_pages
+from airflow_provider_trigger.run.find import LIST_LAG, RunFilter
 from airflow_provider_trigger.sources.context import own_ti_of, starter_of
 from airflow_provider_trigger.sources.run_ids import RunIds
 from airflow_provider_trigger.sources.xcom import add_xcoms, starts_runs, why_no_xcom
@@ -66,11 +66,12 @@ def started_by_search(
             )
         return
     known, others = set(ids.found), list[str]()
+    alive = RunFilter(tags=(starter.tag,), statuses=ALIVE_STATUSES)
     try:
         for number in range(_LISTS):
             if number:
                 time.sleep(min(LIST_LAG, deadline.remaining(time.monotonic())))
-            for page in list_pages(client, tag=starter.tag, statuses=ALIVE_STATUSES, deadline=deadline):
+            for page in alive.pages(client, deadline=deadline):
                 runs = [run for run in page if run.id not in known and not run.is_final]
                 ours = [run.id for run in runs if starter.has_started(run.idempotency_key)]
                 known.update(run.id for run in runs)

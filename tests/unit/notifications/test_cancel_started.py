@@ -294,7 +294,7 @@ def test_the_runs_of_the_first_page_are_canceled_before_the_next_page_is_read(
         assert canceled.wait(LONG)
         yield [listed[other.id]]
 
-    monkeypatch.setattr(started, "list_pages", pages)
+    monkeypatch.setattr(started.RunFilter, "pages", pages)
     CancelTriggerRunNotifier()(context)
     assert is_canceled(run, other) == [True, True]
     assert log.of("error") == []

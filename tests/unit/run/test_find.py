@@ -12,10 +12,10 @@ from fake_clock import Clock
 from in_process import Network
 
 from airflow_provider_trigger.api.deadline import Deadline
-from airflow_provider_trigger.api.errors import NotSentError, ServerError, TriggerDevError
+from airflow_provider_trigger.api.errors import NotSentError, ServerError, TriggerDevError, UnexpectedAnswerError
 from airflow_provider_trigger.api.models.statuses import ALIVE_STATUSES
 from airflow_provider_trigger.run import checks
-from airflow_provider_trigger.run.find import find_runs, list_pages
+from airflow_provider_trigger.run.find import RunFilter, find_runs
 from airflow_provider_trigger.run.identity import DagRunIdentity, TaskInstanceIdentity
 from airflow_provider_trigger.testing import TriggerDevServer
 
@@ -115,15 +115,18 @@ def test_a_replay_carries_the_tags_but_is_not_ours(server, find) -> None:
     assert sorted(found.others) == sorted([replayed.id, foreign.id])
 
 
+OURS = RunFilter(tags=(DAG_RUN.tag,), statuses=ALIVE_STATUSES)
+
+
 def listed(client: Any, **options: Any) -> list[str]:
-    pages = list_pages(client, tag=DAG_RUN.tag, statuses=ALIVE_STATUSES, **options)
+    pages = OURS.pages(client, **options)
     return [run.id for page in pages for run in page]
 
 
 def test_a_list_shows_what_proves_whose_a_run_is(server, client) -> None:
     run = add(server)
     replayed = server.replay(run)
-    [page] = list_pages(client, tag=DAG_RUN.tag, statuses=ALIVE_STATUSES)
+    [page] = OURS.pages(client)
     keys = {one.id: (one.idempotency_key, one.is_final) for one in page}
     assert keys == {run.id: (f"{TASKS[0].start_of_keys}0", False), replayed.id: (None, False)}
 
@@ -191,3 +194,43 @@ def test_the_deadline_ends_the_list(client, network, clock, lost) -> None:
     assert clock.now <= 1005
     with pytest.raises(NotSentError):
         listed(client, deadline=Deadline.after(0, now=clock.monotonic()))
+
+
+def test_runs_of_a_server_that_uses_older_words_are_listed(connect, answer) -> None:
+    older = ["WAITING_FOR_DEPLOY", "QUEUED", "REATTEMPTING", "FROZEN"]
+    runs = [{"id": f"run_{status}", "status": status, "tags": [DAG_RUN.tag]} for status in older]
+    client, _ = connect(lambda _: answer(200, {"data": runs, "pagination": {}}))
+    assert listed(client) == [run["id"] for run in runs]
+
+
+def test_what_a_server_lists_in_spite_of_the_filters_is_left_out(connect, answer) -> None:
+    fitting = {
+        "id": "run_1",
+        "status": "QUEUED",
+        "tags": ["a", "b"],
+        "taskIdentifier": "resize",
+        "createdAt": "2026-01-02T00:00:00Z",
+    }
+    others = [
+        {"status": "COMPLETED"},
+        {"tags": ["a"]},
+        {"taskIdentifier": "crop"},
+        {"createdAt": "2026-01-01T23:59:59.999Z"},
+    ]
+    runs = [fitting, *(fitting | {"id": f"run_{number}"} | other for number, other in enumerate(others, 2))]
+    client, _ = connect(lambda _: answer(200, {"data": runs, "pagination": {}}))
+    found = RunFilter(
+        tags=("a", "b"),
+        statuses=("QUEUED",),
+        task_identifiers=("resize",),
+        created_from=datetime(2026, 1, 2, tzinfo=UTC),
+    )
+    assert [run.id for page in found.pages(client) for run in page] == ["run_1"]
+
+
+def test_a_server_that_repeats_a_page_does_not_make_the_list_endless(connect, answer) -> None:
+    page = {"data": [{"id": "run_1", "status": "QUEUED"}], "pagination": {"next": "cursor"}}
+    client, wire = connect(lambda _: answer(200, page))
+    with pytest.raises(UnexpectedAnswerError, match="answered the same page again"):
+        listed(client)
+    assert len(wire.sent) == 2
