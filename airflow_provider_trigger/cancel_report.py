@@ -128,18 +128,21 @@ def _may_run(count: int) -> str:
 
 
 @contextmanager
-def adding_runs_left(ids: RunIds, *, origin: str = "") -> Iterator[None]:
+def adding_runs_left(ids: RunIds, *, origin: str = "", searched: bool = False) -> Iterator[None]:
     """
     Make the text of an error name how many runs may still run, as Airflow logs no more than that text.
 
     :param ids: what was gathered; none of these runs is known to be canceled
     :param origin: what the text begins with, in a log that is not the task's own
+    :param searched: whether there may be others, which were to be searched
     """
     try:
         yield
     except Exception as error:
         # Any error, among them what Airflow raises where it cannot get a connection.
-        error.args = ("; ".join((f"{origin}{error}", _may_run(len(ids.found)), *runs_left((), ids))),)
+        left = [_may_run(len(ids.found))] if ids.found or not searched else []
+        left += ["runs that were not found yet may still run"] if searched else []
+        error.args = ("; ".join((f"{origin}{error}", *left, *runs_left((), ids))),)
         raise
 
 

@@ -17,7 +17,7 @@ from airflow_provider_trigger import defaults
 from airflow_provider_trigger.api.body import Body
 from airflow_provider_trigger.api.deadline import NEVER, Deadline
 from airflow_provider_trigger.api.environment import connection_options
-from airflow_provider_trigger.api.errors import AuthenticationError, TriggerDevError
+from airflow_provider_trigger.api.errors import AuthenticationError, NotSentError, TriggerDevError
 from airflow_provider_trigger.api.exchange import Exchange, Reply, Send
 from airflow_provider_trigger.api.http import Call, Request, Response, api_headers, common_headers
 from airflow_provider_trigger.api.rate_limit import RateLimit
@@ -100,6 +100,7 @@ class TriggerDevClient:
         # Read once and not with each request; afterwards neither .netrc nor the environment has an effect.
         self._options = connection_options(settings.base_url, settings)
         self._session.trust_env = False
+        self._is_closed = False
 
     def __enter__(self) -> TriggerDevClient:
         return self
@@ -111,7 +112,8 @@ class TriggerDevClient:
         return f"<TriggerDevClient {self.settings.base_url}>"
 
     def close(self) -> None:
-        """Close the connections."""
+        """Close the connections; a call that another thread is making is not repeated any more."""
+        self._is_closed = True
         self._session.close()
 
     def call(
@@ -160,6 +162,8 @@ class TriggerDevClient:
                     reply = None  # the key is not masked in it, and an error's traceback leads to this frame
                 if not isinstance(step, Send):
                     (sleep or time.sleep)(step.seconds)
+                    if self._is_closed:
+                        raise NotSentError("the client was closed")
                     continue
                 if sleep:
                     sleep(0)

@@ -124,7 +124,7 @@ class CancelTriggerRunNotifier(TakesRunIds, BaseNotifier):
 
         started_at, origin = time.monotonic(), origin_of(context)
         ids = self._gather(context, origin)
-        with adding_runs_left(ids, origin=origin):
+        with adding_runs_left(ids, origin=origin, searched=self._cancels_started):
             hook = TriggerDevHook(self.trigger_dev_conn_id) if self._has_work(ids) else None
             self._cancel(context, ids, hook, started_at, origin)
 
@@ -142,7 +142,7 @@ class CancelTriggerRunNotifier(TakesRunIds, BaseNotifier):
         started_at, origin = time.monotonic(), origin_of(context)
         with _own_thread() as executor:
             ids = await _run_in(executor, self._gather, context, origin)
-            with adding_runs_left(ids, origin=origin):
+            with adding_runs_left(ids, origin=origin, searched=self._cancels_started):
                 has_work = self._has_work(ids)
                 hook = await get_hook(self.trigger_dev_conn_id, executor=executor) if has_work else None
                 await _run_in(executor, self._cancel, context, ids, hook, started_at, origin)

@@ -145,7 +145,7 @@ class CancelTriggerRunOperator(TakesSelection, BaseOperator):
         from airflow_provider_trigger.hooks.trigger_dev import TriggerDevHook
 
         hook = TriggerDevHook(self.trigger_dev_conn_id)
-        with adding_runs_left(ids):
+        with adding_runs_left(ids, searched=bool(selection)):
             base_url = hook.settings.base_url
         selected = self._find(selection, ids, hook) if selection else None
         if ids.found:
@@ -174,6 +174,7 @@ class CancelTriggerRunOperator(TakesSelection, BaseOperator):
     def _find(self, selection: Selection, ids: RunIds, hook: TriggerDevHook) -> SelectedRuns:
         """Find the selected runs, before the first is canceled; a list that fails is a problem of theirs."""
         from airflow_provider_trigger.api.errors import AuthenticationError, TriggerDevError
+        from airflow_provider_trigger.cancel_report import adding_runs_left
         from airflow_provider_trigger.sources.run_ids import RunIds
         from airflow_provider_trigger.sources.selected import SelectedRuns, TooManyRunsError
 
@@ -183,10 +184,17 @@ class CancelTriggerRunOperator(TakesSelection, BaseOperator):
         try:
             with hook.client() as client:
                 selected.find(client)
-        except (AuthenticationError, TooManyRunsError) as error:
+        except TooManyRunsError as error:
             raise AirflowFailException(str(error)) from None
+        except AuthenticationError as error:
+            with adding_runs_left(ids, searched=True):
+                raise AirflowFailException(str(error)) from None
         except TriggerDevError as error:
             selected.note(RunIds(failed=[f"{selection}: not all runs could be searched: {error}"]))
+        except BaseException:
+            # Airflow's own, as in _cancel.
+            self.log.error("The search was ended before it was complete, and nothing was canceled")
+            raise
         return selected
 
     def _logged(self, work: Cancellation, hook: TriggerDevHook) -> list[CancelResult]:

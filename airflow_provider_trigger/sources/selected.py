@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, wait
 from typing import TYPE_CHECKING
 
 from airflow_provider_trigger.api.errors import TriggerDevError
@@ -19,6 +21,7 @@ from airflow_provider_trigger.sources.selection import Selection
 if TYPE_CHECKING:
     from airflow_provider_trigger.api.client import TriggerDevClient
 
+# How often the caller can notice a stop, in seconds.
 _PAUSE = 0.1
 # A selection that finds too many runs is counted up to so many times as many as are allowed.
 _COUNTED = 10
@@ -41,7 +44,7 @@ class SelectedRuns:
     :param ids: gets the runs that are found at first, and what is wrong with the selection
     :param log: where to name the runs
     :param on_empty: whether it is an error in the log that none is found
-    :param is_stopped: called after each page; true ends the search
+    :param is_stopped: called several times a second; true ends the search
     """
 
     def __init__(
@@ -71,20 +74,25 @@ class SelectedRuns:
         :raises TooManyRunsError: there are more than the selection allows
         :raises TriggerDevError: the search failed; those that were found by then are kept
         """
-        limit, found, count = self._selection.max_runs, list[ListedRun](), 0
+        limit, found, count, is_complete = self._selection.max_runs, list[ListedRun](), 0, False
         try:
-            for page in self._pages(client):
+            for page in _while_waiting(self._pages(client)):
                 found += page[: limit - len(found)]
                 count += len(page)
                 if self._is_stopped() or count > limit * _COUNTED:
                     break
+            else:
+                is_complete = True
+        except TriggerDevError:
+            if count <= limit:
+                raise
         finally:
             if found and count <= limit:
                 self._log_found(found, "Found %d runs that are alive by %s")
                 self._ids.add([run.id for run in found], source=str(self._selection))
             self._due_at = time.monotonic() + LIST_LAG
         if count > limit:
-            number = f"{count} runs" if count <= limit * _COUNTED else f"more than {limit * _COUNTED} runs"
+            number = f"{count} runs" if is_complete else f"at least {count} runs"
             text = f"{self._selection} finds {number} that are alive, more than max_runs={limit}"
             raise TooManyRunsError(f"{text}: nothing was canceled. Select fewer runs, or set max_runs")
 
@@ -92,8 +100,8 @@ class SelectedRuns:
         """
         Yield the ids of runs that the list did not show at first; it is read again 2.5 s later.
 
-        While it waits, it yields empty lists, several times a second. A run above ``max_runs`` is left alone,
-        with a line in the log. Where the list fails, it ends, and ``ids`` says so.
+        While it waits, it yields empty lists, several times a second. Where the list fails, it ends. ``ids``
+        says so, and how many runs above ``max_runs`` are left alone, and which batches may get more runs.
 
         :param client: for the environment
         """
@@ -102,15 +110,15 @@ class SelectedRuns:
             yield []
         count, left, failed = len(self._known), 0, list[str]()
         try:
-            for page in self._pages(client):
+            for page in _while_waiting(self._pages(client)):
                 new = page[: max(0, self._selection.max_runs - count)]
                 count, left = count + len(new), left + len(page) - len(new)
                 self._log_found(new, "Found %d more runs that are alive by %s")
                 yield [run.id for run in new]
         except TriggerDevError as error:
             failed.append(f"{self._selection}: further runs could not be searched: {error}")
-        self._warn(left)
-        self.note(RunIds(failed=failed, empty=[] if failed else self._describe_empty()))
+        empty = [] if failed else self._describe_empty()
+        self.note(RunIds(failed=[*failed, *self._describe_left(left)], empty=empty))
 
     def note(self, problems: RunIds) -> None:
         """
@@ -123,13 +131,16 @@ class SelectedRuns:
         self._ids.failed += problems.failed
         self._ids.empty += problems.empty
 
-    def _warn(self, left: int) -> None:
+    def _describe_left(self, left: int) -> list[str]:
+        sentences = []
         if left:
-            text = "Not canceled, as %s has found max_runs=%d runs: %d more. Cancel these again"
-            self._log.warning(text, self._selection, self._selection.max_runs, left)
+            limit = f"as {self._selection} has found max_runs={self._selection.max_runs} runs"
+            sentences.append(f"not canceled, {limit}: {left} more. Cancel these again")
         for batch in self._batches.incomplete:
-            text = "Batch %s is still being created: %d of its %d runs exist. Cancel it again for the others"
-            self._log.warning(text, batch.id, len(batch.run_ids), batch.run_count)
+            exist = f"{len(batch.run_ids)} of its {batch.run_count} runs exist"
+            text = f"batch {batch.id!r} is still being created: {exist}"
+            sentences.append(f"{text}. Cancel it again for the others")
+        return sentences
 
     def _describe_empty(self) -> list[str]:
         sentences = {one: f"batch {one!r} has no run that is alive" for one in self._batches.found}
@@ -167,3 +178,28 @@ class SelectedRuns:
                 part = run_ids[start : start + _IDS_IN_A_LINE]
                 text = "%d %s, %s: %s"
                 self._log.info(text, len(part), what, status or "status unknown", ", ".join(part))
+
+
+def _while_waiting(pages: Iterator[list[ListedRun]]) -> Iterator[list[ListedRun]]:
+    """
+    Yield pages as they come, and meanwhile empty ones, several times a second, so that a stop is noticed.
+
+    Each page is read in a thread, and only when it is needed: a request that is not answered takes 30 s, a
+    used-up rate limit 10 s. The threads are daemons, which do not hold up the end of the process.
+    """
+    while True:
+        reply: Future[list[ListedRun] | None] = Future()
+        threading.Thread(target=_read, args=(pages, reply), name="trigger-dev-search", daemon=True).start()
+        while not wait([reply], timeout=_PAUSE).done:
+            yield []
+        page = reply.result()
+        if page is None:
+            return
+        yield page
+
+
+def _read(pages: Iterator[list[ListedRun]], reply: Future[list[ListedRun] | None]) -> None:
+    try:
+        reply.set_result(next(pages, None))
+    except BaseException as error:
+        reply.set_exception(error)  # whoever reads the pages raises it

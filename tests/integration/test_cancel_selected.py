@@ -178,9 +178,10 @@ def test_a_list_that_fails_stops_no_other_cancel_and_may_be_retried(server, canc
 
 def test_a_rejected_key_fails_the_task_for_good(server, connect, cancel):
     connect(key="tr_prod_another")
-    result = cancel(tags="a")
+    result = cancel("run_named", tags="a")
     assert type(result.error).__name__ == "AirflowFailException"
     assert "check the password of the connection" in str(result.error)
+    assert str(result.error).endswith("; 1 run may still run; runs that were not found yet may still run")
 
 
 def test_a_stop_ends_the_search(server, make_operator, execute, meanwhile, second_search):
@@ -190,6 +191,17 @@ def test_a_stop_ends_the_search(server, make_operator, execute, meanwhile, secon
     result = execute(operator)  # the second search would never begin
     assert "Airflow stopped the task before its work was done" in str(result.error)
     assert [one["run_id"] for one in result.results] == [run.id]
+
+
+def test_a_stop_ends_a_search_that_is_not_answered(server, make_operator, execute, meanwhile):
+    run = server.add_run("EXECUTING", tags=["a"])
+    server.hang_next(path="/api/v1/runs?")
+    operator = make_operator(run.id, tags="a")
+    meanwhile(lambda: not server.pending_faults, operator.on_kill)
+    result = execute(operator)
+    assert "Airflow stopped the task before its work was done" in str(result.error)
+    assert len(server.requests) == 1  # it did not wait until the search was repeated
+    assert run.status == "EXECUTING"
 
 
 def test_a_template_that_finds_nothing_cancels_nothing_else(server, run_tasks, said):
@@ -228,14 +240,17 @@ def test_runs_that_a_batch_shares_with_another_are_canceled(server, start_batch,
     assert [one["run_id"] for one in result.results] == [run.id]
 
 
-def test_runs_of_a_batch_that_is_still_being_created_are_canceled_and_it_is_named(
+def test_runs_of_a_batch_that_is_still_being_created_are_canceled_and_the_task_is_retried(
     server, start_batch, cancel, said
 ):
     batch_id = start_batch(100)
     result = cancel(batch_ids=batch_id)
-    assert result.error is None
+    assert type(result.error).__name__ == "AirflowException"
+    text = f"batch {batch_id!r} is still being created: "
+    assert text in str(result.error)
+    assert said.lines(text, " of its 100 runs exist. Cancel it again for the others")
     assert 0 < len(result.results) < 100
-    assert said.lines(f"Batch {batch_id} is still being created: ", " of its 100 runs exist")
+    assert set(result.outcomes) == {"canceled"}
 
 
 def test_an_unknown_batch_fails_the_task_after_the_others_were_canceled(server, start_batch, cancel):

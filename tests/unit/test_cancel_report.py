@@ -337,6 +337,13 @@ def test_an_error_names_how_many_runs_may_still_run(ids: RunIds, text: str) -> N
     assert str(error) == text
 
 
+@pytest.mark.parametrize(("found", "text"), [([], ""), (["run_1"], "; 1 run may still run")])
+def test_an_error_before_the_search_says_that_there_may_be_others(found: list[str], text: str) -> None:
+    with pytest.raises(ValueError, match="no") as raised, adding_runs_left(gathered(found), searched=True):
+        raise ValueError("no")
+    assert str(raised.value) == f"no{text}; runs that were not found yet may still run"
+
+
 def test_an_error_of_a_callback_begins_with_its_origin() -> None:
     with pytest.raises(ValueError, match="no") as raised, adding_runs_left(gathered("a"), origin="Dag 'd': "):
         raise ValueError("no")

@@ -12,7 +12,12 @@ from fake_clock import Clock
 from in_process import Network
 
 from airflow_provider_trigger.api.deadline import Deadline
-from airflow_provider_trigger.api.errors import NotSentError, ServerError, TriggerDevError, UnexpectedAnswerError
+from airflow_provider_trigger.api.errors import (
+    NotSentError,
+    ServerError,
+    TriggerDevError,
+    UnexpectedAnswerError,
+)
 from airflow_provider_trigger.api.models.statuses import ALIVE_STATUSES
 from airflow_provider_trigger.run import checks
 from airflow_provider_trigger.run.find import RunFilter, find_runs

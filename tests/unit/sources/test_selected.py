@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from typing import Any
 
 import pytest
+from waiting import LONG
 
 from airflow_provider_trigger.api.endpoints.batches import batch_item, trigger_batch
 from airflow_provider_trigger.api.errors import AuthenticationError, ServerError
@@ -123,7 +125,7 @@ def test_the_log_has_a_line_for_fifty_runs(server, find, log) -> None:
 
 
 @pytest.mark.parametrize(
-    ("count", "shown"), [(4, "4"), (30, "30"), (31, "more than 30"), (250, "more than 30")]
+    ("count", "shown"), [(4, "4"), (30, "30"), (31, "at least 31"), (250, "at least 100")]
 )
 def test_more_runs_than_allowed_are_an_error(server, select, client, ids, log, network, count, shown) -> None:
     for _ in range(count):
@@ -145,7 +147,9 @@ def test_as_many_as_allowed_are_no_error(server, find) -> None:
     assert len(find(tags=("a",), max_runs=3)) == 3
 
 
-def test_runs_that_appear_later_and_are_too_many_are_left_alone(server, select, client, log) -> None:
+def test_runs_that_appear_later_and_are_too_many_are_left_alone_and_are_a_failure(
+    server, select, client, ids, log
+) -> None:
     server.add_run("EXECUTING", tags=["a"])
     runs = select(tags=("a",), max_runs=3)
     runs.find(client)
@@ -153,9 +157,25 @@ def test_runs_that_appear_later_and_are_too_many_are_left_alone(server, select, 
     found = further_of(runs, client)
     assert len(found) == 2
     assert set(found) < set(later)
-    assert log.of("warning") == [
-        "Not canceled, as tags=['a'] has found max_runs=3 runs: 2 more. Cancel these again"
-    ]
+    text = "not canceled, as tags=['a'] has found max_runs=3 runs: 2 more. Cancel these again"
+    assert ids.failed == log.of("error") == [text]
+
+
+def test_too_many_runs_are_too_many_where_a_later_page_fails(
+    server, select, client, ids, network, answer, clock
+) -> None:
+    for _ in range(250):
+        clock.sleep(0.01)
+        server.add_run("EXECUTING", tags=["a"])
+
+    def fail_from_the_third_on(_: str) -> None:
+        if len(network.requests) == 3:
+            network.fault("GET", answer(500, {"error": "no database"}), times=1000)
+
+    network.before = fail_from_the_third_on
+    with pytest.raises(TooManyRunsError, match="finds at least 200 runs that are alive, more than max_runs="):
+        select(tags=("a",), max_runs=150).find(client)
+    assert ids.found == ["run_given"]
 
 
 # The second search
@@ -227,9 +247,36 @@ def test_a_search_ends_when_it_is_stopped(server, select, client, ids, network, 
     for _ in range(250):
         clock.sleep(0.01)
         server.add_run("EXECUTING", tags=["a"])
-    select(lambda: True, tags=("a",), max_runs=1000).find(client)
-    assert len(ids.found) == 101
-    assert len(network.requests) == 1
+    select(lambda: len(network.requests) == 2, tags=("a",), max_runs=1000).find(client)
+    assert 101 <= len(ids.found) <= 201
+    assert len(network.requests) == 2
+
+
+@pytest.mark.parametrize("is_first", [True, False])
+def test_a_search_ends_when_it_is_stopped_while_a_request_is_not_answered(
+    server, select, client, network, is_first: bool
+) -> None:
+    server.add_run("EXECUTING", tags=["a"])
+    is_stopped, may_answer = threading.Event(), threading.Event()
+    runs = select(is_stopped.is_set, tags=("a",))
+    if not is_first:
+        runs.find(client)
+        assert next(runs.further(client)) == []
+
+    def hang(_: str) -> None:
+        is_stopped.set()
+        assert may_answer.wait(LONG)
+
+    network.before = hang
+    if is_first:
+        runs.find(client)
+    else:
+        for page in runs.further(client):
+            assert page == []
+            if is_stopped.is_set():
+                break
+    assert is_stopped.is_set()
+    may_answer.set()
 
 
 # By batches
@@ -332,19 +379,19 @@ def test_what_has_ended_is_not_checked_again(select, shown) -> None:
 
 
 @pytest.mark.parametrize(
-    ("status", "count", "warns"),
+    ("status", "count", "fails"),
     [("PENDING", 5, True), ("PROCESSING", 5, True), ("COMPLETED", 5, False), ("PENDING", 2, False)],
 )
-def test_a_batch_that_is_still_being_created_is_a_warning(
-    select, shown, log, status: str, count: int, warns: bool
+def test_a_batch_that_is_still_being_created_is_a_failure(
+    select, shown, ids, log, status: str, count: int, fails: bool
 ) -> None:
     client, _ = shown(named=["run_1", "run_2"], listed=["run_1", "run_2"], count=count, status=status)
     runs = select(batch_ids=("batch_1",))
     runs.find(client)
-    assert log.of("warning") == []
+    assert ids.failed == []
     further_of(runs, client)
-    text = "Batch batch_1 is still being created: 2 of its 5 runs exist. Cancel it again for the others"
-    assert log.of("warning") == ([text] if warns else [])
+    text = "batch 'batch_1' is still being created: 2 of its 5 runs exist. Cancel it again for the others"
+    assert ids.failed == log.of("error") == ([text] if fails else [])
 
 
 def test_an_unknown_batch_is_named_once_and_stops_no_other(
