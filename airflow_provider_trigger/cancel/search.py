@@ -174,7 +174,10 @@ class Search:
 
     def _take_run(self, run: Run) -> list[ChildRun]:
         self.unreadable.pop(run.id, None)
-        return self._trees.take_run(run)
+        known_roots = len(self._trees.known_roots)
+        found = self._trees.take_run(run)
+        self._has_news |= len(self._trees.known_roots) > known_roots  # the query has not shown this tree yet
+        return found
 
     @property
     def _has_unwalked(self) -> bool:

@@ -16,10 +16,12 @@ class Trees:
 
     :ivar unwalked: descendants that have ended, which only a check shows the children of; in the order in
         which they were found
+    :ivar known_roots: all that were in :attr:`roots` so far, or are now
     """
 
     def __init__(self) -> None:
         self.unwalked: dict[str, None] = {}
+        self.known_roots: set[str] = set()
         self._known: set[str] = set()
         self._roots: dict[str, str] = {}
 
@@ -36,6 +38,7 @@ class Trees:
         """
         new = [run_id for run_id in dict.fromkeys(run_ids) if run_id not in self._known]
         self._known.update(new)
+        self.known_roots.update(new)
         self._roots.update((run_id, run_id) for run_id in new)
         return new
 
@@ -48,6 +51,7 @@ class Trees:
         self.unwalked.pop(run.id, None)
         if run.root_id and run.id in self._roots:
             self._roots[run.id] = run.root_id
+            self.known_roots.add(run.root_id)
         return self.take(run.children)
 
     def take(self, children: Iterable[ChildRun]) -> list[ChildRun]:

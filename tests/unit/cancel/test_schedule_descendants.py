@@ -140,6 +140,16 @@ def test_all_trees_are_in_one_query_by_their_roots(plan_all, server) -> None:
     assert queries[-1].endswith("root_run_id IN ('r','c')")
 
 
+def test_the_tree_of_a_run_whose_root_is_known_late_is_searched(plan_all, server, response, queried_at) -> None:
+    server.add("r", "other")
+    server.add("a", parent="r")
+    server.add("b", parent="a", status="COMPLETED")
+    server.add("c", parent="b")
+    server.instead["check a"] = [response(503, {"error": "busy"})] * 5
+    assert outcomes(plan_all("a", "other").run()) == dict.fromkeys(("a", "other", "c"), "canceled")
+    assert queried_at()[:3] == [0, 1.2, 2.4]  # by then the search had found nothing new twice
+
+
 def test_more_roots_than_a_query_names_are_queried_one_query_after_another(
     plan_all, server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
