@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -48,6 +49,7 @@ class Outputs:
         self.missing: list[str] = []
         """The runs that have none."""
         self._max_size = max_size
+        self._lock = threading.Lock()
 
     @property
     def are_too_large(self) -> bool:
@@ -86,27 +88,31 @@ class Outputs:
                 return _Output(exists=False)
             value = output_of(run, client, log=log)
         except OutputTooLargeError as error:
+            self._count(error.size)
             return error
         except TriggerDevError as error:
             if is_internal_error(error):  # an output that is broken is answered so for ever (measured)
                 return error
             raise
-        return _Output(exists=True, value=None if self.are_too_large else value, size=len(encode_json(value)))
+        size = len(encode_json(value))
+        self._count(size)
+        return _Output(exists=True, value=None if self.are_too_large else value, size=size)
+
+    def _count(self, size: int | None) -> None:
+        """Count an output as soon as it is fetched: those before it may come much later."""
+        with self._lock:
+            self.total += MAX_BODY_BYTES if size is None else size
 
     def _add(self, run_id: str, reply: _Output | TriggerDevError, log: Log) -> None:
         if isinstance(reply, OutputTooLargeError):
             log.warning("XCom gets a reference. %s", reply)
-            self._add_size(run_id, reply.size)
+            self.sizes[run_id] = reply.size
         elif isinstance(reply, TriggerDevError):
             self.errors[run_id] = reply
         elif not reply.exists:
             self.missing.append(run_id)
         else:
             self.values[run_id] = reply.value
-            self._add_size(run_id, reply.size)
-
-    def _add_size(self, run_id: str, size: int | None) -> None:
-        self.sizes[run_id] = size
-        self.total += MAX_BODY_BYTES if size is None else size
+            self.sizes[run_id] = reply.size
         if self.are_too_large:
             self.values.clear()

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from waiting import until
 
 from airflow_provider_trigger.api import body
 from airflow_provider_trigger.api.errors import ResponseError, ServerError
@@ -54,6 +55,21 @@ def test_above_the_limit_only_sizes_are_kept(max_size: int, are_too_large: bool,
     assert outputs.are_too_large == are_too_large
     assert list(outputs.sizes) == ids
     assert list(outputs.values) == ([] if are_too_large else ids)
+
+
+def test_outputs_are_counted_although_an_earlier_one_has_not_come(client, server, log, network) -> None:
+    first, second, third = runs = [server.add_run("COMPLETED") for _ in range(3)]
+    for run in runs:
+        run.output = "abc"
+    outputs = Outputs(max_size=9)
+
+    def hold_back(sent: str) -> None:
+        if first.id in sent:
+            until(lambda: outputs.are_too_large, f"{second.id} and {third.id} are counted")
+
+    network.before = hold_back
+    outputs.fetch([run.id for run in runs], client, log=log)
+    assert (outputs.total, outputs.values) == (15, {})
 
 
 def test_an_output_that_is_too_large_to_be_read_has_its_size_only(
