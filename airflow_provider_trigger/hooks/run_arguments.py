@@ -16,11 +16,10 @@ from airflow_provider_trigger.run.wait_settings import WaitSettings, is_developm
 from airflow_provider_trigger.sources.search_terms import (
     BATCH_IDS,
     TAGS,
-    InvalidTermsError,
+    Selection,
     Terms,
-    read_terms,
+    given_terms,
 )
-from airflow_provider_trigger.sources.selection import Selection
 from airflow_provider_trigger.validation import check_duration, check_number
 
 if TYPE_CHECKING:
@@ -93,21 +92,6 @@ def wait_settings(
         cancels=False,
         is_development=is_development_key(connection.secret_key),
     )
-
-
-def given_terms(method: str, terms: Terms, value: Any) -> tuple[str, ...]:
-    """
-    Return the texts that an argument holds, none where it was not given.
-
-    :param method: whose argument it is, for the message
-    :param terms: the argument
-    :param value: as given
-    :raises ValueError: it is invalid, or holds no text
-    """
-    try:
-        return () if value is None else read_terms(terms, value)
-    except InvalidTermsError as error:
-        raise ValueError(f"{method}: {error}") from None
 
 
 def run_filter(

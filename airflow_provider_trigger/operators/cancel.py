@@ -13,7 +13,8 @@ from airflow_provider_trigger._compat import (
 )
 from airflow_provider_trigger.durations import Duration
 from airflow_provider_trigger.links.run import TriggerRunLink, push_link
-from airflow_provider_trigger.sources.selection import Selection, TakesSelection
+from airflow_provider_trigger.sources.arguments import TakesSelection
+from airflow_provider_trigger.sources.search_terms import Selection
 from airflow_provider_trigger.validation import (
     check_boolean,
     check_choice,

@@ -1,4 +1,4 @@
-"""The arguments that say where run ids come from, for an operator, a sensor or a notifier."""
+"""The arguments that say which runs are meant, for an operator, a sensor or a notifier."""
 
 from __future__ import annotations
 
@@ -8,8 +8,16 @@ from typing import TYPE_CHECKING, Any
 
 from airflow_provider_trigger._compat import INIT_ARGUMENTS, is_mapped_instance
 from airflow_provider_trigger.sources.problems import Reaction, log_sources
+from airflow_provider_trigger.sources.search_terms import (
+    BATCH_IDS,
+    TAGS,
+    InvalidTermsError,
+    Selection,
+    given_terms,
+    read_terms,
+)
 from airflow_provider_trigger.sources.xcom import gather, given_sources
-from airflow_provider_trigger.validation import check_sources
+from airflow_provider_trigger.validation import check_number, check_sources, is_templated
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -103,6 +111,47 @@ class TakesRunIds:
         )
         log_sources(self.log, ids, on_empty=on_empty, origin=origin)
         return ids
+
+
+class TakesSelection(TakesRunIds):
+    """Take ``tags``, ``batch_ids`` and ``max_runs``, too; each class names them in its own ``__init__``."""
+
+    template_fields: Sequence[str] = (*TakesRunIds.template_fields, "tags", "batch_ids")
+
+    def _take_selection(self, owner: str, *, tags: Any, batch_ids: Any, max_runs: int) -> bool:
+        """
+        Check the arguments, and keep them; return whether any was given.
+
+        :param owner: whose they are, for the message of an error
+        :param tags: as given
+        :param batch_ids: as given
+        :param max_runs: as given
+        :raises ValueError: one of them is invalid
+        """
+        given = {TAGS: tags, BATCH_IDS: batch_ids}
+        for terms, value in given.items():
+            given_terms(owner, terms, value, is_unknown=is_templated)
+        self._selecting = [terms for terms, value in given.items() if value is not None]
+        check_number(owner, "max_runs", max_runs, least=1, unit="runs", whole=True)
+        self.tags = tags
+        self.batch_ids = batch_ids
+        self.max_runs = max_runs
+        return bool(self._selecting)
+
+    def _selection(self, ids: RunIds) -> Selection:
+        """
+        Return which runs the arguments select, as rendered.
+
+        :param ids: gets what is invalid by now, such as a template that rendered to None
+        """
+        found: dict[str, tuple[str, ...]] = {}
+        for terms in self._selecting:
+            try:
+                found[terms.argument] = read_terms(terms, getattr(self, terms.argument))
+            except InvalidTermsError as error:
+                ids.invalid.append(error.value)
+                self.log.error("%s", error)
+        return Selection(**found, max_runs=self.max_runs)
 
 
 def needs_rendering(content: object, jinja_env: Environment | None, *, template_ext: Sequence[str]) -> bool:

@@ -85,6 +85,47 @@ def read_terms(terms: Terms, value: Any, *, is_unknown: Callable[[object], bool]
     return tuple(dict.fromkeys(texts))
 
 
+def given_terms(
+    owner: str, terms: Terms, value: Any, *, is_unknown: Callable[[object], bool] = never
+) -> tuple[str, ...]:
+    """
+    Return the texts that an argument holds, none where it was not given; see :func:`read_terms`.
+
+    :param owner: whose argument it is, for the message
+    :param terms: the argument
+    :param value: as given
+    :param is_unknown: whether a value, or one of a list, is not known yet
+    :raises ValueError: a value is not valid
+    """
+    try:
+        return () if value is None else read_terms(terms, value, is_unknown=is_unknown)
+    except InvalidTermsError as error:
+        raise ValueError(f"{owner}: {error}") from None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Selection:
+    """
+    Which runs to find: those with the tags, and those of the batches.
+
+    :param tags: a run has all of these; without any, no run is selected by tags
+    :param batch_ids: a run belongs to one of these
+    :param max_runs: it is an error if more are found
+    """
+
+    tags: tuple[str, ...] = ()
+    batch_ids: tuple[str, ...] = ()
+    max_runs: int
+
+    def __bool__(self) -> bool:
+        """Return whether it can select any run."""
+        return bool(self.tags or self.batch_ids)
+
+    def __str__(self) -> str:
+        parts = {"tags": list(self.tags), "batch_ids": list(self.batch_ids)}
+        return " and ".join(f"{name}={terms!r}" for name, terms in parts.items() if terms)
+
+
 def _listed(value: Any) -> Any:
     if isinstance(value, str):
         if not value.strip().startswith("["):

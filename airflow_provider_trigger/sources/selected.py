@@ -16,7 +16,7 @@ from airflow_provider_trigger.run.find import LIST_LAG, RunFilter
 from airflow_provider_trigger.sources.batch_runs import BatchRuns
 from airflow_provider_trigger.sources.problems import Reaction, log_sources
 from airflow_provider_trigger.sources.run_ids import RunIds
-from airflow_provider_trigger.sources.selection import Selection
+from airflow_provider_trigger.sources.search_terms import Selection
 
 if TYPE_CHECKING:
     from airflow_provider_trigger.api.client import TriggerDevClient

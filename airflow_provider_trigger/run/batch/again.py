@@ -16,7 +16,7 @@ from airflow_provider_trigger.defaults import POLL_INTERVAL
 from airflow_provider_trigger.log import Log
 from airflow_provider_trigger.run.batch.start import BatchStart
 from airflow_provider_trigger.run.checks import call_each
-from airflow_provider_trigger.run.find import list_pages
+from airflow_provider_trigger.run.find import RunFilter
 from airflow_provider_trigger.run.identity import RunKey
 from airflow_provider_trigger.run.request import TaskRequest
 from airflow_provider_trigger.run.start_again import LISTED, MAY_RUN, SEARCH_TIME, warn_of_others
@@ -185,9 +185,10 @@ class BatchAgain:
         instance = key.task_instance
         alive: list[ListedRun] = []
         stopping, others = list[str](), list[str]()
+        listed = RunFilter(tags=(instance.tag,), statuses=LISTED)
         deadline = Deadline.after(SEARCH_TIME, now=time.monotonic())
         try:
-            for page in list_pages(self._client, tag=instance.tag, statuses=LISTED, deadline=deadline):
+            for page in listed.pages(self._client, deadline=deadline):
                 stopping += [run.id for run in page if run.is_final and _may_have_worker(run)]
                 ours = [run for run in page if instance.has_started(run.idempotency_key)]
                 alive += [run for run in ours if not run.is_final]

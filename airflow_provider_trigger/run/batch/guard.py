@@ -17,7 +17,7 @@ from airflow_provider_trigger.log import Log
 from airflow_provider_trigger.run.batch.cancel import BatchCancel, cancel_batch, wait_until
 from airflow_provider_trigger.run.batch.sending import Sending
 from airflow_provider_trigger.run.cancel_guard import CancelGuard
-from airflow_provider_trigger.run.find import list_pages
+from airflow_provider_trigger.run.find import RunFilter
 from airflow_provider_trigger.run.steps import Check, Steps
 from airflow_provider_trigger.run.threads import Threads
 from airflow_provider_trigger.wording import MAX_LINES, enumeration
@@ -140,8 +140,8 @@ class BatchGuard(CancelGuard):
         found: list[str] = []
         try:
             share = deadline.before(_SHARE_OF_ANSWERS, now=time.monotonic())
-            pages = list_pages(self._client, tag=self.tag, statuses=ALIVE_STATUSES, deadline=share)
-            for page in pages:
+            alive = RunFilter(tags=(self.tag,), statuses=ALIVE_STATUSES)
+            for page in alive.pages(self._client, deadline=share):
                 found += [run.id for run in page if run.idempotency_key in keys]
         except TriggerDevError:
             return found  # the log says which items have no answer

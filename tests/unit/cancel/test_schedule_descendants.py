@@ -140,7 +140,7 @@ def test_all_trees_are_in_one_query_by_their_roots(plan_all, server) -> None:
     assert queries[-1].endswith("root_run_id IN ('r','c')")
 
 
-def test_the_tree_of_a_run_whose_root_is_known_late_is_searched(plan_all, server, response, queried_at) -> None:
+def test_a_tree_whose_root_is_known_late_is_searched(plan_all, server, response, queried_at) -> None:
     server.add("r", "other")
     server.add("a", parent="r")
     server.add("b", parent="a", status="COMPLETED")

@@ -16,6 +16,7 @@ from airflow_provider_trigger.api.models.runs import ListedRun
 from airflow_provider_trigger.cancel import search
 from airflow_provider_trigger.notifications.cancel import CancelTriggerRunNotifier
 from airflow_provider_trigger.operators.run import RunTriggerTaskOperator
+from airflow_provider_trigger.run.find import RunFilter
 from airflow_provider_trigger.sources import started
 
 try:
@@ -294,7 +295,7 @@ def test_the_runs_of_the_first_page_are_canceled_before_the_next_page_is_read(
         assert canceled.wait(LONG)
         yield [listed[other.id]]
 
-    monkeypatch.setattr(started.RunFilter, "pages", pages)
+    monkeypatch.setattr(RunFilter, "pages", pages)
     CancelTriggerRunNotifier()(context)
     assert is_canceled(run, other) == [True, True]
     assert log.of("error") == []

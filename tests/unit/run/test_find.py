@@ -209,14 +209,14 @@ def test_runs_of_a_server_that_uses_older_words_are_listed(connect, answer) -> N
 
 
 def test_what_a_server_lists_in_spite_of_the_filters_is_left_out(connect, answer) -> None:
-    fitting = {
+    fitting: dict[str, Any] = {
         "id": "run_1",
         "status": "QUEUED",
         "tags": ["a", "b"],
         "taskIdentifier": "resize",
         "createdAt": "2026-01-02T00:00:00Z",
     }
-    others = [
+    others: list[dict[str, Any]] = [
         {"status": "COMPLETED"},
         {"tags": ["a"]},
         {"taskIdentifier": "crop"},

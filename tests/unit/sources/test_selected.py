@@ -13,8 +13,8 @@ from airflow_provider_trigger.api.endpoints.batches import batch_item, trigger_b
 from airflow_provider_trigger.api.errors import AuthenticationError, ServerError
 from airflow_provider_trigger.sources import selected
 from airflow_provider_trigger.sources.run_ids import RunIds
+from airflow_provider_trigger.sources.search_terms import Selection
 from airflow_provider_trigger.sources.selected import SelectedRuns, TooManyRunsError
-from airflow_provider_trigger.sources.selection import Selection
 
 
 @pytest.fixture
