@@ -53,7 +53,8 @@ class RunsHook(ClientHook):
         :param tags: all of these. The server searches for the first one: give the rarest first
         :param statuses: one of these, such as ``EXECUTING``
         :param task_identifiers: one of these Trigger.dev tasks
-        :param batch_id: the batch that started them
+        :param batch_id: the batch that started them. An older server that cannot filter by it lists the runs
+            of all; :meth:`get_run` shows the ``batch_id`` of a run
         :param created_after: since when they exist, with a time zone; None for all times
         :param limit: how many at most; None for all
         :raises ValueError: an argument is invalid, such as an empty list, a tag with a comma or an unknown

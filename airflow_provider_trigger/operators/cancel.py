@@ -54,8 +54,10 @@ class CancelTriggerRunOperator(TakesSelection, BaseOperator):
         started, and the return value of any other task; templated
     :param tags: cancels the runs that are alive and have all of these, too; they are searched for twice,
         2.5 s apart, as the server shows a new run with a delay; templated
-    :param batch_ids: cancels the runs of these batches that are alive, in the same way; templated
-    :param max_runs: if ``tags`` and ``batch_ids`` find more runs, the task fails, and cancels nothing
+    :param batch_ids: cancels the runs of these batches that are alive, in the same way; if more are still
+        being created, the task fails after that, and a retry cancels them; templated
+    :param max_runs: if ``tags`` and ``batch_ids`` find more runs, the task fails, and cancels nothing; if
+        only the second search finds more, it fails after it has canceled as many
     :param trigger_dev_conn_id: the connection; templated
     :param on_not_found: ``"fail"``: a run that this key's environment does not have fails the task
     :param on_empty: ``"fail"``: a source without run ids, or tags or a batch without runs that are alive,
