@@ -70,7 +70,7 @@ docs: $(DOCS_VENV)/.stamp ## Build the documentation into docs/_build/html; a wa
 e2e: $(E2E_VENV)/.stamp ## Run tests/e2e: a whole Airflow of real processes (EXECUTOR=CeleryExecutor too)
 	E2E_EXECUTOR=$(EXECUTOR) $(E2E_VENV)/bin/python -m pytest -n 3 --dist loadscope tests/e2e $(ARGS)
 
-bench: $(BENCH_VENV)/.stamp ## Measure, and write docs/benchmarks.md (ARGS=rate_limit for one scenario)
+bench: $(BENCH_VENV)/.stamp ## Measure, and write docs/benchmarks.md (ARGS=rate_limit for one part of it)
 	$(BENCH_VENV)/bin/python benchmarks/bench.py $(ARGS)
 
 sdk: $(VENV)/.stamp ## Let the vendor's own SDK use the local server (needs Node.js 20)

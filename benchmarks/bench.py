@@ -1,9 +1,10 @@
-"""Measure, print a table, and write it to ``docs/benchmarks.md``."""
+"""Measure, print the results, and write them to ``docs/benchmarks.md``, which keeps those of the others."""
 
 from __future__ import annotations
 
 import os
 import platform
+import re
 import sys
 from collections.abc import Callable, Iterator
 from importlib.metadata import version
@@ -19,6 +20,8 @@ from measures import Row
 
 PAGE = Path(__file__).parents[1] / "docs" / "benchmarks.md"
 PACKAGES = ("apache-airflow", "apache-airflow-providers-http", "requests", "uvicorn")
+
+_HEAD = "| scenario | this provider | baseline | ratio | target |\n| --- | --- | --- | --- | --- |"
 
 MEASURES: list[Callable[[], Iterator[Row]]] = [
     measures.two_hundred_runs,
@@ -39,14 +42,16 @@ MEASURES: list[Callable[[], Iterator[Row]]] = [
 def main() -> int:
     """Measure all, or what the command line names; return how many targets were missed."""
     wanted = [measure for measure in MEASURES if not sys.argv[1:] or measure.__name__ in sys.argv[1:]]
-    rows = []
+    missed = 0
     for measure in wanted:
+        lines = []
         for row in measure():
-            print(_line(row), flush=True)
-            rows.append(row)
-    if len(wanted) == len(MEASURES):
-        PAGE.write_text(_page(rows))
-    return sum(not row.target_met for row in rows)
+            lines.append(_line(row))
+            print(lines[-1], flush=True)
+            missed += not row.target_met
+        tables = _tables() | {measure.__name__: "\n".join(lines)}
+        PAGE.write_text(_page(tables))
+    return missed
 
 
 def _line(row: Row) -> str:
@@ -54,22 +59,27 @@ def _line(row: Row) -> str:
     return f"| {row.scenario} | {row.provider} | {row.baseline} | {row.ratio} | {target} |"
 
 
-def _page(rows: list[Row]) -> str:
+def _tables() -> dict[str, str]:
+    """Return the lines that the page has, by what measured them."""
+    found = re.findall(r"^<!-- (\w+) -->\n(.*?)\n$", PAGE.read_text(), re.MULTILINE | re.DOTALL)
+    return {name: "\n".join(table.splitlines()[2:]) for name, table in found}
+
+
+def _page(tables: dict[str, str]) -> str:
     packages = ", ".join(f"{name} {version(name)}" for name in PACKAGES)
-    lines = "\n".join(map(_line, rows))
+    names = [measure.__name__ for measure in MEASURES if measure.__name__ in tables]
+    shown = "\n".join(f"<!-- {name} -->\n{_HEAD}\n{tables[name]}\n" for name in names)
     return f"""# Benchmarks
 
-How fast the provider cancels runs, and what it needs to wait for them, compared with other ways to do the
-same. Each ratio is measured in one run of `make bench`, provider and baseline one after the other on the same
+How fast the provider cancels runs, and what it needs to start them and to wait for them, compared with other
+ways to do the same. Each ratio is measured in one run, provider and baseline one after the other on the same
 machine; a time without a baseline says little, as machines differ. A missed target is marked. The server is
 the local one, in a process of its own, with the round trip and the rate limit that the scenario names.
 
-Measured on {os.cpu_count()} cores ({platform.machine()}), Python {platform.python_version()}, {packages}.
+Measured by `make bench` on {os.cpu_count()} cores ({platform.machine()}), Python {platform.python_version()},
+{packages}.
 
-| scenario | this provider | baseline | ratio | target |
-| --- | --- | --- | --- | --- |
-{lines}
-"""
+{shown}"""
 
 
 if __name__ == "__main__":
