@@ -112,7 +112,7 @@ class TriggerDevClient:
         return f"<TriggerDevClient {self.settings.base_url}>"
 
     def close(self) -> None:
-        """Close the connections; a call that another thread is making is not repeated any more."""
+        """Close the connections; a call that another thread is making sends nothing more."""
         self._is_closed = True
         self._session.close()
 
@@ -162,11 +162,11 @@ class TriggerDevClient:
                     reply = None  # the key is not masked in it, and an error's traceback leads to this frame
                 if not isinstance(step, Send):
                     (sleep or time.sleep)(step.seconds)
-                    if self._is_closed:
-                        raise NotSentError("the client was closed")
                     continue
                 if sleep:
                     sleep(0)
+                if self._is_closed:
+                    raise NotSentError("the client was closed")
                 reply = self.send(step)
 
     def send(self, step: Send) -> Reply:

@@ -95,6 +95,9 @@ class SelectedRuns:
             number = f"{count} runs" if is_complete else f"at least {count} runs"
             text = f"{self._selection} finds {number} that are alive, more than max_runs={limit}"
             raise TooManyRunsError(f"{text}: nothing was canceled. Select fewer runs, or set max_runs")
+        if not is_complete:
+            text = f"{self._selection}: not all runs were searched, as the task was stopped"
+            self.note(RunIds(failed=[text]))
 
     def further(self, client: TriggerDevClient) -> Iterator[list[str]]:
         """

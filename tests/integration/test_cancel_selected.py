@@ -200,6 +200,7 @@ def test_a_stop_ends_a_search_that_is_not_answered(server, make_operator, execut
     meanwhile(lambda: not server.pending_faults, operator.on_kill)
     result = execute(operator)
     assert "Airflow stopped the task before its work was done" in str(result.error)
+    assert "tags=['a']: not all runs were searched, as the task was stopped" in str(result.error)
     assert len(server.requests) == 1  # it did not wait until the search was repeated
     assert run.status == "EXECUTING"
 

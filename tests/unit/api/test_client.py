@@ -705,7 +705,7 @@ def test_whatever_comes_back_becomes_a_result_or_one_of_our_errors(
     assert 0 < len(text) < 1000
 
 
-def test_a_client_that_is_closed_repeats_no_call(connect, answer, clock) -> None:
+def test_a_client_that_is_closed_sends_nothing_more(connect, answer, clock) -> None:
     def close(_: Any) -> Any:
         client.close()
         return answer(500, {"error": "no database"})
@@ -713,4 +713,7 @@ def test_a_client_that_is_closed_repeats_no_call(connect, answer, clock) -> None
     client, wire = connect(close)
     with pytest.raises(errors.NotSentError, match=r"^the client was closed$"):
         client.call(retrieve_run("run_1"))
+    assert len(wire.sent) == 1
+    with pytest.raises(errors.NotSentError, match=r"^the client was closed$"):
+        client.call(retrieve_run("run_2"))
     assert len(wire.sent) == 1

@@ -617,3 +617,16 @@ def test_a_timeout_of_airflow_goes_on_after_the_results_were_kept_and_logged(wor
     assert [result["run_id"] for result in given["ti"].pushed["return_value"]] == ["run_1"]
     assert log.leveled[-1] == ("info", "1 Trigger.dev run: 1 canceled")
     assert work.reads == 1
+
+
+@pytest.mark.usefixtures("runs")
+def test_a_search_that_airflow_ends_says_that_nothing_was_canceled(
+    log, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def end(*_: Any) -> None:
+        raise SystemExit("a timeout")
+
+    monkeypatch.setattr("airflow_provider_trigger.sources.selected.SelectedRuns.find", end)
+    with pytest.raises(SystemExit, match="a timeout"):
+        operator(run_ids=["run_1"], tags="a").execute(context())
+    assert any("The search was ended" in line and "nothing was canceled" in line for line in log.of("error"))

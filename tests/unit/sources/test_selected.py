@@ -250,6 +250,7 @@ def test_a_search_ends_when_it_is_stopped(server, select, client, ids, network, 
     select(lambda: len(network.requests) == 2, tags=("a",), max_runs=1000).find(client)
     assert 101 <= len(ids.found) <= 201
     assert len(network.requests) == 2
+    assert ids.failed == ["tags=['a']: not all runs were searched, as the task was stopped"]
 
 
 @pytest.mark.parametrize("is_first", [True, False])
