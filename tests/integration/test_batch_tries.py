@@ -109,6 +109,14 @@ def test_clearing_a_task_that_has_ended_starts_all_again(server, run_try):
     assert (again.output, len(server.runs)) == (["second"] * 2, 4)
 
 
+def test_a_retry_with_other_retries_takes_up_runs_that_are_alive(server, run_try):
+    server.on_task("resize", output="first", start_after=0, after=0.5)
+    first = run_try(batch(payloads=[1, 2], retries=2, wait_for_completion=False))
+    again = run_try(batch(payloads=[1, 2], retries=1), try_number=2)
+    assert (again.output, again.pushed["run_id"]) == (["first"] * 2, first.output)
+    assert not any(run.cancel_requests for run in server.runs.values())
+
+
 @pytest.mark.parametrize("max_tries", [0, 1], ids=["retried", "cleared"])
 def test_without_a_cancel_on_kill_the_next_try_takes_up_runs_that_are_alive(max_tries, server, run_try):
     server.on_task("resize", output="first", after=1)

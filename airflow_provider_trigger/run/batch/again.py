@@ -148,8 +148,8 @@ class BatchAgain:
         Cancel the runs of earlier tries that belong to no item any more; return those to take up, by index.
 
         That is so where the list has other items or another order now, and where the task was cleared while
-        its runs were alive. Only then may a run be taken up that has another key, and only if runs are not to
-        be canceled.
+        its runs were alive. A run that has another key is taken up if runs are not to be canceled, or if the
+        task only has other ``retries`` now.
 
         :param key: of the batch
         :param keys: of its items, in their order
@@ -164,7 +164,8 @@ class BatchAgain:
             if run.idempotency_key in own or not key.is_of_same_execution(run.idempotency_key):
                 continue
             index = indexes.get(key.item_of(run.idempotency_key))
-            if index is not None and not cancels:
+            is_cleared = cancels and key.shows_clear_since(run.idempotency_key)
+            if index is not None and index not in taken_up and not is_cleared:
                 taken_up[index] = run.id
             else:
                 replaced.append(run.id)
