@@ -35,6 +35,7 @@ class Sending:
 
     :param part: the items
     :param was_sent: whether the server may have received it
+    :param was_accepted: whether it has answered so; what is requested afterwards may fail
     :param run_ids: of the items, in their order, once they are known
     :param is_unknown: whether the server does not know the call
     :param error: what it ended with in place of the ids
@@ -43,6 +44,7 @@ class Sending:
 
     part: Part
     was_sent: bool = False
+    was_accepted: bool = False
     run_ids: tuple[str, ...] | None = None
     is_unknown: bool = False
     error: BaseException | None = None
@@ -51,7 +53,8 @@ class Sending:
     @property
     def is_unanswered(self) -> bool:
         """Whether it may have started runs whose ids are not known."""
-        if isinstance(self.error, ResponseError) and not isinstance(self.error, UNANSWERED):
+        is_response = isinstance(self.error, ResponseError) and not isinstance(self.error, UNANSWERED)
+        if is_response and not self.was_accepted:
             return False  # it was rejected
         return self.was_sent and self.run_ids is None and not self.is_unknown
 
@@ -85,6 +88,7 @@ def send_batch(sending: Sending, client: TriggerDevClient, guard: CancelGuard, *
         if batch_id is None:
             sending.is_unknown = True
             return
+        sending.was_accepted = True
         if run_ids := _ids_of(batch_id, client, count=len(sending.part.indexes)):
             sending.run_ids = run_ids
             return

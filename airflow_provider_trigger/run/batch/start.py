@@ -87,7 +87,7 @@ class BatchStart:
         send_batch(sending, self._client, self._guard, is_first=self._has_batches is None)
 
     def _send_alone(self, sending: Sending) -> None:
-        client: Any = _Stoppable(self._client, sending.sleep(self._guard))
+        client: Any = _Stoppable(self._client, sending, sending.sleep(self._guard))
         [request] = sending.part.requests
         started = start_run(client, request, log=self._log, sleep=self._guard.sleep)
         sending.run_ids = (started.run_id,)
@@ -106,12 +106,15 @@ class BatchStart:
 class _Stoppable:
     """A client whose calls send nothing more once the task was stopped."""
 
-    def __init__(self, client: TriggerDevClient, sleep: Callable[[float], None]) -> None:
+    def __init__(self, client: TriggerDevClient, sending: Sending, sleep: Callable[[float], None]) -> None:
         self._client = client
+        self._sending = sending
         self._sleep = sleep
 
     def call(self, call: Any, **options: Any) -> Any:
-        return self._client.call(call, sleep=self._sleep, **options)
+        result = self._client.call(call, sleep=self._sleep, **options)
+        self._sending.was_accepted = True  # the first call is the one that starts the run
+        return result
 
 
 def _do(sending: Sending, send: Callable[[], None], done: SimpleQueue[Sending]) -> None:
@@ -126,6 +129,6 @@ def _do(sending: Sending, send: Callable[[], None], done: SimpleQueue[Sending]) 
 
 def _why_not_started(sending: Sending, error: TriggerDevError) -> str:
     text = f"{sending.part} of the batch: {error}".rstrip(".")
-    if not sending.is_unanswered or sending.part.is_alone:  # of which the error says so
-        return text
+    if not sending.is_unanswered or (sending.part.is_alone and not sending.was_accepted):
+        return text  # the error of a single start says so
     return f"{text}. Runs of these items may exist: a retry gets them, and starts no other ones"

@@ -93,10 +93,15 @@ def test_where_they_never_are_the_request_is_repeated_and_then_an_error(
     assert 1030 <= clock.now < 1040
 
 
-def test_a_rejected_check_for_the_ids_is_an_error(send, network, answer) -> None:
+def test_a_rejected_check_for_the_ids_is_an_error_after_which_runs_may_exist(
+    client, guard, network, answer
+) -> None:
+    sending = new_sending()
     network.fault(GET, answer(403, {"error": "No"}), times=1000)
-    with pytest.raises(ResponseError, match="403"):
-        send()
+    with pytest.raises(ResponseError, match="403") as raised:
+        send_batch(sending, client, guard, is_first=False)
+    sending.error = raised.value
+    assert (sending.was_accepted, sending.is_unanswered) == (True, True)
 
 
 # The first request
