@@ -114,7 +114,7 @@ class RunTriggerTaskBatchOperator(TaskRunsOperator, ManyRunsOperator):
             return {}
         again = BatchAgain(client, log=self.log, sleep=guard.sleep)
         keys = [str(request.key) for request in requests]
-        guard.earlier_keys = dict(enumerate(keys))
+        guard.is_earlier = key.is_of_same_execution if self.wait_for_completion else set(keys).__contains__
         if self.wait_for_completion:
             taken_up = again.cancel_replaced(key, keys, cancels=self.cancel_on_kill)
             for index, run_id in taken_up.items():

@@ -93,6 +93,32 @@ def test_a_kill_of_a_retry_cancels_the_runs_that_it_was_about_to_take_up(server,
     assert statuses(server) == ["CANCELED"] * 3
 
 
+def test_a_kill_of_a_retry_cancels_the_runs_of_items_that_are_gone(server, run_try, kill_when):
+    server.on_task("endless", after=None)
+    run_try(batch("endless", payloads=[1, 2, 3], wait_for_completion=False))
+    server.delay_next(1, 0.3, path="/api/v1/runs?")
+    made = batch("endless", payloads=[3, 1, 2])
+    before = len(server.requests)
+    kill_when(lambda: len(server.requests) > before, made.on_kill)
+    run_try(made, try_number=2)
+    assert statuses(server) == ["CANCELED"] * 3
+
+
+@pytest.mark.parametrize("has_batches", [True, False])
+def test_runs_whose_ids_the_server_does_not_show_are_canceled(has_batches, server, run_try):
+    server.on_task("endless", after=None)
+    if has_batches:
+        server.fail_next(None, 403, path="/api/v2/batches/")
+    else:
+        server.batch = False
+        run_try(batch("endless", payloads=[1, 2, 3], wait_for_completion=False))
+        server.fail_next(None, 403, path="/api/v3/runs/")
+    ended = run_try(batch("endless", payloads=[1, 2, 3]))
+    assert "answered 403" in str(ended.error)
+    assert "Runs of these items may exist" in str(ended.error)
+    assert statuses(server) == ["CANCELED"] * 3
+
+
 @pytest.mark.parametrize("kill_when", ["goes_on"], indirect=True)
 def test_requests_that_are_never_answered_do_not_keep_the_other_runs_alive(
     server, connect, run_try, kill_when, short_kill_time, said

@@ -29,6 +29,10 @@ if TYPE_CHECKING:
 _THREADS = 16
 # The part of the time for a cancel that requests in flight get to be answered.
 _SHARE_OF_ANSWERS = 0.5
+_EARLIER_RUNS = (
+    "Runs that an earlier try has started may still be running, as the list of runs could not be searched "
+    "(%s): a retry gets them. If there is none, look for them in the dashboard by the tag %s"
+)
 
 
 class BatchGuard(CancelGuard):
@@ -49,8 +53,8 @@ class BatchGuard(CancelGuard):
         """All requests so far, each added before it is sent."""
         self.ended: set[str] = set()
         """The runs that were seen to have ended."""
-        self.earlier_keys: dict[int, str] = {}
-        """The idempotency keys of items, by index, whose runs an earlier try may have started."""
+        self.is_earlier: Callable[[str | None], bool] | None = None
+        """Whether a run with this idempotency key may be from an earlier try; None if there was none."""
         self.tag: str | None = None
         """What all runs of the task instance carry, to find those whose ids no answer has shown."""
         # Made before anything is sent: a signal handler must start none.
@@ -129,27 +133,33 @@ class BatchGuard(CancelGuard):
             self._accepted |= cancel.accepted
             self._note_cancel(left, cancel)
         if unanswered:
-            self._note_unanswered(unanswered, found)
+            self._note_unanswered(unanswered, set(found.values()))
 
-    def _look_up(self, unanswered: Sequence[Sending], deadline: Deadline) -> list[str]:
-        """Return runs whose ids no answer has shown, as far as the list does, which lags 1 to 2 s."""
+    def _look_up(self, unanswered: Sequence[Sending], deadline: Deadline) -> dict[str, str | None]:
+        """Return runs whose ids no answer has shown, with their keys; the list lags 1 to 2 s."""
         keys = {request.key for sending in unanswered for request in sending.part.requests}
-        keys |= {key for index, key in self.earlier_keys.items() if self.run_ids[index] is None}
-        if self.tag is None or not keys:
-            return []
-        found: list[str] = []
+        # Those of an earlier try are all known once each item has its run: what is replaced ends before.
+        is_earlier = None if self.run_ids and None not in self.run_ids else self.is_earlier
+        found: dict[str, str | None] = {}
+        if self.tag is None or not (keys or is_earlier):
+            return found
+        known = set(self.known_ids)
         try:
             share = deadline.before(_SHARE_OF_ANSWERS, now=time.monotonic())
             alive = RunFilter(tags=(self.tag,), statuses=ALIVE_STATUSES)
             for page in alive.pages(self._client, deadline=share):
-                found += [run.id for run in page if run.idempotency_key in keys]
-        except TriggerDevError:
-            return found  # the log says which items have no answer
+                for run in page:
+                    key = run.idempotency_key
+                    if run.id not in known and (key in keys or (is_earlier and is_earlier(key))):
+                        found[run.id] = key
+        except TriggerDevError as error:
+            if is_earlier:  # of others, the log says which items have no answer
+                self._later(self._log.error, _EARLIER_RUNS, str(error).rstrip("."), self.tag)
         return found
 
     def _note_cancel(self, run_ids: Collection[str], cancel: BatchCancel) -> None:
         """Log later what came of a cancel."""
-        for run_id, run in cancel.checked.items():
+        for run_id, run in list(cancel.checked.items()):  # a thread may still add to it
             self._note(run_id, run)
         if cancel.bulk_ids or not cancel.checked:
             text = "The cancel of %d of %d runs was accepted%s"
@@ -162,9 +172,9 @@ class BatchGuard(CancelGuard):
             shown = ", ".join(left[:MAX_LINES]) + (" …" if len(left) > MAX_LINES else "")
             self._later(self._log.error, text, len(left), str(why).rstrip("."), shown)
 
-    def _note_unanswered(self, unanswered: Sequence[Sending], found: Collection[str]) -> None:
-        count = sum(len(sending.part.indexes) for sending in unanswered) - len(found)
-        if count > 0:
+    def _note_unanswered(self, unanswered: Sequence[Sending], found: Collection[str | None]) -> None:
+        count = sum(one.key not in found for sending in unanswered for one in sending.part.requests)
+        if count:
             text = (
                 "The server has not answered the start of %d runs, which may be running (%s): a retry gets "
                 "them. If there is none, look for them in the dashboard%s"

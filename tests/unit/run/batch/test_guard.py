@@ -204,11 +204,52 @@ def test_runs_whose_ids_no_answer_has_shown_are_found_by_their_tag(server, guard
 
 def test_so_are_those_of_an_earlier_try_that_were_not_taken_up_yet(server, guard: BatchGuard, log) -> None:
     taken_up, other = (server.add_run("EXECUTING", tags=[TAG], idempotency_key=key) for key in ("k0", "k1"))
-    guard.tag, guard.earlier_keys = TAG, {0: "k0", 1: "k1", 2: "k2"}
+    gone = server.add_run("EXECUTING", tags=[TAG], idempotency_key="k of an item that is gone")
+    server.add_run("EXECUTING", tags=[TAG], idempotency_key="another operator's")
+    guard.tag, guard.is_earlier = TAG, lambda key: str(key).startswith("k")
     guard.run_ids = [taken_up.id, None, None]
     fail(guard, StoppedError())
-    assert [run.status for run in (taken_up, other)] == ["CANCELED", "CANCELED"]
-    assert (taken_up.cancel_requests, log.of("error")) == (1, [])
+    assert [run.status for run in server.runs.values()] == ["CANCELED"] * 3 + ["EXECUTING"]
+    assert (taken_up.cancel_requests, gone.cancel_requests, log.of("error")) == (1, 1, [])
+
+
+def test_where_the_list_is_empty_now_all_of_an_earlier_try_are_found(server, guard: BatchGuard) -> None:
+    gone = server.add_run("EXECUTING", tags=[TAG], idempotency_key="k0")
+    guard.tag, guard.is_earlier = TAG, {"k0"}.__contains__
+    fail(guard, StoppedError())
+    assert gone.status == "CANCELED"
+
+
+def test_once_each_item_has_its_run_those_of_an_earlier_try_are_not_looked_for(
+    server, guard: BatchGuard, network
+) -> None:
+    guard.tag, guard.is_earlier = TAG, {"k0"}.__contains__
+    guard.run_ids = [server.add_run("EXECUTING").id]
+    fail(guard, StoppedError())
+    assert not [request for request in network.requests if "/api/v1/runs" in request]
+
+
+def test_where_those_of_an_earlier_try_cannot_be_searched_the_log_says_so(
+    guard: BatchGuard, network, answer, log
+) -> None:
+    network.fault("GET /api/v1/runs", answer(500, {}), times=1000)
+    guard.tag, guard.is_earlier, guard.run_ids = TAG, {"k0"}.__contains__, [None]
+    fail(guard, StoppedError())
+    [line] = log.of("error")
+    assert line.startswith("Runs that an earlier try has started may still be running, as the list of runs ")
+    assert line.endswith(f"look for them in the dashboard by the tag {TAG}")
+
+
+def test_what_is_found_of_an_earlier_try_hides_no_request_without_an_answer(
+    server, guard: BatchGuard, log
+) -> None:
+    for number in range(3, 9):
+        server.add_run("EXECUTING", tags=[TAG], idempotency_key=f"k{number}")
+    guard.tag, guard.is_earlier, guard.run_ids = TAG, lambda key: str(key).startswith("k"), [None] * 9
+    guard.sendings.append(sending_of(0, 3, was_sent=True, is_done=True))
+    fail(guard, StoppedError())
+    [line] = log.of("error")
+    assert line.startswith("The server has not answered the start of 3 runs, which may be running")
 
 
 @pytest.mark.parametrize("tag", [None, TAG])
