@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from airflow_provider_trigger.api.deadline import Deadline
 from airflow_provider_trigger.api.endpoints.query import MAX_QUERIED_RUNS, can_be_queried, query_runs
+from airflow_provider_trigger.api.endpoints.realtime import snapshot_run
 from airflow_provider_trigger.api.endpoints.runs import cancel_run, check_run
 from airflow_provider_trigger.api.endpoints.tasks import reset_idempotency_key
 from airflow_provider_trigger.api.errors import NotFoundError, TriggerDevError, is_internal_error, root_of
@@ -109,7 +110,19 @@ class BatchAgain:
         for first in range(0, len(run_ids), MAX_QUERIED_RUNS):
             call = query_runs(run_ids[first : first + MAX_QUERIED_RUNS])
             found |= {run.id: run for run in self._client.call(call, patience=0)}
-        return found
+        return found | self._ended([run.id for run in found.values() if not run.is_final])
+
+    def _ended(self, run_ids: Sequence[str]) -> dict[str, Run]:
+        """Return those that have ended of the runs that a query shows as alive: it loses ends (measured)."""
+        shown: dict[str, Run] = {}
+        for part in (run_ids[:1], run_ids[1:]):  # the first one shows whether realtime is on
+            replies = call_each(self._client, snapshot_run, part, patience=0)
+            runs = {one: reply for one, reply in replies.items() if isinstance(reply, Run)}
+            shown |= runs
+            if len(runs) < len(part):
+                break
+        shown |= self._check_each([one for one in run_ids if one not in shown])  # this costs tokens
+        return {one: run for one, run in shown.items() if run.is_final}
 
     def _check_each(self, run_ids: Sequence[str]) -> dict[str, Run]:
         found: dict[str, Run] = {}

@@ -117,6 +117,23 @@ def test_where_the_query_fails_each_run_is_checked(start, server, network, answe
     assert len(network.sent("GET /api/v3/runs/")) == 3
 
 
+@pytest.mark.parametrize("realtime", [True, False])
+def test_a_run_whose_cancel_the_query_has_lost_starts_anew(
+    realtime, start, server, guard: BatchGuard, network, clock, monkeypatch
+) -> None:
+    monkeypatch.setattr(batch_again, "_QUERY_FROM", 1)
+    server.realtime = realtime
+    canceled, alive = add(server), add(server, key=KEYS[1])
+    server.lose_in_query(canceled.id)
+    clock.sleep(1)
+    canceled.cancel()
+    seen = start()
+    assert guard.run_ids[0] not in (None, canceled.id)
+    assert guard.run_ids[1] == alive.id
+    assert seen[alive.id].status == "EXECUTING"
+    assert bool(network.sent(f"GET /api/v3/runs/{alive.id}")) != realtime
+
+
 def test_a_run_that_cannot_be_seen_is_left_to_the_wait(start, server, guard, network, answer) -> None:
     broken, unseen = add(server), add(server, key=KEYS[1])
     network.fault(f"GET /api/v3/runs/{broken.id}", answer(500, {}), times=1000)

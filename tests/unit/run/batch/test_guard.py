@@ -203,7 +203,7 @@ def test_runs_whose_ids_no_answer_has_shown_are_found_by_their_tag(server, guard
 
 
 def test_so_are_those_of_an_earlier_try_that_were_not_taken_up_yet(server, guard: BatchGuard, log) -> None:
-    taken_up, other = (server.add_run("EXECUTING", tags=[TAG], idempotency_key=key) for key in ("k0", "k1"))
+    taken_up, _ = (server.add_run("EXECUTING", tags=[TAG], idempotency_key=key) for key in ("k0", "k1"))
     gone = server.add_run("EXECUTING", tags=[TAG], idempotency_key="k of an item that is gone")
     server.add_run("EXECUTING", tags=[TAG], idempotency_key="another operator's")
     guard.tag, guard.is_earlier = TAG, lambda key: str(key).startswith("k")
