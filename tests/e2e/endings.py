@@ -1,7 +1,7 @@
 """
-End tasks that wait for a Trigger.dev run in every way of ``docs/endings.json``, and see what becomes of it.
+End tasks that wait for Trigger.dev runs in every way of ``docs/endings.json``, and see what becomes of these.
 
-What counts is the local Trigger.dev server's record.
+What counts is the local Trigger.dev server's record. What the table says of a run holds for all of a batch.
 """
 
 from __future__ import annotations
@@ -10,7 +10,8 @@ import json
 import os
 import signal
 import time
-from collections.abc import Callable, Iterable
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,13 +27,33 @@ EVENTS: dict[str, Any] = json.loads((Path(__file__).parents[2] / "docs" / "endin
 ]
 MODES = ("running", "deferred")
 
+# The items of a task, each of which has a run; those of a batch are more than two requests start, and enough
+# for a bulk action.
+PAYLOADS = {"single": range(1), "batch": range(45)}
+# The others would show nothing more of a batch, and each takes its time.
+_OF_RUNNING_BATCHES = (
+    "execution_timeout",
+    "timeout",
+    "marked_failed",
+    "dag_run_marked_failed",
+    "cleared",
+    "process_killed",
+)
+CASES = [
+    (kind, event, mode)
+    for kind in PAYLOADS
+    for event in EVENTS
+    for mode in MODES
+    if EVENTS[event][mode] and (kind == "single" or mode == "deferred" or event in _OF_RUNNING_BATCHES)
+]
+
 CANCELED, CONTINUES, LEFT = "canceled", "continues", "left"
 
 # How many tasks run side by side: Airflow is configured for no more than eight.
 _RUNNING_AT_A_TIME = 6
 # When the rate limit's bucket is full again, in seconds.
 _REFILLED_AFTER = 5
-# How long a run must be left alone to count as left alone, in seconds.
+# How long runs must be left alone to count as left alone, in seconds.
 _QUIET = 12
 
 
@@ -46,22 +67,41 @@ class Ending:
     """
     One task that ends in one way.
 
+    :param kind: ``single`` for a task with one run, or ``batch``
     :param event: which way
     :param mode: ``running`` or ``deferred``
     """
 
-    def __init__(self, airflow: WholeAirflow, server: TriggerDevServer, state: State, event: str, mode: str):
+    def __init__(
+        self, airflow: WholeAirflow, server: TriggerDevServer, state: State, kind: str, event: str, mode: str
+    ) -> None:
         self.airflow, self.server, self.state = airflow, server, state
-        self.event, self.mode = event, mode
-        self.dag_id, self.run_id = f"end_{event}_{mode}", f"{event}_{mode}".replace("_", "")
+        self.kind, self.event, self.mode = kind, event, mode
+        self.payloads = list(PAYLOADS[kind])
+        self.dag_id, self.run_id = f"end_{kind}_{event}_{mode}", f"{kind}{event}{mode}".replace("_", "")
         self.error: Exception | None = None
         self.seen = ""
+        self._checks_before = 0
         self._quiet_until = 0.0
 
     @property
     def runs(self) -> list[ServerRun]:
-        """Its runs on the server, the first one first."""
+        """Its runs on the server, the first ones first."""
         return [run for run in list(self.server.runs.values()) if f"airflow_dag:{self.dag_id}" in run.tags]
+
+    @property
+    def first_runs(self) -> list[ServerRun]:
+        """The first run of each item."""
+        return self.runs[: len(self.payloads)]
+
+    def has_runs(self, times: int = 1) -> bool:
+        """
+        Return whether there are all its runs, and no other ones.
+
+        :param times: how many of each item
+        """
+        items = Counter(str(run.payload) for run in self.runs)
+        return items == Counter({str(payload): times for payload in self.payloads})
 
     @property
     def is_tried_again(self) -> bool:
@@ -71,32 +111,40 @@ class Ending:
         return RETRIES_KILLED_TASKS if self.event == "process_killed" else TRIES_CLEARED_TASKS_AGAIN
 
     def start(self) -> None:
-        """Start it, and wait until it waits for its run."""
-        self.airflow.api.trigger(self.dag_id, self.run_id)
+        """Start it."""
+        self.airflow.api.trigger(self.dag_id, self.run_id, {"payloads": self.payloads})
 
-    def wait_for_run(self) -> None:
-        """Wait until it waits for its run."""
-        wait_until(lambda: self.runs, timeout=90, what=f"a run of {self.dag_id}")
+    def wait_for_runs(self) -> None:
+        """Wait until it waits for its runs, or its trigger does."""
+        wait_until(self.has_runs, timeout=90, what=lambda: f"the runs of {self.dag_id}: {self._describe()}")
         if self.event not in ("execution_timeout", "timeout", "no_version", "kept_timeout"):
             self.airflow.api.wait_for_task(self.dag_id, self.run_id, "work", self.mode)
-            if self.mode == "deferred":
-                self._wait_for_trigger()
+            self._checks_before = self._checks
 
-    def _wait_for_trigger(self) -> None:
-        """Wait until a triggerer has taken up its trigger: before that, nothing can cancel the run."""
-        before = self._checks
-        wait_until(lambda: self._checks > before, timeout=90, what=f"the trigger of {self.dag_id}")
+    def wait_for_trigger(self) -> None:
+        """Wait until a triggerer has taken up its trigger: before that, nothing can cancel the runs."""
+        if self.mode == "deferred":
+            wait_until(
+                lambda: self._checks > self._checks_before, timeout=90, what=f"the trigger of {self.dag_id}"
+            )
 
     @property
     def _checks(self) -> int:
-        """How often the status of its run was checked."""
-        path = f"/api/v3/runs/{self.runs[0].id}"
-        return sum(request.path == path for request in list(self.server.requests))
+        """How often the status of its first run was checked, alone or by a query for many runs."""
+        path, quoted = f"/api/v3/runs/{self.runs[0].id}", self.runs[0].id.encode()
+        requests = list(self.server.requests)
+        return sum(
+            request.path == path or (request.path == "/api/v1/query" and quoted in request.body)
+            for request in requests
+        )
+
+    @property
+    def first_cancel(self) -> str:
+        """The path of the request that cancels its runs first, where the triggerer does."""
+        return "/api/v1/bulk-actions" if self.kind == "batch" else f"/{self.runs[0].id}/cancel"
 
     def cause(self) -> None:
-        """End the task; where it is deferred, the first cancel of its run finds the rate limit used up."""
-        if self.mode == "deferred":
-            self.server.rate_limit_next(1, reset_after=_REFILLED_AFTER, path=f"/{self.runs[0].id}/cancel")
+        """End the task."""
         cause = getattr(self, f"_cause_{self.event.removeprefix('kept_')}", None)
         if cause is not None:
             cause()
@@ -119,14 +167,23 @@ class Ending:
         os.kill(started.pid, signal.SIGKILL)
 
     def observe(self) -> None:
-        """Wait until it is clear what became of its first run."""
-        first = self.runs[0]
+        """Wait until it is clear what became of its first runs."""
+        first_runs = self.first_runs
         what = expected(self.event, self.mode, AIRFLOW)
         if what == CANCELED:
-            wait_until(lambda: first.status == "CANCELED", timeout=120, what=f"a cancel after {self.dag_id}")
-            self.seen = CANCELED
-            if self.event == "cleared" and self.is_tried_again:
-                wait_until(lambda: len(self.runs) == 2, timeout=400, what=f"a second run of {self.dag_id}")
+            wait_until(
+                lambda: {run.status for run in first_runs} == {"CANCELED"},
+                timeout=120,
+                what=lambda: f"a cancel after {self.dag_id}: {self._describe()}",
+            )
+            again = self.event == "cleared" and self.is_tried_again
+            if again:
+                wait_until(
+                    lambda: self.has_runs(2),
+                    timeout=400,
+                    what=lambda: f"further runs of {self.dag_id}: {self._describe()}",
+                )
+            self.seen = CANCELED if self.has_runs(2 if again else 1) else self._describe()
             return
         if self.event in ("process_killed", "kept_cleared") and self.is_tried_again:
             self.state.wait_for_start(self.run_id, attempt=2, timeout=400)
@@ -134,30 +191,26 @@ class Ending:
         self._quiet_until = time.monotonic() + _QUIET
 
     def conclude(self) -> None:
-        """Decide whether its run was left alone, after a while in which nothing happened to it."""
+        """Decide whether its runs were left alone, after a while in which nothing happened to them."""
         if not self.seen:
             time.sleep(max(0.0, self._quiet_until - time.monotonic()))
-            alone = self.runs[0].cancel_requests == 0 and len(self.runs) == 1
-            self.seen = expected(self.event, self.mode, AIRFLOW) if alone else CANCELED
+            canceled = any(run.cancel_requests or run.status == "CANCELED" for run in self.runs)
+            alone = self.has_runs() and not canceled
+            self.seen = expected(self.event, self.mode, AIRFLOW) if alone else self._describe()
+
+    def _describe(self) -> str:
+        runs = self.runs
+        counts = ", ".join(f"{count} {status}" for status, count in Counter(r.status for r in runs).items())
+        return f"{len(runs)} runs of {len(self.payloads)} items ({counts})"
 
     def finish(self) -> None:
         """Let the task go, so that it holds no slot."""
         self.airflow.api.mark_dag_run(self.dag_id, self.run_id, "failed")
 
 
-_STEPS = (
-    Ending.start,
-    Ending.wait_for_run,
-    Ending.cause,
-    Ending.observe,
-    Ending.conclude,
-    Ending.finish,
-)
-
-
 class Observation:
     """
-    What became of the run of each task.
+    What became of the runs of each task.
 
     :param airflow: a whole Airflow with the Dags of ``ending_dags.py``
     :param server: the server that its connection names
@@ -166,14 +219,10 @@ class Observation:
 
     def __init__(self, airflow: WholeAirflow, server: TriggerDevServer, state: State) -> None:
         self.airflow = airflow
+        self.server = server
         server.on_task("never", after=None, acknowledge_after=0.2)
         server.unknown_task("unknown")
-        self._endings = {
-            (event, mode): Ending(airflow, server, state, event, mode)
-            for event in EVENTS
-            for mode in MODES
-            if EVENTS[event][mode]
-        }
+        self._endings = {case: Ending(airflow, server, state, *case) for case in CASES}
 
     def observe(self) -> None:
         """Make all events happen; what goes wrong with one is kept for its own test."""
@@ -187,23 +236,32 @@ class Observation:
         self._observe(deferred)
         self._observe_triggerer(of_triggerer)
 
-    def seen(self, event: str, mode: str) -> str:
-        """Return what became of a run."""
-        ending = self._endings[event, mode]
+    def seen(self, kind: str, event: str, mode: str) -> str:
+        """Return what became of the runs of a task."""
+        ending = self._endings[kind, event, mode]
         if ending.error:
             raise ending.error
         return ending.seen
 
-    def _observe(self, endings: Iterable[Ending]) -> None:
-        endings = list(endings)
-        for step in _STEPS:
-            for ending in endings:
-                self._try(ending, step)
+    def _observe(self, endings: Sequence[Ending]) -> None:
+        # The tasks wait side by side, but the triggerer gets no cancels of both kinds at once: it would put
+        # all of them into the bulk action of a batch.
+        kinds = [[ending for ending in endings if ending.kind == kind] for kind in PAYLOADS]
+        for of_kind in kinds:
+            self._do(of_kind, Ending.start, Ending.wait_for_runs, Ending.wait_for_trigger)
+        for of_kind in kinds:
+            self._use_up_rate_limit(of_kind)
+            self._do(of_kind, Ending.cause, Ending.observe)
+        self._do(endings, Ending.conclude, Ending.finish)
 
-    def _observe_triggerer(self, endings: list[Ending]) -> None:
-        for ending in endings:
-            self._try(ending, Ending.start)
-            self._try(ending, Ending.wait_for_run)
+    def _use_up_rate_limit(self, endings: Iterable[Ending]) -> None:
+        """Let the first cancel of each deferred task with one run, and that of all batches, meet it."""
+        deferred = [ending for ending in endings if ending.mode == "deferred" and ending.error is None]
+        for path in {ending.first_cancel for ending in deferred}:
+            self.server.rate_limit_next(1, reset_after=_REFILLED_AFTER, path=path, method="POST")
+
+    def _observe_triggerer(self, endings: Sequence[Ending]) -> None:
+        self._do(endings, Ending.start, Ending.wait_for_runs, Ending.wait_for_trigger)
         triggerers = [process for name, process in self.airflow.processes.items() if "triggerer" in name]
         for process in triggerers:
             process.stop(timeout=30)
@@ -214,7 +272,10 @@ class Observation:
             process.kill()
             process.start()
         self.airflow.wait_until_healthy()
-        for step in _STEPS[3:]:
+        self._do(endings, Ending.observe, Ending.conclude, Ending.finish)
+
+    def _do(self, endings: Iterable[Ending], *steps: Callable[[Ending], None]) -> None:
+        for step in steps:
             for ending in endings:
                 self._try(ending, step)
 

@@ -32,8 +32,8 @@ def test_the_button_leads_to_the_run(
     airflow: WholeAirflow, server: TriggerDevServer, browser: BrowserContext, mode: str
 ) -> None:
     server.on_task("never", after=None)
-    dag_id, run_id = f"end_marked_failed_{mode}", f"linked{mode}"
-    airflow.api.trigger(dag_id, run_id)
+    dag_id, run_id = f"end_single_marked_failed_{mode}", f"linked{mode}"
+    airflow.api.trigger(dag_id, run_id, {"payloads": [0]})
     url = wait_until(
         lambda: airflow.api.xcom(dag_id, run_id, "work", "run_url"), timeout=90, what="the run's address"
     )

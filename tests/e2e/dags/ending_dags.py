@@ -1,7 +1,7 @@
 """
-One Dag for each way in which a task with a Trigger.dev run of its own can end, running and deferred.
+One Dag for each way in which a task with Trigger.dev runs of its own can end, running and deferred.
 
-The run never ends by itself; the tests look at the server's record of it.
+The runs never end by themselves; the tests look at the server's record of them.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from typing import Any
 from e2e_names import DAG
 from e2e_work import note_start
 
+from airflow_provider_trigger.operators.batch import RunTriggerTaskBatchOperator
 from airflow_provider_trigger.operators.run import RunTriggerTaskOperator
 
 # What is special in the Dag of each event: arguments of the task, and of the Dag.
@@ -43,25 +44,39 @@ class Run(RunTriggerTaskOperator):
         return super().execute(context)
 
 
-def make_dag(event: str, mode: str) -> DAG:
+class Batch(RunTriggerTaskBatchOperator):
+    """Say which process it is in, so that a test can kill it."""
+
+    def execute(self, context: Any) -> Any:
+        """Start the runs and wait for them."""
+        note_start(context)
+        return super().execute(context)
+
+
+def make_task(kind: str, **arguments: Any) -> None:
+    """Add a task to the Dag."""
+    arguments = {"task_id": "work", "task_identifier": "never"} | arguments
+    if kind == "batch":
+        Batch(payloads="{{ dag_run.conf['payloads'] }}", **arguments)
+    else:
+        Run(payload="{{ dag_run.conf['payloads'][0] }}", poll_interval=0.5, **arguments)
+
+
+def make_dag(kind: str, event: str, mode: str) -> DAG:
     """Return the Dag of an event."""
     arguments, dag_arguments = EVENTS[event]
-    waits: dict[str, Any] = {
-        "task_identifier": "never",
-        "poll_interval": 0.5,
-        "deferrable": mode == "deferred",
-    }
     with DAG(
-        f"end_{event}_{mode}",
+        f"end_{kind}_{event}_{mode}",
         schedule=None,
         start_date=datetime(2026, 1, 1),
         default_args={"retry_delay": timedelta(seconds=1)},
         **dag_arguments,
     ) as dag:
-        Run(task_id="work", **waits | arguments)
+        make_task(kind, deferrable=mode == "deferred", **arguments)
     return dag
 
 
-for _event in EVENTS:
-    for _mode in MODES:
-        globals()[f"end_{_event}_{_mode}"] = make_dag(_event, _mode)
+for _kind in ("single", "batch"):
+    for _event in EVENTS:
+        for _mode in MODES:
+            globals()[f"end_{_kind}_{_event}_{_mode}"] = make_dag(_kind, _event, _mode)

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import requests
 from whole_airflow.processes import wait_until
 from whole_airflow.versions import AIRFLOW, PASSWORD, USERNAME
+
+_PAGE = 100  # as many as the API gives at most
 
 OVER = frozenset({"success", "failed"})
 # A task without a state is never reached once its Dag run is over, as after a dagrun_timeout on 2.11.
@@ -65,7 +68,15 @@ class Api:
 
     def dag_ids(self) -> set[str]:
         """Return the ids of the Dags that can be run."""
-        return {dag["dag_id"] for dag in self.call("GET", "/dags", params={"limit": 100})["dags"]}
+        return {dag["dag_id"] for _, answer in self.pages("/dags") for dag in answer["dags"]}
+
+    def pages(self, path: str) -> Iterator[tuple[int, Any]]:
+        """Return the parts of a list, each with the number of what comes before it."""
+        offset, total = 0, 1
+        while offset < total:
+            answer = self.call("GET", path, params={"limit": _PAGE, "offset": offset})
+            yield offset, answer
+            offset, total = offset + _PAGE, answer["total_entries"]
 
     def unpause(self, dag_id: str) -> None:
         """Let a Dag's runs start."""

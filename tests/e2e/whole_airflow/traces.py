@@ -11,8 +11,6 @@ from typing import Any
 import sqlalchemy
 from whole_airflow.rest import Api
 
-PAGE = 100  # as many as the API gives at most
-
 
 def files(home: Path) -> dict[str, str]:
     """Return what each file holds; one that has just gone, as SQLite's journals do, is left out."""
@@ -80,8 +78,5 @@ def _answers_of_task(api: Api, path: str, try_number: int) -> Iterator[tuple[str
 
 
 def _pages(api: Api, path: str) -> Iterator[tuple[str, Any]]:
-    offset, total = 0, 1
-    while offset < total:
-        answer = api.call("GET", path, params={"limit": PAGE, "offset": offset})
+    for offset, answer in api.pages(path):
         yield f"{path} from {offset}", answer
-        offset, total = offset + PAGE, answer["total_entries"]

@@ -1,0 +1,132 @@
+"""A batch whose process is killed while it starts runs: each item has one, and all outputs arrive."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections import Counter
+from collections.abc import Callable
+
+import pytest
+from whole_airflow.airflow import WholeAirflow
+from whole_airflow.processes import wait_until
+from whole_airflow.state import State
+from whole_airflow.versions import RETRIES_KILLED_TASKS
+
+from airflow_provider_trigger.testing import ServerRun, TriggerDevServer
+
+DAG_ID = "batch_killed"
+# Three requests start them, the first one alone and the other two at a time.
+COUNT, IN_FIRST_REQUEST = 45, 20
+START = "/api/v2/tasks/batch"
+# How long the first request takes, in seconds: meanwhile the test sees its runs, and does with the next two
+# what it wants.
+_LATE = 5.0
+
+
+def double(payload: int) -> int:
+    """Return the output of a run."""
+    return 2 * payload
+
+
+def complete(run: ServerRun) -> None:
+    """Let a run complete that would not end by itself."""
+    with run.lock:
+        run.status = "COMPLETED"
+        run.output = double(run.payload)
+
+
+class Killed:
+    """
+    A Dag run whose task is killed in its first try.
+
+    :param run_id: of the Dag run
+    """
+
+    def __init__(self, airflow: WholeAirflow, server: TriggerDevServer, state: State, run_id: str) -> None:
+        self.airflow, self.server, self.state, self.run_id = airflow, server, state, run_id
+        self._before = set(server.runs)
+        self._earlier_requests = len(server.requests)
+
+    @property
+    def runs(self) -> list[ServerRun]:
+        """Its runs on the server."""
+        return [run for run_id, run in list(self.server.runs.items()) if run_id not in self._before]
+
+    def starts(self) -> int:
+        """Return how many requests to start runs have no answer yet."""
+        requests = self.server.requests[self._earlier_requests :]
+        return sum(request.path == START and request.status is None for request in requests)
+
+    def start(self) -> None:
+        """Start it, and wait until the runs of its first request exist."""
+        self.airflow.api.trigger(DAG_ID, self.run_id, {"payloads": list(range(COUNT))})
+        self.wait_for(lambda: len(self.runs) == IN_FIRST_REQUEST)
+
+    def wait_for(self, condition: Callable[[], bool]) -> None:
+        """Wait for something that becomes of its runs."""
+        wait_until(condition, timeout=120, what=lambda: f"{self.run_id}, whose runs are {self.runs}")
+
+    def kill(self) -> None:
+        """Kill the process of the task."""
+        os.kill(self.state.wait_for_start(self.run_id).pid, signal.SIGKILL)
+
+    def check_the_end(self, *, twice: set[int]) -> None:
+        """
+        Check what comes of the Dag run: all that is alive when each item has a run completes.
+
+        :param twice: the items whose first run failed
+        """
+        if RETRIES_KILLED_TASKS:
+            expected = Counter(range(COUNT)) + Counter(twice)
+            self.wait_for(lambda: Counter(run.payload for run in self.runs) >= expected)
+            for run in self.runs:
+                if run.status not in ("COMPLETED", "FAILED"):
+                    complete(run)
+        ended = self.airflow.api.wait_for_dag_run(DAG_ID, self.run_id, timeout=180)
+        assert ended == ("success" if RETRIES_KILLED_TASKS else "failed")
+        if RETRIES_KILLED_TASKS:
+            assert Counter(run.payload for run in self.runs) == expected
+            assert self.airflow.api.xcom(DAG_ID, self.run_id, "work") == [double(n) for n in range(COUNT)]
+            ids = self.airflow.api.xcom(DAG_ID, self.run_id, "work", "run_id")
+            assert [self.server.runs[one].payload for one in ids] == list(range(COUNT))
+        else:
+            assert Counter(run.payload for run in self.runs) == Counter(range(IN_FIRST_REQUEST))
+        assert not any(run.cancel_requests for run in self.runs)
+
+
+@pytest.fixture
+def killed(
+    airflow: WholeAirflow, server: TriggerDevServer, state: State, request: pytest.FixtureRequest
+) -> Killed:
+    """Return a Dag run that has not started yet; the runs of its items do not end by themselves."""
+    server.on_task("part", after=None)
+    return Killed(airflow, server, state, request.node.name.replace("_", ""))
+
+
+def test_killed_between_two_requests_a_retry_starts_only_what_has_not_completed(
+    killed: Killed, server: TriggerDevServer
+) -> None:
+    server.on_task("part", times=10, start_after=0, after=0, output=double)
+    server.on_task("part", times=2, start_after=0, after=0, error="boom")
+    server.delay_next(1, _LATE, path=START)
+    killed.start()
+    server.hang_next(2, path=START)
+    killed.wait_for(lambda: killed.starts() == 2)
+    assert len(killed.runs) == IN_FIRST_REQUEST
+    completed, failed = (
+        [run for run in killed.runs if run.status == status] for status in ("COMPLETED", "FAILED")
+    )
+    assert (len(completed), len(failed)) == (10, 2)
+    killed.kill()
+    killed.check_the_end(twice={run.payload for run in failed})
+
+
+def test_killed_before_the_first_answer_there_is_one_run_for_each_item(
+    killed: Killed, airflow: WholeAirflow, server: TriggerDevServer
+) -> None:
+    server.hang_next(1, path=START, after_handling=True)
+    killed.start()
+    assert airflow.api.xcom(DAG_ID, killed.run_id, "work", "run_id") is None
+    killed.kill()
+    killed.check_the_end(twice=set())
