@@ -104,6 +104,16 @@ def test_a_kill_of_a_retry_cancels_the_runs_of_items_that_are_gone(server, run_t
     assert statuses(server) == ["CANCELED"] * 3
 
 
+def test_runs_of_a_lost_answer_are_canceled_where_its_repetition_is_rejected(server, run_try):
+    server.on_task("endless", after=None)
+    server.fail_next(1, 503, path="/tasks/batch", after_handling=True)
+    server.fail_next(None, 403, path="/tasks/batch")
+    ended = run_try(batch("endless", payloads=[1, 2, 3]))
+    assert "answered 403" in str(ended.error)
+    assert "Runs of these items may exist" in str(ended.error)
+    assert statuses(server) == ["CANCELED"] * 3
+
+
 @pytest.mark.parametrize("has_batches", [True, False])
 def test_runs_whose_ids_the_server_does_not_show_are_canceled(has_batches, server, run_try):
     server.on_task("endless", after=None)

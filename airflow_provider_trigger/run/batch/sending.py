@@ -35,6 +35,7 @@ class Sending:
 
     :param part: the items
     :param was_sent: whether the server may have received it
+    :param was_repeated: whether it was sent more than once: a rejection says nothing of those before
     :param was_accepted: whether it has answered so; what is requested afterwards may fail
     :param run_ids: of the items, in their order, once they are known
     :param is_unknown: whether the server does not know the call
@@ -44,6 +45,7 @@ class Sending:
 
     part: Part
     was_sent: bool = False
+    was_repeated: bool = False
     was_accepted: bool = False
     run_ids: tuple[str, ...] | None = None
     is_unknown: bool = False
@@ -54,7 +56,7 @@ class Sending:
     def is_unanswered(self) -> bool:
         """Whether it may have started runs whose ids are not known."""
         is_response = isinstance(self.error, ResponseError) and not isinstance(self.error, UNANSWERED)
-        if is_response and not self.was_accepted:
+        if is_response and not (self.was_accepted or self.was_repeated):
             return False  # it was rejected
         return self.was_sent and self.run_ids is None and not self.is_unknown
 
@@ -67,7 +69,8 @@ class Sending:
 
         def wait(seconds: float) -> None:
             guard.sleep(seconds)
-            self.was_sent = self.was_sent or not seconds  # which comes right before a request
+            if not seconds:  # which comes right before a request
+                self.was_repeated, self.was_sent = self.was_sent, True
 
         return wait
 

@@ -117,6 +117,19 @@ def test_a_server_without_the_call_is_known_by_the_first_request(
 
 
 @pytest.mark.parametrize("is_first", [True, False])
+def test_a_request_that_is_rejected_after_a_lost_answer_may_have_started_runs(
+    is_first: bool, client, guard, server, network, answer, lost
+) -> None:
+    sending = new_sending()
+    network.fault(POST, lost, arrives=True)
+    network.fault(POST, answer(403, {"error": "No"}))
+    with pytest.raises(ResponseError, match="403") as raised:
+        send_batch(sending, client, guard, is_first=is_first)
+    sending.error = raised.value
+    assert (sending.is_unanswered, len(server.runs)) == (True, 3)
+
+
+@pytest.mark.parametrize("is_first", [True, False])
 def test_a_rejected_request_has_started_nothing(is_first: bool, client, guard, network, answer) -> None:
     sending = new_sending()
     network.fault(POST, answer(422, {"error": "No"}))
