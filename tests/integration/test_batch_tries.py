@@ -27,7 +27,7 @@ def test_a_retry_starts_only_what_has_failed(deferrable, server, run_try, said):
     assert sorted(statuses(server)) == ["COMPLETED"] * 3 + ["FAILED"]
     kept = set(first.pushed["run_id"]) & set(again.pushed["run_id"])
     assert len(kept) == 2
-    assert said.lines("2 of the runs have completed in an earlier try")
+    assert said.lines("2 of the runs have completed already")
 
 
 @pytest.mark.parametrize("query_from", [1, 100], ids=["query", "checks"])

@@ -83,7 +83,7 @@ class BatchAgain:
 
     def _log_taken_up(self, seen: Mapping[str, Run]) -> None:
         done = sum(run.is_success for run in seen.values())
-        self._log.info("%d of the runs have completed in an earlier try, and are not started again", done)
+        self._log.info("%d of the runs have completed already, and are not started again", done)
 
     def _release_keys(self, requests: Collection[TaskRequest]) -> None:
         task_identifiers = {str(request.key): request.task_identifier for request in requests}

@@ -81,7 +81,7 @@ def test_what_is_alive_or_has_completed_is_taken_up_and_what_has_failed_starts_a
     assert guard.run_ids[:2] == [run.id for run in runs]
     assert guard.run_ids[2] not in (None, failed.id)
     assert [seen[run.id].status for run in runs] == ["EXECUTING", "COMPLETED"]
-    assert log.of("info")[-1] == "1 of the runs have completed in an earlier try, and are not started again"
+    assert log.of("info")[-1] == "1 of the runs have completed already, and are not started again"
 
 
 @pytest.mark.usefixtures("either_way")
