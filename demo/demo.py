@@ -76,9 +76,10 @@ def show_local_runs() -> int:
     ):
         introduce(f"a Trigger.dev server on this machine, {server.url}")
         airflow.migrate()
-        print("Five Dag runs now start together, each in an Airflow of its own. That takes some seconds.\n")
+        print("Six Dag runs now start together, each in an Airflow of its own. That takes some seconds.\n")
         describe_tasks(server)
         starting = StartingRun(airflow, server, "run_many_mapped", {"files": ["cat.png", "dog.png"]})
+        batch = StartingRun(airflow, server, "batch", {"files": ["a.png", "b.png", "c.png"]})
         too_slow = StartingRun(airflow, server, "time_limit", {}, dags_folder=DAGS, status="CANCELED")
         first = OperatorRun(airflow, client, "cancel_at_the_end", add_runs(server, RUNS_OF_THE_FIRST_DAG))
         unknown = OperatorRun(airflow, client, "cancel_at_the_end", add_unknown_run(server), name="not_found")
@@ -87,14 +88,17 @@ def show_local_runs() -> int:
         print("1. RunTriggerTaskOperator starts a run for each file, and waits deferred. The next task adds")
         print("   up the outputs.\n")
         good = show_starting(starting, result_of="total")
-        print("2. A run takes longer than the execution_timeout of its Airflow task, 5 s: it is canceled.\n")
+        print("2. RunTriggerTaskBatchOperator starts a run for each file in one task. The next task counts")
+        print("   the outputs.\n")
+        good = show_starting(batch, result_of="publish") and good
+        print("3. A run takes longer than the execution_timeout of its Airflow task, 5 s: it is canceled.\n")
         good = show_starting(too_slow) and good
-        print("3. A Dag passes run ids to CancelTriggerRunOperator, which cancels the runs.\n")
+        print("4. A Dag passes run ids to CancelTriggerRunOperator, which cancels the runs.\n")
         good = show(first) and good
-        print("4. One id is that of a run in another environment: it is not found, which fails the task.")
+        print("5. One id is that of a run in another environment: it is not found, which fails the task.")
         print("   The other run is canceled.\n")
         good = show(unknown) and good
-        print("5. A task fails, and CancelTriggerRunNotifier, its on_failure_callback, cancels the runs.\n")
+        print("6. A task fails, and CancelTriggerRunNotifier, its on_failure_callback, cancels the runs.\n")
         good = show(failing) and good
     if good:
         print("All as expected. The Dags are in example_dags/ and demo/dags/. To cancel runs of your own:\n")
