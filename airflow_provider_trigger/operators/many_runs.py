@@ -36,8 +36,8 @@ class ManyRunsOperator(RunsOperator):
     task fails, XCom ``results`` has ``{"run_id", "status", "error"}`` for each item.
 
     It takes the arguments of :class:`~airflow_provider_trigger.operators.base.RunsOperator`, too. Its
-    ``timeout`` is that of each run, ``max_output_size`` that of all outputs together: above it, each is
-    replaced by ``{"run_id", "output_size"}``.
+    ``timeout`` counts for all runs, from the start of the oldest one, ``max_output_size`` for all outputs
+    together: above it, each is replaced by ``{"run_id", "output_size"}``.
 
     :param fail_on: when the task fails once all runs have ended: if ``"any"`` run did not complete, if
         ``"all"`` did not, or ``"never"``
