@@ -16,6 +16,7 @@ import many_items
 import many_waits
 import measures
 import start_and_wait
+import wide_cancels
 from measures import Row
 
 PAGE = Path(__file__).parents[1] / "docs" / "benchmarks.md"
@@ -34,6 +35,8 @@ MEASURES: list[Callable[[], Iterator[Row]]] = [
     many_items.many_items,
     measures.rate_limit,
     measures.shared_rate_limit,
+    wide_cancels.trees,
+    wide_cancels.tags,
     measures.memory,
     measures.imports,
 ]

@@ -156,7 +156,7 @@ async def _by_one_check_each(run_ids: list[str], heard: dict[str, float]) -> Non
 def _measure(way: Way, count: int, **server: Any) -> Measured:
     chance = random.Random(count)
     heard: dict[str, float] = {}
-    with _connected_server(**server) as remote:
+    with connected_server(**server) as remote:
         run_ids = remote.add_runs_that_end([chance.uniform(*DURATIONS) for _ in range(count)])
         remote.requests()
         cpu, begun = time.process_time(), time.monotonic()
@@ -175,7 +175,7 @@ def _measure(way: Way, count: int, **server: Any) -> Measured:
 
 def _stop_all(count: int) -> float:
     """End all tasks of deferred runs; return how long the last run was alive, in seconds."""
-    with _connected_server() as remote:
+    with connected_server() as remote:
         triggers = [TriggerDevRunTrigger(run_ids=[run_id]) for run_id in remote.add_runs(count)]
 
         async def wait(trigger: TriggerDevRunTrigger) -> None:
@@ -200,7 +200,12 @@ def _stop_all(count: int) -> float:
 
 
 @contextmanager
-def _connected_server(**options: Any) -> Iterator[RemoteServer]:
+def connected_server(**options: Any) -> Iterator[RemoteServer]:
+    """
+    Start a server in another process, with the default connection to it.
+
+    :param options: of the server, in place of those of ``SERVER``
+    """
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))  # the baseline opens many sockets
     with remote_server(**SERVER | options) as remote:

@@ -25,9 +25,13 @@ class RemoteServer:
     secret_key: str
     _pipe: Connection
 
-    def add_runs(self, count: int, status: str = "EXECUTING") -> list[str]:
-        """Add runs and return their ids."""
-        return self._call("add_runs", count, status)
+    def add_runs(self, count: int, status: str = "EXECUTING", **options: Any) -> list[str]:
+        """Add runs with the options of the server's method ``add_run``, and return their ids."""
+        return self._call("add_runs", count, status, options)
+
+    def add_tree(self, count: int, *, children: int, **options: Any) -> list[str]:
+        """Add executing runs, so many of which each of the first ones has started; return their ids."""
+        return self._call("add_tree", count, children, options)
 
     def add_runs_that_end(self, seconds: list[float]) -> list[str]:
         """Add runs that execute and complete after so many seconds each; return their ids."""
@@ -86,8 +90,14 @@ def _serve(pipe: Connection, options: dict[str, Any]) -> None:
 
 def _answer(server: TriggerDevServer, what: str, arguments: tuple[Any, ...]) -> Any:
     if what == "add_runs":
-        count, status = arguments
-        return [server.add_run(status=status).id for _ in range(count)]
+        count, status, options = arguments
+        return [server.add_run(status=status, **options).id for _ in range(count)]
+    if what == "add_tree":
+        count, children, options = arguments
+        runs = [server.add_run("EXECUTING", **options)]
+        while len(runs) < count:
+            runs.append(server.add_run("EXECUTING", parent=runs[(len(runs) - 1) // children], **options))
+        return [run.id for run in runs]
     if what == "add_runs_that_end":
         (seconds,) = arguments
         return [server.add_run("EXECUTING", then=[(after, "COMPLETED")]).id for after in seconds]
