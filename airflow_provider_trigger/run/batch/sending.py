@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from airflow_provider_trigger.api.deadline import Deadline
 from airflow_provider_trigger.api.endpoints.batches import retrieve_batch, trigger_batch
 from airflow_provider_trigger.api.errors import NotFoundError, ResponseError, TriggerDevError
-from airflow_provider_trigger.run.batch.items import Part
+from airflow_provider_trigger.run.batch.parts import Part
 from airflow_provider_trigger.run.start import UNANSWERED
 
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from airflow_provider_trigger.api.errors import TriggerDevError
 from airflow_provider_trigger.log import Log
 from airflow_provider_trigger.run.batch.guard import BatchGuard
-from airflow_provider_trigger.run.batch.items import Part, divide
+from airflow_provider_trigger.run.batch.parts import Part, divide
 from airflow_provider_trigger.run.batch.sending import Sending, send_batch
 from airflow_provider_trigger.run.request import TaskRequest
 from airflow_provider_trigger.run.start import start_run

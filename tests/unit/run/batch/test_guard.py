@@ -10,7 +10,7 @@ from patient_clock import PatientClock
 
 from airflow_provider_trigger.api.errors import TransportError
 from airflow_provider_trigger.run.batch.guard import BatchGuard
-from airflow_provider_trigger.run.batch.items import divide
+from airflow_provider_trigger.run.batch.parts import divide
 from airflow_provider_trigger.run.batch.sending import Sending
 from airflow_provider_trigger.run.drive import StoppedError
 from airflow_provider_trigger.run.request import TaskRequest

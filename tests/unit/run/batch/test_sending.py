@@ -9,7 +9,7 @@ import pytest
 import requests
 
 from airflow_provider_trigger.api.errors import ResponseError, ServerError, TransportError, TriggerDevError
-from airflow_provider_trigger.run.batch.items import divide
+from airflow_provider_trigger.run.batch.parts import divide
 from airflow_provider_trigger.run.batch.sending import Sending, send_batch
 from airflow_provider_trigger.run.cancel_guard import CancelGuard
 from airflow_provider_trigger.run.drive import StoppedError
