@@ -87,8 +87,6 @@ class _Cancels:
             found, error = {}, raised
         for run_id in gathered:
             result = self._results.pop(run_id)
-            if result.done():
-                continue
             if error is None:
                 result.set_result(found[run_id])
             else:

@@ -180,7 +180,7 @@ class Watch:
 
     def _tell(self, news: News) -> None:
         for run_id, reply in news.items():
-            for listener in self._listeners.get(run_id, ()):
+            for listener in self._listeners[run_id]:
                 listener.hear(run_id, reply)
 
 

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import json
+import logging
+import threading
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -11,10 +14,16 @@ import pytest
 from tenacity import wait_none
 
 from airflow_provider_trigger.api import circuit_breaker, exchange
+from airflow_provider_trigger.api.client import TriggerDevClient
 from airflow_provider_trigger.api.errors import AuthenticationError
+from airflow_provider_trigger.api.rate_limit import RateLimit
+from airflow_provider_trigger.cancel.cancellation import Cancellation
+from airflow_provider_trigger.cancel.settings import CancelSettings
 from airflow_provider_trigger.defaults import BULK_FROM_AT_A_STOP
+from airflow_provider_trigger.hooks import asynchronous
 from airflow_provider_trigger.hooks.asynchronous import get_hook
-from airflow_provider_trigger.triggers import kept
+from airflow_provider_trigger.testing import TriggerDevServer
+from airflow_provider_trigger.triggers import cancels, fetching, kept
 from airflow_provider_trigger.triggers.cancels import cancel_runs
 
 CONN_ID = "trigger_dev_default"
@@ -103,19 +112,174 @@ def test_a_maintenance_page_does_not_end_it(server, connection: str, monkeypatch
     assert outcomes(run(main)) == {one.id: "canceled"}
 
 
-def test_a_key_that_was_changed_is_fetched(server, connection: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    one = server.add_run("EXECUTING")
+def test_it_has_a_time_limit(server, connection: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    settings: list[CancelSettings] = []
 
-    def set_key(key: str) -> None:
-        fields = {"conn_type": "trigger_dev", "host": server.url, "password": key}
+    class Work(Cancellation):
+        def __init__(self, client: Any, run_ids: Any, how: CancelSettings, **options: Any) -> None:
+            settings.append(how)
+            super().__init__(client, run_ids, how, **options)
+
+    monkeypatch.setattr(cancels, "Cancellation", Work)
+
+    async def main() -> Any:
+        return await cancel_runs([server.add_run("COMPLETED").id], await get_hook(CONN_ID))
+
+    run(main)
+    assert [how.time_limit for how in settings] == [cancels.TIME_LIMIT]
+
+
+def test_a_failure_says_what_to_do_about_its_connection(server, connection: str) -> None:
+    one = server.add_run("EXECUTING")
+    server.fail_next(None, 403)
+
+    async def main() -> Any:
+        return await cancel_runs([one.id], await get_hook(CONN_ID))
+
+    assert run(main)[one.id].error.endswith(
+        f"; check the permissions of the key in the password of connection {CONN_ID!r}"
+    )
+
+
+def test_each_connection_has_its_own_work_with_one_pace(
+    server, connection: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made: list[dict[str, Any]] = []
+
+    class Client(TriggerDevClient):
+        def __init__(self, settings: Any, **options: Any) -> None:
+            super().__init__(settings, **options)
+            made.append({"url": settings.base_url} | options)
+
+    monkeypatch.setattr(cancels, "TriggerDevClient", Client)
+    here = [server.add_run("EXECUTING") for _ in range(3)]
+    with TriggerDevServer() as other:
+        there = other.add_run("EXECUTING")
+        fields = {"conn_type": "trigger_dev", "host": other.url, "password": other.secret_key}
+        monkeypatch.setenv("AIRFLOW_CONN_OTHER", json.dumps(fields))
+
+        async def main() -> Any:
+            hook = await get_hook(CONN_ID)
+            both = cancel_runs([here[0].id], hook), cancel_runs([there.id], await get_hook("other"))
+            first, second = await asyncio.gather(*both)
+            return first | second | await cancel_runs([one.id for one in here[1:]], hook)
+
+        assert set(outcomes(run(main)).values()) == {"canceled"}
+    of_here = [options for options in made if options["url"] == server.url]
+    [of_there] = [options for options in made if options["url"] == other.url]
+    assert [options["max_connections"] for options in of_here] == [1, 2]
+    first_pace, second_pace = (options["rate_limit"] for options in of_here)
+    assert isinstance(first_pace, RateLimit)
+    assert first_pace is second_pace is not of_there["rate_limit"]
+
+
+# The key and the connection
+
+
+@pytest.fixture
+def set_connection(server, monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+    """Change the connection."""
+
+    def change(key: str, host: str = server.url) -> None:
+        fields = {"conn_type": "trigger_dev", "host": host, "password": key}
         monkeypatch.setenv("AIRFLOW_CONN_TRIGGER_DEV_DEFAULT", json.dumps(fields))
 
-    async def main(valid: str) -> Any:
-        set_key("tr_prod_old")
+    return change
+
+
+def test_a_key_that_was_changed_is_fetched(server, set_connection) -> None:
+    one = server.add_run("EXECUTING")
+
+    async def main() -> Any:
+        set_connection("tr_prod_old")
         hook = await get_hook(CONN_ID)
-        set_key(valid)
+        set_connection(server.secret_key)
         return await cancel_runs([one.id], hook)
 
+    assert outcomes(run(main)) == {one.id: "canceled"}
+
+
+def test_a_key_that_is_still_wrong_is_not_sent_again(server, set_connection) -> None:
+    one = server.add_run("EXECUTING")
+    set_connection("tr_prod_old")
+
+    async def main() -> Any:
+        return await cancel_runs([one.id], await get_hook(CONN_ID))
+
     with pytest.raises(AuthenticationError):
-        run(lambda: main("tr_prod_old"))
-    assert outcomes(run(lambda: main(server.secret_key))) == {one.id: "canceled"}
+        run(main)
+    assert len(server.requests) == 2  # the client repeats what was answered with 401 once
+
+
+def test_a_connection_that_leads_elsewhere_now_cancels_nothing_there(server, set_connection) -> None:
+    one = server.add_run("EXECUTING")
+
+    async def main(other: TriggerDevServer) -> Any:
+        set_connection("tr_prod_old")
+        hook = await get_hook(CONN_ID)
+        set_connection(other.secret_key, host=other.url)
+        return await cancel_runs([one.id], hook)
+
+    with TriggerDevServer() as other:
+        with pytest.raises(AuthenticationError):
+            run(lambda: main(other))
+        assert other.requests == []
+
+
+def test_the_key_is_fetched_in_no_triggers_context_and_later_where_that_fails(
+    server, set_connection, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(fetching, "_PAUSES", (0.0,))
+    one = server.add_run("EXECUTING")
+    trigger: contextvars.ContextVar[str] = contextvars.ContextVar("trigger", default="none")
+    seen: list[str] = []
+
+    async def fail_first(conn_id: str) -> Any:
+        seen.append(trigger.get())
+        if len(seen) == 1:
+            raise OSError("the secrets backend is away")
+        return await get_hook(conn_id)
+
+    async def main() -> Any:
+        trigger.set("that of the first caller")
+        set_connection("tr_prod_old")
+        hook = await get_hook(CONN_ID)
+        set_connection(server.secret_key)
+        monkeypatch.setattr(asynchronous, "get_hook", fail_first)
+        return await cancel_runs([one.id], hook)
+
+    assert outcomes(run(main)) == {one.id: "canceled"}
+    assert seen == ["none", "none"]
+    assert [record.getMessage() for record in caplog.records if record.levelno == logging.WARNING] == [
+        f"Could not fetch connection {CONN_ID!r}, trying again in 0 s: the secrets backend is away"
+    ]
+
+
+# Its thread
+
+
+def test_a_thread_that_outlives_its_event_loop_ends_quietly_and_holds_up_no_process(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    errors: list[Any] = []
+    monkeypatch.setattr(threading, "excepthook", errors.append)
+    begun, may_end = threading.Event(), threading.Event()
+    threads: list[threading.Thread] = []
+
+    def work() -> None:
+        threads.append(threading.current_thread())
+        begun.set()
+        may_end.wait(20)
+
+    async def main() -> None:
+        working = asyncio.create_task(cancels._in_thread(work))
+        while not begun.is_set():
+            await asyncio.sleep(0.001)
+        working.cancel()
+
+    run(main)
+    may_end.set()
+    [thread] = threads
+    thread.join(20)
+    assert errors == []
+    assert (thread.name, thread.daemon) == ("trigger-dev-cancel", True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from typing import Any
 
 import pytest
@@ -12,37 +11,37 @@ from virtual_loop import run_in_virtual_time
 
 from airflow_provider_trigger.api.errors import ServerError, TransportError, TriggerDevError
 from airflow_provider_trigger.api.http import Call
-from airflow_provider_trigger.hooks.asynchronous import get_hook
+from airflow_provider_trigger.api.models.runs import Run
+from airflow_provider_trigger.cancel.outcome import CancelOutcome, CancelResult
 from airflow_provider_trigger.run.wait import wait_for_runs
 from airflow_provider_trigger.run.wait_settings import WaitSettings
 from airflow_provider_trigger.run.waited import Waited, WaitEnd
-from airflow_provider_trigger.triggers import watch
+from airflow_provider_trigger.triggers import drive as drive_module
 from airflow_provider_trigger.triggers.drive import drive
 from airflow_provider_trigger.triggers.watch_clients import WatchClients
 
 
 @pytest.fixture
-def virtual_time(monkeypatch: pytest.MonkeyPatch) -> Clock:
-    clock = Clock()
-    monkeypatch.setattr(watch, "time", clock)
-    return clock
+def sent() -> list[tuple[str, str]]:
+    """What each request was for, and its path."""
+    return []
 
 
 @pytest.fixture
-def wait(connection: str, virtual_time: Clock, monkeypatch: pytest.MonkeyPatch):
+def wait(hook, virtual_time: Clock, sent: list[tuple[str, str]], monkeypatch: pytest.MonkeyPatch):
     """Wait for a run, where a test answers each request; return what became of it, and the log."""
-    hook = asyncio.run(get_hook(connection))
     log = Log()
 
     def run(answer: Any, **settings: Any) -> tuple[Waited, Log]:
         async def call(_: WatchClients, use: str, call: Call[Any]) -> Any:
+            sent.append((use, call.request.path))
             if isinstance(reply := answer(call.request), TriggerDevError):
                 raise reply
             return reply
 
         monkeypatch.setattr(WatchClients, "call", call)
-        made = WaitSettings(cancels=False, deadline=virtual_time.time() + 1799, **settings)
-        steps = wait_for_runs(["run_1"], made, log=log, now=virtual_time.time)
+        given = {"cancels": False, "deadline": virtual_time.time() + 1799} | settings
+        steps = wait_for_runs(["run_1"], WaitSettings(**given), log=log, now=virtual_time.time)
         return run_in_virtual_time(drive(steps, hook), virtual_time)["run_1"], log
 
     return run
@@ -70,11 +69,10 @@ def test_an_outage_that_answers_500_to_everything_ends_no_wait(wait) -> None:
     assert waited.end is WaitEnd.TIMED_OUT
 
 
-def test_a_run_that_the_server_shows_in_no_way_is_waited_for_only_for_a_while(wait, virtual_time) -> None:
-    asked: list[str] = []
-
+def test_a_run_that_the_server_shows_in_no_way_is_waited_for_only_for_a_while(
+    wait, sent: list[tuple[str, str]], virtual_time: Clock
+) -> None:
     def answer(request: Any) -> Any:
-        asked.append(request.path)
         if request.path == "/api/v1/runs":
             return []
         return failure(request, 503 if "realtime" in request.path else 500)
@@ -82,6 +80,57 @@ def test_a_run_that_the_server_shows_in_no_way_is_waited_for_only_for_a_while(wa
     begun = virtual_time.now
     waited, _ = wait(answer, patience=120.0)
     assert waited.end is WaitEnd.UNCHECKABLE
-    assert asked[-3:] == ["/realtime/v1/runs/run_1", "/api/v1/runs", "/realtime/v1/runs/run_1"]
-    assert asked.count("/api/v1/runs") == 1
+    # Not by the clients whose circuit breaker the failures may have opened.
+    feed, runs = ("urgent", "/realtime/v1/runs/run_1"), ("urgent", "/api/v1/runs")
+    assert sent[-3:] == [feed, runs, feed]
+    assert sent.count(runs) == 1
     assert 120 <= virtual_time.now - begun <= 150
+
+
+class Cancels:
+    """
+    Cancels nothing, or the only run.
+
+    :param replies: what becomes of it each time, an error or a result; the last is for ever
+    """
+
+    def __init__(self, clock: Clock, *replies: TriggerDevError | CancelResult) -> None:
+        self.clock = clock
+        self.replies = list(replies)
+        self.at: list[float] = []
+
+    async def __call__(self, run_ids: Any, hook: Any) -> dict[str, CancelResult]:
+        self.at.append(self.clock.now)
+        reply = self.replies.pop(0) if len(self.replies) > 1 else self.replies[0]
+        if isinstance(reply, TriggerDevError):
+            raise reply
+        return dict.fromkeys(run_ids, reply)
+
+    def answer(self, request: Any) -> Any:
+        """Answer a check or a query."""
+        reply = self.replies[0]
+        is_canceled = isinstance(reply, CancelResult) and reply.outcome is CancelOutcome.CANCELED
+        run = Run.from_answer({"id": "run_1", "status": "CANCELED" if is_canceled else "EXECUTING"})
+        return [run] if request.method == "POST" else run
+
+
+def test_a_cancel_that_fails_is_requested_again_after_a_pause(
+    wait, virtual_time: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun, canceled = virtual_time.now, CancelResult(run_id="run_1", outcome=CancelOutcome.CANCELED)
+    cancels = Cancels(virtual_time, TransportError("no connection"), canceled)
+    monkeypatch.setattr(drive_module, "cancel_runs", cancels)
+    waited, _ = wait(cancels.answer, cancels=True, deadline=virtual_time.time() + 10)
+    assert (waited.end, waited.is_canceled) == (WaitEnd.TIMED_OUT, True)
+    assert cancels.at == [begun + 10, begun + 12]
+
+
+def test_why_a_cancel_failed_is_in_what_the_wait_came_to(
+    wait, virtual_time: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    failed = CancelResult(run_id="run_1", outcome=CancelOutcome.FAILED, request="still EXECUTING")
+    cancels = Cancels(virtual_time, failed)
+    monkeypatch.setattr(drive_module, "cancel_runs", cancels)
+    waited, _ = wait(cancels.answer, cancels=True, deadline=virtual_time.time() + 10)
+    assert (waited.end, waited.is_canceled) == (WaitEnd.TIMED_OUT, False)
+    assert waited.error == "the cancel failed: still EXECUTING"

@@ -56,7 +56,7 @@ async def settled() -> None:
 
 def decide(question: Question, cancel: Cancel, log: Log | None = None) -> None:
     async def main() -> None:
-        cancel_if_ended(question, cancel, run_ids=["run_1"], log=log or Log())
+        cancel_if_ended(question, cancel, run_ids=["run_1", "run_2"], log=log or Log())
         assert (question.asked, cancel.begun) == (0, 0)  # it does not wait
         await settled()
 
@@ -83,7 +83,7 @@ def test_without_an_answer_the_run_is_kept() -> None:
     assert log.leveled == [
         (
             "warning",
-            "Could not check in Airflow whether the task was ended, so its run continues: run_1: "
+            "Could not check in Airflow whether the task was ended, so its run continues: run_1, run_2: "
             "the supervisor is gone",
         )
     ]

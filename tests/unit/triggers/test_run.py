@@ -22,6 +22,7 @@ from airflow_provider_trigger.testing import TriggerDevServer
 from airflow_provider_trigger.triggers import ended, fetching, kept
 from airflow_provider_trigger.triggers import run as triggers
 from airflow_provider_trigger.triggers.run import TriggerDevRunTrigger
+from airflow_provider_trigger.wording import MAX_NAMED
 
 RUN_ARGUMENTS: dict[str, Any] = {
     "trigger_dev_conn_id": "other",
@@ -128,6 +129,12 @@ def test_its_event_says_how_the_run_ended_and_not_with_which_output(
     assert event.items() >= {"run_id": run.id, "end": "final", "status": status, "error": ""}.items()
     assert "output" not in event
     assert run.cancel_requests == 0
+
+
+def test_its_event_says_which_try_of_the_task_has_waited(server, connection: str) -> None:
+    run = server.add_run("COMPLETED")
+    event = asyncio.run(events_of(TriggerDevRunTrigger(run_ids=[run.id], try_number=3)))
+    assert event["try_number"] == 3
 
 
 def test_after_the_deadline_it_cancels_the_run_itself(server, connection: str) -> None:
@@ -304,13 +311,23 @@ def test_before_airflow_3_3_a_task_that_is_deferred_no_more_was_ended_and_its_ru
     assert f"Canceled run {run.id}, because its task was ended" in log.of("info")
 
 
-@pytest.mark.parametrize("answer", [True, OSError("the supervisor is gone")])
-def test_before_airflow_3_3_a_run_is_kept_where_the_task_is_still_deferred_or_nobody_answers(
-    answer: object, server, connection: str, asked
+def test_before_airflow_3_3_a_run_is_kept_where_the_task_is_still_deferred(
+    server, connection: str, asked, log
 ) -> None:
-    questions = asked(has_on_kill=False, answer=answer)
+    questions = asked(has_on_kill=False, answer=True)
     assert cancel_and_look(server.add_run("EXECUTING"), server) == 0
     assert questions
+    assert log.of("warning") == []
+
+
+def test_before_airflow_3_3_a_run_is_kept_where_nobody_answers_and_the_log_names_it(
+    server, connection: str, asked, log
+) -> None:
+    asked(has_on_kill=False, answer=OSError("the supervisor is gone"))
+    run = server.add_run("EXECUTING")
+    assert cancel_and_look(run, server) == 0
+    [warning] = log.of("warning")
+    assert warning.endswith(f"so its run continues: {run.id}: the supervisor is gone")
 
 
 def test_before_airflow_3_3_nobody_is_asked_about_a_run_that_is_not_to_be_canceled(
@@ -374,13 +391,23 @@ def test_cleanup_cancels_nothing(server, connection: str) -> None:
     assert run.cancel_requests == 0
 
 
-@pytest.mark.parametrize("status", [401, 404])
-def test_a_cancel_that_fails_is_logged_and_not_raised(status: int, server, connection: str, log) -> None:
+@pytest.mark.parametrize(
+    ("status", "reason"),
+    [
+        (401, " answered 401: "),
+        (403, "; check the permissions of the key in the password of connection 'trigger_dev_default'"),
+        (404, "connection 'trigger_dev_default' has no such run"),
+    ],
+)
+def test_a_cancel_that_fails_is_logged_with_its_reason_and_not_raised(
+    status: int, reason: str, server, connection: str, log
+) -> None:
     run = server.add_run("EXECUTING")
     server.fail_next(None, status)
     asyncio.run(trigger(run).on_kill())
     [error] = log.of("error")
     assert error.startswith(f"Run {run.id} may still be running, it could not be canceled: ")
+    assert reason in error
 
 
 # The wait for several runs
@@ -448,4 +475,14 @@ def test_when_its_task_is_ended_all_its_runs_are_canceled_and_many_are_counted(
         "Canceling 12 runs, because their task was ended",
         "Canceled 11 runs, because their task was ended",
         f"Run {ended.id} was COMPLETED before its cancel",
+    ]
+
+
+def test_a_few_runs_are_named_one_by_one_when_their_task_is_ended(server, connection: str, log) -> None:
+    runs = [server.add_run("EXECUTING") for _ in range(MAX_NAMED)]
+    asyncio.run(runs_trigger(*runs, cancels=True).on_kill())
+    assert log.of("info") == [
+        f"{done} run {run.id}, because its task was ended"
+        for done in ("Canceling", "Canceled")
+        for run in runs
     ]

@@ -1,0 +1,237 @@
+"""A watch in virtual time: what it requests when, and what each of its listeners hears."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import Counter
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from fake_clock import Clock
+from virtual_loop import run_in_virtual_time
+
+from airflow_provider_trigger.api.errors import ServerError
+from airflow_provider_trigger.api.http import Call
+from airflow_provider_trigger.api.models.runs import Run
+from airflow_provider_trigger.run.query_pace import QUERY_INTERVAL
+from airflow_provider_trigger.run.status_watch import StatusWatch
+from airflow_provider_trigger.run.steps import Check
+from airflow_provider_trigger.triggers.watch import CHECK_CONCURRENCY, Listener, Watch
+from airflow_provider_trigger.triggers.watch_clients import WatchClients
+from airflow_provider_trigger.triggers.watches import watch_runs
+
+
+class Answers:
+    """
+    Answers the requests of a watch.
+
+    :param clock: the time
+    """
+
+    def __init__(self, clock: Clock) -> None:
+        self.clock = clock
+        self.statuses: dict[str, str] = {}
+        """Of each run that is not EXECUTING."""
+        self.seconds = 0.0
+        """How long each request takes."""
+        self.has_query = True
+        self.in_flight = 0
+        self.sent: list[tuple[str, float]] = []
+        """What each request was for, and when it was sent."""
+
+    async def __call__(self, use: str, call: Call[Any]) -> Any:
+        self.sent.append((use, self.clock.now))
+        self.in_flight += 1
+        try:
+            await asyncio.sleep(self.seconds)
+        finally:
+            self.in_flight -= 1
+        if use != "queries":
+            return self.run(call.request.path.rsplit("/", 1)[1])
+        if not self.has_query:
+            sent: dict[str, Any] = {"method": "POST", "path": "/api/v1/query", "request_id": None}
+            raise ServerError(**sent, status=404, detail="Not found", retryable=False)
+        return [self.run(run_id) for run_id in ("run_a", "run_b")]
+
+    def run(self, run_id: str) -> Run:
+        return Run.from_answer({"id": run_id, "status": self.statuses.get(run_id, "EXECUTING")})
+
+    def times(self, use: str) -> list[float]:
+        return [at for one, at in self.sent if one == use]
+
+
+@pytest.fixture
+def answers(virtual_time: Clock, monkeypatch: pytest.MonkeyPatch) -> Answers:
+    answers = Answers(virtual_time)
+    monkeypatch.setattr(WatchClients, "call", lambda _, use, call: answers(use, call))
+    return answers
+
+
+@pytest.fixture
+def run(hook, virtual_time: Clock) -> Callable[..., Any]:
+    """Run a test's coroutine with a watch; return its result."""
+
+    def run(main: Callable[[Watch], Any]) -> Any:
+        async def with_watch() -> Any:
+            async with watch_runs(hook) as listener:
+                return await main(listener._watch)
+
+        return run_in_virtual_time(with_watch(), virtual_time)
+
+    return run
+
+
+@pytest.fixture
+def hear(virtual_time: Clock) -> Callable[..., Any]:
+    """Let a listener take a step; return the status of each run that it hears of."""
+
+    async def hear(listener: Listener, *run_ids: str, seconds: float = 20.0) -> dict[str, str]:
+        until = virtual_time.time() + seconds
+        news = await listener.check(Check(run_ids=run_ids, until=until))
+        return {run_id: getattr(reply, "status", str(reply)) for run_id, reply in news.items()}
+
+    return hear
+
+
+# What it requests
+
+
+def test_one_query_follows_the_other(run, answers: Answers, virtual_time: Clock) -> None:
+    begun = virtual_time.now
+
+    async def main(watch: Watch) -> int:
+        watch.follow(watch.join(), "run_a", poll_interval=None)
+        await asyncio.sleep(20 * QUERY_INTERVAL)
+        return len(watch._tasks)
+
+    assert run(main) == 1  # what has ended is forgotten
+    assert answers.times("queries") == pytest.approx(
+        [begun + 0.25 + number * QUERY_INTERVAL for number in range(20)]
+    )
+
+
+def test_so_many_single_checks_are_in_flight_and_one_that_ends_makes_room(
+    run, answers: Answers, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    answers.has_query, answers.seconds = False, 10.0
+    looked, next_at = [], StatusWatch.next_at
+
+    def look(status: StatusWatch, **options: bool) -> float:
+        looked.append(options)
+        assert len(looked) < 1000, "it does not wait until there is room"
+        return next_at(status, **options)
+
+    monkeypatch.setattr(StatusWatch, "next_at", look)
+
+    async def main(watch: Watch) -> None:
+        listener = watch.join()
+        for number in range(3 * CHECK_CONCURRENCY):
+            watch.follow(listener, f"run_{number}", poll_interval=1.0)
+        await asyncio.sleep(45)
+        assert watch.error is None
+
+    run(main)
+    sent = Counter(answers.times("checks"))
+    assert len(sent) >= 4
+    assert set(sent.values()) == {CHECK_CONCURRENCY}
+    text = "Connection 'trigger_dev_default': the server has no status queries; each run is checked by itself"
+    assert text in [record.getMessage() for record in caplog.records]
+
+
+# What its listeners hear
+
+
+def test_who_comes_later_hears_at_once_what_is_known(run, hear, answers: Answers) -> None:
+    async def main(watch: Watch) -> None:
+        await hear(watch.join(), "run_a")
+        before = len(answers.sent)
+        assert await hear(watch.join(), "run_a") == {"run_a": "EXECUTING"}
+        assert len(answers.sent) == before
+
+    run(main)
+
+
+def test_a_run_that_one_wait_follows_no_more_is_news_for_the_others_only(run, hear, answers: Answers) -> None:
+    async def main(watch: Watch) -> None:
+        one, other = watch.join(), watch.join()
+        await asyncio.gather(hear(one, "run_a"), hear(other, "run_a"))
+        assert await hear(one, "run_b") == {"run_b": "EXECUTING"}
+        answers.statuses["run_a"] = "COMPLETED"
+        heard = tuple(await asyncio.gather(hear(one, "run_b"), hear(other, "run_a")))
+        assert heard == ({}, {"run_a": "COMPLETED"})
+        for listener in (one, other):
+            watch.leave(listener)
+        assert watch._listeners == {}
+
+    run(main)
+
+
+def test_what_was_new_of_a_run_that_is_followed_no_more_is_forgotten(run, hear, answers: Answers) -> None:
+    async def main(watch: Watch) -> None:
+        listener = watch.join()
+        await hear(listener, "run_a", "run_b")
+        answers.statuses |= {"run_a": "COMPLETED", "run_b": "COMPLETED"}
+        await asyncio.sleep(20)
+        assert await hear(listener, "run_b") == {"run_b": "COMPLETED"}
+
+    run(main)
+
+
+@pytest.mark.parametrize(("run_ids", "heard"), [(["run_a"], 1.0), (["run_a", "run_b"], 1.5)])
+def test_a_wait_for_several_runs_hears_together_of_those_that_end_together(
+    run_ids: list[str], heard: float, run, hear, answers: Answers, virtual_time: Clock
+) -> None:
+    async def main(watch: Watch) -> None:
+        listener = watch.join()
+        await hear(listener, *run_ids)
+        begun = virtual_time.now
+        for number, run_id in enumerate(run_ids):
+            ended = Run.from_answer({"id": run_id, "status": "COMPLETED"})
+            asyncio.get_running_loop().call_later(1 + 0.3 * number, listener.hear, run_id, ended)
+        assert await hear(listener, *run_ids) == dict.fromkeys(run_ids, "COMPLETED")
+        assert virtual_time.now - begun == pytest.approx(heard)
+
+    run(main)
+
+
+# Its end
+
+
+def test_it_closes_its_connections_when_its_requests_have_ended(
+    run, answers: Answers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answers.seconds = 10.0
+    at_close: list[int] = []
+
+    async def close(_: WatchClients) -> None:
+        at_close.append(answers.in_flight)
+
+    monkeypatch.setattr(WatchClients, "close", close)
+
+    async def main(watch: Watch) -> None:
+        watch.follow(watch.join(), "run_a", poll_interval=None)
+        await asyncio.sleep(1)
+        assert answers.in_flight == 1
+        await watch.close()
+
+    run(main)
+    assert at_close[0] == 0
+
+
+def test_the_log_says_which_watch_crashed_and_where(
+    run, hear, answers: Answers, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(StatusWatch, "next_query", lambda *_: 1 / 0)
+
+    async def main(watch: Watch) -> None:
+        with pytest.raises(RuntimeError, match="ZeroDivisionError"):
+            await hear(watch.join(), "run_a")
+
+    run(main)
+    [record] = [record for record in caplog.records if record.levelno == logging.ERROR]
+    assert record.getMessage() == "The watch of connection 'trigger_dev_default' crashed"
+    assert record.exc_info is not None
+    assert record.exc_info[0] is ZeroDivisionError
