@@ -248,6 +248,7 @@ STATEMENTS: list[tuple[str, str, Callable[[], bool]]] = [
     ("outcomes.md", "a check at most 3 s before the cancel", lambda: record.FRESH_FOR == 3),
     ("outcomes.md", "75 s after its cancel", lambda: runs.TERMINATES_WITHIN == 75),
     ("outcomes.md", "for more than 300 runs", lambda: BULK_FROM == 300),
+    ("limits.md", "with a bulk action for more than 20 runs", lambda: BULK_FROM_AT_A_STOP == 20),
     ("limits.md", "| one request | 30 s; ", lambda: defaults.REQUEST_TIMEOUT == 30),
     ("limits.md", "| 120 s after its first request", lambda: defaults.RETRY_FOR == 120),
     ("limits.md", "reading XCom included | 30 s;", lambda: defaults.NOTIFIER_TIMEOUT == 30),
