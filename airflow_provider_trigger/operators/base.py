@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 from airflow_provider_trigger import defaults
 from airflow_provider_trigger._compat import (
@@ -151,6 +151,22 @@ class RunsOperator(BaseOperator):
         self._guard = guard
         guard.is_stopped = self._is_stopped  # perhaps before it was made
         return guard
+
+    def _defer(
+        self, run_ids: Sequence[str], settings: WaitSettings, guard: CancelGuard, context: Context
+    ) -> NoReturn:
+        from airflow_provider_trigger.triggers.run import TriggerDevRunTrigger
+
+        trigger = TriggerDevRunTrigger(
+            run_ids=run_ids,
+            trigger_dev_conn_id=self.trigger_dev_conn_id,
+            wait=settings.to_json(),
+            try_number=try_number_of(context),
+        )
+        runs = f"run {run_ids[0]}" if len(run_ids) == 1 else f"{len(run_ids)} runs"
+        self.log.info("Deferring: the triggerer waits for %s from here on. %s", runs, settings.run_url)
+        guard.release()  # from here on the trigger cancels them
+        self.defer(trigger=trigger, method_name="execute_complete")
 
     def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context) -> Any:
         """

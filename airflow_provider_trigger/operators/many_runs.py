@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
-from typing import TYPE_CHECKING, Any, Literal, NoReturn
+from typing import TYPE_CHECKING, Any, Literal
 
 from airflow_provider_trigger._compat import AirflowException
 from airflow_provider_trigger.api.models.statuses import SUCCESS_STATUSES
@@ -93,7 +93,7 @@ class ManyRunsOperator(RunsOperator):
                 age = max((run.age for run in seen.values() if not run.is_final), default=0.0)
                 settings = self._settings_for_all(hook, begun_at, age=age)
                 if self.deferrable and not all(_has_completed(seen.get(one)) for one in guard.known_ids):
-                    self._defer(settings, guard, context)
+                    self._defer(guard.known_ids, settings, guard, context)
                 ended = self._wait(seen, settings, client, guard)
                 guard.release()
                 return self._conclude(guard.known_for_all, ended, client, hook, context)
@@ -138,20 +138,6 @@ class ManyRunsOperator(RunsOperator):
         steps = guard.noting(wait_for_runs(left, settings, log=self.log))
         check = watch.check if len(left) >= WATCH_FROM else None
         return ended | (drive(steps, client, is_stopped=is_stopped, check=check) if left else {})
-
-    def _defer(self, settings: WaitSettings, guard: BatchGuard, context: Context) -> NoReturn:
-        from airflow_provider_trigger.triggers.run import TriggerDevRunTrigger
-
-        run_ids = guard.known_ids
-        trigger = TriggerDevRunTrigger(
-            run_ids=run_ids,
-            trigger_dev_conn_id=self.trigger_dev_conn_id,
-            wait=settings.to_json(),
-            try_number=try_number_of(context),
-        )
-        self.log.info("Deferring: the triggerer waits for %d runs from here on", len(run_ids))
-        guard.release()  # from here on the trigger cancels them
-        self.defer(trigger=trigger, method_name=self.execute_complete.__name__)
 
     def execute_complete(self, context: Context, event: dict[str, Any] | None = None) -> Any:
         """

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any
 
 from airflow_provider_trigger._compat import AirflowException, AirflowFailException
 from airflow_provider_trigger.links.run import push_link
@@ -55,7 +55,7 @@ class OneRunOperator(RunsOperator):
                     return started.run_id
                 settings = self._wait_settings(hook, begun_at, age=started.run.age if started.run else 0.0)
                 if self.deferrable and not (started.run and started.run.is_success):
-                    self._defer(started.run_id, settings, guard, context)
+                    self._defer([started.run_id], settings, guard, context)
                 waited = self._wait(started, settings, client, guard)
                 guard.release()
                 return self._conclude(waited, started.run_id, client, hook)
@@ -86,19 +86,6 @@ class OneRunOperator(RunsOperator):
             return Waited(end=WaitEnd.FINAL, run=started.run)
         steps = wait_for_runs([started.run_id], settings, log=self.log)
         return drive(steps, client, is_stopped=lambda: guard.is_stopped)[started.run_id]
-
-    def _defer(self, run_id: str, settings: WaitSettings, guard: CancelGuard, context: Context) -> NoReturn:
-        from airflow_provider_trigger.triggers.run import TriggerDevRunTrigger
-
-        trigger = TriggerDevRunTrigger(
-            run_ids=[run_id],
-            trigger_dev_conn_id=self.trigger_dev_conn_id,
-            wait=settings.to_json(),
-            try_number=try_number_of(context),
-        )
-        self.log.info("Deferring: the triggerer waits for run %s from here on. %s", run_id, settings.run_url)
-        guard.release()  # from here on the trigger cancels it
-        self.defer(trigger=trigger, method_name=self.execute_complete.__name__)
 
     def execute_complete(self, context: Context, event: dict[str, Any] | None = None) -> Any:
         """
