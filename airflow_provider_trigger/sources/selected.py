@@ -21,8 +21,8 @@ from airflow_provider_trigger.sources.search_terms import Selection
 if TYPE_CHECKING:
     from airflow_provider_trigger.api.client import TriggerDevClient
 
-# How often the caller can notice a stop, in seconds.
-_PAUSE = 0.1
+# How often the caller can notice a stop, in seconds, and the shortest pause.
+_PAUSE, _LEAST_PAUSE = 0.1, 0.01
 # A selection that finds too many runs is counted up to so many times as many as are allowed.
 _COUNTED = 10
 _IDS_IN_A_LINE = 50
@@ -108,8 +108,9 @@ class SelectedRuns:
 
         :param client: for the environment
         """
-        while (seconds := self._due_at - time.monotonic()) > 0:
-            time.sleep(min(seconds, _PAUSE))
+        # Once the task was stopped, nothing more is sent; but an end here would look like a complete search.
+        while self._is_stopped() or time.monotonic() < self._due_at:
+            time.sleep(min(_PAUSE, max(_LEAST_PAUSE, self._due_at - time.monotonic())))
             yield []
         count, left, failed = len(self._known), 0, list[str]()
         try:

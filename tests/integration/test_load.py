@@ -140,7 +140,7 @@ def notified(server, connect, make_context, said, ids, *, timeout):
 def test_when_time_runs_out_bulk_actions_have_canceled_all(slow_server, connect, make_context, said):
     slow_server.latency = 0.4
     ids = [slow_server.add_run().id for _ in range(500)]
-    line = notified(slow_server, connect, make_context, said, ids, timeout=5)
+    line = notified(slow_server, connect, make_context, said, ids, timeout=6)
     assert {run.status for run in slow_server.runs.values()} == {"CANCELED"}
     assert "cancel requested by bulk action bulk_" in line
     assert ", but the status was not checked: the time limit was reached" in line

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from itertools import islice
 from typing import Any
 
 import pytest
@@ -11,6 +12,7 @@ from waiting import LONG
 
 from airflow_provider_trigger.api.endpoints.batches import batch_item, trigger_batch
 from airflow_provider_trigger.api.errors import AuthenticationError, ServerError
+from airflow_provider_trigger.run.find import LIST_LAG
 from airflow_provider_trigger.sources import selected
 from airflow_provider_trigger.sources.run_ids import RunIds
 from airflow_provider_trigger.sources.search_terms import Selection
@@ -251,6 +253,17 @@ def test_a_search_ends_when_it_is_stopped(server, select, client, ids, network, 
     assert 101 <= len(ids.found) <= 201
     assert len(network.requests) == 2
     assert ids.failed == ["tags=['a']: not all runs were searched, as the task was stopped"]
+
+
+def test_nothing_is_searched_again_once_it_is_stopped(server, select, client, network, clock) -> None:
+    server.add_run("EXECUTING", tags=["a"])
+    is_stopped = threading.Event()
+    runs = select(is_stopped.is_set, tags=("a",))
+    runs.find(client)
+    is_stopped.set()
+    clock.sleep(LIST_LAG)
+    assert list(islice(runs.further(client), 3)) == [[], [], []]
+    assert len(network.requests) == 1
 
 
 @pytest.mark.parametrize("is_first", [True, False])
