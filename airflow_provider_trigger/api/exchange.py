@@ -128,7 +128,14 @@ class Exchange:
         """How many requests the rate limit's bucket holds when it is full, None if that is not known."""
         return self._rate_limit.size
 
-    def steps(self, call: Call[T], *, deadline: Deadline = NEVER, patience: float | None = None) -> Steps[T]:
+    def steps(
+        self,
+        call: Call[T],
+        *,
+        deadline: Deadline = NEVER,
+        patience: float | None = None,
+        timeout: float = math.inf,
+    ) -> Steps[T]:
         """
         Return the steps of one call; its result is the generator's.
 
@@ -136,6 +143,7 @@ class Exchange:
         :param deadline: of the work that the call is part of
         :param patience: how long a failed request is repeated after the first one, in seconds; None for
             ``retry_for``, and infinite for until the deadline. Waiting for a turn does not count.
+        :param timeout: for one request, in seconds, where it is shorter than that of the connection
         :raises TriggerDevError: the last error
         """
         patience = self.retry_for if patience is None else patience
@@ -149,7 +157,7 @@ class Exchange:
                 error = last_error.with_traceback(None)
                 break
             if isinstance(action, DoAttempt):
-                yield from self._attempt(call, state)
+                yield from self._attempt(call, state, timeout)
             elif isinstance(action, DoSleep):
                 resume_at = self.monotonic() + action
                 yield Wait(float(action), for_turn=False, error=state.last.error)
@@ -160,14 +168,15 @@ class Exchange:
                 return result
         raise error  # not in the block above, so that it has no context
 
-    def _attempt(self, call: Call[T], state: CallState) -> Generator[Step, Reply, None]:
+    def _attempt(self, call: Call[T], state: CallState, timeout: float) -> Generator[Step, Reply, None]:
         """Send the request when it has its turn, and let the state know what came of it."""
         begun = self.monotonic()
         ticket = yield from self._turn(call.request, state)
         state.postpone(self.monotonic() - begun)
         reply: Reply = None
         try:
-            reply = yield Send(call.request, self._timeout(state.deadline, is_retry=state.attempt_number > 1))
+            longest = self._timeout(state.deadline, is_retry=state.attempt_number > 1)
+            reply = yield Send(call.request, min(longest, timeout))
         finally:
             self._answered(ticket, reply)
         self._read(call, reply, state, ticket)

@@ -13,8 +13,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field, replace
-from typing import TypeVar
+from dataclasses import dataclass, field
 
 from airflow_provider_trigger.api.deadline import Deadline
 from airflow_provider_trigger.api.endpoints.query import (
@@ -35,7 +34,7 @@ from airflow_provider_trigger.api.errors import (
     TransportError,
     TriggerDevError,
 )
-from airflow_provider_trigger.api.exchange import Exchange, Reply, Send, Steps
+from airflow_provider_trigger.api.exchange import Exchange, Steps
 from airflow_provider_trigger.api.models.related_runs import ChildRun
 from airflow_provider_trigger.api.models.runs import Run
 from airflow_provider_trigger.cancel.trees import Trees
@@ -54,8 +53,6 @@ _FAILURES_FOR_GOOD = 1
 
 # One look with checks is divided, so that several threads check.
 _CHECKS_IN_A_PART = 10
-
-T = TypeVar("T")
 
 
 @dataclass(slots=True, eq=False)
@@ -90,8 +87,7 @@ def look_steps(exchange: Exchange, look: Look, *, deadline: Deadline) -> Steps[N
     """
     for start in range(0, len(look.roots), MAX_QUERIED_RUNS):
         query = query_descendants(look.roots[start : start + MAX_QUERIED_RUNS])
-        steps = exchange.steps(query, deadline=deadline, patience=0)
-        children = yield from _within(QUERY_TIMEOUT, steps)
+        children = yield from exchange.steps(query, deadline=deadline, patience=0, timeout=QUERY_TIMEOUT)
         look.children += children
         look.is_cut_off |= len(children) >= MAX_ROWS
     for run_id in look.run_ids:
@@ -103,20 +99,6 @@ def look_steps(exchange: Exchange, look: Look, *, deadline: Deadline) -> Steps[N
             pass
         except TriggerDevError as error:
             look.unreadable[run_id] = error
-
-
-def _within(seconds: float, steps: Steps[T]) -> Steps[T]:
-    """Give each request of a call so many seconds at most; waiting for a turn does not count."""
-    reply: Reply = None
-    while True:
-        try:
-            step = steps.send(reply)
-        except StopIteration as end:
-            result: T = end.value
-            return result
-        if isinstance(step, Send):
-            step = replace(step, timeout=min(step.timeout, seconds))
-        reply = yield step
 
 
 class Search:

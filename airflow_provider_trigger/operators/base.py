@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from airflow_provider_trigger.hooks.trigger_dev import TriggerDevHook
     from airflow_provider_trigger.run.cancel_guard import CancelGuard
     from airflow_provider_trigger.run.wait_settings import WaitSettings
+    from airflow_provider_trigger.run.waited import Waited
 
 Guard = TypeVar("Guard", bound="CancelGuard")
 
@@ -166,7 +167,24 @@ class RunsOperator(BaseOperator):
         runs = f"run {run_ids[0]}" if len(run_ids) == 1 else f"{len(run_ids)} runs"
         self.log.info("Deferring: the triggerer waits for %s from here on. %s", runs, settings.run_url)
         guard.release()  # from here on the trigger cancels them
-        self.defer(trigger=trigger, method_name="execute_complete")
+        self.defer(trigger=trigger, method_name=self.execute_complete.__name__)
+
+    def execute_complete(self, context: Context, event: dict[str, Any] | None = None) -> Any:
+        """
+        Return what the runs returned once the trigger has seen them end, or fail.
+
+        :param context: of the task instance
+        :param event: from :class:`airflow_provider_trigger.triggers.run.TriggerDevRunTrigger`
+        """
+        from airflow_provider_trigger.run.event import is_of_another_try, read_event
+
+        if is_of_another_try(event, try_number_of(context)):
+            return self.execute(context)
+        return self._complete(read_event(event), context)
+
+    def _complete(self, ended: dict[str, Waited], context: Context) -> Any:
+        """Return what the runs returned, or fail."""
+        raise NotImplementedError
 
     def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context) -> Any:
         """

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from airflow_provider_trigger._compat import AirflowException
 from airflow_provider_trigger.api.models.statuses import SUCCESS_STATUSES
 from airflow_provider_trigger.links.run import push_link
-from airflow_provider_trigger.operators.base import RunsOperator, try_number_of
+from airflow_provider_trigger.operators.base import RunsOperator
 from airflow_provider_trigger.validation import check_boolean, check_choice, failing_for_good
 from airflow_provider_trigger.xcom_keys import RESULTS_KEY, RUN_ID_KEY
 
@@ -139,18 +139,7 @@ class ManyRunsOperator(RunsOperator):
         check = watch.check if len(left) >= WATCH_FROM else None
         return ended | (drive(steps, client, is_stopped=is_stopped, check=check) if left else {})
 
-    def execute_complete(self, context: Context, event: dict[str, Any] | None = None) -> Any:
-        """
-        Return the outputs once the trigger has seen the runs end, or fail.
-
-        :param context: of the task instance
-        :param event: from :class:`airflow_provider_trigger.triggers.run.TriggerDevRunTrigger`
-        """
-        from airflow_provider_trigger.run.event import is_of_another_try, read_event
-
-        if is_of_another_try(event, try_number_of(context)):
-            return self.execute(context)
-        ended = read_event(event)
+    def _complete(self, ended: dict[str, Waited], context: Context) -> Any:
         run_ids = self._pushed_ids(context, list(ended))
         hook = self._hook()
         with hook.client() as client:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from airflow_provider_trigger._compat import AirflowException, AirflowFailException
 from airflow_provider_trigger.links.run import push_link
-from airflow_provider_trigger.operators.base import RunsOperator, try_number_of
+from airflow_provider_trigger.operators.base import RunsOperator
 from airflow_provider_trigger.xcom_keys import RUN_ID_KEY
 
 if TYPE_CHECKING:
@@ -87,19 +87,11 @@ class OneRunOperator(RunsOperator):
         steps = wait_for_runs([started.run_id], settings, log=self.log)
         return drive(steps, client, is_stopped=lambda: guard.is_stopped)[started.run_id]
 
-    def execute_complete(self, context: Context, event: dict[str, Any] | None = None) -> Any:
-        """
-        Return the output once the trigger has seen the run end, or fail.
-
-        :param context: of the task instance
-        :param event: from :class:`airflow_provider_trigger.triggers.run.TriggerDevRunTrigger`
-        """
+    def _complete(self, ended: dict[str, Waited], context: Context) -> Any:
         from airflow_provider_trigger.run.describe import state_of
-        from airflow_provider_trigger.run.event import check_again, is_of_another_try, read_event
+        from airflow_provider_trigger.run.event import check_again
 
-        if is_of_another_try(event, try_number_of(context)):
-            return self.execute(context)
-        [(run_id, waited)] = read_event(event).items()
+        [(run_id, waited)] = ended.items()
         hook = self._hook()
         with hook.client() as client:
             waited = check_again(run_id, waited, client)

@@ -206,4 +206,4 @@ def _read(pages: Iterator[list[ListedRun]], reply: Future[list[ListedRun] | None
     try:
         reply.set_result(next(pages, None))
     except BaseException as error:
-        reply.set_exception(error)  # whoever reads the pages raises it
+        reply.set_exception(error)  # the thread that reads the pages raises it

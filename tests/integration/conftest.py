@@ -271,7 +271,7 @@ def short_kill_time(monkeypatch):
 
 @pytest.fixture(params=["goes_on", "raises"])
 def kill_when(request):
-    """Call a function in a signal handler once a condition holds; afterwards the task goes on, or not."""
+    """Call a function in a signal handler once a condition holds; afterwards the task continues, or not."""
     called = []
     before = signal.getsignal(signal.SIGALRM)
 

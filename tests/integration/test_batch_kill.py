@@ -82,22 +82,12 @@ def test_a_kill_cancels_all_runs_and_starts_no_other_ones(
     assert len(server.runs) == 20 * len({request.body for request in posts()})
 
 
-def test_a_kill_of_a_retry_cancels_the_runs_that_it_was_about_to_take_up(server, run_try, kill_when):
+@pytest.mark.parametrize("payloads", [[1, 2, 3], [3, 1, 2]], ids=["of its items", "of items that are gone"])
+def test_a_kill_of_a_retry_cancels_the_runs_of_an_earlier_try(payloads, server, run_try, kill_when):
     server.on_task("endless", after=None)
     run_try(batch("endless", payloads=[1, 2, 3], wait_for_completion=False))
     server.delay_next(1, 0.3, path="/api/v1/runs?")
-    made = batch("endless", payloads=[1, 2, 3])
-    before = len(server.requests)
-    kill_when(lambda: len(server.requests) > before, made.on_kill)
-    run_try(made, try_number=2)
-    assert statuses(server) == ["CANCELED"] * 3
-
-
-def test_a_kill_of_a_retry_cancels_the_runs_of_items_that_are_gone(server, run_try, kill_when):
-    server.on_task("endless", after=None)
-    run_try(batch("endless", payloads=[1, 2, 3], wait_for_completion=False))
-    server.delay_next(1, 0.3, path="/api/v1/runs?")
-    made = batch("endless", payloads=[3, 1, 2])
+    made = batch("endless", payloads=payloads)
     before = len(server.requests)
     kill_when(lambda: len(server.requests) > before, made.on_kill)
     run_try(made, try_number=2)

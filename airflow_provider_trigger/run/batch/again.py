@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from airflow_provider_trigger.api.deadline import Deadline
 from airflow_provider_trigger.api.endpoints.query import MAX_QUERIED_RUNS, can_be_queried, query_runs
@@ -12,6 +12,7 @@ from airflow_provider_trigger.api.endpoints.realtime import snapshot_run
 from airflow_provider_trigger.api.endpoints.runs import cancel_run, check_run
 from airflow_provider_trigger.api.endpoints.tasks import reset_idempotency_key
 from airflow_provider_trigger.api.errors import NotFoundError, TriggerDevError, is_internal_error, root_of
+from airflow_provider_trigger.api.http import Call
 from airflow_provider_trigger.api.models.runs import TERMINATES_WITHIN, ListedRun, Run
 from airflow_provider_trigger.defaults import POLL_INTERVAL
 from airflow_provider_trigger.log import Log
@@ -87,12 +88,14 @@ class BatchAgain:
 
     def _release_keys(self, requests: Collection[TaskRequest]) -> None:
         task_identifiers = {str(request.key): request.task_identifier for request in requests}
-        replies = call_each(
-            self._client,
+        self._call_each(
             lambda key: reset_idempotency_key(key, task_identifier=task_identifiers[key]),
             list(task_identifiers),
         )
-        for reply in replies.values():
+
+    def _call_each(self, make: Callable[[str], Call[Any]], ids: Sequence[str]) -> None:
+        """Make a call for each id; raise an error once all are made."""
+        for reply in call_each(self._client, make, ids).values():
             if isinstance(reply, TriggerDevError):
                 raise reply
 
@@ -129,8 +132,8 @@ class BatchAgain:
         for run_id, reply in call_each(self._client, check_run, run_ids).items():
             if isinstance(reply, Run):
                 found[run_id] = reply
-            # A replica of the database lags behind, and a run with a broken output is answered with 500 for
-            # ever (measured): the wait for it copes with both.
+            # A replica of the database lags behind, and a broken output always leads to a 500 (measured): the
+            # wait for it copes with both.
             elif not isinstance(reply, NotFoundError) and not is_internal_error(root_of(reply)):
                 raise reply
         return found
@@ -216,9 +219,7 @@ class BatchAgain:
     def _cancel(self, run_ids: list[str]) -> None:
         text = "Canceling %d runs of an earlier try, which belong to no item any more: %s"
         self._log.info(text, len(run_ids), enumeration(run_ids))
-        for reply in call_each(self._client, cancel_run, run_ids).values():
-            if isinstance(reply, TriggerDevError):
-                raise reply
+        self._call_each(cancel_run, run_ids)
 
 
 def _may_have_worker(run: ListedRun) -> bool:

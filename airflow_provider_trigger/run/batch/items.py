@@ -49,7 +49,7 @@ def check_items(given: Any, rules: ItemRules) -> None:
 
     :param given: a list of payloads, or of items
     :param rules: how
-    :raises ValueError: it is no list, or one or more items are invalid: the message names each by its index
+    :raises ValueError: it is not a list, or items are invalid: the message names each by its index
     """
     if rules.skip(given):
         return

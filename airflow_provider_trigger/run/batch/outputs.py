@@ -91,7 +91,7 @@ class Outputs:
             self._count(error.size)
             return error
         except TriggerDevError as error:
-            if is_internal_error(error):  # an output that is broken is answered so for ever (measured)
+            if is_internal_error(error):  # a broken output is always answered so (measured)
                 return error
             raise
         size = len(encode_json(value))

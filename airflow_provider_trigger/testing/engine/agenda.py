@@ -14,8 +14,8 @@ class Agenda:
     """
     Actions at later times. As no thread waits for them, they are done when the server is next used.
 
-    An action cannot tell: for it, the time is the one that it was meant for. So whatever can see or change
-    what an action does has to :meth:`catch_up` before.
+    An action does not see that it is late: for it, the time is the one that it was meant for. So whatever can
+    see or change what an action does has to :meth:`catch_up` before.
 
     :param lock: guards the server, which test and server use from different threads
     """

@@ -73,7 +73,7 @@ BATCH_RATE = 50.0
 """Runs of a larger batch that are triggered per second (measured)."""
 
 BATCH_TRIES = 43.0
-"""Until an item that was streamed and cannot be triggered is given up, in seconds (measured)."""
+"""How long it is tried to trigger an item that was streamed, in seconds (measured)."""
 
 BATCH_FREE_REQUESTS = 10
 """Requests with items of a batch that cost no token (read in the real server's code)."""

@@ -143,7 +143,7 @@ const checks = {
     assert.deepEqual(results, [{ run_id: id, status: "Queued" }]);
   },
 
-  // The SDK repeats such a request for ever and shows no error, so what is checked is the answer that it got.
+  // The SDK repeats such a request without end and shows no error, so what is checked is the answer that it got.
   "runs.subscribeToRun: an answer at once, as realtime is off": async () => {
     const { id } = await tasks.trigger("parked", {});
     const stop = new AbortController();

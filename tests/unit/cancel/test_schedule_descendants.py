@@ -307,7 +307,7 @@ def test_without_the_query_a_run_whose_worker_has_it_is_looked_at_again(no_query
     server.instead["check a"] = [start_one]
     assert outcomes(plan_all("a").run()) == {"a": "canceled", "b": "canceled"}
     assert server.names.count("check a") >= 3
-    assert server.names.count("check b") == 1  # it was QUEUED: nobody can start others in it
+    assert server.names.count("check b") == 1  # it was QUEUED, so that it cannot start others
 
 
 def test_without_the_query_a_run_that_cannot_be_checked_is_named(plan_all, server, response) -> None:

@@ -91,7 +91,7 @@ class Cancels:
     """
     Cancels nothing, or the only run.
 
-    :param replies: what becomes of it each time, an error or a result; the last is for ever
+    :param replies: what becomes of it each time, an error or a result; the last is repeated
     """
 
     def __init__(self, clock: Clock, *replies: TriggerDevError | CancelResult) -> None:
