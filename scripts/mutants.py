@@ -42,6 +42,7 @@ MUTATED = (
     f"{PACKAGE}/hooks/*.py",
     f"{PACKAGE}/operators/*.py",
     f"{PACKAGE}/run/*.py",
+    f"{PACKAGE}/run/batch/*.py",
     f"{PACKAGE}/sensors/*.py",
     f"{PACKAGE}/sources/*.py",
     f"{PACKAGE}/triggers/*.py",

@@ -180,7 +180,16 @@ class RunsOperator(BaseOperator):
 
         if is_of_another_try(event, try_number_of(context)):
             return self.execute(context)
-        return self._complete(read_event(event), context)
+        return self._complete(read_event(event, self._awaited(context)), context)
+
+    def _awaited(self, context: Context) -> Sequence[str]:
+        """Return the runs that the trigger waited for, where its event does not name all of them."""
+        return ()
+
+    def _pushed(self, context: Context) -> Any:
+        """Return the XCom with the ids of the runs."""
+        ti: Any = context["ti"]
+        return ti.xcom_pull(task_ids=self.task_id, key=RUN_ID_KEY, map_indexes=ti.map_index)
 
     def _complete(self, ended: dict[str, Waited], context: Context) -> Any:
         """Return what the runs returned, or fail."""
@@ -194,13 +203,10 @@ class RunsOperator(BaseOperator):
         :param next_kwargs: for the method
         :param context: of the task instance
         """
-        if next_method == TRIGGER_FAILED:
-            ti: Any = context["ti"]
-            pushed = ti.xcom_pull(task_ids=self.task_id, key=RUN_ID_KEY, map_indexes=ti.map_index)
-            if pushed:
-                with self._new_guard(self._hook()) as guard:
-                    guard.take_up(pushed)
-                    guard.stop()
+        if next_method == TRIGGER_FAILED and (pushed := self._pushed(context)):
+            with self._new_guard(self._hook()) as guard:
+                guard.take_up(pushed)
+                guard.stop()
         return super().resume_execution(next_method, next_kwargs, context)
 
     def on_kill(self) -> None:

@@ -119,6 +119,7 @@ class ManyRunsOperator(RunsOperator):
             success_statuses=SUCCESS_STATUSES if self.cancel_others else None,
             cancels_others=self.cancel_others,
             logs_progress=True,
+            names_completed=False,
         )
 
     def _wait(
@@ -139,18 +140,18 @@ class ManyRunsOperator(RunsOperator):
         check = watch.check if len(left) >= WATCH_FROM else None
         return ended | (drive(steps, client, is_stopped=is_stopped, check=check) if left else {})
 
+    def _awaited(self, context: Context) -> Sequence[str]:
+        pushed = self._pushed(context)
+        return pushed if isinstance(pushed, list) else []
+
     def _complete(self, ended: dict[str, Waited], context: Context) -> Any:
-        run_ids = self._pushed_ids(context, list(ended))
+        # In the order of the items: two items with one key share a run.
+        pushed = self._awaited(context)
+        run_ids = pushed if set(pushed) == set(ended) else list(ended)
         hook = self._hook()
         with hook.client() as client:
             self.run_url = hook.settings.run_url(run_ids[0])
             return self._conclude(run_ids, ended, client, hook, context)
-
-    def _pushed_ids(self, context: Context, ended: Sequence[str]) -> Sequence[str]:
-        """Return the runs of the items in their order: two items with one key share a run."""
-        ti: Any = context.get("ti")
-        pushed = ti.xcom_pull(task_ids=self.task_id, key=RUN_ID_KEY, map_indexes=ti.map_index)
-        return pushed if isinstance(pushed, list) and set(pushed) == set(ended) else ended
 
     def _conclude(
         self,

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_trigger.api.endpoints.runs import check_run, retrieve_run
 from airflow_provider_trigger.api.errors import TriggerDevError, is_internal_error
 from airflow_provider_trigger.api.models.runs import Run
+from airflow_provider_trigger.api.models.statuses import RunStatus
 from airflow_provider_trigger.run.checks import call_each
 from airflow_provider_trigger.run.waited import Waited, WaitEnd
 from airflow_provider_trigger.wording import MAX_NAMED
@@ -18,8 +19,12 @@ if TYPE_CHECKING:
 
 _MAX_ERROR_LENGTH = 80
 
+_COMPLETED = "completed"
 
-def make_event(ended: Mapping[str, Waited], *, try_number: int | None = None) -> dict[str, Any]:
+
+def make_event(
+    ended: Mapping[str, Waited], *, try_number: int | None = None, names_completed: bool = True
+) -> dict[str, Any]:
     """
     Return ``{"runs": [{"run_id", "end", "status", "error", "is_canceled"}], "try_number"}``.
 
@@ -27,7 +32,10 @@ def make_event(ended: Mapping[str, Waited], *, try_number: int | None = None) ->
 
     :param ended: what the wait for each run came to, by run id
     :param try_number: the try of the task that waited, if it is known
+    :param names_completed: whether ``runs`` has those that completed; otherwise ``completed`` counts them
     """
+    completed = set() if names_completed else {one for one, waited in ended.items() if _has_completed(waited)}
+    ended = {one: waited for one, waited in ended.items() if one not in completed}
     whole = [run_id for run_id, waited in ended.items() if waited.error][:MAX_NAMED]
     runs = [
         {
@@ -39,7 +47,8 @@ def make_event(ended: Mapping[str, Waited], *, try_number: int | None = None) ->
         }
         for run_id, waited in ended.items()
     ]
-    return {"runs": runs, "try_number": try_number}
+    event = {"runs": runs, "try_number": try_number}
+    return event if names_completed else {**event, _COMPLETED: len(completed)}
 
 
 def is_of_another_try(event: Any, try_number: int | None) -> bool:
@@ -55,17 +64,19 @@ def is_of_another_try(event: Any, try_number: int | None) -> bool:
     return None not in (waited_in, try_number) and waited_in != try_number
 
 
-def read_event(event: Any) -> dict[str, Waited]:
+def read_event(event: Any, run_ids: Sequence[str] = ()) -> dict[str, Waited]:
     """
     Return what the wait for each run of an event came to, by run id; of the runs it has the status only.
 
     :param event: as :func:`make_event` returned it
-    :raises ValueError: it is not such an event
+    :param run_ids: the runs that were waited for, where the event only counts those that completed
+    :raises ValueError: it is not such an event, or one of other runs
     """
-    runs = event.get("runs") if isinstance(event, dict) else None
-    if not runs or not isinstance(runs, list) or not all(map(_is_valid, runs)):
+    known = event if isinstance(event, dict) else {}
+    runs, count = known.get("runs"), known.get(_COMPLETED, 0)
+    if not isinstance(runs, list) or not (runs or count) or not all(map(_is_valid, runs)):
         raise ValueError(invalid_event(event))
-    return {
+    ended = {
         run["run_id"]: Waited(
             end=WaitEnd(run["end"]),
             run=_run_of(run),
@@ -74,6 +85,24 @@ def read_event(event: Any) -> dict[str, Waited]:
         )
         for run in runs
     }
+    if not count:
+        return ended
+    completed = [run_id for run_id in dict.fromkeys(run_ids) if run_id not in ended]
+    if len(completed) != count:
+        raise ValueError(
+            f"the trigger's event says that {count} runs completed, but of the runs in XCom {len(completed)} "
+            "are left for that. Was XCom 'run_id' of this task changed while it was deferred?"
+        )
+    status = RunStatus.COMPLETED.value
+    return ended | {
+        one: Waited(end=WaitEnd.FINAL, run=_run_of({"run_id": one, "status": status})) for one in completed
+    }
+
+
+def _has_completed(waited: Waited) -> bool:
+    """Return whether a run has completed, and nothing more is to be said of it."""
+    is_success = waited.run is not None and waited.run.is_success
+    return waited.end is WaitEnd.FINAL and is_success and not waited.error
 
 
 def _is_valid(run: Any) -> bool:

@@ -27,7 +27,8 @@ class TriggerDevRunTrigger(BaseTrigger):
 
     Its event is ``{"runs": [{"run_id", "end", "status", "error", "is_canceled"}], "try_number"}``; for
     ``end`` see :class:`airflow_provider_trigger.run.waited.WaitEnd`. It lacks runs that were still waited for
-    when another one made the wait useless, and holds no output, which can be large.
+    when another one made the wait useless, and holds no output, which can be large. Where ``wait`` has
+    ``names_completed=False``, ``completed`` is the number of runs that completed, which ``runs`` lacks.
 
     :param run_ids: the runs
     :param trigger_dev_conn_id: the connection
@@ -91,7 +92,9 @@ class TriggerDevRunTrigger(BaseTrigger):
                     log=self.log,
                 )
             raise
-        yield TriggerEvent(make_event(ended, try_number=self.try_number))  # type: ignore[no-untyped-call]
+        names = self._settings.names_completed
+        event = make_event(ended, try_number=self.try_number, names_completed=names)
+        yield TriggerEvent(event)  # type: ignore[no-untyped-call]
 
     async def on_kill(self) -> None:
         """Cancel the runs: Airflow 3.3 and newer call this when the task is ended from outside."""

@@ -178,8 +178,9 @@ def test_a_lost_answer_makes_one_run_for_each_item(fault, server, connect, run_t
 
 
 def test_ids_that_the_server_does_not_show_are_requested_again(server, run_try, posts, monkeypatch):
-    monkeypatch.setattr(batch_sending, "_TIME_FOR_IDS", 0.3)
-    server.fail_next(4, 404, path="/api/v2/batches/")
+    for name in ("_TIME_FOR_IDS", "_FIRST_PAUSE"):  # so that they are asked for once in this time
+        monkeypatch.setattr(batch_sending, name, 1.0)
+    server.fail_next(1, 404, path="/api/v2/batches/")
     ended = run_try(batch(payloads=[1, 2]))
     assert (ended.output, len(server.runs), len(posts())) == ([1, 2], 2, 2)
 

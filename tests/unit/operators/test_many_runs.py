@@ -124,6 +124,7 @@ def test_it_hands_all_runs_to_its_trigger_and_leaves_the_cancel_to_it(execute, e
     assert trigger.try_number == 1
     assert (trigger.wait["success_statuses"], trigger.wait["cancels_others"]) == (("COMPLETED",), True)
     assert (trigger.wait["logs_progress"], trigger.wait["cancels"]) == (True, True)
+    assert trigger.wait["names_completed"] is False
     made.on_kill()
     assert not any(run.cancel_requests for run in endless.runs.values())
 
@@ -140,6 +141,18 @@ def test_the_outputs_are_in_the_order_of_the_items_whatever_the_events(connectio
     assert operator(payloads=[]).execute_complete(context_of(ti), event) == [1, 2, 3, 1]
     ti.xcom_push(key="run_id", value=None)  # a backend has lost it
     assert operator(payloads=[]).execute_complete(context_of(ti), event) == [3, 2, 1]
+
+
+def test_completed_runs_that_an_event_only_counts_are_those_in_xcom(connection: str, server, ti) -> None:
+    server.on_task("resize", output=lambda payload: payload, start_after=0, after=0)
+    run_ids = operator(payloads=[1, 2], wait_for_completion=False).execute(context_of(ti))
+    until(lambda: statuses(server) == {"COMPLETED"}, "all have completed")
+    event = {"runs": [], "completed": 2, "try_number": 1}
+    assert operator(payloads=[]).execute_complete(context_of(ti), event) == [1, 2]
+    for pushed in (None, run_ids[:1]):
+        ti.xcom_push(key="run_id", value=pushed)
+        with pytest.raises(ValueError, match="2 runs completed, but of the runs in XCom"):
+            operator(payloads=[]).execute_complete(context_of(ti), event)
 
 
 def test_an_event_has_statuses_only_and_the_errors_are_fetched(connection: str, server, ti, sent) -> None:

@@ -220,6 +220,7 @@ def test_it_hands_all_that_is_needed_to_its_trigger_and_leaves_the_cancel_to_it(
             "success_statuses": None,
             "cancels_others": False,
             "logs_progress": False,
+            "names_completed": True,
         },
         "try_number": 1,
     }

@@ -35,6 +35,35 @@ def test_a_run_that_was_never_seen_has_no_status() -> None:
     assert (event["runs"][0]["status"], event["try_number"]) == (None, None)
 
 
+def test_completed_runs_can_be_counted_instead_of_named(make_run) -> None:
+    done, failed = make_run("COMPLETED"), make_run("FAILED")
+    ended = {f"run_{number}": Waited(end=WaitEnd.FINAL, run=done) for number in range(1000)}
+    ended["run_5"] = Waited(end=WaitEnd.FINAL, run=failed)
+    ended["run_6"] = Waited(end=WaitEnd.FINAL, run=done, error="its checks answer 500")
+    ended["run_7"] = Waited(end=WaitEnd.TIMED_OUT, run=done)
+    event = make_event(ended, try_number=1, names_completed=False)
+    assert [run["run_id"] for run in event["runs"]] == ["run_5", "run_6", "run_7"]
+    assert (event["completed"], event["try_number"]) == (997, 1)
+    assert len(json.dumps(event)) < 500
+    read = read_event(json.loads(json.dumps(event)), [*ended, "run_0"])  # two items can share a run
+    assert set(read) == set(ended)
+    assert {run_id: waited.end for run_id, waited in read.items()} == {
+        run_id: waited.end for run_id, waited in ended.items()
+    }
+    assert [one for one, waited in read.items() if waited.run and waited.run.is_success is False] == ["run_5"]
+
+
+def test_an_event_without_a_completed_run_needs_no_ids(make_run) -> None:
+    ended = {"run_1": Waited(end=WaitEnd.FINAL, run=make_run("FAILED"))}
+    assert list(read_event(make_event(ended, names_completed=False))) == ["run_1"]
+
+
+@pytest.mark.parametrize("run_ids", [[], ["run_1"], ["run_1", "run_2", "run_3"]])
+def test_counted_runs_that_are_not_those_waited_for_are_an_error(run_ids) -> None:
+    with pytest.raises(ValueError, match=f"of the runs in XCom {len(run_ids)} are left for that"):
+        read_event({"runs": [], "completed": 2, "try_number": 1}, run_ids)
+
+
 def test_several_runs_keep_their_order() -> None:
     ended = {run_id: Waited(end=WaitEnd.FINAL, run=None) for run_id in ("run_2", "run_1")}
     assert list(read_event(make_event(ended))) == ["run_2", "run_1"]

@@ -20,6 +20,7 @@ ALL: dict[str, Any] = {
     "success_statuses": ["COMPLETED"],
     "cancels_others": True,
     "logs_progress": True,
+    "names_completed": False,
 }
 
 

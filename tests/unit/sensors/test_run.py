@@ -442,6 +442,7 @@ def test_it_defers_what_has_not_ended_at_once(server, context) -> None:
             "success_statuses": ["COMPLETED"],
             "cancels_others": False,
             "logs_progress": False,
+            "names_completed": True,
         },
         "try_number": None,
     }

@@ -38,6 +38,7 @@ RUN_ARGUMENTS: dict[str, Any] = {
         "success_statuses": ["COMPLETED", "EXPIRED"],
         "cancels_others": True,
         "logs_progress": True,
+        "names_completed": True,
     },
     "try_number": 2,
 }
