@@ -31,7 +31,6 @@ if TYPE_CHECKING:
     from airflow_provider_trigger.hooks.trigger_dev import TriggerDevHook
     from airflow_provider_trigger.run.cancel_guard import CancelGuard
     from airflow_provider_trigger.run.wait_settings import WaitSettings
-    from airflow_provider_trigger.run.waited import Waited
 
 Guard = TypeVar("Guard", bound="CancelGuard")
 
@@ -176,23 +175,19 @@ class RunsOperator(BaseOperator):
         :param context: of the task instance
         :param event: from :class:`airflow_provider_trigger.triggers.run.TriggerDevRunTrigger`
         """
-        from airflow_provider_trigger.run.event import is_of_another_try, read_event
+        from airflow_provider_trigger.run.event import is_of_another_try
 
         if is_of_another_try(event, try_number_of(context)):
             return self.execute(context)
-        return self._complete(read_event(event, self._awaited(context)), context)
-
-    def _awaited(self, context: Context) -> Sequence[str]:
-        """Return the runs that the trigger waited for, where its event does not name all of them."""
-        return ()
+        return self._complete(event, context)
 
     def _pushed(self, context: Context) -> Any:
         """Return the XCom with the ids of the runs."""
         ti: Any = context["ti"]
         return ti.xcom_pull(task_ids=self.task_id, key=RUN_ID_KEY, map_indexes=ti.map_index)
 
-    def _complete(self, ended: dict[str, Waited], context: Context) -> Any:
-        """Return what the runs returned, or fail."""
+    def _complete(self, event: Any, context: Context) -> Any:
+        """Return what the runs of an event returned, or fail."""
         raise NotImplementedError
 
     def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context) -> Any:

@@ -140,13 +140,13 @@ class ManyRunsOperator(RunsOperator):
         check = watch.check if len(left) >= WATCH_FROM else None
         return ended | (drive(steps, client, is_stopped=is_stopped, check=check) if left else {})
 
-    def _awaited(self, context: Context) -> Sequence[str]:
-        pushed = self._pushed(context)
-        return pushed if isinstance(pushed, list) else []
+    def _complete(self, event: Any, context: Context) -> Any:
+        from airflow_provider_trigger.run.event import read_event
 
-    def _complete(self, ended: dict[str, Waited], context: Context) -> Any:
+        found = self._pushed(context)
+        pushed = found if isinstance(found, list) else []
+        ended = read_event(event, pushed)
         # In the order of the items: two items with one key share a run.
-        pushed = self._awaited(context)
         run_ids = pushed if set(pushed) == set(ended) else list(ended)
         hook = self._hook()
         with hook.client() as client:

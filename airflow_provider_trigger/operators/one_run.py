@@ -87,11 +87,11 @@ class OneRunOperator(RunsOperator):
         steps = wait_for_runs([started.run_id], settings, log=self.log)
         return drive(steps, client, is_stopped=lambda: guard.is_stopped)[started.run_id]
 
-    def _complete(self, ended: dict[str, Waited], context: Context) -> Any:
+    def _complete(self, event: Any, context: Context) -> Any:
         from airflow_provider_trigger.run.describe import state_of
-        from airflow_provider_trigger.run.event import check_again
+        from airflow_provider_trigger.run.event import check_again, read_event
 
-        [(run_id, waited)] = ended.items()
+        [(run_id, waited)] = read_event(event).items()
         hook = self._hook()
         with hook.client() as client:
             waited = check_again(run_id, waited, client)

@@ -19,8 +19,6 @@ if TYPE_CHECKING:
 
 _MAX_ERROR_LENGTH = 80
 
-_COMPLETED = "completed"
-
 
 def make_event(
     ended: Mapping[str, Waited], *, try_number: int | None = None, names_completed: bool = True
@@ -34,9 +32,10 @@ def make_event(
     :param try_number: the try of the task that waited, if it is known
     :param names_completed: whether ``runs`` has those that completed; otherwise ``completed`` counts them
     """
-    completed = set() if names_completed else {one for one, waited in ended.items() if _has_completed(waited)}
-    ended = {one: waited for one, waited in ended.items() if one not in completed}
-    whole = [run_id for run_id, waited in ended.items() if waited.error][:MAX_NAMED]
+    named = {
+        run_id: waited for run_id, waited in ended.items() if names_completed or not _has_completed(waited)
+    }
+    whole = [run_id for run_id, waited in named.items() if waited.error][:MAX_NAMED]
     runs = [
         {
             "run_id": run_id,
@@ -45,10 +44,10 @@ def make_event(
             "error": waited.error if run_id in whole else waited.error[:_MAX_ERROR_LENGTH],
             "is_canceled": waited.is_canceled,
         }
-        for run_id, waited in ended.items()
+        for run_id, waited in named.items()
     ]
     event = {"runs": runs, "try_number": try_number}
-    return event if names_completed else {**event, _COMPLETED: len(completed)}
+    return event if names_completed else {**event, "completed": len(ended) - len(named)}
 
 
 def is_of_another_try(event: Any, try_number: int | None) -> bool:
@@ -73,7 +72,7 @@ def read_event(event: Any, run_ids: Sequence[str] = ()) -> dict[str, Waited]:
     :raises ValueError: it is not such an event, or one of other runs
     """
     known = event if isinstance(event, dict) else {}
-    runs, count = known.get("runs"), known.get(_COMPLETED, 0)
+    runs, count = known.get("runs"), known.get("completed", 0)
     if not isinstance(runs, list) or not (runs or count) or not all(map(_is_valid, runs)):
         raise ValueError(invalid_event(event))
     ended = {

@@ -78,11 +78,12 @@ class TriggerDevRunTrigger(BaseTrigger):
         from airflow_provider_trigger.run.wait import wait_for_runs
         from airflow_provider_trigger.triggers.drive import drive
 
+        settings = self._settings
         try:
-            steps = wait_for_runs(self.run_ids, self._settings, log=self.log)
+            steps = wait_for_runs(self.run_ids, settings, log=self.log)
             ended = await drive(steps, await self.hook())
         except asyncio.CancelledError:
-            if self._settings.cancels and not triggers_have_on_kill():
+            if settings.cancels and not triggers_have_on_kill():
                 from airflow_provider_trigger.triggers.ended import cancel_if_ended
 
                 cancel_if_ended(
@@ -92,8 +93,7 @@ class TriggerDevRunTrigger(BaseTrigger):
                     log=self.log,
                 )
             raise
-        names = self._settings.names_completed
-        event = make_event(ended, try_number=self.try_number, names_completed=names)
+        event = make_event(ended, try_number=self.try_number, names_completed=settings.names_completed)
         yield TriggerEvent(event)  # type: ignore[no-untyped-call]
 
     async def on_kill(self) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from killing import is_by_kill
+from killing import Killed
 from run_operator import batch
 from waiting import until
 
@@ -76,7 +76,9 @@ def test_a_kill_cancels_all_runs_and_starts_no_other_ones(
     called = kill_when(phase(server), on_kill)
     ended = run_try(made)
     assert called
-    assert is_by_kill(ended.error), ended.error
+    # Python raises KeyError in addition where the signal handler raises while a thread is being started.
+    error = ended.error.__context__ if isinstance(ended.error, KeyError) else ended.error
+    assert isinstance(error, (AirflowException, Killed)), ended.error
     assert sent_before == [len(posts())]
     assert set(statuses(server)) == {"CANCELED"}
     assert len(server.runs) == 20 * len({request.body for request in posts()})

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from killing import is_by_kill
+from killing import Killed
 from run_operator import operator
 from waiting import LONG, until
 
@@ -53,7 +53,7 @@ def test_a_kill_cancels_the_run(phase, server, connect, run_try, kill_when, said
     called = kill_when(phase(server), made.on_kill)
     ended = run_try(made)
     assert called
-    assert is_by_kill(ended.error), ended.error
+    assert isinstance(ended.error, (AirflowException, Killed)), ended.error
     assert {run.status for run in server.runs.values()} == {"CANCELED"}
     assert not any(run.started_at for run in server.runs.values() if run.options.get("delay"))
     for run in server.runs.values():
@@ -72,7 +72,7 @@ def test_a_kill_in_the_wait_for_a_dead_runs_worker_starts_no_other_one(server, r
         lambda: sum("/api/v3/runs/" in request.path for request in server.requests[seen:]) >= 2, made.on_kill
     )
     ended = run_try(made, try_number=2)
-    assert is_by_kill(ended.error), ended.error
+    assert isinstance(ended.error, (AirflowException, Killed)), ended.error
     assert list(server.runs.values()) == [first]
 
 
@@ -120,7 +120,7 @@ def test_a_kill_while_the_server_is_down_says_that_the_run_may_be_alive(
     finally:
         server.clear_faults()
     assert called
-    assert is_by_kill(ended.error), ended.error
+    assert isinstance(ended.error, (AirflowException, Killed)), ended.error
     (run,) = server.runs.values()
     assert said.lines(f"Run {run.id} may still be running: ")
 
@@ -130,7 +130,7 @@ def test_a_kill_leaves_the_run_alone_where_that_is_wanted(server, run_try, kill_
     made = operator("endless", cancel_on_kill=False)
     kill_when(in_a_pause_before_the_next_check(server), made.on_kill)
     ended = run_try(made)
-    assert is_by_kill(ended.error), ended.error
+    assert isinstance(ended.error, (AirflowException, Killed))
     (run,) = server.runs.values()
     assert (run.status, run.cancel_requests) == ("EXECUTING", 0)
 
@@ -145,7 +145,7 @@ def test_a_kill_cancels_a_replay_and_not_its_original(server, run_try, kill_when
 
     kill_when(is_replayed, made.on_kill)
     ended = run_try(made, task_id="again")
-    assert is_by_kill(ended.error), ended.error
+    assert isinstance(ended.error, (AirflowException, Killed))
     _, replay = server.runs.values()
     assert (original.status, replay.status) == ("EXECUTING", "CANCELED")
 
