@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from itertools import chain
 from typing import TYPE_CHECKING, TypeVar
 
 from airflow_provider_trigger.api.deadline import NEVER, Deadline
+from airflow_provider_trigger.api.endpoints.query import MAX_QUERIED_RUNS, can_be_queried, query_runs
 from airflow_provider_trigger.api.endpoints.realtime import snapshot_run
 from airflow_provider_trigger.api.endpoints.runs import check_run
 from airflow_provider_trigger.api.errors import (
@@ -17,16 +20,19 @@ from airflow_provider_trigger.api.errors import (
     root_of,
 )
 from airflow_provider_trigger.api.http import Call
+from airflow_provider_trigger.api.models.runs import Run
 from airflow_provider_trigger.log import Log
 
 if TYPE_CHECKING:
     from airflow_provider_trigger.api.client import TriggerDevClient
-    from airflow_provider_trigger.api.models.runs import Run
 
 T = TypeVar("T")
 
 CONCURRENCY = 16
 """How many calls are in flight at a time."""
+
+QUERY_ABOVE = 100
+"""From more runs on, queries show them together, in place of a check of each."""
 
 # How long one check is repeated, in seconds; then the wait continues with the next ones.
 _PATIENCE = 10.0
@@ -64,6 +70,28 @@ def call_each(
         executor.shutdown(wait=False, cancel_futures=True)
 
 
+def query_many(client: TriggerDevClient, run_ids: Sequence[str]) -> dict[str, Run] | None:
+    """
+    Return the runs that queries show, by run id; None if all are to be checked by themselves.
+
+    That is so for up to :data:`QUERY_ABOVE` runs, and where a query fails: an older server has none, and its
+    database can be down.
+
+    :param client: for the runs' environment
+    :param run_ids: the runs
+    """
+    if len(run_ids) <= QUERY_ABOVE or not all(map(can_be_queried, run_ids)):
+        return None
+    shown: dict[str, Run] = {}
+    for first in range(0, len(run_ids), MAX_QUERIED_RUNS):
+        try:
+            runs = client.call(query_runs(run_ids[first : first + MAX_QUERIED_RUNS]), patience=0)
+        except TriggerDevError:
+            return None
+        shown |= {run.id: run for run in runs}
+    return shown
+
+
 class RunChecks:
     """
     The checks of one wait.
@@ -78,16 +106,24 @@ class RunChecks:
 
     def make(self, client: TriggerDevClient, run_ids: list[str]) -> list[Run]:
         """
-        Check each run once; return those that could be checked, without what can be large.
+        Check the runs once; return those that could be checked, without what can be large.
+
+        Of many, those that queries show, and some that are checked by themselves.
 
         :param client: for the runs' environment
         :param run_ids: the runs
         :raises TriggerDevError: it is useless to check again: there is no such run, the key was rejected two
             times in a row, or what cannot pass by itself came before any check has succeeded
         """
-        replies = call_each(client, check_run, run_ids, patience=_PATIENCE)
+        shown = query_many(client, run_ids)
+        checked = run_ids if shown is None else _checked_by_themselves(run_ids, shown)
+        replies = call_each(client, check_run, checked, patience=_PATIENCE)
         replies |= self._snapshots(client, replies)
-        runs = [reply for reply in replies.values() if not isinstance(reply, TriggerDevError)]
+        runs = dict(shown or {})
+        for run_id, reply in replies.items():
+            # A check can show what was before a query: an end stays an end.
+            if isinstance(reply, Run) and (reply.is_final or run_id not in runs or not runs[run_id].is_final):
+                runs[run_id] = reply
         self._has_succeeded = self._has_succeeded or bool(runs)
         is_rejected = False
         for run_id, error in replies.items():
@@ -98,7 +134,7 @@ class RunChecks:
             is_rejected = is_rejected or is_rejection(error)
             self._log.warning("Status check of run %s failed; still waiting: %s", run_id, error)
         self._was_rejected = is_rejected
-        return runs
+        return list(runs.values())
 
     @staticmethod
     def _snapshots(
@@ -115,3 +151,16 @@ class RunChecks:
             return True
         # A gateway may send a single one for a key that has worked.
         return self._was_rejected and is_rejection(error)
+
+
+def _checked_by_themselves(run_ids: Sequence[str], shown: Mapping[str, Run]) -> list[str]:
+    """
+    Return which of many runs are checked although queries were answered.
+
+    A query does not say why a run failed, lacks new and unknown runs, and can lose an end (measured).
+    """
+    failed = [one for one, run in shown.items() if run.is_final and not run.is_success]
+    missing = [one for one in run_ids if one not in shown]
+    alive = [one for one, run in shown.items() if not run.is_final]
+    shuffled = (random.sample(one, len(one)) for one in (missing, alive))
+    return [*failed, *chain.from_iterable(shuffled)][:CONCURRENCY]

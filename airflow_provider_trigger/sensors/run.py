@@ -42,10 +42,6 @@ if TYPE_CHECKING:
     from airflow_provider_trigger.run.wait_settings import WaitSettings
 
 
-# So many runs are checked before the sensor defers; the trigger's query shows more of them at once.
-_MAX_POKED = 100
-
-
 class TriggerRunSensor(TakesRunIds, BaseSensorOperator):
     """
     Wait until runs have ended, all in a status that counts as success.
@@ -128,7 +124,7 @@ class TriggerRunSensor(TakesRunIds, BaseSensorOperator):
                 return self._returned(results)
         with self._skipping():
             run_ids = self._run_ids(context)
-            is_done = len(run_ids) <= _MAX_POKED and bool(self.poke(context))
+            is_done = _are_few(run_ids) and bool(self.poke(context))
         if not is_done:
             from airflow_provider_trigger.triggers.run import TriggerDevRunTrigger
 
@@ -270,3 +266,10 @@ class TriggerRunSensor(TakesRunIds, BaseSensorOperator):
         from airflow_provider_trigger.hooks.trigger_dev import TriggerDevHook
 
         return TriggerDevHook(self.trigger_dev_conn_id)
+
+
+def _are_few(run_ids: Sequence[str]) -> bool:
+    """Return whether a check of each does not hold the worker, which is needless where the task can defer."""
+    from airflow_provider_trigger.run.checks import QUERY_ABOVE
+
+    return len(run_ids) <= QUERY_ABOVE

@@ -6,7 +6,7 @@ import pytest
 from run_operator import batch
 from waiting import LONG, until
 
-from airflow_provider_trigger.run.batch import again as batch_again
+from airflow_provider_trigger.run import checks
 
 WAYS = pytest.mark.parametrize("deferrable", [False, True], ids=["waits", "defers"])
 
@@ -30,9 +30,9 @@ def test_a_retry_starts_only_what_has_failed(deferrable, server, run_try, said):
     assert said.lines("2 of the runs have completed already")
 
 
-@pytest.mark.parametrize("query_from", [1, 100], ids=["query", "checks"])
-def test_a_retry_takes_up_runs_that_are_alive(query_from, server, run_try, monkeypatch):
-    monkeypatch.setattr(batch_again, "_QUERY_FROM", query_from)
+@pytest.mark.parametrize("query_above", [0, 100], ids=["query", "checks"])
+def test_a_retry_takes_up_runs_that_are_alive(query_above, server, run_try, monkeypatch):
+    monkeypatch.setattr(checks, "QUERY_ABOVE", query_above)
     server.on_task("resize", output="once", start_after=0, after=0.5)
     first = run_try(batch(payloads=[1, 2, 3], wait_for_completion=False))
     again = run_try(batch(payloads=[1, 2, 3]), try_number=2)
@@ -44,7 +44,7 @@ def test_a_retry_takes_up_runs_that_are_alive(query_from, server, run_try, monke
 def test_a_retry_after_a_cancel_by_hand_starts_once_the_workers_have_stopped(
     deferrable, server, run_try, said
 ):
-    server.on_task("resize", after=None, acknowledge_after=1.5, times=2)
+    server.on_task("resize", after=None, acknowledge_after=3, times=2)
     server.on_task("resize", output="second", start_after=0)
     first = run_try(batch(payloads=[1, 2], wait_for_completion=False))
     until(lambda: statuses(server) == ["EXECUTING"] * 2, "the runs execute")
@@ -72,7 +72,7 @@ def test_a_list_in_another_order_gets_no_other_items_outputs(deferrable, server,
     server.on_task("resize", after=None, times=3)
     server.on_task("resize", output=lambda payload: payload * 2)
     first = run_try(batch(payloads=[1, 2, 3], wait_for_completion=False))
-    again = run_try(batch(payloads=[3, 2, 1], deferrable=deferrable, timeout=1), try_number=2)
+    again = run_try(batch(payloads=[3, 2, 1], deferrable=deferrable, timeout=3), try_number=2)
     # The second item is the same: it was taken up, and never ends.
     assert "1 of 3 runs did not complete: item 1: " in str(again.error)
     assert [server.runs[one].payload for one in again.pushed["run_id"]] == [3, 2, 1]

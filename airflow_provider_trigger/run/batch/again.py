@@ -7,7 +7,6 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_trigger.api.deadline import Deadline
-from airflow_provider_trigger.api.endpoints.query import MAX_QUERIED_RUNS, can_be_queried, query_runs
 from airflow_provider_trigger.api.endpoints.realtime import snapshot_run
 from airflow_provider_trigger.api.endpoints.runs import cancel_run, check_run
 from airflow_provider_trigger.api.endpoints.tasks import reset_idempotency_key
@@ -17,7 +16,7 @@ from airflow_provider_trigger.api.models.runs import TERMINATES_WITHIN, ListedRu
 from airflow_provider_trigger.defaults import POLL_INTERVAL
 from airflow_provider_trigger.log import Log
 from airflow_provider_trigger.run.batch.start import BatchStart
-from airflow_provider_trigger.run.checks import call_each
+from airflow_provider_trigger.run.checks import call_each, query_many
 from airflow_provider_trigger.run.find import RunFilter
 from airflow_provider_trigger.run.identity import RunKey
 from airflow_provider_trigger.run.request import TaskRequest
@@ -27,8 +26,6 @@ from airflow_provider_trigger.wording import enumeration
 if TYPE_CHECKING:
     from airflow_provider_trigger.api.client import TriggerDevClient
 
-# From so many runs on, a query in place of a check of each shows which are canceled.
-_QUERY_FROM = 100
 # Stop after so many runs of one item that someone else cancels right after their start.
 _MAX_ROUNDS = 5
 
@@ -101,19 +98,9 @@ class BatchAgain:
 
     def _check(self, run_ids: list[str]) -> dict[str, Run]:
         """Check runs once; what was started a moment ago may be missing."""
-        if len(run_ids) >= _QUERY_FROM and all(map(can_be_queried, run_ids)):
-            try:
-                return self._query(run_ids)
-            except TriggerDevError:
-                pass  # an older server has no query, and its database can be down
-        return self._check_each(run_ids)
-
-    def _query(self, run_ids: list[str]) -> dict[str, Run]:
-        found: dict[str, Run] = {}
-        for first in range(0, len(run_ids), MAX_QUERIED_RUNS):
-            call = query_runs(run_ids[first : first + MAX_QUERIED_RUNS])
-            found |= {run.id: run for run in self._client.call(call, patience=0)}
-        return found | self._ended([run.id for run in found.values() if not run.is_final])
+        if (shown := query_many(self._client, run_ids)) is None:
+            return self._check_each(run_ids)
+        return shown | self._ended([run.id for run in shown.values() if not run.is_final])
 
     def _ended(self, run_ids: Sequence[str]) -> dict[str, Run]:
         """Return those that have ended of the runs that a query shows as alive: it loses ends (measured)."""

@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 import pytest
 from in_process import client, log, lost, network, server
+from patient_clock import PatientClock
 
 from airflow_provider_trigger.api.models.runs import Run
 
@@ -24,3 +25,11 @@ def virtual_time(clock, monkeypatch: pytest.MonkeyPatch):
     for module in ("drive", "cancel_guard"):
         monkeypatch.setattr(f"airflow_provider_trigger.run.{module}.time", clock)
     return clock
+
+
+@pytest.fixture
+def batch_time(virtual_time, monkeypatch: pytest.MonkeyPatch):
+    """Let the modules of batches, which sleep in threads, go by the clock too, and return it."""
+    for module in ("again", "cancel", "guard", "sending"):
+        monkeypatch.setattr(f"airflow_provider_trigger.run.batch.{module}.time", PatientClock(virtual_time))
+    return virtual_time

@@ -261,6 +261,63 @@ def test_a_run_whose_check_answers_500_for_ever_is_checked_otherwise(
         sensor(server.add_run("FAILED")).execute(context)
 
 
+# Many runs, in a worker
+
+
+def checks_of(server) -> list[str]:
+    return [request.path for request in server.requests if request.path.startswith("/api/v3/runs/")]
+
+
+def test_a_poke_of_many_runs_is_a_query_and_a_few_checks(server, context) -> None:
+    runs = [server.add_run("EXECUTING") for _ in range(300)]
+    made = sensor(*runs)
+    assert not made.poke(context)
+    assert (len(checks_of(server)), len(server.requests)) == (16, 17)
+    for run in runs:
+        run.status = "COMPLETED"
+    results = made.execute(context)
+    assert [one["run_id"] for one in results] == [run.id for run in runs]
+    assert len(server.requests) == 18
+
+
+def test_without_the_query_a_poke_checks_each_of_many_runs(server, context) -> None:
+    server.fail_next(None, 400, path="/api/v1/query")
+    runs = [server.add_run("COMPLETED") for _ in range(101)]
+    assert len(sensor(*runs).execute(context)) == 101
+    assert len(checks_of(server)) == 101
+
+
+def test_of_many_runs_one_that_failed_is_checked_for_its_error(server, context) -> None:
+    server.on_task("resize", error={"name": "Error", "message": "no such file"})
+    failing, _ = server.trigger("resize")
+    made = sensor(*(server.add_run("EXECUTING") for _ in range(150)), failing)
+    with pytest.raises(AirflowFailException, match="Error: no such file"):
+        made.execute(context)
+
+
+def test_of_many_runs_an_unknown_one_fails_it_at_once(server, context) -> None:
+    runs = [server.add_run("EXECUTING") for _ in range(150)]
+    with pytest.raises(NotFoundError, match="run_unknown"):
+        sensor(*runs, "run_unknown").poke(context)
+
+
+@pytest.mark.parametrize("mode", ["poke", "reschedule"])
+def test_of_many_runs_an_end_that_the_query_has_lost_is_found(mode: str, server, context) -> None:
+    runs = [server.add_run("EXECUTING") for _ in range(150)]
+    lost = runs[7]
+    server.lose_in_query(lost.id)
+    assert not sensor(*runs).poke(context)
+    for run in runs:
+        run.status = "COMPLETED"
+    made = sensor(*runs, mode=mode)
+    assert made.poke(context), "it is the only one that is left, so that it is checked"
+
+
+def test_many_runs_that_end_in_a_status_that_counts_as_success_end_the_wait(server, context) -> None:
+    runs = [server.add_run("CANCELED") for _ in range(150)]
+    assert len(sensor(*runs, success_statuses=("CANCELED",)).execute(context)) == 150
+
+
 @pytest.mark.parametrize("deferrable", [True, False])
 @pytest.mark.parametrize("fault", ["redirect_next", "malformed_next", "403"])
 def test_what_cannot_pass_fails_it_at_once_if_no_check_has_ever_succeeded(

@@ -10,7 +10,7 @@ import pytest
 
 from airflow_provider_trigger.api.errors import ResponseError, ServerError, TriggerDevError
 from airflow_provider_trigger.api.models.runs import TERMINATES_WITHIN
-from airflow_provider_trigger.run.batch import again as batch_again
+from airflow_provider_trigger.run import checks
 from airflow_provider_trigger.run.batch.again import BatchAgain
 from airflow_provider_trigger.run.batch.guard import BatchGuard
 from airflow_provider_trigger.run.batch.start import BatchStart
@@ -41,7 +41,7 @@ REQUESTS = {
 
 
 @pytest.fixture
-def guard(client, virtual_time, log) -> Iterator[BatchGuard]:
+def guard(client, batch_time, log) -> Iterator[BatchGuard]:
     made = BatchGuard(client, cancels=True, time_limit=4.0, log=log)
     made.run_ids = [None] * 3
     yield made
@@ -49,8 +49,8 @@ def guard(client, virtual_time, log) -> Iterator[BatchGuard]:
 
 
 @pytest.fixture
-def again(client, clock, log) -> BatchAgain:
-    return BatchAgain(client, log=log, sleep=clock.sleep)
+def again(client, batch_time, log) -> BatchAgain:
+    return BatchAgain(client, log=log, sleep=batch_time.sleep)
 
 
 @pytest.fixture
@@ -66,9 +66,9 @@ def add(server, status: str = "EXECUTING", *, key: str = KEYS[0], **fields: Any)
 # Start
 
 
-@pytest.fixture(params=[1, 100], ids=["query", "checks"])
+@pytest.fixture(params=[0, 100], ids=["query", "checks"])
 def either_way(request, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(batch_again, "_QUERY_FROM", request.param)
+    monkeypatch.setattr(checks, "QUERY_ABOVE", request.param)
 
 
 @pytest.mark.usefixtures("either_way")
@@ -110,7 +110,7 @@ def test_a_worker_that_never_stops_holds_it_up_for_a_while(start, server, clock,
 
 
 def test_where_the_query_fails_each_run_is_checked(start, server, network, answer, monkeypatch) -> None:
-    monkeypatch.setattr(batch_again, "_QUERY_FROM", 1)
+    monkeypatch.setattr(checks, "QUERY_ABOVE", 0)
     network.fault("POST /api/v1/query", answer(404, b"<html>"))
     run = add(server)
     assert start()[run.id].status == "EXECUTING"
@@ -121,7 +121,7 @@ def test_where_the_query_fails_each_run_is_checked(start, server, network, answe
 def test_a_run_whose_cancel_the_query_has_lost_starts_anew(
     realtime, start, server, guard: BatchGuard, network, clock, monkeypatch
 ) -> None:
-    monkeypatch.setattr(batch_again, "_QUERY_FROM", 1)
+    monkeypatch.setattr(checks, "QUERY_ABOVE", 0)
     server.realtime = realtime
     canceled, alive = add(server), add(server, key=KEYS[1])
     server.lose_in_query(canceled.id)

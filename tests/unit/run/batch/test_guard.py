@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-from patient_clock import PatientClock
 
 from airflow_provider_trigger.api.errors import TransportError
 from airflow_provider_trigger.run.batch.guard import BatchGuard
@@ -20,10 +19,8 @@ TAG = "airflow_task:start"
 
 
 @pytest.fixture
-def make_guard(client, clock, virtual_time, log, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+def make_guard(client, batch_time, log) -> Iterator[Any]:
     made: list[BatchGuard] = []
-    for module in ("cancel", "guard"):
-        monkeypatch.setattr(f"airflow_provider_trigger.run.batch.{module}.time", PatientClock(clock))
 
     def make(*, cancels: bool = True) -> BatchGuard:
         made.append(BatchGuard(client, cancels=cancels, time_limit=4.0, log=log))

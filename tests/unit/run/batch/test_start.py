@@ -29,7 +29,7 @@ def requests(count: int, payload: Any = None) -> dict[int, TaskRequest]:
 
 
 @pytest.fixture
-def guard(client, virtual_time, log) -> Iterator[BatchGuard]:
+def guard(client, batch_time, log) -> Iterator[BatchGuard]:
     made = BatchGuard(client, cancels=True, time_limit=4.0, log=log)
     yield made
     made.threads.close()
