@@ -11,11 +11,13 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
+from waiting import LONG
 
 from airflow_provider_trigger.api.async_client import AsyncTriggerDevClient
 from airflow_provider_trigger.api.errors import AuthenticationError
 from airflow_provider_trigger.hooks import asynchronous
 from airflow_provider_trigger.hooks.asynchronous import get_hook
+from airflow_provider_trigger.run import wait_settings
 from airflow_provider_trigger.run.status_watch import StatusWatch
 from airflow_provider_trigger.run.steps import Check
 from airflow_provider_trigger.triggers import watch_clients, watches
@@ -142,7 +144,11 @@ def test_a_fresh_check_is_one_of_its_own(server, connect) -> None:
     assert sent(server)[GET] == 4
 
 
-def test_where_the_server_has_no_query_each_run_is_checked_by_itself(server, connect) -> None:
+def test_where_the_server_has_no_query_each_run_is_checked_by_itself(
+    server, connect, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("_SHORTEST_INTERVAL", "_LONGEST_INTERVAL"):  # so that none is due again meanwhile
+        monkeypatch.setattr(wait_settings, name, LONG)
     server.query = False
     runs = [server.add_run("EXECUTING") for _ in range(50)]
 
