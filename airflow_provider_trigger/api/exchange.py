@@ -134,7 +134,6 @@ class Exchange:
         *,
         deadline: Deadline = NEVER,
         patience: float | None = None,
-        timeout: float = math.inf,
     ) -> Steps[T]:
         """
         Return the steps of one call; its result is the generator's.
@@ -143,7 +142,6 @@ class Exchange:
         :param deadline: of the work that the call is part of
         :param patience: how long a failed request is repeated after the first one, in seconds; None for
             ``retry_for``, and infinite for until the deadline. Waiting for a turn does not count.
-        :param timeout: for one request, in seconds, where it is shorter than that of the connection
         :raises TriggerDevError: the last error
         """
         patience = self.retry_for if patience is None else patience
@@ -157,7 +155,7 @@ class Exchange:
                 error = last_error.with_traceback(None)
                 break
             if isinstance(action, DoAttempt):
-                yield from self._attempt(call, state, timeout)
+                yield from self._attempt(call, state)
             elif isinstance(action, DoSleep):
                 resume_at = self.monotonic() + action
                 yield Wait(float(action), for_turn=False, error=state.last.error)
@@ -168,7 +166,7 @@ class Exchange:
                 return result
         raise error  # not in the block above, so that it has no context
 
-    def _attempt(self, call: Call[T], state: CallState, timeout: float) -> Generator[Step, Reply, None]:
+    def _attempt(self, call: Call[T], state: CallState) -> Generator[Step, Reply, None]:
         """Send the request when it has its turn, and let the state know what came of it."""
         begun = self.monotonic()
         ticket = yield from self._turn(call.request, state)
@@ -176,7 +174,7 @@ class Exchange:
         reply: Reply = None
         try:
             longest = self._timeout(state.deadline, is_retry=state.attempt_number > 1)
-            reply = yield Send(call.request, min(longest, timeout))
+            reply = yield Send(call.request, min(longest, call.timeout))
         finally:
             self._answered(ticket, reply)
         self._read(call, reply, state, ticket)

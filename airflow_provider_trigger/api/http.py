@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -125,10 +126,12 @@ class Call(Generic[T]):
     :param request: what to send
     :param read: turns the response into the result, or raises one of
         :mod:`airflow_provider_trigger.api.errors`
+    :param timeout: how long one request may take, in seconds, where the connection lets it take longer
     """
 
     request: Request
     read: Callable[[Response], T]
+    timeout: float = math.inf
 
 
 def common_headers(settings: ServerSettings) -> dict[str, str]:

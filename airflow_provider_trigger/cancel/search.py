@@ -19,7 +19,6 @@ from airflow_provider_trigger.api.deadline import Deadline
 from airflow_provider_trigger.api.endpoints.query import (
     MAX_QUERIED_RUNS,
     MAX_ROWS,
-    QUERY_TIMEOUT,
     can_be_queried,
     query_descendants,
 )
@@ -87,7 +86,7 @@ def look_steps(exchange: Exchange, look: Look, *, deadline: Deadline) -> Steps[N
     """
     for start in range(0, len(look.roots), MAX_QUERIED_RUNS):
         query = query_descendants(look.roots[start : start + MAX_QUERIED_RUNS])
-        children = yield from exchange.steps(query, deadline=deadline, patience=0, timeout=QUERY_TIMEOUT)
+        children = yield from exchange.steps(query, deadline=deadline, patience=0)
         look.children += children
         look.is_cut_off |= len(children) >= MAX_ROWS
     for run_id in look.run_ids:

@@ -6,11 +6,10 @@ import asyncio
 import logging
 import math
 import time
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, TypeVar
 
 from airflow_provider_trigger.api.async_client import AsyncTriggerDevClient
-from airflow_provider_trigger.api.endpoints.query import QUERY_TIMEOUT
 from airflow_provider_trigger.api.errors import AuthenticationError
 from airflow_provider_trigger.api.http import Call
 from airflow_provider_trigger.api.rate_limit import RateLimit
@@ -46,10 +45,9 @@ class _Clients:
 
     @classmethod
     def of(cls, settings: Settings) -> _Clients:
-        quick = replace(settings, timeout=min(settings.timeout, QUERY_TIMEOUT))
         return cls(
             settings=settings,
-            queries=AsyncTriggerDevClient(quick, max_connections=1),
+            queries=AsyncTriggerDevClient(settings, max_connections=1),
             checks=AsyncTriggerDevClient(settings, rate_limit=RateLimit(reserve=CHECKS_RESERVE)),
             urgent=AsyncTriggerDevClient(settings, rate_limit=RateLimit(reserve=CHECKS_RESERVE)),
         )

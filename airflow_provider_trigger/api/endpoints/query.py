@@ -71,7 +71,7 @@ def query_runs(run_ids: Sequence[str]) -> Call[list[Run]]:
         seen_at = response.date()
         return [_read_row(row, seen_at) for row in rows]
 
-    return Call(request=request, read=read)
+    return Call(request=request, read=read, timeout=QUERY_TIMEOUT)
 
 
 def query_descendants(root_ids: Sequence[str]) -> Call[list[ChildRun]]:
@@ -94,7 +94,7 @@ def query_descendants(root_ids: Sequence[str]) -> Call[list[ChildRun]]:
             if read_text(row.get("parent_run_id"))
         ]
 
-    return Call(request=request, read=read)
+    return Call(request=request, read=read, timeout=QUERY_TIMEOUT)
 
 
 def _request(before_ids: str, ids: Sequence[str]) -> Request:

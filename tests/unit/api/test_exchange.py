@@ -15,6 +15,7 @@ from fake_clock import Clock
 
 from airflow_provider_trigger.api import errors
 from airflow_provider_trigger.api.deadline import NEVER, Deadline
+from airflow_provider_trigger.api.endpoints.query import QUERY_TIMEOUT, query_descendants, query_runs
 from airflow_provider_trigger.api.endpoints.runs import cancel_run, retrieve_run
 from airflow_provider_trigger.api.exchange import TURN_INTERVAL, Exchange, Reply, Send, Step, Steps, Wait
 from airflow_provider_trigger.api.http import Call, Request, Response
@@ -196,6 +197,14 @@ def test_no_request_takes_longer_than_a_short_timeout(clock, run: Response) -> N
     driver = Driver(clock, timeout=0.5)
     driver.make(CHECK, run, deadline=Deadline.after(10, now=clock.now))
     assert driver.sent[0].timeout == 0.5
+
+
+@pytest.mark.parametrize(("timeout", "of_query"), [(30.0, QUERY_TIMEOUT), (2.0, 2.0)])
+@pytest.mark.parametrize("query", [query_runs, query_descendants])
+def test_a_query_takes_little_time(clock, response, query, timeout: float, of_query: float) -> None:
+    driver = Driver(clock, timeout=timeout)
+    driver.make(query(["run_1"]), response(200, {"results": []}))
+    assert driver.sent[0].timeout == of_query
 
 
 # Retries

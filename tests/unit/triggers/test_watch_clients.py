@@ -11,7 +11,6 @@ import pytest
 from fake_clock import Clock
 
 from airflow_provider_trigger.api.async_client import AsyncTriggerDevClient
-from airflow_provider_trigger.api.endpoints.query import QUERY_TIMEOUT
 from airflow_provider_trigger.api.endpoints.runs import check_run
 from airflow_provider_trigger.api.errors import AuthenticationError
 from airflow_provider_trigger.api.rate_limit import RateLimit
@@ -47,22 +46,18 @@ def closed(monkeypatch: pytest.MonkeyPatch) -> list[AsyncTriggerDevClient]:
     return closed
 
 
-@pytest.mark.parametrize(("timeout", "of_queries"), [(100.0, QUERY_TIMEOUT), (2.0, 2.0)])
-def test_each_use_has_its_own_time_connections_and_pace(
-    timeout: float, of_queries: float, connect, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_each_use_has_its_own_connections_and_pace(connect, monkeypatch: pytest.MonkeyPatch) -> None:
     made: list[dict[str, Any]] = []
 
     class Client(AsyncTriggerDevClient):
         def __init__(self, settings: Any, **options: Any) -> None:
             super().__init__(settings, **options)
-            made.append({"timeout": settings.timeout} | options)
+            made.append(options)
 
     monkeypatch.setattr(watch_clients, "AsyncTriggerDevClient", Client)
-    WatchClients(connect(timeout=timeout))
+    WatchClients(connect())
     queries, *others = made
-    assert queries == {"timeout": of_queries, "max_connections": 1}
-    assert [client["timeout"] for client in others] == [timeout, timeout]
+    assert queries == {"max_connections": 1}
     checks, urgent = (client["rate_limit"] for client in others)
     assert checks is not urgent
     for pace in (checks, urgent):
