@@ -288,9 +288,9 @@ def test_the_first_failure_cancels_the_others(deferrable, server, run_try):
 def test_after_the_timeout_all_that_have_not_ended_are_canceled(deferrable, server, run_try):
     server.on_task("resize", output=1, start_after=0, times=1)
     server.on_task("resize", after=None)
-    ended = run_try(batch(payloads=[1, 2, 3], timeout=1, deferrable=deferrable))
+    ended = run_try(batch(payloads=[1, 2, 3], timeout=3, deferrable=deferrable))
     assert statuses(server) == ["COMPLETED", "CANCELED", "CANCELED"]
-    assert "did not end within its time limit (timeout=1 s)" in str(ended.error)
+    assert "did not end within its time limit (timeout=3 s)" in str(ended.error)
 
 
 def test_it_is_one_of_the_operators_that_start_runs(server, run_tasks):
