@@ -22,7 +22,7 @@ from measures import Row
 PAGE = Path(__file__).parents[1] / "docs" / "benchmarks.md"
 PACKAGES = ("apache-airflow", "apache-airflow-providers-http", "requests", "uvicorn")
 
-_HEAD = "| scenario | this provider | baseline | ratio | target |\n| --- | --- | --- | --- | --- |"
+_HEAD = "|scenario|this provider|baseline|ratio|target|\n|---|---|---|---|---|"
 
 MEASURES: list[Callable[[], Iterator[Row]]] = [
     measures.two_hundred_runs,
@@ -59,7 +59,7 @@ def main() -> int:
 
 def _line(row: Row) -> str:
     target = f"{row.target}{'' if row.target_met else ' (missed)'}"
-    return f"| {row.scenario} | {row.provider} | {row.baseline} | {row.ratio} | {target} |"
+    return f"|{row.scenario}|{row.provider}|{row.baseline}|{row.ratio}|{target}|"
 
 
 def _tables() -> dict[str, str]:

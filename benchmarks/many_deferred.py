@@ -66,7 +66,7 @@ def _stopping(server: RemoteServer, airflow: WholeAirflow) -> Row:
     requests = [(path, status) for method, path, status, _ in server.requests() if method == "POST"]
     cancels = sum(path.endswith("/cancel") for path, _ in requests)
     return Row(
-        "the same: its Dag run is marked as failed, as the bucket is empty: until no run is alive",
+        "their Dag run is marked as failed, bucket empty: until no run is alive",
         f"{seconds:.0f} s, {cancels} single cancels",
         "-",
         "-",

@@ -55,8 +55,8 @@ def many_items() -> Iterator[Row]:
             raise RuntimeError(f"The outputs are not those of the items: {json.dumps(outputs)[:200]}")
         mapped = _measure(airflow, server, MAPPED)
     yield Row(
-        f"a batch of {ITEMS:,} items, whose runs take {RUN:.0f} s, in one deferred task of a whole Airflow, "
-        f"outputs in order; baseline: {ITEMS:,} mapped deferred tasks; time, requests, memory in addition",
+        f"{ITEMS:,} items, runs of {RUN:.0f} s, in one deferred task of a whole Airflow; baseline: {ITEMS:,} "
+        "mapped deferred tasks; time, requests, memory in addition",
         str(own),
         str(mapped),
         f"{mapped.seconds / own.seconds:.1f} x",

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# Run the tests on every Airflow with the newest Python that it supports, and on the oldest and the newest Airflow with
-# every one, as far as this machine has them; two at a time or as many as JOBS says. Meanwhile run tests/e2e, which
-# mostly wait, on the oldest Airflow, one in the middle and the newest. Show all results.
+# Run the tests on every Airflow with the newest Python that it supports; on the newest Airflow also with the oldest one,
+# and with the oldest dependencies only with that, as far as this machine has them; two at a time or as many as JOBS says.
+# Meanwhile run tests/e2e on the oldest Airflow, one in the middle and the newest. Show all results.
 # usage: scripts/matrix.sh AIRFLOW...
 set -uo pipefail
 cd "$(dirname "$0")/.."
@@ -36,12 +36,11 @@ is_here() { (find_python "$2" "$3") >/dev/null 2>&1; } # is_here TARGET AIRFLOW 
 
 # What does not depend on Airflow runs once on each Python: with the oldest dependencies, or else the newest ones.
 parts() { # parts AIRFLOW PYTHON
-    local airflow once=""
-    for airflow in "${airflows[@]}"; do
-        if [[ " $(supported_pythons "$airflow") " == *" $2 "* ]]; then once=$airflow; fi
+    local cell once=""
+    for cell in "${here[@]}"; do
+        if [[ $cell == "test "*" $2" && $once != "test $OLDEST $2" ]]; then once=$cell; fi
     done
-    if [[ " ${cells[*]} " == *" test $OLDEST $2 "* ]]; then once=$OLDEST; fi
-    if [[ $1 == "$once" ]]; then echo all; else echo airflow; fi
+    if [[ $once == "test $1 $2" ]]; then echo all; else echo airflow; fi
 }
 
 make_environment() { # make_environment TARGET AIRFLOW PYTHON
@@ -53,10 +52,9 @@ make_environment() { # make_environment TARGET AIRFLOW PYTHON
 
 airflows=("$@") cells=() here=() whole=()
 for airflow in "${airflows[@]}"; do
-    for python in $(supported_pythons "$airflow"); do
-        cells+=("test $airflow $python")
-        [[ $airflow == "${airflows[0]}" || $airflow == "${airflows[-1]}" ]] || break  # the newest Python comes first
-    done
+    read -ra pythons <<<"$(supported_pythons "$airflow")"  # the newest one comes first
+    if [[ $airflow != "$OLDEST" ]]; then cells+=("test $airflow ${pythons[0]}"); fi
+    if [[ $airflow == "$OLDEST" || $airflow == "${airflows[-1]}" ]]; then cells+=("test $airflow ${pythons[-1]}"); fi
 done
 for airflow in "${WHOLE[@]}"; do
     whole+=("e2e $airflow $(supported_pythons "$airflow" | cut -d ' ' -f 1)")
