@@ -70,14 +70,23 @@ def test_a_fault_while_waiting_does_not_end_the_wait(
 
 @WAYS
 def test_an_outage_under_a_dag_gives_the_output(deferrable, server, run_tasks, meanwhile, the_run, said):
-    server.on_task("resize", output={"width": 100}, after=0.5)
-    meanwhile(lambda: the_run("resize", "EXECUTING"), lambda: outage(server))
+    server.on_task("resize", after=None)
+
+    def is_waited_for():
+        paths = ("/api/v3/runs/", "/api/v1/query")
+        return any(request.path.startswith(paths) for request in list(server.requests))
+
+    def end_after_an_outage():
+        outage(server)
+        the_run("resize", "EXECUTING").schedule([(0.2, "COMPLETED")])
+
+    meanwhile(is_waited_for, end_after_an_outage)
     result = run_tasks(f"""
         RunTriggerTaskOperator(
             task_id="start", task_identifier="resize", poll_interval=0.1, deferrable={deferrable}
         )
     """)
-    assert (result.state, result.xcoms) == ("success", {"start": {"width": 100}})
+    assert (result.state, result.xcoms) == ("success", {"start": {"done": True}})
     assert len(server.runs) == 1
     assert len(said.lines("Status check of run", "failed; still waiting")) == 1
     assert len(said.lines("can be checked again after")) == 1
