@@ -32,7 +32,7 @@ CONCURRENCY = 16
 """How many calls are in flight at a time."""
 
 QUERY_ABOVE = 100
-"""From more runs on, queries show them together, in place of a check of each."""
+"""Above so many runs, queries show them together, in place of a check of each."""
 
 # How long one check is repeated, in seconds; then the wait continues with the next ones.
 _PATIENCE = 10.0

@@ -269,7 +269,7 @@ class TriggerRunSensor(TakesRunIds, BaseSensorOperator):
 
 
 def _are_few(run_ids: Sequence[str]) -> bool:
-    """Return whether a check of each does not hold the worker, which is needless where the task can defer."""
+    """Return whether the worker checks them before the task defers: a check of more may hold it for long."""
     from airflow_provider_trigger.run.checks import QUERY_ABOVE
 
     return len(run_ids) <= QUERY_ABOVE
