@@ -1,4 +1,4 @@
-"""Make a call for each of several runs; check them once, or repeatedly until an error ends the wait."""
+"""Make a call for each of several runs; check them once, or repeatedly until an error or their end."""
 
 from __future__ import annotations
 
@@ -20,7 +20,8 @@ from airflow_provider_trigger.api.errors import (
     root_of,
 )
 from airflow_provider_trigger.api.http import Call
-from airflow_provider_trigger.api.models.runs import Run
+from airflow_provider_trigger.api.models.runs import TERMINATES_WITHIN, Run
+from airflow_provider_trigger.defaults import POLL_INTERVAL
 from airflow_provider_trigger.log import Log
 
 if TYPE_CHECKING:
@@ -68,6 +69,71 @@ def call_each(
     finally:
         # What ends the task from outside does not wait for the requests in flight.
         executor.shutdown(wait=False, cancel_futures=True)
+
+
+def call_all(
+    client: TriggerDevClient, make_call: Callable[[str], Call[T]], run_ids: Sequence[str]
+) -> dict[str, T]:
+    """
+    Make a call for each run, several at a time; return the results by run id.
+
+    :param client: for the runs' environment
+    :param make_call: makes the call for a run
+    :param run_ids: the runs
+    :raises TriggerDevError: one failed; it is raised once all are made
+    """
+    results: dict[str, T] = {}
+    for run_id, reply in call_each(client, make_call, run_ids).items():
+        if isinstance(reply, TriggerDevError):
+            raise reply
+        results[run_id] = reply
+    return results
+
+
+def check_visible(client: TriggerDevClient, run_ids: Sequence[str]) -> dict[str, Run]:
+    """
+    Check runs once; return those that the server can show, by run id, without what can be large.
+
+    A replica of its database lags behind, and a broken output always leads to a 500 (measured).
+
+    :param client: for the runs' environment
+    :param run_ids: the runs
+    :raises TriggerDevError: a check failed in another way
+    """
+    found: dict[str, Run] = {}
+    for run_id, reply in call_each(client, check_run, run_ids).items():
+        if isinstance(reply, Run):
+            found[run_id] = reply
+        elif not isinstance(reply, NotFoundError) and not is_internal_error(root_of(reply)):
+            raise reply
+    return found
+
+
+def wait_until_terminated(
+    client: TriggerDevClient, runs: Mapping[str, Run], *, log: Log, sleep: Callable[[float], None]
+) -> dict[str, Run]:
+    """
+    Wait until the workers of canceled runs have stopped; return the runs as last seen, by run id.
+
+    :param client: for the runs' environment
+    :param runs: the runs as a check has just shown them, by run id
+    :param log: where to write that they are waited for
+    :param sleep: waits so many seconds
+    :raises TriggerDevError: one could not be checked
+    """
+    seen, waited = dict(runs), 0.0
+    while left := [run_id for run_id, run in seen.items() if not run.is_terminated]:
+        # Also for a server whose answers, perhaps through a proxy, have no date.
+        if waited >= TERMINATES_WITHIN:
+            break
+        if not waited and len(left) == 1:
+            log.info("Run %s is %s; waiting until its worker has stopped", left[0], seen[left[0]].status)
+        elif not waited:
+            log.info("%d canceled runs: waiting until their workers have stopped", len(left))
+        sleep(POLL_INTERVAL)
+        waited += POLL_INTERVAL
+        seen |= check_visible(client, left)
+    return seen
 
 
 def query_many(client: TriggerDevClient, run_ids: Sequence[str]) -> dict[str, Run] | None:

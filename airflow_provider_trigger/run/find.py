@@ -8,11 +8,10 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from airflow_provider_trigger.api.deadline import NEVER, Deadline
-from airflow_provider_trigger.api.endpoints.runs import list_runs_page, retrieve_run
+from airflow_provider_trigger.api.endpoints.runs import list_runs_page
 from airflow_provider_trigger.api.errors import TriggerDevError, UnexpectedAnswerError
-from airflow_provider_trigger.api.models.runs import ListedRun, Run
-from airflow_provider_trigger.api.models.statuses import todays_word
-from airflow_provider_trigger.run.checks import call_each
+from airflow_provider_trigger.api.models.runs import ListedRun
+from airflow_provider_trigger.api.models.statuses import ALIVE_STATUSES, RunStatus, todays_word
 
 if TYPE_CHECKING:
     from airflow_provider_trigger.api.client import TriggerDevClient
@@ -31,13 +30,13 @@ class Found:
 
     :param ours: those that are alive and whose key proves it
     :param others: the ids of those that are alive and carry the tag only, as a replay by someone else does
-    :param stopping: those that are CANCELED, and whose worker may still execute, with any key or none
-    :param error: why one or more could not be checked, None if all were
+    :param stopping: the ids of those that are CANCELED, and whose worker may still execute, with any key
+    :param error: why the list could not be read to its end, None if it was
     """
 
-    ours: list[Run] = field(default_factory=list)
+    ours: list[ListedRun] = field(default_factory=list)
     others: list[str] = field(default_factory=list)
-    stopping: list[Run] = field(default_factory=list)
+    stopping: list[str] = field(default_factory=list)
     error: TriggerDevError | None = None
 
 
@@ -46,35 +45,31 @@ def find_runs(
     *,
     tag: str,
     is_ours: Callable[[str | None], bool],
-    statuses: Collection[str],
     deadline: Deadline = NEVER,
 ) -> Found:
     """
-    Find the runs with a tag, and check each.
+    Find the runs with a tag that matter to a further try: a canceled one may still have a worker.
 
     The list lags 1 to 2 s behind (measured): a run that was started a moment ago may be missing.
 
     :param client: for the environment
     :param tag: what all of them carry
     :param is_ours: whether a run's idempotency key proves it
-    :param statuses: which ones to list
     :param deadline: for all of it
-    :raises TriggerDevError: the list failed
     """
     found = Found()
-    pages = RunFilter(tags=(tag,), statuses=statuses).pages(client, deadline=deadline)
-    run_ids = [run.id for page in pages for run in page]
-    for run in call_each(client, retrieve_run, run_ids, deadline=deadline).values():
-        if isinstance(run, TriggerDevError):
-            found.error = found.error or run
-        elif run.is_terminated:
-            continue
-        elif run.is_final:
-            found.stopping.append(run)
-        elif is_ours(run.idempotency_key):
-            found.ours.append(run)
-        else:
-            found.others.append(run.id)
+    listed = RunFilter(tags=(tag,), statuses=ALIVE_STATUSES | {RunStatus.CANCELED})
+    try:
+        for run in (run for page in listed.pages(client, deadline=deadline) for run in page):
+            if run.is_final:
+                found.stopping += [run.id] if run.may_have_worker else []
+            elif is_ours(run.idempotency_key):
+                found.ours.append(run)
+            else:
+                found.others.append(run.id)
+    except TriggerDevError as error:
+        # The list reads a database of its own, which can be down while all else works (measured).
+        found.error = error
     return found
 
 

@@ -17,9 +17,9 @@ from airflow_provider_trigger.api.errors import (
     UnexpectedAnswerError,
 )
 from airflow_provider_trigger.api.http import Call
-from airflow_provider_trigger.api.models.runs import TERMINATES_WITHIN, Run, TriggeredRun
-from airflow_provider_trigger.defaults import POLL_INTERVAL
+from airflow_provider_trigger.api.models.runs import Run, TriggeredRun
 from airflow_provider_trigger.log import Log
+from airflow_provider_trigger.run.checks import wait_until_terminated
 from airflow_provider_trigger.run.request import TaskRequest
 
 if TYPE_CHECKING:
@@ -75,7 +75,7 @@ def start_run(
         if triggered.id != doubtful_id:
             run = client.call(retrieve_run(triggered.id))
             if run.is_canceled:
-                run = wait_until_terminated(client, run, log=log, sleep=sleep)
+                run = wait_until_terminated(client, {run.id: run}, log=log, sleep=sleep)[run.id]
             if not run.is_final or run.is_success:
                 return take_up(run, log=log)
             sleep(0)  # a task that was stopped meanwhile, and so canceled this run, starts no other one
@@ -144,29 +144,6 @@ def _say_that_a_run_may_exist(error: TriggerDevError, *, has_key: bool) -> None:
         f"{error}. The request is not repeated, as it has no idempotency key, and a run may exist: look for "
         "it in the dashboard before you start another one"
     )
-
-
-def wait_until_terminated(
-    client: TriggerDevClient, run: Run, *, log: Log, sleep: Callable[[float], None]
-) -> Run:
-    """
-    Wait until the worker of a canceled run has stopped; return the run as last seen.
-
-    :param client: for the environment
-    :param run: the run
-    :param log: where to write that it is waited for
-    :param sleep: waits so many seconds
-    :raises TriggerDevError: it could not be checked
-    """
-    if not run.is_terminated:
-        log.info("Run %s is %s; waiting until its worker has stopped", run.id, run.status)
-    waited = 0.0
-    # The second condition is for a server whose answers, perhaps through a proxy, have no date.
-    while not run.is_terminated and waited < TERMINATES_WITHIN:
-        sleep(POLL_INTERVAL)
-        waited += POLL_INTERVAL
-        run = client.call(retrieve_run(run.id))
-    return run
 
 
 def cancel_by_key(client: TriggerDevClient, request: TaskRequest, *, deadline: Deadline) -> str:

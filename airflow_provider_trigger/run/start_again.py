@@ -3,38 +3,33 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from airflow_provider_trigger.api.deadline import Deadline
 from airflow_provider_trigger.api.endpoints.runs import cancel_run, retrieve_run
 from airflow_provider_trigger.api.errors import TriggerDevError
 from airflow_provider_trigger.api.models.runs import Run
-from airflow_provider_trigger.api.models.statuses import ALIVE_STATUSES, RunStatus
 from airflow_provider_trigger.log import Log
+from airflow_provider_trigger.run.checks import check_visible, wait_until_terminated
 from airflow_provider_trigger.run.find import Found, RunFilter, find_runs
-from airflow_provider_trigger.run.identity import RunKey
+from airflow_provider_trigger.run.identity import RunKey, TaskInstanceIdentity
 from airflow_provider_trigger.run.request import TaskRequest
-from airflow_provider_trigger.run.start import Started, start_run, take_up, wait_until_terminated
+from airflow_provider_trigger.run.start import Started, start_run, take_up
 from airflow_provider_trigger.wording import enumeration
 
 if TYPE_CHECKING:
     from airflow_provider_trigger.api.client import TriggerDevClient
 
-LISTED = ALIVE_STATUSES | {RunStatus.CANCELED}
-"""In one of these are the runs of earlier tries that matter: a canceled one may still have a worker."""
-
-SEARCH_TIME = 10.0
-"""For the search for earlier runs, in seconds: the idempotency key finds most of them all the same."""
-
+# For the search for earlier runs, in seconds: the idempotency key finds most of them all the same.
+_SEARCH_TIME = 10.0
 # After this many lists, with so many seconds before each, a new run is listed (1 to 2 s, measured).
 _LISTS = 3
 _LIST_INTERVAL = 1.0
-MAY_RUN = (
+_MAY_RUN = (
     "A run from before a clear of this task may still be running: the list of runs %s. "
     "Check the dashboard, and cancel a run that you do not need"
 )
-"""For the log: what is wrong with the list."""
 
 
 def start_run_of(
@@ -64,49 +59,39 @@ def start_run_of(
     :param sleep: waits so many seconds
     :raises TriggerDevError: it could not be started
     """
-    found = _find_earlier_runs(key, client, log=log)
+    found = find_earlier_runs(key.task_instance, client, log=log)
     if run := _cancel_replaced_runs(found, key, client, request, cancels=cancels, log=log):
         return take_up(run, log=log)
-    for run in found.stopping:
-        wait_until_terminated(client, run, log=log, sleep=sleep)
+    wait_until_terminated(client, check_visible(client, found.stopping), log=log, sleep=sleep)
     started = start_run(client, request, log=log, sleep=sleep)
     if key.cleared_after and started.run is None and not found.error:
         _warn_if_list_is_behind(started.run_id, key, client, log=log, sleep=sleep)
     return started
 
 
-def _find_earlier_runs(key: RunKey, client: TriggerDevClient, *, log: Log) -> Found:
-    instance = key.task_instance
-    try:
-        found = find_runs(
-            client,
-            tag=instance.tag,
-            is_ours=instance.has_started,
-            statuses=LISTED,
-            deadline=Deadline.after(SEARCH_TIME, now=time.monotonic()),
-        )
-    except TriggerDevError as error:
-        # The list reads a database of its own, which can be down while all else works (measured).
-        found = Found(error=error)
+def find_earlier_runs(instance: TaskInstanceIdentity, client: TriggerDevClient, *, log: Log) -> Found:
+    """
+    Find the runs of a task instance that its earlier tries have left, as far as the list knows them.
+
+    :param instance: which one
+    :param client: for the environment
+    :param log: where to warn of runs that may be alive
+    """
+    found = find_runs(
+        client,
+        tag=instance.tag,
+        is_ours=instance.has_started,
+        deadline=Deadline.after(_SEARCH_TIME, now=time.monotonic()),
+    )
     if found.error:
-        log.warning(MAY_RUN, f"could not be searched: {found.error}")
-    warn_of_others(found.others, log)
-    return found
-
-
-def warn_of_others(run_ids: Sequence[str], log: Log) -> None:
-    """
-    Log which runs carry the tag of a task instance, but are not canceled, if there are any.
-
-    :param run_ids: those that are alive, and whose keys do not prove that it has started them
-    :param log: where to
-    """
-    if run_ids:
+        log.warning(_MAY_RUN, f"could not be searched: {found.error}")
+    if found.others:
         log.warning(
             "Still running, and not canceled: %s. They have this task's tag, but were started before its "
             "Dag run was cleared, by another Airflow, or as a replay. Cancel those that you do not need",
-            enumeration(run_ids),
+            enumeration(found.others),
         )
+    return found
 
 
 def _cancel_replaced_runs(
@@ -132,8 +117,8 @@ def _cancel_replaced_runs(
             continue
         log.info("Canceling run %s: %s", run.id, why)
         client.call(cancel_run(run.id))
-        found.stopping.append(client.call(retrieve_run(run.id)))
-    return taken_up
+        found.stopping.append(run.id)
+    return client.call(retrieve_run(taken_up.id)) if taken_up else None
 
 
 def _warn_if_list_is_behind(
@@ -141,7 +126,7 @@ def _warn_if_list_is_behind(
 ) -> None:
     """Warn if the list does not show a new run soon, as it may not have shown an earlier one either."""
     behind = f"is behind, and does not show run {run_id}"
-    deadline = Deadline.after(SEARCH_TIME, now=time.monotonic())
+    deadline = Deadline.after(_SEARCH_TIME, now=time.monotonic())
     for _ in range(_LISTS):
         sleep(_LIST_INTERVAL)
         try:
@@ -151,4 +136,4 @@ def _warn_if_list_is_behind(
         except TriggerDevError as error:
             behind = f"could not be searched: {error}"
             break
-    log.warning(MAY_RUN, behind)
+    log.warning(_MAY_RUN, behind)

@@ -193,11 +193,10 @@ def test_a_success_is_read(exchange: Exchange) -> None:
         assert result is None
     elif LIST.match(target):
         pagination = body["pagination"]
-        runs = [
-            ListedRun(
-                id=run["id"], status=run["status"], task_identifier=run["taskIdentifier"], attributes=run
-            )
-            for run in body["data"]
+        seen_at = exchange.response.date()
+        runs = [ListedRun.from_answer(run, seen_at=seen_at) for run in body["data"]]
+        assert [(run.id, run.status, run.task_identifier, run.attributes) for run in runs] == [
+            (run["id"], run["status"], run["taskIdentifier"], run) for run in body["data"]
         ]
         assert result == RunPage(runs=runs, next=pagination.get("next"))
         assert list_runs(page_size=100).read(exchange.response) == body["data"]

@@ -193,7 +193,8 @@ def _read_page(request: Request, response: Response) -> RunPage:
     if not isinstance(pagination, dict):
         raise UnexpectedAnswerError(f"{request} answered a list of runs without 'pagination'")
     following = pagination.get("next")
-    listed = [ListedRun.from_answer(run) for run in runs]
+    seen_at = response.date()
+    listed = [ListedRun.from_answer(run, seen_at=seen_at) for run in runs]
     return RunPage(runs=listed, next=following if _is_text(following) else None)
 
 

@@ -20,7 +20,6 @@ from airflow_provider_trigger.api.models.values import read_text, read_time
 
 log = logging.getLogger(__name__)
 
-
 TERMINATES_WITHIN = 75.0
 """Seconds after which a canceled run cannot change: a worker is forced after 60 (measured), plus a margin."""
 
@@ -45,12 +44,18 @@ class ListedRun:
         :class:`~airflow_provider_trigger.api.models.statuses.RunStatus`, but new words may appear
     :param task_identifier: the id of the run's task, empty if the server did not say
     :param attributes: the whole item as the server sent it; it has no payload, output or error (measured)
+    :param updated_at: when it last changed
+    :param started_at: when a worker first took the run; None if none ever did
+    :param seen_at: the server's clock as it answered, to the second; None if it sent none
     """
 
     id: str
     status: str
     task_identifier: str
     attributes: Mapping[str, Any]
+    updated_at: datetime | None = None
+    started_at: datetime | None = None
+    seen_at: datetime | None = None
 
     @property
     def is_final(self) -> bool:
@@ -61,6 +66,26 @@ class ListedRun:
         (measured). An unknown word counts as alive.
         """
         return meaning_of(self.status).is_final
+
+    @property
+    def is_canceled(self) -> bool:
+        """Whether the run is CANCELED now, whoever requested it."""
+        return self.status == RunStatus.CANCELED
+
+    @property
+    def may_have_worker(self) -> bool:
+        """
+        Whether its worker may still execute although the run is CANCELED.
+
+        A list cannot tell more: it shows an end for every run that has ended (measured).
+        """
+        return self.is_canceled and self.started_at is not None and not self._is_forced
+
+    @property
+    def _is_forced(self) -> bool:
+        """Whether so much time has passed since it changed that the engine has forced its worker to stop."""
+        age = self.seen_at - self.updated_at if self.seen_at and self.updated_at else None
+        return age is not None and age.total_seconds() > TERMINATES_WITHIN
 
     @property
     def created_at(self) -> datetime | None:
@@ -79,13 +104,14 @@ class ListedRun:
         return [tag for tag in tags if isinstance(tag, str)] if isinstance(tags, list) else []
 
     @classmethod
-    def from_answer(cls, answer: Mapping[str, Any]) -> ListedRun:
+    def from_answer(cls, answer: Mapping[str, Any], *, seen_at: datetime | None = None) -> ListedRun:
         """
         Read an item of the server's list.
 
         :param answer: with a text ``id`` and ``status``
+        :param seen_at: the answer's ``Date``
         """
-        return ListedRun(**_read_basics(answer))
+        return ListedRun(**_read_basics(answer, seen_at))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -93,35 +119,21 @@ class Run(ListedRun):
     """
     One run as ``GET /api/v3/runs/{runId}`` shows it.
 
-    The first four are as those of :class:`ListedRun`.
+    What it shares with :class:`ListedRun` means the same.
 
-    :param id: the run id
-    :param status: Trigger.dev's word
-    :param task_identifier: the id of the run's task
     :param attributes: the whole answer as the server sent it: ``payload``, ``output``, ``error``,
         ``tags``, ``relatedRuns`` …; little of it after :meth:`without_contents`
-    :param updated_at: when it last changed
-    :param started_at: when a worker first took the run; None if none ever did
     :param finished_at: when it ended. A run canceled while no worker had it never gets one (measured).
     :param attempt_count: how many attempts have begun
-    :param seen_at: the server's clock as it answered, to the second; None if it sent none
     """
 
-    updated_at: datetime | None
-    started_at: datetime | None
     finished_at: datetime | None
     attempt_count: int
-    seen_at: datetime | None
 
     @property
     def is_success(self) -> bool:
         """Whether the run has ended well."""
         return meaning_of(self.status).is_success
-
-    @property
-    def is_canceled(self) -> bool:
-        """Whether the run is CANCELED now, whoever requested it."""
-        return self.status == RunStatus.CANCELED
 
     @property
     def is_without_worker(self) -> bool:
@@ -144,18 +156,11 @@ class Run(ListedRun):
         """
         if not self.is_canceled:
             return self.is_final
-        finished_at = self.finished_at
-        if not self.started_at or (
-            finished_at
-            and not has_ended_with_parent(
-                self.attributes, finished_at=finished_at, updated_at=self.updated_at
-            )
-        ):
+        if not self.started_at or self._is_forced:
             return True
-        return bool(
-            self.seen_at
-            and self.updated_at
-            and (self.seen_at - self.updated_at).total_seconds() > TERMINATES_WITHIN
+        finished_at = self.finished_at
+        return finished_at is not None and not has_ended_with_parent(
+            self.attributes, finished_at=finished_at, updated_at=self.updated_at
         )
 
     @property
@@ -224,12 +229,9 @@ class Run(ListedRun):
         """
         attempt_count = answer.get("attemptCount")
         return Run(
-            **_read_basics(answer),
-            updated_at=read_time(answer.get("updatedAt")),
-            started_at=read_time(answer.get("startedAt")),
+            **_read_basics(answer, seen_at),
             finished_at=read_time(answer.get("finishedAt")),
             attempt_count=attempt_count if isinstance(attempt_count, int) else 0,
-            seen_at=seen_at,
         )
 
     def without_contents(self) -> Run:
@@ -269,7 +271,7 @@ class RunPage:
     next: str | None
 
 
-def _read_basics(answer: Mapping[str, Any]) -> dict[str, Any]:
+def _read_basics(answer: Mapping[str, Any], seen_at: datetime | None) -> dict[str, Any]:
     """Return the arguments that both kinds of runs take."""
     status = answer["status"][:_MAX_STATUS_LENGTH]
     if status not in MEANINGS:
@@ -279,6 +281,9 @@ def _read_basics(answer: Mapping[str, Any]) -> dict[str, Any]:
         "status": status,
         "task_identifier": str(answer.get("taskIdentifier") or "")[:_MAX_TASK_LENGTH],
         "attributes": answer,
+        "updated_at": read_time(answer.get("updatedAt")),
+        "started_at": read_time(answer.get("startedAt")),
+        "seen_at": seen_at,
     }
 
 

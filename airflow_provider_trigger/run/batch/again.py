@@ -2,25 +2,26 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Collection, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from airflow_provider_trigger.api.deadline import Deadline
 from airflow_provider_trigger.api.endpoints.realtime import snapshot_run
-from airflow_provider_trigger.api.endpoints.runs import cancel_run, check_run
+from airflow_provider_trigger.api.endpoints.runs import cancel_run
 from airflow_provider_trigger.api.endpoints.tasks import reset_idempotency_key
-from airflow_provider_trigger.api.errors import NotFoundError, TriggerDevError, is_internal_error, root_of
-from airflow_provider_trigger.api.http import Call
-from airflow_provider_trigger.api.models.runs import TERMINATES_WITHIN, ListedRun, Run
-from airflow_provider_trigger.defaults import POLL_INTERVAL
+from airflow_provider_trigger.api.errors import TriggerDevError
+from airflow_provider_trigger.api.models.runs import Run
 from airflow_provider_trigger.log import Log
 from airflow_provider_trigger.run.batch.start import BatchStart
-from airflow_provider_trigger.run.checks import call_each, query_many
-from airflow_provider_trigger.run.find import RunFilter
+from airflow_provider_trigger.run.checks import (
+    call_all,
+    call_each,
+    check_visible,
+    query_many,
+    wait_until_terminated,
+)
 from airflow_provider_trigger.run.identity import RunKey
 from airflow_provider_trigger.run.request import TaskRequest
-from airflow_provider_trigger.run.start_again import LISTED, MAY_RUN, SEARCH_TIME, warn_of_others
+from airflow_provider_trigger.run.start_again import find_earlier_runs
 from airflow_provider_trigger.wording import enumeration
 
 if TYPE_CHECKING:
@@ -66,7 +67,7 @@ class BatchAgain:
             started = {index: str(run_ids[index]) for index in todo}
             seen |= self._check(list(dict.fromkeys(started.values())))
             dead = [one for one in started.values() if one in seen and seen[one].is_canceled]
-            seen |= self.wait_until_terminated(dead)
+            seen |= self._wait_for_workers(dead)
             todo = {index: todo[index] for index, one in started.items() if _is_canceled(seen.get(one))}
             if not todo:
                 self._log_taken_up(seen)
@@ -85,21 +86,16 @@ class BatchAgain:
 
     def _release_keys(self, requests: Collection[TaskRequest]) -> None:
         task_identifiers = {str(request.key): request.task_identifier for request in requests}
-        self._call_each(
+        call_all(
+            self._client,
             lambda key: reset_idempotency_key(key, task_identifier=task_identifiers[key]),
             list(task_identifiers),
         )
 
-    def _call_each(self, make: Callable[[str], Call[Any]], ids: Sequence[str]) -> None:
-        """Make a call for each id; raise an error once all are made."""
-        for reply in call_each(self._client, make, ids).values():
-            if isinstance(reply, TriggerDevError):
-                raise reply
-
     def _check(self, run_ids: list[str]) -> dict[str, Run]:
         """Check runs once; what was started a moment ago may be missing."""
         if (shown := query_many(self._client, run_ids)) is None:
-            return self._check_each(run_ids)
+            return check_visible(self._client, run_ids)
         return shown | self._ended([run.id for run in shown.values() if not run.is_final])
 
     def _ended(self, run_ids: Sequence[str]) -> dict[str, Run]:
@@ -111,40 +107,15 @@ class BatchAgain:
             shown |= runs
             if len(runs) < len(part):
                 break
-        shown |= self._check_each([one for one in run_ids if one not in shown])  # this costs tokens
+        shown |= check_visible(
+            self._client, [one for one in run_ids if one not in shown]
+        )  # this costs tokens
         return {one: run for one, run in shown.items() if run.is_final}
 
-    def _check_each(self, run_ids: Sequence[str]) -> dict[str, Run]:
-        found: dict[str, Run] = {}
-        for run_id, reply in call_each(self._client, check_run, run_ids).items():
-            if isinstance(reply, Run):
-                found[run_id] = reply
-            # A replica of the database lags behind, and a broken output always leads to a 500 (measured): the
-            # wait for it copes with both.
-            elif not isinstance(reply, NotFoundError) and not is_internal_error(root_of(reply)):
-                raise reply
-        return found
-
-    def wait_until_terminated(self, run_ids: Sequence[str]) -> dict[str, Run]:
-        """
-        Wait until the workers of canceled runs have stopped; return the runs as last seen.
-
-        :param run_ids: the runs
-        :raises TriggerDevError: one could not be checked
-        """
-        seen: dict[str, Run] = {}
-        left, waited = list(run_ids), 0.0
-        while left:
-            seen |= self._check_each(left)
-            left = [one for one in left if one in seen and not seen[one].is_terminated]
-            # Also for a server whose answers, perhaps through a proxy, have no date.
-            if not left or waited >= TERMINATES_WITHIN:
-                break
-            if not waited:
-                self._log.info("%d canceled runs: waiting until their workers have stopped", len(left))
-            self._sleep(POLL_INTERVAL)
-            waited += POLL_INTERVAL
-        return seen
+    def _wait_for_workers(self, run_ids: Sequence[str]) -> dict[str, Run]:
+        """Wait until the workers of canceled runs have stopped; return the runs as last seen."""
+        seen = check_visible(self._client, run_ids)
+        return wait_until_terminated(self._client, seen, log=self._log, sleep=self._sleep)
 
     def cancel_replaced(self, key: RunKey, keys: Sequence[str], *, cancels: bool) -> dict[int, str]:
         """
@@ -159,11 +130,12 @@ class BatchAgain:
         :param cancels: whether runs are canceled, rather than left alone
         :raises TriggerDevError: one could not be canceled or checked
         """
-        alive, stopping = self._find(key)
+        found = find_earlier_runs(key.task_instance, self._client, log=self._log)
+        stopping = found.stopping
         taken_up: dict[int, str] = {}
         replaced: list[str] = []
         own, indexes = set(keys), {key.item_of(one): index for index, one in enumerate(keys)}
-        for run in alive:
+        for run in found.ours:
             if run.idempotency_key in own or not key.is_of_same_execution(run.idempotency_key):
                 continue
             index = indexes.get(key.item_of(run.idempotency_key))
@@ -181,36 +153,13 @@ class BatchAgain:
         elif replaced:
             self._cancel(replaced)
             stopping += replaced
-        self.wait_until_terminated(stopping)
+        self._wait_for_workers(stopping)
         return taken_up
-
-    def _find(self, key: RunKey) -> tuple[list[ListedRun], list[str]]:
-        """Return the runs of this task instance that are alive, and those that are stopping."""
-        instance = key.task_instance
-        alive: list[ListedRun] = []
-        stopping, others = list[str](), list[str]()
-        listed = RunFilter(tags=(instance.tag,), statuses=LISTED)
-        deadline = Deadline.after(SEARCH_TIME, now=time.monotonic())
-        try:
-            for page in listed.pages(self._client, deadline=deadline):
-                stopping += [run.id for run in page if run.is_final and _may_have_worker(run)]
-                ours = [run for run in page if instance.has_started(run.idempotency_key)]
-                alive += [run for run in ours if not run.is_final]
-                others += [run.id for run in page if not run.is_final and run not in ours]
-        except TriggerDevError as error:
-            # The list reads a database of its own, which can be down while all else works (measured).
-            self._log.warning(MAY_RUN, f"could not be searched: {error}")
-        warn_of_others(others, self._log)
-        return alive, stopping
 
     def _cancel(self, run_ids: list[str]) -> None:
         text = "Canceling %d runs of an earlier try, which belong to no item any more: %s"
         self._log.info(text, len(run_ids), enumeration(run_ids))
-        self._call_each(cancel_run, run_ids)
-
-
-def _may_have_worker(run: ListedRun) -> bool:
-    return not Run.from_answer(run.attributes).is_terminated
+        call_all(self._client, cancel_run, run_ids)
 
 
 def _is_canceled(run: Run | None) -> bool:

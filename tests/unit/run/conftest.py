@@ -30,6 +30,6 @@ def virtual_time(clock, monkeypatch: pytest.MonkeyPatch):
 @pytest.fixture
 def batch_time(virtual_time, monkeypatch: pytest.MonkeyPatch):
     """Let the modules of batches, which sleep in threads, go by the clock too, and return it."""
-    for module in ("again", "cancel", "guard", "sending"):
+    for module in ("cancel", "guard", "sending"):
         monkeypatch.setattr(f"airflow_provider_trigger.run.batch.{module}.time", PatientClock(virtual_time))
     return virtual_time

@@ -95,7 +95,7 @@ def test_what_was_canceled_starts_anew_once_its_worker_has_stopped(
     assert guard.run_ids[0] not in (None, canceled.id)
     assert guard.run_ids[1] == alive.id
     assert 10 <= clock.now - begun < 14  # the worker acknowledges after 10 s
-    assert "1 canceled runs: waiting until their workers have stopped" in log.of("info")
+    assert f"Run {canceled.id} is CANCELED; waiting until its worker has stopped" in log.of("info")
     assert "1 runs were canceled before: new ones are started in their place" in log.of("info")
 
 
@@ -214,8 +214,19 @@ def test_what_fails_meanwhile(how: str, again, server, network, answer, log) -> 
     assert "the list of runs could not be searched: " in log.of("warning")[0]
 
 
+def test_the_workers_of_runs_from_before_a_clear_are_waited_for(again, server, log, clock) -> None:
+    canceled = add(server, key="k")
+    canceled.cancel()  # as it was cleared: its worker acknowledges after 10 s
+    begun = clock.now
+    again.cancel_replaced(KEY, KEYS, cancels=True)
+    assert 10 <= clock.now - begun < 14
+    assert log.of("info") == [f"Run {canceled.id} is CANCELED; waiting until its worker has stopped"]
+
+
 def test_canceled_runs_that_have_ended_are_not_waited_for(again, server, clock, network) -> None:
     add(server, "CANCELED", key="k")
+    add(server, key="l").cancel()
+    clock.sleep(100)
     begun = clock.now
     again.cancel_replaced(KEY, KEYS, cancels=True)
     assert clock.now == begun
