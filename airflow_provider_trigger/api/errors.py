@@ -9,6 +9,7 @@ The errors of the API, one tree.
     │   ├── AnswerTimeoutError      connected, but no answer came in time
     │   └── TLSError                the certificate or the handshake failed
     │       └── PlainHttpError          the server speaks http on this port
+    ├── OutdatedAnswerError     an answer that shows a run as it was before its end
     ├── UnexpectedAnswerError   an answer that is not Trigger.dev's: HTML, truncated JSON, a missing field
     │   └── OversizeError           an answer that is longer than any of Trigger.dev's
     └── ResponseError           an answer with an error status
@@ -101,6 +102,13 @@ class TLSError(TransportError):
 
 class PlainHttpError(TLSError):
     """The URL begins with https, and the server speaks http on this port."""
+
+
+class OutdatedAnswerError(TriggerDevError):
+    """A run has ended, but the answer still shows it as alive: a replica of the database lags (measured)."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message, retryable=True)
 
 
 class UnexpectedAnswerError(TriggerDevError):

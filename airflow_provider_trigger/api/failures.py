@@ -11,6 +11,7 @@ from tenacity.retry import retry_base
 
 from airflow_provider_trigger.api.errors import (
     AuthenticationError,
+    OutdatedAnswerError,
     ResponseError,
     TransportError,
     TriggerDevError,
@@ -120,6 +121,16 @@ class UnexpectedAnswer(FailureKind):
         return isinstance(failure.error, UnexpectedAnswerError) and failure.error.retryable
 
 
+class OutdatedAnswer(FailureKind):
+    """An answer of a replica that lags: the next one may come from another replica, or be newer."""
+
+    tries = 6
+
+    def matches(self, failure: Failure) -> bool:
+        """Return whether it is one."""
+        return isinstance(failure.error, OutdatedAnswerError)
+
+
 class BrokenServer(FailureKind):
     """A 500, which can be permanent, as for an id with a NUL (measured)."""
 
@@ -162,6 +173,7 @@ KINDS: tuple[FailureKind, ...] = (
     RejectedKey(),
     PageInFront(),
     UnexpectedAnswer(),
+    OutdatedAnswer(),
     BrokenServer(),
     BusyServer(),
     LostConnection(),
@@ -206,7 +218,7 @@ def shows_that_server_works(error: TriggerDevError | None) -> bool | None:
 
     :param error: what the request ended with, None for a success
     """
-    if error is None:
+    if error is None or isinstance(error, OutdatedAnswerError):
         return True
     if not isinstance(error, ResponseError) or is_not_from_trigger_dev(error):
         return False

@@ -115,6 +115,7 @@ class RunTriggerTaskBatchOperator(TaskRunsOperator, ManyRunsOperator):
         again = BatchAgain(client, log=self.log, sleep=guard.sleep)
         keys = [str(request.key) for request in requests]
         guard.is_earlier = key.is_of_same_execution if self.wait_for_completion else set(keys).__contains__
+        taken_up: dict[int, str] = {}
         if self.wait_for_completion:
             taken_up = again.cancel_replaced(key, keys, cancels=self.cancel_on_kill)
             for index, run_id in taken_up.items():
@@ -122,7 +123,7 @@ class RunTriggerTaskBatchOperator(TaskRunsOperator, ManyRunsOperator):
                 del todo[index]
             if taken_up:
                 on_ids()
-        return again.start(start, todo, guard.run_ids)
+        return again.start(start, todo, guard.run_ids) | again.check(list(taken_up.values()))
 
     def _requests(
         self, key: RunKey | None, identity: TaskInstanceIdentity | None, now: datetime | None

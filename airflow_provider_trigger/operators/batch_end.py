@@ -45,7 +45,8 @@ class ItemEnd:
     @property
     def was_not_needed(self) -> bool:
         """Whether it was canceled because another one had failed."""
-        return self.waited.end is WaitEnd.NOT_NEEDED
+        run = self.waited.run
+        return self.waited.end is WaitEnd.NOT_NEEDED and run is not None and run.is_canceled
 
     def to_dict(self) -> dict[str, Any]:
         """Return it as plain JSON."""
@@ -102,16 +103,25 @@ def failure_of(ends: Sequence[ItemEnd], *, fail_on: str, log: Log) -> AirflowExc
     for end in failed[:MAX_NAMED]:
         if end.waited.run is not None:
             log_stack_trace(end.waited.run, log)
-    shown = enumeration((f"item {end.index}: {end.reason.rstrip('.')}" for end in failed), "; ")
-    text = f"{len(failed)} of {len(ends)} runs did not complete: {shown}"
-    if canceled:
-        text += f". {canceled} others were canceled, as one had failed (cancel_others=True)"
+    text = _describe(failed, canceled=canceled, count=len(ends))
     has_completed = len(failed) + canceled < len(ends)
     if fail_on == "never" or (fail_on == "all" and has_completed):
         log.warning(_NOT_COUNTED, fail_on, text)
         return None
-    is_retried = any(end.is_retried for end in failed)
+    is_retried = not failed or any(end.is_retried for end in failed)
     return (AirflowException if is_retried else AirflowFailException)(text)
+
+
+def _describe(failed: Sequence[ItemEnd], *, canceled: int, count: int) -> str:
+    if not failed:
+        return (
+            f"{canceled} of {count} runs were canceled, as another one had failed (cancel_others=True); that "
+            "one has completed after all"
+        )
+    shown = enumeration((f"item {end.index}: {end.reason.rstrip('.')}" for end in failed), "; ")
+    text = f"{len(failed)} of {count} runs did not complete: {shown}"
+    others = f"{canceled} others were canceled, as one had failed (cancel_others=True)"
+    return f"{text}. {others}" if canceled else text
 
 
 def check_fetched(

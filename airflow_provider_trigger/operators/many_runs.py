@@ -84,13 +84,13 @@ class ManyRunsOperator(RunsOperator):
             push = partial(self._push, guard, hook, context)
             try:
                 guard.raise_if_stopped()
-                seen = self._start(client, guard, context, on_ids=push)
+                seen = self._start_all(client, guard, context, push)
                 guard.ended |= {run_id for run_id, run in seen.items() if run.is_final}
                 guard.raise_if_stopped()
                 if not self.wait_for_completion or not guard.run_ids:
                     guard.release()
                     return guard.run_ids
-                age = max((run.age for run in seen.values() if not run.is_final), default=0.0)
+                age = max([guard.age, *(run.age for run in seen.values() if not run.is_final)])
                 settings = self._settings_for_all(hook, begun_at, age=age)
                 if self.deferrable and not all(_has_completed(seen.get(one)) for one in guard.known_ids):
                     self._defer(guard.known_ids, settings, guard, context)
@@ -98,11 +98,26 @@ class ManyRunsOperator(RunsOperator):
                 guard.release()
                 return self._conclude(guard.known_for_all, ended, client, hook, context)
             except StoppedError:
-                if guard.known_ids:
-                    push()  # some became known only after the stop
                 runs = f"Its runs, as far as they are known: XCom {RUN_ID_KEY!r} ({len(guard.known_ids)})"
                 text = f"Airflow stopped the task (marked, cleared or timed out). {runs}"
                 raise AirflowException(text) from None
+
+    def _start_all(
+        self, client: TriggerDevClient, guard: BatchGuard, context: Context, push: Callable[[], None]
+    ) -> Mapping[str, Run]:
+        from airflow_provider_trigger.api.errors import TriggerDevError
+        from airflow_provider_trigger.run.drive import StoppedError
+
+        try:
+            return self._start(client, guard, context, on_ids=push)
+        except (TriggerDevError, StoppedError):
+            # Requests beside the one that failed may have started runs; a stop has taken them in.
+            if not guard.is_stopped:
+                guard.is_stopped = True
+                guard.collect_ids()
+            if guard.known_ids:
+                push()
+            raise
 
     def _push(self, guard: BatchGuard, hook: TriggerDevHook, context: Context) -> None:
         """Push the ids as far as they are known, before anything else can fail."""

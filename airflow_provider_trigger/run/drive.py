@@ -8,7 +8,7 @@ from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_trigger.api.deadline import Deadline
-from airflow_provider_trigger.api.endpoints.runs import cancel_run, retrieve_run
+from airflow_provider_trigger.api.endpoints.runs import cancel_run, check_run, retrieve_run
 from airflow_provider_trigger.api.errors import TriggerDevError
 from airflow_provider_trigger.run.checks import call_each
 from airflow_provider_trigger.run.otherwise import Otherwise, check_otherwise
@@ -82,7 +82,9 @@ def _take(step: Step, client: TriggerDevClient, is_stopped: Callable[[], bool]) 
         return pause(step.seconds, is_stopped=is_stopped)
     if isinstance(step, Check):
         pause(min(step.at, step.until) - time.time(), is_stopped=is_stopped)
-        return call_each(client, retrieve_run, step.run_ids, patience=0)
+        # Who waits for several fetches their outputs later; together they can be too large to be kept.
+        check = retrieve_run if len(step.run_ids) == 1 else check_run
+        return call_each(client, check, step.run_ids, patience=0)
     if isinstance(step, CheckOtherwise):
         return _check_otherwise(step.run_id, client)
     replies = call_each(client, cancel_run, step.run_ids, patience=0)

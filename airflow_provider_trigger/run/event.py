@@ -6,8 +6,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from airflow_provider_trigger.api.endpoints.runs import check_run, retrieve_run
+from airflow_provider_trigger.api.endpoints.runs import check_run, ended_run, retrieve_run
 from airflow_provider_trigger.api.errors import TriggerDevError, is_internal_error
+from airflow_provider_trigger.api.http import Call
 from airflow_provider_trigger.api.models.runs import Run
 from airflow_provider_trigger.api.models.statuses import RunStatus
 from airflow_provider_trigger.run.checks import call_each
@@ -125,7 +126,7 @@ def check_again(run_id: str, waited: Waited, client: TriggerDevClient) -> Waited
         output is broken is always answered with it (measured)
     """
     try:
-        reply: Run | TriggerDevError = client.call(retrieve_run(run_id))
+        reply: Run | TriggerDevError = client.call(_recheck(waited, retrieve_run(run_id)))
     except TriggerDevError as error:
         reply = error
     return after_check(waited, reply)
@@ -162,8 +163,12 @@ def check_failed(ended: Mapping[str, Waited], client: TriggerDevClient) -> dict[
     :raises TriggerDevError: as :func:`check_again`
     """
     failed = [one for one, waited in ended.items() if not (waited.run and waited.run.is_success)]
-    replies = call_each(client, check_run, failed)
+    replies = call_each(client, lambda one: _recheck(ended[one], check_run(one)), failed)
     return {**ended, **{one: after_check(ended[one], reply) for one, reply in replies.items()}}
+
+
+def _recheck(waited: Waited, call: Call[Run]) -> Call[Run]:
+    return ended_run(call) if waited.end is WaitEnd.FINAL else call
 
 
 def invalid_event(event: object) -> str:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_trigger.api.endpoints.outputs import fetch_output
-from airflow_provider_trigger.api.endpoints.runs import retrieve_run
 from airflow_provider_trigger.api.errors import OversizeError, TriggerDevError
 from airflow_provider_trigger.log import Log
 
@@ -54,10 +53,8 @@ def output_of(run: Run, client: TriggerDevClient, *, log: Log) -> Any:
             run.id,
         )
         return None
-    # The address may have been seen long ago, in another process.
-    fresh = client.call(retrieve_run(run.id))
     try:
-        return client.call(fetch_output(fresh.output_url or run.output_url))
+        return client.call(fetch_output(run.output_url))
     except OversizeError as error:
         limit, size = error.limit, error.size
     raise OutputTooLargeError(run.id, limit=limit, size=size)

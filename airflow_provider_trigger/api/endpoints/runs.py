@@ -8,11 +8,12 @@ the response to ``read``.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
 from airflow_provider_trigger.api.endpoints.paths import segment
-from airflow_provider_trigger.api.errors import UnexpectedAnswerError
+from airflow_provider_trigger.api.errors import OutdatedAnswerError, UnexpectedAnswerError
 from airflow_provider_trigger.api.http import Call, Request, Response
 from airflow_provider_trigger.api.models.runs import ListedRun, Run, RunPage
 from airflow_provider_trigger.api.responses import json_object, server_message
@@ -66,6 +67,25 @@ def check_run(run_id: str) -> Call[Run]:
     """
     call = retrieve_run(run_id)
     return Call(request=call.request, read=lambda response: call.read(response).without_contents())
+
+
+def ended_run(call: Call[Run]) -> Call[Run]:
+    """
+    Return the same call for a run that was seen to have ended: an older answer counts as a failure.
+
+    A replica of the server's database can show what was before (measured).
+
+    :param call: from :func:`retrieve_run` or :func:`check_run`
+    :raises OutdatedAnswerError: the answer shows the run as alive
+    """
+
+    def read(response: Response) -> Run:
+        run = call.read(response)
+        if not run.is_final:
+            raise OutdatedAnswerError(f"{call.request} shows the run as {run.status}, although it has ended")
+        return run
+
+    return replace(call, read=read)
 
 
 def replay_run(run_id: str) -> Call[str]:

@@ -19,6 +19,7 @@ from airflow_provider_trigger.run.checks import (
     query_many,
     wait_until_terminated,
 )
+from airflow_provider_trigger.run.find import LIST_LAG
 from airflow_provider_trigger.run.identity import RunKey
 from airflow_provider_trigger.run.request import TaskRequest
 from airflow_provider_trigger.run.start_again import find_earlier_runs
@@ -65,7 +66,7 @@ class BatchAgain:
         for _ in range(_MAX_ROUNDS):
             start.start(todo)
             started = {index: str(run_ids[index]) for index in todo}
-            seen |= self._check(list(dict.fromkeys(started.values())))
+            seen |= self.check(list(dict.fromkeys(started.values())))
             dead = [one for one in started.values() if one in seen and seen[one].is_canceled]
             seen |= self._wait_for_workers(dead)
             todo = {index: todo[index] for index, one in started.items() if _is_canceled(seen.get(one))}
@@ -92,11 +93,25 @@ class BatchAgain:
             list(task_identifiers),
         )
 
-    def _check(self, run_ids: list[str]) -> dict[str, Run]:
-        """Check runs once; what was started a moment ago may be missing."""
+    def check(self, run_ids: Sequence[str]) -> dict[str, Run]:
+        """
+        Check runs once; return them by run id. A few that were started a moment ago may be missing.
+
+        :param run_ids: the runs
+        :raises TriggerDevError: one could not be checked
+        """
         if (shown := query_many(self._client, run_ids)) is None:
             return check_visible(self._client, run_ids)
-        return shown | self._ended([run.id for run in shown.values() if not run.is_final])
+        alive = [run.id for run in shown.values() if not run.is_final]
+        return shown | self._ended(alive) | self._missing([one for one in run_ids if one not in shown])
+
+    def _missing(self, run_ids: Sequence[str]) -> dict[str, Run]:
+        """Check those that a query lacks: most are new, but it can lack an old one, too (measured)."""
+        if not run_ids:
+            return {}
+        self._sleep(LIST_LAG)
+        shown = query_many(self._client, run_ids) or {}
+        return shown | check_visible(self._client, [one for one in run_ids if one not in shown])
 
     def _ended(self, run_ids: Sequence[str]) -> dict[str, Run]:
         """Return those that have ended of the runs that a query shows as alive: it loses ends (measured)."""

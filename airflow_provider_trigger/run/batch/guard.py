@@ -80,6 +80,12 @@ class BatchGuard(CancelGuard):
         """The id of each item's run, once all are known."""
         return [str(run_id) for run_id in self.run_ids]
 
+    @property
+    def age(self) -> float:
+        """How old the oldest run that this try has started can be, in seconds."""
+        now = time.monotonic()
+        return max((now - sending.begun_at for sending in self.sendings), default=0.0)
+
     def noting(self, steps: Steps) -> Steps:
         """
         Return the same steps of a wait, and note from the replies which runs have ended.
@@ -116,15 +122,20 @@ class BatchGuard(CancelGuard):
         for index, run_id in zip(sending.part.indexes, sending.run_ids or (), strict=False):
             self.run_ids[index] = run_id
 
-    def _cancel(self) -> None:
-        if not self._cancels:
-            return
-        deadline = Deadline.after(self._time_limit, now=time.monotonic())
-        share = deadline.before(_SHARE_OF_ANSWERS, now=time.monotonic())
+    def collect_ids(self) -> list[Sending]:
+        """Wait a while for the requests in flight, and take in their ids; return those without an answer."""
+        share = Deadline.after(self._time_limit * _SHARE_OF_ANSWERS, now=time.monotonic())
         wait_until(lambda: all(one.is_done or one.run_ids for one in self.sendings), share)
         for sending in self.sendings:
             self.take_ids(sending)
-        unanswered = [sending for sending in self.sendings if sending.is_unanswered]
+        return [sending for sending in self.sendings if sending.is_unanswered]
+
+    def _cancel(self) -> None:
+        deadline = Deadline.after(self._time_limit, now=time.monotonic())
+        unanswered = self.collect_ids()
+        if not self._cancels:
+            self._note_unanswered(unanswered, ())
+            return
         found = self._look_up(unanswered, deadline)
         left = [one for one in self.known_ids if one not in self.ended and one not in self._accepted]
         left += [one for one in found if one not in self._accepted]
@@ -132,8 +143,7 @@ class BatchGuard(CancelGuard):
             cancel = cancel_batch(left, self._client, self.threads, deadline=deadline)
             self._accepted |= cancel.accepted
             self._note_cancel(left, cancel)
-        if unanswered:
-            self._note_unanswered(unanswered, set(found.values()))
+        self._note_unanswered(unanswered, set(found.values()))
 
     def _look_up(self, unanswered: Sequence[Sending], deadline: Deadline) -> dict[str, str | None]:
         """Return runs whose ids no answer has shown, with their keys; the list lags 1 to 2 s."""

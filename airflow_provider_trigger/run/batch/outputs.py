@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from airflow_provider_trigger.api.endpoints.runs import retrieve_run
+from airflow_provider_trigger.api.endpoints.runs import ended_run, retrieve_run
 from airflow_provider_trigger.api.errors import TriggerDevError, is_internal_error
 from airflow_provider_trigger.api.http import MAX_BODY_BYTES, encode_json
 from airflow_provider_trigger.log import Log
@@ -83,7 +83,7 @@ class Outputs:
 
     def _fetch(self, client: TriggerDevClient, log: Log, run_id: str) -> _Output | TriggerDevError:
         try:
-            run = client.call(retrieve_run(run_id))
+            run = client.call(ended_run(retrieve_run(run_id)))
             if not run.has_output and not run.output_url:
                 return _Output(exists=False)
             value = output_of(run, client, log=log)

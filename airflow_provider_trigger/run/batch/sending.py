@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
-from airflow_provider_trigger.api.deadline import Deadline
 from airflow_provider_trigger.api.endpoints.batches import retrieve_batch, trigger_batch
 from airflow_provider_trigger.api.errors import NotFoundError, ResponseError, TriggerDevError
 from airflow_provider_trigger.run.batch.parts import Part
+from airflow_provider_trigger.run.drive import StoppedError
 from airflow_provider_trigger.run.start import UNANSWERED
 
 if TYPE_CHECKING:
@@ -28,6 +28,10 @@ _PAUSE_AFTER_FAILURE = 0.5
 _UNKNOWN_CALL = (404, 405)
 
 
+def _now() -> float:
+    return time.monotonic()
+
+
 @dataclass(slots=True, eq=False)
 class Sending:
     """
@@ -41,6 +45,7 @@ class Sending:
     :param is_unknown: whether the server does not know the call
     :param error: what it ended with in place of the ids
     :param is_done: whether nothing more of it is to come
+    :param begun_at: when it was made, by the monotonic clock
     """
 
     part: Part
@@ -51,6 +56,7 @@ class Sending:
     is_unknown: bool = False
     error: BaseException | None = None
     is_done: bool = False
+    begun_at: float = field(default_factory=_now)
 
     @property
     def is_unanswered(self) -> bool:
@@ -92,7 +98,7 @@ def send_batch(sending: Sending, client: TriggerDevClient, guard: CancelGuard, *
             sending.is_unknown = True
             return
         sending.was_accepted = True
-        if run_ids := _ids_of(batch_id, client, count=len(sending.part.indexes)):
+        if run_ids := _ids_of(batch_id, client, guard, count=len(sending.part.indexes)):
             sending.run_ids = run_ids
             return
         is_first = False
@@ -119,13 +125,25 @@ def _trigger(sending: Sending, client: TriggerDevClient, guard: CancelGuard, *, 
     return client.call(call, sleep=sleep)
 
 
-def _ids_of(batch_id: str, client: TriggerDevClient, *, count: int) -> tuple[str, ...] | None:
+def _ids_of(
+    batch_id: str, client: TriggerDevClient, guard: CancelGuard, *, count: int
+) -> tuple[str, ...] | None:
     """Return the ids of a batch's runs, None where not all are known in time."""
-    deadline = Deadline.after(_TIME_FOR_IDS, now=time.monotonic())
-    pause = _FIRST_PAUSE
-    while deadline.remaining(time.monotonic()):
+    call = replace(retrieve_batch(batch_id), timeout=_TIME_FOR_IDS / 2)
+    until, pause = time.monotonic() + _TIME_FOR_IDS, _FIRST_PAUSE
+
+    def wait_for_turn(seconds: float) -> None:
+        # Waiting for the rate limit says nothing of the ids; but a stop leaves no time for it.
+        nonlocal until
+        if not guard.is_stopped:
+            until += seconds
+        elif time.monotonic() >= until:
+            raise StoppedError
+        time.sleep(seconds)
+
+    while (now := time.monotonic()) < until:
         try:
-            batch = client.call(retrieve_batch(batch_id), deadline=deadline)
+            batch = client.call(call, patience=0.0, sleep=wait_for_turn)
         except TriggerDevError as error:
             # A replica may not show it yet: 404 (measured).
             if not error.retryable and not isinstance(error, NotFoundError):
@@ -133,6 +151,6 @@ def _ids_of(batch_id: str, client: TriggerDevClient, *, count: int) -> tuple[str
         else:
             if len(batch.run_ids) == count:
                 return batch.run_ids
-        time.sleep(min(pause, deadline.remaining(time.monotonic())))
+        time.sleep(max(0.0, min(pause, until - now)))
         pause = min(pause * _PAUSE_FACTOR, _LONGEST_PAUSE)
     return None

@@ -48,7 +48,7 @@ def tries(
 
 def test_its_limits() -> None:
     assert math.inf == UNLIMITED
-    assert [kind.tries for kind in KINDS] == [2, math.inf, 6, 6, math.inf, math.inf, 4]
+    assert [kind.tries for kind in KINDS] == [2, math.inf, 6, 6, 6, math.inf, math.inf, 4]
 
 
 STATUSES = [
@@ -143,6 +143,7 @@ def test_a_server_that_forbids_another_try_gets_none(response, status: int, has_
         (errors.TLSError("handshake"), math.inf),
         (errors.TLSError("expired", retryable=False), 1),
         (errors.UnexpectedAnswerError("too large", retryable=False), 1),
+        (errors.OutdatedAnswerError("shows the run as QUEUED"), 6),
         (errors.NotSentError("stopped", retryable=True), 1),
         (errors.TriggerDevError("something else", retryable=True), 1),
     ],
@@ -200,3 +201,7 @@ SHOWN |= {429: None, 499: True, 500: False, 503: False}
 def test_what_an_answer_shows_of_the_server(response, status: int, works: bool | None) -> None:
     error = error_of(response(status, {"error": "Not found"}))
     assert shows_that_server_works(error) is works
+
+
+def test_an_answer_of_a_replica_that_lags_shows_that_the_server_works() -> None:
+    assert shows_that_server_works(errors.OutdatedAnswerError("shows the run as QUEUED")) is True

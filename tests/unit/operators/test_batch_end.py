@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -89,6 +90,23 @@ def test_two_items_may_share_a_run() -> None:
     found = {"run_1": waited("COMPLETED")}
     both = ends_of(["run_1"] * 2, found, connection=CONNECTION, timeouts={}, retry_statuses=())
     assert [end.index for end in both] == [0, 1]
+
+
+def test_one_whose_cancel_failed_is_named_as_a_run_that_may_be_alive(log: Log) -> None:
+    executing = replace(waited("EXECUTING", WaitEnd.NOT_NEEDED), error="the cancel failed: answered 503")
+    text = str(failure_of(ends("FAILED", NOT_NEEDED, executing), fail_on="any", log=log))
+    assert text.startswith("2 of 3 runs did not complete: item 0: ")
+    assert "item 2: Run run_x was not needed any more, as another run had failed. It may still be run" in text
+    assert text.endswith(". 1 others were canceled, as one had failed (cancel_others=True)")
+
+
+def test_where_the_one_that_seemed_to_have_failed_has_completed_a_retry_does_the_rest(log: Log) -> None:
+    error = failure_of(ends("COMPLETED", NOT_NEEDED, NOT_NEEDED), fail_on="any", log=log)
+    assert str(error) == (
+        "2 of 3 runs were canceled, as another one had failed (cancel_others=True); that one has completed "
+        "after all"
+    )
+    assert not isinstance(error, AirflowFailException)
 
 
 # Whether the task fails

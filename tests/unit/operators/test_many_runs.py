@@ -10,6 +10,7 @@ from run_operator import batch_in_worker as operator
 from waiting import until
 
 from airflow_provider_trigger._compat import AirflowException, AirflowFailException
+from airflow_provider_trigger.api.errors import TriggerDevError
 
 try:
     from airflow.sdk.exceptions import TaskDeferralError, TaskDeferred
@@ -64,6 +65,25 @@ def test_ids_are_in_xcom_as_soon_as_they_are_known(execute, endless, ti, monkeyp
     assert [value for key, value in seen if key == "run_id"] == [run_ids[:20] + [None] * 10, run_ids]
     url = f"{endless.url}/runs/{run_ids[0]}"
     assert [value for key, value in seen if key == "run_url"] == [url]
+
+
+@pytest.mark.parametrize("cancels", [True, False])
+def test_where_a_request_fails_the_ids_of_those_beside_it_are_in_xcom(
+    cancels: bool, execute, endless, ti, monkeypatch
+) -> None:
+    push = ti.xcom_push
+
+    def xcom_push(key: str, value: Any) -> None:
+        if key == "run_id" and not ti.pushed:  # of the first request; then four are sent at once
+            endless.fail_next(1, 422, path="/tasks/batch")
+        push(key=key, value=value)
+
+    monkeypatch.setattr(ti, "xcom_push", xcom_push)
+    with pytest.raises(TriggerDevError, match="422"):
+        execute(operator(payloads=list(range(100)), cancel_on_kill=cancels))
+    assert set(filter(None, ti.pushed["run_id"])) == set(endless.runs)
+    assert len(endless.runs) > 20
+    assert (statuses(endless) == {"CANCELED"}) == cancels
 
 
 def test_where_the_push_fails_the_runs_are_canceled(execute, endless, ti) -> None:

@@ -8,7 +8,13 @@ from typing import Any
 import pytest
 
 from airflow_provider_trigger.api.endpoints.runs import retrieve_run
-from airflow_provider_trigger.api.errors import NotFoundError, ServerError, TriggerDevError
+from airflow_provider_trigger.api.errors import (
+    NotFoundError,
+    OutdatedAnswerError,
+    ServerError,
+    TriggerDevError,
+)
+from airflow_provider_trigger.api.models.runs import Run
 from airflow_provider_trigger.run.event import (
     check_again,
     check_failed,
@@ -106,6 +112,17 @@ def test_the_run_is_checked_once_more(server, client, network) -> None:
     assert waited.run is not None
     assert (waited.end, waited.run.output) == (WaitEnd.FINAL, {"done": True})
     assert len(network.requests) == 1
+
+
+def test_an_older_answer_is_not_what_became_of_a_run_that_has_ended(server, client, network, answer) -> None:
+    run = server.add_run("COMPLETED")
+    network.fault("GET", answer(200, {"id": run.id, "status": "EXECUTING"}), times=2)
+    _, waited = read_and_check(event(run.id, "final"), client)
+    assert waited.run is not None
+    assert (waited.run.status, waited.run.output) == ("COMPLETED", {"done": True})
+    network.fault("GET", answer(200, {"id": run.id, "status": "EXECUTING"}), times=1000)
+    with pytest.raises(OutdatedAnswerError, match="shows the run as EXECUTING, although it has ended"):
+        read_and_check(event(run.id, "final"), client)
 
 
 def test_a_cancel_that_seemed_to_fail_and_shows_in_the_check_was_none_that_failed(server, client) -> None:
@@ -232,6 +249,15 @@ def test_only_what_failed_is_checked_again(server, client, network) -> None:
     again = check_failed(ended, client)
     assert list(again) == [completed.id, failed.id]
     assert network.requests == [f"GET /api/v3/runs/{failed.id}"]
+
+
+def test_an_older_answer_is_none_of_what_failed(server, client, network, answer) -> None:
+    run = server.add_run("FAILED")
+    network.fault("GET", answer(200, {"id": run.id, "status": "EXECUTING"}))
+    ended = {run.id: Waited(end=WaitEnd.FINAL, run=Run.from_answer({"id": run.id, "status": "FAILED"}))}
+    seen = check_failed(ended, client)[run.id].run
+    assert seen is not None
+    assert (seen.status, len(network.requests)) == ("FAILED", 2)
 
 
 def test_one_that_completed_after_all_counts(server, client) -> None:

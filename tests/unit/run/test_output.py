@@ -8,7 +8,7 @@ import pytest
 
 from airflow_provider_trigger.api import body
 from airflow_provider_trigger.api.endpoints.runs import retrieve_run
-from airflow_provider_trigger.api.errors import OversizeError, ResponseError
+from airflow_provider_trigger.api.errors import ResponseError
 from airflow_provider_trigger.run.output import OutputTooLargeError, output_of
 from airflow_provider_trigger.testing import UNSET
 
@@ -57,14 +57,8 @@ def test_a_large_output_is_fetched_and_unwrapped(completed, client, network, log
     run = completed(output)
     assert not run.has_output
     assert output_of(run, client, log=log) == output
-    assert [request.split("/")[1] for request in network.requests] == ["api", "api", "packets"]
+    assert [request.split("/")[1] for request in network.requests] == ["api", "packets"]
     assert log.lines == []
-
-
-def test_its_url_is_a_fresh_one(completed, client, clock, log) -> None:
-    run = completed(LARGE)
-    clock.sleep(3600)  # the one that was seen is valid for 300 s
-    assert output_of(run, client, log=log) == LARGE
 
 
 def test_the_key_is_not_sent_to_the_object_store(connect, network, server, log) -> None:
@@ -73,7 +67,7 @@ def test_the_key_is_not_sent_to_the_object_store(connect, network, server, log) 
     run.output = LARGE
     output_of(client.call(retrieve_run(run.id)), client, log=log)
     authorized = ["Authorization" in sent.headers for sent in wire.sent]
-    assert authorized == [True, True, False]
+    assert authorized == [True, False]
 
 
 def test_an_object_store_that_rejects_the_url_is_an_error(completed, client, network, log, answer) -> None:
@@ -96,7 +90,7 @@ def test_one_that_is_too_large_to_be_read_is_an_error_that_names_run_limit_and_w
     )
     assert (raised.value.run_id, raised.value.size, raised.value.retryable) == (run.id, 2_000_000, False)
     assert raised.value.__context__ is None
-    assert len(network.requests) == 3  # it is not requested again
+    assert len(network.requests) == 2  # it is not requested again
 
 
 def test_the_size_of_one_that_is_sent_without_it_is_not_known(
@@ -107,12 +101,3 @@ def test_the_size_of_one_that_is_sent_without_it_is_not_known(
     with pytest.raises(OutputTooLargeError, match="has more bytes than the 1 MB that are read") as raised:
         output_of(completed(LARGE), client, log=log)
     assert raised.value.size is None
-
-
-def test_a_run_that_is_too_large_to_be_read_is_no_output(
-    completed, client, log, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    run = completed(LARGE)
-    monkeypatch.setattr(body, "MAX_BODY_BYTES", 10)
-    with pytest.raises(OversizeError, match="GET /api/v3/runs/"):
-        output_of(run, client, log=log)

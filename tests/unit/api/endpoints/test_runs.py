@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from airflow_provider_trigger.api import errors
 from airflow_provider_trigger.api.endpoints.runs import (
     cancel_run,
+    ended_run,
     list_runs,
     list_runs_page,
     replay_run,
@@ -130,6 +131,16 @@ def test_a_run_is_read_with_the_servers_clock(response) -> None:
     run = retrieve_run("run_1").read(response(200, RUN, {"date": "Wed, 25 Nov 2026 09:32:29 GMT"}))
     assert (run.id, run.status, run.attributes) == ("run_1", "QUEUED", RUN)
     assert run.seen_at == datetime(2026, 11, 25, 9, 32, 29, tzinfo=UTC)
+
+
+def test_of_a_run_that_has_ended_an_older_answer_is_an_error(response) -> None:
+    call = ended_run(retrieve_run("run_1"))
+    assert call.request == retrieve_run("run_1").request
+    assert call.read(response(200, RUN | {"status": "FAILED"})).status == "FAILED"
+    with pytest.raises(errors.OutdatedAnswerError) as raised:
+        call.read(response(200, RUN))
+    assert raised.value.retryable
+    assert str(raised.value) == ("GET /api/v3/runs/run_1 shows the run as QUEUED, although it has ended")
 
 
 def test_a_run_with_a_byte_order_mark_is_read(response) -> None:

@@ -134,6 +134,18 @@ def test_a_run_whose_cancel_the_query_has_lost_starts_anew(
     assert bool(network.sent(f"GET /api/v3/runs/{alive.id}")) != realtime
 
 
+def test_a_canceled_run_that_the_query_never_shows_starts_anew(
+    start, server, guard: BatchGuard, network, monkeypatch
+) -> None:
+    monkeypatch.setattr(checks, "QUERY_ABOVE", 0)
+    canceled = add(server)
+    canceled.lost_since = 0.0
+    canceled.cancel()
+    start()
+    assert guard.run_ids[0] not in (None, canceled.id)
+    assert network.sent(f"GET /api/v3/runs/{canceled.id}")
+
+
 def test_a_run_that_cannot_be_seen_is_left_to_the_wait(start, server, guard, network, answer) -> None:
     broken, unseen = add(server), add(server, key=KEYS[1])
     network.fault(f"GET /api/v3/runs/{broken.id}", answer(500, {}), times=1000)

@@ -260,6 +260,18 @@ def test_where_they_cannot_be_found_the_log_says_so(tag, guard: BatchGuard, netw
     assert bool(network.requests) == (tag is not None)
 
 
+def test_where_nothing_is_canceled_the_log_says_so_too(make_guard, server, network, log) -> None:
+    guard = make_guard(cancels=False)
+    guard.tag, guard.run_ids = TAG, [None] * 4
+    [run] = add(server, 1)
+    guard.sendings.append(sending_of(0, 1, was_sent=True, is_done=True, run_ids=(run.id,)))
+    guard.sendings.append(sending_of(1, 3, was_sent=True, is_done=True, error=TransportError("lost")))
+    fail(guard, StoppedError())
+    [line] = log.of("error")
+    assert "has not answered the start of 3 runs" in line
+    assert (guard.known_ids, network.requests) == ([run.id], [])
+
+
 def test_a_request_that_was_not_sent_is_none_the_worse(guard: BatchGuard, network, log) -> None:
     guard.sendings.append(sending_of(0, 3, is_done=True, error=StoppedError()))
     fail(guard, StoppedError())

@@ -49,6 +49,14 @@ def test_a_run_without_output_is_named(fetch, log) -> None:
     assert line.endswith(", ".join(ids[1:]))
 
 
+def test_an_older_answer_is_not_a_run_without_output(client, server, network, answer, log) -> None:
+    run = server.add_run("COMPLETED")
+    network.fault("GET", answer(200, {"id": run.id, "status": "EXECUTING"}), times=2)
+    outputs = Outputs(max_size=100)
+    outputs.fetch([run.id], client, log=log)
+    assert (outputs.values, len(network.requests)) == ({run.id: {"done": True}}, 3)
+
+
 @pytest.mark.parametrize(("max_size", "are_too_large"), [(6, False), (5, True)])
 def test_above_the_limit_only_sizes_are_kept(max_size: int, are_too_large: bool, fetch) -> None:
     outputs, ids = fetch("a", "b", max_size=max_size)

@@ -82,6 +82,17 @@ def test_ids_that_are_not_shown_yet_are_waited_for(send, network, answer, clock)
     assert clock.now < 1010
 
 
+def test_a_wait_for_the_rate_limit_takes_nothing_of_their_time(send, network, answer, clock) -> None:
+    reset = str(int(clock.time() + 15))
+    empty = {"x-ratelimit-limit": "100", "x-ratelimit-remaining": "0", "x-ratelimit-reset": reset}
+    network.fault(POST, answer(202, {"id": "batch_1"}, empty))
+    network.fault(GET, answer(200, {"id": "batch_1", "status": "PENDING", "runCount": 3, "runs": []}))
+    network.fault(GET, answer(200, {"id": "batch_1", "runCount": 3, "runs": ["run_1", "run_2", "run_3"]}))
+    assert send().run_ids == ("run_1", "run_2", "run_3")
+    assert len(network.sent(POST)) == 1
+    assert clock.now > 1010
+
+
 def test_where_they_never_are_the_request_is_repeated_and_then_an_error(
     send, server, network, answer, clock
 ) -> None:
