@@ -145,7 +145,10 @@ class TakesSelection(TakesRunIds):
         :param ids: gets what is invalid by now, such as a template that rendered to None
         """
         found: dict[str, tuple[str, ...]] = {}
-        for terms in self._selecting:
+        # A value of a mapped argument may be None: unlike an argument that was not given, it is an error.
+        given = getattr(self, INIT_ARGUMENTS, {}) if is_mapped_instance(self) else {}
+        mapped = [terms for terms in (TAGS, BATCH_IDS) if terms.argument in given]
+        for terms in dict.fromkeys([*self._selecting, *mapped]):
             try:
                 found[terms.argument] = read_terms(terms, getattr(self, terms.argument))
             except InvalidTermsError as error:

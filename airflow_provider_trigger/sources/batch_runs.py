@@ -37,6 +37,7 @@ class BatchRuns:
         self._note = note
         self._unknown: set[str] = set()
         self._ended: set[str] = set()
+        self._unlisted: set[str] = set()
 
     @property
     def incomplete(self) -> list[Batch]:
@@ -59,7 +60,7 @@ class BatchRuns:
         batch = self._retrieve(batch_id, client)
         if batch is None:
             return []
-        named, listed = dict.fromkeys(batch.run_ids), _listed(client, batch)
+        named, listed = dict.fromkeys(batch.run_ids), self._listed(batch, client)
         runs = {run_id: run for run_id, run in listed.items() if run_id in named}
         unsure = [one for one in (*named, *listed) if one not in runs and one not in skip]
         runs |= self._checked(batch, [one for one in unsure if one not in self._ended], client)
@@ -76,6 +77,20 @@ class BatchRuns:
                 self._note(RunIds(invalid=[unknown]))
             return None
         return self.found[batch_id]
+
+    def _listed(self, batch: Batch, client: TriggerDevClient) -> dict[str, ListedRun]:
+        """Return the runs that the list shows of a batch; none where it fails, as the batch names most."""
+        try:
+            return _listed(client, batch)
+        except AuthenticationError:
+            raise
+        except TriggerDevError as error:
+            # It reads a database of its own, which can be down while all else works (measured).
+            if len(batch.run_ids) < batch.run_count and batch.id not in self._unlisted:
+                text = f"batch {batch.id!r} names {len(batch.run_ids)} of its {batch.run_count} runs"
+                self._note(RunIds(failed=[f"{text}, and the list could not be searched for others: {error}"]))
+            self._unlisted.add(batch.id)
+            return {}
 
     def _checked(self, batch: Batch, run_ids: list[str], client: TriggerDevClient) -> dict[str, ListedRun]:
         """Return those of the runs that belong to a batch."""

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, wait
 from typing import TYPE_CHECKING
 
-from airflow_provider_trigger.api.errors import TriggerDevError
+from airflow_provider_trigger.api.errors import AuthenticationError, TriggerDevError
 from airflow_provider_trigger.api.models.runs import ListedRun
 from airflow_provider_trigger.api.models.statuses import ALIVE_STATUSES
 from airflow_provider_trigger.log import Log
@@ -154,12 +154,26 @@ class SelectedRuns:
 
     def _pages(self, client: TriggerDevClient) -> Iterator[list[ListedRun]]:
         """Yield the runs that are alive and were not found before; a page may be empty."""
+        failed: TriggerDevError | None = None
+        for source in self._sources(client):
+            try:
+                yield from source
+            except AuthenticationError:
+                raise
+            except TriggerDevError as error:  # the list and the batches have databases of their own
+                failed = failed or error
+        if failed:
+            raise failed
+
+    def _sources(self, client: TriggerDevClient) -> Iterator[Iterator[list[ListedRun]]]:
         if self._selection.tags:
             tagged = RunFilter(tags=self._selection.tags, statuses=ALIVE_STATUSES)
-            for page in tagged.pages(client):
-                yield self._new(page, source=_BY_TAGS)
+            yield (self._new(page, source=_BY_TAGS) for page in tagged.pages(client))
         for batch_id in self._selection.batch_ids:
-            yield self._new(self._batches.runs_of(batch_id, client, skip=self._known), source=batch_id)
+            yield self._of_batch(batch_id, client)
+
+    def _of_batch(self, batch_id: str, client: TriggerDevClient) -> Iterator[list[ListedRun]]:
+        yield self._new(self._batches.runs_of(batch_id, client, skip=self._known), source=batch_id)
 
     def _new(self, runs: Iterable[ListedRun], *, source: str) -> list[ListedRun]:
         alive = [run for run in runs if not run.is_final]

@@ -371,6 +371,13 @@ def test_an_instance_of_a_mapped_task_that_gets_none_has_nothing_to_cancel(log) 
     assert [level for level, _ in log.leveled] == ["warning", "info"]
 
 
+@pytest.mark.parametrize("argument", ["tags", "batch_ids"])
+def test_none_in_place_of_a_mapped_selection_is_an_error(argument: str, log) -> None:
+    made = mapped_instance(None, **{argument: None})
+    with pytest.raises(AirflowFailException, match=f"None from {argument} is not a valid "):
+        made.execute(context())
+
+
 @pytest.mark.parametrize(
     ("arguments", "reason"),
     [

@@ -245,6 +245,17 @@ def test_a_first_search_that_fails_keeps_what_it_found(server, select, client, i
     assert ids.found == ["run_given", run.id]
 
 
+def test_a_source_that_fails_stops_no_other(
+    server, select, client, ids, start_batch, network, answer
+) -> None:
+    batch = start_batch(count=1)
+    tagged = server.add_run("EXECUTING", tags=["a"])
+    network.fault("/batches/batch_1", answer(500, {"error": "no database"}), times=1000)
+    with pytest.raises(ServerError, match="/batches/batch_1"):
+        select(tags=("a",), batch_ids=("batch_1", batch)).find(client)
+    assert set(ids.found) == {"run_given", tagged.id, next(iter(server.runs))}
+
+
 def test_a_search_ends_when_it_is_stopped(server, select, client, ids, network, clock) -> None:
     for _ in range(250):
         clock.sleep(0.01)
@@ -326,7 +337,12 @@ def shown(connect, clock, answer) -> Callable[..., Any]:
     """Give a client of a server with a batch, the runs that its list shows, and what checks answer."""
 
     def script(
-        *, named: list[str], listed: list[str], count: int = 5, status: str = "PENDING", **checked: Any
+        *,
+        named: list[str],
+        listed: list[str] | None,
+        count: int = 5,
+        status: str = "PENDING",
+        **checked: Any,
     ) -> Any:
         def reply(request: Any) -> Any:
             if "/batches/" in request.url:
@@ -339,6 +355,8 @@ def shown(connect, clock, answer) -> Callable[..., Any]:
                     retried = {"x-should-retry": "true" if found == 404 else "false"}
                     return answer(found, {"error": "Not found"}, retried)
                 return answer(200, {"id": run_id, "status": "QUEUED"} | found)
+            if listed is None:
+                return answer(400, {"error": "the list's database is down"})
             data = [{"id": one, "status": "EXECUTING", "taskIdentifier": "resize"} for one in listed]
             return answer(200, {"data": data, "pagination": {}})
 
@@ -370,6 +388,20 @@ def test_a_run_that_cannot_be_checked_is_found_only_if_the_batch_names_it(find, 
     assert "1 of an unknown task, status unknown: run_1" in log.lines
     [text] = ids.failed
     assert text.startswith("run run_2 is not canceled, as it may not belong to batch 'batch_1': GET ")
+
+
+@pytest.mark.parametrize(("count", "is_all"), [(1, True), (5, False)])
+def test_where_the_list_is_down_what_the_batch_names_is_found(
+    select, shown, ids, count: int, is_all: bool
+) -> None:
+    client, _ = shown(named=["run_1"], listed=None, count=count)
+    runs = select(batch_ids=("batch_1",))
+    runs.find(client)
+    assert (ids.found, ids.failed[1:]) == (["run_given", "run_1"], [])
+    text = "batch 'batch_1' names 1 of its 5 runs, and the list could not be searched for others: GET /api/v1"
+    assert [one.startswith(text) for one in ids.failed] == ([] if is_all else [True])
+    further_of(runs, client)
+    assert sum("could not be searched" in one for one in ids.failed) == (not is_all)
 
 
 def test_a_key_that_is_rejected_meanwhile_is_raised(select, shown) -> None:

@@ -86,8 +86,9 @@ def test_a_wait_for_the_rate_limit_takes_nothing_of_their_time(send, network, an
     reset = str(int(clock.time() + 15))
     empty = {"x-ratelimit-limit": "100", "x-ratelimit-remaining": "0", "x-ratelimit-reset": reset}
     network.fault(POST, answer(202, {"id": "batch_1"}, empty))
-    network.fault(GET, answer(200, {"id": "batch_1", "status": "PENDING", "runCount": 3, "runs": []}))
-    network.fault(GET, answer(200, {"id": "batch_1", "runCount": 3, "runs": ["run_1", "run_2", "run_3"]}))
+    body = {"id": "batch_1", "status": "PENDING", "runCount": 3, "runs": []}
+    network.fault(GET, answer(200, body))
+    network.fault(GET, answer(200, body | {"runs": ["run_1", "run_2", "run_3"]}))
     assert send().run_ids == ("run_1", "run_2", "run_3")
     assert len(network.sent(POST)) == 1
     assert clock.now > 1010
