@@ -17,6 +17,7 @@ from airflow_provider_trigger.api.errors import (
 )
 from airflow_provider_trigger.api.failures import may_pass
 from airflow_provider_trigger.api.http import Request, Response
+from airflow_provider_trigger.api.models.values import read_text
 from airflow_provider_trigger.api.server_advice import should_retry
 
 MAX_DETAIL_LENGTH = 300
@@ -56,6 +57,21 @@ def json_object(request: Request, response: Response) -> dict[str, Any]:
     if not isinstance(answer, dict):
         raise UnexpectedAnswerError(f"{request} answered JSON that is not an object: {_NOT_TRIGGER_DEV}")
     return answer
+
+
+def read_id(request: Request, response: Response, *, what: str) -> str:
+    """
+    Return the id that a successful response has.
+
+    :param request: what was sent, for the error's text
+    :param response: what came back
+    :param what: whose id it is, for the error's text
+    :raises ResponseError: it has an error status
+    :raises UnexpectedAnswerError: it has no id
+    """
+    if (found := read_text(json_object(request, response).get("id"))) is None:
+        raise UnexpectedAnswerError(f"{request} answered {what} without an id")
+    return found
 
 
 def raise_unless_success(request: Request, response: Response) -> None:

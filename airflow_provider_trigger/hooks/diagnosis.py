@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from airflow_provider_trigger.api.endpoints.runs import list_runs, retrieve_run
+from airflow_provider_trigger.api.endpoints.runs import list_newest_runs, retrieve_run
 from airflow_provider_trigger.api.errors import (
     AnswerTimeoutError,
     AuthenticationError,
@@ -23,9 +23,6 @@ from airflow_provider_trigger.api.errors import (
 if TYPE_CHECKING:
     from airflow_provider_trigger.api.client import TriggerDevClient
     from airflow_provider_trigger.hooks.connection import Settings
-
-PAGE_SIZE = 10
-"""How many runs the Test button lists: the vendor's description allows no less."""
 
 MAX_TIMEOUT = 10.0
 """For each of the Test button's requests, at most two, in seconds."""
@@ -46,7 +43,7 @@ def try_connection(client: TriggerDevClient, settings: Settings) -> tuple[bool, 
     """
     accepted = f"Connected to {settings.base_url}; the secret key is accepted"
     try:
-        client.call(list_runs(page_size=PAGE_SIZE))
+        client.call(list_newest_runs())
     except (ServerError, PermissionDeniedError, AnswerTimeoutError) as error:
         list_error = error
     except TriggerDevError as error:

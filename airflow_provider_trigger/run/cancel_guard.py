@@ -137,15 +137,18 @@ class CancelGuard:
     def _note(self, run_id: str, run: Run | Exception) -> None:
         """Log later what became of a canceled run, as it was checked, or why it could not be checked."""
         if isinstance(run, Run) and run.is_canceled:
-            self._unlogged.append(partial(self._log.info, "Canceled run %s", run_id))
+            self._later(self._log.info, "Canceled run %s", run_id)
         elif isinstance(run, Run) and run.is_final:
-            self._unlogged.append(partial(self._log.info, ENDED_BEFORE_CANCEL, run_id, run.status))
+            self._later(self._log.info, ENDED_BEFORE_CANCEL, run_id, run.status)
         else:
             self._may_run(self._log.warning, run_id, unconfirmed_cancel(run))
 
     def _may_run(self, write: Callable[..., object], run: str, why: object) -> None:
         text = "Run %s may still be running: %s. If no retry waits for it, cancel it in the dashboard"
-        self._unlogged.append(partial(write, text, run, str(why).rstrip(".")))
+        self._later(write, text, run, str(why).rstrip("."))
+
+    def _later(self, write: Callable[..., object], *texts: object) -> None:
+        self._unlogged.append(partial(write, *texts))
 
     def _write_log(self) -> None:
         while self._unlogged:

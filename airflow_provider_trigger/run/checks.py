@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import chain
 from typing import TYPE_CHECKING, TypeVar
@@ -63,9 +63,19 @@ def call_each(
         except TriggerDevError as error:
             return error
 
+    return dict(in_threads(call, run_ids))
+
+
+def in_threads(work: Callable[[str], T], run_ids: Sequence[str]) -> Iterator[tuple[str, T]]:
+    """
+    Do the same for each run, several at a time; yield the run ids in their order, each with what came of it.
+
+    :param work: what to do; an error of it is raised
+    :param run_ids: the runs
+    """
     executor = ThreadPoolExecutor(CONCURRENCY, "trigger-dev-call")
     try:
-        return dict(zip(run_ids, executor.map(call, run_ids), strict=True))
+        yield from zip(run_ids, executor.map(work, run_ids), strict=True)
     finally:
         # What ends the task from outside does not wait for the requests in flight.
         executor.shutdown(wait=False, cancel_futures=True)

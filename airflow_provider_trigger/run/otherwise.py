@@ -6,7 +6,7 @@ from collections.abc import Generator
 from typing import Any
 
 from airflow_provider_trigger.api.endpoints.realtime import snapshot_run
-from airflow_provider_trigger.api.endpoints.runs import list_runs
+from airflow_provider_trigger.api.endpoints.runs import list_newest_runs
 from airflow_provider_trigger.api.errors import (
     AnswerTimeoutError,
     RateLimitError,
@@ -16,9 +16,6 @@ from airflow_provider_trigger.api.errors import (
 )
 from airflow_provider_trigger.api.http import Call
 from airflow_provider_trigger.api.models.runs import Run
-
-# The least that the vendor's description allows.
-_LIST_SIZE = 10
 
 Otherwise = Run | TriggerDevError | None
 
@@ -35,7 +32,7 @@ def check_otherwise(run_id: str) -> Generator[Call[Any], Any, Otherwise]:
     shown = yield snapshot_run(run_id)
     if isinstance(shown, Run):
         return shown
-    if isinstance((yield list_runs(page_size=_LIST_SIZE)), TriggerDevError):
+    if isinstance((yield list_newest_runs()), TriggerDevError):
         return None
     # Once more, as an outage may have ended in between.
     shown = yield snapshot_run(run_id)

@@ -10,7 +10,7 @@ from airflow_provider_trigger.api.endpoints.tasks import NO_PAYLOAD
 from airflow_provider_trigger.api.errors import UnexpectedAnswerError
 from airflow_provider_trigger.api.http import Call, Request, Response
 from airflow_provider_trigger.api.models.batches import Batch
-from airflow_provider_trigger.api.responses import json_object
+from airflow_provider_trigger.api.responses import json_object, read_id
 
 MAX_ITEMS_AT_ONCE = 20
 """
@@ -52,14 +52,7 @@ def trigger_batch(items: Sequence[Mapping[str, Any]]) -> Call[str]:
     has_keys = all(item.get("options", {}).get("idempotencyKey") for item in items)
     body = {"items": list(items)}
     request = Request(method="POST", path="/api/v2/tasks/batch", json=body, repeatable=has_keys)
-
-    def read(response: Response) -> str:
-        batch_id = json_object(request, response).get("id")
-        if not isinstance(batch_id, str) or not batch_id:
-            raise UnexpectedAnswerError(f"{request} answered a batch without an id")
-        return batch_id
-
-    return Call(request=request, read=read)
+    return Call(request=request, read=lambda response: read_id(request, response, what="a batch"))
 
 
 def retrieve_batch(batch_id: str) -> Call[Batch]:

@@ -8,7 +8,7 @@ from airflow_provider_trigger.api.endpoints.paths import segment
 from airflow_provider_trigger.api.errors import UnexpectedAnswerError
 from airflow_provider_trigger.api.http import Call, Request, Response
 from airflow_provider_trigger.api.models.bulk_actions import BulkAction
-from airflow_provider_trigger.api.responses import json_object
+from airflow_provider_trigger.api.responses import json_object, read_id
 
 MAX_SIZE = 500
 """As many ids as the server takes in one bulk action (measured)."""
@@ -26,14 +26,7 @@ def cancel_runs_in_bulk(run_ids: Sequence[str], *, name: str) -> Call[str]:
     """
     body = {"action": "cancel", "runIds": list(run_ids), "name": name}
     request = Request(method="POST", path="/api/v1/bulk-actions", json=body, repeatable=False)
-
-    def read(response: Response) -> str:
-        bulk_id = json_object(request, response).get("id")
-        if not isinstance(bulk_id, str):
-            raise UnexpectedAnswerError(f"{request} answered a bulk action without an id")
-        return bulk_id
-
-    return Call(request=request, read=read)
+    return Call(request=request, read=lambda response: read_id(request, response, what="a bulk action"))
 
 
 def retrieve_bulk_action(bulk_id: str) -> Call[BulkAction]:

@@ -10,7 +10,7 @@ from airflow_provider_trigger.api.endpoints.paths import segment
 from airflow_provider_trigger.api.errors import UnexpectedAnswerError
 from airflow_provider_trigger.api.http import Call, Request, Response
 from airflow_provider_trigger.api.models.runs import TriggeredRun
-from airflow_provider_trigger.api.responses import json_object
+from airflow_provider_trigger.api.responses import json_object, read_id
 
 # What the API's 404 says of a key that no run has (measured); anything else is another 404.
 _UNKNOWN_KEY = "No runs found with idempotency key"
@@ -51,21 +51,18 @@ def trigger_task(
     )
 
     def read(response: Response) -> TriggeredRun:
-        answer = json_object(request, response)
-        run_id = answer.get("id")
-        if not isinstance(run_id, str) or not run_id:
-            raise UnexpectedAnswerError(f"{request} answered a run without an id")
-        return TriggeredRun(id=run_id, is_cached=answer.get("isCached") is True)
+        run_id = read_id(request, response, what="a run")
+        return TriggeredRun(id=run_id, is_cached=json_object(request, response).get("isCached") is True)
 
     return Call(request=request, read=read)
 
 
-def reset_idempotency_key(key: str, *, task_identifier: str) -> Call[bool]:
+def reset_idempotency_key(key: str, *, task_identifier: str) -> Call[None]:
     """
     Take an idempotency key off its run: ``POST /api/v1/idempotencyKeys/{key}/reset``.
 
-    The run itself continues (measured). Returns whether a run had the key: the server answers 404 where none
-    has it, as when the reset is repeated after its answer was lost (measured).
+    The run itself continues (measured). The server answers 404 where no run has the key, as when the reset is
+    repeated after its answer was lost (measured): that is a success, too.
 
     :param key: exactly as it was sent with the trigger
     :param task_identifier: the id of the task; a key belongs to one (measured)
@@ -78,11 +75,10 @@ def reset_idempotency_key(key: str, *, task_identifier: str) -> Call[bool]:
         repeatable=True,
     )
 
-    def read(response: Response) -> bool:
+    def read(response: Response) -> None:
         if response.status == 404 and str(response.json_object().get("error")).startswith(_UNKNOWN_KEY):
-            return False
+            return
         if json_object(request, response).get("id") != key:
             raise UnexpectedAnswerError(f"{request} answered {response.status} without the idempotency key")
-        return True
 
     return Call(request=request, read=read)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Collection, Sequence
 from contextlib import closing
-from functools import partial
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
@@ -191,6 +190,3 @@ class BatchGuard(CancelGuard):
             )
             tag = f" by the tag {self.tag}" if self.tag else ""
             self._later(self._log.error, text, count, enumeration([s.part for s in unanswered]), tag)
-
-    def _later(self, write: Callable[..., object], *texts: object) -> None:
-        self._unlogged.append(partial(write, *texts))

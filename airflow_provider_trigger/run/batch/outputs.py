@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -13,7 +12,7 @@ from airflow_provider_trigger.api.endpoints.runs import ended_run, retrieve_run
 from airflow_provider_trigger.api.errors import TriggerDevError, is_internal_error
 from airflow_provider_trigger.api.http import MAX_BODY_BYTES, encode_json
 from airflow_provider_trigger.log import Log
-from airflow_provider_trigger.run.checks import CONCURRENCY
+from airflow_provider_trigger.run.checks import in_threads
 from airflow_provider_trigger.run.output import OutputTooLargeError, output_of
 from airflow_provider_trigger.wording import enumeration
 
@@ -65,14 +64,8 @@ class Outputs:
         :param log: where to write what a missing output can mean
         :raises TriggerDevError: one could not be fetched, for a reason that may pass
         """
-        executor = ThreadPoolExecutor(CONCURRENCY, "trigger-dev-output")
-        try:
-            fetch = partial(self._fetch, client, log)
-            for run_id, reply in zip(run_ids, executor.map(fetch, run_ids), strict=True):
-                self._add(run_id, reply, log)
-        finally:
-            # What ends the task from outside does not wait for the requests in flight.
-            executor.shutdown(wait=False, cancel_futures=True)
+        for run_id, reply in in_threads(partial(self._fetch, client, log), run_ids):
+            self._add(run_id, reply, log)
         if self.missing:
             log.info(
                 "%d runs have no output: their task returned nothing, or the output was too large for a "

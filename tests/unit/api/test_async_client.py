@@ -19,7 +19,7 @@ from airflow_provider_trigger.api import errors
 from airflow_provider_trigger.api.async_client import KEEP_ALIVE, AsyncTriggerDevClient
 from airflow_provider_trigger.api.deadline import Deadline
 from airflow_provider_trigger.api.endpoints.outputs import fetch_output
-from airflow_provider_trigger.api.endpoints.runs import cancel_run, list_runs, retrieve_run
+from airflow_provider_trigger.api.endpoints.runs import cancel_run, list_newest_runs, retrieve_run
 from airflow_provider_trigger.api.endpoints.tasks import trigger_task
 from airflow_provider_trigger.api.exchange import Send
 from airflow_provider_trigger.api.http import Response
@@ -143,7 +143,7 @@ def test_calls_are_sent_to_their_paths(connect_async, answer) -> None:
 
 def test_a_query_is_sent(connect_async, answer) -> None:
     client, wire = connect_async(answer(body={"data": [RUN]}), base_url="https://trigger.test/a/prefix")
-    assert call(client, list_runs(page_size=10)) == [RUN]
+    call(client, list_newest_runs())
     assert wire.targets == ["GET /a/prefix/api/v1/runs?page%5Bsize%5D=10"]
 
 

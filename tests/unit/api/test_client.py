@@ -24,7 +24,7 @@ from airflow_provider_trigger.api import errors
 from airflow_provider_trigger.api.client import TriggerDevClient
 from airflow_provider_trigger.api.deadline import Deadline
 from airflow_provider_trigger.api.endpoints.bulk_actions import cancel_runs_in_bulk
-from airflow_provider_trigger.api.endpoints.runs import cancel_run, list_runs, retrieve_run
+from airflow_provider_trigger.api.endpoints.runs import cancel_run, list_newest_runs, retrieve_run
 from airflow_provider_trigger.api.exchange import Send
 from airflow_provider_trigger.api.http import Call, Response
 from airflow_provider_trigger.api.rate_limit import RateLimit
@@ -56,7 +56,7 @@ def test_cancels_and_checks_are_sent_to_their_paths(connect, answer) -> None:
 
 def test_a_query_is_sent(connect, answer) -> None:
     client, wire = connect(answer(body={"data": [RUN]}))
-    assert client.call(list_runs(page_size=10)) == [RUN]
+    client.call(list_newest_runs())
     assert wire.targets == ["GET /api/v1/runs?page%5Bsize%5D=10"]
 
 

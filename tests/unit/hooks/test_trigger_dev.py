@@ -12,7 +12,7 @@ from airflow_provider_trigger._compat import (
     BaseHook,
     airflow_version,
 )
-from airflow_provider_trigger.api.endpoints.runs import list_runs
+from airflow_provider_trigger.api.endpoints.runs import list_newest_runs
 from airflow_provider_trigger.api.errors import TriggerDevError
 from airflow_provider_trigger.hooks.connection import ConnectionNotFoundError, InvalidConnectionError
 from airflow_provider_trigger.hooks.trigger_dev import TriggerDevHook
@@ -47,7 +47,7 @@ def test_the_form_of_older_airflows_is_that_of_newer_ones() -> None:
 def test_a_client_has_the_values_of_the_connection(connect_as, wire) -> None:
     hook = connect_as(extra={"timeout": 7, "branch": "main", "verify": False, "proxy": "http://p.test:1"})
     with hook.get_client() as client:
-        client.call(list_runs(page_size=10))
+        client.call(list_newest_runs())
     headers, options = wire.sent[0].headers, wire.options[0]
     assert wire.sent[0].url.startswith("https://trigger.test/api/")
     assert headers["Authorization"] == f"Bearer {KEY}"
@@ -62,7 +62,7 @@ def test_a_client_has_the_values_of_the_connection(connect_as, wire) -> None:
 
 def test_a_client_can_have_other_times_than_the_connection(connect_as, wire) -> None:
     with connect_as(extra={"timeout": 7, "retry_for": 8}).get_client(timeout=2, retry_for=0) as client:
-        client.call(list_runs(page_size=10))
+        client.call(list_newest_runs())
     assert wire.options[0]["timeout"] == (2, 2)
     assert client.exchange.retry_for == 0
 
@@ -202,5 +202,5 @@ def test_a_fetched_connection_is_not_kept(connect_as) -> None:
 
 def test_get_conn_returns_a_client(connect_as, wire) -> None:
     with connect_as().get_conn() as client:
-        client.call(list_runs(page_size=10))
+        client.call(list_newest_runs())
     assert len(wire.sent) == 1

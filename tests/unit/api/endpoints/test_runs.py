@@ -13,7 +13,7 @@ from airflow_provider_trigger.api import errors
 from airflow_provider_trigger.api.endpoints.runs import (
     cancel_run,
     ended_run,
-    list_runs,
+    list_newest_runs,
     list_runs_page,
     replay_run,
     reschedule_run,
@@ -27,7 +27,7 @@ LISTED = ListedRun(id="run_1", status="QUEUED", task_identifier="", attributes=R
 CALLS: tuple[Callable[[], Call[Any]], ...] = (
     lambda: cancel_run("run_1"),
     lambda: retrieve_run("run_1"),
-    lambda: list_runs(page_size=10),
+    list_newest_runs,
     lambda: list_runs_page(created_from=None),
     lambda: replay_run("run_1"),
     lambda: reschedule_run("run_1", delay="1h"),
@@ -62,10 +62,10 @@ def test_a_check_is_a_get_that_may_be_repeated() -> None:
     assert (dict(request.params), request.json, request.repeatable) == ({}, None, True)
 
 
-def test_a_list_is_a_get_of_the_given_size_that_may_be_repeated() -> None:
-    request = list_runs(page_size=17).request
+def test_a_list_to_try_the_server_is_a_get_that_may_be_repeated() -> None:
+    request = list_newest_runs().request
     assert (request.method, request.path) == ("GET", "/api/v1/runs")
-    assert (dict(request.params), request.json, request.repeatable) == ({"page[size]": "17"}, None, True)
+    assert (dict(request.params), request.json, request.repeatable) == ({"page[size]": "10"}, None, True)
 
 
 @pytest.mark.parametrize(
@@ -177,13 +177,13 @@ def test_what_is_not_an_object_is_unexpected(response, body: bytes) -> None:
 
 
 def test_a_list_is_read(response) -> None:
-    assert list_runs(page_size=10).read(response(200, {"data": [RUN], "pagination": {}})) == [RUN]
-    assert list_runs(page_size=10).read(response(200, {"data": []})) == []
+    for runs in ([RUN], []):
+        list_newest_runs().read(response(200, {"data": runs, "pagination": {}}))
 
 
 @pytest.mark.parametrize("body", [{}, {"data": None}, {"data": {"0": RUN}}, {"runs": []}])
 def test_another_products_json_is_unexpected(response, body) -> None:
-    text = unexpected(list_runs(page_size=10), response(200, body))
+    text = unexpected(list_newest_runs(), response(200, body))
     assert text == "GET /api/v1/runs answered JSON without a list of runs in 'data'"
 
 
