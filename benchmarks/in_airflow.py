@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import subprocess
 import sys
@@ -10,7 +9,6 @@ import tempfile
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
-from typing import Any
 
 from measures import Row
 from remote_server import RemoteServer, remote_server
@@ -143,18 +141,9 @@ def _run_dag(server: RemoteServer, source: str) -> float:
     home = _home()
     file = home / "dags" / "measured.py"
     file.write_text(source)
-    bearer: dict[str, Any] = {"Authorization": f"Bearer {server.secret_key}"}
-    connections = {
-        "AIRFLOW_CONN_TRIGGER_DEV_DEFAULT": {
-            "conn_type": "trigger_dev",
-            "host": server.url,
-            "password": server.secret_key,
-        },
-        "AIRFLOW_CONN_TRIGGER_HTTP": {"conn_type": "http", "host": server.url, "extra": bearer},
-    }
     done = subprocess.run(
         [sys.executable, "-c", _TEST, str(file)],
-        env=_environment(home, **{name: json.dumps(value) for name, value in connections.items()}),
+        env=_environment(home, **server.connections()),
         capture_output=True,
         text=True,
         check=True,

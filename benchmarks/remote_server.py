@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import multiprocessing
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -24,6 +25,19 @@ class RemoteServer:
     url: str
     secret_key: str
     _pipe: Connection
+
+    def connections(self) -> dict[str, str]:
+        """Return Airflow's connections to it, as environment variables: this provider's and an HTTP one."""
+        bearer = {"Authorization": f"Bearer {self.secret_key}"}
+        connections = {
+            "TRIGGER_DEV_DEFAULT": {
+                "conn_type": "trigger_dev",
+                "host": self.url,
+                "password": self.secret_key,
+            },
+            "TRIGGER_HTTP": {"conn_type": "http", "host": self.url, "extra": bearer},
+        }
+        return {f"AIRFLOW_CONN_{name}": json.dumps(value) for name, value in connections.items()}
 
     def add_runs(self, count: int, status: str = "EXECUTING", **options: Any) -> list[str]:
         """Add runs with the options of the server's method ``add_run``, and return their ids."""

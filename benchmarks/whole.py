@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 import sys
 import tempfile
@@ -30,19 +29,9 @@ def whole_airflow(server: RemoteServer, *dag_ids: str, **configuration: str) -> 
     :param dag_ids: of the Dags to wait for
     :param configuration: of Airflow, as environment variables
     """
-    bearer = {"Authorization": f"Bearer {server.secret_key}"}
-    connections = {
-        "TRIGGER_DEV_DEFAULT": {
-            "conn_type": "trigger_dev",
-            "host": server.url,
-            "password": server.secret_key,
-        },
-        "TRIGGER_HTTP": {"conn_type": "http", "host": server.url, "extra": bearer},
-    }
     home = Path(tempfile.mkdtemp(prefix="airflow-provider-trigger-bench-")) / "airflow"
-    environment = {f"AIRFLOW_CONN_{name}": json.dumps(value) for name, value in connections.items()}
-    environment["PYTHONPATH"] = str(HERE)  # where Dags and triggerer find measured_runs
-    environment |= configuration
+    # Dags and triggerer find measured_runs there.
+    environment = server.connections() | {"PYTHONPATH": str(HERE)} | configuration
     with WholeAirflow(home, dags=[HERE / "dags"], environment=environment) as airflow:
         airflow.wait_for_dags(*dag_ids)
         yield airflow
