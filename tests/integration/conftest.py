@@ -269,6 +269,12 @@ def short_kill_time(monkeypatch):
     monkeypatch.setattr(base, "_STOP_TIME", 1.0)
 
 
+@pytest.fixture
+def long_kill_time(monkeypatch):
+    """Leave a cancel in ``on_kill`` that is to succeed twice the time, for a machine that stalls."""
+    monkeypatch.setattr(base, "_STOP_TIME", 2 * base._STOP_TIME)
+
+
 @pytest.fixture(params=["goes_on", "raises"])
 def kill_when(request):
     """Call a function in a signal handler once a condition holds; afterwards the task continues, or not."""

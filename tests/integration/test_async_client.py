@@ -149,7 +149,7 @@ def test_connections_are_kept_open_and_closed_at_the_end(server):
 
 def test_fifty_calls_at_once_are_in_flight_together(server):
     run = server.add_run()
-    server.latency = 0.5
+    server.latency = 2.5
     in_flight = [0]
 
     async def count():
@@ -158,7 +158,7 @@ def test_fifty_calls_at_once_are_in_flight_together(server):
             await asyncio.sleep(0.01)
 
     async def main():
-        async with connected(server, max_connections=3) as client:
+        async with connected(server, max_connections=3, timeout=30.0) as client:
             counting = asyncio.create_task(count())
             runs = await asyncio.gather(*(client.call(retrieve_run(run.id)) for _ in range(50)))
             counting.cancel()
@@ -186,7 +186,7 @@ def test_a_server_that_has_closed_the_connection_is_connected_to_again(server):
 # Faults: the same errors as the blocking driver's
 
 FAULTS = {
-    "hang": (lambda s: s.hang_next(None), "no answer within 0.3 s"),
+    "hang": (lambda s: s.hang_next(None), "no answer within 3 s"),
     "disconnect": (lambda s: s.disconnect_next(None), None),
     "truncated": (lambda s: s.truncate_next(None), "the connection was lost before the whole answer arrived"),
     "429": (lambda s: s.rate_limit_next(None), "answered 429: "),
@@ -207,7 +207,7 @@ def test_a_fault_is_the_same_error_in_both_drivers_and_leads_to_no_key(server, f
     arrange, text = FAULTS[fault]
     run = server.add_run()
     arrange(server)
-    timeout = 0.3 if fault == "hang" else 10.0  # a busy machine needs a while for 20 MB
+    timeout = 3.0 if fault == "hang" else 10.0  # a busy machine needs a while for 20 MB
     error = call(server, retrieve_run(run.id), timeout=timeout)
     assert isinstance(error, errors.TriggerDevError)
     assert text is None or text in str(error)
@@ -249,7 +249,9 @@ def test_a_429_is_waited_for_as_long_as_the_server_says(server, monkeypatch):
 
     monkeypatch.setattr(asyncio, "sleep", noted)
     assert call(server, retrieve_run(run.id), retry_for=30.0).id == run.id
-    assert sum(waits) == pytest.approx(1.0, abs=0.3)
+    assert sum(waits) <= 1.3
+    first, second = server.requests
+    assert second.time - first.time >= 0.95
 
 
 def test_other_tasks_of_the_loop_go_on_while_one_waits(server):
@@ -265,7 +267,7 @@ def test_other_tasks_of_the_loop_go_on_while_one_waits(server):
 
     async def main():
         ticking = asyncio.create_task(tick())
-        async with connected(server, timeout=0.3, retry_for=30.0) as client:
+        async with connected(server, timeout=3.0, retry_for=30.0) as client:
             await client.call(retrieve_run(run.id))
         ticking.cancel()
 
@@ -311,8 +313,8 @@ def test_an_answer_that_trickles_times_out(framing):
             time.sleep(0.01)
 
     with speaking(trickle) as url:
-        error = call(url, retrieve_run("run_1"), timeout=0.3)
-    assert "no answer within 0.3 s" in str(error)
+        error = call(url, retrieve_run("run_1"), timeout=3.0)
+    assert "no answer within 3 s" in str(error)
     assert error.retryable
 
 
@@ -340,9 +342,9 @@ def test_an_answer_that_ends_badly_is_none(spoken, reason):
 def test_a_handshake_that_hangs_is_no_connection(monkeypatch):
     monkeypatch.setattr(async_client, "CONNECT_TIMEOUT", 0.3)
     with speaking(lambda connection: time.sleep(LONG)) as url:
-        error = call(url.replace("http:", "https:"), retrieve_run("run_1"), timeout=2)
+        error = call(url.replace("http:", "https:"), retrieve_run("run_1"), timeout=5)
     assert type(error) is errors.TransportError
-    assert error.reason == "no connection within 2 s"
+    assert error.reason == "no connection within 5 s"
     assert error.retryable
 
 
@@ -425,12 +427,13 @@ def test_a_task_that_is_canceled_while_it_waits_for_its_turn_ends_at_once(server
 
 def test_of_many_tasks_only_the_canceled_ones_end(server):
     run = server.add_run()
-    server.latency = 1.5  # longer than a busy machine needs to cancel
+    server.latency = 3  # longer than a machine that stalls needs to cancel
 
     async def main():
-        async with connected(server) as client:
+        async with connected(server, timeout=30.0) as client:
             tasks = [asyncio.create_task(client.call(retrieve_run(run.id))) for _ in range(20)]
-            await asyncio.sleep(0.1)
+            while len(server.requests) < 20:
+                await asyncio.sleep(0.01)
             for task in tasks[::2]:
                 task.cancel()
             return await asyncio.gather(*tasks, return_exceptions=True)

@@ -58,13 +58,10 @@ PHASES = [
 ]
 
 
+@pytest.mark.usefixtures("long_kill_time")
 @pytest.mark.parametrize("phase", PHASES)
-def test_a_kill_cancels_all_runs_and_starts_no_other_ones(
-    phase, server, connect, run_try, kill_when, posts, request
-):
+def test_a_kill_cancels_all_runs_and_starts_no_other_ones(phase, server, connect, run_try, kill_when, posts):
     connect(timeout=1, retry_for=60)
-    if phase is in_a_request_that_is_never_answered:
-        request.getfixturevalue("short_kill_time")
     server.on_task("endless", after=None)
     made = batch("endless", payloads=list(range(200)))
     sent_before = []
@@ -84,6 +81,7 @@ def test_a_kill_cancels_all_runs_and_starts_no_other_ones(
     assert len(server.runs) == 20 * len({request.body for request in posts()})
 
 
+@pytest.mark.usefixtures("long_kill_time")
 @pytest.mark.parametrize("payloads", [[1, 2, 3], [3, 1, 2]], ids=["of its items", "of items that are gone"])
 def test_a_kill_of_a_retry_cancels_the_runs_of_an_earlier_try(payloads, server, run_try, kill_when):
     server.on_task("endless", after=None)
@@ -96,7 +94,9 @@ def test_a_kill_of_a_retry_cancels_the_runs_of_an_earlier_try(payloads, server, 
     assert statuses(server) == ["CANCELED"] * 3
 
 
-def test_runs_of_a_lost_answer_are_canceled_where_its_repetition_is_rejected(server, run_try):
+@pytest.mark.usefixtures("long_kill_time")
+def test_runs_of_a_lost_answer_are_canceled_where_its_repetition_is_rejected(server, connect, run_try):
+    connect(retry_for=30)
     server.on_task("endless", after=None)
     server.fail_next(1, 503, path="/tasks/batch", after_handling=True)
     server.fail_next(None, 403, path="/tasks/batch")
@@ -106,6 +106,7 @@ def test_runs_of_a_lost_answer_are_canceled_where_its_repetition_is_rejected(ser
     assert statuses(server) == ["CANCELED"] * 3
 
 
+@pytest.mark.usefixtures("long_kill_time")
 @pytest.mark.parametrize("has_batches", [True, False])
 def test_runs_whose_ids_the_server_does_not_show_are_canceled(has_batches, server, run_try):
     server.on_task("endless", after=None)
@@ -123,7 +124,7 @@ def test_runs_whose_ids_the_server_does_not_show_are_canceled(has_batches, serve
 
 @pytest.mark.parametrize("kill_when", ["goes_on"], indirect=True)
 def test_requests_that_are_never_answered_do_not_keep_the_other_runs_alive(
-    server, connect, run_try, kill_when, short_kill_time, said
+    server, connect, run_try, kill_when, long_kill_time, said
 ):
     connect(timeout=1, retry_for=60)
     server.on_task("endless", after=None)
@@ -147,7 +148,7 @@ def test_requests_that_are_never_answered_do_not_keep_the_other_runs_alive(
 def test_runs_whose_cancel_is_not_confirmed_are_counted_and_named(
     server, connect, run_try, kill_when, short_kill_time, said
 ):
-    connect(timeout=1, retry_for=1)
+    connect(retry_for=1)
     server.on_task("endless", after=None)
     made = batch("endless", payloads=list(range(25)))
     server.fail_next(None, 503, path="/bulk-actions")
@@ -159,6 +160,7 @@ def test_runs_whose_cancel_is_not_confirmed_are_counted_and_named(
     assert all(run_id in line for run_id in server.runs)
 
 
+@pytest.mark.usefixtures("long_kill_time")
 @pytest.mark.parametrize("kill_when", ["goes_on"], indirect=True)
 @pytest.mark.parametrize("count", [3, 25])
 def test_many_are_canceled_by_one_bulk_action_first(count, server, run_try, kill_when, said):
@@ -174,6 +176,7 @@ def test_many_are_canceled_by_one_bulk_action_first(count, server, run_try, kill
         assert all(said.lines(f"Canceled run {run_id}") for run_id in server.runs)
 
 
+@pytest.mark.usefixtures("long_kill_time")
 @pytest.mark.parametrize("kill_when", ["goes_on"], indirect=True)
 def test_runs_that_have_ended_are_not_canceled(server, run_try, kill_when):
     server.on_task("endless", output=1, start_after=0, after=0, times=2)
@@ -201,6 +204,7 @@ def test_without_cancel_on_kill_the_runs_continue(server, run_try, kill_when):
     assert not any(run.cancel_requests for run in server.runs.values())
 
 
+@pytest.mark.usefixtures("long_kill_time")
 def test_a_trigger_that_failed_has_all_runs_canceled(server, run_try, connection):
     from fake_airflow import TaskInstance, context_of
 

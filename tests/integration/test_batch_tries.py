@@ -72,7 +72,7 @@ def test_a_list_in_another_order_gets_no_other_items_outputs(deferrable, server,
     server.on_task("resize", after=None, times=3)
     server.on_task("resize", output=lambda payload: payload * 2)
     first = run_try(batch(payloads=[1, 2, 3], wait_for_completion=False))
-    again = run_try(batch(payloads=[3, 2, 1], deferrable=deferrable, timeout=3), try_number=2)
+    again = run_try(batch(payloads=[3, 2, 1], deferrable=deferrable, timeout=5), try_number=2)
     # The second item is the same: it was taken up, and never ends.
     assert "1 of 3 runs did not complete: item 1: " in str(again.error)
     assert [server.runs[one].payload for one in again.pushed["run_id"]] == [3, 2, 1]
@@ -133,7 +133,8 @@ def test_instances_of_a_mapped_task_and_other_tasks_have_runs_of_their_own(serve
     assert len(server.runs) == 8
 
 
-def test_by_hand_without_a_task_instance_each_execution_has_runs(server, connection):
+def test_by_hand_without_a_task_instance_each_execution_has_runs(server, connect):
+    connect(retry_for=30)
     server.on_task("resize", output=1)
     server.disconnect_next(2, path="/tasks/batch", after_handling=True)
     for _ in range(2):

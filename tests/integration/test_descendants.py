@@ -6,7 +6,9 @@ from collections import Counter
 from typing import Any
 
 import pytest
+from waiting import LONG
 
+from airflow_provider_trigger.api import exchange
 from airflow_provider_trigger.cancel import search
 from airflow_provider_trigger.notifications.cancel import CancelTriggerRunNotifier
 from airflow_provider_trigger.testing import ServerRun, TriggerDevServer
@@ -137,7 +139,7 @@ def test_children_that_are_started_meanwhile_are_canceled(query, server, cancel_
 
 
 def test_a_child_that_a_waited_for_parent_starts_last_is_canceled(server, cancel_all, meanwhile) -> None:
-    parent = server.add_run(acknowledge_after=1.5, completes_despite_cancel=True)
+    parent = server.add_run(acknowledge_after=4, completes_despite_cancel=True)
     late: list[ServerRun] = []
     meanwhile(lambda: len(queries(server)) >= 3, lambda: late.append(server.add_run("QUEUED", parent=parent)))
     cancel_all(parent, wait_for_termination=True, poll_interval=0.1)
@@ -205,7 +207,7 @@ def test_what_may_be_missed_is_a_warning(server, cancel_all, said) -> None:
 
 def test_with_an_empty_bucket_all_are_canceled_as_it_is_refilled(cancel_all, connect) -> None:
     with TriggerDevServer(rate_limit=100, refill=60, refill_interval=0.4) as server:
-        connect(host=server.url, key=server.secret_key)
+        connect(host=server.url, key=server.secret_key, retry_for=30)
         tree = add_tree(server)
         server.take_tokens(100)
         result = cancel_all(tree[0])
@@ -221,11 +223,12 @@ def test_a_notifier_cancels_trees(connection, make_context, server, tree, said) 
 
 
 def test_a_notifier_ends_within_its_timeout_and_says_what_may_be_missing(
-    connection, make_context, server, said
+    connection, make_context, server, said, monkeypatch
 ) -> None:
     parent = server.add_run("QUEUED")
     server.hang_next(None, path=QUERY)
-    CancelTriggerRunNotifier(run_ids=[parent.id], include_descendants=True, timeout=0.5)(make_context())
+    monkeypatch.setattr(exchange, "_SHORTEST_TIMEOUT", LONG)  # the query may take all the time
+    CancelTriggerRunNotifier(run_ids=[parent.id], include_descendants=True, timeout=3.5)(make_context())
     assert not any(is_alive(parent))
     assert said.lines("Descendants may be missing, and still run: the search was not finished")
 
@@ -234,7 +237,12 @@ def test_a_stop_ends_the_search(server, make_operator, execute, meanwhile) -> No
     parent = server.add_run("QUEUED")
     server.hang_next(None, path=QUERY)
     operator = make_operator(parent, include_descendants=True)
-    meanwhile(lambda: queries(server), operator.on_kill)
+
+    def is_time():
+        is_checked = any(one.status and one.path.endswith(parent.id) for one in list(server.requests))
+        return is_checked and queries(server)
+
+    meanwhile(is_time, operator.on_kill)
     result = execute(operator)
     assert "Airflow stopped the task" in str(result.error)
     assert result.outcomes == ["canceled"]

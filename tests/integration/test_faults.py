@@ -165,7 +165,7 @@ def test_a_fault_that_passes_loses_nothing(fault, server, connect, cancel):
 def test_a_fault_that_lasts_affects_one_run_and_no_other(fault, max_concurrency, server, connect, cancel):
     add_fault, outcome, error = LASTING_FAULTS[fault]
     # Short only where a request is to time out: next to an enormous answer, others are served slowly.
-    connect(timeout=0.5 if "no answer" in fault else 10, retry_for=0.5)
+    connect(timeout=3 if "no answer" in fault else 10, retry_for=0.5)
     first, victim, last = (server.add_run() for _ in range(3))
     add_fault(server, victim.id)
     result = cancel(first, victim, last, max_concurrency=max_concurrency)
@@ -213,7 +213,8 @@ def test_a_finished_run_stays_finished_whatever_its_cancel_met(add_fault, status
     assert result.error is None
 
 
-def test_an_unknown_run_whose_answer_was_lost_is_unknown(server, cancel):
+def test_an_unknown_run_whose_answer_was_lost_is_unknown(server, connect, cancel):
+    connect(retry_for=30)
     server.disconnect_next(path="run_unknown")
     assert cancel("run_unknown", on_not_found="ignore").outcomes == ["not_found"]
 
@@ -226,12 +227,10 @@ def test_nothing_is_sent_before_the_reset_that_a_429_names(server, connect, canc
     assert result.error is None
     assert set(result.outcomes) == {"canceled"}
     (rejected,) = [request for request in server.requests if request.status == 429]
-    # Those in flight when the 429 came were sent before it could be known.
-    later = [
-        request.time - rejected.time for request in server.requests if request.time > rejected.time + 0.5
-    ]
-    assert later
-    assert min(later) >= 2.99
+    later = [request.time - rejected.time for request in server.requests if request.time > rejected.time]
+    # Three more may be in flight when the 429 comes: they are sent before it can be known.
+    assert len(later) > 3
+    assert sorted(later)[3] >= 2.99
 
 
 def test_a_429_for_longer_than_the_connection_goes_on_trying_makes_a_retry_worth_it(server, connect, cancel):
@@ -319,8 +318,8 @@ def test_the_last_error_of_an_outage_is_logged_with_the_progress(server, connect
     from airflow_provider_trigger.cancel import workers
 
     monkeypatch.setattr(workers, "_PROGRESS_INTERVAL", 0.1)
-    connect(retry_for=1.5)
-    server.fail_next(None, 503)
+    connect(retry_for=3)
+    server.fail_next(None, 503, method="POST")
     cancel(server.add_run())
     progress = "1 of 1 cancel requests sent, 0 runs finished; last error: POST "
     assert said.lines(progress, "answered 503: Simulated error 503")
@@ -338,14 +337,12 @@ def test_a_server_that_comes_back_has_all_its_runs_canceled(server, connect, can
     assert {run.status for run in runs} == {"CANCELED"}
 
 
-def test_a_server_that_goes_down_midway_leaves_no_run_without_its_result(server, connect, cancel):
+def test_a_server_that_goes_down_midway_leaves_no_run_without_its_result(server, connect, cancel, meanwhile):
     connect(retry_for=1)
     server.latency = 0.05
     runs = [server.add_run() for _ in range(60)]
-    down = threading.Timer(0.3, server.stop)
-    down.start()
+    meanwhile(lambda: sum(run.status == "CANCELED" for run in runs) >= 20, server.stop)
     result = cancel(*runs, max_concurrency=4)
-    down.join()
     assert exactly(result.error) is AirflowException
     assert [one["run_id"] for one in result.results] == [run.id for run in runs]
     assert set(result.outcomes) == {"failed"}

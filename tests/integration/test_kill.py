@@ -5,7 +5,7 @@ import threading
 import time
 
 import pytest
-from waiting import LONG, limited
+from waiting import LONG, limited, until
 
 from airflow_provider_trigger._compat import AirflowException
 from airflow_provider_trigger.testing import TriggerDevServer
@@ -51,12 +51,17 @@ PLACES = {
 
 @pytest.fixture(params=[IN_A_SIGNAL_HANDLER, IN_A_THREAD])
 def kill_soon(request):
-    """Call a function in a moment, in a signal handler as Airflow 3 does, or in a thread."""
+    """Call a function in a moment, and once a condition holds: in a signal handler or in a thread."""
     called = []
     before = signal.getsignal(signal.SIGALRM)
 
-    def start(on_kill):
+    def start(on_kill, *, when=lambda: True):
         def call(*_):
+            if request.param == IN_A_THREAD:
+                until(when, "it is time to kill")
+            elif not when():
+                signal.setitimer(signal.ITIMER_REAL, 0.05)
+                return
             on_kill()
             called.append(on_kill)
 
@@ -106,7 +111,8 @@ def test_a_kill_in_the_rate_limit_says_what_was_reached(connect, make_operator, 
         connect(host=server.url)
         runs = [server.add_run() for _ in range(60)]
         operator = make_operator(*runs)
-        kill_soon(operator.on_kill)
+        # All are sent but for the reserve of a twentieth.
+        kill_soon(operator.on_kill, when=lambda: sum(bool(one.status) for one in server.requests) >= 38)
         result = execute(operator)
         assert "failed" in result.outcomes
         for run, one in zip(runs, result.results, strict=True):
@@ -116,9 +122,17 @@ def test_a_kill_in_the_rate_limit_says_what_was_reached(connect, make_operator, 
 
 def test_a_kill_while_waiting_keeps_what_was_seen(server, connect, make_operator, execute, kill_soon):
     run = server.add_run(acknowledge_after=None)
-    operator = make_operator(run, "run_unknown", wait_for_termination=True)
+    operator = make_operator(run, "run_unknown", wait_for_termination=True, poll_interval=0.2)
     server.fail_next(3, 404, path="run_unknown", method="GET", headers={"x-should-retry": "false"})
-    kill_soon(operator.on_kill)
+
+    def is_waiting():
+        checks = [one for one in server.requests if one.method == "GET" and run.id in one.path]
+        return len(checks) > 2 and ("run_unknown", 404) in cancels()
+
+    def cancels():
+        return [(one.path.split("/")[4], one.status) for one in server.requests if one.method == "POST"]
+
+    kill_soon(operator.on_kill, when=is_waiting)
     assert execute(operator).outcomes == ["canceled", "not_found"]
 
 
@@ -137,6 +151,9 @@ def test_a_time_limit_of_airflow_ends_the_work_and_logs_what_it_has(
         pass
 
     def time_out(*_):
+        if len(server.requests) < 12:
+            signal.setitimer(signal.ITIMER_REAL, 0.05)
+            return
         raise TaskTimeoutError
 
     connect(timeout=LONG)

@@ -17,7 +17,7 @@ import pytest
 
 from airflow_provider_trigger.api.client import TriggerDevClient
 from airflow_provider_trigger.api.settings import ServerSettings
-from airflow_provider_trigger.cancel import workers
+from airflow_provider_trigger.cancel import bulk, workers
 from airflow_provider_trigger.cancel.cancellation import Cancellation
 from airflow_provider_trigger.cancel.settings import CancelSettings
 from airflow_provider_trigger.defaults import BULK_FROM
@@ -137,10 +137,13 @@ def notified(server, connect, make_context, said, ids, *, timeout):
     return line
 
 
-def test_when_time_runs_out_bulk_actions_have_canceled_all(slow_server, connect, make_context, said):
-    slow_server.latency = 0.4
+def test_when_time_runs_out_bulk_actions_have_canceled_all(
+    slow_server, connect, make_context, said, monkeypatch
+):
+    monkeypatch.setattr(bulk, "SHARE", 0.9)  # so that a stall of the machine does not end the bulk action
+    slow_server.delay_next(None, 1.0, path="/api/v3/runs/")
     ids = [slow_server.add_run().id for _ in range(500)]
-    line = notified(slow_server, connect, make_context, said, ids, timeout=6)
+    line = notified(slow_server, connect, make_context, said, ids, timeout=9)
     assert {run.status for run in slow_server.runs.values()} == {"CANCELED"}
     assert "cancel requested by bulk action bulk_" in line
     assert ", but the status was not checked: the time limit was reached" in line
@@ -149,9 +152,9 @@ def test_when_time_runs_out_bulk_actions_have_canceled_all(slow_server, connect,
 
 def test_an_older_servers_runs_are_canceled_until_time_runs_out(slow_server, connect, make_context, said):
     slow_server.bulk_actions = False
-    slow_server.latency = 0.4
+    slow_server.latency = 0.5
     ids = [slow_server.add_run().id for _ in range(500)]
-    line = notified(slow_server, connect, make_context, said, ids, timeout=3)
+    line = notified(slow_server, connect, make_context, said, ids, timeout=6)
     requests = [record for record in slow_server.requests if "bulk" not in record.path]
     requested = {record.path.split("/")[4] for record in requests}
     assert {record.method for record in requests} == {"POST"}
@@ -166,7 +169,9 @@ def test_an_older_servers_runs_are_canceled_until_time_runs_out(slow_server, con
 
 def test_an_older_servers_runs_are_all_canceled_before_most_checks(slow_server, connect, make_context, said):
     slow_server.bulk_actions = False
-    slow_server.latency = 0.3
+    slow_server.latency = 0.1
+    # With the checks in between, the cancels would take 11 s.
+    slow_server.delay_next(None, 0.5, path="/api/v3/runs/")
     ids = [slow_server.add_run().id for _ in range(500)]
     line = notified(slow_server, connect, make_context, said, ids, timeout=8)
     assert {run.status for run in slow_server.runs.values()} == {"CANCELED"}

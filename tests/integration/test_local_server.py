@@ -124,7 +124,8 @@ def test_hang_next(server: TriggerDevServer, run: ServerRun, cancel: Any, taken:
     server.hang_next(after_handling=taken)
     with pytest.raises(requests.ReadTimeout):
         cancel(timeout=0.2)
-    assert run.status == ("CANCELED" if taken else "EXECUTING")
+    until(lambda: len(server.requests) == 1, "the request is there")
+    until(lambda: run.status == ("CANCELED" if taken else "EXECUTING"), "it has had its effect, or none")
 
 
 @pytest.mark.parametrize("taken", [True, False])
@@ -154,7 +155,8 @@ def test_delay_next(
     server.delay_next(1, LONG, after_handling=taken)
     with pytest.raises(requests.ReadTimeout):
         cancel(timeout=0.2)
-    assert run.status == ("CANCELED" if taken else "EXECUTING")
+    until(lambda: len(server.requests) == 2, "the second request is there")
+    until(lambda: run.status == ("CANCELED" if taken else "EXECUTING"), "it has had its effect, or none")
 
 
 def test_truncate_next(server: TriggerDevServer, retrieve: Any) -> None:

@@ -84,11 +84,14 @@ def test_a_server_whose_bulk_worker_is_off(server: TriggerDevServer, send: Send)
 
 def test_a_slow_bulk_action_makes_progress(server: TriggerDevServer, send: Send) -> None:
     server.bulk_rate = 20
+    begun, passed = time.time(), 0.0
+    server.clock = lambda: begun + passed
     runs = [server.add_run() for _ in range(10)]
     created = send("POST", json={"action": "cancel", "runIds": [run.id for run in runs]})
     path, seen = f"{BULK}/{created.json()['id']}", set()
     while (shown := send("GET", path).json())["status"] == "PENDING":
         seen.add(shown["counts"]["success"])
+        passed += 0.05
     assert shown["counts"] == {"total": 10, "success": 10, "failure": 0}
     assert len(seen - {0, 10}) > 1
     assert {run.status for run in runs} == {"CANCELED"}

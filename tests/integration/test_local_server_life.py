@@ -59,14 +59,17 @@ def test_latency(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_the_bucket_is_shared() -> None:
-    with TriggerDevServer(rate_limit=10, refill=1, refill_interval=0.2) as server:
+    begun, passed = time.time(), 0.0
+    with TriggerDevServer(
+        rate_limit=10, refill=1, refill_interval=0.2, clock=lambda: begun + passed
+    ) as server:
         headers = {"Authorization": f"Bearer {server.secret_key}"}
         assert server.take_tokens(9) == 1
         statuses = [requests.get(f"{server.url}/api/v1/runs", headers=headers, timeout=5).status_code]
         statuses.append(requests.get(f"{server.url}/api/v1/runs", headers=headers, timeout=5).status_code)
         assert statuses == [200, 429]
         assert server.take_tokens(0, "dev") == 10
-        time.sleep(0.25)
+        passed = 0.25
         assert requests.get(f"{server.url}/api/v1/runs", headers=headers, timeout=5).status_code == 200
 
 
@@ -280,7 +283,12 @@ def test_the_command_line_has_the_tasks_of_a_file_and_prints_their_runs(tmp_path
 
 def test_command_line_in_this_process(capsys: pytest.CaptureFixture[str]) -> None:
     before = signal.getsignal(signal.SIGTERM)
-    threading.Timer(0.3, os.kill, (os.getpid(), signal.SIGTERM)).start()
+
+    def terminate() -> None:
+        until(lambda: signal.getsignal(signal.SIGTERM) is not before, "it takes the signal")
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    threading.Thread(target=terminate).start()
     __main__.main(["--port", "0", "--rate-limit", "0", "--runs", "WAITING"])
     assert "  WAITING          run_" in capsys.readouterr().out
     assert signal.getsignal(signal.SIGTERM) is before

@@ -97,7 +97,8 @@ def test_others_who_empty_the_bucket_cost_time_and_no_run(server, connect, cance
     assert all(run.status == "CANCELED" for run in runs)
 
 
-def test_a_bucket_that_is_empty_at_first_rejects_one_burst_at_most(server, cancel):
+def test_a_bucket_that_is_empty_at_first_rejects_one_burst_at_most(server, connect, cancel):
+    connect(retry_for=60)
     server.take_tokens(150)
     runs = [server.add_run() for _ in range(60)]
     result = cancel(*runs, max_concurrency=8)

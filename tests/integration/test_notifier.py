@@ -4,6 +4,7 @@ import asyncio
 import socket
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from types import SimpleNamespace
 
 import pytest
 from waiting import LONG
@@ -12,6 +13,7 @@ from airflow_provider_trigger._compat import AirflowException, BaseNotifier
 from airflow_provider_trigger.notifications.cancel import CancelTriggerRunNotifier
 from airflow_provider_trigger.operators.cancel import CancelTriggerRunOperator
 from airflow_provider_trigger.testing import TriggerDevServer
+from airflow_provider_trigger.testing.http.app import App
 
 pytestmark = pytest.mark.usefixtures("connection")
 
@@ -190,12 +192,13 @@ def test_invalid_arguments_are_rejected_when_the_dag_is_parsed(options):
 
 
 def test_a_slow_server_has_all_cancels_before_the_first_status_check(server, make_context, said):
-    server.latency = 0.8
-    runs = [server.add_run() for _ in range(8)]
-    # All cancels take 3.2 of the 4.4 s that cancels have; with the checks in between, they would take 6.4 s.
-    CancelTriggerRunNotifier(run_ids=[run.id for run in runs], timeout=5.5, max_concurrency=2)(make_context())
+    server.latency = 0.2
+    server.delay_next(None, 0.7, method="GET")
+    runs = [server.add_run() for _ in range(16)]
+    # All cancels take 1.6 of the 5.6 s that cancels have; with the checks in between, they would take 8.8 s.
+    CancelTriggerRunNotifier(run_ids=[run.id for run in runs], timeout=7, max_concurrency=2)(make_context())
     assert {run.status for run in runs} == {"CANCELED"}
-    (line,) = said.lines("8 Trigger.dev runs")
+    (line,) = said.lines("16 Trigger.dev runs")
     assert "cancel requested, but the status was not checked: the time limit was reached" in line
     assert "may still run (status unknown)" in line
     assert "not sent" not in line
@@ -205,7 +208,7 @@ def test_what_could_not_be_canceled_in_time_is_named(connect, make_context, said
     with TriggerDevServer(rate_limit=20, refill=10, refill_interval=60) as server:
         connect(host=server.url, retry_for=60)
         runs = [server.add_run() for _ in range(30)]
-        CancelTriggerRunNotifier(run_ids=[run.id for run in runs], timeout=1)(make_context())
+        CancelTriggerRunNotifier(run_ids=[run.id for run in runs], timeout=4)(make_context())
         alive = [run for run in runs if run.status == "EXECUTING"]
         assert 0 < len(alive) < len(runs)
         assert all(
@@ -284,15 +287,22 @@ async def awaited(notifier, context):
         await notifier.async_notify(context)
 
 
-def test_awaited_it_cancels_off_the_thread_of_the_event_loop(server, said):
+def test_awaited_it_cancels_off_the_thread_of_the_event_loop(server, said, monkeypatch):
     run = server.add_run()
-    server.latency = 0.3
     beats = []
 
     async def beat():
         while True:
             beats.append(len(server.requests))
             await asyncio.sleep(0.02)
+
+    async def some_beats(_):
+        while beats.count(len(server.requests)) <= 3:
+            await asyncio.sleep(0.01)
+
+    # Each answer takes as long as the loop needs for some beats.
+    server.latency = LONG
+    monkeypatch.setattr(f"{App.__module__}.asyncio", SimpleNamespace(sleep=some_beats))
 
     async def main():
         heart = asyncio.create_task(beat())
@@ -311,7 +321,7 @@ def test_awaited_it_lets_itself_be_canceled(server):
     server.hang_next(None)
 
     async def main():
-        notifier = CancelTriggerRunNotifier(run_ids=[run.id], timeout=3)  # its thread continues until then
+        notifier = CancelTriggerRunNotifier(run_ids=[run.id], timeout=5)  # its thread continues until then
         work = asyncio.create_task(awaited(notifier, {}))
         while not server.requests and not work.done():
             await asyncio.sleep(0.01)
@@ -354,7 +364,7 @@ def test_alerts_that_hang_on_a_dead_server_do_not_hold_up_another(server, connec
             asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(2))
             hanging = [alert(f"run_{number}", 4, trigger_dev_conn_id="dead") for number in range(6)]
             await asyncio.sleep(0.3)
-            await alert(run.id, 2)
+            await alert(run.id, 20)
             assert run.status == "CANCELED"
             assert not any(one.done() for one in hanging)
             await asyncio.gather(*hanging)

@@ -188,14 +188,14 @@ def test_an_execution_timeout_ends_the_run_of_a_deferred_task(server, run_tasks,
             task_id="start",
             task_identifier="endless",
             deferrable=True,
-            execution_timeout=datetime.timedelta(seconds=2),
+            execution_timeout=datetime.timedelta(seconds=4),
         )
     """)
     assert result.state == "failed"
     (run,) = server.runs.values()
     assert run.status == "CANCELED"
     assert said.lines("Canceling run ", run.id, "it did not end in time")
-    assert said.lines("(execution_timeout=2 s). It was canceled.")
+    assert said.lines("(execution_timeout=4 s). It was canceled.")
 
 
 def test_an_execution_timeout_ends_the_run_of_a_waiting_task(server, run_tasks, said):
@@ -208,7 +208,7 @@ def test_an_execution_timeout_ends_the_run_of_a_waiting_task(server, run_tasks, 
                 task_id="start",
                 task_identifier="endless",
                 poll_interval=0.1,
-                execution_timeout=datetime.timedelta(seconds=2),
+                execution_timeout=datetime.timedelta(seconds=4),
             )
         """)
         assert result.state == "failed"
@@ -223,8 +223,8 @@ def test_a_run_that_completes_while_it_is_given_up_gives_its_output(server, conn
     if ends == "in_spite_of_its_cancel":
         behavior: dict[str, Any] = {"after": None, "completes_despite_cancel": True, "acknowledge_after": 0}
     else:
-        behavior = {"start_after": 0, "after": 2.3}
-        server.delay_next(2, 2.0, after_handling=False, path="/cancel")
+        behavior = {"start_after": 0, "after": 3.5}
+        server.delay_next(2, 3.0, after_handling=False, path="/cancel")
     server.on_task("late", output="late", **behavior)
     result = run_tasks(TIMEOUTS % ["late"])
     assert result.state == "success"

@@ -15,8 +15,14 @@ WAYS = pytest.mark.parametrize("deferrable", [False, True], ids=["waits", "defer
 
 def outage(server):
     server.stop()
-    time.sleep(1.5)
+    time.sleep(3)  # so that a check fails although the machine stalls meanwhile
     server.start()
+
+
+def is_checked(server):
+    """Whether a check of a run, or a query, was answered, so that the start is over."""
+    paths = ("/api/v3/runs/", "/api/v1/query")
+    return any(request.status == 200 and request.path.startswith(paths) for request in list(server.requests))
 
 
 def hanging(server):
@@ -49,7 +55,7 @@ FAULTS = {
 def test_a_fault_while_waiting_does_not_end_the_wait(
     fault, deferrable, server, connect, run_try, meanwhile, the_run, said
 ):
-    connect(timeout=0.4, retry_for=5)
+    connect(timeout=3 if fault == "hanging" else 10, retry_for=30)
     server.query = False  # else it shows the run to one that is deferred, whatever becomes of its checks
     server.on_task("resize", after=None)
 
@@ -57,7 +63,8 @@ def test_a_fault_while_waiting_does_not_end_the_wait(
         FAULTS[fault](server)
         the_run("resize", "EXECUTING").schedule([(1.2, "COMPLETED")])
 
-    meanwhile(lambda: the_run("resize", "EXECUTING"), begin)
+    # A fault before the first check was answered could meet the start.
+    meanwhile(lambda: the_run("resize", "EXECUTING") and is_checked(server), begin)
     ended = run_try(operator(deferrable=deferrable))
     assert (ended.error, ended.output) == (None, {"done": True})
     assert not server.pending_faults
@@ -72,15 +79,11 @@ def test_a_fault_while_waiting_does_not_end_the_wait(
 def test_an_outage_under_a_dag_gives_the_output(deferrable, server, run_tasks, meanwhile, the_run, said):
     server.on_task("resize", after=None)
 
-    def is_waited_for():
-        paths = ("/api/v3/runs/", "/api/v1/query")
-        return any(request.path.startswith(paths) for request in list(server.requests))
-
     def end_after_an_outage():
         outage(server)
         the_run("resize", "EXECUTING").schedule([(0.2, "COMPLETED")])
 
-    meanwhile(is_waited_for, end_after_an_outage)
+    meanwhile(lambda: is_checked(server), end_after_an_outage)
     result = run_tasks(f"""
         RunTriggerTaskOperator(
             task_id="start", task_identifier="resize", poll_interval=0.1, deferrable={deferrable}
@@ -97,7 +100,7 @@ def test_a_rate_limit_that_another_application_uses_up_delays_the_result(
     deferrable, connect, run_try, meanwhile, said
 ):
     with TriggerDevServer(rate_limit=30, refill=10, refill_interval=1) as server:
-        connect(host=server.url)
+        connect(host=server.url, retry_for=60)
         server.on_task("resize", output=1, after=1)
 
         def is_executing():
@@ -119,9 +122,9 @@ def test_a_rate_limit_that_another_application_uses_up_delays_the_result(
 def test_a_server_that_is_down_until_the_timeout_is_said_to_keep_the_run(
     deferrable, server, connect, run_try, meanwhile, the_run, short_cancels
 ):
-    connect(timeout=0.5, retry_for=0.5)
+    connect(retry_for=0.5)
     server.on_task("resize", after=None)
-    meanwhile(lambda: the_run("resize", "EXECUTING"), server.stop)
+    meanwhile(lambda: is_checked(server), server.stop)
     ended = run_try(operator(deferrable=deferrable, timeout=1.5))
     assert ended.error is not None
     assert ended.pushed["run_id"] in str(ended.error)
@@ -154,12 +157,14 @@ def test_a_server_that_rejects_the_checks_for_too_long_ends_the_wait(
     ],
 )
 def test_a_run_whose_checks_answer_500_for_ever_ends_the_wait(
-    realtime, behavior, text, query, deferrable, server, connect, run_try, unknown_soon
+    realtime, behavior, text, query, deferrable, server, connect, run_try, request
 ):
     connect(retry_for=0.5)
     server.realtime, server.query = realtime, query
     server.on_task("resize", after=0.1, **behavior)
     server.fail_next(None, 500, path="/api/v3/runs/")
+    if not (deferrable and query):
+        request.getfixturevalue("unknown_soon")
     ended = run_try(operator(deferrable=deferrable))
     if deferrable and query:  # which shows its end
         text = "is COMPLETED, but its output cannot be fetched" if not behavior else text
@@ -175,8 +180,10 @@ LOST = {
     "error_500": lambda server: server.fail_next(path="/trigger", after_handling=True),
     "page": lambda server: server.malformed_next(path="/trigger", after_handling=True),
     "truncated": lambda server: server.truncate_next(path="/trigger"),
-    "late": lambda server: server.delay_next(path="/trigger", seconds=1.5),
+    "late": lambda server: server.delay_next(path="/trigger", seconds=8),
 }
+# Each times out, and a stall of the machine costs no other request its answer.
+TIMEOUT = {"hanging": 3, "late": 3}
 
 
 @WAYS
@@ -184,7 +191,7 @@ LOST = {
 def test_a_lost_answer_of_the_trigger_makes_no_second_run(
     lost, deferrable, server, connect, run_try, triggered
 ):
-    connect(timeout=0.5, retry_for=10)
+    connect(timeout=TIMEOUT.get(lost, 10), retry_for=30)
     server.on_task("resize", output="once")
     LOST[lost](server)
     ended = run_try(operator(deferrable=deferrable))
@@ -193,7 +200,8 @@ def test_a_lost_answer_of_the_trigger_makes_no_second_run(
     assert list(server.runs) == [ended.pushed["run_id"]]
 
 
-def test_a_lost_answer_under_a_dag_makes_no_second_run(server, run_tasks, triggered):
+def test_a_lost_answer_under_a_dag_makes_no_second_run(server, connect, run_tasks, triggered):
+    connect(retry_for=30)
     server.on_task("resize", output="once")
     server.disconnect_next(path="/trigger")
     result = run_tasks("""
@@ -203,11 +211,11 @@ def test_a_lost_answer_under_a_dag_makes_no_second_run(server, run_tasks, trigge
 
 
 def test_a_trigger_that_arrives_only_at_the_next_try_makes_one_run(server, run_tasks, triggered, connect):
-    connect(timeout=0.3, retry_for=0.3)
+    connect(timeout=1, retry_for=0.3)
     server.on_task("resize", output="once")
     server.hang_next(3, path="/trigger", after_handling=True)
     result = run_tasks("""
-        RunTriggerTaskOperator(task_id="start", task_identifier="resize", poll_interval=0.1, retries=5)
+        RunTriggerTaskOperator(task_id="start", task_identifier="resize", poll_interval=0.1, retries=20)
     """)
     assert (result.xcoms, len(server.runs)) == ({"start": "once"}, 1)
     assert result.tries["start"][0] > 1
@@ -218,7 +226,7 @@ def test_a_trigger_that_arrives_only_at_the_next_try_makes_one_run(server, run_t
 def test_without_a_key_a_lost_answer_says_that_a_run_may_exist(
     lost, server, connect, run_tasks, triggered, said
 ):
-    connect(timeout=0.5)
+    connect(timeout=TIMEOUT.get(lost, 10))
     server.on_task("resize", output="once")
     LOST[lost](server)
     result = run_tasks("""
@@ -231,7 +239,8 @@ def test_without_a_key_a_lost_answer_says_that_a_run_may_exist(
     assert said.lines("a run may exist: look for it in the dashboard before you start another one")
 
 
-def test_without_a_key_a_request_that_did_not_arrive_is_repeated(server, run_try, triggered):
+def test_without_a_key_a_request_that_did_not_arrive_is_repeated(server, connect, run_try, triggered):
+    connect(retry_for=30)
     server.on_task("resize", output="once")
     server.rate_limit_next(path="/trigger", reset_after=0.5)
     ended = run_try(operator(idempotency_key=None))

@@ -209,7 +209,7 @@ def test_a_delayed_run_is_waited_for(server, run_tasks, said):
 
 
 def test_a_wait_without_an_interval_takes_few_requests(server, run_tasks):
-    server.on_task("resize", output=1, start_after=0, after=2.5)
+    server.on_task("resize", output=1, start_after=0, after=3)
     run_tasks("""
         for deferrable in (False, True):
             RunTriggerTaskOperator(

@@ -76,7 +76,7 @@ def test_a_run_whose_id_cannot_be_pushed_is_canceled_and_another_one_starts(serv
 def test_a_retry_after_a_cancel_by_hand_starts_once_the_worker_has_stopped(
     deferrable, server, run_try, meanwhile, the_run, said
 ):
-    server.on_task("resize", after=None, acknowledge_after=2.5, times=1)
+    server.on_task("resize", after=None, acknowledge_after=3.5, times=1)
     server.on_task("resize", output="second", start_after=0)
     meanwhile(lambda: the_run("resize", "EXECUTING"), lambda: the_run("resize").cancel())
     ended = run_try(operator(deferrable=deferrable))

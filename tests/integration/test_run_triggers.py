@@ -97,18 +97,23 @@ def test_each_connection_has_a_client_of_its_own_and_each_loop(server, connect, 
 
 
 def test_a_trigger_that_is_canceled_leaves_the_client_to_the_others(server, connection, made_clients):
-    server.on_task("resize", output=1, after=1)
+    server.on_task("resize", after=None)
     first, second = start(server, 2)
+
+    def is_checked(run_id):
+        return any(request.path.endswith(run_id) for request in list(server.requests))
 
     async def main():
         tasks = [
             asyncio.ensure_future(event_of(TriggerDevRunTrigger(run_ids=[one], wait={"poll_interval": 0.1})))
             for one in (first, second)
         ]
-        await asyncio.sleep(0.5)
+        while not (is_checked(first) and is_checked(second)):
+            await asyncio.sleep(0.02)
         tasks[0].cancel()
         with pytest.raises(asyncio.CancelledError):
             await tasks[0]
+        server.runs[second].status = "COMPLETED"
         return await tasks[1]
 
     assert asyncio.run(main())["status"] == "COMPLETED"

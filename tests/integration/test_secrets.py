@@ -162,7 +162,7 @@ def test_nothing_that_runs_of_ones_own_leave_holds_the_key(server, run_ids, run_
 
 @pytest.mark.parametrize("deferrable", [False, True], ids=["waits", "defers"])
 def test_nothing_that_a_wait_leaves_holds_the_key(deferrable, server, connect, run_dag, left, meanwhile):
-    connect(timeout=1, retry_for=5)
+    connect(retry_for=30)
     error = {"name": "Error", "message": f"refused {KEY}", "stackTrace": f"Error: {KEY}\n    at {KEY}"}
     server.on_task("works", output="done", output_by_url=True, after=2)
     server.on_task("fails", error=error, after=0.5)

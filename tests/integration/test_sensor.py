@@ -113,7 +113,7 @@ def test_a_run_of_another_environment_fails_it(server, run_tasks, impatient_chec
 
 
 def test_failures_of_the_server_do_not_end_the_wait(server, run_tasks, connect, impatient_checks, said):
-    connect(timeout=1, retry_for=1)
+    connect(retry_for=1)
     run = server.add_run("EXECUTING", then=[(3, "COMPLETED")])
     server.fail_next(6, 503, path="/api/v3/runs/")
     server.malformed_next(3, path="/api/v3/runs/")

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import re
 import threading
-import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
 from docs_pages import DOCS, matches, rows
 from docs_scenes import RUN_SCENARIOS, RunScene
+from waiting import until
 
 from airflow_provider_trigger.cancel.outcome import CancelOutcome
 from airflow_provider_trigger.hooks.trigger_dev import TriggerDevHook
@@ -109,13 +109,15 @@ def out_of_time(scene: Scene) -> None:
 def stopped_while(scene: Scene, path: str, runs: int = 1) -> None:
     """Stop the operator, as Airflow does, when the server has a request that it does not answer."""
     scene.server.hang_next(None, path=path)
+    stopped_when(scene, lambda: any(path in request.path for request in list(scene.server.requests)), runs)
+
+
+def stopped_when(scene: Scene, condition: Callable[[], bool], runs: int) -> None:
+    """Stop the operator, as Airflow does, when a condition holds."""
     operator = CancelTriggerRunOperator(task_id="cancel", run_ids=scene.add_runs(runs))
 
     def stop() -> None:
-        until = time.monotonic() + 30
-        while not any(path in request.path for request in list(scene.server.requests)):
-            assert time.monotonic() < until, f"no request of {path}"
-            time.sleep(0.01)
+        until(condition, "it is to be stopped", limit=30)
         operator.on_kill()
 
     stopping = threading.Thread(target=stop, daemon=True)
@@ -133,13 +135,18 @@ def stopped_before(scene: Scene) -> None:
 def bulk_action_without_answer(scene: Scene) -> None:
     scene.server.latency = 0.05
     scene.server.hang_next(None, path="bulk-actions")
-    CancelTriggerRunNotifier(run_ids=scene.add_runs(301), timeout=1.5, max_concurrency=1).notify({})
+    CancelTriggerRunNotifier(run_ids=scene.add_runs(301), timeout=4, max_concurrency=1).notify({})
 
 
 def bulk_action_off(scene: Scene) -> None:
+    """Stop once a check has shown that it has not begun."""
     scene.server.bulk_duration = None
-    scene.server.latency = 0.05
-    CancelTriggerRunNotifier(run_ids=scene.add_runs(301), timeout=1.5, max_concurrency=1).notify({})
+    path = "/bulk-actions/"
+    stopped_when(
+        scene,
+        lambda: any(path in request.path and request.status for request in list(scene.server.requests)),
+        runs=301,
+    )
 
 
 def not_readable_yet(scene: Scene) -> None:
@@ -164,7 +171,7 @@ def no_proxy(scene: Scene) -> None:
 
 def used_up(scene: Scene) -> None:
     scene.connect(retry_for=10)
-    scene.server.rate_limit_next(reset_after=3.5)
+    scene.server.rate_limit_next(reset_after=5)
     scene.cancel(scene.add_runs(2), max_concurrency=1)
 
 

@@ -232,10 +232,12 @@ def test_canceled_while_the_connection_is_fetched_it_does_not_interrupt_that(
     monkeypatch: pytest.MonkeyPatch, connection: str
 ) -> None:
     seen = []
+    begun, canceled = asyncio.Event(), asyncio.Event()
 
     async def get_hook(conn_id: str) -> Any:
+        begun.set()
         try:
-            await asyncio.sleep(0.1)
+            await canceled.wait()
             seen.append("fetched")
         except asyncio.CancelledError:
             seen.append("interrupted")
@@ -245,10 +247,11 @@ def test_canceled_while_the_connection_is_fetched_it_does_not_interrupt_that(
 
     async def main() -> None:
         waiting = asyncio.create_task(TriggerDevRunTrigger(run_ids=["run_1"], wait={"cancels": False}).hook())
-        await asyncio.sleep(0.02)
+        await begun.wait()
         waiting.cancel()
         with pytest.raises(asyncio.CancelledError):
             await waiting
+        canceled.set()
         await until(lambda: seen)
 
     asyncio.run(main())
