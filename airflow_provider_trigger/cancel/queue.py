@@ -37,13 +37,16 @@ class Queue(Generic[T]):
         :param now: the time on the monotonic clock
         :param before: items of this urgency and less urgent ones are left
         """
-        if self._held is not None and now >= self._held.until:
-            self.release()
-        if self._held is not None:
-            if self._held.is_taken or now < self._held.at:
+        held = self._held
+        if held is not None and not held.is_taken:
+            if now < held.at:
                 return None
-            self._held.is_taken = True
-            return self._held.item
+            # Perhaps late, where the machine has stalled: the others wait for it as long as otherwise.
+            held.is_taken, held.until = True, now + held.until - held.at
+            return held.item
+        if held is not None and now < held.until:
+            return None
+        self.release()
         while self._later and self._later[0][0] <= now:
             _, number, urgency, item = heapq.heappop(self._later)
             heapq.heappush(self._ready, (urgency, number, item))
@@ -62,7 +65,7 @@ class Queue(Generic[T]):
         :param item: what :meth:`take` returns
         :param urgency: the smallest number comes first, once the others are returned again
         :param at: when it becomes ready, on the monotonic clock
-        :param until: when the others are returned again at the latest, on the monotonic clock
+        :param until: when the others are returned again at the latest; as much later as it is taken later
         """
         if self._held is not None and not self.is_held_for(item):
             self.put(item, urgency=urgency, at=at)

@@ -107,13 +107,12 @@ def test_of_several_items_the_first_one_counts_and_may_come_again(queue: Queue[s
     assert queue.take(20.0) == "second"
 
 
-@pytest.mark.parametrize("is_taken", [True, False])
-def test_the_others_do_not_wait_for_long(queue: Queue[str], is_taken: bool) -> None:
+@pytest.mark.parametrize("taken_at", [10.0, 10.75, 99.0])
+def test_the_others_do_not_wait_for_long(queue: Queue[str], taken_at: float) -> None:
     queue.hold_for("first", urgency=1, at=10.0, until=11.0)
-    queue.put("other", urgency=2)
-    if is_taken:
-        assert queue.take(10.0) == "first"
-    assert queue.take(10.9) == (None if is_taken else "first")
-    assert queue.next_at() == 11.0
-    assert queue.take(11.0) == "other"
+    queue.put("other", urgency=0)
+    assert queue.take(taken_at) == "first"  # before the others, also where it is late
+    assert queue.take(taken_at + 0.9) is None
+    assert queue.next_at() == taken_at + 1
+    assert queue.take(taken_at + 1) == "other"
     assert not queue.is_held_for("first")
