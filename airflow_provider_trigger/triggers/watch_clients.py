@@ -45,15 +45,23 @@ class _Clients:
 
     @classmethod
     def of(cls, settings: Settings) -> _Clients:
-        return cls(
+        clients = cls(
             settings=settings,
             queries=AsyncTriggerDevClient(settings, max_connections=1),
             checks=AsyncTriggerDevClient(settings, rate_limit=RateLimit(reserve=CHECKS_RESERVE)),
             urgent=AsyncTriggerDevClient(settings, rate_limit=RateLimit(reserve=CHECKS_RESERVE)),
         )
+        for client in clients.all:
+            # The server has started these runs: a page in its place passes, and is no reason to stop.
+            client.exchange.breaker.has_worked = True
+        return clients
+
+    @property
+    def all(self) -> tuple[AsyncTriggerDevClient, ...]:
+        return self.queries, self.checks, self.urgent
 
     async def close(self) -> None:
-        for client in (self.queries, self.checks, self.urgent):
+        for client in self.all:
             await client.close()
 
 

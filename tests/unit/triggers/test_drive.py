@@ -9,8 +9,10 @@ from fake_clock import Clock
 from fake_log import Log
 from virtual_loop import run_in_virtual_time
 
+from airflow_provider_trigger.api.async_client import AsyncTriggerDevClient
 from airflow_provider_trigger.api.errors import ServerError, TransportError, TriggerDevError
-from airflow_provider_trigger.api.http import Call
+from airflow_provider_trigger.api.exchange import Exchange
+from airflow_provider_trigger.api.http import Call, Response
 from airflow_provider_trigger.api.models.runs import Run
 from airflow_provider_trigger.cancel.outcome import CancelOutcome, CancelResult
 from airflow_provider_trigger.run.wait import wait_for_runs
@@ -85,6 +87,36 @@ def test_a_run_that_the_server_shows_in_no_way_is_waited_for_only_for_a_while(
     assert sent[-3:] == [feed, runs, feed]
     assert sent.count(runs) == 1
     assert 120 <= virtual_time.now - begun <= 150
+
+
+@pytest.mark.parametrize(
+    "page",
+    [
+        Response(status=404, headers={"content-type": "text/html"}, body=b"<html>Not found</html>"),
+        Response(status=302, headers={"location": "https://login.test/"}, body=b""),
+    ],
+    ids=["404", "redirect"],
+)
+def test_a_wait_that_begins_while_a_page_is_in_place_of_the_server_continues(
+    page: Response, hook, virtual_time: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sent: list[float] = []
+
+    async def answer(*_: Any) -> Response:
+        sent.append(virtual_time.now)
+        return page
+
+    defaults = Exchange.__init__.__kwdefaults__
+    assert defaults is not None
+    monkeypatch.setitem(defaults, "monotonic", virtual_time.monotonic)
+    monkeypatch.setitem(defaults, "wall", virtual_time.time)
+    monkeypatch.setattr(AsyncTriggerDevClient, "send", answer)
+    run_ids = [f"run_{number}" for number in range(30)]
+    settings = WaitSettings(cancels=False, deadline=virtual_time.time() + 600)
+    steps = wait_for_runs(run_ids, settings, log=Log(), now=virtual_time.time)
+    waited = run_in_virtual_time(drive(steps, hook), virtual_time)
+    assert {one.end for one in waited.values()} == {WaitEnd.TIMED_OUT}
+    assert len(sent) > 10  # more than what opens a circuit breaker
 
 
 class Cancels:
