@@ -7,7 +7,6 @@ import contextvars
 import logging
 import time
 from collections.abc import Coroutine, Sequence
-from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_trigger.api.endpoints.query import query_runs
@@ -270,13 +269,17 @@ class Listener:
 
 async def wait_for(event: asyncio.Event, *, seconds: float) -> None:
     """
-    Wait for an event, up to 5 minutes.
+    Wait for an event, and set it where nobody does so in time, or in 5 minutes.
 
     :param event: the event
     :param seconds: how long at most, perhaps infinite
     """
     if event.is_set():
         return
-    with suppress(TimeoutError):
-        async with asyncio.timeout(min(max(0.0, seconds), LOG_INTERVAL)):
-            await event.wait()
+    # `asyncio.timeout` cancels the trigger's own task. If Airflow cancels it in the same turn of the event
+    # loop, its message is lost, and Airflow 3.3 does not call `on_kill` without it.
+    timer = asyncio.get_running_loop().call_later(min(max(0.0, seconds), LOG_INTERVAL), event.set)
+    try:
+        await event.wait()
+    finally:
+        timer.cancel()

@@ -18,7 +18,7 @@ from airflow_provider_trigger.api.models.runs import Run
 from airflow_provider_trigger.run.query_pace import QUERY_INTERVAL
 from airflow_provider_trigger.run.status_watch import StatusWatch
 from airflow_provider_trigger.run.steps import Check
-from airflow_provider_trigger.triggers.watch import CHECK_CONCURRENCY, Listener, Watch
+from airflow_provider_trigger.triggers.watch import CHECK_CONCURRENCY, Listener, Watch, wait_for
 from airflow_provider_trigger.triggers.watch_clients import WatchClients
 from airflow_provider_trigger.triggers.watches import watch_runs
 
@@ -235,3 +235,33 @@ def test_the_log_says_which_watch_crashed_and_where(
     assert record.getMessage() == "The watch of connection 'trigger_dev_default' crashed"
     assert record.exc_info is not None
     assert record.exc_info[0] is ZeroDivisionError
+
+
+# Its time
+
+
+@pytest.mark.parametrize("first", ["timer", "cancel"])
+def test_a_cancel_that_comes_with_the_end_of_a_pause_keeps_its_message(
+    first: str, virtual_time: Clock
+) -> None:
+    """Airflow 3.3 tells by the message that the task was ended, and calls on_kill then."""
+
+    async def main() -> tuple[object, ...]:
+        loop, event = asyncio.get_running_loop(), asyncio.Event()
+        waiting: asyncio.Task[None] = loop.create_task(wait_for(event, seconds=5))
+        if first == "cancel":  # the task has not begun, and so not its timer
+            loop.call_at(loop.time() + 5, waiting.cancel, "ended by a user")
+        await asyncio.sleep(0)
+        if first == "timer":
+            loop.call_at(loop.time() + 5, waiting.cancel, "ended by a user")
+        with pytest.raises(asyncio.CancelledError) as canceled:
+            await waiting
+        return canceled.value.args
+
+    assert run_in_virtual_time(main(), virtual_time) == ("ended by a user",)
+
+
+def test_a_pause_ends_in_time_though_nothing_happens(virtual_time: Clock) -> None:
+    begun = virtual_time.now
+    run_in_virtual_time(wait_for(asyncio.Event(), seconds=7), virtual_time)
+    assert virtual_time.now - begun == pytest.approx(7)
