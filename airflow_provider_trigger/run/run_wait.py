@@ -52,6 +52,7 @@ class RunWait:
         "_logs_changes",
         "_rejected_since",
         "_settings",
+        "_version_shown_at",
         "_without_version_since",
         "error",
         "run",
@@ -73,6 +74,7 @@ class RunWait:
         self._rejected_since: float | None = None
         self._broken_since: float | None = None
         self._without_version_since: float | None = None
+        self._version_shown_at: datetime | None = None  # by the server's clock
 
     def take(self, reply: Run | TriggerDevError, now: float) -> Waited | None:
         """
@@ -108,10 +110,15 @@ class RunWait:
             self._log_change(run)
             self._logged_at = now
         self.run = run
+        self._note_version(run, now)
+
+    def _note_version(self, run: Run, now: float) -> None:
+        """Note since when the run waits for a version; its own check corrects what a query has shown."""
         if not run.waits_for_version:
-            self._without_version_since = None
-        elif self._without_version_since is None:
+            self._without_version_since = self._version_shown_at = None
+        elif self._without_version_since is None or run.updated_at not in (None, self._version_shown_at):
             self._without_version_since = now - _seconds_between(run.updated_at, run.seen_at)
+            self._version_shown_at = run.updated_at
 
     def _log_change(self, run: Run) -> None:
         if run.waits_for_version:

@@ -19,7 +19,7 @@ from airflow_provider_trigger.api.models.runs import Run
 from airflow_provider_trigger.log import Log
 from airflow_provider_trigger.run.describe import unconfirmed_cancel
 from airflow_provider_trigger.run.run_wait import RunWait
-from airflow_provider_trigger.run.steps import Cancel, Check, CheckOtherwise, Pause, Step, Steps
+from airflow_provider_trigger.run.steps import Cancel, Check, CheckOtherwise, News, Pause, Step, Steps
 from airflow_provider_trigger.run.wait_log import MAX_NAMED, WaitLog
 from airflow_provider_trigger.run.wait_settings import WaitSettings
 from airflow_provider_trigger.run.waited import Waited, WaitEnd
@@ -82,9 +82,8 @@ class _Wait:
             yield from self._check_otherwise(now)
             now = self._now()
             self._log_progress(now)
-            stopping = self._stopping(now)
-            is_known = stopping.keys() <= news.keys() or check.is_fresh
-            if stopping and not self._is_useless and (is_known or not self._needs_check(stopping)):
+            stopping = self._confirmed(self._stopping(now), check, news)
+            if stopping and not self._is_useless:
                 yield from self._stop(stopping)
             now = self._now()
             at = now + min((run.interval(now) for run in self._open.values()), default=0.0)
@@ -115,6 +114,15 @@ class _Wait:
         """Whether runs are checked once more before they are no longer waited for."""
         # The cancel of one that has ended changes nothing; of one that has a version by now, it does.
         return not self._settings.cancels or WaitEnd.NO_VERSION in ends.values()
+
+    def _confirmed(self, ends: dict[str, WaitEnd], check: Check, news: News) -> dict[str, WaitEnd]:
+        """Return those for which a check was new enough, where one is needed."""
+        if WaitEnd.NO_VERSION in ends.values():
+            # A query does not show since when a run waits for a version, nor that it has one since just now.
+            checked = set(check.run_ids if check.is_fresh else ())
+            return {run_id: end for run_id, end in ends.items() if run_id in checked}
+        is_known = check.is_fresh or ends.keys() <= news.keys()
+        return ends if is_known or not self._needs_check(ends) else {}
 
     def _close(self, run_id: str, waited: Waited) -> None:
         del self._open[run_id]

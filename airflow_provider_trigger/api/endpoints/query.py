@@ -15,7 +15,7 @@ from airflow_provider_trigger.api.errors import UnexpectedAnswerError
 from airflow_provider_trigger.api.http import Call, Request, Response
 from airflow_provider_trigger.api.models.related_runs import ChildRun
 from airflow_provider_trigger.api.models.runs import Run
-from airflow_provider_trigger.api.models.statuses import meaning_of, todays_word
+from airflow_provider_trigger.api.models.statuses import todays_word
 from airflow_provider_trigger.api.models.values import read_text
 from airflow_provider_trigger.api.responses import json_object
 
@@ -28,10 +28,10 @@ MAX_ROWS = 10_000
 QUERY_TIMEOUT = 5.0
 """How long the server may take for a query, in seconds."""
 
-# GET's startedAt is dequeued_at here; there is no updated_at (measured).
+# GET's startedAt is dequeued_at here. There is no updated_at (measured), and nothing else says since when a
+# run waits for a version: queued_at is older where it waited in its queue first.
 _COLUMNS = (
-    "run_id, status, task_identifier, attempt_count, "
-    "triggered_at, queued_at, dequeued_at, executed_at, completed_at"
+    "run_id, status, task_identifier, attempt_count, triggered_at, dequeued_at, executed_at, completed_at"
 )
 # Without a period the query looks back 7 days; a long one costs nothing (measured).
 _PERIOD = "365d"
@@ -55,8 +55,8 @@ def query_runs(run_ids: Sequence[str]) -> Call[list[Run]]:
     run's end can be missing from it permanently (measured). An older server does not know it: 404. While its
     database is down the server answers 400 (measured).
 
-    The runs are :meth:`~airflow_provider_trigger.api.models.runs.Run.without_contents`. They have
-    ``updated_at`` only while they wait for a version.
+    The runs are :meth:`~airflow_provider_trigger.api.models.runs.Run.without_contents`, and have no
+    ``updated_at``.
 
     :param run_ids: 1 to :data:`MAX_QUERIED_RUNS` ids
     :raises ValueError: there is none, or one that :func:`can_be_queried` denies
@@ -121,14 +121,12 @@ def _is_run(row: object) -> bool:
 
 
 def _read_row(row: Mapping[str, Any], seen_at: datetime | None) -> Run:
-    status, executed_at = todays_word(row["status"]), row.get("executed_at")
+    executed_at = row.get("executed_at")
     answer = {
         "id": row["run_id"],
-        "status": status,
+        "status": todays_word(row["status"]),
         "taskIdentifier": row.get("task_identifier"),
         "createdAt": row.get("triggered_at"),
-        # When the run began to wait for a version, also after a delay (measured).
-        "updatedAt": row.get("queued_at") if meaning_of(status).waits_for_version else None,
         "startedAt": row.get("dequeued_at") or executed_at,
         "finishedAt": row.get("completed_at"),
         # It is 1 before the first attempt, too (measured).

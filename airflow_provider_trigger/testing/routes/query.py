@@ -111,7 +111,8 @@ def _time(moment: datetime | None) -> str | None:
 
 
 def _queued_at(state: State) -> datetime:
-    return state.updated_at if state.status == "PENDING_VERSION" else state.created_at
+    """Return when it came into its queue; a run that waits for a version was there before (read)."""
+    return min(state.delayed_until or state.created_at, state.updated_at)
 
 
 # The real server's other columns are not in use. The form of its times was not recorded.

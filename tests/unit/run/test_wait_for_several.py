@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -176,15 +177,67 @@ def test_a_check_that_fails_then_puts_the_cancel_off_until_the_run_is_seen() -> 
     step = wait.reply({"run_1": LOST})
     assert (step.is_fresh, step.until) == (False, float("inf"))
     step = wait.reply(all_seen(("run_1",), "PENDING_VERSION"), after=30)
-    assert step == Cancel(run_ids=("run_1",))
+    assert step == Check(run_ids=("run_1",), is_fresh=True)
+    assert wait.reply(all_seen(("run_1",), "PENDING_VERSION")) == Cancel(run_ids=("run_1",))
 
 
-@pytest.mark.parametrize("status", ["PENDING_VERSION", "EXECUTING"])
-def test_what_is_new_just_then_needs_no_other_check(status: str) -> None:
+def test_what_is_new_just_then_may_be_a_querys_and_so_needs_another_check() -> None:
     wait = Wait("run_1", pending_version_timeout=300)
     wait.reply(all_seen(("run_1",), "PENDING_VERSION"))
-    step = wait.reply(all_seen(("run_1",), status), after=300)
-    assert isinstance(step, Cancel if status == "PENDING_VERSION" else Check)
+    step = wait.reply(all_seen(("run_1",), "PENDING_VERSION"), after=300)
+    assert step == Check(run_ids=("run_1",), is_fresh=True)
+    assert not wait.reply(all_seen(("run_1",), "EXECUTING")).is_fresh
+
+
+def test_a_run_that_is_due_during_the_check_of_another_one_needs_one_of_its_own() -> None:
+    wait = Wait("run_1", "run_2", pending_version_timeout=300)
+    wait.reply(all_seen(("run_1",), "PENDING_VERSION"))
+    wait.reply(all_seen(("run_2",), "PENDING_VERSION"), after=10)
+    assert wait.reply({}, after=290) == Check(run_ids=("run_1",), is_fresh=True)
+    assert wait.reply(all_seen(("run_1",), "PENDING_VERSION"), after=10) == Cancel(run_ids=("run_1",))
+    wait.reply({})
+    step = wait.reply(all_seen(("run_1",), "CANCELED"))
+    assert step == Check(run_ids=("run_2",), is_fresh=True)
+
+
+def without_version(since: float, clock: Clock) -> dict[str, Any]:
+    """Show a run as a check by itself does; the answer's date has no fractions of a second."""
+    updated_at = datetime.fromtimestamp(since, UTC).isoformat()
+    shown = {"id": "run_1", "status": "PENDING_VERSION", "updatedAt": updated_at}
+    return {"run_1": Run.from_answer(shown, seen_at=datetime.fromtimestamp(int(clock.time()), UTC))}
+
+
+@pytest.mark.parametrize("since", [-250.25, 40.25])
+def test_a_check_of_a_run_by_itself_says_since_when_it_waits_for_a_version(since: float) -> None:
+    wait = Wait("run_1", pending_version_timeout=300)
+    began = wait.clock.time()
+    wait.reply(all_seen(("run_1",), "PENDING_VERSION"))  # as a query shows it
+    assert wait.step.until == began + 300
+    wait.clock.sleep(45)
+    wait.reply(without_version(began + since, wait.clock))
+    assert wait.step.until == pytest.approx(began + 300 + since, abs=1.01)
+    wait.reply(all_seen(("run_1",), "PENDING_VERSION"), after=1)
+    assert wait.step.until == pytest.approx(began + 300 + since, abs=1.01)
+
+
+def test_a_run_that_has_waited_for_another_version_since_is_not_canceled_for_it() -> None:
+    wait = Wait("run_1", pending_version_timeout=300)
+    began = wait.clock.time()
+    wait.reply(without_version(began, wait.clock))
+    assert wait.reply({}, after=300).is_fresh
+    step = wait.reply(without_version(began + 200, wait.clock))
+    assert (step.is_fresh, step.until) == (False, began + 500)
+    assert wait.reply({}, after=200).is_fresh
+    assert wait.reply(without_version(began + 200, wait.clock)) == Cancel(run_ids=("run_1",))
+
+
+def test_the_date_without_fractions_of_a_second_puts_no_cancel_off() -> None:
+    wait = Wait("run_1", pending_version_timeout=300)
+    wait.clock.sleep(0.9)
+    since = wait.clock.time()
+    wait.reply(without_version(since, wait.clock))
+    assert wait.reply({}, after=300).is_fresh
+    assert wait.reply(without_version(since, wait.clock)) == Cancel(run_ids=("run_1",))
 
 
 # One run that ends the wait for all

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -58,7 +59,21 @@ def test_the_query_of_this_package_is_answered(server: TriggerDevServer, clock: 
         assert abs((run.created_at - shown.created_at).total_seconds()) < 0.001
         assert (run.started_at is None) == (shown.started_at is None)
     assert runs["run_1"].task_identifier == "resize"
-    assert runs["run_3"].updated_at is not None
+
+
+def test_a_run_without_a_version_shows_when_it_was_queued_first(
+    server: TriggerDevServer, clock: Clock
+) -> None:
+    server.add_run("QUEUED", run_id="run_1", then=[(400, "PENDING_VERSION")])
+    server.unknown_task("resize")
+    server.on_task("resize", start_after=0)
+    delayed, _ = server.trigger("resize", options={"delay": "100s"})
+    added_at = datetime.fromtimestamp(clock.time(), UTC)
+    clock.now += 500
+    rows = select(server, f"run_id IN ('run_1', '{delayed.id}')", columns="status, queued_at")
+    assert [row["status"] for row in rows] == ["Pending version"] * 2
+    queued = [datetime.fromisoformat(row["queued_at"] + "+00:00") - added_at for row in rows]
+    assert [one.total_seconds() for one in queued] == [0, 100]
 
 
 @pytest.mark.parametrize("status", [*ALIVE, *FINAL])
