@@ -63,6 +63,7 @@ class QueryPace:
         self._busy = 0
         self._failing_since = self._failed_at = now
         self._has_reached_server = False
+        self._has_worked = False
 
     def succeeded(self, *, sent_at: float, now: float, parts: int, limit: float | None) -> None:
         """
@@ -78,7 +79,7 @@ class QueryPace:
             text = "Connection %r: status queries work again after %.0f s; each run is also checked by itself"
             self._log.info(text, self._name, now - self._failing_since)
         self.state, self._failures, self._busy = QueryState.WORKS, 0, 0
-        self._has_reached_server = False
+        self._has_reached_server, self._has_worked = False, True
         took = min(now - sent_at, QUERY_TIMEOUT)  # the rest was spent waiting for a turn
         interval = max(QUERY_INTERVAL / parts, took / _SHARE_OF_TIME)
         if limit:
@@ -112,12 +113,12 @@ class QueryPace:
         if self.state is QueryState.UNREACHABLE:
             return _PAUSE_WITHOUT_SERVER
         self._failures += 1
-        if _is_missing(error):
+        if self._has_no_queries(error):
             return _PAUSE_WITHOUT_QUERY
         return _PAUSES[min(self._failures, len(_PAUSES)) - 1]
 
     def _log_failure(self, error: TriggerDevError) -> None:
-        if _is_missing(error):
+        if self._has_no_queries(error):
             text = "Connection %r: the server has no status queries; each run is checked by itself"
             self._log.info(text, self._name)
         elif self.state is QueryState.UNREACHABLE:
@@ -126,6 +127,10 @@ class QueryPace:
         else:
             text = "Connection %r: a status query failed; each run is checked by itself: %s"
             self._log.warning(text, self._name, error)
+
+    def _has_no_queries(self, error: TriggerDevError) -> bool:
+        """Return whether the server is an older one; one that has answered queries has a page in front."""
+        return isinstance(error, ResponseError) and error.status == 404 and not self._has_worked
 
     def reached_server(self, *, sent_at: float) -> None:
         """
@@ -147,7 +152,3 @@ def _is_unreachable(error: TriggerDevError) -> bool:
     if isinstance(error, NotSentError):
         return True
     return isinstance(error, TransportError) and not isinstance(error, AnswerTimeoutError)
-
-
-def _is_missing(error: TriggerDevError) -> bool:
-    return isinstance(error, ResponseError) and error.status == 404

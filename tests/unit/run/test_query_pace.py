@@ -101,6 +101,18 @@ def test_a_server_without_the_query_is_asked_again_after_ten_minutes(pace: Query
     ]
 
 
+def test_a_404_of_a_server_that_has_answered_queries_is_a_failure_like_others(
+    pace: QueryPace, log: Log
+) -> None:
+    succeed(pace, sent_at=200.0)
+    for pause in (5.0, 10.0):
+        pace.failed(MISSING, now=300.0)
+        assert (pace.due, pace.state) == (300.0 + pause, QueryState.FAILS)
+    assert log.lines == [
+        f"Connection 'mine': a status query failed; each run is checked by itself: {MISSING}"
+    ]
+
+
 @pytest.mark.parametrize(
     "error", [TransportError("refused", was_sent=False), NotSentError("stopped responding")]
 )
