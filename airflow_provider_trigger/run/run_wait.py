@@ -24,9 +24,9 @@ LOG_INTERVAL = 300.0
 
 UNKNOWN_AFTER = 30.0
 """
-How long a run may be answered with 404 or 500 at least, in seconds.
+How long a run may be answered with 401, 403, 404 or 500 at least, in seconds.
 
-A replica of the database lags behind (measured).
+A replica of the database lags behind (measured), and a gateway may reject a few requests.
 """
 
 
@@ -167,8 +167,7 @@ class RunWait:
             return False
         if self._rejected_since is None:
             self._rejected_since = now
-        least = UNKNOWN_AFTER if isinstance(error, NotFoundError) else 0.0
-        return now - self._rejected_since >= max(self._settings.patience, least)
+        return now - self._rejected_since >= max(self._settings.patience, UNKNOWN_AFTER)
 
     def is_broken(self, now: float) -> bool:
         """

@@ -325,6 +325,30 @@ def test_a_run_that_never_was_is_rejected_without_one(wait: Wait) -> None:
     assert 30 <= sum(wait.pauses) < 35
 
 
+@pytest.mark.parametrize("status", [401, 403, 404])
+def test_a_wait_that_repeats_nothing_survives_rejections_for_half_a_minute(
+    server, network, wait: Wait, clock, answer, status: int
+) -> None:
+    run = server.add_run("EXECUTING", then=[(20, "COMPLETED")])
+    network.before = lambda _: network.repair() if clock.now >= 1025 else None
+    network.fault("GET", answer(status, {"error": "Not found"}), times=1000)
+    waited = wait(run, patience=0)
+    assert waited is not None
+    assert waited.end is WaitEnd.FINAL
+
+
+@pytest.mark.parametrize("status", [401, 403, 404])
+def test_a_wait_that_repeats_nothing_ends_after_half_a_minute_of_rejections(
+    server, network, wait: Wait, clock, answer, status: int
+) -> None:
+    run = server.add_run("EXECUTING")
+    network.fault("GET", answer(status, {"error": "Not found"}), times=1000)
+    waited = wait(run, patience=0)
+    assert waited is not None
+    assert waited.end is WaitEnd.REJECTED
+    assert 1030 <= clock.now < 1035
+
+
 def test_a_replica_that_does_not_know_a_run_yet_ends_no_wait_that_repeats_nothing(
     server, network, wait: Wait, answer
 ) -> None:
