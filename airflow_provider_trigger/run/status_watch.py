@@ -29,6 +29,9 @@ _MISSING_AFTER = 10.0
 _BACKGROUND_INTERVAL = 1.0
 """While queries work, one run is checked by itself in so many seconds."""
 
+_NOT_SENT_PAUSE = 1.0
+"""After a check that was not sent, none begins for so many seconds: the circuit breaker is open."""
+
 
 class StatusWatch:
     """
@@ -47,7 +50,7 @@ class StatusWatch:
         self._to_check: OrderedDict[str, Watched] = OrderedDict()
         self._due: list[tuple[float, int, Watched]] = []
         self._numbers = itertools.count()
-        self._background_at = now
+        self._background_at, self._held_until = now, -math.inf
 
     def __len__(self) -> int:
         return len(self._watched)
@@ -104,10 +107,10 @@ class StatusWatch:
 
         :param now: the time, in seconds
         """
-        watched = self._next_due(now) or self._next_unchecked(now)
+        watched = None if now < self._held_until else self._next_due(now) or self._next_unchecked(now)
         if watched is None:
             return None
-        watched.is_in_flight, watched.checked_at, watched.due = True, now, math.inf
+        watched.begin_check(now)
         self._to_check.move_to_end(watched.run_id)
         return watched.run_id
 
@@ -147,6 +150,7 @@ class StatusWatch:
         self._forget_outdated()
         query_at = self.pace.due if may_query and self._to_query else math.inf
         check_at = min(self._due[0][0] if self._due else math.inf, self._unchecked_due())
+        check_at = max(check_at, self._held_until)
         return min(query_at, check_at if may_check else math.inf)
 
     def queried(
@@ -204,14 +208,17 @@ class StatusWatch:
         """
         if (watched := self._watched.get(run_id)) is None or watched.has_ended:
             return {}
-        watched.is_in_flight, before = False, self.pace.state
+        watched.is_in_flight, sent_at, before = False, watched.checked_at, self.pace.state
         if isinstance(reply, Run):
             watched.broken_since = math.inf
-            self.pace.reached_server(sent_at=watched.checked_at)
-            is_news = self._saw(watched, reply, watched.checked_at, now)
+            self.pace.reached_server(sent_at=sent_at)
+            is_news = self._saw(watched, reply, sent_at, now)
         else:
             is_shown = bool(watched.is_listed) and self.pace.state is QueryState.WORKS
             is_news = watched.check_failed(reply, now, is_shown=is_shown)
+            if watched.checked_at < sent_at:  # it was not sent: the run comes first again
+                self._held_until = now + _NOT_SENT_PAUSE
+                self._to_check.move_to_end(run_id, last=False)
         self._schedule(watched)
         self._reschedule(before)
         return {run_id: reply} if is_news else {}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, field
 
-from airflow_provider_trigger.api.errors import TriggerDevError, is_internal_error, root_of
+from airflow_provider_trigger.api.errors import NotSentError, TriggerDevError, is_internal_error, root_of
 from airflow_provider_trigger.api.models.runs import Run
 from airflow_provider_trigger.run.wait_settings import check_interval
 
@@ -29,6 +29,7 @@ class Watched:
     :param failing_since: when its checks began to fail, negative infinity if the last one did not
     :param broken_since: since when its checks answer nothing but 500, infinite if the last one did not
     :param checked_at: when it was last checked by itself
+    :param checked_before: the same without the check that is in flight, or has just ended
     :param seen_at: when the request was sent that showed :attr:`run`
     :param due: when it is to be checked by itself, whatever becomes of others
     :param is_listed: whether the last query with it has shown it, None before the first one
@@ -44,6 +45,7 @@ class Watched:
     failing_since: float = -math.inf
     broken_since: float = math.inf
     checked_at: float = -math.inf
+    checked_before: float = -math.inf
     seen_at: float = -math.inf
     due: float = math.inf
     is_listed: bool | None = None
@@ -68,6 +70,15 @@ class Watched:
         # A single fault does not cost a long interval.
         return last + check_interval(last - max(self.born_at, self.failing_since), poll_interval=None)
 
+    def begin_check(self, now: float) -> None:
+        """
+        Take in that a check of it by itself begins.
+
+        :param now: the time, in seconds
+        """
+        self.checked_before, self.checked_at = self.checked_at, now
+        self.is_in_flight, self.due = True, math.inf
+
     def check_failed(self, error: TriggerDevError, now: float, *, is_shown: bool) -> bool:
         """
         Take in that a check of it by itself failed; return whether that is news for its waits.
@@ -76,6 +87,8 @@ class Watched:
         :param now: the time, in seconds
         :param is_shown: whether queries show the run
         """
+        if isinstance(error, NotSentError) and error.retryable:
+            self.checked_at = self.checked_before  # it has shown nothing
         has_500 = is_internal_error(root_of(error))
         self.broken_since = min(self.broken_since, now) if has_500 else math.inf
         if is_shown and not self.is_broken(now):

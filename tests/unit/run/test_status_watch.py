@@ -12,6 +12,7 @@ from fake_log import Log
 from airflow_provider_trigger.api.errors import (
     AnswerTimeoutError,
     NotFoundError,
+    NotSentError,
     ServerError,
     TransportError,
     TriggerDevError,
@@ -245,6 +246,31 @@ def test_after_a_failure_of_the_query_all_runs_are_checked_once(watch: Watch) ->
     for run_id in names:
         watch.answer(a_run(run_id), run_id)
     assert watch.due() == []
+
+
+def test_a_check_that_was_not_sent_counts_as_none_and_is_due_again_after_a_second(watch: Watch) -> None:
+    names = [f"run_{number}" for number in range(50)]
+    watch.follow(*names)
+    watch.ask(*map(a_run, names))
+    watch.fail()
+    watch.ask(*map(a_run, names))
+    begun, sent = watch.now, []
+
+    def reply(run_id: str) -> Run | TriggerDevError:
+        if watch.now < begun + 5:  # the circuit breaker of the checks is still open
+            return NotSentError("the server stopped responding", retryable=True)
+        sent.append(run_id)
+        return a_run(run_id)
+
+    times = watch.checks_in(5.9, reply=reply)
+    assert sorted(set(times)) == [0, 1, 2, 3, 4, 5]
+    assert sorted(sent) == sorted(names), "each once"
+
+
+def test_an_id_that_is_not_sent_for_good_is_checked_like_others(watch: Watch) -> None:
+    watch.follow("..")
+    invalid = NotSentError("'..' cannot be the id of a run")
+    assert watch.checks_in(5, reply=lambda _: invalid) == [0, 2, 4]
 
 
 # Without a query
