@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING
 
 from airflow_provider_trigger.hooks import asynchronous
@@ -10,6 +11,7 @@ from airflow_provider_trigger.hooks.connection import ConnectionNotFoundError
 from airflow_provider_trigger.log import Log
 
 if TYPE_CHECKING:
+    from airflow_provider_trigger.hooks.connection import Settings
     from airflow_provider_trigger.hooks.trigger_dev import TriggerDevHook
 
 # Between two tries, in seconds.
@@ -48,6 +50,25 @@ async def fetch_hook(conn_id: str, *, log: Log) -> TriggerDevHook:
             if not pauses:
                 raise
             pause = pauses.pop(0)
+            # Its text may contain values of the connection.
             text = "Could not fetch connection %r, trying again in %.0f s: %s"
-            log.warning(text, conn_id, pause, error)
+            log.warning(text, conn_id, pause, type(error).__name__)
             await asyncio.sleep(pause)
+
+
+async def fetch_again(
+    conn_id: str, *, fetch: Callable[[str], Awaitable[TriggerDevHook]], log: Log
+) -> Settings | None:
+    """
+    Return the values that a connection has now, after its key was rejected; None if it could not be fetched.
+
+    :param conn_id: the id of the connection
+    :param fetch: fetches it
+    :param log: where to write that this failed
+    """
+    try:
+        return (await fetch(conn_id)).settings
+    except Exception as error:
+        # Any error: that the key was rejected says more. Its text may contain values of the connection.
+        log.warning("Connection %r could not be fetched again (%s)", conn_id, type(error).__name__)
+        return None

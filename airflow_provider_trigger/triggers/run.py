@@ -13,10 +13,8 @@ from airflow_provider_trigger._compat import (
     triggers_have_on_kill,
 )
 from airflow_provider_trigger._compat.task_instances import is_still_deferred
-from airflow_provider_trigger.wording import MAX_NAMED
 
 if TYPE_CHECKING:
-    from airflow_provider_trigger.cancel.outcome import CancelResult
     from airflow_provider_trigger.hooks.trigger_dev import TriggerDevHook
     from airflow_provider_trigger.run.wait_settings import WaitSettings
 
@@ -106,37 +104,14 @@ class TriggerDevRunTrigger(BaseTrigger):
 
     async def cancel_runs(self) -> None:
         """Cancel the runs; what became of them is logged and not raised, as the task has ended already."""
-        from airflow_provider_trigger.cancel.outcome import CancelOutcome
         from airflow_provider_trigger.triggers.cancels import cancel_runs
+        from airflow_provider_trigger.triggers.end_log import log_canceling, log_error, log_results
 
-        if len(self.run_ids) <= MAX_NAMED:
-            for run_id in self.run_ids:
-                self.log.info("Canceling run %s, because its task was ended", run_id)
-        else:
-            self.log.info("Canceling %d runs, because their task was ended", len(self.run_ids))
+        log_canceling(self.run_ids, log=self.log)
         try:
             results = await cancel_runs(self.run_ids, await self.hook())
         except Exception as error:
             # Any error: see above.
-            for run_id in self.run_ids:
-                self.log.error("Run %s may still be running, it could not be canceled: %s", run_id, error)
-            return
-        count = sum(result.outcome is CancelOutcome.CANCELED for result in results.values())
-        if count > MAX_NAMED:
-            self.log.info("Canceled %d runs, because their task was ended", count)
-        for result in results.values():
-            if count <= MAX_NAMED or result.outcome is not CancelOutcome.CANCELED:
-                self._log_outcome(result)
-
-    def _log_outcome(self, result: CancelResult) -> None:
-        from airflow_provider_trigger.cancel.outcome import CancelOutcome
-        from airflow_provider_trigger.run.describe import ENDED_BEFORE_CANCEL
-
-        if result.outcome is CancelOutcome.CANCELED:
-            self.log.info("Canceled run %s, because its task was ended", result.run_id)
-        elif result.outcome is CancelOutcome.ALREADY_COMPLETED:
-            self.log.info(ENDED_BEFORE_CANCEL, result.run_id, result.status)
+            log_error(self.run_ids, error, log=self.log)
         else:
-            why = result.error or f"connection {self.trigger_dev_conn_id!r} has no such run"
-            text = "Run %s may still be running, it could not be canceled: %s"
-            self.log.error(text, result.run_id, why)
+            log_results(results.values(), conn_id=self.trigger_dev_conn_id, log=self.log)

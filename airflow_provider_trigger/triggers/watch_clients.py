@@ -13,7 +13,7 @@ from airflow_provider_trigger.api.async_client import AsyncTriggerDevClient
 from airflow_provider_trigger.api.errors import AuthenticationError
 from airflow_provider_trigger.api.http import Call
 from airflow_provider_trigger.api.rate_limit import RateLimit
-from airflow_provider_trigger.triggers.fetching import fetch_once
+from airflow_provider_trigger.triggers.fetching import fetch_again, fetch_once
 from airflow_provider_trigger.triggers.kept import keep
 
 if TYPE_CHECKING:
@@ -89,9 +89,12 @@ class WatchClients:
 
         :param hook: has its connection already
         """
-        if hook.settings == self._clients.settings:
+        self._use(hook.settings)
+
+    def _use(self, settings: Settings) -> None:
+        if settings == self._clients.settings:
             return
-        outdated, self._clients = self._clients, _Clients.of(hook.settings)
+        outdated, self._clients = self._clients, _Clients.of(settings)
         if not outdated.in_flight:  # else its last request closes it
             keep(outdated.close())
 
@@ -130,18 +133,11 @@ class WatchClients:
             return self._clients is not rejected
 
     async def _fetch(self) -> None:
-        try:
-            hook = await fetch_once(self._conn_id)
-            is_same = hook.settings.environment == self._clients.settings.environment
-        except Exception as error:
-            # Any error: that the key was rejected says more. Its text may contain values of the connection.
-            text = "Connection %r could not be fetched again (%s)"
-            log.warning(text, self._conn_id, type(error).__name__)
-            self._renew_at = time.monotonic() + _RENEW_AFTER_FAILURE
-            return
-        self._renew_at = time.monotonic() + _RENEW_INTERVAL
-        if is_same:
-            self.use(hook)
+        settings = await fetch_again(self._conn_id, fetch=fetch_once, log=log)
+        interval = _RENEW_AFTER_FAILURE if settings is None else _RENEW_INTERVAL
+        self._renew_at = time.monotonic() + interval
+        if settings is not None and settings.environment == self._clients.settings.environment:
+            self._use(settings)
 
     async def close(self) -> None:
         """Close the connections."""

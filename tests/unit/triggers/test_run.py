@@ -212,7 +212,8 @@ def test_a_connection_that_cannot_be_fetched_for_a_moment_is_fetched_later(
     server, connection: str, log, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(fetching, "_PAUSES", (0.01, 0.01))
-    get_hook, errors = asynchronous.get_hook, [OSError("first"), OSError("second")]
+    get_hook = asynchronous.get_hook
+    errors: list[Exception] = [OSError("first"), TimeoutError("second")]
 
     async def fail_first(conn_id: str) -> Any:
         if errors:
@@ -222,7 +223,8 @@ def test_a_connection_that_cannot_be_fetched_for_a_moment_is_fetched_later(
     monkeypatch.setattr(asynchronous, "get_hook", fail_first)
     assert asyncio.run(event_of(trigger(server.add_run("COMPLETED"))))["status"] == "COMPLETED"
     begin = "Could not fetch connection 'trigger_dev_default', trying again in 0 s: "
-    assert [text.removeprefix(begin) for text in log.of("warning")] == ["first", "second"]
+    # Their texts may contain values of the connection.
+    assert [text.removeprefix(begin) for text in log.of("warning")] == ["OSError", "TimeoutError"]
     errors += [OSError("for ever")] * 3
     with pytest.raises(OSError, match="for ever"):
         asyncio.run(event_of(trigger(server.add_run("COMPLETED"))))
@@ -490,3 +492,60 @@ def test_a_few_runs_are_named_one_by_one_when_their_task_is_ended(server, connec
         for done in ("Canceling", "Canceled")
         for run in runs
     ]
+
+
+@pytest.mark.parametrize("count", [MAX_NAMED, MAX_NAMED + 1])
+def test_what_could_not_be_canceled_is_named_one_by_one_or_together(
+    count: int, server, connection: str, log
+) -> None:
+    runs = [server.add_run("EXECUTING") for _ in range(count)]
+    server.fail_next(None, 403)
+    asyncio.run(runs_trigger(*runs, cancels=True).on_kill())
+    errors = log.of("error")
+    if count == MAX_NAMED:
+        assert [error.split()[1] for error in errors] == [run.id for run in runs]
+        return
+    [error] = errors
+    assert error.startswith(f"{count} runs may still be running, they could not be canceled: ")
+    assert runs[0].id in error
+    assert " … and 1 more" in error
+    assert error.count("answered 403") == 2  # of the cancel, and of the check
+
+
+@pytest.mark.parametrize("count", [1, MAX_NAMED + 1])
+def test_a_connection_that_cannot_be_fetched_is_logged_without_its_values(
+    count: int, monkeypatch: pytest.MonkeyPatch, log
+) -> None:
+    async def fail(conn_id: str) -> Any:
+        raise OSError("tr_prod_secret")
+
+    monkeypatch.setattr(fetching, "_PAUSES", ())
+    monkeypatch.setattr(asynchronous, "get_hook", fail)
+    run_ids = [f"run_{number}" for number in range(count)]
+    asyncio.run(TriggerDevRunTrigger(run_ids=run_ids).on_kill())
+    [error] = log.of("error")
+    assert error == (
+        "Run run_0 may still be running, it could not be canceled: OSError"
+        if count == 1
+        else f"{count} runs may still be running, they could not be canceled: OSError: "
+        "run_0, run_1, run_2, run_3, run_4, run_5, run_6, run_7, run_8, run_9 … and 1 more"
+    )
+
+
+def test_many_runs_that_had_ended_or_are_unknown_are_each_one_line(server, connection: str, log) -> None:
+    runs = [server.add_run("COMPLETED") for _ in range(MAX_NAMED + 1)]
+    unknown = [SimpleNamespace(id=f"run_unknown_{number}") for number in range(MAX_NAMED + 1)]
+    asyncio.run(runs_trigger(*runs, *unknown, cancels=True).on_kill())
+    [_, ended] = log.of("info")
+    assert ended.startswith(f"{len(runs)} runs had ended before their cancel: {runs[0].id}, ")
+    [error] = log.of("error")
+    assert error.startswith(
+        f"{len(unknown)} runs may still be running, they could not be canceled: "
+        "connection 'trigger_dev_default' has no such run: run_unknown_0, "
+    )
+
+
+def test_a_connection_that_does_not_exist_is_named_where_its_runs_are_not_canceled(log) -> None:
+    asyncio.run(TriggerDevRunTrigger(run_ids=["run_1"], trigger_dev_conn_id="unknown").on_kill())
+    [error] = log.of("error")
+    assert "'unknown' was not found" in error
