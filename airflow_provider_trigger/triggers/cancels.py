@@ -11,7 +11,7 @@ import asyncio
 import contextvars
 import logging
 import threading
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, TypeVar
@@ -25,7 +25,7 @@ from airflow_provider_trigger.cancel.outcome import CancelResult
 from airflow_provider_trigger.cancel.settings import CancelSettings
 from airflow_provider_trigger.defaults import BULK_FROM_AT_A_STOP
 from airflow_provider_trigger.hooks.diagnosis import action_for
-from airflow_provider_trigger.triggers.fetching import fetch_hook
+from airflow_provider_trigger.triggers.fetching import fetch_again, fetch_hook
 from airflow_provider_trigger.triggers.kept import keep
 
 if TYPE_CHECKING:
@@ -36,11 +36,15 @@ log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
+_Result = asyncio.Future[CancelResult]
+
 TIME_LIMIT = 120.0
 """How long the cancel of a run is repeated, in seconds."""
 
 # Tasks that are ended together end within so many seconds.
 _GATHER = 0.25
+# Before cancels that failed are repeated, in seconds.
+_PAUSE = 2.0
 
 _cancels: WeakKeyDictionary[asyncio.AbstractEventLoop, dict[Environment, _Cancels]] = WeakKeyDictionary()
 
@@ -63,11 +67,11 @@ class _Cancels:
     """The cancels of one connection on one event loop."""
 
     def __init__(self) -> None:
-        self._results: dict[str, asyncio.Future[CancelResult]] = {}
+        self._results: dict[str, _Result] = {}
         self._gathered: dict[str, TriggerDevHook] = {}
         self._pace = RateLimit(reserve=0.0)
 
-    def add(self, run_id: str, hook: TriggerDevHook) -> asyncio.Future[CancelResult]:
+    def add(self, run_id: str, hook: TriggerDevHook) -> _Result:
         """Begin to cancel a run, unless that is under way; return its result."""
         if (result := self._results.get(run_id)) is None:
             result = self._results[run_id] = asyncio.get_running_loop().create_future()
@@ -80,30 +84,46 @@ class _Cancels:
         await asyncio.sleep(_GATHER)
         gathered, self._gathered = self._gathered, {}
         hook = next(reversed(gathered.values()))
+        waiting = {run_id: self._results[run_id] for run_id in gathered}
         try:
-            found: Mapping[str, CancelResult] = await self._cancel(list(gathered), hook)
-            error: BaseException | None = None
-        except BaseException as raised:  # also that the event loop is being closed
-            found, error = {}, raised
-        for run_id in gathered:
-            result = self._results.pop(run_id)
-            if error is None:
-                result.set_result(found[run_id])
-            else:
+            await self._cancel_repeatedly(waiting, hook)
+        except BaseException as error:  # also that the event loop is being closed
+            for run_id, result in waiting.items():
+                del self._results[run_id]
                 result.set_exception(error)
                 result.exception()  # its caller may be gone
 
-    async def _cancel(self, run_ids: list[str], hook: TriggerDevHook) -> dict[str, CancelResult]:
-        try:
-            return await _in_thread(partial(self._cancel_blocking, run_ids, hook.settings))
-        except AuthenticationError:
-            renewed = await fetch_hook(hook.trigger_dev_conn_id, log=log)
-            if renewed.settings == hook.settings or renewed.settings.environment != hook.settings.environment:
-                raise
-        return await _in_thread(partial(self._cancel_blocking, run_ids, renewed.settings))
+    async def _cancel_repeatedly(self, waiting: dict[str, _Result], hook: TriggerDevHook) -> None:
+        """Cancel runs, and again what may pass: where the server answers 500, a work gives up early."""
+        now, left = asyncio.get_running_loop().time, TIME_LIMIT
+        until = now() + TIME_LIMIT
+        while waiting:
+            results = await self._cancel(list(waiting), hook, time_limit=left)
+            left = until - now() - _PAUSE
+            for run_id, result in results.items():
+                if left <= 0 or not result.retryable:
+                    del self._results[run_id]
+                    waiting.pop(run_id).set_result(result)
+            if waiting:
+                await asyncio.sleep(_PAUSE)
 
-    def _cancel_blocking(self, run_ids: list[str], settings: Settings) -> dict[str, CancelResult]:
-        how = CancelSettings(time_limit=TIME_LIMIT, bulk_from=BULK_FROM_AT_A_STOP)
+    async def _cancel(
+        self, run_ids: list[str], hook: TriggerDevHook, *, time_limit: float
+    ) -> dict[str, CancelResult]:
+        settings = hook.settings
+        try:
+            return await _in_thread(partial(self._cancel_blocking, run_ids, settings, time_limit))
+        except AuthenticationError as error:
+            rejected = error
+        renewed = await fetch_again(settings.conn_id, fetch=partial(fetch_hook, log=log), log=log)
+        if renewed in (None, settings) or renewed.environment != settings.environment:
+            raise rejected
+        return await _in_thread(partial(self._cancel_blocking, run_ids, renewed, time_limit))
+
+    def _cancel_blocking(
+        self, run_ids: list[str], settings: Settings, time_limit: float
+    ) -> dict[str, CancelResult]:
+        how = CancelSettings(time_limit=time_limit, bulk_from=BULK_FROM_AT_A_STOP)
         action = partial(action_for, settings=settings)
         pool = min(how.max_concurrency, len(run_ids))
         with self._new_client(settings, max_connections=pool) as client:

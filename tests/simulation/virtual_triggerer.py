@@ -158,9 +158,9 @@ def virtual_triggers(network: Network, triggerer: Triggerer) -> Iterator[None]:
         return await reply
 
     async def cancel_in_loop(
-        self: cancels._Cancels, run_ids: list[str], settings: Settings
+        self: cancels._Cancels, run_ids: list[str], settings: Settings, time_limit: float
     ) -> dict[str, CancelResult]:
-        how = CancelSettings(time_limit=cancels.TIME_LIMIT, bulk_from=BULK_FROM_AT_A_STOP)
+        how = CancelSettings(time_limit=time_limit, bulk_from=BULK_FROM_AT_A_STOP)
         count = min(how.max_concurrency, len(run_ids))
         with self._new_client(settings, max_connections=count) as client:
             schedule = Cancellation(client, run_ids, how).schedule

@@ -11,13 +11,16 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
+from fake_clock import Clock
 from tenacity import wait_none
+from virtual_loop import run_in_virtual_time
 
 from airflow_provider_trigger.api import circuit_breaker, exchange
 from airflow_provider_trigger.api.client import TriggerDevClient
 from airflow_provider_trigger.api.errors import AuthenticationError
 from airflow_provider_trigger.api.rate_limit import RateLimit
 from airflow_provider_trigger.cancel.cancellation import Cancellation
+from airflow_provider_trigger.cancel.outcome import CancelOutcome, CancelResult
 from airflow_provider_trigger.cancel.settings import CancelSettings
 from airflow_provider_trigger.defaults import BULK_FROM_AT_A_STOP
 from airflow_provider_trigger.hooks import asynchronous
@@ -127,6 +130,94 @@ def test_it_has_a_time_limit(server, connection: str, monkeypatch: pytest.Monkey
 
     run(main)
     assert [how.time_limit for how in settings] == [cancels.TIME_LIMIT]
+
+
+class Works:
+    """
+    Stands in for works of cancels: each takes some time, and has a result for each run.
+
+    :param results: of each work in turn, those of its runs
+    """
+
+    def __init__(self, clock: Clock, seconds: float, *results: dict[str, CancelResult]) -> None:
+        self.clock = clock
+        self.seconds = seconds
+        self.results = list(results)
+        self.done: list[tuple[float, list[str], float]] = []
+        """When each began, with which runs, and for how long it might last."""
+
+    async def __call__(
+        self, run_ids: list[str], hook: object, *, time_limit: float
+    ) -> dict[str, CancelResult]:
+        self.done.append((self.clock.now, sorted(run_ids), time_limit))
+        await asyncio.sleep(self.seconds)
+        results = self.results.pop(0) if len(self.results) > 1 else self.results[0]
+        return {run_id: results[run_id] for run_id in run_ids}
+
+
+def result(run_id: str, outcome: str, *, retryable: bool = False) -> CancelResult:
+    request = "cancel failed" if outcome == "failed" else None
+    return CancelResult(run_id=run_id, outcome=CancelOutcome(outcome), request=request, retryable=retryable)
+
+
+@pytest.fixture
+def cancel_by(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Any]:
+    """Let works of a test cancel runs; return a coroutine that cancels some."""
+
+    def start(works: Works) -> Callable[..., Any]:
+        monkeypatch.setattr(cancels._Cancels, "_cancel", works)
+        return cancel_runs
+
+    return start
+
+
+def test_a_failure_that_may_pass_is_tried_again_alone_until_the_time_limit(
+    hook: Any, virtual_time: Clock, cancel_by: Callable[..., Any]
+) -> None:
+    """In an outage that answers 500, the client gives up a cancel after half a minute."""
+    down, gone = result("run_1", "failed", retryable=True), result("run_2", "failed")
+    works = Works(virtual_time, 24.0, {"run_1": down, "run_2": gone})
+    begun = virtual_time.now + cancels._GATHER
+
+    async def main() -> tuple[Any, float, Any]:
+        cancel = cancel_by(works)
+        first = asyncio.create_task(cancel(["run_1"], hook))
+        second = await cancel(["run_2"], hook)
+        return second, virtual_time.now - begun, await first
+
+    second, took, first = run_in_virtual_time(main(), virtual_time)
+    assert (second, took, first) == ({"run_2": gone}, 24, {"run_1": down})
+    assert [(at - begun, run_ids, limit) for at, run_ids, limit in works.done] == [
+        (0, ["run_1", "run_2"], 120),
+        *((26 * number, ["run_1"], 120 - 26 * number) for number in range(1, 5)),
+    ]
+
+
+def test_a_failure_that_has_passed_is_a_cancel(
+    hook: Any, virtual_time: Clock, cancel_by: Callable[..., Any]
+) -> None:
+    down, done = result("run_1", "failed", retryable=True), result("run_1", "canceled")
+    works = Works(virtual_time, 24.0, {"run_1": down}, {"run_1": done})
+    assert run_in_virtual_time(cancel_by(works)(["run_1"], hook), virtual_time) == {"run_1": done}
+    assert len(works.done) == 2
+
+
+def test_what_ends_a_later_work_is_raised_for_those_that_still_wait_only(
+    hook: Any, virtual_time: Clock, cancel_by: Callable[..., Any]
+) -> None:
+    down, done = result("run_1", "failed", retryable=True), result("run_2", "canceled")
+    works = Works(virtual_time, 1.0, {"run_1": down, "run_2": done}, {})  # the second one crashes
+
+    async def main() -> Any:
+        cancel = cancel_by(works)
+        first = asyncio.create_task(cancel(["run_1"], hook))
+        assert await cancel(["run_2"], hook) == {"run_2": done}
+        with pytest.raises(KeyError):
+            await first
+        works.results = [{"run_1": result("run_1", "canceled")}]
+        return await cancel(["run_1"], hook)
+
+    assert outcomes(run_in_virtual_time(main(), virtual_time)) == {"run_1": "canceled"}
 
 
 def test_a_failure_says_what_to_do_about_its_connection(server, connection: str) -> None:
@@ -252,8 +343,29 @@ def test_the_key_is_fetched_in_no_triggers_context_and_later_where_that_fails(
     assert seen == ["none", "none"]
     ours = [record for record in caplog.records if record.name.startswith("airflow_provider_trigger")]
     assert [record.getMessage() for record in ours if record.levelno == logging.WARNING] == [
-        f"Could not fetch connection {CONN_ID!r}, trying again in 0 s: the secrets backend is away"
+        f"Could not fetch connection {CONN_ID!r}, trying again in 0 s: OSError"
     ]
+
+
+def test_a_connection_that_cannot_be_fetched_does_not_hide_that_its_key_was_rejected(
+    server, set_connection, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(fetching, "_PAUSES", ())
+    one = server.add_run("EXECUTING")
+
+    async def fail(conn_id: str) -> Any:
+        raise OSError("tr_prod_secret")
+
+    async def main() -> Any:
+        set_connection("tr_prod_old")
+        hook = await get_hook(CONN_ID)
+        monkeypatch.setattr(asynchronous, "get_hook", fail)
+        return await cancel_runs([one.id], hook)
+
+    with pytest.raises(AuthenticationError):
+        run(main)
+    assert f"Connection {CONN_ID!r} could not be fetched again (OSError)" in caplog.messages
+    assert "tr_prod_secret" not in caplog.text
 
 
 # Its thread
