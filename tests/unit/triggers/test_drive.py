@@ -166,3 +166,27 @@ def test_why_a_cancel_failed_is_in_what_the_wait_came_to(
     waited, _ = wait(cancels.answer, cancels=True, deadline=virtual_time.time() + 10)
     assert (waited.end, waited.is_canceled) == (WaitEnd.TIMED_OUT, False)
     assert waited.error == "the cancel failed: still EXECUTING"
+
+
+def test_a_cancel_that_may_succeed_later_is_repeated(
+    wait, virtual_time: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    failed = CancelResult(
+        run_id="run_1", outcome=CancelOutcome.FAILED, request="cancel failed", retryable=True
+    )
+    canceled = CancelResult(run_id="run_1", outcome=CancelOutcome.CANCELED)
+    cancels = Cancels(virtual_time, failed, canceled)
+    monkeypatch.setattr(drive_module, "cancel_runs", cancels)
+    waited, _ = wait(cancels.answer, cancels=True, deadline=virtual_time.time() + 10)
+    assert (waited.end, waited.is_canceled) == (WaitEnd.TIMED_OUT, True)
+    assert len(cancels.at) == 2
+
+
+def test_a_run_that_its_cancel_did_not_find_has_no_cancel_that_was_accepted(
+    wait, virtual_time: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cancels = Cancels(virtual_time, CancelResult(run_id="run_1", outcome=CancelOutcome.NOT_FOUND))
+    monkeypatch.setattr(drive_module, "cancel_runs", cancels)
+    waited, _ = wait(cancels.answer, cancels=True, deadline=virtual_time.time() + 10)
+    assert waited.error == "the cancel failed: this key's environment has no such run"
+    assert len(cancels.at) == 1
