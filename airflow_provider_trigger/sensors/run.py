@@ -122,6 +122,10 @@ class TriggerRunSensor(TakesRunIds, BaseSensorOperator):
             results = super().execute(context)
             with self._skipping():
                 return self._returned(results)
+        return self._wait(context)
+
+    def _wait(self, context: Context) -> list[Any]:
+        """Check the runs, and defer unless all have ended."""
         with self._skipping():
             run_ids = self._run_ids(context)
             is_done = _are_few(run_ids) and bool(self.poke(context))
@@ -204,9 +208,12 @@ class TriggerRunSensor(TakesRunIds, BaseSensorOperator):
         if not (waited := ended[failed]).end.is_unseen:
             with hook.client() as client:  # an event does not say why a run failed
                 waited = check_again(failed, waited, client)
+        if waited.run is not None and waited.run.status in self.success_statuses:
+            # Its worker completed it in spite of a cancel. The trigger no longer waited for the others.
+            return self._wait(context)
         if waited.run is None or waited.end.is_unseen:
             raise AirflowException(why_unseen(waited, failed, run_url=hook.settings.run_url(failed)))
-        raise self._failure(waited.run, hook)
+        raise _failure(waited.run, hook, self.log)
 
     def poke(self, context: Context) -> PokeReturnValue:
         """
@@ -227,7 +234,7 @@ class TriggerRunSensor(TakesRunIds, BaseSensorOperator):
                     continue
                 self._ended[run.id] = run
                 if run.status not in self.success_statuses:
-                    raise self._failure(run, hook)
+                    raise _failure(run, hook, self.log)
                 self.log.info("Run %s is %s", run.id, run.status)
         left = len(run_ids) - len(self._ended)
         if left:
@@ -256,16 +263,18 @@ class TriggerRunSensor(TakesRunIds, BaseSensorOperator):
         with self._hook().client() as client:
             return fetch_outputs(run_ids, client, max_size=self.max_output_size, log=self.log)
 
-    def _failure(self, run: Run, hook: TriggerDevHook) -> AirflowFailException:
-        from airflow_provider_trigger.run.ending import log_stack_trace, why_failed
-
-        log_stack_trace(run, self.log)
-        return AirflowFailException(why_failed(run, run_url=hook.settings.run_url(run.id)))
-
     def _hook(self) -> TriggerDevHook:
         from airflow_provider_trigger.hooks.trigger_dev import TriggerDevHook
 
         return TriggerDevHook(self.trigger_dev_conn_id)
+
+
+def _failure(run: Run, hook: TriggerDevHook, log: Any) -> AirflowFailException:
+    """Return the error for a run that can no longer succeed; its stack trace is logged."""
+    from airflow_provider_trigger.run.ending import log_stack_trace, why_failed
+
+    log_stack_trace(run, log)
+    return AirflowFailException(why_failed(run, run_url=hook.settings.run_url(run.id)))
 
 
 def _are_few(run_ids: Sequence[str]) -> bool:

@@ -568,6 +568,20 @@ def test_a_resumed_sensor_says_why_a_run_failed(server, context, log) -> None:
     assert [text for text in log.of("error") if "at resize.ts:5" in text]
 
 
+def test_a_run_that_completes_in_spite_of_its_cancel_is_no_failure(server, context) -> None:
+    run, other = server.add_run("COMPLETED"), server.add_run("EXECUTING")
+    event = event_of((run.id, "final", "CANCELED"))  # as the trigger has seen it
+    made = sensor(run, other, deferrable=True)
+    with pytest.raises(TaskDeferred) as raised:
+        made.resume_execution("execute_complete", {"event": event}, context)
+    assert raised.value.trigger.serialize()[1]["run_ids"] == [run.id, other.id]
+    other.status = "COMPLETED"
+    assert made.resume_execution("execute_complete", {"event": event}, context) == [
+        {"run_id": run.id, "status": "COMPLETED"},
+        {"run_id": other.id, "status": "COMPLETED"},
+    ]
+
+
 @pytest.mark.parametrize("status", [None, "EXECUTING"])
 def test_a_run_that_cannot_be_checked_any_more_fails_it_so_that_another_try_may_help(
     server, context, status: str | None
