@@ -10,11 +10,12 @@ from airflow_provider_trigger.api.endpoints.runs import cancel_run, retrieve_run
 from airflow_provider_trigger.api.exchange import Exchange, Steps
 from airflow_provider_trigger.api.http import Call
 from airflow_provider_trigger.cancel.bulk import bulk_steps
+from airflow_provider_trigger.cancel.confirmation import Confirmation, confirmation_steps
 from airflow_provider_trigger.cancel.record import Action, BulkPart, RunRecord
 from airflow_provider_trigger.cancel.search import Look, look_steps
 from airflow_provider_trigger.cancel.settings import CancelSettings
 
-Subject = RunRecord | BulkPart | Look
+Subject = RunRecord | BulkPart | Confirmation | Look
 """What a job is for."""
 
 # The part of the time limit in which failed cancels are repeated; the rest is for checking whether one
@@ -50,6 +51,8 @@ class Calls:
         if isinstance(subject, BulkPart):
             name = self._settings.bulk_action_name
             return (yield from bulk_steps(self._exchange, subject, name=name, deadline=self.deadline))
+        if isinstance(subject, Confirmation):
+            return (yield from confirmation_steps(self._exchange, subject, deadline=self.deadline))
         if isinstance(subject, Look):
             return (yield from look_steps(self._exchange, subject, deadline=self.deadline))
         is_cancel = action is Action.CANCEL

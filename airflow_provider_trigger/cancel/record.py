@@ -36,11 +36,12 @@ class Action(IntEnum):
     CANCEL = 1
     LOOK = 2
     """Look for descendants, which are to be canceled, too."""
-    CHECK_BEFORE = 3
-    CHECK_LEFT_OUT = 4
+    CONFIRM = 3  # by a query that many runs are canceled
+    CHECK_BEFORE = 4
+    CHECK_LEFT_OUT = 5
     """Check a run that a bulk action may have left out: it is likely to need a cancel of its own."""
-    CHECK = 5
-    CHECK_TERMINATION = 6
+    CHECK = 6
+    CHECK_TERMINATION = 7
 
 
 class Seen(NamedTuple):

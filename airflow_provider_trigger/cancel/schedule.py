@@ -22,6 +22,7 @@ from airflow_provider_trigger.api.models.runs import Run
 from airflow_provider_trigger.api.retry import LONGEST_DOUBT
 from airflow_provider_trigger.cancel import bulk
 from airflow_provider_trigger.cancel.calls import Calls, Subject
+from airflow_provider_trigger.cancel.confirmation import Confirmation, Confirmations
 from airflow_provider_trigger.cancel.outcome import ActionFor, CancelResult, End, no_action, result_of
 from airflow_provider_trigger.cancel.queue import Queue
 from airflow_provider_trigger.cancel.record import Action, BulkPart, RunRecord, next_action
@@ -61,6 +62,18 @@ def _take(queue: Queue[_Item], now: float, before: float) -> _Item | None:
     return item
 
 
+def _begin_look(search: Search, look: Look, records: Sequence[RunRecord], now: float) -> None:
+    open_runs = [record.run_id for record in records if record.may_have_children]
+    is_early = any(record.awaits_cancel for record in records)
+    search.begin(look, may_have_children=open_runs, is_early=is_early, now=now)
+
+
+def _progress(records: Sequence[RunRecord], unfinished: int) -> str:
+    count, requested = len(records), sum(record.is_requested for record in records)
+    finished = count - unfinished
+    return f"{requested} of {count} cancel requests sent, {finished} run{'s' * (finished != 1)} finished"
+
+
 class Schedule:
     """
     Decide what goes out next for many runs, and take in what comes back. Not safe to use in several threads.
@@ -84,6 +97,7 @@ class Schedule:
         self._queue: Queue[_Item] = Queue()
         self._unfinished = 0
         self._bulk_parts = bulk.BulkParts()
+        self._confirmations = Confirmations(partial(self._put, Action.CONFIRM))
         self.search = Search(partial(self._put, Action.LOOK)) if settings.include_descendants else None
         self._add(records, now)
 
@@ -135,15 +149,11 @@ class Schedule:
         if isinstance(item, Job):
             return item
         action, subject = item
-        if isinstance(subject, Look):
-            self._begin_look(subject, now)
+        if isinstance(subject, Look) and self.search is not None:
+            _begin_look(self.search, subject, self._records, now)
+        elif isinstance(subject, Confirmation):
+            self._confirmations.begin(subject, now)
         return Job(action, subject, self._calls.steps(action, subject))
-
-    def _begin_look(self, look: Look, now: float) -> None:
-        if self.search is not None:
-            open_runs = [record.run_id for record in self._records if record.may_have_children]
-            is_early = any(record.awaits_cancel for record in self._records)
-            self.search.begin(look, may_have_children=open_runs, is_early=is_early, now=now)
 
     def check_deadline(self) -> End | None:
         """Return why it has ended, None if it has not."""
@@ -202,6 +212,8 @@ class Schedule:
             return
         if isinstance(job.subject, BulkPart):
             self._finish_bulk(job.subject, error, now)
+        elif isinstance(job.subject, Confirmation):
+            self._put_next(self._confirmations.finish(job.subject, result, error, now=now), now)
         elif isinstance(job.subject, Look):
             if self.search is not None:
                 self._add_children(self.search.finish(job.subject, error, now=now), now)
@@ -232,7 +244,10 @@ class Schedule:
         if part.id is not None:
             self._begin_bulk_parts()
             # It leaves out what was triggered last, which is named last as a rule.
-            self._put_next(list(reversed(part.take_waiting())), now)
+            left = list(reversed(part.take_waiting()))
+            if part.has_progress and len(self._records) > self._settings.confirm_from:
+                left = self._confirmations.add(left, now)
+            self._put_next(left, now)
             return
         if isinstance(error, ResponseError) and error.status < 500:
             part.is_sent = False  # the server rejected it
@@ -269,8 +284,5 @@ class Schedule:
 
     def progress(self) -> str:
         """Return how far it is, and the last error while the server does not respond."""
-        count, last_error = len(self._records), self._exchange.breaker.last_error
-        requested = sum(record.is_requested for record in self._records)
-        finished = count - self._unfinished
-        text = f"{requested} of {count} cancel requests sent, {finished} run{'s' * (finished != 1)} finished"
+        text, last_error = _progress(self._records, self._unfinished), self._exchange.breaker.last_error
         return f"{text}; last error: {last_error}" if last_error else text

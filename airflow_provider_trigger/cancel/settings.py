@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 from airflow_provider_trigger import defaults
@@ -18,6 +19,8 @@ class CancelSettings:
         cancel; None to not wait
     :param poll_interval: between two status checks of a run while waiting, in seconds
     :param bulk_from: of more runs than so many, a bulk action cancels most
+    :param confirm_from: of more runs than so many, queries confirm what a bulk action has canceled, and only
+        the rest is checked run by run; infinite for a check of each
     :param include_descendants: whether to cancel all that the runs have started, too, and what that has
         started
     :param bulk_action_name: what the dashboard shows for bulk actions, up to 255 characters
@@ -28,5 +31,6 @@ class CancelSettings:
     termination_timeout: float | None = None
     poll_interval: float = defaults.POLL_INTERVAL
     bulk_from: int = defaults.BULK_FROM
+    confirm_from: float = math.inf
     include_descendants: bool = False
     bulk_action_name: str = defaults.BULK_ACTION_NAME

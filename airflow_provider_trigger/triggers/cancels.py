@@ -23,7 +23,7 @@ from airflow_provider_trigger.api.rate_limit import RateLimit
 from airflow_provider_trigger.cancel.cancellation import Cancellation
 from airflow_provider_trigger.cancel.outcome import CancelResult
 from airflow_provider_trigger.cancel.settings import CancelSettings
-from airflow_provider_trigger.defaults import BULK_FROM_AT_A_STOP
+from airflow_provider_trigger.defaults import BULK_FROM, BULK_FROM_AT_A_STOP
 from airflow_provider_trigger.hooks.diagnosis import action_for
 from airflow_provider_trigger.triggers.fetching import fetch_again, fetch_hook
 from airflow_provider_trigger.triggers.kept import keep
@@ -47,6 +47,15 @@ _GATHER = 0.25
 _PAUSE = 2.0
 
 _cancels: WeakKeyDictionary[asyncio.AbstractEventLoop, dict[Environment, _Cancels]] = WeakKeyDictionary()
+
+
+def settings_of(time_limit: float) -> CancelSettings:
+    """
+    Return how runs are canceled whose tasks were ended.
+
+    :param time_limit: for all of it, in seconds
+    """
+    return CancelSettings(time_limit=time_limit, bulk_from=BULK_FROM_AT_A_STOP, confirm_from=BULK_FROM)
 
 
 async def cancel_runs(run_ids: Iterable[str], hook: TriggerDevHook) -> dict[str, CancelResult]:
@@ -123,7 +132,7 @@ class _Cancels:
     def _cancel_blocking(
         self, run_ids: list[str], settings: Settings, time_limit: float
     ) -> dict[str, CancelResult]:
-        how = CancelSettings(time_limit=time_limit, bulk_from=BULK_FROM_AT_A_STOP)
+        how = settings_of(time_limit)
         action = partial(action_for, settings=settings)
         pool = min(how.max_concurrency, len(run_ids))
         with self._new_client(settings, max_connections=pool) as client:

@@ -56,6 +56,7 @@ def test_cancels_go_before_checks_and_bulk_actions_before_both() -> None:
         Action.BULK_CANCEL,
         Action.CANCEL,
         Action.LOOK,
+        Action.CONFIRM,
         Action.CHECK_BEFORE,
         Action.CHECK_LEFT_OUT,
         Action.CHECK,

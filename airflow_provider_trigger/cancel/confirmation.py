@@ -1,0 +1,131 @@
+"""
+Confirm by queries that bulk actions have canceled their runs. Pure.
+
+One query shows as many runs as 10 bulk actions take. A check of each would take minutes, and the whole rate
+limit. What a query does not show as ended is checked as usual: it can lose an end permanently (measured).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+from airflow_provider_trigger.api.deadline import Deadline
+from airflow_provider_trigger.api.endpoints.query import MAX_QUERIED_RUNS, can_be_queried, query_runs
+from airflow_provider_trigger.api.errors import TriggerDevError
+from airflow_provider_trigger.api.exchange import Exchange, Steps
+from airflow_provider_trigger.api.models.runs import Run
+from airflow_provider_trigger.cancel.record import RunRecord
+
+LAG = 2.0
+"""How long after the end of a bulk action its runs are queried, in seconds: a query lags 1.7 s (measured)."""
+
+PAUSE = 1.0
+"""Before a query is repeated, in seconds: the server answers only so many at once."""
+
+MAX_FAILURES = 3
+"""After so many failures in a row the query is no longer used."""
+
+
+@dataclass(slots=True, eq=False)
+class Confirmation:
+    """
+    One query.
+
+    :param records: of the runs that it names, from :meth:`Confirmations.begin`
+    """
+
+    records: list[RunRecord] = field(default_factory=list)
+
+
+def confirmation_steps(
+    exchange: Exchange, confirmation: Confirmation, *, deadline: Deadline
+) -> Steps[list[Run]]:
+    """
+    Send one query; its result is what it shows.
+
+    :param exchange: makes the steps
+    :param confirmation: that has begun
+    :param deadline: of the whole work
+    :raises TriggerDevError: it failed
+    """
+    query = query_runs([record.run_id for record in confirmation.records])
+    return (yield from exchange.steps(query, deadline=deadline, patience=0))
+
+
+class Confirmations:
+    """
+    Decide when to query which runs, one query at a time.
+
+    :param put: lets a query begin at a time, in seconds on the monotonic clock
+    """
+
+    def __init__(self, put: Callable[[Confirmation, float], None]) -> None:
+        self._put = put
+        self._waiting: list[tuple[float, Sequence[RunRecord]]] = []
+        self._is_open = False
+        self._failures = 0
+
+    def add(self, records: Sequence[RunRecord], now: float) -> list[RunRecord]:
+        """
+        Add the runs of a bulk action; return those that are to be checked instead.
+
+        :param records: of the runs
+        :param now: the time on the monotonic clock, in seconds
+        """
+        if self._failures >= MAX_FAILURES:
+            return list(records)
+        self._waiting.append((now + LAG, [one for one in records if can_be_queried(one.run_id)]))
+        self._put_next()
+        return [one for one in records if not can_be_queried(one.run_id)]
+
+    def _put_next(self) -> None:
+        if self._waiting and not self._is_open:
+            self._is_open = True
+            self._put(Confirmation(), self._waiting[0][0])
+
+    def begin(self, confirmation: Confirmation, now: float) -> None:
+        """
+        Say which runs a query names.
+
+        :param confirmation: that was put
+        :param now: the time on the monotonic clock, in seconds
+        """
+        found = confirmation.records
+        while self._waiting and self._waiting[0][0] <= now:
+            if len(found) + len(self._waiting[0][1]) > MAX_QUERIED_RUNS:
+                break
+            found += self._waiting.pop(0)[1]
+
+    def finish(
+        self,
+        confirmation: Confirmation,
+        runs: Sequence[Run] | None,
+        error: TriggerDevError | None,
+        *,
+        now: float,
+    ) -> list[RunRecord]:
+        """
+        Take in how a query ended; return the runs that need nothing more, or a check.
+
+        :param confirmation: that has begun
+        :param runs: what it showed
+        :param error: why it failed, None if it did not
+        :param now: the time on the monotonic clock, in seconds
+        """
+        self._is_open, done = False, confirmation.records
+        if error is None:
+            self._failures = 0
+        else:
+            self._failures += 1 if error.retryable else MAX_FAILURES
+            self._waiting.insert(0, (now + PAUSE, done))
+            done = []
+        if self._failures >= MAX_FAILURES:
+            done = [record for _, records in self._waiting for record in records]
+            self._waiting.clear()
+        shown = {run.id: run for run in runs or () if run.is_final}
+        for record in done:
+            if run := shown.get(record.run_id):
+                record.note_check(run, now=now)
+        self._put_next()
+        return done
