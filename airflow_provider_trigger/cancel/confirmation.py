@@ -75,7 +75,8 @@ class Confirmations:
         """
         if self._failures >= MAX_FAILURES:
             return list(records)
-        self._waiting.append((now + LAG, [one for one in records if can_be_queried(one.run_id)]))
+        if known := [one for one in records if can_be_queried(one.run_id)]:
+            self._waiting.append((now + LAG, known))
         self._put_next()
         return [one for one in records if not can_be_queried(one.run_id)]
 

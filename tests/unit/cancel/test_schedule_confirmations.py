@@ -111,3 +111,10 @@ def test_a_bulk_action_that_has_done_nothing_is_not_confirmed(cancel, server, ma
     assert outcomes(cancel(many[:400])) == {"canceled": 400}
     assert sent(server, kind="query") == []
     assert len(sent(server, kind="cancel")) == 400
+
+
+def test_ids_that_no_query_can_name_are_checked(cancel, server) -> None:
+    run_ids: list[str] = server.add(*[f"run.{number}" for number in range(301)], status="EXECUTING")
+    server.latency = 1.0  # the checks take longer than the lag of a query
+    assert outcomes(cancel(run_ids)) == {"canceled": 301}
+    assert sent(server, kind="query") == []
