@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from airflow_provider_trigger.api.errors import (
@@ -59,17 +60,16 @@ def json_object(request: Request, response: Response) -> dict[str, Any]:
     return answer
 
 
-def read_id(request: Request, response: Response, *, what: str) -> str:
+def read_id(request: Request, answer: Mapping[str, Any], *, what: str) -> str:
     """
-    Return the id that a successful response has.
+    Return the id that an answer has.
 
     :param request: what was sent, for the error's text
-    :param response: what came back
+    :param answer: from :func:`json_object`
     :param what: whose id it is, for the error's text
-    :raises ResponseError: it has an error status
     :raises UnexpectedAnswerError: it has no id
     """
-    if (found := read_text(json_object(request, response).get("id"))) is None:
+    if (found := read_text(answer.get("id"))) is None:
         raise UnexpectedAnswerError(f"{request} answered {what} without an id")
     return found
 

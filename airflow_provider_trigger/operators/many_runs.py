@@ -111,7 +111,7 @@ class ManyRunsOperator(RunsOperator):
         try:
             return self._start(client, guard, context, on_ids=push)
         except (TriggerDevError, StoppedError):
-            # Requests beside the one that failed may have started runs; a stop has taken them in.
+            # Requests next to the one that failed may have started runs; a stop has taken them in.
             if not guard.is_stopped:
                 guard.is_stopped = True
                 guard.collect_ids()

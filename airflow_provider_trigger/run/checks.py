@@ -146,6 +146,15 @@ def wait_until_terminated(
     return seen
 
 
+def are_few(run_ids: Sequence[str]) -> bool:
+    """
+    Return whether runs are checked by themselves, as they are up to :data:`QUERY_ABOVE`.
+
+    :param run_ids: the runs
+    """
+    return len(run_ids) <= QUERY_ABOVE
+
+
 def query_many(client: TriggerDevClient, run_ids: Sequence[str]) -> dict[str, Run] | None:
     """
     Return the runs that queries show, by run id; None if all are to be checked by themselves.
@@ -156,7 +165,7 @@ def query_many(client: TriggerDevClient, run_ids: Sequence[str]) -> dict[str, Ru
     :param client: for the runs' environment
     :param run_ids: the runs
     """
-    if len(run_ids) <= QUERY_ABOVE or not all(map(can_be_queried, run_ids)):
+    if are_few(run_ids) or not all(map(can_be_queried, run_ids)):
         return None
     shown: dict[str, Run] = {}
     for first in range(0, len(run_ids), MAX_QUERIED_RUNS):

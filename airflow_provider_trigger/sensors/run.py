@@ -125,13 +125,14 @@ class TriggerRunSensor(TakesRunIds, BaseSensorOperator):
         return self._wait(context)
 
     def _wait(self, context: Context) -> list[Any]:
-        """Check the runs, and defer unless all have ended."""
+        """Check the runs, if they are few, and defer unless all have ended; of many it would take long."""
+        from airflow_provider_trigger.run.checks import are_few
+        from airflow_provider_trigger.triggers.run import TriggerDevRunTrigger
+
         with self._skipping():
             run_ids = self._run_ids(context)
-            is_done = _are_few(run_ids) and bool(self.poke(context))
+            is_done = are_few(run_ids) and bool(self.poke(context))
         if not is_done:
-            from airflow_provider_trigger.triggers.run import TriggerDevRunTrigger
-
             self.defer(
                 trigger=TriggerDevRunTrigger(
                     run_ids=run_ids,
@@ -275,10 +276,3 @@ def _failure(run: Run, hook: TriggerDevHook, log: Any) -> AirflowFailException:
 
     log_stack_trace(run, log)
     return AirflowFailException(why_failed(run, run_url=hook.settings.run_url(run.id)))
-
-
-def _are_few(run_ids: Sequence[str]) -> bool:
-    """Return whether the worker checks them before the task defers: a check of more may hold it for long."""
-    from airflow_provider_trigger.run.checks import QUERY_ABOVE
-
-    return len(run_ids) <= QUERY_ABOVE

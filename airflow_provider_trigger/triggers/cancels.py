@@ -103,7 +103,7 @@ class _Cancels:
                 result.exception()  # its caller may be gone
 
     async def _cancel_repeatedly(self, waiting: dict[str, _Result], hook: TriggerDevHook) -> None:
-        """Cancel runs, and again what may pass: where the server answers 500, a work gives up early."""
+        """Cancel runs, and again what may pass: where the server answers 500, a work ends early."""
         now, left = asyncio.get_running_loop().time, TIME_LIMIT
         until = now() + TIME_LIMIT
         while waiting:

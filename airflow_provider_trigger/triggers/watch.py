@@ -269,7 +269,7 @@ class Listener:
 
 async def wait_for(event: asyncio.Event, *, seconds: float) -> None:
     """
-    Wait for an event, and set it where nobody does so in time, or in 5 minutes.
+    Wait for an event, and set it where nothing else does so in time, or in 5 minutes.
 
     :param event: the event
     :param seconds: how long at most, perhaps infinite

@@ -52,7 +52,11 @@ def trigger_batch(items: Sequence[Mapping[str, Any]]) -> Call[str]:
     has_keys = all(item.get("options", {}).get("idempotencyKey") for item in items)
     body = {"items": list(items)}
     request = Request(method="POST", path="/api/v2/tasks/batch", json=body, repeatable=has_keys)
-    return Call(request=request, read=lambda response: read_id(request, response, what="a batch"))
+
+    def read(response: Response) -> str:
+        return read_id(request, json_object(request, response), what="a batch")
+
+    return Call(request=request, read=read)
 
 
 def retrieve_batch(batch_id: str) -> Call[Batch]:

@@ -26,7 +26,11 @@ def cancel_runs_in_bulk(run_ids: Sequence[str], *, name: str) -> Call[str]:
     """
     body = {"action": "cancel", "runIds": list(run_ids), "name": name}
     request = Request(method="POST", path="/api/v1/bulk-actions", json=body, repeatable=False)
-    return Call(request=request, read=lambda response: read_id(request, response, what="a bulk action"))
+
+    def read(response: Response) -> str:
+        return read_id(request, json_object(request, response), what="a bulk action")
+
+    return Call(request=request, read=read)
 
 
 def retrieve_bulk_action(bulk_id: str) -> Call[BulkAction]:

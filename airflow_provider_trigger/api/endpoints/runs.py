@@ -103,7 +103,11 @@ def replay_run(run_id: str) -> Call[str]:
     request = Request(
         method="POST", path=f"/api/v1/runs/{segment(run_id)}/replay", repeatable=False, run_id=run_id
     )
-    return Call(request=request, read=lambda response: read_id(request, response, what="a run"))
+
+    def read(response: Response) -> str:
+        return read_id(request, json_object(request, response), what="a run")
+
+    return Call(request=request, read=read)
 
 
 def reschedule_run(run_id: str, *, delay: str) -> Call[Run]:

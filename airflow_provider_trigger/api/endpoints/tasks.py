@@ -51,8 +51,9 @@ def trigger_task(
     )
 
     def read(response: Response) -> TriggeredRun:
-        run_id = read_id(request, response, what="a run")
-        return TriggeredRun(id=run_id, is_cached=json_object(request, response).get("isCached") is True)
+        answer = json_object(request, response)
+        run_id = read_id(request, answer, what="a run")
+        return TriggeredRun(id=run_id, is_cached=answer.get("isCached") is True)
 
     return Call(request=request, read=read)
 

@@ -77,7 +77,7 @@ class ListedRun:
         """
         Whether its worker may still execute although the run is CANCELED.
 
-        A list cannot tell more: it shows an end for every run that has ended (measured).
+        A list does not show more: it has an end for every run that has ended (measured).
         """
         return self.is_canceled and self.started_at is not None and not self._is_forced
 

@@ -13,6 +13,7 @@ from airflow_provider_trigger.api.models.runs import Run
 from airflow_provider_trigger.log import Log
 from airflow_provider_trigger.run.batch.start import BatchStart
 from airflow_provider_trigger.run.checks import (
+    are_few,
     call_all,
     call_each,
     check_visible,
@@ -107,9 +108,8 @@ class BatchAgain:
 
     def _missing(self, run_ids: Sequence[str]) -> dict[str, Run]:
         """Check those that a query lacks: most are new, but it can lack an old one, too (measured)."""
-        if not run_ids:
-            return {}
-        self._sleep(LIST_LAG)
+        if not are_few(run_ids):
+            self._sleep(LIST_LAG)
         shown = query_many(self._client, run_ids) or {}
         return shown | check_visible(self._client, [one for one in run_ids if one not in shown])
 
@@ -122,9 +122,8 @@ class BatchAgain:
             shown |= runs
             if len(runs) < len(part):
                 break
-        shown |= check_visible(
-            self._client, [one for one in run_ids if one not in shown]
-        )  # this costs tokens
+        left = [one for one in run_ids if one not in shown]
+        shown |= check_visible(self._client, left)  # this costs tokens
         return {one: run for one, run in shown.items() if run.is_final}
 
     def _wait_for_workers(self, run_ids: Sequence[str]) -> dict[str, Run]:

@@ -68,7 +68,7 @@ def test_ids_are_in_xcom_as_soon_as_they_are_known(execute, endless, ti, monkeyp
 
 
 @pytest.mark.parametrize("cancels", [True, False])
-def test_where_a_request_fails_the_ids_of_those_beside_it_are_in_xcom(
+def test_where_a_request_fails_the_ids_of_those_next_to_it_are_in_xcom(
     cancels: bool, execute, endless, ti, monkeypatch
 ) -> None:
     push = ti.xcom_push

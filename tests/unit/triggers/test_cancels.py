@@ -174,7 +174,7 @@ def cancel_by(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Any]:
 def test_a_failure_that_may_pass_is_tried_again_alone_until_the_time_limit(
     hook: Any, virtual_time: Clock, cancel_by: Callable[..., Any]
 ) -> None:
-    """In an outage that answers 500, the client gives up a cancel after half a minute."""
+    """In an outage that answers 500, the client no longer repeats a cancel after half a minute."""
     down, gone = result("run_1", "failed", retryable=True), result("run_2", "failed")
     works = Works(virtual_time, 24.0, {"run_1": down, "run_2": gone})
     begun = virtual_time.now + cancels._GATHER

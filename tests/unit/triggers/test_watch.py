@@ -244,7 +244,7 @@ def test_the_log_says_which_watch_crashed_and_where(
 def test_a_cancel_that_comes_with_the_end_of_a_pause_keeps_its_message(
     first: str, virtual_time: Clock
 ) -> None:
-    """Airflow 3.3 tells by the message that the task was ended, and calls on_kill then."""
+    """Airflow 3.3 knows by the message that the task was ended, and calls on_kill then."""
 
     async def main() -> tuple[object, ...]:
         loop, event = asyncio.get_running_loop(), asyncio.Event()
