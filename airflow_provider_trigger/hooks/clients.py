@@ -72,15 +72,21 @@ class ClientHook(BaseHook):
         return self.get_client()
 
     @contextmanager
-    def client(self, *, max_connections: int = MAX_CONCURRENCY) -> Iterator[TriggerDevClient]:
+    def client(
+        self, *, max_connections: int = MAX_CONCURRENCY, has_worked: bool = False
+    ) -> Iterator[TriggerDevClient]:
         """
         Give a new client; an error of the API that leaves the ``with`` names the connection.
 
         :param max_connections: how many connections it keeps open
+        :param has_worked: whether the server is known to be Trigger.dev, as it has answered another client;
+            then a page in its place is an outage, which passes, and no wrong host
         """
         from airflow_provider_trigger.hooks.diagnosis import add_connection
 
         with self.get_client(max_connections=max_connections) as client:
+            if has_worked:
+                client.exchange.breaker.has_worked = True
             try:
                 yield client
             except TriggerDevError as error:

@@ -164,7 +164,7 @@ class ManyRunsOperator(RunsOperator):
         # In the order of the items: two items with one key share a run.
         run_ids = pushed if set(pushed) == set(ended) else list(ended)
         hook = self._hook()
-        with hook.client() as client:
+        with hook.client(has_worked=True) as client:
             self.run_url = hook.settings.run_url(run_ids[0])
             return self._conclude(run_ids, ended, client, hook, context)
 

@@ -93,7 +93,7 @@ class OneRunOperator(RunsOperator):
 
         [(run_id, waited)] = read_event(event).items()
         hook = self._hook()
-        with hook.client() as client:
+        with hook.client(has_worked=True) as client:
             waited = check_again(run_id, waited, client)
             if waited.run is not None and waited.run.is_final:
                 self.log.info("%s", state_of(waited.run))  # the trigger's query shows no usage

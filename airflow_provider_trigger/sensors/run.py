@@ -207,7 +207,7 @@ class TriggerRunSensor(TakesRunIds, BaseSensorOperator):
             return self._returned(runs)
         hook = self._hook()
         if not (waited := ended[failed]).end.is_unseen:
-            with hook.client() as client:  # an event does not say why a run failed
+            with hook.client(has_worked=True) as client:  # an event does not say why a run failed
                 waited = check_again(failed, waited, client)
         if waited.run is not None and waited.run.status in self.success_statuses:
             # Its worker completed it in spite of a cancel. The trigger no longer waited for the others.

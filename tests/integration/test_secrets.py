@@ -165,7 +165,7 @@ def test_nothing_that_a_wait_leaves_holds_the_key(deferrable, server, connect, r
     connect(retry_for=30)
     error = {"name": "Error", "message": f"refused {KEY}", "stackTrace": f"Error: {KEY}\n    at {KEY}"}
     server.on_task("works", output="done", output_by_url=True, after=2)
-    server.on_task("fails", error=error, after=0.5)
+    server.on_task("fails", error=error, after=3)  # so long that checks meet the faults
 
     def spoil():
         server.echo_key_next(2, 500, method="GET")

@@ -163,6 +163,15 @@ def test_the_outputs_are_in_the_order_of_the_items_whatever_the_events(connectio
     assert operator(payloads=[]).execute_complete(context_of(ti), event) == [3, 2, 1]
 
 
+def test_a_page_in_place_of_the_server_costs_a_resumed_task_no_outputs(connection: str, server, ti) -> None:
+    server.on_task("resize", output=lambda payload: payload, start_after=0, after=0)
+    operator(payloads=[1, 2], wait_for_completion=False).execute(context_of(ti))
+    until(lambda: statuses(server) == {"COMPLETED"}, "all have completed")
+    server.redirect_next(2)
+    assert operator(payloads=[]).execute_complete(context_of(ti), event_of(server)) == [1, 2]
+    assert not server.pending_faults
+
+
 def test_completed_runs_that_an_event_only_counts_are_those_in_xcom(connection: str, server, ti) -> None:
     server.on_task("resize", output=lambda payload: payload, start_after=0, after=0)
     run_ids = operator(payloads=[1, 2], wait_for_completion=False).execute(context_of(ti))

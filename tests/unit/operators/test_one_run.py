@@ -315,6 +315,14 @@ def test_a_resumed_task_returns_the_output(defer, server, run_of) -> None:
     assert made.run_url == f"{server.url}/runs/{run_of().id}"
 
 
+def test_a_page_in_place_of_the_server_costs_a_resumed_task_no_output(defer, server, run_of) -> None:
+    server.on_task("resize", output={"a": 1}, start_after=0, after=0)
+    _, go_on = defer(operator(deferrable=True))
+    server.redirect_next(1)
+    assert go_on({}, ended(run_of())) == {"a": 1}
+    assert not server.pending_faults
+
+
 @pytest.mark.parametrize("output", [{"output": 1}, {"error": "no such file"}])
 def test_a_resumed_task_logs_once_how_its_run_ended_and_what_it_has_used(
     defer, server, run_of, log, output

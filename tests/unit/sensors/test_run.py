@@ -568,6 +568,14 @@ def test_a_resumed_sensor_says_why_a_run_failed(server, context, log) -> None:
     assert [text for text in log.of("error") if "at resize.ts:5" in text]
 
 
+def test_a_page_in_place_of_the_server_does_not_hide_why_a_run_failed(server, context) -> None:
+    server.on_task("resize", error="no such file", start_after=0, after=0)
+    run, _ = server.trigger("resize")
+    server.redirect_next(1)
+    with pytest.raises(AirflowFailException, match=f"Run {run.id} .*FAILED.*no such file"):
+        sensor(run).execute_complete(context, event_of((run.id, "final", "FAILED")))
+
+
 def test_a_run_that_completes_in_spite_of_its_cancel_is_no_failure(server, context) -> None:
     run, other = server.add_run("COMPLETED"), server.add_run("EXECUTING")
     event = event_of((run.id, "final", "CANCELED"))  # as the trigger has seen it
