@@ -127,15 +127,27 @@ def wire(monkeypatch: pytest.MonkeyPatch) -> Wire:
 
 
 @pytest.fixture
-def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+def go_by(monkeypatch: pytest.MonkeyPatch) -> Callable[[Clock], None]:
+    """Let the clients that are built from now on go by a clock."""
+
+    def go_by(clock: Clock) -> None:
+        init = Exchange.__init__
+
+        def init_with_clock(self: Exchange, **arguments: Any) -> None:
+            init(self, **{"monotonic": clock.monotonic, "wall": clock.time, **arguments})
+
+        monkeypatch.setattr(Exchange, "__init__", init_with_clock)
+
+    return go_by
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch, go_by: Callable[[Clock], None]) -> Clock:
     """The clock by which clients that are built after it go, and what they share with a cancellation."""
     clock = Clock()
     for module in ("api.client", "cancel.workers"):
         monkeypatch.setattr(f"airflow_provider_trigger.{module}.time", clock)
-    defaults = Exchange.__init__.__kwdefaults__
-    assert defaults is not None
-    monkeypatch.setitem(defaults, "monotonic", clock.monotonic)
-    monkeypatch.setitem(defaults, "wall", clock.time)
+    go_by(clock)
     return clock
 
 

@@ -11,7 +11,6 @@ from virtual_loop import run_in_virtual_time
 
 from airflow_provider_trigger.api.async_client import AsyncTriggerDevClient
 from airflow_provider_trigger.api.errors import ServerError, TransportError, TriggerDevError
-from airflow_provider_trigger.api.exchange import Exchange
 from airflow_provider_trigger.api.http import Call, Response
 from airflow_provider_trigger.api.models.runs import Run
 from airflow_provider_trigger.cancel.outcome import CancelOutcome, CancelResult
@@ -98,7 +97,7 @@ def test_a_run_that_the_server_shows_in_no_way_is_waited_for_only_for_a_while(
     ids=["404", "redirect"],
 )
 def test_a_wait_that_begins_while_a_page_is_in_place_of_the_server_continues(
-    page: Response, hook, virtual_time: Clock, monkeypatch: pytest.MonkeyPatch
+    page: Response, hook, virtual_time: Clock, go_by, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     sent: list[float] = []
 
@@ -106,10 +105,7 @@ def test_a_wait_that_begins_while_a_page_is_in_place_of_the_server_continues(
         sent.append(virtual_time.now)
         return page
 
-    defaults = Exchange.__init__.__kwdefaults__
-    assert defaults is not None
-    monkeypatch.setitem(defaults, "monotonic", virtual_time.monotonic)
-    monkeypatch.setitem(defaults, "wall", virtual_time.time)
+    go_by(virtual_time)
     monkeypatch.setattr(AsyncTriggerDevClient, "send", answer)
     run_ids = [f"run_{number}" for number in range(30)]
     settings = WaitSettings(cancels=False, deadline=virtual_time.time() + 600)
