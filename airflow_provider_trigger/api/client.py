@@ -10,7 +10,6 @@ from typing import Any, TypeVar
 import requests
 import urllib3
 from requests.adapters import HTTPAdapter
-from requests.auth import AuthBase
 from urllib3.exceptions import HTTPError
 
 from airflow_provider_trigger import defaults
@@ -40,17 +39,6 @@ ERRORS = ErrorClasses(
     lost=(urllib3.exceptions.ProtocolError,),
 )
 """How requests, and urllib3 while a body is read, say what went wrong."""
-
-
-class _Bearer(AuthBase):
-    """Sends the key; as an ``auth`` object so that no ``.netrc`` entry takes its place."""
-
-    def __init__(self, secret_key: SecretKey) -> None:
-        self._key = secret_key
-
-    def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
-        request.headers["Authorization"] = self._key.authorization
-        return request
 
 
 class _Adapter(HTTPAdapter):
@@ -95,11 +83,9 @@ class TriggerDevClient:
             retry_for=settings.retry_for,
         )
         self._session = _new_session(max_connections)
-        self._session.auth = _Bearer(self._key)
-        self._session.headers.update(api_headers(settings))
-        # Read once and not with each request; afterwards neither .netrc nor the environment has an effect.
+        self._headers = api_headers(settings)
+        # Read once and not with each request; afterwards the environment has no effect.
         self._options = connection_options(settings.base_url, settings)
-        self._session.trust_env = False
         self._is_closed = False
 
     def __enter__(self) -> TriggerDevClient:
@@ -202,13 +188,17 @@ class TriggerDevClient:
     def _prepare(self, request: Request) -> tuple[requests.PreparedRequest, dict[str, Any]]:
         """Return what an adapter sends, and how."""
         address = request.address(self.settings.base_url)
-        headers = request.body_headers()
-        sent = requests.Request(request.method, address, data=request.body(), headers=headers)
         if request.url is None:
-            return self._session.prepare_request(sent), self._options
-        # Without a session it has no key, and none of a .netrc.
-        sent.headers.update(common_headers(self.settings))
-        return sent.prepare(), connection_options(address, self.settings)
+            headers = self._headers | {"Authorization": self._key.authorization}
+            options = self._options
+        else:
+            headers = common_headers(self.settings)
+            options = connection_options(address, self.settings)
+        # Not by the session: it reads .netrc, and merging its defaults takes long.
+        sent = requests.Request(
+            request.method, address, headers=headers | request.body_headers(), data=request.body()
+        )
+        return sent.prepare(), options
 
 
 def _read_body(answer: requests.Response, body: Body, *, until: float) -> None:

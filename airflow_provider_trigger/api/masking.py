@@ -44,6 +44,8 @@ class Masking:
 
         :param response: as the server sent it
         """
+        if not any(map(self._long.search, (response.body, _encoded("\n".join(response.headers.values()))))):
+            return response
         headers = {name: self._in_header(value) for name, value in response.headers.items()}
         return replace(response, headers=headers, body=self._long.sub(_MASK, response.body))
 
@@ -70,7 +72,11 @@ class Masking:
         return True
 
     def _in_header(self, value: str) -> str:
-        return self._long.sub(_MASK, value.encode("latin-1", "replace")).decode("latin-1")
+        return self._long.sub(_MASK, _encoded(value)).decode("latin-1")
+
+
+def _encoded(header: str) -> bytes:
+    return header.encode("latin-1", "replace")
 
 
 def _masked(text: str, pattern: re.Pattern[bytes]) -> str:
