@@ -75,7 +75,7 @@ def in_threads(work: Callable[[str], T], run_ids: Sequence[str]) -> Iterator[tup
     """
     executor = ThreadPoolExecutor(CONCURRENCY, "trigger-dev-call")
     try:
-        yield from zip(run_ids, executor.map(work, run_ids), strict=True)
+        yield from executor.map(lambda run_id: (run_id, work(run_id)), run_ids)
     finally:
         # What ends the task from outside does not wait for the requests in flight.
         executor.shutdown(wait=False, cancel_futures=True)
