@@ -50,11 +50,9 @@ class BlockingWatch:
         :raises StoppedError: it was stopped
         """
         self._follow(step)
-        news: dict[str, Run | TriggerDevError] = {}
         until = time.monotonic() + min(max(0.0, step.until - time.time()), LOG_INTERVAL)
         while True:
-            news |= self._query()
-            news |= self._check_due()
+            news = {**self._query(), **self._check_due()}
             now = time.monotonic()
             if news or now >= until:
                 return news

@@ -9,6 +9,7 @@ import pytest
 
 from airflow_provider_trigger.api.errors import TriggerDevError
 from airflow_provider_trigger.run.blocking_watch import WATCH_FROM, BlockingWatch
+from airflow_provider_trigger.run.checks import CONCURRENCY
 from airflow_provider_trigger.run.drive import StoppedError, drive
 from airflow_provider_trigger.run.steps import Check
 from airflow_provider_trigger.run.wait import wait_for_runs
@@ -68,11 +69,50 @@ def test_a_query_shows_the_ends_of_all(wait, server, network, clock, monkeypatch
     assert clock.now < 1065
 
 
-def test_where_no_query_works_each_is_checked(wait, server, network, answer) -> None:
+def test_where_no_query_works_each_is_checked(wait, server, network, log, answer) -> None:
     runs = add(server, status="COMPLETED")
     network.fault(QUERY, answer(404, b"<html>"), times=1000)
     assert len(wait(runs)) == len(runs)
     assert len(network.sent(GET)) == len(runs)
+    why = "the server has no status queries; each run is checked by itself"
+    assert f"Connection 'of_a_test': {why}" in log.of("info")
+
+
+def test_where_no_query_works_a_check_does_not_wait_for_the_next_query(
+    watch, server, network, clock, answer
+) -> None:
+    network.fault(QUERY, answer(404, b"<html>"), times=1000)
+    run = server.add_run("EXECUTING", then=[(10, "COMPLETED")])
+    step = Check(run_ids=(run.id,))
+    assert [watch.check(step)[run.id].status for _ in range(2)] == ["EXECUTING", "COMPLETED"]
+    assert clock.now < 1015
+
+
+def test_the_rate_limit_says_how_often_to_query(watch, server, network, clock, answer) -> None:
+    [run] = add(server, 1)
+    rows = {"results": [{"run_id": run.id, "status": "Executing"}]}
+    limits = {"x-ratelimit-limit": "5", "x-ratelimit-remaining": "5"}
+    limits["x-ratelimit-reset"] = str(round(clock.time() * 1000) + 3600_000)
+    network.fault(QUERY, answer(200, rows, limits), times=1000)
+    step = Check(run_ids=(run.id,), until=clock.time() + 110)
+    while clock.now < 1110:
+        watch.check(step)
+    assert 4 <= len(network.sent(QUERY)) <= 7  # a tenth of it in 10 s
+
+
+def test_only_so_many_runs_are_checked_before_it_replies(watch, server, network, answer) -> None:
+    network.fault(QUERY, answer(404, b"<html>"), times=1000)
+    runs = add(server, CONCURRENCY + 4)
+    step = Check(run_ids=tuple(run.id for run in runs))
+    assert [len(watch.check(step)) for _ in range(2)] == [CONCURRENCY, 4]
+
+
+def test_no_call_is_repeated_by_the_client(watch, server, network, answer) -> None:
+    [run] = add(server, 1)
+    for call in (QUERY, GET):
+        network.fault(call, answer(503, {"error": "Down"}), times=1000)
+    assert isinstance(watch.check(Check(run_ids=(run.id,)))[run.id], TriggerDevError)
+    assert network.requests == [QUERY, f"{GET}{run.id}"]
 
 
 def test_it_ends_at_the_deadline_though_nothing_is_new(wait, server, clock) -> None:
@@ -90,10 +130,19 @@ def test_without_a_deadline_it_returns_after_five_minutes(watch, server, clock) 
     assert 1300 <= clock.now < 1310
 
 
-def test_runs_that_no_step_names_any_more_are_forgotten(watch, server, network) -> None:
+def test_after_its_time_limit_it_returns_at_once(watch, server, clock) -> None:
+    [run] = add(server, 1)
+    watch.check(Check(run_ids=(run.id,)))
+    begun = clock.now
+    assert watch.check(Check(run_ids=(run.id,), until=clock.time() - 5)) == {}
+    assert clock.now == begun
+
+
+@pytest.mark.parametrize("poll_interval", [None, 0.5])
+def test_runs_that_no_step_names_any_more_are_forgotten(watch, server, network, poll_interval) -> None:
     first, second = add(server, 2, status="COMPLETED")
-    assert set(watch.check(Check(run_ids=(first.id,)))) == {first.id}
-    assert set(watch.check(Check(run_ids=(second.id,)))) == {second.id}
+    assert set(watch.check(Check(run_ids=(first.id,), poll_interval=poll_interval))) == {first.id}
+    assert set(watch.check(Check(run_ids=(second.id,), poll_interval=poll_interval))) == {second.id}
 
 
 def test_a_fixed_interval_checks_each_run_by_itself(watch, server, network, clock) -> None:
