@@ -128,6 +128,22 @@ def test_a_stop_ends_a_sleep_within_a_second(guard: CancelGuard, clock, monkeypa
     assert clock.now < 1004
 
 
+def test_a_run_of_an_earlier_process_is_taken_up(server, guard: CancelGuard) -> None:
+    run = server.add_run("EXECUTING")
+    guard.take_up(run.id)
+    assert guard.run_id == run.id
+    fail(guard, ValueError())
+    assert run.status == "CANCELED"
+
+
+@pytest.mark.parametrize("pushed", [None, 7, ["run_1"]])
+def test_an_xcom_that_holds_no_id_is_no_run(guard: CancelGuard, network, pushed: object) -> None:
+    guard.take_up(pushed)
+    assert guard.run_id is None
+    fail(guard, ValueError())
+    assert network.requests == []
+
+
 # Runs that are to be left alone
 
 
@@ -313,6 +329,19 @@ def test_cancel_and_check_have_one_time_limit(
     assert clock.now - 1000 == pytest.approx(takes + 0.1)
 
 
+def test_a_run_is_not_checked_where_its_cancel_has_taken_all_of_the_time(
+    server, guard: CancelGuard, network, clock, log
+) -> None:
+    run = server.add_run("EXECUTING")
+    network.before = lambda sent: clock.sleep(4.5)
+    with guard:
+        guard.run_id = run.id
+        guard.stop()
+    assert network.requests == [f"POST /api/v2/runs/{run.id}/cancel"]
+    [line] = log.of("warning")
+    assert "its cancel was accepted, but its status could not be checked: the time limit was reached" in line
+
+
 def test_a_lookup_that_fails_is_logged_and_not_raised(guard: CancelGuard, network, log, answer) -> None:
     guard.request = REQUEST
     network.fault("/trigger", answer(401, {"error": "Invalid API key"}), times=10)
@@ -324,12 +353,12 @@ def test_a_lookup_that_fails_is_logged_and_not_raised(guard: CancelGuard, networ
 
 def test_an_error_of_any_kind_keeps_the_first_one(guard: CancelGuard, client, log, monkeypatch) -> None:
     def call(*_: Any, **__: Any) -> None:
-        raise RuntimeError("a bug.")
+        raise RuntimeError("a bug in X.")
 
     monkeypatch.setattr(client, "call", call)
     guard.run_id = "run_1"
     fail(guard, TimeLimitError())
-    assert log.of("error") == [f"Run run_1 may still be running: a bug{WHAT_TO_DO}"]
+    assert log.of("error") == [f"Run run_1 may still be running: a bug in X{WHAT_TO_DO}"]
 
 
 # A key that was changed
