@@ -107,6 +107,15 @@ def test_several_runs_are_checked_and_canceled_in_one_step(server, client) -> No
     assert [seen[one.id].status for one in runs] == ["CANCELED"] * 5
 
 
+@pytest.mark.parametrize("count", [1, 2])
+def test_only_the_check_of_a_single_run_shows_what_can_be_large(server, client, count: int) -> None:
+    run_ids = tuple(server.add_run("COMPLETED", payload={"page": 1}).id for _ in range(count))
+    steps = Steps(Check(run_ids=run_ids))
+    drive(steps(), client)
+    [seen] = steps.replies
+    assert ["payload" in seen[one].attributes for one in run_ids] == [count == 1] * count
+
+
 def test_no_call_is_repeated_by_the_client(server, client, network, log, virtual_time, lost) -> None:
     waited_for = server.add_run("EXECUTING", then=[(3, "COMPLETED")])
     network.fault("GET", lost, times=1)

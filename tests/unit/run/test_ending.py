@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from fake_log import Log
 
 from airflow_provider_trigger.api.models.statuses import FINAL_STATUSES
-from airflow_provider_trigger.run.ending import why_failed, why_no_output, why_not_ended
+from airflow_provider_trigger.run.ending import log_stack_trace, why_failed, why_no_output, why_not_ended
 from airflow_provider_trigger.run.waited import Waited, WaitEnd
 
 URL = "https://trigger.test/runs/run_1"
@@ -85,12 +86,31 @@ def test_a_long_message_is_shortened_and_stays_one_line(make_run) -> None:
     assert "\n" not in text
 
 
+@pytest.mark.parametrize(
+    ("error", "logged"),
+    [
+        (
+            {"message": "boom", "stackTrace": "Error: boom\n    at resize.ts:3"},
+            [("error", "Stack trace of run run_1:\nError: boom\n    at resize.ts:3")],
+        ),
+        ({"message": "boom"}, []),
+        (None, []),
+    ],
+)
+def test_where_a_run_has_failed_is_logged_as_an_error_if_it_is_known(
+    make_run, error: dict[str, str] | None, logged: list[tuple[str, str]]
+) -> None:
+    log = Log()
+    log_stack_trace(make_run("FAILED", error=error), log)
+    assert log.leveled == logged
+
+
 # A wait that ended before its run
 
 
-def not_ended(end: str, run: Any, *, error: str = "", is_canceled: bool = False) -> str:
+def not_ended(end: str, run: Any, *, error: str = "", is_canceled: bool = False, **facts: Any) -> str:
     waited = Waited(end=WaitEnd(end), run=run, error=error, is_canceled=is_canceled)
-    return why_not_ended(waited, "run_1", limit="timeout=60 s", run_url=URL)
+    return why_not_ended(waited, "run_1", limit="timeout=60 s", run_url=URL, **facts)
 
 
 @pytest.mark.parametrize(
@@ -132,6 +152,20 @@ def test_a_run_without_a_version_says_what_to_do(make_run) -> None:
         "pending_version_timeout: no deployed version in this environment has the Trigger.dev task "
         "'resize' (or its queue). Deploy it, or check task_identifier, queue and the environment of the "
         "secret key. "
+        f"It was canceled. {URL}"
+    )
+
+
+def test_in_development_a_run_without_a_version_needs_the_command_that_runs_its_task(make_run) -> None:
+    text = not_ended("no_version", make_run("PENDING_VERSION", taskIdentifier="resize"), is_development=True)
+    assert "no running `trigger dev` has the Trigger.dev task 'resize' (or its queue)" in text
+    assert "Deploy" not in text
+
+
+def test_a_run_that_another_one_has_made_useless_says_so(make_run) -> None:
+    run = make_run("CANCELED", taskIdentifier="resize")
+    assert not_ended("not_needed", run, is_canceled=True) == (
+        "Run run_1 of Trigger.dev task 'resize' was not needed any more, as another run had failed. "
         f"It was canceled. {URL}"
     )
 
