@@ -73,7 +73,7 @@ def read_event(event: Any, run_ids: Sequence[str] = ()) -> dict[str, Waited]:
     :raises ValueError: it is not such an event, or one of other runs
     """
     known = event if isinstance(event, dict) else {}
-    runs, count = known.get("runs"), known.get("completed", 0)
+    runs, count = known.get("runs"), known.get("completed")
     if not isinstance(runs, list) or not (runs or count) or not all(map(_is_valid, runs)):
         raise ValueError(invalid_event(event))
     ended = {

@@ -56,7 +56,8 @@ def test_completed_runs_can_be_counted_instead_of_named(make_run) -> None:
     assert {run_id: waited.end for run_id, waited in read.items()} == {
         run_id: waited.end for run_id, waited in ended.items()
     }
-    assert [one for one, waited in read.items() if waited.run and waited.run.is_success is False] == ["run_5"]
+    statuses = {run_id: waited.run and (waited.run.id, waited.run.status) for run_id, waited in read.items()}
+    assert statuses == {run_id: (run_id, "COMPLETED") for run_id in ended} | {"run_5": ("run_5", "FAILED")}
 
 
 def test_an_event_without_a_completed_run_needs_no_ids(make_run) -> None:
@@ -133,6 +134,8 @@ def test_a_cancel_that_seemed_to_fail_and_shows_in_the_check_was_none_that_faile
 
 
 def test_an_event_of_an_older_version_is_understood(server, client) -> None:
+    older = {"runs": [{"run_id": "run_1", "end": "timed_out"}]}
+    assert read_event(older) == {"run_1": Waited(end=WaitEnd.TIMED_OUT, run=None)}
     run = server.add_run("CANCELED")
     _, waited = read_and_check({"runs": [{"run_id": run.id, "end": "timed_out"}]}, client)
     assert (waited.end, waited.error, waited.is_canceled) == (WaitEnd.TIMED_OUT, "", False)
@@ -159,8 +162,14 @@ def test_a_run_that_can_be_checked_again_shows_its_end(server, client) -> None:
         for end in ("rejected", "uncheckable"):
             _, waited = read_and_check(event(server.add_run(status).id, end, error="401"), client)
             assert waited.end is WaitEnd.FINAL
-    _, waited = read_and_check(event(server.add_run("EXECUTING").id, "rejected", error="401"), client)
-    assert (waited.end, waited.error) == (WaitEnd.REJECTED, "401")
+
+
+@pytest.mark.parametrize("end", ["timed_out", "rejected", "uncheckable"])
+def test_a_run_that_is_still_alive_is_as_it_is_now(server, client, end: str) -> None:
+    run = server.add_run("EXECUTING")
+    _, waited = read_and_check(event(run.id, end, status="QUEUED", error="why"), client)
+    assert waited.run is not None
+    assert (waited.end, waited.error, waited.run.status) == (WaitEnd(end), "why", "EXECUTING")
 
 
 def test_a_final_run_that_cannot_be_checked_is_an_error(server, client, network, lost) -> None:

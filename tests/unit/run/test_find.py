@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 from typing import Any
+from urllib.parse import parse_qsl, urlsplit
 
 import pytest
 from fake_clock import Clock
@@ -183,9 +184,43 @@ def test_what_a_server_lists_in_spite_of_the_filters_is_left_out(connect, answer
     assert [run.id for page in found.pages(client) for run in page] == ["run_1"]
 
 
+def sent_filters(wire: Any) -> dict[str, str]:
+    """Return the filters of the only request."""
+    [sent] = wire.sent
+    return {name: value for name, value in parse_qsl(urlsplit(sent.url).query) if "filter[" in name}
+
+
+def test_the_server_gets_all_filters_but_only_one_tag_as_it_finds_any_of_several(connect, answer) -> None:
+    client, wire = connect(answer(200, {"data": [], "pagination": {}}))
+    wanted = RunFilter(
+        tags=("b", "a"),
+        statuses={"QUEUED", "EXECUTING"},
+        task_identifiers={"resize", "crop"},
+        batch_id="batch_1",
+        created_from=datetime(2026, 1, 2, tzinfo=UTC),
+    )
+    assert list(wanted.pages(client)) == [[]]
+    assert sent_filters(wire) == {
+        "filter[tag]": "b",
+        "filter[status]": "EXECUTING,QUEUED",
+        "filter[taskIdentifier]": "crop,resize",
+        "filter[batch]": "batch_1",
+        "filter[createdAt][from]": "1767312000000",
+    }
+
+
+def test_of_a_tag_only_runs_that_are_alive_or_canceled_are_listed(connect, answer) -> None:
+    client, wire = connect(answer(200, {"data": [], "pagination": {}}))
+    find_runs(client, tag=DAG_RUN.tag, is_ours=DAG_RUN.has_started)
+    filters = sent_filters(wire)
+    assert filters["filter[tag]"] == DAG_RUN.tag
+    assert set(filters["filter[status]"].split(",")) == {*ALIVE_STATUSES, "CANCELED"}
+
+
 def test_a_server_that_repeats_a_page_does_not_make_the_list_endless(connect, answer) -> None:
     page = {"data": [{"id": "run_1", "status": "QUEUED"}], "pagination": {"next": "cursor"}}
     client, wire = connect(lambda _: answer(200, page))
-    with pytest.raises(UnexpectedAnswerError, match="answered the same page again"):
+    with pytest.raises(UnexpectedAnswerError, match="answered the same page again") as raised:
         listed(client)
+    assert raised.value.retryable is False
     assert len(wire.sent) == 2
