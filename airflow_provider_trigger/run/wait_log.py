@@ -27,7 +27,7 @@ class WaitLog:
     :param now: the time, in seconds since 1970
     """
 
-    def __init__(self, log: Log, count: int, *, logs_progress: bool = False, now: float) -> None:
+    def __init__(self, log: Log, count: int, *, logs_progress: bool, now: float) -> None:
         self._log = log
         self._logs_progress = logs_progress
         self._count = self._open = count

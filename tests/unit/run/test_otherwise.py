@@ -68,6 +68,17 @@ def test_without_a_realtime_feed_it_cannot_be_checked_any_more(
     assert virtual_time.now - begun == pytest.approx(60, abs=1)
 
 
+def test_what_was_seen_last_is_kept_where_it_cannot_be_checked_any_more(
+    server, network, wait, broken
+) -> None:
+    server.realtime = False
+    run = server.add_run("EXECUTING")
+    network.before = lambda _: network.fault(GET, broken) if len(network.requests) > 1 else None
+    [waited] = wait(run)
+    assert waited.run is not None
+    assert (waited.end, waited.run.id, waited.run.status) == (WaitEnd.UNCHECKABLE, run.id, "EXECUTING")
+
+
 @pytest.mark.parametrize("realtime", [True, False])
 def test_an_outage_that_answers_500_to_everything_ends_no_wait(
     server, network, wait, broken, virtual_time, realtime: bool
@@ -176,14 +187,14 @@ def checked_otherwise(run_id: str, client: Any) -> Any:
 def test_while_checks_fail_a_line_says_so_every_five_minutes(
     server, network, wait, virtual_time, log, lost
 ) -> None:
-    run = server.add_run("EXECUTING", then=[(1800, "COMPLETED")])
+    run = server.add_run("EXECUTING", then=[(2400, "COMPLETED")])
     network.fault("GET", lost, times=100_000)
-    network.before = lambda _: network.repair() if virtual_time.now > 2800 else None
+    network.before = lambda _: network.repair() if virtual_time.now > 3400 else None
     wait(run)
     first, *others = log.of("warning")
     assert first.startswith(f"Status check of run {run.id} failed; still waiting: ")
     error = TransportError(f"{GET}{run.id} to trigger.test: ConnectionError")
     assert others == [
         f"Run {run.id} could not be checked for {minutes} minutes; still waiting: {error}"
-        for minutes in range(5, 31, 5)
+        for minutes in range(5, 41, 5)
     ]

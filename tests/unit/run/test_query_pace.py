@@ -183,5 +183,6 @@ def test_an_answer_ends_a_series_of_busy_rounds(pace: QueryPace) -> None:
     for _ in range(3):
         for _ in range(5):
             pace.failed(BUSY, now=202.0)
+            assert pace.state is not QueryState.FAILS
         succeed(pace, sent_at=204.0)
     assert pace.state is QueryState.WORKS

@@ -196,7 +196,9 @@ def test_a_list_that_is_behind_is_a_warning_after_a_clear(server, start_again, l
     assert log.of("warning") == [f"{MAY_RUN}is behind, and does not show run {started.run_id}{CHECK}"]
 
 
-def test_so_is_a_list_that_fails_just_then(server, start_again, network, log, answer) -> None:
+def test_so_is_a_list_that_fails_just_then_for_ten_seconds(
+    server, start_again, network, clock, log, answer
+) -> None:
     def fail(sent: str) -> None:
         if sent.endswith("/trigger"):
             network.fault("GET /api/v1/runs", answer(500, {"error": "no database"}), times=1000)
@@ -205,6 +207,7 @@ def test_so_is_a_list_that_fails_just_then(server, start_again, network, log, an
     start_again()
     [warning] = log.of("warning")
     assert warning.startswith(f"{MAY_RUN}could not be searched: GET /api/v1/runs ")
+    assert clock.now - 1000 <= 10
 
 
 @pytest.mark.parametrize(("lag", "lists"), [(0, 2), (1.5, 3)])

@@ -134,6 +134,19 @@ def test_a_cancel_that_fails_for_longer_than_the_patience_is_not_repeated() -> N
     assert wait.result["run_1"].error == "the cancel failed: lost"
 
 
+def test_a_run_that_stays_alive_after_its_cancel_is_checked_for_as_long_as_the_patience() -> None:
+    wait = Wait("run_1", deadline=Clock().time() + 60)
+    wait.reply(all_seen(("run_1",)))
+    assert wait.reply({}, after=60) == Cancel(run_ids=("run_1",))
+    step, checks = wait.reply({}), 0
+    while isinstance(step, Check):
+        checks += 1
+        step = wait.reply(all_seen(("run_1",)))
+    assert checks == 6  # now, and every 2 s until 10 s have passed
+    assert wait.result is not None
+    assert wait.result["run_1"].error == "its cancel was accepted, but it is still EXECUTING"
+
+
 def test_a_deadline_that_passed_before_the_wait_cancels_at_once() -> None:
     wait = Wait(deadline=Clock().time() - 1)
     assert not wait.step.is_fresh
@@ -152,6 +165,13 @@ def test_a_wait_that_cancels_nothing_checks_its_runs_once_more_at_the_deadline()
         WaitEnd.TIMED_OUT,
     ]
     assert wait.result["run_2"].run == seen("run_2")
+
+
+def test_what_is_new_just_then_takes_the_place_of_that_check() -> None:
+    wait = Wait("run_1", deadline=Clock().time() + 60, cancels=False)
+    wait.reply(all_seen(("run_1",)))
+    assert wait.reply(all_seen(("run_1",), "WAITING"), after=60) is None
+    assert wait.result == {"run_1": Waited(end=WaitEnd.TIMED_OUT, run=seen("run_1", "WAITING"))}
 
 
 # No version
@@ -257,6 +277,13 @@ def test_the_others_are_canceled_if_that_is_wanted() -> None:
         "run_3": (WaitEnd.FINAL, False),
     }
     assert "Canceling run run_2: another run has failed" in wait.log.lines
+
+
+def test_up_to_20_cancels_are_each_named() -> None:
+    ids = [f"run_{number}" for number in range(21)]
+    wait = Wait(*ids, success_statuses=["COMPLETED"], cancels_others=True)
+    wait.reply(all_seen(("run_0",), "FAILED"))
+    assert wait.log.of("warning") == [f"Canceling run {one}: another run has failed" for one in ids[1:]]
 
 
 def test_many_cancels_are_one_line() -> None:

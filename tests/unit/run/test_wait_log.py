@@ -77,6 +77,32 @@ def test_an_outage_is_one_line_at_its_begin_each_five_minutes_and_at_its_end(log
     assert wait.hear(wait.ids[:40], ERROR) == [failed]
 
 
+def test_one_of_many_that_cannot_be_checked_is_a_warning_at_once_and_each_five_minutes(log, clock) -> None:
+    wait = Wait(100, log, clock)
+    failed = "Status checks of 1 runs failed; still waiting: no connection"
+    assert wait.hear(["run_7"], ERROR) == [failed]
+    assert wait.hear([], None, after=300) == [
+        "100 of 100 runs have not ended yet",
+        "1 runs could not be checked; still waiting: no connection",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("count", "line"),
+    [
+        (1, "Run run_0 is still EXECUTING after 5 minutes"),
+        (2, "2 of 2 runs have not ended yet"),
+        (100, "100 of 100 runs have not ended yet"),
+    ],
+)
+def test_of_runs_that_go_on_there_is_one_line_each_five_minutes(log, clock, count: int, line: str) -> None:
+    wait = Wait(count, log, clock)
+    wait.hear(wait.ids, "EXECUTING")
+    assert wait.hear([], None, after=299) == []
+    assert wait.hear([], None, after=1) == [line]
+    assert wait.hear([], None, after=299) == []
+
+
 def test_of_many_that_wait_for_a_version_one_is_named(log, clock) -> None:
     wait = Wait(100, log, clock)
     [line] = wait.hear(wait.ids[5:], "PENDING_VERSION")

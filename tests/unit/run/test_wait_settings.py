@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from airflow_provider_trigger.run.wait_settings import WaitSettings, is_development_key
+from airflow_provider_trigger.run.waited import Waited, WaitEnd
 
 ALL: dict[str, Any] = {
     "run_url": "https://trigger.test/runs/run_1",
@@ -39,6 +40,25 @@ def test_another_version_of_the_provider_may_have_stored_more_or_less() -> None:
 def test_by_default_a_run_is_checked_after_a_tenth_of_its_age(age: float, interval: float) -> None:
     assert WaitSettings().interval(age) == pytest.approx(interval)
     assert WaitSettings(poll_interval=0.5).interval(age) == 0.5
+
+
+@pytest.mark.parametrize(
+    ("end", "status", "expected"),
+    [
+        (WaitEnd.FINAL, "COMPLETED", True),
+        (WaitEnd.FINAL, "CANCELED", True),
+        (WaitEnd.FINAL, "FAILED", False),
+        (WaitEnd.FINAL, None, False),
+        (WaitEnd.TIMED_OUT, "CANCELED", False),  # by the wait itself
+        (WaitEnd.REJECTED, None, False),
+    ],
+)
+def test_only_a_run_that_has_ended_by_itself_in_an_expected_status_lets_the_wait_for_others_continue(
+    make_run, end: WaitEnd, status: str | None, expected: bool
+) -> None:
+    waited = Waited(end=end, run=make_run(status) if status else None)
+    assert WaitSettings(success_statuses=["COMPLETED", "CANCELED"]).counts_as_success(waited) is expected
+    assert WaitSettings().counts_as_success(waited) is True
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import threading
 from collections.abc import Callable
 from typing import Any
@@ -85,10 +86,13 @@ def test_an_output_that_is_too_large_to_be_read_makes_references_of_all(
 
 
 def test_outputs_that_are_broken_for_ever_are_named(add, fetch, network, answer) -> None:
-    whole, broken = add(1), add(2)
-    network.fault(broken, answer(500, {"error": "Something went wrong"}), times=1000)
-    with pytest.raises(TriggerDevError, match=f"^1 of 2 outputs cannot be fetched: {broken}: GET .* 500"):
-        fetch(whole, broken)
+    whole, first, second = add(1), add(2), add(3)
+    for broken in (first, second):
+        network.fault(broken, answer(500, {"error": "Something went wrong"}), times=1000)
+    with pytest.raises(TriggerDevError) as raised:
+        fetch(first, whole, second)
+    errors = [f"{broken}: GET .* 500: Something went wrong" for broken in (first, second)]
+    assert re.fullmatch("2 of 3 outputs cannot be fetched: " + "; ".join(errors), str(raised.value))
 
 
 def test_an_outage_is_raised_as_it_is(add, fetch, network, answer) -> None:
