@@ -195,7 +195,7 @@ def test_the_server_gets_all_filters_but_only_one_tag_as_it_finds_any_of_several
     wanted = RunFilter(
         tags=("b", "a"),
         statuses={"QUEUED", "EXECUTING"},
-        task_identifiers={"resize", "crop"},
+        task_identifiers=("resize", "crop"),
         batch_id="batch_1",
         created_from=datetime(2026, 1, 2, tzinfo=UTC),
     )

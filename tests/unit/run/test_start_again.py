@@ -252,15 +252,39 @@ def test_a_run_of_another_task_is_canceled_first(server, start_again, network, l
     assert log.lines[0] == f"Canceling run {earlier.id}: {why}"
 
 
-def test_where_runs_are_not_to_be_canceled_one_of_another_task_is_named(server, start_again, log) -> None:
-    key = run_key(max_tries=2)
-    earlier = add(server, "EXECUTING", key=str(key), task_identifier="rezise")
-    assert start_again(key, cancels=False).run_id != earlier.id
-    assert (earlier.status, earlier.cancel_requests) == ("EXECUTING", 0)
-    why = "an earlier try has started it, for Trigger.dev task 'rezise'"
-    assert log.lines == [
-        f"Run {earlier.id} is EXECUTING and not canceled (cancel_on_kill=False): {why}",
-    ]
+def test_where_runs_are_not_to_be_canceled_those_of_other_tasks_are_named(
+    server, start_again, clock, log
+) -> None:
+    key, tasks = run_key(max_tries=2), ["rezise", "crop"]
+    runs = []
+    for task_identifier in tasks:
+        clock.sleep(1)
+        runs.append(add(server, "EXECUTING", key=str(key), task_identifier=task_identifier))
+    assert start_again(key, cancels=False).run_id not in [run.id for run in runs]
+    assert [(run.status, run.cancel_requests) for run in runs] == [("EXECUTING", 0)] * 2
+    assert sorted(log.lines) == sorted(
+        f"Run {run.id} is EXECUTING and not canceled (cancel_on_kill=False): an earlier try has started it, "
+        f"for Trigger.dev task {task_identifier!r}"
+        for run, task_identifier in zip(runs, tasks, strict=True)
+    )
+
+
+def test_next_to_a_run_that_is_taken_up_one_of_another_task_is_canceled(server, start_again, clock) -> None:
+    other = add(server, "EXECUTING", key=str(run_key(max_tries=2)), task_identifier="rezise")
+    clock.sleep(1)  # the list begins with the newest run
+    run = add(server, "EXECUTING", key=str(run_key(max_tries=2, try_number=1)))
+    assert start_again(run_key(max_tries=2, retries=0)).run_id == run.id
+    assert (other.status, run.status) == ("CANCELED", "EXECUTING")
+
+
+def test_a_run_whose_task_the_list_does_not_show_is_not_one_of_another_task(
+    server, start_again, network, answer
+) -> None:
+    run = add(server, "EXECUTING")
+    shown = {"id": run.id, "status": "EXECUTING", "idempotencyKey": KEY, "tags": IDENTITY.tags}
+    network.fault("GET /api/v1/runs", answer(200, {"data": [shown], "pagination": {}}))
+    assert start_again().run_id == run.id
+    assert (run.status, run.cancel_requests) == ("EXECUTING", 0)
 
 
 @pytest.mark.parametrize("cancels", [True, False])
@@ -277,14 +301,20 @@ def test_with_other_retries_the_run_of_an_earlier_try_is_taken_up(
 # Several operators in one task
 
 
-def test_the_runs_of_other_operators_in_the_same_task_are_left_alone(server, start_again) -> None:
+@pytest.mark.parametrize("is_first", [True, False])
+def test_the_runs_of_other_operators_in_the_same_task_are_left_alone(
+    server, start_again, clock, is_first: bool
+) -> None:
     keys = [
         replace(AFTER_A_CLEAR, max_tries=max_tries, try_number=1, **other)
         for max_tries in (2, 3)
         for other in ({"operator_id": "u"}, {"execution": 2})
     ]
-    others = [add(server, "EXECUTING", key=str(key)) for key in keys]
-    earlier = add(server, "EXECUTING", key=EARLIER_KEY)
+    runs = {}
+    for key in [EARLIER_KEY, *map(str, keys)] if is_first else [*map(str, keys), EARLIER_KEY]:
+        clock.sleep(1)  # the list begins with the newest run
+        runs[key] = add(server, "EXECUTING", key=key)
+    earlier, others = runs.pop(EARLIER_KEY), list(runs.values())
     assert start_again().run_id not in [run.id for run in others]
     assert [run.status for run in others] == ["EXECUTING"] * 4
     assert earlier.status == "CANCELED"

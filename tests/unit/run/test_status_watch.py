@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from datetime import UTC, datetime
 from itertools import pairwise
 from typing import Any
@@ -21,8 +22,11 @@ from airflow_provider_trigger.api.models.runs import Run
 from airflow_provider_trigger.run import status_watch
 from airflow_provider_trigger.run.query_pace import QueryState
 from airflow_provider_trigger.run.status_watch import StatusWatch
+from airflow_provider_trigger.run.watched import Watched
 
 FAILED = AnswerTimeoutError("no answer")
+NOT_SENT = NotSentError("the server stopped responding", retryable=True)
+BROKEN = ServerError(method="GET", path="/", status=500, detail="", request_id=None, retryable=True)
 
 
 class Watch(StatusWatch):
@@ -180,26 +184,54 @@ def test_a_run_that_has_ended_is_requested_no_more(watch: Watch) -> None:
     watch.follow("run_1", poll_interval=1)
     watch.ask(a_run(status="COMPLETED"))
     watch.now += 1000
+    watch.follow("run_1", poll_interval=1)
     assert (watch.next_query(watch.now), watch.due()) == (None, [])
     assert watch.next_at(may_query=True, may_check=True) == float("inf")
+
+
+def test_a_query_whose_runs_have_all_left_meanwhile_makes_the_next_one_no_sooner(watch: Watch) -> None:
+    watch.follow("run_1")
+    watch.now = watch.pace.due
+    run_ids = watch.next_query(watch.now) or []
+    watch.remove("run_1", poll_interval=None)
+    watch.queried(run_ids, [a_run()], sent_at=watch.now, now=watch.now, limit=None)
+    assert watch.pace.due - watch.now == 2.0
+
+
+def test_the_connection_is_named_where_queries_fail(watch: Watch) -> None:
+    watch.follow("run_1")
+    watch.fail()
+    [warning] = watch.log.of("warning")
+    assert warning.startswith("Connection 'mine': a status query failed; ")
 
 
 # What a query does not show
 
 
-def test_a_run_that_is_missing_is_checked_by_itself_every_10_s(watch: Watch) -> None:
+@pytest.mark.parametrize("is_shown_before", [True, False])
+def test_a_run_that_is_missing_is_checked_by_itself_every_10_s_until_it_is_listed_again(
+    watch: Watch, is_shown_before: bool
+) -> None:
     others = [f"run_{number}" for number in range(2, 100)]
-    watch.follow(*others, "run_1")
-    watch.ask(*map(a_run, others))
+    watch.follow(*others)
+    watch.ask(*map(a_run, others), took=0)  # queries work
+    watch.follow("run_1")
+    begun = watch.now
+    if is_shown_before:
+        watch.ask(*map(a_run, [*others, "run_1"]), took=0)
+    watch.ask(*map(a_run, others), took=0)
     checked: list[float] = []
 
     def reply(run_id: str) -> Run:
         if run_id == "run_1":
-            checked.append(watch.now - 1000)
+            checked.append(watch.now - begun)
         return a_run(run_id)
 
-    watch.checks_in(35, reply=reply)
+    watch.checks_in(35 - (watch.now - begun), reply=reply)
     assert checked == [pytest.approx(at) for at in (10, 20, 30)]
+    watch.ask(*map(a_run, [*others, "run_1"]))
+    watch.checks_in(50, reply=reply)
+    assert len(checked) == 3, "it has its turn in the background"
 
 
 def test_one_run_a_second_is_checked_in_the_background_the_longest_unchecked_first(watch: Watch) -> None:
@@ -258,13 +290,38 @@ def test_a_check_that_was_not_sent_counts_as_none_and_is_due_again_after_a_secon
 
     def reply(run_id: str) -> Run | TriggerDevError:
         if watch.now < begun + 5:  # the circuit breaker of the checks is still open
-            return NotSentError("the server stopped responding", retryable=True)
+            return NOT_SENT
         sent.append(run_id)
         return a_run(run_id)
 
     times = watch.checks_in(5.9, reply=reply)
     assert sorted(set(times)) == [0, 1, 2, 3, 4, 5]
     assert sorted(sent) == sorted(names), "each once"
+
+
+@pytest.mark.parametrize(("reply", "others"), [(NOT_SENT, []), (FAILED, ["run_2"])])
+def test_a_check_that_was_not_sent_holds_up_the_others_and_one_that_fails_does_not(
+    watch: Watch, reply: TriggerDevError, others: list[str]
+) -> None:
+    watch.follow("run_1", "run_2")
+    watch.fail()
+    assert watch.next_check(watch.now) == "run_1"
+    watch.answer(reply)
+    assert watch.due() == others
+
+
+def test_a_check_in_the_background_that_was_not_sent_comes_first_again(watch: Watch) -> None:
+    names = ["run_1", "run_2", "run_3"]
+    watch.follow(*names)
+    watch.ask(*map(a_run, names))
+    watch.now += 5
+    assert watch.due() == ["run_1"]
+    watch.answer(NOT_SENT)
+    watch.now += 1
+    assert watch.due() == ["run_1"]
+    watch.answer(a_run())
+    watch.now += 1
+    assert watch.due() == ["run_2"]
 
 
 def test_an_id_that_is_not_sent_for_good_is_checked_like_others(watch: Watch) -> None:
@@ -365,6 +422,8 @@ def test_a_check_in_flight_is_not_made_twice(watch: Watch) -> None:
     watch.ask(a_run())
     assert watch.due() == ["run_1"]
     watch.now += 100
+    watch.follow("run_1", poll_interval=1)
+    watch.fail()
     assert watch.due() == []
 
 
@@ -404,6 +463,18 @@ def test_an_older_query_does_not_overwrite_a_newer_check(watch: Watch) -> None:
     watch.now += 10
     assert watch.ask(a_run(status="QUEUED", attempt=0)) == {}, "an attempt that is past"
     assert list(watch.ask(a_run(status="COMPLETED", attempt=1))) == ["run_1"]
+
+
+def test_a_query_that_may_be_behind_a_check_does_not_overwrite_it(watch: Watch) -> None:
+    watch.follow("run_1", poll_interval=1)
+    waiting = a_run(status="WAITING")
+    watch.ask(waiting)
+    watch.now += 1
+    watch.due()
+    assert list(watch.answer(a_run())) == ["run_1"]
+    assert watch.ask(waiting) == {}, "the query lags behind"
+    watch.now += 3
+    assert watch.ask(waiting) == {"run_1": waiting}, "it waits again"
 
 
 def test_an_end_that_a_query_shows_counts_at_once(watch: Watch) -> None:
@@ -459,7 +530,6 @@ def test_a_check_that_fails_is_told_only_where_no_query_shows_the_run(watch: Wat
 
 
 def test_a_run_whose_checks_answer_500_for_long_is_treated_as_if_no_query_showed_it(watch: Watch) -> None:
-    broken = ServerError(method="GET", path="/", status=500, detail="", request_id=None, retryable=True)
     watch.follow("run_1", poll_interval=25)
     watch.ask(a_run())
 
@@ -469,18 +539,27 @@ def test_a_run_whose_checks_answer_500_for_long_is_treated_as_if_no_query_showed
         return watch.answer(reply)
 
     for _ in range(3):
-        assert check_in(25, broken) == {}
+        assert check_in(25, BROKEN) == {}
     for _ in range(2):
-        assert check_in(25, broken) == {"run_1": broken}
+        assert check_in(25, BROKEN) == {"run_1": BROKEN}
         # The query may have lost the end, and so an end only counts.
         assert watch.ask(a_run()) == {}
     assert list(check_in(25, a_run())) == ["run_1"]
-    assert check_in(25, broken) == {}
+    assert check_in(25, BROKEN) == {}
     watch.now += 5
     assert list(watch.ask(a_run(attempt=2))) == ["run_1"]
     for _ in range(3):
-        check_in(40, broken)
+        check_in(40, BROKEN)
     assert list(watch.ask(a_run(status="COMPLETED", attempt=2))) == ["run_1"]
+
+
+def test_500s_with_another_failure_in_between_are_not_told_while_queries_show_the_run(watch: Watch) -> None:
+    watch.follow("run_1", poll_interval=25)
+    watch.ask(a_run())
+    for reply in [FAILED] * 5 + [BROKEN] * 2 + [FAILED] + [BROKEN] * 2:
+        watch.now += 25
+        assert watch.due() == ["run_1"]
+        assert watch.answer(reply) == {}
 
 
 def test_an_unknown_run_is_told_each_time(watch: Watch) -> None:
@@ -491,3 +570,51 @@ def test_an_unknown_run_is_told_each_time(watch: Watch) -> None:
         watch.now += 10
         assert watch.due() == ["run_1"]
         assert watch.answer(error) == {"run_1": error}
+
+
+# What it costs
+
+
+def test_while_queries_go_on_as_before_an_answer_costs_nothing_for_other_runs(
+    watch: Watch, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names = [f"run.{number}" for number in range(100)]  # with a dot: no query names them
+    watch.follow("run_1", *names)
+    due_alone = Watched.due_alone.fget  # type: ignore[attr-defined]
+    scheduled: list[str] = []
+
+    def count(watched: Watched) -> float:
+        scheduled.append(watched.run_id)
+        return float(due_alone(watched))
+
+    monkeypatch.setattr(Watched, "due_alone", property(count))
+    watch.ask(a_run())
+    scheduled.clear()
+    watch.ask(a_run())
+    assert scheduled == []
+    watch.fail()
+    assert len(scheduled) == 101, "each run once, as each is to be checked by itself now"
+    scheduled.clear()
+    watch.fail()
+    assert scheduled == []
+    assert watch.next_check(watch.now) == "run.0"
+    watch.answer(a_run("run.0"), "run.0")
+    assert scheduled == ["run.0"]
+
+
+def test_nothing_is_kept_of_a_run_that_is_no_longer_waited_for(watch: Watch) -> None:
+    watch.follow("run_1")
+    watch.ask(a_run())
+    watch.fail()
+    watch.now += 4.5
+    error = TransportError("reset")
+    assert watch.due() == ["run_1"]
+    watch.answer(error)
+    watch.ask(a_run())
+    assert watch.add("run_1", poll_interval=None, now=watch.now) is error
+    for _ in range(2):
+        watch.remove("run_1", poll_interval=None)
+    watch.next_at(may_query=True, may_check=True)
+    kept = weakref.ref(error)
+    del error
+    assert kept() is None
