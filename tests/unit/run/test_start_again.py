@@ -273,7 +273,7 @@ def test_next_to_a_run_that_is_taken_up_one_of_another_task_is_canceled(server, 
     other = add(server, "EXECUTING", key=str(run_key(max_tries=2)), task_identifier="rezise")
     clock.sleep(1)  # the list begins with the newest run
     run = add(server, "EXECUTING", key=str(run_key(max_tries=2, try_number=1)))
-    assert start_again(run_key(max_tries=2, retries=0)).run_id == run.id
+    assert start_again(run_key(max_tries=2, retries=1)).run_id == run.id
     assert (other.status, run.status) == ("CANCELED", "EXECUTING")
 
 
