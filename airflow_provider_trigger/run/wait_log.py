@@ -61,7 +61,8 @@ class WaitLog:
                 self._log.info("%d of %d runs have not ended yet", len(waits), self._count)
             if self._are_failing:
                 last = [wait.error for wait in waits if wait.error is not None]
-                self._log.warning("%d runs could not be checked; still waiting: %s", len(last), last[-1])
+                text = "%d of %d runs could not be checked; still waiting: %s"
+                self._log.warning(text, len(last), self._count, last[-1])
 
     def _note_progress(self, waits: Collection[RunWait], ended: Collection[Waited], now: float) -> None:
         if waits and now < self.progress_due:
@@ -79,8 +80,8 @@ class WaitLog:
 
     def _note_failures(self, failing: list[RunWait]) -> None:
         if failing and not self._are_failing:
-            text = "Status checks of %d runs failed; still waiting: %s"
-            self._log.warning(text, len(failing), failing[-1].error)
+            text = "Status checks of %d of %d runs failed; still waiting: %s"
+            self._log.warning(text, len(failing), self._count, failing[-1].error)
         elif self._are_failing and not failing:
             self._log.info("All runs can be checked again")
         self._are_failing = bool(failing)

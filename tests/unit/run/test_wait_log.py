@@ -65,12 +65,12 @@ def test_an_end_that_does_not_count_as_success_is_named(log, clock, statuses, na
 
 def test_an_outage_is_one_line_at_its_begin_each_five_minutes_and_at_its_end(log, clock) -> None:
     wait = Wait(100, log, clock)
-    failed = "Status checks of 40 runs failed; still waiting: no connection"
+    failed = "Status checks of 40 of 100 runs failed; still waiting: no connection"
     assert wait.hear(wait.ids[:40], ERROR) == [failed]
     assert wait.hear(wait.ids[40:], ERROR, after=10) == []
     assert wait.hear(wait.ids, ERROR, after=290) == [
         "100 of 100 runs have not ended yet",
-        "100 runs could not be checked; still waiting: no connection",
+        "100 of 100 runs could not be checked; still waiting: no connection",
     ]
     assert wait.hear(wait.ids[:99], "EXECUTING", after=10) == []
     assert wait.hear(wait.ids[99:], "EXECUTING") == ["All runs can be checked again"]
@@ -79,11 +79,11 @@ def test_an_outage_is_one_line_at_its_begin_each_five_minutes_and_at_its_end(log
 
 def test_one_of_many_that_cannot_be_checked_is_a_warning_at_once_and_each_five_minutes(log, clock) -> None:
     wait = Wait(100, log, clock)
-    failed = "Status checks of 1 runs failed; still waiting: no connection"
+    failed = "Status checks of 1 of 100 runs failed; still waiting: no connection"
     assert wait.hear(["run_7"], ERROR) == [failed]
     assert wait.hear([], None, after=300) == [
         "100 of 100 runs have not ended yet",
-        "1 runs could not be checked; still waiting: no connection",
+        "1 of 100 runs could not be checked; still waiting: no connection",
     ]
 
 
