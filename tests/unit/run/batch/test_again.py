@@ -14,6 +14,7 @@ from airflow_provider_trigger.run import checks
 from airflow_provider_trigger.run.batch.again import BatchAgain
 from airflow_provider_trigger.run.batch.guard import BatchGuard
 from airflow_provider_trigger.run.batch.start import BatchStart
+from airflow_provider_trigger.run.drive import StoppedError
 from airflow_provider_trigger.run.identity import DagRunIdentity, RunKey, TaskInstanceIdentity
 from airflow_provider_trigger.run.request import TaskRequest
 
@@ -99,6 +100,26 @@ def test_what_was_canceled_starts_anew_once_its_worker_has_stopped(
     assert "1 runs were canceled before: new ones are started in their place" in log.of("info")
 
 
+def test_where_the_worker_has_stopped_the_new_run_starts_at_once(
+    start, server, guard: BatchGuard, clock
+) -> None:
+    canceled, begun = add(server, "CANCELED"), clock.now
+    start()
+    assert guard.run_ids[0] not in (None, canceled.id)
+    assert clock.now == begun
+
+
+def test_a_task_that_was_stopped_starts_no_other_run(client, server, guard: BatchGuard, network, log) -> None:
+    def sleep(seconds: float) -> None:
+        raise StoppedError
+
+    add(server, "CANCELED")
+    start = BatchStart(client, guard, log=log, on_ids=lambda: None)
+    with pytest.raises(StoppedError):
+        BatchAgain(client, log=log, sleep=sleep).start(start, REQUESTS, guard.run_ids)
+    assert network.sent("/reset") == []
+
+
 def test_a_worker_that_never_stops_holds_it_up_for_a_while(start, server, clock, network, answer) -> None:
     canceled = add(server)
     canceled.cancel()
@@ -115,6 +136,37 @@ def test_where_the_query_fails_each_run_is_checked(start, server, network, answe
     run = add(server)
     assert start()[run.id].status == "EXECUTING"
     assert len(network.sent("GET /api/v3/runs/")) == 3
+
+
+@pytest.mark.parametrize(("missing", "waited", "checks_of_each"), [(1, 0, 1), (2, 2.5, 0)])
+def test_the_query_gets_time_to_show_new_runs_where_they_are_many(
+    missing: int, waited: float, checks_of_each: int, start, server, network, clock, monkeypatch
+) -> None:
+    monkeypatch.setattr(checks, "QUERY_ABOVE", 1)
+    server.query_lag = 1.0
+    for key in KEYS[missing:]:
+        add(server, key=key)
+    clock.sleep(10)
+    begun = clock.now
+    assert len(start()) == 3
+    assert clock.now - begun == waited
+    assert len(network.sent("GET /api/v3/runs/")) == checks_of_each
+
+
+@pytest.mark.parametrize("realtime", [True, False])
+def test_of_runs_that_the_query_shows_as_alive_the_first_tells_whether_realtime_shows_the_others(
+    realtime, start, server, network, clock, monkeypatch
+) -> None:
+    monkeypatch.setattr(checks, "QUERY_ABOVE", 0)
+    server.realtime = realtime
+    for key in KEYS:
+        add(server, key=key)
+    clock.sleep(10)
+    begun = clock.now
+    start()
+    assert len(network.sent("GET /realtime/v1/runs/")) == (3 if realtime else 1)
+    assert len(network.sent("GET /api/v3/runs/")) == (0 if realtime else 3)
+    assert clock.now == begun
 
 
 @pytest.mark.parametrize("realtime", [True, False])
@@ -178,10 +230,10 @@ def test_where_someone_cancels_every_run_it_is_an_error_after_five(start, server
 
 
 def test_runs_of_items_that_are_gone_are_canceled_and_waited_for(again, server, log, clock) -> None:
-    kept, gone = add(server), add(server, key=KEY.of_item(0, task_identifier="resize", payload="other"))
-    begun = clock.now
+    older, gone = add(server), add(server, key=KEY.of_item(0, task_identifier="resize", payload="other"))
+    newer, begun = add(server, key=KEYS[1]), clock.now
     assert again.cancel_replaced(KEY, KEYS, cancels=True) == {}
-    assert (kept.cancel_requests, gone.status) == (0, "CANCELED")
+    assert (older.cancel_requests, gone.status, newer.cancel_requests) == (0, "CANCELED", 0)
     assert clock.now - begun >= 10
     [line, *_] = log.of("info")
     assert line == f"Canceling 1 runs of an earlier try, which belong to no item any more: {gone.id}"
@@ -233,6 +285,13 @@ def test_the_workers_of_runs_from_before_a_clear_are_waited_for(again, server, l
     again.cancel_replaced(KEY, KEYS, cancels=True)
     assert 10 <= clock.now - begun < 14
     assert log.of("info") == [f"Run {canceled.id} is CANCELED; waiting until its worker has stopped"]
+
+
+def test_they_are_waited_for_together_with_those_that_are_canceled_now(again, server, log) -> None:
+    add(server, key="k").cancel()
+    add(server, key=KEY.of_item(7, task_identifier="resize", payload=None))
+    again.cancel_replaced(KEY, KEYS, cancels=True)
+    assert log.of("info")[-1] == "2 canceled runs: waiting until their workers have stopped"
 
 
 def test_canceled_runs_that_have_ended_are_not_waited_for(again, server, clock, network) -> None:

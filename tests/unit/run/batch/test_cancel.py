@@ -7,8 +7,10 @@ from typing import Any
 
 import pytest
 from patient_clock import PatientClock
+from waiting import until
 
 from airflow_provider_trigger.api.deadline import NEVER, Deadline
+from airflow_provider_trigger.api.errors import NotSentError
 from airflow_provider_trigger.run.batch.cancel import BatchCancel, cancel_batch, wait_until
 from airflow_provider_trigger.run.threads import Threads
 
@@ -32,7 +34,7 @@ def add(server, count: int) -> list[Any]:
 
 
 def test_a_few_are_canceled_one_by_one_and_checked(cancel, server, network) -> None:
-    runs = add(server, 19)
+    runs = add(server, 20)
     done = cancel(runs)
     assert {run.status for run in runs} == {"CANCELED"}
     assert (done.bulk_ids, done.errors, done.accepted) == ([], {}, {run.id for run in runs})
@@ -59,10 +61,21 @@ def test_a_bulk_action_takes_500(cancel, server, network) -> None:
 def test_without_bulk_actions_each_is_canceled_all_the_same(
     status: int, cancel, server, network, answer
 ) -> None:
-    runs = add(server, 20)
+    runs = add(server, 21)
     network.fault(BULK, answer(status, {"error": "No"}), times=1000)
     done = cancel(runs)
-    assert (done.bulk_ids, len(done.accepted), done.errors) == ([], 20, {})
+    assert network.sent(BULK)
+    assert (done.bulk_ids, len(done.accepted), done.errors) == ([], 21, {})
+
+
+def test_a_bulk_action_that_fails_again_and_again_leaves_time_to_cancel_each(
+    cancel, server, network, answer, clock
+) -> None:
+    network.fault(BULK, answer(503, {}), times=1000)
+    begun = clock.now
+    done = cancel(add(server, 21), Deadline(begun + 6))
+    assert (done.bulk_ids, len(done.accepted)) == ([], 21)
+    assert clock.now - begun <= 2
 
 
 def test_what_fails_is_named(cancel, server, network, answer) -> None:
@@ -73,6 +86,30 @@ def test_what_fails_is_named(cancel, server, network, answer) -> None:
     assert "400" in str(done.errors[runs[0].id])
     assert done.accepted == {runs[1].id}
     assert "500" in str(done.checked[runs[1].id])
+
+
+def test_a_cancel_that_fails_again_and_again_ends_at_the_deadline(
+    cancel, server, network, answer, clock
+) -> None:
+    [run] = add(server, 1)
+    network.fault(CANCEL, answer(503, {}), times=1000)
+    done = cancel([run], Deadline(clock.now + 6))
+    assert "503" in str(done.errors[run.id])
+    assert clock.now <= 1006
+
+
+def test_what_became_of_a_run_is_asked_once(cancel, server, network, answer) -> None:
+    network.fault("GET", answer(503, {}), times=1000)
+    assert len(cancel(add(server, 1)).accepted) == len(network.sent("GET")) == 1
+
+
+def test_after_the_deadline_it_is_not_asked(cancel, server, network, clock) -> None:
+    [run] = add(server, 1)
+    network.before = lambda request: clock.sleep(7)
+    done = cancel([run], Deadline(clock.now + 6))
+    until(lambda: done.accepted, "the cancel is taken in")
+    assert isinstance(done.checked[run.id], NotSentError)
+    assert (run.status, network.sent("GET")) == ("CANCELED", [])
 
 
 def test_after_the_deadline_nothing_is_sent(cancel, server, network, clock) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import threading
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -22,8 +24,8 @@ TAG = "airflow_task:start"
 def make_guard(client, batch_time, log) -> Iterator[Any]:
     made: list[BatchGuard] = []
 
-    def make(*, cancels: bool = True) -> BatchGuard:
-        made.append(BatchGuard(client, cancels=cancels, time_limit=4.0, log=log))
+    def make(*, cancels: bool = True, time_limit: float = 4.0) -> BatchGuard:
+        made.append(BatchGuard(client, cancels=cancels, time_limit=time_limit, log=log))
         return made[-1]
 
     yield make
@@ -55,9 +57,17 @@ def add(server, count: int) -> list[Any]:
 
 
 def test_at_first_nothing_is_known(guard: BatchGuard, network) -> None:
-    assert (guard.run_ids, guard.known_ids, guard.sendings, guard.tag) == ([], [], [], None)
+    assert (guard.run_ids, guard.known_ids, guard.sendings) == ([], [], [])
+    assert (guard.tag, guard.is_earlier) == (None, None)
     guard.stop()
     assert network.requests == []
+
+
+def test_its_threads_are_known_by_their_name(make_guard) -> None:
+    before = set(threading.enumerate())
+    make_guard()
+    made = set(threading.enumerate()) - before
+    assert {thread.name.rpartition("-")[0] for thread in made} == {"trigger-dev-batch"}
 
 
 def test_each_run_is_known_once(guard: BatchGuard) -> None:
@@ -112,8 +122,20 @@ def test_what_failed_at_the_stop_is_tried_again_at_the_end(
     network.fault(f"{runs[1].id}/cancel", answer(400, {}))
     guard.stop()
     assert [run.status for run in runs] == ["CANCELED", "EXECUTING"]
+    guard.stop()
+    assert [run.status for run in runs] == ["CANCELED", "CANCELED"]
     fail(guard, StoppedError())
     assert [run.cancel_requests for run in runs] == [1, 1]
+
+
+def test_a_cancel_that_fails_again_and_again_ends_in_time(
+    server, guard: BatchGuard, network, answer, clock
+) -> None:
+    guard.run_ids = [run.id for run in add(server, 1)]
+    network.fault("/cancel", answer(503, {}), times=1000)
+    begun = clock.now
+    guard.stop()
+    assert clock.now - begun <= 4
 
 
 def test_a_stop_logs_nothing_before_the_work_continues(server, guard: BatchGuard, log) -> None:
@@ -126,6 +148,16 @@ def test_a_stop_logs_nothing_before_the_work_continues(server, guard: BatchGuard
     assert line.startswith("The cancel of 25 of 25 runs was accepted, and bulk action bulk_")
 
 
+def test_where_one_bulk_action_is_not_enough_each_is_named(
+    server, guard: BatchGuard, log, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("airflow_provider_trigger.run.batch.cancel.MAX_SIZE", 20)
+    guard.run_ids = [run.id for run in add(server, 25)]
+    fail(guard, StoppedError())
+    [line] = log.of("info")
+    assert re.search(r", and bulk action bulk_\w+, bulk_\w+ cancels all$", line)
+
+
 def test_runs_that_have_ended_are_left_alone(server, guard: BatchGuard, network) -> None:
     ended, alive = server.add_run("COMPLETED"), server.add_run("EXECUTING")
     guard.run_ids, guard.ended = [ended.id, alive.id], {ended.id}
@@ -136,21 +168,34 @@ def test_runs_that_have_ended_are_left_alone(server, guard: BatchGuard, network)
 def test_what_is_not_confirmed_is_counted_and_named(server, guard: BatchGuard, network, answer, log) -> None:
     runs = add(server, 25)
     guard.run_ids = [run.id for run in runs]
-    network.fault("/cancel", answer(400, {"error": "No"}), times=1000)
+    network.fault("/cancel", answer(400, {"error": "Not in region X."}), times=1000)
     network.fault("/bulk-actions", answer(404, {}), times=1000)
     fail(guard, ValueError())
     assert log.of("info") == ["The cancel of 0 of 25 runs was accepted"]
     [line] = log.of("error")
-    assert line.startswith("25 runs may still be running, as their cancel is not confirmed (")
+    assert line.startswith("25 runs may still be running, as their cancel is not confirmed (POST ")
+    assert " answered 400: Not in region X): " in line
     assert line.endswith(", ".join(run.id for run in runs))
 
 
-def test_of_more_than_100_the_first_are_named(guard: BatchGuard, network, answer, log) -> None:
-    guard.run_ids = [f"run_{number}" for number in range(101)]
+def test_where_no_time_is_left_the_log_says_so(server, make_guard, network, log) -> None:
+    [run], guard = add(server, 1), make_guard(time_limit=0.0)
+    guard.run_ids = [run.id]
+    fail(guard, StoppedError())
+    assert network.requests == []
+    assert log.of("error") == [
+        "1 runs may still be running, as their cancel is not confirmed (there was no time left): " + run.id
+    ]
+
+
+@pytest.mark.parametrize(("count", "end"), [(100, ", run_99"), (101, ", run_99 …")])
+def test_of_more_than_100_the_first_are_named(
+    count: int, end: str, guard: BatchGuard, network, answer, log
+) -> None:
+    guard.run_ids = [f"run_{number}" for number in range(count)]
     network.fault("/cancel", answer(400, {"error": "No"}), times=1000)
-    guard.stop()
-    guard._write_log()
-    assert log.of("error")[0].endswith(", run_99 …")
+    fail(guard, StoppedError())
+    assert log.of("error")[0].endswith(end)
 
 
 # XCom
@@ -185,18 +230,53 @@ def test_a_request_in_flight_is_waited_for(server, guard: BatchGuard, clock, mon
     assert {run.status for run in runs} == {"CANCELED"}
 
 
+def test_a_request_without_an_answer_takes_half_of_the_time(
+    make_guard, clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    guard, sending = make_guard(), sending_of(0, 3, was_sent=True)
+    guard.run_ids = [None] * 3
+    guard.sendings.append(sending)
+    begun, sleep = clock.now, clock.sleep
+
+    def sleep_until_it_is_answered(seconds: float) -> None:
+        sleep(seconds)
+        sending.is_done = clock.now > begun + 3
+
+    monkeypatch.setattr(clock, "sleep", sleep_until_it_is_answered)
+    for module in ("cancel", "guard"):
+        monkeypatch.setattr(f"airflow_provider_trigger.run.batch.{module}.time", clock)
+    assert guard.collect_ids() == [sending]
+    assert clock.now - begun == pytest.approx(2)
+
+
 def test_runs_whose_ids_no_answer_has_shown_are_found_by_their_tag(server, guard: BatchGuard, log) -> None:
     keys = ("k0", "k1", "k9")
     runs = [server.add_run("EXECUTING", tags=[TAG], idempotency_key=key) for key in keys]
+    others = server.add_run("EXECUTING", idempotency_key="k2")
+    ended = server.add_run("COMPLETED", tags=[TAG], idempotency_key="k2")
     guard.tag, guard.run_ids = TAG, [None] * 3
     guard.sendings.append(sending_of(0, 3, was_sent=True, is_done=True))
     fail(guard, StoppedError())
     assert [run.status for run in runs] == ["CANCELED", "CANCELED", "EXECUTING"]
+    assert others.cancel_requests == ended.cancel_requests == 0
     [line] = log.of("error")
     assert line.startswith(
         "The server has not answered the start of 1 runs, which may be running (items 0 to 2): a retry gets "
     )
     assert line.endswith(f"look for them in the dashboard by the tag {TAG}")
+
+
+def test_a_search_that_fails_again_and_again_leaves_time_to_cancel_what_is_known(
+    server, guard: BatchGuard, network, answer, clock
+) -> None:
+    [known] = add(server, 1)
+    guard.tag, guard.run_ids = TAG, [known.id, None]
+    guard.sendings.append(sending_of(1, 1, was_sent=True, is_done=True))
+    network.fault("GET /api/v1/runs", answer(503, {}), times=1000)
+    begun = clock.now
+    guard.stop()
+    assert known.status == "CANCELED"
+    assert clock.now - begun <= 4
 
 
 def test_so_are_those_of_an_earlier_try_that_were_not_taken_up_yet(server, guard: BatchGuard, log) -> None:
@@ -229,11 +309,12 @@ def test_once_each_item_has_its_run_those_of_an_earlier_try_are_not_looked_for(
 def test_where_those_of_an_earlier_try_cannot_be_searched_the_log_says_so(
     guard: BatchGuard, network, answer, log
 ) -> None:
-    network.fault("GET /api/v1/runs", answer(500, {}), times=1000)
+    network.fault("GET /api/v1/runs", answer(400, {"error": "Not in region X."}), times=1000)
     guard.tag, guard.is_earlier, guard.run_ids = TAG, {"k0"}.__contains__, [None]
     fail(guard, StoppedError())
     [line] = log.of("error")
     assert line.startswith("Runs that an earlier try has started may still be running, as the list of runs ")
+    assert " answered 400: Not in region X): a retry gets them" in line
     assert line.endswith(f"look for them in the dashboard by the tag {TAG}")
 
 
@@ -257,6 +338,7 @@ def test_where_they_cannot_be_found_the_log_says_so(tag, guard: BatchGuard, netw
     fail(guard, StoppedError())
     [line] = log.of("error")
     assert "has not answered the start of 3 runs" in line
+    assert line.endswith("in the dashboard" + (f" by the tag {TAG}" if tag else ""))
     assert bool(network.requests) == (tag is not None)
 
 

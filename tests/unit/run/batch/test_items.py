@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -36,15 +37,22 @@ def test_what_is_no_list_is_an_error(given: Any, kind: str) -> None:
 
 def test_what_is_not_known_yet_is_not_checked() -> None:
     check_items("{{ x }}", rules(skip=is_text_of_a_template))
-    check_items(["{{ x }}", {"payload": "{{ x }}"}], rules("items", skip=is_text_of_a_template))
+    unknown = ["{{ x }}", {"payload": "{{ x }}"}, {"options": "{{ x }}"}, {"options": {"ttl": "{{ x }}"}}]
+    check_items(unknown, rules("items", skip=is_text_of_a_template))
     with pytest.raises(ValueError, match="tags must be 7 tags or fewer"):
         check_items([{"options": {"tags": ["{{ x }}"] + [f"t{n}" for n in range(7)]}}], rules("items"))
+
+
+@pytest.mark.parametrize("item", [{}, {"payload": 1}, {"options": {}}, {"payload": 1, "options": None}])
+def test_an_item_has_a_payload_and_options_or_one_of_them(item: Any) -> None:
+    check_items([item], rules("items"))
 
 
 @pytest.mark.parametrize(
     ("item", "reason"),
     [
         (7, "items[0] must be a dict of 'payload' and 'options', such as "),
+        (7, "goes into payloads, not a int"),
         ({"payload": 1, "tags": []}, "goes into payloads, not one with ['payload', 'tags']"),
         ({"payload": {1}}, "items[0]['payload'] must be JSON: "),
         ({"payload": "x" * 3 * 1024 * 1024}, "items[0]['payload'] must have 3,145,728 bytes or less"),
@@ -58,6 +66,7 @@ def test_an_item_must_be_a_payload_and_options(item: Any, reason: str) -> None:
     with pytest.raises(ValueError, match="items") as raised:
         check_items([item], rules("items"))
     assert reason in str(raised.value)
+    assert str(raised.value).startswith("items[0]")
 
 
 def test_one_error_names_all_invalid_items() -> None:
@@ -101,3 +110,20 @@ def test_an_items_options_take_the_place_of_those_of_all() -> None:
     assert first.options == {"tags": ["b"], "idempotencyKey": "0-1"}
     assert second.options == {"queue": {"name": "q"}, "tags": ["a"], "idempotencyKey": "1-null"}
     assert second.payload is None
+
+
+def test_tags_of_ours_need_no_others() -> None:
+    [made] = make_requests([1], rules(), task_identifier="resize", tags=["ours"], key_of=key_of)
+    assert made.options["tags"] == ["ours"]
+
+
+def test_a_delay_is_compared_with_the_time_of_the_rules() -> None:
+    now = datetime(2020, 1, 1, tzinfo=UTC)
+    items = [{"payload": 1, "options": {"delay": now + timedelta(hours=1)}}]
+    check_items(items, rules("items", now=now))
+    [made] = make_requests(
+        items, rules("items", now=now), task_identifier="resize", tags=(), key_of=key_of
+    )
+    assert made.options["delay"].startswith("2020-01-01T01:00:00")
+    with pytest.raises(ValueError, match="delay"):
+        check_items(items, rules("items", now=now + timedelta(hours=2)))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Callable
 from typing import Any
 
@@ -78,6 +79,24 @@ def test_outputs_are_counted_although_an_earlier_one_has_not_come(client, server
     network.before = hold_back
     outputs.fetch([run.id for run in runs], client, log=log)
     assert (outputs.total, outputs.values) == (15, {})
+
+
+def test_what_comes_once_they_are_too_large_is_not_kept_in_memory(client, server, log, network) -> None:
+    first, second = (server.add_run("COMPLETED") for _ in range(2))
+    second.output = ["the output of the second run"]
+    outputs, kept = Outputs(max_size=0), []
+
+    def is_dropped() -> bool:
+        kept[:] = [one for one in gc.get_objects() if type(one) is list and one == second.output]
+        return outputs.are_too_large and kept == [second.output]
+
+    def hold_back(sent: str) -> None:
+        if first.id in sent:
+            until(is_dropped, "only the server has the output of the second run")
+
+    network.before = hold_back
+    outputs.fetch([first.id, second.id], client, log=log)
+    assert list(outputs.sizes) == [first.id, second.id]
 
 
 def test_an_output_that_is_too_large_to_be_read_has_its_size_only(

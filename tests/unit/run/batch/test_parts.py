@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -26,6 +27,30 @@ def test_a_request_has_20_items_and_500_kb_at_most() -> None:
     assert indexes(*[1] * 20) == [tuple(range(20))]
     assert indexes(*[1] * 41) == [tuple(range(20)), tuple(range(20, 40)), (40,)]
     assert indexes(200_000, 200_000, 200_000, 1) == [(0, 1), (2, 3)]
+
+
+def of_size(*sizes: int) -> list[Part]:
+    """Divide items of so many bytes of JSON, each with the comma after it."""
+    [empty] = divide(requests(0))
+    return list(divide(requests(*(size - len(encode_json(empty.items[0])) - 1 for size in sizes))))
+
+
+@pytest.mark.parametrize(
+    ("sizes", "divided"),
+    [
+        ([250_000, 250_000], [(0, 1)]),
+        ([250_000, 250_001], [(0,), (1,)]),
+        ([250_000] * 4, [(0, 1), (2, 3)]),
+    ],
+)
+def test_a_request_is_filled_to_its_last_byte(sizes: list[int], divided: list[tuple[int, ...]]) -> None:
+    assert [part.indexes for part in of_size(*sizes)] == divided
+
+
+@pytest.mark.parametrize(("size", "is_alone"), [(500_000, False), (500_001, True)])
+def test_an_item_of_a_whole_request_is_not_too_large_yet(size: int, is_alone: bool) -> None:
+    [part] = of_size(size)
+    assert part.is_alone == is_alone
 
 
 def test_an_item_that_is_too_large_goes_alone() -> None:
