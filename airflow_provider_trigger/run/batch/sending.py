@@ -151,6 +151,6 @@ def _ids_of(
         else:
             if len(batch.run_ids) == count:
                 return batch.run_ids
-        time.sleep(max(0.0, min(pause, until - now)))
+        time.sleep(min(pause, until - now))
         pause = min(pause * _PAUSE_FACTOR, _LONGEST_PAUSE)
     return None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import partial
 from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Any
@@ -53,17 +53,14 @@ class BatchStart:
         :raises TriggerDevError: a request failed; those before it may have started runs
         :raises StoppedError: the task was stopped
         """
-        todo = deque(divide(requests))
+        parts = divide(requests)
+        todo = deque(_alone(parts) if self._has_batches is False else parts)
         done: SimpleQueue[Sending] = SimpleQueue()
         in_flight = 0
         while todo or in_flight:
             self._guard.raise_if_stopped()
             while todo and in_flight < (1 if self._has_batches is None else REQUESTS_AT_ONCE):
-                part = todo.popleft()
-                if self._has_batches is False and not part.is_alone:
-                    todo.extendleft(reversed(part.alone()))
-                    continue
-                self._begin(part, done)
+                self._begin(todo.popleft(), done)
                 in_flight += 1
             try:
                 sending = done.get(timeout=_CHECK_INTERVAL)
@@ -73,7 +70,7 @@ class BatchStart:
             if sending.is_unknown:
                 self._has_batches = False
                 self._log.info("The server has no call for batches: each run is started by itself")
-                todo.appendleft(sending.part)
+                todo = deque(_alone((sending.part, *todo)))
             else:
                 self._take(sending)
 
@@ -115,6 +112,10 @@ class _Stoppable:
         result = self._client.call(call, sleep=self._sleep, **options)
         self._sending.was_accepted = True  # the first call is the one that starts the run
         return result
+
+
+def _alone(parts: Iterable[Part]) -> Iterator[Part]:
+    return (one for part in parts for one in part.alone())
 
 
 def _do(sending: Sending, send: Callable[[], None], done: SimpleQueue[Sending]) -> None:

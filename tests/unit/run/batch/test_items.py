@@ -121,9 +121,7 @@ def test_a_delay_is_compared_with_the_time_of_the_rules() -> None:
     now = datetime(2020, 1, 1, tzinfo=UTC)
     items = [{"payload": 1, "options": {"delay": now + timedelta(hours=1)}}]
     check_items(items, rules("items", now=now))
-    [made] = make_requests(
-        items, rules("items", now=now), task_identifier="resize", tags=(), key_of=key_of
-    )
+    [made] = make_requests(items, rules("items", now=now), task_identifier="resize", tags=(), key_of=key_of)
     assert made.options["delay"].startswith("2020-01-01T01:00:00")
     with pytest.raises(ValueError, match="delay"):
         check_items(items, rules("items", now=now + timedelta(hours=2)))

@@ -84,11 +84,11 @@ def test_outputs_are_counted_although_an_earlier_one_has_not_come(client, server
 def test_what_comes_once_they_are_too_large_is_not_kept_in_memory(client, server, log, network) -> None:
     first, second = (server.add_run("COMPLETED") for _ in range(2))
     second.output = ["the output of the second run"]
-    outputs, kept = Outputs(max_size=0), []
+    outputs = Outputs(max_size=0)
 
     def is_dropped() -> bool:
-        kept[:] = [one for one in gc.get_objects() if type(one) is list and one == second.output]
-        return outputs.are_too_large and kept == [second.output]
+        kept = [one for one in gc.get_objects() if type(one) is list and one == second.output]
+        return outputs.are_too_large and len(kept) == 1
 
     def hold_back(sent: str) -> None:
         if first.id in sent:

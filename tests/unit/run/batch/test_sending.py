@@ -82,6 +82,33 @@ def test_ids_that_are_not_shown_yet_are_waited_for(send, network, answer, clock)
     assert clock.now < 1010
 
 
+@pytest.mark.parametrize("status", [404, 503])
+def test_a_check_for_them_that_fails_is_soon_followed_by_the_next(
+    status: int, send, network, answer, clock
+) -> None:
+    network.fault(GET, answer(status, {"error": "Not found"}))
+    assert send().run_ids
+    assert (clock.now - 1000, len(network.sent(GET))) == (pytest.approx(0.1), 2)
+
+
+def test_a_check_for_them_without_an_answer_leaves_time_for_another(
+    send, network, client, clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reply_to = client.send
+
+    def hang(step: Any) -> Any:
+        reply = reply_to(step)
+        if step.request.method == "POST":
+            return reply
+        clock.sleep(step.timeout)
+        return TransportError("no answer")
+
+    monkeypatch.setattr(client, "send", hang)
+    with pytest.raises(TriggerDevError, match="did not show the ids of their runs"):
+        send()
+    assert (len(network.sent(POST)), len(network.sent(GET))) == (3, 6)
+
+
 def test_a_wait_for_the_rate_limit_takes_nothing_of_their_time(send, network, answer, clock) -> None:
     reset = str(int(clock.time() + 15))
     empty = {"x-ratelimit-limit": "100", "x-ratelimit-remaining": "0", "x-ratelimit-reset": reset}
@@ -102,7 +129,17 @@ def test_where_they_never_are_the_request_is_repeated_and_then_an_error(
         send()
     assert raised.value.retryable
     assert (len(network.sent(POST)), len(server.runs)) == (3, 3)
-    assert 1030 <= clock.now < 1040
+    assert clock.now == pytest.approx(1030)
+
+
+def test_a_server_that_has_accepted_them_knows_the_call(client, guard, network, answer) -> None:
+    sending = new_sending()
+    network.fault(POST, answer(202, {"id": "batch_1"}))
+    network.fault(POST, answer(404, {"error": "No"}), times=1000)
+    with pytest.raises(ResponseError, match="404") as raised:
+        send_batch(sending, client, guard, is_first=True)
+    sending.error = raised.value
+    assert (sending.is_unknown, sending.is_unanswered) == (False, True)
 
 
 def test_a_rejected_check_for_the_ids_is_an_error_after_which_runs_may_exist(
@@ -128,14 +165,15 @@ def test_a_server_without_the_call_is_known_by_the_first_request(
     assert (sending.is_unknown, sending.is_unanswered, len(network.requests)) == (True, False, 1)
 
 
+@pytest.mark.parametrize("status", [403, 404])
 @pytest.mark.parametrize("is_first", [True, False])
 def test_a_request_that_is_rejected_after_a_lost_answer_may_have_started_runs(
-    is_first: bool, client, guard, server, network, answer, lost
+    is_first: bool, status: int, client, guard, server, network, answer, lost
 ) -> None:
     sending = new_sending()
     network.fault(POST, lost, arrives=True)
-    network.fault(POST, answer(403, {"error": "No"}))
-    with pytest.raises(ResponseError, match="403") as raised:
+    network.fault(POST, answer(status, {"error": "No"}))
+    with pytest.raises(ResponseError, match=str(status)) as raised:
         send_batch(sending, client, guard, is_first=is_first)
     sending.error = raised.value
     assert (sending.is_unanswered, len(server.runs)) == (True, 3)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
+from waiting import until
 
 from airflow_provider_trigger.api.errors import ResponseError, TransportError
 from airflow_provider_trigger.run.batch.guard import BatchGuard
@@ -73,6 +75,21 @@ def test_the_first_request_goes_alone(start, network) -> None:
     assert network.requests[first + 1].startswith("GET /api/v2/batches/")
 
 
+def test_after_it_four_are_in_flight_at_a_time(start, server, network) -> None:
+    waiting, counts = [], []
+
+    def wait_for_the_others(request: str) -> None:
+        if request.startswith(POST) and server.runs:
+            waiting.append(request)
+            counts.append(len(waiting))
+            until(lambda: max(counts) >= 4, "four are in flight")
+            waiting.remove(request)
+
+    network.before = wait_for_the_others
+    assert None not in start(requests(20 * 6))
+    assert (len(counts), max(counts)) == (5, 4)
+
+
 def test_a_second_start_repeats_what_is_given(start, server, guard: BatchGuard) -> None:
     run_ids = list(start(requests(3)))
     server.runs[run_ids[1]].status = "FAILED"
@@ -88,6 +105,27 @@ def test_a_server_without_batches_gets_each_item_alone(start, server, network, l
     assert [server.runs[run_id].payload for run_id in run_ids] == list(range(25))
     assert (len(network.sent(POST)), len(network.sent(TRIGGER))) == (1, 25)
     assert log.of("info") == ["The server has no call for batches: each run is started by itself"]
+    again = start(requests(25))
+    assert (again, len(network.sent(POST)), len(network.sent(TRIGGER))) == (run_ids, 1, 50)
+
+
+def test_an_item_alone_gets_the_run_that_its_key_has(start, server, log) -> None:
+    server.batch = False
+    run = server.add_run("EXECUTING", task_identifier="resize", idempotency_key="k0")
+    assert start(requests(1)) == [run.id]
+    line = f"Run {run.id} was started before and is EXECUTING: no new one is started"
+    assert log.of("info")[-1] == line
+
+
+def test_an_item_alone_whose_run_was_canceled_starts_anew_once_its_worker_has_stopped(
+    start, server, clock
+) -> None:
+    server.batch = False
+    canceled = server.add_run("EXECUTING", task_identifier="resize", idempotency_key="k0")
+    canceled.cancel()
+    begun = clock.now
+    assert start(requests(1)) not in ([None], [canceled.id])
+    assert 10 <= clock.now - begun < 14  # the worker acknowledges after 10 s
 
 
 def test_so_does_an_item_that_is_too_large(start, server, network) -> None:
@@ -98,8 +136,8 @@ def test_so_does_an_item_that_is_too_large(start, server, network) -> None:
 
 
 def test_an_error_names_the_items(start, network, answer, guard: BatchGuard) -> None:
-    network.fault(POST, answer(422, {"error": "No."}))
-    with pytest.raises(ResponseError, match=r"^items 0 to 2 of the batch: POST .* answered 422: No$"):
+    network.fault(POST, answer(422, {"error": "Not in region X."}))
+    with pytest.raises(ResponseError, match=r"^items 0 to 2 of the batch: POST .* 422: Not in region X$"):
         start(requests(3))
     assert [sending.is_done for sending in guard.sendings] == [True]
 
@@ -116,6 +154,17 @@ def test_the_error_of_a_single_start_says_so_itself(start, server, network, lost
     with pytest.raises(TransportError, match=r"^item 0 of the batch: POST ") as raised:
         start(requests(1))
     assert str(raised.value).count("may exist") == 1
+
+
+def test_a_single_start_that_fails_after_it_was_accepted_may_have_a_run(
+    start, server, network, answer, guard: BatchGuard
+) -> None:
+    server.batch = False
+    server.add_run("EXECUTING", task_identifier="resize", idempotency_key="k0")
+    network.fault("GET /api/v3/runs/", answer(403, {"error": "No"}))
+    with pytest.raises(ResponseError, match=r"403: No\. Runs of these items may exist: a retry gets them"):
+        start(requests(1))
+    assert guard.sendings[-1].is_unanswered
 
 
 def test_any_other_error_is_raised_as_it_is(start, client, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -150,3 +199,40 @@ def test_stopped_meanwhile_it_sends_nothing_more(
     with pytest.raises(StoppedError):
         start(requests(100))
     assert len([one for one in network.requests if one.startswith("POST")]) == 1
+
+
+def test_stopped_meanwhile_a_single_start_is_not_repeated_and_may_have_a_run(
+    start, guard: BatchGuard, server, network, lost
+) -> None:
+    server.batch = False
+    network.fault(TRIGGER, lost, times=1000)
+
+    def stop(request: str) -> None:
+        guard.is_stopped = TRIGGER in request
+
+    network.before = stop
+    with pytest.raises(StoppedError):
+        start(requests(1))
+    sending = guard.sendings[-1]
+    until(lambda: sending.is_done, "the request is done")
+    assert len(network.sent(TRIGGER)) == 1
+    assert sending.is_unanswered
+
+
+def test_a_stop_does_not_wait_for_the_requests_in_flight(
+    start, guard: BatchGuard, network, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("airflow_provider_trigger.run.batch.start._CHECK_INTERVAL", 0.001)
+    may_continue, has_waited_longer = threading.Event(), []
+
+    def hold_back(request: str) -> None:
+        if request.startswith(POST):
+            threading.Timer(0.01, setattr, (guard, "is_stopped", True)).start()
+            has_waited_longer.append(not may_continue.wait(timeout=60))
+
+    network.before = hold_back
+    with pytest.raises(StoppedError):
+        start(requests(3))
+    may_continue.set()
+    until(lambda: guard.sendings[0].is_done, "the request is done")
+    assert has_waited_longer == [False]
