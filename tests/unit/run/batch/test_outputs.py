@@ -87,8 +87,9 @@ def test_what_comes_once_they_are_too_large_is_not_kept_in_memory(client, server
     outputs = Outputs(max_size=0)
 
     def is_dropped() -> bool:
-        kept = [one for one in gc.get_objects() if type(one) is list and one == second.output]
-        return outputs.are_too_large and len(kept) == 1
+        if not outputs.are_too_large:
+            return False
+        return sum(type(one) is list and one == second.output for one in gc.get_objects()) == 1
 
     def hold_back(sent: str) -> None:
         if first.id in sent:
