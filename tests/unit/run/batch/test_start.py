@@ -101,7 +101,7 @@ def test_a_second_start_repeats_what_is_given(start, server, guard: BatchGuard) 
 
 def test_a_server_without_batches_gets_each_item_alone(start, server, network, log) -> None:
     server.batch = False
-    run_ids = start(requests(25))
+    run_ids = list(start(requests(25)))
     assert [server.runs[run_id].payload for run_id in run_ids] == list(range(25))
     assert (len(network.sent(POST)), len(network.sent(TRIGGER))) == (1, 25)
     assert log.of("info") == ["The server has no call for batches: each run is started by itself"]
