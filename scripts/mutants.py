@@ -24,6 +24,7 @@ import tomllib
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -124,17 +125,27 @@ def main(arguments: Sequence[str]) -> int:
     if unknown := [name for name in files if not (CHECKOUT / name).is_file()]:
         print("error: no such file:", *unknown, file=sys.stderr)
         return 2
-    with TemporaryDirectory(prefix="mutants-") as copy:
-        _copy(Path(copy))
-        _configure(Path(copy), files)
-        os.chdir(copy)  # where mutmut looks for its configuration, also when it is imported
-        command = [str(Path(sys.executable).with_name("mutmut")), "run"]
-        if code := subprocess.run(command, check=False).returncode:
-            print(
-                "error: the tests do not pass without a mutant, or mutmut failed; see above", file=sys.stderr
-            )
-            return code
-        return _report(list(_mutants(files)), files)
+    found: list[Mutant] = []
+    for _, group in groupby(sorted(files), key=_folder):
+        with TemporaryDirectory(prefix="mutants-") as copy:
+            tested = list(group)
+            _copy(Path(copy))
+            _configure(Path(copy), tested)
+            os.chdir(copy)  # where mutmut looks for its configuration, also when it is imported
+            command = [str(Path(sys.executable).with_name("mutmut")), "run"]
+            if code := subprocess.run(command, check=False).returncode:
+                print(
+                    "error: the tests do not pass without a mutant, or mutmut failed; see above",
+                    file=sys.stderr,
+                )
+                return code
+            found += _mutants(tested)
+    return _report(found, files)
+
+
+def _folder(file: str) -> str:
+    """Return the part of the package that a file belongs to: a folder of tests/unit."""
+    return Path(file).relative_to(PACKAGE).parts[0]
 
 
 def _files() -> list[str]:
@@ -153,11 +164,10 @@ def _copy(directory: Path) -> None:
 
 
 def _configure(directory: Path, files: Sequence[str]) -> None:
-    tests = sorted({f"tests/unit/{Path(name).relative_to(PACKAGE).parts[0]}" for name in files})
     options = {
         "source_paths": [PACKAGE],
         "only_mutate": files,
-        "pytest_add_cli_args_test_selection": tests,
+        "pytest_add_cli_args_test_selection": [f"tests/unit/{_folder(files[0])}"],
         "pytest_add_cli_args": PYTEST_OPTIONS,
         "timeout_multiplier": [5],
         "use_git_change_detection": ["false"],
