@@ -173,7 +173,7 @@ class Search:
         :param is_early: whether the cancel of a run has not arrived yet, so that this is not the last look
         :param now: the time on the monotonic clock, in seconds
         """
-        if look.roots or look.run_ids:
+        if look.run_ids:
             return  # the rest of another one
         self._has_news |= is_early or self._is_due  # too early for what the query shows only later
         self._begun_at, self._is_due = now, False
