@@ -54,10 +54,8 @@ _Item = Job | tuple[Action, Subject]
 def _take(queue: Queue[_Item], now: float, before: float) -> _Item | None:
     """Take the most urgent item, without the cancels of runs that a bulk action may be canceling."""
     while isinstance(item := queue.take(now, before=before), tuple):
-        action, subject = item
-        if action is not Action.CANCEL or not isinstance(subject, RunRecord):
-            break
-        if not bulk.leave_to_bulk_action(subject):
+        _, subject = item
+        if not isinstance(subject, RunRecord) or not bulk.leave_to_bulk_action(subject):
             break
     return item
 
