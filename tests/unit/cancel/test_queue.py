@@ -107,6 +107,15 @@ def test_of_several_items_the_first_one_counts_and_may_come_again(queue: Queue[s
     assert queue.take(20.0) == "second"
 
 
+def test_a_further_item_comes_at_its_own_time(queue: Queue[str]) -> None:
+    queue.hold_for("first", urgency=1, at=10.0, until=999.0)
+    queue.hold_for("second", urgency=1, at=30.0, until=999.0)
+    assert queue.take(10.0) == "first"
+    queue.release()
+    assert queue.take(29.0) is None
+    assert queue.take(30.0) == "second"
+
+
 @pytest.mark.parametrize("taken_at", [10.0, 10.75, 99.0])
 def test_the_others_do_not_wait_for_long(queue: Queue[str], taken_at: float) -> None:
     queue.hold_for("first", urgency=1, at=10.0, until=11.0)

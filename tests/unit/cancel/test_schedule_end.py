@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from airflow_provider_trigger.api.errors import AuthenticationError, TransportError
+from airflow_provider_trigger.api.retry import LONGEST_DOUBT
 from airflow_provider_trigger.cancel.outcome import CancelResult, End
 
 STARTED = {"startedAt": "2026-11-25T09:00:00Z"}
@@ -61,6 +62,44 @@ def test_a_single_401_ends_nothing_whatever_the_server_says_of_another_try(
     driver = plan(server.add("run_1", "run_2", "run_3"), time_limit=30)
     assert {result.outcome.value for result in driver.run()} == {"canceled"}
     assert driver.schedule.rejection is None
+
+
+@pytest.fixture
+def doubtful(plan, server, response):
+    """A driver whose first cancel has got a 401, while the second one is in flight and a third one is due."""
+    driver = plan(server.add("run_1", "run_2", "run_3"))
+    driver.first, driver.second = driver.begin(), driver.begin()
+    driver.finish(driver.first, response(401, {"error": "from a gateway"}))
+    return driver
+
+
+def test_after_a_401_nothing_else_is_sent_before_its_next_try_and_until_that_is_answered(
+    doubtful, clock
+) -> None:
+    clock.now += doubtful.schedule.take()
+    assert doubtful.take() is doubtful.first
+    assert doubtful.schedule.take() == pytest.approx(LONGEST_DOUBT)
+    doubtful.begin(doubtful.first)
+    assert doubtful.schedule.take() < LONGEST_DOUBT
+    doubtful.finish(doubtful.first)
+    assert doubtful.name(doubtful.begin()) == "cancel run_3"
+
+
+def test_an_answer_that_shows_a_valid_key_lets_the_others_go_on_and_the_next_try_takes_its_turn(
+    doubtful, clock
+) -> None:
+    doubtful.finish(doubtful.second)
+    assert doubtful.name(doubtful.begin()) == "cancel run_3"
+    clock.now += 1.0
+    assert doubtful.take() is doubtful.first  # before the check of run_2
+    assert doubtful.name(doubtful.begin()) == "check run_2"
+
+
+def test_a_next_try_that_fails_for_another_reason_lets_the_others_go_on(doubtful, clock, response) -> None:
+    clock.now += doubtful.schedule.take()
+    doubtful.begin(doubtful.take())
+    doubtful.finish(doubtful.first, response(503, {"error": "busy"}, retry_after="9"))
+    assert doubtful.name(doubtful.begin()) == "cancel run_3"
 
 
 def test_a_401_that_was_not_confirmed_ends_one_run_only(plan, server) -> None:
