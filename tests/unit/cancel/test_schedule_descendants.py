@@ -209,6 +209,15 @@ def test_a_child_that_started_again_after_its_parents_check_is_waited_for(plan_a
     assert [result.terminated for result in results] == [True, False]
 
 
+def test_a_child_that_a_worker_has_when_its_parents_check_shows_it_is_waited_for(plan_all, server) -> None:
+    server.instead["query"] = [TransportError("lost")] * 9
+    server.add("a", status="WAITING", startedAt=STARTED)
+    server.add("b", status="EXECUTING", startedAt=STARTED, parent="a")
+    results = plan_all("a", termination_timeout=5.0).run()
+    assert outcomes(results) == {"a": "canceled", "b": "canceled"}
+    assert [result.terminated for result in results] == [True, False]
+
+
 def test_a_child_that_only_the_query_shows_is_checked_before(plan_all, server, response) -> None:
     server.add("a", status="QUEUED")
     server.add("b", status="WAITING", startedAt=STARTED, attemptCount=1, parent="a")

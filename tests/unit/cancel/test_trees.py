@@ -76,9 +76,10 @@ def test_a_row_whose_parent_is_missing_is_found_once_that_is_known() -> None:
     assert ids(made.take(late)) == [("c", "b")]
 
 
-def test_given_runs_that_are_descendants_are_no_news_but_lead_to_others() -> None:
+@pytest.mark.parametrize("pairs", [[("b", "a"), ("c", "b")], [("c", "b"), ("b", "a")]])
+def test_given_runs_that_are_descendants_are_no_news_but_lead_to_others(pairs: list[tuple[str, str]]) -> None:
     made = trees("a", "b")
-    assert ids(made.take(rows(("b", "a"), ("c", "b")))) == [("c", "b")]
+    assert ids(made.take(rows(*pairs))) == [("c", "b")]
 
 
 @pytest.mark.parametrize("status", ["COMPLETED", "FAILED", "EXPIRED"])
@@ -106,6 +107,7 @@ def test_the_root_is_known_once_a_check_has_shown_it() -> None:
     made.take_run(shown("b", root="r"))
     made.take_run(shown("c"))
     assert made.roots == ["r", "c"]
+    assert made.known_roots == {"a", "b", "c", "r"}
 
 
 def test_the_root_of_a_descendant_is_that_of_its_given_run() -> None:
