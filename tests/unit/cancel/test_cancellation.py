@@ -186,6 +186,29 @@ def test_there_are_no_more_threads_than_allowed_or_needed(
     assert started == [threads]
 
 
+@pytest.mark.parametrize("include_descendants", [True, False])
+def test_for_runs_that_are_found_later_there_are_as_many_threads_as_allowed(
+    prepare, monkeypatch: pytest.MonkeyPatch, include_descendants: bool
+) -> None:
+    started: list[tuple[int, bool]] = []
+
+    def note(schedule: Any, *_: Any, count: int, **__: Any) -> None:
+        started.append((count, schedule.awaits_more))
+
+    monkeypatch.setattr(workers, "run", note)
+    further = None if include_descendants else iter([["run_2"]])
+    prepare("run_1", max_concurrency=8, include_descendants=include_descendants).run(further)
+    assert started == [(8, not include_descendants)]
+
+
+def test_further_runs_are_canceled_too(prepare, server) -> None:
+    server.add("run_1", "run_2", "run_3")
+    work = prepare("run_1")
+    results = work.run(iter([["run_2"], [], ["run_1", "run_3"]]))
+    assert outcomes(results) == {"run_1": "canceled", "run_2": "canceled", "run_3": "canceled"}
+    assert work.finished
+
+
 def test_two_runs_that_failed_for_one_reason_have_the_same_general_one(prepare, server) -> None:
     for run_id in server.add("run_1", "run_2"):
         refused = TransportError(f"POST /api/v2/runs/{run_id}/cancel to host: refused", retryable=False)
