@@ -6,10 +6,19 @@ from datetime import UTC, datetime
 
 import pytest
 
+from airflow_provider_trigger.api.deadline import Deadline
 from airflow_provider_trigger.api.endpoints.query import MAX_QUERIED_RUNS
 from airflow_provider_trigger.api.errors import TransportError
+from airflow_provider_trigger.api.exchange import Send
 from airflow_provider_trigger.api.models.runs import Run
-from airflow_provider_trigger.cancel.confirmation import LAG, MAX_FAILURES, PAUSE, Confirmation, Confirmations
+from airflow_provider_trigger.cancel.confirmation import (
+    LAG,
+    MAX_FAILURES,
+    PAUSE,
+    Confirmation,
+    Confirmations,
+    confirmation_steps,
+)
 from airflow_provider_trigger.cancel.record import RunRecord
 
 LOST = TransportError("no answer")
@@ -86,3 +95,10 @@ def test_a_success_between_them_counts(plan: Plan) -> None:
         assert done == records
     assert records[0].seen is not None
     assert (records[0].seen.status, records[0].acknowledged_at) == ("CANCELED", 50.0)
+
+
+def test_a_query_takes_no_more_than_a_part_of_the_remaining_time(exchange, clock) -> None:
+    confirmation, deadline = Confirmation(records_of(2)), Deadline(clock.now + 6.0)
+    step = next(confirmation_steps(exchange, confirmation, deadline=deadline))
+    assert isinstance(step, Send)
+    assert step.timeout == pytest.approx(2.0)
