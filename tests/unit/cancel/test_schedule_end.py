@@ -95,10 +95,19 @@ def test_an_answer_that_shows_a_valid_key_lets_the_others_go_on_and_the_next_try
     assert doubtful.name(doubtful.begin()) == "check run_2"
 
 
-def test_a_next_try_that_fails_for_another_reason_lets_the_others_go_on(doubtful, clock, response) -> None:
+def test_a_failure_that_shows_nothing_of_the_key_lets_the_others_wait(doubtful) -> None:
+    before = doubtful.schedule.take()
+    doubtful.finish(doubtful.second, TransportError("no answer", retryable=False))
+    assert doubtful.schedule.take() == before
+
+
+@pytest.mark.parametrize("is_repeated", [True, False])
+def test_a_next_try_that_fails_for_another_reason_lets_the_others_go_on(
+    doubtful, clock, is_repeated: bool
+) -> None:
     clock.now += doubtful.schedule.take()
     doubtful.begin(doubtful.take())
-    doubtful.finish(doubtful.first, response(503, {"error": "busy"}, retry_after="9"))
+    doubtful.finish(doubtful.first, TransportError("no answer", retryable=is_repeated))
     assert doubtful.name(doubtful.begin()) == "cancel run_3"
 
 
