@@ -55,7 +55,9 @@ def new_delay(delay: Any) -> str:
     :param delay: as the operator takes it
     :raises ValueError: it is invalid or has passed
     """
-    given = {"delay": "" if delay is None else delay}  # None would be no option at all
+    if delay is None:  # would be no option at all
+        raise ValueError("reschedule_run: delay must be given, not None")
+    given = {"delay": delay}
     check_options("reschedule_run", given)
     return str(to_api(given)["delay"])
 

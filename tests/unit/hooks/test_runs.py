@@ -383,9 +383,21 @@ def test_another_run_cannot_be_rescheduled(hook, server) -> None:
         hook.reschedule_run(server.add_run("QUEUED").id, "1h")
 
 
-@pytest.mark.parametrize("delay", [None, "", "soon", "2020-01-01T00:00:00Z", timedelta(0), 5])
-def test_an_invalid_delay_is_an_error_and_nothing_is_sent(hook, network: Network, delay) -> None:
-    with pytest.raises(ValueError, match=r"^reschedule_run: delay must be "):
+@pytest.mark.parametrize(
+    ("delay", "shown"),
+    [
+        (None, "None"),
+        ("", "''"),
+        ("soon", "'soon'"),
+        ("2020-01-01T00:00:00Z", "'2020-01-01T00:00:00Z'"),
+        (timedelta(0), "datetime.timedelta(0)"),
+        (5, "5"),
+    ],
+)
+def test_an_invalid_delay_is_an_error_that_shows_it_and_nothing_is_sent(
+    hook, network: Network, delay, shown: str
+) -> None:
+    with pytest.raises(ValueError, match=rf"^reschedule_run: delay must be .*, not {re.escape(shown)}$"):
         hook.reschedule_run("run_1", delay)
     assert network.requests == []
 
