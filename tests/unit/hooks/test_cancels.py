@@ -258,6 +258,14 @@ def test_a_run_that_the_list_shows_later_is_canceled_too(hook, server, clock) ->
     assert (result.run_id, run.status) == (run.id, "CANCELED")
 
 
+def test_runs_that_are_all_named_are_not_searched_for(hook, server, monkeypatch: pytest.MonkeyPatch) -> None:
+    for method in ("find", "further"):
+        monkeypatch.setattr(selected.SelectedRuns, method, lambda *_: pytest.fail("a search"))
+    run = server.add_run("QUEUED")
+    [result] = hook.cancel_runs([run.id])
+    assert (result.outcome.value, run.status) == ("canceled", "CANCELED")
+
+
 def test_tags_without_runs_cancel_nothing(hook, server) -> None:
     server.add_run("QUEUED")
     assert hook.cancel_runs(tags="a") == []
@@ -275,6 +283,10 @@ def test_tags_without_runs_cancel_nothing(hook, server) -> None:
         ({}, "run_ids is None"),
         ({"tags": "a", "max_runs": 1}, "finds 2 runs that are alive, more than max_runs=1: nothing "),
         ({"batch_ids": ["batch_x"], "tags": "a"}, "cancel_runs: 'batch_x' from batch_ids is not a valid "),
+        (
+            {"batch_ids": ["batch_x", "batch_y"]},
+            "^cancel_runs: 'batch_x' from batch_ids is not [^;]*; 'batch_y' from batch_ids is not [^;]*$",
+        ),
     ],
 )
 def test_what_is_wrong_is_raised_before_the_first_cancel(hook, server, arguments, text: str) -> None:

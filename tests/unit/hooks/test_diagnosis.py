@@ -10,6 +10,7 @@ from airflow_provider_trigger.api.errors import (
     AnswerTimeoutError,
     NotSentError,
     PermissionDeniedError,
+    PlainHttpError,
     ServerError,
     TLSError,
     TransportError,
@@ -260,6 +261,11 @@ SERVER_DOWN = "check host, port and 'proxy' of the connection, and whether the s
             lambda: TLSError("GET /p to trigger.test: bad certificate", reason="bad certificate"),
             "Connection 'mine': GET /p to trigger.test: bad certificate; "
             "check the host of the connection, and for a private CA set 'verify' in its extra",
+        ),
+        (
+            lambda: PlainHttpError("GET /p to trigger.test: no TLS", reason="no TLS"),
+            "Connection 'mine': GET /p to trigger.test: no TLS; "
+            "write http:// in the host of the connection, or give the port for https",
         ),
         (refused, f"Connection 'mine': {refused()}; {SERVER_DOWN}"),
         (

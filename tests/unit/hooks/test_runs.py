@@ -25,7 +25,7 @@ from airflow_provider_trigger.api.models.statuses import RunStatus
 from airflow_provider_trigger.hooks import run_arguments
 from airflow_provider_trigger.hooks.trigger_dev import TriggerDevHook
 from airflow_provider_trigger.run import start, wait
-from airflow_provider_trigger.testing import TriggerDevServer
+from airflow_provider_trigger.testing import UNSET, TriggerDevServer
 
 
 @pytest.fixture
@@ -181,6 +181,14 @@ def test_a_run_without_a_version_is_an_error_that_says_so(hook, server, clock) -
     assert server.runs[run_id].status == "PENDING_VERSION"
 
 
+def test_with_a_development_key_it_says_that_trigger_dev_must_run(hook, connect_as, server) -> None:
+    key = server.add_environment("dev", secret_key="tr_dev_x").secret_key
+    server.unknown_task("resize")
+    run_id = connect_as(password=key).trigger_task("resize")
+    with pytest.raises(TimeoutError, match=r"no running `trigger dev` has the Trigger\.dev task 'resize'"):
+        connect_as(password=key).wait_for_run(run_id, pending_version_timeout=30)
+
+
 def test_a_key_that_is_rejected_for_too_long_is_an_error(hook, network: Network, answer, clock) -> None:
     run_id = hook.trigger_task("resize")
     network.fault("GET", answer(401, {"error": "Invalid API key"}), times=1000)
@@ -197,8 +205,10 @@ def test_a_key_that_is_rejected_for_too_long_is_an_error(hook, network: Network,
 
 def test_a_run_whose_output_is_broken_is_an_error_and_no_empty_output(hook, server, network, answer) -> None:
     network.fault("GET /api/v3/", answer(500, {"error": "Something went wrong"}), times=1000)
-    with pytest.raises(TriggerDevError, match=r"is COMPLETED, but its output cannot be fetched: .* 500"):
-        hook.wait_for_run(server.add_run("COMPLETED").id)
+    run = server.add_run("COMPLETED")
+    text = rf"is COMPLETED, but its output cannot be fetched: .* 500.* https://trigger\.test/runs/{run.id}$"
+    with pytest.raises(TriggerDevError, match=text):
+        hook.wait_for_run(run.id)
     server.realtime = False
     with pytest.raises(TriggerDevError, match=r"cannot be checked, and may still be running: .* 500"):
         hook.wait_for_run(server.add_run("COMPLETED").id)
@@ -336,6 +346,15 @@ def test_the_whole_output_is_returned(hook, server, output) -> None:
     run = server.add_run("COMPLETED")
     run.output = output
     assert hook.get_output(run.id) == output
+
+
+def test_a_run_without_output_gives_none_and_the_log_says_what_it_can_mean(hook, server, keep_log) -> None:
+    log = keep_log(TriggerDevHook)
+    run = server.add_run("COMPLETED")
+    run.output = UNSET
+    assert hook.get_output(run.id) is None
+    [line] = log.of("info")
+    assert line.startswith(f"Run {run.id} has no output: its task returned nothing, or ")
 
 
 @pytest.mark.parametrize("status", ["EXECUTING", "FAILED", "CANCELED"])
