@@ -118,9 +118,9 @@ class TakesSelection(TakesRunIds):
 
     template_fields: Sequence[str] = (*TakesRunIds.template_fields, "tags", "batch_ids")
 
-    def _take_selection(self, owner: str, *, tags: Any, batch_ids: Any, max_runs: int) -> bool:
+    def _take_selection(self, owner: str, *, tags: Any, batch_ids: Any, max_runs: int) -> None:
         """
-        Check the arguments, and keep them; return whether any was given.
+        Check the arguments, and keep them.
 
         :param owner: whose they are, for the message of an error
         :param tags: as given
@@ -136,7 +136,6 @@ class TakesSelection(TakesRunIds):
         self.tags = tags
         self.batch_ids = batch_ids
         self.max_runs = max_runs
-        return bool(self._selecting)
 
     def _selection(self, ids: RunIds) -> Selection:
         """

@@ -11,10 +11,11 @@ import pytest
 from fake_airflow import TaskInstance
 from jinja2 import Environment
 
+from airflow_provider_trigger._compat import INIT_ARGUMENTS, BaseOperator
 from airflow_provider_trigger.notifications.cancel import CancelTriggerRunNotifier
 from airflow_provider_trigger.operators.cancel import CancelTriggerRunOperator
 from airflow_provider_trigger.sensors.run import TriggerRunSensor
-from airflow_provider_trigger.sources.arguments import TakesRunIds, needs_rendering
+from airflow_provider_trigger.sources.arguments import TakesRunIds, TakesSelection, needs_rendering
 from airflow_provider_trigger.sources.run_ids import RunIds
 from airflow_provider_trigger.sources.search_terms import Selection
 
@@ -202,6 +203,122 @@ def test_airflow_renders_all_where_no_environment_is_given() -> None:
     assert templater.rendered == [("run_1", {}, None)]
 
 
+# Arguments that are checked
+
+
+class Task(TakesSelection, BaseOperator):
+    """What makes an operator of them."""
+
+    template_fields = TakesSelection.template_fields
+
+    def __init__(
+        self,
+        *,
+        run_ids: Any = None,
+        xcom_task_ids: Any = None,
+        tags: Any = None,
+        batch_ids: Any = None,
+        max_runs: Any = 1000,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        owner, others = f"Task {self.task_id!r}", {"tags": tags, "batch_ids": batch_ids}
+        self._take_selection(owner, **others, max_runs=max_runs)
+        self._take_run_ids(owner, run_ids=run_ids, xcom_task_ids=xcom_task_ids, xcom_key=None, others=others)
+
+
+class OfRunIds(TakesRunIds):
+    """What takes only run ids."""
+
+    def __init__(self, run_ids: Any = None, xcom_task_ids: Any = None, **options: Any) -> None:
+        self._take_run_ids("It", run_ids=run_ids, xcom_task_ids=xcom_task_ids, xcom_key=None, **options)
+
+
+def task(**arguments: Any) -> Task:
+    return Task(task_id="work", **arguments)
+
+
+def instance(**arguments: Any) -> Task:
+    """Make what Airflow makes of a mapped task when it runs."""
+    return task(_airflow_from_mapped=True, **arguments)
+
+
+NO_TASK = "'work': xcom_task_ids must be a task's id, a string that is not empty, not 5"
+
+
+def test_a_task_without_any_source_is_an_error_that_names_what_could_be_given() -> None:
+    with pytest.raises(ValueError, match=r"^Task 'work': give one or more of .*, tags, batch_ids$"):
+        task()
+    with pytest.raises(ValueError, match=r"^It: give run_ids, or xcom_task_ids, or both$"):
+        OfRunIds()
+
+
+def test_a_callback_needs_no_source() -> None:
+    callback = OfRunIds(is_callback=True)
+    assert (callback.run_ids, callback.xcom_task_ids) == (None, None)
+
+
+def test_the_output_of_a_task_is_taken_where_it_can_be_resolved() -> None:
+    output = BaseOperator(task_id="start").output
+    assert OfRunIds([output]).run_ids == [output]
+    with pytest.raises(ValueError, match=r"^It: a callback cannot resolve a task's output in run_ids; "):
+        OfRunIds([output], is_callback=True)
+
+
+def test_an_instance_of_a_mapped_task_may_get_none_in_place_of_a_source() -> None:
+    assert instance(run_ids=None).run_ids is None
+    assert instance(xcom_task_ids=None).xcom_task_ids is None
+
+
+@pytest.mark.parametrize("make", [task, instance])
+@pytest.mark.parametrize("run_ids", [None, "run_1"])
+def test_what_names_no_task_is_an_error_also_in_an_instance_of_a_mapped_task(make, run_ids) -> None:
+    with pytest.raises(ValueError, match=NO_TASK):
+        make(run_ids=run_ids, xcom_task_ids=5)
+
+
+@pytest.mark.parametrize("make", [task, instance])
+def test_run_ids_are_checked_also_in_an_instance_of_a_mapped_task(make) -> None:
+    with pytest.raises(ValueError, match="'work': run_ids takes the output of task 'start', not the task"):
+        make(run_ids=BaseOperator(task_id="start"))
+
+
+def test_run_ids_that_rendered_to_none_are_named_next_to_tasks(keep_log) -> None:
+    log = keep_log(Task)
+    given = task(run_ids="{{ x }}", xcom_task_ids=["start"])
+    given.run_ids = None  # as rendered
+    context: Any = {"ti": TaskInstance(xcoms={"start": "run_1"})}
+    ids = given._gather_run_ids(context, on_empty="fail")
+    assert ids.found == ["run_1"]
+    [line] = log.of("error")
+    assert line.startswith("run_ids is None: ")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "reason"),
+    [
+        ({"tags": []}, "[] from tags is not a valid tag: "),
+        ({"tags": ["a", "{{ x }}", ""]}, "'' from tags is not a valid tag: "),
+        ({"batch_ids": "run_1"}, "'run_1' from batch_ids is not a valid batch id: "),
+        *(
+            ({"max_runs": number}, f"max_runs must be a whole number of runs, 1 or more, not {number}")
+            for number in (0, 1.5, True)
+        ),
+    ],
+)
+def test_what_cannot_select_runs_is_named_with_its_owner(arguments: dict[str, Any], reason: str) -> None:
+    with pytest.raises(ValueError, match=r"^Task 'work': ") as raised:
+        task(run_ids="run_1", **arguments)
+    assert reason in str(raised.value)
+
+
+def test_what_is_known_only_when_the_task_runs_is_not_checked_before() -> None:
+    with DAG("d", schedule=None, start_date=datetime(2026, 1, 1, tzinfo=UTC)):
+        output = BaseOperator(task_id="start").output
+        given = task(tags="{{ a, b }}", batch_ids=output, max_runs=1)
+    assert (given.tags, given.batch_ids, given.max_runs) == ("{{ a, b }}", output, 1)
+
+
 # Arguments that select runs
 
 
@@ -259,3 +376,32 @@ def test_an_empty_list_of_tasks_beside_tags_is_an_empty_source() -> None:
     operator = CancelTriggerRunOperator(task_id="cancel", tags="a", xcom_task_ids=[])
     context: Any = {"ti": object(), "dag": None}
     assert operator._gather_run_ids(context, on_empty="fail").empty == ["xcom_task_ids is an empty list"]
+
+
+@pytest.mark.parametrize("name", ["tags", "batch_ids"])
+def test_none_as_the_value_of_a_mapped_argument_is_an_error(name: str, keep_log) -> None:
+    log, ids = keep_log(Task), RunIds()
+    assert not instance(**{name: None})._selection(ids)
+    [problem] = ids.invalid
+    assert str(problem).startswith(f"None from {name} is not a valid ")
+    assert log.leveled == [("error", str(problem))]
+
+
+@pytest.mark.parametrize("arguments", [{}, {"tags": None, "batch_ids": None}])
+def test_none_is_no_error_for_a_task_that_is_not_mapped(arguments: dict[str, Any]) -> None:
+    ids = RunIds()
+    assert not task(run_ids="run_1", **arguments)._selection(ids)
+    assert ids == RunIds()
+
+
+def test_what_a_mapped_task_was_not_given_is_no_error() -> None:
+    ids = RunIds()
+    assert instance(tags="a")._selection(ids) == Selection(tags=("a",), max_runs=1000)
+    assert ids == RunIds()
+
+
+def test_an_instance_of_which_airflow_keeps_no_arguments_selects_by_what_it_was_given() -> None:
+    ids, given = RunIds(), instance(tags="a", batch_ids=None)
+    delattr(given, INIT_ARGUMENTS)
+    assert given._selection(ids) == Selection(tags=("a",), max_runs=1000)
+    assert ids == RunIds()
