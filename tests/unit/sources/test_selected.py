@@ -6,15 +6,18 @@ import threading
 from collections.abc import Callable
 from itertools import islice
 from typing import Any
+from urllib.parse import parse_qs, urlsplit
 
 import pytest
 from waiting import LONG
 
 from airflow_provider_trigger.api.endpoints.batches import batch_item, trigger_batch
 from airflow_provider_trigger.api.errors import AuthenticationError, ServerError
+from airflow_provider_trigger.api.models.runs import ListedRun
 from airflow_provider_trigger.run.find import LIST_LAG
 from airflow_provider_trigger.sources import selected
-from airflow_provider_trigger.sources.run_ids import RunIds
+from airflow_provider_trigger.sources.batch_runs import BatchRuns
+from airflow_provider_trigger.sources.run_ids import InvalidValue, RunIds
 from airflow_provider_trigger.sources.search_terms import Selection
 from airflow_provider_trigger.sources.selected import SelectedRuns, TooManyRunsError
 
@@ -75,6 +78,14 @@ def test_runs_that_are_alive_and_have_all_tags_are_found(server, find) -> None:
     assert set(find(tags=("a", "b"))) == runs
 
 
+def test_the_pages_of_runs_that_have_ended_are_not_read(server, find, network) -> None:
+    alive = server.add_run("EXECUTING", tags=["a"])
+    for _ in range(150):
+        server.add_run("COMPLETED", tags=["a"])
+    assert find(tags=("a",)) == [alive.id]
+    assert len(network.requests) == 1
+
+
 def test_runs_of_all_times_are_found(server, find, clock) -> None:
     run = server.add_run("DELAYED", tags=["a"])
     run.stay()
@@ -98,6 +109,14 @@ def test_a_server_that_ignores_the_filters_adds_no_runs_of_others(find, connect,
     ]
     client, _ = connect(lambda _: answer(200, {"data": runs, "pagination": {}}))
     assert find(client, tags=("a",)) == ["run_1"]
+
+
+def test_a_run_whose_id_is_not_valid_is_named_and_stops_no_other(find, ids, connect, answer) -> None:
+    runs = [{"id": one, "status": "QUEUED", "tags": ["a"]} for one in ("run_1", "run_ä", "run_3")]
+    client, _ = connect(lambda _: answer(200, {"data": runs, "pagination": {}}))
+    assert find(client, tags=("a",)) == ["run_1", "run_3"]
+    [problem] = ids.invalid
+    assert str(problem).startswith("'run_ä' from tags=['a'][1] is not a valid run id: ")
 
 
 def test_the_log_names_each_run_with_its_task_and_status(server, find, log) -> None:
@@ -149,17 +168,22 @@ def test_as_many_as_allowed_are_no_error(server, find) -> None:
     assert len(find(tags=("a",), max_runs=3)) == 3
 
 
+@pytest.mark.parametrize(("limit", "count"), [(1, 2), (3, 4), (51, 120), (105, 250)])
 def test_runs_that_appear_later_and_are_too_many_are_left_alone_and_are_a_failure(
-    server, select, client, ids, log
+    server, select, client, ids, log, clock, limit: int, count: int
 ) -> None:
     server.add_run("EXECUTING", tags=["a"])
-    runs = select(tags=("a",), max_runs=3)
+    runs = select(tags=("a",), max_runs=limit)
     runs.find(client)
-    later = [server.add_run("EXECUTING", tags=["a"]).id for _ in range(4)]
+    later = []
+    for _ in range(count):
+        clock.sleep(0.01)
+        later.append(server.add_run("EXECUTING", tags=["a"]).id)
     found = further_of(runs, client)
-    assert len(found) == 2
+    assert len(found) == limit - 1
     assert set(found) < set(later)
-    text = "not canceled, as tags=['a'] has found max_runs=3 runs: 2 more. Cancel these again"
+    left = count - len(found)
+    text = f"not canceled, as tags=['a'] has found max_runs={limit} runs: {left} more. Cancel these again"
     assert ids.failed == log.of("error") == [text]
 
 
@@ -206,6 +230,24 @@ def test_runs_that_the_list_did_not_show_at_first_are_found_2_5_s_later(
     assert ids.empty == []
 
 
+def test_the_second_search_is_no_later_than_it_has_to_be(server, select, client, clock) -> None:
+    runs = select(tags=("a",))
+    runs.find(client)
+    before = clock.now
+    clock.sleep(LIST_LAG - 0.05)
+    late = server.add_run("EXECUTING", tags=["a"])
+    assert further_of(runs, client) == [late.id]
+    assert clock.now - before == pytest.approx(LIST_LAG, abs=0.02)
+
+
+def test_what_is_wrong_with_a_selection_is_added_to_what_was_wrong_before(select, ids, log) -> None:
+    first, second = (InvalidValue(repr(text), "tags", "reason", kind="tag") for text in "ab")
+    ids.invalid, ids.failed, ids.empty = [first], ["failed"], ["empty"]
+    select(tags=("a",)).note(RunIds(invalid=[second], failed=["too"], empty=["also"]))
+    assert (ids.invalid, ids.failed, ids.empty) == ([first, second], ["failed", "too"], ["empty", "also"])
+    assert log.leveled == [("error", text) for text in ("also", str(second), "too")]
+
+
 def test_without_any_run_each_source_is_named(server, select, client, ids, start_batch, log) -> None:
     ended = start_batch(count=1)
     for run in server.runs.values():
@@ -237,12 +279,16 @@ def test_a_second_search_that_fails_is_noted(server, select, client, ids, networ
     assert (log.of("error"), ids.empty) == ([text], [])
 
 
-def test_a_first_search_that_fails_keeps_what_it_found(server, select, client, ids, network, answer) -> None:
+@pytest.mark.parametrize("limit", [1, 100])
+def test_a_first_search_that_fails_keeps_what_it_found(
+    server, select, client, ids, network, answer, limit: int
+) -> None:
     run = server.add_run("EXECUTING", tags=["a"])
     network.fault("/batches/", answer(500, {"error": "no database"}), times=1000)
     with pytest.raises(ServerError):
-        select(tags=("a",), batch_ids=("batch_1",)).find(client)
+        select(tags=("a",), batch_ids=("batch_1",), max_runs=limit).find(client)
     assert ids.found == ["run_given", run.id]
+    assert ids.failed == []  # it was not stopped
 
 
 def test_a_source_that_fails_stops_no_other(
@@ -275,6 +321,15 @@ def test_nothing_is_searched_again_once_it_is_stopped(server, select, client, ne
     clock.sleep(LIST_LAG)
     assert list(islice(runs.further(client), 3)) == [[], [], []]
     assert len(network.requests) == 1
+
+
+def test_a_search_does_not_hold_up_the_end_of_the_process(server, select, client, network) -> None:
+    threads = []
+    network.before = lambda _: threads.append(threading.current_thread())
+    runs = select(tags=("a",))
+    runs.find(client)
+    further_of(runs, client)
+    assert [(thread.name, thread.daemon) for thread in threads] == [("trigger-dev-search", True)] * 2
 
 
 @pytest.mark.parametrize("is_first", [True, False])
@@ -342,6 +397,7 @@ def shown(connect, clock, answer) -> Callable[..., Any]:
         listed: list[str] | None,
         count: int = 5,
         status: str = "PENDING",
+        page_size: int = 100,
         **checked: Any,
     ) -> Any:
         def reply(request: Any) -> Any:
@@ -357,8 +413,12 @@ def shown(connect, clock, answer) -> Callable[..., Any]:
                 return answer(200, {"id": run_id, "status": "QUEUED"} | found)
             if listed is None:
                 return answer(400, {"error": "the list's database is down"})
-            data = [{"id": one, "status": "EXECUTING", "taskIdentifier": "resize"} for one in listed]
-            return answer(200, {"data": data, "pagination": {}})
+            begin = int(parse_qs(urlsplit(request.url).query).get("page[after]", ["0"])[0])
+            end = begin + page_size
+            data = [
+                {"id": one, "status": "EXECUTING", "taskIdentifier": "resize"} for one in listed[begin:end]
+            ]
+            return answer(200, {"data": data, "pagination": {"next": str(end)} if listed[end:] else {}})
 
         return connect(reply)
 
@@ -377,9 +437,25 @@ def test_a_run_that_a_batch_does_not_name_yet_is_found(find, shown) -> None:
     assert find(client, batch_ids=("batch_1",)) == ["run_2", "run_1"]
 
 
-def test_a_run_that_was_named_but_never_made_is_left_out(find, shown) -> None:
-    client, _ = shown(named=["run_1", "run_2"], listed=["run_2"], run_1=404)
-    assert find(client, batch_ids=("batch_1",)) == ["run_2"]
+def test_runs_that_a_batch_does_not_name_yet_are_found_on_all_pages_of_the_list(find, shown) -> None:
+    listed = [f"run_{number}" for number in range(5)]
+    client, _ = shown(named=[], listed=listed, page_size=2)
+    assert find(client, batch_ids=("batch_1",)) == listed
+
+
+def test_a_run_that_was_named_but_never_made_is_left_out_and_no_other(find, shown) -> None:
+    client, _ = shown(named=["run_1", "run_2", "run_3"], listed=["run_2"], run_1=404)
+    assert find(client, batch_ids=("batch_1",)) == ["run_2", "run_3"]
+
+
+def test_a_run_that_is_alive_is_found_each_time_unless_it_may_be_missing(shown) -> None:
+    client, _ = shown(named=["run_1", "run_2"], listed=[], run_2=500)
+    batches = BatchRuns(lambda _: None)
+    for _ in range(2):
+        first, unchecked = batches.runs_of("batch_1", client, skip=())
+        assert (first.id, first.status) == ("run_1", "QUEUED")
+        assert unchecked == ListedRun(id="run_2", status="", task_identifier="", attributes={})
+    assert batches.runs_of("batch_1", client, skip={"run_1"}) == [unchecked]
 
 
 def test_a_run_that_cannot_be_checked_is_found_only_if_the_batch_names_it(find, shown, ids, log) -> None:
