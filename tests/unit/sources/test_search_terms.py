@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
@@ -11,9 +12,26 @@ from airflow_provider_trigger.sources.search_terms import (
     BATCH_IDS,
     TAGS,
     InvalidTermsError,
+    Selection,
     Terms,
+    given_terms,
     read_terms,
 )
+
+
+class Outputs(Sequence[Any]):
+    """Like one of Airflow's sequences, of the outputs of a mapped task."""
+
+    __module__ = "airflow.somewhere"
+
+    def __init__(self, *items: Any) -> None:
+        self.items = items
+
+    def __getitem__(self, index: Any) -> Any:
+        return self.items[index]
+
+    def __len__(self) -> int:
+        return len(self.items)
 
 
 def invalid(terms: Terms, value: Any) -> str:
@@ -31,6 +49,7 @@ def invalid(terms: Terms, value: Any) -> str:
         (("a",), ("a",)),
         ({"b", "a"}, ("a", "b")),
         (frozenset("a"), ("a",)),
+        (Outputs("b", "a"), ("b", "a")),
         (" a: /%#", (" a: /%#",)),
         # What Jinja makes of a list.
         ("['a', 'b']", ("a", "b")),
@@ -62,6 +81,9 @@ _ANY = "the list must have at least one tag"
         (["a", " "], "' '", _EMPTY),
         ("a,b", "'a,b'", _EMPTY),
         (["a", 1], "1", "it must be a string, not int"),
+        ({"a", 1}, "1", "it must be a string, not int"),
+        (Outputs("a", 1), "1", "it must be a string, not int"),
+        (Outputs(), "[]", _ANY),
         ({"a": 1}, "a dict of ['a']", _NO_LIST),
         (
             "LazySelectSequence([3 items])",
@@ -88,10 +110,32 @@ def test_only_todays_statuses_are_known() -> None:
 
 
 def test_what_is_not_known_yet_is_left_out() -> None:
-    def is_unknown(value: object) -> bool:
-        return isinstance(value, str) and "{{" in value
+    output = object()
 
+    def is_unknown(value: object) -> bool:
+        return value is output or (isinstance(value, str) and "{{" in value)
+
+    assert read_terms(TAGS, output, is_unknown=is_unknown) == ()
+    assert read_terms(TAGS, [output, "a"], is_unknown=is_unknown) == ("a",)
     assert read_terms(TAGS, "{{ a, b }}", is_unknown=is_unknown) == ()
     assert read_terms(TAGS, ["a", "{{ a, b }}"], is_unknown=is_unknown) == ("a",)
     with pytest.raises(InvalidTermsError):
         read_terms(TAGS, ["{{ a }}", ""], is_unknown=is_unknown)
+
+
+def test_an_argument_that_was_not_given_holds_no_texts() -> None:
+    assert given_terms("It", TAGS, None) == ()
+    assert given_terms("It", TAGS, ["a", "b"]) == ("a", "b")
+    assert given_terms("It", TAGS, ["a,b", "c"], is_unknown=lambda text: text == "a,b") == ("c",)
+
+
+def test_the_owner_of_an_argument_that_is_not_valid_is_named() -> None:
+    with pytest.raises(ValueError, match=r"^It: ") as raised:
+        given_terms("It", TAGS, [])
+    assert str(raised.value) == f"It: [] from tags is not a valid tag: {_ANY}"
+
+
+def test_a_selection_selects_runs_by_tags_or_by_batches() -> None:
+    assert Selection(tags=("a",), max_runs=1)
+    assert Selection(batch_ids=("batch_1",), max_runs=1)
+    assert not Selection(max_runs=1)
