@@ -154,11 +154,21 @@ def test_a_task_instance_finds_only_its_own(add, search) -> None:
     assert search(context(None, "crop", 1)) == [[own.id]]
 
 
-def test_another_dag_run_finds_none(add, search) -> None:
+def test_another_dag_run_finds_none(server, add, search, log) -> None:
     add()
+    server.add_run("EXECUTING")
     given = context(reason="task_failure")
     given["dag_run"].run_id = "another"
     assert search(given) == []
+    assert log.lines == []
+
+
+def test_the_pages_of_runs_that_have_ended_are_not_read(add, search, network) -> None:
+    alive = add()
+    for number in range(150):
+        add("COMPLETED", map_index=number)
+    assert search(ALERT) == [[alive.id]]
+    assert len(network.requests) == 2  # as it searches two times
 
 
 def test_the_list_is_read_again_as_it_lags(server, add, search, clock) -> None:
