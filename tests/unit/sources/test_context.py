@@ -45,8 +45,9 @@ def expected(given: Any, **fields: Any) -> str:
 
 
 @pytest.fixture(autouse=True)
-def no_tests_so_far(monkeypatch: pytest.MonkeyPatch) -> None:
+def a_new_process(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(context_module, "_test_numbers", {})
+    monkeypatch.setattr(context_module, "_executions", context_module._Executions())
 
 
 # Dag runs
@@ -210,6 +211,8 @@ def test_each_execution_of_an_operator_in_a_try_has_a_key_and_the_same_one_in_a_
 
     first = keys(1)
     assert len(set(first)) == 4
+    number = int("start_date" in fields)
+    assert first[2] == expected(context(**fields), operator_id="crop", test_number=number)  # its first one
     assert keys(2) == first
 
 

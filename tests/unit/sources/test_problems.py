@@ -53,11 +53,14 @@ def test_very_many_of_a_kind_do_not_fill_the_log(log, kind: str) -> None:
 
 
 def test_what_is_invalid_comes_first_among_the_reasons_for_a_failure() -> None:
-    ids = gathered(["run_1", None, 7, 8.5], [])
-    ids.failed.append(FAILED)
-    reasons = [f"{ids.invalid[0]}; {ids.invalid[1]}", FAILED]
+    ids = gathered(["run_1", None, 7, 8.5], [], ())
+    ids.failed += [FAILED, "another"]
+    reasons = [f"{ids.invalid[0]}; {ids.invalid[1]}", f"{FAILED}; another"]
     assert problems_of_sources(ids, "ignore") == reasons
-    assert problems_of_sources(ids, "fail") == [*reasons, "source 1 is an empty list"]
+    assert problems_of_sources(ids, "fail") == [
+        *reasons,
+        "source 1 is an empty list; source 2 is an empty list",
+    ]
 
 
 def test_run_ids_and_values_that_are_none_are_no_reason_for_a_failure() -> None:

@@ -339,6 +339,7 @@ def test_an_invalid_value_is_named_with_its_reason(value: object, reason: str) -
             "'https://x.test/runs/run_" + "a" * 55 + "… (326 characters)",
         ),
         ("LazyXComSequence([])", "'LazyXComSequence([])'"),
+        (" LazyXComSequence([1 item])", "'LazyXComSequence([1 item])'"),
         ({"id": "run_1", "run_id": "run_2"}, "a dict of ['id', 'run_id']"),
         (" [run_1 ", "'[run_1'"),
         ({"id": "batch_1", "runCount": 2}, "a dict of ['id', 'runCount']"),
