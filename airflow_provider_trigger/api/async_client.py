@@ -6,7 +6,7 @@ import asyncio
 import os
 import ssl
 from collections.abc import Coroutine
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import replace
 from functools import cached_property
 from typing import Any, TypeVar
@@ -178,13 +178,11 @@ class AsyncTriggerDevClient:
     def _new_transport(self, proxy: str | None) -> httpx.AsyncHTTPTransport:
         # A client around it would keep cookies, read .netrc, and log each URL with its query.
         tls = self._tls
-        try:
+        with suppress(ValueError, ImportError):
             is_https = bool(proxy) and str(proxy).lower().startswith("https:")
             parsed = httpx.Proxy(proxy, ssl_context=tls if is_https else None) if proxy else None
-            return httpx.AsyncHTTPTransport(verify=tls, trust_env=False, limits=self._limits, proxy=parsed)
-        except (ValueError, ImportError) as error:  # an unknown scheme, or one whose package is missing
-            reason = type(error).__name__
-        raise httpx.UnsupportedProtocol(reason)
+            return httpx.AsyncHTTPTransport(verify=tls, limits=self._limits, proxy=parsed)
+        raise httpx.UnsupportedProtocol("an unknown scheme, or one whose package is missing")
 
     @cached_property
     def _tls(self) -> ssl.SSLContext:
