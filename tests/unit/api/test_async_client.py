@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import gc
 import json
 import ssl
@@ -22,7 +23,7 @@ from airflow_provider_trigger.api.endpoints.outputs import fetch_output
 from airflow_provider_trigger.api.endpoints.runs import cancel_run, list_newest_runs, retrieve_run
 from airflow_provider_trigger.api.endpoints.tasks import trigger_task
 from airflow_provider_trigger.api.exchange import Send
-from airflow_provider_trigger.api.http import Response
+from airflow_provider_trigger.api.http import Call, Response
 from airflow_provider_trigger.api.rate_limit import RateLimit
 from airflow_provider_trigger.api.settings import ServerSettings
 
@@ -206,15 +207,23 @@ def test_an_output_is_fetched_without_key_branch_and_version(connect_async, answ
     assert wire.closed == 1
 
 
+@pytest.mark.usefixtures("_bare_environment")
+@pytest.mark.parametrize(
+    ("without", "proxies"),
+    [
+        ("store.test", [None, "http://environment.test:3128"]),
+        ("trigger.test", ["http://environment.test:3128", None]),
+    ],
+)
 def test_no_proxy_of_the_environment_is_about_the_store(
-    connect_async, answer, monkeypatch: pytest.MonkeyPatch
+    connect_async, answer, monkeypatch: pytest.MonkeyPatch, without: str, proxies: list[str | None]
 ) -> None:
     monkeypatch.setenv("HTTPS_PROXY", "http://environment.test:3128")
-    monkeypatch.setenv("NO_PROXY", "store.test")
+    monkeypatch.setenv("NO_PROXY", without)
     client, wire = connect_async(answer(body={"json": 1}), answer(body=RUN))
     call(client, fetch_output(OUTPUT_URL))
     call(client)
-    assert wire.proxies == [None, "http://environment.test:3128"]
+    assert wire.proxies == proxies
 
 
 def test_an_error_names_the_store_and_not_the_signature(connect_async, answer) -> None:
@@ -554,6 +563,36 @@ def test_a_request_whose_cancel_never_ends_is_left_alone(connect_async, answer) 
     asyncio.run(main())
 
 
+@pytest.mark.parametrize("end", [httpx.ReadError("lost"), asyncio.CancelledError()])
+def test_a_request_that_was_left_alone_may_end_later_in_any_way(connect_async, end: BaseException) -> None:
+    """asyncio would log an error that nobody has asked its task for."""
+    reported: list[str] = []
+
+    async def main() -> None:
+        asyncio.get_running_loop().set_exception_handler(
+            lambda _, context: reported.append(context["message"])
+        )
+        is_late = asyncio.Event()
+
+        async def end_late() -> Any:
+            with contextlib.suppress(asyncio.CancelledError):
+                await asyncio.Event().wait()
+            await is_late.wait()
+            raise end
+
+        client, _ = connect_async(lambda _: end_late(), timeout=0.01, retry_for=0.0)
+        with pytest.raises(errors.AnswerTimeoutError):
+            await client.call(retrieve_run("run_1"))
+        is_late.set()
+        while len(asyncio.all_tasks()) > 1:
+            await asyncio.sleep(0)
+        await asyncio.sleep(0)
+
+    asyncio.run(main())
+    gc.collect()
+    assert reported == []
+
+
 def test_a_cancel_passes_through_a_request_whose_own_cancel_never_ends(connect_async) -> None:
     async def main() -> None:
         started = asyncio.Event()
@@ -625,6 +664,27 @@ def test_an_answer_that_is_too_large_is_not_read_to_its_end(
     assert len(wire.sent) == 1
     assert len(wire.bodies[0].pieces) > 16
     assert wire.bodies[0].is_closed
+
+
+@pytest.mark.parametrize(
+    ("asked", "request_", "server"),
+    [
+        (retrieve_run("run_1"), "GET /api/v3/runs/run_1", "trigger.test"),
+        (fetch_output(OUTPUT_URL), "GET /a%20b/1.json", "store.test:9000"),
+    ],
+    ids=["trigger.dev", "store"],
+)
+def test_an_answer_whose_body_cannot_be_read_is_an_error_that_names_its_request(
+    connect_async, answer, asked: Call[Any], request_: str, server: str
+) -> None:
+    client, _ = connect_async(answer(200, b"not compressed", {"content-encoding": "gzip"}), retry_for=0.0)
+    with pytest.raises(errors.TransportError) as raised:
+        call(client, asked)
+    assert str(raised.value) == f"{request_} to {server}: the answer cannot be decompressed"
+    client, _ = connect_async(answer(200, b"", {"content-length": str(10**9)}))
+    with pytest.raises(errors.OversizeError) as oversize:
+        call(client, asked)
+    assert str(oversize.value) == f"{request_} answered more than 16 MB"
 
 
 @pytest.mark.parametrize(("excess", "is_read"), [(0, True), (1, False)])
