@@ -17,7 +17,7 @@ from fake_clock import Clock
 from airflow_provider_trigger.api import errors
 from airflow_provider_trigger.api.deadline import NEVER, Deadline
 from airflow_provider_trigger.api.endpoints.query import QUERY_TIMEOUT, query_descendants, query_runs
-from airflow_provider_trigger.api.endpoints.runs import cancel_run, retrieve_run
+from airflow_provider_trigger.api.endpoints.runs import cancel_run, list_newest_runs, retrieve_run
 from airflow_provider_trigger.api.exchange import TURN_INTERVAL, Exchange, Reply, Send, Step, Steps, Wait
 from airflow_provider_trigger.api.http import Call, Request, Response
 from airflow_provider_trigger.api.masking import Masking
@@ -252,6 +252,24 @@ def test_an_error_that_came_instead_of_a_response_is_raised_itself(driver: Drive
     assert len(driver.sent) == 1
 
 
+@pytest.mark.parametrize(("call", "run_id"), [(CHECK, "run_1"), (list_newest_runs(), None)])
+def test_an_error_has_the_run_that_the_call_is_about(
+    driver: Driver, busy: Response, call: Call[Any], run_id: str | None
+) -> None:
+    for reply in (lost(), busy):
+        assert driver.fail(call, reply, patience=0.0).run_id == run_id
+
+
+def test_a_wait_before_another_try_says_what_the_last_one_ended_with(
+    driver: Driver, response, run: Response
+) -> None:
+    first, rejection = lost(), bucket(0, driver.clock, resets_in=1)
+    driver.make(CHECK, first, response(429, {"error": "too many"}, rejection), run)
+    assert driver.waits[0].error is first
+    assert isinstance(driver.waits[1].error, errors.RateLimitError)
+    assert [wait.error for wait in driver.waits if wait.for_turn] == [None]
+
+
 def test_tries_are_bounded_and_the_last_error_is_raised(driver: Driver, response) -> None:
     replies = [response(500, {"error": f"try {number}"}) for number in range(1, 99)]
     assert "try 6" in str(driver.fail(CHECK, *replies))
@@ -352,6 +370,32 @@ def test_a_401_is_tried_again_when_the_requests_in_flight_are_answered_or_after_
     with pytest.raises(StopIteration) as end:
         steps.send(run)
     assert end.value.value.id == "run_1"
+
+
+@pytest.mark.parametrize(("later", "is_sent"), [(0.5, False), (0.999, False), (1.0, True)])
+def test_the_requests_in_flight_are_waited_for_until_a_second_after_the_401(
+    driver: Driver, response, later: float, is_sent: bool
+) -> None:
+    other = driver.exchange.steps(CHECK)
+    assert isinstance(next(other), Send)
+    steps = driver.exchange.steps(CHECK)
+    assert isinstance(next(steps), Send)
+    assert isinstance(steps.send(response(401, {"error": "from a gateway"})), Wait)
+    driver.clock.now += later
+    assert isinstance(next(steps), Send) is is_sent
+
+
+def test_once_the_key_is_rejected_for_certain_a_401_ends_a_call_at_once(
+    driver: Driver, response, run: Response
+) -> None:
+    rejected = response(401, {"error": "Invalid API key"})
+    driver.fail(CHECK, rejected)
+    driver.waits.clear()
+    assert type(driver.fail(CHECK, rejected)) is errors.AuthenticationError
+    assert driver.waits == []
+    driver.make(CHECK, run)
+    driver.fail(CHECK, rejected)
+    assert len(driver.waits) == 1
 
 
 @pytest.mark.parametrize(
