@@ -94,8 +94,13 @@ def test_after_the_server_has_worked_only_what_a_gateway_may_send_is_tried_more_
     [
         (200, b"<html>", 6, math.inf),
         (200, {"id": "run_2", "status": "QUEUED"}, 6, math.inf),
+        (300, b"", 1, math.inf),
         (302, b"", 1, math.inf),
+        (399, b"", 1, math.inf),
+        (400, b"<html>", 1, 1),
         (404, b"<html>", 1, math.inf),
+        (409, b"<html>", 1, math.inf),
+        (501, b"<html>", 1, math.inf),
         (404, {"error": "Resource not found"}, 1, 1),
         (401, {"error": "Invalid API key"}, 2, 2),
         (403, {"error": "no"}, 1, 1),

@@ -7,7 +7,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from tenacity import Retrying
+from tenacity import Retrying, wait_fixed
 
 from airflow_provider_trigger.api import errors
 from airflow_provider_trigger.api.deadline import NEVER, Deadline
@@ -22,6 +22,7 @@ from airflow_provider_trigger.api.retry import (
     StopAfterTries,
     StopAtDeadline,
     UnlessKeyIsInDoubt,
+    WaitAsServerSays,
 )
 
 GET = retrieve_run("run_1").request
@@ -163,6 +164,12 @@ def test_a_401_is_tried_again_within_a_second(server_wait: float | None) -> None
 def test_the_time_that_the_server_gives_is_waited() -> None:
     assert WAIT(state(LOST, server_wait=17.0)) == 17
     assert WAIT(state(LOST, server_wait=17.0, deadline=Deadline(101.0))) == 17
+
+
+def test_where_the_server_says_nothing_another_strategy_decides() -> None:
+    wait = WaitAsServerSays(otherwise=wait_fixed(7))
+    assert wait(state(LOST)) == 7
+    assert wait(state(LOST, server_wait=17.0)) == 17
 
 
 def test_a_wait_of_our_own_choice_takes_a_third_of_the_time_left() -> None:

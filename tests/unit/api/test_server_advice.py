@@ -71,6 +71,7 @@ RESET = {"x-ratelimit-reset": str(int(NOW * 1000) + 4000)}
         # Another limit than the bucket's.
         (429, RESET | {"x-ratelimit-remaining": "736"}, {}, None),
         (429, RESET | {"x-ratelimit-remaining": "736", "retry-after": "3"}, {}, 3),
+        (429, RESET | {"x-ratelimit-remaining": "1"}, {}, None),
         (429, RESET | {"x-ratelimit-remaining": "0"}, {}, 4),
         (429, RESET | {"x-ratelimit-remaining": "-2"}, {}, 4),
         # Only a 429 says that it was the bucket.
