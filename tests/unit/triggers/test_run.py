@@ -545,6 +545,14 @@ def test_many_runs_that_had_ended_or_are_unknown_are_each_one_line(server, conne
     )
 
 
+def test_a_few_runs_that_had_ended_or_are_unknown_are_named_one_by_one(server, connection: str, log) -> None:
+    runs = [server.add_run("COMPLETED") for _ in range(MAX_NAMED)]
+    unknown = [SimpleNamespace(id=f"run_unknown_{number}") for number in range(MAX_NAMED)]
+    asyncio.run(runs_trigger(*runs, *unknown, cancels=True).on_kill())
+    assert [line.split()[1] for line in log.of("info")[1:]] == [run.id for run in runs]
+    assert [line.split()[1] for line in log.of("error")] == [run.id for run in unknown]
+
+
 def test_a_connection_that_does_not_exist_is_named_where_its_runs_are_not_canceled(log) -> None:
     asyncio.run(TriggerDevRunTrigger(run_ids=["run_1"], trigger_dev_conn_id="unknown").on_kill())
     [error] = log.of("error")

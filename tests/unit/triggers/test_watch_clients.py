@@ -94,21 +94,28 @@ def test_outdated_clients_are_closed_when_the_last_of_several_requests_has_ended
     asyncio.run(main())
 
 
+@pytest.fixture
+def rejected(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the server reject each key."""
+
+    async def reject(*_: Any, **__: Any) -> None:
+        sent: dict[str, Any] = {"method": "GET", "path": "/", "request_id": None}
+        raise AuthenticationError(**sent, status=401, detail="Invalid API key", retryable=False)
+
+    monkeypatch.setattr(AsyncTriggerDevClient, "call", reject)
+
+
+@pytest.mark.usefixtures("rejected")
 def test_a_connection_that_could_not_be_fetched_is_fetched_again_after_a_while(
     connect, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     hook, clock, fetched = connect(), Clock(), []
     monkeypatch.setattr(watch_clients, "time", clock)
 
-    async def reject(*_: Any, **__: Any) -> None:
-        sent: dict[str, Any] = {"method": "GET", "path": "/", "request_id": None}
-        raise AuthenticationError(**sent, status=401, detail="Invalid API key", retryable=False)
-
     async def fail(conn_id: str) -> Any:
         fetched.append(conn_id)
         raise OSError("tr_prod_secret")
 
-    monkeypatch.setattr(AsyncTriggerDevClient, "call", reject)
     monkeypatch.setattr(asynchronous, "get_hook", fail)
 
     async def main() -> list[int]:
@@ -125,3 +132,28 @@ def test_a_connection_that_could_not_be_fetched_is_fetched_again_after_a_while(
         record.getMessage() for record in caplog.records if record.name.startswith("airflow_provider_trigger")
     ]
     assert texts == [f"Connection {CONN_ID!r} could not be fetched again (OSError)"] * 2
+
+
+@pytest.mark.usefixtures("rejected")
+def test_a_connection_that_still_has_the_rejected_key_is_fetched_once_a_minute(
+    connect, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hook, clock, fetched = connect(), Clock(), []
+    monkeypatch.setattr(watch_clients, "time", clock)
+
+    async def fetch(conn_id: str) -> Any:
+        fetched.append(conn_id)
+        return hook
+
+    monkeypatch.setattr(asynchronous, "get_hook", fetch)
+
+    async def main() -> list[int]:
+        clients, counts = WatchClients(hook), []
+        for seconds in (0.0, 59.0, 1.0):
+            clock.sleep(seconds)
+            with pytest.raises(AuthenticationError):
+                await clients.call("checks", check_run("run_1"))
+            counts.append(len(fetched))
+        return counts
+
+    assert asyncio.run(main()) == [1, 1, 2]
