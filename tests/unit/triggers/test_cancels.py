@@ -103,11 +103,14 @@ def test_it_continues_when_its_caller_is_canceled(server, connection: str) -> No
     assert one.status == "CANCELED"
 
 
-def test_a_maintenance_page_does_not_end_it(server, connection: str, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("page", ["malformed_next", "redirect_next"])
+def test_a_maintenance_page_does_not_end_it(
+    server, connection: str, monkeypatch: pytest.MonkeyPatch, page: str
+) -> None:
     monkeypatch.setattr(exchange, "WAIT", wait_none())
     monkeypatch.setattr(circuit_breaker, "PROBE_INTERVAL", 0.01)
     one = server.add_run("EXECUTING")
-    server.malformed_next(30)
+    getattr(server, page)(30)
 
     async def main() -> Any:
         return await cancel_runs([one.id], await get_hook(CONN_ID))
@@ -115,7 +118,10 @@ def test_a_maintenance_page_does_not_end_it(server, connection: str, monkeypatch
     assert outcomes(run(main)) == {one.id: "canceled"}
 
 
-def test_it_has_a_time_limit(server, connection: str, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(("key", "works"), [(None, 1), ("tr_prod_old", 2)])
+def test_it_has_a_time_limit_also_with_a_key_that_was_changed(
+    server, set_connection, monkeypatch: pytest.MonkeyPatch, key: str | None, works: int
+) -> None:
     settings: list[CancelSettings] = []
 
     class Work(Cancellation):
@@ -126,10 +132,13 @@ def test_it_has_a_time_limit(server, connection: str, monkeypatch: pytest.Monkey
     monkeypatch.setattr(cancels, "Cancellation", Work)
 
     async def main() -> Any:
-        return await cancel_runs([server.add_run("COMPLETED").id], await get_hook(CONN_ID))
+        set_connection(key or server.secret_key)
+        hook = await get_hook(CONN_ID)
+        set_connection(server.secret_key)
+        return await cancel_runs([server.add_run("COMPLETED").id], hook)
 
     run(main)
-    assert [how.time_limit for how in settings] == [cancels.TIME_LIMIT]
+    assert [how.time_limit for how in settings] == [cancels.TIME_LIMIT] * works
 
 
 class Works:
