@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -10,6 +11,7 @@ from typing import Any
 
 import pytest
 from fake_airflow import TaskInstance
+from in_process import Network
 
 from airflow_provider_trigger._compat import AirflowException, AirflowFailException, BaseOperator
 from airflow_provider_trigger.cancel.outcome import CancelOutcome, CancelResult
@@ -17,6 +19,8 @@ from airflow_provider_trigger.cancel.settings import CancelSettings
 from airflow_provider_trigger.hooks.trigger_dev import TriggerDevHook
 from airflow_provider_trigger.links.run import TriggerRunLink
 from airflow_provider_trigger.operators.cancel import CancelTriggerRunOperator
+from airflow_provider_trigger.sources import selected
+from airflow_provider_trigger.testing import TriggerDevServer
 
 try:
     from airflow.sdk import DAG
@@ -119,6 +123,7 @@ def operator(**arguments: Any) -> CancelTriggerRunOperator:
         ({"xcom_task_ids": TASK}, "a task's output goes into run_ids"),
         ({"xcom_task_ids": ["work", TASK]}, "a task's output goes into run_ids"),
         ({"xcom_task_ids": 5}, "xcom_task_ids must be a task's id, a string that is not empty, not 5"),
+        ({"trigger_dev_conn_id": ""}, "trigger_dev_conn_id must be the id of a connection, not ''"),
         ({"on_not_found": "skip"}, "on_not_found must be 'fail' or 'ignore', not 'skip'"),
         ({"on_not_found": None}, "on_not_found must be 'fail' or 'ignore', not None"),
         ({"on_empty": "skip"}, "on_empty must be 'fail' or 'ignore', not 'skip'"),
@@ -413,8 +418,10 @@ def test_when_no_run_is_found_the_key_may_be_another_environments(runs: dict[str
     with pytest.raises(AirflowFailException, match="belong to another environment"):
         operator(run_ids=["run_x", "run_y"]).execute(context())
     operator(run_ids=["run_x"], on_not_found="ignore").execute(context())
-    [text] = log.of("warning")
-    assert "connection 'trigger_dev_default' belong to another environment?" in text
+    assert log.of("warning") == [
+        "None of the runs was found: does the secret key of connection 'trigger_dev_default' belong to "
+        "another environment?"
+    ]
 
 
 def test_an_unknown_value_that_does_not_look_like_a_run_id_gets_a_hint(runs: dict[str, Any]) -> None:
@@ -637,3 +644,114 @@ def test_a_search_that_airflow_ends_says_that_nothing_was_canceled(
     with pytest.raises(SystemExit, match="a timeout"):
         operator(run_ids=["run_1"], tags="a").execute(context())
     assert any("The search was ended" in line and "nothing was canceled" in line for line in log.of("error"))
+
+
+# Runs that it finds by tags
+
+
+@pytest.fixture
+def network(runs: dict[str, Any], wire, answer, monkeypatch: pytest.MonkeyPatch) -> Network:
+    """A server whose list does not lag."""
+    monkeypatch.setattr(selected, "LIST_LAG", 0.0)
+    made = Network(TriggerDevServer(secret_key="tr_prod_marker", acknowledge_after=0.05), answer)
+    wire.script = made
+    return made
+
+
+def by_tag(**arguments: Any) -> CancelTriggerRunOperator:
+    return operator(**{"run_ids": None, "tags": "a"} | arguments)
+
+
+def test_runs_of_a_tag_are_named_and_canceled_also_one_that_only_the_second_search_shows(
+    network: Network, log, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server, late = network.server, list[str]()
+    first = server.add_run("EXECUTING", tags=["a"], task_identifier="resize")
+    other = server.add_run("EXECUTING", tags=["b"])
+    search = selected.SelectedRuns.further
+
+    def add_and_search(*given: Any) -> Any:
+        late.append(server.add_run("QUEUED", tags=["a"]).id)
+        return search(*given)
+
+    monkeypatch.setattr(selected.SelectedRuns, "further", add_and_search)
+    given = context()
+    results = by_tag().execute(given)
+    assert [(one["run_id"], one["outcome"]) for one in results] == [
+        (first.id, "canceled"),
+        (late[0], "canceled"),
+    ]
+    assert other.status == "EXECUTING"
+    assert given["ti"].pushed["run_url"] == f"https://trigger.test/runs/{first.id}"
+    assert log.of("info")[:3] == [
+        "Found 1 runs that are alive by tags=['a']",
+        f"1 of Trigger.dev task 'resize', EXECUTING: {first.id}",
+        "Canceling 1 Trigger.dev run on https://trigger.test",
+    ]
+    assert log.of("info")[-1] == "2 Trigger.dev runs: 2 canceled"
+
+
+NO_RUN = "no run that is alive has tags=['a']"
+
+
+def test_a_tag_without_runs_is_a_warning_and_nothing_is_canceled(network: Network, log) -> None:
+    assert by_tag().execute(context()) == []
+    assert log.leveled == [
+        ("warning", NO_RUN),
+        ("info", "No run ids were found, so nothing was canceled"),
+    ]
+
+
+def test_a_tag_without_runs_fails_the_task_for_good_if_it_shall(network: Network, log) -> None:
+    with pytest.raises(AirflowFailException, match=re.escape(NO_RUN)):
+        by_tag(on_empty="fail").execute(context())
+    assert (log.of("error"), log.of("warning")) == ([NO_RUN], [])
+
+
+def test_more_runs_than_max_runs_fail_the_task_for_good_and_none_is_canceled(network: Network) -> None:
+    found = [network.server.add_run("EXECUTING", tags=["a"]) for _ in range(2)]
+    with pytest.raises(AirflowFailException, match="finds 2 runs that are alive, more than max_runs=1: noth"):
+        by_tag(max_runs=1).execute(context())
+    assert [run.status for run in found] == ["EXECUTING"] * 2
+
+
+def test_where_the_search_fails_the_given_runs_are_canceled_and_the_task_is_retried(
+    network: Network, answer
+) -> None:
+    named = network.server.add_run("EXECUTING")
+    network.fault("GET /api/v1/runs", answer(500, {"error": "no database"}), times=1000)
+    text = r"1 canceled - .*; tags=\['a'\]: not all runs could be searched: .* answered 500"
+    with pytest.raises(AirflowException, match=text) as raised:
+        by_tag(run_ids=named.id).execute(context())
+    assert not isinstance(raised.value, AirflowFailException)
+    assert named.status == "CANCELED"
+
+
+@pytest.mark.parametrize(
+    ("run_ids", "left"),
+    [(None, ""), (["run_1", "run_2"], "2 runs may still run; ")],
+    ids=["none given", "two given"],
+)
+@pytest.mark.parametrize(
+    ("conn_id", "reason"),
+    [("mine", "Connection 'mine' was not found"), ("trigger_dev_default", "check the password of the conn")],
+)
+def test_where_nothing_can_be_searched_the_error_says_why_and_what_may_still_run(
+    run_ids, left: str, conn_id: str, reason: str, network: Network, answer
+) -> None:
+    network.fault("GET", answer(401, {"error": "Invalid API key"}), times=1000)
+    with pytest.raises(AirflowFailException, match=reason) as raised:
+        by_tag(run_ids=run_ids, trigger_dev_conn_id=conn_id).execute(context())
+    end = f"; {left}runs that were not found yet may still run"
+    assert str(raised.value).endswith(end)
+    assert str(raised.value).count("may still run") == end.count("may still run")
+
+
+def test_a_stop_ends_the_search_and_nothing_more_is_sent(network: Network) -> None:
+    run = network.server.add_run("EXECUTING", tags=["a"])
+    made = by_tag()
+    network.before = lambda _: made.on_kill()
+    with pytest.raises(AirflowException, match="not all runs were searched, as the task was stopped"):
+        made.execute(context())
+    assert network.requests == ["GET /api/v1/runs"]
+    assert run.status == "EXECUTING"
