@@ -9,9 +9,16 @@ from typing import Any
 import pytest
 from fake_airflow import TaskInstance, context_of
 from run_operator import batch_in_worker as operator
+from waiting import until
 
-from airflow_provider_trigger._compat import AirflowFailException
+from airflow_provider_trigger._compat import AirflowFailException, BaseOperator
+from airflow_provider_trigger.api.errors import TriggerDevError
 from airflow_provider_trigger.operators.batch import RunTriggerTaskBatchOperator
+
+try:
+    from airflow.sdk import DAG
+except ImportError:  # 2.11
+    from airflow.models.dag import DAG
 
 
 @pytest.fixture
@@ -52,6 +59,14 @@ INVALID = [
     ({"payloads": [1, {2}]}, "payloads[1] must be JSON"),
     ({"payloads": 7}, "payloads must be a list with one entry for each run, not a int"),
     ({"payloads": None, "items": [{"payload": 1}, 7]}, "items[1] must be a dict of 'payload' and 'options'"),
+    (
+        {"payloads": None, "items": [{"options": {"tags": [f"t{number}" for number in range(8)]}}]},
+        "items[0]['options']: tags must be 7 tags or fewer, not 8",
+    ),
+    (
+        {"payloads": None, "items": [{"options": {"delay": "2020-01-01"}}]},
+        "items[0]['options']: delay must be in the future",
+    ),
 ]
 
 
@@ -85,6 +100,21 @@ def test_an_invalid_rendered_argument_fails_the_task_for_good_before_anything_is
         made.execute(context_of(TaskInstance()))
     assert str(raised.value).startswith(f"RunTriggerTaskBatchOperator 'work': {reason}")
     assert server.requests == []
+
+
+@pytest.mark.parametrize(
+    ("arguments", "reason"),
+    [({"payloads": None}, "give either payloads or items"), ({"fail_on": "some"}, "fail_on must be 'any'")],
+)
+def test_an_invalid_argument_of_a_mapped_task_fails_it_for_good(arguments: Any, reason: str) -> None:
+    with pytest.raises(AirflowFailException, match=f"RunTriggerTaskBatchOperator 'work': {reason}"):
+        operator(**arguments, _airflow_from_mapped=True)
+
+
+def test_another_tasks_output_may_say_which_task_is_run() -> None:
+    with DAG("d", schedule=None):
+        made = operator(task_identifier=BaseOperator(task_id="choose").output)
+    assert made.upstream_task_ids == {"choose"}
 
 
 def test_what_it_takes_is_templated() -> None:
@@ -148,6 +178,22 @@ def test_an_empty_list_starts_nothing(connection: str, server, keep_log) -> None
     assert log.of("info") == ["payloads is an empty list: no run is started"]
 
 
+def test_its_log_says_how_many_runs_of_which_task_it_starts(connection: str, keep_log) -> None:
+    log = keep_log(RunTriggerTaskBatchOperator)
+    operator(payloads=[1, 2], wait_for_completion=False).execute(context_of(TaskInstance()))
+    assert log.of("info")[0] == "Starting 2 runs of Trigger.dev task 'resize'"
+
+
+def test_runs_whose_ids_no_answer_has_shown_are_found_by_their_tag_and_canceled(
+    connection: str, server
+) -> None:
+    server.on_task("resize", after=None)
+    server.fail_next(1, 400, path="/api/v2/batches/", method="GET")
+    with pytest.raises(TriggerDevError, match="Runs of these items may exist"):
+        operator(payloads=[1, 2]).execute(context_of(TaskInstance()))
+    assert [run.status for run in server.runs.values()] == ["CANCELED"] * 2
+
+
 # A retry
 
 
@@ -186,3 +232,51 @@ def test_a_run_from_before_a_clear_is_taken_up_where_none_is_to_be_canceled(conn
     ti = TaskInstance(try_number=2, max_tries=1)
     assert operator(payloads=[1], cancel_on_kill=False).execute(context_of(ti)) == ["first"]
     assert ti.pushed["run_id"] == first == list(server.runs)
+
+
+def test_a_run_that_was_canceled_is_followed_by_a_new_one(connection: str, server) -> None:
+    server.on_task("resize", after=None, times=1)
+    server.on_task("resize", output="second")
+    operator(payloads=[1], wait_for_completion=False).execute(context_of(TaskInstance()))
+    [first] = server.runs.values()
+    first.cancel()
+    until(lambda: first.status == "CANCELED", "the run is canceled")
+    assert operator(payloads=[1]).execute(retried()) == ["second"]
+
+
+def test_a_run_of_another_trigger_dev_task_is_canceled(connection: str, server) -> None:
+    server.on_task("resize", after=None)
+    operator(payloads=[1], wait_for_completion=False).execute(context_of(TaskInstance()))
+    assert operator(task_identifier="crop", payloads=[1]).execute(retried()) == [1]
+    assert [run.status for run in server.runs.values()] == ["CANCELED", "COMPLETED"]
+
+
+def test_a_delay_that_has_passed_since_the_first_try_is_no_error(connection: str, sent_items) -> None:
+    made = operator(payloads=None, items="{{ x }}", delay="{{ x }}", wait_for_completion=False)
+    made.items = [{"payload": 1}, {"payload": 2, "options": {"delay": "2021-01-01"}}]  # as rendered natively
+    made.delay = "2020-01-01"
+    made.execute(retried())
+    assert [item["options"]["delay"][:4] for item in sent_items()] == ["2020", "2021"]
+
+
+def test_where_the_start_fails_the_runs_of_an_earlier_try_are_canceled(connection: str, server) -> None:
+    server.on_task("resize", after=None)
+    operator(payloads=[1, 2], wait_for_completion=False).execute(context_of(TaskInstance()))
+    server.fail_next(1, 400, path="/api/v1/runs?", method="GET")  # so that they are not replaced before
+    server.fail_next(1, 422, path="/tasks/batch")
+    with pytest.raises(TriggerDevError, match="422"):
+        operator(payloads=[3]).execute(retried())
+    assert [run.status for run in server.runs.values()] == ["CANCELED"] * 2
+
+
+def test_where_the_start_fails_without_waiting_only_runs_of_its_own_items_are_canceled(
+    connection: str, server
+) -> None:
+    server.on_task("resize", after=None)
+    operator(payloads=[1, 2], wait_for_completion=False).execute(context_of(TaskInstance()))
+    server.fail_next(1, 422, path="/tasks/batch")
+    with pytest.raises(TriggerDevError, match="422"):
+        operator(payloads=[1, 3], wait_for_completion=False).execute(retried())
+    first, second = server.runs.values()
+    until(lambda: first.status == "CANCELED", "the run of the first item is canceled")
+    assert second.cancel_requests == 0
