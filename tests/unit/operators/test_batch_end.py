@@ -132,8 +132,9 @@ def test_without_a_failure_it_succeeds(fail_on: str, log: Log) -> None:
 )
 def test_failures_count_as_fail_on_says(fail_on: str, each: Any, fails: bool, log: Log) -> None:
     assert (failure_of(ends(*each), fail_on=fail_on, log=log) is not None) == fails
-    said = [text.startswith(f"The task does not fail for it (fail_on='{fail_on}'): ") for text in log.lines]
-    assert said == ([] if fails else [True])
+    text = f"The task does not fail for it (fail_on='{fail_on}'): "
+    text += str(failure_of(ends(*each), fail_on="any", log=Log()))
+    assert log.lines == ([] if fails else [text])
 
 
 @pytest.mark.parametrize(
@@ -201,3 +202,17 @@ def test_outputs_that_cannot_be_fetched(fail_on: str, has_others: bool, fails: b
 def test_nothing_is_said_where_all_were_fetched(log: Log) -> None:
     check_fetched(ends("COMPLETED"), outputs_of(), connection=CONNECTION, fail_on="any", log=log)
     assert log.lines == []
+
+
+def test_all_outputs_that_cannot_be_fetched_are_named(log: Log) -> None:
+    found = outputs_of(run_0="a")
+    found.errors |= {run_id: TriggerDevError("broken") for run_id in ("run_1", "run_2")}
+    check_fetched(ends(*["COMPLETED"] * 3), found, connection=CONNECTION, fail_on="all", log=log)
+    named = "; ".join(
+        f"item {index}: run run_{index} is COMPLETED, but its output cannot be fetched: broken. "
+        f"https://cloud.trigger.dev/runs/run_{index}"
+        for index in (1, 2)
+    )
+    assert log.leveled == [
+        ("warning", f"The task does not fail for it (fail_on='all'): 2 outputs are missing: {named}")
+    ]

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import time
+from datetime import timedelta
 from typing import Any
 
 import pytest
 from fake_airflow import TaskInstance, context_of
+from fake_clock import Clock
+from in_process import Network
 from run_operator import batch_in_worker as operator
 from waiting import until
 
 from airflow_provider_trigger._compat import AirflowException, AirflowFailException
 from airflow_provider_trigger.api.errors import TriggerDevError
+from airflow_provider_trigger.operators.batch import RunTriggerTaskBatchOperator
+from airflow_provider_trigger.run.blocking_watch import WATCH_FROM
 
 try:
     from airflow.sdk.exceptions import TaskDeferralError, TaskDeferred
@@ -113,6 +119,16 @@ def test_many_runs_are_waited_for_by_a_query(execute, server, sent) -> None:
     assert "/api/v1/query" in {request.path for request in server.requests}
 
 
+def test_where_no_query_works_the_log_names_the_connection(execute, server, keep_log) -> None:
+    log = keep_log(RunTriggerTaskBatchOperator)
+    server.query = False
+    server.on_task("resize", output=lambda payload: payload, start_after=0, after=0)
+    payloads = list(range(WATCH_FROM))
+    assert execute(operator(payloads=payloads, poll_interval=None)) == payloads
+    why = "the server has no status queries; each run is checked by itself"
+    assert f"Connection 'trigger_dev_default': {why}" in log.of("info")
+
+
 def test_outputs_above_the_limit_are_references(execute, server) -> None:
     outputs = execute(operator(payloads=["a", "bc"], max_output_size=6))
     first, second = server.runs
@@ -122,6 +138,42 @@ def test_outputs_above_the_limit_are_references(execute, server) -> None:
 def test_with_fail_on_never_it_returns_what_there_is(execute, server) -> None:
     server.on_task("resize", error="boom", times=1)
     assert execute(operator(payloads=[1, 2], fail_on="never")) == [None, 2]
+
+
+def test_by_default_a_failure_leaves_the_others_alone(execute, server) -> None:
+    server.on_task("resize", error="boom", times=1, start_after=0, after=0)
+    server.on_task("resize", after=0.3)
+    with pytest.raises(AirflowException, match="1 of 2 runs did not complete"):
+        execute(operator(payloads=[1, 2]))
+    assert [(run.status, run.cancel_requests) for run in server.runs.values()] == [
+        ("FAILED", 0),
+        ("COMPLETED", 0),
+    ]
+
+
+def test_an_output_that_the_server_cannot_give_fails_the_task_unless_it_does_not_count(
+    connection: str, server, ti, keep_log
+) -> None:
+    log = keep_log(RunTriggerTaskBatchOperator)
+    server.on_task("resize", output=lambda payload: payload, start_after=0, after=0)
+    _, broken = operator(payloads=[1, 2], wait_for_completion=False).execute(context_of(ti))
+    until(lambda: statuses(server) == {"COMPLETED"}, "all have completed")
+    headers = {"x-should-retry": "false"}
+    server.fail_next(None, 500, path=f"/api/v3/runs/{broken}", headers=headers)
+    text = f"1 outputs are missing: item 1: run {broken} is COMPLETED, but its output cannot be fetched: "
+    with pytest.raises(AirflowException, match=text) as raised:
+        operator(payloads=[]).execute_complete(context_of(ti), event_of(server))
+    assert str(raised.value).endswith(f"{server.url}/runs/{broken}")
+    made = operator(payloads=[], fail_on="all")
+    assert made.execute_complete(context_of(ti), event_of(server)) == [1, None]
+    [warning] = log.of("warning")
+    assert warning.startswith(f"The task does not fail for it (fail_on='all'): {text}")
+
+
+def test_a_run_that_does_not_end_in_time_is_named_with_all_time_limits(execute, endless) -> None:
+    made = operator(payloads=[1], timeout=0.3, execution_timeout=timedelta(seconds=90))
+    with pytest.raises(AirflowException, match=r"\(timeout=0.3 s, execution_timeout=90 s\)"):
+        execute(made)
 
 
 def test_the_first_failure_cancels_the_others(execute, server) -> None:
@@ -149,6 +201,43 @@ def test_it_hands_all_runs_to_its_trigger_and_leaves_the_cancel_to_it(execute, e
     assert not any(run.cancel_requests for run in endless.runs.values())
 
 
+def test_by_default_its_trigger_leaves_the_others_alone_after_a_failure(execute, endless, keep_log) -> None:
+    log = keep_log(RunTriggerTaskBatchOperator)
+    with pytest.raises(TaskDeferred) as deferred:
+        execute(operator(payloads=[1, 2, 3], deferrable=True))
+    wait = deferred.value.trigger.wait
+    assert (wait["success_statuses"], wait["cancels_others"]) == (None, False)
+    assert log.of("info")[-1].startswith("Deferring: the triggerer waits for 3 runs from here on. ")
+
+
+def test_deferred_the_execution_timeout_counts_from_the_begin_of_the_task(execute, endless) -> None:
+    before = time.time()
+    with pytest.raises(TaskDeferred) as deferred:
+        execute(operator(payloads=[1], deferrable=True, execution_timeout=timedelta(seconds=30)))
+    assert before + 30 <= deferred.value.trigger.wait["deadline"] <= time.time() + 30
+
+
+def test_the_timeout_counts_from_the_creation_of_the_oldest_run_that_is_alive(
+    connection: str, server, wire, answer, clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("airflow_provider_trigger.operators.base.time", clock)
+    of_server = Clock()
+    server.clock = of_server.time
+    wire.script = Network(server, answer)
+    server.on_task("resize", times=1, start_after=0, after=0)
+    server.on_task("resize", after=None)
+    for try_number, payloads, seconds in ((1, [1], 30), (2, [1, 2], 40)):
+        ti = TaskInstance(try_number=try_number)
+        operator(payloads=payloads, wait_for_completion=False).execute(context_of(ti))
+        of_server.now += seconds
+        clock.now += seconds
+    made = operator(payloads=[1, 2, 3], deferrable=True, timeout=60)
+    with pytest.raises(TaskDeferred) as deferred:
+        made.execute(context_of(TaskInstance(try_number=3)))
+    assert next(iter(server.runs.values())).status == "COMPLETED"
+    assert deferred.value.trigger.wait["deadline"] == pytest.approx(clock.time() + 20, abs=1)
+
+
 def test_the_outputs_are_in_the_order_of_the_items_whatever_the_events(connection: str, server, ti) -> None:
     server.on_task("resize", output=lambda payload: payload, start_after=0, after=0)
     made = operator(payloads=[1, 2, 3], wait_for_completion=False)
@@ -156,7 +245,9 @@ def test_the_outputs_are_in_the_order_of_the_items_whatever_the_events(connectio
     until(lambda: statuses(server) == {"COMPLETED"}, "all have completed")
     event = event_of(server)
     event["runs"].reverse()
-    assert operator(payloads=[]).execute_complete(context_of(ti), event) == [1, 2, 3]
+    resumed = operator(payloads=[])
+    assert resumed.execute_complete(context_of(ti), event) == [1, 2, 3]
+    assert resumed.run_url == f"{server.url}/runs/{run_ids[0]}"
     ti.xcom_push(key="run_id", value=[run_ids[0], run_ids[1], run_ids[2], run_ids[0]])
     assert operator(payloads=[]).execute_complete(context_of(ti), event) == [1, 2, 3, 1]
     ti.xcom_push(key="run_id", value=None)  # a backend has lost it
@@ -228,6 +319,25 @@ def test_stopped_while_it_starts_it_sends_nothing_more_and_pushes_what_is_known(
     assert ti.pushed["run_id"] == [*endless.runs, *[None] * 40]
 
 
+def test_ended_in_a_retry_it_cancels_only_the_runs_that_are_alive(
+    connection: str, server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server.on_task("resize", times=1, start_after=0, after=0)
+    server.on_task("resize", after=None)
+    made = operator(payloads=[1, 2])
+    operator(payloads=[1, 2], wait_for_completion=False).execute(context_of(TaskInstance()))
+    first, second = server.runs.values()
+    until(lambda: first.status == "COMPLETED", "the first has completed")
+
+    def end(*_: Any) -> None:
+        raise SystemExit("a timeout")
+
+    monkeypatch.setattr(made, "_wait", end)
+    with pytest.raises(SystemExit, match="a timeout"):
+        made.execute(context_of(TaskInstance(try_number=2)))
+    assert (first.cancel_requests, second.cancel_requests) == (0, 1)
+
+
 def test_stopped_before_it_begins_it_sends_nothing(execute, endless) -> None:
     made = operator(payloads=[1])
     made.on_kill()
@@ -244,11 +354,13 @@ def test_after_the_end_a_stop_cancels_nothing(execute, server) -> None:
     assert len(server.requests) == before
 
 
-def test_where_the_trigger_failed_all_runs_are_canceled(connection: str, endless, ti) -> None:
+def test_where_the_trigger_failed_all_runs_are_canceled(connection: str, endless) -> None:
+    ti = TaskInstance(map_index=3)
     operator(payloads=[1, 2, 3], wait_for_completion=False).execute(context_of(ti))
     with pytest.raises(TaskDeferralError, match="no such trigger"):
         operator(payloads=[]).resume_execution("__fail__", {"error": "no such trigger"}, context_of(ti))
     assert statuses(endless) == {"CANCELED"}
+    assert ti.pulls == [{"task_ids": "work", "key": "run_id", "map_indexes": 3}]
 
 
 def test_a_failure_that_no_retry_cures_is_one_for_good(execute, server) -> None:
