@@ -15,11 +15,13 @@ from fake_airflow import TaskInstance, context_of
 from fake_clock import Clock
 from in_process import Network
 from run_operator import operator_in_worker as operator
+from waiting import until
 
 from airflow_provider_trigger._compat import AirflowException, AirflowFailException
 from airflow_provider_trigger.api.errors import TriggerDevError
 from airflow_provider_trigger.hooks.trigger_dev import TriggerDevHook
 from airflow_provider_trigger.operators.run import RunTriggerTaskOperator
+from airflow_provider_trigger.run.output import OutputTooLargeError
 from airflow_provider_trigger.testing import TriggerDevServer
 from airflow_provider_trigger.triggers.run import TriggerDevRunTrigger
 
@@ -81,6 +83,18 @@ def test_a_large_output_is_replaced_by_a_reference_with_a_warning(
     [warning] = log.of("warning")
     assert "max_output_size=10" in warning
     assert TriggerDevHook(connection).get_output(run_id) == "x" * 9
+
+
+def test_an_output_that_is_too_large_to_be_fetched_is_replaced_by_a_reference_with_a_warning(
+    execute, server, log, run_of, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(run: Any, *_: Any, **__: Any) -> None:
+        raise OutputTooLargeError(run.id, limit=16 * 1024 * 1024, size=17_000_000)
+
+    monkeypatch.setattr("airflow_provider_trigger.run.output.output_of", fail)
+    assert execute(operator()) == {"run_id": run_of().id, "output_size": 17_000_000}
+    [warning] = log.of("warning")
+    assert warning.startswith(f"XCom gets a reference. The output of run {run_of().id} has 17000000 bytes")
 
 
 def test_an_output_behind_a_url_is_fetched(execute, server) -> None:
@@ -306,8 +320,16 @@ def test_a_run_that_completed_already_needs_no_trigger(execute, server) -> None:
     assert operator(deferrable=True).execute(again) == "done"
 
 
-def test_a_resumed_task_returns_the_output(defer, server, run_of) -> None:
-    server.on_task("resize", output={"a": 1}, start_after=0, after=0)
+def test_its_trigger_has_the_tasks_connection(defer, server, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AIRFLOW_CONN_MINE", os.environ["AIRFLOW_CONN_TRIGGER_DEV_DEFAULT"])
+    server.on_task("resize", after=None)
+    arguments, _ = defer(operator(deferrable=True, trigger_dev_conn_id="mine"))
+    assert arguments["trigger_dev_conn_id"] == "mine"
+
+
+@pytest.mark.parametrize("by_url", [False, True])
+def test_a_resumed_task_returns_the_output(by_url: bool, defer, server, run_of) -> None:
+    server.on_task("resize", output={"a": 1}, output_by_url=by_url, start_after=0, after=0)
     made = operator(deferrable=True)
     _, go_on = defer(made)
     empty: Any = {}
@@ -321,6 +343,19 @@ def test_a_page_in_place_of_the_server_costs_a_resumed_task_no_output(defer, ser
     server.redirect_next(1)
     assert go_on({}, ended(run_of())) == {"a": 1}
     assert not server.pending_faults
+
+
+def test_a_resumed_task_whose_output_the_server_cannot_give_says_so_and_may_be_retried(
+    defer, server, run_of
+) -> None:
+    server.on_task("resize", start_after=0, after=0)
+    _, go_on = defer(operator(deferrable=True))
+    event = ended(until(lambda: run_of("COMPLETED"), "the run has completed"))
+    server.fail_next(None, 500, path="/api/v3/runs/", headers={"x-should-retry": "false"})
+    with pytest.raises(AirflowException, match="is COMPLETED, but its output cannot be fetched") as raised:
+        go_on({}, event)
+    assert str(raised.value).endswith(f"{server.url}/runs/{run_of().id}")
+    assert not isinstance(raised.value, AirflowFailException)
 
 
 @pytest.mark.parametrize("output", [{"output": 1}, {"error": "no such file"}])

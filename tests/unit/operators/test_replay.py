@@ -119,3 +119,9 @@ def test_stopped_while_the_request_is_unanswered_it_cancels_the_run_once_its_id_
     with pytest.raises(AirflowException, match="Airflow stopped the task"):
         made.execute(context)
     assert [run.cancel_requests for run in server.runs.values()] == [0, 1]
+
+
+def test_its_log_says_which_run_is_replayed(original, connection: str, context, keep_log) -> None:
+    log = keep_log(ReplayTriggerRunOperator)
+    operator([original.id], wait_for_completion=False).execute(context)
+    assert log.of("info")[0] == f"Replaying run {original.id}"

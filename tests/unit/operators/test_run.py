@@ -493,3 +493,10 @@ def test_dag_runs_that_differ_in_their_start_only_have_runs_of_their_own(connect
     for start in (0, 1):
         operator(wait_for_completion=False).execute(context_of(TaskInstance(), start=start))
     assert len(server.runs) == 2
+
+
+def test_a_delay_that_has_passed_since_the_first_try_is_no_error(connection: str, context, body) -> None:
+    made = operator(delay="{{ x }}", wait_for_completion=False)
+    made.delay = "2020-01-01"  # as rendered
+    made.execute(context(try_number=2))
+    assert body()["options"]["delay"].startswith("2020-01-01")
