@@ -7,6 +7,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -525,7 +526,7 @@ class Work:
 
     stopped = False
     finished = True
-    search = None
+    search: Any = None
 
     def __init__(self, error: BaseException | None = None) -> None:
         self.error = error
@@ -590,6 +591,13 @@ def test_the_log_says_where_runs_are_canceled_and_ends_with_a_summary(work: Work
         ("info", "run_1 (Trigger.dev task unknown): canceled, CANCELED https://trigger.test/runs/run_1"),
         ("info", "1 Trigger.dev run: 1 canceled"),
     ]
+
+
+def test_a_search_for_descendants_that_was_not_finished_is_a_warning(work: Work, log) -> None:
+    work.search = SimpleNamespace(query_error=None, unreadable={}, is_over=False, is_cut_off=False)
+    operator(include_descendants=True).execute(context())
+    [text] = log.of("warning")
+    assert text == "Descendants may be missing, and still run: the search was not finished"
 
 
 def test_a_run_that_is_not_terminated_in_time_is_a_warning_and_a_success(work: Work, log) -> None:
