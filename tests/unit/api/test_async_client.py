@@ -565,7 +565,7 @@ def test_a_request_whose_cancel_never_ends_is_left_alone(connect_async, answer) 
 
 @pytest.mark.parametrize("end", [httpx.ReadError("lost"), asyncio.CancelledError()])
 def test_a_request_that_was_left_alone_may_end_later_in_any_way(connect_async, end: BaseException) -> None:
-    """asyncio would log an error that nobody has asked its task for."""
+    """asyncio would log an error that was not read from its task."""
     reported: list[str] = []
 
     async def main() -> None:

@@ -95,65 +95,52 @@ def test_outdated_clients_are_closed_when_the_last_of_several_requests_has_ended
 
 
 @pytest.fixture
-def rejected(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let the server reject each key."""
+def count_fetches(connect, monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[int]]:
+    """
+    Let the server reject each key, after each of some pauses; return how often the connection was fetched by
+    then. It is fetched unchanged, or ``fails`` is raised.
+    """
 
     async def reject(*_: Any, **__: Any) -> None:
         sent: dict[str, Any] = {"method": "GET", "path": "/", "request_id": None}
         raise AuthenticationError(**sent, status=401, detail="Invalid API key", retryable=False)
 
-    monkeypatch.setattr(AsyncTriggerDevClient, "call", reject)
+    def count(*pauses: float, fails: Exception | None = None) -> list[int]:
+        hook, clock, fetched = connect(), Clock(), []
+
+        async def fetch(conn_id: str) -> Any:
+            fetched.append(conn_id)
+            if fails is not None:
+                raise fails
+            return hook
+
+        async def main() -> list[int]:
+            clients, counts = WatchClients(hook), []
+            for seconds in pauses:
+                clock.sleep(seconds)
+                with pytest.raises(AuthenticationError):
+                    await clients.call("checks", check_run("run_1"))
+                counts.append(len(fetched))
+            return counts
+
+        monkeypatch.setattr(watch_clients, "time", clock)
+        monkeypatch.setattr(AsyncTriggerDevClient, "call", reject)
+        monkeypatch.setattr(asynchronous, "get_hook", fetch)
+        return asyncio.run(main())
+
+    return count
 
 
-@pytest.mark.usefixtures("rejected")
 def test_a_connection_that_could_not_be_fetched_is_fetched_again_after_a_while(
-    connect, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    count_fetches, caplog: pytest.LogCaptureFixture
 ) -> None:
-    hook, clock, fetched = connect(), Clock(), []
-    monkeypatch.setattr(watch_clients, "time", clock)
-
-    async def fail(conn_id: str) -> Any:
-        fetched.append(conn_id)
-        raise OSError("tr_prod_secret")
-
-    monkeypatch.setattr(asynchronous, "get_hook", fail)
-
-    async def main() -> list[int]:
-        clients, counts = WatchClients(hook), []
-        for seconds in (0.0, watch_clients._RENEW_AFTER_FAILURE - 0.5, 0.5):
-            clock.sleep(seconds)
-            with pytest.raises(AuthenticationError):
-                await clients.call("checks", check_run("run_1"))
-            counts.append(len(fetched))
-        return counts
-
-    assert asyncio.run(main()) == [1, 1, 2]
+    pauses = (0.0, watch_clients._RENEW_AFTER_FAILURE - 0.5, 0.5)
+    assert count_fetches(*pauses, fails=OSError("tr_prod_secret")) == [1, 1, 2]
     texts = [
         record.getMessage() for record in caplog.records if record.name.startswith("airflow_provider_trigger")
     ]
     assert texts == [f"Connection {CONN_ID!r} could not be fetched again (OSError)"] * 2
 
 
-@pytest.mark.usefixtures("rejected")
-def test_a_connection_that_still_has_the_rejected_key_is_fetched_once_a_minute(
-    connect, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    hook, clock, fetched = connect(), Clock(), []
-    monkeypatch.setattr(watch_clients, "time", clock)
-
-    async def fetch(conn_id: str) -> Any:
-        fetched.append(conn_id)
-        return hook
-
-    monkeypatch.setattr(asynchronous, "get_hook", fetch)
-
-    async def main() -> list[int]:
-        clients, counts = WatchClients(hook), []
-        for seconds in (0.0, 59.0, 1.0):
-            clock.sleep(seconds)
-            with pytest.raises(AuthenticationError):
-                await clients.call("checks", check_run("run_1"))
-            counts.append(len(fetched))
-        return counts
-
-    assert asyncio.run(main()) == [1, 1, 2]
+def test_a_connection_that_still_has_the_rejected_key_is_fetched_once_a_minute(count_fetches) -> None:
+    assert count_fetches(0.0, 59.0, 1.0) == [1, 1, 2]
