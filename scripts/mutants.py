@@ -9,7 +9,7 @@ the same folder in tests/unit that call the changed function.
 
 mutmut leaves out tables and constants outside of functions, and functions with a decorator, such as
 properties. Equivalent mutants are listed in tests/equivalent_mutants.toml, with reasons, and are not
-reported again.
+reported again; nor is another type in a typing.cast.
 """
 
 from __future__ import annotations
@@ -60,6 +60,12 @@ COPIED = (
 # The same random examples for each mutant, and nothing written between two of them.
 PYTEST_OPTIONS = ("--hypothesis-seed=0", "-p", "no:cacheprovider")
 
+# More than processors, as the tests wait more than they compute.
+WORKERS = 8
+
+# What ``typing.cast`` is called with first.
+_TYPE = re.compile(r"\bcast\([^,]*,")
+
 # Two words and a blank between them.
 _SENTENCE = re.compile(r"\w\W* \W*\w")
 
@@ -86,6 +92,12 @@ class Mutant:
     def key(self) -> tuple[str, str, tuple[str, ...]]:
         """What identifies the change while lines around it move."""
         return self.file, self.function, _without_indentation(self.diff)
+
+    @property
+    def is_of_a_type(self) -> bool:
+        """Whether only the type in a ``typing.cast`` changed, which does nothing at run time."""
+        shown = {_TYPE.sub("cast(", line[1:]) for line in self.diff}
+        return len(self.diff) == 2 and len(shown) == 1
 
     @property
     def is_wording(self) -> bool:
@@ -132,7 +144,7 @@ def main(arguments: Sequence[str]) -> int:
             _copy(Path(copy))
             _configure(Path(copy), tested)
             os.chdir(copy)  # where mutmut looks for its configuration, also when it is imported
-            command = [str(Path(sys.executable).with_name("mutmut")), "run"]
+            command = [str(Path(sys.executable).with_name("mutmut")), "run", f"--max-children={WORKERS}"]
             if code := subprocess.run(command, check=False).returncode:
                 print(
                     "error: the tests do not pass without a mutant, or mutmut failed; see above",
@@ -224,8 +236,8 @@ def _report(mutants: Sequence[Mutant], files: Sequence[str]) -> int:
     killed = Counter(mutant.status for mutant in mutants if mutant.status in ("killed", "timeout"))
     alive = [mutant for mutant in mutants if mutant.status not in killed]
     wording = [mutant for mutant in alive if mutant.is_wording]
-    equivalent = [mutant for mutant in alive if mutant.key in known]
-    survivors = [mutant for mutant in alive if not mutant.is_wording and mutant.key not in known]
+    equivalent = [mutant for mutant in alive if mutant.is_of_a_type or mutant.key in known]
+    survivors = [mutant for mutant in alive if mutant not in wording and mutant not in equivalent]
     for mutant in sorted(survivors, key=lambda mutant: (mutant.file, mutant.line)):
         print(f"\n{mutant.file}:{mutant.line} {mutant.function} ({mutant.status})", *mutant.diff, sep="\n")
     stale = known - {mutant.key for mutant in alive}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from datetime import timedelta
 from typing import Any
@@ -90,6 +91,28 @@ def test_where_a_request_fails_the_ids_of_those_next_to_it_are_in_xcom(
     assert set(filter(None, ti.pushed["run_id"])) == set(endless.runs)
     assert len(endless.runs) > 20
     assert (statuses(endless) == {"CANCELED"}) == cancels
+
+
+def test_where_a_request_fails_one_that_waits_for_its_retry_is_not_sent_again(
+    execute, endless, ti, monkeypatch
+) -> None:
+    fields = {"conn_type": "trigger_dev", "host": endless.url, "password": endless.secret_key}
+    monkeypatch.setenv("AIRFLOW_CONN_PATIENT", json.dumps(fields))
+    # A machine that stalls leaves the failure less time to be noticed: there is enough.
+    monkeypatch.setattr("airflow_provider_trigger.operators.base._STOP_TIME", 20.0)
+    push = ti.xcom_push
+
+    def xcom_push(key: str, value: Any) -> None:
+        if key == "run_id" and not ti.pushed:  # of the first request; then four are sent at once
+            endless.fail_next(1, 503, path="/tasks/batch", headers={"Retry-After": "5"})
+            endless.fail_next(1, 422, path="/tasks/batch")
+        push(key=key, value=value)
+
+    monkeypatch.setattr(ti, "xcom_push", xcom_push)
+    with pytest.raises(TriggerDevError, match="422"):
+        execute(operator(payloads=list(range(100)), trigger_dev_conn_id="patient"))
+    assert [request.path for request in endless.requests].count("/api/v2/tasks/batch") <= 5
+    assert statuses(endless) == {"CANCELED"}
 
 
 def test_where_the_push_fails_the_runs_are_canceled(execute, endless, ti) -> None:

@@ -29,6 +29,7 @@ from airflow_provider_trigger.api.errors import (
 )
 from airflow_provider_trigger.operators.run import RunTriggerTaskOperator
 from airflow_provider_trigger.sensors.run import TriggerRunSensor
+from airflow_provider_trigger.testing import TriggerDevServer
 from airflow_provider_trigger.triggers.run import TriggerDevRunTrigger
 
 try:
@@ -176,7 +177,9 @@ def test_it_pokes_until_all_have_ended_and_checks_no_run_twice_that_has(server, 
     paths = [request.path for request in server.requests]
     assert len([path for path in paths if ended.id in path]) == 1
     assert len([path for path in paths if late.id in path]) > 1
-    assert "1 of 2 runs have not ended yet" in log.of("info")
+    messages = log.of("info")
+    assert "1 of 2 runs have not ended yet" in messages
+    assert f"Run {late.id} is COMPLETED" in messages
 
 
 def test_it_keeps_no_payload_and_no_output(server, context) -> None:
@@ -449,6 +452,19 @@ def test_what_is_not_a_run_id_fails_it_for_good(context, server) -> None:
     assert server.requests == []
 
 
+def test_all_that_is_wrong_with_its_sources_is_one_failure_and_an_error_line_for_each(
+    context, log, server
+) -> None:
+    with pytest.raises(AirflowFailException) as raised:
+        sensor("run_1", 5.5, xcom_task_ids="start").execute(context)
+    invalid, empty = str(raised.value).split("; ")
+    assert "run_ids[1]" in invalid
+    assert "'start'" in empty
+    assert sorted(log.of("error")) == sorted([invalid, empty])
+    assert log.of("warning") == []
+    assert server.requests == []
+
+
 def test_it_can_be_mapped_and_an_instance_may_get_nothing(server, context) -> None:
     with DAG("d", schedule=None):
         mapped = TriggerRunSensor.partial(task_id="wait", on_empty="ignore").expand(run_ids=[["run_1"]])
@@ -503,6 +519,18 @@ def test_it_defers_what_has_not_ended_at_once(server, context) -> None:
         "try_number": None,
     }
     assert (deferral.method_name, deferral.timeout) == ("execute_complete", timedelta(seconds=60))
+
+
+def test_its_trigger_has_the_sensors_connection_and_knows_a_development_environment(
+    context, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with TriggerDevServer(secret_key="tr_dev_notARealSecretKey") as server:
+        fields = {"conn_type": "trigger_dev", "host": server.url, "password": server.secret_key}
+        monkeypatch.setenv("AIRFLOW_CONN_DEV", json.dumps(fields))
+        run = server.add_run("EXECUTING")
+        arguments, _ = deferred(sensor(run, deferrable=True, trigger_dev_conn_id="dev"), context)
+    assert arguments["trigger_dev_conn_id"] == "dev"
+    assert arguments["wait"]["is_development"] is True
 
 
 def test_it_leaves_the_first_check_of_many_runs_to_the_trigger(server, context) -> None:
@@ -579,7 +607,8 @@ def test_a_page_in_place_of_the_server_does_not_hide_why_a_run_failed(server, co
 def test_a_run_that_completes_in_spite_of_its_cancel_is_no_failure(server, context) -> None:
     run, other = server.add_run("COMPLETED"), server.add_run("EXECUTING")
     event = event_of((run.id, "final", "CANCELED"))  # as the trigger has seen it
-    made = sensor(run, other, deferrable=True)
+    context["ti"].xcoms["start", "return_value"] = other.id  # whose run ids are gathered again
+    made = sensor(run, xcom_task_ids="start", deferrable=True)
     with pytest.raises(TaskDeferred) as raised:
         made.resume_execution("execute_complete", {"event": event}, context)
     assert raised.value.trigger.serialize()[1]["run_ids"] == [run.id, other.id]
@@ -599,6 +628,7 @@ def test_a_run_that_cannot_be_checked_any_more_fails_it_so_that_another_try_may_
     with pytest.raises(AirflowException, match=text) as raised:
         sensor("run_1").execute_complete(context, event)
     assert not isinstance(raised.value, AirflowFailException)
+    assert f"{server.url}/runs/run_1" in str(raised.value)
     assert server.requests == []
 
 
@@ -612,8 +642,10 @@ def test_what_is_not_an_event_of_its_trigger_is_an_error(event, context) -> None
 def test_the_timeout_of_a_deferred_sensor_is_not_retried(context, soft: str | None) -> None:
     text = "Trigger/execution timeout" if AIRFLOW_2 else "Trigger timeout"
     made = sensor("run_1", **({soft: True} if soft else {}))
-    with pytest.raises(AirflowSkipException if soft else AirflowSensorTimeout):
+    raised: Any
+    with pytest.raises(AirflowSkipException if soft else AirflowSensorTimeout) as raised:
         made.resume_execution("__fail__", {"error": text}, context)
+    assert soft or str(raised.value) == text
 
 
 @pytest.mark.parametrize("soft", ["soft_fail", "never_fail"])

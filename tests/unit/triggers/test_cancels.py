@@ -57,6 +57,21 @@ def test_runs_that_are_canceled_together_go_through_one_work(server, connection:
     assert posted == ["/api/v1/bulk-actions"]
 
 
+@pytest.mark.parametrize("count", [30, 31])
+def test_many_runs_are_confirmed_by_queries_and_not_by_a_check_of_each(
+    server, connection: str, monkeypatch: pytest.MonkeyPatch, count: int
+) -> None:
+    monkeypatch.setattr(cancels, "BULK_FROM", 30)
+    runs = [server.add_run("EXECUTING") for _ in range(count)]
+
+    async def main() -> dict[str, CancelResult]:
+        return await cancel_runs([one.id for one in runs], await get_hook(CONN_ID))
+
+    assert set(outcomes(run(main)).values()) == {"canceled"}
+    checked = [request.path for request in server.requests if request.path.startswith("/api/v3/runs/")]
+    assert (len(checked) >= count) == (count <= 30)
+
+
 def test_each_run_has_its_own_outcome(server, connection: str) -> None:
     alive, ended = server.add_run("EXECUTING"), server.add_run("COMPLETED")
 

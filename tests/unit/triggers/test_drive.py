@@ -153,6 +153,25 @@ def test_a_cancel_that_fails_is_requested_again_after_a_pause(
     assert cancels.at == [begun + 10, begun + 12]
 
 
+def test_a_run_is_checked_again_that_does_not_show_its_cancel_at_once(
+    wait, virtual_time: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    canceled = CancelResult(run_id="run_1", outcome=CancelOutcome.CANCELED)
+    cancels = Cancels(virtual_time, canceled)
+    monkeypatch.setattr(drive_module, "cancel_runs", cancels)
+    shown_at = virtual_time.now + 11
+
+    def answer(request: Any) -> Any:
+        if virtual_time.now >= shown_at:
+            return cancels.answer(request)
+        run = Run.from_answer({"id": "run_1", "status": "EXECUTING"})
+        return [run] if request.method == "POST" else run
+
+    waited, _ = wait(answer, cancels=True, deadline=virtual_time.time() + 10)
+    assert (waited.end, waited.is_canceled) == (WaitEnd.TIMED_OUT, True)
+    assert len(cancels.at) == 1
+
+
 def test_why_a_cancel_failed_is_in_what_the_wait_came_to(
     wait, virtual_time: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -451,6 +451,13 @@ def test_which_statuses_count_as_success_is_a_setting(server, connection: str) -
         assert statuses(event) == {expired.id: "EXPIRED", late.id: "COMPLETED"}
 
 
+def test_runs_that_completed_are_only_counted_where_they_need_no_name(server, connection: str) -> None:
+    done, failed = [server.add_run("COMPLETED") for _ in range(2)], server.add_run("FAILED")
+    trigger = runs_trigger(*done, failed, success_statuses=None, names_completed=False)
+    event = asyncio.run(events_of(trigger))
+    assert (statuses(event), event["completed"]) == ({failed.id: "FAILED"}, 2)
+
+
 def test_canceled_it_leaves_all_runs_and_no_task_behind(server, connection: str) -> None:
     runs = [server.add_run("EXECUTING") for _ in range(3)]
 
@@ -468,6 +475,8 @@ def test_the_others_are_canceled_if_that_is_wanted(server, connection: str) -> N
     event = asyncio.run(events_of(runs_trigger(endless, failing, cancels_others=True)))
     assert statuses(event) == {endless.id: "CANCELED", failing.id: "FAILED"}
     assert [run["end"] for run in event["runs"]] == ["not_needed", "final"]
+    assert [run["is_canceled"] for run in event["runs"]] == [True, False]
+    assert endless.cancel_requests == 1
 
 
 def test_when_its_task_is_ended_all_its_runs_are_canceled_and_many_are_counted(
