@@ -17,6 +17,7 @@ from airflow_provider_trigger.api.errors import (
     root_of,
 )
 from airflow_provider_trigger.cancel.record import RunRecord
+from airflow_provider_trigger.wording import counted
 
 
 class CancelOutcome(StrEnum):
@@ -191,7 +192,7 @@ def _why_failed(
     cancel_error, check_error = record.cancel_error, record.check_error
     if record.seen:
         requests = record.cancels + (part is not None and part.is_sent and not part.has_done_nothing)
-        alive = f"still {record.seen.status} after {requests} cancel request{'s' * (requests > 1)}"
+        alive = f"still {record.seen.status} after {counted(requests, 'cancel request')}"
         return alive, _reasons(Label.LAST_ERROR, cancel_error), cancel_error
     if check_error and cancel_error:
         # The server is named once.

@@ -29,6 +29,7 @@ from airflow_provider_trigger.cancel.record import Action, BulkPart, RunRecord, 
 from airflow_provider_trigger.cancel.search import Look, Search
 from airflow_provider_trigger.cancel.settings import CancelSettings
 from airflow_provider_trigger.cancel.trees import record_of
+from airflow_provider_trigger.wording import counted
 
 
 @dataclass(slots=True, eq=False)
@@ -69,7 +70,7 @@ def _begin_look(search: Search, look: Look, records: Sequence[RunRecord], now: f
 def _progress(records: Sequence[RunRecord], unfinished: int) -> str:
     count, requested = len(records), sum(record.is_requested for record in records)
     finished = count - unfinished
-    return f"{requested} of {count} cancel requests sent, {finished} run{'s' * (finished != 1)} finished"
+    return f"{requested} of {count} cancel requests sent, {counted(finished, 'run')} finished"
 
 
 class Schedule:

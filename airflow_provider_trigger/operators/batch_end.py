@@ -118,7 +118,7 @@ def _describe(failed: Sequence[ItemEnd], *, canceled: int, count: int) -> str:
             f"{canceled} of {count} runs were canceled, as another one had failed (cancel_others=True); that "
             "one has completed after all"
         )
-    shown = enumeration((f"item {end.index}: {end.reason.rstrip('.')}" for end in failed), "; ")
+    shown = enumeration((f"item {end.index}: {end.reason}" for end in failed), "; ")
     text = f"{len(failed)} of {count} runs did not complete: {shown}"
     others = f"{canceled} others were canceled, as one had failed (cancel_others=True)"
     return f"{text}. {others}" if canceled else text

@@ -8,6 +8,7 @@ from airflow_provider_trigger.api.models.run_errors import advice
 from airflow_provider_trigger.api.models.runs import Run
 from airflow_provider_trigger.run.describe import describe, missing_version
 from airflow_provider_trigger.run.waited import Waited, WaitEnd
+from airflow_provider_trigger.wording import counted
 
 if TYPE_CHECKING:
     from airflow_provider_trigger.log import Log
@@ -23,7 +24,7 @@ def why_failed(run: Run, *, run_url: str) -> str:
     :param run_url: its page in the dashboard
     """
     count = run.attempt_count
-    attempts = f" after {count} attempt{'s' * (count != 1)}" if count else ""
+    attempts = f" after {counted(count, 'attempt')}" if count else ""
     error, reason = run.error, error_of(run)
     text = f"{describe(run)} ended with status {run.status}{attempts}"
     text = text[0].upper() + text[1:] + (f": {reason}" if reason else "")

@@ -156,7 +156,7 @@ def test_runs_whose_cancel_is_not_confirmed_are_counted_and_named(
     kill_when(lambda: sent(server, "/api/v3/runs/"), made.on_kill)
     ended = run_try(made)
     assert isinstance(ended.error, AirflowException)
-    [line, *_] = said.lines("25 runs may still be running, as their cancel is not confirmed")
+    [line, *_] = said.lines("25 runs may still be running, as the cancel is not confirmed")
     assert all(run_id in line for run_id in server.runs)
 
 

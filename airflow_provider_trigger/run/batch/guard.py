@@ -19,7 +19,7 @@ from airflow_provider_trigger.run.cancel_guard import CancelGuard
 from airflow_provider_trigger.run.find import RunFilter
 from airflow_provider_trigger.run.steps import Check, Steps
 from airflow_provider_trigger.run.threads import Threads
-from airflow_provider_trigger.wording import MAX_LINES, enumeration
+from airflow_provider_trigger.wording import MAX_LINES, counted, enumeration
 
 if TYPE_CHECKING:
     from airflow_provider_trigger.api.client import TriggerDevClient
@@ -177,16 +177,17 @@ class BatchGuard(CancelGuard):
         left = [run_id for run_id in run_ids if run_id not in cancel.accepted]
         if left:
             why = next(iter(cancel.errors.values()), "there was no time left")
-            text = "%d runs may still be running, as their cancel is not confirmed (%s): %s"
+            text = "%s may still be running, as the cancel is not confirmed (%s): %s"
             shown = ", ".join(left[:MAX_LINES]) + (" …" if len(left) > MAX_LINES else "")
-            self._later(self._log.error, text, len(left), str(why).rstrip("."), shown)
+            self._later(self._log.error, text, counted(len(left), "run"), str(why).rstrip("."), shown)
 
     def _note_unanswered(self, unanswered: Sequence[Sending], found: Collection[str | None]) -> None:
         count = sum(one.key not in found for sending in unanswered for one in sending.part.requests)
         if count:
             text = (
-                "The server has not answered the start of %d runs, which may be running (%s): a retry gets "
-                "them. If there is none, look for them in the dashboard%s"
+                "The server has not answered the start of %s, which may be running (%s): a retry gets what "
+                "was started. If there is none, look for the runs in the dashboard%s"
             )
             tag = f" by the tag {self.tag}" if self.tag else ""
-            self._later(self._log.error, text, count, enumeration([s.part for s in unanswered]), tag)
+            parts = enumeration([sending.part for sending in unanswered])
+            self._later(self._log.error, text, counted(count, "run"), parts, tag)

@@ -173,7 +173,7 @@ def test_what_is_not_confirmed_is_counted_and_named(server, guard: BatchGuard, n
     fail(guard, ValueError())
     assert log.of("info") == ["The cancel of 0 of 25 runs was accepted"]
     [line] = log.of("error")
-    assert line.startswith("25 runs may still be running, as their cancel is not confirmed (POST ")
+    assert line.startswith("25 runs may still be running, as the cancel is not confirmed (POST ")
     assert " answered 400: Not in region X): " in line
     assert line.endswith(", ".join(run.id for run in runs))
 
@@ -184,7 +184,7 @@ def test_where_no_time_is_left_the_log_says_so(server, make_guard, network, log)
     fail(guard, StoppedError())
     assert network.requests == []
     assert log.of("error") == [
-        "1 runs may still be running, as their cancel is not confirmed (there was no time left): " + run.id
+        "1 run may still be running, as the cancel is not confirmed (there was no time left): " + run.id
     ]
 
 
@@ -261,9 +261,9 @@ def test_runs_whose_ids_no_answer_has_shown_are_found_by_their_tag(server, guard
     assert others.cancel_requests == ended.cancel_requests == 0
     [line] = log.of("error")
     assert line.startswith(
-        "The server has not answered the start of 1 runs, which may be running (items 0 to 2): a retry gets "
+        "The server has not answered the start of 1 run, which may be running (items 0 to 2): a retry gets "
     )
-    assert line.endswith(f"look for them in the dashboard by the tag {TAG}")
+    assert line.endswith(f"look for the runs in the dashboard by the tag {TAG}")
 
 
 def test_a_search_that_fails_again_and_again_leaves_time_to_cancel_what_is_known(
