@@ -217,6 +217,15 @@ def test_a_failure_that_may_pass_is_tried_again_alone_until_the_time_limit(
     ]
 
 
+def test_it_is_tried_again_as_long_as_there_is_any_time_after_the_pause(
+    hook: Any, virtual_time: Clock, cancel_by: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cancels, "TIME_LIMIT", 2 * cancels._PAUSE + 0.5)
+    works = Works(virtual_time, 0.0, {"run_1": result("run_1", "failed", retryable=True)})
+    run_in_virtual_time(cancel_by(works)(["run_1"], hook), virtual_time)
+    assert [limit for _, _, limit in works.done] == [4.5, 2.5, 0.5]
+
+
 def test_a_failure_that_has_passed_is_a_cancel(
     hook: Any, virtual_time: Clock, cancel_by: Callable[..., Any]
 ) -> None:

@@ -112,6 +112,19 @@ def test_one_query_follows_the_other(run, answers: Answers, virtual_time: Clock)
     )
 
 
+def test_a_small_rate_limit_makes_queries_rarer(
+    run, answers: Answers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(WatchClients, "bucket_size", 5)
+
+    async def main(watch: Watch) -> None:
+        watch.follow(watch.join(), "run_a", poll_interval=None)
+        await asyncio.sleep(20 * QUERY_INTERVAL)
+
+    run(main)
+    assert 1 < len(answers.times("queries")) < 10
+
+
 def test_so_many_single_checks_are_in_flight_and_one_that_ends_makes_room(
     run, answers: Answers, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
