@@ -70,7 +70,7 @@ class RunTriggerTaskBatchOperator(TaskRunsOperator, ManyRunsOperator):
     def _check(
         self, *, skip: Callable[[object], bool] = lambda value: False, now: datetime | None = None
     ) -> None:
-        super()._check(skip=skip, now=now)
+        super()._check(skip=skip)
         check_options(self._owner, self._options, skip=skip, now=now, tags_of_ours=TAGS_OF_OURS)
         try:
             check_items(getattr(self, self._list_name), self._rules(skip=skip, now=now))

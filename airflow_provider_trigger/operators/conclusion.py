@@ -72,7 +72,7 @@ def failure_of(
     :param retry_statuses: the final statuses after which the task is retried
     :param log: where to write the run's stack trace
     """
-    if waited.end is WaitEnd.FINAL and waited.run is not None:
+    if waited.run is not None:
         log_stack_trace(waited.run, log)
     reason = reason_of(waited, run_id, connection=connection, timeouts=timeouts)
     is_retried = may_be_retried(waited, retry_statuses=retry_statuses)

@@ -85,7 +85,7 @@ class ManyRunsOperator(RunsOperator):
             try:
                 guard.raise_if_stopped()
                 seen = self._start_all(client, guard, context, push)
-                guard.ended |= {run_id for run_id, run in seen.items() if run.is_final}
+                guard.ended = {run_id for run_id, run in seen.items() if run.is_final}
                 guard.raise_if_stopped()
                 if not self.wait_for_completion or not guard.run_ids:
                     guard.release()

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from airflow_provider_trigger._compat import AirflowFailException
 from airflow_provider_trigger.operators.one_run import OneRunOperator
-from airflow_provider_trigger.validation import failing_for_good, is_templated
+from airflow_provider_trigger.validation import failing_for_good
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -39,7 +39,7 @@ class ReplayTriggerRunOperator(OneRunOperator):
         super().__init__(**kwargs)
         self.run_id = run_id
         with failing_for_good(self):
-            if run_id is None or (not is_templated(run_id) and not run_id):
+            if not run_id:
                 raise ValueError(f"{self._owner}: run_id must be the id of a run, not {run_id!r}")
 
     def _start(self, client: TriggerDevClient, guard: CancelGuard, context: Context) -> Started:

@@ -64,7 +64,7 @@ class RunTriggerTaskOperator(TaskRunsOperator, OneRunOperator):
     def _check(
         self, *, skip: Callable[[object], bool] = lambda value: False, now: datetime | None = None
     ) -> None:
-        super()._check(skip=skip, now=now)
+        super()._check(skip=skip)
         check_payload(self._owner, self.payload, skip=skip)
         options = self._options
         if self._has_key:

@@ -93,7 +93,6 @@ class TaskRunsOperator(RunsOperator):
         self.priority = priority
         self.region = region
         self.lock_to_version = lock_to_version
-        self._lone_expressions: frozenset[str] = frozenset()
 
     def _own_queue(self, queue: str | None, kwargs: dict[str, Any]) -> str | None:
         """Return the run's queue; one that Airflow passes on by itself goes to Airflow's arguments."""

@@ -109,7 +109,7 @@ def test_the_link_is_one_of_the_operators() -> None:
 def test_stopped_before_the_request_it_sends_nothing(execute, endless) -> None:
     made = operator()
     made.on_kill()
-    with pytest.raises(AirflowException, match="Airflow stopped the task"):
+    with pytest.raises(AirflowException, match=r"Airflow stopped the task .*\. Its run is not known"):
         execute(made)
     assert endless.requests == []
 
@@ -168,6 +168,25 @@ def test_stopped_while_it_waits_it_tries_again_where_the_cancel_failed(
         execute(made)
     assert run_of().status == "CANCELED"
     assert [text for text in log.of("error") if "may still be running" in text]
+
+
+@pytest.mark.parametrize("extra", [{"retry_for": 0}, {"timeout": 0.3}])
+def test_a_stop_has_its_own_time_limits_whatever_those_of_the_connection(
+    extra: dict[str, Any], endless, ti, run_of, in_signal_handler, keep_log, monkeypatch
+) -> None:
+    log = keep_log(RunTriggerTaskOperator)
+    fields = {"conn_type": "trigger_dev", "host": endless.url, "password": endless.secret_key}
+    monkeypatch.setenv("AIRFLOW_CONN_HASTY", json.dumps(fields | {"extra": extra}))
+    if "timeout" in extra:
+        endless.delay_next(None, 0.6, path="*/cancel")
+    else:
+        endless.fail_next(2, 503, path="*/cancel")
+    made = operator(trigger_dev_conn_id="hasty")
+    in_signal_handler(lambda: run_of("EXECUTING"), made.on_kill)
+    with pytest.raises(AirflowException, match="Airflow stopped the task"):
+        made.execute(context_of(ti))
+    assert run_of().status == "CANCELED"
+    assert log.of("error") == []
 
 
 def test_stopped_after_the_end_it_cancels_nothing(execute, server, run_of, sent) -> None:

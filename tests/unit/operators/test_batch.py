@@ -184,6 +184,13 @@ def test_its_log_says_how_many_runs_of_which_task_it_starts(connection: str, kee
     assert log.of("info")[0] == "Starting 2 runs of Trigger.dev task 'resize'"
 
 
+def test_its_log_says_where_each_run_is_started_by_itself(connection: str, server, keep_log) -> None:
+    log = keep_log(RunTriggerTaskBatchOperator)
+    server.fail_next(None, 404, path="/tasks/batch")
+    operator(payloads=[1, 2]).execute(context_of(TaskInstance()))
+    assert "The server has no call for batches: each run is started by itself" in log.of("info")
+
+
 def test_runs_whose_ids_no_answer_has_shown_are_found_by_their_tag_and_canceled(
     connection: str, server
 ) -> None:

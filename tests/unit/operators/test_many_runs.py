@@ -142,6 +142,39 @@ def test_many_runs_are_waited_for_by_a_query(execute, server, sent) -> None:
     assert "/api/v1/query" in {request.path for request in server.requests}
 
 
+def test_few_runs_are_waited_for_by_a_check_of_each(execute, server) -> None:
+    server.on_task("resize", after=0.6)
+    execute(operator(payloads=list(range(WATCH_FROM - 1))))
+    assert not [request for request in server.requests if request.path == "/api/v1/query"]
+
+
+@pytest.mark.parametrize("late", [None, 0.3])
+def test_a_retry_in_the_worker_waits_only_for_the_runs_that_are_alive(
+    late: float | None, connection: str, server, keep_log, ti
+) -> None:
+    server.on_task("resize", output=lambda payload: payload, start_after=0, after=0, times=1)
+    server.on_task("resize", output=lambda payload: payload, start_after=0, after=late or 0)
+    operator(payloads=[1, 2], wait_for_completion=False).execute(context_of(ti))
+    first, second = server.runs.values()
+    until(lambda: first.status == "COMPLETED", "the first has completed")
+    until(lambda: late or second.status == "COMPLETED", "the second has completed")
+    server.requests.clear()
+    log = keep_log(RunTriggerTaskBatchOperator)
+    assert operator(payloads=[1, 2]).execute(context_of(TaskInstance(try_number=2))) == [1, 2]
+    waits = [text for text in log.of("info") if text.startswith("Waiting for ")]
+    assert [text.split(" http")[0] for text in waits] == ([f"Waiting for run {second.id}"] if late else [])
+    requested = [request.path for request in server.requests].count(f"/api/v3/runs/{first.id}")
+    assert requested == 2, "to take it up, and for its output"
+
+
+def test_an_output_that_is_missing_is_none_and_named_in_the_log(execute, server, keep_log, ti) -> None:
+    log = keep_log(RunTriggerTaskBatchOperator)
+    server.on_task("resize", output=lambda payload: payload or "")
+    assert execute(operator(payloads=["a", ""])) == ["a", None]
+    [line] = [text for text in log.of("info") if "no output" in text]
+    assert line.endswith(f": {ti.pushed['run_id'][1]}")
+
+
 def test_where_no_query_works_the_log_names_the_connection(execute, server, keep_log) -> None:
     log = keep_log(RunTriggerTaskBatchOperator)
     server.query = False

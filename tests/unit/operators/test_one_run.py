@@ -71,6 +71,12 @@ def test_a_run_that_completed_gives_its_output(output, execute, server) -> None:
     assert execute(operator()) == output
 
 
+def test_the_log_says_what_a_missing_output_can_mean(execute, server, log, run_of) -> None:
+    server.on_task("resize", output="")
+    assert execute(operator()) is None
+    assert [text for text in log.of("info") if text.startswith(f"Run {run_of().id} has no output: ")]
+
+
 def test_a_large_output_is_replaced_by_a_reference_with_a_warning(
     execute, server, log, connection: str, run_of
 ) -> None:

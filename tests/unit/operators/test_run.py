@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from fake_airflow import TaskInstance, context_of
 from run_operator import operator_in_worker as operator
+from waiting import until
 
 from airflow_provider_trigger._compat import AirflowException, AirflowFailException, BaseOperator
 from airflow_provider_trigger.operators.run import RunTriggerTaskOperator
@@ -198,6 +199,12 @@ def test_a_tasks_output_in_its_arguments_makes_that_an_upstream_task(dag: DAG) -
     assert made.upstream_task_ids == {"first", "second"}
 
 
+def test_another_tasks_output_may_say_which_task_is_run() -> None:
+    with DAG("d", schedule=None):
+        made = operator(task_identifier=BaseOperator(task_id="choose").output)
+    assert made.upstream_task_ids == {"choose"}
+
+
 def test_a_duration_is_given_as_for_delay_and_ttl() -> None:
     made = operator(poll_interval="5s", timeout=timedelta(hours=1), pending_version_timeout="10m")
     assert (made.poll_interval, made.timeout, made.pending_version_timeout) == (5, 3600, 600)
@@ -353,7 +360,9 @@ def test_a_template_that_renders_to_the_text_none_is_a_warning_that_names_the_ar
     made.render_template_fields(values)
     made.execute(context_of(TaskInstance()))
     end = " rendered to the text 'None', and is sent so: "
-    assert [text.partition(end)[0] for text in log.of("warning")] == ["payload['a']", "queue", "tags[0]"]
+    named = [text.partition(end)[0] for text in log.of("warning") if end in text]
+    assert named == ["payload['a']", "queue", "tags[0]"]
+    assert "Starting a run of Trigger.dev task 'resize'" in log.of("info")
     assert body()["payload"] == {"a": "None", "b": "no None", "c": "None"}
 
 
@@ -362,7 +371,8 @@ def test_the_name_of_a_python_object_in_place_of_outputs_fails_the_task_for_good
 ) -> None:
     made = operator(payload={"a": "{{ ti.xcom_pull('process') }}"})
     made.payload = {"a": "LazySelectSequence([2 items])"}
-    with pytest.raises(AirflowFailException, match=r"payload\['a'\] must not contain 'LazySelectSequence"):
+    text = r"^RunTriggerTaskOperator 'work': payload\['a'\] must not contain 'LazySelectSequence"
+    with pytest.raises(AirflowFailException, match=text):
         made.execute(context_of(TaskInstance()))
     assert sent() == []
 
@@ -461,14 +471,23 @@ def test_where_a_run_is_not_this_task_instances_alone_none_from_before_is_looked
     assert "list" not in sent()
 
 
-@pytest.mark.parametrize(("retries", "cleared_after"), [(0, 0), (2, 1), (3, 0)])
+@pytest.mark.parametrize(
+    ("retries", "max_tries", "cleared_after"), [(0, 3, 0), (2, 3, 1), (3, 3, 0), (0, 1, 1)]
+)
 def test_its_key_holds_the_try_after_which_its_task_was_cleared(
-    retries: int, cleared_after: int, connection: str, server, context, run_of
+    retries: int, max_tries: int, cleared_after: int, connection: str, server, context, run_of
 ) -> None:
     # Airflow sets max_tries to the tries so far and the retries when a task is cleared.
     made = operator(retries=retries, wait_for_completion=False)
-    made.execute(context(try_number=2, max_tries=3))
-    assert run_of().idempotency_key.endswith(f"-3-{cleared_after}")
+    made.execute(context(try_number=2, max_tries=max_tries))
+    assert run_of().idempotency_key.endswith(f"-{max_tries}-{cleared_after}")
+
+
+def test_executed_by_hand_it_has_the_retries_of_the_task(connection: str, server, context, run_of) -> None:
+    given = context(task_id="outer", try_number=2, max_tries=1)
+    given["task"] = SimpleNamespace(retries=1)
+    operator(wait_for_completion=False).execute(given)
+    assert run_of().idempotency_key.endswith("-1-0")
 
 
 def test_each_operator_that_is_executed_by_hand_in_a_task_has_a_run(connection: str, server, context) -> None:
@@ -482,6 +501,30 @@ def test_each_operator_that_is_executed_by_hand_in_a_task_has_a_run(connection: 
 
     assert outputs(1) == outputs(2) == [2, 4, 6, 6]
     assert len(server.runs) == 4
+
+
+def test_a_retry_that_executes_only_one_of_its_operators_takes_up_that_ones_run(
+    connection: str, server, context
+) -> None:
+    server.on_task("resize", output=lambda payload: payload)
+    first, second = operator(task_id="a", payload=1), operator(task_id="b", payload=2)
+    given = context(task_id="outer")
+    assert [first.execute(given), second.execute(given)] == [1, 2]
+    assert second.execute(context(task_id="outer", try_number=2)) == 2
+    assert len(server.runs) == 2
+
+
+def test_stopped_while_a_retry_waits_for_the_worker_of_a_canceled_run_it_starts_no_other_one(
+    connection: str, server, context, in_signal_handler
+) -> None:
+    server.on_task("resize", after=None, acknowledge_after=1)
+    first, made = tried(server, context()), operator()
+    until(lambda: first.status == "EXECUTING", "it has begun")
+    in_signal_handler(lambda: first.cancel_requests, made.on_kill)
+    with pytest.raises(AirflowException, match="Airflow stopped the task"):
+        made.execute(context(try_number=2, max_tries=1))
+    # Besides the first one there is only that which makes sure that nothing starts with the key any more.
+    assert [run.status for run in server.runs.values()] == ["CANCELED"] * 2
 
 
 def test_a_first_try_looks_for_nothing(connection: str, server, context, sent) -> None:
