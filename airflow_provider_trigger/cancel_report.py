@@ -13,7 +13,7 @@ from airflow_provider_trigger.cancel.outcome import CancelOutcome, CancelResult
 from airflow_provider_trigger.log import Log
 from airflow_provider_trigger.sources.problems import Reaction, problems_of_sources
 from airflow_provider_trigger.sources.run_ids import hint
-from airflow_provider_trigger.wording import MAX_LINES, enumeration
+from airflow_provider_trigger.wording import MAX_LINES, counted, enumeration
 
 if TYPE_CHECKING:
     from airflow_provider_trigger.cancel.search import Search
@@ -91,18 +91,13 @@ def _why_it_ended_early(conn_id: str, *, rejection: str | None, stopped: bool) -
     return ["Airflow stopped the task before its work was done"] if stopped else []
 
 
-def counted(count: int) -> str:
-    """Return, for example, ``16 Trigger.dev runs``."""
-    return f"{count} Trigger.dev {'run' if count == 1 else 'runs'}"
-
-
 def summary(results: Sequence[CancelResult]) -> str:
     """Return, for example, ``16 Trigger.dev runs: 12 canceled, 3 already completed, 1 not found``."""
     counts = Counter(result.outcome for result in results)
     parts = [
         f"{counts[outcome]} {outcome.value.replace('_', ' ')}" for outcome in CancelOutcome if counts[outcome]
     ]
-    return counted(len(results)) + (f": {', '.join(parts)}" if parts else "")
+    return counted(len(results), "Trigger.dev run") + (f": {', '.join(parts)}" if parts else "")
 
 
 def runs_left(results: Iterable[CancelResult], ids: RunIds) -> list[str]:

@@ -66,6 +66,9 @@ WORKERS = 8
 # What ``typing.cast`` is called with first.
 _TYPE = re.compile(r"\bcast\([^,]*,")
 
+# Python 3.11 sometimes crashes (SIGSEGV) in the first run of the tests, which is without a mutant.
+_TRIES = 4
+
 # Two words and a blank between them.
 _SENTENCE = re.compile(r"\w\W* \W*\w")
 
@@ -144,8 +147,7 @@ def main(arguments: Sequence[str]) -> int:
             _copy(Path(copy))
             _configure(Path(copy), tested)
             os.chdir(copy)  # where mutmut looks for its configuration, also when it is imported
-            command = [str(Path(sys.executable).with_name("mutmut")), "run", f"--max-children={WORKERS}"]
-            if code := subprocess.run(command, check=False).returncode:
+            if code := _run():
                 print(
                     "error: the tests do not pass without a mutant, or mutmut failed; see above",
                     file=sys.stderr,
@@ -189,6 +191,16 @@ def _configure(directory: Path, files: Sequence[str]) -> None:
     for name, values in options.items():
         lines += [f"{name} =", *(f"    {value}" for value in values)]
     (directory / "setup.cfg").write_text("\n".join(lines), encoding="utf-8")
+
+
+def _run() -> int:
+    """Run mutmut; return its exit code."""
+    command = [str(Path(sys.executable).with_name("mutmut")), "run", f"--max-children={WORKERS}"]
+    code = 1
+    for _ in range(_TRIES):
+        if not (code := subprocess.run(command, check=False).returncode):
+            break
+    return code
 
 
 def _mutants(files: Sequence[str]) -> Iterator[Mutant]:

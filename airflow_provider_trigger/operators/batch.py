@@ -15,6 +15,7 @@ from airflow_provider_trigger.run.identity import KEY_PREFIX, TAGS_OF_OURS, RunK
 from airflow_provider_trigger.run.request import TaskRequest, check_options
 from airflow_provider_trigger.sources.run_ids import read_literal
 from airflow_provider_trigger.validation import failing_for_good
+from airflow_provider_trigger.wording import counted
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -103,8 +104,8 @@ class RunTriggerTaskBatchOperator(TaskRunsOperator, ManyRunsOperator):
         guard.run_ids = [None] * len(requests)
         guard.tag = identity.tag if identity else None
         if requests:
-            text = "Starting %d runs of Trigger.dev task %r"
-            self.log.info(text, len(requests), self.task_identifier)
+            runs = counted(len(requests), "run")
+            self.log.info("Starting %s of Trigger.dev task %r", runs, self.task_identifier)
         else:
             self.log.info("%s is an empty list: no run is started", self._list_name)
         start = BatchStart(client, guard, log=self.log, on_ids=on_ids)

@@ -10,7 +10,7 @@ from airflow_provider_trigger._compat import AirflowException, AirflowFailExcept
 from airflow_provider_trigger.operators.conclusion import may_be_retried, reason_of
 from airflow_provider_trigger.run.ending import error_of, log_stack_trace
 from airflow_provider_trigger.run.waited import Waited, WaitEnd
-from airflow_provider_trigger.wording import MAX_NAMED, enumeration
+from airflow_provider_trigger.wording import MAX_NAMED, counted, enumeration
 
 if TYPE_CHECKING:
     from airflow_provider_trigger.hooks.connection import Settings
@@ -145,7 +145,7 @@ def check_fetched(
     ]
     if not unfetched:
         return
-    text = f"{len(unfetched)} outputs are missing: {enumeration(unfetched, '; ')}"
+    text = f"{counted(len(unfetched), 'output')} missing: {enumeration(unfetched, '; ')}"
     if fail_on == "any" or not (outputs.sizes or outputs.missing):
         raise AirflowException(text)
     log.warning(_NOT_COUNTED, fail_on, text)

@@ -23,6 +23,7 @@ from airflow_provider_trigger.validation import (
     check_number,
     failing_for_good,
 )
+from airflow_provider_trigger.wording import counted
 from airflow_provider_trigger.xcom_keys import RETURN_VALUE_KEY
 
 if TYPE_CHECKING:
@@ -143,7 +144,7 @@ class CancelTriggerRunOperator(TakesSelection, BaseOperator):
     def _cancel(self, ids: RunIds, selection: Selection, context: Context) -> list[dict[str, Any]]:
         from airflow_provider_trigger.api.errors import AuthenticationError
         from airflow_provider_trigger.cancel.settings import CancelSettings
-        from airflow_provider_trigger.cancel_report import adding_runs_left, counted
+        from airflow_provider_trigger.cancel_report import adding_runs_left
         from airflow_provider_trigger.hooks.diagnosis import action_for
         from airflow_provider_trigger.hooks.trigger_dev import TriggerDevHook
 
@@ -152,7 +153,7 @@ class CancelTriggerRunOperator(TakesSelection, BaseOperator):
             base_url = hook.settings.base_url
         selected = self._find(selection, ids, hook) if selection else None
         if ids.found:
-            self.log.info("Canceling %s on %s", counted(len(ids.found)), base_url)
+            self.log.info("Canceling %s on %s", counted(len(ids.found), "Trigger.dev run"), base_url)
         if ids.found and self.do_xcom_push:
             push_link(self, hook.settings.run_url(ids.found[0]), context)
         settings = CancelSettings(

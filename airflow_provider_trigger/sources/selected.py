@@ -17,6 +17,7 @@ from airflow_provider_trigger.sources.batch_runs import BatchRuns
 from airflow_provider_trigger.sources.problems import Reaction, log_sources
 from airflow_provider_trigger.sources.run_ids import RunIds
 from airflow_provider_trigger.sources.search_terms import Selection
+from airflow_provider_trigger.wording import counted
 
 if TYPE_CHECKING:
     from airflow_provider_trigger.api.client import TriggerDevClient
@@ -88,7 +89,7 @@ class SelectedRuns:
                 raise
         finally:
             if found and count <= limit:
-                self._log_found(found, "Found %d runs that are alive by %s")
+                self._log_found(found, "run")
                 self._ids.add([run.id for run in found], source=str(self._selection))
             self._due_at = time.monotonic() + LIST_LAG
         if count > limit:
@@ -117,7 +118,7 @@ class SelectedRuns:
             for page in _while_waiting(self._pages(client)):
                 new = page[: max(0, self._selection.max_runs - count)]
                 count, left = count + len(new), left + len(page) - len(new)
-                self._log_found(new, "Found %d more runs that are alive by %s")
+                self._log_found(new, "more run")
                 yield [run.id for run in new]
         except TriggerDevError as error:
             failed.append(f"{self._selection}: further runs could not be searched: {error}")
@@ -183,10 +184,10 @@ class SelectedRuns:
         self._known.update(run.id for run in new)
         return new
 
-    def _log_found(self, runs: list[ListedRun], text: str) -> None:
+    def _log_found(self, runs: list[ListedRun], name: str) -> None:
         """Name all runs before the first is canceled, those that are alike in lines of up to 50."""
         if runs:
-            self._log.info(text, len(runs), self._selection)
+            self._log.info("Found %s alive by %s", counted(len(runs), name), self._selection)
         alike: dict[tuple[str, str], list[str]] = {}
         for run in runs:
             alike.setdefault((run.task_identifier, run.status), []).append(run.id)

@@ -81,7 +81,7 @@ def test_an_output_that_is_missing_is_none(server, run_try, said):
     server.on_task("resize", output=lambda payload: payload or "")
     ended = run_try(batch(payloads=["a", "", "b"]))
     assert ended.output == ["a", None, "b"]
-    assert said.lines("1 runs have no output: ", ended.pushed["run_id"][1])
+    assert said.lines("1 run without an output: ", ended.pushed["run_id"][1])
 
 
 @WAYS
@@ -110,7 +110,7 @@ def test_an_output_that_is_broken_for_ever_is_named(server, run_try, connect, un
     for fail_on, output in (("never", [1, None]), ("any", None)):
         again = run_try(batch(payloads=[1, 2], fail_on=fail_on, timeout=LONG), try_number=2)
         assert again.output == output, again.error
-    assert "1 outputs are missing: item 1: " in str(again.error)
+    assert "1 output missing: item 1: " in str(again.error)
     assert not isinstance(again.error, AirflowFailException)
 
 

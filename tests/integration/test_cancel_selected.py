@@ -94,7 +94,7 @@ def test_of_many_runs_exactly_those_of_the_tag_are_canceled(
     assert {one["run_id"] for one in result.results} == tagged | added
     assert Counter(result.outcomes) == {"canceled": 1250}
     assert len(unlimited.runs) == 1200 + 300 + 100
-    assert said.lines("Found 1200 runs that are alive by tags=['nightly']")
+    assert said.lines("Found 1200 runs alive by tags=['nightly']")
 
 
 def test_a_run_must_have_all_tags(server, cancel):
@@ -234,7 +234,7 @@ def test_the_runs_of_batches_are_canceled(server, start_batch, cancel, said):
     result = cancel(batch_ids=batches)
     assert result.error is None
     assert {one["run_id"] for one in result.results} == canceled(server) == members
-    assert said.lines(f"Found 5 runs that are alive by batch_ids={batches!r}")
+    assert said.lines(f"Found 5 runs alive by batch_ids={batches!r}")
 
 
 def test_runs_that_a_batch_shares_with_another_are_canceled(server, start_batch, cancel):

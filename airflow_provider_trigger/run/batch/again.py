@@ -24,7 +24,7 @@ from airflow_provider_trigger.run.find import LIST_LAG
 from airflow_provider_trigger.run.identity import RunKey
 from airflow_provider_trigger.run.request import TaskRequest
 from airflow_provider_trigger.run.start_again import find_earlier_runs
-from airflow_provider_trigger.wording import enumeration
+from airflow_provider_trigger.wording import counted, enumeration
 
 if TYPE_CHECKING:
     from airflow_provider_trigger.api.client import TriggerDevClient
@@ -74,7 +74,7 @@ class BatchAgain:
             if not todo:
                 self._log_taken_up(seen)
                 return seen
-            self._log.info("%d runs were canceled before: new ones are started in their place", len(todo))
+            self._log.info("Starting %s anew, canceled before", counted(len(todo), "run"))
             self._sleep(0)  # a task that was stopped meanwhile, and so canceled these, starts no other ones
             self._release_keys(todo.values())
         raise TriggerDevError(
@@ -171,8 +171,8 @@ class BatchAgain:
         return taken_up
 
     def _cancel(self, run_ids: list[str]) -> None:
-        text = "Canceling %d runs of an earlier try, which belong to no item any more: %s"
-        self._log.info(text, len(run_ids), enumeration(run_ids))
+        text = "Canceling %s of an earlier try, of no item any more: %s"
+        self._log.info(text, counted(len(run_ids), "run"), enumeration(run_ids))
         call_all(self._client, cancel_run, run_ids)
 
 

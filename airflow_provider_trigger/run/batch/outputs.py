@@ -14,7 +14,7 @@ from airflow_provider_trigger.api.http import MAX_BODY_BYTES, encode_json
 from airflow_provider_trigger.log import Log
 from airflow_provider_trigger.run.checks import in_threads
 from airflow_provider_trigger.run.output import OutputTooLargeError, output_of
-from airflow_provider_trigger.wording import enumeration
+from airflow_provider_trigger.wording import counted, enumeration
 
 if TYPE_CHECKING:
     from airflow_provider_trigger.api.client import TriggerDevClient
@@ -68,9 +68,9 @@ class Outputs:
             self._add(run_id, reply, log)
         if self.missing:
             log.info(
-                "%d runs have no output: their task returned nothing, or the output was too large for a "
-                "server that has no object store: %s",
-                len(self.missing),
+                "%s without an output: the task returned nothing, or the output was too large for a server "
+                "that has no object store: %s",
+                counted(len(self.missing), "run"),
                 enumeration(self.missing),
             )
 

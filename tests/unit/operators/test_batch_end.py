@@ -192,7 +192,7 @@ def test_outputs_that_cannot_be_fetched(fail_on: str, has_others: bool, fails: b
         check_fetched(both, found, connection=CONNECTION, fail_on=fail_on, log=log)
 
     if fails:
-        with pytest.raises(AirflowException, match=r"^1 outputs are missing: item 1: run run_1 is COMPLETED"):
+        with pytest.raises(AirflowException, match=r"^1 output missing: item 1: run run_1 is COMPLETED"):
             check()
     else:
         check()
@@ -214,5 +214,5 @@ def test_all_outputs_that_cannot_be_fetched_are_named(log: Log) -> None:
         for index in (1, 2)
     )
     assert log.leveled == [
-        ("warning", f"The task does not fail for it (fail_on='all'): 2 outputs are missing: {named}")
+        ("warning", f"The task does not fail for it (fail_on='all'): 2 outputs missing: {named}")
     ]

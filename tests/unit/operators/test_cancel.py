@@ -692,7 +692,7 @@ def test_runs_of_a_tag_are_named_and_canceled_also_one_that_only_the_second_sear
     assert other.status == "EXECUTING"
     assert given["ti"].pushed["run_url"] == f"https://trigger.test/runs/{first.id}"
     assert log.of("info")[:3] == [
-        "Found 1 runs that are alive by tags=['a']",
+        "Found 1 run alive by tags=['a']",
         f"1 of Trigger.dev task 'resize', EXECUTING: {first.id}",
         "Canceling 1 Trigger.dev run on https://trigger.test",
     ]

@@ -171,7 +171,7 @@ def test_an_output_that_is_missing_is_none_and_named_in_the_log(execute, server,
     log = keep_log(RunTriggerTaskBatchOperator)
     server.on_task("resize", output=lambda payload: payload or "")
     assert execute(operator(payloads=["a", ""])) == ["a", None]
-    [line] = [text for text in log.of("info") if "no output" in text]
+    [line] = [text for text in log.of("info") if "without an output" in text]
     assert line.endswith(f": {ti.pushed['run_id'][1]}")
 
 
@@ -216,7 +216,7 @@ def test_an_output_that_the_server_cannot_give_fails_the_task_unless_it_does_not
     until(lambda: statuses(server) == {"COMPLETED"}, "all have completed")
     headers = {"x-should-retry": "false"}
     server.fail_next(None, 500, path=f"/api/v3/runs/{broken}", headers=headers)
-    text = f"1 outputs are missing: item 1: run {broken} is COMPLETED, but its output cannot be fetched: "
+    text = f"1 output missing: item 1: run {broken} is COMPLETED, but its output cannot be fetched: "
     with pytest.raises(AirflowException, match=text) as raised:
         operator(payloads=[]).execute_complete(context_of(ti), event_of(server))
     assert str(raised.value).endswith(f"{server.url}/runs/{broken}")

@@ -52,7 +52,7 @@ def test_a_run_without_an_output_has_none_and_is_in_the_log(server, add, fetch, 
     canceled, nothing = server.add_run("CANCELED").id, add(UNSET)
     assert fetch(canceled, add(1), nothing) == [None, 1, None]
     [line] = log.of("info")
-    assert line.startswith("2 runs have no output: ")
+    assert line.startswith("2 runs without an output: ")
     assert line.endswith(f": {canceled}, {nothing}")
 
 

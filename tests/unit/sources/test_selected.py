@@ -125,7 +125,7 @@ def test_the_log_names_each_run_with_its_task_and_status(server, find, log) -> N
     find(tags=("a",))
     assert sorted(log.of("info")) == sorted(
         [
-            "Found 4 runs that are alive by tags=['a']",
+            "Found 4 runs alive by tags=['a']",
             f"1 of Trigger.dev task 'crop', QUEUED: {queued}",
             f"3 of Trigger.dev task 'resize', EXECUTING: {', '.join(reversed(first))}",
         ]
@@ -224,7 +224,7 @@ def test_runs_that_the_list_did_not_show_at_first_are_found_2_5_s_later(
     assert 2.5 <= clock.now - before < 2.7
     assert late.id not in ids.found
     assert log.lines[-2:] == [
-        "Found 1 more runs that are alive by tags=['a']",
+        "Found 1 more run alive by tags=['a']",
         f"1 of Trigger.dev task 'crop', QUEUED: {late.id}",
     ]
     assert ids.empty == []

@@ -97,7 +97,7 @@ def test_what_was_canceled_starts_anew_once_its_worker_has_stopped(
     assert guard.run_ids[1] == alive.id
     assert 10 <= clock.now - begun < 14  # the worker acknowledges after 10 s
     assert f"Run {canceled.id} is CANCELED; waiting until its worker has stopped" in log.of("info")
-    assert "1 runs were canceled before: new ones are started in their place" in log.of("info")
+    assert "Starting 1 run anew, canceled before" in log.of("info")
 
 
 def test_where_the_worker_has_stopped_the_new_run_starts_at_once(
@@ -236,7 +236,7 @@ def test_runs_of_items_that_are_gone_are_canceled_and_waited_for(again, server, 
     assert (older.cancel_requests, gone.status, newer.cancel_requests) == (0, "CANCELED", 0)
     assert clock.now - begun >= 10
     [line, *_] = log.of("info")
-    assert line == f"Canceling 1 runs of an earlier try, which belong to no item any more: {gone.id}"
+    assert line == f"Canceling 1 run of an earlier try, of no item any more: {gone.id}"
 
 
 @pytest.mark.parametrize("cancels", [True, False])

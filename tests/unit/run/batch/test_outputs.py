@@ -46,7 +46,7 @@ def test_a_run_without_output_is_named(fetch, log) -> None:
     outputs, ids = fetch(1, UNSET, UNSET)
     assert (outputs.missing, list(outputs.sizes)) == (ids[1:], ids[:1])
     [line] = log.of("info")
-    assert line.startswith("2 runs have no output: their task returned nothing, or the output was too large")
+    assert line.startswith("2 runs without an output: the task returned nothing, or the output was too large")
     assert line.endswith(", ".join(ids[1:]))
 
 
