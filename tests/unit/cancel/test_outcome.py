@@ -64,6 +64,19 @@ def test_a_run_seen_canceled_is_canceled(end: End, is_terminated: bool) -> None:
     )
 
 
+@pytest.mark.parametrize(
+    ("state", "outcome"),
+    [
+        ({"is_unknown": True}, "not_found"),
+        ({"seen": Seen("CANCELED", is_final=True, is_canceled=True, is_terminated=True)}, "canceled"),
+        ({"seen": ALIVE}, "failed"),
+    ],
+)
+def test_of_a_descendant_the_result_names_the_parent(state: dict[str, Any], outcome: str) -> None:
+    result = result_of(record(cancels=1, parent_run_id="run_0", **state), End.FINISHED)
+    assert (result.outcome.value, result.parent_run_id) == (outcome, "run_0")
+
+
 def test_a_run_seen_in_another_final_status_has_already_completed() -> None:
     seen = Seen("CRASHED", is_final=True, is_canceled=False, is_terminated=True)
     assert result_of(record(cancels=1, seen=seen, task_identifier="t"), End.FINISHED) == CancelResult(
