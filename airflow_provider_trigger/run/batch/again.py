@@ -74,7 +74,7 @@ class BatchAgain:
             if not todo:
                 self._log_taken_up(seen)
                 return seen
-            self._log.info("Starting %s anew, canceled before", counted(len(todo), "run"))
+            self._log.info("Starting %s again, canceled before", counted(len(todo), "run"))
             self._sleep(0)  # a task that was stopped meanwhile, and so canceled these, starts no other ones
             self._release_keys(todo.values())
         raise TriggerDevError(

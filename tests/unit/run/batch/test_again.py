@@ -97,7 +97,7 @@ def test_what_was_canceled_starts_anew_once_its_worker_has_stopped(
     assert guard.run_ids[1] == alive.id
     assert 10 <= clock.now - begun < 14  # the worker acknowledges after 10 s
     assert f"Run {canceled.id} is CANCELED; waiting until its worker has stopped" in log.of("info")
-    assert "Starting 1 run anew, canceled before" in log.of("info")
+    assert "Starting 1 run again, canceled before" in log.of("info")
 
 
 def test_where_the_worker_has_stopped_the_new_run_starts_at_once(
