@@ -7,7 +7,7 @@ import os
 import re
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from ipaddress import ip_address
@@ -77,20 +77,21 @@ def server() -> Iterator[TriggerDevServer]:
 
 
 @pytest.fixture
-def connection(server: TriggerDevServer, monkeypatch: pytest.MonkeyPatch) -> str:
+def connection_to(monkeypatch: pytest.MonkeyPatch) -> Callable[..., str]:
+    """Make an Airflow connection to a server, with extra fields; return its id."""
+
+    def connect(server: TriggerDevServer, conn_id: str, **extra: Any) -> str:
+        fields = {"conn_type": "trigger_dev", "host": server.url, "password": server.secret_key}
+        monkeypatch.setenv(f"AIRFLOW_CONN_{conn_id.upper()}", json.dumps({**fields, "extra": extra}))
+        return conn_id
+
+    return connect
+
+
+@pytest.fixture
+def connection(server: TriggerDevServer, connection_to: Callable[..., str]) -> str:
     """The id of an Airflow connection to the server; failures are repeated for 2 s."""
-    monkeypatch.setenv(
-        "AIRFLOW_CONN_TRIGGER_DEV_DEFAULT",
-        json.dumps(
-            {
-                "conn_type": "trigger_dev",
-                "host": server.url,
-                "password": server.secret_key,
-                "extra": {"timeout": 10, "retry_for": 2},
-            }
-        ),
-    )
-    return "trigger_dev_default"
+    return connection_to(server, "trigger_dev_default", timeout=10, retry_for=2)
 
 
 @dataclass

@@ -172,16 +172,14 @@ def test_stopped_while_it_waits_it_tries_again_where_the_cancel_failed(
 
 @pytest.mark.parametrize("extra", [{"retry_for": 0}, {"timeout": 0.3}])
 def test_a_stop_has_its_own_time_limits_whatever_those_of_the_connection(
-    extra: dict[str, Any], endless, ti, run_of, in_signal_handler, keep_log, monkeypatch
+    extra: dict[str, Any], endless, ti, run_of, in_signal_handler, keep_log, connection_to
 ) -> None:
     log = keep_log(RunTriggerTaskOperator)
-    fields = {"conn_type": "trigger_dev", "host": endless.url, "password": endless.secret_key}
-    monkeypatch.setenv("AIRFLOW_CONN_HASTY", json.dumps(fields | {"extra": extra}))
     if "timeout" in extra:
         endless.delay_next(None, 0.6, path="*/cancel")
     else:
         endless.fail_next(2, 503, path="*/cancel")
-    made = operator(trigger_dev_conn_id="hasty")
+    made = operator(trigger_dev_conn_id=connection_to(endless, "hasty", **extra))
     in_signal_handler(lambda: run_of("EXECUTING"), made.on_kill)
     with pytest.raises(AirflowException, match="Airflow stopped the task"):
         made.execute(context_of(ti))

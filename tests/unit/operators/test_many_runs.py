@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import time
+from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
 
@@ -74,18 +74,27 @@ def test_ids_are_in_xcom_as_soon_as_they_are_known(execute, endless, ti, monkeyp
     assert [value for key, value in seen if key == "run_url"] == [url]
 
 
-@pytest.mark.parametrize("cancels", [True, False])
-def test_where_a_request_fails_the_ids_of_those_next_to_it_are_in_xcom(
-    cancels: bool, execute, endless, ti, monkeypatch
-) -> None:
+@pytest.fixture
+def after_first_request(ti, monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[[], object]], None]:
+    """Do something once the ids of the first request are known; then four requests are sent at once."""
     push = ti.xcom_push
 
-    def xcom_push(key: str, value: Any) -> None:
-        if key == "run_id" and not ti.pushed:  # of the first request; then four are sent at once
-            endless.fail_next(1, 422, path="/tasks/batch")
-        push(key=key, value=value)
+    def when(act: Callable[[], object]) -> None:
+        def xcom_push(key: str, value: Any) -> None:
+            if key == "run_id" and not ti.pushed:
+                act()
+            push(key=key, value=value)
 
-    monkeypatch.setattr(ti, "xcom_push", xcom_push)
+        monkeypatch.setattr(ti, "xcom_push", xcom_push)
+
+    return when
+
+
+@pytest.mark.parametrize("cancels", [True, False])
+def test_where_a_request_fails_the_ids_of_those_next_to_it_are_in_xcom(
+    cancels: bool, execute, endless, ti, after_first_request
+) -> None:
+    after_first_request(lambda: endless.fail_next(1, 422, path="/tasks/batch"))
     with pytest.raises(TriggerDevError, match="422"):
         execute(operator(payloads=list(range(100)), cancel_on_kill=cancels))
     assert set(filter(None, ti.pushed["run_id"])) == set(endless.runs)
@@ -94,23 +103,18 @@ def test_where_a_request_fails_the_ids_of_those_next_to_it_are_in_xcom(
 
 
 def test_where_a_request_fails_one_that_waits_for_its_retry_is_not_sent_again(
-    execute, endless, ti, monkeypatch
+    execute, endless, after_first_request, connection_to, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    fields = {"conn_type": "trigger_dev", "host": endless.url, "password": endless.secret_key}
-    monkeypatch.setenv("AIRFLOW_CONN_PATIENT", json.dumps(fields))
     # A machine that stalls leaves the failure less time to be noticed: there is enough.
     monkeypatch.setattr("airflow_provider_trigger.operators.base._STOP_TIME", 20.0)
-    push = ti.xcom_push
 
-    def xcom_push(key: str, value: Any) -> None:
-        if key == "run_id" and not ti.pushed:  # of the first request; then four are sent at once
-            endless.fail_next(1, 503, path="/tasks/batch", headers={"Retry-After": "5"})
-            endless.fail_next(1, 422, path="/tasks/batch")
-        push(key=key, value=value)
+    def fail_two() -> None:
+        endless.fail_next(1, 503, path="/tasks/batch", headers={"Retry-After": "5"})
+        endless.fail_next(1, 422, path="/tasks/batch")
 
-    monkeypatch.setattr(ti, "xcom_push", xcom_push)
+    after_first_request(fail_two)
     with pytest.raises(TriggerDevError, match="422"):
-        execute(operator(payloads=list(range(100)), trigger_dev_conn_id="patient"))
+        execute(operator(payloads=list(range(100)), trigger_dev_conn_id=connection_to(endless, "patient")))
     assert [request.path for request in endless.requests].count("/api/v2/tasks/batch") <= 5
     assert statuses(endless) == {"CANCELED"}
 

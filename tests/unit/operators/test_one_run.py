@@ -187,16 +187,12 @@ def test_a_run_without_a_deployed_version_is_canceled_and_the_task_fails_for_goo
     assert run_of().status == "CANCELED"
 
 
-def test_with_a_development_key_it_says_that_trigger_dev_must_run(
-    execute, log, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    key = "tr_dev_notARealSecretKey"
-    with TriggerDevServer(secret_key=key) as server:
+def test_with_a_development_key_it_says_that_trigger_dev_must_run(execute, log, connection_to) -> None:
+    with TriggerDevServer(secret_key="tr_dev_notARealSecretKey") as server:
         server.unknown_task("resize")
-        fields = {"conn_type": "trigger_dev", "host": server.url, "password": key}
-        monkeypatch.setenv("AIRFLOW_CONN_DEV", json.dumps(fields))
+        made = operator(pending_version_timeout=0.1, trigger_dev_conn_id=connection_to(server, "dev"))
         with pytest.raises(AirflowFailException, match=r"npx trigger\.dev@latest dev"):
-            execute(operator(pending_version_timeout=0.1, trigger_dev_conn_id="dev"))
+            execute(made)
     [warning] = [text for text in log.of("warning") if text.startswith("Run ")]
     assert "is PENDING_VERSION: no running `trigger dev` has the Trigger.dev task 'resize'" in warning
 

@@ -522,13 +522,13 @@ def test_it_defers_what_has_not_ended_at_once(server, context) -> None:
 
 
 def test_its_trigger_has_the_sensors_connection_and_knows_a_development_environment(
-    context, monkeypatch: pytest.MonkeyPatch
+    context, connection_to
 ) -> None:
     with TriggerDevServer(secret_key="tr_dev_notARealSecretKey") as server:
-        fields = {"conn_type": "trigger_dev", "host": server.url, "password": server.secret_key}
-        monkeypatch.setenv("AIRFLOW_CONN_DEV", json.dumps(fields))
-        run = server.add_run("EXECUTING")
-        arguments, _ = deferred(sensor(run, deferrable=True, trigger_dev_conn_id="dev"), context)
+        made = sensor(
+            server.add_run("EXECUTING"), deferrable=True, trigger_dev_conn_id=connection_to(server, "dev")
+        )
+        arguments, _ = deferred(made, context)
     assert arguments["trigger_dev_conn_id"] == "dev"
     assert arguments["wait"]["is_development"] is True
 
