@@ -147,12 +147,12 @@ def main(arguments: Sequence[str]) -> int:
             _copy(Path(copy))
             _configure(Path(copy), tested)
             os.chdir(copy)  # where mutmut looks for its configuration, also when it is imported
-            if code := _run():
+            if not _run():
                 print(
                     "error: the tests do not pass without a mutant, or mutmut failed; see above",
                     file=sys.stderr,
                 )
-                return code
+                return 1
             found += _mutants(tested)
     return _report(found, files)
 
@@ -193,14 +193,10 @@ def _configure(directory: Path, files: Sequence[str]) -> None:
     (directory / "setup.cfg").write_text("\n".join(lines), encoding="utf-8")
 
 
-def _run() -> int:
-    """Run mutmut; return its exit code."""
+def _run() -> bool:
+    """Run mutmut; return whether it has tested all mutants."""
     command = [str(Path(sys.executable).with_name("mutmut")), "run", f"--max-children={WORKERS}"]
-    code = 1
-    for _ in range(_TRIES):
-        if not (code := subprocess.run(command, check=False).returncode):
-            break
-    return code
+    return any(subprocess.run(command, check=False).returncode == 0 for _ in range(_TRIES))
 
 
 def _mutants(files: Sequence[str]) -> Iterator[Mutant]:
