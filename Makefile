@@ -1,6 +1,6 @@
 # Every command works from a fresh clone. It needs only make and a Python that the chosen Airflow supports.
 
-NEWEST := 3.3
+NEWEST := 3.4
 AIRFLOWS := $(patsubst constraints/airflow-%.txt,%,$(wildcard constraints/airflow-*.txt))
 AIRFLOW ?= $(NEWEST)
 PYTHON ?=

@@ -36,7 +36,8 @@ airflow 3.0.4 3.0.4 --exclude-newer 2025-08-09T12:00:00Z
 airflow 3.0 3.0.6 --exclude-newer 2025-08-30T12:00:00Z
 airflow 3.1 3.1.8 --exclude-newer 2026-03-12T12:00:00Z
 airflow 3.2 3.2.2 --exclude-newer 2026-05-30T12:00:00Z
-airflow "$newest" 3.3.2
+airflow 3.3 3.3.2 --exclude-newer 2026-09-18T12:00:00Z
+airflow "$newest" 3.4.0b2
 
 compile lint --group lint --constraints "constraints/airflow-$newest.txt"
 compile mutants --group mutants --constraints "constraints/airflow-$newest.txt"

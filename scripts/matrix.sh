@@ -1,16 +1,16 @@
 #!/usr/bin/env bash
 # Run the tests on every Airflow with the newest Python that it supports; on the newest Airflow also with the oldest one,
 # and with the oldest dependencies only with that, as far as this machine has them; two at a time or as many as JOBS says.
-# Meanwhile run tests/e2e on the oldest Airflow and the newest, and of one in the middle the ways in which tasks end, as
+# Meanwhile run tests/e2e on the oldest Airflow and the newest, and of two in between the ways in which tasks end, as
 # these are what differs between versions. Show all results.
 # usage: scripts/matrix.sh AIRFLOW...
 set -uo pipefail
 cd "$(dirname "$0")/.."
 source scripts/pythons.sh
 
-MIDDLE=3.1
-WHOLE=(2.11 "$MIDDLE" "$(sed -n 's/^NEWEST := //p' Makefile)")
-ENDINGS="-k 'test_endings or test_batch or test_callbacks or test_routes'"
+BETWEEN=(3.1 3.3)
+WHOLE=(2.11 "${BETWEEN[@]}" "$(sed -n 's/^NEWEST := //p' Makefile)")
+ENDINGS="-k 'test_endings or test_batch or test_callbacks or test_routes or test_connection_form or test_link'"
 # The one with the oldest versions of all that the package depends on.
 OLDEST=2.11.0
 
@@ -74,7 +74,8 @@ if ((${#here[@]})); then make_environment ${here[0]} || true; fi
 # shellcheck disable=SC2086
 for cell in "${whole[@]}"; do
     args=""
-    if [[ $cell == "e2e $MIDDLE "* ]]; then args=$ENDINGS; fi
+    set -- $cell
+    if [[ " ${BETWEEN[*]} " == *" $2 "* ]]; then args=$ENDINGS; fi
     if is_here $cell; then run $cell all "$args"; fi
 done &
 

@@ -10,7 +10,7 @@ from e2e_work import Work
 from airflow_provider_trigger.notifications.cancel import CancelTriggerRunNotifier
 
 if HAS_DEADLINE_ALERTS:
-    from airflow.sdk import AsyncCallback, DeadlineAlert, DeadlineReference  # type: ignore[attr-defined]
+    from airflow.sdk import AsyncCallback, DeadlineAlert, DeadlineReference
 
     with DAG(
         "deadline_missed",

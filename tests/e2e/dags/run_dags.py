@@ -118,7 +118,7 @@ with DAG("started_canceled", schedule=None, start_date=START):
     begin >> CancelTriggerRunOperator(task_id="cancel_runs", xcom_task_ids="begin")
 
 if HAS_DEADLINE_ALERTS:
-    from airflow.sdk import AsyncCallback, DeadlineAlert, DeadlineReference  # type: ignore[attr-defined]
+    from airflow.sdk import AsyncCallback, DeadlineAlert, DeadlineReference
 
     with DAG(
         "started_deadline",

@@ -74,7 +74,7 @@ def deadline_alerts() -> dict[str, Any]:
     """Return the Dag's deadlines, each of which is missed; nothing where Airflow has none."""
     if not HAS_DEADLINE_ALERTS:
         return {}
-    from airflow.sdk import AsyncCallback, DeadlineAlert, DeadlineReference  # type: ignore[attr-defined]
+    from airflow.sdk import AsyncCallback, DeadlineAlert, DeadlineReference
 
     return {
         "deadline": [
