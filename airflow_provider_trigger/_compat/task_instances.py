@@ -5,12 +5,37 @@ from __future__ import annotations
 import sys
 from collections.abc import Collection, Sequence
 from importlib import import_module
-from typing import Any
+from typing import TYPE_CHECKING, Any
+from uuid import UUID
 
 from airflow_provider_trigger import _compat
 from airflow_provider_trigger.xcom_keys import RUN_ID_KEY
 
+if TYPE_CHECKING:
+    from airflow.sdk import Context
+
 _TASK_RUNNER = "airflow.sdk.execution_time.task_runner"
+
+
+def iteration_of(context: Context) -> tuple[str | int, ...]:
+    """
+    Return what distinguishes the iterations of a task in a task loop (Airflow 3.4); empty outside of one.
+
+    :param context: of a task or a task's callback
+    """
+    ti: Any = context["ti"]
+    region = getattr(ti, "region_id", None)
+    # A mapped task outside of loops has a region, too; a callback in the Dag processor has no ``loop``.
+    if not isinstance(region, UUID) or not ("loop" in context or _is_in_loop(ti.task)):
+        return ()
+    return str(region), ti.region_index
+
+
+def _is_in_loop(task: Any) -> bool:
+    group = task.task_group
+    while group is not None and not hasattr(group, "max_iterations"):
+        group = group.parent_group
+    return group is not None
 
 
 def has_no_supervisor(ti: Any) -> bool:

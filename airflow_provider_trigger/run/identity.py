@@ -74,11 +74,13 @@ class TaskInstanceIdentity:
     :param dag_run: its Dag run
     :param task_id: of its task
     :param map_index: which instance of a mapped task, -1 for one that is not mapped
+    :param iteration: what distinguishes it from those of other iterations; empty outside of task loops
     """
 
     dag_run: DagRunIdentity
     task_id: str
     map_index: int = -1
+    iteration: tuple[str | int, ...] = ()
 
     @property
     def tags(self) -> list[str]:
@@ -94,7 +96,7 @@ class TaskInstanceIdentity:
         another Airflow that has the same Dag run: :meth:`has_started` decides whose a run is.
         """
         end = f"[{self.map_index}]" if self.map_index >= 0 else ""
-        ids = [self.dag_run.dag_id, self.dag_run.run_id, self.task_id, self.map_index]
+        ids = [self.dag_run.dag_id, self.dag_run.run_id, self.task_id, self.map_index, *self.iteration]
         end += f":{_hash([*ids, self.dag_run.process])}"
         return _cut(f"{_TASK_TAG}:{self.task_id}", MAX_TAG_LENGTH - len(end)) + end
 
@@ -109,7 +111,7 @@ class TaskInstanceIdentity:
     @property
     def start_of_keys(self) -> str:
         """What the keys of all its runs begin with, and of no other ones."""
-        own = _hash([self.dag_run.hash, self.task_id, self.map_index])
+        own = _hash([self.dag_run.hash, self.task_id, self.map_index, *self.iteration])
         return f"{KEY_PREFIX}-{self.dag_run.hash}-{own}-"
 
 

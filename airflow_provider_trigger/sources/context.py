@@ -7,13 +7,14 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
+from airflow_provider_trigger._compat.task_instances import iteration_of
 from airflow_provider_trigger.run.identity import DagRunIdentity, RunKey, TaskInstanceIdentity
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
 # How often each task instance was begun in tests of Dags, which may repeat all ids and dates.
-_test_numbers: dict[tuple[object, ...], int] = {}
+_test_numbers: dict[TaskInstanceIdentity, int] = {}
 
 
 def dag_run_of(context: Context) -> DagRunIdentity | None:
@@ -65,7 +66,9 @@ def task_instance_of(context: Context) -> TaskInstanceIdentity | None:
     dag_run, ti = dag_run_of(context), own_ti_of(context)
     if dag_run is None or ti is None:
         return None
-    return TaskInstanceIdentity(dag_run=dag_run, task_id=ti.task_id, map_index=map_index_of(ti))
+    return TaskInstanceIdentity(
+        dag_run=dag_run, task_id=ti.task_id, map_index=map_index_of(ti), iteration=iteration_of(context)
+    )
 
 
 def starter_of(context: Context) -> DagRunIdentity | TaskInstanceIdentity | None:
@@ -112,11 +115,10 @@ def key_of(context: Context, identity: TaskInstanceIdentity, *, operator_id: str
     is_new_try = _executions.begin(ti)
     number = 0
     if identity.dag_run.is_test:
-        begun = identity.dag_run.hash, ti.task_id, identity.map_index
-        number = _test_numbers.get(begun, 0)
+        number = _test_numbers.get(identity, 0)
         if is_new_try and (ti.try_number <= 1 or not number):
             number += 1
-        _test_numbers[begun] = number
+        _test_numbers[identity] = number
     return RunKey(
         task_instance=identity,
         operator_id=operator_id,

@@ -150,7 +150,7 @@ def test_it_is_a_notifier_with_the_documented_defaults() -> None:
 
 
 def test_no_templated_field_overwrites_what_airflow_calls_by_the_same_name() -> None:
-    taken = {"ti", "dag", "run_id", "conn", "params", "task", "context", "log"}
+    taken = {"ti", "dag", "run_id", "conn", "params", "task", "context", "log", "loop"}
     assert not taken & set(CancelTriggerRunNotifier.template_fields)
 
 
