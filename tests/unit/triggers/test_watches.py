@@ -21,6 +21,7 @@ from airflow_provider_trigger.run import wait_settings
 from airflow_provider_trigger.run.status_watch import StatusWatch
 from airflow_provider_trigger.run.steps import Check
 from airflow_provider_trigger.triggers import watch_clients, watches
+from airflow_provider_trigger.triggers.run import TriggerDevRunTrigger
 from airflow_provider_trigger.triggers.watch import Watch
 from airflow_provider_trigger.triggers.watches import watch_runs
 
@@ -372,27 +373,45 @@ def test_if_it_crashes_its_waits_fail_and_the_next_one_gets_another(
     run(main)
 
 
-def test_it_sees_no_context_of_the_trigger_that_made_it(
-    server, connect, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    one = server.add_run("EXECUTING")
-    task: contextvars.ContextVar[str] = contextvars.ContextVar("task", default="none")
-    seen = []
-    next_query = StatusWatch.next_query
+def test_work_for_several_triggers_sees_no_context_of_one(server, connection: str) -> None:
+    """A trigger of Airflow 3.4 acts as its task instance, which a context variable names."""
+    runs = [server.add_run("EXECUTING") for _ in range(2)]
+    acts_as: contextvars.ContextVar[str | None] = contextvars.ContextVar("acts_as", default=None)
+    begun: set[tuple[bool, str]] = set()
 
-    def look(watch: StatusWatch, now: float) -> Any:
-        seen.append(task.get())
-        return next_query(watch, now)
+    def make_task(loop: Any, work: Any, **options: Any) -> asyncio.Task[Any]:
+        given = options.get("context")
+        who = acts_as.get() if given is None else given.get(acts_as)
+        begun.add((who is not None, getattr(work, "__qualname__", "").rpartition(".")[2]))
+        return asyncio.Task(work, loop=loop, **options)
 
-    monkeypatch.setattr(StatusWatch, "next_query", look)
+    async def first_event(trigger: TriggerDevRunTrigger) -> Any:
+        return await anext(trigger.run())
+
+    async def act(run_id: str) -> None:
+        acts_as.set(run_id)
+        trigger = TriggerDevRunTrigger(run_ids=[run_id], wait={"cancels": True})
+        waiting = asyncio.create_task(first_event(trigger))
+        async with asyncio.timeout(20):
+            while not sent(server)[QUERY]:
+                await asyncio.sleep(0.01)
+        waiting.cancel()
+        await trigger.on_kill()
 
     async def main() -> None:
-        task.set("that of a trigger")
-        async with watch_runs(await get_hook(CONN_ID)) as listener:
-            await listener.check(check(one))
+        asyncio.get_running_loop().set_task_factory(make_task)
+        await asyncio.gather(*(asyncio.create_task(act(run.id)) for run in runs))
 
     run(main)
-    assert set(seen) == {"none"}
+    assert {one.status for one in runs} == {"CANCELED"}
+    own = {
+        "first_event",
+        "get_hook",
+        "cancel_runs",
+        "close",
+    }  # the last one closes what nobody needs any more
+    assert {work for is_of_one, work in begun if is_of_one} == own
+    assert {work for is_of_one, work in begun if not is_of_one} >= {"_work", "_query", "_cancel_gathered"}
 
 
 def test_each_connection_and_each_event_loop_has_its_own(server, connect, closed: list[Any]) -> None:
