@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 from browser.chromium import logged_in
-from browser.pictures import take_picture
+from browser.pictures import SHOWN, take_picture
 from playwright.sync_api import BrowserContext, expect
 from whole_airflow.airflow import WholeAirflow
 from whole_airflow.processes import wait_until
@@ -16,7 +16,7 @@ from airflow_provider_trigger.links.run import TriggerRunLink
 from airflow_provider_trigger.testing import TriggerDevServer
 
 pytestmark = pytest.mark.skipif(
-    AIRFLOW not in ((2, 11), (3, 3), (3, 4)), reason="looked at on the oldest and on the newest Airflows"
+    AIRFLOW not in (*SHOWN, (3, 4)), reason="looked at on the oldest and on the newest Airflows"
 )
 
 
@@ -50,7 +50,7 @@ def test_the_button_leads_to_the_run(
     airflow.api.mark_dag_run(dag_id, run_id, "failed")
 
 
-@pytest.mark.skipif(AIRFLOW < (3, 0), reason="the documentation shows Airflow 3")
+@pytest.mark.skipif(SHOWN[-1] != AIRFLOW, reason="the documentation shows the newest release")
 def test_a_waiting_and_a_canceled_task_look_as_in_the_documentation(
     airflow: WholeAirflow, server: TriggerDevServer, browser: BrowserContext
 ) -> None:

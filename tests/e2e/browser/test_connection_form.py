@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from browser.chromium import logged_in
-from browser.pictures import take_picture
+from browser.pictures import SHOWN, take_picture
 from browser.user_interface import Airflow2, Airflow3, Field, UserInterface
 from browser.web_server import IS_2, WebServer
 from playwright.sync_api import BrowserContext, expect
@@ -22,7 +22,7 @@ from airflow_provider_trigger.hooks.connection import read_settings
 from airflow_provider_trigger.testing import TriggerDevServer
 
 pytestmark = pytest.mark.skipif(
-    AIRFLOW not in ((2, 11), (3, 3), (3, 4)), reason="looked at on the oldest and on the newest Airflows"
+    AIRFLOW not in SHOWN, reason="looked at on the oldest Airflow and on the newest release"
 )
 # Their Test button refuses each saved connection that has no port: https://github.com/apache/airflow/pull/73298
 REFUSES_WITHOUT_PORT = AIRFLOW_VERSION in ("3.3.1", "3.3.2")

@@ -13,6 +13,8 @@ except ImportError:  # Airflow 2.11
     from airflow.models.baseoperator import BaseOperator
     from airflow.operators.empty import EmptyOperator
 
-HAS_DEADLINE_ALERTS = tuple(int(part) for part in __version__.split(".")[:2]) >= (3, 2)
+AIRFLOW = tuple(int(part) for part in __version__.split(".")[:2])
+HAS_DEADLINE_ALERTS = AIRFLOW >= (3, 2)
+HAS_LOOPS = AIRFLOW >= (3, 4)
 
-__all__ = ["DAG", "HAS_DEADLINE_ALERTS", "BaseOperator", "EmptyOperator", "task", "task_group"]
+__all__ = ["DAG", "HAS_DEADLINE_ALERTS", "HAS_LOOPS", "BaseOperator", "EmptyOperator", "task", "task_group"]

@@ -15,6 +15,9 @@ AIRFLOW = tuple(int(part) for part in AIRFLOW_VERSION.split(".")[:2])
 # With 3.2 came deadline alerts that run a notifier; before, the Dag files define none.
 HAS_DEADLINE_ALERTS = AIRFLOW >= (3, 2)
 
+# With 3.4 came task loops; before, the Dag files define none.
+HAS_LOOPS = AIRFLOW >= (3, 4)
+
 # Airflow 3.0.6 never tries a running task again that was cleared: it stays "restarting", is taken for dead
 # again and again, and its failure callback is called each time.
 TRIES_CLEARED_TASKS_AGAIN = AIRFLOW != (3, 0)
@@ -100,6 +103,9 @@ def _airflow_3(port: int, execution_port: int) -> dict[str, str]:
         "AIRFLOW__API_AUTH__JWT_ISSUER": "airflow",  # 3.0 with a later pyjwt refuses its own tokens without
         "AIRFLOW__API_AUTH__JWT_SECRET": "secret-of-this-test-long-enough-for-any-algorithm-in-use-here-now",
         "AIRFLOW__CORE__EXECUTION_API_SERVER_URL": f"http://127.0.0.1:{execution_port}/execution/",
+        # 3.4.0b2 may wait as long for a process that has ended. Where its task was cleared and the heartbeat
+        # is missed meanwhile, the scheduler crashes.
+        "AIRFLOW__CORE__KILLED_TASK_CLEANUP_TIME": "8",
         "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_ALL_ADMINS": "True",
         "AIRFLOW__DAG_PROCESSOR__MIN_FILE_PROCESS_INTERVAL": _RARELY,
         "AIRFLOW__DAG_PROCESSOR__PARSING_PROCESSES": "1",

@@ -1,0 +1,132 @@
+"""Dags whose tasks are in a task loop of three iterations, where this Airflow has task loops."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+from e2e_names import DAG, HAS_LOOPS, task, task_group
+from e2e_work import Work, note_start
+
+from airflow_provider_trigger.notifications.cancel import CancelTriggerRunNotifier
+from airflow_provider_trigger.operators.batch import RunTriggerTaskBatchOperator
+from airflow_provider_trigger.operators.cancel import CancelTriggerRunOperator
+from airflow_provider_trigger.operators.run import RunTriggerTaskOperator
+
+
+class Recorded(RunTriggerTaskOperator):
+    """Say which process it is in, so that a test can kill it."""
+
+    def execute(self, context: Any) -> Any:
+        """Start the run and wait for it."""
+        note_start(context)
+        return super().execute(context)
+
+
+class RecordedBatch(RunTriggerTaskBatchOperator):
+    """The same for a batch."""
+
+    def execute(self, context: Any) -> Any:
+        """Start the runs and wait for them."""
+        note_start(context)
+        return super().execute(context)
+
+
+class StartsByHand(Work):
+    """Start a run and leave it; in the third iteration hold until the process is killed."""
+
+    def __init__(self, *, iteration: int, **kwargs: Any) -> None:
+        super().__init__(tries=("hold",), **kwargs)
+        self.iteration = iteration
+
+    def execute(self, context: Any) -> None:
+        """Start the run."""
+        RunTriggerTaskOperator(task_id="by_hand", task_identifier="never", wait_for_completion=False).execute(
+            context
+        )
+        if self.iteration == 2:
+            super().execute(context)
+
+
+def start(task_id: str, kind: str, **arguments: Any) -> Any:
+    """Return a task of one run, or of two."""
+    arguments["task_id"] = task_id
+    if kind == "batch":
+        return RecordedBatch(payloads=[1, 2], **arguments)
+    return Recorded.partial(**arguments).expand(payload=[1, 2]) if kind == "mapped" else Recorded(**arguments)
+
+
+def start_and_leave() -> list[Any]:
+    """Return a task of each kind that does not wait."""
+    kinds = ("single", "mapped", "batch")
+    return [start(kind, kind, task_identifier="never", wait_for_completion=False) for kind in kinds]
+
+
+def waiting(kind: str, mode: str) -> None:
+    """Make a Dag whose Trigger.dev task is that of no other Dag."""
+    name = f"loop_{kind}_{mode}"
+    retries = {"retries": 1, "retry_delay": timedelta(seconds=1)}
+    with DAG(name, schedule=None) as dag:
+
+        @task_group
+        def again() -> None:
+            start(
+                "work",
+                kind,
+                task_identifier=name,
+                deferrable=mode == "deferred",
+                poll_interval=0.5,
+                **retries,
+            )
+
+        again.loop(max_iterations=3)
+    globals()[name] = dag
+
+
+if HAS_LOOPS:
+    for kind in ("single", "mapped", "batch"):
+        for mode in ("running", "deferred"):
+            waiting(kind, mode)
+
+    with DAG("loop_behind", schedule=None):
+
+        @task_group
+        def again() -> None:
+            """Leave five runs."""
+            single, mapped, batch = start_and_leave()
+            single >> mapped >> batch
+
+        again.loop(max_iterations=3) >> CancelTriggerRunOperator(
+            task_id="cancel", xcom_task_ids=["again.single", "again.mapped", "again.batch"]
+        )
+
+    with DAG("loop_fails", schedule=None, on_failure_callback=CancelTriggerRunNotifier(timeout=20)):
+
+        @task
+        def fail(ti: Any = None) -> None:
+            """Fail in the third iteration."""
+            assert ti.region_index < 2
+
+        @task_group
+        def again() -> None:
+            """Leave five runs."""
+            single, mapped, batch = start_and_leave()
+            single >> mapped >> batch >> fail()
+
+        again.loop(max_iterations=3)
+
+    with DAG("loop_killed", schedule=None):
+
+        @task
+        def iterations(ti: Any = None) -> list[int]:
+            """Return the iteration for each instance of a mapped task."""
+            return [ti.region_index] * 2
+
+        @task_group
+        def again() -> None:
+            """Leave a run for each instance."""
+            StartsByHand.partial(task_id="work", on_failure_callback=CancelTriggerRunNotifier()).expand(
+                iteration=iterations()
+            )
+
+        again.loop(max_iterations=3)

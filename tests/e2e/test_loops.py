@@ -1,0 +1,158 @@
+"""Runs of tasks in a task loop: those of each iteration, and what becomes of them where a task is ended."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from typing import Any
+
+import pytest
+from whole_airflow.airflow import WholeAirflow
+from whole_airflow.processes import wait_until
+from whole_airflow.state import State
+from whole_airflow.versions import HAS_LOOPS
+
+from airflow_provider_trigger.testing import ServerRun, TriggerDevServer
+
+pytestmark = pytest.mark.skipif(not HAS_LOOPS, reason="this Airflow has no task loops")
+
+RUNS = {"single": 1, "mapped": 2, "batch": 2}
+CASES = [(kind, mode) for kind in RUNS for mode in ("running", "deferred")]
+QUICK = 5.0
+THIRD = 2
+
+
+class Loop:
+    """
+    A Dag run with a loop, whose runs end by themselves in the first two iterations only.
+
+    :param kind: of operator
+    :param mode: ``running`` or ``deferred``
+    """
+
+    def __init__(self, airflow: WholeAirflow, server: TriggerDevServer, kind: str, mode: str) -> None:
+        self.airflow, self.server, self.mode = airflow, server, mode
+        self.of_iteration = RUNS[kind]
+        self.dag_id, self.run_id = f"loop_{kind}_{mode}", f"{kind}{mode}"
+        server.on_task(self.dag_id, times=2 * self.of_iteration, output=lambda payload: "done", after=QUICK)
+        server.on_task(self.dag_id, after=None, acknowledge_after=0.2)
+        airflow.api.trigger(self.dag_id, self.run_id)
+
+    @property
+    def runs(self) -> list[ServerRun]:
+        """Its runs on the server, the first ones first."""
+        return runs_of(self.server, self.dag_id)
+
+    @property
+    def statuses(self) -> list[str]:
+        """Their statuses by iteration; each is the same for all runs of one."""
+        found = [run.status for run in self.runs]
+        parts = [found[at : at + self.of_iteration] for at in range(0, len(found), self.of_iteration)]
+        return ["/".join(sorted(set(part))) for part in parts]
+
+    def third(self) -> list[dict[str, Any]]:
+        """Return the task instances of the third iteration."""
+        return [
+            ti
+            for ti in self.airflow.api.task_instances(self.dag_id, self.run_id)
+            if ti["task_id"] == "again.work" and ti["loop_iteration"]["iteration"] == THIRD
+        ]
+
+    def wait(self, *statuses: str, try_number: int = 1) -> None:
+        """Wait until the runs have these statuses, and this try of the third iteration waits for its own."""
+
+        def reached() -> bool:
+            tis = {(ti["state"], ti["try_number"]) for ti in self.third()}
+            return self.statuses == list(statuses) and tis == {(self.mode, try_number)}
+
+        what = lambda: f"{statuses}: {self.statuses}, {self.third()}"  # noqa: E731
+        wait_until(reached, timeout=180, what=what)
+        time.sleep(5)  # its trigger begins, or nothing more happens
+
+    def clear(self) -> None:
+        """Clear the third iteration, as the UI does."""
+        body: dict[str, Any] = {
+            "dry_run": False,
+            "only_failed": False,
+            "include_downstream": True,
+            "reset_dag_runs": True,
+        }
+        body |= {"dag_run_id": self.run_id, "task_instance_ids": [ti["id"] for ti in self.third()]}
+        self.airflow.api.call("POST", f"/dags/{self.dag_id}/clearTaskInstances", json=body)
+
+    def mark_failed(self) -> None:
+        """Mark each task instance of the third iteration, as the UI does."""
+        for ti in self.third():
+            region = {name: ti[name] for name in ("region_id", "region_index")}
+            path = f"/dags/{self.dag_id}/dagRuns/{self.run_id}/taskInstances/again.work"
+            self.airflow.api.call("PATCH", path, json={"new_state": "failed"} | region)
+
+
+def runs_of(server: TriggerDevServer, dag_id: str) -> list[ServerRun]:
+    """Return the runs that a Dag has started, the first one first."""
+    return [run for run in list(server.runs.values()) if f"airflow_dag:{dag_id}" in run.tags]
+
+
+@pytest.fixture(scope="module")
+def loops(airflow: WholeAirflow, server: TriggerDevServer) -> dict[tuple[str, str], Loop]:
+    """Return a Dag run of each kind and mode; they go on side by side."""
+    server.on_task("never", after=None)
+    airflow.wait_for_dags("loop_killed")
+    return {case: Loop(airflow, server, *case) for case in CASES}
+
+
+@pytest.mark.parametrize("case", CASES, ids=map("-".join, CASES))
+def test_a_kill_a_clear_and_a_mark_in_the_third_iteration(
+    case: tuple[str, str], loops: dict[tuple[str, str], Loop], airflow: WholeAirflow, state: State
+) -> None:
+    loop, done = loops[case], ["COMPLETED"] * 2
+    loop.wait(*done, "EXECUTING")
+    try_number = 1
+    if case in (("single", "running"), ("batch", "running")):
+        os.kill(state.wait_for_start(loop.run_id, "again.work").pid, signal.SIGKILL)
+        try_number += 1
+        loop.wait(*done, "EXECUTING", try_number=try_number)
+    loop.clear()
+    loop.wait(*done, "CANCELED", "EXECUTING", try_number=try_number + 1)
+    loop.mark_failed()
+    wait_until(
+        lambda: loop.statuses == [*done, *["CANCELED"] * 2], timeout=60, what=lambda: str(loop.statuses)
+    )
+    assert airflow.api.wait_for_dag_run(loop.dag_id, loop.run_id) == "failed"
+    completed = loop.runs[: 2 * loop.of_iteration]
+    assert not any(run.cancel_requests for run in completed)
+
+
+def test_behind_a_loop_the_runs_of_all_iterations_are_canceled(
+    airflow: WholeAirflow, server: TriggerDevServer, loops: object
+) -> None:
+    assert airflow.run_dag("loop_behind", "behind", timeout=300) == "success"
+    runs = runs_of(server, "loop_behind")
+    assert [(run.status, run.cancel_requests) for run in runs] == [("CANCELED", 1)] * 15
+
+
+def test_a_dags_callback_cancels_the_runs_of_all_iterations(
+    airflow: WholeAirflow, server: TriggerDevServer, loops: object
+) -> None:
+    log_before = airflow.dag_processor_log()
+    assert airflow.run_dag("loop_fails", "fails", timeout=300) == "failed"
+    runs = runs_of(server, "loop_fails")
+    assert len(runs) == 15
+    wait_until(lambda: {run.status for run in runs} == {"CANCELED"}, timeout=60, what=lambda: str(runs))
+    assert "cannot be read" not in airflow.dag_processor_log().removeprefix(log_before)
+
+
+def test_a_callback_in_the_dag_processor_cancels_the_runs_of_its_iteration(
+    airflow: WholeAirflow, server: TriggerDevServer, state: State, loops: object
+) -> None:
+    airflow.api.trigger("loop_killed", "killed")
+    wait_until(lambda: len(runs_of(server, "loop_killed")) == 6, timeout=180, what="six runs")
+    started = state.wait_for_start("killed", "again.work")
+    for pid in (started.parent, started.pid):
+        os.kill(pid, signal.SIGKILL)
+    third = runs_of(server, "loop_killed")[4:]
+    wait_until(lambda: "CANCELED" in {run.status for run in third}, timeout=120, what="a cancel")
+    state.release("killed", "again.work")
+    assert airflow.api.wait_for_dag_run("loop_killed", "killed") == "failed"
+    assert sorted(run.status for run in runs_of(server, "loop_killed")) == ["CANCELED", *["EXECUTING"] * 5]
