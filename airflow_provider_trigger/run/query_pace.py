@@ -15,6 +15,7 @@ from airflow_provider_trigger.api.errors import (
     TriggerDevError,
 )
 from airflow_provider_trigger.log import Log
+from airflow_provider_trigger.wording import counted
 
 QUERY_INTERVAL = 2.0
 """Between two queries for a run, in seconds, as long as that costs the server little."""
@@ -30,8 +31,10 @@ _REFILL_INTERVAL = 10.0
 _PAUSES = (5.0, 10.0, 20.0, 40.0, 60.0)
 _PAUSE_WITHOUT_SERVER = 5.0
 _PAUSE_WITHOUT_QUERY = 600.0
-# The server answers only so many queries of a project at once: so many rejections in a row are a failure.
+# So many failures in a row change nothing yet: the server answers only so many queries of a project at once,
+# and where a single one fails that worked before, a check of each run would cost more than it shows.
 _BUSY_ROUNDS = 5
+_FAILED_ROUNDS = 2
 
 
 class QueryState(Enum):
@@ -60,7 +63,8 @@ class QueryPace:
         self._name = name
         self._log = log
         self._failures = 0
-        self._busy = 0
+        self._skipped = 0
+        self._unlisted = self._logged_unlisted = 0
         self._failing_since = self._failed_at = now
         self._has_reached_server = False
         self._has_worked = False
@@ -78,7 +82,7 @@ class QueryPace:
             self.worked_again_at = now
             text = "Connection %r: status queries work again after %.0f s; each run is also checked by itself"
             self._log.info(text, self._name, now - self._failing_since)
-        self.state, self._failures, self._busy = QueryState.WORKS, 0, 0
+        self.state, self._failures, self._skipped = QueryState.WORKS, 0, 0
         self._has_reached_server, self._has_worked = False, True
         took = min(now - sent_at, QUERY_TIMEOUT)  # the rest was spent waiting for a turn
         interval = max(QUERY_INTERVAL / parts, took / _SHARE_OF_TIME)
@@ -93,9 +97,9 @@ class QueryPace:
         :param error: how
         :param now: the time, in seconds
         """
-        if isinstance(error, RateLimitError) and self._busy < _BUSY_ROUNDS:
-            # Others query, too: what is known stays.
-            self._busy += 1
+        rounds = _FAILED_ROUNDS if self.state is QueryState.WORKS else 0
+        if self._skipped < (_BUSY_ROUNDS if isinstance(error, RateLimitError) else rounds):
+            self._skipped += 1
             self.due = now + QUERY_INTERVAL
             return
         before = self.state
@@ -145,6 +149,14 @@ class QueryPace:
             self.state = QueryState.FAILS
             text = "Connection %r: only status queries cannot be sent; each run is checked by itself"
             self._log.info(text, self._name)
+
+    def note_unlisted(self, count: int) -> None:
+        """Log once of how many runs no query shows anything, when two queries agree on the number."""
+        if count and count == self._unlisted and not self._logged_unlisted:
+            text = "Connection %r: status queries have not shown %s for a minute; each is checked by itself"
+            self._log.info(text, self._name, counted(count, "run"))
+            self._logged_unlisted = count
+        self._unlisted = count
 
 
 def _is_unreachable(error: TriggerDevError) -> bool:

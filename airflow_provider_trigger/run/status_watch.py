@@ -24,7 +24,7 @@ from airflow_provider_trigger.run.wait_settings import check_interval
 from airflow_provider_trigger.run.watched import Watched
 
 _MISSING_AFTER = 10.0
-"""A run that the query does not list is checked by itself after so many seconds."""
+"""A run that the query does not list, or whose check failed, is checked by itself after so many seconds."""
 
 _BACKGROUND_INTERVAL = 1.0
 """While queries work, one run is checked by itself in so many seconds."""
@@ -50,7 +50,7 @@ class StatusWatch:
         self._to_check: OrderedDict[str, Watched] = OrderedDict()
         self._due: list[tuple[float, int, Watched]] = []
         self._numbers = itertools.count()
-        self._background_at, self._held_until = now, -math.inf
+        self._background_at, self._held_until, self._lost_at = now, -math.inf, -math.inf
 
     def __len__(self) -> int:
         return len(self._watched)
@@ -138,7 +138,9 @@ class StatusWatch:
         if watched.unchecked_since < self.pace.worked_again_at:
             return -math.inf  # what ended while queries failed may be missing permanently
         age = watched.unchecked_since - watched.born_at
-        return max(self._background_at, watched.unchecked_since + check_interval(age, poll_interval=None))
+        due = watched.unchecked_since + check_interval(age, poll_interval=None)
+        # Where one end was lost, others may be: all runs are checked soon, until a round shows no more.
+        return due if watched.unchecked_since < self._lost_at else max(self._background_at, due)
 
     def next_at(self, *, may_query: bool, may_check: bool) -> float:
         """
@@ -176,14 +178,13 @@ class StatusWatch:
                 continue
             run = listed.get(run_id)
             was_missing, watched.is_listed = watched.is_listed is False, run is not None
-            if (
-                run is not None
-                and watched.may_learn_from(run, sent_at)
-                and self._saw(watched, run, sent_at, now)
-            ):
-                news[run_id] = run
+            if run is not None:
+                watched.listed_at = sent_at
+                if watched.may_learn_from(run, sent_at) and self._saw(watched, run, sent_at, now):
+                    news[run_id] = run
             if was_missing is not (run is None):
                 self._schedule(watched)
+        self.pace.note_unlisted(sum(self._watched[run_id].is_unlisted(now) for run_id in self._to_query))
         self._reschedule(before)
         return news
 
@@ -210,7 +211,8 @@ class StatusWatch:
             return {}
         watched.is_in_flight, sent_at, before = False, watched.checked_at, self.pace.state
         if isinstance(reply, Run):
-            watched.broken_since = math.inf
+            watched.failing_since = math.inf
+            self._lost_at = now if watched.has_lost_end(reply, now) else self._lost_at
             self.pace.reached_server(sent_at=sent_at)
             is_news = self._saw(watched, reply, sent_at, now)
         else:
@@ -238,7 +240,6 @@ class StatusWatch:
         before = None if watched.error else watched.run
         is_new = before is None or (before.status, before.attempt_count) != (run.status, run.attempt_count)
         watched.run, watched.error, watched.seen_at = run, None, sent_at
-        watched.failing_since = -math.inf
         watched.born_at = min(watched.born_at, now - run.age)
         if run.is_final:
             self._retire(watched)
@@ -263,12 +264,11 @@ class StatusWatch:
         due = [math.inf]
         if fixed is not None:
             due.append(max(watched.added_at, watched.checked_at + fixed))
-        if self.pace.state is QueryState.FAILS or watched.run_id not in self._to_query:
+        is_queried = self.pace.state is not QueryState.FAILS and watched.run_id in self._to_query
+        if not is_queried or watched.is_unlisted(watched.checked_at):
             due.append(watched.due_alone)
-        elif watched.is_listed is False:
+        elif watched.is_listed is False or (watched.is_failing and self.pace.state is QueryState.WORKS):
             due.append(watched.unchecked_since + _MISSING_AFTER)
-        if min(due) == watched.due:
-            return
-        watched.due = min(due)
-        if watched.due < math.inf:
+        before, watched.due = watched.due, min(due)
+        if before != watched.due < math.inf:
             heapq.heappush(self._due, (watched.due, next(self._numbers), watched))

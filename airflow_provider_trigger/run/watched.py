@@ -5,14 +5,17 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, field
 
-from airflow_provider_trigger.api.errors import NotSentError, TriggerDevError, is_internal_error, root_of
+from airflow_provider_trigger.api.errors import NotSentError, TriggerDevError
 from airflow_provider_trigger.api.models.runs import Run
+from airflow_provider_trigger.run.run_wait import UNKNOWN_AFTER
 from airflow_provider_trigger.run.wait_settings import check_interval
 
 # The query shows what was true so many seconds ago, with a margin.
 _QUERY_LAG = 3.0
-# A run whose checks answer 500 for longer is treated as if no query showed it, in seconds.
-_BROKEN_AFTER = 60.0
+# A query that shows an end so many seconds late has lost it: 4.6 s was the longest (measured), with a margin.
+_LOST_AFTER = 10.0
+# What no query has shown for so many seconds, none may ever show: the cloud's look back some days only.
+_UNLISTED_AFTER = 60.0
 
 
 @dataclass(slots=True, eq=False)
@@ -26,13 +29,13 @@ class Watched:
     :param intervals: of each wait for it, between two checks of the run by itself; None for as needed
     :param run: as it was seen last
     :param error: why the last check failed, if nothing was seen since
-    :param failing_since: when its checks began to fail, negative infinity if the last one did not
-    :param broken_since: since when its checks answer nothing but 500, infinite if the last one did not
+    :param failing_since: since when its checks fail, infinite if the last one did not
     :param checked_at: when it was last checked by itself
     :param checked_before: the same without the check that is in flight, or has just ended
     :param seen_at: when the request was sent that showed :attr:`run`
     :param due: when it is to be checked by itself, whatever becomes of others
     :param is_listed: whether the last query with it has shown it, None before the first one
+    :param listed_at: when the last query was sent that has shown it
     :param is_in_flight: whether it is being checked by itself
     """
 
@@ -42,13 +45,13 @@ class Watched:
     intervals: list[float | None] = field(default_factory=list)
     run: Run | None = None
     error: TriggerDevError | None = None
-    failing_since: float = -math.inf
-    broken_since: float = math.inf
+    failing_since: float = math.inf
     checked_at: float = -math.inf
     checked_before: float = -math.inf
     seen_at: float = -math.inf
     due: float = math.inf
     is_listed: bool | None = None
+    listed_at: float = -math.inf
     is_in_flight: bool = False
 
     @property
@@ -68,7 +71,13 @@ class Watched:
         if math.isinf(last):
             return self.added_at
         # A single fault does not cost a long interval.
-        return last + check_interval(last - max(self.born_at, self.failing_since), poll_interval=None)
+        since = max(self.born_at, self.failing_since if self.is_failing else -math.inf)
+        return last + check_interval(last - since, poll_interval=None)
+
+    @property
+    def is_failing(self) -> bool:
+        """Whether its last check failed."""
+        return self.failing_since < math.inf
 
     def begin_check(self, now: float) -> None:
         """
@@ -89,21 +98,27 @@ class Watched:
         """
         if isinstance(error, NotSentError) and error.retryable:
             self.checked_at = self.checked_before  # it has shown nothing
-        has_500 = is_internal_error(root_of(error))
-        self.broken_since = min(self.broken_since, now) if has_500 else math.inf
+        else:
+            self.failing_since = min(self.failing_since, now)
         if is_shown and not self.is_broken(now):
             return False
-        self.failing_since = now if self.error is None else self.failing_since
         self.error = error
         return True
 
     def is_broken(self, now: float) -> bool:
-        """
-        Return whether no check may ever show its end, which a query can have lost (measured).
+        """Return whether its checks fail for so long that no check may ever show its end."""
+        return now - self.failing_since >= UNKNOWN_AFTER
 
-        :param now: the time, in seconds
-        """
-        return now - self.broken_since >= _BROKEN_AFTER
+    def is_unlisted(self, now: float) -> bool:
+        """Return whether queries have not shown it for so long that they may never do so."""
+        return self.is_listed is False and now - max(self.added_at, self.listed_at) >= _UNLISTED_AFTER
+
+    def has_lost_end(self, run: Run, now: float) -> bool:
+        """Return whether a query showed it as alive long after the end that a check of it shows now."""
+        ended_at = run.finished_at or run.updated_at
+        if not run.is_final or ended_at is None or run.seen_at is None:
+            return False
+        return (run.seen_at - ended_at).total_seconds() - (now - self.listed_at) >= _LOST_AFTER
 
     def may_learn_from(self, run: Run, queried_at: float) -> bool:
         """

@@ -57,6 +57,12 @@ def succeed(
     return pace.due - sent_at
 
 
+def fail(pace: QueryPace, error: TriggerDevError, *, now: float) -> None:
+    """Let so many queries in a row fail that it counts, the last one now."""
+    for _ in range(3):
+        pace.failed(error, now=now)
+
+
 def test_waits_that_begin_together_are_in_the_first_query(pace: QueryPace) -> None:
     assert (pace.due, pace.state) == (100.25, QueryState.UNKNOWN)
 
@@ -67,6 +73,7 @@ def test_waits_that_begin_together_are_in_the_first_query(pace: QueryPace) -> No
         ({}, 2.0),
         ({"took": 0.4}, 2.0),
         ({"took": 1.0}, 4.0),  # not more than a quarter of the server's time
+        ({"took": 90.0}, 90.0),  # a server answers within 5 s: the rest was spent waiting for a turn
         ({"parts": 2}, 1.0),  # each run is still queried every 2 s
         ({"parts": 2, "took": 0.4}, 1.6),
         ({"limit": 750}, 2.0),
@@ -78,6 +85,25 @@ def test_it_is_repeated_every_2_s_unless_that_costs_the_server_much(
 ) -> None:
     assert succeed(pace, sent_at=200.0, **given) == pytest.approx(seconds)
     assert pace.state is QueryState.WORKS
+
+
+@pytest.mark.parametrize("error", [*FAILURES, TransportError("reset")])
+def test_queries_that_work_are_given_up_only_after_three_failures_in_a_row(
+    pace: QueryPace, log: Log, error: TriggerDevError
+) -> None:
+    for sent_at in (200.0, 300.0):
+        succeed(pace, sent_at=sent_at)
+        for _ in range(2):
+            pace.failed(error, now=sent_at + 50)
+            assert (pace.due, pace.state) == (sent_at + 52, QueryState.WORKS)
+    assert (log.lines, pace.worked_again_at) == ([], -float("inf"))
+    pace.failed(error, now=360.0)
+    assert (pace.due, pace.state) == (365.0, _state_after(error))
+
+
+def _state_after(error: TriggerDevError) -> QueryState:
+    is_answer = isinstance(error, AnswerTimeoutError) or not isinstance(error, TransportError)
+    return QueryState.FAILS if is_answer else QueryState.UNREACHABLE
 
 
 @pytest.mark.parametrize("error", FAILURES)
@@ -105,7 +131,9 @@ def test_a_404_of_a_server_that_has_answered_queries_is_a_failure_like_others(
     pace: QueryPace, log: Log
 ) -> None:
     succeed(pace, sent_at=200.0)
-    for pause in (5.0, 10.0):
+    fail(pace, MISSING, now=300.0)
+    assert (pace.due, pace.state) == (305.0, QueryState.FAILS)
+    for pause in (10.0, 20.0):
         pace.failed(MISSING, now=300.0)
         assert (pace.due, pace.state) == (300.0 + pause, QueryState.FAILS)
     assert log.lines == [
@@ -147,7 +175,7 @@ def test_what_was_answered_before_queries_worked_again_does_not_count(pace: Quer
     pace.reached_server(sent_at=201.0)
     succeed(pace, sent_at=205.0)
     pace.reached_server(sent_at=206.0)
-    pace.failed(TransportError("refused"), now=207.0)
+    fail(pace, TransportError("refused"), now=207.0)
     assert pace.state is QueryState.UNREACHABLE
 
 
@@ -161,7 +189,7 @@ def test_when_it_works_again_that_is_logged_with_the_time_that_it_took(pace: Que
     ]
     succeed(pace, sent_at=212.0)
     assert pace.worked_again_at == 210.1
-    pace.failed(FAILURES[0], now=220.0)
+    fail(pace, FAILURES[0], now=220.0)
     assert pace.due == 225.0  # it begins again
 
 

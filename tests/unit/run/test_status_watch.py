@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import weakref
+from collections.abc import Callable
 from datetime import UTC, datetime
-from itertools import pairwise
+from itertools import cycle, pairwise
 from typing import Any
 
 import pytest
@@ -14,9 +15,11 @@ from airflow_provider_trigger.api.errors import (
     AnswerTimeoutError,
     NotFoundError,
     NotSentError,
+    PermissionDeniedError,
     ServerError,
     TransportError,
     TriggerDevError,
+    UnexpectedAnswerError,
 )
 from airflow_provider_trigger.api.models.runs import Run
 from airflow_provider_trigger.run import status_watch
@@ -27,6 +30,10 @@ from airflow_provider_trigger.run.watched import Watched
 FAILED = AnswerTimeoutError("no answer")
 NOT_SENT = NotSentError("the server stopped responding", retryable=True)
 BROKEN = ServerError(method="GET", path="/", status=500, detail="", request_id=None, retryable=True)
+UNKNOWN = NotFoundError(method="GET", path="/", status=404, detail="", request_id=None, retryable=False)
+REJECTED = PermissionDeniedError(
+    method="GET", path="/", status=403, detail="", request_id=None, retryable=False
+)
 
 
 class Watch(StatusWatch):
@@ -50,9 +57,11 @@ class Watch(StatusWatch):
         return dict(self.queried(run_ids, runs, sent_at=sent_at, now=self.now, limit=None))
 
     def fail(self, error: TriggerDevError = FAILED) -> None:
-        self.now = max(self.now, self.pace.due)
-        assert self.next_query(self.now)
-        self.query_failed(error, now=self.now)
+        """Let queries fail until that changes what is known of them."""
+        for _ in range(3 if self.pace.state is QueryState.WORKS else 1):
+            self.now = max(self.now, self.pace.due)
+            assert self.next_query(self.now)
+            self.query_failed(error, now=self.now)
 
     def due(self) -> list[str]:
         """Begin all checks of single runs that are due."""
@@ -63,6 +72,23 @@ class Watch(StatusWatch):
 
     def answer(self, reply: Run | TriggerDevError, run_id: str = "run_1") -> dict[str, Any]:
         return dict(self.checked(run_id, reply, now=self.now))
+
+    def live(self, seconds: int, *, shown: Callable[[str], Run | None], reply: Any) -> list[tuple[int, str]]:
+        """
+        Answer all queries, and each second all checks of single runs that are due; return the checks.
+
+        Each is there with after how many seconds it began.
+        """
+        checked = []
+        for second in range(seconds):
+            if run_ids := self.next_query(self.now):
+                runs = [run for run in map(shown, run_ids) if run]
+                self.queried(run_ids, runs, sent_at=self.now, now=self.now, limit=None)
+            for run_id in self.due():
+                checked.append((second, run_id))
+                self.checked(run_id, reply(run_id), now=self.now)
+            self.now += 1
+        return checked
 
     def checks_in(self, seconds: float, *, reply: Any) -> list[float]:
         """Return after how many seconds each check of a single run begins, answered at once."""
@@ -154,6 +180,26 @@ def test_a_run_that_is_waited_for_anew_is_not_missing_from_a_query_that_was_unde
     assert watch._watched["run_1"].is_listed is None
     watch.ask()
     assert watch._watched["run_1"].is_listed is False
+
+
+def test_a_run_that_is_waited_for_since_the_instant_of_a_query_is_in_it(watch: Watch) -> None:
+    watch.follow("run_1")
+    watch.now = watch.pace.due
+    watch.follow("run_2")
+    assert list(watch.ask(a_run("run_1"), a_run("run_2"))) == ["run_1", "run_2"]
+
+
+def test_a_run_that_is_waited_for_since_the_instant_queries_work_again_is_checked_in_the_background(
+    watch: Watch,
+) -> None:
+    watch.follow("run_1")
+    watch.fail()
+    watch.ask(a_run("run_1"), took=0)
+    watch.follow("run_2", "run_3")
+    watch.ask(*map(a_run, ("run_1", "run_2", "run_3")), took=0)
+    assert watch.due() == ["run_1", "run_2"]
+    watch.now += 1
+    assert watch.due() == ["run_3"]
 
 
 def test_when_there_is_something_to_request_depends_on_what_is_under_way(watch: Watch) -> None:
@@ -265,6 +311,62 @@ def test_an_end_that_the_query_lost_shows_in_a_check(watch: Watch) -> None:
     assert watch.due() == ["run_1"]
     ended = a_run(status="CANCELED")
     assert watch.answer(ended) == {"run_1": ended}
+
+
+@pytest.mark.parametrize("end", ["finishedAt", "updatedAt"])  # one canceled before its start has no other
+def test_where_an_end_was_lost_all_runs_are_soon_checked_until_a_round_shows_no_more(
+    watch: Watch, end: str
+) -> None:
+    names = [f"run_{number}" for number in range(400)]
+    lost = set(names[5:300])
+    watch.follow(*names)
+    watch.live(60, shown=a_run, reply=a_run)
+
+    def reply(run_id: str) -> Run:
+        shown = {"id": run_id, "status": "CANCELED", end: "2026-11-28T12:00:00Z"}
+        seen_at = datetime(2026, 11, 28, 12, 0, 30, tzinfo=UTC)
+        return Run.from_answer(shown, seen_at=seen_at) if run_id in lost else a_run(run_id)
+
+    checked = watch.live(60, shown=a_run, reply=reply)
+    noticed = {run_id: second for second, run_id in checked if run_id in lost}
+    assert noticed.keys() == lost
+    assert max(noticed.values()) < 10
+    assert len(watch) == 400
+    left = [run_id for _, run_id in checked if run_id not in lost]
+    assert len(left) < 2 * 105 + 60, "then one a second again"
+
+
+def test_an_end_that_the_next_query_may_show_is_not_lost(watch: Watch) -> None:
+    names = [f"run_{number}" for number in range(400)]
+    watch.follow(*names)
+    watch.live(60, shown=a_run, reply=a_run)
+
+    def reply(run_id: str) -> Run:
+        shown = {"id": run_id, "status": "COMPLETED", "finishedAt": "2026-11-28T12:00:00Z"}
+        return Run.from_answer(shown, seen_at=datetime(2026, 11, 28, 12, 0, 5, tzinfo=UTC))
+
+    assert len(watch.live(60, shown=a_run, reply=reply)) == 60
+
+
+def test_runs_that_no_query_has_shown_for_a_minute_are_checked_like_those_without_a_query(
+    watch: Watch,
+) -> None:
+    """The cloud's queries look back some days only."""
+    listed, missing = ["run_a", "run_b"], {f"run_{number}" for number in range(100)}
+    watch.follow(*listed, *missing)
+
+    def shown(run_id: str) -> Run | None:
+        return None if run_id in missing else a_run(run_id)
+
+    checked = watch.live(600, shown=shown, reply=a_run)
+    late = [second for second, run_id in checked if run_id == "run_7" and second >= 300]
+    assert [later - earlier for earlier, later in pairwise(late)] == [30] * (len(late) - 1)
+    assert watch.log.lines == [
+        "Connection 'mine': status queries have not shown 100 runs for a minute; each is checked by itself"
+    ]
+    watch.live(120, shown=a_run, reply=a_run)
+    background = watch.live(60, shown=a_run, reply=a_run)
+    assert len(background) <= 60, "one a second, once queries show them"
 
 
 def test_after_a_failure_of_the_query_all_runs_are_checked_once(watch: Watch) -> None:
@@ -530,47 +632,56 @@ def test_a_check_that_fails_is_told_only_where_no_query_shows_the_run(watch: Wat
     assert watch.answer(same) == {"run_1": same}, "the wait must know that it can be checked again"
 
 
-def test_a_run_whose_checks_answer_500_for_long_is_treated_as_if_no_query_showed_it(watch: Watch) -> None:
+@pytest.mark.parametrize(
+    "replies",
+    [[BROKEN], [FAILED], [UNKNOWN], [REJECTED], [UnexpectedAnswerError("a page")], [BROKEN, FAILED, UNKNOWN]],
+    ids=str,
+)
+def test_a_run_whose_checks_fail_for_longer_than_30_s_is_treated_as_if_no_query_showed_it(
+    watch: Watch, replies: list[TriggerDevError]
+) -> None:
+    others = [f"run_{number}" for number in range(2, 100)]
+    names = ["run_1", *others]
+    watch.follow(*names)
+    watch.ask(*map(a_run, names))
+    errors, told = cycle(replies), dict[float, TriggerDevError]()
+
+    def fail(seconds: float) -> None:
+        begun = watch.now
+        while (at := max(watch.now, watch.next_at(may_query=False, may_check=True))) < begun + seconds:
+            watch.now = at
+            for run_id in watch.due():
+                reply = next(errors) if run_id == "run_1" else a_run(run_id)
+                if watch.checked(run_id, reply, now=watch.now):
+                    told[round(watch.now - begun)] = reply
+
+    fail(26)
+    assert told == {}, "the next checks may show the run"
+    assert watch.ask(*map(a_run, names), took=0) == {}
+    fail(30)
+    assert next(iter(told.values())) in replies
+    # The query may have lost the end, and so an end only counts.
+    assert watch.ask(a_run(attempt=2), *map(a_run, others)) == {}
+    assert list(watch.ask(a_run(status="COMPLETED"), *map(a_run, others))) == ["run_1"]
+
+
+def test_a_check_that_shows_the_run_ends_a_series_of_failures(watch: Watch) -> None:
     watch.follow("run_1", poll_interval=25)
     watch.ask(a_run())
-
-    def check_in(seconds: float, reply: Any) -> dict[str, Any]:
-        watch.now += seconds
-        assert watch.due() == ["run_1"]
-        return watch.answer(reply)
-
-    for _ in range(3):
-        assert check_in(25, BROKEN) == {}
-    for _ in range(2):
-        assert check_in(25, BROKEN) == {"run_1": BROKEN}
-        # The query may have lost the end, and so an end only counts.
-        assert watch.ask(a_run()) == {}
-    assert list(check_in(25, a_run())) == ["run_1"]
-    assert check_in(25, BROKEN) == {}
-    watch.now += 5
-    assert list(watch.ask(a_run(attempt=2))) == ["run_1"]
-    for _ in range(3):
-        check_in(40, BROKEN)
-    assert list(watch.ask(a_run(status="COMPLETED", attempt=2))) == ["run_1"]
-
-
-def test_500s_with_another_failure_in_between_are_not_told_while_queries_show_the_run(watch: Watch) -> None:
-    watch.follow("run_1", poll_interval=25)
-    watch.ask(a_run())
-    for reply in [FAILED] * 5 + [BROKEN] * 2 + [FAILED] + [BROKEN] * 2:
-        watch.now += 25
-        assert watch.due() == ["run_1"]
-        assert watch.answer(reply) == {}
+    for reply in [BROKEN, BROKEN, a_run()] * 3:
+        watch.now += 12.5
+        if run_ids := watch.due():
+            assert run_ids == ["run_1"]
+            assert watch.answer(reply) == {}
 
 
 def test_an_unknown_run_is_told_each_time(watch: Watch) -> None:
-    error = NotFoundError(method="GET", path="/", status=404, detail="", request_id=None, retryable=False)
     watch.follow("run_1")
     watch.ask()
     for _ in range(3):
         watch.now += 10
         assert watch.due() == ["run_1"]
-        assert watch.answer(error) == {"run_1": error}
+        assert watch.answer(UNKNOWN) == {"run_1": UNKNOWN}
 
 
 # What it costs

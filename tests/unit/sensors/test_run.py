@@ -645,7 +645,7 @@ def test_the_timeout_of_a_deferred_sensor_is_not_retried(context, soft: str | No
     raised: Any
     with pytest.raises(AirflowSkipException if soft else AirflowSensorTimeout) as raised:
         made.resume_execution("__fail__", {"error": text}, context)
-    assert soft or str(raised.value) == text
+    assert soft or (str(raised.value), str(raised.value.__cause__)) == (text, text)
 
 
 @pytest.mark.parametrize("soft", ["soft_fail", "never_fail"])
