@@ -7,10 +7,10 @@ import logging
 import math
 import time
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from airflow_provider_trigger.api.async_client import AsyncTriggerDevClient
-from airflow_provider_trigger.api.errors import AuthenticationError
+from airflow_provider_trigger.api.errors import AuthenticationError, TriggerDevError, is_rejection
 from airflow_provider_trigger.api.http import Call
 from airflow_provider_trigger.api.rate_limit import RateLimit
 from airflow_provider_trigger.triggers.fetching import fetch_again, fetch_once
@@ -30,8 +30,9 @@ Use = Literal["queries", "checks", "urgent"]
 CHECKS_RESERVE = 0.25
 """The part of the rate limit's bucket that checks leave to cancels and to the application, 0 to 1."""
 
-# The connection is fetched once in so many seconds at most, and sooner where that failed.
-_RENEW_INTERVAL = 60.0
+# The connection is fetched once in so many seconds at most, and sooner where that failed: two times and more
+# before a wait ends as rejected, which takes 30 s.
+_RENEW_INTERVAL = 10.0
 _RENEW_AFTER_FAILURE = 5.0
 
 
@@ -75,6 +76,8 @@ class WatchClients:
     def __init__(self, hook: TriggerDevHook) -> None:
         self._conn_id = hook.trigger_dev_conn_id
         self._clients = _Clients.of(hook.settings)
+        self._offered: Settings | None = None  # other values, which have not worked yet
+        self._rejected: Settings | None = None
         self._lock = asyncio.Lock()
         self._renew_at = -math.inf
 
@@ -83,37 +86,46 @@ class WatchClients:
         """The size of the rate limit's bucket, as far as a query has shown it."""
         return self._clients.queries.exchange.bucket_size
 
-    def use(self, hook: TriggerDevHook) -> None:
-        """
-        Make all further calls with the values of a hook's connection.
-
-        :param hook: has its connection already
-        """
-        self._use(hook.settings)
-
-    def _use(self, settings: Settings) -> None:
-        if settings == self._clients.settings:
-            return
-        outdated, self._clients = self._clients, _Clients.of(settings)
-        if not outdated.in_flight:  # else its last request closes it
-            keep(outdated.close())
+    def offer(self, settings: Settings) -> None:
+        """Use other values once a call with them has worked: all waits share those in use."""
+        if settings not in (self._clients.settings, self._rejected):
+            self._offered = settings
 
     async def call(self, use: Use, call: Call[T]) -> T:
         """
         Make one call, without repeating it.
 
-        :param use: what it is for
-        :param call: from :mod:`airflow_provider_trigger.api.endpoints`
         :raises TriggerDevError: it failed
         """
+        await self._try_offered(call)
         clients = self._clients
         try:
             return await self._call(clients, use, call)
         except AuthenticationError as error:
             rejected = error
-        if await self._renew(clients):
+        if await self._renew(clients, call):
             return await self._call(self._clients, use, call)
         raise rejected
+
+    async def _try_offered(self, call: Call[Any]) -> None:
+        settings, self._offered = self._offered, None  # others continue meanwhile
+        if settings is None:
+            return
+        try:
+            async with AsyncTriggerDevClient(settings, max_connections=1) as client:
+                await client.call(call, patience=0)
+        except TriggerDevError as error:
+            if not is_rejection(error):
+                self._offered = self._offered or settings  # it shows nothing
+                return
+            if settings != self._rejected:
+                text = "Connection %r has another key now, which is rejected; the one before is used: %s"
+                log.warning(text, self._conn_id, error)
+            self._rejected = settings
+        else:
+            outdated, self._clients = self._clients, _Clients.of(settings)
+            if not outdated.in_flight:  # else its last request closes it
+                keep(outdated.close())
 
     async def _call(self, clients: _Clients, use: Use, call: Call[T]) -> T:
         client: AsyncTriggerDevClient = getattr(clients, use)
@@ -125,19 +137,21 @@ class WatchClients:
             if clients is not self._clients and not clients.in_flight:
                 await asyncio.shield(keep(clients.close()))
 
-    async def _renew(self, rejected: _Clients) -> bool:
+    async def _renew(self, rejected: _Clients, call: Call[Any]) -> bool:
         """Fetch the connection, unless that was done just now; return whether its values are other ones."""
         async with self._lock:
             if self._clients is rejected and time.monotonic() >= self._renew_at:
                 await self._fetch()
+                await self._try_offered(call)
             return self._clients is not rejected
 
     async def _fetch(self) -> None:
         settings = await fetch_again(self._conn_id, fetch=fetch_once, log=log)
         interval = _RENEW_AFTER_FAILURE if settings is None else _RENEW_INTERVAL
         self._renew_at = time.monotonic() + interval
-        if settings is not None and settings.environment == self._clients.settings.environment:
-            self._use(settings)
+        before = self._clients.settings
+        if settings not in (None, before) and settings.environment == before.environment:
+            self._offered = settings
 
     async def close(self) -> None:
         """Close the connections."""

@@ -24,7 +24,7 @@ async def watch_runs(hook: TriggerDevHook) -> AsyncIterator[Listener]:
     Give a listener to the watch for a connection; the last one that leaves closes the watch.
 
     :param hook: has its connection already, as nothing can be fetched here without blocking the loop; where
-        its key or its limits are other ones than before, the watch changes to them
+        its key or its limits are other ones than before, the watch changes to them once they have worked
     """
     watches = _watches.setdefault(asyncio.get_running_loop(), {})
     environment = hook.settings.environment
@@ -32,7 +32,7 @@ async def watch_runs(hook: TriggerDevHook) -> AsyncIterator[Listener]:
     if watch is None or watch.error is not None:
         watch = watches[environment] = Watch(hook)
     else:
-        watch.clients.use(hook)
+        watch.clients.offer(hook.settings)
     listener = watch.join()
     try:
         yield listener

@@ -234,14 +234,22 @@ def test_it_closes_its_connections_when_its_requests_have_ended(
     assert at_close[0] == 0
 
 
-def test_the_log_says_which_watch_crashed_and_where(
-    run, hear, answers: Answers, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+def test_its_waits_fail_at_once_if_it_crashes_and_the_log_says_which_one_and_where(
+    run,
+    hear,
+    answers: Answers,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    virtual_time: Clock,
 ) -> None:
-    monkeypatch.setattr(StatusWatch, "next_query", lambda *_: 1 / 0)
-
     async def main(watch: Watch) -> None:
+        listener = watch.join()
+        await hear(listener, "run_a")
+        begun = virtual_time.now
+        monkeypatch.setattr(StatusWatch, "next_query", lambda *_: 1 / 0)
         with pytest.raises(RuntimeError, match="ZeroDivisionError"):
-            await hear(watch.join(), "run_a")
+            await hear(listener, "run_a", seconds=100.0)
+        assert virtual_time.now - begun < 5
 
     run(main)
     [record] = [record for record in caplog.records if record.levelno == logging.ERROR]

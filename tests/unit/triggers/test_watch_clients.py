@@ -71,8 +71,9 @@ def test_outdated_clients_are_closed_when_the_last_of_several_requests_has_ended
     outdated, renewed = connect(), connect(key="tr_prod_new")
 
     async def main() -> None:
-        gates = [asyncio.Event(), asyncio.Event()]
-        waiting = iter(gates)
+        gates, opened = [asyncio.Event(), asyncio.Event()], asyncio.Event()
+        opened.set()
+        waiting = iter([*gates, opened, opened])
 
         async def answer(*_: Any, **__: Any) -> None:
             await next(waiting).wait()
@@ -81,7 +82,9 @@ def test_outdated_clients_are_closed_when_the_last_of_several_requests_has_ended
         clients = WatchClients(outdated)
         calls = [asyncio.create_task(clients.call("checks", check_run("run_1"))) for _ in gates]
         await asyncio.sleep(0)
-        clients.use(renewed)
+        clients.offer(renewed.settings)
+        await clients.call("checks", check_run("run_1"))
+        closed.remove(closed[0])  # the one that has tried the new key
         counts = [len(closed)]
         for gate, call in zip(gates, calls, strict=True):
             gate.set()
@@ -142,5 +145,7 @@ def test_a_connection_that_could_not_be_fetched_is_fetched_again_after_a_while(
     assert texts == [f"Connection {CONN_ID!r} could not be fetched again (OSError)"] * 2
 
 
-def test_a_connection_that_still_has_the_rejected_key_is_fetched_once_a_minute(count_fetches) -> None:
-    assert count_fetches(0.0, 59.0, 1.0) == [1, 1, 2]
+def test_a_connection_is_fetched_three_times_in_the_30_s_after_which_a_wait_ends_as_rejected(
+    count_fetches,
+) -> None:
+    assert count_fetches(0.0, 9.5, 0.5, 9.5, 0.5) == [1, 1, 2, 2, 3]

@@ -20,6 +20,7 @@ from airflow_provider_trigger.hooks.asynchronous import get_hook
 from airflow_provider_trigger.run import wait_settings
 from airflow_provider_trigger.run.status_watch import StatusWatch
 from airflow_provider_trigger.run.steps import Check
+from airflow_provider_trigger.testing import TriggerDevServer
 from airflow_provider_trigger.triggers import watch_clients, watches
 from airflow_provider_trigger.triggers.run import TriggerDevRunTrigger
 from airflow_provider_trigger.triggers.watch import Watch
@@ -221,6 +222,80 @@ def test_a_key_that_is_still_wrong_is_an_error_and_fetched_again_only_after_a_wh
     run(main)
 
 
+def test_a_wrong_key_of_a_wait_that_comes_later_does_not_replace_the_one_that_works(
+    server, connect, caplog: pytest.LogCaptureFixture
+) -> None:
+    one, other = server.add_run("EXECUTING"), server.add_run("EXECUTING")
+
+    async def main() -> None:
+        async with watch_runs(await get_hook(CONN_ID)) as before:
+            connect(password="tr_prod_mistyped")
+            for _ in range(2):
+                async with watch_runs(await get_hook(CONN_ID)) as after:
+                    for listener, seen in ((before, one), (after, other)) * 3:
+                        news = await listener.check(check(seen, is_fresh=True))
+                        assert status_of(news[seen.id]) == "EXECUTING"
+
+    run(main)
+    statuses = Counter(request.status for request in server.requests if request.method == "GET")
+    assert statuses == {200: 12, 401: 2}, "one call, twice, has shown that it is wrong"
+    [warning] = [record.getMessage() for record in caplog.records if "another key" in record.getMessage()]
+    begin = f"Connection {CONN_ID!r} has another key now, which is rejected; the one before is used: "
+    assert warning.startswith(begin)
+
+
+@pytest.mark.parametrize("failure", [503, 404])
+def test_a_new_key_is_used_once_a_call_with_it_has_worked(server, connect, failure: int) -> None:
+    one = server.add_run("EXECUTING")
+    connect(password="tr_prod_revoked")
+
+    async def main() -> list[str]:
+        async with watch_runs(await get_hook(CONN_ID)) as before:
+            connect()
+            server.fail_next(1, failure)  # it shows nothing
+            async with watch_runs(await get_hook(CONN_ID)) as after:
+                for listener in (before, after):
+                    news = await listener.check(check(one, is_fresh=True))
+            return [status_of(seen) for seen in news.values()]
+
+    assert run(main) == ["EXECUTING"]
+
+
+def test_a_key_that_was_rejected_once_is_used_where_the_one_before_is_rejected_too(
+    server, connect, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(watch_clients, "_RENEW_INTERVAL", 0)
+    one = server.add_run("EXECUTING")
+    connect(password="tr_prod_revoked")
+
+    async def main() -> str:
+        async with watch_runs(await get_hook(CONN_ID)) as listener:
+            connect()
+            server.fail_next(4, 401)
+            for _ in range(2):
+                async with watch_runs(await get_hook(CONN_ID)):
+                    news = await listener.check(check(one, is_fresh=True))
+            return status_of(news[one.id])
+
+    assert run(main) == "EXECUTING"
+
+
+def test_a_connection_that_leads_elsewhere_after_a_401_is_not_used(server, connect) -> None:
+    one = server.add_run("EXECUTING")
+    connect(password="tr_prod_revoked")
+
+    async def main(elsewhere: TriggerDevServer) -> None:
+        async with watch_runs(await get_hook(CONN_ID)) as listener:
+            connect(host=elsewhere.url, password=elsewhere.secret_key)
+            for _ in range(2):
+                news = await listener.check(check(one, is_fresh=True))
+                assert isinstance(news[one.id], AuthenticationError)
+
+    with TriggerDevServer() as elsewhere:
+        run(lambda: main(elsewhere))
+        assert elsewhere.requests == []
+
+
 def test_a_connection_that_leads_elsewhere_now_has_another_watch(server, connect) -> None:
     one = server.add_run("EXECUTING")
 
@@ -247,7 +322,7 @@ def test_clients_of_an_old_key_are_closed_when_their_last_request_has_ended(
                 async with watch_runs(await get_hook(CONN_ID)):
                     await listener.check(check(one, is_fresh=True))
             await asyncio.sleep(0)
-            assert len(set(closed)) == 15
+            assert len(set(closed)) == 5 * (3 + 1)  # and one that has tried each new key
 
     run(main)
 
@@ -369,6 +444,27 @@ def test_if_it_crashes_its_waits_fail_and_the_next_one_gets_another(
                     await listener.check(check(one))
             async with watch_runs(await get_hook(CONN_ID)) as other:
                 assert await other.check(check(one))
+
+    run(main)
+
+
+def test_one_that_crashed_takes_no_other_with_it_as_it_ends(
+    server, connect, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one = server.add_run("EXECUTING")
+
+    async def main() -> None:
+        hook = await get_hook(CONN_ID)
+        crashed = watch_runs(hook)
+        with monkeypatch.context() as broken:
+            broken.setattr(StatusWatch, "next_query", lambda *_: 1 / 0)
+            listener = await crashed.__aenter__()
+            with pytest.raises(RuntimeError, match="ZeroDivisionError"):
+                await listener.check(check(one))
+        async with watch_runs(hook) as second:
+            await crashed.__aexit__(None, None, None)
+            async with watch_runs(hook) as third:
+                assert third._watch is second._watch
 
     run(main)
 
