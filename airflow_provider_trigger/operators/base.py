@@ -198,11 +198,22 @@ class RunsOperator(BaseOperator):
         :param next_kwargs: for the method
         :param context: of the task instance
         """
-        if next_method == TRIGGER_FAILED and (pushed := self._pushed(context)):
-            with self._new_guard(self._hook()) as guard:
-                guard.take_up(pushed)
-                guard.stop()
+        if next_method == TRIGGER_FAILED and self.cancel_on_kill and (pushed := self._pushed(context)):
+            self._cancel_pushed(pushed)
         return super().resume_execution(next_method, next_kwargs, context)
+
+    def _cancel_pushed(self, pushed: Any) -> None:
+        from airflow_provider_trigger.triggers.end_log import log_error
+
+        try:
+            guard = self._new_guard(self._hook())
+        except Exception as error:
+            # Any error: secrets backends raise what they like, and Airflow's own says why the trigger failed.
+            log_error(pushed if isinstance(pushed, list) else [str(pushed)], error, log=self.log)
+            return
+        with guard:
+            guard.take_up(pushed)
+            guard.stop()
 
     def on_kill(self) -> None:
         """

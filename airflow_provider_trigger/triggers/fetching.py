@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING
 
@@ -19,27 +20,20 @@ _PAUSES = (1.0, 5.0, 15.0, 30.0)
 
 
 async def fetch_once(conn_id: str) -> TriggerDevHook:
-    """
-    Return a hook that has its connection; the fetch ends although its caller is canceled.
-
-    :param conn_id: the id of the connection
-    :raises Exception: it could not be fetched
-    """
+    """Return a hook that has its connection; the fetch ends although its caller is canceled."""
     # On Airflow 3.0 and 3.1 a trigger that is canceled while it talks to the supervisor breaks all others
     # (measured).
     return await asyncio.shield(asynchronous.get_hook(conn_id))
 
 
-async def fetch_hook(conn_id: str, *, log: Log) -> TriggerDevHook:
+async def fetch_hook(conn_id: str, *, log: Log, until: float = 0.0) -> TriggerDevHook:
     """
-    Return a hook that has its connection.
+    Return a hook that has its connection, which is fetched again for 51 s, and until a time in s since 1970.
 
-    :param conn_id: the id of the connection
-    :param log: where to write that it is fetched again
     :raises ConnectionNotFoundError: there is no such connection
     :raises Exception: the last error
     """
-    pauses = list(_PAUSES)
+    failures = 0
     while True:
         try:
             return await fetch_once(conn_id)
@@ -47,25 +41,19 @@ async def fetch_hook(conn_id: str, *, log: Log) -> TriggerDevHook:
             raise
         except Exception as error:
             # Any error: secrets backends raise what they like.
-            if not pauses:
+            failures += 1
+            if failures > len(_PAUSES) and time.time() >= until:
                 raise
-            pause = pauses.pop(0)
-            # Its text may contain values of the connection.
-            text = "Could not fetch connection %r, trying again in %.0f s: %s"
-            log.warning(text, conn_id, pause, type(error).__name__)
-            await asyncio.sleep(pause)
+            if failures == 1:
+                # Its text may contain values of the connection.
+                log.warning("Could not fetch connection %r, trying again: %s", conn_id, type(error).__name__)
+        await asyncio.sleep(_PAUSES[min(failures, len(_PAUSES)) - 1])
 
 
 async def fetch_again(
     conn_id: str, *, fetch: Callable[[str], Awaitable[TriggerDevHook]], log: Log
 ) -> Settings | None:
-    """
-    Return the values that a connection has now, after its key was rejected; None if it could not be fetched.
-
-    :param conn_id: the id of the connection
-    :param fetch: fetches it
-    :param log: where to write that this failed
-    """
+    """Return the values that a connection has now, as its key was rejected; None if it cannot be fetched."""
     try:
         return (await fetch(conn_id)).settings
     except Exception as error:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -56,12 +57,13 @@ class TriggerDevRunTrigger(BaseTrigger):
         arguments = ("run_ids", "trigger_dev_conn_id", "wait", "try_number")
         return path, {name: getattr(self, name) for name in arguments}
 
-    async def hook(self) -> TriggerDevHook:
-        """Return a hook that has its connection, fetched once."""
+    async def hook(self, *, until: float | None = 0.0) -> TriggerDevHook:
+        """Return a hook that has its connection, fetched once, repeatedly until a time; None for no limit."""
         from airflow_provider_trigger.triggers.fetching import fetch_hook
 
         if self._hook is None:
-            self._hook = await fetch_hook(self.trigger_dev_conn_id, log=self.log)
+            until = math.inf if until is None else until
+            self._hook = await fetch_hook(self.trigger_dev_conn_id, log=self.log, until=until)
         return self._hook
 
     @property
@@ -79,7 +81,7 @@ class TriggerDevRunTrigger(BaseTrigger):
         settings = self._settings
         try:
             steps = wait_for_runs(self.run_ids, settings, log=self.log)
-            ended = await drive(steps, await self.hook())
+            ended = await drive(steps, await self.hook(until=settings.deadline))
         except asyncio.CancelledError:
             if settings.cancels and not triggers_have_on_kill():
                 from airflow_provider_trigger.triggers.ended import cancel_if_ended

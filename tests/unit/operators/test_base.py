@@ -12,6 +12,7 @@ from fake_airflow import TaskInstance, context_of
 from run_operator import operator_in_worker
 
 from airflow_provider_trigger._compat import AirflowException
+from airflow_provider_trigger.hooks import clients
 from airflow_provider_trigger.links.run import TriggerRunLink
 from airflow_provider_trigger.operators.replay import ReplayTriggerRunOperator
 from airflow_provider_trigger.operators.run import RunTriggerTaskOperator
@@ -309,6 +310,18 @@ def test_where_the_trigger_failed_and_the_cancel_too_the_log_says_that_the_run_m
     run = resume(operator())
     [error] = [text for text in log.of("error") if run.id in text]
     assert f"Run {run.id} may still be running" in error
+
+
+def test_where_the_trigger_failed_as_no_connection_could_be_fetched_the_log_names_the_runs(
+    resume, keep_log, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: Any, **__: Any) -> None:
+        raise OSError("tr_prod_secret: the vault is sealed")
+
+    monkeypatch.setattr(clients, "fetch_connection", fail)
+    log = keep_log(RunTriggerTaskOperator)
+    run = resume(operator())
+    assert log.of("error") == [f"Run {run.id} may still be running, it could not be canceled: OSError"]
 
 
 def test_an_event_of_the_trigger_cancels_nothing(connection: str, server, ti, sent) -> None:

@@ -376,7 +376,7 @@ def test_the_key_is_fetched_in_no_triggers_context_and_later_where_that_fails(
     assert seen == ["none", "none"]
     ours = [record for record in caplog.records if record.name.startswith("airflow_provider_trigger")]
     assert [record.getMessage() for record in ours if record.levelno == logging.WARNING] == [
-        f"Could not fetch connection {CONN_ID!r}, trying again in 0 s: OSError"
+        f"Could not fetch connection {CONN_ID!r}, trying again: OSError"
     ]
 
 

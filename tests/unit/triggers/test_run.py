@@ -208,12 +208,20 @@ def test_a_connection_that_does_not_exist_is_an_error_at_once() -> None:
         asyncio.run(event_of(TriggerDevRunTrigger(run_ids=["run_1"], trigger_dev_conn_id="unknown")))
 
 
-def test_a_connection_that_cannot_be_fetched_for_a_moment_is_fetched_later(
-    server, connection: str, log, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("seconds_left", "is_fetched"), [(None, True), (60.0, True), (0.02, False), (-60.0, False)]
+)
+def test_a_connection_is_fetched_again_until_the_deadline_of_the_wait(
+    server,
+    connection: str,
+    log,
+    monkeypatch: pytest.MonkeyPatch,
+    seconds_left: float | None,
+    is_fetched: bool,
 ) -> None:
     monkeypatch.setattr(fetching, "_PAUSES", (0.01, 0.01))
     get_hook = asynchronous.get_hook
-    errors: list[Exception] = [OSError("first"), TimeoutError("second")]
+    errors = [OSError("tr_prod_secret"), *[TimeoutError("the vault is sealed")] * 7]
 
     async def fail_first(conn_id: str) -> Any:
         if errors:
@@ -221,13 +229,16 @@ def test_a_connection_that_cannot_be_fetched_for_a_moment_is_fetched_later(
         return await get_hook(conn_id)
 
     monkeypatch.setattr(asynchronous, "get_hook", fail_first)
-    assert asyncio.run(event_of(trigger(server.add_run("COMPLETED"))))["status"] == "COMPLETED"
-    begin = "Could not fetch connection 'trigger_dev_default', trying again in 0 s: "
-    # Their texts may contain values of the connection.
-    assert [text.removeprefix(begin) for text in log.of("warning")] == ["OSError", "TimeoutError"]
-    errors += [OSError("for ever")] * 3
-    with pytest.raises(OSError, match="for ever"):
-        asyncio.run(event_of(trigger(server.add_run("COMPLETED"))))
+    run = server.add_run("COMPLETED")
+    made = trigger(run, deadline=None if seconds_left is None else time.time() + seconds_left)
+    if is_fetched:
+        assert asyncio.run(event_of(made))["status"] == "COMPLETED"
+    else:
+        with pytest.raises(TimeoutError, match="the vault is sealed"):
+            asyncio.run(event_of(made))
+        assert errors, "it is not fetched any more"
+    # Its text may contain values of the connection.
+    assert log.of("warning") == ["Could not fetch connection 'trigger_dev_default', trying again: OSError"]
 
 
 def test_canceled_while_the_connection_is_fetched_it_does_not_interrupt_that(
