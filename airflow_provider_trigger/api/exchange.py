@@ -34,7 +34,7 @@ from airflow_provider_trigger.api.retry import (
     CallState,
     call_state,
 )
-from airflow_provider_trigger.api.server_advice import server_wait, should_retry
+from airflow_provider_trigger.api.server_advice import server_wait, should_retry, with_trusted_date
 
 log = logging.getLogger(__name__)
 
@@ -231,7 +231,7 @@ class Exchange:
         response = self._masking.in_response(reply) if isinstance(reply, Response) else None
         if response is not None:
             try:
-                state.set_result(call.read(response))
+                state.set_result(call.read(with_trusted_date(response, now=self._wall())))
             except TriggerDevError as raised:
                 error = raised.with_traceback(None)
         if error is not None:

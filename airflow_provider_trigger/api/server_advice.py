@@ -1,13 +1,22 @@
-"""What an answer says of another try: whether to make one, and when. Pure."""
+"""What an answer says of another try: whether to make one, and when; and whether its clock is right."""
 
 from __future__ import annotations
 
+import itertools
+import logging
 import math
+from dataclasses import replace
 
 from airflow_provider_trigger.api.http import Response, read_http_date
 
 MAX_WAIT = 60.0
 """No single wait is longer, in seconds: clocks differ, and a server may name any time."""
+
+_MAX_CLOCK_DIFFERENCE = 10.0  # in seconds; a canceled run counts as terminated 15 s after it is
+
+log = logging.getLogger(__name__)
+
+_warnings = itertools.count()
 
 
 def should_retry(response: Response | None) -> bool | None:
@@ -68,6 +77,21 @@ def _server_time(response: Response, *, now: float) -> float:
     """Return the server's clock where it differs from ours, which is finer."""
     date = response.date()
     return date.timestamp() if date and abs(date.timestamp() - now) > 5 else now
+
+
+def with_trusted_date(response: Response, *, now: float) -> Response:
+    """Return an answer without its ``Date`` where the local clock differs: either may be wrong. Warn once."""
+    date = response.date()
+    ahead = date.timestamp() - now if date else 0.0
+    if abs(ahead) <= _MAX_CLOCK_DIFFERENCE:
+        return response
+    if next(_warnings) == 0:
+        text = (
+            "The server's clock (Date header) is %.0f s %s the local one, so neither is used for the age of "
+            "runs. Correct the one that is wrong: this machine's, the server's, or that of a proxy"
+        )
+        log.warning(text, abs(ahead), "ahead of" if ahead > 0 else "behind")
+    return replace(response, headers={**response.headers, "date": ""})
 
 
 def _retry_after(response: Response, *, now: float) -> float | None:

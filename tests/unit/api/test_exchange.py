@@ -7,6 +7,9 @@ import math
 import threading
 import time
 from dataclasses import dataclass
+from datetime import UTC, datetime
+from email.utils import formatdate
+from itertools import count
 from traceback import walk_tb
 from types import SimpleNamespace
 from typing import Any, TypeVar
@@ -14,7 +17,7 @@ from typing import Any, TypeVar
 import pytest
 from fake_clock import Clock
 
-from airflow_provider_trigger.api import errors
+from airflow_provider_trigger.api import errors, server_advice
 from airflow_provider_trigger.api.deadline import NEVER, Deadline
 from airflow_provider_trigger.api.endpoints.query import QUERY_TIMEOUT, query_descendants, query_runs
 from airflow_provider_trigger.api.endpoints.runs import cancel_run, list_newest_runs, retrieve_run
@@ -860,7 +863,7 @@ def test_a_key_is_hidden_in_each_text_of_an_error(clock, response, key: str) -> 
 
 @pytest.mark.parametrize("key", ["d", "run", "id", "status", "20", "QUEUED"])
 def test_a_key_too_short_to_be_one_garbles_no_answer(clock, response, key: str) -> None:
-    headers = {"date": "Wed, 25 Nov 2026 09:32:29 GMT"}
+    headers = {"date": formatdate(clock.time(), usegmt=True)}
     driver = Driver(clock, key=key)
     run = driver.make(CHECK, response(200, RUN, headers))
     assert (run.id, run.status) == ("run_1", "QUEUED")
@@ -995,3 +998,32 @@ def test_a_401_for_a_key_that_has_worked_is_repeated_once_whatever_the_patience(
 
 def test_a_deadline_that_passes_just_before_the_request_leaves_it_a_valid_timeout(driver: Driver) -> None:
     assert driver.exchange._timeout(Deadline(driver.clock.now), is_retry=False) == pytest.approx(0.01)
+
+
+# The server's clock
+
+
+@pytest.mark.parametrize(
+    ("ahead", "which"), [(9, None), (-9, None), (90, "90 s ahead of"), (-90, "90 s behind"), (7200, "7200 s")]
+)
+def test_a_date_that_differs_from_the_local_clock_is_not_used_and_that_is_logged_once(
+    clock,
+    driver: Driver,
+    response,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    ahead: int,
+    which: str | None,
+) -> None:
+    monkeypatch.setattr(server_advice, "_warnings", count())
+    clock.now = float(int(clock.now))
+    began = datetime.fromtimestamp(clock.time() - 60, UTC).isoformat()
+    shown = {"id": "run_1", "status": "CANCELED", "createdAt": began, "startedAt": began, "updatedAt": began}
+    for _ in range(2):
+        headers = {"date": formatdate(clock.time() + ahead, usegmt=True)}
+        run = driver.make(CHECK, response(200, shown, headers))
+        assert run.age == pytest.approx(0 if which else 60 + ahead, abs=2)
+        assert not run.is_terminated, "its worker has 75 s to end"
+    warnings = [record.getMessage() for record in caplog.records if record.levelno == logging.WARNING]
+    assert len(warnings) == (1 if which else 0)
+    assert all(f"The server's clock (Date header) is {which}" in warning for warning in warnings)
