@@ -6,7 +6,8 @@ that has completed (measured). So all descendants are searched, and canceled at 
 
 They are found in two ways: each check of a run shows its children, and a query shows whole trees. The query
 lags (measured), and a run may start another one until its worker has acknowledged its cancel. So the search
-looks again and again, until it finds nothing new. Without the query, it looks with checks.
+looks again and again, until it finds nothing new. Without the query, it looks with checks, as it does at runs
+that have ended and that the query does not show: the cloud's looks back some days only.
 """
 
 from __future__ import annotations
@@ -117,6 +118,7 @@ class Search:
         self._put = put
         self._trees = Trees()
         self._walked: set[str] = set()
+        self._shown: set[str] | None = None  # by queries, None before one was answered
         self._open = 0  # parts of a look that are put or in progress
         self._begun_at = -math.inf
         self._is_due = False
@@ -161,8 +163,17 @@ class Search:
         return found
 
     @property
+    def _to_walk(self) -> list[str]:
+        """The descendants that have ended and whose children only a check of them shows."""
+        if self.query_error is not None:
+            return list(self._trees.unwalked)
+        if self._shown is None or self.is_cut_off:
+            return []
+        return [run_id for run_id in self._trees.unwalked if run_id not in self._shown]
+
+    @property
     def _has_unwalked(self) -> bool:
-        return self.query_error is not None and not self._walked.issuperset(self._trees.unwalked)
+        return not self._walked.issuperset(self._to_walk)
 
     def begin(self, look: Look, *, may_have_children: Iterable[str], is_early: bool, now: float) -> None:
         """
@@ -177,11 +188,12 @@ class Search:
             return  # the rest of another one
         self._has_news |= is_early or self._is_due  # too early for what the query shows only later
         self._begun_at, self._is_due = now, False
+        run_ids = self._to_walk
+        self._walked.update(run_ids)
         if self.query_error is None:
             look.roots = [run_id for run_id in self._trees.roots if can_be_queried(run_id)]
-            return
-        self._walked.update(self._trees.unwalked)
-        run_ids = list(dict.fromkeys((*self._trees.unwalked, *may_have_children)))
+        else:
+            run_ids = list(dict.fromkeys((*run_ids, *may_have_children)))
         look.run_ids = run_ids[:_CHECKS_IN_A_PART]
         for start in range(_CHECKS_IN_A_PART, len(run_ids), _CHECKS_IN_A_PART):
             self._put_open(Look(run_ids=run_ids[start : start + _CHECKS_IN_A_PART]), now)
@@ -197,6 +209,8 @@ class Search:
         self._open -= 1
         self.is_cut_off |= look.is_cut_off
         self.unreadable |= look.unreadable
+        if error is None:
+            self._shown = (self._shown or set()).union(child.id for child in look.children)
         found = self._trees.take(look.children)
         for run in look.runs:
             found += self._take_run(run)

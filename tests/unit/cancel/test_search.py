@@ -108,6 +108,22 @@ def test_each_tree_whose_root_only_a_check_shows_lets_it_look_again() -> None:
     assert plan.search.is_over
 
 
+def test_an_ended_descendant_that_no_query_shows_is_checked_once_for_its_children() -> None:
+    """The cloud's queries look back some days only."""
+    plan = Plan("a")
+    plan.show(shown("a", ["old", "new"], status="COMPLETED"), now=0.0)
+    look = plan.begin()
+    assert (look.roots, look.run_ids) == (["a"], [])
+    look.children = [ChildRun("new", "COMPLETED", "a")]
+    plan.search.finish(look, None, now=0.1)
+    look = plan.begin()
+    assert (look.roots, look.run_ids) == (["a"], ["old"])
+    look.runs = [shown("old", ["alive"])]
+    assert [child.id for child in plan.search.finish(look, None, now=1.3)] == ["alive"]
+    plan.look_to_the_end()
+    assert not any(look.run_ids for look, _ in plan.put[2:])
+
+
 def test_a_run_that_is_added_is_looked_for_at_once_although_a_look_has_just_ended() -> None:
     plan = Plan("a")
     plan.look_to_the_end()
