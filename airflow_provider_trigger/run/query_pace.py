@@ -47,13 +47,7 @@ class QueryState(Enum):
 
 
 class QueryPace:
-    """
-    When the next query is due, and whether queries work.
-
-    :param name: names the connection in the log
-    :param log: where to write that queries begin to fail, and that they work again
-    :param now: the time, in seconds
-    """
+    """When the next query is due, and whether queries work. All times are in seconds."""
 
     def __init__(self, name: str, log: Log, *, now: float) -> None:
         self.state = QueryState.UNKNOWN
@@ -70,14 +64,7 @@ class QueryPace:
         self._has_worked = False
 
     def succeeded(self, *, sent_at: float, now: float, parts: int, limit: float | None) -> None:
-        """
-        Take in an answer.
-
-        :param sent_at: when the query was sent, in seconds
-        :param now: the time, in seconds
-        :param parts: how many queries it takes to have the status of each run
-        :param limit: the size of the rate limit's bucket, None if it is not known
-        """
+        """Take in an answer; so many queries take turns, and the bucket of the rate limit has this size."""
         if self.state in (QueryState.FAILS, QueryState.UNREACHABLE):
             self.worked_again_at = now
             text = "Connection %r: status queries work again after %.0f s; each run is also checked by itself"
@@ -91,12 +78,7 @@ class QueryPace:
         self.due = max(now, sent_at + interval)
 
     def failed(self, error: TriggerDevError, *, now: float) -> None:
-        """
-        Take in that a query failed.
-
-        :param error: how
-        :param now: the time, in seconds
-        """
+        """Take in that a query failed."""
         rounds = _FAILED_ROUNDS if self.state is QueryState.WORKS else 0
         if self._skipped < (_BUSY_ROUNDS if isinstance(error, RateLimitError) else rounds):
             self._skipped += 1
@@ -137,11 +119,7 @@ class QueryPace:
         return isinstance(error, ResponseError) and error.status == 404 and not self._has_worked
 
     def reached_server(self, *, sent_at: float) -> None:
-        """
-        Take in that another request was answered: only the query's connections may be lost.
-
-        :param sent_at: when that request was sent, in seconds
-        """
+        """Take in that another request was answered: only the query's connections may be lost."""
         if self.state not in (QueryState.FAILS, QueryState.UNREACHABLE) or sent_at <= self._failed_at:
             return
         self._has_reached_server = True

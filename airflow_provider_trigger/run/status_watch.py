@@ -35,11 +35,9 @@ _NOT_SENT_PAUSE = 1.0
 
 class StatusWatch:
     """
-    What is known of all runs that waits of one connection wait for.
+    What is known of all runs that waits of one connection wait for. All times are in seconds.
 
-    :param name: names the connection in the log
-    :param log: where to write that queries begin to fail, and that they work again
-    :param now: the time, in seconds
+    A ``poll_interval`` is between two checks of a run by itself; None for as needed.
     """
 
     def __init__(self, name: str, log: Log, *, now: float) -> None:
@@ -56,13 +54,7 @@ class StatusWatch:
         return len(self._watched)
 
     def add(self, run_id: str, *, poll_interval: float | None, now: float) -> Run | TriggerDevError | None:
-        """
-        Watch a run for one more wait; return what is known of it.
-
-        :param run_id: the run
-        :param poll_interval: between two checks of the run by itself, in seconds; None for as needed
-        :param now: the time, in seconds
-        """
+        """Watch a run for one more wait; return what is known of it."""
         watched = self._watched.get(run_id)
         if watched is None:
             watched = self._watched[run_id] = Watched(run_id, added_at=now, born_at=now)
@@ -74,12 +66,7 @@ class StatusWatch:
         return watched.error or watched.run
 
     def remove(self, run_id: str, *, poll_interval: float | None) -> None:
-        """
-        Watch a run for one wait less.
-
-        :param run_id: the run
-        :param poll_interval: as it was added
-        """
+        """Watch a run for one wait less."""
         watched = self._watched[run_id]
         watched.intervals.remove(poll_interval)
         if watched.intervals:
@@ -89,11 +76,7 @@ class StatusWatch:
             self._retire(watched)
 
     def next_query(self, now: float) -> list[str] | None:
-        """
-        Return the runs to query now, None for none; the runs that were queried last come last.
-
-        :param now: the time, in seconds
-        """
+        """Return the runs to query now, None for none; the runs that were queried last come last."""
         if now < self.pace.due or not self._to_query:
             return None
         run_ids = list(itertools.islice(self._to_query, MAX_QUERIED_RUNS))
@@ -102,11 +85,7 @@ class StatusWatch:
         return run_ids
 
     def next_check(self, now: float) -> str | None:
-        """
-        Return a run to check by itself now, the longest overdue first; None for none.
-
-        :param now: the time, in seconds
-        """
+        """Return a run to check by itself now, the longest overdue first; None for none."""
         watched = None if now < self._held_until else self._next_due(now) or self._next_unchecked(now)
         if watched is None:
             return None
@@ -143,12 +122,7 @@ class StatusWatch:
         return due if watched.unchecked_since < self._lost_at else max(self._background_at, due)
 
     def next_at(self, *, may_query: bool, may_check: bool) -> float:
-        """
-        Return when there is something to request, in seconds; infinite for never.
-
-        :param may_query: whether no query is under way: there is one at a time
-        :param may_check: whether there is room for one more check
-        """
+        """Return when a query or a check is due, as far as each may begin; infinite for never."""
         self._forget_outdated()
         query_at = self.pace.due if may_query and self._to_query else math.inf
         check_at = min(self._due[0][0] if self._due else math.inf, self._unchecked_due())
@@ -158,15 +132,7 @@ class StatusWatch:
     def queried(
         self, run_ids: Iterable[str], runs: Iterable[Run], *, sent_at: float, now: float, limit: float | None
     ) -> News:
-        """
-        Take in the answer to a query; return what is new.
-
-        :param run_ids: the runs that were queried
-        :param runs: those that the answer lists
-        :param sent_at: when it was sent, in seconds
-        :param now: the time, in seconds
-        :param limit: the size of the rate limit's bucket, None if it is not known
-        """
+        """Take in the answer to a query; return what is new."""
         before = self.pace.state
         news: dict[str, Run] = {}
         parts = -(-len(self._to_query) // MAX_QUERIED_RUNS) or 1
@@ -189,24 +155,13 @@ class StatusWatch:
         return news
 
     def query_failed(self, error: TriggerDevError, *, now: float) -> None:
-        """
-        Take in that a query failed.
-
-        :param error: how
-        :param now: the time, in seconds
-        """
+        """Take in that a query failed."""
         before = self.pace.state
         self.pace.failed(error, now=now)
         self._reschedule(before)
 
     def checked(self, run_id: str, reply: Run | TriggerDevError, *, now: float) -> News:
-        """
-        Take in what came of the check of a run by itself; return what is new.
-
-        :param run_id: the run
-        :param reply: the run, or why the check failed
-        :param now: the time, in seconds
-        """
+        """Take in what came of the check of a run by itself; return what is new."""
         if (watched := self._watched.get(run_id)) is None or watched.has_ended:
             return {}
         watched.is_in_flight, sent_at, before = False, watched.checked_at, self.pace.state
@@ -226,12 +181,7 @@ class StatusWatch:
         return {run_id: reply} if is_news else {}
 
     def failed_elsewhere(self, run_id: str, error: TriggerDevError) -> None:
-        """
-        Take in that a wait has heard of a check that failed: what comes next is new to it.
-
-        :param run_id: the run
-        :param error: why it failed
-        """
+        """Take in that a wait has heard of a check that failed: what comes next is new to it."""
         if (watched := self._watched.get(run_id)) is not None and not watched.has_ended:
             watched.error = error
 

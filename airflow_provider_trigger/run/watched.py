@@ -80,22 +80,12 @@ class Watched:
         return self.failing_since < math.inf
 
     def begin_check(self, now: float) -> None:
-        """
-        Take in that a check of it by itself begins.
-
-        :param now: the time, in seconds
-        """
+        """Take in that a check of it by itself begins."""
         self.checked_before, self.checked_at = self.checked_at, now
         self.is_in_flight, self.due = True, math.inf
 
     def check_failed(self, error: TriggerDevError, now: float, *, is_shown: bool) -> bool:
-        """
-        Take in that a check of it by itself failed; return whether that is news for its waits.
-
-        :param error: how
-        :param now: the time, in seconds
-        :param is_shown: whether queries show the run
-        """
+        """Take in that a check of it by itself failed; return whether that is news for its waits."""
         if isinstance(error, NotSentError) and error.retryable:
             self.checked_at = self.checked_before  # it has shown nothing
         else:
@@ -121,12 +111,7 @@ class Watched:
         return (run.seen_at - ended_at).total_seconds() - (now - self.listed_at) >= _LOST_AFTER
 
     def may_learn_from(self, run: Run, queried_at: float) -> bool:
-        """
-        Return whether a query can show something newer than the last check.
-
-        :param run: as the query shows it
-        :param queried_at: when the query was sent, in seconds
-        """
+        """Return whether a query can show something newer than the last check."""
         if run.is_final:
             return True
         if self.is_broken(queried_at):

@@ -32,11 +32,7 @@ _PAUSE_FOR_MORE = 0.5
 
 
 class Watch:
-    """
-    Request the statuses that a :class:`~airflow_provider_trigger.run.status_watch.StatusWatch` names.
-
-    :param hook: has its connection already
-    """
+    """Request the statuses that a :class:`~airflow_provider_trigger.run.status_watch.StatusWatch` names."""
 
     def __init__(self, hook: TriggerDevHook) -> None:
         self.error: BaseException | None = None
@@ -60,11 +56,7 @@ class Watch:
         return listener
 
     def leave(self, listener: Listener) -> bool:
-        """
-        Let a listener go; return whether it was the last one.
-
-        :param listener: from :meth:`join`
-        """
+        """Let a listener go; return whether it was the last one."""
         listener.leave()
         self._joined.discard(listener)
         return not self._joined
@@ -78,13 +70,7 @@ class Watch:
         await self.clients.close()
 
     def follow(self, listener: Listener, run_id: str, *, poll_interval: float | None) -> None:
-        """
-        Let a listener know what is known of a run, and what becomes new.
-
-        :param listener: from :meth:`join`
-        :param run_id: the run
-        :param poll_interval: between two checks of the run by itself, in seconds; None for as needed
-        """
+        """Let a listener know what is known of a run, and what becomes new."""
         self._listeners.setdefault(run_id, set()).add(listener)
         known = self.status.add(run_id, poll_interval=poll_interval, now=time.monotonic())
         if known is not None:
@@ -92,13 +78,7 @@ class Watch:
         self._changed.set()
 
     def unfollow(self, listener: Listener, run_id: str, *, poll_interval: float | None) -> None:
-        """
-        Let a listener know no more of a run.
-
-        :param listener: as it was given to :meth:`follow`
-        :param run_id: the run
-        :param poll_interval: as it was given to :meth:`follow`
-        """
+        """Let a listener know no more of a run."""
         listeners = self._listeners[run_id]
         listeners.discard(listener)
         if not listeners:
@@ -106,11 +86,7 @@ class Watch:
         self.status.remove(run_id, poll_interval=poll_interval)
 
     async def check_now(self, run_ids: Sequence[str]) -> News:
-        """
-        Check runs now, before all that is only due; return by run id the run, or why it could not be checked.
-
-        :param run_ids: the runs
-        """
+        """Check runs now, before all that is only due; return each run, or why it could not be checked."""
 
         async def check(run_id: str) -> tuple[str, Run | TriggerDevError]:
             async with self._urgent:
@@ -184,11 +160,7 @@ class Watch:
 
 
 class Listener:
-    """
-    Hear for one wait what is new of its runs.
-
-    :param watch: of the runs' connection
-    """
+    """Hear for one wait what is new of its runs."""
 
     def __init__(self, watch: Watch) -> None:
         self._watch = watch
@@ -200,7 +172,6 @@ class Listener:
         """
         Take a step of the wait: return what is new, at the latest when the step says so, or after 5 minutes.
 
-        :param step: the step
         :raises RuntimeError: the watch crashed
         """
         if step.is_fresh:
@@ -217,11 +188,7 @@ class Listener:
         return news
 
     async def check_otherwise(self, run_id: str) -> Otherwise:
-        """
-        Check a run whose checks answer 500 only.
-
-        :param run_id: the run
-        """
+        """Check a run whose checks answer 500 only."""
         calls, reply = check_otherwise(run_id), None
         while True:
             try:
@@ -253,12 +220,7 @@ class Listener:
             self._unfollow(run_id)
 
     def hear(self, run_id: str, reply: Run | TriggerDevError) -> None:
-        """
-        Take in what is new of a run.
-
-        :param run_id: the run
-        :param reply: the run, or why it could not be checked
-        """
+        """Take in what is new of a run."""
         self._news[run_id] = reply
         self._woken.set()
 
@@ -268,12 +230,7 @@ class Listener:
 
 
 async def wait_for(event: asyncio.Event, *, seconds: float) -> None:
-    """
-    Wait for an event, and set it where nothing else does so in time, or in 5 minutes.
-
-    :param event: the event
-    :param seconds: how long at most, perhaps infinite
-    """
+    """Wait for an event, and set it where nothing else does so in time, or in 5 minutes."""
     if event.is_set():
         return
     # `asyncio.timeout` cancels the trigger's own task. If Airflow cancels it in the same turn of the event

@@ -67,11 +67,7 @@ class _Clients:
 
 
 class WatchClients:
-    """
-    Make the calls of a watch; where the key is rejected, fetch the connection again first.
-
-    :param hook: has its connection already
-    """
+    """Make the calls of a watch; where the key is rejected, fetch the connection again first."""
 
     def __init__(self, hook: TriggerDevHook) -> None:
         self._conn_id = hook.trigger_dev_conn_id

@@ -23,8 +23,8 @@ async def watch_runs(hook: TriggerDevHook) -> AsyncIterator[Listener]:
     """
     Give a listener to the watch for a connection; the last one that leaves closes the watch.
 
-    :param hook: has its connection already, as nothing can be fetched here without blocking the loop; where
-        its key or its limits are other ones than before, the watch changes to them once they have worked
+    The hook has its connection already, as nothing can be fetched here without blocking the loop. Where its
+    key or its limits are other ones than before, the watch changes to them once they have worked.
     """
     watches = _watches.setdefault(asyncio.get_running_loop(), {})
     environment = hook.settings.environment
