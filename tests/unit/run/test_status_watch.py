@@ -644,7 +644,7 @@ def test_a_run_whose_checks_fail_for_longer_than_30_s_is_treated_as_if_no_query_
     names = ["run_1", *others]
     watch.follow(*names)
     watch.ask(*map(a_run, names))
-    errors, told = cycle(replies), dict[float, TriggerDevError]()
+    errors, told = cycle(replies), dict[float, Run | TriggerDevError]()
 
     def fail(seconds: float) -> None:
         begun = watch.now
@@ -668,7 +668,8 @@ def test_a_run_whose_checks_fail_for_longer_than_30_s_is_treated_as_if_no_query_
 def test_a_check_that_shows_the_run_ends_a_series_of_failures(watch: Watch) -> None:
     watch.follow("run_1", poll_interval=25)
     watch.ask(a_run())
-    for reply in [BROKEN, BROKEN, a_run()] * 3:
+    replies: list[Run | TriggerDevError] = [BROKEN, BROKEN, a_run()]
+    for reply in replies * 3:
         watch.now += 12.5
         if run_ids := watch.due():
             assert run_ids == ["run_1"]
