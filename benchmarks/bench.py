@@ -15,6 +15,7 @@ import many_deferred
 import many_items
 import many_waits
 import measures
+import quick_runs
 import start_and_wait
 import wide_cancels
 from measures import Row
@@ -33,6 +34,7 @@ MEASURES: list[Callable[[], Iterator[Row]]] = [
     many_waits.ends_of_many_tasks,
     many_deferred.many_deferred,
     many_items.many_items,
+    quick_runs.quick_runs,
     measures.rate_limit,
     measures.shared_rate_limit,
     wide_cancels.trees,

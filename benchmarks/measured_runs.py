@@ -8,6 +8,8 @@ OWN, EVENT_TRIGGER, DEFERRABLE_SENSOR = "own", "http_event_trigger", "http_senso
 WAIT = "wait"  # the last task of each Dag
 MANY = "many"
 TASKS_OF_MANY = 500
+QUICK = "quick"
+TASKS_OF_QUICK = 300
 BATCH, MAPPED = "batch", "mapped"
 ITEMS = 1000
 
