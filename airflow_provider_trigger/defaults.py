@@ -48,3 +48,6 @@ BULK_FROM = 300
 
 BULK_FROM_AT_A_STOP = 20
 """The same where tasks were ended from outside: many more may follow, and the rate limit may be used up."""
+
+EVENT_HOLD = 10.0
+"""How long after its task was deferred a trigger sends its event at the earliest, in seconds."""

@@ -41,6 +41,9 @@ if TYPE_CHECKING:
     from airflow_provider_trigger.run.checks import RunChecks
     from airflow_provider_trigger.run.wait_settings import WaitSettings
 
+# While deferred, in seconds: a trigger sends no event earlier, and Airflow does not take it up at once.
+_SHORTEST_TIMEOUT = defaults.EVENT_HOLD + 5.0
+
 
 class TriggerRunSensor(TakesRunIds, BaseSensorOperator):
     """
@@ -140,7 +143,7 @@ class TriggerRunSensor(TakesRunIds, BaseSensorOperator):
                     wait=self._wait_settings(run_ids).to_json(),
                 ),
                 method_name=self.execute_complete.__name__,
-                timeout=timedelta(seconds=self.timeout),
+                timeout=timedelta(seconds=max(self.timeout, _SHORTEST_TIMEOUT)),
             )
         with self._skipping():
             return self._returned(self._results())

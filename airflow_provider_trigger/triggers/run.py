@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import math
+import time
 from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -34,6 +35,7 @@ class TriggerDevRunTrigger(BaseTrigger):
     :param wait: how to wait, from :meth:`airflow_provider_trigger.run.wait_settings.WaitSettings.to_json`;
         with ``cancels``, the runs are also canceled when their task is ended from outside
     :param try_number: the try of the task that waits, for the event; None if it is not known
+    :param deferred_at: when the task was deferred, in seconds since 1970; None for now
     """
 
     def __init__(
@@ -43,18 +45,20 @@ class TriggerDevRunTrigger(BaseTrigger):
         trigger_dev_conn_id: str = defaults.CONN_ID,
         wait: Mapping[str, Any] | None = None,
         try_number: int | None = None,
+        deferred_at: float | None = None,
     ) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.run_ids = list(run_ids)
         self.trigger_dev_conn_id = trigger_dev_conn_id
         self.wait = dict(wait or {})
         self.try_number = try_number
+        self.deferred_at = time.time() if deferred_at is None else deferred_at
         self._hook: TriggerDevHook | None = None
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
         """Return what Airflow stores: the path of the class, and its arguments as plain JSON."""
         path = f"{type(self).__module__}.{type(self).__qualname__}"
-        arguments = ("run_ids", "trigger_dev_conn_id", "wait", "try_number")
+        arguments = ("run_ids", "trigger_dev_conn_id", "wait", "try_number", "deferred_at")
         return path, {name: getattr(self, name) for name in arguments}
 
     async def hook(self, *, until: float | None = 0.0) -> TriggerDevHook:
@@ -78,10 +82,15 @@ class TriggerDevRunTrigger(BaseTrigger):
         from airflow_provider_trigger.run.wait import wait_for_runs
         from airflow_provider_trigger.triggers.drive import drive
 
-        settings = self._settings
+        settings, begun_at = self._settings, time.monotonic()
         try:
-            steps = wait_for_runs(self.run_ids, settings, log=self.log)
-            ended = await drive(steps, await self.hook(until=settings.deadline))
+            try:
+                steps = wait_for_runs(self.run_ids, settings, log=self.log)
+                ended = await drive(steps, await self.hook(until=settings.deadline))
+            except Exception:
+                await self._hold(begun_at)
+                raise
+            await self._hold(begun_at)
         except asyncio.CancelledError:
             if settings.cancels and not triggers_have_on_kill():
                 from airflow_provider_trigger.triggers.ended import cancel_if_ended
@@ -95,6 +104,17 @@ class TriggerDevRunTrigger(BaseTrigger):
             raise
         event = make_event(ended, try_number=self.try_number, names_completed=settings.names_completed)
         yield TriggerEvent(event)  # type: ignore[no-untyped-call]
+
+    async def _hold(self, begun_at: float) -> None:
+        """Wait until Airflow's scheduler has seen the worker's exit, which it takes for a resumed task's."""
+        # The worker's clock may be ahead of this one's.
+        passed = max(time.time() - self.deferred_at, time.monotonic() - begun_at)
+        seconds = defaults.EVENT_HOLD - passed
+        if seconds <= 0 or self.trigger_id is None:  # `dag.test()` runs triggers without a scheduler
+            return
+        text = "Resuming the task in %.0f s: Airflow may fail a task that is resumed just after its deferral"
+        self.log.info(text, seconds)
+        await asyncio.sleep(seconds)
 
     async def on_kill(self) -> None:
         """Cancel the runs: Airflow 3.3 and newer call this when the task is ended from outside."""

@@ -40,11 +40,10 @@ def test_example_cancels_its_runs(airflow: WholeAirflow, server: TriggerDevServe
 @pytest.mark.parametrize("dag_id", STARTING)
 def test_example_starts_runs(airflow: WholeAirflow, server: TriggerDevServer, dag_id: str) -> None:
     count, status = STARTING[dag_id]
-    # Airflow fails a deferred task that is resumed before its scheduler has noted the deferral.
-    server.on_task("check-images", output=lambda payload: payload, after=3)
-    server.on_task("resize-image", output={"bytes": 10, "width": 100}, after=3)
-    server.on_task("publish-album", after=3)
-    server.on_task("train-model", after=None if status == "CANCELED" else 3)
+    server.on_task("check-images", output=lambda payload: payload)
+    server.on_task("resize-image", output={"bytes": 10, "width": 100})
+    server.on_task("publish-album")
+    server.on_task("train-model", after=None if status == "CANCELED" else 0.1)
     original = server.add_run("COMPLETED", task_identifier="resize-image")
     before = set(server.runs)
 

@@ -239,6 +239,7 @@ def test_it_hands_all_that_is_needed_to_its_trigger_and_leaves_the_cancel_to_it(
             "names_completed": True,
         },
         "try_number": 1,
+        "deferred_at": pytest.approx(time.time(), abs=20),
     }
     assert defer(operator(deferrable=True))[0]["wait"]["cancels"] is True
     made.on_kill()

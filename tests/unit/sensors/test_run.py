@@ -7,6 +7,7 @@ import json
 import os
 import signal
 import threading
+import time
 from datetime import timedelta
 from typing import Any
 
@@ -14,6 +15,7 @@ import pytest
 from fake_airflow import TaskInstance, context_of
 from waiting import LONG, limited, until
 
+from airflow_provider_trigger import defaults
 from airflow_provider_trigger._compat import (
     AirflowException,
     AirflowFailException,
@@ -517,8 +519,14 @@ def test_it_defers_what_has_not_ended_at_once(server, context) -> None:
             "names_completed": True,
         },
         "try_number": None,
+        "deferred_at": pytest.approx(time.time(), abs=20),
     }
     assert (deferral.method_name, deferral.timeout) == ("execute_complete", timedelta(seconds=60))
+
+
+def test_its_timeout_while_deferred_is_longer_than_an_event_is_held_back(server, context) -> None:
+    _, deferral = deferred(sensor(server.add_run("EXECUTING"), deferrable=True, timeout=1), context)
+    assert deferral.timeout > timedelta(seconds=defaults.EVENT_HOLD)
 
 
 def test_its_trigger_has_the_sensors_connection_and_knows_a_development_environment(

@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from airflow_provider_trigger import defaults
 from airflow_provider_trigger.api.models.runs import Run
 from airflow_provider_trigger.hooks import asynchronous
 from airflow_provider_trigger.hooks.connection import ConnectionNotFoundError
@@ -41,6 +42,7 @@ RUN_ARGUMENTS: dict[str, Any] = {
         "names_completed": True,
     },
     "try_number": 2,
+    "deferred_at": 1_795_600_000.25,
 }
 
 
@@ -101,7 +103,9 @@ def test_all_settings_of_a_wait_are_among_its_arguments() -> None:
 
 
 def test_arguments_that_an_older_version_did_not_store_have_defaults() -> None:
-    assert TriggerDevRunTrigger(run_ids=("run_1",)).serialize()[1] == {
+    kept = TriggerDevRunTrigger(run_ids=("run_1",)).serialize()[1]
+    assert kept.pop("deferred_at") == pytest.approx(time.time(), abs=5)
+    assert kept == {
         "run_ids": ["run_1"],
         "trigger_dev_conn_id": "trigger_dev_default",
         "wait": {},
@@ -198,6 +202,77 @@ def test_it_keeps_no_payload_of_its_run(server, connection: str, log) -> None:
     kept = asyncio.run(main())
     assert kept
     assert not any("payload" in one.attributes for one in kept)
+
+
+# When the task is resumed
+
+# Longer than any test waits, in seconds.
+LONG = 3600.0
+
+
+@pytest.fixture
+def in_triggerer(monkeypatch: pytest.MonkeyPatch, connection: str) -> Callable[..., TriggerDevRunTrigger]:
+    """Return what makes a trigger as a triggerer does: of what is stored, and with an id."""
+
+    def make(run_id: str, *, hold: float, trigger_id: int | None = 17, **more: Any) -> TriggerDevRunTrigger:
+        monkeypatch.setattr(defaults, "EVENT_HOLD", hold)
+        arguments = {"wait": {"poll_interval": 0.02, "patience": 2.0}} | more
+        stored = TriggerDevRunTrigger(run_ids=[run_id], **arguments).serialize()[1]
+        made = TriggerDevRunTrigger(**json.loads(json.dumps(stored)))
+        made.trigger_id = trigger_id
+        return made
+
+    return make
+
+
+@pytest.mark.parametrize(
+    ("hold", "deferred", "trigger_id", "least"),
+    [
+        pytest.param(0.5, 0.0, 17, 0.5, id="its run was quick"),
+        pytest.param(LONG, LONG - 1, 17, 1.0, id="it counts from the deferral, on another triggerer too"),
+        pytest.param(LONG, LONG, 17, 0.0, id="it was deferred long ago"),
+        pytest.param(0.5, -LONG, 17, 0.5, id="the clock of the worker is ahead"),
+        pytest.param(LONG, 0.0, None, 0.0, id="there is no scheduler, as in dag.test()"),
+    ],
+)
+def test_no_event_is_sent_before_the_scheduler_has_seen_the_deferral(
+    server, in_triggerer, hold: float, deferred: float, trigger_id: int | None, least: float
+) -> None:
+    run, now = server.add_run("COMPLETED"), time.time()
+    made = in_triggerer(run.id, hold=hold, trigger_id=trigger_id, deferred_at=now - deferred)
+    assert asyncio.run(asyncio.wait_for(event_of(made), 60))["status"] == "COMPLETED"
+    assert time.time() - now >= least
+
+
+def test_only_the_event_of_a_deadline_waits_and_not_the_cancel(server, in_triggerer, log) -> None:
+    run = server.add_run("EXECUTING")
+
+    async def main() -> None:
+        made = in_triggerer(run.id, hold=LONG, wait={"poll_interval": 0.02, "deadline": time.time()})
+        event = asyncio.create_task(event_of(made))
+        await until(lambda: run.status == "CANCELED")
+        await until(lambda: log.of("info")[-1].startswith("Resuming the task in 3"))
+        assert not event.done()
+        event.cancel()
+
+    asyncio.run(main())
+
+
+def test_its_failure_waits_too_and_a_stop_does_not(in_triggerer) -> None:
+    made = in_triggerer("run_1", hold=0.5, trigger_dev_conn_id="unknown")
+    with pytest.raises(ConnectionNotFoundError):
+        asyncio.run(event_of(made))
+    assert time.time() >= made.deferred_at + 0.5
+
+    async def main() -> None:
+        made = in_triggerer("run_1", hold=LONG, trigger_dev_conn_id="unknown")
+        failing = asyncio.create_task(event_of(made))
+        await asyncio.sleep(0.2)
+        failing.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await asyncio.wait_for(failing, 20)
+
+    asyncio.run(main())
 
 
 # The connection
