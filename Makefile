@@ -82,7 +82,7 @@ sdk: $(VENV)/.stamp ## Let the vendor's own SDK use the local server (needs Node
 matrix: ## Run the tests on every supported Airflow and Python, and show all results
 	@MAKE='$(MAKE)' scripts/matrix.sh $(sort $(AIRFLOWS))
 
-mutants: $(MUTANTS_VENV)/.stamp ## Print changes of the code that no unit test notices (ARGS=FILE for one file)
+mutants: $(MUTANTS_VENV)/.stamp ## Before a release: print changes of the pure modules that no unit test notices (ARGS=FILE for one)
 	$(MUTANTS_VENV)/bin/python scripts/mutants.py $(ARGS)
 
 simulate: $(VENV)/.stamp ## Cancel and wait for many runs under random faults in virtual time (ARGS='--seeds 0 200')

@@ -4,12 +4,12 @@ Change the code in a copy, run the unit tests on each change, and print the chan
 usage: scripts/mutants.py [FILE...]
 
 mutmut makes the changes, called mutants, in a temporary copy of the code; the checkout stays as it is.
-Without a FILE it mutates the code in which a mistake leaves runs alive. A mutant is tested by those tests of
-the same folder in tests/unit that call the changed function.
+Without a FILE it mutates the modules that only decide and compute: their tests say what each change does.
+A mutant is tested by those tests of the same folder in tests/unit that call the changed function.
 
 mutmut leaves out tables and constants outside of functions, and functions with a decorator, such as
-properties. Equivalent mutants are listed in tests/equivalent_mutants.toml, with reasons, and are not
-reported again; nor is another type in a typing.cast.
+properties. Equivalent mutants are not reported: those of a kind that ``_NO_DIFFERENCE`` knows, and those that
+tests/equivalent_mutants.toml lists, with reasons.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ import subprocess
 import sys
 import tomllib
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
@@ -32,21 +32,29 @@ CHECKOUT = Path(__file__).resolve().parents[1]
 PACKAGE = "airflow_provider_trigger"
 EQUIVALENT = "tests/equivalent_mutants.toml"
 
-MUTATED = (
-    f"{PACKAGE}/api/async_client.py",
-    f"{PACKAGE}/api/exchange.py",
-    f"{PACKAGE}/api/failures.py",
-    f"{PACKAGE}/api/rate_limit.py",
-    f"{PACKAGE}/api/retry.py",
-    f"{PACKAGE}/api/server_advice.py",
-    f"{PACKAGE}/cancel/*.py",
-    f"{PACKAGE}/hooks/*.py",
-    f"{PACKAGE}/operators/*.py",
-    f"{PACKAGE}/run/*.py",
-    f"{PACKAGE}/run/batch/*.py",
-    f"{PACKAGE}/sensors/*.py",
-    f"{PACKAGE}/sources/*.py",
-    f"{PACKAGE}/triggers/*.py",
+MUTATED = tuple(
+    f"{PACKAGE}/{module}.py"
+    for module in (
+        "api/circuit_breaker",
+        "api/deadline",
+        "api/failures",
+        "api/masking",
+        "api/models/statuses",
+        "api/rate_limit",
+        "api/retry",
+        "api/server_advice",
+        "cancel/queue",
+        "cancel/record",
+        "cancel/schedule",
+        "cancel/trees",
+        "durations",
+        "hooks/urls",
+        "run/identity",
+        "run/query_pace",
+        "run/status_watch",
+        "run/watched",
+        "sources/run_ids",
+    )
 )
 COPIED = (
     PACKAGE,
@@ -63,8 +71,17 @@ PYTEST_OPTIONS = ("--hypothesis-seed=0", "-p", "no:cacheprovider")
 # More than processors, as the tests wait more than they compute.
 WORKERS = 8
 
-# What ``typing.cast`` is called with first.
-_TYPE = re.compile(r"\bcast\([^,]*,")
+# Lines that are the same after these substitutions do the same.
+_NO_DIFFERENCE: tuple[tuple[re.Pattern[str], str | Callable[[re.Match[str]], str]], ...] = (
+    # The type in a typing.cast does nothing at run time.
+    (re.compile(r"(\bcast\()[^,]*,"), r"\1"),
+    # Of what is named like a boolean only the truth is read, and True in the place of False is tested, too.
+    (re.compile(r"(\b(?:_|\w+_)?(?:are|has|is|may|was)_\w+(?:: bool)? ?= ?)(?:False|None)\b"), r"\1"),
+    # An encoding's name may have any case.
+    (re.compile(r"\b(?:de|en)code\(\"[^\"]*\""), lambda found: found[0].lower()),
+    # tenacity only keeps what it was called with.
+    (re.compile(r"(\bsuper\(\)\.__init__\()\w+, fn=None, args=.+, kwargs=.+\)"), r"\1"),
+)
 
 # Python 3.11 sometimes crashes (SIGSEGV) in the first run of the tests, which is without a mutant.
 _TRIES = 4
@@ -97,10 +114,9 @@ class Mutant:
         return self.file, self.function, _without_indentation(self.diff)
 
     @property
-    def is_of_a_type(self) -> bool:
-        """Whether only the type in a ``typing.cast`` changed, which does nothing at run time."""
-        shown = {_TYPE.sub("cast(", line[1:]) for line in self.diff}
-        return len(self.diff) == 2 and len(shown) == 1
+    def makes_no_difference(self) -> bool:
+        """Whether the code does the same, by its kind of change."""
+        return len(self.diff) == 2 and len({_without_differences(line[1:]) for line in self.diff}) == 1
 
     @property
     def is_wording(self) -> bool:
@@ -126,6 +142,12 @@ def _same_at_start(first: str, second: str) -> int:
     )
 
 
+def _without_differences(line: str) -> str:
+    for pattern, replacement in _NO_DIFFERENCE:
+        line = pattern.sub(replacement, line)
+    return line
+
+
 def _without_indentation(diff: Sequence[str]) -> tuple[str, ...]:
     return tuple(line[0] + line[1:].strip() for line in diff)
 
@@ -136,12 +158,12 @@ def main(arguments: Sequence[str]) -> int:
 
     :param arguments: the files to mutate; none for all of ``MUTATED``
     """
-    files = [str(Path(name)) for name in arguments] or _files()
+    files = [str(Path(name)) for name in arguments] or list(MUTATED)
     if unknown := [name for name in files if not (CHECKOUT / name).is_file()]:
         print("error: no such file:", *unknown, file=sys.stderr)
         return 2
     found: list[Mutant] = []
-    for _, group in groupby(sorted(files), key=_folder):
+    for _, group in groupby(sorted(files), key=_tests):
         with TemporaryDirectory(prefix="mutants-") as copy:
             tested = list(group)
             _copy(Path(copy))
@@ -157,14 +179,10 @@ def main(arguments: Sequence[str]) -> int:
     return _report(found, files)
 
 
-def _folder(file: str) -> str:
-    """Return the part of the package that a file belongs to: a folder of tests/unit."""
-    return Path(file).relative_to(PACKAGE).parts[0]
-
-
-def _files() -> list[str]:
-    found = [path for pattern in MUTATED for path in sorted(CHECKOUT.glob(pattern))]
-    return [str(path.relative_to(CHECKOUT)) for path in found if path.name != "__init__.py"]
+def _tests(file: str) -> str:
+    """Return where the tests of a file are: a folder of tests/unit, or a file in it."""
+    first, *others = Path(file).relative_to(PACKAGE).parts
+    return f"tests/unit/{first}" if others else f"tests/unit/test_{first}"
 
 
 def _copy(directory: Path) -> None:
@@ -181,7 +199,7 @@ def _configure(directory: Path, files: Sequence[str]) -> None:
     options = {
         "source_paths": [PACKAGE],
         "only_mutate": files,
-        "pytest_add_cli_args_test_selection": [f"tests/unit/{_folder(files[0])}"],
+        "pytest_add_cli_args_test_selection": [_tests(files[0])],
         "pytest_add_cli_args": PYTEST_OPTIONS,
         "timeout_multiplier": [5],
         "use_git_change_detection": ["false"],
@@ -244,7 +262,7 @@ def _report(mutants: Sequence[Mutant], files: Sequence[str]) -> int:
     killed = Counter(mutant.status for mutant in mutants if mutant.status in ("killed", "timeout"))
     alive = [mutant for mutant in mutants if mutant.status not in killed]
     wording = [mutant for mutant in alive if mutant.is_wording]
-    equivalent = [mutant for mutant in alive if mutant.is_of_a_type or mutant.key in known]
+    equivalent = [mutant for mutant in alive if mutant.makes_no_difference or mutant.key in known]
     survivors = [mutant for mutant in alive if mutant not in wording and mutant not in equivalent]
     for mutant in sorted(survivors, key=lambda mutant: (mutant.file, mutant.line)):
         print(f"\n{mutant.file}:{mutant.line} {mutant.function} ({mutant.status})", *mutant.diff, sep="\n")
@@ -262,6 +280,7 @@ def _known(files: Sequence[str]) -> set[tuple[str, str, tuple[str, ...]]]:
     entries = tomllib.loads((CHECKOUT / EQUIVALENT).read_text(encoding="utf-8")).get("mutant", [])
     for entry in entries:
         assert entry["reason"], entry
+        assert entry["file"] in MUTATED, entry
     return {
         (entry["file"], entry["function"], _without_indentation(entry["diff"].strip("\n").splitlines()))
         for entry in entries

@@ -40,5 +40,5 @@ def test_what_is_none(value) -> None:
 
 
 def test_a_text_without_a_unit_is_a_number_and_one_with_units_is_not() -> None:
-    assert (read_number("5"), read_duration_text("5")) == (5, None)
+    assert (repr(read_number("5")), read_duration_text("5")) == ("5", None)
     assert (read_number("5s"), read_duration_text("5s")) == (None, 5)
