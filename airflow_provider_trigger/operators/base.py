@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
@@ -146,7 +147,8 @@ class RunsOperator(BaseOperator):
         return self._make_guard(CancelGuard, hook)
 
     def _make_guard(self, kind: type[Guard], hook: TriggerDevHook) -> Guard:
-        client = hook.get_client(timeout=_STOP_TIME, retry_for=_STOP_TIME)
+        timeout = max(_STOP_TIME, hook.settings.timeout)
+        client = hook.get_client(timeout=timeout, retry_for=math.inf)  # a cancel has a deadline
         guard = kind(client, cancels=self.cancel_on_kill, time_limit=_STOP_TIME, log=self.log)
         self._guard = guard
         guard.is_stopped = self._is_stopped  # perhaps before it was made
@@ -213,7 +215,7 @@ class RunsOperator(BaseOperator):
             return
         with guard:
             guard.take_up(pushed)
-            guard.stop()
+            guard.cancel()
 
     def on_kill(self) -> None:
         """

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from datetime import datetime
+from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from airflow_provider_trigger.defaults import AUTOMATIC_KEY
@@ -94,8 +95,7 @@ class RunTriggerTaskOperator(TaskRunsOperator, OneRunOperator):
             task_identifier=self.task_identifier, payload=self.payload, options=options
         )
         self.log.info("Starting a run of Trigger.dev task %r", self.task_identifier)
+        start: Callable[..., Started] = start_run
         if isinstance(key, RunKey) and self.wait_for_completion and is_retry:
-            return start_run_of(
-                key, client, request, cancels=self.cancel_on_kill, log=self.log, sleep=guard.sleep
-            )
-        return start_run(client, request, log=self.log, sleep=guard.sleep)
+            start = partial(start_run_of, key, cancels=self.cancel_on_kill)
+        return start(client, request, log=self.log, sleep=guard.sleep, on_id=guard.know)

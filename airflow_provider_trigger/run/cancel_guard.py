@@ -22,6 +22,9 @@ from airflow_provider_trigger.run.start import cancel_by_key
 if TYPE_CHECKING:
     from airflow_provider_trigger.api.client import TriggerDevClient
 
+TIME_AFTER_AN_ERROR = 120.0
+"""How long a cancel is repeated where no signal has announced that the process is killed, in seconds."""
+
 
 class CancelGuard:
     """
@@ -29,7 +32,7 @@ class CancelGuard:
 
     :param client: for canceling only: when the task is stopped, another one may be in use and hold its locks
     :param cancels: whether the run is canceled at all
-    :param time_limit: for a cancel, in seconds
+    :param time_limit: for a cancel after a signal, in seconds
     :param log: where to write that it was canceled, or not
     """
 
@@ -38,6 +41,7 @@ class CancelGuard:
         self.request: TaskRequest | None = None
         """What was sent, while the run's id is not known."""
         self.is_stopped = False
+        self._is_killed = False
         self._canceled_id: str | None = None
         self._unlogged: list[Callable[[], object]] = []
         self._client = client
@@ -56,7 +60,7 @@ class CancelGuard:
             self.is_stopped = self.is_stopped or not isinstance(error, Exception)
             # After a signal, Airflow 3 kills the process while a cancel that failed is tried again.
             self._write_log()
-            self._cancel()
+            self.cancel()
         self._write_log()
         self._client.close()
 
@@ -67,6 +71,10 @@ class CancelGuard:
         :param pushed: the XCom with its id
         """
         self.run_id = pushed if isinstance(pushed, str) else None
+
+    def know(self, run_id: str | None) -> None:
+        """Take in the run's id as soon as an answer shows it; None where the next one may show another."""
+        self.run_id = run_id
 
     def release(self) -> None:
         """Cancel nothing from now on: the run has ended, or something else cancels it."""
@@ -79,11 +87,11 @@ class CancelGuard:
         Safe in a signal handler, as Airflow 3 calls it: the interrupted thread may hold a lock of the log, so
         what is to be logged follows when the task's work continues. No connection is fetched there.
         """
-        self.is_stopped = True
+        self.is_stopped = self._is_killed = True
         self._client.may_fetch_key = False
         try:
             with _logging_disabled():
-                self._cancel()
+                self.cancel()
         finally:
             self._client.may_fetch_key = True
 
@@ -105,15 +113,17 @@ class CancelGuard:
         if self.is_stopped:
             raise StoppedError
 
-    def _cancel(self) -> None:
+    def cancel(self) -> None:
+        """Cancel the run, within the time limit after a signal, else for longer. Raises no error."""
         request = self.request if self.is_stopped else None
         if not self._cancels or not (self.run_id or (request and request.key)):
             return
         if self._canceled_id and self._canceled_id == self.run_id:
             return
-        deadline = Deadline.after(self._time_limit, now=time.monotonic())
+        deadline = self._deadline()
         try:
             if self.run_id:
+                self._client.exchange.breaker.has_worked = True  # a page in place of an answer passes
                 self._client.call(cancel_run(self.run_id), deadline=deadline)
             elif request:
                 self.run_id = cancel_by_key(self._client, request, deadline=deadline)
@@ -124,6 +134,10 @@ class CancelGuard:
             # Not all that the task may start: a request in flight continues, and can end with another run.
             self._canceled_id = self.run_id
             self._check(str(self.run_id), deadline)
+
+    def _deadline(self) -> Deadline:
+        seconds = self._time_limit if self._is_killed else TIME_AFTER_AN_ERROR
+        return Deadline.after(seconds, now=time.monotonic())
 
     def _check(self, run_id: str, deadline: Deadline) -> None:
         """Check once what became of a canceled run: the answer to a cancel does not show it (measured)."""

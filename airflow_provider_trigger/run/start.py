@@ -53,6 +53,7 @@ def start_run(
     *,
     log: Log,
     sleep: Callable[[float], None] = time.sleep,
+    on_id: Callable[[str | None], object] = lambda run_id: None,
 ) -> Started:
     """
     Start a run; where its idempotency key has one already, return that.
@@ -65,11 +66,14 @@ def start_run(
     :param request: what to start
     :param log: where to write what became of an earlier run
     :param sleep: waits so many seconds
+    :param on_id: called with each run's id as soon as it is known; with None before another one may start
     :raises TriggerDevError: it could not be started; without a key, the error says whether a run may exist
     """
     doubtful_id = None
     for _ in range(_MAX_ROUNDS):
+        on_id(None)
         triggered = _trigger(client, request)
+        on_id(triggered.id)
         if not triggered.is_cached:
             return Started(run_id=triggered.id)
         if triggered.id != doubtful_id:
@@ -83,6 +87,7 @@ def start_run(
                 # Someone else may just have released the key, and another run has it: it is sent again.
                 doubtful_id = run.id
                 continue
+        on_id(None)
         log.info("Run %s is %s: a new one is started in its place", run.id, run.status)
         client.call(reset_idempotency_key(str(request.key), task_identifier=request.task_identifier))
     raise TriggerDevError(

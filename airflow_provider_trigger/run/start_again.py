@@ -13,7 +13,7 @@ from airflow_provider_trigger.api.models.runs import Run
 from airflow_provider_trigger.log import Log
 from airflow_provider_trigger.run.checks import check_visible, wait_until_terminated
 from airflow_provider_trigger.run.find import Found, RunFilter, find_runs
-from airflow_provider_trigger.run.identity import RunKey, TaskInstanceIdentity
+from airflow_provider_trigger.run.identity import RunKey
 from airflow_provider_trigger.run.request import TaskRequest
 from airflow_provider_trigger.run.start import Started, start_run, take_up
 from airflow_provider_trigger.wording import enumeration
@@ -27,9 +27,10 @@ _SEARCH_TIME = 10.0
 _LISTS = 3
 _LIST_INTERVAL = 1.0
 _MAY_RUN = (
-    "A run from before a clear of this task may still be running: the list of runs %s. "
-    "Check the dashboard, and cancel a run that you do not need"
+    "A run %s may still be running: the list of runs %s. Check the dashboard, and cancel a run that you do "
+    "not need"
 )
+_BEFORE_A_CLEAR = "from before a clear of this task"
 
 
 def start_run_of(
@@ -40,6 +41,7 @@ def start_run_of(
     cancels: bool,
     log: Log,
     sleep: Callable[[float], None] = time.sleep,
+    on_id: Callable[[str | None], object] = lambda run_id: None,
 ) -> Started:
     """
     Start the run of a task instance that has had a try before.
@@ -57,34 +59,38 @@ def start_run_of(
     :param cancels: whether a run from before the clear is canceled, rather than taken up
     :param log: where to write what became of earlier runs
     :param sleep: waits so many seconds
+    :param on_id: as for :func:`airflow_provider_trigger.run.start.start_run`
     :raises TriggerDevError: it could not be started
     """
-    found = find_earlier_runs(key.task_instance, client, log=log)
-    if run := _cancel_replaced_runs(found, key, client, request, cancels=cancels, log=log):
+    found = find_earlier_runs(key, client, log=log)
+    if run := _cancel_replaced_runs(found, key, client, request, cancels=cancels, log=log, on_id=on_id):
         return take_up(run, log=log)
     wait_until_terminated(client, check_visible(client, found.stopping), log=log, sleep=sleep)
-    started = start_run(client, request, log=log, sleep=sleep)
+    started = start_run(client, request, log=log, sleep=sleep, on_id=on_id)
     if key.cleared_after and started.run is None and not found.error:
         _warn_if_list_is_behind(started.run_id, key, client, log=log, sleep=sleep)
     return started
 
 
-def find_earlier_runs(instance: TaskInstanceIdentity, client: TriggerDevClient, *, log: Log) -> Found:
+def find_earlier_runs(key: RunKey, client: TriggerDevClient, *, log: Log) -> Found:
     """
     Find the runs of a task instance that its earlier tries have left, as far as the list knows them.
 
-    :param instance: which one
+    :param key: of its present try
     :param client: for the environment
     :param log: where to warn of runs that may be alive
     """
     found = find_runs(
         client,
-        tag=instance.tag,
-        is_ours=instance.has_started,
+        tag=key.task_instance.tag,
+        is_ours=key.task_instance.has_started,
         deadline=Deadline.after(_SEARCH_TIME, now=time.monotonic()),
     )
     if found.error:
-        log.warning(_MAY_RUN, f"could not be searched: {found.error}")
+        # The idempotency key finds all others.
+        which = _BEFORE_A_CLEAR if key.cleared_after else "of an earlier try that had other arguments"
+        within = f" within {_SEARCH_TIME:g} s" if found.error.retryable else ""
+        log.warning(_MAY_RUN, which, f"could not be searched{within}: {found.error}")
     if found.others:
         log.warning(
             "Still running, and not canceled: %s. They have this task's tag, but were started before its "
@@ -95,7 +101,14 @@ def find_earlier_runs(instance: TaskInstanceIdentity, client: TriggerDevClient, 
 
 
 def _cancel_replaced_runs(
-    found: Found, key: RunKey, client: TriggerDevClient, request: TaskRequest, *, cancels: bool, log: Log
+    found: Found,
+    key: RunKey,
+    client: TriggerDevClient,
+    request: TaskRequest,
+    *,
+    cancels: bool,
+    log: Log,
+    on_id: Callable[[str | None], object],
 ) -> Run | None:
     """Cancel the runs that a new one replaces; return one to take up that has another key."""
     taken_up = None
@@ -106,11 +119,13 @@ def _cancel_replaced_runs(
         if is_of_other_task:
             why = f"an earlier try has started it, for Trigger.dev task {run.task_identifier!r}"
         elif run.idempotency_key == request.key:
+            on_id(run.id)
             continue
         elif cancels and key.shows_clear_since(run.idempotency_key):
             why = "it was started before this task was cleared"
         else:
             taken_up = taken_up or run
+            on_id(taken_up.id)
             continue
         if not cancels:
             log.warning("Run %s is %s and not canceled (cancel_on_kill=False): %s", run.id, run.status, why)
@@ -136,4 +151,4 @@ def _warn_if_list_is_behind(
         except TriggerDevError as error:
             behind = f"could not be searched: {error}"
             break
-    log.warning(_MAY_RUN, behind)
+    log.warning(_MAY_RUN, _BEFORE_A_CLEAR, behind)

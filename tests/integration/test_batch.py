@@ -177,12 +177,16 @@ def test_a_lost_answer_makes_one_run_for_each_item(fault, server, connect, run_t
     assert ended.output == [2 * number for number in range(45)]
 
 
-def test_ids_that_the_server_does_not_show_are_requested_again(server, run_try, posts, monkeypatch):
-    for name in ("_TIME_FOR_IDS", "_FIRST_PAUSE"):  # so that they are asked for once in this time
-        monkeypatch.setattr(batch_sending, name, 1.0)
-    server.fail_next(1, 404, path="/api/v2/batches/")
+def test_while_the_server_does_not_show_the_ids_no_item_that_fails_starts_again(
+    server, run_try, posts, monkeypatch
+):
+    for name in ("_TIME_FOR_IDS", "_FIRST_PAUSE"):  # so that it would be requested again for each
+        monkeypatch.setattr(batch_sending, name, 0.5)
+    server.on_task("resize", error="boom", after=0)
+    server.fail_next(3, 503, path="/api/v2/batches/")
     ended = run_try(batch(payloads=[1, 2]))
-    assert (ended.output, len(server.runs), len(posts())) == ([1, 2], 2, 2)
+    assert "2 of 2 runs did not complete" in str(ended.error)
+    assert (len(server.runs), len(posts())) == (2, 1)
 
 
 def test_a_request_that_is_rejected_names_its_items_and_cancels_the_others(server, run_try, said):

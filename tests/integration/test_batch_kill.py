@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+
 import pytest
 from killing import Killed
 from run_operator import batch
@@ -110,6 +112,7 @@ def test_runs_of_a_lost_answer_are_canceled_where_its_repetition_is_rejected(ser
 @pytest.mark.parametrize("has_batches", [True, False])
 def test_runs_whose_ids_the_server_does_not_show_are_canceled(has_batches, server, run_try):
     server.on_task("endless", after=None)
+    server.list_lag = 1.0
     if has_batches:
         server.fail_next(None, 403, path="/api/v2/batches/")
     else:
@@ -118,8 +121,38 @@ def test_runs_whose_ids_the_server_does_not_show_are_canceled(has_batches, serve
         server.fail_next(None, 403, path="/api/v3/runs/")
     ended = run_try(batch("endless", payloads=[1, 2, 3]), try_number=1 if has_batches else 2)
     assert "answered 403" in str(ended.error)
-    assert "Runs of these items may exist" in str(ended.error)
+    assert ("Runs of these items may exist" in str(ended.error)) is has_batches
     assert statuses(server) == ["CANCELED"] * 3
+
+
+def slow_down(server):
+    server.delay_next(None, 2, path="/tasks/batch", after_handling=False)
+
+
+def hang(server):
+    server.hang_next(3, path="/tasks/batch", after_handling=True)
+    server.hang_next(None)
+    threading.Timer(3, server.clear_faults).start()
+
+
+@pytest.mark.usefixtures("short_kill_time")
+@pytest.mark.parametrize("how", [slow_down, hang])
+def test_a_request_that_is_rejected_has_the_time_to_cancel_what_a_slow_server_starts_beside_it(
+    how, server, connect, run_try, meanwhile, posts
+):
+    connect(timeout=4 if how is slow_down else 1, retry_for=60)
+    server.on_task("endless", after=None)
+    server.list_lag = 1.0
+    server.delay_next(1, 0.5, path="/api/v2/batches/")  # until the others are sent
+
+    def reject_one():
+        server.fail_next(1, 400, path="/tasks/batch")
+        how(server)
+
+    meanwhile(lambda: server.runs, reject_one)
+    ended = run_try(batch("endless", payloads=list(range(100))))
+    assert "answered 400" in str(ended.error)
+    assert statuses(server) == ["CANCELED"] * 80
 
 
 @pytest.mark.parametrize("kill_when", ["goes_on"], indirect=True)

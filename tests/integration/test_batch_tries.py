@@ -149,7 +149,7 @@ def test_a_list_that_cannot_be_searched_is_a_warning(server, connect, run_try, s
     server.fail_next(None, 500, path="/api/v1/runs?")
     again = run_try(batch(payloads=[1], timeout=LONG), try_number=2)
     assert again.output == ["first"]
-    assert said.lines("the list of runs could not be searched: ")
+    assert said.lines("the list of runs could not be searched")
 
 
 def test_runs_that_are_canceled_again_and_again_are_an_error(server, run_try, meanwhile, monkeypatch):

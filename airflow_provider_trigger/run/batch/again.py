@@ -144,7 +144,7 @@ class BatchAgain:
         :param cancels: whether runs are canceled, rather than left alone
         :raises TriggerDevError: one could not be canceled or checked
         """
-        found = find_earlier_runs(key.task_instance, self._client, log=self._log)
+        found = find_earlier_runs(key, self._client, log=self._log)
         stopping = found.stopping
         taken_up: dict[int, str] = {}
         replaced: list[str] = []

@@ -62,7 +62,8 @@ def cancel_batch(
         parts = [run_ids[start : start + MAX_SIZE] for start in range(0, len(run_ids), MAX_SIZE)]
         share = deadline.before(_SHARE_OF_BULK, now=time.monotonic())
         _do_each(threads, [partial(_cancel_in_bulk, cancel, part, client, share) for part in parts], share)
-    works = [partial(_cancel_one, cancel, one, client, deadline, not in_bulk) for one in reversed(run_ids)]
+    newest_first = sorted(run_ids, reverse=True)  # ids sort by time (measured)
+    works = [partial(_cancel_one, cancel, one, client, deadline, not in_bulk) for one in newest_first]
     _do_each(threads, works, deadline)
     return cancel
 

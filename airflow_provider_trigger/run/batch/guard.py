@@ -16,7 +16,7 @@ from airflow_provider_trigger.log import Log
 from airflow_provider_trigger.run.batch.cancel import BatchCancel, cancel_batch, wait_until
 from airflow_provider_trigger.run.batch.sending import Sending
 from airflow_provider_trigger.run.cancel_guard import CancelGuard
-from airflow_provider_trigger.run.find import RunFilter
+from airflow_provider_trigger.run.find import LIST_LAG, RunFilter
 from airflow_provider_trigger.run.steps import Check, Steps
 from airflow_provider_trigger.run.threads import Threads
 from airflow_provider_trigger.wording import MAX_LINES, counted, enumeration
@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 _THREADS = 16
 # The part of the time for a cancel that requests in flight get to be answered.
 _SHARE_OF_ANSWERS = 0.5
+# Before each search for runs whose ids no answer has shown, in seconds.
+_PAUSES = (0.0, LIST_LAG / 2, LIST_LAG / 2)
 _EARLIER_RUNS = (
     "Runs that an earlier try has started may still be running, as the list of runs could not be searched "
     "(%s): a retry gets them. If there is none, look for them in the dashboard by the tag %s"
@@ -40,7 +42,7 @@ class BatchGuard(CancelGuard):
 
     :param client: for canceling only: when the task is stopped, another one may be in use and hold its locks
     :param cancels: whether the runs are canceled at all
-    :param time_limit: for a cancel, in seconds
+    :param time_limit: for a cancel after a signal, in seconds
     :param log: where to write that they were canceled, or not
     """
 
@@ -123,14 +125,15 @@ class BatchGuard(CancelGuard):
 
     def collect_ids(self) -> list[Sending]:
         """Wait a while for the requests in flight, and take in their ids; return those without an answer."""
-        share = Deadline.after(self._time_limit * _SHARE_OF_ANSWERS, now=time.monotonic())
+        share = self._deadline().before(_SHARE_OF_ANSWERS, now=time.monotonic())
         wait_until(lambda: all(one.is_done or one.run_ids for one in self.sendings), share)
         for sending in self.sendings:
             self.take_ids(sending)
         return [sending for sending in self.sendings if sending.is_unanswered]
 
-    def _cancel(self) -> None:
-        deadline = Deadline.after(self._time_limit, now=time.monotonic())
+    def cancel(self) -> None:
+        """Cancel all runs that have not ended; see the base class."""
+        deadline = self._deadline()
         unanswered = self.collect_ids()
         if not self._cancels:
             self._note_unanswered(unanswered, ())
@@ -139,13 +142,14 @@ class BatchGuard(CancelGuard):
         left = [one for one in self.known_ids if one not in self.ended and one not in self._accepted]
         left += [one for one in found if one not in self._accepted]
         if left:
+            self._client.exchange.breaker.has_worked = True  # a page in place of an answer passes
             cancel = cancel_batch(left, self._client, self.threads, deadline=deadline)
             self._accepted |= cancel.accepted
             self._note_cancel(left, cancel)
         self._note_unanswered(unanswered, set(found.values()))
 
     def _look_up(self, unanswered: Sequence[Sending], deadline: Deadline) -> dict[str, str | None]:
-        """Return runs whose ids no answer has shown, with their keys; the list lags 1 to 2 s."""
+        """Return runs whose ids no answer has shown, with their keys; again once the list shows them all."""
         keys = {request.key for sending in unanswered for request in sending.part.requests}
         # Those of an earlier try are all known once each item has its run: what is replaced ends before.
         is_earlier = None if self.run_ids and None not in self.run_ids else self.is_earlier
@@ -156,11 +160,14 @@ class BatchGuard(CancelGuard):
         try:
             share = deadline.before(_SHARE_OF_ANSWERS, now=time.monotonic())
             alive = RunFilter(tags=(self.tag,), statuses=ALIVE_STATUSES)
-            for page in alive.pages(self._client, deadline=share):
-                for run in page:
+            for pause in (0.0,) if self._is_killed else _PAUSES:
+                time.sleep(pause)
+                for run in (run for page in alive.pages(self._client, deadline=share) for run in page):
                     key = run.idempotency_key
                     if run.id not in known and (key in keys or (is_earlier and is_earlier(key))):
                         found[run.id] = key
+                if keys <= set(found.values()):
+                    break
         except TriggerDevError as error:
             if is_earlier:  # of others, the log says which items have no answer
                 self._later(self._log.error, _EARLIER_RUNS, str(error).rstrip("."), self.tag)

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 
 from airflow_provider_trigger.api.endpoints.batches import retrieve_batch, trigger_batch
 from airflow_provider_trigger.api.errors import NotFoundError, ResponseError, TriggerDevError
+from airflow_provider_trigger.api.http import Call
+from airflow_provider_trigger.api.models.batches import Batch
 from airflow_provider_trigger.run.batch.parts import Part
 from airflow_provider_trigger.run.drive import StoppedError
 from airflow_provider_trigger.run.start import UNANSWERED
@@ -17,7 +19,8 @@ if TYPE_CHECKING:
     from airflow_provider_trigger.api.client import TriggerDevClient
     from airflow_provider_trigger.run.cancel_guard import CancelGuard
 
-# How long the ids of a batch's runs are waited for, in seconds; then the request is repeated.
+# How long the ids of a batch's runs are waited for, in seconds; then the request is repeated, unless the
+# server has not answered: a second request would start once more what has failed meanwhile.
 _TIME_FOR_IDS = 10.0
 # Between two checks for them, in seconds: each pause is longer than the one before.
 _FIRST_PAUSE, _PAUSE_FACTOR, _LONGEST_PAUSE = 0.1, 1.5, 1.0
@@ -65,6 +68,10 @@ class Sending:
         if is_response and not (self.was_accepted or self.was_repeated):
             return False  # it was rejected
         return self.was_sent and self.run_ids is None and not self.is_unknown
+
+    def know(self, run_id: str | None) -> None:
+        """Take in the id of its only run; None while it is not known which run it is."""
+        self.run_ids = (run_id,) if run_id else None
 
     def sleep(self, guard: CancelGuard) -> Callable[[float], None]:
         """
@@ -128,29 +135,45 @@ def _trigger(sending: Sending, client: TriggerDevClient, guard: CancelGuard, *, 
 def _ids_of(
     batch_id: str, client: TriggerDevClient, guard: CancelGuard, *, count: int
 ) -> tuple[str, ...] | None:
-    """Return the ids of a batch's runs, None where not all are known in time."""
+    """Return the ids of a batch's runs, None where the server does not show all in time."""
     call = replace(retrieve_batch(batch_id), timeout=_TIME_FOR_IDS / 2)
-    until, pause = time.monotonic() + _TIME_FOR_IDS, _FIRST_PAUSE
+    begun_at, pause = time.monotonic(), _FIRST_PAUSE
 
     def wait_for_turn(seconds: float) -> None:
         # Waiting for the rate limit says nothing of the ids; but a stop leaves no time for it.
-        nonlocal until
+        nonlocal begun_at
         if not guard.is_stopped:
-            until += seconds
-        elif time.monotonic() >= until:
+            begun_at += seconds
+        elif time.monotonic() >= begun_at + _TIME_FOR_IDS:
             raise StoppedError
         time.sleep(seconds)
 
-    while (now := time.monotonic()) < until:
-        try:
-            batch = client.call(call, patience=0.0, sleep=wait_for_turn)
-        except TriggerDevError as error:
-            # A replica may not show it yet: 404 (measured).
-            if not error.retryable and not isinstance(error, NotFoundError):
-                raise
-        else:
-            if len(batch.run_ids) == count:
-                return batch.run_ids
-        time.sleep(min(pause, until - now))
+    while True:
+        batch = _check(call, client, wait_for_turn)
+        if isinstance(batch, Batch) and len(batch.run_ids) == count:
+            return batch.run_ids
+        longest = _TIME_FOR_IDS
+        if not isinstance(batch, Batch) and not guard.is_stopped:
+            longest = max(longest, client.exchange.retry_for)
+        left = begun_at + longest - time.monotonic()
+        if left <= 0:
+            break
+        time.sleep(min(pause, left))
         pause = min(pause * _PAUSE_FACTOR, _LONGEST_PAUSE)
-    return None
+    if isinstance(batch, Batch):
+        return None
+    text = f"the server accepted them, but did not show the ids of their runs ({batch_id}): {batch}"
+    raise TriggerDevError(text, retryable=True)
+
+
+def _check(
+    call: Call[Batch], client: TriggerDevClient, sleep: Callable[[float], None]
+) -> Batch | TriggerDevError:
+    """Return a batch, or an error that may pass."""
+    try:
+        return client.call(call, patience=0.0, sleep=sleep)
+    except TriggerDevError as error:
+        # A replica may not show it yet: 404 (measured).
+        if error.retryable or isinstance(error, NotFoundError):
+            return error
+        raise

@@ -6,6 +6,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import partial
 from queue import Empty, SimpleQueue
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_trigger.api.errors import TriggerDevError
@@ -84,10 +85,9 @@ class BatchStart:
         send_batch(sending, self._client, self._guard, is_first=self._has_batches is None)
 
     def _send_alone(self, sending: Sending) -> None:
-        client: Any = _Stoppable(self._client, sending, sending.sleep(self._guard))
+        client: Any = SimpleNamespace(call=partial(self._client.call, sleep=sending.sleep(self._guard)))
         [request] = sending.part.requests
-        started = start_run(client, request, log=self._log, sleep=self._guard.sleep)
-        sending.run_ids = (started.run_id,)
+        start_run(client, request, log=self._log, sleep=self._guard.sleep, on_id=sending.know)
 
     def _take(self, sending: Sending) -> None:
         if isinstance(sending.error, TriggerDevError):
@@ -98,20 +98,6 @@ class BatchStart:
             self._has_batches = True
         self._guard.take_ids(sending)
         self._on_ids()
-
-
-class _Stoppable:
-    """A client whose calls send nothing more once the task was stopped."""
-
-    def __init__(self, client: TriggerDevClient, sending: Sending, sleep: Callable[[float], None]) -> None:
-        self._client = client
-        self._sending = sending
-        self._sleep = sleep
-
-    def call(self, call: Any, **options: Any) -> Any:
-        result = self._client.call(call, sleep=self._sleep, **options)
-        self._sending.was_accepted = True  # the first call is the one that starts the run
-        return result
 
 
 def _alone(parts: Iterable[Part]) -> Iterator[Part]:
@@ -130,6 +116,6 @@ def _do(sending: Sending, send: Callable[[], None], done: SimpleQueue[Sending]) 
 
 def _why_not_started(sending: Sending, error: TriggerDevError) -> str:
     text = f"{sending.part} of the batch: {error}".rstrip(".")
-    if not sending.is_unanswered or (sending.part.is_alone and not sending.was_accepted):
+    if not sending.is_unanswered or sending.part.is_alone:
         return text  # the error of a single start says so
     return f"{text}. Runs of these items may exist: a retry gets them, and starts no other ones"

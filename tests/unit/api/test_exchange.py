@@ -388,6 +388,16 @@ def test_the_requests_in_flight_are_waited_for_until_a_second_after_the_401(
     assert isinstance(next(steps), Send) is is_sent
 
 
+def test_a_request_that_was_sent_after_a_401_does_not_hold_up_the_next_try(driver: Driver, response) -> None:
+    steps, other = driver.exchange.steps(CHECK), driver.exchange.steps(CHECK)
+    assert isinstance(next(steps), Send)
+    step = steps.send(response(401, {"error": "from a gateway"}))
+    assert isinstance(step, Wait)
+    driver.clock.now += step.seconds
+    assert isinstance(next(other), Send)
+    assert isinstance(next(steps), Send)
+
+
 def test_once_the_key_is_rejected_for_certain_a_401_ends_a_call_at_once(
     driver: Driver, response, run: Response
 ) -> None:

@@ -287,6 +287,28 @@ def resume(connection: str, ti, server) -> Callable[..., Any]:
     return run
 
 
+def test_where_the_trigger_failed_a_cancel_waits_for_the_rate_limit(
+    resume, server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("airflow_provider_trigger.operators.base._STOP_TIME", 0.5)
+    server.rate_limit_next(1, reset_after=1.0, path="*/cancel")
+    assert resume(operator()).status == "CANCELED"
+
+
+@pytest.mark.parametrize("try_number", [1, 2])
+def test_where_the_check_of_a_run_fails_that_was_started_before_it_is_canceled(
+    try_number: int, connection: str, endless, run_of
+) -> None:
+    if try_number == 1:
+        endless.truncate_next(1, path="/trigger", method="POST")
+    else:
+        operator(wait_for_completion=False).execute(context_of(TaskInstance(max_tries=1)))
+    endless.fail_next(1, 403, path="/api/v3/runs/", method="GET")
+    with pytest.raises(Exception, match="answered 403"):
+        operator().execute(context_of(TaskInstance(max_tries=1, try_number=try_number)))
+    assert run_of().status == "CANCELED"
+
+
 @pytest.mark.parametrize("index", [-1, 3])
 def test_where_the_trigger_failed_the_run_is_canceled(index: int, resume) -> None:
     assert resume(operator(), index=index).status == "CANCELED"

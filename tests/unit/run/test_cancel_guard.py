@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from airflow_provider_trigger.api.errors import ServerError
+from airflow_provider_trigger.api.errors import ResponseError, ServerError
 from airflow_provider_trigger.api.secret_key import SecretKey
 from airflow_provider_trigger.run.cancel_guard import CancelGuard
 from airflow_provider_trigger.run.drive import StoppedError
@@ -144,6 +144,35 @@ def test_an_xcom_that_holds_no_id_is_no_run(guard: CancelGuard, network, pushed:
     assert network.requests == []
 
 
+@pytest.mark.parametrize(
+    ("act", "status"), [(CancelGuard.stop, "EXECUTING"), (CancelGuard.cancel, "CANCELED")]
+)
+def test_only_after_a_signal_a_cancel_has_no_time_for_the_rate_limit(
+    act, status: str, server, guard: CancelGuard, network, log, answer
+) -> None:
+    run = server.add_run("EXECUTING")
+    network.fault("/cancel", answer(429, {"error": "No"}, {"retry-after": "50"}))
+    with guard:
+        guard.take_up(run.id)
+        act(guard)
+    assert (run.status, len(log.of("error"))) == (status, status != "CANCELED")
+
+
+def test_without_a_signal_a_cancel_ends_after_two_minutes(guard: CancelGuard, network, clock, answer) -> None:
+    guard.take_up("run_1")
+    network.fault("/cancel", answer(503, {"error": "No"}), times=1000)
+    guard.cancel()
+    assert 100 < clock.now - 1000 <= 120
+
+
+def test_a_page_in_the_place_of_an_answer_passes(server, guard: CancelGuard, network, answer) -> None:
+    run = server.add_run("EXECUTING")
+    guard.run_id = run.id
+    network.fault("/cancel", answer(404, b"<html>down for maintenance"), times=3)
+    fail(guard, ValueError())
+    assert run.status == "CANCELED"
+
+
 # Runs that are to be left alone
 
 
@@ -220,6 +249,19 @@ def test_a_start_that_failed_is_left_to_the_next_try(
     assert log.lines == []
 
 
+@pytest.mark.parametrize("status", [403, 404, 500])
+def test_a_run_that_the_repeated_start_names_is_canceled_where_its_check_fails(
+    status: int, server, guard: CancelGuard, client, network, log, answer, lost, clock
+) -> None:
+    server.on_task("resize", after=None)
+    network.fault("/trigger", lost, arrives=True)
+    network.fault("GET", answer(status, {"error": "Not found"}), times=6)
+    with pytest.raises(ResponseError, match=f"answered {status}"), guard:
+        start_run(client, REQUEST, log=log, on_id=guard.know)
+    [run] = server.runs.values()
+    assert (run.status, guard.run_id) == ("CANCELED", run.id)
+
+
 def test_a_run_that_starts_in_spite_of_a_stop_is_canceled_as_well(
     server, guard: CancelGuard, client, network, log
 ) -> None:
@@ -232,7 +274,7 @@ def test_a_run_that_starts_in_spite_of_a_stop_is_canceled_as_well(
     def work() -> None:
         with guard:
             guard.request = REQUEST
-            guard.run_id = start_run(client, REQUEST, log=log, sleep=guard.sleep).run_id
+            start_run(client, REQUEST, log=log, sleep=guard.sleep, on_id=guard.know)
             guard.raise_if_stopped()
 
     network.before = stop

@@ -46,10 +46,11 @@ def add(server: TriggerDevServer, status: str, *, key: str = KEY, tags: Any = No
 
 @pytest.fixture
 def start_again(client, clock, log):
-    def start(key: RunKey = AFTER_A_CLEAR, *, cancels: bool = True) -> Any:
+    def start(key: RunKey = AFTER_A_CLEAR, *, cancels: bool = True, **options_: Any) -> Any:
         options = {"idempotencyKey": str(key), "tags": key.task_instance.tags}
         request = TaskRequest(task_identifier="resize", payload=None, options=options)
-        return start_run_of(key, client, request, cancels=cancels, log=log, sleep=clock.sleep)
+        given = {"cancels": cancels, "log": log, "sleep": clock.sleep} | options_
+        return start_run_of(key, client, request, **given)
 
     return start
 
@@ -157,8 +158,27 @@ def test_a_list_that_is_down_is_a_warning_and_the_run_starts(
     started = start_again()
     assert started.run_id in server.runs
     [warning] = log.of("warning")
-    assert warning.startswith(f"{MAY_RUN}could not be searched: GET /api/v1/runs ")
+    assert warning.startswith(f"{MAY_RUN}could not be searched within 10 s: GET /api/v1/runs ")
     assert warning.endswith(CHECK)
+
+
+def test_without_a_clear_the_warning_names_none(start_again, network, log, answer) -> None:
+    network.fault("GET /api/v1/runs", answer(500, {"error": "no database"}), times=1000)
+    start_again(run_key(max_tries=2))
+    [warning] = log.of("warning")
+    which = "A run of an earlier try that had other arguments may still be running: the list of runs "
+    assert warning.startswith(f"{which}could not be searched within 10 s: GET /api/v1/runs ")
+
+
+@pytest.mark.parametrize("key", [KEY, EARLIER_KEY])
+def test_the_run_of_an_earlier_try_is_known_before_anything_can_fail(
+    key: str, server, start_again, network, answer
+) -> None:
+    run, known = add(server, "EXECUTING", key=key), []
+    network.fault("GET /api/v3/runs/", answer(403, {"error": "No"}))
+    with pytest.raises(ResponseError, match="403"):
+        start_again(cancels=False, on_id=known.append)
+    assert known[-1] == run.id
 
 
 def test_a_cancel_of_an_earlier_run_that_fails_starts_no_second_one(

@@ -249,6 +249,17 @@ def test_runs_from_before_a_clear_are_canceled_or_else_taken_up(cancels: bool, a
     assert log.of("warning") == []
 
 
+def test_of_two_runs_for_one_item_the_newer_one_is_taken_up(again, server, clock) -> None:
+    runs = []
+    for retries in (0, 1):  # with other ``retries`` the keys differ, and nothing shows a clear
+        key = RunKey(task_instance=TASK, operator_id="start", max_tries=2, retries=retries, try_number=3)
+        runs.append(add(server, key=key.of_item(1, task_identifier="resize", payload=None)))
+        clock.sleep(1)
+    assert len({run.idempotency_key for run in runs} - set(KEYS)) == 2
+    assert again.cancel_replaced(KEY, KEYS, cancels=True) == {1: runs[1].id}
+    assert [run.status for run in runs] == ["CANCELED", "EXECUTING"]
+
+
 def test_without_cancels_a_run_of_no_item_is_named(again, server, log) -> None:
     gone = add(server, key=KEY.of_item(7, task_identifier="resize", payload=None))
     assert again.cancel_replaced(KEY, KEYS, cancels=False) == {}

@@ -53,6 +53,14 @@ def test_many_are_canceled_in_bulk_first_and_not_checked(cancel, server, network
     assert (done.checked, len(done.accepted), network.sent("GET")) == ({}, 21, [])
 
 
+def test_the_newest_are_canceled_first_as_a_bulk_action_misses_these(server, client, network) -> None:
+    runs, threads = add(server, 21), Threads(1, name="of-a-test")
+    shuffled = [run.id for run in (*runs[7:], *runs[:7])]
+    cancel_batch(shuffled, client, threads, deadline=NEVER)
+    threads.close()
+    assert network.sent(CANCEL) == [f"POST /api/v2/runs/{run.id}/cancel" for run in reversed(runs)]
+
+
 def test_a_bulk_action_takes_500(cancel, server, network) -> None:
     assert len(cancel(add(server, 501)).bulk_ids) == 2
 
