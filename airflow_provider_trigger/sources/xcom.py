@@ -54,7 +54,7 @@ def gather(
 
     Of a mapped task the XComs of all its instances count, with two exceptions, where the siblings of an
     instance have runs of their own: the callback of a mapped task that names itself, and tasks of one mapped
-    task group. There an instance gets its own only. In a task loop, Airflow gives those of the same iteration.
+    task group. There an instance gets its own only. In a task loop, an iteration gets its own from Airflow.
 
     A source that cannot be read does not stop the others: a sentence in ``failed`` names it. A source that
     was given and rendered to nothing is named too.
