@@ -174,7 +174,8 @@ def test_without_a_clear_the_warning_names_none(start_again, network, log, answe
 def test_the_run_of_an_earlier_try_is_known_before_anything_can_fail(
     key: str, server, start_again, network, answer
 ) -> None:
-    run, known = add(server, "EXECUTING", key=key), []
+    run = add(server, "EXECUTING", key=key)
+    known: list[str | None] = []
     network.fault("GET /api/v3/runs/", answer(403, {"error": "No"}))
     with pytest.raises(ResponseError, match="403"):
         start_again(cancels=False, on_id=known.append)
