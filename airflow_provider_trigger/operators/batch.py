@@ -34,7 +34,8 @@ class RunTriggerTaskBatchOperator(TaskRunsOperator, ManyRunsOperator):
     Each item has one run, as with :class:`~airflow_provider_trigger.operators.run.RunTriggerTaskOperator`:
     its idempotency key is made of what identifies the task instance, its index and its payload. So a retry
     starts only what has not completed. Runs of an earlier try that belong to no item of the list any more are
-    canceled. Clearing a task that has ended starts all of them again. An empty list starts nothing.
+    canceled. Clearing a task that has ended starts all of them again. An empty list starts nothing. Where a
+    task executes several batches by hand, in threads, each needs a ``task_id`` of its own.
 
     It takes the arguments of :class:`~airflow_provider_trigger.operators.task_runs.TaskRunsOperator` (what to
     start; they apply to all items), of

@@ -32,7 +32,7 @@ class RunTriggerTaskOperator(TaskRunsOperator, OneRunOperator):
     the run is alive: the request carries an idempotency key made of what identifies the task instance. A
     retry takes up a run that is alive, returns the output of one that has completed, and starts a new one in
     place of one that failed or was canceled. Clearing a task that has ended starts a new run. Where a task
-    executes operators by hand, each execution has a run.
+    executes operators by hand, each execution has a run, known in a retry by its task id and its payload.
 
     The run carries three tags: ``airflow_dag:…``, and one each for this Dag run and this task instance.
 
@@ -88,7 +88,7 @@ class RunTriggerTaskOperator(TaskRunsOperator, OneRunOperator):
             options["tags"] = [*options.get("tags", []), *identity.tags]
         key: RunKey | str | None = self.idempotency_key
         if key == AUTOMATIC_KEY:
-            key = self._run_key(context, identity)
+            key = self._run_key(context, identity, self.task_identifier, self.payload)
         if key is not None:
             options["idempotencyKey"] = str(key)
         guard.request = request = TaskRequest(

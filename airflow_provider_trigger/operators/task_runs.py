@@ -146,12 +146,22 @@ class TaskRunsOperator(RunsOperator):
         # A time that was to come in the first try may have passed: the run starts at once then (measured).
         return datetime.min.replace(tzinfo=UTC) if is_retry else None
 
-    def _run_key(self, context: Context, identity: TaskInstanceIdentity | None) -> RunKey | None:
-        """Return the key of this execution, None where it has no task instance; call it once."""
+    def _run_key(
+        self, context: Context, identity: TaskInstanceIdentity | None, *by_hand: Any
+    ) -> RunKey | None:
+        """
+        Return the key of this execution, None where it has no task instance; call it once.
+
+        :param by_hand: what tells it apart from others where a task executes operators by hand: a retry may
+            do that in another order, as in threads
+        """
+        from airflow_provider_trigger.run.identity import hash_of
         from airflow_provider_trigger.sources.context import key_of
 
         if identity is None:
             return None
-        # Of its own it has none where a task executes it by hand.
-        retries = context.get("task", self).retries or 0
-        return key_of(context, identity, operator_id=self.task_id, retries=retries)
+        # Where a task executes it by hand, that has the retries. The task itself may be a copy (3.0).
+        task: Any = context.get("task", self)
+        is_own = self.task_id == identity.task_id and isinstance(task, type(self))
+        content = hash_of([*by_hand]) if by_hand and not is_own else ""
+        return key_of(context, identity, operator_id=self.task_id, retries=task.retries or 0, content=content)

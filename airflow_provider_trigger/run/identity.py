@@ -43,7 +43,7 @@ class DagRunIdentity:
     def hash(self) -> str:
         """The hash that identifies the Dag run in keys and tags."""
         started = self.start_date.timestamp() if self.start_date else None
-        return _hash([self.dag_id, self.run_id, started, self.process])
+        return hash_of([self.dag_id, self.run_id, started, self.process])
 
     @property
     def process(self) -> str:
@@ -97,7 +97,7 @@ class TaskInstanceIdentity:
         """
         end = f"[{self.map_index}]" if self.map_index >= 0 else ""
         ids = [self.dag_run.dag_id, self.dag_run.run_id, self.task_id, self.map_index, *self.iteration]
-        end += f":{_hash([*ids, self.dag_run.process])}"
+        end += f":{hash_of([*ids, self.dag_run.process])}"
         return _cut(f"{_TASK_TAG}:{self.task_id}", MAX_TAG_LENGTH - len(end)) + end
 
     def has_started(self, idempotency_key: str | None) -> bool:
@@ -111,7 +111,7 @@ class TaskInstanceIdentity:
     @property
     def start_of_keys(self) -> str:
         """What the keys of all its runs begin with, and of no other ones."""
-        own = _hash([self.dag_run.hash, self.task_id, self.map_index, *self.iteration])
+        own = hash_of([self.dag_run.hash, self.task_id, self.map_index, *self.iteration])
         return f"{KEY_PREFIX}-{self.dag_run.hash}-{own}-"
 
 
@@ -127,7 +127,8 @@ class RunKey:
     :param task_instance: which one starts the run
     :param operator_id: the operator's own task id; another one than the task's, where a task executes
         operators by hand
-    :param execution: how often the operator was executed in this try, this time included
+    :param content: the hash of what is started, where a task executes the operator by hand; else empty
+    :param execution: how often the operator was executed with this content in this try, this time included
     :param max_tries: of the task instance
     :param retries: of its task
     :param try_number: of the task instance
@@ -136,6 +137,7 @@ class RunKey:
 
     task_instance: TaskInstanceIdentity
     operator_id: str
+    content: str = ""
     execution: int = 1
     max_tries: int
     retries: int
@@ -172,7 +174,8 @@ class RunKey:
 
     @property
     def _start(self) -> str:
-        return f"{self.task_instance.start_of_keys}{_hash([self.operator_id, self.execution])}-"
+        own = [self.operator_id, self.execution, *([self.content] if self.content else [])]
+        return f"{self.task_instance.start_of_keys}{hash_of(own)}-"
 
     @property
     def _tries(self) -> str:
@@ -192,7 +195,7 @@ class RunKey:
         :param task_identifier: the id of its Trigger.dev task
         :param payload: its payload, any JSON
         """
-        return f"{self}-{index}-{_hash([task_identifier, payload])}"
+        return f"{self}-{index}-{hash_of([task_identifier, payload])}"
 
     def item_of(self, idempotency_key: str | None) -> str | None:
         """
@@ -210,7 +213,8 @@ TAGS_OF_OURS = 3
 """How many tags :attr:`TaskInstanceIdentity.tags` has."""
 
 
-def _hash(parts: list[Any]) -> str:
+def hash_of(parts: list[Any]) -> str:
+    """Return the hash of parts that are JSON, for a key or a tag."""
     # The keys of a dict have no order in JSON; nothing else here has a dict.
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:24]
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import threading
 from collections import Counter
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
@@ -102,7 +104,9 @@ def origin_of(context: Context) -> str:
     return f"{', '.join(texts)}: " if texts else ""
 
 
-def key_of(context: Context, identity: TaskInstanceIdentity, *, operator_id: str, retries: int) -> RunKey:
+def key_of(
+    context: Context, identity: TaskInstanceIdentity, *, operator_id: str, retries: int, content: str = ""
+) -> RunKey:
     """
     Return the idempotency key for the run of an operator; call it once for each of its executions.
 
@@ -110,8 +114,13 @@ def key_of(context: Context, identity: TaskInstanceIdentity, *, operator_id: str
     :param identity: of the task instance
     :param operator_id: the operator's own task id
     :param retries: of the task
+    :param content: as :class:`RunKey` takes it
     """
-    ti: Any = context["ti"]
+    with _executions.lock:  # a task may execute several operators in threads
+        return _key_of(context["ti"], identity, operator_id=operator_id, retries=retries, content=content)
+
+
+def _key_of(ti: Any, identity: TaskInstanceIdentity, **fields: Any) -> RunKey:
     is_new_try = _executions.begin(ti)
     number = 0
     if identity.dag_run.is_test:
@@ -119,21 +128,21 @@ def key_of(context: Context, identity: TaskInstanceIdentity, *, operator_id: str
         if is_new_try and (ti.try_number <= 1 or not number):
             number += 1
         _test_numbers[identity] = number
-    return RunKey(
+    key = RunKey(
         task_instance=identity,
-        operator_id=operator_id,
-        execution=_executions.count(operator_id),
         max_tries=ti.max_tries,
-        retries=retries,
         try_number=ti.try_number,
         test_number=number,
+        **fields,
     )
+    return replace(key, execution=_executions.count(str(key)))
 
 
 class _Executions:
     """Counts how often each operator is executed in the try that this process works on."""
 
     def __init__(self) -> None:
+        self.lock = threading.Lock()
         self._try: tuple[Any, int] = None, 0
         self._counts: Counter[str] = Counter()
 
@@ -145,10 +154,10 @@ class _Executions:
             self._try, self._counts = (ti, ti.try_number), Counter()
         return is_new
 
-    def count(self, operator_id: str) -> int:
-        """Count an execution; return how many there were, this one included."""
-        self._counts[operator_id] += 1
-        return self._counts[operator_id]
+    def count(self, first_key: str) -> int:
+        """Count an execution, known by the key of the first one; return how many there were."""
+        self._counts[first_key] += 1
+        return self._counts[first_key]
 
 
 _executions = _Executions()

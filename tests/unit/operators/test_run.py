@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
 from typing import Any
@@ -15,6 +16,8 @@ from waiting import until
 
 from airflow_provider_trigger._compat import AirflowException, AirflowFailException, BaseOperator
 from airflow_provider_trigger.operators.run import RunTriggerTaskOperator
+from airflow_provider_trigger.run.identity import RunKey
+from airflow_provider_trigger.sources.context import task_instance_of
 from airflow_provider_trigger.testing import TriggerDevServer
 
 try:
@@ -501,6 +504,38 @@ def test_each_operator_that_is_executed_by_hand_in_a_task_has_a_run(connection: 
 
     assert outputs(1) == outputs(2) == [2, 4, 6, 6]
     assert len(server.runs) == 4
+
+
+@pytest.mark.parametrize("task_id", ["outer", "a"])  # one is that of the task which executes them
+def test_executed_by_hand_in_another_order_each_gets_its_own_run_again(
+    task_id: str, connection: str, server, context
+) -> None:
+    server.on_task("resize", output=lambda payload: payload)
+
+    def outputs(payloads: str, try_number: int) -> list[Any]:
+        given = context(task_id=task_id, try_number=try_number, max_tries=2)
+        given["task"] = SimpleNamespace(retries=2)
+        with ThreadPoolExecutor(4) as pool:
+            made = [operator(task_id="a", payload=payload) for payload in payloads]
+            return list(pool.map(lambda one: one.execute(given), made))
+
+    assert outputs("AABC", 1) == list("AABC")
+    assert outputs("CABA", 2) == list("CABA")
+    assert len(server.runs) == 4  # equal ones are counted
+
+
+def test_a_copy_of_the_task_itself_is_not_executed_by_hand(connection: str, server, context) -> None:
+    # Airflow 3.0 executes another object than that of the context.
+    server.on_task("resize", output="first", times=1)
+    for number in (1, 2):
+        given = context(task_id="a", try_number=number, max_tries=2)
+        given["task"] = operator(task_id="a", retries=2)
+        assert operator(task_id="a", payload=number).execute(given) == "first"
+    [run] = server.runs.values()
+    identity = task_instance_of(given)
+    assert identity is not None
+    own = RunKey(task_instance=identity, operator_id="a", max_tries=2, retries=2, try_number=1)
+    assert run.idempotency_key == str(own)
 
 
 def test_a_retry_that_executes_only_one_of_its_operators_takes_up_that_ones_run(
