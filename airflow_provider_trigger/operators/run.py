@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from airflow_provider_trigger.defaults import AUTOMATIC_KEY
 from airflow_provider_trigger.operators.one_run import OneRunOperator
 from airflow_provider_trigger.operators.task_runs import OPTION_ATTRIBUTES, TaskRunsOperator
-from airflow_provider_trigger.run.identity import TAGS_OF_OURS, RunKey
+from airflow_provider_trigger.run.identity import TAGS_OF_OURS, RunKey, content_of
 from airflow_provider_trigger.run.request import TaskRequest, check_options, check_payload, to_api
 
 if TYPE_CHECKING:
@@ -88,7 +88,8 @@ class RunTriggerTaskOperator(TaskRunsOperator, OneRunOperator):
             options["tags"] = [*options.get("tags", []), *identity.tags]
         key: RunKey | str | None = self.idempotency_key
         if key == AUTOMATIC_KEY:
-            key = self._run_key(context, identity, self.task_identifier, self.payload)
+            content = content_of(self.task_identifier, self.payload)
+            key = self._run_key(context, identity, content=content)
         if key is not None:
             options["idempotencyKey"] = str(key)
         guard.request = request = TaskRequest(

@@ -147,15 +147,13 @@ class TaskRunsOperator(RunsOperator):
         return datetime.min.replace(tzinfo=UTC) if is_retry else None
 
     def _run_key(
-        self, context: Context, identity: TaskInstanceIdentity | None, *by_hand: Any
+        self, context: Context, identity: TaskInstanceIdentity | None, *, content: str = ""
     ) -> RunKey | None:
         """
         Return the key of this execution, None where it has no task instance; call it once.
 
-        :param by_hand: what tells it apart from others where a task executes operators by hand: a retry may
-            do that in another order, as in threads
+        :param content: what tells it apart where a task executes operators by hand, in any order
         """
-        from airflow_provider_trigger.run.identity import hash_of
         from airflow_provider_trigger.sources.context import key_of
 
         if identity is None:
@@ -163,5 +161,6 @@ class TaskRunsOperator(RunsOperator):
         # Where a task executes it by hand, that has the retries. The task itself may be a copy (3.0).
         task: Any = context.get("task", self)
         is_own = self.task_id == identity.task_id and isinstance(task, type(self))
-        content = hash_of([*by_hand]) if by_hand and not is_own else ""
-        return key_of(context, identity, operator_id=self.task_id, retries=task.retries or 0, content=content)
+        own_content = "" if is_own else content
+        retries = task.retries or 0
+        return key_of(context, identity, operator_id=self.task_id, retries=retries, content=own_content)

@@ -43,7 +43,7 @@ class DagRunIdentity:
     def hash(self) -> str:
         """The hash that identifies the Dag run in keys and tags."""
         started = self.start_date.timestamp() if self.start_date else None
-        return hash_of([self.dag_id, self.run_id, started, self.process])
+        return _hash([self.dag_id, self.run_id, started, self.process])
 
     @property
     def process(self) -> str:
@@ -97,7 +97,7 @@ class TaskInstanceIdentity:
         """
         end = f"[{self.map_index}]" if self.map_index >= 0 else ""
         ids = [self.dag_run.dag_id, self.dag_run.run_id, self.task_id, self.map_index, *self.iteration]
-        end += f":{hash_of([*ids, self.dag_run.process])}"
+        end += f":{_hash([*ids, self.dag_run.process])}"
         return _cut(f"{_TASK_TAG}:{self.task_id}", MAX_TAG_LENGTH - len(end)) + end
 
     def has_started(self, idempotency_key: str | None) -> bool:
@@ -111,7 +111,7 @@ class TaskInstanceIdentity:
     @property
     def start_of_keys(self) -> str:
         """What the keys of all its runs begin with, and of no other ones."""
-        own = hash_of([self.dag_run.hash, self.task_id, self.map_index, *self.iteration])
+        own = _hash([self.dag_run.hash, self.task_id, self.map_index, *self.iteration])
         return f"{KEY_PREFIX}-{self.dag_run.hash}-{own}-"
 
 
@@ -175,7 +175,7 @@ class RunKey:
     @property
     def _start(self) -> str:
         own = [self.operator_id, self.execution, *([self.content] if self.content else [])]
-        return f"{self.task_instance.start_of_keys}{hash_of(own)}-"
+        return f"{self.task_instance.start_of_keys}{_hash(own)}-"
 
     @property
     def _tries(self) -> str:
@@ -195,7 +195,7 @@ class RunKey:
         :param task_identifier: the id of its Trigger.dev task
         :param payload: its payload, any JSON
         """
-        return f"{self}-{index}-{hash_of([task_identifier, payload])}"
+        return f"{self}-{index}-{content_of(task_identifier, payload)}"
 
     def item_of(self, idempotency_key: str | None) -> str | None:
         """
@@ -213,8 +213,12 @@ TAGS_OF_OURS = 3
 """How many tags :attr:`TaskInstanceIdentity.tags` has."""
 
 
-def hash_of(parts: list[Any]) -> str:
-    """Return the hash of parts that are JSON, for a key or a tag."""
+def content_of(task_identifier: str, payload: Any) -> str:
+    """Return the hash of what is started."""
+    return _hash([task_identifier, payload])
+
+
+def _hash(parts: list[Any]) -> str:
     # The keys of a dict have no order in JSON; nothing else here has a dict.
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:24]
 
