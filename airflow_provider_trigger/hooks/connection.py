@@ -20,6 +20,7 @@ from airflow_provider_trigger._compat import (
 )
 from airflow_provider_trigger.api.settings import ServerSettings
 from airflow_provider_trigger.defaults import API_URL, DASHBOARD_URL, REQUEST_TIMEOUT, RETRY_FOR
+from airflow_provider_trigger.get_provider_info import CONNECTION_TYPE
 from airflow_provider_trigger.hooks import urls
 
 if TYPE_CHECKING:
@@ -105,6 +106,7 @@ def read_settings(connection: Connection) -> Settings:
     :raises InvalidConnectionError: a field is missing or invalid; names the connection and the field
     """
     reader = _Reader(connection.conn_id)
+    reader.check_type(getattr(connection, "conn_type", None))
     extra = reader.extra(connection.extra)
     # Before the password: in trigger-dev://KEY the key is in the host, and the password is empty.
     base_url = reader.base_url(connection.host, connection.port, connection.schema)
@@ -148,6 +150,12 @@ class _Reader:
 
     def _fail(self, name: str, reason: str) -> NoReturn:
         raise InvalidConnectionError(f"Connection {self._conn_id!r}, field {name!r}: {reason}")
+
+    def check_type(self, value: str | None) -> None:
+        # Airflow gives None for JSON without a type, and '' for a URI without a scheme: no other service's.
+        if (kind := (value or CONNECTION_TYPE).replace("-", "_")) != CONNECTION_TYPE:
+            reason = f"must be {CONNECTION_TYPE!r}, not {kind!r}: its password is not sent to Trigger.dev"
+            self._fail("conn_type", f"{reason}; name a connection of the type Trigger.dev, or add one")
 
     def secret_key(self, value: str | None, *, login: str | None) -> str:
         key = (value or "").strip()

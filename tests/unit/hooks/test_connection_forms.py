@@ -10,12 +10,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from airflow_provider_trigger._compat import AirflowFailException
 from airflow_provider_trigger.hooks.connection import (
     ConnectionNotFoundError,
     InvalidConnectionError,
     Settings,
 )
 from airflow_provider_trigger.hooks.trigger_dev import TriggerDevHook
+from airflow_provider_trigger.operators.cancel import CancelTriggerRunOperator
 
 KEY = "tr_prod_marker_of_the_test"
 
@@ -106,6 +108,34 @@ def test_a_key_in_the_wrong_place_of_a_uri_is_not_repeated(
     assert_hides(raised.value, "MARKER")
     assert str(raised.value) == f"Connection 'mine', field {field!r}: {reason}"
     assert "marker" not in caplog.text.lower()
+
+
+OTHER_TYPES = [
+    ("https://:tr_prod_MARKER@trigger.test", "https"),
+    ('{"conn_type": "openai", "password": "tr_prod_MARKER"}', "openai"),
+    ('{"conn_type": "Trigger.dev", "password": "tr_prod_MARKER"}', "Trigger.dev"),
+]
+
+
+@pytest.mark.parametrize(("text", "kind"), OTHER_TYPES)
+def test_the_password_of_a_connection_of_another_type_is_sent_nowhere(
+    monkeypatch: pytest.MonkeyPatch, wire, assert_hides, text: str, kind: str
+) -> None:
+    monkeypatch.setenv("AIRFLOW_CONN_MINE", text)
+    with pytest.raises(AirflowFailException) as raised:
+        CancelTriggerRunOperator(task_id="c", run_ids="run_a", trigger_dev_conn_id="mine").execute({})
+    assert_hides(raised.value, "MARKER")
+    assert wire.sent == []
+    problem = f"field 'conn_type': must be 'trigger_dev', not {kind!r}: its password is not sent"
+    assert str(raised.value).startswith(f"Connection 'mine', {problem}")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [f"//:{KEY}@", f'{{"password": "{KEY}"}}', f'{{"conn_type": "trigger-dev", "password": "{KEY}"}}'],
+)
+def test_a_connection_without_a_type_or_with_a_hyphen_in_it_is_used(from_environment, text: str) -> None:
+    assert from_environment(text).secret_key == KEY
 
 
 # What Airflow cannot read, and so ignores (measured with 2.11, 3.0 and 3.3)
