@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import re
 from datetime import timedelta
+from operator import mul
 
 Duration = float | str | timedelta
 """Seconds, a timedelta, or a text such as ``"5m"``."""
@@ -26,7 +27,7 @@ def read_duration(value: object) -> float | None:
     return read_duration_text(value) if seconds is None and isinstance(value, str) else seconds
 
 
-def read_duration_text(text: str) -> int | None:
+def read_duration_text(text: str) -> float | None:
     """
     Return the seconds of a text such as ``1h30m``, None if it is not a duration.
 
@@ -35,16 +36,20 @@ def read_duration_text(text: str) -> int | None:
     match = _TEXT.fullmatch(text.strip())
     if match is None or not any(match.groups()):
         return None
-    return sum(int(part or 0) * unit for part, unit in zip(match.groups(), _UNITS, strict=True))
+    parts = [read_number(part or 0) for part in match.groups()]
+    return None if None in parts else read_number(sum(map(mul, parts, _UNITS)))  # type: ignore[arg-type]
 
 
 def read_number(value: object) -> float | None:
     """
-    Return a finite number, None if the value is none.
+    Return a finite number that fits a float, None if the value is none.
 
     :param value: a number, or the text of one that is not negative
     """
-    if isinstance(value, str) and _NUMBER.fullmatch(value.strip()):
-        return float(value) if "." in value else int(value)
-    is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
-    return value if is_number and math.isfinite(value) else None  # type: ignore[arg-type,return-value]
+    try:
+        if isinstance(value, str) and _NUMBER.fullmatch(value.strip()):
+            value = float(value) if "." in value else int(value)
+        is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
+        return value if is_number and math.isfinite(value) else None  # type: ignore[arg-type,return-value]
+    except (ValueError, OverflowError):  # several hundred digits
+        return None

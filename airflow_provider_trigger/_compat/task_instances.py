@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from collections.abc import Collection, Sequence
 from importlib import import_module
@@ -105,6 +106,8 @@ def _is_deferred_by_supervisor(ti: Any, run_ids: Collection[str]) -> bool:
     pushed = xcom_of(ti, key=RUN_ID_KEY)
     if pushed is None:
         return True
+    if isinstance(pushed, str) and pushed.startswith("["):  # an XCom backend may return a text
+        pushed = json.loads(pushed)
     listed = pushed if isinstance(pushed, (list, tuple)) else [pushed]
     return {one for one in listed if one is not None} == set(run_ids)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 from airflow_provider_trigger import defaults
@@ -16,6 +17,8 @@ from airflow_provider_trigger._compat import (
 from airflow_provider_trigger.api.models.statuses import FINAL_STATUSES, RETRY_STATUSES
 from airflow_provider_trigger.durations import Duration
 from airflow_provider_trigger.links.run import TriggerRunLink
+from airflow_provider_trigger.sources.context import can_resume
+from airflow_provider_trigger.sources.run_ids import read_literal
 from airflow_provider_trigger.validation import (
     check_boolean,
     check_connection_id,
@@ -49,7 +52,7 @@ class RunsOperator(BaseOperator):
     :param trigger_dev_conn_id: the connection; templated
     :param wait_for_completion: whether to wait until the run has ended
     :param deferrable: whether to wait in the triggerer, without a worker slot; None for Airflow's setting
-        ``[operators] default_deferrable``
+        ``[operators] default_deferrable``. An operator that another task executes by hand waits in the worker
     :param poll_interval: the duration between two status checks; None for one that grows with the run's age,
         see :class:`~airflow_provider_trigger.run.wait_settings.WaitSettings`
     :param timeout: how long the run may take from its creation, the time deferred included; then it is
@@ -184,9 +187,16 @@ class RunsOperator(BaseOperator):
         return self._complete(event, context)
 
     def _pushed(self, context: Context) -> Any:
-        """Return the XCom with the ids of the runs."""
+        """Return the XCom with the ids of the runs; a backend may return a list as a text or a tuple."""
         ti: Any = context["ti"]
-        return ti.xcom_pull(task_ids=self.task_id, key=RUN_ID_KEY, map_indexes=ti.map_index)
+        found = ti.xcom_pull(task_ids=self.task_id, key=RUN_ID_KEY, map_indexes=ti.map_index)
+        if isinstance(found, str):
+            with suppress(ValueError):
+                found = read_literal(found)
+        return list(found) if isinstance(found, tuple) else found
+
+    def _defers(self, context: Context) -> bool:
+        return self.deferrable and can_resume(context, self)
 
     def _complete(self, event: Any, context: Context) -> Any:
         """Return what the runs of an event returned, or fail."""

@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_trigger._compat import AirflowException, AirflowFailException
-from airflow_provider_trigger.api.http import encode_json
 from airflow_provider_trigger.run.ending import log_stack_trace, why_failed, why_not_ended
+from airflow_provider_trigger.run.output import size_of
 from airflow_provider_trigger.run.wait_settings import is_development_key
 from airflow_provider_trigger.run.waited import Waited, WaitEnd
 from airflow_provider_trigger.run.xcom_outputs import reference
@@ -27,7 +27,7 @@ def for_xcom(output: Any, run_id: str, *, max_size: int, log: Log) -> Any:
     :param max_size: in bytes of JSON
     :param log: where to warn of a reference
     """
-    size = len(encode_json(output))
+    size = size_of(output, run_id)
     if size <= max_size:
         return output
     log.warning(

@@ -92,7 +92,8 @@ class ManyRunsOperator(RunsOperator):
                     return guard.run_ids
                 age = max([guard.age, *(run.age for run in seen.values() if not run.is_final)])
                 settings = self._settings_for_all(hook, begun_at, age=age)
-                if self.deferrable and not all(_has_completed(seen.get(one)) for one in guard.known_ids):
+                is_done = all(_has_completed(seen.get(one)) for one in guard.known_ids)
+                if self._defers(context) and not is_done:
                     self._defer(guard.known_ids, settings, guard, context)
                 ended = self._wait(seen, settings, client, guard)
                 guard.release()
@@ -159,7 +160,7 @@ class ManyRunsOperator(RunsOperator):
         from airflow_provider_trigger.run.event import read_event
 
         found = self._pushed(context)
-        pushed = found if isinstance(found, list) else []
+        pushed = [one for one in found if isinstance(one, str)] if isinstance(found, list) else []
         ended = read_event(event, pushed)
         # In the order of the items: two items with one key share a run.
         run_ids = pushed if set(pushed) == set(ended) else list(ended)

@@ -54,7 +54,7 @@ class OneRunOperator(RunsOperator):
                     guard.release()
                     return started.run_id
                 settings = self._wait_settings(hook, begun_at, age=started.run.age if started.run else 0.0)
-                if self.deferrable and not (started.run and started.run.is_success):
+                if self._defers(context) and not (started.run and started.run.is_success):
                     self._defer([started.run_id], settings, guard, context)
                 waited = self._wait(started, settings, client, guard)
                 guard.release()

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from airflow_provider_trigger.api.endpoints.paths import is_encodable
 from airflow_provider_trigger.durations import read_duration_text, read_number
 from airflow_provider_trigger.run.identity import MAX_TAG_LENGTH
 from airflow_provider_trigger.run.json_values import Skip, check_json
@@ -55,7 +56,7 @@ def text(name: str, value: Any, _: Circumstances) -> str:
     """Take any text but a blank one."""
     if not isinstance(value, str) or not value.strip():
         raise ValueError(f"{name} must be a string that is not empty, not {_shown(value)}")
-    return value
+    return _encodable(name, value)
 
 
 def queue(name: str, value: Any, circumstances: Circumstances) -> dict[str, str]:
@@ -171,6 +172,13 @@ def _check_tag(name: str, tag: Any) -> None:
         # A comma separates tags where runs are listed: such a tag finds nothing (measured).
         what = f"a string of 1 to {MAX_TAG_LENGTH} characters without a comma"
         raise ValueError(f"{name} must be {what}, not {_shown(tag)}")
+    _encodable(name, tag)
+
+
+def _encodable(name: str, value: str) -> str:
+    if not is_encodable(value):
+        raise ValueError(f"{name} must not have a lone surrogate, which cannot be encoded: {_shown(value)}")
+    return value
 
 
 def _is_duration(value: str) -> bool:
@@ -181,11 +189,11 @@ def _is_duration(value: str) -> bool:
 def _read_time(value: Any) -> datetime | None:
     try:
         time = datetime.fromisoformat(value.strip()) if isinstance(value, str) else value
-    except ValueError:
+        if not isinstance(time, datetime):
+            return None
+        return (time if time.tzinfo else time.replace(tzinfo=UTC)).astimezone(UTC)
+    except (ValueError, OverflowError):  # in UTC, it may be before the year 1 or after 9999
         return None
-    if not isinstance(time, datetime):
-        return None
-    return (time if time.tzinfo else time.replace(tzinfo=UTC)).astimezone(UTC)
 
 
 def _length(value: str) -> int:

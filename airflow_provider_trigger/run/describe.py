@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from airflow_provider_trigger.api.models.runs import Run
+from airflow_provider_trigger.durations import read_number
 
 
 def describe(run: Run) -> str:
@@ -73,4 +74,4 @@ def missing_version(run: Run | None, *, is_development: bool) -> str:
 
 def _number(run: Run, name: str) -> float:
     value = run.attributes.get(name)
-    return value if isinstance(value, (int, float)) else 0.0
+    return 0.0 if isinstance(value, str) else read_number(value) or 0.0

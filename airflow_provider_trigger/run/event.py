@@ -91,7 +91,8 @@ def read_event(event: Any, run_ids: Sequence[str] = ()) -> dict[str, Waited]:
     if len(completed) != count:
         raise ValueError(
             f"the trigger's event says that {count} runs completed, but of the runs in XCom {len(completed)} "
-            "are left for that. Was XCom 'run_id' of this task changed while it was deferred?"
+            "are left for that. Was XCom 'run_id' of this task changed while it was deferred, or does its "
+            "backend not return what was pushed? A retry gets the outputs of the runs that completed"
         )
     status = RunStatus.COMPLETED.value
     return ended | {

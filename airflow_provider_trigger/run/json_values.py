@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from typing import Any
 
 from airflow_provider_trigger.api.http import encode_json
+from airflow_provider_trigger.durations import read_number
 
 _MAX_PATH_LENGTH = 150
 
@@ -38,9 +38,12 @@ def _is_known_json(path: str, value: Any, skip: Skip) -> bool:
     """Return whether all parts are known; raise an error for one that is not JSON."""
     if skip(value):
         return False
-    if isinstance(value, float) and not math.isfinite(value):
-        raise ValueError(f"{path} must be JSON, which has no {value}")
-    if value is None or isinstance(value, (str, int, float)):
+    if value is None or isinstance(value, (str, bool)):
+        return True
+    if isinstance(value, (int, float)):
+        if read_number(value) is None:
+            what = value if isinstance(value, float) else "number of so many digits"
+            raise ValueError(f"{path} must be JSON, which has no {what}")
         return True
     is_list, is_dict = isinstance(value, (list, tuple)), isinstance(value, dict)
     if not is_list and not is_dict:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from airflow_provider_trigger.api.endpoints.outputs import fetch_output
 from airflow_provider_trigger.api.errors import OversizeError, TriggerDevError
+from airflow_provider_trigger.api.http import encode_json
 from airflow_provider_trigger.log import Log
 
 if TYPE_CHECKING:
@@ -30,6 +31,19 @@ class OutputTooLargeError(TriggerDevError):
         )
         self.run_id = run_id
         self.size = size
+
+
+def size_of(output: Any, run_id: str) -> int:
+    """
+    Return the size of an output, in bytes of JSON.
+
+    :raises TriggerDevError: it is not JSON, so that XCom cannot have it
+    """
+    try:
+        return len(encode_json(output))
+    except ValueError:  # Python reads what JSON does not have
+        text = "is not JSON: it has NaN, or a number above 1.8e308"
+    raise TriggerDevError(f"The output of run {run_id} {text}; correct what its Trigger.dev task returns")
 
 
 def output_of(run: Run, client: TriggerDevClient, *, log: Log) -> Any:

@@ -22,6 +22,7 @@ from airflow_provider_trigger._compat import (
 from airflow_provider_trigger.api.models.statuses import FINAL_STATUSES, SUCCESS_STATUSES
 from airflow_provider_trigger.durations import Duration
 from airflow_provider_trigger.sources.arguments import TakesRunIds
+from airflow_provider_trigger.sources.context import can_resume
 from airflow_provider_trigger.sources.problems import problems_of_sources
 from airflow_provider_trigger.validation import (
     check_boolean,
@@ -121,7 +122,7 @@ class TriggerRunSensor(TakesRunIds, BaseSensorOperator):
         """Wait for the runs; see the class."""
         # `dag.test()` may execute one operator several times.
         self._found, self._ended, self._checks = None, {}, None
-        if not self.deferrable:
+        if not self.deferrable or not can_resume(context, self):
             results = super().execute(context)
             with self._skipping():
                 return self._returned(results)

@@ -49,6 +49,11 @@ def own_ti_of(context: Context) -> Any:
     return None if "reason" in context else context.get("ti")
 
 
+def can_resume(context: Context, operator: Any) -> bool:
+    """Return whether Airflow can resume an operator: not one that another task executes by hand."""
+    return hasattr(context.get("task", operator), "execute_complete")
+
+
 def map_index_of(ti: Any) -> int:
     """
     Return which instance of a mapped task a task instance is, -1 if its task is not mapped.

@@ -146,6 +146,8 @@ def _why_invalid(terms: Terms, text: object) -> str | None:
     if not text.strip() or "," in text:
         # Where runs are listed, an empty text finds all runs, and a comma separates two texts (measured).
         return "it must not be empty, nor have a comma"
+    if any("\ud800" <= character <= "\udfff" for character in text):
+        return "it has a lone surrogate, which cannot be encoded"
     if text.strip() in ("None", "null"):
         return "a template that finds nothing renders to this"
     if SEQUENCE_TEXT.search(text):

@@ -31,6 +31,13 @@ def test_a_duration_in_seconds(value, seconds: float) -> None:
     assert read_duration(value) == seconds
 
 
+@pytest.mark.parametrize(
+    "value", ["9" * 400, "9" * 400 + ".0", "9" * 5000, "9" * 400 + "w", "9" * 5000 + "s"]
+)
+def test_a_number_of_so_many_digits_is_none(value: str) -> None:
+    assert (read_duration(value), read_number(10**400)) == (None, None)
+
+
 NONE = ["", " ", "m", "soon", "5 m", "1.5h", "30m1h", "-1", "5M", "\u0665m", "{{ x }}"]
 
 

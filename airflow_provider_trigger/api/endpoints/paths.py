@@ -16,8 +16,11 @@ def segment(value: str, *, what: str = "the id of a run") -> str:
     :raises NotSentError: it cannot be one
     """
     # Dots need no encoding and decoding servers fold them: "..", alone in its segment, leaves the path.
-    # A lone surrogate cannot be encoded.
-    encodable = not any("\ud800" <= character <= "\udfff" for character in value)
-    if not (encodable and value.strip(".")):
+    if not (is_encodable(value) and value.strip(".")):
         raise NotSentError(f"{value[:100]!a} cannot be {what}")
     return quote(value, safe="")
+
+
+def is_encodable(text: str) -> bool:
+    """Return whether a text has no lone surrogate, which cannot be encoded."""
+    return not any("\ud800" <= character <= "\udfff" for character in text)

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 from airflow_provider_trigger.api.endpoints.runs import ended_run, retrieve_run
 from airflow_provider_trigger.api.errors import TriggerDevError, is_internal_error
-from airflow_provider_trigger.api.http import MAX_BODY_BYTES, encode_json
+from airflow_provider_trigger.api.http import MAX_BODY_BYTES
 from airflow_provider_trigger.log import Log
 from airflow_provider_trigger.run.checks import in_threads
-from airflow_provider_trigger.run.output import OutputTooLargeError, output_of
+from airflow_provider_trigger.run.output import OutputTooLargeError, output_of, size_of
 from airflow_provider_trigger.wording import counted, enumeration
 
 if TYPE_CHECKING:
@@ -87,7 +87,10 @@ class Outputs:
             if is_internal_error(error):  # a broken output is always answered so (measured)
                 return error
             raise
-        size = len(encode_json(value))
+        try:
+            size = size_of(value, run_id)
+        except TriggerDevError as error:
+            return error
         self._count(size)
         return _Output(exists=True, value=None if self.are_too_large else value, size=size)
 

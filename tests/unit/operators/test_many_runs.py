@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Callable
 from datetime import timedelta
@@ -328,8 +329,10 @@ def test_completed_runs_that_an_event_only_counts_are_those_in_xcom(connection: 
     run_ids = operator(payloads=[1, 2], wait_for_completion=False).execute(context_of(ti))
     until(lambda: statuses(server) == {"COMPLETED"}, "all have completed")
     event = {"runs": [], "completed": 2, "try_number": 1}
-    assert operator(payloads=[]).execute_complete(context_of(ti), event) == [1, 2]
-    for pushed in (None, run_ids[:1]):
+    for pushed in (run_ids, tuple(run_ids), json.dumps(run_ids), str(run_ids)):  # as a backend returns it
+        ti.xcoms["work", "run_id"] = pushed
+        assert operator(payloads=[]).execute_complete(context_of(ti), event) == [1, 2]
+    for pushed in (None, run_ids[:1], [{"id": 1}]):
         ti.xcom_push(key="run_id", value=pushed)
         with pytest.raises(ValueError, match="2 runs completed, but of the runs in XCom"):
             operator(payloads=[]).execute_complete(context_of(ti), event)

@@ -14,6 +14,7 @@ import pytest
 from fake_airflow import TaskInstance, context_of
 from fake_clock import Clock
 from in_process import Network
+from run_operator import batch_in_worker
 from run_operator import operator_in_worker as operator
 from waiting import until
 
@@ -101,6 +102,19 @@ def test_an_output_that_is_too_large_to_be_fetched_is_replaced_by_a_reference_wi
     assert execute(operator()) == {"run_id": run_of().id, "output_size": 17_000_000}
     [warning] = log.of("warning")
     assert warning.startswith(f"XCom gets a reference. The output of run {run_of().id} has 17000000 bytes")
+
+
+@pytest.mark.parametrize("number", ["1e999", "[-1e999]", "NaN"])
+@pytest.mark.parametrize("made", [operator(), batch_in_worker()])
+def test_an_output_that_is_not_json_is_an_error_that_says_so(
+    number: str, made, connection: str, server
+) -> None:
+    run = server.add_run("COMPLETED")
+    shown = f'{{"id": "{run.id}", "status": "COMPLETED", "output": {number}, "durationMs": {"9" * 400}}}'
+    server.malformed_next(2, shown, content_type="application/json", path=run.id)
+    text = f"The output of run {run.id} is not JSON: it has NaN, or a number above 1.8e308"
+    with pytest.raises((TriggerDevError, AirflowException), match=text):
+        made.execute_complete(context_of(TaskInstance()), ended(run))
 
 
 def test_an_output_behind_a_url_is_fetched(execute, server) -> None:

@@ -5,18 +5,20 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, timedelta, timezone
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from fake_airflow import TaskInstance, context_of
+from run_operator import batch
 from run_operator import operator_in_worker as operator
 from waiting import until
 
 from airflow_provider_trigger._compat import AirflowException, AirflowFailException, BaseOperator
 from airflow_provider_trigger.operators.run import RunTriggerTaskOperator
 from airflow_provider_trigger.run.identity import RunKey
+from airflow_provider_trigger.sensors.run import TriggerRunSensor
 from airflow_provider_trigger.sources.context import task_instance_of
 from airflow_provider_trigger.testing import TriggerDevServer
 
@@ -73,6 +75,14 @@ INVALID = [
     ("payload", {"a": [1, {2}]}, "payload['a'][1] must be JSON"),
     ("payload", float("nan"), "payload must be JSON, which has no nan"),
     ("payload", "x" * 3 * 1024 * 1024, "payload must have 3,145,728 bytes or less"),
+    ("payload", {"a": 10**400}, "payload['a'] must be JSON, which has no number of so many digits"),
+    ("queue", "\ud800", "queue must not have a lone surrogate, which cannot be encoded: '\\ud800'"),
+    ("tags", ["a", "\ud800"], "tags[1] must not have a lone surrogate"),
+    ("delay", "0001-01-01T00:00:00+23:59", "delay must be a duration above 0"),
+    ("delay", datetime(9999, 12, 31, 23, tzinfo=timezone(-timedelta(hours=2))), "delay must be a duration"),
+    ("max_attempts", "9" * 400 + ".0", "max_attempts must be a whole number of attempts"),
+    ("ttl", "9" * 400 + ".0", "ttl must be a duration above 0"),
+    ("priority", 10**400, "priority must be a number of seconds"),
     ("queue", "", "queue must be a string that is not empty, not ''"),
     ("concurrency_key", 5, "concurrency_key must be a string that is not empty, not 5"),
     ("delay", "soon", "delay must be a duration above 0"),
@@ -522,6 +532,22 @@ def test_executed_by_hand_in_another_order_each_gets_its_own_run_again(
     assert outputs("AABC", 1) == list("AABC")
     assert outputs("CABA", 2) == list("CABA")
     assert len(server.runs) == 4  # equal ones are counted
+
+
+@pytest.mark.parametrize("kind", ["run", "batch", "sensor"])
+def test_executed_by_hand_it_waits_in_its_worker(kind: str, connection: str, server, context) -> None:
+    server.on_task("resize", output="done", after=0.2)
+    given = context(task_id="outer")
+    given["task"] = BaseOperator(task_id="outer")  # Airflow could not resume it
+    how: dict[str, Any] = {"task_id": "a", "deferrable": True, "poll_interval": 0.1}
+    if kind == "run":
+        assert operator(**how).execute(given) == "done"
+    elif kind == "batch":
+        assert batch(payloads=[1], **how).execute(given) == ["done"]
+    else:
+        run, _ = server.trigger("resize")
+        made = TriggerRunSensor(run_ids=run.id, poke_interval=0.1, **how)
+        assert made.execute(given) == [{"run_id": run.id, "status": "COMPLETED"}]
 
 
 def test_a_copy_of_the_task_itself_is_not_executed_by_hand(connection: str, server, context) -> None:

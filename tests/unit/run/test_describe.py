@@ -26,6 +26,7 @@ def test_a_run_is_described_with_its_task(make_run) -> None:
         ({"costInCents": 250}, "cost 250.0000 cents"),
         ({"baseCostInCents": 0.0025}, "cost 0.0025 cents"),
         ({"durationMs": 0}, ""),
+        ({"durationMs": 10**400, "costInCents": 10**400}, ""),
         ({"durationMs": None, "costInCents": "5"}, ""),
         ({}, ""),
     ],

@@ -80,6 +80,7 @@ _ANY = "the list must have at least one tag"
         ("", "''", _EMPTY),
         (["a", " "], "' '", _EMPTY),
         ("a,b", "'a,b'", _EMPTY),
+        (["a", "\ud800"], "'\\ud800'", "it has a lone surrogate, which cannot be encoded"),
         (["a", 1], "1", "it must be a string, not int"),
         ({"a", 1}, "1", "it must be a string, not int"),
         (Outputs("a", 1), "1", "it must be a string, not int"),
