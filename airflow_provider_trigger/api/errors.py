@@ -4,7 +4,8 @@ The errors of the API, one tree.
 ::
 
     TriggerDevError
-    ├── NotSentError            nothing was sent: time limit reached, server stopped responding, invalid id
+    ├── NotSentError            nothing was sent: time limit reached, server stopped responding
+    │   └── InvalidIdError          also a ValueError
     ├── TransportError          no answer: connection refused, lost or timed out
     │   ├── AnswerTimeoutError      connected, but no answer came in time
     │   └── TLSError                the certificate or the handshake failed
@@ -60,7 +61,7 @@ class TriggerDevError(Exception):
 
 class NotSentError(TriggerDevError):
     """
-    Nothing was sent: a time limit was reached, the server stopped responding, or the id is invalid.
+    Nothing was sent: a time limit was reached, or the server stopped responding.
 
     :param reason: why, in one line
     :param last_error: what the requests before it ended with, where that is why; the message names it
@@ -73,6 +74,10 @@ class NotSentError(TriggerDevError):
         message = f"{reason}; last error: {last_error}" if last_error else reason
         super().__init__(message, reason=reason, retryable=retryable)
         self.last_error = last_error
+
+
+class InvalidIdError(NotSentError, ValueError):
+    """An id is not one that can be sent: not a string, empty, or of dots only."""
 
 
 class TransportError(TriggerDevError):

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
+from airflow_provider_trigger.api.endpoints.paths import segment
 from airflow_provider_trigger.api.models.statuses import TODAYS_STATUSES
 from airflow_provider_trigger.defaults import AUTOMATIC_KEY
 from airflow_provider_trigger.durations import Duration
@@ -78,12 +79,13 @@ def wait_settings(
     :param timeout: how long to wait; None for no limit
     :param poll_interval: see :class:`~airflow_provider_trigger.run.wait_settings.WaitSettings`
     :param pending_version_timeout: how long the run may wait for a version; None for no limit
-    :raises ValueError: one of them is not a duration, or below 0, or the interval is below 0.01 s
+    :raises ValueError: one of them is not a duration, below 0, or 0.01 s for the interval; or it is no run id
     """
 
     def seconds(name: str, value: Duration | None, least: float = 0.0) -> float | None:
         return None if value is None else check_duration("wait_for_run", name, value, least=least)
 
+    segment(run_id)
     limit = seconds("timeout", timeout)
     return WaitSettings(
         run_url=connection.run_url(run_id),

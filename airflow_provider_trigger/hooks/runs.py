@@ -27,6 +27,7 @@ class RunsHook(ClientHook):
         Check the status of a run.
 
         :param run_id: the run id
+        :raises ValueError: not a run id; nothing is sent
         :raises TriggerDevError: the check failed; a NotFoundError if the key's environment has no such run
         """
         from airflow_provider_trigger.api.endpoints.runs import retrieve_run
@@ -121,7 +122,7 @@ class RunsHook(ClientHook):
             :class:`~airflow_provider_trigger.run.wait_settings.WaitSettings`
         :param pending_version_timeout: how long the run may wait for a deployed version that has its task;
             None for no limit
-        :raises ValueError: one of them is not a duration
+        :raises ValueError: one of them is not a duration, or not a run id
         :raises TimeoutError: the run had not ended in time, or waited for a version for longer than
             ``pending_version_timeout``; it is not canceled
         :raises TriggerDevError: the server rejected the checks for longer than ``retry_for``
@@ -148,7 +149,7 @@ class RunsHook(ClientHook):
         Return the output of a run that has completed: any JSON, up to 16 MB; None where it has none.
 
         :param run_id: the run id
-        :raises ValueError: the run has not completed
+        :raises ValueError: the run has not completed, or it is not a run id
         :raises TriggerDevError: it could not be fetched; an ``OutputTooLargeError`` says how to download it
         """
         from airflow_provider_trigger.api.endpoints.runs import retrieve_run
@@ -165,6 +166,7 @@ class RunsHook(ClientHook):
         Start a run again, and return the new run's id.
 
         :param run_id: the run id
+        :raises ValueError: not a run id; nothing is sent
         :raises TriggerDevError: it could not be started; the error says whether a run may exist
         """
         from airflow_provider_trigger.run.start import replay
@@ -178,7 +180,7 @@ class RunsHook(ClientHook):
 
         :param run_id: the run id
         :param delay: a duration from now such as ``"1h30m"``, a timedelta, a time, or an ISO date
-        :raises ValueError: the delay is invalid or has passed; nothing is sent
+        :raises ValueError: the delay is invalid or has passed, or not a run id; nothing is sent
         :raises TriggerDevError: it could not be changed, as the run is not DELAYED, for example
         """
         from airflow_provider_trigger.api.endpoints.runs import reschedule_run

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from urllib.parse import quote
 
-from airflow_provider_trigger.api.errors import NotSentError
+from airflow_provider_trigger.api.errors import InvalidIdError
 
 
 def segment(value: str, *, what: str = "the id of a run") -> str:
@@ -13,11 +13,12 @@ def segment(value: str, *, what: str = "the id of a run") -> str:
 
     :param value: the id
     :param what: what it is, for the error's text
-    :raises NotSentError: it cannot be one
+    :raises InvalidIdError: it cannot be one
     """
     # Dots need no encoding and decoding servers fold them: "..", alone in its segment, leaves the path.
-    if not (is_encodable(value) and value.strip(".")):
-        raise NotSentError(f"{value[:100]!a} cannot be {what}")
+    if not isinstance(value, str) or not (is_encodable(value) and value.strip(".").strip()):
+        shown = value[:100] if isinstance(value, str) else value
+        raise InvalidIdError(f"{shown!a} cannot be {what}")
     return quote(value, safe="")
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Unpack
+from typing import Any, Unpack
 
 from . import constants
 from .agenda import Agenda
@@ -81,6 +81,7 @@ class Store(Settings):
         parent: ServerRun | str | None = None,
         started: bool | None = None,
         then: Sequence[tuple[float, str]] = (),
+        output: Any = UNSET,
         **attributes: Unpack[RunAttributes],
     ) -> ServerRun:
         """
@@ -94,8 +95,13 @@ class Store(Settings):
         :param parent: the run that triggered it, or its id
         :param started: whether a worker has had it; by default what the status implies
         :param then: what becomes of it unless it is canceled, see :meth:`ServerRun.schedule`
+        :param output: what it has returned if it is ``COMPLETED``, any JSON, also ``None``
+        :raises ValueError: an output for another status
         :param attributes: ``task_identifier``, ``tags``, ``payload`` and more, see :class:`RunAttributes`
         """
+        if output is not UNSET and status != "COMPLETED":
+            what = "let a task return it: on_task(…, output=…), then trigger(…)"
+            raise ValueError(f"add_run: only a COMPLETED run has an output, not one that is {status}; {what}")
         run = ServerRun(
             id=run_id or new_id("run"),
             environment=self.environments.find(environment),
@@ -108,6 +114,8 @@ class Store(Settings):
             parent=self.runs[parent] if isinstance(parent, str) else parent,
             **attributes,
         )
+        if output is not UNSET:
+            run.output = output
         run.schedule(then)
         with self._lock:
             self.runs[run.id] = run

@@ -109,6 +109,16 @@ def test_an_invalid_argument_is_an_error_and_nothing_is_sent(
     assert network.requests == []
 
 
+@pytest.mark.parametrize("given", [None, ["run_a"], 5, "", " ", ".."])
+def test_what_cannot_be_an_id_is_a_value_error_and_nothing_is_sent(given: Any, hook, server) -> None:
+    for name in ("get_run", "get_output", "wait_for_run", "replay_run", "trigger_task"):
+        with pytest.raises(ValueError, match=f"{re.escape(repr(given))} cannot be the id of a (run|task)"):
+            getattr(hook, name)(given)
+    with pytest.raises(ValueError, match="cannot be the id of a run"):
+        hook.reschedule_run(given, "1h")
+    assert server.requests == []
+
+
 def test_the_options_of_the_caller_are_left_as_they_are(hook) -> None:
     options = {"delay": "1h", "tags": ["a"]}
     hook.trigger_task("resize", options=options)
@@ -343,9 +353,11 @@ def test_a_list_that_fails_names_the_connection(hook, network: Network, answer) 
 
 @pytest.mark.parametrize("output", [None, {"n": 1}, "text", {"text": "x" * 200_000}])
 def test_the_whole_output_is_returned(hook, server, output) -> None:
-    run = server.add_run("COMPLETED")
-    run.output = output
-    assert hook.get_output(run.id) == output
+    assert hook.get_output(server.add_run("COMPLETED", output=output).id) == output
+    with pytest.raises(
+        ValueError, match="only a COMPLETED run has an output, not one that is FAILED; let a task"
+    ):
+        server.add_run("FAILED", output=output)
 
 
 def test_a_run_without_output_gives_none_and_the_log_says_what_it_can_mean(hook, server, keep_log) -> None:

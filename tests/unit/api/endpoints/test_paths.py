@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from typing import Any
 from urllib.parse import unquote, urlsplit
 
 import httpx
@@ -10,7 +11,7 @@ from hypothesis import strategies as st
 from urllib3.util import parse_url
 
 from airflow_provider_trigger.api.endpoints.paths import segment
-from airflow_provider_trigger.api.errors import NotSentError
+from airflow_provider_trigger.api.errors import InvalidIdError, NotSentError
 
 BASE_URLS = ("https://api.trigger.dev", "http://[::1]:3030", "https://trigger.test/a/prefix")
 
@@ -31,11 +32,12 @@ def test_an_id_becomes_one_percent_encoded_segment(run_id: str, encoded: str) ->
     assert segment(run_id) == encoded
 
 
-@pytest.mark.parametrize("run_id", ["", ".", "..", "....", "run_\ud800", "\udfff"])
-def test_an_id_that_cannot_be_a_segment_is_rejected(run_id: str) -> None:
-    with pytest.raises(NotSentError) as raised:
+@pytest.mark.parametrize("run_id", ["", " ", ".", "..", "....", "run_\ud800", "\udfff", None, ["run_1"]])
+def test_an_id_that_cannot_be_a_segment_is_rejected(run_id: Any) -> None:
+    with pytest.raises(InvalidIdError) as raised:
         segment(run_id)
     assert str(raised.value) == f"{run_id!a} cannot be the id of a run"
+    assert isinstance(raised.value, ValueError)
     assert not raised.value.retryable
     assert str(raised.value).isprintable()
 
@@ -53,7 +55,7 @@ def test_an_id_reaches_its_own_segment_of_the_url_or_is_rejected(run_id: str, ba
     try:
         path = f"/runs/{segment(run_id)}/cancel"
     except NotSentError:
-        assert not run_id.strip(".") or any("\ud800" <= character <= "\udfff" for character in run_id)
+        assert not run_id.strip(".").strip() or any("\ud800" <= character <= "\udfff" for character in run_id)
         return
     prepared = requests.Request("POST", base_url + path).prepare().url
     assert prepared is not None
