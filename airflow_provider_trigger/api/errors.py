@@ -40,6 +40,9 @@ class TriggerDevError(Exception):
     may_have_effect = False
     """Whether the request may have been carried out, so that another one would do it a second time."""
 
+    tries = 1
+    """How often the request was sent."""
+
     run_id: str | None = None
     """The run that the request was about, None where it was about none or several."""
 

@@ -153,6 +153,7 @@ class Exchange:
                 action = self._retrying.iter(state)
             except TriggerDevError as last_error:
                 error = last_error.with_traceback(None)
+                error.tries = max(1, len(state.failures))
                 break
             if isinstance(action, DoAttempt):
                 yield from self._attempt(call, state)

@@ -62,7 +62,7 @@ _STALLED = (
 _LOGS = "Look at the run's logs in the dashboard."
 
 _ADVICE = {
-    "BATCH_ITEM_COULD_NOT_TRIGGER": "Check this item's payload and options: tags, sizes, machine.",
+    "BATCH_ITEM_COULD_NOT_TRIGGER": "Check this item's payload and options: region, machine, tags, sizes.",
     "CONFIGURED_INCORRECTLY": (
         "Check trigger.config.ts and the environment variables of the Trigger.dev project."
     ),

@@ -9,7 +9,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_trigger.api.deadline import Deadline
-from airflow_provider_trigger.api.errors import TriggerDevError
+from airflow_provider_trigger.api.errors import ResponseError, TriggerDevError
 from airflow_provider_trigger.api.models.runs import Run
 from airflow_provider_trigger.api.models.statuses import ALIVE_STATUSES
 from airflow_provider_trigger.log import Log
@@ -192,9 +192,12 @@ class BatchGuard(CancelGuard):
         count = sum(one.key not in found for sending in unanswered for one in sending.part.requests)
         if count:
             text = (
-                "The server has not answered the start of %s, which may be running (%s): a retry gets what "
-                "was started. If there is none, look for the runs in the dashboard%s"
+                "The server has %s the start of %s, which may be running (%s): a retry gets what was started. "
+                "If there is none, look for the runs in the dashboard%s"
             )
             tag = f" by the tag {self.tag}" if self.tag else ""
             parts = enumeration([sending.part for sending in unanswered])
-            self._later(self._log.error, text, counted(count, "run"), parts, tag)
+            errors = [one.error for one in unanswered if isinstance(one.error, ResponseError)]
+            answered = [f"answered {one.status} ({counted(one.tries, 'time')}) to" for one in errors]
+            how = (answered or ["not answered"])[0]
+            self._later(self._log.error, text, how, counted(count, "run"), parts, tag)

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import pytest
@@ -11,6 +12,7 @@ from airflow_provider_trigger.api.errors import (
     NotSentError,
     PermissionDeniedError,
     PlainHttpError,
+    ResponseError,
     ServerError,
     TLSError,
     TransportError,
@@ -29,6 +31,34 @@ HOST = "check the host of this connection"
 NO_ANSWER = AnswerTimeoutError(
     f"{LIST} to trigger.test: no answer within 10 s", reason="no answer within 10 s"
 )
+
+
+FULL = "Cannot trigger resize as the queue size limit for this environment has been reached. The maximum is 5"
+NO_CREDITS = "You can't trigger a task because you have run out of credits."
+NO_STORE = "Failed to upload large payload to object store"
+SHOWN = "POST /p answered %d: %s"
+STARTS = [
+    (422, FULL, "; the queue is full, which passes: the task's retries may cure it"),
+    (
+        422,
+        NO_CREDITS,
+        "; the credits of its plan are used up: once there are more, the task's retries may cure it",
+    ),
+    (422, "Too many tags", ""),
+    (400, FULL, ""),
+    (
+        500,
+        NO_STORE,
+        "; it answered so 6 times: without an object store the server takes payloads below 512 KB only",
+    ),
+]
+
+
+def response_error(status: int, detail: str) -> ResponseError:
+    kind = ServerError if status == 500 else ResponseError
+    error = kind(method="POST", path="/p", status=status, detail=detail, request_id=None, retryable=False)
+    error.tries = 6
+    return error
 
 
 class Client:
@@ -256,6 +286,13 @@ SERVER_DOWN = "check host, port and 'proxy' of the connection, and whether the s
             ),
             f"Connection 'mine' to {URL}: GET /p answered 403: no; "
             "check the permissions of the key in the password of the connection",
+        ),
+        *(
+            (
+                partial(response_error, status, detail),
+                f"Connection 'mine' to {URL}: {SHOWN % (status, detail)}{what}",
+            )
+            for status, detail, what in STARTS
         ),
         (
             lambda: TLSError("GET /p to trigger.test: bad certificate", reason="bad certificate"),

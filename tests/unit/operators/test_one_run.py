@@ -221,6 +221,17 @@ def test_a_poll_that_fails_is_not_the_end_of_the_wait(execute, server, run_of) -
     assert run_of().cancel_requests == 0
 
 
+@pytest.mark.parametrize("made", [operator(), batch_in_worker(payloads=[1, 2])])
+def test_a_full_queue_lets_the_task_be_retried_and_says_that_this_may_help(made, execute, server) -> None:
+    body = {"error": "Cannot trigger resize as the queue size limit for this environment has been reached."}
+    server.fail_next(1, 422, body=body)
+    with pytest.raises(
+        TriggerDevError, match=r"the queue is full, which passes: .* may cure it$"
+    ):
+        execute(made)
+    assert len(server.requests) == 1
+
+
 def test_an_error_names_the_connection(execute, server) -> None:
     server.fail_next(None, 401)
     with pytest.raises(TriggerDevError, match="trigger_dev_default"):

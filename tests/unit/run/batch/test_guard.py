@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from airflow_provider_trigger.api.errors import TransportError
+from airflow_provider_trigger.api.errors import ServerError, TransportError
 from airflow_provider_trigger.run.batch.guard import BatchGuard
 from airflow_provider_trigger.run.batch.parts import divide
 from airflow_provider_trigger.run.batch.sending import Sending
@@ -346,6 +346,18 @@ def test_what_is_found_of_an_earlier_try_hides_no_request_without_an_answer(
     fail(guard, StoppedError())
     [line] = log.of("error")
     assert line.startswith("The server has not answered the start of 3 runs, which may be running")
+
+
+def test_a_start_that_was_answered_with_an_error_is_not_one_without_an_answer(guard: BatchGuard, log) -> None:
+    error = ServerError(method="POST", path="/p", status=500, detail="no", request_id=None, retryable=True)
+    error.tries = 6
+    guard.run_ids = [None] * 3
+    guard.sendings.append(sending_of(0, 3, was_sent=True, is_done=True, error=error))
+    fail(guard, StoppedError())
+    [line] = log.of("error")
+    assert line.startswith(
+        "The server has answered 500 (6 times) to the start of 3 runs, which may be running"
+    )
 
 
 @pytest.mark.parametrize("tag", [None, TAG])
