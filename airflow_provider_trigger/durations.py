@@ -37,7 +37,7 @@ def read_duration_text(text: str) -> float | None:
     if match is None or not any(match.groups()):
         return None
     parts = [read_number(part or 0) for part in match.groups()]
-    return None if None in parts else read_number(sum(map(mul, parts, _UNITS)))  # type: ignore[arg-type]
+    return None if None in parts else read_number(sum(map(mul, parts, _UNITS)))
 
 
 def read_number(value: object) -> float | None:

@@ -50,7 +50,6 @@ def check_sources(
 
     An iterator becomes a list, as it could be read for the first Dag run only; a set becomes a sorted list.
 
-    :param owner: whose arguments these are, for the message
     :param run_ids: as given
     :param xcom_task_ids: as given
     :param required: whether one of them must be given
@@ -94,8 +93,6 @@ def check_connection_id(owner: str, value: object) -> None:
     """
     Check that an argument can be the id of a connection.
 
-    :param owner: whose argument it is, for the message
-    :param value: as given
     :raises ValueError: it is not a text, or empty
     """
     if not isinstance(value, str) or not value.strip():
@@ -106,9 +103,6 @@ def check_boolean(owner: str, name: str, value: object) -> None:
     """
     Check that an argument is True or False.
 
-    :param owner: whose argument it is, for the message
-    :param name: of the argument
-    :param value: as given
     :raises ValueError: it is neither
     """
     if value is not True and value is not False:
@@ -121,12 +115,6 @@ def check_number(
     """
     Check that an argument is a finite number, and not too small.
 
-    :param owner: whose argument it is, for the message
-    :param name: of the argument
-    :param value: as given
-    :param least: the lowest value allowed
-    :param unit: what it counts
-    :param whole: whether it must be an integer
     :raises ValueError: it is not
     """
     is_number = isinstance(value, int if whole else (int, float)) and not isinstance(value, bool)
@@ -138,12 +126,9 @@ def check_number(
 
 def check_duration(owner: str, name: str, value: object, *, least: float) -> float:
     """
-    Check that an argument is a duration, and return it in seconds.
+    Check that an argument is a duration, of ``least`` seconds or more, and return it in seconds.
 
-    :param owner: whose argument it is, for the message
-    :param name: of the argument
     :param value: as given: seconds, a timedelta, or a text such as ``"1h30m"``
-    :param least: the shortest one allowed, in seconds
     :raises ValueError: it is none, or shorter
     """
     seconds = read_duration(value)
@@ -157,10 +142,6 @@ def check_choice(owner: str, name: str, value: object, choices: Sequence[str]) -
     """
     Check that an argument is one of a few words.
 
-    :param owner: whose argument it is, for the message
-    :param name: of the argument
-    :param value: as given
-    :param choices: the words
     :raises ValueError: it is something else
     """
     if value not in choices:
@@ -171,10 +152,6 @@ def check_final_statuses(owner: str, name: str, value: object, *, known: Collect
     """
     Check that an argument is a list of statuses in which a run ends.
 
-    :param owner: whose argument it is, for the message
-    :param name: of the argument
-    :param value: as given
-    :param known: all final statuses
     :raises ValueError: it holds something else
     """
     statuses = value if isinstance(value, (list, tuple)) else [value]
@@ -188,8 +165,6 @@ def is_templated(value: object) -> bool:
     Return whether a value is known only when the task runs: it has Jinja, or is the output of a task.
 
     An argument of a function that ``@dag`` decorates is such a value, too.
-
-    :param value: of an argument
     """
     if isinstance(value, str):
         return "{{" in value or "{%" in value

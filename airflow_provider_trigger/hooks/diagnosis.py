@@ -37,10 +37,7 @@ def try_connection(client: TriggerDevClient, settings: Settings) -> tuple[bool, 
     Test a connection; return whether it works, and one line that says why.
 
     It lists a few runs. If only that fails or takes too long, it checks the status of a run that does not
-    exist: a 404 shows that the server accepts the key.
-
-    :param client: for the connection; should not retry, as a person waits for the result
-    :param settings: the connection's values
+    exist: a 404 shows that the server accepts the key. The client should not retry: a person waits.
     """
     accepted = f"Connected to {settings.base_url}; the secret key is accepted"
     try:
@@ -64,34 +61,19 @@ def try_connection(client: TriggerDevClient, settings: Settings) -> tuple[bool, 
 
 
 def meaning(error: TriggerDevError, settings: Settings) -> str:
-    """
-    Return what an error of the Test button means and what to do.
-
-    :param error: what a call ended with
-    :param settings: the connection's values
-    """
+    """Return what an error of the Test button means and what to do."""
     # Airflow tests a copy of the connection, under a random id.
     problem, action = _problem_and_action(error, settings, "this connection")
     return f"{problem}: {error.reason}" + (f"; {action}" if action else "")
 
 
 def action_for(error: TriggerDevError, settings: Settings) -> str | None:
-    """
-    Return what to do about an error, None where its text says it all.
-
-    :param error: what a call ended with
-    :param settings: the connection's values
-    """
+    """Return what to do about an error, None where its text says it all."""
     return _problem_and_action(error, settings, f"connection {settings.conn_id!r}")[1]
 
 
 def add_connection(error: TriggerDevError, settings: Settings) -> None:
-    """
-    Make an error's text name the connection and what to do, in place.
-
-    :param error: what a call ended with
-    :param settings: the connection's values
-    """
+    """Make an error's text name the connection and what to do, in place."""
     _, action = _problem_and_action(error, settings, "the connection")
     # The text of a TransportError names the server.
     server = "" if isinstance(root_of(error), TransportError) else f" to {settings.base_url}"

@@ -35,8 +35,6 @@ def task_request(task_identifier: str, payload: Any, options: Mapping[str, Any] 
     """
     Return what to start.
 
-    :param task_identifier: the id of the Trigger.dev task
-    :param payload: any JSON
     :param options: as the operator's arguments are named
     :raises ValueError: an argument is invalid
     """
@@ -74,8 +72,6 @@ def wait_settings(
     """
     Return how to wait for a run, from now on.
 
-    :param run_id: the run
-    :param connection: of the run's environment
     :param timeout: how long to wait; None for no limit
     :param poll_interval: see :class:`~airflow_provider_trigger.run.wait_settings.WaitSettings`
     :param pending_version_timeout: how long the run may wait for a version; None for no limit
@@ -104,10 +100,6 @@ def run_filter(
     """
     Return which runs to list.
 
-    :param tags: one tag or several
-    :param statuses: one status or several
-    :param task_identifiers: one task or several
-    :param batch_id: the batch
     :param created_after: a time with a zone
     :raises ValueError: one of them is invalid
     """
@@ -128,8 +120,6 @@ def selection_of(*, tags: Any, batch_ids: Any, max_runs: int) -> Selection:
     """
     Return which runs to search for, in order to cancel them.
 
-    :param tags: one tag or several; None for none
-    :param batch_ids: one batch or several; None for none
     :param max_runs: how many may be found
     :raises ValueError: one of them is invalid
     """

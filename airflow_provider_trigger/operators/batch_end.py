@@ -28,7 +28,6 @@ class ItemEnd:
     What became of the run of one item.
 
     :param index: of the item
-    :param run_id: the run
     :param waited: what the wait for it came to
     :param reason: why it did not complete, and what to do; empty if it did
     :param error: the same without the run, for XCom
@@ -66,9 +65,6 @@ def ends_of(
     """
     Return what became of the run of each item.
 
-    :param run_ids: of the items, in their order
-    :param ended: what the wait for each run came to
-    :param connection: what the runs were started with
     :param timeouts: the time limits by name, in seconds, None where there is none
     :param retry_statuses: the final statuses after which the task is retried
     """
@@ -92,9 +88,7 @@ def failure_of(ends: Sequence[ItemEnd], *, fail_on: str, log: Log) -> AirflowExc
     """
     Return the error to raise, None if the task succeeds; its class says whether the task is retried.
 
-    :param ends: of all items
     :param fail_on: ``any``, ``all`` or ``never``
-    :param log: where to write stack traces of the first few runs that failed, and failures that do not count
     """
     failed = [end for end in ends if end.reason and not end.was_not_needed]
     canceled = sum(end.was_not_needed for end in ends)
@@ -130,11 +124,7 @@ def check_fetched(
     """
     Fail, or warn, if outputs could not be fetched.
 
-    :param ends: of all items
     :param outputs: what could be fetched
-    :param connection: what the runs were started with
-    :param fail_on: as for :func:`failure_of`
-    :param log: where to warn, which is only done if other outputs could be fetched
     :raises AirflowException: a retry tries again, and starts no run that has completed
     """
     unfetched = [

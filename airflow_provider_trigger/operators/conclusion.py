@@ -19,14 +19,7 @@ if TYPE_CHECKING:
 
 
 def for_xcom(output: Any, run_id: str, *, max_size: int, log: Log) -> Any:
-    """
-    Return an output as it goes into XCom: as it is, or a reference where it is too large.
-
-    :param output: any JSON
-    :param run_id: the run
-    :param max_size: in bytes of JSON
-    :param log: where to warn of a reference
-    """
+    """Return an output as it goes into XCom: as it is, or a reference above so many bytes of JSON."""
     size = size_of(output, run_id)
     if size <= max_size:
         return output
@@ -42,13 +35,7 @@ def for_xcom(output: Any, run_id: str, *, max_size: int, log: Log) -> Any:
 
 
 def reference_to(error: OutputTooLargeError, run_id: str, *, log: Log) -> dict[str, Any]:
-    """
-    Return what goes into XCom in place of an output that is too large to be fetched.
-
-    :param error: says so
-    :param run_id: the run
-    :param log: where to warn of it
-    """
+    """Return what goes into XCom in place of an output that is too large to be fetched."""
     log.warning("XCom gets a reference. %s", error)
     return reference(run_id, error.size)
 
@@ -66,11 +53,8 @@ def failure_of(
     Return the error to raise; its class says whether the task is retried. Log the run's stack trace.
 
     :param waited: what the wait came to, other than a run that completed
-    :param run_id: the run
-    :param connection: what the run was started with
     :param timeouts: the time limits by name, in seconds, None where there is none
     :param retry_statuses: the final statuses after which the task is retried
-    :param log: where to write the run's stack trace
     """
     if waited.run is not None:
         log_stack_trace(waited.run, log)
@@ -98,8 +82,6 @@ def reason_of(
     Return in one line why a run did not complete, or is not known to, and what to do.
 
     :param waited: what the wait came to, other than a run that completed
-    :param run_id: the run
-    :param connection: what the run was started with
     :param timeouts: the time limits by name, in seconds, None where there is none
     """
     run_url = connection.run_url(run_id)

@@ -88,15 +88,16 @@ class OneRunOperator(RunsOperator):
         return drive(steps, client, is_stopped=lambda: guard.is_stopped)[started.run_id]
 
     def _complete(self, event: Any, context: Context) -> Any:
-        from airflow_provider_trigger.run.describe import state_of
+        from airflow_provider_trigger.run.describe import usage
         from airflow_provider_trigger.run.event import check_again, read_event
 
         [(run_id, waited)] = read_event(event).items()
         hook = self._hook()
         with hook.client(has_worked=True) as client:
             waited = check_again(run_id, waited, client)
-            if waited.run is not None and waited.run.is_final:
-                self.log.info("%s", state_of(waited.run))  # the trigger's query shows no usage
+            # The trigger has logged how it ended, but its query shows no usage.
+            if waited.run is not None and waited.run.is_final and (used := usage(waited.run)):
+                self.log.info("Run %s has used %s", run_id, used)
             self.run_url = hook.settings.run_url(run_id)
             return self._conclude(waited, run_id, client, hook)
 

@@ -41,7 +41,6 @@ def check_sequence_texts(owner: str, arguments: Mapping[str, Any]) -> None:
     """
     Check that no template has turned the outputs of a mapped task into the name of a Python object.
 
-    :param owner: whose arguments these are, for the message
     :param arguments: by name, as rendered
     :raises ValueError: one has
     """

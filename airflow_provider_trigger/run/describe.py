@@ -28,11 +28,7 @@ def unconfirmed_cancel(check: Run | Exception) -> str:
 
 
 def state_of(run: Run) -> str:
-    """
-    Return, for example, ``Run run_1 is COMPLETED, attempt 1 (2.5 s of compute time)``.
-
-    :param run: as last seen
-    """
+    """Return, for example, ``Run run_1 is COMPLETED, attempt 1 (2.5 s of compute time)``."""
     attempt = f", attempt {run.attempt_count}" if run.attempt_count else ""
     used = usage(run) if run.is_final else ""
     return f"Run {run.id} is {run.status}{attempt}" + (f" ({used})" if used else "")
@@ -43,8 +39,6 @@ def usage(run: Run) -> str:
     Return what a run has used so far, for example ``2.5 s of compute time, cost 0.0054 cents``.
 
     It is empty where the server names nothing, as it names no cost of a run in development.
-
-    :param run: as last seen
     """
     seconds = _number(run, "durationMs") / 1000
     cents = _number(run, "costInCents") + _number(run, "baseCostInCents")

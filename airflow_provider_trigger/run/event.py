@@ -29,7 +29,6 @@ def make_event(
 
     Where many runs have an error, all but the first few are shortened, as Airflow stores the event.
 
-    :param ended: what the wait for each run came to, by run id
     :param try_number: the try of the task that waited, if it is known
     :param names_completed: whether ``runs`` has those that completed; otherwise ``completed`` counts them
     """
@@ -57,7 +56,6 @@ def is_of_another_try(event: Any, try_number: int | None) -> bool:
 
     Airflow 3.0 resumes the retry of a deferred task with the event of the try before (apache/airflow#56704).
 
-    :param event: as :func:`make_event` returned it
     :param try_number: of the try that got the event, if it is known
     """
     waited_in = event.get("try_number") if isinstance(event, dict) else None
@@ -68,8 +66,6 @@ def read_event(event: Any, run_ids: Sequence[str] = ()) -> dict[str, Waited]:
     """
     Return what the wait for each run of an event came to, by run id; of the runs it has the status only.
 
-    :param event: as :func:`make_event` returned it
-    :param run_ids: the runs that were waited for, where the event only counts those that completed
     :raises ValueError: it is not such an event, or one of other runs
     """
     known = event if isinstance(event, dict) else {}
@@ -120,9 +116,6 @@ def check_again(run_id: str, waited: Waited, client: TriggerDevClient) -> Waited
     """
     Return what a wait came to with the run as it is now.
 
-    :param run_id: the run
-    :param waited: from :func:`read_event`
-    :param client: for the run's environment
     :raises TriggerDevError: a run that has ended could not be checked; a 500 is returned, as a run whose
         output is broken is always answered with it (measured)
     """
@@ -137,7 +130,6 @@ def after_check(waited: Waited, reply: Run | TriggerDevError) -> Waited:
     """
     Return what a wait came to with the run as it is now.
 
-    :param waited: from :func:`read_event`
     :param reply: the run as it was checked now, or why that failed
     :raises TriggerDevError: as :func:`check_again`
     """
@@ -159,8 +151,6 @@ def check_failed(ended: Mapping[str, Waited], client: TriggerDevClient) -> dict[
     """
     Check again the runs that did not complete, for their errors; return what the wait for all came to.
 
-    :param ended: what the wait for each run came to
-    :param client: for the runs' environment
     :raises TriggerDevError: as :func:`check_again`
     """
     failed = [one for one, waited in ended.items() if not (waited.run and waited.run.is_success)]

@@ -18,7 +18,6 @@ def check_json(name: str, value: Any, *, skip: Skip, max_size: int) -> None:
     """
     Check that a value is JSON and not too large.
 
-    :param name: of the argument, for the message
     :param value: as given; where it has parts that are not known yet, its size is not either
     :param skip: whether a part of it is not known yet
     :param max_size: as JSON, in bytes
@@ -56,11 +55,6 @@ def _is_known_json(path: str, value: Any, skip: Skip) -> bool:
 
 
 def path_of(path: str, key: object) -> str:
-    """
-    Return how a message names a part of a value, such as ``payload['a'][3]``.
-
-    :param path: how it names the whole
-    :param key: of the part, or its index
-    """
+    """Return how a message names a part of a value, such as ``payload['a'][3]``."""
     longer = f"{path}[{key!r}]"
     return longer if len(longer) <= _MAX_PATH_LENGTH else f"{longer[:_MAX_PATH_LENGTH]}…"

@@ -52,9 +52,6 @@ def output_of(run: Run, client: TriggerDevClient, *, log: Log) -> Any:
 
     A large one is behind an address that is valid for 300 s (measured); it is fetched without the key.
 
-    :param run: one that has completed
-    :param client: for the run's environment
-    :param log: where to write what a missing output can mean
     :raises OutputTooLargeError: it is too large to be fetched
     :raises TriggerDevError: it could not be fetched
     """

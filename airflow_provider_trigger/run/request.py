@@ -64,7 +64,6 @@ class TaskRequest:
     """
     What to start.
 
-    :param task_identifier: the id of the Trigger.dev task
     :param payload: any JSON, None for none
     :param options: in the API's spelling
     """
@@ -83,8 +82,6 @@ def check_payload(owner: str, payload: Any, *, skip: Skip = lambda value: False)
     """
     Check that a payload is JSON, and not too large.
 
-    :param owner: whose argument it is, for the message
-    :param payload: as given
     :param skip: whether a part of it is not known yet, as one that is templated
     :raises ValueError: it is not; the message names the part, as ``payload['a'][3]``
     """
@@ -105,7 +102,6 @@ def check_options(
     """
     Check options that the server would reject, or ignore without a word.
 
-    :param owner: whose arguments these are, for the message
     :param options: by name in :data:`OPTIONS` or :data:`KEY_OPTIONS`; None is one that is not given
     :param skip: whether a value, or a part of it, is not known yet, as one that is templated
     :param now: the time that a ``delay`` must be after; None for the clock's

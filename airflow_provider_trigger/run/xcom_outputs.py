@@ -18,7 +18,6 @@ def reference(run_id: str, size: int | None) -> dict[str, Any]:
     """
     Return what goes into XCom in place of an output.
 
-    :param run_id: the run
     :param size: of its output, in bytes of JSON; None if it is not known
     """
     return {"run_id": run_id, "output_size": size}
@@ -28,10 +27,7 @@ def fetch_outputs(run_ids: Sequence[str], client: TriggerDevClient, *, max_size:
     """
     Fetch the outputs of runs that have ended, and return them in their order; None for a run that has none.
 
-    :param run_ids: the runs, each once
-    :param client: for the runs' environment
     :param max_size: of all outputs together, in bytes of JSON; above it, references take their places
-    :param log: where to warn of references
     :raises TriggerDevError: one or more could not be fetched
     """
     outputs = Outputs(max_size=max_size)
@@ -46,10 +42,8 @@ def outputs_for_xcom(run_ids: Sequence[str], outputs: Outputs, *, max_size: int,
     """
     Return outputs in the order of their runs, as they go into XCom: None for a run that has none.
 
-    :param run_ids: the runs; a repeated one counts each time
     :param outputs: those of them that were fetched
     :param max_size: of all outputs together, in bytes of JSON; above it, references take their places
-    :param log: where to warn of references
     """
     if outputs.are_too_large:
         log.warning(

@@ -57,11 +57,8 @@ class Outputs:
 
     def fetch(self, run_ids: Sequence[str], client: TriggerDevClient, *, log: Log) -> None:
         """
-        Fetch the outputs of runs that have completed.
+        Fetch the outputs of runs that have completed, each given once.
 
-        :param run_ids: the runs, each once
-        :param client: for the runs' environment
-        :param log: where to write what a missing output can mean
         :raises TriggerDevError: one could not be fetched, for a reason that may pass
         """
         for run_id, reply in in_threads(partial(self._fetch, client, log), run_ids):

@@ -96,8 +96,8 @@ class Store(Settings):
         :param started: whether a worker has had it; by default what the status implies
         :param then: what becomes of it unless it is canceled, see :meth:`ServerRun.schedule`
         :param output: what it has returned if it is ``COMPLETED``, any JSON, also ``None``
-        :raises ValueError: an output for another status
         :param attributes: ``task_identifier``, ``tags``, ``payload`` and more, see :class:`RunAttributes`
+        :raises ValueError: an output for another status
         """
         if output is not UNSET and status != "COMPLETED":
             what = "let a task return it: on_task(…, output=…), then trigger(…)"

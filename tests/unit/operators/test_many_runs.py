@@ -79,7 +79,12 @@ def test_without_xcoms_only_the_ids_are_pushed_and_once(execute, server, ti, mon
     server.on_task("resize", output=1, start_after=0, after=0)
     seen: list[str] = []
     push = ti.xcom_push
-    monkeypatch.setattr(ti, "xcom_push", lambda key, value: (seen.append(key), push(key=key, value=value)))
+
+    def xcom_push(key: str, value: Any) -> None:
+        seen.append(key)
+        push(key=key, value=value)
+
+    monkeypatch.setattr(ti, "xcom_push", xcom_push)
     assert execute(operator(payloads=list(range(50)), do_xcom_push=False)) == [1] * 50
     assert [key for key in seen if key in ("run_id", "results")] == ["run_id"]
     assert ti.pushed["run_id"] == list(server.runs)
