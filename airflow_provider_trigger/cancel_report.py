@@ -68,8 +68,9 @@ def make_report(
     environment = unknown_environment_hint(results, conn_id)
     problems = _why_it_ended_early(conn_id, rejection=rejection, stopped=stopped)
     problems += runs_left(results, ids)
-    if reasons := failures(results):
-        problems.append(f"not canceled: {reasons}")
+    for name, is_unconfirmed in (("not canceled", False), ("not confirmed", True)):
+        if reasons := failures(one for one in results if one.is_unconfirmed is is_unconfirmed):
+            problems.append(f"{name}: {reasons}")
     if on_not_found == "fail" and (unknown := not_found(results)):
         named = (f"{run_id} ({text})" if (text := hint(run_id)) else run_id for run_id in unknown)
         problems.append(f"not found: {enumeration(named)}")
@@ -107,9 +108,12 @@ def runs_left(results: Iterable[CancelResult], ids: RunIds) -> list[str]:
     :param results: what became of the runs
     :param ids: what was gathered
     """
-    failed = [result for result in results if result.outcome is CancelOutcome.FAILED]
+    all_failed = [result for result in results if result.outcome is CancelOutcome.FAILED]
+    failed = [result for result in all_failed if not result.is_unconfirmed]
     counts = Counter(result.status or "unknown" for result in failed)
     texts = []
+    if unconfirmed := len(all_failed) - len(failed):
+        texts.append(f"the cancel of {counted(unconfirmed, 'run')} was requested, and is not confirmed")
     if failed:
         each = (f"{status}: {count}" for status, count in counts.most_common())
         texts.append(f"{_may_run(len(failed))} (status {', '.join(each if len(counts) > 1 else counts)})")

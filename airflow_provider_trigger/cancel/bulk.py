@@ -25,6 +25,9 @@ SHARE = 1 / 4
 NO_PROGRESS_AFTER = 2.0
 """How long a bulk action may make no progress, in seconds, before its runs are canceled one by one."""
 
+LONGEST = 30.0
+"""How long a bulk action is waited for although it makes progress, in seconds; most take less (measured)."""
+
 _CHECKED_FOR = 5.0
 """How long one check of a bulk action is repeated, in seconds."""
 
@@ -53,11 +56,7 @@ class BulkParts:
         return any(part.id for part in self._begun)
 
     def add(self, records: Sequence[RunRecord]) -> None:
-        """
-        Divide records so that each part fits one bulk action, and let each record know its part.
-
-        :param records: of the runs
-        """
+        """Divide records so that each part fits one bulk action, and let each record know its part."""
         for start in range(0, len(records), MAX_SIZE):
             part = BulkPart(records[start : start + MAX_SIZE])
             self._left.append(part)
@@ -77,27 +76,10 @@ class BulkParts:
         return any(not part.is_over and not part.is_stalled for part in self._begun)
 
     def fail(self, part: BulkPart) -> list[BulkPart]:
-        """
-        Return all whose runs are canceled one by one, as one was not accepted.
-
-        :param part: that was not accepted
-        """
+        """Return all whose runs are canceled one by one, as one was not accepted."""
         self._has_failed = True
         failed, self._left = [part, *self._left], []
         return failed
-
-
-def leave_to_bulk_action(record: RunRecord) -> bool:
-    """
-    Return whether a bulk action that was stalled may be canceling a run by now; the run waits for it then.
-
-    :param record: of a run that was to be canceled alone
-    """
-    part = record.bulk
-    if record.cancels or part is None or not part.is_progressing:
-        return False
-    part.waiting.append(record)
-    return True
 
 
 def bulk_steps(exchange: Exchange, part: BulkPart, *, name: str, deadline: Deadline) -> Steps[None]:
@@ -105,28 +87,25 @@ def bulk_steps(exchange: Exchange, part: BulkPart, *, name: str, deadline: Deadl
     Request the cancel of a part's runs, and follow the bulk action until it ends, or is not needed.
 
     What became of a run only a check of it shows: unknown ids and runs triggered a moment ago are left out,
-    and the counts do not say which (measured).
-
-    :param exchange: makes the steps of each call
-    :param part: the runs; learns the bulk action's id, its counts and whether it is stalled as they come in
-    :param name: what the dashboard shows
-    :param deadline: of the work that this is part of
-    :raises TriggerDevError: a call failed
+    and the counts do not say which (measured). One that begins after a stall is not followed: from then on
+    its runs are canceled alone, but for those that a query shows as ended.
     """
-    share = deadline.before(SHARE, now=exchange.monotonic())
+    now = exchange.monotonic()
+    share = Deadline(min(deadline.before(SHARE, now=now).at, now + LONGEST))
     run_ids = [record.run_id for record in part.records]
     part.id = yield from exchange.steps(cancel_runs_in_bulk(run_ids, name=name), deadline=share)
     progressed_at, pause = exchange.monotonic(), _FIRST_PAUSE
     while True:
         check = retrieve_bulk_action(part.id)
         action = yield from exchange.steps(check, deadline=share, patience=_CHECKED_FOR)
-        now = exchange.monotonic()
-        if action.done > (part.action.done if part.action else 0):
-            progressed_at = now
+        now, done, was_stalled = exchange.monotonic(), part.done, part.is_stalled
         part.action = action
+        if part.done > done:
+            progressed_at = now
         part.is_stalled = now - progressed_at >= NO_PROGRESS_AFTER
         # Its worker may be off, or only slow to begin: it is checked while its runs are canceled alone.
-        is_waited_for = not part.is_stalled or (part.is_needed and not part.has_progress)
+        is_followed = not part.is_stalled and not was_stalled
+        is_waited_for = is_followed or (part.is_needed and not part.has_progress)
         if action.status != "PENDING" or not is_waited_for or share.remaining(now) <= pause:
             break
         yield Wait(pause, for_turn=False)

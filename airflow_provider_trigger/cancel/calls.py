@@ -21,6 +21,8 @@ Subject = RunRecord | BulkPart | Confirmation | Look
 # The part of the time limit in which failed cancels are repeated; the rest is for checking whether one
 # arrived.
 _SHARE_FOR_CANCELS = 0.8
+# The part of it that is left to bulk actions and their checks.
+_SHARE_FOR_BULK = 0.5
 # How long a check before a cancel may hold the cancel up, in seconds; it only spares waiting later.
 _CHECK_BEFORE_WITHIN = 6.0
 
@@ -32,11 +34,13 @@ class Calls:
     :param exchange: makes the steps of each call
     :param settings: how to cancel
     :ivar deadline: of the whole work, which begins now
+    :ivar singly_from: when each run that may be alive gets a cancel of its own, whatever a bulk action does
     """
 
     def __init__(self, exchange: Exchange, settings: CancelSettings) -> None:
         now = exchange.monotonic()
         self.deadline = Deadline.after(settings.time_limit, now=now)
+        self.singly_from = self.deadline.before(_SHARE_FOR_BULK, now=now).at
         self._exchange = exchange
         self._settings = settings
         self._cancels_until = self.deadline.before(_SHARE_FOR_CANCELS, now=now)

@@ -1,8 +1,8 @@
 """
-Confirm by queries that bulk actions have canceled their runs. Pure.
+Confirm by queries that runs are canceled. Pure.
 
 One query shows as many runs as 10 bulk actions take. A check of each would take minutes, and the whole rate
-limit. What a query does not show as ended is checked as usual: it can lose an end permanently (measured).
+limit. What a query does not show as ended needs more, as usual: it can lose an end permanently (measured).
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ from airflow_provider_trigger.api.models.runs import Run
 from airflow_provider_trigger.cancel.record import RunRecord
 
 LAG = 2.0
-"""How long after the end of a bulk action its runs are queried, in seconds: a query lags 1.7 s (measured)."""
+"""How long after a cancel, or the end of a bulk action, runs are queried: a query lags 1.7 s (measured)."""
 
 PAUSE = 1.0
-"""Before a query is repeated, in seconds: the server answers only so many at once."""
+"""Between two queries, in seconds: the server answers only so many at once."""
 
 MAX_FAILURES = 3
 """After so many failures in a row the query is no longer used."""
@@ -29,11 +29,7 @@ MAX_FAILURES = 3
 
 @dataclass(slots=True, eq=False)
 class Confirmation:
-    """
-    One query.
-
-    :param records: of the runs that it names, from :meth:`Confirmations.begin`
-    """
+    """One query, and the runs that it names from :meth:`Confirmations.begin` on."""
 
     records: list[RunRecord] = field(default_factory=list)
 
@@ -41,14 +37,7 @@ class Confirmation:
 def confirmation_steps(
     exchange: Exchange, confirmation: Confirmation, *, deadline: Deadline
 ) -> Steps[list[Run]]:
-    """
-    Send one query; its result is what it shows.
-
-    :param exchange: makes the steps
-    :param confirmation: that has begun
-    :param deadline: of the whole work
-    :raises TriggerDevError: it failed
-    """
+    """Send one query; its result is what it shows."""
     query = query_runs([record.run_id for record in confirmation.records])
     return (yield from exchange.steps(query, deadline=deadline, patience=0))
 
@@ -64,15 +53,11 @@ class Confirmations:
         self._put = put
         self._waiting: list[tuple[float, Sequence[RunRecord]]] = []
         self._is_open = False
+        self._not_before = 0.0
         self._failures = 0
 
     def add(self, records: Sequence[RunRecord], now: float) -> list[RunRecord]:
-        """
-        Add the runs of a bulk action; return those that are to be checked instead.
-
-        :param records: of the runs
-        :param now: the time on the monotonic clock, in seconds
-        """
+        """Add runs whose cancel was requested; return those that are to be checked instead."""
         if self._failures >= MAX_FAILURES:
             return list(records)
         if known := [one for one in records if can_be_queried(one.run_id)]:
@@ -83,15 +68,11 @@ class Confirmations:
     def _put_next(self) -> None:
         if self._waiting and not self._is_open:
             self._is_open = True
-            self._put(Confirmation(), self._waiting[0][0])
+            self._put(Confirmation(), max(self._waiting[0][0], self._not_before))
 
     def begin(self, confirmation: Confirmation, now: float) -> None:
-        """
-        Say which runs a query names.
-
-        :param confirmation: that was put
-        :param now: the time on the monotonic clock, in seconds
-        """
+        """Say which runs a query names."""
+        self._not_before = now + PAUSE
         found = confirmation.records
         while self._waiting and self._waiting[0][0] <= now:
             if len(found) + len(self._waiting[0][1]) > MAX_QUERIED_RUNS:
@@ -105,14 +86,12 @@ class Confirmations:
         error: TriggerDevError | None,
         *,
         now: float,
+        notes_ends: bool = True,
     ) -> list[RunRecord]:
         """
-        Take in how a query ended; return the runs that need nothing more, or a check.
+        Take in how a query ended; return the runs that it has named, and all others once it is of no use.
 
-        :param confirmation: that has begun
-        :param runs: what it showed
-        :param error: why it failed, None if it did not
-        :param now: the time on the monotonic clock, in seconds
+        :param notes_ends: whether an end that it shows counts as a check of the run
         """
         self._is_open, done = False, confirmation.records
         if error is None:
@@ -124,7 +103,7 @@ class Confirmations:
         if self._failures >= MAX_FAILURES:
             done = [record for _, records in self._waiting for record in records]
             self._waiting.clear()
-        shown = {run.id: run for run in runs or () if run.is_final}
+        shown = {run.id: run for run in runs or () if notes_ends or not run.is_final}
         for record in done:
             if run := shown.get(record.run_id):
                 record.note_check(run, now=now)

@@ -75,6 +75,7 @@ class CancelResult:
     :param request: for a failure, what became of the cancel request, such as ``not sent``
     :param reasons: for a failure, why
     :param action: for a failure, what to do about it, None where the reasons say it all
+    :param is_unconfirmed: for a failure, whether the cancel was requested, and only a check is missing
     :param retryable: whether trying again later may succeed
     """
 
@@ -87,6 +88,7 @@ class CancelResult:
     request: str | None = None
     reasons: tuple[Reason, ...] = ()
     action: str | None = None
+    is_unconfirmed: bool = False
     retryable: bool = False
 
     @property
@@ -96,6 +98,12 @@ class CancelResult:
             return None
         text = self.request + "".join(f"{reason.label}{reason.text}" for reason in self.reasons)
         return f"{text}; {self.action}" if self.action else text
+
+    def as_error(self) -> TriggerDevError | None:
+        """Return why the run is not known to be canceled, None if it is, or had ended."""
+        if self.outcome is CancelOutcome.NOT_FOUND:
+            return TriggerDevError("this key's environment has no such run")
+        return TriggerDevError(self.error, retryable=self.retryable) if self.error else None
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain JSON: what is known; ``parent_run_id`` and ``error`` only where there is one."""
@@ -177,6 +185,7 @@ def result_of(
         reasons=reasons,
         # A rejected key is raised, so that what to do stands there.
         action=action_for(cause) if cause and end is not End.KEY_REJECTED else None,
+        is_unconfirmed=_is_unconfirmed(record),
         retryable=_is_retryable(record, end),
     )
 
@@ -245,6 +254,11 @@ def _general(error: TriggerDevError) -> str:
     segment = quote(error.run_id, safe="")
     # The server may repeat the path, as in the address of a redirect.
     return text.replace(f"/runs/{segment}", "/runs/…").replace(f"runs%2F{segment}", "runs%2F…")
+
+
+def _is_unconfirmed(record: RunRecord) -> bool:
+    in_bulk = record.bulk is not None and record.bulk.is_sent and not record.bulk.has_done_nothing
+    return not (record.seen or record.cancel_error) and (record.acknowledged_at is not None or in_bulk)
 
 
 def _is_retryable(record: RunRecord, end: End) -> bool:

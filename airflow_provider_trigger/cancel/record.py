@@ -33,10 +33,10 @@ class Action(IntEnum):
     """What a run needs next, the most urgent first."""
 
     BULK_CANCEL = 0
-    CANCEL = 1
-    LOOK = 2
+    CONFIRM = 1  # by a query that many runs are canceled: one request, which can spare many cancels
+    CANCEL = 2
+    LOOK = 3
     """Look for descendants, which are to be canceled, too."""
-    CONFIRM = 3  # by a query that many runs are canceled
     CHECK_BEFORE = 4
     CHECK_LEFT_OUT = 5
     """Check a run that a bulk action may have left out: it is likely to need a cancel of its own."""
@@ -67,12 +67,10 @@ class BulkPart:
     """
     One bulk action, and the runs it is for.
 
-    :param records: of the runs
     :param is_sent: whether it may have reached the server
-    :param id: the bulk action's id once it was accepted
     :param action: what the last check of it showed
-    :param is_stalled: whether it has made no progress for some time, so that its runs are canceled alone
-    :param is_over: whether it is no longer checked
+    :param is_stalled: whether it makes no progress, so that its runs are canceled alone
+    :param is_over: whether it is no longer checked; it may continue
     :param waiting: runs that get no request of their own before it is over or stalled
     """
 
@@ -88,22 +86,25 @@ class BulkPart:
         self.waiting = list(self.records)
 
     def __str__(self) -> str:
-        return f"bulk action {self.id}" if self.id else "a bulk action that was not answered"
+        if self.id is None:
+            return "a bulk action that was not answered"
+        shown = f" ({self.action.success} of {len(self.records)} runs canceled)" if self.has_progress else ""
+        return f"bulk action {self.id}{shown}"
+
+    @property
+    def done(self) -> int:
+        """How many runs it has handled, as far as its counts can be true."""
+        return min(self.action.done, len(self.records)) if self.action else 0
 
     @property
     def has_progress(self) -> bool:
         """Whether it has handled any run, so that it may have canceled each of them."""
-        return self.action is not None and self.action.done > 0
+        return self.done > 0
 
     @property
     def has_done_nothing(self) -> bool:
         """Whether it was checked, and had handled no run."""
-        return self.action is not None and not self.action.done
-
-    @property
-    def is_progressing(self) -> bool:
-        """Whether it is canceling runs, as far as is known."""
-        return self.has_progress and not self.is_stalled and not self.is_over
+        return self.action is not None and not self.has_progress
 
     @property
     def is_needed(self) -> bool:
@@ -115,10 +116,17 @@ class BulkPart:
         waiting, self.waiting = self.waiting, []
         return waiting
 
+    def take_unsent(self) -> list[RunRecord]:
+        """Return the runs whose own cancels wait in the queue, and take these out of it."""
+        unsent = [record for record in self.records if record.queued is Action.CANCEL and not record.cancels]
+        for record in unsent:
+            record.queued = None
+        return unsent
+
     @property
     def left_out_some(self) -> bool:
         """Whether it has handled fewer runs than it was given."""
-        return self.action is None or self.action.done < len(self.records)
+        return self.done < len(self.records)
 
 
 @dataclass(slots=True, eq=False)
@@ -126,11 +134,11 @@ class RunRecord:
     """
     One run: what was sent, what came back, what was seen.
 
-    :param run_id: as it was given
     :param parent_run_id: of a run that was found as a descendant of a given one: the run that has started it
     :param before: what a check before the cancel showed, where it proves something
     :param is_checked_before: whether that check was made, or failed
     :param bulk: the bulk action that names the run
+    :param queued: what waits in the queue for it, None while a request is in flight, or nothing is left to do
     :param cancels: how many cancels of this run alone were sent
     :param acknowledged_at: when a cancel was acknowledged last, or seen to have arrived, on the monotonic
         clock
@@ -148,6 +156,7 @@ class RunRecord:
     before: Before | None = None
     is_checked_before: bool = False
     bulk: BulkPart | None = None
+    queued: Action | None = None
     cancels: int = 0
     acknowledged_at: float | None = None
     cancel_error: TriggerDevError | None = None
@@ -174,12 +183,7 @@ class RunRecord:
         return self.checks > 0 and not (self.seen and self.seen.is_terminated) and not self.is_unknown
 
     def note_check_before(self, run: Run | None, *, sent_at: float) -> None:
-        """
-        Take in a check before the cancel.
-
-        :param run: what it showed, None if it failed
-        :param sent_at: when it was sent, on the monotonic clock
-        """
+        """Take in a check before the cancel, None if it failed."""
         self.is_checked_before = True
         if run is not None and run.is_without_worker:
             self.before = Before(sent_at, run.started_at, run.attempt_count)
@@ -191,12 +195,7 @@ class RunRecord:
         self.seen = self.cancel_error = self.check_error = None
 
     def note_cancel(self, error: TriggerDevError | None, *, now: float) -> None:
-        """
-        Take in how a cancel ended.
-
-        :param error: why it failed, None if it was acknowledged
-        :param now: the time on the monotonic clock
-        """
+        """Take in how a cancel ended, None if it was acknowledged."""
         self.cancel_error, self.last_error = error, None
         if error is None:
             self.acknowledged_at = now
@@ -204,12 +203,7 @@ class RunRecord:
             self.before = None
 
     def note_check(self, run: Run, *, now: float) -> None:
-        """
-        Take in a check after the cancel.
-
-        :param run: what it showed
-        :param now: the time on the monotonic clock
-        """
+        """Take in a check after the cancel."""
         self.checks += 1
         self.check_error = self.last_error = None
         if self.acknowledged_at is None:
@@ -225,11 +219,7 @@ class RunRecord:
         )
 
     def note_failed_check(self, error: TriggerDevError) -> None:
-        """
-        Take in a check that failed; it takes nothing back that was seen before.
-
-        :param error: why
-        """
+        """Take in a check that failed; it takes nothing back that was seen before."""
         self.checks += 1
         self.check_error = error
 
@@ -243,13 +233,7 @@ class RunRecord:
 
 
 def next_action(record: RunRecord, settings: CancelSettings, *, now: float) -> tuple[Action, float] | None:
-    """
-    Return what a run needs next, and the earliest time for it; None when nothing is left to do.
-
-    :param record: of the run
-    :param settings: how to cancel
-    :param now: the time on the monotonic clock, in seconds
-    """
+    """Return what a run needs next, and the earliest time for it; None when nothing is left to do."""
     if record.is_unknown or isinstance(record.cancel_error, NotSentError):
         return None
     if not record.is_requested:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -15,16 +14,16 @@ from airflow_provider_trigger.api.errors import (
     ResponseError,
     TriggerDevError,
 )
-from airflow_provider_trigger.api.exchange import Exchange, Steps, Wait
+from airflow_provider_trigger.api.exchange import Exchange, Wait
 from airflow_provider_trigger.api.failures import shows_that_server_works
 from airflow_provider_trigger.api.models.related_runs import ChildRun
 from airflow_provider_trigger.api.models.runs import Run
 from airflow_provider_trigger.api.retry import LONGEST_DOUBT
 from airflow_provider_trigger.cancel import bulk
-from airflow_provider_trigger.cancel.calls import Calls, Subject
+from airflow_provider_trigger.cancel.calls import Calls
 from airflow_provider_trigger.cancel.confirmation import Confirmation, Confirmations
+from airflow_provider_trigger.cancel.jobs import Job, Jobs
 from airflow_provider_trigger.cancel.outcome import ActionFor, CancelResult, End, no_action, result_of
-from airflow_provider_trigger.cancel.queue import Queue
 from airflow_provider_trigger.cancel.record import Action, BulkPart, RunRecord, next_action
 from airflow_provider_trigger.cancel.search import Look, Search
 from airflow_provider_trigger.cancel.settings import CancelSettings
@@ -32,39 +31,24 @@ from airflow_provider_trigger.cancel.trees import record_of
 from airflow_provider_trigger.wording import counted
 
 
-@dataclass(slots=True, eq=False)
-class Job:
-    """
-    A call, a bulk action or a look for descendants that is being made.
-
-    :param action: what it is
-    :param subject: what it is for
-    :param steps: what to do for it
-    :param sent_at: when its last request was sent, None before the first
-    """
-
-    action: Action
-    subject: Subject
-    steps: Steps[Any]
-    sent_at: float | None = None
-
-
-_Item = Job | tuple[Action, Subject]
-
-
-def _take(queue: Queue[_Item], now: float, before: float) -> _Item | None:
-    """Take the most urgent item, without the cancels of runs that a bulk action may be canceling."""
-    while isinstance(item := queue.take(now, before=before), tuple):
-        _, subject = item
-        if not isinstance(subject, RunRecord) or not bulk.leave_to_bulk_action(subject):
-            break
-    return item
-
-
 def _begin_look(search: Search, look: Look, records: Sequence[RunRecord], now: float) -> None:
     open_runs = [record.run_id for record in records if record.may_have_children]
     is_early = any(record.awaits_cancel for record in records)
     search.begin(look, may_have_children=open_runs, is_early=is_early, now=now)
+
+
+def _note_call(job: Job, record: RunRecord, result: Any, error: TriggerDevError | None, now: float) -> None:
+    is_new = record.task_identifier is None  # no check has shown it
+    if job.action is Action.CANCEL and isinstance(error, NotFoundError) and is_new:
+        record.is_unknown = True
+    elif job.action is Action.CANCEL:
+        record.note_cancel(error, now=now)
+    elif job.action is Action.CHECK_BEFORE:
+        record.note_check_before(result, sent_at=job.sent_at or now)
+    elif error is None:
+        record.note_check(result, now=now)
+    elif job.action is not Action.CHECK_TERMINATION:
+        record.note_failed_check(error)
 
 
 def _progress(records: Sequence[RunRecord], unfinished: int) -> str:
@@ -77,9 +61,6 @@ class Schedule:
     """
     Decide what goes out next for many runs, and take in what comes back. Not safe to use in several threads.
 
-    :param exchange: makes the steps of each call
-    :param records: of the runs
-    :param settings: how to cancel
     :ivar awaits_more: whether :meth:`add` may still be called, so that it has not ended
     :ivar search: of descendants, None if they are not canceled
     """
@@ -93,19 +74,17 @@ class Schedule:
         self._records: list[RunRecord] = []
         self._settings = settings
         self._calls = Calls(exchange, settings)
-        self._queue: Queue[_Item] = Queue()
+        self._jobs = Jobs()
         self._unfinished = 0
         self._bulk_parts = bulk.BulkParts()
-        self._confirmations = Confirmations(partial(self._put, Action.CONFIRM))
-        self.search = Search(partial(self._put, Action.LOOK)) if settings.include_descendants else None
+        self._confirmations = Confirmations(partial(self._jobs.put_next, Action.CONFIRM))
+        self.search = (
+            Search(partial(self._jobs.put_next, Action.LOOK)) if settings.include_descendants else None
+        )
         self._add(records, now)
 
     def add(self, run_ids: Iterable[str]) -> None:
-        """
-        Add runs while others are being canceled; those that it has already count once.
-
-        :param run_ids: exact run ids
-        """
+        """Add runs while others are being canceled; those that it has already count once."""
         known = {record.run_id for record in self._records}
         records = [RunRecord(run_id) for run_id in dict.fromkeys(run_ids) if run_id not in known]
         self._add(records, self._exchange.monotonic())
@@ -130,7 +109,7 @@ class Schedule:
 
     def _begin_bulk_parts(self) -> None:
         for part in self._bulk_parts.begin():
-            self._put(Action.BULK_CANCEL, part)
+            self._jobs.put_next(Action.BULK_CANCEL, part)
 
     def take(self) -> Job | float | None:
         """Return the next job; or the seconds until there is one, perhaps infinite; or None at the end."""
@@ -140,11 +119,13 @@ class Schedule:
             self.end = End.FINISHED
         if self.check_deadline() is not None:
             return None
+        if not self._jobs.is_late and now >= self._calls.singly_from:
+            self._jobs.hurry(self._records)
         # A bulk action is checked first: checks of its runs could use up the rate limit.
         before = Action.CHECK if self._bulk_parts.are_canceling else math.inf
-        item = _take(self._queue, now, before)
+        item = self._jobs.take_next(now, before=before)
         if item is None:
-            return min(self._queue.next_at(), self._calls.deadline.at) - now
+            return min(self._jobs.next_at(), self._calls.deadline.at) - now
         if isinstance(item, Job):
             return item
         action, subject = item
@@ -161,11 +142,7 @@ class Schedule:
         return self.end
 
     def sent(self, job: Job) -> None:
-        """
-        Take in that a request of a job goes out now.
-
-        :param job: from :meth:`take`
-        """
+        """Take in that a request of a job goes out now."""
         if job.action is Action.CANCEL and job.sent_at is None and isinstance(job.subject, RunRecord):
             job.subject.note_sent()
         if isinstance(job.subject, BulkPart):
@@ -174,12 +151,7 @@ class Schedule:
         job.sent_at = self._exchange.monotonic()
 
     def park(self, job: Job, wait: Wait) -> None:
-        """
-        Put a job aside for some time.
-
-        :param job: from :meth:`take`
-        :param wait: how long, and why
-        """
+        """Put a job aside for some time."""
         now = self._exchange.monotonic()
         if isinstance(job.subject, RunRecord):
             job.subject.last_error = wait.error
@@ -188,23 +160,17 @@ class Schedule:
         at = now + wait.seconds
         if isinstance(wait.error, AuthenticationError):
             # Its next try shows whether the key is rejected. Nothing else is sent meanwhile.
-            self._queue.hold_for(job, urgency=job.action, at=at, until=at + LONGEST_DOUBT)
+            self._jobs.hold_for(job, urgency=job.action, at=at, until=at + LONGEST_DOUBT)
             return
-        if self._queue.is_held_for(job):
-            self._queue.release()
-        self._queue.put(job, urgency=job.action, at=at)
+        if self._jobs.is_held_for(job):
+            self._jobs.release()
+        self._jobs.put(job, urgency=job.action, at=at)
 
     def finish(self, job: Job, result: Any = None, error: TriggerDevError | None = None) -> None:
-        """
-        Take in how a job ended.
-
-        :param job: from :meth:`take`
-        :param result: of the call
-        :param error: why it failed, None if it did not
-        """
+        """Take in how a job ended: with the result of its call, or an error."""
         now = self._exchange.monotonic()
-        if shows_that_server_works(error) or self._queue.is_held_for(job):
-            self._queue.release()
+        if shows_that_server_works(error) or self._jobs.is_held_for(job):
+            self._jobs.release()
         if isinstance(error, AuthenticationError) and self._exchange.key_is_rejected and self.end is None:
             self.end, self.rejection = End.KEY_REJECTED, error
         if isinstance(error, NotSentError) and not self._calls.deadline.remaining(now):
@@ -212,7 +178,10 @@ class Schedule:
         if isinstance(job.subject, BulkPart):
             self._finish_bulk(job.subject, error, now)
         elif isinstance(job.subject, Confirmation):
-            self._put_next(self._confirmations.finish(job.subject, result, error, now=now), now)
+            done = self._confirmations.finish(
+                job.subject, result, error, now=now, notes_ends=self._confirms_ends
+            )
+            self._put_next(done, now)
         elif isinstance(job.subject, Look):
             if self.search is not None:
                 self._add_children(self.search.finish(job.subject, error, now=now), now)
@@ -222,18 +191,11 @@ class Schedule:
     def _finish_call(
         self, job: Job, record: RunRecord, result: Any, error: TriggerDevError | None, now: float
     ) -> None:
-        is_new = record.task_identifier is None  # no check has shown it
-        if job.action is Action.CANCEL and isinstance(error, NotFoundError) and is_new:
-            record.is_unknown = True
-        elif job.action is Action.CANCEL:
-            record.note_cancel(error, now=now)
-        elif job.action is Action.CHECK_BEFORE:
-            record.note_check_before(result, sent_at=job.sent_at or now)
-        elif error is None:
-            record.note_check(result, now=now)
-        elif job.action is not Action.CHECK_TERMINATION:
-            record.note_failed_check(error)
-        self._put_next([record], now)
+        _note_call(job, record, result, error, now)
+        left = [record]
+        if job.action is Action.CANCEL and record.cancels == 1 and error is None and self._confirms_ends:
+            left = self._confirmations.add(left, now)
+        self._put_next(left, now)
         if self.search is not None and isinstance(result, Run):
             self._add_children(self.search.take_run(result, now=now), now)
 
@@ -244,8 +206,9 @@ class Schedule:
             self._begin_bulk_parts()
             # It leaves out what was triggered last, which is named last as a rule.
             left = list(reversed(part.take_waiting()))
-            if part.has_progress and len(self._records) > self._settings.confirm_from:
-                left = self._confirmations.add(left, now)
+            unsent = part.take_unsent() if part.has_progress else []
+            if unsent or (part.has_progress and self._confirms_ends):
+                left = self._confirmations.add([*left, *unsent], now)
             self._put_next(left, now)
             return
         if isinstance(error, ResponseError) and error.status < 500:
@@ -261,21 +224,18 @@ class Schedule:
             if following is None:
                 self._unfinished -= 1
             else:
-                self._put(following[0], record, following[1])
+                self._jobs.put_next(following[0], record, following[1])
 
-    def _put(self, action: Action, subject: Subject, at: float = -math.inf) -> None:
-        self._queue.put((action, subject), urgency=action, at=at)
+    @property
+    def _confirms_ends(self) -> bool:
+        return len(self._records) > self._settings.confirm_from
 
     def stop(self) -> None:
         """End early: nothing new is sent."""
         self.end = self.end or End.STOPPED
 
     def results(self, action_for: ActionFor = no_action) -> list[CancelResult]:
-        """
-        Return what is known of each run, of descendants last.
-
-        :param action_for: adds to the error of a failed run what to do
-        """
+        """Return what is known of each run, of descendants last."""
         breaker = self._exchange.breaker
         end, last_error = self.end or End.STOPPED, breaker.last_error if breaker.is_open else None
         records = sorted(self._records, key=lambda record: record.parent_run_id is not None)

@@ -19,8 +19,8 @@ class CancelSettings:
         cancel; None to not wait
     :param poll_interval: between two status checks of a run while waiting, in seconds
     :param bulk_from: of more runs than so many, a bulk action cancels most
-    :param confirm_from: of more runs than so many, queries confirm what a bulk action has canceled, and only
-        the rest is checked run by run; infinite for a check of each
+    :param confirm_from: of more runs than so many, queries confirm which are canceled, and only the rest is
+        checked run by run; infinite for a check of each
     :param include_descendants: whether to cancel all that the runs have started, too, and what that has
         started
     :param bulk_action_name: what the dashboard shows for bulk actions, up to 255 characters
@@ -34,3 +34,9 @@ class CancelSettings:
     confirm_from: float = math.inf
     include_descendants: bool = False
     bulk_action_name: str = defaults.BULK_ACTION_NAME
+
+
+def settings_of(time_limit: float) -> CancelSettings:
+    """Return how runs are canceled that nobody waits for any more, within so many seconds."""
+    many = defaults.BULK_FROM_AT_A_STOP
+    return CancelSettings(time_limit=time_limit, bulk_from=many, confirm_from=many)

@@ -9,7 +9,8 @@ from collections.abc import Callable, Iterable
 
 from airflow_provider_trigger.api.errors import TriggerDevError
 from airflow_provider_trigger.api.exchange import Reply, Send, Wait
-from airflow_provider_trigger.cancel.schedule import Job, Schedule
+from airflow_provider_trigger.cancel.jobs import Job
+from airflow_provider_trigger.cancel.schedule import Schedule
 
 log = logging.getLogger(__name__)
 

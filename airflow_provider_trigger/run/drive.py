@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
-from contextlib import closing
+from collections.abc import Callable, Sequence
+from contextlib import closing, suppress
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_trigger.api.deadline import Deadline
 from airflow_provider_trigger.api.endpoints.runs import cancel_run, check_run, retrieve_run
-from airflow_provider_trigger.api.errors import TriggerDevError
-from airflow_provider_trigger.run.checks import call_each
+from airflow_provider_trigger.api.errors import AuthenticationError, TriggerDevError
+from airflow_provider_trigger.cancel.cancellation import Cancellation
+from airflow_provider_trigger.cancel.settings import settings_of
+from airflow_provider_trigger.defaults import BULK_FROM_AT_A_STOP
+from airflow_provider_trigger.run.checks import call_each, query_many
 from airflow_provider_trigger.run.otherwise import Otherwise, check_otherwise
 from airflow_provider_trigger.run.steps import Check, CheckOtherwise, News, Pause, Step, Steps
 from airflow_provider_trigger.run.waited import Waited
@@ -84,11 +87,24 @@ def _take(step: Step, client: TriggerDevClient, is_stopped: Callable[[], bool]) 
         pause(min(step.at, step.until) - time.time(), is_stopped=is_stopped)
         # Who waits for several fetches their outputs later; together they can be too large to be kept.
         check = retrieve_run if len(step.run_ids) == 1 else check_run
-        return call_each(client, check, step.run_ids, patience=0)
+        ended = {one: run for one, run in (query_many(client, step.run_ids) or {}).items() if run.is_final}
+        return ended | call_each(client, check, [one for one in step.run_ids if one not in ended], patience=0)
     if isinstance(step, CheckOtherwise):
         return _check_otherwise(step.run_id, client)
+    if len(step.run_ids) > BULK_FROM_AT_A_STOP:
+        return _cancel_many(step.run_ids, client, is_stopped)
     replies = call_each(client, cancel_run, step.run_ids, patience=0)
     return {run_id: reply for run_id, reply in replies.items() if isinstance(reply, TriggerDevError)}
+
+
+def _cancel_many(
+    run_ids: Sequence[str], client: TriggerDevClient, is_stopped: Callable[[], bool]
+) -> dict[str, TriggerDevError]:
+    settings = settings_of(client.exchange.retry_for)
+    work = Cancellation(client, run_ids, settings, is_stopped=is_stopped)
+    with suppress(AuthenticationError):  # each result says so
+        work.run()
+    return {result.run_id: error for result in work.results if (error := result.as_error())}
 
 
 def _check_otherwise(run_id: str, client: TriggerDevClient) -> Otherwise:

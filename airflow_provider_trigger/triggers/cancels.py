@@ -13,6 +13,7 @@ import logging
 import threading
 from collections.abc import Callable, Iterable
 from contextlib import suppress
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 from weakref import WeakKeyDictionary
@@ -21,9 +22,8 @@ from airflow_provider_trigger.api.client import TriggerDevClient
 from airflow_provider_trigger.api.errors import AuthenticationError
 from airflow_provider_trigger.api.rate_limit import RateLimit
 from airflow_provider_trigger.cancel.cancellation import Cancellation
-from airflow_provider_trigger.cancel.outcome import CancelResult
-from airflow_provider_trigger.cancel.settings import CancelSettings
-from airflow_provider_trigger.defaults import BULK_FROM, BULK_FROM_AT_A_STOP
+from airflow_provider_trigger.cancel.outcome import CancelOutcome, CancelResult
+from airflow_provider_trigger.cancel.settings import settings_of
 from airflow_provider_trigger.hooks.diagnosis import action_for
 from airflow_provider_trigger.triggers.fetching import fetch_again, fetch_hook
 from airflow_provider_trigger.triggers.kept import keep
@@ -49,22 +49,11 @@ _PAUSE = 2.0
 _cancels: WeakKeyDictionary[asyncio.AbstractEventLoop, dict[Environment, _Cancels]] = WeakKeyDictionary()
 
 
-def settings_of(time_limit: float) -> CancelSettings:
-    """
-    Return how runs are canceled whose tasks were ended.
-
-    :param time_limit: for all of it, in seconds
-    """
-    return CancelSettings(time_limit=time_limit, bulk_from=BULK_FROM_AT_A_STOP, confirm_from=BULK_FROM)
-
-
 async def cancel_runs(run_ids: Iterable[str], hook: TriggerDevHook) -> dict[str, CancelResult]:
     """
     Cancel runs together with those of other callers; return what became of each, by run id.
 
-    :param run_ids: the runs
     :param hook: has its connection already
-    :raises AuthenticationError: the key was rejected, also the one that the connection has now
     """
     of_loop = _cancels.setdefault(asyncio.get_running_loop(), {})
     cancels = of_loop.setdefault(hook.settings.environment, _Cancels())
@@ -73,41 +62,39 @@ async def cancel_runs(run_ids: Iterable[str], hook: TriggerDevHook) -> dict[str,
 
 
 class _Cancels:
-    """The cancels of one connection on one event loop."""
+    """The cancels of one environment on one event loop: those with the same key in one work."""
 
     def __init__(self) -> None:
         self._results: dict[str, _Result] = {}
-        self._gathered: dict[str, TriggerDevHook] = {}
+        self._gathered: dict[Settings, dict[str, _Result]] = {}
         self._pace = RateLimit(reserve=0.0)
 
     def add(self, run_id: str, hook: TriggerDevHook) -> _Result:
         """Begin to cancel a run, unless that is under way; return its result."""
         if (result := self._results.get(run_id)) is None:
             result = self._results[run_id] = asyncio.get_running_loop().create_future()
-            if not self._gathered:
-                keep(self._cancel_gathered(), context=contextvars.Context())
-            self._gathered[run_id] = hook
+            if hook.settings not in self._gathered:
+                keep(self._cancel_gathered(hook.settings), context=contextvars.Context())
+            self._gathered.setdefault(hook.settings, {})[run_id] = result
         return result
 
-    async def _cancel_gathered(self) -> None:
+    async def _cancel_gathered(self, settings: Settings) -> None:
         await asyncio.sleep(_GATHER)
-        gathered, self._gathered = self._gathered, {}
-        hook = next(reversed(gathered.values()))
-        waiting = {run_id: self._results[run_id] for run_id in gathered}
+        waiting = self._gathered.pop(settings)
         try:
-            await self._cancel_repeatedly(waiting, hook)
+            await self._cancel_repeatedly(waiting, settings)
         except BaseException as error:  # also that the event loop is being closed
             for run_id, result in waiting.items():
                 del self._results[run_id]
                 result.set_exception(error)
                 result.exception()  # its caller may be gone
 
-    async def _cancel_repeatedly(self, waiting: dict[str, _Result], hook: TriggerDevHook) -> None:
+    async def _cancel_repeatedly(self, waiting: dict[str, _Result], settings: Settings) -> None:
         """Cancel runs, and again what may pass: where the server answers 500, a work ends early."""
         now, left = asyncio.get_running_loop().time, TIME_LIMIT
         until = now() + TIME_LIMIT
         while waiting:
-            results = await self._cancel(list(waiting), hook, time_limit=left)
+            results = await self._cancel(list(waiting), settings, time_limit=left)
             left = until - now() - _PAUSE
             for run_id, result in results.items():
                 if left <= 0 or not result.retryable:
@@ -117,27 +104,33 @@ class _Cancels:
                 await asyncio.sleep(_PAUSE)
 
     async def _cancel(
-        self, run_ids: list[str], hook: TriggerDevHook, *, time_limit: float
+        self, run_ids: list[str], settings: Settings, *, time_limit: float
     ) -> dict[str, CancelResult]:
-        settings = hook.settings
-        try:
-            return await _in_thread(partial(self._cancel_blocking, run_ids, settings, time_limit))
-        except AuthenticationError as error:
-            rejected = error
+        results, is_rejected = await _in_thread(partial(self._cancel_blocking, run_ids, settings, time_limit))
+        if not is_rejected:
+            return results
         renewed = await fetch_again(settings.conn_id, fetch=partial(fetch_hook, log=log), log=log)
         if renewed in (None, settings) or renewed.environment != settings.environment:
-            raise rejected
-        return await _in_thread(partial(self._cancel_blocking, run_ids, renewed, time_limit))
+            return results
+        left = [run_id for run_id, result in results.items() if result.outcome is CancelOutcome.FAILED]
+        others, _ = await _in_thread(partial(self._cancel_blocking, left, renewed, time_limit))
+        return results | others
 
     def _cancel_blocking(
         self, run_ids: list[str], settings: Settings, time_limit: float
-    ) -> dict[str, CancelResult]:
-        how = settings_of(time_limit)
+    ) -> tuple[dict[str, CancelResult], bool]:
+        """Return what became of each run, and whether the key was rejected, so that some were not reached."""
+        how, advice = settings_of(time_limit), None
         action = partial(action_for, settings=settings)
         pool = min(how.max_concurrency, len(run_ids))
         with self._new_client(settings, max_connections=pool) as client:
-            results = Cancellation(client, run_ids, how, action_for=action).run()
-        return {result.run_id: result for result in results}
+            work = Cancellation(client, run_ids, how, action_for=action)
+            try:
+                work.run()
+            except AuthenticationError as error:
+                advice = action(error)
+        results = (replace(one, action=one.action or advice) if one.error else one for one in work.results)
+        return {result.run_id: result for result in results}, advice is not None
 
     def _new_client(self, settings: Settings, *, max_connections: int) -> TriggerDevClient:
         client = TriggerDevClient(settings, max_connections=max_connections, rate_limit=self._pace)

@@ -7,7 +7,6 @@ from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_trigger.api.errors import TriggerDevError
-from airflow_provider_trigger.cancel.outcome import CancelOutcome, CancelResult
 from airflow_provider_trigger.run.steps import Cancel, Check, CheckOtherwise, Steps
 from airflow_provider_trigger.run.waited import Waited
 from airflow_provider_trigger.triggers.cancels import cancel_runs
@@ -49,11 +48,4 @@ async def _cancel(step: Cancel, hook: TriggerDevHook) -> dict[str, TriggerDevErr
         results = await cancel_runs(step.run_ids, hook)
     except TriggerDevError as error:
         return dict.fromkeys(step.run_ids, error)
-    errors = {run_id: _error_of(result) for run_id, result in results.items()}
-    return {run_id: error for run_id, error in errors.items() if error is not None}
-
-
-def _error_of(result: CancelResult) -> TriggerDevError | None:
-    if result.outcome is CancelOutcome.NOT_FOUND:
-        return TriggerDevError("this key's environment has no such run")
-    return TriggerDevError(result.error, retryable=result.retryable) if result.error else None
+    return {run_id: error for run_id, result in results.items() if (error := result.as_error())}

@@ -15,15 +15,19 @@ from airflow_provider_trigger.wording import MAX_NAMED, enumeration
 
 # Their texts are made here, and contain no values of the connection.
 _WITH_SAFE_TEXT = (TriggerDevError, ConnectionNotFoundError, InvalidConnectionError)
+# The second one of each: the cancel was requested, but no check shows what became of the run.
+_ONE_FAILED = (
+    "may still be running, it could not be canceled: %s",
+    "may still be running, as its cancel is not confirmed: %s",
+)
+_MANY_FAILED = (
+    "runs may still be running, they could not be canceled: %s",
+    "runs may still be running, as their cancels are not confirmed: %s",
+)
 
 
 def log_canceling(run_ids: Sequence[str], *, log: Log) -> None:
-    """
-    Log that runs are being canceled.
-
-    :param run_ids: the runs
-    :param log: where to
-    """
+    """Log that runs are being canceled."""
     if len(run_ids) > MAX_NAMED:
         log.info("Canceling %d runs, because their task was ended", len(run_ids))
         return
@@ -32,24 +36,12 @@ def log_canceling(run_ids: Sequence[str], *, log: Log) -> None:
 
 
 def log_error(run_ids: Sequence[str], error: Exception, *, log: Log) -> None:
-    """
-    Log that no run could be canceled.
-
-    :param run_ids: the runs
-    :param error: why
-    :param log: where to
-    """
+    """Log that no run could be canceled."""
     _log_alive(run_ids, str(error) if isinstance(error, _WITH_SAFE_TEXT) else type(error).__name__, log)
 
 
 def log_results(results: Iterable[CancelResult], *, conn_id: str, log: Log) -> None:
-    """
-    Log what became of the cancels.
-
-    :param results: of the runs
-    :param conn_id: the id of the connection
-    :param log: where to
-    """
+    """Log what became of the cancels."""
     found = defaultdict[CancelOutcome, list[CancelResult]](list)
     for result in results:
         found[result.outcome].append(result)
@@ -78,18 +70,18 @@ def _log_ended(results: Sequence[CancelResult], log: Log) -> None:
 
 
 def _log_failed(results: Sequence[CancelResult], log: Log) -> None:
-    if len(results) > MAX_NAMED:
-        text = "%d runs may still be running, they could not be canceled: %s"
-        log.error(text, len(results), failures(results))
-        return
-    for result in results:
-        _log_alive([result.run_id], str(result.error), log)
+    for is_unconfirmed in (False, True):
+        some = [result for result in results if result.is_unconfirmed is is_unconfirmed]
+        if len(some) > MAX_NAMED:
+            log.error("%d " + _MANY_FAILED[is_unconfirmed], len(some), failures(some))
+            continue
+        for result in some:
+            log.error("Run %s " + _ONE_FAILED[is_unconfirmed], result.run_id, result.error)
 
 
 def _log_alive(run_ids: Sequence[str], why: str, log: Log) -> None:
     if len(run_ids) > MAX_NAMED:
-        text = "%d runs may still be running, they could not be canceled: %s: %s"
-        log.error(text, len(run_ids), why, enumeration(run_ids))
+        log.error("%d " + _MANY_FAILED[False] + ": %s", len(run_ids), why, enumeration(run_ids))
         return
     for run_id in run_ids:
-        log.error("Run %s may still be running, it could not be canceled: %s", run_id, why)
+        log.error("Run %s " + _ONE_FAILED[False], run_id, why)

@@ -9,7 +9,8 @@ from virtual_network import Network
 
 from airflow_provider_trigger.api.errors import TriggerDevError
 from airflow_provider_trigger.api.exchange import Reply, Send
-from airflow_provider_trigger.cancel.schedule import Job, Schedule
+from airflow_provider_trigger.cancel.jobs import Job
+from airflow_provider_trigger.cancel.schedule import Schedule
 from airflow_provider_trigger.triggers.watch import wait_for
 
 GRACE = 0.5

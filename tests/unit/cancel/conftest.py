@@ -25,9 +25,10 @@ from airflow_provider_trigger.api.http import Request, Response
 from airflow_provider_trigger.api.masking import Masking
 from airflow_provider_trigger.api.models.runs import Run
 from airflow_provider_trigger.api.rate_limit import RateLimit
+from airflow_provider_trigger.cancel.jobs import Job
 from airflow_provider_trigger.cancel.outcome import CancelResult
 from airflow_provider_trigger.cancel.record import RunRecord
-from airflow_provider_trigger.cancel.schedule import Job, Schedule
+from airflow_provider_trigger.cancel.schedule import Schedule
 from airflow_provider_trigger.cancel.settings import CancelSettings
 
 ALIVE = ("QUEUED", "DELAYED", "EXECUTING", "WAITING")

@@ -16,7 +16,7 @@ from airflow_provider_trigger.api.errors import (
     UnexpectedAnswerError,
 )
 from airflow_provider_trigger.api.exchange import Exchange, Send, Wait
-from airflow_provider_trigger.cancel.bulk import NO_PROGRESS_AFTER, SHARE, BulkParts, bulk_steps
+from airflow_provider_trigger.cancel.bulk import LONGEST, NO_PROGRESS_AFTER, SHARE, BulkParts, bulk_steps
 from airflow_provider_trigger.cancel.record import BulkPart, RunRecord
 from airflow_provider_trigger.defaults import BULK_FROM
 
@@ -78,6 +78,7 @@ def test_the_constants_that_users_feel() -> None:
     assert BULK_FROM == 300
     assert SHARE == 0.25
     assert NO_PROGRESS_AFTER == 2.0
+    assert LONGEST == 30.0
 
 
 # Parts
@@ -180,14 +181,36 @@ def test_without_progress_it_is_stalled_after_some_seconds_and_checked_until_all
     assert action.has_ended
 
 
-def test_progress_ends_a_stall(accepted, shown_bulk, clock) -> None:
+def test_progress_after_a_stall_ends_it(accepted, shown_bulk, clock) -> None:
     action = accepted()
     clock.now += NO_PROGRESS_AFTER
     action.reply(shown_bulk())
     assert action.part.is_stalled
     action.wait()
     action.reply(shown_bulk(success=1))
-    assert (action.part.is_stalled, action.part.is_progressing) == (False, True)
+    assert (action.part.is_stalled, action.part.has_progress, action.has_ended) == (False, True, True)
+
+
+def test_counts_beyond_its_runs_are_no_progress(accepted, shown_bulk) -> None:
+    action, success = accepted(size=3), 0
+    while not action.has_ended:
+        success += 1
+        action.reply(shown_bulk(success=success))
+        if not action.has_ended:
+            action.wait()
+    assert success < 8
+    assert (action.part.done, action.part.left_out_some) == (3, False)
+
+
+def test_it_is_not_waited_for_as_long_as_its_counts_grow(accepted, shown_bulk, clock) -> None:
+    action, started_at, success = accepted(size=500), clock.now, 0
+    while not action.has_ended:
+        success += 1
+        action.reply(shown_bulk(success=success))
+        if not action.has_ended:
+            action.wait()
+    assert LONGEST - 3 <= clock.now - started_at <= LONGEST
+    assert action.part.has_progress
 
 
 def test_no_progress_is_counted_from_the_acceptance(accepted, shown_bulk, clock) -> None:
@@ -230,8 +253,8 @@ def test_progress_that_has_stopped_is_no_progress(accepted, shown_bulk, clock) -
 
 
 def test_each_progress_starts_the_count_again(accepted, shown_bulk, clock) -> None:
-    action, started_at = accepted(), clock.now
-    for success in range(20):
+    action, started_at = accepted(size=500), clock.now
+    for success in range(7):
         action.reply(shown_bulk(success=success))
         assert not action.has_ended
         action.wait()

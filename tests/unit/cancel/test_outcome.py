@@ -289,7 +289,7 @@ def test_a_failed_result_has_its_error() -> None:
         "error": "why",
     }
     parts_of_the_error = {"request", "reasons", "action"}
-    left_out = {"retryable", "parent_run_id"} | parts_of_the_error
+    left_out = {"retryable", "is_unconfirmed", "parent_run_id"} | parts_of_the_error
     assert {field.name for field in fields(result)} - set(result.to_dict()) == left_out
 
 

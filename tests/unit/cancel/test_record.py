@@ -51,12 +51,12 @@ def test_the_constants_that_users_feel() -> None:
     assert FRESH_FOR == 3.0
 
 
-def test_cancels_go_before_checks_and_bulk_actions_before_both() -> None:
+def test_cancels_go_before_checks_and_what_is_for_many_before_both() -> None:
     assert sorted(Action) == [
         Action.BULK_CANCEL,
+        Action.CONFIRM,
         Action.CANCEL,
         Action.LOOK,
-        Action.CONFIRM,
         Action.CHECK_BEFORE,
         Action.CHECK_LEFT_OUT,
         Action.CHECK,
@@ -254,6 +254,7 @@ def test_a_bulk_action_that_handled_any_run_may_have_canceled_each(counts: dict[
     [
         ({"success": 10}, Action.CHECK),
         ({"success": 4, "failure": 6}, Action.CHECK),
+        ({"success": 11}, Action.CHECK),
         ({"success": 9}, Action.CHECK_LEFT_OUT),
     ],
 )

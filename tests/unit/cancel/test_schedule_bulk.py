@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from airflow_provider_trigger.api.errors import TransportError
+from airflow_provider_trigger.cancel.confirmation import LAG, PAUSE
 from airflow_provider_trigger.cancel.outcome import CancelResult, End
 from airflow_provider_trigger.cancel.record import Action
 
@@ -296,21 +297,71 @@ def test_progress_counts_the_runs_of_a_bulk_action_once_it_makes_progress(
 # Bulk actions without progress, and runs that are added
 
 
-def test_a_stalled_bulk_action_is_checked_while_its_runs_are_canceled_alone(
-    plan, server, many: list[str], shown_bulk, clock
-) -> None:
+def begin_late(driver: Any, server: Any, shown_bulk: Any) -> None:
+    """Let a bulk action begin 4 s after it was accepted, and see that it has handled a run by then."""
     server.instead["check bulk_1"] = [shown_bulk()] * 4 + [shown_bulk(success=1)]
-    driver = plan(many[:400])
     for pause in (0.5, 0.75, 1.125, 0.0):
         driver.do(driver.take())
-        clock.now += pause
+        server.clock.now += pause
     driver.do(driver.take())
     assert server.names == ["bulk", *["check bulk_1"] * 4, "cancel run_0"]
-    clock.now += 2
-    driver.do(driver.take())  # it makes progress: the other runs are left to it
+    server.clock.now += 2
+    driver.do(driver.take())
     assert server.names[-1] == "check bulk_1"
+
+
+@pytest.mark.parametrize("settings", [{}, WAITING, {"time_limit": 120.0, "confirm_from": 300}])
+def test_once_a_bulk_action_begins_that_was_stalled_a_query_spares_cancels_of_runs_that_have_ended(
+    plan, server, many: list[str], shown_bulk, settings: dict[str, Any]
+) -> None:
+    """The others get theirs at once, and do not wait until the bulk action comes to them."""
+    server.left_out = {f"run_{number}" for number in range(100, 400)}
+    driver = plan(many[:400], **settings)
+    begin_late(driver, server, shown_bulk)
+    begun_at = server.clock.now
     assert outcomes(driver.run()) == {"canceled"}
-    assert [name for name in server.names if name.startswith("cancel")] == ["cancel run_0"]
+    following = server.names[len(server.names) - server.names[::-1].index("check bulk_1") :]
+    [queried] = [index for index, name in enumerate(following) if name == "query"][:1]
+    canceled = [name for name in following if name.startswith("cancel")]
+    assert not any(name.startswith("cancel") for name in following[:queried])
+    assert sorted(canceled) == sorted(f"cancel {run_id}" for run_id in server.left_out)
+    assert max(at for name, at in server.log if name.startswith("cancel")) <= begun_at + LAG + PAUSE
+    # Only with ``confirm_from`` a query takes the place of a check.
+    checked = {name for name in server.names if name.startswith("check run")}
+    assert len(checked) == (0 if "confirm_from" in settings else 400)
+
+
+def test_without_a_query_runs_are_checked_before_a_cancel_that_a_bulk_action_may_spare(
+    plan, server, many: list[str], response, shown_bulk
+) -> None:
+    server.instead["query"] = [response(404, b"<html>")]
+    server.left_out = {"run_7"}
+    driver = plan(many[:400])
+    begin_late(driver, server, shown_bulk)
+    assert outcomes(driver.run()) == {"canceled"}
+    assert [name for name in server.names if name.startswith("cancel")] == ["cancel run_0", "cancel run_7"]
+
+
+@pytest.mark.parametrize("confirm_from", [20, float("inf")])
+def test_in_the_second_half_of_the_time_each_run_gets_its_own_cancel_in_place_of_a_check(
+    plan, server, many: list[str], response, shown_bulk, confirm_from: float
+) -> None:
+    """A server that is overloaded takes 1 s for a check: with one first, most runs would get no cancel."""
+
+    def shown_late(run_id: str) -> Any:
+        server.clock.now += 1.0
+        return response(200, server.runs[run_id])
+
+    server.left_out = set(many[:400])
+    server.instead["check bulk_1"] = [shown_bulk("COMPLETED", success=400)]
+    server.instead["query"] = [TransportError("overloaded")] * 3
+    for run_id in many[:400]:
+        server.instead[f"check {run_id}"] = [lambda _, run_id=run_id: shown_late(run_id)]
+    plan(many[:400], time_limit=120.0, confirm_from=confirm_from).run()
+    begun_at = server.log[0][1]
+    canceled_at = {name: at - begun_at for name, at in reversed(server.log) if name.startswith("cancel")}
+    assert len(canceled_at) == 400
+    assert 60 <= max(canceled_at.values()) <= 62
 
 
 def test_runs_that_are_added_are_canceled_at_once_and_from_301_on_in_bulk(

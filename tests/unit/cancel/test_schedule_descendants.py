@@ -8,7 +8,7 @@ import pytest
 
 from airflow_provider_trigger.api.errors import AnswerTimeoutError, TransportError
 from airflow_provider_trigger.cancel import search as module
-from airflow_provider_trigger.cancel.schedule import Job
+from airflow_provider_trigger.cancel.jobs import Job
 
 
 @pytest.fixture

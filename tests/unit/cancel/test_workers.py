@@ -19,9 +19,9 @@ from airflow_provider_trigger.api.errors import TriggerDevError
 from airflow_provider_trigger.api.exchange import Reply, Send, Steps, Wait
 from airflow_provider_trigger.api.http import Request
 from airflow_provider_trigger.cancel import workers
+from airflow_provider_trigger.cancel.jobs import Job
 from airflow_provider_trigger.cancel.outcome import End
 from airflow_provider_trigger.cancel.record import Action, RunRecord
-from airflow_provider_trigger.cancel.schedule import Job
 
 STEP = Send(Request(method="POST", path="/", repeatable=True), timeout=1.0)
 
