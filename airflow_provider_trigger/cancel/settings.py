@@ -7,6 +7,9 @@ from dataclasses import dataclass
 
 from airflow_provider_trigger import defaults
 
+TIME_LIMIT = 120.0
+"""How long runs are canceled that nobody waits for any more, in seconds."""
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class CancelSettings:
@@ -36,7 +39,7 @@ class CancelSettings:
     bulk_action_name: str = defaults.BULK_ACTION_NAME
 
 
-def settings_of(time_limit: float) -> CancelSettings:
-    """Return how runs are canceled that nobody waits for any more, within so many seconds."""
+def settings_of(time_limit: float = TIME_LIMIT) -> CancelSettings:
+    """Return how they are canceled."""
     many = defaults.BULK_FROM_AT_A_STOP
     return CancelSettings(time_limit=time_limit, bulk_from=many, confirm_from=many)

@@ -100,8 +100,7 @@ def _take(step: Step, client: TriggerDevClient, is_stopped: Callable[[], bool]) 
 def _cancel_many(
     run_ids: Sequence[str], client: TriggerDevClient, is_stopped: Callable[[], bool]
 ) -> dict[str, TriggerDevError]:
-    settings = settings_of(client.exchange.retry_for)
-    work = Cancellation(client, run_ids, settings, is_stopped=is_stopped)
+    work = Cancellation(client, run_ids, settings_of(), is_stopped=is_stopped)
     with suppress(AuthenticationError):  # each result says so
         work.run()
     return {result.run_id: error for result in work.results if (error := result.as_error())}

@@ -23,7 +23,7 @@ from airflow_provider_trigger.api.errors import AuthenticationError
 from airflow_provider_trigger.api.rate_limit import RateLimit
 from airflow_provider_trigger.cancel.cancellation import Cancellation
 from airflow_provider_trigger.cancel.outcome import CancelOutcome, CancelResult
-from airflow_provider_trigger.cancel.settings import settings_of
+from airflow_provider_trigger.cancel.settings import TIME_LIMIT, settings_of
 from airflow_provider_trigger.hooks.diagnosis import action_for
 from airflow_provider_trigger.triggers.fetching import fetch_again, fetch_hook
 from airflow_provider_trigger.triggers.kept import keep
@@ -37,9 +37,6 @@ log = logging.getLogger(__name__)
 T = TypeVar("T")
 
 _Result = asyncio.Future[CancelResult]
-
-TIME_LIMIT = 120.0
-"""How long the cancel of a run is repeated, in seconds."""
 
 # Tasks that are ended together end within so many seconds.
 _GATHER = 0.25

@@ -289,6 +289,20 @@ def test_the_first_failure_cancels_the_others(deferrable, server, run_try):
 
 
 @WAYS
+def test_many_others_are_canceled_in_bulk(deferrable, server, run_try):
+    server.bulk_duration = 0.05
+    server.on_task("resize", error="boom", after=0.5, times=1)
+    server.on_task("resize", after=None)
+    ended = run_try(batch(payloads=list(range(120)), cancel_others=True, deferrable=deferrable))
+    assert "119 others were canceled, as one had failed (cancel_others=True)" in str(ended.error)
+    assert statuses(server) == ["FAILED", *["CANCELED"] * 119]
+    assert [action.counts for action in server.bulk.values()] == [
+        {"total": 119, "success": 119, "failure": 0}
+    ]
+    assert sum(run.cancel_requests for run in server.runs.values()) == 0
+
+
+@WAYS
 def test_after_the_timeout_all_that_have_not_ended_are_canceled(deferrable, server, run_try):
     server.on_task("resize", output=1, start_after=0, times=1)
     server.on_task("resize", after=None)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from datetime import timedelta
 from typing import Any
 
@@ -13,12 +13,15 @@ from waiting import until
 
 from airflow_provider_trigger.api.client import TriggerDevClient
 from airflow_provider_trigger.api.endpoints.bulk_actions import MAX_SIZE
-from airflow_provider_trigger.api.errors import AuthenticationError
+from airflow_provider_trigger.api.errors import AuthenticationError, NotFoundError
 from airflow_provider_trigger.api.settings import ServerSettings
 from airflow_provider_trigger.cancel import bulk
 from airflow_provider_trigger.cancel.cancellation import Cancellation
 from airflow_provider_trigger.cancel.settings import CancelSettings
-from airflow_provider_trigger.defaults import BULK_FROM
+from airflow_provider_trigger.defaults import BULK_FROM, BULK_FROM_AT_A_STOP
+from airflow_provider_trigger.run.checks import QUERY_ABOVE
+from airflow_provider_trigger.run.drive import StoppedError, drive
+from airflow_provider_trigger.run.steps import Cancel, Check
 from airflow_provider_trigger.testing import TriggerDevServer
 
 MANY = BULK_FROM + 1
@@ -269,4 +272,38 @@ def test_it_can_be_stopped_while_a_bulk_action_goes_on(server, client):
     results = work.run()
     assert work.stopped
     assert {result.outcome.value for result in results} == {"failed"}
+    assert methods(server)["POST"] == 0
+
+
+# Of a wait in a worker
+
+
+def wait_steps(*steps: Any) -> Generator[Any, Any, list[Any]]:
+    replies = []
+    for step in steps:
+        replies.append((yield step))
+    return replies
+
+
+@pytest.mark.parametrize("has_query", [True, False])
+def test_a_wait_cancels_many_runs_in_bulk_and_checks_them_by_a_query(server, client, has_query):
+    server.query = has_query
+    ids = (*add_runs(server, QUERY_ABOVE), "run_unknown")
+    steps = wait_steps(Cancel(run_ids=ids), Check(run_ids=ids, is_fresh=True))
+    failed, seen = drive(steps, client)
+    assert {one: str(error) for one, error in failed.items()} == {
+        "run_unknown": "this key's environment has no such run"
+    }
+    assert set(seen) == set(ids)
+    assert isinstance(seen.pop("run_unknown"), NotFoundError)
+    assert {run.status for run in seen.values()} == {"CANCELED"}
+    checks = [record for record in server.requests if record.path.startswith("/api/v3/runs/")]
+    assert (methods(server)["bulk"] > 0, len(checks) < QUERY_ABOVE) == (True, has_query)
+
+
+def test_a_stop_ends_the_cancel_of_a_waits_runs(server, client):
+    server.bulk_duration = 3600
+    steps = wait_steps(Cancel(run_ids=tuple(add_runs(server, BULK_FROM_AT_A_STOP + 1))))
+    with pytest.raises(StoppedError):
+        drive(steps, client, is_stopped=lambda: bool(server.bulk))
     assert methods(server)["POST"] == 0
