@@ -178,9 +178,7 @@ class Schedule:
         if isinstance(job.subject, BulkPart):
             self._finish_bulk(job.subject, error, now)
         elif isinstance(job.subject, Confirmation):
-            done = self._confirmations.finish(
-                job.subject, result, error, now=now, notes_ends=self._confirms_ends
-            )
+            done = self._confirmations.finish(job.subject, result, error, now=now, notes_ends=self._confirms)
             self._put_next(done, now)
         elif isinstance(job.subject, Look):
             if self.search is not None:
@@ -193,7 +191,7 @@ class Schedule:
     ) -> None:
         _note_call(job, record, result, error, now)
         left = [record]
-        if job.action is Action.CANCEL and record.cancels == 1 and error is None and self._confirms_ends:
+        if job.action is Action.CANCEL and record.cancels == 1 and error is None and self._confirms:
             left = self._confirmations.add(left, now)
         self._put_next(left, now)
         if self.search is not None and isinstance(result, Run):
@@ -207,7 +205,7 @@ class Schedule:
             # It leaves out what was triggered last, which is named last as a rule.
             left = list(reversed(part.take_waiting()))
             unsent = part.take_unsent() if part.has_progress else []
-            if unsent or (part.has_progress and self._confirms_ends):
+            if unsent or (part.has_progress and self._confirms):
                 left = self._confirmations.add([*left, *unsent], now)
             self._put_next(left, now)
             return
@@ -227,7 +225,7 @@ class Schedule:
                 self._jobs.put_next(following[0], record, following[1])
 
     @property
-    def _confirms_ends(self) -> bool:
+    def _confirms(self) -> bool:
         return len(self._records) > self._settings.confirm_from
 
     def stop(self) -> None:

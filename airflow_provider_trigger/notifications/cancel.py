@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import copy
+import math
 import time
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -192,6 +193,8 @@ class CancelTriggerRunNotifier(TakesRunIds, BaseNotifier):
             max_concurrency=self.max_concurrency,
             time_limit=deadline.remaining(time.monotonic()),
             include_descendants=self.include_descendants,
+            # A check shows what a run has started, too.
+            confirm_from=math.inf if self.include_descendants else defaults.BULK_FROM,
         )
         with hook.cancellation(ids.found, settings) as work:
             further = None

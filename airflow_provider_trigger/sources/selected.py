@@ -6,7 +6,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, wait
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from airflow_provider_trigger.api.errors import AuthenticationError, TriggerDevError
 from airflow_provider_trigger.api.models.runs import ListedRun
@@ -21,6 +21,8 @@ from airflow_provider_trigger.wording import counted
 
 if TYPE_CHECKING:
     from airflow_provider_trigger.api.client import TriggerDevClient
+
+T = TypeVar("T")
 
 # How often the caller can notice a stop, in seconds, and the shortest pause.
 _PAUSE, _LEAST_PAUSE = 0.1, 0.01
@@ -77,7 +79,7 @@ class SelectedRuns:
         """
         limit, found, count, is_complete = self._selection.max_runs, list[ListedRun](), 0, False
         try:
-            for page in _while_waiting(self._pages(client)):
+            for page in while_waiting(self._pages(client)):
                 found += page[: limit - len(found)]
                 count += len(page)
                 if self._is_stopped() or count > limit * _COUNTED:
@@ -115,7 +117,7 @@ class SelectedRuns:
             yield []
         count, left, failed = len(self._known), 0, list[str]()
         try:
-            for page in _while_waiting(self._pages(client)):
+            for page in while_waiting(self._pages(client)):
                 new = page[: max(0, self._selection.max_runs - count)]
                 count, left = count + len(new), left + len(page) - len(new)
                 self._log_found(new, "more run")
@@ -199,7 +201,7 @@ class SelectedRuns:
                 self._log.info(text, len(part), what, status or "status unknown", ", ".join(part))
 
 
-def _while_waiting(pages: Iterator[list[ListedRun]]) -> Iterator[list[ListedRun]]:
+def while_waiting(pages: Iterator[list[T]]) -> Iterator[list[T]]:
     """
     Yield pages as they come, and meanwhile empty ones, several times a second, so that a stop is noticed.
 
@@ -207,7 +209,7 @@ def _while_waiting(pages: Iterator[list[ListedRun]]) -> Iterator[list[ListedRun]
     used-up rate limit 10 s. The threads are daemons, which do not hold up the end of the process.
     """
     while True:
-        reply: Future[list[ListedRun] | None] = Future()
+        reply: Future[list[T] | None] = Future()
         threading.Thread(target=_read, args=(pages, reply), name="trigger-dev-search", daemon=True).start()
         while not wait([reply], timeout=_PAUSE).done:
             yield []
@@ -217,7 +219,7 @@ def _while_waiting(pages: Iterator[list[ListedRun]]) -> Iterator[list[ListedRun]
         yield page
 
 
-def _read(pages: Iterator[list[ListedRun]], reply: Future[list[ListedRun] | None]) -> None:
+def _read(pages: Iterator[list[T]], reply: Future[list[T] | None]) -> None:
     try:
         reply.set_result(next(pages, None))
     except BaseException as error:

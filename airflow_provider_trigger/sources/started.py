@@ -6,12 +6,14 @@ import time
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
+from airflow_provider_trigger.api.endpoints.bulk_actions import MAX_SIZE
 from airflow_provider_trigger.api.errors import TriggerDevError
 from airflow_provider_trigger.api.models.statuses import ALIVE_STATUSES
 from airflow_provider_trigger.log import Log
 from airflow_provider_trigger.run.find import LIST_LAG, RunFilter
 from airflow_provider_trigger.sources.context import own_ti_of, starter_of
 from airflow_provider_trigger.sources.run_ids import RunIds
+from airflow_provider_trigger.sources.selected import while_waiting
 from airflow_provider_trigger.sources.xcom import add_xcoms, starts_runs, why_no_xcom
 from airflow_provider_trigger.wording import enumeration
 
@@ -21,7 +23,8 @@ if TYPE_CHECKING:
     from airflow_provider_trigger.api.client import TriggerDevClient
     from airflow_provider_trigger.api.deadline import Deadline
 
-_LISTS = 2
+# How long the next page may take until the runs of those before are canceled, in seconds.
+_PAGE_WITHIN = 1.0
 
 
 def started_by_xcom(context: Context) -> RunIds:
@@ -46,14 +49,11 @@ def started_by_search(
     context: Context, ids: RunIds, client: TriggerDevClient, *, deadline: Deadline, log: Log, origin: str
 ) -> Iterator[list[str]]:
     """
-    Yield the ids of runs that are alive, page by page, so that the first are canceled meanwhile.
+    Yield the ids of runs that are alive, as many as a bulk action takes, which are canceled meanwhile.
 
     All pages are read twice, as the list lags.
 
-    :param context: of a callback or a deadline alert
     :param ids: gets a sentence where the search fails
-    :param client: for the environment
-    :param deadline: for all of it
     :param log: where to name runs that carry the tag only, and are not canceled
     :param origin: what each line begins with
     """
@@ -67,19 +67,23 @@ def started_by_search(
         return
     known, others = set(ids.found), list[str]()
     alive = RunFilter(tags=(starter.tag,), statuses=ALIVE_STATUSES)
-    try:
-        for number in range(_LISTS):
-            if number:
-                time.sleep(min(LIST_LAG, deadline.remaining(time.monotonic())))
+
+    def pages() -> Iterator[list[str]]:
+        try:
             for page in alive.pages(client, deadline=deadline):
                 runs = [run for run in page if run.id not in known and not run.is_final]
                 ours = [run.id for run in runs if starter.has_started(run.idempotency_key)]
                 known.update(run.id for run in runs)
-                others += [run.id for run in runs if run.id not in ours]
-                if ours:
-                    yield ours
-    except TriggerDevError as error:
-        ids.failed.append(f"the runs of this Dag run could not be listed: {error}")
+                others.extend(run.id for run in runs if run.id not in ours)
+                yield ours
+        except TriggerDevError as error:
+            ids.failed.append(f"the runs of this Dag run could not be listed: {error}")
+
+    failures = len(ids.failed)
+    yield from _gathered(pages())
+    if len(ids.failed) == failures:
+        time.sleep(min(LIST_LAG, deadline.remaining(time.monotonic())))
+        yield from _gathered(pages())
     if others:
         log.warning(
             "%sNot canceled, as they have the tag of this Dag run or task, but not its idempotency key "
@@ -87,3 +91,17 @@ def started_by_search(
             origin,
             enumeration(others),
         )
+
+
+def _gathered(pages: Iterator[list[str]]) -> Iterator[list[str]]:
+    """Join pages, until a bulk action is full or the next page takes too long."""
+    found, until = list[str](), 0.0
+    for page in while_waiting(pages):
+        now = time.monotonic()
+        until = now + _PAGE_WITHIN if page else until
+        found += page
+        while len(found) >= MAX_SIZE or (found and now >= until):
+            yield found[:MAX_SIZE]
+            found = found[MAX_SIZE:]
+    if found:
+        yield found

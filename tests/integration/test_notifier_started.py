@@ -7,9 +7,13 @@ from typing import Any
 
 import pytest
 from airflow import __version__
+from run_operator import batch
+from waiting import LONG
 
+from airflow_provider_trigger.cancel import bulk
 from airflow_provider_trigger.notifications.cancel import CancelTriggerRunNotifier
 from airflow_provider_trigger.operators.run import RunTriggerTaskOperator
+from airflow_provider_trigger.sources import started as started_module
 
 # Two tasks that start runs and leave them alone; then one that fails.
 STARTS = """
@@ -214,6 +218,28 @@ def test_a_run_that_the_list_does_not_show_yet_is_canceled_in_a_second_round(ser
     assert run.status == "CANCELED"
     lists = [one for one in server.requests if one.method == "GET" and "filter" in one.path]
     assert len(lists) == 2
+
+
+@pytest.mark.parametrize("does_bulk", [True, False], ids=["bulk worker on", "off"])
+def test_many_runs_are_canceled_by_few_bulk_actions_and_confirmed_by_queries(
+    does_bulk, server, run_try, said, monkeypatch
+):
+    monkeypatch.setattr(started_module, "_PAGE_WITHIN", LONG)  # also on a busy machine
+    monkeypatch.setattr(bulk, "NO_PROGRESS_AFTER", 5.0 if does_bulk else 0.2)
+    server.rate_limit = None
+    server.list_lag = server.query_lag = 0.2
+    server.bulk_duration = 0.1 if does_bulk else None
+    payloads = list(range(700))
+    start = batch(payloads=payloads, task_identifier="endless", wait_for_completion=False)
+    run_try(start, started_at="2026-01-01T06:00:02Z")
+    before = len(server.requests)
+    notify(alert())
+    assert said.lines("Dag 'a_dag', Dag run 'manual_1': 700 Trigger.dev runs: 700 canceled")
+    sent = [request.path for request in server.requests[before:]]
+    assert sent.count("/api/v1/bulk-actions") <= 3  # 500, and those that the list shows by then
+    assert sum(run.cancel_requests for run in server.runs.values()) == (0 if does_bulk else 700)
+    assert [path for path in sent if path.startswith("/api/v3/runs/")] == []
+    assert sent.count("/api/v1/query") < 20
 
 
 def test_a_list_that_fails_is_said_and_what_xcom_knows_is_canceled(server, run_tasks, said):

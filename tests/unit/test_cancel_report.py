@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import logging
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -124,6 +125,14 @@ def test_a_report_names_each_problem_after_the_summary_and_what_may_still_run() 
         f"not found: run_3; {ids.invalid[0]}; {ids.failed[0]}"
     )
     assert "7 from source 0[1]" in str(ids.invalid[0])
+
+
+def test_a_report_tells_what_was_requested_and_is_not_confirmed_from_what_was_not() -> None:
+    unconfirmed = [replace(failed(f"run_{number}"), is_unconfirmed=True) for number in range(2)]
+    assert str(report(*unconfirmed, failed("run_2"), ids=RunIds())) == (
+        "3 Trigger.dev runs: 3 failed - the cancel of 2 runs was requested, and is not confirmed; "
+        "1 run may still run (status unknown); not canceled: run_2: busy; not confirmed: run_0, run_1: busy"
+    )
 
 
 def test_each_problem_of_a_kind_is_named_and_of_many_the_first_ten() -> None:

@@ -411,7 +411,7 @@ def test_gathering_counts_against_the_time_limit(
     monkeypatch.setattr(notifications, "time", clock)
     monkeypatch.setattr(arguments, "gather", slow_gather)
     run(Notifier(run_ids="run_1", timeout=5, max_concurrency=7), context())
-    settings = CancelSettings(max_concurrency=7, time_limit=left)
+    settings = CancelSettings(max_concurrency=7, time_limit=left, confirm_from=300)
     assert work.arguments == {"run_ids": ["run_1"], "settings": settings}
 
 
