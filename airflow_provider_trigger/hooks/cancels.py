@@ -66,7 +66,7 @@ class CancelsHook(ClientHook):
 
         With ``tags`` or ``batch_ids``, the runs are searched for twice, 2.5 s apart, as the server shows a
         new run with a delay. The log names each that is found, and says why the second search failed, or left
-        out some.
+        out some. Those of ``run_ids`` are canceled meanwhile, also where the search fails.
 
         The list has one :class:`~airflow_provider_trigger.cancel.outcome.CancelResult` for each run, in the
         order of the ids; a repeated id counts once. Its ``outcome`` is ``canceled``, ``already_completed``,
@@ -76,10 +76,11 @@ class CancelsHook(ClientHook):
         :param tags: in addition, the runs that are alive and have all of these
         :param batch_ids: in addition, the runs of these batches that are alive
         :param max_runs: how many runs ``tags`` and ``batch_ids`` may find
-        :raises ValueError: a value is not a valid run id, tag or batch id, nothing is given, there is no such
-            batch, or more than ``max_runs`` are found; nothing is canceled
+        :raises ValueError: a value is not a valid run id, tag or batch id, or nothing is given; nothing is
+            canceled. There is no such batch, or more than ``max_runs`` are found; no other run than those of
+            ``run_ids`` is canceled
         :raises AuthenticationError: the server rejected the secret key; some runs may be canceled by then
-        :raises TriggerDevError: the runs could not be searched for; nothing is canceled
+        :raises TriggerDevError: the runs could not be searched for; only those of ``run_ids`` are canceled
         """
         from airflow_provider_trigger.hooks.run_arguments import selection_of
         from airflow_provider_trigger.sources.selected import SelectedRuns
@@ -87,10 +88,10 @@ class CancelsHook(ClientHook):
         selection = selection_of(tags=tags, batch_ids=batch_ids, max_runs=max_runs)
         ids = RunIds(found=[] if selection and run_ids is None else all_valid(run_ids))
         selected = SelectedRuns(selection, ids, log=self.log)
-        if selection:
-            with self.client() as client:
-                selected.find(client)
+        with self.cancellation(ids.found, CancelSettings()) as work:
+            results = work.run(selected.search(work.client, needs_all=True) if selection else None)
+            if selected.error is not None:
+                raise selected.error
         if ids.invalid:
             raise ValueError(f"cancel_runs: {enumeration(ids.invalid, '; ')}")
-        with self.cancellation(ids.found, CancelSettings()) as cancellation:
-            return cancellation.run(selected.further(cancellation.client) if selection else None)
+        return results

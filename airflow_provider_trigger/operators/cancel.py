@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
 from airflow_provider_trigger import defaults
@@ -54,11 +54,12 @@ class CancelTriggerRunOperator(TakesSelection, BaseOperator):
     :param xcom_key: the key of that XCom; None for the runs that a task of this provider's operators has
         started, and the return value of any other task; templated
     :param tags: cancels the runs that are alive and have all of these, too; they are searched for twice,
-        2.5 s apart, as the server shows a new run with a delay; templated
+        2.5 s apart, as the server shows a new run with a delay, while those of ``run_ids`` are canceled;
+        templated
     :param batch_ids: cancels the runs of these batches that are alive, in the same way; if more are still
         being created, the task fails after that, and a retry cancels them; templated
-    :param max_runs: if ``tags`` and ``batch_ids`` find more runs, the task fails, and cancels nothing; if
-        only the second search finds more, it fails after it has canceled as many
+    :param max_runs: if ``tags`` and ``batch_ids`` find more runs, the task fails, and cancels none of these;
+        if only the second search finds more, it fails after it has canceled as many
     :param trigger_dev_conn_id: the connection; templated
     :param on_not_found: ``"fail"``: a run that this key's environment does not have fails the task
     :param on_empty: ``"fail"``: a source without run ids, or tags or a batch without runs that are alive,
@@ -144,18 +145,18 @@ class CancelTriggerRunOperator(TakesSelection, BaseOperator):
     def _cancel(self, ids: RunIds, selection: Selection, context: Context) -> list[dict[str, Any]]:
         from airflow_provider_trigger.api.errors import AuthenticationError
         from airflow_provider_trigger.cancel.settings import CancelSettings
-        from airflow_provider_trigger.cancel_report import adding_runs_left
+        from airflow_provider_trigger.cancel_report import adding_runs_left, runs_left
         from airflow_provider_trigger.hooks.diagnosis import action_for
         from airflow_provider_trigger.hooks.trigger_dev import TriggerDevHook
+        from airflow_provider_trigger.sources.selected import SelectedRuns
 
         hook = TriggerDevHook(self.trigger_dev_conn_id)
         with adding_runs_left(ids, searched=bool(selection)):
-            base_url = hook.settings.base_url
-        selected = self._find(selection, ids, hook) if selection else None
-        if ids.found:
-            self.log.info("Canceling %s on %s", counted(len(ids.found), "Trigger.dev run"), base_url)
-        if ids.found and self.do_xcom_push:
-            push_link(self, hook.settings.run_url(ids.found[0]), context)
+            connection = hook.settings
+        self._announce(ids.found, hook, context)
+        selected = SelectedRuns(
+            selection, ids, log=self.log, on_empty=self.on_empty, is_stopped=lambda: self._is_stopped
+        )
         settings = CancelSettings(
             max_concurrency=self.max_concurrency,
             termination_timeout=self.termination_timeout if self.wait_for_termination else None,
@@ -165,41 +166,36 @@ class CancelTriggerRunOperator(TakesSelection, BaseOperator):
         with hook.cancellation(ids.found, settings, is_stopped=lambda: self._is_stopped) as work:
             rejection = None
             try:
-                work.run(selected.further(work.client) if selected else None)
+                work.run(self._search(selected, work, hook, context) if selection else None)
+                if isinstance(selected.error, AuthenticationError):
+                    rejection = action_for(selected.error, connection)
             except AuthenticationError as error:
-                rejection = action_for(error, hook.settings)
+                rejection = action_for(error, connection)
             except BaseException:
                 # Airflow's own, which ends execute() at the execution_timeout and, on 2.11, at a stop.
                 _push(self, self._logged(work, hook), context)
                 raise
             results = self._logged(work, hook)
+            if isinstance(selected.error, ValueError):
+                _push(self, results, context)
+                raise AirflowFailException("; ".join((str(selected.error), *runs_left(results, ids))))
             return self._conclude(results, ids, context, rejection=rejection, stopped=work.stopped)
 
-    def _find(self, selection: Selection, ids: RunIds, hook: TriggerDevHook) -> SelectedRuns:
-        """Find the selected runs, before the first is canceled; a list that fails is a problem of theirs."""
-        from airflow_provider_trigger.api.errors import AuthenticationError, TriggerDevError
-        from airflow_provider_trigger.cancel_report import adding_runs_left
-        from airflow_provider_trigger.sources.run_ids import RunIds
-        from airflow_provider_trigger.sources.selected import SelectedRuns, TooManyRunsError
+    def _search(
+        self, selected: SelectedRuns, work: Cancellation, hook: TriggerDevHook, context: Context
+    ) -> Iterator[list[str]]:
+        for run_ids in selected.search(work.client):
+            self._announce(run_ids, hook, context)
+            yield run_ids
 
-        selected = SelectedRuns(
-            selection, ids, log=self.log, on_empty=self.on_empty, is_stopped=lambda: self._is_stopped
-        )
-        try:
-            with hook.client() as client:
-                selected.find(client)
-        except TooManyRunsError as error:
-            raise AirflowFailException(str(error)) from None
-        except AuthenticationError as error:
-            with adding_runs_left(ids, searched=True):
-                raise AirflowFailException(str(error)) from None
-        except TriggerDevError as error:
-            selected.note(RunIds(failed=[f"{selection}: not all runs could be searched: {error}"]))
-        except BaseException:
-            # Airflow's own, as in _cancel.
-            self.log.error("The search was ended before it was complete, and nothing was canceled")
-            raise
-        return selected
+    def _announce(self, run_ids: Sequence[str], hook: TriggerDevHook, context: Context) -> None:
+        """Log that runs are canceled now, and let the link lead to the first one of all."""
+        if not run_ids:
+            return
+        count = counted(len(run_ids), "Trigger.dev run")
+        self.log.info("Canceling %s on %s", count, hook.settings.base_url)
+        if self.do_xcom_push and self.run_url is None:
+            push_link(self, hook.settings.run_url(run_ids[0]), context)
 
     def _logged(self, work: Cancellation, hook: TriggerDevHook) -> list[CancelResult]:
         from airflow_provider_trigger.cancel_report import (

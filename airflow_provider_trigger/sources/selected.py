@@ -68,12 +68,38 @@ class SelectedRuns:
         self._batches = BatchRuns(self.note)
         self._with_runs: set[str] = set()
         self._due_at = 0.0
+        self.error: TriggerDevError | ValueError | None = None
+        """Why the first search failed."""
+
+    def search(self, client: TriggerDevClient, *, needs_all: bool = False) -> Iterator[list[str]]:
+        """
+        Yield the ids of the runs: all that are found at first, then those of a second search.
+
+        It raises no error, as other runs are being canceled meanwhile.
+
+        :param needs_all: whether a search that fails, or an unknown batch, leaves all runs alone
+        """
+        given = len(self._ids.found)
+        try:
+            self.find(client)
+        except (TriggerDevError, ValueError) as error:
+            self.error = error
+        except BaseException:  # Airflow's own, such as a timeout
+            self._log.error("The search was ended before it was complete")
+            raise
+        if isinstance(self.error, ValueError) or (needs_all and (self.error or self._ids.invalid)):
+            return
+        if self.error is not None:
+            text = f"{self._selection}: not all runs could be searched: {self.error}"
+            self.note(RunIds(failed=[text]))
+        if not isinstance(self.error, AuthenticationError):
+            yield self._ids.found[given:]
+            yield from self.further(client)
 
     def find(self, client: TriggerDevClient) -> None:
         """
         Find the runs, and name each in the log.
 
-        :param client: for the environment
         :raises TooManyRunsError: there are more than the selection allows
         :raises TriggerDevError: the search failed; those that were found by then are kept
         """
@@ -97,7 +123,7 @@ class SelectedRuns:
         if count > limit:
             number = f"{count} runs" if is_complete else f"at least {count} runs"
             text = f"{self._selection} finds {number} that are alive, more than max_runs={limit}"
-            raise TooManyRunsError(f"{text}: nothing was canceled. Select fewer runs, or set max_runs")
+            raise TooManyRunsError(f"{text}: none of these was canceled. Select fewer runs, or set max_runs")
         if not is_complete:
             text = f"{self._selection}: not all runs were searched, as the task was stopped"
             self.note(RunIds(failed=[text]))
@@ -108,8 +134,6 @@ class SelectedRuns:
 
         While it waits, it yields empty lists, several times a second. Where the list fails, it ends. ``ids``
         says so, and how many runs above ``max_runs`` are left alone, and which batches may get more runs.
-
-        :param client: for the environment
         """
         # Once the task was stopped, nothing more is sent; but an end here would look like a complete search.
         while self._is_stopped() or time.monotonic() < self._due_at:
@@ -128,11 +152,7 @@ class SelectedRuns:
         self.note(RunIds(failed=[*failed, *self._describe_left(left)], empty=empty))
 
     def note(self, problems: RunIds) -> None:
-        """
-        Log what was found besides runs, and add it to ``ids``.
-
-        :param problems: anything but run ids
-        """
+        """Log what was found besides runs, and add it to ``ids``."""
         log_sources(self._log, problems, on_empty=self._on_empty)
         self._ids.invalid += problems.invalid
         self._ids.failed += problems.failed

@@ -241,6 +241,19 @@ def test_runs_are_canceled_by_tags_in_addition_to_those_that_are_named(hook, ser
     assert other.status == "QUEUED"
 
 
+@pytest.mark.parametrize(
+    ("arguments", "error"),
+    [({"tags": "a", "max_runs": 1}, "max_runs=1"), ({"batch_ids": "batch_x", "tags": "a"}, "'batch_x' from")],
+)
+def test_those_that_are_named_are_canceled_where_the_search_finds_a_reason_to_cancel_no_other(
+    hook, server, arguments, error: str
+) -> None:
+    named, *others = (server.add_run("QUEUED", tags=tags) for tags in ([], ["a"], ["a"]))
+    with pytest.raises(ValueError, match=error):
+        hook.cancel_runs([named.id], **arguments)
+    assert [run.status for run in (named, *others)] == ["CANCELED", "QUEUED", "QUEUED"]
+
+
 def test_runs_are_canceled_by_batch(hook, server) -> None:
     server.on_task("resize", start_after=None)
     with hook.get_client() as client:
@@ -281,7 +294,7 @@ def test_tags_without_runs_cancel_nothing(hook, server) -> None:
         ({"tags": "a", "max_runs": 0}, "cancel_runs: max_runs must be a whole number of runs, 1 or "),
         ({"tags": "a", "run_ids": "no id!"}, "is not a valid run id"),
         ({}, "run_ids is None"),
-        ({"tags": "a", "max_runs": 1}, "finds 2 runs that are alive, more than max_runs=1: nothing "),
+        ({"tags": "a", "max_runs": 1}, "finds 2 runs that are alive, more than max_runs=1: none "),
         ({"batch_ids": ["batch_x"], "tags": "a"}, "cancel_runs: 'batch_x' from batch_ids is not a valid "),
         (
             {"batch_ids": ["batch_x", "batch_y"]},

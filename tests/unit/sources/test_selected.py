@@ -154,7 +154,7 @@ def test_more_runs_than_allowed_are_an_error(server, select, client, ids, log, n
     with pytest.raises(TooManyRunsError) as raised:
         select(tags=("a",), max_runs=3).find(client)
     assert str(raised.value) == (
-        f"tags=['a'] finds {shown} runs that are alive, more than max_runs=3: nothing was canceled. "
+        f"tags=['a'] finds {shown} runs that are alive, more than max_runs=3: none of these was canceled. "
         "Select fewer runs, or set max_runs"
     )
     assert ids.found == ["run_given"]
