@@ -25,24 +25,25 @@ def identify(server, connection) -> Identify:
     """Return key and tags of the runs of a task instance: a single one's, two of a batch, and a replay's."""
     server.on_task("resize", output="done")
 
-    def execute(*, by_hand: bool = False, group: Any = None, loop: Any = None, **fields: Any) -> Any:
+    def start(*, by_hand: bool = False, group: Any = None, loop: Any = None, **fields: Any) -> Any:
         known = len(server.runs)
         task = SimpleNamespace(task_group=group, retries=1)
 
-        def context() -> Any:
+        def execute(operator: Any) -> None:
+            operator.retries = task.retries
             ti = TaskInstance("outer" if by_hand else "work", max_tries=1, task=task, **fields)
-            return context_of(ti, task=task) | ({} if loop is None else {"loop": loop})
+            context = context_of(ti, task=task if by_hand else operator)
+            operator.execute(context | ({} if loop is None else {"loop": loop}))
 
-        operator_in_worker(payload=1).execute(context())
-        batch_in_worker(payloads=[1, {"a": None}]).execute(context())
+        execute(operator_in_worker(payload=1))
+        execute(batch_in_worker(payloads=[1, {"a": None}]))
         original = list(server.runs)[-1]
-        again = ReplayTriggerRunOperator(
-            task_id="work", run_id=original, deferrable=False, poll_interval=0.02
+        execute(
+            ReplayTriggerRunOperator(task_id="work", run_id=original, deferrable=False, poll_interval=0.02)
         )
-        again.execute(context())
         return [(run.idempotency_key, list(run.tags)) for run in list(server.runs.values())[known:]]
 
-    return execute
+    return start
 
 
 DAG_RUN = "17fa3f544be36f154bb627f0"
