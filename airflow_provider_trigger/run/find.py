@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator
-from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from collections.abc import Callable, Collection, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 from airflow_provider_trigger.api.deadline import NEVER, Deadline
-from airflow_provider_trigger.api.endpoints.runs import list_runs_page
+from airflow_provider_trigger.api.endpoints.runs import check_run, list_runs_page
 from airflow_provider_trigger.api.errors import TriggerDevError, UnexpectedAnswerError
-from airflow_provider_trigger.api.models.runs import ListedRun
-from airflow_provider_trigger.api.models.statuses import ALIVE_STATUSES, RunStatus, todays_word
+from airflow_provider_trigger.api.models.runs import ListedRun, Run
+from airflow_provider_trigger.api.models.statuses import ALIVE_STATUSES, todays_word
+from airflow_provider_trigger.run.checks import call_each
 
 if TYPE_CHECKING:
     from airflow_provider_trigger.api.client import TriggerDevClient
@@ -21,6 +22,15 @@ ALL_TIMES = datetime.fromtimestamp(1, UTC)
 
 LIST_LAG = 2.5
 """After so many seconds, the list shows a run that was started: it lags 1 to 2 s behind (measured)."""
+
+# A filter by status would drop runs whose status is new. So a search for runs that are alive reads so many
+# pages of all runs, 75 ms each (measured), and only what is older with a filter.
+_UNFILTERED_PAGES = 50
+# A list whose cursors never end: so many pages of a search, or so many in a row without a run.
+_MAX_PAGES = 1000
+_MAX_EMPTY_PAGES = 100
+# What a second search may leave out is older than any clock is wrong.
+_RECENT = timedelta(days=1)
 
 
 @dataclass(slots=True)
@@ -51,26 +61,30 @@ def find_runs(
     Find the runs with a tag that matter to a further try: a canceled one may still have a worker.
 
     The list lags 1 to 2 s behind (measured): a run that was started a moment ago may be missing.
-
-    :param client: for the environment
-    :param tag: what all of them carry
-    :param is_ours: whether a run's idempotency key proves it
-    :param deadline: for all of it
     """
     found = Found()
-    listed = RunFilter(tags=(tag,), statuses=ALIVE_STATUSES | {RunStatus.CANCELED})
     try:
-        for run in (run for page in listed.pages(client, deadline=deadline) for run in page):
-            if run.is_final:
-                found.stopping += [run.id] if run.may_have_worker else []
-            elif is_ours(run.idempotency_key):
-                found.ours.append(run)
-            else:
-                found.others.append(run.id)
+        for page in RunFilter(tags=(tag,)).pages(client, deadline=deadline):
+            found.stopping += [run.id for run in page if run.may_have_worker]
+            for run in with_keys(client, [run for run in page if not run.is_final], deadline=deadline):
+                if is_ours(run.idempotency_key):
+                    found.ours.append(run)
+                else:
+                    found.others.append(run.id)
     except TriggerDevError as error:
         # The list reads a database of its own, which can be down while all else works (measured).
         found.error = error
     return found
+
+
+def with_keys(
+    client: TriggerDevClient, runs: Sequence[ListedRun], *, deadline: Deadline = NEVER
+) -> list[ListedRun]:
+    """Return those that are alive; a check shows the key of each that is listed without one."""
+    unsure = [run.id for run in runs if run.idempotency_key is None]
+    shown = call_each(client, check_run, unsure, deadline=deadline, patience=0)
+    checked = [one if isinstance(one := shown.get(run.id), Run) else run for run in runs]
+    return [run for run in checked if not run.is_final]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -80,6 +94,7 @@ class RunFilter:
 
     :param tags: all of these, exactly
     :param statuses: one of these, in today's words
+    :param only_alive: no run that has ended; one whose status is new counts as alive
     :param task_identifiers: one of these tasks
     :param batch_id: the batch that started it
     :param created_from: since when it exists, with a time zone
@@ -87,9 +102,15 @@ class RunFilter:
 
     tags: tuple[str, ...] = ()
     statuses: Collection[str] = ()
+    only_alive: bool = False
     task_identifiers: tuple[str, ...] = ()
     batch_id: str | None = None
     created_from: datetime = ALL_TIMES
+
+    def read_again(self, *, now: float) -> RunFilter:
+        """Return what to read of a list that was read a moment ago, and lags; ``now`` since 1970."""
+        since = datetime.fromtimestamp(now, UTC) - _RECENT
+        return replace(self, created_from=max(self.created_from, since))
 
     def pages(self, client: TriggerDevClient, *, deadline: Deadline = NEVER) -> Iterator[list[ListedRun]]:
         """
@@ -97,15 +118,14 @@ class RunFilter:
 
         The server gets one tag, as it finds runs with any of several (measured).
 
-        :param client: for the environment
-        :param deadline: for all pages
-        :raises TriggerDevError: the list failed
+        :raises TriggerDevError: the list failed, or has no end
         """
-        after = None
+        after, known, empty = None, set[str](), 0
         while True:
+            is_older = self.only_alive and len(known) >= _UNFILTERED_PAGES
             call = list_runs_page(
                 tags=self.tags[:1],
-                statuses=sorted(self.statuses),
+                statuses=sorted(ALIVE_STATUSES if is_older else self.statuses),
                 task_identifiers=sorted(self.task_identifiers),
                 batch_id=self.batch_id,
                 created_from=self.created_from,
@@ -115,10 +135,15 @@ class RunFilter:
             yield [run for run in page.runs if self._fits(run)]
             if page.next is None:  # a short page is not the last one (measured)
                 return
-            if page.next == after:
-                text = f"{call.request} answered the same page again, so that its list has no end"
+            after, empty = page.next, 0 if page.runs else empty + 1
+            is_too_long = empty >= _MAX_EMPTY_PAGES or (self.only_alive and len(known) >= _MAX_PAGES)
+            if after in known or is_too_long:
+                what = (
+                    "the same page again" if after in known else f"{len(known) + 1} pages, with more to come"
+                )
+                text = f"{call.request} answered {what}, so that its list has no end"
                 raise UnexpectedAnswerError(text, retryable=False)
-            after = page.next
+            known.add(after)
 
     def _fits(self, run: ListedRun) -> bool:
         """
@@ -128,6 +153,7 @@ class RunFilter:
         """
         return (
             set(self.tags) <= set(run.tags)
+            and not (self.only_alive and run.is_final)
             and (not self.statuses or todays_word(run.status) in self.statuses)
             and (not self.task_identifiers or run.task_identifier in self.task_identifiers)
             and (run.created_at is None or run.created_at >= self.created_from)

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, TypeVar
 
 from airflow_provider_trigger.api.errors import AuthenticationError, TriggerDevError
 from airflow_provider_trigger.api.models.runs import ListedRun
-from airflow_provider_trigger.api.models.statuses import ALIVE_STATUSES
 from airflow_provider_trigger.log import Log
 from airflow_provider_trigger.run.find import LIST_LAG, RunFilter
 from airflow_provider_trigger.sources.batch_runs import BatchRuns
@@ -68,6 +67,7 @@ class SelectedRuns:
         self._batches = BatchRuns(self.note)
         self._with_runs: set[str] = set()
         self._due_at = 0.0
+        self._is_complete = False
         self.error: TriggerDevError | ValueError | None = None
         """Why the first search failed."""
 
@@ -103,7 +103,7 @@ class SelectedRuns:
         :raises TooManyRunsError: there are more than the selection allows
         :raises TriggerDevError: the search failed; those that were found by then are kept
         """
-        limit, found, count, is_complete = self._selection.max_runs, list[ListedRun](), 0, False
+        limit, found, count = self._selection.max_runs, list[ListedRun](), 0
         try:
             for page in while_waiting(self._pages(client)):
                 found += page[: limit - len(found)]
@@ -111,7 +111,7 @@ class SelectedRuns:
                 if self._is_stopped() or count > limit * _COUNTED:
                     break
             else:
-                is_complete = True
+                self._is_complete = True
         except TriggerDevError:
             if count <= limit:
                 raise
@@ -121,10 +121,10 @@ class SelectedRuns:
                 self._ids.add([run.id for run in found], source=str(self._selection))
             self._due_at = time.monotonic() + LIST_LAG
         if count > limit:
-            number = f"{count} runs" if is_complete else f"at least {count} runs"
+            number = f"{count} runs" if self._is_complete else f"at least {count} runs"
             text = f"{self._selection} finds {number} that are alive, more than max_runs={limit}"
             raise TooManyRunsError(f"{text}: none of these was canceled. Select fewer runs, or set max_runs")
-        if not is_complete:
+        if not self._is_complete:
             text = f"{self._selection}: not all runs were searched, as the task was stopped"
             self.note(RunIds(failed=[text]))
 
@@ -190,7 +190,8 @@ class SelectedRuns:
 
     def _sources(self, client: TriggerDevClient) -> Iterator[Iterator[list[ListedRun]]]:
         if self._selection.tags:
-            tagged = RunFilter(tags=self._selection.tags, statuses=ALIVE_STATUSES)
+            tagged = RunFilter(tags=self._selection.tags, only_alive=True)
+            tagged = tagged.read_again(now=time.time()) if self._is_complete else tagged
             yield (self._new(page, source=_BY_TAGS) for page in tagged.pages(client))
         for batch_id in self._selection.batch_ids:
             yield self._of_batch(batch_id, client)

@@ -8,9 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from airflow_provider_trigger.api.endpoints.bulk_actions import MAX_SIZE
 from airflow_provider_trigger.api.errors import TriggerDevError
-from airflow_provider_trigger.api.models.statuses import ALIVE_STATUSES
 from airflow_provider_trigger.log import Log
-from airflow_provider_trigger.run.find import LIST_LAG, RunFilter
+from airflow_provider_trigger.run.find import LIST_LAG, RunFilter, with_keys
 from airflow_provider_trigger.sources.context import own_ti_of, starter_of
 from airflow_provider_trigger.sources.run_ids import RunIds
 from airflow_provider_trigger.sources.selected import while_waiting
@@ -66,12 +65,13 @@ def started_by_search(
             )
         return
     known, others = set(ids.found), list[str]()
-    alive = RunFilter(tags=(starter.tag,), statuses=ALIVE_STATUSES)
+    listed = RunFilter(tags=(starter.tag,), only_alive=True)
 
-    def pages() -> Iterator[list[str]]:
+    def pages(alive: RunFilter) -> Iterator[list[str]]:
         try:
             for page in alive.pages(client, deadline=deadline):
-                runs = [run for run in page if run.id not in known and not run.is_final]
+                new = [run for run in page if run.id not in known]
+                runs = with_keys(client, new, deadline=deadline)
                 ours = [run.id for run in runs if starter.has_started(run.idempotency_key)]
                 known.update(run.id for run in runs)
                 others.extend(run.id for run in runs if run.id not in ours)
@@ -80,10 +80,10 @@ def started_by_search(
             ids.failed.append(f"the runs of this Dag run could not be listed: {error}")
 
     failures = len(ids.failed)
-    yield from _gathered(pages())
+    yield from _gathered(pages(listed))
     if len(ids.failed) == failures:
         time.sleep(min(LIST_LAG, deadline.remaining(time.monotonic())))
-        yield from _gathered(pages())
+        yield from _gathered(pages(listed.read_again(now=time.time())))
     if others:
         log.warning(
             "%sNot canceled, as they have the tag of this Dag run or task, but not its idempotency key "

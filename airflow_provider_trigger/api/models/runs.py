@@ -31,7 +31,15 @@ _MAX_STATUS_LENGTH = 50
 _MAX_TASK_LENGTH = 256
 
 # What waits, their log and searches use of the attributes.
-_USED_BY_WAITS = ("createdAt", "durationMs", "costInCents", "baseCostInCents", "error", "batchId")
+_USED_BY_WAITS = [
+    "createdAt",
+    "durationMs",
+    "costInCents",
+    "baseCostInCents",
+    "error",
+    "batchId",
+    "idempotencyKey",
+]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -105,12 +113,7 @@ class ListedRun:
 
     @classmethod
     def from_answer(cls, answer: Mapping[str, Any], *, seen_at: datetime | None = None) -> ListedRun:
-        """
-        Read an item of the server's list.
-
-        :param answer: with a text ``id`` and ``status``
-        :param seen_at: the answer's ``Date``
-        """
+        """Read an item of the server's list, which has a text ``id`` and ``status``."""
         return ListedRun(**_read_basics(answer, seen_at))
 
 
@@ -221,12 +224,7 @@ class Run(ListedRun):
 
     @classmethod
     def from_answer(cls, answer: Mapping[str, Any], *, seen_at: datetime | None = None) -> Run:
-        """
-        Read the server's JSON object.
-
-        :param answer: the decoded body, with a text ``id`` and ``status``
-        :param seen_at: the answer's ``Date``
-        """
+        """Read the server's JSON object, which has a text ``id`` and ``status``."""
         attempt_count = answer.get("attemptCount")
         return Run(
             **_read_basics(answer, seen_at),

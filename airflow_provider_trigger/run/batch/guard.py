@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 from airflow_provider_trigger.api.deadline import Deadline
 from airflow_provider_trigger.api.errors import ResponseError, TriggerDevError
 from airflow_provider_trigger.api.models.runs import Run
-from airflow_provider_trigger.api.models.statuses import ALIVE_STATUSES
 from airflow_provider_trigger.log import Log
 from airflow_provider_trigger.run.batch.cancel import BatchCancel, cancel_batch, wait_until
 from airflow_provider_trigger.run.batch.sending import Sending
@@ -159,7 +158,7 @@ class BatchGuard(CancelGuard):
         known = set(self.known_ids)
         try:
             share = deadline.before(_SHARE_OF_ANSWERS, now=time.monotonic())
-            alive = RunFilter(tags=(self.tag,), statuses=ALIVE_STATUSES)
+            alive = RunFilter(tags=(self.tag,), only_alive=True)
             for pause in (0.0,) if self._is_killed else _PAUSES:
                 time.sleep(pause)
                 for run in (run for page in alive.pages(self._client, deadline=share) for run in page):

@@ -16,10 +16,10 @@ from airflow_provider_trigger.api.errors import (
     TriggerDevError,
     UnexpectedAnswerError,
 )
-from airflow_provider_trigger.api.models.statuses import ALIVE_STATUSES
 from airflow_provider_trigger.run.find import RunFilter, find_runs
 from airflow_provider_trigger.run.identity import DagRunIdentity, TaskInstanceIdentity
 from airflow_provider_trigger.testing import TriggerDevServer
+from airflow_provider_trigger.testing.routes import run_list
 
 DAG_RUN = DagRunIdentity(dag_id="d", run_id="r", start_date=datetime(2026, 11, 1, tzinfo=UTC))
 TASKS = [TaskInstanceIdentity(dag_run=DAG_RUN, task_id=task_id) for task_id in ("a", "b")]
@@ -54,7 +54,8 @@ def test_a_dag_run_finds_the_runs_of_all_its_tasks_and_a_task_only_its_own(serve
 
 
 @pytest.mark.parametrize(
-    "status", ["PENDING_VERSION", "QUEUED", "DEQUEUED", "EXECUTING", "WAITING", "DELAYED"]
+    "status",
+    ["PENDING_VERSION", "QUEUED", "DEQUEUED", "EXECUTING", "WAITING", "DELAYED", "PAUSED_BY_USER"],
 )
 def test_a_run_in_any_alive_state_is_found(server, find, status: str) -> None:
     run = add(server, status)
@@ -95,7 +96,7 @@ def test_a_replay_carries_the_tags_but_is_not_ours(server, find) -> None:
     assert sorted(found.others) == sorted([replayed.id, foreign.id])
 
 
-OURS = RunFilter(tags=(DAG_RUN.tag,), statuses=ALIVE_STATUSES)
+OURS = RunFilter(tags=(DAG_RUN.tag,), only_alive=True)
 
 
 def listed(client: Any, **options: Any) -> list[str]:
@@ -109,6 +110,24 @@ def test_a_list_shows_what_proves_whose_a_run_is(server, client) -> None:
     [page] = OURS.pages(client)
     keys = {one.id: (one.idempotency_key, one.is_final) for one in page}
     assert keys == {run.id: (f"{TASKS[0].start_of_keys}0", False), replayed.id: (None, False)}
+
+
+def test_a_run_that_is_listed_without_a_key_is_checked(server, find, network, monkeypatch) -> None:
+    """Every server may not list keys; a replay has none."""
+    shown = run_list.list_item
+
+    def without_key(*given: Any, **options: Any) -> dict[str, Any]:
+        return {name: value for name, value in shown(*given, **options).items() if name != "idempotencyKey"}
+
+    monkeypatch.setattr(run_list, "list_item", without_key)
+    runs = [add(server, number=number) for number in range(3)]
+    replayed = server.replay(runs[0])
+    replayed.stay()
+    add(server, "COMPLETED", number=4)
+    found = find()
+    assert {run.id for run in found.ours} == {run.id for run in runs}
+    assert found.others == [replayed.id]
+    assert len(network.sent("GET /api/v3/runs/")) == 4
 
 
 def test_all_pages_are_read_also_behind_an_empty_one(server, client, network, clock) -> None:
@@ -209,18 +228,44 @@ def test_the_server_gets_all_filters_but_only_one_tag_as_it_finds_any_of_several
     }
 
 
-def test_of_a_tag_only_runs_that_are_alive_or_canceled_are_listed(connect, answer) -> None:
-    client, wire = connect(answer(200, {"data": [], "pagination": {}}))
-    find_runs(client, tag=DAG_RUN.tag, is_ours=DAG_RUN.has_started)
-    filters = sent_filters(wire)
-    assert filters["filter[tag]"] == DAG_RUN.tag
-    assert set(filters["filter[status]"].split(",")) == {*ALIVE_STATUSES, "CANCELED"}
+def test_behind_the_newest_5000_runs_a_tag_is_searched_by_status(connect, answer) -> None:
+    """A status that is new cannot be searched by; but years of runs cannot all be read either."""
+    statuses: list[str | None] = []
+
+    def page(request: Any) -> Any:
+        query = dict(parse_qsl(urlsplit(request.url).query))
+        statuses.append(query.get("filter[status]"))
+        number = len(statuses)
+        data = [
+            {"id": f"run_{number}", "status": "NEW" if number == 50 else "COMPLETED", "tags": [DAG_RUN.tag]}
+        ]
+        return answer(200, {"data": data, "pagination": {"next": str(number)} if number < 52 else {}})
+
+    client, _ = connect(page)
+    assert listed(client) == ["run_50"]
+    assert statuses == [None] * 50 + ["DELAYED,DEQUEUED,EXECUTING,PENDING_VERSION,QUEUED,WAITING"] * 2
 
 
-def test_a_server_that_repeats_a_page_does_not_make_the_list_endless(connect, answer) -> None:
-    page = {"data": [{"id": "run_1", "status": "QUEUED"}], "pagination": {"next": "cursor"}}
-    client, wire = connect(lambda _: answer(200, page))
-    with pytest.raises(UnexpectedAnswerError, match="answered the same page again") as raised:
+@pytest.mark.parametrize(
+    ("cursors", "count", "requests", "what"),
+    [
+        ("AA", 1, 2, "the same page again"),
+        ("ABA", 1, 3, "the same page again"),
+        ("", 0, 100, "100 pages, with more to come"),
+        ("", 1, 1001, "1001 pages, with more to come"),
+    ],
+)
+def test_a_list_that_has_no_end_is_an_error(connect, answer, cursors, count, requests, what) -> None:
+    runs = [{"id": "run_1", "status": "QUEUED", "tags": [DAG_RUN.tag]}] * count
+
+    def page(_: Any) -> Any:
+        number = len(wire.sent) - 1
+        return answer(200, {"data": runs, "pagination": {"next": cursors[number:][:1] or str(number)}})
+
+    client, wire = connect(page)
+    with pytest.raises(
+        UnexpectedAnswerError, match=f"answered {what}, so that its list has no end"
+    ) as raised:
         listed(client)
     assert raised.value.retryable is False
-    assert len(wire.sent) == 2
+    assert len(wire.sent) == requests

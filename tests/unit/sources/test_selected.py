@@ -78,12 +78,25 @@ def test_runs_that_are_alive_and_have_all_tags_are_found(server, find) -> None:
     assert set(find(tags=("a", "b"))) == runs
 
 
-def test_the_pages_of_runs_that_have_ended_are_not_read(server, find, network) -> None:
-    alive = server.add_run("EXECUTING", tags=["a"])
+def test_a_run_whose_status_is_new_is_found_among_those_that_have_ended(server, find) -> None:
+    alive = server.add_run("PAUSED_BY_USER", tags=["a"])
     for _ in range(150):
         server.add_run("COMPLETED", tags=["a"])
     assert find(tags=("a",)) == [alive.id]
-    assert len(network.requests) == 1
+
+
+def test_the_second_search_does_not_read_the_runs_of_earlier_days(
+    server, select, client, network, clock
+) -> None:
+    for _ in range(250):
+        server.add_run("COMPLETED", tags=["a"])
+    clock.sleep(2 * 86400)
+    runs = select(tags=("a",))
+    runs.find(client)
+    late = server.add_run("EXECUTING", tags=["a"])
+    assert len(network.requests) == 3
+    assert further_of(runs, client) == [late.id]
+    assert len(network.requests) == 4
 
 
 def test_runs_of_all_times_are_found(server, find, clock) -> None:

@@ -17,6 +17,7 @@ from airflow_provider_trigger.sources import started, xcom
 from airflow_provider_trigger.sources.context import task_instance_of
 from airflow_provider_trigger.sources.run_ids import RunIds
 from airflow_provider_trigger.sources.started import started_by_search, started_by_xcom
+from airflow_provider_trigger.testing.routes import run_list
 
 try:
     from airflow.sdk import DAG
@@ -163,12 +164,26 @@ def test_another_dag_run_finds_none(server, add, search, log) -> None:
     assert log.lines == []
 
 
-def test_the_pages_of_runs_that_have_ended_are_not_read(add, search, network) -> None:
-    alive = add()
+def test_a_run_whose_status_is_new_is_found_among_those_that_have_ended(add, search) -> None:
+    alive = add("PAUSED_BY_USER")
     for number in range(150):
         add("COMPLETED", map_index=number)
     assert search(ALERT) == [[alive.id]]
-    assert len(network.requests) == 2  # as it searches two times
+
+
+def test_runs_that_are_listed_without_a_key_are_checked(server, add, search, network, monkeypatch) -> None:
+    shown = run_list.list_item
+
+    def without_key(*given: Any, **options: Any) -> dict[str, Any]:
+        return {name: value for name, value in shown(*given, **options).items() if name != "idempotencyKey"}
+
+    monkeypatch.setattr(run_list, "list_item", without_key)
+    ours = [add(), add(task_id="crop", map_index=0)]
+    foreign = add(idempotency_key="order-17")
+    [found] = search(ALERT)
+    assert set(found) == {run.id for run in ours}
+    assert foreign.cancel_requests == 0
+    assert len(network.sent("GET /api/v3/runs/")) == 3
 
 
 def test_the_list_is_read_again_as_it_lags(server, add, search, clock) -> None:

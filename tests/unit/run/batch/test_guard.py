@@ -268,8 +268,8 @@ def test_only_after_a_signal_there_is_no_time_for_the_list_to_show_them(
 
 
 def test_runs_whose_ids_no_answer_has_shown_are_found_by_their_tag(server, guard: BatchGuard, log) -> None:
-    keys = ("k0", "k1", "k9")
-    runs = [server.add_run("EXECUTING", tags=[TAG], idempotency_key=key) for key in keys]
+    given = {"k0": "EXECUTING", "k1": "PAUSED_BY_USER", "k9": "EXECUTING"}
+    runs = [server.add_run(one, tags=[TAG], idempotency_key=key) for key, one in given.items()]
     others = server.add_run("EXECUTING", idempotency_key="k2")
     ended = server.add_run("COMPLETED", tags=[TAG], idempotency_key="k2")
     guard.tag, guard.run_ids = TAG, [None] * 3
