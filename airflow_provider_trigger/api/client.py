@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import io
+import threading
 import time
 from collections.abc import Callable
 from contextlib import closing
+from http.client import HTTPResponse
 from typing import Any, TypeVar
 
 import requests
@@ -41,13 +44,52 @@ ERRORS = ErrorClasses(
 """How requests, and urllib3 while a body is read, say what went wrong."""
 
 
+_of_thread = threading.local()
+
+
+class _TimedReader(io.RawIOBase):
+    """Reads from a socket until the time limit of the thread's request, however little comes at once."""
+
+    def __init__(self, raw: Any, sock: Any) -> None:
+        self._raw, self._socket, self._timeout = raw, sock, sock.gettimeout()
+        self._until = _of_thread.until
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> Any:
+        left = self._until - time.monotonic()
+        if left <= 0:
+            raise TimeoutError("timed out")
+        self._socket.settimeout(left)
+        try:
+            return self._raw.readinto(buffer)
+        finally:
+            self._socket.settimeout(self._timeout)  # urllib3 1 sends the next request with it
+
+    def close(self) -> None:
+        self._raw.close()
+        super().close()
+
+
+class _TimedResponse(HTTPResponse):
+    def __init__(self, sock: Any, *args: Any, **options: Any) -> None:
+        super().__init__(sock, *args, **options)
+        self.fp: Any = io.BufferedReader(_TimedReader(self.fp.detach(), sock))
+
+
 class _Adapter(HTTPAdapter):
-    """Keeps Python's http.client from printing headers, and so the key, whatever its ``debuglevel``."""
+    """
+    Limits the time of a whole answer, its headers included, where urllib3 limits that of each read.
+
+    Keeps Python's http.client from printing headers, and so the key, whatever its ``debuglevel``.
+    """
 
     def get_connection_with_tls_context(self, *args: Any, **options: Any) -> Any:
         pool: Any = super().get_connection_with_tls_context(*args, **options)
-        if pool.ConnectionCls.debuglevel:
-            pool.ConnectionCls = type("QuietConnection", (pool.ConnectionCls,), {"debuglevel": 0})
+        if not issubclass(pool.ConnectionCls.response_class, _TimedResponse):
+            own = {"debuglevel": 0, "response_class": _TimedResponse}
+            pool.ConnectionCls = type("TimedConnection", (pool.ConnectionCls,), own)
         return pool
 
 
@@ -161,9 +203,8 @@ class TriggerDevClient:
 
         :param step: from :meth:`airflow_provider_trigger.api.exchange.Exchange.steps`
         """
-        until = time.monotonic() + step.timeout
         try:
-            return self._send(step, until=until)
+            return self._send(step)
         except (OSError, HTTPError) as error:  # requests lets some of urllib3's through
             where = step.request.target(self.settings.base_url)
             failure: TriggerDevError = transport_error(error, where, step.timeout, ERRORS)
@@ -172,17 +213,21 @@ class TriggerDevClient:
         # Raised elsewhere: within the blocks above, the request and so the key would be its context.
         return failure
 
-    def _send(self, step: Send, *, until: float) -> Response:
+    def _send(self, step: Send) -> Response:
         prepared, options = self._prepare(step.request)
         # Redirects would carry the key elsewhere, or turn a POST into a GET: an adapter knows of none,
         # while a session reads and resolves them even when it is not to follow them.
         adapter = self._session.get_adapter(str(prepared.url))
         timeout = (min(CONNECT_TIMEOUT, step.timeout), step.timeout)
+        _of_thread.until = time.monotonic() + step.timeout
         secrets = without_secrets(step.request, self._key.masking)
         with secrets, adapter.send(prepared, timeout=timeout, **options) as answer:
             headers = {name.lower(): value for name, value in answer.headers.items()}
             body = Body(step.request, step.request.target(self.settings.base_url), headers)
-            _read_body(answer, body, until=until)
+            # Piece by piece as they arrive, so that no more than is allowed is read; urllib3 1 cannot do it.
+            read = getattr(answer.raw, "read1", answer.raw.read)
+            while piece := read(65536, decode_content=False):
+                body.add(piece)
             return Response(status=answer.status_code, headers=headers, body=body.content())
 
     def _prepare(self, request: Request) -> tuple[requests.PreparedRequest, dict[str, Any]]:
@@ -199,15 +244,6 @@ class TriggerDevClient:
             request.method, address, headers=headers | request.body_headers(), data=request.body()
         )
         return sent.prepare(), options
-
-
-def _read_body(answer: requests.Response, body: Body, *, until: float) -> None:
-    # Piece by piece as they arrive, so that a server that trickles is noticed; urllib3 1 cannot do it.
-    read = getattr(answer.raw, "read1", answer.raw.read)
-    while piece := read(65536, decode_content=False):
-        if body and time.monotonic() > until:
-            raise requests.exceptions.ReadTimeout
-        body.add(piece)
 
 
 def _new_session(max_connections: int) -> requests.Session:
