@@ -41,7 +41,7 @@ class TriggerDevServer(ConnectionFaults, AnswerFaults, Engine):
         runs, and finds others by the status that they had
     :param query: whether it has the query, which older servers lack
     :param query_lag: seconds that the query lags behind, about 1 on the real server
-    :param realtime: whether its realtime API is on; of that it only has the present state of a run
+    :param realtime: whether its realtime API is on
     :param object_store: whether it has one for large outputs and payloads, which not every server of one's
         own has: a run then shows neither such an output nor a URL, and such a payload is an error
     :param batch: whether it has batches, which older servers lack

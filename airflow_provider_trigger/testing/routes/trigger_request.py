@@ -153,6 +153,11 @@ def _issues_of_text(given: Any, place: str) -> Iterator[str]:
         yield f'Expected string, received {kind_of(given)} at "{place}"'
 
 
+def _issues_of_debounce(_: Any, place: str) -> Iterator[str]:
+    # Without it, one run for each request would start, and a test would pass that proves nothing.
+    yield f'The local server does not support debouncing at "{place}"'
+
+
 def _issues_of_number(given: Any, place: str) -> Iterator[str]:
     if isinstance(given, bool) or not isinstance(given, int | float):
         yield f'Expected number, received {kind_of(given)} at "{place}"'
@@ -164,6 +169,7 @@ _CHECKS: dict[str, Check] = {
     "machine": _issues_of_machine,
     "ttl": _issues_of_ttl,
     "queue": _issues_of_queue,
+    "debounce": _issues_of_debounce,
     **dict.fromkeys(("concurrencyKey", "delay", "region", "lockToVersion"), _issues_of_text),
     **dict.fromkeys(("maxAttempts", "maxDuration", "priority"), _issues_of_number),
 }

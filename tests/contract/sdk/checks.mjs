@@ -5,15 +5,6 @@ import { setTimeout as sleep } from "node:timers/promises";
 
 import { batch, idempotencyKeys, query, runs, tasks } from "@trigger.dev/sdk";
 
-// The status of each answer to a request for a feed, which the SDK does not show.
-const feedAnswers = [];
-const send = globalThis.fetch;
-globalThis.fetch = async (...request) => {
-  const response = await send(...request);
-  if (response.url.includes("/realtime/")) feedAnswers.push(response.status);
-  return response;
-};
-
 // The driver stops this process if a condition never holds.
 async function until(condition) {
   for (;;) {
@@ -143,19 +134,48 @@ const checks = {
     assert.deepEqual(results, [{ run_id: id, status: "Queued" }]);
   },
 
-  // The SDK repeats such a request without end and shows no error, so what is checked is the answer that it got.
-  "runs.subscribeToRun: an answer at once, as realtime is off": async () => {
-    const { id } = await tasks.trigger("parked", {});
-    const stop = new AbortController();
-    const updates = [];
-    const reading = (async () => {
-      for await (const run of runs.subscribeToRun(id, { signal: stop.signal })) updates.push(run);
-    })().catch(() => undefined); // it may end with the abort
-    await until(() => feedAnswers.length > 0);
-    stop.abort();
-    await Promise.race([reading, sleep(100)]);
-    assert.equal(feedAnswers[0], 503);
-    assert.deepEqual(updates, []);
+  "runs.subscribeToRun: each change until the end": async () => {
+    const { id } = await tasks.trigger("slow", { n: 2 }, { tags: ["f"], metadata: { m: 1 } });
+    const seen = [];
+    for await (const run of runs.subscribeToRun(id)) seen.push(run);
+    assert.deepEqual([...new Set(seen.map((run) => run.status))], ["QUEUED", "EXECUTING", "COMPLETED"]);
+    const { payload, output, tags, metadata } = seen.at(-1);
+    assert.deepEqual({ payload, output, tags, metadata }, { payload: { n: 2 }, output: "done", tags: ["f"], metadata: { m: 1 } });
+  },
+
+  "runs.subscribeToRun: the error of a failed run": async () => {
+    const { id } = await tasks.trigger("broken", {});
+    let last;
+    for await (const run of runs.subscribeToRun(id)) last = run;
+    assert.equal(last.status, "FAILED");
+    assert.equal(last.error.message, "no such file");
+  },
+
+  "runs.subscribeToRunsWithTag: runs from before and from later": async () => {
+    const early = await tasks.trigger("parked", {}, { tags: ["feed", "early"] });
+    const seen = new Map();
+    let late;
+    for await (const run of runs.subscribeToRunsWithTag(["feed"])) {
+      seen.set(run.id, run.status);
+      late ??= await tasks.trigger("slow", {}, { tags: ["feed"] });
+      if (seen.get(late.id) === "COMPLETED") break;
+    }
+    assert.equal(seen.get(early.id), "QUEUED");
+    assert.equal(seen.size, 2);
+  },
+
+  "runs.subscribeToBatch: all of its runs": async () => {
+    const { batchId } = await tasks.batchTrigger("slow", [{ payload: 1 }, { payload: 2 }]);
+    const ended = new Set();
+    for await (const run of runs.subscribeToBatch(batchId)) {
+      if (run.status === "COMPLETED") ended.add(run.id);
+      if (ended.size === 2) break;
+    }
+  },
+
+  "tasks.trigger: debounce is refused at once": async () => {
+    const options = { debounce: { key: "k", delay: "5s" } };
+    await assert.rejects(tasks.trigger("parked", {}, options), { status: 400, message: /does not support debounc/ });
   },
 };
 

@@ -15,11 +15,12 @@ TIME_LIMIT = 120
 
 def main() -> int:
     """Run the checks, and return 0 if all have passed."""
-    with TriggerDevServer(realtime=False) as server:
+    with TriggerDevServer() as server:
         server.on_task("double", output=lambda payload: payload["n"] * 2)
         server.on_task("echo", output=lambda payload: payload)
         server.on_task("broken", error="no such file")
         server.on_task("parked", start_after=None)
+        server.on_task("slow", start_after=0.3, after=0.3, output="done")
         server.unknown_region("moon")
         environment = {"TRIGGER_API_URL": server.url, "TRIGGER_SECRET_KEY": server.secret_key}
         # A proxy of this machine must not get the requests to the local server.

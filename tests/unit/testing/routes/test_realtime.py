@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
+import json
+from typing import Any
+
 import pytest
 from fake_clock import Clock
 from starlette.requests import Request
+from waiting import LONG
 
 from airflow_provider_trigger.api import errors
 from airflow_provider_trigger.api.endpoints.realtime import snapshot_run
@@ -13,6 +18,7 @@ from airflow_provider_trigger.api.models.runs import Run
 from airflow_provider_trigger.testing import TriggerDevServer
 from airflow_provider_trigger.testing.engine.batches import BatchItem
 from airflow_provider_trigger.testing.engine.states import ALIVE, FINAL
+from airflow_provider_trigger.testing.routes import realtime
 from airflow_provider_trigger.testing.routes.router import Router
 
 
@@ -21,10 +27,16 @@ def server(clock: Clock) -> TriggerDevServer:
     return TriggerDevServer(clock=clock.time)
 
 
-def get(server: TriggerDevServer, query: bytes = b"", *, path: str = "runs/run_1") -> Response:
+def route(server: TriggerDevServer, query: bytes, *, path: str) -> Any:
     headers = [(b"authorization", f"Bearer {server.secret_key}".encode())]
+    path, _, more = path.partition("?")
+    query = b"&".join(part for part in (query, more.encode()) if part)
     scope = {"type": "http", "method": "GET", "headers": headers, "query_string": query}
-    answer = Router(server).answer(Request(scope), f"/realtime/v1/{path}", body=b"")
+    return Router(server).answer(Request(scope), f"/realtime/v1/{path}", body=b"")
+
+
+def get(server: TriggerDevServer, query: bytes = b"", *, path: str = "runs/run_1") -> Response:
+    answer = route(server, query, path=path)
     return Response(status=answer.status_code, headers=dict(answer.headers), body=bytes(answer.body))
 
 
@@ -59,15 +71,60 @@ def test_it_can_be_off_and_still_knows_which_runs_there_are(server: TriggerDevSe
         snapshot(server)
 
 
-def test_a_feed_is_not_continued(server: TriggerDevServer) -> None:
-    server.add_run(run_id="run_1")
-    assert get(server, b"offset=1_1&handle=run-1&live=true").status == 501
+def poll(server: TriggerDevServer, path: str, started: Response) -> list[Any]:
+    """Continue a feed; return its messages."""
+    handle, offset = (started.headers[f"electric-{name}"] for name in ("shape-id", "chunk-last-offset"))
+    held = route(server, f"handle={handle}&offset={offset}&live=true".encode(), path=path)
+    sent: list[Any] = []
+
+    async def receive() -> Any:
+        await asyncio.sleep(LONG)
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    asyncio.run(held({"type": "http"}, receive, send))
+    messages: list[Any] = json.loads(sent[1]["body"])
+    assert messages.pop() == {"headers": {"control": "up-to-date"}}
+    return messages
 
 
-def test_the_feeds_of_several_runs_do_not_start(server: TriggerDevServer) -> None:
+@pytest.mark.parametrize("kind", ["runs/{run}", "runs?tags=a,b", "batches/{batch}"])
+def test_a_feed_shows_what_changes_until_its_poll_ends(
+    server: TriggerDevServer, clock: Clock, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    monkeypatch.setattr(realtime, "_HOLD", 0.05)
+    item = BatchItem(task_identifier="resize", options={"tags": ["a", "b"]}, payload={"n": 1})
+    server.on_task("resize", after=None)
+    batch = server.batches.create([item], environment=server.environment)
+    clock.sleep(60)
+    [run] = server.runs.values()
+    server.add_run("EXECUTING", tags=["a"])
+    path = kind.format(run=run.id, batch=batch.id)
+    started = get(server, path=path)
+    [shown, _] = started.json()
+    assert (shown["value"]["friendlyId"], shown["value"]["payload"]) == (run.id, '{"n":1}')
+    clock.sleep(1)
+    assert poll(server, path, started) == []
+    run.status = "COMPLETED"
+    clock.sleep(1)
+    [change] = poll(server, path, started)
+    assert change["headers"] == {"operation": "update"}
+    assert (change["value"]["status"], change["value"]["output"]) == (
+        "COMPLETED_SUCCESSFULLY",
+        '{"done":true}',
+    )
+
+
+def test_a_feed_leaves_out_columns(server: TriggerDevServer) -> None:
+    server.add_run("FAILED", run_id="run_1", payload=1)
+    [shown, _] = get(server, b"skipColumns=payload,error,status").json()
+    assert "status" in shown["value"]
+    assert not {"payload", "error"} & set(shown["value"])
+
+
+def test_an_unknown_batch_has_no_feed_and_all_can_be_off(server: TriggerDevServer) -> None:
     batch = server.batches.create([BatchItem(task_identifier="resize")], environment=server.environment)
-    for path in (f"batches/{batch.id}", "runs"):
-        assert get(server, path=path).status == 501
     assert get(server, path="batches/batch_none").status == 404
     server.realtime = False
     for path in (f"batches/{batch.id}", "runs"):

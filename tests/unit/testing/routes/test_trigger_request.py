@@ -21,6 +21,7 @@ from airflow_provider_trigger.testing.routes.trigger_request import read_request
         ({"delay": 5}, 'Expected string, received number at "options.delay"'),
         ({"maxAttempts": "3"}, 'Expected number, received string at "options.maxAttempts"'),
         ({"maxDuration": True}, 'Expected number, received boolean at "options.maxDuration"'),
+        ({"debounce": {"key": "k"}}, 'does not support debouncing at "options.debounce"'),
         ({"tags": 5}, 'received number at "options.tags"'),
         ({"tags": "x" * 129}, 'Tags must be less than 128 characters at "options.tags"'),
         ({"ttl": -1, "machine": "x"}, 'at "options.machine"; Number must be greater'),
