@@ -102,10 +102,13 @@ def test_ten_tasks_under_one_small_bucket_all_end_and_none_starves(connect, make
         make_operator(server.add_run()).execute(make_context())
         runs = [[server.add_run() for _ in range(RUNS_A_TASK)] for _ in range(TASKS)]
         results, seen_at_end = {}, {}
+        together = threading.Barrier(TASKS)
 
         def execute(number):
             allow_in_this_thread()
-            results[number] = make_operator(*runs[number], max_concurrency=8).execute(make_context())
+            operator, context = make_operator(*runs[number], max_concurrency=8), make_context()
+            together.wait()
+            results[number] = operator.execute(context)
             seen_at_end[number] = Counter(
                 record.path.split("/")[4] for record in list(server.requests) if record.status == 200
             )
