@@ -109,7 +109,7 @@ def call_state(state: RetryCallState) -> CallState:
 # Which failures are repeated
 
 RETRY = MAY_BE_SENT_AGAIN & reduce(or_, KINDS)
-"""Which failures are repeated: those that another try may cure, where it has no second effect."""
+"""Which requests are repeated: another try may succeed, and the server does no more for it than for one."""
 
 
 # When to stop

@@ -46,7 +46,9 @@ def fetch_key(before: Settings, *, get: Callable[[str], Connection]) -> str | No
         log.warning("Connection %r could not be fetched again (%s)", conn_id, type(error).__name__)
         return None
     if now.environment != before.environment:
-        log.warning("Connection %r has another host or branch now, which this task does not use", conn_id)
+        log.warning(
+            "The host or branch of connection %r has changed; this task does not use the new one", conn_id
+        )
         return None
     if now.secret_key != before.secret_key:
         log.info("Connection %r has another secret key now, which is used from here on", conn_id)

@@ -37,13 +37,7 @@ class TriggerRunLink(BaseOperatorLink):
 
 
 def push_link(operator: Any, url: str, context: Context) -> None:
-    """
-    Let the link of a task lead to an address from now on, and not only when the task ends.
-
-    :param operator: the task's, which keeps the address as ``run_url``
-    :param url: the address
-    :param context: of the task
-    """
+    """Set where the link of a task leads, also while the task runs; its operator keeps the address."""
     operator.run_url = url
     ti: Any = context.get("ti")
     if ti is None:  # an operator that is executed by hand

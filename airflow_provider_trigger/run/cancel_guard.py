@@ -158,7 +158,7 @@ class CancelGuard:
             self._may_run(self._log.warning, run_id, unconfirmed_cancel(run))
 
     def _may_run(self, write: Callable[..., object], run: str, why: object) -> None:
-        text = "Run %s may still be running: %s. If no retry waits for it, cancel it in the dashboard"
+        text = "Run %s may still be running: %s. Unless a retry waits for it, cancel it in the dashboard"
         self._later(write, text, run, str(why).rstrip("."))
 
     def _later(self, write: Callable[..., object], *texts: object) -> None:

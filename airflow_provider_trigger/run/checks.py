@@ -193,7 +193,7 @@ class RunChecks:
         """
         Check the runs once; return those that could be checked, without what can be large.
 
-        Of many, those that queries show, and some that are checked by themselves.
+        Of more than :data:`QUERY_ABOVE` runs, queries show the statuses; only some have a check of their own.
 
         :param client: for the runs' environment
         :param run_ids: the runs

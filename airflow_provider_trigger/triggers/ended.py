@@ -65,5 +65,5 @@ async def _cancel_if_ended(
             if ended:
                 await asyncio.shield(keep(cancel()))
             return
-    text = "Could not check in Airflow whether the task was ended, so its run continues: %s: %s"
-    log.warning(text, ", ".join(run_ids), last_error)
+    text = "Could not check in Airflow whether the task was ended (%s), so that its run continues: %s"
+    log.warning(text, last_error, ", ".join(run_ids))

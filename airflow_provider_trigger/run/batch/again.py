@@ -133,7 +133,7 @@ class BatchAgain:
 
     def cancel_replaced(self, key: RunKey, keys: Sequence[str], *, cancels: bool) -> dict[int, str]:
         """
-        Cancel the runs of earlier tries that belong to no item any more; return those to take up, by index.
+        Cancel earlier tries' runs of items that this try does not have; return those to take up, by index.
 
         That is so where the list has other items or another order now, and where the task was cleared while
         its runs were alive. A run that has another key is taken up if runs are not to be canceled, or if the
@@ -161,7 +161,7 @@ class BatchAgain:
         if replaced and not cancels:
             self._log.warning(
                 "Still running, and not canceled (cancel_on_kill=False): %s. An earlier try has started "
-                "them, and they belong to no item any more",
+                "them, for items that this try does not have",
                 enumeration(replaced),
             )
         elif replaced:
@@ -171,7 +171,7 @@ class BatchAgain:
         return taken_up
 
     def _cancel(self, run_ids: list[str]) -> None:
-        text = "Canceling %s of an earlier try, of no item any more: %s"
+        text = "Canceling %s of an earlier try, for items that this try does not have: %s"
         self._log.info(text, counted(len(run_ids), "run"), enumeration(run_ids))
         call_all(self._client, cancel_run, run_ids)
 

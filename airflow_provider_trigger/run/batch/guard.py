@@ -31,7 +31,7 @@ _SHARE_OF_ANSWERS = 0.5
 _PAUSES = (0.0, LIST_LAG / 2, LIST_LAG / 2)
 _EARLIER_RUNS = (
     "Runs that an earlier try has started may still be running, as the list of runs could not be searched "
-    "(%s): a retry gets them. If there is none, look for them in the dashboard by the tag %s"
+    "(%s): a retry finds them. Without a retry, look for them in the dashboard by the tag %s"
 )
 
 
@@ -191,8 +191,8 @@ class BatchGuard(CancelGuard):
         count = sum(one.key not in found for sending in unanswered for one in sending.part.requests)
         if count:
             text = (
-                "The server has %s the start of %s, which may be running (%s): a retry gets what was started"
-                ". If there is none, look for the runs in the dashboard%s"
+                "The server has %s the start of %s, which may be running (%s): a retry finds what was started. "
+                "Without a retry, look for the runs in the dashboard%s"
             )
             tag = f" by the tag {self.tag}" if self.tag else ""
             parts = enumeration([sending.part for sending in unanswered])

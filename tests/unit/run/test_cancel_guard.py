@@ -318,7 +318,7 @@ def test_that_a_cancel_has_failed_is_logged_before_it_is_tried_again(
 
 # After a cancel that was accepted
 
-WHAT_TO_DO = ". If no retry waits for it, cancel it in the dashboard"
+WHAT_TO_DO = ". Unless a retry waits for it, cancel it in the dashboard"
 
 
 @pytest.mark.parametrize("status", ["COMPLETED", "FAILED", "TIMED_OUT"])

@@ -19,7 +19,6 @@ from airflow_provider_trigger.api.errors import (
 from airflow_provider_trigger.run.find import RunFilter, find_runs
 from airflow_provider_trigger.run.identity import DagRunIdentity, TaskInstanceIdentity
 from airflow_provider_trigger.testing import TriggerDevServer
-from airflow_provider_trigger.testing.routes import run_list
 
 DAG_RUN = DagRunIdentity(dag_id="d", run_id="r", start_date=datetime(2026, 11, 1, tzinfo=UTC))
 TASKS = [TaskInstanceIdentity(dag_run=DAG_RUN, task_id=task_id) for task_id in ("a", "b")]
@@ -112,14 +111,8 @@ def test_a_list_shows_what_proves_whose_a_run_is(server, client) -> None:
     assert keys == {run.id: (f"{TASKS[0].start_of_keys}0", False), replayed.id: (None, False)}
 
 
-def test_a_run_that_is_listed_without_a_key_is_checked(server, find, network, monkeypatch) -> None:
-    """Every server may not list keys; a replay has none."""
-    shown = run_list.list_item
-
-    def without_key(*given: Any, **options: Any) -> dict[str, Any]:
-        return {name: value for name, value in shown(*given, **options).items() if name != "idempotencyKey"}
-
-    monkeypatch.setattr(run_list, "list_item", without_key)
+@pytest.mark.usefixtures("without_listed_keys")
+def test_a_run_that_is_listed_without_a_key_is_checked(server, find, network) -> None:
     runs = [add(server, number=number) for number in range(3)]
     replayed = server.replay(runs[0])
     replayed.stay()

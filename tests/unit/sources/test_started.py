@@ -17,7 +17,6 @@ from airflow_provider_trigger.sources import started, xcom
 from airflow_provider_trigger.sources.context import task_instance_of
 from airflow_provider_trigger.sources.run_ids import RunIds
 from airflow_provider_trigger.sources.started import started_by_search, started_by_xcom
-from airflow_provider_trigger.testing.routes import run_list
 
 try:
     from airflow.sdk import DAG
@@ -171,13 +170,8 @@ def test_a_run_whose_status_is_new_is_found_among_those_that_have_ended(add, sea
     assert search(ALERT) == [[alive.id]]
 
 
-def test_runs_that_are_listed_without_a_key_are_checked(server, add, search, network, monkeypatch) -> None:
-    shown = run_list.list_item
-
-    def without_key(*given: Any, **options: Any) -> dict[str, Any]:
-        return {name: value for name, value in shown(*given, **options).items() if name != "idempotencyKey"}
-
-    monkeypatch.setattr(run_list, "list_item", without_key)
+@pytest.mark.usefixtures("without_listed_keys")
+def test_runs_that_are_listed_without_a_key_are_checked(add, search, network) -> None:
     ours = [add(), add(task_id="crop", map_index=0)]
     foreign = add(idempotency_key="order-17")
     [found] = search(ALERT)

@@ -83,8 +83,8 @@ def test_without_an_answer_the_run_is_kept() -> None:
     assert log.leveled == [
         (
             "warning",
-            "Could not check in Airflow whether the task was ended, so its run continues: run_1, run_2: "
-            "the supervisor is gone",
+            "Could not check in Airflow whether the task was ended (the supervisor is gone), so that its run "
+            "continues: run_1, run_2",
         )
     ]
 

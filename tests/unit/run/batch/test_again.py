@@ -226,7 +226,7 @@ def test_where_someone_cancels_every_run_it_is_an_error_after_five(start, server
         start()
 
 
-# Runs that belong to no item any more
+# Runs for items that this try does not have
 
 
 def test_runs_of_items_that_are_gone_are_canceled_and_waited_for(again, server, log, clock) -> None:
@@ -236,7 +236,7 @@ def test_runs_of_items_that_are_gone_are_canceled_and_waited_for(again, server, 
     assert (older.cancel_requests, gone.status, newer.cancel_requests) == (0, "CANCELED", 0)
     assert clock.now - begun >= 10
     [line, *_] = log.of("info")
-    assert line == f"Canceling 1 run of an earlier try, of no item any more: {gone.id}"
+    assert line == f"Canceling 1 run of an earlier try, for items that this try does not have: {gone.id}"
 
 
 @pytest.mark.parametrize("cancels", [True, False])

@@ -279,7 +279,7 @@ def test_runs_whose_ids_no_answer_has_shown_are_found_by_their_tag(server, guard
     assert others.cancel_requests == ended.cancel_requests == 0
     [line] = log.of("error")
     assert line.startswith(
-        "The server has not answered the start of 1 run, which may be running (items 0 to 2): a retry gets "
+        "The server has not answered the start of 1 run, which may be running (items 0 to 2): a retry finds "
     )
     assert line.endswith(f"look for the runs in the dashboard by the tag {TAG}")
 
@@ -332,7 +332,7 @@ def test_where_those_of_an_earlier_try_cannot_be_searched_the_log_says_so(
     fail(guard, StoppedError())
     [line] = log.of("error")
     assert line.startswith("Runs that an earlier try has started may still be running, as the list of runs ")
-    assert " answered 400: Not in region X): a retry gets them" in line
+    assert " answered 400: Not in region X): a retry finds them" in line
     assert line.endswith(f"look for them in the dashboard by the tag {TAG}")
 
 
