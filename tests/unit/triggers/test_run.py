@@ -432,7 +432,7 @@ def test_before_airflow_3_3_a_run_is_kept_where_nobody_answers_and_the_log_names
     run = server.add_run("EXECUTING")
     assert cancel_and_look(run, server) == 0
     [warning] = log.of("warning")
-    assert warning.endswith(f"so its run continues: {run.id}: the supervisor is gone")
+    assert warning.endswith(f"(the supervisor is gone), so that its run continues: {run.id}")
 
 
 def test_before_airflow_3_3_nobody_is_asked_about_a_run_that_is_not_to_be_canceled(
