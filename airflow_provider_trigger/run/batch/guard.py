@@ -191,8 +191,8 @@ class BatchGuard(CancelGuard):
         count = sum(one.key not in found for sending in unanswered for one in sending.part.requests)
         if count:
             text = (
-                "The server has %s the start of %s, which may be running (%s): a retry finds what was started. "
-                "Without a retry, look for the runs in the dashboard%s"
+                "The server has %s the start of %s, which may be running (%s): a retry finds what was "
+                "started. Without a retry, look for the runs in the dashboard%s"
             )
             tag = f" by the tag {self.tag}" if self.tag else ""
             parts = enumeration([sending.part for sending in unanswered])

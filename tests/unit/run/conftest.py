@@ -22,7 +22,7 @@ def make_run() -> Callable[..., Run]:
 @pytest.fixture
 def virtual_time(clock, monkeypatch: pytest.MonkeyPatch):
     """Let the modules that sleep themselves go by the clock, and return it."""
-    for module in ("drive", "cancel_guard"):
+    for module in ("drive", "cancel_guard", "start_again"):
         monkeypatch.setattr(f"airflow_provider_trigger.run.{module}.time", clock)
     return clock
 
