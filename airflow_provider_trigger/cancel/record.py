@@ -88,8 +88,9 @@ class BulkPart:
     def __str__(self) -> str:
         if self.id is None:
             return "a bulk action that was not answered"
-        shown = f" ({self.action.success} of {len(self.records)} runs canceled)" if self.has_progress else ""
-        return f"bulk action {self.id}{shown}"
+        if self.action is None or not self.has_progress:
+            return f"bulk action {self.id}"
+        return f"bulk action {self.id} ({self.action.success} of {len(self.records)} runs canceled)"
 
     @property
     def done(self) -> int:

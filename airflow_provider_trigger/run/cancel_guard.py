@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Self
 from airflow_provider_trigger.api.deadline import Deadline
 from airflow_provider_trigger.api.endpoints.runs import cancel_run, retrieve_run
 from airflow_provider_trigger.api.models.runs import Run
+from airflow_provider_trigger.cancel.settings import TIME_LIMIT
 from airflow_provider_trigger.log import Log
 from airflow_provider_trigger.run.describe import ENDED_BEFORE_CANCEL, unconfirmed_cancel
 from airflow_provider_trigger.run.drive import StoppedError, pause
@@ -21,9 +22,6 @@ from airflow_provider_trigger.run.start import cancel_by_key
 
 if TYPE_CHECKING:
     from airflow_provider_trigger.api.client import TriggerDevClient
-
-TIME_AFTER_AN_ERROR = 120.0
-"""How long a cancel is repeated where no signal has announced that the process is killed, in seconds."""
 
 
 class CancelGuard:
@@ -136,7 +134,8 @@ class CancelGuard:
             self._check(str(self.run_id), deadline)
 
     def _deadline(self) -> Deadline:
-        seconds = self._time_limit if self._is_killed else TIME_AFTER_AN_ERROR
+        # Without a signal, nothing has announced that the process is killed.
+        seconds = self._time_limit if self._is_killed else TIME_LIMIT
         return Deadline.after(seconds, now=time.monotonic())
 
     def _check(self, run_id: str, deadline: Deadline) -> None:

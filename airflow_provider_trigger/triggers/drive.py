@@ -48,4 +48,5 @@ async def _cancel(step: Cancel, hook: TriggerDevHook) -> dict[str, TriggerDevErr
         results = await cancel_runs(step.run_ids, hook)
     except TriggerDevError as error:
         return dict.fromkeys(step.run_ids, error)
-    return {run_id: error for run_id, result in results.items() if (error := result.as_error())}
+    errors = {run_id: result.as_error() for run_id, result in results.items()}
+    return {run_id: error for run_id, error in errors.items() if error is not None}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import Counter
-from collections.abc import Generator, Iterator
+from collections.abc import Iterator
 from datetime import timedelta
 from typing import Any
 
@@ -278,7 +278,7 @@ def test_it_can_be_stopped_while_a_bulk_action_goes_on(server, client):
 # Of a wait in a worker
 
 
-def wait_steps(*steps: Any) -> Generator[Any, Any, list[Any]]:
+def wait_steps(*steps: Any) -> Any:
     replies = []
     for step in steps:
         replies.append((yield step))
@@ -290,7 +290,8 @@ def test_a_wait_cancels_many_runs_in_bulk_and_checks_them_by_a_query(server, cli
     server.query = has_query
     ids = (*add_runs(server, QUERY_ABOVE), "run_unknown")
     steps = wait_steps(Cancel(run_ids=ids), Check(run_ids=ids, is_fresh=True))
-    failed, seen = drive(steps, client)
+    replies: Any = drive(steps, client)
+    failed, seen = replies
     assert {one: str(error) for one, error in failed.items()} == {
         "run_unknown": "this key's environment has no such run"
     }

@@ -21,6 +21,7 @@ from airflow_provider_trigger.api.async_client import AsyncTriggerDevClient
 from airflow_provider_trigger.api.exchange import Exchange, Reply, Send
 from airflow_provider_trigger.cancel.cancellation import Cancellation
 from airflow_provider_trigger.cancel.outcome import CancelResult
+from airflow_provider_trigger.cancel.settings import settings_of
 from airflow_provider_trigger.defaults import CONN_ID
 from airflow_provider_trigger.hooks import asynchronous
 from airflow_provider_trigger.hooks.connection import Settings
@@ -159,7 +160,7 @@ def virtual_triggers(network: Network, triggerer: Triggerer) -> Iterator[None]:
     async def cancel_in_loop(
         self: cancels._Cancels, run_ids: list[str], settings: Settings, time_limit: float
     ) -> dict[str, CancelResult]:
-        how = cancels.settings_of(time_limit)
+        how = settings_of(time_limit)
         count = min(how.max_concurrency, len(run_ids))
         with self._new_client(settings, max_connections=count) as client:
             schedule = Cancellation(client, run_ids, how).schedule

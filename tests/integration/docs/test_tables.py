@@ -26,6 +26,7 @@ from airflow_provider_trigger.api.errors import TriggerDevError
 from airflow_provider_trigger.api.http import Call
 from airflow_provider_trigger.api.models import runs, statuses
 from airflow_provider_trigger.cancel import calls, record, workers
+from airflow_provider_trigger.cancel import settings as cancel_settings
 from airflow_provider_trigger.cancel.outcome import CancelOutcome, CancelResult
 from airflow_provider_trigger.defaults import BULK_FROM, BULK_FROM_AT_A_STOP
 from airflow_provider_trigger.get_provider_info import get_provider_info
@@ -51,10 +52,9 @@ from airflow_provider_trigger.run import (
 from airflow_provider_trigger.run.batch import start as batch_start
 from airflow_provider_trigger.run.identity import DagRunIdentity, TaskInstanceIdentity
 from airflow_provider_trigger.sensors.run import TriggerRunSensor
-from airflow_provider_trigger.sources import started
 from airflow_provider_trigger.sources.run_ids import MAX_SHOWN, RunIds
 from airflow_provider_trigger.testing import TriggerDevServer
-from airflow_provider_trigger.triggers import cancels, watch_clients
+from airflow_provider_trigger.triggers import watch_clients
 from airflow_provider_trigger.wording import MAX_LINES
 
 # The connection.
@@ -239,7 +239,7 @@ STATEMENTS: list[tuple[str, str, Callable[[], bool]]] = [
     ("limits.md", "with one query every 2 s", lambda: query_pace.QUERY_INTERVAL == 2),
     ("limits.md", "up to 5,000 runs", lambda: query.MAX_QUERIED_RUNS == 5000),
     ("limits.md", "the checks use three quarters at most", lambda: watch_clients.CHECKS_RESERVE == 0.25),
-    ("limits.md", "deferred: 120 s, while the triggerer runs", lambda: cancels.TIME_LIMIT == 120),
+    ("limits.md", "deferred: 120 s, while the triggerer runs", lambda: cancel_settings.TIME_LIMIT == 120),
     ("limits.md", "the last 5 % of it", lambda: defaults.RATE_LIMIT_RESERVE == 0.05),
     ("limits.md", "status checks after 0.5, 1, 2 and 4 s", lambda: record.RECHECK_AFTER == (0.5, 1, 2, 4)),
     ("limits.md", "then one more cancel", lambda: record.MAX_CANCELS == 2),
@@ -280,7 +280,6 @@ STATEMENTS: list[tuple[str, str, Callable[[], bool]]] = [
     ("many_runs.md", "more than 20 runs by\na bulk action", lambda: BULK_FROM_AT_A_STOP == 20),
     ("many_runs.md", "up to four requests of", lambda: batch_start.REQUESTS_AT_ONCE == 4),
     ("many_runs.md", "requests of 20 items each", lambda: batches.MAX_ITEMS_AT_ONCE == 20),
-    ("cancel.md", "it searches twice, and takes", lambda: started._LISTS == 2),
     ("cancel.md", "takes about 3 s", lambda: find.LIST_LAG == 2.5),
 ]
 

@@ -20,7 +20,7 @@ from airflow_provider_trigger.api.client import TriggerDevClient
 from airflow_provider_trigger.api.rate_limit import RateLimit
 from airflow_provider_trigger.cancel.cancellation import Cancellation
 from airflow_provider_trigger.cancel.outcome import CancelOutcome, CancelResult
-from airflow_provider_trigger.cancel.settings import CancelSettings
+from airflow_provider_trigger.cancel.settings import TIME_LIMIT, CancelSettings
 from airflow_provider_trigger.defaults import BULK_FROM_AT_A_STOP
 from airflow_provider_trigger.hooks import asynchronous
 from airflow_provider_trigger.hooks.asynchronous import get_hook
@@ -151,7 +151,7 @@ def test_it_has_a_time_limit_also_with_a_key_that_was_changed(
         return await cancel_runs([server.add_run("COMPLETED").id], hook)
 
     run(main)
-    assert [how.time_limit for how in settings] == [cancels.TIME_LIMIT] * works
+    assert [how.time_limit for how in settings] == [TIME_LIMIT] * works
 
 
 class Works:
