@@ -159,9 +159,11 @@ class WholeAirflow:
         return path.read_text(errors="replace") if path.exists() else ""
 
     def triggerer_log(self) -> str:
-        """Return what the triggerers wrote."""
+        """Return what the triggerers wrote; from 3.4 on, deadline alerts have files of their own."""
         names = [name for name in self.processes if name.startswith("triggerer")]
-        return "\n".join(self.processes[name].output() for name in names)
+        alerts = sorted((self.home / "logs" / "triggerer_callbacks").rglob("*.log"))
+        texts = [path.read_text(errors="replace") for path in alerts]
+        return "\n".join([*(self.processes[name].output() for name in names), *texts])
 
     def dag_processor_log(self) -> str:
         """Return what the Dag processor wrote of all Dag files."""
