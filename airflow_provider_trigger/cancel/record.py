@@ -88,9 +88,10 @@ class BulkPart:
     def __str__(self) -> str:
         if self.id is None:
             return "a bulk action that was not answered"
-        if self.action is None or not self.has_progress:
-            return f"bulk action {self.id}"
-        return f"bulk action {self.id} ({self.action.success} of {len(self.records)} runs canceled)"
+        count = min(self.action.success, len(self.records)) if self.action else 0
+        return f"bulk action {self.id}" + (
+            f" ({count} of {len(self.records)} runs canceled)" if count > 0 else ""
+        )
 
     @property
     def done(self) -> int:

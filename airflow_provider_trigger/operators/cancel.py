@@ -194,7 +194,7 @@ class CancelTriggerRunOperator(TakesSelection, BaseOperator):
             return
         count = counted(len(run_ids), "Trigger.dev run")
         self.log.info("Canceling %s on %s", count, hook.settings.base_url)
-        if self.do_xcom_push and self.run_url is None:
+        if self.do_xcom_push and not self.run_url:
             push_link(self, hook.settings.run_url(run_ids[0]), context)
 
     def _logged(self, work: Cancellation, hook: TriggerDevHook) -> list[CancelResult]:

@@ -48,5 +48,4 @@ async def _cancel(step: Cancel, hook: TriggerDevHook) -> dict[str, TriggerDevErr
         results = await cancel_runs(step.run_ids, hook)
     except TriggerDevError as error:
         return dict.fromkeys(step.run_ids, error)
-    errors = {run_id: result.as_error() for run_id, result in results.items()}
-    return {run_id: error for run_id, error in errors.items() if error is not None}
+    return {run_id: failure for run_id, result in results.items() if (failure := result.as_error())}

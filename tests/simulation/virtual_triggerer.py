@@ -159,15 +159,14 @@ def virtual_triggers(network: Network, triggerer: Triggerer) -> Iterator[None]:
 
     async def cancel_in_loop(
         self: cancels._Cancels, run_ids: list[str], settings: Settings, time_limit: float
-    ) -> dict[str, CancelResult]:
+    ) -> tuple[dict[str, CancelResult], bool]:
         how = settings_of(time_limit)
         count = min(how.max_concurrency, len(run_ids))
         with self._new_client(settings, max_connections=count) as client:
             schedule = Cancellation(client, run_ids, how).schedule
         await VirtualWorkers(schedule, network, clock, count=count, kill_at=float("inf")).run_in_loop()
-        if schedule.rejection:
-            raise schedule.rejection
-        return {result.run_id: result for result in schedule.results()}
+        results = {result.run_id: result for result in schedule.results()}
+        return results, schedule.rejection is not None
 
     async def await_work(work: Callable[[], Awaitable[Any]]) -> Any:
         return await work()
