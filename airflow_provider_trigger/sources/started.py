@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from airflow_provider_trigger.api.client import TriggerDevClient
     from airflow_provider_trigger.api.deadline import Deadline
 
+_LISTS = 2
 # How long the next page may take until the runs of those before are canceled, in seconds.
 _PAGE_WITHIN = 1.0
 
@@ -80,10 +81,13 @@ def started_by_search(
             ids.failed.append(f"the runs of this Dag run could not be listed: {error}")
 
     failures = len(ids.failed)
-    yield from _gathered(pages(listed))
-    if len(ids.failed) == failures:
-        time.sleep(min(LIST_LAG, deadline.remaining(time.monotonic())))
-        yield from _gathered(pages(listed.read_again(now=time.time())))
+    for number in range(_LISTS):
+        if number:
+            time.sleep(min(LIST_LAG, deadline.remaining(time.monotonic())))
+            listed = listed.read_again(now=time.time())
+        yield from _gathered(pages(listed))
+        if len(ids.failed) > failures:
+            break
     if others:
         log.warning(
             "%sNot canceled, as they have the tag of this Dag run or task, but not its idempotency key "

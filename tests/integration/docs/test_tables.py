@@ -26,8 +26,8 @@ from airflow_provider_trigger.api.errors import TriggerDevError
 from airflow_provider_trigger.api.http import Call
 from airflow_provider_trigger.api.models import runs, statuses
 from airflow_provider_trigger.cancel import calls, record, workers
-from airflow_provider_trigger.cancel import settings as cancel_settings
 from airflow_provider_trigger.cancel.outcome import CancelOutcome, CancelResult
+from airflow_provider_trigger.cancel.settings import TIME_LIMIT
 from airflow_provider_trigger.defaults import BULK_FROM, BULK_FROM_AT_A_STOP
 from airflow_provider_trigger.get_provider_info import get_provider_info
 from airflow_provider_trigger.hooks.trigger_dev import TriggerDevHook
@@ -52,6 +52,7 @@ from airflow_provider_trigger.run import (
 from airflow_provider_trigger.run.batch import start as batch_start
 from airflow_provider_trigger.run.identity import DagRunIdentity, TaskInstanceIdentity
 from airflow_provider_trigger.sensors.run import TriggerRunSensor
+from airflow_provider_trigger.sources import started
 from airflow_provider_trigger.sources.run_ids import MAX_SHOWN, RunIds
 from airflow_provider_trigger.testing import TriggerDevServer
 from airflow_provider_trigger.triggers import watch_clients
@@ -239,7 +240,7 @@ STATEMENTS: list[tuple[str, str, Callable[[], bool]]] = [
     ("limits.md", "with one query every 2 s", lambda: query_pace.QUERY_INTERVAL == 2),
     ("limits.md", "up to 5,000 runs", lambda: query.MAX_QUERIED_RUNS == 5000),
     ("limits.md", "the checks use three quarters at most", lambda: watch_clients.CHECKS_RESERVE == 0.25),
-    ("limits.md", "deferred: 120 s, while the triggerer runs", lambda: cancel_settings.TIME_LIMIT == 120),
+    ("limits.md", "deferred: 120 s, while the triggerer runs", lambda: TIME_LIMIT == 120),
     ("limits.md", "the last 5 % of it", lambda: defaults.RATE_LIMIT_RESERVE == 0.05),
     ("limits.md", "status checks after 0.5, 1, 2 and 4 s", lambda: record.RECHECK_AFTER == (0.5, 1, 2, 4)),
     ("limits.md", "then one more cancel", lambda: record.MAX_CANCELS == 2),
@@ -248,7 +249,7 @@ STATEMENTS: list[tuple[str, str, Callable[[], bool]]] = [
     ("outcomes.md", "has shown it so in the 3 s before its cancel", lambda: record.FRESH_FOR == 3),
     ("outcomes.md", "75 s after the cancel", lambda: runs.TERMINATES_WITHIN == 75),
     ("outcomes.md", "for more than 300 runs", lambda: BULK_FROM == 300),
-    ("limits.md", "whose bulk actions begin above 20 runs", lambda: BULK_FROM_AT_A_STOP == 20),
+    ("limits.md", "with a bulk action for more than 20 runs", lambda: BULK_FROM_AT_A_STOP == 20),
     ("limits.md", "| one request | 30 s; ", lambda: defaults.REQUEST_TIMEOUT == 30),
     ("limits.md", "| 120 s after its first request", lambda: defaults.RETRY_FOR == 120),
     ("cancel.md", "the newest 5,000 are read", lambda: find._UNFILTERED_PAGES * 100 == 5000),
@@ -280,6 +281,7 @@ STATEMENTS: list[tuple[str, str, Callable[[], bool]]] = [
     ("many_runs.md", "more than 20 runs by\na bulk action", lambda: BULK_FROM_AT_A_STOP == 20),
     ("many_runs.md", "up to four requests of", lambda: batch_start.REQUESTS_AT_ONCE == 4),
     ("many_runs.md", "requests of 20 items each", lambda: batches.MAX_ITEMS_AT_ONCE == 20),
+    ("cancel.md", "it searches twice, and takes", lambda: started._LISTS == 2),
     ("cancel.md", "takes about 3 s", lambda: find.LIST_LAG == 2.5),
 ]
 
