@@ -186,6 +186,7 @@ SCENARIOS: dict[str, tuple[Callable[[Scene], object], ...]] = {
         lambda scene: scene.fail("fail_next", 503),
         lambda scene: scene.fail("fail_next", 503, runs=2),
     ),
+    "is not confirmed": (lambda scene: stopped_while(scene, "/api/v3/runs", runs=30),),
     "not found:": (lambda scene: scene.cancel("run_a"),),
     "not terminated within": (never_terminated,),
     # A run: what was done.
