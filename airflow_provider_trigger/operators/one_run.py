@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_trigger._compat import AirflowException, AirflowFailException
@@ -55,7 +56,8 @@ class OneRunOperator(RunsOperator):
                     return started.run_id
                 settings = self._wait_settings(hook, begun_at, age=started.run.age if started.run else 0.0)
                 if self._defers(context) and not (started.run and started.run.is_success):
-                    self._defer([started.run_id], settings, guard, context)
+                    # The resumed task logs the end with what the run has used, which a query does not show.
+                    self._defer([started.run_id], replace(settings, logs_end=False), guard, context)
                 waited = self._wait(started, settings, client, guard)
                 guard.release()
                 return self._conclude(waited, started.run_id, client, hook)
@@ -88,16 +90,15 @@ class OneRunOperator(RunsOperator):
         return drive(steps, client, is_stopped=lambda: guard.is_stopped)[started.run_id]
 
     def _complete(self, event: Any, context: Context) -> Any:
-        from airflow_provider_trigger.run.describe import usage
+        from airflow_provider_trigger.run.describe import state_of
         from airflow_provider_trigger.run.event import check_again, read_event
 
         [(run_id, waited)] = read_event(event).items()
         hook = self._hook()
         with hook.client(has_worked=True) as client:
             waited = check_again(run_id, waited, client)
-            # The trigger has logged how it ended, but its query shows no usage.
-            if waited.run is not None and waited.run.is_final and (used := usage(waited.run)):
-                self.log.info("Run %s has used %s", run_id, used)
+            if waited.run is not None and waited.run.is_final:
+                self.log.info("%s", state_of(waited.run))
             self.run_url = hook.settings.run_url(run_id)
             return self._conclude(waited, run_id, client, hook)
 

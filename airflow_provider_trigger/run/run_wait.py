@@ -124,6 +124,8 @@ class RunWait:
         if run.waits_for_version:
             if self._logs_all:
                 self.warn_of_version(run)
+        elif run.is_final and not self._settings.logs_end:
+            return
         elif self._logs_changes or (run.is_final and (self._logs_all or not self._is_expected(run))):
             self._log.info("%s", state_of(run))
 

@@ -259,6 +259,7 @@ def test_it_hands_all_that_is_needed_to_its_trigger_and_leaves_the_cancel_to_it(
             "success_statuses": None,
             "cancels_others": False,
             "logs_progress": False,
+            "logs_end": False,
             "names_completed": True,
         },
         "try_number": 1,
@@ -385,7 +386,7 @@ def test_a_resumed_task_whose_output_the_server_cannot_give_says_so_and_may_be_r
 
 
 @pytest.mark.parametrize("output", [{"output": 1}, {"error": "no such file"}])
-def test_a_resumed_task_logs_what_its_run_has_used_and_not_again_how_it_ended(
+def test_a_resumed_task_logs_once_how_its_run_ended_and_what_it_has_used(
     defer, server, run_of, log, output
 ) -> None:
     server.on_task("resize", start_after=0, after=0, **output)
@@ -393,7 +394,8 @@ def test_a_resumed_task_logs_what_its_run_has_used_and_not_again_how_it_ended(
     log.leveled.clear()
     with contextlib.suppress(AirflowException):
         go_on({}, ended(run_of()))
-    assert log.of("info") == [f"Run {run_of().id} has used 0.12 s of compute time"]
+    status = "COMPLETED" if "output" in output else "FAILED"
+    assert log.of("info") == [f"Run {run_of().id} is {status}, attempt 1 (0.12 s of compute time)"]
 
 
 def test_a_resumed_task_whose_run_goes_on_logs_no_end(defer, server, run_of, log) -> None:

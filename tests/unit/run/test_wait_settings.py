@@ -21,6 +21,7 @@ ALL: dict[str, Any] = {
     "success_statuses": ["COMPLETED"],
     "cancels_others": True,
     "logs_progress": True,
+    "logs_end": False,
     "names_completed": False,
 }
 

@@ -27,6 +27,7 @@ from airflow_provider_trigger.triggers import run as triggers
 from airflow_provider_trigger.triggers.run import TriggerDevRunTrigger
 from airflow_provider_trigger.wording import MAX_NAMED
 
+URL = "https://trigger.test/runs/run_1"
 RUN_ARGUMENTS: dict[str, Any] = {
     "trigger_dev_conn_id": "other",
     "run_ids": ["run_1", "run_2"],
@@ -41,6 +42,7 @@ RUN_ARGUMENTS: dict[str, Any] = {
         "success_statuses": ["COMPLETED", "EXPIRED"],
         "cancels_others": True,
         "logs_progress": True,
+        "logs_end": True,
         "names_completed": True,
     },
     "try_number": 2,
@@ -183,20 +185,21 @@ def test_a_poll_that_fails_is_not_the_end_of_the_wait(server, connection: str, l
     assert len(log.of("warning")) == 1
 
 
-def test_the_log_has_the_link_and_each_change(server, connection: str, log) -> None:
+@pytest.mark.parametrize("logs_end", [True, False])
+def test_the_log_has_the_link_and_each_change(logs_end: bool, server, connection: str, log) -> None:
     run = server.add_run("QUEUED")
 
     async def main() -> None:
-        waiting = asyncio.create_task(event_of(trigger(run, run_url="https://trigger.test/runs/run_1")))
+        waiting = asyncio.create_task(event_of(trigger(run, run_url=URL, logs_end=logs_end)))
         await until(lambda: len(log.of("info")) == 2)
         run.schedule([(0, "COMPLETED")])
         await waiting
 
     asyncio.run(main())
     assert log.of("info") == [
-        f"Waiting for run {run.id} https://trigger.test/runs/run_1",
+        f"Waiting for run {run.id} {URL}",
         f"Run {run.id} is QUEUED",
-        f"Run {run.id} is COMPLETED, attempt 1 (0.12 s of compute time)",
+        *[f"Run {run.id} is COMPLETED, attempt 1 (0.12 s of compute time)"] * logs_end,
     ]
 
 
