@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta, timezone
 from types import SimpleNamespace
 from typing import Any
@@ -525,9 +524,7 @@ def test_executed_by_hand_in_another_order_each_gets_its_own_run_again(
     def outputs(payloads: str, try_number: int) -> list[Any]:
         given = context(task_id=task_id, try_number=try_number, max_tries=2)
         given["task"] = SimpleNamespace(retries=2)
-        with ThreadPoolExecutor(4) as pool:
-            made = [operator(task_id="a", payload=payload) for payload in payloads]
-            return list(pool.map(lambda one: one.execute(given), made))
+        return [operator(task_id="a", payload=payload).execute(given) for payload in payloads]
 
     assert outputs("AABC", 1) == list("AABC")
     assert outputs("CABA", 2) == list("CABA")
