@@ -203,6 +203,8 @@ DEFERRED = {"manual_1": {"work_2": "deferred"}}
 @pytest.mark.parametrize(
     ("states", "xcom", "expected"),
     [
+        (DEFERRED, '["run_1", null]', True),  # as an XCom backend may return a list
+        (DEFERRED, '["run_2"]', False),
         (DEFERRED, "run_1", True),
         (DEFERRED, None, True),  # of a try that could not push it
         (DEFERRED, "run_2", False),  # another try's, after a clear
