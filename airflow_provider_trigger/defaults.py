@@ -50,7 +50,10 @@ BULK_FROM_AT_A_STOP = 20
 """The same where tasks were ended from outside: many more may follow, and the rate limit may be used up."""
 
 EVENT_HOLD = 10.0
-"""How long after its task was deferred a trigger sends its event at the earliest, in seconds."""
+"""How long after a deferral its trigger sends an event at the earliest, in seconds, before Airflow 3.4."""
+
+LONGEST_EVENT_HOLD = 30.0
+"""The same where Airflow is slow, at most."""
 
 PACKED_ABOVE = 1000
 """Above so many run ids a trigger's arguments are compressed: 1,473 exceed the 64 KB of MySQL (measured)."""

@@ -58,6 +58,7 @@ __all__ = [
     "has_deferral_timed_out",
     "is_mapped_instance",
     "link_key",
+    "scheduler_knows_resumed_tasks",
     "triggers_have_on_kill",
 ]
 
@@ -131,29 +132,17 @@ async def get_async_connection(conn_id: str, *, executor: ThreadPoolExecutor | N
 
 
 def is_mapped_instance(operator: Any) -> bool:
-    """
-    Return whether an operator is an instance of a mapped one, made when its task runs.
-
-    :param operator: also while it is constructed
-    """
+    """Return whether an operator is an instance of a mapped one, made when its task runs."""
     return bool(getattr(operator, "_BaseOperator__from_mapped", False))
 
 
 def has_deferral_timed_out(error: BaseException) -> bool:
-    """
-    Return whether a sensor is resumed with an error because its deferral has timed out.
-
-    :param error: what its ``resume_execution`` raises
-    """
+    """Return whether a sensor's ``resume_execution`` raises an error because its deferral has timed out."""
     return isinstance(error, __getattr__("AirflowSensorTimeout")) or str(error) == _DEFERRAL_TIMEOUT
 
 
 def link_key(kind: type[BaseOperatorLink]) -> str:
-    """
-    Return the key of the XCom in which Airflow 3 looks for the address of a link.
-
-    :param kind: the link's class
-    """
+    """Return the key of the XCom in which Airflow 3 looks for the address of a link."""
     return f"_link_{kind.__name__}"
 
 
@@ -162,6 +151,11 @@ def triggers_have_on_kill() -> bool:
     from airflow.triggers.base import BaseTrigger
 
     return hasattr(BaseTrigger, "on_kill")
+
+
+def scheduler_knows_resumed_tasks() -> bool:
+    """Return whether the scheduler tells a deferral that it sees late from the end of the resumed task."""
+    return tuple(map(int, airflow_version().split(".")[:2])) >= (3, 4)
 
 
 def default_deferrable() -> bool:

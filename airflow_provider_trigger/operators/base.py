@@ -160,13 +160,14 @@ class RunsOperator(BaseOperator):
     def _defer(
         self, run_ids: Sequence[str], settings: WaitSettings, guard: CancelGuard, context: Context
     ) -> NoReturn:
-        from airflow_provider_trigger.triggers.run import TriggerDevRunTrigger
+        from airflow_provider_trigger.triggers.run import TriggerDevRunTrigger, event_hold
 
         trigger = TriggerDevRunTrigger(
             run_ids=run_ids,
             trigger_dev_conn_id=self.trigger_dev_conn_id,
             wait=settings.to_json(),
             try_number=try_number_of(context),
+            not_before=time.time() + event_hold(context),
         )
         runs = f"run {run_ids[0]}" if len(run_ids) == 1 else f"{len(run_ids)} runs"
         self.log.info("Deferring: the triggerer waits for %s from here on. %s", runs, settings.run_url)

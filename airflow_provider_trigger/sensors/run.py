@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
@@ -41,9 +42,6 @@ if TYPE_CHECKING:
     from airflow_provider_trigger.hooks.trigger_dev import TriggerDevHook
     from airflow_provider_trigger.run.checks import RunChecks
     from airflow_provider_trigger.run.wait_settings import WaitSettings
-
-# While deferred, in seconds: a trigger sends no event earlier, and Airflow does not take it up at once.
-_SHORTEST_TIMEOUT = defaults.EVENT_HOLD + 5.0
 
 
 class TriggerRunSensor(TakesRunIds, BaseSensorOperator):
@@ -131,7 +129,7 @@ class TriggerRunSensor(TakesRunIds, BaseSensorOperator):
     def _wait(self, context: Context) -> list[Any]:
         """Check the runs, if they are few, and defer unless all have ended; of many it would take long."""
         from airflow_provider_trigger.run.checks import are_few
-        from airflow_provider_trigger.triggers.run import TriggerDevRunTrigger
+        from airflow_provider_trigger.triggers.run import TriggerDevRunTrigger, event_hold
 
         with self._skipping():
             run_ids = self._run_ids(context)
@@ -142,9 +140,10 @@ class TriggerRunSensor(TakesRunIds, BaseSensorOperator):
                     run_ids=run_ids,
                     trigger_dev_conn_id=self.trigger_dev_conn_id,
                     wait=self._wait_settings(run_ids).to_json(),
+                    not_before=time.time() + (hold := event_hold(context)),
                 ),
                 method_name=self.execute_complete.__name__,
-                timeout=timedelta(seconds=max(self.timeout, _SHORTEST_TIMEOUT)),
+                timeout=timedelta(seconds=max(self.timeout, 1.5 * hold)),  # else its event is too late
             )
         with self._skipping():
             return self._returned(self._results())
@@ -230,11 +229,10 @@ class TriggerRunSensor(TakesRunIds, BaseSensorOperator):
         from airflow_provider_trigger.run.checks import RunChecks
 
         run_ids = self._run_ids(context)
-        waiting = [run_id for run_id in run_ids if run_id not in self._ended]
         self._checks = self._checks or RunChecks(self.log)
         hook = self._hook()
         with hook.client() as client:
-            for run in self._checks.make(client, waiting):
+            for run in self._checks.make(client, [one for one in run_ids if one not in self._ended]):
                 if not run.is_final:
                     continue
                 self._ended[run.id] = run
@@ -255,8 +253,8 @@ class TriggerRunSensor(TakesRunIds, BaseSensorOperator):
         return self._found
 
     def _results(self) -> list[dict[str, Any]]:
-        found = self._found or []
-        return [{"run_id": one, "status": self._ended[one].status} for one in found if one in self._ended]
+        found = [one for one in self._found or [] if one in self._ended]
+        return [{"run_id": one, "status": self._ended[one].status} for one in found]
 
     def _returned(self, results: list[dict[str, Any]]) -> list[Any]:
         """Return what goes into XCom: the results, or the outputs, which are fetched now."""

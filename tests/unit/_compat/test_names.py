@@ -129,6 +129,16 @@ def test_airflows_settings_are_read_when_they_are_used(
     assert (_compat.default_deferrable(), _compat.default_queue()) == (expected, "gpu")
 
 
+@pytest.mark.parametrize(
+    ("version", "expected"), [("2.11.2", False), ("3.3.10", False), ("3.4.0b2", True), ("3.10.0", True)]
+)
+def test_since_3_4_the_scheduler_does_not_take_resumed_tasks_for_ended(
+    version: str, expected: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_compat, "airflow_version", lambda: version)
+    assert _compat.scheduler_knows_resumed_tasks() is expected
+
+
 def test_airflow_3_3_calls_on_kill_of_its_triggers() -> None:
     is_new = tuple(map(int, _compat.airflow_version().split(".")[:2])) >= (3, 3)
     assert _compat.triggers_have_on_kill() == is_new

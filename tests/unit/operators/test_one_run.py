@@ -263,7 +263,7 @@ def test_it_hands_all_that_is_needed_to_its_trigger_and_leaves_the_cancel_to_it(
             "names_completed": True,
         },
         "try_number": 1,
-        "deferred_at": pytest.approx(time.time(), abs=20),
+        "not_before": pytest.approx(time.time(), abs=60),
     }
     assert defer(operator(deferrable=True))[0]["wait"]["cancels"] is True
     made.on_kill()

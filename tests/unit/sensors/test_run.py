@@ -32,6 +32,7 @@ from airflow_provider_trigger.api.errors import (
 from airflow_provider_trigger.operators.run import RunTriggerTaskOperator
 from airflow_provider_trigger.sensors.run import TriggerRunSensor
 from airflow_provider_trigger.testing import TriggerDevServer
+from airflow_provider_trigger.triggers import run as triggers
 from airflow_provider_trigger.triggers.run import TriggerDevRunTrigger
 
 try:
@@ -519,14 +520,18 @@ def test_it_defers_what_has_not_ended_at_once(server, context) -> None:
             "names_completed": True,
         },
         "try_number": None,
-        "deferred_at": pytest.approx(time.time(), abs=20),
+        "not_before": pytest.approx(time.time(), abs=60),
     }
     assert (deferral.method_name, deferral.timeout) == ("execute_complete", timedelta(seconds=60))
 
 
-def test_its_timeout_while_deferred_is_longer_than_an_event_is_held_back(server, context) -> None:
+@pytest.mark.parametrize(("knows", "seconds"), [(False, 1.5 * defaults.EVENT_HOLD), (True, 1)])
+def test_its_timeout_while_deferred_is_longer_than_an_event_is_held_back(
+    server, context, monkeypatch: pytest.MonkeyPatch, knows: bool, seconds: float
+) -> None:
+    monkeypatch.setattr(triggers, "scheduler_knows_resumed_tasks", lambda: knows)
     _, deferral = deferred(sensor(server.add_run("EXECUTING"), deferrable=True, timeout=1), context)
-    assert deferral.timeout > timedelta(seconds=defaults.EVENT_HOLD)
+    assert deferral.timeout == timedelta(seconds=seconds)
 
 
 def test_its_trigger_has_the_sensors_connection_and_knows_a_development_environment(

@@ -9,6 +9,7 @@ import inspect
 import json
 import time
 from collections.abc import Callable
+from datetime import UTC, datetime
 from types import SimpleNamespace
 from typing import Any
 
@@ -24,7 +25,7 @@ from airflow_provider_trigger.testing import TriggerDevServer
 from airflow_provider_trigger.testing.engine.ids import new_id
 from airflow_provider_trigger.triggers import ended, fetching, kept
 from airflow_provider_trigger.triggers import run as triggers
-from airflow_provider_trigger.triggers.run import TriggerDevRunTrigger
+from airflow_provider_trigger.triggers.run import TriggerDevRunTrigger, event_hold
 from airflow_provider_trigger.wording import MAX_NAMED
 
 URL = "https://trigger.test/runs/run_1"
@@ -46,7 +47,7 @@ RUN_ARGUMENTS: dict[str, Any] = {
         "names_completed": True,
     },
     "try_number": 2,
-    "deferred_at": 1_795_600_000.25,
+    "not_before": 1_795_600_000.25,
 }
 
 
@@ -118,13 +119,12 @@ def test_all_settings_of_a_wait_are_among_its_arguments() -> None:
 
 
 def test_arguments_that_an_older_version_did_not_store_have_defaults() -> None:
-    kept = TriggerDevRunTrigger(run_ids=("run_1",)).serialize()[1]
-    assert kept.pop("deferred_at") == pytest.approx(time.time(), abs=5)
-    assert kept == {
+    assert TriggerDevRunTrigger(run_ids=("run_1",)).serialize()[1] == {
         "run_ids": ["run_1"],
         "trigger_dev_conn_id": "trigger_dev_default",
         "wait": {},
         "try_number": None,
+        "not_before": None,
     }
 
 
@@ -222,6 +222,38 @@ def test_it_keeps_no_payload_of_its_run(server, connection: str, log) -> None:
 
 # When the task is resumed
 
+
+def started(ago: float) -> Any:
+    """Return the context of a task that Airflow started so many seconds ago."""
+    return {"ti": SimpleNamespace(start_date=datetime.fromtimestamp(time.time() - ago, UTC))}
+
+
+@pytest.mark.parametrize(
+    ("ago", "least", "most"),
+    [
+        pytest.param(0.5, defaults.EVENT_HOLD, defaults.EVENT_HOLD, id="on an idle machine"),
+        pytest.param(6, 18, defaults.LONGEST_EVENT_HOLD, id="on a busy one"),
+        pytest.param(600, defaults.LONGEST_EVENT_HOLD, defaults.LONGEST_EVENT_HOLD, id="deferred again"),
+        pytest.param(-600, defaults.EVENT_HOLD, defaults.EVENT_HOLD, id="a clock that was set"),
+    ],
+)
+def test_it_is_held_back_for_longer_where_the_task_needed_long_to_defer(
+    ago: float, least: float, most: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(triggers, "scheduler_knows_resumed_tasks", lambda: False)
+    assert least <= event_hold(started(ago)) <= most
+    monkeypatch.setattr(triggers, "scheduler_knows_resumed_tasks", lambda: True)
+    assert event_hold(started(ago)) == 0
+
+
+@pytest.mark.parametrize("by_hand", [{}, {"ti": SimpleNamespace()}, {"ti": SimpleNamespace(start_date=None)}])
+def test_without_a_start_date_it_is_held_back_as_on_an_idle_machine(
+    by_hand: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(triggers, "scheduler_knows_resumed_tasks", lambda: False)
+    assert event_hold(by_hand) == defaults.EVENT_HOLD
+
+
 # Longer than any test waits, in seconds.
 LONG = 3600.0
 
@@ -230,11 +262,13 @@ LONG = 3600.0
 def in_triggerer(monkeypatch: pytest.MonkeyPatch, connection: str) -> Callable[..., TriggerDevRunTrigger]:
     """Return what makes a trigger as a triggerer does: of what is stored, and with an id."""
 
-    def make(run_id: str, *, hold: float, trigger_id: int | None = 17, **more: Any) -> TriggerDevRunTrigger:
-        monkeypatch.setattr(defaults, "EVENT_HOLD", hold)
+    def make(
+        run_id: str, *, seconds: float, longest: float = LONG, trigger_id: int | None = 17, **more: Any
+    ) -> TriggerDevRunTrigger:
+        monkeypatch.setattr(defaults, "LONGEST_EVENT_HOLD", longest)
         arguments = {"wait": {"poll_interval": 0.02, "patience": 2.0}} | more
-        stored = TriggerDevRunTrigger(run_ids=[run_id], **arguments).serialize()[1]
-        made = TriggerDevRunTrigger(**json.loads(json.dumps(stored)))
+        before = TriggerDevRunTrigger(run_ids=[run_id], not_before=time.time() + seconds, **arguments)
+        made = TriggerDevRunTrigger(**json.loads(json.dumps(before.serialize()[1])))
         made.trigger_id = trigger_id
         return made
 
@@ -242,29 +276,28 @@ def in_triggerer(monkeypatch: pytest.MonkeyPatch, connection: str) -> Callable[.
 
 
 @pytest.mark.parametrize(
-    ("hold", "deferred", "trigger_id", "least"),
+    ("seconds", "longest", "trigger_id", "least"),
     [
-        pytest.param(0.5, 0.0, 17, 0.5, id="its run was quick"),
-        pytest.param(LONG, LONG - 1, 17, 1.0, id="it counts from the deferral, on another triggerer too"),
-        pytest.param(LONG, LONG, 17, 0.0, id="it was deferred long ago"),
-        pytest.param(0.5, -LONG, 17, 0.5, id="the clock of the worker is ahead"),
-        pytest.param(LONG, 0.0, None, 0.0, id="there is no scheduler, as in dag.test()"),
+        pytest.param(0.5, LONG, 17, 0.5, id="its run was quick"),
+        pytest.param(-LONG, LONG, 17, 0.0, id="it was deferred long ago, or is on another triggerer now"),
+        pytest.param(LONG, 0.5, 17, 0.5, id="the clock of the worker is ahead"),
+        pytest.param(LONG, LONG, None, 0.0, id="there is no scheduler, as in dag.test()"),
     ],
 )
 def test_no_event_is_sent_before_the_scheduler_has_seen_the_deferral(
-    server, in_triggerer, hold: float, deferred: float, trigger_id: int | None, least: float
+    server, in_triggerer, seconds: float, longest: float, trigger_id: int | None, least: float
 ) -> None:
-    run, now = server.add_run("COMPLETED"), time.time()
-    made = in_triggerer(run.id, hold=hold, trigger_id=trigger_id, deferred_at=now - deferred)
+    run, begun = server.add_run("COMPLETED"), time.time()
+    made = in_triggerer(run.id, seconds=seconds, longest=longest, trigger_id=trigger_id)
     assert asyncio.run(asyncio.wait_for(event_of(made), 60))["status"] == "COMPLETED"
-    assert time.time() - now >= least
+    assert time.time() - begun >= least
 
 
 def test_only_the_event_of_a_deadline_waits_and_not_the_cancel(server, in_triggerer, log) -> None:
     run = server.add_run("EXECUTING")
 
     async def main() -> None:
-        made = in_triggerer(run.id, hold=LONG, wait={"poll_interval": 0.02, "deadline": time.time()})
+        made = in_triggerer(run.id, seconds=LONG, wait={"poll_interval": 0.02, "deadline": time.time()})
         event = asyncio.create_task(event_of(made))
         await until(lambda: run.status == "CANCELED")
         await until(lambda: log.of("info")[-1].startswith("Resuming the task in 3"))
@@ -275,13 +308,13 @@ def test_only_the_event_of_a_deadline_waits_and_not_the_cancel(server, in_trigge
 
 
 def test_its_failure_waits_too_and_a_stop_does_not(in_triggerer) -> None:
-    made = in_triggerer("run_1", hold=0.5, trigger_dev_conn_id="unknown")
+    made = in_triggerer("run_1", seconds=0.5, trigger_dev_conn_id="unknown")
     with pytest.raises(ConnectionNotFoundError):
         asyncio.run(event_of(made))
-    assert time.time() >= made.deferred_at + 0.5
+    assert time.time() >= made.not_before
 
     async def main() -> None:
-        made = in_triggerer("run_1", hold=LONG, trigger_dev_conn_id="unknown")
+        made = in_triggerer("run_1", seconds=LONG, trigger_dev_conn_id="unknown")
         failing = asyncio.create_task(event_of(made))
         await asyncio.sleep(0.2)
         failing.cancel()
