@@ -278,7 +278,7 @@ def test_it_can_be_stopped_while_a_bulk_action_goes_on(server, client):
 # Of a wait in a worker
 
 
-def wait_steps(*steps: Any) -> Generator[Any, Any, Any]:
+def wait_steps(*steps: Any) -> Any:
     replies = []
     for step in steps:
         replies.append((yield step))
