@@ -235,17 +235,18 @@ def test_a_list_that_is_down_the_second_time_keeps_what_was_found(
     assert len(ids.failed) == 1
 
 
-def test_the_runs_of_a_page_are_given_before_the_next_one_is_read_and_none_is_checked(
+def test_as_many_runs_as_one_bulk_action_takes_are_given_before_the_next_page_is_read_and_none_is_checked(
     server, add, pages, network, clock
 ) -> None:
     runs = []
-    for number in range(150):
+    for number in range(650):
         clock.sleep(0.01)
         runs.append(add(map_index=number))
+    newest = [run.id for run in reversed(runs)]
     found = pages(ALERT)
-    assert next(found) == [run.id for run in reversed(runs[50:])]
-    assert len(network.requests) == 1
-    assert next(found) == [run.id for run in reversed(runs[:50])]
+    assert next(found) == newest[:500]
+    assert len(network.requests) == 5
+    assert next(found) == newest[500:]
     assert list(found) == []
     assert network.sent("/v3/") == []
 
