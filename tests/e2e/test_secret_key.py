@@ -15,7 +15,7 @@ from marker import KEY, QUOTED, Marked, spellings
 from whole_airflow import traces
 from whole_airflow.airflow import WholeAirflow
 from whole_airflow.processes import wait_until
-from whole_airflow.versions import HAS_DEADLINE_ALERTS
+from whole_airflow.versions import HAS_DEADLINE_ALERTS, TABLES_OF_TASKS
 
 from airflow_provider_trigger.testing import TriggerDevServer
 
@@ -100,8 +100,7 @@ def test_the_search_covers_all_places(left: dict[str, str]) -> None:
     found = places(left, [run_id]) + places(left, ["stored_server"])
     for place in (
         f"file airflow/logs/dag_id={DAG_ID}/run_id={DAG_RUN}/task_id=stored_rejected/attempt=1.log",
-        "table rendered_task_instance_fields",
-        "table xcom",
+        *(f"table {name}" for name in TABLES_OF_TASKS),
         "table log",
         "table connection",
         f"answer /dags/{DAG_ID}/dagRuns/{DAG_RUN}/{task}",

@@ -18,6 +18,9 @@ HAS_DEADLINE_ALERTS = AIRFLOW >= (3, 2)
 # With 3.4 came task loops; before, the Dag files define none.
 HAS_LOOPS = AIRFLOW >= (3, 4)
 
+# Where the database has the rendered fields and the XComs of tasks.
+TABLES_OF_TASKS = ("rtif_v2", "xcom_v2") if AIRFLOW >= (3, 4) else ("rendered_task_instance_fields", "xcom")
+
 # Airflow 3.0.6 never tries a running task again that was cleared: it stays "restarting", is taken for dead
 # again and again, and its failure callback is called each time.
 TRIES_CLEARED_TASKS_AGAIN = AIRFLOW != (3, 0)
