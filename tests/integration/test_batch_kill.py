@@ -140,10 +140,10 @@ def hang(server):
 def test_a_request_that_is_rejected_has_the_time_to_cancel_what_a_slow_server_starts_beside_it(
     how, server, connect, run_try, meanwhile, posts
 ):
-    connect(timeout=4 if how is slow_down else 1, retry_for=60)
+    connect(timeout=4 if how is slow_down else 2, retry_for=60)
     server.on_task("endless", after=None)
     server.list_lag = 1.0
-    server.delay_next(1, 0.5, path="/api/v2/batches/")  # until the others are sent
+    server.delay_next(1, 1.5, path="/api/v2/batches/")  # until the faults are set
 
     def reject_one():
         server.fail_next(1, 400, path="/tasks/batch")
@@ -152,7 +152,9 @@ def test_a_request_that_is_rejected_has_the_time_to_cancel_what_a_slow_server_st
     meanwhile(lambda: server.runs, reject_one)
     ended = run_try(batch("endless", payloads=list(range(100))))
     assert "answered 400" in str(ended.error)
-    assert statuses(server) == ["CANCELED"] * 80
+    # The rejection may come before all others are sent.
+    assert len(server.runs) > 20
+    assert set(statuses(server)) == {"CANCELED"}
 
 
 @pytest.mark.parametrize("kill_when", ["goes_on"], indirect=True)
