@@ -97,8 +97,8 @@ def test_a_kill_ends_the_work_at_once_and_for_good(
     assert type(result.error) is AirflowException
     assert "Airflow stopped the task before its work was done" in str(result.error)
     if failed := result.outcomes.count("failed"):
-        runs = f"{failed} {'run' if failed == 1 else 'runs'}"
-        left = f"{runs} may still run (status ", f"the cancel of {runs} was requested"
+        named = f"{failed} {'run' if failed == 1 else 'runs'}"
+        left = f"{named} may still run (status ", f"the cancel of {named} was requested"
         assert any(text in str(result.error) for text in left)
     assert [one["run_id"] for one in result.results] == [run.id for run in runs]
     assert said.lines("40 Trigger.dev runs:")
