@@ -21,18 +21,22 @@ from tenacity import DoAttempt, DoSleep, RetryCallState, Retrying
 from airflow_provider_trigger.api.circuit_breaker import CircuitBreaker
 from airflow_provider_trigger.api.deadline import NEVER, Deadline
 from airflow_provider_trigger.api.errors import AuthenticationError, NotSentError, TriggerDevError
-from airflow_provider_trigger.api.failures import Failure, RejectedKey, shows_that_server_works, tries_allowed
+from airflow_provider_trigger.api.failures import (
+    REJECTED_KEY,
+    Failure,
+    shows_that_server_works,
+    tries_allowed,
+)
 from airflow_provider_trigger.api.http import Call, Request, Response
 from airflow_provider_trigger.api.masking import Masking
 from airflow_provider_trigger.api.rate_limit import RateLimit, Ticket
 from airflow_provider_trigger.api.retry import (
     LONGEST_DOUBT,
-    RETRY,
     SHARE_OF_ONE_STEP,
-    STOP,
-    WAIT,
     CallState,
     call_state,
+    stop,
+    wait,
 )
 from airflow_provider_trigger.api.server_advice import server_wait, should_retry, with_trusted_date
 
@@ -118,9 +122,7 @@ class Exchange:
         self._lock = rate_limit.lock
         self.key_is_rejected = False
         """Whether a call got a 401 twice, and no answer since then shows that the key is valid."""
-        self._retrying = Retrying(
-            retry=RETRY, stop=STOP, wait=WAIT, before_sleep=self._log_retry, reraise=True
-        )
+        self._retrying = Retrying(stop=stop, wait=wait, before_sleep=self._log_retry, reraise=True)
         self._log = _LogLimit()
 
     @property
@@ -259,7 +261,7 @@ class Exchange:
                 self.key_is_rejected = False
                 self.breaker.succeeded(monotonic=self.monotonic())
             elif isinstance(error, AuthenticationError):
-                self.key_is_rejected = self.key_is_rejected or state.rejections >= RejectedKey.tries
+                self.key_is_rejected = self.key_is_rejected or state.rejections >= REJECTED_KEY.tries
             elif error is not None and works is False:
                 is_permanent = tries_allowed(state.last) <= 1
                 self.breaker.failed(error, is_permanent=is_permanent, sent_at=ticket.sent_at)

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol, cast
-
-from tenacity import RetryCallState
-from tenacity.retry import retry_base
+from typing import NamedTuple
 
 from airflow_provider_trigger.api.errors import (
     AuthenticationError,
@@ -53,171 +51,84 @@ class Failure:
         return self.error.status if isinstance(self.error, ResponseError) else 0
 
 
-class HasFailures(Protocol):
-    """What a kind of failure reads of a call's state."""
+class Kind(NamedTuple):
+    """One kind of failures that are worth repeating."""
 
-    failures: list[Failure]
-    """All tries so far that failed."""
-
-
-class FailureKind(retry_base):
-    """Base of strategies for one kind of failure."""
-
-    tries: float = UNLIMITED
+    name: str
+    tries: float
     """How many failures of this kind end a call."""
-
-    def matches(self, failure: Failure) -> bool:
-        """Return whether a failure is of this kind."""
-        raise NotImplementedError
-
-    def __call__(self, retry_state: RetryCallState) -> bool:
-        """Return whether the last try ended with a failure of this kind."""
-        outcome, failures = retry_state.outcome, cast("HasFailures", retry_state).failures
-        return outcome is not None and outcome.failed and self.matches(failures[-1])
+    matches: Callable[[Failure], bool]
 
 
-class MayBeSentAgain(FailureKind):
-    """
-    Another try has no second effect, and the server does not forbid it.
+REJECTED_KEY = Kind(
+    # A gateway may send a single one for a valid key, while a wrong or revoked key gets it again.
+    "rejected key",
+    2,
+    lambda failure: isinstance(failure.error, AuthenticationError) and not failure.is_confirmed,
+)
 
-    A 401 or 429 rejects a request before it has an effect, so it may be sent again, repeatable or not. A 401
-    is always confirmed by another try.
-    """
-
-    def matches(self, failure: Failure) -> bool:
-        """Return whether another try is safe."""
-        if failure.status == 401:
-            return True
-        return (failure.request.repeatable or failure.status == 429) and failure.should_retry is not False
-
-
-class RejectedKey(FailureKind):
-    """A 401: a gateway may send a single one for a valid key, while a wrong or revoked key gets it again."""
-
-    tries = 2
-
-    def matches(self, failure: Failure) -> bool:
-        """Return whether the key was rejected, and another try has to confirm it."""
-        return isinstance(failure.error, AuthenticationError) and not failure.is_confirmed
-
-
-class PageInFront(FailureKind):
-    """A page in front of a server that has worked before: maintenance, a deployment."""
-
-    def matches(self, failure: Failure) -> bool:
-        """Return whether it may pass."""
-        error, status = failure.error, failure.status
-        may_pass = error.retryable or 300 <= status < 400 or status == 404
-        return failure.has_worked and may_pass and is_not_from_trigger_dev(error)
-
-
-class UnexpectedAnswer(FailureKind):
-    """A success that is not Trigger.dev's, of a server that never worked: it may be another product."""
-
-    tries = 6
-
-    def matches(self, failure: Failure) -> bool:
-        """Return whether it may be another one next time."""
-        return isinstance(failure.error, UnexpectedAnswerError) and failure.error.retryable
-
-
-class OutdatedAnswer(FailureKind):
-    """An answer of a replica that lags: the next one may come from another replica, or be newer."""
-
-    tries = 6
-
-    def matches(self, failure: Failure) -> bool:
-        """Return whether it is one."""
-        return isinstance(failure.error, OutdatedAnswerError)
-
-
-class BrokenServer(FailureKind):
-    """A 500, which can be permanent, as for an id with a NUL (measured)."""
-
-    tries = 6
-
-    def matches(self, failure: Failure) -> bool:
-        """Return whether it is one."""
-        return failure.status == 500
-
-
-class BusyServer(FailureKind):
-    """A status that passes, such as 429 and 503."""
-
-    def matches(self, failure: Failure) -> bool:
-        """Return whether it is one."""
-        return may_pass(failure.status) and not is_not_from_trigger_dev(failure.error)
-
-
-class LostConnection(FailureKind):
-    """No answer came, for a reason that may pass."""
-
-    def matches(self, failure: Failure) -> bool:
-        """Return whether there was none."""
-        return isinstance(failure.error, TransportError) and failure.error.retryable
-
-
-class AdvisedRetry(FailureKind):
-    """The server says that another try may help, and nothing else does."""
-
-    tries = TRIES_AT_SHOULD_RETRY
-
-    def matches(self, failure: Failure) -> bool:
-        """Return whether it says so."""
-        return failure.should_retry is True
-
-
-MAY_BE_SENT_AGAIN = MayBeSentAgain()
-
-KINDS: tuple[FailureKind, ...] = (
-    RejectedKey(),
-    PageInFront(),
-    UnexpectedAnswer(),
-    OutdatedAnswer(),
-    BrokenServer(),
-    BusyServer(),
-    LostConnection(),
-    AdvisedRetry(),
+KINDS: tuple[Kind, ...] = (
+    REJECTED_KEY,
+    Kind("page in front of a server that has worked", UNLIMITED, lambda failure: _is_page_in_front(failure)),
+    # A success that is not Trigger.dev's, of a server that never worked: it may be another product.
+    Kind(
+        "unexpected answer",
+        6,
+        lambda failure: isinstance(failure.error, UnexpectedAnswerError) and failure.error.retryable,
+    ),
+    # A replica lags: the next answer may come from another replica, or be newer.
+    Kind("outdated answer", 6, lambda failure: isinstance(failure.error, OutdatedAnswerError)),
+    # It can be permanent, as for an id with a NUL (measured).
+    Kind("500", 6, lambda failure: failure.status == 500),
+    Kind(
+        "busy server",
+        UNLIMITED,
+        lambda failure: may_pass(failure.status) and not is_not_from_trigger_dev(failure.error),
+    ),
+    Kind(
+        "lost connection",
+        UNLIMITED,
+        lambda failure: isinstance(failure.error, TransportError) and failure.error.retryable,
+    ),
+    Kind("advised retry", TRIES_AT_SHOULD_RETRY, lambda failure: failure.should_retry is True),
 )
 """The kinds of failures that are worth repeating; a failure is of the first one that matches."""
 
 
-def kind_of(failure: Failure) -> FailureKind | None:
-    """
-    Return the kind of a failure, None for one that is not worth repeating.
+def _is_page_in_front(failure: Failure) -> bool:
+    error, status = failure.error, failure.status
+    passes = error.retryable or 300 <= status < 400 or status == 404
+    return failure.has_worked and passes and is_not_from_trigger_dev(error)
 
-    :param failure: of one try
-    """
+
+def kind_of(failure: Failure) -> Kind | None:
+    """Return the kind of a failure, None for one that is not worth repeating."""
     return next((kind for kind in KINDS if kind.matches(failure)), None)
 
 
 def tries_allowed(failure: Failure) -> float:
-    """
-    Return how often a call is sent in all if each try fails like this.
-
-    :param failure: of one try
-    """
+    """Return how often a call is sent in all if each try fails like this."""
     kind = kind_of(failure)
-    if kind is None or not MAY_BE_SENT_AGAIN.matches(failure):
+    if kind is None or not _may_be_sent_again(failure):
         return 1
     return max(kind.tries, TRIES_AT_SHOULD_RETRY) if failure.should_retry else kind.tries
 
 
-def may_pass(status: int) -> bool:
-    """
-    Return whether a request may succeed later that was answered with an error status.
+def _may_be_sent_again(failure: Failure) -> bool:
+    """Whether another try has no second effect, and the server does not forbid it."""
+    # A 401 and a 429 reject a request before it has an effect; a 401 is always confirmed by another try.
+    if failure.status == 401:
+        return True
+    return (failure.request.repeatable or failure.status == 429) and failure.should_retry is not False
 
-    :param status: the HTTP status
-    """
+
+def may_pass(status: int) -> bool:
+    """Return whether a request may succeed later that was answered with this error status."""
     return status >= 500 or status in (408, 409, 425, 429)
 
 
 def shows_that_server_works(error: TriggerDevError | None) -> bool | None:
-    """
-    Return whether a request's end shows that Trigger.dev answers; None where it shows nothing.
-
-    :param error: what the request ended with, None for a success
-    """
+    """Return whether what a request ended with shows that Trigger.dev answers; None if it shows nothing."""
     if error is None or isinstance(error, OutdatedAnswerError):
         return True
     if not isinstance(error, ResponseError) or is_not_from_trigger_dev(error):

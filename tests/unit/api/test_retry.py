@@ -7,23 +7,13 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from tenacity import Retrying, wait_fixed
+from tenacity import Retrying
 
 from airflow_provider_trigger.api import errors
 from airflow_provider_trigger.api.deadline import NEVER, Deadline
 from airflow_provider_trigger.api.endpoints.runs import retrieve_run
 from airflow_provider_trigger.api.failures import Failure
-from airflow_provider_trigger.api.retry import (
-    RETRY,
-    STOP,
-    WAIT,
-    CallState,
-    StopAfterPatience,
-    StopAfterTries,
-    StopAtDeadline,
-    UnlessKeyIsInDoubt,
-    WaitAsServerSays,
-)
+from airflow_provider_trigger.api.retry import CallState, stop, wait
 
 GET = retrieve_run("run_1").request
 LOST = errors.TransportError("lost")
@@ -54,41 +44,16 @@ def state(
     return made
 
 
-def test_a_success_is_not_repeated() -> None:
-    made = state(LOST)
-    made.prepare_for_next_attempt()
-    assert not RETRY(made)
-    made.set_result(None)
-    assert not RETRY(made)
-
-
-@pytest.mark.parametrize(
-    ("error", "is_repeated"),
-    [(LOST, True), (answered(401), True), (answered(500), True), (answered(403), False)],
-)
-def test_what_may_pass_is_repeated(error: errors.TriggerDevError, is_repeated: bool) -> None:
-    assert RETRY(state(error)) is is_repeated
-    # A 401 is always confirmed by another try.
-    assert RETRY(state(error, should_retry=False)) is (error.args == answered(401).args)
-
-
-def test_the_last_failure_decides() -> None:
-    assert RETRY(state(answered(403), LOST))
-    assert not RETRY(state(LOST, answered(403)))
-
-
 # When to stop
 
 
 @pytest.mark.parametrize(("status", "tries"), [(401, 2), (500, 6), (503, math.inf)])
 def test_each_kind_of_failure_has_its_own_number_of_tries(status: int, tries: float) -> None:
-    stop = StopAfterTries()
     for count in range(1, 10):
         assert stop(state(*[answered(status)] * count)) is (count >= tries)
 
 
 def test_the_tries_of_one_kind_are_not_used_up_by_another() -> None:
-    stop = StopAfterTries()
     before = [LOST, answered(500), answered(500), answered(503)] * 2
     assert not stop(state(*before, answered(401)))
     assert stop(state(*before, answered(401), LOST, answered(401)))
@@ -98,42 +63,39 @@ def test_the_tries_of_one_kind_are_not_used_up_by_another() -> None:
 
 @pytest.mark.parametrize(("status", "tries"), [(401, 4), (403, 4), (500, 6)])
 def test_advice_of_the_server_gives_at_least_four_tries(status: int, tries: int) -> None:
-    stop = StopAfterTries()
     assert not stop(state(*[answered(status)] * (tries - 1), should_retry=True))
     assert stop(state(*[answered(status)] * tries, should_retry=True))
 
 
 def test_what_is_not_worth_repeating_has_one_try() -> None:
-    assert StopAfterTries()(state(answered(403)))
+    assert stop(state(answered(403)))
 
 
 @pytest.mark.parametrize(("sleep", "stops"), [(6.9, False), (7.0, True), (7.1, True)])
 def test_no_try_comes_after_the_deadline(sleep: float, stops: bool) -> None:
-    assert StopAtDeadline()(state(LOST, elapsed=3, sleep=sleep, deadline=Deadline(110.0))) is stops
-    assert not StopAtDeadline()(state(LOST, elapsed=3, sleep=sleep))
+    assert stop(state(LOST, elapsed=3, sleep=sleep, deadline=Deadline(110.0))) is stops
+    assert not stop(state(LOST, elapsed=3, sleep=sleep))
 
 
 @pytest.mark.parametrize(("sleep", "stops"), [(6.9, False), (7.0, False), (7.1, True)])
 def test_no_try_comes_after_the_patience(sleep: float, stops: bool) -> None:
-    assert StopAfterPatience()(state(LOST, elapsed=3, sleep=sleep, patience=10)) is stops
+    assert stop(state(LOST, elapsed=3, sleep=sleep, patience=10)) is stops
 
 
 def test_what_holds_a_call_up_uses_up_no_patience() -> None:
     held_up = state(LOST, elapsed=63, sleep=7, patience=10)
-    assert StopAfterPatience()(held_up)
+    assert stop(held_up)
     held_up.postpone(60)
-    assert not StopAfterPatience()(held_up)
+    assert not stop(held_up)
 
 
 def test_a_401_is_tried_once_more_whatever_the_patience_but_not_after_the_deadline() -> None:
     rejected = answered(401)
-    assert not UnlessKeyIsInDoubt()(state(rejected))
-    assert UnlessKeyIsInDoubt()(state(LOST))
-    assert UnlessKeyIsInDoubt()(state(rejected, LOST))
-    assert not STOP(state(rejected, sleep=0.5, patience=0))
-    assert STOP(state(rejected, rejected, sleep=0.5, patience=0))
-    assert STOP(state(rejected, sleep=0.5, deadline=Deadline(100.4)))
-    assert STOP(state(LOST, sleep=0.5, patience=0))
+    assert stop(state(rejected, LOST, sleep=0.5, patience=0))
+    assert not stop(state(rejected, sleep=0.5, patience=0))
+    assert stop(state(rejected, rejected, sleep=0.5, patience=0))
+    assert stop(state(rejected, sleep=0.5, deadline=Deadline(100.4)))
+    assert stop(state(LOST, sleep=0.5, patience=0))
 
 
 # How long to wait
@@ -151,28 +113,22 @@ def test_waits_double_up_to_half_a_minute(
     for jitter in (0, 0.5, 1):
         uniform = lambda least, most, jitter=jitter: least + (most - least) * jitter  # noqa: E731
         monkeypatch.setattr("tenacity.wait.random", SimpleNamespace(uniform=uniform))
-        assert WAIT(made) == longest * (0.5 + 0.5 * jitter)
+        assert wait(made) == longest * (0.5 + 0.5 * jitter)
 
 
 @pytest.mark.parametrize("server_wait", [None, 0.2, 60.0])
 def test_a_401_is_tried_again_within_a_second(server_wait: float | None) -> None:
     made = state(answered(401), server_wait=server_wait)
     made.attempt_number = 9
-    assert WAIT(made) == (0.2 if server_wait == 0.2 else 1)
+    assert wait(made) == (0.2 if server_wait == 0.2 else 1)
 
 
 def test_the_time_that_the_server_gives_is_waited() -> None:
-    assert WAIT(state(LOST, server_wait=17.0)) == 17
-    assert WAIT(state(LOST, server_wait=17.0, deadline=Deadline(101.0))) == 17
-
-
-def test_where_the_server_says_nothing_another_strategy_decides() -> None:
-    wait = WaitAsServerSays(otherwise=wait_fixed(7))
-    assert wait(state(LOST)) == 7
     assert wait(state(LOST, server_wait=17.0)) == 17
+    assert wait(state(LOST, server_wait=17.0, deadline=Deadline(101.0))) == 17
 
 
 def test_a_wait_of_our_own_choice_takes_a_third_of_the_time_left() -> None:
     made = state(LOST, elapsed=1, deadline=Deadline(104.0))
     made.attempt_number = 9
-    assert WAIT(made) == 1
+    assert wait(made) == 1
