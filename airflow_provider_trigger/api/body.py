@@ -18,11 +18,6 @@ class Body:
 
     HTTP libraries decompress without a limit, or only in some versions: of what they hand over at once, 64 KB
     can become 64 MB.
-
-    :param request: what was sent
-    :param where: the request and the server, for messages
-    :param headers: of the response, by lower-case name
-    :raises OversizeError: the response announces a longer body than is read
     """
 
     def __init__(self, request: Request, where: str, headers: Mapping[str, str]) -> None:
@@ -37,22 +32,12 @@ class Body:
         return bool(self._received)
 
     def add(self, piece: bytes) -> None:
-        """
-        Add what has arrived.
-
-        :param piece: as it was sent
-        :raises OversizeError: the body is too long
-        """
+        """Add what has arrived."""
         self._received += piece
         self._check(len(self._received))
 
     def content(self) -> bytes:
-        """
-        Return the whole body, decompressed.
-
-        :raises OversizeError: it is too long
-        :raises TransportError: it cannot be decompressed
-        """
+        """Return the whole body, decompressed."""
         if not self._is_compressed or not self._received:
             return bytes(self._received)
         decompressor = zlib.decompressobj(_GZIP)

@@ -43,38 +43,21 @@ class CircuitBreaker:
         return self.is_open and self._all_permanent and not self.has_worked
 
     def delay(self, *, monotonic: float) -> float:
-        """
-        Return how many seconds to wait before sending; 0 for now.
-
-        :param monotonic: the time on the monotonic clock, in seconds
-        """
+        """Return how many seconds to wait before sending; 0 for now."""
         return max(0.0, self._probed_at + PROBE_INTERVAL - monotonic) if self.is_open else 0.0
 
     def has_failed_too_long(self, patience: float, *, monotonic: float) -> bool:
-        """
-        Return whether a call must not wait for the server any longer.
-
-        :param patience: how long the server may fail, in seconds
-        :param monotonic: the time on the monotonic clock, in seconds
-        """
+        """Return whether a call must not wait for the server any longer."""
         if not self.is_open:
             return False
         return self.is_permanent or monotonic - self._failing_since >= patience
 
     def sent(self, *, monotonic: float) -> None:
-        """
-        Count a request that is sent now.
-
-        :param monotonic: the time on the monotonic clock, in seconds
-        """
+        """Count a request that is sent now."""
         self._probed_at = monotonic
 
     def succeeded(self, *, monotonic: float) -> None:
-        """
-        Count an answer of Trigger.dev's.
-
-        :param monotonic: the time on the monotonic clock, in seconds
-        """
+        """Count an answer of Trigger.dev's."""
         self.has_worked = True
         self._worked_at = monotonic
         self.last_error = None
@@ -82,13 +65,7 @@ class CircuitBreaker:
         self._failing_since = math.inf
 
     def failed(self, error: TriggerDevError, *, is_permanent: bool, sent_at: float) -> None:
-        """
-        Count a request that Trigger.dev did not answer.
-
-        :param error: what it ended with
-        :param is_permanent: whether repeating it is useless
-        :param sent_at: when the request was sent, on the monotonic clock, in seconds
-        """
+        """Count a request that Trigger.dev did not answer; ``is_permanent``: repeating it is useless."""
         self._failures += 1
         self.last_error = error
         self._failing_since = min(self._failing_since, max(sent_at, self._worked_at))

@@ -8,39 +8,21 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Deadline:
-    """
-    When a piece of work must have ended.
-
-    :param at: on the monotonic clock, in seconds; infinite for no limit
-    """
+    """When a piece of work must have ended."""
 
     at: float = math.inf
 
     @classmethod
     def after(cls, seconds: float | None, *, now: float) -> Deadline:
-        """
-        Return the deadline for work that begins now.
-
-        :param seconds: how long the work may take, None for no limit
-        :param now: the time on the monotonic clock, in seconds
-        """
+        """Return the deadline for work that begins now."""
         return NEVER if seconds is None else cls(now + seconds)
 
     def remaining(self, now: float) -> float:
-        """
-        Return the seconds left: 0 when it has passed, infinite without a limit.
-
-        :param now: the time on the monotonic clock, in seconds
-        """
+        """Return the seconds left: 0 when it has passed, infinite without a limit."""
         return max(0.0, self.at - now)
 
     def before(self, share: float, *, now: float) -> Deadline:
-        """
-        Return the deadline for the first part of what is left.
-
-        :param share: how large that part is, 0 to 1
-        :param now: the time on the monotonic clock, in seconds
-        """
+        """Return the deadline for the first part of what is left."""
         return self if math.isinf(self.at) else Deadline(now + share * self.remaining(now))
 
 

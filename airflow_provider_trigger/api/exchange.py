@@ -58,12 +58,7 @@ _LEAST_TIMEOUT = 0.01
 
 @dataclass(frozen=True, slots=True)
 class Send:
-    """
-    Send a request.
-
-    :param request: what to send
-    :param timeout: how long it may take, in seconds
-    """
+    """Send a request."""
 
     request: Request
     timeout: float
@@ -71,18 +66,12 @@ class Send:
 
 @dataclass(frozen=True, slots=True)
 class Wait:
-    """
-    Wait.
-
-    :param seconds: how long
-    :param for_turn: whether other calls go first, under the rate limit or the circuit breaker, rather than
-        that this call waits before it is repeated
-    :param error: what the last try ended with, where the call waits before it is repeated
-    """
+    """Wait; with ``for_turn``, as other calls go first, under the rate limit or the circuit breaker."""
 
     seconds: float
     for_turn: bool
     error: TriggerDevError | None = field(default=None, compare=False)
+    """What the last try ended with, where the call waits before it is repeated."""
 
 
 Step = Send | Wait
@@ -91,16 +80,7 @@ Steps = Generator[Step, Reply, T]
 
 
 class Exchange:
-    """
-    Make the steps of calls; holds what the calls of one client share. Safe to use in several threads.
-
-    :param masking: hides the secret key in answers and errors
-    :param rate_limit: the pace
-    :param timeout: for one request, in seconds
-    :param retry_for: how long one call is repeated after its first request, in seconds
-    :param monotonic: the clock for waits
-    :param wall: the clock that is compared with the server's, in seconds since 1970
-    """
+    """Make the steps of calls; holds what the calls of one client share. Safe to use in several threads."""
 
     def __init__(
         self,
@@ -140,11 +120,8 @@ class Exchange:
         """
         Return the steps of one call; its result is the generator's.
 
-        :param call: from :mod:`airflow_provider_trigger.api.endpoints`
-        :param deadline: of the work that the call is part of
-        :param patience: how long a failed request is repeated after the first one, in seconds; None for
-            ``retry_for``, and infinite for until the deadline. Waiting for a turn does not count.
-        :raises TriggerDevError: the last error
+        ``patience`` is how long a failed request is repeated after the first one, in seconds, without the
+        time spent waiting for a turn; None for ``retry_for``, infinite for until the deadline.
         """
         patience = self.retry_for if patience is None else patience
         state = CallState(self._retrying, now=self.monotonic(), deadline=deadline, patience=patience)

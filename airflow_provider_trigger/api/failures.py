@@ -27,28 +27,29 @@ TRIES_AT_SHOULD_RETRY = 4
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """
-    How one try of a call failed.
-
-    :param request: what was sent
-    :param error: what it ended with
-    :param should_retry: what the server says of another try, None if it says nothing
-    :param server_wait: how long the server wants us to wait, in seconds; None if it does not say
-    :param has_worked: whether the server had answered this client as Trigger.dev does before
-    :param is_confirmed: of a 401: whether it has come twice to another call, with no good answer since
-    """
+    """How one try of a call failed."""
 
     request: Request
     error: TriggerDevError
     should_retry: bool | None = None
+    """What the server says of another try, None if it says nothing."""
     server_wait: float | None = None
+    """How long the server wants us to wait, in seconds; None if it does not say."""
     has_worked: bool = False
+    """Whether the server had answered this client as Trigger.dev does before."""
     is_confirmed: bool = False
+    """Of a 401: whether it has come twice to another call, with no good answer since."""
 
     @property
     def status(self) -> int:
         """The error status that the server answered, 0 for none."""
         return self.error.status if isinstance(self.error, ResponseError) else 0
+
+
+def _is_page_in_front(failure: Failure) -> bool:
+    error, status = failure.error, failure.status
+    passes = error.retryable or 300 <= status < 400 or status == 404
+    return failure.has_worked and passes and is_not_from_trigger_dev(error)
 
 
 class Kind(NamedTuple):
@@ -69,7 +70,7 @@ REJECTED_KEY = Kind(
 
 KINDS: tuple[Kind, ...] = (
     REJECTED_KEY,
-    Kind("page in front of a server that has worked", UNLIMITED, lambda failure: _is_page_in_front(failure)),
+    Kind("page in front of a server that has worked", UNLIMITED, _is_page_in_front),
     # A success that is not Trigger.dev's, of a server that never worked: it may be another product.
     Kind(
         "unexpected answer",
@@ -93,12 +94,6 @@ KINDS: tuple[Kind, ...] = (
     Kind("advised retry", TRIES_AT_SHOULD_RETRY, lambda failure: failure.should_retry is True),
 )
 """The kinds of failures that are worth repeating; a failure is of the first one that matches."""
-
-
-def _is_page_in_front(failure: Failure) -> bool:
-    error, status = failure.error, failure.status
-    passes = error.retryable or 300 <= status < 400 or status == 404
-    return failure.has_worked and passes and is_not_from_trigger_dev(error)
 
 
 def kind_of(failure: Failure) -> Kind | None:

@@ -26,29 +26,28 @@ MAX_BODY_BYTES = 16 * 1024 * 1024
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Request:
-    """
-    What to send.
-
-    :param method: the HTTP method
-    :param path: below the base URL, percent-encoded
-    :param params: the query string
-    :param json: the body
-    :param repeatable: whether sending it twice does no more than sending it once
-    :param run_id: the run that it is about, None where it is about none or several
-    :param url: where to send it in place of the base URL's server, whole; ``path`` is then for messages only.
-        Its query may be a signature and is shown nowhere. Key, branch and version are not sent there.
-    :param costs_token: whether the rate limit counts it. It does not count the realtime API, whose answers
-        say nothing of it (measured) and which can be off while all else works (measured).
-    """
+    """What to send."""
 
     method: str
     path: str
     params: Mapping[str, str] = field(default_factory=dict)
     json: Mapping[str, Any] | None = None
     repeatable: bool
+    """Whether sending it twice does no more than sending it once."""
     run_id: str | None = None
+    """The run that it is about, None where it is about none or several."""
     url: str | None = field(default=None, repr=False)
+    """
+    Where to send it in place of the base URL's server; ``path`` is then for messages only.
+
+    Its query may be a signature and is shown nowhere. Key, branch and version are not sent there.
+    """
     costs_token: bool = True
+    """
+    Whether the rate limit counts it.
+
+    It does not count the realtime API, whose answers say nothing of it, and which can be off (measured).
+    """
 
     @property
     def is_counted(self) -> bool:
@@ -59,22 +58,14 @@ class Request:
         return f"{self.method} {self.path[:200]}"
 
     def address(self, base_url: str) -> str:
-        """
-        Return the whole URL.
-
-        :param base_url: of the server, without a trailing slash
-        """
+        """Return the whole URL."""
         if self.url is not None:
             return self.url
         query = f"?{urlencode(self.params, quote_via=quote)}" if self.params else ""
         return f"{base_url}{self.path}{query}"
 
     def target(self, base_url: str) -> str:
-        """
-        Return what is sent where, for messages.
-
-        :param base_url: of the server
-        """
+        """Return what is sent where, for messages."""
         return f"{self} to {urlsplit(self.url or base_url).netloc.rpartition('@')[2]}"
 
     def body(self) -> bytes | None:
@@ -88,13 +79,7 @@ class Request:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Response:
-    """
-    What came back.
-
-    :param status: the HTTP status
-    :param headers: by lower-case name
-    :param body: the whole body
-    """
+    """What came back."""
 
     status: int
     headers: Mapping[str, str]
@@ -120,14 +105,7 @@ class Response:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Call(Generic[T]):
-    """
-    One call of the API.
-
-    :param request: what to send
-    :param read: turns the response into the result, or raises one of
-        :mod:`airflow_provider_trigger.api.errors`
-    :param timeout: how long one request may take, in seconds, where the connection lets it take longer
-    """
+    """One call of the API."""
 
     request: Request
     read: Callable[[Response], T]
@@ -135,44 +113,26 @@ class Call(Generic[T]):
 
 
 def common_headers(settings: ServerSettings) -> dict[str, str]:
-    """
-    Return what each request carries, wherever it is sent.
-
-    :param settings: of the server
-    """
+    """Return what each request carries, wherever it is sent."""
     # A query's answer of 400 KB is worth compressing; what else HTTP libraries know is not read.
     return {"Accept-Encoding": "gzip", "User-Agent": settings.user_agent}
 
 
 def api_headers(settings: ServerSettings) -> dict[str, str]:
-    """
-    Return what each request to Trigger.dev carries, except for the key and what a body needs.
-
-    :param settings: of the server
-    """
+    """Return what each request to Trigger.dev carries, except for the key and what a body needs."""
     headers = common_headers(settings)
     headers |= {"Accept": "application/json", "x-trigger-api-version": API_VERSION}
     return headers | ({"x-trigger-branch": settings.branch} if settings.branch else {})
 
 
 def encode_json(value: Any) -> bytes:
-    """
-    Encode as the API's servers count sizes: compact, in UTF-8.
-
-    :param value: any JSON
-    :raises ValueError: it contains NaN or an infinite number, or itself
-    :raises TypeError: it contains something else that is not JSON
-    """
+    """Encode as the API's servers count sizes: compact, in UTF-8."""
     text = json.dumps(value, allow_nan=False, ensure_ascii=False, separators=(",", ":"))
     return text.encode("utf-8", "backslashreplace")  # a lone surrogate's escape in Python is JSON's, too
 
 
 def read_http_date(text: str) -> datetime | None:
-    """
-    Return the time in a header, None if it holds none.
-
-    :param text: the header's value
-    """
+    """Return the time in a header, None if it holds none."""
     try:
         date = parsedate_to_datetime(text)
     except (ValueError, TypeError, OverflowError):

@@ -17,33 +17,21 @@ _NOTHING = re.compile(rb"(?!)")
 
 
 class Masking:
-    """
-    Replace secrets, in all their spellings; shows them in no repr.
-
-    :param secret: ASCII, as an HTTP header can carry it
-    """
+    """Replace secrets, in all their spellings; shows them in no repr."""
 
     def __init__(self, secret: str) -> None:
         self._all = self._long = _NOTHING
         self.add(secret)
 
     def add(self, secret: str) -> None:
-        """
-        Hide another secret, too.
-
-        :param secret: as above
-        """
+        """Hide another secret, too."""
         pattern = _spellings(secret)
         self._all = _either(self._all, pattern)
         if len(secret) >= SHORTEST_IN_ANSWERS:
             self._long = _either(self._long, pattern)
 
     def in_response(self, response: Response) -> Response:
-        """
-        Return a response with the secret hidden; a short one is left, as hiding it could garble the response.
-
-        :param response: as the server sent it
-        """
+        """Return a response with the secret hidden; a short secret could garble it, and is left."""
         if not any(map(self._long.search, (response.body, _encoded("\n".join(response.headers.values()))))):
             return response
         headers = {name: self._in_header(value) for name, value in response.headers.items()}
@@ -57,11 +45,7 @@ class Masking:
         error.args = (error.message,)
 
     def in_record(self, record: logging.LogRecord) -> bool:
-        """
-        Hide the secret, unless it is a short one, in a log record, in place; return true, as a filter does.
-
-        :param record: as a library made it
-        """
+        """Hide the secret, unless it is a short one, in a log record; return true, as a filter does."""
         text = record.getMessage()
         if (masked := _masked(text, self._long)) != text:
             record.msg, record.args = masked, ()

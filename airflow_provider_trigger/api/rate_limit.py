@@ -26,12 +26,7 @@ _MARGIN = 0.05
 
 @dataclass(eq=False, slots=True)
 class Ticket:
-    """
-    A request in flight.
-
-    :param sent_at: on the monotonic clock, in seconds
-    :param is_probe: whether it was sent to learn how full the bucket is
-    """
+    """A request in flight."""
 
     sent_at: float
     is_probe: bool
@@ -46,8 +41,6 @@ class RateLimit:
     answer, but not longer than :data:`PROBE_TIMEOUT`, as it may never come.
 
     Several clients can share one: hold its ``lock`` at each call, and from :meth:`delay` to :meth:`sent`.
-
-    :param reserve: the share of the bucket that is left to other users, 0 to 1
     """
 
     def __init__(self, *, reserve: float = defaults.RATE_LIMIT_RESERVE) -> None:
@@ -70,11 +63,7 @@ class RateLimit:
         return self._limit or None
 
     def delay(self, *, monotonic: float) -> float:
-        """
-        Return how many seconds to wait before sending; 0 for now.
-
-        :param monotonic: the time on the monotonic clock, in seconds
-        """
+        """Return how many seconds to wait before sending; 0 for now."""
         if monotonic < self._rejected_until:
             return self._rejected_until - monotonic
         if self._is_known_to_be_free(monotonic):
@@ -95,32 +84,17 @@ class RateLimit:
         return self._remaining - in_flight > math.ceil(self._limit * self._reserve)
 
     def sent(self, *, monotonic: float) -> Ticket:
-        """
-        Count a request that is sent now; give what is returned to :meth:`answered`.
-
-        :param monotonic: the time on the monotonic clock, in seconds
-        """
+        """Count a request that is sent now; give what is returned to :meth:`answered`."""
         ticket = Ticket(sent_at=monotonic, is_probe=not self._is_known_to_be_free(monotonic))
         self._in_flight.add(ticket)
         return ticket
 
     def has_in_flight(self, *, sent_before: float) -> bool:
-        """
-        Return whether a request that was sent earlier has not ended yet.
-
-        :param sent_before: on the monotonic clock, in seconds
-        """
+        """Return whether a request that was sent earlier has not ended yet."""
         return any(ticket.sent_at <= sent_before for ticket in self._in_flight)
 
     def answered(self, ticket: Ticket, response: Response | None, *, monotonic: float, now: float) -> None:
-        """
-        Count a request that has ended.
-
-        :param ticket: what :meth:`sent` returned
-        :param response: what the server answered, None for no answer
-        :param monotonic: the time on the monotonic clock, in seconds
-        :param now: the time in seconds since 1970
-        """
+        """Count a request that has ended."""
         self._in_flight.discard(ticket)
         if response is None:
             return

@@ -101,7 +101,7 @@ def stop(retry_state: RetryCallState) -> bool:
 
 
 def wait(retry_state: RetryCallState) -> float:
-    """Return how long to wait before the next try, in seconds: as the server says, or else longer each time."""
+    """Return how long to wait before the next try, in seconds: as the server says, else longer each time."""
     state = call_state(retry_state)
     seconds = state.last.server_wait
     if seconds is None:

@@ -12,9 +12,7 @@ class SecretKey:
     """
     A secret key; clients that share it all continue with the newest. Shows it in no repr.
 
-    :param value: the key
-    :param fetch: returns the key as it is now, None if that is not known; raises nothing. None for a key that
-        cannot be fetched
+    ``fetch`` returns the key as it is now, None if that is not known, and raises nothing.
     """
 
     def __init__(self, value: str, *, fetch: Callable[[], str | None] | None = None) -> None:
@@ -31,23 +29,14 @@ class SecretKey:
         return f"Bearer {self._value}"
 
     def replace(self, value: str) -> None:
-        """
-        Use another key from now on; the old one stays masked.
-
-        :param value: the key, which may be the same
-        """
+        """Use another key from now on; the old one stays masked."""
         if value != self._value:
             self.masking.add(value)
             self._value = value
             self.version += 1
 
     def renew(self, rejected: int, *, may_fetch: bool) -> bool:
-        """
-        Return whether there is another key than a rejected one; fetch it where it is not known yet.
-
-        :param rejected: the version of the key that was rejected
-        :param may_fetch: false in a signal handler, where no connection can be fetched
-        """
+        """Return whether there is another key than a rejected one; fetch it where it is not known yet."""
         if self._fetch is None or not may_fetch:
             return self.version != rejected
         with self._lock:  # of many threads, one fetches it

@@ -20,11 +20,7 @@ _warnings = itertools.count()
 
 
 def should_retry(response: Response | None) -> bool | None:
-    """
-    Return what the server's ``x-should-retry`` says, None if it says nothing.
-
-    :param response: what the server answered, None for no answer
-    """
+    """Return what the server's ``x-should-retry`` says, None if it says nothing."""
     header = response.headers.get("x-should-retry", "").lower() if response else ""
     return {"true": True, "false": False}.get(header)
 
@@ -34,8 +30,6 @@ def is_rejected_by_bucket(response: Response) -> bool:
     Return whether a 429 may be the rate limit's.
 
     One of another limit, as for queries at once, shows tokens that are left (measured).
-
-    :param response: what the server answered
     """
     return response.status == 429 and not (_number(response.headers.get("x-ratelimit-remaining")) or 0.0) > 0
 
@@ -47,9 +41,6 @@ def server_wait(response: Response, *, now: float) -> float | None:
     The first that applies: ``Retry-After`` in seconds or as a date (proxies send it); in a 429,
     ``x-ratelimit-reset`` in milliseconds since 1970, or in seconds where the number is small, and
     ``secondsUntilReset`` in the body.
-
-    :param response: what the server answered
-    :param now: the local time, in seconds since 1970
     """
     wait = _retry_after(response, now=now)
     if wait is None and is_rejected_by_bucket(response):
@@ -60,12 +51,7 @@ def server_wait(response: Response, *, now: float) -> float | None:
 
 
 def seconds_until_reset(response: Response, *, now: float) -> float | None:
-    """
-    Return the seconds until the rate limit's bucket is refilled, None if unknown or past.
-
-    :param response: any answer; most carry ``x-ratelimit-reset``
-    :param now: the local time, in seconds since 1970
-    """
+    """Return the seconds until the rate limit's bucket is refilled, None if unknown or past."""
     reset = _number(response.headers.get("x-ratelimit-reset"))
     if reset is None:
         return None

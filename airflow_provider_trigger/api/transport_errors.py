@@ -16,19 +16,7 @@ Errors = tuple[type[Exception], ...]
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ErrorClasses:
-    """
-    By which classes a library says what went wrong.
-
-    :param own: the base of all that it raises itself; another OSError is that the CA file is gone
-    :param tls: the certificate or the handshake failed
-    :param tls_is_cause: whether that is only found among an error's causes
-    :param invalid_url: nothing can be sent to the URL, or to the proxy's
-    :param proxy: the proxy failed
-    :param connect_timeout: there was no connection in time
-    :param no_connection: there was no connection for another reason, such as a name that is not found
-    :param timeout: there was no answer in time
-    :param lost: the connection was lost
-    """
+    """By which classes a library says what went wrong."""
 
     own: Errors
     tls: Errors
@@ -42,14 +30,7 @@ class ErrorClasses:
 
 
 def transport_error(error: Exception, where: str, timeout: float, known: ErrorClasses) -> TransportError:
-    """
-    Return the error to raise.
-
-    :param error: what the library raised
-    :param where: the request and the server, for the message
-    :param timeout: how long the request could take, in seconds
-    :param known: the library's classes
-    """
+    """Return the error to raise."""
     kind, reason, retryable = _describe(error, timeout, known)
     # All that no other try can change is found before anything is sent.
     was_sent = retryable and not _is_unconnected(error, known)

@@ -28,13 +28,8 @@ _keep: ContextVar[Keep] = ContextVar("airflow_provider_trigger_keep")
 
 @contextmanager
 def without_secrets(request: Request, masking: Masking) -> Iterator[None]:
-    """
-    Mask the key in what is logged in this context; records of other contexts stay as they are.
-
-    :param request: what is sent. With a URL of its own, whose query can be a password in spellings that only
-        the HTTP library knows, nothing is logged
-    :param masking: of the key
-    """
+    """Mask the key in what is logged in this context; records of other contexts stay as they are."""
+    # The query of a URL of its own can be a password, in spellings that only the HTTP library knows.
     token = _keep.set(masking.in_record if request.url is None else lambda _: False)
     try:
         yield

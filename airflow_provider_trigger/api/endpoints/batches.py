@@ -24,13 +24,7 @@ MAX_BATCH_SIZE = 500 * 1000
 
 
 def batch_item(task_identifier: str, *, payload: Any = NO_PAYLOAD, options: Mapping[str, Any]) -> Any:
-    """
-    Return an item of a batch, as JSON.
-
-    :param task_identifier: the id of the task
-    :param payload: any JSON
-    :param options: in the API's spelling
-    """
+    """Return an item of a batch, as JSON."""
     item: dict[str, Any] = {"task": task_identifier}
     if payload is not NO_PAYLOAD:
         item["payload"] = payload
@@ -46,8 +40,6 @@ def trigger_batch(items: Sequence[Mapping[str, Any]]) -> Call[str]:
     a repeated request makes another batch of the same runs (measured). So it is repeatable if each item has a
     key. An older server does not know it: 404. An item that cannot be triggered becomes a run that has
     failed, SYSTEM_FAILURE (measured).
-
-    :param items: 1 to 500, from :func:`batch_item`; see :data:`MAX_ITEMS_AT_ONCE`
     """
     has_keys = all(item.get("options", {}).get("idempotencyKey") for item in items)
     body = {"items": list(items)}
@@ -65,9 +57,6 @@ def retrieve_batch(batch_id: str) -> Call[Batch]:
 
     A run that an earlier request has started is in it, too, although that run belongs to another batch
     (measured).
-
-    :param batch_id: as :func:`trigger_batch` returned it; goes into the URL as one percent-encoded segment
-    :raises NotSentError: the id cannot be a segment of a URL
     """
     path = f"/api/v2/batches/{segment(batch_id, what='the id of a batch')}"
     request = Request(method="GET", path=path, repeatable=True)

@@ -18,11 +18,8 @@ def cancel_runs_in_bulk(run_ids: Sequence[str], *, name: str) -> Call[str]:
     """
     Request the cancel of many runs at once: ``POST /api/v1/bulk-actions``; returns the bulk action's id.
 
-    Not repeated after a failure: it only comes before
+    Unknown ids are dropped silently (measured). Not repeated after a failure: it only comes before
     :func:`~airflow_provider_trigger.api.endpoints.runs.cancel_run`, and an older server does not know it.
-
-    :param run_ids: exact run ids, :data:`MAX_SIZE` at most; unknown ones are dropped silently (measured)
-    :param name: what the dashboard shows, up to 255 characters
     """
     body = {"action": "cancel", "runIds": list(run_ids), "name": name}
     request = Request(method="POST", path="/api/v1/bulk-actions", json=body, repeatable=False)
@@ -34,11 +31,7 @@ def cancel_runs_in_bulk(run_ids: Sequence[str], *, name: str) -> Call[str]:
 
 
 def retrieve_bulk_action(bulk_id: str) -> Call[BulkAction]:
-    """
-    Check a bulk action: ``GET /api/v1/bulk-actions/{bulkActionId}``.
-
-    :param bulk_id: as :func:`cancel_runs_in_bulk` returned it
-    """
+    """Check a bulk action: ``GET /api/v1/bulk-actions/{bulkActionId}``."""
     request = Request(method="GET", path=f"/api/v1/bulk-actions/{segment(bulk_id)}", repeatable=True)
 
     def read(response: Response) -> BulkAction:

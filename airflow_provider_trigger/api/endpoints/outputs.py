@@ -30,9 +30,6 @@ def fetch_output(url: str) -> Call[Any]:
     Sent without the key: the URL is signed, and a store may reject a second kind of authorization. What is
     there is what the worker stored (measured): for a text the bare text, for anything else a superjson
     document, whose ``json`` is returned as the API itself shows smaller outputs: dates as texts, and so on.
-
-    :param url: :attr:`airflow_provider_trigger.api.models.runs.Run.output_url`; its query is a signature
-    :raises NotSentError: it is not a URL
     """
     host, path = _split(url)
     request = Request(method="GET", path=path, url=url, repeatable=True)

@@ -8,13 +8,7 @@ from airflow_provider_trigger.api.errors import InvalidIdError
 
 
 def segment(value: str, *, what: str = "the id of a run") -> str:
-    """
-    Return an id as one percent-encoded segment of a path.
-
-    :param value: the id
-    :param what: what it is, for the error's text
-    :raises InvalidIdError: it cannot be one
-    """
+    """Return an id as one percent-encoded segment of a path, or raise InvalidIdError."""
     # Dots need no encoding and decoding servers fold them: "..", alone in its segment, leaves the path.
     if not isinstance(value, str) or not (is_encodable(value) and value.strip(".").strip()):
         shown = value[:100] if isinstance(value, str) else value

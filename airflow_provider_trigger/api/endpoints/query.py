@@ -39,11 +39,7 @@ _PLAIN = re.compile(r"[A-Za-z0-9_-]+")
 
 
 def can_be_queried(run_id: str) -> bool:
-    """
-    Return whether an id can stand in the text of a query as it is.
-
-    :param run_id: the run id
-    """
+    """Return whether an id can stand in the text of a query as it is."""
     return _PLAIN.fullmatch(run_id) is not None
 
 
@@ -57,9 +53,6 @@ def query_runs(run_ids: Sequence[str]) -> Call[list[Run]]:
 
     The runs are :meth:`~airflow_provider_trigger.api.models.runs.Run.without_contents`, and have no
     ``updated_at``.
-
-    :param run_ids: 1 to :data:`MAX_QUERIED_RUNS` ids
-    :raises ValueError: there is none, or one that :func:`can_be_queried` denies
     """
     request = _request(f"SELECT {_COLUMNS} FROM runs WHERE run_id", run_ids)
     queried = frozenset(run_ids)
@@ -79,10 +72,7 @@ def query_descendants(root_ids: Sequence[str]) -> Call[list[ChildRun]]:
     Find all that runs have started, and what that has started, of any depth: ``POST /api/v1/query``.
 
     A new run is missing for up to 1.7 s (measured), and one may be missing permanently. It costs one token.
-    For its failures see :func:`query_runs`.
-
-    :param root_ids: 1 to :data:`MAX_QUERIED_RUNS` runs; of one that another run has started, nothing is found
-    :raises ValueError: there is none, or one that :func:`can_be_queried` denies
+    Nothing is found of a run that another one has started. For its failures see :func:`query_runs`.
     """
     request = _request("SELECT run_id, status, parent_run_id FROM runs WHERE root_run_id", root_ids)
 

@@ -26,9 +26,6 @@ def snapshot_run(run_id: str) -> Call[Run]:
 
     The run is :meth:`~airflow_provider_trigger.api.models.runs.Run.without_contents`. It shows no error, and
     its ``attempt_count`` is always 0.
-
-    :param run_id: the run id; goes into the URL as one percent-encoded segment
-    :raises NotSentError: the id cannot be a segment of a URL
     """
     request = Request(
         method="GET",

@@ -30,9 +30,6 @@ def cancel_run(run_id: str) -> Call[None]:
     The server answers 200 ``{"id": …}`` for every run that exists, alive or not (measured), so no answer says
     what became of the run: only :func:`retrieve_run` does. Any other 2xx is not Trigger.dev's answer. A 400
     or 409 that says "already" is what other versions answer for a finished run, and counts as acknowledged.
-
-    :param run_id: the run id; goes into the URL as one percent-encoded segment
-    :raises NotSentError: the id cannot be a segment of a URL
     """
     request = Request(
         method="POST", path=f"/api/v2/runs/{segment(run_id)}/cancel", repeatable=True, run_id=run_id
@@ -48,24 +45,14 @@ def cancel_run(run_id: str) -> Call[None]:
 
 
 def retrieve_run(run_id: str) -> Call[Run]:
-    """
-    Check a run: ``GET /api/v3/runs/{runId}``.
-
-    :param run_id: the run id; goes into the URL as one percent-encoded segment
-    :raises NotSentError: the id cannot be a segment of a URL
-    """
+    """Check a run: ``GET /api/v3/runs/{runId}``."""
     request = Request(method="GET", path=f"/api/v3/runs/{segment(run_id)}", repeatable=True, run_id=run_id)
 
     return Call(request=request, read=lambda response: _read_run(request, response, run_id))
 
 
 def check_run(run_id: str) -> Call[Run]:
-    """
-    Check a run as :func:`retrieve_run` does, without what can be large: for waits for thousands.
-
-    :param run_id: the run id; goes into the URL as one percent-encoded segment
-    :raises NotSentError: the id cannot be a segment of a URL
-    """
+    """Check a run as :func:`retrieve_run` does, without what can be large: for waits for thousands."""
     call = retrieve_run(run_id)
     return Call(request=call.request, read=lambda response: call.read(response).without_contents())
 
@@ -75,9 +62,6 @@ def ended_run(call: Call[Run]) -> Call[Run]:
     Return the same call for a run that was seen to have ended: an older answer counts as a failure.
 
     A replica of the server's database can show what was before (measured).
-
-    :param call: from :func:`retrieve_run` or :func:`check_run`
-    :raises OutdatedAnswerError: the answer shows the run as alive
     """
 
     def read(response: Response) -> Run:
@@ -96,9 +80,6 @@ def replay_run(run_id: str) -> Call[str]:
     It works for a run in any state, leaves that run alone, and makes a new one each time, with the same
     payload, tags, metadata, queue and machine, but without an idempotency key, delay or ttl (measured). It
     cannot be made idempotent (measured), so it is not repeatable.
-
-    :param run_id: the run id; goes into the URL as one percent-encoded segment
-    :raises NotSentError: the id cannot be a segment of a URL
     """
     request = Request(
         method="POST", path=f"/api/v1/runs/{segment(run_id)}/replay", repeatable=False, run_id=run_id
@@ -116,10 +97,6 @@ def reschedule_run(run_id: str, *, delay: str) -> Call[Run]:
 
     For a run in any other state, and for a delay that is malformed or past, the server answers 400
     (measured).
-
-    :param run_id: the run id; goes into the URL as one percent-encoded segment
-    :param delay: from now on, such as ``1h30m``, or an ISO date
-    :raises NotSentError: the id cannot be a segment of a URL
     """
     path = f"/api/v1/runs/{segment(run_id)}/reschedule"
     request = Request(method="POST", path=path, json={"delay": delay}, repeatable=True, run_id=run_id)
@@ -127,11 +104,7 @@ def reschedule_run(run_id: str, *, delay: str) -> Call[Run]:
 
 
 def list_newest_runs() -> Call[None]:
-    """
-    List a few runs, to try whether the server answers: ``GET /api/v1/runs``.
-
-    :raises UnexpectedAnswerError: the answer is not a list of runs
-    """
+    """List a few runs, to try whether the server answers: ``GET /api/v1/runs``."""
     params = {"page[size]": "10"}  # the vendor's description allows no less
     request = Request(method="GET", path="/api/v1/runs", params=params, repeatable=True)
 
@@ -155,15 +128,8 @@ def list_runs_page(
     List runs that fit all filters, newest first: ``GET /api/v1/runs``; lags 1 to 2 s behind (measured).
 
     A page may be short or empty although there are more: list until :attr:`RunPage.next` is None (measured).
-
-    :param tags: a run has any of these, exactly (measured)
-    :param statuses: a run has any of these; the server rejects a word that it does not know (measured)
-    :param task_identifiers: a run is of any of these tasks
-    :param batch_id: the batch that started a run; not one whose item got it by its key (measured)
-    :param created_from: since when; None for the last 7 days (measured)
-    :param page_size: how many at most, 10 to 100
-    :param after: :attr:`RunPage.next` of the page before
-    :raises ValueError: a tag, task or batch is empty or has a comma, or a time has no zone
+    Measured: a run fits that has any of the tags, exactly; a batch lacks a run that an item got by its key; a
+    status word that the server does not know is an error; ``created_from=None`` is the last 7 days.
     """
     batch_ids = [] if batch_id is None else [batch_id]
     for what, values in (("tag", tags), ("task", task_identifiers), ("batch", batch_ids)):

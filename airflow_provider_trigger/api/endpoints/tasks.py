@@ -34,11 +34,6 @@ def trigger_task(
     the server does not understand in the options it mostly ignores (measured). With an ``idempotencyKey`` it
     answers with the run that has the key already, if there is one; then payload and options have no effect
     (measured). Only such a request is repeatable.
-
-    :param task_identifier: the id of the task; goes into the URL as one percent-encoded segment
-    :param payload: any JSON
-    :param options: in the API's spelling
-    :raises NotSentError: the id cannot be a segment of a URL
     """
     body: dict[str, Any] = {"options": dict(options)}
     if payload is not NO_PAYLOAD:
@@ -60,14 +55,10 @@ def trigger_task(
 
 def reset_idempotency_key(key: str, *, task_identifier: str) -> Call[None]:
     """
-    Take an idempotency key off its run: ``POST /api/v1/idempotencyKeys/{key}/reset``.
+    Take a key of a task off its run: ``POST /api/v1/idempotencyKeys/{key}/reset``.
 
     The run itself continues (measured). The server answers 404 where no run has the key, as when the reset is
     repeated after its answer was lost (measured): that is a success, too.
-
-    :param key: exactly as it was sent with the trigger
-    :param task_identifier: the id of the task; a key belongs to one (measured)
-    :raises NotSentError: the key cannot be a segment of a URL: it has only dots, or is empty
     """
     request = Request(
         method="POST",

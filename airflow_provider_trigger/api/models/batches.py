@@ -9,29 +9,18 @@ from typing import Any
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Batch:
-    """
-    What ``GET /api/v2/batches/{id}`` shows.
-
-    :param id: the batch id, ``batch_…``
-    :param status: PENDING, PROCESSING, COMPLETED, PARTIAL_FAILED or ABORTED. COMPLETED means that the server
-        has no more to do with it: its runs have ended in any status, or existed before (measured)
-    :param run_count: how many items it has
-    :param run_ids: in the order of its items; fewer than ``run_count`` while the server still creates them
-        (measured)
-    """
+    """What ``GET /api/v2/batches/{id}`` shows."""
 
     id: str
     status: str
+    """``COMPLETED`` means that its runs have ended in any status, or existed before (measured)."""
     run_count: int
     run_ids: tuple[str, ...]
+    """In the order of its items; fewer while the server still creates them (measured)."""
 
     @classmethod
     def from_answer(cls, answer: Mapping[str, Any]) -> Batch | None:
-        """
-        Read the server's JSON object; return None where it is not a batch.
-
-        :param answer: the decoded body
-        """
+        """Read the server's JSON object; return None where it is not a batch."""
         batch_id, status = answer.get("id"), answer.get("status")
         count, runs = answer.get("runCount"), answer.get("runs")
         if not isinstance(batch_id, str) or not isinstance(status, str):

@@ -13,10 +13,6 @@ class BulkAction:
     What ``GET /api/v1/bulk-actions/{id}`` shows.
 
     The total is left out: it can be below ``success`` (measured).
-
-    :param status: PENDING, COMPLETED or ABORTED
-    :param success: how many it canceled
-    :param failure: how many it did not cancel, those that had finished among them
     """
 
     status: str
@@ -30,11 +26,7 @@ class BulkAction:
 
     @classmethod
     def from_answer(cls, answer: Mapping[str, Any]) -> BulkAction | None:
-        """
-        Read the server's JSON object; return None where it is not a bulk action.
-
-        :param answer: the decoded body
-        """
+        """Read the server's JSON object; return None where it is not a bulk action."""
         counts, status = answer.get("counts"), answer.get("status")
         if not isinstance(counts, Mapping) or not isinstance(status, str):
             return None

@@ -19,21 +19,15 @@ _OWN_END_WITHIN = timedelta(milliseconds=20)
 
 @dataclass(frozen=True, slots=True)
 class ChildRun:
-    """
-    A run that another one has started.
-
-    :param id: the run id, ``run_…``
-    :param status: Trigger.dev's word
-    :param parent_id: the id of the run that has started it
-    :param is_current: whether the status is up to date, as in the answer to a check, unlike a query's
-    :param started_at: when a worker first took it, where the status is up to date; None if none ever did
-    """
+    """A run that another one has started."""
 
     id: str
     status: str
     parent_id: str
     is_current: bool = False
+    """Whether the status is up to date, as in the answer to a check, unlike a query's."""
     started_at: datetime | None = None
+    """When a worker first took it, where the status is up to date."""
 
     @property
     def may_need_cancel(self) -> bool:
@@ -47,12 +41,7 @@ class ChildRun:
 
 
 def children_of(run_id: str, attributes: Mapping[str, Any]) -> list[ChildRun]:
-    """
-    Return the runs that a run has started itself: one level only, with up-to-date statuses (measured).
-
-    :param run_id: the run
-    :param attributes: the server's answer to a check of it
-    """
+    """Return the runs that a run has started itself: one level only, with up-to-date statuses (measured)."""
     children = _related(attributes, "children")
     found = [child for child in children if isinstance(child, dict)] if isinstance(children, list) else []
     return [
@@ -69,11 +58,7 @@ def children_of(run_id: str, attributes: Mapping[str, Any]) -> list[ChildRun]:
 
 
 def root_id_of(attributes: Mapping[str, Any]) -> str | None:
-    """
-    Return the id of the run at the top of a run's tree, None for a run that no other one has started.
-
-    :param attributes: the server's answer to a check of it
-    """
+    """Return the id of the run at the top of a run's tree, None for a run that no other one has started."""
     return read_text(_related_run(attributes, "root").get("id"))
 
 
@@ -85,10 +70,6 @@ def has_ended_with_parent(
 
     A parent's end cancels its children, whose ``finishedAt`` is then the parent's; a child that executes has
     it although its worker continues, until that acknowledges (measured).
-
-    :param attributes: the server's answer to a check of the run
-    :param finished_at: when it ended, as the answer says
-    :param updated_at: when it last changed, as the answer says
     """
     if updated_at is None or updated_at - finished_at <= _OWN_END_WITHIN:
         return False

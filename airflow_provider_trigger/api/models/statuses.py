@@ -46,26 +46,20 @@ class RunStatus(StrEnum):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Meaning:
-    """
-    What a status says of a run.
-
-    :param is_todays: whether the API uses the word today, and so accepts it as a filter of lists (measured)
-    :param todays: the word that the API uses today for the same, None for its own words and where it has none
-    :param is_final: whether the run has ended
-    :param is_success: whether it ended well
-    :param may_succeed_again: whether another run may do better, as this one was neither canceled nor expired
-    :param has_worker: whether a worker may have the run; without one, a cancel terminates it at once
-        (measured)
-    :param waits_for_version: whether no deployed version has its task or its queue
-    """
+    """What a status says of a run."""
 
     is_todays: bool = False
+    """Whether the API uses the word today, and so accepts it as a filter of lists (measured)."""
     todays: RunStatus | None = None
+    """The word that the API uses today for the same; None for its own words and where it has none."""
     is_final: bool = False
     is_success: bool = False
     may_succeed_again: bool = False
+    """Whether another run may do better, as this one was neither canceled nor expired."""
     has_worker: bool = False
+    """Whether a worker may have the run; without one, a cancel terminates it at once (measured)."""
     waits_for_version: bool = False
+    """Whether no deployed version has its task or its queue."""
 
 
 MEANINGS: dict[str, Meaning] = {
@@ -99,21 +93,12 @@ _UNKNOWN = Meaning(has_worker=True)
 
 
 def meaning_of(status: str) -> Meaning:
-    """
-    Return what a status means.
-
-    :param status: the server's word; one that is not known means a run that is alive
-    """
+    """Return what a status means."""
     return MEANINGS.get(status, _UNKNOWN)
 
 
 def todays_word(word: str) -> str:
-    """
-    Return the word that the API uses today for a status in any of its dialects.
-
-    :param word: as the query, the realtime feed or an older API version writes it; one that is not known is
-        returned as it is
-    """
+    """Return the word that the API uses today for a status in any of its dialects."""
     status = word.upper().replace(" ", "_")
     if status not in MEANINGS:
         return word

@@ -6,20 +6,12 @@ from datetime import UTC, datetime
 
 
 def read_text(value: object) -> str | None:
-    """
-    Return a text, None for anything else and for an empty one.
-
-    :param value: of the server's JSON
-    """
+    """Return a text, None for anything else and for an empty one."""
     return value if isinstance(value, str) and value else None
 
 
 def read_time(value: object) -> datetime | None:
-    """
-    Return a time with its zone, None for anything else.
-
-    :param value: of the server's JSON
-    """
+    """Return a time with its zone, None for anything else."""
     try:
         time = datetime.fromisoformat(value) if isinstance(value, str) else None
     except ValueError:
