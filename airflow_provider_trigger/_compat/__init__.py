@@ -154,7 +154,7 @@ def triggers_have_on_kill() -> bool:
 
 
 def scheduler_knows_resumed_tasks() -> bool:
-    """Return whether the scheduler tells a deferral that it sees late from the end of the resumed task."""
+    """Return whether the scheduler distinguishes a deferral that it sees late from the resumed task's end."""
     return tuple(map(int, airflow_version().split(".")[:2])) >= (3, 4)
 
 

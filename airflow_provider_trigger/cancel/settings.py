@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from airflow_provider_trigger import defaults
 
 TIME_LIMIT = 120.0
-"""How long runs are canceled that nobody waits for any more, in seconds."""
+"""How long the cancel of runs is repeated that are no longer waited for, in seconds."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

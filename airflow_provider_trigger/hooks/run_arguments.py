@@ -75,7 +75,8 @@ def wait_settings(
     :param timeout: how long to wait; None for no limit
     :param poll_interval: see :class:`~airflow_provider_trigger.run.wait_settings.WaitSettings`
     :param pending_version_timeout: how long the run may wait for a version; None for no limit
-    :raises ValueError: one of them is not a duration, below 0, or 0.01 s for the interval; or it is no run id
+    :raises ValueError: one of them is not a duration, below 0, or 0.01 s for the interval; or ``run_id`` is
+        not a run id
     """
 
     def seconds(name: str, value: Duration | None, least: float = 0.0) -> float | None:

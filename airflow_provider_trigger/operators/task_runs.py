@@ -152,7 +152,7 @@ class TaskRunsOperator(RunsOperator):
         """
         Return the key of this execution, None where it has no task instance; call it once.
 
-        :param content: what tells it apart where a task executes operators by hand, in any order
+        :param content: what distinguishes it where a task executes operators by hand, in any order
         """
         from airflow_provider_trigger.sources.context import key_of
 

@@ -517,6 +517,7 @@ def test_it_defers_what_has_not_ended_at_once(server, context) -> None:
             "success_statuses": ["COMPLETED"],
             "cancels_others": False,
             "logs_progress": False,
+            "logs_end": True,
             "names_completed": True,
         },
         "try_number": None,
