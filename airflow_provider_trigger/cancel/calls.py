@@ -28,30 +28,19 @@ _CHECK_BEFORE_WITHIN = 6.0
 
 
 class Calls:
-    """
-    Make the steps of each job.
-
-    :param exchange: makes the steps of each call
-    :param settings: how to cancel
-    :ivar deadline: of the whole work, which begins now
-    :ivar singly_from: when each run that may be alive gets a cancel of its own, whatever a bulk action does
-    """
+    """Make the steps of each job."""
 
     def __init__(self, exchange: Exchange, settings: CancelSettings) -> None:
         now = exchange.monotonic()
         self.deadline = Deadline.after(settings.time_limit, now=now)
         self.singly_from = self.deadline.before(_SHARE_FOR_BULK, now=now).at
+        """When each run that may be alive gets a cancel of its own, whatever a bulk action does."""
         self._exchange = exchange
         self._settings = settings
         self._cancels_until = self.deadline.before(_SHARE_FOR_CANCELS, now=now)
 
     def steps(self, action: Action, subject: Subject) -> Steps[Any]:
-        """
-        Make the steps of a job; an id that cannot be sent shows at the first of them.
-
-        :param action: what it is
-        :param subject: what it is for
-        """
+        """Make the steps of a job; an id that cannot be sent shows at the first of them."""
         if isinstance(subject, BulkPart):
             name = self._settings.bulk_action_name
             return (yield from bulk_steps(self._exchange, subject, name=name, deadline=self.deadline))

@@ -43,11 +43,7 @@ def confirmation_steps(
 
 
 class Confirmations:
-    """
-    Decide when to query which runs, one query at a time.
-
-    :param put: lets a query begin at a time, in seconds on the monotonic clock
-    """
+    """Decide when to query which runs, one query at a time."""
 
     def __init__(self, put: Callable[[Confirmation, float], None]) -> None:
         self._put = put
@@ -91,7 +87,7 @@ class Confirmations:
         """
         Take in how a query ended; return the runs that it has named, and all others once it is of no use.
 
-        :param notes_ends: whether an end that it shows counts as a check of the run
+        With ``notes_ends``, an end that it shows counts as a check of the run.
         """
         self._is_open, done = False, confirmation.records
         if error is None:

@@ -21,22 +21,11 @@ class Queue(Generic[T]):
         self._held: _Held[T] | None = None
 
     def put(self, item: T, *, urgency: int, at: float = -math.inf) -> None:
-        """
-        Add an item.
-
-        :param item: what :meth:`take` returns
-        :param urgency: the smallest number comes first
-        :param at: when it becomes ready, on the monotonic clock
-        """
+        """Add an item."""
         heapq.heappush(self._later, (at, next(self._numbers), urgency, item))
 
     def take(self, now: float, *, before: float = math.inf) -> T | None:
-        """
-        Remove and return the most urgent item that is ready, None if there is none.
-
-        :param now: the time on the monotonic clock
-        :param before: items of this urgency and less urgent ones are left
-        """
+        """Remove and return the most urgent item that is ready, None if there is none."""
         held = self._held
         if held is not None and not held.is_taken:
             if now < held.at:
@@ -62,10 +51,7 @@ class Queue(Generic[T]):
         """
         Add an item, and return no other one until :meth:`release`; of several such items the first counts.
 
-        :param item: what :meth:`take` returns
-        :param urgency: the smallest number comes first, once the others are returned again
-        :param at: when it becomes ready, on the monotonic clock
-        :param until: when the others are returned again at the latest; as much later as it is taken later
+        The others are returned again at ``until``, or as much later as the item is taken later than ``at``.
         """
         if self._held is not None and not self.is_held_for(item):
             self.put(item, urgency=urgency, at=at)
@@ -73,11 +59,7 @@ class Queue(Generic[T]):
             self._held = _Held(item, urgency, at, until)
 
     def is_held_for(self, item: T) -> bool:
-        """
-        Return whether the others wait for an item.
-
-        :param item: the item itself
-        """
+        """Return whether the others wait for an item."""
         return self._held is not None and self._held.item is item
 
     def release(self) -> None:

@@ -58,18 +58,13 @@ def _progress(records: Sequence[RunRecord], unfinished: int) -> str:
 
 
 class Schedule:
-    """
-    Decide what goes out next for many runs, and take in what comes back. Not safe to use in several threads.
-
-    :ivar awaits_more: whether :meth:`add` may still be called, so that it has not ended
-    :ivar search: of descendants, None if they are not canceled
-    """
+    """Decide what goes out next for many runs, and take in what comes back. Not safe in several threads."""
 
     def __init__(self, exchange: Exchange, records: Sequence[RunRecord], settings: CancelSettings) -> None:
         now = exchange.monotonic()
         self.end: End | None = None
         self.rejection: AuthenticationError | None = None
-        self.awaits_more = False
+        self.awaits_more = False  # whether :meth:`add` may still be called, so that it has not ended
         self._exchange = exchange
         self._records: list[RunRecord] = []
         self._settings = settings

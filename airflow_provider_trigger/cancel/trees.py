@@ -11,16 +11,11 @@ from airflow_provider_trigger.cancel.record import Before, RunRecord
 
 
 class Trees:
-    """
-    The runs that were given, and their descendants as far as they are known.
-
-    :ivar unwalked: descendants that have ended, which only a check shows the children of; in the order in
-        which they were found
-    :ivar known_roots: all that were in :attr:`roots` so far, or are now
-    """
+    """The runs that were given, and their descendants as far as they are known."""
 
     def __init__(self) -> None:
         self.unwalked: dict[str, None] = {}
+        """Descendants that have ended, which only a check shows the children of, as they were found."""
         self.known_roots: set[str] = set()
         self._known: set[str] = set()
         self._roots: dict[str, str] = {}
@@ -31,11 +26,7 @@ class Trees:
         return list(dict.fromkeys(self._roots.values()))
 
     def add(self, run_ids: Iterable[str]) -> list[str]:
-        """
-        Add given runs; return those that it did not have as given runs or as descendants.
-
-        :param run_ids: exact run ids
-        """
+        """Add given runs; return those that it did not have as given runs or as descendants."""
         new = [run_id for run_id in dict.fromkeys(run_ids) if run_id not in self._known]
         self._known.update(new)
         self.known_roots.update(new)
@@ -43,11 +34,7 @@ class Trees:
         return new
 
     def take_run(self, run: Run) -> list[ChildRun]:
-        """
-        Take in a check of a run; return the descendants that are new and may need a cancel.
-
-        :param run: what it showed
-        """
+        """Take in a check of a run; return the descendants that are new and may need a cancel."""
         self.unwalked.pop(run.id, None)
         if run.root_id and run.id in self._roots:
             self._roots[run.id] = run.root_id
@@ -55,11 +42,7 @@ class Trees:
         return self.take(run.children)
 
     def take(self, children: Iterable[ChildRun]) -> list[ChildRun]:
-        """
-        Take in runs of any tree; return the descendants of the given runs that are new and may need a cancel.
-
-        :param children: in any order
-        """
+        """Take in runs of any tree; return new descendants of the given runs that may need a cancel."""
         of_parent = defaultdict[str, list[ChildRun]](list)
         for child in children:
             of_parent[child.parent_id].append(child)
@@ -84,9 +67,6 @@ def record_of(child: ChildRun, *, now: float) -> RunRecord:
 
     A check of its parent stands for a check before its cancel: during another one the cancel of the parent
     could reach it, after which a suspended run looks like one that executes (measured).
-
-    :param child: as it was found
-    :param now: the time on the monotonic clock, in seconds
     """
     return RunRecord(
         child.id,

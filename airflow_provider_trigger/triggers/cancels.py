@@ -47,11 +47,7 @@ _cancels: WeakKeyDictionary[asyncio.AbstractEventLoop, dict[Environment, _Cancel
 
 
 async def cancel_runs(run_ids: Iterable[str], hook: TriggerDevHook) -> dict[str, CancelResult]:
-    """
-    Cancel runs together with those of other callers; return what became of each, by run id.
-
-    :param hook: has its connection already
-    """
+    """Cancel runs together with those of other callers; return what became of each, by run id."""
     of_loop = _cancels.setdefault(asyncio.get_running_loop(), {})
     cancels = of_loop.setdefault(hook.settings.environment, _Cancels())
     results = {run_id: cancels.add(run_id, hook) for run_id in run_ids}

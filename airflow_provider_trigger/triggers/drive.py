@@ -17,12 +17,7 @@ if TYPE_CHECKING:
 
 
 async def drive(steps: Steps, hook: TriggerDevHook) -> dict[str, Waited]:
-    """
-    Wait on an event loop; return what became of each run, by run id.
-
-    :param steps: from :func:`airflow_provider_trigger.run.wait.wait_for_runs`
-    :param hook: has its connection already
-    """
+    """Wait on an event loop; return what became of each run, by run id."""
     reply: Any = None
     with closing(steps):
         async with watch_runs(hook) as listener:

@@ -33,14 +33,7 @@ def cancel_if_ended(
     run_ids: Sequence[str],
     log: Log,
 ) -> None:
-    """
-    Begin to check whether a trigger's task was ended, and cancel its run then; do not wait for it.
-
-    :param is_still_deferred: checks in Airflow, blocking; raises where there is no answer
-    :param cancel: cancels the runs
-    :param run_ids: the runs, for the log
-    :param log: where to write that there was no answer
-    """
+    """Begin to check whether a trigger's task was ended, and cancel its run then; do not wait for it."""
     keep(_cancel_if_ended(is_still_deferred, cancel, run_ids, log), context=contextvars.Context())
 
 

@@ -12,12 +12,7 @@ _tasks: set[asyncio.Task[None]] = set()
 
 
 def keep(work: Coroutine[Any, Any, None], *, context: Context | None = None) -> asyncio.Task[None]:
-    """
-    Begin some work in a task of its own. Await it through :func:`asyncio.shield`, if at all.
-
-    :param work: the work
-    :param context: the context variables that it sees; None for a copy of those of its caller
-    """
+    """Begin some work in a task of its own. Await it through :func:`asyncio.shield`, if at all."""
     task = asyncio.get_running_loop().create_task(work, context=context)
     _tasks.add(task)
     task.add_done_callback(_tasks.discard)

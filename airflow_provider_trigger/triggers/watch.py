@@ -169,11 +169,7 @@ class Listener:
         self._woken = asyncio.Event()
 
     async def check(self, step: Check) -> News:
-        """
-        Take a step of the wait: return what is new, at the latest when the step says so, or after 5 minutes.
-
-        :raises RuntimeError: the watch crashed
-        """
+        """Return what is new, at the latest when the step of the wait says so, or after 5 minutes."""
         if step.is_fresh:
             return await self._watch.check_now(step.run_ids)
         self._follow(step)

@@ -88,11 +88,7 @@ class WatchClients:
             self._offered = settings
 
     async def call(self, use: Use, call: Call[T]) -> T:
-        """
-        Make one call, without repeating it.
-
-        :raises TriggerDevError: it failed
-        """
+        """Make one call, without repeating it."""
         await self._try_offered(call)
         clients = self._clients
         try:
