@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from typing import Any
 
 import pytest
@@ -232,6 +233,7 @@ def test_many_runs_are_canceled_by_few_bulk_actions_and_confirmed_by_queries(
     payloads = list(range(700))
     start = batch(payloads=payloads, task_identifier="endless", wait_for_completion=False)
     run_try(start, started_at="2026-01-01T06:00:02Z")
+    time.sleep(server.list_lag)  # the list shows them all
     before = len(server.requests)
     notify(alert(), timeout=120)  # a busy machine
     assert said.lines("Dag 'a_dag', Dag run 'manual_1': 700 Trigger.dev runs: 700 canceled")
