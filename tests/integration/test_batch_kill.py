@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 
 import pytest
 from killing import Killed
@@ -132,7 +133,13 @@ def slow_down(server):
 def hang(server):
     server.hang_next(3, path="/tasks/batch", after_handling=True)
     server.hang_next(None)
-    threading.Timer(3, server.clear_faults).start()
+
+    def recover():
+        until(lambda: len(sent(server, "/tasks/batch")) > 1, "one request is rejected")
+        time.sleep(3)
+        server.clear_faults()
+
+    threading.Thread(target=recover, daemon=True).start()
 
 
 @pytest.mark.usefixtures("short_kill_time")
@@ -140,7 +147,7 @@ def hang(server):
 def test_a_request_that_is_rejected_has_the_time_to_cancel_what_a_slow_server_starts_beside_it(
     how, server, connect, run_try, meanwhile, posts
 ):
-    connect(timeout=4 if how is slow_down else 2, retry_for=60)
+    connect(timeout=4, retry_for=60)
     server.on_task("endless", after=None)
     server.list_lag = 1.0
     server.delay_next(1, 1.5, path="/api/v2/batches/")  # until the faults are set

@@ -120,7 +120,7 @@ def test_it_continues_when_its_caller_is_canceled(server, connection: str) -> No
 def test_a_maintenance_page_does_not_end_it(
     server, connection: str, monkeypatch: pytest.MonkeyPatch, page: str
 ) -> None:
-    monkeypatch.setattr(exchange, "WAIT", wait_none())
+    monkeypatch.setattr(exchange, "wait", wait_none())
     monkeypatch.setattr(circuit_breaker, "PROBE_INTERVAL", 0.01)
     one = server.add_run("EXECUTING")
     getattr(server, page)(30)
