@@ -87,7 +87,7 @@ def test_without_xcoms_only_the_ids_are_pushed_and_once(execute, server, ti, mon
     monkeypatch.setattr(ti, "xcom_push", xcom_push)
     assert execute(operator(payloads=list(range(50)), do_xcom_push=False)) == [1] * 50
     assert [key for key in seen if key in ("run_id", "results")] == ["run_id"]
-    assert ti.pushed["run_id"] == list(server.runs)
+    assert [server.runs[run_id].payload for run_id in ti.pushed["run_id"]] == list(range(50))
 
 
 @pytest.fixture
