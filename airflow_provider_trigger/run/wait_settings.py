@@ -36,7 +36,7 @@ class WaitSettings:
         wait for all; None for waiting for each run, however the others end
     :param cancels_others: whether the other runs are canceled where one has ended the wait for all
     :param logs_progress: whether the number of runs in each status is logged every 30 s
-    :param logs_end: whether it is logged how a run has ended; else whoever resumes says it
+    :param logs_end: whether it is logged how a run has ended; else the resumed task logs it
     :param names_completed: whether a trigger's event names the runs that completed, or only counts them
     """
 

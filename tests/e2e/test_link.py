@@ -16,7 +16,7 @@ from airflow_provider_trigger.links.run import TriggerRunLink
 from airflow_provider_trigger.testing import TriggerDevServer
 
 pytestmark = pytest.mark.skipif(
-    AIRFLOW not in (*SHOWN, (3, 4)), reason="looked at on the oldest and on the newest Airflows"
+    AIRFLOW not in (*SHOWN, (3, 4)), reason="tested on the oldest and on the newest Airflows"
 )
 
 

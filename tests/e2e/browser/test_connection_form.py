@@ -22,7 +22,7 @@ from airflow_provider_trigger.hooks.connection import read_settings
 from airflow_provider_trigger.testing import TriggerDevServer
 
 pytestmark = pytest.mark.skipif(
-    AIRFLOW not in SHOWN, reason="looked at on the oldest Airflow and on the newest release"
+    AIRFLOW not in SHOWN, reason="tested on the oldest Airflow and on the newest release"
 )
 # Their Test button refuses each saved connection that has no port: https://github.com/apache/airflow/pull/73298
 REFUSES_WITHOUT_PORT = AIRFLOW_VERSION in ("3.3.1", "3.3.2")

@@ -505,7 +505,7 @@ def test_work_for_several_triggers_sees_no_context_of_one(server, connection: st
         "get_hook",
         "cancel_runs",
         "close",
-    }  # the last one closes what nobody needs any more
+    }  # the last one closes what is no longer needed
     assert {work for is_of_one, work in begun if is_of_one} == own
     assert {work for is_of_one, work in begun if not is_of_one} >= {"_work", "_query", "_cancel_gathered"}
 
