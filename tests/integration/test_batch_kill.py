@@ -132,7 +132,8 @@ def slow_down(server):
 
 def hang(server):
     server.hang_next(3, path="/tasks/batch", after_handling=True)
-    server.hang_next(None)
+    for path in ("/tasks/batch", "/api/v1/", "/api/v2/runs/", "/api/v3/"):  # not that of the first batch's ids
+        server.hang_next(None, path=path)
 
     def recover():
         until(lambda: len(sent(server, "/tasks/batch")) > 1, "one request is rejected")

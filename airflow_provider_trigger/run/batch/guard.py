@@ -165,7 +165,7 @@ class BatchGuard(CancelGuard):
                     key = run.idempotency_key
                     if run.id not in known and (key in keys or (is_earlier and is_earlier(key))):
                         found[run.id] = key
-                if keys <= set(found.values()):
+                if not is_earlier and keys <= set(found.values()):
                     break
         except TriggerDevError as error:
             if is_earlier:  # of others, the log says which items have no answer

@@ -308,6 +308,17 @@ def test_so_are_those_of_an_earlier_try_that_were_not_taken_up_yet(server, guard
     assert (taken_up.cancel_requests, gone.cancel_requests, log.of("error")) == (1, 1, [])
 
 
+def test_those_of_an_earlier_try_are_found_although_the_list_lags(
+    server, guard: BatchGuard, clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("airflow_provider_trigger.run.batch.guard.time", clock)
+    server.list_lag = 2.0
+    started = server.add_run("EXECUTING", tags=[TAG], idempotency_key="k0")
+    guard.tag, guard.is_earlier, guard.run_ids = TAG, {"k0"}.__contains__, [None]
+    fail(guard, StoppedError())
+    assert started.status == "CANCELED"
+
+
 def test_where_the_list_is_empty_now_all_of_an_earlier_try_are_found(server, guard: BatchGuard) -> None:
     gone = server.add_run("EXECUTING", tags=[TAG], idempotency_key="k0")
     guard.tag, guard.is_earlier = TAG, {"k0"}.__contains__
