@@ -132,7 +132,8 @@ def slow_down(server):
 
 def hang(server):
     server.hang_next(3, path="/tasks/batch", after_handling=True)
-    for path in ("/tasks/batch", "/api/v1/", "/api/v2/runs/", "/api/v3/"):  # not that of the first batch's ids
+    # All but the call that shows the ids of the first batch.
+    for path in ("/tasks/batch", "/api/v1/", "/api/v2/runs/", "/api/v3/"):
         server.hang_next(None, path=path)
 
     def recover():
@@ -160,8 +161,7 @@ def test_a_request_that_is_rejected_has_the_time_to_cancel_what_a_slow_server_st
     meanwhile(lambda: server.runs, reject_one)
     ended = run_try(batch("endless", payloads=list(range(100))))
     assert "answered 400" in str(ended.error)
-    # The rejection may come before all others are sent.
-    assert len(server.runs) > 20
+    assert len(server.runs) >= 20  # on a busy machine the rejection comes before the others are sent
     assert set(statuses(server)) == {"CANCELED"}
 
 
