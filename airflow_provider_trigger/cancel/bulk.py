@@ -35,11 +35,7 @@ _FIRST_PAUSE, _PAUSE_FACTOR, _LONGEST_PAUSE = 0.5, 1.5, 3.0
 
 
 class BulkParts:
-    """
-    The bulk actions of one cancellation.
-
-    The first one goes alone until the server has accepted it: an older server does not know bulk actions.
-    """
+    """Bulk actions; the first goes alone until it is accepted, as an older server does not know them."""
 
     def __init__(self) -> None:
         self._has_failed = False
@@ -48,7 +44,7 @@ class BulkParts:
 
     @property
     def may_work(self) -> bool:
-        """Whether the server may accept one: it has accepted one, or none has failed."""
+        """True until one fails, and always once one was accepted."""
         return self._was_accepted or not self._has_failed
 
     @property
@@ -86,9 +82,7 @@ def bulk_steps(exchange: Exchange, part: BulkPart, *, name: str, deadline: Deadl
     """
     Request the cancel of a part's runs, and follow the bulk action until it ends, or is not needed.
 
-    What became of a run only a check of it shows: unknown ids and runs triggered a moment ago are left out,
-    and the counts do not say which (measured). One that begins after a stall is not followed: from then on
-    its runs are canceled alone, but for those that a query shows as ended.
+    Its counts do not say which runs it left out (measured). It is not followed where it begins after a stall.
     """
     now = exchange.monotonic()
     share = Deadline(min(deadline.before(SHARE, now=now).at, now + LONGEST))

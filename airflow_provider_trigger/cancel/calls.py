@@ -62,7 +62,7 @@ class Calls:
         return Deadline(min(self.deadline.at, until))
 
     def _patience(self, action: Action, record: RunRecord) -> float | None:
-        """Return how long a call is repeated, in seconds; None for as long as any call."""
+        """In seconds; None for as long as any call."""
         if action is Action.CHECK_TERMINATION or (action is not Action.CANCEL and not record.cancels):
             # It is repeated anyway; or it only spares waiting later, before the cancel; or it follows a bulk
             # action, and the run gets a cancel of its own.

@@ -1,14 +1,9 @@
 """
 Cancel many runs at once: one result a run, and no run's failure stops another.
 
-Every run has a record of what was sent, what came back and what was seen, and one queue holds what comes
-next: cancels before checks, so that all runs are stopped soonest. A run whose cancel has returned is checked
-without waiting for the others. The check decides the outcome, never the cancel's 200, which says nothing
-(measured).
-
-Many runs are first canceled in bulk, with one request for 500 of them. A bulk action misses runs triggered a
-moment ago, drops unknown ids and does not say which (measured): so each run is checked all the same, and one
-that is not shown as ended gets its own cancel at once.
+A check decides the outcome, never the cancel's 200, which says nothing (measured). A bulk action cancels 500
+runs with one request, but misses runs triggered a moment ago, drops unknown ids and does not say which
+(measured): so each run is checked, and gets its own cancel at once if it is not shown as ended.
 """
 
 from __future__ import annotations
@@ -31,11 +26,8 @@ class Cancellation:
     """
     Cancel many runs; :attr:`results` can be read at any time, also when it was cut short.
 
-    :param client: for the environment that the runs belong to
-    :param run_ids: exact run ids; repeated ones count once
-    :param settings: how to cancel
-    :param is_stopped: called several times a second; true stops the work within a second
-    :param action_for: returns what to do about an error, for the results
+    ``is_stopped`` is called several times a second; ``action_for`` says what to do about an error, for the
+    results.
     """
 
     def __init__(
@@ -60,11 +52,7 @@ class Cancellation:
 
     @property
     def results(self) -> list[CancelResult]:
-        """
-        What is known of each run, in the ids' order, and then of descendants.
-
-        A run that was not reached is ``failed``.
-        """
+        """In the ids' order, and then of descendants; a run that was not reached is ``failed``."""
         return self.schedule.results(self._action_for) if self._results is None else self._results
 
     @property
@@ -84,9 +72,8 @@ class Cancellation:
 
     def run(self, further: Iterable[Iterable[str]] | None = None) -> list[CancelResult]:
         """
-        Cancel the runs.
+        Cancel the runs, and ``further`` ones, whose ids are read while the others are being canceled.
 
-        :param further: ids of further runs, read while the others are being canceled; None for none
         :raises AuthenticationError: the key was rejected twice, which ends the work
         """
         count = self._workers

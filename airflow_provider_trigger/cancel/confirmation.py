@@ -1,8 +1,8 @@
 """
 Confirm by queries that runs are canceled. Pure.
 
-One query shows as many runs as 10 bulk actions take. A check of each would take minutes, and the whole rate
-limit. What a query does not show as ended needs more, as usual: it can lose an end permanently (measured).
+A query shows as many runs as 10 bulk actions take. It can lose an end permanently (measured): what it does
+not show as ended is checked by itself.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Why runs were not canceled, for a text about many: grouped by reason, and each cause once. Pure."""
+"""Why runs were not canceled, for a text about many. Pure."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def _general(reason: Reason) -> str:
 
 
 def _why(result: CancelResult, named: set[str]) -> str:
-    """Return why a run failed, without the errors and actions that were named before; note those."""
+    """Omit the errors and actions that were named before, and note those of this result as named."""
     text = str(result.request)
     for reason in result.reasons:
         text += reason.label + ("the same error" if reason.general in named else _general(reason))

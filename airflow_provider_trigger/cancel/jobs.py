@@ -1,4 +1,4 @@
-"""What is done for runs, one call or several at a time, and what comes next by urgency. Pure."""
+"""What is done for runs, and what comes next by urgency. Pure."""
 
 from __future__ import annotations
 
@@ -17,16 +17,13 @@ _CHECKS = (Action.CHECK_LEFT_OUT, Action.CHECK)
 
 @dataclass(slots=True, eq=False)
 class Job:
-    """
-    A call, a bulk action or a look for descendants that is being made.
-
-    :param sent_at: when its last request was sent, None before the first
-    """
+    """A call, a bulk action or a look for descendants that is being made."""
 
     action: Action
     subject: Subject
     steps: Steps[Any]
     sent_at: float | None = None
+    """When its last request was sent, on the monotonic clock; None before the first."""
 
 
 Item = Job | tuple[Action, Subject]

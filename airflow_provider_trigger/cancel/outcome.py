@@ -47,18 +47,12 @@ class Label(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Reason:
-    """
-    One reason why a cancel failed.
-
-    :param label: of what it is the reason
-    :param text: in one line
-    :param general: the same where the run is not named, so that it is the same text for all runs with this
-        reason; None where it is not the error of a request
-    """
+    """One reason why a cancel failed."""
 
     label: Label
     text: str
     general: str | None = None
+    """The text without the run's name, so that runs share it; None where it is no request's error."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -152,14 +146,7 @@ def result_of(
     *,
     action_for: ActionFor = no_action,
 ) -> CancelResult:
-    """
-    Return what became of a run.
-
-    :param record: of the run
-    :param end: why the cancellation ended
-    :param last_error: of any run, where the server as a whole did not respond at the end; None where it did
-    :param action_for: adds to the error of a failed run what to do
-    """
+    """Return what became of a run; ``last_error`` is of any run, if the server did not respond at the end."""
     if record.is_unknown:
         return CancelResult(
             run_id=record.run_id, outcome=CancelOutcome.NOT_FOUND, parent_run_id=record.parent_run_id
@@ -216,7 +203,6 @@ def _why_failed(
 
 
 def _unchecked_request(record: RunRecord) -> str:
-    """Return what became of a cancel request that was not followed by a check."""
     part, missing = record.bulk, "but the status was not checked"
     if record.cancels:
         return f"cancel requested, {'but not acknowledged' if record.acknowledged_at is None else missing}"
@@ -228,7 +214,6 @@ def _unchecked_request(record: RunRecord) -> str:
 def _why_not_done(
     record: RunRecord, end: End, last_error: TriggerDevError | None
 ) -> tuple[tuple[Reason, ...], TriggerDevError | None]:
-    """Return why no more was done for a run, and the error that was the cause, if any."""
     if record.cancel_error:
         return _reasons(Label.REQUEST, record.cancel_error), record.cancel_error
     last = (record.last_error or last_error) if end in (End.TIME_LIMIT, End.STOPPED) else None
@@ -236,7 +221,6 @@ def _why_not_done(
 
 
 def _reasons(label: Label, error: TriggerDevError | None) -> tuple[Reason, ...]:
-    """Return an error as a reason, and as another one the error that was behind it."""
     if error is None:
         return ()
     if isinstance(error, NotSentError):
@@ -245,7 +229,7 @@ def _reasons(label: Label, error: TriggerDevError | None) -> tuple[Reason, ...]:
 
 
 def _general(error: TriggerDevError) -> str:
-    """Return an error's text without what differs from run to run: ids of the run and of the request."""
+    """Leave out what differs from run to run: ids of the run and of the request."""
     text = str(error)
     if isinstance(error, ResponseError):
         text = f"{error.method} {error.path} answered {error.status}: {error.detail}"

@@ -71,8 +71,6 @@ class Queue(Generic[T]):
 
 @dataclass(slots=True)
 class _Held(Generic[T]):
-    """An item that the others wait for."""
-
     item: T
     urgency: int
     at: float

@@ -64,23 +64,19 @@ class Before(NamedTuple):
 
 @dataclass(slots=True, eq=False)
 class BulkPart:
-    """
-    One bulk action, and the runs it is for.
-
-    :param is_sent: whether it may have reached the server
-    :param action: what the last check of it showed
-    :param is_stalled: whether it makes no progress, so that its runs are canceled alone
-    :param is_over: whether it is no longer checked; it may continue
-    :param waiting: runs that get no request of their own before it is over or stalled
-    """
+    """One bulk action, and the runs it is for."""
 
     records: Sequence[RunRecord]
     is_sent: bool = False
+    """Whether it may have reached the server."""
     id: str | None = None
     action: BulkAction | None = None
     is_stalled: bool = False
+    """Whether it makes no progress, so that its runs are canceled alone."""
     is_over: bool = False
+    """Whether it is no longer checked; it may continue."""
     waiting: list[RunRecord] = field(default_factory=list)
+    """Runs that get no request of their own before it is over or stalled."""
 
     def __post_init__(self) -> None:
         self.waiting = list(self.records)
@@ -133,41 +129,33 @@ class BulkPart:
 
 @dataclass(slots=True, eq=False)
 class RunRecord:
-    """
-    One run: what was sent, what came back, what was seen.
-
-    :param parent_run_id: of a run that was found as a descendant of a given one: the run that has started it
-    :param before: what a check before the cancel showed, where it proves something
-    :param is_checked_before: whether that check was made, or failed
-    :param bulk: the bulk action that names the run
-    :param queued: what waits in the queue for it, None while a request is in flight, or nothing is left to do
-    :param cancels: how many cancels of this run alone were sent
-    :param acknowledged_at: when a cancel was acknowledged last, or seen to have arrived, on the monotonic
-        clock
-    :param cancel_error: why the last one failed
-    :param checks: how many checks there were since the last cancel
-    :param check_error: why the last of these failed
-    :param seen: what the last successful check since the last cancel showed
-    :param task_identifier: the id of the run's task, None if no check has shown it
-    :param last_error: of the request that is being repeated
-    :param is_unknown: whether this key's environment has no such run
-    """
+    """One run: what was sent, what came back, what was seen."""
 
     run_id: str
     parent_run_id: str | None = None
+    """Of a descendant of a given run: the run that has started it."""
     before: Before | None = None
+    """What a check before the cancel showed, where it proves something."""
     is_checked_before: bool = False
+    """Whether that check was made, or failed."""
     bulk: BulkPart | None = None
     queued: Action | None = None
+    """None while a request is in flight, or nothing is left to do."""
     cancels: int = 0
+    """How many cancels of this run alone were sent."""
     acknowledged_at: float | None = None
+    """When a cancel was acknowledged last, or seen to have arrived, on the monotonic clock."""
     cancel_error: TriggerDevError | None = None
     checks: int = 0
+    """How many since the last cancel, to which :attr:`check_error` and :attr:`seen` belong as well."""
     check_error: TriggerDevError | None = None
     seen: Seen | None = None
     task_identifier: str | None = None
+    """None if no check has shown it."""
     last_error: TriggerDevError | None = None
+    """Of the request that is being repeated."""
     is_unknown: bool = False
+    """Whether this key's environment has no such run."""
 
     @property
     def is_requested(self) -> bool:

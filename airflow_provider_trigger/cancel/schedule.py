@@ -193,7 +193,7 @@ class Schedule:
             self._add_children(self.search.take_run(result, now=now), now)
 
     def _finish_bulk(self, part: BulkPart, error: TriggerDevError | None, now: float) -> None:
-        """Go on with the runs of a bulk action one by one."""
+        """Continue with the runs of a bulk action one by one."""
         part.is_over = True
         if part.id is not None:
             self._begin_bulk_parts()

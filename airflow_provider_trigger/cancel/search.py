@@ -1,13 +1,11 @@
 """
 Search the descendants of runs while they are being canceled. Pure.
 
-The server cancels a tree level by level, up to 60 s for each level, and leaves the children of a run alive
-that has completed (measured). So all descendants are searched, and canceled at once.
-
-They are found in two ways: each check of a run shows its children, and a query shows whole trees. The query
-lags (measured), and a run may start another one until its worker has acknowledged its cancel. So the search
-looks again and again, until it finds nothing new. Without the query, it looks with checks, as it does at runs
-that have ended and that the query does not show: the cloud's looks back some days only.
+The server cancels a tree level by level, up to 60 s for each, and leaves the children of a completed run
+alive (measured): so all are searched, and canceled at once. A check of a run shows its children; a query
+shows whole trees, but lags, and the cloud's looks back some days only. A run may start others until its
+worker has acknowledged its cancel: so the search looks again until it finds nothing new, without the query by
+checks.
 """
 
 from __future__ import annotations
@@ -57,32 +55,25 @@ _CHECKS_IN_A_PART = 10
 
 @dataclass(slots=True, eq=False)
 class Look:
-    """
-    A look for descendants, or a part of it; :meth:`Search.begin` says what to send for it.
-
-    :param roots: whose trees are queried
-    :param run_ids: which runs are checked
-    :param runs: what the checks showed
-    :param children: what the query showed
-    :param unreadable: why runs could not be checked, by id
-    :param is_cut_off: whether a query showed as many runs as it can
-    """
+    """A look for descendants, or a part of it; :meth:`Search.begin` says what to send for it."""
 
     roots: Sequence[str] = ()
+    """Whose trees are queried."""
     run_ids: Sequence[str] = ()
+    """Which runs are checked; :attr:`runs` is what that showed."""
     runs: list[Run] = field(default_factory=list)
     children: list[ChildRun] = field(default_factory=list)
+    """What the query showed."""
     unreadable: dict[str, TriggerDevError] = field(default_factory=dict)
+    """Why runs could not be checked, by id."""
     is_cut_off: bool = False
+    """Whether a query showed as many runs as it can."""
 
 
 def look_steps(exchange: Exchange, look: Look, *, deadline: Deadline) -> Steps[None]:
     """
-    Send a look's requests, one after another; the look holds what came of them. The next look repeats them.
+    Send a look's requests one by one, which the next look repeats; the look holds what came of them.
 
-    :param exchange: makes the steps of each call
-    :param look: from :meth:`Search.begin`
-    :param deadline: of the whole work
     :raises TriggerDevError: the query failed, or the key was rejected
     """
     for start in range(0, len(look.roots), MAX_QUERIED_RUNS):
@@ -103,12 +94,10 @@ def look_steps(exchange: Exchange, look: Look, *, deadline: Deadline) -> Steps[N
 
 class Search:
     """
-    Decide when to look for descendants, and with what.
+    Decide when to look for descendants, and with what; ``put`` lets a look begin at a monotonic time.
 
-    :param put: lets a look begin at a time, in seconds on the monotonic clock
-    :ivar query_error: why the query is no longer used, None if it is
-    :ivar unreadable: why runs could not be checked, by id: without the query, their children may be missing
-    :ivar is_cut_off: whether the query may have left out descendants, as there were too many
+    ``query_error`` is None while the query is used; without it, children of ``unreadable`` runs may be
+    missing.
     """
 
     def __init__(self, put: Callable[[Look, float], None]) -> None:
@@ -132,23 +121,13 @@ class Search:
         return not self._open
 
     def add(self, run_ids: Iterable[str], *, now: float) -> None:
-        """
-        Add runs whose descendants are searched.
-
-        :param run_ids: exact run ids
-        :param now: the time on the monotonic clock, in seconds
-        """
+        """Add runs whose descendants are searched."""
         if self._trees.add(run_ids):
             self._has_news = self._is_due = True
             self._put_next(now)
 
     def take_run(self, run: Run, *, now: float) -> list[ChildRun]:
-        """
-        Take in a check of a run; return the descendants that are to be canceled, too.
-
-        :param run: what it showed
-        :param now: the time on the monotonic clock, in seconds
-        """
+        """Take in a check of a run; return the descendants that are to be canceled, too."""
         found = self._take_run(run)
         self._has_news |= bool(found) or self._has_unwalked
         if self._has_news:
@@ -179,10 +158,7 @@ class Search:
         """
         Say what to send for a look, and put further ones for what is too much for one.
 
-        :param look: that was put
-        :param may_have_children: runs that may have started others since they were checked
-        :param is_early: whether the cancel of a run has not arrived yet, so that this is not the last look
-        :param now: the time on the monotonic clock, in seconds
+        ``is_early``: the cancel of a run has not arrived yet, so that this is not the last look.
         """
         if look.run_ids:
             return  # the rest of another one
@@ -199,13 +175,7 @@ class Search:
             self._put_open(Look(run_ids=run_ids[start : start + _CHECKS_IN_A_PART]), now)
 
     def finish(self, look: Look, error: TriggerDevError | None, *, now: float) -> list[ChildRun]:
-        """
-        Take in how a look ended; return the descendants that are to be canceled, too.
-
-        :param look: that has begun
-        :param error: why it failed, None if it did not
-        :param now: the time on the monotonic clock, in seconds
-        """
+        """Take in how a look ended; return the descendants that are to be canceled, too."""
         self._open -= 1
         self.is_cut_off |= look.is_cut_off
         self.unreadable |= look.unreadable

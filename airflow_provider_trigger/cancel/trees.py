@@ -63,10 +63,10 @@ class Trees:
 
 def record_of(child: ChildRun, *, now: float) -> RunRecord:
     """
-    Return the record of a descendant that is to be canceled.
+    Return the record of a descendant that is to be canceled; its parent's check stands for one of its own.
 
-    A check of its parent stands for a check before its cancel: during another one the cancel of the parent
-    could reach it, after which a suspended run looks like one that executes (measured).
+    After the parent's cancel, which may reach it first, a suspended run looks like one that executes
+    (measured).
     """
     return RunRecord(
         child.id,

@@ -30,18 +30,11 @@ def run(
     further: Iterable[Iterable[str]] = (),
 ) -> None:
     """
-    Do all jobs of a schedule.
+    Do all jobs of a schedule in up to ``count`` threads, in fewer where the process cannot start as many.
 
-    The threads are daemons: one whose request is not answered does not hold up the end of the process.
-
-    :param schedule: decides what to send; used by one thread at a time
-    :param send: sends one request, and returns the response or the error that came instead
-    :param count: how many threads; fewer do the work where the process cannot start as many
-    :param is_stopped: called several times a second by the calling thread; true stops the work within a
-        second; while ``further`` is read, it is called after each item
-    :param further: ids of further runs, read by the calling thread while the others work; an item may be
-        empty
-    :raises RuntimeError: the process cannot start any thread
+    They are daemons: one whose request is not answered does not hold up the end of the process. The calling
+    thread reads ``further``, whose items may be empty, and calls ``is_stopped`` several times a second and
+    after each item.
     """
     _Workers(schedule, send, count).run(is_stopped, further)
 

@@ -25,14 +25,7 @@ WATCH_FROM = 21
 
 
 class BlockingWatch:
-    """
-    Request the statuses that a :class:`~airflow_provider_trigger.run.status_watch.StatusWatch` names.
-
-    :param client: for the runs' environment
-    :param name: names the connection in the log
-    :param log: where to write that queries begin to fail, and that they work again
-    :param is_stopped: called several times a second while pausing; true ends the wait
-    """
+    """Make the requests that a :class:`.status_watch.StatusWatch` names, in this thread."""
 
     def __init__(
         self, client: TriggerDevClient, *, name: str, log: Log, is_stopped: Callable[[], bool]
@@ -43,12 +36,7 @@ class BlockingWatch:
         self._followed: dict[str, float | None] = {}
 
     def check(self, step: Check) -> News:
-        """
-        Take a step of a wait: return what is new, at the latest when the step says so, or after 5 minutes.
-
-        :param step: the step
-        :raises StoppedError: it was stopped
-        """
+        """Take a step of a wait: return what is new, at the latest when the step says, or in 5 minutes."""
         self._follow(step)
         until = time.monotonic() + min(max(0.0, step.until - time.time()), LOG_INTERVAL)
         while True:

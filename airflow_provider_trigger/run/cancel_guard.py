@@ -28,10 +28,8 @@ class CancelGuard:
     """
     The run that a task has started; an error that leaves the ``with`` statement cancels it.
 
-    :param client: for canceling only: when the task is stopped, another one may be in use and hold its locks
-    :param cancels: whether the run is canceled at all
-    :param time_limit: for a cancel after a signal, in seconds
-    :param log: where to write that it was canceled, or not
+    ``client`` is for canceling only: when the task is stopped, another one may be in use and hold its locks.
+    ``time_limit`` is for a cancel after a signal, in seconds.
     """
 
     def __init__(self, client: TriggerDevClient, *, cancels: bool, time_limit: float, log: Log) -> None:
@@ -63,11 +61,7 @@ class CancelGuard:
         self._client.close()
 
     def take_up(self, pushed: Any) -> None:
-        """
-        Cancel the run that an earlier process of the task has started.
-
-        :param pushed: the XCom with its id
-        """
+        """Cancel the run that an earlier process of the task has started, whose XCom has its id."""
         self.run_id = pushed if isinstance(pushed, str) else None
 
     def know(self, run_id: str | None) -> None:
@@ -94,20 +88,11 @@ class CancelGuard:
             self._client.may_fetch_key = True
 
     def sleep(self, seconds: float) -> None:
-        """
-        Wait.
-
-        :param seconds: how long
-        :raises StoppedError: the task was stopped
-        """
+        """Wait so many seconds, or raise StoppedError as soon as the task is stopped."""
         pause(seconds, is_stopped=lambda: self.is_stopped)
 
     def raise_if_stopped(self) -> None:
-        """
-        End the work of a task that was stopped.
-
-        :raises StoppedError: it was stopped
-        """
+        """End the work of a task that was stopped, by a StoppedError."""
         if self.is_stopped:
             raise StoppedError
 
@@ -148,7 +133,7 @@ class CancelGuard:
         self._note(run_id, run)
 
     def _note(self, run_id: str, run: Run | Exception) -> None:
-        """Log later what became of a canceled run, as it was checked, or why it could not be checked."""
+        """Log later: a signal handler must not log."""
         if isinstance(run, Run) and run.is_canceled:
             self._later(self._log.info, "Canceled run %s", run_id)
         elif isinstance(run, Run) and run.is_final:

@@ -48,13 +48,9 @@ def call_each(
     patience: float | None = None,
 ) -> dict[str, T | TriggerDevError]:
     """
-    Make a call for each run, several at a time; return by run id the result, or the error that came instead.
+    Make a call for each run, several at a time; return by run id its result, or its error.
 
-    :param client: for the runs' environment
-    :param make_call: makes the call for a run
-    :param run_ids: the runs
-    :param deadline: for all of it
-    :param patience: how long one call is repeated, in seconds; None for as long as any call
+    ``deadline`` is for all; one call is repeated for ``patience`` seconds, None for as long as any call.
     """
 
     def call(run_id: str) -> T | TriggerDevError:
@@ -67,12 +63,7 @@ def call_each(
 
 
 def in_threads(work: Callable[[str], T], run_ids: Sequence[str]) -> Iterator[tuple[str, T]]:
-    """
-    Do the same for each run, several at a time; yield the run ids in their order, each with what came of it.
-
-    :param work: what to do; an error of it is raised
-    :param run_ids: the runs
-    """
+    """Do the same for each run, several at a time; yield in their order each id, with what came of it."""
     executor = ThreadPoolExecutor(CONCURRENCY, "trigger-dev-call")
     try:
         yield from executor.map(lambda run_id: (run_id, work(run_id)), run_ids)
@@ -84,14 +75,7 @@ def in_threads(work: Callable[[str], T], run_ids: Sequence[str]) -> Iterator[tup
 def call_all(
     client: TriggerDevClient, make_call: Callable[[str], Call[T]], run_ids: Sequence[str]
 ) -> dict[str, T]:
-    """
-    Make a call for each run, several at a time; return the results by run id.
-
-    :param client: for the runs' environment
-    :param make_call: makes the call for a run
-    :param run_ids: the runs
-    :raises TriggerDevError: one failed; it is raised once all are made
-    """
+    """Make a call for each run; return the results by run id, or raise the first error once all are made."""
     results: dict[str, T] = {}
     for run_id, reply in call_each(client, make_call, run_ids).items():
         if isinstance(reply, TriggerDevError):
@@ -101,15 +85,7 @@ def call_all(
 
 
 def check_visible(client: TriggerDevClient, run_ids: Sequence[str]) -> dict[str, Run]:
-    """
-    Check runs once; return those that the server can show, by run id, without what can be large.
-
-    A replica of its database lags behind, and a broken output always leads to a 500 (measured).
-
-    :param client: for the runs' environment
-    :param run_ids: the runs
-    :raises TriggerDevError: a check failed in another way
-    """
+    """Check runs once, without what can be large; a lagging replica or a broken output omits one."""
     found: dict[str, Run] = {}
     for run_id, reply in call_each(client, check_run, run_ids).items():
         if isinstance(reply, Run):
@@ -122,15 +98,7 @@ def check_visible(client: TriggerDevClient, run_ids: Sequence[str]) -> dict[str,
 def wait_until_terminated(
     client: TriggerDevClient, runs: Mapping[str, Run], *, log: Log, sleep: Callable[[float], None]
 ) -> dict[str, Run]:
-    """
-    Wait until the workers of canceled runs have stopped; return the runs as last seen, by run id.
-
-    :param client: for the runs' environment
-    :param runs: the runs as a check has just shown them, by run id
-    :param log: where to write that they are waited for
-    :param sleep: waits so many seconds
-    :raises TriggerDevError: one could not be checked
-    """
+    """Wait until the workers of canceled runs, as just checked, have stopped; return them as last seen."""
     seen, waited = dict(runs), 0.0
     while left := [run_id for run_id, run in seen.items() if not run.is_terminated]:
         # Also for a server whose answers, perhaps through a proxy, have no date.
@@ -147,24 +115,12 @@ def wait_until_terminated(
 
 
 def are_few(run_ids: Sequence[str]) -> bool:
-    """
-    Return whether runs are checked by themselves, as they are up to :data:`QUERY_ABOVE`.
-
-    :param run_ids: the runs
-    """
+    """Return whether runs are checked by themselves, as they are up to :data:`QUERY_ABOVE`."""
     return len(run_ids) <= QUERY_ABOVE
 
 
 def query_many(client: TriggerDevClient, run_ids: Sequence[str]) -> dict[str, Run] | None:
-    """
-    Return the runs that queries show, by run id; None if all are to be checked by themselves.
-
-    That is so for up to :data:`QUERY_ABOVE` runs, and where a query fails: an older server has none, and its
-    database can be down.
-
-    :param client: for the runs' environment
-    :param run_ids: the runs
-    """
+    """Return the runs that queries show; None for few runs, or if one fails, as on a server that has none."""
     if are_few(run_ids) or not all(map(can_be_queried, run_ids)):
         return None
     shown: dict[str, Run] = {}
@@ -178,11 +134,7 @@ def query_many(client: TriggerDevClient, run_ids: Sequence[str]) -> dict[str, Ru
 
 
 class RunChecks:
-    """
-    The checks of one wait.
-
-    :param log: where to warn of runs that could not be checked
-    """
+    """The checks of one wait."""
 
     def __init__(self, log: Log) -> None:
         self._log = log
@@ -193,12 +145,8 @@ class RunChecks:
         """
         Check the runs once; return those that could be checked, without what can be large.
 
-        Of more than :data:`QUERY_ABOVE` runs, queries show the statuses; only some have a check of their own.
-
-        :param client: for the runs' environment
-        :param run_ids: the runs
         :raises TriggerDevError: it is useless to check again: there is no such run, the key was rejected two
-            times in a row, or what cannot pass by itself came before any check has succeeded
+        times in a row, or what cannot pass by itself came before any check has succeeded
         """
         shown = query_many(client, run_ids)
         checked = run_ids if shown is None else _checked_by_themselves(run_ids, shown)
@@ -225,7 +173,7 @@ class RunChecks:
     def _snapshots(
         client: TriggerDevClient, replies: Mapping[str, Run | TriggerDevError]
     ) -> dict[str, Run | TriggerDevError]:
-        """Return the runs that another call shows although their checks answer 500, perhaps always."""
+        """By another call, for runs whose checks answer 500, perhaps always."""
         failed = {one: reply for one, reply in replies.items() if isinstance(reply, TriggerDevError)}
         broken = [one for one, error in failed.items() if is_internal_error(root_of(error))]
         shown = call_each(client, snapshot_run, broken, patience=0)
@@ -239,11 +187,7 @@ class RunChecks:
 
 
 def _checked_by_themselves(run_ids: Sequence[str], shown: Mapping[str, Run]) -> list[str]:
-    """
-    Return which of many runs are checked although queries were answered.
-
-    A query does not say why a run failed, lacks new and unknown runs, and can lose an end (measured).
-    """
+    """Return which of many are checked: a query lacks errors and new runs, and loses ends (measured)."""
     failed = [one for one, run in shown.items() if run.is_final and not run.is_success]
     missing = [one for one in run_ids if one not in shown]
     alive = [one for one, run in shown.items() if not run.is_final]

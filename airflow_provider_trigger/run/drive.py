@@ -1,4 +1,4 @@
-"""The blocking driver of waits: takes their steps in this thread, with a check of each run by itself."""
+"""The blocking driver of waits: takes their steps in this thread."""
 
 from __future__ import annotations
 
@@ -32,13 +32,7 @@ class StoppedError(Exception):
 
 
 def pause(seconds: float, *, is_stopped: Callable[[], bool]) -> None:
-    """
-    Wait in this thread.
-
-    :param seconds: how long
-    :param is_stopped: called at the beginning, then several times a second; true ends the wait
-    :raises StoppedError: it was stopped
-    """
+    """Wait so many seconds, or raise StoppedError; ``is_stopped`` is called several times a second."""
     until = time.monotonic() + seconds
     while not is_stopped():
         if (left := until - time.monotonic()) <= 0:
@@ -55,15 +49,10 @@ def drive(
     check: Callable[[Check], News] | None = None,
 ) -> dict[str, Waited]:
     """
-    Wait in this thread; return what became of each run, by run id.
+    Wait in this thread; return what became of each run, by run id, or raise StoppedError.
 
-    No call is repeated by the client: the wait itself continues with its next check.
-
-    :param steps: from :func:`airflow_provider_trigger.run.wait.wait_for_runs`
-    :param client: for the runs' environment
-    :param is_stopped: called several times a second while pausing; true ends the wait
-    :param check: takes the steps that check runs when they are due; None for a check of each by itself
-    :raises StoppedError: it was stopped
+    The client repeats no call: the wait itself continues with its next check. ``check`` takes the steps that
+    check runs when they are due; None for a check of each by itself.
     """
     reply: Any = None
     with closing(steps):

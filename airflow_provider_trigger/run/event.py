@@ -27,10 +27,8 @@ def make_event(
     """
     Return ``{"runs": [{"run_id", "end", "status", "error", "is_canceled"}], "try_number"}``.
 
-    Where many runs have an error, all but the first few are shortened, as Airflow stores the event.
-
-    :param try_number: the try of the task that waited, if it is known
-    :param names_completed: whether ``runs`` has those that completed; otherwise ``completed`` counts them
+    Of many errors all but the first few are shortened, as Airflow stores the event. Without
+    ``names_completed``, ``completed`` counts the runs that completed.
     """
     named = {
         run_id: waited for run_id, waited in ended.items() if names_completed or not _has_completed(waited)
@@ -52,22 +50,16 @@ def make_event(
 
 def is_of_another_try(event: Any, try_number: int | None) -> bool:
     """
-    Return whether another try of the task waited for this event.
+    Return whether another try of the task waited for this event; false where that is not known.
 
     Airflow 3.0 resumes the retry of a deferred task with the event of the try before (apache/airflow#56704).
-
-    :param try_number: of the try that got the event, if it is known
     """
     waited_in = event.get("try_number") if isinstance(event, dict) else None
     return None not in (waited_in, try_number) and waited_in != try_number
 
 
 def read_event(event: Any, run_ids: Sequence[str] = ()) -> dict[str, Waited]:
-    """
-    Return what the wait for each run of an event came to, by run id; of the runs it has the status only.
-
-    :raises ValueError: it is not such an event, or one of other runs
-    """
+    """Read what each wait came to, by run id; ValueError if it is not such an event, or of other runs."""
     known = event if isinstance(event, dict) else {}
     runs, count = known.get("runs"), known.get("completed")
     if not isinstance(runs, list) or not (runs or count) or not all(map(_is_valid, runs)):
@@ -97,7 +89,6 @@ def read_event(event: Any, run_ids: Sequence[str] = ()) -> dict[str, Waited]:
 
 
 def _has_completed(waited: Waited) -> bool:
-    """Return whether a run has completed, and nothing more is to be said of it."""
     is_success = waited.run is not None and waited.run.is_success
     return waited.end is WaitEnd.FINAL and is_success and not waited.error
 
@@ -114,10 +105,9 @@ def _run_of(shown: Mapping[str, Any]) -> Run | None:
 
 def check_again(run_id: str, waited: Waited, client: TriggerDevClient) -> Waited:
     """
-    Return what a wait came to with the run as it is now.
+    Return what a wait came to with the run as it is now; an ended run that cannot be checked is an error.
 
-    :raises TriggerDevError: a run that has ended could not be checked; a 500 is returned, as a run whose
-        output is broken is always answered with it (measured)
+    But a 500 is returned, as a run whose output is broken is always answered with it (measured).
     """
     try:
         reply: Run | TriggerDevError = client.call(_recheck(waited, retrieve_run(run_id)))
@@ -127,12 +117,7 @@ def check_again(run_id: str, waited: Waited, client: TriggerDevClient) -> Waited
 
 
 def after_check(waited: Waited, reply: Run | TriggerDevError) -> Waited:
-    """
-    Return what a wait came to with the run as it is now.
-
-    :param reply: the run as it was checked now, or why that failed
-    :raises TriggerDevError: as :func:`check_again`
-    """
+    """Return what a wait came to, given a check of its run or its error, as :func:`check_again`."""
     if isinstance(reply, TriggerDevError):
         if waited.end is not WaitEnd.FINAL:
             return waited
@@ -148,11 +133,7 @@ def after_check(waited: Waited, reply: Run | TriggerDevError) -> Waited:
 
 
 def check_failed(ended: Mapping[str, Waited], client: TriggerDevClient) -> dict[str, Waited]:
-    """
-    Check again the runs that did not complete, for their errors; return what the wait for all came to.
-
-    :raises TriggerDevError: as :func:`check_again`
-    """
+    """Check again the runs that did not complete, for their errors; raises as :func:`check_again`."""
     failed = [one for one, waited in ended.items() if not (waited.run and waited.run.is_success)]
     replies = call_each(client, lambda one: _recheck(ended[one], check_run(one)), failed)
     return {**ended, **{one: after_check(ended[one], reply) for one, reply in replies.items()}}
@@ -163,11 +144,7 @@ def _recheck(waited: Waited, call: Call[Run]) -> Call[Run]:
 
 
 def invalid_event(event: object) -> str:
-    """
-    Return what to say of an event that is not one of this provider's triggers.
-
-    :param event: what the task was resumed with
-    """
+    """Return what to say of an event that is not one of this provider's triggers."""
     return (
         "the trigger's event is not valid; do all workers and triggerers have the same version of this "
         f"provider? {event!r}"

@@ -35,19 +35,16 @@ _RECENT = timedelta(days=1)
 
 @dataclass(slots=True)
 class Found:
-    """
-    Runs with a tag.
-
-    :param ours: those that are alive and whose key proves it
-    :param others: the ids of those that are alive and carry the tag only, as a replay by someone else does
-    :param stopping: the ids of those that are CANCELED, and whose worker may still execute, with any key
-    :param error: why the list could not be read to its end, None if it was
-    """
+    """Runs with a tag."""
 
     ours: list[ListedRun] = field(default_factory=list)
+    """Those that are alive and whose key proves it."""
     others: list[str] = field(default_factory=list)
+    """Ids of those that are alive and carry the tag only, as a replay by someone else does."""
     stopping: list[str] = field(default_factory=list)
+    """Ids of those that are CANCELED, and whose worker may still execute, with any key."""
     error: TriggerDevError | None = None
+    """Why the list could not be read to its end."""
 
 
 def find_runs(
@@ -89,23 +86,19 @@ def with_keys(
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RunFilter:
-    """
-    What a run must have to be listed; a field that is empty allows any.
-
-    :param tags: all of these, exactly
-    :param statuses: one of these, in today's words
-    :param only_alive: no run that has ended; one whose status is new counts as alive
-    :param task_identifiers: one of these tasks
-    :param batch_id: the batch that started it
-    :param created_from: since when it exists, with a time zone
-    """
+    """What a run must have to be listed; a field that is empty allows any."""
 
     tags: tuple[str, ...] = ()
+    """All of these, exactly."""
     statuses: Collection[str] = ()
+    """One of these, in today's words."""
     only_alive: bool = False
+    """A run whose status is new counts as alive."""
     task_identifiers: tuple[str, ...] = ()
+    """One of these."""
     batch_id: str | None = None
     created_from: datetime = ALL_TIMES
+    """With a time zone."""
 
     def read_again(self, *, now: float) -> RunFilter:
         """Return what to read of a list that was read a moment ago, and lags; ``now`` since 1970."""
@@ -117,8 +110,6 @@ class RunFilter:
         Yield the runs page by page, the newest first, as far as the list knows; a page may be empty.
 
         The server gets one tag, as it finds runs with any of several (measured).
-
-        :raises TriggerDevError: the list failed, or has no end
         """
         after, known, empty = None, set[str](), 0
         while True:
@@ -146,11 +137,7 @@ class RunFilter:
             known.add(after)
 
     def _fits(self, run: ListedRun) -> bool:
-        """
-        Check a run again: the server ignores filters that it does not know (measured).
-
-        The batch cannot be checked: an item does not show it (measured).
-        """
+        """Check again: the server ignores unknown filters; an item does not show its batch (measured)."""
         return (
             set(self.tags) <= set(run.tags)
             and not (self.only_alive and run.is_final)

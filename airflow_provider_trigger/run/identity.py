@@ -24,20 +24,14 @@ _PROCESS = uuid.uuid4().hex
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class DagRunIdentity:
-    """
-    A Dag run, as no other one is, in this Airflow or in another.
-
-    :param dag_id: of its Dag
-    :param run_id: its own
-    :param start_date: when it started, which differs between two Airflows that have the same Dag and run id
-    :param is_test: whether it is one of ``airflow dags test`` or ``dag.test()``, which set ``start_date`` to
-        the date that the user gives (measured)
-    """
+    """A Dag run, as no other one is, in this Airflow or in another."""
 
     dag_id: str
     run_id: str
     start_date: datetime | None
+    """It differs between two Airflows that have the same Dag and run id."""
     is_test: bool = False
+    """One of ``airflow dags test`` or ``dag.test()``, whose ``start_date`` the user gives (measured)."""
 
     @property
     def hash(self) -> str:
@@ -56,31 +50,20 @@ class DagRunIdentity:
         return f"{_DAG_RUN_TAG}:{self.hash}"
 
     def has_started(self, idempotency_key: str | None) -> bool:
-        """
-        Return whether a run with this key was started by this Dag run.
-
-        Its tags do not prove it: a replay carries those of its original, but no key (measured).
-
-        :param idempotency_key: as the server shows it; None for none
-        """
+        """Return whether a run with this key is ours; tags are no proof: a replay has them (measured)."""
         return idempotency_key is not None and idempotency_key.startswith(f"{KEY_PREFIX}-{self.hash}-")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TaskInstanceIdentity:
-    """
-    A task instance, in all of its tries.
-
-    :param dag_run: its Dag run
-    :param task_id: of its task
-    :param map_index: which instance of a mapped task, -1 for one that is not mapped
-    :param iteration: what distinguishes it from those of other iterations; empty outside of task loops
-    """
+    """A task instance, in all of its tries."""
 
     dag_run: DagRunIdentity
     task_id: str
     map_index: int = -1
+    """-1 for a task that is not mapped."""
     iteration: tuple[str | int, ...] = ()
+    """Distinguishes it from those of other iterations; empty outside of task loops."""
 
     @property
     def tags(self) -> list[str]:
@@ -101,11 +84,7 @@ class TaskInstanceIdentity:
         return _cut(f"{_TASK_TAG}:{self.task_id}", MAX_TAG_LENGTH - len(end)) + end
 
     def has_started(self, idempotency_key: str | None) -> bool:
-        """
-        Return whether a run with this key was started by this task instance, in any of its tries.
-
-        :param idempotency_key: as the server shows it; None for none
-        """
+        """Return whether a run with this key was started by this task instance, in any of its tries."""
         return idempotency_key is not None and idempotency_key.startswith(self.start_of_keys)
 
     @property
@@ -120,34 +99,28 @@ class RunKey:
     """
     The idempotency key of a run; its text is ``str()`` of it.
 
-    It stays the same when the task is retried, and changes when the task is cleared after its end: Airflow
-    sets ``max_tries`` to the number of tries so far and the task's ``retries`` then, and does not change it
-    when the Dag gets other ``retries`` (measured).
-
-    :param task_instance: which one starts the run
-    :param operator_id: the operator's own task id; another one than the task's, where a task executes
-        operators by hand
-    :param content: the hash of what is started, where a task executes the operator by hand; else empty
-    :param execution: how often the operator was executed with this content in this try, this time included
-    :param max_tries: of the task instance
-    :param retries: of its task
-    :param try_number: of the task instance
-    :param test_number: how often a process has begun to run it, in tests of a Dag; else 0
+    It stays the same in a retry, and changes by a clear after the task's end: Airflow sets ``max_tries`` to
+    the tries so far and the task's ``retries`` then, and keeps it when the Dag gets other ``retries``
+    (measured).
     """
 
     task_instance: TaskInstanceIdentity
     operator_id: str
+    """Another one than the task's, where a task executes operators by hand."""
     content: str = ""
+    """The hash of what is started, where a task executes the operator by hand; else empty."""
     execution: int = 1
+    """How often the operator was executed with this content in this try, this time included."""
     max_tries: int
     retries: int
     try_number: int
     test_number: int = 0
+    """How often a process has begun to run the task instance, in tests of a Dag; else 0."""
 
     @property
     def cleared_after(self) -> int:
         """
-        The try after which the task was cleared; 0 if it never was, or has other ``retries`` since then.
+        The try after which the task was cleared; 0 if never, or with other ``retries`` since then.
 
         It is in the key as after a clear to fewer ``retries`` ``max_tries`` can be the same as before.
         """
@@ -155,11 +128,7 @@ class RunKey:
         return number if 0 < number < self.try_number else 0
 
     def is_of_same_execution(self, idempotency_key: str | None) -> bool:
-        """
-        Return whether a run with this key was started by this execution of the operator, in any of its tries.
-
-        :param idempotency_key: as the server shows it; None for none
-        """
+        """Return whether a run with this key is of this execution, in any of its tries."""
         return idempotency_key is not None and idempotency_key.startswith(self._start)
 
     def shows_clear_since(self, idempotency_key: str | None) -> bool:
@@ -167,8 +136,6 @@ class RunKey:
         Return whether the task was cleared since this execution has started a run with this key.
 
         Where only ``retries`` differ, nothing shows whether it was (measured): it counts as not cleared.
-
-        :param idempotency_key: as the server shows it; None for none
         """
         return self.is_of_same_execution(idempotency_key) and not str(idempotency_key).startswith(self._tries)
 
@@ -186,23 +153,11 @@ class RunKey:
         return f"{self._tries}{self.cleared_after}"
 
     def of_item(self, index: int, *, task_identifier: str, payload: Any) -> str:
-        """
-        Return the idempotency key for the run of one item of a batch.
-
-        With its index alone, a list that has another order at a retry would get another item's output.
-
-        :param index: of the item
-        :param task_identifier: the id of its Trigger.dev task
-        :param payload: its payload, any JSON
-        """
+        """Return the key for an item's run; by index alone, a changed order would give another's output."""
         return f"{self}-{index}-{content_of(task_identifier, payload)}"
 
     def item_of(self, idempotency_key: str | None) -> str | None:
-        """
-        Return what :meth:`of_item` adds to a key, whichever try has started the run; None for another key.
-
-        :param idempotency_key: as the server shows it; None for none
-        """
+        """Return what :meth:`of_item` adds, whichever try has started the run; None for another key."""
         if not self.is_of_same_execution(idempotency_key):
             return None
         parts = str(idempotency_key).removeprefix(self._start).split("-", 2)
@@ -224,5 +179,5 @@ def _hash(parts: list[Any]) -> str:
 
 
 def _cut(text: str, length: int) -> str:
-    """Cut a text to so many UTF-16 units, which is what the server counts."""
+    """By UTF-16 units, which is what the server counts."""
     return text.encode("utf-16-le")[: 2 * length].decode("utf-16-le", "ignore")

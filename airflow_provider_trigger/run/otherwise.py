@@ -26,8 +26,6 @@ def check_otherwise(run_id: str) -> Generator[Call[Any], Any, Otherwise]:
 
     The result is the run; or why it cannot be checked, although the server answers what does not concern the
     run; or None where that is not certain, as in an outage.
-
-    :param run_id: the run
     """
     shown = yield snapshot_run(run_id)
     if isinstance(shown, Run):
@@ -40,7 +38,7 @@ def check_otherwise(run_id: str) -> Generator[Call[Any], Any, Otherwise]:
 
 
 def _is_realtime_off(error: TriggerDevError) -> bool:
-    """Return whether no realtime request is answered: 503 where that is off (measured), or by a proxy."""
+    """Answered with 503 where it is off (measured), or by a proxy."""
     if isinstance(error, RateLimitError):
         return False
     return isinstance(error, (AnswerTimeoutError, ResponseError, UnexpectedAnswerError))

@@ -34,11 +34,7 @@ class OutputTooLargeError(TriggerDevError):
 
 
 def size_of(output: Any, run_id: str) -> int:
-    """
-    Return the size of an output, in bytes of JSON.
-
-    :raises TriggerDevError: it is not JSON, so that XCom cannot have it
-    """
+    """Return the bytes of JSON of an output; TriggerDevError if it is none, so that XCom cannot have it."""
     try:
         return len(encode_json(output))
     except ValueError:  # Python reads what JSON does not have
@@ -51,9 +47,6 @@ def output_of(run: Run, client: TriggerDevClient, *, log: Log) -> Any:
     Return a run's output: any JSON, or None where it has none.
 
     A large one is behind an address that is valid for 300 s (measured); it is fetched without the key.
-
-    :raises OutputTooLargeError: it is too large to be fetched
-    :raises TriggerDevError: it could not be fetched
     """
     if run.has_output:
         return run.output

@@ -95,7 +95,7 @@ class QueryPace:
             self._log_failure(error)
 
     def _pause(self, error: TriggerDevError) -> float:
-        """Return how long to wait before the next query, in seconds."""
+        """Return how long, in seconds."""
         if self.state is QueryState.UNREACHABLE:
             return _PAUSE_WITHOUT_SERVER
         self._failures += 1
@@ -115,7 +115,7 @@ class QueryPace:
             self._log.warning(text, self._name, error)
 
     def _has_no_queries(self, error: TriggerDevError) -> bool:
-        """Return whether the server is an older one; one that has answered queries has a page in front."""
+        """Whether the server is an older one; one that has answered queries has a page in front."""
         return isinstance(error, ResponseError) and error.status == 404 and not self._has_worked
 
     def reached_server(self, *, sent_at: float) -> None:
@@ -138,7 +138,6 @@ class QueryPace:
 
 
 def _is_unreachable(error: TriggerDevError) -> bool:
-    """Return whether no other request would be answered either."""
     if isinstance(error, NotSentError):
         return True
     return isinstance(error, TransportError) and not isinstance(error, AnswerTimeoutError)

@@ -32,14 +32,10 @@ A replica of the database lags behind (measured), and a gateway may reject a few
 
 class RunWait:
     """
-    What is known of one run that is waited for.
+    What is known of one run that is waited for; ``now`` is in seconds since 1970 in all methods.
 
-    :param run_id: the run
-    :param settings: how to wait
-    :param log: where to write what is new of it
-    :param logs_changes: whether each change is logged, and not only its end and what fails
-    :param logs_all: whether more is logged than an end that does not count as success
-    :param now: the time, in seconds since 1970
+    Without ``logs_changes`` only its end and what fails is logged; without ``logs_all``, only an end without
+    success.
     """
 
     __slots__ = (
@@ -77,13 +73,7 @@ class RunWait:
         self._version_shown_at: datetime | None = None  # by the server's clock
 
     def take(self, reply: Run | TriggerDevError, now: float) -> Waited | None:
-        """
-        Take in what is new; return what the wait came to, None while it continues.
-
-        :param reply: the run as it was seen, or why a check of it failed
-        :param now: the time, in seconds since 1970
-        :raises TriggerDevError: it cannot be checked at all
-        """
+        """Take in a check; return what the wait came to, None while it continues; raise what is final."""
         if isinstance(reply, Run):
             self.saw(reply, now)
             return Waited(end=WaitEnd.FINAL, run=reply) if reply.is_final else None
@@ -94,12 +84,7 @@ class RunWait:
         return None
 
     def saw(self, run: Run, now: float) -> None:
-        """
-        Take in how the run was seen.
-
-        :param run: the run
-        :param now: the time, in seconds since 1970
-        """
+        """Take in how the run was seen."""
         before = self.run
         self._created_at = min(self._created_at, now - run.age)  # by the local clock
         if self._failing_since is not None and self._logs_all:
@@ -113,7 +98,7 @@ class RunWait:
         self._note_version(run, now)
 
     def _note_version(self, run: Run, now: float) -> None:
-        """Note since when the run waits for a version; its own check corrects what a query has shown."""
+        """Its own check corrects what a query has shown."""
         if not run.waits_for_version:
             self._without_version_since = self._version_shown_at = None
         elif self._without_version_since is None or run.updated_at not in (None, self._version_shown_at):
@@ -134,12 +119,7 @@ class RunWait:
         return run.is_success if statuses is None else run.status in statuses
 
     def warn_of_version(self, run: Run, *, others: int = 0) -> None:
-        """
-        Log that a run waits for a version, and what to do.
-
-        :param run: as it was seen
-        :param others: how many more runs do
-        """
+        """Log that this run, and so many others, wait for a version, and what to do."""
         why = missing_version(run, is_development=self._settings.is_development)
         who = f"Run {run.id} is {run.status}" + (f", as are {others} others" if others else "")
         self._log.warning("%s: %s%s", who, why, self._version_limit())
@@ -172,20 +152,12 @@ class RunWait:
         return now - self._rejected_since >= max(self._settings.patience, UNKNOWN_AFTER)
 
     def is_broken(self, now: float) -> bool:
-        """
-        Return whether the checks answer 500 for so long that the run is to be checked otherwise.
-
-        :param now: the time, in seconds since 1970
-        """
+        """Return whether the checks answer 500 for so long that the run is to be checked otherwise."""
         least = max(self._settings.patience, UNKNOWN_AFTER)
         return self._broken_since is not None and now - self._broken_since >= least
 
     def take_otherwise(self, reply: Otherwise) -> Waited | None:
-        """
-        Take in how a broken run was checked otherwise; return what the wait came to, None while it continues.
-
-        :param reply: from :func:`airflow_provider_trigger.run.otherwise.check_otherwise`
-        """
+        """Take in how a broken run was checked; return what the wait came to, None while it continues."""
         if isinstance(reply, Run) and reply.is_final:
             self._log_change(reply)
             return Waited(end=WaitEnd.FINAL, run=reply, error=str(self.error))
@@ -195,11 +167,7 @@ class RunWait:
         return None
 
     def log_progress(self, now: float) -> None:
-        """
-        Log now and then that nothing is new.
-
-        :param now: the time, in seconds since 1970
-        """
+        """Log now and then that nothing is new."""
         if now - self._logged_at < LOG_INTERVAL or not self._logs_all:
             return
         self._logged_at = now
@@ -212,11 +180,7 @@ class RunWait:
             self._log.info("Run %s is still %s after %.0f minutes", self.run_id, self.run.status, age)
 
     def why_to_stop(self, now: float) -> WaitEnd | None:
-        """
-        Return why the wait for the run ends although the run has not ended; None where it continues.
-
-        :param now: the time, in seconds since 1970
-        """
+        """Return why the wait for the run ends although the run has not ended; None where it continues."""
         if self._settings.deadline is not None and now >= self._settings.deadline:
             return WaitEnd.TIMED_OUT
         return WaitEnd.NO_VERSION if now >= self.version_due else None
@@ -229,14 +193,10 @@ class RunWait:
         return math.inf if since is None or timeout is None or is_unseen else since + timeout
 
     def interval(self, now: float) -> float:
-        """
-        Return how long to wait before the next check of this run by itself, in seconds.
-
-        :param now: the time, in seconds since 1970
-        """
+        """Return how long to wait before the next check of this run by itself, in seconds."""
         return self._settings.interval(now - self._created_at)
 
 
 def _seconds_between(earlier: datetime | None, later: datetime | None) -> float:
-    """Return the seconds between two times of the server, 0 if one is not known."""
+    """By the server's clock; 0 if one of the times is not known."""
     return max(0.0, (later - earlier).total_seconds()) if earlier and later else 0.0

@@ -36,15 +36,11 @@ _DELAY_OF_A_LOOKUP = "1h"
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Started:
-    """
-    A run to wait for.
-
-    :param run_id: its id
-    :param run: as it was found, None for a new one
-    """
+    """A run to wait for."""
 
     run_id: str
     run: Run | None = None
+    """As it was found, None for a new one."""
 
 
 def start_run(
@@ -58,16 +54,10 @@ def start_run(
     """
     Start a run; where its idempotency key has one already, return that.
 
-    A run that was canceled keeps its key (measured): the key is released here once the run's worker can be
-    assumed to have stopped, and a new run starts. A run that is alive or has completed is returned, also one
-    that has completed in spite of its cancel.
-
-    :param client: for the environment
-    :param request: what to start
-    :param log: where to write what became of an earlier run
-    :param sleep: waits so many seconds
-    :param on_id: called with each run's id as soon as it is known; with None before another one may start
-    :raises TriggerDevError: it could not be started; without a key, the error says whether a run may exist
+    A canceled run keeps its key (measured): it is released once the run's worker can be assumed to have
+    stopped, and a new run starts; one that has completed in spite of its cancel is returned. ``on_id`` is
+    called with each run's id as soon as it is known, and with None before another one may start. Without a
+    key, an error says whether a run may exist.
     """
     doubtful_id = None
     for _ in range(_MAX_ROUNDS):
@@ -97,12 +87,7 @@ def start_run(
 
 
 def take_up(run: Run, *, log: Log) -> Started:
-    """
-    Return a run that an earlier try, or someone with the same key, has started.
-
-    :param run: it
-    :param log: where to write that no new one is started
-    """
+    """Return a run that an earlier try, or someone with the same key, has started, and log that."""
     log.info("Run %s was started before and is %s: no new one is started", run.id, run.status)
     return Started(run_id=run.id, run=run)
 
@@ -121,13 +106,7 @@ def _call(request: TaskRequest, **options: str) -> Call[TriggeredRun]:
 
 
 def replay(client: TriggerDevClient, run_id: str) -> Started:
-    """
-    Start a run again.
-
-    :param client: for the environment
-    :param run_id: the run
-    :raises TriggerDevError: it could not be started; the error says whether a run may exist
-    """
+    """Start a run again; an error says whether a run may exist."""
     try:
         return Started(run_id=client.call(replay_run(run_id)))
     except UNANSWERED as error:
@@ -155,12 +134,8 @@ def cancel_by_key(client: TriggerDevClient, request: TaskRequest, *, deadline: D
     """
     Cancel the run of a request whose answer never came; return its id.
 
-    Only a request with the same key answers with the run's id (measured). Where the first one did not
-    arrive, this one creates a run that is delayed, so that it never begins.
-
-    :param client: for the environment
-    :param request: what was sent; with a key
-    :param deadline: for both calls
+    Only a request with the same key has an answer with it (measured). If the first did not arrive, this one
+    creates a run that is delayed, so that it never begins.
     """
     run_id = client.call(_call(request, delay=_DELAY_OF_A_LOOKUP), deadline=deadline).id
     client.call(cancel_run(run_id), deadline=deadline)

@@ -47,20 +47,9 @@ def start_run_of(
     Start the run of a task instance that has had a try before.
 
     Where it was cleared while its run was alive, and no trigger was there to cancel the run, it has another
-    key now. That run is canceled here, or else returned; one of another Trigger.dev task is canceled as well.
-    A new one starts only when the workers of canceled ones have stopped.
-
-    A run from before its Dag run was cleared cannot be distinguished from one of another Airflow: it is not
-    canceled, and a warning names it.
-
-    :param key: of the run
-    :param client: for the environment
-    :param request: what to start, with this key
-    :param cancels: whether a run from before the clear is canceled, rather than taken up
-    :param log: where to write what became of earlier runs
-    :param sleep: waits so many seconds
-    :param on_id: as for :func:`airflow_provider_trigger.run.start.start_run`
-    :raises TriggerDevError: it could not be started
+    key now: that run is canceled, or, without ``cancels``, returned; one of another Trigger.dev task is
+    canceled as well. A new one starts once the workers of canceled ones have stopped. A run from before its
+    Dag run was cleared cannot be distinguished from one of another Airflow: a warning names it.
     """
     found = find_earlier_runs(key, client, log=log)
     if run := _cancel_replaced_runs(found, key, client, request, cancels=cancels, log=log, on_id=on_id):
@@ -73,13 +62,7 @@ def start_run_of(
 
 
 def find_earlier_runs(key: RunKey, client: TriggerDevClient, *, log: Log) -> Found:
-    """
-    Find the runs of a task instance that its earlier tries have left, as far as the list knows them.
-
-    :param key: of its present try
-    :param client: for the environment
-    :param log: where to warn of runs that may be alive
-    """
+    """Find the runs that earlier tries have left, as far as the list knows; warn of others."""
     found = find_runs(
         client,
         tag=key.task_instance.tag,

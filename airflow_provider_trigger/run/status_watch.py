@@ -1,9 +1,9 @@
 """
 Which statuses to request next for all waits of a connection. Pure: the caller says what time it is.
 
-One query for the status of all runs takes the place of a check for each. It is about 1 s behind, lacks runs
-that were started a moment ago, and can lose the end of a run permanently (measured): so checks of single runs
-also go round in the background, and take its place where the server does not answer it.
+One query takes the place of a check for each run. It is about 1 s behind, lacks runs that were started a
+moment ago, and can lose the end of a run permanently (measured): so checks of single runs also go round in
+the background, and take its place where the server does not answer it.
 """
 
 from __future__ import annotations
@@ -34,11 +34,7 @@ _NOT_SENT_PAUSE = 1.0
 
 
 class StatusWatch:
-    """
-    What is known of all runs that waits of one connection wait for. All times are in seconds.
-
-    A ``poll_interval`` is between two checks of a run by itself; None for as needed.
-    """
+    """What is known of all runs that waits of one connection wait for. All times are in seconds."""
 
     def __init__(self, name: str, log: Log, *, now: float) -> None:
         self.pace = QueryPace(name, log, now=now)
@@ -110,7 +106,7 @@ class StatusWatch:
         return watched
 
     def _unchecked_due(self) -> float:
-        """Return when the run that was not checked for longest is due, although nothing else says so."""
+        """When the run that was not checked for longest is due, although nothing else says so."""
         watched = next(iter(self._to_check.values()), None)
         if watched is None or watched.is_in_flight or self.pace.state is QueryState.UNKNOWN:
             return math.inf
@@ -196,7 +192,6 @@ class StatusWatch:
         return is_new
 
     def _retire(self, watched: Watched) -> None:
-        """Request nothing more of a run."""
         watched.due = math.inf
         self._to_query.pop(watched.run_id, None)
         self._to_check.pop(watched.run_id, None)

@@ -14,53 +14,36 @@ from airflow_provider_trigger.run.waited import Waited
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Check:
-    """
-    Check runs; the reply is a :data:`News`.
-
-    :param run_ids: the runs
-    :param at: when a check of them by itself is due, in seconds since 1970
-    :param until: when to reply at the latest, in seconds since 1970
-    :param poll_interval: between two checks of a run by itself, in seconds; None for one that grows with its
-        age
-    :param is_fresh: whether to check now, and not to reply with what is known already
-    """
+    """Check runs; the reply is a :data:`News`. Times are in seconds since 1970."""
 
     run_ids: tuple[str, ...]
     at: float = -math.inf
+    """When a check of them by itself is due."""
     until: float = math.inf
+    """When to reply at the latest."""
     poll_interval: float | None = None
+    """Between two checks of a run by itself, in seconds; None for one that grows with its age."""
     is_fresh: bool = False
+    """Whether to check now, and not to reply with what is known already."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Cancel:
-    """
-    Request the cancel of runs; the reply holds the errors of those that failed, by run id.
-
-    :param run_ids: the runs
-    """
+    """Request the cancel of runs; the reply holds the errors of those that failed, by run id."""
 
     run_ids: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class CheckOtherwise:
-    """
-    Check a run whose checks answer 500 only; the reply is that of :func:`.otherwise.check_otherwise`.
-
-    :param run_id: the run
-    """
+    """Check a run whose checks answer 500 only; the reply is that of :func:`.otherwise.check_otherwise`."""
 
     run_id: str
 
 
 @dataclass(frozen=True, slots=True)
 class Pause:
-    """
-    Wait before the next step.
-
-    :param seconds: how long
-    """
+    """Wait before the next step."""
 
     seconds: float
 

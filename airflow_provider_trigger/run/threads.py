@@ -8,15 +8,7 @@ from queue import SimpleQueue
 
 
 class Threads:
-    """
-    Do work in threads.
-
-    Safe in a signal handler: to begin some work takes no lock that the interrupted code may hold, as starting
-    a thread does.
-
-    :param count: how many
-    :param name: what they are called
-    """
+    """Do work in threads that exist already: starting one takes locks that interrupted code may hold."""
 
     def __init__(self, count: int, *, name: str) -> None:
         self._count = count
@@ -25,11 +17,7 @@ class Threads:
             threading.Thread(target=self._run, name=f"{name}-{number}", daemon=True).start()
 
     def begin(self, work: Callable[[], None]) -> None:
-        """
-        Begin some work as soon as a thread is free; do not wait for it.
-
-        :param work: must not raise
-        """
+        """Begin some work, which must not raise, as soon as a thread is free; safe in a signal handler."""
         self._work.put(work)
 
     def close(self) -> None:

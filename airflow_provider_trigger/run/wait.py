@@ -1,9 +1,8 @@
 """
 Wait for runs, as a generator without I/O: what to check, what to cancel, and when to stop waiting.
 
-It yields the steps of :mod:`airflow_provider_trigger.run.steps`. A driver takes each one, and hands back what
-came of it. So a driver that blocks, and one that shares the checks of many waits on an event loop, share all
-there is to waiting.
+It yields the steps of :mod:`airflow_provider_trigger.run.steps`; a driver takes each one, and hands back what
+came of it. So a driver that blocks, and one on an event loop, share all there is to waiting.
 """
 
 from __future__ import annotations
@@ -36,15 +35,9 @@ def wait_for_runs(
     """
     Return the steps of a wait; its result is what became of each run, by run id.
 
-    It ends when the wait for each run has ended, or for one in a way that the settings do not count as
-    success: the result then lacks the others. An error of a check does not end it: it continues until the
-    deadline. Only a server that rejects the checks for as long as the settings' ``patience`` ends it, or one
-    that shows the run in no way although it works otherwise.
-
-    :param run_ids: the runs; a repeated one counts once
-    :param settings: how to wait
-    :param log: where to write changes of a run, and when checks begin and cease to fail
-    :param now: the clock, in seconds since 1970
+    It ends when the wait for each run has ended, or for one without success by the settings: then the others
+    are missing. An error of a check does not end it, unless the server rejects the checks for the settings'
+    ``patience``, or shows the run in no way although it works otherwise. ``now`` is in seconds since 1970.
     """
     return _Wait(list(dict.fromkeys(run_ids)), settings, log, now).steps()
 
@@ -130,7 +123,6 @@ class _Wait:
         self._is_useless = self._is_useless or not self._settings.counts_as_success(waited)
 
     def _check_otherwise(self, now: float) -> Generator[Step, Any, None]:
-        """Check the runs otherwise whose checks answer 500 for long."""
         broken = [run for run in self._open.values() if run.is_broken(now)]
         if not broken or now < self._otherwise_at:
             return

@@ -55,11 +55,7 @@ class WaitSettings:
 
     @classmethod
     def from_json(cls, stored: Mapping[str, Any]) -> WaitSettings:
-        """
-        Return the settings that :meth:`to_json` returned, in this version of the provider or another one.
-
-        :param stored: what is missing has its default, and what is not known is ignored
-        """
+        """Read what :meth:`to_json` of any version returned: a missing field has its default."""
         known = {field.name for field in fields(cls)}
         return cls(**{name: value for name, value in stored.items() if name in known})
 
@@ -68,19 +64,11 @@ class WaitSettings:
         return asdict(self)
 
     def interval(self, age: float) -> float:
-        """
-        Return how long to wait before the next status check, in seconds.
-
-        :param age: of the run, in seconds
-        """
+        """Return how long to wait before the next check of a run of this age, both in seconds."""
         return check_interval(age, poll_interval=self.poll_interval)
 
     def counts_as_success(self, waited: Waited) -> bool:
-        """
-        Return whether the wait for other runs continues.
-
-        :param waited: what the wait for one run came to
-        """
+        """Return whether the wait for other runs continues."""
         if self.success_statuses is None:
             return True
         if waited.end is not WaitEnd.FINAL or waited.run is None:
@@ -89,21 +77,12 @@ class WaitSettings:
 
 
 def check_interval(age: float, *, poll_interval: float | None) -> float:
-    """
-    Return how long to wait between two status checks of a run, in seconds.
-
-    :param age: of the run, in seconds
-    :param poll_interval: a fixed interval, in seconds; None for one that grows with the age
-    """
+    """Return the seconds between two checks of a run of this age, in seconds; None for one that grows."""
     if poll_interval is not None:
         return poll_interval
     return min(_LONGEST_INTERVAL, max(_SHORTEST_INTERVAL, age * _SHARE_OF_AGE))
 
 
 def is_development_key(secret_key: str) -> bool:
-    """
-    Return whether a secret key is one for development.
-
-    :param secret_key: as Trigger.dev gave it
-    """
+    """Return whether a secret key is one for development."""
     return secret_key.startswith(_DEVELOPMENT_KEY)

@@ -35,17 +35,15 @@ class WaitEnd(StrEnum):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Waited:
-    """
-    What a wait came to.
-
-    :param end: why it ended
-    :param run: as last seen, None if it never was
-    :param error: the last error in one line, where the run was not seen any more, its cancel failed, or it
-        has ended and its checks fail, so that ``run`` has its status and nothing else
-    :param is_canceled: whether the wait has canceled the run
-    """
+    """What a wait came to."""
 
     end: WaitEnd
     run: Run | None
+    """As last seen, None if it never was."""
     error: str = ""
+    """
+    The last error in one line, where the run was not seen any more, its cancel failed, or it has ended and
+    its checks fail, so that ``run`` has its status and nothing else.
+    """
     is_canceled: bool = False
+    """Whether the wait has canceled the run."""

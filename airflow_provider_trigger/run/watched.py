@@ -20,38 +20,31 @@ _UNLISTED_AFTER = 60.0
 
 @dataclass(slots=True, eq=False)
 class Watched:
-    """
-    A run that is waited for. All times are in seconds.
-
-    :param run_id: the run
-    :param added_at: since when it is waited for
-    :param born_at: when it was started, as far as that is known
-    :param intervals: of each wait for it, between two checks of the run by itself; None for as needed
-    :param run: as it was seen last
-    :param error: why the last check failed, if nothing was seen since
-    :param failing_since: since when its checks fail, infinite if the last one did not
-    :param checked_at: when it was last checked by itself
-    :param checked_before: the same without the check that is in flight, or has just ended
-    :param seen_at: when the request was sent that showed :attr:`run`
-    :param due: when it is to be checked by itself, whatever becomes of others
-    :param is_listed: whether the last query with it has shown it, None before the first one
-    :param listed_at: when the last query was sent that has shown it
-    :param is_in_flight: whether it is being checked by itself
-    """
+    """A run that is waited for. All times are in seconds."""
 
     run_id: str
     added_at: float
     born_at: float
+    """When it was started, as far as that is known."""
     intervals: list[float | None] = field(default_factory=list)
+    """Of each wait for it, between two checks of the run by itself; None for as needed."""
     run: Run | None = None
     error: TriggerDevError | None = None
+    """Why the last check failed, if nothing was seen since."""
     failing_since: float = math.inf
+    """Infinite if the last check did not fail."""
     checked_at: float = -math.inf
+    """When it was last checked by itself."""
     checked_before: float = -math.inf
+    """The same without the check that is in flight, or has just ended."""
     seen_at: float = -math.inf
+    """When the request was sent that showed :attr:`run`."""
     due: float = math.inf
+    """When it is to be checked by itself, whatever becomes of others."""
     is_listed: bool | None = None
+    """Whether the last query with it has shown it, None before the first one."""
     listed_at: float = -math.inf
+    """When the last query was sent that has shown it."""
     is_in_flight: bool = False
 
     @property

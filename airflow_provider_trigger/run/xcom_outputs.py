@@ -15,11 +15,7 @@ if TYPE_CHECKING:
 
 
 def reference(run_id: str, size: int | None) -> dict[str, Any]:
-    """
-    Return what goes into XCom in place of an output.
-
-    :param size: of its output, in bytes of JSON; None if it is not known
-    """
+    """Return what goes into XCom in place of an output; the size is in bytes of JSON, None if not known."""
     return {"run_id": run_id, "output_size": size}
 
 
@@ -27,8 +23,7 @@ def fetch_outputs(run_ids: Sequence[str], client: TriggerDevClient, *, max_size:
     """
     Fetch the outputs of runs that have ended, and return them in their order; None for a run that has none.
 
-    :param max_size: of all outputs together, in bytes of JSON; above it, references take their places
-    :raises TriggerDevError: one or more could not be fetched
+    Above ``max_size`` bytes of JSON for all of them together, references take their places.
     """
     outputs = Outputs(max_size=max_size)
     outputs.fetch(run_ids, client, log=log)
@@ -39,12 +34,7 @@ def fetch_outputs(run_ids: Sequence[str], client: TriggerDevClient, *, max_size:
 
 
 def outputs_for_xcom(run_ids: Sequence[str], outputs: Outputs, *, max_size: int, log: Log) -> list[Any]:
-    """
-    Return outputs in the order of their runs, as they go into XCom: None for a run that has none.
-
-    :param outputs: those of them that were fetched
-    :param max_size: of all outputs together, in bytes of JSON; above it, references take their places
-    """
+    """Return outputs in the order of their runs, as :func:`fetch_outputs` does."""
     if outputs.are_too_large:
         log.warning(
             "The outputs of %d runs have %d bytes together, more than max_output_size=%d: XCom gets "

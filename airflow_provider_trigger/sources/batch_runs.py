@@ -23,13 +23,10 @@ _CREATING = ("PENDING", "PROCESSING")
 
 class BatchRuns:
     """
-    Find the runs of batches.
+    Find the runs of batches; ``note`` gets what is wrong with one, ``found`` has them as last seen.
 
-    The batch itself names its runs, also those of earlier batches that its items got by their keys, which the
-    list does not show with it; the list shows runs that a large batch does not name yet (measured).
-
-    :param note: gets what is wrong with a batch, or with the check of a run
-    :ivar found: the batches, as they were last seen
+    A batch names runs of earlier batches, too, that its items got by their keys, and which the list does not
+    show with it; the list shows runs that a large batch does not name yet (measured).
     """
 
     def __init__(self, note: Callable[[RunIds], None]) -> None:
@@ -49,14 +46,7 @@ class BatchRuns:
         ]
 
     def runs_of(self, batch_id: str, client: TriggerDevClient, *, skip: Collection[str]) -> list[ListedRun]:
-        """
-        Return the runs of a batch, in the order of its items; some may have ended.
-
-        :param batch_id: exactly
-        :param client: for the environment
-        :param skip: ids of runs that may be missing
-        :raises TriggerDevError: the batch or the list failed
-        """
+        """Return the runs of a batch, some ended, in its items' order; those in ``skip`` may be missing."""
         batch = self._retrieve(batch_id, client)
         if batch is None:
             return []
@@ -79,7 +69,7 @@ class BatchRuns:
         return self.found[batch_id]
 
     def _listed(self, batch: Batch, client: TriggerDevClient) -> dict[str, ListedRun]:
-        """Return the runs that the list shows of a batch; none where it fails, as the batch names most."""
+        """Return none where the list fails, as the batch names most."""
         try:
             return _listed(client, batch)
         except AuthenticationError:
@@ -112,7 +102,6 @@ class BatchRuns:
 
 
 def _listed(client: TriggerDevClient, batch: Batch) -> dict[str, ListedRun]:
-    """Return the runs that the list shows of a batch."""
     listed: dict[str, ListedRun] = {}
     for page in RunFilter(batch_id=batch.id).pages(client):
         listed |= {run.id: run for run in page}

@@ -20,11 +20,7 @@ _test_numbers: dict[TaskInstanceIdentity, int] = {}
 
 
 def dag_run_of(context: Context) -> DagRunIdentity | None:
-    """
-    Return what identifies a context's Dag run, None where the context does not say when it started.
-
-    :param context: of a task, a callback or a deadline alert
-    """
+    """Return what identifies a context's Dag run, None where the context does not say when it started."""
     dag_run: Any = context.get("dag_run")
     if isinstance(dag_run, Mapping):  # of a deadline alert
         start_date = _read_date(dag_run.get("start_date"))
@@ -40,11 +36,7 @@ def dag_run_of(context: Context) -> DagRunIdentity | None:
 
 
 def own_ti_of(context: Context) -> Any:
-    """
-    Return the task instance that a context is about, None where it is about a whole Dag run.
-
-    :param context: of a task or a task's callback; or of a Dag's callback or a deadline alert
-    """
+    """Return the task instance that a context is about, None where it is about a whole Dag run."""
     # A Dag's callback has a reason, and the task instance in its context may be any.
     return None if "reason" in context else context.get("ti")
 
@@ -55,21 +47,13 @@ def can_resume(context: Context, operator: Any) -> bool:
 
 
 def map_index_of(ti: Any) -> int:
-    """
-    Return which instance of a mapped task a task instance is, -1 if its task is not mapped.
-
-    :param ti: from the context
-    """
+    """Return which instance of a mapped task a task instance is, -1 if its task is not mapped."""
     index = getattr(ti, "map_index", None)
     return index if isinstance(index, int) else -1
 
 
 def task_instance_of(context: Context) -> TaskInstanceIdentity | None:
-    """
-    Return what identifies the task instance that a context is about, None where it is about none.
-
-    :param context: of a task, a callback or a deadline alert
-    """
+    """Return what identifies the task instance that a context is about, None where it is about none."""
     dag_run, ti = dag_run_of(context), own_ti_of(context)
     if dag_run is None or ti is None:
         return None
@@ -79,22 +63,12 @@ def task_instance_of(context: Context) -> TaskInstanceIdentity | None:
 
 
 def starter_of(context: Context) -> DagRunIdentity | TaskInstanceIdentity | None:
-    """
-    Return what identifies the task instance or the Dag run that a context is about.
-
-    None where the context does not say when its Dag run started.
-
-    :param context: of a callback or a deadline alert
-    """
+    """Return what a context is about; None where it does not say when its Dag run started."""
     return dag_run_of(context) if own_ti_of(context) is None else task_instance_of(context)
 
 
 def origin_of(context: Context) -> str:
-    """
-    Return, for example, ``Dag 'a', Dag run 'b', task 'c': ``, of these what the context has.
-
-    :param context: of a callback or a deadline alert
-    """
+    """Return, for example, ``Dag 'a', Dag run 'b', task 'c': ``, of these what the context has."""
     dag_id, run_id = _ids_of(context.get("dag_run"))
     ti = own_ti_of(context)
     task_id = getattr(ti, "task_id", None)
@@ -112,15 +86,7 @@ def origin_of(context: Context) -> str:
 def key_of(
     context: Context, identity: TaskInstanceIdentity, *, operator_id: str, retries: int, content: str = ""
 ) -> RunKey:
-    """
-    Return the idempotency key for the run of an operator; call it once for each of its executions.
-
-    :param context: of the task
-    :param identity: of the task instance
-    :param operator_id: the operator's own task id
-    :param retries: of the task
-    :param content: as :class:`RunKey` takes it
-    """
+    """Return the idempotency key for the run of an operator; call it once for each of its executions."""
     with _executions.lock:  # a task may execute several operators in threads
         return _key_of(context["ti"], identity, operator_id=operator_id, retries=retries, content=content)
 
@@ -169,7 +135,7 @@ _executions = _Executions()
 
 
 def _ids_of(dag_run: Any) -> tuple[Any, Any]:
-    """Return the ids of a Dag and its run, None for each that is not known."""
+    """Return None for each that is not known."""
     if isinstance(dag_run, Mapping):  # of a deadline alert
         return dag_run.get("dag_id"), dag_run.get("dag_run_id")
     return getattr(dag_run, "dag_id", None), getattr(dag_run, "run_id", None)

@@ -43,16 +43,10 @@ _RUN_ID_CHARACTERS = re.compile(r"[\w.:-]+", re.ASCII)
 
 @dataclass(frozen=True, slots=True)
 class InvalidValue:
-    """
-    A value that cannot be a run id, or the id of a task.
-
-    :param shown: its ``repr``, shortened
-    :param source: where it came from
-    :param reason: why it is not valid
-    :param kind: what it should have been
-    """
+    """A value that cannot be a run id, or the id of a task."""
 
     shown: str
+    """Its ``repr``, shortened."""
     source: str
     reason: str
     kind: str = "run id"
@@ -68,30 +62,24 @@ class _NoneValue:
 
 @dataclass(slots=True)
 class RunIds:
-    """
-    Collect run ids in their order, each once, and what else their sources held.
-
-    :param found: the run ids
-    :param invalid: values that cannot be run ids
-    :param skipped: the sources of a ``None`` next to other values
-    :param empty: a sentence for each source that gave nothing at all
-    :param failed: a sentence for each source that could not be read
-    """
+    """Collect run ids in their order, each once, and what else their sources held."""
 
     found: list[str] = field(default_factory=list)
     invalid: list[InvalidValue] = field(default_factory=list)
     skipped: list[str] = field(default_factory=list)
+    """The sources of a ``None`` next to other values."""
     empty: list[str] = field(default_factory=list)
+    """A sentence for each source that gave nothing at all."""
     failed: list[str] = field(default_factory=list)
+    """A sentence for each source that could not be read."""
     _seen: set[str] = field(default_factory=set, repr=False)
 
     def add(self, value: object, *, source: str) -> None:
         """
-        Add the run ids that a value holds.
+        Add the run ids that a value holds; ``source`` is where it came from, for messages.
 
-        :param value: a run id, the URL of a run, a dict with ``id`` or ``run_id``, the answer of a batch call
-            with ``runs``, any nesting of these in lists, or the text of such a list
-        :param source: where it came from, for messages
+        It may be a run id, the URL of a run, a dict with ``id`` or ``run_id``, the answer of a batch call
+        with ``runs``, any nesting of these in lists, or the text of such a list.
         """
         nones: list[str] = []
         count = 0
@@ -111,11 +99,7 @@ class RunIds:
 
 
 def hint(run_id: str) -> str | None:
-    """
-    Return what may be wrong with a run id that the server does not know, None if it looks like one.
-
-    :param run_id: as it was sent
-    """
+    """Return what may be wrong with a run id that the server does not know, None if it looks like one."""
     if run_id.startswith(RUN_ID_PREFIX):
         return None
     if run_id.startswith(_BATCH_PREFIX):
@@ -124,12 +108,7 @@ def hint(run_id: str) -> str | None:
 
 
 def read_literal(text: str) -> object:
-    """
-    Read what Jinja makes of a list, a dict or a quoted text, or JSON.
-
-    :param text: of the value
-    :raises ValueError: it is neither
-    """
+    """Read what Jinja makes of a list, a dict or a quoted text, or JSON; ValueError if it is neither."""
     for read in (json.loads, ast.literal_eval):
         try:
             value: object = read(text)
@@ -140,11 +119,7 @@ def read_literal(text: str) -> object:
 
 
 def show(value: object) -> str:
-    """
-    Return how a message shows a value: shortened, and of a dict only the keys, as its values may be private.
-
-    :param value: any
-    """
+    """Return how a message shows a value: shortened; of a dict only the keys, as values may be private."""
     try:
         shown = f"a dict of {sorted(map(str, value))}" if isinstance(value, Mapping) else repr(value)
     except Exception:
@@ -263,12 +238,7 @@ def _describe_empty(value: object, source: str, *, holds_none: bool) -> str:
 
 
 def all_valid(value: object) -> list[str]:
-    """
-    Return the run ids that a value holds; a repeated one counts once.
-
-    :param value: in any form that :meth:`RunIds.add` accepts
-    :raises ValueError: it holds something else, or None; names each
-    """
+    """Return the run ids that a value holds, each once; a ValueError names what is not one."""
     if isinstance(value, Iterator):
         value = list(value)
     ids = RunIds()
@@ -282,12 +252,7 @@ def all_valid(value: object) -> list[str]:
 
 
 def exactly_one(value: object) -> str:
-    """
-    Return the run id that a value holds.
-
-    :param value: in any form that :meth:`RunIds.add` accepts
-    :raises ValueError: it holds none, or several, or something else
-    """
+    """Return the one run id that a value holds; ValueError if it does not hold exactly one."""
     found = all_valid(value)
     if len(found) != 1:
         raise ValueError(f"run_id must contain exactly one run id, not {len(found)}: {show(value)[:80]}")

@@ -40,13 +40,8 @@ class SelectedRuns:
     """
     Find the runs of a selection twice, as the list lags: at first, and again while those are being canceled.
 
-    Every run is known by its id, and its tags or its batch were compared, before it is handed over.
-
-    :param selection: what to find
-    :param ids: gets the runs that are found at first, and what is wrong with the selection
-    :param log: where to name the runs
-    :param on_empty: whether it is an error in the log that none is found
-    :param is_stopped: called several times a second; true ends the search
+    Their tags or batch are compared before they are handed over. ``ids`` gets the runs that are found at
+    first, and what is wrong. With ``on_empty``, finding none is an error in the log.
     """
 
     def __init__(
@@ -73,11 +68,9 @@ class SelectedRuns:
 
     def search(self, client: TriggerDevClient, *, needs_all: bool = False) -> Iterator[list[str]]:
         """
-        Yield the ids of the runs: all that are found at first, then those of a second search.
+        Yield the ids of all that are found at first, then those of a second search; raise nothing.
 
-        It raises no error, as other runs are being canceled meanwhile.
-
-        :param needs_all: whether a search that fails, or an unknown batch, leaves all runs alone
+        With ``needs_all``, a search that fails, or an unknown batch, leaves all runs alone.
         """
         given = len(self._ids.found)
         try:
@@ -97,12 +90,7 @@ class SelectedRuns:
             yield from self.further(client)
 
     def find(self, client: TriggerDevClient) -> None:
-        """
-        Find the runs, and name each in the log.
-
-        :raises TooManyRunsError: there are more than the selection allows
-        :raises TriggerDevError: the search failed; those that were found by then are kept
-        """
+        """Find the runs, and name each in the log; an error keeps those that were found by then."""
         limit, found, count = self._selection.max_runs, list[ListedRun](), 0
         try:
             for page in while_waiting(self._pages(client)):
@@ -132,8 +120,8 @@ class SelectedRuns:
         """
         Yield the ids of runs that the list did not show at first; it is read again 2.5 s later.
 
-        While it waits, it yields empty lists, several times a second. Where the list fails, it ends. ``ids``
-        says so, and how many runs above ``max_runs`` are left alone, and which batches may get more runs.
+        Meanwhile it yields empty lists, several times a second. It raises nothing: ``ids`` says where the
+        list fails, how many runs above ``max_runs`` are left alone, and which batches may get more runs.
         """
         # Once the task was stopped, nothing more is sent; but an end here would look like a complete search.
         while self._is_stopped() or time.monotonic() < self._due_at:
@@ -226,8 +214,8 @@ def while_waiting(pages: Iterator[list[T]]) -> Iterator[list[T]]:
     """
     Yield pages as they come, and meanwhile empty ones, several times a second, so that a stop is noticed.
 
-    Each page is read in a thread, and only when it is needed: a request that is not answered takes 30 s, a
-    used-up rate limit 10 s. The threads are daemons, which do not hold up the end of the process.
+    Each is read in a daemon thread, when it is needed: a request that is not answered takes 30 s, a used-up
+    rate limit 10 s.
     """
     while True:
         reply: Future[list[T] | None] = Future()

@@ -28,11 +28,7 @@ _PAGE_WITHIN = 1.0
 
 
 def started_by_xcom(context: Context) -> RunIds:
-    """
-    Return the runs whose ids are in XCom; empty where this context has no XCom.
-
-    :param context: of a callback or a deadline alert
-    """
+    """Return the runs whose ids are in XCom; empty where this context has no XCom."""
     ids = RunIds()
     if why_no_xcom(context) is None:
         dag: Any = context.get("dag")
@@ -51,11 +47,8 @@ def started_by_search(
     """
     Yield the ids of runs that are alive, as many as a bulk action takes, which are canceled meanwhile.
 
-    All pages are read twice, as the list lags.
-
-    :param ids: gets a sentence where the search fails
-    :param log: where to name runs that carry the tag only, and are not canceled
-    :param origin: what each line begins with
+    All pages are read twice, as the list lags. ``ids`` gets a sentence where the search fails; ``log`` names
+    runs that carry the tag only, and are not canceled.
     """
     starter = starter_of(context)
     if starter is None:

@@ -35,10 +35,9 @@ _USE_INSTEAD = (
 
 def given_sources(*, run_ids: object, xcom_task_ids: object) -> tuple[str, ...]:
     """
-    Return which sources the author of a Dag gave, by the names of the arguments.
+    Return which sources the author of a Dag gave, by the names of the arguments, as given when it is parsed.
 
-    :param run_ids: as given when the Dag is parsed
-    :param xcom_task_ids: the same; an empty list is a source without run ids only if it is the only one
+    An empty list of tasks is a source without run ids only if it is the only one.
     """
     if xcom_task_ids is not None and run_ids is None:
         return ("xcom_task_ids",)
@@ -52,19 +51,11 @@ def gather(
     """
     Gather the run ids that are given, and those that tasks pushed.
 
-    Of a mapped task the XComs of all its instances count, with two exceptions, where the siblings of an
-    instance have runs of their own: the callback of a mapped task that names itself, and tasks of one mapped
-    task group. There an instance gets its own only. In a task loop, an iteration gets its own from Airflow.
-
-    A source that cannot be read does not stop the others: a sentence in ``failed`` names it. A source that
-    was given and rendered to nothing is named too.
-
-    :param context: of the task, or of the callback
-    :param given: from :func:`given_sources`
-    :param run_ids: as rendered
-    :param xcom_task_ids: as rendered: the id of a task, a list of them, or the text of such a list
-    :param xcom_key: the key of the tasks' XComs; None for the runs that a task of this provider's operators
-        has started, and the return value of any other task
+    Of a mapped task all instances' XComs count. But an instance gets its own only where the siblings have
+    runs of their own: in the callback of a mapped task that names itself, and for tasks of one mapped task
+    group. In a task loop, an iteration gets its own from Airflow. ``failed`` names a source that cannot be
+    read, ``empty`` one that was given and rendered to nothing. ``xcom_key=None`` stands for the runs that a
+    task of this provider's operators has started, and the return value of any other task.
     """
     ids = RunIds()
     if run_ids is not None or "run_ids" in given:
@@ -76,14 +67,7 @@ def gather(
 
 
 def add_xcoms(ids: RunIds, context: Context, task_ids: object, xcom_key: str | None) -> None:
-    """
-    Add the run ids that tasks pushed; see :func:`gather`.
-
-    :param ids: what was gathered so far
-    :param context: of the task, or of the callback
-    :param task_ids: the tasks
-    :param xcom_key: the key of their XComs
-    """
+    """Add the run ids that tasks pushed; see :func:`gather`."""
     if reason := why_no_xcom(context):
         ids.failed.append(f"XCom is not available in this callback: {reason}; {_USE_INSTEAD}")
         return
@@ -122,22 +106,14 @@ def _starts_a_run(context: Context, task_id: str) -> bool:
 
 
 def starts_runs(task: Any) -> bool:
-    """
-    Return whether a task is one of this provider's operators that start runs, or of a subclass.
-
-    :param task: an operator, a mapped one too; in a callback it may be a serialized one
-    """
+    """Return whether a task, perhaps mapped or serialized, is one of our operators that start runs."""
     kind = getattr(task, "operator_class", None)
     names = [one.__name__ for one in kind.__mro__] if isinstance(kind, type) else []
     return not STARTS_RUNS.isdisjoint([*names, task.task_type])
 
 
 def why_no_xcom(context: Context) -> str | None:
-    """
-    Return why a context has no XCom, None if it has.
-
-    :param context: of a callback, or of a task
-    """
+    """Return why a context has no XCom, None if it has."""
     ti = context.get("ti")
     if ti is None:
         return "its context has no task instance"

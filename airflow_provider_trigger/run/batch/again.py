@@ -34,13 +34,7 @@ _MAX_ROUNDS = 5
 
 
 class BatchAgain:
-    """
-    Start a batch whose items may have runs already.
-
-    :param client: for the environment
-    :param log: where to write what became of earlier runs
-    :param sleep: waits so many seconds
-    """
+    """Start a batch whose items may have runs already."""
 
     def __init__(self, client: TriggerDevClient, *, log: Log, sleep: Callable[[float], None]) -> None:
         self._client = client
@@ -53,15 +47,9 @@ class BatchAgain:
         """
         Start items, or take up the runs that their keys have; return those runs as they were seen.
 
-        A run that was canceled keeps its key (measured): the key is released once its worker can be assumed
-        to have stopped, and a new run starts. One that failed has none (measured), so that it is followed by
-        a new run.
-
-        :param start: starts them
-        :param requests: what to start for each item, by its index
-        :param run_ids: where the start stores the runs' ids, by index
-        :raises TriggerDevError: one could not be started
-        :raises StoppedError: the task was stopped
+        A canceled run keeps its key (measured): it is released once the run's worker can be assumed to have
+        stopped, and a new run starts. One that failed has none (measured), so that a new run follows it. The
+        ids go into ``run_ids``, by the items' indexes.
         """
         todo, seen = dict(requests), dict[str, Run]()
         for _ in range(_MAX_ROUNDS):
@@ -95,12 +83,7 @@ class BatchAgain:
         )
 
     def check(self, run_ids: Sequence[str]) -> dict[str, Run]:
-        """
-        Check runs once; return them by run id. A few that were started a moment ago may be missing.
-
-        :param run_ids: the runs
-        :raises TriggerDevError: one could not be checked
-        """
+        """Check runs once; return them by run id. A few that were started a moment ago may be missing."""
         if (shown := query_many(self._client, run_ids)) is None:
             return check_visible(self._client, run_ids)
         alive = [run.id for run in shown.values() if not run.is_final]
@@ -127,7 +110,6 @@ class BatchAgain:
         return {one: run for one, run in shown.items() if run.is_final}
 
     def _wait_for_workers(self, run_ids: Sequence[str]) -> dict[str, Run]:
-        """Wait until the workers of canceled runs have stopped; return the runs as last seen."""
         seen = check_visible(self._client, run_ids)
         return wait_until_terminated(self._client, seen, log=self._log, sleep=self._sleep)
 
@@ -135,14 +117,8 @@ class BatchAgain:
         """
         Cancel earlier tries' runs of items that this try does not have; return those to take up, by index.
 
-        That is so where the list has other items or another order now, and where the task was cleared while
-        its runs were alive. A run that has another key is taken up if runs are not to be canceled, or if the
-        task only has other ``retries`` now.
-
-        :param key: of the batch
-        :param keys: of its items, in their order
-        :param cancels: whether runs are canceled, rather than left alone
-        :raises TriggerDevError: one could not be canceled or checked
+        The list may have other items or another order now, or the task was cleared while its runs were alive.
+        A run with another key is taken up without ``cancels``, or if the task only has other ``retries`` now.
         """
         found = find_earlier_runs(key, self._client, log=self._log)
         stopping = found.stopping

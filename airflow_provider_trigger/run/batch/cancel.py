@@ -25,19 +25,16 @@ _INTERVAL = 0.02
 
 @dataclass(slots=True)
 class BatchCancel:
-    """
-    What came of the cancel of runs.
-
-    :param bulk_ids: of the bulk actions that were accepted
-    :param accepted: the runs whose own cancel was accepted
-    :param errors: why it was not, by run id; a run that is in neither was not reached in time
-    :param checked: how the runs of a small batch were seen afterwards, or why they could not be checked
-    """
+    """What came of the cancel of runs."""
 
     bulk_ids: list[str] = field(default_factory=list)
+    """Of those that were accepted."""
     accepted: set[str] = field(default_factory=set)
+    """The runs whose own cancel was accepted."""
     errors: dict[str, Exception] = field(default_factory=dict)
+    """Why it was not, by run id; a run that is in neither was not reached in time."""
     checked: dict[str, Run | Exception] = field(default_factory=dict)
+    """How the runs of a small batch were seen afterwards, or why they could not be checked."""
 
 
 def cancel_batch(
@@ -46,15 +43,8 @@ def cancel_batch(
     """
     Cancel runs; of many, by a bulk action first, which continues after its caller has ended.
 
-    A bulk action misses runs that were started a moment ago (measured): so each run is canceled by itself as
-    well, as far as there is time, the newest first.
-
-    Safe in a signal handler, with threads that exist already. Raises nothing.
-
-    :param run_ids: exact run ids
-    :param client: for canceling only
-    :param threads: which send
-    :param deadline: for all of it
+    That misses runs that were started a moment ago (measured): so each is canceled by itself as well, as far
+    as there is time, the newest first. Safe in a signal handler. Raises nothing.
     """
     cancel = BatchCancel()
     in_bulk = len(run_ids) > BULK_FROM_AT_A_STOP  # 4 s are not enough for a cancel of each (measured)
@@ -96,7 +86,7 @@ def _cancel_one(
 
 
 def _do_each(threads: Threads, works: Sequence[Callable[[], None]], deadline: Deadline) -> None:
-    """Do some works, and wait until all are done, or the deadline."""
+    """Wait until all are done, or for the deadline."""
     done: list[bool] = []
     for work in works:
         threads.begin(partial(_do, work, done))
@@ -114,12 +104,7 @@ def _do(work: Callable[[], None], done: list[bool]) -> None:
 
 
 def wait_until(condition: Callable[[], bool], deadline: Deadline) -> bool:
-    """
-    Wait without a lock; return whether a condition holds.
-
-    :param condition: checked several times a second
-    :param deadline: when to stop waiting
-    """
+    """Wait without a lock; return whether a condition, which is checked several times a second, holds."""
     while not condition():
         left = deadline.remaining(time.monotonic())
         if not left:

@@ -36,14 +36,7 @@ _EARLIER_RUNS = (
 
 
 class BatchGuard(CancelGuard):
-    """
-    The runs that a batch has started; an error that leaves the ``with`` statement cancels them.
-
-    :param client: for canceling only: when the task is stopped, another one may be in use and hold its locks
-    :param cancels: whether the runs are canceled at all
-    :param time_limit: for a cancel after a signal, in seconds
-    :param log: where to write that they were canceled, or not
-    """
+    """The runs that a batch has started; an error that leaves the ``with`` statement cancels them."""
 
     def __init__(self, client: TriggerDevClient, *, cancels: bool, time_limit: float, log: Log) -> None:
         super().__init__(client, cancels=cancels, time_limit=time_limit, log=log)
@@ -87,11 +80,7 @@ class BatchGuard(CancelGuard):
         return max((now - sending.begun_at for sending in self.sendings), default=0.0)
 
     def noting(self, steps: Steps) -> Steps:
-        """
-        Return the same steps of a wait, and note from the replies which runs have ended.
-
-        :param steps: from :func:`airflow_provider_trigger.run.wait.wait_for_runs`
-        """
+        """Return the same steps of a wait, and note from the replies which runs have ended."""
         reply: Any = None
         with closing(steps):
             while True:
@@ -105,20 +94,12 @@ class BatchGuard(CancelGuard):
                     self.ended.update(run.id for run in runs if run.is_final)
 
     def take_up(self, pushed: Any) -> None:
-        """
-        Cancel the runs that an earlier process of the task has started.
-
-        :param pushed: the XCom with their ids
-        """
+        """Cancel the runs that an earlier process of the task has started, whose XCom has their ids."""
         listed = pushed if isinstance(pushed, (list, tuple)) else [pushed]
         self.run_ids = [one if isinstance(one, str) else None for one in listed]
 
     def take_ids(self, sending: Sending) -> None:
-        """
-        Take in the ids of the runs of a request.
-
-        :param sending: the request
-        """
+        """Take in the ids of the runs of a request."""
         for index, run_id in zip(sending.part.indexes, sending.run_ids or (), strict=False):
             self.run_ids[index] = run_id
 
@@ -173,7 +154,7 @@ class BatchGuard(CancelGuard):
         return found
 
     def _note_cancel(self, run_ids: Collection[str], cancel: BatchCancel) -> None:
-        """Log later what came of a cancel."""
+        """Log later: a signal handler must not log."""
         for run_id, run in list(cancel.checked.items()):  # a thread may still add to it
             self._note(run_id, run)
         if cancel.bulk_ids or not cancel.checked:

@@ -26,31 +26,22 @@ _ITEM = (
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ItemRules:
-    """
-    How items are checked.
-
-    :param name: of the argument that has them: ``payloads`` or ``items``
-    :param options: of all items, by name; those of an item take their place
-    :param skip: whether a value, or a part of it, is not known yet, as one that is templated
-    :param now: the time that a ``delay`` must be after; None for the clock's
-    :param tags_of_ours: how many tags are added to those of an item
-    """
+    """How items are checked."""
 
     name: str
+    """Of the argument that has them: ``payloads`` or ``items``."""
     options: Mapping[str, Any]
+    """Of all items, by name; those of an item take their place."""
     skip: Skip = lambda value: False
+    """Whether a value, or a part of it, is not known yet, as one that is templated."""
     now: datetime | None = None
+    """The time that a ``delay`` must be after; None for the clock's."""
     tags_of_ours: int = 0
+    """How many tags are added to those of an item."""
 
 
 def check_items(given: Any, rules: ItemRules) -> None:
-    """
-    Check all items.
-
-    :param given: a list of payloads, or of items
-    :param rules: how
-    :raises ValueError: it is not a list, or items are invalid: the message names each by its index
-    """
+    """Check a list of payloads, or of items; a ValueError names each that is invalid by its index."""
     if rules.skip(given):
         return
     is_list = isinstance(given, (list, tuple))
@@ -113,15 +104,7 @@ def make_requests(
     tags: Sequence[str],
     key_of: Callable[[int, Any], str],
 ) -> list[TaskRequest]:
-    """
-    Return what to start for each item.
-
-    :param given: as :func:`check_items` has checked it
-    :param rules: how it did
-    :param task_identifier: the id of the Trigger.dev task
-    :param tags: added to those of each item
-    :param key_of: makes an item's idempotency key of its index and its payload
-    """
+    """Return what to start for each item, as :func:`check_items` has checked it."""
     requests = []
     for index, item in enumerate(given):
         is_bare = rules.name == "payloads"

@@ -30,11 +30,7 @@ class _Output:
 
 
 class Outputs:
-    """
-    What runs returned.
-
-    :param max_size: of all outputs together, in bytes of JSON; above it only their sizes are kept
-    """
+    """What runs returned; above ``max_size`` bytes of JSON for all together, only their sizes are kept."""
 
     def __init__(self, *, max_size: int) -> None:
         self.values: dict[str, Any] = {}
@@ -56,11 +52,7 @@ class Outputs:
         return self.total > self._max_size
 
     def fetch(self, run_ids: Sequence[str], client: TriggerDevClient, *, log: Log) -> None:
-        """
-        Fetch the outputs of runs that have completed, each given once.
-
-        :raises TriggerDevError: one could not be fetched, for a reason that may pass
-        """
+        """Fetch the outputs of runs that have completed, each given once; raise an error that may pass."""
         for run_id, reply in in_threads(partial(self._fetch, client, log), run_ids):
             self._add(run_id, reply, log)
         if self.missing:

@@ -14,17 +14,13 @@ from airflow_provider_trigger.run.request import TaskRequest
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Part:
-    """
-    The items that one request starts.
-
-    :param indexes: of the items, in ascending order
-    :param requests: what to start for each of them
-    :param is_alone: whether it is one item that does not go into a batch
-    """
+    """The items that one request starts."""
 
     indexes: tuple[int, ...]
+    """In ascending order."""
     requests: tuple[TaskRequest, ...]
     is_alone: bool = False
+    """Whether it is one item that does not go into a batch."""
 
     @property
     def items(self) -> list[Any]:
@@ -44,11 +40,7 @@ class Part:
 
 
 def divide(requests: Mapping[int, TaskRequest]) -> Iterator[Part]:
-    """
-    Divide items so that each part fits into one request.
-
-    :param requests: what to start for each item, by its index
-    """
+    """Divide items, by their indexes, so that each part fits into one request."""
     indexes: list[int] = []
     total = 0
     for index, request in requests.items():

@@ -37,29 +37,25 @@ def _now() -> float:
 
 @dataclass(slots=True, eq=False)
 class Sending:
-    """
-    A request that starts some items. A thread changes it, and others read it without a lock.
-
-    :param part: the items
-    :param was_sent: whether the server may have received it
-    :param was_repeated: whether it was sent more than once: a rejection says nothing of those before
-    :param was_accepted: whether it has answered so; what is requested afterwards may fail
-    :param run_ids: of the items, in their order, once they are known
-    :param is_unknown: whether the server does not know the call
-    :param error: what it ended with in place of the ids
-    :param is_done: whether nothing more of it is to come
-    :param begun_at: when it was made, by the monotonic clock
-    """
+    """A request that starts some items. A thread changes it, and others read it without a lock."""
 
     part: Part
     was_sent: bool = False
+    """Whether the server may have received it."""
     was_repeated: bool = False
+    """Whether it was sent more than once: a rejection says nothing of those before."""
     was_accepted: bool = False
+    """Whether it has answered so; what is requested afterwards may fail."""
     run_ids: tuple[str, ...] | None = None
+    """Of the items, in their order, once they are known."""
     is_unknown: bool = False
+    """Whether the server does not know the call."""
     error: BaseException | None = None
+    """What it ended with in place of the ids."""
     is_done: bool = False
+    """Whether nothing more of it is to come."""
     begun_at: float = field(default_factory=_now)
+    """By the monotonic clock."""
 
     @property
     def is_unanswered(self) -> bool:
@@ -74,11 +70,7 @@ class Sending:
         self.run_ids = (run_id,) if run_id else None
 
     def sleep(self, guard: CancelGuard) -> Callable[[float], None]:
-        """
-        Return what waits for a call of this request, and ends it once the task was stopped.
-
-        :param guard: knows whether it was
-        """
+        """Return what waits for a call of this request, and ends it once the task was stopped."""
 
         def wait(seconds: float) -> None:
             guard.sleep(seconds)
@@ -90,14 +82,9 @@ class Sending:
 
 def send_batch(sending: Sending, client: TriggerDevClient, guard: CancelGuard, *, is_first: bool) -> None:
     """
-    Start the items by a batch. Nothing more is sent for a task that was stopped, but for what asks for ids.
+    Start the items by a batch; once the task was stopped, nothing is sent but what asks for ids.
 
-    :param sending: the request
-    :param client: for the environment
-    :param guard: knows whether the task was stopped
-    :param is_first: whether it is not known yet if the server knows the call
-    :raises TriggerDevError: it failed
-    :raises StoppedError: the task was stopped before it was sent
+    ``is_first``: it is not known yet whether the server knows the call.
     """
     for _ in range(_TRIES):
         batch_id = _trigger(sending, client, guard, is_first=is_first)
@@ -135,7 +122,7 @@ def _trigger(sending: Sending, client: TriggerDevClient, guard: CancelGuard, *, 
 def _ids_of(
     batch_id: str, client: TriggerDevClient, guard: CancelGuard, *, count: int
 ) -> tuple[str, ...] | None:
-    """Return the ids of a batch's runs, None where the server does not show all in time."""
+    """Return None where the server does not show all in time."""
     call = replace(retrieve_batch(batch_id), timeout=_TIME_FOR_IDS / 2)
     begun_at, pause = time.monotonic(), _FIRST_PAUSE
 

@@ -31,10 +31,8 @@ class BatchStart:
     """
     Start items; each has an idempotency key, so that a repeated request starts nothing twice.
 
-    :param client: for the environment
-    :param guard: learns of each request before it is sent, and of the runs; has the threads that send
-    :param log: where to write how it is done
-    :param on_ids: called after each request, once the guard knows the ids of its runs
+    ``guard`` learns of each request before it is sent; after each ``on_ids`` is called, once it knows the
+    runs' ids.
     """
 
     def __init__(
@@ -48,11 +46,9 @@ class BatchStart:
 
     def start(self, requests: Mapping[int, TaskRequest]) -> None:
         """
-        Start items, or take up the runs that their keys have.
+        Start items, by their indexes, or take up the runs that their keys have.
 
-        :param requests: what to start for each item, by its index
-        :raises TriggerDevError: a request failed; those before it may have started runs
-        :raises StoppedError: the task was stopped
+        When a request fails, those before it may have started runs.
         """
         parts = divide(requests)
         todo = deque(_alone(parts) if self._has_batches is False else parts)
