@@ -54,17 +54,9 @@ _ERRORS_THROUGH_PROXY = replace(ERRORS, proxy=(httpx.ProxyError, httpx.ConnectEr
 
 class AsyncTriggerDevClient:
     """
-    A client for one Trigger.dev environment, for the tasks of one event loop.
+    The client of :class:`.client.TriggerDevClient` for the tasks of one event loop.
 
-    Its calls, retries and pacing are those of
-    :class:`~airflow_provider_trigger.api.client.TriggerDevClient`, as are the effects of the environment's
-    proxies and CA files.
-
-    :param settings: how to reach the server; its ``timeout`` is from a request's first byte to the last of
-        the answer
-    :param max_connections: how many connections are kept open
-    :param rate_limit: the pace, where it is shared with other clients or leaves another reserve; None for its
-        own
+    The settings' ``timeout`` is from a request's first byte to the last of the answer.
     """
 
     def __init__(
@@ -107,14 +99,7 @@ class AsyncTriggerDevClient:
             await transport.aclose()
 
     async def call(self, call: Call[T], *, deadline: Deadline = NEVER, patience: float | None = None) -> T:
-        """
-        Make one call, and repeat it where that is safe and may help.
-
-        :param call: from :mod:`airflow_provider_trigger.api.endpoints`
-        :param deadline: of the work that the call is part of
-        :param patience: how long to repeat it after the first request, in seconds; None for ``retry_for``
-        :raises TriggerDevError: the last error
-        """
+        """Make one call, as :meth:`.client.TriggerDevClient.call` does."""
         reply: Reply = None
         steps = self.exchange.steps(call, deadline=deadline, patience=patience)
         with closing(steps):  # also when the task is canceled: the request is in flight no more
@@ -132,11 +117,7 @@ class AsyncTriggerDevClient:
                     await asyncio.sleep(step.seconds)
 
     async def send(self, step: Send) -> Reply:
-        """
-        Send one request, once; return the response, or the error that came instead.
-
-        :param step: from :meth:`airflow_provider_trigger.api.exchange.Exchange.steps`
-        """
+        """Send one request, once; return the response, or the error that came instead."""
         url, proxy = step.request.url, self._proxy
         if url is not None:
             proxy = proxy_for(url, connection_options(url, self.settings))
@@ -201,8 +182,7 @@ async def _within(seconds: float, answer: Coroutine[Any, Any, Response]) -> Resp
     Wait for an answer, or raise a TimeoutError in time.
 
     A request that is canceled may never end: in older versions of anyio (measured with 4.12), when the waiter
-    of a lock is canceled just before its release, the next one never gets it. Then it is not waited for any
-    longer.
+    of a lock is canceled just before its release, the next one never gets it. It is not waited for then.
     """
     task = asyncio.ensure_future(answer)
     task.add_done_callback(lambda done: done.cancelled() or done.exception())  # or asyncio logs it

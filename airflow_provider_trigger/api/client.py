@@ -198,11 +198,7 @@ class TriggerDevClient:
                 reply = self.send(step)
 
     def send(self, step: Send) -> Reply:
-        """
-        Send one request, once; return the response, or the error that came instead.
-
-        :param step: from :meth:`airflow_provider_trigger.api.exchange.Exchange.steps`
-        """
+        """Send one request, once; return the response, or the error that came instead."""
         try:
             return self._send(step)
         except (OSError, HTTPError) as error:  # requests lets some of urllib3's through

@@ -198,36 +198,20 @@ class ServerError(ResponseError):
 
 
 def is_not_from_trigger_dev(error: TriggerDevError) -> bool:
-    """
-    Return whether something other than a Trigger.dev server seems to have answered.
-
-    :param error: what a call ended with
-    """
+    """Return whether something other than a Trigger.dev server seems to have answered."""
     return isinstance(error, (NotTriggerDevError, UnexpectedAnswerError))
 
 
 def is_rejection(error: TriggerDevError) -> bool:
-    """
-    Return whether the server, or what stands in front of it, rejects this client: 401 and 403.
-
-    :param error: what a call ended with
-    """
+    """Return whether the server, or what stands in front of it, rejects this client: 401 and 403."""
     return isinstance(error, ResponseError) and error.status in (401, 403)
 
 
 def is_internal_error(error: TriggerDevError) -> bool:
-    """
-    Return whether the server failed with 500, as it always does for a run whose output is broken (measured).
-
-    :param error: what a call ended with
-    """
+    """Return whether the server failed with 500, as always for a run whose output is broken (measured)."""
     return isinstance(error, ServerError) and error.status == 500
 
 
 def root_of(error: TriggerDevError) -> TriggerDevError:
-    """
-    Return the last error where that kept a request from being sent, otherwise the error itself.
-
-    :param error: what a call ended with
-    """
+    """Return the last error where that kept a request from being sent, otherwise the error itself."""
     return (error.last_error if isinstance(error, NotSentError) else None) or error

@@ -43,11 +43,7 @@ class Request:
     Its query may be a signature and is shown nowhere. Key, branch and version are not sent there.
     """
     costs_token: bool = True
-    """
-    Whether the rate limit counts it.
-
-    It does not count the realtime API, whose answers say nothing of it, and which can be off (measured).
-    """
+    """Whether the rate limit counts it: not the realtime API, whose answers say nothing of it (measured)."""
 
     @property
     def is_counted(self) -> bool:

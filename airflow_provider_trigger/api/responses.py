@@ -44,9 +44,8 @@ def json_object(request: Request, response: Response) -> dict[str, Any]:
     """
     Return the JSON object of a successful response.
 
-    :param request: what was sent, for the error's text
-    :param response: what came back
     :raises ResponseError: it has an error status
+
     :raises UnexpectedAnswerError: its body is not a JSON object
     """
     raise_unless_success(request, response)
@@ -61,27 +60,14 @@ def json_object(request: Request, response: Response) -> dict[str, Any]:
 
 
 def read_id(request: Request, answer: Mapping[str, Any], *, what: str) -> str:
-    """
-    Return the id that an answer has.
-
-    :param request: what was sent, for the error's text
-    :param answer: from :func:`json_object`
-    :param what: whose id it is, for the error's text
-    :raises UnexpectedAnswerError: it has no id
-    """
+    """Return the id that an answer has; UnexpectedAnswerError if it has none, which names it as ``what``."""
     if (found := read_text(answer.get("id"))) is None:
         raise UnexpectedAnswerError(f"{request} answered {what} without an id")
     return found
 
 
 def raise_unless_success(request: Request, response: Response) -> None:
-    """
-    Raise the error that a status stands for.
-
-    :param request: what was sent, for the error's text
-    :param response: what came back
-    :raises ResponseError: the status is not 2xx
-    """
+    """Raise the ResponseError that a status other than 2xx stands for."""
     status = response.status
     if 200 <= status < 300:
         return
@@ -103,11 +89,7 @@ def raise_unless_success(request: Request, response: Response) -> None:
 
 
 def server_message(response: Response) -> str:
-    """
-    Return the server's own message in one line of limited length.
-
-    :param response: what came back
-    """
+    """Return the server's own message in one line of limited length."""
     answer = response.json_object()
     for key in _MESSAGE_KEYS:
         if isinstance(answer.get(key), str):

@@ -29,11 +29,7 @@ class RunError:
 
     @classmethod
     def from_answer(cls, error: object) -> RunError | None:
-        """
-        Read the ``error`` of a run; return None where there is none.
-
-        :param error: as the server sent it
-        """
+        """Read the ``error`` of a run as the server sent it; return None where there is none."""
         if not isinstance(error, dict):
             return None
         texts = {key: value for key, value in error.items() if isinstance(value, str) and value}
@@ -118,9 +114,5 @@ _ADVICE = {
 
 
 def advice(code: str) -> str:
-    """
-    Return what to do about one of Trigger.dev's own errors; empty for a code that is not known.
-
-    :param code: :attr:`RunError.code`
-    """
+    """Return what to do about a :attr:`RunError.code`; empty for a code that is not known."""
     return _ADVICE.get(code, "")

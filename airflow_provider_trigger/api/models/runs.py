@@ -244,29 +244,25 @@ class Run(ListedRun):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TriggeredRun:
-    """
-    What the server answers to a trigger.
-
-    :param id: the run id, ``run_…``
-    :param is_cached: whether the run existed before and has the same idempotency key. It says nothing of the
-        run's state, which may be CANCELED or COMPLETED (measured).
-    """
+    """What the server answers to a trigger."""
 
     id: str
     is_cached: bool
+    """
+    Whether the run existed before and has the same idempotency key.
+
+    It says nothing of the run's state, which may be CANCELED or COMPLETED (measured).
+    """
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RunPage:
-    """
-    One page of a list of runs.
-
-    :param runs: newest first; few or none do not mean that it is the last page (measured)
-    :param next: where the next page begins, None on the last one
-    """
+    """One page of a list of runs."""
 
     runs: list[ListedRun]
+    """Newest first; few or none do not mean that it is the last page (measured)."""
     next: str | None
+    """Where the next page begins, None on the last one."""
 
 
 def _read_basics(answer: Mapping[str, Any], seen_at: datetime | None) -> dict[str, Any]:
