@@ -1,4 +1,4 @@
-"""Read durations: seconds, a timedelta, or a text such as ``1h30m``. Imports nothing of the package."""
+"""Read numbers and durations, also of texts. Imports nothing of the package."""
 
 from __future__ import annotations
 
@@ -16,11 +16,7 @@ _NUMBER = re.compile(r"\d+(?:\.\d+)?", re.ASCII)
 
 
 def read_duration(value: object) -> float | None:
-    """
-    Return a duration in seconds, None if the value is none.
-
-    :param value: seconds, a timedelta, or a text as for :func:`read_duration_text` or :func:`read_number`
-    """
+    """Return a duration in seconds, None if the value is none."""
     if isinstance(value, timedelta):
         return value.total_seconds()
     seconds = read_number(value)
@@ -28,11 +24,7 @@ def read_duration(value: object) -> float | None:
 
 
 def read_duration_text(text: str) -> float | None:
-    """
-    Return the seconds of a text such as ``1h30m``, None if it is not a duration.
-
-    :param text: numbers with the units w, d, h, m and s, in this order
-    """
+    """Return the seconds of a text such as ``1h30m``, None if it is none; the units are w, d, h, m and s."""
     match = _TEXT.fullmatch(text.strip())
     if match is None or not any(match.groups()):
         return None
@@ -41,11 +33,7 @@ def read_duration_text(text: str) -> float | None:
 
 
 def read_number(value: object) -> float | None:
-    """
-    Return a finite number that fits a float, None if the value is none.
-
-    :param value: a number, or the text of one that is not negative
-    """
+    """Return a finite number that fits a float, also of a text without a sign; None if the value is none."""
     try:
         if isinstance(value, str) and _NUMBER.fullmatch(value.strip()):
             value = float(value) if "." in value else int(value)

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Collection, ItemsView, Iterator, KeysView, Mapping, Sequence, ValuesView
-from contextlib import contextmanager
+from collections.abc import ItemsView, Iterator, KeysView, Mapping, Sequence, ValuesView
+from contextlib import AbstractContextManager
 from os import PathLike
 from typing import Any
 
@@ -14,30 +13,32 @@ from airflow_provider_trigger._compat import (
     XComArg,
     is_mapped_instance,
 )
-from airflow_provider_trigger.durations import read_duration
+from airflow_provider_trigger.rules import Rule, checked, naming
 
 
-@contextmanager
-def failing_for_good(operator: Any) -> Iterator[None]:
+def check_arguments(taker: Any, rules: Mapping[str, Rule]) -> None:
+    """Check the attributes of an operator, a sensor or a notifier by their rules, and convert them."""
+    with arguments_of(taker):
+        for name, value in checked(rules, {name: getattr(taker, name) for name in rules}).items():
+            setattr(taker, name, value)
+
+
+def arguments_of(taker: Any) -> AbstractContextManager[None]:
     """
-    Fail a task without retries where its arguments are invalid and are checked only when it runs.
+    Let the error of an invalid argument begin with whose it is.
 
-    That is so for an instance of a mapped task: Airflow constructs it in the worker.
-
-    :param operator: the operator that is being constructed
-    :raises ValueError: an argument is invalid, and the Dag is being parsed
-    :raises AirflowFailException: the same, in an instance of a mapped task
+    In an instance of a mapped task it fails the task without retries: Airflow constructs it in the worker.
     """
-    try:
-        yield
-    except ValueError as error:
-        if not is_mapped_instance(operator):
-            raise
-        raise AirflowFailException(str(error)) from None
+    return naming(owner_of(taker), AirflowFailException if is_mapped_instance(taker) else ValueError)
+
+
+def owner_of(taker: Any) -> str:
+    """Return how an error names an operator, a sensor or a notifier."""
+    task_id = getattr(taker, "task_id", None)
+    return type(taker).__name__ if task_id is None else f"{type(taker).__name__} {task_id!r}"
 
 
 def check_sources(
-    owner: str,
     *,
     run_ids: object,
     xcom_task_ids: object,
@@ -49,36 +50,23 @@ def check_sources(
     Check where run ids come from, and return both arguments as they are to be kept.
 
     An iterator becomes a list, as it could be read for the first Dag run only; a set becomes a sorted list.
-
-    :param run_ids: as given
-    :param xcom_task_ids: as given
-    :param required: whether one of them must be given
-    :param others: which arguments could be given in their place, for the message
-    :param takes_outputs: whether a task's output can be resolved in ``run_ids``; in a callback it cannot
-    :raises ValueError: neither is given, ``xcom_task_ids`` are not the ids of tasks, or ``run_ids`` holds a
-        task, or the output of one where that cannot be resolved
+    A callback cannot resolve the output of a task. ``others`` are arguments that could be given instead.
     """
     run_ids, xcom_task_ids = _read_once(run_ids), _read_once(xcom_task_ids)
     if required and run_ids is None and not xcom_task_ids:
         several = f"one or more of run_ids, xcom_task_ids, {', '.join(others)}"
-        raise ValueError(f"{owner}: give {several if others else 'run_ids, or xcom_task_ids, or both'}")
-    _check_run_ids(owner, run_ids, takes_outputs)
+        raise ValueError(f"give {several if others else 'run_ids, or xcom_task_ids, or both'}")
+    _check_run_ids(run_ids, takes_outputs)
     if isinstance(xcom_task_ids, (list, tuple)):
         for index, task_id in enumerate(xcom_task_ids):
-            _check_task_id(owner, f"xcom_task_ids[{index}]", task_id, takes_outputs)
+            _check_task_id(f"xcom_task_ids[{index}]", task_id, takes_outputs)
     elif xcom_task_ids is not None:
-        _check_task_id(owner, "xcom_task_ids", xcom_task_ids, takes_outputs)
+        _check_task_id("xcom_task_ids", xcom_task_ids, takes_outputs)
     return run_ids, xcom_task_ids
 
 
 def check_positional_arguments(owner: str, given: Sequence[object]) -> None:
-    """
-    Check that a notifier got no positional arguments.
-
-    :param owner: the name of its class
-    :param given: the positional arguments
-    :raises TypeError: there are some; with the context as the first, the class itself was given as callback
-    """
+    """Check that a notifier got none; with the context as the first, its class was given as the callback."""
     if given and isinstance(given[0], Mapping):
         raise TypeError(
             f"{owner}: nothing was canceled: the callback must be an instance of this class, not the class "
@@ -87,77 +75,6 @@ def check_positional_arguments(owner: str, given: Sequence[object]) -> None:
         )
     if given:
         raise TypeError(f"{owner} takes keyword arguments only, for example {owner}(run_ids=...)")
-
-
-def check_connection_id(owner: str, value: object) -> None:
-    """
-    Check that an argument can be the id of a connection.
-
-    :raises ValueError: it is not a text, or empty
-    """
-    if not isinstance(value, str) or not value.strip():
-        raise ValueError(f"{owner}: trigger_dev_conn_id must be the id of a connection, not {value!r}")
-
-
-def check_boolean(owner: str, name: str, value: object) -> None:
-    """
-    Check that an argument is True or False.
-
-    :raises ValueError: it is neither
-    """
-    if value is not True and value is not False:
-        raise ValueError(f"{owner}: {name} must be True or False, not {value!r}")
-
-
-def check_number(
-    owner: str, name: str, value: object, *, least: float, unit: str, whole: bool = False
-) -> None:
-    """
-    Check that an argument is a finite number, and not too small.
-
-    :raises ValueError: it is not
-    """
-    is_number = isinstance(value, int if whole else (int, float)) and not isinstance(value, bool)
-    if is_number and least <= value < math.inf:  # type: ignore[operator]  # not NaN either
-        return
-    kind = "whole number" if whole else "number"
-    raise ValueError(f"{owner}: {name} must be a {kind} of {unit}, {least:g} or more, not {value!r}")
-
-
-def check_duration(owner: str, name: str, value: object, *, least: float) -> float:
-    """
-    Check that an argument is a duration, of ``least`` seconds or more, and return it in seconds.
-
-    :param value: as given: seconds, a timedelta, or a text such as ``"1h30m"``
-    :raises ValueError: it is none, or shorter
-    """
-    seconds = read_duration(value)
-    if seconds is None or seconds < least:
-        what = f"a duration of {least:g} s or more: seconds, a timedelta, or a text such as '5m'"
-        raise ValueError(f"{owner}: {name} must be {what}, not {value!r}")
-    return float(seconds)
-
-
-def check_choice(owner: str, name: str, value: object, choices: Sequence[str]) -> None:
-    """
-    Check that an argument is one of a few words.
-
-    :raises ValueError: it is something else
-    """
-    if value not in choices:
-        raise ValueError(f"{owner}: {name} must be {' or '.join(map(repr, choices))}, not {value!r}")
-
-
-def check_final_statuses(owner: str, name: str, value: object, *, known: Collection[str]) -> None:
-    """
-    Check that an argument is a list of statuses in which a run ends.
-
-    :raises ValueError: it holds something else
-    """
-    statuses = value if isinstance(value, (list, tuple)) else [value]
-    if isinstance(value, str) or not all(isinstance(status, str) and status in known for status in statuses):
-        what = f"a list of final statuses ({', '.join(sorted(known))})"
-        raise ValueError(f"{owner}: {name} must be {what}, not {value!r}")
 
 
 def is_templated(value: object) -> bool:
@@ -178,7 +95,7 @@ def _read_once(value: Any) -> Any:
     return list(value) if isinstance(value, (Iterator, KeysView, ValuesView, ItemsView)) else value
 
 
-def _check_run_ids(owner: str, run_ids: object, takes_outputs: bool) -> None:
+def _check_run_ids(run_ids: object, takes_outputs: bool) -> None:
     for value in _contents(run_ids):
         task_id = _task_id(value)
         if task_id is None or (takes_outputs and isinstance(value, XComArg)):
@@ -187,7 +104,7 @@ def _check_run_ids(owner: str, run_ids: object, takes_outputs: bool) -> None:
             reason = f"run_ids takes the output of task {task_id!r}, not the task: call it, or give .output"
         else:
             reason = f"a callback cannot resolve a task's output in run_ids; use xcom_task_ids={task_id!r}"
-        raise ValueError(f"{owner}: {reason}")
+        raise ValueError(reason)
 
 
 def _contents(value: object) -> Iterator[object]:
@@ -200,17 +117,17 @@ def _contents(value: object) -> Iterator[object]:
         yield from _contents(item)
 
 
-def _check_task_id(owner: str, name: str, value: object, takes_outputs: bool) -> None:
+def _check_task_id(name: str, value: object, takes_outputs: bool) -> None:
     if isinstance(value, str) and value.strip():
         return
     task_id = _task_id(value)
     if task_id is None:
-        raise ValueError(f"{owner}: {name} must be a task's id, a string that is not empty, not {value!r}")
+        raise ValueError(f"{name} must be a task's id, a string that is not empty, not {value!r}")
     what = f"the output of task {task_id!r}" if isinstance(value, XComArg) else f"the task {task_id!r} itself"
     advice = f"give the task's id, {task_id!r}"
     if takes_outputs:
         advice += "; a task's output goes into run_ids"
-    raise ValueError(f"{owner}: {name} must be a task's id, not {what}: {advice}")
+    raise ValueError(f"{name} must be a task's id, not {what}: {advice}")
 
 
 def _task_id(value: Any) -> str | None:

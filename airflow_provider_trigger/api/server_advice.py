@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import itertools
 import logging
-import math
 from dataclasses import replace
 
 from airflow_provider_trigger.api.http import Response, read_http_date
+from airflow_provider_trigger.durations import read_number
 
 MAX_WAIT = 60.0
 """No single wait is longer, in seconds: clocks differ, and a server may name any time."""
@@ -31,7 +31,8 @@ def is_rejected_by_bucket(response: Response) -> bool:
 
     One of another limit, as for queries at once, shows tokens that are left (measured).
     """
-    return response.status == 429 and not (_number(response.headers.get("x-ratelimit-remaining")) or 0.0) > 0
+    left = read_number(response.headers.get("x-ratelimit-remaining"))
+    return response.status == 429 and not (left or 0.0) > 0
 
 
 def server_wait(response: Response, *, now: float) -> float | None:
@@ -52,7 +53,7 @@ def server_wait(response: Response, *, now: float) -> float | None:
 
 def seconds_until_reset(response: Response, *, now: float) -> float | None:
     """Return the seconds until the rate limit's bucket is refilled, None if unknown or past."""
-    reset = _number(response.headers.get("x-ratelimit-reset"))
+    reset = read_number(response.headers.get("x-ratelimit-reset"))
     if reset is None:
         return None
     seconds = reset / 1000 if reset > 1e11 else reset
@@ -82,22 +83,14 @@ def with_trusted_date(response: Response, *, now: float) -> Response:
 
 def _retry_after(response: Response, *, now: float) -> float | None:
     value = response.headers.get("retry-after", "")
-    if (seconds := _number(value)) is not None:
+    if (seconds := read_number(value)) is not None:
         return _positive(seconds)
     date = read_http_date(value)
     return _positive(date.timestamp() - _server_time(response, now=now)) if date else None
 
 
 def _seconds_in_body(response: Response) -> float | None:
-    return _positive(_number(response.json_object().get("secondsUntilReset")) or 0.0)
-
-
-def _number(value: object) -> float | None:
-    try:
-        number = float(value)  # type: ignore[arg-type]
-    except (ValueError, TypeError, OverflowError):
-        return None
-    return number if math.isfinite(number) else None
+    return _positive(read_number(response.json_object().get("secondsUntilReset")) or 0.0)
 
 
 def _positive(seconds: float) -> float | None:

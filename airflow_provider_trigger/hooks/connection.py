@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import logging
-import math
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -20,6 +19,7 @@ from airflow_provider_trigger._compat import (
 )
 from airflow_provider_trigger.api.settings import ServerSettings
 from airflow_provider_trigger.defaults import API_URL, DASHBOARD_URL, REQUEST_TIMEOUT, RETRY_FOR
+from airflow_provider_trigger.durations import read_number
 from airflow_provider_trigger.get_provider_info import CONNECTION_TYPE
 from airflow_provider_trigger.hooks import urls
 
@@ -49,11 +49,7 @@ class InvalidConnectionError(AirflowFailException):
 
 
 def connection_not_found(conn_id: str) -> ConnectionNotFoundError:
-    """
-    Return the error for a connection that Airflow did not find; it says how to create or correct it.
-
-    :param conn_id: the id of the connection
-    """
+    """Return the error for a connection that Airflow did not find; it says how to create or correct it."""
     text, variable = f"Connection {conn_id!r} was not found", f"AIRFLOW_CONN_{conn_id.upper()}"
     if os.environ.get(variable):
         # Airflow ignores a variable that it cannot read. Its value is not shown, as it contains the key.
@@ -99,12 +95,7 @@ class Settings(ServerSettings):
 
 
 def read_settings(connection: Connection) -> Settings:
-    """
-    Read a connection and check each of its fields.
-
-    :param connection: the connection, as Airflow returns it
-    :raises InvalidConnectionError: a field is missing or invalid; names the connection and the field
-    """
+    """Read a connection and check each field; an error names the connection and the field."""
     reader = _Reader(connection.conn_id)
     reader.check_type(getattr(connection, "conn_type", None))
     extra = reader.extra(connection.extra)
@@ -228,12 +219,12 @@ class _Reader:
     def seconds(self, name: str, value: object, *, default: float, zero: bool) -> float:
         if value is None or value == "":
             return default
-        seconds = _number(value)
-        if not math.isfinite(seconds) or seconds < 0 or not (seconds or zero):
+        seconds = read_number(value)
+        if seconds is None or seconds < 0 or not (seconds or zero):
             self._fail(name, f"not a valid number of seconds, must be {'0 or more' if zero else 'above 0'}")
         if seconds > _YEAR:
             self._fail(name, f"{seconds:g} s is too long, must be up to one year")
-        return seconds
+        return float(seconds)
 
     def _url(self, name: str, text: str) -> SplitResult:
         url = urls.split(text)
@@ -270,13 +261,3 @@ def _json_object(text: str) -> dict[str, Any] | None:
     except (ValueError, RecursionError):
         return None
     return value if isinstance(value, dict) else None
-
-
-def _number(value: object) -> float:
-    """Return a number, or the number that a text contains, NaN for anything else."""
-    if isinstance(value, bool) or not isinstance(value, (int, float, str)):
-        return math.nan
-    try:
-        return float(value)
-    except (ValueError, OverflowError):
-        return math.nan

@@ -63,7 +63,6 @@ class RunsHook(ClientHook):
         :raises TriggerDevError: the list failed; raised by the iterator
         """
         from airflow_provider_trigger.hooks.run_arguments import run_filter
-        from airflow_provider_trigger.validation import check_number
 
         found = run_filter(
             tags=tags,
@@ -71,9 +70,8 @@ class RunsHook(ClientHook):
             task_identifiers=task_identifiers,
             batch_id=batch_id,
             created_after=created_after,
+            limit=limit,
         )
-        if limit is not None:
-            check_number("list_runs", "limit", limit, least=1, unit="runs", whole=True)
         return self._listed(found, limit)
 
     def _listed(self, runs: RunFilter, limit: int | None) -> Iterator[ListedRun]:

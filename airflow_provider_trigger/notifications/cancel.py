@@ -15,15 +15,10 @@ from typing import TYPE_CHECKING, Any
 from airflow_provider_trigger import defaults
 from airflow_provider_trigger._compat import BaseNotifier
 from airflow_provider_trigger.durations import Duration
+from airflow_provider_trigger.rules import boolean, connection_id, duration, number
 from airflow_provider_trigger.sources.arguments import TakesRunIds
 from airflow_provider_trigger.sources.context import origin_of
-from airflow_provider_trigger.validation import (
-    check_boolean,
-    check_connection_id,
-    check_duration,
-    check_number,
-    check_positional_arguments,
-)
+from airflow_provider_trigger.validation import check_arguments, check_positional_arguments
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -31,6 +26,13 @@ if TYPE_CHECKING:
     from airflow_provider_trigger.cancel.outcome import CancelResult
     from airflow_provider_trigger.hooks.trigger_dev import TriggerDevHook
     from airflow_provider_trigger.sources.run_ids import RunIds
+
+RULES = {
+    "trigger_dev_conn_id": connection_id,
+    "include_descendants": boolean,
+    "timeout": duration(least=0.01),
+    "max_concurrency": number("requests", least=1, whole=True),
+}
 
 
 class CancelTriggerRunNotifier(TakesRunIds, BaseNotifier):
@@ -75,21 +77,16 @@ class CancelTriggerRunNotifier(TakesRunIds, BaseNotifier):
         context: Context | None = None,
     ) -> None:
         super().__init__()
-        name = type(self).__name__
-        check_positional_arguments(name, args)
+        check_positional_arguments(type(self).__name__, args)
         self.context: Any = context or {}
-        self._take_run_ids(
-            name, run_ids=run_ids, xcom_task_ids=xcom_task_ids, xcom_key=xcom_key, is_callback=True
-        )
+        self._take_run_ids(run_ids=run_ids, xcom_task_ids=xcom_task_ids, xcom_key=xcom_key, is_callback=True)
         self.trigger_dev_conn_id = trigger_dev_conn_id
         self.include_descendants = include_descendants
-        self.timeout = check_duration(name, "timeout", timeout, least=0.01)
+        self.timeout: Any = timeout
         self.max_concurrency = max_concurrency
         # Without any, it cancels what the Dag run or the task instance has started.
         self._cancels_started = self.run_ids is None and self.xcom_task_ids is None
-        check_connection_id(name, trigger_dev_conn_id)
-        check_boolean(name, "include_descendants", include_descendants)
-        check_number(name, "max_concurrency", max_concurrency, least=1, unit="requests", whole=True)
+        check_arguments(self, RULES)
 
     def __call__(self, *args: Any) -> None:
         """Render and cancel; see :meth:`notify`."""
@@ -101,12 +98,7 @@ class CancelTriggerRunNotifier(TakesRunIds, BaseNotifier):
         return super(CancelTriggerRunNotifier, copy.copy(self)).__await__()
 
     def render_template_fields(self, context: Context, jinja_env: Any = None) -> None:
-        """
-        Render this notifier's fields, in place.
-
-        :param context: of the callback
-        :param jinja_env: what to render with
-        """
+        """Render this notifier's fields, in place."""
         if jinja_env is None and not hasattr(context.get("dag"), "get_template_env"):
             # Under ``dag.test()`` of Airflow 3 a Dag callback gets a serialized Dag, which has none.
             jinja_env = self.get_template_env()

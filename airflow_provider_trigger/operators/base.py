@@ -17,16 +17,10 @@ from airflow_provider_trigger._compat import (
 from airflow_provider_trigger.api.models.statuses import FINAL_STATUSES, RETRY_STATUSES
 from airflow_provider_trigger.durations import Duration
 from airflow_provider_trigger.links.run import TriggerRunLink
+from airflow_provider_trigger.rules import boolean, connection_id, duration, list_of, number, optional
 from airflow_provider_trigger.sources.context import can_resume
 from airflow_provider_trigger.sources.run_ids import read_literal
-from airflow_provider_trigger.validation import (
-    check_boolean,
-    check_connection_id,
-    check_duration,
-    check_final_statuses,
-    check_number,
-    failing_for_good,
-)
+from airflow_provider_trigger.validation import check_arguments
 from airflow_provider_trigger.xcom_keys import RUN_ID_KEY
 
 if TYPE_CHECKING:
@@ -37,6 +31,18 @@ if TYPE_CHECKING:
     from airflow_provider_trigger.run.wait_settings import WaitSettings
 
 Guard = TypeVar("Guard", bound="CancelGuard")
+
+RULES = {
+    "trigger_dev_conn_id": connection_id,
+    "wait_for_completion": boolean,
+    "deferrable": boolean,
+    "poll_interval": optional(duration(least=0.01)),
+    "timeout": optional(duration(least=0.01)),
+    "pending_version_timeout": duration(least=0),
+    "cancel_on_kill": boolean,
+    "retry_statuses": list_of("final statuses", FINAL_STATUSES),
+    "max_output_size": number("bytes", least=0, whole=True),
+}
 
 _STOP_TIME = 4.0  # Airflow 3 sends SIGKILL after 5 s
 
@@ -90,33 +96,16 @@ class RunsOperator(BaseOperator):
         self.trigger_dev_conn_id = trigger_dev_conn_id
         self.wait_for_completion = wait_for_completion
         self.deferrable = default_deferrable() if deferrable is None else deferrable
+        self.poll_interval: Any = poll_interval
+        self.timeout: Any = timeout
+        self.pending_version_timeout: Any = pending_version_timeout
         self.cancel_on_kill = cancel_on_kill
         self.retry_statuses = retry_statuses
         self.max_output_size = max_output_size
         self.run_url: str | None = None
         self._guard: CancelGuard | None = None
         self._is_stopped = False
-        with failing_for_good(self):
-            self.poll_interval = self._duration("poll_interval", poll_interval, least=0.01)
-            self.timeout = self._duration("timeout", timeout, least=0.01)
-            self.pending_version_timeout = check_duration(
-                self._owner, "pending_version_timeout", pending_version_timeout, least=0
-            )
-            self._check_others()
-
-    def _duration(self, name: str, value: object, *, least: float) -> float | None:
-        return None if value is None else check_duration(self._owner, name, value, least=least)
-
-    def _check_others(self) -> None:
-        check_connection_id(self._owner, self.trigger_dev_conn_id)
-        for name in ("wait_for_completion", "deferrable", "cancel_on_kill"):
-            check_boolean(self._owner, name, getattr(self, name))
-        check_final_statuses(self._owner, "retry_statuses", self.retry_statuses, known=FINAL_STATUSES)
-        check_number(self._owner, "max_output_size", self.max_output_size, least=0, unit="bytes", whole=True)
-
-    @property
-    def _owner(self) -> str:
-        return f"{type(self).__name__} {self.task_id!r}"
+        check_arguments(self, RULES)
 
     def _hook(self) -> TriggerDevHook:
         from airflow_provider_trigger.hooks.trigger_dev import TriggerDevHook
@@ -204,13 +193,7 @@ class RunsOperator(BaseOperator):
         raise NotImplementedError
 
     def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context) -> Any:
-        """
-        Continue after the trigger; where it failed or timed out, cancel the runs first.
-
-        :param next_method: of the operator, or Airflow's sign for a failure
-        :param next_kwargs: for the method
-        :param context: of the task instance
-        """
+        """Continue after the trigger; where it failed or timed out, cancel the runs first."""
         if next_method == TRIGGER_FAILED and self.cancel_on_kill and (pushed := self._pushed(context)):
             self._cancel_pushed(pushed)
         return super().resume_execution(next_method, next_kwargs, context)
@@ -240,9 +223,5 @@ class RunsOperator(BaseOperator):
 
 
 def try_number_of(context: Context) -> int | None:
-    """
-    Return the try of a task instance, None where an operator is executed by hand without one.
-
-    :param context: of the task
-    """
+    """Return the try of a task instance, None where an operator is executed by hand without one."""
     return getattr(context.get("ti"), "try_number", None)

@@ -5,16 +5,16 @@ from __future__ import annotations
 import uuid
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from datetime import datetime
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from airflow_provider_trigger.operators.many_runs import ManyRunsOperator
 from airflow_provider_trigger.operators.task_runs import OPTION_ATTRIBUTES, TaskRunsOperator
+from airflow_provider_trigger.rules import Circumstances
 from airflow_provider_trigger.run.batch.items import ItemRules, check_items, make_requests
-from airflow_provider_trigger.run.identity import KEY_PREFIX, TAGS_OF_OURS, RunKey, TaskInstanceIdentity
-from airflow_provider_trigger.run.request import TaskRequest, check_options
+from airflow_provider_trigger.run.identity import KEY_PREFIX, RunKey, TaskInstanceIdentity
+from airflow_provider_trigger.run.request import TaskRequest
 from airflow_provider_trigger.sources.run_ids import read_literal
-from airflow_provider_trigger.validation import failing_for_good
+from airflow_provider_trigger.validation import arguments_of
 from airflow_provider_trigger.wording import counted
 
 if TYPE_CHECKING:
@@ -64,30 +64,24 @@ class RunTriggerTaskBatchOperator(TaskRunsOperator, ManyRunsOperator):
         self.payloads = payloads
         self.items = items
         self._list_name = "payloads" if items is None else "items"
-        with failing_for_good(self):
+        with arguments_of(self):
             if (payloads is None) is (items is None):
-                raise ValueError(f"{self._owner}: give either payloads or items")
+                raise ValueError("give either payloads or items")
         self._check_given()
 
-    def _check(
-        self, *, skip: Callable[[object], bool] = lambda value: False, now: datetime | None = None
-    ) -> None:
-        super()._check(skip=skip)
-        check_options(self._owner, self._options, skip=skip, now=now, tags_of_ours=TAGS_OF_OURS)
-        try:
-            check_items(getattr(self, self._list_name), self._rules(skip=skip, now=now))
-        except ValueError as error:
-            raise ValueError(f"{self._owner}: {error}") from None
+    def _check(self, when: Circumstances) -> None:
+        super()._check(when)
+        check_items(getattr(self, self._list_name), self._rules(when))
 
-    def _rules(self, **how: Any) -> ItemRules:
-        return ItemRules(name=self._list_name, options=self._options, tags_of_ours=TAGS_OF_OURS, **how)
+    def _rules(self, when: Circumstances) -> ItemRules:
+        return ItemRules(name=self._list_name, options=self._options, when=when)
 
-    def _check_rendered(self, now: datetime | None) -> None:
+    def _check_rendered(self, *, is_retry: bool) -> Circumstances:
         given = getattr(self, self._list_name)
         if isinstance(given, str):
             with suppress(ValueError):  # without native rendering a template gives the text of a list
                 setattr(self, self._list_name, read_literal(given.strip()))
-        super()._check_rendered(now)
+        return super()._check_rendered(is_retry=is_retry)
 
     def _start(
         self, client: TriggerDevClient, guard: BatchGuard, context: Context, *, on_ids: Callable[[], object]
@@ -98,10 +92,9 @@ class RunTriggerTaskBatchOperator(TaskRunsOperator, ManyRunsOperator):
 
         identity = task_instance_of(context)
         is_retry = identity is not None and context["ti"].try_number > 1
-        now = self._earliest_delay(is_retry=is_retry)
-        self._check_rendered(now)
+        when = self._check_rendered(is_retry=is_retry)
         key = self._run_key(context, identity)
-        requests = self._requests(key, identity, now)
+        requests = self._requests(key, identity, when)
         guard.run_ids = [None] * len(requests)
         guard.tag = identity.tag if identity else None
         if requests:
@@ -128,7 +121,7 @@ class RunTriggerTaskBatchOperator(TaskRunsOperator, ManyRunsOperator):
         return again.start(start, todo, guard.run_ids) | again.check(list(taken_up.values()))
 
     def _requests(
-        self, key: RunKey | None, identity: TaskInstanceIdentity | None, now: datetime | None
+        self, key: RunKey | None, identity: TaskInstanceIdentity | None, when: Circumstances
     ) -> list[TaskRequest]:
         # Executed by hand it has none, but a request whose answer is lost must start nothing twice.
         once = f"{KEY_PREFIX}-{uuid.uuid4().hex}"
@@ -140,7 +133,7 @@ class RunTriggerTaskBatchOperator(TaskRunsOperator, ManyRunsOperator):
 
         return make_requests(
             getattr(self, self._list_name),
-            self._rules(now=now),
+            self._rules(when),
             task_identifier=self.task_identifier,
             tags=identity.tags if identity else (),
             key_of=key_of,

@@ -13,16 +13,10 @@ from airflow_provider_trigger._compat import (
 )
 from airflow_provider_trigger.durations import Duration
 from airflow_provider_trigger.links.run import TriggerRunLink, push_link
+from airflow_provider_trigger.rules import boolean, choice, connection_id, duration, number
 from airflow_provider_trigger.sources.arguments import TakesSelection
 from airflow_provider_trigger.sources.search_terms import Selection
-from airflow_provider_trigger.validation import (
-    check_boolean,
-    check_choice,
-    check_connection_id,
-    check_duration,
-    check_number,
-    failing_for_good,
-)
+from airflow_provider_trigger.validation import check_arguments
 from airflow_provider_trigger.wording import counted
 from airflow_provider_trigger.xcom_keys import RETURN_VALUE_KEY
 
@@ -34,6 +28,18 @@ if TYPE_CHECKING:
     from airflow_provider_trigger.hooks.trigger_dev import TriggerDevHook
     from airflow_provider_trigger.sources.run_ids import RunIds
     from airflow_provider_trigger.sources.selected import SelectedRuns
+
+RULES = {
+    "max_runs": number("runs", least=1, whole=True),
+    "trigger_dev_conn_id": connection_id,
+    "on_not_found": choice("fail", "ignore"),
+    "on_empty": choice("fail", "ignore"),
+    "include_descendants": boolean,
+    "wait_for_termination": boolean,
+    "termination_timeout": duration(least=0),
+    "poll_interval": duration(least=0.01),
+    "max_concurrency": number("requests", least=1, whole=True),
+}
 
 
 class CancelTriggerRunOperator(TakesSelection, BaseOperator):
@@ -106,29 +112,20 @@ class CancelTriggerRunOperator(TakesSelection, BaseOperator):
         self.on_empty = on_empty
         self.include_descendants = include_descendants
         self.wait_for_termination = wait_for_termination
+        self.termination_timeout: Any = termination_timeout
+        self.poll_interval: Any = poll_interval
         self.max_concurrency = max_concurrency
         self.run_url: str | None = None
         self._is_stopped = False
-        owner = f"{type(self).__name__} {self.task_id!r}"
-        with failing_for_good(self):
-            self._take_selection(owner, tags=tags, batch_ids=batch_ids, max_runs=max_runs)
-            others = {"tags": tags, "batch_ids": batch_ids}
-            self._take_run_ids(
-                owner, run_ids=run_ids, xcom_task_ids=xcom_task_ids, xcom_key=xcom_key, others=others
-            )
-            self._check_arguments(owner)
-            self.termination_timeout = check_duration(
-                owner, "termination_timeout", termination_timeout, least=0
-            )
-            self.poll_interval = check_duration(owner, "poll_interval", poll_interval, least=0.01)
-
-    def _check_arguments(self, owner: str) -> None:
-        check_connection_id(owner, self.trigger_dev_conn_id)
-        for name in ("on_not_found", "on_empty"):
-            check_choice(owner, name, getattr(self, name), ("fail", "ignore"))
-        for name in ("include_descendants", "wait_for_termination"):
-            check_boolean(owner, name, getattr(self, name))
-        check_number(owner, "max_concurrency", self.max_concurrency, least=1, unit="requests", whole=True)
+        self._take_selection(
+            tags=tags,
+            batch_ids=batch_ids,
+            max_runs=max_runs,
+            run_ids=run_ids,
+            xcom_task_ids=xcom_task_ids,
+            xcom_key=xcom_key,
+        )
+        check_arguments(self, RULES)
 
     def execute(self, context: Context) -> list[dict[str, Any]]:
         """Cancel the runs; see the class."""

@@ -12,7 +12,8 @@ from airflow_provider_trigger._compat import AirflowException
 from airflow_provider_trigger.api.models.statuses import SUCCESS_STATUSES
 from airflow_provider_trigger.links.run import push_link
 from airflow_provider_trigger.operators.base import RunsOperator
-from airflow_provider_trigger.validation import check_boolean, check_choice, failing_for_good
+from airflow_provider_trigger.rules import boolean, choice
+from airflow_provider_trigger.validation import check_arguments
 from airflow_provider_trigger.xcom_keys import RESULTS_KEY, RUN_ID_KEY
 
 if TYPE_CHECKING:
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
     from airflow_provider_trigger.run.batch.guard import BatchGuard
     from airflow_provider_trigger.run.wait_settings import WaitSettings
     from airflow_provider_trigger.run.waited import Waited
+
+RULES = {"fail_on": choice("any", "all", "never"), "cancel_others": boolean}
 
 
 class ManyRunsOperator(RunsOperator):
@@ -55,9 +58,7 @@ class ManyRunsOperator(RunsOperator):
         super().__init__(**kwargs)
         self.fail_on = fail_on
         self.cancel_others = cancel_others
-        with failing_for_good(self):
-            check_choice(self._owner, "fail_on", fail_on, ("any", "all", "never"))
-            check_boolean(self._owner, "cancel_others", cancel_others)
+        check_arguments(self, RULES)
 
     def _start(
         self, client: TriggerDevClient, guard: BatchGuard, context: Context, *, on_ids: Callable[[], object]
@@ -65,7 +66,7 @@ class ManyRunsOperator(RunsOperator):
         """
         Start the runs, whose ids the guard has then; return those that were taken up, as they were seen.
 
-        :param on_ids: to be called when the guard has further ids
+        ``on_ids`` is to be called when the guard has further ids.
         """
         raise NotImplementedError
 

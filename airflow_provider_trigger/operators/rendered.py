@@ -15,11 +15,7 @@ _LONE_EXPRESSION = re.compile(r"\s*\{\{(?:(?!\{\{|\}\}).)*\}\}\s*", re.DOTALL)
 
 
 def with_lists(value: Any) -> Any:
-    """
-    Return a value with lists in place of Airflow's own sequences, such as the output of a mapped task.
-
-    :param value: any; its lists and dicts are searched at any depth
-    """
+    """Return a value with lists in place of Airflow's own sequences, such as a mapped task's output."""
     if isinstance(value, dict):
         return {key: with_lists(part) for key, part in value.items()}
     found = read_sequence(value)
@@ -29,37 +25,23 @@ def with_lists(value: Any) -> Any:
 
 
 def lone_expressions(arguments: Mapping[str, Any]) -> frozenset[str]:
-    """
-    Return the places that hold a template of one expression only, such as ``payload['a']``.
-
-    :param arguments: by name, as given when the Dag is parsed
-    """
+    """Return the places that hold a template of one expression only, such as ``payload['a']``."""
     return frozenset(path for path, text in _texts(arguments) if _LONE_EXPRESSION.fullmatch(text))
 
 
-def check_sequence_texts(owner: str, arguments: Mapping[str, Any]) -> None:
-    """
-    Check that no template has turned the outputs of a mapped task into the name of a Python object.
-
-    :param arguments: by name, as rendered
-    :raises ValueError: one has
-    """
+def check_sequence_texts(arguments: Mapping[str, Any]) -> None:
+    """Check that no template has turned the outputs of a mapped task into the name of a Python object."""
     for path, text in _texts(arguments):
         if found := SEQUENCE_TEXT.search(text):
             raise ValueError(
-                f"{owner}: {path} must not contain {found[0]!r}, which is what the template made of a mapped "
+                f"{path} must not contain {found[0]!r}, which is what the template made of a mapped "
                 "task's outputs. Give the task's .output in place of the template, or set "
                 "render_template_as_native_obj=True on the Dag"
             )
 
 
 def none_texts(arguments: Mapping[str, Any], expressions: Collection[str]) -> list[str]:
-    """
-    Return the places whose template rendered to the text ``None``.
-
-    :param arguments: by name, as rendered
-    :param expressions: from :func:`lone_expressions`
-    """
+    """Return those of the :func:`lone_expressions` that rendered to the text ``None``."""
     return [path for path, text in _texts(arguments) if path in expressions and text.strip() == str(None)]
 
 

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from airflow_provider_trigger._compat import AirflowFailException
 from airflow_provider_trigger.operators.one_run import OneRunOperator
-from airflow_provider_trigger.validation import failing_for_good
+from airflow_provider_trigger.rules import naming
+from airflow_provider_trigger.validation import arguments_of, owner_of
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -38,17 +39,15 @@ class ReplayTriggerRunOperator(OneRunOperator):
     def __init__(self, *, run_id: Any, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.run_id = run_id
-        with failing_for_good(self):
+        with arguments_of(self):
             if not run_id:
-                raise ValueError(f"{self._owner}: run_id must be the id of a run, not {run_id!r}")
+                raise ValueError(f"run_id must be the id of a run, not {run_id!r}")
 
     def _start(self, client: TriggerDevClient, guard: CancelGuard, context: Context) -> Started:
         from airflow_provider_trigger.run.start import replay
         from airflow_provider_trigger.sources.run_ids import exactly_one
 
-        try:
+        with naming(owner_of(self), AirflowFailException):
             run_id = exactly_one(self.run_id)
-        except ValueError as error:
-            raise AirflowFailException(f"{self._owner}: {error}") from None
         self.log.info("Replaying run %s", run_id)
         return replay(client, run_id)

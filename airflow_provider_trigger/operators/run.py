@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from datetime import datetime
 from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from airflow_provider_trigger.defaults import AUTOMATIC_KEY
 from airflow_provider_trigger.operators.one_run import OneRunOperator
 from airflow_provider_trigger.operators.task_runs import OPTION_ATTRIBUTES, TaskRunsOperator
-from airflow_provider_trigger.run.identity import TAGS_OF_OURS, RunKey, content_of
-from airflow_provider_trigger.run.request import TaskRequest, check_options, check_payload, to_api
+from airflow_provider_trigger.rules import Circumstances
+from airflow_provider_trigger.run.identity import RunKey, content_of
+from airflow_provider_trigger.run.request import PAYLOAD, TaskRequest, to_api
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -62,17 +62,13 @@ class RunTriggerTaskOperator(TaskRunsOperator, OneRunOperator):
         self._has_key = idempotency_key is not None
         self._check_given()
 
-    def _check(
-        self, *, skip: Callable[[object], bool] = lambda value: False, now: datetime | None = None
-    ) -> None:
-        super()._check(skip=skip)
-        check_payload(self._owner, self.payload, skip=skip)
-        options = self._options
+    def _check(self, when: Circumstances) -> None:
+        super()._check(when)
+        PAYLOAD("payload", self.payload, when)
         if self._has_key:
             # With native rendering, a template that finds nothing is None, and not the text.
-            key = self.idempotency_key
-            options["idempotency_key"] = str(None) if key is None else key
-        check_options(self._owner, options, skip=skip, now=now, tags_of_ours=TAGS_OF_OURS)
+            key = str(None) if self.idempotency_key is None else self.idempotency_key
+            to_api({"idempotency_key": key}, when)
 
     def _start(self, client: TriggerDevClient, guard: CancelGuard, context: Context) -> Started:
         from airflow_provider_trigger.run.start import start_run
@@ -81,9 +77,8 @@ class RunTriggerTaskOperator(TaskRunsOperator, OneRunOperator):
 
         identity = task_instance_of(context)
         is_retry = identity is not None and context["ti"].try_number > 1
-        now = self._earliest_delay(is_retry=is_retry)
-        self._check_rendered(now)
-        options = to_api(self._options, now=now)
+        when = self._check_rendered(is_retry=is_retry)
+        options = to_api(self._options, when)
         if identity:
             options["tags"] = [*options.get("tags", []), *identity.tags]
         key: RunKey | str | None = self.idempotency_key

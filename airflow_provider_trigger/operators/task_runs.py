@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -14,13 +14,18 @@ from airflow_provider_trigger.operators.rendered import (
     none_texts,
     with_lists,
 )
-from airflow_provider_trigger.run.request import OPTIONS
-from airflow_provider_trigger.validation import failing_for_good, is_templated
+from airflow_provider_trigger.rules import Circumstances, checked, naming, text
+from airflow_provider_trigger.run.identity import TAGS_OF_OURS
+from airflow_provider_trigger.run.request import OPTIONS, to_api
+from airflow_provider_trigger.validation import arguments_of, is_templated, owner_of
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
     from airflow_provider_trigger.run.identity import RunKey, TaskInstanceIdentity
+
+RULES = {"task_identifier": text("the id of a Trigger.dev task")}
+"""Of what is not an option of a run."""
 
 # Airflow's own argument ``queue`` is the executor's, so the attribute has another name.
 OPTION_ATTRIBUTES = {name: "run_queue" if name == "queue" else name for name in OPTIONS}
@@ -103,20 +108,15 @@ class TaskRunsOperator(RunsOperator):
         kwargs["queue"] = queue
         return None
 
-    def _check(
-        self, *, skip: Callable[[object], bool] = lambda value: False, now: datetime | None = None
-    ) -> None:
+    def _check(self, when: Circumstances) -> None:
         """Check what the server would reject, or ignore without a word."""
-        if not skip(self.task_identifier) and not (
-            isinstance(self.task_identifier, str) and self.task_identifier.strip()
-        ):
-            what = f"the id of a Trigger.dev task, not {self.task_identifier!r}"
-            raise ValueError(f"{self._owner}: task_identifier must be {what}")
+        checked(RULES, {"task_identifier": self.task_identifier}, when)
+        to_api(self._options, when)
 
     def _check_given(self) -> None:
         """Check the arguments as they are when the Dag is parsed."""
-        with failing_for_good(self):
-            self._check(skip=is_templated)
+        with arguments_of(self):
+            self._check(Circumstances(skip=is_templated, tags_of_ours=TAGS_OF_OURS))
         self._lone_expressions = lone_expressions(self._rendered)
 
     @property
@@ -128,23 +128,19 @@ class TaskRunsOperator(RunsOperator):
     def _rendered(self) -> dict[str, Any]:
         return {name: getattr(self, attribute) for name, attribute in self.rendered_arguments.items()}
 
-    def _check_rendered(self, now: datetime | None) -> None:
+    def _check_rendered(self, *, is_retry: bool) -> Circumstances:
         """Check what templates and other tasks' outputs have become; a failure is one for good."""
+        # A time that was to come in the first try may have passed: the run starts at once then (measured).
+        earliest = datetime.min.replace(tzinfo=UTC) if is_retry else None
+        when = Circumstances(now=earliest, tags_of_ours=TAGS_OF_OURS)
         for attribute in self.rendered_arguments.values():
             setattr(self, attribute, with_lists(getattr(self, attribute)))
         for place in none_texts(self._rendered, self._lone_expressions):
             self.log.warning(_NONE_TEXT, place)
-        try:
-            check_sequence_texts(self._owner, self._rendered)
-            self._check(now=now)
-        except ValueError as error:
-            raise AirflowFailException(str(error)) from None
-
-    @staticmethod
-    def _earliest_delay(*, is_retry: bool) -> datetime | None:
-        """Return what a ``delay`` must be after; None for the present."""
-        # A time that was to come in the first try may have passed: the run starts at once then (measured).
-        return datetime.min.replace(tzinfo=UTC) if is_retry else None
+        with naming(owner_of(self), AirflowFailException):
+            check_sequence_texts(self._rendered)
+            self._check(when)
+        return when
 
     def _run_key(
         self, context: Context, identity: TaskInstanceIdentity | None, *, content: str = ""
@@ -152,7 +148,7 @@ class TaskRunsOperator(RunsOperator):
         """
         Return the key of this execution, None where it has no task instance; call it once.
 
-        :param content: what distinguishes it where a task executes operators by hand, in any order
+        The content distinguishes it where a task executes operators by hand, in any order.
         """
         from airflow_provider_trigger.sources.context import key_of
 

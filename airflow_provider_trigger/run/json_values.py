@@ -2,29 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 from airflow_provider_trigger.api.http import encode_json
 from airflow_provider_trigger.durations import read_number
+from airflow_provider_trigger.rules import Circumstances, Skip
 
 _MAX_PATH_LENGTH = 150
 
-Skip = Callable[[object], bool]
-"""Returns whether a value is not known yet, as one that is templated: it is not checked."""
 
-
-def check_json(name: str, value: Any, *, skip: Skip, max_size: int) -> None:
+def check_json(name: str, value: Any, when: Circumstances, *, max_size: int) -> None:
     """
-    Check that a value is JSON and not too large.
+    Check that a value is JSON, of up to ``max_size`` bytes; an error names the part, as ``payload['a'][3]``.
 
-    :param value: as given; where it has parts that are not known yet, its size is not either
-    :param skip: whether a part of it is not known yet
-    :param max_size: as JSON, in bytes
-    :raises ValueError: it is not; the message names the part, as ``payload['a'][3]``
+    Where a part is not known yet, the size is not either.
     """
     try:
-        if not _is_known_json(name, value, skip):
+        if not _is_known_json(name, value, when.skip):
             return
         size = len(encode_json(value))
     except RecursionError:

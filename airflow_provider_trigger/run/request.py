@@ -2,71 +2,207 @@
 Turn the options and the payload of a start into what is sent, checked. Pure.
 
 The server ignores much of what it does not understand, such as a malformed delay (measured): here it is an
-error that names the argument.
+error that names the argument. Templates give texts, so a number may be one.
 """
 
 from __future__ import annotations
 
+import json
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Any
 
-from airflow_provider_trigger.run import conversions
-from airflow_provider_trigger.run.conversions import Circumstances, Conversion, number
-from airflow_provider_trigger.run.json_values import Skip, check_json
+from airflow_provider_trigger.durations import read_duration_text, read_number
+from airflow_provider_trigger.rules import (
+    AS_GIVEN,
+    Circumstances,
+    Rule,
+    checked,
+    choice,
+    invalid,
+    number,
+    shown,
+    text,
+)
+from airflow_provider_trigger.run.identity import MAX_TAG_LENGTH
+from airflow_provider_trigger.run.json_values import check_json
 
 MAX_PAYLOAD_SIZE = 3 * 1024 * 1024
 """As JSON, in bytes (measured)."""
 
+MAX_METADATA_SIZE = 256 * 1024
+"""As JSON, in bytes (measured)."""
+
+MAX_KEY_LENGTH = 2048
+"""As the server counts, in units of UTF-16 (measured)."""
+
+MAX_TAGS = 10
+"""How many tags a run may have (measured)."""
+
 LEAST_MAX_DURATION = 5
 """In seconds; the server takes less for this."""
+
+_text = text()
+
+PAYLOAD: Rule = partial(check_json, max_size=MAX_PAYLOAD_SIZE)
+"""Takes any JSON that is not too large."""
+
+
+def _queue(name: str, value: Any, when: Circumstances) -> dict[str, str]:
+    return {"name": _text(name, value, when)}
+
+
+def _ttl(name: str, value: Any, _: Circumstances) -> str | int:
+    seconds = math.ceil(value.total_seconds()) if isinstance(value, timedelta) else read_number(value)
+    if seconds is not None and seconds > 0 and seconds == int(seconds):
+        return int(seconds)
+    if _is_duration_text(value):
+        return str(value).strip()
+    raise invalid(name, "a duration above 0, such as '1h30m', in whole seconds or a timedelta", value)
+
+
+def _key_ttl(name: str, value: Any, when: Circumstances) -> str:
+    """Take the same; here the server ignores a number without a unit (measured)."""
+    duration = _ttl(name, value, when)
+    return f"{duration}s" if isinstance(duration, int) else duration
+
+
+def _delay(name: str, value: Any, when: Circumstances) -> str:
+    """Take a duration, or a time in the future; one without a zone is in UTC."""
+    if isinstance(value, timedelta) and value > timedelta():
+        return f"{math.ceil(value.total_seconds())}s"
+    if _is_duration_text(value):
+        return str(value).strip()
+    due = _read_time(value)
+    if due is None:
+        raise invalid(
+            name, "a duration above 0, such as '1h30m', a timedelta, a datetime or an ISO date", value
+        )
+    if due <= (when.now or datetime.now(UTC)):
+        raise invalid(name, "in the future", value)
+    return due.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def _is_duration_text(value: Any) -> bool:
+    return isinstance(value, str) and bool(read_duration_text(value))
+
+
+def _read_time(value: Any) -> datetime | None:
+    try:
+        time = datetime.fromisoformat(value.strip()) if isinstance(value, str) else value
+        if not isinstance(time, datetime):
+            return None
+        return (time if time.tzinfo else time.replace(tzinfo=UTC)).astimezone(UTC)
+    except (ValueError, OverflowError):  # in UTC, it may be before the year 1 or after 9999
+        return None
+
+
+def _tags(name: str, value: Any, when: Circumstances) -> list[str]:
+    """Take one tag or several; each is sent once, as the server counts repeated ones (measured)."""
+    given = [value] if isinstance(value, str) else value
+    is_list = isinstance(given, (list, tuple))
+    if not is_list:
+        raise invalid(name, "a list of strings", value)
+    for index, tag in enumerate(given):
+        if not when.skip(tag):
+            _check_tag(f"{name}[{index}]" if given is value else name, tag, when)
+    found = [tag for index, tag in enumerate(given) if tag not in given[:index]]
+    ours = when.tags_of_ours
+    if len(found) > MAX_TAGS - ours:
+        why = f": a run has up to {MAX_TAGS}, and {ours} are the provider's" if ours else ""
+        raise ValueError(f"{name} must be {MAX_TAGS - ours} tags or fewer, not {len(found)}{why}")
+    return found
+
+
+def _check_tag(name: str, tag: Any, when: Circumstances) -> None:
+    is_text = isinstance(tag, str) and bool(tag.strip())
+    if not is_text or _length(tag) > MAX_TAG_LENGTH or "," in tag:
+        # A comma separates tags where runs are listed: such a tag finds nothing (measured).
+        raise invalid(name, f"a string of 1 to {MAX_TAG_LENGTH} characters without a comma", tag)
+    _text(name, tag, when)
+
+
+def _metadata(name: str, value: Any, when: Circumstances) -> dict[str, Any]:
+    """Take a JSON object, also in a string."""
+    found = value
+    if isinstance(value, str):
+        try:
+            found = json.loads(value)
+        except (ValueError, RecursionError):
+            found = None
+    is_dict = isinstance(found, dict)
+    if not is_dict:
+        raise invalid(name, "a dict of JSON", value)
+    check_json(name, found, when, max_size=MAX_METADATA_SIZE)
+    return dict(found)
+
+
+def _key(name: str, value: Any, when: Circumstances) -> str:
+    """Take an idempotency key, but none of dots only, which could not be reset (measured)."""
+    found = str(_text(name, value, when))
+    if found.strip().lower() in ("none", "null"):
+        why = "a template that finds nothing renders to this, and all tasks with this key would share one run"
+        raise ValueError(f"{name} must not be {shown(value)}: {why}")
+    if _length(found) > MAX_KEY_LENGTH or not found.strip("."):
+        raise invalid(name, f"a string of 1 to {MAX_KEY_LENGTH} characters, not of dots only", value)
+    return found
+
+
+def _length(value: str) -> int:
+    """Return the length as the server counts it, in units of UTF-16."""
+    return len(value.encode("utf-16-le", "surrogatepass")) // 2
 
 
 @dataclass(frozen=True, slots=True)
 class Option:
-    """
-    An option of a run.
-
-    :param api_name: how the API spells it
-    :param convert: what the API takes, or a ValueError
-    """
+    """An option of a run."""
 
     api_name: str
-    convert: Conversion
+    rule: Rule
+    """Returns what the API takes."""
 
+
+_MACHINES = ("micro", "small-1x", "small-2x", "medium-1x", "medium-2x", "large-1x", "large-2x")  # measured
 
 OPTIONS: dict[str, Option] = {
-    "queue": Option("queue", conversions.queue),
-    "concurrency_key": Option("concurrencyKey", conversions.text),
-    "delay": Option("delay", conversions.delay),
-    "ttl": Option("ttl", conversions.ttl),
-    "tags": Option("tags", conversions.tags),
-    "metadata": Option("metadata", conversions.metadata),
-    "max_attempts": Option("maxAttempts", number("attempts", least=1, whole=True)),
-    "max_duration": Option("maxDuration", number("seconds", least=LEAST_MAX_DURATION, whole=True)),
-    "machine": Option("machine", conversions.machine),
-    "priority": Option("priority", number("seconds", least=0, whole=False)),
-    "region": Option("region", conversions.text),
-    "lock_to_version": Option("lockToVersion", conversions.text),
+    "queue": Option("queue", _queue),
+    "concurrency_key": Option("concurrencyKey", _text),
+    "delay": Option("delay", _delay),
+    "ttl": Option("ttl", _ttl),
+    "tags": Option("tags", _tags),
+    "metadata": Option("metadata", _metadata),
+    "max_attempts": Option("maxAttempts", number("attempts", least=1, whole=True, text=True)),
+    "max_duration": Option("maxDuration", number("seconds", least=LEAST_MAX_DURATION, whole=True, text=True)),
+    "machine": Option("machine", choice(*_MACHINES)),
+    "priority": Option("priority", number("seconds", least=0, text=True)),
+    "region": Option("region", _text),
+    "lock_to_version": Option("lockToVersion", _text),
 }
 """What a run can be given besides its payload, by name."""
 
 KEY_OPTIONS: dict[str, Option] = {
-    "idempotency_key": Option("idempotencyKey", conversions.key),
-    "idempotency_key_ttl": Option("idempotencyKeyTTL", conversions.key_ttl),
+    "idempotency_key": Option("idempotencyKey", _key),
+    "idempotency_key_ttl": Option("idempotencyKeyTTL", _key_ttl),
 }
 """What decides whether a trigger makes a new run, by name."""
 
 
+def to_api(options: Mapping[str, Any], when: Circumstances = AS_GIVEN) -> dict[str, Any]:
+    """Return options, checked, as the API takes them, without those that are None or not known yet."""
+    known = OPTIONS | KEY_OPTIONS
+    if unknown := [name for name in options if name not in known]:
+        raise ValueError(f"there is no option {unknown[0]!r}; the options are {', '.join(known)}")
+    given = {name: value for name, value in options.items() if value is not None}
+    found = checked({name: known[name].rule for name in given}, given, when)
+    return {known[name].api_name: value for name, value in found.items()}
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TaskRequest:
-    """
-    What to start.
-
-    :param payload: any JSON, None for none
-    :param options: in the API's spelling
-    """
+    """What to start: the payload is any JSON, None for none; the options are in the API's spelling."""
 
     task_identifier: str
     payload: Any
@@ -76,65 +212,3 @@ class TaskRequest:
     def key(self) -> str | None:
         """The idempotency key."""
         return self.options.get(KEY_OPTIONS["idempotency_key"].api_name)
-
-
-def check_payload(owner: str, payload: Any, *, skip: Skip = lambda value: False) -> None:
-    """
-    Check that a payload is JSON, and not too large.
-
-    :param skip: whether a part of it is not known yet, as one that is templated
-    :raises ValueError: it is not; the message names the part, as ``payload['a'][3]``
-    """
-    try:
-        check_json("payload", payload, skip=skip, max_size=MAX_PAYLOAD_SIZE)
-    except ValueError as error:
-        raise ValueError(f"{owner}: {error}") from None
-
-
-def check_options(
-    owner: str,
-    options: Mapping[str, Any],
-    *,
-    skip: Skip = lambda value: False,
-    now: datetime | None = None,
-    tags_of_ours: int = 0,
-) -> None:
-    """
-    Check options that the server would reject, or ignore without a word.
-
-    :param options: by name in :data:`OPTIONS` or :data:`KEY_OPTIONS`; None is one that is not given
-    :param skip: whether a value, or a part of it, is not known yet, as one that is templated
-    :param now: the time that a ``delay`` must be after; None for the clock's
-    :param tags_of_ours: how many tags are added to those given
-    :raises ValueError: a value is invalid, or there is no such option
-    """
-    known = {name: value for name, value in options.items() if not skip(value)}
-    try:
-        _convert(known, skip=skip, now=now, tags_of_ours=tags_of_ours)
-    except ValueError as error:
-        raise ValueError(f"{owner}: {error}") from None
-
-
-def to_api(options: Mapping[str, Any], *, now: datetime | None = None) -> dict[str, Any]:
-    """
-    Return options as the API takes them.
-
-    :param options: by name in :data:`OPTIONS` or :data:`KEY_OPTIONS`; None is one that is not given
-    :param now: the time that a ``delay`` must be after; None for the clock's
-    :raises ValueError: a value is invalid, or there is no such option
-    """
-    return _convert(options, skip=lambda value: False, now=now)
-
-
-def _convert(
-    options: Mapping[str, Any], *, skip: Skip, now: datetime | None, tags_of_ours: int = 0
-) -> dict[str, Any]:
-    known = OPTIONS | KEY_OPTIONS
-    if unknown := [name for name in options if name not in known]:
-        raise ValueError(f"there is no option {unknown[0]!r}; the options are {', '.join(known)}")
-    circumstances = Circumstances(skip=skip, now=now or datetime.now(UTC), tags_of_ours=tags_of_ours)
-    return {
-        known[name].api_name: known[name].convert(name, value, circumstances)
-        for name, value in options.items()
-        if value is not None
-    }

@@ -22,18 +22,11 @@ from airflow_provider_trigger._compat import (
 )
 from airflow_provider_trigger.api.models.statuses import FINAL_STATUSES, SUCCESS_STATUSES
 from airflow_provider_trigger.durations import Duration
+from airflow_provider_trigger.rules import boolean, choice, connection_id, duration, list_of, number, optional
 from airflow_provider_trigger.sources.arguments import TakesRunIds
 from airflow_provider_trigger.sources.context import can_resume
 from airflow_provider_trigger.sources.problems import problems_of_sources
-from airflow_provider_trigger.validation import (
-    check_boolean,
-    check_choice,
-    check_connection_id,
-    check_duration,
-    check_final_statuses,
-    check_number,
-    failing_for_good,
-)
+from airflow_provider_trigger.validation import check_arguments
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -42,6 +35,16 @@ if TYPE_CHECKING:
     from airflow_provider_trigger.hooks.trigger_dev import TriggerDevHook
     from airflow_provider_trigger.run.checks import RunChecks
     from airflow_provider_trigger.run.wait_settings import WaitSettings
+
+RULES = {
+    "trigger_dev_conn_id": connection_id,
+    "success_statuses": list_of("final statuses", FINAL_STATUSES),
+    "return_outputs": boolean,
+    "max_output_size": number("bytes", least=0, whole=True),
+    "on_empty": choice("ignore", "fail"),
+    "deferrable": boolean,
+    "poll_interval": optional(duration(least=0.01)),
+}
 
 
 class TriggerRunSensor(TakesRunIds, BaseSensorOperator):
@@ -97,24 +100,12 @@ class TriggerRunSensor(TakesRunIds, BaseSensorOperator):
         self.max_output_size = max_output_size
         self.on_empty = on_empty
         self.deferrable = default_deferrable() if deferrable is None else deferrable
+        self.poll_interval: Any = poll_interval
         self._found: list[str] | None = None
         self._ended: dict[str, Run] = {}
         self._checks: RunChecks | None = None
-        owner = f"{type(self).__name__} {self.task_id!r}"
-        with failing_for_good(self):
-            self._take_run_ids(owner, run_ids=run_ids, xcom_task_ids=xcom_task_ids, xcom_key=xcom_key)
-            self._check_arguments(owner)
-            if poll_interval is not None:
-                poll_interval = check_duration(owner, "poll_interval", poll_interval, least=0.01)
-        self.poll_interval = poll_interval
-
-    def _check_arguments(self, owner: str) -> None:
-        check_connection_id(owner, self.trigger_dev_conn_id)
-        check_final_statuses(owner, "success_statuses", self.success_statuses, known=FINAL_STATUSES)
-        check_choice(owner, "on_empty", self.on_empty, ("ignore", "fail"))
-        for name in ("return_outputs", "deferrable"):
-            check_boolean(owner, name, getattr(self, name))
-        check_number(owner, "max_output_size", self.max_output_size, least=0, unit="bytes", whole=True)
+        self._take_run_ids(run_ids=run_ids, xcom_task_ids=xcom_task_ids, xcom_key=xcom_key)
+        check_arguments(self, RULES)
 
     def execute(self, context: Context) -> Any:
         """Wait for the runs; see the class."""
@@ -163,13 +154,7 @@ class TriggerRunSensor(TakesRunIds, BaseSensorOperator):
         )
 
     def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context) -> Any:
-        """
-        Continue after the trigger, whose timeout is the sensor's: no retries, or skipped, on every Airflow.
-
-        :param next_method: of the sensor, or Airflow's sign for a failure
-        :param next_kwargs: for the method
-        :param context: of the task instance
-        """
+        """Continue after the trigger; its timeout is the sensor's: no retries, or skipped."""
         with self._skipping():
             try:
                 return super().resume_execution(next_method, next_kwargs, context)

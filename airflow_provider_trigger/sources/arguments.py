@@ -17,7 +17,7 @@ from airflow_provider_trigger.sources.search_terms import (
     read_terms,
 )
 from airflow_provider_trigger.sources.xcom import gather, given_sources
-from airflow_provider_trigger.validation import check_number, check_sources, is_templated
+from airflow_provider_trigger.validation import arguments_of, check_sources, is_templated
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -45,7 +45,6 @@ class TakesRunIds:
 
     def _take_run_ids(
         self,
-        owner: str,
         *,
         run_ids: Any,
         xcom_task_ids: Any,
@@ -53,28 +52,18 @@ class TakesRunIds:
         is_callback: bool = False,
         others: Mapping[str, object] = MappingProxyType({}),
     ) -> None:
-        """
-        Check the arguments, and keep them.
-
-        :param owner: whose they are, for the message of an error
-        :param run_ids: as given
-        :param xcom_task_ids: as given
-        :param xcom_key: as given
-        :param is_callback: whether a task's output cannot be resolved, and neither of them has to be given
-        :param others: by name, arguments that can be given in their place, as they were given
-        :raises ValueError: from :func:`~airflow_provider_trigger.validation.check_sources`
-        """
+        """Check the arguments, and keep them; ``others`` can be given instead, and a callback needs none."""
         has_others = any(value is not None for value in others.values())
         # One of the values of a mapped task may be None: that instance has no runs.
         if run_ids is not None or xcom_task_ids or not is_mapped_instance(self):
-            run_ids, xcom_task_ids = check_sources(
-                owner,
-                run_ids=run_ids,
-                xcom_task_ids=xcom_task_ids,
-                takes_outputs=not is_callback,
-                required=not is_callback and not has_others,
-                others=list(others),
-            )
+            with arguments_of(self):
+                run_ids, xcom_task_ids = check_sources(
+                    run_ids=run_ids,
+                    xcom_task_ids=xcom_task_ids,
+                    takes_outputs=not is_callback,
+                    required=not is_callback and not has_others,
+                    others=list(others),
+                )
         self.run_ids = run_ids
         self.xcom_task_ids = xcom_task_ids
         self.xcom_key = xcom_key
@@ -82,26 +71,13 @@ class TakesRunIds:
         self._given = () if is_without else given_sources(run_ids=run_ids, xcom_task_ids=xcom_task_ids)
 
     def render_template(self, content: Any, context: Any, jinja_env: Any = None, *args: Any) -> Any:
-        """
-        Render a value, unless it is text without Jinja.
-
-        :param content: text, or a list or dict of texts
-        :param context: of the task or the callback
-        :param jinja_env: what to render with
-        :param args: more, for Airflow's own
-        """
+        """Render a value, unless it is text without Jinja."""
         if needs_rendering(content, jinja_env, template_ext=self.template_ext):
             return super().render_template(content, context, jinja_env, *args)  # type: ignore[misc]
         return content
 
     def _gather_run_ids(self, context: Context, *, on_empty: Reaction, origin: str = "") -> RunIds:
-        """
-        Return the run ids, and log what else their sources held.
-
-        :param context: of the task or the callback
-        :param on_empty: whether a source without run ids is a failure, and so an error in the log
-        :param origin: what each line begins with, in a log that is not the task's own
-        """
+        """Return the run ids, and log what else their sources held; each line begins with ``origin``."""
         ids = gather(
             context,
             given=self._given,
@@ -118,31 +94,20 @@ class TakesSelection(TakesRunIds):
 
     template_fields: Sequence[str] = (*TakesRunIds.template_fields, "tags", "batch_ids")
 
-    def _take_selection(self, owner: str, *, tags: Any, batch_ids: Any, max_runs: int) -> None:
-        """
-        Check the arguments, and keep them.
-
-        :param owner: whose they are, for the message of an error
-        :param tags: as given
-        :param batch_ids: as given
-        :param max_runs: as given
-        :raises ValueError: one of them is invalid
-        """
+    def _take_selection(self, *, tags: Any, batch_ids: Any, max_runs: int, **sources: Any) -> None:
+        """Check the arguments but ``max_runs``, and keep them."""
         given = {TAGS: tags, BATCH_IDS: batch_ids}
-        for terms, value in given.items():
-            given_terms(owner, terms, value, is_unknown=is_templated)
+        with arguments_of(self):
+            for terms, value in given.items():
+                given_terms(terms, value, skip=is_templated)
+        self._take_run_ids(**sources, others={"tags": tags, "batch_ids": batch_ids})
         self._selecting = [terms for terms, value in given.items() if value is not None]
-        check_number(owner, "max_runs", max_runs, least=1, unit="runs", whole=True)
         self.tags = tags
         self.batch_ids = batch_ids
         self.max_runs = max_runs
 
     def _selection(self, ids: RunIds) -> Selection:
-        """
-        Return which runs the arguments select, as rendered.
-
-        :param ids: gets what is invalid by now, such as a template that rendered to None
-        """
+        """Return which runs they select, as rendered; ``ids`` gets what is invalid, such as a None."""
         found: dict[str, tuple[str, ...]] = {}
         # A value of a mapped argument may be None: unlike an argument that was not given, it is an error.
         given = getattr(self, INIT_ARGUMENTS, {}) if is_mapped_instance(self) else {}
@@ -161,10 +126,6 @@ def needs_rendering(content: object, jinja_env: Environment | None, *, template_
     Return whether a value has to be rendered; text without Jinja has not.
 
     Compiling each of 100,000 run ids as a template takes half a minute.
-
-    :param content: text, or anything else that a templated field holds
-    :param jinja_env: what it is to be rendered with, None if that is not known yet
-    :param template_ext: the ends of the names of files that hold templates
     """
     if not isinstance(content, str) or jinja_env is None or content.endswith(tuple(template_ext)):
         return True

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any
 
 from airflow_provider_trigger._compat.task_instances import read_sequence
+from airflow_provider_trigger.rules import AS_GIVEN, Skip, is_encodable
 from airflow_provider_trigger.sources.run_ids import (
     RUN_ID_PREFIX,
     SEQUENCE_TEXT,
@@ -18,29 +19,20 @@ from airflow_provider_trigger.sources.run_ids import (
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Terms:
-    """
-    An argument that takes texts.
-
-    :param argument: its name
-    :param kind: what each text is
-    :param known: all that it may be; empty for any
-    :param wrong_start: what no text may begin with, and why
-    :param several: whether it takes a list as well as one text
-    """
+    """An argument that takes texts."""
 
     argument: str
     kind: str
     known: Collection[str] = ()
+    """All that a text may be; empty for any."""
     wrong_start: tuple[str, str] | None = None
+    """What no text may begin with, and why."""
     several: bool = True
+    """Whether it takes a list as well as one text."""
 
 
 class InvalidTermsError(ValueError):
-    """
-    An argument holds a value that it cannot be searched by.
-
-    :param value: says which, and why
-    """
+    """An argument holds a value that it cannot be searched by."""
 
     def __init__(self, value: InvalidValue) -> None:
         super().__init__(str(value))
@@ -55,67 +47,40 @@ BATCH_IDS = Terms(
 )
 
 
-def never(_: object) -> bool:
-    """Return False."""
-    return False
-
-
-def read_terms(terms: Terms, value: Any, *, is_unknown: Callable[[object], bool] = never) -> tuple[str, ...]:
+def read_terms(terms: Terms, value: Any, *, skip: Skip = AS_GIVEN.skip) -> tuple[str, ...]:
     """
-    Return the texts that an argument holds, each once.
+    Return the texts that an argument holds, each once, without those that are not known yet.
 
+    It may be a text, a list or set of texts, the outputs of a mapped task, or what Jinja makes of a list.
     None and an empty list are not valid: without any term, all runs would be found.
-
-    :param terms: the argument
-    :param value: a text, a list or set of texts, the outputs of a mapped task, or what Jinja makes of a list
-    :param is_unknown: whether a value, or one of a list, is not known yet; it is left out
-    :raises InvalidTermsError: a value is not valid
     """
-    if is_unknown(value):
+    if skip(value):
         return ()
     given = _listed(value) if terms.several else [value]
     if not isinstance(given, (list, tuple)):
         raise _invalid(terms, given, "it must be a string, or a list of strings")
     if not given:
         raise _invalid(terms, given, f"the list must have at least one {terms.kind}")
-    texts = [text for text in given if not is_unknown(text)]
+    texts = [text for text in given if not skip(text)]
     for text in texts:
         if reason := _why_invalid(terms, text):
             raise _invalid(terms, text, reason)
     return tuple(dict.fromkeys(texts))
 
 
-def given_terms(
-    owner: str, terms: Terms, value: Any, *, is_unknown: Callable[[object], bool] = never
-) -> tuple[str, ...]:
-    """
-    Return the texts that an argument holds, none where it was not given; see :func:`read_terms`.
-
-    :param owner: whose argument it is, for the message
-    :param terms: the argument
-    :param value: as given
-    :param is_unknown: whether a value, or one of a list, is not known yet
-    :raises ValueError: a value is not valid
-    """
-    try:
-        return () if value is None else read_terms(terms, value, is_unknown=is_unknown)
-    except InvalidTermsError as error:
-        raise ValueError(f"{owner}: {error}") from None
+def given_terms(terms: Terms, value: Any, *, skip: Skip = AS_GIVEN.skip) -> tuple[str, ...]:
+    """Return the texts that an argument holds, none where it was not given."""
+    return () if value is None else read_terms(terms, value, skip=skip)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Selection:
-    """
-    Which runs to find: those with the tags, and those of the batches.
-
-    :param tags: a run has all of these; without any, no run is selected by tags
-    :param batch_ids: a run belongs to one of these
-    :param max_runs: it is an error if more are found
-    """
+    """Which runs to find: those with all of the tags, and those of any of the batches."""
 
     tags: tuple[str, ...] = ()
     batch_ids: tuple[str, ...] = ()
     max_runs: int
+    """It is an error if more are found."""
 
     def __bool__(self) -> bool:
         """Return whether it can select any run."""
@@ -146,7 +111,7 @@ def _why_invalid(terms: Terms, text: object) -> str | None:
     if not text.strip() or "," in text:
         # Where runs are listed, an empty text finds all runs, and a comma separates two texts (measured).
         return "it must not be empty, nor have a comma"
-    if any("\ud800" <= character <= "\udfff" for character in text):
+    if not is_encodable(text):
         return "it has a lone surrogate, which cannot be encoded"
     if text.strip() in ("None", "null"):
         return "a template that finds nothing renders to this"

@@ -35,6 +35,7 @@ WITHOUT_AIRFLOW = (
     "defaults",
     "log",
     "cancel_report",
+    "rules",
     "run",
     "sources.run_ids",
     "testing",

@@ -5,6 +5,7 @@ from __future__ import annotations
 from urllib.parse import quote
 
 from airflow_provider_trigger.api.errors import InvalidIdError
+from airflow_provider_trigger.rules import is_encodable
 
 
 def segment(value: str, *, what: str = "the id of a run") -> str:
@@ -14,8 +15,3 @@ def segment(value: str, *, what: str = "the id of a run") -> str:
         shown = value[:100] if isinstance(value, str) else value
         raise InvalidIdError(f"{shown!a} cannot be {what}")
     return quote(value, safe="")
-
-
-def is_encodable(text: str) -> bool:
-    """Return whether a text has no lone surrogate, which cannot be encoded."""
-    return not any("\ud800" <= character <= "\udfff" for character in text)

@@ -4,17 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
 from typing import Any
 
-from airflow_provider_trigger.run.json_values import Skip, check_json
-from airflow_provider_trigger.run.request import (
-    MAX_PAYLOAD_SIZE,
-    OPTIONS,
-    TaskRequest,
-    check_options,
-    to_api,
-)
+from airflow_provider_trigger.rules import AS_GIVEN, Circumstances, naming
+from airflow_provider_trigger.run.request import OPTIONS, PAYLOAD, TaskRequest, to_api
 from airflow_provider_trigger.wording import MAX_NAMED
 
 _PARTS = {"payload", "options"}
@@ -32,17 +25,12 @@ class ItemRules:
     """Of the argument that has them: ``payloads`` or ``items``."""
     options: Mapping[str, Any]
     """Of all items, by name; those of an item take their place."""
-    skip: Skip = lambda value: False
-    """Whether a value, or a part of it, is not known yet, as one that is templated."""
-    now: datetime | None = None
-    """The time that a ``delay`` must be after; None for the clock's."""
-    tags_of_ours: int = 0
-    """How many tags are added to those of an item."""
+    when: Circumstances = AS_GIVEN
 
 
 def check_items(given: Any, rules: ItemRules) -> None:
-    """Check a list of payloads, or of items; a ValueError names each that is invalid by its index."""
-    if rules.skip(given):
+    """Check a list of payloads, or of items; the error names each that is invalid by its index."""
+    if rules.when.skip(given):
         return
     is_list = isinstance(given, (list, tuple))
     if not is_list:
@@ -62,28 +50,29 @@ def check_items(given: Any, rules: ItemRules) -> None:
 
 
 def _check_item(name: str, item: Any, rules: ItemRules) -> None:
-    if rules.skip(item):
+    if rules.when.skip(item):
         return
     if rules.name == "payloads":
-        check_json(name, item, skip=rules.skip, max_size=MAX_PAYLOAD_SIZE)
+        PAYLOAD(name, item, rules.when)
         return
     is_dict = isinstance(item, dict)
     if not is_dict or not item.keys() <= _PARTS:
         kind = f"one with {sorted(map(str, item))}" if is_dict else f"a {type(item).__name__}"
         raise ValueError(f"{name} must be {_ITEM}, not {kind}")
-    check_json(f"{name}['payload']", item.get("payload"), skip=rules.skip, max_size=MAX_PAYLOAD_SIZE)
+    PAYLOAD(f"{name}['payload']", item.get("payload"), rules.when)
     _check_own_options(f"{name}['options']", item.get("options"), rules)
 
 
 def _check_own_options(name: str, options: Any, rules: ItemRules) -> None:
-    if options is None or rules.skip(options):
+    if options is None or rules.when.skip(options):
         return
     is_dict = isinstance(options, dict)
     if not is_dict:
         raise ValueError(f"{name} must be a dict, not a {type(options).__name__}")
     if unknown := [option for option in options if option not in OPTIONS]:
         raise ValueError(f"{name} has no option {unknown[0]!r}; the options are {', '.join(OPTIONS)}")
-    check_options(name, options, skip=rules.skip, now=rules.now, tags_of_ours=rules.tags_of_ours)
+    with naming(name):
+        to_api(options, rules.when)
 
 
 def _describe(invalid: Mapping[int, str], count: int, name: str) -> str:
@@ -104,13 +93,17 @@ def make_requests(
     tags: Sequence[str],
     key_of: Callable[[int, Any], str],
 ) -> list[TaskRequest]:
-    """Return what to start for each item, as :func:`check_items` has checked it."""
+    """
+    Return what to start for each item, as :func:`check_items` has checked it.
+
+    ``tags`` are added to those of each; ``key_of`` makes an idempotency key of an item's index and payload.
+    """
     requests = []
     for index, item in enumerate(given):
         is_bare = rules.name == "payloads"
         payload = item if is_bare else item.get("payload")
         own = {} if is_bare else item.get("options") or {}
-        options = to_api({**rules.options, **own}, now=rules.now)
+        options = to_api({**rules.options, **own}, rules.when)
         if tags:
             options["tags"] = [*options.get("tags", []), *tags]
         options["idempotencyKey"] = key_of(index, payload)

@@ -40,7 +40,6 @@ from airflow_provider_trigger.operators.replay import ReplayTriggerRunOperator
 from airflow_provider_trigger.operators.run import RunTriggerTaskOperator
 from airflow_provider_trigger.operators.task_runs import TaskRunsOperator
 from airflow_provider_trigger.run import (
-    conversions,
     find,
     identity,
     query_pace,
@@ -270,10 +269,10 @@ STATEMENTS: list[tuple[str, str, Callable[[], bool]]] = [
     ("security.md", "cut to 300\ncharacters", lambda: responses.MAX_DETAIL_LENGTH == 300),
     ("security.md", "up to 80 characters", lambda: MAX_SHOWN == 80),
     ("run.md", "any JSON, up to 3 MB", lambda: request.MAX_PAYLOAD_SIZE == 3 * 1024**2),
-    ("run.md", "a dict of JSON, up to 256 KB", lambda: conversions.MAX_METADATA_SIZE == 256 * 1024),
-    ("run.md", "up to 7, of up to 128 characters", lambda: conversions.MAX_TAGS - identity.TAGS_OF_OURS == 7),
-    ("run.md", "so seven are left to you", lambda: conversions.MAX_TAGS - identity.TAGS_OF_OURS == 7),
-    ("own_code.md", "with up to 10 tags", lambda: conversions.MAX_TAGS == 10),
+    ("run.md", "a dict of JSON, up to 256 KB", lambda: request.MAX_METADATA_SIZE == 256 * 1024),
+    ("run.md", "up to 7, of up to 128 characters", lambda: request.MAX_TAGS - identity.TAGS_OF_OURS == 7),
+    ("run.md", "so seven are left to you", lambda: request.MAX_TAGS - identity.TAGS_OF_OURS == 7),
+    ("own_code.md", "with up to 10 tags", lambda: request.MAX_TAGS == 10),
     ("run.md", "in seconds, 5 or more", lambda: request.LEAST_MAX_DURATION == 5),
     ("run.md", "above `max_output_size`\n(1 MB)", lambda: defaults.MAX_OUTPUT_SIZE == 1024**2),
     ("run.md", "until its worker has stopped, up to 75 s", lambda: runs.TERMINATES_WITHIN == 75),

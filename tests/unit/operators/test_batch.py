@@ -52,65 +52,6 @@ def test_a_dags_parse_brings_no_client_and_no_trigger(parsed: set[str], heavy: s
     assert not {name for name in parsed if ".testing" in name or ".cancel" in name}
 
 
-INVALID = [
-    ({"task_identifier": " "}, "task_identifier must be the id of a Trigger.dev task, not ' '"),
-    ({"ttl": "soon"}, "ttl must be a duration above 0"),
-    ({"tags": [f"t{number}" for number in range(8)]}, "tags must be 7 tags or fewer, not 8"),
-    ({"payloads": [1, {2}]}, "payloads[1] must be JSON"),
-    ({"payloads": 7}, "payloads must be a list with one entry for each run, not a int"),
-    ({"payloads": None, "items": [{"payload": 1}, 7]}, "items[1] must be a dict of 'payload' and 'options'"),
-    (
-        {"payloads": None, "items": [{"options": {"tags": [f"t{number}" for number in range(8)]}}]},
-        "items[0]['options']: tags must be 7 tags or fewer, not 8",
-    ),
-    (
-        {"payloads": None, "items": [{"options": {"delay": "2020-01-01"}}]},
-        "items[0]['options']: delay must be in the future",
-    ),
-]
-
-
-@pytest.mark.parametrize(
-    ("arguments", "reason"),
-    [
-        *INVALID,
-        ({"payloads": None}, "give either payloads or items"),
-        ({"items": []}, "give either payloads or items"),
-        ({"fail_on": "some"}, "fail_on must be 'any' or 'all' or 'never', not 'some'"),
-        ({"cancel_others": 1}, "cancel_others must be True or False, not 1"),
-    ],
-)
-def test_an_invalid_argument_is_an_error_when_the_dag_is_parsed(arguments: Any, reason: str) -> None:
-    with pytest.raises(ValueError, match="RunTriggerTaskBatchOperator 'work': ") as raised:
-        operator(**arguments)
-    assert str(raised.value).startswith(f"RunTriggerTaskBatchOperator 'work': {reason}")
-
-
-@pytest.mark.parametrize(("arguments", "reason"), INVALID)
-def test_an_invalid_rendered_argument_fails_the_task_for_good_before_anything_is_sent(
-    arguments: Any, reason: str, connection: str, server
-) -> None:
-    made = operator(
-        **{name: "{{ x }}" for name, value in arguments.items() if value is not None}
-        | {name: None for name, value in arguments.items() if value is None}
-    )
-    for name, value in arguments.items():
-        setattr(made, name, value)  # as rendered natively
-    with pytest.raises(AirflowFailException) as raised:
-        made.execute(context_of(TaskInstance()))
-    assert str(raised.value).startswith(f"RunTriggerTaskBatchOperator 'work': {reason}")
-    assert server.requests == []
-
-
-@pytest.mark.parametrize(
-    ("arguments", "reason"),
-    [({"payloads": None}, "give either payloads or items"), ({"fail_on": "some"}, "fail_on must be 'any'")],
-)
-def test_an_invalid_argument_of_a_mapped_task_fails_it_for_good(arguments: Any, reason: str) -> None:
-    with pytest.raises(AirflowFailException, match=f"RunTriggerTaskBatchOperator 'work': {reason}"):
-        operator(**arguments, _airflow_from_mapped=True)
-
-
 def test_another_tasks_output_may_say_which_task_is_run() -> None:
     with DAG("d", schedule=None):
         made = operator(task_identifier=BaseOperator(task_id="choose").output)

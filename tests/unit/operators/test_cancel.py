@@ -6,7 +6,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from types import SimpleNamespace
 from typing import Any
 
@@ -94,60 +94,11 @@ def test_a_dags_parse_opens_no_socket(parsed: list[list[str]]) -> None:
     assert parsed[3] == []
 
 
-# What is rejected when the Dag is parsed
-
-
-TASK = BaseOperator(task_id="start")
-NO_TEXT = "it must not be empty, nor have a comma"
-GIVE = "give one or more of run_ids, xcom_task_ids, tags, batch_ids"
-HOW = "or more: seconds, a timedelta, or a text such as '5m'"
+# Arguments
 
 
 def operator(**arguments: Any) -> CancelTriggerRunOperator:
     return CancelTriggerRunOperator(**{"task_id": "cancel", "run_ids": ["run_1"]} | arguments)
-
-
-@pytest.mark.parametrize(
-    ("arguments", "reason"),
-    [
-        ({"run_ids": None}, GIVE),
-        ({"run_ids": None, "xcom_task_ids": []}, GIVE),
-        ({"run_ids": None, "xcom_task_ids": ""}, GIVE),
-        ({"tags": []}, "[] from tags is not a valid tag: the list must have at least one tag"),
-        ({"tags": ["a", "b,c"]}, f"'b,c' from tags is not a valid tag: {NO_TEXT}"),
-        ({"tags": ["{{ a }}", ""]}, f"'' from tags is not a valid tag: {NO_TEXT}"),
-        ({"batch_ids": []}, "batch_ids is not a valid batch id: the list must have at least one batch id"),
-        ({"batch_ids": {"id": "batch_1"}}, "it must be a string, or a list of strings"),
-        ({"batch_ids": "run_1"}, "it is the id of a run, which goes into run_ids"),
-        ({"max_runs": 0}, "max_runs must be a whole number of runs, 1 or more, not 0"),
-        ({"max_runs": None}, "max_runs must be a whole number of runs, 1 or more, not None"),
-        ({"xcom_task_ids": TASK}, "a task's output goes into run_ids"),
-        ({"xcom_task_ids": ["work", TASK]}, "a task's output goes into run_ids"),
-        ({"xcom_task_ids": 5}, "xcom_task_ids must be a task's id, a string that is not empty, not 5"),
-        ({"trigger_dev_conn_id": ""}, "trigger_dev_conn_id must be the id of a connection, not ''"),
-        ({"on_not_found": "skip"}, "on_not_found must be 'fail' or 'ignore', not 'skip'"),
-        ({"on_not_found": None}, "on_not_found must be 'fail' or 'ignore', not None"),
-        ({"on_empty": "skip"}, "on_empty must be 'fail' or 'ignore', not 'skip'"),
-        ({"wait_for_termination": "yes"}, "wait_for_termination must be True or False, not 'yes'"),
-        ({"wait_for_termination": 1}, "wait_for_termination must be True or False, not 1"),
-        ({"termination_timeout": -1}, f"termination_timeout must be a duration of 0 s {HOW}, not -1"),
-        ({"termination_timeout": "90x"}, f"termination_timeout must be a duration of 0 s {HOW}, not '90x'"),
-        ({"poll_interval": 0}, f"poll_interval must be a duration of 0.01 s {HOW}, not 0"),
-        ({"poll_interval": None}, f"poll_interval must be a duration of 0.01 s {HOW}, not None"),
-        ({"poll_interval": float("nan")}, f"poll_interval must be a duration of 0.01 s {HOW}, not nan"),
-        ({"max_concurrency": 0}, "max_concurrency must be a whole number of requests, 1 or more, not 0"),
-        ({"max_concurrency": 1.5}, "max_concurrency must be a whole number of requests, 1 or more, not 1.5"),
-    ],
-)
-def test_invalid_arguments_are_rejected(arguments: dict[str, Any], reason: str) -> None:
-    with pytest.raises(ValueError, match="CancelTriggerRunOperator 'cancel': ") as raised:
-        operator(**arguments)
-    assert str(raised.value).endswith(reason)
-
-
-def test_arguments_go_by_their_names_only() -> None:
-    with pytest.raises((TypeError, AirflowException)):
-        CancelTriggerRunOperator(["run_1"], task_id="cancel")  # type: ignore[call-arg]
 
 
 @pytest.mark.parametrize(
@@ -165,25 +116,6 @@ def test_arguments_go_by_their_names_only() -> None:
 def test_valid_arguments_are_kept(arguments: dict[str, Any]) -> None:
     made = operator(**arguments)
     assert {name: getattr(made, name) for name in arguments} == arguments
-
-
-@pytest.mark.parametrize(
-    ("given", "seconds"), [(90, 90), ("90", 90), ("1h30m", 5400), (timedelta(minutes=5), 300), (0.5, 0.5)]
-)
-def test_durations_become_seconds(given, seconds: float) -> None:
-    made = operator(termination_timeout=given, poll_interval=given)
-    assert (made.termination_timeout, made.poll_interval) == (seconds, seconds)
-
-
-def test_the_defaults_are_those_that_are_documented() -> None:
-    made = operator()
-    assert (made.xcom_task_ids, made.xcom_key, made.trigger_dev_conn_id) == (
-        None,
-        None,
-        "trigger_dev_default",
-    )
-    assert (made.on_not_found, made.on_empty, made.wait_for_termination) == ("fail", "ignore", False)
-    assert (made.termination_timeout, made.poll_interval, made.max_concurrency) == (90, 2, 32)
 
 
 def test_it_is_an_operator_whose_fields_are_templated() -> None:
@@ -384,20 +316,6 @@ def test_none_in_place_of_a_mapped_selection_is_an_error(argument: str, log) -> 
         made.execute(context())
 
 
-@pytest.mark.parametrize(
-    ("arguments", "reason"),
-    [
-        ({"xcom_task_ids": 5}, "must be a task's id"),
-        ({"on_empty": "skip"}, "on_empty must be"),
-        ({"poll_interval": "soon"}, "poll_interval must be a duration"),
-        ({"termination_timeout": -1}, "termination_timeout must be a duration"),
-    ],
-)
-def test_an_invalid_argument_of_a_mapped_task_fails_it_for_good(arguments, reason: str) -> None:
-    with pytest.raises(AirflowFailException, match=f"CancelTriggerRunOperator 'cancel': .*{reason}"):
-        mapped_instance(None, **arguments)
-
-
 def test_an_instance_of_a_mapped_task_cancels_its_own_value(runs: dict[str, Any]) -> None:
     assert mapped_instance("run_1").execute(context()) == [CANCELED]
 
@@ -577,11 +495,6 @@ def test_without_waiting_there_is_no_termination_timeout(work: Work) -> None:
 def test_descendants_are_included_on_request_only(work: Work, given: bool) -> None:
     operator(**({"include_descendants": True} if given else {})).execute(context())
     assert work.arguments["settings"].include_descendants is given
-
-
-def test_include_descendants_must_be_a_boolean() -> None:
-    with pytest.raises(ValueError, match="include_descendants must be True or False"):
-        operator(include_descendants="yes")
 
 
 def test_the_log_says_where_runs_are_canceled_and_ends_with_a_summary(work: Work, log) -> None:

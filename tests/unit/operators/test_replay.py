@@ -35,18 +35,6 @@ def context():
     return context_of(TaskInstance("again"))
 
 
-@pytest.mark.parametrize(("run_id", "shown"), [(None, "None"), ("", "''"), ([], "[]")])
-def test_without_a_run_id_there_is_an_error_when_the_dag_is_parsed(run_id, shown: str) -> None:
-    with pytest.raises(ValueError, match="ReplayTriggerRunOperator 'again': run_id must be") as raised:
-        operator(run_id)
-    assert str(raised.value).endswith(f"not {shown}")
-
-
-def test_without_a_run_id_an_instance_of_a_mapped_task_fails_for_good() -> None:
-    with pytest.raises(AirflowFailException, match="ReplayTriggerRunOperator 'again': run_id must be"):
-        operator(None, _airflow_from_mapped=True)
-
-
 def test_the_run_id_is_templated() -> None:
     assert set(ReplayTriggerRunOperator.template_fields) == {"run_id", "trigger_dev_conn_id"}
     made = operator("{{ x }}")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from datetime import UTC, datetime, timedelta, timezone
+from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
 from typing import Any
 
@@ -67,109 +67,6 @@ def test_a_dags_parse_brings_no_client_and_no_trigger(parsed: set[str], heavy: s
 
 # Arguments
 
-INVALID = [
-    ("task_identifier", "", "task_identifier must be the id of a Trigger.dev task, not ''"),
-    ("task_identifier", " ", "task_identifier must be the id of a Trigger.dev task, not ' '"),
-    ("task_identifier", 5, "task_identifier must be the id of a Trigger.dev task, not 5"),
-    ("payload", {"a": [1, {2}]}, "payload['a'][1] must be JSON"),
-    ("payload", float("nan"), "payload must be JSON, which has no nan"),
-    ("payload", "x" * 3 * 1024 * 1024, "payload must have 3,145,728 bytes or less"),
-    ("payload", {"a": 10**400}, "payload['a'] must be JSON, which has no number of so many digits"),
-    ("queue", "\ud800", "queue must not have a lone surrogate, which cannot be encoded: '\\ud800'"),
-    ("tags", ["a", "\ud800"], "tags[1] must not have a lone surrogate"),
-    ("delay", "0001-01-01T00:00:00+23:59", "delay must be a duration above 0"),
-    ("delay", datetime(9999, 12, 31, 23, tzinfo=timezone(-timedelta(hours=2))), "delay must be a duration"),
-    ("max_attempts", "9" * 400 + ".0", "max_attempts must be a whole number of attempts"),
-    ("ttl", "9" * 400 + ".0", "ttl must be a duration above 0"),
-    ("priority", 10**400, "priority must be a number of seconds"),
-    ("queue", "", "queue must be a string that is not empty, not ''"),
-    ("concurrency_key", 5, "concurrency_key must be a string that is not empty, not 5"),
-    ("delay", "soon", "delay must be a duration above 0"),
-    ("delay", "2020-01-01", "delay must be in the future"),
-    ("ttl", "1.5h", "ttl must be a duration above 0"),
-    ("tags", [*PLENTY, "one more"], "tags must be 7 tags or fewer, not 8"),
-    ("tags", ["a", "b,c"], "tags[1] must be a string of 1 to 128 characters without a comma"),
-    ("metadata", ["a"], "metadata must be a dict of JSON, not ['a']"),
-    ("max_attempts", 0, "max_attempts must be a whole number of attempts, 1 or more, not 0"),
-    ("max_duration", 4, "max_duration must be a whole number of seconds, 5 or more, not 4"),
-    ("machine", "huge", "machine must be one of micro, "),
-    ("priority", -1, "priority must be a number of seconds, 0 or more, not -1"),
-    ("region", "", "region must be a string that is not empty, not ''"),
-    ("lock_to_version", 5, "lock_to_version must be a string that is not empty, not 5"),
-    ("idempotency_key", "", "idempotency_key must be a string that is not empty, not ''"),
-    ("idempotency_key", "..", "idempotency_key must be a string of 1 to 2048 characters, not of dots only"),
-    ("idempotency_key", 5, "idempotency_key must be a string that is not empty, not 5"),
-]
-
-
-@pytest.mark.parametrize(("name", "value", "reason"), INVALID)
-def test_an_invalid_argument_is_an_error_when_the_dag_is_parsed(name: str, value, reason: str) -> None:
-    with pytest.raises(ValueError, match="RunTriggerTaskOperator 'work': ") as raised:
-        operator(**{name: value})
-    assert str(raised.value).startswith(f"RunTriggerTaskOperator 'work': {reason}")
-
-
-@pytest.mark.parametrize(("name", "value", "reason"), INVALID)
-def test_an_invalid_rendered_argument_fails_the_task_for_good_before_anything_is_sent(
-    name: str, value, reason: str, connection: str, server
-) -> None:
-    made = operator(**{name: "{{ x }}"})
-    setattr(made, "run_queue" if name == "queue" else name, value)  # as rendered natively
-    with pytest.raises(AirflowFailException) as raised:
-        made.execute(context_of(TaskInstance()))
-    assert str(raised.value).startswith(f"RunTriggerTaskOperator 'work': {reason}")
-    assert server.requests == []
-
-
-@pytest.mark.parametrize(
-    ("arguments", "reason"),
-    [
-        ({"trigger_dev_conn_id": ""}, "trigger_dev_conn_id must be the id of a connection, not ''"),
-        ({"wait_for_completion": 1}, "wait_for_completion must be True or False, not 1"),
-        ({"deferrable": "yes"}, "deferrable must be True or False, not 'yes'"),
-        ({"cancel_on_kill": None}, "cancel_on_kill must be True or False, not None"),
-        ({"poll_interval": 0}, "poll_interval must be a duration of 0.01 s or more: seconds, a "),
-        ({"timeout": 0}, "timeout must be a duration of 0.01 s or more: seconds, a timedelta, or "),
-        ({"timeout": "soon"}, "timeout must be a duration of 0.01 s or more: "),
-        ({"pending_version_timeout": -1}, "pending_version_timeout must be a duration of 0 s or more: "),
-        ({"retry_statuses": ["DONE"]}, "retry_statuses must be a list of final statuses (CANCELED, "),
-        ({"retry_statuses": ["EXECUTING"]}, "retry_statuses must be a list of final statuses (CANCELED, "),
-        ({"retry_statuses": "FAILED"}, "retry_statuses must be a list of final statuses (CANCELED, "),
-        ({"retry_statuses": [{}]}, "retry_statuses must be a list of final statuses (CANCELED, "),
-        ({"max_output_size": -1}, "max_output_size must be a whole number of bytes, 0 or more, not -1"),
-        ({"max_output_size": 1.5}, "max_output_size must be a whole number of bytes, 0 or more, not 1.5"),
-    ],
-)
-def test_how_to_wait_is_checked_when_the_dag_is_parsed(arguments: dict[str, Any], reason: str) -> None:
-    with pytest.raises(ValueError, match="RunTriggerTaskOperator 'work': ") as raised:
-        operator(**arguments)
-    assert str(raised.value).startswith(f"RunTriggerTaskOperator 'work': {reason}")
-
-
-def test_valid_arguments_of_how_to_wait_are_kept() -> None:
-    arguments: dict[str, Any] = {
-        "retry_statuses": [],
-        "poll_interval": None,
-        "timeout": 0.5,
-        "pending_version_timeout": 0,
-        "max_output_size": 0,
-    }
-    made = operator(**arguments)
-    assert {name: getattr(made, name) for name in arguments} == arguments
-
-
-def test_the_defaults_are_those_that_are_documented() -> None:
-    made = RunTriggerTaskOperator(task_id="work", task_identifier="resize")
-    assert (made.trigger_dev_conn_id, made.idempotency_key, made.payload) == (
-        "trigger_dev_default",
-        "auto",
-        None,
-    )
-    assert (made.wait_for_completion, made.deferrable, made.cancel_on_kill) == (True, False, True)
-    assert (made.poll_interval, made.timeout, made.pending_version_timeout) == (None, None, 300)
-    assert tuple(made.retry_statuses) == ("FAILED", "CRASHED", "TIMED_OUT", "SYSTEM_FAILURE")
-    assert made.max_output_size == 1024 * 1024
-
 
 def test_airflows_setting_decides_whether_it_defers(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AIRFLOW__OPERATORS__DEFAULT_DEFERRABLE", "True")
@@ -215,36 +112,6 @@ def test_another_tasks_output_may_say_which_task_is_run() -> None:
     with DAG("d", schedule=None):
         made = operator(task_identifier=BaseOperator(task_id="choose").output)
     assert made.upstream_task_ids == {"choose"}
-
-
-def test_a_duration_is_given_as_for_delay_and_ttl() -> None:
-    made = operator(poll_interval="5s", timeout=timedelta(hours=1), pending_version_timeout="10m")
-    assert (made.poll_interval, made.timeout, made.pending_version_timeout) == (5, 3600, 600)
-
-
-@pytest.mark.parametrize(
-    "arguments",
-    [
-        {"poll_interval": 0},
-        {"timeout": "soon"},
-        {"pending_version_timeout": None},
-        {"cancel_on_kill": 1},
-        {"ttl": "soon"},
-        {"payload": {1}},
-    ],
-)
-def test_an_invalid_value_in_an_instance_of_a_mapped_task_fails_it_for_good(
-    arguments: dict[str, Any],
-) -> None:
-    [name] = arguments
-    # Airflow makes the instance when it runs.
-    with pytest.raises(AirflowFailException, match=f"RunTriggerTaskOperator 'work': {name}"):
-        operator(**arguments, _airflow_from_mapped=True)
-
-
-def test_arguments_go_by_their_names_only() -> None:
-    with pytest.raises((TypeError, AirflowException)):
-        RunTriggerTaskOperator("resize", task_id="work")  # type: ignore[call-arg]
 
 
 # The queue: Trigger.dev's, and Airflow's

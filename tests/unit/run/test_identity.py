@@ -9,7 +9,6 @@ from typing import Any
 import pytest
 
 from airflow_provider_trigger.run import identity
-from airflow_provider_trigger.run.conversions import MAX_TAGS
 from airflow_provider_trigger.run.identity import (
     MAX_TAG_LENGTH,
     TAGS_OF_OURS,
@@ -17,6 +16,7 @@ from airflow_provider_trigger.run.identity import (
     RunKey,
     TaskInstanceIdentity,
 )
+from airflow_provider_trigger.run.request import MAX_TAGS
 
 START = datetime(2026, 11, 1, 12, 0, 0, 123456, UTC)
 

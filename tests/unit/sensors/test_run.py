@@ -81,7 +81,7 @@ def context(connection: str, monkeypatch: pytest.MonkeyPatch):
     return context_of(ti, dag=dag)
 
 
-# What is imported, and what is rejected when the Dag is parsed
+# What is imported
 
 
 def test_a_dags_parse_brings_no_client_and_no_trigger(parse, heavy: set[str]) -> None:
@@ -97,60 +97,6 @@ def test_a_dags_parse_brings_no_client_and_no_trigger(parse, heavy: set[str]) ->
     assert "airflow_provider_trigger.sensors.run" in parsed
     assert not parsed & (heavy | {"airflow_provider_trigger.triggers.run", "asyncio"})
     assert not {name for name in parsed if ".testing" in name or ".cancel" in name}
-
-
-@pytest.mark.parametrize(
-    ("arguments", "reason"),
-    [
-        ({"run_ids": None}, "give run_ids, or xcom_task_ids, or both"),
-        ({"run_ids": None, "xcom_task_ids": []}, "give run_ids, or xcom_task_ids, or both"),
-        ({"xcom_task_ids": BaseOperator(task_id="start")}, "a task's output goes into run_ids"),
-        ({"trigger_dev_conn_id": " "}, "trigger_dev_conn_id must be the id of a connection, not ' '"),
-        ({"success_statuses": ["DONE"]}, "success_statuses must be a list of final statuses (CANCELED, "),
-        ({"success_statuses": "COMPLETED"}, "success_statuses must be a list of final statuses (CANCELED, "),
-        ({"on_empty": "skip"}, "on_empty must be 'ignore' or 'fail', not 'skip'"),
-        ({"return_outputs": 1}, "return_outputs must be True or False, not 1"),
-        ({"max_output_size": -1}, "max_output_size must be a whole number of bytes, 0 or more, not -1"),
-        ({"deferrable": "yes"}, "deferrable must be True or False, not 'yes'"),
-        ({"poll_interval": 0}, "poll_interval must be a duration of 0.01 s or more: seconds, "),
-    ],
-)
-def test_invalid_arguments_are_rejected(arguments: dict[str, Any], reason: str) -> None:
-    with pytest.raises(ValueError, match="TriggerRunSensor 'wait': ") as raised:
-        sensor("run_1", **arguments)
-    assert reason in str(raised.value)
-
-
-def test_the_defaults_are_those_that_are_documented() -> None:
-    made = TriggerRunSensor(task_id="wait", run_ids="run_1")
-    assert (made.xcom_task_ids, made.xcom_key, made.trigger_dev_conn_id) == (
-        None,
-        None,
-        "trigger_dev_default",
-    )
-    assert (tuple(made.success_statuses), made.on_empty) == (("COMPLETED",), "fail")
-    assert (made.deferrable, made.poll_interval) == (False, None)
-    assert (made.return_outputs, made.max_output_size) == (False, 1024 * 1024)
-
-
-@pytest.mark.parametrize(
-    ("given", "seconds"), [(5, 5), ("5", 5), ("1m30s", 90), (timedelta(minutes=5), 300), (None, None)]
-)
-def test_its_poll_interval_is_a_duration(given, seconds: float | None) -> None:
-    assert sensor("run_1", poll_interval=given).poll_interval == seconds
-
-
-@pytest.mark.parametrize(
-    ("arguments", "reason"),
-    [
-        ({"xcom_task_ids": 5}, "must be a task's id"),
-        ({"on_empty": "skip"}, "on_empty must be"),
-        ({"poll_interval": "soon"}, "poll_interval must be a duration"),
-    ],
-)
-def test_an_invalid_argument_of_a_mapped_sensor_fails_it_for_good(arguments, reason: str) -> None:
-    with pytest.raises(AirflowFailException, match=f"TriggerRunSensor 'wait': .*{reason}"):
-        sensor("run_1", _airflow_from_mapped=True, **arguments)
 
 
 def test_airflows_setting_decides_whether_it_defers(monkeypatch: pytest.MonkeyPatch) -> None:

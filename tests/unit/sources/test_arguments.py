@@ -15,7 +15,7 @@ from airflow_provider_trigger._compat import INIT_ARGUMENTS, BaseOperator
 from airflow_provider_trigger.notifications.cancel import CancelTriggerRunNotifier
 from airflow_provider_trigger.operators.cancel import CancelTriggerRunOperator
 from airflow_provider_trigger.sensors.run import TriggerRunSensor
-from airflow_provider_trigger.sources.arguments import TakesRunIds, TakesSelection, needs_rendering
+from airflow_provider_trigger.sources.arguments import TakesRunIds, needs_rendering
 from airflow_provider_trigger.sources.run_ids import RunIds
 from airflow_provider_trigger.sources.search_terms import Selection
 
@@ -206,63 +206,27 @@ def test_airflow_renders_all_where_no_environment_is_given() -> None:
 # Arguments that are checked
 
 
-class Task(TakesSelection, BaseOperator):
-    """What makes an operator of them."""
-
-    template_fields = TakesSelection.template_fields
-
-    def __init__(
-        self,
-        *,
-        run_ids: Any = None,
-        xcom_task_ids: Any = None,
-        tags: Any = None,
-        batch_ids: Any = None,
-        max_runs: Any = 1000,
-        **kwargs: Any,
-    ) -> None:
-        super().__init__(**kwargs)
-        owner, others = f"Task {self.task_id!r}", {"tags": tags, "batch_ids": batch_ids}
-        self._take_selection(owner, **others, max_runs=max_runs)
-        self._take_run_ids(owner, run_ids=run_ids, xcom_task_ids=xcom_task_ids, xcom_key=None, others=others)
+def task(**arguments: Any) -> CancelTriggerRunOperator:
+    return CancelTriggerRunOperator(task_id="work", **arguments)
 
 
-class OfRunIds(TakesRunIds):
-    """What takes only run ids."""
-
-    def __init__(self, run_ids: Any = None, xcom_task_ids: Any = None, **options: Any) -> None:
-        self._take_run_ids("It", run_ids=run_ids, xcom_task_ids=xcom_task_ids, xcom_key=None, **options)
-
-
-def task(**arguments: Any) -> Task:
-    return Task(task_id="work", **arguments)
-
-
-def instance(**arguments: Any) -> Task:
+def instance(**arguments: Any) -> CancelTriggerRunOperator:
     """Make what Airflow makes of a mapped task when it runs."""
     return task(_airflow_from_mapped=True, **arguments)
 
 
-NO_TASK = "'work': xcom_task_ids must be a task's id, a string that is not empty, not 5"
-
-
-def test_a_task_without_any_source_is_an_error_that_names_what_could_be_given() -> None:
-    with pytest.raises(ValueError, match=r"^Task 'work': give one or more of .*, tags, batch_ids$"):
-        task()
-    with pytest.raises(ValueError, match=r"^It: give run_ids, or xcom_task_ids, or both$"):
-        OfRunIds()
+@pytest.mark.parametrize("task_ids", [None, [], ""])
+def test_a_task_without_any_source_is_an_error_that_names_what_could_be_given(task_ids) -> None:
+    sources = "one or more of run_ids, xcom_task_ids, tags, batch_ids"
+    with pytest.raises(ValueError, match=f"^CancelTriggerRunOperator 'work': give {sources}$"):
+        task(xcom_task_ids=task_ids)
+    with pytest.raises(ValueError, match=r"^TriggerRunSensor 'work': give run_ids, or xcom_task_ids, or "):
+        TriggerRunSensor(task_id="work", xcom_task_ids=task_ids)
 
 
 def test_a_callback_needs_no_source() -> None:
-    callback = OfRunIds(is_callback=True)
+    callback = CancelTriggerRunNotifier()
     assert (callback.run_ids, callback.xcom_task_ids) == (None, None)
-
-
-def test_the_output_of_a_task_is_taken_where_it_can_be_resolved() -> None:
-    output = BaseOperator(task_id="start").output
-    assert OfRunIds([output]).run_ids == [output]
-    with pytest.raises(ValueError, match=r"^It: a callback cannot resolve a task's output in run_ids; "):
-        OfRunIds([output], is_callback=True)
 
 
 def test_an_instance_of_a_mapped_task_may_get_none_in_place_of_a_source() -> None:
@@ -270,21 +234,8 @@ def test_an_instance_of_a_mapped_task_may_get_none_in_place_of_a_source() -> Non
     assert instance(xcom_task_ids=None).xcom_task_ids is None
 
 
-@pytest.mark.parametrize("make", [task, instance])
-@pytest.mark.parametrize("run_ids", [None, "run_1"])
-def test_what_names_no_task_is_an_error_also_in_an_instance_of_a_mapped_task(make, run_ids) -> None:
-    with pytest.raises(ValueError, match=NO_TASK):
-        make(run_ids=run_ids, xcom_task_ids=5)
-
-
-@pytest.mark.parametrize("make", [task, instance])
-def test_run_ids_are_checked_also_in_an_instance_of_a_mapped_task(make) -> None:
-    with pytest.raises(ValueError, match="'work': run_ids takes the output of task 'start', not the task"):
-        make(run_ids=BaseOperator(task_id="start"))
-
-
 def test_run_ids_that_rendered_to_none_are_named_next_to_tasks(keep_log) -> None:
-    log = keep_log(Task)
+    log = keep_log(CancelTriggerRunOperator)
     given = task(run_ids="{{ x }}", xcom_task_ids=["start"])
     given.run_ids = None  # as rendered
     context: Any = {"ti": TaskInstance(xcoms={"start": "run_1"})}
@@ -292,24 +243,6 @@ def test_run_ids_that_rendered_to_none_are_named_next_to_tasks(keep_log) -> None
     assert ids.found == ["run_1"]
     [line] = log.of("error")
     assert line.startswith("run_ids is None: ")
-
-
-@pytest.mark.parametrize(
-    ("arguments", "reason"),
-    [
-        ({"tags": []}, "[] from tags is not a valid tag: "),
-        ({"tags": ["a", "{{ x }}", ""]}, "'' from tags is not a valid tag: "),
-        ({"batch_ids": "run_1"}, "'run_1' from batch_ids is not a valid batch id: "),
-        *(
-            ({"max_runs": number}, f"max_runs must be a whole number of runs, 1 or more, not {number}")
-            for number in (0, 1.5, True)
-        ),
-    ],
-)
-def test_what_cannot_select_runs_is_named_with_its_owner(arguments: dict[str, Any], reason: str) -> None:
-    with pytest.raises(ValueError, match=r"^Task 'work': ") as raised:
-        task(run_ids="run_1", **arguments)
-    assert reason in str(raised.value)
 
 
 def test_what_is_known_only_when_the_task_runs_is_not_checked_before() -> None:
@@ -380,7 +313,7 @@ def test_an_empty_list_of_tasks_beside_tags_is_an_empty_source() -> None:
 
 @pytest.mark.parametrize("name", ["tags", "batch_ids"])
 def test_none_as_the_value_of_a_mapped_argument_is_an_error(name: str, keep_log) -> None:
-    log, ids = keep_log(Task), RunIds()
+    log, ids = keep_log(CancelTriggerRunOperator), RunIds()
     assert not instance(**{name: None})._selection(ids)
     [problem] = ids.invalid
     assert str(problem).startswith(f"None from {name} is not a valid ")

@@ -116,24 +116,17 @@ def test_what_is_not_known_yet_is_left_out() -> None:
     def is_unknown(value: object) -> bool:
         return value is output or (isinstance(value, str) and "{{" in value)
 
-    assert read_terms(TAGS, output, is_unknown=is_unknown) == ()
-    assert read_terms(TAGS, [output, "a"], is_unknown=is_unknown) == ("a",)
-    assert read_terms(TAGS, "{{ a, b }}", is_unknown=is_unknown) == ()
-    assert read_terms(TAGS, ["a", "{{ a, b }}"], is_unknown=is_unknown) == ("a",)
+    assert read_terms(TAGS, output, skip=is_unknown) == ()
+    assert read_terms(TAGS, [output, "a"], skip=is_unknown) == ("a",)
+    assert read_terms(TAGS, "{{ a, b }}", skip=is_unknown) == ()
+    assert read_terms(TAGS, ["a", "{{ a, b }}"], skip=is_unknown) == ("a",)
     with pytest.raises(InvalidTermsError):
-        read_terms(TAGS, ["{{ a }}", ""], is_unknown=is_unknown)
+        read_terms(TAGS, ["{{ a }}", ""], skip=is_unknown)
 
 
 def test_an_argument_that_was_not_given_holds_no_texts() -> None:
-    assert given_terms("It", TAGS, None) == ()
-    assert given_terms("It", TAGS, ["a", "b"]) == ("a", "b")
-    assert given_terms("It", TAGS, ["a,b", "c"], is_unknown=lambda text: text == "a,b") == ("c",)
-
-
-def test_the_owner_of_an_argument_that_is_not_valid_is_named() -> None:
-    with pytest.raises(ValueError, match=r"^It: ") as raised:
-        given_terms("It", TAGS, [])
-    assert str(raised.value) == f"It: [] from tags is not a valid tag: {_ANY}"
+    assert given_terms(TAGS, None) == ()
+    assert given_terms(TAGS, ["a,b", "c"], skip=lambda text: text == "a,b") == ("c",)
 
 
 def test_a_selection_selects_runs_by_tags_or_by_batches() -> None:

@@ -8,13 +8,14 @@ from typing import Any
 
 import pytest
 
+from airflow_provider_trigger.rules import Circumstances
 from airflow_provider_trigger.run.batch.items import ItemRules, check_items, make_requests
 from airflow_provider_trigger.run.request import TaskRequest
 
 
 def rules(name: str = "payloads", **fields: Any) -> ItemRules:
-    given: dict[str, Any] = {"options": {}, "tags_of_ours": 3} | fields
-    return ItemRules(name=name, **given)
+    options = fields.pop("options", {})
+    return ItemRules(name=name, options=options, when=Circumstances(tags_of_ours=3, **fields))
 
 
 def is_text_of_a_template(value: object) -> bool:

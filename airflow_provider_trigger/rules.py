@@ -1,0 +1,149 @@
+"""
+Rules of arguments: each checks a value and returns it as it is used, or raises a ValueError. Pure.
+
+A class has one table of them, by the names of its arguments; so has a run, for its options.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from airflow_provider_trigger.durations import read_duration, read_number
+
+_MAX_SHOWN_LENGTH = 100
+
+Skip = Callable[[object], bool]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Circumstances:
+    """What decides about a value besides itself."""
+
+    skip: Skip = lambda value: False
+    """Whether a value, or a part of it, is not known yet, as one that is templated: it is not checked."""
+    now: datetime | None = None
+    """What a time must be after; None for the clock's."""
+    tags_of_ours: int = 0
+    """How many tags the provider adds to those given."""
+
+
+AS_GIVEN = Circumstances()
+
+Rule = Callable[[str, Any, Circumstances], Any]
+"""Takes the argument's name, for the message, and a value."""
+
+
+def checked(
+    rules: Mapping[str, Rule], values: Mapping[str, Any], when: Circumstances = AS_GIVEN
+) -> dict[str, Any]:
+    """Return arguments as their rules do; those that are not known yet are left out."""
+    return {name: rules[name](name, value, when) for name, value in values.items() if not when.skip(value)}
+
+
+@contextmanager
+def naming(owner: str, kind: type[Exception] = ValueError) -> Iterator[None]:
+    """Let the error of an invalid argument begin with whose it is."""
+    try:
+        yield
+    except ValueError as error:
+        raise kind(f"{owner}: {error}") from None
+
+
+def invalid(name: str, what: str, value: object) -> ValueError:
+    """Return the error for a value, of which it shows 100 characters."""
+    return ValueError(f"{name} must be {what}, not {shown(value)}")
+
+
+def shown(value: object) -> str:
+    """Return how a message shows a value."""
+    text = repr(value)
+    return text if len(text) <= _MAX_SHOWN_LENGTH else f"{text[:_MAX_SHOWN_LENGTH]}…"
+
+
+def optional(rule: Rule) -> Rule:
+    """Return a rule that takes None, too."""
+    return lambda name, value, when: None if value is None else rule(name, value, when)
+
+
+def boolean(name: str, value: Any, _: Circumstances) -> bool:
+    """Take True or False."""
+    if value is not True and value is not False:
+        raise invalid(name, "True or False", value)
+    return bool(value)
+
+
+def number(unit: str, *, least: float, whole: bool = False, text: bool = False) -> Rule:
+    """Return a rule that takes a number of some unit; ``text`` if it may be a text, as a template gives."""
+
+    def check(name: str, value: Any, _: Circumstances) -> float:
+        found = read_number(value) if text or not isinstance(value, str) else None
+        if found is None or found < least or (whole and found != int(found)):
+            kind = "whole number" if whole else "number"
+            raise invalid(name, f"a {kind} of {unit}, {least:g} or more", value)
+        return int(found) if whole else found
+
+    return check
+
+
+def duration(*, least: float) -> Rule:
+    """Return a rule that takes seconds, a timedelta or a text, and returns seconds."""
+
+    def check(name: str, value: Any, _: Circumstances) -> float:
+        seconds = read_duration(value)
+        if seconds is None or seconds < least:
+            what = f"a duration of {least:g} s or more: seconds, a timedelta, or a text such as '5m'"
+            raise invalid(name, what, value)
+        return float(seconds)
+
+    return check
+
+
+def choice(*words: str) -> Rule:
+    """Return a rule that takes one of some words."""
+    what = f"one of {', '.join(words)}" if len(words) > 3 else " or ".join(map(repr, words))
+
+    def check(name: str, value: Any, _: Circumstances) -> Any:
+        if value not in words:
+            raise invalid(name, what, value)
+        return value
+
+    return check
+
+
+def list_of(kind: str, words: Collection[str]) -> Rule:
+    """Return a rule that takes a list of some words, in any number."""
+
+    def check(name: str, value: Any, _: Circumstances) -> Any:
+        is_list = isinstance(value, (list, tuple))
+        if not is_list or not all(isinstance(one, str) and one in words for one in value):
+            raise invalid(name, f"a list of {kind} ({', '.join(sorted(words))})", value)
+        return value
+
+    return check
+
+
+def text(what: str = "a string that is not empty") -> Rule:
+    """Return a rule that takes any text but a blank one."""
+
+    def check(name: str, value: Any, _: Circumstances) -> str:
+        if not isinstance(value, str) or not value.strip():
+            raise invalid(name, what, value)
+        if not is_encodable(value):
+            raise ValueError(
+                f"{name} must not have a lone surrogate, which cannot be encoded: {shown(value)}"
+            )
+        return value
+
+    return check
+
+
+connection_id = text("the id of a connection")
+
+
+def is_encodable(text: str) -> bool:
+    """Return whether a text has no lone surrogate, which cannot be encoded."""
+    return not any("\ud800" <= character <= "\udfff" for character in text)
