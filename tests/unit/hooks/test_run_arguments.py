@@ -54,11 +54,8 @@ def test_a_wait_has_the_durations_of_the_caller_and_the_rest_of_the_connection(
     ("name", "value", "least"),
     [
         ("timeout", -0.5, "0"),
-        ("timeout", "soon", "0"),
         ("poll_interval", 0.009, "0.01"),
-        ("poll_interval", "often", "0.01"),
         ("pending_version_timeout", timedelta(seconds=-1), "0"),
-        ("pending_version_timeout", True, "0"),
     ],
 )
 def test_an_invalid_duration_is_an_error_that_names_the_argument(
