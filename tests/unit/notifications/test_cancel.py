@@ -79,13 +79,6 @@ def with_xcom(**pushed: Any) -> Any:
 # What is rejected when the Dag is parsed
 
 
-def test_an_iterator_is_read_once_when_the_dag_is_parsed() -> None:
-    made = CancelTriggerRunNotifier(
-        run_ids=(run_id for run_id in ("run_1", "run_2")), xcom_task_ids=iter(["start"])
-    )
-    assert (made.run_ids, made.xcom_task_ids) == (["run_1", "run_2"], ["start"])
-
-
 def test_arguments_go_by_their_names_only() -> None:
     with pytest.raises(TypeError, match="CancelTriggerRunNotifier takes keyword arguments only, for "):
         CancelTriggerRunNotifier(["run_1"])

@@ -118,15 +118,6 @@ def test_valid_arguments_are_kept(arguments: dict[str, Any]) -> None:
     assert {name: getattr(made, name) for name in arguments} == arguments
 
 
-def test_it_is_an_operator_whose_fields_are_templated() -> None:
-    assert issubclass(CancelTriggerRunOperator, BaseOperator)
-    made = operator(run_ids=["{{ x }}", "run_2"], xcom_key="{{ x }}_key", trigger_dev_conn_id="{{ x }}_conn")
-    values: Any = {"x": "run_1"}
-    made.render_template_fields(values)
-    assert made.run_ids == ["run_1", "run_2"]
-    assert (made.xcom_key, made.trigger_dev_conn_id) == ("run_1_key", "run_1_conn")
-
-
 @pytest.fixture
 def dag() -> DAG:
     return DAG("d", schedule=None, start_date=datetime(2026, 1, 1, tzinfo=UTC))
@@ -137,14 +128,6 @@ def test_a_tasks_output_as_run_ids_makes_it_an_upstream_task(dag: DAG) -> None:
         start = operator(task_id="start")
         stop = operator(task_id="stop", run_ids=[start.output, "run_1"])
     assert stop.upstream_task_ids == {"start"}
-
-
-def test_it_can_be_mapped(dag: DAG) -> None:
-    with dag:
-        mapped = CancelTriggerRunOperator.partial(task_id="stop", on_not_found="ignore").expand(
-            run_ids=[["run_1"]]
-        )
-    assert mapped.operator_class is CancelTriggerRunOperator
 
 
 # What it does with what it gathers

@@ -311,15 +311,6 @@ def test_an_empty_list_of_tasks_beside_tags_is_an_empty_source() -> None:
     assert operator._gather_run_ids(context, on_empty="fail").empty == ["xcom_task_ids is an empty list"]
 
 
-@pytest.mark.parametrize("name", ["tags", "batch_ids"])
-def test_none_as_the_value_of_a_mapped_argument_is_an_error(name: str, keep_log) -> None:
-    log, ids = keep_log(CancelTriggerRunOperator), RunIds()
-    assert not instance(**{name: None})._selection(ids)
-    [problem] = ids.invalid
-    assert str(problem).startswith(f"None from {name} is not a valid ")
-    assert log.leveled == [("error", str(problem))]
-
-
 @pytest.mark.parametrize("arguments", [{}, {"tags": None, "batch_ids": None}])
 def test_none_is_no_error_for_a_task_that_is_not_mapped(arguments: dict[str, Any]) -> None:
     ids = RunIds()
