@@ -50,18 +50,6 @@ def test_an_error_cancels_the_run(server, guard: CancelGuard, log, error: BaseEx
     assert log.leveled == [("info", f"Canceled run {run.id}")]
 
 
-def test_at_first_nothing_is_known_of_it(guard: CancelGuard) -> None:
-    assert (guard.run_id, guard.request, guard.is_stopped) == (None, None, False)
-
-
-def test_without_an_error_the_run_goes_on(server, guard: CancelGuard, network) -> None:
-    run = server.add_run("EXECUTING")
-    with guard:
-        guard.run_id = run.id
-    assert run.status == "EXECUTING"
-    assert network.requests == []
-
-
 def test_its_client_is_closed_in_any_case(
     guard: CancelGuard, client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -71,17 +59,6 @@ def test_its_client_is_closed_in_any_case(
         pass
     fail(guard, ValueError())
     assert closed == [True, True]
-
-
-def test_a_stop_cancels_the_run_once(server, guard: CancelGuard, network) -> None:
-    run = server.add_run("EXECUTING")
-    with guard:
-        guard.run_id = run.id
-        guard.stop()
-        assert run.status == "CANCELED"
-        guard.stop()
-    assert guard.is_stopped
-    assert run.cancel_requests == 1
 
 
 @pytest.mark.parametrize("status", [200, 503, 401])
@@ -112,20 +89,6 @@ def test_a_task_that_was_stopped_ends_its_work(guard: CancelGuard, clock) -> Non
         with pytest.raises(StoppedError):
             call()
     assert clock.now == 1010
-
-
-def test_a_stop_ends_a_sleep_within_a_second(guard: CancelGuard, clock, monkeypatch) -> None:
-    real = clock.sleep
-
-    def sleep(seconds: float) -> None:
-        real(seconds)
-        if clock.now >= 1003:
-            guard.is_stopped = True
-
-    monkeypatch.setattr(clock, "sleep", sleep)
-    with pytest.raises(StoppedError):
-        guard.sleep(60)
-    assert clock.now < 1004
 
 
 def test_a_run_of_an_earlier_process_is_taken_up(server, guard: CancelGuard) -> None:
@@ -184,35 +147,7 @@ def test_a_released_run_is_left_alone(server, guard: CancelGuard, network) -> No
     assert network.requests == []
 
 
-def test_so_is_every_run_where_none_is_to_be_canceled(server, make_guard, network) -> None:
-    guard = make_guard(cancels=False)
-    guard.run_id, guard.request = server.add_run("EXECUTING").id, REQUEST
-    guard.stop()
-    fail(guard, ValueError())
-    guard.run_id = None
-    guard.stop()
-    assert network.requests == []
-    assert guard.is_stopped
-
-
 # While the answer to the start has not come
-
-
-def test_a_stop_finds_the_run_by_its_key(server, guard: CancelGuard, log) -> None:
-    run = server.add_run("EXECUTING", task_identifier="resize", idempotency_key="k")
-    with guard:
-        guard.request = REQUEST
-        guard.stop()
-    assert (run.status, guard.run_id) == ("CANCELED", run.id)
-    assert log.leveled == [("info", f"Canceled run {run.id}")]
-
-
-def test_where_the_request_has_not_arrived_no_run_begins(server, guard: CancelGuard, clock) -> None:
-    guard.request = REQUEST
-    guard.stop()
-    [run] = server.runs.values()
-    clock.sleep(86400)
-    assert (run.status, run.started_at) == ("CANCELED", None)
 
 
 @pytest.mark.parametrize("request_", [None, WITHOUT_KEY])
@@ -220,13 +155,6 @@ def test_without_a_key_nothing_can_be_found(guard: CancelGuard, network, request
     guard.request = request_
     guard.stop()
     assert network.requests == []
-
-
-def test_a_timeout_during_the_start_cancels_the_run_by_its_key(server, guard: CancelGuard) -> None:
-    run = server.add_run("EXECUTING", task_identifier="resize", idempotency_key="k")
-    guard.request = REQUEST
-    fail(guard, TimeLimitError())
-    assert run.status == "CANCELED"
 
 
 def test_a_start_that_failed_is_left_to_the_next_try(

@@ -45,13 +45,6 @@ def find(client):
     return lambda starter=DAG_RUN: find_runs(client, tag=starter.tag, is_ours=starter.has_started)
 
 
-def test_a_dag_run_finds_the_runs_of_all_its_tasks_and_a_task_only_its_own(server, find) -> None:
-    runs = [add(server, task=task) for task in TASKS]
-    add(server, tags=["airflow_dag:d"])  # of another Dag run
-    assert {run.id for run in find().ours} == {run.id for run in runs}
-    assert [run.id for run in find(TASKS[1]).ours] == [runs[1].id]
-
-
 @pytest.mark.parametrize(
     "status",
     ["PENDING_VERSION", "QUEUED", "DEQUEUED", "EXECUTING", "WAITING", "DELAYED", "PAUSED_BY_USER"],
@@ -101,14 +94,6 @@ OURS = RunFilter(tags=(DAG_RUN.tag,), only_alive=True)
 def listed(client: Any, **options: Any) -> list[str]:
     pages = OURS.pages(client, **options)
     return [run.id for page in pages for run in page]
-
-
-def test_a_list_shows_what_proves_whose_a_run_is(server, client) -> None:
-    run = add(server)
-    replayed = server.replay(run)
-    [page] = OURS.pages(client)
-    keys = {one.id: (one.idempotency_key, one.is_final) for one in page}
-    assert keys == {run.id: (f"{TASKS[0].start_of_keys}0", False), replayed.id: (None, False)}
 
 
 @pytest.mark.usefixtures("without_listed_keys")

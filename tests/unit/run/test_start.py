@@ -54,26 +54,12 @@ def add(server: TriggerDevServer, status: str, *, key: str = KEY, tags: Any = No
 # A new run
 
 
-def test_a_new_run_gets_payload_and_options(server, start, log) -> None:
-    started = start(request(payload={"n": [1, None]}, tags=["a"], maxAttempts=2))
-    run = server.runs[started.run_id]
-    assert started.run is None
-    assert (run.payload, run.tags, run.options["maxAttempts"]) == ({"n": [1, None]}, ("a",), 2)
-    assert run.idempotency_key == KEY
-    assert log.lines == []
-
-
 def test_without_a_payload_none_is_sent(connect, answer, log) -> None:
     client, wire = connect(answer(200, {"id": "run_1", "isCached": False}))
     start_run(client, request(), log=log)
     start_run(client, request(payload=0), log=log)
     bodies = [json.loads(sent.body) for sent in wire.sent]
     assert [body.get("payload", "none") for body in bodies] == ["none", 0]
-
-
-def test_without_a_key_each_start_is_a_new_run(server, start) -> None:
-    assert start(request(None)).run_id != start(request(None)).run_id
-    assert len(server.runs) == 2
 
 
 # A key that has a run
@@ -86,13 +72,6 @@ def test_a_run_that_is_alive_is_taken_up(server, start, log, status: str) -> Non
     assert (started.run_id, started.run.status) == (run.id, status)
     assert len(server.runs) == 1
     assert log.lines == [f"Run {run.id} was started before and is {status}: no new one is started"]
-
-
-def test_a_completed_run_gives_its_output(server, start) -> None:
-    run = add(server, "COMPLETED")
-    started = start()
-    assert (started.run_id, started.run.output) == (run.id, {"done": True})
-    assert len(server.runs) == 1
 
 
 @pytest.mark.parametrize("status", ["FAILED", "CRASHED", "TIMED_OUT", "SYSTEM_FAILURE", "EXPIRED"])
@@ -260,15 +239,6 @@ def test_a_task_that_was_stopped_meanwhile_starts_no_other_run(server, client, n
 # A lost answer
 
 
-def test_with_a_key_a_lost_answer_makes_no_second_run(server, start, network, lost, answer) -> None:
-    network.fault("/trigger", lost, arrives=True)
-    network.fault("/trigger", answer(502, "bad gateway"), arrives=True)
-    started = start()
-    [run] = server.runs.values()
-    assert (started.run_id, started.run.status) == (run.id, "COMPLETED")
-    assert len(network.sent("/trigger")) == 3
-
-
 @pytest.mark.parametrize("kind", [TransportError, ServerError, UnexpectedAnswerError])
 def test_without_a_key_a_lost_answer_says_that_a_run_may_exist(
     server, start, network, answer, lost, kind
@@ -309,23 +279,6 @@ def test_with_a_key_a_lost_answer_says_who_gets_the_run(
 
 
 # Replays
-
-
-def test_a_replay_is_a_new_run_without_a_key(server, client) -> None:
-    original = add(server, "COMPLETED")
-    started = replay(client, original.id)
-    run = server.runs[started.run_id]
-    assert (started.run, run.idempotency_key, run.tags) == (None, None, original.tags)
-
-
-def test_a_replay_whose_answer_is_lost_says_that_a_run_may_exist(server, client, network, lost) -> None:
-    original = add(server, "COMPLETED")
-    network.fault("/replay", lost, arrives=True)
-    with pytest.raises(TransportError) as raised:
-        replay(client, original.id)
-    assert str(raised.value).endswith(MAY_EXIST)
-    assert raised.value.may_have_effect is True
-    assert len(network.requests) == 1
 
 
 def test_a_replay_of_an_unknown_run_is_an_error(client) -> None:

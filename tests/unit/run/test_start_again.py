@@ -118,22 +118,6 @@ def test_all_runs_from_before_clears_are_canceled_also_next_to_the_one_of_an_ear
     assert [runs[key].status for key in keys] == ["CANCELED", "CANCELED", "EXECUTING"]
 
 
-def test_it_is_taken_up_where_runs_are_not_to_be_canceled(server, start_again, log) -> None:
-    earlier = add(server, "EXECUTING", key=EARLIER_KEY)
-    started = start_again(cancels=False)
-    assert (started.run_id, started.run.status) == (earlier.id, "EXECUTING")
-    assert len(server.runs) == 1
-    assert earlier.cancel_requests == 0
-    assert log.lines == [f"Run {earlier.id} was started before and is EXECUTING: no new one is started"]
-
-
-@pytest.mark.parametrize("cancels", [True, False])
-def test_the_run_of_an_earlier_try_is_taken_up(server, start_again, cancels: bool) -> None:
-    run = add(server, "EXECUTING")
-    assert start_again(cancels=cancels).run_id == run.id
-    assert (run.status, len(server.runs)) == ("EXECUTING", 1)
-
-
 @pytest.mark.parametrize("status", ["COMPLETED", "FAILED", "CANCELED"])
 def test_a_run_from_before_a_clear_that_has_ended_is_left_alone(server, start_again, status: str) -> None:
     earlier = add(server, status, key=EARLIER_KEY)

@@ -162,13 +162,6 @@ def test_the_pause_is_a_tenth_of_the_runs_age_between_2_and_30_s(server, wait: W
     assert (wait.pauses[0], wait.pauses[-1]) == (2, 30)
 
 
-def test_the_age_is_that_of_the_run_and_not_of_the_wait(server, wait: Wait, clock) -> None:
-    run = server.add_run("EXECUTING")
-    clock.sleep(120)
-    wait(run, until=after(12, clock))
-    assert wait.pauses == [pytest.approx(12)]
-
-
 @pytest.mark.parametrize(("skew", "pause"), [(-8, 12), (8, 12), (-7200, 2), (7200, 2)])
 def test_the_age_goes_by_the_servers_clock_unless_that_is_wrong(
     server, wait: Wait, clock, skew: float, pause: float
@@ -179,12 +172,6 @@ def test_the_age_goes_by_the_servers_clock_unless_that_is_wrong(
     clock.sleep(120)
     wait(run, until=after(pause, clock))
     assert wait.pauses == [pytest.approx(pause)]
-
-
-def test_a_fixed_interval_stays(server, wait: Wait, clock) -> None:
-    run = server.add_run("EXECUTING")
-    wait(run, poll_interval=7, until=after(700, clock))
-    assert set(wait.pauses) == {7}
 
 
 def test_the_last_pause_ends_at_the_deadline(server, wait: Wait, clock) -> None:
@@ -351,16 +338,6 @@ def test_a_wait_that_repeats_nothing_ends_after_half_a_minute_of_rejections(
     assert 1030 <= clock.now < 1035
 
 
-def test_a_replica_that_does_not_know_a_run_yet_ends_no_wait_that_repeats_nothing(
-    server, network, wait: Wait, answer
-) -> None:
-    run = server.add_run("EXECUTING", then=[(60, "COMPLETED")])
-    network.fault("GET", answer(404, {"error": "Not found"}), times=5)
-    waited = wait(run, patience=0)
-    assert waited is not None
-    assert waited.end is WaitEnd.FINAL
-
-
 # The deadline
 
 
@@ -373,16 +350,6 @@ def test_a_run_that_takes_too_long_is_canceled(server, wait: Wait, clock, log) -
     assert (waited.is_canceled, waited.error) == (True, "")
     assert run.status == "CANCELED"
     assert log.of("warning") == [f"Canceling run {run.id}: it did not end in time"]
-
-
-def test_a_run_is_left_alone_where_it_is_not_to_be_canceled(server, wait: Wait, clock) -> None:
-    run = server.add_run("EXECUTING")
-    waited = wait(run, deadline=clock.time() + 60, cancels=False)
-    assert waited is not None
-    assert waited.run is not None
-    assert (waited.end, waited.is_canceled, waited.error) == (WaitEnd.TIMED_OUT, False, "")
-    assert (waited.run.id, waited.run.status) == (run.id, "EXECUTING")
-    assert (run.status, run.cancel_requests) == ("EXECUTING", 0)
 
 
 @pytest.mark.parametrize("status", ["COMPLETED", "FAILED"])
@@ -410,16 +377,6 @@ def test_a_run_whose_last_check_shows_the_end_is_not_canceled(server, wait: Wait
     assert run.cancel_requests == 0
 
 
-def test_a_cancel_that_fails_is_repeated(server, network, wait: Wait, clock, answer, lost) -> None:
-    run = server.add_run("EXECUTING")
-    network.fault("/cancel", lost, times=3)
-    network.fault("/cancel", answer(503, "down"), times=3)
-    waited = wait(run, deadline=clock.time() + 60)
-    assert waited is not None
-    assert (waited.end, waited.is_canceled, waited.error) == (WaitEnd.TIMED_OUT, True, "")
-    assert run.status == "CANCELED"
-
-
 def test_a_deadline_in_an_outage_cancels_once_the_server_is_back(
     server, network, wait: Wait, clock, lost
 ) -> None:
@@ -430,21 +387,6 @@ def test_a_deadline_in_an_outage_cancels_once_the_server_is_back(
     assert waited is not None
     assert (waited.end, waited.is_canceled) == (WaitEnd.TIMED_OUT, True)
     assert run.status == "CANCELED"
-
-
-def test_a_cancel_that_fails_for_longer_than_the_patience_is_named(
-    server, network, wait: Wait, clock, lost
-) -> None:
-    run = server.add_run("EXECUTING")
-    network.fault("/cancel", lost, times=1000)
-    begun = clock.now
-    waited = wait(run, deadline=clock.time() + 60, patience=60)
-    assert waited is not None
-    assert (waited.end, waited.is_canceled) == (WaitEnd.TIMED_OUT, False)
-    assert waited.error == (
-        f"the cancel failed: POST /api/v2/runs/{run.id}/cancel to trigger.test: ConnectionError"
-    )
-    assert clock.now - begun == pytest.approx(120)
 
 
 def test_a_cancel_that_is_rejected_is_not_repeated(server, network, wait: Wait, clock, answer) -> None:
@@ -491,17 +433,6 @@ def test_a_check_that_fails_after_the_cancel_is_repeated(server, network, wait: 
     waited = wait(run, deadline=clock.time() + 60)
     assert waited is not None
     assert (waited.end, waited.is_canceled, waited.error) == (WaitEnd.TIMED_OUT, True, "")
-
-
-def test_a_run_that_is_alive_after_its_cancel_is_not_reported_as_canceled(
-    server, network, wait: Wait, clock, answer
-) -> None:
-    run = server.add_run("EXECUTING")
-    network.fault("/cancel", answer(200, {"id": run.id}), times=1000)
-    waited = wait(run, deadline=clock.time() + 60, patience=10)
-    assert waited is not None
-    assert (waited.end, waited.is_canceled) == (WaitEnd.TIMED_OUT, False)
-    assert waited.error == "its cancel was accepted, but it is still EXECUTING"
 
 
 # No version

@@ -11,8 +11,7 @@ import pytest
 
 from airflow_provider_trigger.api.errors import ServerError, TriggerDevError
 from airflow_provider_trigger.run.batch.outputs import Outputs
-from airflow_provider_trigger.run.output import OutputTooLargeError, output_of
-from airflow_provider_trigger.run.xcom_outputs import fetch_outputs, outputs_for_xcom, reference
+from airflow_provider_trigger.run.xcom_outputs import fetch_outputs, outputs_for_xcom
 from airflow_provider_trigger.testing import UNSET
 
 
@@ -48,14 +47,6 @@ def test_without_runs_nothing_is_requested(fetch, network) -> None:
     assert network.requests == []
 
 
-def test_a_run_without_an_output_has_none_and_is_in_the_log(server, add, fetch, log) -> None:
-    canceled, nothing = server.add_run("CANCELED").id, add(UNSET)
-    assert fetch(canceled, add(1), nothing) == [None, 1, None]
-    [line] = log.of("info")
-    assert line.startswith("2 runs without an output: ")
-    assert line.endswith(f": {canceled}, {nothing}")
-
-
 @pytest.mark.parametrize(("max_size", "fits"), [(9, True), (8, False), (0, False)])
 def test_outputs_that_are_too_large_together_are_references(add, fetch, log, max_size, fits) -> None:
     run_ids = [add([1, 2]), add("ab"), add(UNSET)]
@@ -68,21 +59,6 @@ def test_outputs_that_are_too_large_together_are_references(add, fetch, log, max
         f"The outputs of 2 runs have 9 bytes together, more than max_output_size={max_size}: XCom gets "
         "references to them; TriggerDevHook.get_output(run_id) returns an output"
     ]
-
-
-def test_an_output_that_is_too_large_to_be_read_makes_references_of_all(
-    add, fetch, log, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    small, large = add([1, 2]), add(None)
-
-    def output_of_either(run: Any, *given: Any, **more: Any) -> Any:
-        if run.id == large:
-            raise OutputTooLargeError(large, limit=16 * 1024 * 1024, size=None)
-        return output_of(run, *given, **more)
-
-    monkeypatch.setattr("airflow_provider_trigger.run.batch.outputs.output_of", output_of_either)
-    assert fetch(small, large) == [reference(small, 5), {"run_id": large, "output_size": None}]
-    assert log.of("warning")[0].startswith(f"XCom gets a reference. The output of run {large} has more bytes")
 
 
 def test_outputs_that_are_broken_for_ever_are_named(add, fetch, network, answer) -> None:

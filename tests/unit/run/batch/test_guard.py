@@ -56,13 +56,6 @@ def add(server, count: int) -> list[Any]:
     return [server.add_run("EXECUTING") for _ in range(count)]
 
 
-def test_at_first_nothing_is_known(guard: BatchGuard, network) -> None:
-    assert (guard.run_ids, guard.known_ids, guard.sendings) == ([], [], [])
-    assert (guard.tag, guard.is_earlier) == (None, None)
-    guard.stop()
-    assert network.requests == []
-
-
 def test_its_threads_are_known_by_their_name(make_guard) -> None:
     before = set(threading.enumerate())
     make_guard()
@@ -126,16 +119,6 @@ def test_what_failed_at_the_stop_is_tried_again_at_the_end(
     assert [run.status for run in runs] == ["CANCELED", "CANCELED"]
     fail(guard, StoppedError())
     assert [run.cancel_requests for run in runs] == [1, 1]
-
-
-def test_a_cancel_that_fails_again_and_again_ends_in_time(
-    server, guard: BatchGuard, network, answer, clock
-) -> None:
-    guard.run_ids = [run.id for run in add(server, 1)]
-    network.fault("/cancel", answer(503, {}), times=1000)
-    begun = clock.now
-    guard.stop()
-    assert clock.now - begun <= 4
 
 
 def test_a_stop_logs_nothing_before_the_work_continues(server, guard: BatchGuard, log) -> None:

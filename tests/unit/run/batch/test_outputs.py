@@ -10,7 +10,7 @@ import pytest
 from waiting import until
 
 from airflow_provider_trigger.api import body
-from airflow_provider_trigger.api.errors import ResponseError, ServerError
+from airflow_provider_trigger.api.errors import ResponseError
 from airflow_provider_trigger.api.http import MAX_BODY_BYTES
 from airflow_provider_trigger.run.batch.outputs import Outputs
 from airflow_provider_trigger.testing import UNSET
@@ -37,11 +37,6 @@ def test_each_output_is_kept_with_its_size(fetch, network) -> None:
     assert len(network.requests) == 4
 
 
-def test_no_runs_have_no_outputs(fetch, log) -> None:
-    outputs, _ = fetch()
-    assert (outputs.values, outputs.total, outputs.errors, log.lines) == ({}, 0, {}, [])
-
-
 def test_a_run_without_output_is_named(fetch, log) -> None:
     outputs, ids = fetch(1, UNSET, UNSET)
     assert (outputs.missing, list(outputs.sizes)) == (ids[1:], ids[:1])
@@ -56,14 +51,6 @@ def test_an_older_answer_is_not_a_run_without_output(client, server, network, an
     outputs = Outputs(max_size=100)
     outputs.fetch([run.id], client, log=log)
     assert (outputs.values, len(network.requests)) == ({run.id: {"done": True}}, 3)
-
-
-@pytest.mark.parametrize(("max_size", "are_too_large"), [(6, False), (5, True)])
-def test_above_the_limit_only_sizes_are_kept(max_size: int, are_too_large: bool, fetch) -> None:
-    outputs, ids = fetch("a", "b", max_size=max_size)
-    assert outputs.are_too_large == are_too_large
-    assert list(outputs.sizes) == ids
-    assert list(outputs.values) == ([] if are_too_large else ids)
 
 
 def test_outputs_are_counted_although_an_earlier_one_has_not_come(client, server, log, network) -> None:
@@ -122,17 +109,6 @@ def test_one_whose_size_is_not_known_counts_as_the_largest_that_is_read(
     outputs, ids = fetch("b" * 2_000_000)
     assert (outputs.sizes, outputs.total) == ({ids[0]: None}, MAX_BODY_BYTES)
     assert outputs.are_too_large
-
-
-def test_an_output_that_is_broken_for_ever_is_an_error_of_its_run(
-    server, client, log, network, answer
-) -> None:
-    broken, fine = server.add_run("COMPLETED"), server.add_run("COMPLETED")
-    network.fault(f"GET /api/v3/runs/{broken.id}", answer(500, {"error": "No"}), times=1000)
-    outputs = Outputs(max_size=100)
-    outputs.fetch([broken.id, fine.id], client, log=log)
-    assert isinstance(outputs.errors[broken.id], ServerError)
-    assert list(outputs.sizes) + outputs.missing == [fine.id]
 
 
 def test_what_may_pass_is_raised(fetch, network, answer) -> None:
