@@ -99,29 +99,12 @@ def test_the_second_search_does_not_read_the_runs_of_earlier_days(
     assert len(network.requests) == 4
 
 
-def test_runs_of_all_times_are_found(server, find, clock) -> None:
-    run = server.add_run("DELAYED", tags=["a"])
-    run.stay()
-    clock.sleep(30 * 86400)
-    assert find(tags=("a",)) == [run.id]
-
-
 def test_a_run_that_ended_since_the_list_was_made_is_not_found(server, find, clock) -> None:
     server.list_lag = 60
     run = server.add_run("EXECUTING", tags=["a"])
     clock.sleep(120)
     run.status = "COMPLETED"
     assert find(tags=("a",)) == []
-
-
-def test_a_server_that_ignores_the_filters_adds_no_runs_of_others(find, connect, answer) -> None:
-    runs = [
-        {"id": "run_1", "status": "QUEUED", "tags": ["a"]},
-        {"id": "run_2", "status": "QUEUED", "tags": ["b"]},
-        {"id": "run_3", "status": "COMPLETED", "tags": ["a"]},
-    ]
-    client, _ = connect(lambda _: answer(200, {"data": runs, "pagination": {}}))
-    assert find(client, tags=("a",)) == ["run_1"]
 
 
 def test_a_run_whose_id_is_not_valid_is_named_and_stops_no_other(find, ids, connect, answer) -> None:
@@ -272,14 +255,6 @@ def test_without_any_run_each_source_is_named(server, select, client, ids, start
     assert further_of(runs, client) == []
     sentences = [f"batch {ended!r} has no run that is alive", "no run that is alive has tags=['a', 'b']"]
     assert ids.empty == log.of("error") == sentences
-
-
-def test_with_a_run_that_only_the_second_search_finds_nothing_is_empty(server, select, client, ids) -> None:
-    runs = select(tags=("a",))
-    runs.find(client)
-    late = server.add_run("EXECUTING", tags=["a"])
-    assert further_of(runs, client) == [late.id]
-    assert ids.empty == []
 
 
 def test_a_second_search_that_fails_is_noted(server, select, client, ids, network, answer, log) -> None:

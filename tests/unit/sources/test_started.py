@@ -13,7 +13,7 @@ from airflow_provider_trigger._compat import BaseOperator
 from airflow_provider_trigger.api.deadline import Deadline
 from airflow_provider_trigger.operators.replay import ReplayTriggerRunOperator
 from airflow_provider_trigger.operators.run import RunTriggerTaskOperator
-from airflow_provider_trigger.sources import started, xcom
+from airflow_provider_trigger.sources import started
 from airflow_provider_trigger.sources.context import task_instance_of
 from airflow_provider_trigger.sources.run_ids import RunIds
 from airflow_provider_trigger.sources.started import started_by_search, started_by_xcom
@@ -83,12 +83,6 @@ def test_tasks_that_have_not_started_a_run_are_no_problem() -> None:
     assert (ids.found, ids.empty, ids.failed) == (["run_4"], [], [])
 
 
-def test_an_xcom_that_cannot_be_read_is_named() -> None:
-    ids = started_by_xcom(context({"resize": OSError("down"), "again": "run_4"}, reason="task_failure"))
-    assert ids.found == ["run_4"]
-    assert ids.failed == ["the XCom 'run_id' of task 'resize' cannot be read: OSError: down"]
-
-
 def test_a_callback_of_a_dag_that_is_not_in_its_context_gives_no_runs() -> None:
     given = context({"resize": "run_1"}, dag=None, reason="task_failure")
     assert started_by_xcom(given) == RunIds()
@@ -98,13 +92,6 @@ def test_a_callback_of_a_dag_that_is_not_in_its_context_gives_no_runs() -> None:
 @pytest.mark.parametrize("given", [{}, ALERT, without_start()])
 def test_where_there_is_no_xcom_nothing_is_wrong_yet(given) -> None:
     assert started_by_xcom(given) == RunIds()
-
-
-def test_where_xcom_is_out_of_reach_none_is_pulled(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(xcom, "xcom_is_out_of_reach", lambda: True)
-    given = context({"resize": "run_1"})
-    assert started_by_xcom(given) == RunIds()
-    assert given["ti"].pulls == []
 
 
 # By search

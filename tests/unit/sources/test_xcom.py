@@ -465,12 +465,6 @@ def test_without_a_dag_all_instances_count() -> None:
     assert ti.pulls == [{"task_ids": "work", "key": "k"}]
 
 
-def test_a_task_instance_may_have_no_map_index() -> None:
-    ti = with_xcoms({"work": "run_1"}, "work")
-    del ti.map_index
-    assert gathered(tasks="work", ti=ti).found == ["run_1"]
-
-
 def test_the_outputs_of_a_mapped_task_take_one_request() -> None:
     class LazyOutputs(Sequence[str]):
         """As Airflow's: an iterator of it sends a request for each item."""
