@@ -13,7 +13,6 @@ from airflow_provider_trigger.api.errors import AuthenticationError, TransportEr
 from airflow_provider_trigger.api.exchange import Exchange
 from airflow_provider_trigger.api.masking import Masking
 from airflow_provider_trigger.api.rate_limit import RateLimit
-from airflow_provider_trigger.cancel import cancellation as module
 from airflow_provider_trigger.cancel import workers
 from airflow_provider_trigger.cancel.cancellation import Cancellation
 from airflow_provider_trigger.cancel.outcome import CancelResult
@@ -47,30 +46,6 @@ def prepare(client):
 
 def outcomes(results: list[CancelResult]) -> dict[str, str]:
     return {result.run_id: result.outcome.value for result in results}
-
-
-def test_it_cancels_runs_and_reports_each_in_the_order_of_the_ids(prepare, server) -> None:
-    server.add("run_1", "run_2", "run_3")
-    server.add("run_4", status="COMPLETED")
-    work = prepare("run_3", "run_4", "run_1", "run_x", "run_2")
-    results = work.run()
-    assert outcomes(results) == {
-        "run_3": "canceled",
-        "run_4": "already_completed",
-        "run_1": "canceled",
-        "run_x": "not_found",
-        "run_2": "canceled",
-    }
-    assert [result.run_id for result in results] == ["run_3", "run_4", "run_1", "run_x", "run_2"]
-    assert work.results == results
-    assert not work.stopped
-
-
-def test_repeated_ids_count_once(prepare, server) -> None:
-    server.add("run_1", "run_2")
-    results = prepare("run_2", "run_1", "run_2", "run_1").run()
-    assert [result.run_id for result in results] == ["run_2", "run_1"]
-    assert sorted(server.names) == ["cancel run_1", "cancel run_2", "check run_1", "check run_2"]
 
 
 def test_ids_may_come_from_an_iterator(client, server) -> None:
@@ -207,25 +182,3 @@ def test_further_runs_are_canceled_too(prepare, server) -> None:
     results = work.run(iter([["run_2"], [], ["run_1", "run_3"]]))
     assert outcomes(results) == {"run_1": "canceled", "run_2": "canceled", "run_3": "canceled"}
     assert work.finished
-
-
-def test_two_runs_that_failed_for_one_reason_have_the_same_general_one(prepare, server) -> None:
-    for run_id in server.add("run_1", "run_2"):
-        refused = TransportError(f"POST /api/v2/runs/{run_id}/cancel to host: refused", retryable=False)
-        lost = TransportError(f"GET /api/v3/runs/{run_id} to host: lost", retryable=False)
-        server.instead |= {f"cancel {run_id}": [refused], f"check {run_id}": [lost]}
-    first, second = prepare("run_1", "run_2").run()
-    assert first.error != second.error
-    generals = [reason.general for reason in first.reasons]
-    assert generals == [reason.general for reason in second.reasons]
-    assert generals[0] == "POST /api/v2/runs/…/cancel to host: refused"
-
-
-def test_its_schedule_gets_the_settings_as_they_are(client, monkeypatch: pytest.MonkeyPatch) -> None:
-    made: list[tuple[Any, ...]] = []
-    monkeypatch.setattr(module, "Schedule", lambda *given: made.append(given))
-    settings = CancelSettings(termination_timeout=90.0)
-    Cancellation(client, ["run_1"], settings)
-    [(exchange, [record], given)] = made
-    assert (exchange, record.run_id) == (client.exchange, "run_1")
-    assert given is settings

@@ -51,19 +51,6 @@ def test_the_constants_that_users_feel() -> None:
     assert FRESH_FOR == 3.0
 
 
-def test_cancels_go_before_checks_and_what_is_for_many_before_both() -> None:
-    assert sorted(Action) == [
-        Action.BULK_CANCEL,
-        Action.CONFIRM,
-        Action.CANCEL,
-        Action.LOOK,
-        Action.CHECK_BEFORE,
-        Action.CHECK_LEFT_OUT,
-        Action.CHECK,
-        Action.CHECK_TERMINATION,
-    ]
-
-
 # A check before the cancel
 
 

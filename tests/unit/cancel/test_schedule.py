@@ -3,17 +3,9 @@
 from __future__ import annotations
 
 import math
-from typing import Any
 
-import pytest
-
-from airflow_provider_trigger.api.errors import TransportError
 from airflow_provider_trigger.cancel.outcome import CancelResult, End
 from airflow_provider_trigger.cancel.record import Action
-
-STARTED = {"startedAt": "2026-11-25T09:00:00Z"}
-FINISHED = {"finishedAt": "2026-11-25T09:00:05Z"}
-WAITING = {"termination_timeout": 90.0, "poll_interval": 2.0}
 
 
 def shown(result: CancelResult) -> tuple[str, str | None, bool]:
@@ -21,32 +13,6 @@ def shown(result: CancelResult) -> tuple[str, str | None, bool]:
 
 
 # Order
-
-
-def test_cancels_go_before_checks(plan, server) -> None:
-    plan(server.add("run_1", "run_2", "run_3")).run()
-    assert server.names == [
-        "cancel run_1",
-        "cancel run_2",
-        "cancel run_3",
-        "check run_1",
-        "check run_2",
-        "check run_3",
-    ]
-
-
-def test_a_run_whose_cancel_has_returned_is_checked_without_waiting_for_the_others(plan, server) -> None:
-    driver = plan(server.add("run_1", "run_2"))
-    first, second = driver.begin(), driver.begin()
-    driver.finish(second)
-    check = driver.begin()
-    assert driver.name(check) == "check run_2"
-    driver.finish(check)
-    assert driver.schedule.take() == math.inf
-    result = driver.schedule.results()[1]
-    assert shown(result) == ("canceled", "CANCELED", True)
-    driver.finish(first)
-    assert driver.name(driver.begin()) == "check run_1"
 
 
 def test_one_unanswered_cancel_costs_the_other_runs_nothing(plan, server, clock) -> None:
@@ -60,21 +26,6 @@ def test_one_unanswered_cancel_costs_the_other_runs_nothing(plan, server, clock)
     assert driver.schedule.take() is None
     outcomes = [result.outcome.value for result in driver.schedule.results()]
     assert outcomes == ["failed"] + ["canceled"] * 19
-
-
-def test_a_single_request_does_not_use_up_the_time_limit(plan, server, clock) -> None:
-    server.add("run_1")
-    timeouts: list[float] = []
-
-    def hang(timeout: float) -> TransportError:
-        timeouts.append(timeout)
-        clock.now += timeout
-        return TransportError("no answer")
-
-    server.instead["cancel run_1"] = [hang]
-    [result] = plan(["run_1"], time_limit=30).run()
-    assert timeouts == [10.0]
-    assert shown(result) == ("canceled", "CANCELED", True)
 
 
 def test_a_retry_is_put_aside_and_holds_nothing_up(plan, server, response) -> None:
@@ -131,42 +82,7 @@ def test_it_ends_when_all_runs_are_finished(plan, server) -> None:
     assert driver.schedule.end is End.FINISHED
 
 
-def test_no_runs_are_no_requests(plan, server) -> None:
-    driver = plan([])
-    assert driver.run() == []
-    assert driver.schedule.end is End.FINISHED
-    assert not server.log
-
-
 # Outcomes
-
-
-@pytest.mark.parametrize(
-    ("status", "attributes", "expected"),
-    [
-        ("QUEUED", {}, ("canceled", "CANCELED", True)),
-        ("DELAYED", {}, ("canceled", "CANCELED", True)),
-        ("EXECUTING", STARTED, ("canceled", "CANCELED", False)),
-        ("WAITING", STARTED, ("canceled", "CANCELED", False)),
-        ("CANCELED", {}, ("canceled", "CANCELED", True)),
-        ("COMPLETED", STARTED | FINISHED, ("already_completed", "COMPLETED", True)),
-        ("FAILED", STARTED | FINISHED, ("already_completed", "FAILED", True)),
-        ("EXPIRED", {}, ("already_completed", "EXPIRED", True)),
-    ],
-)
-def test_the_check_decides_the_outcome(
-    plan, server, status: str, attributes: dict[str, str], expected: tuple[Any, ...]
-) -> None:
-    server.add("run_1", status=status, **attributes)
-    [result] = plan(["run_1"]).run()
-    assert shown(result) == expected
-    assert (result.run_id, result.task_identifier, result.error) == ("run_1", "t", None)
-
-
-def test_an_unknown_run_is_not_found_and_not_checked(plan, server) -> None:
-    [result] = plan(["run_x"]).run()
-    assert shown(result) == ("not_found", None, False)
-    assert server.names == ["cancel run_x"]
 
 
 def test_results_are_in_the_order_of_the_runs_however_they_ended(plan, server, response) -> None:
@@ -208,14 +124,6 @@ def test_a_run_that_cannot_be_checked_after_its_cancel_has_failed_and_is_not_unk
     assert str(result.error).startswith("cancel requested; status check failed: GET ")
     assert result.retryable
     assert server.names.count("check run_1") == 4
-
-
-def test_a_page_with_status_200_acknowledges_nothing_and_is_tried_again(plan, server, response) -> None:
-    server.add("run_1")
-    server.instead["cancel run_1"] = [response(200, b"<html>")] * 2
-    [result] = plan(["run_1"]).run()
-    assert shown(result) == ("canceled", "CANCELED", True)
-    assert server.names == ["cancel run_1"] * 3 + ["check run_1"]
 
 
 # Progress

@@ -35,48 +35,6 @@ def test_more_than_300_runs_are_canceled_in_bulk(
     assert driver.name(driver.begin()) == request_name
 
 
-def test_each_run_is_checked_and_none_is_canceled_twice(plan, server, many: list[str]) -> None:
-    results = plan(many[:400]).run()
-    assert outcomes(results) == {"canceled"}
-    assert server.names[:2] == ["bulk", "check bulk_1"]
-    assert len(server.log) == 2 + 400
-    assert server.requests[0].json["name"] == "the name"
-    assert server.requests[0].json["runIds"] == many[:400]
-
-
-def test_runs_that_were_named_last_are_checked_first_as_they_may_have_been_left_out(
-    plan, server, many: list[str]
-) -> None:
-    plan(many[:400]).run()
-    assert server.names[2:] == [f"check run_{number}" for number in reversed(range(400))]
-
-
-def test_a_run_that_was_left_out_is_canceled_alone_before_other_checks(plan, server, many: list[str]) -> None:
-    server.left_out = {"run_398", "run_5"}
-    results = plan(many[:400]).run()
-    assert outcomes(results) == {"canceled"}
-    assert server.names[2:6] == ["check run_399", "check run_398", "cancel run_398", "check run_397"]
-    assert [name for name in server.names if name.startswith("cancel")] == ["cancel run_398", "cancel run_5"]
-
-
-def test_an_unknown_run_among_many_is_not_found(plan, server, many: list[str]) -> None:
-    """A bulk action drops it silently, and its check's 404 alone says nothing."""
-    results = plan([*many[:400], "run_x"]).run()
-    assert results[-1].outcome.value == "not_found"
-    assert outcomes(results[:-1]) == {"canceled"}
-
-
-def test_a_run_that_was_left_out_and_cannot_be_checked_yet_is_canceled_alone(
-    plan, server, many: list[str], response
-) -> None:
-    server.left_out = {"run_1"}
-    server.instead["check run_1"] = [response(404, {"error": "Not found"}, x_should_retry="true")]
-    results = plan(many[:400]).run()
-    assert outcomes(results) == {"canceled"}
-    assert server.names.count("check run_1") == 2
-    assert server.names.count("cancel run_1") == 1
-
-
 def test_an_invalid_id_among_many_is_reported_as_invalid(plan, server, many: list[str]) -> None:
     results = plan([*many[:400], ".."]).run()
     assert results[-1].outcome.value == "failed"
@@ -98,13 +56,6 @@ def test_the_first_bulk_action_goes_alone_until_the_server_has_accepted_it(
     second, third = driver.begin(), driver.begin()
     assert [len(job.subject.records) for job in (first, second, third)] == [500, 500, 200]
     assert {job.action for job in (first, second, third)} == {Action.BULK_CANCEL}
-
-
-def test_several_bulk_actions_cancel_all_runs(plan, server, many: list[str]) -> None:
-    results = plan(many).run()
-    assert outcomes(results) == {"canceled"}
-    assert server.names.count("bulk") == 3
-    assert len(server.log) == 2 * 3 + 1200
 
 
 def test_the_other_bulk_actions_follow_also_where_the_first_cannot_be_checked(
@@ -138,16 +89,6 @@ def test_a_bulk_action_that_fails_does_not_take_the_accepted_ones_back(
 # Older servers, and failures
 
 
-def test_an_older_server_gets_one_bulk_request_and_then_single_cancels_in_order(
-    plan, server, many: list[str]
-) -> None:
-    server.knows_bulk_actions = False
-    results = plan(many).run()
-    assert outcomes(results) == {"canceled"}
-    assert server.names[:3] == ["bulk", "cancel run_0", "cancel run_1"]
-    assert len(server.log) == 1 + 2 * 1200
-
-
 def test_where_a_bulk_action_was_rejected_runs_are_checked_before_their_cancel(
     plan, server, many: list[str]
 ) -> None:
@@ -175,61 +116,12 @@ def test_where_a_bulk_action_was_not_answered_a_check_before_is_outdated(plan, m
     assert driver.records[500].bulk is None
 
 
-def test_the_runs_of_a_bulk_action_without_progress_are_canceled_alone(
-    plan, server, many: list[str], clock
-) -> None:
-    server.does_bulk_actions = False
-    start = clock.now
-    results = plan(many[:400], time_limit=40).run()
-    assert outcomes(results) == {"canceled"}
-    assert len([name for name in server.names if name.startswith("cancel")]) == 400
-    first_cancel = next(time for name, time in server.log if name.startswith("cancel"))
-    assert 2 <= first_cancel - start < 3
-
-
-def test_a_slow_bulk_action_that_makes_progress_produces_no_failures(
-    plan, server, many: list[str], shown_bulk
-) -> None:
-    server.instead["check bulk_1"] = [shown_bulk(success=number) for number in range(1, 9)]
-    results = plan(many[:400], time_limit=30).run()
-    assert outcomes(results) == {"canceled"}
-    assert not [name for name in server.names if name.startswith("cancel")]
-
-
-def test_a_bulk_action_whose_checks_fail_leaves_its_runs_to_single_cancels(
-    plan, server, many: list[str], response
-) -> None:
-    server.instead["check bulk_1"] = [response(500, {"error": "broken"})] * 99
-    results = plan(many[:400]).run()
-    assert outcomes(results) == {"canceled"}
-    assert len([name for name in server.names if name.startswith("cancel")]) == 400
-
-
-def test_a_rejected_key_ends_all_after_one_request_more(plan, server, many: list[str], response) -> None:
-    server.instead["bulk"] = [response(401, {"error": "Invalid API key"})] * 2
-    driver = plan(many)
-    results = driver.run()
-    assert server.names == ["bulk"] * 2
-    assert driver.schedule.end is End.KEY_REJECTED
-    assert {result.error for result in results} == {"not sent: the secret key was rejected"}
-
-
 # What is reported where the end comes early
 
 
 def errors(driver: Any) -> list[Any]:
     driver.schedule.stop()
     return [result.error for result in driver.schedule.results()]
-
-
-def test_an_accepted_bulk_action_is_not_reported_as_not_sent(plan, many: list[str]) -> None:
-    driver = plan(many)
-    driver.finish(driver.begin())
-    reported = errors(driver)
-    assert set(reported[:500]) == {
-        "cancel requested by bulk action bulk_1, but the status was not checked: canceling was stopped"
-    }
-    assert set(reported[500:]) == {"not sent: canceling was stopped"}
 
 
 def test_a_bulk_action_in_flight_is_not_reported_as_not_sent(plan, many: list[str]) -> None:
@@ -261,10 +153,6 @@ def test_a_bulk_action_that_was_rejected_is_reported_as_not_sent(
     driver.finish(job, response(status, {"error": "no"}))
     assert job.subject.is_sent is False
     assert set(errors(driver)) == {"not sent: canceling was stopped"}
-
-
-def test_a_bulk_action_that_was_never_sent_is_reported_as_not_sent(plan, many: list[str]) -> None:
-    assert set(errors(plan(many))) == {"not sent: canceling was stopped"}
 
 
 def test_a_time_limit_that_is_reached_while_a_bulk_action_waits_changes_no_record(

@@ -31,29 +31,11 @@ def outcomes(results) -> dict[str, str]:
     return {result.run_id: result.outcome.value for result in results}
 
 
-def parents(results) -> dict[str, str | None]:
-    return {result.run_id: result.parent_run_id for result in results}
-
-
 def grow(server, *, status: str = "EXECUTING") -> None:
     """Add a parent, two children, and two grandchildren of the first."""
     server.add("a", status=status)
     server.add("b", "c", status=status, parent="a")
     server.add("d", "e", status="QUEUED", parent="b")
-
-
-def test_all_are_canceled_and_stand_behind_the_given_ones(plan_all, server) -> None:
-    grow(server)
-    results = plan_all("a").run()
-    assert outcomes(results) == dict.fromkeys("abcde", "canceled")
-    assert results[0].run_id == "a"
-    assert parents(results) == {"a": None, "b": "a", "c": "a", "d": "b", "e": "b"}
-
-
-def test_without_the_option_there_is_no_look(plan, server) -> None:
-    grow(server)
-    assert outcomes(plan(["a"]).run()) == {"a": "canceled"}
-    assert server.names == ["cancel a", "check a"]
 
 
 def test_the_query_follows_the_cancels_and_precedes_the_checks(plan_all, server) -> None:
@@ -140,16 +122,6 @@ def test_all_trees_are_in_one_query_by_their_roots(plan_all, server) -> None:
     assert queries[-1].endswith("root_run_id IN ('r','c')")
 
 
-def test_a_tree_whose_root_is_known_late_is_searched(plan_all, server, response, queried_at) -> None:
-    server.add("r", "other")
-    server.add("a", parent="r")
-    server.add("b", parent="a", status="COMPLETED")
-    server.add("c", parent="b")
-    server.instead["check a"] = [response(503, {"error": "busy"})] * 5
-    assert outcomes(plan_all("a", "other").run()) == dict.fromkeys(("a", "other", "c"), "canceled")
-    assert queried_at()[:3] == [0, 1.2, 2.4]  # by then the search had found nothing new twice
-
-
 def test_more_roots_than_a_query_names_are_queried_one_query_after_another(
     plan_all, server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -165,24 +137,6 @@ def test_an_id_that_cannot_be_queried_is_left_out(plan_all, server) -> None:
     server.add("a")
     driver = plan_all("a", "it's")
     assert outcomes(driver.run()) == {"a": "canceled", "it's": "not_found"}
-
-
-def test_a_descendant_that_vanishes_is_unknown(plan_all, server, response) -> None:
-    server.add("a")
-    server.add("b", parent="a")
-    server.instead["cancel b"] = [response(404, {"error": "Resource not found"}, x_should_retry="false")]
-    results = plan_all("a").run()
-    assert outcomes(results) == {"a": "canceled", "b": "not_found"}
-    assert results[1].parent_run_id == "a"
-
-
-def test_descendants_are_waited_for(plan_all, server) -> None:
-    server.add("a")
-    server.add("b", status="EXECUTING", startedAt="2026-11-25T09:00:00Z", parent="a")
-    ended = {"status": "CANCELED", "finishedAt": "2026-11-25T09:00:09Z"}
-    server.becomes["b"] = [{}, {}, {}, ended]
-    results = plan_all("a", termination_timeout=90.0, poll_interval=2.0).run()
-    assert [result.terminated for result in results] == [True, True]
 
 
 STARTED = "2026-11-25T09:00:00Z"
@@ -226,20 +180,6 @@ def test_a_child_that_only_the_query_shows_is_checked_before(plan_all, server, r
     results = plan_all("a", termination_timeout=90.0).run()
     assert results[1].terminated
     assert server.names.index("check b") < server.names.index("cancel b")
-
-
-def test_a_child_that_the_last_check_of_a_wait_shows_is_canceled(plan_all, server, clock) -> None:
-    server.add("a", status="EXECUTING", startedAt="2026-11-25T09:00:00Z")
-
-    def complete(_: float) -> Any:
-        server.runs["a"] |= {"status": "COMPLETED"}
-        server.add("b", parent="a")
-        return server.answer(server.requests[-1])
-
-    answers = [lambda _: server.answer(server.requests[-1])] * 8
-    server.instead["check a"] = [*answers, complete]
-    results = plan_all("a", termination_timeout=90.0, poll_interval=2.0).run()
-    assert outcomes(results) == {"a": "already_completed", "b": "canceled"}
 
 
 def test_very_many_descendants_are_canceled_in_bulk(plan_all, server) -> None:
@@ -286,16 +226,6 @@ def test_without_the_query_it_walks_from_run_to_run(no_query, plan_all, server) 
     assert server.names.count("query") <= 2
 
 
-def test_without_the_query_it_walks_below_runs_that_have_ended(no_query, plan_all, server) -> None:
-    server.add("a", status="COMPLETED")
-    server.add("b", status="COMPLETED", parent="a")
-    server.add("c", status="FAILED", parent="b")
-    server.add("d", parent="c")
-    results = plan_all("a").run()
-    assert outcomes(results) == {"a": "already_completed", "d": "canceled"}
-    assert not {"cancel b", "cancel c"} & set(server.names)
-
-
 def test_with_the_query_runs_that_have_ended_cost_no_request(plan_all, server) -> None:
     server.add("a", status="COMPLETED")
     server.add("b", status="COMPLETED", parent="a")
@@ -319,17 +249,6 @@ def test_without_the_query_a_run_whose_worker_has_it_is_looked_at_again(no_query
     assert server.names.count("check b") == 1  # it was QUEUED, so that it cannot start others
 
 
-def test_without_the_query_a_run_that_cannot_be_checked_is_named(plan_all, server, response) -> None:
-    server.instead["query"] = [response(404, b"<html>")]
-    server.add("a")
-    server.add("b", status="COMPLETED", parent="a")
-    server.instead["check b"] = [response(500, {"error": "broken"})] * 20
-    driver = plan_all("a")
-    driver.run()
-    assert list(driver.schedule.search.unreadable) == ["b"]
-    assert 2 <= server.names.count("check b") <= 4
-
-
 def test_a_check_that_succeeds_later_leaves_nothing_unreadable(plan_all, server, response) -> None:
     server.instead["query"] = [response(404, b"<html>")]
     server.add("a")
@@ -349,19 +268,6 @@ def test_an_ended_run_that_vanishes_is_not_unreadable(plan_all, server, response
     driver = plan_all("a")
     driver.run()
     assert driver.schedule.search.unreadable == {}
-
-
-@pytest.mark.parametrize("many", [11, 25])
-def test_a_wide_walk_is_divided(many, plan_all, server, response) -> None:
-    server.instead["query"] = [response(404, b"<html>")]
-    server.add("a")
-    ended = [f"ended_{number}" for number in range(many)]
-    server.add(*ended, status="COMPLETED", parent="a")
-    for run_id in ended:
-        server.add(f"below_{run_id}", parent=run_id)
-    results = plan_all("a").run()
-    assert len(results) == 1 + many
-    assert {server.names.count(f"check {run_id}") for run_id in ended} == {1}
 
 
 # A query that fails in passing
@@ -386,14 +292,6 @@ def test_a_query_that_stays_busy_has_failed(plan_all, server, response) -> None:
     driver.run()
     assert driver.schedule.search.query_error is not None
     assert server.names.count("query") == 5
-
-
-def test_one_500_is_not_the_end_of_the_query(plan_all, server, response) -> None:
-    server.add("a")
-    server.instead["query"] = [response(500, {"error": "broken"})]
-    driver = plan_all("a")
-    driver.run()
-    assert driver.schedule.search.query_error is None
 
 
 def test_a_lost_connection_is_not_the_end_of_the_query(plan_all, server) -> None:
@@ -424,16 +322,6 @@ def test_a_query_without_an_answer_is_not_repeated(plan_all, server) -> None:
     driver.run()
     assert server.names.count("query") == 1
     assert driver.schedule.search.query_error is not None
-
-
-def test_a_query_that_shows_as_much_as_it_can_is_cut_off(
-    plan_all, server, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(module, "MAX_ROWS", 2)
-    grow(server)
-    driver = plan_all("a")
-    driver.run()
-    assert driver.schedule.search.is_cut_off
 
 
 def test_a_rejected_key_ends_the_search(plan_all, server, response) -> None:

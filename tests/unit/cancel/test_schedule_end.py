@@ -6,16 +6,9 @@ import pytest
 
 from airflow_provider_trigger.api.errors import AuthenticationError, TransportError
 from airflow_provider_trigger.api.retry import LONGEST_DOUBT
-from airflow_provider_trigger.cancel.outcome import CancelResult, End
+from airflow_provider_trigger.cancel.outcome import End
 
-STARTED = {"startedAt": "2026-11-25T09:00:00Z"}
-FINISHED = {"finishedAt": "2026-11-25T09:00:05Z"}
 LOST = TransportError("POST /cancel to trigger.test: connection lost", reason="connection lost")
-WAITING = {"termination_timeout": 90.0, "poll_interval": 2.0}
-
-
-def shown(result: CancelResult) -> tuple[str, str | None, bool]:
-    return result.outcome.value, result.status, result.terminated
 
 
 # A rejected key
@@ -43,15 +36,6 @@ def test_a_key_that_is_revoked_on_the_way_ends_all_too(plan, server, response) -
     assert driver.schedule.end is End.KEY_REJECTED
     assert "status check failed: GET " in str(first.error)
     assert second.error == ("cancel requested, but the status was not checked: the secret key was rejected")
-
-
-@pytest.mark.parametrize("run_id", ["run_1", "run_2", "run_3"])
-def test_a_single_401_fails_no_run(plan, server, response, run_id: str) -> None:
-    """Also if it is the first answer that arrives."""
-    server.instead[f"cancel {run_id}"] = [response(401, {"error": "from a gateway"})]
-    driver = plan(server.add("run_1", "run_2", "run_3"))
-    assert {result.outcome.value for result in driver.run()} == {"canceled"}
-    assert driver.schedule.rejection is None
 
 
 @pytest.mark.parametrize("headers", [{"retry_after": "60"}, {"x_should_retry": "false"}])
@@ -145,15 +129,6 @@ def test_the_time_limit_ends_it(plan, server, clock) -> None:
     assert [result.error for result in results] == [expected, expected]
 
 
-def test_without_time_nothing_is_sent(plan, server) -> None:
-    driver = plan(server.add("run_1"), time_limit=0)
-    [result] = driver.run()
-    assert not server.log
-    assert result.error == "not sent: the time limit was reached"
-    assert result.retryable
-    assert driver.schedule.end is End.TIME_LIMIT
-
-
 def test_a_cancel_that_waited_in_vain_for_the_rate_limit_is_reported_as_not_sent(
     plan, server, clock, response
 ) -> None:
@@ -196,12 +171,6 @@ def test_a_stop_after_the_end_changes_nothing(plan, server) -> None:
     driver.run()
     driver.schedule.stop()
     assert driver.schedule.end is End.FINISHED
-
-
-def test_results_can_be_read_before_the_end(plan, server) -> None:
-    driver = plan(server.add("run_1", "run_2"))
-    assert [result.error for result in driver.schedule.results()] == ["not sent: canceling was stopped"] * 2
-    assert driver.schedule.end is None
 
 
 def test_a_request_that_was_to_be_repeated_names_its_error_at_the_end(plan, server, response) -> None:

@@ -8,26 +8,11 @@ from airflow_provider_trigger.cancel.outcome import CancelResult
 from airflow_provider_trigger.cancel.record import Action
 
 STARTED = {"startedAt": "2026-11-25T09:00:00Z"}
-FINISHED = {"finishedAt": "2026-11-25T09:00:05Z"}
 WAITING = {"termination_timeout": 90.0, "poll_interval": 2.0}
 
 
 def shown(result: CancelResult) -> tuple[str, str | None, bool]:
     return result.outcome.value, result.status, result.terminated
-
-
-@pytest.mark.parametrize(
-    ("status", "attributes"), [("QUEUED", {}), ("QUEUED", STARTED), ("DELAYED", {}), ("WAITING", STARTED)]
-)
-def test_a_run_that_no_worker_had_costs_no_waiting(
-    plan, server, clock, status: str, attributes: dict[str, str]
-) -> None:
-    server.add("run_1", status=status, **attributes)
-    start = clock.now
-    [result] = plan(["run_1"], **WAITING).run()
-    assert shown(result) == ("canceled", "CANCELED", True)
-    assert server.names == ["check run_1", "cancel run_1", "check run_1"]
-    assert clock.now == start
 
 
 def test_each_cancel_follows_its_own_check_at_once(plan, server) -> None:
@@ -46,39 +31,6 @@ def test_how_old_a_check_is_counts_from_when_it_was_sent(
     assert (len(server.log) > 3) is is_waited_for
 
 
-def test_a_run_whose_worker_is_still_to_acknowledge_is_waited_for(plan, server, clock) -> None:
-    server.add("run_1", status="EXECUTING", **STARTED)
-    server.becomes["run_1"] = [{}, {}, FINISHED]
-    start = clock.now
-    [result] = plan(["run_1"], **WAITING).run()
-    assert shown(result) == ("canceled", "CANCELED", True)
-    assert clock.now - start == 4.0
-
-
-def test_a_run_that_a_worker_took_just_before_its_cancel_is_waited_for(plan, server, clock) -> None:
-    server.add("run_1", status="QUEUED")
-    server.becomes["run_1"] = [STARTED, FINISHED]
-    start = clock.now
-    [result] = plan(["run_1"], **WAITING).run()
-    assert shown(result) == ("canceled", "CANCELED", True)
-    assert clock.now - start == 2.0
-
-
-def test_a_run_that_completes_in_spite_of_its_cancel_is_reported_as_completed(plan, server) -> None:
-    server.add("run_1", status="EXECUTING", **STARTED)
-    server.becomes["run_1"] = [{}, {"status": "COMPLETED"}]
-    [result] = plan(["run_1"], **WAITING).run()
-    assert shown(result) == ("already_completed", "COMPLETED", True)
-
-
-def test_a_run_that_is_not_terminated_in_time_stays_canceled(plan, server, clock) -> None:
-    server.add("run_1", status="EXECUTING", **STARTED)
-    start = clock.now
-    [result] = plan(["run_1"], termination_timeout=7.0, poll_interval=2.0).run()
-    assert shown(result) == ("canceled", "CANCELED", False)
-    assert clock.now - start == pytest.approx(6.3)
-
-
 def test_a_run_whose_cancel_was_not_acknowledged_is_not_waited_for_any_longer(
     plan, server, clock, response
 ) -> None:
@@ -88,38 +40,6 @@ def test_a_run_whose_cancel_was_not_acknowledged_is_not_waited_for_any_longer(
     [result] = plan(["run_1"], termination_timeout=7.0, poll_interval=2.0).run()
     assert shown(result) == ("canceled", "CANCELED", False)
     assert clock.now - start == pytest.approx(6.3)
-
-
-def test_a_failed_check_before_the_cancel_is_not_repeated(plan, server, response) -> None:
-    server.add("run_1")
-    server.instead["check run_1"] = [response(503, {"error": "busy"})]
-    [result] = plan(["run_1"], **WAITING).run()
-    assert server.names == ["check run_1", "cancel run_1", "check run_1"]
-    assert result.outcome.value == "canceled"
-
-
-def test_a_check_that_fails_while_waiting_takes_nothing_back_and_is_made_again_at_the_next_interval(
-    plan, server, clock, response
-) -> None:
-    server.add("run_1", status="EXECUTING", **STARTED)
-    alive = {"id": "run_1", "status": "EXECUTING"} | STARTED
-    server.instead["check run_1"] = [
-        response(200, alive),
-        response(200, alive | {"status": "CANCELED"}),
-        response(503, {"error": "busy"}),
-        response(200, alive),
-    ]
-    server.becomes["run_1"] = [FINISHED]
-    start = clock.now
-    [result] = plan(["run_1"], **WAITING).run()
-    assert shown(result) == ("canceled", "CANCELED", True)
-    assert [time - start for _, time in server.log] == [0.0, 0.0, 0.0, 2.0, 4.0, 6.0]
-
-
-def test_an_unknown_run_is_not_waited_for(plan, server) -> None:
-    [result] = plan(["run_x"], **WAITING).run()
-    assert shown(result) == ("not_found", None, False)
-    assert server.names == ["check run_x", "cancel run_x"]
 
 
 def test_a_check_before_the_cancel_does_not_hold_it_up_for_long(plan, server) -> None:

@@ -625,28 +625,6 @@ def test_a_bug_in_a_schedule_is_raised_too(monkeypatch: pytest.MonkeyPatch) -> N
 # Progress
 
 
-def test_long_work_logs_its_progress_from_time_to_time(
-    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
-    times = itertools.count(1000.0, 4.0)  # so that 10 s have passed after every third look at the clock
-    monkeypatch.setattr(workers, "time", SimpleNamespace(monotonic=lambda: next(times)))
-    monkeypatch.setattr(workers, "_CHECK_INTERVAL", 0.01)
-    caplog.set_level(logging.INFO)
-    jobs, logged, begun = Jobs(job(one_request)), threading.Event(), itertools.count(1)
-
-    def progress() -> str:
-        if next(begun) == 2:
-            logged.set()
-        return "how far it is"
-
-    monkeypatch.setattr(jobs, "progress", progress)
-    run(jobs, lambda _: logged.wait(10))
-    seconds = next(times) - 1000.0
-    assert 2 <= len(caplog.messages) <= seconds / 10.0
-    assert set(caplog.messages) == {"how far it is"}
-    assert caplog.records[0].levelno == logging.INFO
-
-
 def test_short_work_logs_no_progress(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO)
     run(Jobs(job(one_request)), lambda _: time.sleep(0.15))
