@@ -73,7 +73,11 @@ class RunWait:
         self._version_shown_at: datetime | None = None  # by the server's clock
 
     def take(self, reply: Run | TriggerDevError, now: float) -> Waited | None:
-        """Take in a check; return what the wait came to, None while it continues; raise what is final."""
+        """
+        Take in a check; return what the wait came to, None while it continues.
+
+        :raises TriggerDevError: the run cannot be checked at all
+        """
         if isinstance(reply, Run):
             self.saw(reply, now)
             return Waited(end=WaitEnd.FINAL, run=reply) if reply.is_final else None

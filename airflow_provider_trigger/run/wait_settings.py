@@ -55,7 +55,7 @@ class WaitSettings:
 
     @classmethod
     def from_json(cls, stored: Mapping[str, Any]) -> WaitSettings:
-        """Read what :meth:`to_json` of any version returned: a missing field has its default."""
+        """Read the JSON of any version: a missing field gets its default, an unknown one is ignored."""
         known = {field.name for field in fields(cls)}
         return cls(**{name: value for name, value in stored.items() if name in known})
 
