@@ -5,10 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 MAX_NAMED = 10
-"""How many items an enumeration shows."""
+"""So many are each named, in a text or in lines of their own; more are counted."""
 
 MAX_LINES = 100
 """How many lines of one kind a log gets."""
+
+MAY_RUN = "may still be running"
+"""What ``docs/outcomes.md`` says what to do about."""
 
 
 def counted(count: int, name: str) -> str:
@@ -16,8 +19,13 @@ def counted(count: int, name: str) -> str:
     return f"{count} {name}{'s' * (count != 1)}"
 
 
-def enumeration(items: Iterable[object], separator: str = ", ") -> str:
+def capitalized(text: str) -> str:
+    """Return a text as the begin of a sentence; the rest, such as the id of a run, stays as it is."""
+    return text[0].upper() + text[1:]
+
+
+def enumeration(items: Iterable[object], separator: str = ", ", *, named: int = MAX_NAMED) -> str:
     """Return the first few items, and how many more there are."""
     texts = [str(item) for item in items]
-    more = f" … and {len(texts) - MAX_NAMED} more" if len(texts) > MAX_NAMED else ""
-    return separator.join(texts[:MAX_NAMED]) + more
+    more = f" … and {len(texts) - named} more" if len(texts) > named else ""
+    return separator.join(texts[:named]) + more

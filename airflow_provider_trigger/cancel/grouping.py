@@ -8,17 +8,21 @@ from airflow_provider_trigger.cancel.outcome import CancelResult, Reason
 from airflow_provider_trigger.wording import MAX_NAMED, enumeration
 
 
-def failures(results: Iterable[CancelResult]) -> str:
-    """Return why runs failed and which, grouped by reason, the most frequent first; each cause once."""
+def failures(results: Iterable[CancelResult], *, named: int = MAX_NAMED) -> str:
+    """
+    Return why runs failed and which, grouped by reason, the most frequent first; each cause once.
+
+    :param named: how many runs of a group are named
+    """
     groups: dict[tuple[object, ...], list[CancelResult]] = {}
     for result in results:
         if result.request is not None:
             reasons = tuple((reason.label, _general(reason)) for reason in result.reasons)
             groups.setdefault((result.request, reasons, result.action), []).append(result)
-    texts, named = [], set[str]()
+    texts, known = [], set[str]()
     for group in sorted(groups.values(), key=len, reverse=True):
-        why = _why(group[0], named)
-        texts.append(f"{_counted_ids([result.run_id for result in group])}: {why}")
+        why = _why(group[0], known)
+        texts.append(f"{_counted_ids([result.run_id for result in group], named)}: {why}")
     return enumeration(texts, " | ")
 
 
@@ -39,6 +43,6 @@ def _why(result: CancelResult, named: set[str]) -> str:
     return text
 
 
-def _counted_ids(run_ids: Sequence[str]) -> str:
-    text = enumeration(run_ids)
+def _counted_ids(run_ids: Sequence[str], named: int) -> str:
+    text = enumeration(run_ids, named=named)
     return f"{len(run_ids)} runs ({text})" if len(run_ids) > MAX_NAMED else text

@@ -177,6 +177,17 @@ def result_of(
     )
 
 
+def not_canceled(run_id: str, why: Exception | str) -> CancelResult:
+    """Return what became of a run whose only cancel failed, or was not sent."""
+    reasons = _reasons(Label.REQUEST, why) if isinstance(why, TriggerDevError) else ()
+    return CancelResult(
+        run_id=run_id,
+        outcome=CancelOutcome.FAILED,
+        request="cancel failed",
+        reasons=reasons or (Reason(Label.REQUEST, str(why)),),
+    )
+
+
 def _why_failed(
     record: RunRecord, end: End, last_error: TriggerDevError | None
 ) -> tuple[str, tuple[Reason, ...], TriggerDevError | None]:

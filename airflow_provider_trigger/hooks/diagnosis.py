@@ -20,6 +20,7 @@ from airflow_provider_trigger.api.errors import (
     is_not_from_trigger_dev,
     root_of,
 )
+from airflow_provider_trigger.hooks.connection import ConnectionNotFoundError, InvalidConnectionError
 
 if TYPE_CHECKING:
     from airflow_provider_trigger.api.client import TriggerDevClient
@@ -70,6 +71,12 @@ def meaning(error: TriggerDevError, settings: Settings) -> str:
 def action_for(error: TriggerDevError, settings: Settings) -> str | None:
     """Return what to do about an error, None where its text says it all."""
     return _problem_and_action(error, settings, f"connection {settings.conn_id!r}")[1]
+
+
+def safe_text(error: Exception) -> str:
+    """Return an error's text where it is made here; others may have values of the connection."""
+    is_ours = isinstance(error, (TriggerDevError, ConnectionNotFoundError, InvalidConnectionError))
+    return str(error) if is_ours else type(error).__name__
 
 
 def add_connection(error: TriggerDevError, settings: Settings) -> None:

@@ -139,8 +139,8 @@ class RunsHook(ClientHook):
         )
         with self.client() as client:
             waited = drive(wait_for_runs([run_id], settings, log=self.log), client)[run_id]
-            limit = "" if timeout is None else f"timeout={read_duration(timeout):g} s"
-            return _ended_run(waited, run_id, settings, limit=limit)
+            limit = None if timeout is None else read_duration(timeout)
+            return _ended_run(waited, run_id, settings, timeout=limit)
 
     def get_output(self, run_id: str) -> Any:
         """
@@ -189,25 +189,29 @@ class RunsHook(ClientHook):
             return client.call(reschedule_run(run_id, delay=sent))
 
 
-def _ended_run(waited: Waited, run_id: str, settings: WaitSettings, *, limit: str) -> Run:
+def _ended_run(waited: Waited, run_id: str, settings: WaitSettings, *, timeout: float | None) -> Run:
     """
     Return the run that was waited for.
 
     :param waited: what the wait came to
     :param run_id: the run
     :param settings: of the wait
-    :param limit: names the time limit, for the error
+    :param timeout: the time limit, in seconds, for the error
     :raises TimeoutError: the run had not ended in time
     :raises TriggerDevError: the run can no longer be checked, or its output cannot be fetched
     """
-    from airflow_provider_trigger.run.ending import why_no_output, why_not_ended
+    from airflow_provider_trigger.report.ends import why_no_output, why_not_completed
     from airflow_provider_trigger.run.waited import WaitEnd
 
     if reason := why_no_output(waited, run_url=settings.run_url):
         raise TriggerDevError(reason)
     if waited.end is WaitEnd.FINAL and waited.run:
         return waited.run
-    reason = why_not_ended(
-        waited, run_id, limit=limit, run_url=settings.run_url, is_development=settings.is_development
+    reason = why_not_completed(
+        waited,
+        run_id,
+        run_url=settings.run_url,
+        timeouts={"timeout": timeout},
+        is_development=settings.is_development,
     )
     raise (TriggerDevError if waited.end.is_unseen else TimeoutError)(reason)

@@ -112,8 +112,8 @@ class CancelTriggerRunNotifier(TakesRunIds, BaseNotifier):
         :raises AirflowNotFoundException: there is no such connection
         :raises InvalidConnectionError: a field of the connection is missing or malformed
         """
-        from airflow_provider_trigger.cancel_report import adding_runs_left
         from airflow_provider_trigger.hooks.trigger_dev import TriggerDevHook
+        from airflow_provider_trigger.report.cancels import adding_runs_left
 
         started_at, origin = time.monotonic(), origin_of(context)
         ids = self._gather(context, origin)
@@ -129,8 +129,8 @@ class CancelTriggerRunNotifier(TakesRunIds, BaseNotifier):
         :raises AirflowNotFoundException: there is no such connection
         :raises InvalidConnectionError: a field of the connection is missing or malformed
         """
-        from airflow_provider_trigger.cancel_report import adding_runs_left
         from airflow_provider_trigger.hooks.asynchronous import get_hook
+        from airflow_provider_trigger.report.cancels import adding_runs_left
 
         started_at, origin = time.monotonic(), origin_of(context)
         with _own_thread() as executor:
@@ -153,7 +153,8 @@ class CancelTriggerRunNotifier(TakesRunIds, BaseNotifier):
     def _cancel(
         self, context: Context, ids: RunIds, hook: TriggerDevHook | None, started_at: float, origin: str
     ) -> None:
-        from airflow_provider_trigger.cancel_report import log_summary, make_report
+        from airflow_provider_trigger.log import write
+        from airflow_provider_trigger.report.cancels import make_report, of_callback
 
         results: list[CancelResult] = []
         rejection = None
@@ -167,7 +168,7 @@ class CancelTriggerRunNotifier(TakesRunIds, BaseNotifier):
             on_empty="ignore",
             rejection=rejection,
         )
-        log_summary(self.log, report, origin=origin)
+        write(self.log, [of_callback(report)], origin=origin)
 
     def _cancel_runs(
         self, context: Context, ids: RunIds, hook: TriggerDevHook, started_at: float, origin: str
@@ -175,8 +176,9 @@ class CancelTriggerRunNotifier(TakesRunIds, BaseNotifier):
         from airflow_provider_trigger.api.deadline import Deadline
         from airflow_provider_trigger.api.errors import AuthenticationError
         from airflow_provider_trigger.cancel.settings import CancelSettings
-        from airflow_provider_trigger.cancel_report import log_results, log_search
         from airflow_provider_trigger.hooks.diagnosis import action_for
+        from airflow_provider_trigger.log import write
+        from airflow_provider_trigger.report.cancels import each_run, of_search
         from airflow_provider_trigger.sources.started import started_by_search
 
         rejection = None
@@ -199,8 +201,8 @@ class CancelTriggerRunNotifier(TakesRunIds, BaseNotifier):
             except AuthenticationError as error:
                 rejection = action_for(error, hook.settings)
         results = work.results
-        log_results(self.log, results, hook.settings.run_url, on_not_found="fail", origin=origin)
-        log_search(self.log, work.search, origin=origin)
+        write(self.log, each_run(results, hook.settings.run_url, on_not_found="fail"), origin=origin)
+        write(self.log, of_search(work.search), origin=origin)
         return results, rejection
 
 

@@ -6,6 +6,7 @@ import math
 import time
 from collections.abc import Sequence
 from contextlib import suppress
+from functools import partial
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 from airflow_provider_trigger import defaults
@@ -139,9 +140,16 @@ class RunsOperator(BaseOperator):
         return self._make_guard(CancelGuard, hook)
 
     def _make_guard(self, kind: type[Guard], hook: TriggerDevHook) -> Guard:
+        from airflow_provider_trigger.report.stops import tell
+
         timeout = max(_STOP_TIME, hook.settings.timeout)
         client = hook.get_client(timeout=timeout, retry_for=math.inf)  # a cancel has a deadline
-        guard = kind(client, cancels=self.cancel_on_kill, time_limit=_STOP_TIME, log=self.log)
+        guard = kind(
+            client,
+            cancels=self.cancel_on_kill,
+            time_limit=_STOP_TIME,
+            tell=partial(tell, self.log, self.trigger_dev_conn_id),
+        )
         self._guard = guard
         guard.is_stopped = self._is_stopped  # perhaps before it was made
         return guard
@@ -199,13 +207,18 @@ class RunsOperator(BaseOperator):
         return super().resume_execution(next_method, next_kwargs, context)
 
     def _cancel_pushed(self, pushed: Any) -> None:
-        from airflow_provider_trigger.triggers.end_log import log_error
+        from airflow_provider_trigger.cancel.outcome import not_canceled
+        from airflow_provider_trigger.hooks.diagnosis import safe_text
+        from airflow_provider_trigger.log import write
+        from airflow_provider_trigger.report.stops import of_cancels
 
         try:
             guard = self._new_guard(self._hook())
         except Exception as error:
             # Any error: secrets backends raise what they like, and Airflow's own says why the trigger failed.
-            log_error(pushed if isinstance(pushed, list) else [str(pushed)], error, log=self.log)
+            run_ids = pushed if isinstance(pushed, list) else [pushed]
+            results = [not_canceled(str(run_id), safe_text(error)) for run_id in run_ids]
+            write(self.log, of_cancels(results, self.trigger_dev_conn_id))
             return
         with guard:
             guard.take_up(pushed)

@@ -129,7 +129,7 @@ class CancelTriggerRunOperator(TakesSelection, BaseOperator):
 
     def execute(self, context: Context) -> list[dict[str, Any]]:
         """Cancel the runs; see the class."""
-        from airflow_provider_trigger.cancel_report import NOTHING_CANCELED
+        from airflow_provider_trigger.report.cancels import NOTHING_CANCELED
 
         ids = self._gather_run_ids(context, on_empty=self.on_empty)
         selection = self._selection(ids)
@@ -142,9 +142,9 @@ class CancelTriggerRunOperator(TakesSelection, BaseOperator):
     def _cancel(self, ids: RunIds, selection: Selection, context: Context) -> list[dict[str, Any]]:
         from airflow_provider_trigger.api.errors import AuthenticationError
         from airflow_provider_trigger.cancel.settings import CancelSettings
-        from airflow_provider_trigger.cancel_report import adding_runs_left, runs_left
         from airflow_provider_trigger.hooks.diagnosis import action_for
         from airflow_provider_trigger.hooks.trigger_dev import TriggerDevHook
+        from airflow_provider_trigger.report.cancels import adding_runs_left, runs_left
         from airflow_provider_trigger.sources.selected import SelectedRuns
 
         hook = TriggerDevHook(self.trigger_dev_conn_id)
@@ -195,27 +195,28 @@ class CancelTriggerRunOperator(TakesSelection, BaseOperator):
             push_link(self, hook.settings.run_url(run_ids[0]), context)
 
     def _logged(self, work: Cancellation, hook: TriggerDevHook) -> list[CancelResult]:
-        from airflow_provider_trigger.cancel_report import (
+        from airflow_provider_trigger.log import write
+        from airflow_provider_trigger.report.cancels import (
             NOTHING_CANCELED,
-            log_results,
-            log_search,
-            log_unterminated,
+            each_run,
+            of_search,
             summary,
+            unterminated,
         )
 
         results = work.results
-        log_results(self.log, results, hook.settings.run_url, on_not_found=self.on_not_found)
-        log_search(self.log, work.search)
+        write(self.log, each_run(results, hook.settings.run_url, on_not_found=self.on_not_found))
+        write(self.log, of_search(work.search))
         self.log.info("%s", summary(results) if results else NOTHING_CANCELED)
         if self.wait_for_termination and work.finished:
-            log_unterminated(self.log, results, self.termination_timeout)
+            write(self.log, unterminated(results, self.termination_timeout))
         return results
 
     def _conclude(
         self, results: list[CancelResult], ids: RunIds, context: Context, **ended_early: Any
     ) -> list[dict[str, Any]]:
         """Return the results for XCom, or fail."""
-        from airflow_provider_trigger.cancel_report import make_report
+        from airflow_provider_trigger.report.cancels import make_report
 
         report = make_report(
             results=results,

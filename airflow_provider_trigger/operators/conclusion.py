@@ -1,21 +1,35 @@
-"""What the end of a run means for its task: the value to return, or the error to raise."""
+"""What the ends of runs mean for their task: the value to return, or the error to raise."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_trigger._compat import AirflowException, AirflowFailException
-from airflow_provider_trigger.run.ending import log_stack_trace, why_failed, why_not_ended
+from airflow_provider_trigger.log import write
+from airflow_provider_trigger.report.ends import (
+    error_of,
+    missing_outputs,
+    stack_trace,
+    why_batch_failed,
+    why_not_completed,
+)
 from airflow_provider_trigger.run.output import size_of
 from airflow_provider_trigger.run.wait_settings import is_development_key
 from airflow_provider_trigger.run.waited import Waited, WaitEnd
 from airflow_provider_trigger.run.xcom_outputs import reference
+from airflow_provider_trigger.wording import MAX_NAMED
 
 if TYPE_CHECKING:
     from airflow_provider_trigger.hooks.connection import Settings
     from airflow_provider_trigger.log import Log
+    from airflow_provider_trigger.run.batch.outputs import Outputs
     from airflow_provider_trigger.run.output import OutputTooLargeError
+
+# Of an error in XCom, in characters: there may be 1,000 of them.
+_MAX_ERROR_LENGTH = 500
+_NOT_COUNTED = "The task does not fail for it (fail_on=%r): %s"
 
 
 def for_xcom(output: Any, run_id: str, *, max_size: int, log: Log) -> Any:
@@ -40,58 +54,113 @@ def reference_to(error: OutputTooLargeError, run_id: str, *, log: Log) -> dict[s
     return reference(run_id, error.size)
 
 
-def failure_of(
-    waited: Waited,
-    run_id: str,
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RunEnd:
+    """What became of the run of one item."""
+
+    index: int
+    run_id: str
+    waited: Waited
+    reason: str = ""
+    """Why it did not complete, and what to do; empty if it did."""
+    error: str = ""
+    """The same without the run, for XCom."""
+    is_retried: bool = False
+    """Whether a retry of the task may do better."""
+
+    @property
+    def was_not_needed(self) -> bool:
+        """Whether it was canceled because another one had failed."""
+        run = self.waited.run
+        return self.waited.end is WaitEnd.NOT_NEEDED and run is not None and run.is_canceled
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return it as plain JSON."""
+        status = str(self.waited.run.status) if self.waited.run else None
+        error = self.error[:_MAX_ERROR_LENGTH] or None
+        return {"run_id": self.run_id, "status": status, "error": error}
+
+
+def ends_of(
+    run_ids: Sequence[str],
+    ended: Mapping[str, Waited],
     *,
     connection: Settings,
     timeouts: Mapping[str, float | None],
     retry_statuses: Sequence[str],
-    log: Log,
-) -> AirflowException:
+) -> list[RunEnd]:
     """
-    Return the error to raise; its class says whether the task is retried. Log the run's stack trace.
+    Return what became of the run of each item.
 
-    :param waited: what the wait came to, other than a run that completed
     :param timeouts: the time limits by name, in seconds, None where there is none
     :param retry_statuses: the final statuses after which the task is retried
     """
-    if waited.run is not None:
-        log_stack_trace(waited.run, log)
-    reason = reason_of(waited, run_id, connection=connection, timeouts=timeouts)
-    is_retried = may_be_retried(waited, retry_statuses=retry_statuses)
-    return (AirflowException if is_retried else AirflowFailException)(reason)
+    ends = []
+    for index, run_id in enumerate(run_ids):
+        waited = ended[run_id]
+        run = waited.run
+        if run is not None and run.is_success:
+            ends.append(RunEnd(index=index, run_id=run_id, waited=waited))
+            continue
+        reason = error = why_not_completed(
+            waited,
+            run_id,
+            run_url=connection.run_url(run_id),
+            timeouts=timeouts,
+            is_development=is_development_key(connection.secret_key),
+        )
+        # Without a version, another run would wait for the same.
+        is_retried = waited.end is not WaitEnd.NO_VERSION
+        if run is not None and waited.end is WaitEnd.FINAL:
+            error = error_of(run) or f"ended with status {run.status}"
+            is_retried = run.status in retry_statuses
+        ends.append(
+            RunEnd(
+                index=index, run_id=run_id, waited=waited, reason=reason, error=error, is_retried=is_retried
+            )
+        )
+    return ends
 
 
-def may_be_retried(waited: Waited, *, retry_statuses: Sequence[str]) -> bool:
+def failure_of(end: RunEnd, *, log: Log) -> AirflowException:
+    """Return the error to raise for a run; its class says whether the task is retried."""
+    write(log, stack_trace(end.waited.run))
+    return (AirflowException if end.is_retried else AirflowFailException)(end.reason)
+
+
+def failure_of_batch(ends: Sequence[RunEnd], *, fail_on: str, log: Log) -> AirflowException | None:
+    """Return the error to raise, None if the task succeeds; its class says whether the task is retried."""
+    failed = [end for end in ends if end.reason and not end.was_not_needed]
+    canceled = sum(end.was_not_needed for end in ends)
+    if not failed and not canceled:
+        return None
+    for end in failed[:MAX_NAMED]:
+        write(log, stack_trace(end.waited.run))
+    text = why_batch_failed({end.index: end.reason for end in failed}, canceled=canceled, count=len(ends))
+    has_completed = len(failed) + canceled < len(ends)
+    if fail_on == "never" or (fail_on == "all" and has_completed):
+        log.warning(_NOT_COUNTED, fail_on, text)
+        return None
+    is_retried = not failed or any(end.is_retried for end in failed)
+    return (AirflowException if is_retried else AirflowFailException)(text)
+
+
+def check_fetched(
+    ends: Sequence[RunEnd], outputs: Outputs, *, connection: Settings, fail_on: str, log: Log
+) -> None:
     """
-    Return whether a retry of the task may do better.
+    Fail, or warn, if outputs could not be fetched.
 
-    :param waited: what the wait came to, other than a run that completed
-    :param retry_statuses: the final statuses after which the task is retried
+    :raises AirflowException: a retry tries again, and starts no run that has completed
     """
-    if waited.end is WaitEnd.FINAL and waited.run is not None:
-        return waited.run.status in retry_statuses
-    return waited.end is not WaitEnd.NO_VERSION  # another run would wait for the same
-
-
-def reason_of(
-    waited: Waited, run_id: str, *, connection: Settings, timeouts: Mapping[str, float | None]
-) -> str:
-    """
-    Return in one line why a run did not complete, or is not known to, and what to do.
-
-    :param waited: what the wait came to, other than a run that completed
-    :param timeouts: the time limits by name, in seconds, None where there is none
-    """
-    run_url = connection.run_url(run_id)
-    if waited.end is WaitEnd.FINAL and waited.run is not None:
-        return why_failed(waited.run, run_url=run_url)
-    limit = ", ".join(f"{name}={value:g} s" for name, value in timeouts.items() if value is not None)
-    return why_not_ended(
-        waited,
-        run_id,
-        limit=limit,
-        run_url=run_url,
-        is_development=is_development_key(connection.secret_key),
-    )
+    unfetched = [
+        (end.index, end.run_id, outputs.errors[end.run_id], connection.run_url(end.run_id))
+        for end in ends
+        if end.run_id in outputs.errors
+    ]
+    if not unfetched:
+        return
+    text = missing_outputs(unfetched)
+    if fail_on == "any" or not (outputs.sizes or outputs.missing):
+        raise AirflowException(text)
+    log.warning(_NOT_COUNTED, fail_on, text)

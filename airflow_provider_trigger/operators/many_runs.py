@@ -183,13 +183,13 @@ class ManyRunsOperator(RunsOperator):
         context: Context,
     ) -> list[Any]:
         """Return the outputs, or fail."""
-        from airflow_provider_trigger.operators import batch_end
+        from airflow_provider_trigger.operators import conclusion
         from airflow_provider_trigger.run.batch.outputs import Outputs
         from airflow_provider_trigger.run.event import check_failed
         from airflow_provider_trigger.run.xcom_outputs import outputs_for_xcom
 
         connection = hook.settings
-        ends = batch_end.ends_of(
+        ends = conclusion.ends_of(
             run_ids,
             check_failed(ended, client),
             connection=connection,
@@ -197,12 +197,12 @@ class ManyRunsOperator(RunsOperator):
             retry_statuses=self.retry_statuses,
         )
         self._push_results(ends, context)
-        if failure := batch_end.failure_of(ends, fail_on=self.fail_on, log=self.log):
+        if failure := conclusion.failure_of_batch(ends, fail_on=self.fail_on, log=self.log):
             raise failure
         completed = list(dict.fromkeys(end.run_id for end in ends if not end.reason))
         outputs = Outputs(max_size=self.max_output_size)
         outputs.fetch(completed, client, log=self.log)
-        batch_end.check_fetched(ends, outputs, connection=connection, fail_on=self.fail_on, log=self.log)
+        conclusion.check_fetched(ends, outputs, connection=connection, fail_on=self.fail_on, log=self.log)
         return outputs_for_xcom(run_ids, outputs, max_size=self.max_output_size, log=self.log)
 
     def _push_results(self, ends: Sequence[Any], context: Context) -> None:

@@ -6,22 +6,43 @@ import logging
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from functools import partial
+from dataclasses import dataclass, field
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
 from airflow_provider_trigger.api.deadline import Deadline
 from airflow_provider_trigger.api.endpoints.runs import cancel_run, retrieve_run
 from airflow_provider_trigger.api.models.runs import Run
+from airflow_provider_trigger.cancel.outcome import CancelOutcome, CancelResult, not_canceled
 from airflow_provider_trigger.cancel.settings import TIME_LIMIT
-from airflow_provider_trigger.log import Log
-from airflow_provider_trigger.run.describe import ENDED_BEFORE_CANCEL, unconfirmed_cancel
+from airflow_provider_trigger.run.describe import unconfirmed_cancel
 from airflow_provider_trigger.run.drive import StoppedError, pause
 from airflow_provider_trigger.run.request import TaskRequest
 from airflow_provider_trigger.run.start import cancel_by_key
 
 if TYPE_CHECKING:
     from airflow_provider_trigger.api.client import TriggerDevClient
+    from airflow_provider_trigger.api.errors import ResponseError
+
+
+@dataclass(kw_only=True, slots=True)
+class Stop:
+    """What came of one cancel by the task itself."""
+
+    results: list[CancelResult] = field(default_factory=list)
+    count: int = 0
+    """Of the runs to cancel, where some have no check of their own, and so no result."""
+    accepted: int = 0
+    bulk_ids: list[str] = field(default_factory=list)
+    unknown: int = 0
+    """How many runs there may be whose ids are not known."""
+    parts: list[str] = field(default_factory=list)
+    """The items of the requests that may have started these."""
+    answer: ResponseError | None = None
+    """To the first such request that was answered."""
+    tag: str | None = None
+    search_error: Exception | None = None
+    """Why the runs of an earlier try could not be searched."""
 
 
 class CancelGuard:
@@ -29,21 +50,28 @@ class CancelGuard:
     The run that a task has started; an error that leaves the ``with`` statement cancels it.
 
     ``client`` is for canceling only: when the task is stopped, another one may be in use and hold its locks.
-    ``time_limit`` is for a cancel after a signal, in seconds.
+    ``time_limit`` is for a cancel after a signal, in seconds. ``tell`` logs what came of each cancel.
     """
 
-    def __init__(self, client: TriggerDevClient, *, cancels: bool, time_limit: float, log: Log) -> None:
+    def __init__(
+        self,
+        client: TriggerDevClient,
+        *,
+        cancels: bool,
+        time_limit: float,
+        tell: Callable[[Stop], object],
+    ) -> None:
         self.run_id: str | None = None
         self.request: TaskRequest | None = None
         """What was sent, while the run's id is not known."""
         self.is_stopped = False
         self._is_killed = False
         self._canceled_id: str | None = None
-        self._unlogged: list[Callable[[], object]] = []
+        self._untold: list[Stop] = []
         self._client = client
         self._cancels = cancels
         self._time_limit = time_limit
-        self._log = log
+        self._tell = tell
 
     def __enter__(self) -> Self:
         return self
@@ -55,13 +83,13 @@ class CancelGuard:
             # What ends a task from outside, such as Airflow's timeout, is no Exception.
             self.is_stopped = self.is_stopped or not isinstance(error, Exception)
             # After a signal, Airflow 3 kills the process while a cancel that failed is tried again.
-            self._write_log()
+            self._tell_all()
             self.cancel()
-        self._write_log()
+        self._tell_all()
         self._client.close()
 
     def take_up(self, pushed: Any) -> None:
-        """Cancel the run that an earlier process of the task has started, whose XCom has its id."""
+        """Cancel the run that an earlier process of the task has started, and whose id is in this XCom."""
         self.run_id = pushed if isinstance(pushed, str) else None
 
     def know(self, run_id: str | None) -> None:
@@ -88,11 +116,11 @@ class CancelGuard:
             self._client.may_fetch_key = True
 
     def sleep(self, seconds: float) -> None:
-        """Wait so many seconds, or raise StoppedError as soon as the task is stopped."""
+        """Wait; a ``StoppedError`` ends the work of a task that was stopped."""
         pause(seconds, is_stopped=lambda: self.is_stopped)
 
     def raise_if_stopped(self) -> None:
-        """End the work of a task that was stopped, by a StoppedError."""
+        """End the work of a task that was stopped, by a ``StoppedError``."""
         if self.is_stopped:
             raise StoppedError
 
@@ -112,45 +140,41 @@ class CancelGuard:
                 self.run_id = cancel_by_key(self._client, request, deadline=deadline)
         except Exception as error:
             # Any error: the task ends all the same, for its own reason.
-            self._may_run(self._log.error, self.run_id or "of this task", error)
+            self._untold.append(Stop(results=[not_canceled(self.run_id or "of this task", error)]))
         else:
             # Not all that the task may start: a request in flight continues, and can end with another run.
             self._canceled_id = self.run_id
-            self._check(str(self.run_id), deadline)
+            self._untold.append(Stop(results=[self._check(str(self.run_id), deadline)]))
 
     def _deadline(self) -> Deadline:
         # Without a signal, nothing has announced that the process is killed.
         seconds = self._time_limit if self._is_killed else TIME_LIMIT
         return Deadline.after(seconds, now=time.monotonic())
 
-    def _check(self, run_id: str, deadline: Deadline) -> None:
+    def _check(self, run_id: str, deadline: Deadline) -> CancelResult:
         """Check once what became of a canceled run: the answer to a cancel does not show it (measured)."""
-        run: Run | Exception
         try:
-            run = self._client.call(retrieve_run(run_id), deadline=deadline, patience=0.0)
+            return seen(run_id, self._client.call(retrieve_run(run_id), deadline=deadline, patience=0.0))
         except Exception as error:
-            run = error
-        self._note(run_id, run)
+            # Any error, as above.
+            return seen(run_id, error)
 
-    def _note(self, run_id: str, run: Run | Exception) -> None:
-        """Log later: a signal handler must not log."""
-        if isinstance(run, Run) and run.is_canceled:
-            self._later(self._log.info, "Canceled run %s", run_id)
-        elif isinstance(run, Run) and run.is_final:
-            self._later(self._log.info, ENDED_BEFORE_CANCEL, run_id, run.status)
-        else:
-            self._may_run(self._log.warning, run_id, unconfirmed_cancel(run))
+    def _tell_all(self) -> None:
+        while self._untold:
+            self._tell(self._untold.pop(0))
 
-    def _may_run(self, write: Callable[..., object], run: str, why: object) -> None:
-        text = "Run %s may still be running: %s. Unless a retry waits for it, cancel it in the dashboard"
-        self._later(write, text, run, str(why).rstrip("."))
 
-    def _later(self, write: Callable[..., object], *texts: object) -> None:
-        self._unlogged.append(partial(write, *texts))
-
-    def _write_log(self) -> None:
-        while self._unlogged:
-            self._unlogged.pop(0)()
+def seen(run_id: str, check: Run | Exception) -> CancelResult:
+    """Return what became of a run whose cancel was accepted, as a check shows it, or why the check failed."""
+    if isinstance(check, Run) and check.is_final:
+        outcome = CancelOutcome.CANCELED if check.is_canceled else CancelOutcome.ALREADY_COMPLETED
+        return CancelResult(run_id=run_id, outcome=outcome, status=check.status)
+    return CancelResult(
+        run_id=run_id,
+        outcome=CancelOutcome.FAILED,
+        request=unconfirmed_cancel(check),
+        is_unconfirmed=True,
+    )
 
 
 @contextmanager

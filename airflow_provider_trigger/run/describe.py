@@ -12,16 +12,8 @@ def describe(run: Run) -> str:
     return f"run {run.id}{task}"
 
 
-ENDED_BEFORE_CANCEL = "Run %s was %s before its cancel"
-"""For the log: the run, and its status."""
-
-
 def unconfirmed_cancel(check: Run | Exception) -> str:
-    """
-    Return what is known of a run whose cancel was accepted, but which was not seen to end.
-
-    :param check: the run as it was checked after the cancel, or why it could not be checked
-    """
+    """Return what a check of a run has shown whose cancel was accepted, but which was not seen to end."""
     if isinstance(check, Run):
         return f"its cancel was accepted, but it is still {check.status}"
     return f"its cancel was accepted, but its status could not be checked: {check}"
@@ -50,7 +42,6 @@ def missing_version(run: Run | None, *, is_development: bool) -> str:
     """
     Return why a run waits for a version, and what to do.
 
-    :param run: as last seen, None if it never was
     :param is_development: whether the secret key is one for development
     """
     task = f" {run.task_identifier!r}" if run and run.task_identifier else ""

@@ -32,7 +32,7 @@ A replica of the database lags behind (measured), and a gateway may reject a few
 
 class RunWait:
     """
-    What is known of one run that is waited for; ``now`` is in seconds since 1970 in all methods.
+    What is known of one run that is waited for; times are in seconds since 1970.
 
     Without ``logs_changes`` only its end and what fails is logged; without ``logs_all``, only an end without
     success.
@@ -73,11 +73,7 @@ class RunWait:
         self._version_shown_at: datetime | None = None  # by the server's clock
 
     def take(self, reply: Run | TriggerDevError, now: float) -> Waited | None:
-        """
-        Take in a check; return what the wait came to, None while it continues.
-
-        :raises TriggerDevError: the run cannot be checked at all
-        """
+        """Take in a check; return what the wait came to, None while it continues; raise what ends all."""
         if isinstance(reply, Run):
             self.saw(reply, now)
             return Waited(end=WaitEnd.FINAL, run=reply) if reply.is_final else None
@@ -123,7 +119,7 @@ class RunWait:
         return run.is_success if statuses is None else run.status in statuses
 
     def warn_of_version(self, run: Run, *, others: int = 0) -> None:
-        """Log that this run, and so many others, wait for a version, and what to do."""
+        """Log that a run, and so many others, wait for a version, and what to do."""
         why = missing_version(run, is_development=self._settings.is_development)
         who = f"Run {run.id} is {run.status}" + (f", as are {others} others" if others else "")
         self._log.warning("%s: %s%s", who, why, self._version_limit())
@@ -161,7 +157,7 @@ class RunWait:
         return self._broken_since is not None and now - self._broken_since >= least
 
     def take_otherwise(self, reply: Otherwise) -> Waited | None:
-        """Take in how a broken run was checked; return what the wait came to, None while it continues."""
+        """Take in another kind of check of a broken run; return as :meth:`take` does."""
         if isinstance(reply, Run) and reply.is_final:
             self._log_change(reply)
             return Waited(end=WaitEnd.FINAL, run=reply, error=str(self.error))

@@ -19,9 +19,10 @@ from airflow_provider_trigger.log import Log
 from airflow_provider_trigger.run.describe import unconfirmed_cancel
 from airflow_provider_trigger.run.run_wait import RunWait
 from airflow_provider_trigger.run.steps import Cancel, Check, CheckOtherwise, News, Pause, Step, Steps
-from airflow_provider_trigger.run.wait_log import MAX_NAMED, WaitLog
+from airflow_provider_trigger.run.wait_log import WaitLog
 from airflow_provider_trigger.run.wait_settings import WaitSettings
 from airflow_provider_trigger.run.waited import Waited, WaitEnd
+from airflow_provider_trigger.wording import MAX_NAMED
 
 # Between two tries to cancel runs, and between two checks after it, in seconds.
 _CANCEL_INTERVAL = 2.0

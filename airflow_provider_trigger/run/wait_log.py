@@ -9,9 +9,7 @@ from collections.abc import Collection
 from airflow_provider_trigger.log import Log
 from airflow_provider_trigger.run.run_wait import LOG_INTERVAL, RunWait
 from airflow_provider_trigger.run.waited import Waited
-
-MAX_NAMED = 20
-"""So many runs are each named in the log; of more, those that end as they should are only counted."""
+from airflow_provider_trigger.wording import MAX_NAMED
 
 # Between two lines that count runs as they end, in seconds.
 _COUNT_INTERVAL = 30.0
@@ -19,10 +17,8 @@ _COUNT_INTERVAL = 30.0
 
 class WaitLog:
     """
-    Log the progress of a wait for several runs.
+    Log the progress of a wait for several runs; of many, those that end as they should are only counted.
 
-    :param log: where to
-    :param count: how many runs are waited for
     :param logs_progress: whether the number of runs in each status is logged every 30 s
     :param now: the time, in seconds since 1970
     """
@@ -46,7 +42,6 @@ class WaitLog:
 
         :param waits: of the runs that have not ended
         :param ended: what the wait for each of the others came to
-        :param now: the time, in seconds since 1970
         """
         if self._logs_progress:
             self._note_progress(waits, ended, now)

@@ -182,7 +182,7 @@ class TriggerRunSensor(TakesRunIds, BaseSensorOperator):
         :param context: of the task instance
         :param event: from :class:`airflow_provider_trigger.triggers.run.TriggerDevRunTrigger`
         """
-        from airflow_provider_trigger.run.ending import why_unseen
+        from airflow_provider_trigger.report.ends import why_not_completed
         from airflow_provider_trigger.run.event import check_again, read_event
 
         try:
@@ -201,7 +201,7 @@ class TriggerRunSensor(TakesRunIds, BaseSensorOperator):
             # Its worker completed it in spite of a cancel. The trigger no longer waited for the others.
             return self._wait(context)
         if waited.run is None or waited.end.is_unseen:
-            raise AirflowException(why_unseen(waited, failed, run_url=hook.settings.run_url(failed)))
+            raise AirflowException(why_not_completed(waited, failed, run_url=hook.settings.run_url(failed)))
         raise _failure(waited.run, hook, self.log)
 
     def poke(self, context: Context) -> PokeReturnValue:
@@ -259,7 +259,8 @@ class TriggerRunSensor(TakesRunIds, BaseSensorOperator):
 
 def _failure(run: Run, hook: TriggerDevHook, log: Any) -> AirflowFailException:
     """Return the error for a run that can no longer succeed; its stack trace is logged."""
-    from airflow_provider_trigger.run.ending import log_stack_trace, why_failed
+    from airflow_provider_trigger.log import write
+    from airflow_provider_trigger.report.ends import stack_trace, why_failed
 
-    log_stack_trace(run, log)
+    write(log, stack_trace(run))
     return AirflowFailException(why_failed(run, run_url=hook.settings.run_url(run.id)))

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Literal
 
-from airflow_provider_trigger.log import Log
+from airflow_provider_trigger.log import Line, Log, write
 from airflow_provider_trigger.sources.run_ids import RunIds
 from airflow_provider_trigger.wording import MAX_LINES, enumeration
 
@@ -12,35 +13,21 @@ Reaction = Literal["fail", "ignore"]
 
 
 def problems_of_sources(ids: RunIds, on_empty: Reaction) -> list[str]:
-    """
-    Return what is wrong with the sources of run ids.
-
-    :param ids: what was gathered
-    :param on_empty: whether a source without run ids is a failure
-    """
-    problems = []
-    if ids.invalid:
-        problems.append(enumeration(ids.invalid, "; "))
-    if ids.failed:
-        problems.append(enumeration(ids.failed, "; "))
-    if ids.empty and on_empty == "fail":
-        problems.append(enumeration(ids.empty, "; "))
-    return problems
+    """Return what is wrong with the sources of run ids, the kind that says the most first."""
+    empty = ids.empty if on_empty == "fail" else []
+    return [enumeration(kind, "; ") for kind in (ids.invalid, ids.failed, empty) if kind]
 
 
 def log_sources(log: Log, ids: RunIds, *, on_empty: Reaction, origin: str = "") -> None:
-    """
-    Write what was found besides run ids, up to ``MAX_LINES`` lines of each kind.
+    """Log what was found besides run ids, up to ``MAX_LINES`` lines of each kind."""
+    write(log, _lines(ids, on_empty), origin=origin)
 
-    :param log: where to
-    :param ids: what was gathered
-    :param on_empty: whether a source without run ids is a failure, and so an error in the log
-    :param origin: what each line begins with, in a log that is not the task's own
-    """
+
+def _lines(ids: RunIds, on_empty: Reaction) -> Iterator[Line]:
     if count := len(ids.skipped):
         what = "value that is None" if count == 1 else "values that are None"
-        log.info("%sSkipped %d %s: %s", origin, count, what, enumeration(ids.skipped))
+        yield "info", f"Skipped {count} {what}: {enumeration(ids.skipped)}"
     for sentence in ids.empty[:MAX_LINES]:
-        (log.error if on_empty == "fail" else log.warning)("%s%s", origin, sentence)
+        yield ("error" if on_empty == "fail" else "warning"), sentence
     for problem in (*ids.invalid[:MAX_LINES], *ids.failed[:MAX_LINES]):
-        log.error("%s%s", origin, problem)
+        yield "error", str(problem)

@@ -150,17 +150,19 @@ class TriggerDevRunTrigger(BaseTrigger):
 
     async def cancel_runs(self) -> None:
         """Cancel the runs; what became of them is logged and not raised, as the task has ended already."""
+        from airflow_provider_trigger.cancel.outcome import not_canceled
+        from airflow_provider_trigger.hooks.diagnosis import safe_text
+        from airflow_provider_trigger.log import write
+        from airflow_provider_trigger.report.stops import canceling, of_cancels
         from airflow_provider_trigger.triggers.cancels import cancel_runs
-        from airflow_provider_trigger.triggers.end_log import log_canceling, log_error, log_results
 
-        log_canceling(self.run_ids, log=self.log)
+        write(self.log, canceling(self.run_ids))
         try:
-            results = await cancel_runs(self.run_ids, await self.hook())
+            results = list((await cancel_runs(self.run_ids, await self.hook())).values())
         except Exception as error:
             # Any error: see above.
-            log_error(self.run_ids, error, log=self.log)
-        else:
-            log_results(results.values(), conn_id=self.trigger_dev_conn_id, log=self.log)
+            results = [not_canceled(run_id, safe_text(error)) for run_id in self.run_ids]
+        write(self.log, of_cancels(results, self.trigger_dev_conn_id, was_ended=True))
 
 
 def _packed(run_ids: Sequence[str]) -> str:

@@ -34,7 +34,7 @@ WITHOUT_AIRFLOW = (
     "cancel",
     "defaults",
     "log",
-    "cancel_report",
+    "report",
     "rules",
     "run",
     "sources.run_ids",

@@ -34,8 +34,8 @@ INTERNAL = {
     "hooks.urls",
 }
 INTERNAL |= {"operators.base", "operators.conclusion", "operators.one_run", "operators.rendered"}
-INTERNAL |= {"operators.batch_end", "operators.many_runs", "operators.task_runs"}
-INTERNAL |= {"triggers.cancels", "triggers.drive", "triggers.end_log", "triggers.ended", "triggers.fetching"}
+INTERNAL |= {"operators.many_runs", "operators.task_runs"}
+INTERNAL |= {"triggers.cancels", "triggers.drive", "triggers.ended", "triggers.fetching"}
 INTERNAL |= {"triggers.kept", "triggers.watch", "triggers.watch_clients", "triggers.watches"}
 
 

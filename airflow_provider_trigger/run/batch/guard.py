@@ -11,14 +11,13 @@ from typing import TYPE_CHECKING, Any
 from airflow_provider_trigger.api.deadline import Deadline
 from airflow_provider_trigger.api.errors import ResponseError, TriggerDevError
 from airflow_provider_trigger.api.models.runs import Run
-from airflow_provider_trigger.log import Log
+from airflow_provider_trigger.cancel.outcome import not_canceled
 from airflow_provider_trigger.run.batch.cancel import BatchCancel, cancel_batch, wait_until
 from airflow_provider_trigger.run.batch.sending import Sending
-from airflow_provider_trigger.run.cancel_guard import CancelGuard
+from airflow_provider_trigger.run.cancel_guard import CancelGuard, Stop, seen
 from airflow_provider_trigger.run.find import LIST_LAG, RunFilter
 from airflow_provider_trigger.run.steps import Check, Steps
 from airflow_provider_trigger.run.threads import Threads
-from airflow_provider_trigger.wording import MAX_LINES, counted, enumeration
 
 if TYPE_CHECKING:
     from airflow_provider_trigger.api.client import TriggerDevClient
@@ -29,17 +28,20 @@ _THREADS = 16
 _SHARE_OF_ANSWERS = 0.5
 # Before each search for runs whose ids no answer has shown, in seconds.
 _PAUSES = (0.0, LIST_LAG / 2, LIST_LAG / 2)
-_EARLIER_RUNS = (
-    "Runs that an earlier try has started may still be running, as the list of runs could not be searched "
-    "(%s): a retry finds them. Without a retry, look for them in the dashboard by the tag %s"
-)
 
 
 class BatchGuard(CancelGuard):
     """The runs that a batch has started; an error that leaves the ``with`` statement cancels them."""
 
-    def __init__(self, client: TriggerDevClient, *, cancels: bool, time_limit: float, log: Log) -> None:
-        super().__init__(client, cancels=cancels, time_limit=time_limit, log=log)
+    def __init__(
+        self,
+        client: TriggerDevClient,
+        *,
+        cancels: bool,
+        time_limit: float,
+        tell: Callable[[Stop], object],
+    ) -> None:
+        super().__init__(client, cancels=cancels, time_limit=time_limit, tell=tell)
         self.run_ids: list[str | None] = []
         """Of the items, in their order; None for one that is not known, or not started."""
         self.sendings: list[Sending] = []
@@ -94,7 +96,7 @@ class BatchGuard(CancelGuard):
                     self.ended.update(run.id for run in runs if run.is_final)
 
     def take_up(self, pushed: Any) -> None:
-        """Cancel the runs that an earlier process of the task has started, whose XCom has their ids."""
+        """Cancel the runs that an earlier process of the task has started, and whose ids are in this XCom."""
         listed = pushed if isinstance(pushed, (list, tuple)) else [pushed]
         self.run_ids = [one if isinstance(one, str) else None for one in listed]
 
@@ -114,21 +116,28 @@ class BatchGuard(CancelGuard):
     def cancel(self) -> None:
         """Cancel all runs that have not ended; see the base class."""
         deadline = self._deadline()
+        stop = Stop(tag=self.tag)
         unanswered = self.collect_ids()
-        if not self._cancels:
-            self._note_unanswered(unanswered, ())
-            return
-        found = self._look_up(unanswered, deadline)
-        left = [one for one in self.known_ids if one not in self.ended and one not in self._accepted]
-        left += [one for one in found if one not in self._accepted]
-        if left:
-            self._client.exchange.breaker.has_worked = True  # a page in place of an answer passes
-            cancel = cancel_batch(left, self._client, self.threads, deadline=deadline)
-            self._accepted |= cancel.accepted
-            self._note_cancel(left, cancel)
-        self._note_unanswered(unanswered, set(found.values()))
+        found: dict[str, str | None] = {}
+        if self._cancels:
+            found = self._look_up(stop, unanswered, deadline)
+            left = [one for one in self.known_ids if one not in self.ended and one not in self._accepted]
+            left += [one for one in found if one not in self._accepted]
+            if left:
+                self._client.exchange.breaker.has_worked = True  # a page in place of an answer passes
+                cancel = cancel_batch(left, self._client, self.threads, deadline=deadline)
+                self._accepted |= cancel.accepted
+                _note_cancel(stop, left, cancel)
+        shown = set(found.values())
+        stop.unknown = sum(one.key not in shown for sending in unanswered for one in sending.part.requests)
+        stop.parts = [str(sending.part) for sending in unanswered]
+        errors = (sending.error for sending in unanswered)
+        stop.answer = next((error for error in errors if isinstance(error, ResponseError)), None)
+        self._untold.append(stop)
 
-    def _look_up(self, unanswered: Sequence[Sending], deadline: Deadline) -> dict[str, str | None]:
+    def _look_up(
+        self, stop: Stop, unanswered: Sequence[Sending], deadline: Deadline
+    ) -> dict[str, str | None]:
         """Return runs whose ids no answer has shown, with their keys; again once the list shows them all."""
         keys = {request.key for sending in unanswered for request in sending.part.requests}
         # Those of an earlier try are all known once each item has its run: what is replaced ends before.
@@ -150,34 +159,14 @@ class BatchGuard(CancelGuard):
                     break
         except TriggerDevError as error:
             if is_earlier:  # of others, the log says which items have no answer
-                self._later(self._log.error, _EARLIER_RUNS, str(error).rstrip("."), self.tag)
+                stop.search_error = error
         return found
 
-    def _note_cancel(self, run_ids: Collection[str], cancel: BatchCancel) -> None:
-        """Log later: a signal handler must not log."""
-        for run_id, run in list(cancel.checked.items()):  # a thread may still add to it
-            self._note(run_id, run)
-        if cancel.bulk_ids or not cancel.checked:
-            text = "The cancel of %d of %d runs was accepted%s"
-            bulk = f", and bulk action {', '.join(cancel.bulk_ids)} cancels all" if cancel.bulk_ids else ""
-            self._later(self._log.info, text, len(cancel.accepted), len(run_ids), bulk)
-        left = [run_id for run_id in run_ids if run_id not in cancel.accepted]
-        if left:
-            why = next(iter(cancel.errors.values()), "there was no time left")
-            text = "%s may still be running, as the cancel is not confirmed (%s): %s"
-            shown = ", ".join(left[:MAX_LINES]) + (" …" if len(left) > MAX_LINES else "")
-            self._later(self._log.error, text, counted(len(left), "run"), str(why).rstrip("."), shown)
 
-    def _note_unanswered(self, unanswered: Sequence[Sending], found: Collection[str | None]) -> None:
-        count = sum(one.key not in found for sending in unanswered for one in sending.part.requests)
-        if count:
-            text = (
-                "The server has %s the start of %s, which may be running (%s): a retry finds what was "
-                "started. Without a retry, look for the runs in the dashboard%s"
-            )
-            tag = f" by the tag {self.tag}" if self.tag else ""
-            parts = enumeration([sending.part for sending in unanswered])
-            errors = [one.error for one in unanswered if isinstance(one.error, ResponseError)]
-            answered = [f"answered {one.status} ({counted(one.tries, 'time')}) to" for one in errors]
-            how = (answered or ["not answered"])[0]
-            self._later(self._log.error, text, how, counted(count, "run"), parts, tag)
+def _note_cancel(stop: Stop, run_ids: Collection[str], cancel: BatchCancel) -> None:
+    checked = list(cancel.checked.items())  # a thread may still add to it
+    left = [run_id for run_id in run_ids if run_id not in cancel.accepted]
+    stop.results = [seen(run_id, check) for run_id, check in checked]
+    stop.results += [not_canceled(one, cancel.errors.get(one, "there was no time left")) for one in left]
+    stop.bulk_ids, stop.accepted = list(cancel.bulk_ids), len(cancel.accepted)
+    stop.count = len(run_ids) if cancel.bulk_ids or not checked else 0

@@ -1,142 +1,191 @@
-"""What a task returns or fails with when its run has ended, and whether it is retried."""
+"""What the ends of runs mean for their task: whether it fails, for good or not, and what XCom gets."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import pytest
 from fake_log import Log
 
 from airflow_provider_trigger._compat import AirflowException, AirflowFailException
+from airflow_provider_trigger.api.errors import TriggerDevError
 from airflow_provider_trigger.api.models.runs import Run
 from airflow_provider_trigger.api.models.statuses import FINAL_STATUSES, RETRY_STATUSES
 from airflow_provider_trigger.hooks.connection import Settings
-from airflow_provider_trigger.operators.conclusion import failure_of, for_xcom, reference_to
-from airflow_provider_trigger.run.output import OutputTooLargeError
+from airflow_provider_trigger.operators.conclusion import (
+    RunEnd,
+    check_fetched,
+    ends_of,
+    failure_of,
+    failure_of_batch,
+    for_xcom,
+)
+from airflow_provider_trigger.run.batch.outputs import Outputs
 from airflow_provider_trigger.run.waited import Waited, WaitEnd
 
-URL = "https://cloud.trigger.dev/runs/run_1"
+CONNECTION = Settings(
+    conn_id="mine",
+    base_url="https://api.trigger.dev",
+    secret_key="tr_prod_key",
+    user_agent="a test",
+    dashboard_url="https://cloud.trigger.dev",
+)
 
 
-@pytest.fixture
-def log() -> Log:
-    return Log()
+def waited(status: str | None, end: WaitEnd = WaitEnd.FINAL, **shown: Any) -> Waited:
+    run = Run.from_answer({"id": "run_x", "status": status} | shown) if status else None
+    return Waited(end=end, run=run)
 
 
-def connection(secret_key: str = "tr_prod_key") -> Settings:
-    return Settings(
-        conn_id="mine",
-        base_url="https://api.trigger.dev",
-        secret_key=secret_key,
-        user_agent="a test",
-        dashboard_url="https://cloud.trigger.dev",
+TIMED_OUT = waited("CANCELED", WaitEnd.TIMED_OUT)
+NOT_NEEDED = waited("CANCELED", WaitEnd.NOT_NEEDED)
+NO_VERSION = waited("QUEUED", WaitEnd.NO_VERSION)
+REJECTED = waited(None, WaitEnd.REJECTED)
+
+
+def ends(*each: Waited | str, retry_statuses: Sequence[str] = RETRY_STATUSES) -> list[RunEnd]:
+    """Make what became of items whose runs are run_0, run_1 …"""
+    found = {f"run_{number}": waited(one) if isinstance(one, str) else one for number, one in enumerate(each)}
+    return ends_of(
+        list(found),
+        found,
+        connection=CONNECTION,
+        timeouts={"timeout": 60.0, "execution_timeout": None},
+        retry_statuses=retry_statuses,
     )
 
 
-def run(status: str, **fields: Any) -> Run:
-    return Run.from_answer({"id": "run_1", "status": status, "taskIdentifier": "resize"} | fields)
-
-
-def failure(waited: Waited, log: Log | None = None, **changes: Any) -> AirflowException:
-    arguments: dict[str, Any] = {
-        "connection": connection(),
-        "timeouts": {"timeout": 60, "execution_timeout": None},
-        "retry_statuses": RETRY_STATUSES,
-        "log": log or Log(),
-    }
-    return failure_of(waited, "run_1", **arguments | changes)
-
-
 @pytest.mark.parametrize("status", sorted(FINAL_STATUSES - {"COMPLETED", "COMPLETED_SUCCESSFULLY"}))
-def test_the_final_status_says_whether_the_task_is_retried(status: str) -> None:
-    error = failure(Waited(end=WaitEnd.FINAL, run=run(status)))
-    assert isinstance(error, AirflowFailException) == (status not in RETRY_STATUSES)
-    assert str(error) == f"Run run_1 of Trigger.dev task 'resize' ended with status {status}. {URL}"
-    for statuses in ([status], []):
-        error = failure(Waited(end=WaitEnd.FINAL, run=run(status)), retry_statuses=statuses)
-        assert isinstance(error, AirflowFailException) == (not statuses)
-
-
-def test_the_stack_trace_is_in_the_log_and_not_in_the_error(log: Log) -> None:
-    shown = {"name": "Error", "message": "no such file", "stackTrace": "at resize.ts:5"}
-    error = failure(Waited(end=WaitEnd.FINAL, run=run("FAILED", error=shown, attemptCount=2)), log)
-    assert log.leveled == [("error", "Stack trace of run run_1:\nat resize.ts:5")]
-    assert "after 2 attempts: Error: no such file" in str(error)
-    assert "resize.ts" not in str(error)
+@pytest.mark.parametrize("statuses", [RETRY_STATUSES, FINAL_STATUSES, ()])
+def test_the_final_status_says_whether_the_task_is_retried(status: str, statuses: Sequence[str]) -> None:
+    [end] = ends(status, retry_statuses=statuses)
+    assert isinstance(failure_of(end, log=Log()), AirflowFailException) == (status not in statuses)
 
 
 @pytest.mark.parametrize(
-    ("end", "is_retried", "text"),
+    ("each", "is_retried"),
     [
-        (WaitEnd.TIMED_OUT, True, "did not end within its time limit (timeout=60 s)"),
-        (
-            WaitEnd.NO_VERSION,
-            False,
-            "no deployed version in this environment has the Trigger.dev task 'resize' (or its queue)",
-        ),
-        (
-            WaitEnd.REJECTED,
-            True,
-            "The server rejects the status checks of run run_1 of Trigger.dev task 'resize', which may still "
-            "be running: 401",
-        ),
+        ((TIMED_OUT,), True),
+        ((NO_VERSION,), False),
+        ((REJECTED,), True),
+        (("FAILED", "CANCELED"), True),
+        (("CANCELED", "EXPIRED"), False),
+        (("CANCELED", TIMED_OUT), True),
+        (("CANCELED", NO_VERSION), False),
+        (("CANCELED", NOT_NEEDED), False),
+        (("COMPLETED", NOT_NEEDED), True),
     ],
 )
-def test_after_a_wait_that_ended_before_its_run_the_task_is_retried_where_that_may_help(
-    end: WaitEnd, is_retried: bool, text: str
-) -> None:
-    error = failure(Waited(end=end, run=run("EXECUTING"), error="401"))
+def test_the_task_is_retried_if_one_of_its_runs_may_do_better(each: Any, is_retried: bool) -> None:
+    error = failure_of_batch(ends(*each), fail_on="any", log=Log())
     assert isinstance(error, AirflowFailException) != is_retried
-    assert text in str(error)
-    assert str(error).endswith(URL)
 
 
-def test_with_a_development_key_a_missing_version_names_the_command_that_must_run() -> None:
-    waited = Waited(end=WaitEnd.NO_VERSION, run=run("CANCELED"), is_canceled=True)
-    assert "npx trigger.dev@latest dev" in str(failure(waited, connection=connection("tr_dev_key")))
-    assert "npx" not in str(failure(waited))
-
-
-def test_a_run_that_was_never_seen_is_named_too() -> None:
-    error = failure(Waited(end=WaitEnd.REJECTED, run=None, error="404"))
-    assert str(error).startswith("The server rejects the status checks of run run_1, which may still be runn")
-
-
-# XCom
-
-
-@pytest.mark.parametrize("output", [None, 0, "", "text", {"a": 1}])
-def test_a_small_output_goes_into_xcom_as_it_is(log: Log, output) -> None:
-    assert for_xcom(output, "run_1", max_size=1000, log=log) == output
-    assert log.lines == []
-
-
-def test_the_limit_itself_is_not_too_large(log: Log) -> None:
-    output = {"text": "x" * 100}
-    size = len('{"text":""}') + 100
-    assert for_xcom(output, "run_1", max_size=size, log=log) is output
-    assert for_xcom(output, "run_1", max_size=size - 1, log=log) == {"run_id": "run_1", "output_size": size}
-
-
-def test_of_a_large_one_xcom_gets_a_reference_with_a_warning(log: Log) -> None:
-    assert for_xcom("x" * 998, "run_1", max_size=999, log=log) == {"run_id": "run_1", "output_size": 1000}
-    assert log.leveled == [
-        (
-            "warning",
-            "The output of run run_1 has 1000 bytes, more than max_output_size=999: XCom gets a reference to "
-            "it; TriggerDevHook.get_output('run_1') returns the output",
-        )
+def test_what_became_of_each_item_goes_into_xcom() -> None:
+    failed = waited("FAILED", error={"name": "Error", "message": "x" * 900})
+    results = [end.to_dict() for end in ends("COMPLETED", failed, "EXPIRED", TIMED_OUT, waited(None))]
+    assert [result["status"] for result in results] == ["COMPLETED", "FAILED", "EXPIRED", "CANCELED", None]
+    limit = "did not end within its time limit (timeout=60 s)"
+    assert [result["error"] for result in results] == [
+        None,
+        "Error: " + "x" * 493,
+        "ended with status EXPIRED",
+        f"Run run_x {limit}. It was canceled. https://cloud.trigger.dev/runs/run_3",
+        f"Run run_4 {limit}. It was not canceled. https://cloud.trigger.dev/runs/run_4",
     ]
 
 
-def test_with_a_limit_of_nothing_every_output_is_a_reference(log: Log) -> None:
-    assert for_xcom(None, "run_1", max_size=0, log=log) == {"run_id": "run_1", "output_size": 4}
+# Batches
 
 
-@pytest.mark.parametrize("size", [17_000_000, None])
-def test_of_one_that_is_too_large_to_be_fetched_too_with_the_size_as_far_as_it_is_known(
-    log: Log, size: int | None
-) -> None:
-    error = OutputTooLargeError("run_1", limit=16 * 1024 * 1024, size=size)
-    assert reference_to(error, "run_1", log=log) == {"run_id": "run_1", "output_size": size}
-    assert log.leveled == [("warning", f"XCom gets a reference. {error}")]
+@pytest.mark.parametrize(
+    ("fail_on", "each", "fails"),
+    [
+        ("any", (), False),
+        ("any", ("COMPLETED", "FAILED"), True),
+        ("all", ("COMPLETED", "FAILED"), False),
+        ("all", ("FAILED", "CANCELED"), True),
+        ("all", ("FAILED", NOT_NEEDED), True),
+        ("all", ("COMPLETED", "FAILED", NOT_NEEDED), False),
+        ("never", ("FAILED", "FAILED"), False),
+        ("never", ("COMPLETED",), False),
+    ],
+)
+def test_failures_count_as_fail_on_says(fail_on: str, each: Any, fails: bool) -> None:
+    log = Log()
+    assert (failure_of_batch(ends(*each), fail_on=fail_on, log=log) is not None) == fails
+    text = failure_of_batch(ends(*each), fail_on="any", log=Log())
+    is_warned = text is not None and not fails
+    assert log.lines == [f"The task does not fail for it (fail_on='{fail_on}'): {text}"] * is_warned
+
+
+ALIVE = replace(waited("EXECUTING", WaitEnd.NOT_NEEDED), error="the cancel failed: answered 503")
+ITEM_0 = "item 0: Run run_x ended with status FAILED. https://cloud.trigger.dev/runs/run_0"
+
+
+@pytest.mark.parametrize(
+    ("each", "text"),
+    [
+        (
+            ("FAILED", NOT_NEEDED, NOT_NEEDED),
+            f"1 of 3 runs did not complete: {ITEM_0}. 2 others were canceled, as one had failed "
+            "(cancel_others=True)",
+        ),
+        (
+            ("FAILED", ALIVE),
+            f"2 of 2 runs did not complete: {ITEM_0}; item 1: Run run_x was not needed any more, as another "
+            "run had failed. It may still be running: the cancel failed: answered 503. "
+            "https://cloud.trigger.dev/runs/run_1",
+        ),
+        (
+            ("COMPLETED", NOT_NEEDED, NOT_NEEDED),
+            "2 of 3 runs were canceled, as another one had failed (cancel_others=True); that one has "
+            "completed after all",
+        ),
+    ],
+)
+def test_what_was_canceled_because_of_another_one_is_counted_apart(each: Any, text: str) -> None:
+    assert str(failure_of_batch(ends(*each), fail_on="any", log=Log())) == text
+
+
+def test_the_first_ten_are_named_and_the_rest_is_counted() -> None:
+    log = Log()
+    each = [waited("FAILED", error={"message": "boom", "stackTrace": "at line 1"})] * 12
+    text = str(failure_of_batch(ends("COMPLETED", *each), fail_on="any", log=log))
+    assert text.startswith("12 of 13 runs did not complete: item 1: Run run_x ended with status FAILED: boo")
+    assert text.endswith(" … and 2 more")
+    assert "; item 10: " in text
+    assert len(log.of("error")) == 10
+
+
+@pytest.mark.parametrize(
+    ("fail_on", "has_others", "fails"),
+    [("any", True, True), ("all", True, False), ("never", True, False), ("never", False, True)],
+)
+def test_outputs_that_cannot_be_fetched(fail_on: str, has_others: bool, fails: bool) -> None:
+    log, outputs, both = Log(), Outputs(max_size=100), ends("COMPLETED", "COMPLETED")
+    outputs.sizes = {"run_0": 1} if has_others else {}
+    outputs.errors["run_1"] = TriggerDevError("broken")
+    text = "1 output missing: item 1: run run_1 is COMPLETED, but its output cannot be fetched: broken. "
+    text += "https://cloud.trigger.dev/runs/run_1"
+
+    def check() -> None:
+        check_fetched(both, outputs, connection=CONNECTION, fail_on=fail_on, log=log)
+
+    if fails:
+        with pytest.raises(AirflowException) as raised:
+            check()
+        assert (str(raised.value), log.lines) == (text, [])
+    else:
+        check()
+        assert log.lines == [f"The task does not fail for it (fail_on='{fail_on}'): {text}"]
+
+
+def test_the_limit_of_an_output_is_not_too_large() -> None:
+    log, output = Log(), {"text": "x" * 100}
+    size = len('{"text":""}') + 100
+    assert for_xcom(output, "run_1", max_size=size, log=log) is output
+    assert log.lines == []
+    assert for_xcom(output, "run_1", max_size=size - 1, log=log) == {"run_id": "run_1", "output_size": size}

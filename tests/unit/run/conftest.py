@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
 import pytest
 from in_process import client, log, lost, network, server, without_listed_keys
 from patient_clock import PatientClock
 
 from airflow_provider_trigger.api.models.runs import Run
+from airflow_provider_trigger.report import stops
 
 __all__ = ["client", "log", "lost", "network", "server", "without_listed_keys"]
 
@@ -17,6 +19,12 @@ __all__ = ["client", "log", "lost", "network", "server", "without_listed_keys"]
 def make_run() -> Callable[..., Run]:
     """Make a run as the API shows it."""
     return lambda status="EXECUTING", **shown: Run.from_answer({"id": "run_1", "status": status} | shown)
+
+
+@pytest.fixture
+def tell(log):
+    """Log what came of each cancel of a guard."""
+    return partial(stops.tell, log, "mine")
 
 
 @pytest.fixture

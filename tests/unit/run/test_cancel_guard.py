@@ -23,9 +23,9 @@ class TimeLimitError(BaseException):
 
 
 @pytest.fixture
-def make_guard(client, virtual_time, log):
+def make_guard(client, virtual_time, tell):
     def make(*, cancels: bool = True) -> CancelGuard:
-        return CancelGuard(client, cancels=cancels, time_limit=4.0, log=log)
+        return CancelGuard(client, cancels=cancels, time_limit=4.0, tell=tell)
 
     return make
 
@@ -226,7 +226,9 @@ def test_a_cancel_that_fails_is_logged_and_not_raised(
     fail(guard, StoppedError())  # the last chance
     assert run.status == "CANCELED"
     [line] = log.of("error")
-    assert line.startswith(f"Run {run.id} may still be running: POST /api/v2/runs/{run.id}/cancel ")
+    assert line.startswith(
+        f"Run {run.id} may still be running: cancel failed: POST /api/v2/runs/{run.id}/cancel "
+    )
     assert line.endswith(WHAT_TO_DO)
 
 
@@ -318,7 +320,9 @@ def test_a_lookup_that_fails_is_logged_and_not_raised(guard: CancelGuard, networ
     with guard:
         guard.stop()
     [line] = log.of("error")
-    assert line.startswith("Run of this task may still be running: POST /api/v1/tasks/resize/trigger ")
+    assert line.startswith(
+        "Run of this task may still be running: cancel failed: POST /api/v1/tasks/resize/trigger "
+    )
 
 
 def test_an_error_of_any_kind_keeps_the_first_one(guard: CancelGuard, client, log, monkeypatch) -> None:
@@ -328,14 +332,14 @@ def test_an_error_of_any_kind_keeps_the_first_one(guard: CancelGuard, client, lo
     monkeypatch.setattr(client, "call", call)
     guard.run_id = "run_1"
     fail(guard, TimeLimitError())
-    assert log.of("error") == [f"Run run_1 may still be running: a bug in X{WHAT_TO_DO}"]
+    assert log.of("error") == [f"Run run_1 may still be running: cancel failed: a bug in X{WHAT_TO_DO}"]
 
 
 # A key that was changed
 
 
 @pytest.fixture
-def rotated(server, connect, network, virtual_time, log):
+def rotated(server, connect, network, virtual_time, tell):
     """A guard whose key was changed at the server, and how often the new one was fetched."""
     fetched: list[str] = []
 
@@ -345,7 +349,7 @@ def rotated(server, connect, network, virtual_time, log):
 
     key = SecretKey("tr_prod_of_before", fetch=fetch)
     client, _ = connect(network, key=key)
-    return CancelGuard(client, cancels=True, time_limit=4.0, log=log), fetched, key
+    return CancelGuard(client, cancels=True, time_limit=4.0, tell=tell), fetched, key
 
 
 def test_in_a_signal_handler_no_key_is_fetched_and_afterwards_it_is(server, rotated, log) -> None:

@@ -39,8 +39,8 @@ class Wait:
         return what if what is ERROR else Run.from_answer({"id": run_id, "status": what})
 
 
-def test_up_to_20_runs_are_each_named(log, clock) -> None:
-    wait = Wait(20, log, clock)
+def test_up_to_10_runs_are_each_named(log, clock) -> None:
+    wait = Wait(10, log, clock)
     assert wait.hear(wait.ids, "COMPLETED") == [f"Run {one} is COMPLETED" for one in wait.ids]
 
 

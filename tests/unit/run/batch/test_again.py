@@ -42,8 +42,8 @@ REQUESTS = {
 
 
 @pytest.fixture
-def guard(client, batch_time, log) -> Iterator[BatchGuard]:
-    made = BatchGuard(client, cancels=True, time_limit=4.0, log=log)
+def guard(client, batch_time, tell) -> Iterator[BatchGuard]:
+    made = BatchGuard(client, cancels=True, time_limit=4.0, tell=tell)
     made.run_ids = [None] * 3
     yield made
     made.threads.close()

@@ -19,9 +19,9 @@ POST, GET = "POST /api/v2/tasks/batch", "GET /api/v2/batches/"
 
 
 @pytest.fixture
-def guard(client, virtual_time, log, monkeypatch: pytest.MonkeyPatch) -> CancelGuard:
+def guard(client, virtual_time, tell, monkeypatch: pytest.MonkeyPatch) -> CancelGuard:
     monkeypatch.setattr("airflow_provider_trigger.run.batch.sending.time", virtual_time)
-    return CancelGuard(client, cancels=True, time_limit=4.0, log=log)
+    return CancelGuard(client, cancels=True, time_limit=4.0, tell=tell)
 
 
 def new_sending(count: int = 3) -> Sending:

@@ -31,8 +31,8 @@ def requests(count: int, payload: Any = None) -> dict[int, TaskRequest]:
 
 
 @pytest.fixture
-def guard(client, batch_time, log) -> Iterator[BatchGuard]:
-    made = BatchGuard(client, cancels=True, time_limit=4.0, log=log)
+def guard(client, batch_time, tell) -> Iterator[BatchGuard]:
+    made = BatchGuard(client, cancels=True, time_limit=4.0, tell=tell)
     yield made
     made.threads.close()
 

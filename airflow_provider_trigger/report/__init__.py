@@ -1,0 +1,1 @@
+"""What is said of runs: each text once, made from what became of them."""

@@ -1,0 +1,208 @@
+"""What is said of the runs that an operator or a callback was to cancel."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, assert_never
+
+from airflow_provider_trigger.cancel.grouping import failures
+from airflow_provider_trigger.cancel.outcome import CancelOutcome, CancelResult
+from airflow_provider_trigger.log import Line
+from airflow_provider_trigger.sources.problems import Reaction, problems_of_sources
+from airflow_provider_trigger.sources.run_ids import hint
+from airflow_provider_trigger.wording import MAX_LINES, counted, enumeration
+
+if TYPE_CHECKING:
+    from airflow_provider_trigger.cancel.search import Search
+    from airflow_provider_trigger.sources.run_ids import RunIds
+
+NOTHING_CANCELED = "No run ids were found, so nothing was canceled"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Report:
+    """The outcome of a cancellation as a whole."""
+
+    runs: int
+    summary: str
+    problems: list[str]
+    """Why it failed, the most important first; empty if it did not."""
+    warnings: list[str]
+    """What to check although it did not fail."""
+    retryable: bool
+
+    def __str__(self) -> str:
+        return f"{self.summary} - {'; '.join(self.problems)}" if self.problems else self.summary
+
+
+def make_report(
+    *,
+    results: Sequence[CancelResult],
+    ids: RunIds,
+    conn_id: str,
+    on_not_found: Reaction,
+    on_empty: Reaction,
+    rejection: str | None = None,
+    stopped: bool = False,
+) -> Report:
+    """
+    Decide what failed, and describe it in one line.
+
+    ``rejection`` says what to do about a secret key that the server rejected.
+    """
+    environment = _unknown_environment(results, conn_id)
+    problems = ["Airflow stopped the task before its work was done"] if stopped else []
+    if rejection:
+        problems = [f"Connection {conn_id!r}: the secret key was rejected: {rejection}"]
+    problems += runs_left(results, ids)
+    for name, is_unconfirmed in (("not canceled", False), ("not confirmed", True)):
+        if reasons := failures(one for one in results if one.is_unconfirmed is is_unconfirmed):
+            problems.append(f"{name}: {reasons}")
+    if on_not_found == "fail" and (unknown := _not_found(results)):
+        named = (f"{run_id} ({text})" if (text := hint(run_id)) else run_id for run_id in unknown)
+        problems.append(f"not found: {enumeration(named)}")
+        problems += environment
+    problems += problems_of_sources(ids, on_empty)
+    helps = stopped or bool(ids.failed) or any(result.retryable for result in results if result.error)
+    return Report(
+        runs=len(results),
+        summary=summary(results),
+        problems=problems,
+        warnings=[] if on_not_found == "fail" else environment,
+        retryable=helps and not rejection,
+    )
+
+
+def summary(results: Sequence[CancelResult]) -> str:
+    """Return, for example, ``16 Trigger.dev runs: 12 canceled, 3 already completed, 1 not found``."""
+    counts = Counter(result.outcome for result in results)
+    parts = [f"{counts[outcome]} {_words(outcome)}" for outcome in CancelOutcome if counts[outcome]]
+    return counted(len(results), "Trigger.dev run") + (f": {', '.join(parts)}" if parts else "")
+
+
+def _words(outcome: CancelOutcome) -> str:
+    return outcome.value.replace("_", " ")
+
+
+def runs_left(results: Iterable[CancelResult], ids: RunIds) -> list[str]:
+    """Return how many runs were not canceled, by their last known status, and whether there are others."""
+    all_failed = [result for result in results if result.outcome is CancelOutcome.FAILED]
+    failed = [result for result in all_failed if not result.is_unconfirmed]
+    counts = Counter(result.status or "unknown" for result in failed)
+    texts = []
+    if unconfirmed := len(all_failed) - len(failed):
+        texts.append(f"the cancel of {counted(unconfirmed, 'run')} was requested, and is not confirmed")
+    if failed:
+        each = (f"{status}: {count}" for status, count in counts.most_common())
+        status = ", ".join(each if len(counts) > 1 else counts)
+        texts.append(f"{counted(len(failed), 'run')} may still run (status {status})")
+    if ids.failed or ids.invalid:
+        texts.append("runs whose ids could not be read may still run")
+    return texts
+
+
+@contextmanager
+def adding_runs_left(ids: RunIds, *, origin: str = "", searched: bool = False) -> Iterator[None]:
+    """
+    Make the text of an error name how many runs may still run, as Airflow logs no more than that text.
+
+    ``searched``: there may be others than those that were gathered, which were to be searched.
+    """
+    try:
+        yield
+    except Exception as error:
+        # Any error, among them what Airflow raises where it cannot get a connection.
+        left = [f"{counted(len(ids.found), 'run')} may still run"] if ids.found or not searched else []
+        left += ["runs that were not found yet may still run"] if searched else []
+        error.args = ("; ".join((f"{origin}{error}", *left, *runs_left((), ids))),)
+        raise
+
+
+def _not_found(results: Iterable[CancelResult]) -> list[str]:
+    """Return the ids of given runs that this key's environment does not have; a descendant may vanish."""
+    return [
+        result.run_id
+        for result in results
+        if result.outcome is CancelOutcome.NOT_FOUND and result.parent_run_id is None
+    ]
+
+
+def _unknown_environment(results: Sequence[CancelResult], conn_id: str) -> list[str]:
+    """Return what to check if none of the runs was found; nothing if one was, or if their ids have hints."""
+    unknown = _not_found(results)
+    if not results or len(unknown) < len(results) or all(map(hint, unknown)):
+        return []
+    return [
+        "None of the runs was found: does the secret key of connection "
+        f"{conn_id!r} belong to another environment?"
+    ]
+
+
+def each_run(
+    results: Sequence[CancelResult], run_url: Callable[[str], str], *, on_not_found: Reaction
+) -> Iterator[Line]:
+    """Yield a line for each of up to :data:`MAX_LINES` runs; of more, only failed and not found ones."""
+    if len(results) > MAX_LINES:
+        shown = (CancelOutcome.FAILED, CancelOutcome.NOT_FOUND)
+        results = [result for result in results if result.outcome in shown]
+    for result in results[:MAX_LINES]:
+        note = hint(result.run_id) if result.outcome is CancelOutcome.NOT_FOUND else result.error
+        task = result.task_identifier or "Trigger.dev task unknown"
+        child = f", child of {result.parent_run_id}" if result.parent_run_id else ""
+        text = (
+            f"{result.run_id} ({task}{child}): {_words(result.outcome)}, {result.status or 'status unknown'}"
+        )
+        is_problem = _is_problem(result, on_not_found)
+        yield (
+            "error" if is_problem else "info",
+            f"{text}{f' - {note}' if note else ''} {run_url(result.run_id)}",
+        )
+
+
+def _is_problem(result: CancelResult, on_not_found: Reaction) -> bool:
+    match result.outcome:
+        case CancelOutcome.CANCELED | CancelOutcome.ALREADY_COMPLETED:
+            return False
+        case CancelOutcome.NOT_FOUND:
+            return on_not_found == "fail" and result.parent_run_id is None
+        case CancelOutcome.FAILED:
+            return True
+        case other:
+            assert_never(other)
+
+
+def of_search(search: Search | None) -> Iterator[Line]:
+    """Yield which descendants the search may have missed, and whether it did without the query."""
+    if search is None:
+        return
+    if search.query_error is not None:
+        yield (
+            "info",
+            f"Descendants were searched with status checks, as the query failed: {search.query_error}",
+        )
+    reasons = []
+    if not search.is_over:
+        reasons.append("the search was not finished")
+    if search.query_error is not None and search.unreadable:
+        each = (f"{run_id} ({error})" for run_id, error in search.unreadable.items())
+        reasons.append(f"these runs could not be checked: {enumeration(each)}")
+    if search.is_cut_off:
+        reasons.append("the query shows no more than 10,000 runs")
+    if reasons:
+        yield "warning", f"Descendants may be missing, and still run: {'; '.join(reasons)}"
+
+
+def of_callback(report: Report) -> Line:
+    """Return what a callback did."""
+    text = str(report) if report.runs or report.problems else NOTHING_CANCELED
+    return ("error" if report.problems else "info"), text
+
+
+def unterminated(results: Iterable[CancelResult], timeout: float) -> Iterator[Line]:
+    """Yield which runs are CANCELED, but not known to be terminated within so many seconds."""
+    canceled = [result for result in results if result.outcome is CancelOutcome.CANCELED]
+    if run_ids := [result.run_id for result in canceled if not result.terminated]:
+        yield "warning", f"Canceled, but not terminated within {timeout:g} s: {enumeration(run_ids)}"

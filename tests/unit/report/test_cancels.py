@@ -1,0 +1,288 @@
+"""What is said of runs that were to be canceled."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from airflow_provider_trigger.api.errors import TransportError
+from airflow_provider_trigger.cancel.outcome import CancelOutcome, CancelResult, Label, Reason
+from airflow_provider_trigger.cancel.search import Search
+from airflow_provider_trigger.report.cancels import (
+    Report,
+    adding_runs_left,
+    each_run,
+    make_report,
+    of_callback,
+    of_search,
+    unterminated,
+)
+from airflow_provider_trigger.sources.run_ids import RunIds
+from airflow_provider_trigger.wording import MAX_LINES
+
+ENVIRONMENT = (
+    "None of the runs was found: does the secret key of connection 'x' belong to another environment?"
+)
+UNREAD = "runs whose ids could not be read may still run"
+
+
+def result(run_id: str = "run_1", outcome: str = "canceled", **fields: Any) -> CancelResult:
+    return CancelResult(run_id=run_id, outcome=CancelOutcome(outcome), **fields)
+
+
+def failed(run_id: str = "run_1", status: str | None = None, **fields: Any) -> CancelResult:
+    return result(run_id, "failed", status=status, **{"request": "busy"} | fields)
+
+
+UNKNOWN = result("run_x", "not_found")
+
+
+def gathered(*values: Any, failed: str | None = None) -> RunIds:
+    ids = RunIds()
+    for number, value in enumerate(values):
+        ids.add(value, source=f"source {number}")
+    ids.failed += [failed] if failed else []
+    return ids
+
+
+def report(*results: CancelResult, ids: RunIds | None = None, **options: Any) -> Report:
+    defaults: dict[str, Any] = {"conn_id": "x", "on_not_found": "fail", "on_empty": "ignore"}
+    return make_report(results=results, ids=ids or RunIds(), **defaults | options)
+
+
+@pytest.mark.parametrize(
+    ("results", "options", "summary", "problems"),
+    [
+        ([], {}, "0 Trigger.dev runs", []),
+        ([result()], {}, "1 Trigger.dev run: 1 canceled", []),
+        (
+            [failed(), UNKNOWN, result("run_2", "already_completed"), *[result()] * 12],
+            {},
+            "15 Trigger.dev runs: 12 canceled, 1 already completed, 1 not found, 1 failed",
+            ["1 run may still run (status unknown)", "not canceled: run_1: busy", "not found: run_x"],
+        ),
+        (
+            [failed(), *[failed(status="EXECUTING")] * 2],
+            {},
+            "3 Trigger.dev runs: 3 failed",
+            [
+                "3 runs may still run (status EXECUTING: 2, unknown: 1)",
+                "not canceled: run_1, run_1, run_1: busy",
+            ],
+        ),
+        (
+            [failed(is_unconfirmed=True), failed("run_2", "QUEUED")],
+            {},
+            "2 Trigger.dev runs: 2 failed",
+            [
+                "the cancel of 1 run was requested, and is not confirmed",
+                "1 run may still run (status QUEUED)",
+                "not canceled: run_2: busy",
+                "not confirmed: run_1: busy",
+            ],
+        ),
+        (
+            [result()],
+            {"ids": gathered(["run_1", 7], failed="no XCom")},
+            "1 Trigger.dev run: 1 canceled",
+            [UNREAD, str(gathered([None, 7]).invalid[0]), "no XCom"],
+        ),
+        (
+            [failed()],
+            {"rejection": "check it", "stopped": True},
+            "1 Trigger.dev run: 1 failed",
+            [
+                "Connection 'x': the secret key was rejected: check it",
+                "1 run may still run (status unknown)",
+                "not canceled: run_1: busy",
+            ],
+        ),
+        (
+            [result()],
+            {"stopped": True},
+            "1 Trigger.dev run: 1 canceled",
+            ["Airflow stopped the task before its work was done"],
+        ),
+        ([UNKNOWN], {}, "1 Trigger.dev run: 1 not found", ["not found: run_x", ENVIRONMENT]),
+        ([UNKNOWN, result()], {"on_not_found": "ignore"}, "2 Trigger.dev runs: 1 canceled, 1 not found", []),
+        (
+            [result("batch_1", "not_found")],
+            {},
+            "1 Trigger.dev run: 1 not found",
+            ["not found: batch_1 ('batch_1' is a batch's id, not a run's: give the batch's runs)"],
+        ),
+        # A descendant may vanish.
+        (
+            [result(), result("run_2", "not_found", parent_run_id="run_1")],
+            {},
+            "2 Trigger.dev runs: 1 canceled, 1 not found",
+            [],
+        ),
+        ([], {"ids": gathered([])}, "0 Trigger.dev runs", []),
+        ([], {"ids": gathered([]), "on_empty": "fail"}, "0 Trigger.dev runs", ["source 0 is an empty list"]),
+    ],
+)
+def test_a_report_has_a_summary_and_what_is_wrong(
+    results: list[CancelResult], options: dict[str, Any], summary: str, problems: list[str]
+) -> None:
+    made = report(*results, **options)
+    assert (made.summary, made.problems) == (summary, problems)
+    assert str(made) == (f"{summary} - {'; '.join(problems)}" if problems else summary)
+    assert made.warnings == []
+
+
+def test_where_unknown_runs_are_ignored_the_key_of_another_environment_is_a_warning() -> None:
+    assert report(UNKNOWN, on_not_found="ignore").warnings == [ENVIRONMENT]
+
+
+def test_a_report_of_very_many_failures_is_short() -> None:
+    results = [failed(f"run_{n}", reasons=(Reason(Label.REQUEST, f"GET run_{n}"),)) for n in range(100_000)]
+    assert len(str(report(*results, ids=gathered(list(range(12)))))) < 2000
+
+
+@pytest.mark.parametrize(
+    ("results", "options", "retryable"),
+    [
+        ([failed(retryable=False), failed(retryable=True)], {}, True),
+        ([failed(retryable=False)], {}, False),
+        ([UNKNOWN], {}, False),
+        ([], {"ids": gathered(7)}, False),
+        ([], {"ids": gathered(None), "on_empty": "fail"}, False),
+        ([failed(retryable=False)], {"ids": gathered(failed="down")}, True),
+        ([], {"stopped": True}, True),
+        ([failed(retryable=True)], {"stopped": True, "rejection": "check it"}, False),
+    ],
+)
+def test_another_try_is_worth_it_if_it_may_cure_one_of_the_problems(
+    results: list[CancelResult], options: dict[str, Any], retryable: bool
+) -> None:
+    assert report(*results, **options).retryable is retryable
+
+
+# The log
+
+
+@pytest.mark.parametrize(
+    ("one", "on_not_found", "level", "text"),
+    [
+        (
+            result(status="CANCELED", task_identifier="mail"),
+            "fail",
+            "info",
+            "run_1 (mail): canceled, CANCELED",
+        ),
+        (
+            failed(parent_run_id="run_0"),
+            "ignore",
+            "error",
+            "run_1 (Trigger.dev task unknown, child of run_0): failed, status unknown - busy",
+        ),
+        (UNKNOWN, "fail", "error", "run_x (Trigger.dev task unknown): not found, status unknown"),
+        (UNKNOWN, "ignore", "info", "run_x (Trigger.dev task unknown): not found, status unknown"),
+        (
+            result("batch_1", "not_found", parent_run_id="run_0"),
+            "fail",
+            "info",
+            "batch_1 (Trigger.dev task unknown, child of run_0): not found, status unknown - 'batch_1' is a "
+            "batch's id, not a run's: give the batch's runs",
+        ),
+    ],
+)
+def test_the_line_of_a_run(one: CancelResult, on_not_found: Any, level: str, text: str) -> None:
+    lines = each_run([one], "https://d.test/{}".format, on_not_found=on_not_found)
+    assert list(lines) == [(level, f"{text} https://d.test/{one.run_id}")]
+
+
+@pytest.mark.parametrize(
+    ("results", "count"),
+    [
+        ([result()] * MAX_LINES, MAX_LINES),
+        ([*[result()] * MAX_LINES, UNKNOWN, failed()], 2),
+        ([failed()] * 500, MAX_LINES),
+    ],
+)
+def test_of_more_than_a_hundred_only_failed_and_unknown_ones_get_a_line(
+    results: list[CancelResult], count: int
+) -> None:
+    assert len(list(each_run(results, str, on_not_found="fail"))) == count
+
+
+def test_canceled_runs_that_are_not_terminated_are_a_warning() -> None:
+    results = [result("run_1"), result("run_2", terminated=True), failed("run_3"), result("run_4")]
+    assert list(unterminated(results, 90)) == [
+        ("warning", "Canceled, but not terminated within 90 s: run_1, run_4")
+    ]
+    assert list(unterminated(results[1:3], 90)) == []
+
+
+@pytest.mark.parametrize(
+    ("made", "level", "text"),
+    [
+        (report(result()), "info", "1 Trigger.dev run: 1 canceled"),
+        (report(ids=gathered([])), "info", "No run ids were found, so nothing was canceled"),
+        (report(ids=gathered(failed="down")), "error", f"0 Trigger.dev runs - {UNREAD}; down"),
+    ],
+)
+def test_the_last_line_of_a_callback(made: Report, level: str, text: str) -> None:
+    assert of_callback(made) == (level, text)
+
+
+def searched(*, is_over: bool = True, **fields: Any) -> Search:
+    search = Search(lambda *_: None)
+    for name, value in fields.items():
+        setattr(search, name, value)
+    if not is_over:
+        search.add(["run_1"], now=0.0)
+    return search
+
+
+LOST = TransportError("lost")
+WITHOUT_QUERY = ("info", "Descendants were searched with status checks, as the query failed: lost")
+MISSING = "Descendants may be missing, and still run: "
+
+
+@pytest.mark.parametrize(
+    ("search", "lines"),
+    [
+        (None, []),
+        (searched(unreadable={"run_2": LOST}), []),
+        (searched(query_error=LOST), [WITHOUT_QUERY]),
+        (
+            searched(query_error=LOST, unreadable={"run_2": LOST}, is_cut_off=True, is_over=False),
+            [
+                WITHOUT_QUERY,
+                (
+                    "warning",
+                    f"{MISSING}the search was not finished; these runs could not be checked: run_2 (lost); "
+                    "the query shows no more than 10,000 runs",
+                ),
+            ],
+        ),
+    ],
+)
+def test_a_search_says_what_it_may_have_missed(search: Search | None, lines: list[Any]) -> None:
+    assert list(of_search(search)) == lines
+
+
+# An error that leaves no results
+
+
+@pytest.mark.parametrize(
+    ("ids", "options", "text"),
+    [
+        (gathered(["run_1", "run_2"]), {}, "100 % wrong; 2 runs may still run"),
+        (gathered(["run_1", 7]), {"origin": "Dag: "}, f"Dag: 100 % wrong; 1 run may still run; {UNREAD}"),
+        (gathered([]), {"searched": True}, "100 % wrong; runs that were not found yet may still run"),
+    ],
+)
+def test_an_error_names_how_many_runs_may_still_run(ids: RunIds, options: dict[str, Any], text: str) -> None:
+    with pytest.raises(ValueError, match="100 % wrong") as raised, adding_runs_left(ids, **options):
+        raise ValueError("100 % wrong")
+    assert str(raised.value) == text
+
+
+def test_what_ends_the_process_is_not_changed() -> None:
+    with pytest.raises(KeyboardInterrupt) as raised, adding_runs_left(gathered("run_1")):
+        raise KeyboardInterrupt
+    assert raised.value.args == ()

@@ -1,0 +1,150 @@
+"""What is said of the end of a run, and of a wait that ended before its run."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from airflow_provider_trigger.api.models.runs import Run
+from airflow_provider_trigger.report.ends import stack_trace, why_failed, why_no_output, why_not_completed
+from airflow_provider_trigger.run.waited import Waited, WaitEnd
+
+URL = "https://trigger.test/runs/run_1"
+
+
+def run(status: str = "EXECUTING", **shown: Any) -> Run:
+    return Run.from_answer({"id": "run_1", "status": status, "taskIdentifier": "resize"} | shown)
+
+
+def internal(code: str) -> dict[str, str]:
+    return {"message": f"trigger.dev internal error ({code})"}
+
+
+@pytest.mark.parametrize(
+    ("status", "shown", "text"),
+    [
+        (
+            "FAILED",
+            {"attemptCount": 3, "error": {"name": "TypeError", "message": "no such\n  image"}},
+            "FAILED after 3 attempts: TypeError: no such image",
+        ),
+        (
+            "FAILED",
+            {"attemptCount": 1, "error": {"message": "no file X."}},
+            "FAILED after 1 attempt: no file X",
+        ),
+        ("FAILED", {"error": {"name": "Error", "message": ""}}, "FAILED: Error"),
+        ("FAILED", {"error": {"message": ""}}, "FAILED"),
+        ("FAILED", {"error": {"message": "x" * 20_000}}, f"FAILED: {'x' * 1000}"),
+        ("CANCELED", {}, "CANCELED"),
+        (
+            "CRASHED",
+            {"error": internal("TASK_PROCESS_OOM_KILLED")},
+            "CRASHED: trigger.dev internal error (TASK_PROCESS_OOM_KILLED). The task ran out of memory. Give "
+            "it a larger machine, or let the task use less memory",
+        ),
+        (
+            "SYSTEM_FAILURE",
+            {"error": internal("SOMETHING_NEW")},
+            "SYSTEM_FAILURE: trigger.dev internal error (SOMETHING_NEW)",
+        ),
+    ],
+)
+def test_a_failure_names_task_status_attempts_error_link_and_what_to_do(
+    status: str, shown: dict[str, Any], text: str
+) -> None:
+    expected = f"Run run_1 of Trigger.dev task 'resize' ended with status {text}. {URL}"
+    assert why_failed(run(status, **shown), run_url=URL) == expected
+
+
+def test_where_a_run_has_failed_is_an_error_in_the_log_if_it_is_known() -> None:
+    failed = run("FAILED", error={"message": "boom", "stackTrace": "at resize.ts:3"})
+    assert list(stack_trace(failed)) == [("error", "Stack trace of run run_1:\nat resize.ts:3")]
+    for other in (None, run(), run("FAILED", error={"message": "boom"})):
+        assert list(stack_trace(other)) == []
+
+
+TASK = "un run_1 of Trigger.dev task 'resize'"
+LIMIT = "did not end within its time limit (timeout=60 s)"
+DEPLOY = (
+    "was still waiting for a version after pending_version_timeout: no deployed version in this environment "
+    "has the Trigger.dev task{} (or its queue). Deploy it, or check task_identifier, queue and the "
+    "environment of the secret key"
+)
+
+
+@pytest.mark.parametrize(
+    ("end", "seen", "facts", "text"),
+    [
+        ("final", run("CANCELED"), {}, f"R{TASK} ended with status CANCELED."),
+        ("timed_out", run("CANCELED"), {}, f"R{TASK} {LIMIT}. It was canceled."),
+        # A check that lags behind, and one that failed: the cancel was acknowledged all the same.
+        ("timed_out", run(), {"is_canceled": True}, f"R{TASK} {LIMIT}. It was canceled."),
+        ("timed_out", None, {"is_canceled": True}, f"Run run_1 {LIMIT}. It was canceled."),
+        ("timed_out", run(), {"error": "503"}, f"R{TASK} {LIMIT}. It may still be running: 503."),
+        ("timed_out", run(), {}, f"R{TASK} {LIMIT}. It was not canceled, and is EXECUTING."),
+        ("timed_out", None, {}, f"Run run_1 {LIMIT}. It was not canceled."),
+        (
+            "no_version",
+            run("CANCELED"),
+            {},
+            f"R{TASK} {DEPLOY.format(' ' + repr('resize'))}. It was canceled.",
+        ),
+        (
+            "no_version",
+            None,
+            {"error": "503"},
+            f"Run run_1 {DEPLOY.format('')}. It may still be running: 503.",
+        ),
+        (
+            "not_needed",
+            run("CANCELED"),
+            {},
+            f"R{TASK} was not needed any more, as another run had failed. It was canceled.",
+        ),
+        (
+            "rejected",
+            run(),
+            {"error": "401"},
+            f"The server rejects the status checks of r{TASK}, which may still be running: 401.",
+        ),
+        (
+            "rejected",
+            None,
+            {"error": "401"},
+            "The server rejects the status checks of run run_1, which may still be running: 401.",
+        ),
+        (
+            "uncheckable",
+            run(),
+            {"error": "500"},
+            f"R{TASK} cannot be checked, and may still be running: 500. Look at it in the dashboard:",
+        ),
+    ],
+)
+def test_a_wait_says_why_its_run_did_not_complete_and_what_became_of_it(
+    end: str, seen: Run | None, facts: dict[str, Any], text: str
+) -> None:
+    waited = Waited(end=WaitEnd(end), run=seen, **facts)
+    timeouts = {"timeout": 60, "execution_timeout": None}
+    assert why_not_completed(waited, "run_1", run_url=URL, timeouts=timeouts) == f"{text} {URL}"
+
+
+def test_in_development_a_run_without_a_version_needs_the_command_that_runs_its_task() -> None:
+    waited = Waited(end=WaitEnd.NO_VERSION, run=run("PENDING_VERSION"))
+    text = why_not_completed(waited, "run_1", run_url=URL, is_development=True)
+    assert "no running `trigger dev` has the Trigger.dev task 'resize' (or its queue)" in text
+    assert "npx trigger.dev@latest dev" in text
+    assert "Deploy" not in text
+
+
+@pytest.mark.parametrize(
+    ("status", "error", "is_missing"),
+    [("COMPLETED", "500", True), ("COMPLETED", "", False), ("FAILED", "500", False)],
+)
+def test_an_output_that_cannot_be_fetched_is_no_empty_one(status: str, error: str, is_missing: bool) -> None:
+    waited = Waited(end=WaitEnd.FINAL, run=run(status), error=error)
+    text = f"R{TASK} is COMPLETED, but its output cannot be fetched: 500. A retry tries again, and starts "
+    text += f"another run only if this one has no idempotency key. {URL}"
+    assert why_no_output(waited, run_url=URL) == (text if is_missing else None)
