@@ -13,9 +13,9 @@ from airflow_provider_trigger.api.models.runs import Run
 from airflow_provider_trigger.log import Log
 from airflow_provider_trigger.run.checks import CONCURRENCY, call_each
 from airflow_provider_trigger.run.drive import pause
-from airflow_provider_trigger.run.run_wait import LOG_INTERVAL
 from airflow_provider_trigger.run.status_watch import StatusWatch
 from airflow_provider_trigger.run.steps import Check, News
+from airflow_provider_trigger.run.wait_log import LOG_INTERVAL
 
 if TYPE_CHECKING:
     from airflow_provider_trigger.api.client import TriggerDevClient

@@ -23,6 +23,7 @@ from airflow_provider_trigger.api.http import Call
 from airflow_provider_trigger.api.models.runs import TERMINATES_WITHIN, Run
 from airflow_provider_trigger.defaults import POLL_INTERVAL
 from airflow_provider_trigger.log import Log
+from airflow_provider_trigger.run.wait_log import CHECK_FAILED
 
 if TYPE_CHECKING:
     from airflow_provider_trigger.api.client import TriggerDevClient
@@ -165,7 +166,7 @@ class RunChecks:
             if self._ends_the_wait(error):
                 raise error
             is_rejected = is_rejected or is_rejection(error)
-            self._log.warning("Status check of run %s failed; still waiting: %s", run_id, error)
+            self._log.warning(CHECK_FAILED, run_id, error)
         self._was_rejected = is_rejected
         return list(runs.values())
 

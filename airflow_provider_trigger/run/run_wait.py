@@ -1,4 +1,4 @@
-"""What a wait knows of one of its runs, what it logs of it, and when it no longer waits for it. Pure."""
+"""What a wait knows of one of its runs, and when it no longer waits for it. Pure."""
 
 from __future__ import annotations
 
@@ -13,14 +13,10 @@ from airflow_provider_trigger.api.errors import (
     is_rejection,
 )
 from airflow_provider_trigger.api.models.runs import Run
-from airflow_provider_trigger.log import Log
-from airflow_provider_trigger.run.describe import missing_version, state_of
 from airflow_provider_trigger.run.otherwise import Otherwise
+from airflow_provider_trigger.run.wait_log import LOG_INTERVAL, WaitLog
 from airflow_provider_trigger.run.wait_settings import WaitSettings
 from airflow_provider_trigger.run.waited import Waited, WaitEnd
-
-LOG_INTERVAL = 300.0
-"""Between two lines about a run of which nothing is new, in seconds."""
 
 UNKNOWN_AFTER = 30.0
 """
@@ -31,12 +27,7 @@ A replica of the database lags behind (measured), and a gateway may reject a few
 
 
 class RunWait:
-    """
-    What is known of one run that is waited for; times are in seconds since 1970.
-
-    Without ``logs_changes`` only its end and what fails is logged; without ``logs_all``, only an end without
-    success.
-    """
+    """What is known of one run that is waited for; times are in seconds since 1970."""
 
     __slots__ = (
         "_broken_since",
@@ -44,8 +35,6 @@ class RunWait:
         "_failing_since",
         "_log",
         "_logged_at",
-        "_logs_all",
-        "_logs_changes",
         "_rejected_since",
         "_settings",
         "_version_shown_at",
@@ -55,16 +44,12 @@ class RunWait:
         "run_id",
     )
 
-    def __init__(
-        self, run_id: str, settings: WaitSettings, log: Log, *, logs_changes: bool, logs_all: bool, now: float
-    ) -> None:
+    def __init__(self, run_id: str, settings: WaitSettings, log: WaitLog, *, now: float) -> None:
         self.run_id = run_id
         self.run: Run | None = None
         self.error: TriggerDevError | None = None
         self._settings = settings
         self._log = log
-        self._logs_changes = logs_changes
-        self._logs_all = logs_all
         self._created_at = self._logged_at = now
         self._failing_since: float | None = None
         self._rejected_since: float | None = None
@@ -87,12 +72,12 @@ class RunWait:
         """Take in how the run was seen."""
         before = self.run
         self._created_at = min(self._created_at, now - run.age)  # by the local clock
-        if self._failing_since is not None and self._logs_all:
-            self._log.info("Run %s can be checked again after %.0f s", run.id, now - self._failing_since)
+        if self._failing_since is not None:
+            self._log.works_again(run.id, now - self._failing_since)
         self._failing_since = self._rejected_since = self._broken_since = self.error = None
         shown = (run.status, run.attempt_count)
         if before is None or shown != (before.status, before.attempt_count):
-            self._log_change(run)
+            self._log.changed(run)
             self._logged_at = now
         self.run = run
         self._note_version(run, now)
@@ -105,38 +90,11 @@ class RunWait:
             self._without_version_since = now - _seconds_between(run.updated_at, run.seen_at)
             self._version_shown_at = run.updated_at
 
-    def _log_change(self, run: Run) -> None:
-        if run.waits_for_version:
-            if self._logs_all:
-                self.warn_of_version(run)
-        elif run.is_final and not self._settings.logs_end:
-            return
-        elif self._logs_changes or (run.is_final and (self._logs_all or not self._is_expected(run))):
-            self._log.info("%s", state_of(run))
-
-    def _is_expected(self, run: Run) -> bool:
-        statuses = self._settings.success_statuses
-        return run.is_success if statuses is None else run.status in statuses
-
-    def warn_of_version(self, run: Run, *, others: int = 0) -> None:
-        """Log that a run, and so many others, wait for a version, and what to do."""
-        why = missing_version(run, is_development=self._settings.is_development)
-        who = f"Run {run.id} is {run.status}" + (f", as are {others} others" if others else "")
-        self._log.warning("%s: %s%s", who, why, self._version_limit())
-
-    def _version_limit(self) -> str:
-        limit = self._settings.pending_version_timeout
-        if limit is None:
-            return ""
-        then = "the run is canceled" if self._settings.cancels else "the wait ends"
-        return f". After {limit:g} s (pending_version_timeout) {then}"
-
     def _failed(self, error: TriggerDevError, now: float) -> bool:
         """Note a check that failed; return whether to stop."""
         if self._failing_since is None:
             self._failing_since = self._logged_at = now
-            if self._logs_all:
-                self._log.warning("Status check of run %s failed; still waiting: %s", self.run_id, error)
+            self._log.failed(self.run_id, error)
         self.error = error
         if not is_internal_error(error):
             if not isinstance(error, NotSentError):
@@ -159,7 +117,7 @@ class RunWait:
     def take_otherwise(self, reply: Otherwise) -> Waited | None:
         """Take in another kind of check of a broken run; return as :meth:`take` does."""
         if isinstance(reply, Run) and reply.is_final:
-            self._log_change(reply)
+            self._log.changed(reply)
             return Waited(end=WaitEnd.FINAL, run=reply, error=str(self.error))
         if isinstance(reply, TriggerDevError):
             error = f"{self.error}; its realtime feed does not show it either: {reply}"
@@ -168,16 +126,13 @@ class RunWait:
 
     def log_progress(self, now: float) -> None:
         """Log now and then that nothing is new."""
-        if now - self._logged_at < LOG_INTERVAL or not self._logs_all:
+        if now - self._logged_at < LOG_INTERVAL:
             return
         self._logged_at = now
         if self._failing_since is not None:
-            since = (now - self._failing_since) / 60
-            text = "Run %s could not be checked for %.0f minutes; still waiting: %s"
-            self._log.warning(text, self.run_id, since, self.error)
-        elif self.run is not None and self._logs_changes:
-            age = (now - self._created_at) / 60
-            self._log.info("Run %s is still %s after %.0f minutes", self.run_id, self.run.status, age)
+            self._log.still_fails(self.run_id, self.error, now - self._failing_since)
+        elif self.run is not None:
+            self._log.is_still(self.run, now - self._created_at)
 
     def why_to_stop(self, now: float) -> WaitEnd | None:
         """Return why the wait for the run ends although the run has not ended; None where it continues."""

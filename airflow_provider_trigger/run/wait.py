@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import math
 import time
-from collections import Counter
 from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from typing import Any
 
@@ -22,7 +21,6 @@ from airflow_provider_trigger.run.steps import Cancel, Check, CheckOtherwise, Ne
 from airflow_provider_trigger.run.wait_log import WaitLog
 from airflow_provider_trigger.run.wait_settings import WaitSettings
 from airflow_provider_trigger.run.waited import Waited, WaitEnd
-from airflow_provider_trigger.wording import MAX_NAMED
 
 # Between two tries to cancel runs, and between two checks after it, in seconds.
 _CANCEL_INTERVAL = 2.0
@@ -49,22 +47,16 @@ class _Wait:
     ) -> None:
         self._run_ids = run_ids
         self._settings = settings
-        self._log = log
         self._now = now
-        begun_at, count = now(), len(run_ids)
-        logs = {"logs_changes": count == 1, "logs_all": count <= MAX_NAMED}
-        self._open = {run_id: RunWait(run_id, settings, log, **logs, now=begun_at) for run_id in run_ids}
-        progress = settings.logs_progress
-        self._of_all = WaitLog(log, count, logs_progress=progress, now=begun_at) if count > 1 else None
+        begun_at = now()
+        self._log = WaitLog(log, settings, len(run_ids), now=begun_at)
+        self._open = {run_id: RunWait(run_id, settings, self._log, now=begun_at) for run_id in run_ids}
         self._ended: dict[str, Waited] = {}
         self._is_useless = False
         self._otherwise_at = -math.inf
 
     def steps(self) -> Steps:
-        if len(self._run_ids) == 1:
-            self._log.info("Waiting for run %s %s", self._run_ids[0], self._settings.run_url)
-        else:
-            self._log.info("Waiting for %d runs", len(self._run_ids))
+        self._log.begin(self._run_ids)
         at = -math.inf
         while self._open and not self._is_useless:
             check = self._check(at)
@@ -93,13 +85,9 @@ class _Wait:
         return Check(
             run_ids=tuple(self._open),
             at=at,
-            until=min(deadline, self._log_due, *(run.version_due for run in self._open.values())),
+            until=min(deadline, self._log.progress_due, *(run.version_due for run in self._open.values())),
             poll_interval=self._settings.poll_interval,
         )
-
-    @property
-    def _log_due(self) -> float:
-        return math.inf if self._of_all is None else self._of_all.progress_due
 
     def _stopping(self, now: float) -> dict[str, WaitEnd]:
         return {run_id: end for run_id, run in self._open.items() if (end := run.why_to_stop(now))}
@@ -138,8 +126,10 @@ class _Wait:
     def _log_progress(self, now: float) -> None:
         for run in self._open.values():
             run.log_progress(now)
-        if self._of_all:
-            self._of_all.note(self._open.values(), self._ended.values(), now=now)
+        if len(self._run_ids) > 1:
+            waits = self._open.values()
+            errors = [wait.error for wait in waits if wait.error is not None]
+            self._log.note([wait.run for wait in waits], errors, self._ended.values(), now=now)
 
     def _stop(self, ends: dict[str, WaitEnd]) -> Generator[Step, Any, None]:
         """Cancel runs that are no longer waited for, unless one ended just now after all."""
@@ -147,7 +137,7 @@ class _Wait:
             for run_id, end in ends.items():
                 self._close(run_id, Waited(end=end, run=self._open[run_id].run))
             return
-        self._log_cancels(ends)
+        self._log.canceling(ends)
         errors = yield from self._cancel(ends)
         # The answer to a cancel does not show what became of the run (measured).
         checked = yield from self._check_again(ends, hopeless=errors)
@@ -155,14 +145,6 @@ class _Wait:
             self._close(
                 run_id, _after_cancel(end, self._open[run_id].run, errors.get(run_id), checked[run_id])
             )
-
-    def _log_cancels(self, ends: Mapping[str, WaitEnd]) -> None:
-        if len(ends) <= MAX_NAMED:
-            for run_id, end in ends.items():
-                self._log.warning("Canceling run %s: %s", run_id, _WHY_CANCELED[end])
-            return
-        for end, count in Counter(ends.values()).items():
-            self._log.warning("Canceling %d runs: %s", count, _WHY_CANCELED_MANY[end])
 
     def _cancel(self, run_ids: Iterable[str]) -> Generator[Step, Any, dict[str, TriggerDevError]]:
         """Request the cancel of runs, repeatedly where it fails; return the last errors."""
@@ -216,15 +198,3 @@ def _after_cancel(
         return Waited(end=WaitEnd.FINAL, run=reply)
     text = f"the cancel failed: {cancel_error}" if cancel_error else unconfirmed_cancel(reply)
     return Waited(end=end, run=seen, error=text)
-
-
-_WHY_CANCELED = {
-    WaitEnd.TIMED_OUT: "it did not end in time",
-    WaitEnd.NO_VERSION: "no deployed version has its task or its queue",
-    WaitEnd.NOT_NEEDED: "another run has failed",
-}
-_WHY_CANCELED_MANY = {
-    WaitEnd.TIMED_OUT: "they did not end in time",
-    WaitEnd.NO_VERSION: "no deployed version has their task or their queue",
-    WaitEnd.NOT_NEEDED: "another run has failed",
-}

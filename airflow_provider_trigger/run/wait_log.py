@@ -1,32 +1,47 @@
-"""What a wait for several runs logs of all of them together. Pure, but for a log."""
+"""What a wait logs of its runs: each of a few, many together."""
 
 from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Collection
+from collections.abc import Collection, Mapping, Sequence
 
+from airflow_provider_trigger.api.errors import TriggerDevError
+from airflow_provider_trigger.api.models.runs import Run
 from airflow_provider_trigger.log import Log
-from airflow_provider_trigger.run.run_wait import LOG_INTERVAL, RunWait
-from airflow_provider_trigger.run.waited import Waited
+from airflow_provider_trigger.run.describe import missing_version, state_of
+from airflow_provider_trigger.run.wait_settings import WaitSettings
+from airflow_provider_trigger.run.waited import Waited, WaitEnd
 from airflow_provider_trigger.wording import MAX_NAMED
+
+LOG_INTERVAL = 300.0
+"""Between two lines of which nothing is new, in seconds."""
+
+CHECK_FAILED = "Status check of run %s failed; still waiting: %s"
+NOT_ENDED_YET = "%d of %d runs have not ended yet"
 
 # Between two lines that count runs as they end, in seconds.
 _COUNT_INTERVAL = 30.0
 
+_WHY_CANCELED = {
+    WaitEnd.TIMED_OUT: ("it did not end in time", "they did not end in time"),
+    WaitEnd.NO_VERSION: (
+        "no deployed version has its task or its queue",
+        "no deployed version has their task or their queue",
+    ),
+    WaitEnd.NOT_NEEDED: ("another run has failed", "another run has failed"),
+}
+
 
 class WaitLog:
-    """
-    Log the progress of a wait for several runs; of many, those that end as they should are only counted.
+    """Log the progress of a wait; of many runs, those that end as they should are only counted."""
 
-    :param logs_progress: whether the number of runs in each status is logged every 30 s
-    :param now: the time, in seconds since 1970
-    """
-
-    def __init__(self, log: Log, count: int, *, logs_progress: bool, now: float) -> None:
+    def __init__(self, log: Log, settings: WaitSettings, count: int, *, now: float) -> None:
         self._log = log
-        self._logs_progress = logs_progress
+        self._settings = settings
+        self._logs_progress = settings.logs_progress and count > 1
         self._count = self._open = count
+        self._names_each = count <= MAX_NAMED
         self._counted_at = self._logged_at = now
         self._are_failing = False
         self._lack_version = False
@@ -36,54 +51,122 @@ class WaitLog:
         """When the next line on the progress is due, in seconds since 1970; infinite for none."""
         return self._counted_at + _COUNT_INTERVAL if self._logs_progress else math.inf
 
-    def note(self, waits: Collection[RunWait], ended: Collection[Waited] = (), *, now: float) -> None:
-        """
-        Log what is new, and now and then that nothing is.
+    # Of one run
 
-        :param waits: of the runs that have not ended
+    def changed(self, run: Run) -> None:
+        """Log that the status or the attempt of a run is new."""
+        if run.waits_for_version:
+            if self._names_each:
+                self._warn_of_version(run)
+        elif run.is_final and not self._settings.logs_end:
+            return
+        elif self._count == 1 or (run.is_final and (self._names_each or not self._is_expected(run))):
+            self._log.info("%s", state_of(run))
+
+    def _is_expected(self, run: Run) -> bool:
+        statuses = self._settings.success_statuses
+        return run.is_success if statuses is None else run.status in statuses
+
+    def _warn_of_version(self, run: Run, *, others: int = 0) -> None:
+        why = missing_version(run, is_development=self._settings.is_development)
+        who = f"Run {run.id} is {run.status}" + (f", as are {others} others" if others else "")
+        limit = self._settings.pending_version_timeout
+        then = "the run is canceled" if self._settings.cancels else "the wait ends"
+        until = "" if limit is None else f". After {limit:g} s (pending_version_timeout) {then}"
+        self._log.warning("%s: %s%s", who, why, until)
+
+    def failed(self, run_id: str, error: TriggerDevError) -> None:
+        """Log that the checks of a run begin to fail."""
+        if self._names_each:
+            self._log.warning(CHECK_FAILED, run_id, error)
+
+    def works_again(self, run_id: str, seconds: float) -> None:
+        """Log that the checks of a run have failed for so long."""
+        if self._names_each:
+            self._log.info("Run %s can be checked again after %.0f s", run_id, seconds)
+
+    def still_fails(self, run_id: str, error: TriggerDevError | None, seconds: float) -> None:
+        """Log that the checks of a run have failed for so long, and still do."""
+        if self._names_each:
+            text = "Run %s could not be checked for %.0f minutes; still waiting: %s"
+            self._log.warning(text, run_id, seconds / 60, error)
+
+    def is_still(self, run: Run, age: float) -> None:
+        """Log that nothing is new of a run that is so many seconds old."""
+        if self._count == 1:
+            self._log.info("Run %s is still %s after %.0f minutes", run.id, run.status, age / 60)
+
+    # Of all
+
+    def begin(self, run_ids: Sequence[str]) -> None:
+        """Log which runs are waited for."""
+        if len(run_ids) == 1:
+            self._log.info("Waiting for run %s %s", run_ids[0], self._settings.run_url)
+        else:
+            self._log.info("Waiting for %d runs", len(run_ids))
+
+    def canceling(self, ends: Mapping[str, WaitEnd]) -> None:
+        """Log why runs are canceled."""
+        if len(ends) <= MAX_NAMED:
+            for run_id, end in ends.items():
+                self._log.warning("Canceling run %s: %s", run_id, _WHY_CANCELED[end][0])
+            return
+        for end, count in Counter(ends.values()).items():
+            self._log.warning("Canceling %d runs: %s", count, _WHY_CANCELED[end][1])
+
+    def note(
+        self,
+        runs: Sequence[Run | None],
+        errors: Sequence[TriggerDevError],
+        ended: Collection[Waited],
+        *,
+        now: float,
+    ) -> None:
+        """
+        Log what is new of several runs, and now and then that nothing is.
+
+        :param runs: those that have not ended, as last seen
+        :param errors: of the last checks of these
         :param ended: what the wait for each of the others came to
         """
         if self._logs_progress:
-            self._note_progress(waits, ended, now)
-        if self._count > MAX_NAMED:
+            self._note_progress(runs, ended, now)
+        if not self._names_each:
             if not self._logs_progress:
-                self._note_ends(len(waits), now)
-            self._note_failures([wait for wait in waits if wait.error is not None])
-            self._note_versions(waits)
+                self._note_ends(len(runs), now)
+            self._note_failures(errors)
+            self._note_versions([run for run in runs if run is not None and run.waits_for_version])
         if now - self._logged_at >= LOG_INTERVAL:
             self._logged_at = now
             if not self._logs_progress:
-                self._log.info("%d of %d runs have not ended yet", len(waits), self._count)
+                self._log.info(NOT_ENDED_YET, len(runs), self._count)
             if self._are_failing:
-                last = [wait.error for wait in waits if wait.error is not None]
                 text = "%d of %d runs could not be checked; still waiting: %s"
-                self._log.warning(text, len(last), self._count, last[-1])
+                self._log.warning(text, len(errors), self._count, errors[-1])
 
-    def _note_progress(self, waits: Collection[RunWait], ended: Collection[Waited], now: float) -> None:
-        if waits and now < self.progress_due:
+    def _note_progress(self, left: Sequence[Run | None], ended: Collection[Waited], now: float) -> None:
+        if left and now < self.progress_due:
             return
         self._counted_at = now
-        runs = [waited.run for waited in ended] + [wait.run for wait in waits]
+        runs = [*(waited.run for waited in ended), *left]
         counts = Counter("not checked yet" if run is None else run.status for run in runs)
         shown = ", ".join(f"{count} {status}" for status, count in counts.items())
-        self._log.info("%d of %d runs have ended: %s", self._count - len(waits), self._count, shown)
+        self._log.info("%d of %d runs have ended: %s", self._count - len(left), self._count, shown)
 
     def _note_ends(self, left: int, now: float) -> None:
         if left < self._open and (not left or now - self._counted_at >= _COUNT_INTERVAL):
             self._open, self._counted_at = left, now
             self._log.info("%d of %d runs have ended", self._count - left, self._count)
 
-    def _note_failures(self, failing: list[RunWait]) -> None:
-        if failing and not self._are_failing:
+    def _note_failures(self, errors: Sequence[TriggerDevError]) -> None:
+        if errors and not self._are_failing:
             text = "Status checks of %d of %d runs failed; still waiting: %s"
-            self._log.warning(text, len(failing), self._count, failing[-1].error)
-        elif self._are_failing and not failing:
+            self._log.warning(text, len(errors), self._count, errors[-1])
+        elif self._are_failing and not errors:
             self._log.info("All runs can be checked again")
-        self._are_failing = bool(failing)
+        self._are_failing = bool(errors)
 
-    def _note_versions(self, waits: Collection[RunWait]) -> None:
-        waiting = [(wait, wait.run) for wait in waits if wait.run is not None and wait.run.waits_for_version]
+    def _note_versions(self, waiting: Sequence[Run]) -> None:
         if waiting and not self._lack_version:
-            wait, run = waiting[0]
-            wait.warn_of_version(run, others=len(waiting) - 1)
+            self._warn_of_version(waiting[0], others=len(waiting) - 1)
         self._lack_version = bool(waiting)

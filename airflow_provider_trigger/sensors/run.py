@@ -212,6 +212,7 @@ class TriggerRunSensor(TakesRunIds, BaseSensorOperator):
         :raises AirflowFailException: one cannot succeed any more
         """
         from airflow_provider_trigger.run.checks import RunChecks
+        from airflow_provider_trigger.run.wait_log import NOT_ENDED_YET
 
         run_ids = self._run_ids(context)
         self._checks = self._checks or RunChecks(self.log)
@@ -226,7 +227,7 @@ class TriggerRunSensor(TakesRunIds, BaseSensorOperator):
                 self.log.info("Run %s is %s", run.id, run.status)
         left = len(run_ids) - len(self._ended)
         if left:
-            self.log.info("%d of %d runs have not ended yet", left, len(run_ids))
+            self.log.info(NOT_ENDED_YET, left, len(run_ids))
         return PokeReturnValue(is_done=not left, xcom_value=self._results())
 
     def _run_ids(self, context: Context) -> list[str]:

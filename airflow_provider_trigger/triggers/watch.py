@@ -14,9 +14,9 @@ from airflow_provider_trigger.api.endpoints.runs import check_run
 from airflow_provider_trigger.api.errors import TriggerDevError
 from airflow_provider_trigger.api.models.runs import Run
 from airflow_provider_trigger.run.otherwise import Otherwise, check_otherwise
-from airflow_provider_trigger.run.run_wait import LOG_INTERVAL
 from airflow_provider_trigger.run.status_watch import StatusWatch
 from airflow_provider_trigger.run.steps import Check, News
+from airflow_provider_trigger.run.wait_log import LOG_INTERVAL
 from airflow_provider_trigger.triggers.watch_clients import Use, WatchClients
 
 if TYPE_CHECKING:

@@ -1,4 +1,4 @@
-"""A run in words: its task, what it has used, and the version that it waits for."""
+"""What a run has used, in words."""
 
 from __future__ import annotations
 
@@ -6,12 +6,7 @@ from typing import Any
 
 import pytest
 
-from airflow_provider_trigger.run.describe import describe, missing_version, usage
-
-
-def test_a_run_is_described_with_its_task(make_run) -> None:
-    assert describe(make_run(taskIdentifier="resize")) == "run run_1 of Trigger.dev task 'resize'"
-    assert describe(make_run()) == "run run_1"
+from airflow_provider_trigger.run.describe import usage
 
 
 @pytest.mark.parametrize(
@@ -33,12 +28,3 @@ def test_a_run_is_described_with_its_task(make_run) -> None:
 )
 def test_what_a_run_has_used_is_what_the_server_names(make_run, shown: dict[str, Any], text: str) -> None:
     assert usage(make_run("COMPLETED", **shown)) == text
-
-
-@pytest.mark.parametrize("is_development", [False, True])
-def test_a_missing_version_names_the_task_where_it_is_known(make_run, is_development: bool) -> None:
-    named = missing_version(make_run(taskIdentifier="resize"), is_development=is_development)
-    assert " has the Trigger.dev task 'resize' (or its queue)" in named
-    for run in (make_run(), None):
-        unnamed = missing_version(run, is_development=is_development)
-        assert " has the Trigger.dev task (or its queue)" in unnamed
