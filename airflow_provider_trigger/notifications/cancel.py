@@ -178,7 +178,7 @@ class CancelTriggerRunNotifier(TakesRunIds, BaseNotifier):
         from airflow_provider_trigger.cancel.settings import CancelSettings
         from airflow_provider_trigger.hooks.diagnosis import action_for
         from airflow_provider_trigger.log import write
-        from airflow_provider_trigger.report.cancels import each_run, of_search
+        from airflow_provider_trigger.report.cancels import of_work
         from airflow_provider_trigger.sources.started import started_by_search
 
         rejection = None
@@ -201,8 +201,8 @@ class CancelTriggerRunNotifier(TakesRunIds, BaseNotifier):
             except AuthenticationError as error:
                 rejection = action_for(error, hook.settings)
         results = work.results
-        write(self.log, each_run(results, hook.settings.run_url, on_not_found="fail"), origin=origin)
-        write(self.log, of_search(work.search), origin=origin)
+        lines = of_work(results, work.search, hook.settings.run_url, on_not_found="fail")
+        write(self.log, lines, origin=origin)
         return results, rejection
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
@@ -28,8 +28,10 @@ if TYPE_CHECKING:
     from airflow.sdk import Context
 
     from airflow_provider_trigger.hooks.trigger_dev import TriggerDevHook
+    from airflow_provider_trigger.operators.conclusion import RunEnd
     from airflow_provider_trigger.run.cancel_guard import CancelGuard
     from airflow_provider_trigger.run.wait_settings import WaitSettings
+    from airflow_provider_trigger.run.waited import Waited
 
 Guard = TypeVar("Guard", bound="CancelGuard")
 
@@ -199,6 +201,16 @@ class RunsOperator(BaseOperator):
     def _complete(self, event: Any, context: Context) -> Any:
         """Return what the runs of an event returned, or fail."""
         raise NotImplementedError
+
+    def _ends_of(
+        self, run_ids: Sequence[str], ended: Mapping[str, Waited], hook: TriggerDevHook
+    ) -> list[RunEnd]:
+        from airflow_provider_trigger.operators.conclusion import ends_of
+
+        timeouts = {"timeout": self.timeout, "execution_timeout": self._execution_timeout}
+        return ends_of(
+            run_ids, ended, connection=hook.settings, timeouts=timeouts, retry_statuses=self.retry_statuses
+        )
 
     def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context) -> Any:
         """Continue after the trigger; where it failed or timed out, cancel the runs first."""

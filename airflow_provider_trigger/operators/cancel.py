@@ -196,17 +196,10 @@ class CancelTriggerRunOperator(TakesSelection, BaseOperator):
 
     def _logged(self, work: Cancellation, hook: TriggerDevHook) -> list[CancelResult]:
         from airflow_provider_trigger.log import write
-        from airflow_provider_trigger.report.cancels import (
-            NOTHING_CANCELED,
-            each_run,
-            of_search,
-            summary,
-            unterminated,
-        )
+        from airflow_provider_trigger.report.cancels import NOTHING_CANCELED, of_work, summary, unterminated
 
         results = work.results
-        write(self.log, each_run(results, hook.settings.run_url, on_not_found=self.on_not_found))
-        write(self.log, of_search(work.search))
+        write(self.log, of_work(results, work.search, hook.settings.run_url, on_not_found=self.on_not_found))
         self.log.info("%s", summary(results) if results else NOTHING_CANCELED)
         if self.wait_for_termination and work.finished:
             write(self.log, unterminated(results, self.termination_timeout))

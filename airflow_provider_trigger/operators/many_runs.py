@@ -188,21 +188,14 @@ class ManyRunsOperator(RunsOperator):
         from airflow_provider_trigger.run.event import check_failed
         from airflow_provider_trigger.run.xcom_outputs import outputs_for_xcom
 
-        connection = hook.settings
-        ends = conclusion.ends_of(
-            run_ids,
-            check_failed(ended, client),
-            connection=connection,
-            timeouts={"timeout": self.timeout, "execution_timeout": self._execution_timeout},
-            retry_statuses=self.retry_statuses,
-        )
+        ends = self._ends_of(run_ids, check_failed(ended, client), hook)
         self._push_results(ends, context)
         if failure := conclusion.failure_of_batch(ends, fail_on=self.fail_on, log=self.log):
             raise failure
         completed = list(dict.fromkeys(end.run_id for end in ends if not end.reason))
         outputs = Outputs(max_size=self.max_output_size)
         outputs.fetch(completed, client, log=self.log)
-        conclusion.check_fetched(ends, outputs, connection=connection, fail_on=self.fail_on, log=self.log)
+        conclusion.check_fetched(ends, outputs, connection=hook.settings, fail_on=self.fail_on, log=self.log)
         return outputs_for_xcom(run_ids, outputs, max_size=self.max_output_size, log=self.log)
 
     def _push_results(self, ends: Sequence[Any], context: Context) -> None:

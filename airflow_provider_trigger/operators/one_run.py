@@ -104,7 +104,7 @@ class OneRunOperator(RunsOperator):
 
     def _conclude(self, waited: Waited, run_id: str, client: TriggerDevClient, hook: TriggerDevHook) -> Any:
         """Return the output of a run that has completed, or fail."""
-        from airflow_provider_trigger.operators.conclusion import ends_of, failure_of, for_xcom, reference_to
+        from airflow_provider_trigger.operators.conclusion import failure_of, for_xcom, reference_to
         from airflow_provider_trigger.report.ends import why_no_output
         from airflow_provider_trigger.run.output import OutputTooLargeError, output_of
 
@@ -116,11 +116,5 @@ class OneRunOperator(RunsOperator):
             except OutputTooLargeError as error:
                 return reference_to(error, run_id, log=self.log)
             return for_xcom(output, run_id, max_size=self.max_output_size, log=self.log)
-        [end] = ends_of(
-            [run_id],
-            {run_id: waited},
-            connection=hook.settings,
-            timeouts={"timeout": self.timeout, "execution_timeout": self._execution_timeout},
-            retry_statuses=self.retry_statuses,
-        )
+        [end] = self._ends_of([run_id], {run_id: waited}, hook)
         raise failure_of(end, log=self.log)

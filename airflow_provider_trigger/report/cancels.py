@@ -8,12 +8,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, assert_never
 
-from airflow_provider_trigger.cancel.grouping import failures
-from airflow_provider_trigger.cancel.outcome import CancelOutcome, CancelResult
+from airflow_provider_trigger.cancel.outcome import CancelOutcome, CancelResult, Reason
 from airflow_provider_trigger.log import Line
 from airflow_provider_trigger.sources.problems import Reaction, problems_of_sources
 from airflow_provider_trigger.sources.run_ids import hint
-from airflow_provider_trigger.wording import MAX_LINES, counted, enumeration
+from airflow_provider_trigger.wording import MAX_LINES, MAX_NAMED, counted, enumeration
 
 if TYPE_CHECKING:
     from airflow_provider_trigger.cancel.search import Search
@@ -104,6 +103,46 @@ def runs_left(results: Iterable[CancelResult], ids: RunIds) -> list[str]:
     return texts
 
 
+def failures(results: Iterable[CancelResult], *, named: int = MAX_NAMED) -> str:
+    """
+    Return why runs failed and which, grouped by reason, the most frequent first; each cause once.
+
+    :param named: how many runs of a group are named
+    """
+    groups: dict[tuple[object, ...], list[CancelResult]] = {}
+    for result in results:
+        if result.request is not None:
+            reasons = tuple((reason.label, _general(reason)) for reason in result.reasons)
+            groups.setdefault((result.request, reasons, result.action), []).append(result)
+    texts, known = [], set[str]()
+    for group in sorted(groups.values(), key=len, reverse=True):
+        why = _why(group[0], known)
+        texts.append(f"{_counted_ids([result.run_id for result in group], named)}: {why}")
+    return enumeration(texts, " | ")
+
+
+def _general(reason: Reason) -> str:
+    return reason.text if reason.general is None else reason.general
+
+
+def _why(result: CancelResult, named: set[str]) -> str:
+    """Return why a run failed, without the errors and actions that were named before; note those."""
+    text = str(result.request)
+    for reason in result.reasons:
+        text += reason.label + ("the same error" if reason.general in named else _general(reason))
+        if reason.general is not None:
+            named.add(reason.general)
+    if result.action and result.action not in named:
+        text += f"; {result.action}"
+        named.add(result.action)
+    return text
+
+
+def _counted_ids(run_ids: Sequence[str], named: int) -> str:
+    text = enumeration(run_ids, named=named)
+    return f"{len(run_ids)} runs ({text})" if len(run_ids) > MAX_NAMED else text
+
+
 @contextmanager
 def adding_runs_left(ids: RunIds, *, origin: str = "", searched: bool = False) -> Iterator[None]:
     """
@@ -139,6 +178,18 @@ def _unknown_environment(results: Sequence[CancelResult], conn_id: str) -> list[
         "None of the runs was found: does the secret key of connection "
         f"{conn_id!r} belong to another environment?"
     ]
+
+
+def of_work(
+    results: Sequence[CancelResult],
+    search: Search | None,
+    run_url: Callable[[str], str],
+    *,
+    on_not_found: Reaction,
+) -> Iterator[Line]:
+    """Yield what became of each run, and what a search for descendants may have missed."""
+    yield from each_run(results, run_url, on_not_found=on_not_found)
+    yield from of_search(search)
 
 
 def each_run(

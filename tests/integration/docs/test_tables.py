@@ -44,8 +44,8 @@ from airflow_provider_trigger.run import (
     identity,
     query_pace,
     request,
-    run_wait,
     wait,
+    wait_log,
     wait_settings,
 )
 from airflow_provider_trigger.run.batch import start as batch_start
@@ -262,7 +262,7 @@ STATEMENTS: list[tuple[str, str, Callable[[], bool]]] = [
     ("outcomes.md", "Up to 100 runs have a line each", lambda: MAX_LINES == 100),
     ("outcomes.md", "progress every 10 s", lambda: workers._PROGRESS_INTERVAL == 10),
     ("outcomes.md", "one line every 5 s", lambda: exchange._RETRY_LOG_INTERVAL == 5),
-    ("outcomes.md", "a line every 5 minutes without a change", lambda: run_wait.LOG_INTERVAL == 300),
+    ("outcomes.md", "a line every 5 minutes without a change", lambda: wait_log.LOG_INTERVAL == 300),
     ("outcomes.md", "the 4 s that Airflow leaves", lambda: base._STOP_TIME == 4),
     ("security.md", "answer over 16 MB", lambda: http.MAX_BODY_BYTES == 16 * 1024**2),
     ("security.md", "a key of less than 8 characters", lambda: masking.SHORTEST_IN_ANSWERS == 8),

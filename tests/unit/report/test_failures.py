@@ -2,8 +2,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from airflow_provider_trigger.cancel.grouping import failures
 from airflow_provider_trigger.cancel.outcome import CancelOutcome, CancelResult, Label, Reason
+from airflow_provider_trigger.report.cancels import failures
 
 CANCELED = CancelResult(run_id="run_2", outcome=CancelOutcome.CANCELED)
 
