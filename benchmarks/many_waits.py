@@ -13,17 +13,20 @@ import time
 from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from measures import Row
 from remote_server import RemoteServer, remote_server
 
-from airflow_provider_trigger.api.async_client import AsyncTriggerDevClient
+from airflow_provider_trigger.api.client import TriggerDevClient
 from airflow_provider_trigger.api.endpoints.runs import retrieve_run
 from airflow_provider_trigger.api.errors import TriggerDevError
 from airflow_provider_trigger.hooks.trigger_dev import TriggerDevHook
 from airflow_provider_trigger.run.wait_settings import check_interval
+from airflow_provider_trigger.triggers.background import in_thread
 from airflow_provider_trigger.triggers.run import TriggerDevRunTrigger
+from airflow_provider_trigger.triggers.watch_clients import CHECK_CONCURRENCY
 
 # The default rate limit of a server of one's own; the query lags behind as a real one was measured to do.
 SERVER: dict[str, Any] = {
@@ -140,11 +143,14 @@ async def _by_triggers(run_ids: list[str], heard: dict[str, float]) -> None:
 
 
 async def _by_one_check_each(run_ids: list[str], heard: dict[str, float]) -> None:
-    async def wait(run_id: str, client: AsyncTriggerDevClient) -> None:
-        age = 0.0
+    in_flight = asyncio.Semaphore(CHECK_CONCURRENCY)
+
+    async def wait(run_id: str, client: TriggerDevClient) -> None:
+        age, check = 0.0, partial(client.call, retrieve_run(run_id), patience=0)
         while True:
             try:
-                run = await client.call(retrieve_run(run_id), patience=0)
+                async with in_flight:
+                    run = await in_thread(check)
             except TriggerDevError:
                 pass  # the next check shows it
             else:
@@ -154,7 +160,7 @@ async def _by_one_check_each(run_ids: list[str], heard: dict[str, float]) -> Non
                     return
             await asyncio.sleep(check_interval(age, poll_interval=None))
 
-    async with AsyncTriggerDevClient(TriggerDevHook().settings) as client:
+    with TriggerDevClient(TriggerDevHook().settings) as client:
         await asyncio.gather(*(wait(run_id, client) for run_id in run_ids))
 
 

@@ -196,7 +196,7 @@ before = set(sys.modules)
 started_at = time.perf_counter()
 import {module}
 took = time.perf_counter() - started_at
-clients = {{name.split(".")[0] for name in set(sys.modules) - before}} & {{"requests", "httpx"}}
+clients = {{name.split(".")[0] for name in set(sys.modules) - before}} & {{"requests", "urllib3"}}
 print(took, *clients)
 """
 
@@ -222,7 +222,7 @@ def imports() -> Iterator[Row]:
         clients.update(*(loaded for _, loaded in done))
         yield Row(f"import {name}", f"{took:.1f} ms", "", "", "<= 30 ms", took <= 30)
     yield _none(
-        "these imports: of requests and httpx, how many they load in addition to Airflow", len(clients)
+        "these imports: of requests and urllib3, how many they load in addition to Airflow", len(clients)
     )
 
 

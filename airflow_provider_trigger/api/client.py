@@ -1,4 +1,4 @@
-"""The blocking driver: sends calls with requests."""
+"""The driver: sends calls with requests, in whatever thread makes them."""
 
 from __future__ import annotations
 
@@ -11,38 +11,25 @@ from http.client import HTTPResponse
 from typing import Any, TypeVar
 
 import requests
-import urllib3
 from requests.adapters import HTTPAdapter
 from urllib3.exceptions import HTTPError
 
 from airflow_provider_trigger import defaults
 from airflow_provider_trigger.api.body import Body
 from airflow_provider_trigger.api.deadline import NEVER, Deadline
-from airflow_provider_trigger.api.environment import connection_options
 from airflow_provider_trigger.api.errors import AuthenticationError, NotSentError, TriggerDevError
 from airflow_provider_trigger.api.exchange import Exchange, Reply, Send
 from airflow_provider_trigger.api.http import Call, Request, Response, api_headers, common_headers
 from airflow_provider_trigger.api.rate_limit import RateLimit
 from airflow_provider_trigger.api.secret_key import SecretKey
 from airflow_provider_trigger.api.settings import ServerSettings
-from airflow_provider_trigger.api.transport_errors import CONNECT_TIMEOUT, ErrorClasses, transport_error
+from airflow_provider_trigger.api.transport_errors import CONNECT_TIMEOUT, transport_error
 from airflow_provider_trigger.api.wire_log import without_secrets
 
 T = TypeVar("T")
 
-ERRORS = ErrorClasses(
-    own=(requests.RequestException,),
-    tls=(requests.exceptions.SSLError, urllib3.exceptions.SSLError),
-    tls_is_cause=False,
-    invalid_url=(ValueError,),  # so both mark it
-    proxy=(requests.exceptions.ProxyError,),
-    connect_timeout=(requests.exceptions.ConnectTimeout,),
-    no_connection=(urllib3.exceptions.NewConnectionError,),
-    timeout=(requests.exceptions.Timeout, urllib3.exceptions.TimeoutError),
-    lost=(urllib3.exceptions.ProtocolError,),
-)
-"""How requests, and urllib3 while a body is read, say what went wrong."""
-
+KEEP_ALIVE = 60.0
+"""After so many seconds without a request, in which a firewall may drop them silently, connections close."""
 
 _of_thread = threading.local()
 
@@ -129,6 +116,7 @@ class TriggerDevClient:
         # Read once and not with each request; afterwards the environment has no effect.
         self._options = connection_options(settings.base_url, settings)
         self._is_closed = False
+        self._sent_at = time.monotonic()
 
     def __enter__(self) -> TriggerDevClient:
         return self
@@ -203,7 +191,7 @@ class TriggerDevClient:
             return self._send(step)
         except (OSError, HTTPError) as error:  # requests lets some of urllib3's through
             where = step.request.target(self.settings.base_url)
-            failure: TriggerDevError = transport_error(error, where, step.timeout, ERRORS)
+            failure: TriggerDevError = transport_error(error, where, step.timeout)
         except TriggerDevError as error:  # of the body
             failure = error.with_traceback(None)
         # Raised elsewhere: within the blocks above, the request and so the key would be its context.
@@ -215,7 +203,11 @@ class TriggerDevClient:
         # while a session reads and resolves them even when it is not to follow them.
         adapter = self._session.get_adapter(str(prepared.url))
         timeout = (min(CONNECT_TIMEOUT, step.timeout), step.timeout)
-        _of_thread.until = time.monotonic() + step.timeout
+        now = time.monotonic()
+        if now - self._sent_at > KEEP_ALIVE:
+            adapter.close()
+        self._sent_at = now
+        _of_thread.until = now + step.timeout
         secrets = without_secrets(step.request, self._key.masking)
         with secrets, adapter.send(prepared, timeout=timeout, **options) as answer:
             headers = {name.lower(): value for name, value in answer.headers.items()}
@@ -248,3 +240,10 @@ def _new_session(max_connections: int) -> requests.Session:
     session.mount("https://", adapter)
     session.mount("http://", adapter)
     return session
+
+
+def connection_options(url: str, settings: ServerSettings) -> dict[str, Any]:
+    """Return how an adapter connects to a URL: as the settings say, else as the environment says."""
+    proxies = {"https": settings.proxy, "http": settings.proxy} if settings.proxy else {}
+    with requests.Session() as session:
+        return {**session.merge_environment_settings(url, proxies, True, settings.verify, None)}

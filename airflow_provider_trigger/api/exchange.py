@@ -3,8 +3,8 @@ One call with its retries and its pacing, as a generator without I/O.
 
 tenacity's loop decides whether and when there is another try; see :mod:`airflow_provider_trigger.api.retry`.
 A driver sends the generator's :class:`Send` and hands back the response, or the error that came instead; it
-waits for a :class:`Wait`. So blocking and asynchronous drivers share all that surrounds a call: retries, rate
-limit, circuit breaker, deadline, masking.
+waits for a :class:`Wait`. All that surrounds a call is here: retries, rate limit, circuit breaker, deadline,
+masking.
 """
 
 from __future__ import annotations

@@ -1,8 +1,7 @@
 """
-Keep secrets out of what the HTTP libraries log of this package's requests.
+Keep secrets out of what urllib3 logs of this package's requests.
 
-At level DEBUG httpcore logs the headers of each response, and urllib3 the address of each request; urllib3
-warns of headers that it cannot parse, and shows them.
+At level DEBUG it logs the address of each request; it warns of headers that it cannot parse, and shows them.
 """
 
 from __future__ import annotations
@@ -16,10 +15,7 @@ from airflow_provider_trigger.api.http import Request
 from airflow_provider_trigger.api.masking import Masking
 
 # A filter of a logger has no effect on the loggers below it.
-_LOGGERS = (
-    *(f"httpcore.{name}" for name in ("connection", "http11", "http2", "proxy", "socks")),
-    *(f"urllib3.{name}" for name in ("connection", "connectionpool", "response", "util.retry")),
-)
+_LOGGERS = [f"urllib3.{name}" for name in ("connection", "connectionpool", "response", "util.retry")]
 
 Keep = Callable[[logging.LogRecord], bool]
 

@@ -10,12 +10,10 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import logging
-import threading
-from collections.abc import Callable, Iterable
-from contextlib import suppress
+from collections.abc import Iterable
 from dataclasses import replace
 from functools import partial
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING
 from weakref import WeakKeyDictionary
 
 from airflow_provider_trigger.api.client import TriggerDevClient
@@ -25,16 +23,14 @@ from airflow_provider_trigger.cancel.cancellation import Cancellation
 from airflow_provider_trigger.cancel.outcome import CancelOutcome, CancelResult
 from airflow_provider_trigger.cancel.settings import TIME_LIMIT, settings_of
 from airflow_provider_trigger.hooks.diagnosis import action_for
+from airflow_provider_trigger.triggers.background import in_thread, keep
 from airflow_provider_trigger.triggers.fetching import fetch_again, fetch_hook
-from airflow_provider_trigger.triggers.kept import keep
 
 if TYPE_CHECKING:
     from airflow_provider_trigger.hooks.connection import Environment, Settings
     from airflow_provider_trigger.hooks.trigger_dev import TriggerDevHook
 
 log = logging.getLogger(__name__)
-
-T = TypeVar("T")
 
 _Result = asyncio.Future[CancelResult]
 
@@ -99,14 +95,14 @@ class _Cancels:
     async def _cancel(
         self, run_ids: list[str], settings: Settings, *, time_limit: float
     ) -> dict[str, CancelResult]:
-        results, is_rejected = await _in_thread(partial(self._cancel_blocking, run_ids, settings, time_limit))
+        results, is_rejected = await in_thread(partial(self._cancel_blocking, run_ids, settings, time_limit))
         if not is_rejected:
             return results
         renewed = await fetch_again(settings.conn_id, fetch=partial(fetch_hook, log=log), log=log)
         if renewed in (None, settings) or renewed.environment != settings.environment:
             return results
         left = [run_id for run_id, result in results.items() if result.outcome is CancelOutcome.FAILED]
-        others, _ = await _in_thread(partial(self._cancel_blocking, left, renewed, time_limit))
+        others, _ = await in_thread(partial(self._cancel_blocking, left, renewed, time_limit))
         return results | others
 
     def _cancel_blocking(
@@ -130,29 +126,3 @@ class _Cancels:
         # The server has started these runs: a page instead of its answer passes, and is no reason to stop.
         client.exchange.breaker.has_worked = True
         return client
-
-
-async def _in_thread(work: Callable[[], T]) -> T:
-    """Do some work in a thread that does not hold up the end of the process."""
-    loop = asyncio.get_running_loop()
-    done: asyncio.Future[T] = loop.create_future()
-
-    def take(result: T | None, error: BaseException | None) -> None:
-        if done.cancelled():
-            return
-        if error is None:
-            done.set_result(result)  # type: ignore[arg-type]  # None only where there is an error
-        else:
-            done.set_exception(error)
-
-    def run() -> None:
-        result, error = None, None
-        try:
-            result = work()
-        except BaseException as raised:  # handed to the caller
-            error = raised
-        with suppress(RuntimeError):  # the event loop is closed
-            loop.call_soon_threadsafe(take, result, error)
-
-    threading.Thread(target=run, name="trigger-dev-cancel", daemon=True).start()
-    return await done

@@ -17,7 +17,7 @@ from weakref import WeakKeyDictionary
 from asgiref.sync import sync_to_async
 
 from airflow_provider_trigger.log import Log
-from airflow_provider_trigger.triggers.kept import keep
+from airflow_provider_trigger.triggers.background import keep
 
 _TRIES = 3
 _PAUSE = 1.0

@@ -103,7 +103,7 @@ class TriggerDevRunTrigger(BaseTrigger):
         """Wait, and send the event."""
         from airflow_provider_trigger.run.event import make_event
         from airflow_provider_trigger.run.wait import wait_for_runs
-        from airflow_provider_trigger.triggers.drive import drive
+        from airflow_provider_trigger.triggers.watch import drive
 
         settings, begun_at = self._settings, time.monotonic()
         try:
@@ -143,7 +143,7 @@ class TriggerDevRunTrigger(BaseTrigger):
     async def on_kill(self) -> None:
         """Cancel the runs: Airflow 3.3 and newer call this when the task is ended from outside."""
         if self._settings.cancels:
-            from airflow_provider_trigger.triggers.kept import keep
+            from airflow_provider_trigger.triggers.background import keep
 
             # Airflow 3.3 cancels the trigger again every 1 to 2 s until this has returned (measured).
             await asyncio.shield(keep(self.cancel_runs()))

@@ -1,4 +1,4 @@
-"""One watch answers the checks of all waits that use a connection on one event loop."""
+"""Wait on an event loop; one watch answers the checks of all waits that use a connection on it."""
 
 from __future__ import annotations
 
@@ -6,8 +6,10 @@ import asyncio
 import contextvars
 import logging
 import time
-from collections.abc import Coroutine, Sequence
+from collections.abc import Coroutine, Iterator, Sequence
+from contextlib import closing, contextmanager
 from typing import TYPE_CHECKING, Any
+from weakref import WeakKeyDictionary
 
 from airflow_provider_trigger.api.endpoints.query import query_runs
 from airflow_provider_trigger.api.endpoints.runs import check_run
@@ -15,20 +17,76 @@ from airflow_provider_trigger.api.errors import TriggerDevError
 from airflow_provider_trigger.api.models.runs import Run
 from airflow_provider_trigger.run.otherwise import Otherwise, check_otherwise
 from airflow_provider_trigger.run.status_watch import StatusWatch
-from airflow_provider_trigger.run.steps import Check, News
+from airflow_provider_trigger.run.steps import Cancel, Check, CheckOtherwise, News, Steps
 from airflow_provider_trigger.run.wait_log import LOG_INTERVAL
-from airflow_provider_trigger.triggers.watch_clients import Use, WatchClients
+from airflow_provider_trigger.run.waited import Waited
+from airflow_provider_trigger.triggers.cancels import cancel_runs
+from airflow_provider_trigger.triggers.watch_clients import CHECK_CONCURRENCY, Use, WatchClients
 
 if TYPE_CHECKING:
+    from airflow_provider_trigger.hooks.connection import Environment
     from airflow_provider_trigger.hooks.trigger_dev import TriggerDevHook
 
 log = logging.getLogger(__name__)
 
-CHECK_CONCURRENCY = 32
-"""How many checks of single runs are in flight at a time."""
-
 # A wait for several runs hears of those that end within so many seconds together.
 _PAUSE_FOR_MORE = 0.5
+
+_watches: WeakKeyDictionary[asyncio.AbstractEventLoop, dict[Environment, Watch]] = WeakKeyDictionary()
+
+
+async def drive(steps: Steps, hook: TriggerDevHook) -> dict[str, Waited]:
+    """Take the steps of a wait; return what became of each run, by run id."""
+    reply: Any = None
+    with closing(steps), watch_runs(hook) as listener:
+        while True:
+            try:
+                step = steps.send(reply)
+            except StopIteration as end:
+                return end.value  # type: ignore[no-any-return]
+            if isinstance(step, Check):
+                reply = await listener.check(step)
+            elif isinstance(step, Cancel):
+                reply = await _cancel(step, hook)
+            elif isinstance(step, CheckOtherwise):
+                reply = await listener.check_otherwise(step.run_id)
+            else:
+                reply = None
+                await asyncio.sleep(step.seconds)
+
+
+async def _cancel(step: Cancel, hook: TriggerDevHook) -> dict[str, TriggerDevError]:
+    """Cancel runs; the wait checks what became of them."""
+    try:
+        results = await cancel_runs(step.run_ids, hook)
+    except TriggerDevError as error:
+        return dict.fromkeys(step.run_ids, error)
+    return {run_id: failure for run_id, result in results.items() if (failure := result.as_error())}
+
+
+@contextmanager
+def watch_runs(hook: TriggerDevHook) -> Iterator[Listener]:
+    """
+    Give a listener to the watch for a connection; the last one that leaves closes the watch.
+
+    The hook has its connection already, as nothing can be fetched here without blocking the loop. Where its
+    key or its limits are other ones than before, the watch changes to them once they have worked.
+    """
+    watches = _watches.setdefault(asyncio.get_running_loop(), {})
+    environment = hook.settings.environment
+    watch = watches.get(environment)
+    if watch is None or watch.error is not None:
+        watch = watches[environment] = Watch(hook)
+    else:
+        watch.clients.offer(hook.settings)
+    listener = watch.join()
+    try:
+        yield listener
+    finally:
+        if watch.leave(listener):
+            if watches.get(environment) is watch:
+                del watches[environment]
+            watch.close()
 
 
 class Watch:
@@ -45,7 +103,6 @@ class Watch:
         self._changed = asyncio.Event()
         self._is_querying = False
         self._checks_in_flight = 0
-        self._urgent = asyncio.Semaphore(CHECK_CONCURRENCY)
         self._tasks: set[asyncio.Task[None]] = set()
         self._begin(self._work())
 
@@ -61,13 +118,11 @@ class Watch:
         self._joined.discard(listener)
         return not self._joined
 
-    async def close(self) -> None:
-        """End all requests, and close the connections."""
-        tasks = list(self._tasks)
-        for task in tasks:
+    def close(self) -> None:
+        """Request nothing more, and close the connections."""
+        self.clients.close()
+        for task in self._tasks:
             task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
-        await self.clients.close()
 
     def follow(self, listener: Listener, run_id: str, *, poll_interval: float | None) -> None:
         """Let a listener know what is known of a run, and what becomes new."""
@@ -89,8 +144,7 @@ class Watch:
         """Check runs now, before all that is only due; return each run, or why it could not be checked."""
 
         async def check(run_id: str) -> tuple[str, Run | TriggerDevError]:
-            async with self._urgent:
-                reply = await self._check_alone(run_id, "urgent")
+            reply = await self._check_alone(run_id, "urgent")
             if isinstance(reply, TriggerDevError):
                 self.status.failed_elsewhere(run_id, reply)
             return run_id, reply
@@ -151,7 +205,7 @@ class Watch:
         try:
             return await self.clients.call(use, check_run(run_id))
         except TriggerDevError as error:
-            return error
+            return error.with_traceback(None)
 
     def _tell(self, news: News) -> None:
         for run_id, reply in news.items():

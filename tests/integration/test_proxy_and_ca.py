@@ -126,7 +126,7 @@ def test_the_connections_proxy_is_used(server, proxy, connect, cancel):
     assert proxy.passed == paths
 
 
-@pytest.mark.parametrize("name", ["HTTP_PROXY", "http_proxy"])
+@pytest.mark.parametrize("name", ["HTTP_PROXY", "http_proxy", "ALL_PROXY"])
 def test_the_environments_proxy_is_used_if_the_connection_has_none(
     name, server, proxy, connect, cancel, monkeypatch
 ):
@@ -145,9 +145,10 @@ def test_the_environments_proxy_for_https_is_used(
     assert set(proxy.passed) == {f"CONNECT 127.0.0.1:{secure_server.port}"}
 
 
-def test_no_proxy_of_the_environment_bypasses_its_proxy(server, proxy, connect, cancel, monkeypatch):
+@pytest.mark.parametrize("without", ["example.com,127.0.0.1", "127.0.0.0/8", "*"])
+def test_no_proxy_of_the_environment_bypasses_its_proxy(without, server, proxy, connect, cancel, monkeypatch):
     monkeypatch.setenv("HTTP_PROXY", proxy.url)
-    monkeypatch.setenv("NO_PROXY", "example.com,127.0.0.1")
+    monkeypatch.setenv("NO_PROXY", without)
     connect()
     assert cancel(server.add_run()).outcomes == ["canceled"]
     assert proxy.passed == []

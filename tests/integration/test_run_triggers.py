@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
-from airflow_provider_trigger.api.async_client import AsyncTriggerDevClient
+from airflow_provider_trigger.api.client import TriggerDevClient
 from airflow_provider_trigger.testing import TriggerDevServer
-from airflow_provider_trigger.triggers import watch_clients, watches
+from airflow_provider_trigger.triggers import watch, watch_clients
 from airflow_provider_trigger.triggers.run import TriggerDevRunTrigger
 
 PACE: dict[str, Any] = {"rate_limit": 60, "refill": 40, "refill_interval": 1}
@@ -46,13 +46,13 @@ def start(server, count):
 @pytest.fixture
 def made_clients(monkeypatch):
     made = []
-    make = AsyncTriggerDevClient
+    make = TriggerDevClient
 
     def make_client(*args, **options):
         made.append(make(*args, **options))
         return made[-1]
 
-    monkeypatch.setattr(watch_clients, "AsyncTriggerDevClient", make_client)
+    monkeypatch.setattr(watch_clients, "TriggerDevClient", make_client)
     return made
 
 
@@ -69,11 +69,11 @@ def test_fifty_triggers_of_one_connection_share_a_client_and_a_pace(connect, mad
         # With a pace for each, 50 checks every 0.3 s would use the bucket up in the first second.
         assert {request.status for request in server.requests} == {200}
         assert len(made_clients) == 3  # for queries, checks and what is urgent
-        assert {client._transport for client in made_clients} == {None}  # the last user has closed them
+        assert all(client._is_closed for client in made_clients)  # by the last user
 
 
 def test_each_connection_has_a_client_of_its_own_and_each_loop(server, connect, made_clients):
-    loops_of_others = set(watches._watches)  # of tests whose event loops are not collected yet
+    loops_of_others = set(watch._watches)  # of tests whose event loops are not collected yet
     server.on_task("resize", output=1)
     connect(conn_id="other", timeout=3)
     connect(conn_id="same")
@@ -93,7 +93,7 @@ def test_each_connection_has_a_client_of_its_own_and_each_loop(server, connect, 
     assert of_one_loop == 3 * len(set(conn_ids))
     wait()
     assert len(made_clients) == 2 * of_one_loop
-    assert not any(of_loop for loop, of_loop in watches._watches.items() if loop not in loops_of_others)
+    assert not any(of_loop for loop, of_loop in watch._watches.items() if loop not in loops_of_others)
 
 
 def test_a_trigger_that_is_canceled_leaves_the_client_to_the_others(server, connection, made_clients):

@@ -171,7 +171,6 @@ def test_nothing_that_a_wait_leaves_holds_the_key(deferrable, server, connect, r
         server.echo_key_next(2, 500, method="GET")
         server.fail_next(1, 401, method="GET", body={"error": f"Invalid API key {KEY}"})
         server.malformed_next(1, f"<h1>{KEY}</h1>", method="GET")
-        # Not with the key: at level debug, httpcore itself shows the headers of an answer.
         server.redirect_next(1, method="GET")
         server.disconnect_next(1, method="GET")
 

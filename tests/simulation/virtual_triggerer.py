@@ -13,11 +13,11 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from calls_in_loop import calls_in_loop
 from virtual_clock import Clock
 from virtual_network import Network
 from virtual_workers import VirtualWorkers
 
-from airflow_provider_trigger.api.async_client import AsyncTriggerDevClient
 from airflow_provider_trigger.api.exchange import Exchange, Reply, Send
 from airflow_provider_trigger.cancel.cancellation import Cancellation
 from airflow_provider_trigger.cancel.outcome import CancelResult
@@ -29,6 +29,7 @@ from airflow_provider_trigger.run.wait import wait_for_runs
 from airflow_provider_trigger.triggers import cancels, ended, watch, watch_clients
 from airflow_provider_trigger.triggers import run as run_module
 from airflow_provider_trigger.triggers.run import TriggerDevRunTrigger
+from airflow_provider_trigger.triggers.watch_clients import WatchClients
 
 try:
     from airflow.sdk import Connection
@@ -152,7 +153,7 @@ def virtual_triggers(network: Network, triggerer: Triggerer) -> Iterator[None]:
         await asyncio.sleep(network.chance.uniform(0.01, 1.5))
         return connection
 
-    async def send(_: AsyncTriggerDevClient, step: Send) -> Reply:
+    async def send(step: Send) -> Reply:
         reply: asyncio.Future[Reply] = asyncio.get_running_loop().create_future()
         network.send(step, lambda found: None if reply.done() else reply.set_result(found))
         return await reply
@@ -185,9 +186,9 @@ def virtual_triggers(network: Network, triggerer: Triggerer) -> Iterator[None]:
         patch.setitem(of_exchange, "monotonic", clock.monotonic)
         patch.setitem(of_exchange, "wall", clock.wall)
         patch.setitem(of_wait, "now", clock.wall)
-        patch.setattr(AsyncTriggerDevClient, "send", send)
+        patch.setattr(WatchClients, "_call", calls_in_loop(send))
         patch.setattr(asynchronous, "get_async_connection", get_connection)
-        patch.setattr(cancels, "_in_thread", await_work)
+        patch.setattr(cancels, "in_thread", await_work)
         patch.setattr(cancels._Cancels, "_cancel_blocking", cancel_in_loop)
         patch.setattr(run_module, "triggers_have_on_kill", lambda: triggerer.has_on_kill)
         patch.setattr(run_module, "is_still_deferred", triggerer.is_still_deferred)

@@ -209,10 +209,8 @@ def parse() -> Callable[[str], list[str]]:
     return run
 
 
-HEAVY = {"requests", "httpx", "urllib3", "tenacity", "pydantic", "sqlalchemy", "asgiref"}
-HEAVY |= {
-    f"airflow_provider_trigger.{name}" for name in ("api.client", "api.async_client", "hooks.trigger_dev")
-}
+HEAVY = {"requests", "urllib3", "tenacity", "pydantic", "sqlalchemy", "asgiref"}
+HEAVY |= {f"airflow_provider_trigger.{name}" for name in ("api.client", "hooks.trigger_dev")}
 
 
 @pytest.fixture(scope="session")

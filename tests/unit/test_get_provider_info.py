@@ -35,8 +35,8 @@ INTERNAL = {
 }
 INTERNAL |= {"operators.base", "operators.conclusion", "operators.one_run", "operators.rendered"}
 INTERNAL |= {"operators.many_runs", "operators.task_runs"}
-INTERNAL |= {"triggers.cancels", "triggers.drive", "triggers.ended", "triggers.fetching"}
-INTERNAL |= {"triggers.kept", "triggers.watch", "triggers.watch_clients", "triggers.watches"}
+INTERNAL |= {"triggers.background", "triggers.cancels", "triggers.ended"}
+INTERNAL |= {"triggers.fetching", "triggers.watch", "triggers.watch_clients"}
 
 
 def dotted_names() -> Iterator[str]:

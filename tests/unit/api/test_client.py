@@ -3,6 +3,7 @@ from __future__ import annotations
 import contextlib
 import gzip
 import json
+import logging
 import socket
 import threading
 import time
@@ -20,7 +21,7 @@ from hypothesis import strategies as st
 from airflow_provider_trigger import defaults
 from airflow_provider_trigger.api import body as body_module
 from airflow_provider_trigger.api import errors
-from airflow_provider_trigger.api.client import TriggerDevClient
+from airflow_provider_trigger.api.client import KEEP_ALIVE, TriggerDevClient
 from airflow_provider_trigger.api.deadline import Deadline
 from airflow_provider_trigger.api.endpoints.bulk_actions import cancel_runs_in_bulk
 from airflow_provider_trigger.api.endpoints.runs import cancel_run, list_newest_runs, retrieve_run
@@ -153,11 +154,16 @@ def test_certificates_are_checked_as_configured(connect, answer, verify: bool | 
 
 
 @pytest.mark.usefixtures("_bare_environment")
-def test_a_ca_file_named_in_the_environment_counts(connect, answer, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("given", "used"), [(True, "/etc/ssl/company.pem"), (False, False), ("/mine.pem", "/mine.pem")]
+)
+def test_a_ca_file_named_in_the_environment_counts_where_none_is_given(
+    connect, answer, monkeypatch: pytest.MonkeyPatch, given: bool | str, used: bool | str
+) -> None:
     monkeypatch.setenv("REQUESTS_CA_BUNDLE", "/etc/ssl/company.pem")
-    client, wire = connect(answer(body=RUN))
+    client, wire = connect(answer(body=RUN), verify=given)
     client.call(retrieve_run("run_1"))
-    assert wire.options[0]["verify"] == "/etc/ssl/company.pem"
+    assert wire.options[0]["verify"] == used
 
 
 @pytest.mark.usefixtures("_bare_environment")
@@ -494,7 +500,41 @@ def test_a_closed_client_closes_its_connections(connect, answer) -> None:
     assert closed
 
 
+@pytest.mark.parametrize(("seconds", "closes"), [(KEEP_ALIVE - 1, 0), (KEEP_ALIVE + 1, 1)])
+def test_connections_that_were_not_used_for_a_while_are_closed_before_the_next_request(
+    connect, answer, clock, seconds: float, closes: int
+) -> None:
+    client, wire = connect(answer(body=RUN))
+    closed: list[int] = []
+    wire.close = lambda: closed.append(len(wire.sent))
+    for _ in range(2):
+        clock.sleep(seconds)
+        client.call(retrieve_run("run_1"))
+        client.call(retrieve_run("run_1"))
+    assert closed == [0, 2][: 2 * closes]
+
+
 # The secret key
+
+
+@pytest.mark.parametrize(
+    "spoken",
+    [
+        f"HTTP/1.1 401 {KEY}\r\nContent-Length: 0\r\n\r\n",
+        f"HTTP/1.1 200 OK\r\nX-A: b\r\nno header: {KEY}\r\nContent-Length: 0\r\n\r\n",
+        f"{KEY}\r\n\r\n",
+    ],
+)
+def test_at_level_debug_what_a_server_echoes_leads_to_no_key(
+    listener, caplog: pytest.LogCaptureFixture, spoken: str
+) -> None:
+    caplog.set_level(logging.DEBUG)
+    url = listener(lambda connection: connection.sendall(spoken.encode()))
+    with new_client(url, retry_for=0.0) as client, pytest.raises(errors.TriggerDevError):
+        client.call(retrieve_run("run_1"))
+    assert [record for record in caplog.records if record.name.startswith("urllib3.")]
+    for record in caplog.records:
+        assert KEY not in f"{record.getMessage()} {record.args} {record.exc_text} {record.exc_info}"
 
 
 def test_neither_client_nor_session_shows_the_key(connect, answer) -> None:

@@ -1,25 +1,20 @@
 from __future__ import annotations
 
-import socket
 import ssl
-from functools import partial
 
-import httpx
 import pytest
 import requests
 import urllib3
 from urllib3.exceptions import MaxRetryError
 
-from airflow_provider_trigger.api import async_client, client, transport_errors
 from airflow_provider_trigger.api.errors import (
     AnswerTimeoutError,
     PlainHttpError,
     TLSError,
     TransportError,
 )
-from airflow_provider_trigger.api.transport_errors import CONNECT_TIMEOUT
+from airflow_provider_trigger.api.transport_errors import CONNECT_TIMEOUT, transport_error
 
-transport_error = partial(transport_errors.transport_error, known=client.ERRORS)
 known = requests.exceptions
 PROXY_PASSWORD = "hunter2"
 
@@ -203,141 +198,3 @@ def test_causes_that_form_a_circle_have_an_end() -> None:
     first, second = known.ConnectionError("first"), known.ConnectionError("second")
     first.__context__, second.__context__ = second, first
     assert str(transport_error(first, "GET /x", 7)) == "GET /x: ConnectionError"
-
-
-# httpx, whose errors about TLS are like all others but for their cause
-
-HTTPX = async_client.ERRORS
-THROUGH_PROXY = async_client._ERRORS_THROUGH_PROXY
-
-
-@pytest.mark.parametrize(
-    ("raised", "was_sent"),
-    [
-        (httpx.ConnectTimeout("x"), False),
-        (httpx.ConnectError("x"), False),
-        (httpx.ReadTimeout("x"), True),
-        (httpx.RemoteProtocolError("x"), True),
-        (TimeoutError(), True),
-    ],
-)
-def test_without_a_connection_of_httpx_nothing_was_sent(raised: Exception, was_sent: bool) -> None:
-    assert transport_error(raised, "POST /x", 7, known=HTTPX).was_sent is was_sent
-
-
-@pytest.mark.parametrize(
-    ("raised", "kind", "reason", "retryable"),
-    [
-        # TLS
-        (
-            with_cause(
-                httpx.ConnectError("certificate verify failed"),
-                with_cause(OSError("of httpcore"), certificate_error()),
-            ),
-            TLSError,
-            "the server's certificate is not accepted: self-signed certificate",
-            False,
-        ),
-        (
-            with_cause(httpx.ConnectError("x"), tls_error("WRONG_VERSION_NUMBER")),
-            PlainHttpError,
-            SPEAKS_HTTP,
-            False,
-        ),
-        (
-            with_cause(httpx.ConnectError("x"), tls_error("TLSV1_ALERT")),
-            TransportError,
-            "the TLS connection failed",
-            True,
-        ),
-        (
-            ssl.SSLError(136, "[X509: NO_CERTIFICATE_OR_CRL_FOUND] no certificate or crl found"),
-            TLSError,
-            "the server's certificate is not accepted: reason unknown",
-            False,
-        ),
-        (OSError("invalid path: /gone.pem"), TLSError, "invalid path: /gone.pem", False),
-        # URLs that nothing can be sent to
-        (
-            httpx.InvalidURL(f"https://u:{PROXY_PASSWORD}@x"),
-            TransportError,
-            "the URL or the proxy's URL is not valid (InvalidURL)",
-            False,
-        ),
-        (
-            httpx.UnsupportedProtocol(f"ftp://u:{PROXY_PASSWORD}@x"),
-            TransportError,
-            "the URL or the proxy's URL is not valid (UnsupportedProtocol)",
-            False,
-        ),
-        # Time
-        (httpx.ConnectTimeout("x"), TransportError, "no connection within 7.1 s", True),
-        (
-            with_context(httpx.ConnectTimeout("x"), ssl.SSLWantReadError()),  # during the handshake
-            TransportError,
-            "no connection within 7.1 s",
-            True,
-        ),
-        (httpx.ReadTimeout("x"), AnswerTimeoutError, "no answer within 7.1 s", True),
-        (httpx.WriteTimeout("x"), AnswerTimeoutError, "no answer within 7.1 s", True),
-        (TimeoutError(), AnswerTimeoutError, "no answer within 7.1 s", True),
-        # Connections
-        (
-            httpx.ProxyError(f"407 {PROXY_PASSWORD}"),
-            TransportError,
-            "the proxy rejected the connection, or cannot be reached",
-            True,
-        ),
-        (
-            httpx.RemoteProtocolError("Server disconnected"),
-            TransportError,
-            "the connection was lost before the whole answer arrived",
-            True,
-        ),
-        (
-            with_cause(httpx.ConnectError("x"), OSError(111, "Connect call failed ('127.0.0.1', 1)")),
-            TransportError,
-            "Connection refused",
-            True,
-        ),
-        (
-            with_cause(
-                httpx.ConnectError("All connection attempts failed"),
-                ExceptionGroup("two addresses", [REFUSED, REFUSED]),
-            ),
-            TransportError,
-            "Connection refused",
-            True,
-        ),
-        (
-            with_cause(httpx.ConnectError("x"), socket.gaierror(-2, "Name or service not known")),
-            TransportError,
-            "Name or service not known",
-            True,
-        ),
-        (httpx.ReadError("odd"), TransportError, "ReadError", True),
-    ],
-    ids=lambda value: type(value).__name__ if isinstance(value, Exception) else None,
-)
-def test_an_error_of_httpx_is_put_into_the_same_words(
-    raised: Exception, kind: type[TransportError], reason: str, retryable: bool
-) -> None:
-    error = transport_error(raised, "GET /x to trigger.test", 7.08, known=HTTPX)
-    assert type(error) is kind
-    assert str(error) == f"GET /x to trigger.test: {reason}"
-    assert error.retryable is retryable
-    shown = {"message": str(error), "reason": reason, "retryable": retryable}
-    assert vars(error) == shown | {"was_sent": error.was_sent}
-    assert (error.__cause__, error.__context__) == (None, None)
-
-
-def test_through_a_proxy_it_is_the_proxy_that_cannot_be_reached() -> None:
-    refused = with_cause(httpx.ConnectError("x"), REFUSED)
-    error = transport_error(refused, "GET /x", 7, known=THROUGH_PROXY)
-    assert str(error) == "GET /x: the proxy rejected the connection, or cannot be reached"
-    # The handshake goes through it.
-    untrusted = with_cause(httpx.ConnectError("certificate verify failed"), certificate_error())
-    error = transport_error(untrusted, "GET /x", 7, known=THROUGH_PROXY)
-    assert "certificate is not accepted: self-signed" in str(error)
-    slow = transport_error(httpx.ConnectTimeout("x"), "GET /x", 7, known=THROUGH_PROXY)
-    assert str(slow) == "GET /x: no connection within 7 s"

@@ -16,7 +16,7 @@ from airflow_provider_trigger.api.wire_log import without_secrets
 KEY = "tr_prod_marker/of+the=test"
 CHECK = retrieve_run("run_1").request
 SIGNED = fetch_output("https://store.test/1.json?signature=x").request
-LOGGERS = ["httpcore.http11", "httpcore.connection", "urllib3.connection", "urllib3.connectionpool"]
+LOGGERS = ["urllib3.connection", "urllib3.connectionpool"]
 
 
 @pytest.fixture

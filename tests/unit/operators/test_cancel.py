@@ -79,7 +79,7 @@ def parsed() -> list[list[str]]:
 
 @pytest.mark.parametrize("step", [0, 1, 2], ids=["the operator", "the notifier", "a Dag with both"])
 def test_a_dags_parse_brings_no_client(parsed: list[list[str]], step: int) -> None:
-    heavy = {"requests", "httpx", "urllib3", "tenacity", "pydantic"}
+    heavy = {"requests", "urllib3", "tenacity", "pydantic"}
     heavy |= {"airflow_provider_trigger.api.client", "airflow_provider_trigger.hooks.trigger_dev"}
     assert not heavy & set(parsed[step])
 

@@ -6,7 +6,6 @@ import asyncio
 import contextvars
 import json
 import logging
-import threading
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -25,7 +24,7 @@ from airflow_provider_trigger.defaults import BULK_FROM_AT_A_STOP
 from airflow_provider_trigger.hooks import asynchronous
 from airflow_provider_trigger.hooks.asynchronous import get_hook
 from airflow_provider_trigger.testing import TriggerDevServer
-from airflow_provider_trigger.triggers import cancels, fetching, kept
+from airflow_provider_trigger.triggers import background, cancels, fetching
 from airflow_provider_trigger.triggers.cancels import cancel_runs
 
 CONN_ID = "trigger_dev_default"
@@ -109,7 +108,7 @@ def test_it_continues_when_its_caller_is_canceled(server, connection: str) -> No
         caller.cancel()
         with pytest.raises(asyncio.CancelledError):
             await caller
-        while kept._tasks:
+        while background._tasks:
             await asyncio.sleep(0.01)
 
     run(main)
@@ -465,33 +464,3 @@ def test_a_connection_that_cannot_be_fetched_does_not_hide_that_its_key_was_reje
     assert failure(run(main)) == REJECTED
     assert f"Connection {CONN_ID!r} could not be fetched again (OSError)" in caplog.messages
     assert "tr_prod_secret" not in caplog.text
-
-
-# Its thread
-
-
-def test_a_thread_that_outlives_its_event_loop_ends_quietly_and_holds_up_no_process(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    errors: list[Any] = []
-    monkeypatch.setattr(threading, "excepthook", errors.append)
-    begun, may_end = threading.Event(), threading.Event()
-    threads: list[threading.Thread] = []
-
-    def work() -> None:
-        threads.append(threading.current_thread())
-        begun.set()
-        may_end.wait(20)
-
-    async def main() -> None:
-        working = asyncio.create_task(cancels._in_thread(work))
-        while not begun.is_set():
-            await asyncio.sleep(0.001)
-        working.cancel()
-
-    run(main)
-    may_end.set()
-    [thread] = threads
-    thread.join(20)
-    assert errors == []
-    assert (thread.name, thread.daemon) == ("trigger-dev-cancel", True)

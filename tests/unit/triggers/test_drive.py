@@ -5,20 +5,21 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from calls_in_loop import calls_in_loop
 from fake_clock import Clock
 from fake_log import Log
 from virtual_loop import run_in_virtual_time
 
-from airflow_provider_trigger.api.async_client import AsyncTriggerDevClient
 from airflow_provider_trigger.api.errors import ServerError, TransportError, TriggerDevError
+from airflow_provider_trigger.api.exchange import Send
 from airflow_provider_trigger.api.http import Call, Response
 from airflow_provider_trigger.api.models.runs import Run
 from airflow_provider_trigger.cancel.outcome import CancelOutcome, CancelResult
 from airflow_provider_trigger.run.wait import wait_for_runs
 from airflow_provider_trigger.run.wait_settings import WaitSettings
 from airflow_provider_trigger.run.waited import Waited, WaitEnd
-from airflow_provider_trigger.triggers import drive as drive_module
-from airflow_provider_trigger.triggers.drive import drive
+from airflow_provider_trigger.triggers import watch as watch_module
+from airflow_provider_trigger.triggers.watch import drive
 from airflow_provider_trigger.triggers.watch_clients import WatchClients
 
 
@@ -101,12 +102,12 @@ def test_a_wait_that_begins_while_a_page_is_in_place_of_the_server_continues(
 ) -> None:
     sent: list[float] = []
 
-    async def answer(*_: Any) -> Response:
+    async def answer(_: Send) -> Response:
         sent.append(virtual_time.now)
         return page
 
     go_by(virtual_time)
-    monkeypatch.setattr(AsyncTriggerDevClient, "send", answer)
+    monkeypatch.setattr(WatchClients, "_call", calls_in_loop(answer))
     run_ids = [f"run_{number}" for number in range(30)]
     settings = WaitSettings(cancels=False, deadline=virtual_time.time() + 600)
     steps = wait_for_runs(run_ids, settings, log=Log(), now=virtual_time.time)
@@ -147,7 +148,7 @@ def test_a_cancel_that_fails_is_requested_again_after_a_pause(
 ) -> None:
     begun, canceled = virtual_time.now, CancelResult(run_id="run_1", outcome=CancelOutcome.CANCELED)
     cancels = Cancels(virtual_time, TransportError("no connection"), canceled)
-    monkeypatch.setattr(drive_module, "cancel_runs", cancels)
+    monkeypatch.setattr(watch_module, "cancel_runs", cancels)
     waited, _ = wait(cancels.answer, cancels=True, deadline=virtual_time.time() + 10)
     assert (waited.end, waited.is_canceled) == (WaitEnd.TIMED_OUT, True)
     assert cancels.at == [begun + 10, begun + 12]
@@ -158,7 +159,7 @@ def test_a_run_is_checked_again_that_does_not_show_its_cancel_at_once(
 ) -> None:
     canceled = CancelResult(run_id="run_1", outcome=CancelOutcome.CANCELED)
     cancels = Cancels(virtual_time, canceled)
-    monkeypatch.setattr(drive_module, "cancel_runs", cancels)
+    monkeypatch.setattr(watch_module, "cancel_runs", cancels)
     shown_at = virtual_time.now + 11
 
     def answer(request: Any) -> Any:
@@ -177,7 +178,7 @@ def test_why_a_cancel_failed_is_in_what_the_wait_came_to(
 ) -> None:
     failed = CancelResult(run_id="run_1", outcome=CancelOutcome.FAILED, request="still EXECUTING")
     cancels = Cancels(virtual_time, failed)
-    monkeypatch.setattr(drive_module, "cancel_runs", cancels)
+    monkeypatch.setattr(watch_module, "cancel_runs", cancels)
     waited, _ = wait(cancels.answer, cancels=True, deadline=virtual_time.time() + 10)
     assert (waited.end, waited.is_canceled) == (WaitEnd.TIMED_OUT, False)
     assert waited.error == "the cancel failed: still EXECUTING"
@@ -191,7 +192,7 @@ def test_a_cancel_that_may_succeed_later_is_repeated(
     )
     canceled = CancelResult(run_id="run_1", outcome=CancelOutcome.CANCELED)
     cancels = Cancels(virtual_time, failed, canceled)
-    monkeypatch.setattr(drive_module, "cancel_runs", cancels)
+    monkeypatch.setattr(watch_module, "cancel_runs", cancels)
     waited, _ = wait(cancels.answer, cancels=True, deadline=virtual_time.time() + 10)
     assert (waited.end, waited.is_canceled) == (WaitEnd.TIMED_OUT, True)
     assert len(cancels.at) == 2
@@ -201,7 +202,7 @@ def test_a_run_that_its_cancel_did_not_find_has_no_cancel_that_was_accepted(
     wait, virtual_time: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     cancels = Cancels(virtual_time, CancelResult(run_id="run_1", outcome=CancelOutcome.NOT_FOUND))
-    monkeypatch.setattr(drive_module, "cancel_runs", cancels)
+    monkeypatch.setattr(watch_module, "cancel_runs", cancels)
     waited, _ = wait(cancels.answer, cancels=True, deadline=virtual_time.time() + 10)
     assert waited.error == "the cancel failed: this key's environment has no such run"
     assert len(cancels.at) == 1

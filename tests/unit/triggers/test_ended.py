@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from fake_log import Log
 
-from airflow_provider_trigger.triggers import ended, kept
+from airflow_provider_trigger.triggers import background, ended
 from airflow_provider_trigger.triggers.ended import cancel_if_ended
 
 
@@ -50,7 +50,7 @@ def without_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
 
 async def settled() -> None:
     """Wait until nothing is being found out any more."""
-    while kept._tasks:
+    while background._tasks:
         await asyncio.sleep(0.005)
 
 
@@ -146,7 +146,7 @@ def test_a_cancel_that_has_begun_is_finished_when_the_triggerer_goes() -> None:
 
     async def main() -> None:
         cancel_if_ended(Question(False), cancel, run_ids=["run_1"], log=Log())
-        [question] = kept._tasks
+        [question] = background._tasks
         while not cancel.begun:
             await asyncio.sleep(0.005)
         question.cancel()

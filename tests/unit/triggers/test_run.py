@@ -23,7 +23,7 @@ from airflow_provider_trigger.hooks.connection import ConnectionNotFoundError
 from airflow_provider_trigger.run.wait_settings import WaitSettings
 from airflow_provider_trigger.testing import TriggerDevServer
 from airflow_provider_trigger.testing.engine.ids import new_id
-from airflow_provider_trigger.triggers import ended, fetching, kept
+from airflow_provider_trigger.triggers import background, ended, fetching
 from airflow_provider_trigger.triggers import run as triggers
 from airflow_provider_trigger.triggers.run import TriggerDevRunTrigger, event_hold
 
@@ -434,7 +434,7 @@ def cancel_and_look(run: Any, server: TriggerDevServer, **arguments: Any) -> int
         made = trigger(run, **arguments)
         made.task_instance, made.trigger_id = SimpleNamespace(task_id="work"), 17  # type: ignore[assignment]
         await cancel_while_it_waits(made, server)
-        await until(lambda: not kept._tasks)
+        await until(lambda: not background._tasks)
 
     asyncio.run(main())
     return int(run.cancel_requests)
@@ -515,7 +515,7 @@ def test_a_cancel_is_finished_although_airflow_cancels_the_trigger_again_and_aga
         with pytest.raises(asyncio.CancelledError):
             await killing
         assert run.status == "EXECUTING"
-        await until(lambda: not kept._tasks)
+        await until(lambda: not background._tasks)
 
     asyncio.run(main())
     assert run.status == "CANCELED"

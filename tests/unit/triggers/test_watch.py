@@ -18,9 +18,8 @@ from airflow_provider_trigger.api.models.runs import Run
 from airflow_provider_trigger.run.query_pace import QUERY_INTERVAL
 from airflow_provider_trigger.run.status_watch import StatusWatch
 from airflow_provider_trigger.run.steps import Check
-from airflow_provider_trigger.triggers.watch import CHECK_CONCURRENCY, Listener, Watch, wait_for
-from airflow_provider_trigger.triggers.watch_clients import WatchClients
-from airflow_provider_trigger.triggers.watches import watch_runs
+from airflow_provider_trigger.triggers.watch import Listener, Watch, wait_for, watch_runs
+from airflow_provider_trigger.triggers.watch_clients import CHECK_CONCURRENCY, WatchClients
 
 
 class Answers:
@@ -75,7 +74,7 @@ def run(hook, virtual_time: Clock) -> Callable[..., Any]:
 
     def run(main: Callable[[Watch], Any]) -> Any:
         async def with_watch() -> Any:
-            async with watch_runs(hook) as listener:
+            with watch_runs(hook) as listener:
                 return await main(listener._watch)
 
         return run_in_virtual_time(with_watch(), virtual_time)
@@ -211,27 +210,6 @@ def test_a_wait_for_several_runs_hears_together_of_those_that_end_together(
 
 
 # Its end
-
-
-def test_it_closes_its_connections_when_its_requests_have_ended(
-    run, answers: Answers, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    answers.seconds = 10.0
-    at_close: list[int] = []
-
-    async def close(_: WatchClients) -> None:
-        at_close.append(answers.in_flight)
-
-    monkeypatch.setattr(WatchClients, "close", close)
-
-    async def main(watch: Watch) -> None:
-        watch.follow(watch.join(), "run_a", poll_interval=None)
-        await asyncio.sleep(1)
-        assert answers.in_flight == 1
-        await watch.close()
-
-    run(main)
-    assert at_close[0] == 0
 
 
 def test_its_waits_fail_at_once_if_it_crashes_and_the_log_says_which_one_and_where(

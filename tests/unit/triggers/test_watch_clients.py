@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import json
-from collections.abc import Callable
+import threading
+import weakref
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
 from fake_clock import Clock
 
-from airflow_provider_trigger.api.async_client import AsyncTriggerDevClient
+from airflow_provider_trigger.api.client import TriggerDevClient
 from airflow_provider_trigger.api.endpoints.runs import check_run
 from airflow_provider_trigger.api.errors import AuthenticationError
-from airflow_provider_trigger.api.rate_limit import RateLimit
 from airflow_provider_trigger.hooks import asynchronous
 from airflow_provider_trigger.hooks.asynchronous import get_hook
-from airflow_provider_trigger.triggers import kept, watch_clients
-from airflow_provider_trigger.triggers.watch_clients import CHECKS_RESERVE, WatchClients
+from airflow_provider_trigger.triggers import watch_clients
+from airflow_provider_trigger.triggers.watch_clients import CHECK_CONCURRENCY, CHECKS_RESERVE, WatchClients
 
 CONN_ID = "trigger_dev_default"
 
@@ -34,65 +36,84 @@ def connect(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Any]:
     return connect
 
 
+def test_each_use_has_its_own_connections_and_pace(connect) -> None:
+    clients: dict[str, Any] = {**WatchClients(connect())._clients}
+    sizes = {use: client._session.get_adapter("https://")._pool_maxsize for use, client in clients.items()}
+    assert sizes == {"queries": 1, "checks": CHECK_CONCURRENCY, "urgent": CHECK_CONCURRENCY}
+    paces = {use: client.exchange._rate_limit for use, client in clients.items()}
+    assert len(set(map(id, paces.values()))) == 3
+    assert paces["checks"]._reserve == paces["urgent"]._reserve == CHECKS_RESERVE
+
+
 @pytest.fixture
-def closed(monkeypatch: pytest.MonkeyPatch) -> list[AsyncTriggerDevClient]:
-    """The clients that were closed."""
-    closed: list[AsyncTriggerDevClient] = []
-
-    async def close(client: AsyncTriggerDevClient) -> None:
-        closed.append(client)
-
-    monkeypatch.setattr(AsyncTriggerDevClient, "close", close)
-    return closed
+def hold(monkeypatch: pytest.MonkeyPatch) -> Iterator[Hold]:
+    """Let each call take until the test lets it go."""
+    hold = Hold()
+    monkeypatch.setattr(TriggerDevClient, "call", lambda client, *_, **__: hold.take(client))
+    yield hold
+    hold.gate.set()
 
 
-def test_each_use_has_its_own_connections_and_pace(connect, monkeypatch: pytest.MonkeyPatch) -> None:
-    made: list[dict[str, Any]] = []
+class Hold:
+    def __init__(self) -> None:
+        self.gate = threading.Event()
+        self.begun: list[str] = []
 
-    class Client(AsyncTriggerDevClient):
-        def __init__(self, settings: Any, **options: Any) -> None:
-            super().__init__(settings, **options)
-            made.append(options)
-
-    monkeypatch.setattr(watch_clients, "AsyncTriggerDevClient", Client)
-    WatchClients(connect())
-    queries, *others = made
-    assert queries == {"max_connections": 1}
-    checks, urgent = (client["rate_limit"] for client in others)
-    assert checks is not urgent
-    for pace in (checks, urgent):
-        assert isinstance(pace, RateLimit)
-        assert pace._reserve == CHECKS_RESERVE
+    def take(self, client: TriggerDevClient) -> None:
+        self.begun.append(client.settings.secret_key)
+        if client.settings.secret_key == "tr_prod_old":
+            assert self.gate.wait(20)
 
 
-def test_outdated_clients_are_closed_when_the_last_of_several_requests_has_ended(
-    connect, closed: list[Any], monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def until(is_true: Callable[[], bool]) -> None:
+    async with asyncio.timeout(20):
+        while not is_true():
+            await asyncio.sleep(0.001)
+
+
+def test_outdated_clients_are_gone_when_the_last_of_several_requests_has_ended(connect, hold: Hold) -> None:
     outdated, renewed = connect(), connect(key="tr_prod_new")
 
     async def main() -> None:
-        gates, opened = [asyncio.Event(), asyncio.Event()], asyncio.Event()
-        opened.set()
-        waiting = iter([*gates, opened, opened])
-
-        async def answer(*_: Any, **__: Any) -> None:
-            await next(waiting).wait()
-
-        monkeypatch.setattr(AsyncTriggerDevClient, "call", answer)
         clients = WatchClients(outdated)
-        calls = [asyncio.create_task(clients.call("checks", check_run("run_1"))) for _ in gates]
-        await asyncio.sleep(0)
+        checks = weakref.ref(clients._clients["checks"])
+        calls = [asyncio.create_task(clients.call("checks", check_run("run_1"))) for _ in range(2)]
+        await until(lambda: len(hold.begun) == 2)
         clients.offer(renewed.settings)
         await clients.call("checks", check_run("run_1"))
-        closed.remove(closed[0])  # the one that has tried the new key
-        counts = [len(closed)]
-        for gate, call in zip(gates, calls, strict=True):
-            gate.set()
-            await call
-            counts.append(len(closed))
-        assert counts == [0, 0, 3]
-        assert {client.settings.secret_key for client in closed} == {"tr_prod_old"}
-        assert not kept._tasks
+        assert hold.begun[2:] == ["tr_prod_new"] * 2  # the first has tried the new key
+        assert checks() is not None
+        hold.gate.set()
+        await asyncio.gather(*calls)
+        await until(lambda: checks() is None)
+
+    gc.disable()
+    try:
+        asyncio.run(main())
+    finally:
+        gc.enable()
+
+
+def test_calls_whose_callers_are_gone_count_among_those_in_flight(connect, hold: Hold) -> None:
+    hook = connect()
+
+    async def main() -> None:
+        clients = WatchClients(hook)
+
+        def begin() -> list[asyncio.Task[Any]]:
+            call = check_run("run_1")
+            return [asyncio.create_task(clients.call("urgent", call)) for _ in range(CHECK_CONCURRENCY)]
+
+        gone = begin()
+        await until(lambda: len(hold.begun) == CHECK_CONCURRENCY)
+        for task in gone:
+            task.cancel()
+        await asyncio.gather(*gone, return_exceptions=True)
+        later = begin()
+        await asyncio.sleep(0.1)
+        assert len(hold.begun) == CHECK_CONCURRENCY
+        hold.gate.set()
+        await asyncio.gather(*later)
 
     asyncio.run(main())
 
@@ -104,7 +125,7 @@ def count_fetches(connect, monkeypatch: pytest.MonkeyPatch) -> Callable[..., lis
     then. It is fetched unchanged, or ``fails`` is raised.
     """
 
-    async def reject(*_: Any, **__: Any) -> None:
+    def reject(*_: Any, **__: Any) -> None:
         sent: dict[str, Any] = {"method": "GET", "path": "/", "request_id": None}
         raise AuthenticationError(**sent, status=401, detail="Invalid API key", retryable=False)
 
@@ -127,7 +148,7 @@ def count_fetches(connect, monkeypatch: pytest.MonkeyPatch) -> Callable[..., lis
             return counts
 
         monkeypatch.setattr(watch_clients, "time", clock)
-        monkeypatch.setattr(AsyncTriggerDevClient, "call", reject)
+        monkeypatch.setattr(TriggerDevClient, "call", reject)
         monkeypatch.setattr(asynchronous, "get_hook", fetch)
         return asyncio.run(main())
 

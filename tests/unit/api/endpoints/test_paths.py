@@ -3,7 +3,6 @@ from __future__ import annotations
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
-import httpx
 import pytest
 import requests
 from hypothesis import example, given
@@ -59,8 +58,7 @@ def test_an_id_reaches_its_own_segment_of_the_url_or_is_rejected(run_id: str, ba
         return
     prepared = requests.Request("POST", base_url + path).prepare().url
     assert prepared is not None
-    sent_by_httpx = str(httpx.Request("POST", base_url + path).url)
-    for url in (prepared, parse_url(prepared).url, sent_by_httpx):
+    for url in (prepared, parse_url(prepared).url):
         parts = urlsplit(url)
         assert (parts.query, parts.fragment, parts.netloc) == ("", "", urlsplit(base_url).netloc)
         sent = url.removeprefix(f"{base_url}/runs/").removesuffix("/cancel")

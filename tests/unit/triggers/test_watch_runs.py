@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import json
+import threading
 import time
 from collections import Counter
 from collections.abc import Awaitable, Callable
@@ -13,7 +14,6 @@ from typing import Any
 import pytest
 from waiting import LONG
 
-from airflow_provider_trigger.api.async_client import AsyncTriggerDevClient
 from airflow_provider_trigger.api.errors import AuthenticationError
 from airflow_provider_trigger.hooks import asynchronous
 from airflow_provider_trigger.hooks.asynchronous import get_hook
@@ -21,26 +21,11 @@ from airflow_provider_trigger.run import wait_settings
 from airflow_provider_trigger.run.status_watch import StatusWatch
 from airflow_provider_trigger.run.steps import Check
 from airflow_provider_trigger.testing import TriggerDevServer
-from airflow_provider_trigger.triggers import watch_clients, watches
+from airflow_provider_trigger.triggers import watch, watch_clients
 from airflow_provider_trigger.triggers.run import TriggerDevRunTrigger
-from airflow_provider_trigger.triggers.watch import Watch
-from airflow_provider_trigger.triggers.watches import watch_runs
+from airflow_provider_trigger.triggers.watch import watch_runs
 
 CONN_ID = "trigger_dev_default"
-
-
-@pytest.fixture
-def closed(monkeypatch: pytest.MonkeyPatch) -> list[AsyncTriggerDevClient]:
-    """The clients that were closed."""
-    closed: list[AsyncTriggerDevClient] = []
-    close = AsyncTriggerDevClient.close
-
-    async def keep(client: AsyncTriggerDevClient) -> None:
-        closed.append(client)
-        await close(client)
-
-    monkeypatch.setattr(AsyncTriggerDevClient, "close", keep)
-    return closed
 
 
 @pytest.fixture
@@ -88,7 +73,7 @@ def test_the_runs_of_all_waits_are_in_one_query_and_none_is_checked_by_itself(se
     runs = [server.add_run("EXECUTING") for _ in range(20)]
 
     async def wait(one: Any) -> Any:
-        async with watch_runs(await get_hook(CONN_ID)) as listener:
+        with watch_runs(await get_hook(CONN_ID)) as listener:
             return dict(await listener.check(check(one)))
 
     async def main() -> list[dict[str, Any]]:
@@ -103,7 +88,7 @@ def test_a_wait_hears_of_an_end_and_of_nothing_before(server, connect) -> None:
 
     async def main() -> list[str]:
         heard: list[str] = []
-        async with watch_runs(await get_hook(CONN_ID)) as listener:
+        with watch_runs(await get_hook(CONN_ID)) as listener:
             while heard[-1:] != ["COMPLETED"]:
                 heard += map(status_of, (await listener.check(check(one))).values())
         return heard
@@ -116,7 +101,7 @@ def test_what_is_kept_of_a_run_lacks_its_payload(server, connect) -> None:
     one = server.add_run("COMPLETED", payload="x" * 100_000)
 
     async def main() -> Any:
-        async with watch_runs(await get_hook(CONN_ID)) as listener:
+        with watch_runs(await get_hook(CONN_ID)) as listener:
             return (await listener.check(check(one)))[one.id]
 
     assert "payload" not in run(main).attributes
@@ -126,7 +111,7 @@ def test_without_news_it_answers_when_the_step_says_so(server, connect) -> None:
     one = server.add_run("EXECUTING")
 
     async def main() -> dict[str, Any]:
-        async with watch_runs(await get_hook(CONN_ID)) as listener:
+        with watch_runs(await get_hook(CONN_ID)) as listener:
             await listener.check(check(one))
             return dict(await listener.check(check(one, seconds=0.1)))
 
@@ -137,7 +122,7 @@ def test_a_fresh_check_is_one_of_its_own(server, connect) -> None:
     runs = [server.add_run("EXECUTING") for _ in range(3)]
 
     async def main() -> dict[str, Any]:
-        async with watch_runs(await get_hook(CONN_ID)) as listener:
+        with watch_runs(await get_hook(CONN_ID)) as listener:
             return dict(await listener.check(check(*runs, "run_unknown", is_fresh=True)))
 
     news = run(main)
@@ -156,7 +141,7 @@ def test_where_the_server_has_no_query_each_run_is_checked_by_itself(
 
     async def main() -> set[str]:
         heard: set[str] = set()
-        async with watch_runs(await get_hook(CONN_ID)) as listener:
+        with watch_runs(await get_hook(CONN_ID)) as listener:
             while left := [one for one in runs if one.id not in heard]:
                 heard |= (await listener.check(check(*left))).keys()
         return heard
@@ -191,7 +176,7 @@ def test_a_key_that_was_changed_is_fetched_once_for_all_waits(
         fetched = count_fetches(monkeypatch)
 
         async def wait(one: Any) -> Any:
-            async with watch_runs(hook) as listener:
+            with watch_runs(hook) as listener:
                 return dict(await listener.check(check(one, is_fresh=True)))
 
         news = await asyncio.gather(*map(wait, runs))
@@ -209,7 +194,7 @@ def test_a_key_that_is_still_wrong_is_an_error_and_fetched_again_only_after_a_wh
 
     async def main() -> None:
         fetched = count_fetches(monkeypatch)
-        async with watch_runs(await get_hook(CONN_ID)) as listener:
+        with watch_runs(await get_hook(CONN_ID)) as listener:
             for _ in range(3):
                 news = await listener.check(check(one, is_fresh=True))
                 assert isinstance(news[one.id], AuthenticationError)
@@ -228,10 +213,10 @@ def test_a_wrong_key_of_a_wait_that_comes_later_does_not_replace_the_one_that_wo
     one, other = server.add_run("EXECUTING"), server.add_run("EXECUTING")
 
     async def main() -> None:
-        async with watch_runs(await get_hook(CONN_ID)) as before:
+        with watch_runs(await get_hook(CONN_ID)) as before:
             connect(password="tr_prod_mistyped")
             for _ in range(2):
-                async with watch_runs(await get_hook(CONN_ID)) as after:
+                with watch_runs(await get_hook(CONN_ID)) as after:
                     for listener, seen in ((before, one), (after, other)) * 3:
                         news = await listener.check(check(seen, is_fresh=True))
                         assert status_of(news[seen.id]) == "EXECUTING"
@@ -250,10 +235,10 @@ def test_a_new_key_is_used_once_a_call_with_it_has_worked(server, connect, failu
     connect(password="tr_prod_revoked")
 
     async def main() -> list[str]:
-        async with watch_runs(await get_hook(CONN_ID)) as before:
+        with watch_runs(await get_hook(CONN_ID)) as before:
             connect()
             server.fail_next(1, failure)  # it shows nothing
-            async with watch_runs(await get_hook(CONN_ID)) as after:
+            with watch_runs(await get_hook(CONN_ID)) as after:
                 for listener in (before, after):
                     news = await listener.check(check(one, is_fresh=True))
             return [status_of(seen) for seen in news.values()]
@@ -269,11 +254,11 @@ def test_a_key_that_was_rejected_once_is_used_where_the_one_before_is_rejected_t
     connect(password="tr_prod_revoked")
 
     async def main() -> str:
-        async with watch_runs(await get_hook(CONN_ID)) as listener:
+        with watch_runs(await get_hook(CONN_ID)) as listener:
             connect()
             server.fail_next(4, 401)
             for _ in range(2):
-                async with watch_runs(await get_hook(CONN_ID)):
+                with watch_runs(await get_hook(CONN_ID)):
                     news = await listener.check(check(one, is_fresh=True))
             return status_of(news[one.id])
 
@@ -285,7 +270,7 @@ def test_a_connection_that_leads_elsewhere_after_a_401_is_not_used(server, conne
     connect(password="tr_prod_revoked")
 
     async def main(elsewhere: TriggerDevServer) -> None:
-        async with watch_runs(await get_hook(CONN_ID)) as listener:
+        with watch_runs(await get_hook(CONN_ID)) as listener:
             connect(host=elsewhere.url, password=elsewhere.secret_key)
             for _ in range(2):
                 news = await listener.check(check(one, is_fresh=True))
@@ -300,29 +285,12 @@ def test_a_connection_that_leads_elsewhere_now_has_another_watch(server, connect
     one = server.add_run("EXECUTING")
 
     async def main() -> None:
-        async with watch_runs(await get_hook(CONN_ID)) as before:
+        with watch_runs(await get_hook(CONN_ID)) as before:
             connect(host="http://127.0.0.1:9")
-            async with watch_runs(await get_hook(CONN_ID)) as after:
+            with watch_runs(await get_hook(CONN_ID)) as after:
                 assert after._watch is not before._watch
                 news = await before.check(check(one, is_fresh=True))
             assert status_of(news[one.id]) == "EXECUTING"
-
-    run(main)
-
-
-def test_clients_of_an_old_key_are_closed_when_their_last_request_has_ended(
-    server, connect, closed: list[Any]
-) -> None:
-    one = server.add_run("EXECUTING")
-
-    async def main() -> None:
-        async with watch_runs(await get_hook(CONN_ID)) as listener:
-            for seconds in range(5):
-                connect(extra={"timeout": 10 + seconds})
-                async with watch_runs(await get_hook(CONN_ID)):
-                    await listener.check(check(one, is_fresh=True))
-            await asyncio.sleep(0)
-            assert len(set(closed)) == 5 * (3 + 1)  # and one that has tried each new key
 
     run(main)
 
@@ -337,7 +305,7 @@ def test_a_connection_that_cannot_be_fetched_after_a_401_fails_no_wait(
         raise OSError("the secrets backend is away")
 
     async def main() -> None:
-        async with watch_runs(await get_hook(CONN_ID)) as listener:
+        with watch_runs(await get_hook(CONN_ID)) as listener:
             with monkeypatch.context() as away:
                 away.setattr(asynchronous, "get_hook", fail)
                 for is_fresh in (True, False):
@@ -357,7 +325,7 @@ def test_a_fresh_check_that_failed_is_followed_by_news(server, connect) -> None:
     server.fail_next(1, 503, path="/api/v3/runs/")
 
     async def main() -> None:
-        async with watch_runs(await get_hook(CONN_ID)) as listener:
+        with watch_runs(await get_hook(CONN_ID)) as listener:
             await listener.check(check(one))
             news = await listener.check(check(one, is_fresh=True))
             assert "503" in status_of(news[one.id]) or "503" in str(news[one.id])
@@ -370,51 +338,33 @@ def test_a_fresh_check_that_failed_is_followed_by_news(server, connect) -> None:
 # Its begin and its end
 
 
-def test_its_last_user_closes_it(server, connect, closed: list[Any]) -> None:
+def threads_of_calls() -> list[threading.Thread]:
+    return [thread for thread in threading.enumerate() if thread.name == "trigger-dev-call"]
+
+
+def test_its_last_user_closes_it_and_no_thread_is_left(server, connect) -> None:
+    one = server.add_run("EXECUTING")
+
     async def main() -> None:
-        async with watch_runs(await get_hook(CONN_ID)):
-            async with watch_runs(await get_hook(CONN_ID)):
-                pass
-            assert closed == []
-        assert len(closed) == len(set(closed)) == 3  # for queries, checks and what is urgent
-        assert len(asyncio.all_tasks()) == 1
+        with watch_runs(await get_hook(CONN_ID)) as listener:
+            with watch_runs(await get_hook(CONN_ID)):
+                await listener.check(check(one))
+            clients = listener._watch.clients._clients.values()
+            adapters: list[Any] = [client._session.get_adapter(server.url) for client in clients]
+            assert any(adapter.poolmanager.pools.keys() for adapter in adapters)
+        assert not any(adapter.poolmanager.pools.keys() for adapter in adapters)
+        async with asyncio.timeout(20):
+            while len(asyncio.all_tasks()) > 1 or threads_of_calls():
+                await asyncio.sleep(0.01)
 
     run(main)
-
-
-def test_who_comes_while_it_is_closed_gets_another_one(
-    server, connect, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    one = server.add_run("EXECUTING")
-    close, closing = Watch.close, asyncio.Event()
-
-    async def close_late(watch: Watch) -> None:
-        closing.set()
-        await asyncio.sleep(0.2)
-        await close(watch)
-
-    monkeypatch.setattr(Watch, "close", close_late)
-
-    async def first() -> None:
-        async with watch_runs(await get_hook(CONN_ID)):
-            pass
-
-    async def main() -> str:
-        leaving = asyncio.create_task(first())
-        await closing.wait()
-        async with watch_runs(await get_hook(CONN_ID)) as listener:
-            await leaving
-            news = await listener.check(check(one))
-        return status_of(news[one.id])
-
-    assert run(main) == "EXECUTING"
 
 
 def test_a_wait_that_is_canceled_leaves_it_to_the_others(server, connect) -> None:
     one = server.add_run("EXECUTING", then=[(1, "COMPLETED")])
 
     async def wait() -> str:
-        async with watch_runs(await get_hook(CONN_ID)) as listener:
+        with watch_runs(await get_hook(CONN_ID)) as listener:
             while True:
                 for seen in (await listener.check(check(one))).values():
                     if getattr(seen, "is_final", False):
@@ -431,18 +381,39 @@ def test_a_wait_that_is_canceled_leaves_it_to_the_others(server, connect) -> Non
     assert run(main) == "COMPLETED"
 
 
+def test_a_wait_that_is_canceled_does_not_wait_for_its_requests(server, connect) -> None:
+    one = server.add_run("EXECUTING")
+    server.hang_next(None)
+
+    async def wait() -> None:
+        with watch_runs(await get_hook(CONN_ID)) as listener:
+            await listener.check(check(one, is_fresh=True))
+
+    async def main() -> list[threading.Thread]:
+        waiting = asyncio.create_task(wait())
+        while not sent(server)[GET]:
+            await asyncio.sleep(0.01)
+        waiting.cancel("by the test")
+        with pytest.raises(asyncio.CancelledError, match="by the test"):
+            await waiting
+        return threads_of_calls()
+
+    assert all(thread.daemon and thread.is_alive() for thread in run(main))
+    server.stop()
+
+
 def test_if_it_crashes_its_waits_fail_and_the_next_one_gets_another(
     server, connect, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     one = server.add_run("EXECUTING")
 
     async def main() -> None:
-        async with watch_runs(await get_hook(CONN_ID)) as listener:
+        with watch_runs(await get_hook(CONN_ID)) as listener:
             with monkeypatch.context() as broken:
                 broken.setattr(StatusWatch, "next_query", lambda *_: 1 / 0)
                 with pytest.raises(RuntimeError, match="ZeroDivisionError"):
                     await listener.check(check(one))
-            async with watch_runs(await get_hook(CONN_ID)) as other:
+            with watch_runs(await get_hook(CONN_ID)) as other:
                 assert await other.check(check(one))
 
     run(main)
@@ -458,12 +429,12 @@ def test_one_that_crashed_takes_no_other_with_it_as_it_ends(
         crashed = watch_runs(hook)
         with monkeypatch.context() as broken:
             broken.setattr(StatusWatch, "next_query", lambda *_: 1 / 0)
-            listener = await crashed.__aenter__()
+            listener = crashed.__enter__()
             with pytest.raises(RuntimeError, match="ZeroDivisionError"):
                 await listener.check(check(one))
-        async with watch_runs(hook) as second:
-            await crashed.__aexit__(None, None, None)
-            async with watch_runs(hook) as third:
+        with watch_runs(hook) as second:
+            crashed.__exit__(None, None, None)
+            with watch_runs(hook) as third:
                 assert third._watch is second._watch
 
     run(main)
@@ -500,25 +471,19 @@ def test_work_for_several_triggers_sees_no_context_of_one(server, connection: st
 
     run(main)
     assert {one.status for one in runs} == {"CANCELED"}
-    own = {
-        "first_event",
-        "get_hook",
-        "cancel_runs",
-        "close",
-    }  # the last one closes what is no longer needed
+    own = {"first_event", "get_hook", "cancel_runs"}
     assert {work for is_of_one, work in begun if is_of_one} == own
     assert {work for is_of_one, work in begun if not is_of_one} >= {"_work", "_query", "_cancel_gathered"}
 
 
-def test_each_connection_and_each_event_loop_has_its_own(server, connect, closed: list[Any]) -> None:
-    loops_of_others = set(watches._watches)  # of tests whose event loops are not collected yet
+def test_each_connection_and_each_event_loop_has_its_own(server, connect) -> None:
+    loops_of_others = set(watch._watches)  # of tests whose event loops are not collected yet
     other = connect("other")
 
     async def main() -> None:
-        async with watch_runs(await get_hook(CONN_ID)) as first, watch_runs(await get_hook(other)) as second:
+        with watch_runs(await get_hook(CONN_ID)) as first, watch_runs(await get_hook(other)) as second:
             assert first._watch is not second._watch
 
     run(main)
     run(main)
-    assert len(set(closed)) == 12
-    assert not any(of_loop for loop, of_loop in watches._watches.items() if loop not in loops_of_others)
+    assert not any(of_loop for loop, of_loop in watch._watches.items() if loop not in loops_of_others)
