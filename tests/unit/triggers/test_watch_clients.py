@@ -37,7 +37,7 @@ def connect(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Any]:
 
 
 def test_each_use_has_its_own_connections_and_pace(connect) -> None:
-    clients: dict[str, Any] = {**WatchClients(connect())._clients}
+    clients: Any = WatchClients(connect())._clients
     sizes = {use: client._session.get_adapter("https://")._pool_maxsize for use, client in clients.items()}
     assert sizes == {"queries": 1, "checks": CHECK_CONCURRENCY, "urgent": CHECK_CONCURRENCY}
     paces = {use: client.exchange._rate_limit for use, client in clients.items()}
