@@ -29,12 +29,17 @@ def _is_unconnected(error: Exception) -> bool:
     # Not the error's context, which may be an earlier request's.
     parts = [error, *error.args]
     parts += [getattr(part, "reason", None) for part in parts]
-    return any(isinstance(part, _UNCONNECTED) for part in parts)
+    return any(isinstance(part, _UNCONNECTED) for part in parts) or _hangs_in_handshake(error)
+
+
+def _hangs_in_handshake(error: Exception) -> bool:
+    """Return whether TLS took too long, which urllib3 reports as an answer that does."""
+    return any("handshake operation timed out" in str(getattr(part, "__cause__", "")) for part in error.args)
 
 
 def _describe(error: Exception, timeout: float) -> tuple[type[TransportError], str, bool]:
     """Return the kind of the error to raise, its reason, and whether trying again may succeed."""
-    if isinstance(error, requests.ConnectTimeout):
+    if isinstance(error, requests.ConnectTimeout) or _hangs_in_handshake(error):
         return TransportError, f"no connection within {_shown(min(CONNECT_TIMEOUT, timeout))} s", True
     if isinstance(error, _TIMEOUTS):
         return AnswerTimeoutError, f"no answer within {_shown(timeout)} s", True

@@ -481,6 +481,41 @@ def test_a_host_that_cannot_be_one_is_an_error_that_is_not_repeated(
     assert not raised.value.retryable
 
 
+@pytest.mark.parametrize("proxy", ["ftp://u:hunter2@p.test:1", "socks5://u:hunter2@p.test:1", "nonsense://"])
+def test_a_proxy_that_cannot_be_one_is_an_error_that_is_not_repeated(proxy: str) -> None:
+    with (
+        new_client("https://trigger.test", proxy=proxy, retry_for=60.0) as client,
+        pytest.raises(errors.TransportError, match="the URL or the proxy's URL is not valid") as raised,
+    ):
+        client.call(cancel_run("run_1"))
+    assert "hunter2" not in str(raised.value)
+    assert not raised.value.retryable
+
+
+def test_a_handshake_that_hangs_is_no_connection(listener, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("airflow_provider_trigger.api.client.CONNECT_TIMEOUT", 0.1)
+    ended = threading.Event()
+    url = listener(lambda _: ended.wait(20)).replace("http:", "https:")
+    with (
+        new_client(url, timeout=5.0, retry_for=0.0) as client,
+        pytest.raises(errors.TransportError, match="no connection within 5 s") as raised,
+    ):
+        client.call(cancel_run("run_1"))
+    ended.set()
+    assert (raised.value.retryable, raised.value.was_sent) == (True, False)
+
+
+def test_a_ca_file_that_holds_no_certificate_is_an_error_that_is_not_repeated(listener, tmp_path) -> None:
+    (tmp_path / "text.pem").write_text("no certificate")
+    url = listener(lambda _: None).replace("http:", "https:")
+    with (
+        new_client(url, verify=str(tmp_path / "text.pem"), retry_for=60.0) as client,
+        pytest.raises(errors.TLSError, match="certificate is not accepted") as raised,
+    ):
+        client.call(cancel_run("run_1"))
+    assert not raised.value.retryable
+
+
 def test_a_ca_file_that_is_gone_is_an_error_that_is_not_repeated() -> None:
     with (
         new_client("https://trigger.test", verify="/gone.pem", retry_for=60.0) as client,
