@@ -112,12 +112,7 @@ def airflow_version() -> str:
 
 
 async def get_async_connection(conn_id: str, *, executor: ThreadPoolExecutor | None = None) -> Connection:
-    """
-    Get a connection on an event loop, as in the triggerer.
-
-    :param conn_id: the connection's id
-    :param executor: where to wait for it on Airflows that cannot be awaited; None for the event loop's own
-    """
+    """Get a connection on an event loop; older Airflows wait in the executor, None for the loop's own."""
     try:
         # Airflow's own helper knows which version deadlocks at which call.
         from airflow.providers.common.compat.connection import get_async_connection as get_connection

@@ -19,11 +19,7 @@ _TASK_RUNNER = "airflow.sdk.execution_time.task_runner"
 
 
 def iteration_of(context: Context) -> tuple[str | int, ...]:
-    """
-    Return what distinguishes the iterations of a task in a task loop (Airflow 3.4); empty outside of one.
-
-    :param context: of a task or a task's callback
-    """
+    """Return what distinguishes the iterations of a task in a loop (Airflow 3.4); empty outside of one."""
     ti: Any = context["ti"]
     region = getattr(ti, "region_id", None)
     # A mapped task outside of loops has a region, too; a callback in the Dag processor has no ``loop``.
@@ -44,8 +40,6 @@ def has_no_supervisor(ti: Any) -> bool:
     Return whether a task instance cannot pull XComs, as its process has no supervisor that gives them.
 
     That is so for Dag callbacks under ``airflow dags test`` and ``dag.test()`` of Airflow 3 (measured).
-
-    :param ti: from the context, None if it has none
     """
     if not type(ti).__module__.startswith("airflow.sdk."):
         return False
@@ -76,10 +70,7 @@ def is_still_deferred(ti: Any, trigger_id: Any, run_ids: Collection[str]) -> boo
     """
     Return whether a task instance is deferred to this trigger, for Airflows whose triggers lack ``on_kill``.
 
-    :param ti: the trigger's
-    :param trigger_id: the trigger's
-    :param run_ids: of the trigger's runs: a new try of the task has other ones
-    :raises Exception: Airflow did not answer
+    A new try of the task has other run ids. Any error means that Airflow did not answer.
     """
     if not type(ti).__module__.startswith("airflow.models."):
         return _is_deferred_by_supervisor(ti, run_ids)
@@ -113,12 +104,7 @@ def _is_deferred_by_supervisor(ti: Any, run_ids: Collection[str]) -> bool:
 
 
 def xcom_of(ti_key: Any, *, key: str) -> Any:
-    """
-    Return an XCom of one task instance, None where it has none.
-
-    :param ti_key: what identifies the task instance
-    :param key: of the XCom
-    """
+    """Return an XCom of one task instance, None where it has none."""
     return _compat.XCom.get_one(
         key=key,
         dag_id=ti_key.dag_id,
@@ -134,8 +120,6 @@ def may_have_pushed(ti: Any) -> bool:
 
     In the process that has run a task, only a task that was deferred before may have: its XComs are cleared
     when a try starts, and Airflow logs an error for each one that is requested and missing.
-
-    :param ti: what Airflow gives to a link: the task instance, or what identifies it
     """
     in_its_process = getattr(ti, "_ti_context_from_server", None)
     return in_its_process is None or bool(in_its_process.next_method)
@@ -146,8 +130,6 @@ def read_sequence(value: object) -> list[Any] | None:
     Return the items of one of Airflow's own sequences, None for any other value.
 
     The output of a mapped task is such a sequence, and so is what a template that is rendered natively finds.
-
-    :param value: any
     """
     is_text = isinstance(value, (str, bytes))  # as Airflow's enumerations of states are
     if is_text or not isinstance(value, Sequence) or not type(value).__module__.startswith("airflow."):

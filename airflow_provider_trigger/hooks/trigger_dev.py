@@ -1,11 +1,20 @@
-"""The hook that Airflow and its users know."""
+"""The hook: an Airflow connection as a client of Trigger.dev."""
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from datetime import datetime
+from functools import cached_property, partial
+from itertools import islice
+from typing import TYPE_CHECKING, Any
 
-from airflow_provider_trigger._compat import AirflowFailException
-from airflow_provider_trigger.defaults import CONN_ID
+from airflow_provider_trigger._compat import AirflowFailException, BaseHook
+from airflow_provider_trigger.api.errors import TriggerDevError
+from airflow_provider_trigger.api.secret_key import SecretKey
+from airflow_provider_trigger.cancel.settings import CancelSettings
+from airflow_provider_trigger.defaults import CONN_ID, MAX_CONCURRENCY, MAX_RUNS, PENDING_VERSION_TIMEOUT
 from airflow_provider_trigger.get_provider_info import (
     CONNECTION_NAME,
     CONNECTION_TYPE,
@@ -13,11 +22,25 @@ from airflow_provider_trigger.get_provider_info import (
     PLACEHOLDERS,
     RELABELING,
 )
-from airflow_provider_trigger.hooks.cancels import CancelsHook
-from airflow_provider_trigger.hooks.runs import RunsHook
+from airflow_provider_trigger.hooks.connection import Settings, read_settings
+from airflow_provider_trigger.hooks.fetching import fetch_connection, fetch_key
+from airflow_provider_trigger.sources.run_ids import RunIds, all_valid, exactly_one
+from airflow_provider_trigger.wording import enumeration
+
+if TYPE_CHECKING:
+    from airflow.sdk import Connection
+
+    from airflow_provider_trigger.api.client import TriggerDevClient
+    from airflow_provider_trigger.api.models.runs import ListedRun, Run
+    from airflow_provider_trigger.cancel.cancellation import Cancellation
+    from airflow_provider_trigger.cancel.outcome import CancelResult
+    from airflow_provider_trigger.durations import Duration
+    from airflow_provider_trigger.run.find import RunFilter
+    from airflow_provider_trigger.run.wait_settings import WaitSettings
+    from airflow_provider_trigger.run.waited import Waited
 
 
-class TriggerDevHook(RunsHook, CancelsHook):
+class TriggerDevHook(BaseHook):
     """
     Turn an Airflow connection into a client of Trigger.dev, and start, check and cancel runs with it.
 
@@ -33,10 +56,14 @@ class TriggerDevHook(RunsHook, CancelsHook):
     conn_type = CONNECTION_TYPE
     hook_name = CONNECTION_NAME
 
+    def __init__(self, trigger_dev_conn_id: str = CONN_ID, *, connection: Connection | None = None) -> None:
+        super().__init__()
+        self.trigger_dev_conn_id = trigger_dev_conn_id
+        self._connection = connection
+
     @classmethod
     def get_ui_field_behaviour(cls) -> dict[str, Any]:
         """Return the connection form's settings for Airflow up to 3.1; newer ones read the provider info."""
-        # Airflow searches this class for it, not its bases.
         return {"hidden_fields": HIDDEN_FIELDS, "relabeling": RELABELING, "placeholders": PLACEHOLDERS}
 
     def test_connection(self) -> tuple[bool, str]:
@@ -49,3 +76,322 @@ class TriggerDevHook(RunsHook, CancelsHook):
             return False, str(error)
         with self.get_client(timeout=timeout, retry_for=0) as client:
             return try_connection(client, self.settings)
+
+    @cached_property
+    def settings(self) -> Settings:
+        """The connection's values, read and checked."""
+        found = self._connection or fetch_connection(self.trigger_dev_conn_id, get=self.get_connection)
+        return read_settings(found)
+
+    @cached_property
+    def _key(self) -> SecretKey:
+        """Shared by all clients; fetched again after it was rejected."""
+        fetch = partial(fetch_key, self.settings, get=self.get_connection)
+        return SecretKey(self.settings.secret_key, fetch=None if self._connection else fetch)
+
+    def get_client(
+        self,
+        *,
+        max_connections: int = MAX_CONCURRENCY,
+        timeout: float | None = None,
+        retry_for: float | None = None,
+    ) -> TriggerDevClient:
+        """
+        Return a new client; close it, or use it in a ``with`` statement.
+
+        :param max_connections: how many connections it keeps open
+        :param timeout: for one request, in seconds; None for the connection's value
+        :param retry_for: how long one call is retried, in seconds; None for the connection's value
+        """
+        from airflow_provider_trigger.api.client import TriggerDevClient
+
+        settings = self.settings
+        settings = settings if timeout is None else replace(settings, timeout=timeout)
+        settings = settings if retry_for is None else replace(settings, retry_for=retry_for)
+        return TriggerDevClient(settings, max_connections=max_connections, secret_key=self._key)
+
+    def get_conn(self) -> TriggerDevClient:
+        """Return a new client, as every hook does; see :meth:`get_client`."""
+        return self.get_client()
+
+    @contextmanager
+    def client(
+        self, *, max_connections: int = MAX_CONCURRENCY, has_worked: bool = False
+    ) -> Iterator[TriggerDevClient]:
+        """
+        Give a new client; an error of the API that leaves the ``with`` names the connection.
+
+        :param max_connections: how many connections it keeps open
+        :param has_worked: whether the server is known to be Trigger.dev, as it has answered another client;
+            then a page in its place is an outage, which passes, and no wrong host
+        """
+        from airflow_provider_trigger.hooks.diagnosis import add_connection
+
+        with self.get_client(max_connections=max_connections) as client:
+            if has_worked:
+                client.exchange.breaker.has_worked = True
+            try:
+                yield client
+            except TriggerDevError as error:
+                add_connection(error, self.settings)
+                raise
+
+    def trigger_task(
+        self, task_identifier: str, payload: Any = None, options: Mapping[str, Any] | None = None
+    ) -> str:
+        """
+        Start a run of a task and return the run's id.
+
+        :param task_identifier: the id of the Trigger.dev task
+        :param payload: any JSON; None for no payload
+        :param options: as the arguments of
+            :class:`~airflow_provider_trigger.operators.run.RunTriggerTaskOperator` are named, such as
+            ``{"delay": "1h", "idempotency_key": "order-17"}``, with up to 10 tags; and
+            ``idempotency_key_ttl``. With an ``idempotency_key`` whose run is alive or has completed, that
+            run's id is returned. There is none by default
+        :raises ValueError: an argument is invalid; nothing is sent
+        :raises TriggerDevError: it could not be started; the error says whether a run may exist
+        """
+        from airflow_provider_trigger.hooks.run_arguments import task_request
+        from airflow_provider_trigger.run.start import start_run
+
+        request = task_request(task_identifier, payload, options)
+        with self.client() as client:
+            return start_run(client, request, log=self.log).run_id
+
+    def wait_for_run(
+        self,
+        run_id: str,
+        *,
+        timeout: Duration | None = None,
+        poll_interval: Duration | None = None,
+        pending_version_timeout: Duration | None = PENDING_VERSION_TIMEOUT,
+    ) -> Run:
+        """
+        Wait until a run has ended, and return it, whatever its status; outages are waited out.
+
+        A duration is given in seconds, as a timedelta, or as a text such as ``"5m"``.
+
+        :param run_id: the run id
+        :param timeout: how long to wait; None for no limit
+        :param poll_interval: between two status checks; None for more often at first, see
+            :class:`~airflow_provider_trigger.run.wait_settings.WaitSettings`
+        :param pending_version_timeout: how long the run may wait for a deployed version that has its task;
+            None for no limit
+        :raises ValueError: one of them is not a duration, or not a run id
+        :raises TimeoutError: the run had not ended in time, or waited for a version for longer than
+            ``pending_version_timeout``; it is not canceled
+        :raises TriggerDevError: the server rejected the checks for longer than ``retry_for``
+        """
+        from airflow_provider_trigger.durations import read_duration
+        from airflow_provider_trigger.hooks.run_arguments import wait_settings
+        from airflow_provider_trigger.run.drive import drive
+        from airflow_provider_trigger.run.wait import wait_for_runs
+
+        settings = wait_settings(
+            run_id,
+            self.settings,
+            timeout=timeout,
+            poll_interval=poll_interval,
+            pending_version_timeout=pending_version_timeout,
+        )
+        with self.client() as client:
+            waited = drive(wait_for_runs([run_id], settings, log=self.log), client)[run_id]
+            limit = None if timeout is None else read_duration(timeout)
+            return _ended_run(waited, run_id, settings, timeout=limit)
+
+    def get_run(self, run_id: str) -> Run:
+        """
+        Check the status of a run.
+
+        :param run_id: the run id
+        :raises ValueError: not a run id; nothing is sent
+        :raises TriggerDevError: the check failed; a NotFoundError if the key's environment has no such run
+        """
+        from airflow_provider_trigger.api.endpoints.runs import retrieve_run
+
+        with self.client() as client:
+            return client.call(retrieve_run(run_id))
+
+    def list_runs(
+        self,
+        *,
+        tags: str | Sequence[str] | None = None,
+        statuses: str | Sequence[str] | None = None,
+        task_identifiers: str | Sequence[str] | None = None,
+        batch_id: str | None = None,
+        created_after: datetime | None = None,
+        limit: int | None = None,
+    ) -> Iterator[ListedRun]:
+        """
+        List runs, the newest first, 100 with each request, which is sent when its first run is needed.
+
+        A run must fit all arguments that are given; None allows any. The list lags 1 to 2 s behind
+        (measured): a run that was started a moment ago may be missing.
+
+        :param tags: all of these. The server searches for the first one: give the rarest first
+        :param statuses: one of these, such as ``EXECUTING``
+        :param task_identifiers: one of these Trigger.dev tasks
+        :param batch_id: the batch that started them. An older server that cannot filter by it lists the runs
+            of all; :meth:`get_run` shows the ``batch_id`` of a run
+        :param created_after: since when they exist, with a time zone; None for all times
+        :param limit: how many at most; None for all
+        :raises ValueError: an argument is invalid, such as an empty list, a tag with a comma or an unknown
+            status; nothing is sent
+        :raises TriggerDevError: the list failed; raised by the iterator
+        """
+        from airflow_provider_trigger.hooks.run_arguments import run_filter
+
+        found = run_filter(
+            tags=tags,
+            statuses=statuses,
+            task_identifiers=task_identifiers,
+            batch_id=batch_id,
+            created_after=created_after,
+            limit=limit,
+        )
+        return self._listed(found, limit)
+
+    def _listed(self, runs: RunFilter, limit: int | None) -> Iterator[ListedRun]:
+        with self.client() as client:
+            yield from islice((run for page in runs.pages(client) for run in page), limit)
+
+    def get_output(self, run_id: str) -> Any:
+        """
+        Return the output of a run that has completed: any JSON, up to 16 MB; None where it has none.
+
+        :param run_id: the run id
+        :raises ValueError: the run has not completed, or it is not a run id
+        :raises TriggerDevError: it could not be fetched; an ``OutputTooLargeError`` says how to download it
+        """
+        from airflow_provider_trigger.api.endpoints.runs import retrieve_run
+        from airflow_provider_trigger.run.output import output_of
+
+        with self.client() as client:
+            run = client.call(retrieve_run(run_id))
+            if not run.is_success:
+                raise ValueError(f"Run {run_id} has no output: it is {run.status}")
+            return output_of(run, client, log=self.log)
+
+    def replay_run(self, run_id: str) -> str:
+        """
+        Start a run again, and return the new run's id.
+
+        :param run_id: the run id
+        :raises ValueError: not a run id; nothing is sent
+        :raises TriggerDevError: it could not be started; the error says whether a run may exist
+        """
+        from airflow_provider_trigger.run.start import replay
+
+        with self.client() as client:
+            return replay(client, run_id).run_id
+
+    def reschedule_run(self, run_id: str, delay: Any) -> Run:
+        """
+        Change when a DELAYED run starts, and return the run.
+
+        :param run_id: the run id
+        :param delay: a duration from now such as ``"1h30m"``, a timedelta, a time, or an ISO date
+        :raises ValueError: the delay is invalid or has passed, or not a run id; nothing is sent
+        :raises TriggerDevError: it could not be changed, as the run is not DELAYED, for example
+        """
+        from airflow_provider_trigger.api.endpoints.runs import reschedule_run
+        from airflow_provider_trigger.hooks.run_arguments import new_delay
+
+        sent = new_delay(delay)
+        with self.client() as client:
+            return client.call(reschedule_run(run_id, delay=sent))
+
+    def cancel_run(self, run_id: Any) -> CancelResult:
+        """
+        Cancel one run and return its outcome; for the other errors see :meth:`cancel_runs`.
+
+        :param run_id: a run id, or any value that :meth:`cancel_runs` accepts and that contains exactly one
+        :raises ValueError: not a valid run id, or several; nothing is sent then
+        """
+        return self.cancel_runs([exactly_one(run_id)])[0]
+
+    def cancel_runs(
+        self,
+        run_ids: Any = None,
+        *,
+        tags: str | Sequence[str] | None = None,
+        batch_ids: str | Sequence[str] | None = None,
+        max_runs: int = MAX_RUNS,
+    ) -> list[CancelResult]:
+        """
+        Cancel many runs and return the outcome of each.
+
+        With ``tags`` or ``batch_ids``, the runs are searched for twice, 2.5 s apart, as the server shows a
+        new run with a delay. The log names each that is found, and says why the second search failed, or left
+        out some. Those of ``run_ids`` are canceled meanwhile, also where the search fails.
+
+        The list has one :class:`~airflow_provider_trigger.cancel.outcome.CancelResult` for each run, in the
+        order of the ids; a repeated id counts once. Its ``outcome`` is ``canceled``, ``already_completed``,
+        ``not_found`` or ``failed``; for ``failed``, nothing is raised, and its ``error`` says why.
+
+        :param run_ids: run ids in any form that the operator accepts: a list, text, dicts with an ``id``
+        :param tags: in addition, the runs that are alive and have all of these
+        :param batch_ids: in addition, the runs of these batches that are alive
+        :param max_runs: how many runs ``tags`` and ``batch_ids`` may find
+        :raises ValueError: a value is not a valid run id, tag or batch id, or nothing is given; nothing is
+            canceled. There is no such batch, or more than ``max_runs`` are found; no other run than those of
+            ``run_ids`` is canceled
+        :raises AuthenticationError: the server rejected the secret key; some runs may be canceled by then
+        :raises TriggerDevError: the runs could not be searched for; only those of ``run_ids`` are canceled
+        """
+        from airflow_provider_trigger.hooks.run_arguments import selection_of
+        from airflow_provider_trigger.sources.selected import SelectedRuns
+
+        selection = selection_of(tags=tags, batch_ids=batch_ids, max_runs=max_runs)
+        ids = RunIds(found=[] if selection and run_ids is None else all_valid(run_ids))
+        selected = SelectedRuns(selection, ids, log=self.log)
+        with self.cancellation(ids.found, CancelSettings()) as work:
+            results = work.run(selected.search(work.client, needs_all=True) if selection else None)
+            if selected.error is not None:
+                raise selected.error
+        if ids.invalid:
+            raise ValueError(f"cancel_runs: {enumeration(ids.invalid, '; ')}")
+        return results
+
+    @contextmanager
+    def cancellation(
+        self,
+        run_ids: Iterable[str],
+        settings: CancelSettings,
+        *,
+        is_stopped: Callable[[], bool] = lambda: False,
+    ) -> Iterator[Cancellation]:
+        """
+        Give a cancellation on a client of its own; an error that leaves the ``with`` names the connection.
+
+        :param run_ids: exact run ids; a repeated one counts once
+        :param settings: how to cancel
+        :param is_stopped: called several times per second; true stops the work within a second
+        """
+        from airflow_provider_trigger.cancel.cancellation import Cancellation
+        from airflow_provider_trigger.hooks.diagnosis import action_for
+
+        action = partial(action_for, settings=self.settings)
+        # One more, for a search of further runs.
+        with self.client(max_connections=settings.max_concurrency + 1) as client:
+            yield Cancellation(client, run_ids, settings, is_stopped=is_stopped, action_for=action)
+
+
+def _ended_run(waited: Waited, run_id: str, settings: WaitSettings, *, timeout: float | None) -> Run:
+    """Return the run that was waited for, or fail; the time limit, in seconds, is for the error."""
+    from airflow_provider_trigger.report.ends import why_no_output, why_not_completed
+    from airflow_provider_trigger.run.waited import WaitEnd
+
+    if reason := why_no_output(waited, run_url=settings.run_url):
+        raise TriggerDevError(reason)
+    if waited.end is WaitEnd.FINAL and waited.run:
+        return waited.run
+    reason = why_not_completed(
+        waited,
+        run_id,
+        run_url=settings.run_url,
+        timeouts={"timeout": timeout},
+        is_development=settings.is_development,
+    )
+    raise (TriggerDevError if waited.end.is_unseen else TimeoutError)(reason)

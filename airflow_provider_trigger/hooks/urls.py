@@ -18,20 +18,12 @@ _API_PATH = re.compile(r"/api/v\d+$", re.IGNORECASE)
 
 
 def looks_like_a_key(text: str) -> bool:
-    """
-    Return whether a text looks like a secret key of Trigger.dev.
-
-    :param text: the whole text
-    """
+    """Return whether a whole text looks like a secret key of Trigger.dev."""
     return _SECRET_KEY.fullmatch(text) is not None
 
 
 def split(text: str) -> SplitResult | None:
-    """
-    Split a URL, None if that is not possible.
-
-    :param text: the URL
-    """
+    """Split a URL, None if that is not possible."""
     try:
         return urlsplit(text)
     except ValueError:
@@ -39,24 +31,14 @@ def split(text: str) -> SplitResult | None:
 
 
 def with_scheme(host: str, scheme: str) -> str:
-    """
-    Return a host as a URL.
-
-    :param host: a URL, a host name or an IP address, also with a port and a path
-    :param scheme: http or https, for a host without one
-    """
+    """Return a host, perhaps with a port and a path, as a URL; without a scheme it gets this one."""
     if "://" in host:
         return host
     return f"{scheme}://[{host}]" if _is_ipv6(host) else f"{scheme}://{host}"
 
 
 def text_of(url: SplitResult, port: int | None = None) -> str:
-    """
-    Return a URL as text, without a trailing slash.
-
-    :param url: a valid URL
-    :param port: for a URL without one, None for the default port
-    """
+    """Return a valid URL as text, without a trailing slash; if it has no port, with this one."""
     netloc = url.netloc
     if port and url.port is None:
         netloc = f"{netloc.rstrip(':')}:{port}"
@@ -64,12 +46,7 @@ def text_of(url: SplitResult, port: int | None = None) -> str:
 
 
 def problem(url: SplitResult, text: str) -> str | None:
-    """
-    Return what is wrong with a URL, None if it is valid.
-
-    :param url: the URL
-    :param text: the same URL as it was given
-    """
+    """Return what is wrong with a URL that was given as this text, None if it is valid."""
     if url.scheme not in ("http", "https"):
         return "must begin with http:// or https://"
     if "@" in url.netloc:
@@ -87,11 +64,7 @@ def problem(url: SplitResult, text: str) -> str | None:
 
 
 def api_problem(url: SplitResult) -> str | None:
-    """
-    Return why a URL is not the base URL of an API, None if it can be one.
-
-    :param url: a valid URL
-    """
+    """Return why a valid URL is not the base URL of an API, None if it can be one."""
     if any(map(looks_like_a_key, (url.hostname or "", *url.path.split("/")))):
         return "contains a secret key, which belongs in the password field; in a URI: trigger-dev://:KEY@HOST"
     if found := _API_PATH.search(url.path.rstrip("/")):
@@ -100,11 +73,7 @@ def api_problem(url: SplitResult) -> str | None:
 
 
 def is_loopback(host: str) -> bool:
-    """
-    Return whether a host is this machine itself.
-
-    :param host: a host name in lower case, or an IP address
-    """
+    """Return whether a host, in lower case, is this machine itself."""
     try:
         return ip_address(host).is_loopback
     except ValueError:

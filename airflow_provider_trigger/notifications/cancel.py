@@ -53,8 +53,8 @@ class CancelTriggerRunNotifier(TakesRunIds, BaseNotifier):
     :param trigger_dev_conn_id: the connection; templated
     :param include_descendants: whether to cancel all that the runs have started, too, and what that has
         started, at once
-    :param timeout: for the whole call: seconds, a timedelta, or a text such as ``"5m"``; when it has passed,
-        as many runs as possible were canceled
+    :param timeout: for the whole call: seconds, a timedelta, or a text such as ``"5m"``; the cancels of all
+        runs are sent first, then the status checks
     :param max_concurrency: how many requests are in flight at a time
     :param context: given by Airflow where the notifier is awaited
     :raises ValueError: when the Dag is parsed: a task's output in ``run_ids``, a task in place of its id, or
@@ -129,15 +129,18 @@ class CancelTriggerRunNotifier(TakesRunIds, BaseNotifier):
         :raises AirflowNotFoundException: there is no such connection
         :raises InvalidConnectionError: a field of the connection is missing or malformed
         """
-        from airflow_provider_trigger.hooks.asynchronous import get_hook
+        from airflow_provider_trigger.hooks.fetching import fetch_on_loop
+        from airflow_provider_trigger.hooks.trigger_dev import TriggerDevHook
         from airflow_provider_trigger.report.cancels import adding_runs_left
 
         started_at, origin = time.monotonic(), origin_of(context)
         with _own_thread() as executor:
             ids = await _run_in(executor, self._gather, context, origin)
             with adding_runs_left(ids, origin=origin, searched=self._cancels_started):
-                has_work = self._has_work(ids)
-                hook = await get_hook(self.trigger_dev_conn_id, executor=executor) if has_work else None
+                hook = None
+                if self._has_work(ids):
+                    connection = await fetch_on_loop(self.trigger_dev_conn_id, executor=executor)
+                    hook = TriggerDevHook(self.trigger_dev_conn_id, connection=connection)
                 await _run_in(executor, self._cancel, context, ids, hook, started_at, origin)
 
     def _gather(self, context: Context, origin: str) -> RunIds:

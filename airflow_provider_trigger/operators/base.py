@@ -62,8 +62,8 @@ class RunsOperator(BaseOperator):
     :param wait_for_completion: whether to wait until the run has ended
     :param deferrable: whether to wait in the triggerer, without a worker slot; None for Airflow's setting
         ``[operators] default_deferrable``. An operator that another task executes by hand waits in the worker
-    :param poll_interval: the duration between two status checks; None for one that grows with the run's age,
-        see :class:`~airflow_provider_trigger.run.wait_settings.WaitSettings`
+    :param poll_interval: the duration between two status checks; None for a tenth of the run's age, but 2 to
+        30 s, and while deferred for one check of all runs together every 2 s
     :param timeout: how long the run may take from its creation, the time deferred included; then it is
         canceled, and the task fails. None for no limit
     :param pending_version_timeout: how long the run may wait for a deployed version that has its task; then

@@ -67,7 +67,8 @@ class CancelTriggerRunOperator(TakesSelection, BaseOperator):
     :param max_runs: if ``tags`` and ``batch_ids`` find more runs, the task fails, and cancels none of these;
         if only the second search finds more, it fails after it has canceled as many
     :param trigger_dev_conn_id: the connection; templated
-    :param on_not_found: ``"fail"``: a run that this key's environment does not have fails the task
+    :param on_not_found: ``"fail"``: a run that this key's environment does not have fails the task;
+        ``"ignore"``: it does not
     :param on_empty: ``"fail"``: a source without run ids, or tags or a batch without runs that are alive,
         fails the task; ``"ignore"``: it is a warning in the log
     :param include_descendants: whether to cancel all that the runs have started, too, and what that has

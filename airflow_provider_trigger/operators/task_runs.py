@@ -51,9 +51,10 @@ class TaskRunsOperator(RunsOperator):
         never expires while no worker asks for runs (measured): set ``timeout``, too
     :param tags: up to 7, of up to 128 characters, without a comma; templated
     :param metadata: a dict of JSON, up to 256 KB; templated
-    :param max_attempts: how many attempts the run has; templated
-    :param max_duration: how long an attempt may compute, in seconds; templated
-    :param machine: the machine preset, such as ``"small-1x"``; templated
+    :param max_attempts: how many attempts the run has, which are Trigger.dev's own retries; templated
+    :param max_duration: how long an attempt may compute, in seconds, 5 or more; templated
+    :param machine: the machine preset: ``micro``, ``small-1x``, ``small-2x``, ``medium-1x``, ``medium-2x``,
+        ``large-1x`` or ``large-2x``; templated
     :param priority: moves the run forward in its queue, as if it was created so many seconds earlier;
         templated
     :param region: where it runs; templated

@@ -69,8 +69,8 @@ class TriggerRunSensor(TakesRunIds, BaseSensorOperator):
     :param deferrable: whether to wait in the triggerer, without a worker slot; None for Airflow's setting
         ``[operators] default_deferrable``
     :param poll_interval: between two status checks of a run while deferred: seconds, a timedelta, or a text
-        such as ``"5m"``; None for more often at first, see
-        :class:`~airflow_provider_trigger.run.wait_settings.WaitSettings`. Otherwise ``poke_interval`` counts
+        such as ``"5m"``; None for one check of all runs together every 2 s. Not deferred,
+        ``poke_interval`` counts
     :raises ValueError: when the Dag is parsed: neither ``run_ids`` nor ``xcom_task_ids``, a task in place of
         its id, or an invalid value; in a mapped task, when it runs: then it fails without retries
     """

@@ -23,8 +23,8 @@ from airflow_provider_trigger.cancel.cancellation import Cancellation
 from airflow_provider_trigger.cancel.outcome import CancelOutcome, CancelResult
 from airflow_provider_trigger.cancel.settings import TIME_LIMIT, settings_of
 from airflow_provider_trigger.hooks.diagnosis import action_for
+from airflow_provider_trigger.hooks.fetching import fetch_again, fetch_patiently
 from airflow_provider_trigger.triggers.background import in_thread, keep
-from airflow_provider_trigger.triggers.fetching import fetch_again, fetch_hook
 
 if TYPE_CHECKING:
     from airflow_provider_trigger.hooks.connection import Environment, Settings
@@ -98,7 +98,7 @@ class _Cancels:
         results, is_rejected = await in_thread(partial(self._cancel_blocking, run_ids, settings, time_limit))
         if not is_rejected:
             return results
-        renewed = await fetch_again(settings.conn_id, fetch=partial(fetch_hook, log=log), log=log)
+        renewed = await fetch_again(settings.conn_id, fetch=partial(fetch_patiently, log=log))
         if renewed in (None, settings) or renewed.environment != settings.environment:
             return results
         left = [run_id for run_id, result in results.items() if result.outcome is CancelOutcome.FAILED]

@@ -86,11 +86,13 @@ class TriggerDevRunTrigger(BaseTrigger):
 
     async def hook(self, *, until: float | None = 0.0) -> TriggerDevHook:
         """Return a hook that has its connection, fetched once, repeatedly until a time; None for no limit."""
-        from airflow_provider_trigger.triggers.fetching import fetch_hook
+        from airflow_provider_trigger.hooks.fetching import fetch_patiently
+        from airflow_provider_trigger.hooks.trigger_dev import TriggerDevHook
 
         if self._hook is None:
             until = math.inf if until is None else until
-            self._hook = await fetch_hook(self.trigger_dev_conn_id, log=self.log, until=until)
+            connection = await fetch_patiently(self.trigger_dev_conn_id, log=self.log, until=until)
+            self._hook = TriggerDevHook(self.trigger_dev_conn_id, connection=connection)
         return self._hook
 
     @property

@@ -14,8 +14,8 @@ from airflow_provider_trigger.api.client import TriggerDevClient
 from airflow_provider_trigger.api.errors import AuthenticationError, TriggerDevError, is_rejection
 from airflow_provider_trigger.api.http import Call
 from airflow_provider_trigger.api.rate_limit import RateLimit
+from airflow_provider_trigger.hooks.fetching import fetch_again, fetch_shielded
 from airflow_provider_trigger.triggers.background import in_thread
-from airflow_provider_trigger.triggers.fetching import fetch_again, fetch_once
 
 if TYPE_CHECKING:
     from airflow_provider_trigger.hooks.connection import Settings
@@ -111,7 +111,7 @@ class WatchClients:
             return self._clients is not rejected
 
     async def _fetch(self) -> None:
-        settings = await fetch_again(self._conn_id, fetch=fetch_once, log=log)
+        settings = await fetch_again(self._conn_id, fetch=fetch_shielded)
         interval = _RENEW_AFTER_FAILURE if settings is None else _RENEW_INTERVAL
         self._renew_at = time.monotonic() + interval
         before = self._settings

@@ -23,7 +23,7 @@ from airflow_provider_trigger.cancel.cancellation import Cancellation
 from airflow_provider_trigger.cancel.outcome import CancelResult
 from airflow_provider_trigger.cancel.settings import settings_of
 from airflow_provider_trigger.defaults import CONN_ID
-from airflow_provider_trigger.hooks import asynchronous
+from airflow_provider_trigger.hooks import fetching
 from airflow_provider_trigger.hooks.connection import Settings
 from airflow_provider_trigger.run.wait import wait_for_runs
 from airflow_provider_trigger.triggers import cancels, ended, watch, watch_clients
@@ -187,7 +187,7 @@ def virtual_triggers(network: Network, triggerer: Triggerer) -> Iterator[None]:
         patch.setitem(of_exchange, "wall", clock.wall)
         patch.setitem(of_wait, "now", clock.wall)
         patch.setattr(WatchClients, "_call", calls_in_loop(send))
-        patch.setattr(asynchronous, "get_async_connection", get_connection)
+        patch.setattr(fetching, "get_async_connection", get_connection)
         patch.setattr(cancels, "in_thread", await_work)
         patch.setattr(cancels._Cancels, "_cancel_blocking", cancel_in_loop)
         patch.setattr(run_module, "triggers_have_on_kill", lambda: triggerer.has_on_kill)

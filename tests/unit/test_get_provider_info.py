@@ -23,20 +23,16 @@ KEYS |= {"sensors", "triggers", "connection-types", "extra-links", "notification
 
 # What only this package itself imports.
 INTERNAL = {
-    "hooks.asynchronous",
-    "hooks.cancels",
-    "hooks.clients",
     "hooks.connection",
     "hooks.diagnosis",
     "hooks.fetching",
     "hooks.run_arguments",
-    "hooks.runs",
     "hooks.urls",
 }
 INTERNAL |= {"operators.base", "operators.conclusion", "operators.one_run", "operators.rendered"}
 INTERNAL |= {"operators.many_runs", "operators.task_runs"}
 INTERNAL |= {"triggers.background", "triggers.cancels", "triggers.ended"}
-INTERNAL |= {"triggers.fetching", "triggers.watch", "triggers.watch_clients"}
+INTERNAL |= {"triggers.watch", "triggers.watch_clients"}
 
 
 def dotted_names() -> Iterator[str]:

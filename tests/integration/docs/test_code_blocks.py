@@ -111,7 +111,12 @@ CHECKS: list[tuple[str, str, str, dict[str, Any]]] = [
     ("versions.md", "versions: begin", "include", {}),
     ("versions.md", "install: begin", "include", {}),
     ("versions.md", "airflow-provider-trigger==", "requirement", {}),
+    ("connection.md", ".. connection-fields::", "autodoc", {}),
     ("reference.md", "RunTriggerTaskOperator", "autodoc", {}),
+    ("reference.md", "RunTriggerTaskBatchOperator", "autodoc", {}),
+    ("reference.md", "ReplayTriggerRunOperator", "autodoc", {}),
+    ("reference.md", "TaskRunsOperator", "autodoc", {}),
+    ("reference.md", "CancelTriggerRunOperator", "autodoc", {}),
     ("reference.md", "TriggerRunSensor", "autodoc", {}),
     ("reference.md", "TriggerDevRunTrigger", "autodoc", {}),
     ("reference.md", "TriggerRunLink", "autodoc", {}),
@@ -272,7 +277,7 @@ def check_autodoc() -> Callable[..., None]:
 
     def check(block: Block) -> None:
         names = re.findall(r"^\.\. auto(\w+):: ([\w.]+)$", block.text, re.MULTILINE)
-        assert len(names) == block.text.count("..")
+        assert len(names) == block.text.count(".. auto")
         for kind, name in names:
             module, _, attribute = name.rpartition(".")
             assert import_module(name) if kind == "module" else getattr(import_module(module), attribute)

@@ -1,9 +1,8 @@
-"""What the pages' tables say is what the code does: connection, defaults, versions, limits, routes."""
+"""What the pages say of runs, versions, limits and routes is what the code does."""
 
 from __future__ import annotations
 
 import contextlib
-import inspect
 import json
 import re
 import subprocess
@@ -18,27 +17,18 @@ import pytest
 from docs_pages import DOCS, ROOT, matches, rows
 
 from airflow_provider_trigger import defaults
-from airflow_provider_trigger.api import circuit_breaker, exchange, http, masking, responses
+from airflow_provider_trigger.api import circuit_breaker, http, masking, responses
 from airflow_provider_trigger.api.endpoints import batches, query
 from airflow_provider_trigger.api.endpoints.bulk_actions import MAX_SIZE
 from airflow_provider_trigger.api.endpoints.runs import cancel_run, retrieve_run
 from airflow_provider_trigger.api.errors import TriggerDevError
 from airflow_provider_trigger.api.http import Call
 from airflow_provider_trigger.api.models import runs, statuses
-from airflow_provider_trigger.cancel import calls, record, workers
+from airflow_provider_trigger.cancel import record
 from airflow_provider_trigger.cancel.outcome import CancelOutcome, CancelResult
 from airflow_provider_trigger.cancel.settings import TIME_LIMIT
 from airflow_provider_trigger.defaults import BULK_FROM, BULK_FROM_AT_A_STOP
-from airflow_provider_trigger.get_provider_info import get_provider_info
 from airflow_provider_trigger.hooks.trigger_dev import TriggerDevHook
-from airflow_provider_trigger.notifications.cancel import CancelTriggerRunNotifier
-from airflow_provider_trigger.operators import base
-from airflow_provider_trigger.operators.batch import RunTriggerTaskBatchOperator
-from airflow_provider_trigger.operators.cancel import CancelTriggerRunOperator
-from airflow_provider_trigger.operators.many_runs import ManyRunsOperator
-from airflow_provider_trigger.operators.replay import ReplayTriggerRunOperator
-from airflow_provider_trigger.operators.run import RunTriggerTaskOperator
-from airflow_provider_trigger.operators.task_runs import TaskRunsOperator
 from airflow_provider_trigger.run import (
     find,
     identity,
@@ -50,81 +40,12 @@ from airflow_provider_trigger.run import (
 )
 from airflow_provider_trigger.run.batch import start as batch_start
 from airflow_provider_trigger.run.identity import DagRunIdentity, TaskInstanceIdentity
-from airflow_provider_trigger.sensors.run import TriggerRunSensor
-from airflow_provider_trigger.sources import started
 from airflow_provider_trigger.sources.run_ids import MAX_SHOWN, RunIds
 from airflow_provider_trigger.testing import TriggerDevServer
 from airflow_provider_trigger.triggers import watch_clients
 from airflow_provider_trigger.wording import MAX_LINES
 
-# The connection.
-
-
-@pytest.fixture
-def read() -> Callable[[str], Any]:
-    """Read a connection as the hook does when it has it; some Airflows reject some of these before that."""
-
-    def read_connection(text: str) -> Any:
-        fields = dict.fromkeys(("host", "port", "schema", "login", "password", "extra")) | json.loads(text)
-        if isinstance(fields["extra"], dict):
-            fields["extra"] = json.dumps(fields["extra"])
-        connection: Any = SimpleNamespace(conn_id="trigger_dev_default", **fields)
-        return TriggerDevHook(connection=connection).settings
-
-    return read_connection
-
-
-def test_fields_of_the_connection(read):
-    fields = rows("connection.md", "| field | in the form | default | what it is |")
-    info = get_provider_info()["connection-types"][0]
-    labels = info["ui-field-behaviour"]["relabeling"] | {
-        name: field["label"] for name, field in info["conn-fields"].items()
-    }
-    assert {re.findall(r"`(\w+)`", field)[0]: label for field, label, *_ in fields} == labels
-    defaults = read('{"password": "k"}')
-    for field, _, shown, _ in fields:
-        name = re.findall(r"`(\w+)`", field)[0]
-        value = getattr(defaults, {"host": "base_url", "password": "secret_key"}.get(name, name))
-        words = {
-            None: "the environment's proxy" if name == "proxy" else "none",
-            True: "true",
-            "k": "required",
-        }
-        default = f"{value:g}" if isinstance(value, float) else words.get(value) or f"`{value}`"
-        assert shown.startswith(default), name
-
-
-# Arguments.
-
-# What all operators share that wait for a run; ``run_id``, the only argument of a replay, has no default.
-BASES_OF_REPLAY = [
-    base
-    for base in ReplayTriggerRunOperator.__mro__
-    if base.__module__.startswith("airflow_provider_trigger")
-]
-
-
-@pytest.mark.parametrize(
-    ("page", "heading", "classes"),
-    [
-        ("cancel.md", "## The operator's arguments", [CancelTriggerRunOperator]),
-        ("cancel.md", "## The notifier's arguments", [CancelTriggerRunNotifier]),
-        ("run.md", "## The arguments that start a run", [TaskRunsOperator, RunTriggerTaskOperator]),
-        ("run.md", "## The arguments for waiting", BASES_OF_REPLAY),
-        ("run.md", "## The sensor's arguments", [TriggerRunSensor]),
-        ("many_runs.md", "## One task for all runs", [RunTriggerTaskBatchOperator, ManyRunsOperator]),
-    ],
-)
-def test_arguments(page, heading, classes):
-    part = (DOCS / page).read_text(encoding="utf-8").split(f"{heading}\n")[1].split("\n## ")[0]
-    shown = dict(re.findall(r"^\| `(\w+)` \| `(.*?)` \|", part, re.MULTILINE))
-    own = [vars(each)["__init__"] for each in classes if "__init__" in vars(each)]
-    arguments = [one for init in own for one in inspect.signature(init).parameters.values()]
-    real = {
-        argument.name: argument.default for argument in arguments if argument.default is not argument.empty
-    }
-    real.pop("context", None)
-    assert {name: eval(default) for name, default in shown.items()} == real
+# Runs.
 
 
 def test_how_a_run_ends():
@@ -251,36 +172,24 @@ STATEMENTS: list[tuple[str, str, Callable[[], bool]]] = [
     ("limits.md", "with a bulk action for more than 20 runs", lambda: BULK_FROM_AT_A_STOP == 20),
     ("limits.md", "| one request | 30 s; ", lambda: defaults.REQUEST_TIMEOUT == 30),
     ("limits.md", "| 120 s after its first request", lambda: defaults.RETRY_FOR == 120),
-    ("cancel.md", "the newest 5,000 are read", lambda: find._UNFILTERED_PAGES * 100 == 5000),
     ("limits.md", "reading XCom included | 30 s;", lambda: defaults.NOTIFIER_TIMEOUT == 30),
-    ("limits.md", "during the first 80 % of it", lambda: calls._SHARE_FOR_CANCELS == 0.8),
     ("limits.md", "| 90 s after the run's cancel |", lambda: defaults.TERMINATION_TIMEOUT == 90),
     ("limits.md", "After 10 requests in a row", lambda: circuit_breaker.FAILURES_TO_OPEN == 10),
     ("limits.md", "one request per second", lambda: circuit_breaker.PROBE_INTERVAL == 1),
     ("limits.md", "| 16 MB |", lambda: http.MAX_BODY_BYTES == 16 * 1024**2),
     ("limits.md", "10,000 results are 1.5 MB", lambda: 1.4e6 < bytes_of_xcom(10_000) < 1.5e6),
     ("outcomes.md", "Up to 100 runs have a line each", lambda: MAX_LINES == 100),
-    ("outcomes.md", "progress every 10 s", lambda: workers._PROGRESS_INTERVAL == 10),
-    ("outcomes.md", "one line every 5 s", lambda: exchange._RETRY_LOG_INTERVAL == 5),
     ("outcomes.md", "a line every 5 minutes without a change", lambda: wait_log.LOG_INTERVAL == 300),
-    ("outcomes.md", "the 4 s that Airflow leaves", lambda: base._STOP_TIME == 4),
     ("security.md", "answer over 16 MB", lambda: http.MAX_BODY_BYTES == 16 * 1024**2),
     ("security.md", "a key of less than 8 characters", lambda: masking.SHORTEST_IN_ANSWERS == 8),
     ("security.md", "cut to 300\ncharacters", lambda: responses.MAX_DETAIL_LENGTH == 300),
     ("security.md", "up to 80 characters", lambda: MAX_SHOWN == 80),
-    ("run.md", "any JSON, up to 3 MB", lambda: request.MAX_PAYLOAD_SIZE == 3 * 1024**2),
-    ("run.md", "a dict of JSON, up to 256 KB", lambda: request.MAX_METADATA_SIZE == 256 * 1024),
-    ("run.md", "up to 7, of up to 128 characters", lambda: request.MAX_TAGS - identity.TAGS_OF_OURS == 7),
     ("run.md", "so seven are left to you", lambda: request.MAX_TAGS - identity.TAGS_OF_OURS == 7),
-    ("own_code.md", "with up to 10 tags", lambda: request.MAX_TAGS == 10),
-    ("run.md", "in seconds, 5 or more", lambda: request.LEAST_MAX_DURATION == 5),
     ("run.md", "above `max_output_size`\n(1 MB)", lambda: defaults.MAX_OUTPUT_SIZE == 1024**2),
     ("run.md", "until its worker has stopped, up to 75 s", lambda: runs.TERMINATES_WITHIN == 75),
-    ("run.md", "`on_kill` cancels the run, within 4 s", lambda: base._STOP_TIME == 4),
     ("many_runs.md", "more than 20 runs by\na bulk action", lambda: BULK_FROM_AT_A_STOP == 20),
     ("many_runs.md", "up to four requests of", lambda: batch_start.REQUESTS_AT_ONCE == 4),
     ("many_runs.md", "requests of 20 items each", lambda: batches.MAX_ITEMS_AT_ONCE == 20),
-    ("cancel.md", "it searches twice, and takes", lambda: started._LISTS == 2),
     ("cancel.md", "takes about 3 s", lambda: find.LIST_LAG == 2.5),
 ]
 

@@ -1,12 +1,20 @@
-"""The key of a connection that was changed while a task works with it."""
+"""Fetch a connection on an event loop, and the key of one that was changed while a task works with it."""
 
 from __future__ import annotations
 
+import asyncio
 import logging
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import pytest
 
+from airflow_provider_trigger._compat import AirflowNotFoundException
 from airflow_provider_trigger.api.errors import AuthenticationError
+from airflow_provider_trigger.hooks import fetching
+from airflow_provider_trigger.hooks.connection import ConnectionNotFoundError
+from airflow_provider_trigger.hooks.fetching import fetch_on_loop
+from airflow_provider_trigger.hooks.trigger_dev import TriggerDevHook
 
 OLD, NEW = "tr_prod_old_marker_of_the_test", "tr_prod_new_marker_of_the_test"
 
@@ -80,3 +88,43 @@ def test_a_connection_that_was_given_is_not_fetched(connect_as, make_connection,
     with pytest.raises(AuthenticationError):
         hook.get_run("run_1")
     assert set(keys_sent(wire)) == {OLD}
+
+
+# On an event loop
+
+
+@pytest.fixture
+def fetched(make_connection, monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, Any]]:
+    """Let Airflow find the connection ``mine`` only; keep how it was fetched."""
+    calls: list[tuple[str, Any]] = []
+
+    async def get(conn_id: str, *, executor: Any = None) -> Any:
+        calls.append((conn_id, executor))
+        if conn_id == "broken":
+            raise OSError("the secrets backend is down")
+        if conn_id != "mine":
+            raise AirflowNotFoundException(f"The conn_id `{conn_id}` isn't defined")
+        return make_connection(host="https://trigger.test")
+
+    monkeypatch.setattr(fetching, "get_async_connection", get)
+    return calls
+
+
+def test_a_hook_with_what_was_fetched_on_an_event_loop_fetches_nothing(fetched) -> None:
+    with ThreadPoolExecutor(1) as executor:
+        connection = asyncio.run(fetch_on_loop("mine", executor=executor))
+        assert fetched == [("mine", executor)]
+    assert TriggerDevHook("mine", connection=connection).settings.base_url == "https://trigger.test"
+
+
+def test_a_connection_that_does_not_exist_says_what_to_do(fetched, assert_hides) -> None:
+    with pytest.raises(
+        ConnectionNotFoundError, match=r"^Connection 'another' was not found; create"
+    ) as raised:
+        asyncio.run(fetch_on_loop("another"))
+    assert_hides(raised.value, "isn't defined")
+
+
+def test_another_error_is_raised_as_it_is(fetched) -> None:
+    with pytest.raises(OSError, match="the secrets backend is down"):
+        asyncio.run(fetch_on_loop("broken"))

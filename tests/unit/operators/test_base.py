@@ -12,7 +12,7 @@ from fake_airflow import TaskInstance, context_of
 from run_operator import operator_in_worker
 
 from airflow_provider_trigger._compat import AirflowException
-from airflow_provider_trigger.hooks import clients
+from airflow_provider_trigger.hooks import trigger_dev
 from airflow_provider_trigger.links.run import TriggerRunLink
 from airflow_provider_trigger.operators.replay import ReplayTriggerRunOperator
 from airflow_provider_trigger.operators.run import RunTriggerTaskOperator
@@ -340,7 +340,7 @@ def test_where_the_trigger_failed_as_no_connection_could_be_fetched_the_log_name
     def fail(*_: Any, **__: Any) -> None:
         raise OSError("tr_prod_secret: the vault is sealed")
 
-    monkeypatch.setattr(clients, "fetch_connection", fail)
+    monkeypatch.setattr(trigger_dev, "fetch_connection", fail)
     log = keep_log(RunTriggerTaskOperator)
     run = resume(operator())
     [error] = log.of("error")

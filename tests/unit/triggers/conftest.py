@@ -6,8 +6,8 @@ import asyncio
 
 import pytest
 from fake_clock import Clock
+from fetched_hook import get_hook
 
-from airflow_provider_trigger.hooks.asynchronous import get_hook
 from airflow_provider_trigger.hooks.trigger_dev import TriggerDevHook
 from airflow_provider_trigger.triggers import watch
 

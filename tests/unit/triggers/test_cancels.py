@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 from fake_clock import Clock
+from fetched_hook import get_hook
 from tenacity import wait_none
 from virtual_loop import run_in_virtual_time
 
@@ -21,10 +22,9 @@ from airflow_provider_trigger.cancel.cancellation import Cancellation
 from airflow_provider_trigger.cancel.outcome import CancelOutcome, CancelResult
 from airflow_provider_trigger.cancel.settings import TIME_LIMIT, CancelSettings
 from airflow_provider_trigger.defaults import BULK_FROM_AT_A_STOP
-from airflow_provider_trigger.hooks import asynchronous
-from airflow_provider_trigger.hooks.asynchronous import get_hook
+from airflow_provider_trigger.hooks import fetching
 from airflow_provider_trigger.testing import TriggerDevServer
-from airflow_provider_trigger.triggers import background, cancels, fetching
+from airflow_provider_trigger.triggers import background, cancels
 from airflow_provider_trigger.triggers.cancels import cancel_runs
 
 CONN_ID = "trigger_dev_default"
@@ -423,19 +423,20 @@ def test_the_key_is_fetched_in_no_triggers_context_and_later_where_that_fails(
     one = server.add_run("EXECUTING")
     trigger: contextvars.ContextVar[str] = contextvars.ContextVar("trigger", default="none")
     seen: list[str] = []
+    fetch = fetching.fetch_on_loop
 
     async def fail_first(conn_id: str) -> Any:
         seen.append(trigger.get())
         if len(seen) == 1:
             raise OSError("the secrets backend is away")
-        return await get_hook(conn_id)
+        return await fetch(conn_id)
 
     async def main() -> Any:
         trigger.set("that of the first caller")
         set_connection("tr_prod_old")
         hook = await get_hook(CONN_ID)
         set_connection(server.secret_key)
-        monkeypatch.setattr(asynchronous, "get_hook", fail_first)
+        monkeypatch.setattr(fetching, "fetch_on_loop", fail_first)
         return await cancel_runs([one.id], hook)
 
     assert outcomes(run(main)) == {one.id: "canceled"}
@@ -458,7 +459,7 @@ def test_a_connection_that_cannot_be_fetched_does_not_hide_that_its_key_was_reje
     async def main() -> Any:
         set_connection("tr_prod_old")
         hook = await get_hook(CONN_ID)
-        monkeypatch.setattr(asynchronous, "get_hook", fail)
+        monkeypatch.setattr(fetching, "fetch_on_loop", fail)
         return await cancel_runs([one.id], hook)
 
     assert failure(run(main)) == REJECTED

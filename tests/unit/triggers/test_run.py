@@ -18,12 +18,12 @@ from cryptography.fernet import Fernet
 
 from airflow_provider_trigger import defaults
 from airflow_provider_trigger.api.models.runs import Run
-from airflow_provider_trigger.hooks import asynchronous
+from airflow_provider_trigger.hooks import fetching
 from airflow_provider_trigger.hooks.connection import ConnectionNotFoundError
 from airflow_provider_trigger.run.wait_settings import WaitSettings
 from airflow_provider_trigger.testing import TriggerDevServer
 from airflow_provider_trigger.testing.engine.ids import new_id
-from airflow_provider_trigger.triggers import background, ended, fetching
+from airflow_provider_trigger.triggers import background, ended
 from airflow_provider_trigger.triggers import run as triggers
 from airflow_provider_trigger.triggers.run import TriggerDevRunTrigger, event_hold
 
@@ -343,15 +343,15 @@ def test_a_connection_is_fetched_again_until_the_deadline_of_the_wait(
     is_fetched: bool,
 ) -> None:
     monkeypatch.setattr(fetching, "_PAUSES", (0.01, 0.01))
-    get_hook = asynchronous.get_hook
+    fetch = fetching.fetch_on_loop
     errors = [OSError("tr_prod_secret"), *[TimeoutError("the vault is sealed")] * 7]
 
     async def fail_first(conn_id: str) -> Any:
         if errors:
             raise errors.pop(0)
-        return await get_hook(conn_id)
+        return await fetch(conn_id)
 
-    monkeypatch.setattr(asynchronous, "get_hook", fail_first)
+    monkeypatch.setattr(fetching, "fetch_on_loop", fail_first)
     run = server.add_run("COMPLETED")
     made = trigger(run, deadline=None if seconds_left is None else time.time() + seconds_left)
     if is_fetched:
@@ -370,7 +370,7 @@ def test_canceled_while_the_connection_is_fetched_it_does_not_interrupt_that(
     seen = []
     begun, canceled = asyncio.Event(), asyncio.Event()
 
-    async def get_hook(conn_id: str) -> Any:
+    async def fetch(conn_id: str) -> Any:
         begun.set()
         try:
             await canceled.wait()
@@ -379,7 +379,7 @@ def test_canceled_while_the_connection_is_fetched_it_does_not_interrupt_that(
             seen.append("interrupted")
             raise
 
-    monkeypatch.setattr(asynchronous, "get_hook", get_hook)
+    monkeypatch.setattr(fetching, "fetch_on_loop", fetch)
 
     async def main() -> None:
         waiting = asyncio.create_task(TriggerDevRunTrigger(run_ids=["run_1"], wait={"cancels": False}).hook())
@@ -634,7 +634,7 @@ def test_a_connection_that_cannot_be_fetched_is_logged_without_its_values(
         raise OSError("tr_prod_secret")
 
     monkeypatch.setattr(fetching, "_PAUSES", ())
-    monkeypatch.setattr(asynchronous, "get_hook", fail)
+    monkeypatch.setattr(fetching, "fetch_on_loop", fail)
     asyncio.run(TriggerDevRunTrigger(run_ids=["run_0"]).on_kill())
     assert log.of("error") == [
         "Run run_0 may still be running: cancel failed: OSError. Unless a retry waits for it, cancel it in "

@@ -12,12 +12,12 @@ from typing import Any
 
 import pytest
 from fake_clock import Clock
+from fetched_hook import get_hook
 
 from airflow_provider_trigger.api.client import TriggerDevClient
 from airflow_provider_trigger.api.endpoints.runs import check_run
 from airflow_provider_trigger.api.errors import AuthenticationError
-from airflow_provider_trigger.hooks import asynchronous
-from airflow_provider_trigger.hooks.asynchronous import get_hook
+from airflow_provider_trigger.hooks import fetching
 from airflow_provider_trigger.triggers import watch_clients
 from airflow_provider_trigger.triggers.watch_clients import CHECK_CONCURRENCY, CHECKS_RESERVE, WatchClients
 
@@ -131,12 +131,13 @@ def count_fetches(connect, monkeypatch: pytest.MonkeyPatch) -> Callable[..., lis
 
     def count(*pauses: float, fails: Exception | None = None) -> list[int]:
         hook, clock, fetched = connect(), Clock(), []
+        fetch_on_loop = fetching.fetch_on_loop
 
         async def fetch(conn_id: str) -> Any:
             fetched.append(conn_id)
             if fails is not None:
                 raise fails
-            return hook
+            return await fetch_on_loop(conn_id)
 
         async def main() -> list[int]:
             clients, counts = WatchClients(hook), []
@@ -149,7 +150,7 @@ def count_fetches(connect, monkeypatch: pytest.MonkeyPatch) -> Callable[..., lis
 
         monkeypatch.setattr(watch_clients, "time", clock)
         monkeypatch.setattr(TriggerDevClient, "call", reject)
-        monkeypatch.setattr(asynchronous, "get_hook", fetch)
+        monkeypatch.setattr(fetching, "fetch_on_loop", fetch)
         return asyncio.run(main())
 
     return count

@@ -12,11 +12,11 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
+from fetched_hook import get_hook
 from waiting import LONG
 
 from airflow_provider_trigger.api.errors import AuthenticationError
-from airflow_provider_trigger.hooks import asynchronous
-from airflow_provider_trigger.hooks.asynchronous import get_hook
+from airflow_provider_trigger.hooks import fetching
 from airflow_provider_trigger.run import wait_settings
 from airflow_provider_trigger.run.status_watch import StatusWatch
 from airflow_provider_trigger.run.steps import Check
@@ -154,13 +154,13 @@ def test_where_the_server_has_no_query_each_run_is_checked_by_itself(
 
 
 def count_fetches(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    fetched, fetch = [], asynchronous.get_hook
+    fetched, fetch = [], fetching.fetch_on_loop
 
     async def get(conn_id: str) -> Any:
         fetched.append(conn_id)
         return await fetch(conn_id)
 
-    monkeypatch.setattr(asynchronous, "get_hook", get)
+    monkeypatch.setattr(fetching, "fetch_on_loop", get)
     return fetched
 
 
@@ -307,7 +307,7 @@ def test_a_connection_that_cannot_be_fetched_after_a_401_fails_no_wait(
     async def main() -> None:
         with watch_runs(await get_hook(CONN_ID)) as listener:
             with monkeypatch.context() as away:
-                away.setattr(asynchronous, "get_hook", fail)
+                away.setattr(fetching, "fetch_on_loop", fail)
                 for is_fresh in (True, False):
                     news = await listener.check(check(one, is_fresh=is_fresh))
                     assert isinstance(news[one.id], AuthenticationError)
@@ -471,7 +471,7 @@ def test_work_for_several_triggers_sees_no_context_of_one(server, connection: st
 
     run(main)
     assert {one.status for one in runs} == {"CANCELED"}
-    own = {"first_event", "get_hook", "cancel_runs"}
+    own = {"first_event", "fetch_on_loop", "cancel_runs"}
     assert {work for is_of_one, work in begun if is_of_one} == own
     assert {work for is_of_one, work in begun if not is_of_one} >= {"_work", "_query", "_cancel_gathered"}
 
