@@ -15,43 +15,18 @@ from airflow_provider_trigger.report.ends import (
     why_batch_failed,
     why_not_completed,
 )
-from airflow_provider_trigger.run.output import size_of
 from airflow_provider_trigger.run.wait_settings import is_development_key
 from airflow_provider_trigger.run.waited import Waited, WaitEnd
-from airflow_provider_trigger.run.xcom_outputs import reference
 from airflow_provider_trigger.wording import MAX_NAMED
 
 if TYPE_CHECKING:
     from airflow_provider_trigger.hooks.connection import Settings
     from airflow_provider_trigger.log import Log
-    from airflow_provider_trigger.run.batch.outputs import Outputs
-    from airflow_provider_trigger.run.output import OutputTooLargeError
+    from airflow_provider_trigger.run.output import Outputs
 
 # Of an error in XCom, in characters: there may be 1,000 of them.
 _MAX_ERROR_LENGTH = 500
 _NOT_COUNTED = "The task does not fail for it (fail_on=%r): %s"
-
-
-def for_xcom(output: Any, run_id: str, *, max_size: int, log: Log) -> Any:
-    """Return an output as it goes into XCom: as it is, or a reference above so many bytes of JSON."""
-    size = size_of(output, run_id)
-    if size <= max_size:
-        return output
-    log.warning(
-        "The output of run %s has %d bytes, more than max_output_size=%d: XCom gets a reference to it; "
-        "TriggerDevHook.get_output(%r) returns the output",
-        run_id,
-        size,
-        max_size,
-        run_id,
-    )
-    return reference(run_id, size)
-
-
-def reference_to(error: OutputTooLargeError, run_id: str, *, log: Log) -> dict[str, Any]:
-    """Return what goes into XCom in place of an output that is too large to be fetched."""
-    log.warning("XCom gets a reference. %s", error)
-    return reference(run_id, error.size)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -184,9 +184,8 @@ class ManyRunsOperator(RunsOperator):
     ) -> list[Any]:
         """Return the outputs, or fail."""
         from airflow_provider_trigger.operators import conclusion
-        from airflow_provider_trigger.run.batch.outputs import Outputs
         from airflow_provider_trigger.run.event import check_failed
-        from airflow_provider_trigger.run.xcom_outputs import outputs_for_xcom
+        from airflow_provider_trigger.run.output import Outputs, outputs_for_xcom
 
         ends = self._ends_of(run_ids, check_failed(ended, client), hook)
         self._push_results(ends, context)

@@ -104,17 +104,13 @@ class OneRunOperator(RunsOperator):
 
     def _conclude(self, waited: Waited, run_id: str, client: TriggerDevClient, hook: TriggerDevHook) -> Any:
         """Return the output of a run that has completed, or fail."""
-        from airflow_provider_trigger.operators.conclusion import failure_of, for_xcom, reference_to
+        from airflow_provider_trigger.operators.conclusion import failure_of
         from airflow_provider_trigger.report.ends import why_no_output
-        from airflow_provider_trigger.run.output import OutputTooLargeError, output_of
+        from airflow_provider_trigger.run.output import output_for_xcom
 
         if reason := why_no_output(waited, run_url=hook.settings.run_url(run_id)):
             raise AirflowException(reason)
         if waited.run is not None and waited.run.is_success:
-            try:
-                output = output_of(waited.run, client, log=self.log)
-            except OutputTooLargeError as error:
-                return reference_to(error, run_id, log=self.log)
-            return for_xcom(output, run_id, max_size=self.max_output_size, log=self.log)
+            return output_for_xcom(waited.run, client, max_size=self.max_output_size, log=self.log)
         [end] = self._ends_of([run_id], {run_id: waited}, hook)
         raise failure_of(end, log=self.log)

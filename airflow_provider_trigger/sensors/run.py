@@ -244,7 +244,7 @@ class TriggerRunSensor(TakesRunIds, BaseSensorOperator):
 
     def _returned(self, results: list[dict[str, Any]]) -> list[Any]:
         """Return what goes into XCom: the results, or the outputs, which are fetched now."""
-        from airflow_provider_trigger.run.xcom_outputs import fetch_outputs
+        from airflow_provider_trigger.run.output import fetch_outputs
 
         if not self.return_outputs or not results:
             return results

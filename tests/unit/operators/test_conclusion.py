@@ -20,9 +20,8 @@ from airflow_provider_trigger.operators.conclusion import (
     ends_of,
     failure_of,
     failure_of_batch,
-    for_xcom,
 )
-from airflow_provider_trigger.run.batch.outputs import Outputs
+from airflow_provider_trigger.run.output import Outputs
 from airflow_provider_trigger.run.waited import Waited, WaitEnd
 
 CONNECTION = Settings(
@@ -181,11 +180,3 @@ def test_outputs_that_cannot_be_fetched(fail_on: str, has_others: bool, fails: b
     else:
         check()
         assert log.lines == [f"The task does not fail for it (fail_on='{fail_on}'): {text}"]
-
-
-def test_the_limit_of_an_output_is_not_too_large() -> None:
-    log, output = Log(), {"text": "x" * 100}
-    size = len('{"text":""}') + 100
-    assert for_xcom(output, "run_1", max_size=size, log=log) is output
-    assert log.lines == []
-    assert for_xcom(output, "run_1", max_size=size - 1, log=log) == {"run_id": "run_1", "output_size": size}

@@ -714,7 +714,7 @@ def test_outputs_that_cannot_be_fetched_skip_it_if_it_shall_never_fail(
     def fail(*_: Any, **__: Any) -> None:
         raise TriggerDevError("the outputs cannot be fetched")
 
-    monkeypatch.setattr("airflow_provider_trigger.run.xcom_outputs.fetch_outputs", fail)
+    monkeypatch.setattr("airflow_provider_trigger.run.output.fetch_outputs", fail)
     runs = completed(1)
     with pytest.raises(TriggerDevError, match="the outputs cannot be fetched"):
         outputs_of(*runs, deferrable=deferrable).execute(context)
