@@ -12,8 +12,8 @@ from airflow_provider_trigger.api.models.statuses import TODAYS_STATUSES
 from airflow_provider_trigger.defaults import AUTOMATIC_KEY
 from airflow_provider_trigger.durations import Duration
 from airflow_provider_trigger.rules import checked, duration, naming, number, optional
-from airflow_provider_trigger.run.find import ALL_TIMES, RunFilter
 from airflow_provider_trigger.run.request import PAYLOAD, TaskRequest, to_api
+from airflow_provider_trigger.run.search import ALL_TIMES, RunFilter
 from airflow_provider_trigger.run.wait_settings import WaitSettings, is_development_key
 from airflow_provider_trigger.sources.search_terms import (
     BATCH_IDS,

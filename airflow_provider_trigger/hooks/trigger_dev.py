@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from airflow_provider_trigger.cancel.cancellation import Cancellation
     from airflow_provider_trigger.cancel.outcome import CancelResult
     from airflow_provider_trigger.durations import Duration
-    from airflow_provider_trigger.run.find import RunFilter
+    from airflow_provider_trigger.run.search import RunFilter
     from airflow_provider_trigger.run.wait_settings import WaitSettings
     from airflow_provider_trigger.run.waited import Waited
 
@@ -341,7 +341,7 @@ class TriggerDevHook(BaseHook):
         :raises TriggerDevError: the runs could not be searched for; only those of ``run_ids`` are canceled
         """
         from airflow_provider_trigger.hooks.run_arguments import selection_of
-        from airflow_provider_trigger.sources.selected import SelectedRuns
+        from airflow_provider_trigger.sources.search import SelectedRuns
 
         selection = selection_of(tags=tags, batch_ids=batch_ids, max_runs=max_runs)
         ids = RunIds(found=[] if selection and run_ids is None else all_valid(run_ids))

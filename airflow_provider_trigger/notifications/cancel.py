@@ -146,7 +146,7 @@ class CancelTriggerRunNotifier(TakesRunIds, BaseNotifier):
     def _gather(self, context: Context, origin: str) -> RunIds:
         if not self._cancels_started:
             return self._gather_run_ids(context, on_empty="ignore", origin=origin)
-        from airflow_provider_trigger.sources.started import started_by_xcom
+        from airflow_provider_trigger.sources.xcom import started_by_xcom
 
         return started_by_xcom(context)
 
@@ -182,7 +182,7 @@ class CancelTriggerRunNotifier(TakesRunIds, BaseNotifier):
         from airflow_provider_trigger.hooks.diagnosis import action_for
         from airflow_provider_trigger.log import write
         from airflow_provider_trigger.report.cancels import of_work
-        from airflow_provider_trigger.sources.started import started_by_search
+        from airflow_provider_trigger.sources.search import started_by_search
 
         rejection = None
         deadline = Deadline.after(self.timeout, now=started_at)

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from airflow_provider_trigger.cancel.outcome import CancelResult
     from airflow_provider_trigger.hooks.trigger_dev import TriggerDevHook
     from airflow_provider_trigger.sources.run_ids import RunIds
-    from airflow_provider_trigger.sources.selected import SelectedRuns
+    from airflow_provider_trigger.sources.search import SelectedRuns
 
 RULES = {
     "max_runs": number("runs", least=1, whole=True),
@@ -146,7 +146,7 @@ class CancelTriggerRunOperator(TakesSelection, BaseOperator):
         from airflow_provider_trigger.hooks.diagnosis import action_for
         from airflow_provider_trigger.hooks.trigger_dev import TriggerDevHook
         from airflow_provider_trigger.report.cancels import adding_runs_left, runs_left
-        from airflow_provider_trigger.sources.selected import SelectedRuns
+        from airflow_provider_trigger.sources.search import SelectedRuns
 
         hook = TriggerDevHook(self.trigger_dev_conn_id)
         with adding_runs_left(ids, searched=bool(selection)):

@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from airflow_provider_trigger.api.deadline import Deadline
 from airflow_provider_trigger.api.endpoints.runs import cancel_run, retrieve_run
-from airflow_provider_trigger.api.errors import TriggerDevError
 from airflow_provider_trigger.api.models.runs import Run
 from airflow_provider_trigger.log import Log
 from airflow_provider_trigger.run.checks import check_visible, wait_until_terminated
-from airflow_provider_trigger.run.find import Found, RunFilter, find_runs
 from airflow_provider_trigger.run.identity import RunKey
 from airflow_provider_trigger.run.request import TaskRequest
+from airflow_provider_trigger.run.search import RunFilter, Search
 from airflow_provider_trigger.run.start import Started, start_run, take_up
 from airflow_provider_trigger.wording import enumeration
 
@@ -23,9 +22,8 @@ if TYPE_CHECKING:
 
 # For the search for earlier runs, in seconds: the idempotency key finds most of them all the same.
 _SEARCH_TIME = 10.0
-# After this many lists, with so many seconds before each, a new run is listed (1 to 2 s, measured).
-_LISTS = 3
-_LIST_INTERVAL = 1.0
+# Before each look for a new run, in seconds; it is listed after 1 to 2 s (measured).
+_PAUSES = (1.0, 1.0, 1.0)
 _MAY_RUN = (
     "A run %s may still be running: the list of runs %s. Check the dashboard, and cancel a run that you do "
     "not need"
@@ -61,14 +59,10 @@ def start_run_of(
     return started
 
 
-def find_earlier_runs(key: RunKey, client: TriggerDevClient, *, log: Log) -> Found:
+def find_earlier_runs(key: RunKey, client: TriggerDevClient, *, log: Log) -> Search:
     """Find the runs that earlier tries have left, as far as the list knows; warn of others."""
-    found = find_runs(
-        client,
-        tag=key.task_instance.tag,
-        is_ours=key.task_instance.has_started,
-        deadline=Deadline.after(_SEARCH_TIME, now=time.monotonic()),
-    )
+    found = _search(key, client, belongs=key.task_instance.has_started, checks_keys=True)
+    found.run()
     if found.error:
         # The idempotency key finds all others.
         which = _BEFORE_A_CLEAR if key.cleared_after else "of an earlier try that had other arguments"
@@ -84,7 +78,7 @@ def find_earlier_runs(key: RunKey, client: TriggerDevClient, *, log: Log) -> Fou
 
 
 def _cancel_replaced_runs(
-    found: Found,
+    found: Search,
     key: RunKey,
     client: TriggerDevClient,
     request: TaskRequest,
@@ -95,7 +89,7 @@ def _cancel_replaced_runs(
 ) -> Run | None:
     """Cancel the runs that a new one replaces; return one to take up that has another key."""
     taken_up = None
-    for run in found.ours:
+    for run in found.found:
         is_of_other_task = run.task_identifier not in ("", request.task_identifier)
         if not key.is_of_same_execution(run.idempotency_key):
             continue  # another operator of the same task takes care of it
@@ -123,15 +117,14 @@ def _warn_if_list_is_behind(
     run_id: str, key: RunKey, client: TriggerDevClient, *, log: Log, sleep: Callable[[float], None]
 ) -> None:
     """Warn if the list does not show a new run soon, as it may not have shown an earlier one either."""
-    behind = f"is behind, and does not show run {run_id}"
+    found = _search(key, client)
+    found.run(pauses=_PAUSES, is_enough=lambda: run_id in found.shown, sleep=sleep)
+    if run_id not in found.shown:
+        behind = f"is behind, and does not show run {run_id}"
+        behind = f"could not be searched: {found.error}" if found.error else behind
+        log.warning(_MAY_RUN, _BEFORE_A_CLEAR, behind)
+
+
+def _search(key: RunKey, client: TriggerDevClient, **options: Any) -> Search:
     deadline = Deadline.after(_SEARCH_TIME, now=time.monotonic())
-    for _ in range(_LISTS):
-        sleep(_LIST_INTERVAL)
-        try:
-            pages = RunFilter(tags=(key.task_instance.tag,)).pages(client, deadline=deadline)
-            if any(run_id == run.id for page in pages for run in page):
-                return
-        except TriggerDevError as error:
-            behind = f"could not be searched: {error}"
-            break
-    log.warning(_MAY_RUN, _BEFORE_A_CLEAR, behind)
+    return Search(client, RunFilter(tags=(key.task_instance.tag,)), deadline=deadline, **options)

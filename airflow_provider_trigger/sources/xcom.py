@@ -66,6 +66,20 @@ def gather(
     return ids
 
 
+def started_by_xcom(context: Context) -> RunIds:
+    """Return the runs whose ids are in XCom; empty where this context has no XCom."""
+    ids = RunIds()
+    if why_no_xcom(context) is None:
+        dag: Any = context.get("dag")
+        ti = own_ti_of(context)
+        tasks = [ti.task] if ti is not None else (dag.tasks if dag else [])
+        task_ids = [task.task_id for task in tasks if starts_runs(task)]
+        if task_ids:
+            add_xcoms(ids, context, task_ids, None)
+            ids.empty.clear()  # most tasks of a Dag run that failed have not started a run
+    return ids
+
+
 def add_xcoms(ids: RunIds, context: Context, task_ids: object, xcom_key: str | None) -> None:
     """Add the run ids that tasks pushed; see :func:`gather`."""
     if reason := why_no_xcom(context):

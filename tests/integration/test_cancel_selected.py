@@ -11,14 +11,14 @@ from waiting import LONG
 
 from airflow_provider_trigger.api.endpoints.batches import batch_item, trigger_batch
 from airflow_provider_trigger.hooks.trigger_dev import TriggerDevHook
-from airflow_provider_trigger.sources import selected
+from airflow_provider_trigger.run import search
 from airflow_provider_trigger.testing import TriggerDevServer
 
 
 @pytest.fixture
 def lists_again_soon(monkeypatch: pytest.MonkeyPatch) -> None:
     """Read the list again after a moment, as the local server's does not lag."""
-    monkeypatch.setattr(selected, "LIST_LAG", 0.2)
+    monkeypatch.setattr(search, "LIST_LAG", 0.2)
 
 
 @pytest.fixture
@@ -53,7 +53,7 @@ class SecondSearch:
 @pytest.fixture
 def second_search(monkeypatch: pytest.MonkeyPatch) -> SecondSearch:
     made = SecondSearch()
-    monkeypatch.setattr(selected, "time", made)
+    monkeypatch.setattr(search, "time", made)
     return made
 
 

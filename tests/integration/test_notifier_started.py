@@ -14,7 +14,7 @@ from waiting import LONG
 from airflow_provider_trigger.cancel import bulk
 from airflow_provider_trigger.notifications.cancel import CancelTriggerRunNotifier
 from airflow_provider_trigger.operators.run import RunTriggerTaskOperator
-from airflow_provider_trigger.sources import started as started_module
+from airflow_provider_trigger.run import search
 
 # Two tasks that start runs and leave them alone; then one that fails.
 STARTS = """
@@ -225,7 +225,7 @@ def test_a_run_that_the_list_does_not_show_yet_is_canceled_in_a_second_round(ser
 def test_many_runs_are_canceled_by_few_bulk_actions_and_confirmed_by_queries(
     does_bulk, server, run_try, said, monkeypatch
 ):
-    monkeypatch.setattr(started_module, "_PAGE_WITHIN", LONG)  # also on a busy machine
+    monkeypatch.setattr(search, "_PAGE_WITHIN", LONG)  # also on a busy machine
     monkeypatch.setattr(bulk, "NO_PROGRESS_AFTER", 5.0 if does_bulk else 0.2)
     server.rate_limit = None
     server.list_lag = server.query_lag = 0.2

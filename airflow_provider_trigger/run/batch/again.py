@@ -20,9 +20,9 @@ from airflow_provider_trigger.run.checks import (
     query_many,
     wait_until_terminated,
 )
-from airflow_provider_trigger.run.find import LIST_LAG
 from airflow_provider_trigger.run.identity import RunKey
 from airflow_provider_trigger.run.request import TaskRequest
+from airflow_provider_trigger.run.search import LIST_LAG
 from airflow_provider_trigger.run.start_again import find_earlier_runs
 from airflow_provider_trigger.wording import counted, enumeration
 
@@ -125,7 +125,7 @@ class BatchAgain:
         taken_up: dict[int, str] = {}
         replaced: list[str] = []
         own, indexes = set(keys), {key.item_of(one): index for index, one in enumerate(keys)}
-        for run in found.ours:
+        for run in found.found:
             if run.idempotency_key in own or not key.is_of_same_execution(run.idempotency_key):
                 continue
             index = indexes.get(key.item_of(run.idempotency_key))

@@ -9,13 +9,13 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_trigger.api.deadline import Deadline
-from airflow_provider_trigger.api.errors import ResponseError, TriggerDevError
+from airflow_provider_trigger.api.errors import ResponseError
 from airflow_provider_trigger.api.models.runs import Run
 from airflow_provider_trigger.cancel.outcome import not_canceled
 from airflow_provider_trigger.run.batch.cancel import BatchCancel, cancel_batch, wait_until
 from airflow_provider_trigger.run.batch.sending import Sending
 from airflow_provider_trigger.run.cancel_guard import CancelGuard, Stop, seen
-from airflow_provider_trigger.run.find import LIST_LAG, RunFilter
+from airflow_provider_trigger.run.search import LIST_LAG, RunFilter, Search
 from airflow_provider_trigger.run.steps import Check, Steps
 from airflow_provider_trigger.run.threads import Threads
 
@@ -142,25 +142,23 @@ class BatchGuard(CancelGuard):
         keys = {request.key for sending in unanswered for request in sending.part.requests}
         # Those of an earlier try are all known once each item has its run: what is replaced ends before.
         is_earlier = None if self.run_ids and None not in self.run_ids else self.is_earlier
-        found: dict[str, str | None] = {}
         if self.tag is None or not (keys or is_earlier):
-            return found
-        known = set(self.known_ids)
-        try:
-            share = deadline.before(_SHARE_OF_ANSWERS, now=time.monotonic())
-            alive = RunFilter(tags=(self.tag,), only_alive=True)
-            for pause in (0.0,) if self._is_killed else _PAUSES:
-                time.sleep(pause)
-                for run in (run for page in alive.pages(self._client, deadline=share) for run in page):
-                    key = run.idempotency_key
-                    if run.id not in known and (key in keys or (is_earlier and is_earlier(key))):
-                        found[run.id] = key
-                if not is_earlier and keys <= set(found.values()):
-                    break
-        except TriggerDevError as error:
-            if is_earlier:  # of others, the log says which items have no answer
-                stop.search_error = error
-        return found
+            return {}
+        search = Search(
+            self._client,
+            RunFilter(tags=(self.tag,), only_alive=True),
+            belongs=lambda key: key in keys or bool(is_earlier and is_earlier(key)),
+            skip=self.known_ids,
+            deadline=deadline.before(_SHARE_OF_ANSWERS, now=time.monotonic()),
+        )
+        search.run(
+            pauses=_PAUSES[:1] if self._is_killed else _PAUSES,
+            is_enough=lambda: not is_earlier and keys <= {run.idempotency_key for run in search.found},
+            sleep=time.sleep,
+        )
+        if is_earlier:  # of others, the log says which items have no answer
+            stop.search_error = search.error
+        return {run.id: run.idempotency_key for run in search.found}
 
 
 def _note_cancel(stop: Stop, run_ids: Collection[str], cancel: BatchCancel) -> None:

@@ -30,10 +30,10 @@ from airflow_provider_trigger.cancel.settings import TIME_LIMIT
 from airflow_provider_trigger.defaults import BULK_FROM, BULK_FROM_AT_A_STOP
 from airflow_provider_trigger.hooks.trigger_dev import TriggerDevHook
 from airflow_provider_trigger.run import (
-    find,
     identity,
     query_pace,
     request,
+    search,
     wait,
     wait_log,
     wait_settings,
@@ -190,7 +190,7 @@ STATEMENTS: list[tuple[str, str, Callable[[], bool]]] = [
     ("many_runs.md", "more than 20 runs by\na bulk action", lambda: BULK_FROM_AT_A_STOP == 20),
     ("many_runs.md", "up to four requests of", lambda: batch_start.REQUESTS_AT_ONCE == 4),
     ("many_runs.md", "requests of 20 items each", lambda: batches.MAX_ITEMS_AT_ONCE == 20),
-    ("cancel.md", "takes about 3 s", lambda: find.LIST_LAG == 2.5),
+    ("cancel.md", "takes about 3 s", lambda: search.LIST_LAG == 2.5),
 ]
 
 

@@ -37,7 +37,6 @@ from airflow_provider_trigger.hooks import run_arguments
 from airflow_provider_trigger.hooks.connection import ConnectionNotFoundError
 from airflow_provider_trigger.hooks.trigger_dev import TriggerDevHook
 from airflow_provider_trigger.run import start, wait
-from airflow_provider_trigger.sources import selected
 from airflow_provider_trigger.testing import UNSET, TriggerDevServer
 
 KEY = "tr_prod_marker_of_the_test"
@@ -64,7 +63,6 @@ def hook(
     """A hook that goes by the test's clock."""
     monkeypatch.setattr("airflow_provider_trigger.run.drive.time", clock)
     monkeypatch.setattr(run_arguments, "time", clock)
-    monkeypatch.setattr(selected, "time", clock)
     monkeypatch.setattr(start, "start_run", partial(start.start_run, sleep=clock.sleep))
     monkeypatch.setattr(wait, "wait_for_runs", partial(wait.wait_for_runs, now=clock.time))
     made: TriggerDevHook = connect_as(password=server.secret_key)
@@ -672,7 +670,7 @@ def test_an_iterator_of_run_ids_is_read(connect_as, wire, answer) -> None:
     assert [result.run_id for result in results] == ["run_1", "run_x"]
 
 
-# By tags and batches; ``sources/test_selected.py`` has which runs these are
+# By tags and batches; ``sources/test_search.py`` has which runs these are
 
 
 def test_runs_are_canceled_by_tags_in_addition_to_those_that_are_named(hook, server) -> None:

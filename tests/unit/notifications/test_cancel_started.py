@@ -13,11 +13,10 @@ from waiting import LONG
 
 from airflow_provider_trigger._compat import BaseOperator
 from airflow_provider_trigger.api.models.runs import ListedRun
-from airflow_provider_trigger.cancel import search
+from airflow_provider_trigger.cancel import search as descendants
 from airflow_provider_trigger.notifications.cancel import CancelTriggerRunNotifier
 from airflow_provider_trigger.operators.run import RunTriggerTaskOperator
-from airflow_provider_trigger.run.find import RunFilter
-from airflow_provider_trigger.sources import started
+from airflow_provider_trigger.run import search
 
 try:
     from airflow.sdk import DAG
@@ -29,7 +28,7 @@ TASKS = ("first", "second")
 
 @pytest.fixture(autouse=True)
 def without_lag(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(started, "LIST_LAG", 0.05)
+    monkeypatch.setattr(search, "LIST_LAG", 0.05)
 
 
 @pytest.fixture
@@ -101,7 +100,7 @@ def test_a_run_that_is_not_in_xcom_is_found_by_its_tag(start, log) -> None:
 def test_what_the_found_runs_have_started_is_canceled_on_request_only(
     start, log, server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(search, "LOOK_INTERVAL", 0.05)
+    monkeypatch.setattr(descendants, "LOOK_INTERVAL", 0.05)
     mine, context = start("first")
     context["ti"].xcoms.clear()
     child = server.add_run("QUEUED", parent=server.add_run("COMPLETED", parent=mine))
@@ -121,7 +120,7 @@ def test_a_run_that_the_list_shows_only_later_is_found(
     mine, context = start("first")
     context["ti"].xcoms.clear()
     server.list_lag = 0.5
-    monkeypatch.setattr(started, "LIST_LAG", 1)
+    monkeypatch.setattr(search, "LIST_LAG", 1)
     CancelTriggerRunNotifier()(context)
     assert is_canceled(mine) == [True]
 
@@ -173,9 +172,10 @@ def test_a_replay_that_someone_else_made_is_left_alone_with_a_warning(start, log
     assert replay.tags == mine.tags
     CancelTriggerRunNotifier()(context)
     assert is_canceled(mine, replay) == [True, False]
-    warnings = log.of("warning")
-    assert len(warnings) == 1
-    assert replay.id in warnings[0]
+    assert log.of("warning") == [
+        "Dag 'a_dag', Dag run 'manual_1', task 'first': Not canceled, as they have the tag of this Dag run "
+        f"or task, but not its idempotency key (replays, or runs with a key of their own): {replay.id}"
+    ]
 
 
 def test_what_has_ended_is_a_success_and_not_canceled(start, log, server) -> None:
@@ -214,7 +214,16 @@ def test_where_the_list_fails_the_runs_in_xcom_are_canceled_and_the_log_says_so(
     assert is_canceled(mine) == [True]
     level, text = log.leveled[-1]
     assert level == "error"
-    assert "could not be listed" in text
+    assert text.count("the runs of this Dag run could not be listed: GET /api/v1/runs answered 400") == 1
+
+
+def test_without_a_dag_run_the_runs_in_xcom_are_all(start, log, server) -> None:
+    mine, context = start("first")
+    before = len(server.requests)
+    del context["dag_run"]
+    CancelTriggerRunNotifier()(context)
+    assert (is_canceled(mine), log.of("error")) == ([True], [])
+    assert not any("/api/v1/runs?" in request.path for request in server.requests[before:])
 
 
 def test_a_rejected_key_ends_it_at_once(start, log, server) -> None:
@@ -295,7 +304,7 @@ def test_the_runs_of_the_first_page_are_canceled_before_the_next_page_is_read(
         assert canceled.wait(LONG)
         yield [listed[other.id]]
 
-    monkeypatch.setattr(RunFilter, "pages", pages)
+    monkeypatch.setattr(search.RunFilter, "pages", pages)
     CancelTriggerRunNotifier()(context)
     assert is_canceled(run, other) == [True, True]
     assert log.of("error") == []

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import json
-import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -20,7 +19,7 @@ from airflow_provider_trigger.cancel.settings import CancelSettings
 from airflow_provider_trigger.hooks.trigger_dev import TriggerDevHook
 from airflow_provider_trigger.links.run import TriggerRunLink
 from airflow_provider_trigger.operators.cancel import CancelTriggerRunOperator
-from airflow_provider_trigger.sources import selected
+from airflow_provider_trigger.run import search
 from airflow_provider_trigger.testing import TriggerDevServer
 
 try:
@@ -537,26 +536,13 @@ def test_a_timeout_of_airflow_goes_on_after_the_results_were_kept_and_logged(wor
     assert work.reads == 1
 
 
-@pytest.mark.usefixtures("runs")
-def test_a_search_that_airflow_ends_says_that_nothing_was_canceled(
-    log, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def end(*_: Any) -> None:
-        raise SystemExit("a timeout")
-
-    monkeypatch.setattr("airflow_provider_trigger.sources.selected.SelectedRuns.find", end)
-    with pytest.raises(SystemExit, match="a timeout"):
-        operator(run_ids=["run_1"], tags="a").execute(context())
-    assert "The search was ended before it was complete" in log.of("error")
-
-
 # Runs that it finds by tags
 
 
 @pytest.fixture
 def network(runs: dict[str, Any], wire, answer, monkeypatch: pytest.MonkeyPatch) -> Network:
     """A server whose list does not lag."""
-    monkeypatch.setattr(selected, "LIST_LAG", 0.0)
+    monkeypatch.setattr(search, "LIST_LAG", 0.0)
     made = Network(TriggerDevServer(secret_key="tr_prod_marker", acknowledge_after=0.05), answer)
     wire.script = made
     return made
@@ -566,69 +552,18 @@ def by_tag(**arguments: Any) -> CancelTriggerRunOperator:
     return operator(**{"run_ids": None, "tags": "a"} | arguments)
 
 
-def test_runs_of_a_tag_are_named_and_canceled_also_one_that_only_the_second_search_shows(
-    network: Network, log, monkeypatch: pytest.MonkeyPatch
+def test_runs_of_a_tag_are_named_before_they_are_canceled_and_its_link_leads_to_the_first(
+    network: Network, log
 ) -> None:
-    server, late = network.server, list[str]()
-    first = server.add_run("EXECUTING", tags=["a"], task_identifier="resize")
-    other = server.add_run("EXECUTING", tags=["b"])
-    search = selected.SelectedRuns.further
-
-    def add_and_search(*given: Any) -> Any:
-        late.append(server.add_run("QUEUED", tags=["a"]).id)
-        return search(*given)
-
-    monkeypatch.setattr(selected.SelectedRuns, "further", add_and_search)
+    run = network.server.add_run("EXECUTING", tags=["a"], task_identifier="resize")
     given = context()
-    results = by_tag().execute(given)
-    assert [(one["run_id"], one["outcome"]) for one in results] == [
-        (first.id, "canceled"),
-        (late[0], "canceled"),
-    ]
-    assert other.status == "EXECUTING"
-    assert given["ti"].pushed["run_url"] == f"https://trigger.test/runs/{first.id}"
+    by_tag().execute(given)
+    assert given["ti"].pushed["run_url"] == f"https://trigger.test/runs/{run.id}"
     assert log.of("info")[:3] == [
         "Found 1 run alive by tags=['a']",
-        f"1 of Trigger.dev task 'resize', EXECUTING: {first.id}",
+        f"1 of Trigger.dev task 'resize', EXECUTING: {run.id}",
         "Canceling 1 Trigger.dev run on https://trigger.test",
     ]
-    assert log.of("info")[-1] == "2 Trigger.dev runs: 2 canceled"
-
-
-NO_RUN = "no run that is alive has tags=['a']"
-
-
-def test_a_tag_without_runs_is_a_warning_and_nothing_is_canceled(network: Network, log) -> None:
-    assert by_tag().execute(context()) == []
-    assert log.leveled == [
-        ("warning", NO_RUN),
-        ("info", "No run ids were found, so nothing was canceled"),
-    ]
-
-
-def test_a_tag_without_runs_fails_the_task_for_good_if_it_shall(network: Network, log) -> None:
-    with pytest.raises(AirflowFailException, match=re.escape(NO_RUN)):
-        by_tag(on_empty="fail").execute(context())
-    assert (log.of("error"), log.of("warning")) == ([NO_RUN], [])
-
-
-def test_more_runs_than_max_runs_fail_the_task_for_good_and_none_is_canceled(network: Network) -> None:
-    found = [network.server.add_run("EXECUTING", tags=["a"]) for _ in range(2)]
-    with pytest.raises(AirflowFailException, match="finds 2 runs that are alive, more than max_runs=1: none"):
-        by_tag(max_runs=1).execute(context())
-    assert [run.status for run in found] == ["EXECUTING"] * 2
-
-
-def test_where_the_search_fails_the_given_runs_are_canceled_and_the_task_is_retried(
-    network: Network, answer
-) -> None:
-    named = network.server.add_run("EXECUTING")
-    network.fault("GET /api/v1/runs", answer(500, {"error": "no database"}), times=1000)
-    text = r"1 canceled - .*; tags=\['a'\]: not all runs could be searched: .* answered 500"
-    with pytest.raises(AirflowException, match=text) as raised:
-        by_tag(run_ids=named.id).execute(context())
-    assert not isinstance(raised.value, AirflowFailException)
-    assert named.status == "CANCELED"
 
 
 @pytest.mark.parametrize(

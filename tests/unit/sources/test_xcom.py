@@ -17,7 +17,13 @@ from airflow_provider_trigger.operators.replay import ReplayTriggerRunOperator
 from airflow_provider_trigger.operators.run import RunTriggerTaskOperator
 from airflow_provider_trigger.sources import xcom
 from airflow_provider_trigger.sources.run_ids import InvalidValue, RunIds
-from airflow_provider_trigger.sources.xcom import MAX_ERROR_LENGTH, gather, given_sources, starts_runs
+from airflow_provider_trigger.sources.xcom import (
+    MAX_ERROR_LENGTH,
+    gather,
+    given_sources,
+    started_by_xcom,
+    starts_runs,
+)
 
 try:
     from airflow.sdk import DAG
@@ -262,6 +268,26 @@ def test_what_is_named_here_are_the_operators_that_start_runs() -> None:
     import_module("airflow_provider_trigger.operators.batch")  # no other test may have done so before
     kinds = [*OneRunOperator.__subclasses__(), *ManyRunsOperator.__subclasses__()]
     assert {kind.__name__ for kind in kinds} == STARTS_RUNS
+
+
+@pytest.mark.parametrize(
+    ("task_id", "fields", "found"),
+    [
+        ("run", {}, ["run_1"]),
+        ("other", {}, []),
+        ("run", {"reason": "task_failure"}, ["run_1", "run_2", "run_3"]),
+        ("run", {"reason": "task_failure", "dag": None}, []),
+    ],
+    ids=["a task", "a task that starts none", "a Dag", "an unknown Dag"],
+)
+def test_what_a_task_or_a_dag_has_started_is_in_the_xcoms_of_those_that_start_runs(
+    task_id: str, fields: dict[str, Any], found: list[str]
+) -> None:
+    pushed = {"run": "run_1", "mapped": ["run_2", "run_3"], "other": "run_4", "cancel": "run_5"}
+    ti = TaskInstance(task_id, pushed, key="run_id", task=STARTERS.get_task(task_id))
+    ids = started_by_xcom({"ti": ti, "dag": STARTERS} | fields)
+    assert ids == RunIds(found=found, _seen=set(found))  # of the others, nothing is said
+    assert not {pull["task_ids"] for pull in ti.pulls} & {"other", "cancel"}
 
 
 def test_ids_of_a_batch_that_are_not_known_yet_are_skipped() -> None:

@@ -1,0 +1,244 @@
+"""Search for runs by what they have in common, once or several times, as the list of runs lags behind."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Sequence
+from concurrent.futures import Future, wait
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from functools import partial
+from typing import TYPE_CHECKING, Protocol, TypeVar
+
+from airflow_provider_trigger.api.deadline import NEVER, Deadline
+from airflow_provider_trigger.api.endpoints.bulk_actions import MAX_SIZE
+from airflow_provider_trigger.api.endpoints.runs import check_run, list_runs_page
+from airflow_provider_trigger.api.errors import TriggerDevError, UnexpectedAnswerError
+from airflow_provider_trigger.api.models.runs import ListedRun, Run
+from airflow_provider_trigger.api.models.statuses import ALIVE_STATUSES, todays_word
+from airflow_provider_trigger.run.checks import call_each
+
+if TYPE_CHECKING:
+    from airflow_provider_trigger.api.client import TriggerDevClient
+
+T = TypeVar("T")
+
+ALL_TIMES = datetime.fromtimestamp(1, UTC)
+"""Without a time, only the runs of the last 7 days are listed (measured)."""
+
+LIST_LAG = 2.5
+"""After so many seconds, the list shows a run that was started: it lags 1 to 2 s behind (measured)."""
+
+# A filter by status would drop runs whose status is new. So a search for runs that are alive reads so many
+# pages of all runs, 75 ms each (measured), and only what is older with a filter.
+_UNFILTERED_PAGES = 50
+# A list whose cursors never end: so many pages of a search, or so many in a row without a run.
+_MAX_PAGES = 1000
+_MAX_EMPTY_PAGES = 100
+# What a second look may leave out is older than any clock is wrong.
+_RECENT = timedelta(days=1)
+# How often the caller can notice a stop, and the shortest pause, in seconds.
+_PAUSE, _LEAST_PAUSE = 0.1, 0.01
+# How long the next page may take until the runs of those before are handed over, in seconds.
+_PAGE_WITHIN = 1.0
+
+
+class Listing(Protocol):
+    """What lists runs that have something in common."""
+
+    def pages(
+        self, client: TriggerDevClient, *, since: datetime = ..., deadline: Deadline = ...
+    ) -> Iterator[list[ListedRun]]:
+        """Yield those that were created ``since`` then, page by page; a page may be empty."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RunFilter:
+    """What a run must have to be listed; a field that is empty allows any."""
+
+    tags: tuple[str, ...] = ()
+    """All of these, exactly."""
+    statuses: Collection[str] = ()
+    """One of these, in today's words."""
+    only_alive: bool = False
+    """A run whose status is new counts as alive."""
+    task_identifiers: tuple[str, ...] = ()
+    """One of these."""
+    batch_id: str | None = None
+    created_from: datetime = ALL_TIMES
+    """With a time zone."""
+
+    def pages(
+        self, client: TriggerDevClient, *, since: datetime = ALL_TIMES, deadline: Deadline = NEVER
+    ) -> Iterator[list[ListedRun]]:
+        """
+        Yield the runs page by page, the newest first, as far as the list knows; a page may be empty.
+
+        The server gets one tag, as it finds runs with any of several (measured).
+        """
+        after, known, empty = None, set[str](), 0
+        while True:
+            is_older = self.only_alive and len(known) >= _UNFILTERED_PAGES
+            call = list_runs_page(
+                tags=self.tags[:1],
+                statuses=sorted(ALIVE_STATUSES if is_older else self.statuses),
+                task_identifiers=sorted(self.task_identifiers),
+                batch_id=self.batch_id,
+                created_from=max(self.created_from, since),
+                after=after,
+            )
+            page = client.call(call, deadline=deadline)
+            yield [run for run in page.runs if self._fits(run)]
+            if page.next is None:  # a short page is not the last one (measured)
+                return
+            after, empty = page.next, 0 if page.runs else empty + 1
+            is_too_long = empty >= _MAX_EMPTY_PAGES or (self.only_alive and len(known) >= _MAX_PAGES)
+            if after in known or is_too_long:
+                what = (
+                    "the same page again" if after in known else f"{len(known) + 1} pages, with more to come"
+                )
+                text = f"{call.request} answered {what}, so that its list has no end"
+                raise UnexpectedAnswerError(text, retryable=False)
+            known.add(after)
+
+    def _fits(self, run: ListedRun) -> bool:
+        """Check again: the server ignores unknown filters; an item does not show its batch (measured)."""
+        return (
+            set(self.tags) <= set(run.tags)
+            and not (self.only_alive and run.is_final)
+            and (not self.statuses or todays_word(run.status) in self.statuses)
+            and (not self.task_identifiers or run.task_identifier in self.task_identifiers)
+            and (run.created_at is None or run.created_at >= self.created_from)
+        )
+
+
+class Search:
+    """Look for runs that are alive, once or several times; each look adds what was not shown before."""
+
+    def __init__(
+        self,
+        client: TriggerDevClient,
+        listing: Listing,
+        *,
+        belongs: Callable[[str | None], bool] = lambda key: True,
+        checks_keys: bool = False,
+        skip: Iterable[str] = (),
+        deadline: Deadline = NEVER,
+        is_stopped: Callable[[], bool] = lambda: False,
+    ) -> None:
+        self.shown = set(skip)
+        """The ids of all runs that were listed, whatever became of them, and of those that are skipped."""
+        self.found: list[ListedRun] = []
+        """Those that are alive, and belong by their idempotency key."""
+        self.others: list[str] = []
+        """Ids of those that are alive, and do not belong, as replays by someone else."""
+        self.stopping: list[str] = []
+        """Ids of those that are CANCELED, and whose worker may still execute, with any key."""
+        self.is_complete = False
+        """Whether a look has read all pages."""
+        self.error: TriggerDevError | None = None
+        """Why the last look could not read all pages."""
+        self._client = client
+        self._listing = listing
+        self._belongs = belongs
+        self._checks_keys = checks_keys
+        self._deadline = deadline
+        self._is_stopped = is_stopped
+        self._due_at = 0.0
+
+    def run(
+        self,
+        *,
+        pauses: Sequence[float] = (0.0,),
+        is_enough: Callable[[], bool] = lambda: False,
+        sleep: Callable[[float], object] = time.sleep,
+    ) -> None:
+        """Look after each pause, in seconds, until that is enough or fails; no thread reads the pages."""
+        for pause in pauses:
+            sleep(pause)
+            for _ in self._look():
+                if is_enough():
+                    return
+            if self.error:
+                return
+
+    def pages(self) -> Iterator[list[ListedRun]]:
+        """
+        Look once, 2.5 s after the look before; yield what is found, page by page.
+
+        Meanwhile it yields empty pages, several times a second, so that its caller notices a stop. Once it is
+        stopped, nothing more is sent; but an end would look like a complete search, so there is none.
+        """
+        while self._is_stopped() or time.monotonic() < self._due_at:
+            time.sleep(min(_PAUSE, max(_LEAST_PAUSE, self._due_at - time.monotonic())))
+            yield []
+        look = self._look()
+        while (page := (yield from _in_thread(partial(next, look, None)))) is not None:
+            yield page
+
+    def gathered(self) -> Iterator[list[ListedRun]]:
+        """Look once, too, but join pages until a bulk action is full or the next page takes too long."""
+        found, until = list[ListedRun](), 0.0
+        for page in self.pages():
+            now = time.monotonic()
+            until = now + _PAGE_WITHIN if page else until
+            found += page
+            while len(found) >= MAX_SIZE or (found and now >= until):
+                yield found[:MAX_SIZE]
+                found = found[MAX_SIZE:]
+        if found:
+            yield found
+
+    def _look(self) -> Iterator[list[ListedRun]]:
+        since = datetime.fromtimestamp(time.time(), UTC) - _RECENT if self.is_complete else ALL_TIMES
+        self.error = None
+        try:
+            for page in self._listing.pages(self._client, since=since, deadline=self._deadline):
+                yield self._take(page)
+            self.is_complete = True
+        except TriggerDevError as error:
+            # The list reads a database of its own, which can be down while all else works (measured).
+            self.error = error
+        now = time.monotonic()
+        self._due_at = now + min(LIST_LAG, self._deadline.remaining(now))
+
+    def _take(self, page: Iterable[ListedRun]) -> list[ListedRun]:
+        """Return those that were not shown before, are alive, and belong."""
+        new = [run for run in page if run.id not in self.shown]
+        self.shown.update(run.id for run in new)
+        self.stopping += [run.id for run in new if run.may_have_worker]
+        alive = [run for run in new if not run.is_final]
+        if self._checks_keys:
+            alive = self._with_keys(alive)
+        ours = {run.id: run for run in alive if self._belongs(run.idempotency_key)}
+        self.found += ours.values()
+        self.others += [run.id for run in alive if run.id not in ours]
+        return list(ours.values())
+
+    def _with_keys(self, runs: Sequence[ListedRun]) -> list[ListedRun]:
+        """Return those that are alive; a check shows the key of each that is listed without one."""
+        unsure = [run.id for run in runs if run.idempotency_key is None]
+        shown = call_each(self._client, check_run, unsure, deadline=self._deadline, patience=0)
+        checked = [one if isinstance(one := shown.get(run.id), Run) else run for run in runs]
+        return [run for run in checked if not run.is_final]
+
+
+def _in_thread(work: Callable[[], T]) -> Generator[list[ListedRun], None, T]:
+    """
+    Work in a daemon thread, and yield empty pages meanwhile.
+
+    A request that is not answered takes 30 s, a used-up rate limit 10 s.
+    """
+    reply: Future[T] = Future()
+
+    def run() -> None:
+        try:
+            reply.set_result(work())
+        except BaseException as error:
+            reply.set_exception(error)  # the thread that reads the pages raises it
+
+    threading.Thread(target=run, name="trigger-dev-search", daemon=True).start()
+    while not wait([reply], timeout=_PAUSE).done:
+        yield []
+    return reply.result()

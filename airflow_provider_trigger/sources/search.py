@@ -1,0 +1,316 @@
+"""Find the runs that a selection means, or that a Dag run or task instance has started, to cancel these."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING
+
+from airflow_provider_trigger.api.deadline import NEVER, Deadline
+from airflow_provider_trigger.api.endpoints.batches import retrieve_batch
+from airflow_provider_trigger.api.endpoints.runs import check_run
+from airflow_provider_trigger.api.errors import AuthenticationError, NotFoundError, TriggerDevError
+from airflow_provider_trigger.api.models.batches import Batch
+from airflow_provider_trigger.api.models.runs import ListedRun
+from airflow_provider_trigger.log import Log
+from airflow_provider_trigger.run.checks import call_each
+from airflow_provider_trigger.run.search import ALL_TIMES, RunFilter, Search
+from airflow_provider_trigger.sources.context import starter_of
+from airflow_provider_trigger.sources.problems import Reaction, log_sources
+from airflow_provider_trigger.sources.run_ids import InvalidValue, RunIds
+from airflow_provider_trigger.sources.search_terms import BATCH_IDS, Selection
+from airflow_provider_trigger.sources.xcom import why_no_xcom
+from airflow_provider_trigger.wording import counted, enumeration
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    from airflow.sdk import Context
+
+    from airflow_provider_trigger.api.client import TriggerDevClient
+
+# All runs are searched for twice, as the list lags.
+_LOOKS = 2
+# A selection that finds too many runs is counted up to so many times as many as are allowed.
+_COUNTED = 10
+_IDS_IN_A_LINE = 50
+_CREATING = ("PENDING", "PROCESSING")
+
+
+class TooManyRunsError(ValueError):
+    """A selection finds more runs than it may."""
+
+
+class SelectedRuns:
+    """
+    Find the runs of a selection that are alive: at first, and again while those are canceled.
+
+    ``ids`` gets the runs that are found at first, and what is wrong. With ``on_empty``, finding none is an
+    error in the log.
+    """
+
+    def __init__(
+        self,
+        selection: Selection,
+        ids: RunIds,
+        *,
+        log: Log,
+        on_empty: Reaction = "ignore",
+        is_stopped: Callable[[], bool] = lambda: False,
+    ) -> None:
+        self._selection = selection
+        self._ids = ids
+        self._log = log
+        self._on_empty: Reaction = on_empty
+        self._is_stopped = is_stopped
+        self._batches = [BatchRuns(batch_id, self._note) for batch_id in selection.batch_ids]
+        self._is_tag_alive = False
+        self.error: TriggerDevError | ValueError | None = None
+        """Why the first look failed."""
+
+    def search(self, client: TriggerDevClient, *, needs_all: bool = False) -> Iterator[list[str]]:
+        """
+        Yield the ids of all that are found at first, then those of a second look; raise nothing.
+
+        With ``needs_all``, a search that fails, or an unknown batch, leaves all runs alone.
+        """
+        given = len(self._ids.found)
+        search = Search(client, self, is_stopped=self._is_stopped)
+        try:
+            self._look_first(search)
+        except BaseException:  # Airflow's own, such as a timeout
+            self._log.error("The search was ended before it was complete")
+            raise
+        if isinstance(self.error, ValueError) or (needs_all and (self.error or self._ids.invalid)):
+            return
+        if self.error is not None:
+            text = f"{self._selection}: not all runs could be searched: {self.error}"
+            self._note(RunIds(failed=[text]))
+        if not isinstance(self.error, AuthenticationError):
+            yield self._ids.found[given:]
+            yield from self._look_again(search)
+
+    def pages(
+        self, client: TriggerDevClient, *, since: datetime = ALL_TIMES, deadline: Deadline = NEVER
+    ) -> Iterator[list[ListedRun]]:
+        """Yield the runs by tags and of each batch; where one fails, all others, and then raise its error."""
+        failed: TriggerDevError | None = None
+        tagged = self._tagged(client, since, deadline)
+        for pages in (tagged, *(batch.pages(client) for batch in self._batches)):
+            try:
+                yield from pages
+            except AuthenticationError:
+                raise
+            except TriggerDevError as error:  # the list and the batches have databases of their own
+                failed = failed or error
+        if failed:
+            raise failed
+
+    def _tagged(
+        self, client: TriggerDevClient, since: datetime, deadline: Deadline
+    ) -> Iterator[list[ListedRun]]:
+        if self._selection.tags:
+            alive = RunFilter(tags=self._selection.tags, only_alive=True)
+            for page in alive.pages(client, since=since, deadline=deadline):
+                self._is_tag_alive |= bool(page)
+                yield page
+
+    def _look_first(self, search: Search) -> None:
+        """Find the runs, and name each in the log; an error keeps those that were found by then."""
+        limit, found, count = self._selection.max_runs, list[ListedRun](), 0
+        try:
+            for page in search.pages():
+                found += page[: limit - len(found)]
+                count += len(page)
+                if self._is_stopped() or count > limit * _COUNTED:
+                    break
+        finally:
+            if found and count <= limit:
+                self._log_found(found, "run")
+                self._ids.add([run.id for run in found], source=str(self._selection))
+        if count > limit:
+            number = f"{count} runs" if search.is_complete else f"at least {count} runs"
+            text = f"{self._selection} finds {number} that are alive, more than max_runs={limit}"
+            text = f"{text}: none of these was canceled. Select fewer runs, or set max_runs"
+            self.error = TooManyRunsError(text)
+        elif search.error:
+            self.error = search.error
+        elif not search.is_complete:
+            text = f"{self._selection}: not all runs were searched, as the task was stopped"
+            self._note(RunIds(failed=[text]))
+
+    def _look_again(self, search: Search) -> Iterator[list[str]]:
+        """
+        Yield the ids of runs that the list did not show at first, and empty lists meanwhile.
+
+        ``ids`` gets why it fails, how many above ``max_runs`` are left alone, and which batches may get more.
+        """
+        count, left, failed = len(search.found), 0, list[str]()
+        for page in search.pages():
+            new = page[: max(0, self._selection.max_runs - count)]
+            count, left = count + len(new), left + len(page) - len(new)
+            self._log_found(new, "more run")
+            yield [run.id for run in new]
+        if search.error:
+            failed.append(f"{self._selection}: further runs could not be searched: {search.error}")
+        empty = [] if failed else self._describe_empty()
+        self._note(RunIds(failed=[*failed, *self._describe_left(left)], empty=empty))
+
+    def _note(self, problems: RunIds) -> None:
+        log_sources(self._log, problems, on_empty=self._on_empty)
+        self._ids.invalid += problems.invalid
+        self._ids.failed += problems.failed
+        self._ids.empty += problems.empty
+
+    def _describe_left(self, left: int) -> list[str]:
+        sentences = [batch.incomplete for batch in self._batches if batch.incomplete]
+        if left:
+            limit = f"as {self._selection} has found max_runs={self._selection.max_runs} runs"
+            sentences.insert(0, f"not canceled, {limit}: {left} more. Cancel these again")
+        return sentences
+
+    def _describe_empty(self) -> list[str]:
+        batches = [batch for batch in self._batches if batch.found and not batch.is_alive]
+        sentences = [f"batch {batch.id!r} has no run that is alive" for batch in batches]
+        if self._selection.tags and not self._is_tag_alive:
+            sentences.append(f"no run that is alive has tags={list(self._selection.tags)!r}")
+        return sentences
+
+    def _log_found(self, runs: list[ListedRun], name: str) -> None:
+        """Name all runs before the first is canceled, those that are alike in lines of up to 50."""
+        if runs:
+            self._log.info("Found %s alive by %s", counted(len(runs), name), self._selection)
+        alike: dict[tuple[str, str], list[str]] = {}
+        for run in runs:
+            alike.setdefault((run.task_identifier, run.status), []).append(run.id)
+        for (task, status), run_ids in alike.items():
+            what = f"of Trigger.dev task {task!r}" if task else "of an unknown task"
+            for start in range(0, len(run_ids), _IDS_IN_A_LINE):
+                part = run_ids[start : start + _IDS_IN_A_LINE]
+                text = "%d %s, %s: %s"
+                self._log.info(text, len(part), what, status or "status unknown", ", ".join(part))
+
+
+class BatchRuns:
+    """
+    Find the runs of a batch; ``note`` gets what is wrong with it.
+
+    A batch names runs of earlier batches, too, that its items got by their keys, and which the list does not
+    show with it; the list shows runs that a large batch does not name yet (measured).
+    """
+
+    def __init__(self, batch_id: str, note: Callable[[RunIds], None]) -> None:
+        self.id = batch_id
+        self.found: Batch | None = None
+        """As it was last seen."""
+        self.is_alive = False
+        """Whether any of its runs was alive."""
+        self._note = note
+        self._noted: set[str] = set()
+        self._shown: set[str] = set()
+
+    @property
+    def incomplete(self) -> str | None:
+        """Say what is missing of a batch of which the server may still start runs."""
+        batch = self.found
+        if batch is None or batch.status not in _CREATING or len(batch.run_ids) >= batch.run_count:
+            return None
+        exist = f"{len(batch.run_ids)} of its {batch.run_count} runs exist"
+        return f"batch {self.id!r} is still being created: {exist}. Cancel it again for the others"
+
+    def pages(self, client: TriggerDevClient) -> Iterator[list[ListedRun]]:
+        """Yield all runs in its items' order, some ended; those of an earlier call may be missing."""
+        try:
+            self.found = batch = client.call(retrieve_batch(self.id))
+        except NotFoundError:
+            reason = "the environment of the secret key has no such batch"
+            unknown = InvalidValue(repr(self.id), BATCH_IDS.argument, reason, kind=BATCH_IDS.kind)
+            self._note_once("unknown", RunIds(invalid=[unknown]))
+            return
+        named, listed = dict.fromkeys(batch.run_ids), self._listed(batch, client)
+        runs = {run_id: run for run_id, run in listed.items() if run_id in named}
+        unsure = [one for one in (*named, *listed) if one not in runs and one not in self._shown]
+        runs |= self._checked(unsure, batch, client)
+        self._shown.update(runs)
+        self.is_alive |= any(not run.is_final for run in runs.values())
+        yield [runs[run_id] for run_id in dict.fromkeys((*named, *listed)) if run_id in runs]
+
+    def _listed(self, batch: Batch, client: TriggerDevClient) -> dict[str, ListedRun]:
+        """Return none where the list fails, as the batch names most, or where it lists the runs of all."""
+        listed: dict[str, ListedRun] = {}
+        try:
+            for page in RunFilter(batch_id=self.id).pages(client):
+                listed |= {run.id: run for run in page}
+                if len(listed) > max(batch.run_count, len(batch.run_ids)):
+                    return {}  # a server that does not know the filter
+        except AuthenticationError:
+            raise
+        except TriggerDevError as error:
+            # It reads a database of its own, which can be down while all else works (measured).
+            if len(batch.run_ids) < batch.run_count:
+                text = f"batch {self.id!r} names {len(batch.run_ids)} of its {batch.run_count} runs"
+                text = f"{text}, and the list could not be searched for others: {error}"
+                self._note_once("unlisted", RunIds(failed=[text]))
+            return {}
+        return listed
+
+    def _checked(self, run_ids: list[str], batch: Batch, client: TriggerDevClient) -> dict[str, ListedRun]:
+        """Return those of the runs that belong to the batch."""
+        runs: dict[str, ListedRun] = {}
+        for run_id, run in call_each(client, check_run, run_ids).items():
+            if isinstance(run, AuthenticationError):
+                raise run
+            if isinstance(run, NotFoundError):
+                continue  # it was named, but never made (measured)
+            if isinstance(run, TriggerDevError) and run_id in batch.run_ids:
+                runs[run_id] = ListedRun(id=run_id, status="", task_identifier="", attributes={})
+            elif isinstance(run, TriggerDevError):
+                text = f"run {run_id} is not canceled, as it may not belong to batch {self.id!r}"
+                self._note(RunIds(failed=[f"{text}: {run}"]))
+            elif run_id in batch.run_ids or run.batch_id == self.id:
+                runs[run_id] = run
+        return runs
+
+    def _note_once(self, what: str, problems: RunIds) -> None:
+        if what not in self._noted:
+            self._noted.add(what)
+            self._note(problems)
+
+
+def started_by_search(
+    context: Context, ids: RunIds, client: TriggerDevClient, *, deadline: Deadline, log: Log, origin: str
+) -> Iterator[list[str]]:
+    """
+    Yield the ids of runs that a Dag run or task instance has started, and that are alive.
+
+    They come in parts, as many as a bulk action takes, which are canceled meanwhile. ``ids`` gets a sentence
+    where the search fails; ``log`` names runs that carry the tag only, and are not canceled.
+    """
+    starter = starter_of(context)
+    if starter is None:
+        if reason := why_no_xcom(context):
+            ids.failed.append(
+                f"the runs of this Dag run cannot be found: XCom is not available ({reason}), and the "
+                "context does not say when the Dag run started; give run_ids, or use a task's callback"
+            )
+        return
+    search = Search(
+        client,
+        RunFilter(tags=(starter.tag,), only_alive=True),
+        belongs=starter.has_started,
+        checks_keys=True,
+        skip=ids.found,
+        deadline=deadline,
+    )
+    for _ in range(_LOOKS):
+        for page in search.gathered():
+            yield [run.id for run in page]
+        if search.error:
+            ids.failed.append(f"the runs of this Dag run could not be listed: {search.error}")
+            break
+    if search.others:
+        log.warning(
+            "%sNot canceled, as they have the tag of this Dag run or task, but not its idempotency key "
+            "(replays, or runs with a key of their own): %s",
+            origin,
+            enumeration(search.others),
+        )
