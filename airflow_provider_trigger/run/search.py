@@ -9,7 +9,7 @@ from concurrent.futures import Future, wait
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import partial
-from typing import TYPE_CHECKING, Protocol, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from airflow_provider_trigger.api.deadline import NEVER, Deadline
 from airflow_provider_trigger.api.endpoints.bulk_actions import MAX_SIZE
@@ -38,19 +38,13 @@ _MAX_PAGES = 1000
 _MAX_EMPTY_PAGES = 100
 # What a second look may leave out is older than any clock is wrong.
 _RECENT = timedelta(days=1)
-# How often the caller can notice a stop, and the shortest pause, in seconds.
-_PAUSE, _LEAST_PAUSE = 0.1, 0.01
+# How often the caller can notice a stop, in seconds.
+_PAUSE = 0.1
 # How long the next page may take until the runs of those before are handed over, in seconds.
 _PAGE_WITHIN = 1.0
 
-
-class Listing(Protocol):
-    """What lists runs that have something in common."""
-
-    def pages(
-        self, client: TriggerDevClient, *, since: datetime = ..., deadline: Deadline = ...
-    ) -> Iterator[list[ListedRun]]:
-        """Yield those that were created ``since`` then, page by page; a page may be empty."""
+Pages = Callable[["TriggerDevClient", datetime, Deadline], Iterator[list[ListedRun]]]
+"""What yields runs page by page, of those that were created since a time; a page may be empty."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -70,7 +64,7 @@ class RunFilter:
     """With a time zone."""
 
     def pages(
-        self, client: TriggerDevClient, *, since: datetime = ALL_TIMES, deadline: Deadline = NEVER
+        self, client: TriggerDevClient, since: datetime = ALL_TIMES, deadline: Deadline = NEVER
     ) -> Iterator[list[ListedRun]]:
         """
         Yield the runs page by page, the newest first, as far as the list knows; a page may be empty.
@@ -119,7 +113,7 @@ class Search:
     def __init__(
         self,
         client: TriggerDevClient,
-        listing: Listing,
+        pages: Pages,
         *,
         belongs: Callable[[str | None], bool] = lambda key: True,
         checks_keys: bool = False,
@@ -129,7 +123,7 @@ class Search:
     ) -> None:
         self.shown = set(skip)
         """The ids of all runs that were listed, whatever became of them, and of those that are skipped."""
-        self.found: list[ListedRun] = []
+        self.ours: list[ListedRun] = []
         """Those that are alive, and belong by their idempotency key."""
         self.others: list[str] = []
         """Ids of those that are alive, and do not belong, as replays by someone else."""
@@ -140,7 +134,7 @@ class Search:
         self.error: TriggerDevError | None = None
         """Why the last look could not read all pages."""
         self._client = client
-        self._listing = listing
+        self._pages = pages
         self._belongs = belongs
         self._checks_keys = checks_keys
         self._deadline = deadline
@@ -171,7 +165,7 @@ class Search:
         stopped, nothing more is sent; but an end would look like a complete search, so there is none.
         """
         while self._is_stopped() or time.monotonic() < self._due_at:
-            time.sleep(min(_PAUSE, max(_LEAST_PAUSE, self._due_at - time.monotonic())))
+            time.sleep(_PAUSE)
             yield []
         look = self._look()
         while (page := (yield from _in_thread(partial(next, look, None)))) is not None:
@@ -194,7 +188,7 @@ class Search:
         since = datetime.fromtimestamp(time.time(), UTC) - _RECENT if self.is_complete else ALL_TIMES
         self.error = None
         try:
-            for page in self._listing.pages(self._client, since=since, deadline=self._deadline):
+            for page in self._pages(self._client, since, self._deadline):
                 yield self._take(page)
             self.is_complete = True
         except TriggerDevError as error:
@@ -212,7 +206,7 @@ class Search:
         if self._checks_keys:
             alive = self._with_keys(alive)
         ours = {run.id: run for run in alive if self._belongs(run.idempotency_key)}
-        self.found += ours.values()
+        self.ours += ours.values()
         self.others += [run.id for run in alive if run.id not in ours]
         return list(ours.values())
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from airflow_provider_trigger.api.deadline import Deadline
 from airflow_provider_trigger.api.endpoints.runs import cancel_run, retrieve_run
@@ -61,7 +61,7 @@ def start_run_of(
 
 def find_earlier_runs(key: RunKey, client: TriggerDevClient, *, log: Log) -> Search:
     """Find the runs that earlier tries have left, as far as the list knows; warn of others."""
-    found = _search(key, client, belongs=key.task_instance.has_started, checks_keys=True)
+    found = _search(key, client, checks_keys=True)
     found.run()
     if found.error:
         # The idempotency key finds all others.
@@ -89,7 +89,7 @@ def _cancel_replaced_runs(
 ) -> Run | None:
     """Cancel the runs that a new one replaces; return one to take up that has another key."""
     taken_up = None
-    for run in found.found:
+    for run in found.ours:
         is_of_other_task = run.task_identifier not in ("", request.task_identifier)
         if not key.is_of_same_execution(run.idempotency_key):
             continue  # another operator of the same task takes care of it
@@ -117,7 +117,7 @@ def _warn_if_list_is_behind(
     run_id: str, key: RunKey, client: TriggerDevClient, *, log: Log, sleep: Callable[[float], None]
 ) -> None:
     """Warn if the list does not show a new run soon, as it may not have shown an earlier one either."""
-    found = _search(key, client)
+    found = _search(key, client, checks_keys=False)
     found.run(pauses=_PAUSES, is_enough=lambda: run_id in found.shown, sleep=sleep)
     if run_id not in found.shown:
         behind = f"is behind, and does not show run {run_id}"
@@ -125,6 +125,11 @@ def _warn_if_list_is_behind(
         log.warning(_MAY_RUN, _BEFORE_A_CLEAR, behind)
 
 
-def _search(key: RunKey, client: TriggerDevClient, **options: Any) -> Search:
-    deadline = Deadline.after(_SEARCH_TIME, now=time.monotonic())
-    return Search(client, RunFilter(tags=(key.task_instance.tag,)), deadline=deadline, **options)
+def _search(key: RunKey, client: TriggerDevClient, *, checks_keys: bool) -> Search:
+    return Search(
+        client,
+        RunFilter(tags=(key.task_instance.tag,)).pages,
+        belongs=key.task_instance.has_started,
+        checks_keys=checks_keys,
+        deadline=Deadline.after(_SEARCH_TIME, now=time.monotonic()),
+    )

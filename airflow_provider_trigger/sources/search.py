@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
-from airflow_provider_trigger.api.deadline import NEVER, Deadline
 from airflow_provider_trigger.api.endpoints.batches import retrieve_batch
 from airflow_provider_trigger.api.endpoints.runs import check_run
 from airflow_provider_trigger.api.errors import AuthenticationError, NotFoundError, TriggerDevError
@@ -13,7 +12,7 @@ from airflow_provider_trigger.api.models.batches import Batch
 from airflow_provider_trigger.api.models.runs import ListedRun
 from airflow_provider_trigger.log import Log
 from airflow_provider_trigger.run.checks import call_each
-from airflow_provider_trigger.run.search import ALL_TIMES, RunFilter, Search
+from airflow_provider_trigger.run.search import RunFilter, Search
 from airflow_provider_trigger.sources.context import starter_of
 from airflow_provider_trigger.sources.problems import Reaction, log_sources
 from airflow_provider_trigger.sources.run_ids import InvalidValue, RunIds
@@ -27,6 +26,7 @@ if TYPE_CHECKING:
     from airflow.sdk import Context
 
     from airflow_provider_trigger.api.client import TriggerDevClient
+    from airflow_provider_trigger.api.deadline import Deadline
 
 # All runs are searched for twice, as the list lags.
 _LOOKS = 2
@@ -74,7 +74,7 @@ class SelectedRuns:
         With ``needs_all``, a search that fails, or an unknown batch, leaves all runs alone.
         """
         given = len(self._ids.found)
-        search = Search(client, self, is_stopped=self._is_stopped)
+        search = Search(client, self._pages, is_stopped=self._is_stopped)
         try:
             self._look_first(search)
         except BaseException:  # Airflow's own, such as a timeout
@@ -89,8 +89,8 @@ class SelectedRuns:
             yield self._ids.found[given:]
             yield from self._look_again(search)
 
-    def pages(
-        self, client: TriggerDevClient, *, since: datetime = ALL_TIMES, deadline: Deadline = NEVER
+    def _pages(
+        self, client: TriggerDevClient, since: datetime, deadline: Deadline
     ) -> Iterator[list[ListedRun]]:
         """Yield the runs by tags and of each batch; where one fails, all others, and then raise its error."""
         failed: TriggerDevError | None = None
@@ -110,7 +110,7 @@ class SelectedRuns:
     ) -> Iterator[list[ListedRun]]:
         if self._selection.tags:
             alive = RunFilter(tags=self._selection.tags, only_alive=True)
-            for page in alive.pages(client, since=since, deadline=deadline):
+            for page in alive.pages(client, since, deadline):
                 self._is_tag_alive |= bool(page)
                 yield page
 
@@ -144,29 +144,26 @@ class SelectedRuns:
 
         ``ids`` gets why it fails, how many above ``max_runs`` are left alone, and which batches may get more.
         """
-        count, left, failed = len(search.found), 0, list[str]()
+        limit, count, failed = self._selection.max_runs, len(search.ours), list[str]()
         for page in search.pages():
-            new = page[: max(0, self._selection.max_runs - count)]
-            count, left = count + len(new), left + len(page) - len(new)
+            new = page[: max(0, limit - count)]
+            count += len(page)
             self._log_found(new, "more run")
             yield [run.id for run in new]
         if search.error:
             failed.append(f"{self._selection}: further runs could not be searched: {search.error}")
         empty = [] if failed else self._describe_empty()
-        self._note(RunIds(failed=[*failed, *self._describe_left(left)], empty=empty))
+        if (left := count - limit) > 0:
+            found = f"as {self._selection} has found max_runs={limit} runs"
+            failed.append(f"not canceled, {found}: {left} more. Cancel these again")
+        failed += [batch.incomplete for batch in self._batches if batch.incomplete]
+        self._note(RunIds(failed=failed, empty=empty))
 
     def _note(self, problems: RunIds) -> None:
         log_sources(self._log, problems, on_empty=self._on_empty)
         self._ids.invalid += problems.invalid
         self._ids.failed += problems.failed
         self._ids.empty += problems.empty
-
-    def _describe_left(self, left: int) -> list[str]:
-        sentences = [batch.incomplete for batch in self._batches if batch.incomplete]
-        if left:
-            limit = f"as {self._selection} has found max_runs={self._selection.max_runs} runs"
-            sentences.insert(0, f"not canceled, {limit}: {left} more. Cancel these again")
-        return sentences
 
     def _describe_empty(self) -> list[str]:
         batches = [batch for batch in self._batches if batch.found and not batch.is_alive]
@@ -295,7 +292,7 @@ def started_by_search(
         return
     search = Search(
         client,
-        RunFilter(tags=(starter.tag,), only_alive=True),
+        RunFilter(tags=(starter.tag,), only_alive=True).pages,
         belongs=starter.has_started,
         checks_keys=True,
         skip=ids.found,

@@ -125,7 +125,7 @@ class BatchAgain:
         taken_up: dict[int, str] = {}
         replaced: list[str] = []
         own, indexes = set(keys), {key.item_of(one): index for index, one in enumerate(keys)}
-        for run in found.found:
+        for run in found.ours:
             if run.idempotency_key in own or not key.is_of_same_execution(run.idempotency_key):
                 continue
             index = indexes.get(key.item_of(run.idempotency_key))

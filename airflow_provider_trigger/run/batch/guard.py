@@ -146,19 +146,19 @@ class BatchGuard(CancelGuard):
             return {}
         search = Search(
             self._client,
-            RunFilter(tags=(self.tag,), only_alive=True),
+            RunFilter(tags=(self.tag,), only_alive=True).pages,
             belongs=lambda key: key in keys or bool(is_earlier and is_earlier(key)),
             skip=self.known_ids,
             deadline=deadline.before(_SHARE_OF_ANSWERS, now=time.monotonic()),
         )
         search.run(
             pauses=_PAUSES[:1] if self._is_killed else _PAUSES,
-            is_enough=lambda: not is_earlier and keys <= {run.idempotency_key for run in search.found},
+            is_enough=lambda: not is_earlier and keys <= {run.idempotency_key for run in search.ours},
             sleep=time.sleep,
         )
         if is_earlier:  # of others, the log says which items have no answer
             stop.search_error = search.error
-        return {run.id: run.idempotency_key for run in search.found}
+        return {run.id: run.idempotency_key for run in search.ours}
 
 
 def _note_cancel(stop: Stop, run_ids: Collection[str], cancel: BatchCancel) -> None:

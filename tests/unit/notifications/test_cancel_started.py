@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import threading
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -83,13 +82,6 @@ def test_in_a_tasks_callback_it_is_about_what_this_task_instance_has_started(sta
     assert "1 Trigger.dev run: 1 canceled" in log.leveled[-1][1]
 
 
-def test_an_instance_of_a_mapped_task_cancels_its_own_run_only(start, log) -> None:
-    first, _ = start("first", map_index=0)
-    second, context = start("first", map_index=1)
-    CancelTriggerRunNotifier()(context)
-    assert is_canceled(first, second) == [False, True]
-
-
 def test_a_run_that_is_not_in_xcom_is_found_by_its_tag(start, log) -> None:
     mine, context = start("first")
     context["ti"].xcoms.clear()
@@ -114,31 +106,12 @@ def test_what_the_found_runs_have_started_is_canceled_on_request_only(
     assert log.of("error") == []
 
 
-def test_a_run_that_the_list_shows_only_later_is_found(
-    start, log, server, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    mine, context = start("first")
-    context["ti"].xcoms.clear()
-    server.list_lag = 0.5
-    monkeypatch.setattr(search, "LIST_LAG", 1)
-    CancelTriggerRunNotifier()(context)
-    assert is_canceled(mine) == [True]
-
-
 def test_a_run_of_an_earlier_try_is_this_task_instances_too(start, log) -> None:
     before, _ = start("first")
     after, context = start("first", try_number=2, max_tries=1)  # after a clear
     assert before is not after
     CancelTriggerRunNotifier()(context)
     assert is_canceled(before, after) == [True, True]
-
-
-def test_in_a_dags_callback_it_is_about_all_tasks_of_this_dag_run(start, log) -> None:
-    first, context = start("first")
-    second, _ = start("second")
-    other, _ = start("second", start=1)
-    CancelTriggerRunNotifier()(context | {"reason": "task_failure"})
-    assert is_canceled(first, second, other) == [True, True, False]
 
 
 def test_in_a_dags_callback_without_a_task_instance_it_finds_them_by_their_tag(start, log) -> None:
@@ -148,22 +121,6 @@ def test_in_a_dags_callback_without_a_task_instance_it_finds_them_by_their_tag(s
     CancelTriggerRunNotifier()(context | {"reason": "timed_out"})
     assert is_canceled(first, second) == [True, True]
     assert log.of("warning") == log.of("error") == []
-
-
-def test_in_a_deadline_alert_it_finds_them_by_their_tag(start, log, connection: str) -> None:
-    mine, context = start("first")
-    dag_run = context["dag_run"]
-    deadline: Any = {
-        "dag_run": {
-            "dag_id": "a_dag",
-            "dag_run_id": dag_run.run_id,
-            "start_date": dag_run.start_date.isoformat(),
-            "logical_date": dag_run.logical_date.isoformat(),
-        },
-        "deadline": {},
-    }
-    asyncio.run(CancelTriggerRunNotifier().async_notify(deadline))
-    assert is_canceled(mine) == [True]
 
 
 def test_a_replay_that_someone_else_made_is_left_alone_with_a_warning(start, log, server) -> None:
@@ -254,12 +211,6 @@ def test_an_empty_list_cancels_nothing_and_is_a_warning(start, log, server, argu
     assert is_canceled(mine) == [False]
     assert len(server.requests) == before
     assert [text for text in log.of("warning") if f"{argument} is an empty list" in text]
-
-
-def test_awaited_it_finds_them_off_the_event_loop(start, log) -> None:
-    mine, context = start("first")
-    asyncio.run(CancelTriggerRunNotifier().async_notify(context))
-    assert is_canceled(mine) == [True]
 
 
 def test_its_time_limit_counts_for_the_search_too(start, log, server) -> None:

@@ -42,7 +42,8 @@ def add_in_turn(server: TriggerDevServer, clock: Clock, count: int) -> list[Any]
 @pytest.fixture
 def make(client) -> Callable[..., Search]:
     def build(listing: Any = ALIVE, **options: Any) -> Search:
-        return Search(client, listing, **{"belongs": DAG_RUN.has_started, "checks_keys": True} | options)
+        given: dict[str, Any] = {"belongs": DAG_RUN.has_started, "checks_keys": True} | options
+        return Search(client, listing.pages, **given)
 
     return build
 
@@ -70,7 +71,7 @@ def test_runs_are_found_that_are_alive(server, find, network, listing) -> None:
     ended = ["COMPLETED", "CANCELED", "FAILED", "EXPIRED", "CRASHED", "TIMED_OUT"]
     for number, status in enumerate([*alive, *ended]):
         add(server, status, number=number)
-    assert {run.status for run in find(listing).found} == set(alive)
+    assert {run.status for run in find(listing).ours} == set(alive)
     assert len(network.requests) == 1
 
 
@@ -87,7 +88,7 @@ def test_canceled_runs_whose_worker_may_still_execute_are_named_where_they_are_l
     replayed.cancel()
     search = find(TAGGED)
     assert set(search.stopping) == {run.id, replayed.id}
-    assert (search.found, search.others) == ([], [])
+    assert (search.ours, search.others) == ([], [])
     assert search.shown == set(server.runs)
 
 
@@ -96,7 +97,7 @@ def test_a_replay_carries_the_tags_but_does_not_belong(server, find) -> None:
     replayed.status = "EXECUTING"
     foreign = add(server, idempotency_key="order-17")
     search = find()
-    assert search.found == []
+    assert search.ours == []
     assert sorted(search.others) == sorted([replayed.id, foreign.id])
 
 
@@ -108,14 +109,14 @@ def test_a_run_that_is_listed_without_a_key_is_checked(server, find, network, ch
     replayed.stay()
     add(server, "COMPLETED", number=4)
     search = find(TAGGED, checks_keys=checks_keys)
-    assert {run.id for run in search.found} == ({run.id for run in runs} if checks_keys else set())
+    assert {run.id for run in search.ours} == ({run.id for run in runs} if checks_keys else set())
     assert replayed.id in search.others
     assert len(network.sent("GET /api/v3/runs/")) == (4 if checks_keys else 0)
 
 
 def test_what_is_known_is_neither_found_nor_checked(server, find) -> None:
     known, other = add(server), add(server, number=1)
-    assert [run.id for run in find(skip=[known.id]).found] == [other.id]
+    assert [run.id for run in find(skip=[known.id]).ours] == [other.id]
 
 
 # How the list is read
@@ -127,7 +128,7 @@ def test_all_pages_are_read_also_behind_an_empty_one(server, find, network, cloc
     clock.sleep(120)
     for run in runs[-150:]:  # the whole first page, the newest runs, and half of the second one
         run.status = "COMPLETED"
-    assert [run.id for run in find().found] == [run.id for run in reversed(runs[:100])]
+    assert [run.id for run in find().ours] == [run.id for run in reversed(runs[:100])]
     assert len(network.sent("GET /api/v1/runs")) == 3
 
 
@@ -135,7 +136,7 @@ def test_runs_that_are_older_than_a_week_are_listed(server, find, clock) -> None
     run = add(server, "DELAYED")
     run.stay()
     clock.sleep(30 * 86400)
-    assert [found.id for found in find().found] == [run.id]
+    assert [found.id for found in find().ours] == [run.id]
 
 
 def fail_from_the_second_page_on(network, answer) -> None:
@@ -152,7 +153,7 @@ def test_a_list_that_fails_is_told_with_what_it_has_shown_before(
     runs = add_in_turn(server, clock, 150)
     fail_from_the_second_page_on(network, answer)
     search = find()
-    assert [run.id for run in search.found] == [run.id for run in reversed(runs[50:])]
+    assert [run.id for run in search.ours] == [run.id for run in reversed(runs[50:])]
     assert isinstance(search.error, ServerError)
     assert not search.is_complete
 
@@ -309,7 +310,7 @@ def test_it_looks_again_2_5_s_later_and_yields_nothing_meanwhile_several_times_a
     assert clock.now - before <= 0.2  # so often its caller can stop it
     assert ids_of(pages) == [late.id]
     assert clock.now - before == pytest.approx(2.5, abs=0.02)
-    assert [run.id for run in search.found] == [early.id, late.id]
+    assert [run.id for run in search.ours] == [early.id, late.id]
 
 
 def test_it_waits_no_longer_than_until_its_deadline(make, clock) -> None:

@@ -285,7 +285,8 @@ def test_what_a_task_or_a_dag_has_started_is_in_the_xcoms_of_those_that_start_ru
 ) -> None:
     pushed = {"run": "run_1", "mapped": ["run_2", "run_3"], "other": "run_4", "cancel": "run_5"}
     ti = TaskInstance(task_id, pushed, key="run_id", task=STARTERS.get_task(task_id))
-    ids = started_by_xcom({"ti": ti, "dag": STARTERS} | fields)
+    context: Any = {"ti": ti, "dag": STARTERS} | fields
+    ids = started_by_xcom(context)
     assert ids == RunIds(found=found, _seen=set(found))  # of the others, nothing is said
     assert not {pull["task_ids"] for pull in ti.pulls} & {"other", "cancel"}
 
