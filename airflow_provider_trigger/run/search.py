@@ -129,8 +129,6 @@ class Search:
         """Ids of those that are alive, and do not belong, as replays by someone else."""
         self.stopping: list[str] = []
         """Ids of those that are CANCELED, and whose worker may still execute, with any key."""
-        self.is_complete = False
-        """Whether a look has read all pages."""
         self.error: TriggerDevError | None = None
         """Why the last look could not read all pages."""
         self._client = client
@@ -139,6 +137,7 @@ class Search:
         self._checks_keys = checks_keys
         self._deadline = deadline
         self._is_stopped = is_stopped
+        self._has_read_all = False
         self._due_at = 0.0
 
     def run(
@@ -185,12 +184,12 @@ class Search:
             yield found
 
     def _look(self) -> Iterator[list[ListedRun]]:
-        since = datetime.fromtimestamp(time.time(), UTC) - _RECENT if self.is_complete else ALL_TIMES
+        since = datetime.fromtimestamp(time.time(), UTC) - _RECENT if self._has_read_all else ALL_TIMES
         self.error = None
         try:
             for page in self._pages(self._client, since, self._deadline):
                 yield self._take(page)
-            self.is_complete = True
+            self._has_read_all = True
         except TriggerDevError as error:
             # The list reads a database of its own, which can be down while all else works (measured).
             self.error = error

@@ -116,27 +116,29 @@ class SelectedRuns:
 
     def _look_first(self, search: Search) -> None:
         """Find the runs, and name each in the log; an error keeps those that were found by then."""
-        limit, found, count = self._selection.max_runs, list[ListedRun](), 0
+        limit, is_cut_off = self._selection.max_runs, True
         try:
-            for page in search.pages():
-                found += page[: limit - len(found)]
-                count += len(page)
-                if self._is_stopped() or count > limit * _COUNTED:
+            for _ in search.pages():
+                if self._is_stopped() or len(search.ours) > limit * _COUNTED:
                     break
+            else:
+                is_cut_off = False
         finally:
-            if found and count <= limit:
+            found = list(search.ours)  # a page that is still being read adds to it
+            count = len(found)
+            if 0 < count <= limit:
                 self._log_found(found, "run")
                 self._ids.add([run.id for run in found], source=str(self._selection))
         if count > limit:
-            number = f"{count} runs" if search.is_complete else f"at least {count} runs"
+            number = f"at least {count} runs" if is_cut_off or search.error else f"{count} runs"
             text = f"{self._selection} finds {number} that are alive, more than max_runs={limit}"
             text = f"{text}: none of these was canceled. Select fewer runs, or set max_runs"
             self.error = TooManyRunsError(text)
-        elif search.error:
-            self.error = search.error
-        elif not search.is_complete:
+        elif is_cut_off:
             text = f"{self._selection}: not all runs were searched, as the task was stopped"
             self._note(RunIds(failed=[text]))
+        else:
+            self.error = search.error
 
     def _look_again(self, search: Search) -> Iterator[list[str]]:
         """
