@@ -150,14 +150,25 @@ class TriggerDevClient:
             anything more is sent; None for waits that nothing ends
         :raises TriggerDevError: the last error
         """
-        version = self._key.version
+        version = self.key_version
         try:
             return self._call(call, deadline, patience, sleep)
         except AuthenticationError:
-            if not self._key.renew(version, may_fetch=self.may_fetch_key):
+            if not self.renew_key(version):
                 raise
-        self.exchange.key_is_rejected = False
         return self._call(call, deadline, patience, sleep)
+
+    @property
+    def key_version(self) -> int:
+        """How often the key was changed."""
+        return self._key.version
+
+    def renew_key(self, rejected: int) -> bool:
+        """Return whether there is another key than the one of a rejected version; from now on it is used."""
+        if not self._key.renew(rejected, may_fetch=self.may_fetch_key):
+            return False
+        self.exchange.key_is_rejected = False
+        return True
 
     def _call(
         self,

@@ -9,10 +9,14 @@ runs with one request, but misses runs triggered a moment ago, drops unknown ids
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from contextlib import suppress
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from airflow_provider_trigger.api.deadline import Deadline
+from airflow_provider_trigger.api.errors import AuthenticationError
 from airflow_provider_trigger.cancel import workers
-from airflow_provider_trigger.cancel.outcome import ActionFor, CancelResult, End, no_action
+from airflow_provider_trigger.cancel.outcome import ActionFor, CancelOutcome, CancelResult, End, no_action
 from airflow_provider_trigger.cancel.record import RunRecord
 from airflow_provider_trigger.cancel.schedule import Schedule
 from airflow_provider_trigger.cancel.search import Search
@@ -92,3 +96,29 @@ class Cancellation:
         if self.schedule.rejection:
             raise self.schedule.rejection
         return self.results
+
+
+def cancel_all(
+    client: TriggerDevClient,
+    run_ids: Iterable[str],
+    settings: CancelSettings,
+    *,
+    is_stopped: Callable[[], bool] = lambda: False,
+) -> dict[str, CancelResult]:
+    """
+    Cancel runs, with a key that was changed meanwhile what is left; return what became of each, by run id.
+
+    A key that stays rejected is no error: the results say so.
+    """
+    results: dict[str, CancelResult] = {}
+    deadline, left = Deadline.after(settings.time_limit, now=client.exchange.monotonic()), list(run_ids)
+    while True:
+        version = client.key_version
+        work = Cancellation(client, left, settings, is_stopped=is_stopped)
+        with suppress(AuthenticationError):
+            work.run()
+        results |= {result.run_id: result for result in work.results}
+        left = [one for one in left if results[one].outcome is CancelOutcome.FAILED]
+        if not work.schedule.rejection or not client.renew_key(version):
+            return results
+        settings = replace(settings, time_limit=deadline.remaining(client.exchange.monotonic()))

@@ -185,6 +185,7 @@ def not_canceled(run_id: str, why: Exception | str) -> CancelResult:
         outcome=CancelOutcome.FAILED,
         request="cancel failed",
         reasons=reasons or (Reason(Label.REQUEST, str(why)),),
+        retryable=isinstance(why, TriggerDevError) and why.retryable,
     )
 
 

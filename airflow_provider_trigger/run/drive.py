@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
-from contextlib import closing, suppress
+from collections.abc import Callable
+from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_trigger.api.deadline import Deadline
-from airflow_provider_trigger.api.endpoints.runs import cancel_run, check_run, retrieve_run
-from airflow_provider_trigger.api.errors import AuthenticationError, TriggerDevError
-from airflow_provider_trigger.cancel.cancellation import Cancellation
+from airflow_provider_trigger.api.endpoints.runs import check_run, retrieve_run
+from airflow_provider_trigger.api.errors import TriggerDevError
+from airflow_provider_trigger.cancel.cancellation import cancel_all
 from airflow_provider_trigger.cancel.settings import settings_of
-from airflow_provider_trigger.defaults import BULK_FROM_AT_A_STOP
 from airflow_provider_trigger.run.checks import call_each, query_many
 from airflow_provider_trigger.run.otherwise import Otherwise, check_otherwise
-from airflow_provider_trigger.run.steps import Check, CheckOtherwise, News, Pause, Step, Steps
+from airflow_provider_trigger.run.steps import Check, CheckOtherwise, News, Step, Steps
 from airflow_provider_trigger.run.waited import Waited
 
 if TYPE_CHECKING:
@@ -23,6 +22,8 @@ if TYPE_CHECKING:
 
 # How often a pause is interrupted to check whether the wait was stopped, in seconds.
 _CHECK_INTERVAL = 0.2
+# How long a check is repeated that no later one follows, in seconds.
+_PATIENCE = 10.0
 # For a call that checks a run otherwise, in seconds: its turn, and the answer.
 _TIME_FOR_OTHER_CALL = 10.0
 
@@ -51,8 +52,8 @@ def drive(
     """
     Wait in this thread; return what became of each run, by run id, or raise StoppedError.
 
-    The client repeats no call: the wait itself continues with its next check. ``check`` takes the steps that
-    check runs when they are due; None for a check of each by itself.
+    No check is repeated that another one follows: the wait itself continues with it. ``check`` takes the
+    steps that check runs when they are due; None for a check of each by itself.
     """
     reply: Any = None
     with closing(steps):
@@ -70,29 +71,19 @@ def drive(
 
 
 def _take(step: Step, client: TriggerDevClient, is_stopped: Callable[[], bool]) -> Any:
-    if isinstance(step, Pause):
-        return pause(step.seconds, is_stopped=is_stopped)
     if isinstance(step, Check):
         pause(min(step.at, step.until) - time.time(), is_stopped=is_stopped)
         # Who waits for several fetches their outputs later; together they can be too large to be kept.
         check = retrieve_run if len(step.run_ids) == 1 else check_run
         ended = {one: run for one, run in (query_many(client, step.run_ids) or {}).items() if run.is_final}
-        return ended | call_each(client, check, [one for one in step.run_ids if one not in ended], patience=0)
+        left, patience = (
+            [one for one in step.run_ids if one not in ended],
+            _PATIENCE if step.is_fresh else 0.0,
+        )
+        return ended | call_each(client, check, left, patience=patience)
     if isinstance(step, CheckOtherwise):
         return _check_otherwise(step.run_id, client)
-    if len(step.run_ids) > BULK_FROM_AT_A_STOP:
-        return _cancel_many(step.run_ids, client, is_stopped)
-    replies = call_each(client, cancel_run, step.run_ids, patience=0)
-    return {run_id: reply for run_id, reply in replies.items() if isinstance(reply, TriggerDevError)}
-
-
-def _cancel_many(
-    run_ids: Sequence[str], client: TriggerDevClient, is_stopped: Callable[[], bool]
-) -> dict[str, TriggerDevError]:
-    work = Cancellation(client, run_ids, settings_of(), is_stopped=is_stopped)
-    with suppress(AuthenticationError):  # each result says so
-        work.run()
-    return {result.run_id: error for result in work.results if (error := result.as_error())}
+    return cancel_all(client, step.run_ids, settings_of(), is_stopped=is_stopped)
 
 
 def _check_otherwise(run_id: str, client: TriggerDevClient) -> Otherwise:

@@ -11,7 +11,7 @@ from airflow_provider_trigger.api.errors import TriggerDevError, is_internal_err
 from airflow_provider_trigger.api.http import Call
 from airflow_provider_trigger.api.models.runs import Run
 from airflow_provider_trigger.api.models.statuses import RunStatus
-from airflow_provider_trigger.run.checks import call_each
+from airflow_provider_trigger.run.checks import call_each, query_many
 from airflow_provider_trigger.run.waited import Waited, WaitEnd
 from airflow_provider_trigger.wording import MAX_NAMED
 
@@ -135,7 +135,11 @@ def after_check(waited: Waited, reply: Run | TriggerDevError) -> Waited:
 def check_failed(ended: Mapping[str, Waited], client: TriggerDevClient) -> dict[str, Waited]:
     """Check again the runs that did not complete, for their errors; raises as :func:`check_again`."""
     failed = [one for one, waited in ended.items() if not (waited.run and waited.run.is_success)]
-    replies = call_each(client, lambda one: _recheck(ended[one], check_run(one)), failed)
+    # One that the wait has canceled has no error.
+    shown = query_many(client, [one for one in failed if ended[one].is_canceled]) or {}
+    canceled = {one: run for one, run in shown.items() if run.is_canceled}
+    left = [one for one in failed if one not in canceled]
+    replies = canceled | call_each(client, lambda one: _recheck(ended[one], check_run(one)), left)
     return {**ended, **{one: after_check(ended[one], reply) for one, reply in replies.items()}}
 
 

@@ -29,7 +29,7 @@ class Check:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Cancel:
-    """Request the cancel of runs; the reply holds the errors of those that failed, by run id."""
+    """Cancel runs; the reply is what became of each, a :class:`.cancel.outcome.CancelResult` by run id."""
 
     run_ids: tuple[str, ...]
 
@@ -41,16 +41,9 @@ class CheckOtherwise:
     run_id: str
 
 
-@dataclass(frozen=True, slots=True)
-class Pause:
-    """Wait before the next step."""
-
-    seconds: float
-
-
 News = Mapping[str, Run | TriggerDevError]
 """What is new of runs, by id: how each was seen, or why it could not be checked."""
 
-Step = Check | Cancel | CheckOtherwise | Pause
+Step = Check | Cancel | CheckOtherwise
 Steps = Generator[Step, Any, dict[str, Waited]]
 """The steps of a wait; its result is what became of each run for which the wait has ended."""

@@ -9,21 +9,20 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from airflow_provider_trigger.api.errors import TriggerDevError
 from airflow_provider_trigger.api.models.runs import Run
+from airflow_provider_trigger.cancel.outcome import CancelOutcome, CancelResult
 from airflow_provider_trigger.log import Log
-from airflow_provider_trigger.run.describe import unconfirmed_cancel
 from airflow_provider_trigger.run.run_wait import RunWait
-from airflow_provider_trigger.run.steps import Cancel, Check, CheckOtherwise, News, Pause, Step, Steps
+from airflow_provider_trigger.run.steps import Cancel, Check, CheckOtherwise, News, Step, Steps
 from airflow_provider_trigger.run.wait_log import WaitLog
 from airflow_provider_trigger.run.wait_settings import WaitSettings
 from airflow_provider_trigger.run.waited import Waited, WaitEnd
 
-# Between two tries to cancel runs, and between two checks after it, in seconds.
-_CANCEL_INTERVAL = 2.0
 # Between two checks of runs in another way, as their own checks answer 500, in seconds.
 _OTHERWISE_INTERVAL = 30.0
 
@@ -138,63 +137,34 @@ class _Wait:
                 self._close(run_id, Waited(end=end, run=self._open[run_id].run))
             return
         self._log.canceling(ends)
-        errors = yield from self._cancel(ends)
-        # The answer to a cancel does not show what became of the run (measured).
-        checked = yield from self._check_again(ends, hopeless=errors)
+        results: Mapping[str, CancelResult] = yield Cancel(run_ids=tuple(ends))
+        late = tuple(one for one in ends if results[one].outcome is CancelOutcome.ALREADY_COMPLETED)
+        checked: News = (yield Check(run_ids=late, is_fresh=True)) if late else {}
         for run_id, end in ends.items():
-            self._close(
-                run_id, _after_cancel(end, self._open[run_id].run, errors.get(run_id), checked[run_id])
-            )
+            self._close(run_id, self._after_cancel(end, results[run_id], checked.get(run_id)))
 
-    def _cancel(self, run_ids: Iterable[str]) -> Generator[Step, Any, dict[str, TriggerDevError]]:
-        """Request the cancel of runs, repeatedly where it fails; return the last errors."""
-        until = self._now() + self._settings.patience
-        left = tuple(run_ids)
-        failed: dict[str, TriggerDevError] = {}
-        while left:
-            errors: dict[str, TriggerDevError] = yield Cancel(run_ids=left)
-            failed = {run_id: error for run_id, error in failed.items() if run_id not in left} | errors
-            left = tuple(run_id for run_id, error in errors.items() if error.retryable)
-            if self._now() >= until:
-                break
-            if left:
-                yield Pause(_CANCEL_INTERVAL)
-        return failed
-
-    def _check_again(
-        self, run_ids: Iterable[str], *, hopeless: Iterable[str]
-    ) -> Generator[Step, Any, dict[str, Run | TriggerDevError]]:
-        """Check runs, repeatedly where one fails or shows that its run is alive; return the last replies."""
-        until = self._now() + self._settings.patience
-        left = tuple(run_ids)
-        replies: dict[str, Run | TriggerDevError] = {}
-        while left:
-            news = yield Check(run_ids=left, is_fresh=True)
-            now = self._now()
-            for run_id, reply in news.items():
-                replies[run_id] = reply
-                if isinstance(reply, Run):
-                    self._open[run_id].saw(reply, now)
-            if now >= until:
-                break
-            left = tuple(one for one in left if _may_change(replies[one]) and one not in hopeless)
-            if left:
-                yield Pause(_CANCEL_INTERVAL)
-        return replies
+    def _after_cancel(
+        self, end: WaitEnd, result: CancelResult, check: Run | TriggerDevError | None
+    ) -> Waited:
+        """Return what a wait came to that has canceled its run; of one that had ended, the result counts."""
+        wait = self._open[result.run_id]
+        if isinstance(check, Run) and check.is_final:
+            wait.saw(check, self._now())
+            is_late = not check.is_canceled
+            return Waited(end=WaitEnd.FINAL if is_late else end, run=check, is_canceled=not is_late)
+        if error := result.as_error():
+            return Waited(end=end, run=wait.run, error=str(error))
+        run = _as_canceled(wait.run, result)
+        wait.saw(run, self._now())
+        if result.outcome is CancelOutcome.CANCELED:
+            return Waited(end=end, run=run, is_canceled=True)
+        why = f"its check shows it as {check.status}" if isinstance(check, Run) else str(check)
+        return Waited(end=WaitEnd.FINAL, run=run, error=why)
 
 
-def _may_change(reply: Run | TriggerDevError) -> bool:
-    return not reply.is_final if isinstance(reply, Run) else reply.retryable
-
-
-def _after_cancel(
-    end: WaitEnd, seen: Run | None, cancel_error: TriggerDevError | None, reply: Run | TriggerDevError
-) -> Waited:
-    """Return what a wait came to that has canceled its run."""
-    if isinstance(reply, Run) and reply.is_canceled:
-        return Waited(end=end, run=reply, is_canceled=True)
-    if isinstance(reply, Run) and reply.is_final:
-        # The cancel came too late: its result counts.
-        return Waited(end=WaitEnd.FINAL, run=reply)
-    text = f"the cancel failed: {cancel_error}" if cancel_error else unconfirmed_cancel(reply)
-    return Waited(end=end, run=seen, error=text)
+def _as_canceled(seen: Run | None, result: CancelResult) -> Run:
+    """Return a run, as last seen if it was, with the status that its cancel found."""
+    if seen is not None:
+        return replace(seen, status=str(result.status))
+    shown = {"id": result.run_id, "status": result.status, "taskIdentifier": result.task_identifier}
+    return Run.from_answer(shown)

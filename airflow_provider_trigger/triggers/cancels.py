@@ -17,10 +17,10 @@ from typing import TYPE_CHECKING
 from weakref import WeakKeyDictionary
 
 from airflow_provider_trigger.api.client import TriggerDevClient
-from airflow_provider_trigger.api.errors import AuthenticationError
+from airflow_provider_trigger.api.errors import AuthenticationError, NotSentError
 from airflow_provider_trigger.api.rate_limit import RateLimit
 from airflow_provider_trigger.cancel.cancellation import Cancellation
-from airflow_provider_trigger.cancel.outcome import CancelOutcome, CancelResult
+from airflow_provider_trigger.cancel.outcome import CancelOutcome, CancelResult, not_canceled
 from airflow_provider_trigger.cancel.settings import TIME_LIMIT, settings_of
 from airflow_provider_trigger.hooks.diagnosis import action_for
 from airflow_provider_trigger.hooks.fetching import fetch_again, fetch_patiently
@@ -95,7 +95,11 @@ class _Cancels:
     async def _cancel(
         self, run_ids: list[str], settings: Settings, *, time_limit: float
     ) -> dict[str, CancelResult]:
-        results, is_rejected = await in_thread(partial(self._cancel_blocking, run_ids, settings, time_limit))
+        try:
+            work = partial(self._cancel_blocking, run_ids, settings, time_limit)
+            results, is_rejected = await in_thread(work)
+        except NotSentError as error:  # no thread could be started
+            return {run_id: not_canceled(run_id, error) for run_id in run_ids}
         if not is_rejected:
             return results
         renewed = await fetch_again(settings.conn_id, fetch=partial(fetch_patiently, log=log))

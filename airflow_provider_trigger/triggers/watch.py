@@ -17,7 +17,7 @@ from airflow_provider_trigger.api.errors import TriggerDevError
 from airflow_provider_trigger.api.models.runs import Run
 from airflow_provider_trigger.run.otherwise import Otherwise, check_otherwise
 from airflow_provider_trigger.run.status_watch import StatusWatch
-from airflow_provider_trigger.run.steps import Cancel, Check, CheckOtherwise, News, Steps
+from airflow_provider_trigger.run.steps import Cancel, Check, News, Steps
 from airflow_provider_trigger.run.wait_log import LOG_INTERVAL
 from airflow_provider_trigger.run.waited import Waited
 from airflow_provider_trigger.triggers.cancels import cancel_runs
@@ -47,21 +47,9 @@ async def drive(steps: Steps, hook: TriggerDevHook) -> dict[str, Waited]:
             if isinstance(step, Check):
                 reply = await listener.check(step)
             elif isinstance(step, Cancel):
-                reply = await _cancel(step, hook)
-            elif isinstance(step, CheckOtherwise):
-                reply = await listener.check_otherwise(step.run_id)
+                reply = await cancel_runs(step.run_ids, hook)
             else:
-                reply = None
-                await asyncio.sleep(step.seconds)
-
-
-async def _cancel(step: Cancel, hook: TriggerDevHook) -> dict[str, TriggerDevError]:
-    """Cancel runs; the wait checks what became of them."""
-    try:
-        results = await cancel_runs(step.run_ids, hook)
-    except TriggerDevError as error:
-        return dict.fromkeys(step.run_ids, error)
-    return {run_id: failure for run_id, result in results.items() if (failure := result.as_error())}
+                reply = await listener.check_otherwise(step.run_id)
 
 
 @contextmanager

@@ -10,13 +10,12 @@ from airflow_provider_trigger.api.deadline import NEVER
 from airflow_provider_trigger.api.errors import NotSentError, TransportError
 from airflow_provider_trigger.run import drive as drive_module
 from airflow_provider_trigger.run.drive import StoppedError, drive
-from airflow_provider_trigger.run.steps import Cancel, Check, Pause
+from airflow_provider_trigger.run.steps import Cancel, Check
 from airflow_provider_trigger.run.wait import wait_for_runs
 from airflow_provider_trigger.run.wait_settings import WaitSettings
-from airflow_provider_trigger.run.waited import Waited, WaitEnd
+from airflow_provider_trigger.run.waited import WaitEnd
 
 CHECK = Check(run_ids=("run_1",))
-CANCEL = Cancel(run_ids=("run_1",))
 
 
 class Steps:
@@ -51,25 +50,11 @@ class Client:
         return f"answer to {call.request}"
 
 
-GET, POST = "GET /api/v3/runs/run_1", "POST /api/v2/runs/run_1/cancel"
+GET = "GET /api/v3/runs/run_1"
 
 
 def run(steps: Steps, client: Client, **options: Any) -> Any:
     return drive(steps(), client, **options)  # type: ignore[arg-type]
-
-
-def test_steps_are_taken_and_each_call_is_sent_once(virtual_time) -> None:
-    result = {"run_1": Waited(end=WaitEnd.FINAL, run=None)}
-    client, begun = Client(), virtual_time.now
-    steps = Steps(CHECK, Pause(7.5), CANCEL, result=result)
-    assert run(steps, client) is result
-    assert steps.replies == [{"run_1": f"answer to {GET}"}, None, {}]
-    assert virtual_time.now - begun == pytest.approx(7.5)
-    assert client.calls == [
-        (GET, {"deadline": NEVER, "patience": 0}),
-        (POST, {"deadline": NEVER, "patience": 0}),
-    ]
-    assert steps.closed
 
 
 @pytest.mark.parametrize(("due", "until", "slept"), [(10, 100, 10), (100, 10, 10), (-5, 100, 0), (-5, -9, 0)])
@@ -81,30 +66,12 @@ def test_a_check_is_made_when_it_is_due_and_not_later_than_its_limit(
     assert virtual_time.now - begun == pytest.approx(slept)
 
 
-def test_an_error_of_the_api_is_handed_to_the_wait() -> None:
-    error = TransportError("refused")
-    steps = Steps(CHECK, CANCEL)
-    run(steps, Client(error))
-    assert steps.replies == [{"run_1": error}, {"run_1": error}]
-
-
 @pytest.mark.parametrize("error", [KeyError("a bug"), KeyboardInterrupt()])
 def test_any_other_error_ends_it(error: BaseException) -> None:
     steps = Steps(CHECK)
     with pytest.raises(type(error)):
         run(steps, Client(error))
     assert steps.closed
-
-
-def test_several_runs_are_checked_and_canceled_in_one_step(server, client) -> None:
-    runs = [server.add_run("EXECUTING") for _ in range(5)]
-    run_ids = (*(one.id for one in runs), "run_unknown")
-    steps = Steps(Cancel(run_ids=run_ids), Check(run_ids=run_ids))
-    drive(steps(), client)
-    failed, seen = steps.replies
-    assert list(failed) == ["run_unknown"]
-    assert list(seen) == list(run_ids)
-    assert [seen[one.id].status for one in runs] == ["CANCELED"] * 5
 
 
 @pytest.mark.parametrize("count", [1, 2])
@@ -132,16 +99,27 @@ def test_an_id_that_cannot_be_sent_is_an_error(client, log, run_ids: list[str]) 
         drive(wait_for_runs(run_ids, WaitSettings(), log=log), client)
 
 
-# Stopping
-
-
-def test_a_stop_ends_a_pause_within_a_second(virtual_time) -> None:
-    steps = Steps(Pause(60.0), CHECK)
-    with pytest.raises(StoppedError):
-        run(steps, Client(), is_stopped=lambda: virtual_time.now >= 1003)
-    assert 1003 <= virtual_time.now < 1004
+@pytest.mark.parametrize("is_fresh", [False, True])
+def test_only_a_check_that_no_other_one_follows_is_repeated(is_fresh: bool) -> None:
+    error = TransportError("refused")
+    steps, client = Steps(Check(run_ids=("run_1",), is_fresh=is_fresh), result={}), Client(error)
+    assert run(steps, client) == {}
+    assert steps.replies == [{"run_1": error}]
+    assert client.calls == [(GET, {"deadline": NEVER, "patience": 10.0 if is_fresh else 0.0})]
     assert steps.closed
-    assert steps.replies == []
+
+
+@pytest.mark.parametrize("count", [1, 5])
+def test_runs_are_canceled_in_one_step_that_says_what_became_of_each(server, client, count: int) -> None:
+    runs = [server.add_run("EXECUTING") for _ in range(count)]
+    steps = Steps(Cancel(run_ids=(*(one.id for one in runs), "run_unknown")))
+    drive(steps(), client)
+    [results] = steps.replies
+    assert [results[one.id].outcome for one in runs] == ["canceled"] * count
+    assert results["run_unknown"].outcome == "not_found"
+
+
+# Stopping
 
 
 def test_a_stop_while_a_check_is_not_due_ends_it_without_one(virtual_time) -> None:
@@ -155,7 +133,7 @@ def test_a_stop_while_a_check_is_not_due_ends_it_without_one(virtual_time) -> No
 def test_a_stop_during_a_call_ends_it_before_the_next_one() -> None:
     client = Client()
     with pytest.raises(StoppedError):
-        run(Steps(CHECK, CANCEL), client, is_stopped=lambda: bool(client.calls))
+        run(Steps(CHECK, CHECK), client, is_stopped=lambda: bool(client.calls))
     assert [call for call, _ in client.calls] == [GET]
 
 

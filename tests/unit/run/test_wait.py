@@ -17,7 +17,8 @@ from airflow_provider_trigger.api.endpoints.runs import cancel_run, retrieve_run
 from airflow_provider_trigger.api.errors import NotSentError, TriggerDevError
 from airflow_provider_trigger.api.http import Call
 from airflow_provider_trigger.api.models.runs import Run
-from airflow_provider_trigger.run.steps import Cancel, Check, Pause
+from airflow_provider_trigger.cancel.outcome import CancelOutcome, CancelResult
+from airflow_provider_trigger.run.steps import Cancel, Check
 from airflow_provider_trigger.run.wait import wait_for_runs
 from airflow_provider_trigger.run.wait_settings import WaitSettings
 from airflow_provider_trigger.run.waited import Waited, WaitEnd
@@ -52,11 +53,11 @@ class Wait:
                 waited: Waited = end.value[run_id]
                 return waited
             reply = None
-            if isinstance(step, Pause):
-                self._pause(step.seconds)
-            elif isinstance(step, Cancel):
-                error = self._call(cancel_run(run_id))
-                reply = {run_id: error} if error else {}
+            if isinstance(step, Cancel):
+                self.client.call(cancel_run(run_id))
+                run = self.client.call(retrieve_run(run_id))
+                outcome = CancelOutcome.CANCELED if run.is_canceled else CancelOutcome.ALREADY_COMPLETED
+                reply = {run_id: CancelResult(run_id=run_id, outcome=outcome, status=run.status)}
             else:
                 assert isinstance(step, Check)
                 if (seconds := min(step.at, step.until) - self.clock.time()) > 0:
@@ -375,64 +376,6 @@ def test_a_run_whose_last_check_shows_the_end_is_not_canceled(server, wait: Wait
     assert waited is not None
     assert waited.end is WaitEnd.FINAL
     assert run.cancel_requests == 0
-
-
-def test_a_deadline_in_an_outage_cancels_once_the_server_is_back(
-    server, network, wait: Wait, clock, lost
-) -> None:
-    run = server.add_run("EXECUTING")
-    network.fault("/runs/", lost, times=1000)
-    network.before = lambda _: network.repair() if clock.now >= 1090 else None
-    waited = wait(run, deadline=clock.time() + 60, patience=60)
-    assert waited is not None
-    assert (waited.end, waited.is_canceled) == (WaitEnd.TIMED_OUT, True)
-    assert run.status == "CANCELED"
-
-
-def test_a_cancel_that_is_rejected_is_not_repeated(server, network, wait: Wait, clock, answer) -> None:
-    run = server.add_run("EXECUTING")
-    network.fault("/cancel", answer(403, {"error": "No"}), times=1000)
-    waited = wait(run, deadline=clock.time() + 60)
-    assert waited is not None
-    assert "answered 403: No" in waited.error
-    assert len(network.sent("/cancel")) == 1
-
-
-def test_a_cancel_whose_answer_was_lost_shows_in_the_check(server, network, wait: Wait, clock, lost) -> None:
-    run = server.add_run("EXECUTING")
-    network.fault("/cancel", lost, times=1000, arrives=True)
-    waited = wait(run, deadline=clock.time() + 60, patience=10)
-    assert waited is not None
-    assert (waited.is_canceled, waited.error) == (True, "")
-
-
-def test_a_cancel_whose_effect_cannot_be_checked_is_not_reported_as_one(
-    server, network, wait: Wait, clock, lost
-) -> None:
-    run = server.add_run("EXECUTING")
-
-    def lose(request: str) -> None:
-        if request.endswith("/cancel"):
-            network.fault("GET", lost, times=1000)
-
-    network.before = lose
-    waited = wait(run, deadline=clock.time() + 60, patience=10)
-    assert waited is not None
-    assert (waited.end, waited.is_canceled) == (WaitEnd.TIMED_OUT, False)
-    assert waited.error.startswith("its cancel was accepted, but its status could not be checked: GET ")
-
-
-def test_a_check_that_fails_after_the_cancel_is_repeated(server, network, wait: Wait, clock, lost) -> None:
-    run = server.add_run("EXECUTING")
-
-    def lose(request: str) -> None:
-        if request.endswith("/cancel"):
-            network.fault("GET", lost, times=3)
-
-    network.before = lose
-    waited = wait(run, deadline=clock.time() + 60)
-    assert waited is not None
-    assert (waited.end, waited.is_canceled, waited.error) == (WaitEnd.TIMED_OUT, True, "")
 
 
 # No version

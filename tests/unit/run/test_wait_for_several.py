@@ -10,15 +10,16 @@ import pytest
 from fake_clock import Clock
 from fake_log import Log
 
-from airflow_provider_trigger.api.errors import TransportError, TriggerDevError
+from airflow_provider_trigger.api.errors import TransportError
 from airflow_provider_trigger.api.models.runs import Run
-from airflow_provider_trigger.run.steps import Cancel, Check, Pause
+from airflow_provider_trigger.cancel.outcome import CancelOutcome, CancelResult
+from airflow_provider_trigger.run.steps import Cancel, Check
 from airflow_provider_trigger.run.wait import wait_for_runs
 from airflow_provider_trigger.run.wait_settings import WaitSettings
 from airflow_provider_trigger.run.waited import Waited, WaitEnd
 
 IDS = ("run_1", "run_2", "run_3")
-LOST, REJECTED = TransportError("lost"), TriggerDevError("rejected")
+LOST = TransportError("lost")
 
 
 def seen(run_id: str, status: str = "EXECUTING", **shown: Any) -> Run:
@@ -27,6 +28,12 @@ def seen(run_id: str, status: str = "EXECUTING", **shown: Any) -> Run:
 
 def all_seen(run_ids: Iterable[str] = IDS, status: str = "EXECUTING") -> dict[str, Any]:
     return {run_id: seen(run_id, status) for run_id in run_ids}
+
+
+def canceled(*run_ids: str, outcome: CancelOutcome = CancelOutcome.CANCELED, **shown: Any) -> dict[str, Any]:
+    """What became of runs, by a cancel."""
+    given = {"status": "CANCELED"} | shown
+    return {run_id: CancelResult(run_id=run_id, outcome=outcome, **given) for run_id in run_ids}
 
 
 class Wait:
@@ -46,9 +53,6 @@ class Wait:
             self.step = self._steps.send(reply)
         except StopIteration as end:
             self.result, self.step = end.value, None
-        while isinstance(self.step, Pause):
-            self.clock.sleep(self.step.seconds)
-            self.step = self._steps.send(None)
         return self.step
 
 
@@ -95,56 +99,46 @@ def test_at_the_deadline_all_runs_are_canceled_together_without_another_check() 
     wait.reply(all_seen())
     assert wait.step.until == wait.clock.time() + 60
     assert wait.reply({}, after=60) == Cancel(run_ids=IDS)
-    assert wait.reply({}) == Check(run_ids=IDS, is_fresh=True)
-    assert wait.reply(all_seen(status="CANCELED")) is None
+    assert wait.reply(canceled(*IDS)) is None
     assert wait.result is not None
-    assert {waited.end for waited in wait.result.values()} == {WaitEnd.TIMED_OUT}
-    assert all(waited.is_canceled for waited in wait.result.values())
+    assert {(one.end, one.is_canceled, one.error) for one in wait.result.values()} == {
+        (WaitEnd.TIMED_OUT, True, "")
+    }
+    assert {one.run and one.run.status for one in wait.result.values()} == {"CANCELED"}
+
+
+ENDED_FIRST: dict[str, Any] = {"outcome": CancelOutcome.ALREADY_COMPLETED, "status": "COMPLETED"}
 
 
 def test_each_run_has_an_outcome_of_its_own_after_the_cancel() -> None:
-    wait = Wait(deadline=Clock().time() + 60)
-    wait.reply(all_seen())
-    wait.reply({}, after=60)
-    # One cancel is repeated, one never helps.
-    assert wait.reply({"run_1": LOST, "run_2": REJECTED}) == Cancel(run_ids=("run_1",))
-    assert wait.reply({}) == Check(run_ids=IDS, is_fresh=True)
-    step = wait.reply({"run_1": seen("run_1"), "run_2": seen("run_2"), "run_3": seen("run_3", "COMPLETED")})
-    assert step == Check(run_ids=("run_1",), is_fresh=True)  # of the others nothing more is to be expected
-    assert wait.reply({"run_1": seen("run_1", "CANCELED")}) is None
+    wait = Wait(*(f"run_{number}" for number in range(1, 8)), deadline=Clock().time() - 1)
+    wait.reply(all_seen(("run_2",)))
+    late = ("run_4", "run_5", "run_6", "run_7")
+    step = wait.reply(
+        canceled("run_1", task_identifier="resize")
+        | canceled("run_2", outcome=CancelOutcome.FAILED, status=None, request="cancel failed")
+        | canceled("run_3", outcome=CancelOutcome.NOT_FOUND, status=None)
+        | canceled(*late, **ENDED_FIRST)
+    )
+    assert step == Check(run_ids=late, is_fresh=True)  # for the output
+    news = {"run_4": seen("run_4", "COMPLETED", output=1), "run_7": seen("run_7", "CANCELED")}
+    assert wait.reply({**news, "run_5": LOST, "run_6": seen("run_6")}) is None
     assert wait.result is not None
-    assert {run_id: (one.end, one.is_canceled, one.error) for run_id, one in wait.result.items()} == {
-        "run_1": (WaitEnd.TIMED_OUT, True, ""),
-        "run_2": (WaitEnd.TIMED_OUT, False, "the cancel failed: rejected"),
-        "run_3": (WaitEnd.FINAL, False, ""),
+    timed_out, final = WaitEnd.TIMED_OUT, WaitEnd.FINAL
+    assert wait.result == {
+        "run_1": Waited(
+            end=timed_out, run=seen("run_1", "CANCELED", taskIdentifier="resize"), is_canceled=True
+        ),
+        "run_2": Waited(end=timed_out, run=seen("run_2"), error="cancel failed"),
+        "run_3": Waited(end=timed_out, run=None, error="this key's environment has no such run"),
+        "run_4": Waited(end=final, run=seen("run_4", "COMPLETED", output=1)),
+        "run_5": Waited(end=final, run=wait.result["run_5"].run, error="lost"),
+        "run_6": Waited(end=final, run=wait.result["run_6"].run, error="its check shows it as EXECUTING"),
+        "run_7": Waited(end=timed_out, run=seen("run_7", "CANCELED"), is_canceled=True),
     }
-    assert wait.result["run_2"].run == seen("run_2")
-
-
-def test_a_cancel_that_fails_for_longer_than_the_patience_is_not_repeated() -> None:
-    wait = Wait("run_1", deadline=Clock().time() + 60)
-    wait.reply(all_seen(("run_1",)))
-    step, cancels = wait.reply({}, after=60), 0
-    while isinstance(step, Cancel):
-        cancels += 1
-        step = wait.reply({"run_1": LOST})
-    assert cancels == 6  # now, and every 2 s until 10 s have passed
-    assert wait.reply(all_seen(("run_1",))) is None
-    assert wait.result is not None
-    assert wait.result["run_1"].error == "the cancel failed: lost"
-
-
-def test_a_run_that_stays_alive_after_its_cancel_is_checked_for_as_long_as_the_patience() -> None:
-    wait = Wait("run_1", deadline=Clock().time() + 60)
-    wait.reply(all_seen(("run_1",)))
-    assert wait.reply({}, after=60) == Cancel(run_ids=("run_1",))
-    step, checks = wait.reply({}), 0
-    while isinstance(step, Check):
-        checks += 1
-        step = wait.reply(all_seen(("run_1",)))
-    assert checks == 6  # now, and every 2 s until 10 s have passed
-    assert wait.result is not None
-    assert wait.result["run_1"].error == "its cancel was accepted, but it is still EXECUTING"
+    assert [one and one.status for one in (wait.result["run_5"].run, wait.result["run_6"].run)] == [
+        "COMPLETED"
+    ] * 2
 
 
 def test_a_deadline_that_passed_before_the_wait_cancels_at_once() -> None:
@@ -185,8 +179,7 @@ def test_before_a_run_is_canceled_that_has_no_version_it_is_checked_once_more() 
     assert step == Check(run_ids=("run_1", "run_2"), is_fresh=True)
     news = all_seen(("run_2",)) | all_seen(("run_1",), "PENDING_VERSION")
     assert wait.reply(news) == Cancel(run_ids=("run_1",))
-    assert wait.reply({}) == Check(run_ids=("run_1",), is_fresh=True)
-    step = wait.reply(all_seen(("run_1",), "CANCELED"))
+    step = wait.reply(canceled("run_1"))
     assert (step.run_ids, step.is_fresh) == (("run_2", "run_3"), False)
 
 
@@ -215,9 +208,7 @@ def test_a_run_that_is_due_during_the_check_of_another_one_needs_one_of_its_own(
     wait.reply(all_seen(("run_2",), "PENDING_VERSION"), after=10)
     assert wait.reply({}, after=290) == Check(run_ids=("run_1",), is_fresh=True)
     assert wait.reply(all_seen(("run_1",), "PENDING_VERSION"), after=10) == Cancel(run_ids=("run_1",))
-    wait.reply({})
-    step = wait.reply(all_seen(("run_1",), "CANCELED"))
-    assert step == Check(run_ids=("run_2",), is_fresh=True)
+    assert wait.reply(canceled("run_1")) == Check(run_ids=("run_2",), is_fresh=True)
 
 
 def without_version(since: float, clock: Clock) -> dict[str, Any]:
@@ -266,9 +257,9 @@ def test_the_date_without_fractions_of_a_second_puts_no_cancel_off() -> None:
 def test_the_others_are_canceled_if_that_is_wanted() -> None:
     wait = Wait(success_statuses=["COMPLETED"], cancels_others=True, cancels=False)
     assert wait.reply(all_seen(("run_1",), "FAILED")) == Cancel(run_ids=("run_2", "run_3"))
-    step = wait.reply({})
-    assert step == Check(run_ids=("run_2", "run_3"), is_fresh=True)
-    assert wait.reply(all_seen(("run_2",), "CANCELED") | all_seen(("run_3",), "COMPLETED")) is None
+    step = wait.reply(canceled("run_2") | canceled("run_3", **ENDED_FIRST))
+    assert step == Check(run_ids=("run_3",), is_fresh=True)
+    assert wait.reply(all_seen(("run_3",), "COMPLETED")) is None
     assert wait.result is not None
     ends = {run_id: (waited.end, waited.is_canceled) for run_id, waited in wait.result.items()}
     assert ends == {

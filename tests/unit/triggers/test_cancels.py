@@ -17,6 +17,7 @@ from virtual_loop import run_in_virtual_time
 
 from airflow_provider_trigger.api import circuit_breaker, exchange
 from airflow_provider_trigger.api.client import TriggerDevClient
+from airflow_provider_trigger.api.errors import NotSentError
 from airflow_provider_trigger.api.rate_limit import RateLimit
 from airflow_provider_trigger.cancel.cancellation import Cancellation
 from airflow_provider_trigger.cancel.outcome import CancelOutcome, CancelResult
@@ -465,3 +466,22 @@ def test_a_connection_that_cannot_be_fetched_does_not_hide_that_its_key_was_reje
     assert failure(run(main)) == REJECTED
     assert f"Connection {CONN_ID!r} could not be fetched again (OSError)" in caplog.messages
     assert "tr_prod_secret" not in caplog.text
+
+
+def test_where_no_thread_can_be_started_the_cancel_follows(
+    server, connection: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one, in_thread, failed = server.add_run("EXECUTING"), background.in_thread, list[NotSentError]()
+
+    async def fail_once(work: Any) -> Any:
+        if failed:
+            return await in_thread(work)
+        failed.append(NotSentError("no thread could be started", retryable=True))
+        raise failed[0]
+
+    async def main() -> dict[str, CancelResult]:
+        return await cancel_runs([one.id], await get_hook(CONN_ID))
+
+    monkeypatch.setattr(cancels, "in_thread", fail_once)
+    monkeypatch.setattr(cancels, "_PAUSE", 0.0)
+    assert outcomes(run(main)) == {one.id: "canceled"}

@@ -13,7 +13,6 @@ from virtual_loop import run_in_virtual_time
 from airflow_provider_trigger.api.errors import ServerError, TransportError, TriggerDevError
 from airflow_provider_trigger.api.exchange import Send
 from airflow_provider_trigger.api.http import Call, Response
-from airflow_provider_trigger.api.models.runs import Run
 from airflow_provider_trigger.cancel.outcome import CancelOutcome, CancelResult
 from airflow_provider_trigger.run.wait import wait_for_runs
 from airflow_provider_trigger.run.wait_settings import WaitSettings
@@ -116,93 +115,15 @@ def test_a_wait_that_begins_while_a_page_is_in_place_of_the_server_continues(
     assert len(sent) > 10  # more than what opens a circuit breaker
 
 
-class Cancels:
-    """
-    Cancels nothing, or the only run.
-
-    :param replies: what becomes of it each time, an error or a result; the last is repeated
-    """
-
-    def __init__(self, clock: Clock, *replies: TriggerDevError | CancelResult) -> None:
-        self.clock = clock
-        self.replies = list(replies)
-        self.at: list[float] = []
-
-    async def __call__(self, run_ids: Any, hook: Any) -> dict[str, CancelResult]:
-        self.at.append(self.clock.now)
-        reply = self.replies.pop(0) if len(self.replies) > 1 else self.replies[0]
-        if isinstance(reply, TriggerDevError):
-            raise reply
-        return dict.fromkeys(run_ids, reply)
-
-    def answer(self, request: Any) -> Any:
-        """Answer a check or a query."""
-        reply = self.replies[0]
-        is_canceled = isinstance(reply, CancelResult) and reply.outcome is CancelOutcome.CANCELED
-        run = Run.from_answer({"id": "run_1", "status": "CANCELED" if is_canceled else "EXECUTING"})
-        return [run] if request.method == "POST" else run
-
-
-def test_a_cancel_that_fails_is_requested_again_after_a_pause(
+def test_a_cancel_is_requested_together_with_those_of_other_tasks(
     wait, virtual_time: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    begun, canceled = virtual_time.now, CancelResult(run_id="run_1", outcome=CancelOutcome.CANCELED)
-    cancels = Cancels(virtual_time, TransportError("no connection"), canceled)
-    monkeypatch.setattr(watch_module, "cancel_runs", cancels)
-    waited, _ = wait(cancels.answer, cancels=True, deadline=virtual_time.time() + 10)
+    async def cancel_runs(run_ids: Any, _: Any) -> dict[str, CancelResult]:
+        return {
+            run_id: CancelResult(run_id=run_id, outcome=CancelOutcome.CANCELED, status="CANCELED")
+            for run_id in run_ids
+        }
+
+    monkeypatch.setattr(watch_module, "cancel_runs", cancel_runs)
+    waited, _ = wait(lambda _: TransportError("no connection"), cancels=True)
     assert (waited.end, waited.is_canceled) == (WaitEnd.TIMED_OUT, True)
-    assert cancels.at == [begun + 10, begun + 12]
-
-
-def test_a_run_is_checked_again_that_does_not_show_its_cancel_at_once(
-    wait, virtual_time: Clock, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    canceled = CancelResult(run_id="run_1", outcome=CancelOutcome.CANCELED)
-    cancels = Cancels(virtual_time, canceled)
-    monkeypatch.setattr(watch_module, "cancel_runs", cancels)
-    shown_at = virtual_time.now + 11
-
-    def answer(request: Any) -> Any:
-        if virtual_time.now >= shown_at:
-            return cancels.answer(request)
-        run = Run.from_answer({"id": "run_1", "status": "EXECUTING"})
-        return [run] if request.method == "POST" else run
-
-    waited, _ = wait(answer, cancels=True, deadline=virtual_time.time() + 10)
-    assert (waited.end, waited.is_canceled) == (WaitEnd.TIMED_OUT, True)
-    assert len(cancels.at) == 1
-
-
-def test_why_a_cancel_failed_is_in_what_the_wait_came_to(
-    wait, virtual_time: Clock, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    failed = CancelResult(run_id="run_1", outcome=CancelOutcome.FAILED, request="still EXECUTING")
-    cancels = Cancels(virtual_time, failed)
-    monkeypatch.setattr(watch_module, "cancel_runs", cancels)
-    waited, _ = wait(cancels.answer, cancels=True, deadline=virtual_time.time() + 10)
-    assert (waited.end, waited.is_canceled) == (WaitEnd.TIMED_OUT, False)
-    assert waited.error == "the cancel failed: still EXECUTING"
-
-
-def test_a_cancel_that_may_succeed_later_is_repeated(
-    wait, virtual_time: Clock, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    failed = CancelResult(
-        run_id="run_1", outcome=CancelOutcome.FAILED, request="cancel failed", retryable=True
-    )
-    canceled = CancelResult(run_id="run_1", outcome=CancelOutcome.CANCELED)
-    cancels = Cancels(virtual_time, failed, canceled)
-    monkeypatch.setattr(watch_module, "cancel_runs", cancels)
-    waited, _ = wait(cancels.answer, cancels=True, deadline=virtual_time.time() + 10)
-    assert (waited.end, waited.is_canceled) == (WaitEnd.TIMED_OUT, True)
-    assert len(cancels.at) == 2
-
-
-def test_a_run_that_its_cancel_did_not_find_has_no_cancel_that_was_accepted(
-    wait, virtual_time: Clock, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    cancels = Cancels(virtual_time, CancelResult(run_id="run_1", outcome=CancelOutcome.NOT_FOUND))
-    monkeypatch.setattr(watch_module, "cancel_runs", cancels)
-    waited, _ = wait(cancels.answer, cancels=True, deadline=virtual_time.time() + 10)
-    assert waited.error == "the cancel failed: this key's environment has no such run"
-    assert len(cancels.at) == 1

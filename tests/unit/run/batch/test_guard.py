@@ -15,7 +15,7 @@ from airflow_provider_trigger.run.batch.parts import divide
 from airflow_provider_trigger.run.batch.sending import Sending
 from airflow_provider_trigger.run.drive import StoppedError
 from airflow_provider_trigger.run.request import TaskRequest
-from airflow_provider_trigger.run.steps import Check, Pause
+from airflow_provider_trigger.run.steps import Cancel, Check
 
 TAG = "airflow_task:start"
 
@@ -383,12 +383,12 @@ def test_a_request_that_was_not_sent_is_none_the_worse(guard: BatchGuard, networ
 def test_it_learns_which_runs_have_ended(guard: BatchGuard, make_run) -> None:
     def steps() -> Any:
         reply = yield Check(run_ids=("run_1", "run_2"))
-        assert (yield Pause(1)) == "paused"
+        assert (yield Cancel(run_ids=("run_2",))) == "canceled"
         return reply
 
     noting, replies = guard.noting(steps()), {"run_1": make_run("COMPLETED"), "run_2": TransportError("lost")}
     assert isinstance(next(noting), Check)
-    assert isinstance(noting.send(replies), Pause)
+    assert isinstance(noting.send(replies), Cancel)
     with pytest.raises(StopIteration) as ended:
-        noting.send("paused")
+        noting.send("canceled")
     assert (ended.value.value, guard.ended) == (replies, {"run_1"})
