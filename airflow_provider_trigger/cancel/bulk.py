@@ -49,7 +49,7 @@ class BulkParts:
 
     @property
     def _was_accepted(self) -> bool:
-        return any(part.id for part in self._begun)
+        return bool(self.accepted_ids)
 
     def add(self, records: Sequence[RunRecord]) -> None:
         """Divide records so that each part fits one bulk action, and let each record know its part."""
@@ -67,6 +67,11 @@ class BulkParts:
         return begun
 
     @property
+    def accepted_ids(self) -> list[str]:
+        """Of those that the server has accepted."""
+        return [part.id for part in self._begun if part.id]
+
+    @property
     def are_canceling(self) -> bool:
         """Whether any may be canceling runs, as far as is known."""
         return any(not part.is_over and not part.is_stalled for part in self._begun)
@@ -78,7 +83,9 @@ class BulkParts:
         return failed
 
 
-def bulk_steps(exchange: Exchange, part: BulkPart, *, name: str, deadline: Deadline) -> Steps[None]:
+def bulk_steps(
+    exchange: Exchange, part: BulkPart, *, name: str, deadline: Deadline, follows: bool = True
+) -> Steps[None]:
     """
     Request the cancel of a part's runs, and follow the bulk action until it ends, or is not needed.
 
@@ -88,6 +95,8 @@ def bulk_steps(exchange: Exchange, part: BulkPart, *, name: str, deadline: Deadl
     share = Deadline(min(deadline.before(SHARE, now=now).at, now + LONGEST))
     run_ids = [record.run_id for record in part.records]
     part.id = yield from exchange.steps(cancel_runs_in_bulk(run_ids, name=name), deadline=share)
+    if not follows:
+        return
     progressed_at, pause = exchange.monotonic(), _FIRST_PAUSE
     while True:
         check = retrieve_bulk_action(part.id)

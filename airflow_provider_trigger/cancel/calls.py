@@ -42,8 +42,9 @@ class Calls:
     def steps(self, action: Action, subject: Subject) -> Steps[Any]:
         """Make the steps of a job; an id that cannot be sent shows at the first of them."""
         if isinstance(subject, BulkPart):
-            name = self._settings.bulk_action_name
-            return (yield from bulk_steps(self._exchange, subject, name=name, deadline=self.deadline))
+            name, follows = self._settings.bulk_action_name, self._settings.follows
+            steps = bulk_steps(self._exchange, subject, name=name, deadline=self.deadline, follows=follows)
+            return (yield from steps)
         if isinstance(subject, Confirmation):
             return (yield from confirmation_steps(self._exchange, subject, deadline=self.deadline))
         if isinstance(subject, Look):
@@ -63,9 +64,11 @@ class Calls:
 
     def _patience(self, action: Action, record: RunRecord) -> float | None:
         """In seconds; None for as long as any call."""
-        if action is Action.CHECK_TERMINATION or (action is not Action.CANCEL and not record.cancels):
+        is_cancel = action is Action.CANCEL
+        is_once = not is_cancel and not (record.cancels and self._settings.follows)
+        if is_once or action is Action.CHECK_TERMINATION:
             # It is repeated anyway; or it only spares waiting later, before the cancel; or it follows a bulk
             # action, and the run gets a cancel of its own.
             return 0.0
-        until = self._cancels_until if action is Action.CANCEL else self.deadline
+        until = self._cancels_until if is_cancel else self.deadline
         return None if math.isinf(until.at) else until.remaining(self._exchange.monotonic())

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from contextlib import suppress
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from airflow_provider_trigger.api.deadline import Deadline
@@ -21,6 +21,7 @@ from airflow_provider_trigger.cancel.record import RunRecord
 from airflow_provider_trigger.cancel.schedule import Schedule
 from airflow_provider_trigger.cancel.search import Search
 from airflow_provider_trigger.cancel.settings import CancelSettings
+from airflow_provider_trigger.cancel.threads import Threads
 
 if TYPE_CHECKING:
     from airflow_provider_trigger.api.client import TriggerDevClient
@@ -31,7 +32,7 @@ class Cancellation:
     Cancel many runs; :attr:`results` can be read at any time, also when it was cut short.
 
     ``is_stopped`` is called several times a second; ``action_for`` says what to do about an error, for the
-    results.
+    results; ``threads`` exist already, None for its own.
     """
 
     def __init__(
@@ -42,6 +43,7 @@ class Cancellation:
         *,
         is_stopped: Callable[[], bool] = lambda: False,
         action_for: ActionFor = no_action,
+        threads: Threads | None = None,
     ) -> None:
         records = [RunRecord(run_id) for run_id in dict.fromkeys(run_ids)]
         self.schedule = Schedule(client.exchange, records, settings)
@@ -51,6 +53,7 @@ class Cancellation:
         if settings.include_descendants and records:
             self._workers = settings.max_concurrency
         self._is_stopped = is_stopped
+        self._threads = threads
         self._action_for = action_for
         self._results: list[CancelResult] | None = None
 
@@ -90,6 +93,7 @@ class Cancellation:
                 count=count,
                 is_stopped=self._is_stopped,
                 further=further or (),
+                threads=self._threads,
             )
         finally:
             self._results = self.schedule.results(self._action_for)
@@ -98,27 +102,41 @@ class Cancellation:
         return self.results
 
 
+@dataclass(kw_only=True, slots=True)
+class Canceled:
+    """What came of a cancel."""
+
+    results: dict[str, CancelResult] = field(default_factory=dict)
+    """Of each run, by its id."""
+    accepted: set[str] = field(default_factory=set)
+    """The runs of which a cancel of their own was accepted."""
+    bulk_ids: list[str] = field(default_factory=list)
+
+
 def cancel_all(
     client: TriggerDevClient,
     run_ids: Iterable[str],
     settings: CancelSettings,
     *,
     is_stopped: Callable[[], bool] = lambda: False,
-) -> dict[str, CancelResult]:
+    threads: Threads | None = None,
+) -> Canceled:
     """
-    Cancel runs, with a key that was changed meanwhile what is left; return what became of each, by run id.
+    Cancel runs, and with a key that was changed meanwhile what is left.
 
     A key that stays rejected is no error: the results say so.
     """
-    results: dict[str, CancelResult] = {}
-    deadline, left = Deadline.after(settings.time_limit, now=client.exchange.monotonic()), list(run_ids)
+    canceled, left = Canceled(), list(run_ids)
+    deadline = Deadline.after(settings.time_limit, now=client.exchange.monotonic())
     while True:
         version = client.key_version
-        work = Cancellation(client, left, settings, is_stopped=is_stopped)
+        work = Cancellation(client, left, settings, is_stopped=is_stopped, threads=threads)
         with suppress(AuthenticationError):
             work.run()
-        results |= {result.run_id: result for result in work.results}
-        left = [one for one in left if results[one].outcome is CancelOutcome.FAILED]
+        canceled.results |= {result.run_id: result for result in work.results}
+        canceled.accepted |= work.schedule.accepted
+        canceled.bulk_ids += work.schedule.bulk_ids
+        left = [one for one in left if canceled.results[one].outcome is CancelOutcome.FAILED]
         if not work.schedule.rejection or not client.renew_key(version):
-            return results
+            return canceled
         settings = replace(settings, time_limit=deadline.remaining(client.exchange.monotonic()))

@@ -124,7 +124,7 @@ class End(Enum):
     KEY_REJECTED = auto()
 
 
-# None for FINISHED: then each failed run has an error or a status to report.
+# None for FINISHED: then each failed run has an error or a status to report, or was not to be checked.
 _REASONS = {
     End.TIME_LIMIT: "the time limit was reached",
     End.STOPPED: "canceling was stopped",
@@ -229,7 +229,8 @@ def _why_not_done(
     if record.cancel_error:
         return _reasons(Label.REQUEST, record.cancel_error), record.cancel_error
     last = (record.last_error or last_error) if end in (End.TIME_LIMIT, End.STOPPED) else None
-    return (Reason(Label.REQUEST, _REASONS[end]), *_reasons(Label.LAST_ERROR, last)), last
+    ended = (Reason(Label.REQUEST, _REASONS[end]),) if end in _REASONS else ()
+    return (*ended, *_reasons(Label.LAST_ERROR, last)), last
 
 
 def _reasons(label: Label, error: TriggerDevError | None) -> tuple[Reason, ...]:

@@ -163,6 +163,11 @@ class RunRecord:
         return self.cancels > 0 or (self.bulk is not None and self.bulk.has_progress)
 
     @property
+    def is_accepted(self) -> bool:
+        """Whether a cancel of this run alone was accepted."""
+        return self.cancels > 0 and self.cancel_error is None and self.acknowledged_at is not None
+
+    @property
     def awaits_cancel(self) -> bool:
         """Whether its cancel has neither arrived nor failed, as far as is known."""
         return self.acknowledged_at is None and self.cancel_error is None and not self.is_unknown
@@ -234,7 +239,7 @@ def next_action(record: RunRecord, settings: CancelSettings, *, now: float) -> t
     seen = record.seen
     if seen and seen.is_final:
         return _wait_for_termination(record, seen, settings, now=now)
-    if record.check_error and record.cancels:
+    if record.cancels and (record.check_error or not settings.follows):
         return None
     return _cancel_again_or_recheck(record, now=now)
 

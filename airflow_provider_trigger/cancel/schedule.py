@@ -186,8 +186,11 @@ class Schedule:
     ) -> None:
         _note_call(job, record, result, error, now)
         left = [record]
-        if job.action is Action.CANCEL and record.cancels == 1 and error is None and self._confirms:
-            left = self._confirmations.add(left, now)
+        if job.action is Action.CANCEL and record.cancels == 1 and self._confirms:
+            if not self._settings.follows:
+                self._unfinished -= 1
+                return
+            left = left if error else self._confirmations.add(left, now)
         self._put_next(left, now)
         if self.search is not None and isinstance(result, Run):
             self._add_children(self.search.take_run(result, now=now), now)
@@ -197,8 +200,9 @@ class Schedule:
         part.is_over = True
         if part.id is not None:
             self._begin_bulk_parts()
-            # It leaves out what was triggered last, which is named last as a rule.
-            left = list(reversed(part.take_waiting()))
+            left = part.take_waiting()
+            if self._settings.follows:
+                left.reverse()  # it leaves out what was triggered last, which is named last as a rule
             unsent = part.take_unsent() if part.has_progress else []
             if unsent or (part.has_progress and self._confirms):
                 left = self._confirmations.add([*left, *unsent], now)
@@ -233,6 +237,16 @@ class Schedule:
         end, last_error = self.end or End.STOPPED, breaker.last_error if breaker.is_open else None
         records = sorted(self._records, key=lambda record: record.parent_run_id is not None)
         return [result_of(record, end, last_error, action_for=action_for) for record in records]
+
+    @property
+    def accepted(self) -> set[str]:
+        """The runs of which a cancel of their own was accepted."""
+        return {record.run_id for record in self._records if record.is_accepted}
+
+    @property
+    def bulk_ids(self) -> list[str]:
+        """The bulk actions that were accepted."""
+        return self._bulk_parts.accepted_ids
 
     def progress(self) -> str:
         """Return how far it is, and the last error while the server does not respond."""

@@ -26,12 +26,15 @@ class CancelSettings:
     """Of more runs than so many, a bulk action cancels most."""
     confirm_from: float = math.inf
     """Of more runs than so many, queries confirm which are canceled; infinite for a check of each."""
+    follows: bool = True
+    """Whether canceled runs are checked until it is certain what became of them; else each of a few once, and
+    of many none: each gets a cancel of its own besides the bulk action."""
     include_descendants: bool = False
     bulk_action_name: str = defaults.BULK_ACTION_NAME
     """What the dashboard shows, up to 255 characters."""
 
 
-def settings_of(time_limit: float = TIME_LIMIT) -> CancelSettings:
+def settings_of(time_limit: float = TIME_LIMIT, *, follows: bool = True) -> CancelSettings:
     """Return how they are canceled."""
     many = defaults.BULK_FROM_AT_A_STOP
-    return CancelSettings(time_limit=time_limit, bulk_from=many, confirm_from=many)
+    return CancelSettings(time_limit=time_limit, bulk_from=many, confirm_from=many, follows=follows)

@@ -11,6 +11,7 @@ from airflow_provider_trigger.api.errors import TriggerDevError
 from airflow_provider_trigger.api.exchange import Reply, Send, Wait
 from airflow_provider_trigger.cancel.jobs import Job
 from airflow_provider_trigger.cancel.schedule import Schedule
+from airflow_provider_trigger.cancel.threads import Threads
 
 log = logging.getLogger(__name__)
 
@@ -28,31 +29,42 @@ def run(
     count: int,
     is_stopped: Callable[[], bool],
     further: Iterable[Iterable[str]] = (),
+    threads: Threads | None = None,
 ) -> None:
     """
-    Do all jobs of a schedule in up to ``count`` threads, in fewer where the process cannot start as many.
+    Do all jobs of a schedule in up to ``count`` of the ``threads``, None for its own.
 
-    They are daemons: one whose request is not answered does not hold up the end of the process. The calling
-    thread reads ``further``, whose items may be empty, and calls ``is_stopped`` several times a second and
-    after each item.
+    The calling thread reads ``further``, whose items may be empty, and calls ``is_stopped`` several times a
+    second and after each item.
     """
-    _Workers(schedule, send, count).run(is_stopped, further)
+    _Workers(schedule, send).run(is_stopped, further, threads, count)
 
 
 class _Workers:
-    def __init__(self, schedule: Schedule, send: Callable[[Send], Reply], count: int) -> None:
+    def __init__(self, schedule: Schedule, send: Callable[[Send], Reply]) -> None:
         self._schedule = schedule
         self._send = send
         self._changed = threading.Condition()
         self._closed = threading.Event()
-        self._working = count
+        self._count = self._begun = self._ended = 0
         self._bug: BaseException | None = None
 
-    def run(self, is_stopped: Callable[[], bool], further: Iterable[Iterable[str]]) -> None:
+    def run(
+        self,
+        is_stopped: Callable[[], bool],
+        further: Iterable[Iterable[str]],
+        given: Threads | None,
+        count: int,
+    ) -> None:
         if is_stopped():
             self._schedule.stop()
         try:
-            self._start(self._working)
+            threads = given or Threads(count, name="trigger-dev")
+            self._count = min(count, threads.count)
+            for _ in range(self._count):
+                threads.begin(self._work)
+            if given is None:
+                threads.close()  # each ends after its work
             self._add(further, is_stopped)
             self._supervise(is_stopped)
         except BaseException:
@@ -66,18 +78,6 @@ class _Workers:
                 self._changed.notify_all()
         if self._bug is not None:
             raise self._bug
-
-    def _start(self, count: int) -> None:
-        for started in range(count):
-            try:
-                threading.Thread(target=self._work, name=f"trigger-dev-{started}", daemon=True).start()
-            except RuntimeError as error:
-                if not started:
-                    raise
-                log.warning("Started %d of %d threads: %s", started, count, error)
-                with self._changed:
-                    self._working -= count - started
-                return
 
     def _add(self, further: Iterable[Iterable[str]], is_stopped: Callable[[], bool]) -> None:
         for run_ids in further:
@@ -96,19 +96,25 @@ class _Workers:
         logged_at, ended_at = time.monotonic(), None
         while True:
             with self._changed:
-                self._changed.wait_for(lambda: not self._working, timeout=_CHECK_INTERVAL)
+                self._changed.wait_for(self._are_done, timeout=_CHECK_INTERVAL)
                 if is_stopped():
                     self._schedule.stop()
                 now, ended = time.monotonic(), self._schedule.check_deadline()
                 ended_at = ended_at or (now if ended else None)
-                if not self._working or (ended_at and now - ended_at > _GRACE):
+                if self._are_done() or (ended_at and now - ended_at > _GRACE):
                     return  # what is still in flight is left to its timeout
                 progress = self._schedule.progress() if now - logged_at > _PROGRESS_INTERVAL else None
             if progress:
                 log.info("%s", progress)
                 logged_at = now
 
+    def _are_done(self) -> bool:
+        # Of given threads, some may still do what was begun before.
+        return self._ended == (self._begun if self._schedule.end else self._count)
+
     def _work(self) -> None:
+        with self._changed:
+            self._begun += 1
         try:
             while (job := self._next_job()) is not None:
                 self._do(job)
@@ -119,7 +125,7 @@ class _Workers:
                 self._schedule.stop()
         finally:
             with self._changed:
-                self._working -= 1
+                self._ended += 1
                 self._changed.notify_all()
 
     def _next_job(self) -> Job | None:

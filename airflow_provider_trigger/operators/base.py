@@ -7,7 +7,7 @@ import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from functools import partial
-from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from airflow_provider_trigger import defaults
 from airflow_provider_trigger._compat import (
@@ -29,11 +29,9 @@ if TYPE_CHECKING:
 
     from airflow_provider_trigger.hooks.trigger_dev import TriggerDevHook
     from airflow_provider_trigger.operators.conclusion import RunEnd
-    from airflow_provider_trigger.run.cancel_guard import CancelGuard
+    from airflow_provider_trigger.run.guard import Guard
     from airflow_provider_trigger.run.wait_settings import WaitSettings
     from airflow_provider_trigger.run.waited import Waited
-
-Guard = TypeVar("Guard", bound="CancelGuard")
 
 RULES = {
     "trigger_dev_conn_id": connection_id,
@@ -80,6 +78,7 @@ class RunsOperator(BaseOperator):
 
     operator_extra_links = (TriggerRunLink(),)
     ui_color = "#e4f5e8"
+    _cancels_at_once = 1
 
     def __init__(
         self,
@@ -106,7 +105,7 @@ class RunsOperator(BaseOperator):
         self.retry_statuses = retry_statuses
         self.max_output_size = max_output_size
         self.run_url: str | None = None
-        self._guard: CancelGuard | None = None
+        self._guard: Guard | None = None
         self._is_stopped = False
         check_arguments(self, RULES)
 
@@ -136,18 +135,15 @@ class RunsOperator(BaseOperator):
     def _execution_timeout(self) -> float | None:
         return None if self.execution_timeout is None else self.execution_timeout.total_seconds()
 
-    def _new_guard(self, hook: TriggerDevHook) -> CancelGuard:
-        from airflow_provider_trigger.run.cancel_guard import CancelGuard
-
-        return self._make_guard(CancelGuard, hook)
-
-    def _make_guard(self, kind: type[Guard], hook: TriggerDevHook) -> Guard:
+    def _new_guard(self, hook: TriggerDevHook) -> Guard:
         from airflow_provider_trigger.report.stops import tell
+        from airflow_provider_trigger.run.guard import Guard
 
         timeout = max(_STOP_TIME, hook.settings.timeout)
         client = hook.get_client(timeout=timeout, retry_for=math.inf)  # a cancel has a deadline
-        guard = kind(
+        guard = Guard(
             client,
+            at_once=self._cancels_at_once,
             cancels=self.cancel_on_kill,
             time_limit=_STOP_TIME,
             tell=partial(tell, self.log, self.trigger_dev_conn_id),
@@ -157,7 +153,7 @@ class RunsOperator(BaseOperator):
         return guard
 
     def _defer(
-        self, run_ids: Sequence[str], settings: WaitSettings, guard: CancelGuard, context: Context
+        self, run_ids: Sequence[str], settings: WaitSettings, guard: Guard, context: Context
     ) -> NoReturn:
         from airflow_provider_trigger.triggers.run import TriggerDevRunTrigger, event_hold
 

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from airflow_provider_trigger.api.client import TriggerDevClient
     from airflow_provider_trigger.api.models.runs import Run
-    from airflow_provider_trigger.run.batch.guard import BatchGuard
+    from airflow_provider_trigger.run.guard import Guard
 
 _RENDERED = {name: name for name in ("task_identifier", "payloads", "items")} | OPTION_ATTRIBUTES
 
@@ -84,7 +84,7 @@ class RunTriggerTaskBatchOperator(TaskRunsOperator, ManyRunsOperator):
         return super()._check_rendered(is_retry=is_retry)
 
     def _start(
-        self, client: TriggerDevClient, guard: BatchGuard, context: Context, *, on_ids: Callable[[], object]
+        self, client: TriggerDevClient, guard: Guard, context: Context, *, on_ids: Callable[[], object]
     ) -> Mapping[str, Run]:
         from airflow_provider_trigger.run.batch.again import BatchAgain
         from airflow_provider_trigger.run.batch.start import BatchStart

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from airflow_provider_trigger.api.client import TriggerDevClient
     from airflow_provider_trigger.api.models.runs import Run
     from airflow_provider_trigger.hooks.trigger_dev import TriggerDevHook
-    from airflow_provider_trigger.run.batch.guard import BatchGuard
+    from airflow_provider_trigger.run.guard import Guard
     from airflow_provider_trigger.run.wait_settings import WaitSettings
     from airflow_provider_trigger.run.waited import Waited
 
@@ -48,6 +48,8 @@ class ManyRunsOperator(RunsOperator):
     :param cancel_others: whether the first run that does not complete has the others canceled
     """
 
+    _cancels_at_once = 16
+
     def __init__(
         self,
         *,
@@ -61,7 +63,7 @@ class ManyRunsOperator(RunsOperator):
         check_arguments(self, RULES)
 
     def _start(
-        self, client: TriggerDevClient, guard: BatchGuard, context: Context, *, on_ids: Callable[[], object]
+        self, client: TriggerDevClient, guard: Guard, context: Context, *, on_ids: Callable[[], object]
     ) -> Mapping[str, Run]:
         """
         Start the runs, whose ids the guard has then; return those that were taken up, as they were seen.
@@ -69,11 +71,6 @@ class ManyRunsOperator(RunsOperator):
         ``on_ids`` is to be called when the guard has further ids.
         """
         raise NotImplementedError
-
-    def _new_guard(self, hook: TriggerDevHook) -> BatchGuard:
-        from airflow_provider_trigger.run.batch.guard import BatchGuard
-
-        return self._make_guard(BatchGuard, hook)
 
     def execute(self, context: Context) -> Any:
         """Start the runs and wait for them; see the class."""
@@ -106,7 +103,7 @@ class ManyRunsOperator(RunsOperator):
                 raise AirflowException(text) from None
 
     def _start_all(
-        self, client: TriggerDevClient, guard: BatchGuard, context: Context, push: Callable[..., None]
+        self, client: TriggerDevClient, guard: Guard, context: Context, push: Callable[..., None]
     ) -> Mapping[str, Run]:
         from airflow_provider_trigger.api.errors import TriggerDevError
         from airflow_provider_trigger.run.drive import StoppedError
@@ -122,9 +119,7 @@ class ManyRunsOperator(RunsOperator):
                 push(is_last=True)
             raise
 
-    def _push(
-        self, guard: BatchGuard, hook: TriggerDevHook, context: Context, *, is_last: bool = False
-    ) -> None:
+    def _push(self, guard: Guard, hook: TriggerDevHook, context: Context, *, is_last: bool = False) -> None:
         """Push the ids as far as they are known, before anything else can fail; without XComs once."""
         ti: Any = context.get("ti")
         is_due = self.do_xcom_push or is_last or None not in guard.run_ids
@@ -144,7 +139,7 @@ class ManyRunsOperator(RunsOperator):
         )
 
     def _wait(
-        self, seen: Mapping[str, Run], settings: WaitSettings, client: TriggerDevClient, guard: BatchGuard
+        self, seen: Mapping[str, Run], settings: WaitSettings, client: TriggerDevClient, guard: Guard
     ) -> dict[str, Waited]:
         from airflow_provider_trigger.run.blocking_watch import WATCH_FROM, BlockingWatch
         from airflow_provider_trigger.run.drive import drive

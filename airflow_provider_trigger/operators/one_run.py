@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from airflow_provider_trigger.api.client import TriggerDevClient
     from airflow_provider_trigger.hooks.trigger_dev import TriggerDevHook
-    from airflow_provider_trigger.run.cancel_guard import CancelGuard
+    from airflow_provider_trigger.run.guard import Guard
     from airflow_provider_trigger.run.start import Started
     from airflow_provider_trigger.run.wait_settings import WaitSettings
     from airflow_provider_trigger.run.waited import Waited
@@ -32,7 +32,7 @@ class OneRunOperator(RunsOperator):
     It takes the arguments of :class:`~airflow_provider_trigger.operators.base.RunsOperator`.
     """
 
-    def _start(self, client: TriggerDevClient, guard: CancelGuard, context: Context) -> Started:
+    def _start(self, client: TriggerDevClient, guard: Guard, context: Context) -> Started:
         """Start the run, or return one to take up."""
         raise NotImplementedError
 
@@ -48,7 +48,7 @@ class OneRunOperator(RunsOperator):
             with hook.client() as client, self._new_guard(hook) as guard:
                 guard.raise_if_stopped()
                 started = self._start(client, guard, context)
-                guard.run_id = started.run_id
+                guard.know(started.run_id)
                 self._push(started.run_id, hook, context)
                 guard.raise_if_stopped()
                 if not self.wait_for_completion:
@@ -78,7 +78,7 @@ class OneRunOperator(RunsOperator):
         push_link(self, hook.settings.run_url(run_id), context)
 
     def _wait(
-        self, started: Started, settings: WaitSettings, client: TriggerDevClient, guard: CancelGuard
+        self, started: Started, settings: WaitSettings, client: TriggerDevClient, guard: Guard
     ) -> Waited:
         from airflow_provider_trigger.run.drive import drive
         from airflow_provider_trigger.run.wait import wait_for_runs

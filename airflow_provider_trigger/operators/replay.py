@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from airflow.sdk import Context
 
     from airflow_provider_trigger.api.client import TriggerDevClient
-    from airflow_provider_trigger.run.cancel_guard import CancelGuard
+    from airflow_provider_trigger.run.guard import Guard
     from airflow_provider_trigger.run.start import Started
 
 
@@ -43,7 +43,7 @@ class ReplayTriggerRunOperator(OneRunOperator):
             if not run_id:
                 raise ValueError(f"run_id must be the id of a run, not {run_id!r}")
 
-    def _start(self, client: TriggerDevClient, guard: CancelGuard, context: Context) -> Started:
+    def _start(self, client: TriggerDevClient, guard: Guard, context: Context) -> Started:
         from airflow_provider_trigger.run.start import replay
         from airflow_provider_trigger.sources.run_ids import exactly_one
 

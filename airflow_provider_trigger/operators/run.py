@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from airflow.sdk import Context
 
     from airflow_provider_trigger.api.client import TriggerDevClient
-    from airflow_provider_trigger.run.cancel_guard import CancelGuard
+    from airflow_provider_trigger.run.guard import Guard
     from airflow_provider_trigger.run.start import Started
 
 _RENDERED = {name: name for name in ("task_identifier", "payload")} | OPTION_ATTRIBUTES
@@ -70,7 +70,7 @@ class RunTriggerTaskOperator(TaskRunsOperator, OneRunOperator):
             key = str(None) if self.idempotency_key is None else self.idempotency_key
             to_api({"idempotency_key": key}, when)
 
-    def _start(self, client: TriggerDevClient, guard: CancelGuard, context: Context) -> Started:
+    def _start(self, client: TriggerDevClient, guard: Guard, context: Context) -> Started:
         from airflow_provider_trigger.run.start import start_run
         from airflow_provider_trigger.run.start_again import start_run_of
         from airflow_provider_trigger.sources.context import task_instance_of

@@ -8,7 +8,7 @@ from typing import assert_never
 from airflow_provider_trigger.cancel.outcome import CancelOutcome, CancelResult
 from airflow_provider_trigger.log import Line, Log, write
 from airflow_provider_trigger.report.cancels import failures
-from airflow_provider_trigger.run.cancel_guard import Stop
+from airflow_provider_trigger.run.guard import Stop
 from airflow_provider_trigger.wording import MAX_LINES, MAX_NAMED, MAY_RUN, capitalized, counted, enumeration
 
 

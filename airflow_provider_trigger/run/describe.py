@@ -12,13 +12,6 @@ def describe(run: Run) -> str:
     return f"run {run.id}{task}"
 
 
-def unconfirmed_cancel(check: Run | Exception) -> str:
-    """Return what a check of a run has shown whose cancel was accepted, but which was not seen to end."""
-    if isinstance(check, Run):
-        return f"its cancel was accepted, but it is still {check.status}"
-    return f"its cancel was accepted, but its status could not be checked: {check}"
-
-
 def state_of(run: Run) -> str:
     """Return, for example, ``Run run_1 is COMPLETED, attempt 1 (2.5 s of compute time)``."""
     attempt = f", attempt {run.attempt_count}" if run.attempt_count else ""

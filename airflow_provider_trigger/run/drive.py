@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from contextlib import closing
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from airflow_provider_trigger.api.deadline import Deadline
 from airflow_provider_trigger.api.endpoints.runs import check_run, retrieve_run
@@ -30,6 +30,15 @@ _TIME_FOR_OTHER_CALL = 10.0
 
 class StoppedError(Exception):
     """A wait was stopped from outside."""
+
+
+class Stoppable(Protocol):
+    """What works for a task that may be stopped."""
+
+    is_stopped: bool
+
+    def sleep(self, seconds: float) -> None:
+        """Wait; a ``StoppedError`` ends the work of a task that was stopped."""
 
 
 def pause(seconds: float, *, is_stopped: Callable[[], bool]) -> None:
@@ -83,7 +92,7 @@ def _take(step: Step, client: TriggerDevClient, is_stopped: Callable[[], bool]) 
         return ended | call_each(client, check, left, patience=patience)
     if isinstance(step, CheckOtherwise):
         return _check_otherwise(step.run_id, client)
-    return cancel_all(client, step.run_ids, settings_of(), is_stopped=is_stopped)
+    return cancel_all(client, step.run_ids, settings_of(), is_stopped=is_stopped).results
 
 
 def _check_otherwise(run_id: str, client: TriggerDevClient) -> Otherwise:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from airflow_provider_trigger.api.deadline import Deadline
-from airflow_provider_trigger.api.endpoints.runs import cancel_run, replay_run, retrieve_run
+from airflow_provider_trigger.api.endpoints.runs import replay_run, retrieve_run
 from airflow_provider_trigger.api.endpoints.tasks import NO_PAYLOAD, reset_idempotency_key, trigger_task
 from airflow_provider_trigger.api.errors import (
     ServerError,
@@ -130,13 +130,11 @@ def _say_that_a_run_may_exist(error: TriggerDevError, *, has_key: bool) -> None:
     )
 
 
-def cancel_by_key(client: TriggerDevClient, request: TaskRequest, *, deadline: Deadline) -> str:
+def find_by_key(client: TriggerDevClient, request: TaskRequest, *, deadline: Deadline) -> str:
     """
-    Cancel the run of a request whose answer never came; return its id.
+    Return the id of the run of a request whose answer never came, to cancel it.
 
     Only a request with the same key has an answer with it (measured). If the first did not arrive, this one
-    creates a run that is delayed, so that it never begins.
+    creates a run that is delayed, so that it does not begin before its cancel.
     """
-    run_id = client.call(_call(request, delay=_DELAY_OF_A_LOOKUP), deadline=deadline).id
-    client.call(cancel_run(run_id), deadline=deadline)
-    return run_id
+    return client.call(_call(request, delay=_DELAY_OF_A_LOOKUP), deadline=deadline).id

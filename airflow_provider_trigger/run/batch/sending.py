@@ -12,12 +12,11 @@ from airflow_provider_trigger.api.errors import NotFoundError, ResponseError, Tr
 from airflow_provider_trigger.api.http import Call
 from airflow_provider_trigger.api.models.batches import Batch
 from airflow_provider_trigger.run.batch.parts import Part
-from airflow_provider_trigger.run.drive import StoppedError
+from airflow_provider_trigger.run.drive import Stoppable, StoppedError
 from airflow_provider_trigger.run.start import UNANSWERED
 
 if TYPE_CHECKING:
     from airflow_provider_trigger.api.client import TriggerDevClient
-    from airflow_provider_trigger.run.cancel_guard import CancelGuard
 
 # How long the ids of a batch's runs are waited for, in seconds; then the request is repeated, unless the
 # server has not answered: a second request would start once more what has failed meanwhile.
@@ -69,7 +68,7 @@ class Sending:
         """Take in the id of its only run; None while it is not known which run it is."""
         self.run_ids = (run_id,) if run_id else None
 
-    def sleep(self, guard: CancelGuard) -> Callable[[float], None]:
+    def sleep(self, guard: Stoppable) -> Callable[[float], None]:
         """Return what waits for a call of this request, and ends it once the task was stopped."""
 
         def wait(seconds: float) -> None:
@@ -80,7 +79,7 @@ class Sending:
         return wait
 
 
-def send_batch(sending: Sending, client: TriggerDevClient, guard: CancelGuard, *, is_first: bool) -> None:
+def send_batch(sending: Sending, client: TriggerDevClient, guard: Stoppable, *, is_first: bool) -> None:
     """
     Start the items by a batch; once the task was stopped, nothing is sent but what asks for ids.
 
@@ -103,7 +102,7 @@ def send_batch(sending: Sending, client: TriggerDevClient, guard: CancelGuard, *
     )
 
 
-def _trigger(sending: Sending, client: TriggerDevClient, guard: CancelGuard, *, is_first: bool) -> str | None:
+def _trigger(sending: Sending, client: TriggerDevClient, guard: Stoppable, *, is_first: bool) -> str | None:
     """Return the batch's id, None where the server does not know the call."""
     call, sleep = trigger_batch(sending.part.items), sending.sleep(guard)
     if not is_first:
@@ -120,7 +119,7 @@ def _trigger(sending: Sending, client: TriggerDevClient, guard: CancelGuard, *, 
 
 
 def _ids_of(
-    batch_id: str, client: TriggerDevClient, guard: CancelGuard, *, count: int
+    batch_id: str, client: TriggerDevClient, guard: Stoppable, *, count: int
 ) -> tuple[str, ...] | None:
     """Return None where the server does not show all in time."""
     call = replace(retrieve_batch(batch_id), timeout=_TIME_FOR_IDS / 2)

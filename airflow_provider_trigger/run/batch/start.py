@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 from airflow_provider_trigger.api.errors import TriggerDevError
 from airflow_provider_trigger.log import Log
-from airflow_provider_trigger.run.batch.guard import BatchGuard
 from airflow_provider_trigger.run.batch.parts import Part, divide
 from airflow_provider_trigger.run.batch.sending import Sending, send_batch
+from airflow_provider_trigger.run.guard import Guard
 from airflow_provider_trigger.run.request import TaskRequest
 from airflow_provider_trigger.run.start import start_run
 
@@ -36,7 +36,7 @@ class BatchStart:
     """
 
     def __init__(
-        self, client: TriggerDevClient, guard: BatchGuard, *, log: Log, on_ids: Callable[[], object]
+        self, client: TriggerDevClient, guard: Guard, *, log: Log, on_ids: Callable[[], object]
     ) -> None:
         self._client = client
         self._guard = guard

@@ -7,7 +7,7 @@ from functools import partial
 
 import pytest
 from in_process import client, log, lost, network, server, without_listed_keys
-from patient_clock import PatientClock
+from patient_clock import PassingClock, PatientClock
 
 from airflow_provider_trigger.api.models.runs import Run
 from airflow_provider_trigger.report import stops
@@ -30,14 +30,21 @@ def tell(log):
 @pytest.fixture
 def virtual_time(clock, monkeypatch: pytest.MonkeyPatch):
     """Let the modules that sleep themselves go by the clock, and return it."""
-    for module in ("drive", "cancel_guard", "start_again"):
+    for module in ("drive", "start_again"):
         monkeypatch.setattr(f"airflow_provider_trigger.run.{module}.time", clock)
     return clock
 
 
 @pytest.fixture
-def batch_time(virtual_time, monkeypatch: pytest.MonkeyPatch):
+def passing_time(virtual_time, monkeypatch: pytest.MonkeyPatch) -> PassingClock:
+    """Let the guard go by the clock, too, which goes on while its threads work."""
+    passing = PassingClock(virtual_time)
+    monkeypatch.setattr("airflow_provider_trigger.run.guard.time", passing)
+    return passing
+
+
+@pytest.fixture
+def batch_time(virtual_time, passing_time, monkeypatch: pytest.MonkeyPatch):
     """Let the modules of batches, which sleep in threads, go by the clock too, and return it."""
-    for module in ("cancel", "guard", "sending"):
-        monkeypatch.setattr(f"airflow_provider_trigger.run.batch.{module}.time", PatientClock(virtual_time))
+    monkeypatch.setattr("airflow_provider_trigger.run.batch.sending.time", PatientClock(virtual_time))
     return virtual_time

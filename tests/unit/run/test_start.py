@@ -21,7 +21,7 @@ from airflow_provider_trigger.api.errors import (
 )
 from airflow_provider_trigger.run.identity import DagRunIdentity, RunKey, TaskInstanceIdentity
 from airflow_provider_trigger.run.request import TaskRequest
-from airflow_provider_trigger.run.start import cancel_by_key, replay, start_run
+from airflow_provider_trigger.run.start import find_by_key, replay, start_run
 from airflow_provider_trigger.run.start_again import start_run_of
 from airflow_provider_trigger.testing import TriggerDevServer
 
@@ -291,35 +291,18 @@ def test_a_replay_of_an_unknown_run_is_an_error(client) -> None:
 # The run of a request whose answer has not come
 
 
-def test_a_run_whose_id_is_not_known_is_canceled_by_its_key(server, client) -> None:
+def test_a_run_whose_id_is_not_known_is_found_by_its_key(server, client) -> None:
     run = add(server, "EXECUTING")
-    assert cancel_by_key(client, request(), deadline=Deadline()) == run.id
-    assert run.status == "CANCELED"
+    assert find_by_key(client, request(), deadline=Deadline()) == run.id
 
 
-def test_where_the_request_did_not_arrive_a_run_is_made_that_never_begins(
-    server, client, clock, network, log
+def test_where_the_request_did_not_arrive_a_run_is_made_that_does_not_begin_before_its_cancel(
+    server, client, clock
 ) -> None:
-    def take_long(sent: str) -> None:
-        if sent.endswith("/cancel"):
-            clock.sleep(60)
-            states.extend(run.status for run in server.runs.values())
-
-    states: list[str] = []
-    network.before = take_long
-    run_id = cancel_by_key(client, request(payload={"n": 1}), deadline=Deadline())
+    run_id = find_by_key(client, request(payload={"n": 1}), deadline=Deadline())
+    clock.sleep(60)
     [run] = server.runs.values()
-    assert states == ["DELAYED"]
-    assert (run.id, run.status, run.started_at, run.payload) == (run_id, "CANCELED", None, {"n": 1})
-    clock.sleep(86400)
-    assert run.status == "CANCELED"
+    assert (run.id, run.status, run.payload) == (run_id, "DELAYED", {"n": 1})
+    run.cancel()
     # The request that was late finds the canceled run, so that no other one begins.
     assert server.trigger("resize", options={"idempotencyKey": KEY}) == (run, True)
-
-
-@pytest.mark.parametrize("call", ["/trigger", "/cancel"])
-def test_both_of_its_calls_keep_the_deadline(client, clock, network, lost, call: str) -> None:
-    network.fault(call, lost, times=1000)
-    with pytest.raises(TriggerDevError):
-        cancel_by_key(client, request(), deadline=Deadline.after(4, now=clock.monotonic()))
-    assert clock.now <= 1004

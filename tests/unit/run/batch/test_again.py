@@ -12,9 +12,9 @@ from airflow_provider_trigger.api.errors import ResponseError, ServerError, Trig
 from airflow_provider_trigger.api.models.runs import TERMINATES_WITHIN
 from airflow_provider_trigger.run import checks
 from airflow_provider_trigger.run.batch.again import BatchAgain
-from airflow_provider_trigger.run.batch.guard import BatchGuard
 from airflow_provider_trigger.run.batch.start import BatchStart
 from airflow_provider_trigger.run.drive import StoppedError
+from airflow_provider_trigger.run.guard import Guard
 from airflow_provider_trigger.run.identity import DagRunIdentity, RunKey, TaskInstanceIdentity
 from airflow_provider_trigger.run.request import TaskRequest
 
@@ -42,8 +42,8 @@ REQUESTS = {
 
 
 @pytest.fixture
-def guard(client, batch_time, tell) -> Iterator[BatchGuard]:
-    made = BatchGuard(client, cancels=True, time_limit=4.0, tell=tell)
+def guard(client, batch_time, tell) -> Iterator[Guard]:
+    made = Guard(client, at_once=4, cancels=True, time_limit=4.0, tell=tell)
     made.run_ids = [None] * 3
     yield made
     made.threads.close()
@@ -55,7 +55,7 @@ def again(client, batch_time, log) -> BatchAgain:
 
 
 @pytest.fixture
-def start(client, guard: BatchGuard, again: BatchAgain, log) -> Callable[[], Any]:
+def start(client, guard: Guard, again: BatchAgain, log) -> Callable[[], Any]:
     made = BatchStart(client, guard, log=log, on_ids=lambda: None)
     return lambda: again.start(made, REQUESTS, guard.run_ids)
 
@@ -74,7 +74,7 @@ def either_way(request, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.usefixtures("either_way")
 def test_what_is_alive_or_has_completed_is_taken_up_and_what_has_failed_starts_anew(
-    start, server, guard: BatchGuard, log
+    start, server, guard: Guard, log
 ) -> None:
     runs = [add(server, "EXECUTING"), add(server, "COMPLETED", key=KEYS[1])]
     failed = add(server, "FAILED", key=KEYS[2])
@@ -87,7 +87,7 @@ def test_what_is_alive_or_has_completed_is_taken_up_and_what_has_failed_starts_a
 
 @pytest.mark.usefixtures("either_way")
 def test_what_was_canceled_starts_anew_once_its_worker_has_stopped(
-    start, server, guard: BatchGuard, log, clock
+    start, server, guard: Guard, log, clock
 ) -> None:
     canceled, alive = add(server), add(server, key=KEYS[1])
     canceled.cancel()
@@ -100,16 +100,14 @@ def test_what_was_canceled_starts_anew_once_its_worker_has_stopped(
     assert "Starting 1 run again, canceled before" in log.of("info")
 
 
-def test_where_the_worker_has_stopped_the_new_run_starts_at_once(
-    start, server, guard: BatchGuard, clock
-) -> None:
+def test_where_the_worker_has_stopped_the_new_run_starts_at_once(start, server, guard: Guard, clock) -> None:
     canceled, begun = add(server, "CANCELED"), clock.now
     start()
     assert guard.run_ids[0] not in (None, canceled.id)
     assert clock.now == begun
 
 
-def test_a_task_that_was_stopped_starts_no_other_run(client, server, guard: BatchGuard, network, log) -> None:
+def test_a_task_that_was_stopped_starts_no_other_run(client, server, guard: Guard, network, log) -> None:
     def sleep(seconds: float) -> None:
         raise StoppedError
 
@@ -171,7 +169,7 @@ def test_of_runs_that_the_query_shows_as_alive_the_first_tells_whether_realtime_
 
 @pytest.mark.parametrize("realtime", [True, False])
 def test_a_run_whose_cancel_the_query_has_lost_starts_anew(
-    realtime, start, server, guard: BatchGuard, network, clock, monkeypatch
+    realtime, start, server, guard: Guard, network, clock, monkeypatch
 ) -> None:
     monkeypatch.setattr(checks, "QUERY_ABOVE", 0)
     server.realtime = realtime
@@ -187,7 +185,7 @@ def test_a_run_whose_cancel_the_query_has_lost_starts_anew(
 
 
 def test_a_canceled_run_that_the_query_never_shows_starts_anew(
-    start, server, guard: BatchGuard, network, monkeypatch
+    start, server, guard: Guard, network, monkeypatch
 ) -> None:
     monkeypatch.setattr(checks, "QUERY_ABOVE", 0)
     canceled = add(server)

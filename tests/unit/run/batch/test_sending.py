@@ -11,17 +11,17 @@ import requests
 from airflow_provider_trigger.api.errors import ResponseError, ServerError, TransportError, TriggerDevError
 from airflow_provider_trigger.run.batch.parts import divide
 from airflow_provider_trigger.run.batch.sending import Sending, send_batch
-from airflow_provider_trigger.run.cancel_guard import CancelGuard
 from airflow_provider_trigger.run.drive import StoppedError
+from airflow_provider_trigger.run.guard import Guard
 from airflow_provider_trigger.run.request import TaskRequest
 
 POST, GET = "POST /api/v2/tasks/batch", "GET /api/v2/batches/"
 
 
 @pytest.fixture
-def guard(client, virtual_time, tell, monkeypatch: pytest.MonkeyPatch) -> CancelGuard:
+def guard(client, virtual_time, tell, monkeypatch: pytest.MonkeyPatch) -> Guard:
     monkeypatch.setattr("airflow_provider_trigger.run.batch.sending.time", virtual_time)
-    return CancelGuard(client, cancels=True, time_limit=4.0, tell=tell)
+    return Guard(client, at_once=4, cancels=True, time_limit=4.0, tell=tell)
 
 
 def new_sending(count: int = 3) -> Sending:
@@ -37,7 +37,7 @@ def new_sending(count: int = 3) -> Sending:
 
 
 @pytest.fixture
-def send(client, guard: CancelGuard) -> Callable[..., Sending]:
+def send(client, guard: Guard) -> Callable[..., Sending]:
     def act(*, is_first: bool = False) -> Sending:
         sending = new_sending()
         send_batch(sending, client, guard, is_first=is_first)
@@ -221,7 +221,7 @@ def test_a_request_whose_answer_is_lost_for_good_may_have_started_runs(
 # A task that was stopped
 
 
-def test_before_the_request_nothing_is_sent(client, guard: CancelGuard, network) -> None:
+def test_before_the_request_nothing_is_sent(client, guard: Guard, network) -> None:
     sending = new_sending()
     guard.is_stopped = True
     with pytest.raises(StoppedError):
@@ -230,9 +230,7 @@ def test_before_the_request_nothing_is_sent(client, guard: CancelGuard, network)
 
 
 @pytest.mark.parametrize("is_first", [True, False])
-def test_a_request_that_failed_is_not_repeated(
-    is_first: bool, client, guard: CancelGuard, network, lost
-) -> None:
+def test_a_request_that_failed_is_not_repeated(is_first: bool, client, guard: Guard, network, lost) -> None:
     sending = new_sending()
     network.fault(POST, lost, times=1000)
     network.before = lambda request: setattr(guard, "is_stopped", True)
@@ -242,7 +240,7 @@ def test_a_request_that_failed_is_not_repeated(
     assert sending.is_unanswered
 
 
-def test_ids_are_waited_for_all_the_same(client, guard: CancelGuard, network) -> None:
+def test_ids_are_waited_for_all_the_same(client, guard: Guard, network) -> None:
     sending = new_sending()
     network.before = lambda request: setattr(guard, "is_stopped", True)
     send_batch(sending, client, guard, is_first=False)

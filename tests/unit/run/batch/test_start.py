@@ -10,9 +10,9 @@ import pytest
 from waiting import until
 
 from airflow_provider_trigger.api.errors import ResponseError, TransportError
-from airflow_provider_trigger.run.batch.guard import BatchGuard
 from airflow_provider_trigger.run.batch.start import BatchStart
 from airflow_provider_trigger.run.drive import StoppedError
+from airflow_provider_trigger.run.guard import Guard
 from airflow_provider_trigger.run.request import TaskRequest
 
 POST = "POST /api/v2/tasks/batch"
@@ -31,8 +31,8 @@ def requests(count: int, payload: Any = None) -> dict[int, TaskRequest]:
 
 
 @pytest.fixture
-def guard(client, batch_time, tell) -> Iterator[BatchGuard]:
-    made = BatchGuard(client, cancels=True, time_limit=4.0, tell=tell)
+def guard(client, batch_time, tell) -> Iterator[Guard]:
+    made = Guard(client, at_once=4, cancels=True, time_limit=4.0, tell=tell)
     yield made
     made.threads.close()
 
@@ -43,7 +43,7 @@ def pushed() -> list[list[str | None]]:
 
 
 @pytest.fixture
-def start(client, guard: BatchGuard, log, pushed) -> Callable[[dict[int, TaskRequest]], list[Any]]:
+def start(client, guard: Guard, log, pushed) -> Callable[[dict[int, TaskRequest]], list[Any]]:
     made = BatchStart(client, guard, log=log, on_ids=lambda: pushed.append(list(guard.run_ids)))
 
     def act(todo: dict[int, TaskRequest]) -> list[Any]:
@@ -90,7 +90,7 @@ def test_after_it_four_are_in_flight_at_a_time(start, server, network) -> None:
     assert (len(counts), max(counts)) == (5, 4)
 
 
-def test_a_second_start_repeats_what_is_given(start, server, guard: BatchGuard) -> None:
+def test_a_second_start_repeats_what_is_given(start, server, guard: Guard) -> None:
     run_ids = list(start(requests(3)))
     server.runs[run_ids[1]].status = "FAILED"
     again = start({1: requests(3)[1]})
@@ -135,7 +135,7 @@ def test_so_does_an_item_that_is_too_large(start, server, network) -> None:
     assert (len(network.sent(POST)), len(network.sent(TRIGGER))) == (1, 1)
 
 
-def test_an_error_names_the_items(start, network, answer, guard: BatchGuard) -> None:
+def test_an_error_names_the_items(start, network, answer, guard: Guard) -> None:
     network.fault(POST, answer(422, {"error": "Not in region X."}))
     with pytest.raises(ResponseError, match=r"^items 0 to 2 of the batch: POST .* 422: Not in region X$"):
         start(requests(3))
@@ -157,7 +157,7 @@ def test_the_error_of_a_single_start_says_so_itself(start, server, network, lost
 
 
 def test_of_a_single_start_that_fails_after_it_was_accepted_the_run_is_known(
-    start, server, network, answer, guard: BatchGuard
+    start, server, network, answer, guard: Guard
 ) -> None:
     server.batch = False
     run = server.add_run("EXECUTING", task_identifier="resize", idempotency_key="k0")
@@ -179,7 +179,7 @@ def test_any_other_error_is_raised_as_it_is(start, client, monkeypatch: pytest.M
 # A task that was stopped
 
 
-def test_a_task_that_was_stopped_sends_nothing(start, guard: BatchGuard, network) -> None:
+def test_a_task_that_was_stopped_sends_nothing(start, guard: Guard, network) -> None:
     guard.is_stopped = True
     with pytest.raises(StoppedError):
         start(requests(3))
@@ -188,7 +188,7 @@ def test_a_task_that_was_stopped_sends_nothing(start, guard: BatchGuard, network
 
 @pytest.mark.parametrize("has_batches", [True, False])
 def test_stopped_meanwhile_it_sends_nothing_more(
-    has_batches: bool, start, guard: BatchGuard, server, network
+    has_batches: bool, start, guard: Guard, server, network
 ) -> None:
     server.batch = has_batches
 
@@ -202,7 +202,7 @@ def test_stopped_meanwhile_it_sends_nothing_more(
 
 
 def test_stopped_meanwhile_a_single_start_is_not_repeated_and_may_have_a_run(
-    start, guard: BatchGuard, server, network, lost
+    start, guard: Guard, server, network, lost
 ) -> None:
     server.batch = False
     network.fault(TRIGGER, lost, times=1000)
@@ -220,7 +220,7 @@ def test_stopped_meanwhile_a_single_start_is_not_repeated_and_may_have_a_run(
 
 
 def test_a_stop_does_not_wait_for_the_requests_in_flight(
-    start, guard: BatchGuard, network, monkeypatch: pytest.MonkeyPatch
+    start, guard: Guard, network, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("airflow_provider_trigger.run.batch.start._CHECK_INTERVAL", 0.001)
     may_continue, has_waited_longer = threading.Event(), []

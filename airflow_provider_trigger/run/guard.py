@@ -1,0 +1,345 @@
+"""Remember the runs that a task has started, and cancel them if the task ends first."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing, contextmanager
+from dataclasses import dataclass, field, replace
+from functools import partial
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Self
+
+from airflow_provider_trigger.api.deadline import Deadline
+from airflow_provider_trigger.api.errors import ResponseError
+from airflow_provider_trigger.api.models.runs import Run
+from airflow_provider_trigger.cancel.cancellation import cancel_all
+from airflow_provider_trigger.cancel.outcome import CancelOutcome, CancelResult, not_canceled
+from airflow_provider_trigger.cancel.settings import TIME_LIMIT, settings_of
+from airflow_provider_trigger.cancel.threads import Threads
+from airflow_provider_trigger.defaults import BULK_FROM_AT_A_STOP
+from airflow_provider_trigger.run.batch.sending import Sending
+from airflow_provider_trigger.run.drive import StoppedError, pause
+from airflow_provider_trigger.run.request import TaskRequest
+from airflow_provider_trigger.run.search import LIST_LAG, RunFilter, Search
+from airflow_provider_trigger.run.start import find_by_key
+from airflow_provider_trigger.run.steps import Check, Steps
+
+if TYPE_CHECKING:
+    from airflow_provider_trigger.api.client import TriggerDevClient
+
+# Besides those that cancel: one that supervises a stop, one the cancel after an error that it interrupts.
+_FURTHER_THREADS = 2
+# The part of the time for a cancel that requests in flight get to be answered.
+_SHARE_OF_ANSWERS = 0.5
+# Before each search for runs whose ids no answer has shown, in seconds.
+_PAUSES = (0.0, LIST_LAG / 2, LIST_LAG / 2)
+# How long a cancel may go on after its deadline, in seconds; Airflow 3 sends SIGKILL 5 s after the signal.
+_GRACE = 0.7
+_INTERVAL = 0.01
+
+
+@dataclass(kw_only=True, slots=True)
+class Stop:
+    """What came of one cancel by the task itself."""
+
+    results: list[CancelResult] = field(default_factory=list)
+    count: int = 0
+    """Of the runs to cancel, where some have no check of their own, and so no result."""
+    accepted: int = 0
+    bulk_ids: list[str] = field(default_factory=list)
+    unknown: int = 0
+    """How many runs there may be whose ids are not known."""
+    parts: list[str] = field(default_factory=list)
+    """The items of the requests that may have started these."""
+    answer: ResponseError | None = None
+    """To the first such request that was answered."""
+    tag: str | None = None
+    search_error: Exception | None = None
+    """Why the runs of an earlier try could not be searched."""
+
+
+class Guard:
+    """
+    The runs that a task has started; an error that leaves the ``with`` statement cancels them.
+
+    ``client`` is for canceling only: when the task is stopped, another one may be in use and hold its locks.
+    So many cancels are in flight ``at_once``. ``time_limit`` is for a cancel after a signal, in seconds.
+    ``tell`` logs what came of each cancel.
+    """
+
+    def __init__(
+        self,
+        client: TriggerDevClient,
+        *,
+        at_once: int,
+        cancels: bool,
+        time_limit: float,
+        tell: Callable[[Stop], object],
+    ) -> None:
+        self.run_ids: list[str | None] = []
+        """In the order of the items; None for one that is not known, or not started."""
+        self.request: TaskRequest | None = None
+        """What was sent to start a single run, to find it while its id is not known."""
+        self.sendings: list[Sending] = []
+        """All requests of a batch so far, each added before it is sent."""
+        self.ended: set[str] = set()
+        """The runs that were seen to have ended."""
+        self.is_earlier: Callable[[str | None], bool] | None = None
+        """Whether a run with this idempotency key may be from an earlier try; None if there was none."""
+        self.tag: str | None = None
+        """What all runs of the task instance carry, to find those whose ids no answer has shown."""
+        self.is_stopped = False
+        # Made before anything is sent, also for the start: a signal handler can start none.
+        self.threads = Threads(at_once + _FURTHER_THREADS, name="trigger-dev-guard")
+        self._at_once = at_once
+        self._is_killed = False
+        self._is_cut_off = False  # from outside, so that no retry takes care of what was started
+        self._done: set[str] = set()  # what needs no other cancel
+        self._untold: list[Stop] = []
+        self._client = client
+        self._cancels = cancels
+        self._time_limit = time_limit
+        self._tell = tell
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if error is not None:
+            # What ends a task from outside, such as Airflow's timeout, is no Exception.
+            self._is_cut_off = self.is_stopped or not isinstance(error, Exception)
+            self.is_stopped = True  # the threads of the start send nothing more
+            # After a signal, Airflow 3 kills the process while a cancel that failed is tried again.
+            self._tell_all()
+            self.cancel()
+        self._tell_all()
+        self.release()
+        self._client.close()
+        self.threads.close()
+
+    # What was started
+
+    @property
+    def run_id(self) -> str | None:
+        """The first run that is known, None if none is."""
+        return next(iter(self.known_ids), None)
+
+    @property
+    def known_ids(self) -> list[str]:
+        """The ids of all runs that are known, each once."""
+        return list(dict.fromkeys(run_id for run_id in self.run_ids if run_id))
+
+    @property
+    def known_for_all(self) -> list[str]:
+        """The id of each item's run, once all are known."""
+        return [str(run_id) for run_id in self.run_ids]
+
+    @property
+    def _left(self) -> list[str]:
+        return [one for one in self.known_ids if one not in self.ended and one not in self._done]
+
+    @property
+    def age(self) -> float:
+        """How old the oldest run that this try has started can be, in seconds."""
+        now = time.monotonic()
+        return max((now - sending.begun_at for sending in self.sendings), default=0.0)
+
+    def take_up(self, pushed: Any) -> None:
+        """Cancel the runs that an earlier process of the task has started, and whose ids are in this XCom."""
+        listed = pushed if isinstance(pushed, (list, tuple)) else [pushed]
+        self.run_ids = [one if isinstance(one, str) else None for one in listed]
+
+    def know(self, run_id: str | None) -> None:
+        """Take in a single run's id as soon as an answer shows it; None where the next may show another."""
+        self.run_ids = [run_id]
+
+    def take_ids(self, sending: Sending) -> None:
+        """Take in the ids of the runs of a request."""
+        for index, run_id in zip(sending.part.indexes, sending.run_ids or (), strict=False):
+            self.run_ids[index] = run_id
+
+    def collect_ids(self) -> list[Sending]:
+        """Wait a while for the requests in flight, and take in their ids; return those without an answer."""
+        share = self._deadline().before(_SHARE_OF_ANSWERS, now=time.monotonic())
+        _wait_until(lambda: all(one.is_done or one.run_ids for one in self.sendings), share)
+        for sending in self.sendings:
+            self.take_ids(sending)
+        return [sending for sending in self.sendings if sending.is_unanswered]
+
+    def noting(self, steps: Steps) -> Steps:
+        """Return the same steps of a wait, and note from the replies which runs have ended."""
+        reply: Any = None
+        with closing(steps):
+            while True:
+                try:
+                    step = steps.send(reply)
+                except StopIteration as end:
+                    return end.value  # type: ignore[no-any-return]
+                reply = yield step
+                if isinstance(step, Check):
+                    runs = [run for run in reply.values() if isinstance(run, Run)]
+                    self.ended.update(run.id for run in runs if run.is_final)
+
+    # While the task works
+
+    def release(self) -> None:
+        """Cancel nothing from now on: the runs have ended, or something else cancels them."""
+        self._cancels = False
+
+    def sleep(self, seconds: float) -> None:
+        """Wait; a ``StoppedError`` ends the work of a task that was stopped."""
+        pause(seconds, is_stopped=lambda: self.is_stopped)
+
+    def raise_if_stopped(self) -> None:
+        """End the work of a task that was stopped, by a ``StoppedError``."""
+        if self.is_stopped:
+            raise StoppedError
+
+    # How they are stopped
+
+    def stop(self) -> None:
+        """
+        Cancel the runs, within the time limit. Raises nothing.
+
+        Safe in a signal handler, as Airflow 3 calls it: the interrupted thread may hold any lock, so it only
+        hands over to threads that wait for it, and what is to be logged follows when the task's work
+        continues. No connection is fetched there.
+        """
+        self.is_stopped = self._is_killed = self._is_cut_off = True
+        self._client.may_fetch_key = False
+        try:
+            with _logging_disabled():
+                self.cancel()
+        finally:
+            self._client.may_fetch_key = True
+
+    def cancel(self) -> None:
+        """Cancel the runs that have not ended, for longer than after a signal. Raises no error."""
+        deadline, stop, is_killed = self._deadline(), Stop(tag=self.tag), self._is_killed
+        unanswered = self.collect_ids()
+        found: dict[str, str | None] = {}
+        if self._cancels and (self.known_ids or unanswered or self.is_earlier or self.request):
+            done: list[bool] = []
+            self.threads.begin(partial(self._find_and_cancel, stop, unanswered, found, deadline, done))
+            _wait_until(lambda: bool(done), Deadline(deadline.at + _GRACE))
+            if not done:
+                stop.results = [not_canceled(one, "there was no time left") for one in self._left]
+            if self._is_killed and not is_killed:  # a signal came meanwhile: its stop says the rest
+                stop.results = [one for one in stop.results if one.run_id not in self._done]
+        shown = set(found.values())
+        stop.unknown = sum(one.key not in shown for sending in unanswered for one in sending.part.requests)
+        stop.parts = [str(sending.part) for sending in unanswered]
+        errors = (sending.error for sending in unanswered)
+        stop.answer = next((error for error in errors if isinstance(error, ResponseError)), None)
+        self._untold.append(stop)
+
+    def _deadline(self) -> Deadline:
+        # Without a signal, nothing has announced that the process is killed.
+        seconds = self._time_limit if self._is_killed else TIME_LIMIT
+        return Deadline.after(seconds, now=time.monotonic())
+
+    def _find_and_cancel(
+        self,
+        stop: Stop,
+        unanswered: Sequence[Sending],
+        found: dict[str, str | None],
+        deadline: Deadline,
+        done: list[bool],
+    ) -> None:
+        left: list[str] = []
+        try:
+            self._client.exchange.breaker.has_worked = True  # a page in place of an answer passes
+            found.update(self._look_up(stop, unanswered, deadline))
+            self._find_by_key(deadline)
+            left = [*self._left, *(one for one in found if one not in self._done)]
+            if left:
+                self._cancel(stop, left, deadline)
+        except Exception as error:
+            # Any error: the task ends all the same, for its own reason.
+            stop.results = [not_canceled(one, error) for one in left or ["of this task"]]
+        finally:
+            done.append(True)
+
+    def _find_by_key(self, deadline: Deadline) -> None:
+        if self._is_cut_off and self.request and self.request.key and not self.known_ids:
+            self.know(find_by_key(self._client, self.request, deadline=deadline))
+
+    def _look_up(
+        self, stop: Stop, unanswered: Sequence[Sending], deadline: Deadline
+    ) -> dict[str, str | None]:
+        """Return runs whose ids no answer has shown, with their keys; again once the list shows them all."""
+        keys = {request.key for sending in unanswered for request in sending.part.requests}
+        # Those of an earlier try are all known once each item has its run: what is replaced ends before.
+        is_earlier = None if self.run_ids and None not in self.run_ids else self.is_earlier
+        if self.tag is None or not (keys or is_earlier):
+            return {}
+        search = Search(
+            self._client,
+            RunFilter(tags=(self.tag,), only_alive=True).pages,
+            belongs=lambda key: key in keys or bool(is_earlier and is_earlier(key)),
+            skip=self.known_ids,
+            deadline=deadline.before(_SHARE_OF_ANSWERS, now=time.monotonic()),
+        )
+        search.run(
+            pauses=_PAUSES[:1] if self._is_killed else _PAUSES,
+            is_enough=lambda: not is_earlier and keys <= {run.idempotency_key for run in search.ours},
+            sleep=time.sleep,
+        )
+        if is_earlier:  # of others, the log says which items have no answer
+            stop.search_error = search.error
+        return {run.id: run.idempotency_key for run in search.ours}
+
+    def _cancel(self, stop: Stop, run_ids: Sequence[str], deadline: Deadline) -> None:
+        is_killed, seconds = self._is_killed, deadline.remaining(time.monotonic())
+        settings = settings_of(seconds, follows=not is_killed)
+        canceled = cancel_all(
+            self._client,
+            # Ids sort by time (measured). A bulk action misses new runs, which so come first after a signal.
+            sorted(run_ids, reverse=is_killed),
+            replace(settings, max_concurrency=self._at_once),
+            is_stopped=lambda: self._is_killed and not is_killed,
+            threads=self.threads if is_killed else None,
+        )
+        self._done |= canceled.accepted
+        self._done.update(one.run_id for one in canceled.results.values() if one.outcome not in _LEFT)
+        stop.results = [canceled.results[one] for one in run_ids]
+        if is_killed and len(run_ids) > BULK_FROM_AT_A_STOP:
+            stop.results = [one for one in stop.results if one.run_id not in canceled.accepted]
+            stop.count, stop.accepted = len(run_ids), len(canceled.accepted)
+            stop.bulk_ids = canceled.bulk_ids
+
+    def _tell_all(self) -> None:
+        while self._untold:
+            self._tell(self._untold.pop(0))
+
+
+_LEFT = (CancelOutcome.FAILED, CancelOutcome.NOT_FOUND)
+
+
+def _wait_until(condition: Callable[[], bool], deadline: Deadline) -> None:
+    """Wait without a lock, until a condition holds that is checked many times a second."""
+    while not condition() and (left := deadline.remaining(time.monotonic())):
+        time.sleep(min(left, _INTERVAL))
+
+
+@contextmanager
+def _logging_disabled() -> Iterator[None]:
+    """
+    Let no thread log anything: a handler could wait for a lock that the interrupted code holds.
+
+    ``logging.disable`` is not enough: afterwards each logger checks anew whether it is enabled, and waits for
+    the module's lock to do so.
+    """
+    known = logging.root.manager.loggerDict
+    loggers = [one for one in list(known.values()) if isinstance(one, logging.Logger) and not one.disabled]
+    for logger in loggers:
+        logger.disabled = True
+    try:
+        yield
+    finally:
+        for logger in loggers:
+            logger.disabled = False

@@ -1,0 +1,627 @@
+"""What becomes of a task's runs when the task is stopped, fails, or lets go of them."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from waiting import until
+
+from airflow_provider_trigger.api.errors import ResponseError, ServerError, TransportError
+from airflow_provider_trigger.api.secret_key import SecretKey
+from airflow_provider_trigger.run import guard as guard_module
+from airflow_provider_trigger.run.batch.parts import divide
+from airflow_provider_trigger.run.batch.sending import Sending
+from airflow_provider_trigger.run.drive import StoppedError
+from airflow_provider_trigger.run.guard import Guard
+from airflow_provider_trigger.run.request import TaskRequest
+from airflow_provider_trigger.run.start import start_run
+from airflow_provider_trigger.run.steps import Cancel, Check
+
+REQUEST = TaskRequest(task_identifier="resize", payload=None, options={"idempotencyKey": "k"})
+WITHOUT_KEY = TaskRequest(task_identifier="resize", payload=None, options={})
+TAG = "airflow_task:start"
+CANCEL, BULK, LIST = "/cancel", "POST /api/v1/bulk-actions", "GET /api/v1/runs"
+TO_DO = ". Unless a retry waits for it, cancel it in the dashboard"
+
+
+class TimeLimitError(BaseException):
+    """Like the error with which Airflow ends a task after its execution_timeout."""
+
+
+@pytest.fixture
+def make_guard(client, passing_time, tell) -> Iterator[Any]:
+    made: list[Guard] = []
+
+    def make(*, client=client, at_once: int = 4, cancels: bool = True, time_limit: float = 4.0) -> Guard:
+        made.append(Guard(client, at_once=at_once, cancels=cancels, time_limit=time_limit, tell=tell))
+        return made[-1]
+
+    yield make
+    for guard in made:
+        guard.threads.close()
+
+
+@pytest.fixture
+def guard(make_guard) -> Guard:
+    made: Guard = make_guard()
+    return made
+
+
+def add(server, guard: Guard, count: int = 1, status: str = "EXECUTING") -> list[Any]:
+    runs = [server.add_run(status) for _ in range(count)]
+    guard.run_ids = [run.id for run in runs]
+    return runs
+
+
+def fail(guard: Guard, error: BaseException) -> None:
+    with pytest.raises(type(error)), guard:
+        raise error
+
+
+def sending_of(first: int, count: int, **fields: Any) -> Sending:
+    requests = {
+        index: TaskRequest(task_identifier="t", payload=index, options={"idempotencyKey": f"k{index}"})
+        for index in range(first, first + count)
+    }
+    [part] = divide(requests)
+    return Sending(part=part, **{"was_sent": True, "is_done": True} | fields)
+
+
+# What is canceled, and when
+
+
+@pytest.mark.parametrize("count", [1, 3])
+@pytest.mark.parametrize("error", [ValueError("mine"), TimeLimitError(), KeyboardInterrupt(), StoppedError()])
+def test_an_error_cancels_the_runs_and_lets_nothing_more_be_sent(
+    server, guard: Guard, log, error: BaseException, count: int
+) -> None:
+    runs = add(server, guard, count)
+    guard.run_ids += [None, runs[0].id]
+    fail(guard, error)
+    assert [(run.status, run.cancel_requests) for run in runs] == [("CANCELED", 1)] * count
+    assert sorted(log.leveled) == sorted(("info", f"Canceled run {run.id}") for run in runs)
+    assert guard.is_stopped
+
+
+def test_its_threads_and_its_client_end_with_it(make_guard, client, monkeypatch: pytest.MonkeyPatch) -> None:
+    closed: list[bool] = []
+    monkeypatch.setattr(client, "close", lambda: closed.append(True))
+    with make_guard():
+        pass
+    fail(make_guard(), ValueError())
+    assert closed == [True, True]
+
+    def are_gone() -> bool:
+        return not any(one.name.startswith("trigger-dev-guard") for one in threading.enumerate())
+
+    until(are_gone, "its threads have ended")
+
+
+def test_what_was_released_or_is_not_to_be_canceled_continues(server, make_guard, network) -> None:
+    done, released, never = make_guard(), make_guard(), make_guard(cancels=False)
+    for guard in (done, released, never):
+        add(server, guard)
+    with done:
+        pass
+    released.release()
+    for guard in (done, released, never):
+        guard.stop()
+    fail(released, ValueError())
+    assert network.requests == []
+
+
+@pytest.mark.parametrize(
+    ("pushed", "known"),
+    [("run_1", ["run_1"]), (["run_1", None, 7, "run_2"], ["run_1", "run_2"]), (None, []), ([], [])],
+)
+def test_it_takes_up_what_an_earlier_process_has_pushed(pushed: Any, known: list[str], guard: Guard) -> None:
+    guard.take_up(pushed)
+    assert guard.known_ids == known
+    assert guard.run_id == next(iter(known), None)
+
+
+def test_a_task_that_was_stopped_ends_its_work(guard: Guard, clock) -> None:
+    guard.raise_if_stopped()
+    guard.sleep(10)
+    assert clock.now == 1010
+    guard.stop()
+    for call in (guard.raise_if_stopped, lambda: guard.sleep(0), lambda: guard.sleep(10)):
+        with pytest.raises(StoppedError):
+            call()
+
+
+def test_it_learns_which_runs_have_ended_and_leaves_them_alone(server, guard: Guard, make_run) -> None:
+    runs = add(server, guard, 2)
+
+    def steps() -> Any:
+        reply = yield Check(run_ids=tuple(guard.known_ids))
+        assert (yield Cancel(run_ids=())) == "canceled"
+        return reply
+
+    noting = guard.noting(steps())
+    replies = {runs[0].id: make_run("COMPLETED", id=runs[0].id), runs[1].id: TransportError("lost")}
+    assert isinstance(next(noting), Check)
+    assert isinstance(noting.send(replies), Cancel)
+    with pytest.raises(StopIteration) as ended:
+        noting.send("canceled")
+    assert ended.value.value == replies
+    guard.stop()
+    assert [run.cancel_requests for run in runs] == [0, 1]
+
+
+# A signal
+
+
+@pytest.mark.parametrize("count", [1, 25])
+@pytest.mark.parametrize("status", [200, 503, 401])
+def test_a_stop_logs_nothing_and_needs_no_lock_of_the_code_that_it_interrupts(
+    count: int, status: int, server, make_guard, network, answer, log, caplog: pytest.LogCaptureFixture
+) -> None:
+    guard = make_guard(time_limit=4.0 if status == 200 else 0.5)
+    runs = add(server, guard, count)
+    if status != 200:
+        network.fault(CANCEL, answer(status, {"error": "No"}), times=1000)
+        network.fault(BULK, answer(status, {"error": "No"}), times=1000)
+    caplog.set_level(logging.DEBUG)
+    logger = logging.getLogger("airflow_provider_trigger.api.exchange")
+    # Each request logs, as urllib3 does for each new connection.
+    network.before = lambda request: logger.info("%s", request)
+    with guard:
+        caplog.handler.acquire()  # as code does that the signal interrupts
+        logging._lock.acquire()  # type: ignore[attr-defined]
+        try:
+            logging.root.manager._clear_cache()  # type: ignore[attr-defined]
+            guard.stop()
+        finally:
+            logging._lock.release()  # type: ignore[attr-defined]
+            caplog.handler.release()
+        assert {run.status for run in runs} == {"CANCELED" if status == 200 else "EXECUTING"}
+        assert (log.lines, caplog.records) == ([], [])
+        logger.info("as before")
+    assert [record.message for record in caplog.records] == ["as before"]
+    assert {level for level, _ in log.leveled} & {"warning", "error"} if status != 200 else log.of("info")
+
+
+@pytest.mark.parametrize("count", [2, 25])
+def test_what_was_canceled_is_not_canceled_again_and_what_failed_is(
+    server, guard: Guard, network, answer, count: int
+) -> None:
+    runs = add(server, guard, count)
+    network.fault(BULK, answer(404, {}), times=1000)
+    network.fault(f"{runs[1].id}/cancel", answer(400, {}))
+    guard.stop()
+    assert sorted({run.status for run in runs}) == ["CANCELED", "EXECUTING"]
+    guard.stop()
+    assert {run.status for run in runs} == {"CANCELED"}
+    fail(guard, StoppedError())
+    assert {run.cancel_requests for run in runs} == {1}
+
+
+def test_that_a_cancel_has_failed_is_logged_before_it_is_tried_again(
+    server, guard: Guard, network, log, answer
+) -> None:
+    [run] = add(server, guard)  # the process may be killed meanwhile
+    network.fault(CANCEL, answer(400, {"error": "No"}), times=2)
+    guard.stop()
+    seen: list[int] = []
+    network.before = lambda sent: seen.append(len(log.of("error")))
+    fail(guard, StoppedError())
+    assert (set(seen), len(log.of("error"))) == ({1}, 2)
+    assert log.of("error")[0].startswith(f"Run {run.id} may still be running: ")
+    assert log.of("error")[0].endswith(TO_DO)
+
+
+def test_a_signal_during_the_cancel_after_an_error_has_its_own_threads_and_its_own_time(
+    server, guard: Guard, network, log, passing_time, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    [run] = add(server, guard)
+    hangs, sleep = threading.Event(), passing_time.sleep
+    network.before = lambda sent: len(network.requests) > 1 or hangs.wait(10)
+
+    def interrupt(seconds: float) -> None:
+        if network.requests and not guard._is_killed:
+            guard.stop()
+            hangs.set()
+        sleep(seconds)
+
+    monkeypatch.setattr(passing_time, "sleep", interrupt)
+    fail(guard, ValueError())
+    assert run.status == "CANCELED"
+    assert log.lines == [f"Canceled run {run.id}"]
+
+
+@pytest.mark.parametrize("is_killed", [True, False])
+def test_only_after_a_signal_a_cancel_has_no_time_for_the_rate_limit(
+    is_killed: bool, server, guard: Guard, network, log, answer
+) -> None:
+    [run] = add(server, guard)
+    network.fault(CANCEL, answer(429, {"error": "No"}, {"retry-after": "8"}))
+    with guard:
+        (guard.stop if is_killed else guard.cancel)()
+    assert (run.status, len(log.of("error"))) == ("EXECUTING" if is_killed else "CANCELED", is_killed)
+
+
+@pytest.mark.parametrize(("is_killed", "limit"), [(True, 4), (False, 12)])
+def test_a_cancel_that_fails_again_and_again_ends_in_time(
+    is_killed: bool, limit: float, guard: Guard, network, clock, answer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(guard_module, "TIME_LIMIT", 12.0)
+    guard.take_up("run_1")
+    network.fault("/runs", answer(503, {"error": "No"}), times=1000)
+    (guard.stop if is_killed else guard.cancel)()
+    assert limit / 2 < clock.now - 1000 <= limit + 1
+
+
+def test_a_page_in_the_place_of_an_answer_passes(server, guard: Guard, network, answer) -> None:
+    [run] = add(server, guard)
+    network.fault(CANCEL, answer(404, b"<html>down for maintenance"), times=3)
+    fail(guard, ValueError())
+    assert run.status == "CANCELED"
+
+
+def test_an_error_of_any_kind_keeps_the_first_one(guard: Guard, log, monkeypatch: pytest.MonkeyPatch) -> None:
+    def call(*_: Any, **__: Any) -> None:
+        raise RuntimeError("a bug in X.")
+
+    monkeypatch.setattr(guard_module, "cancel_all", call)
+    guard.know("run_1")
+    fail(guard, TimeLimitError())
+    assert log.of("error") == [f"Run run_1 may still be running: cancel failed: a bug in X{TO_DO}"]
+
+
+def test_what_takes_longer_than_the_time_is_named(
+    server, make_guard, log, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    guard, goes_on = make_guard(time_limit=0.1), threading.Event()
+    [run] = add(server, guard)
+    monkeypatch.setattr(guard_module, "cancel_all", lambda *_, **__: goes_on.wait(10))
+    guard.stop()
+    guard.release()
+    fail(guard, StoppedError())
+    goes_on.set()
+    assert log.of("error") == [
+        f"Run {run.id} may still be running: cancel failed: there was no time left{TO_DO}"
+    ]
+
+
+# What is said of each of a few
+
+
+@pytest.mark.parametrize("status", ["COMPLETED", "FAILED", "TIMED_OUT"])
+def test_a_run_that_had_ended_is_not_called_canceled(server, guard: Guard, log, status: str) -> None:
+    [run] = add(server, guard, status=status)
+    with guard:
+        guard.stop()
+    assert log.leveled == [("info", f"Run {run.id} was {status} before its cancel")]
+
+
+@pytest.mark.parametrize(
+    ("status", "shown", "line"),
+    [
+        (200, "EXECUTING", "still EXECUTING after 1 cancel request"),
+        (502, None, "cancel requested; status check failed: GET /api/v3/runs/{} answered 502"),
+    ],
+)
+def test_after_a_signal_each_is_checked_once(
+    server, guard: Guard, network, log, answer, status: int, shown: str | None, line: str
+) -> None:
+    [run] = add(server, guard)
+    network.fault("GET", answer(status, {"id": run.id, "status": shown}))
+    with guard:
+        guard.stop()
+    [said] = log.lines
+    assert said.startswith(f"Run {run.id} may still be running: {line.format(run.id)}")
+    assert said.endswith(TO_DO)
+    assert (run.cancel_requests, len(network.sent("GET"))) == (1, 1)
+
+
+# Many
+
+
+@pytest.mark.parametrize("knows_bulk", [True, False])
+def test_after_a_signal_many_are_canceled_in_bulk_and_each_by_itself_the_newest_first(
+    knows_bulk: bool, server, make_guard, network, log, answer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("airflow_provider_trigger.cancel.bulk.MAX_SIZE", 20)
+    guard = make_guard(at_once=1)
+    runs = add(server, guard, 25)
+    guard.run_ids = [*guard.run_ids[7:], *guard.run_ids[:7]]
+    if not knows_bulk:
+        network.fault(BULK, answer(404, {}))
+    with guard:
+        guard.stop()
+    assert network.requests[0] == BULK
+    assert network.sent(CANCEL) == [f"POST /api/v2/runs/{run.id}/cancel" for run in reversed(runs)]
+    assert (len(network.sent(BULK)), network.sent("GET")) == (1 + knows_bulk, [])
+    [line] = log.of("info")
+    bulk = f", and bulk action {', '.join(server.bulk)} cancels all" if knows_bulk else ""
+    assert line == f"The cancel of 25 of 25 runs was accepted{bulk}"
+
+
+def test_a_bulk_action_without_an_answer_leaves_time_to_cancel_each(
+    server, guard: Guard, network, clock
+) -> None:
+    runs = add(server, guard, 25)
+
+    def hang(request: str) -> None:
+        end = clock.now + 2
+        while request == BULK and clock.now < end:
+            time.sleep(0.001)
+
+    network.before = hang
+    network.fault(BULK, TimeoutError())
+    guard.stop()
+    assert {run.cancel_requests for run in runs} == {1}
+
+
+def test_after_a_signal_what_was_not_accepted_is_counted_and_named(
+    server, guard: Guard, network, answer, log
+) -> None:
+    runs = add(server, guard, 25)
+    network.fault(CANCEL, answer(400, {"error": "Not in region X."}), times=25)
+    network.fault(BULK, answer(404, {}))
+    with guard:
+        guard.stop()
+    assert log.of("info") == ["The cancel of 0 of 25 runs was accepted"]
+    [line] = log.of("error")
+    assert line.startswith("25 runs may still be running, as the cancel is not confirmed: 25 runs (")
+    assert ", ".join(run.id for run in runs) in line
+    assert " answered 400: Not in region X. Unless a retry waits for them, cancel them in the" in line
+
+
+def test_after_an_error_many_are_confirmed(server, guard: Guard, network, log) -> None:
+    runs = add(server, guard, 25)
+    fail(guard, ValueError())
+    assert {run.status for run in runs} == {"CANCELED"}
+    assert log.lines == ["Canceled 25 runs"]
+    assert (network.sent(CANCEL), network.sent("GET /api/v3")) == ([], [])
+
+
+# While the answer to a single start has not come
+
+
+@pytest.mark.parametrize("request_", [None, WITHOUT_KEY])
+def test_without_a_key_nothing_can_be_found(guard: Guard, network, request_) -> None:
+    guard.request = request_
+    guard.stop()
+    assert network.requests == []
+
+
+def test_a_start_that_failed_is_left_to_the_next_try(
+    server, guard: Guard, client, network, log, answer
+) -> None:
+    network.fault("/trigger", answer(500, {"error": "No"}), times=1000, arrives=True)
+    guard.request = REQUEST
+
+    def work() -> None:
+        with guard:
+            try:
+                start_run(client, REQUEST, log=log)
+            finally:
+                network.repair()  # so that a cancel would not fail
+
+    with pytest.raises(ServerError, match="answered 500"):
+        work()
+    [run] = server.runs.values()
+    assert (run.cancel_requests, guard.run_id, log.lines) == (0, None, [])
+
+
+@pytest.mark.parametrize("status", [403, 404, 500])
+def test_a_run_that_the_repeated_start_names_is_canceled_where_its_check_fails(
+    status: int, server, guard: Guard, client, network, log, answer, lost
+) -> None:
+    server.on_task("resize", after=None)
+    network.fault("/trigger", lost, arrives=True)
+    network.fault("GET", answer(status, {"error": "Not found"}), times=6)
+    with pytest.raises(ResponseError, match=f"answered {status}"), guard:
+        start_run(client, REQUEST, log=log, on_id=guard.know)
+    [run] = server.runs.values()
+    assert (run.status, guard.run_id) == ("CANCELED", run.id)
+
+
+def test_a_run_that_starts_in_spite_of_a_stop_is_canceled_as_well(
+    server, guard: Guard, client, network, log
+) -> None:
+    server.add_run("QUEUED", task_identifier="resize", idempotency_key="k").cancel()
+
+    def stop(sent: str) -> None:  # as a signal does, while the key is reset
+        if sent.endswith("/reset") and not guard.is_stopped:
+            guard.stop()
+
+    def work() -> None:
+        with guard:
+            guard.request = REQUEST
+            start_run(client, REQUEST, log=log, sleep=guard.sleep, on_id=guard.know)
+            guard.raise_if_stopped()
+
+    network.before = stop
+    with pytest.raises(StoppedError):
+        work()
+    assert {run.status for run in server.runs.values()} == {"CANCELED"}
+
+
+def test_a_lookup_that_fails_is_logged_and_not_raised(guard: Guard, network, log, answer) -> None:
+    guard.request = REQUEST
+    network.fault("/trigger", answer(401, {"error": "Invalid API key"}), times=10)
+    with guard:
+        guard.stop()
+    [line] = log.of("error")
+    assert line.startswith(
+        "Run of this task may still be running: cancel failed: POST /api/v1/tasks/resize/trigger "
+    )
+
+
+# Requests of a batch in flight
+
+
+@pytest.mark.parametrize("is_killed", [True, False])
+def test_a_request_in_flight_is_waited_for_for_half_of_the_time(
+    is_killed: bool, server, guard: Guard, clock, passing_time, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(guard_module, "TIME_LIMIT", 12.0)
+    half, sleep = (2.0 if is_killed else 6.0), passing_time.sleep
+    runs = add(server, guard, 2)
+    guard.run_ids = [None] * 6
+    soon, never = (sending_of(first, 2, is_done=False) for first in (1, 3))
+    guard.sendings += [soon, never]
+
+    def pass_time(seconds: float) -> None:
+        sleep(seconds)
+        if clock.now > 1000 + half / 2:
+            soon.run_ids = tuple(run.id for run in runs)
+
+    monkeypatch.setattr(passing_time, "sleep", pass_time)
+    (guard.stop if is_killed else guard.cancel)()
+    assert guard.run_ids == [None, runs[0].id, runs[1].id, None, None, None]
+    assert {run.status for run in runs} == {"CANCELED"}
+    assert half <= clock.now - 1000 < half + 2
+
+
+@pytest.mark.parametrize("is_killed", [True, False])
+def test_only_after_a_signal_there_is_no_time_for_the_list_to_show_them(
+    is_killed: bool, server, guard: Guard, network
+) -> None:
+    server.list_lag = 2.0
+    runs = [server.add_run("EXECUTING", tags=[TAG], idempotency_key=key) for key in ("k0", "k1", "k2")]
+    guard.tag, guard.run_ids = TAG, [None] * 3
+    guard.sendings.append(sending_of(0, 3))
+    (guard.stop if is_killed else guard.cancel)()
+    assert {run.status for run in runs} == {"EXECUTING" if is_killed else "CANCELED"}
+    assert (len(network.sent(LIST)) == 1) == is_killed
+
+
+def test_runs_whose_ids_no_answer_has_shown_are_found_by_their_tag(server, guard: Guard, log) -> None:
+    given = {"k0": "EXECUTING", "k1": "PAUSED_BY_USER", "k9": "EXECUTING"}
+    runs = [server.add_run(one, tags=[TAG], idempotency_key=key) for key, one in given.items()]
+    others = server.add_run("EXECUTING", idempotency_key="k2")
+    ended = server.add_run("COMPLETED", tags=[TAG], idempotency_key="k2")
+    guard.tag, guard.run_ids = TAG, [None] * 3
+    guard.sendings.append(sending_of(0, 3))
+    fail(guard, StoppedError())
+    assert [run.status for run in runs] == ["CANCELED", "CANCELED", "EXECUTING"]
+    assert others.cancel_requests == ended.cancel_requests == 0
+    [line] = log.of("error")
+    assert line.startswith(
+        "The server has not answered the start of 1 run, which may be running (items 0 to 2): a retry finds "
+    )
+    assert line.endswith(f"look for the runs in the dashboard by the tag {TAG}")
+
+
+def test_a_search_that_fails_again_and_again_leaves_time_to_cancel_what_is_known(
+    server, guard: Guard, network, answer, clock
+) -> None:
+    [known] = add(server, guard)
+    guard.tag, guard.run_ids = TAG, [known.id, None]
+    guard.sendings.append(sending_of(1, 1))
+    network.fault(LIST, answer(503, {}), times=1000)
+    guard.stop()
+    assert known.status == "CANCELED"
+    assert clock.now - 1000 <= 4
+
+
+@pytest.mark.parametrize("list_lag", [0.0, 2.0])
+def test_so_are_those_of_an_earlier_try_that_were_not_taken_up_yet(
+    server, guard: Guard, log, list_lag: float
+) -> None:
+    server.list_lag = list_lag
+    taken_up, _ = (server.add_run("EXECUTING", tags=[TAG], idempotency_key=key) for key in ("k0", "k1"))
+    gone = server.add_run("EXECUTING", tags=[TAG], idempotency_key="k of an item that is gone")
+    server.add_run("EXECUTING", tags=[TAG], idempotency_key="another operator's")
+    guard.tag, guard.is_earlier = TAG, lambda key: str(key).startswith("k")
+    guard.run_ids = [taken_up.id, None, None]
+    fail(guard, StoppedError())
+    assert [run.status for run in server.runs.values()] == ["CANCELED"] * 3 + ["EXECUTING"]
+    assert (taken_up.cancel_requests, gone.cancel_requests, log.of("error")) == (1, 1, [])
+
+
+@pytest.mark.parametrize("has_items", [True, False])
+def test_they_are_looked_for_unless_each_item_has_its_run(
+    server, guard: Guard, network, has_items: bool
+) -> None:
+    gone = server.add_run("EXECUTING", tags=[TAG], idempotency_key="k0")
+    guard.tag, guard.is_earlier = TAG, {"k0"}.__contains__
+    if has_items:
+        add(server, guard)
+    fail(guard, StoppedError())
+    assert (gone.status == "EXECUTING", not network.sent(LIST)) == (has_items, has_items)
+
+
+def test_where_those_of_an_earlier_try_cannot_be_searched_the_log_says_so(
+    guard: Guard, network, answer, log
+) -> None:
+    network.fault(LIST, answer(400, {"error": "Not in region X."}), times=1000)
+    guard.tag, guard.is_earlier, guard.run_ids = TAG, {"k0"}.__contains__, [None]
+    fail(guard, StoppedError())
+    [line] = log.of("error")
+    assert line.startswith("Runs that an earlier try has started may still be running, as the list of runs ")
+    assert " answered 400: Not in region X): a retry finds them" in line
+    assert line.endswith(f"look for them in the dashboard by the tag {TAG}")
+
+
+def test_what_is_found_of_an_earlier_try_hides_no_request_without_an_answer(
+    server, guard: Guard, log
+) -> None:
+    for number in range(3, 9):
+        server.add_run("EXECUTING", tags=[TAG], idempotency_key=f"k{number}")
+    guard.tag, guard.is_earlier, guard.run_ids = TAG, lambda key: str(key).startswith("k"), [None] * 9
+    guard.sendings.append(sending_of(0, 3))
+    fail(guard, StoppedError())
+    [line] = log.of("error")
+    assert line.startswith("The server has not answered the start of 3 runs, which may be running")
+
+
+@pytest.mark.parametrize(("tag", "cancels"), [(None, True), (TAG, True), (TAG, False)])
+@pytest.mark.parametrize("status", [None, 500])
+def test_where_they_cannot_be_found_the_log_says_so(
+    tag, cancels: bool, status: int | None, make_guard, network, answer, log
+) -> None:
+    guard = make_guard(cancels=cancels)
+    network.fault(LIST, answer(403, {}), times=1000)
+    error: Any = TransportError("lost")
+    if status:
+        shown: dict[str, Any] = {"method": "POST", "path": "/p", "detail": "no", "request_id": None}
+        error = ServerError(status=status, retryable=True, **shown)
+        error.tries = 6
+    guard.tag, guard.run_ids = tag, [None] * 3
+    guard.sendings.append(sending_of(0, 3, error=error))
+    fail(guard, StoppedError())
+    [line] = log.of("error")
+    assert f"{'answered 500 (6 times) to' if status else 'not answered'} the start of 3 runs" in line
+    assert line.endswith("in the dashboard" + (f" by the tag {TAG}" if tag else ""))
+    assert bool(network.requests) == (tag is not None and cancels)
+
+
+def test_a_request_that_was_not_sent_is_none_the_worse(guard: Guard, network, log) -> None:
+    guard.sendings.append(sending_of(0, 3, was_sent=False, error=StoppedError()))
+    fail(guard, StoppedError())
+    assert (network.requests, log.lines) == ([], [])
+
+
+# A key that was changed
+
+
+@pytest.mark.parametrize("is_known", [True, False])
+def test_in_a_signal_handler_no_key_is_fetched_but_one_that_is_known_is_used(
+    is_known: bool, server, connect, network, make_guard, log
+) -> None:
+    fetched: list[str] = []
+
+    def fetch() -> str:
+        fetched.append(server.secret_key)
+        return str(server.secret_key)
+
+    key = SecretKey("tr_prod_of_before", fetch=fetch)
+    guard = make_guard(client=connect(network, key=key)[0])
+    [run] = add(server, guard)
+    if is_known:
+        key.replace(server.secret_key)  # by another client
+    guard.stop()
+    assert (run.status, fetched) == ("CANCELED" if is_known else "EXECUTING", [])
+    fail(guard, StoppedError())
+    assert (run.status, len(fetched)) == ("CANCELED", 0 if is_known else 1)
+    assert [level for level, _ in log.leveled] == ["info"] if is_known else ["error", "info"]
