@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 from fake_clock import Clock
-from waiting import LONG, limited
+from waiting import LONG, limited, until
 
 from airflow_provider_trigger.api.errors import TriggerDevError
 from airflow_provider_trigger.api.exchange import Reply, Send, Steps, Wait
@@ -311,7 +311,7 @@ def test_threads_have_names_and_do_not_hold_up_the_end_of_the_process() -> None:
 
 def test_no_thread_is_left_when_all_is_done() -> None:
     run(Jobs(*[job(one_request) for _ in range(10)]), answer, count=5)
-    assert not threads()
+    until(lambda: not threads(), "each thread has ended")
 
 
 def test_it_ends_as_soon_as_all_is_done(monkeypatch: pytest.MonkeyPatch) -> None:
