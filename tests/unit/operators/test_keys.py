@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
@@ -70,6 +71,55 @@ def test_keys_and_tags_outside_of_loops_are_those_of_every_version(
     tags = ["airflow_dag:a_dag", f"airflow_dag_run:{DAG_RUN}", tag]
     keys = [key, *(f"{key}-{item}" for item in ITEMS), None]
     assert identify(**fields) == [(one, tags) for one in keys]
+
+
+@pytest.fixture
+def keys_of(server, connection) -> Callable[..., list[str | None]]:
+    """Execute operators in the same try, and return the keys of the runs that they start."""
+    server.on_task("resize", output="done")
+
+    def start(operators: list[Any], context: Any) -> list[str | None]:
+        known = len(server.runs)
+        for operator in operators:
+            operator.execute(context)
+        return [run.idempotency_key for run in list(server.runs.values())[known:]]
+
+    return start
+
+
+OF_WORK = f"airflow-{DAG_RUN}-{UNMAPPED[0]}-4ffa1ed69210620de88d4792"
+
+
+@pytest.mark.parametrize(
+    ("fields", "tries"),
+    [({"max_tries": 1}, "1-0"), ({"max_tries": 3, "try_number": 3}, "3-2")],
+    ids=["first try", "after a clear"],
+)
+def test_equal_items_have_keys_of_their_own(fields: dict[str, Any], tries: str, keys_of) -> None:
+    operator = batch_in_worker(payloads=["same", "same"], retries=1)
+    found = keys_of([operator], context_of(TaskInstance(**fields), task=operator))
+    content = "b469c59b36cdab93b9db5fe8"
+    assert found == [f"{OF_WORK}-{tries}-{index}-{content}" for index in range(2)]
+
+
+def test_executions_by_hand_have_keys_by_task_id_and_content_and_are_counted(keys_of) -> None:
+    task = SimpleNamespace(retries=1)
+    context = context_of(TaskInstance("outer", max_tries=1, task=task), task=task)
+    operators = [operator_in_worker(payload=payload) for payload in (1, 1, 2)]
+    operators += [operator_in_worker(payload=1, task_id="outer"), batch_in_worker(payloads=[1, 1])]
+    start = f"airflow-{DAG_RUN}-de130b16adcdcb05c3108680"
+    single = ["0d3b160a646f3ebbf9e58ce8", "0e9917e3cbe3fe5719888763", "35f77644870c6f50045c0ba5"]
+    single += ["010b878397827772d983f30b"]
+    of_batch = f"{start}-4ffa1ed69210620de88d4792-1-0"
+    items = [f"{of_batch}-{index}-ec720cae947398908912e7ac" for index in range(2)]
+    assert keys_of(operators, context) == [*(f"{start}-{one}-1-0" for one in single), *items]
+
+
+def test_without_a_task_instance_only_items_have_keys(keys_of) -> None:
+    single, *items = keys_of([operator_in_worker(), batch_in_worker(payloads=[1, 1])], {})
+    once, _, first = str(items[0]).rpartition("-")
+    assert (single, first, items[1]) == (None, "0", f"{once}-1")
+    assert re.fullmatch(r"airflow-[0-9a-f]{32}", once)
 
 
 # A callback in the Dag processor has no ``loop``.
