@@ -153,7 +153,7 @@ class TriggerDevHook(BaseHook):
         :raises TriggerDevError: it could not be started; the error says whether a run may exist
         """
         from airflow_provider_trigger.hooks.run_arguments import task_request
-        from airflow_provider_trigger.run.start import start_run
+        from airflow_provider_trigger.run.starts import start_run
 
         request = task_request(task_identifier, payload, options)
         with self.client() as client:
@@ -281,10 +281,10 @@ class TriggerDevHook(BaseHook):
         :raises ValueError: not a run id; nothing is sent
         :raises TriggerDevError: it could not be started; the error says whether a run may exist
         """
-        from airflow_provider_trigger.run.start import replay
+        from airflow_provider_trigger.run.sending import replay
 
         with self.client() as client:
-            return replay(client, run_id).run_id
+            return replay(client, run_id)
 
     def reschedule_run(self, run_id: str, delay: Any) -> Run:
         """

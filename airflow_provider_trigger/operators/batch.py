@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from airflow_provider_trigger.operators.many_runs import ManyRunsOperator
 from airflow_provider_trigger.operators.task_runs import OPTION_ATTRIBUTES, TaskRunsOperator
 from airflow_provider_trigger.rules import Circumstances
-from airflow_provider_trigger.run.batch.items import ItemRules, check_items, make_requests
 from airflow_provider_trigger.run.identity import KEY_PREFIX, RunKey, TaskInstanceIdentity
+from airflow_provider_trigger.run.items import ItemRules, check_items, make_requests
 from airflow_provider_trigger.run.request import TaskRequest
 from airflow_provider_trigger.sources.run_ids import read_literal
 from airflow_provider_trigger.validation import arguments_of
@@ -86,8 +86,8 @@ class RunTriggerTaskBatchOperator(TaskRunsOperator, ManyRunsOperator):
     def _start(
         self, client: TriggerDevClient, guard: Guard, context: Context, *, on_ids: Callable[[], object]
     ) -> Mapping[str, Run]:
-        from airflow_provider_trigger.run.batch.again import BatchAgain
-        from airflow_provider_trigger.run.batch.start import BatchStart
+        from airflow_provider_trigger.run.earlier import Earlier
+        from airflow_provider_trigger.run.starts import Starts
         from airflow_provider_trigger.sources.context import task_instance_of
 
         identity = task_instance_of(context)
@@ -102,23 +102,16 @@ class RunTriggerTaskBatchOperator(TaskRunsOperator, ManyRunsOperator):
             self.log.info("Starting %s of Trigger.dev task %r", runs, self.task_identifier)
         else:
             self.log.info("%s is an empty list: no run is started", self._list_name)
-        start = BatchStart(client, guard, log=self.log, on_ids=on_ids)
-        todo = dict(enumerate(requests))
+        starts = Starts(client, guard, log=self.log, on_ids=on_ids)
         if key is None or not is_retry:
-            start.start(todo)
+            starts.start(dict(enumerate(requests)))
             return {}
-        again = BatchAgain(client, log=self.log, sleep=guard.sleep)
-        keys = [str(request.key) for request in requests]
-        guard.is_earlier = key.is_of_same_execution if self.wait_for_completion else set(keys).__contains__
-        taken_up: dict[int, str] = {}
-        if self.wait_for_completion:
-            taken_up = again.cancel_replaced(key, keys, cancels=self.cancel_on_kill)
-            for index, run_id in taken_up.items():
-                guard.run_ids[index] = run_id
-                del todo[index]
-            if taken_up:
-                on_ids()
-        return again.start(start, todo, guard.run_ids) | again.check(list(taken_up.values()))
+        keys = {request.key for request in requests}
+        guard.is_earlier = key.is_of_same_execution if self.wait_for_completion else keys.__contains__
+        earlier = Earlier(
+            key=key, client=client, cancels=self.cancel_on_kill, log=self.log, sleep=guard.sleep
+        )
+        return earlier.start_many(starts, requests, replaces=self.wait_for_completion)
 
     def _requests(
         self, key: RunKey | None, identity: TaskInstanceIdentity | None, when: Circumstances

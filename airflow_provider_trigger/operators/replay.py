@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from airflow_provider_trigger.api.client import TriggerDevClient
     from airflow_provider_trigger.run.guard import Guard
-    from airflow_provider_trigger.run.start import Started
+    from airflow_provider_trigger.run.starts import Started
 
 
 class ReplayTriggerRunOperator(OneRunOperator):
@@ -44,10 +44,11 @@ class ReplayTriggerRunOperator(OneRunOperator):
                 raise ValueError(f"run_id must be the id of a run, not {run_id!r}")
 
     def _start(self, client: TriggerDevClient, guard: Guard, context: Context) -> Started:
-        from airflow_provider_trigger.run.start import replay
+        from airflow_provider_trigger.run.sending import replay
+        from airflow_provider_trigger.run.starts import Started
         from airflow_provider_trigger.sources.run_ids import exactly_one
 
         with naming(owner_of(self), AirflowFailException):
             run_id = exactly_one(self.run_id)
         self.log.info("Replaying run %s", run_id)
-        return replay(client, run_id)
+        return Started(run_id=replay(client, run_id))

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from functools import partial
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from airflow_provider_trigger.defaults import AUTOMATIC_KEY
@@ -18,7 +17,7 @@ if TYPE_CHECKING:
 
     from airflow_provider_trigger.api.client import TriggerDevClient
     from airflow_provider_trigger.run.guard import Guard
-    from airflow_provider_trigger.run.start import Started
+    from airflow_provider_trigger.run.starts import Started
 
 _RENDERED = {name: name for name in ("task_identifier", "payload")} | OPTION_ATTRIBUTES
 _RENDERED |= {"idempotency_key": "idempotency_key"}
@@ -71,8 +70,8 @@ class RunTriggerTaskOperator(TaskRunsOperator, OneRunOperator):
             to_api({"idempotency_key": key}, when)
 
     def _start(self, client: TriggerDevClient, guard: Guard, context: Context) -> Started:
-        from airflow_provider_trigger.run.start import start_run
-        from airflow_provider_trigger.run.start_again import start_run_of
+        from airflow_provider_trigger.run.earlier import Earlier
+        from airflow_provider_trigger.run.starts import start_run
         from airflow_provider_trigger.sources.context import task_instance_of
 
         identity = task_instance_of(context)
@@ -91,7 +90,9 @@ class RunTriggerTaskOperator(TaskRunsOperator, OneRunOperator):
             task_identifier=self.task_identifier, payload=self.payload, options=options
         )
         self.log.info("Starting a run of Trigger.dev task %r", self.task_identifier)
-        start: Callable[..., Started] = start_run
         if isinstance(key, RunKey) and self.wait_for_completion and is_retry:
-            start = partial(start_run_of, key, cancels=self.cancel_on_kill)
-        return start(client, request, log=self.log, sleep=guard.sleep, on_id=guard.know)
+            earlier = Earlier(
+                key=key, client=client, cancels=self.cancel_on_kill, log=self.log, sleep=guard.sleep
+            )
+            return earlier.start_one(request, on_id=guard.know)
+        return start_run(client, request, log=self.log, sleep=guard.sleep, on_id=guard.know)

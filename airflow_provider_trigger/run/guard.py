@@ -19,11 +19,10 @@ from airflow_provider_trigger.cancel.outcome import CancelOutcome, CancelResult,
 from airflow_provider_trigger.cancel.settings import TIME_LIMIT, settings_of
 from airflow_provider_trigger.cancel.threads import Threads
 from airflow_provider_trigger.defaults import BULK_FROM_AT_A_STOP
-from airflow_provider_trigger.run.batch.sending import Sending
 from airflow_provider_trigger.run.drive import StoppedError, pause
 from airflow_provider_trigger.run.request import TaskRequest
 from airflow_provider_trigger.run.search import LIST_LAG, RunFilter, Search
-from airflow_provider_trigger.run.start import find_by_key
+from airflow_provider_trigger.run.sending import Sending, find_by_key
 from airflow_provider_trigger.run.steps import Check, Steps
 
 if TYPE_CHECKING:

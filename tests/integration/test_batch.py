@@ -7,7 +7,7 @@ from run_operator import batch
 from waiting import LONG
 
 from airflow_provider_trigger._compat import AirflowException, AirflowFailException
-from airflow_provider_trigger.run.batch import sending as batch_sending
+from airflow_provider_trigger.run import sending
 from airflow_provider_trigger.testing import TriggerDevServer
 
 WAYS = pytest.mark.parametrize("deferrable", [False, True], ids=["waits", "defers"])
@@ -181,7 +181,7 @@ def test_while_the_server_does_not_show_the_ids_no_item_that_fails_starts_again(
     server, run_try, posts, monkeypatch
 ):
     for name in ("_TIME_FOR_IDS", "_FIRST_PAUSE"):  # so that it would be requested again for each
-        monkeypatch.setattr(batch_sending, name, 0.5)
+        monkeypatch.setattr(sending, name, 0.5)
     server.on_task("resize", error="boom", after=0)
     server.fail_next(3, 503, path="/api/v2/batches/")
     ended = run_try(batch(payloads=[1, 2]))

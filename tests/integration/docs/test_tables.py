@@ -34,11 +34,11 @@ from airflow_provider_trigger.run import (
     query_pace,
     request,
     search,
+    starts,
     wait,
     wait_log,
     wait_settings,
 )
-from airflow_provider_trigger.run.batch import start as batch_start
 from airflow_provider_trigger.run.identity import DagRunIdentity, TaskInstanceIdentity
 from airflow_provider_trigger.sources.run_ids import MAX_SHOWN, RunIds
 from airflow_provider_trigger.testing import TriggerDevServer
@@ -188,7 +188,7 @@ STATEMENTS: list[tuple[str, str, Callable[[], bool]]] = [
     ("run.md", "above `max_output_size`\n(1 MB)", lambda: defaults.MAX_OUTPUT_SIZE == 1024**2),
     ("run.md", "until its worker has stopped, up to 75 s", lambda: runs.TERMINATES_WITHIN == 75),
     ("many_runs.md", "more than 20 runs by\na bulk action", lambda: BULK_FROM_AT_A_STOP == 20),
-    ("many_runs.md", "up to four requests of", lambda: batch_start.REQUESTS_AT_ONCE == 4),
+    ("many_runs.md", "up to four requests of", lambda: starts.REQUESTS_AT_ONCE == 4),
     ("many_runs.md", "requests of 20 items each", lambda: batches.MAX_ITEMS_AT_ONCE == 20),
     ("cancel.md", "takes about 3 s", lambda: search.LIST_LAG == 2.5),
 ]

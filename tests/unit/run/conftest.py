@@ -30,7 +30,7 @@ def tell(log):
 @pytest.fixture
 def virtual_time(clock, monkeypatch: pytest.MonkeyPatch):
     """Let the modules that sleep themselves go by the clock, and return it."""
-    for module in ("drive", "start_again"):
+    for module in ("drive", "earlier"):
         monkeypatch.setattr(f"airflow_provider_trigger.run.{module}.time", clock)
     return clock
 
@@ -46,5 +46,5 @@ def passing_time(virtual_time, monkeypatch: pytest.MonkeyPatch) -> PassingClock:
 @pytest.fixture
 def batch_time(virtual_time, passing_time, monkeypatch: pytest.MonkeyPatch):
     """Let the modules of batches, which sleep in threads, go by the clock too, and return it."""
-    monkeypatch.setattr("airflow_provider_trigger.run.batch.sending.time", PatientClock(virtual_time))
+    monkeypatch.setattr("airflow_provider_trigger.run.sending.time", PatientClock(virtual_time))
     return virtual_time

@@ -14,12 +14,11 @@ from waiting import until
 from airflow_provider_trigger.api.errors import ResponseError, ServerError, TransportError
 from airflow_provider_trigger.api.secret_key import SecretKey
 from airflow_provider_trigger.run import guard as guard_module
-from airflow_provider_trigger.run.batch.parts import divide
-from airflow_provider_trigger.run.batch.sending import Sending
 from airflow_provider_trigger.run.drive import StoppedError
 from airflow_provider_trigger.run.guard import Guard
 from airflow_provider_trigger.run.request import TaskRequest
-from airflow_provider_trigger.run.start import start_run
+from airflow_provider_trigger.run.sending import Sending, divide
+from airflow_provider_trigger.run.starts import start_run
 from airflow_provider_trigger.run.steps import Cancel, Check
 
 REQUEST = TaskRequest(task_identifier="resize", payload=None, options={"idempotencyKey": "k"})

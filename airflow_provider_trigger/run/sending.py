@@ -1,23 +1,42 @@
-"""One request of a batch: sent in a thread, and followed until the ids of its runs are known."""
+"""One request that starts runs: a single run, or the items of a batch, as many as fit into it."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from airflow_provider_trigger.api.endpoints.batches import retrieve_batch, trigger_batch
-from airflow_provider_trigger.api.errors import NotFoundError, ResponseError, TriggerDevError
-from airflow_provider_trigger.api.http import Call
+from airflow_provider_trigger.api.deadline import Deadline
+from airflow_provider_trigger.api.endpoints.batches import (
+    MAX_BATCH_SIZE,
+    MAX_ITEMS_AT_ONCE,
+    batch_item,
+    retrieve_batch,
+    trigger_batch,
+)
+from airflow_provider_trigger.api.endpoints.runs import replay_run
+from airflow_provider_trigger.api.endpoints.tasks import NO_PAYLOAD, trigger_task
+from airflow_provider_trigger.api.errors import (
+    NotFoundError,
+    ResponseError,
+    ServerError,
+    TransportError,
+    TriggerDevError,
+    UnexpectedAnswerError,
+)
+from airflow_provider_trigger.api.http import Call, encode_json
 from airflow_provider_trigger.api.models.batches import Batch
-from airflow_provider_trigger.run.batch.parts import Part
+from airflow_provider_trigger.api.models.runs import TriggeredRun
 from airflow_provider_trigger.run.drive import Stoppable, StoppedError
-from airflow_provider_trigger.run.start import UNANSWERED
+from airflow_provider_trigger.run.request import TaskRequest
 
 if TYPE_CHECKING:
     from airflow_provider_trigger.api.client import TriggerDevClient
 
+# Long enough that a run which is only created to be found does not begin before its cancel.
+_DELAY_OF_A_LOOKUP = "1h"
+_UNANSWERED = (TransportError, ServerError, UnexpectedAnswerError)  # the server may have done it
 # How long the ids of a batch's runs are waited for, in seconds; then the request is repeated, unless the
 # server has not answered: a second request would start once more what has failed meanwhile.
 _TIME_FOR_IDS = 10.0
@@ -28,6 +47,119 @@ _TRIES = 3
 # Before the first request is sent again, as it failed in a way that may pass, in seconds.
 _PAUSE_AFTER_FAILURE = 0.5
 _UNKNOWN_CALL = (404, 405)
+
+
+# A single run
+
+
+def send_one(client: TriggerDevClient, request: TaskRequest) -> TriggeredRun:
+    """Start a run; an error says whether one may exist."""
+    try:
+        return client.call(_call(request))
+    except _UNANSWERED as error:
+        _say_that_a_run_may_exist(error, has_key=request.key is not None)
+        raise
+
+
+def _call(request: TaskRequest, **further: Any) -> Call[TriggeredRun]:
+    options = {**request.options, **further}
+    return trigger_task(request.task_identifier, payload=_payload(request), options=options)
+
+
+def _payload(request: TaskRequest) -> Any:
+    return NO_PAYLOAD if request.payload is None else request.payload
+
+
+def replay(client: TriggerDevClient, run_id: str) -> str:
+    """Start a run again, and return the id of the new one; an error says whether it may exist."""
+    try:
+        return client.call(replay_run(run_id))
+    except _UNANSWERED as error:
+        _say_that_a_run_may_exist(error, has_key=False)
+        raise
+
+
+def _say_that_a_run_may_exist(error: TriggerDevError, *, has_key: bool) -> None:
+    if isinstance(error, TransportError) and not error.was_sent:
+        return
+    if has_key:
+        error.reword(
+            f"{error}. A run may exist: a retry, or another request with its idempotency key, gets that run "
+            "and starts no other one"
+        )
+        return
+    error.may_have_effect = True
+    error.reword(
+        f"{error}. The request is not repeated, as it has no idempotency key, and a run may exist: look for "
+        "it in the dashboard before you start another one"
+    )
+
+
+def find_by_key(client: TriggerDevClient, request: TaskRequest, *, deadline: Deadline) -> str:
+    """
+    Return the id of the run of a request whose answer never came, to cancel it.
+
+    Only a request with the same key has an answer with it (measured). If the first did not arrive, this one
+    creates a run that is delayed, so that it does not begin before its cancel.
+    """
+    return client.call(_call(request, delay=_DELAY_OF_A_LOOKUP), deadline=deadline).id
+
+
+# The items of a batch
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Part:
+    """The items that one request starts."""
+
+    indexes: tuple[int, ...]
+    """In ascending order."""
+    requests: tuple[TaskRequest, ...]
+    is_alone: bool = False
+    """Whether it is one item that does not go into a batch."""
+
+    @property
+    def items(self) -> list[Any]:
+        """The items as JSON."""
+        return list(map(_item, self.requests))
+
+    def alone(self) -> list[Part]:
+        """Return its items, each for a request of its own."""
+        return [
+            Part(indexes=(index,), requests=(request,), is_alone=True)
+            for index, request in zip(self.indexes, self.requests, strict=True)
+        ]
+
+    def __str__(self) -> str:
+        first, last = self.indexes[0], self.indexes[-1]
+        return f"item {first}" if first == last else f"items {first} to {last}"
+
+
+def divide(requests: Mapping[int, TaskRequest]) -> Iterator[Part]:
+    """Divide items, by their indexes, so that each part fits into one request."""
+    indexes: list[int] = []
+    total = 0
+    for index, request in requests.items():
+        size = len(encode_json(_item(request))) + 1  # and a comma
+        if indexes and (len(indexes) == MAX_ITEMS_AT_ONCE or total + size > MAX_BATCH_SIZE):
+            yield _part(indexes, requests)
+            indexes, total = [], 0
+        if size > MAX_BATCH_SIZE:
+            yield _part([index], requests, is_alone=True)
+            continue
+        indexes.append(index)
+        total += size
+    if indexes:
+        yield _part(indexes, requests)
+
+
+def _part(indexes: Sequence[int], requests: Mapping[int, TaskRequest], *, is_alone: bool = False) -> Part:
+    made = tuple(requests[index] for index in indexes)
+    return Part(indexes=tuple(indexes), requests=made, is_alone=is_alone)
+
+
+def _item(request: TaskRequest) -> Any:
+    return batch_item(request.task_identifier, payload=_payload(request), options=request.options)
 
 
 def _now() -> float:
@@ -59,7 +191,7 @@ class Sending:
     @property
     def is_unanswered(self) -> bool:
         """Whether it may have started runs whose ids are not known."""
-        is_response = isinstance(self.error, ResponseError) and not isinstance(self.error, UNANSWERED)
+        is_response = isinstance(self.error, ResponseError) and not isinstance(self.error, _UNANSWERED)
         if is_response and not (self.was_accepted or self.was_repeated):
             return False  # it was rejected
         return self.was_sent and self.run_ids is None and not self.is_unknown

@@ -1,26 +1,37 @@
-"""One request of a batch, until the ids of its runs are known."""
+"""One request that starts runs: what it has, and until when the ids of its runs are not known."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 import requests
+from hypothesis import given
+from hypothesis import strategies as st
 
+from airflow_provider_trigger.api.deadline import Deadline
 from airflow_provider_trigger.api.errors import ResponseError, ServerError, TransportError, TriggerDevError
-from airflow_provider_trigger.run.batch.parts import divide
-from airflow_provider_trigger.run.batch.sending import Sending, send_batch
+from airflow_provider_trigger.api.http import encode_json
 from airflow_provider_trigger.run.drive import StoppedError
 from airflow_provider_trigger.run.guard import Guard
 from airflow_provider_trigger.run.request import TaskRequest
+from airflow_provider_trigger.run.sending import (
+    Part,
+    Sending,
+    divide,
+    find_by_key,
+    send_batch,
+    send_one,
+)
 
 POST, GET = "POST /api/v2/tasks/batch", "GET /api/v2/batches/"
 
 
 @pytest.fixture
 def guard(client, virtual_time, tell, monkeypatch: pytest.MonkeyPatch) -> Guard:
-    monkeypatch.setattr("airflow_provider_trigger.run.batch.sending.time", virtual_time)
+    monkeypatch.setattr("airflow_provider_trigger.run.sending.time", virtual_time)
     return Guard(client, at_once=4, cancels=True, time_limit=4.0, tell=tell)
 
 
@@ -245,3 +256,107 @@ def test_ids_are_waited_for_all_the_same(client, guard: Guard, network) -> None:
     network.before = lambda request: setattr(guard, "is_stopped", True)
     send_batch(sending, client, guard, is_first=False)
     assert len(sending.run_ids or ()) == 3
+
+
+# How items are divided into requests
+
+
+def of_sizes(*sizes: int) -> dict[int, TaskRequest]:
+    return {
+        index: TaskRequest(task_identifier="t", payload="x" * size, options={})
+        for index, size in enumerate(sizes)
+    }
+
+
+def indexes(*sizes: int) -> list[tuple[int, ...]]:
+    return [part.indexes for part in divide(of_sizes(*sizes))]
+
+
+def test_a_request_has_20_items_and_500_kb_at_most() -> None:
+    assert indexes() == []
+    assert indexes(*[1] * 20) == [tuple(range(20))]
+    assert indexes(*[1] * 41) == [tuple(range(20)), tuple(range(20, 40)), (40,)]
+    assert indexes(200_000, 200_000, 200_000, 1) == [(0, 1), (2, 3)]
+
+
+def of_size(*sizes: int) -> list[Part]:
+    """Divide items of so many bytes of JSON, each with the comma after it."""
+    [empty] = divide(of_sizes(0))
+    return list(divide(of_sizes(*(size - len(encode_json(empty.items[0])) - 1 for size in sizes))))
+
+
+@pytest.mark.parametrize(
+    ("sizes", "divided"),
+    [
+        ([250_000, 250_000], [(0, 1)]),
+        ([250_000, 250_001], [(0,), (1,)]),
+        ([250_000] * 4, [(0, 1), (2, 3)]),
+    ],
+)
+def test_a_request_is_filled_to_its_last_byte(sizes: list[int], divided: list[tuple[int, ...]]) -> None:
+    assert [part.indexes for part in of_size(*sizes)] == divided
+
+
+@pytest.mark.parametrize(("size", "is_alone"), [(500_000, False), (500_001, True)])
+def test_an_item_of_a_whole_request_is_not_too_large_yet(size: int, is_alone: bool) -> None:
+    [part] = of_size(size)
+    assert part.is_alone == is_alone
+
+
+def test_an_item_that_is_too_large_goes_alone() -> None:
+    small, large, last = divide(of_sizes(1, 500_000, 2))
+    assert [part.is_alone for part in (small, large, last)] == [False, True, False]
+    assert [part.indexes for part in (small, large, last)] == [(0,), (1,), (2,)]
+
+
+@given(st.lists(st.sampled_from([0, 10, 30_000, 240_000, 499_900, 600_000]), max_size=60))
+def test_each_item_is_in_one_part(sizes: list[int]) -> None:
+    parts = list(divide(of_sizes(*sizes)))
+    assert sorted(index for part in parts for index in part.indexes) == list(range(len(sizes)))
+    for part in parts:
+        assert len(part.items) == len(part.indexes) <= 20
+        size = len(encode_json({"items": part.items}))
+        assert part.is_alone == (size > 500_100)
+        assert not part.is_alone or len(part.items) == 1
+
+
+def test_a_part_is_named_by_its_items() -> None:
+    [part] = divide(of_sizes(1, 1, 1))
+    assert str(part) == "items 0 to 2"
+    assert str(Part(indexes=(7,), requests=(next(iter(of_sizes(1).values())),))) == "item 7"
+    assert part.items[0] == {"task": "t", "payload": "x", "options": {}}
+    [without] = divide({0: TaskRequest(task_identifier="t", payload=None, options={})})
+    assert without.items == [{"task": "t", "options": {}}]
+
+
+# A single run
+
+
+def single(**fields: Any) -> TaskRequest:
+    options = {"idempotencyKey": "k"}
+    return TaskRequest(**{"task_identifier": "resize", "payload": None, "options": options} | fields)
+
+
+def test_without_a_payload_none_is_sent(connect, answer) -> None:
+    client, wire = connect(answer(200, {"id": "run_1", "isCached": False}))
+    send_one(client, single())
+    send_one(client, single(payload=0))
+    bodies = [json.loads(sent.body) for sent in wire.sent]
+    assert [body.get("payload", "none") for body in bodies] == ["none", 0]
+
+
+def test_a_run_whose_id_is_not_known_is_found_by_its_key(server, client) -> None:
+    run = server.add_run("EXECUTING", task_identifier="resize", idempotency_key="k")
+    assert find_by_key(client, single(), deadline=Deadline()) == run.id
+
+
+def test_where_the_request_did_not_arrive_a_run_is_made_that_does_not_begin_before_its_cancel(
+    server, client, clock
+) -> None:
+    run_id = find_by_key(client, single(payload={"n": 1}), deadline=Deadline())
+    clock.sleep(60)
+    [run] = server.runs.values()
+    assert (run.id, run.status, run.payload) == (run_id, "DELAYED", {"n": 1})
+    run.cancel()
+    # The request that was late finds the canceled run, so that no other one begins.
+    assert server.trigger("resize", options={"idempotencyKey": "k"}) == (run, True)

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from airflow_provider_trigger.rules import Circumstances
-from airflow_provider_trigger.run.batch.items import ItemRules, check_items, make_requests
+from airflow_provider_trigger.run.items import ItemRules, check_items, make_requests
 from airflow_provider_trigger.run.request import TaskRequest
 
 

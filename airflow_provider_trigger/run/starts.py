@@ -1,24 +1,31 @@
-"""Start a run for each item of a batch, several requests at a time."""
+"""Start runs: one by itself, or many, several requests at a time."""
 
 from __future__ import annotations
 
+import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from functools import partial
 from queue import Empty, SimpleQueue
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
+from airflow_provider_trigger.api.endpoints.runs import retrieve_run
+from airflow_provider_trigger.api.endpoints.tasks import reset_idempotency_key
 from airflow_provider_trigger.api.errors import TriggerDevError
+from airflow_provider_trigger.api.models.runs import Run
 from airflow_provider_trigger.log import Log
-from airflow_provider_trigger.run.batch.parts import Part, divide
-from airflow_provider_trigger.run.batch.sending import Sending, send_batch
+from airflow_provider_trigger.run.checks import wait_until_terminated
 from airflow_provider_trigger.run.guard import Guard
 from airflow_provider_trigger.run.request import TaskRequest
-from airflow_provider_trigger.run.start import start_run
+from airflow_provider_trigger.run.sending import Part, Sending, divide, send_batch, send_one
 
 if TYPE_CHECKING:
     from airflow_provider_trigger.api.client import TriggerDevClient
+
+MAX_ROUNDS = 5
+"""So many runs in a row that someone else cancels right after their start are an error."""
 
 REQUESTS_AT_ONCE = 4
 """How many requests are in flight at a time, of 20 items each: 200 items take 6 s so (measured)."""
@@ -27,9 +34,67 @@ REQUESTS_AT_ONCE = 4
 _CHECK_INTERVAL = 0.2
 
 
-class BatchStart:
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Started:
+    """A run to wait for."""
+
+    run_id: str
+    run: Run | None = None
+    """As it was found, None for a new one."""
+
+
+def start_run(
+    client: TriggerDevClient,
+    request: TaskRequest,
+    *,
+    log: Log,
+    sleep: Callable[[float], None] = time.sleep,
+    on_id: Callable[[str | None], object] = lambda run_id: None,
+) -> Started:
     """
-    Start items; each has an idempotency key, so that a repeated request starts nothing twice.
+    Start a run; where its idempotency key has one already, return that.
+
+    A canceled run keeps its key (measured): it is released once the run's worker can be assumed to have
+    stopped, and a new run starts; one that has completed in spite of its cancel is returned. ``on_id`` is
+    called with each run's id as soon as it is known, and with None before another one may start. Without a
+    key, an error says whether a run may exist.
+    """
+    doubtful_id = None
+    for _ in range(MAX_ROUNDS):
+        on_id(None)
+        triggered = send_one(client, request)
+        on_id(triggered.id)
+        if not triggered.is_cached:
+            return Started(run_id=triggered.id)
+        if triggered.id != doubtful_id:
+            run = client.call(retrieve_run(triggered.id))
+            if run.is_canceled:
+                run = wait_until_terminated(client, {run.id: run}, log=log, sleep=sleep)[run.id]
+            if not run.is_final or run.is_success:
+                return take_up(run, log=log)
+            sleep(0)  # a task that was stopped meanwhile, and so canceled this run, starts no other one
+            if run.idempotency_key is None:
+                # Someone else may just have released the key, and another run has it: it is sent again.
+                doubtful_id = run.id
+                continue
+        on_id(None)
+        log.info("Run %s is %s: a new one is started in its place", run.id, run.status)
+        client.call(reset_idempotency_key(str(request.key), task_identifier=request.task_identifier))
+    raise TriggerDevError(
+        f"Trigger.dev task {request.task_identifier!r}: {MAX_ROUNDS} runs in a row were canceled right "
+        "after their start: find out who cancels them"
+    )
+
+
+def take_up(run: Run, *, log: Log) -> Started:
+    """Return a run that an earlier try, or someone with the same key, has started, and log that."""
+    log.info("Run %s was started before and is %s: no new one is started", run.id, run.status)
+    return Started(run_id=run.id, run=run)
+
+
+class Starts:
+    """
+    Starts runs by requests with keys, several at a time; a repeated request starts nothing twice.
 
     ``guard`` learns of each request before it is sent; after each ``on_ids`` is called, once it knows the
     runs' ids.
@@ -44,9 +109,16 @@ class BatchStart:
         self._on_ids = on_ids
         self._has_batches: bool | None = None
 
-    def start(self, requests: Mapping[int, TaskRequest]) -> None:
+    def know(self, run_ids: Mapping[int, str]) -> None:
+        """Take in runs that need no start, by the indexes of their items."""
+        for index, run_id in run_ids.items():
+            self._guard.run_ids[index] = run_id
+        if run_ids:
+            self._on_ids()
+
+    def start(self, requests: Mapping[int, TaskRequest]) -> dict[int, str]:
         """
-        Start items, by their indexes, or take up the runs that their keys have.
+        Start items, by their indexes, or take up the runs that their keys have; return the runs' ids.
 
         When a request fails, those before it may have started runs.
         """
@@ -70,6 +142,7 @@ class BatchStart:
                 todo = deque(_alone((sending.part, *todo)))
             else:
                 self._take(sending)
+        return {index: str(self._guard.run_ids[index]) for index in requests}
 
     def _begin(self, part: Part, done: SimpleQueue[Sending]) -> None:
         sending = Sending(part=part)

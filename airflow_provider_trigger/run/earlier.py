@@ -1,0 +1,257 @@
+"""Start runs after an earlier try of the same task, whose runs may be alive, canceled or done."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from airflow_provider_trigger.api.deadline import Deadline
+from airflow_provider_trigger.api.endpoints.realtime import snapshot_run
+from airflow_provider_trigger.api.endpoints.runs import cancel_run, retrieve_run
+from airflow_provider_trigger.api.endpoints.tasks import reset_idempotency_key
+from airflow_provider_trigger.api.errors import TriggerDevError
+from airflow_provider_trigger.api.models.runs import ListedRun, Run
+from airflow_provider_trigger.log import Log
+from airflow_provider_trigger.run.checks import (
+    are_few,
+    call_all,
+    call_each,
+    check_visible,
+    query_many,
+    wait_until_terminated,
+)
+from airflow_provider_trigger.run.identity import RunKey
+from airflow_provider_trigger.run.request import TaskRequest
+from airflow_provider_trigger.run.search import LIST_LAG, RunFilter, Search
+from airflow_provider_trigger.run.starts import MAX_ROUNDS, Started, Starts, start_run, take_up
+from airflow_provider_trigger.wording import counted, enumeration
+
+if TYPE_CHECKING:
+    from airflow_provider_trigger.api.client import TriggerDevClient
+
+# For the search for earlier runs, in seconds: the idempotency key finds most of them all the same.
+_SEARCH_TIME = 10.0
+# Before each look for a new run, in seconds; it is listed after 1 to 2 s (measured).
+_PAUSES = (1.0, 1.0, 1.0)
+_MAY_RUN = (
+    "A run %s may still be running: the list of runs %s. Check the dashboard, and cancel a run that you do "
+    "not need"
+)
+_BEFORE_A_CLEAR = "from before a clear of this task"
+_WITH_OTHER_ARGUMENTS = "of an earlier try that had other arguments"
+
+
+OnId = Callable[[str | None], object]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Earlier:
+    """
+    Starts the runs of a task instance that has had a try before.
+
+    A run that has a key of this try is found by it. One with another key is taken up for the request that it
+    is for, unless it is from before a clear: where the task was cleared while its runs were alive, and no
+    trigger was there to cancel them, these are canceled. So are runs of another Trigger.dev task, and for
+    items that this try does not have. New ones start once the workers of canceled ones have stopped.
+    """
+
+    key: RunKey
+    client: TriggerDevClient
+    cancels: bool
+    """Otherwise runs from before a clear are taken up, and a warning names what is left running."""
+    log: Log
+    sleep: Callable[[float], None]
+
+    def start_one(self, request: TaskRequest, *, on_id: OnId) -> Started:
+        """Start a run, or return the one to take up; a warning names one that may be alive all the same."""
+        taken_up, found = self._take_over([request], self._say_why, on_id=on_id)
+        if taken_up:
+            return take_up(self.client.call(retrieve_run(taken_up[0])), log=self.log)
+        started = start_run(self.client, request, log=self.log, sleep=self.sleep, on_id=on_id)
+        if self.key.cleared_after and started.run is None and not found.error:
+            self._warn_if_list_is_behind(started.run_id)
+        return started
+
+    def start_many(
+        self, starts: Starts, requests: Sequence[TaskRequest], *, replaces: bool
+    ) -> dict[str, Run]:
+        """
+        Start runs, or take up those that there are; return these as they were seen.
+
+        Without ``replaces``, runs with other keys than those of the requests are left alone.
+        """
+        taken_up: dict[int, str] = {}
+        if replaces:
+            taken_up, _ = self._take_over(requests, self._say_how_many)
+        starts.know(taken_up)
+        todo = {index: request for index, request in enumerate(requests) if index not in taken_up}
+        return self._start(starts, todo) | self._check(list(taken_up.values()))
+
+    # Runs that the keys of this try do not find
+
+    def _take_over(
+        self,
+        requests: Sequence[TaskRequest],
+        say: Callable[[Sequence[ListedRun]], None],
+        *,
+        on_id: OnId = lambda run_id: None,
+    ) -> tuple[dict[int, str], Search]:
+        """Cancel the runs of no request; return those to take up, by the index of their request."""
+        found = self._find()
+        indexes = {self.key.item_of(request.key): index for index, request in enumerate(requests)}
+        taken_up: dict[int, str] = {}
+        replaced: list[ListedRun] = []
+        for run in found.ours:
+            if not self.key.is_of_same_execution(run.idempotency_key):
+                continue  # another operator of the same task takes care of it
+            index = indexes.get(self.key.item_of(run.idempotency_key))
+            if index is not None and run.task_identifier not in ("", requests[index].task_identifier):
+                index = None
+            if index is not None and run.idempotency_key == requests[index].key:
+                on_id(run.id)
+            elif index is None or index in taken_up or self._is_to_be_cleared(run):
+                replaced.append(run)
+            else:
+                taken_up[index] = run.id
+                on_id(run.id)
+        if replaced:
+            say(replaced)
+        canceled = [run.id for run in replaced] if self.cancels else []
+        call_all(self.client, cancel_run, canceled)
+        if len(taken_up) < len(requests):
+            self._wait_for_workers([*found.stopping, *canceled])
+        return taken_up, found
+
+    def _is_to_be_cleared(self, run: ListedRun) -> bool:
+        return self.cancels and self.key.shows_clear_since(run.idempotency_key)
+
+    def _say_why(self, replaced: Sequence[ListedRun]) -> None:
+        for run in replaced:
+            why = f"an earlier try has started it, for Trigger.dev task {run.task_identifier!r}"
+            if self._is_to_be_cleared(run):
+                why = "it was started before this task was cleared"
+            if self.cancels:
+                self.log.info("Canceling run %s: %s", run.id, why)
+            else:
+                text = "Run %s is %s and not canceled (cancel_on_kill=False): %s"
+                self.log.warning(text, run.id, run.status, why)
+
+    def _say_how_many(self, replaced: Sequence[ListedRun]) -> None:
+        named = enumeration(run.id for run in replaced)
+        if self.cancels:
+            text = "Canceling %s of an earlier try, for items that this try does not have: %s"
+            self.log.info(text, counted(len(replaced), "run"), named)
+        else:
+            self.log.warning(
+                "Still running, and not canceled (cancel_on_kill=False): %s. An earlier try has started "
+                "them, for items that this try does not have",
+                named,
+            )
+
+    def _find(self) -> Search:
+        """Find what is alive, as far as the list knows; warn of others' runs, and where it may lack some."""
+        found = self._search(checks_keys=True)
+        found.run()
+        if found.error:
+            # The idempotency key finds all others.
+            which = _BEFORE_A_CLEAR if self.key.cleared_after else _WITH_OTHER_ARGUMENTS
+            within = f" within {_SEARCH_TIME:g} s" if found.error.retryable else ""
+            self.log.warning(_MAY_RUN, which, f"could not be searched{within}: {found.error}")
+        if found.others:
+            self.log.warning(
+                "Still running, and not canceled: %s. They have this task's tag, but were started before its "
+                "Dag run was cleared, by another Airflow, or as a replay. Cancel those that you do not need",
+                enumeration(found.others),
+            )
+        return found
+
+    def _search(self, *, checks_keys: bool) -> Search:
+        return Search(
+            self.client,
+            RunFilter(tags=(self.key.task_instance.tag,)).pages,
+            belongs=self.key.task_instance.has_started,
+            checks_keys=checks_keys,
+            deadline=Deadline.after(_SEARCH_TIME, now=time.monotonic()),
+        )
+
+    def _warn_if_list_is_behind(self, run_id: str) -> None:
+        """Warn if the list does not show a new run soon, as it may not have shown an earlier one either."""
+        found = self._search(checks_keys=False)
+        found.run(pauses=_PAUSES, is_enough=lambda: run_id in found.shown, sleep=self.sleep)
+        if run_id not in found.shown:
+            behind = f"is behind, and does not show run {run_id}"
+            behind = f"could not be searched: {found.error}" if found.error else behind
+            self.log.warning(_MAY_RUN, _BEFORE_A_CLEAR, behind)
+
+    # Runs that the keys of this try find
+
+    def _start(self, starts: Starts, requests: Mapping[int, TaskRequest]) -> dict[str, Run]:
+        """
+        Start runs, or take up those that the keys have; return these as they were seen.
+
+        A canceled run keeps its key (measured): it is released once the run's worker can be assumed to have
+        stopped, and a new run starts. One that failed has none (measured), so that a new run follows it.
+        """
+        todo, seen = dict(requests), dict[str, Run]()
+        for _ in range(MAX_ROUNDS):
+            started = starts.start(todo)
+            seen |= self._check(list(dict.fromkeys(started.values())))
+            dead = [one for one in started.values() if one in seen and seen[one].is_canceled]
+            seen |= self._wait_for_workers(dead)
+            todo = {index: todo[index] for index, one in started.items() if _is_canceled(seen.get(one))}
+            if not todo:
+                done = sum(run.is_success for run in seen.values())
+                self.log.info("%d of the runs have completed already, and are not started again", done)
+                return seen
+            self.log.info("Starting %s again, canceled before", counted(len(todo), "run"))
+            self.sleep(0)  # a task that was stopped meanwhile, and so canceled these, starts no other ones
+            self._release_keys(todo.values())
+        raise TriggerDevError(
+            f"{MAX_ROUNDS} times in a row runs were canceled right after their start "
+            f"({enumeration(started[index] for index in todo)}): find out who cancels them"
+        )
+
+    def _release_keys(self, requests: Collection[TaskRequest]) -> None:
+        task_identifiers = {str(request.key): request.task_identifier for request in requests}
+        call_all(
+            self.client,
+            lambda key: reset_idempotency_key(key, task_identifier=task_identifiers[key]),
+            list(task_identifiers),
+        )
+
+    def _wait_for_workers(self, run_ids: Sequence[str]) -> dict[str, Run]:
+        seen = check_visible(self.client, run_ids)
+        return wait_until_terminated(self.client, seen, log=self.log, sleep=self.sleep)
+
+    def _check(self, run_ids: Sequence[str]) -> dict[str, Run]:
+        """Check runs once; return them by run id. A few that were started a moment ago may be missing."""
+        if (shown := query_many(self.client, run_ids)) is None:
+            return check_visible(self.client, run_ids)
+        alive = [run.id for run in shown.values() if not run.is_final]
+        return shown | self._ended(alive) | self._missing([one for one in run_ids if one not in shown])
+
+    def _missing(self, run_ids: Sequence[str]) -> dict[str, Run]:
+        """Check those that a query lacks: most are new, but it can lack an old one, too (measured)."""
+        if not are_few(run_ids):
+            self.sleep(LIST_LAG)
+        shown = query_many(self.client, run_ids) or {}
+        return shown | check_visible(self.client, [one for one in run_ids if one not in shown])
+
+    def _ended(self, run_ids: Sequence[str]) -> dict[str, Run]:
+        """Return those that have ended of the runs that a query shows as alive: it loses ends (measured)."""
+        shown: dict[str, Run] = {}
+        for part in (run_ids[:1], run_ids[1:]):  # the first one shows whether realtime is on
+            replies = call_each(self.client, snapshot_run, part, patience=0)
+            runs = {one: reply for one, reply in replies.items() if isinstance(reply, Run)}
+            shown |= runs
+            if len(runs) < len(part):
+                break
+        left = [one for one in run_ids if one not in shown]
+        shown |= check_visible(self.client, left)  # this costs tokens
+        return {one: run for one, run in shown.items() if run.is_final}
+
+
+def _is_canceled(run: Run | None) -> bool:
+    return run is not None and run.is_canceled
