@@ -149,47 +149,12 @@ def retried(**fields: Any) -> Any:
     return context_of(TaskInstance(try_number=2, max_tries=0, **fields))
 
 
-def test_a_retry_starts_what_has_not_completed(connection: str, server) -> None:
-    server.on_task("resize", output="first", times=1)
-    server.on_task("resize", error="boom", times=1)
-    server.on_task("resize", output="second")
-    with pytest.raises(Exception, match="1 of 2 runs did not complete"):
-        operator(payloads=[1, 2]).execute(context_of(TaskInstance()))
-    assert sorted(operator(payloads=[1, 2]).execute(retried())) == ["first", "second"]
-    assert len(server.runs) == 3
-
-
-def test_it_cancels_what_belongs_to_no_item_any_more(connection: str, server) -> None:
-    server.on_task("resize", after=None, times=2)
-    operator(payloads=[1, 2], wait_for_completion=False).execute(context_of(TaskInstance()))
-    assert operator(payloads=[3]).execute(retried()) == [3]
-    assert [run.status for run in server.runs.values()] == ["CANCELED", "CANCELED", "COMPLETED"]
-
-
 def test_without_waiting_it_looks_for_no_other_runs(connection: str, server) -> None:
     server.on_task("resize", after=None)
     made = operator(payloads=[1], wait_for_completion=False)
     first = made.execute(context_of(TaskInstance()))
     assert made.execute(retried()) == first
     assert not any(request.path.startswith("/api/v1/runs") for request in server.requests)
-
-
-def test_a_run_from_before_a_clear_is_taken_up_where_none_is_to_be_canceled(connection: str, server) -> None:
-    server.on_task("resize", output="first", after=0.3)
-    first = operator(payloads=[1], wait_for_completion=False).execute(context_of(TaskInstance()))
-    ti = TaskInstance(try_number=2, max_tries=1)
-    assert operator(payloads=[1], cancel_on_kill=False).execute(context_of(ti)) == ["first"]
-    assert ti.pushed["run_id"] == first == list(server.runs)
-
-
-def test_a_run_that_was_canceled_is_followed_by_a_new_one(connection: str, server) -> None:
-    server.on_task("resize", after=None, times=1)
-    server.on_task("resize", output="second")
-    operator(payloads=[1], wait_for_completion=False).execute(context_of(TaskInstance()))
-    [first] = server.runs.values()
-    first.cancel()
-    until(lambda: first.status == "CANCELED", "the run is canceled")
-    assert operator(payloads=[1]).execute(retried()) == ["second"]
 
 
 def test_a_run_of_another_trigger_dev_task_is_canceled(connection: str, server) -> None:

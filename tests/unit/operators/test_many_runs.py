@@ -205,12 +205,6 @@ def test_where_no_query_works_the_log_names_the_connection(execute, server, keep
     assert f"Connection 'trigger_dev_default': {why}" in log.of("info")
 
 
-def test_outputs_above_the_limit_are_references(execute, server) -> None:
-    outputs = execute(operator(payloads=["a", "bc"], max_output_size=6))
-    first, second = server.runs
-    assert outputs == [{"run_id": first, "output_size": 3}, {"run_id": second, "output_size": 4}]
-
-
 def test_with_fail_on_never_it_returns_what_there_is(execute, server) -> None:
     server.on_task("resize", error="boom", times=1)
     assert execute(operator(payloads=[1, 2], fail_on="never")) == [None, 2]

@@ -117,11 +117,6 @@ def test_an_output_that_is_not_json_is_an_error_that_says_so(
         made.execute_complete(context_of(TaskInstance()), ended(run))
 
 
-def test_an_output_behind_a_url_is_fetched(execute, server) -> None:
-    server.on_task("resize", output={"a": "b"}, output_by_url=True)
-    assert execute(operator()) == {"a": "b"}
-
-
 def test_without_waiting_the_run_id_is_returned_and_the_run_goes_on(execute, server, run_of, sent) -> None:
     server.on_task("resize", after=None)
     made = operator(wait_for_completion=False, deferrable=True)

@@ -295,51 +295,12 @@ def context() -> Callable[..., Any]:
     return lambda **ti: context_of(TaskInstance(**ti))
 
 
-def test_a_retry_takes_up_the_run_that_is_alive(connection: str, server, context) -> None:
-    server.on_task("resize", output="done", after=0.3)
-    tried(server, context())
-    assert operator().execute(context(try_number=2)) == "done"
-    assert len(server.runs) == 1
-
-
 def test_a_retry_returns_the_output_of_the_run_that_completed(connection: str, server, context, sent) -> None:
     server.on_task("resize", output="done", start_after=0, after=0)
     tried(server, context())
     assert operator().execute(context(try_number=2)) == "done"
     assert len(server.runs) == 1
     assert sent()[-2:] == ["trigger", "retrieve"]
-
-
-def test_a_retry_after_a_cancel_starts_a_new_run(connection: str, server, context) -> None:
-    server.on_task("resize", after=None, times=1)
-    server.on_task("resize", output="second")
-    tried(server, context()).cancel()
-    assert operator().execute(context(try_number=2)) == "second"
-    assert len(server.runs) == 2
-
-
-def test_a_cleared_task_starts_a_new_run(connection: str, server, context) -> None:
-    server.on_task("resize", output="first", times=1)
-    server.on_task("resize", output="second")
-    assert operator().execute(context()) == "first"
-    assert operator().execute(context(try_number=2, max_tries=1)) == "second"
-
-
-def test_the_try_after_a_clear_cancels_the_run_from_before(connection: str, server, context) -> None:
-    server.on_task("resize", after=None, times=1)
-    server.on_task("resize", output="second")
-    first = tried(server, context())
-    assert operator().execute(context(try_number=2, max_tries=1)) == "second"
-    assert first.status == "CANCELED"
-
-
-def test_the_try_after_a_clear_takes_up_the_run_from_before_if_it_is_not_to_be_canceled(
-    connection: str, server, context
-) -> None:
-    server.on_task("resize", output="first", after=1.5)
-    tried(server, context())
-    assert operator(cancel_on_kill=False).execute(context(try_number=2, max_tries=1)) == "first"
-    assert len(server.runs) == 1
 
 
 @pytest.mark.parametrize("arguments", [{"idempotency_key": "mine"}, {"wait_for_completion": False}])
@@ -350,36 +311,11 @@ def test_where_a_run_is_not_this_task_instances_alone_none_from_before_is_looked
     assert "list" not in sent()
 
 
-@pytest.mark.parametrize(
-    ("retries", "max_tries", "cleared_after"), [(0, 3, 0), (2, 3, 1), (3, 3, 0), (0, 1, 1)]
-)
-def test_its_key_holds_the_try_after_which_its_task_was_cleared(
-    retries: int, max_tries: int, cleared_after: int, connection: str, server, context, run_of
-) -> None:
-    # Airflow sets max_tries to the tries so far and the retries when a task is cleared.
-    made = operator(retries=retries, wait_for_completion=False)
-    made.execute(context(try_number=2, max_tries=max_tries))
-    assert run_of().idempotency_key.endswith(f"-{max_tries}-{cleared_after}")
-
-
 def test_executed_by_hand_it_has_the_retries_of_the_task(connection: str, server, context, run_of) -> None:
     given = context(task_id="outer", try_number=2, max_tries=1)
     given["task"] = SimpleNamespace(retries=1)
     operator(wait_for_completion=False).execute(given)
     assert run_of().idempotency_key.endswith("-1-0")
-
-
-def test_each_operator_that_is_executed_by_hand_in_a_task_has_a_run(connection: str, server, context) -> None:
-    server.on_task("resize", output=lambda payload: payload * 2)
-
-    def outputs(try_number: int) -> list[Any]:
-        given = context(task_id="outer", try_number=try_number, max_tries=2)
-        given["task"] = SimpleNamespace(retries=2)
-        made = [operator(task_id=task_id, payload=payload) for payload, task_id in enumerate("aab", start=1)]
-        return [one.execute(given) for one in [*made, made[-1]]]
-
-    assert outputs(1) == outputs(2) == [2, 4, 6, 6]
-    assert len(server.runs) == 4
 
 
 @pytest.mark.parametrize("task_id", ["outer", "a"])  # one is that of the task which executes them
@@ -428,17 +364,6 @@ def test_a_copy_of_the_task_itself_is_not_executed_by_hand(connection: str, serv
     assert run.idempotency_key == str(own)
 
 
-def test_a_retry_that_executes_only_one_of_its_operators_takes_up_that_ones_run(
-    connection: str, server, context
-) -> None:
-    server.on_task("resize", output=lambda payload: payload)
-    first, second = operator(task_id="a", payload=1), operator(task_id="b", payload=2)
-    given = context(task_id="outer")
-    assert [first.execute(given), second.execute(given)] == [1, 2]
-    assert second.execute(context(task_id="outer", try_number=2)) == 2
-    assert len(server.runs) == 2
-
-
 def test_stopped_while_a_retry_waits_for_the_worker_of_a_canceled_run_it_starts_no_other_one(
     connection: str, server, context, in_signal_handler
 ) -> None:
@@ -455,12 +380,6 @@ def test_stopped_while_a_retry_waits_for_the_worker_of_a_canceled_run_it_starts_
 def test_a_first_try_looks_for_nothing(connection: str, server, context, sent) -> None:
     operator(wait_for_completion=True).execute(context())
     assert "list" not in sent()
-
-
-def test_dag_runs_that_differ_in_their_start_only_have_runs_of_their_own(connection: str, server) -> None:
-    for start in (0, 1):
-        operator(wait_for_completion=False).execute(context_of(TaskInstance(), start=start))
-    assert len(server.runs) == 2
 
 
 def test_a_delay_that_has_passed_since_the_first_try_is_no_error(connection: str, context, body) -> None:

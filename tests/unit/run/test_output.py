@@ -39,49 +39,6 @@ def completed(server, client):
     return complete
 
 
-@pytest.mark.parametrize("output", [None, False, 0, [], {}, "text", '{"no": "JSON"}', {"a": [1.5, None]}])
-def test_an_output_is_returned_as_it_is(completed, client, network, log, output) -> None:
-    run = completed(output)
-    assert output_of(run, client, log=log) == output
-    assert (len(network.requests), log.lines) == (1, [])
-
-
-def test_a_run_without_output_gives_none_and_says_what_it_can_mean(completed, client, log) -> None:
-    run = completed(UNSET)
-    assert output_of(run, client, log=log) is None
-    assert log.leveled == [
-        (
-            "info",
-            f"Run {run.id} has no output: its task returned nothing, or the output was too large for a "
-            "server that has no object store",
-        )
-    ]
-
-
-def test_so_does_a_large_one_on_a_server_without_an_object_store(server, completed, client, log) -> None:
-    server.object_store = False
-    assert output_of(completed(LARGE), client, log=log) is None
-    assert len(log.lines) == 1
-
-
-@pytest.mark.parametrize("output", [LARGE, "x" * 200_000, [1] * 100_000])
-def test_a_large_output_is_fetched_and_unwrapped(completed, client, network, log, output) -> None:
-    run = completed(output)
-    assert not run.has_output
-    assert output_of(run, client, log=log) == output
-    assert [request.split("/")[1] for request in network.requests] == ["api", "packets"]
-    assert log.lines == []
-
-
-def test_the_key_is_not_sent_to_the_object_store(connect, network, server, log) -> None:
-    client, wire = connect(network)
-    run = server.add_run("COMPLETED")
-    run.output = LARGE
-    output_of(client.call(retrieve_run(run.id)), client, log=log)
-    authorized = ["Authorization" in sent.headers for sent in wire.sent]
-    assert authorized == [True, False]
-
-
 def test_an_object_store_that_rejects_the_url_is_an_error(completed, client, network, log, answer) -> None:
     run = completed(LARGE)
     network.fault("/packets/", answer(403, b"<Error/>"), times=1000)
@@ -126,22 +83,6 @@ def keep(server, client, log) -> Callable[..., tuple[Outputs, list[str]]]:
         return outputs, [run.id for run in runs]
 
     return act
-
-
-def test_each_output_is_kept_with_its_size(keep, network) -> None:
-    outputs, ids = keep(1, None, "abc", {"a": ["é"]})
-    assert outputs.values == dict(zip(ids, [1, None, "abc", {"a": ["é"]}], strict=True))
-    assert list(outputs.sizes.values()) == [1, 4, 5, 12]
-    assert (outputs.total, outputs.are_too_large, outputs.missing) == (22, False, [])
-    assert len(network.requests) == 4
-
-
-def test_a_run_without_output_is_named(keep, log) -> None:
-    outputs, ids = keep(1, UNSET, UNSET)
-    assert (outputs.missing, list(outputs.sizes)) == (ids[1:], ids[:1])
-    [line] = log.of("info")
-    assert line.startswith("2 runs without an output: the task returned nothing, or the output was too large")
-    assert line.endswith(", ".join(ids[1:]))
 
 
 def test_an_older_answer_is_not_a_run_without_output(client, server, network, answer, log) -> None:
@@ -241,11 +182,6 @@ def test_outputs_come_in_the_order_of_the_runs(add, fetch, log, network) -> None
     assert fetch(*[add(output) for output in outputs]) == outputs
     assert log.lines == []
     assert len(network.sent("GET /api/v3/")) == len(outputs)
-
-
-def test_without_runs_nothing_is_requested(fetch, network) -> None:
-    assert fetch() == []
-    assert network.requests == []
 
 
 @pytest.mark.parametrize(("max_size", "fits"), [(9, True), (8, False), (0, False)])
