@@ -105,7 +105,7 @@ def test_equal_items_have_keys_of_their_own(fields: dict[str, Any], tries: str, 
 def test_executions_by_hand_have_keys_by_task_id_and_content_and_are_counted(keys_of) -> None:
     task = SimpleNamespace(retries=1)
     context = context_of(TaskInstance("outer", max_tries=1, task=task), task=task)
-    operators = [operator_in_worker(payload=payload) for payload in (1, 1, 2)]
+    operators: list[Any] = [operator_in_worker(payload=payload) for payload in (1, 1, 2)]
     operators += [operator_in_worker(payload=1, task_id="outer"), batch_in_worker(payloads=[1, 1])]
     start = f"airflow-{DAG_RUN}-de130b16adcdcb05c3108680"
     single = ["0d3b160a646f3ebbf9e58ce8", "0e9917e3cbe3fe5719888763", "35f77644870c6f50045c0ba5"]
