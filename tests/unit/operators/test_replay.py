@@ -8,7 +8,6 @@ import pytest
 from fake_airflow import TaskInstance, context_of
 
 from airflow_provider_trigger._compat import AirflowException, AirflowFailException, BaseOperator
-from airflow_provider_trigger.api.errors import TriggerDevError
 from airflow_provider_trigger.operators.replay import ReplayTriggerRunOperator
 
 try:
@@ -66,20 +65,6 @@ def test_anything_but_one_run_id_fails_the_task_for_good(rendered, connection: s
     with pytest.raises(AirflowFailException, match=r"ReplayTriggerRunOperator 'again': .*run_id"):
         made.execute(context)
     assert server.requests == []
-
-
-def test_after_a_lost_answer_the_error_says_that_a_run_may_exist(
-    original, connection: str, server, context, sent
-) -> None:
-    server.disconnect_next(after_handling=True)
-    with pytest.raises(AirflowFailException, match="a run may exist"):
-        operator(original.id).execute(context)
-    assert sent() == ["replay"]
-
-
-def test_an_unknown_run_is_named(connection: str, context) -> None:
-    with pytest.raises(TriggerDevError, match="run_unknown"):
-        operator("run_unknown").execute(context)
 
 
 def test_stopped_it_cancels_the_new_run_only(

@@ -7,12 +7,11 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-import requests
 from hypothesis import given
 from hypothesis import strategies as st
 
 from airflow_provider_trigger.api.deadline import Deadline
-from airflow_provider_trigger.api.errors import ResponseError, ServerError, TransportError, TriggerDevError
+from airflow_provider_trigger.api.errors import ResponseError, TransportError, TriggerDevError
 from airflow_provider_trigger.api.http import encode_json
 from airflow_provider_trigger.run.drive import StoppedError
 from airflow_provider_trigger.run.guard import Guard
@@ -57,31 +56,6 @@ def send(client, guard: Guard) -> Callable[..., Sending]:
     return act
 
 
-def test_at_first_nothing_was_sent() -> None:
-    sending = new_sending()
-    assert (sending.was_sent, sending.run_ids, sending.is_done, sending.error) == (False, None, False, None)
-    assert not sending.is_unanswered
-    sending.was_sent = True
-    assert sending.is_unanswered
-
-
-@pytest.mark.parametrize("is_first", [True, False])
-def test_the_ids_are_those_of_the_items_in_their_order(is_first: bool, send, server, network) -> None:
-    sending = send(is_first=is_first)
-    assert [server.runs[run_id].payload for run_id in sending.run_ids] == [0, 1, 2]
-    assert not sending.is_unanswered
-    assert [request.partition(" ")[0] for request in network.requests] == ["POST", "GET"]
-
-
-@pytest.mark.parametrize("is_first", [True, False])
-def test_a_lost_answer_is_repeated_and_starts_nothing_twice(
-    is_first: bool, send, server, network, lost: requests.ConnectionError
-) -> None:
-    network.fault(POST, lost, times=2, arrives=True)
-    assert len(send(is_first=is_first).run_ids) == len(server.runs) == 3
-    assert len(network.sent(POST)) == 3
-
-
 def test_ids_that_are_not_shown_yet_are_waited_for(send, network, answer, clock) -> None:
     body = {"id": "batch_1", "status": "PENDING", "runCount": 3, "runs": ["run_1"]}
     network.fault(GET, answer(404, {"error": "Not found"}, {"x-should-retry": "true"}), times=4)
@@ -120,17 +94,6 @@ def test_a_check_for_them_without_an_answer_leaves_time_for_another(
     assert len(network.sent(POST)) == 1
     assert 120 <= clock.now - 1000 <= 126
     assert len(network.sent(GET)) >= 20
-
-
-@pytest.mark.parametrize("status", [404, 503])
-def test_checks_for_them_that_fail_for_long_start_no_item_again_that_has_failed_meanwhile(
-    status: int, send, server, network, answer, clock
-) -> None:
-    network.fault(GET, answer(status, {"error": "Not found"}), times=60)
-    server.on_task("resize", error="boom", after=0.2)
-    assert send().run_ids == tuple(server.runs)
-    assert (len(network.sent(POST)), len(server.runs)) == (1, 3)
-    assert clock.now > 1030
 
 
 def test_a_wait_for_the_rate_limit_takes_nothing_of_their_time(send, network, answer, clock) -> None:
@@ -207,28 +170,6 @@ def test_a_request_that_is_rejected_after_a_lost_answer_may_have_started_runs(
     assert (sending.is_unanswered, len(server.runs)) == (True, 3)
 
 
-@pytest.mark.parametrize("is_first", [True, False])
-def test_a_rejected_request_has_started_nothing(is_first: bool, client, guard, network, answer) -> None:
-    sending = new_sending()
-    network.fault(POST, answer(422, {"error": "No"}))
-    with pytest.raises(ResponseError, match="422") as raised:
-        send_batch(sending, client, guard, is_first=is_first)
-    sending.error = raised.value
-    assert not sending.is_unanswered
-
-
-@pytest.mark.parametrize("kind", [TransportError, ServerError])
-def test_a_request_whose_answer_is_lost_for_good_may_have_started_runs(
-    kind: type[TriggerDevError], client, guard, network, lost, answer
-) -> None:
-    sending = new_sending()
-    network.fault(POST, lost if kind is TransportError else answer(503, {}), times=1000)
-    with pytest.raises(kind) as raised:
-        send_batch(sending, client, guard, is_first=True)
-    sending.error = raised.value
-    assert sending.is_unanswered
-
-
 # A task that was stopped
 
 
@@ -301,12 +242,6 @@ def test_a_request_is_filled_to_its_last_byte(sizes: list[int], divided: list[tu
 def test_an_item_of_a_whole_request_is_not_too_large_yet(size: int, is_alone: bool) -> None:
     [part] = of_size(size)
     assert part.is_alone == is_alone
-
-
-def test_an_item_that_is_too_large_goes_alone() -> None:
-    small, large, last = divide(of_sizes(1, 500_000, 2))
-    assert [part.is_alone for part in (small, large, last)] == [False, True, False]
-    assert [part.indexes for part in (small, large, last)] == [(0,), (1,), (2,)]
 
 
 @given(st.lists(st.sampled_from([0, 10, 30_000, 240_000, 499_900, 600_000]), max_size=60))
