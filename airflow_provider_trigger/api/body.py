@@ -28,9 +28,6 @@ class Body:
         self._received = bytearray()
         self._check(self._announced or 0)
 
-    def __bool__(self) -> bool:
-        return bool(self._received)
-
     def add(self, piece: bytes) -> None:
         """Add what has arrived."""
         self._received += piece

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import gzip
-import tracemalloc
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from urllib.parse import quote
 
@@ -47,32 +44,3 @@ def key_in() -> Callable[..., list[str]]:
         return [text for text in texts_of(error, set()) if any(spelling in text for spelling in spellings)]
 
     return find
-
-
-@pytest.fixture(scope="session")
-def make_bomb() -> Callable[[int], tuple[bytes, dict[str, str]]]:
-    """Make a small body that decompresses to 64 MB after so many times, and its headers."""
-
-    def make(encodings: int) -> tuple[bytes, dict[str, str]]:
-        bomb = bytes(64 * 1024 * 1024)
-        for _ in range(encodings):
-            bomb = gzip.compress(bomb)
-        return bomb, {"content-encoding": ", ".join(["gzip"] * encodings)}
-
-    return make
-
-
-@pytest.fixture(scope="session")
-def using_at_most() -> Callable[[int], AbstractContextManager[None]]:
-    """Return a context in which no more memory may be allocated, in bytes."""
-
-    @contextmanager
-    def using(size: int) -> Iterator[None]:
-        tracemalloc.start()
-        try:
-            yield
-            assert tracemalloc.get_traced_memory()[1] < size
-        finally:
-            tracemalloc.stop()
-
-    return using

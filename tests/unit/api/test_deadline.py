@@ -17,19 +17,10 @@ def test_the_time_left_shrinks_to_nothing(now: float, remaining: float) -> None:
     assert Deadline.after(10, now=100.0).remaining(now) == remaining
 
 
-def test_a_limit_of_nothing_has_passed_from_the_start() -> None:
-    assert Deadline.after(0, now=100.0).remaining(100.0) == 0
-
-
 def test_the_first_part_is_a_share_of_what_is_left() -> None:
     deadline = Deadline.after(10, now=100.0)
     assert deadline.before(0.25, now=102.0) == Deadline(104.0)
     assert deadline.before(1, now=102.0) == deadline
-
-
-def test_the_first_part_of_no_time_ends_now() -> None:
-    assert Deadline.after(10, now=100.0).before(0.5, now=150.0) == Deadline(150.0)
-
-
-def test_the_first_part_of_endless_time_is_endless() -> None:
+    assert deadline.before(0.5, now=150.0) == Deadline(150.0)
+    assert Deadline.after(0, now=100.0).remaining(100.0) == 0
     assert NEVER.before(0, now=100.0) == NEVER

@@ -19,8 +19,10 @@ from fake_clock import Clock
 
 from airflow_provider_trigger.api import errors, server_advice
 from airflow_provider_trigger.api.deadline import NEVER, Deadline
+from airflow_provider_trigger.api.endpoints.outputs import fetch_output
 from airflow_provider_trigger.api.endpoints.query import QUERY_TIMEOUT, query_descendants, query_runs
-from airflow_provider_trigger.api.endpoints.runs import cancel_run, list_newest_runs, retrieve_run
+from airflow_provider_trigger.api.endpoints.realtime import snapshot_run
+from airflow_provider_trigger.api.endpoints.runs import cancel_run, retrieve_run
 from airflow_provider_trigger.api.exchange import TURN_INTERVAL, Exchange, Reply, Send, Step, Steps, Wait
 from airflow_provider_trigger.api.http import Call, Request, Response
 from airflow_provider_trigger.api.masking import Masking
@@ -32,6 +34,8 @@ T = TypeVar("T")
 KEY = "tr_prod_marker/of+the=test"
 RUN = {"id": "run_1", "status": "QUEUED"}
 CHECK = retrieve_run("run_1")
+SNAPSHOT = snapshot_run("run_1")
+FETCH = fetch_output("https://store.test/packets/1.json?X-Amz-Signature=s")
 ONCE: Call[None] = Call(
     request=Request(method="POST", path="/api/v1/tasks/t/trigger", repeatable=False),
     read=cancel_run("run_1").read,
@@ -166,19 +170,7 @@ def test_a_call_that_succeeds_is_one_request(driver: Driver, run: Response) -> N
 
 @pytest.mark.parametrize(
     ("time_limit", "timeout"),
-    [
-        (None, 30),
-        (300, 30),
-        (90, 30),
-        (89.25, 29.75),
-        (30, 10),
-        (3, 1),
-        (2.5, 1),
-        (2, 1),
-        (1.5, 1),
-        (1, 1),
-        (0.5, 0.5),
-    ],
+    [(None, 30), (90, 30), (89.25, 29.75), (30, 10), (3, 1), (2.5, 1), (1, 1), (0.5, 0.5)],
 )
 def test_the_first_request_takes_a_third_of_the_time_left_or_a_second_as_long_as_there_is_one(
     driver: Driver, run: Response, time_limit: float | None, timeout: float
@@ -197,12 +189,6 @@ def test_a_retry_takes_no_more_than_half_of_the_time_left(
     assert driver.sent[1].timeout == pytest.approx(timeout)
 
 
-def test_no_request_takes_longer_than_a_short_timeout(clock, run: Response) -> None:
-    driver = Driver(clock, timeout=0.5)
-    driver.make(CHECK, run, deadline=Deadline.after(10, now=clock.now))
-    assert driver.sent[0].timeout == 0.5
-
-
 @pytest.mark.parametrize(("timeout", "of_query"), [(30.0, QUERY_TIMEOUT), (2.0, 2.0)])
 @pytest.mark.parametrize("query", [query_runs, query_descendants])
 def test_a_query_takes_little_time(clock, response, query, timeout: float, of_query: float) -> None:
@@ -215,23 +201,55 @@ def test_a_query_takes_little_time(clock, response, query, timeout: float, of_qu
 
 
 def test_a_server_that_recovers_is_waited_for(driver: Driver, response, run: Response) -> None:
-    assert driver.make(CHECK, response(500, {"error": "no"}), lost(), lost(), run).status == "QUEUED"
-    assert len(driver.sent) == 4
-    assert driver.waits == [Wait(0.5, for_turn=False), Wait(1, for_turn=False), Wait(2, for_turn=False)]
+    busy = response(503, {"error": "busy"}, {"retry-after": "17"})
+    assert driver.make(CHECK, response(500, {"error": "no"}), lost(), lost(), busy, run).status == "QUEUED"
+    assert len(driver.sent) == 5
+    assert driver.waits == [Wait(seconds, for_turn=False) for seconds in (0.5, 1, 2, 17)]
 
 
-@pytest.mark.parametrize(("number", "wait"), [(0.0, 0.25), (0.5, 0.375), (1.0, 0.5)])
-def test_waits_are_random(
-    driver: Driver, jitter: SimpleNamespace, run: Response, number: float, wait: float
+BROKEN, LATE = (500, {"error": "broken"}), (503, {"error": "busy"}, {"retry-after": "25"})
+PAGE = (404, b"<html>")
+
+
+@pytest.mark.parametrize(
+    ("call", "reply", "options", "sent"),
+    [
+        (CHECK, (403, {"error": "no"}), {}, 1),
+        (CHECK, errors.TLSError("not accepted", retryable=False), {}, 1),
+        (CHECK, (404, {"error": "Not found"}, {"x-should-retry": "true"}), {}, 4),
+        (CHECK, BROKEN, {}, 6),
+        (CHECK, PAGE, {}, 1),
+        (ONCE, BROKEN, {}, 1),
+        (CHECK, LATE, {"patience": 0.0}, 1),
+        (CHECK, LATE, {"patience": 49.9}, 2),
+        (CHECK, LATE, {"patience": 50.0}, 3),
+        (CHECK, LATE, {}, 5),  # within the 120 s that are the default here
+        (CHECK, LATE, {"deadline": Deadline(1000.0 + 25)}, 1),
+        (CHECK, LATE, {"deadline": Deadline(1000.0 + 25.5)}, 2),
+        (CHECK, LATE, {"patience": math.inf, "deadline": Deadline(1000.0 + 600)}, 24),
+    ],
+)
+def test_how_often_a_call_is_sent_and_what_it_ends_with(
+    driver: Driver, response, call: Call[Any], reply, options: dict[str, Any], sent: int
 ) -> None:
-    jitter.random = lambda: number
-    driver.make(CHECK, lost(), run)
-    assert driver.retry_waits == [wait]
+    answered = response(*reply) if isinstance(reply, tuple) else reply
+    error = driver.fail(call, answered, **options)
+    assert len(driver.sent) == error.tries == sent
+    assert error is answered or getattr(error, "status", None) == reply[0]
+    assert error.run_id == call.request.run_id
 
 
-def test_the_time_that_the_server_gives_is_waited(driver: Driver, response, run: Response) -> None:
-    driver.make(CHECK, response(503, {"error": "busy"}, {"retry-after": "17"}), run)
-    assert driver.retry_waits == [17]
+def test_once_the_server_has_worked_a_page_in_front_of_it_is_repeated_until_it_is_gone(
+    driver: Driver, response, run: Response
+) -> None:
+    driver.let_work()
+    assert driver.make(CHECK, *[response(*PAGE)] * 9, run, patience=math.inf).id == "run_1"
+    assert len(driver.sent) == 10
+
+
+def test_a_call_that_was_rejected_with_429_is_repeated_whatever_it_is(driver: Driver, response) -> None:
+    driver.make(ONCE, response(429, {"error": "no"}), response(200, {"id": "run_1"}))
+    assert len(driver.sent) == 2
 
 
 def test_a_date_that_the_server_gives_is_compared_with_the_wall_clock(
@@ -240,27 +258,6 @@ def test_a_date_that_the_server_gives_is_compared_with_the_wall_clock(
     date = "Wed, 25 Nov 2026 09:46:47 GMT"  # 7 s after the clock's time
     driver.make(CHECK, response(503, b"", {"retry-after": date}), run)
     assert driver.retry_waits == [7]
-
-
-def test_what_is_not_worth_repeating_fails_at_once(driver: Driver, response) -> None:
-    error = driver.fail(CHECK, response(403, {"error": "no"}, {"x-request-id": "req_7"}))
-    assert type(error) is errors.PermissionDeniedError
-    assert str(error) == "GET /api/v3/runs/run_1 answered 403: no (request req_7)"
-    assert (len(driver.sent), driver.waits) == (1, [])
-
-
-def test_an_error_that_came_instead_of_a_response_is_raised_itself(driver: Driver) -> None:
-    failure = errors.TLSError("not accepted", retryable=False)
-    assert driver.fail(CHECK, failure) is failure
-    assert len(driver.sent) == 1
-
-
-@pytest.mark.parametrize(("call", "run_id"), [(CHECK, "run_1"), (list_newest_runs(), None)])
-def test_an_error_has_the_run_that_the_call_is_about(
-    driver: Driver, busy: Response, call: Call[Any], run_id: str | None
-) -> None:
-    for reply in (lost(), busy):
-        assert driver.fail(call, reply, patience=0.0).run_id == run_id
 
 
 def test_a_wait_before_another_try_says_what_the_last_one_ended_with(
@@ -273,64 +270,17 @@ def test_a_wait_before_another_try_says_what_the_last_one_ended_with(
     assert [wait.error for wait in driver.waits if wait.for_turn] == [None]
 
 
-def test_tries_are_bounded_and_the_last_error_is_raised(driver: Driver, response) -> None:
-    replies = [response(500, {"error": f"try {number}"}) for number in range(1, 99)]
-    error = driver.fail(CHECK, *replies)
-    assert "try 6" in str(error)
-    assert len(driver.sent) == error.tries == 6
-
-
-def test_failures_that_only_time_bounds_do_not_use_up_the_tries_of_others(driver: Driver, response) -> None:
-    broken = response(500, {"error": "broken"})
-    error = driver.fail(CHECK, *[lost()] * 5, broken, lost(), *[broken] * 99, patience=math.inf)
-    assert "broken" in str(error)
-    assert len(driver.sent) == 5 + 1 + 1 + 5
-
-
-def test_a_run_with_a_should_retry_of_the_server_is_not_found_after_four_tries(
-    driver: Driver, response
+@pytest.mark.parametrize("patience", [0.0, 120.0])
+def test_a_rejected_key_costs_one_request_more_until_an_answer_shows_that_it_works(
+    driver: Driver, response, run: Response, patience: float
 ) -> None:
-    not_found = response(404, {"error": "Not found"}, {"x-should-retry": "true"})
-    assert type(driver.fail(CHECK, not_found)) is errors.NotFoundError
-    assert len(driver.sent) == 4
-
-
-def test_a_call_that_must_not_be_sent_twice_is_not(driver: Driver, busy: Response) -> None:
-    assert type(driver.fail(ONCE, busy)) is errors.ServerError
-    assert len(driver.sent) == 1
-
-
-def test_a_call_that_was_rejected_with_429_is_repeated_whatever_it_is(driver: Driver, response) -> None:
-    driver.make(ONCE, response(429, {"error": "no"}), response(200, {"id": "run_1"}))
-    assert len(driver.sent) == 2
-
-
-def test_a_401_is_tried_once_more(driver: Driver, response, run: Response) -> None:
-    rejected = response(401, {"error": "Invalid API key"})
-    assert driver.make(CHECK, rejected, run).id == "run_1"
-    assert len(driver.sent) == 2
-    assert type(driver.fail(CHECK, rejected)) is errors.AuthenticationError
-    assert len(driver.sent) == 4
-
-
-def test_a_rejected_key_costs_one_request_more(driver: Driver, response, run: Response) -> None:
-    """It is known then, until an answer shows that it works."""
     rejected = response(401, {"error": "Invalid API key"})
     for _ in range(5):
-        assert type(driver.fail(CHECK, rejected)) is errors.AuthenticationError
-    assert len(driver.sent) == 6
+        assert type(driver.fail(CHECK, rejected, patience=patience)) is errors.AuthenticationError
+    assert (len(driver.sent), len(driver.waits)) == (6, 1)
     driver.make(CHECK, run)
-    driver.make(CHECK, rejected, run)
-    assert len(driver.sent) == 9
-
-
-def test_other_failures_do_not_use_up_the_second_try_of_a_401(
-    driver: Driver, response, run: Response
-) -> None:
-    rejected, broken = response(401, {"error": "from a gateway"}), response(500, {"error": "broken"})
-    assert driver.make(CHECK, broken, lost(), broken, rejected, run).id == "run_1"
-    assert type(driver.fail(CHECK, rejected, broken, rejected)) is errors.AuthenticationError
-    assert len(driver.sent) == 5 + 3
+    assert driver.make(CHECK, rejected, run, patience=patience).id == "run_1"
+    assert (len(driver.sent), len(driver.waits)) == (9, 2)
 
 
 def test_calls_that_were_rejected_at_a_time_cost_one_request_more(driver: Driver, response) -> None:
@@ -350,30 +300,21 @@ def test_calls_that_were_rejected_at_a_time_cost_one_request_more(driver: Driver
             next(steps)
 
 
-@pytest.mark.parametrize(("answered_after", "waited"), [(0.7, 0.7), (0.2, 0.5), (99.0, 1.0)])
-def test_a_401_is_tried_again_when_the_requests_in_flight_are_answered_or_after_a_second(
-    driver: Driver, response, run: Response, answered_after: float, waited: float
+def test_a_401_is_tried_again_when_the_requests_in_flight_are_answered(
+    driver: Driver, response, run: Response
 ) -> None:
     """Their answers show whether the key is rejected, or a gateway rejected one request."""
     others = [driver.exchange.steps(CHECK) for _ in range(2)]
-    for other in others:
-        assert isinstance(next(other), Send)
     steps = driver.exchange.steps(CHECK)
+    for started in (*others, steps):
+        assert isinstance(next(started), Send)
+    assert isinstance(steps.send(response(401, {"error": "from a gateway"})), Wait)
+    driver.clock.now += 0.7
+    assert next(steps) == Wait(TURN_INTERVAL, for_turn=True)
+    for other in others:
+        with pytest.raises(StopIteration):
+            other.send(run)
     assert isinstance(next(steps), Send)
-    rejected_at = driver.clock.now
-    step = steps.send(response(401, {"error": "from a gateway"}))
-    while isinstance(step, Wait):
-        driver.clock.now += step.seconds
-        if others and driver.clock.now - rejected_at >= answered_after - 0.001:
-            for other in others:
-                with pytest.raises(StopIteration):
-                    other.send(run)
-            others = []
-        step = next(steps)
-    assert driver.clock.now - rejected_at == pytest.approx(waited, abs=0.11)
-    with pytest.raises(StopIteration) as end:
-        steps.send(run)
-    assert end.value.value.id == "run_1"
 
 
 @pytest.mark.parametrize(("later", "is_sent"), [(0.5, False), (0.999, False), (1.0, True)])
@@ -399,71 +340,7 @@ def test_a_request_that_was_sent_after_a_401_does_not_hold_up_the_next_try(drive
     assert isinstance(next(steps), Send)
 
 
-def test_once_the_key_is_rejected_for_certain_a_401_ends_a_call_at_once(
-    driver: Driver, response, run: Response
-) -> None:
-    rejected = response(401, {"error": "Invalid API key"})
-    driver.fail(CHECK, rejected)
-    driver.waits.clear()
-    assert type(driver.fail(CHECK, rejected)) is errors.AuthenticationError
-    assert driver.waits == []
-    driver.make(CHECK, run)
-    driver.fail(CHECK, rejected)
-    assert len(driver.waits) == 1
-
-
-@pytest.mark.parametrize(
-    ("status", "body", "kind", "tries"),
-    [
-        (200, b"<html>", errors.UnexpectedAnswerError, 6),
-        (302, b"", errors.RedirectError, 1),
-        (404, b"<html>", errors.NotTriggerDevError, 1),
-    ],
-)
-def test_an_answer_that_is_not_trigger_devs_is_repeated_like_an_outage_after_the_server_has_worked(
-    driver: Driver,
-    response,
-    run: Response,
-    status: int,
-    body: bytes,
-    kind: type[errors.TriggerDevError],
-    tries: int,
-) -> None:
-    page = response(status, body)
-    assert type(driver.fail(CHECK, page)) is kind
-    assert len(driver.sent) == tries
-    driver.let_work()
-    assert driver.make(CHECK, *[page] * 9, run, patience=math.inf).id == "run_1"
-    assert len(driver.sent) == 10
-
-
-def test_an_answer_that_is_too_large_is_not_repeated(driver: Driver) -> None:
-    driver.let_work()
-    too_large = errors.UnexpectedAnswerError("more than 16 MB", retryable=False)
-    assert driver.fail(CHECK, too_large) is too_large
-    assert len(driver.sent) == 1
-
-
 # How long to go on
-
-
-@pytest.mark.parametrize(("patience", "tries"), [(0.0, 1), (24.9, 1), (25.0, 2), (49.9, 2), (50.0, 3)])
-def test_a_call_is_repeated_for_as_long_as_its_patience_lasts(
-    driver: Driver, response, patience: float, tries: int
-) -> None:
-    busy = response(503, {"error": "busy"}, {"retry-after": "25"})
-    assert "busy" in str(driver.fail(CHECK, busy, patience=patience))
-    assert len(driver.sent) == tries
-
-
-def test_the_clients_patience_is_the_default(clock, response) -> None:
-    busy = response(503, {"error": "busy"}, {"retry-after": "25"})
-    driver = Driver(clock, retry_for=60)
-    driver.fail(CHECK, busy)
-    assert len(driver.sent) == 3
-    driver = Driver(clock, retry_for=0)
-    driver.fail(CHECK, busy)
-    assert len(driver.sent) == 1
 
 
 def test_patience_counts_from_the_first_request(driver: Driver, response, run: Response) -> None:
@@ -497,32 +374,23 @@ def test_a_retry_that_waits_for_its_turn_uses_up_no_patience(
     assert len(driver.sent) == tries - 1
 
 
-@pytest.mark.parametrize("late", [0.0, 10.0])
-def test_a_retry_that_is_resumed_late_uses_up_no_patience(driver: Driver, late: float) -> None:
+@pytest.mark.parametrize(
+    ("late", "patience", "ends"), [(0, 1.5, False), (10, 1.5, False), (-0.25, 1.2, True)]
+)
+def test_a_retry_that_is_resumed_late_uses_up_no_patience_and_one_early_gains_none(
+    driver: Driver, late: float, patience: float, ends: bool
+) -> None:
     """Where all threads are busy, a wait takes longer than it should."""
-    steps = driver.exchange.steps(CHECK, patience=1.5)
+    steps = driver.exchange.steps(CHECK, patience=patience)
     assert isinstance(next(steps), Send)
     assert steps.send(lost()) == Wait(0.5, for_turn=False)
     driver.clock.now += 0.5 + late
     assert isinstance(next(steps), Send)
-    assert steps.send(lost()) == Wait(1, for_turn=False)
-
-
-def test_a_retry_that_is_resumed_early_gains_no_patience(driver: Driver) -> None:
-    steps = driver.exchange.steps(CHECK, patience=1.2)
-    assert isinstance(next(steps), Send)
-    assert steps.send(lost()) == Wait(0.5, for_turn=False)
-    driver.clock.now += 0.25
-    assert isinstance(next(steps), Send)
-    with pytest.raises(errors.TransportError):
-        steps.send(lost())
-
-
-def test_with_endless_patience_only_the_deadline_ends_it(driver: Driver, busy: Response) -> None:
-    started_at = driver.clock.now
-    error = driver.fail(CHECK, busy, patience=math.inf, deadline=Deadline.after(600, now=started_at))
-    assert type(error) is errors.ServerError
-    assert driver.clock.now - started_at > 570
+    if ends:
+        with pytest.raises(errors.TransportError):
+            steps.send(lost())
+    else:
+        assert steps.send(lost()) == Wait(1, for_turn=False)
 
 
 # The deadline
@@ -535,23 +403,6 @@ def test_after_the_deadline_nothing_is_sent(driver: Driver, run: Response, secon
     assert str(error) == "the time limit was reached"
     assert error.retryable
     assert (driver.sent, driver.waits) == ([], [])
-
-
-@pytest.mark.parametrize(("remaining", "tries"), [(25.0, 1), (25.5, 2)])
-def test_nobody_waits_for_a_try_that_would_come_after_the_deadline(
-    driver: Driver, response, remaining: float, tries: int
-) -> None:
-    busy = response(503, {"error": "busy"}, {"retry-after": "25"})
-    error = driver.fail(CHECK, busy, deadline=Deadline.after(remaining, now=driver.clock.now))
-    assert type(error) is errors.ServerError
-    assert len(driver.sent) == tries
-
-
-def test_a_wait_of_our_own_choice_takes_at_most_a_third_of_the_time_left(
-    driver: Driver, run: Response
-) -> None:
-    driver.make(CHECK, After(0.3, lost()), run, deadline=Deadline.after(1.2, now=driver.clock.now))
-    assert driver.retry_waits == [pytest.approx(0.3)]
 
 
 def test_a_call_that_was_sent_never_ends_as_one_that_was_not(driver: Driver, busy: Response) -> None:
@@ -605,20 +456,6 @@ def test_all_calls_slow_down_before_the_bucket_is_empty(driver: Driver, response
     assert max(driver.turn_waits) == TURN_INTERVAL == 0.1
 
 
-def test_no_turn_is_waited_for_longer_than_it_takes(driver: Driver, response, run: Response) -> None:
-    driver.make(CHECK, response(200, RUN, bucket(5, driver.clock, resets_in=0.02)))
-    driver.make(CHECK, run)
-    assert driver.turn_waits == [pytest.approx(0.07)]
-
-
-def test_clients_that_share_a_rate_limit_share_its_pace(clock, response, run: Response) -> None:
-    rate_limit = RateLimit()
-    first, second = (Driver(clock, rate_limit=rate_limit) for _ in range(2))
-    first.make(CHECK, response(200, RUN, bucket(5, clock, resets_in=8)))
-    second.make(CHECK, run)
-    assert sum(second.turn_waits) == pytest.approx(8.05)
-
-
 def test_clients_that_share_a_rate_limit_use_it_one_at_a_time(clock) -> None:
     class Watched(RateLimit):
         inside = most = 0
@@ -648,23 +485,6 @@ def test_clients_that_share_a_rate_limit_use_it_one_at_a_time(clock) -> None:
     assert rate_limit.most == 1
 
 
-class Kill(BaseException):
-    """What Airflow raises in a task at its end, in the middle of a request."""
-
-
-@pytest.mark.parametrize("bug", [ValueError("a bug"), Kill()])
-def test_a_request_that_raised_is_in_flight_no_more(
-    driver: Driver, response, run: Response, bug: BaseException
-) -> None:
-    driver.make(CHECK, response(200, RUN, bucket(6, driver.clock, resets_in=8)))
-    steps = driver.exchange.steps(CHECK)
-    assert isinstance(next(steps), Send)
-    with pytest.raises(type(bug)):
-        steps.throw(bug)
-    driver.make(CHECK, run)
-    assert driver.waits == []
-
-
 def test_a_request_that_was_abandoned_is_in_flight_no_more(driver: Driver, response, run: Response) -> None:
     driver.make(CHECK, response(200, RUN, bucket(6, driver.clock, resets_in=8)))
     steps = driver.exchange.steps(CHECK)
@@ -680,43 +500,18 @@ def test_a_request_that_was_abandoned_is_in_flight_no_more(driver: Driver, respo
 
 @pytest.mark.parametrize(
     ("reply", "works"),
-    [
-        ((200, RUN), True),
-        ((400, {"error": "no"}), True),
-        ((404, {"error": "Resource not found"}), True),
-        ((409, {"error": "no"}), True),
-        ((422, {"error": "no"}), True),
-        ((499, {"error": "no"}), True),
-        # A gateway may send these.
-        ((401, {"error": "Invalid API key"}), None),
-        ((403, {"error": "no"}), None),
-        ((429, {"error": "too many"}), None),
-        ((200, b"<html>"), False),
-        ((302, b""), False),
-        ((404, b"<html>"), False),
-        ((408, {"error": "late"}), False),
-        ((500, {"error": "no"}), False),
-        ((503, {"error": "busy"}), False),
-        (lost(), False),
-        (errors.TLSError("not accepted", retryable=False), False),
-    ],
+    [((404, {"error": "Resource not found"}), True), ((401, {"error": "no"}), None), (BROKEN, False)],
 )
-def test_what_shows_that_the_server_works_or_does_not(
+def test_what_an_answer_shows_of_the_server_opens_or_closes_the_breaker(
     driver: Driver, response, reply, works: bool | None
 ) -> None:
-    reply = response(*reply) if isinstance(reply, tuple) else reply
     breaker = driver.exchange.breaker
     for _ in range(9):
-        driver.fail(CHECK, lost(), patience=0.0)
-    before, failure = breaker.last_error, None
-    try:
-        driver.make(CHECK, reply, patience=0.0)
-    except errors.TriggerDevError as error:
-        failure = error
+        before = driver.fail(CHECK, lost(), patience=0.0)
+    failure = driver.fail(CHECK, response(*reply), patience=0.0)
     assert breaker.has_worked is bool(works)
     assert breaker.is_open is (works is False)
     assert breaker.last_error is {True: None, False: failure, None: before}[works]
-    assert str(before) == str(lost())
 
 
 def test_while_the_server_does_not_respond_one_call_a_second_goes_out(
@@ -742,13 +537,16 @@ def test_a_retry_waits_for_its_turn_too(driver: Driver, run: Response) -> None:
     assert third - second == pytest.approx(1)
 
 
-def test_a_call_is_not_sent_when_the_server_has_not_responded_for_its_patience(driver: Driver) -> None:
-    driver.open_breaker(lost())
+def test_a_call_is_not_sent_when_the_server_has_not_responded_for_its_patience(
+    driver: Driver, response
+) -> None:
+    driver.open_breaker(response(503, {"error": f"busy {KEY}"}))
     driver.clock.now += 4.5
     next(driver.exchange.steps(CHECK))  # this second's request
     error = driver.fail(CHECK, lost(), patience=4.5)
     assert type(error) is errors.NotSentError
-    assert str(error) == f"the server stopped responding; last error: {lost()}"
+    text = "the server stopped responding; last error: GET /api/v3/runs/run_1 answered 503: busy ***"
+    assert str(error) == text
     assert error.retryable
     assert (driver.sent, driver.waits) == ([], [])
 
@@ -761,20 +559,6 @@ def test_a_call_waits_for_its_turn_for_as_long_as_its_patience_allows(driver: Dr
     assert sum(driver.turn_waits) == pytest.approx(0.5)
     driver.make(CHECK, run, patience=6.0)
     assert sum(driver.turn_waits) == pytest.approx(1)
-
-
-def test_how_long_the_server_has_not_responded_counts_from_the_first_request_of_those(driver: Driver) -> None:
-    """Ten requests hang for 30 s: then nobody waits for 30 s again."""
-    steps = [driver.exchange.steps(CHECK, patience=0.0) for _ in range(10)]
-    for one in steps:
-        next(one)
-    driver.clock.now += 30
-    for one in steps:
-        with pytest.raises(errors.TransportError):
-            one.send(lost())
-    next(driver.exchange.steps(CHECK))
-    assert type(driver.fail(CHECK, lost(), patience=30.0)) is errors.NotSentError
-    assert isinstance(next(driver.exchange.steps(CHECK, patience=30.1)), Wait)
 
 
 def test_with_a_deadline_that_decides_how_long_to_wait_for_the_server(driver: Driver, run: Response) -> None:
@@ -819,74 +603,82 @@ def test_a_server_that_never_worked_and_cannot_ends_each_call_at_once(driver: Dr
         assert error.last_error is driver.exchange.breaker.last_error
         assert not error.retryable  # a wrong host does not become right
     assert (driver.sent, driver.waits) == ([], [])
-
-
-def test_a_server_that_worked_does_not_end_a_call_at_once(driver: Driver, run: Response) -> None:
-    driver.let_work()
-    driver.open_breaker(errors.TLSError("not accepted", retryable=False))
-    driver.make(CHECK, run, patience=60.0)
-    assert len(driver.sent) == 1
-
-
-def test_the_last_error_does_not_show_the_key(driver: Driver, response) -> None:
-    driver.open_breaker(response(503, {"error": f"busy {KEY}"}))
-    assert str(driver.exchange.breaker.last_error) == "GET /api/v3/runs/run_1 answered 503: busy ***"
+    driver.exchange.breaker.has_worked = True
+    driver.make(CHECK, Response(status=200, headers={}, body=b'{"id": "run_1", "status": "QUEUED"}'))
 
 
 # The secret key
-
-
-def test_a_result_does_not_show_a_key_that_the_server_echoes(driver: Driver, response) -> None:
-    run = driver.make(CHECK, response(200, RUN | {"payload": f"Bearer {KEY}", "taskIdentifier": KEY}))
-    assert (run.attributes["payload"], run.task_identifier) == ("Bearer ***", "***")
-
-
-@pytest.mark.parametrize(
-    "reply",
-    [
-        (401, {"error": f"no such key: {KEY}"}, {"x-request-id": KEY}),
-        (302, b"", {"location": f"https://login.test/?key={KEY}"}),
-        (200, f"<html>{KEY}".encode(), {"content-type": f"text/{KEY}"}),
-        (200, {"id": KEY, "status": KEY}),
-        (429, b"", {"x-ratelimit-reset": KEY, "retry-after": KEY, "date": KEY}),
-        errors.TransportError(f"lost {KEY}"),
-        errors.UnexpectedAnswerError(f"more than 16 MB {KEY}", retryable=False),
-    ],
-)
-@pytest.mark.parametrize("call", [CHECK, cancel_run("run_1"), ONCE])
-def test_nothing_that_an_error_leads_to_shows_the_key(
-    driver: Driver, response, key_in, reply, call: Call[Any]
-) -> None:
-    error = driver.fail(call, response(*reply) if isinstance(reply, tuple) else reply, patience=0.0)
-    assert key_in(error) == []
-    assert (error.__cause__, error.__context__) == (None, None)
-
-
-@pytest.mark.parametrize("key", ["abc", KEY])
-def test_a_key_is_hidden_in_each_text_of_an_error(clock, response, key: str) -> None:
-    reply = response(403, {"error": f"no such key: {key}"}, {"x-request-id": key})
-    error = Driver(clock, key=key).fail(cancel_run(key), reply)
-    assert isinstance(error, errors.PermissionDeniedError)
-    assert (error.detail, error.request_id) == ("no such key: ***", "***")
-    assert error.path == "/api/v2/runs/***/cancel"
-    assert str(error) == f"POST {error.path} answered 403: no such key: *** (request ***)"
-
-
-@pytest.mark.parametrize("key", ["d", "run", "id", "status", "20", "QUEUED"])
-def test_a_key_too_short_to_be_one_garbles_no_answer(clock, response, key: str) -> None:
-    headers = {"date": formatdate(clock.time(), usegmt=True)}
-    driver = Driver(clock, key=key)
-    run = driver.make(CHECK, response(200, RUN, headers))
-    assert (run.id, run.status) == ("run_1", "QUEUED")
-    assert run.seen_at is not None
-    assert run.seen_at.year == 2026
-    assert type(driver.fail(CHECK, response(404, {"error": "Not found"}))) is errors.NotFoundError
 
 
 def test_an_error_leads_to_no_frame_of_what_read_the_answer(driver: Driver, response) -> None:
     error = driver.fail(CHECK, response(200, b"<html>"), patience=0.0)
     modules = [frame.f_globals["__name__"] for frame, _ in walk_tb(error.__traceback__)]
     assert modules[-1] == Exchange.__module__
+
+
+# Requests that the rate limit does not count: to an object store, and snapshots
+
+
+def output(
+    status: int = 200, body: bytes = b'{"json": 1}', headers: dict[str, str] | None = None
+) -> Response:
+    sent = {"content-type": "application/super+json"} | (headers or {})
+    return Response(status=status, headers=sent, body=body)
+
+
+def test_they_wait_for_no_turn_and_take_none(driver: Driver, run: Response, response) -> None:
+    # Successes of the API without these headers would mean that there is no rate limit.
+    driver.make(CHECK, response(200, RUN, bucket(0, driver.clock, resets_in=50)))
+    assert driver.make(FETCH, output()) == 1
+    row = b'[{"value": {"friendlyId": "run_1", "status": "EXECUTING"}}]'
+    assert driver.make(SNAPSHOT, output(body=row)).status == "EXECUTING"
+    assert (driver.sent[1:], driver.waits) == ([Send(FETCH.request, 30.0), Send(SNAPSHOT.request, 30.0)], [])
+    driver.make(CHECK, run)
+    assert sum(driver.turn_waits) == pytest.approx(50.05)
+
+
+def test_their_answers_say_nothing_of_the_rate_limit(driver: Driver, run: Response) -> None:
+    driver.make(FETCH, output(headers=bucket(0, driver.clock, resets_in=50)))
+    driver.fail(FETCH, output(429), patience=0.0)
+    driver.make(CHECK, run)
+    assert driver.waits == []
+
+
+@pytest.mark.parametrize("reply", [lost(), output(503), output(body=b"<html>")])
+@pytest.mark.parametrize("call", [FETCH, SNAPSHOT])
+def test_they_neither_open_nor_close_the_breaker(driver: Driver, call: Call[Any], reply: Reply) -> None:
+    breaker = driver.exchange.breaker
+    for _ in range(20):
+        driver.fail(call, reply, patience=0.0)
+    assert (breaker.is_open, breaker.last_error) == (False, None)
+    driver.open_breaker(lost())
+    assert driver.make(FETCH, output()) == 1
+    assert (breaker.is_open, breaker.has_worked, driver.waits) == (True, False, [])
+
+
+@pytest.mark.parametrize(
+    ("reply", "sent"),
+    [(output(403), 1), (output(404), 1), (output(301), 1), (output(500), 6), (output(body=b"<html>"), 6)],
+)
+@pytest.mark.parametrize("has_worked", [False, True])
+def test_how_often_an_output_is_fetched_does_not_depend_on_trigger_dev(
+    driver: Driver, reply: Reply, sent: int, has_worked: bool
+) -> None:
+    if has_worked:
+        driver.let_work()
+    driver.fail(FETCH, reply, patience=math.inf)
+    assert len(driver.sent) == sent
+
+
+def test_a_fetch_is_repeated_masked_and_ends_with_its_deadline(driver: Driver) -> None:
+    body = b'{"json": "' + KEY.encode() + b'"}'
+    assert driver.make(FETCH, lost(), output(503), output(429), lost(), output(body=body)) == "***"
+    assert len(driver.sent) == 5
+    assert (
+        str(driver.fail(FETCH, lost(), deadline=Deadline(driver.clock.now))) == "the time limit was reached"
+    )
+    driver.fail(FETCH, lost(), deadline=Deadline.after(12, now=driver.clock.now), patience=0.0)
+    assert driver.sent[-1].timeout == 4.0
 
 
 # The log
@@ -898,19 +690,16 @@ def log(caplog: pytest.LogCaptureFixture) -> pytest.LogCaptureFixture:
     return caplog
 
 
-def test_each_retry_is_logged(driver: Driver, log: pytest.LogCaptureFixture, run: Response) -> None:
+def test_each_retry_is_logged_and_nothing_else(
+    driver: Driver, log: pytest.LogCaptureFixture, run: Response
+) -> None:
     driver.make(CHECK, lost(), lost(), run)
     assert log.messages == [
         f"Attempt 1 failed, the next one follows in 0.5 s: {lost()}",
         f"Attempt 2 failed, the next one follows in 1.0 s: {lost()}",
     ]
-
-
-def test_a_call_that_succeeds_or_is_not_repeated_logs_nothing(
-    driver: Driver, log: pytest.LogCaptureFixture, response, run: Response
-) -> None:
+    log.clear()
     driver.make(CHECK, run)
-    driver.fail(CHECK, response(403, {"error": "no"}))
     driver.fail(CHECK, lost(), patience=0.0)
     assert log.messages == []
 
@@ -923,38 +712,9 @@ def test_an_outage_does_not_flood_the_log(
     driver.clock.now += later
     driver.make(CHECK, lost(), run)
     assert [record.levelno for record in log.records] == [logging.INFO, level]
-
-
-def test_only_a_line_above_debug_level_starts_the_interval(
-    driver: Driver, log: pytest.LogCaptureFixture, run: Response
-) -> None:
-    for _ in range(5):
-        driver.make(CHECK, lost(), run)
-        driver.clock.now += 2
-    levels = [record.levelno for record in log.records]
-    assert levels == [logging.INFO, logging.DEBUG, logging.INFO, logging.DEBUG, logging.INFO]
-
-
-@pytest.mark.parametrize(
-    ("resets_in", "messages"),
-    [(8, ["Waiting 8 s for the rate limit"]), (1.95, ["Waiting 2 s for the rate limit"]), (1.9, [])],
-)
-def test_a_long_pause_for_the_rate_limit_is_logged_once(
-    driver: Driver, log: pytest.LogCaptureFixture, response, resets_in: float, messages: list[str]
-) -> None:
-    driver.make(CHECK, response(200, RUN, bucket(5, driver.clock, resets_in=resets_in)))
-    next(driver.exchange.steps(CHECK))
-    driver.make(CHECK, response(200, RUN, bucket(99, driver.clock, resets_in=18)))
-    driver.make(CHECK, response(200, RUN))
-    assert log.messages == messages
-
-
-def test_each_pause_for_the_rate_limit_is_logged(
-    driver: Driver, log: pytest.LogCaptureFixture, response
-) -> None:
-    for resets_in in (8, 16, 0):
-        driver.make(CHECK, response(200, RUN, bucket(5, driver.clock, resets_in=resets_in)))
-    assert log.messages == ["Waiting 8 s for the rate limit"] * 2
+    driver.clock.now += 4.5 - later
+    driver.make(CHECK, lost(), run)
+    assert log.records[2].levelno == (logging.INFO if later == 4.4 else logging.DEBUG)
 
 
 class Pause(RateLimit):
@@ -968,23 +728,17 @@ class Pause(RateLimit):
         return self._seconds
 
 
-@pytest.mark.parametrize(("seconds", "lines"), [(1.999, 0), (2.0, 1)])
-def test_a_pause_of_two_seconds_is_worth_a_line(
-    clock, log: pytest.LogCaptureFixture, seconds: float, lines: int
+@pytest.mark.parametrize(
+    ("pause", "later", "lines"), [(1.999, 9, 0), (2.0, 0, 1), (4.0, 2.0, 1), (4.0, 2.25, 2)]
+)
+def test_a_pause_of_two_seconds_is_worth_a_line_and_so_is_its_growth(
+    clock, log: pytest.LogCaptureFixture, pause: float, later: float, lines: int
 ) -> None:
-    next(Driver(clock, rate_limit=Pause(seconds)).exchange.steps(CHECK))
-    assert len(log.messages) == lines
-
-
-@pytest.mark.parametrize(("later", "lines"), [(2.0, 1), (2.25, 2)])
-def test_a_pause_that_grows_is_logged_again_once_it_is_two_seconds_longer(
-    clock, log: pytest.LogCaptureFixture, later: float, lines: int
-) -> None:
-    driver = Driver(clock, rate_limit=Pause(4.0))
-    next(driver.exchange.steps(CHECK))
-    clock.now += later
-    next(driver.exchange.steps(CHECK))
-    assert log.messages == ["Waiting 4 s for the rate limit"] * lines
+    driver = Driver(clock, rate_limit=Pause(pause))
+    for _ in range(2):
+        next(driver.exchange.steps(CHECK))
+        clock.now += later
+    assert log.messages == [f"Waiting {pause:.0f} s for the rate limit"] * lines
 
 
 def test_a_wait_for_the_server_is_not_logged_as_one_for_the_rate_limit(
@@ -994,17 +748,6 @@ def test_a_wait_for_the_server_is_not_logged_as_one_for_the_rate_limit(
     log.clear()
     driver.make(CHECK, run)
     assert log.messages == []
-
-
-@pytest.mark.parametrize("patience", [0.0, 120.0])
-def test_a_401_for_a_key_that_has_worked_is_repeated_once_whatever_the_patience(
-    driver: Driver, response, run: Response, patience: float
-) -> None:
-    rejected = response(401, {"error": "Invalid API key"})
-    driver.make(CHECK, run)
-    assert driver.make(CHECK, rejected, run, patience=patience).id == "run_1"
-    with pytest.raises(errors.AuthenticationError):
-        driver.make(CHECK, rejected, rejected, patience=patience)
 
 
 def test_a_deadline_that_passes_just_before_the_request_leaves_it_a_valid_timeout(driver: Driver) -> None:

@@ -47,7 +47,7 @@ def state(
 # When to stop
 
 
-@pytest.mark.parametrize(("status", "tries"), [(401, 2), (500, 6), (503, math.inf)])
+@pytest.mark.parametrize(("status", "tries"), [(401, 2), (403, 1), (500, 6), (503, math.inf)])
 def test_each_kind_of_failure_has_its_own_number_of_tries(status: int, tries: float) -> None:
     for count in range(1, 10):
         assert stop(state(*[answered(status)] * count)) is (count >= tries)
@@ -65,10 +65,6 @@ def test_the_tries_of_one_kind_are_not_used_up_by_another() -> None:
 def test_advice_of_the_server_gives_at_least_four_tries(status: int, tries: int) -> None:
     assert not stop(state(*[answered(status)] * (tries - 1), should_retry=True))
     assert stop(state(*[answered(status)] * tries, should_retry=True))
-
-
-def test_what_is_not_worth_repeating_has_one_try() -> None:
-    assert stop(state(answered(403)))
 
 
 @pytest.mark.parametrize(("sleep", "stops"), [(6.9, False), (7.0, True), (7.1, True)])
@@ -123,12 +119,9 @@ def test_a_401_is_tried_again_within_a_second(server_wait: float | None) -> None
     assert wait(made) == (0.2 if server_wait == 0.2 else 1)
 
 
-def test_the_time_that_the_server_gives_is_waited() -> None:
+def test_the_time_that_the_server_gives_is_waited_one_of_our_own_is_a_third_of_what_is_left() -> None:
     assert wait(state(LOST, server_wait=17.0)) == 17
     assert wait(state(LOST, server_wait=17.0, deadline=Deadline(101.0))) == 17
-
-
-def test_a_wait_of_our_own_choice_takes_a_third_of_the_time_left() -> None:
     made = state(LOST, elapsed=1, deadline=Deadline(104.0))
     made.attempt_number = 9
     assert wait(made) == 1

@@ -48,90 +48,56 @@ def tls_error(reason: str) -> ssl.SSLError:
 
 REFUSED = ConnectionRefusedError(111, "Connection refused")
 SPEAKS_HTTP = "the server speaks http, not https, on this port"
+NO_CERTIFICATE = "the server's certificate is not accepted: "
+NO_BUNDLE = "Could not find a suitable TLS CA certificate bundle: /gone.pem"
+INVALID_URL = "the URL or the proxy's URL is not valid"
+NO_ANSWER = "no answer within 7.1 s"
+LONG = "Tunnel failed: " + "x" * 999
+READ_TIMEOUT = urllib3.exceptions.ReadTimeoutError(urllib3.HTTPSConnectionPool("h"), "/", "")
+
+# What the libraries raise, what becomes of it, and the reason that is given.
+FINAL: list[tuple[Exception, type[TransportError], str]] = [
+    (known.SSLError(max_retries(certificate_error())), TLSError, f"{NO_CERTIFICATE}self-signed certificate"),
+    (known.SSLError("bad CERTIFICATE"), TLSError, f"{NO_CERTIFICATE}reason unknown"),
+    *(
+        (known.SSLError(max_retries(tls_error(reason))), PlainHttpError, SPEAKS_HTTP)
+        for reason in ("WRONG_VERSION_NUMBER", "RECORD_LAYER_FAILURE", "HTTP_REQUEST")
+    ),
+    (OSError(NO_BUNDLE), TLSError, NO_BUNDLE),
+    (OSError("x" * 999), TLSError, "x" * 200),
+    (known.InvalidURL(f"https://u:{PROXY_PASSWORD}@x"), TransportError, f"{INVALID_URL} (InvalidURL)"),
+    (urllib3.exceptions.LocationParseError("a..b"), TransportError, f"{INVALID_URL} (LocationParseError)"),
+]
+MAY_PASS: list[tuple[Exception, type[TransportError], str]] = [
+    (known.SSLError(max_retries(tls_error("TLSV1_ALERT"))), TransportError, "the TLS connection failed"),
+    (known.SSLError("EOF occurred"), TransportError, "the TLS connection failed"),
+    (urllib3.exceptions.SSLError("bad record"), TransportError, "the TLS connection failed"),
+    (known.ConnectTimeout(), TransportError, "no connection within 7.1 s"),
+    (known.ReadTimeout(), AnswerTimeoutError, NO_ANSWER),
+    (known.Timeout(), AnswerTimeoutError, NO_ANSWER),
+    (READ_TIMEOUT, AnswerTimeoutError, NO_ANSWER),
+    (
+        known.ProxyError(max_retries(REFUSED)),
+        TransportError,
+        "the proxy rejected the connection, or cannot be reached",
+    ),
+    (
+        urllib3.exceptions.ProtocolError(),
+        TransportError,
+        "the connection was lost before the whole answer arrived",
+    ),
+    (known.ConnectionError(max_retries(REFUSED)), TransportError, "Connection refused"),
+    (with_context(known.ConnectionError("x"), REFUSED), TransportError, "Connection refused"),
+    (with_cause(known.ConnectionError("x"), REFUSED), TransportError, "Connection refused"),
+    (known.ConnectionError(max_retries(OSError(LONG))), TransportError, LONG[:200]),
+    (known.ConnectionError("Connection aborted."), TransportError, "ConnectionError"),
+    (urllib3.exceptions.HTTPError("odd"), TransportError, "HTTPError"),
+]
 
 
 @pytest.mark.parametrize(
     ("raised", "kind", "reason", "retryable"),
-    [
-        # TLS
-        (
-            known.SSLError(max_retries(certificate_error())),
-            TLSError,
-            "the server's certificate is not accepted: self-signed certificate",
-            False,
-        ),
-        (
-            known.SSLError("bad CERTIFICATE"),
-            TLSError,
-            "the server's certificate is not accepted: reason unknown",
-            False,
-        ),
-        (known.SSLError(max_retries(tls_error("WRONG_VERSION_NUMBER"))), PlainHttpError, SPEAKS_HTTP, False),
-        (known.SSLError(max_retries(tls_error("RECORD_LAYER_FAILURE"))), PlainHttpError, SPEAKS_HTTP, False),
-        (known.SSLError(max_retries(tls_error("HTTP_REQUEST"))), PlainHttpError, SPEAKS_HTTP, False),
-        (
-            known.SSLError(max_retries(tls_error("TLSV1_ALERT"))),
-            TransportError,
-            "the TLS connection failed",
-            True,
-        ),
-        (known.SSLError("EOF occurred"), TransportError, "the TLS connection failed", True),
-        (urllib3.exceptions.SSLError("bad record"), TransportError, "the TLS connection failed", True),
-        (
-            OSError("Could not find a suitable TLS CA certificate bundle: /gone.pem"),
-            TLSError,
-            "Could not find a suitable TLS CA certificate bundle: /gone.pem",
-            False,
-        ),
-        (OSError("x" * 999), TLSError, "x" * 200, False),
-        # URLs that nothing can be sent to
-        (
-            known.InvalidURL(f"https://u:{PROXY_PASSWORD}@x"),
-            TransportError,
-            "the URL or the proxy's URL is not valid (InvalidURL)",
-            False,
-        ),
-        (
-            urllib3.exceptions.LocationParseError("a..b"),
-            TransportError,
-            "the URL or the proxy's URL is not valid (LocationParseError)",
-            False,
-        ),
-        # Time
-        (known.ConnectTimeout(), TransportError, "no connection within 7.1 s", True),
-        (known.ReadTimeout(), AnswerTimeoutError, "no answer within 7.1 s", True),
-        (known.Timeout(), AnswerTimeoutError, "no answer within 7.1 s", True),
-        (
-            urllib3.exceptions.ReadTimeoutError(urllib3.HTTPSConnectionPool("h"), "/", ""),
-            AnswerTimeoutError,
-            "no answer within 7.1 s",
-            True,
-        ),
-        # Connections
-        (
-            known.ProxyError(max_retries(REFUSED)),
-            TransportError,
-            "the proxy rejected the connection, or cannot be reached",
-            True,
-        ),
-        (
-            urllib3.exceptions.ProtocolError(),
-            TransportError,
-            "the connection was lost before the whole answer arrived",
-            True,
-        ),
-        (known.ConnectionError(max_retries(REFUSED)), TransportError, "Connection refused", True),
-        (with_context(known.ConnectionError("x"), REFUSED), TransportError, "Connection refused", True),
-        (with_cause(known.ConnectionError("x"), REFUSED), TransportError, "Connection refused", True),
-        (
-            known.ConnectionError(max_retries(OSError("Tunnel failed: " + "x" * 999))),
-            TransportError,
-            ("Tunnel failed: " + "x" * 999)[:200],
-            True,
-        ),
-        (known.ConnectionError("Connection aborted."), TransportError, "ConnectionError", True),
-        (urllib3.exceptions.HTTPError("odd"), TransportError, "HTTPError", True),
-    ],
+    [(*row, False) for row in FINAL] + [(*row, True) for row in MAY_PASS],
     ids=lambda value: type(value).__name__ if isinstance(value, Exception) else None,
 )
 def test_an_error_of_the_libraries_is_put_into_our_words(
@@ -140,7 +106,6 @@ def test_an_error_of_the_libraries_is_put_into_our_words(
     error = transport_error(raised, "GET /x to trigger.test", 7.08)
     assert type(error) is kind
     assert str(error) == f"GET /x to trigger.test: {reason}"
-    assert error.retryable is retryable
     assert PROXY_PASSWORD not in str(error)
     shown = {"message": str(error), "reason": reason, "retryable": retryable}
     assert vars(error) == shown | {"was_sent": error.was_sent}
@@ -187,14 +152,10 @@ def test_a_timeout_says_how_long_was_waited(timeout: float, connecting: str, ans
     assert str(error) == f"GET /x: no answer within {answering} s"
 
 
-def test_of_several_causes_the_innermost_is_the_reason() -> None:
-    outer = OSError("outer")
-    outer.__context__ = OSError(113, "No route to host")
+def test_of_several_causes_the_innermost_is_the_reason_and_a_circle_of_them_has_an_end() -> None:
+    outer = with_context(OSError("outer"), OSError(113, "No route to host"))
     error = transport_error(known.ConnectionError(max_retries(outer)), "GET /x", 7)
     assert str(error) == "GET /x: No route to host"
-
-
-def test_causes_that_form_a_circle_have_an_end() -> None:
     first, second = known.ConnectionError("first"), known.ConnectionError("second")
     first.__context__, second.__context__ = second, first
     assert str(transport_error(first, "GET /x", 7)) == "GET /x: ConnectionError"

@@ -6,7 +6,6 @@ from typing import Any
 
 import pytest
 
-from airflow_provider_trigger.api import errors
 from airflow_provider_trigger.api.endpoints.query import (
     MAX_QUERIED_RUNS,
     can_be_queried,
@@ -33,29 +32,10 @@ ROW = {
 Answered = Callable[..., Response]
 
 
-def answer(response: Answered, *rows: Any) -> list[Run]:
-    answered = response(200, {"format": "json", "results": list(rows)}, {"date": DATE})
-    return query_runs(["run_1", "run_2"]).read(answered)
-
-
 def one(response: Answered, **columns: Any) -> Run:
-    (run,) = answer(response, ROW | columns)
+    answered = response(200, {"format": "json", "results": [ROW | columns]}, {"date": DATE})
+    (run,) = query_runs(["run_1", "run_2"]).read(answered)
     return run
-
-
-# What is sent
-
-
-def test_a_query_names_each_run_once_for_all() -> None:
-    request = query_runs(("run_1", "run_2")).request
-    assert (request.method, request.path, dict(request.params)) == ("POST", "/api/v1/query", {})
-    assert request.json == {
-        "query": "SELECT run_id, status, task_identifier, attempt_count, triggered_at, dequeued_at, "
-        "executed_at, completed_at FROM runs WHERE run_id IN ('run_1','run_2')",
-        "scope": "environment",
-        "period": "365d",
-    }
-    assert (request.repeatable, request.run_id) == (True, None)
 
 
 def test_a_full_query_is_as_large_as_measured() -> None:
@@ -64,28 +44,17 @@ def test_a_full_query_is_as_large_as_measured() -> None:
     assert 150_000 < len(body) < 170_000
 
 
-@pytest.mark.parametrize("run_id", ["run_cmwxuvetb01e7l77dnmd08ou5", "RUN-1", "7", "_"])
-def test_a_plain_id_can_be_queried(run_id: str) -> None:
-    assert can_be_queried(run_id)
-
-
 ODD = ["", " ", "'", "run_1'", "') OR (1=1", "run_1\\", '"', "`", "run_1\n", "\nrun_1", "run 1", "run_1;"]
 ODD += ["run_1\0", "run_ä", "run_\uff11", "run_1/x", "run_1%27", "{run_1}", "-- ", "\ud800"]
 
 
-@pytest.mark.parametrize("run_id", ODD)
-def test_any_other_id_is_never_queried(run_id: str) -> None:
-    assert not can_be_queried(run_id)
-    with pytest.raises(ValueError, match="can be queried"):
-        query_runs(["run_1", run_id])
-
-
-def test_no_run_cannot_be_queried() -> None:
-    with pytest.raises(ValueError, match="can be queried"):
-        query_runs([])
-
-
-# What is read
+@pytest.mark.parametrize("query", [query_runs, query_descendants])
+def test_only_plain_ids_are_queried(query) -> None:
+    assert all(map(can_be_queried, ["run_cmwxuvetb01e7l77dnmd08ou5", "RUN-1", "7", "_"]))
+    assert not any(map(can_be_queried, ODD))
+    for run_ids in ([], *(["run_1", run_id] for run_id in ODD)):
+        with pytest.raises(ValueError, match="can be queried"):
+            query(run_ids)
 
 
 def test_a_row_is_a_run_without_contents(response: Answered) -> None:
@@ -98,127 +67,55 @@ def test_a_row_is_a_run_without_contents(response: Answered) -> None:
     assert run.attributes == {"createdAt": ROW["triggered_at"]}
 
 
-def test_each_row_is_read_and_a_run_that_is_not_found_is_missing(response: Answered) -> None:
-    runs = answer(response, ROW | {"run_id": "run_2", "status": "Timed out"}, ROW)
-    assert [(run.id, run.status) for run in runs] == [("run_2", "TIMED_OUT"), ("run_1", "EXECUTING")]
-    assert answer(response) == []
-
-
-def test_before_its_first_attempt_a_run_has_none(response: Answered) -> None:
-    run = one(response, status="Queued", attempt_count=1, dequeued_at=None, executed_at=None)
-    assert (run.attempt_count, run.started_at) == (0, None)
-
-
-def test_a_run_that_ended_has_its_end(response: Answered) -> None:
-    run = one(response, status="Completed", completed_at="2026-11-25 09:05:00")
-    assert (run.is_success, run.finished_at) == (True, datetime(2026, 11, 25, 9, 5, tzinfo=UTC))
-
-
-def test_a_run_without_a_version_does_not_show_since_when(response: Answered) -> None:
-    queued_at = "2026-11-25 09:00:00.120"  # it may have been in its queue for long before
-    run = one(response, status="Pending version", queued_at=queued_at, dequeued_at=None, executed_at=None)
-    assert run.waits_for_version
-    assert run.updated_at is None
-
-
-def test_a_run_that_a_worker_had_may_still_change_after_its_cancel(response: Answered) -> None:
-    # Dequeued, but its attempt had not begun.
-    assert not one(response, status="Canceled", executed_at=None).is_terminated
-    assert one(response, status="Canceled", dequeued_at=None, executed_at=None).is_terminated
-
-
-def test_an_unknown_word_means_an_alive_run(response: Answered) -> None:
-    run = one(response, status="Fast asleep")
-    assert (run.status, run.is_final) == ("Fast asleep", False)
-
-
-@pytest.mark.parametrize("time", ["soon", "", 7, None, {}])
-def test_times_that_cannot_be_read_are_unknown(response: Answered, time: Any) -> None:
-    times = ("triggered_at", "dequeued_at", "executed_at", "completed_at")
-    run = one(response, status="Pending version", **dict.fromkeys(times, time))
-    assert {run.created_at, run.updated_at, run.started_at, run.finished_at} == {None}
-    assert run.age == 0
-
-
-def test_only_id_and_status_are_needed(response: Answered) -> None:
-    (run,) = answer(response, {"run_id": "run_1", "status": "Delayed"})
-    assert (run.status, run.task_identifier, run.attempt_count, run.created_at) == ("DELAYED", "", 0, None)
-
-
-# Anything else
-
-
 @pytest.mark.parametrize(
-    "body",
+    ("columns", "shown"),
     [
-        b"<html>",
-        [],
-        {},
-        {"results": None},
-        {"results": {"run_id": "run_1", "status": "Queued"}},
-        {"results": ["run_1"]},
-        {"results": [{"status": "Queued"}]},
-        {"results": [{"run_id": "run_1"}]},
-        {"results": [{"run_id": "run_1", "status": None}]},
-        {"results": [{"run_id": "", "status": "Queued"}]},
-        {"results": [{"run_id": "run_3", "status": "Queued"}]},
+        # Before its first attempt, the query says that it has one.
+        (
+            {"status": "Queued", "attempt_count": 1, "dequeued_at": None, "executed_at": None},
+            {"attempt_count": 0, "started_at": None},
+        ),
+        (
+            {"status": "Completed", "completed_at": "2026-11-25 09:05:00"},
+            {"is_success": True, "finished_at": datetime(2026, 11, 25, 9, 5, tzinfo=UTC)},
+        ),
+        # It may have been in its queue for long before it lacked a version.
+        (
+            {"status": "Pending version", "queued_at": "2026-11-25 09:00:00.120", "executed_at": None},
+            {"waits_for_version": True, "updated_at": None},
+        ),
+        # Dequeued, but its attempt had not begun.
+        ({"status": "Canceled", "executed_at": None}, {"is_terminated": False}),
+        ({"status": "Canceled", "dequeued_at": None, "executed_at": None}, {"is_terminated": True}),
+        ({"status": "Fast asleep"}, {"status": "Fast asleep", "is_final": False}),
+        # Only the id and the status are needed.
+        (
+            dict.fromkeys(set(ROW) - {"run_id", "status"}),
+            {"task_identifier": "", "attempt_count": 0, "created_at": None, "age": 0},
+        ),
     ],
 )
-def test_an_answer_of_another_form_is_unexpected(response: Answered, body: Any) -> None:
-    with pytest.raises(errors.UnexpectedAnswerError, match=r"^POST /api/v1/query answered"):
-        query_runs(["run_1", "run_2"]).read(response(200, body))
+def test_what_a_row_shows_of_a_run(
+    response: Answered, columns: dict[str, Any], shown: dict[str, object]
+) -> None:
+    run = one(response, **columns)
+    assert {name: getattr(run, name) for name in shown} == shown
 
 
-@pytest.mark.parametrize(
-    ("status", "message"),
-    [(400, "connect ECONNREFUSED 127.0.0.1:58123"), (429, "You've exceeded your query concurrency of 3")],
-)
-def test_an_error_is_the_servers(response: Answered, status: int, message: str) -> None:
-    with pytest.raises(errors.ResponseError, match=message) as raised:
-        query_runs(["run_1"]).read(response(status, {"error": message}))
-    assert raised.value.status == status
-
-
-# Descendants
-
-
-def found(response: Answered, *rows: Any) -> list[ChildRun]:
-    return query_descendants(["run_1"]).read(response(200, {"format": "json", "results": list(rows)}))
-
-
-def test_descendants_are_queried_by_their_roots() -> None:
-    request = query_descendants(["run_1", "run_2"]).request
-    assert (request.method, request.path, request.repeatable) == ("POST", "/api/v1/query", True)
-    assert request.json == {
-        "query": "SELECT run_id, status, parent_run_id FROM runs WHERE root_run_id IN ('run_1','run_2')",
-        "scope": "environment",
-        "period": "365d",
-    }
+@pytest.mark.parametrize("time", ["soon", "", 7, {}])
+def test_times_that_cannot_be_read_are_unknown(response: Answered, time: Any) -> None:
+    run = one(response, **{name: time for name in ROW if name.endswith("_at")})
+    assert {run.created_at, run.updated_at, run.started_at, run.finished_at} == {None}
 
 
 def test_descendants_have_a_parent_and_todays_word(response: Answered) -> None:
     rows = [
         {"run_id": "run_2", "status": "Pending version", "parent_run_id": "run_1"},
         {"run_id": "run_3", "status": "Canceled", "parent_run_id": "run_2"},
+        {"run_id": "run_4", "status": "Queued", "parent_run_id": None},
     ]
-    assert found(response, *rows) == [
+    found = query_descendants(["run_1"]).read(response(200, {"format": "json", "results": rows}))
+    assert found == [
         ChildRun("run_2", "PENDING_VERSION", "run_1"),
         ChildRun("run_3", "CANCELED", "run_2"),
     ]
-    assert found(response) == []
-
-
-def test_a_row_without_a_parent_is_no_descendant(response: Answered) -> None:
-    assert found(response, {"run_id": "run_2", "status": "Queued", "parent_run_id": None}) == []
-
-
-@pytest.mark.parametrize("row", [None, {}, {"run_id": "run_2"}, {"status": "Queued"}])
-def test_an_answer_without_ids_of_descendants_is_not_trigger_devs(response: Answered, row: Any) -> None:
-    with pytest.raises(errors.UnexpectedAnswerError, match="without 'run_id' or 'status'"):
-        found(response, row)
-
-
-@pytest.mark.parametrize("roots", [[], ["run_1'"]])
-def test_roots_that_cannot_be_queried_are_never_sent(roots: list[str]) -> None:
-    with pytest.raises(ValueError, match="can be queried"):
-        query_descendants(roots)

@@ -23,8 +23,6 @@ def error(
             error("TypeError", "no", "Error: no\n    at run"),
         ),
         ({"name": "Error", "message": "", "stackTrace": ""}, error("Error")),
-        ({"message": "just a string"}, error(None, "just a string")),
-        ({"message": ""}, error()),
         ({}, error()),
         ({"name": 1, "message": None, "stackTrace": ["x"]}, error()),
         ({"message": "m" * 90_000}, error(None, "m" * 90_000)),
@@ -58,18 +56,6 @@ def test_every_internal_code_has_advice() -> None:
         assert text[0].isupper()
         assert text.endswith(".")
         assert "  " not in text
-
-
-@pytest.mark.parametrize(
-    ("code", "word"),
-    [
-        ("TASK_PROCESS_OOM_KILLED", "machine"),
-        ("MAX_DURATION_EXCEEDED", "longer"),
-        ("COULD_NOT_FIND_TASK", "deploy"),
-    ],
-)
-def test_advice_says_what_to_change(code: str, word: str) -> None:
-    assert word in advice(code)
 
 
 @pytest.mark.parametrize("code", ["", "NEW_CODE", "task_process_oom_killed"])

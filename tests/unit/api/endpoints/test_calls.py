@@ -1,0 +1,335 @@
+"""All calls: what each sends, and which answers are not Trigger.dev's. The recordings show those that are."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from airflow_provider_trigger.api import errors
+from airflow_provider_trigger.api.endpoints.batches import (
+    MAX_BATCH_SIZE,
+    MAX_ITEMS_AT_ONCE,
+    batch_item,
+    retrieve_batch,
+    trigger_batch,
+)
+from airflow_provider_trigger.api.endpoints.bulk_actions import (
+    MAX_SIZE,
+    cancel_runs_in_bulk,
+    retrieve_bulk_action,
+)
+from airflow_provider_trigger.api.endpoints.query import query_descendants, query_runs
+from airflow_provider_trigger.api.endpoints.realtime import snapshot_run
+from airflow_provider_trigger.api.endpoints.runs import (
+    cancel_run,
+    list_newest_runs,
+    list_runs_page,
+    replay_run,
+    reschedule_run,
+    retrieve_run,
+)
+from airflow_provider_trigger.api.endpoints.tasks import reset_idempotency_key, trigger_task
+from airflow_provider_trigger.api.http import Call, Response
+from airflow_provider_trigger.api.models.batches import Batch
+from airflow_provider_trigger.api.models.bulk_actions import BulkAction
+
+RUN = {"id": "run_1", "status": "QUEUED"}
+BATCH: dict[str, Any] = {"id": "batch_1", "status": "PENDING", "runCount": 3, "runs": ["run_1", "run_2"]}
+BULK = {"id": "bulk_1", "status": "PENDING", "counts": {"total": 10, "success": 4, "failure": 3}}
+KEY = {"idempotencyKey": "k"}
+ITEM = batch_item("resize", payload=1, options=KEY)
+COLUMNS = (
+    "run_id, status, task_identifier, attempt_count, triggered_at, dequeued_at, executed_at, completed_at"
+)
+
+
+def query(text: str) -> dict[str, str]:
+    return {"query": text, "scope": "environment", "period": "365d"}
+
+
+# What is sent: method and path, query, body, and whether it may be sent twice.
+SENT: dict[str, tuple[Call[Any], str, dict[str, str], Any, bool]] = {
+    "cancel": (cancel_run("run/1"), "POST /api/v2/runs/run%2F1/cancel", {}, None, True),
+    "check": (retrieve_run("run/1"), "GET /api/v3/runs/run%2F1", {}, None, True),
+    "snapshot": (
+        snapshot_run("run/1"),
+        "GET /realtime/v1/runs/run%2F1",
+        {"offset": "-1", "skipColumns": "payload,output,metadata,error"},
+        None,
+        True,
+    ),
+    "replay": (replay_run("run/1"), "POST /api/v1/runs/run%2F1/replay", {}, None, False),
+    "reschedule": (
+        reschedule_run("run/1", delay="1h"),
+        "POST /api/v1/runs/run%2F1/reschedule",
+        {},
+        {"delay": "1h"},
+        True,
+    ),
+    "list to try the server": (list_newest_runs(), "GET /api/v1/runs", {"page[size]": "10"}, None, True),
+    "list": (list_runs_page(created_from=None), "GET /api/v1/runs", {"page[size]": "100"}, None, True),
+    "query": (
+        query_runs(("run_1", "run_2")),
+        "POST /api/v1/query",
+        {},
+        query(f"SELECT {COLUMNS} FROM runs WHERE run_id IN ('run_1','run_2')"),
+        True,
+    ),
+    "query of descendants": (
+        query_descendants(["run_1", "run_2"]),
+        "POST /api/v1/query",
+        {},
+        query("SELECT run_id, status, parent_run_id FROM runs WHERE root_run_id IN ('run_1','run_2')"),
+        True,
+    ),
+    "start": (
+        trigger_task("a/b", payload={"n": 1}, options={"machine": "micro"}),
+        "POST /api/v1/tasks/a%2Fb/trigger",
+        {},
+        {"payload": {"n": 1}, "options": {"machine": "micro"}},
+        False,
+    ),
+    "start with a key": (
+        trigger_task("t", options=KEY),
+        "POST /api/v1/tasks/t/trigger",
+        {},
+        {"options": KEY},
+        True,
+    ),
+    "reset of a key": (
+        reset_idempotency_key("a/b %\n", task_identifier="t"),
+        "POST /api/v1/idempotencyKeys/a%2Fb%20%25%0A/reset",
+        {},
+        {"taskIdentifier": "t"},
+        True,
+    ),
+    "batch": (trigger_batch((ITEM,)), "POST /api/v2/tasks/batch", {}, {"items": [ITEM]}, True),
+    "batch, not all with keys": (
+        trigger_batch([ITEM, batch_item("t", options={})]),
+        "POST /api/v2/tasks/batch",
+        {},
+        {"items": [ITEM, {"task": "t", "options": {}}]},
+        False,
+    ),
+    "check of a batch": (retrieve_batch("batch/1"), "GET /api/v2/batches/batch%2F1", {}, None, True),
+    "bulk cancel": (
+        cancel_runs_in_bulk(("run_1", "run_2"), name="n"),
+        "POST /api/v1/bulk-actions",
+        {},
+        {"action": "cancel", "runIds": ["run_1", "run_2"], "name": "n"},
+        False,
+    ),
+    "check of a bulk action": (
+        retrieve_bulk_action("bulk/1"),
+        "GET /api/v1/bulk-actions/bulk%2F1",
+        {},
+        None,
+        True,
+    ),
+}
+
+
+@pytest.mark.parametrize("name", SENT)
+def test_what_each_call_sends(name: str) -> None:
+    call, target, params, json, repeatable = SENT[name]
+    request = call.request
+    assert f"{request.method} {request.path}" == target
+    assert (dict(request.params), request.json, request.url) == (params, json, None)
+    assert request.repeatable is repeatable
+    assert request.run_id == ("run/1" if "run%2F1" in target else None)
+    assert request.costs_token is (name != "snapshot")
+
+
+def test_what_the_server_takes_at_once() -> None:
+    assert (MAX_SIZE, MAX_ITEMS_AT_ONCE, MAX_BATCH_SIZE) == (500, 20, 500_000)
+
+
+@pytest.mark.parametrize("key", ["", None])
+def test_a_key_that_is_empty_is_none(key: str | None) -> None:
+    options = {"idempotencyKey": key}
+    assert not trigger_task("t", options=options).request.repeatable
+    assert not trigger_batch([ITEM, batch_item("t", options=options)]).request.repeatable
+
+
+@pytest.mark.parametrize("payload", [None, False, 0, "", [], {}])
+def test_a_payload_that_is_empty_is_sent(payload: object) -> None:
+    sent = {"payload": payload, "options": {}}
+    assert trigger_task("t", payload=payload, options={}).request.json == sent
+    assert batch_item("t", payload=payload, options={}) == {"task": "t"} | sent
+
+
+@pytest.mark.parametrize(
+    ("make", "what"),
+    [
+        (cancel_run, "the id of a run"),
+        (retrieve_run, "the id of a run"),
+        (snapshot_run, "the id of a run"),
+        (replay_run, "the id of a run"),
+        (lambda it: reschedule_run(it, delay="1h"), "the id of a run"),
+        (lambda it: trigger_task(it, options={}), "the id of a task"),
+        (lambda it: reset_idempotency_key(it, task_identifier="t"), "an idempotency key"),
+        (retrieve_batch, "the id of a batch"),
+        (retrieve_bulk_action, ""),
+    ],
+)
+def test_what_would_leave_the_path_is_not_sent(make: Callable[[str], Call[Any]], what: str) -> None:
+    for value in ("..", ""):
+        with pytest.raises(errors.NotSentError, match=f"^'{value}' cannot be {what}"):
+            make(value)
+
+
+# What comes back
+
+
+def test_batches_and_bulk_actions_are_read(response) -> None:
+    batch = Batch(id="batch_1", status="PENDING", run_count=3, run_ids=("run_1", "run_2"))
+    assert retrieve_batch("batch_1").read(response(200, BATCH)) == batch
+    assert cancel_runs_in_bulk(["run_1"], name="n").read(response(202, BULK)) == "bulk_1"
+    action = retrieve_bulk_action("bulk_1").read(response(200, BULK))
+    assert (action, action.done) == (BulkAction(status="PENDING", success=4, failure=3), 7)
+
+
+def without(answer: dict[str, Any], name: str) -> dict[str, Any]:
+    return {key: value for key, value in answer.items() if key != name}
+
+
+NO_IDS: list[Any] = [{}, {"id": None}, {"id": ""}, {"id": 7}]
+NO_TEXTS: list[Any] = [None, "", 7, ["QUEUED"], {"name": "QUEUED"}]
+NO_PARTS: list[Any] = [None, 4.5, {}, [7], ["run_1", ""]]
+# Of each call, answers with a success status, and what is said of them.
+UNEXPECTED: list[tuple[Call[Any], list[Any], str]] = [
+    (cancel_run("run_1"), [*NO_IDS, {"id": "run_2"}, {"ok": True}], "200 without the run's id"),
+    (cancel_run("run/1"), [{"id": "run%2F1"}], "200 without the run's id"),
+    (cancel_run("run_1"), [b"", b"<html>Down", b"null"], "200 without valid JSON"),
+    (cancel_run("run_1"), [b"[]", b'"run_1"'], "JSON that is not an object"),
+    (retrieve_run("run_1"), [b"<html>", b"", b"null"], "200 without valid JSON"),
+    (retrieve_run("run_1"), [{}, *(RUN | {"id": value} for value in NO_TEXTS)], "a run without 'id'"),
+    (
+        retrieve_run("run_1"),
+        [without(RUN, "status"), *(RUN | {"status": value} for value in NO_TEXTS)],
+        "a run without 'status'",
+    ),
+    (retrieve_run("run_1"), [RUN | {"id": "run_2"}], "another run: 'run_2'"),
+    (retrieve_run("run_1"), [RUN | {"id": "r" * 999}], f"another run: '{'r' * 50}'"),
+    (reschedule_run("run_1", delay="1h"), [RUN | {"id": "run_2"}], "another run: 'run_2'"),
+    (replay_run("run_1"), NO_IDS, "a run without an id"),
+    (trigger_task("t", options={}), [*NO_IDS, {"isCached": True}], "a run without an id"),
+    (
+        reset_idempotency_key("key-1", task_identifier="t"),
+        [*NO_IDS, {"id": "key-2"}],
+        "200 without the idempotency key",
+    ),
+    (list_newest_runs(), [{}, {"data": None}, {"data": {"0": RUN}}], "JSON without a list of runs in 'data'"),
+    (list_runs_page(created_from=None), [{"pagination": {}}], "JSON without a list of runs in 'data'"),
+    (
+        list_runs_page(created_from=None),
+        [{"data": [item], "pagination": {}} for item in ({}, "run_1", {"id": ""})],
+        "a run without 'id'",
+    ),
+    (
+        list_runs_page(created_from=None),
+        [{"data": [{"id": "run_1"}], "pagination": {}}],
+        "a run without 'status'",
+    ),
+    # Without it, more pages could be missed.
+    (
+        list_runs_page(created_from=None),
+        [{"data": []}, {"data": [], "pagination": []}],
+        "a list of runs without 'pagination'",
+    ),
+    (query_runs(["run_1"]), [{}, {"results": None}, {"results": {}}], "JSON without a list of 'results'"),
+    (
+        query_runs(["run_1"]),
+        [
+            {"results": [row]}
+            for row in (
+                "run_1",
+                {"status": "Queued"},
+                *({"run_id": "run_1", "status": it} for it in (None, "")),
+            )
+        ],
+        "a run without 'run_id' or 'status'",
+    ),
+    (query_runs(["run_1"]), [{"results": [{"run_id": "run_3", "status": "Queued"}]}], "other runs"),
+    (query_descendants(["run_1"]), [{"results": [None]}], "a run without 'run_id' or 'status'"),
+    (
+        snapshot_run("run_1"),
+        [
+            b"<html>",
+            {},
+            [],
+            ["run_1"],
+            [{"headers": {"control": "up-to-date"}}],
+            [{"value": None}],
+            [{"value": {"friendlyId": "run_2", "status": "EXECUTING"}}],
+            [{"value": {"friendlyId": "run_1", "status": None}}],
+            [{"value": {"friendlyId": "run_1"}}],
+        ],
+        "no run that has this id and a status",
+    ),
+    (trigger_batch([ITEM]), NO_IDS, "a batch without an id"),
+    (
+        retrieve_batch("batch_1"),
+        [
+            BATCH | {"id": "batch_2"},
+            *(without(BATCH, name) for name in BATCH),
+            *(BATCH | {name: value} for name in BATCH for value in NO_PARTS),
+        ],
+        "something that is not this batch",
+    ),
+    (cancel_runs_in_bulk(["run_1"], name="n"), NO_IDS, "a bulk action without an id"),
+    (
+        retrieve_bulk_action("bulk_1"),
+        [
+            *(without(BULK, name) for name in ("status", "counts")),
+            BULK | {"status": None},
+            *(BULK | {"counts": counts} for counts in (None, [1, 2], {"success": 4}, {"failure": 3})),
+            *(BULK | {"counts": {"success": it, "failure": 3}} for it in (None, "4", 4.5)),
+            *(BULK | {"counts": {"success": 4, "failure": it}} for it in (None, "3", 3.5)),
+        ],
+        "something that is not a bulk action",
+    ),
+]
+
+
+@pytest.mark.parametrize(
+    ("call", "bodies", "text"), UNEXPECTED, ids=[f"{call.request}: {text}" for call, _, text in UNEXPECTED]
+)
+def test_a_success_that_is_not_trigger_devs_is_unexpected(
+    response, call: Call[Any], bodies: list[Any], text: str
+) -> None:
+    for body in bodies:
+        with pytest.raises(errors.UnexpectedAnswerError) as raised:
+            call.read(response(200, body))
+        assert str(raised.value).startswith(f"{call.request} answered {text}"), body
+        assert raised.value.retryable
+
+
+HEADERS = st.dictionaries(
+    st.sampled_from(["content-type", "date", "location", "x-request-id", "x-should-retry"]),
+    st.sampled_from(["true", "false", "nan", "Wed, 25 Nov 2026 09:32:29 -0000"]) | st.text(max_size=20),
+)
+BODIES = [b'{"error": 1}', b'{"data": []}', b'{"id": "run_1", "status": "X"}', b'{"id": "run_1"}']
+BODIES += [b'{"id": "run_1", "status": "CANCELED", "startedAt": "x"}']
+
+
+@given(
+    st.integers(100, 599),
+    HEADERS,
+    st.sampled_from(BODIES) | st.binary(max_size=50),
+    st.sampled_from([call for call, *_ in SENT.values()] + [call for call, *_ in UNEXPECTED]),
+)
+def test_whatever_comes_back_is_read_or_is_one_of_our_errors(
+    status: int, headers: dict[str, str], body: bytes, call: Call[Any]
+) -> None:
+    text = "a result"
+    try:
+        result = call.read(Response(status=status, headers=headers, body=body))
+        assert 200 <= status < 300 or result is None
+    except errors.TriggerDevError as error:
+        text = str(error)
+    assert 0 < len(text) < 1000
