@@ -43,42 +43,38 @@ def test_an_address_of_another_machine_is_rejected(rejected: Rejected) -> None:
     assert rejected("--host", "192.0.2.1").startswith("cannot listen on 192.0.2.1, port 8030: ")
 
 
-@pytest.mark.parametrize("port", ["99999", "-1", "http"])
-def test_an_invalid_port_is_rejected(port: str, rejected: Rejected) -> None:
-    assert rejected("--port", port).endswith(
-        f"{port!r} is not a valid port: must be a number from 0 to 65535"
-    )
+STATUSES = (
+    "PENDING_VERSION, QUEUED, DEQUEUED, EXECUTING, WAITING, DELAYED, COMPLETED, CANCELED, "
+    "FAILED, CRASHED, SYSTEM_FAILURE, EXPIRED, TIMED_OUT, INTERRUPTED"
+)
+# For these values of an option, what is said after it.
+REJECTED = {
+    "--port": (["99999", "-1", "http"], "is not a valid port: must be a number from 0 to 65535"),
+    "--runs": (
+        ["EXECUTNG:1", "EXECUTNG", "", ":3"],
+        f"does not start with a valid status: must be one of {STATUSES}",
+    ),
+    "--runs COMPLETED": (
+        ["QUEUED:x", "QUEUED:-1", "queued:1.5"],
+        "does not end with a valid number of runs: must be like QUEUED:3",
+    ),
+    "--speed": (
+        ["0", "-1", "nan", "inf", "fast"],
+        "is not valid: must be a number from 0.001 to 1000000",
+    ),
+    "--latency": (["-1", "nan", "2s"], "is not valid: must be a number of seconds, at least 0"),
+    "--acknowledge-after": (["-1", "nan", "2s"], "is not valid: must be a number of seconds, at least 0"),
+}
 
 
-@pytest.mark.parametrize("runs", ["EXECUTNG:1", "EXECUTNG", "", ":3"])
-def test_an_unknown_status_is_rejected_with_the_known_ones(runs: str, rejected: Rejected) -> None:
-    assert rejected("--runs", runs) == (
-        f"argument --runs: {runs!r} does not start with a valid status: must be one of "
-        "PENDING_VERSION, QUEUED, DEQUEUED, EXECUTING, WAITING, DELAYED, COMPLETED, CANCELED, "
-        "FAILED, CRASHED, SYSTEM_FAILURE, EXPIRED, TIMED_OUT, INTERRUPTED"
-    )
-
-
-@pytest.mark.parametrize("runs", ["QUEUED:x", "QUEUED:-1", "queued:1.5"])
-def test_an_invalid_count_is_rejected(runs: str, rejected: Rejected) -> None:
-    assert rejected("--runs", "COMPLETED", runs) == (
-        f"argument --runs: {runs!r} does not end with a valid number of runs: must be like QUEUED:3"
-    )
-
-
-@pytest.mark.parametrize("speed", ["0", "-1", "nan", "inf", "fast"])
-def test_an_invalid_speed_is_rejected(speed: str, rejected: Rejected) -> None:
-    assert rejected(f"--speed={speed}") == (
-        f"argument --speed: {speed!r} is not valid: must be a number from 0.001 to 1000000"
-    )
-
-
-@pytest.mark.parametrize("option", ["--latency", "--acknowledge-after"])
-@pytest.mark.parametrize("seconds", ["-1", "nan", "2s"])
-def test_invalid_seconds_are_rejected(option: str, seconds: str, rejected: Rejected) -> None:
-    assert rejected(f"{option}={seconds}") == (
-        f"argument {option}: {seconds!r} is not valid: must be a number of seconds, at least 0"
-    )
+@pytest.mark.parametrize(
+    ("option", "value", "said"),
+    [(option, value, said) for option, (values, said) in REJECTED.items() for value in values],
+)
+def test_an_invalid_value_is_rejected(option: str, value: str, said: str, rejected: Rejected) -> None:
+    name, *earlier = option.split()
+    arguments = [name, *earlier, value] if name == "--runs" else [f"{name}={value}"]
+    assert rejected(*arguments) == f"argument {name}: {value!r} {said}"
 
 
 def test_an_invalid_file_of_tasks_is_rejected_with_an_example(

@@ -5,7 +5,6 @@ from __future__ import annotations
 import pytest
 
 from airflow_provider_trigger.testing.engine.engine import Engine
-from airflow_provider_trigger.testing.engine.environments import is_public_token, token_of
 
 
 def test_a_key_opens_its_environment_and_no_other() -> None:
@@ -47,9 +46,3 @@ def test_the_kind_follows_from_the_name_unless_it_is_given(name: str, kind: str,
     assert (environment.kind, environment.deployed) == (kind, deployed)
     assert Engine().add_environment(name, kind="dev").kind == "dev"
     assert Engine().add_environment(name, branch="feature").kind == "preview"
-
-
-def test_tokens() -> None:
-    assert token_of("Bearer abc") == token_of("abc") == "abc"
-    assert is_public_token("eyJ.a.b")
-    assert not is_public_token("tr_pat_x")

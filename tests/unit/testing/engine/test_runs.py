@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from datetime import UTC, datetime
 from typing import Any
 
@@ -11,17 +10,13 @@ from fake_clock import START, Clock
 from hypothesis import given
 from hypothesis import strategies as st
 
-from airflow_provider_trigger.testing.engine.constants import CHILDREN_AFTER
-from airflow_provider_trigger.testing.engine.environments import Environment, EnvironmentKind
+from airflow_provider_trigger.testing.engine.environments import Environment
 from airflow_provider_trigger.testing.engine.ids import new_id
 from airflow_provider_trigger.testing.engine.runs import ServerRun
 from airflow_provider_trigger.testing.engine.server_time import ServerTime
-from airflow_provider_trigger.testing.engine.states import ALIVE, FINAL
+from airflow_provider_trigger.testing.engine.states import ALIVE
 
 ENVIRONMENT = Environment(name="prod", secret_key="tr_prod_local")
-
-DEPLOYED = ("staging", "preview", "prod")
-FINAL_FOR_EVER = [status for status in FINAL if status != "EXPIRED"]
 
 
 def at(seconds: float) -> datetime:
@@ -75,92 +70,6 @@ def test_a_run_completes_in_spite_of_the_cancel(clock: Clock) -> None:
     assert child.status == "QUEUED"
 
 
-@pytest.mark.parametrize("status", ["QUEUED", "DELAYED", "PENDING_VERSION", "WAITING"])
-def test_what_is_on_no_worker_terminates_at_once_and_is_never_finished(clock: Clock, status: str) -> None:
-    run = make_run(clock, status)
-    had_started = run.started_at
-    run.cancel()
-    assert run.terminated
-    clock.now += 1000
-    assert (run.status, run.finished_at, run.started_at) == ("CANCELED", None, had_started)
-
-
-@pytest.mark.parametrize(
-    ("status", "kind"), [*itertools.product(FINAL, ["dev"]), *itertools.product(FINAL_FOR_EVER, DEPLOYED)]
-)
-def test_a_cancel_does_not_change_a_final_status(clock: Clock, status: str, kind: EnvironmentKind) -> None:
-    run = make_run(clock, status, environment=Environment(name="x", secret_key="x", kind=kind))
-    before = run.state
-    clock.now += 1
-    run.cancel()
-    clock.now += 100
-    assert run.state is before
-    assert run.terminated
-    assert run.cancel_requests == 1
-
-
-@pytest.mark.parametrize("kind", DEPLOYED)
-def test_an_expired_run_of_a_deployed_environment_becomes_canceled(
-    clock: Clock, kind: EnvironmentKind
-) -> None:
-    run = make_run(clock, "EXPIRED", environment=Environment(name="x", secret_key="x", kind=kind))
-    clock.now += 1
-    run.cancel()
-    assert (run.status, run.finished_at, run.state.expired_at, run.updated_at) == (
-        "CANCELED",
-        at(0),
-        at(0),
-        at(1),
-    )
-    assert (run.error, run.started_at, run.attempt_count) == ({"message": "Canceled by user"}, None, 0)
-    assert run.terminated
-
-
-@pytest.mark.parametrize("status", ALIVE)
-def test_cancels_may_be_repeated(clock: Clock, status: str) -> None:
-    run = make_run(clock, status, acknowledge_after=5)
-    run.cancel()
-    first = run.state
-    clock.now += 3
-    run.cancel()
-    assert run.state is first
-    clock.now += 3
-    run.cancel()
-    assert run.updated_at == (at(5) if status in ("EXECUTING", "DEQUEUED") else at(0))
-    assert run.cancel_requests == 3
-
-
-def test_children_follow_when_the_worker_has_acknowledged(clock: Clock) -> None:
-    parent = make_run(clock, acknowledge_after=5)
-    queued = make_run(clock, "QUEUED", parent=parent)
-    completed = make_run(clock, "COMPLETED", parent=parent)
-    executing = make_run(clock, "EXECUTING", parent=parent, acknowledge_after=2)
-    grandchild = make_run(clock, "QUEUED", parent=executing)
-    parent.cancel()
-    clock.now += 4
-    assert (queued.status, executing.status) == ("QUEUED", "EXECUTING")
-    clock.now += 2
-    assert (queued.status, queued.finished_at) == ("CANCELED", at(5))
-    assert (executing.status, executing.finished_at, executing.terminated) == ("CANCELED", at(5), False)
-    assert (completed.status, grandchild.status) == ("COMPLETED", "QUEUED")
-    clock.now += 2
-    assert (grandchild.status, grandchild.finished_at) == ("CANCELED", executing.finished_at)
-    assert executing.finished_at == at(5 + CHILDREN_AFTER + 2)
-    assert (grandchild.depth, grandchild.root, queued.root) == (2, parent, parent)
-
-
-def test_children_of_a_suspended_run_follow_a_moment_later(clock: Clock) -> None:
-    parent = make_run(clock, "WAITING")
-    child = make_run(clock, "QUEUED", parent=parent)
-    parent.cancel()
-    late = make_run(clock, "QUEUED", parent=parent)
-    assert (parent.finished_at, parent.terminated, child.status) == (None, True, "QUEUED")
-    clock.now += CHILDREN_AFTER
-    later = make_run(clock, "QUEUED", parent=parent)
-    assert (parent.finished_at, child.status, child.finished_at) == (None, "CANCELED", at(0))
-    assert (child.updated_at, late.status, later.status) == (at(CHILDREN_AFTER), "CANCELED", "QUEUED")
-
-
 def test_a_canceled_child_is_left_alone_by_its_parents_end(clock: Clock) -> None:
     parent = make_run(clock, acknowledge_after=1)
     child = make_run(clock, parent=parent, acknowledge_after=3)
@@ -172,17 +81,6 @@ def test_a_canceled_child_is_left_alone_by_its_parents_end(clock: Clock) -> None
     assert (child.finished_at, child.terminated) == (at(3), True)
 
 
-@pytest.mark.parametrize("was_completed", [False, True])
-def test_children_of_a_completed_run_live_on(clock: Clock, was_completed: bool) -> None:
-    parent = make_run(clock, "COMPLETED" if was_completed else "EXECUTING", acknowledge_after=1)
-    parent.completes_despite_cancel = True
-    children = [make_run(clock, status, parent=parent) for status in ("QUEUED", "EXECUTING")]
-    parent.cancel()
-    clock.now += 10
-    assert parent.status == "COMPLETED"
-    assert [child.status for child in children] == ["QUEUED", "EXECUTING"]
-
-
 def test_a_run_moves_on_by_itself_until_it_is_canceled(clock: Clock) -> None:
     run = make_run(clock, "QUEUED", acknowledge_after=1)
     run.schedule([(1, "EXECUTING"), (9, "COMPLETED")])
@@ -192,26 +90,6 @@ def test_a_run_moves_on_by_itself_until_it_is_canceled(clock: Clock) -> None:
     run.cancel()
     clock.now += 20
     assert (run.status, run.finished_at) == ("CANCELED", at(4))
-
-
-def test_a_suspended_run_resumes_in_the_same_attempt(clock: Clock) -> None:
-    run = make_run(clock, "WAITING", acknowledge_after=1)
-    run.schedule([(2, "EXECUTING"), (5, "COMPLETED")])
-    assert (run.status, run.attempt_count, run.started_at) == ("WAITING", 1, at(0))
-    clock.now += 2
-    assert (run.status, run.attempt_count, run.started_at, run.updated_at) == ("EXECUTING", 1, at(0), at(2))
-    run.cancel()
-    assert not run.terminated
-    clock.now += 1
-    assert (run.finished_at, run.terminated) == (at(3), True)
-
-
-def test_a_suspended_run_that_is_canceled_does_not_resume(clock: Clock) -> None:
-    run = make_run(clock, "WAITING")
-    run.schedule([(2, "EXECUTING")])
-    run.cancel()
-    clock.now += 3
-    assert (run.status, run.attempt_count, run.finished_at, run.terminated) == ("CANCELED", 1, None, True)
 
 
 @pytest.mark.parametrize(

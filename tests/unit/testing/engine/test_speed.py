@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from fake_clock import START, Clock
+from fake_clock import Clock
 
 from airflow_provider_trigger.testing import ServerRun, TriggerDevServer
 
@@ -65,18 +65,6 @@ def test_added_runs_and_cancels(server: TriggerDevServer, clock: Clock) -> None:
     assert (slow.terminated, lost.terminated) == (True, False)
     clock.now += 0.1
     assert lost.terminated
-
-
-def test_all_dates_are_real(server: TriggerDevServer, clock: Clock) -> None:
-    server.on_task("train", start_after=0, after=600)
-    run, _ = server.trigger("train")
-    clock.now += 10
-    assert run.created_at.timestamp() == START
-    assert run.finished_at.timestamp() == START + 6
-    delayed, _ = server.trigger("train", options={"delay": "1h"})
-    assert delayed.delayed_until.timestamp() == clock.time() + 36
-    dated, _ = server.trigger("train", options={"delay": "2100-01-01"})
-    assert dated.delayed_until.year == 2100
 
 
 def test_keys_urls_and_tokens(server: TriggerDevServer, clock: Clock) -> None:

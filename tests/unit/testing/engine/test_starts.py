@@ -8,11 +8,9 @@ from typing import Any
 import pytest
 from fake_clock import START, Clock
 
-from airflow_provider_trigger.testing import UNSET, ServerRun, TriggerDevServer
-from airflow_provider_trigger.testing.engine.states import ALIVE, FINAL
+from airflow_provider_trigger.testing import ServerRun, TriggerDevServer
 
 DAY = 86400
-RELEASING = ("FAILED", "CRASHED", "TIMED_OUT", "SYSTEM_FAILURE", "EXPIRED")
 
 
 @pytest.fixture
@@ -30,32 +28,6 @@ def trigger(server: TriggerDevServer, task: str = "parked", **arguments: Any) ->
 # Idempotency keys
 
 
-@pytest.mark.parametrize("status", [*ALIVE, *FINAL])
-def test_which_states_release_a_key(server: TriggerDevServer, status: str) -> None:
-    first, _ = trigger(server, payload=1)
-    first.status = status
-    second, is_cached = trigger(server, payload=2)
-    released = status in RELEASING
-    assert (is_cached, second is first) == (not released, not released)
-    assert first.idempotency_key == (None if released else "k")
-    assert trigger(server) == (second, True)
-    assert (second.payload, second.idempotency_key) == (2 if released else 1, "k")
-
-
-def test_an_expired_run_that_was_canceled_keeps_its_key(server: TriggerDevServer) -> None:
-    run, _ = trigger(server)
-    run.status = "EXPIRED"
-    run.cancel()
-    assert run.status == "CANCELED"
-    assert trigger(server) == (run, True)
-
-
-def test_a_key_belongs_to_an_environment_and_a_task(server: TriggerDevServer) -> None:
-    made = [trigger(server), trigger(server, "other"), trigger(server, environment="dev")]
-    assert [is_cached for _, is_cached in made] == [False] * 3
-    assert trigger(server, environment="dev") == (made[2][0], True)
-
-
 @pytest.mark.parametrize(
     ("lifetime", "seconds"), [("2s", 2), ("1h", 3600), (None, 30 * DAY), ("", 30 * DAY), ("5", 30 * DAY)]
 )
@@ -69,25 +41,6 @@ def test_how_long_a_key_is_kept(
     clock.now += 0.2
     second, is_cached = trigger(server)
     assert (is_cached, second is first, first.idempotency_key) == (False, False, None)
-
-
-@pytest.mark.parametrize("key", ["", None])
-def test_no_key(server: TriggerDevServer, key: str | None) -> None:
-    made = [trigger(server, options={"idempotencyKey": key}) for _ in range(2)]
-    assert made[0][0] is not made[1][0]
-    assert {(run.idempotency_key, is_cached) for run, is_cached in made} == {(None, False)}
-
-
-def test_reset(server: TriggerDevServer, clock: Clock) -> None:
-    run, _ = trigger(server)
-    clock.now += 1
-    assert server.reset_key("k", "other") is None
-    assert server.reset_key("k", "parked", environment="dev") is None
-    assert server.reset_key("k", "parked") is run
-    assert server.reset_key("k", "parked") is None
-    assert (run.status, run.idempotency_key) == ("QUEUED", None)
-    assert run.updated_at > run.created_at
-    assert trigger(server)[0] is not run
 
 
 def test_an_added_run_may_hold_a_key(server: TriggerDevServer) -> None:
@@ -109,12 +62,6 @@ def test_a_delayed_run(server: TriggerDevServer, clock: Clock, delay: str) -> No
     assert run.status == "COMPLETED"
 
 
-@pytest.mark.parametrize("delay", ["soon", "5", "2020-01-01T00:00:00Z", ""])
-def test_a_useless_delay_is_ignored(server: TriggerDevServer, delay: str) -> None:
-    run, _ = trigger(server, options={"delay": delay})
-    assert (run.status, run.delayed_until) == ("QUEUED", None)
-
-
 def test_a_run_expires_only_while_it_is_queued(server: TriggerDevServer, clock: Clock) -> None:
     options = {"ttl": "10s", "idempotencyKey": None}
     queued, _ = trigger(server, options=options)
@@ -129,25 +76,6 @@ def test_a_run_expires_only_while_it_is_queued(server: TriggerDevServer, clock: 
     assert queued.terminated
     clock.now += 60
     assert (delayed.status, executing.status) == ("EXPIRED", "EXECUTING")
-
-
-@pytest.mark.parametrize("ttl", ["abc", "", None])
-def test_a_useless_lifetime_is_ignored(server: TriggerDevServer, clock: Clock, ttl: str | None) -> None:
-    run, _ = trigger(server, options={"ttl": ttl})
-    clock.now += 30 * DAY
-    assert run.status == "QUEUED"
-
-
-def test_reschedule(server: TriggerDevServer, clock: Clock) -> None:
-    run, _ = trigger(server, "resize", options={"delay": "1h", "ttl": "5m"})
-    added = server.add_run("DELAYED")
-    clock.now += 1
-    for delayed in (run, added):
-        assert server.reschedule(delayed, clock.time() + 10)
-        assert (delayed.status, delayed.updated_at.timestamp()) == ("DELAYED", clock.time())
-    clock.now += 12
-    assert (run.status, added.status) == ("COMPLETED", "COMPLETED")
-    assert not server.reschedule(run, clock.time() + 10)
 
 
 # Versions
@@ -170,23 +98,6 @@ def test_an_unknown_task_waits_for_a_version(server: TriggerDevServer, clock: Cl
     assert (run.status, delayed.status, run.version) == ("COMPLETED", "COMPLETED", "20261125.2")
 
 
-def test_what_was_due_before_is_not_changed_by_a_deployment(server: TriggerDevServer, clock: Clock) -> None:
-    before, _ = trigger(server, "resize")
-    clock.now += 0.15
-    server.unknown_task("resize")
-    clock.now += 1
-    after, _ = trigger(server, "resize", options={"idempotencyKey": "2"})
-    clock.now += 1
-    assert (before.status, after.status) == ("COMPLETED", "PENDING_VERSION")
-
-
-def test_no_worker_asks(server: TriggerDevServer, clock: Clock) -> None:
-    server.unknown_task("parked")
-    run, _ = trigger(server)
-    clock.now += 1000
-    assert run.status == "QUEUED"
-
-
 def test_an_unknown_queue_stays_unknown(server: TriggerDevServer, clock: Clock) -> None:
     server.unknown_queue("q")
     run, _ = trigger(server, "resize", options={"queue": {"name": "q"}})
@@ -198,26 +109,3 @@ def test_an_unknown_queue_stays_unknown(server: TriggerDevServer, clock: Clock) 
 
 
 # Replays
-
-
-def test_what_a_replay_keeps(server: TriggerDevServer, clock: Clock) -> None:
-    kept = {"queue": {"name": "q"}, "concurrencyKey": "c", "machine": "micro", "region": "r", "test": True}
-    dropped = {"ttl": "1h", "delay": "1h", "maxAttempts": 2, "maxDuration": 5, "priority": 1}
-    shared = {"tags": ["b", "a"], "metadata": {"m": 1}}
-    run, _ = trigger(server, payload={"p": None}, options=kept | dropped | shared)
-    run.cancel()
-    again = server.replay(run)
-    assert again is not run
-    assert (run.status, run.idempotency_key, again.status) == ("CANCELED", "k", "QUEUED")
-    assert (again.idempotency_key, again.ttl, again.delayed_until) == (None, None, None)
-    assert (again.task_identifier, again.payload, again.metadata) == ("parked", {"p": None}, {"m": 1})
-    assert (again.tags, again.options) == (("a", "b"), kept | {"tags": ["a", "b"], "metadata": {"m": 1}})
-
-
-@pytest.mark.parametrize("status", [*ALIVE, *FINAL])
-def test_every_run_can_be_replayed(server: TriggerDevServer, clock: Clock, status: str) -> None:
-    run = server.add_run(status, task_identifier="resize")
-    again = server.replay(run)
-    assert again.payload is UNSET
-    clock.now += 1
-    assert (run.status, again.status) == (status, "COMPLETED")

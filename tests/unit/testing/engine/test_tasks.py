@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from typing import Any
 
 import pytest
@@ -31,41 +32,49 @@ def life(run: ServerRun, clock: Clock, *, until: int) -> list[tuple[str, int]]:
     return seen
 
 
-def test_an_unscripted_task_completes_in_a_moment(server: TriggerDevServer, clock: Clock) -> None:
-    run = trigger(server)
+RETURNED: list[Any] = [None, False, 0, [], {"a": None}, "text"]
+
+
+def double(payload: Any) -> Any:
+    return {"width": payload.pop("width") * 2}
+
+
+@pytest.mark.parametrize(
+    ("behavior", "payload", "output"),
+    [
+        # Not scripted, it returns its payload.
+        (None, UNSET, {"done": True}),
+        *((None, payload, payload) for payload in (0, "text", ["a"], {"file": "a.png", "n": [None]})),
+        *(({"output": it}, 1, it) for it in RETURNED),
+        *((behavior, 1, UNSET) for behavior in ({}, {"output": ""}, {"output": lambda payload: ""})),
+        ({"output": double}, {"width": 2}, {"width": 4}),
+    ],
+)
+def test_what_a_run_returns(server: TriggerDevServer, clock: Clock, behavior, payload, output) -> None:
+    if behavior is not None:
+        server.on_task("resize", **behavior)
+    run = trigger(server, copy.deepcopy(payload))
     assert run.status == "QUEUED"
     clock.now += 1
-    assert (run.status, run.output, run.attempt_count, run.terminated) == (
-        "COMPLETED",
-        {"done": True},
-        1,
-        True,
-    )
+    assert (run.status, run.output, run.attempt_count, run.terminated) == ("COMPLETED", output, 1, True)
+    assert run.payload == payload
 
 
-@pytest.mark.parametrize("payload", [0, "text", ["a"], {"file": "a.png", "n": [None]}])
-def test_an_unscripted_task_returns_its_payload(server: TriggerDevServer, clock: Clock, payload) -> None:
-    run = trigger(server, payload)
-    clock.now += 1
-    assert (run.status, run.output) == ("COMPLETED", payload)
-
-
-def test_a_function_that_changes_its_payload_does_not_change_the_runs(
-    server: TriggerDevServer, clock: Clock
+@pytest.mark.parametrize(
+    ("output", "message"),
+    [
+        (lambda payload: payload["width"], "not subscriptable"),
+        *((lambda payload, it=it: it, "JSON") for it in ({1, 2}, float("nan"), object())),
+    ],
+)
+def test_a_function_that_raises_or_returns_no_json_fails(
+    server: TriggerDevServer, clock: Clock, output, message: str
 ) -> None:
-    server.on_task("resize", output=lambda payload: payload.pop("width"))
-    run = trigger(server, {"width": 5})
-    clock.now += 1
-    assert (run.output, run.payload) == (5, {"width": 5})
-
-
-@pytest.mark.parametrize("output", [{1, 2}, float("nan"), object()])
-def test_a_function_that_returns_no_json_fails(server: TriggerDevServer, clock: Clock, output) -> None:
-    server.on_task("resize", output=lambda payload: output)
+    server.on_task("resize", output=output)
     run = trigger(server)
     clock.now += 1
     assert (run.status, run.output) == ("FAILED", UNSET)
-    assert "JSON" in run.error["message"]
+    assert message in run.error["message"]
 
 
 def test_a_function_is_called_once_when_its_run_ends(server: TriggerDevServer, clock: Clock) -> None:
@@ -81,46 +90,27 @@ def test_a_function_is_called_once_when_its_run_ends(server: TriggerDevServer, c
     assert payloads == [1]
 
 
-@pytest.mark.parametrize("output", [None, False, 0, [], {"a": None}, "text"])
-def test_output(server: TriggerDevServer, clock: Clock, output) -> None:
-    server.on_task("resize", output=output, start_after=1, after=2)
-    run = trigger(server)
-    assert life(run, clock, until=4) == [
-        ("QUEUED", 0),
-        ("EXECUTING", 1),
-        ("EXECUTING", 1),
-        ("COMPLETED", 1),
-    ]
-    assert run.output == output
+QUEUED, EXECUTING, COMPLETED = ("QUEUED", 0), ("EXECUTING", 1), ("COMPLETED", 1)
 
 
-@pytest.mark.parametrize("behavior", [{}, {"output": ""}, {"output": lambda payload: ""}])
-def test_no_output(server: TriggerDevServer, clock: Clock, behavior) -> None:
+@pytest.mark.parametrize(
+    ("behavior", "seen"),
+    [
+        ({"start_after": 1, "after": 2}, [QUEUED, EXECUTING, EXECUTING, COMPLETED]),
+        ({"start_after": 0, "after": None}, [EXECUTING] * 5),
+        ({"start_after": 0, "after": 1000}, [EXECUTING] * 5),
+        ({"start_after": None}, [QUEUED] * 5),
+        (
+            {"start_after": 0, "after": 2, "waiting": 3},
+            [EXECUTING, *[("WAITING", 1)] * 3, EXECUTING, COMPLETED],
+        ),
+    ],
+)
+def test_when_a_run_does_what(
+    server: TriggerDevServer, clock: Clock, behavior, seen: list[tuple[str, int]]
+) -> None:
     server.on_task("resize", **behavior)
-    run = trigger(server)
-    clock.now += 1
-    assert (run.status, run.output) == ("COMPLETED", UNSET)
-
-
-def test_output_computed_from_the_payload(server: TriggerDevServer, clock: Clock) -> None:
-    server.on_task("resize", output=lambda payload: {"width": payload["width"] * 2})
-    run, broken = trigger(server, {"width": 2}), trigger(server)
-    clock.now += 1
-    assert run.output == {"width": 4}
-    assert (broken.status, broken.output) == ("FAILED", UNSET)
-    assert broken.error["name"] == "TypeError"
-    assert "subscriptable" in broken.error["message"]
-
-
-@pytest.mark.parametrize("after", [None, 1000])
-def test_never_ending(server: TriggerDevServer, clock: Clock, after: float | None) -> None:
-    server.on_task("resize", start_after=0, after=after)
-    assert set(life(trigger(server), clock, until=5)) == {("EXECUTING", 1)}
-
-
-def test_never_starting(server: TriggerDevServer, clock: Clock) -> None:
-    server.on_task("resize", start_after=None)
-    assert set(life(trigger(server), clock, until=5)) == {("QUEUED", 0)}
+    assert life(trigger(server), clock, until=len(seen)) == seen
 
 
 @pytest.mark.parametrize(
@@ -204,19 +194,6 @@ def test_attempts(
     assert (run.status, run.attempt_count) == ends
 
 
-def test_waiting(server: TriggerDevServer, clock: Clock) -> None:
-    server.on_task("resize", start_after=0, after=2, waiting=3, output=1)
-    run = trigger(server)
-    assert [status for status, attempts in life(run, clock, until=6) if attempts == 1] == [
-        "EXECUTING",
-        "WAITING",
-        "WAITING",
-        "WAITING",
-        "EXECUTING",
-        "COMPLETED",
-    ]
-
-
 def test_waiting_for_ever(server: TriggerDevServer, clock: Clock) -> None:
     server.on_task("resize", waiting=None)
     run = trigger(server)
@@ -269,13 +246,8 @@ def test_the_next_runs_can_do_something_else(server: TriggerDevServer, clock: Cl
     server.on_task("resize", output=3, times=1)
     runs = [trigger(server) for _ in range(5)]
     clock.now += 1
-    assert [run.status if run.output is UNSET else run.output for run in runs] == [
-        "FAILED",
-        "FAILED",
-        3,
-        2,
-        2,
-    ]
+    returned = [run.status if run.output is UNSET else run.output for run in runs]
+    assert returned == ["FAILED", "FAILED", 3, 2, 2]
 
 
 def test_other_tasks_and_added_runs_are_left_alone(server: TriggerDevServer, clock: Clock) -> None:

@@ -14,6 +14,7 @@ from airflow_provider_trigger.testing import TriggerDevServer
 from airflow_provider_trigger.testing.routes.router import Router
 
 TRIGGER = "/api/v2/tasks/batch"
+STREAMED = "/api/v3/batches"
 
 
 @pytest.fixture
@@ -27,11 +28,14 @@ def server(clock: Clock) -> TriggerDevServer:
 def send(
     server: TriggerDevServer, method: str, path: str, body: Any = None, *, environment: str = "prod"
 ) -> Response:
-    key = server.environments.find(environment).secret_key
+    """Send JSON, or lines of it, which are a text."""
+    headers = {"authorization": f"Bearer {server.environments.find(environment).secret_key}"}
+    headers |= {"x-trigger-api-version": "2025-07-16", "content-type": "application/x-ndjson"}
     path, _, query = path.partition("?")
-    headers = [(b"authorization", f"Bearer {key}".encode()), (b"x-trigger-api-version", b"2025-07-16")]
-    scope = {"type": "http", "method": method, "headers": headers, "query_string": query.encode()}
-    return Router(server).answer(Request(scope), path, body=json.dumps(body).encode())
+    sent = [(name.encode(), value.encode()) for name, value in headers.items()]
+    scope = {"type": "http", "method": method, "headers": sent, "query_string": query.encode()}
+    lines = body if isinstance(body, str) else json.dumps(body)
+    return Router(server).answer(Request(scope), path, body=lines.encode())
 
 
 def shown(answer: Response) -> Any:
@@ -74,27 +78,6 @@ def test_runs_know_their_first_batch_only_and_a_replay_none(server: TriggerDevSe
     assert shown(send(server, "POST", "/api/v1/query", query))["results"] == [
         {"run_id": own, "batch_id": second}
     ]
-
-
-def test_the_list_lags_behind_for_a_batch_too(server: TriggerDevServer, clock: Clock) -> None:
-    server.list_lag = 1.0
-    batch_id = post(server, {})
-    path = f"/api/v1/runs?filter[batch]={batch_id}"
-    assert shown(send(server, "GET", path))["data"] == []
-    clock.now += 1
-    assert len(shown(send(server, "GET", path))["data"]) == 1
-
-
-def test_a_large_batch_shows_the_runs_that_it_has(server: TriggerDevServer, clock: Clock) -> None:
-    batch_id = post(server, *[{} for _ in range(21)])
-    path = f"/api/v2/batches/{batch_id}"
-    begun = shown(send(server, "GET", path))
-    assert (begun["runs"], begun["runCount"]) == ([], 21)
-    clock.now += 0.2001
-    runs = shown(send(server, "GET", path))["runs"]
-    assert runs == list(server.runs)
-    assert len(runs) == 10
-    assert send(server, "GET", f"/api/v3/runs/{runs[9]}").status_code == 200
 
 
 @pytest.mark.parametrize(
@@ -149,21 +132,6 @@ def test_large_requests(server: TriggerDevServer, size: int, object_store: bool,
     assert len(server.runs) == (2 if status == 202 else 0)
 
 
-def test_500_items_are_the_most(server: TriggerDevServer) -> None:
-    post(server, *[{} for _ in range(500)])
-    answer = send(server, "POST", TRIGGER, {"items": [{"task": "parked"}] * 501})
-    assert answer.status_code == 400
-
-
-def test_headers_are_ignored(server: TriggerDevServer) -> None:
-    body = json.dumps({"items": [{"task": "parked"}]}).encode()
-    headers = [(b"authorization", f"Bearer {server.secret_key}".encode()), (b"idempotency-key", b"k")]
-    scope = {"type": "http", "method": "POST", "headers": headers, "query_string": b""}
-    for _ in range(2):
-        assert Router(server).answer(Request(scope), TRIGGER, body=body).status_code == 202
-    assert len(server.runs) == 2
-
-
 def test_another_environments_batches_are_unknown(server: TriggerDevServer) -> None:
     batch_id = post(server, {}, environment="dev")
     assert [run.environment.name for run in server.runs.values()] == ["dev"]
@@ -172,17 +140,39 @@ def test_another_environments_batches_are_unknown(server: TriggerDevServer) -> N
         assert answer.status_code == status
 
 
-def test_an_older_server_has_none(server: TriggerDevServer) -> None:
-    batch_id = post(server, {})
-    server.batch = False
-    for method, path in (("POST", TRIGGER), *(("GET", f"/api/v{n}/batches/{batch_id}") for n in (1, 2))):
-        answer = send(server, method, path, {"items": []})
-        assert (answer.status_code, answer.headers["content-type"]) == (404, "text/html; charset=utf-8")
-    assert len(server.runs) == 1
+@pytest.mark.parametrize(
+    ("body", "error"),
+    [
+        ([], "Validation error: Expected object, received array"),
+        ({}, 'Validation error: Expected number, received null at "runCount"'),
+        ({"runCount": True}, 'Validation error: Expected number, received boolean at "runCount"'),
+        ({"runCount": 0}, 'Validation error: Number must be greater than 0 at "runCount"'),
+    ],
+)
+def test_invalid_streamed_batches(server: TriggerDevServer, body: Any, error: str) -> None:
+    answer = send(server, "POST", STREAMED, body)
+    assert (answer.status_code, shown(answer)) == (400, {"error": error})
+    assert not server.batches
 
 
-def test_there_is_no_way_to_cancel_one(server: TriggerDevServer) -> None:
-    batch_id = post(server, {})
-    assert send(server, "POST", f"/api/v2/batches/{batch_id}/cancel").status_code == 404
-    assert send(server, "GET", TRIGGER).status_code == 400
-    assert send(server, "POST", f"/api/v2/batches/{batch_id}").status_code == 405
+@pytest.mark.parametrize(
+    ("line", "error"),
+    [
+        ("1", 'Invalid item at line 2: Expected object, received number at "item"'),
+        ('{"index": 1}', 'Invalid item at line 2: Required at "item.task"'),
+        ('{"task": "a"}', 'Invalid item at line 2: Expected number, received null at "item.index"'),
+        ('{"task": "a", "index": -1}', "Invalid item at line 2"),
+        ('{"task": "a", "index": true}', "received boolean"),
+        ('{"task": "a", "index": 1, "options": {"delay": 5}}', 'at "item.options.delay"'),
+    ],
+)
+def test_the_lines_before_an_invalid_one_are_taken(
+    server: TriggerDevServer, clock: Clock, line: str, error: str
+) -> None:
+    batch_id = shown(send(server, "POST", STREAMED, {"runCount": 3}))["id"]
+    lines = f'{{"index": 0, "task": "parked"}}\n{line}\n'
+    answer = send(server, "POST", f"{STREAMED}/{batch_id}/items", lines)
+    assert answer.status_code == 400
+    assert error in shown(answer)["error"]
+    clock.now += 1
+    assert len(server.batches[batch_id].runs) == 1

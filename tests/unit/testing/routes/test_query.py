@@ -102,16 +102,6 @@ def test_runs_are_found_by_their_tag_and_their_root(server: TriggerDevServer) ->
     ]
 
 
-def test_a_new_descendant_is_missing_at_first(server: TriggerDevServer, clock: Clock) -> None:
-    server.query_lag = 1.5
-    root = server.add_run(run_id="root")
-    clock.now += 2
-    server.add_run(run_id="child", parent=root)
-    assert select(server, "root_run_id = 'root'") == []
-    clock.now += 1.6
-    assert select(server, "root_run_id = 'root'") == ["child"]
-
-
 def test_it_lags_behind(server: TriggerDevServer, clock: Clock) -> None:
     server.query_lag = 1.0
     run = server.add_run("QUEUED", run_id="run_1")
@@ -153,35 +143,18 @@ def test_it_only_shows_the_runs_of_the_keys_environment(server: TriggerDevServer
     "query",
     [
         None,
-        7,
         "",
-        "SELEC run_id FROM runs",
         "SELECT run_id FROM runs",
-        "SELECT run_id FROM metrics WHERE run_id = 'run_1'",
-        "SELECT run_id FROM runs WHERE run_id IN ()",
-        "SELECT run_id FROM runs WHERE run_id IN ('run_1'",
-        "SELECT run_id FROM runs WHERE run_id = 'run_1' OR 1=1",
-        "SELECT run_id FROM runs WHERE run_id = 'run_1''",
-        "SELECT run_id FROM runs WHERE tags = 'a'",
+        *(
+            f"SELECT run_id FROM runs WHERE {condition}"
+            for condition in ("run_id IN ()", "run_id IN ('run_1'", "run_id = 'run_1' OR 1=1", "tags = 'a'")
+        ),
     ],
 )
 def test_other_sql_is_rejected(server: TriggerDevServer, query: Any) -> None:
-    server.add_run(run_id="run_1")
     answered = post(server, {"query": query, "scope": "environment"})
     assert answered.status == 400
     assert answered.json()["error"].startswith("Syntax error at line 1:0: ")
-
-
-def test_a_column_must_be_known(server: TriggerDevServer) -> None:
-    query = "SELECT run_id, updated_at FROM runs WHERE run_id = 'run_1'"
-    answered = post(server, {"query": query})
-    assert answered.status == 400
-    assert answered.json()["error"].startswith('Unknown column "updated_at". Available columns: ')
-
-
-@pytest.mark.parametrize("body", [[], "SELECT", None])
-def test_a_body_must_be_an_object(server: TriggerDevServer, body: Any) -> None:
-    assert post(server, body).status == 400
 
 
 def test_three_are_answered_at_once(server: TriggerDevServer) -> None:

@@ -1,4 +1,4 @@
-"""Which requests to trigger a task are valid, where no recording says so."""
+"""Which requests to trigger a task, and for a bulk action, are valid, where no recording says so."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import json
 import pytest
 
 from airflow_provider_trigger.testing import UNSET
+from airflow_provider_trigger.testing.routes import bulk_request
 from airflow_provider_trigger.testing.routes.json_body import InvalidBodyError
 from airflow_provider_trigger.testing.routes.trigger_request import read_request
 
@@ -22,8 +23,6 @@ from airflow_provider_trigger.testing.routes.trigger_request import read_request
         ({"maxAttempts": "3"}, 'Expected number, received string at "options.maxAttempts"'),
         ({"maxDuration": True}, 'Expected number, received boolean at "options.maxDuration"'),
         ({"debounce": {"key": "k"}}, 'does not support debouncing at "options.debounce"'),
-        ({"tags": 5}, 'received number at "options.tags"'),
-        ({"tags": "x" * 129}, 'Tags must be less than 128 characters at "options.tags"'),
         ({"ttl": -1, "machine": "x"}, 'at "options.machine"; Number must be greater'),
     ],
 )
@@ -66,3 +65,37 @@ def test_valid_requests() -> None:
 def test_the_payloads_of_the_vendors_sdk(sent, kind: str, payload) -> None:
     request = read_request(json.dumps({"payload": sent, "options": {"payloadType": kind}}).encode())
     assert (request.payload, request.options) == (payload, {"payloadType": kind})
+
+
+@pytest.mark.parametrize(
+    ("body", "message"),
+    [
+        (b"\xff", "Invalid JSON"),
+        (b"[]", "Validation error: Expected object, received array"),
+        ({"action": None}, "Invalid discriminator value. Expected 'cancel' | 'replay'"),
+        ({"action": ["cancel"]}, 'at "action"'),
+        ({"runIds": "a"}, 'Expected array, received string at "runIds"'),
+        ({"runIds": ["a", 1]}, 'Expected string, received number at "runIds[1]"'),
+        ({"name": True}, 'Expected string, received boolean at "name"'),
+        (
+            {"runIds": [], "name": "x" * 256},
+            'element(s) at "runIds"; Name must be less than 255 characters at "name"',
+        ),
+        (b'{"action": "cancel", "filter": {"tag": "x"}}', "only cancels runs by their ids"),
+        ({"action": "replay"}, "only cancels runs by their ids"),
+    ],
+)
+def test_invalid_bulk_actions(body, message: str) -> None:
+    if isinstance(body, dict):
+        body = json.dumps({"action": "cancel", "runIds": ["a"]} | body).encode()
+    with pytest.raises(InvalidBodyError) as raised:
+        bulk_request.read_request(body)
+    assert message in str(raised.value)
+    assert raised.value.status == (501 if "only" in message else 400)
+
+
+def test_a_valid_bulk_action() -> None:
+    ids = [f"run_{number}" for number in range(500)]
+    body = json.dumps({"action": "cancel", "runIds": ids, "name": "x" * 255}).encode()
+    request = bulk_request.read_request(body)
+    assert (request.run_ids, request.name) == (ids, "x" * 255)
