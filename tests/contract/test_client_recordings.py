@@ -443,35 +443,27 @@ def test_a_run_that_is_terminated_never_changes_again(run_id: str) -> None:
             assert later.status == earlier.status
 
 
-@pytest.mark.parametrize(
-    ("run_id", "terminated"),
-    [
-        ("run_cmwvxdf1j005pvu7dwch6gmse", [("CANCELED", False), ("CANCELED", True)]),
-        ("run_cmwvxdg4w005svu7d5mh54y2z", [("CANCELED", False), ("COMPLETED", True)]),
-        ("run_cmwvxdu3j006hvu7d7ltpha90", [("CANCELED", False)]),
-        ("run_cmwvxduqs006kvu7dvs0e00vz", [("COMPLETED", True)]),
-        ("run_cmwvxdvid006nvu7dd8uctr2i", [("COMPLETED", True)]),
-        ("run_cmwvxdwbv006qvu7dqh6mlh26", [("CANCELED", False)]),
-        ("run_cmwvxdx7b006tvu7dp6spamun", [("CANCELED", False)]),
-        ("run_cmwvxdixe0061vu7dnymp00es", [("QUEUED", False), ("QUEUED", False), ("CANCELED", True)]),
-        ("run_cmwvxdilp005yvu7dlichzttw", [("CANCELED", False)]),
-        ("run_cmwvxdn980066vu7dncqwsfrc", [("QUEUED", False), ("QUEUED", False), ("CANCELED", True)]),
-        ("run_cmwvxdn1h0063vu7dh1lb8hol", [("CANCELED", False)]),
-        ("run_cmwvxdraq0069vu7dav0lz4y5", [("EXECUTING", False)]),
-    ],
-)
-def test_each_check_of_a_canceled_run_shows_whether_it_is_terminated(
-    run_id: str, terminated: list[tuple[str, bool]]
-) -> None:
-    assert [(run.status, run.is_terminated) for run in checks("cancel_settling", run_id)] == terminated
+# What each check of a canceled run showed: its status, and whether it is terminated.
+CHECKS = {
+    "run_cmwvxdf1j005pvu7dwch6gmse": [("CANCELED", False), ("CANCELED", True)],
+    "run_cmwvxdg4w005svu7d5mh54y2z": [("CANCELED", False), ("COMPLETED", True)],
+    "run_cmwvxdu3j006hvu7d7ltpha90": [("CANCELED", False)],
+    "run_cmwvxduqs006kvu7dvs0e00vz": [("COMPLETED", True)],
+    "run_cmwvxdvid006nvu7dd8uctr2i": [("COMPLETED", True)],
+    "run_cmwvxdwbv006qvu7dqh6mlh26": [("CANCELED", False)],
+    "run_cmwvxdx7b006tvu7dp6spamun": [("CANCELED", False)],
+    "run_cmwvxdixe0061vu7dnymp00es": [("QUEUED", False), ("QUEUED", False), ("CANCELED", True)],
+    "run_cmwvxdilp005yvu7dlichzttw": [("CANCELED", False)],
+    "run_cmwvxdn980066vu7dncqwsfrc": [("QUEUED", False), ("QUEUED", False), ("CANCELED", True)],
+    "run_cmwvxdn1h0063vu7dh1lb8hol": [("CANCELED", False)],
+    "run_cmwvxdraq0069vu7dav0lz4y5": [("EXECUTING", False)],
+}
 
 
-def test_every_run_of_those_checks_is_in_the_table() -> None:
-    [table] = [
-        mark.args[1]
-        for mark in test_each_check_of_a_canceled_run_shows_whether_it_is_terminated.pytestmark  # type: ignore[attr-defined]
-    ]
-    assert sorted(run_id for run_id, _ in table) == sorted(run_ids("cancel_settling"))
+@pytest.mark.parametrize("run_id", run_ids("cancel_settling"))
+def test_each_check_of_a_canceled_run_shows_whether_it_is_terminated(run_id: str) -> None:
+    seen = [(run.status, run.is_terminated) for run in checks("cancel_settling", run_id)]
+    assert seen == CHECKS[run_id]
 
 
 @pytest.mark.parametrize("run_id", run_ids("cancel_settling"))

@@ -91,25 +91,19 @@ def connection_type() -> dict[str, Any]:
     return connection_type
 
 
-def test_the_connection_type_is_the_hooks() -> None:
-    assert connection_type()["connection-type"] == TriggerDevHook.conn_type
-    assert connection_type()["hook-name"] == TriggerDevHook.hook_name
+def test_the_connection_type_is_the_hooks_and_its_form_has_the_fields_that_are_read() -> None:
     hook = TriggerDevHook
+    assert connection_type()["connection-type"] == hook.conn_type
+    assert connection_type()["hook-name"] == hook.hook_name
     assert connection_type()["hook-class-name"] == f"{hook.__module__}.{hook.__qualname__}"
-
-
-def test_the_forms_fields_are_those_that_are_read() -> None:
     assert tuple(connection_type()["conn-fields"]) == connection.EXTRA_FIELDS
 
 
-def test_each_field_has_a_label_and_a_description_and_may_be_empty() -> None:
+def test_each_field_has_a_label_and_a_description_and_may_be_empty_and_a_password_is_hidden() -> None:
     for name, field in connection_type()["conn-fields"].items():
         assert field["label"], name
         assert field["description"].endswith("."), name
         assert "null" in field["schema"]["type"], name
-
-
-def test_a_proxys_password_is_hidden_in_the_form() -> None:
     assert connection_type()["conn-fields"]["proxy"]["schema"]["format"] == "password"
 
 

@@ -30,7 +30,6 @@ def output_of(make: Callable[[Any], Any]) -> Any:
 
 
 NO_SOURCE = "give run_ids, or xcom_task_ids, or both"
-DATE = datetime(2026, 1, 1, tzinfo=UTC)
 OUTPUT = output_of(lambda start: start())
 RENAMED = start.override(task_id="other")
 OPERATOR = BaseOperator(task_id="start")
@@ -50,46 +49,36 @@ def problem(*given: Any, **options: Any) -> str:
 
 
 @pytest.mark.parametrize(
-    "run_ids", ["run_1", "", "{{ params.ids }}", [], ["run_1"], ("run_1",), {"id": "run_1"}, [["run_1"]], 7]
+    ("run_ids", "task_ids"),
+    [
+        *(
+            (given, None)
+            for given in ("run_1", "", "{{ params.ids }}", [], ["run_1"], ("run_1",), [["r"]], 7)
+        ),
+        ({"id": "run_1"}, None),
+        # The output of a task.
+        *((given, None) for given in (OUTPUT, [OUTPUT, "run_1"], {"id": OUTPUT})),
+        (output_of(lambda start: start().map(str)), None),
+        *((None, given) for given in ("start", "{{ params.task }}", ["start", "{{ x }}"], ("start",))),
+        ("run_1", []),
+    ],
 )
-def test_run_ids_are_kept_as_given(run_ids) -> None:
-    kept, task_ids = checked(run_ids)
-    assert kept is run_ids
-    assert task_ids is None
+def test_sources_are_kept_as_given(run_ids: Any, task_ids: Any) -> None:
+    kept = checked(run_ids, task_ids)
+    assert kept[0] is run_ids
+    assert kept[1] is task_ids
 
 
-@pytest.mark.parametrize(
-    "task_ids", ["start", "{{ params.task }}", ["start", "{{ params.task }}"], ("start",)]
-)
-def test_task_ids_are_kept_as_given(task_ids) -> None:
-    run_ids, kept = checked(None, task_ids)
-    assert kept is task_ids
-    assert run_ids is None
-
-
-def test_run_ids_with_an_empty_list_of_tasks_are_accepted() -> None:
-    assert checked("run_1", []) == ("run_1", [])
-
-
-@pytest.mark.parametrize(
-    "run_ids", [OUTPUT, [OUTPUT, "run_1"], {"id": OUTPUT}, output_of(lambda s: s().map(str))]
-)
-def test_an_operator_takes_the_output_of_a_task(run_ids) -> None:
-    assert checked(run_ids)[0] is run_ids
-
-
-@pytest.mark.parametrize("task_ids", [None, [], ()])
-def test_a_notifier_needs_no_source(task_ids) -> None:
-    assert checked(None, task_ids, required=False) == (None, task_ids)
+@pytest.mark.parametrize("task_ids", [None, "", [], (), set(), {}, iter(())])
+def test_without_any_source_there_is_an_error(task_ids) -> None:
     assert problem(None, task_ids) == NO_SOURCE
 
 
-def test_what_a_notifier_is_given_is_checked_all_the_same() -> None:
+def test_a_notifier_needs_no_source_but_what_it_is_given_is_checked() -> None:
+    for task_ids in (None, ["work"]):
+        assert checked(None, task_ids, required=False) == (None, task_ids)
     assert "use xcom_task_ids='start'" in problem(OUTPUT, takes_outputs=False, required=False)
     assert "xcom_task_ids must be a task's id" in problem(None, 7, required=False)
-
-
-# What is read once
 
 
 @pytest.mark.parametrize(
@@ -104,30 +93,18 @@ def test_what_a_notifier_is_given_is_checked_all_the_same() -> None:
         (lambda: frozenset(("c", "b", "a")), ["a", "b", "c"]),
     ],
 )
-def test_an_iterator_becomes_a_list(make: Callable[[], Any], expected: list[str]) -> None:
+def test_what_can_be_read_once_becomes_a_list(make: Callable[[], Any], expected: list[str]) -> None:
     run_ids, task_ids = checked(make(), make())
     assert (run_ids, task_ids) == (expected, expected)
     assert copy.deepcopy((run_ids, task_ids)) == (expected, expected)
 
 
-def test_the_items_of_a_dict_become_a_list() -> None:
+def test_items_and_a_set_of_values_that_have_no_order_become_a_list() -> None:
     assert checked({"id": "run_1"}.items())[0] == [("id", "run_1")]
-
-
-def test_an_iterator_without_items_names_no_task() -> None:
-    assert problem(None, iter(())) == NO_SOURCE
-
-
-def test_a_set_of_values_that_have_no_order_becomes_a_list() -> None:
     assert checked({None, "run_1"})[0] == [None, "run_1"]
 
 
 # What is rejected
-
-
-@pytest.mark.parametrize("task_ids", [None, "", [], (), set(), {}])
-def test_without_any_source_there_is_an_error(task_ids) -> None:
-    assert problem(None, task_ids) == NO_SOURCE
 
 
 @pytest.mark.parametrize(
@@ -175,20 +152,17 @@ def test_a_task_in_place_of_its_id_is_an_error_with_advice(
     assert problem(None, task_ids, takes_outputs=False) == text
 
 
-@pytest.mark.parametrize(
-    "wrap", [lambda value: value, lambda value: ["run_1", (value,)], lambda value: {"a": value}]
-)
-@pytest.mark.parametrize("value", [OPERATOR, start])
-def test_a_task_in_place_of_its_output_is_an_error(wrap: Callable[[Any], Any], value) -> None:
-    what = "run_ids takes the output of task 'start', not the task: call it, or give .output"
-    assert problem(wrap(value)) == what
+WRAPS: list[Callable[[Any], Any]] = [lambda it: it, lambda it: ["run_1", (it,)], lambda it: {"a": it}]
 
 
-@pytest.mark.parametrize(
-    "wrap", [lambda value: value, lambda value: ["run_1", (value,)], lambda value: {"a": value}]
-)
+@pytest.mark.parametrize("wrap", WRAPS)
 @pytest.mark.parametrize("value", [OUTPUT, OPERATOR, start])
-def test_a_callback_takes_no_output(wrap: Callable[[Any], Any], value) -> None:
+def test_a_task_in_place_of_its_output_is_an_error_and_a_callback_takes_neither(
+    wrap: Callable[[Any], Any], value
+) -> None:
+    if value is not OUTPUT:
+        what = "run_ids takes the output of task 'start', not the task: call it, or give .output"
+        assert problem(wrap(value)) == what
     what = "a callback cannot resolve a task's output in run_ids; use xcom_task_ids='start'"
     assert problem(wrap(value), takes_outputs=False) == what
 
@@ -208,17 +182,13 @@ def argument_of_a_dag() -> Any:
     return found[0]
 
 
-@pytest.mark.parametrize(
-    "value", ["{{ ds }}", "a {{ ds }} b", "{% if x %}1{% endif %}", OUTPUT, argument_of_a_dag()]
-)
-def test_a_template_is_known_only_when_the_task_runs(value: object) -> None:
-    assert is_templated(value)
+# Of lists and dicts each part is checked by itself.
+KNOWN: list[Any] = ["", "run_1", "{ds}", "}}", 7, None, True, ["{{ ds }}"], {"a": OUTPUT}]
+KNOWN += [datetime(2026, 1, 1, tzinfo=UTC), timedelta(1), Path("x")]
 
 
-@pytest.mark.parametrize(
-    "value",
-    ["", "run_1", "{ds}", "}}", 7, None, True, ["{{ ds }}"], {"a": OUTPUT}, DATE, timedelta(1), Path("x")],
-)
-def test_any_other_value_is_known_when_the_dag_is_parsed(value: object) -> None:
-    # Of lists and dicts each part is asked about.
-    assert not is_templated(value)
+def test_a_template_is_known_only_when_the_task_runs_and_any_other_value_before() -> None:
+    for value in ("{{ ds }}", "a {{ ds }} b", "{% if x %}1{% endif %}", OUTPUT, argument_of_a_dag()):
+        assert is_templated(value)
+    for value in KNOWN:
+        assert not is_templated(value)
