@@ -80,26 +80,6 @@ def test_which_errors_may_pass_unless_the_caller_says_otherwise(kind, retryable:
     assert (str(error), error.message, error.reason) == ("why", "why", "why")
 
 
-@pytest.mark.parametrize(
-    ("error", "expected"),
-    [
-        (errors.NotSentError("stopped"), False),
-        (errors.TransportError("refused"), False),
-        (errors.UnexpectedAnswerError("a page"), True),
-        (errors.UnexpectedAnswerError("too large", retryable=False), True),
-        (response_error(errors.RedirectError, 302), True),
-        (response_error(errors.AuthenticationError, 401), False),
-        (response_error(errors.ResponseError, 400), False),
-        (response_error(errors.NotTriggerDevError, 404), True),
-        (response_error(errors.NotTriggerDevError, 405), True),
-        (response_error(errors.NotFoundError, 404), False),
-        (response_error(errors.ServerError, 502), False),
-    ],
-)
-def test_what_shows_that_something_else_answered(error: errors.TriggerDevError, expected: bool) -> None:
-    assert errors.is_not_from_trigger_dev(error) is expected
-
-
 def test_what_was_not_sent_names_the_last_error_and_keeps_it() -> None:
     last = errors.TransportError("GET /x to trigger.test: refused", reason="refused")
     error = errors.NotSentError("the server stopped responding", last_error=last)

@@ -123,17 +123,15 @@ def test_a_body_that_is_not_utf_8_is_not_decoded(response, encoding: str) -> Non
     assert response(200, json.dumps({"error": "the key"}).encode(encoding)).json() is None
 
 
+READ = datetime(2026, 11, 25, 9, 32, 29, tzinfo=UTC)
+
+
 @pytest.mark.parametrize(
     ("text", "time"),
     [
-        *(
-            (text, datetime(2026, 11, 25, 9, 32, 29, tzinfo=UTC))
-            for text in (
-                "Wed, 25 Nov 2026 09:32:29 GMT",
-                "Wed, 25 Nov 2026 09:32:29 -0000",
-                "Wed, 25 Nov 2026 10:32:29 +0100",
-            )
-        ),
+        ("Wed, 25 Nov 2026 09:32:29 GMT", READ),
+        ("Wed, 25 Nov 2026 09:32:29 -0000", READ),
+        ("Wed, 25 Nov 2026 10:32:29 +0100", READ),
         ("", None),
         ("soon", None),
         ("Mon, 01 Jan 99999999999999999999 00:00:00 GMT", None),

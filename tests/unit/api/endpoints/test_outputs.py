@@ -122,30 +122,26 @@ def test_what_is_not_json_is_unexpected(response, body: bytes, kind: str) -> Non
     )
 
 
+REJECTED = "rejected the URL of the output, which is valid for 300 s (store.test)"
+FAILED = "the object store store.test failed"
+
+
 @pytest.mark.parametrize(
-    ("status", "kind", "retryable", "detail"),
+    ("status", "kind", "detail"),
     [
-        (
-            403,
-            errors.ResponseError,
-            False,
-            "rejected the URL of the output, which is valid for 300 s (store.test)",
-        ),
-        (401, errors.ResponseError, False, "rejected the URL of the output"),
-        (404, errors.ResponseError, False, "rejected the URL of the output"),
-        (301, errors.RedirectError, False, "the object store store.test redirects elsewhere"),
-        (429, errors.RateLimitError, True, "the object store store.test failed"),
-        (500, errors.ServerError, True, "the object store store.test failed"),
-        (503, errors.ServerError, True, "the object store store.test failed"),
+        *((status, errors.ResponseError, REJECTED) for status in (401, 403, 404)),
+        (301, errors.RedirectError, "the object store store.test redirects elsewhere"),
+        (429, errors.RateLimitError, FAILED),
+        *((status, errors.ServerError, FAILED) for status in (500, 503)),
     ],
 )
 def test_an_error_status_is_the_stores_and_not_trigger_devs(
-    response, status: int, kind: type[errors.ResponseError], retryable: bool, detail: str
+    response, status: int, kind: type[errors.ResponseError], detail: str
 ) -> None:
     headers = {"x-amz-request-id": "AMZ7", "location": URL}
     error = failure(response(status, b"<Error>" + URL.encode(), headers))
     assert type(error) is kind
-    assert error.retryable is retryable
+    assert error.retryable is (detail == FAILED)
     assert str(error).startswith(f"GET /packets/p/prod/run_1/output.json answered {status}: ")
     assert detail in str(error)
     assert str(error).endswith("(request AMZ7)")

@@ -15,30 +15,22 @@ def error(
     return RunError(name=name, message=message, stack_trace=stack_trace, code=code)
 
 
+INTERNAL = "trigger.dev internal error (TASK_PROCESS_OOM_KILLED)"
+
+
 @pytest.mark.parametrize(
     ("shown", "read"),
     [
         (
-            {"name": "TypeError", "message": "no", "stackTrace": "Error: no\n    at run"},
-            error("TypeError", "no", "Error: no\n    at run"),
+            {"name": "TypeError", "message": "m" * 90_000, "stackTrace": "Error: no\n    at run"},
+            error("TypeError", "m" * 90_000, "Error: no\n    at run"),
         ),
         ({"name": "Error", "message": "", "stackTrace": ""}, error("Error")),
         ({}, error()),
         ({"name": 1, "message": None, "stackTrace": ["x"]}, error()),
-        ({"message": "m" * 90_000}, error(None, "m" * 90_000)),
-        (
-            {"message": "trigger.dev internal error (TASK_PROCESS_OOM_KILLED)"},
-            error(
-                None,
-                "trigger.dev internal error (TASK_PROCESS_OOM_KILLED)",
-                code="TASK_PROCESS_OOM_KILLED",
-            ),
-        ),
+        ({"message": INTERNAL}, error(None, INTERNAL, code="TASK_PROCESS_OOM_KILLED")),
         # A task's own words that only contain such a text.
-        (
-            {"message": "got: trigger.dev internal error (X)"},
-            error(None, "got: trigger.dev internal error (X)"),
-        ),
+        ({"message": f"got: {INTERNAL}"}, error(None, f"got: {INTERNAL}")),
         ({"message": "trigger.dev internal error (x y)"}, error(None, "trigger.dev internal error (x y)")),
         (None, None),
         ("text", None),
