@@ -500,7 +500,11 @@ def test_a_request_that_was_abandoned_is_in_flight_no_more(driver: Driver, respo
 
 @pytest.mark.parametrize(
     ("reply", "works"),
-    [((404, {"error": "Resource not found"}), True), ((401, {"error": "no"}), None), (BROKEN, False)],
+    [
+        ((404, {"error": "Resource not found"}), True),
+        *(((status, {"error": "no"}), None) for status in (401, 403, 429)),
+        (BROKEN, False),
+    ],
 )
 def test_what_an_answer_shows_of_the_server_opens_or_closes_the_breaker(
     driver: Driver, response, reply, works: bool | None
