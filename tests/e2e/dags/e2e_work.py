@@ -67,6 +67,6 @@ def _hold(release: Path, timeout: float = 300) -> None:
 
 
 def _write(path: Path, value: Any) -> None:
-    draft = path.with_suffix(".draft")
+    draft = path.with_suffix(f".draft-{os.getpid()}")  # mapped instances have one name
     draft.write_text(json.dumps(value))
     draft.rename(path)
