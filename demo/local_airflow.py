@@ -25,6 +25,10 @@ AIRFLOW_VERSION = version("apache-airflow")
 # One format for all versions, with the logger's name, by which the provider's lines are found.
 _LOG_FORMAT = "%(asctime)s %(levelname)s %(name)s | %(message)s"
 _LINE_OF_THE_PROVIDER = re.compile(r"^(\S+) +([A-Z]+) +\S*airflow_provider_trigger\S* \| (.*)$")
+# Airflow 3.4 keeps the XComs of each try.
+_NEWER_XCOM = """(
+    SELECT task_id, key, xcom_v2.value FROM xcom_v2 JOIN task_instance ON task_instance.id = task_instance_id
+)"""
 
 
 class Command:
@@ -88,9 +92,10 @@ class Command:
         :param task_id: the task
         """
         # SQLite itself makes a number of a text that is one.
-        query = "SELECT CAST(value AS TEXT) FROM xcom WHERE task_id = ? AND key = 'return_value'"
+        query = "SELECT CAST(value AS TEXT) FROM {} WHERE task_id = ? AND key = 'return_value'"
         with closing(sqlite3.connect(self.home / "airflow.db")) as database:
-            row = database.execute(query, (task_id,)).fetchone()
+            is_newer = database.execute("SELECT 1 FROM sqlite_master WHERE name = 'xcom_v2'").fetchone()
+            row = database.execute(query.format(_NEWER_XCOM if is_newer else "xcom"), (task_id,)).fetchone()
         return json.loads(row[0]) if row else None
 
     def _of_the_provider(self) -> list[tuple[str, ...]]:
