@@ -52,7 +52,7 @@ class Reason:
     label: Label
     text: str
     general: str | None = None
-    """The text without the run's name, so that runs share it; None where it is no request's error."""
+    """The text without the run's name, so that runs share it; None where it is not a request's error."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -136,7 +136,7 @@ class RunsOperator(BaseOperator):
         return None if self.execution_timeout is None else self.execution_timeout.total_seconds()
 
     def _new_guard(self, hook: TriggerDevHook) -> Guard:
-        from airflow_provider_trigger.report.stops import tell
+        from airflow_provider_trigger.report.stops import log_stop
         from airflow_provider_trigger.run.guard import Guard
 
         timeout = max(_STOP_TIME, hook.settings.timeout)
@@ -146,7 +146,7 @@ class RunsOperator(BaseOperator):
             at_once=self._cancels_at_once,
             cancels=self.cancel_on_kill,
             time_limit=_STOP_TIME,
-            tell=partial(tell, self.log, self.trigger_dev_conn_id),
+            log_stop=partial(log_stop, self.log, self.trigger_dev_conn_id),
         )
         self._guard = guard
         guard.is_stopped = self._is_stopped  # perhaps before it was made

@@ -151,10 +151,12 @@ class ManyRunsOperator(RunsOperator):
 
         ended = {one: Waited(end=WaitEnd.FINAL, run=run) for one, run in seen.items() if _has_completed(run)}
         left = [one for one in guard.known_ids if one not in ended]
+        if not left:
+            return ended
+        steps = wait_for_runs(left, settings, log=self.log)
         watch = BlockingWatch(client, name=self.trigger_dev_conn_id, log=self.log, is_stopped=is_stopped)
-        steps = guard.noting(wait_for_runs(left, settings, log=self.log))
         check = watch.check if len(left) >= WATCH_FROM else None
-        return ended | (drive(steps, client, is_stopped=is_stopped, check=check) if left else {})
+        return ended | drive(steps, client, is_stopped=is_stopped, check=check, on_news=guard.note)
 
     def _complete(self, event: Any, context: Context) -> Any:
         from airflow_provider_trigger.run.event import read_event

@@ -12,7 +12,7 @@ from airflow_provider_trigger.run.guard import Stop
 from airflow_provider_trigger.wording import MAX_LINES, MAX_NAMED, MAY_RUN, capitalized, counted, enumeration
 
 
-def tell(log: Log, conn_id: str, stop: Stop) -> None:
+def log_stop(log: Log, conn_id: str, stop: Stop) -> None:
     """Log what came of a cancel by the task itself."""
     write(log, _of_stop(stop, conn_id))
 

@@ -57,12 +57,14 @@ def drive(
     *,
     is_stopped: Callable[[], bool] = lambda: False,
     check: Callable[[Check], News] | None = None,
+    on_news: Callable[[News], object] = lambda news: None,
 ) -> dict[str, Waited]:
     """
     Wait in this thread; return what became of each run, by run id, or raise StoppedError.
 
     No check is repeated that another one follows: the wait itself continues with it. ``check`` takes the
-    steps that check runs when they are due; None for a check of each by itself.
+    steps that check runs when they are due; None for a check of each by itself. ``on_news`` gets what the
+    wait gets of its runs.
     """
     reply: Any = None
     with closing(steps):
@@ -77,6 +79,8 @@ def drive(
                 reply = _take(step, client, is_stopped)
             if is_stopped():
                 raise StoppedError
+            if isinstance(step, Check):
+                on_news(reply)
 
 
 def _take(step: Step, client: TriggerDevClient, is_stopped: Callable[[], bool]) -> Any:
@@ -85,10 +89,8 @@ def _take(step: Step, client: TriggerDevClient, is_stopped: Callable[[], bool]) 
         # Who waits for several fetches their outputs later; together they can be too large to be kept.
         check = retrieve_run if len(step.run_ids) == 1 else check_run
         ended = {one: run for one, run in (query_many(client, step.run_ids) or {}).items() if run.is_final}
-        left, patience = (
-            [one for one in step.run_ids if one not in ended],
-            _PATIENCE if step.is_fresh else 0.0,
-        )
+        left = [one for one in step.run_ids if one not in ended]
+        patience = _PATIENCE if step.is_fresh else 0.0
         return ended | call_each(client, check, left, patience=patience)
     if isinstance(step, CheckOtherwise):
         return _check_otherwise(step.run_id, client)

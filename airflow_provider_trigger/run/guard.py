@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
 from types import TracebackType
@@ -23,7 +23,7 @@ from airflow_provider_trigger.run.drive import StoppedError, pause
 from airflow_provider_trigger.run.request import TaskRequest
 from airflow_provider_trigger.run.search import LIST_LAG, RunFilter, Search
 from airflow_provider_trigger.run.sending import Sending, find_by_key
-from airflow_provider_trigger.run.steps import Check, Steps
+from airflow_provider_trigger.run.steps import News
 
 if TYPE_CHECKING:
     from airflow_provider_trigger.api.client import TriggerDevClient
@@ -65,7 +65,7 @@ class Guard:
 
     ``client`` is for canceling only: when the task is stopped, another one may be in use and hold its locks.
     So many cancels are in flight ``at_once``. ``time_limit`` is for a cancel after a signal, in seconds.
-    ``tell`` logs what came of each cancel.
+    ``log_stop`` logs what came of each cancel.
     """
 
     def __init__(
@@ -75,7 +75,7 @@ class Guard:
         at_once: int,
         cancels: bool,
         time_limit: float,
-        tell: Callable[[Stop], object],
+        log_stop: Callable[[Stop], object],
     ) -> None:
         self.run_ids: list[str | None] = []
         """In the order of the items; None for one that is not known, or not started."""
@@ -96,11 +96,11 @@ class Guard:
         self._is_killed = False
         self._is_cut_off = False  # from outside, so that no retry takes care of what was started
         self._done: set[str] = set()  # what needs no other cancel
-        self._untold: list[Stop] = []
+        self._unlogged: list[Stop] = []
         self._client = client
         self._cancels = cancels
         self._time_limit = time_limit
-        self._tell = tell
+        self._log_stop = log_stop
 
     def __enter__(self) -> Self:
         return self
@@ -113,9 +113,9 @@ class Guard:
             self._is_cut_off = self.is_stopped or not isinstance(error, Exception)
             self.is_stopped = True  # the threads of the start send nothing more
             # After a signal, Airflow 3 kills the process while a cancel that failed is tried again.
-            self._tell_all()
+            self._log_all()
             self.cancel()
-        self._tell_all()
+        self._log_all()
         self.release()
         self._client.close()
         self.threads.close()
@@ -169,19 +169,9 @@ class Guard:
             self.take_ids(sending)
         return [sending for sending in self.sendings if sending.is_unanswered]
 
-    def noting(self, steps: Steps) -> Steps:
-        """Return the same steps of a wait, and note from the replies which runs have ended."""
-        reply: Any = None
-        with closing(steps):
-            while True:
-                try:
-                    step = steps.send(reply)
-                except StopIteration as end:
-                    return end.value  # type: ignore[no-any-return]
-                reply = yield step
-                if isinstance(step, Check):
-                    runs = [run for run in reply.values() if isinstance(run, Run)]
-                    self.ended.update(run.id for run in runs if run.is_final)
+    def note(self, news: News) -> None:
+        """Take in from the news of a wait which runs have ended."""
+        self.ended.update(one for one, run in news.items() if isinstance(run, Run) and run.is_final)
 
     # While the task works
 
@@ -234,7 +224,7 @@ class Guard:
         stop.parts = [str(sending.part) for sending in unanswered]
         errors = (sending.error for sending in unanswered)
         stop.answer = next((error for error in errors if isinstance(error, ResponseError)), None)
-        self._untold.append(stop)
+        self._unlogged.append(stop)
 
     def _deadline(self) -> Deadline:
         # Without a signal, nothing has announced that the process is killed.
@@ -311,9 +301,9 @@ class Guard:
             stop.count, stop.accepted = len(run_ids), len(canceled.accepted)
             stop.bulk_ids = canceled.bulk_ids
 
-    def _tell_all(self) -> None:
-        while self._untold:
-            self._tell(self._untold.pop(0))
+    def _log_all(self) -> None:
+        while self._unlogged:
+            self._log_stop(self._unlogged.pop(0))
 
 
 _LEFT = (CancelOutcome.FAILED, CancelOutcome.NOT_FOUND)
@@ -330,8 +320,8 @@ def _logging_disabled() -> Iterator[None]:
     """
     Let no thread log anything: a handler could wait for a lock that the interrupted code holds.
 
-    ``logging.disable`` is not enough: afterwards each logger checks anew whether it is enabled, and waits for
-    the module's lock to do so.
+    ``logging.disable`` is not enough: afterwards each logger checks again whether it is enabled, and waits
+    for the module's lock to do so.
     """
     known = logging.root.manager.loggerDict
     loggers = [one for one in list(known.values()) if isinstance(one, logging.Logger) and not one.disabled]

@@ -213,7 +213,7 @@ class Sending:
 
 def send_batch(sending: Sending, client: TriggerDevClient, guard: Stoppable, *, is_first: bool) -> None:
     """
-    Start the items by a batch; once the task was stopped, nothing is sent but what asks for ids.
+    Start the items by a batch; once the task was stopped, nothing is sent but requests for ids.
 
     ``is_first``: it is not known yet whether the server knows the call.
     """

@@ -34,14 +34,14 @@ async def in_thread(work: Callable[[], T], *, at_end: Callable[[], object] = lam
     loop = asyncio.get_running_loop()
     done: asyncio.Future[T] = loop.create_future()
 
-    def end(tell: Callable[[Any], None], what: Any) -> None:
+    def end(complete: Callable[[Any], None], what: Any) -> None:
         at_end()
-        if not done.done():  # its caller is gone
-            tell(what)
+        if not done.done():  # otherwise its caller is gone
+            complete(what)
 
-    def hand_over(tell: Callable[[Any], None], what: Any) -> None:
+    def hand_over(complete: Callable[[Any], None], what: Any) -> None:
         with suppress(RuntimeError):  # the event loop is closed
-            loop.call_soon_threadsafe(end, tell, what)
+            loop.call_soon_threadsafe(end, complete, what)
 
     def run() -> None:
         try:

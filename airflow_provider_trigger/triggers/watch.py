@@ -178,14 +178,14 @@ class Watch:
             self.status.query_failed(error, now=time.monotonic())
         else:
             now, limit = time.monotonic(), self.clients.bucket_size
-            self._tell(self.status.queried(run_ids, runs, sent_at=sent_at, now=now, limit=limit))
+            self._pass_on(self.status.queried(run_ids, runs, sent_at=sent_at, now=now, limit=limit))
         finally:
             self._is_querying = False
 
     async def _check(self, run_id: str) -> None:
         try:
             reply = await self._check_alone(run_id, "checks")
-            self._tell(self.status.checked(run_id, reply, now=time.monotonic()))
+            self._pass_on(self.status.checked(run_id, reply, now=time.monotonic()))
         finally:
             self._checks_in_flight -= 1
 
@@ -195,7 +195,7 @@ class Watch:
         except TriggerDevError as error:
             return error.with_traceback(None)
 
-    def _tell(self, news: News) -> None:
+    def _pass_on(self, news: News) -> None:
         for run_id, reply in news.items():
             for listener in self._listeners[run_id]:
                 listener.hear(run_id, reply)

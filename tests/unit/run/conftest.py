@@ -22,9 +22,9 @@ def make_run() -> Callable[..., Run]:
 
 
 @pytest.fixture
-def tell(log):
+def log_stop(log):
     """Log what came of each cancel of a guard."""
-    return partial(stops.tell, log, "mine")
+    return partial(stops.log_stop, log, "mine")
 
 
 @pytest.fixture
@@ -37,7 +37,7 @@ def virtual_time(clock, monkeypatch: pytest.MonkeyPatch):
 
 @pytest.fixture
 def passing_time(virtual_time, monkeypatch: pytest.MonkeyPatch) -> PassingClock:
-    """Let the guard go by the clock, too, which goes on while its threads work."""
+    """Let the guard go by the clock, too, which continues while its threads work."""
     passing = PassingClock(virtual_time)
     monkeypatch.setattr("airflow_provider_trigger.run.guard.time", passing)
     return passing

@@ -66,6 +66,16 @@ def test_a_check_is_made_when_it_is_due_and_not_later_than_its_limit(
     assert virtual_time.now - begun == pytest.approx(slept)
 
 
+def test_news_of_checks_are_passed_on_and_the_wait_gets_all_replies(server, client) -> None:
+    run_id = server.add_run("EXECUTING").id
+    steps, news = Steps(Check(run_ids=(run_id,)), Cancel(run_ids=(run_id,)), result="the result"), list[Any]()
+    assert run(steps, client, on_news=news.append) == "the result"
+    checked, canceled = steps.replies
+    assert news == [checked]
+    assert checked[run_id].status == "EXECUTING"
+    assert canceled[run_id].outcome == "canceled"
+
+
 @pytest.mark.parametrize("error", [KeyError("a bug"), KeyboardInterrupt()])
 def test_any_other_error_ends_it(error: BaseException) -> None:
     steps = Steps(CHECK)

@@ -75,8 +75,8 @@ def start_again(client, clock, log) -> Callable[..., Any]:
 
 
 @pytest.fixture
-def guard(client, tell) -> Iterator[Guard]:
-    made = Guard(client, at_once=4, cancels=True, time_limit=4.0, tell=tell)
+def guard(client, log_stop) -> Iterator[Guard]:
+    made = Guard(client, at_once=4, cancels=True, time_limit=4.0, log_stop=log_stop)
     made.run_ids = [None] * 3
     yield made
     made.threads.close()

@@ -19,7 +19,6 @@ from airflow_provider_trigger.run.guard import Guard
 from airflow_provider_trigger.run.request import TaskRequest
 from airflow_provider_trigger.run.sending import Sending, divide
 from airflow_provider_trigger.run.starts import start_run
-from airflow_provider_trigger.run.steps import Cancel, Check
 
 REQUEST = TaskRequest(task_identifier="resize", payload=None, options={"idempotencyKey": "k"})
 WITHOUT_KEY = TaskRequest(task_identifier="resize", payload=None, options={})
@@ -33,11 +32,11 @@ class TimeLimitError(BaseException):
 
 
 @pytest.fixture
-def make_guard(client, passing_time, tell) -> Iterator[Any]:
+def make_guard(client, passing_time, log_stop) -> Iterator[Any]:
     made: list[Guard] = []
 
     def make(*, client=client, at_once: int = 4, cancels: bool = True, time_limit: float = 4.0) -> Guard:
-        made.append(Guard(client, at_once=at_once, cancels=cancels, time_limit=time_limit, tell=tell))
+        made.append(Guard(client, at_once=at_once, cancels=cancels, time_limit=time_limit, log_stop=log_stop))
         return made[-1]
 
     yield make
@@ -136,19 +135,7 @@ def test_a_task_that_was_stopped_ends_its_work(guard: Guard, clock) -> None:
 
 def test_it_learns_which_runs_have_ended_and_leaves_them_alone(server, guard: Guard, make_run) -> None:
     runs = add(server, guard, 2)
-
-    def steps() -> Any:
-        reply = yield Check(run_ids=tuple(guard.known_ids))
-        assert (yield Cancel(run_ids=())) == "canceled"
-        return reply
-
-    noting = guard.noting(steps())
-    replies = {runs[0].id: make_run("COMPLETED", id=runs[0].id), runs[1].id: TransportError("lost")}
-    assert isinstance(next(noting), Check)
-    assert isinstance(noting.send(replies), Cancel)
-    with pytest.raises(StopIteration) as ended:
-        noting.send("canceled")
-    assert ended.value.value == replies
+    guard.note({runs[0].id: make_run("COMPLETED", id=runs[0].id), runs[1].id: TransportError("lost")})
     guard.stop()
     assert [run.cancel_requests for run in runs] == [0, 1]
 

@@ -29,9 +29,9 @@ POST, GET = "POST /api/v2/tasks/batch", "GET /api/v2/batches/"
 
 
 @pytest.fixture
-def guard(client, virtual_time, tell, monkeypatch: pytest.MonkeyPatch) -> Guard:
+def guard(client, virtual_time, log_stop, monkeypatch: pytest.MonkeyPatch) -> Guard:
     monkeypatch.setattr("airflow_provider_trigger.run.sending.time", virtual_time)
-    return Guard(client, at_once=4, cancels=True, time_limit=4.0, tell=tell)
+    return Guard(client, at_once=4, cancels=True, time_limit=4.0, log_stop=log_stop)
 
 
 def new_sending(count: int = 3) -> Sending:

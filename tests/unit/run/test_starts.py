@@ -52,8 +52,8 @@ def start_one(client, clock, log):
 
 
 @pytest.fixture
-def guard(client, batch_time, tell) -> Iterator[Guard]:
-    made = Guard(client, at_once=4, cancels=True, time_limit=4.0, tell=tell)
+def guard(client, batch_time, log_stop) -> Iterator[Guard]:
+    made = Guard(client, at_once=4, cancels=True, time_limit=4.0, log_stop=log_stop)
     yield made
     made.threads.close()
 
