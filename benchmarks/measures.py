@@ -19,7 +19,7 @@ from remote_server import RemoteServer, remote_server
 from requests.adapters import HTTPAdapter
 
 from airflow_provider_trigger.api.client import TriggerDevClient
-from airflow_provider_trigger.api.settings import ServerSettings
+from airflow_provider_trigger.api.http import ServerSettings
 from airflow_provider_trigger.cancel.cancellation import Cancellation
 from airflow_provider_trigger.cancel.outcome import CancelResult
 from airflow_provider_trigger.cancel.settings import CancelSettings

@@ -20,7 +20,7 @@ from started_runs import StartingRun, show_starting
 
 from airflow_provider_trigger.api.client import TriggerDevClient
 from airflow_provider_trigger.api.errors import TriggerDevError
-from airflow_provider_trigger.api.settings import ServerSettings
+from airflow_provider_trigger.api.http import ServerSettings
 from airflow_provider_trigger.testing import TriggerDevServer
 
 DAGS = CHECKOUT / "demo" / "dags"

@@ -43,16 +43,15 @@ MUTATED = tuple(
         "api/rate_limit",
         "api/retry",
         "api/server_advice",
-        "cancel/queue",
+        "cancel/jobs",
         "cancel/record",
         "cancel/schedule",
-        "cancel/trees",
+        "cancel/search",
         "durations",
         "hooks/urls",
         "run/identity",
         "run/query_pace",
         "run/status_watch",
-        "run/watched",
         "sources/run_ids",
     )
 )

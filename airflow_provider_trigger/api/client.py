@@ -15,16 +15,21 @@ from requests.adapters import HTTPAdapter
 from urllib3.exceptions import HTTPError
 
 from airflow_provider_trigger import defaults
-from airflow_provider_trigger.api.body import Body
 from airflow_provider_trigger.api.deadline import NEVER, Deadline
 from airflow_provider_trigger.api.errors import AuthenticationError, NotSentError, TriggerDevError
 from airflow_provider_trigger.api.exchange import Exchange, Reply, Send
-from airflow_provider_trigger.api.http import Call, Request, Response, api_headers, common_headers
+from airflow_provider_trigger.api.http import (
+    Call,
+    Request,
+    Response,
+    ServerSettings,
+    api_headers,
+    common_headers,
+)
+from airflow_provider_trigger.api.masking import SecretKey, without_secrets
 from airflow_provider_trigger.api.rate_limit import RateLimit
-from airflow_provider_trigger.api.secret_key import SecretKey
-from airflow_provider_trigger.api.settings import ServerSettings
+from airflow_provider_trigger.api.responses import Body
 from airflow_provider_trigger.api.transport_errors import CONNECT_TIMEOUT, transport_error
-from airflow_provider_trigger.api.wire_log import without_secrets
 
 T = TypeVar("T")
 

@@ -11,7 +11,37 @@ from email.utils import parsedate_to_datetime
 from typing import Any, Generic, TypeVar
 from urllib.parse import quote, urlencode, urlsplit
 
-from airflow_provider_trigger.api.settings import ServerSettings
+from airflow_provider_trigger import defaults
+from airflow_provider_trigger.api.errors import InvalidIdError
+from airflow_provider_trigger.rules import is_encodable
+
+
+@dataclass(frozen=True, kw_only=True)
+class ServerSettings:
+    """
+    How to reach one Trigger.dev environment.
+
+    :param base_url: ``http(s)://host[:port][/prefix]``, without a trailing slash
+    :param secret_key: picks project and environment; sent with each request and shown nowhere
+    :param user_agent: what to send as the User-Agent
+    :param branch: the preview branch, for a preview key; None for none
+    :param timeout: for one request, in seconds
+    :param retry_for: how long one call is repeated after its first request, in seconds; 0 for not at all.
+        Waiting for a turn under the rate limit is not cut short: many runs in a small bucket need it
+    :param verify: whether to check the server's certificate, or the path of a CA file to check it against
+    :param proxy: the URL of a proxy, shown nowhere, as it may contain a password; None for what the
+        environment says
+    """
+
+    base_url: str
+    secret_key: str = field(repr=False)
+    user_agent: str
+    branch: str | None = None
+    timeout: float = defaults.REQUEST_TIMEOUT
+    retry_for: float = defaults.RETRY_FOR
+    verify: bool | str = True
+    proxy: str | None = field(default=None, repr=False)
+
 
 T = TypeVar("T")
 
@@ -134,3 +164,12 @@ def read_http_date(text: str) -> datetime | None:
     except (ValueError, TypeError, OverflowError):
         return None
     return date if date.tzinfo else date.replace(tzinfo=UTC)  # "-0000" has no zone and means UTC
+
+
+def segment(value: str, *, what: str = "the id of a run") -> str:
+    """Return an id as one percent-encoded segment of a path, or raise InvalidIdError."""
+    # Dots need no encoding and decoding servers fold them: "..", alone in its segment, leaves the path.
+    if not isinstance(value, str) or not (is_encodable(value) and value.strip(".").strip()):
+        shown = value[:100] if isinstance(value, str) else value
+        raise InvalidIdError(f"{shown!a} cannot be {what}")
+    return quote(value, safe="")

@@ -1,13 +1,17 @@
-"""Hide the secret key in what a server answers, in case it repeats the key, and in what is logged of that."""
+"""The secret key, and how it is kept out of every text and log."""
 
 from __future__ import annotations
 
 import logging
 import re
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import replace
 
 from airflow_provider_trigger.api.errors import TriggerDevError
-from airflow_provider_trigger.api.http import Response
+from airflow_provider_trigger.api.http import Request, Response
 
 SHORTEST_IN_ANSWERS = 8
 """A shorter key occurs in good answers by chance; real ones have 20 characters and more."""
@@ -80,3 +84,68 @@ def _spellings(secret: str) -> bytes:
         % (byte, byte, rb"\\?" if byte in b"\"'/\\" else b"", re.escape(bytes([byte])))
         for byte in secret.encode()
     )
+
+
+# A filter of a logger has no effect on the loggers below it.
+_LOGGERS = [f"urllib3.{name}" for name in ("connection", "connectionpool", "response", "util.retry")]
+
+Keep = Callable[[logging.LogRecord], bool]
+
+_keep: ContextVar[Keep] = ContextVar("airflow_provider_trigger_keep")
+
+
+@contextmanager
+def without_secrets(request: Request, masking: Masking) -> Iterator[None]:
+    """Mask the key in what is logged in this context; records of other contexts stay as they are."""
+    # The query of a URL of its own can be a password, in spellings that only the HTTP library knows.
+    token = _keep.set(masking.in_record if request.url is None else lambda _: False)
+    try:
+        yield
+    finally:
+        _keep.reset(token)
+
+
+def _filter(record: logging.LogRecord) -> bool:
+    keep = _keep.get(None)
+    return keep is None or keep(record)
+
+
+for _name in _LOGGERS:
+    logging.getLogger(_name).addFilter(_filter)
+
+
+class SecretKey:
+    """
+    A secret key; clients that share it all continue with the newest. Shows it in no repr.
+
+    ``fetch`` returns the key as it is now, None if that is not known, and raises nothing.
+    """
+
+    def __init__(self, value: str, *, fetch: Callable[[], str | None] | None = None) -> None:
+        self.masking = Masking(value)
+        self.version = 0
+        """How often it was changed."""
+        self._value = value
+        self._fetch = fetch
+        self._lock = threading.Lock()
+
+    @property
+    def authorization(self) -> str:
+        """The value of the ``Authorization`` header."""
+        return f"Bearer {self._value}"
+
+    def replace(self, value: str) -> None:
+        """Use another key from now on; the old one stays masked."""
+        if value != self._value:
+            self.masking.add(value)
+            self._value = value
+            self.version += 1
+
+    def renew(self, rejected: int, *, may_fetch: bool) -> bool:
+        """Return whether there is another key than a rejected one; fetch it where it is not known yet."""
+        if self._fetch is None or not may_fetch:
+            return self.version != rejected
+        with self._lock:  # of many threads, one fetches it
+            if self.version == rejected and (value := self._fetch()) is not None:
+                self.replace(value)
+        return self.version != rejected

@@ -21,7 +21,7 @@ from airflow_provider_trigger.cancel.record import RunRecord
 from airflow_provider_trigger.cancel.schedule import Schedule
 from airflow_provider_trigger.cancel.search import Search
 from airflow_provider_trigger.cancel.settings import CancelSettings
-from airflow_provider_trigger.cancel.threads import Threads
+from airflow_provider_trigger.cancel.workers import Threads
 
 if TYPE_CHECKING:
     from airflow_provider_trigger.api.client import TriggerDevClient

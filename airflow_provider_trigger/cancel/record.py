@@ -9,8 +9,8 @@ from enum import IntEnum
 from sys import intern
 from typing import NamedTuple
 
+from airflow_provider_trigger.api.endpoints.bulk_actions import BulkAction
 from airflow_provider_trigger.api.errors import NotSentError, TriggerDevError
-from airflow_provider_trigger.api.models.bulk_actions import BulkAction
 from airflow_provider_trigger.api.models.runs import Run
 from airflow_provider_trigger.cancel.settings import CancelSettings
 

@@ -20,14 +20,12 @@ from airflow_provider_trigger.api.models.related_runs import ChildRun
 from airflow_provider_trigger.api.models.runs import Run
 from airflow_provider_trigger.api.retry import LONGEST_DOUBT
 from airflow_provider_trigger.cancel import bulk
-from airflow_provider_trigger.cancel.calls import Calls
 from airflow_provider_trigger.cancel.confirmation import Confirmation, Confirmations
-from airflow_provider_trigger.cancel.jobs import Job, Jobs
+from airflow_provider_trigger.cancel.jobs import Calls, Job, Jobs
 from airflow_provider_trigger.cancel.outcome import ActionFor, CancelResult, End, no_action, result_of
 from airflow_provider_trigger.cancel.record import Action, BulkPart, RunRecord, next_action
-from airflow_provider_trigger.cancel.search import Look, Search
+from airflow_provider_trigger.cancel.search import Look, Search, record_of
 from airflow_provider_trigger.cancel.settings import CancelSettings
-from airflow_provider_trigger.cancel.trees import record_of
 from airflow_provider_trigger.wording import counted
 
 

@@ -6,12 +6,54 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Iterable
+from queue import SimpleQueue
 
 from airflow_provider_trigger.api.errors import TriggerDevError
 from airflow_provider_trigger.api.exchange import Reply, Send, Wait
 from airflow_provider_trigger.cancel.jobs import Job
 from airflow_provider_trigger.cancel.schedule import Schedule
-from airflow_provider_trigger.cancel.threads import Threads
+
+log = logging.getLogger(__name__)
+
+
+class Threads:
+    """
+    Do work in up to ``count`` threads, in fewer where the process cannot start as many.
+
+    In a signal handler none can be started: that takes locks which the interrupted code may hold. They are
+    daemons: one whose request is not answered does not hold up the end of the process.
+    """
+
+    def __init__(self, count: int, *, name: str) -> None:
+        self.count = 0
+        self._work: SimpleQueue[Callable[[], None] | None] = SimpleQueue()
+        try:
+            while self.count < count:
+                thread = threading.Thread(target=self._run, name=f"{name}-{self.count}", daemon=True)
+                self.count += 1
+                thread.start()
+        except RuntimeError as error:
+            self.count -= 1
+            if not self.count:
+                raise
+            log.warning("Started %d of %d threads: %s", self.count, count, error)
+        except BaseException:  # a timeout that a signal raises
+            self.close()
+            raise
+
+    def begin(self, work: Callable[[], None]) -> None:
+        """Begin some work, which must not raise, as soon as a thread is free; safe in a signal handler."""
+        self._work.put(work)
+
+    def close(self) -> None:
+        """Let each thread end after what it does and what was begun before; do not wait for it."""
+        for _ in range(self.count):
+            self._work.put(None)
+
+    def _run(self) -> None:
+        while (work := self._work.get()) is not None:
+            work()
+
 
 log = logging.getLogger(__name__)
 

@@ -17,7 +17,7 @@ from airflow_provider_trigger._compat import (
     AirflowNotFoundException,
     airflow_version,
 )
-from airflow_provider_trigger.api.settings import ServerSettings
+from airflow_provider_trigger.api.http import ServerSettings
 from airflow_provider_trigger.defaults import API_URL, DASHBOARD_URL, REQUEST_TIMEOUT, RETRY_FOR
 from airflow_provider_trigger.durations import read_number
 from airflow_provider_trigger.get_provider_info import CONNECTION_TYPE

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from airflow_provider_trigger.api.endpoints.paths import segment
+from airflow_provider_trigger.api.http import segment
 from airflow_provider_trigger.api.models.statuses import TODAYS_STATUSES
 from airflow_provider_trigger.defaults import AUTOMATIC_KEY
 from airflow_provider_trigger.durations import Duration

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from airflow_provider_trigger._compat import AirflowFailException, BaseHook
 from airflow_provider_trigger.api.errors import TriggerDevError
-from airflow_provider_trigger.api.secret_key import SecretKey
+from airflow_provider_trigger.api.masking import SecretKey
 from airflow_provider_trigger.cancel.settings import CancelSettings
 from airflow_provider_trigger.defaults import CONN_ID, MAX_CONCURRENCY, MAX_RUNS, PENDING_VERSION_TIMEOUT
 from airflow_provider_trigger.get_provider_info import (

@@ -136,7 +136,7 @@ class RunsOperator(BaseOperator):
         return None if self.execution_timeout is None else self.execution_timeout.total_seconds()
 
     def _new_guard(self, hook: TriggerDevHook) -> Guard:
-        from airflow_provider_trigger.report.stops import log_stop
+        from airflow_provider_trigger.report.ends import log_stop
         from airflow_provider_trigger.run.guard import Guard
 
         timeout = max(_STOP_TIME, hook.settings.timeout)
@@ -218,7 +218,7 @@ class RunsOperator(BaseOperator):
         from airflow_provider_trigger.cancel.outcome import not_canceled
         from airflow_provider_trigger.hooks.diagnosis import safe_text
         from airflow_provider_trigger.log import write
-        from airflow_provider_trigger.report.stops import of_cancels
+        from airflow_provider_trigger.report.ends import of_cancels
 
         try:
             guard = self._new_guard(self._hook())

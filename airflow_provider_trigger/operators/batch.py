@@ -2,27 +2,214 @@
 
 from __future__ import annotations
 
+import time
 import uuid
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any, ClassVar
+from dataclasses import replace
+from functools import partial
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-from airflow_provider_trigger.operators.many_runs import ManyRunsOperator
+from airflow_provider_trigger._compat import AirflowException
+from airflow_provider_trigger.api.models.statuses import SUCCESS_STATUSES
+from airflow_provider_trigger.links.run import push_link
+from airflow_provider_trigger.operators.base import RunsOperator
 from airflow_provider_trigger.operators.task_runs import OPTION_ATTRIBUTES, TaskRunsOperator
-from airflow_provider_trigger.rules import Circumstances
+from airflow_provider_trigger.rules import Circumstances, boolean, choice
 from airflow_provider_trigger.run.identity import KEY_PREFIX, RunKey, TaskInstanceIdentity
 from airflow_provider_trigger.run.items import ItemRules, check_items, make_requests
 from airflow_provider_trigger.run.request import TaskRequest
 from airflow_provider_trigger.sources.run_ids import read_literal
-from airflow_provider_trigger.validation import arguments_of
+from airflow_provider_trigger.validation import arguments_of, check_arguments
 from airflow_provider_trigger.wording import counted
+from airflow_provider_trigger.xcom_keys import RESULTS_KEY, RUN_ID_KEY
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
     from airflow_provider_trigger.api.client import TriggerDevClient
     from airflow_provider_trigger.api.models.runs import Run
+    from airflow_provider_trigger.hooks.trigger_dev import TriggerDevHook
     from airflow_provider_trigger.run.guard import Guard
+    from airflow_provider_trigger.run.wait_settings import WaitSettings
+    from airflow_provider_trigger.run.waited import Waited
+
+RULES = {"fail_on": choice("any", "all", "never"), "cancel_others": boolean}
+
+
+class ManyRunsOperator(RunsOperator):
+    """
+    Start a run for each item, and wait for all; a subclass says how they start.
+
+    The return value has the outputs of the runs in the order of the items, None for an item without one; the
+    runs' ids where the operator does not wait. XCom ``run_id`` has these ids, None for one that is not known
+    yet, while they are being started; ``run_url`` leads to the first run. When all have ended, also where the
+    task fails, XCom ``results`` has ``{"run_id", "status", "error"}`` for each item. With
+    ``do_xcom_push=False`` there are no ``results``, and ``run_id`` is pushed once all runs are started.
+
+    It takes the arguments of :class:`~airflow_provider_trigger.operators.base.RunsOperator`, too. Its
+    ``timeout`` counts for all runs, from the start of the oldest one, ``max_output_size`` for all outputs
+    together: above it, each is replaced by ``{"run_id", "output_size"}``.
+
+    :param fail_on: when the task fails once all runs have ended: if ``"any"`` run did not complete, if
+        ``"all"`` did not, or ``"never"``
+    :param cancel_others: whether the first run that does not complete has the others canceled
+    """
+
+    _cancels_at_once = 16
+
+    def __init__(
+        self,
+        *,
+        fail_on: Literal["any", "all", "never"] = "any",
+        cancel_others: bool = False,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.fail_on = fail_on
+        self.cancel_others = cancel_others
+        check_arguments(self, RULES)
+
+    def _start(
+        self, client: TriggerDevClient, guard: Guard, context: Context, *, on_ids: Callable[[], object]
+    ) -> Mapping[str, Run]:
+        """
+        Start the runs, whose ids the guard has then; return those that were taken up, as they were seen.
+
+        ``on_ids`` is to be called when the guard has further ids.
+        """
+        raise NotImplementedError
+
+    def execute(self, context: Context) -> Any:
+        """Start the runs and wait for them; see the class."""
+        from airflow_provider_trigger.run.drive import StoppedError
+
+        begun_at = time.time()
+        hook = self._hook()
+        # All that on_kill needs is made before anything is sent.
+        with hook.client() as client, self._new_guard(hook) as guard:
+            push = partial(self._push, guard, hook, context)
+            try:
+                guard.raise_if_stopped()
+                seen = self._start_all(client, guard, context, push)
+                guard.ended = {run_id for run_id, run in seen.items() if run.is_final}
+                guard.raise_if_stopped()
+                if not self.wait_for_completion or not guard.run_ids:
+                    guard.release()
+                    return guard.run_ids
+                age = max([guard.age, *(run.age for run in seen.values() if not run.is_final)])
+                settings = self._settings_for_all(hook, begun_at, age=age)
+                is_done = all(_has_completed(seen.get(one)) for one in guard.known_ids)
+                if self._defers(context) and not is_done:
+                    self._defer(guard.known_ids, settings, guard, context)
+                ended = self._wait(seen, settings, client, guard)
+                guard.release()
+                return self._conclude(guard.known_for_all, ended, client, hook, context)
+            except StoppedError:
+                runs = f"Its runs, as far as they are known: XCom {RUN_ID_KEY!r} ({len(guard.known_ids)})"
+                text = f"Airflow stopped the task (marked, cleared or timed out). {runs}"
+                raise AirflowException(text) from None
+
+    def _start_all(
+        self, client: TriggerDevClient, guard: Guard, context: Context, push: Callable[..., None]
+    ) -> Mapping[str, Run]:
+        from airflow_provider_trigger.api.errors import TriggerDevError
+        from airflow_provider_trigger.run.drive import StoppedError
+
+        try:
+            return self._start(client, guard, context, on_ids=push)
+        except (TriggerDevError, StoppedError):
+            # Requests next to the one that failed may have started runs; a stop has taken them in.
+            if not guard.is_stopped:
+                guard.is_stopped = True
+                guard.collect_ids()
+            if guard.known_ids:
+                push(is_last=True)
+            raise
+
+    def _push(self, guard: Guard, hook: TriggerDevHook, context: Context, *, is_last: bool = False) -> None:
+        """Push the ids as far as they are known, before anything else can fail; without XComs once."""
+        ti: Any = context.get("ti")
+        is_due = self.do_xcom_push or is_last or None not in guard.run_ids
+        if ti is not None and is_due:  # an operator may be executed by hand
+            ti.xcom_push(key=RUN_ID_KEY, value=list(guard.run_ids))
+        url = hook.settings.run_url(guard.known_ids[0])
+        if url != self.run_url:
+            push_link(self, url, context)
+
+    def _settings_for_all(self, hook: TriggerDevHook, begun_at: float, *, age: float) -> WaitSettings:
+        return replace(
+            self._wait_settings(hook, begun_at, age=age),
+            success_statuses=SUCCESS_STATUSES if self.cancel_others else None,
+            cancels_others=self.cancel_others,
+            logs_progress=True,
+            names_completed=False,
+        )
+
+    def _wait(
+        self, seen: Mapping[str, Run], settings: WaitSettings, client: TriggerDevClient, guard: Guard
+    ) -> dict[str, Waited]:
+        from airflow_provider_trigger.run.drive import WATCH_FROM, BlockingWatch, drive
+        from airflow_provider_trigger.run.wait import wait_for_runs
+        from airflow_provider_trigger.run.waited import Waited, WaitEnd
+
+        def is_stopped() -> bool:
+            return guard.is_stopped
+
+        ended = {one: Waited(end=WaitEnd.FINAL, run=run) for one, run in seen.items() if _has_completed(run)}
+        left = [one for one in guard.known_ids if one not in ended]
+        if not left:
+            return ended
+        steps = wait_for_runs(left, settings, log=self.log)
+        watch = BlockingWatch(client, name=self.trigger_dev_conn_id, log=self.log, is_stopped=is_stopped)
+        check = watch.check if len(left) >= WATCH_FROM else None
+        return ended | drive(steps, client, is_stopped=is_stopped, check=check, on_news=guard.note)
+
+    def _complete(self, event: Any, context: Context) -> Any:
+        from airflow_provider_trigger.run.event import read_event
+
+        found = self._pushed(context)
+        pushed = [one for one in found if isinstance(one, str)] if isinstance(found, list) else []
+        ended = read_event(event, pushed)
+        # In the order of the items: two items with one key share a run.
+        run_ids = pushed if set(pushed) == set(ended) else list(ended)
+        hook = self._hook()
+        with hook.client(has_worked=True) as client:
+            self.run_url = hook.settings.run_url(run_ids[0])
+            return self._conclude(run_ids, ended, client, hook, context)
+
+    def _conclude(
+        self,
+        run_ids: Sequence[str],
+        ended: Mapping[str, Waited],
+        client: TriggerDevClient,
+        hook: TriggerDevHook,
+        context: Context,
+    ) -> list[Any]:
+        """Return the outputs, or fail."""
+        from airflow_provider_trigger.operators import conclusion
+        from airflow_provider_trigger.run.event import check_failed
+        from airflow_provider_trigger.run.output import Outputs, outputs_for_xcom
+
+        ends = self._ends_of(run_ids, check_failed(ended, client), hook)
+        self._push_results(ends, context)
+        if failure := conclusion.failure_of_batch(ends, fail_on=self.fail_on, log=self.log):
+            raise failure
+        completed = list(dict.fromkeys(end.run_id for end in ends if not end.reason))
+        outputs = Outputs(max_size=self.max_output_size)
+        outputs.fetch(completed, client, log=self.log)
+        conclusion.check_fetched(ends, outputs, connection=hook.settings, fail_on=self.fail_on, log=self.log)
+        return outputs_for_xcom(run_ids, outputs, max_size=self.max_output_size, log=self.log)
+
+    def _push_results(self, ends: Sequence[Any], context: Context) -> None:
+        ti: Any = context.get("ti")
+        if ti is not None and self.do_xcom_push:
+            ti.xcom_push(key=RESULTS_KEY, value=[end.to_dict() for end in ends])
+
+
+def _has_completed(run: Run | None) -> bool:
+    return run is not None and run.is_success
+
 
 _RENDERED = {name: name for name in ("task_identifier", "payloads", "items")} | OPTION_ATTRIBUTES
 
@@ -39,7 +226,7 @@ class RunTriggerTaskBatchOperator(TaskRunsOperator, ManyRunsOperator):
 
     It takes the arguments of :class:`~airflow_provider_trigger.operators.task_runs.TaskRunsOperator` (what to
     start; they apply to all items), of
-    :class:`~airflow_provider_trigger.operators.many_runs.ManyRunsOperator` (when to fail; see there for
+    :class:`~airflow_provider_trigger.operators.batch.ManyRunsOperator` (when to fail; see there for
     XComs and outputs) and of :class:`~airflow_provider_trigger.operators.base.RunsOperator` (how to wait).
 
     :param payloads: a list with the payload of each item, or a task's output or a template that gives one;

@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING, assert_never
 
 from airflow_provider_trigger.cancel.outcome import CancelOutcome, CancelResult, Reason
 from airflow_provider_trigger.log import Line
-from airflow_provider_trigger.sources.problems import Reaction, problems_of_sources
-from airflow_provider_trigger.sources.run_ids import hint
+from airflow_provider_trigger.sources.run_ids import Reaction, hint, problems_of_sources
 from airflow_provider_trigger.wording import MAX_LINES, MAX_NAMED, counted, enumeration
 
 if TYPE_CHECKING:

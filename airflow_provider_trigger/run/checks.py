@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import chain
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from airflow_provider_trigger.api.deadline import NEVER, Deadline
 from airflow_provider_trigger.api.endpoints.query import MAX_QUERIED_RUNS, can_be_queried, query_runs
 from airflow_provider_trigger.api.endpoints.realtime import snapshot_run
-from airflow_provider_trigger.api.endpoints.runs import check_run
+from airflow_provider_trigger.api.endpoints.runs import check_run, list_newest_runs
 from airflow_provider_trigger.api.errors import (
+    AnswerTimeoutError,
     NotFoundError,
+    RateLimitError,
+    ResponseError,
     TriggerDevError,
+    UnexpectedAnswerError,
     is_internal_error,
     is_rejection,
     root_of,
@@ -194,3 +198,30 @@ def _checked_by_themselves(run_ids: Sequence[str], shown: Mapping[str, Run]) -> 
     alive = [one for one, run in shown.items() if not run.is_final]
     shuffled = (random.sample(one, len(one)) for one in (missing, alive))
     return [*failed, *chain.from_iterable(shuffled)][:CONCURRENCY]
+
+
+Otherwise = Run | TriggerDevError | None
+
+
+def check_otherwise(run_id: str) -> Generator[Call[Any], Any, Otherwise]:
+    """
+    Yield calls, and take what each returned or the error that it ended with.
+
+    The result is the run; or why it cannot be checked, although the server answers what does not concern the
+    run; or None where that is not certain, as in an outage.
+    """
+    shown = yield snapshot_run(run_id)
+    if isinstance(shown, Run):
+        return shown
+    if isinstance((yield list_newest_runs()), TriggerDevError):
+        return None
+    # Once more, as an outage may have ended in between.
+    shown = yield snapshot_run(run_id)
+    return shown if isinstance(shown, Run) or _is_realtime_off(shown) else None
+
+
+def _is_realtime_off(error: TriggerDevError) -> bool:
+    """Answered with 503 where it is off (measured), or by a proxy."""
+    if isinstance(error, RateLimitError):
+        return False
+    return isinstance(error, (AnswerTimeoutError, ResponseError, UnexpectedAnswerError))

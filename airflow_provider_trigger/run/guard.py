@@ -17,7 +17,7 @@ from airflow_provider_trigger.api.models.runs import Run
 from airflow_provider_trigger.cancel.cancellation import cancel_all
 from airflow_provider_trigger.cancel.outcome import CancelOutcome, CancelResult, not_canceled
 from airflow_provider_trigger.cancel.settings import TIME_LIMIT, settings_of
-from airflow_provider_trigger.cancel.threads import Threads
+from airflow_provider_trigger.cancel.workers import Threads
 from airflow_provider_trigger.defaults import BULK_FROM_AT_A_STOP
 from airflow_provider_trigger.run.drive import StoppedError, pause
 from airflow_provider_trigger.run.request import TaskRequest

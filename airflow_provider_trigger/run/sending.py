@@ -11,6 +11,7 @@ from airflow_provider_trigger.api.deadline import Deadline
 from airflow_provider_trigger.api.endpoints.batches import (
     MAX_BATCH_SIZE,
     MAX_ITEMS_AT_ONCE,
+    Batch,
     batch_item,
     retrieve_batch,
     trigger_batch,
@@ -26,7 +27,6 @@ from airflow_provider_trigger.api.errors import (
     UnexpectedAnswerError,
 )
 from airflow_provider_trigger.api.http import Call, encode_json
-from airflow_provider_trigger.api.models.batches import Batch
 from airflow_provider_trigger.api.models.runs import TriggeredRun
 from airflow_provider_trigger.run.drive import Stoppable, StoppedError
 from airflow_provider_trigger.run.request import TaskRequest

@@ -25,7 +25,7 @@ from airflow_provider_trigger.durations import Duration
 from airflow_provider_trigger.rules import boolean, choice, connection_id, duration, list_of, number, optional
 from airflow_provider_trigger.sources.arguments import TakesRunIds
 from airflow_provider_trigger.sources.context import can_resume
-from airflow_provider_trigger.sources.problems import problems_of_sources
+from airflow_provider_trigger.sources.run_ids import problems_of_sources
 from airflow_provider_trigger.validation import check_arguments
 
 if TYPE_CHECKING:

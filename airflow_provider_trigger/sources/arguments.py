@@ -7,7 +7,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_trigger._compat import INIT_ARGUMENTS, is_mapped_instance
-from airflow_provider_trigger.sources.problems import Reaction, log_sources
+from airflow_provider_trigger.sources.run_ids import Reaction, log_sources
 from airflow_provider_trigger.sources.search_terms import (
     BATCH_IDS,
     TAGS,

@@ -5,17 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
-from airflow_provider_trigger.api.endpoints.batches import retrieve_batch
+from airflow_provider_trigger.api.endpoints.batches import Batch, retrieve_batch
 from airflow_provider_trigger.api.endpoints.runs import check_run
 from airflow_provider_trigger.api.errors import AuthenticationError, NotFoundError, TriggerDevError
-from airflow_provider_trigger.api.models.batches import Batch
 from airflow_provider_trigger.api.models.runs import ListedRun
 from airflow_provider_trigger.log import Log
 from airflow_provider_trigger.run.checks import call_each
 from airflow_provider_trigger.run.search import RunFilter, Search
 from airflow_provider_trigger.sources.context import starter_of
-from airflow_provider_trigger.sources.problems import Reaction, log_sources
-from airflow_provider_trigger.sources.run_ids import InvalidValue, RunIds
+from airflow_provider_trigger.sources.run_ids import InvalidValue, Reaction, RunIds, log_sources
 from airflow_provider_trigger.sources.search_terms import BATCH_IDS, Selection
 from airflow_provider_trigger.sources.xcom import why_no_xcom
 from airflow_provider_trigger.wording import counted, enumeration

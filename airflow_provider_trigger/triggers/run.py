@@ -155,7 +155,7 @@ class TriggerDevRunTrigger(BaseTrigger):
         from airflow_provider_trigger.cancel.outcome import not_canceled
         from airflow_provider_trigger.hooks.diagnosis import safe_text
         from airflow_provider_trigger.log import write
-        from airflow_provider_trigger.report.stops import canceling, of_cancels
+        from airflow_provider_trigger.report.ends import canceling, of_cancels
         from airflow_provider_trigger.triggers.cancels import cancel_runs
 
         write(self.log, canceling(self.run_ids))

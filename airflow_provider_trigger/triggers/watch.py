@@ -15,7 +15,7 @@ from airflow_provider_trigger.api.endpoints.query import query_runs
 from airflow_provider_trigger.api.endpoints.runs import check_run
 from airflow_provider_trigger.api.errors import TriggerDevError
 from airflow_provider_trigger.api.models.runs import Run
-from airflow_provider_trigger.run.otherwise import Otherwise, check_otherwise
+from airflow_provider_trigger.run.checks import Otherwise, check_otherwise
 from airflow_provider_trigger.run.status_watch import StatusWatch
 from airflow_provider_trigger.run.steps import Cancel, Check, News, Steps
 from airflow_provider_trigger.run.wait_log import LOG_INTERVAL

@@ -17,7 +17,7 @@ import pytest
 from shortened import as_sent, body_as_sent
 
 from airflow_provider_trigger.api import errors, server_advice
-from airflow_provider_trigger.api.endpoints.batches import retrieve_batch, trigger_batch
+from airflow_provider_trigger.api.endpoints.batches import Batch, retrieve_batch, trigger_batch
 from airflow_provider_trigger.api.endpoints.query import query_descendants, query_runs
 from airflow_provider_trigger.api.endpoints.realtime import snapshot_run
 from airflow_provider_trigger.api.endpoints.runs import (
@@ -31,7 +31,6 @@ from airflow_provider_trigger.api.endpoints.runs import (
 from airflow_provider_trigger.api.endpoints.tasks import NO_PAYLOAD, reset_idempotency_key, trigger_task
 from airflow_provider_trigger.api.failures import TRIES_AT_SHOULD_RETRY, Failure, tries_allowed
 from airflow_provider_trigger.api.http import Call, Response
-from airflow_provider_trigger.api.models.batches import Batch
 from airflow_provider_trigger.api.models.run_errors import advice
 from airflow_provider_trigger.api.models.runs import ListedRun, Run, RunPage, TriggeredRun
 from airflow_provider_trigger.api.models.statuses import RunStatus, todays_word

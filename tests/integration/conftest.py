@@ -367,9 +367,9 @@ def short_cancels(monkeypatch) -> None:
 @pytest.fixture
 def unknown_soon(monkeypatch) -> None:
     """Let a run count as unknown sooner."""
-    from airflow_provider_trigger.run import run_wait
+    from airflow_provider_trigger.run import wait
 
-    monkeypatch.setattr(run_wait, "UNKNOWN_AFTER", 0.5)
+    monkeypatch.setattr(wait, "UNKNOWN_AFTER", 0.5)
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ from waiting import until
 from airflow_provider_trigger.api.client import TriggerDevClient
 from airflow_provider_trigger.api.endpoints.bulk_actions import MAX_SIZE
 from airflow_provider_trigger.api.errors import AuthenticationError, NotFoundError
-from airflow_provider_trigger.api.settings import ServerSettings
+from airflow_provider_trigger.api.http import ServerSettings
 from airflow_provider_trigger.cancel import bulk
 from airflow_provider_trigger.cancel.cancellation import Cancellation
 from airflow_provider_trigger.cancel.settings import CancelSettings

@@ -8,7 +8,7 @@ import pytest
 
 from airflow_provider_trigger._compat import AirflowFailException
 from airflow_provider_trigger.api.client import TriggerDevClient
-from airflow_provider_trigger.api.settings import ServerSettings
+from airflow_provider_trigger.api.http import ServerSettings
 from airflow_provider_trigger.cancel.cancellation import Cancellation
 from airflow_provider_trigger.cancel.settings import CancelSettings
 from airflow_provider_trigger.wording import MAX_LINES

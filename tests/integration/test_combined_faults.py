@@ -14,8 +14,8 @@ from waiting import LONG, until
 
 from airflow_provider_trigger.api.client import TriggerDevClient
 from airflow_provider_trigger.api.errors import TriggerDevError
-from airflow_provider_trigger.api.settings import ServerSettings
-from airflow_provider_trigger.cancel import bulk, calls, record
+from airflow_provider_trigger.api.http import ServerSettings
+from airflow_provider_trigger.cancel import bulk, jobs, record
 from airflow_provider_trigger.cancel.cancellation import Cancellation
 from airflow_provider_trigger.cancel.settings import CancelSettings
 from airflow_provider_trigger.defaults import BULK_FROM
@@ -100,7 +100,7 @@ def test_a_first_request_after_a_refill_without_an_answer_does_not_keep_the_othe
 
 
 def test_a_cancel_without_an_answer_does_not_keep_the_others_from_being_checked(server, notify, monkeypatch):
-    monkeypatch.setattr(calls, "_SHARE_FOR_CANCELS", 0.5)  # so that there are 3 s for the checks
+    monkeypatch.setattr(jobs, "_SHARE_FOR_CANCELS", 0.5)  # so that there are 3 s for the checks
     runs = [server.add_run() for _ in range(20)]
     server.hang_next(None, path=runs[3].id, method="POST", after_handling=True)
     said = notify(server, runs, timeout=6)

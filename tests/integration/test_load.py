@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from airflow_provider_trigger.api.client import TriggerDevClient
-from airflow_provider_trigger.api.settings import ServerSettings
+from airflow_provider_trigger.api.http import ServerSettings
 from airflow_provider_trigger.cancel import bulk, workers
 from airflow_provider_trigger.cancel.cancellation import Cancellation
 from airflow_provider_trigger.cancel.settings import CancelSettings

@@ -21,8 +21,7 @@ from requests.adapters import HTTPAdapter
 
 from airflow_provider_trigger.api.client import TriggerDevClient
 from airflow_provider_trigger.api.exchange import Exchange
-from airflow_provider_trigger.api.http import Response
-from airflow_provider_trigger.api.settings import ServerSettings
+from airflow_provider_trigger.api.http import Response, ServerSettings
 
 BASE_URL = "https://trigger.test"
 SECRET_KEY = "tr_prod_marker/of+the=test"

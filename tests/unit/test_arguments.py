@@ -9,7 +9,7 @@ from fake_airflow import TaskInstance, context_of
 
 from airflow_provider_trigger._compat import AirflowException, AirflowFailException, BaseOperator
 from airflow_provider_trigger.notifications import cancel as notifier
-from airflow_provider_trigger.operators import base, cancel, many_runs, task_runs
+from airflow_provider_trigger.operators import base, batch, cancel, task_runs
 from airflow_provider_trigger.operators.batch import RunTriggerTaskBatchOperator
 from airflow_provider_trigger.operators.replay import ReplayTriggerRunOperator
 from airflow_provider_trigger.operators.run import RunTriggerTaskOperator
@@ -191,7 +191,7 @@ def test_no_rule_and_no_option_is_left_out() -> None:
     starts = {*waits, *task_runs.RULES, *OPTIONS}
     named = {kind: {name for name, *_ in ROWS[kind]} for kind in ROWS}
     assert starts <= named[RunTriggerTaskOperator]
-    assert starts | {*many_runs.RULES} <= named[RunTriggerTaskBatchOperator]
+    assert starts | {*batch.RULES} <= named[RunTriggerTaskBatchOperator]
     assert waits <= named[ReplayTriggerRunOperator]
     assert {*cancel.RULES} <= named[cancel.CancelTriggerRunOperator]
     assert {*sensor.RULES} <= named[sensor.TriggerRunSensor]

@@ -2,13 +2,43 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
 
-from airflow_provider_trigger.api.endpoints.paths import segment
 from airflow_provider_trigger.api.errors import UnexpectedAnswerError
-from airflow_provider_trigger.api.http import Call, Request, Response
-from airflow_provider_trigger.api.models.bulk_actions import BulkAction
+from airflow_provider_trigger.api.http import Call, Request, Response, segment
 from airflow_provider_trigger.api.responses import json_object, read_id
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class BulkAction:
+    """
+    What ``GET /api/v1/bulk-actions/{id}`` shows.
+
+    The total is left out: it can be below ``success`` (measured).
+    """
+
+    status: str
+    success: int
+    failure: int
+
+    @property
+    def done(self) -> int:
+        """How many runs it has handled."""
+        return self.success + self.failure
+
+    @classmethod
+    def from_answer(cls, answer: Mapping[str, Any]) -> BulkAction | None:
+        """Read the server's JSON object; return None where it is not a bulk action."""
+        counts, status = answer.get("counts"), answer.get("status")
+        if not isinstance(counts, Mapping) or not isinstance(status, str):
+            return None
+        success, failure = counts.get("success"), counts.get("failure")
+        if not (isinstance(success, int) and isinstance(failure, int)):
+            return None
+        return cls(status=status, success=success, failure=failure)
+
 
 MAX_SIZE = 500
 """As many ids as the server takes in one bulk action (measured)."""

@@ -16,8 +16,7 @@ from airflow_provider_trigger.api.http import Call, Request, Response
 from airflow_provider_trigger.api.models.related_runs import ChildRun
 from airflow_provider_trigger.api.models.runs import Run
 from airflow_provider_trigger.api.models.statuses import todays_word
-from airflow_provider_trigger.api.models.values import read_text
-from airflow_provider_trigger.api.responses import json_object
+from airflow_provider_trigger.api.responses import json_object, read_text
 
 MAX_QUERIED_RUNS = 5000
 """As many runs as one query names: 0.4 s and a body of 156 KB (measured)."""

@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from airflow_provider_trigger.api.endpoints.paths import segment
 from airflow_provider_trigger.api.errors import UnexpectedAnswerError
-from airflow_provider_trigger.api.http import Call, Request, Response
+from airflow_provider_trigger.api.http import Call, Request, Response, segment
 from airflow_provider_trigger.api.models.runs import Run
 from airflow_provider_trigger.api.models.statuses import todays_word
 from airflow_provider_trigger.api.responses import raise_unless_success

@@ -12,12 +12,10 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
-from airflow_provider_trigger.api.endpoints.paths import segment
 from airflow_provider_trigger.api.errors import OutdatedAnswerError, UnexpectedAnswerError
-from airflow_provider_trigger.api.http import Call, Request, Response
+from airflow_provider_trigger.api.http import Call, Request, Response, segment
 from airflow_provider_trigger.api.models.runs import ListedRun, Run, RunPage
-from airflow_provider_trigger.api.models.values import read_text
-from airflow_provider_trigger.api.responses import json_object, read_id, server_message
+from airflow_provider_trigger.api.responses import json_object, read_id, read_text, server_message
 
 MAX_PAGE_SIZE = 100
 """As many runs as the server lists at once."""

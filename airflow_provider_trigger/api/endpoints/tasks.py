@@ -6,9 +6,8 @@ from collections.abc import Mapping
 from enum import Enum
 from typing import Any, Final
 
-from airflow_provider_trigger.api.endpoints.paths import segment
 from airflow_provider_trigger.api.errors import UnexpectedAnswerError
-from airflow_provider_trigger.api.http import Call, Request, Response
+from airflow_provider_trigger.api.http import Call, Request, Response, segment
 from airflow_provider_trigger.api.models.runs import TriggeredRun
 from airflow_provider_trigger.api.responses import json_object, read_id
 

@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from airflow_provider_trigger.api.models.statuses import RunStatus, meaning_of
-from airflow_provider_trigger.api.models.values import read_text, read_time
+from airflow_provider_trigger.api.responses import read_text, read_time
 
 # A suspended parent is over at once, and its children are canceled 0.1 to 0.5 s later (measured).
 _PASSED_ON_WITHIN = timedelta(seconds=1)

@@ -16,7 +16,7 @@ from airflow_provider_trigger.api.models.related_runs import (
 )
 from airflow_provider_trigger.api.models.run_errors import RunError
 from airflow_provider_trigger.api.models.statuses import MEANINGS, RunStatus, meaning_of
-from airflow_provider_trigger.api.models.values import read_text, read_time
+from airflow_provider_trigger.api.responses import read_text, read_time
 
 log = logging.getLogger(__name__)
 

@@ -6,10 +6,10 @@ from collections.abc import Callable
 
 import pytest
 
-from airflow_provider_trigger.api import body as module
-from airflow_provider_trigger.api.body import Body
+from airflow_provider_trigger.api import responses as module
 from airflow_provider_trigger.api.endpoints.runs import retrieve_run
 from airflow_provider_trigger.api.errors import OversizeError, TransportError
+from airflow_provider_trigger.api.responses import Body
 
 LIMIT = 1000
 REQUEST = retrieve_run("run_1").request

@@ -18,8 +18,8 @@ import requests
 import urllib3
 
 from airflow_provider_trigger import defaults
-from airflow_provider_trigger.api import body as body_module
 from airflow_provider_trigger.api import errors
+from airflow_provider_trigger.api import responses as body_module
 from airflow_provider_trigger.api.client import KEEP_ALIVE, TriggerDevClient
 from airflow_provider_trigger.api.deadline import Deadline
 from airflow_provider_trigger.api.endpoints.outputs import fetch_output
@@ -30,9 +30,8 @@ from airflow_provider_trigger.api.endpoints.runs import (
     retrieve_run,
 )
 from airflow_provider_trigger.api.exchange import Send
-from airflow_provider_trigger.api.http import Response, api_headers
+from airflow_provider_trigger.api.http import Response, ServerSettings, api_headers
 from airflow_provider_trigger.api.rate_limit import RateLimit
-from airflow_provider_trigger.api.settings import ServerSettings
 
 RUN = {"id": "run_1", "status": "QUEUED"}
 KEY = "tr_prod_marker/of+the=test"

@@ -9,11 +9,11 @@ import pytest
 from airflow_provider_trigger.api.http import (
     MAX_BODY_BYTES,
     Request,
+    ServerSettings,
     api_headers,
     encode_json,
     read_http_date,
 )
-from airflow_provider_trigger.api.settings import ServerSettings
 
 BASE_URL = "https://trigger.test/a/prefix"
 

@@ -7,7 +7,7 @@ import pytest
 from airflow_provider_trigger.api.endpoints.runs import cancel_run, retrieve_run
 from airflow_provider_trigger.api.errors import AuthenticationError
 from airflow_provider_trigger.api.http import Response
-from airflow_provider_trigger.api.secret_key import SecretKey
+from airflow_provider_trigger.api.masking import SecretKey
 
 OLD, NEW = "tr_prod_old/key+of=the_test", "tr_prod_new/key+of=the_test"
 RUN = {"id": "run_1", "status": "QUEUED"}

@@ -10,8 +10,7 @@ import pytest
 
 from airflow_provider_trigger.api.endpoints.outputs import fetch_output
 from airflow_provider_trigger.api.endpoints.runs import retrieve_run
-from airflow_provider_trigger.api.masking import Masking
-from airflow_provider_trigger.api.wire_log import without_secrets
+from airflow_provider_trigger.api.masking import Masking, without_secrets
 
 KEY = "tr_prod_marker/of+the=test"
 CHECK = retrieve_run("run_1").request

@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from airflow_provider_trigger.cancel.queue import Queue
+from airflow_provider_trigger.cancel.jobs import Queue
 
 
 @pytest.fixture

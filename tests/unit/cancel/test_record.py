@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from airflow_provider_trigger.api.models.bulk_actions import BulkAction
+from airflow_provider_trigger.api.endpoints.bulk_actions import BulkAction
 from airflow_provider_trigger.cancel.record import (
     FRESH_FOR,
     MAX_CANCELS,

@@ -3,7 +3,7 @@ from __future__ import annotations
 import threading
 from queue import SimpleQueue
 
-from airflow_provider_trigger.cancel.threads import Threads
+from airflow_provider_trigger.cancel.workers import Threads
 
 
 def test_work_is_done_in_as_many_threads_as_there_are() -> None:

@@ -8,7 +8,7 @@ import pytest
 
 from airflow_provider_trigger.api.models.related_runs import ChildRun
 from airflow_provider_trigger.api.models.runs import Run
-from airflow_provider_trigger.cancel.trees import Trees
+from airflow_provider_trigger.cancel.search import Trees
 
 
 def trees(*run_ids: str) -> Trees:

@@ -18,7 +18,7 @@ from waiting import until
 from airflow_provider_trigger._compat import AirflowException, AirflowFailException
 from airflow_provider_trigger.api.errors import TriggerDevError
 from airflow_provider_trigger.operators.batch import RunTriggerTaskBatchOperator
-from airflow_provider_trigger.run.blocking_watch import WATCH_FROM
+from airflow_provider_trigger.run.drive import WATCH_FROM
 
 try:
     from airflow.sdk.exceptions import TaskDeferralError, TaskDeferred

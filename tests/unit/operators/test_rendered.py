@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from airflow_provider_trigger.operators.rendered import (
+from airflow_provider_trigger.operators.task_runs import (
     check_sequence_texts,
     lone_expressions,
     none_texts,

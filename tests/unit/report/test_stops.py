@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from airflow_provider_trigger.cancel.outcome import CancelOutcome, CancelResult, not_canceled
-from airflow_provider_trigger.report.stops import of_cancels
+from airflow_provider_trigger.report.ends import of_cancels
 from airflow_provider_trigger.wording import MAX_NAMED
 
 MANY = MAX_NAMED + 1

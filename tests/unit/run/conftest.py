@@ -10,7 +10,7 @@ from in_process import client, log, lost, network, server, without_listed_keys
 from patient_clock import PassingClock, PatientClock
 
 from airflow_provider_trigger.api.models.runs import Run
-from airflow_provider_trigger.report import stops
+from airflow_provider_trigger.report import ends
 
 __all__ = ["client", "log", "lost", "network", "server", "without_listed_keys"]
 
@@ -24,7 +24,7 @@ def make_run() -> Callable[..., Run]:
 @pytest.fixture
 def log_stop(log):
     """Log what came of each cancel of a guard."""
-    return partial(stops.log_stop, log, "mine")
+    return partial(ends.log_stop, log, "mine")
 
 
 @pytest.fixture

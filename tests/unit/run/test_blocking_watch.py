@@ -8,9 +8,8 @@ from typing import Any
 import pytest
 
 from airflow_provider_trigger.api.errors import TriggerDevError
-from airflow_provider_trigger.run.blocking_watch import WATCH_FROM, BlockingWatch
 from airflow_provider_trigger.run.checks import CONCURRENCY
-from airflow_provider_trigger.run.drive import StoppedError, drive
+from airflow_provider_trigger.run.drive import WATCH_FROM, BlockingWatch, StoppedError, drive
 from airflow_provider_trigger.run.steps import Check
 from airflow_provider_trigger.run.wait import wait_for_runs
 from airflow_provider_trigger.run.wait_settings import WaitSettings
@@ -25,7 +24,7 @@ def stopped() -> list[bool]:
 
 @pytest.fixture
 def watch(client, virtual_time, log, stopped, monkeypatch: pytest.MonkeyPatch) -> BlockingWatch:
-    monkeypatch.setattr("airflow_provider_trigger.run.blocking_watch.time", virtual_time)
+    monkeypatch.setattr("airflow_provider_trigger.run.drive.time", virtual_time)
     return BlockingWatch(client, name="of_a_test", log=log, is_stopped=lambda: bool(stopped))
 
 

@@ -12,7 +12,7 @@ import pytest
 from waiting import until
 
 from airflow_provider_trigger.api.errors import ResponseError, ServerError, TransportError
-from airflow_provider_trigger.api.secret_key import SecretKey
+from airflow_provider_trigger.api.masking import SecretKey
 from airflow_provider_trigger.run import guard as guard_module
 from airflow_provider_trigger.run.drive import StoppedError
 from airflow_provider_trigger.run.guard import Guard

@@ -10,8 +10,8 @@ from requests import ReadTimeout
 
 from airflow_provider_trigger.api.errors import TransportError
 from airflow_provider_trigger.api.models.runs import Run
+from airflow_provider_trigger.run.checks import check_otherwise
 from airflow_provider_trigger.run.drive import drive
-from airflow_provider_trigger.run.otherwise import check_otherwise
 from airflow_provider_trigger.run.wait import wait_for_runs
 from airflow_provider_trigger.run.wait_settings import WaitSettings
 from airflow_provider_trigger.run.waited import Waited, WaitEnd

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from waiting import until
 
-from airflow_provider_trigger.api import body
+from airflow_provider_trigger.api import responses
 from airflow_provider_trigger.api.endpoints.runs import retrieve_run
 from airflow_provider_trigger.api.errors import ResponseError, TriggerDevError
 from airflow_provider_trigger.api.http import MAX_BODY_BYTES
@@ -49,7 +49,7 @@ def test_an_object_store_that_rejects_the_url_is_an_error(completed, client, net
 def test_one_that_is_too_large_to_be_read_is_an_error_that_names_run_limit_and_way(
     completed, client, network, log, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(body, "MAX_BODY_BYTES", 1024 * 1024)
+    monkeypatch.setattr(responses, "MAX_BODY_BYTES", 1024 * 1024)
     run = completed("x" * 2_000_000)
     with pytest.raises(OutputTooLargeError) as raised:
         output_of(run, client, log=log)
@@ -65,7 +65,7 @@ def test_one_that_is_too_large_to_be_read_is_an_error_that_names_run_limit_and_w
 def test_the_size_of_one_that_is_sent_without_it_is_not_known(
     completed, client, network, log, answer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(body, "MAX_BODY_BYTES", 1024 * 1024)
+    monkeypatch.setattr(responses, "MAX_BODY_BYTES", 1024 * 1024)
     network.fault("/packets/", answer(200, b"x" * 2_000_000, {"content-type": "text/plain"}))
     with pytest.raises(OutputTooLargeError, match="has more bytes than the 1 MB that are read") as raised:
         output_of(completed(LARGE), client, log=log)
@@ -133,7 +133,7 @@ def test_what_comes_once_they_are_too_large_is_not_kept_in_memory(client, server
 def test_an_output_that_is_too_large_to_be_read_has_its_size_only(
     keep, log, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(body, "MAX_BODY_BYTES", 1024 * 1024)
+    monkeypatch.setattr(responses, "MAX_BODY_BYTES", 1024 * 1024)
     outputs, ids = keep("a", "b" * 2_000_000, max_size=10**9)
     assert outputs.values == {ids[0]: "a"}
     assert outputs.sizes == {ids[0]: 3, ids[1]: 2_000_000}
@@ -144,7 +144,7 @@ def test_an_output_that_is_too_large_to_be_read_has_its_size_only(
 def test_one_whose_size_is_not_known_counts_as_the_largest_that_is_read(
     keep, network, answer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(body, "MAX_BODY_BYTES", 1024 * 1024)
+    monkeypatch.setattr(responses, "MAX_BODY_BYTES", 1024 * 1024)
     network.fault("/packets/", answer(200, b"x" * 2_000_000, {"content-type": "text/plain"}))
     outputs, ids = keep("b" * 2_000_000)
     assert (outputs.sizes, outputs.total) == ({ids[0]: None}, MAX_BODY_BYTES)

@@ -24,8 +24,7 @@ from airflow_provider_trigger.api.errors import (
 from airflow_provider_trigger.api.models.runs import Run
 from airflow_provider_trigger.run import status_watch
 from airflow_provider_trigger.run.query_pace import QueryState
-from airflow_provider_trigger.run.status_watch import StatusWatch
-from airflow_provider_trigger.run.watched import Watched
+from airflow_provider_trigger.run.status_watch import StatusWatch, Watched
 
 FAILED = AnswerTimeoutError("no answer")
 NOT_SENT = NotSentError("the server stopped responding", retryable=True)

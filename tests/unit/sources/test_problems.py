@@ -6,8 +6,7 @@ from typing import Any
 
 import pytest
 
-from airflow_provider_trigger.sources.problems import log_sources, problems_of_sources
-from airflow_provider_trigger.sources.run_ids import RunIds
+from airflow_provider_trigger.sources.run_ids import RunIds, log_sources, problems_of_sources
 from airflow_provider_trigger.wording import MAX_LINES
 
 FAILED = "the XCom 'k' of task 'a' cannot be read: OSError"

@@ -13,12 +13,14 @@ from airflow_provider_trigger.api import errors
 from airflow_provider_trigger.api.endpoints.batches import (
     MAX_BATCH_SIZE,
     MAX_ITEMS_AT_ONCE,
+    Batch,
     batch_item,
     retrieve_batch,
     trigger_batch,
 )
 from airflow_provider_trigger.api.endpoints.bulk_actions import (
     MAX_SIZE,
+    BulkAction,
     cancel_runs_in_bulk,
     retrieve_bulk_action,
 )
@@ -34,8 +36,6 @@ from airflow_provider_trigger.api.endpoints.runs import (
 )
 from airflow_provider_trigger.api.endpoints.tasks import reset_idempotency_key, trigger_task
 from airflow_provider_trigger.api.http import Call, Response
-from airflow_provider_trigger.api.models.batches import Batch
-from airflow_provider_trigger.api.models.bulk_actions import BulkAction
 
 RUN = {"id": "run_1", "status": "QUEUED"}
 BATCH: dict[str, Any] = {"id": "batch_1", "status": "PENDING", "runCount": 3, "runs": ["run_1", "run_2"]}

@@ -9,8 +9,8 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from urllib3.util import parse_url
 
-from airflow_provider_trigger.api.endpoints.paths import segment
 from airflow_provider_trigger.api.errors import InvalidIdError, NotSentError
+from airflow_provider_trigger.api.http import segment
 
 BASE_URLS = ("https://api.trigger.dev", "http://[::1]:3030", "https://trigger.test/a/prefix")
 
