@@ -196,7 +196,8 @@ class TriggerDevHook(BaseHook):
             pending_version_timeout=pending_version_timeout,
         )
         with self.client() as client:
-            waited = drive(wait_for_runs([run_id], settings, log=self.log), client)[run_id]
+            steps = wait_for_runs([run_id], settings, log=self.log)
+            waited = drive(steps, client, name=self.trigger_dev_conn_id, log=self.log)[run_id]
             limit = None if timeout is None else read_duration(timeout)
             return _ended_run(waited, run_id, settings, timeout=limit)
 

@@ -27,6 +27,7 @@ from airflow_provider_trigger.xcom_keys import RUN_ID_KEY
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
+    from airflow_provider_trigger.api.client import TriggerDevClient
     from airflow_provider_trigger.hooks.trigger_dev import TriggerDevHook
     from airflow_provider_trigger.operators.conclusion import RunEnd
     from airflow_provider_trigger.run.guard import Guard
@@ -129,6 +130,22 @@ class RunsOperator(BaseOperator):
             patience=hook.settings.retry_for,
             cancels=self.cancel_on_kill,
             is_development=is_development_key(hook.settings.secret_key),
+        )
+
+    def _wait_here(
+        self, run_ids: Sequence[str], settings: WaitSettings, client: TriggerDevClient, guard: Guard
+    ) -> dict[str, Waited]:
+        """Wait in the worker; return what became of each run, by run id."""
+        from airflow_provider_trigger.run.drive import drive
+        from airflow_provider_trigger.run.wait import wait_for_runs
+
+        return drive(
+            wait_for_runs(run_ids, settings, log=self.log),
+            client,
+            name=self.trigger_dev_conn_id,
+            log=self.log,
+            is_stopped=lambda: guard.is_stopped,
+            on_news=guard.note,
         )
 
     @property

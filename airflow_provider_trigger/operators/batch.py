@@ -149,21 +149,11 @@ class ManyRunsOperator(RunsOperator):
     def _wait(
         self, seen: Mapping[str, Run], settings: WaitSettings, client: TriggerDevClient, guard: Guard
     ) -> dict[str, Waited]:
-        from airflow_provider_trigger.run.drive import WATCH_FROM, BlockingWatch, drive
-        from airflow_provider_trigger.run.wait import wait_for_runs
         from airflow_provider_trigger.run.waited import Waited, WaitEnd
-
-        def is_stopped() -> bool:
-            return guard.is_stopped
 
         ended = {one: Waited(end=WaitEnd.FINAL, run=run) for one, run in seen.items() if _has_completed(run)}
         left = [one for one in guard.known_ids if one not in ended]
-        if not left:
-            return ended
-        steps = wait_for_runs(left, settings, log=self.log)
-        watch = BlockingWatch(client, name=self.trigger_dev_conn_id, log=self.log, is_stopped=is_stopped)
-        check = watch.check if len(left) >= WATCH_FROM else None
-        return ended | drive(steps, client, is_stopped=is_stopped, check=check, on_news=guard.note)
+        return ended | self._wait_here(left, settings, client, guard) if left else ended
 
     def _complete(self, event: Any, context: Context) -> Any:
         from airflow_provider_trigger.run.event import read_event

@@ -80,14 +80,11 @@ class OneRunOperator(RunsOperator):
     def _wait(
         self, started: Started, settings: WaitSettings, client: TriggerDevClient, guard: Guard
     ) -> Waited:
-        from airflow_provider_trigger.run.drive import drive
-        from airflow_provider_trigger.run.wait import wait_for_runs
         from airflow_provider_trigger.run.waited import Waited, WaitEnd
 
         if started.run and started.run.is_success:
             return Waited(end=WaitEnd.FINAL, run=started.run)
-        steps = wait_for_runs([started.run_id], settings, log=self.log)
-        return drive(steps, client, is_stopped=lambda: guard.is_stopped)[started.run_id]
+        return self._wait_here([started.run_id], settings, client, guard)[started.run_id]
 
     def _complete(self, event: Any, context: Context) -> Any:
         from airflow_provider_trigger.run.describe import state_of

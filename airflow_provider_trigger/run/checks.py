@@ -59,12 +59,19 @@ def call_each(
     """
 
     def call(run_id: str) -> T | TriggerDevError:
-        try:
-            return client.call(make_call(run_id), deadline=deadline, patience=patience)
-        except TriggerDevError as error:
-            return error
+        return call_once(client, make_call(run_id), deadline=deadline, patience=patience)
 
     return dict(in_threads(call, run_ids))
+
+
+def call_once(
+    client: TriggerDevClient, call: Call[T], *, deadline: Deadline = NEVER, patience: float | None = None
+) -> T | TriggerDevError:
+    """Make a call; return its result, or its error."""
+    try:
+        return client.call(call, deadline=deadline, patience=patience)
+    except TriggerDevError as error:
+        return error
 
 
 def in_threads(work: Callable[[str], T], run_ids: Sequence[str]) -> Iterator[tuple[str, T]]:

@@ -79,7 +79,7 @@ class Watched:
             return self.added_at
         # A single fault does not cost a long interval.
         since = max(self.born_at, self.failing_since if self.is_failing else -math.inf)
-        return last + check_interval(last - since, poll_interval=None)
+        return last + check_interval(last - since)
 
     @property
     def is_failing(self) -> bool:
@@ -140,10 +140,15 @@ _NOT_SENT_PAUSE = 1.0
 
 
 class StatusWatch:
-    """What is known of all runs that waits of one connection wait for. All times are in seconds."""
+    """
+    What is known of all runs that waits of one connection wait for. All times are in seconds.
 
-    def __init__(self, name: str, log: Log, *, now: float) -> None:
+    Without ``queries``, each run is checked by itself, at its waits' own interval if each has one.
+    """
+
+    def __init__(self, name: str, log: Log, *, now: float, queries: bool = True) -> None:
         self.pace = QueryPace(name, log, now=now)
+        self._queries = queries
         self._watched: dict[str, Watched] = {}
         self._to_query: OrderedDict[str, None] = OrderedDict()
         # The longest unchecked first.
@@ -161,7 +166,7 @@ class StatusWatch:
         if watched is None:
             watched = self._watched[run_id] = Watched(run_id, added_at=now, born_at=now)
             self._to_check[run_id] = watched
-            if can_be_queried(run_id):
+            if self._queries and can_be_queried(run_id):
                 self._to_query[run_id] = None
         watched.intervals.append(poll_interval)
         self._schedule(watched)
@@ -219,7 +224,7 @@ class StatusWatch:
         if watched.unchecked_since < self.pace.worked_again_at:
             return -math.inf  # what ended while queries failed may be missing permanently
         age = watched.unchecked_since - watched.born_at
-        due = watched.unchecked_since + check_interval(age, poll_interval=None)
+        due = watched.unchecked_since + check_interval(age)
         # Where one end was lost, others may be: all runs are checked soon, until a round shows no more.
         return due if watched.unchecked_since < self._lost_at else max(self._background_at, due)
 
@@ -315,9 +320,10 @@ class StatusWatch:
         due = [math.inf]
         if fixed is not None:
             due.append(max(watched.added_at, watched.checked_at + fixed))
+        needs_more = self._queries or None in watched.intervals
         is_queried = self.pace.state is not QueryState.FAILS and watched.run_id in self._to_query
         if not is_queried or watched.is_unlisted(watched.checked_at):
-            due.append(watched.due_alone)
+            due += [watched.due_alone] if needs_more else []
         elif watched.is_listed is False or (watched.is_failing and self.pace.state is QueryState.WORKS):
             due.append(watched.unchecked_since + _MISSING_AFTER)
         before, watched.due = watched.due, min(due)

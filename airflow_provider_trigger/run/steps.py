@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from airflow_provider_trigger.api.errors import TriggerDevError
+from airflow_provider_trigger.api.http import Call
 from airflow_provider_trigger.api.models.runs import Run
 from airflow_provider_trigger.run.waited import Waited
 
@@ -17,8 +18,6 @@ class Check:
     """Check runs; the reply is a :data:`News`. Times are in seconds since 1970."""
 
     run_ids: tuple[str, ...]
-    at: float = -math.inf
-    """When a check of them by itself is due."""
     until: float = math.inf
     """When to reply at the latest."""
     poll_interval: float | None = None
@@ -34,16 +33,10 @@ class Cancel:
     run_ids: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class CheckOtherwise:
-    """Check a run whose checks answer 500 only; the reply is that of :func:`.otherwise.check_otherwise`."""
-
-    run_id: str
-
-
 News = Mapping[str, Run | TriggerDevError]
 """What is new of runs, by id: how each was seen, or why it could not be checked."""
 
-Step = Check | Cancel | CheckOtherwise
+Step = Check | Cancel | Call[Any]
+"""A call is made once; the reply is its result, or the error that it ended with."""
 Steps = Generator[Step, Any, dict[str, Waited]]
 """The steps of a wait; its result is what became of each run for which the wait has ended."""

@@ -24,8 +24,8 @@ from airflow_provider_trigger.api.errors import (
 from airflow_provider_trigger.api.models.runs import Run
 from airflow_provider_trigger.cancel.outcome import CancelOutcome, CancelResult
 from airflow_provider_trigger.log import Log
-from airflow_provider_trigger.run.checks import Otherwise
-from airflow_provider_trigger.run.steps import Cancel, Check, CheckOtherwise, News, Step, Steps
+from airflow_provider_trigger.run.checks import Otherwise, check_otherwise
+from airflow_provider_trigger.run.steps import Cancel, Check, News, Step, Steps
 from airflow_provider_trigger.run.wait_log import LOG_INTERVAL, WaitLog
 from airflow_provider_trigger.run.wait_settings import WaitSettings
 from airflow_provider_trigger.run.waited import Waited, WaitEnd
@@ -159,10 +159,6 @@ class RunWait:
         is_unseen = self._failing_since is not None
         return math.inf if since is None or timeout is None or is_unseen else since + timeout
 
-    def interval(self, now: float) -> float:
-        """Return how long to wait before the next check of this run by itself, in seconds."""
-        return self._settings.interval(now - self._created_at)
-
 
 def _seconds_between(earlier: datetime | None, later: datetime | None) -> float:
     """By the server's clock; 0 if one of the times is not known."""
@@ -202,9 +198,8 @@ class _Wait:
 
     def steps(self) -> Steps:
         self._log.begin(self._run_ids)
-        at = -math.inf
         while self._open and not self._is_useless:
-            check = self._check(at)
+            check = self._check()
             news = yield check
             now = self._now()
             for run_id, reply in news.items():
@@ -216,20 +211,17 @@ class _Wait:
             stopping = self._confirmed(self._stopping(now), check, news)
             if stopping and not self._is_useless:
                 yield from self._stop(stopping)
-            now = self._now()
-            at = now + min((run.interval(now) for run in self._open.values()), default=0.0)
         if self._open and self._settings.cancels_others:
             yield from self._stop(dict.fromkeys(self._open, WaitEnd.NOT_NEEDED))
         return {run_id: self._ended[run_id] for run_id in self._run_ids if run_id in self._ended}
 
-    def _check(self, at: float) -> Check:
+    def _check(self) -> Check:
         deadline = math.inf if self._settings.deadline is None else self._settings.deadline
         stopping = self._stopping(self._now())
         if stopping and self._needs_check(stopping):
             return Check(run_ids=tuple(stopping), is_fresh=True)
         return Check(
             run_ids=tuple(self._open),
-            at=at,
             until=min(deadline, self._log.progress_due, *(run.version_due for run in self._open.values())),
             poll_interval=self._settings.poll_interval,
         )
@@ -261,7 +253,7 @@ class _Wait:
         if not broken or now < self._otherwise_at:
             return
         for run in broken:
-            reply = yield CheckOtherwise(run.run_id)
+            reply = yield from check_otherwise(run.run_id)
             if waited := run.take_otherwise(reply):
                 self._close(run.run_id, waited)
             if reply is None or self._is_useless:

@@ -62,10 +62,6 @@ class WaitSettings:
         """Return the settings as plain JSON."""
         return asdict(self)
 
-    def interval(self, age: float) -> float:
-        """Return how long to wait before the next check of a run of this age, both in seconds."""
-        return check_interval(age, poll_interval=self.poll_interval)
-
     def counts_as_success(self, waited: Waited) -> bool:
         """Return whether the wait for other runs continues."""
         if self.success_statuses is None:
@@ -75,10 +71,8 @@ class WaitSettings:
         return waited.run.status in self.success_statuses
 
 
-def check_interval(age: float, *, poll_interval: float | None) -> float:
-    """Return the seconds between two checks of a run of this age, in seconds; None for one that grows."""
-    if poll_interval is not None:
-        return poll_interval
+def check_interval(age: float) -> float:
+    """Return the seconds between two checks of a run of this age, in seconds."""
     return min(_LONGEST_INTERVAL, max(_SHORTEST_INTERVAL, age * _SHARE_OF_AGE))
 
 

@@ -8,14 +8,14 @@ import logging
 import time
 from collections.abc import Coroutine, Iterator, Sequence
 from contextlib import closing, contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 from weakref import WeakKeyDictionary
 
 from airflow_provider_trigger.api.endpoints.query import query_runs
 from airflow_provider_trigger.api.endpoints.runs import check_run
 from airflow_provider_trigger.api.errors import TriggerDevError
+from airflow_provider_trigger.api.http import Call
 from airflow_provider_trigger.api.models.runs import Run
-from airflow_provider_trigger.run.checks import Otherwise, check_otherwise
 from airflow_provider_trigger.run.status_watch import StatusWatch
 from airflow_provider_trigger.run.steps import Cancel, Check, News, Steps
 from airflow_provider_trigger.run.wait_log import LOG_INTERVAL
@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     from airflow_provider_trigger.hooks.trigger_dev import TriggerDevHook
 
 log = logging.getLogger(__name__)
+
+T = TypeVar("T")
 
 # A wait for several runs hears of those that end within so many seconds together.
 _PAUSE_FOR_MORE = 0.5
@@ -49,7 +51,7 @@ async def drive(steps: Steps, hook: TriggerDevHook) -> dict[str, Waited]:
             elif isinstance(step, Cancel):
                 reply = await cancel_runs(step.run_ids, hook)
             else:
-                reply = await listener.check_otherwise(step.run_id)
+                reply = await listener.call(step)
 
 
 @contextmanager
@@ -132,7 +134,7 @@ class Watch:
         """Check runs now, before all that is only due; return each run, or why it could not be checked."""
 
         async def check(run_id: str) -> tuple[str, Run | TriggerDevError]:
-            reply = await self._check_alone(run_id, "urgent")
+            reply = await self.call("urgent", check_run(run_id))
             if isinstance(reply, TriggerDevError):
                 self.status.failed_elsewhere(run_id, reply)
             return run_id, reply
@@ -173,25 +175,26 @@ class Watch:
     async def _query(self, run_ids: list[str]) -> None:
         sent_at = time.monotonic()
         try:
-            runs = await self.clients.call("queries", query_runs(run_ids))
-        except TriggerDevError as error:
-            self.status.query_failed(error, now=time.monotonic())
-        else:
+            runs = await self.call("queries", query_runs(run_ids))
             now, limit = time.monotonic(), self.clients.bucket_size
-            self._pass_on(self.status.queried(run_ids, runs, sent_at=sent_at, now=now, limit=limit))
+            if isinstance(runs, TriggerDevError):
+                self.status.query_failed(runs, now=now)
+            else:
+                self._pass_on(self.status.queried(run_ids, runs, sent_at=sent_at, now=now, limit=limit))
         finally:
             self._is_querying = False
 
     async def _check(self, run_id: str) -> None:
         try:
-            reply = await self._check_alone(run_id, "checks")
+            reply = await self.call("checks", check_run(run_id))
             self._pass_on(self.status.checked(run_id, reply, now=time.monotonic()))
         finally:
             self._checks_in_flight -= 1
 
-    async def _check_alone(self, run_id: str, use: Use) -> Run | TriggerDevError:
+    async def call(self, use: Use, call: Call[T]) -> T | TriggerDevError:
+        """Make a call once; return its result, or its error."""
         try:
-            return await self.clients.call(use, check_run(run_id))
+            return await self.clients.call(use, call)
         except TriggerDevError as error:
             return error.with_traceback(None)
 
@@ -225,19 +228,9 @@ class Listener:
         self._woken.clear()
         return news
 
-    async def check_otherwise(self, run_id: str) -> Otherwise:
-        """Check a run whose checks answer 500 only."""
-        calls, reply = check_otherwise(run_id), None
-        while True:
-            try:
-                call = calls.send(reply)
-            except StopIteration as end:
-                return end.value  # type: ignore[no-any-return]
-            try:
-                # The checks that fail may have opened the circuit breaker of their client.
-                reply = await self._watch.clients.call("urgent", call)
-            except TriggerDevError as error:
-                reply = error
+    async def call(self, call: Call[T]) -> T | TriggerDevError:
+        """Make a call, although the checks may have opened the circuit breaker of their client."""
+        return await self._watch.call("urgent", call)
 
     def _follow(self, step: Check) -> None:
         wanted = set(step.run_ids)
