@@ -137,7 +137,8 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--tasks", type=int, default=TASKS_OF_QUICK)
     parser.add_argument("--heavy", action="store_true", help="compute on all processors meanwhile")
-    parser.add_argument("--postgres", action="store_true", help="in place of SQLite; needs Debian's postgresql, and asyncpg")
+    text = "in place of SQLite; needs Debian's postgresql, and asyncpg"
+    parser.add_argument("--postgres", action="store_true", help=text)
     parser.add_argument("--logs", type=Path, help="a new directory for Airflow's files")
     measured = measure(**vars(parser.parse_args()))
     print(f"Airflow {version('apache-airflow')}, {sys.argv[1:]}: {measured}")

@@ -52,6 +52,7 @@ class RunWait:
         "_version_shown_at",
         "_without_version_since",
         "error",
+        "otherwise_at",
         "run",
         "run_id",
     )
@@ -60,6 +61,8 @@ class RunWait:
         self.run_id = run_id
         self.run: Run | None = None
         self.error: TriggerDevError | None = None
+        self.otherwise_at = -math.inf
+        """When it may be checked in another way, at the earliest."""
         self._settings = settings
         self._log = log
         self._created_at = self._logged_at = now
@@ -205,7 +208,7 @@ class _Wait:
             for run_id, reply in news.items():
                 if (run := self._open.get(run_id)) and (waited := run.take(reply, now)):
                     self._close(run_id, waited)
-            yield from self._check_otherwise(now)
+            yield from self._check_otherwise(news)
             now = self._now()
             self._log_progress(now)
             stopping = self._confirmed(self._stopping(now), check, news)
@@ -248,17 +251,20 @@ class _Wait:
         self._ended[run_id] = waited
         self._is_useless = self._is_useless or not self._settings.counts_as_success(waited)
 
-    def _check_otherwise(self, now: float) -> Generator[Step, Any, None]:
-        broken = [run for run in self._open.values() if run.is_broken(now)]
-        if not broken or now < self._otherwise_at:
-            return
-        for run in broken:
+    def _check_otherwise(self, news: News) -> Generator[Step, Any, None]:
+        """Check those whose check has just failed: an earlier failure can be of an outage that is over."""
+        for run in [self._open[run_id] for run_id in news if run_id in self._open]:
+            now = self._now()
+            if not run.is_broken(now) or now < max(run.otherwise_at, self._otherwise_at):
+                continue
             reply = yield from check_otherwise(run.run_id)
+            run.otherwise_at = self._now() + _OTHERWISE_INTERVAL
             if waited := run.take_otherwise(reply):
                 self._close(run.run_id, waited)
+            if reply is None:  # perhaps an outage, in which one run shows as much as all
+                self._otherwise_at = run.otherwise_at
             if reply is None or self._is_useless:
                 break
-        self._otherwise_at = self._now() + _OTHERWISE_INTERVAL
 
     def _log_progress(self, now: float) -> None:
         for run in self._open.values():
