@@ -158,7 +158,7 @@ async def _by_one_check_each(run_ids: list[str], heard: dict[str, float]) -> Non
                 if run.is_final:
                     heard[run_id] = time.time()
                     return
-            await asyncio.sleep(check_interval(age, poll_interval=None))
+            await asyncio.sleep(check_interval(age))
 
     with TriggerDevClient(TriggerDevHook().settings) as client:
         await asyncio.gather(*(wait(run_id, client) for run_id in run_ids))
