@@ -127,6 +127,8 @@ class Watch:
                 return news
             due = status.next_at(may_query=True, may_check=True)
             pause(min(due, until) - now, is_stopped=self._is_stopped)
+            if due >= until:
+                return {}
 
     def _follow(self, step: Check) -> StatusWatch:
         """Watch the runs of a step, and no other ones."""
