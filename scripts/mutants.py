@@ -60,6 +60,7 @@ COPIED = (
     "tests/conftest.py",
     "tests/fakes",
     "tests/integration/helpers",
+    "tests/simulation",
     "tests/unit",
     "pyproject.toml",
 )

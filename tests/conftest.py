@@ -13,6 +13,7 @@ from datetime import UTC, datetime, timedelta
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
+from zlib import crc32
 
 import pytest
 
@@ -29,12 +30,14 @@ from airflow_provider_trigger.testing import TriggerDevServer
 
 # The first dag.test() of a process costs as much as thirty further ones: it makes Airflow's API server.
 DAG_PROCESSES = 3
-RUNS_DAGS = re.compile(r"\brun_(dag|tasks)\b").search
+# By their fixtures; and the blocks of Python in the documentation.
+TEST_WITH_DAGS = re.compile(r"^def (test_\w+)\([^)]*\brun_(?:dag|tasks|teardown)\b", re.MULTILINE)
+BLOCK_WITH_DAGS = re.compile(r"::test_block\[.*-python\]$")
 
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
-    """Distribute the tests under ``--dist loadscope`` as ``group_of`` says."""
+    """Distribute the tests under ``--dist loadscope`` as ``group_of`` says, in their order."""
     if config.getvalue("dist") != "loadscope":
         return None
     from xdist.scheduler import LoadScopeScheduling  # type: ignore[import-untyped]
@@ -43,29 +46,39 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
         def _split_scope(self, nodeid: str) -> str:
             return group_of(nodeid)
 
+    config.option.loadscopereorder = False
     return GroupScheduling(config, log)
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Let several processes begin with Dags, and mix tests that wait with those that compute."""
+    if not hasattr(config, "workerinput"):
+        return
+    groups = dict.fromkeys(group_of(item.nodeid) for item in items)
+    waiting = [group for group in groups if "::" in group]
+    computing = [group for group in groups if "::" not in group and "/" in group]
+    place = {group: number / len(kind) for kind in (waiting, computing) for number, group in enumerate(kind)}
+    items.sort(key=lambda item: place.get(group_of(item.nodeid), -1))
 
 
 def group_of(nodeid: str) -> str:
     """Say which tests share a process: all with the same text."""
-    file = nodeid.partition("::")[0]
     if "/e2e/" in nodeid:  # the web server that the browser opens is no part of the whole Airflow
         return "browser" if "/browser/" in nodeid else "e2e"
     if "/integration/" not in nodeid:  # so short that distributing each costs more
-        return file
-    return dag_groups().get(file, nodeid)
+        return nodeid.partition("::")[0]
+    has_dags = BLOCK_WITH_DAGS.search(nodeid) or nodeid.partition("[")[0] in tests_with_dags()
+    return f"dags {crc32(nodeid.encode()) % DAG_PROCESSES}" if has_dags else nodeid
 
 
 @functools.cache
-def dag_groups() -> dict[str, str]:
-    """Return the groups of the files whose tests run Dags, by the files' names in test ids."""
+def tests_with_dags() -> set[str]:
+    """Return the ids of the integration tests that run Dags, without their parameters."""
     folder = Path(__file__).parent
-    files = [
-        file for file in sorted((folder / "integration").glob("test_*.py")) if RUNS_DAGS(file.read_text())
-    ]
     return {
-        str(file.relative_to(folder.parent)): f"dags {number % DAG_PROCESSES}"
-        for number, file in enumerate(files)
+        f"{file.relative_to(folder.parent)}::{name}"
+        for file in (folder / "integration").glob("test_*.py")
+        for name in TEST_WITH_DAGS.findall(file.read_text())
     }
 
 

@@ -29,6 +29,7 @@ from waiting import limited
 
 from airflow_provider_trigger._compat import airflow_version
 from airflow_provider_trigger.operators import base
+from airflow_provider_trigger.testing import TriggerDevServer
 
 
 @dataclass
@@ -122,6 +123,13 @@ def connect(server, monkeypatch) -> Callable[..., str]:
         return conn_id
 
     return change
+
+
+@pytest.fixture
+def secure_server(certificate) -> Iterator[TriggerDevServer]:
+    """A server of https whose certificate is signed by itself only."""
+    with TriggerDevServer(ssl_certfile=certificate.file, ssl_keyfile=certificate.key) as server:
+        yield server
 
 
 @pytest.fixture
@@ -358,10 +366,13 @@ def impatient_checks(monkeypatch) -> None:
 
 @pytest.fixture
 def short_cancels(monkeypatch) -> None:
-    """Let the cancel of an ended deferred task be repeated for a moment only."""
+    """Let the cancel of runs that are no longer waited for be repeated for a moment only."""
+    from airflow_provider_trigger.cancel.settings import settings_of
+    from airflow_provider_trigger.run import drive
     from airflow_provider_trigger.triggers import cancels
 
     monkeypatch.setattr(cancels, "TIME_LIMIT", 1.0)
+    monkeypatch.setattr(drive, "settings_of", functools.partial(settings_of, 1.0))
 
 
 @pytest.fixture

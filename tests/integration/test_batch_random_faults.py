@@ -10,7 +10,7 @@ from run_operator import batch
 
 from airflow_provider_trigger.api.models.statuses import ALIVE_STATUSES
 
-SEEDS = range(3)
+SEEDS = range(2)
 
 PATHS = ["/tasks/batch", "/api/v2/batches/", "/api/v3/runs/", "/cancel", "/bulk-actions", "/query", None]
 

@@ -44,7 +44,7 @@ def test_a_retry_takes_up_runs_that_are_alive(query_above, server, run_try, monk
 def test_a_retry_after_a_cancel_by_hand_starts_once_the_workers_have_stopped(
     deferrable, server, run_try, said
 ):
-    server.on_task("resize", after=None, acknowledge_after=3, times=2)
+    server.on_task("resize", after=None, acknowledge_after=2, times=2)
     server.on_task("resize", output="second", start_after=0)
     first = run_try(batch(payloads=[1, 2], wait_for_completion=False))
     until(lambda: statuses(server) == ["EXECUTING"] * 2, "the runs execute")
@@ -72,7 +72,7 @@ def test_a_list_in_another_order_gets_no_other_items_outputs(deferrable, server,
     server.on_task("resize", after=None, times=3)
     server.on_task("resize", output=lambda payload: payload * 2)
     first = run_try(batch(payloads=[1, 2, 3], wait_for_completion=False))
-    again = run_try(batch(payloads=[3, 2, 1], deferrable=deferrable, timeout=5), try_number=2)
+    again = run_try(batch(payloads=[3, 2, 1], deferrable=deferrable, timeout=3), try_number=2)
     # The second item is the same: it was taken up, and never ends.
     assert "1 of 3 runs did not complete: item 1: " in str(again.error)
     assert [server.runs[one].payload for one in again.pushed["run_id"]] == [3, 2, 1]

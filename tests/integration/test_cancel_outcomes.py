@@ -7,11 +7,6 @@ from typing import Any
 import pytest
 
 from airflow_provider_trigger._compat import AirflowFailException
-from airflow_provider_trigger.api.client import TriggerDevClient
-from airflow_provider_trigger.api.http import ServerSettings
-from airflow_provider_trigger.cancel.cancellation import Cancellation
-from airflow_provider_trigger.cancel.settings import CancelSettings
-from airflow_provider_trigger.wording import MAX_LINES
 
 # A run's state and what its worker does, then: the outcome, the status, and whether it is terminated.
 RUNS: dict[str, tuple[dict[str, Any], str, str | None, bool]] = {
@@ -87,12 +82,6 @@ def test_nothing_else_is_touched(runs, server, cancel):
     )
 
 
-def test_a_run_of_another_environment_goes_on(server, cancel):
-    run = server.add_run(environment="dev")
-    assert cancel(run).outcomes == ["not_found"]
-    assert run.status == "EXECUTING"
-
-
 def test_an_id_given_twice_is_canceled_once(server, cancel):
     first, second = server.add_run(), server.add_run()
     result = cancel(first, second, first)
@@ -109,17 +98,6 @@ def test_a_run_of_a_development_environment_that_had_ended_stays_as_it_was(statu
 
 
 ODD_IDS = ["../runs", "run_a/cancel?x=", "run_a%2fb", "run_é", "http://127.0.0.2/run"]
-
-
-@pytest.mark.parametrize("run_id", ODD_IDS)
-def test_an_id_stays_one_segment_of_the_path(run_id, server):
-    bystander = server.add_run(run_id="run_a")
-    server.add_run(run_id=run_id)
-    settings = ServerSettings(base_url=server.url, secret_key=server.secret_key, user_agent="a test")
-    with TriggerDevClient(settings) as client:
-        work = Cancellation(client, [run_id], CancelSettings())
-        assert [result.outcome for result in work.run()] == ["canceled"]
-    assert bystander.status == "EXECUTING"
 
 
 @pytest.mark.parametrize("run_id", ODD_IDS)
@@ -144,27 +122,6 @@ def test_each_run_has_its_line_with_a_link(server, cancel, said):
     assert said.lines("3 Trigger.dev runs: 1 canceled, 1 already completed, 1 not found")
 
 
-def test_links_lead_to_the_dashboard(server, connect, cancel, said):
-    run = server.add_run()
-    connect(dashboard_url="https://dashboard.example.com/")
-    cancel(run)
-    assert said.lines(f"canceled, CANCELED https://dashboard.example.com/runs/{run.id}")
-
-
-def test_a_hundred_runs_have_their_lines(server, cancel, said):
-    runs = [server.add_run() for _ in range(MAX_LINES)]
-    cancel(*runs)
-    assert all(said.lines(run.id, "canceled, CANCELED") for run in runs)
-
-
-def test_of_more_runs_only_those_to_check_by_hand_have_theirs(server, cancel, said):
-    runs = [server.add_run() for _ in range(MAX_LINES)]
-    cancel(*runs, "run_unknown", on_not_found="ignore")
-    assert not said.lines("canceled, CANCELED")
-    assert said.lines("run_unknown", "not found, status unknown")
-    assert said.lines("101 Trigger.dev runs: 100 canceled, 1 not found")
-
-
 def test_long_work_logs_its_progress(server, cancel, said, monkeypatch):
     from airflow_provider_trigger.cancel import workers
 
@@ -173,15 +130,6 @@ def test_long_work_logs_its_progress(server, cancel, said, monkeypatch):
     cancel(*[server.add_run() for _ in range(30)], max_concurrency=4)
     progress = said.lines(" of 30 cancel requests sent, ", " finished")
     assert len({line.partition(" of 30 ")[2] for line in progress}) > 2
-
-
-def test_an_unknown_run_fails_without_retries(server, cancel):
-    run = server.add_run()
-    result = cancel("run_unknown", run)
-    assert type(result.error) is AirflowFailException
-    assert "not found: run_unknown" in str(result.error)
-    assert "another environment" not in str(result.error)
-    assert result.outcomes == ["not_found", "canceled"]
 
 
 @pytest.mark.parametrize("on_not_found", ["fail", "ignore"])

@@ -21,13 +21,6 @@ from airflow_provider_trigger.api.errors import (
     TransportError,
 )
 from airflow_provider_trigger.hooks.trigger_dev import TriggerDevHook
-from airflow_provider_trigger.testing import TriggerDevServer
-
-
-@pytest.fixture
-def secure_server(certificate):
-    with TriggerDevServer(ssl_certfile=certificate.file, ssl_keyfile=certificate.key) as server:
-        yield server
 
 
 def press_test_button():
@@ -41,14 +34,13 @@ def test_a_connection_that_works_needs_one_request(server, connect):
     assert (request.method, unquote(request.path)) == ("GET", "/api/v1/runs?page[size]=10")
 
 
-@pytest.mark.parametrize("key", ["tr_prod_wrong", "anything-else"])
-def test_a_rejected_key_names_the_password(key, server, connect):
-    connect(key=key)
+def test_a_rejected_key_names_the_password(server, connect):
+    connect(key="anything-else")
     works, message = press_test_button()
     assert not works
     assert f"{server.url} rejected the secret key: " in message
     assert message.endswith("; check the password of this connection")
-    assert key not in message
+    assert "anything-else" not in message
 
 
 def test_a_call_with_a_rejected_key_names_the_password(server, connect):
@@ -70,18 +62,13 @@ def test_a_preview_key_without_its_branch_names_the_branch(server, connect):
         TriggerDevHook().get_run("run_a")
 
 
-def test_a_preview_key_with_its_branch_works(server, connect):
+def test_a_preview_key_works_with_its_branch_only(server, connect):
     preview = server.add_environment("preview", branch="feature")
     connect(key=preview.secret_key, branch="feature")
     assert press_test_button()[0]
-
-
-def test_a_preview_key_with_the_wrong_branch_is_rejected(server, connect):
-    preview = server.add_environment("preview", branch="feature")
     connect(key=preview.secret_key, branch="another")
     works, message = press_test_button()
-    assert not works
-    assert "rejected" in message
+    assert (works, "rejected" in message) == (False, True)
 
 
 SERVER_DOWN = "; check host, port and 'proxy' of this connection, and whether the server runs"
@@ -141,30 +128,11 @@ def test_a_call_to_a_server_that_is_down_names_connection_and_server_once(free_p
     )
 
 
-def test_a_self_signed_certificate_is_rejected(secure_server, connect):
-    connect(host=secure_server.url)
-    works, message = press_test_button()
-    assert not works
-    assert "TLS" in message
-    assert "'verify'" in message
-
-
 def test_a_certificate_of_another_host_is_rejected(secure_server, certificate, connect):
     connect(host=f"https://localhost:{secure_server.port}", verify=certificate.file)
     works, message = press_test_button()
     assert not works
     assert "TLS" in message
-
-
-@pytest.mark.parametrize("verify", ["the CA file", False, "false"])
-def test_verify_says_what_to_trust(verify, secure_server, certificate, connect):
-    connect(host=secure_server.url, verify=certificate.file if verify == "the CA file" else verify)
-    assert press_test_button()[0]
-
-
-def test_runs_are_canceled_over_tls_too(secure_server, certificate, connect, cancel):
-    connect(host=secure_server.url, verify=certificate.file)
-    assert cancel(secure_server.add_run()).outcomes == ["canceled"]
 
 
 def test_http_spoken_to_a_server_of_https_fails(secure_server, connect):
@@ -187,16 +155,11 @@ def test_https_spoken_to_a_server_of_http_is_named(server, connect, cancel):
 
 OTHERS = {
     "a page": lambda server: server.malformed_next(None),
-    "a page that says 404": lambda server: server.malformed_next(None, status=404),
     "JSON of another product": lambda server: server.malformed_next(
         None, '{"status": "ok"}', "application/json"
     ),
-    "a list": lambda server: server.malformed_next(None, "[]", "application/json"),
     "a 404 of another product": lambda server: server.fail_next(None, 404, body={"detail": "Not Found"}),
-    "nothing": lambda server: server.malformed_next(None, "", "application/json"),
     "a login page elsewhere": lambda server: server.redirect_next(None),
-    "a page that says 403": lambda server: server.malformed_next(None, status=403),
-    "a page that says 405": lambda server: server.malformed_next(None, status=405),
     "a page that says 501": lambda server: server.malformed_next(None, status=501),
 }
 
@@ -249,7 +212,7 @@ def test_an_invalid_field_is_named(fields, named, connect):
     assert "marker" not in message.lower()
 
 
-@pytest.mark.parametrize("status", [403, 429, 500, 503])
+@pytest.mark.parametrize("status", [403, 429, 503])
 def test_an_error_status_is_shown_with_the_message_of_the_server(status, server, connect):
     connect()
     server.fail_next(None, status)
@@ -260,7 +223,7 @@ def test_an_error_status_is_shown_with_the_message_of_the_server(status, server,
     assert len(server.requests) == (1 if status == 429 else 2)
 
 
-@pytest.mark.parametrize("status", [403, 500, 503])
+@pytest.mark.parametrize("status", [403, 503])
 def test_canceling_works_while_the_list_of_runs_is_down(status, server, connect, cancel):
     connect()
     server.fail_next(None, status, path="/api/v1/runs")

@@ -2,16 +2,17 @@ from __future__ import annotations
 
 import re
 import signal
-import threading
 import time
 
 import pytest
-from waiting import LONG, limited, until
+from waiting import LONG, limited
 
 from airflow_provider_trigger._compat import AirflowException
 from airflow_provider_trigger.testing import TriggerDevServer
 
 IN_A_SIGNAL_HANDLER, IN_A_THREAD = "a signal handler", "a thread"
+GOES_ON = pytest.mark.parametrize("kill_when", ["goes_on"], indirect=True)
+WAYS = pytest.mark.parametrize("way", [IN_A_SIGNAL_HANDLER, IN_A_THREAD])
 
 
 def in_a_request(server, method):
@@ -50,51 +51,35 @@ PLACES = {
 }
 
 
-@pytest.fixture(params=[IN_A_SIGNAL_HANDLER, IN_A_THREAD])
-def kill_soon(request):
-    """Call a function in a moment, and once a condition holds: in a signal handler or in a thread."""
-    called = []
-    before = signal.getsignal(signal.SIGALRM)
-
-    def start(on_kill, *, when=lambda: True):
-        def call(*_):
-            if request.param == IN_A_THREAD:
-                until(when, "it is time to kill")
-            elif not when():
-                signal.setitimer(signal.ITIMER_REAL, 0.05)
-                return
-            on_kill()
-            called.append(on_kill)
-
-        if request.param == IN_A_THREAD:
-            threading.Timer(0.4, call).start()
-        else:
-            signal.signal(signal.SIGALRM, call)
-            signal.setitimer(signal.ITIMER_REAL, 0.4)
-        return called
-
-    yield start
-    signal.setitimer(signal.ITIMER_REAL, 0)
-    signal.signal(signal.SIGALRM, before)
+def soon():
+    """Return a condition that holds in a moment."""
+    at = time.monotonic() + 0.4
+    return lambda: time.monotonic() > at
 
 
+@pytest.fixture
+def kill_in(kill_when, meanwhile):
+    """Call a function once a condition holds: in a signal handler or in a thread."""
+    ways = {IN_A_SIGNAL_HANDLER: kill_when, IN_A_THREAD: meanwhile}
+    return lambda way, when, on_kill: ways[way](when, on_kill)
+
+
+@GOES_ON
 @pytest.mark.parametrize(
-    ("kill_soon", "place"),
+    ("way", "place"),
     [(IN_A_SIGNAL_HANDLER, place) for place in PLACES]
     + [(IN_A_THREAD, place) for place in ("in a cancel", "in the wait for termination")],
-    indirect=["kill_soon"],
 )
 def test_a_kill_ends_the_work_at_once_and_for_good(
-    place, server, connect, make_operator, execute, kill_soon, said
+    way, place, server, connect, make_operator, execute, kill_in, said
 ):
     connect(timeout=LONG, retry_for=LONG)
     runs = [server.add_run() for _ in range(40)]
     options = PLACES[place](server)
     operator = make_operator(*runs, max_concurrency=8, **options)
-    called = kill_soon(operator.on_kill)
+    kill_in(way, soon(), operator.on_kill)
     with limited(50):  # each of these places would keep it for longer
         result = execute(operator)
-    assert called
     assert type(result.error) is AirflowException
     assert "Airflow stopped the task before its work was done" in str(result.error)
     left = re.findall(r"the cancel of (\d+) runs? was|(\d+) runs? may still run", str(result.error))
@@ -106,13 +91,15 @@ def test_a_kill_ends_the_work_at_once_and_for_good(
     assert len(server.requests) == sent
 
 
-def test_a_kill_in_the_rate_limit_says_what_was_reached(connect, make_operator, execute, kill_soon):
+@GOES_ON
+@WAYS
+def test_a_kill_in_the_rate_limit_says_what_was_reached(way, connect, make_operator, execute, kill_in):
     with TriggerDevServer(rate_limit=40, refill=10, refill_interval=60) as server:
         connect(host=server.url)
         runs = [server.add_run() for _ in range(60)]
         operator = make_operator(*runs)
         # All are sent but for the reserve of a twentieth.
-        kill_soon(operator.on_kill, when=lambda: sum(bool(one.status) for one in server.requests) >= 38)
+        kill_in(way, lambda: sum(bool(one.status) for one in server.requests) >= 38, operator.on_kill)
         result = execute(operator)
         assert "failed" in result.outcomes
         for run, one in zip(runs, result.results, strict=True):
@@ -120,7 +107,9 @@ def test_a_kill_in_the_rate_limit_says_what_was_reached(connect, make_operator, 
             assert ("not sent" in one.get("error", "")) == (run.status != "CANCELED")
 
 
-def test_a_kill_while_waiting_keeps_what_was_seen(server, connect, make_operator, execute, kill_soon):
+@GOES_ON
+@WAYS
+def test_a_kill_while_waiting_keeps_what_was_seen(way, server, make_operator, execute, kill_in):
     run = server.add_run(acknowledge_after=None)
     operator = make_operator(run, "run_unknown", wait_for_termination=True, poll_interval=0.2)
     server.fail_next(3, 404, path="run_unknown", method="GET", headers={"x-should-retry": "false"})
@@ -132,7 +121,7 @@ def test_a_kill_while_waiting_keeps_what_was_seen(server, connect, make_operator
     def cancels():
         return [(one.path.split("/")[4], one.status) for one in server.requests if one.method == "POST"]
 
-    kill_soon(operator.on_kill, when=is_waiting)
+    kill_in(way, is_waiting, operator.on_kill)
     assert execute(operator).outcomes == ["canceled", "not_found"]
 
 

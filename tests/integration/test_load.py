@@ -13,14 +13,8 @@ from collections import Counter
 from contextlib import contextmanager, suppress
 from typing import Any
 
-import pytest
-
-from airflow_provider_trigger.api.client import TriggerDevClient
-from airflow_provider_trigger.api.http import ServerSettings
-from airflow_provider_trigger.cancel import bulk, workers
-from airflow_provider_trigger.cancel.cancellation import Cancellation
-from airflow_provider_trigger.cancel.settings import CancelSettings
-from airflow_provider_trigger.defaults import BULK_FROM
+from airflow_provider_trigger.cancel import workers
+from airflow_provider_trigger.hooks.trigger_dev import TriggerDevHook
 from airflow_provider_trigger.notifications.cancel import CancelTriggerRunNotifier
 from airflow_provider_trigger.testing import TriggerDevServer
 
@@ -42,15 +36,6 @@ with TriggerDevServer(rate_limit=None) as server:
 """
 
 
-def new_client(url, key):
-    return TriggerDevClient(ServerSettings(base_url=url, secret_key=key, user_agent="a test"))
-
-
-def cancellation(client, run_ids, **options):
-    behavior = {name: options.pop(name) for name in ("is_stopped", "action_for") if name in options}
-    return Cancellation(client, run_ids, CancelSettings(bulk_action_name="a test", **options), **behavior)
-
-
 @contextmanager
 def server_elsewhere(count):
     """A server with runs in a process of its own, whose memory is not measured."""
@@ -63,15 +48,16 @@ def server_elsewhere(count):
         process.stdin.close()
 
 
-def test_memory_grows_by_the_results_alone_and_progress_is_logged_now_and_then(monkeypatch, caplog):
+def test_memory_grows_by_the_results_alone_and_progress_is_logged_now_and_then(connect, monkeypatch, caplog):
     caplog.set_level(logging.INFO)
     monkeypatch.setattr(workers, "_PROGRESS_INTERVAL", PROGRESS_INTERVAL)
-    with server_elsewhere(MANY) as (url, key, ids), new_client(url, key) as client:
-        cancellation(client, ids[:1]).run()
+    with server_elsewhere(MANY) as (url, key, ids):
+        connect(host=url, key=key, timeout=30, retry_for=120)
+        TriggerDevHook().cancel_runs(ids[:1])
         begun = time.time()
         tracemalloc.start()
         try:
-            results = cancellation(client, ids).run()
+            results = TriggerDevHook().cancel_runs(ids)
             peak = tracemalloc.get_traced_memory()[1]
         finally:
             tracemalloc.stop()
@@ -126,49 +112,16 @@ def test_ten_tasks_under_one_small_bucket_all_end_and_none_starves(connect, make
     assert min(sum(first[run.id] for run in task) for task in runs) >= RUNS_A_TASK / 2
 
 
-@pytest.fixture
-def slow_server():
-    """An older server, without queries."""
-    with TriggerDevServer(rate_limit=None, bulk_duration=0.05, query=False) as server:
-        yield server
-
-
-def notified(server, connect, make_context, said, ids, *, timeout):
-    """Call the notifier, and return its summary."""
-    connect(host=server.url, timeout=10, retry_for=10)
-    CancelTriggerRunNotifier(run_ids=ids, timeout=timeout)(make_context())
-    (line,) = said.lines(f"{len(ids)} Trigger.dev runs: ")
-    return line
-
-
-def test_when_time_runs_out_bulk_actions_have_canceled_all(
-    slow_server, connect, make_context, said, monkeypatch
-):
-    """In the second half of the time, each run that was not checked gets a cancel of its own as well."""
-    monkeypatch.setattr(bulk, "SHARE", 0.9)  # so that a stall of the machine does not end the bulk action
-    slow_server.delay_next(None, 1.0, path="/api/v3/runs/")
-    ids = [slow_server.add_run().id for _ in range(500)]
-    line = notified(slow_server, connect, make_context, said, ids, timeout=9)
-    assert {run.status for run in slow_server.runs.values()} == {"CANCELED"}
-    assert " runs was requested, and is not confirmed; " in line
-    assert "; not confirmed: " in line
-    assert "not sent" not in line
-    checked = {record.path for record in slow_server.requests if record.path.startswith("/api/v3/runs/")}
-    single = sum(bool(run.cancel_requests) for run in slow_server.runs.values())
-    assert single > 0
-    assert single + len(checked) >= 500
-
-
-def test_an_older_servers_runs_are_canceled_until_time_runs_out(slow_server, connect, make_context, said):
-    slow_server.bulk_actions = False
-    slow_server.latency = 0.5
-    ids = [slow_server.add_run().id for _ in range(500)]
-    line = notified(slow_server, connect, make_context, said, ids, timeout=6)
-    requests = [record for record in slow_server.requests if record.path.startswith("/api/v2/runs/")]
+def test_an_older_servers_runs_are_canceled_until_time_runs_out(connect, make_context, said):
+    with TriggerDevServer(rate_limit=None, query=False, bulk_actions=False, latency=0.5) as server:
+        connect(host=server.url, timeout=10, retry_for=10)
+        ids = [server.add_run().id for _ in range(500)]
+        CancelTriggerRunNotifier(run_ids=ids, timeout=4)(make_context())
+        requests = [record for record in server.requests if record.path.startswith("/api/v2/runs/")]
+        assert not any(record.method == "GET" for record in server.requests)
     requested = {record.path.split("/")[4] for record in requests}
-    assert not any(record.method == "GET" for record in slow_server.requests)
-    assert len(requested) > 100
     assert [run_id for run_id in ids if run_id in requested] == ids[: len(requested)]
+    (line,) = said.lines("500 Trigger.dev runs: ")
     # Runs of one reason are listed together: the first ten, and how many there are beyond.
     assert f"{ids[0]}, {ids[1]}, " in line
     assert "more): cancel requested, but the status was not checked: the time limit was reached" in line
@@ -176,31 +129,8 @@ def test_an_older_servers_runs_are_canceled_until_time_runs_out(slow_server, con
     assert f" and {500 - len(requested) - 10} more): not sent: the time limit was reached" in line
 
 
-def test_an_older_servers_runs_are_all_canceled_before_most_checks(slow_server, connect, make_context, said):
-    slow_server.bulk_actions = False
-    slow_server.latency = 0.1
-    # With the checks in between, the cancels would take 11 s.
-    slow_server.delay_next(None, 0.5, path="/api/v3/runs/")
-    ids = [slow_server.add_run().id for _ in range(500)]
-    line = notified(slow_server, connect, make_context, said, ids, timeout=8)
-    assert {run.status for run in slow_server.runs.values()} == {"CANCELED"}
-    assert "the status was not checked" in line
-    assert "not sent" not in line
-
-
-@pytest.mark.parametrize("latency", [0.0, 0.2])
-def test_a_run_that_a_bulk_action_canceled_is_never_reported_as_not_sent(latency, slow_server):
-    """The runs are due for cancels of their own, as their checks are outdated, when time runs out."""
-    slow_server.latency = latency
-    ids = [slow_server.add_run().id for _ in range(BULK_FROM + 1)]
-    slow_server.stale_next(None)
-    with new_client(slow_server.url, slow_server.secret_key) as client:
-
-        def is_stopped():
-            requests = [record.method for record in list(slow_server.requests) if "bulk" not in record.path]
-            return "POST" in requests
-
-        results = cancellation(client, ids, max_concurrency=1, is_stopped=is_stopped).run()
-    assert {run.status for run in slow_server.runs.values()} == {"CANCELED"}
-    assert {result.outcome.value for result in results} == {"failed"}
-    assert not [result.error for result in results if "not sent" in str(result.error)]
+def test_very_many_runs_do_not_hold_up_a_notifier(server, connection, make_context, said):
+    server.hang_next(None)
+    notifier = CancelTriggerRunNotifier(run_ids=[f"run_{number}" for number in range(40_000)], timeout=0.5)
+    notifier(make_context())
+    assert said.lines("40000 Trigger.dev runs")

@@ -7,8 +7,10 @@ import http.client
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from types import SimpleNamespace
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 import requests
@@ -86,28 +88,34 @@ def test_paths_are_recorded_as_sent(server: TriggerDevServer) -> None:
 
 def test_fail_next(server: TriggerDevServer, run: ServerRun, retrieve: Any, cancel: Any) -> None:
     server.fail_next(2, 503, path="/cancel", headers={"Retry-After": "1"})
+    server.fail_next(status=409, body={"error": "already completed"}, method="POST", after_handling=True)
     assert retrieve().status_code == 200
     answers = [cancel() for _ in range(2)]
     assert [(answer.status_code, answer.headers["Retry-After"]) for answer in answers] == [(503, "1")] * 2
     assert (run.status, answers[0].json()) == ("EXECUTING", {"error": "Simulated error 503"})
+    assert (cancel().json(), run.status) == ({"error": "already completed"}, "CANCELED")
     assert cancel().status_code == 200
 
 
-def test_fail_next_with_a_body_and_after_the_fact(
-    server: TriggerDevServer, run: ServerRun, cancel: Any
+# A fault, and the status, type and a part of the body that come back.
+ANSWERS: list[tuple[Callable[[TriggerDevServer], None], int, str, str]] = [
+    (lambda server: server.fail_next(status=502, body="Bad Gateway"), 502, "text/plain", "Bad Gateway"),
+    (lambda server: server.malformed_next(), 200, "text/html", "maintenance"),
+    (lambda server: server.malformed_next(1, b"\xff{", "application/json"), 200, "application/json", "{"),
+    (lambda server: server.echo_key_next(1, 401), 401, "application/json", "tr_prod_"),
+    (lambda server: server.oversize_next(1, 1_000_000), 200, "application/json", "a" * 900_000),
+]
+
+
+@pytest.mark.parametrize(("fault", "status", "kind", "part"), ANSWERS)
+def test_what_comes_in_place_of_an_answer(
+    server: TriggerDevServer, retrieve: Any, fault: Any, status: int, kind: str, part: str
 ) -> None:
-    server.fail_next(status=409, body={"error": "already completed"}, method="POST", after_handling=True)
-    server.fail_next(status=502, body="Bad Gateway")
-    assert (cancel().json(), run.status) == ({"error": "already completed"}, "CANCELED")
-    answer = cancel()
-    assert (answer.text, answer.headers["content-type"]) == ("Bad Gateway", "text/plain; charset=utf-8")
-
-
-def test_faults_without_end(server: TriggerDevServer, retrieve: Any) -> None:
-    server.fail_next(times=None)
-    assert {retrieve().status_code for _ in range(5)} == {500}
-    server.clear_faults()
-    assert retrieve().status_code == 200
+    fault(server)
+    answer = retrieve()
+    assert (answer.status_code, answer.headers["content-type"].partition(";")[0]) == (status, kind)
+    assert part in answer.text
+    assert retrieve().json()["status"] == "EXECUTING"
 
 
 @pytest.mark.parametrize("taken", [True, False])
@@ -166,14 +174,6 @@ def test_truncate_next(server: TriggerDevServer, retrieve: Any) -> None:
     assert retrieve().status_code == 200
 
 
-def test_malformed_next(server: TriggerDevServer, retrieve: Any) -> None:
-    server.malformed_next()
-    server.malformed_next(1, b"\xff{", "application/json", after_handling=True)
-    page, broken = retrieve(), retrieve()
-    assert (page.status_code, page.headers["content-type"]) == (200, "text/html; charset=utf-8")
-    assert (broken.content, broken.headers["content-type"]) == (b"\xff{", "application/json")
-
-
 def test_rate_limit_next(server: TriggerDevServer, retrieve: Any) -> None:
     server.clock = lambda: 1_800_000_000.25
     server.rate_limit_next(reset_after=3)
@@ -192,64 +192,55 @@ def test_redirect_next(server: TriggerDevServer, retrieve: Any) -> None:
     assert (answer.status_code, answer.headers["location"]) == (307, "http://example.com/elsewhere")
 
 
-def test_stale_next(server: TriggerDevServer, retrieve: Any, cancel: Any) -> None:
-    server.stale_next(2)
-    assert retrieve().json()["status"] == "EXECUTING"
-    cancel()
-    assert [retrieve().json()["status"] for _ in range(3)] == ["EXECUTING", "EXECUTING", "CANCELED"]
+def test_more_than_three_queries_at_once_are_rejected(server: TriggerDevServer) -> None:
+    server.delay_next(3, LONG, path="/api/v1/query")
+    url, headers = f"{server.url}/api/v1/query", {"Authorization": f"Bearer {server.secret_key}"}
+    with ExitStack() as stack:
+        for _ in range(3):
+            connection = http.client.HTTPConnection(server.host, server.port)
+            stack.callback(connection.close)
+            connection.request("POST", "/api/v1/query", body="{}", headers=headers)
+        until(lambda: len(server.requests) == 3, "three queries are in progress")
+        answer = requests.post(url, json={}, headers=headers, timeout=5)
+    assert (answer.status_code, "query concurrency of 3" in answer.text) == (429, True)
+    # The bucket is not empty, and does not hold up anything else.
+    assert int(answer.headers["x-ratelimit-remaining"]) > 0
 
 
-def test_a_maintenance_page(server: TriggerDevServer, run: ServerRun, cancel: Any) -> None:
-    server.malformed_next()
-    answer = cancel()
-    assert (answer.status_code, "maintenance" in answer.text, run.status) == (200, True, "EXECUTING")
+def test_triggers_at_once_with_one_key_are_one_run(server: TriggerDevServer) -> None:
+    def trigger(number: int) -> dict[str, Any]:
+        body = {"payload": number, "options": {"idempotencyKey": "k"}}
+        headers = {"Authorization": f"Bearer {server.secret_key}"}
+        url = f"{server.url}/api/v1/tasks/resize/trigger"
+        made: dict[str, Any] = requests.post(url, json=body, headers=headers, timeout=5).json()
+        return made
+
+    with ThreadPoolExecutor(10) as pool:
+        made = list(pool.map(trigger, range(10)))
+    assert len({body["id"] for body in made}) == len(server.runs) == 1
+    assert sorted(body["isCached"] for body in made) == [False] + [True] * 9
 
 
-def test_one_401_from_a_gateway(server: TriggerDevServer, run: ServerRun, cancel: Any) -> None:
-    server.fail_next(status=401)
-    assert [cancel().status_code for _ in range(2)] == [401, 200]
-
-
-def test_the_list_is_down_while_cancel_and_retrieve_work(
-    server: TriggerDevServer, retrieve: Any, cancel: Any
-) -> None:
-    server.fail_next(None, 500, path="/api/v1/runs")
+@pytest.mark.parametrize("key", ["a/b?c#d&e+f%", "a b", "ключ"])
+def test_a_key_is_one_segment_of_the_path(server: TriggerDevServer, key: str) -> None:
     headers = {"Authorization": f"Bearer {server.secret_key}"}
-    listed = requests.get(f"{server.url}/api/v1/runs?page[size]=1", headers=headers, timeout=5)
-    assert (listed.status_code, cancel().status_code, retrieve().status_code) == (500, 200, 200)
+    first, _ = server.trigger("resize", options={"idempotencyKey": key})
+    url = f"{server.url}/api/v1/idempotencyKeys/{quote(key, safe='')}/reset"
+    answers = [
+        requests.post(url, json={"taskIdentifier": "resize"}, headers=headers, timeout=5) for _ in range(2)
+    ]
+    assert [answer.status_code for answer in answers] == [200, 404]
+    assert server.trigger("resize", options={"idempotencyKey": key})[0] is not first
 
 
-def test_a_suspended_run_resumes(server: TriggerDevServer, run: ServerRun, retrieve: Any) -> None:
-    run.status = "WAITING"
-    before = retrieve().json()
-    run.schedule([(0, "EXECUTING")])
-    after = retrieve().json()
-    assert (before["status"], after["status"]) == ("WAITING", "EXECUTING")
-    assert (before["attemptCount"], after["attemptCount"]) == (1, 1)
-    assert before["startedAt"] == after["startedAt"]
-
-
-@pytest.mark.parametrize(("environment", "status"), [("prod", "CANCELED"), ("dev", "EXPIRED")])
-def test_an_expired_run_is_canceled_in_a_deployed_environment(
-    server: TriggerDevServer, environment: str, status: str
-) -> None:
-    run = server.add_run("EXPIRED", environment=environment)
-    headers = {"Authorization": f"Bearer {run.environment.secret_key}", **MODERN}
-    answer = requests.post(f"{server.url}/api/v2/runs/{run.id}/cancel", headers=headers, timeout=5)
+def test_the_url_of_an_output_admits_no_key_and_nothing_but_reading(server: TriggerDevServer) -> None:
+    server.on_task("resize", output=1, output_by_url=True, start_after=0, after=0)
+    run, _ = server.trigger("resize")
+    headers = {"Authorization": f"Bearer {server.secret_key}", **MODERN}
     shown = requests.get(f"{server.url}/api/v3/runs/{run.id}", headers=headers, timeout=5).json()
-    assert (answer.json(), shown["status"]) == ({"id": run.id}, status)
-    assert shown["finishedAt"] == shown["expiredAt"]
-
-
-def test_echo_key_next(server: TriggerDevServer, retrieve: Any) -> None:
-    server.echo_key_next(1, 401)
-    answer = retrieve()
-    assert (answer.status_code, server.secret_key in answer.json()["error"]) == (401, True)
-
-
-def test_oversize_next(server: TriggerDevServer, retrieve: Any) -> None:
-    server.oversize_next(2, 1_000_000)
-    assert len(retrieve().json()["id"]) > 900_000
-    with retrieve(stream=True) as answer:
-        assert answer.raw.read(5) == b'{"id"'
-    assert retrieve().status_code == 200
+    url = shown["outputPresignedUrl"]
+    assert requests.get(url, timeout=5).status_code == 200
+    with_key = requests.get(url, headers=headers, timeout=5)
+    assert (with_key.status_code, "InvalidArgument" in with_key.text) == (400, True)
+    for answer in (requests.get(url.partition("?")[0], timeout=5), requests.post(url, timeout=5)):
+        assert (answer.status_code, "AccessDenied" in answer.text) == (403, True)

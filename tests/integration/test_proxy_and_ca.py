@@ -17,7 +17,6 @@ import pytest
 
 from airflow_provider_trigger._compat import AirflowException, AirflowFailException
 from airflow_provider_trigger.hooks.trigger_dev import TriggerDevHook
-from airflow_provider_trigger.testing import TriggerDevServer
 
 USER, PASSWORD = "someone", "pass@MARKER/word"
 CREDENTIALS = base64.b64encode(f"{USER}:{PASSWORD}".encode()).decode()
@@ -110,12 +109,6 @@ def proxy():
 def strict_proxy():
     with Proxy(credentials=CREDENTIALS) as proxy:
         yield proxy
-
-
-@pytest.fixture
-def secure_server(certificate):
-    with TriggerDevServer(ssl_certfile=certificate.file, ssl_keyfile=certificate.key) as server:
-        yield server
 
 
 def test_the_connections_proxy_is_used(server, proxy, connect, cancel):

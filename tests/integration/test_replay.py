@@ -2,49 +2,59 @@
 
 from __future__ import annotations
 
-import pytest
-
 from airflow_provider_trigger._compat import AirflowFailException
 from airflow_provider_trigger.hooks.trigger_dev import TriggerDevHook
 from airflow_provider_trigger.operators.replay import ReplayTriggerRunOperator
 
-REPLAY = """
-for deferrable in (False, True):
-    ReplayTriggerRunOperator(
-        task_id=f"replay_{deferrable}",
-        run_id="{{ params.run_id }}",
-        deferrable=deferrable,
-        poll_interval=0.1,
-        retries=2,
-    )
+# Of each original, by its name.
+REPLAYS = """
+for name in NAMES:
+    for deferrable in (False, True):
+        ReplayTriggerRunOperator(
+            task_id=f"{name}_{deferrable}",
+            run_id="{{ params.run_ids." + name + " }}",
+            deferrable=deferrable,
+            poll_interval=0.1,
+            retries=2,
+        )
 """
 
 
-@pytest.mark.parametrize("status", ["COMPLETED", "FAILED", "CANCELED", "EXECUTING", "EXPIRED"])
-def test_a_replay_is_waited_for_and_its_original_left_alone(server, run_tasks, status):
+def replays_of(names):
+    return REPLAYS.replace("NAMES", repr(list(names)))
+
+
+def test_a_replay_is_waited_for_and_its_original_left_alone(server, run_tasks):
     server.on_task("double", output=lambda payload: payload * 2)
-    original = server.add_run(
-        status, task_identifier="double", payload=21, tags=["mine"], metadata={"a": 1}, idempotency_key="key"
-    )
-    result = run_tasks(REPLAY, {"run_id": original.id})
-    assert result.xcoms == {"replay_False": 42, "replay_True": 42}
-    first, *replays = server.runs.values()
-    assert (first.status, first.cancel_requests) == (status, 0)
+    common = {"task_identifier": "double", "payload": 21, "tags": ["mine"], "metadata": {"a": 1}}
+    originals = {
+        status: server.add_run(status, idempotency_key=status, **common)
+        for status in ("COMPLETED", "FAILED", "CANCELED", "EXECUTING", "EXPIRED")
+    }
+    ids = {status: run.id for status, run in originals.items()}
+    result = run_tasks(replays_of(originals), {"run_ids": ids})
+    tasks = [f"{status}_{way}" for status in originals for way in (False, True)]
+    assert result.xcoms == dict.fromkeys(tasks, 42)
+    for status, run in originals.items():
+        assert (run.status, run.cancel_requests) == (status, 0)
+    replays = list(server.runs.values())[len(originals) :]
     assert {run.id for run in replays} == {
-        run_id for way in (False, True) for run_id in result.pushed[f"replay_{way}", "run_id"]
+        run_id for task in tasks for run_id in result.pushed[task, "run_id"]
     }
     for run in replays:
         assert (run.tags, run.metadata, run.idempotency_key) == (("mine",), {"a": 1}, None)
 
 
-@pytest.mark.parametrize("fault", ["disconnect_next", "malformed_next", "fail_next"])
-def test_a_lost_answer_makes_no_second_replay(server, run_tasks, said, fault):
-    original = server.add_run("FAILED", task_identifier="double")
-    getattr(server, fault)(None, path="/replay", after_handling=True)
-    result = run_tasks(REPLAY, {"run_id": original.id})
-    assert result.tries == {"replay_False": [1], "replay_True": [1]}
-    assert len(server.runs) == 3
-    assert said.lines("AirflowFailException: ", "a run may exist: look for it in the dashboard")
+def test_a_lost_answer_makes_no_second_replay(server, run_tasks, said):
+    faults = ("disconnect_next", "malformed_next", "fail_next")
+    ids = {fault: server.add_run("FAILED", task_identifier="double").id for fault in faults}
+    for fault, run_id in ids.items():
+        getattr(server, fault)(None, path=f"{run_id}/replay", after_handling=True)
+    result = run_tasks(replays_of(faults), {"run_ids": ids})
+    assert result.tries == {f"{fault}_{way}": [1] for fault in faults for way in (False, True)}
+    assert len(server.runs) == 3 + 6
+    errors = said.lines("AirflowFailException: ", "a run may exist: look for it in the dashboard")
+    assert all(any(run_id in line for line in errors) for run_id in ids.values())
 
 
 def test_a_server_that_is_down_leaves_a_replay_its_retries(server, run_try):
@@ -64,8 +74,10 @@ def test_a_replay_that_fails_is_replayed_again_by_a_retry(server, run_tasks):
     server.on_task("double", error="boom", times=1)
     server.on_task("double", output="second")
     original = server.add_run("FAILED", task_identifier="double")
-    result = run_tasks(REPLAY.replace("(False, True)", "(False,)"), {"run_id": original.id})
-    assert (result.tries, result.xcoms) == ({"replay_False": [2]}, {"replay_False": "second"})
+    result = run_tasks(
+        replays_of(["it"]).replace("(False, True)", "(False,)"), {"run_ids": {"it": original.id}}
+    )
+    assert (result.tries, result.xcoms) == ({"it_False": [2]}, {"it_False": "second"})
     assert [run.status for run in server.runs.values()] == ["FAILED", "FAILED", "COMPLETED"]
 
 
@@ -81,16 +93,19 @@ def test_a_run_that_a_task_has_started_is_replayed_by_its_id(server, run_tasks):
     assert len(server.runs) == 2
 
 
-@pytest.mark.parametrize("run_id", ["", "not a run", ["run_a", "run_b"]])
-def test_what_is_not_one_run_is_named_and_nothing_is_sent(server, run_tasks, said, run_id):
-    result = run_tasks(REPLAY, {"run_id": run_id})
-    assert result.tries == {"replay_False": [1], "replay_True": [1]}
-    assert said.lines("AirflowFailException: ReplayTriggerRunOperator 'replay_True': ")
+def test_what_is_not_one_run_is_named_and_nothing_is_sent(server, run_tasks, said):
+    given = {"nothing": "", "text": "not a run", "several": ["run_a", "run_b"]}
+    result = run_tasks(replays_of(given), {"run_ids": given})
+    assert result.tries == {f"{name}_{way}": [1] for name in given for way in (False, True)}
+    for name in given:
+        assert said.lines(f"AirflowFailException: ReplayTriggerRunOperator '{name}_True': ")
     assert server.requests == []
 
 
 def test_an_unknown_run_is_named(server, run_tasks, said):
-    result = run_tasks(REPLAY.replace("retries=2", "retries=0"), {"run_id": "run_unknown"})
+    result = run_tasks(
+        replays_of(["it"]).replace("retries=2", "retries=0"), {"run_ids": {"it": "run_unknown"}}
+    )
     assert result.state == "failed"
     assert said.lines("run_unknown", "answered 404")
 

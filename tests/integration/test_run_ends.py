@@ -103,33 +103,32 @@ def test_the_statuses_that_allow_retries_can_be_set(server, run_tasks, meanwhile
     assert result.xcoms == {"canceled": "second"}
 
 
-@pytest.mark.parametrize("missing", ["task", "queue"])
-def test_a_run_whose_task_is_not_deployed_is_canceled(server, run_tasks, said, missing):
-    if missing == "task":
-        server.unknown_task("resize")
-    else:
-        server.unknown_queue("images")
+def test_a_run_whose_task_or_queue_is_not_deployed_is_canceled(server, run_tasks, said):
+    server.unknown_task("resize")
+    server.unknown_queue("images")
     result = run_tasks("""
-        for deferrable in (False, True):
-            RunTriggerTaskOperator(
-                task_id=f"start_{deferrable}",
-                task_identifier="resize",
-                queue="images",
-                deferrable=deferrable,
-                poll_interval=0.1,
-                pending_version_timeout=0.5,
-                retries=1,
-            )
+        for queue in (None, "images"):
+            for deferrable in (False, True):
+                RunTriggerTaskOperator(
+                    task_id=f"start_{queue}_{deferrable}",
+                    task_identifier="crop" if queue else "resize",
+                    queue=queue,
+                    deferrable=deferrable,
+                    poll_interval=0.1,
+                    pending_version_timeout=0.5,
+                    retries=1,
+                )
     """)
-    assert result.tries == {"start_False": [1], "start_True": [1]}
-    assert [run.status for run in server.runs.values()] == ["CANCELED"] * 2
-    for run in server.runs:
+    assert result.tries == {f"start_{queue}_{way}": [1] for queue in (None, "images") for way in WAYS}
+    assert [run.status for run in server.runs.values()] == ["CANCELED"] * 4
+    for run in server.runs.values():
+        task = run.task_identifier
         assert said.lines(
-            f"AirflowFailException: Run {run} of Trigger.dev task 'resize' was still waiting for a version",
-            "no deployed version in this environment has the Trigger.dev task 'resize' (or its queue)",
-            f"It was canceled. {server.url}/runs/{run}",
+            f"AirflowFailException: Run {run.id} of Trigger.dev task {task!r} was still waiting for ",
+            f"no deployed version in this environment has the Trigger.dev task {task!r} (or its queue)",
+            f"It was canceled. {server.url}/runs/{run.id}",
         )
-    assert len(said.lines("is PENDING_VERSION: no deployed version")) == 2
+    assert len(said.lines("is PENDING_VERSION: no deployed version")) == 4
 
 
 def test_a_task_that_is_deployed_in_time_is_waited_for(server, run_tasks, meanwhile, the_run):

@@ -9,9 +9,6 @@ from typing import Any
 import pytest
 from airflow import __version__
 
-from airflow_provider_trigger._compat import AirflowException, AirflowFailException
-from airflow_provider_trigger.operators.cancel import CancelTriggerRunOperator
-
 pytestmark = pytest.mark.usefixtures("connection")
 
 HAS_XCOMS_OF_AIRFLOW_2 = __version__.startswith("2.")
@@ -224,79 +221,6 @@ def test_a_mistyped_task_id_fails_without_retries_once_the_others_are_canceled(s
     assert said.lines("'onse' from xcom_task_ids is not a valid task id", "did you mean 'once'")
 
 
-# Sources that gave nothing
-
-# The arguments of the operator, and the sentence that names the source.
-EMPTY = {
-    "a task that pushed nothing": (
-        {"xcom_task_ids": ["start", "silent"]},
-        "task 'silent' pushed no XCom with the key 'return_value'",
-    ),
-    "a wrong key": (
-        {"xcom_task_ids": "start", "xcom_key": "ids"},
-        "task 'start' pushed no XCom with the key 'ids'",
-    ),
-    "an XCom that is an empty list": (
-        {"xcom_task_ids": ["start", "none"]},
-        "the XCom 'return_value' of task 'none' is an empty list",
-    ),
-    "a template that rendered to None": (
-        {"run_ids": "{{ ti.xcom_pull(task_ids='strat') }}", "xcom_task_ids": "start"},
-        "run_ids rendered to None: the template probably found no XCom: check task_ids and key in it",
-    ),
-    "an empty list": ({"run_ids": [], "xcom_task_ids": "start"}, "run_ids is an empty list"),
-}
-
-
-@pytest.mark.parametrize(("options", "sentence"), EMPTY.values(), ids=EMPTY)
-@pytest.mark.parametrize("on_empty", ["ignore", "fail"])
-def test_each_empty_source_is_named_and_fails_the_task_where_told(
-    options, sentence, on_empty, server, make_context, said
-):
-    run = server.add_run()
-    context = make_context({"start": run.id, "none": []}, ["start", "silent", "none"])
-    operator = CancelTriggerRunOperator(task_id="cancel_runs", on_empty=on_empty, **options)
-    operator.render_template_fields(context)
-    if on_empty == "fail":
-        with pytest.raises(AirflowFailException, match=re.escape(sentence)):
-            operator.execute(context)
-    else:
-        operator.execute(context)
-    assert ("warning" if on_empty == "ignore" else "error") in said.lines(sentence)[0].lower()
-    # With the wrong key there is no id at all.
-    assert run.status == ("EXECUTING" if "xcom_key" in options else "CANCELED")
-
-
-def test_a_none_is_skipped_with_a_line(server, cancel, said):
-    run = server.add_run()
-    result = cancel(xcom_task_ids="start", xcoms={"start": [run.id, None]})
-    assert result.error is None
-    assert result.outcomes == ["canceled"]
-    assert said.lines("Skipped 1 value that is None", "task 'start'[1]")
-
-
-def test_no_ids_at_all_is_a_success_with_one_line(server, cancel, said):
-    result = cancel(xcom_task_ids="start", xcoms={"start": []})
-    assert result.error is None
-    assert result.results == []
-    assert server.requests == []
-    assert len(said.lines("No run ids were found, so nothing was canceled")) == 1
-
-
-def test_an_xcom_that_cannot_be_read_fails_the_task_once_the_others_are_canceled(
-    server, make_operator, make_context, said
-):
-    runs = [server.add_run() for _ in range(3)]
-    broken = OSError("the backend is down")
-    context = make_context({"start": runs[1].id, "broken": broken, "more": [runs[2].id]})
-    sentence = "the XCom 'return_value' of task 'broken' cannot be read: OSError: the backend is down"
-    with pytest.raises(AirflowException, match=re.escape(sentence)) as raised:
-        make_operator(runs[0], xcom_task_ids=["start", "broken", "more"]).execute(context)
-    assert not isinstance(raised.value, AirflowFailException)  # another try may succeed
-    assert said.lines(sentence)
-    assert [run.status for run in runs] == ["CANCELED"] * 3
-
-
 def test_a_mapped_instance_without_ids_is_a_success(server, run_dag, said):
     runs = [server.add_run() for _ in range(2)]
     source = START % ("mapped_none", "")
@@ -321,55 +245,3 @@ def test_an_invalid_argument_of_a_mapped_task_fails_it_without_retries(server, r
     assert result.states == {"cancel": ["failed"], "fine": ["success"], "wait": ["failed"]}
     assert said.lines("CancelTriggerRunOperator 'cancel': poll_interval must be a duration of 0.01 s or more")
     assert said.lines("TriggerRunSensor 'wait': success_statuses must be a list of final statuses")
-
-
-INVALID = [
-    (7, "7"),
-    (True, "True"),
-    (1.5, "1.5"),
-    ("", "''"),
-    ("  ", "''"),
-    ("123", "'123'"),
-    (b"run_a", "b'run_a'"),
-    ({"taskIdentifier": "a"}, "a dict of ['taskIdentifier']"),
-    ({"id": None}, "a dict of ['id']"),
-    ({"id": "order_1", "run_id": "1"}, "a dict of ['id', 'run_id']"),
-    ("{{ params.run_id }}", "'{{ params.run_id }}'"),
-    ("run_" + "a" * 300, "'run_aaa"),
-    ("[run_a, run_b", "'[run_a, run_b'"),
-    ("..", "'..'"),
-    ("run_\x00", "'run_\\x00'"),
-    ("LazySelectSequence([2 items])", "'LazySelectSequence([2 items])'"),
-]
-
-
-@pytest.mark.parametrize(("value", "shown"), INVALID)
-@pytest.mark.parametrize("source", ["run_ids", "xcom"])
-def test_an_invalid_value_fails_without_retries_once_the_others_are_canceled(
-    source, value, shown, server, make_operator, execute, said
-):
-    runs = [server.add_run(), server.add_run()]
-    values = [runs[0].id, value, runs[1].id]
-    if source == "run_ids":
-        result = execute(make_operator(*values))
-        named = "run_ids[1]"
-    else:
-        result = execute(make_operator(xcom_task_ids="start"), xcoms={"start": values})
-        named = "the XCom 'return_value' of task 'start'[1]"
-    assert result.outcomes == ["canceled", "canceled"]
-    assert type(result.error) is AirflowFailException
-    assert shown in str(result.error)
-    assert named in str(result.error)
-    assert said.lines(f"{named} is not a valid run id:", shown)
-    assert len(server.requests) == 4
-
-
-def test_each_invalid_value_is_shown(server, execute, make_operator, said):
-    result = execute(make_operator(7, 8, server.add_run(), 9))
-    assert all(f"{number} from run_ids" in str(result.error) for number in (7, 8, 9))
-    assert all(said.lines(f"{number} from run_ids[", "is not a valid run id") for number in (7, 8, 9))
-
-
-def test_without_any_source_the_dag_does_not_parse(make_operator):
-    with pytest.raises(ValueError, match="'cancel_runs': give one or more of run_ids, xcom_task_ids, tags"):
-        make_operator()

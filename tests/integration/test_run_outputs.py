@@ -163,32 +163,26 @@ def test_templates_are_rendered_at_any_depth(server, run_tasks):
     assert ("a.png" in run.tags, run.metadata, run.ttl) == (True, {"by": result.dag_id}, "10m")
 
 
-@pytest.mark.parametrize(
-    ("conf", "named"),
-    [
-        ({"delay": "tomorrow"}, "delay"),
-        ({"delay": "2020-01-01T00:00:00Z"}, "delay"),
-        ({"ttl": "soon"}, "ttl"),
-        ({"tag": "a,b"}, "tags"),
-        ({"task": " "}, "task_identifier"),
-    ],
-)
-def test_what_a_template_makes_invalid_fails_before_anything_is_sent(server, run_tasks, said, conf, named):
-    result = run_tasks(
-        """
-        RunTriggerTaskOperator(
-            task_id="start",
-            task_identifier="{{ params.task }}",
-            delay="{{ params.delay }}",
-            ttl="{{ params.ttl }}",
-            tags=["{{ params.tag }}"],
-            retries=1,
-        )
-        """,
-        {"task": "resize", "delay": "1s", "ttl": "10m", "tag": "a"} | conf,
-    )
-    assert (result.state, result.tries) == ("failed", {"start": [1]})
-    assert said.lines("RunTriggerTaskOperator 'start': ", named)
+# Arguments that are valid until they are rendered.
+INVALID = [
+    ("delay", "{{ 'tomorrow' }}"),
+    ("delay", "{{ '2020-01-01T00:00:00Z' }}"),
+    ("ttl", "{{ 'soon' }}"),
+    ("tags", ["{{ 'a,b' }}"]),
+    ("task_identifier", "{{ ' ' }}"),
+]
+
+
+def test_what_a_template_makes_invalid_fails_before_anything_is_sent(server, run_tasks, said):
+    result = run_tasks(f"""
+        for number, (name, value) in enumerate({INVALID!r}):
+            arguments = {{"task_identifier": "resize"}} | {{name: value}}
+            RunTriggerTaskOperator(task_id=f"start_{{number}}", retries=1, **arguments)
+    """)
+    assert result.tries == {f"start_{number}": [1] for number in range(len(INVALID))}
+    assert result.state == "failed"
+    for number, (name, _) in enumerate(INVALID):
+        assert said.lines(f"RunTriggerTaskOperator 'start_{number}': ", name)
     assert server.requests == []
 
 

@@ -37,7 +37,7 @@ def test_a_run_that_a_worker_has_is_waited_for(status, server, wait_for):
 
 
 def test_only_what_is_not_terminated_is_checked_again(server, wait_for):
-    queued, executing = server.add_run("QUEUED"), server.add_run(acknowledge_after=3)
+    queued, executing = server.add_run("QUEUED"), server.add_run(acknowledge_after=1.5)
     wait_for(queued, executing)
     checks = Counter(
         request.path.rpartition("/")[2] for request in server.requests if request.method == "GET"
@@ -102,7 +102,7 @@ def test_a_fault_while_waiting_takes_nothing_back(server, wait_for, meanwhile):
 
 
 def test_checks_that_fail_do_not_hold_up_the_cancels(server, connect, wait_for):
-    connect(retry_for=5)
+    connect(retry_for=3)
     runs = [server.add_run() for _ in range(5)]
     server.fail_next(None, 503, method="GET")
     result = wait_for(*runs)

@@ -16,24 +16,67 @@ from airflow_provider_trigger.operators.run import RunTriggerTaskOperator
 from airflow_provider_trigger.run.request import OPTIONS
 from airflow_provider_trigger.sensors import run as sensor
 
+try:
+    from airflow.sdk import DAG, task
+except ImportError:  # 2.11
+    from airflow.decorators import task
+    from airflow.models.dag import DAG
+
 Row = tuple[str, Any, str]
 """An argument, a value that is invalid, and what the error says of it."""
 
 TASK = BaseOperator(task_id="start")
+
+
+@task
+def start() -> list[str]:
+    return []
+
+
+with DAG("d", schedule=None):
+    ZIPPED = start().zip(start.override(task_id="other")())
+
 BOOLEAN = "must be True or False, not"
 DURATION = "s or more: seconds, a timedelta, or a text such as '5m', not"
 STATUSES = "must be a list of final statuses (CANCELED, COMPLETED, "
 COUNT = "must be a whole number of"
 
 CONNECTION: list[Row] = [("trigger_dev_conn_id", " ", "must be the id of a connection, not ' '")]
-SOURCES: list[Row] = [
-    ("run_ids", TASK, "run_ids takes the output of task 'start', not the task: call it, or give .output"),
+NO_TASK_ID = "must be a task's id, a string that is not empty, not"
+IN_PLACE_OF_ITS_ID: list[Row] = [
     (
         "xcom_task_ids",
         TASK,
-        "must be a task's id, not the task 'start' itself: give the task's id, 'start'; ",
+        "must be a task's id, not the task 'start' itself: give the task's id, 'start'",
     ),
-    ("xcom_task_ids", ["work", 5], "xcom_task_ids[1] must be a task's id, a string that is not empty, not 5"),
+    ("xcom_task_ids", ["work", TASK], "xcom_task_ids[1] must be a task's id, not the task 'start' itself: "),
+    ("xcom_task_ids", start, "must be a task's id, not the task 'start' itself: give the task's id, 'start'"),
+    ("xcom_task_ids", start.override(task_id="other"), "not the task 'other' itself: give the task's id, 'o"),
+    ("xcom_task_ids", TASK.output, "must be a task's id, not the output of task 'start': give the task's id"),
+    ("xcom_task_ids", [ZIPPED], "xcom_task_ids[0] must be a task's id, not the output of task 'start': give"),
+    ("xcom_task_ids", 0, f"xcom_task_ids {NO_TASK_ID} 0"),
+    ("xcom_task_ids", " ", f"xcom_task_ids {NO_TASK_ID} ' '"),
+    ("xcom_task_ids", b"start", f"xcom_task_ids {NO_TASK_ID} b'start'"),
+    ("xcom_task_ids", {"a": 1}, f"xcom_task_ids {NO_TASK_ID} {{'a': 1}}"),
+    ("xcom_task_ids", len, f"xcom_task_ids {NO_TASK_ID} <built-in function len>"),
+    ("xcom_task_ids", ["work", 5], f"xcom_task_ids[1] {NO_TASK_ID} 5"),
+    ("xcom_task_ids", (["a"],), f"xcom_task_ids[0] {NO_TASK_ID} ['a']"),
+    ("xcom_task_ids", {None}, f"xcom_task_ids[0] {NO_TASK_ID} None"),
+]
+NO_OUTPUT = "run_ids takes the output of task 'start', not the task: call it, or give .output"
+SOURCES: list[Row] = [
+    *IN_PLACE_OF_ITS_ID,
+    ("xcom_task_ids", TASK, "give the task's id, 'start'; a task's output goes into run_ids"),
+    ("run_ids", TASK, NO_OUTPUT),
+    ("run_ids", ["run_1", (start,)], NO_OUTPUT),
+    ("run_ids", {"a": TASK}, NO_OUTPUT),
+]
+NO_TASK = "a callback cannot resolve a task's output in run_ids; use xcom_task_ids='start'"
+SOURCES_OF_A_CALLBACK: list[Row] = [
+    *IN_PLACE_OF_ITS_ID,
+    ("run_ids", TASK, NO_TASK),
+    ("run_ids", ["run_1", (TASK.output,)], NO_TASK),
+    ("run_ids", {"a": start}, NO_TASK),
 ]
 WAIT: list[Row] = [
     *CONNECTION,
@@ -119,12 +162,7 @@ ROWS: dict[Any, list[Row]] = {
     ],
     notifier.CancelTriggerRunNotifier: [
         *CONNECTION,
-        ("run_ids", ["run_1", TASK.output], "a callback cannot resolve a task's output in run_ids; use xcom"),
-        (
-            "xcom_task_ids",
-            TASK,
-            "must be a task's id, not the task 'start' itself: give the task's id, 'start'",
-        ),
+        *SOURCES_OF_A_CALLBACK,
         ("include_descendants", "yes", f"{BOOLEAN} 'yes'"),
         ("timeout", 0, f"must be a duration of 0.01 {DURATION} 0"),
         ("max_concurrency", 0, f"{COUNT} requests, 1 or more, not 0"),
@@ -155,18 +193,16 @@ def rows(*kinds: Any) -> list[tuple[Any, ...]]:
     return [(kind, *row) for kind in kinds for row in ROWS[kind]]
 
 
+@pytest.mark.parametrize("is_mapped", [False, True])
 @pytest.mark.parametrize(("kind", "name", "value", "reason"), rows(*ROWS))
-def test_an_invalid_argument_is_an_error_when_the_dag_is_parsed(kind, name: str, value, reason: str) -> None:
-    with pytest.raises(ValueError, match=name) as raised:
-        made(kind, **{name: value})
-    assert_names(raised.value, kind, reason)
-
-
-@pytest.mark.parametrize(("kind", "name", "value", "reason"), rows(*OPERATORS))
-def test_it_fails_an_instance_of_a_mapped_task_for_good(kind, name: str, value, reason: str) -> None:
-    # Airflow makes the instance when it runs.
-    with pytest.raises(AirflowFailException, match=name) as raised:
-        made(kind, **{name: value}, _airflow_from_mapped=True)
+def test_an_invalid_argument_is_an_error_when_the_dag_is_parsed_and_fails_a_mapped_task_for_good(
+    kind, name: str, value, reason: str, is_mapped: bool
+) -> None:
+    given = {name: value}
+    if is_mapped and kind in OPERATORS:  # Airflow makes the instance when it runs
+        given["_airflow_from_mapped"] = True
+    with pytest.raises(AirflowFailException if len(given) > 1 else ValueError, match=name) as raised:
+        made(kind, **given)
     assert_names(raised.value, kind, reason)
 
 
@@ -196,6 +232,45 @@ def test_no_rule_and_no_option_is_left_out() -> None:
     assert {*cancel.RULES} <= named[cancel.CancelTriggerRunOperator]
     assert {*sensor.RULES} <= named[sensor.TriggerRunSensor]
     assert {*notifier.RULES} <= named[notifier.CancelTriggerRunNotifier]
+
+
+OPTION_FIELDS = {*(set(OPTIONS) - {"queue", "idempotency_key"}), "run_queue", "task_identifier"}
+SOURCE_FIELDS = {"run_ids", "xcom_task_ids", "xcom_key"}
+
+
+@pytest.mark.parametrize(
+    ("kind", "fields"),
+    [
+        (RunTriggerTaskOperator, OPTION_FIELDS | {"payload", "idempotency_key"}),
+        (RunTriggerTaskBatchOperator, OPTION_FIELDS | {"payloads", "items"}),
+        (ReplayTriggerRunOperator, {"run_id"}),
+        (cancel.CancelTriggerRunOperator, SOURCE_FIELDS | {"tags", "batch_ids"}),
+        (sensor.TriggerRunSensor, SOURCE_FIELDS),
+        (notifier.CancelTriggerRunNotifier, SOURCE_FIELDS),
+    ],
+)
+def test_what_it_takes_is_templated_but_not_how_it_waits(kind, fields: set[str]) -> None:
+    assert set(kind.template_fields) == fields | {"trigger_dev_conn_id"}
+
+
+@pytest.mark.parametrize(
+    ("kind", "name", "wrap"),
+    [
+        (RunTriggerTaskOperator, "payload", lambda output: {"a": [output]}),
+        (RunTriggerTaskOperator, "tags", None),
+        (RunTriggerTaskOperator, "task_identifier", None),
+        (RunTriggerTaskBatchOperator, "task_identifier", None),
+        (RunTriggerTaskBatchOperator, "payloads", None),
+        (ReplayTriggerRunOperator, "run_id", None),
+        (cancel.CancelTriggerRunOperator, "run_ids", lambda output: [output, "run_1"]),
+        (sensor.TriggerRunSensor, "run_ids", None),
+    ],
+)
+def test_the_output_of_a_task_makes_that_an_upstream_task(kind, name: str, wrap) -> None:
+    with DAG("d", schedule=None):
+        output = BaseOperator(task_id="start").output
+        given = made(kind, **{name: wrap(output) if wrap else output})
+    assert given.upstream_task_ids == {"start"}
 
 
 @pytest.mark.parametrize("kind", ROWS)

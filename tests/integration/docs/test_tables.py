@@ -10,7 +10,6 @@ import time
 from collections.abc import Callable
 from functools import partial
 from importlib.util import module_from_spec, spec_from_file_location
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -20,9 +19,8 @@ from airflow_provider_trigger import defaults
 from airflow_provider_trigger.api import circuit_breaker, http, masking, responses
 from airflow_provider_trigger.api.endpoints import batches, query
 from airflow_provider_trigger.api.endpoints.bulk_actions import MAX_SIZE
-from airflow_provider_trigger.api.endpoints.runs import cancel_run, retrieve_run
+from airflow_provider_trigger.api.endpoints.runs import retrieve_run
 from airflow_provider_trigger.api.errors import TriggerDevError
-from airflow_provider_trigger.api.http import Call
 from airflow_provider_trigger.api.models import runs, statuses
 from airflow_provider_trigger.cancel import record
 from airflow_provider_trigger.cancel.outcome import CancelOutcome, CancelResult
@@ -35,7 +33,6 @@ from airflow_provider_trigger.run import (
     request,
     search,
     starts,
-    wait,
     wait_log,
     wait_settings,
 )
@@ -112,32 +109,26 @@ CHECKS_PER_SECOND = 25 * (1 - watch_clients.CHECKS_RESERVE)
 
 def test_how_often_deferred_runs_are_checked_without_a_query():
     few, *many = rows("limits.md", "| deferred runs | each is checked |")
-    longest = wait_settings.check_interval(1e6, poll_interval=None)
+    longest = wait_settings.check_interval(1e6)
     assert few[0] == f"up to {int(CHECKS_PER_SECOND * longest) // 10 * 10}"
     assert f"every {longest:g} s" in few[1]
     for count, interval in many:
         assert interval == f"about every {int(count.replace(',', '')) / CHECKS_PER_SECOND:.0f} s"
 
 
-def checks_of(seconds: float) -> list[float]:
-    """Return when a run that takes so long is checked in a worker, in seconds from its start."""
-    log: Any = SimpleNamespace(info=lambda *_: None)
-    now, checks, reply = 0.0, [], None
-    steps = wait.wait_for_runs(["run_a"], wait_settings.WaitSettings(), log=log, now=lambda: now)
-    with contextlib.suppress(StopIteration):
-        while True:
-            step: Any = steps.send(reply)
-            now = max(now, step.at)
-            checks.append(now)
-            status = "COMPLETED" if now >= seconds else "EXECUTING"
-            reply = {"run_a": runs.Run.from_answer({"id": "run_a", "status": status})}
-    return checks
+def checks_of(seconds: float) -> int:
+    """Return how often a run that takes so long is checked in a worker, beginning at its start."""
+    age, count = 0.0, 1
+    while age < seconds:
+        age += wait_settings.check_interval(age)
+        count += 1
+    return count
 
 
 @pytest.mark.parametrize(("seconds", "text"), [(10, "a run of 10 s"), (60, "one minute"), (300, "5 minutes")])
 def test_requests_of_a_run_in_a_worker(seconds, text):
     page = " ".join((DOCS / "limits.md").read_text(encoding="utf-8").split())
-    count = 1 + len(checks_of(seconds)) + 1
+    count = 1 + checks_of(seconds) + 1
     assert f"{count} requests for {text}" in page or f"{count} for {text}" in page
 
 
@@ -157,6 +148,8 @@ def bytes_of_xcom(count: int) -> int:
 
 # What a page says, and what must be true then.
 STATEMENTS: list[tuple[str, str, Callable[[], bool]]] = [
+    ("limits.md", "| up to 300 | two for each run: ", lambda: BULK_FROM == 300),
+    ("limits.md", "cancels 500 exact ids with one request", lambda: MAX_SIZE == 500),
     ("limits.md", "with one query every 2 s", lambda: query_pace.QUERY_INTERVAL == 2),
     ("limits.md", "up to 5,000 runs", lambda: query.MAX_QUERIED_RUNS == 5000),
     ("limits.md", "the checks use three quarters at most", lambda: watch_clients.CHECKS_RESERVE == 0.25),
@@ -200,99 +193,41 @@ def test_statement(page, sentence, is_true):
     assert is_true()
 
 
+# The first words of a row, and faults that are what it says, for ever.
+CAME_BACK: list[tuple[str, Callable[..., object]]] = [
+    ("429, ", partial(TriggerDevServer.fail_next, status=503)),
+    ("no connection", TriggerDevServer.disconnect_next),
+    ("no connection", TriggerDevServer.truncate_next),
+    ("an answer that is not Trigger.dev's", TriggerDevServer.malformed_next),
+    ("the same, from a server that has not worked before", TriggerDevServer.malformed_next),
+    ("500", partial(TriggerDevServer.fail_next, status=500)),
+    ("404 of a status check", lambda server, times: server.runs.clear()),
+    ("401", partial(TriggerDevServer.fail_next, status=401)),
+    ("403, ", partial(TriggerDevServer.fail_next, status=403)),
+    ("403, ", TriggerDevServer.oversize_next),
+]
 MANY = 8  # more than any limit, less than what opens the circuit breaker
-
-Faults = tuple[Callable[[Any], object], ...]
-
-
-def fails_with(*statuses: int) -> Faults:
-    return tuple(partial(TriggerDevServer.fail_next, times=MANY, status=status) for status in statuses)
+TRIES = {row[0]: re.split("[, ]", row[1])[0] for row in rows("limits.md", "| what came back | tries |")}
 
 
-# What came back, in the words of the table: the faults of a server that has answered once before, or has not.
-HAS_WORKED: dict[str, Faults] = {
-    "429, 408, 409, 425, 502, 503, 504 and other 5xx, except 500": fails_with(
-        429, 408, 409, 425, 502, 503, 504, 520
-    ),
-    "no connection, no answer, a connection lost before the whole answer arrived": (
-        lambda server: server.disconnect_next(MANY),
-        lambda server: server.truncate_next(MANY),
-    ),
-    "an answer that is not Trigger.dev's, from a server that has worked before": (
-        lambda server: server.malformed_next(MANY),
-        lambda server: server.redirect_next(MANY),
-    ),
-    "500": fails_with(500),
-    "401": fails_with(401),
-    "403, 404 of a cancel, an invalid certificate, an answer over 16 MB": (
-        *fails_with(403),
-        lambda server: server.oversize_next(MANY),
-    ),
-}
-IS_NEW: dict[str, Faults] = {
-    "the same, from a server that has not worked before: invalid JSON, a missing field, another run": (
-        lambda server: server.malformed_next(MANY),
-        lambda server: server.malformed_next(MANY, "{}", "application/json"),
-    ),
-}
-
-
-@pytest.fixture
-def tries(connection, server, monkeypatch) -> Callable[..., int]:
-    """Return how often a call is sent: until it succeeds, or fails."""
+@pytest.mark.parametrize(("begin", "fault"), CAME_BACK)
+def test_tries(begin, fault, server, connection, monkeypatch):
+    (allowed,) = [tries for what, tries in TRIES.items() if what.startswith(begin)]
     sleep = time.sleep
     monkeypatch.setattr(time, "sleep", lambda seconds: sleep(min(seconds, 0.01)))
-
-    def count(call: Call[Any], fault: Callable[[Any], object], *, has_worked: bool) -> int:
-        run = server.add_run("EXECUTING")
-        with TriggerDevHook().get_client(retry_for=1000) as client:
-            if has_worked:
-                client.call(retrieve_run(run.id))
-            before = len(server.requests)
-            fault(server)
-            with contextlib.suppress(TriggerDevError):
-                client.call(call)
-        server.clear_faults()
-        return len(server.requests) - before
-
-    return count
-
-
-TRIES = {row[0]: row[1] for row in rows("limits.md", "| what came back | tries |")}
-
-
-@pytest.mark.parametrize(
-    ("what", "fault", "has_worked"),
-    [(what, fault, True) for what, faults in HAS_WORKED.items() for fault in faults]
-    + [(what, fault, False) for what, faults in IS_NEW.items() for fault in faults],
-)
-def test_tries(what, fault, has_worked, server, tries):
-    allowed = TRIES[what].split(",")[0]
-    sent = tries(retrieve_run(server.add_run().id), fault, has_worked=has_worked)
-    assert sent == (MANY + 1 if allowed == "no limit but time" else int(allowed))
-
-
-def test_tries_of_an_unknown_run(tries):
-    def nothing(_: Any) -> None: ...
-
-    checks = tries(retrieve_run("run_a"), nothing, has_worked=True)
-    assert TRIES["404 of a status check"].startswith(str(checks))
-    assert tries(cancel_run("run_a"), nothing, has_worked=True) == 1
+    check = retrieve_run(server.add_run("EXECUTING").id)
+    with TriggerDevHook().get_client(retry_for=1000) as client:
+        if not begin.startswith("the same"):
+            client.call(check)
+        before = len(server.requests)
+        fault(server, times=MANY)
+        with contextlib.suppress(TriggerDevError):
+            client.call(check)
+    assert len(server.requests) - before == (MANY + 1 if allowed == "no" else int(allowed))
 
 
 def test_each_row_of_tries_is_tested():
-    assert {*HAS_WORKED, *IS_NEW, "404 of a status check"} == set(TRIES)
-
-
-def test_two_requests_for_each_run_up_to_the_number_named(server, cancel, connection):
-    runs = [server.add_run("QUEUED") for _ in range(300)]
-    assert cancel(*runs).outcomes == ["canceled"] * len(runs)
-    assert len(server.requests) == 2 * len(runs)
-    assert BULK_FROM == 300
-    assert MAX_SIZE == 500
-    page = (DOCS / "limits.md").read_text(encoding="utf-8")
-    assert "| up to 300 | two for each run: the cancel, and the status check |" in page
-    assert "cancels 500 exact ids with one request" in page
+    assert all(any(what.startswith(begin) for begin, _ in CAME_BACK) for what in TRIES)
 
 
 # Testing and routes.

@@ -1,7 +1,8 @@
+"""What this provider takes from each Airflow, by its own names."""
+
 from __future__ import annotations
 
 import asyncio
-import json
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from types import ModuleType
@@ -13,14 +14,6 @@ from asgiref.sync import async_to_sync
 from airflow_provider_trigger import _compat
 
 COMPAT = "airflow.providers.common.compat.connection"
-TASK_RUNNER = "airflow.sdk.execution_time.task_runner"
-
-
-@pytest.fixture
-def connection_id(monkeypatch: pytest.MonkeyPatch) -> str:
-    """Return the id of a connection that is in the environment."""
-    monkeypatch.setenv("AIRFLOW_CONN_MINE", json.dumps({"conn_type": "trigger_dev", "host": "trigger.test"}))
-    return "mine"
 
 
 def test_each_name_is_airflows_own() -> None:
@@ -29,29 +22,13 @@ def test_each_name_is_airflows_own() -> None:
         assert getattr(_compat, name).__module__.split(".")[0] in ("airflow", "airflow_provider_trigger")
     assert issubclass(_compat.AirflowFailException, _compat.AirflowException)
     assert issubclass(_compat.AirflowNotFoundException, _compat.AirflowException)
+    with pytest.raises(ImportError, match="BaseSensor"):
+        from airflow_provider_trigger._compat import BaseSensor  # noqa: F401
 
 
 def test_what_get_connection_raises_is_the_not_found_exception() -> None:
     with pytest.raises(_compat.AirflowNotFoundException):
         _compat.BaseHook.get_connection("there is no such connection")
-
-
-def test_another_name_is_none_of_airflows() -> None:
-    with pytest.raises(ImportError, match="BaseSensor"):
-        from airflow_provider_trigger._compat import BaseSensor  # noqa: F401
-
-
-def test_airflows_version_is_returned() -> None:
-    from airflow import __version__
-
-    assert _compat.airflow_version() == __version__
-
-
-def test_a_connection_is_got_on_an_event_loop_without_airflows_helper(
-    connection_id: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setitem(sys.modules, COMPAT, None)
-    assert asyncio.run(_compat.get_async_connection(connection_id)).host == "trigger.test"
 
 
 @pytest.mark.parametrize("has_executor", [False, True])
@@ -84,39 +61,6 @@ def test_airflows_helper_is_used_where_there_is_one(monkeypatch: pytest.MonkeyPa
     monkeypatch.setitem(sys.modules, COMPAT, helper)
     connection: Any = asyncio.run(_compat.get_async_connection("mine"))
     assert connection == "the connection mine"
-
-
-def test_an_instance_of_a_mapped_operator_is_known_while_it_is_constructed() -> None:
-    seen = []
-
-    class Operator(_compat.BaseOperator):
-        def __init__(self, **arguments: Any) -> None:
-            super().__init__(**arguments)
-            seen.append(_compat.is_mapped_instance(self))
-
-    Operator(task_id="plain")
-    Operator(task_id="mapped", _airflow_from_mapped=True)
-    assert seen == [False, True]
-
-
-def test_an_operator_keeps_its_arguments_as_they_were_given() -> None:
-    class Operator(_compat.BaseOperator):
-        def __init__(self, *, ids: Any, **arguments: Any) -> None:
-            super().__init__(**arguments)
-            self.ids = ids
-
-    kept = getattr(Operator(task_id="work", ids="run_1"), _compat.INIT_ARGUMENTS)
-    assert kept["ids"] == "run_1"
-
-
-def test_a_decorated_function_that_is_not_called_is_known() -> None:
-    def work() -> None: ...
-
-    try:
-        from airflow.sdk import task
-    except ImportError:  # 2.11
-        from airflow.decorators import task
-    assert getattr(task(work), _compat.IS_TASK_DECORATOR)
 
 
 @pytest.mark.parametrize(("value", "expected"), [("True", True), ("False", False)])

@@ -10,68 +10,57 @@ from typing import Any, Literal
 
 import pytest
 from sqlalchemy import Column, Integer, String, create_engine
-from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import configure_mappers, declarative_base, sessionmaker
 
 from airflow_provider_trigger import _compat
 from airflow_provider_trigger._compat import task_instances
 
-COMPAT = "airflow.providers.common.compat.connection"
 TASK_RUNNER = "airflow.sdk.execution_time.task_runner"
 
 
-def supervised(name: str = "airflow.sdk.execution_time.task_runner") -> Any:
-    """Build a task instance of a class in this module."""
-    return type("TaskInstance", (), {"__module__": name})()
+# Supervisors
 
 
-def test_a_task_instance_of_airflow_3_needs_a_supervisor(monkeypatch: pytest.MonkeyPatch) -> None:
-    process(monkeypatch, None)
-    assert task_instances.has_no_supervisor(supervised())
-    process(monkeypatch, SimpleNamespace())
-    assert not task_instances.has_no_supervisor(supervised())
-
-
-def test_another_task_instance_needs_no_supervisor(monkeypatch: pytest.MonkeyPatch) -> None:
-    process(monkeypatch, None)
-    assert not task_instances.has_no_supervisor(supervised("airflow.models.taskinstance"))
-    assert not task_instances.has_no_supervisor(None)
-
-
-def process(monkeypatch: pytest.MonkeyPatch, comms: Any) -> None:
+def process(monkeypatch: pytest.MonkeyPatch, **names: Any) -> None:
+    """Let the module of a process of Airflow 3 have these names."""
     module = ModuleType(TASK_RUNNER)
-    if comms is not None:
-        module.SUPERVISOR_COMMS = comms  # type: ignore[attr-defined]
+    vars(module).update(names)
     monkeypatch.setitem(sys.modules, TASK_RUNNER, module)
 
 
-def decoder(*types: str) -> SimpleNamespace:
-    """Build what a process decodes its supervisor's answers with: it knows these types of them."""
-    pydantic = pytest.importorskip("pydantic", reason="an Airflow without it has no supervisor either")
-    answer = pydantic.create_model("Answer", type=(Literal[types], ...))
-    return SimpleNamespace(body_decoder=pydantic.TypeAdapter(answer))
+@pytest.mark.parametrize(
+    ("module", "has_comms", "expected"),
+    [
+        (TASK_RUNNER, False, True),
+        (TASK_RUNNER, True, False),
+        ("airflow.models.taskinstance", False, False),
+        ("builtins", False, False),
+    ],
+)
+def test_only_a_task_instance_of_airflow_3_needs_a_supervisor(
+    module: str, has_comms: bool, expected: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    process(monkeypatch, **({"SUPERVISOR_COMMS": SimpleNamespace()} if has_comms else {}))
+    ti = type("TaskInstance", (), {"__module__": module})()
+    assert task_instances.has_no_supervisor(ti) is expected
 
 
+@pytest.mark.parametrize(
+    ("known", "expected"),
+    [(None, False), (("ConnectionResult", "XComResult"), False), (("ConnectionResult", "Error"), True)],
+)
 def test_a_process_that_knows_no_answer_with_an_xcom_cannot_be_given_one(
-    monkeypatch: pytest.MonkeyPatch,
+    known: Any, expected: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    process(monkeypatch, decoder("ConnectionResult", "ErrorResponse"))
-    assert task_instances.xcom_is_out_of_reach()
-
-
-def test_a_process_that_knows_an_answer_with_an_xcom_can_be_given_one(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    process(monkeypatch, decoder("ConnectionResult", "XComResult"))
+    comms = SimpleNamespace()
+    if known:
+        pydantic = pytest.importorskip("pydantic", reason="an Airflow without it has no supervisor either")
+        answer = pydantic.create_model("Answer", type=(Literal[known], ...))
+        comms.body_decoder = pydantic.TypeAdapter(answer)
+    process(monkeypatch, SUPERVISOR_COMMS=comms)
+    assert task_instances.xcom_is_out_of_reach() is expected
+    monkeypatch.delitem(sys.modules, TASK_RUNNER)
     assert not task_instances.xcom_is_out_of_reach()
-
-
-def test_a_process_without_a_supervisor_reads_xcom_otherwise(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delitem(sys.modules, TASK_RUNNER, raising=False)
-    assert not task_instances.xcom_is_out_of_reach()
-    for comms in (None, SimpleNamespace()):
-        process(monkeypatch, comms)
-        assert not task_instances.xcom_is_out_of_reach()
 
 
 # XComs
@@ -141,6 +130,7 @@ class Table:
         ("failed", 17, False),
         ("success", None, False),
         (None, None, False),
+        ("deleted", None, False),
     ],
 )
 def test_airflow_2_knows_by_state_and_trigger(
@@ -150,51 +140,13 @@ def test_airflow_2_knows_by_state_and_trigger(
     ti = table.add(state, trigger_id)
     table.add("deferred", 17, map_index=5)
     table.add("deferred", 17, run_id="manual_2")
+    if state == "deleted":
+        table.session.delete(ti)
+        table.session.commit()
     assert task_instances.is_still_deferred(ti, 17, ["run_1"]) is expected
 
 
-def test_airflow_2_has_deleted_the_task_instance(monkeypatch: pytest.MonkeyPatch) -> None:
-    table = Table(monkeypatch)
-    ti = table.kind(dag_id="d", task_id="work", run_id="manual_1", map_index=-1)
-    assert task_instances.is_still_deferred(ti, 17, ["run_1"]) is False
-
-
-def test_airflow_2s_database_may_not_answer(monkeypatch: pytest.MonkeyPatch) -> None:
-    table = Table(monkeypatch)
-    ti = table.add("deferred", 17)
-    ti = table.kind(dag_id=ti.dag_id, task_id=ti.task_id, run_id=ti.run_id, map_index=ti.map_index)
-    table.kind.metadata.drop_all(table.session.get_bind())
-    with pytest.raises(OperationalError):
-        task_instances.is_still_deferred(ti, 17, ["run_1"])
-
-
 # Airflow 3 asks its supervisor
-
-
-def supervisor(monkeypatch: pytest.MonkeyPatch, states: Any, xcom: Any) -> list[dict[str, Any]]:
-    """Let the supervisor of an Airflow 3 answer; return what it is asked."""
-    asked = []
-
-    class RuntimeTaskInstance:
-        @staticmethod
-        def get_task_states(**question: Any) -> Any:
-            asked.append(question)
-            if isinstance(states, Exception):
-                raise states
-            return states
-
-    module = ModuleType(TASK_RUNNER)
-    module.RuntimeTaskInstance = RuntimeTaskInstance  # type: ignore[attr-defined]
-    monkeypatch.setitem(sys.modules, TASK_RUNNER, module)
-
-    def xcom_of(ti: Any, *, key: str) -> Any:
-        asked.append({"ti": ti, "key": key})
-        if isinstance(xcom, Exception):
-            raise xcom
-        return xcom
-
-    monkeypatch.setattr(task_instances, "xcom_of", xcom_of)
-    return asked
 
 
 DEFERRED = {"manual_1": {"work_2": "deferred"}}
@@ -220,16 +172,13 @@ DEFERRED = {"manual_1": {"work_2": "deferred"}}
 def test_airflow_3_knows_by_state_and_the_run_in_xcom(
     states, xcom, expected: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    asked = supervisor(monkeypatch, states, xcom)
+    asked: list[dict[str, Any]] = []
+
+    def get_task_states(**question: Any) -> Any:
+        asked.append(question)
+        return states
+
+    process(monkeypatch, RuntimeTaskInstance=SimpleNamespace(get_task_states=get_task_states))
+    monkeypatch.setattr(task_instances, "xcom_of", lambda ti, key: (ti, key) == (TI, "run_id") and xcom)
     assert task_instances.is_still_deferred(TI, 17, ["run_1"]) is expected
-    assert asked[0] == {"dag_id": "d", "task_ids": ["work"], "run_ids": ["manual_1"], "map_index": 2}
-    assert asked[1:] in ([], [{"ti": TI, "key": "run_id"}])
-
-
-@pytest.mark.parametrize(
-    ("states", "xcom"), [(EOFError("no supervisor"), None), (DEFERRED, EOFError("no supervisor"))]
-)
-def test_airflow_3s_supervisor_may_not_answer(states, xcom, monkeypatch: pytest.MonkeyPatch) -> None:
-    supervisor(monkeypatch, states, xcom)
-    with pytest.raises(EOFError):
-        task_instances.is_still_deferred(TI, 17, ["run_1"])
+    assert asked == [{"dag_id": "d", "task_ids": ["work"], "run_ids": ["manual_1"], "map_index": 2}]

@@ -1,368 +1,359 @@
+"""Many runs are canceled in bulk first, then one by one where that left some out."""
+
 from __future__ import annotations
 
 import logging
+from datetime import timedelta
 from typing import Any
 
 import pytest
-from fake_clock import Clock
 
-from airflow_provider_trigger.api.deadline import NEVER, Deadline
-from airflow_provider_trigger.api.errors import (
-    NotSentError,
-    ResponseError,
-    ServerError,
-    TransportError,
-    TriggerDevError,
-    UnexpectedAnswerError,
-)
-from airflow_provider_trigger.api.exchange import Exchange, Send, Wait
-from airflow_provider_trigger.cancel.bulk import LONGEST, NO_PROGRESS_AFTER, SHARE, BulkParts, bulk_steps
-from airflow_provider_trigger.cancel.record import BulkPart, RunRecord
+from airflow_provider_trigger.cancel import bulk
+from airflow_provider_trigger.cancel.bulk import LONGEST, NO_PROGRESS_AFTER, SHARE
+from airflow_provider_trigger.cancel.confirmation import LAG, PAUSE
 from airflow_provider_trigger.defaults import BULK_FROM
 
-
-class Action:
-    """A bulk action that is driven by hand."""
-
-    def __init__(self, exchange: Exchange, clock: Clock, deadline: Deadline, size: int) -> None:
-        self.clock = clock
-        self.part = BulkPart([RunRecord(f"run_{number}") for number in range(size)])
-        self.steps = bulk_steps(exchange, self.part, name="the name", deadline=deadline)
-        self.step: Send | Wait | None = next(self.steps)
-        self.has_ended = False
-
-    def reply(self, reply: Any) -> None:
-        self._send(reply)
-
-    def wait(self) -> float:
-        """Wait as long as it wants, and return how long."""
-        assert isinstance(self.step, Wait)
-        seconds = self.step.seconds
-        self.clock.now += seconds
-        self._send(None)
-        return seconds
-
-    @property
-    def request(self) -> Any:
-        assert isinstance(self.step, Send)
-        return self.step.request
-
-    def _send(self, reply: Any) -> None:
-        try:
-            self.step = self.steps.send(reply)
-        except StopIteration:
-            self.step, self.has_ended = None, True
+WAITING: dict[str, Any] = {"termination_timeout": 90.0, "poll_interval": 2.0}
 
 
 @pytest.fixture
-def start(exchange, clock):
-    def build(deadline: Deadline = NEVER, size: int = 10) -> Action:
-        return Action(exchange, clock, deadline, size)
-
-    return build
+def many(add) -> list[str]:
+    """30 runs; of more than 20, most are canceled in bulk here."""
+    run_ids: list[str] = add(*[f"run_{number:02}" for number in range(30)])
+    return run_ids
 
 
 @pytest.fixture
-def accepted(start, response):
-    """Build a bulk action that the server has accepted."""
+def cancel(cancel):
+    return lambda run_ids, **options: cancel(run_ids, **{"bulk_from": 20} | options)
 
-    def build(**options: Any) -> Action:
-        action: Action = start(**options)
-        action.reply(response(202, {"id": "bulk_1"}))
-        return action
 
-    return build
+@pytest.fixture
+def small_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let a bulk action take 10 runs."""
+    monkeypatch.setattr(bulk, "MAX_SIZE", 10)
+
+
+@pytest.fixture
+def leave_out(server):
+    """Let bulk actions leave out runs as if they were triggered a moment ago, and no other ones."""
+
+    def leave_out(*run_ids: str) -> None:
+        server.bulk_lag = 3600
+        for run in server.runs.values():
+            run.created_at -= timedelta(hours=0 if run.id in run_ids else 2)
+
+    return leave_out
+
+
+def shown(status: str = "PENDING", *, success: int = 0, failure: int = 0) -> tuple[int, Any]:
+    """Return the answer to a check of a bulk action."""
+    counts = {"total": 30, "success": success, "failure": failure}
+    return 200, {"id": "bulk_1", "status": status, "counts": counts}
+
+
+def single(line: Any) -> list[tuple[str, Any]]:
+    """Return what was sent for runs one by one, and when."""
+    return [(name, at) for name, at in line.sent if "run_" in name]
 
 
 def test_the_constants_that_users_feel() -> None:
-    assert BULK_FROM == 300
-    assert SHARE == 0.25
-    assert NO_PROGRESS_AFTER == 2.0
-    assert LONGEST == 30.0
+    assert (BULK_FROM, SHARE, NO_PROGRESS_AFTER, LONGEST) == (300, 0.25, 2.0, 30.0)
 
 
-# Parts
+@pytest.mark.parametrize(("runs", "sizes"), [(300, []), (301, [301]), (1001, [500, 500, 1])])
+def test_more_than_300_runs_are_canceled_in_bulk_500_at_a_time(
+    add, cancel, server, line, runs: int, sizes: list[int]
+) -> None:
+    run_ids = add(*[f"run_{number}" for number in range(runs)])
+    work = cancel(run_ids, bulk_from=BULK_FROM, confirm_from=BULK_FROM, bulk_action_name="the name")
+    assert [len(one.members) for one in server.bulk.values()] == sizes
+    assert {one.name for one in server.bulk.values()} <= {"the name"}
+    assert work.schedule.bulk_ids == list(server.bulk)
+    assert set(line.outcomes(work).values()) == {"canceled"}
+    assert len(line.of("cancel")) == (0 if sizes else runs)
 
 
-def parts(records: list[RunRecord]) -> list[BulkPart]:
-    made = BulkParts()
-    made.add(records)
-    [first] = made.begin()
-    assert made.begin() == []
-    first.id = "bulk_1"
-    return [first, *made.begin()]
+# How long a bulk action is followed
+
+COMPLETED = {"status": "COMPLETED", "success": 30}
 
 
 @pytest.mark.parametrize(
-    ("runs", "sizes"), [(1, [1]), (500, [500]), (501, [500, 1]), (1200, [500, 500, 200])]
+    ("polls", "options", "expected", "polled"),
+    [
+        # Any status but PENDING ends it. Where it has handled no run, no run is checked before its cancel.
+        ([{"status": "COMPLETED", "success": 7, "failure": 2}], {}, ("check", 0.0), 1),
+        ([{"status": "ABORTED", "success": 1}], {}, ("check", 0.0), 1),
+        ([{"status": "SOMETHING_NEW"}], {}, ("cancel", 0.0), 1),
+        ([{}, {"success": 3}, {"status": "ABORTED", "failure": 4}], {}, ("check", 1.25), 3),
+        # Without progress it is waited for 2 s; counts beyond its runs are none.
+        ([{}], {}, ("cancel", 2.375), None),
+        ([{"success": 1}], {}, ("check", 2.375), 4),
+        ([{"failure": 1}], {}, ("check", 2.375), 4),
+        ([{"success": 31 + number} for number in range(20)], {}, ("check", 2.375), 4),
+        ([{}, {}, {}, {"success": 1}, COMPLETED], {}, ("check", 4.0625), 5),
+        # These count from its acceptance on.
+        ([{}], {"latency": 2.0}, ("cancel", 4.0), None),
+        ([{"failure": 1}, COMPLETED], {"latency": 2.0}, ("check", 6.5), 2),
+        # With progress it is checked less and less often, and waited for 30 s, or a quarter of the time.
+        ([{"success": number} for number in range(1, 20)], {}, ("check", 27.59375), 13),
+        ([{"success": number} for number in range(1, 20)], {"time_limit": 40.0}, ("check", 9.59375), 7),
+        # It is not waited for where no check of it could follow.
+        ([{"success": 1}], {"time_limit": 2.0}, ("check", 0.0), 1),
+        ([{"success": 1}], {"time_limit": 2.4}, ("check", 0.5), 2),
+    ],
 )
-def test_a_bulk_action_takes_500_runs(runs: int, sizes: list[int]) -> None:
-    records = [RunRecord(f"run_{number}") for number in range(runs)]
-    made = parts(records)
-    assert [len(part.records) for part in made] == sizes
-    assert [record for part in made for record in part.records] == records
+def test_when_the_runs_of_a_bulk_action_are_checked_or_canceled_one_by_one(
+    many,
+    cancel,
+    line,
+    polls: list[dict[str, Any]],
+    options: dict[str, float],
+    expected: tuple[str, float],
+    polled: int | None,
+) -> None:
+    line.latency = options.get("latency", 0.0)
+    for number, poll in enumerate(polls, start=1):
+        line.fault("bulk-check", *shown(**poll), times=1 if number < len(polls) else 999)
+    cancel(many, time_limit=options.get("time_limit"))
+    name, at = single(line)[0]
+    assert (name.split()[0], at) == (expected[0], pytest.approx(expected[1]))
+    assert polled in (None, len(line.of("bulk-check")))
 
 
-def test_each_run_knows_its_bulk_action() -> None:
-    records = [RunRecord(f"run_{number}") for number in range(501)]
-    first, second = parts(records)
-    assert {id(record.bulk) for record in records[:500]} == {id(first)}
-    assert records[500].bulk is second
-
-
-# Requests
-
-
-def test_it_names_the_runs_and_itself(start) -> None:
-    request = start(size=2).request
-    assert (request.method, request.path) == ("POST", "/api/v1/bulk-actions")
-    assert request.json == {"action": "cancel", "runIds": ["run_0", "run_1"], "name": "the name"}
-
-
-def test_its_acceptance_is_recorded_when_the_202_arrives(start, response) -> None:
-    action = start()
-    assert action.part.id is None
-    action.reply(response(202, {"id": "bulk_7"}))
-    assert action.part.id == "bulk_7"
-    assert action.part.action is None
-    assert (action.request.method, action.request.path) == ("GET", "/api/v1/bulk-actions/bulk_7")
-
-
-def test_it_ends_with_its_last_counts(accepted, shown_bulk, caplog) -> None:
+def test_its_last_counts_are_logged(many, cancel, line, caplog) -> None:
     caplog.set_level(logging.INFO)
-    action = accepted()
-    action.reply(shown_bulk("COMPLETED", success=7, failure=2))
-    assert action.has_ended
-    assert (action.part.action.success, action.part.action.failure) == (7, 2)
-    assert caplog.messages == [
-        "Bulk action bulk_1 is COMPLETED: 7 of 10 runs canceled; each run is checked next"
+    line.fault("bulk-check", *shown("ABORTED", success=7, failure=2))
+    [bulk_id] = cancel(many).schedule.bulk_ids
+    assert (
+        f"Bulk action {bulk_id} is ABORTED: 7 of 30 runs canceled; each run is checked next"
+        in caplog.messages
+    )
+
+
+def test_progress_counts_its_runs_once_it_has_handled_any(many, prepare, line, clock) -> None:
+    line.fault("bulk-check", *shown())
+    line.fault("bulk-check", *shown(success=1))
+    work, seen = prepare(many, bulk_from=20), []
+    for seconds in (0.25, 0.75):
+        clock.after(seconds, lambda: seen.append(work.schedule.progress()))
+    work.run()
+    assert seen == [f"{sent} of 30 cancel requests sent, 0 runs finished" for sent in (0, 30)]
+
+
+def test_checks_wait_for_a_bulk_action_that_may_be_canceling_and_cancels_do_not(
+    many, prepare, server, line
+) -> None:
+    server.bulk_duration = 1.0
+    work = prepare(many[:1], bulk_from=20)
+    work.run(iter([many[1:]]))
+    assert line.at("cancel") == [0.0]
+    assert line.at("check")[0] == 1.25
+
+
+def test_what_it_left_out_is_canceled_one_by_one_the_last_ones_first(many, cancel, line, leave_out) -> None:
+    leave_out(*many[-2:])
+    work = cancel(many, max_concurrency=1)
+    assert set(line.outcomes(work).values()) == {"canceled"}
+    assert [name for name, _ in single(line)][:4] == [
+        "check run_29",
+        "cancel run_29",
+        "check run_28",
+        "cancel run_28",
     ]
+    assert len(line.of("cancel")) == 2
 
 
-@pytest.mark.parametrize("status", ["COMPLETED", "ABORTED", "SOMETHING_NEW"])
-def test_it_ends_with_any_status_but_pending(accepted, shown_bulk, status: str) -> None:
-    action = accepted()
-    action.reply(shown_bulk(status))
-    assert action.has_ended
-    assert not action.part.has_progress
+# A bulk action without progress
 
 
-def test_polls_become_rarer(accepted, shown_bulk) -> None:
-    action, waits = accepted(), []
-    for success in range(8):
-        action.reply(shown_bulk(success=success))
-        assert action.step.for_turn is False
-        waits.append(action.wait())
-    assert waits == pytest.approx([0.5, 0.75, 1.125, 1.6875, 2.53125, 3.0, 3.0, 3.0])
-
-
-# Progress and time
-
-
-def test_without_progress_it_is_stalled_after_some_seconds_and_checked_until_all_its_runs_are_canceled_alone(
-    accepted, shown_bulk, clock
+def test_one_that_does_nothing_is_checked_until_each_run_has_its_own_cancel(
+    many, cancel, server, line
 ) -> None:
-    action = accepted()
-    started_at = clock.now
-    for _ in range(4):
-        action.reply(shown_bulk())
-        stalled_at = clock.now - started_at
-        action.wait()
-    assert action.part.is_stalled
-    assert NO_PROGRESS_AFTER <= stalled_at < NO_PROGRESS_AFTER + 1
-    first, *others = action.part.records
-    for record in others:
-        record.note_sent()
-    action.reply(shown_bulk())
-    assert not action.has_ended
-    first.note_sent()
-    action.wait()
-    action.reply(shown_bulk())
-    assert action.has_ended
+    server.bulk_duration = None
+    line.latency = 0.2
+    work = cancel(many, max_concurrency=1)
+    assert set(line.outcomes(work).values()) == {"canceled"}
+    polls, cancels = line.at("bulk-check"), line.at("cancel")
+    assert len(cancels) == len(line.of("check")) == 30
+    assert cancels[0] < polls[-2] < cancels[-1] < polls[-1]
 
 
-def test_progress_after_a_stall_ends_it(accepted, shown_bulk, clock) -> None:
-    action = accepted()
-    clock.now += NO_PROGRESS_AFTER
-    action.reply(shown_bulk())
-    assert action.part.is_stalled
-    action.wait()
-    action.reply(shown_bulk(success=1))
-    assert (action.part.is_stalled, action.part.has_progress, action.has_ended) == (False, True, True)
-
-
-def test_counts_beyond_its_runs_are_no_progress(accepted, shown_bulk) -> None:
-    action, success = accepted(size=3), 0
-    while not action.has_ended:
-        success += 1
-        action.reply(shown_bulk(success=success))
-        if not action.has_ended:
-            action.wait()
-    assert success < 8
-    assert (action.part.done, action.part.left_out_some) == (3, False)
-
-
-def test_it_is_not_waited_for_as_long_as_its_counts_grow(accepted, shown_bulk, clock) -> None:
-    action, started_at, success = accepted(size=500), clock.now, 0
-    while not action.has_ended:
-        success += 1
-        action.reply(shown_bulk(success=success))
-        if not action.has_ended:
-            action.wait()
-    assert LONGEST - 3 <= clock.now - started_at <= LONGEST
-    assert action.part.has_progress
-
-
-def test_no_progress_is_counted_from_the_acceptance(accepted, shown_bulk, clock) -> None:
-    action = accepted()
-    clock.now += NO_PROGRESS_AFTER - 0.6
-    action.reply(shown_bulk())
-    assert action.wait() == 0.5
-    action.reply(shown_bulk())
-    assert not action.part.is_stalled
-    clock.now += 0.1 - 0.75
-    action.wait()
-    action.reply(shown_bulk())
-    assert action.part.is_stalled
-
-
-def test_a_first_check_that_is_late_shows_progress_too(accepted, shown_bulk, clock) -> None:
-    action = accepted()
-    clock.now += NO_PROGRESS_AFTER
-    action.reply(shown_bulk(failure=1))
-    assert not action.has_ended
-
-
-def test_the_last_check_is_kept_whatever_it_shows(accepted, shown_bulk) -> None:
-    action = accepted()
-    action.reply(shown_bulk(success=3))
-    action.wait()
-    action.reply(shown_bulk("ABORTED", success=2, failure=1))
-    assert action.has_ended
-    assert (action.part.action.status, action.part.action.failure) == ("ABORTED", 1)
-
-
-def test_progress_that_has_stopped_is_no_progress(accepted, shown_bulk, clock) -> None:
-    action = accepted()
-    action.reply(shown_bulk(success=1))
-    clock.now += NO_PROGRESS_AFTER - 0.5
-    action.wait()
-    action.reply(shown_bulk(success=1))
-    assert action.has_ended
-    assert action.part.has_progress
-
-
-def test_each_progress_starts_the_count_again(accepted, shown_bulk, clock) -> None:
-    action, started_at = accepted(size=500), clock.now
-    for success in range(7):
-        action.reply(shown_bulk(success=success))
-        assert not action.has_ended
-        action.wait()
-    assert clock.now - started_at > 4 * NO_PROGRESS_AFTER
-    action.reply(shown_bulk("COMPLETED", success=20))
-    assert action.part.action.success == 20
-
-
-def test_it_takes_a_share_of_the_remaining_time_although_it_makes_progress(
-    accepted, shown_bulk, clock
+@pytest.mark.parametrize("options", [{}, WAITING, {"time_limit": 120.0, "confirm_from": 20}])
+def test_once_it_begins_after_all_a_query_spares_cancels_of_runs_that_have_ended(
+    many, cancel, server, line, leave_out, options: dict[str, Any]
 ) -> None:
-    deadline = Deadline(clock.now + 40)
-    started_at, action, success = clock.now, accepted(deadline=deadline), 0
-    while not action.has_ended:
-        success += 1
-        action.reply(shown_bulk(success=success))
-        if not action.has_ended:
-            action.wait()
-    assert 10 - 3 <= clock.now - started_at <= 10
-    assert action.part.has_progress
+    """The others get theirs at once, and do not wait until the bulk action comes to them."""
+    leave_out(*many[10:])
+    server.bulk_duration, line.latency = 5.0, 0.5
+    work = cancel(many, max_concurrency=1, **options)
+    assert set(line.outcomes(work).values()) == {"canceled"}
+    begun = len(line.names) - line.names[::-1].index("bulk-check")
+    before, following = line.names[:begun], line.names[begun:]
+    alone = [name for name in before if name.startswith("cancel")]
+    assert alone
+    assert next(name for name in following if name.startswith(("cancel", "query"))) == "query"
+    assert line.at("query")[0] <= line.at("bulk-check")[-1] + line.latency + LAG + PAUSE
+    left_out = {f"cancel {run_id}" for run_id in many[10:]} - {*alone}
+    assert {name for name in following if name.startswith("cancel")} == left_out
+    assert {f"cancel {run_id}" for run_id in many[:10]} - {*alone}
+    # Only with ``confirm_from`` a query takes the place of a check.
+    assert len({*line.of("check run")}) == (0 if "confirm_from" in options else 30)
 
 
-@pytest.mark.parametrize(("left", "has_ended"), [(0.5, True), (0.6, False)])
-def test_it_does_not_wait_where_no_poll_could_follow(
-    accepted, shown_bulk, clock, left: float, has_ended: bool
+def test_without_a_query_runs_are_checked_before_a_cancel_that_it_may_spare(
+    many, cancel, server, line, leave_out
 ) -> None:
-    action = accepted(deadline=Deadline(clock.now + 40))
-    clock.now += 10 - left
-    action.reply(shown_bulk(success=1))
-    assert action.has_ended is has_ended
+    leave_out("run_29")
+    server.query, server.bulk_duration, line.latency = False, 5.0, 0.5
+    cancel(many, max_concurrency=1)
+    begun = len(line.names) - line.names[::-1].index("bulk-check")
+    alone = [name for name in line.names[:begun] if name.startswith("cancel")]
+    assert 0 < len(alone) < 29
+    assert line.of("cancel") == [*alone, "cancel run_29"]
 
 
-def test_a_request_that_is_not_answered_takes_a_part_of_the_share(start, clock) -> None:
-    action = start(deadline=Deadline(clock.now + 36))
-    assert action.step.timeout == pytest.approx(3.0)
+@pytest.mark.parametrize("confirm_from", [20, float("inf")])
+def test_in_the_second_half_of_the_time_each_run_gets_its_own_cancel_in_place_of_a_check(
+    add, many, cancel, line, leave_out, confirm_from: float
+) -> None:
+    """A server that is overloaded takes 1 s for a check: with one first, most runs would get no cancel."""
+    run_ids = [*many, *add(*[f"late_{number}" for number in range(30)])]
+    leave_out(*run_ids)
+    line.latency = 1.0
+    line.fault("bulk-check", *shown("COMPLETED", success=60))
+    line.fault("query", "lost", times=3)
+    cancel(run_ids, time_limit=120.0, max_concurrency=1, confirm_from=confirm_from)
+    canceled_at = line.at("cancel")
+    assert len(canceled_at) == 60
+    assert canceled_at[-1] < 100
+    assert not [at for at in line.at("check") if 62 <= at < canceled_at[-1]]
+
+
+# Several bulk actions
+
+
+@pytest.mark.usefixtures("small_parts")
+def test_the_first_one_goes_alone_until_the_server_has_accepted_it(many, cancel, line) -> None:
+    line.latency = 1.0
+    cancel(many)
+    assert [at for name, at in line.sent if name == "bulk"] == [0.0, 1.0, 1.0]
+
+
+@pytest.mark.usefixtures("small_parts")
+def test_one_that_fails_does_not_take_the_accepted_ones_back(many, cancel, line, clock) -> None:
+    line.latency = 1.0
+    clock.after(0.5, lambda: line.fault("bulk", 400, {"error": "no"}))
+    work = cancel(many)
+    assert set(line.outcomes(work).values()) == {"canceled"}
+    assert {*line.of("cancel")} == {f"cancel {run_id}" for run_id in many[10:20]}
+
+
+@pytest.mark.usefixtures("small_parts")
+def test_runs_that_are_not_followed_get_a_cancel_of_their_own_besides_and_no_check(
+    many, cancel, line
+) -> None:
+    work = cancel(many, follows=False, confirm_from=20, max_concurrency=1)
+    assert line.names == ["bulk"] * 3 + [f"cancel {run_id}" for run_id in many]
+    assert (work.finished, work.schedule.accepted) == (True, set(many))
 
 
 # Failures
 
 
-def test_a_request_that_was_rejected_with_429_is_repeated(start, response) -> None:
-    action = start()
-    action.reply(response(429, {}, retry_after="2"))
-    assert action.part.id is None
-    assert action.wait() == 2.0
-    while isinstance(action.step, Wait):  # for its turn under the rate limit
-        action.wait()
-    assert action.request.method == "POST"
-    action.reply(response(202, {"id": "bulk_1"}))
-    assert action.part.id == "bulk_1"
+@pytest.mark.parametrize(
+    ("reply", "requested", "expected"),
+    [
+        # Rejected: its runs are as new. Where a wait follows, they are checked before their cancel.
+        ((404, b"<html>"), [0.0], ("check", 0.0)),
+        ((400, {"error": "no"}), [0.0], ("check", 0.0)),
+        # Perhaps accepted: a check before is outdated.
+        ((500, {"error": "broken"}), [0.0], ("cancel", 0.0)),
+        ((503, {"error": "busy"}), [0.0], ("cancel", 0.0)),
+        ((200, b"<html>"), [0.0], ("cancel", 0.0)),
+        ("lost", [0.0], ("cancel", 0.0)),
+        ("no answer", [0.0], ("cancel", 3.0)),
+        # Only this one is repeated.
+        ((429, {"error": "wait"}, {"retry-after": "2"}), [0.0, 2.0], ("check", 2.5)),
+    ],
+)
+def test_a_bulk_action_that_fails_takes_nothing_from_any_run(
+    many, cancel, line, reply: Any, requested: list[float], expected: Any
+) -> None:
+    line.fault("bulk", *(reply if isinstance(reply, tuple) else (reply,)))
+    work = cancel(many, **WAITING, time_limit=36.0)
+    assert [at for name, at in line.sent if name == "bulk"] == pytest.approx(requested, abs=0.1)
+    name, at = single(line)[0]
+    assert (name.split()[0], at) == (expected[0], pytest.approx(expected[1], abs=0.1))
+    assert set(line.outcomes(work).values()) == {"canceled"}
+
+
+@pytest.mark.usefixtures("small_parts")
+def test_after_one_without_an_answer_the_runs_of_the_others_are_as_new(many, cancel, line) -> None:
+    line.fault("bulk", "lost")
+    cancel(many, **WAITING)
+    first = {name.split()[1]: name.split()[0] for name, _ in reversed(single(line))}
+    assert first == dict.fromkeys(many[:10], "cancel") | dict.fromkeys(many[10:], "check")
+
+
+def test_checks_of_it_are_repeated_for_some_seconds_and_their_failure_takes_nothing_back(
+    many, cancel, line
+) -> None:
+    busy = (503, {"error": "busy"})
+    line.fault("bulk-check", *busy)
+    line.fault("bulk-check", *shown(success=3))
+    line.fault("bulk-check", *busy, times=99)
+    cancel(many)
+    assert line.at("bulk-check")[:3] == [0.0, 0.5, 1.0]
+    name, at = single(line)[0]
+    assert name.startswith("check")
+    assert 1.0 < at <= 6.0
 
 
 @pytest.mark.parametrize(
-    ("status", "body", "expected"),
+    ("status", "error"),
     [
-        (404, b"<html>", ResponseError),
-        (400, {"error": "no"}, ResponseError),
-        (503, {"error": "busy"}, ServerError),
-        (200, b"<html>", UnexpectedAnswerError),
+        (None, "cancel requested by a bulk action that was not answered, but the status was not checked"),
+        (503, "cancel requested by a bulk action that was not answered, but the status was not checked"),
+        (403, "not sent"),
+        (404, "not sent"),
+        (499, "not sent"),
     ],
 )
-def test_a_request_that_failed_otherwise_is_not_repeated(
-    start, response, status: int, body, expected: type[TriggerDevError]
+@pytest.mark.usefixtures("small_parts")
+def test_what_is_reported_of_it_at_an_early_end(many, cancel, line, status: int | None, error: str) -> None:
+    line.latency = 1.0
+    if status:
+        line.fault("bulk", status, {"error": "no"})
+    work = cancel(many, stop_at=0.4 if status is None else 1.0)
+    assert [result.error for result in work.results] == [
+        f"{error}: canceling was stopped" if number < 10 else "not sent: canceling was stopped"
+        for number in range(30)
+    ]
+
+
+# Runs that are added
+
+
+def test_runs_that_are_added_are_canceled_in_bulk_where_they_and_all_are_many(
+    add, many, prepare, server, line
 ) -> None:
-    action = start()
-    with pytest.raises(expected):
-        action.reply(response(status, body))
-    assert action.part.id is None
+    late = add(*[f"late_{number}" for number in range(9)])
+    work = prepare(many[:1], bulk_from=20)
+    work.run(iter([many[:20], many[15:], late]))
+    [action] = server.bulk.values()
+    assert [run.id for run in action.members] == many[20:]
+    assert {*line.of("cancel")} == {f"cancel {run_id}" for run_id in [*many[:20], *late]}
 
 
-def test_a_request_that_was_not_answered_is_not_repeated(start) -> None:
-    action = start()
-    with pytest.raises(TransportError):
-        action.reply(TransportError("connection lost"))
-    assert action.part.id is None
-
-
-def test_a_poll_that_fails_is_repeated(accepted, response, shown_bulk) -> None:
-    action = accepted()
-    action.reply(response(503, {"error": "busy"}))
-    assert action.wait() == 0.5
-    action.reply(shown_bulk("COMPLETED", success=3))
-    assert action.has_ended
-    assert action.part.action.success == 3
-
-
-def test_polls_that_go_on_failing_end_it_and_take_nothing_back(accepted, response, shown_bulk, clock) -> None:
-    action = accepted()
-    action.reply(shown_bulk(success=3))
-    action.wait()
-    started_at = clock.now
-
-    def fail_for_ever() -> None:
-        while True:
-            action.reply(response(503, {"error": "busy"}))
-            action.wait()
-
-    with pytest.raises(ServerError):
-        fail_for_ever()
-    assert clock.now - started_at <= 5
-    assert (action.part.id, action.part.has_progress) == ("bulk_1", True)
-
-
-def test_an_acceptance_that_comes_late_is_recorded_although_no_poll_can_follow(
-    start, response, clock
+def test_where_a_bulk_action_was_rejected_runs_that_are_added_are_canceled_one_by_one(
+    add, many, prepare, server, line, clock
 ) -> None:
-    action = start(deadline=Deadline(clock.now + 40))
-    clock.now += 10
-    with pytest.raises(NotSentError):
-        action.reply(response(202, {"id": "bulk_1"}))
-    assert action.part.id == "bulk_1"
+    server.bulk_actions = False
+    line.fault("cancel run_00", 503, {"error": "busy"}, {"retry-after": "5"})
+    late, work = add(*[f"late_{number}" for number in range(10)]), prepare(many, bulk_from=20)
+    clock.after(1.0, lambda: work.schedule.add(late))
+    work.run()
+    assert line.outcomes(work) == dict.fromkeys([*many, *late], "canceled")
+    assert line.names.count("bulk") == 1

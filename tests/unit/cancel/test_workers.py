@@ -1,116 +1,54 @@
-"""Real threads. How long something takes is seen by a clock of the test, or by what can come only later."""
+"""Real threads, in real time; requests are held up until something has happened that a test waits for."""
 
 from __future__ import annotations
 
 import itertools
-import logging
 import threading
 import time
-from collections import deque
 from collections.abc import Callable, Iterator
-from types import SimpleNamespace
+from contextlib import nullcontext
+from queue import SimpleQueue
 from typing import Any
 
 import pytest
-from fake_clock import Clock
 from waiting import LONG, limited, until
 
-from airflow_provider_trigger.api.errors import TriggerDevError
-from airflow_provider_trigger.api.exchange import Reply, Send, Steps, Wait
-from airflow_provider_trigger.api.http import Request
+from airflow_provider_trigger.api.client import TriggerDevClient
+from airflow_provider_trigger.api.http import ServerSettings
 from airflow_provider_trigger.cancel import workers
-from airflow_provider_trigger.cancel.jobs import Job
-from airflow_provider_trigger.cancel.outcome import End
-from airflow_provider_trigger.cancel.record import Action, RunRecord
-
-STEP = Send(Request(method="POST", path="/", repeatable=True), timeout=1.0)
+from airflow_provider_trigger.cancel.cancellation import Cancellation
+from airflow_provider_trigger.cancel.settings import CancelSettings
+from airflow_provider_trigger.cancel.workers import Threads
 
 
-def job(steps: Callable[[], Steps[Any]]) -> Job:
-    return Job(Action.CANCEL, RunRecord("run_1"), steps())
+@pytest.fixture
+def make(wire, answer) -> Callable[..., Cancellation]:
+    """Prepare a cancellation on a server that accepts all, and says of each run that it is canceled."""
 
+    def make(
+        run_ids: Any, before: Callable[[], object] = lambda: None, *, is_stopped: Any = None, **options: Any
+    ) -> Cancellation:
+        def script(request: Any) -> Any:
+            before()
+            if "bulk-actions" in request.url:
+                return answer(202, {"id": "bulk_1"})
+            run_id = request.url.split("/runs/")[1].split("/")[0]
+            return answer(200, {"id": run_id, "status": "CANCELED", "taskIdentifier": "t"})
 
-def one_request() -> Steps[Any]:
-    return (yield STEP)
+        wire.script = script
+        server = ServerSettings(base_url="https://trigger.test", secret_key="tr_dev_x", user_agent="a test")
+        client, settings = TriggerDevClient(server), CancelSettings(**options)
+        return Cancellation(client, run_ids, settings, is_stopped=is_stopped or (lambda: False))
 
-
-def two_requests() -> Steps[Any]:
-    yield STEP
-    return (yield STEP)
-
-
-class Jobs:
-    """A schedule of given jobs that keeps what it gets."""
-
-    def __init__(self, *jobs: Job) -> None:
-        self.end: End | None = None
-        self.stopped = threading.Event()
-        self.waiting = deque(jobs)
-        self.unfinished = len(jobs)
-        self.noted: list[tuple[Any, ...]] = []
-        self.users = 0
-
-    def add(self, added: Job) -> None:
-        self.waiting.append(added)
-        self.unfinished += 1
-
-    def take(self) -> Job | float | None:
-        self.alone()
-        if self.end or not self.unfinished:
-            self.end = self.end or End.FINISHED
-            return None
-        return self.waiting.popleft() if self.waiting else float("inf")
-
-    def sent(self, job: Job) -> None:
-        self.alone()
-        self.noted.append(("sent", job))
-
-    def park(self, job: Job, wait: Wait) -> None:
-        self.alone()
-        self.noted.append(("park", job, wait.seconds))
-        self.waiting.append(job)
-
-    def finish(self, job: Job, result: Any = None, error: TriggerDevError | None = None) -> None:
-        self.alone()
-        self.noted.append(("finish", job, result, error))
-        self.unfinished -= 1
-
-    def stop(self) -> None:
-        self.alone()
-        self.end = self.end or End.STOPPED
-        self.stopped.set()
-
-    def check_deadline(self) -> End | None:
-        self.alone()
-        return self.end
-
-    def progress(self) -> str:
-        self.alone()
-        return "how far it is"
-
-    def alone(self) -> None:
-        """Fail where two threads use it at a time."""
-        self.users += 1
-        assert self.users == 1
-        self.users -= 1
-
-
-def run(jobs: Jobs, send: Any, *, count: int = 1, is_stopped: Any = lambda: False) -> None:
-    """Do all jobs, and fail if it waits once more when all threads have ended."""
-    checks_without_threads = 0
-
-    def check() -> Any:
-        nonlocal checks_without_threads
-        checks_without_threads += not threads()
-        # The first one is before any thread, and the last one may be after all of them.
-        assert checks_without_threads <= 2, "it waits although all threads have ended"
-        return is_stopped()
-
-    workers.run(jobs, send, count=count, is_stopped=check)  # type: ignore[arg-type]  # stands in for one
+    return make
 
 
 def threads() -> list[threading.Thread]:
     return [thread for thread in threading.enumerate() if thread.name.startswith("trigger-dev-")]
+
+
+def end_of_threads() -> None:
+    until(lambda: not threads(), "each thread has ended")
 
 
 @pytest.fixture
@@ -122,225 +60,85 @@ def release() -> Iterator[threading.Event]:
     end_of_threads()
 
 
-@pytest.fixture
-def without_grace(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Fail if not all threads end by themselves: requests in flight at the end are waited for."""
-    monkeypatch.setattr(workers, "_GRACE", LONG)
-    with limited(10):
-        yield
+def reach_time_limit(work: Cancellation) -> None:
+    work.client.exchange.monotonic = lambda: time.monotonic() + LONG
 
 
-@pytest.fixture
-def passing(clock: Clock, monkeypatch: pytest.MonkeyPatch) -> Clock:
-    """A clock that moves as the calling thread waits in vain: by how long it would wait, within a moment."""
-    end = clock.now + 100.0
-
-    class Condition(threading.Condition):
-        def wait_for(self, predicate: Callable[[], Any], timeout: float | None = None) -> Any:
-            assert timeout is not None
-            assert clock.now < end, "it has waited for more than 100 s"
-            met = super().wait_for(predicate, min(timeout, 0.01))
-            clock.now += 0.0 if met else timeout
-            return met
-
-    monkeypatch.setattr(workers, "time", clock)
-    stand_in(monkeypatch, Condition=Condition)
-    return clock
+def outcomes(work: Cancellation) -> set[str]:
+    return {result.outcome.value for result in work.results}
 
 
-def stand_in(monkeypatch: pytest.MonkeyPatch, **replaced: type) -> None:
-    """Replace some of what the module has of ``threading``, and that nowhere else."""
-    monkeypatch.setattr(workers, "threading", SimpleNamespace(**vars(threading) | replaced))
+RUN_IDS = [f"run_{number}" for number in range(10)]
 
 
-def end_of_threads() -> None:
-    for thread in threads():
-        thread.join(5)
-        assert not thread.is_alive()
-
-
-def answer(_: Send) -> Reply:
-    return None
-
-
-# Jobs
-
-
-def test_each_job_is_done_once_and_handed_back_with_its_result(response) -> None:
-    given = [job(one_request) for _ in range(10)]
-    jobs, answered = Jobs(*given), response(200, b"yes")
-    run(jobs, lambda step: answered if step is STEP else None)
-    assert jobs.noted == [
-        noted for one in given for noted in (("sent", one), ("finish", one, answered, None))
-    ]
-    assert jobs.end is End.FINISHED
-
-
-def test_a_job_that_fails_is_handed_back_with_its_error(error) -> None:
-    failure = error("passing")
-
-    def fail() -> Steps[Any]:
-        raise failure
-        yield STEP
-
-    failing, following = job(fail), job(one_request)
-    jobs = Jobs(failing, following)
-    run(jobs, answer)
-    assert jobs.noted[0] == ("finish", failing, None, failure)
-    assert jobs.noted[-1] == ("finish", following, None, None)
-
-
-def test_a_job_gets_what_came_back_and_nothing_after_a_wait(response) -> None:
-    replies = []
-    answered = response(200, b"yes")
-
-    def steps() -> Steps[Any]:
-        replies.append((yield STEP))
-        replies.append((yield Wait(0.001, for_turn=True)))
-        replies.append((yield Wait(0.001, for_turn=False)))
-        replies.append((yield STEP))
-
-    run(Jobs(job(steps)), lambda _: answered)
-    assert replies == [answered, None, None, answered]
-
-
-def test_a_wait_for_a_turn_keeps_the_thread_and_takes_its_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    took: list[float | None] = []
-
-    class Event(threading.Event):
-        def wait(self, timeout: float | None = None) -> bool:
-            took.append(timeout)
-            return self.is_set()
-
-    def steps() -> Steps[Any]:
-        yield Wait(7.0, for_turn=True)
-        assert took == [7.0]
-
-    stand_in(monkeypatch, Event=Event)
-    waiting, other = job(steps), job(one_request)
-    jobs = Jobs(waiting, other)
-    run(jobs, answer)
-    assert took == [7.0]
-    assert [noted[:2] for noted in jobs.noted] == [("finish", waiting), ("sent", other), ("finish", other)]
-
-
-def test_a_job_that_waits_for_its_next_try_is_put_aside() -> None:
-    def steps() -> Steps[Any]:
-        yield Wait(7.0, for_turn=False)
-
-    parked, other = job(steps), job(one_request)
-    jobs = Jobs(parked, other)
-    run(jobs, answer)
-    assert jobs.noted[0] == ("park", parked, 7.0)
-    assert jobs.noted[1] == ("sent", other)
-    assert jobs.noted[-1] == ("finish", parked, None, None)
-
-
-def test_a_thread_waits_until_there_is_a_job(monkeypatch: pytest.MonkeyPatch) -> None:
-    jobs = Jobs(job(one_request), job(one_request))
-    pauses = [0.001, 0.05, float("inf")]
-    take, took = jobs.take, list[float | None]()
-    monkeypatch.setattr(jobs, "take", lambda: pauses.pop(0) if pauses else take())
-
-    class Condition(threading.Condition):
-        def wait(self, timeout: float | None = None) -> bool:
-            if threading.current_thread() is threading.main_thread():
-                return super().wait(timeout)
-            took.append(timeout)
-            return super().wait(0)
-
-    stand_in(monkeypatch, Condition=Condition)
-    run(jobs, answer)
-    assert took == [0.001, 0.05, workers._CHECK_INTERVAL]
-    assert jobs.end is End.FINISHED
-
-
-def test_a_job_that_another_one_led_to_is_done(monkeypatch: pytest.MonkeyPatch) -> None:
-    jobs = Jobs(job(one_request))
-    finish, together = jobs.finish, threading.Barrier(2, timeout=5)
-
-    def finish_and_add(*arguments: Any) -> None:
-        if len(jobs.noted) == 1:
-            jobs.add(job(meet))
-            jobs.add(job(meet))
-        finish(*arguments)
-
-    def meet() -> Steps[Any]:
-        together.wait()
-        return (yield STEP)
-
-    monkeypatch.setattr(jobs, "finish", finish_and_add)
-    run(jobs, answer, count=2)
-    assert not together.broken
-    assert len(jobs.noted) == 6
+def test_the_times_that_users_feel() -> None:
+    assert workers._GRACE == 0.5
+    assert 2 * workers._CHECK_INTERVAL + workers._GRACE < 1, "a stop takes less than a second"
+    assert workers._PROGRESS_INTERVAL == 10.0
 
 
 # Threads
 
 
-def test_as_many_requests_are_in_flight_as_allowed_and_no_more() -> None:
-    together, lock = threading.Barrier(5, timeout=5), threading.Lock()
-    in_flight, most = 0, 0
+def test_as_many_requests_are_in_flight_as_allowed_and_no_more(make) -> None:
+    together, lock = threading.Barrier(5, timeout=30), threading.Lock()
+    in_flight, most, seen = 0, 0, set()
 
-    def send(_: Send) -> None:
+    def meet() -> None:
         nonlocal in_flight, most
         with lock:
             in_flight += 1
             most = max(most, in_flight)
+        thread = threading.current_thread()
+        seen.add((thread.name, thread.daemon))
         together.wait()
         with lock:
             in_flight -= 1
 
-    run(Jobs(*[job(one_request) for _ in range(10)]), send, count=5)
-    assert not together.broken
-    assert most == 5
+    work = make(RUN_IDS, meet, max_concurrency=5)
+    work.run()
+    assert (outcomes(work), most) == ({"canceled"}, 5)
+    # As daemons they do not hold up the end of the process.
+    assert seen == {(f"trigger-dev-{number}", True) for number in range(5)}
+    end_of_threads()
 
 
-def test_threads_have_names_and_do_not_hold_up_the_end_of_the_process() -> None:
-    seen: set[tuple[str, bool]] = set()
-    together = threading.Barrier(2, timeout=5)
-
-    def send(_: Send) -> None:
-        thread = threading.current_thread()
-        seen.add((thread.name, thread.daemon))
-        together.wait()
-
-    run(Jobs(job(one_request), job(one_request)), send, count=2)
-    assert seen == {("trigger-dev-0", True), ("trigger-dev-1", True)}
-
-
-def test_no_thread_is_left_when_all_is_done() -> None:
-    run(Jobs(*[job(one_request) for _ in range(10)]), answer, count=5)
-    until(lambda: not threads(), "each thread has ended")
-
-
-def test_it_ends_as_soon_as_all_is_done(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_each_end_and_each_new_job_wakes_those_that_wait(make, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(workers, "_CHECK_INTERVAL", LONG)
-    waits, checks, jobs = threading.Event(), [], Jobs()
-    take = jobs.take
-    # Only its end wakes the calling thread: a job that is handed back would do so, too.
-    monkeypatch.setattr(jobs, "take", lambda: take() if waits.is_set() else 0.01)
+    work = make(RUN_IDS[:1], max_concurrency=3)
 
-    class Condition(threading.Condition):
-        def wait_for(self, predicate: Callable[[], Any], timeout: float | None = None) -> Any:
-            waits.set()  # and from here on no other thread has the lock until it waits
-            return super().wait_for(predicate, timeout)
+    def further() -> Iterator[list[str]]:
+        until(lambda: len(work.schedule.accepted) == 1, "the first one is canceled")
+        yield RUN_IDS
+        ended = work.schedule.results
+        until(lambda: [one.outcome for one in ended()] == ["canceled"] * 10, "all are checked")
 
-    def is_stopped() -> bool:
-        checks.append(waits.is_set())
-        return False
-
-    stand_in(monkeypatch, Condition=Condition)
-    with limited(10):
-        run(jobs, answer, is_stopped=is_stopped)
-    assert jobs.end is End.FINISHED
-    assert checks == [False, True], "it waits, and does not keep the processor busy"
+    with limited(60):
+        work.run(further())
+    assert (outcomes(work), len(work.results), work.finished) == ({"canceled"}, 10, True)
 
 
-def test_without_jobs_no_thread_is_needed() -> None:
-    jobs = Jobs()
-    run(jobs, answer, count=0)
-    assert jobs.noted == []
+def test_a_request_that_fails_is_repeated_or_its_error_is_reported(connect, answer) -> None:
+    shown = answer(200, {"id": "run_1", "status": "CANCELED", "taskIdentifier": "t"})
+    forbidden = answer(403, {"error": "no"})
+    client, wire = connect(answer(503, {"error": "busy"}), shown, forbidden)
+    work = Cancellation(client, ["run_1"], CancelSettings())
+    [result] = work.run()
+    assert [target.partition(" ")[0] for target in wire.targets] == ["POST", "POST", "GET"]
+    assert str(result.error).startswith("cancel requested; status check failed: GET ")
+
+
+def test_a_call_that_waits_for_its_turn_does_not_keep_the_processor_busy(connect, answer) -> None:
+    limits = {"x-ratelimit-limit": "100", "x-ratelimit-remaining": "1"}
+    limits["x-ratelimit-reset"] = str(round((time.time() + 1.5) * 1000))
+    shown = {"id": "run_1", "status": "CANCELED", "taskIdentifier": "t"}
+    client, _ = connect(answer(200, shown, limits), answer(200, shown))
+    reads = itertools.count()
+    client.exchange.monotonic = lambda: (next(reads), time.monotonic())[1]
+    work = Cancellation(client, ["run_1"], CancelSettings())
+    work.run()
+    assert outcomes(work) == {"canceled"}
+    assert next(reads) < 1000
 
 
 @pytest.fixture
@@ -362,316 +160,133 @@ def limit_threads(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
     return limit
 
 
-def test_the_threads_that_could_be_started_do_all_jobs(
-    limit_threads, caplog: pytest.LogCaptureFixture, without_grace: None
-) -> None:
+def test_the_threads_that_could_be_started_do_all(make, limit_threads, caplog) -> None:
+    together = threading.Barrier(2, timeout=30)
+    work = make(RUN_IDS, together.wait, max_concurrency=5)
     limit_threads(2)
-    given = [job(one_request) for _ in range(10)]
-    jobs, working = Jobs(*given), set()
-    together = threading.Barrier(2, timeout=5)
-
-    def send(_: Send) -> None:
-        working.add(threading.current_thread().name)
-        together.wait()
-
-    run(jobs, send, count=5)
-    assert not together.broken
-    assert working == {"trigger-dev-0", "trigger-dev-1"}
-    assert jobs.end is End.FINISHED
+    work.run()
+    assert outcomes(work) == {"canceled"}
     assert caplog.messages == ["Started 2 of 5 threads: can't start new thread"]
 
 
-def test_no_thread_that_can_be_started_is_an_error(limit_threads) -> None:
+def test_no_thread_that_can_be_started_is_an_error(make, limit_threads) -> None:
     limit_threads(0)
-    jobs = Jobs(job(one_request))
+    work = make(RUN_IDS)
     with pytest.raises(RuntimeError, match="can't start new thread"):
-        run(jobs, answer, count=2)
-    assert jobs.end is End.STOPPED
+        work.run()
+    assert work.stopped
 
 
-# Stopping
+def test_threads_end_after_what_was_begun_before() -> None:
+    pool = Threads(2, name="of-a-test")
+    mine = [one for one in threading.enumerate() if one.name.startswith("of-a-test-")]
+    done: SimpleQueue[int] = SimpleQueue()
+    for number in range(10):
+        pool.begin(lambda number=number: done.put(number))  # type: ignore[misc]
+    pool.close()
+    for one in mine:
+        one.join(timeout=30)
+    assert [(one.daemon, one.is_alive()) for one in mine] == [(True, False)] * 2
+    assert sorted(done.get(timeout=30) for _ in range(10)) == list(range(10))
 
 
-def test_a_stop_ends_it_within_a_second_although_a_request_is_not_answered(
-    release, passing: Clock, monkeypatch: pytest.MonkeyPatch
+# An early end
+
+
+@pytest.mark.parametrize(
+    ("how", "holds"),
+    [("stop", "request"), ("stop", "answer"), ("time limit", "request")]
+    + [(error, "request") for error in (KeyboardInterrupt, SystemExit, TimeoutError)],
+)
+def test_it_ends_although_a_request_is_not_answered_and_what_comes_later_changes_nothing(
+    make, wire, release, how: Any, holds: str
 ) -> None:
+    """What is raised in the calling thread passes through, as Airflow does it at an execution_timeout."""
     begun = threading.Event()
 
-    def hang(_: Send) -> None:
+    def hold() -> None:
+        if how == "time limit":
+            reach_time_limit(work)
         begun.set()
-        release.wait()
+        if holds == "request":
+            release.wait(60)
 
-    jobs = Jobs(job(one_request), job(one_request))
-    stop, stopped_at = jobs.stop, list[float]()
-
-    def keep_time_and_stop() -> None:
-        stopped_at.append(passing.now)
-        stop()
-
-    monkeypatch.setattr(jobs, "stop", keep_time_and_stop)
-    run(jobs, hang, is_stopped=begun.is_set)
-    assert passing.now - stopped_at[0] + workers._CHECK_INTERVAL < 1
-    assert jobs.end is End.STOPPED
-    assert [noted[0] for noted in jobs.noted] == ["sent"]
-
-
-def test_what_is_stopped_before_it_begins_sends_nothing() -> None:
-    jobs = Jobs(job(one_request), job(one_request))
-    run(jobs, answer, count=2, is_stopped=lambda: True)
-    assert jobs.end is End.STOPPED
-    assert jobs.noted == []
-
-
-def test_a_stop_while_there_is_nothing_to_do_ends_all_threads(
-    without_grace: None, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    jobs = Jobs()
-    jobs.unfinished = 1
-    take, asked = jobs.take, set[str]()
-
-    def keep_name_and_take() -> Job | float | None:
-        asked.add(threading.current_thread().name)
-        return take()
-
-    monkeypatch.setattr(jobs, "take", keep_name_and_take)
-    run(jobs, answer, count=3, is_stopped=lambda: len(asked) == 3)
-    assert jobs.end is End.STOPPED
-    assert jobs.noted == []
-
-
-def test_whether_it_is_stopped_is_checked_several_times_a_second(
-    release, passing: Clock, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(workers, "_GRACE", 0.0)
-    checks: list[float] = []
+    def read_clock() -> float:
+        if begun.is_set() and threading.current_thread() in threads():
+            release.wait(60)  # while the answer is read
+        return time.monotonic()
 
     def is_stopped() -> bool:
-        checks.append(passing.now)
-        return len(checks) > 4
+        if begun.is_set() and isinstance(how, type):
+            raise how
+        return how == "stop" and begun.is_set()
 
-    run(Jobs(job(one_request)), lambda _: release.wait(), is_stopped=is_stopped)
-    assert checks[3] - checks[0] < 0.9
-
-
-def test_an_answer_that_comes_shortly_after_a_stop_still_counts(without_grace: None) -> None:
-    begun = threading.Event()
-    stopping = job(one_request)
-    jobs = Jobs(stopping)
-
-    def send(_: Send) -> None:
-        begun.set()
-        jobs.stopped.wait(5)
-
-    run(jobs, send, is_stopped=begun.is_set)
-    assert jobs.noted == [("sent", stopping), ("finish", stopping, None, None)]
-
-
-def test_nothing_new_is_sent_after_a_stop(without_grace: None) -> None:
-    begun, sends = threading.Event(), []
-    jobs = Jobs(job(two_requests))
-
-    def send(step: Send) -> None:
-        sends.append(step)
-        begun.set()
-        jobs.stopped.wait(5)
-
-    run(jobs, send, is_stopped=begun.is_set)
-    assert len(sends) == 1
-    assert [noted[0] for noted in jobs.noted] == ["sent"]
-
-
-def test_a_call_that_waits_for_its_turn_sends_nothing_after_a_stop(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(workers, "_GRACE", 0.05)
-    begun = threading.Event()
-
-    def steps() -> Steps[Any]:
-        while True:
-            begun.set()
-            yield Wait(0.01, for_turn=True)
-
-    jobs = Jobs(job(steps))
-    run(jobs, answer, is_stopped=begun.is_set)
-    end_of_threads()
-    assert jobs.noted == []
-
-
-def test_threads_that_outlive_a_stop_change_nothing_any_more(
-    release, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(workers, "_GRACE", 0.05)
-    begun = threading.Barrier(4, timeout=5)
-    stop = threading.Event()
-
-    def hang(_: Send) -> None:
-        if begun.wait() == 0:
-            stop.set()
-        release.wait(5)
-
-    def parked() -> Steps[Any]:
-        yield STEP
-        yield Wait(1.0, for_turn=False)
-
-    def failing() -> Steps[Any]:
-        yield STEP
-        raise TriggerDevError("late")
-
-    jobs = Jobs(job(one_request), job(two_requests), job(parked), job(failing))
-    run(jobs, hang, count=4, is_stopped=stop.is_set)
-    noted = list(jobs.noted)
+    work = make(RUN_IDS[:2], hold, is_stopped=is_stopped, max_concurrency=1, time_limit=LONG / 2)
+    if holds == "answer":
+        work.client.exchange.monotonic = read_clock
+    with limited(60), pytest.raises(how) if isinstance(how, type) else nullcontext():
+        work.run()
+    reason = "the time limit was reached" if how == "time limit" else "canceling was stopped"
+    assert [result.error for result in work.results] == [
+        f"cancel requested, but not acknowledged: {reason}",
+        f"not sent: {reason}",
+    ]
     release.set()
     end_of_threads()
-    assert jobs.noted == noted
-    assert {what for what, *_ in noted} == {"sent"}
+    assert work.schedule.results() == work.results
+    assert len(wire.sent) == 1
 
 
-@pytest.mark.parametrize("parks", [True, False])
-def test_a_job_that_outlives_a_stop_while_it_reads_an_answer_is_not_handed_back(
-    release, monkeypatch: pytest.MonkeyPatch, parks: bool
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        ({}, ["cancel requested, but the status was not checked", "not sent"]),
+        # A bulk action, which was to be checked next.
+        ({"bulk_from": 1}, ["cancel requested by bulk action bulk_1, but the status was not checked"]),
+    ],
+)
+def test_an_answer_that_comes_shortly_after_a_stop_still_counts_and_nothing_new_is_sent(
+    make, wire, monkeypatch: pytest.MonkeyPatch, options: dict[str, int], expected: list[str]
 ) -> None:
-    monkeypatch.setattr(workers, "_GRACE", 0.0)
+    monkeypatch.setattr(workers, "_GRACE", LONG)
     begun = threading.Event()
 
-    def steps() -> Steps[Any]:
+    def answer_after_the_stop() -> None:
         begun.set()
-        release.wait(5)
-        if parks:
-            yield Wait(1.0, for_turn=False)
+        until(lambda: work.schedule.end, "it is stopped")
 
-    jobs = Jobs(job(steps))
-    run(jobs, answer, is_stopped=begun.is_set)
-    release.set()
-    end_of_threads()
-    assert jobs.noted == []
-
-
-def test_the_time_limit_ends_it_although_a_request_is_not_answered(
-    release, passing: Clock, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    jobs = Jobs(job(one_request))
-    check, ended_at = jobs.check_deadline, list[float]()
-
-    def check_deadline() -> End | None:
-        if end := check():
-            ended_at.append(passing.now)
-        return end
-
-    def reach_time_limit(_: Send) -> None:
-        jobs.end = End.TIME_LIMIT
-        release.wait()
-
-    monkeypatch.setattr(jobs, "check_deadline", check_deadline)
-    run(jobs, reach_time_limit)
-    assert workers._GRACE <= passing.now - ended_at[0] < 1
-    assert jobs.end is End.TIME_LIMIT
+    work = make(RUN_IDS, answer_after_the_stop, is_stopped=begun.is_set, max_concurrency=1, **options)
+    with limited(60):
+        work.run()
+    reasons = dict.fromkeys(str(result.error).partition(": ") for result in work.results)
+    assert list(reasons) == [(request, ": ", "canceling was stopped") for request in expected]
+    assert len(wire.sent) == 1
 
 
-def test_requests_in_flight_get_half_a_second_after_the_end() -> None:
-    assert workers._GRACE == 0.5
-    assert 2 * workers._CHECK_INTERVAL + workers._GRACE < 1, "a stop takes less than a second"
+@pytest.mark.parametrize("how", ["stop", "time limit"])
+def test_an_early_end_ends_the_search_for_further_runs(make, how: str) -> None:
+    read: list[int] = []
+    work = make([], is_stopped=lambda: how == "stop" and len(read) > 2, time_limit=LONG / 2)
 
+    def further() -> Iterator[list[str]]:
+        for number in range(100):
+            read.append(number)
+            if number == 2 and how == "time limit":
+                reach_time_limit(work)
+            yield []
 
-# What goes wrong
-
-
-@pytest.mark.parametrize("raised", [KeyboardInterrupt, SystemExit, TimeoutError])
-def test_what_is_raised_in_the_calling_thread_stops_the_work_and_passes_through(
-    raised: type[BaseException], release
-) -> None:
-    """Airflow raises there at an execution_timeout, and 2.11 at a kill."""
-    begun = threading.Event()
-
-    def hang(_: Send) -> None:
-        begun.set()
-        release.wait(5)
-
-    def is_stopped() -> bool:
-        if begun.is_set():
-            raise raised
-        return False
-
-    jobs = Jobs(job(one_request), job(one_request))
-    with pytest.raises(raised):
-        run(jobs, hang, is_stopped=is_stopped)
-    assert jobs.end is End.STOPPED
-    noted = list(jobs.noted)
-    release.set()
-    end_of_threads()
-    assert jobs.noted == noted
-    assert [what for what, *_ in noted] == ["sent"]
+    work.run(further())
+    assert read == [0, 1, 2]
+    assert work.stopped is (how == "stop")
 
 
 @pytest.mark.parametrize("raised", [ZeroDivisionError, SystemExit])
-def test_a_bug_in_a_thread_stops_the_work_and_is_raised_in_the_calling_one(
-    raised: type[BaseException], without_grace: None
-) -> None:
-    def send(_: Send) -> None:
+def test_a_bug_in_a_thread_is_raised_in_the_calling_one(make, wire, raised: type[BaseException]) -> None:
+    def fail() -> None:
         raise raised("a bug")
 
-    jobs = Jobs(*[job(one_request) for _ in range(10)])
+    work = make(RUN_IDS, fail, max_concurrency=2)
     with pytest.raises(raised, match="a bug"):
-        run(jobs, send, count=2)
-    assert jobs.end is End.STOPPED
-    assert len(jobs.noted) <= 2
-
-
-def test_a_bug_in_a_schedule_is_raised_too(monkeypatch: pytest.MonkeyPatch) -> None:
-    jobs = Jobs(job(one_request))
-    monkeypatch.setattr(jobs, "finish", lambda *_: 1 / 0)
-    with pytest.raises(ZeroDivisionError):
-        run(jobs, answer)
-    assert jobs.end is End.STOPPED
-
-
-# Progress
-
-
-def test_short_work_logs_no_progress(caplog: pytest.LogCaptureFixture) -> None:
-    caplog.set_level(logging.INFO)
-    run(Jobs(job(one_request)), lambda _: time.sleep(0.15))
-    assert caplog.messages == []
-    assert workers._PROGRESS_INTERVAL == 10.0
-
-
-# Further runs
-
-
-class Searched(Jobs):
-    """A schedule that has no jobs, and ends when no more runs are added."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.awaits_more = True
-        self.added: list[list[str]] = []
-
-    def add(self, run_ids: list[str]) -> None:  # type: ignore[override]  # stands in for the real one
-        self.alone()
-        self.added.append(run_ids)
-
-    def take(self) -> Job | float | None:
-        self.unfinished = int(self.awaits_more)
-        return super().take()
-
-
-def search(jobs: Searched, *items: list[str], is_stopped: Callable[[], bool] = lambda: False) -> None:
-    workers.run(
-        jobs,  # type: ignore[arg-type]  # stands in for one
-        lambda _: None,
-        count=1,
-        is_stopped=is_stopped,
-        further=iter(items),
-    )
-
-
-def test_all_further_runs_are_read_and_may_be_none() -> None:
-    jobs = Searched()
-    search(jobs, [], ["run_1"], [], ["run_2"])
-    assert jobs.added == [[], ["run_1"], [], ["run_2"]]
-    assert jobs.end is End.FINISHED
-
-
-def test_a_stop_ends_the_search_for_further_runs() -> None:
-    jobs = Searched()
-    answers = itertools.chain([False, False], itertools.repeat(True))
-    search(jobs, ["run_1"], [], ["run_2"], is_stopped=lambda: next(answers))
-    assert jobs.added == [["run_1"], []]
-    assert jobs.end is End.STOPPED
+        work.run()
+    assert work.stopped
+    assert len(wire.sent) <= 2

@@ -12,6 +12,9 @@ from run_operator import operator
 from airflow_provider_trigger import _compat
 from airflow_provider_trigger._compat import BaseOperatorLink
 from airflow_provider_trigger.links.run import TriggerRunLink, push_link
+from airflow_provider_trigger.operators.cancel import CancelTriggerRunOperator
+from airflow_provider_trigger.operators.replay import ReplayTriggerRunOperator
+from airflow_provider_trigger.operators.run import RunTriggerTaskOperator
 
 URL = "https://cloud.trigger.dev/runs/run_1"
 KEY: Any = SimpleNamespace(dag_id="d", task_id="work", run_id="manual_1", map_index=2, try_number=1)
@@ -33,28 +36,20 @@ def link(made: Any) -> str:
     return TriggerRunLink().get_link(made, ti_key=KEY)
 
 
-def test_it_is_one_of_airflows_links() -> None:
-    assert issubclass(TriggerRunLink, BaseOperatorLink)
-    assert TriggerRunLink().name == "Trigger.dev run"
-
-
-def test_in_the_process_that_has_run_the_task_the_operator_has_its_address(pushed) -> None:
-    made = operator()
-    made.run_url = URL
-    assert link(made) == URL
+@pytest.mark.parametrize("kind", [RunTriggerTaskOperator, ReplayTriggerRunOperator, CancelTriggerRunOperator])
+def test_it_is_one_of_airflows_links_and_of_each_operator_that_has_a_run(kind: Any) -> None:
+    [button] = kind.operator_extra_links
+    assert isinstance(button, TriggerRunLink)
+    assert isinstance(button, BaseOperatorLink)
+    assert button.name == "Trigger.dev run"
 
 
 @pytest.mark.parametrize("made", [operator(), SimpleNamespace()], ids=["an operator", "a serialized one"])
-def test_elsewhere_it_is_in_the_xcom_of_the_task_instance(made, pushed) -> None:
-    pushed["run_url", "d", "work", "manual_1", 2] = URL
-    pushed["run_url", "d", "work", "manual_1", -1] = "another instance's"
-    assert link(made) == URL
-
-
-@pytest.mark.parametrize("value", [None, 5, ["a list"]])
-def test_without_a_run_there_is_no_address(value, pushed) -> None:
+@pytest.mark.parametrize(("value", "url"), [(URL, URL), (None, ""), (5, ""), (["a list"], "")])
+def test_the_address_is_in_the_xcom_of_the_task_instance(made, value: Any, url: str, pushed) -> None:
     pushed["run_url", "d", "work", "manual_1", 2] = value
-    assert link(operator()) == ""
+    pushed["run_url", "d", "work", "manual_1", -1] = "another instance's"
+    assert link(made) == url
 
 
 @pytest.mark.parametrize(("next_method", "url"), [(None, ""), ("execute_complete", URL)])
@@ -68,18 +63,11 @@ def test_in_the_process_that_has_run_the_task_xcom_is_read_only_after_a_deferral
     assert TriggerRunLink().get_link(operator(), ti_key=key) == url
 
 
-def test_an_address_is_pushed_for_both_airflows() -> None:
+def test_an_address_is_kept_by_the_operator_and_pushed_for_both_airflows() -> None:
     made, ti = operator(), TaskInstance()
     context: Any = {"ti": ti}
     push_link(made, URL, context)
-    assert made.run_url == URL
+    assert made.run_url == link(made) == URL
     # Airflow 3 looks for the name of the link's class.
     assert ti.xcoms == {("work", "run_url"): URL, ("work", "_link_TriggerRunLink"): URL}
     assert getattr(TriggerRunLink(), "xcom_key", "_link_TriggerRunLink") == "_link_TriggerRunLink"
-
-
-def test_executed_by_hand_nothing_is_pushed() -> None:
-    made = operator()
-    context: Any = {}
-    push_link(made, URL, context)
-    assert made.run_url == URL

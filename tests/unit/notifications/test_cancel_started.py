@@ -65,44 +65,33 @@ def is_canceled(*runs: Any) -> list[bool]:
     return [run.status == "CANCELED" for run in runs]
 
 
-@pytest.mark.parametrize("arguments", [{}, {"run_ids": None, "xcom_task_ids": None}])
-def test_it_needs_no_arguments(arguments: dict[str, Any]) -> None:
-    made = CancelTriggerRunNotifier(**arguments)
-    assert made.run_ids is None
-    assert made.xcom_task_ids is None
-
-
-def test_in_a_tasks_callback_it_is_about_what_this_task_instance_has_started(start, server, log) -> None:
+@pytest.mark.parametrize("has_xcom", [True, False])
+def test_in_a_tasks_callback_it_is_about_what_this_task_instance_has_started(
+    has_xcom: bool, start, log
+) -> None:
     mine, context = start("first")
     others = [start("second")[0], start("first", map_index=3)[0], start("first", start=1)[0]]
+    if not has_xcom:  # it is found by its tag
+        context["ti"].xcoms.clear()
     CancelTriggerRunNotifier()(context)
     assert is_canceled(mine, *others) == [True, False, False, False]
     assert mine.cancel_requests == 1
-    assert log.leveled[-1][0] == "info"
-    assert "1 Trigger.dev run: 1 canceled" in log.leveled[-1][1]
+    assert log.leveled[-1] == (
+        "info",
+        "Dag 'a_dag', Dag run 'manual_1', task 'first': 1 Trigger.dev run: 1 canceled",
+    )
 
 
-def test_a_run_that_is_not_in_xcom_is_found_by_its_tag(start, log) -> None:
-    mine, context = start("first")
-    context["ti"].xcoms.clear()
-    CancelTriggerRunNotifier()(context)
-    assert is_canceled(mine) == [True]
-
-
+@pytest.mark.parametrize("include", [False, True])
 def test_what_the_found_runs_have_started_is_canceled_on_request_only(
-    start, log, server, monkeypatch: pytest.MonkeyPatch
+    include: bool, start, log, server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(descendants, "LOOK_INTERVAL", 0.05)
     mine, context = start("first")
     context["ti"].xcoms.clear()
     child = server.add_run("QUEUED", parent=server.add_run("COMPLETED", parent=mine))
-    CancelTriggerRunNotifier()(context)
-    assert is_canceled(mine, child) == [True, False]
-    again, context = start("first", try_number=2, max_tries=1)
-    context["ti"].xcoms.clear()
-    child = server.add_run("QUEUED", parent=server.add_run("COMPLETED", parent=again))
-    CancelTriggerRunNotifier(include_descendants=True)(context)
-    assert is_canceled(again, child) == [True, True]
+    CancelTriggerRunNotifier(include_descendants=include)(context)
+    assert is_canceled(mine, child) == [True, include]
     assert log.of("error") == []
 
 
@@ -137,11 +126,10 @@ def test_a_replay_that_someone_else_made_is_left_alone_with_a_warning(start, log
 
 def test_what_has_ended_is_a_success_and_not_canceled(start, log, server) -> None:
     server.on_task("resize", start_after=0, after=0)
-    with_xcom, context = start("first")
+    ended, context = start("first")
     context["ti"].xcoms.clear()
     CancelTriggerRunNotifier()(context)
-    assert with_xcom.cancel_requests == 0
-    assert log.of("error") == []
+    assert (ended.cancel_requests, log.of("error")) == (0, [])
 
 
 def test_where_nothing_was_started_nothing_is_canceled(connection: str, server, log, dag: DAG) -> None:
@@ -172,6 +160,15 @@ def test_where_the_list_fails_the_runs_in_xcom_are_canceled_and_the_log_says_so(
     level, text = log.leveled[-1]
     assert level == "error"
     assert text.count("the runs of this Dag run could not be listed: GET /api/v1/runs answered 400") == 1
+
+
+def test_its_time_limit_counts_for_the_search_too(start, log, server) -> None:
+    _, context = start("first")
+    context["ti"].xcoms.clear()
+    server.hang_next(None)
+    CancelTriggerRunNotifier(timeout=0.5)(context)
+    assert log.leveled[-1][0] == "error"
+    assert "could not be listed" in log.leveled[-1][1]
 
 
 def test_without_a_dag_run_the_runs_in_xcom_are_all(start, log, server) -> None:
@@ -213,22 +210,6 @@ def test_an_empty_list_cancels_nothing_and_is_a_warning(start, log, server, argu
     assert [text for text in log.of("warning") if f"{argument} is an empty list" in text]
 
 
-def test_its_time_limit_counts_for_the_search_too(start, log, server) -> None:
-    _, context = start("first")
-    context["ti"].xcoms.clear()
-    server.hang_next(None)
-    CancelTriggerRunNotifier(timeout=0.5)(context)
-    level, text = log.leveled[-1]
-    assert level == "error"
-    assert "could not be listed" in text
-
-
-def test_an_unknown_connection_is_raised(start, log) -> None:
-    _, context = start("first")
-    with pytest.raises(Exception, match="unknown"):
-        CancelTriggerRunNotifier(trigger_dev_conn_id="unknown").notify(context)
-
-
 def test_the_runs_of_the_first_page_are_canceled_before_the_next_page_is_read(
     start, log, server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -236,24 +217,19 @@ def test_the_runs_of_the_first_page_are_canceled_before_the_next_page_is_read(
     other, _ = start("first", try_number=2, max_tries=1)
     context["ti"].xcoms.clear()
     canceled = threading.Event()
-    cancel = server.runs[run.id].cancel
+    cancel = run.cancel
 
     def note_cancel(*given: Any) -> Any:
         canceled.set()
         return cancel(*given)
 
     monkeypatch.setattr(run, "cancel", note_cancel)
-    listed = {
-        one.id: ListedRun.from_answer(
-            {"id": one.id, "status": one.status, "idempotencyKey": one.idempotency_key}
-        )
-        for one in (run, other)
-    }
 
     def pages(*_: Any, **__: Any) -> Iterator[list[ListedRun]]:
-        yield [listed[run.id]]
-        assert canceled.wait(LONG)
-        yield [listed[other.id]]
+        for one in (run, other):
+            listed = {"id": one.id, "status": one.status, "idempotencyKey": one.idempotency_key}
+            yield [ListedRun.from_answer(listed)]
+            assert canceled.wait(LONG)
 
     monkeypatch.setattr(search.RunFilter, "pages", pages)
     CancelTriggerRunNotifier()(context)

@@ -10,6 +10,9 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
+from fake_airflow import TaskInstance, context_of
+
+from airflow_provider_trigger.testing import TriggerDevServer
 
 Act = Callable[[], object]
 
@@ -38,6 +41,23 @@ def in_signal_handler() -> Iterator[Callable[[Callable[[], object], Act], None]]
     for watcher in watchers:
         watcher.join()
     signal.signal(signal.SIGUSR1, before)
+
+
+@pytest.fixture
+def ti() -> TaskInstance:
+    return TaskInstance()
+
+
+@pytest.fixture
+def execute(connection: str, ti: TaskInstance) -> Callable[..., Any]:
+    return lambda made: made.execute(context_of(ti))
+
+
+@pytest.fixture
+def endless(server: TriggerDevServer) -> TriggerDevServer:
+    """A server whose runs never end by themselves."""
+    server.on_task("resize", after=None)
+    return server
 
 
 @pytest.fixture

@@ -11,14 +11,9 @@ from fake_airflow import TaskInstance, context_of
 from run_operator import batch_in_worker as operator
 from waiting import until
 
-from airflow_provider_trigger._compat import AirflowFailException, BaseOperator
+from airflow_provider_trigger._compat import AirflowFailException
 from airflow_provider_trigger.api.errors import TriggerDevError
 from airflow_provider_trigger.operators.batch import RunTriggerTaskBatchOperator
-
-try:
-    from airflow.sdk import DAG
-except ImportError:  # 2.11
-    from airflow.models.dag import DAG
 
 
 @pytest.fixture
@@ -32,51 +27,14 @@ def sent_items(server) -> Callable[[], list[Any]]:
     return read
 
 
-@pytest.fixture(scope="module")
-def parsed(parse) -> set[str]:
-    return set(
-        parse(
-            """
-            from airflow_provider_trigger.operators.batch import RunTriggerTaskBatchOperator
-            options = dict(task_identifier="resize", tags=["a"], delay="1h", metadata={"a": 1})
-            RunTriggerTaskBatchOperator(task_id="t", payloads=[1, "{{ ds }}"], deferrable=True, **options)
-            RunTriggerTaskBatchOperator.partial(task_id="m", **options).expand(items=[[{}], [{}, {}]])
-            """
-        )
-    )
-
-
-def test_a_dags_parse_brings_no_client_and_no_trigger(parsed: set[str], heavy: set[str]) -> None:
-    assert "airflow_provider_trigger.operators.batch" in parsed
-    assert not parsed & (heavy | {"airflow_provider_trigger.triggers.run", "asyncio"})
-    assert not {name for name in parsed if ".testing" in name or ".cancel" in name}
-
-
-def test_another_tasks_output_may_say_which_task_is_run() -> None:
-    with DAG("d", schedule=None):
-        made = operator(task_identifier=BaseOperator(task_id="choose").output)
-    assert made.upstream_task_ids == {"choose"}
-
-
-def test_what_it_takes_is_templated() -> None:
-    assert set(RunTriggerTaskBatchOperator.template_fields) >= {
-        "task_identifier",
-        "payloads",
-        "items",
-        "run_queue",
-        "tags",
-        "lock_to_version",
-        "trigger_dev_conn_id",
-    }
-    assert "idempotency_key" not in RunTriggerTaskBatchOperator.template_fields
-
-
 def test_a_run_starts_for_each_item_with_the_options_of_all_and_its_own(
-    connection: str, sent_items, server
+    connection: str, sent_items, server, keep_log
 ) -> None:
+    log = keep_log(RunTriggerTaskBatchOperator)
     items = [{"payload": 1}, {"payload": 2, "options": {"tags": ["own"], "delay": "1h"}}]
     made = operator(payloads=None, items=items, tags=["all"], queue="q", wait_for_completion=False)
     assert made.execute(context_of(TaskInstance(map_index=3))) == list(server.runs)
+    assert log.of("info")[0] == "Starting 2 runs of Trigger.dev task 'resize'"
     first, second = sent_items()
     assert (first["task"], first["payload"], second["payload"]) == ("resize", 1, 2)
     assert first["options"]["queue"] == second["options"]["queue"] == {"name": "q"}
@@ -119,12 +77,6 @@ def test_an_empty_list_starts_nothing(connection: str, server, keep_log) -> None
     assert log.of("info") == ["payloads is an empty list: no run is started"]
 
 
-def test_its_log_says_how_many_runs_of_which_task_it_starts(connection: str, keep_log) -> None:
-    log = keep_log(RunTriggerTaskBatchOperator)
-    operator(payloads=[1, 2], wait_for_completion=False).execute(context_of(TaskInstance()))
-    assert log.of("info")[0] == "Starting 2 runs of Trigger.dev task 'resize'"
-
-
 def test_its_log_says_where_each_run_is_started_by_itself(connection: str, server, keep_log) -> None:
     log = keep_log(RunTriggerTaskBatchOperator)
     server.fail_next(None, 404, path="/tasks/batch")
@@ -133,13 +85,12 @@ def test_its_log_says_where_each_run_is_started_by_itself(connection: str, serve
 
 
 def test_runs_whose_ids_no_answer_has_shown_are_found_by_their_tag_and_canceled(
-    connection: str, server
+    connection: str, endless
 ) -> None:
-    server.on_task("resize", after=None)
-    server.fail_next(1, 400, path="/api/v2/batches/", method="GET")
+    endless.fail_next(1, 400, path="/api/v2/batches/", method="GET")
     with pytest.raises(TriggerDevError, match="Runs of these items may exist"):
         operator(payloads=[1, 2]).execute(context_of(TaskInstance()))
-    assert [run.status for run in server.runs.values()] == ["CANCELED"] * 2
+    assert [run.status for run in endless.runs.values()] == ["CANCELED"] * 2
 
 
 # A retry
@@ -149,19 +100,17 @@ def retried(**fields: Any) -> Any:
     return context_of(TaskInstance(try_number=2, max_tries=0, **fields))
 
 
-def test_without_waiting_it_looks_for_no_other_runs(connection: str, server) -> None:
-    server.on_task("resize", after=None)
+def test_without_waiting_it_looks_for_no_other_runs(connection: str, endless) -> None:
     made = operator(payloads=[1], wait_for_completion=False)
     first = made.execute(context_of(TaskInstance()))
     assert made.execute(retried()) == first
-    assert not any(request.path.startswith("/api/v1/runs") for request in server.requests)
+    assert not any(request.path.startswith("/api/v1/runs") for request in endless.requests)
 
 
-def test_a_run_of_another_trigger_dev_task_is_canceled(connection: str, server) -> None:
-    server.on_task("resize", after=None)
+def test_a_run_of_another_trigger_dev_task_is_canceled(connection: str, endless) -> None:
     operator(payloads=[1], wait_for_completion=False).execute(context_of(TaskInstance()))
     assert operator(task_identifier="crop", payloads=[1]).execute(retried()) == [1]
-    assert [run.status for run in server.runs.values()] == ["CANCELED", "COMPLETED"]
+    assert [run.status for run in endless.runs.values()] == ["CANCELED", "COMPLETED"]
 
 
 def test_a_delay_that_has_passed_since_the_first_try_is_no_error(connection: str, sent_items) -> None:
@@ -172,24 +121,22 @@ def test_a_delay_that_has_passed_since_the_first_try_is_no_error(connection: str
     assert [item["options"]["delay"][:4] for item in sent_items()] == ["2020", "2021"]
 
 
-def test_where_the_start_fails_the_runs_of_an_earlier_try_are_canceled(connection: str, server) -> None:
-    server.on_task("resize", after=None)
+def test_where_the_start_fails_the_runs_of_an_earlier_try_are_canceled(connection: str, endless) -> None:
     operator(payloads=[1, 2], wait_for_completion=False).execute(context_of(TaskInstance()))
-    server.fail_next(1, 400, path="/api/v1/runs?", method="GET")  # so that they are not replaced before
-    server.fail_next(1, 422, path="/tasks/batch")
+    endless.fail_next(1, 400, path="/api/v1/runs?", method="GET")  # so that they are not replaced before
+    endless.fail_next(1, 422, path="/tasks/batch")
     with pytest.raises(TriggerDevError, match="422"):
         operator(payloads=[3]).execute(retried())
-    assert [run.status for run in server.runs.values()] == ["CANCELED"] * 2
+    assert [run.status for run in endless.runs.values()] == ["CANCELED"] * 2
 
 
 def test_where_the_start_fails_without_waiting_only_runs_of_its_own_items_are_canceled(
-    connection: str, server
+    connection: str, endless
 ) -> None:
-    server.on_task("resize", after=None)
     operator(payloads=[1, 2], wait_for_completion=False).execute(context_of(TaskInstance()))
-    server.fail_next(1, 422, path="/tasks/batch")
+    endless.fail_next(1, 422, path="/tasks/batch")
     with pytest.raises(TriggerDevError, match="422"):
         operator(payloads=[1, 3], wait_for_completion=False).execute(retried())
-    first, second = server.runs.values()
+    first, second = endless.runs.values()
     until(lambda: first.status == "CANCELED", "the run of the first item is canceled")
     assert second.cancel_requests == 0

@@ -18,75 +18,70 @@ from waiting import until
 from airflow_provider_trigger._compat import AirflowException, AirflowFailException
 from airflow_provider_trigger.api.errors import TriggerDevError
 from airflow_provider_trigger.operators.batch import RunTriggerTaskBatchOperator
-from airflow_provider_trigger.run.drive import WATCH_FROM
+from airflow_provider_trigger.run.drive import WATCHED_ALONE
 
 try:
-    from airflow.sdk.exceptions import TaskDeferralError, TaskDeferred
+    from airflow.sdk.exceptions import TaskDeferred
 except ImportError:  # before 3.2
-    from airflow.exceptions import TaskDeferralError, TaskDeferred
-
-
-@pytest.fixture
-def ti() -> TaskInstance:
-    return TaskInstance()
-
-
-@pytest.fixture
-def execute(connection: str, ti) -> Any:
-    return lambda made: made.execute(context_of(ti))
-
-
-@pytest.fixture
-def endless(server):
-    """A server whose runs never end by themselves."""
-    server.on_task("resize", after=None)
-    return server
+    from airflow.exceptions import TaskDeferred
 
 
 def statuses(server) -> set[str]:
     return {run.status for run in server.runs.values()}
 
 
-def event_of(server, status: str | None = None) -> dict[str, Any]:
+def event_of(server) -> dict[str, Any]:
     return {
         "runs": [
-            {"run_id": run.id, "end": "final", "status": status or run.status, "error": ""}
+            {"run_id": run.id, "end": "final", "status": run.status, "error": ""}
             for run in server.runs.values()
         ],
         "try_number": 1,
     }
 
 
+@pytest.fixture
+def completed(connection: str, server, ti) -> Callable[[int], list[str]]:
+    """Start so many runs that return their payloads, 1, 2 …, and return their ids once all have completed."""
+
+    def start(count: int) -> list[str]:
+        server.on_task("resize", output=lambda payload: payload, start_after=0, after=0)
+        made = operator(payloads=list(range(1, count + 1)), wait_for_completion=False)
+        run_ids: list[str] = made.execute(context_of(ti))
+        until(lambda: statuses(server) == {"COMPLETED"}, "all have completed")
+        return run_ids
+
+    return start
+
+
 # XCom
 
 
-def test_ids_are_in_xcom_as_soon_as_they_are_known(execute, endless, ti, monkeypatch) -> None:
-    seen: list[Any] = []
+@pytest.fixture
+def seen(ti, monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, Any]]:
+    """Keep all that is pushed, in turn."""
+    pushes: list[tuple[str, Any]] = []
     push = ti.xcom_push
 
     def xcom_push(key: str, value: Any) -> None:
-        seen.append((key, value))
+        pushes.append((key, value))
         push(key=key, value=value)
 
     monkeypatch.setattr(ti, "xcom_push", xcom_push)
+    return pushes
+
+
+def test_ids_are_in_xcom_as_soon_as_they_are_known(execute, endless, seen) -> None:
     run_ids = execute(operator(payloads=list(range(30)), wait_for_completion=False))
     assert [value for key, value in seen if key == "run_id"] == [run_ids[:20] + [None] * 10, run_ids]
     url = f"{endless.url}/runs/{run_ids[0]}"
     assert [value for key, value in seen if key == "run_url"] == [url]
 
 
-def test_without_xcoms_only_the_ids_are_pushed_and_once(execute, server, ti, monkeypatch) -> None:
+def test_without_xcoms_only_the_ids_are_pushed_and_once(execute, server, ti, seen) -> None:
     server.on_task("resize", output=1, start_after=0, after=0)
-    seen: list[str] = []
-    push = ti.xcom_push
-
-    def xcom_push(key: str, value: Any) -> None:
-        seen.append(key)
-        push(key=key, value=value)
-
-    monkeypatch.setattr(ti, "xcom_push", xcom_push)
     assert execute(operator(payloads=list(range(50)), do_xcom_push=False)) == [1] * 50
-    assert [key for key in seen if key in ("run_id", "results")] == ["run_id"]
+    assert [key for key, _ in seen if key in ("run_id", "results")] == ["run_id"]
     assert [server.runs[run_id].payload for run_id in ti.pushed["run_id"]] == list(range(50))
 
 
@@ -135,13 +130,6 @@ def test_where_a_request_fails_one_that_waits_for_its_retry_is_not_sent_again(
     assert statuses(endless) == {"CANCELED"}
 
 
-def test_where_the_push_fails_the_runs_are_canceled(execute, endless, ti) -> None:
-    ti.fails_at = "run_id"
-    with pytest.raises(RuntimeError, match="no XCom backend"):
-        execute(operator(payloads=[1, 2]))
-    assert statuses(endless) == {"CANCELED"}
-
-
 def test_what_became_of_each_is_in_xcom_also_where_the_task_fails(execute, server, ti) -> None:
     server.on_task("resize", error="boom", times=1)
     with pytest.raises(AirflowException, match="1 of 2 runs did not complete"):
@@ -156,19 +144,14 @@ def test_what_became_of_each_is_in_xcom_also_where_the_task_fails(execute, serve
 # Outputs
 
 
-def test_many_runs_are_waited_for_by_a_query(execute, server, sent) -> None:
-    server.on_task("resize", output=lambda payload: payload, start_after=0, after=0)
-    assert execute(operator(payloads=list(range(25)), poll_interval=None)) == list(range(25))
-    assert "/api/v1/query" in {request.path for request in server.requests}
+@pytest.mark.parametrize(("count", "queries"), [(WATCHED_ALONE + 1, True), (WATCHED_ALONE, False)])
+def test_only_many_runs_are_waited_for_by_a_query(count: int, queries: bool, execute, server) -> None:
+    server.on_task("resize", output=lambda payload: payload, after=0.6)
+    assert execute(operator(payloads=list(range(count)), poll_interval=None)) == list(range(count))
+    assert any(request.path == "/api/v1/query" for request in server.requests) == queries
 
 
-def test_few_runs_are_waited_for_by_a_check_of_each(execute, server) -> None:
-    server.on_task("resize", after=0.6)
-    execute(operator(payloads=list(range(WATCH_FROM - 1))))
-    assert not [request for request in server.requests if request.path == "/api/v1/query"]
-
-
-@pytest.mark.parametrize("late", [None, 0.3])
+@pytest.mark.parametrize("late", [None, 3.0])
 def test_a_retry_in_the_worker_waits_only_for_the_runs_that_are_alive(
     late: float | None, connection: str, server, keep_log, ti
 ) -> None:
@@ -199,7 +182,7 @@ def test_where_no_query_works_the_log_names_the_connection(execute, server, keep
     log = keep_log(RunTriggerTaskBatchOperator)
     server.query = False
     server.on_task("resize", output=lambda payload: payload, start_after=0, after=0)
-    payloads = list(range(WATCH_FROM))
+    payloads = list(range(WATCHED_ALONE + 1))
     assert execute(operator(payloads=payloads, poll_interval=None)) == payloads
     why = "the server has no status queries; each run is checked by itself"
     assert f"Connection 'trigger_dev_default': {why}" in log.of("info")
@@ -210,81 +193,61 @@ def test_with_fail_on_never_it_returns_what_there_is(execute, server) -> None:
     assert execute(operator(payloads=[1, 2], fail_on="never")) == [None, 2]
 
 
-def test_by_default_a_failure_leaves_the_others_alone(execute, server) -> None:
-    server.on_task("resize", error="boom", times=1, start_after=0, after=0)
-    server.on_task("resize", after=0.3)
-    with pytest.raises(AirflowException, match="1 of 2 runs did not complete"):
-        execute(operator(payloads=[1, 2]))
-    assert [(run.status, run.cancel_requests) for run in server.runs.values()] == [
-        ("FAILED", 0),
-        ("COMPLETED", 0),
-    ]
-
-
-def test_an_output_that_the_server_cannot_give_fails_the_task_unless_it_does_not_count(
-    connection: str, server, ti, keep_log
+@pytest.mark.parametrize(
+    ("given", "text", "other"),
+    [
+        ({}, "1 of 3 runs did not complete", "COMPLETED"),
+        ({"cancel_others": True}, "2 others were canceled, as one had failed", "CANCELED"),
+    ],
+)
+def test_the_first_failure_cancels_the_others_only_where_that_is_wanted(
+    given, text: str, other: str, execute, server
 ) -> None:
-    log = keep_log(RunTriggerTaskBatchOperator)
-    server.on_task("resize", output=lambda payload: payload, start_after=0, after=0)
-    _, broken = operator(payloads=[1, 2], wait_for_completion=False).execute(context_of(ti))
-    until(lambda: statuses(server) == {"COMPLETED"}, "all have completed")
+    server.on_task("resize", error="boom", times=1, start_after=0, after=0)
+    server.on_task("resize", after=None if given else 0.3)
+    with pytest.raises(AirflowException, match=text):
+        execute(operator(payloads=[1, 2, 3], **given))
+    assert [run.status for run in server.runs.values()] == ["FAILED", other, other]
+
+
+def test_an_output_that_the_server_cannot_give_fails_the_task(connection: str, server, ti, completed) -> None:
+    _, broken = completed(2)
     headers = {"x-should-retry": "false"}
     server.fail_next(None, 500, path=f"/api/v3/runs/{broken}", headers=headers)
     text = f"1 output missing: item 1: run {broken} is COMPLETED, but its output cannot be fetched: "
-    with pytest.raises(AirflowException, match=text) as raised:
+    with pytest.raises(AirflowException, match=text):
         operator(payloads=[]).execute_complete(context_of(ti), event_of(server))
-    assert str(raised.value).endswith(f"{server.url}/runs/{broken}")
-    made = operator(payloads=[], fail_on="all")
-    assert made.execute_complete(context_of(ti), event_of(server)) == [1, None]
-    [warning] = log.of("warning")
-    assert warning.startswith(f"The task does not fail for it (fail_on='all'): {text}")
-
-
-def test_a_run_that_does_not_end_in_time_is_named_with_all_time_limits(execute, endless) -> None:
-    made = operator(payloads=[1], timeout=0.3, execution_timeout=timedelta(seconds=90))
-    with pytest.raises(AirflowException, match=r"\(timeout=0.3 s, execution_timeout=90 s\)"):
-        execute(made)
-
-
-def test_the_first_failure_cancels_the_others(execute, server) -> None:
-    server.on_task("resize", error="boom", times=1, start_after=0, after=0)
-    server.on_task("resize", after=None)
-    with pytest.raises(AirflowException, match="2 others were canceled, as one had failed"):
-        execute(operator(payloads=[1, 2, 3], cancel_others=True))
-    assert statuses(server) == {"FAILED", "CANCELED"}
 
 
 # Deferred
 
 
-def test_it_hands_all_runs_to_its_trigger_and_leaves_the_cancel_to_it(execute, endless, ti) -> None:
-    made = operator(payloads=[1, 2, 3], deferrable=True, cancel_others=True, timeout=60)
+@pytest.mark.parametrize(
+    ("cancel_others", "success_statuses"), [(True, ("COMPLETED",)), (False, None)], ids=["others", ""]
+)
+def test_it_hands_all_runs_to_its_trigger_and_leaves_the_cancel_to_it(
+    cancel_others: bool, success_statuses: Any, execute, endless, keep_log
+) -> None:
+    log = keep_log(RunTriggerTaskBatchOperator)
+    given: dict[str, Any] = {"cancel_others": cancel_others} if cancel_others else {}
+    made = operator(payloads=[1, 2, 3], deferrable=True, execution_timeout=timedelta(seconds=30), **given)
+    before = time.time()
     with pytest.raises(TaskDeferred) as deferred:
         execute(made)
     trigger = deferred.value.trigger
     assert (deferred.value.method_name, trigger.run_ids) == ("execute_complete", list(endless.runs))
-    assert trigger.try_number == 1
-    assert (trigger.wait["success_statuses"], trigger.wait["cancels_others"]) == (("COMPLETED",), True)
-    assert (trigger.wait["logs_progress"], trigger.wait["cancels"]) == (True, True)
-    assert trigger.wait["names_completed"] is False
+    assert before + 30 <= trigger.wait["deadline"] <= time.time() + 30
+    shown = {
+        "success_statuses": success_statuses,
+        "cancels_others": cancel_others,
+        "logs_progress": True,
+        "names_completed": False,
+        "cancels": True,
+    }
+    assert {name: trigger.wait[name] for name in shown} == shown
+    assert log.of("info")[-1].startswith("Deferring: the triggerer waits for 3 runs from here on. ")
     made.on_kill()
     assert not any(run.cancel_requests for run in endless.runs.values())
-
-
-def test_by_default_its_trigger_leaves_the_others_alone_after_a_failure(execute, endless, keep_log) -> None:
-    log = keep_log(RunTriggerTaskBatchOperator)
-    with pytest.raises(TaskDeferred) as deferred:
-        execute(operator(payloads=[1, 2, 3], deferrable=True))
-    wait = deferred.value.trigger.wait
-    assert (wait["success_statuses"], wait["cancels_others"]) == (None, False)
-    assert log.of("info")[-1].startswith("Deferring: the triggerer waits for 3 runs from here on. ")
-
-
-def test_deferred_the_execution_timeout_counts_from_the_begin_of_the_task(execute, endless) -> None:
-    before = time.time()
-    with pytest.raises(TaskDeferred) as deferred:
-        execute(operator(payloads=[1], deferrable=True, execution_timeout=timedelta(seconds=30)))
-    assert before + 30 <= deferred.value.trigger.wait["deadline"] <= time.time() + 30
 
 
 def test_the_timeout_counts_from_the_creation_of_the_oldest_run_that_is_alive(
@@ -308,35 +271,22 @@ def test_the_timeout_counts_from_the_creation_of_the_oldest_run_that_is_alive(
     assert deferred.value.trigger.wait["deadline"] == pytest.approx(clock.time() + 20, abs=1)
 
 
-def test_the_outputs_are_in_the_order_of_the_items_whatever_the_events(connection: str, server, ti) -> None:
-    server.on_task("resize", output=lambda payload: payload, start_after=0, after=0)
-    made = operator(payloads=[1, 2, 3], wait_for_completion=False)
-    run_ids = made.execute(context_of(ti))
-    until(lambda: statuses(server) == {"COMPLETED"}, "all have completed")
+def test_the_outputs_are_in_the_order_of_the_items_whatever_the_events(server, ti, completed) -> None:
+    run_ids = completed(3)
     event = event_of(server)
     event["runs"].reverse()
+    server.redirect_next(3)  # a page in place of the server costs no output
     resumed = operator(payloads=[])
     assert resumed.execute_complete(context_of(ti), event) == [1, 2, 3]
-    assert resumed.run_url == f"{server.url}/runs/{run_ids[0]}"
-    ti.xcom_push(key="run_id", value=[run_ids[0], run_ids[1], run_ids[2], run_ids[0]])
-    assert operator(payloads=[]).execute_complete(context_of(ti), event) == [1, 2, 3, 1]
-    ti.xcom_push(key="run_id", value=None)  # a backend has lost it
-    assert operator(payloads=[]).execute_complete(context_of(ti), event) == [3, 2, 1]
+    assert (resumed.run_url, server.pending_faults) == (f"{server.url}/runs/{run_ids[0]}", 0)
+    # Two items with one key share a run; and a backend has lost the XCom.
+    for pushed, outputs in (([*run_ids, run_ids[0]], [1, 2, 3, 1]), (None, [3, 2, 1])):
+        ti.xcom_push(key="run_id", value=pushed)
+        assert operator(payloads=[]).execute_complete(context_of(ti), event) == outputs
 
 
-def test_a_page_in_place_of_the_server_costs_a_resumed_task_no_outputs(connection: str, server, ti) -> None:
-    server.on_task("resize", output=lambda payload: payload, start_after=0, after=0)
-    operator(payloads=[1, 2], wait_for_completion=False).execute(context_of(ti))
-    until(lambda: statuses(server) == {"COMPLETED"}, "all have completed")
-    server.redirect_next(2)
-    assert operator(payloads=[]).execute_complete(context_of(ti), event_of(server)) == [1, 2]
-    assert not server.pending_faults
-
-
-def test_completed_runs_that_an_event_only_counts_are_those_in_xcom(connection: str, server, ti) -> None:
-    server.on_task("resize", output=lambda payload: payload, start_after=0, after=0)
-    run_ids = operator(payloads=[1, 2], wait_for_completion=False).execute(context_of(ti))
-    until(lambda: statuses(server) == {"COMPLETED"}, "all have completed")
+def test_completed_runs_that_an_event_only_counts_are_those_in_xcom(ti, completed) -> None:
+    run_ids = completed(2)
     event = {"runs": [], "completed": 2, "try_number": 1}
     for pushed in (run_ids, tuple(run_ids), json.dumps(run_ids), str(run_ids)):  # as a backend returns it
         ti.xcoms["work", "run_id"] = pushed
@@ -370,22 +320,13 @@ def test_where_all_have_completed_in_an_earlier_try_it_does_not_defer(connection
 # Ended by Airflow
 
 
-@pytest.mark.parametrize("count", [2, 25])
-def test_stopped_while_it_waits_it_cancels_all_runs(count: int, execute, endless, in_signal_handler) -> None:
-    made = operator(payloads=list(range(count)), poll_interval=30)
-    in_signal_handler(lambda: any("/api/v3/" in one.path for one in list(endless.requests)), made.on_kill)
-    with pytest.raises(AirflowException, match=f"XCom 'run_id' \\({count}\\)"):
-        execute(made)
-    assert statuses(endless) == {"CANCELED"}
-
-
 def test_stopped_while_it_starts_it_sends_nothing_more_and_pushes_what_is_known(
     execute, endless, in_signal_handler, ti
 ) -> None:
     made = operator(payloads=list(range(60)))
     endless.delay_next(1, 0.3, path="/tasks/batch")
     in_signal_handler(lambda: bool(endless.runs), made.on_kill)
-    with pytest.raises(AirflowException, match="Airflow stopped the task"):
+    with pytest.raises(AirflowException, match=r"as far as they are known: XCom 'run_id' \(20\)"):
         execute(made)
     assert (len(endless.runs), statuses(endless)) == (20, {"CANCELED"})
     assert ti.pushed["run_id"] == [*endless.runs, *[None] * 40]
@@ -408,31 +349,6 @@ def test_ended_in_a_retry_it_cancels_only_the_runs_that_are_alive(
     with pytest.raises(SystemExit, match="a timeout"):
         made.execute(context_of(TaskInstance(try_number=2)))
     assert (first.cancel_requests, second.cancel_requests) == (0, 1)
-
-
-def test_stopped_before_it_begins_it_sends_nothing(execute, endless) -> None:
-    made = operator(payloads=[1])
-    made.on_kill()
-    with pytest.raises(AirflowException, match="Airflow stopped the task"):
-        execute(made)
-    assert endless.requests == []
-
-
-def test_after_the_end_a_stop_cancels_nothing(execute, server) -> None:
-    made = operator(payloads=[1, 2])
-    execute(made)
-    before = len(server.requests)
-    made.on_kill()
-    assert len(server.requests) == before
-
-
-def test_where_the_trigger_failed_all_runs_are_canceled(connection: str, endless) -> None:
-    ti = TaskInstance(map_index=3)
-    operator(payloads=[1, 2, 3], wait_for_completion=False).execute(context_of(ti))
-    with pytest.raises(TaskDeferralError, match="no such trigger"):
-        operator(payloads=[]).resume_execution("__fail__", {"error": "no such trigger"}, context_of(ti))
-    assert statuses(endless) == {"CANCELED"}
-    assert ti.pulls == [{"task_ids": "work", "key": "run_id", "map_indexes": 3}]
 
 
 def test_a_failure_that_no_retry_cures_is_one_for_good(execute, server) -> None:

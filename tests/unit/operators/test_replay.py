@@ -7,13 +7,8 @@ from typing import Any
 import pytest
 from fake_airflow import TaskInstance, context_of
 
-from airflow_provider_trigger._compat import AirflowException, AirflowFailException, BaseOperator
+from airflow_provider_trigger._compat import AirflowException, AirflowFailException
 from airflow_provider_trigger.operators.replay import ReplayTriggerRunOperator
-
-try:
-    from airflow.sdk import DAG
-except ImportError:  # 2.11
-    from airflow.models.dag import DAG
 
 
 def operator(run_id: Any, **arguments: Any) -> ReplayTriggerRunOperator:
@@ -34,20 +29,6 @@ def context():
     return context_of(TaskInstance("again"))
 
 
-def test_the_run_id_is_templated() -> None:
-    assert set(ReplayTriggerRunOperator.template_fields) == {"run_id", "trigger_dev_conn_id"}
-    made = operator("{{ x }}")
-    values: Any = {"x": "run_1"}
-    made.render_template_fields(values)
-    assert made.run_id == "run_1"
-
-
-def test_a_tasks_output_as_run_id_makes_it_an_upstream_task() -> None:
-    with DAG("d", schedule=None):
-        made = operator(BaseOperator(task_id="start").output)
-    assert made.upstream_task_ids == {"start"}
-
-
 @pytest.mark.parametrize("wrap", [str, lambda run_id: [run_id], lambda run_id: {"id": run_id}])
 def test_the_output_is_the_new_runs(wrap, original, connection: str, server, context) -> None:
     assert operator(wrap(original.id)).execute(context) == 42
@@ -65,21 +46,6 @@ def test_anything_but_one_run_id_fails_the_task_for_good(rendered, connection: s
     with pytest.raises(AirflowFailException, match=r"ReplayTriggerRunOperator 'again': .*run_id"):
         made.execute(context)
     assert server.requests == []
-
-
-def test_stopped_it_cancels_the_new_run_only(
-    original, connection: str, server, context, in_signal_handler
-) -> None:
-    server.on_task("double", after=None)
-    made = operator(original.id)
-
-    def new_one_executes() -> bool:
-        return [run.status for run in server.runs.values()][1:] == ["EXECUTING"]
-
-    in_signal_handler(new_one_executes, made.on_kill)
-    with pytest.raises(AirflowException, match="Airflow stopped the task"):
-        made.execute(context)
-    assert [run.cancel_requests for run in server.runs.values()] == [0, 1]
 
 
 def test_stopped_while_the_request_is_unanswered_it_cancels_the_run_once_its_id_is_known(

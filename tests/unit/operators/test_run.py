@@ -4,22 +4,20 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
+from enum import StrEnum
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from airflow_sequences import LazyOutputs, Outputs
 from fake_airflow import TaskInstance, context_of
 from run_operator import batch
 from run_operator import operator_in_worker as operator
-from waiting import until
 
-from airflow_provider_trigger._compat import AirflowException, AirflowFailException, BaseOperator
+from airflow_provider_trigger._compat import AirflowFailException, BaseOperator
 from airflow_provider_trigger.operators.run import RunTriggerTaskOperator
-from airflow_provider_trigger.run.identity import RunKey
 from airflow_provider_trigger.sensors.run import TriggerRunSensor
-from airflow_provider_trigger.sources.context import task_instance_of
-from airflow_provider_trigger.testing import TriggerDevServer
 
 try:
     from airflow.sdk import DAG
@@ -40,31 +38,6 @@ def body(server) -> Callable[[], Any]:
     return read
 
 
-# What is imported
-
-
-@pytest.fixture(scope="module")
-def parsed(parse) -> set[str]:
-    return set(
-        parse(
-            """
-            from airflow_provider_trigger.operators.run import RunTriggerTaskOperator
-            from airflow_provider_trigger.operators.replay import ReplayTriggerRunOperator
-            options = dict(task_identifier="resize", tags=["a"], delay="1h", metadata={"a": 1})
-            RunTriggerTaskOperator(task_id="t", payload={"a": ["{{ ds }}"]}, deferrable=True, **options)
-            RunTriggerTaskOperator.partial(task_id="m", **options).expand(payload=[1, 2])
-            ReplayTriggerRunOperator(task_id="r", run_id="run_1")
-            """
-        )
-    )
-
-
-def test_a_dags_parse_brings_no_client_and_no_trigger(parsed: set[str], heavy: set[str]) -> None:
-    assert "airflow_provider_trigger.operators.run" in parsed
-    assert not parsed & (heavy | {"airflow_provider_trigger.triggers.run", "asyncio"})
-    assert not {name for name in parsed if ".testing" in name or ".cancel" in name}
-
-
 # Arguments
 
 
@@ -72,15 +45,6 @@ def test_airflows_setting_decides_whether_it_defers(monkeypatch: pytest.MonkeyPa
     monkeypatch.setenv("AIRFLOW__OPERATORS__DEFAULT_DEFERRABLE", "True")
     assert RunTriggerTaskOperator(task_id="work", task_identifier="resize").deferrable is True
     assert operator(deferrable=False).deferrable is False
-
-
-def test_its_arguments_but_those_of_the_wait_are_templated() -> None:
-    options = ["concurrency_key", "delay", "ttl", "tags", "metadata", "max_attempts", "max_duration"]
-    options += ["machine", "priority", "region", "lock_to_version", "idempotency_key", "trigger_dev_conn_id"]
-    assert sorted(RunTriggerTaskOperator.template_fields) == sorted(
-        ["task_identifier", "payload", "run_queue", *options]
-    )
-    assert RunTriggerTaskOperator.template_fields_renderers == {"payload": "json", "metadata": "json"}
 
 
 def test_a_payload_is_rendered_at_any_depth() -> None:
@@ -91,63 +55,31 @@ def test_a_payload_is_rendered_at_any_depth() -> None:
     assert (made.task_identifier, made.run_queue) == ("video", "video")
 
 
-def test_the_parts_of_a_payload_that_are_not_templated_are_checked_when_the_dag_is_parsed() -> None:
-    with pytest.raises(ValueError, match=r"payload\['b'\] must be JSON"):
-        operator(payload={"a": "{{ x }}", "b": {1}})
-
-
-@pytest.fixture
-def dag() -> DAG:
-    return DAG("d", schedule=None, start_date=datetime(2026, 1, 1, tzinfo=UTC))
-
-
-def test_a_tasks_output_in_its_arguments_makes_that_an_upstream_task(dag: DAG) -> None:
-    with dag:
-        first, second = (BaseOperator(task_id=name) for name in ("first", "second"))
-        made = operator(payload={"a": [first.output]}, tags=second.output)
-    assert made.upstream_task_ids == {"first", "second"}
-
-
-def test_another_tasks_output_may_say_which_task_is_run() -> None:
-    with DAG("d", schedule=None):
-        made = operator(task_identifier=BaseOperator(task_id="choose").output)
-    assert made.upstream_task_ids == {"choose"}
-
-
 # The queue: Trigger.dev's, and Airflow's
 
 
-def test_a_queue_that_is_given_is_trigger_devs() -> None:
-    made = operator(queue="video")
-    assert (made.run_queue, made.queue) == ("video", "default")
-
-
-def test_a_queue_in_default_args_is_airflows(dag: DAG) -> None:
-    dag.default_args["queue"] = "gpu"
-    with dag:
-        without, with_both = operator(), operator(task_id="both", queue="video")
-    assert (without.run_queue, without.queue) == (None, "gpu")
-    assert with_both.run_queue == "video"
-
-
+@pytest.mark.parametrize("is_mapped", [False, True])
 @pytest.mark.parametrize(
-    ("default_args", "arguments", "queues"),
+    ("of_dag", "given", "run_queue", "queue"),
     [
-        ({}, {}, (None, "default")),
-        ({}, {"queue": "video"}, ("video", "default")),
-        ({"queue": "gpu"}, {}, (None, "gpu")),
+        (None, None, None, "default"),
+        (None, "video", "video", "default"),
+        ("gpu", None, None, "gpu"),
+        ("gpu", "video", "video", None),  # which one Airflow takes for itself is not the provider's
     ],
 )
-def test_a_mapped_task_has_no_queue_of_trigger_dev_unless_it_is_given(
-    default_args, arguments, queues, dag: DAG
+def test_a_queue_that_is_given_is_trigger_devs_and_one_in_default_args_is_airflows(
+    is_mapped: bool, of_dag: str | None, given: str | None, run_queue: str | None, queue: str | None
 ) -> None:
-    dag.default_args.update(default_args)
-    with dag:
-        mapped = RunTriggerTaskOperator.partial(task_id="m", task_identifier="resize", **arguments).expand(
-            payload=[{"a": 1}]
-        )
-    made: Any = mapped.unmap({"payload": {"a": 1}})
-    assert (made.run_queue, made.queue, made.payload) == (*queues, {"a": 1})
+    arguments: dict[str, Any] = {"task_id": "work", "task_identifier": "resize"}
+    arguments |= {"queue": given} if given else {}
+    with DAG("d", schedule=None, default_args={"queue": of_dag} if of_dag else {}):
+        if is_mapped:
+            mapped: Any = RunTriggerTaskOperator.partial(**arguments).expand(payload=[1])
+            made = mapped.unmap({"payload": 1})
+        else:
+            made = RunTriggerTaskOperator(**arguments)
+    assert (made.run_queue, queue or made.queue) == (run_queue, made.queue)
 
 
 def test_the_queue_that_airflow_adds_to_the_arguments_of_a_mapped_task_is_its_own() -> None:
@@ -202,16 +134,21 @@ def test_its_options_are_sent_in_the_apis_spelling(connection: str, body) -> Non
     assert [tag.partition(":")[0] for tag in tags[7:]] == ["airflow_dag", "airflow_dag_run", "airflow_task"]
 
 
-def test_what_is_not_given_is_not_sent(connection: str, body) -> None:
-    operator(wait_for_completion=False).execute(context_of(TaskInstance()))
+@pytest.mark.parametrize(
+    ("arguments", "options"),
+    [({}, {"tags", "idempotencyKey"}), ({"idempotency_key": None}, {"tags"})],
+    ids=["nothing", "no key"],
+)
+def test_what_is_not_given_is_not_sent(arguments, options: set[str], connection: str, body) -> None:
+    operator(wait_for_completion=False, **arguments).execute(context_of(TaskInstance()))
     assert body().keys() == {"options"}
-    assert body()["options"].keys() == {"tags", "idempotencyKey"}
-    assert body()["options"]["idempotencyKey"].startswith("airflow-")
+    assert body()["options"].keys() == options
 
 
-def test_none_is_no_key(connection: str, body) -> None:
-    operator(wait_for_completion=False, idempotency_key=None).execute(context_of(TaskInstance()))
-    assert body()["options"].keys() == {"tags"}
+def test_executed_by_hand_a_run_has_neither_key_nor_tags_of_ours(connection: str, body) -> None:
+    empty: Any = {}
+    assert operator(wait_for_completion=False, tags="mine").execute(empty).startswith("run_")
+    assert body()["options"] == {"tags": ["mine"]}
 
 
 @pytest.mark.parametrize("rendered", [None, "None"])
@@ -225,42 +162,65 @@ def test_a_template_of_a_key_that_finds_nothing_is_an_error(
     assert sent() == []
 
 
-def test_a_template_that_renders_to_the_text_none_is_a_warning_that_names_the_argument(
+def test_a_template_that_renders_to_the_text_none_is_a_warning_that_names_its_place(
     connection: str, body, keep_log
 ) -> None:
     log = keep_log(RunTriggerTaskOperator)
-    made = operator(
-        payload={"a": "{{ x }}", "b": "no {{ x }}", "c": "None"},
-        queue="{{ x }}",
-        tags=["{{ x }}"],
-        wait_for_completion=False,
-    )
-    values: Any = {"x": None}
+    payload = {
+        "a": "{{ x }}",
+        "b": "no {{ x }}",
+        "c": "None",
+        "d": [" {{ x }} ", "{{ y }}", "{{ x }}{{ y }}"],
+    }
+    made = operator(payload=payload, queue="{{ x }}", tags=["{{ x }}"], wait_for_completion=False)
+    values: Any = {"x": None, "y": "some"}
     made.render_template_fields(values)
     made.execute(context_of(TaskInstance()))
     end = " rendered to the text 'None', and is sent so: "
     shown = [text.partition(end)[:2] for text in log.of("warning")]
-    assert shown == [(place, end) for place in ("payload['a']", "queue", "tags[0]")]
+    assert shown == [(place, end) for place in ("payload['a']", "payload['d'][0]", "queue", "tags[0]")]
     assert "Starting a run of Trigger.dev task 'resize'" in log.of("info")
-    assert body()["payload"] == {"a": "None", "b": "no None", "c": "None"}
+    rendered = {"a": "None", "b": "no None", "c": "None", "d": [" None ", "some", "Nonesome"]}
+    assert body()["payload"] == rendered
 
 
-def test_the_name_of_a_python_object_in_place_of_outputs_fails_the_task_for_good(
-    connection: str, sent
+# Airflow's enumerations are sequences of characters, too.
+STATE: Any = StrEnum("State", {"SUCCESS": "success"}, module="airflow.utils.state")  # type: ignore[misc]
+
+
+def test_the_outputs_of_mapped_tasks_are_lists_at_any_depth_and_nothing_else_is_changed(
+    connection: str, body
 ) -> None:
-    made = operator(payload={"a": "{{ ti.xcom_pull('process') }}"})
-    made.payload = {"a": "LazySelectSequence([2 items])"}
-    text = r"^RunTriggerTaskOperator 'work': payload\['a'\] must not contain 'LazySelectSequence"
-    with pytest.raises(AirflowFailException, match=text):
+    made = operator(payload="{{ x }}", tags="{{ x }}", wait_for_completion=False)
+    same: list[Any] = [None, 5, "LazySelectSequence", "Lazy([2 items])", {"b": {}}]
+    made.payload = {"a": Outputs(1, {"b": LazyOutputs(2)}), "c": (Outputs(LazyOutputs()),), "d": same}
+    made.payload["e"], made.tags = STATE.SUCCESS, LazyOutputs("a", "b")
+    made.execute(context_of(TaskInstance()))
+    assert body()["payload"] == {"a": [1, {"b": [2]}], "c": [[[]]], "d": same, "e": "success"}
+    assert body()["options"]["tags"][:2] == ["a", "b"]
+
+
+@pytest.mark.parametrize(
+    ("payload", "place", "name"),
+    [
+        ({"a": "LazySelectSequence([2 items])"}, "payload['a']", "LazySelectSequence([2 items])"),
+        (["ids: LazySelectSequence([1 item])!"], "payload[0]", "LazySelectSequence([1 item])"),
+        ("LazyXComSequence(<unevaluated length>)", "payload", "LazyXComSequence(<unevaluated length>)"),
+    ],
+)
+def test_the_name_of_a_python_object_in_place_of_outputs_fails_the_task_for_good(
+    payload, place: str, name: str, connection: str, sent
+) -> None:
+    made = operator(payload="{{ ti.xcom_pull('process') }}")
+    made.payload = payload
+    with pytest.raises(AirflowFailException) as raised:
         made.execute(context_of(TaskInstance()))
+    assert str(raised.value) == (
+        f"RunTriggerTaskOperator 'work': {place} must not contain {name!r}, which is what the template made "
+        "of a mapped task's outputs. Give the task's .output in place of the template, or set "
+        "render_template_as_native_obj=True on the Dag"
+    )
     assert sent() == []
-
-
-def test_executed_by_hand_a_run_has_neither_key_nor_tags_of_ours(connection: str, body) -> None:
-    made = operator(wait_for_completion=False, tags="mine")
-    empty: Any = {}
-    assert made.execute(empty).startswith("run_")
-    assert body()["options"] == {"tags": ["mine"]}
 
 
 def test_without_a_key_a_lost_answer_is_an_error_that_says_that_a_run_may_exist(
@@ -284,38 +244,31 @@ def test_with_a_key_a_lost_answer_makes_no_second_run(connection: str, server, s
 # Another try
 
 
-def tried(server: TriggerDevServer, context: Any, **arguments: Any) -> Any:
-    """Execute a first try that dies at once after the start; return its run."""
-    operator(**arguments, wait_for_completion=False).execute(context)
-    return list(server.runs.values())[-1]
-
-
 @pytest.fixture
 def context() -> Callable[..., Any]:
     return lambda **ti: context_of(TaskInstance(**ti))
 
 
-def test_a_retry_returns_the_output_of_the_run_that_completed(connection: str, server, context, sent) -> None:
+@pytest.mark.parametrize("deferrable", [False, True])
+def test_a_retry_returns_the_output_of_the_run_that_completed(
+    deferrable: bool, connection: str, server, context, sent
+) -> None:
     server.on_task("resize", output="done", start_after=0, after=0)
-    tried(server, context())
-    assert operator().execute(context(try_number=2)) == "done"
+    operator(wait_for_completion=False).execute(context())  # and then its process dies
+    assert operator(deferrable=deferrable).execute(context(try_number=2)) == "done"
     assert len(server.runs) == 1
     assert sent()[-2:] == ["trigger", "retrieve"]
 
 
-@pytest.mark.parametrize("arguments", [{"idempotency_key": "mine"}, {"wait_for_completion": False}])
-def test_where_a_run_is_not_this_task_instances_alone_none_from_before_is_looked_for(
-    arguments, connection: str, server, context, sent
+@pytest.mark.parametrize(
+    ("arguments", "try_number"),
+    [({}, 1), ({"idempotency_key": "mine"}, 2), ({"wait_for_completion": False}, 2)],
+)
+def test_only_a_retry_whose_run_is_its_task_instances_alone_looks_for_one_from_before(
+    arguments, try_number: int, connection: str, context, sent
 ) -> None:
-    operator(**arguments).execute(context(try_number=2, max_tries=1))
+    operator(**arguments).execute(context(try_number=try_number, max_tries=1))
     assert "list" not in sent()
-
-
-def test_executed_by_hand_it_has_the_retries_of_the_task(connection: str, server, context, run_of) -> None:
-    given = context(task_id="outer", try_number=2, max_tries=1)
-    given["task"] = SimpleNamespace(retries=1)
-    operator(wait_for_completion=False).execute(given)
-    assert run_of().idempotency_key.endswith("-1-0")
 
 
 @pytest.mark.parametrize("task_id", ["outer", "a"])  # one is that of the task which executes them
@@ -357,29 +310,7 @@ def test_a_copy_of_the_task_itself_is_not_executed_by_hand(connection: str, serv
         given = context(task_id="a", try_number=number, max_tries=2)
         given["task"] = operator(task_id="a", retries=2)
         assert operator(task_id="a", payload=number).execute(given) == "first"
-    [run] = server.runs.values()
-    identity = task_instance_of(given)
-    assert identity is not None
-    own = RunKey(task_instance=identity, operator_id="a", max_tries=2, retries=2, try_number=1)
-    assert run.idempotency_key == str(own)
-
-
-def test_stopped_while_a_retry_waits_for_the_worker_of_a_canceled_run_it_starts_no_other_one(
-    connection: str, server, context, in_signal_handler
-) -> None:
-    server.on_task("resize", after=None, acknowledge_after=1)
-    first, made = tried(server, context()), operator()
-    until(lambda: first.status == "EXECUTING", "it has begun")
-    in_signal_handler(lambda: first.cancel_requests, made.on_kill)
-    with pytest.raises(AirflowException, match="Airflow stopped the task"):
-        made.execute(context(try_number=2, max_tries=1))
-    # Besides the first one there is only that which makes sure that nothing starts with the key any more.
-    assert [run.status for run in server.runs.values()] == ["CANCELED"] * 2
-
-
-def test_a_first_try_looks_for_nothing(connection: str, server, context, sent) -> None:
-    operator(wait_for_completion=True).execute(context())
-    assert "list" not in sent()
+    assert len(server.runs) == 1
 
 
 def test_a_delay_that_has_passed_since_the_first_try_is_no_error(connection: str, context, body) -> None:

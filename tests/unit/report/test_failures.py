@@ -1,6 +1,11 @@
+"""Failures of many runs in one text: by their reasons, each cause once."""
+
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
+
+import pytest
 
 from airflow_provider_trigger.cancel.outcome import CancelOutcome, CancelResult, Label, Reason
 from airflow_provider_trigger.report.cancels import failures
@@ -14,50 +19,57 @@ def failure(run_id: str, request: str = "busy", *reasons: Reason, **fields: Any)
     )
 
 
-def test_failures_with_the_same_reason_are_grouped() -> None:
-    results = [failure("run_1"), CANCELED, failure("run_3", "gone"), failure("run_4")]
-    assert failures(results) == "run_1, run_4: busy | run_3: gone"
+NO = Reason(Label.REQUEST, "no")
+MANY = [f"run_{number}" for number in range(290)]
+FIRST = ", ".join(MANY[:10])
 
 
-def test_the_reason_that_most_runs_share_comes_first() -> None:
-    reasons = ["alone", *["shared"] * 3, "alone too"]
-    results = [failure(f"run_{number}", reason) for number, reason in enumerate(reasons)]
-    assert failures(results) == "run_1, run_2, run_3: shared | run_0: alone | run_4: alone too"
-
-
-def test_without_failures_there_is_no_text() -> None:
-    assert failures([CANCELED, CancelResult(run_id="run_3", outcome=CancelOutcome.NOT_FOUND)]) == ""
-
-
-def test_what_differs_from_run_to_run_does_not_make_another_reason() -> None:
-    results = [
-        failure(run_id, "cancel failed", Reason(Label.REQUEST, f"GET /runs/{run_id}: no", "GET /runs/…: no"))
-        for run_id in ("run_1", "run_2")
-    ]
-    assert failures(results) == "run_1, run_2: cancel failed: GET /runs/…: no"
-
-
-def test_each_part_makes_another_reason() -> None:
-    no = Reason(Label.REQUEST, "no")
-    results = [
-        failure("run_1", "not sent", no),
-        failure("run_2", "cancel failed", no),
-        failure("run_3", "not sent", Reason(Label.REQUEST, "yes")),
-        failure("run_4", "not sent", Reason(Label.LAST_ERROR, "no")),
-        failure("run_5", "not sent", no, action="wait"),
-        failure("run_6", "not sent", no),
-    ]
-    assert failures(results) == (
-        "run_1, run_6: not sent: no | run_2: cancel failed: no | run_3: not sent: yes | "
-        "run_4: not sent; last error: no | run_5: not sent: no; wait"
-    )
-
-
-def test_of_many_runs_with_one_reason_the_number_is_named() -> None:
-    run_ids = [f"run_{number}" for number in range(290)]
-    named = ", ".join(run_ids[:10])
-    assert failures(map(failure, run_ids)) == f"290 runs ({named} … and 280 more): busy"
-    assert failures(map(failure, run_ids[:10])) == f"{named}: busy"
+@pytest.mark.parametrize(
+    ("results", "text"),
+    [
+        ([CANCELED, CancelResult(run_id="run_3", outcome=CancelOutcome.NOT_FOUND)], ""),
+        # Those with the same reason are grouped, and the reason that most runs share comes first.
+        (
+            [
+                failure("run_0", "alone"),
+                failure("run_1"),
+                CANCELED,
+                failure("run_3"),
+                failure("run_4", "last"),
+            ],
+            "run_1, run_3: busy | run_0: alone | run_4: last",
+        ),
+        (map(failure, MANY[:10]), f"{FIRST}: busy"),
+        (map(failure, MANY), f"290 runs ({FIRST} … and 280 more): busy"),
+        # What differs from run to run does not make another reason, but each part does.
+        (
+            [
+                failure(run_id, "no", Reason(Label.REQUEST, f"GET {run_id}: no", "GET …: no"))
+                for run_id in MANY[:2]
+            ],
+            "run_0, run_1: no: GET …: no",
+        ),
+        (
+            [
+                failure("run_1", "not sent", NO),
+                failure("run_2", "cancel failed", NO),
+                failure("run_3", "not sent", Reason(Label.REQUEST, "yes")),
+                failure("run_4", "not sent", Reason(Label.LAST_ERROR, "no")),
+                failure("run_5", "not sent", NO, action="wait"),
+                failure("run_6", "not sent", NO),
+            ],
+            "run_1, run_6: not sent: no | run_2: cancel failed: no | run_3: not sent: yes | "
+            "run_4: not sent; last error: no | run_5: not sent: no; wait",
+        ),
+        # A request that is the action of another is named.
+        (
+            [*[failure("run_1", "no", action="wait")] * 2, failure("run_2", "wait")],
+            "run_1, run_1: no; wait | run_2: wait",
+        ),
+    ],
+)
+def test_failures_are_grouped_by_their_reasons(results: Iterable[CancelResult], text: str) -> None:
+    assert failures(results) == text
 
 
 ADVICE = "check the host of connection 'x'"
@@ -93,9 +105,3 @@ def test_another_cause_is_named_in_full() -> None:
     busy = Reason(Label.REQUEST, "POST /runs/run_2/cancel answered 503: no", "POST /runs/… answered 503: no")
     results.append(failure("run_2", "cancel failed", busy, action="wait"))
     assert failures(results).endswith(" | run_2: cancel failed: POST /runs/… answered 503: no; wait")
-
-
-def test_a_request_that_is_the_action_of_another_is_named() -> None:
-    assert failures([*[failure("run_1", "no", action="wait")] * 2, failure("run_2", "wait")]) == (
-        "run_1, run_1: no; wait | run_2: wait"
-    )

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
+from typing import Any
 
 import pytest
 from in_process import client, log, lost, network, server, without_listed_keys
@@ -11,6 +12,8 @@ from patient_clock import PassingClock, PatientClock
 
 from airflow_provider_trigger.api.models.runs import Run
 from airflow_provider_trigger.report import ends
+from airflow_provider_trigger.run.guard import Guard
+from airflow_provider_trigger.run.request import TaskRequest
 
 __all__ = ["client", "log", "lost", "network", "server", "without_listed_keys"]
 
@@ -21,10 +24,37 @@ def make_run() -> Callable[..., Run]:
     return lambda status="EXECUTING", **shown: Run.from_answer({"id": "run_1", "status": status} | shown)
 
 
+@pytest.fixture(scope="session")
+def request_for() -> Callable[..., TaskRequest]:
+    """Make a request to start a run, with a key or without one."""
+
+    def make(key: object = "k0", payload: Any = None, **options: Any) -> TaskRequest:
+        given = options | ({} if key is None else {"idempotencyKey": str(key)})
+        return TaskRequest(task_identifier="resize", payload=payload, options=given)
+
+    return make
+
+
 @pytest.fixture
-def log_stop(log):
-    """Log what came of each cancel of a guard."""
-    return partial(ends.log_stop, log, "mine")
+def make_guard(client, passing_time, log) -> Iterator[Callable[..., Guard]]:
+    """Make a guard that logs what came of each cancel."""
+    made: list[Guard] = []
+
+    def make(client=client, **given: Any) -> Guard:
+        log_stop = partial(ends.log_stop, log, "mine")
+        defaults: dict[str, Any] = {"at_once": 4, "cancels": True, "time_limit": 4.0, "log_stop": log_stop}
+        made.append(Guard(client, **defaults | given))
+        return made[-1]
+
+    yield make
+    for guard in made:
+        guard.threads.close()
+
+
+@pytest.fixture
+def guard(make_guard) -> Guard:
+    made: Guard = make_guard()
+    return made
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""What a run has used, in words."""
+"""What state a run is in and what it has used, in words."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from airflow_provider_trigger.run.describe import usage
+from airflow_provider_trigger.run.describe import state_of
 
 
 @pytest.mark.parametrize(
@@ -26,5 +26,10 @@ from airflow_provider_trigger.run.describe import usage
         ({}, ""),
     ],
 )
-def test_what_a_run_has_used_is_what_the_server_names(make_run, shown: dict[str, Any], text: str) -> None:
-    assert usage(make_run("COMPLETED", **shown)) == text
+def test_what_a_run_has_used_is_said_at_its_end_as_the_server_names_it(
+    make_run, shown: dict[str, Any], text: str
+) -> None:
+    assert state_of(make_run("COMPLETED", **shown)) == "Run run_1 is COMPLETED" + (
+        f" ({text})" if text else ""
+    )
+    assert state_of(make_run("EXECUTING", attemptCount=2, **shown)) == "Run run_1 is EXECUTING, attempt 2"

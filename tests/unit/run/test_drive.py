@@ -1,151 +1,374 @@
-"""The blocking driver takes the steps of a wait, and can be stopped."""
+"""A wait in this thread, in virtual time: what its checks meet, and how it is stopped."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Generator
+from itertools import cycle, pairwise
 from typing import Any
 
 import pytest
+from fake_log import Log
+from requests import ReadTimeout
 
-from airflow_provider_trigger.api.deadline import NEVER
 from airflow_provider_trigger.api.errors import NotSentError, TransportError
-from airflow_provider_trigger.run import drive as drive_module
-from airflow_provider_trigger.run.drive import StoppedError, drive
+from airflow_provider_trigger.run.checks import CONCURRENCY
+from airflow_provider_trigger.run.drive import WATCHED_ALONE, StoppedError, Watch, drive
 from airflow_provider_trigger.run.steps import Cancel, Check
 from airflow_provider_trigger.run.wait import wait_for_runs
 from airflow_provider_trigger.run.wait_settings import WaitSettings
-from airflow_provider_trigger.run.waited import WaitEnd
+from airflow_provider_trigger.run.waited import Waited, WaitEnd
 
-CHECK = Check(run_ids=("run_1",))
-
-
-class Steps:
-    """A wait that keeps what its driver hands back, and whether it was closed."""
-
-    def __init__(self, *steps: Any, result: Any = None) -> None:
-        self.steps = list(steps)
-        self.result = result
-        self.replies: list[Any] = []
-        self.closed = False
-
-    def __call__(self) -> Any:
-        try:
-            for step in self.steps:
-                self.replies.append((yield step))
-            return self.result
-        finally:
-            self.closed = True
+GET, SNAPSHOT, LIST = "GET /api/v3/runs/", "GET /realtime/v1/runs/", "GET /api/v1/runs"
 
 
-class Client:
-    """Answers each call with itself, or raises an error."""
-
-    def __init__(self, error: BaseException | None = None) -> None:
-        self.error = error
-        self.calls: list[tuple[str, dict[str, Any]]] = []
-
-    def call(self, call: Any, **options: Any) -> Any:
-        self.calls.append((str(call.request), options))
-        if self.error:
-            raise self.error
-        return f"answer to {call.request}"
+def taken(*steps: Any) -> Generator[Any, Any, Any]:
+    """Yield steps as a wait does; the result is what the driver has handed back."""
+    replies = []
+    for step in steps:
+        replies.append((yield step))
+    return replies
 
 
-GET = "GET /api/v3/runs/run_1"
+def replies_of(steps: Any, client: Any, **options: Any) -> Any:
+    return drive(steps, client, name="mine", log=Log(), **options)
 
 
-def run(steps: Steps, client: Client, **options: Any) -> Any:
-    return drive(steps(), client, **options)  # type: ignore[arg-type]
+@pytest.fixture
+def wait(client, virtual_time, log) -> Callable[..., list[Waited]]:
+    """Wait for runs, and return what became of each."""
+
+    def run(*runs: Any, **settings: Any) -> list[Waited]:
+        made = WaitSettings(**{"patience": 60.0, "poll_interval": 5.0} | settings)
+        run_ids = [getattr(one, "id", one) for one in runs]
+        steps = wait_for_runs(run_ids, made, log=log, now=virtual_time.time)
+        return list(drive(steps, client, name="mine", log=log).values())
+
+    return run
 
 
-@pytest.mark.parametrize(("due", "until", "slept"), [(10, 100, 10), (100, 10, 10), (-5, 100, 0), (-5, -9, 0)])
-def test_a_check_is_made_when_it_is_due_and_not_later_than_its_limit(
-    virtual_time, due: float, until: float, slept: float
-) -> None:
-    begun, now = virtual_time.now, virtual_time.time()
-    run(Steps(Check(run_ids=("run_1",), at=now + due, until=now + until)), Client())
-    assert virtual_time.now - begun == pytest.approx(slept)
+@pytest.fixture
+def fail_between(network, virtual_time) -> Callable[..., None]:
+    """Let checks fail in some spans of time, in seconds from the begin of the test, with replies in turn."""
+
+    def act(*spans: tuple[float, float], replies: list[Any], part: str = "GET") -> None:
+        in_turn = cycle(replies)
+
+        def before(_: str) -> None:
+            network.repair()
+            if any(start <= virtual_time.now - 1000 < end for start, end in spans):
+                network.fault(part, next(in_turn))
+
+        network.before = before
+
+    return act
+
+
+@pytest.fixture
+def broken(answer):
+    return answer(500, {"error": "Something went wrong"})
+
+
+@pytest.mark.parametrize("run_ids", [[".."], ["..", "run_1"]])
+def test_an_id_that_cannot_be_sent_is_an_error(wait, run_ids: list[str]) -> None:
+    with pytest.raises(NotSentError):
+        wait(*run_ids)
+
+
+# Steps
 
 
 def test_news_of_checks_are_passed_on_and_the_wait_gets_all_replies(server, client) -> None:
-    run_id = server.add_run("EXECUTING").id
-    steps, news = Steps(Check(run_ids=(run_id,)), Cancel(run_ids=(run_id,)), result="the result"), list[Any]()
-    assert run(steps, client, on_news=news.append) == "the result"
-    checked, canceled = steps.replies
+    run_id, news = server.add_run("EXECUTING").id, list[Any]()
+    steps = taken(Check(run_ids=(run_id,)), Cancel(run_ids=(run_id,)))
+    checked, canceled = replies_of(steps, client, on_news=news.append)
     assert news == [checked]
-    assert checked[run_id].status == "EXECUTING"
-    assert canceled[run_id].outcome == "canceled"
-
-
-@pytest.mark.parametrize("error", [KeyError("a bug"), KeyboardInterrupt()])
-def test_any_other_error_ends_it(error: BaseException) -> None:
-    steps = Steps(CHECK)
-    with pytest.raises(type(error)):
-        run(steps, Client(error))
-    assert steps.closed
+    assert (checked[run_id].status, canceled[run_id].outcome) == ("EXECUTING", "canceled")
 
 
 @pytest.mark.parametrize("count", [1, 2])
 def test_only_the_check_of_a_single_run_shows_what_can_be_large(server, client, count: int) -> None:
     run_ids = tuple(server.add_run("COMPLETED", payload={"page": 1}).id for _ in range(count))
-    steps = Steps(Check(run_ids=run_ids))
-    drive(steps(), client)
-    [seen] = steps.replies
+    [seen] = replies_of(taken(Check(run_ids=run_ids)), client)
     assert ["payload" in seen[one].attributes for one in run_ids] == [count == 1] * count
 
 
-def test_no_call_is_repeated_by_the_client(server, client, network, log, virtual_time, lost) -> None:
-    waited_for = server.add_run("EXECUTING", then=[(3, "COMPLETED")])
-    network.fault("GET", lost, times=1)
-    steps = wait_for_runs([waited_for.id], WaitSettings(), log=log, now=virtual_time.time)
-    assert drive(steps, client)[waited_for.id].end is WaitEnd.FINAL
-    # Each check is one request: the next one comes with the next step of the wait.
-    assert [request.startswith("GET") for request in network.requests] == [True] * 3
-    assert virtual_time.now == pytest.approx(1004)
-
-
-@pytest.mark.parametrize("run_ids", [[".."], ["..", "run_1"]])
-def test_an_id_that_cannot_be_sent_is_an_error(client, log, run_ids: list[str]) -> None:
-    with pytest.raises(NotSentError):
-        drive(wait_for_runs(run_ids, WaitSettings(), log=log), client)
-
-
 @pytest.mark.parametrize("is_fresh", [False, True])
-def test_only_a_check_that_no_other_one_follows_is_repeated(is_fresh: bool) -> None:
-    error = TransportError("refused")
-    steps, client = Steps(Check(run_ids=("run_1",), is_fresh=is_fresh), result={}), Client(error)
-    assert run(steps, client) == {}
-    assert steps.replies == [{"run_1": error}]
-    assert client.calls == [(GET, {"deadline": NEVER, "patience": 10.0 if is_fresh else 0.0})]
-    assert steps.closed
+def test_only_a_check_that_no_other_one_follows_is_repeated(
+    client, network, virtual_time, lost, is_fresh: bool
+) -> None:
+    network.fault("GET", lost, times=1000)
+    [reply] = replies_of(taken(Check(run_ids=("run_1",), is_fresh=is_fresh)), client)
+    assert isinstance(reply["run_1"], TransportError)
+    assert (len(network.requests) > 2) == is_fresh
+    assert virtual_time.now <= 1010
 
 
-@pytest.mark.parametrize("count", [1, 5])
-def test_runs_are_canceled_in_one_step_that_says_what_became_of_each(server, client, count: int) -> None:
-    runs = [server.add_run("EXECUTING") for _ in range(count)]
-    steps = Steps(Cancel(run_ids=(*(one.id for one in runs), "run_unknown")))
-    drive(steps(), client)
-    [results] = steps.replies
-    assert [results[one.id].outcome for one in runs] == ["canceled"] * count
-    assert results["run_unknown"].outcome == "not_found"
+# Trouble
+
+
+def test_an_outage_is_one_line_at_its_begin_one_each_five_minutes_and_one_at_its_end(
+    server, fail_between, wait, log, answer, lost
+) -> None:
+    run = server.add_run("EXECUTING", then=[(2000, "COMPLETED")])
+    replies = [lost, answer(503, "down"), answer(200, b"<html>"), answer(429, {"error": "too many"})]
+    fail_between((20, 660), (800, 900), replies=replies)
+    [waited] = wait(run, patience=10, poll_interval=20)
+    assert (waited.end, waited.error) == (WaitEnd.FINAL, "")
+    first, *still, second = log.of("warning")
+    for line in (first, second):
+        assert line.startswith(f"Status check of run {run.id} failed; still waiting: {GET}{run.id} ")
+    assert [line.split(";")[0] for line in still] == [
+        f"Run {run.id} could not be checked for {minutes} minutes" for minutes in (5, 10)
+    ]
+    assert [line for line in log.of("info") if "again" in line] == [
+        f"Run {run.id} can be checked again after {seconds} s" for seconds in (640, 100)
+    ]
+
+
+@pytest.mark.parametrize("reply", ["401", "403", "404", "page"])
+@pytest.mark.parametrize(("patience", "seconds"), [(60, 60), (0, 30)])
+def test_a_server_that_rejects_the_checks_ends_the_wait_after_the_patience_or_half_a_minute(
+    server, network, wait, virtual_time, log, answer, reply: str, patience: float, seconds: float
+) -> None:
+    run, is_page = server.add_run("EXECUTING"), reply == "page"
+    rejection = answer(403, b"<html>") if is_page else answer(int(reply), {"error": "Not found"})
+    network.before = lambda _: network.fault("GET", rejection) if virtual_time.now > 1000 else None
+    [waited] = wait(run, patience=patience)
+    assert (waited.end, waited.run and waited.run.status) == (WaitEnd.REJECTED, "EXECUTING")
+    # A 401 is repeated once each time, for a key that has worked.
+    assert seconds <= virtual_time.now - 1005 <= seconds + (15 if reply == "401" else 0)
+    assert is_page or f"answered {reply}: Not found" in waited.error
+    assert len(log.of("warning")) == 1
+    assert not network.sent("/cancel")
+
+
+def test_a_run_that_never_was_is_rejected_without_one(wait, virtual_time) -> None:
+    [waited] = wait("run_x", patience=0)
+    assert (waited.end, waited.run, virtual_time.now) == (WaitEnd.REJECTED, None, 1030)
+
+
+def test_rejections_that_pass_do_not_end_it(server, fail_between, network, wait, answer, lost) -> None:
+    rejections = [answer(401, {"error": "No"}), answer(403, {"error": "No"}), answer(404, {"error": "No"})]
+    run = server.add_run("EXECUTING", then=[(20, "COMPLETED")])
+    fail_between((0, 25), replies=rejections)
+    assert [one.end for one in wait(run, patience=0)] == [WaitEnd.FINAL]
+    fail_between((100, 150), (160, 210), replies=rejections)  # with a good check in between
+    assert [one.end for one in wait(server.add_run("EXECUTING", then=[(300, "COMPLETED")]))] == [
+        WaitEnd.FINAL
+    ]
+    network.before = lambda _: None
+    for _ in range(3):  # 50 s of rejections each time, and something else in between
+        network.fault("GET", rejections[1], times=10)
+        network.fault("GET", lost)
+    network.fault("GET", answer(404, b"<html>Maintenance</html>"), times=50)
+    assert [one.end for one in wait(server.add_run("EXECUTING", then=[(600, "COMPLETED")]))] == [
+        WaitEnd.FINAL
+    ]
+
+
+# A run whose checks answer 500 only
+
+
+@pytest.mark.parametrize(("patience", "after"), [(60, 60), (0, 30)])
+@pytest.mark.parametrize("status", ["COMPLETED", "FAILED"])
+def test_its_end_is_that_of_its_realtime_feed(
+    server, network, wait, broken, virtual_time, log, status: str, patience: float, after: float
+) -> None:
+    network.fault(GET, broken, times=1000)
+    runs = [server.add_run(status) for _ in range(3)]
+    for waited in wait(*runs, patience=patience):
+        assert (waited.end, waited.run and waited.run.status) == (WaitEnd.FINAL, status)
+        assert "answered 500: Something went wrong" in waited.error
+    assert virtual_time.now - 1000 == pytest.approx(after, abs=3)
+    assert network.sent("/realtime/") == [f"{SNAPSHOT}{run.id}" for run in runs]
+    assert LIST not in network.requests
+    assert log.lines[-1] == f"Run {runs[-1].id} is {status}"
+
+
+@pytest.mark.parametrize("was_seen", [False, True])
+def test_without_a_realtime_feed_it_cannot_be_checked_any_more(
+    server, network, wait, broken, virtual_time, was_seen: bool
+) -> None:
+    server.realtime = False
+    run = server.add_run("EXECUTING")
+    network.before = lambda _: network.fault(GET, broken) if len(network.requests) > was_seen else None
+    [waited] = wait(run)
+    assert (waited.end, waited.run and waited.run.status) == (
+        WaitEnd.UNCHECKABLE,
+        "EXECUTING" if was_seen else None,
+    )
+    assert f"{GET}{run.id} answered 500: " in waited.error
+    assert f"; its realtime feed does not show it either: {SNAPSHOT}{run.id} answered 503" in waited.error
+    assert virtual_time.now - 1000 == pytest.approx(65 if was_seen else 60, abs=1)
+
+
+def test_the_first_of_several_ends_the_wait_where_each_counts(server, network, wait, broken) -> None:
+    server.realtime = False
+    network.fault(GET, broken, times=1000)
+    runs = [server.add_run("COMPLETED") for _ in range(3)]
+    assert len(wait(*runs, success_statuses=["COMPLETED"])) == 1
+    assert [one.end for one in wait(*runs)] == [WaitEnd.UNCHECKABLE] * 3
+
+
+def test_one_that_is_alive_is_waited_for_until_its_deadline(
+    server, network, wait, broken, virtual_time
+) -> None:
+    network.fault(GET, broken, times=1000)
+    asked: list[float] = []
+    network.before = lambda request: asked.append(virtual_time.now) if "/realtime/" in request else None
+    [waited] = wait(server.add_run("EXECUTING", then=[(600, "COMPLETED")]))
+    assert waited.end is WaitEnd.FINAL
+    assert len(asked) > 10
+    assert min(later - earlier for earlier, later in pairwise(asked)) >= 30
+    assert virtual_time.now <= 1000 + 600 + 35
+    deadline = virtual_time.time() + 200
+    [waited] = wait(server.add_run("EXECUTING"), deadline=deadline, cancels=False)
+    assert (waited.end, virtual_time.time()) == (WaitEnd.TIMED_OUT, pytest.approx(deadline))
+
+
+@pytest.mark.parametrize("list_works", [True, False])
+@pytest.mark.parametrize("reply", ["503", "404 page", "no answer", "429", "lost"])
+def test_what_may_pass_by_itself_says_nothing_of_it(
+    server, wait, network, broken, answer, lost, virtual_time, reply: str, list_works: bool
+) -> None:
+    replies = {
+        "503": answer(503, "Network error occurred"),
+        "404 page": answer(404, b"<html>"),
+        "no answer": ReadTimeout(),
+        "429": answer(429, {"error": "Too many connections"}),
+        "lost": lost,
+    }
+    network.fault(GET, broken, times=1000)
+    network.fault("/realtime/", replies[reply], times=1000)
+    if not list_works:
+        network.fault(LIST, answer(500, {"error": "down"}), times=1000)
+    deadline = virtual_time.time() + 100
+    [waited] = wait(server.add_run("COMPLETED"), deadline=deadline, cancels=False)
+    is_sure = list_works and reply not in ("429", "lost")
+    assert waited.end is (WaitEnd.UNCHECKABLE if is_sure else WaitEnd.TIMED_OUT)
+
+
+# When they are checked
+
+
+@pytest.mark.parametrize(("poll_interval", "pauses"), [(7.0, {7.0}), (None, {2.0, 2.2, 2.4, 2.7})])
+def test_few_runs_are_checked_by_themselves_at_their_interval_or_after_a_tenth_of_their_age(
+    server, network, wait, virtual_time, poll_interval: float | None, pauses: set[float]
+) -> None:
+    checked: list[float] = []
+    network.before = lambda request: checked.append(virtual_time.now)
+    wait(server.add_run("EXECUTING", then=[(27, "COMPLETED")]), poll_interval=poll_interval)
+    assert {round(later - earlier, 1) for earlier, later in pairwise(checked)} == pauses
+    assert all(GET in request for request in network.requests)
 
 
 # Stopping
 
 
-def test_a_stop_while_a_check_is_not_due_ends_it_without_one(virtual_time) -> None:
-    client = Client()
-    steps = Steps(Check(run_ids=("run_1",), at=virtual_time.time() + 60))
+def test_a_stop_during_a_call_ends_it_before_the_next_one(client, network, log) -> None:
+    steps = taken(Check(run_ids=("run_1",)), Check(run_ids=("run_1",)))
     with pytest.raises(StoppedError):
-        run(steps, client, is_stopped=lambda: virtual_time.now >= 1003)
-    assert client.calls == []
+        drive(steps, client, name="mine", log=log, is_stopped=lambda: bool(network.requests))
+    assert network.requests == [f"{GET}run_1"]
 
 
-def test_a_stop_during_a_call_ends_it_before_the_next_one() -> None:
-    client = Client()
+QUERY = "POST /api/v1/query"
+
+
+@pytest.fixture
+def stop_at(clock) -> list[float]:
+    return [float("inf")]
+
+
+@pytest.fixture
+def check(client, virtual_time, log, stop_at, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Any]:
+    """Take a step of a wait; return the status of each run of which something is new, or of its error."""
+    monkeypatch.setattr("airflow_provider_trigger.run.drive.time", virtual_time)
+    watch = Watch(client, "mine", log, lambda: virtual_time.now >= stop_at[0])
+
+    def act(*runs: Any, **step: Any) -> dict[str, Any]:
+        news = watch.take(Check(run_ids=tuple(getattr(run, "id", run) for run in runs), **step))
+        return {run_id: getattr(reply, "status", reply) for run_id, reply in news.items()}
+
+    return act
+
+
+def add(server, count: int = 1, **fields: Any) -> list[Any]:
+    return [server.add_run("EXECUTING", **fields) for _ in range(count)]
+
+
+@pytest.fixture
+def without_query(network, answer) -> None:
+    network.fault(QUERY, answer(404, b"<html>"), times=1000)
+
+
+def test_a_query_shows_the_ends_of_all(check, server, network, clock) -> None:
+    runs = add(server, 25, then=[(60, "COMPLETED")])
+    assert check(*runs) == {run.id: "EXECUTING" for run in runs}
+    ended: dict[str, str] = {}
+    while len(ended) < len(runs):
+        ended |= check(*(run for run in runs if run.id not in ended))
+    assert set(ended.values()) == {"COMPLETED"}
+    assert len(network.sent(QUERY)) >= 20
+    assert len(network.sent(GET)) < 70  # one in a second, in the background
+    assert clock.now < 1065
+
+
+@pytest.mark.usefixtures("without_query")
+def test_where_no_query_works_each_is_checked_though_no_query_is_due_and_only_so_many_before_it_replies(
+    check, server, network, clock
+) -> None:
+    runs = add(server, CONCURRENCY + 4, then=[(10, "COMPLETED")])
+    assert [len(check(*runs)) for _ in range(2)] == [CONCURRENCY, 4]
+    assert [len(check(*runs)) for _ in range(2)] == [CONCURRENCY, 4]
+    assert clock.now < 1015
+
+
+def test_the_rate_limit_says_how_often_to_query(check, server, network, clock, answer) -> None:
+    runs = add(server, WATCHED_ALONE + 1)
+    rows = {"results": [{"run_id": run.id, "status": "Executing"} for run in runs]}
+    limits = {"x-ratelimit-limit": "5", "x-ratelimit-remaining": "5"}
+    limits["x-ratelimit-reset"] = str(round(clock.time() * 1000) + 3600_000)
+    network.fault(QUERY, answer(200, rows, limits), times=1000)
+    until = clock.time() + 110
+    while clock.now < 1110:
+        check(*runs, until=until)
+    assert 4 <= len(network.sent(QUERY)) <= 7  # a tenth of it in 10 s
+
+
+def test_a_check_that_fails_is_news_and_no_call_is_repeated_by_the_client(
+    check, server, network, answer
+) -> None:
+    for call in (QUERY, GET):
+        network.fault(call, answer(503, {"error": "Down"}), times=1000)
+    news = check(*add(server, WATCHED_ALONE + 1))
+    assert len(news) == CONCURRENCY
+    assert "EXECUTING" not in news.values()
+    assert len(set(network.requests)) == len(network.requests)
+
+
+def test_it_returns_when_the_step_says_so_or_after_five_minutes_though_nothing_is_new(
+    check, server, clock
+) -> None:
+    [run] = add(server)
+    check(run)
+    begun = clock.now
+    for limit, seconds in ((20, 20), (-5, 0), (float("inf"), 300)):
+        assert check(run, until=clock.time() + limit) == {}
+        assert clock.now - begun == pytest.approx(seconds)
+        begun = clock.now
+
+
+@pytest.mark.parametrize("poll_interval", [None, 0.5])
+def test_runs_that_no_step_names_any_more_are_forgotten(check, server, poll_interval) -> None:
+    for run in add(server, 2):
+        assert check(run, poll_interval=poll_interval) == {run.id: "EXECUTING"}
+
+
+def test_a_stop_ends_it(check, server, stop_at, clock) -> None:
+    [run] = add(server)
+    check(run)
+    stop_at[0] = 1010
     with pytest.raises(StoppedError):
-        run(Steps(CHECK, CHECK), client, is_stopped=lambda: bool(client.calls))
-    assert [call for call, _ in client.calls] == [GET]
-
-
-def test_it_is_checked_often_whether_to_stop() -> None:
-    assert drive_module._CHECK_INTERVAL <= 0.5
+        check(run)
+    assert clock.now < 1011

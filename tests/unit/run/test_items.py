@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import json
-from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 
 from airflow_provider_trigger.rules import Circumstances
 from airflow_provider_trigger.run.items import ItemRules, check_items, make_requests
-from airflow_provider_trigger.run.request import TaskRequest
 
 
 def rules(name: str = "payloads", **fields: Any) -> ItemRules:
@@ -22,9 +20,16 @@ def is_text_of_a_template(value: object) -> bool:
     return isinstance(value, str) and "{{" in value
 
 
-@pytest.mark.parametrize("payloads", [[], [None, 1, "a", {"a": [1]}], (1, 2)])
-def test_any_json_is_a_payload(payloads: Any) -> None:
-    check_items(payloads, rules())
+@pytest.mark.parametrize(
+    ("name", "given"),
+    [
+        ("payloads", []),
+        ("payloads", (None, 1, "a", {"a": [1]})),
+        ("items", [{}, {"payload": 1}, {"options": {}}, {"payload": 1, "options": None}]),
+    ],
+)
+def test_any_json_is_a_payload_and_an_item_has_one_or_options_or_both(name: str, given: Any) -> None:
+    check_items(given, rules(name))
 
 
 @pytest.mark.parametrize(
@@ -42,11 +47,6 @@ def test_what_is_not_known_yet_is_not_checked() -> None:
     check_items(unknown, rules("items", skip=is_text_of_a_template))
     with pytest.raises(ValueError, match="tags must be 7 tags or fewer"):
         check_items([{"options": {"tags": ["{{ x }}"] + [f"t{n}" for n in range(7)]}}], rules("items"))
-
-
-@pytest.mark.parametrize("item", [{}, {"payload": 1}, {"options": {}}, {"payload": 1, "options": None}])
-def test_an_item_has_a_payload_and_options_or_one_of_them(item: Any) -> None:
-    check_items([item], rules("items"))
 
 
 @pytest.mark.parametrize(
@@ -86,24 +86,6 @@ def key_of(index: int, payload: Any) -> str:
     return f"{index}-{json.dumps(payload)}"
 
 
-def test_payloads_get_the_options_of_all() -> None:
-    made = make_requests(
-        [1, None],
-        rules(options={"queue": "q", "tags": ["a"]}),
-        task_identifier="resize",
-        tags=["ours"],
-        key_of=key_of,
-    )
-    assert made == [
-        TaskRequest(
-            task_identifier="resize",
-            payload=payload,
-            options={"queue": {"name": "q"}, "tags": ["a", "ours"], "idempotencyKey": key},
-        )
-        for payload, key in ((1, "0-1"), (None, "1-null"))
-    ]
-
-
 def test_an_items_options_take_the_place_of_those_of_all() -> None:
     items = [{"payload": 1, "options": {"tags": ["b"], "queue": None}}, {"options": None}]
     shared = rules("items", options={"queue": "q", "tags": ["a"]})
@@ -111,18 +93,5 @@ def test_an_items_options_take_the_place_of_those_of_all() -> None:
     assert first.options == {"tags": ["b"], "idempotencyKey": "0-1"}
     assert second.options == {"queue": {"name": "q"}, "tags": ["a"], "idempotencyKey": "1-null"}
     assert second.payload is None
-
-
-def test_tags_of_ours_need_no_others() -> None:
-    [made] = make_requests([1], rules(), task_identifier="resize", tags=["ours"], key_of=key_of)
-    assert made.options["tags"] == ["ours"]
-
-
-def test_a_delay_is_compared_with_the_time_of_the_rules() -> None:
-    now = datetime(2020, 1, 1, tzinfo=UTC)
-    items = [{"payload": 1, "options": {"delay": now + timedelta(hours=1)}}]
-    check_items(items, rules("items", now=now))
-    [made] = make_requests(items, rules("items", now=now), task_identifier="resize", tags=(), key_of=key_of)
-    assert made.options["delay"].startswith("2020-01-01T01:00:00")
-    with pytest.raises(ValueError, match="delay"):
-        check_items(items, rules("items", now=now + timedelta(hours=2)))
+    [third] = make_requests([1], rules(), task_identifier="resize", tags=["ours"], key_of=key_of)
+    assert third.options["tags"] == ["ours"]

@@ -1,21 +1,16 @@
-"""When a run is checked, what is logged, and when the wait stops: its steps, taken by hand."""
+"""The steps of a wait, taken by hand: what is checked and canceled when, and what is logged meanwhile."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
-from itertools import pairwise
 from typing import Any
 
 import pytest
-from fake_clock import Clock
+from fake_clock import START, Clock
 from fake_log import Log
 
-from airflow_provider_trigger.api.client import TriggerDevClient
-from airflow_provider_trigger.api.endpoints.runs import cancel_run, retrieve_run
-from airflow_provider_trigger.api.errors import NotSentError, TriggerDevError
-from airflow_provider_trigger.api.http import Call
+from airflow_provider_trigger.api.errors import TransportError
 from airflow_provider_trigger.api.models.runs import Run
 from airflow_provider_trigger.cancel.outcome import CancelOutcome, CancelResult
 from airflow_provider_trigger.run.steps import Cancel, Check
@@ -23,422 +18,170 @@ from airflow_provider_trigger.run.wait import wait_for_runs
 from airflow_provider_trigger.run.wait_settings import WaitSettings
 from airflow_provider_trigger.run.waited import Waited, WaitEnd
 
-URL = "https://trigger.test/runs/run_1"
-DATE = datetime(2026, 11, 1, 12, tzinfo=UTC)
+IDS = ("run_1", "run_2", "run_3")
+HUNDRED = [f"run_{number}" for number in range(100)]
+LOST = TransportError("no connection")
+DATE = datetime.fromtimestamp(START, UTC)
 
 
-@dataclass
+def seen(run_id: str, status: str = "EXECUTING", **shown: Any) -> Run:
+    return Run.from_answer({"id": run_id, "status": status} | shown)
+
+
+def all_seen(run_ids: Iterable[str] = IDS, status: str = "EXECUTING") -> dict[str, Any]:
+    return {run_id: seen(run_id, status) for run_id in run_ids}
+
+
+def canceled(*run_ids: str, outcome: CancelOutcome = CancelOutcome.CANCELED, **shown: Any) -> dict[str, Any]:
+    """What became of runs, by a cancel."""
+    given = {"status": "CANCELED"} | shown
+    return {run_id: CancelResult(run_id=run_id, outcome=outcome, **given) for run_id in run_ids}
+
+
 class Wait:
-    """Takes the steps of a wait: a pause moves the clock, a call goes to the server."""
+    """A wait whose steps a test takes; pauses move its clock."""
 
-    client: TriggerDevClient
-    clock: Clock
-    log: Log
-    pauses: list[float] = field(default_factory=list)
-    checked_at: list[float] = field(default_factory=list)
+    def __init__(self, *run_ids: str, **settings: Any) -> None:
+        self.clock, self.log = Clock(), Log()
+        self.ends: dict[str, Waited] = {}
+        given = WaitSettings(**{"patience": 10.0} | settings)
+        self._steps = wait_for_runs(run_ids or IDS, given, log=self.log, now=self.clock.time)
+        self.step: Any = next(self._steps)
 
-    def __call__(
-        self, run: Any, *, until: Callable[[], bool] = lambda: False, **settings: Any
-    ) -> Waited | None:
-        """Wait; return None where the test ends it first."""
-        run_id = getattr(run, "id", run)
-        given: dict[str, Any] = {"run_url": URL, "patience": 60.0}
-        made = WaitSettings(**given | settings)
-        steps = wait_for_runs([run_id], made, log=self.log, now=self.clock.time)
-        reply: Any = None
-        while not until():
-            try:
-                step = steps.send(reply)
-            except StopIteration as end:
-                waited: Waited = end.value[run_id]
-                return waited
-            reply = None
-            if isinstance(step, Cancel):
-                self.client.call(cancel_run(run_id))
-                run = self.client.call(retrieve_run(run_id))
-                outcome = CancelOutcome.CANCELED if run.is_canceled else CancelOutcome.ALREADY_COMPLETED
-                reply = {run_id: CancelResult(run_id=run_id, outcome=outcome, status=run.status)}
-            else:
-                assert isinstance(step, Check)
-                if (seconds := min(step.at, step.until) - self.clock.time()) > 0:
-                    self._pause(seconds)
-                self.checked_at.append(self.clock.now)
-                reply = {run_id: self._call(retrieve_run(run_id))}
-        return None
-
-    def _pause(self, seconds: float) -> None:
-        self.pauses.append(seconds)
-        self.clock.sleep(seconds)
-
-    def _call(self, call: Call[Any]) -> Any:
+    def reply(self, reply: Any = None, *, after: float = 0.0) -> Any:
+        """Answer the last step after some seconds; return the next one, None at the end."""
+        self.clock.sleep(after)
         try:
-            return self.client.call(call, patience=0)
-        except TriggerDevError as error:
-            return error
+            self.step = self._steps.send(reply)
+        except StopIteration as end:
+            self.ends, self.step = end.value, None
+        return self.step
+
+    def hear(self, run_ids: Iterable[str] = (), what: Any = None, *, after: float = 0.0) -> list[str]:
+        """Answer a check of runs with a status, or an error; return what is logged."""
+        self.log.leveled.clear()
+        self.reply({one: what if what is LOST else seen(one, what) for one in run_ids}, after=after)
+        return self.log.lines
 
 
-@pytest.fixture
-def wait(client, clock, log) -> Wait:
-    return Wait(client, clock, log)
-
-
-def after(seconds: float, clock: Clock) -> Callable[[], bool]:
-    end = clock.now + seconds
-    return lambda: clock.now >= end
-
-
-# To the end
-
-
-def test_a_run_is_waited_for_until_it_has_completed(server, wait: Wait, log) -> None:
-    server.on_task("resize", start_after=3, after=5, output={"n": 1})
-    run, _ = server.trigger("resize")
-    waited = wait(run)
-    assert waited is not None
-    assert (waited.end, waited.error) == (WaitEnd.FINAL, "")
-    assert waited.run is not None
-    assert (waited.run.status, waited.run.output) == ("COMPLETED", {"n": 1})
-    assert log.leveled == [
-        ("info", f"Waiting for run {run.id} {URL}"),
-        ("info", f"Run {run.id} is QUEUED"),
-        ("info", f"Run {run.id} is EXECUTING, attempt 1"),
-        ("info", f"Run {run.id} is COMPLETED, attempt 1 (0.12 s of compute time)"),
+def test_all_runs_are_in_one_check_and_each_only_once() -> None:
+    wait = Wait("run_2", "run_1", "run_2", poll_interval=7)
+    assert wait.step == Check(run_ids=("run_2", "run_1"), poll_interval=7)
+    assert wait.log.lines == ["Waiting for 2 runs"]
+    step = wait.reply(all_seen(("run_1",), "COMPLETED") | all_seen(("run_2",)))
+    assert step.run_ids == ("run_2",)
+    assert wait.reply(all_seen(("run_2",), "FAILED")) is None
+    assert [(one, waited.end) for one, waited in wait.ends.items()] == [
+        ("run_2", WaitEnd.FINAL),
+        ("run_1", WaitEnd.FINAL),
     ]
-
-
-@pytest.mark.parametrize(
-    "status", ["FAILED", "CRASHED", "TIMED_OUT", "SYSTEM_FAILURE", "EXPIRED", "CANCELED"]
-)
-def test_every_final_status_ends_the_wait_at_once(server, wait: Wait, status: str) -> None:
-    waited = wait(server.add_run(status))
-    assert waited is not None
-    assert waited.run is not None
-    assert (waited.end, waited.run.status, wait.pauses) == (WaitEnd.FINAL, status, [])
-
-
-def test_each_attempt_is_logged(server, wait: Wait, log) -> None:
-    server.on_task("flaky", start_after=1, after=10, failures=2, retry_after=10)
-    run, _ = server.trigger("flaky")
-    wait(run)
-    assert [line for line in log.lines if "attempt" in line] == [
-        f"Run {run.id} is EXECUTING, attempt 1",
-        f"Run {run.id} is EXECUTING, attempt 2",
-        f"Run {run.id} is EXECUTING, attempt 3",
-        f"Run {run.id} is COMPLETED, attempt 3 (0.12 s of compute time)",
-    ]
-
-
-def test_what_a_run_has_used_is_logged_at_its_end_only(clock, log) -> None:
-    steps = wait_for_runs(["run_1"], WaitSettings(), log=log, now=clock.time)
-    next(steps)
-    steps.send({"run_1": Run.from_answer({"id": "run_1", "status": "EXECUTING", "durationMs": 1000})})
-    with pytest.raises(StopIteration):
-        steps.send({"run_1": Run.from_answer({"id": "run_1", "status": "FAILED", "durationMs": 2500})})
-    assert log.lines[1:] == ["Run run_1 is EXECUTING", "Run run_1 is FAILED (2.5 s of compute time)"]
-
-
-def test_a_run_that_goes_on_is_named_every_few_minutes(server, wait: Wait, clock, log) -> None:
-    run = server.add_run("EXECUTING")
-    wait(run, poll_interval=100, until=after(3601, clock))
-    assert [line for line in log.lines if "still" in line] == [
-        f"Run {run.id} is still EXECUTING after {minutes} minutes" for minutes in range(5, 61, 5)
-    ]
-
-
-def test_an_id_that_cannot_be_one_is_an_error_of_its_own(wait: Wait) -> None:
-    with pytest.raises(NotSentError):
-        wait("..")
-
-
-# The pace
-
-
-def test_the_pause_is_a_tenth_of_the_runs_age_between_2_and_30_s(server, wait: Wait, clock) -> None:
-    server.on_task("endless", after=None)
-    run, _ = server.trigger("endless")
-    born = clock.now
-    wait(run, until=after(1000, clock))
-    ages = [at - born for at in wait.checked_at]
-    assert wait.pauses == pytest.approx([min(30, max(2, age / 10)) for age in ages[: len(wait.pauses)]])
-    assert (wait.pauses[0], wait.pauses[-1]) == (2, 30)
-
-
-@pytest.mark.parametrize(("skew", "pause"), [(-8, 12), (8, 12), (-7200, 2), (7200, 2)])
-def test_the_age_goes_by_the_servers_clock_unless_that_is_wrong(
-    server, wait: Wait, clock, skew: float, pause: float
-) -> None:
-    server.clock = lambda: clock.time() + skew
-    run = server.add_run("EXECUTING")
-    run.clock = server.clock
-    clock.sleep(120)
-    wait(run, until=after(pause, clock))
-    assert wait.pauses == [pytest.approx(pause)]
-
-
-def test_the_last_pause_ends_at_the_deadline(server, wait: Wait, clock) -> None:
-    run = server.add_run("EXECUTING")
-    begun = clock.now
-    wait(run, poll_interval=40, deadline=clock.time() + 100, cancels=False)
-    assert wait.pauses == [40, 40, pytest.approx(20)]
-    assert clock.now - begun == pytest.approx(100)
-
-
-@pytest.mark.parametrize("limit", ["deadline", "pending_version_timeout"])
-def test_the_last_pause_may_be_short(server, wait: Wait, clock, limit: str) -> None:
-    run = server.add_run("PENDING_VERSION")
-    limits: dict[str, Any] = {"deadline": clock.time() + 100.25, "pending_version_timeout": 100.25}
-    wait(run, poll_interval=50, cancels=False, **{limit: limits[limit]})
-    assert wait.pauses == [50, 50, 0.25]
-
-
-# Trouble
-
-
-def test_an_outage_is_survived_with_one_line_at_its_begin_and_one_at_its_end(
-    server, network, wait: Wait, clock, log, answer, lost
-) -> None:
-    server.on_task("slow", after=400, output="done")
-    run, _ = server.trigger("slow")
-    for reply in (lost, answer(503, "down"), answer(200, b"<html>"), answer(429, {"error": "too many"})):
-        network.fault("GET", reply, times=20)
-    begun = clock.now
-
-    def end_it(_: str) -> None:
-        if clock.now - begun > 240:
-            network.repair()
-
-    network.before = end_it
-    waited = wait(run, patience=10)
-    assert waited is not None
-    assert waited.run is not None
-    assert (waited.end, waited.run.output) == (WaitEnd.FINAL, "done")
-    [begin] = log.of("warning")
-    assert begin.startswith(f"Status check of run {run.id} failed; still waiting: GET /api/v3/runs/{run.id} ")
-    [end] = [line for line in log.lines if "again" in line]
-    assert end.startswith(f"Run {run.id} can be checked again after 2")
-    assert end.endswith(" s")
-
-
-def test_two_outages_have_two_lines_each(server, network, wait: Wait, clock, log, lost) -> None:
-    run = server.add_run("EXECUTING", then=[(60, "COMPLETED")])
-    network.fault("GET", lost, times=2)
-    network.before = lambda _: network.fault("GET", lost) if clock.now == 1020 else None
-    wait(run, poll_interval=5)
-    assert len(log.of("warning")) == 2
-    assert len([line for line in log.lines if "again" in line]) == 2
-
-
-@pytest.mark.parametrize("status", [401, 403, 404])
-def test_a_server_that_rejects_the_checks_ends_the_wait_after_the_patience(
-    server, network, wait: Wait, clock, log, answer, status: int
-) -> None:
-    run = server.add_run("EXECUTING")
-    wait(run, until=after(4, clock), poll_interval=5)
-    network.fault("GET", answer(status, {"error": "Not found"}), times=1000)
-    begun = clock.now
-    waited = wait(run, patience=60, poll_interval=5)
-    assert waited is not None
-    assert waited.end is WaitEnd.REJECTED
-    if status == 401:  # it is repeated once each time, for a key that has worked
-        assert 60 <= clock.now - begun <= 75
-    else:
-        assert clock.now - begun == 60
-    assert f"answered {status}: Not found" in waited.error
-    assert len(log.of("warning")) == 1
-    assert not network.sent("/cancel")
-
-
-def test_a_page_that_says_403_ends_the_wait_too(server, network, wait: Wait, clock, answer) -> None:
-    """A proxy rejects the worker, for example."""
-    run = server.add_run("EXECUTING")
-    wait(run, until=after(4, clock), poll_interval=5)
-    network.fault("GET", answer(403, b"<html>"), times=1000)
-    begun = clock.now
-    waited = wait(run, patience=60, poll_interval=5)
-    assert waited is not None
-    assert waited.end is WaitEnd.REJECTED
-    assert clock.now - begun == 60
-
-
-def test_a_rejection_that_passes_does_not_end_it(server, network, wait: Wait, clock, answer, lost) -> None:
-    run = server.add_run("EXECUTING", then=[(300, "COMPLETED")])
-    for _ in range(3):  # 50 s of rejections each time, and something else in between
-        network.fault("GET", answer(401, {"error": "No"}), times=10)
-        network.fault("GET", lost)
-    waited = wait(run, patience=60, poll_interval=5)
-    assert waited is not None
-    assert waited.end is WaitEnd.FINAL
-
-
-def test_short_rejections_with_a_good_check_in_between_do_not_add_up(
-    server, network, wait: Wait, clock, answer
-) -> None:
-    run = server.add_run("EXECUTING", then=[(300, "COMPLETED")])
-    begun = clock.now
-
-    def reject(_: str) -> None:
-        network.repair()
-        if 20 <= clock.now - begun < 40 or 100 <= clock.now - begun < 120:  # 80 s apart
-            network.fault("GET", answer(403, {"error": "No"}), times=10)
-
-    network.before = reject
-    waited = wait(run, patience=60, poll_interval=5)
-    assert waited is not None
-    assert (waited.end, clock.now - begun) == (WaitEnd.FINAL, pytest.approx(300, abs=5))
-
-
-def test_a_page_in_place_of_the_server_does_not_end_it(server, network, wait: Wait, answer) -> None:
-    run = server.add_run("EXECUTING", then=[(400, "COMPLETED")])
-    network.fault("GET", answer(404, b"<html>Maintenance</html>"), times=50)
-    waited = wait(run, patience=60, poll_interval=5)
-    assert waited is not None
-    assert waited.end is WaitEnd.FINAL
-
-
-def test_what_was_seen_last_is_kept_where_the_server_rejects_the_checks(
-    server, network, wait: Wait, answer
-) -> None:
-    run = server.add_run("EXECUTING")
-    network.before = lambda _: (
-        len(network.requests) > 1 and network.fault("GET", answer(404, {"error": "Not found"}))
-    )
-    waited = wait(run, patience=20)
-    assert waited is not None
-    assert waited.run is not None
-    assert (waited.end, waited.run.status) == (WaitEnd.REJECTED, "EXECUTING")
-
-
-def test_a_run_that_never_was_is_rejected_without_one(wait: Wait) -> None:
-    waited = wait("run_x", patience=0)
-    assert waited is not None
-    assert (waited.end, waited.run) == (WaitEnd.REJECTED, None)
-    assert 30 <= sum(wait.pauses) < 35
-
-
-@pytest.mark.parametrize("status", [401, 403, 404])
-def test_a_wait_that_repeats_nothing_survives_rejections_for_half_a_minute(
-    server, network, wait: Wait, clock, answer, status: int
-) -> None:
-    run = server.add_run("EXECUTING", then=[(20, "COMPLETED")])
-    network.before = lambda _: network.repair() if clock.now >= 1025 else None
-    network.fault("GET", answer(status, {"error": "Not found"}), times=1000)
-    waited = wait(run, patience=0)
-    assert waited is not None
-    assert waited.end is WaitEnd.FINAL
-
-
-@pytest.mark.parametrize("status", [401, 403, 404])
-def test_a_wait_that_repeats_nothing_ends_after_half_a_minute_of_rejections(
-    server, network, wait: Wait, clock, answer, status: int
-) -> None:
-    run = server.add_run("EXECUTING")
-    network.fault("GET", answer(status, {"error": "Not found"}), times=1000)
-    waited = wait(run, patience=0)
-    assert waited is not None
-    assert waited.end is WaitEnd.REJECTED
-    assert 1030 <= clock.now < 1035
 
 
 # The deadline
 
 
-def test_a_run_that_takes_too_long_is_canceled(server, wait: Wait, clock, log) -> None:
-    run = server.add_run("EXECUTING")
-    waited = wait(run, deadline=clock.time() + 60)
-    assert waited is not None
-    assert waited.run is not None
-    assert (waited.end, waited.run.status) == (WaitEnd.TIMED_OUT, "CANCELED")
-    assert (waited.is_canceled, waited.error) == (True, "")
-    assert run.status == "CANCELED"
-    assert log.of("warning") == [f"Canceling run {run.id}: it did not end in time"]
+def test_at_the_deadline_all_runs_are_canceled_together_without_another_check() -> None:
+    wait = Wait(deadline=START + 60)
+    assert wait.reply(all_seen()).until == START + 60
+    assert wait.reply({}, after=60) == Cancel(run_ids=IDS)
+    assert wait.log.of("warning") == [f"Canceling run {one}: it did not end in time" for one in IDS]
+    assert wait.reply(canceled(*IDS)) is None
+    for waited in wait.ends.values():
+        assert (waited.end, waited.is_canceled, waited.error) == (WaitEnd.TIMED_OUT, True, "")
+        assert waited.run is not None
+        assert waited.run.status == "CANCELED"
 
 
-@pytest.mark.parametrize("status", ["COMPLETED", "FAILED"])
-def test_of_a_cancel_that_comes_too_late_the_result_counts(
-    server, network, wait: Wait, clock, status: str
-) -> None:
-    run = server.add_run("EXECUTING")
-
-    def end_first(request: str) -> None:
-        if request.endswith("/cancel"):
-            run.status = status
-
-    network.before = end_first
-    waited = wait(run, deadline=clock.time() + 60)
-    assert waited is not None
-    assert waited.run is not None
-    assert (waited.end, waited.run.status) == (WaitEnd.FINAL, status)
+ENDED_FIRST: dict[str, Any] = {"outcome": CancelOutcome.ALREADY_COMPLETED, "status": "COMPLETED"}
 
 
-def test_a_run_whose_last_check_shows_the_end_is_not_canceled(server, wait: Wait, clock) -> None:
-    run = server.add_run("EXECUTING", then=[(60, "COMPLETED")])
-    waited = wait(run, deadline=clock.time() + 60)
-    assert waited is not None
-    assert waited.end is WaitEnd.FINAL
-    assert run.cancel_requests == 0
+def test_each_run_has_an_outcome_of_its_own_after_the_cancel() -> None:
+    wait = Wait(*(f"run_{number}" for number in range(1, 8)), deadline=START - 1)
+    wait.reply(all_seen(("run_2",)))
+    late = ("run_4", "run_5", "run_6", "run_7")
+    step = wait.reply(
+        canceled("run_1", task_identifier="resize")
+        | canceled("run_2", outcome=CancelOutcome.FAILED, status=None, request="cancel failed")
+        | canceled("run_3", outcome=CancelOutcome.NOT_FOUND, status=None)
+        | canceled(*late, **ENDED_FIRST)
+    )
+    assert step == Check(run_ids=late, is_fresh=True)  # for the output
+    news = {"run_4": seen("run_4", "COMPLETED", output=1), "run_7": seen("run_7", "CANCELED")}
+    assert wait.reply({**news, "run_5": LOST, "run_6": seen("run_6")}) is None
+    unseen = [wait.ends[one].run for one in ("run_5", "run_6")]
+    assert [run and run.status for run in unseen] == ["COMPLETED"] * 2
+    timed_out, final = WaitEnd.TIMED_OUT, WaitEnd.FINAL
+    of_first = seen("run_1", "CANCELED", taskIdentifier="resize")
+    assert wait.ends == {
+        "run_1": Waited(end=timed_out, run=of_first, is_canceled=True),
+        "run_2": Waited(end=timed_out, run=seen("run_2"), error="cancel failed"),
+        "run_3": Waited(end=timed_out, run=None, error="this key's environment has no such run"),
+        "run_4": Waited(end=final, run=seen("run_4", "COMPLETED", output=1)),
+        "run_5": Waited(end=final, run=unseen[0], error="no connection"),
+        "run_6": Waited(end=final, run=unseen[1], error="its check shows it as EXECUTING"),
+        "run_7": Waited(end=timed_out, run=seen("run_7", "CANCELED"), is_canceled=True),
+    }
+
+
+def test_a_wait_that_cancels_nothing_checks_its_runs_once_more_at_the_deadline() -> None:
+    wait = Wait(deadline=START + 60, cancels=False)
+    wait.reply(all_seen())
+    assert wait.reply({}, after=60) == Check(run_ids=IDS, is_fresh=True)
+    assert wait.reply(all_seen(("run_1",), "COMPLETED") | all_seen(("run_2", "run_3"))) is None
+    assert [waited.end for waited in wait.ends.values()] == [
+        WaitEnd.FINAL,
+        WaitEnd.TIMED_OUT,
+        WaitEnd.TIMED_OUT,
+    ]
+    assert wait.ends["run_2"].run == seen("run_2")
+
+
+def test_what_is_new_just_then_takes_the_place_of_that_check() -> None:
+    wait = Wait("run_1", deadline=START + 60, cancels=False)
+    wait.reply(all_seen(("run_1",)))
+    assert wait.reply(all_seen(("run_1",), "WAITING"), after=60) is None
+    assert wait.ends == {"run_1": Waited(end=WaitEnd.TIMED_OUT, run=seen("run_1", "WAITING"))}
 
 
 # No version
 
 
-def test_a_run_without_a_version_is_canceled_after_a_while(server, wait: Wait, clock, log) -> None:
-    server.unknown_task("resize")
-    server.on_task("resize", start_after=3)
-    run, _ = server.trigger("resize")
-    begun = clock.now
-    waited = wait(run, pending_version_timeout=300)
-    assert waited is not None
-    assert waited.run is not None
-    assert (waited.end, waited.run.status) == (WaitEnd.NO_VERSION, "CANCELED")
-    assert clock.now - begun == pytest.approx(303, abs=1)
-    assert log.of("warning") == [
-        f"Run {run.id} is PENDING_VERSION: no deployed version in this environment has the Trigger.dev task "
-        "'resize' (or its queue). Deploy it, or check task_identifier, queue and the environment of the "
-        "secret key. After 300 s (pending_version_timeout) the run is canceled",
-        f"Canceling run {run.id}: no deployed version has its task or its queue",
-    ]
+def without_version(updated_at: datetime | None = None, seen_at: datetime | None = None) -> dict[str, Any]:
+    """Show a run as a check by itself does; a query shows no such times."""
+    shown = {"id": "run_1", "status": "PENDING_VERSION", "updatedAt": updated_at and updated_at.isoformat()}
+    return {"run_1": Run.from_answer(shown, seen_at=seen_at)}
 
 
-@pytest.mark.parametrize(
-    ("settings", "words", "end"),
-    [
-        ({"pending_version_timeout": None}, "the environment of the secret key", "key"),
-        (
-            {"cancels": False, "pending_version_timeout": 60},
-            "Deploy it, or check",
-            ". After 60 s (pending_version_timeout) the wait ends",
-        ),
-        ({"is_development": True}, "Start `npx trigger.dev@latest dev` in the task's project", "is canceled"),
-    ],
-)
-def test_a_run_that_waits_for_a_version_is_a_warning_at_once_that_says_what_to_do(
-    server, wait: Wait, clock, log, settings: dict[str, Any], words: str, end: str
-) -> None:
-    server.unknown_task("resize")
-    server.on_task("resize", start_after=0)
-    run, _ = server.trigger("resize")
-    wait(run, until=after(5, clock), **settings)
-    [warning] = log.of("warning")
-    assert warning.startswith(f"Run {run.id} is PENDING_VERSION: no ")
-    assert "has the Trigger.dev task 'resize' (or its queue)" in warning
-    assert words in warning
-    assert warning.endswith(end)
+def test_before_a_run_is_canceled_that_has_no_version_it_is_checked_once_more() -> None:
+    wait = Wait(pending_version_timeout=300)
+    wait.reply(all_seen(("run_1", "run_2"), "PENDING_VERSION") | all_seen(("run_3",)))
+    assert wait.step.until == wait.clock.time() + 300
+    step = wait.reply({}, after=300)
+    assert step == Check(run_ids=("run_1", "run_2"), is_fresh=True)
+    news = all_seen(("run_2",)) | all_seen(("run_1",), "PENDING_VERSION")
+    assert wait.reply(news) == Cancel(run_ids=("run_1",))
+    step = wait.reply(canceled("run_1"))
+    assert (step.run_ids, step.is_fresh) == (("run_2", "run_3"), False)
 
 
-def test_a_run_that_waits_for_a_version_again_is_a_warning_again(server, wait: Wait, clock, log) -> None:
-    run = server.add_run("PENDING_VERSION", then=[(10, "QUEUED"), (20, "PENDING_VERSION")])
-    wait(run, until=after(60, clock))
-    assert len(log.of("warning")) == 2
+def test_a_check_that_fails_then_puts_the_cancel_off_until_the_run_is_seen() -> None:
+    wait = Wait("run_1", pending_version_timeout=300)
+    wait.reply(without_version())
+    wait.reply({}, after=300)
+    step = wait.reply({"run_1": LOST})
+    assert (step.is_fresh, step.until) == (False, float("inf"))
+    step = wait.reply(without_version(), after=30)  # it may be a query's
+    assert step == Check(run_ids=("run_1",), is_fresh=True)
+    assert wait.reply(without_version()) == Cancel(run_ids=("run_1",))
 
 
-def test_the_time_before_the_wait_counts(server, wait: Wait, clock) -> None:
-    run = server.add_run("PENDING_VERSION")
-    clock.sleep(250)
-    begun = clock.now
-    waited = wait(run, pending_version_timeout=300)
-    assert waited is not None
-    assert waited.end is WaitEnd.NO_VERSION
-    assert clock.now - begun == pytest.approx(50, abs=1)
+def test_a_run_that_is_due_during_the_check_of_another_one_needs_one_of_its_own() -> None:
+    wait = Wait("run_1", "run_2", pending_version_timeout=300)
+    wait.reply(without_version())
+    wait.reply(all_seen(("run_2",), "PENDING_VERSION"), after=10)
+    assert wait.reply({}, after=290) == Check(run_ids=("run_1",), is_fresh=True)
+    assert wait.reply(without_version(), after=10) == Cancel(run_ids=("run_1",))
+    assert wait.reply(canceled("run_1")) == Check(run_ids=("run_2",), is_fresh=True)
 
 
 @pytest.mark.parametrize(
@@ -455,55 +198,163 @@ def test_the_time_before_the_wait_counts(server, wait: Wait, clock) -> None:
     ],
 )
 def test_how_long_a_run_has_waited_for_a_version_goes_by_the_servers_clock(
-    clock, log, updated_at: datetime | None, seen_at: datetime | None, waited: float
+    updated_at: datetime | None, seen_at: datetime | None, waited: float
 ) -> None:
-    shown = {"id": "run_1", "status": "PENDING_VERSION", "updatedAt": updated_at and updated_at.isoformat()}
-    settings = WaitSettings(poll_interval=1000, pending_version_timeout=300)
-    steps = wait_for_runs(["run_1"], settings, log=log, now=clock.time)
-    next(steps)
-    step = steps.send({"run_1": Run.from_answer(shown, seen_at=seen_at)})
-    assert isinstance(step, Check)
-    assert step.until == clock.time() + 300 - waited
+    step = Wait("run_1", pending_version_timeout=300).reply(without_version(updated_at, seen_at))
+    assert step.until == START + 300 - waited
+    assert Wait("run_1", pending_version_timeout=None).reply(without_version()).until == float("inf")
 
 
-def test_a_version_that_is_deployed_in_time_is_enough(server, wait: Wait, clock) -> None:
-    server.unknown_task("resize")
-    server.on_task("resize", after=1000)
-    run, _ = server.trigger("resize")
-    wait(run, until=after(200, clock))
-    server.deploy("resize")
-    waited = wait(run)
-    assert waited is not None
-    assert waited.end is WaitEnd.FINAL
+def test_a_check_of_a_run_by_itself_corrects_since_when_it_waits_for_a_version() -> None:
+    wait = Wait("run_1", pending_version_timeout=300)
+    assert wait.reply(without_version()).until == START + 300  # as a query shows it
+    now = DATE + timedelta(seconds=45)
+    earlier = now - timedelta(seconds=250)
+    assert wait.reply(without_version(earlier, now), after=45).until == START + 45 + 50
+    assert wait.reply(without_version(), after=1).until == START + 45 + 50
+    now += timedelta(seconds=50)
+    assert wait.reply({}, after=49).is_fresh
+    step = wait.reply(without_version(now, now))  # for another one since
+    assert (step.is_fresh, step.until) == (False, START + 95 + 300)
+    assert wait.reply({}, after=300).is_fresh
+    assert wait.reply(without_version(now, now)) == Cancel(run_ids=("run_1",))
 
 
-@pytest.mark.parametrize("timeout", [None, 5000])
-def test_it_may_wait_longer_or_for_ever(server, wait: Wait, clock, timeout: float | None) -> None:
-    run = server.add_run("PENDING_VERSION")
-    assert wait(run, pending_version_timeout=timeout, until=after(4000, clock)) is None
-
-
-def test_a_run_is_not_canceled_while_its_version_cannot_be_seen(
-    server, network, wait: Wait, clock, lost
+@pytest.mark.parametrize(
+    ("settings", "end"),
+    [
+        (
+            {"pending_version_timeout": 60},
+            "of the secret key. After 60 s (pending_version_timeout) the run is canceled",
+        ),
+        (
+            {"cancels": False, "pending_version_timeout": 60},
+            "of the secret key. After 60 s (pending_version_timeout) the wait ends",
+        ),
+        ({"pending_version_timeout": None}, "and the environment of the secret key"),
+    ],
+)
+def test_a_run_without_a_version_is_a_warning_each_time_that_says_what_to_do(
+    settings: dict[str, Any], end: str
 ) -> None:
-    run = server.add_run("PENDING_VERSION", then=[(290, "EXECUTING"), (600, "COMPLETED")])
-
-    def break_off(_: str) -> None:
-        if clock.now >= 1280:
-            network.before = lambda _: network.repair() if clock.now >= 1400 else None
-            network.fault("/runs/", lost, times=1000)
-
-    network.before = break_off
-    waited = wait(run)
-    assert waited is not None
-    assert (waited.end, run.status, run.cancel_requests) == (WaitEnd.FINAL, "COMPLETED", 0)
-    assert all(one <= two for one, two in pairwise(wait.checked_at))
+    wait = Wait("run_1", **settings)
+    for _ in range(2):
+        [warning] = wait.hear(["run_1"], "PENDING_VERSION")
+        assert warning.startswith(
+            "Run run_1 is PENDING_VERSION: no deployed version in this environment has "
+        )
+        assert warning.endswith(end)
+        assert wait.hear(["run_1"], "PENDING_VERSION") == []
+        wait.hear(["run_1"], "QUEUED")
 
 
-# The default settings
+def test_of_many_that_wait_for_a_version_one_is_named() -> None:
+    wait = Wait(*HUNDRED)
+    [line] = wait.hear(HUNDRED[5:], "PENDING_VERSION")
+    assert line.startswith("Run run_5 is PENDING_VERSION, as are 94 others: no deployed version ")
+    assert wait.hear(HUNDRED, "PENDING_VERSION", after=5) == []
 
 
-def test_the_defaults() -> None:
-    made = WaitSettings()
-    assert (made.poll_interval, made.deadline, made.pending_version_timeout) == (None, None, 300)
-    assert (made.patience, made.cancels, made.is_development) == (120, True, False)
+# One run that ends the wait for all
+
+
+def test_a_run_that_ends_otherwise_makes_the_wait_useless() -> None:
+    wait = Wait(success_statuses=["COMPLETED"], deadline=START + 60)
+    wait.reply(all_seen(("run_2",), "COMPLETED"))
+    assert wait.reply(all_seen(("run_3",), "FAILED"), after=60) is None, "nothing is canceled"
+    assert list(wait.ends) == ["run_2", "run_3"]
+
+
+def test_the_others_are_canceled_if_that_is_wanted() -> None:
+    wait = Wait(success_statuses=["COMPLETED"], cancels_others=True, cancels=False)
+    assert wait.reply(all_seen(("run_1",), "FAILED")) == Cancel(run_ids=("run_2", "run_3"))
+    step = wait.reply(canceled("run_2") | canceled("run_3", **ENDED_FIRST))
+    assert step == Check(run_ids=("run_3",), is_fresh=True)
+    assert wait.reply(all_seen(("run_3",), "COMPLETED")) is None
+    assert {one: (waited.end, waited.is_canceled) for one, waited in wait.ends.items()} == {
+        "run_1": (WaitEnd.FINAL, False),
+        "run_2": (WaitEnd.NOT_NEEDED, True),
+        "run_3": (WaitEnd.FINAL, False),
+    }
+
+
+def test_up_to_10_cancels_are_each_named_and_more_are_one_line() -> None:
+    of_eleven, of_hundred = (
+        Wait(*ids, success_statuses=["COMPLETED"], cancels_others=True) for ids in (HUNDRED[:11], HUNDRED)
+    )
+    assert of_eleven.hear(["run_0"], "FAILED")[1:] == [
+        f"Canceling run {one}: another run has failed" for one in HUNDRED[1:11]
+    ]
+    assert of_hundred.hear(["run_0"], "FAILED")[1:] == ["Canceling 99 runs: another run has failed"]
+
+
+# What is logged
+
+
+@pytest.mark.parametrize(
+    ("statuses", "named"), [(None, "FAILED"), (["COMPLETED"], "FAILED"), (["FAILED"], "COMPLETED")]
+)
+def test_of_more_than_10_runs_an_end_that_does_not_count_as_success_is_named(statuses, named: str) -> None:
+    assert Wait(*HUNDRED[:10]).hear(HUNDRED[:10], "COMPLETED") == [
+        f"Run {one} is COMPLETED" for one in HUNDRED[:10]
+    ]
+    wait = Wait(*HUNDRED, success_statuses=statuses)
+    other = {"FAILED": "COMPLETED", "COMPLETED": "FAILED"}[named]
+    assert wait.hear(HUNDRED[:50], other) == []
+    assert wait.hear(["run_77"], named) == [f"Run run_77 is {named}"]
+
+
+def test_the_others_are_counted_now_and_then_and_when_all_have_ended() -> None:
+    wait = Wait(*HUNDRED)
+    assert wait.hear(HUNDRED, "EXECUTING") == []
+    assert wait.hear(HUNDRED[:10], "COMPLETED") == []
+    assert wait.hear(HUNDRED[10:20], "COMPLETED", after=30) == ["20 of 100 runs have ended"]
+    assert wait.hear(HUNDRED[20:90], "COMPLETED", after=29) == []
+    assert wait.hear(HUNDRED[90:], "COMPLETED") == ["100 of 100 runs have ended"]
+
+
+def test_an_outage_is_one_line_at_its_begin_each_five_minutes_and_at_its_end() -> None:
+    wait = Wait(*HUNDRED)
+    failed = "Status checks of 40 of 100 runs failed; still waiting: no connection"
+    assert wait.hear(HUNDRED[:40], LOST) == [failed]
+    assert wait.hear(HUNDRED[40:], LOST, after=10) == []
+    assert wait.hear(HUNDRED, LOST, after=290) == [
+        "100 of 100 runs have not ended yet",
+        "100 of 100 runs could not be checked; still waiting: no connection",
+    ]
+    assert wait.hear(HUNDRED[:99], "EXECUTING", after=10) == []
+    assert wait.hear(HUNDRED[99:], "EXECUTING") == ["All runs can be checked again"]
+    assert wait.hear(HUNDRED[:40], LOST) == [failed]
+
+
+@pytest.mark.parametrize(
+    ("count", "line"),
+    [
+        (1, "Run run_0 is still EXECUTING after 5 minutes"),
+        (2, "2 of 2 runs have not ended yet"),
+        (100, "100 of 100 runs have not ended yet"),
+    ],
+)
+def test_of_runs_that_go_on_there_is_one_line_each_five_minutes(count: int, line: str) -> None:
+    wait = Wait(*HUNDRED[:count])
+    wait.hear(HUNDRED[:count], "EXECUTING")
+    assert [wait.hear(after=seconds) for seconds in (299, 1, 299)] == [[], [line], []]
+
+
+def test_the_progress_of_a_batch_is_logged_every_30_s_though_nothing_changes() -> None:
+    wait = Wait(logs_progress=True)
+    assert wait.step.until == START + 30
+    assert wait.hear(IDS[:2], "EXECUTING") == []
+    assert wait.hear(after=29) == []
+    for seconds in (1, 30):
+        assert wait.hear(after=seconds) == ["0 of 3 runs have ended: 2 EXECUTING, 1 not checked yet"]
+    wait.hear(IDS[:1], "COMPLETED")
+    assert wait.hear(IDS[2:], "QUEUED", after=30) == [
+        "1 of 3 runs have ended: 1 COMPLETED, 1 EXECUTING, 1 QUEUED"
+    ]
+    assert wait.hear(IDS[1:], "FAILED", after=5)[-1] == "3 of 3 runs have ended: 1 COMPLETED, 2 FAILED"
+    many = Wait(*HUNDRED, logs_progress=True)
+    many.hear(HUNDRED, "EXECUTING")
+    assert many.hear(HUNDRED[:10], "COMPLETED", after=300) == [
+        "10 of 100 runs have ended: 10 COMPLETED, 90 EXECUTING"
+    ]

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from airflow_provider_trigger.run.wait_settings import WaitSettings, is_development_key
+from airflow_provider_trigger.run.wait_settings import WaitSettings, check_interval, is_development_key
 from airflow_provider_trigger.run.waited import Waited, WaitEnd
 
 ALL: dict[str, Any] = {
@@ -26,21 +26,17 @@ ALL: dict[str, Any] = {
 }
 
 
-def test_all_settings_survive_as_json() -> None:
+def test_all_settings_survive_as_json_and_another_version_may_have_stored_more_or_less() -> None:
     made = WaitSettings(**ALL)
     assert made.to_json() == ALL
     assert WaitSettings.from_json(json.loads(json.dumps(made.to_json()))) == made
-
-
-def test_another_version_of_the_provider_may_have_stored_more_or_less() -> None:
     assert WaitSettings.from_json({"poll_interval": 5, "unknown": 1}) == WaitSettings(poll_interval=5)
     assert WaitSettings.from_json({}) == WaitSettings()
 
 
 @pytest.mark.parametrize(("age", "interval"), [(0, 2), (20, 2), (21, 2.1), (120, 12), (300, 30), (9000, 30)])
 def test_by_default_a_run_is_checked_after_a_tenth_of_its_age(age: float, interval: float) -> None:
-    assert WaitSettings().interval(age) == pytest.approx(interval)
-    assert WaitSettings(poll_interval=0.5).interval(age) == 0.5
+    assert check_interval(age) == pytest.approx(interval)
 
 
 @pytest.mark.parametrize(

@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
 
 import jinja2
 import pytest
 from fake_airflow import TaskInstance
-from jinja2 import Environment
 
 from airflow_provider_trigger._compat import INIT_ARGUMENTS, BaseOperator
 from airflow_provider_trigger.notifications.cancel import CancelTriggerRunNotifier
 from airflow_provider_trigger.operators.cancel import CancelTriggerRunOperator
 from airflow_provider_trigger.sensors.run import TriggerRunSensor
-from airflow_provider_trigger.sources.arguments import TakesRunIds, needs_rendering
-from airflow_provider_trigger.sources.run_ids import RunIds
+from airflow_provider_trigger.sources.run_ids import RunIds, problems_of_sources
 from airflow_provider_trigger.sources.search_terms import Selection
 
 try:
@@ -24,13 +23,12 @@ try:
 except ImportError:  # 2.11
     from airflow.models.dag import DAG
 
-ENV = Environment()
 TASKS: list[Any] = [CancelTriggerRunOperator, TriggerRunSensor]
 KINDS: list[Any] = [*TASKS, CancelTriggerRunNotifier]
 
 
 def made(kind: Any, **arguments: Any) -> Any:
-    return kind(**arguments, **({"task_id": "work"} if kind in TASKS else {}))
+    return kind(**arguments, **({"task_id": "work"} if issubclass(kind, BaseOperator) else {}))
 
 
 @pytest.fixture
@@ -74,11 +72,41 @@ def test_very_many_run_ids_are_not_compiled_one_by_one(kind, compiled: list[str]
     assert compiled == ["{{ x }}", "{% set y = 1 %}", "{# a comment #}"]
 
 
+with DAG("others", schedule=None):
+    OUTPUT = BaseOperator(task_id="start").output
+
+
+def test_sources_are_kept_as_given() -> None:
+    run_ids: list[Any] = ["run_1", "", "{{ x }}", [], ["run_1"], ("run_1",), [["r"]], 7, {"id": "run_1"}]
+    run_ids += [OUTPUT, [OUTPUT, "run_1"], {"id": OUTPUT}, OUTPUT.map(str)]
+    task_ids: list[Any] = ["start", "{{ x }}", ["start", "{{ x }}"], ("start",)]
+    for number, given in enumerate(run_ids):
+        kept = CancelTriggerRunOperator(task_id=f"work_{number}", run_ids=given, xcom_task_ids=[])
+        assert kept.run_ids is given
+    for given in task_ids:
+        assert task(xcom_task_ids=given).xcom_task_ids is given
+    assert task(run_ids={"id": "run_1"}.items()).run_ids == [("id", "run_1")]
+    assert task(run_ids={None, "run_1"}).run_ids == [None, "run_1"]
+
+
 @pytest.mark.parametrize("kind", KINDS)
-def test_an_iterator_is_read_once_and_the_copy_has_the_same_ids(kind) -> None:
-    given = made(kind, run_ids=iter(["run_1", "run_2"]), xcom_task_ids=iter(["start"]))
+@pytest.mark.parametrize(
+    ("make", "expected"),
+    [
+        (lambda: iter(["b", "a"]), ["b", "a"]),
+        (lambda: map(str, ["b", "a"]), ["b", "a"]),
+        ({"b": 1, "a": 2}.keys, ["b", "a"]),
+        ({1: "b", 2: "a"}.values, ["b", "a"]),
+        (lambda: {"c", "b", "a"}, ["a", "b", "c"]),
+        (lambda: frozenset(("c", "b", "a")), ["a", "b", "c"]),
+    ],
+)
+def test_what_can_be_read_once_becomes_a_list_and_the_copy_has_the_same(
+    kind, make: Callable[[], Any], expected: list[str]
+) -> None:
+    given = made(kind, run_ids=make(), xcom_task_ids=make())
     for one in (given, copy.deepcopy(given)):
-        assert (one.run_ids, one.xcom_task_ids) == (["run_1", "run_2"], ["start"])
+        assert (one.run_ids, one.xcom_task_ids) == (expected, expected)
 
 
 @pytest.mark.parametrize("kind", TASKS)
@@ -99,108 +127,72 @@ def test_a_mapped_task_takes_sources_by_their_names(kind) -> None:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_what_was_given_is_read_and_what_else_it_held_is_logged(
-    kind, keep_log, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.mark.parametrize(("on_empty", "level"), [("ignore", "warning"), ("fail", "error")])
+def test_what_was_given_is_read_and_what_else_it_held_is_logged(kind, on_empty, level: str, keep_log) -> None:
     log = keep_log(kind)
-    ti = TaskInstance(xcoms={"start": "run_2"}, key="ids")
-    given = made(kind, run_ids=["run_1", None], xcom_task_ids=["start", "other"], xcom_key="ids")
-    ids = given._gather_run_ids({"ti": ti}, on_empty="ignore", origin="Dag 'd': ")
+    ti = TaskInstance(xcoms={"start": "run_2", "broken": OSError("down")}, key="ids")
+    run_ids = ["run_1", None, 7, None]
+    given = made(kind, run_ids=run_ids, xcom_task_ids=["start", "other", "broken"], xcom_key="ids")
+    ids = given._gather_run_ids({"ti": ti}, on_empty=on_empty, origin="Dag 'd': ")
     assert ids.found == ["run_1", "run_2"]
     assert log.leveled == [
-        ("info", "Dag 'd': Skipped 1 value that is None: run_ids[1]"),
-        ("warning", "Dag 'd': task 'other' pushed no XCom with the key 'ids'"),
+        ("info", "Dag 'd': Skipped 2 values that are None: run_ids[1], run_ids[3]"),
+        (level, "Dag 'd': task 'other' pushed no XCom with the key 'ids'"),
+        ("error", "Dag 'd': 7 from run_ids[2] is not a valid run id: it must be a string, not int"),
+        ("error", "Dag 'd': the XCom 'ids' of task 'broken' cannot be read: OSError: down"),
     ]
+    invalid, failed, empty = str(ids.invalid[0]), ids.failed[0], ids.empty[0]
+    problems = [invalid, failed, empty] if on_empty == "fail" else [invalid, failed]
+    assert problems_of_sources(ids, on_empty) == problems
 
 
 # What is rendered
 
 
+def rendered(text: str, kind: Any = CancelTriggerRunOperator, **jinja: str) -> Any:
+    """Return what a text becomes in a Dag with such an environment of Jinja."""
+    with DAG("d", schedule=None, jinja_environment_kwargs=jinja):
+        given = made(kind, run_ids=[text])
+    given.render_template_fields({"x": "run_1"})
+    return given.run_ids[0]
+
+
 @pytest.mark.parametrize(
-    "text", ["run_1", "", "run_1, run_2", "{ x }", "}} %} #}", "['run_1']", "% if x", "a ## b"]
+    "text", ["run_1", "", "run_1, run_2", "{ x }", "}} %} #}", "['run_1']", "% if x", "a ## b", "<< x >>"]
 )
-def test_text_without_jinja_is_not_rendered(text: str) -> None:
-    assert not needs_rendering(text, ENV, template_ext=())
+def test_text_without_jinja_is_not_compiled(text: str, compiled: list[str]) -> None:
+    assert (rendered(text), compiled) == (text, [])
 
 
-@pytest.mark.parametrize("text", ["{{ x }}", "run_{{ x }}", "{% set x = 1 %}", "{# a comment #}", "run_1 {{"])
-def test_text_with_jinja_is_rendered(text: str) -> None:
-    assert needs_rendering(text, ENV, template_ext=())
-
-
-@pytest.mark.parametrize("value", [["run_1"], {"id": "run_1"}, None, 7, object()])
-def test_what_is_not_text_is_left_to_airflow(value: object) -> None:
-    assert needs_rendering(value, ENV, template_ext=())
-
-
-def test_without_an_environment_airflow_decides() -> None:
-    assert needs_rendering("run_1", None, template_ext=())
+@pytest.mark.parametrize(
+    ("text", "jinja"),
+    [
+        ("run_{{ x }}", {}),
+        ("{% set x = 1 %}", {}),
+        ("{# a comment #}", {}),
+        ("<< x >>", {"variable_start_string": "<<", "variable_end_string": ">>"}),
+        ("<% if x %>a<% endif %>", {"block_start_string": "<%", "block_end_string": "%>"}),
+        ("<# a comment #>", {"comment_start_string": "<#", "comment_end_string": "#>"}),
+        ("% if x\nrun_a\n% endif", {"line_statement_prefix": "%"}),
+        ("run_1 ## a comment", {"line_comment_prefix": "##"}),
+    ],
+)
+def test_what_begins_jinja_in_the_dag_is_rendered(text: str, jinja, compiled: list[str]) -> None:
+    assert rendered(text, **jinja) != text
+    assert compiled == [text]
 
 
 def test_the_name_of_a_file_that_holds_a_template_is_rendered() -> None:
-    assert needs_rendering("ids.json", ENV, template_ext=[".txt", ".json"])
-    assert not needs_rendering("ids.csv", ENV, template_ext=[".txt", ".json"])
+    class OfFiles(CancelTriggerRunOperator):
+        template_ext = (".txt", ".json")
+
+    with pytest.raises(jinja2.TemplateNotFound, match=r"ids\.json"):
+        rendered("ids.json", OfFiles)
+    assert rendered("ids.csv", OfFiles) == "ids.csv"
 
 
-@pytest.mark.parametrize(
-    ("env", "text"),
-    [
-        (Environment(variable_start_string="<<", variable_end_string=">>"), "<< x >>"),
-        (Environment(block_start_string="<%", block_end_string="%>"), "<% if x %>"),
-        (Environment(comment_start_string="<#", comment_end_string="#>"), "<# a comment #>"),
-        (Environment(line_statement_prefix="%"), "% if x"),
-        (Environment(line_comment_prefix="##"), "run_1 ## a comment"),
-    ],
-)
-def test_what_begins_jinja_in_this_environment_counts(env: Environment, text: str) -> None:
-    assert needs_rendering(text, env, template_ext=())
-    assert not needs_rendering(text, ENV, template_ext=())
-
-
-# In an operator or a notifier
-
-
-class AirflowsTemplater:
-    """Keeps what it is to render, as Airflow's class gets it."""
-
-    template_ext = (".json",)
-
-    def __init__(self) -> None:
-        self.rendered: list[tuple[Any, ...]] = []
-
-    def render_template(self, content: Any, context: Any, jinja_env: Any = None, *args: Any) -> Any:
-        self.rendered.append((content, context, jinja_env, *args))
-        return "rendered"
-
-
-class Templater(TakesRunIds, AirflowsTemplater):
-    template_ext = AirflowsTemplater.template_ext
-
-
-@pytest.mark.parametrize("content", ["{{ run_id }}", "ids.json", ["run_1"], None])
-def test_airflow_renders_what_may_hold_jinja_with_all_that_it_was_given(content: object) -> None:
-    templater, context, seen = Templater(), {"run_id": "run_1"}, {1}
-    assert templater.render_template(content, context, ENV, seen) == "rendered"
-    assert templater.rendered == [(content, context, ENV, seen)]
-
-
-@pytest.mark.parametrize("content", ["run_1", "", "ids.csv"])
-def test_airflow_does_not_see_text_without_jinja(content: str) -> None:
-    templater = Templater()
-    assert templater.render_template(content, {}, ENV) == content
-    assert templater.rendered == []
-
-
-def test_jinja_is_what_the_environment_says() -> None:
-    templater, env = Templater(), Environment(variable_start_string="<<", variable_end_string=">>")
-    assert templater.render_template("{{ run_id }}", {}, env) == "{{ run_id }}"
-    assert templater.render_template("<< run_id >>", {}, env) == "rendered"
-
-
-def test_airflow_renders_all_where_no_environment_is_given() -> None:
-    templater = Templater()
-    assert templater.render_template("run_1", {}) == "rendered"
-    assert templater.rendered == [("run_1", {}, None)]
+def test_without_an_environment_airflow_renders() -> None:
+    assert made(CancelTriggerRunOperator, run_ids=[]).render_template("{{ x }}", {"x": "run_1"}) == "run_1"
 
 
 # Arguments that are checked
@@ -215,23 +207,13 @@ def instance(**arguments: Any) -> CancelTriggerRunOperator:
     return task(_airflow_from_mapped=True, **arguments)
 
 
-@pytest.mark.parametrize("task_ids", [None, [], ""])
+@pytest.mark.parametrize("task_ids", [None, [], "", (), set(), {}, iter(())])
 def test_a_task_without_any_source_is_an_error_that_names_what_could_be_given(task_ids) -> None:
     sources = "one or more of run_ids, xcom_task_ids, tags, batch_ids"
     with pytest.raises(ValueError, match=f"^CancelTriggerRunOperator 'work': give {sources}$"):
         task(xcom_task_ids=task_ids)
     with pytest.raises(ValueError, match=r"^TriggerRunSensor 'work': give run_ids, or xcom_task_ids, or "):
         TriggerRunSensor(task_id="work", xcom_task_ids=task_ids)
-
-
-def test_a_callback_needs_no_source() -> None:
-    callback = CancelTriggerRunNotifier()
-    assert (callback.run_ids, callback.xcom_task_ids) == (None, None)
-
-
-def test_an_instance_of_a_mapped_task_may_get_none_in_place_of_a_source() -> None:
-    assert instance(run_ids=None).run_ids is None
-    assert instance(xcom_task_ids=None).xcom_task_ids is None
 
 
 def test_run_ids_that_rendered_to_none_are_named_next_to_tasks(keep_log) -> None:
@@ -264,26 +246,27 @@ def select(context: dict[str, Any] | None = None, **arguments: Any) -> tuple[Sel
     return operator._selection(ids), [str(one) for one in ids.invalid]
 
 
-def test_without_tags_and_batches_nothing_is_selected() -> None:
-    selection, invalid = select(run_ids=["run_1"])
-    assert not selection
-    assert invalid == []
+BATCHES = ("batch_1", "batch_2")
 
 
-def test_tags_and_batches_are_templated() -> None:
-    selection, invalid = select(
-        {"day": "monday", "batch": "batch_2"}, tags=["a", "{{ day }}"], batch_ids="{{ batch }}", max_runs=7
-    )
-    assert selection == Selection(tags=("a", "monday"), batch_ids=("batch_2",), max_runs=7)
-    assert str(selection) == "tags=['a', 'monday'] and batch_ids=['batch_2']"
-    assert invalid == []
-
-
-def test_a_template_of_a_list_gives_all_of_it() -> None:
-    selection, invalid = select({"batches": ["batch_1", "batch_2"]}, batch_ids="{{ batches }}")
-    assert (selection.batch_ids, selection.tags, selection.max_runs) == (("batch_1", "batch_2"), (), 1000)
-    assert str(selection) == "batch_ids=['batch_1', 'batch_2']"
-    assert invalid == []
+@pytest.mark.parametrize(
+    ("arguments", "terms", "text"),
+    [
+        ({"run_ids": ["run_1"], "tags": None}, {}, ""),
+        (
+            {"tags": ["a", "{{ day }}"], "batch_ids": "{{ batches[1] }}", "max_runs": 7},
+            {"tags": ("a", "monday"), "batch_ids": ("batch_2",), "max_runs": 7},
+            "tags=['a', 'monday'] and batch_ids=['batch_2']",
+        ),
+        ({"batch_ids": "{{ batches }}"}, {"batch_ids": BATCHES}, "batch_ids=['batch_1', 'batch_2']"),
+        # What a mapped task was not given is no error.
+        ({"tags": "a", "_airflow_from_mapped": True}, {"tags": ("a",)}, "tags=['a']"),
+    ],
+)
+def test_runs_are_selected_by_tags_and_batches_which_are_templated(arguments, terms, text: str) -> None:
+    selection, invalid = select({"day": "monday", "batches": list(BATCHES)}, **arguments)
+    assert (selection, invalid) == (Selection(**{"max_runs": 1000} | terms), [])
+    assert (str(selection), bool(selection)) == (text, bool(terms))
 
 
 @pytest.mark.parametrize("name", ["tags", "batch_ids"])
@@ -309,19 +292,6 @@ def test_an_empty_list_of_tasks_beside_tags_is_an_empty_source() -> None:
     operator = CancelTriggerRunOperator(task_id="cancel", tags="a", xcom_task_ids=[])
     context: Any = {"ti": object(), "dag": None}
     assert operator._gather_run_ids(context, on_empty="fail").empty == ["xcom_task_ids is an empty list"]
-
-
-@pytest.mark.parametrize("arguments", [{}, {"tags": None, "batch_ids": None}])
-def test_none_is_no_error_for_a_task_that_is_not_mapped(arguments: dict[str, Any]) -> None:
-    ids = RunIds()
-    assert not task(run_ids="run_1", **arguments)._selection(ids)
-    assert ids == RunIds()
-
-
-def test_what_a_mapped_task_was_not_given_is_no_error() -> None:
-    ids = RunIds()
-    assert instance(tags="a")._selection(ids) == Selection(tags=("a",), max_runs=1000)
-    assert ids == RunIds()
 
 
 def test_an_instance_of_which_airflow_keeps_no_arguments_selects_by_what_it_was_given() -> None:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import pytest
+from airflow_sequences import Outputs
 
 from airflow_provider_trigger.hooks.run_arguments import BATCH_ID, STATUSES
 from airflow_provider_trigger.sources.search_terms import (
@@ -17,21 +17,6 @@ from airflow_provider_trigger.sources.search_terms import (
     given_terms,
     read_terms,
 )
-
-
-class Outputs(Sequence[Any]):
-    """Like one of Airflow's sequences, of the outputs of a mapped task."""
-
-    __module__ = "airflow.somewhere"
-
-    def __init__(self, *items: Any) -> None:
-        self.items = items
-
-    def __getitem__(self, index: Any) -> Any:
-        return self.items[index]
-
-    def __len__(self) -> int:
-        return len(self.items)
 
 
 def invalid(terms: Terms, value: Any) -> str:

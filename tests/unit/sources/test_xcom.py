@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from importlib import import_module
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from airflow_sequences import LazyOutputs
 from fake_airflow import TaskInstance
 
 from airflow_provider_trigger._compat import BaseOperator
@@ -40,6 +41,7 @@ NONE = (
     f"if it is a template, it {NO_XCOM}"
 )
 GROUPS = {"one.start": "one", "one.cancel": "one", "other.start": "other", "start": None, "work": None}
+GROUPS["run_report"] = None
 
 
 def without_xcom(reason: str) -> str:
@@ -110,68 +112,35 @@ def test_tasks_are_named_by_a_text_a_list_or_the_text_of_a_list(tasks: object) -
     assert (ids.found, ids.invalid, ids.empty, ids.failed) == (["run_1"], [], [], [])
 
 
-def test_given_ids_need_no_task_instance() -> None:
-    ids = gather({}, given=["run_ids"], run_ids=["run_1"], xcom_task_ids=None, xcom_key="k")
-    assert ids.found == ["run_1"]
+BOTH = ("run_ids", "xcom_task_ids")
+NO_TASKS = "xcom_task_ids is an empty list"
+NO_TASK_ID = InvalidValue("None", "xcom_task_ids", "it must be a string, not NoneType", "task id")
 
 
 @pytest.mark.parametrize(
-    ("run_ids", "tasks", "given"),
+    ("run_ids", "tasks", "given", "found", "wrong"),
     [
-        ("run_1", None, ("run_ids",)),
-        ("run_1", [], ("run_ids",)),
-        ([], None, ("run_ids",)),
-        ("", None, ("run_ids",)),
-        (None, None, ("run_ids",)),
-        (None, [], ("xcom_task_ids",)),
-        (None, "start", ("xcom_task_ids",)),
-        (None, ["start"], ("xcom_task_ids",)),
-        ("run_1", "start", ("run_ids", "xcom_task_ids")),
-        ([], ["start"], ("run_ids", "xcom_task_ids")),
+        (None, None, None, [], {"empty": [NONE]}),
+        (None, [], None, [], {"empty": [NO_TASKS]}),
+        ("run_2", None, None, ["run_2"], {}),
+        ("run_2", [], None, ["run_2"], {}),
+        (None, "start", None, ["run_1"], {}),
+        ([], None, None, [], {"empty": ["run_ids is an empty list"]}),
+        ([], "start", None, ["run_1"], {"empty": ["run_ids is an empty list"]}),
+        ("None", "start", None, ["run_1"], {"empty": [f"run_ids rendered to None: the template {NO_XCOM}"]}),
+        # What it has become when the task runs differs from what was given.
+        (None, "start", BOTH, ["run_1"], {"empty": [NONE]}),
+        ("run_2", [], BOTH, ["run_2"], {"empty": [NO_TASKS]}),
+        ("run_2", (), BOTH, ["run_2"], {"empty": [NO_TASKS]}),
+        ("run_2", "[]", BOTH, ["run_2"], {"empty": [NO_TASKS]}),
+        ("run_2", "()", BOTH, ["run_2"], {"empty": [NO_TASKS]}),
+        (None, None, ("xcom_task_ids",), [], {"invalid": [NO_TASK_ID]}),
+        ("run_2", "start", (), ["run_2", "run_1"], {}),
     ],
 )
-def test_what_the_author_gave_are_the_sources(run_ids: object, tasks: object, given: tuple[str, ...]) -> None:
-    assert given_sources(run_ids=run_ids, xcom_task_ids=tasks) == given
-
-
-def test_without_any_source_run_ids_are_none() -> None:
-    assert gathered() == RunIds(empty=[NONE])
-
-
-def test_an_empty_list_of_tasks_is_named_where_it_is_the_only_source() -> None:
-    assert gathered(tasks=[]) == RunIds(empty=["xcom_task_ids is an empty list"])
-    assert gathered(run_ids="run_1", tasks=[]).empty == []
-
-
-def test_run_ids_that_became_none_are_named_also_where_a_task_has_some() -> None:
-    ids = gathered({"start": "run_1"}, tasks="start", given=("run_ids", "xcom_task_ids"))
-    assert ids == RunIds(found=["run_1"], empty=[NONE], _seen={"run_1"})
-
-
-def test_a_source_that_was_set_after_the_dag_was_parsed_counts() -> None:
-    given = {"run_ids": "run_2", "tasks": "start"}
-    assert gathered({"start": "run_1"}, **given, given=()).found == ["run_2", "run_1"]
-
-
-def test_task_ids_that_became_none_are_invalid() -> None:
-    ids = gathered(given=("xcom_task_ids",))
-    invalid = InvalidValue("None", "xcom_task_ids", "it must be a string, not NoneType", "task id")
-    assert ids == RunIds(invalid=[invalid])
-
-
-@pytest.mark.parametrize("tasks", [[], (), "[]", "()"])
-def test_task_ids_that_became_an_empty_list_are_named(tasks: object) -> None:
-    ids = gathered(run_ids="run_1", tasks=tasks, given=("run_ids", "xcom_task_ids"))
-    assert ids == RunIds(found=["run_1"], empty=["xcom_task_ids is an empty list"], _seen={"run_1"})
-
-
-@pytest.mark.parametrize("tasks", [None, []])
-def test_where_no_task_is_named_only_the_given_ids_count(tasks: object) -> None:
-    assert gathered(run_ids="run_1", tasks=tasks) == RunIds(found=["run_1"], _seen={"run_1"})
-
-
-def test_in_addition_to_a_task_run_ids_may_be_none() -> None:
-    assert gathered({"start": "run_1"}, tasks="start") == RunIds(found=["run_1"], _seen={"run_1"})
+def test_a_source_that_was_given_and_has_no_ids_is_named(run_ids, tasks, given, found, wrong) -> None:
+    ids = gathered({"start": "run_1"}, run_ids=run_ids, tasks=tasks, given=given)
+    assert ids == RunIds(found=found, _seen=set(found), **wrong)
 
 
 # Tasks that pushed nothing
@@ -194,57 +163,42 @@ def test_a_task_that_pushed_no_id_gets_a_sentence(pushed: object, sentence: str)
     assert ids == RunIds(found=["run_1"], empty=[sentence], _seen={"run_1"})
 
 
-def test_a_wrong_key_is_named() -> None:
-    ids = gathered({"start": "run_1"}, tasks="start", key="ids")
-    assert ids.empty == ["task 'start' pushed no XCom with the key 'ids'"]
-
-
-def test_without_a_return_value_the_reasons_are_named() -> None:
-    [sentence] = gathered(tasks="start", key="return_value").empty
-    reasons = "it returned None, was skipped, or did not finish"
-    assert sentence == f"task 'start' pushed no XCom with the key 'return_value': {reasons}"
-
-
-@pytest.mark.parametrize(
-    ("run_ids", "sentence"),
-    [
-        ([], "run_ids is an empty list"),
-        ("None", f"run_ids rendered to None: the template {NO_XCOM}"),
-    ],
-)
-def test_given_ids_that_are_none_get_a_sentence(run_ids: object, sentence: str) -> None:
-    ids = gathered({"start": "run_1"}, run_ids=run_ids, tasks="start")
-    assert (ids.found, ids.empty) == (["run_1"], [sentence])
-
-
 # Which key counts without one
 
 
-@pytest.mark.parametrize("task_id", ["run", "own", "replay", "mapped", "own_mapped"])
-def test_a_task_that_starts_runs_pushes_their_ids(task_id: str) -> None:
+@pytest.mark.parametrize(
+    ("task_id", "key", "why"),
+    [
+        *(
+            (one, "run_id", "it did not start a run")
+            for one in ("run", "own", "replay", "mapped", "own_mapped")
+        ),
+        *(
+            (one, "return_value", "it returned None, was skipped, or did not finish")
+            for one in ("cancel", "cancel_mapped", "other")
+        ),
+    ],
+)
+def test_a_task_that_starts_runs_pushes_their_ids_and_of_any_other_the_return_value_counts(
+    task_id: str, key: str, why: str
+) -> None:
     ti = with_xcoms()
     [sentence] = gathered(tasks=task_id, key=None, dag=STARTERS, ti=ti).empty
-    assert ti.pulls == [{"task_ids": task_id, "key": "run_id"}]
-    assert sentence == f"task {task_id!r} pushed no XCom with the key 'run_id': it did not start a run"
+    assert ti.pulls == [{"task_ids": task_id, "key": key}]
+    assert sentence == f"task {task_id!r} pushed no XCom with the key {key!r}: {why}"
 
 
-@pytest.mark.parametrize("task_id", ["cancel", "cancel_mapped", "other"])
-def test_of_any_other_task_the_return_value_counts(task_id: str) -> None:
-    ti = with_xcoms()
-    gathered(tasks=task_id, key=None, dag=STARTERS, ti=ti)
-    assert ti.pulls == [{"task_ids": task_id, "key": "return_value"}]
+def test_without_a_dag_the_return_value_of_every_task_and_all_its_instances_counts() -> None:
+    ti = with_xcoms(task_id="work", map_index=1)
+    task_ids = ["run", "unknown", "work"]
+    gathered(tasks=task_ids, key=None, dag=None, ti=ti)
+    assert ti.pulls == [{"task_ids": task_id, "key": "return_value"} for task_id in task_ids]
 
 
 def test_a_key_that_is_given_counts_for_every_task() -> None:
     ti = with_xcoms({"run": "run_1", "other": "run_2"})
     ids = gathered(tasks=["run", "other"], key="k", dag=STARTERS, ti=ti)
     assert ids.found == ["run_1", "run_2"]
-
-
-def test_without_a_dag_the_return_value_counts() -> None:
-    ti = with_xcoms()
-    gathered(tasks="run", key=None, dag=None, ti=ti)
-    assert ti.pulls == [{"task_ids": "run", "key": "return_value"}]
 
 
 @pytest.mark.parametrize(
@@ -291,114 +245,60 @@ def test_what_a_task_or_a_dag_has_started_is_in_the_xcoms_of_those_that_start_ru
     assert not {pull["task_ids"] for pull in ti.pulls} & {"other", "cancel"}
 
 
-def test_ids_of_a_batch_that_are_not_known_yet_are_skipped() -> None:
-    ids = gathered({"start": ["run_1", None, "run_2"]}, tasks="start")
-    assert (ids.found, ids.invalid, ids.failed) == (["run_1", "run_2"], [], [])
-
-
 # Invalid values
 
 
-def test_an_invalid_value_names_task_key_and_place() -> None:
-    [invalid] = gathered({"start": ["run_1", 7]}, tasks="start").invalid
-    assert invalid.source == "the XCom 'k' of task 'start'[1]"
-
-
 @pytest.mark.parametrize(
-    ("task_id", "invalid"),
+    ("task_ids", "shown", "reason"),
     [
-        (
-            "strat",
-            InvalidValue(
-                "'strat'", "xcom_task_ids", "the Dag has no such task; did you mean 'start'?", "task id"
-            ),
-        ),
-        ("zzz", InvalidValue("'zzz'", "xcom_task_ids", "the Dag has no such task", "task id")),
-        ("", InvalidValue("''", "xcom_task_ids", "the Dag has no such task", "task id")),
-        ("None", InvalidValue("'None'", "xcom_task_ids", "the Dag has no such task", "task id")),
-        ("[zzz]", InvalidValue("'[zzz]'", "xcom_task_ids", "the Dag has no such task", "task id")),
-        (7, InvalidValue("7", "xcom_task_ids", "it must be a string, not int", "task id")),
-        ([None], InvalidValue("None", "xcom_task_ids", "it must be a string, not NoneType", "task id")),
-        ([["work"]], InvalidValue("['work']", "xcom_task_ids", "it must be a string, not list", "task id")),
-        (
-            {"a": 1},
-            InvalidValue("a dict of ['a']", "xcom_task_ids", "it must be a string, not dict", "task id"),
-        ),
+        ("strat", "'strat'", "the Dag has no such task; did you mean 'start'?"),
+        ("zzz", "'zzz'", "the Dag has no such task"),
+        ("", "''", "the Dag has no such task"),
+        ("None", "'None'", "the Dag has no such task"),
+        ("[zzz]", "'[zzz]'", "the Dag has no such task"),
+        ("run_abc", "'run_abc'", "the Dag has no such task; a run id goes into run_ids"),
+        # A task may be named like a run.
+        ("run_reprot", "'run_reprot'", "the Dag has no such task; did you mean 'run_report'?"),
+        (7, "7", "it must be a string, not int"),
+        ([None], "None", "it must be a string, not NoneType"),
+        ([["work"]], "['work']", "it must be a string, not list"),
+        ({"a": 1}, "a dict of ['a']", "it must be a string, not dict"),
     ],
 )
-def test_a_task_that_the_dag_does_not_have_is_invalid(task_id: object, invalid: InvalidValue) -> None:
-    given = ("run_ids", "xcom_task_ids")
-    ids = gathered({"start": "run_1"}, run_ids="run_2", tasks=task_id, given=given)
+def test_a_task_that_the_dag_does_not_have_is_invalid(task_ids: object, shown: str, reason: str) -> None:
+    ids = gathered({"start": "run_1"}, run_ids="run_2", tasks=task_ids, given=BOTH)
+    invalid = InvalidValue(shown, "xcom_task_ids", reason, "task id")
     assert ids == RunIds(found=["run_2"], invalid=[invalid], _seen={"run_2"})
 
 
-@pytest.mark.parametrize("task_id", ["run_abc", "run_cmwvx3ex70014vu7dzs5yiufe"])
-def test_a_run_id_in_place_of_a_task_id_gets_a_hint(task_id: str) -> None:
-    [invalid] = gathered(tasks=["start", task_id]).invalid
-    assert invalid.shown == repr(task_id)
-    assert invalid.reason == "the Dag has no such task; a run id goes into run_ids"
-
-
-def test_a_task_that_is_named_like_a_run_is_a_task() -> None:
-    dag = Dag()
-    dag.task_ids = ("run_report", "start")
-    ids = gathered({"run_report": "run_1"}, tasks="run_report", dag=dag)
-    assert ids == RunIds(found=["run_1"], _seen={"run_1"})
-    [invalid] = gathered(tasks="run_reprot", dag=dag).invalid
-    assert invalid.reason == "the Dag has no such task; did you mean 'run_report'?"
-
-
 def test_an_invalid_task_does_not_stop_the_others() -> None:
-    ids = gathered({"start": "run_1", "work": "run_2"}, tasks=["strat", "start", None, "work"])
+    ids = gathered({"start": "run_1", "run_report": "run_2"}, tasks=["strat", "start", None, "run_report"])
     assert ids.found == ["run_1", "run_2"]
     assert [value.shown for value in ids.invalid] == ["'strat'", "None"]
-
-
-def test_without_a_dag_the_xcom_of_every_task_is_pulled() -> None:
-    ids = gathered({"unknown": "run_1"}, tasks="unknown", dag=None)
-    assert (ids.found, ids.invalid) == (["run_1"], [])
 
 
 # Sources that cannot be read
 
 
-def test_an_xcom_that_cannot_be_read_stops_no_other_source() -> None:
-    pushed = {"start": OSError("the backend\n is down"), "work": ["run_1"], "one.start": TypeError("what?")}
-    ids = gathered(pushed, run_ids="run_0", tasks=["start", "work", "one.start"])
-    assert ids.found == ["run_0", "run_1"]
-    assert ids.failed == [
-        "the XCom 'k' of task 'start' cannot be read: OSError: the backend is down",
-        "the XCom 'k' of task 'one.start' cannot be read: TypeError: what?",
-    ]
-    assert (ids.empty, ids.invalid, ids.skipped) == ([], [], [])
-
-
-def broken(error: BaseException) -> Iterator[str]:
-    yield "run_1"
+def broken(error: BaseException, first: str = "run_1") -> Iterator[str]:
+    yield first
     raise error
 
 
-def test_of_an_xcom_that_breaks_off_the_first_ids_count() -> None:
-    ids = gathered({"start": broken(ValueError("no JSON")), "work": "run_2"}, tasks=["start", "work"])
-    assert ids.found == ["run_1", "run_2"]
-    assert ids.failed == ["the XCom 'k' of task 'start' cannot be read: ValueError: no JSON"]
-
-
-def test_given_ids_that_cannot_be_read_stop_no_xcom() -> None:
-    ids = gathered({"start": "run_2"}, run_ids=broken(RuntimeError("no answer")), tasks="start")
-    assert ids.found == ["run_1", "run_2"]
-    assert ids.failed == ["run_ids cannot be read: RuntimeError: no answer"]
-
-
-def test_a_dag_that_cannot_be_read_stops_no_given_id() -> None:
-    class BrokenDag(Dag):
-        def get_task(self, task_id: str) -> Any:
-            raise KeyError(task_id)
-
-    instance = with_xcoms({"start": "run_1"}, "work", 2)
-    ids = gathered(run_ids="run_0", tasks="start", ti=instance, dag=BrokenDag())
-    assert ids.found == ["run_0"]
-    assert ids.failed == ["the XCom 'k' of task 'start' cannot be read: KeyError: 'start'"]
+def test_a_source_that_cannot_be_read_stops_no_other_one_and_its_first_ids_count() -> None:
+    pushed = {
+        "start": OSError("the backend\n is down"),
+        "work": broken(ValueError("no JSON"), "run_2"),
+        "one.start": ["run_3"],
+    }
+    ids = gathered(pushed, run_ids=broken(RuntimeError("no answer")), tasks=list(pushed))
+    failed = [
+        "run_ids cannot be read: RuntimeError: no answer",
+        "the XCom 'k' of task 'start' cannot be read: OSError: the backend is down",
+        "the XCom 'k' of task 'work' cannot be read: ValueError: no JSON",
+    ]
+    found = ["run_1", "run_2", "run_3"]
+    assert ids == RunIds(found=found, failed=failed, _seen=set(found))
 
 
 @pytest.mark.parametrize(("length", "mark"), [(MAX_ERROR_LENGTH, ""), (MAX_ERROR_LENGTH + 1, "…")])
@@ -429,26 +329,20 @@ def test_without_a_task_instance_there_is_no_xcom(context) -> None:
     assert ids == RunIds(found=["run_1"], failed=[text], _seen={"run_1"})
 
 
-def test_where_an_xcom_is_out_of_reach_none_is_pulled(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(xcom, "xcom_is_out_of_reach", lambda: True)
+@pytest.mark.parametrize(
+    ("name", "reason"),
+    [
+        ("xcom_is_out_of_reach", "Dag callbacks of this Airflow version have none"),
+        ("has_no_supervisor", "Dag callbacks under 'airflow dags test' have none"),
+    ],
+)
+def test_where_an_xcom_is_out_of_reach_none_is_pulled(
+    name: str, reason: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(xcom, name, lambda *_: True)
     ti = with_xcoms({"start": "run_2"})
     ids = gathered(run_ids="run_1", tasks=["start", "work"], ti=ti)
-    assert ids.found == ["run_1"]
-    assert ids.failed == [without_xcom("Dag callbacks of this Airflow version have none")]
-    assert ti.pulls == []
-
-
-def test_without_a_supervisor_none_is_pulled(monkeypatch: pytest.MonkeyPatch) -> None:
-    ti = with_xcoms({"start": "run_2"})
-    monkeypatch.setattr(xcom, "has_no_supervisor", lambda given: given is ti)
-    ids = gathered(run_ids="run_1", tasks="start", ti=ti)
-    assert ids.found == ["run_1"]
-    assert ids.failed == [without_xcom("Dag callbacks under 'airflow dags test' have none")]
-    assert ti.pulls == []
-
-
-def test_out_of_reach_matters_only_where_a_task_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(xcom, "xcom_is_out_of_reach", lambda: True)
+    assert (ids.found, ids.failed, ti.pulls) == (["run_1"], [without_xcom(reason)], [])
     assert gathered(run_ids="run_1").failed == []
 
 
@@ -477,33 +371,13 @@ def test_an_instance_takes_its_own_where_there_are_siblings(
 ) -> None:
     ti = with_xcoms({task_id: "run_1"}, by, map_index)
     assert gathered(tasks=task_id, ti=ti).found == ["run_1"]
-    assert ti.pulls == [{"task_ids": task_id, "key": "k"} | options]
-
-
-def test_a_callback_of_the_dag_takes_all_as_its_task_instance_may_be_any() -> None:
-    ti = with_xcoms({"work": "run_1"}, "work", 1)
-    assert gathered(tasks="work", ti=ti, reason="task_failure").found == ["run_1"]
-    assert ti.pulls == [{"task_ids": "work", "key": "k"}]
-
-
-def test_without_a_dag_all_instances_count() -> None:
-    ti = with_xcoms({"work": "run_1"}, "work", 1)
-    gathered(tasks="work", ti=ti, dag=None)
-    assert ti.pulls == [{"task_ids": "work", "key": "k"}]
+    # In a callback of the Dag, the task instance may be any.
+    assert gathered(tasks=task_id, ti=ti, reason="task_failure").found == ["run_1"]
+    pull = {"task_ids": task_id, "key": "k"}
+    assert ti.pulls == [pull | options, pull]
 
 
 def test_the_outputs_of_a_mapped_task_take_one_request() -> None:
-    class LazyOutputs(Sequence[str]):
-        """As Airflow's: an iterator of it sends a request for each item."""
-
-        __module__ = "airflow.sdk"
-
-        def __len__(self) -> int:
-            return 2
-
-        def __getitem__(self, index: Any) -> Any:
-            assert index == slice(None)
-            return ["run_1", "run_2"]
-
-    ids = gather({}, given=("run_ids",), run_ids=LazyOutputs(), xcom_task_ids=None, xcom_key=None)
+    outputs = LazyOutputs("run_1", "run_2")
+    ids = gather({}, given=("run_ids",), run_ids=outputs, xcom_task_ids=None, xcom_key=None)
     assert ids.found == ["run_1", "run_2"]

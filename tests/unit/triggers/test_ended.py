@@ -1,4 +1,4 @@
-"""Whether a task was ended: only a definite answer cancels its run."""
+"""Before Airflow 3.3: whether a task was ended, as only a definite answer cancels its runs."""
 
 from __future__ import annotations
 
@@ -6,171 +6,137 @@ import asyncio
 import contextvars
 import threading
 from collections.abc import Callable
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from event_loop import run, until
 from fake_log import Log
 
 from airflow_provider_trigger.triggers import background, ended
+from airflow_provider_trigger.triggers import run as triggers
 from airflow_provider_trigger.triggers.ended import cancel_if_ended
+from airflow_provider_trigger.triggers.run import TriggerDevRunTrigger
+
+trigger_of: contextvars.ContextVar[str] = contextvars.ContextVar("trigger", default="none")
 
 
-class Question:
-    """Answers, in turn, whether the task is still deferred; an exception is raised, the last for ever."""
+class Airflow:
+    """
+    Answers, in turn, whether a task is still deferred, the last answer for ever; an exception is raised.
 
-    def __init__(self, *answers: bool | Exception) -> None:
+    :param answers: what it says
+    :param seconds: how long it takes
+    """
+
+    def __init__(self, *answers: bool | Exception, seconds: float = 0.0) -> None:
         self.answers = list(answers)
-        self.asked = 0
+        self.seconds = seconds
+        self.questions: list[tuple[Any, ...]] = []
+        self.contexts: set[str] = set()
         self.threads: set[threading.Thread] = set()
+        self.most_at_once = self._now = 0
 
-    def __call__(self) -> bool:
-        self.asked += 1
+    def is_still_deferred(self, *question: Any) -> bool:
+        self.questions.append(question)
+        self.contexts.add(trigger_of.get())
         self.threads.add(threading.current_thread())
+        self._now += 1
+        self.most_at_once = max(self.most_at_once, self._now)
+        threading.Event().wait(self.seconds)
+        self._now -= 1
         answer = self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
         if isinstance(answer, Exception):
             raise answer
         return answer
 
 
-class Cancel:
-    def __init__(self, seconds: float = 0) -> None:
-        self.seconds = seconds
-        self.begun = self.done = 0
-
-    async def __call__(self) -> None:
-        self.begun += 1
-        await asyncio.sleep(self.seconds)
-        self.done += 1
-
-
-@pytest.fixture(autouse=True)
-def without_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture
+def stop(server, connection: str, monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+    """Let Airflow cancel the triggers of runs again and again, once they wait, until all is settled."""
     monkeypatch.setattr(ended, "_PAUSE", 0)
 
+    def stop(airflow: Airflow, *runs: Any, has_on_kill: bool = False, **wait: Any) -> None:
+        monkeypatch.setattr(triggers, "is_still_deferred", airflow.is_still_deferred)
+        monkeypatch.setattr(triggers, "triggers_have_on_kill", lambda: has_on_kill)
 
-async def settled() -> None:
-    """Wait until nothing is being found out any more."""
-    while background._tasks:
-        await asyncio.sleep(0.005)
+        async def act(run_id: str) -> None:
+            trigger_of.set(run_id)
+            made = TriggerDevRunTrigger(run_ids=[run_id], wait=wait)
+            made.task_instance, made.trigger_id = SimpleNamespace(task_id="work"), 17  # type: ignore[assignment]
+            await anext(made.run())
 
+        async def main() -> None:
+            acting = [asyncio.create_task(act(one.id)) for one in runs]
+            await until(lambda: server.requests)
+            for task in acting * 2:
+                task.cancel()
+                await asyncio.sleep(0)
+            for task in acting:
+                with pytest.raises(asyncio.CancelledError):
+                    await task
+            await until(lambda: not background._tasks)
 
-def decide(question: Question, cancel: Cancel, log: Log | None = None) -> None:
-    async def main() -> None:
-        cancel_if_ended(question, cancel, run_ids=["run_1", "run_2"], log=log or Log())
-        assert (question.asked, cancel.begun) == (0, 0)  # it does not wait
-        await settled()
+        run(main())
 
-    asyncio.run(main())
-
-
-def test_a_task_that_is_deferred_no_more_was_ended() -> None:
-    question, cancel = Question(False), Cancel()
-    decide(question, cancel)
-    assert (question.asked, cancel.done) == (1, 1)
-    assert threading.main_thread() not in question.threads  # which would block the event loop
-
-
-def test_a_task_that_is_still_deferred_was_not() -> None:
-    question, cancel, log = Question(True), Cancel(), Log()
-    decide(question, cancel, log)
-    assert (question.asked, cancel.begun, log.lines) == (1, 0, [])
+    return stop
 
 
-def test_without_an_answer_the_run_is_kept() -> None:
-    question, cancel, log = Question(OSError("the supervisor is gone")), Cancel(), Log()
-    decide(question, cancel, log)
-    assert (question.asked, cancel.begun) == (3, 0)
-    assert log.leveled == [
-        (
-            "warning",
-            "Could not check in Airflow whether the task was ended (the supervisor is gone), so that its run "
-            "continues: run_1, run_2",
-        )
-    ]
+BUSY = OSError("the supervisor is gone")
 
 
-@pytest.mark.parametrize(("answer", "cancels"), [(False, 1), (True, 0)])
-def test_an_answer_that_comes_later_counts(answer: bool, cancels: int) -> None:
-    question, cancel = Question(OSError("busy"), OSError("busy"), answer), Cancel()
-    decide(question, cancel)
-    assert (question.asked, cancel.done) == (3, cancels)
+@pytest.mark.parametrize(
+    ("answers", "wait", "asked", "cancels"),
+    [
+        pytest.param([False], {}, 1, 1, id="it is deferred no more"),
+        pytest.param([True], {}, 1, 0, id="it is still deferred"),
+        pytest.param([BUSY], {}, 3, 0, id="nobody answers"),
+        pytest.param([BUSY, BUSY, False], {}, 3, 1, id="it is deferred no more, as is said later"),
+        pytest.param([BUSY, BUSY, True], {}, 3, 0, id="it is still deferred, as is said later"),
+        pytest.param([False], {"cancels": False}, 0, 0, id="its run is not to be canceled"),
+        pytest.param([False], {"has_on_kill": True}, 0, 0, id="Airflow 3.3 calls on_kill"),
+    ],
+)
+def test_only_a_task_that_is_deferred_no_more_was_ended(
+    answers: list[Any], wait: dict[str, Any], asked: int, cancels: int, server, stop, log: Log
+) -> None:
+    airflow, one = Airflow(*answers), server.add_run("EXECUTING")
+    stop(airflow, one, **wait)
+    assert (len(airflow.questions), one.cancel_requests) == (asked, cancels)
+    assert [(ti.task_id, *rest) for ti, *rest in airflow.questions] == [("work", 17, [one.id])] * asked
+    assert (f"Canceled run {one.id}, because its task was ended" in log.of("info")) is bool(cancels)
+    assert log.of("warning") == [
+        "Could not check in Airflow whether the task was ended (the supervisor is gone), so that its run "
+        f"continues: {one.id}"
+    ] * (answers == [BUSY])
+    assert threading.main_thread() not in airflow.threads, "it would block the event loop"
+    assert airflow.contexts <= {"none"}, "a trigger acts as its task instance"
 
 
-def test_one_question_is_asked_at_a_time() -> None:
-    open_now, most = 0, 0
-
-    def ask() -> bool:
-        nonlocal open_now, most
-        open_now += 1
-        most = max(most, open_now)
-        threading.Event().wait(0.02)
-        open_now -= 1
-        return False
-
-    async def main() -> None:
-        for _ in range(5):
-            cancel_if_ended(ask, cancel, run_ids=["run_1"], log=Log())
-        await settled()
-
-    cancel = Cancel()
-    asyncio.run(main())
-    assert (most, cancel.done) == (1, 5)
-
-
-def test_it_goes_on_when_the_trigger_that_began_it_is_canceled() -> None:
-    question, cancel = Question(False), Cancel(0.05)
-
-    async def trigger() -> None:
-        try:
-            await asyncio.sleep(60)
-        except asyncio.CancelledError:
-            cancel_if_ended(question, cancel, run_ids=["run_1"], log=Log())
-            raise
-
-    async def main() -> None:
-        task = asyncio.create_task(trigger())
-        await asyncio.sleep(0)
-        for _ in range(3):  # Airflow 3 cancels again and again
-            task.cancel()
-            await asyncio.sleep(0.01)
-        with pytest.raises(asyncio.CancelledError):
-            await task
-        await settled()
-
-    asyncio.run(main())
-    assert cancel.done == 1
+def test_one_question_is_asked_at_a_time(server, stop) -> None:
+    airflow, runs = Airflow(False, seconds=0.02), [server.add_run("EXECUTING") for _ in range(5)]
+    stop(airflow, *runs)
+    assert (airflow.most_at_once, len(airflow.questions)) == (1, 5)
+    assert [one.status for one in runs] == ["CANCELED"] * 5
 
 
 def test_a_cancel_that_has_begun_is_finished_when_the_triggerer_goes() -> None:
-    cancel = Cancel(0.1)
-
-    async def main() -> None:
-        cancel_if_ended(Question(False), cancel, run_ids=["run_1"], log=Log())
-        [question] = background._tasks
-        while not cancel.begun:
-            await asyncio.sleep(0.005)
-        question.cancel()
-        await settled()
-        await asyncio.sleep(0.3)
-
-    asyncio.run(main())
-    assert cancel.done == 1
-
-
-def test_it_runs_in_a_context_of_its_own() -> None:
-    trigger: contextvars.ContextVar[str] = contextvars.ContextVar("trigger")
-    seen: list[str] = []
+    done: list[bool] = []
+    begun = asyncio.Event()
 
     async def cancel() -> None:
-        seen.append(trigger.get("none"))
+        begun.set()
+        await asyncio.sleep(0.1)
+        done.append(True)
 
     async def main() -> None:
-        trigger.set("mine")
         cancel_if_ended(lambda: False, cancel, run_ids=["run_1"], log=Log())
-        await settled()
+        [question] = background._tasks
+        await begun.wait()
+        question.cancel()
+        await until(lambda: done)
 
-    asyncio.run(main())
-    assert seen == ["none"]
+    run(main())
 
 
 def test_a_question_that_goes_back_to_the_event_loop_gets_its_answer_there() -> None:
@@ -181,18 +147,14 @@ def test_a_question_that_goes_back_to_the_event_loop_gets_its_answer_there() -> 
 
     async def ask_the_supervisor() -> bool:
         loops.append(asyncio.get_running_loop())
-        return True
+        return False
 
-    def ask() -> bool:
-        answer: Callable[[], bool] = async_to_sync(ask_the_supervisor)
-        return not answer()
+    async def cancel() -> None:
+        loops.append(asyncio.get_running_loop())
 
-    async def main() -> Any:
-        cancel_if_ended(ask, cancel, run_ids=["run_1"], log=Log())
-        await settled()
-        return asyncio.get_running_loop()
+    async def main() -> None:
+        cancel_if_ended(async_to_sync(ask_the_supervisor), cancel, run_ids=["run_1"], log=Log())
+        await until(lambda: not background._tasks)
+        assert loops == [asyncio.get_running_loop()] * 2
 
-    cancel = Cancel()
-    loop = asyncio.run(main())
-    assert loops == [loop]
-    assert cancel.done == 1
+    run(main())

@@ -1,4 +1,4 @@
-"""A watch in virtual time: what it requests when, and what each of its listeners hears."""
+"""A watch in virtual time: what it requests when, and what the waits that use it hear."""
 
 from __future__ import annotations
 
@@ -9,17 +9,28 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from calls_in_loop import calls_in_loop
 from fake_clock import Clock
+from fake_log import Log
 from virtual_loop import run_in_virtual_time
 
-from airflow_provider_trigger.api.errors import ServerError
-from airflow_provider_trigger.api.http import Call
+from airflow_provider_trigger.api.errors import ServerError, TransportError, TriggerDevError
+from airflow_provider_trigger.api.exchange import Send
+from airflow_provider_trigger.api.http import Call, Response
 from airflow_provider_trigger.api.models.runs import Run
 from airflow_provider_trigger.run.query_pace import QUERY_INTERVAL
 from airflow_provider_trigger.run.status_watch import StatusWatch
 from airflow_provider_trigger.run.steps import Check
-from airflow_provider_trigger.triggers.watch import Listener, Watch, wait_for, watch_runs
+from airflow_provider_trigger.run.wait import wait_for_runs
+from airflow_provider_trigger.run.wait_settings import WaitSettings
+from airflow_provider_trigger.run.waited import Waited, WaitEnd
+from airflow_provider_trigger.triggers.watch import Listener, Watch, drive, wait_for, watch_runs
 from airflow_provider_trigger.triggers.watch_clients import CHECK_CONCURRENCY, WatchClients
+
+
+def failure(status: int, path: str = "/api") -> ServerError:
+    sent: dict[str, Any] = {"method": "GET", "path": path, "request_id": None}
+    return ServerError(**sent, status=status, detail="down", retryable=status >= 500)
 
 
 class Answers:
@@ -31,31 +42,28 @@ class Answers:
 
     def __init__(self, clock: Clock) -> None:
         self.clock = clock
-        self.statuses: dict[str, str] = {}
-        """Of each run that is not EXECUTING."""
+        self.statuses: dict[str, Any] = {}
+        """Of each run that is not EXECUTING, or the error of its check."""
         self.seconds = 0.0
         """How long each request takes."""
         self.has_query = True
-        self.in_flight = 0
         self.sent: list[tuple[str, float]] = []
         """What each request was for, and when it was sent."""
 
     async def __call__(self, use: str, call: Call[Any]) -> Any:
         self.sent.append((use, self.clock.now))
-        self.in_flight += 1
-        try:
-            await asyncio.sleep(self.seconds)
-        finally:
-            self.in_flight -= 1
+        await asyncio.sleep(self.seconds)
         if use != "queries":
             return self.run(call.request.path.rsplit("/", 1)[1])
         if not self.has_query:
-            sent: dict[str, Any] = {"method": "POST", "path": "/api/v1/query", "request_id": None}
-            raise ServerError(**sent, status=404, detail="Not found", retryable=False)
+            raise failure(404)
         return [self.run(run_id) for run_id in ("run_a", "run_b")]
 
     def run(self, run_id: str) -> Run:
-        return Run.from_answer({"id": run_id, "status": self.statuses.get(run_id, "EXECUTING")})
+        status = self.statuses.get(run_id, "EXECUTING")
+        if isinstance(status, TriggerDevError):
+            raise status
+        return Run.from_answer({"id": run_id, "status": status})
 
     def times(self, use: str) -> list[float]:
         return [at for one, at in self.sent if one == use]
@@ -86,10 +94,12 @@ def run(hook, virtual_time: Clock) -> Callable[..., Any]:
 def hear(virtual_time: Clock) -> Callable[..., Any]:
     """Let a listener take a step; return the status of each run that it hears of."""
 
-    async def hear(listener: Listener, *run_ids: str, seconds: float = 20.0) -> dict[str, str]:
+    async def hear(listener: Listener, *run_ids: str, seconds: float = 20.0, **step: Any) -> dict[str, str]:
         until = virtual_time.time() + seconds
-        news = await listener.check(Check(run_ids=run_ids, until=until))
-        return {run_id: getattr(reply, "status", str(reply)) for run_id, reply in news.items()}
+        news = await listener.check(Check(run_ids=run_ids, until=until, **step))
+        return {
+            run_id: str(reply.status if isinstance(reply, Run) else reply) for run_id, reply in news.items()
+        }
 
     return hear
 
@@ -97,18 +107,20 @@ def hear(virtual_time: Clock) -> Callable[..., Any]:
 # What it requests
 
 
-def test_one_query_follows_the_other(run, answers: Answers, virtual_time: Clock) -> None:
+def test_one_query_of_the_runs_of_all_waits_follows_the_other(
+    run, hear, answers: Answers, virtual_time: Clock
+) -> None:
     begun = virtual_time.now
 
     async def main(watch: Watch) -> int:
-        watch.follow(watch.join(), "run_a", poll_interval=None)
-        await asyncio.sleep(20 * QUERY_INTERVAL)
+        await asyncio.gather(*(hear(watch.join(), run_id) for run_id in ("run_a", "run_b")))
+        assert answers.sent == [("queries", begun + 0.25)]
+        await asyncio.sleep(5 * QUERY_INTERVAL - 0.25)
         return len(watch._tasks)
 
     assert run(main) == 1  # what has ended is forgotten
-    assert answers.times("queries") == pytest.approx(
-        [begun + 0.25 + number * QUERY_INTERVAL for number in range(20)]
-    )
+    times = [begun + 0.25 + number * QUERY_INTERVAL for number in range(5)]
+    assert answers.times("queries") == pytest.approx(times)
 
 
 def test_a_small_rate_limit_makes_queries_rarer(
@@ -150,7 +162,7 @@ def test_so_many_single_checks_are_in_flight_and_one_that_ends_makes_room(
     assert len(sent) >= 4
     assert set(sent.values()) == {CHECK_CONCURRENCY}
     text = "Connection 'trigger_dev_default': the server has no status queries; each run is checked by itself"
-    assert text in [record.getMessage() for record in caplog.records]
+    assert text in caplog.messages
 
 
 # What its listeners hear
@@ -209,34 +221,54 @@ def test_a_wait_for_several_runs_hears_together_of_those_that_end_together(
     run(main)
 
 
+def test_a_fresh_check_is_one_of_its_own_and_what_follows_a_failed_one_is_new(
+    run, hear, answers: Answers
+) -> None:
+    async def main(watch: Watch) -> None:
+        listener = watch.join()
+        await hear(listener, "run_a")
+        answers.statuses["run_a"] = failure(503)
+        heard = await hear(listener, "run_a", "run_c", is_fresh=True)
+        assert heard == {"run_a": str(failure(503)), "run_c": "EXECUTING"}
+        assert len(answers.times("urgent")) == 2
+        del answers.statuses["run_a"]
+        assert await hear(listener, "run_a") == {"run_a": "EXECUTING"}
+
+    run(main)
+
+
 # Its end
 
 
-def test_its_waits_fail_at_once_if_it_crashes_and_the_log_says_which_one_and_where(
-    run,
+def test_if_it_crashes_its_waits_fail_at_once_and_the_next_ones_have_another(
+    hook,
     hear,
     answers: Answers,
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
     virtual_time: Clock,
 ) -> None:
-    async def main(watch: Watch) -> None:
-        listener = watch.join()
+    async def main() -> None:
+        crashed = watch_runs(hook)
+        listener = crashed.__enter__()
         await hear(listener, "run_a")
         begun = virtual_time.now
-        monkeypatch.setattr(StatusWatch, "next_query", lambda *_: 1 / 0)
-        with pytest.raises(RuntimeError, match="ZeroDivisionError"):
-            await hear(listener, "run_a", seconds=100.0)
+        with monkeypatch.context() as broken:
+            broken.setattr(StatusWatch, "next_query", lambda *_: 1 / 0)
+            with pytest.raises(RuntimeError, match="ZeroDivisionError"):
+                await hear(listener, "run_a", seconds=100.0)
         assert virtual_time.now - begun < 5
+        with watch_runs(hook) as second:
+            assert await hear(second, "run_a") == {"run_a": "EXECUTING"}
+            crashed.__exit__(None, None, None)
+            with watch_runs(hook) as third:
+                assert third._watch is second._watch, "the one that crashed takes no other with it"
 
-    run(main)
+    run_in_virtual_time(main(), virtual_time)
     [record] = [record for record in caplog.records if record.levelno == logging.ERROR]
     assert record.getMessage() == "The watch of connection 'trigger_dev_default' crashed"
     assert record.exc_info is not None
     assert record.exc_info[0] is ZeroDivisionError
-
-
-# Its time
 
 
 @pytest.mark.parametrize("first", ["timer", "cancel"])
@@ -260,7 +292,74 @@ def test_a_cancel_that_comes_with_the_end_of_a_pause_keeps_its_message(
     assert run_in_virtual_time(main(), virtual_time) == ("ended by a user",)
 
 
-def test_a_pause_ends_in_time_though_nothing_happens(virtual_time: Clock) -> None:
+# The wait that it drives
+
+
+@pytest.fixture
+def wait(hook, virtual_time: Clock, monkeypatch: pytest.MonkeyPatch) -> Callable[..., tuple[Waited, Log]]:
+    """Wait for a run, where a test answers each request; return what became of it, and the log."""
+
+    def run(answer: Callable[[str, str], Any], **settings: Any) -> tuple[Waited, Log]:
+        async def call(_: WatchClients, use: str, call: Call[Any]) -> Any:
+            if isinstance(reply := answer(use, call.request.path), TriggerDevError):
+                raise reply
+            return reply
+
+        monkeypatch.setattr(WatchClients, "call", call)
+        log, given = Log(), {"cancels": False, "deadline": virtual_time.time() + 1799} | settings
+        steps = wait_for_runs(["run_1"], WaitSettings(**given), log=log, now=virtual_time.time)
+        return run_in_virtual_time(drive(steps, hook), virtual_time)["run_1"], log
+
+    return run
+
+
+def test_while_checks_fail_a_line_says_so_every_five_minutes(wait) -> None:
+    waited, log = wait(lambda *_: TransportError("no connection"))
+    assert waited.end is WaitEnd.TIMED_OUT
+    assert log.of("warning") == [
+        "Status check of run run_1 failed; still waiting: no connection",
+        *(
+            f"Run run_1 could not be checked for {minutes} minutes; still waiting: no connection"
+            for minutes in range(5, 30, 5)
+        ),
+    ]
+
+
+def test_a_run_that_the_server_shows_in_no_way_is_waited_for_only_for_a_while(
+    wait, virtual_time: Clock
+) -> None:
+    sent: list[tuple[str, str]] = []
+
+    def answer(use: str, path: str) -> Any:
+        sent.append((use, path))
+        if path == "/api/v1/runs":
+            return []
+        return failure(503 if "realtime" in path else 500, path)
+
     begun = virtual_time.now
-    run_in_virtual_time(wait_for(asyncio.Event(), seconds=7), virtual_time)
-    assert virtual_time.now - begun == pytest.approx(7)
+    waited, _ = wait(answer, patience=120.0)
+    assert waited.end is WaitEnd.UNCHECKABLE
+    # Not by the clients whose circuit breaker the failures may have opened.
+    feed, runs = ("urgent", "/realtime/v1/runs/run_1"), ("urgent", "/api/v1/runs")
+    assert sent[-3:] == [feed, runs, feed]
+    assert sent.count(runs) == 1
+    assert 120 <= virtual_time.now - begun <= 150
+
+
+def test_a_wait_that_begins_while_a_page_is_in_place_of_the_server_continues(
+    hook, virtual_time: Clock, go_by, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sent: list[float] = []
+
+    async def answer(_: Send) -> Response:
+        sent.append(virtual_time.now)
+        return Response(status=404, headers={"content-type": "text/html"}, body=b"<html>Not found</html>")
+
+    go_by(virtual_time)
+    monkeypatch.setattr(WatchClients, "_call", calls_in_loop(answer))
+    settings = WaitSettings(cancels=False, deadline=virtual_time.time() + 200)
+    run_ids = [f"run_{number}" for number in range(30)]
+    steps = wait_for_runs(run_ids, settings, log=Log(), now=virtual_time.time)
+    waited = run_in_virtual_time(drive(steps, hook), virtual_time)
+    assert {one.end for one in waited.values()} == {WaitEnd.TIMED_OUT}
+    assert len(sent) > 10  # more than what opens a circuit breaker
