@@ -128,18 +128,6 @@ def test_part_does_not_import_airflow(part: str) -> None:
         assert not [name for name in imports_of(MODULES[module]) if is_in(name, "airflow")], module
 
 
-@pytest.mark.parametrize("part", ["api", "cancel", "run"])
-def test_part_does_not_depend_on_compat(part: str) -> None:
-    """``_compat`` imports Airflow."""
-    todo = [module for module in MODULES if part_of(module) == part]
-    reached = set(todo)
-    while todo:
-        new = imported_modules(todo.pop()) - reached
-        reached |= new
-        todo += new
-    assert f"{PACKAGE}._compat" not in reached
-
-
 def nodes_at_run_time(node: ast.AST) -> Iterator[ast.AST]:
     """Yield all nodes but those that only type checkers see."""
     yield node
@@ -216,32 +204,6 @@ def definitions_above(lines: int, *, classes: bool) -> dict[str, int]:
         and isinstance(node, ast.ClassDef) == classes
         and length_of(path, node) > lines
     }
-
-
-EXAMPLE = """
-class A:
-    'Have a method.'
-
-    def f(
-        self,
-        a: int,
-    ) -> int:
-        'Return the argument.'
-        # Count on.
-        a += 1
-        return a
-    b = 1
-"""
-
-
-def test_docstrings_comments_and_blank_lines_do_not_count(tmp_path: Path) -> None:
-    path = tmp_path / "example.py"
-    path.write_text(EXAMPLE)
-    [made] = tree_of(path).body
-    assert isinstance(made, ast.ClassDef)
-    assert isinstance(made.body[1], ast.FunctionDef)
-    assert length_of(path, made.body[1]) == 6
-    assert length_of(path, made) == 8
 
 
 def test_files_are_short() -> None:

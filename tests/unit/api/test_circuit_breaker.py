@@ -4,17 +4,17 @@ import math
 
 import pytest
 
-from airflow_provider_trigger.api.circuit_breaker import FAILURES_TO_OPEN, PROBE_INTERVAL, CircuitBreaker
+from airflow_provider_trigger.api.circuit_breaker import CircuitBreaker
 from airflow_provider_trigger.api.errors import TransportError
 
 LOST = TransportError("connection lost")
 
 
-def breaker_after(failures: int, *, at: float = 100.0, is_permanent: bool = False) -> CircuitBreaker:
+def breaker_after(failures: int, *, at: float = 100.0) -> CircuitBreaker:
     breaker = CircuitBreaker()
     for number in range(failures):
         breaker.sent(monotonic=at)
-        breaker.failed(TransportError(f"failure {number}"), is_permanent=is_permanent, sent_at=at)
+        breaker.failed(TransportError(f"failure {number}"), is_permanent=False, sent_at=at)
     return breaker
 
 
@@ -29,10 +29,6 @@ def succeeded(breaker: CircuitBreaker, *, at: float) -> CircuitBreaker:
     return breaker
 
 
-def test_its_limits() -> None:
-    assert (FAILURES_TO_OPEN, PROBE_INTERVAL) == (10, 1.0)
-
-
 @pytest.mark.parametrize(("failures", "is_open"), [(0, False), (9, False), (10, True), (11, True)])
 def test_it_opens_after_ten_failures_in_a_row(failures: int, is_open: bool) -> None:
     breaker = breaker_after(failures)
@@ -41,17 +37,6 @@ def test_it_opens_after_ten_failures_in_a_row(failures: int, is_open: bool) -> N
     assert breaker.delay(monotonic=100.0) == (1.0 if is_open else 0.0)
     assert breaker.has_failed_too_long(5, monotonic=200.0) is is_open
     assert str(breaker.last_error) == (f"failure {failures - 1}" if failures else "None")
-
-
-def test_while_open_one_request_goes_out_each_second() -> None:
-    breaker = breaker_after(10)
-    assert breaker.delay(monotonic=100.25) == 0.75
-    assert breaker.delay(monotonic=101.0) == 0
-    assert breaker.delay(monotonic=150.0) == 0
-    breaker.sent(monotonic=150.0)
-    assert breaker.delay(monotonic=150.0) == 1
-    # It does not wait for a request that was never sent.
-    assert fail(CircuitBreaker(), *[100.0] * 10).delay(monotonic=100.0) == 0
 
 
 def test_one_answer_closes_it_and_starts_the_count_again() -> None:
@@ -98,12 +83,3 @@ def test_the_server_has_failed_too_long_when_the_failures_have_lasted(case: str)
     assert breaker.has_failed_too_long(5, monotonic=since + 5)
     assert not breaker.has_failed_too_long(math.inf, monotonic=1e12)
     assert not breaker.is_permanent
-
-
-@pytest.mark.parametrize(("failures", "is_permanent"), [(9, False), (10, True)])
-def test_a_server_that_never_worked_and_fails_for_good_has_failed_too_long_at_once(
-    failures: int, is_permanent: bool
-) -> None:
-    breaker = breaker_after(failures, is_permanent=True)
-    assert breaker.has_failed_too_long(math.inf, monotonic=100.0) is is_permanent
-    assert breaker.is_permanent is is_permanent

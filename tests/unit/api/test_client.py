@@ -15,7 +15,6 @@ from urllib.parse import quote
 
 import pytest
 import requests
-import urllib3
 
 from airflow_provider_trigger import defaults
 from airflow_provider_trigger.api import errors
@@ -30,7 +29,7 @@ from airflow_provider_trigger.api.endpoints.runs import (
     retrieve_run,
 )
 from airflow_provider_trigger.api.exchange import Send
-from airflow_provider_trigger.api.http import Response, ServerSettings, api_headers
+from airflow_provider_trigger.api.http import ServerSettings, api_headers
 from airflow_provider_trigger.api.rate_limit import RateLimit
 
 RUN = {"id": "run_1", "status": "QUEUED"}
@@ -164,51 +163,7 @@ def test_a_call_can_be_ended_before_each_request(connect, answer, clock) -> None
     assert clock.slept == []
 
 
-def test_a_request_that_raises_a_bug_is_in_flight_no_more(connect, answer, clock) -> None:
-    limits = {"x-ratelimit-limit": "100", "x-ratelimit-remaining": "6"}
-    limits["x-ratelimit-reset"] = str(round(clock.time() * 1000) + 8000)
-    client, _ = connect(answer(body=RUN, headers=limits), LookupError("a bug"), answer(body=RUN))
-    client.call(retrieve_run("run_1"))
-    with pytest.raises(LookupError, match="a bug"):
-        client.call(retrieve_run("run_1"))
-    client.call(retrieve_run("run_1"))
-    assert clock.slept == []
-
-
-def test_one_client_serves_many_threads(connect, answer) -> None:
-    client, wire = connect(answer(body=RUN))
-    threads = [threading.Thread(target=client.call, args=(retrieve_run("run_1"),)) for _ in range(20)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert len(wire.sent) == 20
-
-
 # What comes back
-
-
-def test_a_response_is_returned_as_it_came(connect, answer) -> None:
-    client, _ = connect(answer(418, b"teapot", {"X-Request-Id": "req_7", "DATE": "today"}))
-    expected = Response(status=418, headers={"x-request-id": "req_7", "date": "today"}, body=b"teapot")
-    assert client.send(CHECK) == expected
-
-
-@pytest.mark.parametrize(
-    ("raised", "kind", "reason"),
-    [
-        (requests.ReadTimeout(), errors.AnswerTimeoutError, "no answer within 7 s"),
-        (urllib3.exceptions.ProtocolError(), errors.TransportError, "the connection was lost"),
-        (OSError("/gone.pem"), errors.TLSError, "/gone.pem"),
-    ],
-)
-def test_an_error_of_the_libraries_is_returned_in_our_words(
-    connect, raised: Exception, kind: type[errors.TransportError], reason: str
-) -> None:
-    error = connect(raised)[0].send(CHECK)
-    assert type(error) is kind
-    assert str(error).startswith(f"GET /api/v3/runs/run_1 to trigger.test: {reason}")
-    assert (error.__cause__, error.__context__, error.__traceback__) == (None, None, None)
 
 
 @pytest.mark.parametrize("status", [200, 302, 404])
@@ -441,13 +396,6 @@ def test_a_store_is_reached_through_a_proxy_unless_the_environment_says_otherwis
     client.call(fetch_output(SIGNED))
     assert wire.options[0]["proxies"]["https"] == "http://mine.test:1"
     assert wire.options[0]["verify"] == "/ca.pem"
-
-
-def test_an_error_names_the_store_and_not_the_signature(connect) -> None:
-    client, _ = connect(requests.ConnectionError(SIGNED), retry_for=0.0)
-    with pytest.raises(errors.TransportError) as raised:
-        client.call(fetch_output(SIGNED))
-    assert str(raised.value) == "GET /packets/a%20b/1.json to store.test:9000: ConnectionError"
 
 
 def test_no_log_has_the_signature(server, caplog: pytest.LogCaptureFixture) -> None:

@@ -4,62 +4,34 @@ import pytest
 
 from airflow_provider_trigger.api import errors
 
+CHILDREN: dict[type[Exception], list[type[Exception]]] = {
+    Exception: [errors.TriggerDevError],
+    errors.TriggerDevError: [
+        errors.NotSentError,
+        errors.TransportError,
+        errors.UnexpectedAnswerError,
+        errors.ResponseError,
+    ],
+    errors.TransportError: [errors.AnswerTimeoutError, errors.TLSError],
+    errors.TLSError: [errors.PlainHttpError],
+    errors.ResponseError: [
+        errors.NotTriggerDevError,
+        errors.AuthenticationError,
+        errors.PermissionDeniedError,
+        errors.NotFoundError,
+        errors.RateLimitError,
+        errors.ServerError,
+    ],
+    errors.NotTriggerDevError: [errors.RedirectError],
+}
+
 
 @pytest.mark.parametrize(
-    ("error", "parent"),
-    [
-        (errors.TriggerDevError, Exception),
-        (errors.NotSentError, errors.TriggerDevError),
-        (errors.TransportError, errors.TriggerDevError),
-        (errors.AnswerTimeoutError, errors.TransportError),
-        (errors.TLSError, errors.TransportError),
-        (errors.UnexpectedAnswerError, errors.TriggerDevError),
-        (errors.ResponseError, errors.TriggerDevError),
-        (errors.PlainHttpError, errors.TLSError),
-        (errors.NotTriggerDevError, errors.ResponseError),
-        (errors.RedirectError, errors.NotTriggerDevError),
-        (errors.AuthenticationError, errors.ResponseError),
-        (errors.PermissionDeniedError, errors.ResponseError),
-        (errors.NotFoundError, errors.ResponseError),
-        (errors.RateLimitError, errors.ResponseError),
-        (errors.ServerError, errors.ResponseError),
-    ],
+    ("error", "parent"), [(error, parent) for parent, children in CHILDREN.items() for error in children]
 )
 def test_the_tree_is_the_one_in_the_docstring(error: type[Exception], parent: type[Exception]) -> None:
     assert error.__bases__ == (parent,)
     assert error.__name__ in (errors.__doc__ or "")
-
-
-def response_error(
-    kind: type[errors.ResponseError], status: int, *, request_id: str | None = None, retryable: bool = False
-) -> errors.ResponseError:
-    return kind(
-        method="GET",
-        path="/api/v3/runs/run_1",
-        status=status,
-        detail="busy",
-        request_id=request_id,
-        retryable=retryable,
-    )
-
-
-@pytest.mark.parametrize(("request_id", "shown"), [("req_7", " (request req_7)"), (None, "")])
-@pytest.mark.parametrize("retryable", [True, False])
-def test_a_response_error_shows_method_path_status_message_and_request_id(
-    retryable: bool, request_id: str | None, shown: str
-) -> None:
-    error = response_error(errors.ServerError, 503, request_id=request_id, retryable=retryable)
-    assert str(error) == f"GET /api/v3/runs/run_1 answered 503: busy{shown}"
-    assert vars(error) == {
-        "message": str(error),
-        "reason": str(error),
-        "method": "GET",
-        "path": "/api/v3/runs/run_1",
-        "status": 503,
-        "detail": "busy",
-        "request_id": request_id,
-        "retryable": retryable,
-    }
 
 
 @pytest.mark.parametrize(

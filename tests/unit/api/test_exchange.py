@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import formatdate
 from itertools import count
-from traceback import walk_tb
 from types import SimpleNamespace
 from typing import Any, TypeVar
 
@@ -26,7 +25,6 @@ from airflow_provider_trigger.api.endpoints.runs import cancel_run, retrieve_run
 from airflow_provider_trigger.api.exchange import TURN_INTERVAL, Exchange, Reply, Send, Step, Steps, Wait
 from airflow_provider_trigger.api.http import Call, Request, Response
 from airflow_provider_trigger.api.masking import Masking
-from airflow_provider_trigger.api.models.runs import Run
 from airflow_provider_trigger.api.rate_limit import RateLimit
 
 T = TypeVar("T")
@@ -105,6 +103,12 @@ class Driver:
             self.finish(steps, *replies)
         return raised.value
 
+    def begin(self, call: Call[T]) -> Steps[T]:
+        """Make a call up to its request, which gets no reply yet."""
+        steps = self.exchange.steps(call)
+        assert isinstance(next(steps), Send)
+        return steps
+
     def let_work(self) -> None:
         """Let the server answer once as Trigger.dev does, and forget that call."""
         self.make(CHECK, Response(status=200, headers={}, body=b'{"id": "run_1", "status": "QUEUED"}'))
@@ -159,13 +163,6 @@ def lost() -> errors.TransportError:
 
 
 # One request
-
-
-def test_a_call_that_succeeds_is_one_request(driver: Driver, run: Response) -> None:
-    result: Run = driver.make(CHECK, run)
-    assert (result.id, result.status) == ("run_1", "QUEUED")
-    assert driver.sent == [Send(CHECK.request, timeout=30)]
-    assert driver.waits == []
 
 
 @pytest.mark.parametrize(
@@ -247,17 +244,37 @@ def test_once_the_server_has_worked_a_page_in_front_of_it_is_repeated_until_it_i
     assert len(driver.sent) == 10
 
 
-def test_a_call_that_was_rejected_with_429_is_repeated_whatever_it_is(driver: Driver, response) -> None:
-    driver.make(ONCE, response(429, {"error": "no"}), response(200, {"id": "run_1"}))
-    assert len(driver.sent) == 2
-
-
 def test_a_date_that_the_server_gives_is_compared_with_the_wall_clock(
     driver: Driver, response, run: Response
 ) -> None:
     date = "Wed, 25 Nov 2026 09:46:47 GMT"  # 7 s after the clock's time
     driver.make(CHECK, response(503, b"", {"retry-after": date}), run)
     assert driver.retry_waits == [7]
+
+
+@pytest.mark.parametrize("taken_off", [0, 0.25, 0.5])
+def test_waits_double_up_to_half_a_minute(
+    driver: Driver, jitter: SimpleNamespace, run: Response, taken_off: float
+) -> None:
+    jitter.random = lambda: 1 - 2 * taken_off
+    driver.make(CHECK, *[lost()] * 9, run, patience=math.inf)
+    longest = [0.5, 1, 2, 4, 8, 16, 30, 30, 30]
+    assert driver.retry_waits == [seconds * (1 - taken_off) for seconds in longest]
+
+
+def test_a_wait_of_our_own_is_a_third_of_the_time_left_at_most(driver: Driver, run: Response) -> None:
+    driver.make(CHECK, lost(), lost(), lost(), run, deadline=Deadline.after(4, now=driver.clock.now))
+    assert driver.retry_waits == pytest.approx([0.5, 1, 2.5 / 3])
+
+
+def test_the_tries_of_one_kind_are_not_used_up_by_another(driver: Driver, response) -> None:
+    rejected, broken, busy = (response(status, {"error": "no"}) for status in (401, 500, 503))
+    others = [lost(), broken, broken, busy] * 2
+    driver.fail(CHECK, *others, rejected, lost(), rejected, patience=math.inf)
+    assert len(driver.sent) == 11
+    driver.make(CHECK, response(200, RUN))
+    driver.fail(CHECK, *others, broken, broken, patience=math.inf)
+    assert len(driver.sent) == 22
 
 
 def test_a_wait_before_another_try_says_what_the_last_one_ended_with(
@@ -283,61 +300,66 @@ def test_a_rejected_key_costs_one_request_more_until_an_answer_shows_that_it_wor
     assert (len(driver.sent), len(driver.waits)) == (9, 2)
 
 
+@pytest.mark.parametrize(("server_wait", "waited"), [(None, 1), ("0.2", 0.2), ("60", 1)])
+def test_a_401_is_tried_again_within_a_second(
+    driver: Driver, response, run: Response, server_wait: str | None, waited: float
+) -> None:
+    headers = {"retry-after": server_wait} if server_wait else {}
+    driver.make(CHECK, *[lost()] * 5, response(401, {"error": "no"}, headers), run)
+    assert driver.retry_waits[5:] == [waited]
+
+
+def test_a_401_is_not_tried_again_after_the_deadline(driver: Driver, response) -> None:
+    rejected = response(401, {"error": "no"}, {"retry-after": "0.5"})
+    driver.fail(CHECK, rejected, deadline=Deadline.after(0.5, now=driver.clock.now))
+    assert len(driver.sent) == 1
+
+
+def test_a_call_that_failed_otherwise_goes_on_while_the_key_is_rejected(
+    driver: Driver, response, run: Response
+) -> None:
+    driver.fail(CHECK, response(401, {"error": "Invalid API key"}))
+    assert driver.make(CHECK, lost(), run).id == "run_1"
+
+
 def test_calls_that_were_rejected_at_a_time_cost_one_request_more(driver: Driver, response) -> None:
     rejected = response(401, {"error": "Invalid API key"})
-    all_steps = [driver.exchange.steps(CHECK) for _ in range(5)]
-    for steps in all_steps:
-        assert isinstance(next(steps), Send)
+    first, *others = all_steps = [driver.begin(CHECK) for _ in range(5)]
     for steps in all_steps:
         assert isinstance(steps.send(rejected), Wait)
     driver.clock.now += 1
-    first, *others = all_steps
-    assert isinstance(next(first), Send)
-    with pytest.raises(errors.AuthenticationError):
-        first.send(rejected)
+    driver.fail_rest(first, rejected)
     for steps in others:
-        with pytest.raises(errors.AuthenticationError):
-            next(steps)
+        assert type(driver.fail_rest(steps, rejected)) is errors.AuthenticationError
+    assert len(driver.sent) == 1
 
 
-def test_a_401_is_tried_again_when_the_requests_in_flight_are_answered(
-    driver: Driver, response, run: Response
+@pytest.mark.parametrize(
+    ("later", "are_answered", "is_sent"),
+    [(0.999, True, True), (0.5, False, False), (0.999, False, False), (1.0, False, True)],
+)
+def test_before_a_401_is_tried_again_the_requests_in_flight_are_waited_for_up_to_a_second(
+    driver: Driver, response, run: Response, later: float, are_answered: bool, is_sent: bool
 ) -> None:
     """Their answers show whether the key is rejected, or a gateway rejected one request."""
-    others = [driver.exchange.steps(CHECK) for _ in range(2)]
-    steps = driver.exchange.steps(CHECK)
-    for started in (*others, steps):
-        assert isinstance(next(started), Send)
-    assert isinstance(steps.send(response(401, {"error": "from a gateway"})), Wait)
-    driver.clock.now += 0.7
-    assert next(steps) == Wait(TURN_INTERVAL, for_turn=True)
-    for other in others:
-        with pytest.raises(StopIteration):
-            other.send(run)
-    assert isinstance(next(steps), Send)
-
-
-@pytest.mark.parametrize(("later", "is_sent"), [(0.5, False), (0.999, False), (1.0, True)])
-def test_the_requests_in_flight_are_waited_for_until_a_second_after_the_401(
-    driver: Driver, response, later: float, is_sent: bool
-) -> None:
-    other = driver.exchange.steps(CHECK)
-    assert isinstance(next(other), Send)
-    steps = driver.exchange.steps(CHECK)
-    assert isinstance(next(steps), Send)
+    *others, steps = (driver.begin(CHECK) for _ in range(3))
     assert isinstance(steps.send(response(401, {"error": "from a gateway"})), Wait)
     driver.clock.now += later
-    assert isinstance(next(steps), Send) is is_sent
+    for other in others if are_answered else ():
+        with pytest.raises(StopIteration):
+            other.send(run)
+    step = next(steps)
+    assert isinstance(step, Send) if is_sent else step == Wait(TURN_INTERVAL, for_turn=True)
 
 
 def test_a_request_that_was_sent_after_a_401_does_not_hold_up_the_next_try(driver: Driver, response) -> None:
-    steps, other = driver.exchange.steps(CHECK), driver.exchange.steps(CHECK)
-    assert isinstance(next(steps), Send)
+    steps = driver.begin(CHECK)
     step = steps.send(response(401, {"error": "from a gateway"}))
     assert isinstance(step, Wait)
     driver.clock.now += step.seconds
-    assert isinstance(next(other), Send)
+    other = driver.begin(CHECK)
     assert isinstance(next(steps), Send)
+    other.close()
 
 
 # How long to go on
@@ -354,28 +376,9 @@ def test_patience_counts_from_the_first_request(driver: Driver, response, run: R
     assert len(driver.sent) == 4
 
 
-@pytest.mark.parametrize(("patience", "tries"), [(1.4, 2), (1.6, 3)])
-def test_a_retry_that_waits_for_its_turn_uses_up_no_patience(
-    driver: Driver, response, run: Response, patience: float, tries: int
-) -> None:
-    """It fails 0.5 s after the first try, but for the minute's pause: the next wait takes 1 s."""
-    steps = driver.exchange.steps(CHECK, patience=patience)
-    assert isinstance(next(steps), Send)
-    driver.make(CHECK, response(200, RUN, bucket(5, driver.clock, resets_in=60)))
-    driver.sent.clear()
-    step = steps.send(lost())
-    assert step == Wait(0.5, for_turn=False)
-    driver.clock.now += 0.5
-    if tries == 2:
-        assert type(driver.fail_rest(steps, lost(), run)) is errors.TransportError
-    else:
-        assert driver.finish(steps, lost(), run).id == "run_1"
-    assert sum(driver.turn_waits) == pytest.approx(59.55)
-    assert len(driver.sent) == tries - 1
-
-
 @pytest.mark.parametrize(
-    ("late", "patience", "ends"), [(0, 1.5, False), (10, 1.5, False), (-0.25, 1.2, True)]
+    ("late", "patience", "ends"),
+    [(0, 1.5, False), (10, 1.5, False), (-0.25, 1.25, False), (-0.25, 1.2, True)],
 )
 def test_a_retry_that_is_resumed_late_uses_up_no_patience_and_one_early_gains_none(
     driver: Driver, late: float, patience: float, ends: bool
@@ -533,14 +536,6 @@ def test_while_the_server_does_not_respond_one_call_a_second_goes_out(
     assert driver.sent_at[0] == driver.sent_at[1]
 
 
-def test_a_retry_waits_for_its_turn_too(driver: Driver, run: Response) -> None:
-    driver.open_breaker(lost())
-    driver.make(CHECK, lost(), lost(), run)
-    first, second, third = driver.sent_at
-    assert second - first == pytest.approx(1)  # 0.5 s by its own count
-    assert third - second == pytest.approx(1)
-
-
 def test_a_call_is_not_sent_when_the_server_has_not_responded_for_its_patience(
     driver: Driver, response
 ) -> None:
@@ -553,16 +548,6 @@ def test_a_call_is_not_sent_when_the_server_has_not_responded_for_its_patience(
     assert str(error) == text
     assert error.retryable
     assert (driver.sent, driver.waits) == ([], [])
-
-
-def test_a_call_waits_for_its_turn_for_as_long_as_its_patience_allows(driver: Driver, run: Response) -> None:
-    driver.open_breaker(lost())
-    driver.clock.now += 4.5
-    next(driver.exchange.steps(CHECK))
-    assert type(driver.fail(CHECK, lost(), patience=5.0)) is errors.NotSentError
-    assert sum(driver.turn_waits) == pytest.approx(0.5)
-    driver.make(CHECK, run, patience=6.0)
-    assert sum(driver.turn_waits) == pytest.approx(1)
 
 
 def test_with_a_deadline_that_decides_how_long_to_wait_for_the_server(driver: Driver, run: Response) -> None:
@@ -579,20 +564,11 @@ def test_with_a_deadline_that_decides_how_long_to_wait_for_the_server(driver: Dr
 
 def test_a_call_that_was_sent_ends_with_its_own_error(driver: Driver, response) -> None:
     driver.open_breaker(lost())
-    failing_since = driver.clock.now
-    driver.clock.now += 1
-    steps = driver.exchange.steps(CHECK, patience=10.0)
-    assert isinstance(next(steps), Send)
-    step = steps.send(response(503, {"error": "its own"}, {"retry-after": "2"}))
-    assert step == Wait(2, for_turn=False)
-    for second in range(3, 10):
-        driver.clock.now = failing_since + second
-        driver.exchange.breaker.sent(monotonic=driver.clock.now)  # another call's turn
-        assert next(steps) == Wait(TURN_INTERVAL, for_turn=True)
-    driver.clock.now = failing_since + 10
-    driver.exchange.breaker.sent(monotonic=driver.clock.now)
-    with pytest.raises(errors.ServerError, match="its own"):
-        next(steps)
+    driver.clock.now += 9.5
+    busy = response(503, {"error": "its own"}, {"retry-after": "0.2"})
+    error = driver.fail(CHECK, busy, patience=10.0)
+    assert (type(error), len(driver.sent)) == (errors.ServerError, 1)
+    assert sum(driver.turn_waits) == pytest.approx(0.3)
 
 
 @pytest.mark.parametrize(
@@ -612,12 +588,6 @@ def test_a_server_that_never_worked_and_cannot_ends_each_call_at_once(driver: Dr
 
 
 # The secret key
-
-
-def test_an_error_leads_to_no_frame_of_what_read_the_answer(driver: Driver, response) -> None:
-    error = driver.fail(CHECK, response(200, b"<html>"), patience=0.0)
-    modules = [frame.f_globals["__name__"] for frame, _ in walk_tb(error.__traceback__)]
-    assert modules[-1] == Exchange.__module__
 
 
 # Requests that the rate limit does not count: to an object store, and snapshots
@@ -674,17 +644,6 @@ def test_how_often_an_output_is_fetched_does_not_depend_on_trigger_dev(
     assert len(driver.sent) == sent
 
 
-def test_a_fetch_is_repeated_masked_and_ends_with_its_deadline(driver: Driver) -> None:
-    body = b'{"json": "' + KEY.encode() + b'"}'
-    assert driver.make(FETCH, lost(), output(503), output(429), lost(), output(body=body)) == "***"
-    assert len(driver.sent) == 5
-    assert (
-        str(driver.fail(FETCH, lost(), deadline=Deadline(driver.clock.now))) == "the time limit was reached"
-    )
-    driver.fail(FETCH, lost(), deadline=Deadline.after(12, now=driver.clock.now), patience=0.0)
-    assert driver.sent[-1].timeout == 4.0
-
-
 # The log
 
 
@@ -721,27 +680,21 @@ def test_an_outage_does_not_flood_the_log(
     assert log.records[2].levelno == (logging.INFO if later == 4.4 else logging.DEBUG)
 
 
-class Pause(RateLimit):
-    """A rate limit that makes each call wait for the same time."""
-
-    def __init__(self, seconds: float) -> None:
-        super().__init__()
-        self._seconds = seconds
-
-    def delay(self, *, monotonic: float) -> float:
-        return self._seconds
-
-
 @pytest.mark.parametrize(
     ("pause", "later", "lines"), [(1.999, 9, 0), (2.0, 0, 1), (4.0, 2.0, 1), (4.0, 2.25, 2)]
 )
 def test_a_pause_of_two_seconds_is_worth_a_line_and_so_is_its_growth(
-    clock, log: pytest.LogCaptureFixture, pause: float, later: float, lines: int
+    driver: Driver,
+    log: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+    pause: float,
+    later: float,
+    lines: int,
 ) -> None:
-    driver = Driver(clock, rate_limit=Pause(pause))
+    monkeypatch.setattr(RateLimit, "delay", lambda _, **now: pause)
     for _ in range(2):
         next(driver.exchange.steps(CHECK))
-        clock.now += later
+        driver.clock.now += later
     assert log.messages == [f"Waiting {pause:.0f} s for the rate limit"] * lines
 
 

@@ -46,14 +46,6 @@ def test_a_requests_address_is_below_the_base_url(params: dict[str, str], query:
     assert request.target(BASE_URL) == "GET /api/v1/runs to trigger.test"
 
 
-def test_a_request_may_have_an_address_of_its_own_whose_query_is_not_shown() -> None:
-    url = "http://u:p@store.test:9000/o?X=signature"
-    request = Request(method="GET", path="/o", url=url, repeatable=True)
-    assert request.address(BASE_URL) == url
-    assert request.target(BASE_URL) == "GET /o to store.test:9000"
-    assert "signature" not in repr(request)
-
-
 def test_a_requests_body_is_encoded() -> None:
     bare = Request(method="POST", path="/x", repeatable=True)
     assert (bare.body(), bare.body_headers()) == (None, {})

@@ -1,11 +1,18 @@
-"""One clock for all parts of a local server."""
+"""One clock for all parts of a local server, and a server that goes by it and was never started."""
 
 from __future__ import annotations
 
 import pytest
 from fake_clock import Clock
 
+from airflow_provider_trigger.testing import TriggerDevServer
+
 
 @pytest.fixture
 def clock() -> Clock:
     return Clock()
+
+
+@pytest.fixture
+def server(clock: Clock) -> TriggerDevServer:
+    return TriggerDevServer(clock=clock.time)

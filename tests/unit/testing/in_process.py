@@ -6,6 +6,7 @@ A ``conftest.py`` that imports its fixtures gives them to the tests in its folde
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from email.utils import formatdate
@@ -29,6 +30,29 @@ class _Fault:
     reply: Any
     times: int
     arrives: bool
+
+
+def routed(
+    server: TriggerDevServer,
+    method: str,
+    target: str,
+    body: Any = None,
+    *,
+    env: str = "prod",
+    at_once: int = 1,
+) -> Any:
+    """
+    Return what a server that was never started answers to a request with the key of an environment.
+
+    :param body: JSON, or lines of it, which are a text
+    """
+    headers = {"authorization": f"Bearer {server.environments.find(env).secret_key}"}
+    headers |= {"x-trigger-api-version": "2025-07-16", "content-type": "application/x-ndjson"}
+    path, _, query = target.partition("?")
+    sent = [(name.encode(), value.encode()) for name, value in headers.items()]
+    scope = {"type": "http", "method": method, "headers": sent, "query_string": query.encode()}
+    lines = body if isinstance(body, str) else json.dumps(body)
+    return Router(server).answer(Request(scope), path, body=lines.encode(), at_once=at_once)
 
 
 class Network:

@@ -9,8 +9,9 @@ from airflow_provider_trigger.testing.engine.batches import BatchItem
 from airflow_provider_trigger.testing.run_log import RunLog
 
 
-def test_a_run_has_a_line_when_it_is_started_and_one_when_it_ends(clock: Clock) -> None:
-    server = TriggerDevServer(clock=clock.time)
+def test_a_run_has_a_line_when_it_is_started_and_one_when_it_ends(
+    server: TriggerDevServer, clock: Clock
+) -> None:
     earlier = server.add_run("EXECUTING", task_identifier="old", acknowledge_after=0)
     log = RunLog(server)
     server.on_task("resize", start_after=0, after=3)
@@ -32,8 +33,7 @@ def test_a_run_has_a_line_when_it_is_started_and_one_when_it_ends(clock: Clock) 
     assert list(log.lines()) == []
 
 
-def test_a_canceled_run_that_completes_has_another_line(clock: Clock) -> None:
-    server = TriggerDevServer(clock=clock.time)
+def test_a_canceled_run_that_completes_has_another_line(server: TriggerDevServer, clock: Clock) -> None:
     log = RunLog(server)
     run = server.add_run(task_identifier="resize", acknowledge_after=5, completes_despite_cancel=True)
     run.cancel()
@@ -42,8 +42,7 @@ def test_a_canceled_run_that_completes_has_another_line(clock: Clock) -> None:
     assert list(log.lines()) == [f"{run.id}  COMPLETED  resize  5.0 s"]
 
 
-def test_the_runs_of_a_large_batch_have_lines_as_they_come(clock: Clock) -> None:
-    server = TriggerDevServer(clock=clock.time)
+def test_the_runs_of_a_large_batch_have_lines_as_they_come(server: TriggerDevServer, clock: Clock) -> None:
     log = RunLog(server)
     items = [BatchItem(task_identifier="resize") for _ in range(30)]
     server.batches.create(items, environment=server.environment)

@@ -15,11 +15,6 @@ Add = Callable[[str], list[str]]
 
 
 @pytest.fixture
-def server(clock: Clock) -> TriggerDevServer:
-    return TriggerDevServer(clock=clock.time)
-
-
-@pytest.fixture
 def add(server: TriggerDevServer, tmp_path: Path) -> Add:
     """Let the server have the tasks of a file."""
 

@@ -3,9 +3,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from datetime import UTC, datetime
 
-import pytest
-
-from airflow_provider_trigger.api import errors
 from airflow_provider_trigger.api.endpoints.realtime import snapshot_run
 from airflow_provider_trigger.api.http import Response
 
@@ -35,16 +32,3 @@ def test_a_row_is_a_run_without_contents(response: Answered) -> None:
     assert run.finished_at == datetime(2026, 11, 25, 9, 5, tzinfo=UTC)
     assert run.seen_at == datetime(2026, 11, 25, 9, 10, tzinfo=UTC)
     assert run.attributes == {"createdAt": ROW["createdAt"]}
-
-
-@pytest.mark.parametrize(
-    ("status", "body", "kind"),
-    [
-        (503, b"Network error occurred", errors.ServerError),
-        (404, {"error": "Not found"}, errors.NotFoundError),
-    ],
-    ids=["realtime is off", "an unknown run"],
-)
-def test_an_error_status_is_an_error(response: Answered, status: int, body, kind) -> None:
-    with pytest.raises(kind, match=f"answered {status}"):
-        snapshot_run("run_1").read(response(status, body))

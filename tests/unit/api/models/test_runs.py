@@ -3,8 +3,6 @@ from __future__ import annotations
 import dataclasses
 import json
 import logging
-import threading
-import tracemalloc
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -41,28 +39,6 @@ def test_an_unknown_word_counts_as_alive_and_is_warned_of_once(caplog: pytest.Lo
     for status in ("HIBERNATING", "DREAMING", "HIBERNATING", *RunStatus):
         run(status)
     assert len(caplog.records) == 2
-
-
-def test_threads_that_see_an_unknown_word_at_a_time_warn_once(caplog: pytest.LogCaptureFixture) -> None:
-    class Handler(logging.Handler):
-        """While one thread warns, another one comes."""
-
-        def emit(self, _: logging.LogRecord) -> None:
-            other = threading.Thread(target=run, args=("HIBERNATING",))
-            if not others:
-                others.append(other)
-                other.start()
-                other.join(0.1)  # it would wait for the handler's lock
-
-    others: list[threading.Thread] = []
-    handler = Handler()
-    runs.log.addHandler(handler)
-    try:
-        run("HIBERNATING")
-    finally:
-        runs.log.removeHandler(handler)
-    others[0].join()
-    assert len(caplog.records) == 1
 
 
 def test_no_more_than_a_hundred_words_are_kept(caplog: pytest.LogCaptureFixture) -> None:
@@ -210,15 +186,3 @@ def test_a_run_without_contents_is_small_and_the_same_in_all_else() -> None:
 
 def test_what_a_run_does_not_have_it_does_not_get_without_contents() -> None:
     assert run("QUEUED").without_contents().attributes == {}
-
-
-def test_a_run_without_contents_frees_the_rest_of_its_answer() -> None:
-    text = json.dumps({"id": "run_1", "status": "EXECUTING", "payload": {"x" * 20: ["y" * 110_000]}})
-    tracemalloc.start()
-    try:
-        kept = Run.from_answer(json.loads(text)).without_contents()
-        used, _ = tracemalloc.get_traced_memory()
-    finally:
-        tracemalloc.stop()
-    assert kept.id == "run_1"
-    assert used < 25_000

@@ -14,11 +14,9 @@ from airflow_provider_trigger.testing import TriggerDevServer
 from airflow_provider_trigger.testing.engine.batches import Batch, BatchItem
 
 
-@pytest.fixture
-def server(clock: Clock) -> TriggerDevServer:
-    server = TriggerDevServer(clock=clock.time)
+@pytest.fixture(autouse=True)
+def _on_task(server: TriggerDevServer) -> None:
     server.on_task("resize", start_after=0, after=3)
-    return server
 
 
 def items(count: int, **options: Any) -> list[BatchItem]:
@@ -105,28 +103,13 @@ def test_a_key_that_is_used_before_its_item_is_made(server: TriggerDevServer, cl
     assert late.runs[-1] is not other
 
 
-# Its status
-
-
-# What cannot be triggered
-
-
 # Items that are streamed
 
 
-def open_batch(server: TriggerDevServer, run_count: int, **arguments: Any) -> Batch:
-    batch = server.batches.open(run_count, environment=server.environment, **arguments)
-    assert batch is not None
-    return batch
-
-
-def stream(server: TriggerDevServer, batch: Batch, *indexes: int, **item: Any) -> list[bool]:
-    made = BatchItem(task_identifier="resize", **item)
-    return [server.batches.stream(batch, index, made) for index in indexes]
-
-
 def test_the_first_requests_with_its_items_are_free(server: TriggerDevServer, clock: Clock) -> None:
-    used, old = open_batch(server, 1), open_batch(server, 1)
+    used, old = (server.batches.open(1, environment=server.environment) for _ in range(2))
+    assert used
+    assert old
     assert [server.batches.is_free(used) for _ in range(12)] == [True] * 10 + [False] * 2
     clock.now += 1799
     assert server.batches.is_free(old)

@@ -4,11 +4,8 @@ from __future__ import annotations
 
 import pytest
 from fake_clock import START, Clock
-from hypothesis import given
-from hypothesis import strategies as st
 
 from airflow_provider_trigger.testing import BulkAction, ServerRun, TriggerDevServer
-from airflow_provider_trigger.testing.engine.states import ALIVE, FINAL
 
 
 @pytest.fixture
@@ -93,27 +90,3 @@ def test_it_processes_the_runs_of_its_environment_once_but_not_the_youngest(
     assert begin(server, run).members == ()
     clock.now += 0.1
     assert begin(server, run).members == (run,)
-
-
-@given(
-    status=st.sampled_from([*ALIVE, *FINAL]),
-    cancel_at=st.floats(0, 5),
-    reads=st.lists(st.floats(0, 5), max_size=6),
-)
-def test_reading_changes_nothing(status: str, cancel_at: float, reads: list[float]) -> None:
-    ends = []
-    for steps in (reads, []):
-        clock = Clock()
-        begun = clock.now
-        server = TriggerDevServer(clock=clock.time, acknowledge_after=1)
-        parent = server.add_run(status)
-        child = server.add_run("QUEUED", parent=parent, then=[(1, "EXECUTING"), (4, "COMPLETED")])
-        server.bulk_duration = cancel_at
-        actions = [begin(server, parent), begin(server, child)]
-        for step in sorted(steps):
-            clock.now = begun + step
-            _ = child.status, counts(actions[1])
-        clock.now = begun + 20
-        ends.append((parent.state.status, child.state.status, [counts(action) for action in actions]))
-        assert all(action.counts["success"] + action.counts["failure"] == 1 for action in actions)
-    assert ends[0] == ends[1]

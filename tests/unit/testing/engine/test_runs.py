@@ -3,37 +3,23 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from typing import Any
 
 import pytest
 from fake_clock import START, Clock
 from hypothesis import given
 from hypothesis import strategies as st
 
-from airflow_provider_trigger.testing.engine.environments import Environment
-from airflow_provider_trigger.testing.engine.ids import new_id
-from airflow_provider_trigger.testing.engine.runs import ServerRun
-from airflow_provider_trigger.testing.engine.server_time import ServerTime
+from airflow_provider_trigger.testing import TriggerDevServer
 from airflow_provider_trigger.testing.engine.states import ALIVE
-
-ENVIRONMENT = Environment(name="prod", secret_key="tr_prod_local")
 
 
 def at(seconds: float) -> datetime:
     return datetime.fromtimestamp(START + seconds, UTC)
 
 
-def make_run(
-    clock: Clock, status: str = "EXECUTING", *, started: bool | None = None, **arguments: Any
-) -> ServerRun:
-    arguments.setdefault("environment", ENVIRONMENT)
-    time = ServerTime(clock=clock.time)
-    return ServerRun(id=new_id("run"), initial_status=status, started=started, time=time, **arguments)
-
-
 @pytest.mark.parametrize("status", ["EXECUTING", "DEQUEUED"])
-def test_a_worker_acknowledges_after_its_delay(clock: Clock, status: str) -> None:
-    run = make_run(clock, status, acknowledge_after=5)
+def test_a_worker_acknowledges_after_its_delay(server: TriggerDevServer, clock: Clock, status: str) -> None:
+    run = server.add_run(status, acknowledge_after=5)
     clock.now += 1
     run.cancel()
     assert (run.status, run.finished_at, run.updated_at) == ("CANCELED", None, at(1))
@@ -49,9 +35,9 @@ def test_a_worker_acknowledges_after_its_delay(clock: Clock, status: str) -> Non
 @pytest.mark.parametrize("acknowledge_after", [None, 61])
 @pytest.mark.parametrize("completes", [True, False])
 def test_a_cancel_is_enforced_if_no_worker_acknowledges_it(
-    clock: Clock, acknowledge_after: float | None, completes: bool
+    server: TriggerDevServer, clock: Clock, acknowledge_after: float | None, completes: bool
 ) -> None:
-    run = make_run(clock, acknowledge_after=acknowledge_after, completes_despite_cancel=completes)
+    run = server.add_run(acknowledge_after=acknowledge_after, completes_despite_cancel=completes)
     run.cancel()
     clock.now += 59
     assert not run.terminated
@@ -59,9 +45,9 @@ def test_a_cancel_is_enforced_if_no_worker_acknowledges_it(
     assert (run.status, run.finished_at, run.terminated) == ("CANCELED", at(60), True)
 
 
-def test_a_run_completes_in_spite_of_the_cancel(clock: Clock) -> None:
-    parent = make_run(clock, acknowledge_after=2, completes_despite_cancel=True)
-    child = make_run(clock, "QUEUED", parent=parent)
+def test_a_run_completes_in_spite_of_the_cancel(server: TriggerDevServer, clock: Clock) -> None:
+    parent = server.add_run(acknowledge_after=2, completes_despite_cancel=True)
+    child = server.add_run("QUEUED", parent=parent)
     parent.cancel()
     assert parent.status == "CANCELED"
     clock.now += 3
@@ -70,26 +56,15 @@ def test_a_run_completes_in_spite_of_the_cancel(clock: Clock) -> None:
     assert child.status == "QUEUED"
 
 
-def test_a_canceled_child_is_left_alone_by_its_parents_end(clock: Clock) -> None:
-    parent = make_run(clock, acknowledge_after=1)
-    child = make_run(clock, parent=parent, acknowledge_after=3)
+def test_a_canceled_child_is_left_alone_by_its_parents_end(server: TriggerDevServer, clock: Clock) -> None:
+    parent = server.add_run(acknowledge_after=1)
+    child = server.add_run(parent=parent, acknowledge_after=3)
     parent.cancel()
     child.cancel()
     clock.now += 2
     assert (child.status, child.finished_at, child.terminated) == ("CANCELED", None, False)
     clock.now += 2
     assert (child.finished_at, child.terminated) == (at(3), True)
-
-
-def test_a_run_moves_on_by_itself_until_it_is_canceled(clock: Clock) -> None:
-    run = make_run(clock, "QUEUED", acknowledge_after=1)
-    run.schedule([(1, "EXECUTING"), (9, "COMPLETED")])
-    assert run.status == "QUEUED"
-    clock.now += 3
-    assert (run.status, run.started_at) == ("EXECUTING", at(1))
-    run.cancel()
-    clock.now += 20
-    assert (run.status, run.finished_at) == ("CANCELED", at(4))
 
 
 @pytest.mark.parametrize(
@@ -105,10 +80,14 @@ def test_a_run_moves_on_by_itself_until_it_is_canceled(clock: Clock) -> None:
     ],
 )
 def test_attempts_are_counted_from_their_start(
-    clock: Clock, status: str, started: bool | None, steps: list[str], attempts: list[int]
+    server: TriggerDevServer,
+    clock: Clock,
+    status: str,
+    started: bool | None,
+    steps: list[str],
+    attempts: list[int],
 ) -> None:
-    run = make_run(clock, status, started=started)
-    run.schedule([(number, step) for number, step in enumerate(steps, start=1)])
+    run = server.add_run(status, started=started, then=list(enumerate(steps, start=1)))
     counted = [run.attempt_count]
     for _ in steps:
         clock.now += 1
@@ -116,12 +95,12 @@ def test_attempts_are_counted_from_their_start(
     assert counted == attempts
 
 
-def test_a_child_that_completed_before_its_parent_is_not_canceled(clock: Clock) -> None:
-    parent = make_run(clock, acknowledge_after=5)
-    child = make_run(clock, "EXECUTING", parent=parent)
-    child.schedule([(4, "COMPLETED")])
-    late = make_run(clock, "EXECUTING", parent=parent)
-    late.schedule([(6, "COMPLETED")])
+def test_a_child_that_completed_before_its_parent_is_not_canceled(
+    server: TriggerDevServer, clock: Clock
+) -> None:
+    parent = server.add_run(acknowledge_after=5)
+    child = server.add_run("EXECUTING", parent=parent, then=[(4, "COMPLETED")])
+    late = server.add_run("EXECUTING", parent=parent, then=[(6, "COMPLETED")])
     parent.cancel()
     clock.now += 100
     assert parent.finished_at == at(5)
@@ -129,8 +108,8 @@ def test_a_child_that_completed_before_its_parent_is_not_canceled(clock: Clock) 
     assert late.status == "CANCELED"
 
 
-def test_a_run_may_be_set(clock: Clock) -> None:
-    run = make_run(clock, acknowledge_after=5)
+def test_a_run_may_be_set(server: TriggerDevServer, clock: Clock) -> None:
+    run = server.add_run(acknowledge_after=5)
     run.cancel()
     run.status = "FAILED"
     clock.now += 10
@@ -154,9 +133,9 @@ def test_a_run_may_be_set(clock: Clock) -> None:
     ],
 )
 def test_new_runs_show_what_their_status_implies(
-    clock: Clock, status: str, started: bool | None, shows: tuple[bool, bool, int]
+    server: TriggerDevServer, clock: Clock, status: str, started: bool | None, shows: tuple[bool, bool, int]
 ) -> None:
-    state = make_run(clock, status, started=started).state
+    state = server.add_run(status, started=started).state
     assert (state.started_at is not None, state.finished_at is not None, state.attempt_count) == shows
 
 
@@ -174,10 +153,11 @@ def test_reading_changes_nothing(
     for steps in (reads, [sum(reads)]):
         clock = Clock()
         begun = clock.now
-        parent = make_run(
-            clock, status, acknowledge_after=acknowledge_after, completes_despite_cancel=completes
+        server = TriggerDevServer(clock=clock.time)
+        parent = server.add_run(
+            status, acknowledge_after=acknowledge_after, completes_despite_cancel=completes
         )
-        child = make_run(clock, "QUEUED", parent=parent)
+        child = server.add_run("QUEUED", parent=parent)
         parent.cancel()
         for step in steps:
             clock.now += step
@@ -185,9 +165,3 @@ def test_reading_changes_nothing(
         clock.now = begun + sum(reads)
         ends.append((parent.state, child.state))
     assert ends[0] == ends[1]
-
-
-def test_ids_are_formed_like_the_real_ones_and_in_order() -> None:
-    ids = [new_id("run") for _ in range(50)]
-    assert ids == sorted(ids)
-    assert {len(run_id) for run_id in ids} == {len("run_cmwvx3sob001kvu7dzqopahlk")}

@@ -106,6 +106,3 @@ def test_an_unknown_queue_stays_unknown(server: TriggerDevServer, clock: Clock) 
     server.deploy("resize")
     clock.now += 1
     assert (run.status, other.status) == ("PENDING_VERSION", "COMPLETED")
-
-
-# Replays

@@ -11,11 +11,6 @@ from fake_clock import Clock
 from airflow_provider_trigger.testing import UNSET, ServerRun, TriggerDevServer
 
 
-@pytest.fixture
-def server(clock: Clock) -> TriggerDevServer:
-    return TriggerDevServer(clock=clock.time)
-
-
 def trigger(server: TriggerDevServer, payload: Any = UNSET, **options: Any) -> ServerRun:
     run, is_cached = server.trigger("resize", payload=payload, options=options)
     assert not is_cached

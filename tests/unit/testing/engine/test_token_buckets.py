@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 from fake_clock import START, Clock
-from hypothesis import given
-from hypothesis import strategies as st
 
 from airflow_provider_trigger.testing.engine.server_time import ServerTime
 from airflow_provider_trigger.testing.engine.settings import Settings
@@ -40,14 +38,3 @@ def test_reading_takes_nothing(clock: Clock) -> None:
     bucket = limiter(clock)
     bucket.take("key")
     assert (bucket.left("key"), bucket.left("key"), bucket.left("other")) == (4, 4, 5)
-
-
-@given(waits=st.lists(st.floats(0, 15), max_size=60))
-def test_never_more_than_the_burst_and_the_refills(waits: list[float]) -> None:
-    clock = Clock()
-    bucket = limiter(clock)
-    granted = 0
-    for wait in waits:
-        clock.now += wait
-        granted += not bucket.take("key").rejected
-    assert granted <= 5 + 2 * ((clock.time() - START) // 10 + 1)

@@ -7,11 +7,10 @@ from typing import Any
 
 import pytest
 from fake_clock import Clock
-from starlette.requests import Request
+from in_process import routed
 from starlette.responses import Response
 
 from airflow_provider_trigger.testing import TriggerDevServer
-from airflow_provider_trigger.testing.routes.router import Router
 
 TRIGGER = "/api/v2/tasks/batch"
 STREAMED = "/api/v3/batches"
@@ -25,19 +24,6 @@ def server(clock: Clock) -> TriggerDevServer:
     return server
 
 
-def send(
-    server: TriggerDevServer, method: str, path: str, body: Any = None, *, environment: str = "prod"
-) -> Response:
-    """Send JSON, or lines of it, which are a text."""
-    headers = {"authorization": f"Bearer {server.environments.find(environment).secret_key}"}
-    headers |= {"x-trigger-api-version": "2025-07-16", "content-type": "application/x-ndjson"}
-    path, _, query = path.partition("?")
-    sent = [(name.encode(), value.encode()) for name, value in headers.items()]
-    scope = {"type": "http", "method": method, "headers": sent, "query_string": query.encode()}
-    lines = body if isinstance(body, str) else json.dumps(body)
-    return Router(server).answer(Request(scope), path, body=lines.encode())
-
-
 def shown(answer: Response) -> Any:
     return json.loads(bytes(answer.body))
 
@@ -45,7 +31,7 @@ def shown(answer: Response) -> Any:
 def post(server: TriggerDevServer, *options: Any, environment: str = "prod") -> str:
     """Trigger a batch with one item for each given options; return its id."""
     given = {"items": [{"task": "parked", "payload": {}, "options": one} for one in options]}
-    answer = send(server, "POST", TRIGGER, given, environment=environment)
+    answer = routed(server, "POST", TRIGGER, given, env=environment)
     assert answer.status_code == 202, answer.body
     batch_id: str = shown(answer)["id"]
     return batch_id
@@ -57,25 +43,25 @@ def test_options_are_those_of_a_single_run(server: TriggerDevServer) -> None:
     (run,) = server.runs.values()
     assert run.options == options | {"tags": ["solo"], "ttl": "60s"}
     assert (run.status, run.tags, run.ttl, run.metadata) == ("DELAYED", ("solo",), "60s", {"m": 1})
-    retrieved = shown(send(server, "GET", f"/api/v3/runs/{run.id}"))
+    retrieved = shown(routed(server, "GET", f"/api/v3/runs/{run.id}"))
     assert (retrieved["batchId"], retrieved["idempotencyKey"]) == (batch_id, "k")
 
 
 def test_runs_know_their_first_batch_only_and_a_replay_none(server: TriggerDevServer) -> None:
     first = post(server, {"idempotencyKey": "k"})
     second = post(server, {"idempotencyKey": "k"}, {})
-    cached, own = shown(send(server, "GET", f"/api/v2/batches/{second}"))["runs"]
+    cached, own = shown(routed(server, "GET", f"/api/v2/batches/{second}"))["runs"]
     assert server.runs[cached].batch_id == first
 
     def listed(batch_id: str) -> list[str]:
-        answer = send(server, "GET", f"/api/v1/runs?filter[batch]={batch_id}")
+        answer = routed(server, "GET", f"/api/v1/runs?filter[batch]={batch_id}")
         return [run["id"] for run in shown(answer)["data"]]
 
     assert (listed(first), listed(second), listed("batch_none")) == ([cached], [own], [])
-    again = shown(send(server, "POST", f"/api/v1/runs/{own}/replay"))["id"]
-    assert "batchId" not in shown(send(server, "GET", f"/api/v3/runs/{again}"))
+    again = shown(routed(server, "POST", f"/api/v1/runs/{own}/replay"))["id"]
+    assert "batchId" not in shown(routed(server, "GET", f"/api/v3/runs/{again}"))
     query = {"query": f"SELECT run_id, batch_id FROM runs WHERE batch_id = '{second}'"}
-    assert shown(send(server, "POST", "/api/v1/query", query))["results"] == [
+    assert shown(routed(server, "POST", "/api/v1/query", query))["results"] == [
         {"run_id": own, "batch_id": second}
     ]
 
@@ -93,7 +79,7 @@ def test_an_item_that_cannot_be_triggered_does_not_stop_the_others(
     server: TriggerDevServer, options: Any
 ) -> None:
     batch_id = post(server, {}, options, {"delay": "soon"})
-    runs = shown(send(server, "GET", f"/api/v2/batches/{batch_id}"))["runs"]
+    runs = shown(routed(server, "GET", f"/api/v2/batches/{batch_id}"))["runs"]
     assert [server.runs[run].status for run in runs] == ["QUEUED", "SYSTEM_FAILURE", "QUEUED"]
 
 
@@ -116,7 +102,7 @@ def test_an_item_that_cannot_be_triggered_does_not_stop_the_others(
     ],
 )
 def test_invalid_requests(server: TriggerDevServer, body: Any, error: str) -> None:
-    answer = send(server, "POST", TRIGGER, body)
+    answer = routed(server, "POST", TRIGGER, body)
     assert (answer.status_code, shown(answer)) == (400, {"error": error})
     assert (server.runs, dict(server.batches)) == ({}, {})
 
@@ -128,7 +114,7 @@ def test_invalid_requests(server: TriggerDevServer, body: Any, error: str) -> No
 def test_large_requests(server: TriggerDevServer, size: int, object_store: bool, status: int) -> None:
     server.object_store = object_store
     items = [{"task": "parked", "payload": "x" * (size // 2)}] * 2
-    assert send(server, "POST", TRIGGER, {"items": items}).status_code == status
+    assert routed(server, "POST", TRIGGER, {"items": items}).status_code == status
     assert len(server.runs) == (2 if status == 202 else 0)
 
 
@@ -136,7 +122,7 @@ def test_another_environments_batches_are_unknown(server: TriggerDevServer) -> N
     batch_id = post(server, {}, environment="dev")
     assert [run.environment.name for run in server.runs.values()] == ["dev"]
     for version, environment, status in (("v1", "prod", 404), ("v2", "prod", 404), ("v2", "dev", 200)):
-        answer = send(server, "GET", f"/api/{version}/batches/{batch_id}", environment=environment)
+        answer = routed(server, "GET", f"/api/{version}/batches/{batch_id}", env=environment)
         assert answer.status_code == status
 
 
@@ -150,7 +136,7 @@ def test_another_environments_batches_are_unknown(server: TriggerDevServer) -> N
     ],
 )
 def test_invalid_streamed_batches(server: TriggerDevServer, body: Any, error: str) -> None:
-    answer = send(server, "POST", STREAMED, body)
+    answer = routed(server, "POST", STREAMED, body)
     assert (answer.status_code, shown(answer)) == (400, {"error": error})
     assert not server.batches
 
@@ -169,9 +155,9 @@ def test_invalid_streamed_batches(server: TriggerDevServer, body: Any, error: st
 def test_the_lines_before_an_invalid_one_are_taken(
     server: TriggerDevServer, clock: Clock, line: str, error: str
 ) -> None:
-    batch_id = shown(send(server, "POST", STREAMED, {"runCount": 3}))["id"]
+    batch_id = shown(routed(server, "POST", STREAMED, {"runCount": 3}))["id"]
     lines = f'{{"index": 0, "task": "parked"}}\n{line}\n'
-    answer = send(server, "POST", f"{STREAMED}/{batch_id}/items", lines)
+    answer = routed(server, "POST", f"{STREAMED}/{batch_id}/items", lines)
     assert answer.status_code == 400
     assert error in shown(answer)["error"]
     clock.now += 1

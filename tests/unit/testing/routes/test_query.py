@@ -2,34 +2,22 @@
 
 from __future__ import annotations
 
-import json
 from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 from fake_clock import Clock
-from starlette.requests import Request
+from in_process import routed
 
 from airflow_provider_trigger.api.endpoints.query import query_runs
 from airflow_provider_trigger.api.http import Response
 from airflow_provider_trigger.api.models.runs import Run
 from airflow_provider_trigger.testing import TriggerDevServer
 from airflow_provider_trigger.testing.engine.states import ALIVE, FINAL
-from airflow_provider_trigger.testing.routes.router import Router
 
 
-@pytest.fixture
-def server(clock: Clock) -> TriggerDevServer:
-    return TriggerDevServer(clock=clock.time)
-
-
-def post(server: TriggerDevServer, body: Any, *, environment: str = "prod", at_once: int = 1) -> Response:
-    key = server.environments[environment].secret_key
-    headers = [(b"authorization", f"Bearer {key}".encode())]
-    scope = {"type": "http", "method": "POST", "headers": headers, "query_string": b""}
-    answer = Router(server).answer(
-        Request(scope), "/api/v1/query", body=json.dumps(body).encode(), at_once=at_once
-    )
+def post(server: TriggerDevServer, body: Any, **options: Any) -> Response:
+    answer = routed(server, "POST", "/api/v1/query", body, **options)
     return Response(status=answer.status_code, headers=dict(answer.headers), body=bytes(answer.body))
 
 
@@ -136,7 +124,7 @@ def test_it_only_shows_the_runs_of_the_keys_environment(server: TriggerDevServer
     server.add_run(run_id="run_1", environment="other")
     call = query_runs(["run_1"])
     assert queried(server, "run_1") == []
-    assert len(call.read(post(server, call.request.json, environment="other"))) == 1
+    assert len(call.read(post(server, call.request.json, env="other"))) == 1
 
 
 @pytest.mark.parametrize(

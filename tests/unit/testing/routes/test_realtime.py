@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from fake_clock import Clock
-from starlette.requests import Request
+from in_process import routed
 from waiting import LONG
 
 from airflow_provider_trigger.api import errors
@@ -19,24 +19,10 @@ from airflow_provider_trigger.testing import TriggerDevServer
 from airflow_provider_trigger.testing.engine.batches import BatchItem
 from airflow_provider_trigger.testing.engine.states import ALIVE, FINAL
 from airflow_provider_trigger.testing.routes import realtime
-from airflow_provider_trigger.testing.routes.router import Router
 
 
-@pytest.fixture
-def server(clock: Clock) -> TriggerDevServer:
-    return TriggerDevServer(clock=clock.time)
-
-
-def route(server: TriggerDevServer, query: bytes, *, path: str) -> Any:
-    headers = [(b"authorization", f"Bearer {server.secret_key}".encode())]
-    path, _, more = path.partition("?")
-    query = b"&".join(part for part in (query, more.encode()) if part)
-    scope = {"type": "http", "method": "GET", "headers": headers, "query_string": query}
-    return Router(server).answer(Request(scope), f"/realtime/v1/{path}", body=b"")
-
-
-def get(server: TriggerDevServer, query: bytes = b"", *, path: str = "runs/run_1") -> Response:
-    answer = route(server, query, path=path)
+def get(server: TriggerDevServer, path: str = "runs/run_1") -> Response:
+    answer = routed(server, "GET", f"/realtime/v1/{path}")
     return Response(status=answer.status_code, headers=dict(answer.headers), body=bytes(answer.body))
 
 
@@ -74,7 +60,8 @@ def test_it_can_be_off_and_still_knows_which_runs_there_are(server: TriggerDevSe
 def poll(server: TriggerDevServer, path: str, started: Response) -> list[Any]:
     """Continue a feed; return its messages."""
     handle, offset = (started.headers[f"electric-{name}"] for name in ("shape-id", "chunk-last-offset"))
-    held = route(server, f"handle={handle}&offset={offset}&live=true".encode(), path=path)
+    query = f"handle={handle}&offset={offset}&live=true"
+    held = routed(server, "GET", f"/realtime/v1/{path}{'&' if '?' in path else '?'}{query}")
     sent: list[Any] = []
 
     async def receive() -> Any:
@@ -101,7 +88,7 @@ def test_a_feed_shows_what_changes_until_its_poll_ends(
     [run] = server.runs.values()
     server.add_run("EXECUTING", tags=["a"])
     path = kind.format(run=run.id, batch=batch.id)
-    started = get(server, path=path)
+    started = get(server, path)
     [shown, _] = started.json()
     assert (shown["value"]["friendlyId"], shown["value"]["payload"]) == (run.id, '{"n":1}')
     clock.sleep(1)
@@ -118,14 +105,14 @@ def test_a_feed_shows_what_changes_until_its_poll_ends(
 
 def test_a_feed_leaves_out_columns(server: TriggerDevServer) -> None:
     server.add_run("FAILED", run_id="run_1", payload=1)
-    [shown, _] = get(server, b"skipColumns=payload,error,status").json()
+    [shown, _] = get(server, "runs/run_1?skipColumns=payload,error,status").json()
     assert "status" in shown["value"]
     assert not {"payload", "error"} & set(shown["value"])
 
 
 def test_an_unknown_batch_has_no_feed_and_all_can_be_off(server: TriggerDevServer) -> None:
     batch = server.batches.create([BatchItem(task_identifier="resize")], environment=server.environment)
-    assert get(server, path="batches/batch_none").status == 404
+    assert get(server, "batches/batch_none").status == 404
     server.realtime = False
     for path in (f"batches/{batch.id}", "runs"):
-        assert get(server, path=path).status == 503
+        assert get(server, path).status == 503

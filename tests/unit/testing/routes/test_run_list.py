@@ -2,16 +2,10 @@
 
 from __future__ import annotations
 
-import pytest
 from fake_clock import Clock
 
 from airflow_provider_trigger.testing import TriggerDevServer
 from airflow_provider_trigger.testing.routes.run_list import list_runs
-
-
-@pytest.fixture
-def server(clock: Clock) -> TriggerDevServer:
-    return TriggerDevServer(clock=clock.time)
 
 
 def listed(server: TriggerDevServer, **query: str) -> list[tuple[str, str]]:

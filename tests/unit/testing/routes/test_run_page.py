@@ -2,31 +2,18 @@
 
 from __future__ import annotations
 
-import pytest
 from fake_clock import Clock
-from starlette.requests import Request
-from starlette.responses import Response
+from in_process import routed
 
 from airflow_provider_trigger.testing import TriggerDevServer
-from airflow_provider_trigger.testing.routes.router import Router
-
-
-def request(server: TriggerDevServer, path: str, method: str = "GET") -> Response:
-    scope = {"type": "http", "method": method, "path": path, "query_string": b"", "headers": []}
-    return Router(server).answer(Request(scope), path, body=b"")
-
-
-@pytest.fixture
-def server(clock: Clock) -> TriggerDevServer:
-    return TriggerDevServer(clock=clock.time)
 
 
 def test_it_shows_the_run(server: TriggerDevServer, clock: Clock) -> None:
     server.on_task("resize-image", start_after=0, after=3, output={"bytes": 4200})
     run, _ = server.trigger("resize-image", payload={"file": "cat.png"}, options={"tags": ["nightly"]})
-    alive = bytes(request(server, f"/runs/{run.id}").body).decode()
+    alive = bytes(routed(server, "GET", f"/runs/{run.id}").body).decode()
     clock.now += 5
-    answer = request(server, f"/runs/{run.id}")
+    answer = routed(server, "GET", f"/runs/{run.id}")
     page = bytes(answer.body).decode()
     assert (answer.status_code, answer.headers["content-type"]) == (200, "text/html; charset=utf-8")
     for text in (
@@ -53,15 +40,15 @@ def test_all_that_comes_from_a_client_is_escaped(server: TriggerDevServer, clock
     server.on_task(code, start_after=0, after=0, error=code)
     run, _ = server.trigger(code, payload={code: code}, options={"tags": [code], "metadata": {code: 1}})
     clock.now += 1
-    page = bytes(request(server, f"/runs/{run.id}").body).decode()
+    page = bytes(routed(server, "GET", f"/runs/{run.id}").body).decode()
     assert "<script" not in page
     assert page.count("&lt;script&gt;alert(1)&lt;/script&gt;") >= 6
-    unknown = request(server, f"/runs/{code.replace('/', '%2F')}")
+    unknown = routed(server, "GET", f"/runs/{code.replace('/', '%2F')}")
     assert (unknown.status_code, b"<script" in unknown.body) == (404, False)
 
 
 def test_it_can_only_be_read(server: TriggerDevServer) -> None:
     run = server.add_run()
-    assert request(server, f"/runs/{run.id}", "POST").status_code == 405
-    assert request(server, f"/runs/{run.id}", "HEAD").status_code == 200
-    assert request(server, "/runs/").status_code == 404
+    assert routed(server, "POST", f"/runs/{run.id}").status_code == 405
+    assert routed(server, "HEAD", f"/runs/{run.id}").status_code == 200
+    assert routed(server, "GET", "/runs/").status_code == 404
