@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -46,7 +47,7 @@ QUERY = re.compile(r"POST /api/v1/query$")
 SNAPSHOT = re.compile(r"GET /realtime/v1/runs/([^/?]+)(\?offset=-1|$)(?!.*live)")
 BATCH = re.compile(r"POST /api/v2/tasks/batch$")
 RETRIEVE_BATCH = re.compile(r"GET /api/v2/batches/([^/?]+)$")
-BY_ID = {
+BY_ID: dict[re.Pattern[str], Callable[[str], Call[Any]]] = {
     CANCEL: cancel_run,
     RETRIEVE: retrieve_run,
     REPLAY: replay_run,

@@ -30,10 +30,13 @@ def error_of(answered: Response) -> errors.TriggerDevError:
 def tries(
     answered: Response | errors.TriggerDevError, *, request: Request = GET, has_worked: bool = False
 ) -> float:
-    is_answer = isinstance(answered, Response)
-    error = error_of(answered) if is_answer else answered
-    advised = should_retry(answered) if is_answer else None
-    return tries_allowed(Failure(request, error, should_retry=advised, has_worked=has_worked))
+    if isinstance(answered, Response):
+        failure = Failure(
+            request, error_of(answered), should_retry=should_retry(answered), has_worked=has_worked
+        )
+    else:
+        failure = Failure(request, answered, should_retry=None, has_worked=has_worked)
+    return tries_allowed(failure)
 
 
 TRIES: dict[float, tuple[int, ...]] = {
