@@ -10,14 +10,6 @@ from airflow_provider_trigger.api.errors import TransportError
 LOST = TransportError("connection lost")
 
 
-def breaker_after(failures: int, *, at: float = 100.0) -> CircuitBreaker:
-    breaker = CircuitBreaker()
-    for number in range(failures):
-        breaker.sent(monotonic=at)
-        breaker.failed(TransportError(f"failure {number}"), is_permanent=False, sent_at=at)
-    return breaker
-
-
 def fail(breaker: CircuitBreaker, *sent_at: float, is_permanent: bool = False) -> CircuitBreaker:
     for at in sent_at:
         breaker.failed(LOST, is_permanent=is_permanent, sent_at=at)
@@ -31,7 +23,10 @@ def succeeded(breaker: CircuitBreaker, *, at: float) -> CircuitBreaker:
 
 @pytest.mark.parametrize(("failures", "is_open"), [(0, False), (9, False), (10, True), (11, True)])
 def test_it_opens_after_ten_failures_in_a_row(failures: int, is_open: bool) -> None:
-    breaker = breaker_after(failures)
+    breaker = CircuitBreaker()
+    breaker.sent(monotonic=100.0)
+    for number in range(failures):
+        breaker.failed(TransportError(f"failure {number}"), is_permanent=False, sent_at=100.0)
     assert breaker.is_open is is_open
     assert not breaker.has_worked
     assert breaker.delay(monotonic=100.0) == (1.0 if is_open else 0.0)
@@ -40,7 +35,7 @@ def test_it_opens_after_ten_failures_in_a_row(failures: int, is_open: bool) -> N
 
 
 def test_one_answer_closes_it_and_starts_the_count_again() -> None:
-    breaker = succeeded(breaker_after(30), at=101.0)
+    breaker = succeeded(fail(CircuitBreaker(), *[100.0] * 30), at=101.0)
     assert not breaker.is_open
     assert breaker.delay(monotonic=101.0) == 0
     assert (breaker.has_worked, breaker.last_error) == (True, None)
@@ -51,14 +46,14 @@ def test_one_answer_closes_it_and_starts_the_count_again() -> None:
 
 # Since when it fails: since the first request of the failures was sent, but after the last answer.
 FAILING_SINCE = {
-    "the first one": (breaker_after(10), 100.0),
+    "the first one": (fail(CircuitBreaker(), *[100.0] * 10), 100.0),
     "the one that was sent first": (fail(CircuitBreaker(), 103.0, 101.0, *[104.0] * 8), 101.0),
     "an answer that came after those were sent": (
         fail(succeeded(CircuitBreaker(), at=110.0), *[100.0] * 10),
         110.0,
     ),
     "after an answer the time starts again": (
-        fail(succeeded(breaker_after(10), at=110.0), *[120.0] * 10),
+        fail(succeeded(fail(CircuitBreaker(), *[100.0] * 10), at=110.0), *[120.0] * 10),
         120.0,
     ),
     "a server that has worked and fails for good": (

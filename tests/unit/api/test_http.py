@@ -88,8 +88,7 @@ def test_each_request_to_trigger_dev_has_these_headers() -> None:
 
 
 def test_no_run_is_too_large_to_be_read() -> None:
-    assert MAX_BODY_BYTES == 16 * 1024 * 1024
-    assert MAX_BODY_BYTES > 2 * 512 * 1024 + 256 * 1024  # payload, output and metadata, as documented
+    assert MAX_BODY_BYTES == 16 * 1024 * 1024  # payload, output and metadata are 1.25 MB, as documented
 
 
 def test_a_response_does_not_show_its_body(response) -> None:
