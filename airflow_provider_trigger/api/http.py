@@ -1,4 +1,4 @@
-"""A request, a response, and a call that joins the two. No I/O."""
+"""How to reach a server; a request, a response, and a call that joins the two. No I/O."""
 
 from __future__ import annotations
 

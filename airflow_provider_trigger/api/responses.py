@@ -1,4 +1,4 @@
-"""Read responses: an error status becomes an error, a body becomes a JSON object."""
+"""Read responses: an error status becomes an error, a body of a limited size becomes JSON and its values."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is said of the ends of runs, and of waits that ended before their runs did."""
+"""Say what became of the runs of a stopped task, how runs ended, and why a wait ended before its runs."""
 
 from __future__ import annotations
 

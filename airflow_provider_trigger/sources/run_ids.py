@@ -1,4 +1,4 @@
-"""Read run ids from any value that XCom, Jinja or the author of a Dag gives."""
+"""Read run ids from any value that XCom, Jinja or the author of a Dag gives, and log what it held besides."""
 
 from __future__ import annotations
 
