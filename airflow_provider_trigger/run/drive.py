@@ -75,7 +75,7 @@ def drive(
 
     ``name`` is the connection's, for the log. ``on_news`` gets what the wait gets of its runs.
     """
-    watch, reply = Watch(client, name, log, is_stopped), None
+    watch, reply = BlockingWatch(client, name, log, is_stopped), None
     with closing(steps):
         while True:
             try:
@@ -89,7 +89,7 @@ def drive(
                 on_news(reply)
 
 
-class Watch:
+class BlockingWatch:
     """Make the requests of a wait in this thread, with a :class:`.status_watch.StatusWatch`."""
 
     def __init__(self, client: TriggerDevClient, name: str, log: Log, is_stopped: Callable[[], bool]) -> None:

@@ -11,7 +11,7 @@ from airflow_provider_trigger.api.errors import TriggerDevError, is_internal_err
 from airflow_provider_trigger.api.http import Call
 from airflow_provider_trigger.api.models.runs import Run
 from airflow_provider_trigger.api.models.statuses import RunStatus
-from airflow_provider_trigger.run.checks import call_each, query_many
+from airflow_provider_trigger.run.checks import call_each, call_once, query_many
 from airflow_provider_trigger.run.waited import Waited, WaitEnd
 from airflow_provider_trigger.wording import MAX_NAMED
 
@@ -109,10 +109,7 @@ def check_again(run_id: str, waited: Waited, client: TriggerDevClient) -> Waited
 
     But a 500 is returned, as a run whose output is broken is always answered with it (measured).
     """
-    try:
-        reply: Run | TriggerDevError = client.call(_recheck(waited, retrieve_run(run_id)))
-    except TriggerDevError as error:
-        reply = error
+    reply = call_once(client, _recheck(waited, retrieve_run(run_id)))
     return after_check(waited, reply)
 
 

@@ -320,10 +320,10 @@ class StatusWatch:
         due = [math.inf]
         if fixed is not None:
             due.append(max(watched.added_at, watched.checked_at + fixed))
-        needs_more = self._queries or None in watched.intervals
         is_queried = self.pace.state is not QueryState.FAILS and watched.run_id in self._to_query
         if not is_queried or watched.is_unlisted(watched.checked_at):
-            due += [watched.due_alone] if needs_more else []
+            if self._queries or fixed is None:
+                due.append(watched.due_alone)
         elif watched.is_listed is False or (watched.is_failing and self.pace.state is QueryState.WORKS):
             due.append(watched.unchecked_since + _MISSING_AFTER)
         before, watched.due = watched.due, min(due)

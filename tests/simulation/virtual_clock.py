@@ -13,7 +13,7 @@ class Clock:
 
     def __init__(self) -> None:
         self.now = 0.0
-        self._events: list[tuple[float, int, Callable[[], None]]] = []
+        self._events: list[tuple[float, int, Callable[[], object]]] = []
         self._count = 0
 
     def monotonic(self) -> float:
@@ -22,7 +22,7 @@ class Clock:
     def wall(self) -> float:
         return EPOCH + self.now
 
-    def at(self, time: float, event: Callable[[], None]) -> None:
+    def at(self, time: float, event: Callable[[], object]) -> None:
         self._count += 1
         heapq.heappush(self._events, (time, self._count, event))
 

@@ -193,7 +193,7 @@ def test_statement(page, sentence, is_true):
     assert is_true()
 
 
-# The first words of a row, and faults that are what it says, for ever.
+# The first words of a row, and faults that are what it says, without end.
 CAME_BACK: list[tuple[str, Callable[..., object]]] = [
     ("429, ", partial(TriggerDevServer.fail_next, status=503)),
     ("no connection", TriggerDevServer.disconnect_next),

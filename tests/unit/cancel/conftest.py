@@ -39,7 +39,7 @@ class Clock(virtual_clock.Clock):
 
     def after(self, seconds: float, act: Callable[[], object]) -> None:
         """Let something happen so many seconds after the test began."""
-        self.at(BEGIN + seconds, act)  # type: ignore[arg-type]  # what it returns is dropped
+        self.at(BEGIN + seconds, act)
 
 
 class Line:

@@ -109,7 +109,7 @@ def test_where_a_request_fails_the_ids_of_those_next_to_it_are_in_xcom(
     with pytest.raises(TriggerDevError, match="422"):
         execute(operator(payloads=list(range(100)), cancel_on_kill=cancels))
     assert set(filter(None, ti.pushed["run_id"])) == set(endless.runs)
-    assert len(endless.runs) >= 20  # how many are sent beside the one that fails differs
+    assert len(endless.runs) >= 20  # how many are sent next to the one that fails differs
     assert (statuses(endless) == {"CANCELED"}) == cancels
 
 

@@ -12,7 +12,7 @@ from requests import ReadTimeout
 
 from airflow_provider_trigger.api.errors import NotSentError, TransportError
 from airflow_provider_trigger.run.checks import CONCURRENCY
-from airflow_provider_trigger.run.drive import WATCHED_ALONE, StoppedError, Watch, drive
+from airflow_provider_trigger.run.drive import WATCHED_ALONE, BlockingWatch, StoppedError, drive
 from airflow_provider_trigger.run.steps import Cancel, Check
 from airflow_provider_trigger.run.wait import wait_for_runs
 from airflow_provider_trigger.run.wait_settings import WaitSettings
@@ -103,7 +103,7 @@ def test_only_a_check_that_no_other_one_follows_is_repeated(
     assert virtual_time.now <= 1010
 
 
-# Trouble
+# Checks that fail
 
 
 def test_an_outage_is_one_line_at_its_begin_one_each_five_minutes_and_one_at_its_end(
@@ -284,7 +284,7 @@ def stop_at(clock) -> list[float]:
 def check(client, virtual_time, log, stop_at, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Any]:
     """Take a step of a wait; return the status of each run of which something is new, or of its error."""
     monkeypatch.setattr("airflow_provider_trigger.run.drive.time", virtual_time)
-    watch = Watch(client, "mine", log, lambda: virtual_time.now >= stop_at[0])
+    watch = BlockingWatch(client, "mine", log, lambda: virtual_time.now >= stop_at[0])
 
     def act(*runs: Any, **step: Any) -> dict[str, Any]:
         news = watch.take(Check(run_ids=tuple(getattr(run, "id", run) for run in runs), **step))

@@ -402,7 +402,7 @@ def test_a_run_whose_checks_fail_for_longer_than_30_s_is_treated_as_if_no_query_
     names = names_of(100)
     watch.follow(*names)
     watch.ask(*map(a_run, names))
-    errors, told = cycle(replies), list[TriggerDevError]()
+    errors, news = cycle(replies), list[TriggerDevError]()
 
     def fail(seconds: float) -> None:
         end = watch.now + seconds
@@ -411,13 +411,13 @@ def test_a_run_whose_checks_fail_for_longer_than_30_s_is_treated_as_if_no_query_
             for run_id in watch.due():
                 reply = next(errors) if run_id == "run_1" else a_run(run_id)
                 if watch.answer(reply, run_id) and isinstance(reply, TriggerDevError):
-                    told.append(reply)
+                    news.append(reply)
 
     fail(26)
-    assert told == [], "the next checks may show the run"
+    assert news == [], "the next checks may show the run"
     assert watch.ask(*map(a_run, names), took=0) == {}
     fail(30)
-    assert told[0] in replies
+    assert news[0] in replies
     # The query may have lost the end, and so an end only counts.
     others = [a_run(name) for name in names if name != "run_1"]
     assert watch.ask(a_run(attempt=2), *others) == {}

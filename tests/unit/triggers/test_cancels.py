@@ -218,7 +218,7 @@ class Works:
     """
     Stands in for works of cancels: each takes some time, and has a result for each run.
 
-    :param results: of each work in turn, those of its runs, the last ones for ever
+    :param results: of each work in turn, those of its runs, the last ones again and again
     """
 
     def __init__(self, clock: Clock, seconds: float, *results: dict[str, CancelResult]) -> None:

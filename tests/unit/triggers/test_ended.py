@@ -23,7 +23,7 @@ trigger_of: contextvars.ContextVar[str] = contextvars.ContextVar("trigger", defa
 
 class Airflow:
     """
-    Answers, in turn, whether a task is still deferred, the last answer for ever; an exception is raised.
+    Answers, in turn, whether a task is still deferred, the last answer repeatedly; an exception is raised.
 
     :param answers: what it says
     :param seconds: how long it takes
@@ -90,7 +90,7 @@ BUSY = OSError("the supervisor is gone")
     [
         pytest.param([False], {}, 1, 1, id="it is deferred no more"),
         pytest.param([True], {}, 1, 0, id="it is still deferred"),
-        pytest.param([BUSY], {}, 3, 0, id="nobody answers"),
+        pytest.param([BUSY], {}, 3, 0, id="no answer"),
         pytest.param([BUSY, BUSY, False], {}, 3, 1, id="it is deferred no more, as is said later"),
         pytest.param([BUSY, BUSY, True], {}, 3, 0, id="it is still deferred, as is said later"),
         pytest.param([False], {"cancels": False}, 0, 0, id="its run is not to be canceled"),
