@@ -21,7 +21,7 @@ export MAKE logs
 
 run() { # run TARGET AIRFLOW PYTHON [PARTS [ARGS]]
     local log="$logs/$1-$2-$3"
-    "$MAKE" --no-print-directory "$1" AIRFLOW="$2" PYTHON="$3" PARTS="${4:-all}" ARGS="${5:-}" WORKERS=3 \
+    "$MAKE" --no-print-directory "$1" AIRFLOW="$2" PYTHON="$3" PARTS="${4:-all}" ARGS="${5:-}" WORKERS=2 \
         >"$log" 2>&1 || touch "$log.failed"
     printf '==> make %s on Airflow %s, Python %s\n%s\n' "$1" "$2" "$3" "$(<"$log")"
 }

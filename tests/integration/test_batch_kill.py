@@ -38,7 +38,7 @@ def in_a_request_that_is_never_answered(server):
 
 def in_four_requests(server):
     server.delay_next(1, 0, path="/api/v2/batches/")
-    server.delay_next(None, 0.5, path="/api/v2/batches/")
+    server.delay_next(None, 2, path="/api/v2/batches/")
     return lambda: len(server.runs) == 100
 
 
@@ -64,7 +64,7 @@ PHASES = [
 @pytest.mark.usefixtures("long_kill_time")
 @pytest.mark.parametrize("phase", PHASES)
 def test_a_kill_cancels_all_runs_and_starts_no_other_ones(phase, server, connect, run_try, kill_when, posts):
-    connect(timeout=1, retry_for=60)
+    connect(timeout=3, retry_for=60)
     server.on_task("endless", after=None)
     made = batch("endless", payloads=list(range(200)))
     sent_before = []

@@ -113,20 +113,20 @@ def test_ten_tasks_under_one_small_bucket_all_end_and_none_starves(connect, make
 
 
 def test_an_older_servers_runs_are_canceled_until_time_runs_out(connect, make_context, said):
-    with TriggerDevServer(rate_limit=None, query=False, bulk_actions=False, latency=0.5) as server:
+    with TriggerDevServer(rate_limit=None, query=False, bulk_actions=False, latency=0.2) as server:
         connect(host=server.url, timeout=10, retry_for=10)
-        ids = [server.add_run().id for _ in range(500)]
+        ids = [server.add_run().id for _ in range(2000)]
         CancelTriggerRunNotifier(run_ids=ids, timeout=4)(make_context())
         requests = [record for record in server.requests if record.path.startswith("/api/v2/runs/")]
         assert not any(record.method == "GET" for record in server.requests)
     requested = {record.path.split("/")[4] for record in requests}
     assert [run_id for run_id in ids if run_id in requested] == ids[: len(requested)]
-    (line,) = said.lines("500 Trigger.dev runs: ")
+    (line,) = said.lines("2000 Trigger.dev runs: ")
     # Runs of one reason are listed together: the first ten, and how many there are beyond.
     assert f"{ids[0]}, {ids[1]}, " in line
     assert "more): cancel requested, but the status was not checked: the time limit was reached" in line
     assert f"{ids[len(requested)]}, {ids[len(requested) + 1]}, " in line
-    assert f" and {500 - len(requested) - 10} more): not sent: the time limit was reached" in line
+    assert f" and {2000 - len(requested) - 10} more): not sent: the time limit was reached" in line
 
 
 def test_very_many_runs_do_not_hold_up_a_notifier(server, connection, make_context, said):
