@@ -81,7 +81,7 @@ def allow_in_this_thread():
 
 
 def test_ten_tasks_under_one_small_bucket_all_end_and_none_starves(connect, make_operator, make_context):
-    bucket: dict[str, Any] = {"rate_limit": 150, "refill": 50, "refill_interval": 0.25}
+    bucket: dict[str, Any] = {"rate_limit": 150, "refill": 50, "refill_interval": 1.0}
     with TriggerDevServer(**bucket, acknowledge_after=None) as server:
         connect(host=server.url, timeout=10, retry_for=30)
         # Airflow 2.11 imports what it needs when it is needed, which threads cannot do at once.
