@@ -11,6 +11,9 @@ RUN_ID_KEY = "run_id"
 RUN_URL_KEY = "run_url"
 """That run's page in the dashboard, or the first one's."""
 
+RUN_KEY = "run"
+"""What is known of that run at its end: status, times, cost and more."""
+
 RESULTS_KEY = "results"
 """What became of each run of a batch."""
 

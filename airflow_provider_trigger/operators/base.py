@@ -19,7 +19,7 @@ from airflow_provider_trigger.api.models.statuses import FINAL_STATUSES, RETRY_S
 from airflow_provider_trigger.durations import Duration
 from airflow_provider_trigger.links.run import TriggerRunLink
 from airflow_provider_trigger.rules import boolean, connection_id, duration, list_of, number, optional
-from airflow_provider_trigger.sources.context import can_resume
+from airflow_provider_trigger.sources.context import can_resume, has_retry_policy
 from airflow_provider_trigger.sources.run_ids import read_literal
 from airflow_provider_trigger.validation import check_arguments
 from airflow_provider_trigger.xcom_keys import RUN_ID_KEY
@@ -71,7 +71,7 @@ class RunsOperator(BaseOperator):
         deferred, and when a timeout ends it; not when its process is killed (SIGKILL, out of memory): then
         the next try waits for the run
     :param retry_statuses: the final statuses after which the task is retried; after every other one but
-        COMPLETED it fails for good
+        COMPLETED it fails for good. A ``retry_policy`` of the task (Airflow 3.3) decides in its place
     :param max_output_size: of the output in XCom, in bytes of JSON; a larger one is replaced by
         ``{"run_id", "output_size"}``, and ``TriggerDevHook.get_output`` returns it; above 16 MB the size may
         be None, and the log says how to download it
@@ -216,13 +216,14 @@ class RunsOperator(BaseOperator):
         raise NotImplementedError
 
     def _ends_of(
-        self, run_ids: Sequence[str], ended: Mapping[str, Waited], hook: TriggerDevHook
+        self, run_ids: Sequence[str], ended: Mapping[str, Waited], hook: TriggerDevHook, context: Context
     ) -> list[RunEnd]:
         from airflow_provider_trigger.operators.conclusion import ends_of
 
         timeouts = {"timeout": self.timeout, "execution_timeout": self._execution_timeout}
+        retried = FINAL_STATUSES if has_retry_policy(context, self) else self.retry_statuses
         return ends_of(
-            run_ids, ended, connection=hook.settings, timeouts=timeouts, retry_statuses=self.retry_statuses
+            run_ids, ended, connection=hook.settings, timeouts=timeouts, retry_statuses=list(retried)
         )
 
     def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context) -> Any:

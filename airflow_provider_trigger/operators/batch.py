@@ -44,8 +44,10 @@ class ManyRunsOperator(RunsOperator):
     The return value has the outputs of the runs in the order of the items, None for an item without one; the
     runs' ids where the operator does not wait. XCom ``run_id`` has these ids, None for one that is not known
     yet, while they are being started; ``run_url`` leads to the first run. When all have ended, also where the
-    task fails, XCom ``results`` has ``{"run_id", "status", "error"}`` for each item. With
-    ``do_xcom_push=False`` there are no ``results``, and ``run_id`` is pushed once all runs are started.
+    task fails, XCom ``results`` has ``{"run_id", "status", "error", "version", "attempts", "created_at",
+    "started_at", "finished_at", "compute_seconds", "cost_in_cents"}`` for each item, None for what no answer
+    has shown. With ``do_xcom_push=False`` there are no ``results``, and ``run_id`` is pushed once all runs
+    are started.
 
     It takes the arguments of :class:`~airflow_provider_trigger.operators.base.RunsOperator`, too. Its
     ``timeout`` counts for all runs, from the start of the oldest one, ``max_output_size`` for all outputs
@@ -54,6 +56,8 @@ class ManyRunsOperator(RunsOperator):
     :param fail_on: when the task fails once all runs have ended: if ``"any"`` run did not complete, if
         ``"all"`` did not, or ``"never"``
     :param cancel_others: whether the first run that does not complete has the others canceled
+    :raises TriggerBatchFailedError: when it runs: runs have ended without success; see
+        :mod:`airflow_provider_trigger.exceptions`
     """
 
     _cancels_at_once = 16
@@ -181,13 +185,15 @@ class ManyRunsOperator(RunsOperator):
         from airflow_provider_trigger.run.event import check_failed
         from airflow_provider_trigger.run.output import Outputs, outputs_for_xcom
 
-        ends = self._ends_of(run_ids, check_failed(ended, client), hook)
+        ends = self._ends_of(run_ids, check_failed(ended, client), hook, context)
         self._push_results(ends, context)
         if failure := conclusion.failure_of_batch(ends, fail_on=self.fail_on, log=self.log):
             raise failure
         completed = list(dict.fromkeys(end.run_id for end in ends if not end.reason))
         outputs = Outputs(max_size=self.max_output_size)
         outputs.fetch(completed, client, log=self.log)
+        # An event, and a query, show less of a run than the answer that has its output.
+        self._push_results([end.shown_by(outputs.runs) for end in ends], context)
         conclusion.check_fetched(ends, outputs, connection=hook.settings, fail_on=self.fail_on, log=self.log)
         return outputs_for_xcom(run_ids, outputs, max_size=self.max_output_size, log=self.log)
 

@@ -3,10 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_trigger._compat import AirflowException, AirflowFailException
+from airflow_provider_trigger.exceptions import (
+    TriggerBatchFailedError,
+    TriggerBatchNotRetriedError,
+    TriggerRunFailedError,
+    TriggerRunNotRetriedError,
+)
 from airflow_provider_trigger.log import write
 from airflow_provider_trigger.report.ends import (
     error_of,
@@ -15,11 +21,13 @@ from airflow_provider_trigger.report.ends import (
     why_batch_failed,
     why_not_completed,
 )
+from airflow_provider_trigger.run.facts import failure_facts, usage_facts
 from airflow_provider_trigger.run.wait_settings import is_development_key
 from airflow_provider_trigger.run.waited import Waited, WaitEnd
 from airflow_provider_trigger.wording import MAX_NAMED
 
 if TYPE_CHECKING:
+    from airflow_provider_trigger.api.models.runs import Run
     from airflow_provider_trigger.hooks.connection import Settings
     from airflow_provider_trigger.log import Log
     from airflow_provider_trigger.run.output import Outputs
@@ -49,11 +57,21 @@ class RunEnd:
         run = self.waited.run
         return self.waited.end is WaitEnd.NOT_NEEDED and run is not None and run.is_canceled
 
+    @property
+    def ended_run(self) -> Run | None:
+        """The run, if it has ended by itself or was canceled by others."""
+        return self.waited.run if self.waited.end is WaitEnd.FINAL else None
+
+    def shown_by(self, runs: Mapping[str, Run]) -> RunEnd:
+        """Return the same with the run as a later answer has shown it."""
+        run = runs.get(self.run_id, self.waited.run)
+        return replace(self, waited=replace(self.waited, run=run))
+
     def to_dict(self) -> dict[str, Any]:
         """Return it as plain JSON."""
-        status = str(self.waited.run.status) if self.waited.run else None
-        error = self.error[:_MAX_ERROR_LENGTH] or None
-        return {"run_id": self.run_id, "status": status, "error": error}
+        run = self.waited.run
+        status, error = str(run.status) if run else None, self.error[:_MAX_ERROR_LENGTH] or None
+        return {"run_id": self.run_id, "status": status, "error": error, **usage_facts(run)}
 
 
 def ends_of(
@@ -97,10 +115,13 @@ def ends_of(
     return ends
 
 
-def failure_of(end: RunEnd, *, log: Log) -> AirflowException:
+def failure_of(end: RunEnd, *, run_url: str, log: Log) -> AirflowException:
     """Return the error to raise for a run; its class says whether the task is retried."""
     write(log, stack_trace(end.waited.run))
-    return (AirflowException if end.is_retried else AirflowFailException)(end.reason)
+    if end.ended_run is None:
+        return (AirflowException if end.is_retried else AirflowFailException)(end.reason)
+    kind = TriggerRunFailedError if end.is_retried else TriggerRunNotRetriedError
+    return kind(end.reason, **failure_facts(end.ended_run, run_url=run_url))
 
 
 def failure_of_batch(ends: Sequence[RunEnd], *, fail_on: str, log: Log) -> AirflowException | None:
@@ -117,7 +138,10 @@ def failure_of_batch(ends: Sequence[RunEnd], *, fail_on: str, log: Log) -> Airfl
         log.warning(_NOT_COUNTED, fail_on, text)
         return None
     is_retried = not failed or any(end.is_retried for end in failed)
-    return (AirflowException if is_retried else AirflowFailException)(text)
+    if failed and not any(end.ended_run for end in failed):
+        return (AirflowException if is_retried else AirflowFailException)(text)
+    kind = TriggerBatchFailedError if is_retried else TriggerBatchNotRetriedError
+    return kind(text, results=[end.to_dict() for end in ends])
 
 
 def check_fetched(

@@ -27,9 +27,17 @@ class OneRunOperator(RunsOperator):
     Start one run, and wait for it; a subclass says how it starts.
 
     The run's id is in XCom as ``run_id``, and its page in the dashboard as ``run_url``, as soon as the server
-    has answered. The return value is the run's output, or its id where the operator does not wait.
+    has answered. The return value is the run's output, or its id where the operator does not wait. Where it
+    waits, XCom ``run`` has at its end, also where the task fails, ``{"run_id", "run_url", "status",
+    "task_identifier", "version", "attempts", "created_at", "started_at", "finished_at", "compute_seconds",
+    "cost_in_cents", "metadata"}``, None for what is not known and for metadata above 48 KB; with
+    ``do_xcom_push=False`` there is none. The same without metadata is in the events of the assets in
+    ``outlets``, in ``extra`` under ``"trigger_dev"``.
 
     It takes the arguments of :class:`~airflow_provider_trigger.operators.base.RunsOperator`.
+
+    :raises TriggerRunFailedError: when it runs: the run has ended without success; see
+        :mod:`airflow_provider_trigger.exceptions`
     """
 
     def _start(self, client: TriggerDevClient, guard: Guard, context: Context) -> Started:
@@ -60,7 +68,7 @@ class OneRunOperator(RunsOperator):
                     self._defer([started.run_id], replace(settings, logs_end=False), guard, context)
                 waited = self._wait(started, settings, client, guard)
                 guard.release()
-                return self._conclude(waited, started.run_id, client, hook)
+                return self._conclude(waited, started.run_id, client, hook, context)
         except StoppedError:
             run = f"Its run: {guard.run_id}" if guard.run_id else "Its run is not known"
             text = f"Airflow stopped the task (marked, cleared or timed out). {run}"
@@ -97,17 +105,22 @@ class OneRunOperator(RunsOperator):
             if waited.run is not None and waited.run.is_final:
                 self.log.info("%s", state_of(waited.run))
             self.run_url = hook.settings.run_url(run_id)
-            return self._conclude(waited, run_id, client, hook)
+            return self._conclude(waited, run_id, client, hook, context)
 
-    def _conclude(self, waited: Waited, run_id: str, client: TriggerDevClient, hook: TriggerDevHook) -> Any:
+    def _conclude(
+        self, waited: Waited, run_id: str, client: TriggerDevClient, hook: TriggerDevHook, context: Context
+    ) -> Any:
         """Return the output of a run that has completed, or fail."""
         from airflow_provider_trigger.operators.conclusion import failure_of
+        from airflow_provider_trigger.operators.known import keep_facts
         from airflow_provider_trigger.report.ends import why_no_output
         from airflow_provider_trigger.run.output import output_for_xcom
 
-        if reason := why_no_output(waited, run_url=hook.settings.run_url(run_id)):
+        run_url = hook.settings.run_url(run_id)
+        keep_facts(self, waited.run, context, run_id=run_id, run_url=run_url)
+        if reason := why_no_output(waited, run_url=run_url):
             raise AirflowException(reason)
         if waited.run is not None and waited.run.is_success:
             return output_for_xcom(waited.run, client, max_size=self.max_output_size, log=self.log)
-        [end] = self._ends_of([run_id], {run_id: waited}, hook)
-        raise failure_of(end, log=self.log)
+        [end] = self._ends_of([run_id], {run_id: waited}, hook, context)
+        raise failure_of(end, run_url=run_url, log=self.log)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from airflow_provider_trigger.api.models.runs import Run
-from airflow_provider_trigger.durations import read_number
+from airflow_provider_trigger.run.facts import compute_seconds, cost_in_cents
 
 
 def describe(run: Run) -> str:
@@ -25,8 +25,7 @@ def usage(run: Run) -> str:
 
     It is empty where the server names nothing, as it names no cost of a run in development.
     """
-    seconds = _number(run, "durationMs") / 1000
-    cents = _number(run, "costInCents") + _number(run, "baseCostInCents")
+    seconds, cents = compute_seconds(run), cost_in_cents(run)
     parts = [f"{round(seconds, 2):g} s of compute time"] if seconds else []
     return ", ".join([*parts, f"cost {cents:.4f} cents"] if cents else parts)
 
@@ -48,8 +47,3 @@ def missing_version(run: Run | None, *, is_development: bool) -> str:
         f"no deployed version in this environment has the Trigger.dev task{task} (or its queue). Deploy it, "
         "or check task_identifier, queue and the environment of the secret key"
     )
-
-
-def _number(run: Run, name: str) -> float:
-    value = run.attributes.get(name)
-    return 0.0 if isinstance(value, str) else read_number(value) or 0.0

@@ -93,6 +93,8 @@ class Outputs:
         """Why an output can never be fetched, by run id."""
         self.missing: list[str] = []
         """The runs that have none."""
+        self.runs: dict[str, Run] = {}
+        """The runs as they were when their outputs were fetched, without what can be large."""
         self._max_size = max_size
         self._lock = threading.Lock()
 
@@ -112,6 +114,7 @@ class Outputs:
     def _fetch(self, client: TriggerDevClient, log: Log, run_id: str) -> _Output | TriggerDevError:
         try:
             run = client.call(ended_run(retrieve_run(run_id)))
+            self.runs[run_id] = run.without_contents()
             if not run.has_output and not run.output_url:
                 return _Output(exists=False)
             value = output_of(run, client, log=log)

@@ -24,7 +24,7 @@ from airflow_provider_trigger.api.models.statuses import FINAL_STATUSES, SUCCESS
 from airflow_provider_trigger.durations import Duration
 from airflow_provider_trigger.rules import boolean, choice, connection_id, duration, list_of, number, optional
 from airflow_provider_trigger.sources.arguments import TakesRunIds
-from airflow_provider_trigger.sources.context import can_resume
+from airflow_provider_trigger.sources.context import can_resume, has_retry_policy
 from airflow_provider_trigger.sources.run_ids import problems_of_sources
 from airflow_provider_trigger.validation import check_arguments
 
@@ -202,14 +202,14 @@ class TriggerRunSensor(TakesRunIds, BaseSensorOperator):
             return self._wait(context)
         if waited.run is None or waited.end.is_unseen:
             raise AirflowException(why_not_completed(waited, failed, run_url=hook.settings.run_url(failed)))
-        raise _failure(waited.run, hook, self.log)
+        raise self._failure(waited.run, hook, context)
 
     def poke(self, context: Context) -> PokeReturnValue:
         """
         Check the runs that have not ended yet.
 
         :param context: of the task instance
-        :raises AirflowFailException: one cannot succeed any more
+        :raises TriggerRunNotRetriedError: one cannot succeed any more; without a retry policy
         """
         from airflow_provider_trigger.run.checks import RunChecks
         from airflow_provider_trigger.run.wait_log import NOT_ENDED_YET
@@ -223,7 +223,7 @@ class TriggerRunSensor(TakesRunIds, BaseSensorOperator):
                     continue
                 self._ended[run.id] = run
                 if run.status not in self.success_statuses:
-                    raise _failure(run, hook, self.log)
+                    raise self._failure(run, hook, context)
                 self.log.info("Run %s is %s", run.id, run.status)
         left = len(run_ids) - len(self._ended)
         if left:
@@ -257,11 +257,17 @@ class TriggerRunSensor(TakesRunIds, BaseSensorOperator):
 
         return TriggerDevHook(self.trigger_dev_conn_id)
 
+    def _failure(self, run: Run, hook: TriggerDevHook, context: Context) -> AirflowException:
+        """Return the error for a run that can no longer succeed; its stack trace is logged."""
+        from airflow_provider_trigger.exceptions import TriggerRunFailedError, TriggerRunNotRetriedError
+        from airflow_provider_trigger.log import write
+        from airflow_provider_trigger.report.ends import stack_trace, why_failed
+        from airflow_provider_trigger.run.facts import failure_facts
 
-def _failure(run: Run, hook: TriggerDevHook, log: Any) -> AirflowFailException:
-    """Return the error for a run that can no longer succeed; its stack trace is logged."""
-    from airflow_provider_trigger.log import write
-    from airflow_provider_trigger.report.ends import stack_trace, why_failed
-
-    write(log, stack_trace(run))
-    return AirflowFailException(why_failed(run, run_url=hook.settings.run_url(run.id)))
+        write(self.log, stack_trace(run))
+        run_url = hook.settings.run_url(run.id)
+        # What is skipped reaches no policy, and a sensor that fails silently goes on after any other error.
+        is_skipped = self.soft_fail or self.never_fail or self.silent_fail
+        has_policy = has_retry_policy(context, self) and not is_skipped
+        kind = TriggerRunFailedError if has_policy else TriggerRunNotRetriedError
+        return kind(why_failed(run, run_url=run_url), **failure_facts(run, run_url=run_url))

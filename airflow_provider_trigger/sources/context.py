@@ -46,6 +46,11 @@ def can_resume(context: Context, operator: Any) -> bool:
     return hasattr(context.get("task", operator), "execute_complete")
 
 
+def has_retry_policy(context: Context, operator: Any) -> bool:
+    """Return whether a policy decides about retries (Airflow 3.3); no AirflowFailException reaches it."""
+    return getattr(context.get("task", operator), "retry_policy", None) is not None
+
+
 def map_index_of(ti: Any) -> int:
     """Return which instance of a mapped task a task instance is, -1 if its task is not mapped."""
     index = getattr(ti, "map_index", None)

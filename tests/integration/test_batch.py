@@ -40,9 +40,11 @@ def test_outputs_come_in_the_order_of_the_items(deferrable, count, server, run_t
     ids = ended.pushed["run_id"]
     assert [server.runs[run_id].payload for run_id in ids] == list(range(count))
     assert ended.pushed["run_url"].endswith(f"/runs/{ids[0]}")
-    assert ended.pushed["results"] == [
-        {"run_id": run_id, "status": "COMPLETED", "error": None} for run_id in ids
+    results = ended.pushed["results"]
+    assert [(one["run_id"], one["status"], one["error"]) for one in results] == [
+        (run_id, "COMPLETED", None) for run_id in ids
     ]
+    assert all(one["attempts"] == 1 and one["compute_seconds"] == 0.12 for one in results)
 
 
 def test_items_have_options_of_their_own_besides_those_of_all(server, run_try):

@@ -73,7 +73,8 @@ def test_each_end_has_its_text_and_allows_retries_or_not(server, run_tasks, said
         for run in runs[name]:
             assert run.cancel_requests == (name == "canceled")
             text = f"Run {run.id} of Trigger.dev task '{name}' ended with status {run.status}"
-            (line, *_) = said.lines("AirflowException: " if is_retried else "AirflowFailException: ", text)
+            kind = "TriggerRunFailedError" if is_retried else "TriggerRunNotRetriedError"
+            (line, *_) = said.lines(f"{kind}: ", text)
             assert all(word in line for word in words), line
             assert line.endswith(f" {server.url}/runs/{run.id}"), line
     for run in runs["thrown"]:

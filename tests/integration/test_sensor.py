@@ -88,7 +88,7 @@ def test_a_run_that_fails_fails_it_at_once_without_retries(server, run_tasks, sa
     text = (
         f"Run {failing.id} of Trigger.dev task 'resize' ended with status FAILED after 1 attempt: Error: boom"
     )
-    assert len(said.lines("AirflowFailException: ", text)) >= len(MODES)
+    assert len(said.lines("TriggerRunNotRetriedError: ", text)) >= len(MODES)
     assert len(said.lines(f"Stack trace of run {failing.id}")) == len(MODES)
     assert endless.cancel_requests == 0
 

@@ -30,8 +30,10 @@ _MAX_WARNINGS = 100
 _MAX_STATUS_LENGTH = 50
 _MAX_TASK_LENGTH = 256
 
-# What waits, their log and searches use of the attributes.
+# What waits, their log, XCom and searches use of the attributes.
 _USED_BY_WAITS = [
+    "version",
+    "attemptCount",
     "createdAt",
     "durationMs",
     "costInCents",

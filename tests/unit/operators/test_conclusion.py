@@ -13,6 +13,12 @@ from airflow_provider_trigger._compat import AirflowException, AirflowFailExcept
 from airflow_provider_trigger.api.errors import TriggerDevError
 from airflow_provider_trigger.api.models.runs import Run
 from airflow_provider_trigger.api.models.statuses import FINAL_STATUSES, RETRY_STATUSES
+from airflow_provider_trigger.exceptions import (
+    TriggerBatchFailedError,
+    TriggerBatchNotRetriedError,
+    TriggerRunFailedError,
+    TriggerRunNotRetriedError,
+)
 from airflow_provider_trigger.hooks.connection import Settings
 from airflow_provider_trigger.operators.conclusion import (
     RunEnd,
@@ -60,7 +66,8 @@ def ends(*each: Waited | str, retry_statuses: Sequence[str] = RETRY_STATUSES) ->
 @pytest.mark.parametrize("statuses", [RETRY_STATUSES, FINAL_STATUSES, ()])
 def test_the_final_status_says_whether_the_task_is_retried(status: str, statuses: Sequence[str]) -> None:
     [end] = ends(status, retry_statuses=statuses)
-    assert isinstance(failure_of(end, log=Log()), AirflowFailException) == (status not in statuses)
+    error = failure_of(end, run_url="https://cloud.trigger.dev/runs/run_0", log=Log())
+    assert type(error) is (TriggerRunFailedError if status in statuses else TriggerRunNotRetriedError)
 
 
 def test_what_became_of_each_item_goes_into_xcom() -> None:
@@ -88,16 +95,16 @@ def test_what_became_of_each_item_goes_into_xcom() -> None:
         ("any", (TIMED_OUT,), AirflowException),
         ("any", (NO_VERSION,), AirflowFailException),
         ("any", (REJECTED,), AirflowException),
-        ("any", ("FAILED", "CANCELED"), AirflowException),
-        ("any", ("COMPLETED", "FAILED"), AirflowException),
-        ("any", ("CANCELED", "EXPIRED"), AirflowFailException),
-        ("any", ("CANCELED", TIMED_OUT), AirflowException),
-        ("any", ("CANCELED", NO_VERSION), AirflowFailException),
-        ("any", ("CANCELED", NOT_NEEDED), AirflowFailException),
-        ("any", ("COMPLETED", NOT_NEEDED), AirflowException),
+        ("any", ("FAILED", "CANCELED"), TriggerBatchFailedError),
+        ("any", ("COMPLETED", "FAILED"), TriggerBatchFailedError),
+        ("any", ("CANCELED", "EXPIRED"), TriggerBatchNotRetriedError),
+        ("any", ("CANCELED", TIMED_OUT), TriggerBatchFailedError),
+        ("any", ("CANCELED", NO_VERSION), TriggerBatchNotRetriedError),
+        ("any", ("CANCELED", NOT_NEEDED), TriggerBatchNotRetriedError),
+        ("any", ("COMPLETED", NOT_NEEDED), TriggerBatchFailedError),
         ("all", ("COMPLETED", "FAILED"), None),
-        ("all", ("FAILED", "CANCELED"), AirflowException),
-        ("all", ("FAILED", NOT_NEEDED), AirflowException),
+        ("all", ("FAILED", "CANCELED"), TriggerBatchFailedError),
+        ("all", ("FAILED", NOT_NEEDED), TriggerBatchFailedError),
         ("all", ("COMPLETED", "FAILED", NOT_NEEDED), None),
         ("never", ("FAILED", "FAILED"), None),
         ("never", ("COMPLETED",), None),

@@ -64,7 +64,7 @@ def test_a_row_is_a_run_without_contents(response: Answered) -> None:
     assert run.started_at == datetime(2026, 11, 25, 9, 0, 1, tzinfo=UTC)
     assert (run.updated_at, run.finished_at, run.seen_at) == (None, None, SEEN_AT)
     assert run.age == pytest.approx(599.877)
-    assert run.attributes == {"createdAt": ROW["triggered_at"]}
+    assert run.attributes == {"createdAt": ROW["triggered_at"], "attemptCount": 2}
 
 
 @pytest.mark.parametrize(

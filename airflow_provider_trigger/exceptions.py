@@ -1,0 +1,74 @@
+"""
+What a task fails with whose runs have ended without success, for callbacks and retry policies.
+
+The text says all for a reader; the attributes are for programs. An error that Airflow has made again from its
+text alone has them, too, and all are None.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from airflow_provider_trigger._compat import AirflowException, AirflowFailException
+
+
+class TriggerRunFailedError(AirflowException):
+    """
+    A run has ended without success. A retry of the task may do better.
+
+    It is also raised for a status without retries where the task has a ``retry_policy`` (Airflow 3.3), which
+    decides then.
+
+    :param run_id: the run
+    :param run_url: its page in the dashboard
+    :param status: its final status
+    :param task_identifier: the id of its Trigger.dev task
+    :param error_name: of the error's class, such as ``TypeError``; None where something else was thrown
+    :param error_code: of Trigger.dev's own errors, such as ``TASK_PROCESS_OOM_KILLED``; None for any other
+    :param error_message: whole, as Trigger.dev shows it; for its own errors it only has the code
+    :param attempts: how many attempts have begun
+    """
+
+    def __init__(
+        self,
+        *args: object,
+        run_id: str | None = None,
+        run_url: str | None = None,
+        status: str | None = None,
+        task_identifier: str | None = None,
+        error_name: str | None = None,
+        error_code: str | None = None,
+        error_message: str | None = None,
+        attempts: int | None = None,
+    ) -> None:
+        super().__init__(*args)
+        self.run_id = run_id
+        self.run_url = run_url
+        self.status = status
+        self.task_identifier = task_identifier
+        self.error_name = error_name
+        self.error_code = error_code
+        self.error_message = error_message
+        self.attempts = attempts
+
+
+class TriggerRunNotRetriedError(TriggerRunFailedError, AirflowFailException):
+    """A run has ended in a status that is not in ``retry_statuses``: the task fails without retries."""
+
+
+class TriggerBatchFailedError(AirflowException):
+    """
+    Runs of a batch have ended without success. A retry of the task may do better.
+
+    It is also raised for statuses without retries where the task has a ``retry_policy`` (Airflow 3.3).
+
+    :param results: what became of the run of each item, as in XCom ``results``
+    """
+
+    def __init__(self, *args: object, results: list[dict[str, Any]] | None = None) -> None:
+        super().__init__(*args)
+        self.results = results
+
+
+class TriggerBatchNotRetriedError(TriggerBatchFailedError, AirflowFailException):
+    """No run of a batch has ended in a status of ``retry_statuses``: the task fails without retries."""

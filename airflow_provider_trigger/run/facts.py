@@ -1,0 +1,78 @@
+"""What is known of a run, as plain JSON: for XCom, for the events of assets, for errors. Pure."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+from airflow_provider_trigger.api.http import encode_json
+from airflow_provider_trigger.api.models.runs import Run
+from airflow_provider_trigger.api.responses import read_text
+from airflow_provider_trigger.durations import read_number
+
+MAX_METADATA_SIZE = 48 * 1024
+"""Of a run's metadata in XCom, in bytes of JSON; Trigger.dev takes 256 KB."""
+
+
+def run_facts(run: Run | None, *, run_id: str, run_url: str) -> dict[str, Any]:
+    """Return all that is known of a run but payload, output and error; None for what is not."""
+    return {
+        "run_id": run_id,
+        "run_url": run_url,
+        "status": str(run.status) if run else None,
+        "task_identifier": (run.task_identifier or None) if run else None,
+        **usage_facts(run),
+        "metadata": _metadata_of(run) if run else None,
+    }
+
+
+def usage_facts(run: Run | None) -> dict[str, Any]:
+    """Return a run's version and attempts, its times, and what it has used; None for what is not known."""
+    shown = run.attributes if run else {}
+    times = {name: _text_of(getattr(run, name, None)) for name in ("created_at", "started_at", "finished_at")}
+    return {
+        "version": read_text(shown.get("version")),
+        # Where no answer had it, the run's own count is 0.
+        "attempts": run.attempt_count if run and "attemptCount" in shown else None,
+        **times,
+        "compute_seconds": compute_seconds(run) if run else None,
+        "cost_in_cents": cost_in_cents(run) if run else None,
+    }
+
+
+def failure_facts(run: Run, *, run_url: str) -> dict[str, Any]:
+    """Return the attributes of the error for a run that has ended without success."""
+    names = ("run_id", "run_url", "status", "task_identifier", "attempts")
+    facts = run_facts(run, run_id=run.id, run_url=run_url)
+    error = {f"error_{name}": getattr(run.error, name, None) or None for name in ("name", "code", "message")}
+    return {name: facts[name] for name in names} | error
+
+
+def compute_seconds(run: Run) -> float | None:
+    """Return how long a run has computed so far, None where the server names nothing."""
+    milliseconds = _number(run, "durationMs")
+    return None if milliseconds is None else milliseconds / 1000
+
+
+def cost_in_cents(run: Run) -> float | None:
+    """Return what a run has cost so far, its start included, None where the server names nothing."""
+    costs = [_number(run, name) for name in ("costInCents", "baseCostInCents")]
+    known = [cost for cost in costs if cost is not None]
+    return round(sum(known), 10) if known else None
+
+
+def _text_of(time: datetime | None) -> str | None:
+    return time.isoformat(timespec="milliseconds") if time else None  # as exact as the server's
+
+
+def _metadata_of(run: Run) -> Any:
+    metadata = run.attributes.get("metadata")
+    try:
+        return metadata if len(encode_json(metadata)) <= MAX_METADATA_SIZE else None
+    except ValueError:  # Python reads what JSON does not have
+        return None
+
+
+def _number(run: Run, name: str) -> float | None:
+    value = run.attributes.get(name)
+    return None if isinstance(value, str) else read_number(value)

@@ -1,0 +1,232 @@
+"""What a task leaves behind of its run, and the errors that programs can read."""
+
+from __future__ import annotations
+
+from functools import partial
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from fake_airflow import TaskInstance, context_of
+from in_process import Network
+from run_operator import batch_in_worker as batch
+from run_operator import operator_in_worker as operator
+
+from airflow_provider_trigger._compat import AirflowException, AirflowFailException
+from airflow_provider_trigger.exceptions import (
+    TriggerBatchFailedError,
+    TriggerBatchNotRetriedError,
+    TriggerRunFailedError,
+    TriggerRunNotRetriedError,
+)
+from airflow_provider_trigger.operators.replay import ReplayTriggerRunOperator
+from airflow_provider_trigger.operators.run import RunTriggerTaskOperator
+from airflow_provider_trigger.sensors.run import TriggerRunSensor
+
+FACTS = ["run_id", "run_url", "status", "task_identifier", "version", "attempts", "created_at", "started_at"]
+FACTS += ["finished_at", "compute_seconds", "cost_in_cents", "metadata"]
+
+
+def event_of(*runs: Any, **fields: Any) -> dict[str, Any]:
+    shown = [{"run_id": run.id, "end": "final", "status": run.status, "error": ""} for run in runs]
+    return {"runs": shown, "try_number": 1} | fields
+
+
+# XCom
+
+
+@pytest.mark.parametrize("pushes", [True, False])
+def test_a_run_that_was_waited_for_in_the_worker_is_known_from_the_answer_that_showed_its_end(
+    pushes: bool, execute, server, ti, wire, answer, run_of
+) -> None:
+    server.on_task("resize", output=1, after=0.1)
+    statuses: list[str] = []
+    wire.script = network = Network(server, answer)
+    network.before = lambda _: statuses.extend(run.status for run in server.runs.values())
+    assert execute(operator(metadata={"rows": 3}, do_xcom_push=pushes)) == 1
+    assert statuses.count("COMPLETED") == 1, "one request since the end"
+    assert ("run" in ti.pushed) is pushes
+    if pushes:
+        facts, run = ti.pushed["run"], run_of()
+        assert list(facts) == FACTS
+        assert None not in facts.values()
+        assert facts["run_url"] == f"{server.url}/runs/{run.id}"
+        some = {name: facts[name] for name in ("run_id", "status", "task_identifier", "attempts", "metadata")}
+        assert list(some.values()) == [run.id, "COMPLETED", "resize", 1, {"rows": 3}]
+        assert facts["compute_seconds"] == 0.12
+
+
+@pytest.mark.parametrize("status", ["COMPLETED", "FAILED"])
+@pytest.mark.parametrize("pushes", [True, False])
+def test_a_resumed_task_knows_its_run_by_the_one_request_for_output_or_error(
+    pushes: bool, status: str, connection: str, server, ti, sent
+) -> None:
+    run = server.add_run(status, task_identifier="resize")
+    made = operator(do_xcom_push=pushes)
+    resume = partial(made.execute_complete, context_of(ti), event_of(run))
+    if status == "COMPLETED":
+        resume()
+    else:
+        with pytest.raises(TriggerRunFailedError):
+            resume()
+    assert sent() == ["retrieve"]
+    assert ("run" in ti.pushed) is pushes
+    if pushes:
+        assert (ti.pushed["run"]["run_id"], ti.pushed["run"]["status"]) == (run.id, status)
+
+
+def test_a_replay_leaves_it_behind_too(execute, server, ti) -> None:
+    server.on_task("resize", output=1)
+    original = server.add_run("FAILED", task_identifier="resize")
+    execute(
+        ReplayTriggerRunOperator(task_id="work", run_id=original.id, deferrable=False, poll_interval=0.02)
+    )
+    assert (ti.pushed["run"]["run_id"], ti.pushed["run"]["status"]) == (ti.pushed["run_id"], "COMPLETED")
+
+
+def test_a_run_that_was_canceled_at_our_time_limit_is_known_as_last_seen(execute, endless, ti) -> None:
+    with pytest.raises(AirflowException, match="did not end within its time limit") as raised:
+        execute(operator(timeout=0.3))
+    assert type(raised.value) is AirflowException
+    assert (ti.pushed["run"]["status"], ti.pushed["run"]["attempts"]) == ("CANCELED", 1)
+
+
+def test_a_task_that_does_not_wait_knows_nothing_of_the_end(execute, endless, ti) -> None:
+    execute(operator(wait_for_completion=False))
+    assert set(ti.pushed) == {"run_id", "run_url", "_link_TriggerRunLink"}
+
+
+@pytest.mark.parametrize("error", ["boom", None])
+def test_a_backend_that_cannot_store_it_hides_neither_output_nor_error(
+    error: str | None, execute, server, ti, keep_log
+) -> None:
+    log, ti.fails_at = keep_log(RunTriggerTaskOperator), "run"
+    server.on_task("resize", output=1, error=error)
+    if error:
+        with pytest.raises(TriggerRunFailedError, match="boom"):
+            execute(operator())
+    else:
+        assert execute(operator()) == 1
+    [warning] = [text for text in log.of("warning") if "XCom 'run'" in text]
+    assert warning.endswith("RuntimeError: no XCom backend")
+
+
+# Of a batch
+
+
+def test_what_the_answers_show_of_the_runs_of_a_batch_is_in_its_results(execute, server, ti) -> None:
+    server.on_task("resize", error="boom", times=1)
+    with pytest.raises(TriggerBatchFailedError) as raised:
+        execute(batch(payloads=[1, 2]))
+    failed, completed = ti.pushed["results"]
+    assert raised.value.results == ti.pushed["results"]
+    for result, status in ((failed, "FAILED"), (completed, "COMPLETED")):
+        assert (result["status"], result["attempts"], result["compute_seconds"]) == (status, 1, 0.12)
+        assert None not in {name: value for name, value in result.items() if name != "error"}.values()
+
+
+def test_a_resumed_batch_knows_its_runs_by_the_requests_for_their_outputs(
+    connection: str, server, ti, sent
+) -> None:
+    runs = [server.add_run("COMPLETED") for _ in range(3)]
+    ti.xcom_push(key="run_id", value=[run.id for run in runs])
+    batch().execute_complete(context_of(ti), {"runs": [], "completed": 3, "try_number": 1})
+    assert sent() == ["retrieve"] * 3
+    assert [result["run_id"] for result in ti.pushed["results"]] == [run.id for run in runs]
+    assert all(result["version"] and result["finished_at"] for result in ti.pushed["results"])
+
+
+def test_what_no_answer_has_shown_of_a_run_of_a_batch_is_none(connection: str, server, ti, sent) -> None:
+    done, failed = server.add_run("COMPLETED"), server.add_run("FAILED")
+    ti.xcom_push(key="run_id", value=[done.id, failed.id])
+    with pytest.raises(TriggerBatchFailedError):
+        batch().execute_complete(context_of(ti), event_of(failed, completed=1))
+    assert sent() == ["retrieve"]
+    known = [{name for name, value in one.items() if value is not None} for one in ti.pushed["results"]]
+    assert known[0] == {"run_id", "status"}
+    assert known[1] >= {"version", "attempts", "created_at", "compute_seconds"}
+
+
+# Errors
+
+
+def test_the_error_of_a_task_says_to_programs_how_its_run_has_ended(execute, server, run_of) -> None:
+    server.on_task("resize", crash="TASK_PROCESS_OOM_KILLED")
+    with pytest.raises(TriggerRunFailedError, match="a larger machine") as raised:
+        execute(operator())
+    message = "trigger.dev internal error (TASK_PROCESS_OOM_KILLED)"
+    assert type(raised.value) is TriggerRunFailedError
+    assert vars(raised.value) == {
+        "run_id": run_of().id,
+        "run_url": f"{server.url}/runs/{run_of().id}",
+        "status": "CRASHED",
+        "task_identifier": "resize",
+        "error_name": None,
+        "error_code": "TASK_PROCESS_OOM_KILLED",
+        "error_message": message,
+        "attempts": 1,
+    }
+
+
+POLICY = SimpleNamespace(retry_policy=object(), retries=1)
+HAND, NONE = {"task": POLICY}, {"task": SimpleNamespace(retry_policy=None, retries=1)}
+
+
+@pytest.mark.parametrize(
+    ("given", "status", "kind"),
+    [
+        ({}, "FAILED", TriggerRunFailedError),
+        ({}, "CANCELED", TriggerRunNotRetriedError),
+        (NONE, "CANCELED", TriggerRunNotRetriedError),
+        (HAND, "FAILED", TriggerRunFailedError),
+        (HAND, "CANCELED", TriggerRunFailedError),
+        (HAND, "EXPIRED", TriggerRunFailedError),
+    ],
+)
+@pytest.mark.parametrize("is_batch", [False, True])
+def test_with_a_retry_policy_each_end_is_an_error_that_the_policy_sees(
+    is_batch: bool, given: dict[str, Any], status: str, kind: Any, connection: str, server, ti
+) -> None:
+    run = server.add_run(status)
+    made = batch() if is_batch else operator()
+    of_batch = {TriggerRunFailedError: TriggerBatchFailedError}.get(kind, TriggerBatchNotRetriedError)
+    with pytest.raises(AirflowException) as raised:
+        made.execute_complete(context_of(ti, **given), event_of(run))
+    assert type(raised.value) is (of_batch if is_batch else kind)
+
+
+def test_the_policy_may_be_that_of_the_operator_itself(connection: str, server) -> None:
+    made = operator()
+    made.retry_policy = object()  # before Airflow 3.3 it is no argument
+    with pytest.raises(TriggerRunFailedError) as raised:
+        made.execute_complete(context_of(TaskInstance()), event_of(server.add_run("CANCELED")))
+    assert not isinstance(raised.value, AirflowFailException)
+
+
+@pytest.mark.parametrize("made", [operator(timeout=0.2), batch(payloads=[1], timeout=0.2)])
+def test_a_time_limit_of_ours_is_no_end_of_a_run(made: Any, execute, endless) -> None:
+    with pytest.raises(AirflowException, match="did not end within its time limit") as raised:
+        execute(made)
+    assert type(raised.value) is AirflowException
+
+
+@pytest.mark.parametrize("deferred", [False, True])
+@pytest.mark.parametrize(
+    ("context", "skips", "kind"),
+    [
+        ({}, {}, TriggerRunNotRetriedError),
+        (HAND, {}, TriggerRunFailedError),
+        (HAND, {"silent_fail": True}, TriggerRunNotRetriedError),
+    ],
+)
+def test_a_sensor_fails_with_the_error_of_the_run(
+    deferred: bool, context: dict[str, Any], skips: dict[str, Any], kind: Any, connection: str, server
+) -> None:
+    run = server.add_run("FAILED", task_identifier="resize")
+    made = TriggerRunSensor(task_id="wait", run_ids=[run.id], poke_interval=0.02, deferrable=False, **skips)
+    given = context_of(TaskInstance(), **context)
+    with pytest.raises(TriggerRunFailedError, match="ended with status FAILED") as raised:
+        made.execute_complete(given, event_of(run)) if deferred else made.execute(given)
+    assert type(raised.value) is kind
+    assert (raised.value.run_id, raised.value.status) == (run.id, "FAILED")
+    assert raised.value.run_url == f"{server.url}/runs/{run.id}"

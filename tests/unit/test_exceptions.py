@@ -1,0 +1,45 @@
+"""The errors that users catch: what they are, and that Airflow can hand them on."""
+
+from __future__ import annotations
+
+import copy
+import pickle
+from typing import Any
+
+import pytest
+
+from airflow_provider_trigger import exceptions
+from airflow_provider_trigger._compat import AirflowException, AirflowFailException
+
+RUN = {"run_id": "run_1", "run_url": "https://x/runs/run_1", "status": "CRASHED", "task_identifier": "resize"}
+RUN |= {"error_name": "E", "error_code": "C", "error_message": "m"}
+RESULTS = [{"run_id": "run_1", "status": "FAILED", "error": "boom"}]
+OF_RUN: dict[str, Any] = RUN | {"attempts": 2}
+OF_BATCH: dict[str, Any] = {"results": RESULTS}
+
+KINDS: list[tuple[Any, Any, dict[str, Any], bool]] = [
+    (exceptions.TriggerRunFailedError, AirflowException, OF_RUN, True),
+    (exceptions.TriggerRunNotRetriedError, exceptions.TriggerRunFailedError, OF_RUN, False),
+    (exceptions.TriggerBatchFailedError, AirflowException, OF_BATCH, True),
+    (exceptions.TriggerBatchNotRetriedError, exceptions.TriggerBatchFailedError, OF_BATCH, False),
+]
+
+
+@pytest.mark.parametrize(("kind", "parent", "attributes", "is_retried"), KINDS)
+def test_an_error_can_be_made_of_its_text_and_keeps_its_attributes_where_it_can(
+    kind: Any, parent: Any, attributes: dict[str, Any], is_retried: bool
+) -> None:
+    assert issubclass(kind, parent)
+    assert issubclass(kind, AirflowFailException) is not is_retried
+    error = kind("boom", **attributes)
+    for same in (error, pickle.loads(pickle.dumps(error)), copy.copy(error)):
+        assert (type(same), str(same), vars(same)) == (kind, "boom", attributes)
+    path, args, kwargs = error.serialize()
+    assert path == f"airflow_provider_trigger.exceptions.{kind.__name__}"
+    made = kind(*args, **kwargs)
+    assert (str(made), vars(made)) == ("boom", dict.fromkeys(attributes))
+
+
+def test_a_dag_file_can_import_them_at_no_cost(parse, heavy) -> None:
+    imported = parse("from airflow_provider_trigger.exceptions import TriggerRunFailedError")
+    assert not heavy & set(imported)
