@@ -32,7 +32,7 @@ from marker import Marked, marked_servers  # noqa: E402
 from whole_airflow.airflow import WholeAirflow  # noqa: E402
 from whole_airflow.postgres import Postgres  # noqa: E402
 from whole_airflow.state import State  # noqa: E402
-from whole_airflow.versions import AIRFLOW  # noqa: E402
+from whole_airflow.versions import AIRFLOW, EXAMPLES_WITHOUT_DAG  # noqa: E402
 
 
 @pytest.fixture(scope="session")
@@ -78,7 +78,7 @@ def airflow(server: TriggerDevServer, marked: Marked, home: Path, state: State) 
         "AIRFLOW__CORE__FERNET_KEY": Fernet.generate_key().decode(),
         "E2E_STATE_DIR": str(state.directory),
     }
-    examples = [path.stem for path in EXAMPLES.glob("*.py")]
+    examples = {path.stem for path in EXAMPLES.glob("*.py")} - {*EXAMPLES_WITHOUT_DAG}
     with ExitStack() as stack:
         arguments = arguments_of(EXECUTOR, home / "airflow", stack)
         environment |= arguments.pop("environment", {})

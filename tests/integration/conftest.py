@@ -451,9 +451,11 @@ def _make_the_api_server_once() -> None:
 
 @pytest.fixture
 def run_dag(dags_folder: Path) -> Callable[..., DagRunResult]:
-    """Run a Dag's source, which has one Dag, with ``dag.test()``."""
+    """Run a Dag's source with ``dag.test()``; give the Dag's id if the source has several."""
 
-    def run(source: str | Path, conf: dict[str, Any] | None = None, **options: Any) -> DagRunResult:
+    def run(
+        source: str | Path, conf: dict[str, Any] | None = None, *, dag_id: str | None = None, **options: Any
+    ) -> DagRunResult:
         for old in dags_folder.glob("*.py"):
             old.unlink()
         text = source.read_text() if isinstance(source, Path) else source
@@ -461,7 +463,7 @@ def run_dag(dags_folder: Path) -> Callable[..., DagRunResult]:
         # Python loads the bytecode of that one.
         file = dags_folder / f"dag_{_digest(text)}.py"
         file.write_text(text)
-        dag = _load(file)
+        dag = _load(file, dag_id)
         return _result(dag.test(run_conf=conf or {}, **options))
 
     return run
@@ -521,13 +523,15 @@ def _digest(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
-def _load(file: Path) -> Any:
+def _load(file: Path, dag_id: str | None) -> Any:
     try:
         from airflow.dag_processing.dagbag import DagBag
     except ImportError:  # before 3.2
         from airflow.models.dagbag import DagBag
     bag = DagBag(dag_folder=file)
     assert not bag.import_errors, bag.import_errors
+    if dag_id is not None:
+        return bag.dags[dag_id]
     (dag,) = bag.dags.values()
     return dag
 

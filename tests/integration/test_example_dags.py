@@ -96,6 +96,52 @@ def test_replay_is_a_new_run(name, server, run_dag):
     assert original.status == "FAILED"
 
 
+@pytest.mark.parametrize("name", ["asset_event"])
+def test_the_event_of_an_asset_tells_another_dag_of_the_run(name, server, run_dag):
+    server.on_task("resize-image", output=resized)
+    source = EXAMPLES / f"{name}.py"
+    updated = run_dag(source, dag_id=name)
+    told = run_dag(source, dag_id=f"{name}_consumer")
+    (run,) = server.runs.values()
+    assert (updated.state, told.state) == ("success", "success")
+    assert told.xcoms["report"] == f"{run.id} has cost 0 cents: {server.url}/runs/{run.id}"
+
+
+HAS_POLICIES = tuple(map(int, __version__.split(".")[:2])) >= (3, 3)
+INVALID = {"name": "ValidationError", "message": "width: expected number"}
+
+
+@pytest.mark.parametrize(
+    ("ends", "statuses"),
+    [
+        ([{"crash": "TASK_PROCESS_OOM_KILLED"}, {"output": 1}], ["CRASHED", "COMPLETED"]),
+        ([{"error": INVALID}], ["FAILED"]),
+        ([{"status": "CANCELED"}], ["CANCELED"]),
+    ],
+    ids=["out of memory", "invalid", "canceled"],
+)
+@pytest.mark.parametrize("name", ["retry_policy"])
+def test_a_policy_decides_by_the_error_of_the_run(name, ends, statuses, server, run_dag, meanwhile):
+    for end in ends:
+        server.on_task("resize-image", times=1, **({"after": None} if "status" in end else end))
+    if "status" in ends[0]:
+        meanwhile(lambda: server.runs, lambda: next(iter(server.runs.values())).cancel())
+    source = (EXAMPLES / f"{name}.py").read_text()
+    # An hour passes in no time; the task itself would wait for five minutes.
+    at_once = source.replace("timedelta(hours=1)", "timedelta(0)")
+    assert at_once != source
+    if not HAS_POLICIES:
+        with pytest.raises(KeyError, match=name):  # it is imported without errors, and has no Dag
+            run_dag(at_once, dag_id=name)
+        return
+    result = run_dag(at_once, dag_id=name)
+    assert (result.state, result.tries) == (
+        "success" if statuses[-1] == "COMPLETED" else "failed",
+        {"resize": [len(statuses)]},
+    )
+    assert [run.status for run in server.runs.values()] == statuses
+
+
 @pytest.mark.parametrize("name", ["cancel_on_failure"])
 def test_notifier_without_arguments_cancels_what_the_dag_run_has_started(name, server, run_dag):
     server.on_task("train-model", after=None)

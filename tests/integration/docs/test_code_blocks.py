@@ -17,6 +17,8 @@ import pytest
 from docs_pages import BLOCKS, FENCE, PAGES, ROOT, Block
 
 from airflow_provider_trigger import __version__
+from airflow_provider_trigger.api.models.runs import Run
+from airflow_provider_trigger.run.facts import run_facts
 
 CLOUD = {"base_url": "https://api.trigger.dev", "dashboard_url": "https://cloud.trigger.dev", "timeout": 30}
 
@@ -39,6 +41,7 @@ CHECKS: list[tuple[str, str, str, dict[str, Any]]] = [
     ("quickstart.md", "dags test cancel_at_the_end", NEW_USER, {}),
     ("quickstart.md", "Canceling 2", NEW_USER, {}),
     ("quickstart.md", '\'{"conn_type": "trigger_dev", "password"', "connection", CLOUD),
+    ("run.md", '"compute_seconds"', "facts", {}),
     ("many_runs.md", "list_runs", "list_of_runs", {}),
     ("own_code.md", "runs_in_code", "dag_that_starts", {"task": "invoice", "runs": 2}),
     ("own_code.md", "def on_kill", "on_kill", {}),
@@ -191,5 +194,21 @@ def check_results(cancel, connect, server) -> Callable[..., None]:
                 server.fail_next(None, 503, method="GET", path=result["run_id"], body=answer)
         connect(retry_for=0)
         assert cancel(*(result["run_id"] for result in shown)).results == shown
+
+    return check
+
+
+@pytest.fixture
+def check_facts() -> Callable[..., None]:
+    """What is left in XCom of a run that the server shows so is the same."""
+
+    def check(block: Block) -> None:
+        facts = json.loads(block.text)
+        answer = {"id": facts["run_id"], "taskIdentifier": facts["task_identifier"]}
+        answer |= {name: facts[name] for name in ("status", "version", "metadata")}
+        answer |= {f"{name}At": facts[f"{name}_at"] for name in ("created", "started", "finished")}
+        answer |= {"attemptCount": facts["attempts"], "durationMs": 1000 * facts["compute_seconds"]}
+        run = Run.from_answer(answer | {"costInCents": facts["cost_in_cents"]})
+        assert run_facts(run, run_id=run.id, run_url=facts["run_url"]) == facts
 
     return check
