@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import re
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Literal, Protocol
 
 Line = tuple[Literal["info", "warning", "error"], str]
@@ -15,6 +16,39 @@ class Log(Protocol):
     def info(self, message: str, /, *args: Any) -> Any: ...  # noqa: D102
     def warning(self, message: str, /, *args: Any) -> Any: ...  # noqa: D102
     def error(self, message: str, /, *args: Any) -> Any: ...  # noqa: D102
+
+
+# Not in an address, nor in the path of a request.
+_RUN_ID = re.compile(r"(?<![/\w])run_\w+")
+
+
+class ItemLog:
+    """
+    The log of a batch: the index of its item follows each run that a line names.
+
+    :param log: what it writes to
+    :param run_ids: returns the run ids known by now, in the order of the items
+    """
+
+    def __init__(self, log: Log, run_ids: Callable[[], Sequence[str | None]]) -> None:
+        self._log = log
+        self._run_ids = run_ids
+
+    def info(self, message: str, /, *args: Any) -> None:  # noqa: D102
+        self._log.info("%s", self._indexed(message, args))
+
+    def warning(self, message: str, /, *args: Any) -> None:  # noqa: D102
+        self._log.warning("%s", self._indexed(message, args))
+
+    def error(self, message: str, /, *args: Any) -> None:  # noqa: D102
+        self._log.error("%s", self._indexed(message, args))
+
+    def _indexed(self, message: str, args: tuple[Any, ...]) -> str:
+        text = message % args if args else message
+        if not _RUN_ID.search(text):
+            return text
+        items = {run_id: f"{run_id} (item {index})" for index, run_id in enumerate(self._run_ids()) if run_id}
+        return _RUN_ID.sub(lambda found: items.get(found[0], found[0]), text)
 
 
 def write(log: Log, lines: Iterable[Line], *, origin: str = "") -> None:

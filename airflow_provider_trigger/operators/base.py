@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
     from airflow_provider_trigger.api.client import TriggerDevClient
     from airflow_provider_trigger.hooks.trigger_dev import TriggerDevHook
+    from airflow_provider_trigger.log import Log
     from airflow_provider_trigger.operators.conclusion import RunEnd
     from airflow_provider_trigger.run.guard import Guard
     from airflow_provider_trigger.run.wait_settings import WaitSettings
@@ -110,6 +111,11 @@ class RunsOperator(BaseOperator):
         self._is_stopped = False
         check_arguments(self, RULES)
 
+    @property
+    def _log_of_runs(self) -> Log:
+        """Where lines about runs go."""
+        return self.log  # type: ignore[no-any-return]
+
     def _hook(self) -> TriggerDevHook:
         from airflow_provider_trigger.hooks.trigger_dev import TriggerDevHook
 
@@ -140,10 +146,10 @@ class RunsOperator(BaseOperator):
         from airflow_provider_trigger.run.wait import wait_for_runs
 
         return drive(
-            wait_for_runs(run_ids, settings, log=self.log),
+            wait_for_runs(run_ids, settings, log=self._log_of_runs),
             client,
             name=self.trigger_dev_conn_id,
-            log=self.log,
+            log=self._log_of_runs,
             is_stopped=lambda: guard.is_stopped,
             on_news=guard.note,
         )
@@ -163,7 +169,7 @@ class RunsOperator(BaseOperator):
             at_once=self._cancels_at_once,
             cancels=self.cancel_on_kill,
             time_limit=_STOP_TIME,
-            log_stop=partial(log_stop, self.log, self.trigger_dev_conn_id),
+            log_stop=partial(log_stop, self._log_of_runs, self.trigger_dev_conn_id),
         )
         self._guard = guard
         guard.is_stopped = self._is_stopped  # perhaps before it was made

@@ -8,14 +8,16 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from functools import partial
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from airflow_provider_trigger._compat import AirflowException
 from airflow_provider_trigger.api.models.statuses import SUCCESS_STATUSES
 from airflow_provider_trigger.links.run import push_link
+from airflow_provider_trigger.log import ItemLog
 from airflow_provider_trigger.operators.base import RunsOperator
+from airflow_provider_trigger.operators.fail_on import FailOn, fail_on_rule, is_threshold
 from airflow_provider_trigger.operators.task_runs import OPTION_ATTRIBUTES, TaskRunsOperator
-from airflow_provider_trigger.rules import Circumstances, boolean, choice
+from airflow_provider_trigger.rules import Circumstances, boolean
 from airflow_provider_trigger.run.identity import KEY_PREFIX, RunKey, TaskInstanceIdentity
 from airflow_provider_trigger.run.items import ItemRules, check_items, make_requests
 from airflow_provider_trigger.run.request import TaskRequest
@@ -30,11 +32,12 @@ if TYPE_CHECKING:
     from airflow_provider_trigger.api.client import TriggerDevClient
     from airflow_provider_trigger.api.models.runs import Run
     from airflow_provider_trigger.hooks.trigger_dev import TriggerDevHook
+    from airflow_provider_trigger.log import Log
     from airflow_provider_trigger.run.guard import Guard
     from airflow_provider_trigger.run.wait_settings import WaitSettings
     from airflow_provider_trigger.run.waited import Waited
 
-RULES = {"fail_on": choice("any", "all", "never"), "cancel_others": boolean}
+RULES = {"fail_on": fail_on_rule, "cancel_others": boolean}
 
 
 class ManyRunsOperator(RunsOperator):
@@ -44,18 +47,20 @@ class ManyRunsOperator(RunsOperator):
     The return value has the outputs of the runs in the order of the items, None for an item without one; the
     runs' ids where the operator does not wait. XCom ``run_id`` has these ids, None for one that is not known
     yet, while they are being started; ``run_url`` leads to the first run. When all have ended, also where the
-    task fails, XCom ``results`` has ``{"run_id", "status", "error", "version", "attempts", "created_at",
-    "started_at", "finished_at", "compute_seconds", "cost_in_cents"}`` for each item, None for what no answer
-    has shown. With ``do_xcom_push=False`` there are no ``results``, and ``run_id`` is pushed once all runs
-    are started.
+    task fails, XCom ``results`` has ``{"index", "run_id", "status", "error", "version", "attempts",
+    "created_at", "started_at", "finished_at", "compute_seconds", "cost_in_cents"}`` for each item, None for
+    what no answer has shown. With ``do_xcom_push=False`` there are no ``results``, and ``run_id`` is pushed
+    once all runs are started.
 
     It takes the arguments of :class:`~airflow_provider_trigger.operators.base.RunsOperator`, too. Its
     ``timeout`` counts for all runs, from the start of the oldest one, ``max_output_size`` for all outputs
     together: above it, each is replaced by ``{"run_id", "output_size"}``.
 
     :param fail_on: when the task fails once all runs have ended: if ``"any"`` run did not complete, if
-        ``"all"`` did not, or ``"never"``
-    :param cancel_others: whether the first run that does not complete has the others canceled
+        ``"all"`` did not, or ``"never"``; or a number of runs: if so many or more did not; or a share such as
+        ``"10%"``: if more did not. A run whose output cannot be fetched counts, too
+    :param cancel_others: whether the first run that does not complete has the others canceled; not with a
+        number or a share as ``fail_on``, which count canceled runs
     :raises TriggerBatchFailedError: when it runs: runs have ended without success; see
         :mod:`airflow_provider_trigger.exceptions`
     """
@@ -65,7 +70,7 @@ class ManyRunsOperator(RunsOperator):
     def __init__(
         self,
         *,
-        fail_on: Literal["any", "all", "never"] = "any",
+        fail_on: FailOn = "any",
         cancel_others: bool = False,
         **kwargs: Any,
     ) -> None:
@@ -73,6 +78,16 @@ class ManyRunsOperator(RunsOperator):
         self.fail_on = fail_on
         self.cancel_others = cancel_others
         check_arguments(self, RULES)
+        with arguments_of(self):
+            if cancel_others and is_threshold(self.fail_on):
+                text = (
+                    f"cancel_others=True does not go with fail_on={self.fail_on!r}, as what it cancels counts"
+                )
+                raise ValueError(f"{text}: give fail_on='any', or no cancel_others")
+
+    @property
+    def _log_of_runs(self) -> Log:
+        return ItemLog(self.log, lambda: self._guard.run_ids if self._guard else [])
 
     def _start(
         self, client: TriggerDevClient, guard: Guard, context: Context, *, on_ids: Callable[[], object]
@@ -148,6 +163,7 @@ class ManyRunsOperator(RunsOperator):
             cancels_others=self.cancel_others,
             logs_progress=True,
             names_completed=False,
+            are_items=True,
         )
 
     def _wait(
@@ -191,7 +207,7 @@ class ManyRunsOperator(RunsOperator):
             raise failure
         completed = list(dict.fromkeys(end.run_id for end in ends if not end.reason))
         outputs = Outputs(max_size=self.max_output_size)
-        outputs.fetch(completed, client, log=self.log)
+        outputs.fetch(completed, client, log=ItemLog(self.log, lambda: run_ids))
         # An event, and a query, show less of a run than the answer that has its output.
         self._push_results([end.shown_by(outputs.runs) for end in ends], context)
         conclusion.check_fetched(ends, outputs, connection=hook.settings, fail_on=self.fail_on, log=self.log)
@@ -217,8 +233,9 @@ class RunTriggerTaskBatchOperator(TaskRunsOperator, ManyRunsOperator):
     Each item has one run, as with :class:`~airflow_provider_trigger.operators.run.RunTriggerTaskOperator`:
     its idempotency key is made of what identifies the task instance, its index and its payload. So a retry
     starts only what has not completed. Runs of an earlier try that belong to no item of the list any more are
-    canceled. Clearing a task that has ended starts all of them again. An empty list starts nothing. Where a
-    task executes several batches by hand, in threads, each needs a ``task_id`` of its own.
+    canceled. Clearing a task that has ended starts all of them again, unless ``reuse_completed`` is set. An
+    empty list starts nothing. Where a task executes several batches by hand, in threads, each needs a
+    ``task_id`` of its own.
 
     It takes the arguments of :class:`~airflow_provider_trigger.operators.task_runs.TaskRunsOperator` (what to
     start; they apply to all items), of
@@ -229,6 +246,8 @@ class RunTriggerTaskBatchOperator(TaskRunsOperator, ManyRunsOperator):
         templated
     :param items: in place of ``payloads``, a list of ``{"payload": …, "options": {…}}``: an item's options
         have the names of the operator's arguments, and take their place; templated
+    :param reuse_completed: whether an item whose run has completed is not started again after a clear either,
+        of the task or of its Dag run: its output is used, if index, payload and Trigger.dev task are the same
     :raises ValueError: when the Dag is parsed: an argument is invalid; where it is templated, or in a mapped
         task, when it runs: then it fails without retries, before anything is sent. One error names all
         invalid items by their index
@@ -242,10 +261,14 @@ class RunTriggerTaskBatchOperator(TaskRunsOperator, ManyRunsOperator):
         "metadata": "json",
     }
 
-    def __init__(self, *, payloads: Any = None, items: Any = None, **kwargs: Any) -> None:
+    def __init__(
+        self, *, payloads: Any = None, items: Any = None, reuse_completed: bool = False, **kwargs: Any
+    ) -> None:
         super().__init__(**kwargs)
         self.payloads = payloads
         self.items = items
+        self.reuse_completed = reuse_completed
+        check_arguments(self, {"reuse_completed": boolean})
         self._list_name = "payloads" if items is None else "items"
         with arguments_of(self):
             if (payloads is None) is (items is None):
@@ -285,14 +308,19 @@ class RunTriggerTaskBatchOperator(TaskRunsOperator, ManyRunsOperator):
             self.log.info("Starting %s of Trigger.dev task %r", runs, self.task_identifier)
         else:
             self.log.info("%s is an empty list: no run is started", self._list_name)
-        starts = Starts(client, guard, log=self.log, on_ids=on_ids)
+        starts = Starts(client, guard, log=self._log_of_runs, on_ids=on_ids)
         if key is None or not is_retry:
             starts.start(dict(enumerate(requests)))
             return {}
         keys = {request.key for request in requests}
         guard.is_earlier = key.is_of_same_execution if self.wait_for_completion else keys.__contains__
         earlier = Earlier(
-            key=key, client=client, cancels=self.cancel_on_kill, log=self.log, sleep=guard.sleep
+            key=key,
+            client=client,
+            cancels=self.cancel_on_kill,
+            log=self._log_of_runs,
+            sleep=guard.sleep,
+            reuses=self.reuse_completed,
         )
         return earlier.start_many(starts, requests, replaces=self.wait_for_completion)
 

@@ -14,6 +14,7 @@ from airflow_provider_trigger.exceptions import (
     TriggerRunNotRetriedError,
 )
 from airflow_provider_trigger.log import write
+from airflow_provider_trigger.operators.fail_on import FailOn, is_failure
 from airflow_provider_trigger.report.ends import (
     error_of,
     missing_outputs,
@@ -24,7 +25,7 @@ from airflow_provider_trigger.report.ends import (
 from airflow_provider_trigger.run.facts import failure_facts, usage_facts
 from airflow_provider_trigger.run.wait_settings import is_development_key
 from airflow_provider_trigger.run.waited import Waited, WaitEnd
-from airflow_provider_trigger.wording import MAX_NAMED
+from airflow_provider_trigger.wording import MAX_NAMED, counted
 
 if TYPE_CHECKING:
     from airflow_provider_trigger.api.models.runs import Run
@@ -71,7 +72,8 @@ class RunEnd:
         """Return it as plain JSON."""
         run = self.waited.run
         status, error = str(run.status) if run else None, self.error[:_MAX_ERROR_LENGTH] or None
-        return {"run_id": self.run_id, "status": status, "error": error, **usage_facts(run)}
+        what = {"index": self.index, "run_id": self.run_id, "status": status, "error": error}
+        return what | usage_facts(run)
 
 
 def ends_of(
@@ -124,17 +126,16 @@ def failure_of(end: RunEnd, *, run_url: str, log: Log) -> AirflowException:
     return kind(end.reason, **failure_facts(end.ended_run, run_url=run_url))
 
 
-def failure_of_batch(ends: Sequence[RunEnd], *, fail_on: str, log: Log) -> AirflowException | None:
+def failure_of_batch(ends: Sequence[RunEnd], *, fail_on: FailOn, log: Log) -> AirflowException | None:
     """Return the error to raise, None if the task succeeds; its class says whether the task is retried."""
     failed = [end for end in ends if end.reason and not end.was_not_needed]
     canceled = sum(end.was_not_needed for end in ends)
     if not failed and not canceled:
         return None
     for end in failed[:MAX_NAMED]:
-        write(log, stack_trace(end.waited.run))
+        write(log, stack_trace(end.waited.run, index=end.index))
     text = why_batch_failed({end.index: end.reason for end in failed}, canceled=canceled, count=len(ends))
-    has_completed = len(failed) + canceled < len(ends)
-    if fail_on == "never" or (fail_on == "all" and has_completed):
+    if not is_failure(fail_on, failed=len(failed) + canceled, count=len(ends)):
         log.warning(_NOT_COUNTED, fail_on, text)
         return None
     is_retried = not failed or any(end.is_retried for end in failed)
@@ -145,10 +146,10 @@ def failure_of_batch(ends: Sequence[RunEnd], *, fail_on: str, log: Log) -> Airfl
 
 
 def check_fetched(
-    ends: Sequence[RunEnd], outputs: Outputs, *, connection: Settings, fail_on: str, log: Log
+    ends: Sequence[RunEnd], outputs: Outputs, *, connection: Settings, fail_on: FailOn, log: Log
 ) -> None:
     """
-    Fail, or warn, if outputs could not be fetched.
+    Fail, or warn, if outputs could not be fetched: their runs count as failed ones, too.
 
     :raises AirflowException: a retry tries again, and starts no run that has completed
     """
@@ -159,7 +160,9 @@ def check_fetched(
     ]
     if not unfetched:
         return
-    text = missing_outputs(unfetched)
-    if fail_on == "any" or not (outputs.sizes or outputs.missing):
+    text, others = missing_outputs(unfetched), sum(bool(end.reason) for end in ends)
+    if others:
+        text += f". {counted(others, 'other run')} did not complete"
+    if is_failure(fail_on, failed=len(unfetched) + others, count=len(ends)):
         raise AirflowException(text)
     log.warning(_NOT_COUNTED, fail_on, text)

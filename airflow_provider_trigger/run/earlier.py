@@ -5,9 +5,10 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import TYPE_CHECKING
 
-from airflow_provider_trigger.api.deadline import Deadline
+from airflow_provider_trigger.api.deadline import NEVER, Deadline
 from airflow_provider_trigger.api.endpoints.realtime import snapshot_run
 from airflow_provider_trigger.api.endpoints.runs import cancel_run, retrieve_run
 from airflow_provider_trigger.api.endpoints.tasks import reset_idempotency_key
@@ -41,8 +42,21 @@ _MAY_RUN = (
 )
 _BEFORE_A_CLEAR = "from before a clear of this task"
 _WITH_OTHER_ARGUMENTS = "of an earlier try that had other arguments"
+_NOTHING_TO_REUSE = (
+    "The runs from before the clear could not be searched for those that have completed, and no other ones "
+    "start in their place (reuse_completed=True): a retry searches again. {}"
+)
 
 
+class _Why(StrEnum):
+    """Why runs of an earlier try are not taken up."""
+
+    GONE = "for items that this try does not have"
+    CLEARED = "started before this task was cleared"
+    OLDER = "as newer ones are alive for their items"
+
+
+_Replaced = tuple[ListedRun, _Why]
 OnId = Callable[[str | None], object]
 
 
@@ -63,11 +77,13 @@ class Earlier:
     """Otherwise runs from before a clear are taken up, and a warning names what is left running."""
     log: Log
     sleep: Callable[[float], None]
+    reuses: bool = False
+    """Whether an item of a batch gets the output of a run from before a clear that has completed."""
 
     def start_one(self, request: TaskRequest, *, on_id: OnId) -> Started:
         """Start a run, or return the one to take up; a warning names one that may be alive all the same."""
-        taken_up, found = self._take_over([request], self._say_why, on_id=on_id)
-        if taken_up:
+        found = self._find()
+        if taken_up := self._take_over(found, [request], self._say_why, on_id=on_id):
             return take_up(self.client.call(retrieve_run(taken_up[0])), log=self.log)
         started = start_run(self.client, request, log=self.log, sleep=self.sleep, on_id=on_id)
         if self.key.cleared_after and started.run is None and not found.error:
@@ -80,29 +96,67 @@ class Earlier:
         """
         Start runs, or take up those that there are; return these as they were seen.
 
-        Without ``replaces``, runs with other keys than those of the requests are left alone.
+        Without ``replaces``, runs with other keys than those of the requests are left alone while alive.
         """
-        taken_up: dict[int, str] = {}
-        if replaces:
-            taken_up, _ = self._take_over(requests, self._say_how_many)
-        starts.know(taken_up)
-        todo = {index: request for index, request in enumerate(requests) if index not in taken_up}
-        return self._start(starts, todo) | self._check(list(taken_up.values()))
+        begun_at, listed = time.monotonic(), set[str]()
+        taken_up, completed = dict[int, str](), dict[int, Run]()
+        if replaces or self.reuses:
+            found = self._find(warns=replaces)
+            listed, completed = found.shown, self._completed(found, requests)
+            if replaces:
+                taken_up = self._take_over(found, requests, self._say_how_many, done=completed)
+        reused = {run.id: run for index, run in completed.items() if index not in taken_up}
+        known = {index: run.id for index, run in completed.items()} | taken_up
+        starts.know(known, ended=reused)
+        todo = {index: request for index, request in enumerate(requests) if index not in known}
+        seen = self._start(starts, todo) | self._check(list(taken_up.values())) | reused
+        before = [run for run in seen.values() if run.id in listed or run.age > time.monotonic() - begun_at]
+        self._say_counts(before, len(requests))
+        return seen
+
+    def _say_counts(self, before: Sequence[Run], count: int) -> None:
+        if count:
+            completed = sum(run.is_success for run in before)
+            alive = sum(not run.is_final for run in before)
+            self.log.info(
+                "Runs of %s: %d completed before and reused, %d found alive and taken up, %d started",
+                counted(count, "item"),
+                completed,
+                alive,
+                count - completed - alive,
+            )
 
     # Runs that the keys of this try do not find
 
+    def _completed(self, found: Search, requests: Sequence[TaskRequest]) -> dict[int, Run]:
+        """Return, by the index of its request, the newest that has completed, unless its key's is alive."""
+        alive = {run.idempotency_key for run in found.ours}
+        left = ((index, one.key) for index, one in enumerate(requests) if one.key not in alive)
+        indexes = {self.key.item_of(key): index for index, key in left}
+        newest: dict[int, Run] = {}
+        for run in found.completed if self.reuses else ():
+            item = self.key.item_to_reuse(run.idempotency_key, run.created_at)
+            if item is not None and (index := indexes.get(item)) is not None:
+                newest.setdefault(index, run)
+        return newest
+
     def _take_over(
         self,
+        found: Search,
         requests: Sequence[TaskRequest],
-        say: Callable[[Sequence[ListedRun]], None],
+        say: Callable[[Sequence[_Replaced]], None],
         *,
+        done: Collection[int] = (),
         on_id: OnId = lambda run_id: None,
-    ) -> tuple[dict[int, str], Search]:
-        """Cancel the runs of no request; return those to take up, by the index of their request."""
-        found = self._find()
+    ) -> dict[int, str]:
+        """
+        Cancel the runs of no request; return those to take up, by the index of their request.
+
+        ``done`` are the indexes of requests that need no new run.
+        """
         indexes = {self.key.item_of(request.key): index for index, request in enumerate(requests)}
         taken_up: dict[int, str] = {}
-        replaced: list[ListedRun] = []
+        replaced: list[_Replaced] = []
         for run in found.ours:
             if not self.key.is_of_same_execution(run.idempotency_key):
                 continue  # another operator of the same task takes care of it
@@ -111,49 +165,62 @@ class Earlier:
                 index = None
             if index is not None and run.idempotency_key == requests[index].key:
                 on_id(run.id)
-            elif index is None or index in taken_up or self._is_to_be_cleared(run):
-                replaced.append(run)
+            elif self._is_to_be_cleared(run):
+                replaced.append((run, _Why.CLEARED))
+            elif index is None or index in taken_up:
+                replaced.append((run, _Why.GONE if index is None else _Why.OLDER))
             else:
                 taken_up[index] = run.id
                 on_id(run.id)
         if replaced:
             say(replaced)
-        canceled = [run.id for run in replaced] if self.cancels else []
+        canceled = [run.id for run, _ in replaced] if self.cancels else []
         call_all(self.client, cancel_run, canceled)
-        if len(taken_up) < len(requests):
+        if len({*taken_up, *done}) < len(requests):
             self._wait_for_workers([*found.stopping, *canceled])
-        return taken_up, found
+        return taken_up
 
     def _is_to_be_cleared(self, run: ListedRun) -> bool:
         return self.cancels and self.key.shows_clear_since(run.idempotency_key)
 
-    def _say_why(self, replaced: Sequence[ListedRun]) -> None:
-        for run in replaced:
+    def _say_why(self, replaced: Sequence[_Replaced]) -> None:
+        for run, reason in replaced:
             why = f"an earlier try has started it, for Trigger.dev task {run.task_identifier!r}"
-            if self._is_to_be_cleared(run):
-                why = "it was started before this task was cleared"
+            if reason is _Why.CLEARED:
+                why = f"it was {reason}"
             if self.cancels:
                 self.log.info("Canceling run %s: %s", run.id, why)
             else:
                 text = "Run %s is %s and not canceled (cancel_on_kill=False): %s"
                 self.log.warning(text, run.id, run.status, why)
 
-    def _say_how_many(self, replaced: Sequence[ListedRun]) -> None:
-        named = enumeration(run.id for run in replaced)
-        if self.cancels:
-            text = "Canceling %s of an earlier try, for items that this try does not have: %s"
-            self.log.info(text, counted(len(replaced), "run"), named)
-        else:
-            self.log.warning(
-                "Still running, and not canceled (cancel_on_kill=False): %s. An earlier try has started "
-                "them, for items that this try does not have",
-                named,
-            )
+    def _say_how_many(self, replaced: Sequence[_Replaced]) -> None:
+        for why in dict.fromkeys(reason for _, reason in replaced):
+            run_ids = [run.id for run, reason in replaced if reason is why]
+            named = enumeration(run_ids)
+            if self.cancels:
+                text = "Canceling %s of an earlier try, %s: %s"
+                self.log.info(text, counted(len(run_ids), "run"), why, named)
+            else:
+                self.log.warning(
+                    "Still running, and not canceled (cancel_on_kill=False): %s. An earlier try has started "
+                    "them, %s",
+                    named,
+                    why,
+                )
 
-    def _find(self) -> Search:
-        """Find what is alive, as far as the list knows; warn of others' runs, and where it may lack some."""
+    def _find(self, *, warns: bool = True) -> Search:
+        """Find runs, as far as the list knows; warn of others' that are alive, and where it may lack some."""
         found = self._search(checks_keys=True)
         found.run()
+        if found.error and self._needs_list:
+            found.error.reword(_NOTHING_TO_REUSE.format(found.error))
+            raise found.error
+        if warns:
+            self._warn(found)
+        return found
+
+    def _warn(self, found: Search) -> None:
         if found.error:
             # The idempotency key finds all others.
             which = _BEFORE_A_CLEAR if self.key.cleared_after else _WITH_OTHER_ARGUMENTS
@@ -165,7 +232,11 @@ class Earlier:
                 "Dag run was cleared, by another Airflow, or as a replay. Cancel those that you do not need",
                 enumeration(found.others),
             )
-        return found
+
+    @property
+    def _needs_list(self) -> bool:
+        """Whether only the list shows what has completed: the keys of this try do not after a clear."""
+        return self.reuses and self.key.cleared_after > 0
 
     def _search(self, *, checks_keys: bool) -> Search:
         return Search(
@@ -173,7 +244,7 @@ class Earlier:
             RunFilter(tags=(self.key.task_instance.tag,)).pages,
             belongs=self.key.task_instance.has_started,
             checks_keys=checks_keys,
-            deadline=Deadline.after(_SEARCH_TIME, now=time.monotonic()),
+            deadline=NEVER if self._needs_list else Deadline.after(_SEARCH_TIME, now=time.monotonic()),
         )
 
     def _warn_if_list_is_behind(self, run_id: str) -> None:
@@ -202,8 +273,6 @@ class Earlier:
             seen |= self._wait_for_workers(dead)
             todo = {index: todo[index] for index, one in started.items() if _is_canceled(seen.get(one))}
             if not todo:
-                done = sum(run.is_success for run in seen.values())
-                self.log.info("%d of the runs have completed already, and are not started again", done)
                 return seen
             self.log.info("Starting %s again, canceled before", counted(len(todo), "run"))
             self.sleep(0)  # a task that was stopped meanwhile, and so canceled these, starts no other ones

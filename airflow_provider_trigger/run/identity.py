@@ -90,8 +90,12 @@ class TaskInstanceIdentity:
     @property
     def start_of_keys(self) -> str:
         """What the keys of all its runs begin with, and of no other ones."""
-        own = _hash([self.dag_run.hash, self.task_id, self.map_index, *self.iteration])
-        return f"{KEY_PREFIX}-{self.dag_run.hash}-{own}-"
+        return self.start_of_keys_in(self.dag_run.hash)
+
+    def start_of_keys_in(self, dag_run_hash: str) -> str:
+        """Return the same for the hash that its Dag run had when it started at another time."""
+        own = _hash([dag_run_hash, self.task_id, self.map_index, *self.iteration])
+        return f"{KEY_PREFIX}-{dag_run_hash}-{own}-"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -141,13 +145,20 @@ class RunKey:
 
     @property
     def _start(self) -> str:
+        return self._start_in(self.task_instance.dag_run.hash)
+
+    def _start_in(self, dag_run_hash: str) -> str:
         own = [self.operator_id, self.execution, *([self.content] if self.content else [])]
-        return f"{self.task_instance.start_of_keys}{_hash(own)}-"
+        return f"{self.task_instance.start_of_keys_in(dag_run_hash)}{_hash(own)}-"
 
     @property
     def _tries(self) -> str:
-        test = f".{self.test_number}" if self.test_number else ""
+        test = f".{self._test}" if self._test else ""
         return f"{self._start}{self.max_tries}{test}-"
+
+    @property
+    def _test(self) -> str:
+        return str(self.test_number or "")
 
     def __str__(self) -> str:
         return f"{self._tries}{self.cleared_after}"
@@ -162,6 +173,25 @@ class RunKey:
             return None
         parts = str(idempotency_key).removeprefix(self._start).split("-", 2)
         return parts[2] if len(parts) == 3 else None
+
+    def item_to_reuse(self, idempotency_key: str | None, created_at: datetime | None) -> str | None:
+        """
+        Return the same for a run that has completed, also from before a clear of the Dag run.
+
+        That has another ``start_date`` since then. So has the same Dag run of another Airflow: such a run is
+        left out unless this task was cleared, and the run is older than the Dag run's start.
+        """
+        parts = str(idempotency_key).split("-", 6)
+        if len(parts) < 7:
+            return None
+        _, dag_run_hash, _, _, tries, _, item = parts
+        if not str(idempotency_key).startswith(self._start_in(dag_run_hash)):
+            return None
+        dag_run = self.task_instance.dag_run
+        if dag_run_hash == dag_run.hash:
+            return item if tries.partition(".")[2] == self._test else None
+        is_older = created_at and dag_run.start_date and created_at < dag_run.start_date
+        return item if self.cleared_after and is_older else None
 
 
 TAGS_OF_OURS = 3

@@ -109,8 +109,9 @@ class Starts:
         self._on_ids = on_ids
         self._has_batches: bool | None = None
 
-    def know(self, run_ids: Mapping[int, str]) -> None:
-        """Take in runs that need no start, by the indexes of their items."""
+    def know(self, run_ids: Mapping[int, str], *, ended: Iterable[str] = ()) -> None:
+        """Take in runs that need no start, by the indexes of their items, and which of them have ended."""
+        self._guard.ended.update(ended)
         for index, run_id in run_ids.items():
             self._guard.run_ids[index] = run_id
         if run_ids:

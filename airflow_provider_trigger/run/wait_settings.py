@@ -37,6 +37,7 @@ class WaitSettings:
     :param logs_progress: whether the number of runs in each status is logged every 30 s
     :param logs_end: whether it is logged how a run has ended; else the resumed task logs it
     :param names_completed: whether a trigger's event names the runs that completed, or only counts them
+    :param are_items: whether the runs are those of a batch, in the order of its items
     """
 
     run_url: str = ""
@@ -51,6 +52,7 @@ class WaitSettings:
     logs_progress: bool = False
     logs_end: bool = True
     names_completed: bool = True
+    are_items: bool = False
 
     @classmethod
     def from_json(cls, stored: Mapping[str, Any]) -> WaitSettings:

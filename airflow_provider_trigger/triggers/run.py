@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from airflow.sdk import Context
 
     from airflow_provider_trigger.hooks.trigger_dev import TriggerDevHook
+    from airflow_provider_trigger.log import Log
     from airflow_provider_trigger.run.wait_settings import WaitSettings
 
 # Of 2,100 measured deferrals, the scheduler saw each within 10 s, or within 2.5 times this lag.
@@ -101,6 +102,12 @@ class TriggerDevRunTrigger(BaseTrigger):
 
         return WaitSettings.from_json(self.wait)
 
+    @property
+    def _log_of_runs(self) -> Log:
+        from airflow_provider_trigger.log import ItemLog
+
+        return ItemLog(self.log, lambda: self.run_ids) if self._settings.are_items else self.log
+
     async def run(self) -> AsyncIterator[TriggerEvent]:
         """Wait, and send the event."""
         from airflow_provider_trigger.run.event import make_event
@@ -110,7 +117,7 @@ class TriggerDevRunTrigger(BaseTrigger):
         settings, begun_at = self._settings, time.monotonic()
         try:
             try:
-                steps = wait_for_runs(self.run_ids, settings, log=self.log)
+                steps = wait_for_runs(self.run_ids, settings, log=self._log_of_runs)
                 ended = await drive(steps, await self.hook(until=settings.deadline))
             except Exception:
                 await self._hold(begun_at)
@@ -158,13 +165,13 @@ class TriggerDevRunTrigger(BaseTrigger):
         from airflow_provider_trigger.report.ends import canceling, of_cancels
         from airflow_provider_trigger.triggers.cancels import cancel_runs
 
-        write(self.log, canceling(self.run_ids))
+        write(self._log_of_runs, canceling(self.run_ids))
         try:
             results = list((await cancel_runs(self.run_ids, await self.hook())).values())
         except Exception as error:
             # Any error: see above.
             results = [not_canceled(run_id, safe_text(error)) for run_id in self.run_ids]
-        write(self.log, of_cancels(results, self.trigger_dev_conn_id, was_ended=True))
+        write(self._log_of_runs, of_cancels(results, self.trigger_dev_conn_id, was_ended=True))
 
 
 def _packed(run_ids: Sequence[str]) -> str:

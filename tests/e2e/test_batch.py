@@ -1,4 +1,4 @@
-"""A batch whose process is killed while it starts runs: each item has one, and all outputs arrive."""
+"""A batch whose process is killed while it starts runs, and one that is cleared: what is started again."""
 
 from __future__ import annotations
 
@@ -105,7 +105,7 @@ def killed(
 
 
 def test_killed_between_two_requests_a_retry_starts_only_what_has_not_completed(
-    killed: Killed, server: TriggerDevServer
+    killed: Killed, airflow: WholeAirflow, server: TriggerDevServer
 ) -> None:
     server.on_task("part", times=10, start_after=0, after=0, output=double)
     server.on_task("part", times=2, start_after=0, after=0, error="boom")
@@ -120,6 +120,10 @@ def test_killed_between_two_requests_a_retry_starts_only_what_has_not_completed(
     assert (len(completed), len(failed)) == (10, 2)
     killed.kill()
     killed.check_the_end(twice={run.payload for run in failed})
+    if RETRIES_KILLED_TASKS:
+        log = airflow.task_log(DAG_ID, killed.run_id, "work", attempt=2)
+        found = "10 completed before and reused, 8 found alive and taken up, 27 started"
+        assert f"Runs of 45 items: {found}" in log
 
 
 def test_killed_before_the_first_answer_there_is_one_run_for_each_item(
@@ -130,3 +134,26 @@ def test_killed_before_the_first_answer_there_is_one_run_for_each_item(
     assert airflow.api.xcom(DAG_ID, killed.run_id, "work", "run_id") is None
     killed.kill()
     killed.check_the_end(twice=set())
+
+
+def test_a_clear_starts_only_what_has_not_completed(airflow: WholeAirflow, server: TriggerDevServer) -> None:
+    before, dag_id = set(server.runs), "batch_cleared"
+    server.on_task("cleared_part", error="boom", times=2)
+    server.on_task("cleared_part", output=double)
+
+    def runs() -> list[ServerRun]:
+        return [run for run_id, run in list(server.runs.items()) if run_id not in before]
+
+    def clear_and_wait(clear: Callable[[], None], *, attempt: int, started: int) -> None:
+        clear()
+        assert airflow.api.wait_for_dag_run(dag_id, "cleared") == "success"
+        assert airflow.api.xcom(dag_id, "cleared", "work") == [double(n) for n in range(20)]
+        assert len(runs()) == 22
+        counts = f"{20 - started} completed before and reused, 0 found alive and taken up, {started} started"
+        log = airflow.task_log(dag_id, "cleared", "work", attempt=attempt)
+        assert f"Runs of 20 items: {counts}" in log
+
+    assert airflow.run_dag(dag_id, "cleared") == "failed"
+    assert Counter(run.status for run in runs()) == {"COMPLETED": 18, "FAILED": 2}
+    clear_and_wait(lambda: airflow.clear(dag_id, "cleared", "work"), attempt=2, started=2)
+    clear_and_wait(lambda: airflow.api.clear_dag_run(dag_id, "cleared"), attempt=3, started=0)

@@ -17,6 +17,7 @@ EXAMPLES = sorted({path.stem for path in FILES} - {*EXAMPLES_WITHOUT_DAG})
 STARTING = {
     "asset_event": (1, "COMPLETED"),
     "batch": (2, "COMPLETED"),
+    "batch_some_fail": (10, "COMPLETED"),
     "cancel_on_failure": (1, "CANCELED"),
     "fan_out_fan_in": (4, "COMPLETED"),
     "replay": (1, "COMPLETED"),

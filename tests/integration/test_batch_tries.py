@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
+
 import pytest
 from run_operator import batch
 from waiting import LONG, until
@@ -27,7 +29,7 @@ def test_a_retry_starts_only_what_has_failed(deferrable, server, run_try, said):
     assert sorted(statuses(server)) == ["COMPLETED"] * 3 + ["FAILED"]
     kept = set(first.pushed["run_id"]) & set(again.pushed["run_id"])
     assert len(kept) == 2
-    assert said.lines("2 of the runs have completed already")
+    assert said.lines("Runs of 3 items: 2 completed before and reused, 0 found alive and taken up, 1 started")
 
 
 @pytest.mark.parametrize("query_above", [0, 100], ids=["query", "checks"])
@@ -107,6 +109,26 @@ def test_clearing_a_task_that_has_ended_starts_all_again(server, run_try):
     run_try(batch(payloads=[1, 2]), max_tries=0)
     again = run_try(batch(payloads=[1, 2]), try_number=2, max_tries=1)
     assert (again.output, len(server.runs)) == (["second"] * 2, 4)
+
+
+@pytest.mark.parametrize("clears_dag_run", [False, True], ids=["task", "dag_run"])
+@WAYS
+def test_a_clear_starts_only_what_has_not_completed_where_it_reuses(
+    deferrable, clears_dag_run, server, run_try, said
+):
+    def made(**options):
+        return batch(payloads=[1, 2, 3], reuse_completed=True, deferrable=deferrable, **options)
+
+    server.on_task("resize", error="boom", times=1)
+    server.on_task("resize", output=lambda payload: payload * 2)
+    first = run_try(made(), max_tries=0)
+    assert "1 of 3 runs did not complete" in str(first.error)
+    started = {"started_at": datetime.now(UTC).isoformat()} if clears_dag_run else {}
+    again = run_try(made(tags=["again"]), try_number=2, max_tries=1, **started)
+    assert (again.error, again.output, len(server.runs)) == (None, [2, 4, 6], 4)
+    kept = set(first.pushed["run_id"]) & set(again.pushed["run_id"])
+    assert len(kept) == 2
+    assert said.lines("Runs of 3 items: 2 completed before and reused, 0 found alive and taken up, 1 started")
 
 
 def test_a_retry_with_other_retries_takes_up_runs_that_are_alive(server, run_try):

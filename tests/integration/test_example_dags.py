@@ -64,6 +64,18 @@ def test_one_task_has_a_run_for_each_item(name, server, run_dag):
     assert [output["file"] for output in result.xcoms["resize"]] == ["a.png", "b.png", "c.png"]
 
 
+@pytest.mark.parametrize(("failed", "state"), [(1, "success"), (2, "failed")])
+@pytest.mark.parametrize("name", ["batch_some_fail"])
+def test_some_of_the_runs_may_fail(name, failed, state, server, run_dag):
+    server.on_task("resize-image", error="boom", times=failed)
+    server.on_task("resize-image", output=resized)
+    result = run_dag(EXAMPLES / f"{name}.py")
+    assert (result.state, len(server.runs)) == (state, 10)
+    if state == "success":
+        [run] = [run for run in server.runs.values() if run.status == "FAILED"]
+        assert result.xcoms["name_failed"] == [f"{run.payload['file']}: Error: boom"]
+
+
 @pytest.mark.parametrize("name", ["fan_out_fan_in"])
 def test_one_run_gets_the_outputs_of_many(name, server, run_dag):
     server.on_task("check-images", output=lambda payload: payload)

@@ -127,7 +127,8 @@ ROWS: dict[Any, list[Row]] = {
         *RENDERED_MANY,
         ("payloads", None, "give either payloads or items"),
         ("items", [], "give either payloads or items"),
-        ("fail_on", "some", "must be 'any' or 'all' or 'never', not 'some'"),
+        ("fail_on", "some", "must be 'any', 'all', 'never', a whole number of runs, 1 or more, or a share "),
+        ("reuse_completed", 1, f"{BOOLEAN} 1"),
         ("cancel_others", 1, f"{BOOLEAN} 1"),
     ],
     ReplayTriggerRunOperator: [

@@ -78,6 +78,11 @@ class ListedRun:
         return meaning_of(self.status).is_final
 
     @property
+    def is_success(self) -> bool:
+        """Whether the run has ended well."""
+        return meaning_of(self.status).is_success
+
+    @property
     def is_canceled(self) -> bool:
         """Whether the run is CANCELED now, whoever requested it."""
         return self.status == RunStatus.CANCELED
@@ -134,11 +139,6 @@ class Run(ListedRun):
 
     finished_at: datetime | None
     attempt_count: int
-
-    @property
-    def is_success(self) -> bool:
-        """Whether the run has ended well."""
-        return meaning_of(self.status).is_success
 
     @property
     def is_without_worker(self) -> bool:

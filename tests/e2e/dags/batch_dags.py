@@ -27,3 +27,12 @@ with DAG(
     default_args={"retry_delay": timedelta(seconds=1)},
 ):
     Batch(task_id="work", task_identifier="part", payloads="{{ dag_run.conf['payloads'] }}", retries=1)
+
+with DAG("batch_cleared", schedule=None, start_date=datetime(2026, 1, 1)):
+    RunTriggerTaskBatchOperator(
+        task_id="work",
+        task_identifier="cleared_part",
+        payloads=list(range(20)),
+        reuse_completed=True,
+        deferrable=True,
+    )

@@ -152,6 +152,10 @@ class Api:
         """Do what "mark failed" on a Dag run does in the UI."""
         self.call("PATCH", f"/dags/{dag_id}/dagRuns/{run_id}", json={"state": state})
 
+    def clear_dag_run(self, dag_id: str, run_id: str) -> None:
+        """Do what "clear" on a Dag run does in the UI."""
+        self.call("POST", f"/dags/{dag_id}/dagRuns/{run_id}/clear", json={"dry_run": False})
+
     def clear(self, dag_id: str, run_id: str, task_id: str) -> None:
         """
         Do what "clear" on a task, with all that comes after it, does in the UI.

@@ -73,6 +73,7 @@ def test_the_final_status_says_whether_the_task_is_retried(status: str, statuses
 def test_what_became_of_each_item_goes_into_xcom() -> None:
     failed = waited("FAILED", error={"name": "Error", "message": "x" * 900})
     results = [end.to_dict() for end in ends("COMPLETED", failed, "EXPIRED", TIMED_OUT, waited(None))]
+    assert [result["index"] for result in results] == [0, 1, 2, 3, 4]
     assert [result["status"] for result in results] == ["COMPLETED", "FAILED", "EXPIRED", "CANCELED", None]
     limit = "did not end within its time limit (timeout=60 s)"
     assert [result["error"] for result in results] == [
@@ -107,18 +108,22 @@ def test_what_became_of_each_item_goes_into_xcom() -> None:
         ("all", ("FAILED", NOT_NEEDED), TriggerBatchFailedError),
         ("all", ("COMPLETED", "FAILED", NOT_NEEDED), None),
         ("never", ("FAILED", "FAILED"), None),
+        (2, ("FAILED", "COMPLETED"), None),
+        (2, ("FAILED", TIMED_OUT, "COMPLETED"), AirflowException),
+        ("50%", ("CANCELED", "COMPLETED"), None),
+        ("50%", ("CANCELED", "EXPIRED", "COMPLETED"), AirflowFailException),
         ("never", ("COMPLETED",), None),
     ],
 )
 def test_failures_count_as_fail_on_says_and_otherwise_are_a_warning(
-    fail_on: str, each: Any, kind: Any
+    fail_on: Any, each: Any, kind: Any
 ) -> None:
     log = Log()
     error = failure_of_batch(ends(*each), fail_on=fail_on, log=log)
     assert (error and type(error)) is kind
     text = failure_of_batch(ends(*each), fail_on="any", log=Log())
     is_warned = text is not None and kind is None
-    assert log.lines == [f"The task does not fail for it (fail_on='{fail_on}'): {text}"] * is_warned
+    assert log.lines == [f"The task does not fail for it (fail_on={fail_on!r}): {text}"] * is_warned
 
 
 ALIVE = replace(waited("EXECUTING", WaitEnd.NOT_NEEDED), error="the cancel failed: answered 503")
@@ -157,22 +162,35 @@ def test_the_first_ten_are_named_and_the_rest_is_counted() -> None:
     assert text.startswith("12 of 13 runs did not complete: item 1: Run run_x ended with status FAILED: boo")
     assert text.endswith(" … and 2 more")
     assert "; item 10: " in text
-    assert len(log.of("error")) == 10
+    assert [line.partition(":")[0] for line in log.of("error")] == [
+        f"Stack trace of run run_x (item {index})" for index in range(1, 11)
+    ]
 
 
 @pytest.mark.parametrize(
-    ("fail_on", "has_others", "fails"),
-    [("any", True, True), ("all", True, False), ("never", True, False), ("never", False, True)],
+    ("fail_on", "other", "fails"),
+    [
+        ("any", "COMPLETED", True),
+        ("all", "COMPLETED", False),
+        ("all", "FAILED", True),
+        ("never", "FAILED", False),
+        (2, "COMPLETED", False),
+        (2, "FAILED", True),
+        ("50%", "COMPLETED", False),
+        ("50%", "FAILED", True),
+    ],
 )
-def test_outputs_that_cannot_be_fetched(fail_on: str, has_others: bool, fails: bool) -> None:
-    log, outputs, both = Log(), Outputs(max_size=100), ends("COMPLETED", "COMPLETED")
-    outputs.sizes = {"run_0": 1} if has_others else {}
+def test_an_output_that_cannot_be_fetched_counts_as_a_failed_run(
+    fail_on: Any, other: str, fails: bool
+) -> None:
+    log, outputs = Log(), Outputs(max_size=100)
     outputs.errors["run_1"] = TriggerDevError("broken")
     text = "1 output missing: item 1: run run_1 is COMPLETED, but its output cannot be fetched: broken. "
     text += "https://cloud.trigger.dev/runs/run_1"
+    text += ". 1 other run did not complete" if other == "FAILED" else ""
 
     def check() -> None:
-        check_fetched(both, outputs, connection=CONNECTION, fail_on=fail_on, log=log)
+        check_fetched(ends(other, "COMPLETED"), outputs, connection=CONNECTION, fail_on=fail_on, log=log)
 
     if fails:
         with pytest.raises(AirflowException) as raised:
@@ -180,4 +198,4 @@ def test_outputs_that_cannot_be_fetched(fail_on: str, has_others: bool, fails: b
         assert (str(raised.value), log.lines) == (text, [])
     else:
         check()
-        assert log.lines == [f"The task does not fail for it (fail_on='{fail_on}'): {text}"]
+        assert log.lines == [f"The task does not fail for it (fail_on={fail_on!r}): {text}"]

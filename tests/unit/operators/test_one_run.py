@@ -188,6 +188,7 @@ def test_it_hands_all_that_is_needed_to_its_trigger_and_leaves_the_cancel_to_it(
             "logs_progress": False,
             "logs_end": False,
             "names_completed": True,
+            "are_items": False,
         },
         "try_number": 1,
         "not_before": pytest.approx(time.time(), abs=60),

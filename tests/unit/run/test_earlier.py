@@ -82,14 +82,16 @@ def start_again(client, clock, log, request_for) -> Callable[..., Any]:
 
 @pytest.fixture
 def start_items(client, guard: Guard, clock, log, request_for) -> Callable[..., Any]:
-    """Start three items."""
-    guard.run_ids = [None] * 3
+    """Start three items, or more."""
 
-    def start(*, cancels: bool = True, sleep: Any = clock.sleep) -> Any:
+    def start(
+        *, key: RunKey = RETRY, replaces: bool = True, sleep: Any = clock.sleep, count: int = 3, **given: Any
+    ) -> Any:
+        guard.run_ids = [None] * count
         starts = Starts(client, guard, log=log, on_ids=lambda: None)
-        earlier = Earlier(key=RETRY, client=client, cancels=cancels, log=log, sleep=sleep)
-        items = [request_for(item_key(index), tags=IDENTITY.tags) for index in range(3)]
-        return earlier.start_many(starts, items, replaces=True)
+        earlier = Earlier(key=key, client=client, log=log, sleep=sleep, **{"cancels": True} | given)
+        items = [request_for(item_key(index, key), tags=IDENTITY.tags) for index in range(count)]
+        return earlier.start_many(starts, items, replaces=replaces)
 
     return start
 
@@ -271,6 +273,8 @@ def test_the_runs_of_other_operators_in_the_same_task_are_left_alone(
 
 # Items whose keys have runs
 
+ALIVE_AND_NEW = "1 found alive and taken up, 1 started"
+
 
 @pytest.fixture(params=[0, 100], ids=["query", "checks"])
 def either_way(request, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -292,7 +296,7 @@ def test_what_is_alive_or_has_completed_is_taken_up_and_what_has_failed_starts_a
     assert guard.run_ids[:2] == [run.id for run in runs]
     assert guard.run_ids[2] not in (None, failed.id)
     assert [seen[run.id].status for run in runs] == ["EXECUTING", "COMPLETED"]
-    assert log.of("info")[-1] == "1 of the runs have completed already, and are not started again"
+    assert log.of("info")[-1] == f"Runs of 3 items: 1 completed before and reused, {ALIVE_AND_NEW}"
 
 
 @pytest.mark.usefixtures("either_way")
@@ -385,10 +389,142 @@ def test_runs_of_items_that_are_gone_are_canceled_and_waited_for_or_named(
     )
 
 
-def test_of_two_runs_for_one_item_the_newer_one_is_taken_up(start_items, guard: Guard, add_in_turn) -> None:
+def test_of_two_runs_for_one_item_the_newer_one_is_taken_up(
+    start_items, guard: Guard, add_in_turn, log
+) -> None:
     # With other ``retries`` the keys differ, and nothing shows a clear.
     keys = [item_key(1, run_key(max_tries=2, retries=retries, try_number=3)) for retries in (0, 1)]
     older, newer = add_in_turn(*keys)
     seen = start_items()
     assert (guard.run_ids[1], seen[newer.id].status) == (newer.id, "EXECUTING")
     assert older.status == "CANCELED"
+    why = "as newer ones are alive for their items"
+    assert log.lines[0] == f"Canceling 1 run of an earlier try, {why}: {older.id}"
+
+
+def test_runs_from_before_a_clear_are_not_said_to_be_of_items_that_are_gone(start_items, server, log) -> None:
+    run = add(server, key=item_key(0, RETRY))
+    start_items(key=AFTER_A_CLEAR)
+    assert (
+        log.lines[0] == f"Canceling 1 run of an earlier try, started before this task was cleared: {run.id}"
+    )
+
+
+# Outputs that are used again after a clear
+
+
+@pytest.fixture
+def completed(server, clock) -> Callable[..., Any]:
+    """Add a run of the first item that has completed, a minute ago, before the task was cleared."""
+
+    def act(key: RunKey = RETRY, *, index: int = 0, payload: Any = None, status: str = "COMPLETED") -> Any:
+        run = add(server, status, key=item_key(index, key, payload), tags=IDENTITY.tags)
+        clock.sleep(60)
+        return run
+
+    return act
+
+
+def dag_run_cleared(clock, **fields: Any) -> RunKey:
+    """Return the key of a task whose Dag run was cleared just now, and so has another start date."""
+    start_date = datetime.fromtimestamp(clock.time(), UTC)
+    return run_key(replace(IDENTITY, dag_run=replace(DAG_RUN, start_date=start_date)), **fields)
+
+
+@pytest.mark.parametrize("replaces", [True, False])
+@pytest.mark.parametrize("clears_dag_run", [True, False])
+@pytest.mark.parametrize("reuses", [True, False])
+def test_after_a_clear_only_what_has_not_completed_starts_where_outputs_are_reused(
+    reuses: bool, clears_dag_run: bool, replaces: bool, start_items, completed, guard, clock, network, log
+) -> None:
+    first, failed, again = completed(), completed(index=1, status="FAILED"), completed(index=2)
+    key = dag_run_cleared(clock) if clears_dag_run else AFTER_A_CLEAR
+    seen = start_items(key=key, reuses=reuses, replaces=replaces)
+    same = [one.id in guard.run_ids for one in (first, failed, again)]
+    assert same == [reuses, False, reuses]
+    assert {one.id for one in seen.values() if one.is_success} == ({first.id, again.id} if reuses else set())
+    if reuses:
+        assert {first.id, again.id} <= guard.ended
+        assert not network.sent(f"{CHECK_OF_ONE}{first.id}")
+        found = "2 completed before and reused, 0 found alive and taken up, 1 started"
+        assert log.lines == [f"Runs of 3 items: {found}"]
+
+
+def test_a_retry_after_the_clear_reuses_all_and_the_newest_of_an_item(
+    start_items, completed, guard, clock
+) -> None:
+    older, newer = completed(), completed(AFTER_A_CLEAR)
+    del older
+    second = completed(index=1)
+    start_items(key=dag_run_cleared(clock, max_tries=3, try_number=3), reuses=True)
+    assert guard.run_ids[:2] == [newer.id, second.id]
+
+
+OTHER_TASK = replace(IDENTITY, task_id="u")
+
+
+@pytest.mark.parametrize(
+    ("key", "fields"),
+    [
+        (RETRY, {"payload": "other"}),
+        (RETRY, {"index": 3}),
+        (replace(RETRY, operator_id="u"), {}),
+        (replace(RETRY, execution=2), {}),
+        (replace(RETRY, task_instance=OTHER_TASK), {}),
+        (replace(RETRY, task_instance=replace(IDENTITY, map_index=1)), {}),
+        (replace(RETRY, task_instance=replace(IDENTITY, iteration=("region", 1))), {}),
+        (replace(RETRY, test_number=1), {}),
+    ],
+    ids=["payload", "place", "operator", "execution", "task", "mapped", "loop", "test"],
+)
+def test_what_another_has_returned_is_not_reused(key: RunKey, fields, start_items, completed, guard) -> None:
+    run = completed(key, **fields)
+    start_items(key=AFTER_A_CLEAR, reuses=True)
+    assert run.id not in guard.run_ids
+
+
+@pytest.mark.parametrize("kind", ["no clear", "too new", "replay"])
+def test_a_run_of_another_start_of_the_dag_run_is_reused_only_from_before_a_clear(
+    kind: str, start_items, completed, guard, clock, server
+) -> None:
+    run = completed()
+    key = dag_run_cleared(clock, **({"max_tries": 2} if kind == "no clear" else {}))
+    if kind == "too new":
+        clock.sleep(60)
+        run = completed()
+    elif kind == "replay":
+        run = server.replay(run)
+        run.status = "COMPLETED"
+        server.runs.pop(next(iter(server.runs)))
+    start_items(key=key, reuses=True)
+    assert run.id not in guard.run_ids
+
+
+def test_a_run_that_is_alive_goes_before_one_that_has_completed(
+    start_items, completed, server, guard
+) -> None:
+    completed()
+    alive = add(server, key=item_key(0, AFTER_A_CLEAR))
+    start_items(key=AFTER_A_CLEAR, reuses=True)
+    assert guard.run_ids[0] == alive.id
+
+
+def test_a_list_that_is_down_after_a_clear_is_an_error_before_anything_starts(
+    start_items, completed, network, answer, server
+) -> None:
+    completed()
+    network.fault(LIST, answer(500, {"error": "no database"}), times=1000)
+    with pytest.raises(ResponseError, match="no other ones start in their place"):
+        start_items(key=AFTER_A_CLEAR, reuses=True)
+    assert len(server.runs) == 1
+    start_items(key=RETRY, reuses=True)  # whose keys find what has completed
+    assert len(server.runs) == 3
+
+
+def test_reusing_a_thousand_takes_ten_pages_and_no_check_of_each(start_items, server, clock, network) -> None:
+    for index in range(1000):
+        add(server, "COMPLETED", key=item_key(index))
+    clock.sleep(60)
+    network.requests.clear()
+    assert len(start_items(key=dag_run_cleared(clock), reuses=True, count=1000)) == 1000
+    assert network.requests == [LIST] * 10

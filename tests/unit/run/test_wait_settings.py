@@ -23,6 +23,7 @@ ALL: dict[str, Any] = {
     "logs_progress": True,
     "logs_end": False,
     "names_completed": False,
+    "are_items": True,
 }
 
 
