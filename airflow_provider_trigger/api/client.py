@@ -243,10 +243,9 @@ class TriggerDevClient:
         else:
             headers = common_headers(self.settings)
             options = connection_options(address, self.settings)
+        headers = {**headers, **request.headers, **request.body_headers()}
         # Not by the session: it reads .netrc, and merging its defaults takes long.
-        sent = requests.Request(
-            request.method, address, headers=headers | request.body_headers(), data=request.body()
-        )
+        sent = requests.Request(request.method, address, headers=headers, data=request.body())
         return sent.prepare(), options
 
 

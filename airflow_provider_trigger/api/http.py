@@ -62,6 +62,8 @@ class Request:
     path: str
     params: Mapping[str, str] = field(default_factory=dict)
     json: Mapping[str, Any] | None = None
+    headers: Mapping[str, str] = field(default_factory=dict)
+    """Besides those of each request."""
     repeatable: bool
     """Whether sending it twice does no more than sending it once."""
     run_id: str | None = None

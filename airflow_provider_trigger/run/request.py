@@ -1,5 +1,5 @@
 """
-Turn the options and the payload of a start into what is sent, checked. Pure.
+Turn the options and the payload of a start into what is sent, checked. Pure, but for its trace.
 
 The server ignores much of what it does not understand, such as a malformed delay (measured): here it is an
 error that names the argument. Templates give texts, so a number may be one.
@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import Any
@@ -30,6 +30,7 @@ from airflow_provider_trigger.rules import (
     text,
 )
 from airflow_provider_trigger.run.identity import MAX_TAG_LENGTH
+from airflow_provider_trigger.run.trace import trace_headers
 
 _MAX_PATH_LENGTH = 150
 
@@ -254,6 +255,8 @@ class TaskRequest:
     task_identifier: str
     payload: Any
     options: Mapping[str, Any]
+    trace: Mapping[str, str] = field(default_factory=trace_headers)
+    """Of the thread that makes it, as what sends it may be another one."""
 
     @property
     def key(self) -> str | None:

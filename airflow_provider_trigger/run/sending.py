@@ -63,7 +63,9 @@ def send_one(client: TriggerDevClient, request: TaskRequest) -> TriggeredRun:
 
 def _call(request: TaskRequest, **further: Any) -> Call[TriggeredRun]:
     options = {**request.options, **further}
-    return trigger_task(request.task_identifier, payload=_payload(request), options=options)
+    return trigger_task(
+        request.task_identifier, payload=_payload(request), options=options, trace=request.trace
+    )
 
 
 def _payload(request: TaskRequest) -> Any:
@@ -236,7 +238,8 @@ def send_batch(sending: Sending, client: TriggerDevClient, guard: Stoppable, *, 
 
 def _trigger(sending: Sending, client: TriggerDevClient, guard: Stoppable, *, is_first: bool) -> str | None:
     """Return the batch's id, None where the server does not know the call."""
-    call, sleep = trigger_batch(sending.part.items), sending.sleep(guard)
+    trace = sending.part.requests[0].trace  # all items are of one task
+    call, sleep = trigger_batch(sending.part.items, trace=trace), sending.sleep(guard)
     if not is_first:
         return client.call(call, sleep=sleep)
     try:

@@ -110,9 +110,14 @@ class Exchange:
         if BATCH.match(target):
             return trigger_batch(body["items"])
         if match := TRIGGER.match(target):
-            payload = body.get("payload", NO_PAYLOAD)
-            return trigger_task(unquote(match[1]), payload=payload, options=dict(body.get("options", {})))
+            payload, options = body.get("payload", NO_PAYLOAD), dict(body.get("options", {}))
+            return trigger_task(unquote(match[1]), payload=payload, options=options, trace=self.trace)
         return None
+
+    @property
+    def trace(self) -> dict[str, str]:
+        headers = self.recorded["request_headers"]
+        return {name: text for name, text in headers.items() if name.startswith("trace")}
 
     @property
     def response(self) -> Response:
@@ -164,7 +169,7 @@ def each(exchanges: list[Exchange]) -> Any:
 def test_each_line_is_fed_but_notes_and_what_no_client_of_ours_sends() -> None:
     left_out = len(EXCHANGES) - len(ANSWERS)
     # To be raised with every call that comes into use.
-    assert (len(SUCCESSES), len(FAILURES), len(NO_KEYS), left_out) == (504, 172, 4, 169)
+    assert (len(SUCCESSES), len(FAILURES), len(NO_KEYS), left_out) == (506, 172, 4, 169)
 
 
 @each(SUCCESSES)
@@ -280,6 +285,7 @@ def test_what_we_send_is_what_was_sent_then(exchange: Exchange) -> None:
         sent = {"options": {}} | sent
         assert request.repeatable is bool(sent["options"].get("idempotencyKey"))
     assert json.loads(request.body() or b"") == sent
+    assert request.headers == exchange.trace
 
 
 @each(FAILURES)

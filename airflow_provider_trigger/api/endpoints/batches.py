@@ -56,7 +56,7 @@ def batch_item(task_identifier: str, *, payload: Any = NO_PAYLOAD, options: Mapp
     return item | {"options": dict(options)}
 
 
-def trigger_batch(items: Sequence[Mapping[str, Any]]) -> Call[str]:
+def trigger_batch(items: Sequence[Mapping[str, Any]], *, trace: Mapping[str, str] | None = None) -> Call[str]:
     """
     Start a run for each item: ``POST /api/v2/tasks/batch``; returns the batch's id.
 
@@ -64,11 +64,13 @@ def trigger_batch(items: Sequence[Mapping[str, Any]]) -> Call[str]:
     a run already gets that one, as with :func:`~airflow_provider_trigger.api.endpoints.tasks.trigger_task`;
     a repeated request makes another batch of the same runs (measured). So it is repeatable if each item has a
     key. An older server does not know it: 404. An item that cannot be triggered becomes a run that has
-    failed, SYSTEM_FAILURE (measured).
+    failed, SYSTEM_FAILURE (measured). ``trace`` has the same headers (read).
     """
     has_keys = all(item.get("options", {}).get("idempotencyKey") for item in items)
     body = {"items": list(items)}
-    request = Request(method="POST", path="/api/v2/tasks/batch", json=body, repeatable=has_keys)
+    request = Request(
+        method="POST", path="/api/v2/tasks/batch", json=body, headers=trace or {}, repeatable=has_keys
+    )
 
     def read(response: Response) -> str:
         return read_id(request, json_object(request, response), what="a batch")

@@ -24,7 +24,11 @@ NO_PAYLOAD: Final = _NoPayload.NO_PAYLOAD
 
 
 def trigger_task(
-    task_identifier: str, *, payload: Any = NO_PAYLOAD, options: Mapping[str, Any]
+    task_identifier: str,
+    *,
+    payload: Any = NO_PAYLOAD,
+    options: Mapping[str, Any],
+    trace: Mapping[str, str] | None = None,
 ) -> Call[TriggeredRun]:
     """
     Start a run: ``POST /api/v1/tasks/{taskIdentifier}/trigger``.
@@ -33,6 +37,9 @@ def trigger_task(
     the server does not understand in the options it mostly ignores (measured). With an ``idempotencyKey`` it
     answers with the run that has the key already, if there is one; then payload and options have no effect
     (measured). Only such a request is repeatable.
+
+    ``trace`` has the headers ``traceparent`` and ``tracestate``, which the server keeps as the run's external
+    trace (measured).
     """
     body: dict[str, Any] = {"options": dict(options)}
     if payload is not NO_PAYLOAD:
@@ -41,6 +48,7 @@ def trigger_task(
         method="POST",
         path=f"/api/v1/tasks/{segment(task_identifier, what='the id of a task')}/trigger",
         json=body,
+        headers=trace or {},
         repeatable=bool(options.get("idempotencyKey")),  # an empty one is none (measured)
     )
 

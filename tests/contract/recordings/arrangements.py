@@ -161,5 +161,6 @@ ARRANGEMENTS = {
     "replay_reschedule": (arrange_replays, before_replays),
     "replay_reschedule_2": (arrange_replays, before_replays),
     "retrieve_by_state": (arrange_states, before_others),
+    "traceparent": (arrange_triggers, before_others),
     "trigger": (arrange_triggers, before_others),
 }

@@ -48,7 +48,8 @@ def start(replay: Any, shown: dict[str, Any], *, options: Any = None, **behavior
 
 def arrange_triggers(replay: Any) -> None:
     replay.server.object_store = False
-    replay.server.on_task("hello-task", start_after=None)
+    for task in ("hello-task", PARKED):
+        replay.server.on_task(task, start_after=None)
 
 
 def arrange_regions(replay: Any) -> None:
