@@ -19,6 +19,7 @@ from airflow_provider_trigger.api.models.statuses import FINAL_STATUSES, RETRY_S
 from airflow_provider_trigger.durations import Duration
 from airflow_provider_trigger.links.run import TriggerRunLink
 from airflow_provider_trigger.rules import boolean, connection_id, duration, list_of, number, optional
+from airflow_provider_trigger.signature import ShowsArguments
 from airflow_provider_trigger.sources.context import can_resume, has_retry_policy
 from airflow_provider_trigger.sources.run_ids import read_literal
 from airflow_provider_trigger.validation import check_arguments
@@ -50,7 +51,7 @@ RULES = {
 _STOP_TIME = 4.0  # Airflow 3 sends SIGKILL after 5 s
 
 
-class RunsOperator(BaseOperator):
+class RunsOperator(ShowsArguments, BaseOperator):
     """
     Have runs of its own, which a subclass starts, and cancel them when Airflow stops the task.
 

@@ -27,10 +27,15 @@ from airflow_provider_trigger.wording import counted
 from airflow_provider_trigger.xcom_keys import RESULTS_KEY, RUN_ID_KEY
 
 if TYPE_CHECKING:
+    from datetime import datetime, timedelta
+
     from airflow.sdk import Context
 
+    from airflow_provider_trigger import defaults
     from airflow_provider_trigger.api.client import TriggerDevClient
     from airflow_provider_trigger.api.models.runs import Run
+    from airflow_provider_trigger.api.models.statuses import RETRY_STATUSES
+    from airflow_provider_trigger.durations import Duration
     from airflow_provider_trigger.hooks.trigger_dev import TriggerDevHook
     from airflow_provider_trigger.log import Log
     from airflow_provider_trigger.run.guard import Guard
@@ -261,7 +266,7 @@ class RunTriggerTaskBatchOperator(TaskRunsOperator, ManyRunsOperator):
         "metadata": "json",
     }
 
-    def __init__(
+    def _init(
         self, *, payloads: Any = None, items: Any = None, reuse_completed: bool = False, **kwargs: Any
     ) -> None:
         super().__init__(**kwargs)
@@ -274,6 +279,44 @@ class RunTriggerTaskBatchOperator(TaskRunsOperator, ManyRunsOperator):
             if (payloads is None) is (items is None):
                 raise ValueError("give either payloads or items")
         self._check_given()
+
+    if TYPE_CHECKING:
+        # What editors and type checkers see: all arguments, compared by tests/unit/test_signature.py.
+
+        def __init__(
+            self,
+            *,
+            task_identifier: str,
+            payloads: Any = None,
+            items: Any = None,
+            reuse_completed: bool = False,
+            queue: str | None = None,
+            concurrency_key: str | None = None,
+            delay: str | timedelta | datetime | None = None,
+            ttl: str | int | timedelta | None = None,
+            tags: str | Sequence[str] | None = None,
+            metadata: dict[str, Any] | str | None = None,
+            max_attempts: int | str | None = None,
+            max_duration: int | str | None = None,
+            machine: str | None = None,
+            priority: float | str | None = None,
+            region: str | None = None,
+            lock_to_version: str | None = None,
+            fail_on: FailOn = "any",
+            cancel_others: bool = False,
+            trigger_dev_conn_id: str = defaults.CONN_ID,
+            wait_for_completion: bool = True,
+            deferrable: bool | None = None,
+            poll_interval: Duration | None = None,
+            timeout: Duration | None = None,
+            pending_version_timeout: Duration = defaults.PENDING_VERSION_TIMEOUT,
+            cancel_on_kill: bool = True,
+            retry_statuses: Sequence[str] = RETRY_STATUSES,
+            max_output_size: int = defaults.MAX_OUTPUT_SIZE,
+            **kwargs: Any,
+        ) -> None: ...
+    else:
+        __init__ = _init
 
     def _check(self, when: Circumstances) -> None:
         super()._check(when)

@@ -13,7 +13,10 @@ from airflow_provider_trigger.validation import arguments_of, owner_of
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
+    from airflow_provider_trigger import defaults
     from airflow_provider_trigger.api.client import TriggerDevClient
+    from airflow_provider_trigger.api.models.statuses import RETRY_STATUSES
+    from airflow_provider_trigger.durations import Duration
     from airflow_provider_trigger.run.guard import Guard
     from airflow_provider_trigger.run.starts import Started
 
@@ -36,12 +39,33 @@ class ReplayTriggerRunOperator(OneRunOperator):
 
     template_fields: Sequence[str] = ("run_id", "trigger_dev_conn_id")
 
-    def __init__(self, *, run_id: Any, **kwargs: Any) -> None:
+    def _init(self, *, run_id: Any, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.run_id = run_id
         with arguments_of(self):
             if not run_id:
                 raise ValueError(f"run_id must be the id of a run, not {run_id!r}")
+
+    if TYPE_CHECKING:
+        # What editors and type checkers see: all arguments, compared by tests/unit/test_signature.py.
+
+        def __init__(
+            self,
+            *,
+            run_id: Any,
+            trigger_dev_conn_id: str = defaults.CONN_ID,
+            wait_for_completion: bool = True,
+            deferrable: bool | None = None,
+            poll_interval: Duration | None = None,
+            timeout: Duration | None = None,
+            pending_version_timeout: Duration = defaults.PENDING_VERSION_TIMEOUT,
+            cancel_on_kill: bool = True,
+            retry_statuses: Sequence[str] = RETRY_STATUSES,
+            max_output_size: int = defaults.MAX_OUTPUT_SIZE,
+            **kwargs: Any,
+        ) -> None: ...
+    else:
+        __init__ = _init
 
     def _start(self, client: TriggerDevClient, guard: Guard, context: Context) -> Started:
         from airflow_provider_trigger.run.sending import replay

@@ -7,6 +7,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_trigger._compat import INIT_ARGUMENTS, is_mapped_instance
+from airflow_provider_trigger.signature import ShowsArguments
 from airflow_provider_trigger.sources.run_ids import Reaction, log_sources
 from airflow_provider_trigger.sources.search_terms import (
     BATCH_IDS,
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
     from airflow_provider_trigger.sources.run_ids import RunIds
 
 
-class TakesRunIds:
+class TakesRunIds(ShowsArguments):
     """
     Take ``run_ids``, ``xcom_task_ids`` and ``xcom_key``; comes before Airflow's class in the bases.
 

@@ -1,0 +1,42 @@
+"""What ``help`` and ``inspect.signature`` show of classes that hand arguments on to their bases."""
+
+from __future__ import annotations
+
+from inspect import Parameter, Signature, signature
+
+
+class _AllArguments:
+    """A signature, made when it is read: importing a Dag costs nothing."""
+
+    def __get__(self, instance: object, owner: type) -> Signature:
+        if instance is not None:  # which may be callable itself
+            raise AttributeError("__signature__")
+        return _signature_of(owner)
+
+
+class ShowsArguments:
+    """
+    Show all arguments but Airflow's, of subclasses too; comes before Airflow's class in the bases.
+
+    Airflow reads the ``__init__`` of each class, so that each keeps its own arguments there.
+    """
+
+    __signature__ = _AllArguments()
+
+
+def _signature_of(kind: type) -> Signature:
+    """Return the required arguments, then the others, each in the order of the classes; all are keywords."""
+    found: dict[str, Parameter] = {}
+    further: list[Parameter] = []
+    for one in kind.__mro__[: kind.__mro__.index(ShowsArguments)]:
+        if "__init__" not in vars(one):
+            continue
+        _, *parameters = signature(vars(one)["__init__"]).parameters.values()
+        for each in parameters:
+            if each.kind not in (Parameter.VAR_POSITIONAL, Parameter.VAR_KEYWORD):
+                found.setdefault(each.name, each.replace(kind=Parameter.KEYWORD_ONLY))
+        further = [each for each in parameters if each.kind is Parameter.VAR_KEYWORD]
+        if not further:
+            break  # it hands none on
+    named = sorted(found.values(), key=lambda each: each.default is not Parameter.empty)
+    return Signature([*named, *further])
