@@ -39,6 +39,7 @@ class TriggerDevServer(ConnectionFaults, AnswerFaults, Engine):
     :param force_after: seconds after which a cancel is enforced when no worker acknowledged it
     :param list_lag: seconds that the list of runs lags behind, about 1 on the real server: it lacks younger
         runs, and finds others by the status that they had
+    :param log_lag: seconds that the logs of runs lag behind, 0.5 to 2.5 on the real server
     :param query: whether it has the query, which older servers lack
     :param query_lag: seconds that the query lags behind, about 1 on the real server
     :param realtime: whether its realtime API is on

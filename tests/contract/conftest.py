@@ -36,13 +36,15 @@ SECONDS = {
     "after worker": 1,
     "acknowledged the parent": 30,
 }
-SECONDS |= {"poll 1": 1, "poll of": 1}
+SECONDS |= {"poll 1": 1, "poll of": 1, "events completed": 1, "executing, 5": 5}
 SNAPSHOT = re.compile(r"/realtime/v1/runs/(?!.*live=true)")
 # Why lines are not replayed: by their path, and others by their label.
 NOT_IN_USE = {
     "/api/v1/tasks/(.+/)?batch": "version 1 of batches is not in use",
     ".*/results": "the results of a batch are not in use",
     ".*/(tags|metadata|abort)": "changes of tags and metadata, and aborts, are not in use",
+    "/api/v1/runs/.*/(trace|spans/.*)": "traces are not in use, but for the list of their events",
+    "/api/v1/(errors|reports)[?/].*": "errors of all runs, and reports, are not in use",
 }
 BULK_BY_FILTER = "bulk actions with a filter are not in use"
 OTHER_SQL = "SQL of other forms is not in use"
@@ -74,6 +76,10 @@ NOT_REPLAYED: dict[str, list[tuple[str, str]]] = {
     "query_2": [
         ("count by status", OTHER_SQL),
         ("ClickHouse down: query", "a fault, which fail_next simulates"),
+    ],
+    "run_events": [
+        ("query schema", "the list of columns is not in use"),
+        (r"logs by query\?", OTHER_SQL),
     ],
     "replay_reschedule": [
         ("root healthcheck", "the health check is not in use"),

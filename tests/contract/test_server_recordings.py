@@ -20,12 +20,14 @@ TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z?")
 VARYING = re.compile(
     r"^c[my]\w{23}$|(?<=TaskRun./.)cm\w{23}|Retry in [\d.]+ s|env_\w+|^http://[^/]+/packets/[^/]+"
     r"|(?<=Invalid JSON at line \d: ).*|(?<=Available columns: ).*|(?<=Syntax error at line 1:0: ).*"
+    r"|^[0-9a-f]{16}$|^\d{19}$"  # of a span its id, and its start
     r"|(?<=&X-Amz-Date=)\w+|(?<=&X-Amz-Credential=)\w+%2F\w+|(?<=&X-Amz-Signature=)\w+"
 )
 PLACES = [f"electric-{name}" for name in ("offset", "handle", "chunk-last-offset", "shape-id")]
 CONTENTS = ("payload", "output", "metadata", "error")
 # What depends on the real machine and its past: only the type can be compared.
 UNDETERMINED = {"region", "version", "durationMs", "reset", "secondsUntilReset", "next", "previous"}
+UNDETERMINED |= {"duration"}
 
 
 def differences(recorded: Any, ours: Any, path: str = "body") -> Iterator[str]:
@@ -85,7 +87,9 @@ def test_answers_as_recorded(replayed_exchange: Any, replay: Any) -> None:
     assert answer.status == recorded["status"]
     for name in HEADERS:
         assert answer.headers.get(name) == recorded["headers"].get(name), name
-    for name in (*LIMITS, *PLACES):
+    # Of one exchange, only a header was recorded.
+    limits = () if exchange.label.startswith("eight log lines") else LIMITS
+    for name in (*limits, *PLACES):
         assert (name in answer.headers) == (name in recorded["headers"]), name
     if exchange.file == "rate_limit":
         assert answer.headers.get(LIMITS[1]) == recorded["headers"].get(LIMITS[1])
@@ -119,4 +123,4 @@ def test_every_recorded_line_is_replayed_or_left_out_for_a_reason(
     lines = sum(len(path.read_text().splitlines()) for path in RECORDINGS.glob("*.jsonl"))
     assert replayed + sum(count for reason, count in reasons.items() if reason) == lines
     # To be raised with every call that comes into use.
-    assert replayed == 785, reasons
+    assert replayed == 796, reasons

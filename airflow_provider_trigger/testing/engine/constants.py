@@ -57,6 +57,12 @@ LONGEST_MESSAGE = 1000
 LONGEST_STACK_LINE = 1024
 """Characters of each line of a stack trace that a run shows (measured)."""
 
+LONGEST_LOG_MESSAGE = 256
+"""Characters of a message that the log of a run shows (measured)."""
+
+MOST_EVENTS = 25_000
+"""Spans and lines that the log of a run shows, the first ones (read in the real server's code)."""
+
 LARGEST_OUTPUT = 128 * 1024
 """Bytes of an output that a retrieve shows; a larger one is behind a URL (measured)."""
 

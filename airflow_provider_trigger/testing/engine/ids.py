@@ -9,6 +9,11 @@ _DIGITS = "0123456789abcdefghijklmnopqrstuvwxyz"
 _counter = itertools.count()
 
 
+def new_span_id() -> str:
+    """Return the id of a span, or of a line in a log."""
+    return f"{random.getrandbits(64):016x}"
+
+
 def new_id(prefix: str) -> str:
     """
     Return an id that nothing else has; later ones sort behind.

@@ -10,7 +10,9 @@ from dataclasses import InitVar, dataclass, field, replace
 from typing import Any
 
 from . import constants, states
+from .ids import new_span_id
 from .life import Change, ChildrenCancel, Life
+from .run_events import LogLine
 from .server_time import ServerTime, moment
 from .states import State
 from .tasks import NO_TASK, Outcome, TaskScript
@@ -65,6 +67,8 @@ class ServerRun(TriggeredRun):
     parent: ServerRun | None = field(default=None, repr=False)
     children: list[ServerRun] = field(default_factory=list, init=False, repr=False)
     cancel_requests: int = field(default=0, init=False)
+    span_id: str = field(default_factory=new_span_id, init=False, repr=False)
+    log_lines: list[LogLine] = field(default_factory=list, init=False, repr=False)
     # From then on the query does not see its changes.
     lost_since: float = field(default=math.inf, init=False)
     _outcome: Outcome | None = field(default=None, init=False, repr=False)
@@ -167,13 +171,27 @@ class ServerRun(TriggeredRun):
         """Return the run at the top of its tree, itself if nothing triggered it."""
         return self if self.parent is None else self.parent.root
 
-    @property
-    def outcome(self) -> Outcome:
-        """Return how the run ends once its task has done its work; that is called only once."""
-        with self.lock:
+    def outcome_at(self, at: float) -> Outcome:
+        """
+        Return how the run ends once its task has done its work; that is called only once.
+
+        :param at: when it has, in seconds since 1970
+        """
+        with self.lock, self.time.as_of(at):
             if self._outcome is None:
-                self._outcome = self.script.end(self.payload)
+                self._outcome = self.script.end(self.payload, log=self.log)
             return self._outcome
+
+    def log(self, level: str, text: str, *, failed: bool = False) -> None:
+        """
+        Log a line now, as its task would; what it logs after its end does not show.
+
+        :param level: ``DEBUG``, ``INFO``, ``WARN`` or ``ERROR``; ``TRACE`` for a span that is over
+        :param text: the line; of more than 256 characters the API shows the first ones
+        :param failed: whether the span failed
+        :raises ValueError: there is no such level
+        """
+        self.log_lines.append(LogLine.made(self.time.now(), level, text, failed=failed))
 
     def change(self, change: Change) -> None:
         """
@@ -257,7 +275,7 @@ class ServerRun(TriggeredRun):
         )
 
     def _acknowledged(self, life: Life, at: float, *, completed: bool) -> Life:
-        output = self.outcome.output if completed else UNSET
+        output = self.outcome_at(at).output if completed else UNSET
         state = states.acknowledge(life.state, moment(at), completed=completed, output=output)
         life = replace(life, state=state)
         return life if completed else self._passing_on(life, at)

@@ -21,6 +21,7 @@ class Settings:
     acknowledge_after: float | None = constants.ACKNOWLEDGE_AFTER
     force_after: float = constants.FORCE_AFTER
     list_lag: float = 0.0
+    log_lag: float = 0.0
     object_store: bool = True
     query: bool = True
     query_lag: float = 0.0

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import copy
+import inspect
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypedDict
 
@@ -50,7 +51,8 @@ class TaskBehavior(TypedDict, total=False):
 
     :param output: what a run returns: any JSON, or a function that is called with the payload and returns it
         (if it raises, or returns what is not JSON, the run is FAILED with that error); without it a run
-        returns nothing. As in reality, an empty text counts as nothing.
+        returns nothing. As in reality, an empty text counts as nothing. A function with a second argument
+        gets :meth:`ServerRun.log` for it: ``log("INFO", "a line")``.
     :param after: seconds that each attempt executes; ``None`` to never end
     :param start_after: seconds until a worker takes the run; ``None`` for never: it stays QUEUED
     :param waiting: seconds that the run is suspended (WAITING) halfway through ``after``; ``None`` to never
@@ -149,19 +151,35 @@ class TaskScript:
         error = "boom" if self.error is None else self.error
         return Outcome("FAILED", error=_cut(thrown("Error", error) if isinstance(error, str) else error))
 
-    def end(self, payload: Any) -> Outcome:
-        """Return how a run ends after its last attempt, if that one does not fail with the task's error."""
+    def end(self, payload: Any, *, log: Callable[..., None]) -> Outcome:
+        """
+        Return how a run ends after its last attempt, if that one does not fail with the task's error.
+
+        :param log: what a function logs with
+        """
         if self.crash is not None:
             return internal_error(self.crash)
         if not callable(self.output):
             return Outcome("COMPLETED", output=UNSET if self.output == "" else self.output)
         try:
-            output = self.output(None if payload is UNSET else copy.deepcopy(payload))
+            payload = None if payload is UNSET else copy.deepcopy(payload)
+            output = self.output(payload, log) if _logs(self.output) else self.output(payload)
             if output is not UNSET:
                 json.dumps(output, allow_nan=False)
         except Exception as error:  # whatever a test's function raises is what its task throws
             return Outcome("FAILED", error=_cut(thrown(type(error).__name__, str(error))))
         return Outcome("COMPLETED", output=UNSET if output == "" else output)
+
+
+def _logs(function: Callable[..., Any]) -> bool:
+    """Return whether a function has to be called with a second argument."""
+    try:
+        parameters = inspect.signature(function).parameters.values()
+    except (TypeError, ValueError):  # of some that are built in
+        return False
+    kinds = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+    needed = [one for one in parameters if one.kind in kinds and one.default is inspect.Parameter.empty]
+    return len(needed) > 1
 
 
 def _cut(error: Mapping[str, str]) -> dict[str, str]:

@@ -130,7 +130,7 @@ class Worker:
     def _finish(self, number: int, run: ServerRun, life: Life, at: float) -> Life:
         script = run.script
         if not script.fails(number):
-            return _end(run, run.outcome, life, at)
+            return _end(run, run.outcome_at(at), life, at)
         if number >= (run.options.get("maxAttempts") or script.attempts):
             return _end(run, script.failure(), life, at)
         if script.requeues:

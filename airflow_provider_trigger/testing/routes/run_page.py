@@ -10,6 +10,7 @@ from starlette.responses import Response
 
 from ..engine.engine import Engine
 from ..engine.runs import ServerRun
+from ..engine.server_time import moment
 from ..engine.unset import UNSET
 from ..http.answers import HTML, html_answer, plain_answer, unexpected_method
 from .views import show_time
@@ -60,6 +61,9 @@ def _page(run: ServerRun) -> str:
         for name, value in values.items()
         if value is not UNSET
     }
+    if run.log_lines:
+        shown = (f"{show_time(moment(line.at))} {line.level} {line.text}" for line in run.log_lines)
+        blocks["Log"] = "\n".join(shown)
     if state.error is not None:
         blocks["Error"] = state.error.get("stackTrace") or state.error["message"]
     rows = [_row(name, escape(str(value))) for name, value in lines.items() if value != ""]

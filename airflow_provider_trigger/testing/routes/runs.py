@@ -11,6 +11,7 @@ from ..engine.durations import read_delay
 from ..engine.engine import Engine
 from ..http.answers import error_answer, json_answer
 from .calls import Call, Route, find_in
+from .events import show_events
 from .json_body import InvalidBodyError, read_json
 from .packets import presigner
 from .run_filters import QueryError
@@ -31,6 +32,7 @@ class RunCalls:
             Route(re.compile(r"/api/v1/runs/([^/]+)/replay"), act=self._replay),
             Route(re.compile(r"/api/v1/runs/([^/]+)/reschedule"), act=self._reschedule),
             Route(re.compile(r"/api/v1/runs/([^/]+)/result"), load=self._result),
+            Route(re.compile(r"/api/v1/runs/([^/]+)/events"), load=self._events),
         ]
 
     def _cancel(self, call: Call) -> Response:
@@ -46,6 +48,14 @@ class RunCalls:
             return error_answer("Not found", status=404, headers={"x-should-retry": "true"})
         presign = presigner(self._engine, call)
         return json_answer(show_run(run, modern=call.modern, before_cancel=call.stale, presign=presign))
+
+    def _events(self, call: Call) -> Response:
+        run = find_in(self._runs, call)
+        if run is None:
+            return error_answer("Not found", status=404, headers={"x-should-retry": "true"})
+        time = self._engine.time
+        seen_until = time.after(-self._engine.log_lag, time.now())
+        return json_answer({"events": show_events(run, seen_until=seen_until)})
 
     def _list(self, call: Call) -> Response:
         runs = [run for run in list(self._runs.values()) if run.environment == call.environment]

@@ -15,6 +15,7 @@ from arrangements_of_batches import (
 )
 from arrangements_of_children import arrange_children, before_children
 from arrangements_of_ends import arrange_failures, arrange_outputs, before_failures, before_outputs
+from arrangements_of_events import arrange_events, before_events
 from arrangements_of_lists import arrange_keys_of_runs, arrange_more_lists, before_lists
 from arrangements_of_queries import arrange_feeds, arrange_no_feeds, arrange_queries
 from arrangements_of_starts import (
@@ -161,6 +162,7 @@ ARRANGEMENTS = {
     "replay_reschedule": (arrange_replays, before_replays),
     "replay_reschedule_2": (arrange_replays, before_replays),
     "retrieve_by_state": (arrange_states, before_others),
+    "run_events": (arrange_events, before_events),
     "traceparent": (arrange_triggers, before_others),
     "trigger": (arrange_triggers, before_others),
 }

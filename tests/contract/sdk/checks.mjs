@@ -3,6 +3,7 @@
 import assert from "node:assert/strict";
 import { setTimeout as sleep } from "node:timers/promises";
 
+import { apiClientManager } from "@trigger.dev/core/v3";
 import { batch, idempotencyKeys, query, runs, tasks } from "@trigger.dev/sdk";
 
 // The driver stops this process if a condition never holds.
@@ -58,6 +59,15 @@ const checks = {
     const run = await ended((await tasks.trigger("broken", {})).id);
     assert.equal(run.status, "FAILED");
     assert.equal(run.error.message, "no such file");
+  },
+
+  "listRunEvents: what a run has logged": async () => {
+    const { id } = await tasks.trigger("logging", "a line");
+    await ended(id);
+    // The SDK itself has the call, but does not offer it.
+    const { events } = await apiClientManager.clientOrThrow().listRunEvents(id);
+    assert.deepEqual(events.map((event) => [event.level, event.message]), [["TRACE", "logging"], ["WARN", "a line"]]);
+    assert.equal(events[1].parentId, events[0].spanId);
   },
 
   "runs.cancel": async () => {

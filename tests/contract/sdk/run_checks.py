@@ -19,6 +19,7 @@ def main() -> int:
         server.on_task("double", output=lambda payload: payload["n"] * 2)
         server.on_task("echo", output=lambda payload: payload)
         server.on_task("broken", error="no such file")
+        server.on_task("logging", output=lambda payload, log: log("WARN", payload))
         server.on_task("parked", start_after=None)
         server.on_task("slow", start_after=0.3, after=0.3, output="done")
         server.unknown_region("moon")
