@@ -6,13 +6,16 @@ import re
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Literal, Protocol
 
-Line = tuple[Literal["info", "warning", "error"], str]
+Level = Literal["debug", "info", "warning", "error"]
+
+Line = tuple[Level, str]
 """A level, and the text."""
 
 
 class Log(Protocol):
     """A logger: the standard library's, or Airflow 3's."""
 
+    def debug(self, message: str, /, *args: Any) -> Any: ...  # noqa: D102
     def info(self, message: str, /, *args: Any) -> Any: ...  # noqa: D102
     def warning(self, message: str, /, *args: Any) -> Any: ...  # noqa: D102
     def error(self, message: str, /, *args: Any) -> Any: ...  # noqa: D102

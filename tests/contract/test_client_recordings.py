@@ -17,6 +17,7 @@ from shortened import as_sent, body_as_sent
 
 from airflow_provider_trigger.api import errors, server_advice
 from airflow_provider_trigger.api.endpoints.batches import retrieve_batch, trigger_batch
+from airflow_provider_trigger.api.endpoints.events import list_events
 from airflow_provider_trigger.api.endpoints.query import query_descendants, query_runs
 from airflow_provider_trigger.api.endpoints.realtime import snapshot_run
 from airflow_provider_trigger.api.endpoints.runs import (
@@ -30,6 +31,7 @@ from airflow_provider_trigger.api.endpoints.runs import (
 from airflow_provider_trigger.api.endpoints.tasks import NO_PAYLOAD, reset_idempotency_key, trigger_task
 from airflow_provider_trigger.api.failures import TRIES_AT_SHOULD_RETRY, Failure, tries_allowed
 from airflow_provider_trigger.api.http import Call, Response
+from airflow_provider_trigger.api.models.events import RunEvent
 from airflow_provider_trigger.api.models.run_errors import advice
 from airflow_provider_trigger.api.models.runs import ListedRun, Run, RunPage, TriggeredRun
 from airflow_provider_trigger.api.models.statuses import RunStatus, todays_word
@@ -46,12 +48,14 @@ RESET = re.compile(r"POST /api/v1/idempotencyKeys/([^/?…]+)(?:/reset|…<2078 
 QUERY = re.compile(r"POST /api/v1/query$")
 SNAPSHOT = re.compile(r"GET /realtime/v1/runs/([^/?]+)(\?offset=-1|$)(?!.*live)")
 BATCH = re.compile(r"POST /api/v2/tasks/batch$")
+EVENTS = re.compile(r"GET /api/v1/runs/([^/?]+)/events$")
 RETRIEVE_BATCH = re.compile(r"GET /api/v2/batches/([^/?]+)$")
 BY_ID: dict[re.Pattern[str], Callable[[str], Call[Any]]] = {
     CANCEL: cancel_run,
     RETRIEVE: retrieve_run,
     REPLAY: replay_run,
     SNAPSHOT: snapshot_run,
+    EVENTS: list_events,
     RETRIEVE_BATCH: retrieve_batch,
 }
 # What the API's page says of each status, for the calls in use.
@@ -169,7 +173,7 @@ def each(exchanges: list[Exchange]) -> Any:
 def test_each_line_is_fed_but_notes_and_what_no_client_of_ours_sends() -> None:
     left_out = len(EXCHANGES) - len(ANSWERS)
     # To be raised with every call that comes into use.
-    assert (len(SUCCESSES), len(FAILURES), len(NO_KEYS), left_out) == (506, 172, 4, 169)
+    assert (len(SUCCESSES), len(FAILURES), len(NO_KEYS), left_out) == (515, 175, 4, 181)
 
 
 @each(SUCCESSES)
@@ -196,6 +200,8 @@ def test_a_success_is_read(exchange: Exchange) -> None:
         assert read | {"runs": list(result.run_ids)} == {name: body[name] for name in (*read, "runs")}
     elif QUERY.match(target):
         check_query(result, body["results"])
+    elif EVENTS.match(target):
+        check_events(result, body["events"])
     elif SNAPSHOT.match(target):
         check_snapshot(result, body[0]["value"])
     else:
@@ -241,6 +247,16 @@ def check_snapshot(run: Run, row: dict[str, Any]) -> None:
     ):
         assert time == (row[name] and datetime.fromisoformat(f"{row[name]}Z"))
     assert run.attributes == {"createdAt": row["createdAt"]}
+
+
+def check_events(events: list[RunEvent], shown: list[dict[str, Any]]) -> None:
+    assert [(one.message, one.level, one.is_error, one.is_partial) for one in events] == [
+        (one["message"], one["level"], one["isError"], one["isPartial"]) for one in shown
+    ]
+    for event, one in zip(events, shown, strict=True):
+        assert event.is_root is (one["parentId"] is None)
+        assert event.is_cut is (one["message"] == "x" * 256)
+        assert event.started_at == datetime.fromtimestamp(int(one["startTime"]) / 10**9, UTC)
 
 
 def test_each_word_that_a_query_has_shown_is_known() -> None:

@@ -1,0 +1,25 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+
+from airflow_provider_trigger.api.endpoints.events import list_events
+from airflow_provider_trigger.api.http import Response
+from airflow_provider_trigger.api.models.events import RunEvent
+
+Answered = Callable[..., Response]
+TIME = datetime(2026, 11, 28, 10, 7, 43, 188000, UTC)
+STARTS: dict[Any, datetime | None] = {"1795860463188000999": TIME, "2026-11-28T10:07:43.188Z": TIME}
+STARTS |= dict.fromkeys(("", "soon", "9" * 40, "9" * 5000, "¹", 17, None))
+
+
+@pytest.mark.parametrize("start", STARTS, ids=range(len(STARTS)))
+def test_an_event_of_which_little_is_valid_is_no_failure(start: Any, response: Answered) -> None:
+    odd: dict[str, Any] = {"message": 1, "level": None, "isError": "yes", "isPartial": 1, "startTime": start}
+    [event] = list_events("run_1").read(response(200, {"events": [odd]}))
+    assert event == RunEvent(
+        message="", level="", started_at=STARTS[start], is_root=True, is_error=False, is_partial=False
+    )
