@@ -7,7 +7,7 @@ import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from functools import partial
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any, Literal, NoReturn
 
 from airflow_provider_trigger import defaults
 from airflow_provider_trigger._compat import (
@@ -18,7 +18,7 @@ from airflow_provider_trigger._compat import (
 from airflow_provider_trigger.api.models.statuses import FINAL_STATUSES, RETRY_STATUSES
 from airflow_provider_trigger.durations import Duration
 from airflow_provider_trigger.links.run import TriggerRunLink
-from airflow_provider_trigger.rules import boolean, connection_id, duration, list_of, number, optional
+from airflow_provider_trigger.rules import boolean, choice, connection_id, duration, list_of, number, optional
 from airflow_provider_trigger.signature import ShowsArguments
 from airflow_provider_trigger.sources.context import can_resume, has_retry_policy
 from airflow_provider_trigger.sources.run_ids import read_literal
@@ -46,6 +46,7 @@ RULES = {
     "cancel_on_kill": boolean,
     "retry_statuses": list_of("final statuses", FINAL_STATUSES),
     "max_output_size": number("bytes", least=0, whole=True),
+    "run_logs": choice("on_failure", "always", "never"),
 }
 
 _STOP_TIME = 4.0  # Airflow 3 sends SIGKILL after 5 s
@@ -77,6 +78,10 @@ class RunsOperator(ShowsArguments, BaseOperator):
     :param max_output_size: of the output in XCom, in bytes of JSON; a larger one is replaced by
         ``{"run_id", "output_size"}``, and ``TriggerDevHook.get_output`` returns it; above 16 MB the size may
         be None, and the log says how to download it
+    :param run_logs: when the log of the run is written to the task's log, once the run has ended:
+        ``"on_failure"``, if the task fails for it, ``"always"`` or ``"never"``; of several runs, those of 3
+        at most. Each has up to 1,000 lines and 256 KB, the last ones. It takes up to 5 s, and whatever goes
+        wrong with it has no effect on the task
     """
 
     operator_extra_links = (TriggerRunLink(),)
@@ -95,6 +100,7 @@ class RunsOperator(ShowsArguments, BaseOperator):
         cancel_on_kill: bool = True,
         retry_statuses: Sequence[str] = RETRY_STATUSES,
         max_output_size: int = defaults.MAX_OUTPUT_SIZE,
+        run_logs: Literal["on_failure", "always", "never"] = "on_failure",
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
@@ -107,6 +113,7 @@ class RunsOperator(ShowsArguments, BaseOperator):
         self.cancel_on_kill = cancel_on_kill
         self.retry_statuses = retry_statuses
         self.max_output_size = max_output_size
+        self.run_logs = run_logs
         self.run_url: str | None = None
         self._guard: Guard | None = None
         self._is_stopped = False
@@ -232,6 +239,14 @@ class RunsOperator(ShowsArguments, BaseOperator):
         return ends_of(
             run_ids, ended, connection=hook.settings, timeouts=timeouts, retry_statuses=list(retried)
         )
+
+    def _write_logs(self, ends: Sequence[RunEnd], hook: TriggerDevHook, *, fails: bool) -> None:
+        """Write the logs of runs, as ``run_logs`` says."""
+        from airflow_provider_trigger.operators.run_logs import write_logs
+
+        if self.run_logs == "always" or (self.run_logs == "on_failure" and fails):
+            only_failed = self.run_logs == "on_failure"
+            write_logs(ends, hook, only_failed=only_failed, log=self.log, is_stopped=lambda: self._is_stopped)
 
     def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context) -> Any:
         """Continue after the trigger; where it failed or timed out, cancel the runs first."""

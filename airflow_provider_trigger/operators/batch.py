@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from functools import partial
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from airflow_provider_trigger._compat import AirflowException
 from airflow_provider_trigger.api.models.statuses import SUCCESS_STATUSES
@@ -208,7 +208,9 @@ class ManyRunsOperator(RunsOperator):
 
         ends = self._ends_of(run_ids, check_failed(ended, client), hook, context)
         self._push_results(ends, context)
-        if failure := conclusion.failure_of_batch(ends, fail_on=self.fail_on, log=self.log):
+        failure = conclusion.failure_of_batch(ends, fail_on=self.fail_on, log=self.log)
+        self._write_logs(ends, hook, fails=failure is not None)
+        if failure:
             raise failure
         completed = list(dict.fromkeys(end.run_id for end in ends if not end.reason))
         outputs = Outputs(max_size=self.max_output_size)
@@ -313,6 +315,7 @@ class RunTriggerTaskBatchOperator(TaskRunsOperator, ManyRunsOperator):
             cancel_on_kill: bool = True,
             retry_statuses: Sequence[str] = RETRY_STATUSES,
             max_output_size: int = defaults.MAX_OUTPUT_SIZE,
+            run_logs: Literal["on_failure", "always", "never"] = "on_failure",
             **kwargs: Any,
         ) -> None: ...
     else:

@@ -118,9 +118,10 @@ class OneRunOperator(RunsOperator):
 
         run_url = hook.settings.run_url(run_id)
         keep_facts(self, waited.run, context, run_id=run_id, run_url=run_url)
+        [end] = self._ends_of([run_id], {run_id: waited}, hook, context)
+        self._write_logs([end], hook, fails=bool(end.reason))
         if reason := why_no_output(waited, run_url=run_url):
             raise AirflowException(reason)
         if waited.run is not None and waited.run.is_success:
             return output_for_xcom(waited.run, client, max_size=self.max_output_size, log=self.log)
-        [end] = self._ends_of([run_id], {run_id: waited}, hook, context)
         raise failure_of(end, run_url=run_url, log=self.log)

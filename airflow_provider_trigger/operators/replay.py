@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from airflow_provider_trigger._compat import AirflowFailException
 from airflow_provider_trigger.operators.one_run import OneRunOperator
@@ -62,6 +62,7 @@ class ReplayTriggerRunOperator(OneRunOperator):
             cancel_on_kill: bool = True,
             retry_statuses: Sequence[str] = RETRY_STATUSES,
             max_output_size: int = defaults.MAX_OUTPUT_SIZE,
+            run_logs: Literal["on_failure", "always", "never"] = "on_failure",
             **kwargs: Any,
         ) -> None: ...
     else:

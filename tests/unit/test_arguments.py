@@ -89,6 +89,7 @@ WAIT: list[Row] = [
     ("pending_version_timeout", None, f"must be a duration of 0 {DURATION} None"),
     ("retry_statuses", ["EXECUTING"], STATUSES),
     ("max_output_size", -1, f"{COUNT} bytes, 0 or more, not -1"),
+    ("run_logs", True, "must be 'on_failure' or 'always' or 'never', not True"),
 ]
 NO_TEXT = "must be a string that is not empty, not"
 RENDERED: list[Row] = [

@@ -78,6 +78,7 @@ def sent(server) -> Callable[[], list[str]]:
 
     def names() -> list[str]:
         words = {"trigger": "trigger", "cancel": "cancel", "reset": "reset", "replay": "replay"}
+        words |= {"events": "events"}
         paths = [one.path.partition("?")[0] for one in list(server.requests)]
         return [
             words.get(path.rpartition("/")[2], "list" if path == "/api/v1/runs" else "retrieve")

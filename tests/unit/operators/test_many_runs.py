@@ -327,7 +327,7 @@ def test_an_event_has_statuses_only_and_the_errors_are_fetched(connection: str, 
     run = server.add_run("FAILED")
     with pytest.raises(AirflowException, match="1 of 1 runs did not complete: item 0: Run run_"):
         operator(payloads=[]).execute_complete(context_of(ti), event_of(server))
-    assert sent() == ["retrieve"]
+    assert sent() == ["retrieve", "events"]
     assert ti.pushed["results"][0]["run_id"] == run.id
 
 

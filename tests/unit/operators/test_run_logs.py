@@ -1,0 +1,169 @@
+"""Which runs have their logs in the log of their task, in the worker and after a deferral."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import pytest
+from fake_airflow import context_of
+from fake_log import Log
+from run_operator import batch_in_worker, operator_in_worker
+
+from airflow_provider_trigger._compat import BaseOperator
+from airflow_provider_trigger.operators.replay import ReplayTriggerRunOperator
+from airflow_provider_trigger.testing import TriggerDevServer
+
+
+@pytest.fixture
+def log(keep_log) -> Log:
+    kept: Log = keep_log(BaseOperator)
+    return kept
+
+
+@pytest.fixture
+def logging_task(server: TriggerDevServer) -> TriggerDevServer:
+    """A server with a task whose runs log their payload; those of ``bad…`` fail."""
+
+    def work(payload: Any, log: Callable[..., None]) -> Any:
+        log("INFO", f"working on {payload}")
+        if str(payload).startswith("bad"):
+            raise ValueError(payload)
+        return payload
+
+    server.on_task("resize", start_after=0, after=0, output=work)
+    return server
+
+
+@pytest.fixture
+def outcome(connection: str, ti) -> Callable[[Callable[[Any], Any]], str]:
+    """Do something with the context of a task instance; return the text of its error, if it has one."""
+
+    def act(work: Callable[[Any], Any]) -> str:
+        try:
+            work(context_of(ti))
+        except Exception as error:
+            return str(error)
+        return ""
+
+    return act
+
+
+def fetched(server: TriggerDevServer) -> list[Any]:
+    """Return the payload of each run whose log was requested, in their order."""
+    paths = [one.path.split("/") for one in server.requests if one.path.endswith("/events")]
+    return [server.runs[path[-2]].payload for path in paths]
+
+
+def shown(log: Log) -> list[str]:
+    return [text.partition("Z ")[2] for text in log.lines if "Z working on " in text]
+
+
+def resume(made: Any, server: TriggerDevServer, context: Any, *, end: str = "final", error: str = "") -> Any:
+    """Resume a task with the event of all runs."""
+    ended = {"end": end, "error": error}
+    runs = [{"run_id": one.id, "status": one.status} | ended for one in server.runs.values()]
+    return made.execute_complete(context, {"runs": runs})
+
+
+WAYS = ["in_worker", "deferred", "replay"]
+
+
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("payload", ["good", "bad"])
+@pytest.mark.parametrize("run_logs", ["on_failure", "always", "never", None])
+def test_the_log_of_a_run_is_written_if_it_is_wanted(
+    run_logs, payload, way, logging_task, outcome, log
+) -> None:
+    arguments = {} if run_logs is None else {"run_logs": run_logs}
+    made: Any = operator_in_worker(payload=payload, **arguments)
+    if way != "in_worker":
+        run, _ = logging_task.trigger("resize", payload=payload)
+    if way == "replay":
+        made = ReplayTriggerRunOperator(task_id="work", run_id=run.id, poll_interval=0.02, **arguments)
+    error = outcome(made.execute if way != "deferred" else partial(resume, made, logging_task))
+    assert ("FAILED after 1 attempt: ValueError: bad" in error) is (payload == "bad")
+    is_written = run_logs == "always" or (run_logs != "never" and payload == "bad")
+    assert fetched(logging_task) == [payload] * is_written
+    assert shown(log) == [f"working on {payload}"] * is_written
+
+
+@pytest.mark.parametrize("way", WAYS[:2])
+@pytest.mark.parametrize(
+    ("payloads", "run_logs", "fail_on", "items"),
+    [
+        ("good0 bad1 good2 bad3 bad4 bad5", "on_failure", "any", "bad1 bad3 bad4"),
+        ("good0 bad1 good2 bad3 bad4 bad5", "on_failure", "never", ""),
+        ("good0 bad1 good2 bad3 bad4 bad5", "always", "never", "bad1 bad3 bad4"),
+        ("good0 good1 bad2 good3", "always", "any", "bad2 good0 good1"),
+        ("good0 bad1", "never", "any", ""),
+    ],
+)
+def test_of_a_batch_those_of_the_first_three_failed_items_are_written(
+    payloads, run_logs, fail_on, items, way, logging_task, outcome, log, ti
+) -> None:
+    payloads, items = payloads.split(), items.split()
+    made = batch_in_worker(payloads=payloads, run_logs=run_logs, fail_on=fail_on)
+    if way == "deferred":
+        runs = [logging_task.trigger("resize", payload=payload)[0] for payload in payloads]
+        ti.xcom_push("run_id", [run.id for run in runs])
+    outcome(made.execute if way != "deferred" else partial(resume, made, logging_task))
+    assert fetched(logging_task) == items
+    assert shown(log) == [f"working on {item}" for item in items]
+    runs_of = {run.payload: run.id for run in logging_task.runs.values()}
+    assert [text for text in log.lines if text.startswith("Log of ")] == [
+        f"Log of item {item[-1]}: run {runs_of[item]}:" for item in items
+    ]
+
+
+@pytest.mark.parametrize(
+    ("status", "end", "lines"),
+    [("EXECUTING", "timed_out", 1), ("EXPIRED", "final", 0), ("EXECUTING", "rejected", 0)],
+)
+def test_the_log_is_fetched_of_a_run_that_has_started_and_can_be_seen(
+    status, end, lines, server, outcome, log
+) -> None:
+    run = server.add_run(status)
+    run.log("INFO", "working on a")
+    if end == "timed_out":
+        run.cancel()
+    elif end == "rejected":
+        server.fail_next(None, 401, path=f"/v3/runs/{run.id}")
+    error = "cannot be seen" * (end == "rejected")
+    assert run.id in outcome(partial(resume, operator_in_worker(), server, end=end, error=error))
+    assert (len(fetched(server)), len(shown(log))) == (lines, lines)
+
+
+def test_once_the_task_is_stopped_nothing_is_fetched(logging_task, outcome) -> None:
+    made = operator_in_worker(run_logs="always")
+    run, _ = logging_task.trigger("resize", payload="bad")
+    made.on_kill()
+    outcome(partial(resume, made, logging_task))
+    assert (run.status, fetched(logging_task)) == ("FAILED", [])
+
+
+@pytest.mark.parametrize("status", [500, 404, 401])
+@pytest.mark.parametrize("payload", ["good", "bad"])
+def test_where_no_log_can_be_fetched_the_task_ends_as_it_would(
+    payload, status, logging_task, outcome, log
+) -> None:
+    outputs: list[Any] = []
+    logging_task.fail_next(None, status, path="/events", headers={"x-should-retry": "true"})
+    made = operator_in_worker(payload=payload, run_logs="always")
+    error = outcome(lambda context: outputs.append(made.execute(context)))
+    assert outputs == [payload] * (payload == "good")
+    assert ("FAILED after 1 attempt: ValueError: bad." in error) is (payload == "bad")
+    assert (len(fetched(logging_task)), len(shown(log)), len(log.of("debug"))) == (1, 0, 1)
+
+
+def test_the_key_is_masked_also_where_its_message_was_cut(server, outcome, log) -> None:
+    def leak(payload: Any, log: Callable[..., None]) -> None:
+        log("INFO", f"working on {server.secret_key}")
+        log("INFO", f"{'working on '.rjust(240, 'x')}{server.secret_key}")
+        raise ValueError
+
+    server.on_task("resize", start_after=0, after=0, output=leak)
+    outcome(operator_in_worker().execute)
+    assert [line for line in log.lines if "***" in line]
+    assert not [line for line in log.lines if server.secret_key[:9] in line]
