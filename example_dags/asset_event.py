@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Any
 
 try:
@@ -24,7 +25,7 @@ with DAG(dag_id="asset_event", schedule=None):
         outlets=[THUMBNAILS],
     )
 
-with DAG(dag_id="asset_event_consumer", schedule=[THUMBNAILS]):
+with DAG(dag_id="asset_event_consumer", schedule=[THUMBNAILS], start_date=datetime(2026, 1, 1)):
 
     @task(inlets=[THUMBNAILS])
     def report(*, inlet_events: Any) -> str:

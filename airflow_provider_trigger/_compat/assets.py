@@ -18,7 +18,7 @@ def add_to_asset_events(outlets: Iterable[Any], context: Context, *, key: str, v
     try:
         from airflow.sdk import Asset
     except ImportError:  # Airflow 2
-        from airflow.datasets import Dataset as Asset  # type: ignore[no-redef,attr-defined]
+        from airflow.datasets import Dataset as Asset  # type: ignore[no-redef]
     events: Any = context.get("outlet_events")
     for outlet in outlets:
         if events is not None and isinstance(outlet, Asset):

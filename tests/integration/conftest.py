@@ -530,6 +530,9 @@ def _load(file: Path, dag_id: str | None) -> Any:
         from airflow.models.dagbag import DagBag
     bag = DagBag(dag_folder=file)
     assert not bag.import_errors, bag.import_errors
+    has_outlets = any(task.outlets for dag in bag.dags.values() for task in dag.tasks)
+    if has_outlets and airflow_version().startswith("2."):
+        bag.sync_to_db()  # later dag.test() does so; without it, a dataset has no events
     if dag_id is not None:
         return bag.dags[dag_id]
     (dag,) = bag.dags.values()

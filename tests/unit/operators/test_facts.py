@@ -197,7 +197,7 @@ def test_with_a_retry_policy_each_end_is_an_error_that_the_policy_sees(
 
 def test_the_policy_may_be_that_of_the_operator_itself(connection: str, server) -> None:
     made = operator()
-    made.retry_policy = object()  # before Airflow 3.3 it is no argument
+    made.retry_policy = POLICY.retry_policy  # before Airflow 3.3 it is no argument
     with pytest.raises(TriggerRunFailedError) as raised:
         made.execute_complete(context_of(TaskInstance()), event_of(server.add_run("CANCELED")))
     assert not isinstance(raised.value, AirflowFailException)
