@@ -122,7 +122,7 @@ class RunsOperator(ShowsArguments, BaseOperator):
     @property
     def _log_of_runs(self) -> Log:
         """Where lines about runs go."""
-        return self.log  # type: ignore[no-any-return]
+        return self.log
 
     def _hook(self) -> TriggerDevHook:
         from airflow_provider_trigger.hooks.trigger_dev import TriggerDevHook

@@ -51,14 +51,13 @@ def test_what_is_known_of_runs_is_in_xcom_and_in_the_events_of_assets(server, ru
     server.on_task("resize", output=1, after=0.1)
     server.on_task("crop", error="boom", after=0.1)
     result = run_tasks(TASKS)
-    runs = {run_id: run for run_id, run in server.runs.items()}
     known = {}
     for kind, status in (("done", "COMPLETED"), ("failed", "FAILED")):
         for deferrable in (True, False):
             task_id = f"{kind}_{deferrable}"
             [facts] = result.pushed[task_id, "run"]
             [run_id] = result.pushed[task_id, "run_id"]
-            assert (facts["run_id"], facts["status"], runs[run_id].status) == (run_id, status, status)
+            assert (facts["run_id"], facts["status"], server.runs[run_id].status) == (run_id, status, status)
             assert facts["compute_seconds"] == 0.12
             assert facts["metadata"] == ({"step": 1} if kind == "done" else None)
             known[task_id] = {name: value for name, value in facts.items() if name != "metadata"}

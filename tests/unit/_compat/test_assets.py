@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import pytest
 from fake_airflow import context_of
 
 from airflow_provider_trigger._compat.assets import add_to_asset_events
@@ -20,20 +19,17 @@ except ImportError:  # 2.11
 ASSET, OTHER, ALIAS = Asset("s3://bucket/a"), Asset("s3://bucket/b"), AssetAlias("alias")
 
 
-@pytest.fixture
-def events() -> Any:
-    return OutletEventAccessors()
-
-
-def test_what_the_author_has_set_stays(events) -> None:
+def test_what_the_author_has_set_stays() -> None:
+    events: Any = OutletEventAccessors()
     events[ASSET].extra = {"rows": 3}
     events[OTHER].extra["trigger_dev"] = "mine"
-    add_to_asset_events([ASSET, OTHER], {"outlet_events": events}, key="trigger_dev", value={"run_id": "r"})
-    assert events[ASSET].extra == {"rows": 3, "trigger_dev": {"run_id": "r"}}
+    add_to_asset_events([ASSET, OTHER], context_of(outlet_events=events), key="trigger_dev", value={"id": 1})
+    assert events[ASSET].extra == {"rows": 3, "trigger_dev": {"id": 1}}
     assert events[OTHER].extra == {"trigger_dev": "mine"}
 
 
-def test_other_outlets_and_a_context_without_events_are_left_alone(events) -> None:
-    add_to_asset_events([ALIAS, "a table"], {"outlet_events": events}, key="trigger_dev", value={})
+def test_other_outlets_and_a_context_without_events_are_left_alone() -> None:
+    events: Any = OutletEventAccessors()
+    add_to_asset_events([ALIAS, "a table"], context_of(outlet_events=events), key="trigger_dev", value={})
     add_to_asset_events([ASSET], context_of(), key="trigger_dev", value={})
     assert len(events) == 0

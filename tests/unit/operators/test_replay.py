@@ -12,7 +12,7 @@ from airflow_provider_trigger.operators.replay import ReplayTriggerRunOperator
 
 
 def operator(run_id: Any, **arguments: Any) -> ReplayTriggerRunOperator:
-    defaults = {"task_id": "again", "deferrable": False, "poll_interval": 0.02, "timeout": 30}
+    defaults: dict[str, Any] = {"task_id": "again", "deferrable": False, "poll_interval": 0.02, "timeout": 30}
     return ReplayTriggerRunOperator(run_id=run_id, **defaults | arguments)
 
 

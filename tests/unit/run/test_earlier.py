@@ -453,9 +453,8 @@ def test_after_a_clear_only_what_has_not_completed_starts_where_outputs_are_reus
 def test_a_retry_after_the_clear_reuses_all_and_the_newest_of_an_item(
     start_items, completed, guard, clock
 ) -> None:
-    older, newer = completed(), completed(AFTER_A_CLEAR)
-    del older
-    second = completed(index=1)
+    completed()
+    newer, second = completed(AFTER_A_CLEAR), completed(index=1)
     start_items(key=dag_run_cleared(clock, max_tries=3, try_number=3), reuses=True)
     assert guard.run_ids[:2] == [newer.id, second.id]
 
