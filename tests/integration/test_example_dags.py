@@ -3,6 +3,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+import requests
 from airflow import __version__
 
 EXAMPLES = Path(__file__).parents[2] / "example_dags"
@@ -161,6 +162,44 @@ def test_notifier_without_arguments_cancels_what_the_dag_run_has_started(name, s
     # Airflow 3.0.4 does not tell the callback of a Dag when the Dag run started.
     assert run.status == ("EXECUTING" if __version__ == "3.0.4" else "CANCELED")
     assert other.status == "EXECUTING"
+
+
+@pytest.mark.parametrize("name", ["cancel_by_hand"])
+@pytest.mark.parametrize("given", ["run_ids", "tag", "batch_id"])
+def test_what_is_given_by_hand_is_canceled(name, given, server, run_dag):
+    server.on_task("resize-image", after=None)
+    headers = {"Authorization": f"Bearer {server.secret_key}"}
+    items = [{"task": "resize-image", "payload": {}, "options": {"tags": ["order-17"]}}] * 2
+    url = f"{server.url}/api/v2/tasks/batch"
+    batch_id = requests.post(url, json={"items": items}, headers=headers, timeout=10).json()["id"]
+    runs, other = list(server.runs.values()), server.add_run("EXECUTING")
+    values = {"run_ids": ["", *(run.id for run in runs), ""], "tag": "order-17", "batch_id": batch_id}
+    result = run_dag(EXAMPLES / f"{name}.py", {given: values[given]})
+    assert result.state == "success"
+    assert [run.status for run in runs] == ["CANCELED"] * 2
+    assert other.status == "EXECUTING"
+    others = sorted(result.states.pop(f"cancel_by_{one}")[0] for one in values if one != given)
+    assert others == ["skipped", "skipped"]
+
+
+@pytest.mark.parametrize(
+    ("given", "error"),
+    [
+        ({}, "Give one of run_ids, tag, batch_id; given: nothing"),
+        ({"run_ids": [""], "tag": ""}, "Give one of run_ids, tag, batch_id; given: nothing"),
+        ({"run_ids": ["run_1"], "tag": "eu"}, "Give one of run_ids, tag, batch_id; given: run_ids, tag"),
+    ],
+)
+def test_by_hand_one_thing_is_to_be_given(given, error, server, run_dag, said):
+    alive = server.add_run("EXECUTING", tags=["eu"])
+    result = run_dag(EXAMPLES / "cancel_by_hand.py", given)
+    assert (result.state, alive.status) == ("failed", "EXECUTING")
+    assert said.lines(error)
+
+
+def test_a_tag_that_no_run_has_fails_what_was_triggered_by_hand(server, run_dag):
+    result = run_dag(EXAMPLES / "cancel_by_hand.py", {"tag": "oder-17"})
+    assert (result.state, result.states["cancel_by_tag"]) == ("failed", ["failed"])
 
 
 def test_what_other_mapped_tasks_started_is_canceled_when_one_fails(server, run_dag):

@@ -78,7 +78,6 @@ CHECKS: list[tuple[str, str, str, dict[str, Any]]] = [
     ("connection.md", "airflow connections add", NEW_USER, {}),
     ("cancel.md", "cancel_after_a_failed_start", "dag_whose_start_fails", {}),
     ("cancel.md", "cancel_at_a_deadline", "deadline", {}),
-    ("cancel.md", "cancel_by_hand", "dag", {}),
     ("outcomes.md", '"outcome": "canceled"', "results", {}),
     ("testing.md", "--tasks FILE.py", "local_server", {"runs": 5, "tasks": "tasks = {"}),
     ("versions.md", "airflow-provider-trigger==", "requirement", {}),
