@@ -147,6 +147,10 @@ def bytes_of_xcom(count: int) -> int:
 
 
 # What a page says, and what must be true then.
+BENCHMARKS = (DOCS / "benchmarks.md").read_text(encoding="utf-8")
+ONE_TASK = "|41 s, 1,130 requests, 0 rejected, 209 MB|"
+MAPPED_TASKS = "|366 s, 2,537 requests, 0 rejected, 1269 MB|"
+
 STATEMENTS: list[tuple[str, str, Callable[[], bool]]] = [
     ("limits.md", "| up to 300 | two for each run: ", lambda: BULK_FROM == 300),
     ("limits.md", "cancels 500 exact ids with one request", lambda: MAX_SIZE == 500),
@@ -181,6 +185,8 @@ STATEMENTS: list[tuple[str, str, Callable[[], bool]]] = [
     ("run.md", "above `max_output_size`\n(1 MB)", lambda: defaults.MAX_OUTPUT_SIZE == 1024**2),
     ("run.md", "until its worker has stopped, up to 75 s", lambda: runs.TERMINATES_WITHIN == 75),
     ("many_runs.md", "more than 20 runs by\na bulk action", lambda: BULK_FROM_AT_A_STOP == 20),
+    ("many_runs.md", "| 41 s, 1,130 requests, 209 MB |", lambda: ONE_TASK in BENCHMARKS),
+    ("many_runs.md", "| 366 s, 2,537 requests, 1,269 MB |", lambda: MAPPED_TASKS in BENCHMARKS),
     ("many_runs.md", "up to four requests of", lambda: starts.REQUESTS_AT_ONCE == 4),
     ("many_runs.md", "requests of 20 items each", lambda: batches.MAX_ITEMS_AT_ONCE == 20),
     ("cancel.md", "takes about 3 s", lambda: search.LIST_LAG == 2.5),
