@@ -20,7 +20,7 @@ from airflow_provider_trigger.durations import Duration
 from airflow_provider_trigger.links.run import TriggerRunLink
 from airflow_provider_trigger.rules import boolean, choice, connection_id, duration, list_of, number, optional
 from airflow_provider_trigger.signature import ShowsArguments
-from airflow_provider_trigger.sources.context import can_resume, has_retry_policy
+from airflow_provider_trigger.sources.context import can_resume, has_retry_policy, task_instance_of
 from airflow_provider_trigger.sources.run_ids import read_literal
 from airflow_provider_trigger.validation import check_arguments
 from airflow_provider_trigger.xcom_keys import RUN_ID_KEY
@@ -251,10 +251,10 @@ class RunsOperator(ShowsArguments, BaseOperator):
     def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context) -> Any:
         """Continue after the trigger; where it failed or timed out, cancel the runs first."""
         if next_method == TRIGGER_FAILED and self.cancel_on_kill and (pushed := self._pushed(context)):
-            self._cancel_pushed(pushed)
+            self._cancel_pushed(pushed, tag_of(context) if isinstance(pushed, list) else None)
         return super().resume_execution(next_method, next_kwargs, context)
 
-    def _cancel_pushed(self, pushed: Any) -> None:
+    def _cancel_pushed(self, pushed: Any, tag: str | None) -> None:
         from airflow_provider_trigger.cancel.outcome import not_canceled
         from airflow_provider_trigger.hooks.diagnosis import safe_text
         from airflow_provider_trigger.log import write
@@ -266,9 +266,10 @@ class RunsOperator(ShowsArguments, BaseOperator):
             # Any error: secrets backends raise what they like, and Airflow's own says why the trigger failed.
             run_ids = pushed if isinstance(pushed, list) else [pushed]
             results = [not_canceled(str(run_id), safe_text(error)) for run_id in run_ids]
-            write(self.log, of_cancels(results, self.trigger_dev_conn_id))
+            write(self.log, of_cancels(results, self.trigger_dev_conn_id, tag=tag))
             return
         with guard:
+            guard.tag = tag
             guard.take_up(pushed)
             guard.cancel()
 
@@ -286,3 +287,9 @@ class RunsOperator(ShowsArguments, BaseOperator):
 def try_number_of(context: Context) -> int | None:
     """Return the try of a task instance, None where an operator is executed by hand without one."""
     return getattr(context.get("ti"), "try_number", None)
+
+
+def tag_of(context: Context) -> str | None:
+    """Return the tag that all runs of a task instance carry, None where an operator is executed by hand."""
+    identity = task_instance_of(context)
+    return identity.tag if identity else None

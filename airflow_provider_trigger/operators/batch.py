@@ -14,7 +14,7 @@ from airflow_provider_trigger._compat import AirflowException
 from airflow_provider_trigger.api.models.statuses import SUCCESS_STATUSES
 from airflow_provider_trigger.links.run import push_link
 from airflow_provider_trigger.log import ItemLog
-from airflow_provider_trigger.operators.base import RunsOperator
+from airflow_provider_trigger.operators.base import RunsOperator, tag_of
 from airflow_provider_trigger.operators.fail_on import FailOn, fail_on_rule, is_threshold
 from airflow_provider_trigger.operators.task_runs import OPTION_ATTRIBUTES, TaskRunsOperator
 from airflow_provider_trigger.rules import Circumstances, boolean
@@ -122,7 +122,7 @@ class ManyRunsOperator(RunsOperator):
                     guard.release()
                     return guard.run_ids
                 age = max([guard.age, *(run.age for run in seen.values() if not run.is_final)])
-                settings = self._settings_for_all(hook, begun_at, age=age)
+                settings = self._settings_for_all(hook, begun_at, age=age, tag=guard.tag)
                 is_done = all(_has_completed(seen.get(one)) for one in guard.known_ids)
                 if self._defers(context) and not is_done:
                     self._defer(guard.known_ids, settings, guard, context)
@@ -161,12 +161,15 @@ class ManyRunsOperator(RunsOperator):
         if url != self.run_url:
             push_link(self, url, context)
 
-    def _settings_for_all(self, hook: TriggerDevHook, begun_at: float, *, age: float) -> WaitSettings:
+    def _settings_for_all(
+        self, hook: TriggerDevHook, begun_at: float, *, age: float, tag: str | None
+    ) -> WaitSettings:
         return replace(
             self._wait_settings(hook, begun_at, age=age),
             success_statuses=SUCCESS_STATUSES if self.cancel_others else None,
             cancels_others=self.cancel_others,
             logs_progress=True,
+            tag=tag or "",
             names_completed=False,
             are_items=True,
         )
@@ -208,7 +211,7 @@ class ManyRunsOperator(RunsOperator):
 
         ends = self._ends_of(run_ids, check_failed(ended, client), hook, context)
         self._push_results(ends, context)
-        failure = conclusion.failure_of_batch(ends, fail_on=self.fail_on, log=self.log)
+        failure = conclusion.failure_of_batch(ends, fail_on=self.fail_on, log=self.log, tag=tag_of(context))
         self._write_logs(ends, hook, fails=failure is not None)
         if failure:
             raise failure
@@ -348,7 +351,7 @@ class RunTriggerTaskBatchOperator(TaskRunsOperator, ManyRunsOperator):
         key = self._run_key(context, identity)
         requests = self._requests(key, identity, when)
         guard.run_ids = [None] * len(requests)
-        guard.tag = identity.tag if identity else None
+        guard.tag = tag_of(context)
         if requests:
             runs = counted(len(requests), "run")
             self.log.info("Starting %s of Trigger.dev task %r", runs, self.task_identifier)

@@ -126,15 +126,23 @@ def failure_of(end: RunEnd, *, run_url: str, log: Log) -> AirflowException:
     return kind(end.reason, **failure_facts(end.ended_run, run_url=run_url))
 
 
-def failure_of_batch(ends: Sequence[RunEnd], *, fail_on: FailOn, log: Log) -> AirflowException | None:
-    """Return the error to raise, None if the task succeeds; its class says whether the task is retried."""
+def failure_of_batch(
+    ends: Sequence[RunEnd], *, fail_on: FailOn, log: Log, tag: str | None = None
+) -> AirflowException | None:
+    """
+    Return the error to raise, None if the task succeeds; its class says whether the task is retried.
+
+    :param tag: what all runs carry
+    """
     failed = [end for end in ends if end.reason and not end.was_not_needed]
     canceled = sum(end.was_not_needed for end in ends)
     if not failed and not canceled:
         return None
     for end in failed[:MAX_NAMED]:
         write(log, stack_trace(end.waited.run, index=end.index))
-    text = why_batch_failed({end.index: end.reason for end in failed}, canceled=canceled, count=len(ends))
+    reasons = {end.index: end.reason for end in failed}
+    may_run = any(end.waited.run is None or not end.waited.run.is_final for end in failed)
+    text = why_batch_failed(reasons, canceled=canceled, count=len(ends), tag=tag if may_run else None)
     if not is_failure(fail_on, failed=len(failed) + canceled, count=len(ends)):
         log.warning(_NOT_COUNTED, fail_on, text)
         return None

@@ -32,7 +32,7 @@ def _of_stop(stop: Stop, conn_id: str) -> Iterator[Line]:
     if stop.count:
         bulk = f", and bulk action {', '.join(stop.bulk_ids)} cancels all" if stop.bulk_ids else ""
         yield "info", f"The cancel of {stop.accepted} of {stop.count} runs was accepted{bulk}"
-    yield from of_cancels(stop.results, conn_id)
+    yield from of_cancels(stop.results, conn_id, tag=stop.tag)
     if stop.unknown:
         answer, tag = stop.answer, f" by the tag {stop.tag}" if stop.tag else ""
         how = f"answered {answer.status} ({counted(answer.tries, 'time')}) to" if answer else "not answered"
@@ -52,11 +52,14 @@ def canceling(run_ids: Sequence[str]) -> Iterator[Line]:
         yield from (("info", f"Canceling run {one}, because its task was ended") for one in run_ids)
 
 
-def of_cancels(results: Iterable[CancelResult], conn_id: str, *, was_ended: bool = False) -> Iterator[Line]:
+def of_cancels(
+    results: Iterable[CancelResult], conn_id: str, *, was_ended: bool = False, tag: str | None = None
+) -> Iterator[Line]:
     """
     Yield what became of runs that were canceled.
 
     :param was_ended: whether to say that their task was ended, which a trigger's log does not show else
+    :param tag: to look for them in the dashboard
     """
     groups: dict[tuple[CancelOutcome, bool], list[CancelResult]] = {}
     for result in results:
@@ -65,10 +68,10 @@ def of_cancels(results: Iterable[CancelResult], conn_id: str, *, was_ended: bool
         for is_unconfirmed in (False, True):
             group = groups.get((outcome, is_unconfirmed), [])
             for some in [group] if len(group) > MAX_NAMED else [[one] for one in group]:
-                yield _of_some(some, conn_id, was_ended=was_ended)
+                yield _of_some(some, conn_id, was_ended=was_ended, tag=tag)
 
 
-def _of_some(some: Sequence[CancelResult], conn_id: str, *, was_ended: bool) -> Line:
+def _of_some(some: Sequence[CancelResult], conn_id: str, *, was_ended: bool, tag: str | None) -> Line:
     """Return what became of one run, or of many with the same outcome."""
     first, is_one, run_ids = some[0], len(some) == 1, [result.run_id for result in some]
     who, their, them = (
@@ -90,6 +93,7 @@ def _of_some(some: Sequence[CancelResult], conn_id: str, *, was_ended: bool) -> 
     how = "" if is_one else ", as the cancel is not confirmed"
     text = f"{capitalized(who)} {MAY_RUN}{how}: {why.rstrip('.')}"
     text += f". Unless a retry waits for {them}, cancel {them} in the dashboard"
+    text += f", by the tag {tag}" if tag else ""
     return ("warning" if first.is_unconfirmed else "error"), text
 
 
@@ -182,13 +186,14 @@ def why_no_output(waited: Waited, *, run_url: str) -> str | None:
     )
 
 
-def why_batch_failed(reasons: Mapping[int, str], *, canceled: int, count: int) -> str:
+def why_batch_failed(reasons: Mapping[int, str], *, canceled: int, count: int, tag: str | None = None) -> str:
     """
     Return which of the items of a batch did not complete, and why.
 
     :param reasons: by index
     :param canceled: how many others were, as another one had failed
     :param count: of all items
+    :param tag: of the runs, if some may still be running
     """
     if not reasons:
         return (
@@ -197,6 +202,7 @@ def why_batch_failed(reasons: Mapping[int, str], *, canceled: int, count: int) -
         )
     shown = enumeration((f"item {index}: {reason}" for index, reason in reasons.items()), "; ")
     text = f"{len(reasons)} of {count} runs did not complete: {shown}"
+    text += f". Look for runs that {MAY_RUN} by the tag {tag}" if tag else ""
     others = f"{canceled} others were canceled, as one had failed (cancel_others=True)"
     return f"{text}. {others}" if canceled else text
 

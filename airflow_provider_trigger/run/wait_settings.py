@@ -36,6 +36,7 @@ class WaitSettings:
     :param cancels_others: whether the other runs are canceled where one has ended the wait for all
     :param logs_progress: whether the number of runs in each status is logged every 30 s
     :param logs_end: whether it is logged how a run has ended; else the resumed task logs it
+    :param tag: what all runs carry, to look for them in the dashboard
     :param names_completed: whether a trigger's event names the runs that completed, or only counts them
     :param are_items: whether the runs are those of a batch, in the order of its items
     """
@@ -51,6 +52,7 @@ class WaitSettings:
     cancels_others: bool = False
     logs_progress: bool = False
     logs_end: bool = True
+    tag: str = ""
     names_completed: bool = True
     are_items: bool = False
 

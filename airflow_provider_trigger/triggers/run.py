@@ -171,7 +171,8 @@ class TriggerDevRunTrigger(BaseTrigger):
         except Exception as error:
             # Any error: see above.
             results = [not_canceled(run_id, safe_text(error)) for run_id in self.run_ids]
-        write(self._log_of_runs, of_cancels(results, self.trigger_dev_conn_id, was_ended=True))
+        tag = self._settings.tag
+        write(self._log_of_runs, of_cancels(results, self.trigger_dev_conn_id, was_ended=True, tag=tag))
 
 
 def _packed(run_ids: Sequence[str]) -> str:

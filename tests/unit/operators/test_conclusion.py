@@ -126,6 +126,12 @@ def test_failures_count_as_fail_on_says_and_otherwise_are_a_warning(
     assert log.lines == [f"The task does not fail for it (fail_on={fail_on!r}): {text}"] * is_warned
 
 
+@pytest.mark.parametrize(("last", "is_named"), [("FAILED", False), (TIMED_OUT, False), (REJECTED, True)])
+def test_of_runs_that_may_be_running_the_tag_is_named(last: Any, is_named: bool) -> None:
+    text = str(failure_of_batch(ends("FAILED", last), fail_on="any", log=Log(), tag="airflow_task:x"))
+    assert text.endswith(". Look for runs that may still be running by the tag airflow_task:x") is is_named
+
+
 ALIVE = replace(waited("EXECUTING", WaitEnd.NOT_NEEDED), error="the cancel failed: answered 503")
 ITEM_0 = "item 0: Run run_x ended with status FAILED. https://cloud.trigger.dev/runs/run_0"
 

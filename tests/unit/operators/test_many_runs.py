@@ -271,6 +271,7 @@ def test_it_hands_all_runs_to_its_trigger_and_leaves_the_cancel_to_it(
         "cancels": True,
     }
     assert {name: trigger.wait[name] for name in shown} == shown
+    assert all(trigger.wait["tag"] in run.tags for run in endless.runs.values())
     assert log.of("info")[-1].startswith("Deferring: the triggerer waits for 3 runs from here on. ")
     made.on_kill()
     assert not any(run.cancel_requests for run in endless.runs.values())
@@ -295,6 +296,27 @@ def test_the_timeout_counts_from_the_creation_of_the_oldest_run_that_is_alive(
         made.execute(context_of(TaskInstance(try_number=3)))
     assert next(iter(server.runs.values())).status == "COMPLETED"
     assert deferred.value.trigger.wait["deadline"] == pytest.approx(clock.time() + 20, abs=1)
+
+
+@pytest.mark.parametrize("end", ["rejected", "trigger failed"])
+def test_a_line_of_runs_that_may_still_be_running_names_their_tag(
+    end: str, endless, server, ti, execute, keep_log
+) -> None:
+    log = keep_log(RunTriggerTaskBatchOperator)
+    execute(operator(payloads=[1, 2], wait_for_completion=False))
+    [tag] = {tag for run in server.runs.values() for tag in run.tags if tag.startswith("airflow_task:")}
+    server.fail_next(None, 403)
+    event = event_of(server)
+    for shown in event["runs"]:
+        shown |= {"end": "rejected", "status": None, "error": "answered 403"}
+    ways: dict[str, tuple[str, dict[str, Any]]] = {
+        "rejected": ("execute_complete", {"event": event}),
+        "trigger failed": ("__fail__", {"error": "no such trigger"}),
+    }
+    with pytest.raises(Exception) as raised:  # noqa: PT011
+        operator(payloads=[]).resume_execution(*ways[end], context_of(ti))
+    said = [str(raised.value)] if end == "rejected" else log.of("error")
+    assert [text for text in said if "may still be running" in text and tag in text]
 
 
 def test_the_outputs_are_in_the_order_of_the_items_whatever_the_events(server, ti, completed) -> None:

@@ -187,6 +187,7 @@ def test_it_hands_all_that_is_needed_to_its_trigger_and_leaves_the_cancel_to_it(
             "cancels_others": False,
             "logs_progress": False,
             "logs_end": False,
+            "tag": "",
             "names_completed": True,
             "are_items": False,
         },

@@ -212,6 +212,10 @@ def test_each_outcome_is_said_of_one_run_and_of_many(
 ) -> None:
     assert list(of_cancels([one] * MAX_NAMED, "mine", was_ended=True)) == [(level, text)] * MAX_NAMED
     assert list(of_cancels([one] * MANY, "mine", was_ended=True)) == [(level, of_many)]
+    by_tag = ", by the tag airflow_task:x" if level != "info" else ""
+    assert list(of_cancels([one] * MANY, "mine", was_ended=True, tag="airflow_task:x")) == [
+        (level, of_many + by_tag)
+    ]
 
 
 def test_the_tasks_own_log_does_not_say_that_it_was_ended() -> None:

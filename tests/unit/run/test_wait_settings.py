@@ -22,6 +22,7 @@ ALL: dict[str, Any] = {
     "cancels_others": True,
     "logs_progress": True,
     "logs_end": False,
+    "tag": "airflow_task:x",
     "names_completed": False,
     "are_items": True,
 }

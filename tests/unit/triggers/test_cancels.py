@@ -75,7 +75,7 @@ def test_the_runs_of_a_task_that_was_ended_are_canceled_unless_they_are_not_to_b
     cancels: bool, server, connection: str, log: Log
 ) -> None:
     alive, ended = server.add_run("EXECUTING"), server.add_run("COMPLETED")
-    run(trigger(alive, ended, "run_x", wait={"cancels": cancels}).on_kill())
+    run(trigger(alive, ended, "run_x", wait={"cancels": cancels, "tag": "airflow_task:x"}).on_kill())
     assert (alive.status == "CANCELED") is cancels
     ids = [alive.id, ended.id, "run_x"]
     unknown = "Run run_x may still be running: connection 'trigger_dev_default' has no such run"
@@ -85,7 +85,7 @@ def test_the_runs_of_a_task_that_was_ended_are_canceled_unless_they_are_not_to_b
             *(("info", f"Canceling run {one}, because its task was ended") for one in ids),
             ("info", canceled(alive)),
             ("info", f"Run {ended.id} was COMPLETED before its cancel"),
-            ("error", f"{unknown}. {ADVICE}"),
+            ("error", f"{unknown}. {ADVICE}, by the tag airflow_task:x"),
         ]
         * cancels
     )
