@@ -19,7 +19,7 @@ from airflow_provider_trigger.cancel.settings import settings_of
 from airflow_provider_trigger.log import Log
 from airflow_provider_trigger.run.checks import CONCURRENCY, call_each, call_once, query_many
 from airflow_provider_trigger.run.status_watch import StatusWatch
-from airflow_provider_trigger.run.steps import Cancel, Check, News, Step, Steps
+from airflow_provider_trigger.run.steps import Cancel, Check, LastSeen, News, Step, Steps
 from airflow_provider_trigger.run.wait_log import LOG_INTERVAL
 from airflow_provider_trigger.run.waited import Waited
 
@@ -95,7 +95,7 @@ class BlockingWatch:
     def __init__(self, client: TriggerDevClient, name: str, log: Log, is_stopped: Callable[[], bool]) -> None:
         self._client = client
         self._is_stopped = is_stopped
-        self._new_status = partial(StatusWatch, name, log)
+        self._new_status = partial(StatusWatch, name, log, logs_outages=False)  # as the wait does
         self._status: StatusWatch | None = None
         self._followed: dict[str, float | None] = {}
 
@@ -103,6 +103,8 @@ class BlockingWatch:
         """Take a step of a wait."""
         if isinstance(step, Cancel):
             return cancel_all(self._client, step.run_ids, settings_of(), is_stopped=self._is_stopped).results
+        if isinstance(step, LastSeen):
+            return self._status and self._status.last_seen(step.run_ids, now=time.monotonic())
         if isinstance(step, Call):
             # With a deadline, a call has its turn although the checks have opened the circuit breaker.
             deadline = Deadline.after(_TIME_FOR_OTHER_CALL, now=time.monotonic())

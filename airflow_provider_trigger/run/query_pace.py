@@ -49,13 +49,15 @@ class QueryState(Enum):
 class QueryPace:
     """When the next query is due, and whether queries work. All times are in seconds."""
 
-    def __init__(self, name: str, log: Log, *, now: float) -> None:
+    def __init__(self, name: str, log: Log, *, now: float, logs_outages: bool = True) -> None:
         self.state = QueryState.UNKNOWN
         self.due = now + _GATHER
         self.worked_again_at = -math.inf
         """When queries worked again after the last failure."""
         self._name = name
         self._log = log
+        self._logs_outages = logs_outages
+        self._logged_failure = False
         self._failures = 0
         self._skipped = 0
         self._unlisted = self._logged_unlisted = 0
@@ -68,7 +70,9 @@ class QueryPace:
         if self.state in (QueryState.FAILS, QueryState.UNREACHABLE):
             self.worked_again_at = now
             text = "Connection %r: status queries work again after %.0f s; each run is also checked by itself"
-            self._log.info(text, self._name, now - self._failing_since)
+            if self._logged_failure:
+                self._log.info(text, self._name, now - self._failing_since)
+            self._logged_failure = False
         self.state, self._failures, self._skipped = QueryState.WORKS, 0, 0
         self._has_reached_server, self._has_worked = False, True
         took = min(now - sent_at, QUERY_TIMEOUT)  # the rest was spent waiting for a turn
@@ -104,6 +108,9 @@ class QueryPace:
         return _PAUSES[min(self._failures, len(_PAUSES)) - 1]
 
     def _log_failure(self, error: TriggerDevError) -> None:
+        if self.state is QueryState.UNREACHABLE and not self._logs_outages:
+            return
+        self._logged_failure = True
         if self._has_no_queries(error):
             text = "Connection %r: the server has no status queries; each run is checked by itself"
             self._log.info(text, self._name)
@@ -125,8 +132,9 @@ class QueryPace:
         self._has_reached_server = True
         if self.state is QueryState.UNREACHABLE:
             self.state = QueryState.FAILS
-            text = "Connection %r: only status queries cannot be sent; each run is checked by itself"
-            self._log.info(text, self._name)
+            if self._logs_outages:
+                text = "Connection %r: only status queries cannot be sent; each run is checked by itself"
+                self._log.info(text, self._name)
 
     def note_unlisted(self, count: int) -> None:
         """Log once of how many runs no query shows anything, when two queries agree on the number."""

@@ -20,7 +20,7 @@ from airflow_provider_trigger.api.errors import NotSentError, TriggerDevError
 from airflow_provider_trigger.api.models.runs import Run
 from airflow_provider_trigger.log import Log
 from airflow_provider_trigger.run.query_pace import QueryPace, QueryState
-from airflow_provider_trigger.run.steps import News
+from airflow_provider_trigger.run.steps import News, SeenAgo
 from airflow_provider_trigger.run.wait import UNKNOWN_AFTER
 from airflow_provider_trigger.run.wait_settings import check_interval
 
@@ -146,8 +146,10 @@ class StatusWatch:
     Without ``queries``, each run is checked by itself, at its waits' own interval if each has one.
     """
 
-    def __init__(self, name: str, log: Log, *, now: float, queries: bool = True) -> None:
-        self.pace = QueryPace(name, log, now=now)
+    def __init__(
+        self, name: str, log: Log, *, now: float, queries: bool = True, logs_outages: bool = True
+    ) -> None:
+        self.pace = QueryPace(name, log, now=now, logs_outages=logs_outages)
         self._queries = queries
         self._watched: dict[str, Watched] = {}
         self._to_query: OrderedDict[str, None] = OrderedDict()
@@ -286,6 +288,12 @@ class StatusWatch:
         self._schedule(watched)
         self._reschedule(before)
         return {run_id: reply} if is_news else {}
+
+    def last_seen(self, run_ids: Iterable[str], *, now: float) -> SeenAgo:
+        """Return how long ago these runs were seen, by a query or a check."""
+        watched = [self._watched[run_id] for run_id in run_ids if run_id in self._watched]
+        times = [one.seen_at for one in watched if one.run is not None]
+        return (now - min(times), now - max(times)) if times else None
 
     def failed_elsewhere(self, run_id: str, error: TriggerDevError) -> None:
         """Take in that a wait has heard of a check that failed: what comes next is new to it."""

@@ -25,7 +25,7 @@ from airflow_provider_trigger.api.models.runs import Run
 from airflow_provider_trigger.cancel.outcome import CancelOutcome, CancelResult
 from airflow_provider_trigger.log import Log
 from airflow_provider_trigger.run.checks import Otherwise, check_otherwise
-from airflow_provider_trigger.run.steps import Cancel, Check, News, Step, Steps
+from airflow_provider_trigger.run.steps import Cancel, Check, LastSeen, News, Step, Steps
 from airflow_provider_trigger.run.wait_log import LOG_INTERVAL, WaitLog
 from airflow_provider_trigger.run.wait_settings import WaitSettings
 from airflow_provider_trigger.run.waited import Waited, WaitEnd
@@ -210,7 +210,7 @@ class _Wait:
                     self._close(run_id, waited)
             yield from self._check_otherwise(news)
             now = self._now()
-            self._log_progress(now)
+            yield from self._log_progress(now)
             stopping = self._confirmed(self._stopping(now), check, news)
             if stopping and not self._is_useless:
                 yield from self._stop(stopping)
@@ -266,13 +266,15 @@ class _Wait:
             if reply is None or self._is_useless:
                 break
 
-    def _log_progress(self, now: float) -> None:
+    def _log_progress(self, now: float) -> Generator[Step, Any, None]:
         for run in self._open.values():
             run.log_progress(now)
         if len(self._run_ids) > 1:
-            waits = self._open.values()
-            errors = [wait.error for wait in waits if wait.error is not None]
-            self._log.note([wait.run for wait in waits], errors, self._ended.values(), now=now)
+            waits = self._open.items()
+            errors = {one: wait.error for one, wait in waits if wait.error is not None}
+            may_be_outage = errors and now >= self._log.next_line_at
+            seen_ago = (yield LastSeen(run_ids=tuple(self._open))) if may_be_outage else None
+            self._log.note({one: wait.run for one, wait in waits}, errors, self._ended, seen_ago, now=now)
 
     def _stop(self, ends: dict[str, WaitEnd]) -> Generator[Step, Any, None]:
         """Cancel runs that are no longer waited for, unless one ended just now after all."""

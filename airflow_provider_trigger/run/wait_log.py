@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import UTC, datetime
 
 from airflow_provider_trigger.api.errors import TriggerDevError
 from airflow_provider_trigger.api.models.runs import Run
 from airflow_provider_trigger.log import Log
 from airflow_provider_trigger.run.describe import missing_version, state_of
+from airflow_provider_trigger.run.steps import SeenAgo
 from airflow_provider_trigger.run.wait_settings import WaitSettings
 from airflow_provider_trigger.run.waited import Waited, WaitEnd
-from airflow_provider_trigger.wording import MAX_NAMED
+from airflow_provider_trigger.wording import MAX_NAMED, counted, enumeration
 
 LOG_INTERVAL = 300.0
 """Between two lines of which nothing is new, in seconds."""
@@ -22,6 +24,8 @@ NOT_ENDED_YET = "%d of %d runs have not ended yet"
 
 # Between two lines that count runs as they end, in seconds.
 _COUNT_INTERVAL = 30.0
+# Between two lines of an outage, in seconds.
+_OUTAGE_INTERVAL = 60.0
 
 _WHY_CANCELED = {
     WaitEnd.TIMED_OUT: ("it did not end in time", "they did not end in time"),
@@ -42,14 +46,21 @@ class WaitLog:
         self._logs_progress = settings.logs_progress and count > 1
         self._count = self._open = count
         self._names_each = count <= MAX_NAMED
-        self._counted_at = self._logged_at = now
-        self._are_failing = False
+        self._begun_at = self._counted_at = self._logged_at = now
+        self._failed: set[str] = set()  # since checks fail
+        self._failing_since = self._warned_at = math.inf
         self._lack_version = False
 
     @property
     def progress_due(self) -> float:
         """When the next line on the progress is due, in seconds since 1970; infinite for none."""
-        return self._counted_at + _COUNT_INTERVAL if self._logs_progress else math.inf
+        count_due = self._counted_at + _COUNT_INTERVAL if self._logs_progress else math.inf
+        return min(count_due, self._warned_at + _OUTAGE_INTERVAL)
+
+    @property
+    def next_line_at(self) -> float:
+        """The same, with the lines of which nothing is new."""
+        return min(self.progress_due, self._logged_at + LOG_INTERVAL)
 
     # Of one run
 
@@ -77,17 +88,17 @@ class WaitLog:
 
     def failed(self, run_id: str, error: TriggerDevError) -> None:
         """Log that the checks of a run begin to fail."""
-        if self._names_each:
+        if self._count == 1:
             self._log.warning(CHECK_FAILED, run_id, error)
 
     def works_again(self, run_id: str, seconds: float) -> None:
         """Log that the checks of a run have failed for so long."""
-        if self._names_each:
+        if self._count == 1:
             self._log.info("Run %s can be checked again after %.0f s", run_id, seconds)
 
     def still_fails(self, run_id: str, error: TriggerDevError | None, seconds: float) -> None:
         """Log that the checks of a run have failed for so long, and still do."""
-        if self._names_each:
+        if self._count == 1:
             text = "Run %s could not be checked for %.0f minutes; still waiting: %s"
             self._log.warning(text, run_id, seconds / 60, error)
 
@@ -116,9 +127,10 @@ class WaitLog:
 
     def note(
         self,
-        runs: Sequence[Run | None],
-        errors: Sequence[TriggerDevError],
-        ended: Collection[Waited],
+        runs: Mapping[str, Run | None],
+        errors: Mapping[str, TriggerDevError],
+        ended: Mapping[str, Waited],
+        seen_ago: SeenAgo,
         *,
         now: float,
     ) -> None:
@@ -128,45 +140,114 @@ class WaitLog:
         :param runs: those that have not ended, as last seen
         :param errors: of the last checks of these
         :param ended: what the wait for each of the others came to
+        :param seen_ago: of those that have not ended, if checks fail and :attr:`next_line_at` has come
         """
+        self._note_failures(errors, ended, now)
+        if errors and now >= self.next_line_at and self._is_outage(seen_ago, now):
+            self._note_outage(runs, errors, seen_ago, now)
+            return
+        if now >= self._warned_at + _OUTAGE_INTERVAL:
+            self._warned_at = now
         if self._logs_progress:
-            self._note_progress(runs, ended, now)
+            self._note_progress(runs, errors, ended, now)
         if not self._names_each:
             if not self._logs_progress:
                 self._note_ends(len(runs), now)
-            self._note_failures(errors)
-            self._note_versions([run for run in runs if run is not None and run.waits_for_version])
+            seen = [run for run in runs.values() if run is not None]
+            self._note_versions([run for run in seen if run.waits_for_version])
         if now - self._logged_at >= LOG_INTERVAL:
             self._logged_at = now
             if not self._logs_progress:
                 self._log.info(NOT_ENDED_YET, len(runs), self._count)
-            if self._are_failing:
+            if errors:
                 text = "%d of %d runs could not be checked; still waiting: %s"
-                self._log.warning(text, len(errors), self._count, errors[-1])
+                self._log.warning(text, len(errors), self._count, _last(errors))
 
-    def _note_progress(self, left: Sequence[Run | None], ended: Collection[Waited], now: float) -> None:
-        if left and now < self.progress_due:
+    def _note_progress(
+        self,
+        left: Mapping[str, Run | None],
+        errors: Mapping[str, TriggerDevError],
+        ended: Mapping[str, Waited],
+        now: float,
+    ) -> None:
+        if left and now < self._counted_at + _COUNT_INTERVAL:
             return
         self._counted_at = now
-        runs = [*(waited.run for waited in ended), *left]
-        counts = Counter("not checked yet" if run is None else run.status for run in runs)
-        shown = ", ".join(f"{count} {status}" for status, count in counts.items())
+        statuses = [_status(waited.run) for waited in ended.values()]
+        statuses += [_status(run) + " when last seen" * (one in errors) for one, run in left.items()]
+        shown = _counts(statuses)
         self._log.info("%d of %d runs have ended: %s", self._count - len(left), self._count, shown)
+
+    def _is_outage(self, seen_ago: SeenAgo, now: float) -> bool:
+        if seen_ago is None or now - seen_ago[1] < self._failing_since:
+            return True
+        return seen_ago[1] > max(_OUTAGE_INTERVAL, 2 * (self._settings.poll_interval or 0))
+
+    def _note_outage(
+        self,
+        left: Mapping[str, Run | None],
+        errors: Mapping[str, TriggerDevError],
+        seen_ago: SeenAgo,
+        now: float,
+    ) -> None:
+        """Log since when no run can be checked, in the place of all that would be said of what was seen."""
+        self._failed.update(left)
+        self._counted_at = now  # what was seen before is not said as if it was seen now
+        if now < self._warned_at + _OUTAGE_INTERVAL:
+            return
+        self._warned_at = self._logged_at = now
+        seen_at = [now - ago for ago in seen_ago or ()]
+        since = max(seen_at, default=self._begun_at)
+        when = f", last seen {' to '.join(dict.fromkeys(map(_time, seen_at)))} UTC" if seen_at else ""
+        self._log.warning(
+            "No status check has worked since %s UTC (%.0f s): %s. Still waiting for %d of %d runs%s: %s",
+            _time(since),
+            now - since,
+            _last(errors),
+            len(left),
+            self._count,
+            when,
+            _counts(map(_status, left.values())),
+        )
 
     def _note_ends(self, left: int, now: float) -> None:
         if left < self._open and (not left or now - self._counted_at >= _COUNT_INTERVAL):
             self._open, self._counted_at = left, now
             self._log.info("%d of %d runs have ended", self._count - left, self._count)
 
-    def _note_failures(self, errors: Sequence[TriggerDevError]) -> None:
-        if errors and not self._are_failing:
-            text = "Status checks of %d of %d runs failed; still waiting: %s"
-            self._log.warning(text, len(errors), self._count, errors[-1])
-        elif self._are_failing and not errors:
-            self._log.info("All runs can be checked again")
-        self._are_failing = bool(errors)
+    def _note_failures(
+        self, errors: Mapping[str, TriggerDevError], ended: Mapping[str, Waited], now: float
+    ) -> None:
+        if errors and not self._failed:
+            self._failing_since = self._warned_at = now
+            named = f" ({enumeration(errors)})" if len(errors) <= MAX_NAMED else ""
+            text = "Status checks of %d of %d runs failed%s; still waiting: %s"
+            self._log.warning(text, len(errors), self._count, named, _last(errors))
+        elif self._failed and not errors:
+            if seen := sum(one not in ended or not ended[one].error for one in self._failed):
+                text = "%s can be checked again after %.0f s"
+                self._log.info(text, counted(seen, "run"), now - self._failing_since)
+            self._failing_since = self._warned_at = math.inf
+            self._failed.clear()
+        self._failed.update(errors)
 
     def _note_versions(self, waiting: Sequence[Run]) -> None:
         if waiting and not self._lack_version:
             self._warn_of_version(waiting[0], others=len(waiting) - 1)
         self._lack_version = bool(waiting)
+
+
+def _last(errors: Mapping[str, TriggerDevError]) -> TriggerDevError:
+    return list(errors.values())[-1]
+
+
+def _status(run: Run | None) -> str:
+    return "not checked yet" if run is None else run.status
+
+
+def _counts(statuses: Iterable[str]) -> str:
+    return ", ".join(f"{count} {status}" for status, count in Counter(statuses).items())
+
+
+def _time(seconds: float) -> str:
+    return datetime.fromtimestamp(seconds, UTC).strftime("%H:%M:%S")

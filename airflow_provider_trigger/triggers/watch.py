@@ -17,7 +17,7 @@ from airflow_provider_trigger.api.errors import TriggerDevError
 from airflow_provider_trigger.api.http import Call
 from airflow_provider_trigger.api.models.runs import Run
 from airflow_provider_trigger.run.status_watch import StatusWatch
-from airflow_provider_trigger.run.steps import Cancel, Check, News, Steps
+from airflow_provider_trigger.run.steps import Cancel, Check, LastSeen, News, SeenAgo, Steps
 from airflow_provider_trigger.run.wait_log import LOG_INTERVAL
 from airflow_provider_trigger.run.waited import Waited
 from airflow_provider_trigger.triggers.cancels import cancel_runs
@@ -50,6 +50,8 @@ async def drive(steps: Steps, hook: TriggerDevHook) -> dict[str, Waited]:
                 reply = await listener.check(step)
             elif isinstance(step, Cancel):
                 reply = await cancel_runs(step.run_ids, hook)
+            elif isinstance(step, LastSeen):
+                reply = listener.last_seen(step)
             else:
                 reply = await listener.call(step)
 
@@ -227,6 +229,10 @@ class Listener:
         news, self._news = self._news, {}
         self._woken.clear()
         return news
+
+    def last_seen(self, step: LastSeen) -> SeenAgo:
+        """Return how long ago the runs of the step were seen."""
+        return self._watch.status.last_seen(step.run_ids, now=time.monotonic())
 
     async def call(self, call: Call[T]) -> T | TriggerDevError:
         """Make a call, although the checks may have opened the circuit breaker of their client."""

@@ -10,10 +10,10 @@ import pytest
 from fake_clock import START, Clock
 from fake_log import Log
 
-from airflow_provider_trigger.api.errors import TransportError
+from airflow_provider_trigger.api.errors import PermissionDeniedError, TransportError
 from airflow_provider_trigger.api.models.runs import Run
 from airflow_provider_trigger.cancel.outcome import CancelOutcome, CancelResult
-from airflow_provider_trigger.run.steps import Cancel, Check
+from airflow_provider_trigger.run.steps import Cancel, Check, LastSeen
 from airflow_provider_trigger.run.wait import wait_for_runs
 from airflow_provider_trigger.run.wait_settings import WaitSettings
 from airflow_provider_trigger.run.waited import Waited, WaitEnd
@@ -44,6 +44,7 @@ class Wait:
     def __init__(self, *run_ids: str, **settings: Any) -> None:
         self.clock, self.log = Clock(), Log()
         self.ends: dict[str, Waited] = {}
+        self.seen_ago: tuple[float, float] | None = None
         given = WaitSettings(**{"patience": 10.0} | settings)
         self._steps = wait_for_runs(run_ids or IDS, given, log=self.log, now=self.clock.time)
         self.step: Any = next(self._steps)
@@ -53,6 +54,8 @@ class Wait:
         self.clock.sleep(after)
         try:
             self.step = self._steps.send(reply)
+            while isinstance(self.step, LastSeen):
+                self.step = self._steps.send(self.seen_ago)
         except StopIteration as end:
             self.ends, self.step = end.value, None
         return self.step
@@ -313,18 +316,79 @@ def test_the_others_are_counted_now_and_then_and_when_all_have_ended() -> None:
     assert wait.hear(HUNDRED[90:], "COMPLETED") == ["100 of 100 runs have ended"]
 
 
-def test_an_outage_is_one_line_at_its_begin_each_five_minutes_and_at_its_end() -> None:
+def test_checks_that_fail_are_one_line_at_the_begin_each_five_minutes_and_at_the_end() -> None:
     wait = Wait(*HUNDRED)
     failed = "Status checks of 40 of 100 runs failed; still waiting: no connection"
     assert wait.hear(HUNDRED[:40], LOST) == [failed]
-    assert wait.hear(HUNDRED[40:], LOST, after=10) == []
-    assert wait.hear(HUNDRED, LOST, after=290) == [
+    assert wait.hear(HUNDRED[40:], "EXECUTING", after=10) == []
+    wait.seen_ago = (290, 0)
+    assert wait.hear(HUNDRED[:40], LOST, after=290) == [
         "100 of 100 runs have not ended yet",
-        "100 of 100 runs could not be checked; still waiting: no connection",
+        "40 of 100 runs could not be checked; still waiting: no connection",
     ]
-    assert wait.hear(HUNDRED[:99], "EXECUTING", after=10) == []
-    assert wait.hear(HUNDRED[99:], "EXECUTING") == ["All runs can be checked again"]
+    assert wait.hear(HUNDRED[:39], "EXECUTING", after=10) == []
+    assert wait.hear(HUNDRED[39:40], "EXECUTING") == ["40 runs can be checked again after 310 s"]
     assert wait.hear(HUNDRED[:40], LOST) == [failed]
+
+
+@pytest.mark.parametrize("count", [3, 100])
+@pytest.mark.parametrize("logs_progress", [False, True])
+def test_while_no_check_works_a_line_a_minute_says_when_the_runs_were_last_seen(
+    count: int, logs_progress: bool
+) -> None:
+    wait = Wait(*HUNDRED[:count], logs_progress=logs_progress)
+    wait.hear(HUNDRED[1:count], "EXECUTING")
+    [line] = wait.hear(HUNDRED[:1], LOST, after=20)
+    assert line == f"Status checks of 1 of {count} runs failed (run_0); still waiting: no connection"
+    shown = (
+        f"{count} of {count} runs, last seen 09:46:40 to 09:46:45 UTC: 1 not checked yet, {count - 1} EXEC"
+    )
+    for minute, seconds in ((1, 75), (2, 135)):
+        wait.seen_ago = (seconds + 5, seconds)
+        assert wait.step.until <= START + 20 + 60 * minute
+        [line] = wait.hear(after=60)
+        assert line.startswith(
+            f"No status check has worked since 09:46:45 UTC ({seconds} s): no connection. "
+        )
+        assert f"Still waiting for {shown}" in line
+    assert (
+        wait.hear(HUNDRED[:count], "EXECUTING", after=5)[0]
+        == f"{count} runs can be checked again after 125 s"
+    )
+
+
+def test_what_was_seen_before_an_outage_is_not_said_as_if_it_was_seen_now() -> None:
+    wait = Wait(logs_progress=True)
+    wait.hear(IDS, "EXECUTING")
+    wait.hear(IDS[:1], LOST, after=20)
+    wait.seen_ago = (30, 30)
+    assert wait.hear(after=10) == []
+    wait.seen_ago = (30, 5)
+    assert wait.hear(IDS[1:], "QUEUED", after=30) == [
+        "0 of 3 runs have ended: 1 EXECUTING when last seen, 2 QUEUED"
+    ]
+
+
+def test_an_outage_is_one_also_while_the_checks_of_a_run_fail_for_longer() -> None:
+    wait = Wait(logs_progress=True, poll_interval=50)
+    wait.hear(IDS[1:], "EXECUTING")
+    wait.hear(IDS[:1], LOST)
+    wait.seen_ago = (600, 100)
+    assert not [line for line in wait.hear(after=600) if line.startswith("No status check")]
+    wait.seen_ago = (600, 101)
+    [line] = wait.hear(after=60)
+    assert line.startswith("No status check has worked since ")
+
+
+def test_runs_that_are_no_longer_waited_for_are_not_said_to_be_checked_again() -> None:
+    wait = Wait(patience=30.0)
+    rejected = PermissionDeniedError(
+        method="GET", path="/api", request_id=None, status=403, detail="no", retryable=False
+    )
+    wait.reply({"run_1": rejected, "run_2": rejected} | all_seen(IDS[2:]))
+    wait.log.leveled.clear()
+    wait.reply({"run_1": rejected} | all_seen(IDS[1:2]), after=40)
+    assert wait.log.lines == ["1 run can be checked again after 40 s"]
 
 
 @pytest.mark.parametrize(
