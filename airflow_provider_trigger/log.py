@@ -37,6 +37,9 @@ class ItemLog:
         self._log = log
         self._run_ids = run_ids
 
+    def debug(self, message: str, /, *args: Any) -> None:  # noqa: D102
+        self._log.debug("%s", self._indexed(message, args))
+
     def info(self, message: str, /, *args: Any) -> None:  # noqa: D102
         self._log.info("%s", self._indexed(message, args))
 

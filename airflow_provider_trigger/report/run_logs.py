@@ -59,7 +59,7 @@ def _text(event: RunEvent, secret_key: str) -> str:
     if event.is_cut:
         message = f"{_without_part_of(secret_key, message)}…"
     if event.started_at:
-        time = event.started_at.astimezone(UTC).isoformat(timespec="milliseconds")
+        time = event.started_at.isoformat(timespec="milliseconds")
         message = f"{time.removesuffix('+00:00')}Z {message}"
     # A message that is cut within an emoji ends with half of it, which no log handler can encode.
     return message.encode("utf-8", "replace").decode("utf-8")

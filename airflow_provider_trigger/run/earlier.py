@@ -133,12 +133,12 @@ class Earlier:
         alive = {run.idempotency_key for run in found.ours}
         left = ((index, one.key) for index, one in enumerate(requests) if one.key not in alive)
         indexes = {self.key.item_of(key): index for index, key in left}
-        newest: dict[int, Run] = {}
-        for run in found.completed if self.reuses else ():
+        newest: dict[int, ListedRun] = {}
+        for run in found.completed:
             item = self.key.item_to_reuse(run.idempotency_key, run.created_at)
             if item is not None and (index := indexes.get(item)) is not None:
                 newest.setdefault(index, run)
-        return newest
+        return {index: Run.from_answer(run.attributes, seen_at=run.seen_at) for index, run in newest.items()}
 
     def _take_over(
         self,
@@ -244,6 +244,7 @@ class Earlier:
             RunFilter(tags=(self.key.task_instance.tag,)).pages,
             belongs=self.key.task_instance.has_started,
             checks_keys=checks_keys,
+            keeps_completed=self.reuses,
             deadline=NEVER if self._needs_list else Deadline.after(_SEARCH_TIME, now=time.monotonic()),
         )
 

@@ -117,6 +117,7 @@ class Search:
         *,
         belongs: Callable[[str | None], bool] = lambda key: True,
         checks_keys: bool = False,
+        keeps_completed: bool = False,
         skip: Iterable[str] = (),
         deadline: Deadline = NEVER,
         is_stopped: Callable[[], bool] = lambda: False,
@@ -127,8 +128,8 @@ class Search:
         """Those that are alive, and belong by their idempotency key."""
         self.others: list[str] = []
         """Ids of those that are alive, and do not belong, as replays by someone else."""
-        self.completed: list[Run] = []
-        """Those that have completed, the newest first, with any key."""
+        self.completed: list[ListedRun] = []
+        """Those that have completed, if they are kept: the newest first, with any key."""
         self.stopping: list[str] = []
         """Ids of those that are CANCELED, and whose worker may still execute, with any key."""
         self.error: TriggerDevError | None = None
@@ -137,6 +138,7 @@ class Search:
         self._pages = pages
         self._belongs = belongs
         self._checks_keys = checks_keys
+        self._keeps_completed = keeps_completed
         self._deadline = deadline
         self._is_stopped = is_stopped
         self._has_read_all = False
@@ -203,7 +205,8 @@ class Search:
         new = [run for run in page if run.id not in self.shown]
         self.shown.update(run.id for run in new)
         self.stopping += [run.id for run in new if run.may_have_worker]
-        self.completed += [_without_contents(run) for run in new if run.is_success]
+        if self._keeps_completed:
+            self.completed += [run for run in new if run.is_success]
         alive = [run for run in new if not run.is_final]
         if self._checks_keys:
             alive = self._with_keys(alive)
@@ -218,10 +221,6 @@ class Search:
         shown = call_each(self._client, check_run, unsure, deadline=self._deadline, patience=0)
         checked = [one if isinstance(one := shown.get(run.id), Run) else run for run in runs]
         return [run for run in checked if not run.is_final]
-
-
-def _without_contents(run: ListedRun) -> Run:
-    return Run.from_answer(run.attributes, seen_at=run.seen_at).without_contents()
 
 
 def _in_thread(work: Callable[[], T]) -> Generator[list[ListedRun], None, T]:

@@ -528,7 +528,7 @@ def _load(file: Path, dag_id: str | None) -> Any:
         from airflow.dag_processing.dagbag import DagBag
     except ImportError:  # before 3.2
         from airflow.models.dagbag import DagBag
-    bag = DagBag(dag_folder=file)
+    bag: Any = DagBag(dag_folder=file)
     assert not bag.import_errors, bag.import_errors
     has_outlets = any(task.outlets for dag in bag.dags.values() for task in dag.tasks)
     if has_outlets and airflow_version().startswith("2."):

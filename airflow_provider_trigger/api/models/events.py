@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from airflow_provider_trigger.api.responses import read_text, read_time
+from airflow_provider_trigger.api.responses import read_text
 
 MAX_MESSAGE_LENGTH = 256
 """The server cuts a message to so many characters, without a mark (measured)."""
@@ -22,7 +22,7 @@ class RunEvent:
 
     :param message: perhaps cut, see :attr:`is_cut`
     :param level: of a span ``TRACE``, as of a line that the task logs so
-    :param started_at: to the microsecond
+    :param started_at: in UTC, to the microsecond
     :param is_root: whether it is the span of the run itself
     :param is_partial: whether a span has not ended yet
     """
@@ -56,7 +56,7 @@ class RunEvent:
 def _read_start(value: object) -> datetime | None:
     """Return the time in a text of nanoseconds since 1970."""
     if not (isinstance(value, str) and value.isascii() and value.isdecimal()):
-        return read_time(value)
+        return None
     try:
         return _EPOCH + timedelta(microseconds=int(value) // 1000)
     except (OverflowError, ValueError):

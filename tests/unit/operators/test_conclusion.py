@@ -109,9 +109,9 @@ def test_what_became_of_each_item_goes_into_xcom() -> None:
         ("all", ("COMPLETED", "FAILED", NOT_NEEDED), None),
         ("never", ("FAILED", "FAILED"), None),
         (2, ("FAILED", "COMPLETED"), None),
-        (2, ("FAILED", TIMED_OUT, "COMPLETED"), AirflowException),
+        (2, ("FAILED", TIMED_OUT, "COMPLETED"), TriggerBatchFailedError),
         ("50%", ("CANCELED", "COMPLETED"), None),
-        ("50%", ("CANCELED", "EXPIRED", "COMPLETED"), AirflowFailException),
+        ("50%", ("CANCELED", "EXPIRED", "COMPLETED"), TriggerBatchNotRetriedError),
         ("never", ("COMPLETED",), None),
     ],
 )
