@@ -5,10 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 try:
-    from airflow.sdk import DAG, task
+    from airflow.sdk import DAG, XComArg, task
 except ImportError:  # Airflow 2.11
     from airflow.decorators import task
     from airflow.models.dag import DAG
+    from airflow.models.xcom_arg import XComArg
 
 from airflow_provider_trigger.operators.batch import RunTriggerTaskBatchOperator
 
@@ -37,4 +38,4 @@ with DAG(dag_id="batch_some_fail", schedule=None, params={"files": FILES}):
         failed = [result for result in results if result["error"]]
         return [f"{payloads[result['index']]['file']}: {result['error']}" for result in failed]
 
-    name_failed(payloads, resize.output["results"])
+    name_failed(payloads, XComArg(resize, key="results"))

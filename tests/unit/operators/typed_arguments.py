@@ -38,7 +38,7 @@ def wrong() -> None:
     RunTriggerTaskOperator(task_id="a")  # type: ignore[call-arg]
     RunTriggerTaskOperator(task_id="a", task_identifier=5)  # type: ignore[arg-type]
     RunTriggerTaskOperator(task_id="a", task_identifier="t", wait_for_completion="no")  # type: ignore[arg-type]
-    RunTriggerTaskBatchOperator(task_id="a", task_identifier="t", fail_on="some")  # type: ignore[arg-type]
+    RunTriggerTaskBatchOperator(task_id="a", task_identifier="t", fail_on=[])  # type: ignore[arg-type]
     RunTriggerTaskBatchOperator(task_id="a", task_identifier="t", timeout=[])  # type: ignore[arg-type]
     ReplayTriggerRunOperator(task_id="a", run_id="run_1", deferrable=1)  # type: ignore[arg-type]
     CancelTriggerRunOperator(task_id="a", on_empty="skip")  # type: ignore[arg-type]
