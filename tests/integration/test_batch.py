@@ -244,7 +244,7 @@ def test_any_failure_fails_the_task_once_all_have_ended(deferrable, server, run_
         "ValueError: 3 is odd",
     ]
     # Two checks of each while it waits, at most; then only what has failed is checked.
-    checks = [request.path.rpartition("/")[2] for request in server.requests if "/runs/" in request.path]
+    checks = [request.path.rpartition("/")[2] for request in server.requests if "/v3/runs/" in request.path]
     assert checks[-2:] == [ids[1], ids[3]] or checks[-2:] == [ids[3], ids[1]]
 
 

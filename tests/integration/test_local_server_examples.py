@@ -11,7 +11,11 @@ import pytest
 from airflow_provider_trigger.testing import TriggerDevServer
 
 EXAMPLES = Path(__file__).parents[2] / "example_dags"
-STARTING = sorted(path.stem for path in EXAMPLES.glob("*.py") if "RunTriggerTask" in path.read_text())
+# One has two Dags, one needs Airflow 3.3: test_example_dags.py has tests of them.
+OTHERS = {"asset_event", "retry_policy"}
+STARTING = sorted(
+    {path.stem for path in EXAMPLES.glob("*.py") if "RunTriggerTask" in path.read_text()} - OTHERS
+)
 
 pytestmark = pytest.mark.usefixtures("connection")
 RunDag = Callable[..., Any]
