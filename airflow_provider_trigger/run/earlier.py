@@ -111,20 +111,9 @@ class Earlier:
         todo = {index: request for index, request in enumerate(requests) if index not in known}
         seen = self._start(starts, todo) | self._check(list(taken_up.values())) | reused
         before = [run for run in seen.values() if run.id in listed or run.age > time.monotonic() - begun_at]
-        self._say_counts(before, len(requests))
+        if requests:
+            self.log.info("%s", _counts(before, len(requests)))
         return seen
-
-    def _say_counts(self, before: Sequence[Run], count: int) -> None:
-        if count:
-            completed = sum(run.is_success for run in before)
-            alive = sum(not run.is_final for run in before)
-            self.log.info(
-                "Runs of %s: %d completed before and reused, %d found alive and taken up, %d started",
-                counted(count, "item"),
-                completed,
-                alive,
-                count - completed - alive,
-            )
 
     # Runs that the keys of this try do not find
 
@@ -325,3 +314,13 @@ class Earlier:
 
 def _is_canceled(run: Run | None) -> bool:
     return run is not None and run.is_canceled
+
+
+def _counts(before: Sequence[Run], count: int) -> str:
+    """Return how many of the runs were there before, and how many were started."""
+    completed = sum(run.is_success for run in before)
+    alive = sum(not run.is_final for run in before)
+    return (
+        f"Runs of {counted(count, 'item')}: {completed} completed before and reused, {alive} found alive and "
+        f"taken up, {count - completed - alive} started"
+    )
