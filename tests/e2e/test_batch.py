@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 from collections import Counter
 from collections.abc import Callable
@@ -122,8 +123,9 @@ def test_killed_between_two_requests_a_retry_starts_only_what_has_not_completed(
     killed.check_the_end(twice={run.payload for run in failed})
     if RETRIES_KILLED_TASKS:
         log = airflow.task_log(DAG_ID, killed.run_id, "work", attempt=2)
-        found = "10 completed before and reused, 8 found alive and taken up, 27 started"
-        assert f"Runs of 45 items: {found}" in log
+        # Of the 18 that it finds, 8 complete as soon as the others exist.
+        found = r"45 items: 1[0-8] completed before and reused, [0-8] found alive and taken up, 27 started"
+        assert re.search(found, log)
 
 
 def test_killed_before_the_first_answer_there_is_one_run_for_each_item(

@@ -531,8 +531,14 @@ def _load(file: Path, dag_id: str | None) -> Any:
     bag: Any = DagBag(dag_folder=file)
     assert not bag.import_errors, bag.import_errors
     has_outlets = any(task.outlets for dag in bag.dags.values() for task in dag.tasks)
+    # Later dag.test() does so; without it, an asset is not active, and has no events.
     if has_outlets and airflow_version().startswith("2."):
-        bag.sync_to_db()  # later dag.test() does so; without it, a dataset has no events
+        bag.sync_to_db()
+    elif has_outlets and airflow_version().startswith("3.0."):
+        from airflow.dag_processing.bundles.manager import DagBundlesManager
+
+        DagBundlesManager().sync_bundles_to_db()
+        bag.sync_to_db("dags-folder", None)
     if dag_id is not None:
         return bag.dags[dag_id]
     (dag,) = bag.dags.values()
