@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING
@@ -83,7 +83,8 @@ class Earlier:
     def start_one(self, request: TaskRequest, *, on_id: OnId) -> Started:
         """Start a run, or return the one to take up; a warning names one that may be alive all the same."""
         found = self._find()
-        if taken_up := self._take_over(found, [request], self._say_why, on_id=on_id):
+        taken_up, _ = self._take_over(found, [request], self._say_why, on_id=on_id)
+        if taken_up:
             return take_up(self.client.call(retrieve_run(taken_up[0])), log=self.log)
         started = start_run(self.client, request, log=self.log, sleep=self.sleep, on_id=on_id)
         if self.key.cleared_after and started.run is None and not found.error:
@@ -102,9 +103,11 @@ class Earlier:
         taken_up, completed = dict[int, str](), dict[int, Run]()
         if replaces or self.reuses:
             found = self._find(warns=replaces)
-            listed, completed = found.shown, self._completed(found, requests)
+            listed, completed = found.shown, self._completed(found.completed, found, requests)
             if replaces:
-                taken_up = self._take_over(found, requests, self._say_how_many, done=completed)
+                taken_up, ended = self._take_over(found, requests, self._say_how_many, done=completed)
+                if self.reuses:  # some have completed in spite of their cancel
+                    completed = self._completed(ended.values(), found, requests) | completed
         reused = {run.id: run for index, run in completed.items() if index not in taken_up}
         known = {index: run.id for index, run in completed.items()} | taken_up
         starts.know(known, ended=reused)
@@ -117,17 +120,19 @@ class Earlier:
 
     # Runs that the keys of this try do not find
 
-    def _completed(self, found: Search, requests: Sequence[TaskRequest]) -> dict[int, Run]:
+    def _completed(
+        self, runs: Iterable[Run], found: Search, requests: Sequence[TaskRequest]
+    ) -> dict[int, Run]:
         """Return, by the index of its request, the newest that has completed, unless its key's is alive."""
         alive = {run.idempotency_key for run in found.ours}
         left = ((index, one.key) for index, one in enumerate(requests) if one.key not in alive)
         indexes = {self.key.item_of(key): index for index, key in left}
-        newest: dict[int, ListedRun] = {}
-        for run in found.completed:
+        newest: dict[int, Run] = {}
+        for run in runs:
             item = self.key.item_to_reuse(run.idempotency_key, run.created_at)
-            if item is not None and (index := indexes.get(item)) is not None:
+            if run.is_success and item is not None and (index := indexes.get(item)) is not None:
                 newest.setdefault(index, run)
-        return {index: Run.from_answer(run.attributes, seen_at=run.seen_at) for index, run in newest.items()}
+        return newest
 
     def _take_over(
         self,
@@ -137,11 +142,12 @@ class Earlier:
         *,
         done: Collection[int] = (),
         on_id: OnId = lambda run_id: None,
-    ) -> dict[int, str]:
+    ) -> tuple[dict[int, str], dict[str, Run]]:
         """
         Cancel the runs of no request; return those to take up, by the index of their request.
 
-        ``done`` are the indexes of requests that need no new run.
+        And return, by run id, how those were seen whose worker had to stop first. ``done`` are the indexes of
+        requests that need no new run.
         """
         indexes = {self.key.item_of(request.key): index for index, request in enumerate(requests)}
         taken_up: dict[int, str] = {}
@@ -165,9 +171,10 @@ class Earlier:
             say(replaced)
         canceled = [run.id for run, _ in replaced] if self.cancels else []
         call_all(self.client, cancel_run, canceled)
+        ended: dict[str, Run] = {}
         if len({*taken_up, *done}) < len(requests):
-            self._wait_for_workers([*found.stopping, *canceled])
-        return taken_up
+            ended = self._wait_for_workers([*found.stopping, *canceled])
+        return taken_up, ended
 
     def _is_to_be_cleared(self, run: ListedRun) -> bool:
         return self.cancels and self.key.shows_clear_since(run.idempotency_key)

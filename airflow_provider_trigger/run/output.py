@@ -122,7 +122,8 @@ class Outputs:
             self._count(error.size)
             return error
         except TriggerDevError as error:
-            if is_internal_error(error):  # a broken output is always answered so (measured)
+            # A broken output is always answered with 500 (measured); a run, or its output, can be deleted.
+            if is_internal_error(error) or getattr(error, "status", None) == 404:
                 return error
             raise
         try:

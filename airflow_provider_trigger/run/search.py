@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, TypeVar
 
 from airflow_provider_trigger.api.deadline import NEVER, Deadline
 from airflow_provider_trigger.api.endpoints.bulk_actions import MAX_SIZE
-from airflow_provider_trigger.api.endpoints.runs import check_run, list_runs_page
-from airflow_provider_trigger.api.errors import TriggerDevError, UnexpectedAnswerError
+from airflow_provider_trigger.api.endpoints.runs import MAX_PAGE_SIZE, check_run, list_runs_page
+from airflow_provider_trigger.api.errors import OversizeError, TriggerDevError, UnexpectedAnswerError
 from airflow_provider_trigger.api.models.runs import ListedRun, Run
 from airflow_provider_trigger.api.models.statuses import ALIVE_STATUSES, todays_word
 from airflow_provider_trigger.run.checks import call_each
@@ -36,6 +36,8 @@ _UNFILTERED_PAGES = 50
 # A list whose cursors never end: so many pages of a search, or so many in a row without a run.
 _MAX_PAGES = 1000
 _MAX_EMPTY_PAGES = 100
+# Items have the metadata of their runs, up to 256 KB (measured): 100 of these are more than is read at once.
+_SMALL_PAGE = 10
 # What a second look may leave out is older than any clock is wrong.
 _RECENT = timedelta(days=1)
 # How often the caller can notice a stop, in seconds.
@@ -71,10 +73,11 @@ class RunFilter:
 
         The server gets one tag, as it finds runs with any of several (measured).
         """
-        after, known, empty = None, set[str](), 0
+        after, known, empty, size = None, set[str](), 0, MAX_PAGE_SIZE
         while True:
             is_older = self.only_alive and len(known) >= _UNFILTERED_PAGES
             call = list_runs_page(
+                page_size=size,
                 tags=self.tags[:1],
                 statuses=sorted(ALIVE_STATUSES if is_older else self.statuses),
                 task_identifiers=sorted(self.task_identifiers),
@@ -82,7 +85,13 @@ class RunFilter:
                 created_from=max(self.created_from, since),
                 after=after,
             )
-            page = client.call(call, deadline=deadline)
+            try:
+                page = client.call(call, deadline=deadline)
+            except OversizeError:
+                if size == _SMALL_PAGE:
+                    raise
+                size = _SMALL_PAGE
+                continue
             yield [run for run in page.runs if self._fits(run)]
             if page.next is None:  # a short page is not the last one (measured)
                 return
@@ -128,8 +137,8 @@ class Search:
         """Those that are alive, and belong by their idempotency key."""
         self.others: list[str] = []
         """Ids of those that are alive, and do not belong, as replays by someone else."""
-        self.completed: list[ListedRun] = []
-        """Those that have completed, if they are kept: the newest first, with any key."""
+        self.completed: list[Run] = []
+        """Those that have completed, if they are kept: the newest first, with any key, without contents."""
         self.stopping: list[str] = []
         """Ids of those that are CANCELED, and whose worker may still execute, with any key."""
         self.error: TriggerDevError | None = None
@@ -206,7 +215,8 @@ class Search:
         self.shown.update(run.id for run in new)
         self.stopping += [run.id for run in new if run.may_have_worker]
         if self._keeps_completed:
-            self.completed += [run for run in new if run.is_success]
+            done = [run for run in new if run.is_success]
+            self.completed += [_as_run(run).without_contents() for run in done]
         alive = [run for run in new if not run.is_final]
         if self._checks_keys:
             alive = self._with_keys(alive)
@@ -221,6 +231,10 @@ class Search:
         shown = call_each(self._client, check_run, unsure, deadline=self._deadline, patience=0)
         checked = [one if isinstance(one := shown.get(run.id), Run) else run for run in runs]
         return [run for run in checked if not run.is_final]
+
+
+def _as_run(run: ListedRun) -> Run:
+    return Run.from_answer(run.attributes, seen_at=run.seen_at)
 
 
 def _in_thread(work: Callable[[], T]) -> Generator[list[ListedRun], None, T]:

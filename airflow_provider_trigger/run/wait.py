@@ -205,6 +205,8 @@ class _Wait:
             check = self._check()
             news = yield check
             now = self._now()
+            if any(isinstance(reply, Run) for reply in news.values()):
+                self._log.worked_at = now
             for run_id, reply in news.items():
                 if (run := self._open.get(run_id)) and (waited := run.take(reply, now)):
                     self._close(run_id, waited)

@@ -50,6 +50,8 @@ class WaitLog:
         self._failed: set[str] = set()  # since checks fail
         self._failing_since = self._warned_at = math.inf
         self._lack_version = False
+        self.worked_at = -math.inf
+        """When a check has shown a run that is waited for, or was; in seconds since 1970."""
 
     @property
     def progress_due(self) -> float:
@@ -174,14 +176,16 @@ class WaitLog:
             return
         self._counted_at = now
         statuses = [_status(waited.run) for waited in ended.values()]
-        statuses += [_status(run) + " when last seen" * (one in errors) for one, run in left.items()]
+        statuses += [
+            _status(run) + " when last seen" * bool(run and one in errors) for one, run in left.items()
+        ]
         shown = _counts(statuses)
         self._log.info("%d of %d runs have ended: %s", self._count - len(left), self._count, shown)
 
     def _is_outage(self, seen_ago: SeenAgo, now: float) -> bool:
-        if seen_ago is None or now - seen_ago[1] < self._failing_since:
-            return True
-        return seen_ago[1] > max(_OUTAGE_INTERVAL, 2 * (self._settings.poll_interval or 0))
+        seen_at = max(self.worked_at, now - seen_ago[1] if seen_ago else -math.inf)
+        longest = max(_OUTAGE_INTERVAL, 2 * (self._settings.poll_interval or 0))
+        return seen_at < self._failing_since or now - seen_at > longest
 
     def _note_outage(
         self,
@@ -191,13 +195,13 @@ class WaitLog:
         now: float,
     ) -> None:
         """Log since when no run can be checked, in the place of all that would be said of what was seen."""
-        self._failed.update(left)
         self._counted_at = now  # what was seen before is not said as if it was seen now
         if now < self._warned_at + _OUTAGE_INTERVAL:
             return
+        self._failed.update(left)
         self._warned_at = self._logged_at = now
         seen_at = [now - ago for ago in seen_ago or ()]
-        since = max(seen_at, default=self._begun_at)
+        since = max([*seen_at, self.worked_at, self._begun_at])
         when = f", last seen {' to '.join(dict.fromkeys(map(_time, seen_at)))} UTC" if seen_at else ""
         self._log.warning(
             "No status check has worked since %s UTC (%.0f s): %s. Still waiting for %d of %d runs%s: %s",

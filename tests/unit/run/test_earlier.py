@@ -508,6 +508,23 @@ def test_a_run_that_is_alive_goes_before_one_that_has_completed(
     assert guard.run_ids[0] == alive.id
 
 
+def test_a_run_that_completes_in_spite_of_its_cancel_is_reused_too(start_items, server, guard) -> None:
+    run = add(server, key=item_key(0), completes_despite_cancel=True)
+    start_items(key=AFTER_A_CLEAR, reuses=True)
+    assert (run.status, guard.run_ids[0], len(server.runs)) == ("COMPLETED", run.id, 3)
+
+
+def test_runs_with_much_metadata_are_listed_in_smaller_pages(
+    start_items, server, guard, network, clock
+) -> None:
+    large = {"text": "x" * 200_000}
+    runs = [add(server, "COMPLETED", key=item_key(index), metadata=large) for index in range(100)]
+    clock.sleep(60)
+    start_items(key=dag_run_cleared(clock), reuses=True, count=100)
+    assert guard.run_ids == [run.id for run in runs]
+    assert network.requests == [LIST] * (1 + 10)
+
+
 def test_a_list_that_is_down_after_a_clear_is_an_error_before_anything_starts(
     start_items, completed, network, answer, server
 ) -> None:

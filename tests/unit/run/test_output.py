@@ -124,6 +124,16 @@ def test_outputs_that_are_too_large_together_are_references(add, fetch, log, max
     ]
 
 
+@pytest.mark.parametrize("place", ["/packets/", "run_"])
+def test_an_output_that_was_deleted_is_named_beside_the_others(
+    place: str, add, fetch, network, answer
+) -> None:
+    whole, deleted = add(1), add({"text": "é" * 200_000})
+    network.fault(deleted if place == "run_" else place, answer(404, {"error": "Not found"}), times=1000)
+    with pytest.raises(TriggerDevError, match=f"^1 of 2 outputs cannot be fetched: {deleted}: "):
+        fetch(whole, deleted)
+
+
 def test_outputs_that_are_broken_for_ever_are_named_and_what_may_pass_is_raised(
     add, fetch, network, answer
 ) -> None:

@@ -380,6 +380,23 @@ def test_an_outage_is_one_also_while_the_checks_of_a_run_fail_for_longer() -> No
     assert line.startswith("No status check has worked since ")
 
 
+def test_a_run_whose_own_checks_fail_is_no_outage_while_others_end() -> None:
+    wait = Wait(logs_progress=True)
+    wait.hear(IDS, "EXECUTING")
+    wait.hear(IDS[:1], LOST, after=20)
+    wait.hear(IDS[1:], "COMPLETED", after=10)
+    wait.seen_ago = (85, 85)
+    assert not [line for line in wait.hear(after=55) if line.startswith("No status check")]
+
+
+def test_one_failed_check_as_a_line_is_due_says_nothing_of_other_runs() -> None:
+    wait = Wait(logs_progress=True)
+    wait.hear(IDS, "EXECUTING")
+    wait.seen_ago = (61, 61)
+    wait.hear(IDS[:1], LOST, after=61)
+    assert wait.hear(IDS[:1], "EXECUTING", after=2)[0] == "1 run can be checked again after 2 s"
+
+
 def test_runs_that_are_no_longer_waited_for_are_not_said_to_be_checked_again() -> None:
     wait = Wait(patience=30.0)
     rejected = PermissionDeniedError(
