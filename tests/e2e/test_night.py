@@ -1,4 +1,4 @@
-"""A night: items of a batch fail beside an outage, and in the morning a clear starts only what failed."""
+"""A night: items of a batch fail during an outage, and in the morning a clear starts only what failed."""
 
 from __future__ import annotations
 

@@ -114,10 +114,10 @@ def test_the_event_of_an_asset_tells_another_dag_of_the_run(name, server, run_da
     server.on_task("resize-image", output=resized)
     source = EXAMPLES / f"{name}.py"
     updated = run_dag(source, dag_id=name)
-    told = run_dag(source, dag_id=f"{name}_consumer")
+    consumed = run_dag(source, dag_id=f"{name}_consumer")
     (run,) = server.runs.values()
-    assert (updated.state, told.state) == ("success", "success")
-    assert told.xcoms["report"] == f"{run.id} has cost 0 cents: {server.url}/runs/{run.id}"
+    assert (updated.state, consumed.state) == ("success", "success")
+    assert consumed.xcoms["report"] == f"{run.id} has cost 0 cents: {server.url}/runs/{run.id}"
 
 
 HAS_POLICIES = tuple(map(int, __version__.split(".")[:2])) >= (3, 3)

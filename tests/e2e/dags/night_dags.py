@@ -1,4 +1,4 @@
-"""The Dag of a night on which some items of a batch fail, beside an outage."""
+"""The Dag of a night on which some items of a batch fail, during an outage."""
 
 from __future__ import annotations
 

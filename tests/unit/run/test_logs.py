@@ -66,7 +66,7 @@ def test_what_has_come_stays_where_the_second_answer_has_nothing(fetch, server, 
     assert (fetch(run), len(network.requests)) == ({run.id: ["a"]}, 2)
 
 
-TROUBLE: dict[str, Callable[[Any], Any]] = {
+BAD_ANSWERS: dict[str, Callable[[Any], Any]] = {
     "not_found": lambda answer: answer(404, {"error": "Not found"}, {"x-should-retry": "true"}),
     "older_server": lambda answer: answer(404, b"<!DOCTYPE html>", {"content-type": "text/html"}),
     "rejected": lambda answer: answer(401, {"error": "Invalid API key"}),
@@ -81,13 +81,13 @@ TROUBLE: dict[str, Callable[[Any], Any]] = {
 }
 
 
-@pytest.mark.parametrize("trouble", TROUBLE.values(), ids=TROUBLE)
+@pytest.mark.parametrize("bad_answer", BAD_ANSWERS.values(), ids=BAD_ANSWERS)
 def test_whatever_goes_wrong_is_one_line_at_debug_level_and_one_request(
-    trouble, fetch, failed, network, answer, log, clock, caplog, monkeypatch
+    bad_answer, fetch, failed, network, answer, log, clock, caplog, monkeypatch
 ) -> None:
     monkeypatch.setattr(responses, "MAX_BODY_BYTES", 4000)
     one, other = failed("a"), failed("b")
-    network.fault(f"{other.id}{EVENTS}", trouble(answer), times=99)
+    network.fault(f"{other.id}{EVENTS}", bad_answer(answer), times=99)
     caplog.set_level("INFO")
     begun = clock.now
     assert fetch(one, other) == {one.id: ["a"]}
