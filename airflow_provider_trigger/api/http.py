@@ -63,7 +63,7 @@ class Request:
     params: Mapping[str, str] = field(default_factory=dict)
     json: Mapping[str, Any] | None = None
     headers: Mapping[str, str] = field(default_factory=dict)
-    """Besides those of each request."""
+    """In addition to those of each request."""
     repeatable: bool
     """Whether sending it twice does no more than sending it once."""
     run_id: str | None = None

@@ -59,6 +59,11 @@ class RunEnd:
         return self.waited.end is WaitEnd.NOT_NEEDED and run is not None and run.is_canceled
 
     @property
+    def has_failed(self) -> bool:
+        """Whether it did not complete, and not because it was not needed."""
+        return bool(self.reason) and not self.was_not_needed
+
+    @property
     def ended_run(self) -> Run | None:
         """The run, if it has ended by itself or was canceled by others."""
         return self.waited.run if self.waited.end is WaitEnd.FINAL else None
@@ -134,7 +139,7 @@ def failure_of_batch(
 
     :param tag: what all runs carry
     """
-    failed = [end for end in ends if end.reason and not end.was_not_needed]
+    failed = [end for end in ends if end.has_failed]
     canceled = sum(end.was_not_needed for end in ends)
     if not failed and not canceled:
         return None

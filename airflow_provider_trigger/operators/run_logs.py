@@ -28,8 +28,8 @@ def write_logs(
 ) -> None:
     """Write the logs of the first runs that failed, and of others unless there is no need for them."""
     chosen: dict[str, RunEnd] = {}
-    for end in sorted(ends, key=_has_failed, reverse=True):
-        if len(chosen) < MAX_RUNS and _has_log(end) and (_has_failed(end) or not only_failed):
+    for end in sorted(ends, key=lambda end: end.has_failed, reverse=True):
+        if len(chosen) < MAX_RUNS and _has_log(end) and (end.has_failed or not only_failed):
             chosen.setdefault(end.run_id, end)
     if not chosen or is_stopped():
         return
@@ -39,10 +39,6 @@ def write_logs(
         what = f"run {run_id}" if len(ends) == 1 else f"item {chosen[run_id].index}: run {run_id}"
         url, key = hook.settings.run_url(run_id), hook.settings.secret_key
         write(log, log_of_run(shown, what=what, run_url=url, secret_key=key))
-
-
-def _has_failed(end: RunEnd) -> bool:
-    return bool(end.reason) and not end.was_not_needed
 
 
 def _has_log(end: RunEnd) -> bool:

@@ -10,7 +10,12 @@ from typing import TYPE_CHECKING, Any
 
 from airflow_provider_trigger.api.endpoints.outputs import fetch_output
 from airflow_provider_trigger.api.endpoints.runs import ended_run, retrieve_run
-from airflow_provider_trigger.api.errors import OversizeError, TriggerDevError, is_internal_error
+from airflow_provider_trigger.api.errors import (
+    OversizeError,
+    ResponseError,
+    TriggerDevError,
+    is_internal_error,
+)
 from airflow_provider_trigger.api.http import MAX_BODY_BYTES, encode_json
 from airflow_provider_trigger.log import Log
 from airflow_provider_trigger.run.checks import in_threads
@@ -123,7 +128,7 @@ class Outputs:
             return error
         except TriggerDevError as error:
             # A broken output is always answered with 500 (measured); a run, or its output, can be deleted.
-            if is_internal_error(error) or getattr(error, "status", None) == 404:
+            if is_internal_error(error) or (isinstance(error, ResponseError) and error.status == 404):
                 return error
             raise
         try:

@@ -215,8 +215,8 @@ class Search:
         self.shown.update(run.id for run in new)
         self.stopping += [run.id for run in new if run.may_have_worker]
         if self._keeps_completed:
-            done = [run for run in new if run.is_success]
-            self.completed += [_as_run(run).without_contents() for run in done]
+            done = [Run.from_answer(run.attributes, seen_at=run.seen_at) for run in new if run.is_success]
+            self.completed += [run.without_contents() for run in done]
         alive = [run for run in new if not run.is_final]
         if self._checks_keys:
             alive = self._with_keys(alive)
@@ -231,10 +231,6 @@ class Search:
         shown = call_each(self._client, check_run, unsure, deadline=self._deadline, patience=0)
         checked = [one if isinstance(one := shown.get(run.id), Run) else run for run in runs]
         return [run for run in checked if not run.is_final]
-
-
-def _as_run(run: ListedRun) -> Run:
-    return Run.from_answer(run.attributes, seen_at=run.seen_at)
 
 
 def _in_thread(work: Callable[[], T]) -> Generator[list[ListedRun], None, T]:

@@ -15,7 +15,7 @@ def trace_headers() -> dict[str, str]:
     # Where nothing has imported it, there is no span.
     trace: Any = sys.modules.get("opentelemetry.trace")
     span = trace and trace.get_current_span()
-    # Where tracing is off, Airflow 3.2 hands on one that is sampled, but that nobody records.
+    # Where tracing is off, Airflow 3.2 gives the task one that is sampled, but not recorded.
     if not (span and span.is_recording() and span.get_span_context().trace_flags.sampled):
         return {}
     from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator

@@ -266,7 +266,7 @@ class TriggerRunSensor(TakesRunIds, BaseSensorOperator):
 
         write(self.log, stack_trace(run))
         run_url = hook.settings.run_url(run.id)
-        # What is skipped reaches no policy, and a sensor that fails silently goes on after any other error.
+        # What is skipped reaches no policy, and a sensor with silent_fail continues after any other error.
         is_skipped = self.soft_fail or self.never_fail or self.silent_fail
         has_policy = has_retry_policy(context, self) and not is_skipped
         kind = TriggerRunFailedError if has_policy else TriggerRunNotRetriedError
