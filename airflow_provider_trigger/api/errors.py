@@ -21,6 +21,7 @@ The errors of the API, one tree.
         ├── NotFoundError           404
         ├── RateLimitError          429
         └── ServerError             5xx
+            └── UnknownTokenError       500 for a waitpoint token that the environment does not have
 
 No error carries the secret key or a response's body, in its text, in an attribute, or in a chained exception.
 """
@@ -186,7 +187,7 @@ class PermissionDeniedError(ResponseError):
 
 
 class NotFoundError(ResponseError):
-    """404. This key's environment has no such run."""
+    """404. This key's environment has no such run, or no such waitpoint token."""
 
 
 class RateLimitError(ResponseError):
@@ -195,6 +196,10 @@ class RateLimitError(ResponseError):
 
 class ServerError(ResponseError):
     """5xx. The server failed."""
+
+
+class UnknownTokenError(ServerError):
+    """500 for a waitpoint token, which comes each time where the environment does not have it (measured)."""
 
 
 def is_not_from_trigger_dev(error: TriggerDevError) -> bool:

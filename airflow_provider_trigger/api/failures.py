@@ -14,6 +14,7 @@ from airflow_provider_trigger.api.errors import (
     TransportError,
     TriggerDevError,
     UnexpectedAnswerError,
+    UnknownTokenError,
     is_not_from_trigger_dev,
 )
 from airflow_provider_trigger.api.http import Request
@@ -128,6 +129,6 @@ def shows_that_server_works(error: TriggerDevError | None) -> bool | None:
         return True
     if not isinstance(error, ResponseError) or is_not_from_trigger_dev(error):
         return False
-    if error.status in (401, 403, 429):
-        return None  # may be a gateway's
+    if error.status in (401, 403, 429) or isinstance(error, UnknownTokenError):
+        return None  # may be a gateway's, or a failure
     return error.status < 500 and error.status not in (408, 425)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import zlib
 from collections.abc import Mapping
 from datetime import UTC, datetime
+from types import MappingProxyType
 from typing import Any
 
 from airflow_provider_trigger.api.errors import (
@@ -40,10 +41,20 @@ def read_time(value: object) -> datetime | None:
     return time.replace(tzinfo=UTC) if time and not time.tzinfo else time
 
 
+SUPERJSON = "application/super+json"
+"""The type of a document that holds a value of JavaScript, see :func:`from_superjson`."""
+
+
+def from_superjson(value: Any) -> Any:
+    """Return what a superjson document holds; what is none stays as it is."""
+    is_document = isinstance(value, dict) and bool(value) and value.keys() <= {"json", "meta"}
+    return value.get("json") if is_document else value  # without "json" it is undefined
+
+
 MAX_DETAIL_LENGTH = 300
 
 # What the API's own 404 says (measured; the last one of other paths). Other products say "Not Found".
-_NOT_FOUND = ("Resource not found", "Not found", "Run not found")
+_NOT_FOUND = ("Resource not found", "Not found", "Run not found", "Waitpoint not found")
 # Where the API's answers, and problem+json, have their message.
 _MESSAGE_KEYS = ("error", "detail", "message")
 # With these a gateway in front of Trigger.dev says in a form of its own that it is busy, wants a key, or does
@@ -51,7 +62,9 @@ _MESSAGE_KEYS = ("error", "detail", "message")
 _OF_GATEWAYS = frozenset({401, 408, 413, 425, 429, 500, *range(502, 600)})
 _NOT_TRIGGER_DEV = "this is not a Trigger.dev server, or a proxy stands in front of it"
 
-_ERRORS_BY_STATUS: dict[int, type[ResponseError]] = {
+ErrorsByStatus = Mapping[int, type[ResponseError]]
+
+_ERRORS_BY_STATUS: ErrorsByStatus = {
     401: AuthenticationError,
     403: PermissionDeniedError,
     404: NotFoundError,
@@ -59,15 +72,17 @@ _ERRORS_BY_STATUS: dict[int, type[ResponseError]] = {
 }
 
 
-def json_object(request: Request, response: Response) -> dict[str, Any]:
+def json_object(
+    request: Request, response: Response, *, errors: ErrorsByStatus = MappingProxyType({})
+) -> dict[str, Any]:
     """
-    Return the JSON object of a successful response.
+    Return the JSON object of a successful response; ``errors`` are those of this call only, by status.
 
     :raises ResponseError: it has an error status
 
     :raises UnexpectedAnswerError: its body is not a JSON object
     """
-    raise_unless_success(request, response)
+    raise_unless_success(request, response, errors=errors)
     answer = response.json()
     if answer is None:
         kind = response.headers.get("content-type", "no content type")[:100]
@@ -85,12 +100,14 @@ def read_id(request: Request, answer: Mapping[str, Any], *, what: str) -> str:
     return found
 
 
-def raise_unless_success(request: Request, response: Response) -> None:
+def raise_unless_success(
+    request: Request, response: Response, *, errors: ErrorsByStatus = MappingProxyType({})
+) -> None:
     """Raise the ResponseError that a status other than 2xx stands for."""
     status = response.status
     if 200 <= status < 300:
         return
-    kind, detail = _error_class(response), server_message(response)
+    kind, detail = _error_class(response, errors), server_message(response)
     if 300 <= status < 400:
         location = response.headers.get("location", "nowhere")[:200]
         detail = f"a redirect to {location}, not followed"
@@ -117,7 +134,7 @@ def server_message(response: Response) -> str:
     return f"({kind[:100]}, {len(response.body)} bytes)"
 
 
-def _error_class(response: Response) -> type[ResponseError]:
+def _error_class(response: Response, errors: ErrorsByStatus) -> type[ResponseError]:
     status = response.status
     if 300 <= status < 400:
         return RedirectError
@@ -127,7 +144,8 @@ def _error_class(response: Response) -> type[ResponseError]:
         return NotTriggerDevError
     if status not in _OF_GATEWAYS and not any(isinstance(answer.get(key), str) for key in _MESSAGE_KEYS):
         return NotTriggerDevError
-    return _ERRORS_BY_STATUS.get(status, ServerError if status >= 500 else ResponseError)
+    known = {**_ERRORS_BY_STATUS, **errors}
+    return known.get(status, ServerError if status >= 500 else ResponseError)
 
 
 _GZIP = zlib.MAX_WBITS + 16

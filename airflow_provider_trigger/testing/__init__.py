@@ -8,6 +8,7 @@ Needs the extra ``testing``::
         ...
         assert server.runs[run.id].status == "CANCELED"
         server.on_task("resize", output={"width": 100}, after=2)
+        server.complete_token(token_id, {"approved": True})
         ...
 """
 
@@ -25,6 +26,7 @@ from .engine.runs import ServerRun
 from .engine.tasks import TaskBehavior
 from .engine.triggered_run import RunAttributes
 from .engine.unset import UNSET
+from .engine.waitpoints import ServerToken
 from .faults.queue import RequestFilter
 from .http.app import RequestRecord
 from .server import TriggerDevServer
@@ -38,6 +40,7 @@ __all__ = [
     "RequestRecord",
     "RunAttributes",
     "ServerRun",
+    "ServerToken",
     "TaskBehavior",
     "TriggerDevServer",
 ]

@@ -40,6 +40,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         acknowledge_after=options.acknowledge_after,
         latency=options.latency,
         speed=options.speed,
+        query_lag=options.query_lag,
+        list_lag=options.list_lag,
     )
     with _on_signal(stop.set):
         try:
@@ -104,12 +106,9 @@ def _parser() -> argparse.ArgumentParser:
         ("--rate-limit", int, constants.RATE_LIMIT, "requests in a burst, 0 for no limit"),
         ("--latency", _seconds, constants.LATENCY, "seconds that every answer takes"),
         ("--speed", _speed, 1.0, "how many times as fast as usual runs execute, wait and expire"),
-        (
-            "--acknowledge-after",
-            _seconds,
-            constants.ACKNOWLEDGE_AFTER,
-            "seconds until a worker acknowledges a cancel",
-        ),
+        ("--acknowledge-after", _seconds, constants.ACKNOWLEDGE_AFTER, "seconds to acknowledge a cancel"),
+        ("--query-lag", _seconds, 0.0, "seconds that the query lags behind, about 1 on the real server"),
+        ("--list-lag", _seconds, 0.0, "seconds that lists of runs lag behind, about 1 on the real server"),
     )
     for name, kind, default, text in options:
         parser.add_argument(name, type=kind, default=default, help=f"{text} (default: %(default)s)")

@@ -23,7 +23,9 @@ class TriggerDevServer(ConnectionFaults, AnswerFaults, Engine):
 
     It speaks real HTTP from a thread of its own and behaves as the real server does, as far as runs are
     triggered (also in batches), retrieved, listed, replayed, rescheduled and canceled, one by one or by their
-    ids in bulk. What its tasks do is said with :meth:`on_task`. A run's page is at ``/runs/`` and its id. Use
+    ids in bulk. Waitpoint tokens are in :attr:`tokens`, by id, and are completed with :meth:`complete_token`,
+    or by a POST to their address. What its tasks do is said with :meth:`on_task`. A run's page is at
+    ``/runs/`` and its id. Use
     it as a context manager, or call :meth:`start` and :meth:`stop`. The faults are methods ending in
     ``_next``. Each takes ``times`` first, the number of requests that it applies to (``None`` for all until
     :meth:`clear_faults`), and the keyword arguments of :class:`RequestFilter`. A request meets the first
@@ -38,10 +40,12 @@ class TriggerDevServer(ConnectionFaults, AnswerFaults, Engine):
     :param acknowledge_after: seconds after which a worker acknowledges a cancel, ``None`` for never
     :param force_after: seconds after which a cancel is enforced when no worker acknowledged it
     :param list_lag: seconds that the list of runs lags behind, about 1 on the real server: it lacks younger
-        runs, and finds others by the status that they had
+        runs, and finds others by the status that they had; by status it lags as far as the query, too
     :param log_lag: seconds that the logs of runs lag behind, 0.5 to 2.5 on the real server
     :param query: whether it has the query, which older servers lack
-    :param query_lag: seconds that the query lags behind, about 1 on the real server
+    :param query_lag: seconds that the query lags behind, 1 to 4.6 on the real server
+    :param query_database: whether the query's database is up; while it is down, the query answers 400, the
+        list of runs and new bulk actions 500
     :param realtime: whether its realtime API is on
     :param object_store: whether it has one for large outputs and payloads, which not every server of one's
         own has: a run then shows neither such an output nor a URL, and such a payload is an error
@@ -62,21 +66,10 @@ class TriggerDevServer(ConnectionFaults, AnswerFaults, Engine):
     :param clock: returns the time, in seconds since 1970, for runs, bulk actions and rate limits
     """
 
-    host: str = constants.HOST
-    port: int = 0
     latency: float = constants.LATENCY
-    ssl_certfile: str | None = None
-    ssl_keyfile: str | None = None
     requests: list[RequestRecord] = field(default_factory=list, init=False)
     _faults: FaultQueue = field(default_factory=FaultQueue, init=False)
     _thread: HttpThread | None = field(default=None, init=False)
-
-    @property
-    def url(self) -> str:
-        """Return the base URL, such as ``http://127.0.0.1:8030``."""
-        scheme = "https" if self.ssl_certfile else "http"
-        host = f"[{self.host}]" if ":" in self.host else self.host
-        return f"{scheme}://{host}:{self.port}"
 
     def start(self) -> None:
         """Start serving. After a :meth:`stop` it serves on the same port again, with the runs that it had."""

@@ -18,9 +18,11 @@ LIMITS = ("x-ratelimit-limit", "x-ratelimit-remaining", "x-ratelimit-reset")
 TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z?")
 # In an error, an environment's id, and in the URL of a packet.
 VARYING = re.compile(
-    r"^c[my]\w{23}$|(?<=TaskRun./.)cm\w{23}|Retry in [\d.]+ s|env_\w+|^http://[^/]+/packets/[^/]+"
+    r"^c[bmy]\w{23}$|(?<=TaskRun./.)cm\w{23}|Retry in [\d.]+ s|env_\w+|^http://[^/]+/packets/[^/]+"
     r"|(?<=Invalid JSON at line \d: ).*|(?<=Available columns: ).*|(?<=Syntax error at line 1:0: ).*"
+    r"|(?<=connect ECONNREFUSED ).*"
     r"|^[0-9a-f]{16}$|^\d{19}$"  # of a span its id, and its start
+    r"|^https?://[^/]+(?=/api/v1/waitpoints/)|^[\w-]{24}$"  # of a token its server, and a made-up key
     r"|(?<=&X-Amz-Date=)\w+|(?<=&X-Amz-Credential=)\w+%2F\w+|(?<=&X-Amz-Signature=)\w+"
 )
 PLACES = [f"electric-{name}" for name in ("offset", "handle", "chunk-last-offset", "shape-id")]
@@ -85,7 +87,8 @@ def test_answers_as_recorded(replayed_exchange: Any, replay: Any) -> None:
     exchange, recorded = replayed_exchange, replayed_exchange.recorded
     answer = replay(exchange.file, exchange.case)[exchange]
     assert answer.status == recorded["status"]
-    for name in HEADERS:
+    # Of waitpoint tokens, the last one was not recorded.
+    for name in HEADERS[: -1 if exchange.file == "waitpoint_tokens" else None]:
         assert answer.headers.get(name) == recorded["headers"].get(name), name
     # Of one exchange, only a header was recorded.
     limits = () if exchange.label.startswith("eight log lines") else LIMITS
@@ -123,4 +126,4 @@ def test_every_recorded_line_is_replayed_or_left_out_for_a_reason(
     lines = sum(len(path.read_text().splitlines()) for path in RECORDINGS.glob("*.jsonl"))
     assert replayed + sum(count for reason, count in reasons.items() if reason) == lines
     # To be raised with every call that comes into use.
-    assert replayed == 796, reasons
+    assert replayed == 894, reasons

@@ -15,9 +15,9 @@ from airflow_provider_trigger.api.errors import (
 )
 from airflow_provider_trigger.api.failures import may_pass
 from airflow_provider_trigger.api.http import Call, Request, Response
+from airflow_provider_trigger.api.responses import SUPERJSON, from_superjson
 
 _JSON = "application/json"
-_SUPERJSON = "application/super+json"
 _TEXT = "text/plain"
 _PAGE = "text/html"
 _REJECTED = "the object store rejected the URL of the output, which is valid for 300 s"
@@ -38,13 +38,13 @@ def fetch_output(url: str) -> Call[Any]:
         _raise_unless_success(request, response, host)
         kind = response.headers.get("content-type", "").split(";")[0].strip().lower()
         # A page, text/html, is not what a worker stored.
-        if kind == _TEXT or (kind not in (_JSON, _SUPERJSON, _PAGE) and path.endswith(".txt")):
+        if kind == _TEXT or (kind not in (_JSON, SUPERJSON, _PAGE) and path.endswith(".txt")):
             return _text(request, response)
         value = response.json()
         if value is None and response.body.strip() != b"null":
             what = f"{len(response.body)} bytes of {kind[:100] or 'no content type'}"
             raise UnexpectedAnswerError(f"{request} answered an output that is not JSON: {what}")
-        return value if kind == _JSON else _unwrapped(value)
+        return value if kind == _JSON else from_superjson(value)
 
     return Call(request=request, read=read)
 
@@ -85,9 +85,3 @@ def _text(request: Request, response: Response) -> str:
     except UnicodeDecodeError:
         size = f"{len(response.body)} bytes"
     raise UnexpectedAnswerError(f"{request} answered a text that is not UTF-8 ({size})", retryable=False)
-
-
-def _unwrapped(value: Any) -> Any:
-    """Return what a superjson document holds; what is none stays as it is."""
-    is_document = isinstance(value, dict) and bool(value) and value.keys() <= {"json", "meta"}
-    return value.get("json") if is_document else value  # without "json" it is undefined

@@ -90,5 +90,8 @@ BATCH_FREE_FOR = 1800.0
 BULK_DURATION = 0.2
 """Until a bulk action processes its runs, in seconds."""
 
+TOKEN_TIMES_OUT_FROM = 0.1
+"""From the creation of a waitpoint token until it can time out, in seconds (measured)."""
+
 LATENCY = 0.0
 """Of every answer, in seconds."""

@@ -114,8 +114,18 @@ class Engine(Store):
                 completes_despite_cancel=script.completes_despite_cancel,
             )
             run.script = script
+            if script.waits_for_token:
+                self._wait_for_token(run)
             run.change(partial(self.worker.queue, run) if due is None else partial(self._delay, run, due))
             return run, False
+
+    def _wait_for_token(self, run: ServerRun) -> None:
+        """Let a run wait for the token that its payload names, if its environment has it."""
+        token_id = run.payload.get("token_id") if isinstance(run.payload, Mapping) else None
+        token = self.tokens.get(str(token_id))
+        if token is not None and token.environment == run.environment:
+            run.token = token
+            token.on_completion.append(partial(run.change, partial(self.worker.resume, run)))
 
     def _start_item(self, batch: Batch, item: BatchItem) -> ServerRun:
         """Trigger the run of a batch's item; one that cannot be triggered is a failed run without tags."""

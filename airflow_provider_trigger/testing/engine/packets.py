@@ -39,7 +39,7 @@ def output_packet(state: State) -> Packet | None:
     if isinstance(state.output, str):
         packet = Packet(f"{name}.txt", state.output, "text/plain")
     else:
-        text = _compact({"json": state.output})
+        text = compact({"json": state.output})
         packet = Packet(f"{name}.json", text, "application/super+json")
     large = len(packet.text.encode()) > constants.LARGEST_OUTPUT
     return packet if (large if state.output_by_url is None else state.output_by_url) else None
@@ -49,12 +49,13 @@ def payload_packet(payload: Any) -> Packet | None:
     """Return the packet of a payload, ``None`` if it is small."""
     if payload is UNSET:
         return None
-    text = _compact(payload)
+    text = compact(payload)
     large = len(text.encode()) >= constants.LARGE_PAYLOAD
     return Packet("payload.json", text, "application/json") if large else None
 
 
-def _compact(value: Any) -> str:
+def compact(value: Any) -> str:
+    """Return JSON as JavaScript writes it."""
     return json.dumps(value, separators=(",", ":"), ensure_ascii=False)
 
 

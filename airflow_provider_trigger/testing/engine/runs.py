@@ -18,6 +18,7 @@ from .states import State
 from .tasks import NO_TASK, Outcome, TaskScript
 from .triggered_run import TriggeredRun
 from .unset import UNSET
+from .waitpoints import ServerToken
 
 
 def _shown(name: str, meaning: str) -> Any:
@@ -67,6 +68,8 @@ class ServerRun(TriggeredRun):
     parent: ServerRun | None = field(default=None, repr=False)
     children: list[ServerRun] = field(default_factory=list, init=False, repr=False)
     cancel_requests: int = field(default=0, init=False)
+    # The token that its task waits for.
+    token: ServerToken | None = field(default=None, init=False, repr=False)
     span_id: str = field(default_factory=new_span_id, init=False, repr=False)
     log_lines: list[LogLine] = field(default_factory=list, init=False, repr=False)
     # From then on the query does not see its changes.
@@ -179,7 +182,8 @@ class ServerRun(TriggeredRun):
         """
         with self.lock, self.time.as_of(at):
             if self._outcome is None:
-                self._outcome = self.script.end(self.payload, log=self.log)
+                given = self.payload if self.token is None else self.token.output
+                self._outcome = self.script.end(given, log=self.log)
             return self._outcome
 
     def log(self, level: str, text: str, *, failed: bool = False) -> None:

@@ -25,6 +25,7 @@ class Settings:
     object_store: bool = True
     query: bool = True
     query_lag: float = 0.0
+    query_database: bool = True
     realtime: bool = True
     batch: bool = True
     bulk_actions: bool = True
@@ -33,3 +34,14 @@ class Settings:
     bulk_rate: float | None = None
     speed: float = 1.0
     clock: Callable[[], float] = time.time
+    host: str = constants.HOST
+    port: int = 0
+    ssl_certfile: str | None = None
+    ssl_keyfile: str | None = None
+
+    @property
+    def url(self) -> str:
+        """Return the base URL, such as ``http://127.0.0.1:8030``."""
+        scheme = "https" if self.ssl_certfile else "http"
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"{scheme}://{host}:{self.port}"

@@ -10,6 +10,7 @@ from typing import Any, Unpack
 from . import constants
 from .agenda import Agenda
 from .bulk_actions import BulkActions
+from .durations import read_delay, read_duration
 from .environments import Environment, EnvironmentKind, Environments
 from .idempotency import IdempotencyKeys
 from .ids import new_id
@@ -20,6 +21,7 @@ from .settings import Settings
 from .token_buckets import RateLimiter
 from .triggered_run import RunAttributes
 from .unset import UNSET, Unset
+from .waitpoints import ServerToken
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
@@ -33,6 +35,7 @@ class Store(Settings):
     agenda: Agenda = field(init=False)
     bulk: BulkActions = field(init=False)
     packets: ObjectStore = field(init=False)
+    tokens: dict[str, ServerToken] = field(default_factory=dict, init=False)
     _runs: dict[str, ServerRun] = field(default_factory=dict, init=False)
     _limiter: RateLimiter | None = field(init=False)
     _lock: threading.RLock = field(default_factory=threading.RLock, init=False)
@@ -137,9 +140,62 @@ class Store(Settings):
                 run.updated_at = moment(self.time.now())
             return run
 
+    def create_token(
+        self,
+        *,
+        timeout: str | float | None = None,
+        tags: Sequence[str] = (),
+        idempotency_key: str | None = None,
+        key_lifetime: str | None = None,
+        environment: Environment | str | None = None,
+    ) -> tuple[ServerToken, bool]:
+        """
+        Return a new waitpoint token, or the one that an idempotency key stands for, and whether it is that.
+
+        :param timeout: how long it waits, such as ``10m``, or until when, as an ISO date, or in milliseconds
+            since 1970; as on the real server, another text and a date in the past mean no limit
+        :param key_lifetime: how long the key stands for it, such as ``10m``; by default for ever
+        :param environment: its environment, or its name; by default ``prod``
+        """
+        environment, lifetime = self.environments.find(environment), read_duration(key_lifetime)
+        with self._lock:
+            now = self.time.now()
+            for token in self.tokens.values():
+                expired = token.key_expires_at is not None and token.key_expires_at <= now
+                same = (token.environment, token.idempotency_key) == (environment, idempotency_key or UNSET)
+                if same and not expired:
+                    return token, True
+            token = ServerToken(
+                id=new_id("waitpoint"),
+                environment=environment,
+                tags=tuple(sorted(tags)),
+                created=now,
+                timeout_at=timeout / 1000 if isinstance(timeout, float) else read_delay(timeout, self.time),
+                idempotency_key=idempotency_key or None,
+                key_expires_at=None if lifetime is None else self.time.after(lifetime, now),
+                server=self,
+                time=self.time,
+            )
+            self.tokens[token.id] = token
+            return token, False
+
+    def complete_token(self, token_id: str, data: Any = UNSET) -> None:
+        """
+        Complete a waitpoint token, so that runs that wait for it continue.
+
+        As on the real server, this has no effect if it was completed before, or has timed out.
+
+        :param data: its output, any JSON, also ``None``; integers above 2^53 lose digits
+        :raises KeyError: there is no such token
+        """
+        with self._lock:
+            self.tokens[token_id].complete(data)
+
     def lose_in_query(self, *run_ids: str) -> None:
         """
         Let the query always show what runs are now, as the real server's does if it has lost their end.
+
+        So the list finds such a run by no final status.
 
         :param run_ids: of which runs
         """

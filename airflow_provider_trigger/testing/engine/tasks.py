@@ -57,6 +57,9 @@ class TaskBehavior(TypedDict, total=False):
     :param start_after: seconds until a worker takes the run; ``None`` for never: it stays QUEUED
     :param waiting: seconds that the run is suspended (WAITING) halfway through ``after``; ``None`` to never
         resume
+    :param waits_for_token: whether the run is suspended (WAITING) halfway through ``after``, until the
+        waitpoint token is completed whose id is ``token_id`` in its payload. It then returns the token's
+        data, or what an ``output`` that is a function makes of them; if the token times out, it is FAILED.
     :param error: what the run fails with: the message of an ``Error`` that the task throws, or all of what
         the API shows, a mapping with ``message`` and, as the case may be, ``name`` and ``stackTrace``
     :param failures: how many attempts fail before one completes; without it all do, if there is an ``error``.
@@ -77,6 +80,7 @@ class TaskBehavior(TypedDict, total=False):
     after: float | None
     start_after: float | None
     waiting: float | None
+    waits_for_token: bool
     error: str | Mapping[str, str] | None
     failures: int | None
     retry_after: float
@@ -114,6 +118,7 @@ class TaskScript:
     after: float | None = constants.ATTEMPT_DURATION
     start_after: float | None = constants.START_AFTER
     waiting: float | None = 0.0
+    waits_for_token: bool = False
     error: str | Mapping[str, str] | None = None
     failures: int | None = None
     retry_after: float = constants.RETRY_AFTER
@@ -155,12 +160,14 @@ class TaskScript:
         """
         Return how a run ends after its last attempt, if that one does not fail with the task's error.
 
+        :param payload: its payload, or what the token was completed with that it has waited for
         :param log: what a function logs with
         """
         if self.crash is not None:
             return internal_error(self.crash)
         if not callable(self.output):
-            return Outcome("COMPLETED", output=UNSET if self.output == "" else self.output)
+            output = payload if self.waits_for_token and self.output is UNSET else self.output
+            return Outcome("COMPLETED", output=UNSET if output == "" else output)
         try:
             payload = None if payload is UNSET else copy.deepcopy(payload)
             output = self.output(payload, log) if _logs(self.output) else self.output(payload)

@@ -11,6 +11,7 @@ from .durations import read_duration
 from .life import Life
 from .runs import ServerRun
 from .server_time import ServerTime
+from .states import thrown
 from .tasks import Outcome, internal_error
 
 
@@ -118,14 +119,35 @@ class Worker:
         after, waiting, limit = run.script.after, run.script.waiting, run.options.get("maxDuration")
         if limit is not None and (after is None or after > limit):
             return self._then(run, limit, _exceed, life, at)
-        if after is None or waiting is None:
-            return life if after is None else self._then(run, after / 2, _suspend, life, at)
+        if after is None:
+            return life
+        if run.script.waits_for_token:
+            return self._then(run, after / 2, self._wait_for_token, life, at)
+        if waiting is None:
+            return self._then(run, after / 2, _suspend, life, at)
         finish = partial(self._finish, number)
         if waiting == 0:
             return self._then(run, after, finish, life, at)
         life = self._then(run, after / 2, _suspend, life, at)
         life = self._then(run, after / 2 + waiting, _resume, life, at)
         return self._then(run, after + waiting, finish, life, at)
+
+    def _wait_for_token(self, run: ServerRun, life: Life, at: float) -> Life:
+        token = run.token
+        if token is None:
+            return _fail(run, "Error", "Waitpoint not found", life, at)
+        life = life.moved(at, "WAITING")
+        return life if token.ends_at is None else life.then(max(at, token.ends_at), partial(self.resume, run))
+
+    def resume(self, run: ServerRun, life: Life, at: float) -> Life:
+        """Let a run continue whose token was completed or has timed out, if the run waits for it."""
+        if life.state.status != "WAITING" or run.token is None:
+            return life
+        life = life.without_plan()
+        if run.token.status == "TIMED_OUT":
+            return _fail(run, "WaitpointTimeoutError", f"{run.token.id} timed out", life, at)
+        finish = partial(self._finish, life.state.attempt_count)
+        return self._then(run, (run.script.after or 0) / 2, finish, life.moved(at, "EXECUTING"), at)
 
     def _finish(self, number: int, run: ServerRun, life: Life, at: float) -> Life:
         script = run.script
@@ -155,6 +177,10 @@ def _suspend(run: ServerRun, life: Life, at: float) -> Life:
 
 def _resume(run: ServerRun, life: Life, at: float) -> Life:
     return life.moved(at, "EXECUTING")
+
+
+def _fail(run: ServerRun, name: str, message: str, life: Life, at: float) -> Life:
+    return _end(run, Outcome("FAILED", error=thrown(name, message)), life, at)
 
 
 def _end(run: ServerRun, outcome: Outcome, life: Life, at: float) -> Life:

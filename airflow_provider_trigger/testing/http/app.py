@@ -48,6 +48,9 @@ class Routes(Protocol):
     ) -> Response:
         """Answer a request; see the router for the parameters."""
 
+    def is_open(self, path: str) -> bool:
+        """Return whether a request needs no key and costs no token."""
+
     def is_free(self, path: str) -> bool:
         """Return whether a request costs no token."""
 
@@ -147,7 +150,7 @@ class App:
         answer = functools.partial(
             self._routes.answer, request, path, body=body, stale=stale, at_once=self._at_once(request)
         )
-        if not path.startswith("/api/") or request.method == "OPTIONS":
+        if not path.startswith("/api/") or request.method == "OPTIONS" or self._routes.is_open(path):
             return answer()
         authorization = request.headers.get("authorization")
         if not authorization:

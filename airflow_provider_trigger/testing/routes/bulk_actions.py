@@ -20,6 +20,7 @@ class BulkActionCalls:
     """Answer the calls for bulk actions."""
 
     def __init__(self, engine: Engine) -> None:
+        self._engine = engine
         self._actions = engine.bulk
         path = "/api/v1/bulk-actions"
         self.routes = [
@@ -32,6 +33,8 @@ class BulkActionCalls:
             wanted = read_request(call.body)
         except InvalidBodyError as error:
             return error_answer(str(error), status=error.status)
+        if not self._engine.query_database:
+            return error_answer("Failed to create bulk action", status=500)
         action = self._actions.create(wanted.run_ids, environment=call.environment, name=wanted.name)
         return json_answer({"id": action.id}, status=202)
 

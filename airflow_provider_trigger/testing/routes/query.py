@@ -1,7 +1,8 @@
-"""The query: statuses of many runs at once, by SQL of a few forms."""
+"""The query: what many runs show, by SQL; see :mod:`.query_language` for how much of it."""
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Callable
 from datetime import datetime
@@ -10,31 +11,17 @@ from typing import Any
 from starlette.responses import Response
 
 from ..engine.engine import Engine
-from ..engine.runs import ServerRun
-from ..engine.states import State
+from ..engine.states import ALIVE, FINAL, State
 from ..http.answers import error_answer, json_answer
 from .calls import Call, Route
 from .json_body import InvalidBodyError, read_json
-from .run_filters import Entry, Test, make_filters
+from .query_language import Column, read_query, to_milliseconds
+from .run_filters import Entry, make_filters
 
 _MOST_AT_ONCE = 3
 _TOO_MANY = (
     f"You've exceeded your query concurrency of {_MOST_AT_ONCE} for this project. Please try again later."
 )
-
-_TEXT = r"'((?:[^'\\]|\\.)*)'"
-_QUERY = re.compile(r"\s*SELECT\s+([\w\s,]+?)\s+FROM\s+runs(?:\s+WHERE\s+(.*?))?\s*", re.DOTALL)
-_IDS = rf"(?:=\s*{_TEXT}|IN\s*\(\s*{_TEXT}(?:\s*,\s*{_TEXT})*\s*\))"
-_FORMS: dict[re.Pattern[str], Callable[[set[str]], Test]] = {
-    re.compile(rf"run_id\s*{_IDS}"): lambda texts: lambda entry: entry[0].id in texts,
-    re.compile(rf"root_run_id\s*{_IDS}"): lambda texts: lambda entry: _root_id(entry[0]) in texts,
-    re.compile(rf"parent_run_id\s*{_IDS}"): lambda texts: lambda entry: _parent_id(entry[0]) in texts,
-    re.compile(rf"has\(tags,\s*{_TEXT}\)"): lambda texts: lambda entry: not texts.isdisjoint(entry[0].tags),
-    # What the real server's column holds was not recorded.
-    re.compile(rf"batch_id\s*=\s*{_TEXT}"): lambda texts: lambda entry: entry[0].batch_id in texts,
-}
-# As the real server's code says.
-_MOST_ROWS = 10_000
 
 
 class QueryCalls:
@@ -49,17 +36,21 @@ class QueryCalls:
             return error_answer(_TOO_MANY, status=429)
         try:
             given = read_json(call.body)
-            columns, test = _read(given.get("query") if isinstance(given, dict) else None)
+            selection = read_query(given.get("query") if isinstance(given, dict) else None, _COLUMNS)
         except InvalidBodyError as error:
             return error_answer(str(error), status=error.status)
+        if not self._engine.query_database:
+            return error_answer("connect ECONNREFUSED 127.0.0.1:8123", status=400)
         now = self._engine.time.now()
-        tests = [test, *make_filters({"filter[createdAt][period]": str(given.get("period"))}, now=now)]
+        entries = self._entries(call, now)
+        for test in make_filters({"filter[createdAt][period]": str(given.get("period"))}, now=now):
+            entries = list(filter(test, entries))
+        columns = {name: _COLUMNS[name].value for name in selection.columns}
         rows = [
-            {name: _COLUMNS[name](*entry) for name in columns}
-            for entry in self._entries(call, now)
-            if all(test(entry) for test in tests)
+            {name: _show(value(entry)) for name, value in columns.items()}
+            for entry in selection.select(entries)
         ]
-        return json_answer({"format": "json", "results": rows[:_MOST_ROWS]})
+        return json_answer({"format": "json", "results": rows})
 
     def _entries(self, call: Call, now: float) -> list[Entry]:
         """Return the environment's runs as the query sees them."""
@@ -72,42 +63,23 @@ class QueryCalls:
         ]
 
 
-def _read(query: object) -> tuple[list[str], Test]:
-    """
-    Return the columns that a query wants, and the test that its runs pass.
-
-    :raises InvalidBodyError: for SQL of another form
-    """
-    match = _QUERY.fullmatch(query) if isinstance(query, str) else None
-    columns = [name.strip() for name in match[1].split(",")] if match else []
-    for name in columns:
-        if name not in _COLUMNS:
-            known = ", ".join(sorted(_COLUMNS))
-            raise InvalidBodyError(f'Unknown column "{name}". Available columns: {known}')
-    for form, make in _FORMS.items():
-        if match and form.fullmatch(match[2] or ""):
-            return columns, make({re.sub(r"\\(.)", r"\1", text) for text in re.findall(_TEXT, match[2])})
-    raise InvalidBodyError(
-        "Syntax error at line 1:0: the local server only knows SELECT … FROM runs WHERE has(tags, …), "
-        "batch_id = …, and run_id, root_run_id or parent_run_id with = … or IN (…)"
-    )
+def _root_id(entry: Entry) -> str | None:
+    return None if entry[0].parent is None else entry[0].root.id
 
 
-def _root_id(run: ServerRun) -> str | None:
-    return None if run.parent is None else run.root.id
+def _parent_id(entry: Entry) -> str | None:
+    return None if entry[0].parent is None else entry[0].parent.id
 
 
-def _parent_id(run: ServerRun) -> str | None:
-    return None if run.parent is None else run.parent.id
-
-
-def _word(state: State) -> str:
+@functools.cache
+def _word(status: str) -> str:
     """Return the query's own word for a status, such as ``Timed out``."""
-    return state.status.replace("_", " ").capitalize()
+    return status.replace("_", " ").capitalize()
 
 
-def _time(moment: datetime | None) -> str | None:
-    return None if moment is None else moment.strftime("%Y-%m-%d %H:%M:%S.%f")[:-3]
+def _show(value: Any) -> Any:
+    is_time = isinstance(value, datetime)
+    return value.strftime("%Y-%m-%d %H:%M:%S.%f")[:-3] if is_time else value
 
 
 def _queued_at(state: State) -> datetime:
@@ -115,24 +87,31 @@ def _queued_at(state: State) -> datetime:
     return min(state.delayed_until or state.created_at, state.updated_at)
 
 
-# The real server's other columns are not in use. The form of its times was not recorded.
-_COLUMNS: dict[str, Callable[[ServerRun, State], Any]] = {
-    "run_id": lambda run, state: run.id,
-    "status": lambda run, state: _word(state),
-    "is_finished": lambda run, state: state.final,
-    "task_identifier": lambda run, state: run.task_identifier,
+def _time(value: Callable[[State], datetime | None]) -> Column:
+    return Column("time", lambda entry: to_milliseconds(value(entry[1])))
+
+
+_WORDS = {word.lower(): word for word in map(_word, (*ALIVE, *FINAL))}
+# The real server's other columns are not in use.
+_COLUMNS = {
+    "run_id": Column("text", lambda entry: entry[0].id),
+    "status": Column("text", lambda entry: _word(entry[1].status), words=_WORDS),
+    "is_finished": Column("boolean", lambda entry: entry[1].final),
+    "task_identifier": Column("text", lambda entry: entry[0].task_identifier),
     # 1 before the first attempt, too.
-    "attempt_count": lambda run, state: max(1, state.attempt_count),
-    "triggered_at": lambda run, state: _time(state.created_at),
-    "queued_at": lambda run, state: _time(_queued_at(state)),
-    "dequeued_at": lambda run, state: _time(state.started_at),
-    "executed_at": lambda run, state: _time(state.started_at if state.attempt_count else None),
-    "completed_at": lambda run, state: _time(state.finished_at),
-    "parent_run_id": lambda run, state: _parent_id(run),
-    "root_run_id": lambda run, state: _root_id(run),
-    "depth": lambda run, state: run.depth,
-    "batch_id": lambda run, state: run.batch_id,
-    "tags": lambda run, state: list(run.tags),
+    "attempt_count": Column("number", lambda entry: max(1, entry[1].attempt_count)),
+    "triggered_at": _time(lambda state: state.created_at),
+    "queued_at": _time(_queued_at),
+    "dequeued_at": _time(lambda state: state.started_at),
+    "executed_at": _time(lambda state: state.started_at if state.attempt_count else None),
+    # None for ever if it was canceled before it started.
+    "completed_at": _time(lambda state: state.finished_at),
+    "parent_run_id": Column("text", _parent_id),
+    "root_run_id": Column("text", _root_id),
+    "depth": Column("number", lambda entry: entry[0].depth),
+    # What the real server's column holds was not recorded.
+    "batch_id": Column("text", lambda entry: entry[0].batch_id),
+    "tags": Column("list", lambda entry: entry[0].tags),
     # Empty also for a run that has one.
-    "idempotency_key": lambda run, state: "",
+    "idempotency_key": Column("text", lambda entry: ""),
 }

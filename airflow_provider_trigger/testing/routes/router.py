@@ -21,6 +21,7 @@ from .run_page import PAGES, answer_page
 from .runs import RunCalls
 from .streamed_batches import ITEMS, StreamedBatchCalls
 from .tasks import TaskCalls
+from .waitpoints import ADDRESS, WaitpointCalls
 
 _BROKEN_PERCENT = re.compile(r"%(?![0-9A-Fa-f]{2})")
 
@@ -31,6 +32,8 @@ class Router:
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
         self._routes = RunCalls(engine).routes + TaskCalls(engine).routes + RealtimeCalls(engine).routes
+        self._waitpoints = WaitpointCalls(engine)
+        self._routes += self._waitpoints.routes
         self._batch_routes = BatchCalls(engine).routes + StreamedBatchCalls(engine).routes
         self._bulk_routes = BulkActionCalls(engine).routes
         self._query_routes = QueryCalls(engine).routes
@@ -55,12 +58,18 @@ class Router:
             return answer_packet(self._engine.packets, request, path)
         if path.startswith(PAGES):
             return answer_page(self._engine, request, unquote(path.removeprefix(PAGES)))
+        if self.is_open(path):
+            return self._waitpoints.answer_address(request, path, body)
         for route in self._present_routes():
             match = route.path.fullmatch(path)
             if match is not None:
                 path_id = unquote("".join(match.groups()))
                 return self._dispatch(route, request, path_id, body=body, stale=stale, at_once=at_once)
         return html_answer("Not Found", status=404)
+
+    def is_open(self, path: str) -> bool:
+        """Return whether a request needs no key and costs no token: to the address of a waitpoint token."""
+        return ADDRESS.fullmatch(path) is not None
 
     def is_free(self, path: str) -> bool:
         """

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Set
 from typing import Any
 
 from ..engine.durations import read_date
@@ -54,14 +54,19 @@ def by_status(given: str | None) -> Test | None:
     :param given: statuses, with commas
     :raises QueryError: an unknown status
     """
-    wanted = _words(given)
-    unknown = [word for word in (given or "").split(",") if word and word not in FILTER_WORDS]
-    if unknown:
-        message = f"Invalid status values: {', '.join(unknown)}"
-        raise QueryError([{"code": "custom", "message": message, "path": ["filter[status]"]}])
+    wanted = read_statuses(given, FILTER_WORDS)
     if not wanted:
         return None
     return lambda entry: bool(wanted & {entry[1].status, OLD_WORDS.get(entry[1].status)})
+
+
+def read_statuses(given: str | None, known: Set[str]) -> set[str]:
+    """Return the statuses of a filter, none for all; QueryError for one that is not known."""
+    unknown = [word for word in (given or "").split(",") if word and word not in known]
+    if unknown:
+        message = f"Invalid status values: {', '.join(unknown)}"
+        raise QueryError([{"code": "custom", "message": message, "path": ["filter[status]"]}])
+    return _words(given)
 
 
 def _by_task(given: str | None) -> Test | None:

@@ -31,9 +31,10 @@ def list_runs(
     :param seen_until: until when the replica has seen all changes, in seconds since 1970
     :raises QueryError: for an invalid size, status or time
     """
-    size = _page_size(query.get("page[size]"))
+    size = page_size(query.get("page[size]"))
     tests = make_filters(query, now=now)
-    entries = [(run, state) for run in runs if (state := run.state_at(seen_until)) is not None]
+    seen = ((run, run.state_at(min(seen_until, run.lost_since))) for run in runs)
+    entries = [(run, state) for run, state in seen if state is not None]
     fitting = [entry for entry in entries if all(test(entry) for test in tests)]
     fitting.sort(key=_place, reverse=True)
     start, end = _window(fitting, query, size)
@@ -51,7 +52,8 @@ def list_runs(
     return {"data": data, "pagination": pagination}
 
 
-def _page_size(given: str | None) -> int:
+def page_size(given: str | None) -> int:
+    """Return how many items a page has; QueryError for an invalid size."""
     path = ["page[size]"]
     if given is None:
         return 25

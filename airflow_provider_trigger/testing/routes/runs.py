@@ -60,8 +60,12 @@ class RunCalls:
     def _list(self, call: Call) -> Response:
         runs = [run for run in list(self._runs.values()) if run.environment == call.environment]
         query = call.request.query_params
+        if not self._engine.query_database:
+            return error_answer("Internal Server Error", status=500)
         now = self._engine.time.now()
-        seen_until = self._engine.time.after(-self._engine.list_lag, now)
+        # A status is found as the query has it.
+        lags = [self._engine.list_lag, self._engine.query_lag if query.get("filter[status]") else 0.0]
+        seen_until = self._engine.time.after(-max(lags), now)
         try:
             return json_answer(list_runs(runs, query, modern=call.modern, now=now, seen_until=seen_until))
         except QueryError as error:

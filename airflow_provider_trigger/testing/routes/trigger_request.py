@@ -13,7 +13,7 @@ from .json_body import InvalidBodyError, kind_of, read_json
 TOO_LARGE = "Request body too large"
 LARGEST_BODY = 3 * 1024 * 1024
 _LARGEST_METADATA = 256 * 1024
-_MOST_TAGS = 10
+MOST_TAGS = 10
 _LONGEST_TAG = 128
 _LONGEST_KEY = 2048
 _MACHINES = ("micro", "small-1x", "small-2x", "medium-1x", "medium-2x", "large-1x", "large-2x")
@@ -108,13 +108,14 @@ def find_issues(given: Any, *, place: str = "") -> Iterator[str]:
 
 def _read_tags(given: str | list[str]) -> list[str]:
     tags = [given] if isinstance(given, str) else given
-    if len(tags) > _MOST_TAGS:
-        message = f"Runs can only have {_MOST_TAGS} tags, you're trying to set {len(tags)}."
+    if len(tags) > MOST_TAGS:
+        message = f"Runs can only have {MOST_TAGS} tags, you're trying to set {len(tags)}."
         raise InvalidBodyError(message, status=422)
     return tags
 
 
-def _issues_of_tags(given: Any, place: str) -> Iterator[str]:
+def issues_of_tags(given: Any, place: str) -> Iterator[str]:
+    """Yield what is invalid in tags."""
     for index, tag in enumerate(given if isinstance(given, list) else [given]):
         of_tag = f"{place}[{index}]" if isinstance(given, list) else place
         if not isinstance(tag, str):
@@ -124,7 +125,8 @@ def _issues_of_tags(given: Any, place: str) -> Iterator[str]:
             yield f'Tags must be less than {_LONGEST_TAG} characters at "{of_tag}"'
 
 
-def _issues_of_key(given: Any, place: str) -> Iterator[str]:
+def issues_of_key(given: Any, place: str) -> Iterator[str]:
+    """Yield what is invalid in an idempotency key."""
     if not isinstance(given, str):
         yield f'Expected string, received {kind_of(given)} at "{place}"'
     elif len(given) > _LONGEST_KEY:
@@ -164,8 +166,8 @@ def _issues_of_number(given: Any, place: str) -> Iterator[str]:
 
 
 _CHECKS: dict[str, Check] = {
-    "tags": _issues_of_tags,
-    "idempotencyKey": _issues_of_key,
+    "tags": issues_of_tags,
+    "idempotencyKey": issues_of_key,
     "machine": _issues_of_machine,
     "ttl": _issues_of_ttl,
     "queue": _issues_of_queue,

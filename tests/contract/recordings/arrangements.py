@@ -17,7 +17,7 @@ from arrangements_of_children import arrange_children, before_children
 from arrangements_of_ends import arrange_failures, arrange_outputs, before_failures, before_outputs
 from arrangements_of_events import arrange_events, before_events
 from arrangements_of_lists import arrange_keys_of_runs, arrange_more_lists, before_lists
-from arrangements_of_queries import arrange_feeds, arrange_no_feeds, arrange_queries
+from arrangements_of_queries import arrange_ended_runs, arrange_feeds, arrange_no_feeds, arrange_queries
 from arrangements_of_starts import (
     arrange_idempotency,
     arrange_regions,
@@ -27,6 +27,7 @@ from arrangements_of_starts import (
     before_replays,
     before_versions,
 )
+from arrangements_of_tokens import arrange_tokens, before_tokens
 
 FOREIGN = {"other project's run": "prod2", "same project DEV env run with prod key": "dev"}
 
@@ -129,9 +130,10 @@ def arrange_bulk(replay: Any) -> None:
 
 
 def before_others(replay: Any, exchange: Any) -> None:
-    """Let the list lag behind where it did."""
+    """Let the list lag behind where it did, and the query's database be down where it was."""
     lagging = "replication lag" in exchange.label or exchange.label == "5 list"
     replay.server.list_lag = 1.0 if lagging else 0.0
+    replay.server.query_database = "ClickHouse down" not in exchange.label
 
 
 # What has to be there at first, and what happens before each exchange.
@@ -141,11 +143,14 @@ ARRANGEMENTS = {
     "batch_v2": (arrange_batches, before_others),
     "batches": (arrange_more_batches, before_batches),
     "bulk_actions": (arrange_bulk, before_others),
+    "bulk_down": (arrange_queries, before_others),
     "cancel_by_state": (arrange_states, before_others),
     "cancel_requests": (arrange_requests, before_others),
     "cancel_settling": (arrange_settling, before_others),
     "children": (arrange_children, before_children),
+    "ended_since": (arrange_ended_runs, before_others),
     "failed_runs": (arrange_failures, before_failures),
+    "finished_at": (arrange_ended_runs, before_others),
     "idempotency": (arrange_idempotency, before_others),
     "list_keys": (arrange_keys_of_runs, before_others),
     "list_more": (arrange_more_lists, before_lists),
@@ -165,4 +170,5 @@ ARRANGEMENTS = {
     "run_events": (arrange_events, before_events),
     "traceparent": (arrange_triggers, before_others),
     "trigger": (arrange_triggers, before_others),
+    "waitpoint_tokens": (arrange_tokens, before_tokens),
 }

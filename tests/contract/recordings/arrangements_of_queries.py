@@ -29,6 +29,32 @@ def arrange_queries(replay: Any) -> None:
         replay.server.add_run(status, run_id=run_id, parent=parent, tags=tags)
 
 
+def arrange_ended_runs(replay: Any) -> None:
+    """Add the runs that queries and lists show as ended, but for those that an exchange makes."""
+    runs: dict[str, dict[str, Any]] = {}
+    for exchange in replay.exchanges:
+        if exchange.left_out is None and exchange.recorded["status"] == 200:
+            for row in exchange.body.get("results", []):
+                runs.setdefault(row["run_id"], {}).update(row)
+            for item in exchange.body.get("data", []):
+                runs.setdefault(item["id"], {}).update(item)
+    for exchange in replay.exchanges:
+        if exchange.makes_a_run:
+            del runs[exchange.body["id"]]
+    for run_id, run in runs.items():
+        ended_at = seconds(run.get("finishedAt") or run["completed_at"] + "Z")
+        replay.now = seconds(run["createdAt"]) if "createdAt" in run else ended_at
+        replay.server.add_run(
+            "EXECUTING",
+            run_id=run_id,
+            environment="stg",
+            task_identifier="work",
+            tags=run.get("tags", ()),
+            then=[(ended_at - replay.now, todays_word(run["status"]))],
+        )
+    replay.now += 10
+
+
 def arrange_feeds(replay: Any, *, environment: str = "prod") -> None:
     """Add the runs that the starts of feeds show."""
     for exchange in replay.exchanges:

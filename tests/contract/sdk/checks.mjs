@@ -4,7 +4,7 @@ import assert from "node:assert/strict";
 import { setTimeout as sleep } from "node:timers/promises";
 
 import { apiClientManager } from "@trigger.dev/core/v3";
-import { batch, idempotencyKeys, query, runs, tasks } from "@trigger.dev/sdk";
+import { batch, idempotencyKeys, query, runs, tasks, wait } from "@trigger.dev/sdk";
 
 // The driver stops this process if a condition never holds.
 async function until(condition) {
@@ -181,6 +181,51 @@ const checks = {
       if (run.status === "COMPLETED") ended.add(run.id);
       if (ended.size === 2) break;
     }
+  },
+
+  "wait.createToken, wait.completeToken and wait.retrieveToken": async () => {
+    const token = await wait.createToken({ timeout: "1h", tags: ["b", "a"], idempotencyKey: "approve-1" });
+    const again = await wait.createToken({ idempotencyKey: "approve-1" });
+    assert.deepEqual([again.id, token.isCached, again.isCached], [token.id, false, true]);
+    const waiting = await wait.retrieveToken(token);
+    assert.deepEqual([waiting.status, waiting.tags, waiting.url], ["WAITING", ["a", "b"], token.url]);
+    assert.equal(waiting.timeoutAt - waiting.createdAt, 3600_000);
+    await wait.completeToken(token, { approved: true });
+    await wait.completeToken(token.id, { approved: false });
+    const completed = await wait.retrieveToken(token.id);
+    assert.deepEqual([completed.status, completed.output], ["COMPLETED", { approved: true }]);
+  },
+
+  "wait.retrieveToken: after its address, and after its time limit": async () => {
+    const called = await wait.createToken();
+    const body = JSON.stringify({ paid: [1, "€"] });
+    assert.deepEqual(await (await fetch(called.url, { method: "POST", body })).json(), { success: true });
+    assert.deepEqual((await wait.retrieveToken(called)).output, { paid: [1, "€"] });
+    const late = await wait.createToken({ timeout: new Date(Date.now() + 300) });
+    const shown = await until(async () => {
+      const token = await wait.retrieveToken(late);
+      return token.status !== "WAITING" && token;
+    });
+    assert.equal(shown.status, "TIMED_OUT");
+    assert.match(shown.error.message, /Waitpoint timed out at 20/);
+    await assert.rejects(wait.retrieveToken("waitpoint_unknown", { retry: { maxAttempts: 1 } }), { status: 500 });
+  },
+
+  "wait.listTokens: several pages, by status and tag": async () => {
+    const made = [];
+    for (let number = 0; number < 5; number++) made.unshift((await wait.createToken({ tags: ["listed"] })).id);
+    await wait.completeToken(made[2], null);
+    const listed = [];
+    for await (const token of wait.listTokens({ tags: ["listed"], status: "WAITING", limit: 2 })) listed.push(token.id);
+    assert.deepEqual(listed, made.toSpliced(2, 1));
+  },
+
+  "a run waits for a token": async () => {
+    const token = await wait.createToken();
+    const { id } = await tasks.trigger("waits", { token_id: token.id });
+    await until(async () => (await runs.retrieve(id)).status === "WAITING");
+    await wait.completeToken(token, { approved: true });
+    assert.deepEqual((await ended(id)).output, { approved: true });
   },
 
   "tasks.trigger: debounce is refused at once": async () => {

@@ -22,6 +22,7 @@ def main() -> int:
         server.on_task("logging", output=lambda payload, log: log("WARN", payload))
         server.on_task("parked", start_after=None)
         server.on_task("slow", start_after=0.3, after=0.3, output="done")
+        server.on_task("waits", waits_for_token=True)
         server.unknown_region("moon")
         environment = {"TRIGGER_API_URL": server.url, "TRIGGER_SECRET_KEY": server.secret_key}
         # A proxy of this machine must not get the requests to the local server.

@@ -22,6 +22,7 @@ from airflow_provider_trigger.api.endpoints.outputs import fetch_output
 from airflow_provider_trigger.api.endpoints.query import QUERY_TIMEOUT, query_descendants, query_runs
 from airflow_provider_trigger.api.endpoints.realtime import snapshot_run
 from airflow_provider_trigger.api.endpoints.runs import cancel_run, retrieve_run
+from airflow_provider_trigger.api.endpoints.waitpoint_tokens import retrieve_token
 from airflow_provider_trigger.api.exchange import TURN_INTERVAL, Exchange, Reply, Send, Step, Steps, Wait
 from airflow_provider_trigger.api.http import Call, Request, Response
 from airflow_provider_trigger.api.masking import Masking
@@ -519,6 +520,15 @@ def test_what_an_answer_shows_of_the_server_opens_or_closes_the_breaker(
     assert breaker.has_worked is bool(works)
     assert breaker.is_open is (works is False)
     assert breaker.last_error is {True: None, False: failure, None: before}[works]
+
+
+@pytest.mark.parametrize(("status", "is_open"), [(500, False), (503, True)])
+def test_a_token_that_may_not_exist_does_not_open_the_breaker(
+    driver: Driver, response, status: int, is_open: bool
+) -> None:
+    for _ in range(11):
+        driver.fail(retrieve_token("waitpoint_1"), response(status, {"error": "no"}), patience=0.0)
+    assert driver.exchange.breaker.is_open is is_open
 
 
 def test_while_the_server_does_not_respond_one_call_a_second_goes_out(

@@ -62,8 +62,10 @@ REJECTED = {
         ["0", "-1", "nan", "inf", "fast"],
         "is not valid: must be a number from 0.001 to 1000000",
     ),
-    "--latency": (["-1", "nan", "2s"], "is not valid: must be a number of seconds, at least 0"),
-    "--acknowledge-after": (["-1", "nan", "2s"], "is not valid: must be a number of seconds, at least 0"),
+    **{
+        option: (["-1", "nan", "2s"], "is not valid: must be a number of seconds, at least 0")
+        for option in ("--latency", "--acknowledge-after", "--query-lag", "--list-lag")
+    },
 }
 
 

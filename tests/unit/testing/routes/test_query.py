@@ -127,22 +127,208 @@ def test_it_only_shows_the_runs_of_the_keys_environment(server: TriggerDevServer
     assert len(call.read(post(server, call.request.json, env="other"))) == 1
 
 
+@pytest.fixture
+def ended(server: TriggerDevServer, clock: Clock) -> TriggerDevServer:
+    """A server whose runs a to d have ended at known times; e is alive, f was canceled before it started."""
+    noon = datetime(2026, 11, 28, 12, tzinfo=UTC).timestamp()
+    noon += clock.now - clock.time()
+    parent = None
+    for run_id, status, task, tags, seconds in (
+        ("c", "COMPLETED", "resize", ["big", "red"], 11),
+        ("b", "FAILED", "resize", ["big"], 11),
+        ("a", "COMPLETED", "resize", [], 10.1234567),
+        ("d", "COMPLETED", "it's", ["red"], 30.5),
+        ("e", "EXECUTING", "train", ["red"], 31),
+        ("f", "CANCELED", "train", ["a\nb"], 32),
+    ):
+        clock.now = noon + seconds
+        parent = server.add_run(status, run_id=run_id, task_identifier=task, tags=tags, parent=parent)
+    return server
+
+
+# By a condition, the runs that it selects, in the order of their ids.
+CONDITIONS = {
+    "is_finished": "abcdf",
+    "NOT is_finished": "e",
+    "task_identifier = 'it\\'s'": "d",
+    "task_identifier = 'it''s' or task_identifier = 'train'": "def",
+    "task_identifier != 'resize'": "def",
+    "task_identifier > 'resize'": "ef",
+    "task_identifier IN ('resize', 'train')": "abcef",
+    "task_identifier NOT IN ('resize', 'train')": "d",
+    "status = 'Completed'": "acd",
+    "status = 'completed'": "acd",
+    "status IN ('Failed', 'Canceled')": "bf",
+    "has(tags, 'red') AND has(tags,'big')": "c",
+    "NOT has(tags, 'red')": "abf",
+    # As the real server's code reads it: no tag of a backslash and this letter can be written.
+    "has(tags, 'a\\nb')": "f",
+    "has(tags, 'a\\\\nb')": "",
+    "depth = 0": "c",
+    "depth >= 3 AND depth<5": "de",
+    "attempt_count > 1": "",
+    "root_run_id IS NULL": "c",
+    "NOT root_run_id IS NOT NULL": "c",
+    "root_run_id = 'c' AND parent_run_id != 'a'": "abef",
+    # AND before OR, NOT before AND.
+    "run_id = 'a' OR run_id = 'b' AND is_finished": "ab",
+    "(run_id = 'a' OR run_id = 'e') AND is_finished": "a",
+    "NOT run_id = 'a' AND is_finished": "bcdf",
+    "NOT (run_id = 'a' AND is_finished)": "bcdef",
+    "NOT NOT run_id = 'a'": "a",
+    # A comparison with NULL is never true, nor is its opposite.
+    "completed_at IS NULL": "ef",
+    "completed_at IS NULL AND is_finished": "f",
+    "completed_at IS NOT NULL": "abcd",
+    "completed_at != '2026-11-28 12:00:11'": "ad",
+    "NOT completed_at = '2026-11-28 12:00:11'": "ad",
+    "NOT (completed_at > '2026-11-28 12:00:11' AND is_finished)": "abce",
+    "NOT (completed_at > '2026-11-28 12:00:11' OR is_finished)": "",
+    "completed_at IN ('2026-11-28 12:00:11', '2026-11-28T12:00:30.500Z')": "bcd",
+    "completed_at NOT IN ('2026-11-28 12:00:11')": "ad",
+    # Three ways to write a time, each to the millisecond.
+    **{
+        f"completed_at {sign} {time}": selected
+        for sign, selected in (("=", "a"), (">=", "abcd"), (">", "bcd"), ("<=", "a"), ("<", ""))
+        for time in (
+            "'2026-11-28 12:00:10.123'",
+            "'2026-11-28T12:00:10.123Z'",
+            "'2026-11-28T13:00:10.123+01:00'",
+            "toDateTime64('2026-11-28 12:00:10.123', 3)",
+        )
+    },
+    "(completed_at, run_id) > ('2026-11-28 12:00:11.000', 'b')": "cd",
+    "(completed_at, run_id) > (toDateTime64('2026-11-28 12:00:11', 3), '')": "bcd",
+    "(completed_at, run_id) <= ('2026-11-28 12:00:11', 'b')": "ab",
+    "NOT (completed_at, run_id) <= ('2026-11-28 12:00:11', 'b')": "cd",
+    " (\n( is_finished )\t) and\nrun_id='a'": "a",
+}
+
+
+@pytest.mark.parametrize(("condition", "selected"), CONDITIONS.items())
+def test_a_condition_selects(ended: TriggerDevServer, condition: str, selected: str) -> None:
+    assert "".join(sorted(select(ended, condition))) == "".join(sorted(selected))
+
+
 @pytest.mark.parametrize(
-    "query",
+    ("clauses", "selected"),
     [
-        None,
-        "",
-        "SELECT run_id FROM runs",
-        *(
-            f"SELECT run_id FROM runs WHERE {condition}"
-            for condition in ("run_id IN ()", "run_id IN ('run_1'", "run_id = 'run_1' OR 1=1", "tags = 'a'")
-        ),
+        ("ORDER BY completed_at, run_id", "abcdef"),
+        ("ORDER BY completed_at ASC, run_id DESC", "acbdfe"),
+        ("ORDER BY completed_at DESC, run_id LIMIT 3", "dbc"),
+        ("ORDER BY completed_at DESC, run_id", "dbcaef"),  # NULL is last here, too
+        ("WHERE is_finished ORDER BY depth LIMIT 2", "cb"),
+        ("order by run_id limit 0", ""),
+        ("LIMIT 20000", "cbadef"),
     ],
 )
-def test_other_sql_is_rejected(server: TriggerDevServer, query: Any) -> None:
+def test_rows_are_ordered_and_limited(ended: TriggerDevServer, clauses: str, selected: str) -> None:
+    answered = post(ended, {"query": f"SELECT run_id FROM runs {clauses}"})
+    assert "".join(row["run_id"] for row in answered.json()["results"]) == selected
+
+
+def test_ends_are_paged_by_a_cursor_without_a_gap(server: TriggerDevServer, clock: Clock) -> None:
+    for number in range(20):
+        clock.now += 0.0004  # so that some end in the same millisecond
+        server.add_run("COMPLETED", run_id=f"run_{number * 7 % 20:02}")
+    page: list[dict[str, str]] = [{"completed_at": "2000-01-01", "run_id": ""}]
+    found: list[str] = []
+    while page:
+        after = f"('{page[-1]['completed_at']}', '{page[-1]['run_id']}')"
+        condition = f"(completed_at, run_id) > {after} ORDER BY completed_at, run_id LIMIT 3"
+        page = select(server, condition, columns="completed_at, run_id")
+        found += [row["run_id"] for row in page]
+    assert sorted(found) == sorted(server.runs)
+
+
+REJECTED = {
+    "": (
+        None,
+        "",
+        "SELEC run_id FROM runs",
+        "SELECT * FROM runs",
+        "SELECT run_id AS id FROM runs",
+        "SELECT count() FROM runs",
+        "SELECT status, count() AS n FROM runs GROUP BY status",
+        "SELECT max(completed_at) FROM runs",
+        "SELECT 1 FROM runs",
+        "SELECT run_id FROM metrics",
+        "SELECT run_id FROM runs;",
+    ),
+    "SELECT run_id FROM runs ": (
+        "GROUP BY run_id",
+        "LIMIT -1",
+        "LIMIT 1 OFFSET 2",
+        "ORDER BY 1",
+        "ORDER BY run_id NULLS FIRST",
+        "LIMIT 1 ORDER BY run_id",
+        "WHERE",
+    ),
+    "SELECT run_id FROM runs WHERE ": (
+        "run_id",
+        "run_id IN ()",
+        "run_id IN ('run_1'",
+        "run_id = 'run_1",
+        "run_id = 'run_1' OR 1=1",
+        "run_id = 1",
+        "run_id = root_run_id",
+        "run_id = NULL",
+        "run_id LIKE 'run%'",
+        "run_id <> 'run_1'",
+        "'run_1' = run_id",
+        "(run_id = 'run_1'",
+        "depth = '1'",
+        "depth BETWEEN 1 AND 2",
+        "tags = 'a'",
+        "has(run_id, 'a')",
+        "is_finished = 1",
+        "is_finished AND",
+        "lower(run_id) = 'a'",
+        "completed_at > now()",
+        "completed_at > toDateTime64('2026-11-28 12:00:00', 6)",
+        "(completed_at, run_id) > ('2026-11-28 12:00:00')",
+        "(completed_at, run_id) IN (('2026-11-28 12:00:00', ''))",
+    ),
+}
+
+
+@pytest.mark.parametrize("query", [start + (end or "") for start, ends in REJECTED.items() for end in ends])
+def test_other_sql_is_rejected(server: TriggerDevServer, query: str) -> None:
     answered = post(server, {"query": query, "scope": "environment"})
     assert answered.status == 400
-    assert answered.json()["error"].startswith("Syntax error at line 1:0: ")
+    assert answered.json()["error"].startswith("Syntax error at line 1:0: the local server does not know ")
+
+
+@pytest.mark.parametrize(
+    ("query", "said"),
+    [
+        ("updated_at FROM runs", 'Unknown column "updated_at". Available columns: attempt_count, '),
+        ("DISTINCT status FROM runs", 'Unknown column "DISTINCT". Available columns: '),
+        ("run_id FROM runs WHERE nope = 'a'", 'Unknown column "nope". Available columns: '),
+        ("run_id FROM runs ORDER BY nope", 'Unknown column "nope". Available columns: '),
+        ("run_id FROM runs WHERE status = 'TIMED_OUT'", 'Invalid value "TIMED_OUT". Allowed values: '),
+        ("run_id FROM runs WHERE completed_at > 'now'", "Cannot parse time 'now'"),
+    ],
+)
+def test_unknown_names_and_values_are_rejected(server: TriggerDevServer, query: str, said: str) -> None:
+    answered = post(server, {"query": f"SELECT {query}"})
+    assert answered.status == 400
+    assert answered.json()["error"].startswith(said)
+
+
+def test_without_its_database_the_query_and_the_list_fail(server: TriggerDevServer) -> None:
+    run = server.add_run("EXECUTING", run_id="run_1")
+    body, cancel = query_runs(["run_1"]).request.json, {"action": "cancel", "runIds": ["run_1"]}
+    server.query_database = False
+    answered = post(server, body)
+    assert (answered.status, answered.json()["error"][:20]) == (400, "connect ECONNREFUSED")
+    assert routed(server, "GET", "/api/v1/runs").status_code == 500
+    assert routed(server, "POST", "/api/v1/bulk-actions", cancel).status_code == 500
+    assert routed(server, "GET", "/api/v3/runs/run_1").status_code == 200
+    assert run.status == "EXECUTING"
+    server.query_database = True
+    assert post(server, body).status == 200
+    assert routed(server, "GET", "/api/v1/runs").status_code == 200
 
 
 def test_three_are_answered_at_once(server: TriggerDevServer) -> None:

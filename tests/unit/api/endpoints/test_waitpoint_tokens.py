@@ -1,0 +1,103 @@
+"""What no recording shows of the calls on waitpoint tokens."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from airflow_provider_trigger.api import errors
+from airflow_provider_trigger.api.endpoints.waitpoint_tokens import (
+    complete_token,
+    create_token,
+    retrieve_token,
+)
+from airflow_provider_trigger.api.http import Call
+
+TOKEN_ID = "waitpoint_1"
+URL = f"https://trigger.test/api/v1/waitpoints/tokens/{TOKEN_ID}/callback/5ec7e7"
+CREATED = {"id": TOKEN_ID, "isCached": False, "url": URL}
+SHOWN = {
+    "id": TOKEN_ID,
+    "url": URL,
+    "status": "COMPLETED",
+    "tags": [],
+    "outputType": "application/super+json",
+}
+
+
+def test_only_a_token_with_a_key_may_be_created_by_a_second_request() -> None:
+    assert not create_token().request.repeatable
+    call = create_token(timeout="10m", tags=("a", "b"), idempotency_key="k", idempotency_key_ttl="1d")
+    assert call.request.repeatable
+    sent = {"timeout": "10m", "tags": ["a", "b"], "idempotencyKey": "k", "idempotencyKeyTTL": "1d"}
+    assert call.request.json == sent
+
+
+def test_neither_the_address_nor_the_data_is_shown(response) -> None:
+    created = create_token().read(response(200, CREATED))
+    token = retrieve_token(TOKEN_ID).read(
+        response(200, SHOWN | {"output": '{"json":{"password":"hunter2"}}'})
+    )
+    assert (created.url, token.url, token.output) == (URL, URL, {"password": "hunter2"})
+    for text in (repr(created), repr(token)):
+        assert "5ec7e7" not in text
+        assert "hunter2" not in text
+
+
+@pytest.mark.parametrize(
+    ("shown", "output"),
+    [
+        ({"output": '{"json":{"at":"2026"},"meta":{"values":{"at":["Date"]}}}'}, {"at": "2026"}),
+        ({"output": '{"json":"2026","meta":{"values":["Date"]}}'}, "2026"),
+        ({"output": "{broken"}, "{broken"),
+        ({"output": '{"json":1}', "outputType": "application/json"}, {"json": 1}),
+        ({"output": '{"json":1}', "outputType": "text/plain"}, '{"json":1}'),
+        ({"output": '{"json":1}', "status": "WAITING"}, None),
+        ({"output": '{"code":"TRIGGER_WAITPOINT_TIMEOUT"}', "status": "TIMED_OUT"}, None),
+    ],
+)
+def test_the_data_is_read_as_its_type_says(response, shown: dict[str, Any], output: Any) -> None:
+    assert retrieve_token(TOKEN_ID).read(response(200, SHOWN | shown)).output == output
+
+
+@pytest.mark.parametrize(
+    ("call", "answered"),
+    [
+        (create_token(), {"id": TOKEN_ID}),
+        (create_token(), {"url": URL}),
+        (create_token(), CREATED | {"url": ""}),
+        (retrieve_token(TOKEN_ID), SHOWN | {"id": "waitpoint_2"}),
+        (retrieve_token(TOKEN_ID), {"id": TOKEN_ID}),
+        (retrieve_token(TOKEN_ID), [SHOWN]),
+        (complete_token(TOKEN_ID, 1), {"success": False}),
+        (complete_token(TOKEN_ID, 1), {}),
+    ],
+)
+def test_what_is_no_answer_of_trigger_dev_is_unexpected(response, call: Call[Any], answered: Any) -> None:
+    with pytest.raises(errors.UnexpectedAnswerError) as raised:
+        call.read(response(200, answered))
+    assert "5ec7e7" not in str(raised.value)
+
+
+@pytest.mark.parametrize("token_id", ["", "..", "\ud800"])
+def test_an_id_that_leads_elsewhere_is_not_sent(token_id: str) -> None:
+    for make in (retrieve_token, lambda given: complete_token(given, None)):
+        with pytest.raises(errors.InvalidIdError, match="cannot be the id of a waitpoint token"):
+            make(token_id)
+    assert retrieve_token("a/b?c").request.path == "/api/v1/waitpoints/tokens/a%2Fb%3Fc"
+
+
+@pytest.mark.parametrize(
+    ("status", "of_retrieve"), [(500, errors.UnknownTokenError), (503, errors.ServerError)]
+)
+def test_only_a_500_of_a_retrieve_may_mean_that_there_is_no_such_token(
+    response, status: int, of_retrieve
+) -> None:
+    for call in (create_token(), complete_token(TOKEN_ID, 1)):
+        with pytest.raises(errors.ResponseError) as raised:
+            call.read(response(status, {"error": "no"}))
+        assert type(raised.value) is errors.ServerError
+    with pytest.raises(errors.ResponseError) as raised:
+        retrieve_token(TOKEN_ID).read(response(status, {"error": "no"}))
+    assert type(raised.value) is of_retrieve

@@ -1,0 +1,192 @@
+"""Waitpoint tokens by a clock that the test sets, and runs that wait for them; see also the recordings."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+from urllib.parse import quote
+
+import pytest
+from fake_clock import Clock
+from in_process import routed
+
+from airflow_provider_trigger.testing import UNSET, ServerRun, TriggerDevServer
+
+TOKENS = "/api/v1/waitpoints/tokens"
+
+
+def shown(server: TriggerDevServer, method: str, target: str, body: Any = None, **options: Any) -> Any:
+    answer = routed(server, method, target, body, **options)
+    assert answer.status_code == 200
+    return json.loads(bytes(answer.body))
+
+
+def create(server: TriggerDevServer, **options: Any) -> str:
+    return str(shown(server, "POST", TOKENS, options)["id"])
+
+
+def listed(server: TriggerDevServer, query: str = "", **options: Any) -> list[str]:
+    return [token["id"] for token in shown(server, "GET", f"{TOKENS}?{query}", **options)["data"]]
+
+
+# Time
+
+
+@pytest.mark.parametrize(("speed", "timeout"), [(1, "30s"), (100, "50m"), (1, "2026-11-25T09:47:10Z")])
+def test_a_token_times_out_when_its_time_has_come(clock: Clock, speed: float, timeout: str) -> None:
+    server = TriggerDevServer(clock=clock.time, speed=speed)
+    token = server.tokens[create(server, timeout=timeout)]
+    clock.now += 29.99
+    assert (token.status, listed(server, "filter[status]=WAITING")) == ("WAITING", [token.id])
+    clock.now += 0.02
+    assert (token.status, listed(server, "filter[status]=TIMED_OUT")) == ("TIMED_OUT", [token.id])
+    assert shown(server, "POST", f"{TOKENS}/{token.id}/complete", {"data": 1, "tags": 1}) == {"success": True}
+    answer = shown(server, "GET", f"{TOKENS}/{token.id}")
+    assert (answer["status"], answer["outputIsError"], token.output) == ("TIMED_OUT", True, UNSET)
+    assert answer["completedAt"] == answer["timeoutAt"]
+
+
+def test_an_idempotency_key_stands_for_its_token_as_long_as_it_says(server, clock: Clock) -> None:
+    for_ever = create(server, idempotencyKey="e")
+    first = create(server, idempotencyKey="k", idempotencyKeyTTL="1m")
+    clock.now += 59
+    assert create(server, idempotencyKey="k") == first
+    clock.now += 2
+    second = create(server, idempotencyKey="k", idempotencyKeyTTL="1m")
+    assert second != first
+    clock.now += 400 * 86400
+    assert create(server, idempotencyKey="e") == for_ever
+    assert listed(server, "filter[idempotencyKey]=k") == [second, first]
+
+
+# Lists
+
+
+def test_a_list_has_pages_and_knows_its_environment_and_a_period(server, clock: Clock) -> None:
+    server.add_environment("stg")
+    tokens: list[str] = []
+    for _ in range(7):
+        tokens.insert(0, create(server, tags=["a"]))
+        clock.now += 86400
+    other = str(shown(server, "POST", TOKENS, {"tags": "a"}, env="stg")["id"])
+    pages, after = [], ""
+    for _ in range(4):
+        page = shown(server, "GET", f"{TOKENS}?page[size]=2{after}")
+        pages.append([token["id"] for token in page["data"]])
+        after = f"&page[after]={page['pagination'].get('next')}"
+    assert pages == [tokens[:2], tokens[2:4], tokens[4:6], tokens[6:]]
+    assert page["pagination"] == {}
+    assert listed(server, "filter[createdAt][period]=2d") == tokens[:2]
+    assert listed(server, "filter[createdAt][period]=soon") == tokens
+    assert listed(server, "filter[tags]=b,a", env="stg") == [other]
+    assert listed(server, "filter[tags]=b") == []
+    assert routed(server, "GET", f"{TOKENS}?page[size]=101").status_code == 400
+
+
+# Addresses
+
+
+def test_an_address_belongs_to_one_token_and_takes_posts_only(server: TriggerDevServer) -> None:
+    one, two = server.create_token()[0], server.create_token()[0]
+    for token_id, status in (("waitpoint_unknown", 404), (two.id, 401), (quote(f"{one.id}/x"), 404)):
+        path = one.path.replace(one.id, token_id)
+        assert routed(server, "POST", path, 1).status_code == status
+    assert routed(server, "PUT", one.path, 1).status_code == 405
+    assert (one.status, two.status) == ("WAITING", "WAITING")
+    assert routed(server, "POST", one.path, {"data": 1}).status_code == 200
+    assert (one.status, one.output, two.status) == ("COMPLETED", {"data": 1}, "WAITING")
+    assert one.url == server.url + one.path
+
+
+@pytest.mark.parametrize(
+    ("data", "output"),
+    [(2**53, "9007199254740992"), (2**53 + 1, "9007199254740992"), (1.5, "1.5"), ([3.0, "ß"], '[3,"ß"]')],
+)
+def test_data_is_kept_as_javascript_has_it(server: TriggerDevServer, data: Any, output: str) -> None:
+    token = server.create_token(tags=["b", "a"])[0]
+    server.complete_token(token.id, data)
+    server.complete_token(token.id, "later")
+    answer = shown(server, "GET", f"{TOKENS}/{token.id}")
+    assert (token.output, answer["tags"]) == (json.loads(output), ["a", "b"])
+    assert answer["output"] == f'{{"json":{output}}}'
+
+
+@pytest.mark.parametrize("body", [[], {"idempotencyKey": 1}, {"tags": [1]}, {"timeout": {}}, "{"])
+def test_a_token_is_created_from_a_valid_request(server: TriggerDevServer, body: Any) -> None:
+    assert routed(server, "POST", TOKENS, body).status_code == 400
+    assert server.tokens == {}
+
+
+# Runs that wait for a token
+
+
+def start(server: TriggerDevServer, token_id: Any, **behavior: Any) -> ServerRun:
+    server.on_task("deploy", waits_for_token=True, start_after=1, after=4, **behavior)
+    return server.trigger("deploy", payload={"token_id": token_id})[0]
+
+
+def test_a_run_waits_for_its_token_and_returns_its_data(server: TriggerDevServer, clock: Clock) -> None:
+    token = server.create_token(timeout="1h")[0]
+    run, seen = start(server, token.id), []
+    for second in range(10):
+        clock.now += 1
+        seen.append(run.status)
+        if second == 6:
+            server.complete_token(token.id, {"approved": True})
+    assert seen == ["EXECUTING"] * 2 + ["WAITING"] * 5 + ["EXECUTING"] + ["COMPLETED"] * 2
+    assert (run.output, run.attempt_count, run.terminated) == ({"approved": True}, 1, True)
+
+
+def test_a_token_that_is_completed_early_is_not_waited_for(server: TriggerDevServer, clock: Clock) -> None:
+    token = server.create_token(timeout="1h")[0]
+    run = start(server, token.id, failures=1, retry_after=1)
+    server.complete_token(token.id)
+    clock.now += 11
+    assert (run.status, run.output, run.attempt_count) == ("COMPLETED", UNSET, 2)
+
+
+@pytest.mark.parametrize("data", [{"failed": True}, {"version": 3}, UNSET])
+def test_a_function_makes_the_output_of_the_data(server: TriggerDevServer, clock: Clock, data: Any) -> None:
+    def deploy(answer: Any) -> Any:
+        if answer and answer.get("failed"):
+            raise ValueError("the Dag has failed")
+        return answer and answer["version"]
+
+    token = server.create_token()[0]
+    run = start(server, token.id, output=deploy)
+    server.complete_token(token.id, data)
+    clock.now += 10
+    if data is not UNSET and "failed" in data:
+        assert (run.status, run.error["message"]) == ("FAILED", "the Dag has failed")
+    else:
+        assert (run.status, run.output) == ("COMPLETED", 3 if data is not UNSET else None)
+
+
+@pytest.mark.parametrize("looked_at", [True, False])
+def test_a_run_fails_whose_token_times_out(server: TriggerDevServer, clock: Clock, looked_at: bool) -> None:
+    run = start(server, server.create_token(timeout="10s")[0].id)
+    for _ in range(20):
+        clock.now += 1
+        if looked_at:
+            assert run.status in ("EXECUTING", "WAITING", "FAILED")
+    assert (run.status, run.error["name"]) == ("FAILED", "WaitpointTimeoutError")
+    assert (run.finished_at - run.created_at).total_seconds() == 10
+
+
+@pytest.mark.parametrize("token_id", ["waitpoint_unknown", None, ["a"], "other"])
+def test_a_run_fails_that_has_no_token(server: TriggerDevServer, clock: Clock, token_id: Any) -> None:
+    if token_id == "other":
+        token_id = server.create_token(environment="stg")[0].id
+    run = start(server, token_id)
+    clock.now += 10
+    assert (run.status, run.error["message"]) == ("FAILED", "Waitpoint not found")
+
+
+def test_a_run_that_was_canceled_waits_no_longer(server: TriggerDevServer, clock: Clock) -> None:
+    token = server.create_token(timeout="1h")[0]
+    run = start(server, token.id)
+    clock.now += 5
+    run.cancel()
+    server.complete_token(token.id, 1)
+    clock.now += 7200
+    assert (run.status, run.terminated) == ("CANCELED", True)
