@@ -39,42 +39,50 @@ def owner_of(taker: Any) -> str:
 
 
 def check_sources(
+    argument: str,
+    ids: object,
     *,
-    run_ids: object,
     xcom_task_ids: object,
     takes_outputs: bool = True,
     required: bool = True,
     others: Sequence[str] = (),
 ) -> tuple[Any, Any]:
     """
-    Check where run ids come from, and return both arguments as they are to be kept.
+    Check where the ids of an argument come from, and return both arguments as they are to be kept.
 
     An iterator becomes a list, as it could be read for the first Dag run only; a set becomes a sorted list.
     A callback cannot resolve the output of a task. ``others`` are arguments that could be given instead.
     """
-    run_ids, xcom_task_ids = _read_once(run_ids), _read_once(xcom_task_ids)
-    if required and run_ids is None and not xcom_task_ids:
-        several = f"one or more of run_ids, xcom_task_ids, {', '.join(others)}"
-        raise ValueError(f"give {several if others else 'run_ids, or xcom_task_ids, or both'}")
-    _check_run_ids(run_ids, takes_outputs)
+    ids, xcom_task_ids = _read_once(ids), _read_once(xcom_task_ids)
+    if required and ids is None and not xcom_task_ids:
+        several = f"one or more of {argument}, xcom_task_ids, {', '.join(others)}"
+        raise ValueError(f"give {several if others else f'{argument}, or xcom_task_ids, or both'}")
+    _check_ids(argument, ids, takes_outputs)
+    takes = argument if takes_outputs else None
     if isinstance(xcom_task_ids, (list, tuple)):
         for index, task_id in enumerate(xcom_task_ids):
-            _check_task_id(f"xcom_task_ids[{index}]", task_id, takes_outputs)
+            _check_task_id(f"xcom_task_ids[{index}]", task_id, takes)
     elif xcom_task_ids is not None:
-        _check_task_id("xcom_task_ids", xcom_task_ids, takes_outputs)
-    return run_ids, xcom_task_ids
+        _check_task_id("xcom_task_ids", xcom_task_ids, takes)
+    return ids, xcom_task_ids
 
 
-def check_positional_arguments(owner: str, given: Sequence[object]) -> None:
-    """Check that a notifier got none; with the context as the first, its class was given as the callback."""
+def check_positional_arguments(
+    owner: str, given: Sequence[object], *, argument: str, done: str, without: str = ""
+) -> None:
+    """
+    Check that a notifier got none; with the context as the first, its class was given as the callback.
+
+    ``done`` is what it does, and ``without`` what it does without arguments.
+    """
     if given and isinstance(given[0], Mapping):
+        bare = f"{owner}() {without}, or, for example, " if without else ""
         raise TypeError(
-            f"{owner}: nothing was canceled: the callback must be an instance of this class, not the class "
-            f"itself; write on_failure_callback={owner}() to cancel what the task or the Dag run has "
-            f"started, or, for example, {owner}(run_ids=...)"
+            f"{owner}: nothing was {done}: the callback must be an instance of this class, not the class "
+            f"itself; write on_failure_callback={bare}{owner}({argument}=...)"
         )
     if given:
-        raise TypeError(f"{owner} takes keyword arguments only, for example {owner}(run_ids=...)")
+        raise TypeError(f"{owner} takes keyword arguments only, for example {owner}({argument}=...)")
 
 
 def is_templated(value: object) -> bool:
@@ -89,21 +97,27 @@ def is_templated(value: object) -> bool:
     return hasattr(value, "resolve") and not isinstance(value, PathLike)
 
 
+def holds_templated(value: object) -> bool:
+    """Return whether a value, or anything in it, is known only when the task runs."""
+    return any(map(is_templated, _contents(value)))
+
+
 def _read_once(value: Any) -> Any:
     if isinstance(value, (set, frozenset)):
         return sorted(value, key=str)  # always in the same order, so that the serialized Dag stays the same
     return list(value) if isinstance(value, (Iterator, KeysView, ValuesView, ItemsView)) else value
 
 
-def _check_run_ids(run_ids: object, takes_outputs: bool) -> None:
-    for value in _contents(run_ids):
+def _check_ids(argument: str, ids: object, takes_outputs: bool) -> None:
+    for value in _contents(ids):
         task_id = _task_id(value)
         if task_id is None or (takes_outputs and isinstance(value, XComArg)):
             continue
         if takes_outputs:
-            reason = f"run_ids takes the output of task {task_id!r}, not the task: call it, or give .output"
+            what = f"the output of task {task_id!r}, not the task"
+            reason = f"{argument} takes {what}: call it, or give .output"
         else:
-            reason = f"a callback cannot resolve a task's output in run_ids; use xcom_task_ids={task_id!r}"
+            reason = f"a callback cannot resolve a task's output in {argument}; use xcom_task_ids={task_id!r}"
         raise ValueError(reason)
 
 
@@ -117,7 +131,7 @@ def _contents(value: object) -> Iterator[object]:
         yield from _contents(item)
 
 
-def _check_task_id(name: str, value: object, takes_outputs: bool) -> None:
+def _check_task_id(name: str, value: object, outputs_go_into: str | None) -> None:
     if isinstance(value, str) and value.strip():
         return
     task_id = _task_id(value)
@@ -125,8 +139,8 @@ def _check_task_id(name: str, value: object, takes_outputs: bool) -> None:
         raise ValueError(f"{name} must be a task's id, a string that is not empty, not {value!r}")
     what = f"the output of task {task_id!r}" if isinstance(value, XComArg) else f"the task {task_id!r} itself"
     advice = f"give the task's id, {task_id!r}"
-    if takes_outputs:
-        advice += "; a task's output goes into run_ids"
+    if outputs_go_into:
+        advice += f"; a task's output goes into {outputs_go_into}"
     raise ValueError(f"{name} must be a task's id, not {what}: {advice}")
 
 

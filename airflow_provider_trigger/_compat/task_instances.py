@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Collection, Sequence
+from datetime import datetime
 from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 from uuid import UUID
 
 from airflow_provider_trigger import _compat
@@ -33,6 +34,17 @@ def _is_in_loop(task: Any) -> bool:
     while group is not None and not hasattr(group, "max_iterations"):
         group = group.parent_group
     return group is not None
+
+
+def first_reschedule_of(context: Context, sensor: Any) -> datetime | None:
+    """Return when a sensor poked first that was rescheduled since, None for one that was not."""
+    ti: Any = context["ti"]
+    if hasattr(ti, "get_first_reschedule_date"):
+        return cast("datetime | None", ti.get_first_reschedule_date(context))
+    first_try = (ti.max_tries or 0) - (sensor.retries or 0) + 1
+    ids = {name: getattr(ti, name) for name in ("dag_id", "task_id", "run_id", "map_index")}
+    first_date: Any = vars(import_module("airflow.sensors.base"))["_orig_start_date"]
+    return cast("datetime | None", first_date(**ids, try_number=first_try))
 
 
 def has_no_supervisor(ti: Any) -> bool:

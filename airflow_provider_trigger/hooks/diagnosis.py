@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from airflow_provider_trigger.api.endpoints.runs import list_newest_runs, retrieve_run
+from airflow_provider_trigger.api.endpoints.runs import UNKNOWN_RUN_ID, list_newest_runs, retrieve_run
 from airflow_provider_trigger.api.errors import (
     AnswerTimeoutError,
     AuthenticationError,
@@ -28,9 +28,6 @@ if TYPE_CHECKING:
 
 MAX_TIMEOUT = 10.0
 """For each of the Test button's requests, at most two, in seconds."""
-
-UNKNOWN_RUN_ID = "run_of_the_connection_test"
-"""An id that no run has: real ones have 25 letters and digits after ``run_``."""
 
 
 def try_connection(client: TriggerDevClient, settings: Settings) -> tuple[bool, str]:

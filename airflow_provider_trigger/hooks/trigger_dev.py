@@ -24,6 +24,7 @@ from airflow_provider_trigger.get_provider_info import (
 )
 from airflow_provider_trigger.hooks.connection import Settings, read_settings
 from airflow_provider_trigger.hooks.fetching import fetch_connection, fetch_key
+from airflow_provider_trigger.hooks.waitpoint import HasWaitpointTokens
 from airflow_provider_trigger.sources.run_ids import RunIds, all_valid, exactly_one
 from airflow_provider_trigger.wording import enumeration
 
@@ -40,9 +41,9 @@ if TYPE_CHECKING:
     from airflow_provider_trigger.run.waited import Waited
 
 
-class TriggerDevHook(BaseHook):
+class TriggerDevHook(HasWaitpointTokens, BaseHook):
     """
-    Turn an Airflow connection into a client of Trigger.dev, and start, check and cancel runs with it.
+    Turn an Airflow connection into a client of Trigger.dev: start, check and cancel runs, complete tokens.
 
     If the connection does not exist, its first use raises a ``ConnectionNotFoundError``; if a field is
     missing or invalid, an ``InvalidConnectionError``. Both fail the task without retries.

@@ -2,27 +2,23 @@
 
 from __future__ import annotations
 
-import asyncio
-import copy
 import math
 import time
-from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
-from contextvars import copy_context
+from collections.abc import Iterable, Sequence
+from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_trigger import defaults
-from airflow_provider_trigger._compat import BaseNotifier
 from airflow_provider_trigger.durations import Duration
+from airflow_provider_trigger.notifications.base import IdsNotifier
 from airflow_provider_trigger.rules import boolean, connection_id, duration, number
 from airflow_provider_trigger.sources.arguments import TakesRunIds
-from airflow_provider_trigger.sources.context import origin_of
 from airflow_provider_trigger.validation import check_arguments, check_positional_arguments
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
+    from airflow_provider_trigger.api.deadline import Deadline
     from airflow_provider_trigger.cancel.outcome import CancelResult
     from airflow_provider_trigger.hooks.trigger_dev import TriggerDevHook
     from airflow_provider_trigger.sources.run_ids import RunIds
@@ -35,7 +31,7 @@ RULES = {
 }
 
 
-class CancelTriggerRunNotifier(TakesRunIds, BaseNotifier):
+class CancelTriggerRunNotifier(TakesRunIds, IdsNotifier):
     """
     Cancel Trigger.dev runs from ``on_failure_callback``, ``on_retry_callback`` and the like.
 
@@ -77,9 +73,17 @@ class CancelTriggerRunNotifier(TakesRunIds, BaseNotifier):
         context: Context | None = None,
     ) -> None:
         super().__init__()
-        check_positional_arguments(type(self).__name__, args)
+        check_positional_arguments(
+            type(self).__name__,
+            args,
+            argument="run_ids",
+            done="canceled",
+            without="to cancel what the task or the Dag run has started",
+        )
         self.context: Any = context or {}
-        self._take_run_ids(run_ids=run_ids, xcom_task_ids=xcom_task_ids, xcom_key=xcom_key, is_callback=True)
+        self._take_ids(
+            run_ids, xcom_task_ids=xcom_task_ids, xcom_key=xcom_key, is_callback=True, required=False
+        )
         self.trigger_dev_conn_id = trigger_dev_conn_id
         self.include_descendants = include_descendants
         self.timeout: Any = timeout
@@ -88,73 +92,23 @@ class CancelTriggerRunNotifier(TakesRunIds, BaseNotifier):
         self._cancels_started = self.run_ids is None and self.xcom_task_ids is None
         check_arguments(self, RULES)
 
-    def __call__(self, *args: Any) -> None:
-        """Render and cancel; see :meth:`notify`."""
-        # Rendering replaces the fields, and one notifier serves many Dag runs: it would keep the first one's.
-        super(CancelTriggerRunNotifier, copy.copy(self)).__call__(*args)
-
-    def __await__(self) -> Generator[Any, None, None]:
-        """Render and cancel, in the triggerer."""
-        return super(CancelTriggerRunNotifier, copy.copy(self)).__await__()
-
-    def render_template_fields(self, context: Context, jinja_env: Any = None) -> None:
-        """Render this notifier's fields, in place."""
-        if jinja_env is None and not hasattr(context.get("dag"), "get_template_env"):
-            # Under ``dag.test()`` of Airflow 3 a Dag callback gets a serialized Dag, which has none.
-            jinja_env = self.get_template_env()
-        super().render_template_fields(context, jinja_env)
-
-    def notify(self, context: Context) -> None:
-        """
-        Cancel the runs.
-
-        :param context: of the task or the Dag run
-        :raises AirflowNotFoundException: there is no such connection
-        :raises InvalidConnectionError: a field of the connection is missing or malformed
-        """
-        from airflow_provider_trigger.hooks.trigger_dev import TriggerDevHook
-        from airflow_provider_trigger.report.cancels import adding_runs_left
-
-        started_at, origin = time.monotonic(), origin_of(context)
-        ids = self._gather(context, origin)
-        with adding_runs_left(ids, origin=origin, searched=self._cancels_started):
-            hook = TriggerDevHook(self.trigger_dev_conn_id) if self._has_work(ids) else None
-            self._cancel(context, ids, hook, started_at, origin)
-
-    async def async_notify(self, context: Context) -> None:
-        """
-        Cancel the runs in a thread of their own; for deadline alerts, whose context has no XCom.
-
-        :param context: of the deadline
-        :raises AirflowNotFoundException: there is no such connection
-        :raises InvalidConnectionError: a field of the connection is missing or malformed
-        """
-        from airflow_provider_trigger.hooks.fetching import fetch_on_loop
-        from airflow_provider_trigger.hooks.trigger_dev import TriggerDevHook
-        from airflow_provider_trigger.report.cancels import adding_runs_left
-
-        started_at, origin = time.monotonic(), origin_of(context)
-        with _own_thread() as executor:
-            ids = await _run_in(executor, self._gather, context, origin)
-            with adding_runs_left(ids, origin=origin, searched=self._cancels_started):
-                hook = None
-                if self._has_work(ids):
-                    connection = await fetch_on_loop(self.trigger_dev_conn_id, executor=executor)
-                    hook = TriggerDevHook(self.trigger_dev_conn_id, connection=connection)
-                await _run_in(executor, self._cancel, context, ids, hook, started_at, origin)
-
     def _gather(self, context: Context, origin: str) -> RunIds:
         if not self._cancels_started:
-            return self._gather_run_ids(context, on_empty="ignore", origin=origin)
+            return super()._gather(context, origin)
         from airflow_provider_trigger.sources.xcom import started_by_xcom
 
         return started_by_xcom(context)
 
     def _has_work(self, ids: RunIds) -> bool:
-        return bool(ids.found) or self._cancels_started
+        return super()._has_work(ids) or self._cancels_started
 
-    def _cancel(
-        self, context: Context, ids: RunIds, hook: TriggerDevHook | None, started_at: float, origin: str
+    def _naming_what_is_left(self, ids: RunIds, origin: str) -> AbstractContextManager[None]:
+        from airflow_provider_trigger.report.cancels import adding_runs_left
+
+        return adding_runs_left(ids, origin=origin, searched=self._cancels_started)
+
+    def _work(
+        self, context: Context, ids: RunIds, hook: TriggerDevHook | None, deadline: Deadline, origin: str
     ) -> None:
         from airflow_provider_trigger.log import write
         from airflow_provider_trigger.report.cancels import make_report, of_callback
@@ -162,7 +116,7 @@ class CancelTriggerRunNotifier(TakesRunIds, BaseNotifier):
         results: list[CancelResult] = []
         rejection = None
         if hook is not None:
-            results, rejection = self._cancel_runs(context, ids, hook, started_at, origin)
+            results, rejection = self._cancel_runs(context, ids, hook, deadline, origin)
         report = make_report(
             results=results,
             ids=ids,
@@ -174,9 +128,8 @@ class CancelTriggerRunNotifier(TakesRunIds, BaseNotifier):
         write(self.log, [of_callback(report)], origin=origin)
 
     def _cancel_runs(
-        self, context: Context, ids: RunIds, hook: TriggerDevHook, started_at: float, origin: str
+        self, context: Context, ids: RunIds, hook: TriggerDevHook, deadline: Deadline, origin: str
     ) -> tuple[list[CancelResult], str | None]:
-        from airflow_provider_trigger.api.deadline import Deadline
         from airflow_provider_trigger.api.errors import AuthenticationError
         from airflow_provider_trigger.cancel.settings import CancelSettings
         from airflow_provider_trigger.hooks.diagnosis import action_for
@@ -185,7 +138,6 @@ class CancelTriggerRunNotifier(TakesRunIds, BaseNotifier):
         from airflow_provider_trigger.sources.search import started_by_search
 
         rejection = None
-        deadline = Deadline.after(self.timeout, now=started_at)
         settings = CancelSettings(
             max_concurrency=self.max_concurrency,
             time_limit=deadline.remaining(time.monotonic()),
@@ -207,23 +159,3 @@ class CancelTriggerRunNotifier(TakesRunIds, BaseNotifier):
         lines = of_work(results, work.search, hook.settings.run_url, on_not_found="fail")
         write(self.log, lines, origin=origin)
         return results, rejection
-
-
-@contextmanager
-def _own_thread() -> Iterator[ThreadPoolExecutor]:
-    """
-    Give an executor with one thread.
-
-    The event loop's own executor is shared by all that runs in the triggerer: callbacks that wait for a dead
-    server would keep others from starting, whose time limit runs meanwhile.
-    """
-    executor = ThreadPoolExecutor(1, "trigger-dev-notifier")
-    try:
-        yield executor
-    finally:
-        executor.shutdown(wait=False)
-
-
-def _run_in(executor: ThreadPoolExecutor, function: Callable[..., Any], *args: Any) -> asyncio.Future[Any]:
-    """Call a function in a thread, with the context variables by which the triggerer finds its log."""
-    return asyncio.get_running_loop().run_in_executor(executor, copy_context().run, function, *args)

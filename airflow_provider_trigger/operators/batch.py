@@ -331,7 +331,7 @@ class RunTriggerTaskBatchOperator(TaskRunsOperator, ManyRunsOperator):
     def _rules(self, when: Circumstances) -> ItemRules:
         return ItemRules(name=self._list_name, options=self._options, when=when)
 
-    def _check_rendered(self, *, is_retry: bool) -> Circumstances:
+    def _check_rendered(self, *, is_retry: bool = False) -> Circumstances:
         given = getattr(self, self._list_name)
         if isinstance(given, str):
             with suppress(ValueError):  # without native rendering a template gives the text of a list
@@ -343,12 +343,12 @@ class RunTriggerTaskBatchOperator(TaskRunsOperator, ManyRunsOperator):
     ) -> Mapping[str, Run]:
         from airflow_provider_trigger.run.earlier import Earlier
         from airflow_provider_trigger.run.starts import Starts
-        from airflow_provider_trigger.sources.context import task_instance_of
+        from airflow_provider_trigger.sources.context import key_of_execution, task_instance_of
 
         identity = task_instance_of(context)
         is_retry = identity is not None and context["ti"].try_number > 1
         when = self._check_rendered(is_retry=is_retry)
-        key = self._run_key(context, identity)
+        key = key_of_execution(context, self)
         requests = self._requests(key, identity, when)
         guard.run_ids = [None] * len(requests)
         guard.tag = tag_of(context)

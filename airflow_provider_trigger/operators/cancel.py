@@ -13,12 +13,12 @@ from airflow_provider_trigger._compat import (
 )
 from airflow_provider_trigger.durations import Duration
 from airflow_provider_trigger.links.run import TriggerRunLink, push_link
+from airflow_provider_trigger.operators.results import push_results
 from airflow_provider_trigger.rules import boolean, choice, connection_id, duration, number
 from airflow_provider_trigger.sources.arguments import TakesSelection
 from airflow_provider_trigger.sources.search_terms import Selection
 from airflow_provider_trigger.validation import check_arguments
 from airflow_provider_trigger.wording import counted
-from airflow_provider_trigger.xcom_keys import RETURN_VALUE_KEY
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -119,10 +119,10 @@ class CancelTriggerRunOperator(TakesSelection, BaseOperator):
         self.run_url: str | None = None
         self._is_stopped = False
         self._take_selection(
+            run_ids,
             tags=tags,
             batch_ids=batch_ids,
             max_runs=max_runs,
-            run_ids=run_ids,
             xcom_task_ids=xcom_task_ids,
             xcom_key=xcom_key,
         )
@@ -132,7 +132,7 @@ class CancelTriggerRunOperator(TakesSelection, BaseOperator):
         """Cancel the runs; see the class."""
         from airflow_provider_trigger.report.cancels import NOTHING_CANCELED
 
-        ids = self._gather_run_ids(context, on_empty=self.on_empty)
+        ids = self._gather_ids(context, on_empty=self.on_empty)
         selection = self._selection(ids)
         if ids.found or selection:
             return self._cancel(ids, selection, context)
@@ -171,11 +171,11 @@ class CancelTriggerRunOperator(TakesSelection, BaseOperator):
                 rejection = action_for(error, connection)
             except BaseException:
                 # Airflow's own, which ends execute() at the execution_timeout and, on 2.11, at a stop.
-                _push(self, self._logged(work, hook), context)
+                push_results(self, self._logged(work, hook), context)
                 raise
             results = self._logged(work, hook)
             if isinstance(selected.error, ValueError):
-                _push(self, results, context)
+                push_results(self, results, context)
                 raise AirflowFailException("; ".join((str(selected.error), *runs_left(results, ids))))
             return self._conclude(results, ids, context, rejection=rejection, stopped=work.stopped)
 
@@ -223,7 +223,7 @@ class CancelTriggerRunOperator(TakesSelection, BaseOperator):
         for warning in report.warnings:
             self.log.warning("%s", warning)
         if report.problems:
-            _push(self, results, context)
+            push_results(self, results, context)
             raise (AirflowException if report.retryable else AirflowFailException)(str(report))
         return [result.to_dict() for result in results]
 
@@ -234,15 +234,3 @@ class CancelTriggerRunOperator(TakesSelection, BaseOperator):
         It only sets a flag, as Airflow 3 calls it in a signal handler, where a lock could be held already.
         """
         self._is_stopped = True
-
-
-def _push(operator: BaseOperator, results: list[CancelResult], context: Context) -> None:
-    """Push the results to XCom although the task fails; Airflow itself pushes only those of a success."""
-    ti: Any = context.get("ti")
-    if not operator.do_xcom_push or ti is None:
-        return
-    try:
-        ti.xcom_push(key=RETURN_VALUE_KEY, value=[result.to_dict() for result in results])
-    except Exception as error:
-        # Any error: an XCom backend may raise anything, and must not hide why the task fails.
-        operator.log.error("The results are not in XCom: %s: %s", type(error).__name__, error)

@@ -113,7 +113,7 @@ class RunTriggerTaskOperator(TaskRunsOperator, OneRunOperator):
     def _start(self, client: TriggerDevClient, guard: Guard, context: Context) -> Started:
         from airflow_provider_trigger.run.earlier import Earlier
         from airflow_provider_trigger.run.starts import start_run
-        from airflow_provider_trigger.sources.context import task_instance_of
+        from airflow_provider_trigger.sources.context import key_of_execution, task_instance_of
 
         identity = task_instance_of(context)
         is_retry = identity is not None and context["ti"].try_number > 1
@@ -124,7 +124,7 @@ class RunTriggerTaskOperator(TaskRunsOperator, OneRunOperator):
         key: RunKey | str | None = self.idempotency_key
         if key == AUTOMATIC_KEY:
             content = content_of(self.task_identifier, self.payload)
-            key = self._run_key(context, identity, content=content)
+            key = key_of_execution(context, self, content=content)
         if key is not None:
             options["idempotencyKey"] = str(key)
         guard.request = request = TaskRequest(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, assert_never
 
@@ -22,9 +22,10 @@ NOTHING_CANCELED = "No run ids were found, so nothing was canceled"
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Report:
-    """The outcome of a cancellation as a whole."""
+    """The outcome of a work as a whole."""
 
-    runs: int
+    count: int
+    """Of how many runs or tokens it is."""
     summary: str
     problems: list[str]
     """Why it failed, the most important first; empty if it did not."""
@@ -54,7 +55,7 @@ def make_report(
     environment = _unknown_environment(results, conn_id)
     problems = ["Airflow stopped the task before its work was done"] if stopped else []
     if rejection:
-        problems = [f"Connection {conn_id!r}: the secret key was rejected: {rejection}"]
+        problems = [key_rejected(conn_id, rejection)]
     problems += runs_left(results, ids)
     for name, is_unconfirmed in (("not canceled", False), ("not confirmed", True)):
         if reasons := failures(one for one in results if one.is_unconfirmed is is_unconfirmed):
@@ -66,12 +67,17 @@ def make_report(
     problems += problems_of_sources(ids, on_empty)
     helps = stopped or bool(ids.failed) or any(result.retryable for result in results if result.error)
     return Report(
-        runs=len(results),
+        count=len(results),
         summary=summary(results),
         problems=problems,
         warnings=[] if on_not_found == "fail" else environment,
         retryable=helps and not rejection,
     )
+
+
+def key_rejected(conn_id: str, action: str) -> str:
+    """Return that a key was rejected, and what to do."""
+    return f"Connection {conn_id!r}: the secret key was rejected: {action}"
 
 
 def summary(results: Sequence[CancelResult]) -> str:
@@ -143,20 +149,27 @@ def _counted_ids(run_ids: Sequence[str], named: int) -> str:
 
 
 @contextmanager
-def adding_runs_left(ids: RunIds, *, origin: str = "", searched: bool = False) -> Iterator[None]:
-    """
-    Make the text of an error name how many runs may still run, as Airflow logs no more than that text.
-
-    ``searched``: there may be others than those that were gathered, which were to be searched.
-    """
+def adding(left: Sequence[str], *, origin: str = "") -> Iterator[None]:
+    """Make the text of an error name what is left undone, as Airflow logs no more than that text."""
     try:
         yield
     except Exception as error:
         # Any error, among them what Airflow raises where it cannot get a connection.
-        left = [f"{counted(len(ids.found), 'run')} may still run"] if ids.found or not searched else []
-        left += ["runs that were not found yet may still run"] if searched else []
-        error.args = ("; ".join((f"{origin}{error}", *left, *runs_left((), ids))),)
+        error.args = ("; ".join((f"{origin}{error}", *left)),)
         raise
+
+
+def adding_runs_left(
+    ids: RunIds, *, origin: str = "", searched: bool = False
+) -> AbstractContextManager[None]:
+    """
+    Make the text of an error name how many runs may still run.
+
+    ``searched``: there may be others than those that were gathered, which were to be searched.
+    """
+    left = [f"{counted(len(ids.found), 'run')} may still run"] if ids.found or not searched else []
+    left += ["runs that were not found yet may still run"] if searched else []
+    return adding([*left, *runs_left((), ids)], origin=origin)
 
 
 def _not_found(results: Iterable[CancelResult]) -> list[str]:
@@ -245,9 +258,9 @@ def of_search(search: Search | None) -> Iterator[Line]:
         yield "warning", f"Descendants may be missing, and still run: {'; '.join(reasons)}"
 
 
-def of_callback(report: Report) -> Line:
+def of_callback(report: Report, nothing: str = NOTHING_CANCELED) -> Line:
     """Return what a callback did."""
-    text = str(report) if report.runs or report.problems else NOTHING_CANCELED
+    text = str(report) if report.count or report.problems else nothing
     return ("error" if report.problems else "info"), text
 
 

@@ -1,9 +1,10 @@
-"""One request that starts runs: a single run, or the items of a batch, as many as fit into it."""
+"""One request that makes something: a run, the items of a batch, as many as fit into it, or a token."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +19,7 @@ from airflow_provider_trigger.api.endpoints.batches import (
 )
 from airflow_provider_trigger.api.endpoints.runs import replay_run
 from airflow_provider_trigger.api.endpoints.tasks import NO_PAYLOAD, trigger_task
+from airflow_provider_trigger.api.endpoints.waitpoint_tokens import create_token
 from airflow_provider_trigger.api.errors import (
     NotFoundError,
     ResponseError,
@@ -28,6 +30,7 @@ from airflow_provider_trigger.api.errors import (
 )
 from airflow_provider_trigger.api.http import Call, encode_json
 from airflow_provider_trigger.api.models.runs import TriggeredRun
+from airflow_provider_trigger.api.models.waitpoint_tokens import CreatedToken
 from airflow_provider_trigger.run.drive import Stoppable, StoppedError
 from airflow_provider_trigger.run.request import TaskRequest
 
@@ -54,11 +57,8 @@ _UNKNOWN_CALL = (404, 405)
 
 def send_one(client: TriggerDevClient, request: TaskRequest) -> TriggeredRun:
     """Start a run; an error says whether one may exist."""
-    try:
+    with saying_what_may_exist("run", "start", has_key=request.key is not None):
         return client.call(_call(request))
-    except _UNANSWERED as error:
-        _say_that_a_run_may_exist(error, has_key=request.key is not None)
-        raise
 
 
 def _call(request: TaskRequest, **further: Any) -> Call[TriggeredRun]:
@@ -74,27 +74,32 @@ def _payload(request: TaskRequest) -> Any:
 
 def replay(client: TriggerDevClient, run_id: str) -> str:
     """Start a run again, and return the id of the new one; an error says whether it may exist."""
-    try:
+    with saying_what_may_exist("run", "start", has_key=False):
         return client.call(replay_run(run_id))
+
+
+@contextmanager
+def saying_what_may_exist(what: str, verb: str, *, has_key: bool) -> Iterator[None]:
+    """Let the error of a request that may have made something say so."""
+    try:
+        yield
     except _UNANSWERED as error:
-        _say_that_a_run_may_exist(error, has_key=False)
+        if has_key and _may_have_arrived(error):
+            error.reword(
+                f"{error}. A {what} may exist: a retry, or another request with its idempotency key, gets "
+                f"that {what} and {verb}s no other one"
+            )
+        elif _may_have_arrived(error):
+            error.may_have_effect = True
+            error.reword(
+                f"{error}. The request is not repeated, as it has no idempotency key, and a {what} may "
+                f"exist: look for it in the dashboard before you {verb} another one"
+            )
         raise
 
 
-def _say_that_a_run_may_exist(error: TriggerDevError, *, has_key: bool) -> None:
-    if isinstance(error, TransportError) and not error.was_sent:
-        return
-    if has_key:
-        error.reword(
-            f"{error}. A run may exist: a retry, or another request with its idempotency key, gets that run "
-            "and starts no other one"
-        )
-        return
-    error.may_have_effect = True
-    error.reword(
-        f"{error}. The request is not repeated, as it has no idempotency key, and a run may exist: look for "
-        "it in the dashboard before you start another one"
-    )
+def _may_have_arrived(error: TriggerDevError) -> bool:
+    return error.was_sent if isinstance(error, TransportError) else True
 
 
 def find_by_key(client: TriggerDevClient, request: TaskRequest, *, deadline: Deadline) -> str:
@@ -105,6 +110,17 @@ def find_by_key(client: TriggerDevClient, request: TaskRequest, *, deadline: Dea
     creates a run that is delayed, so that it does not begin before its cancel.
     """
     return client.call(_call(request, delay=_DELAY_OF_A_LOOKUP), deadline=deadline).id
+
+
+# A waitpoint token
+
+
+def send_token(
+    client: TriggerDevClient, options: Mapping[str, Any], *, sleep: Callable[[float], None] | None = None
+) -> CreatedToken:
+    """Create a token with checked options; an error says whether one may exist."""
+    with saying_what_may_exist("token", "create", has_key="idempotency_key" in options):
+        return client.call(create_token(**options), sleep=sleep)
 
 
 # The items of a batch

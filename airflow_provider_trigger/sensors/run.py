@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Sequence
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -12,17 +11,13 @@ from airflow_provider_trigger import defaults
 from airflow_provider_trigger._compat import (
     AirflowException,
     AirflowFailException,
-    AirflowSensorTimeout,
-    AirflowSkipException,
-    BaseSensorOperator,
     PokeReturnValue,
-    TaskDeferralError,
     default_deferrable,
-    has_deferral_timed_out,
 )
 from airflow_provider_trigger.api.models.statuses import FINAL_STATUSES, SUCCESS_STATUSES
 from airflow_provider_trigger.durations import Duration
 from airflow_provider_trigger.rules import boolean, choice, connection_id, duration, list_of, number, optional
+from airflow_provider_trigger.sensors.base import TriggerDevSensor
 from airflow_provider_trigger.sources.arguments import TakesRunIds
 from airflow_provider_trigger.sources.context import can_resume, has_retry_policy
 from airflow_provider_trigger.sources.run_ids import problems_of_sources
@@ -47,7 +42,7 @@ RULES = {
 }
 
 
-class TriggerRunSensor(TakesRunIds, BaseSensorOperator):
+class TriggerRunSensor(TakesRunIds, TriggerDevSensor):
     """
     Wait until runs have ended, all in a status that counts as success.
 
@@ -76,7 +71,6 @@ class TriggerRunSensor(TakesRunIds, BaseSensorOperator):
     """
 
     template_fields: Sequence[str] = (*TakesRunIds.template_fields, "trigger_dev_conn_id")
-    ui_color = "#e6eefc"
 
     def __init__(
         self,
@@ -104,7 +98,7 @@ class TriggerRunSensor(TakesRunIds, BaseSensorOperator):
         self._found: list[str] | None = None
         self._ended: dict[str, Run] = {}
         self._checks: RunChecks | None = None
-        self._take_run_ids(run_ids=run_ids, xcom_task_ids=xcom_task_ids, xcom_key=xcom_key)
+        self._take_ids(run_ids, xcom_task_ids=xcom_task_ids, xcom_key=xcom_key)
         check_arguments(self, RULES)
 
     def execute(self, context: Context) -> Any:
@@ -152,28 +146,6 @@ class TriggerRunSensor(TakesRunIds, BaseSensorOperator):
             is_development=is_development_key(connection.secret_key),
             success_statuses=list(self.success_statuses),
         )
-
-    def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context) -> Any:
-        """Continue after the trigger; its timeout is the sensor's: no retries, or skipped."""
-        with self._skipping():
-            try:
-                return super().resume_execution(next_method, next_kwargs, context)
-            except (AirflowSensorTimeout, TaskDeferralError) as error:
-                if not has_deferral_timed_out(error):
-                    raise
-                raise AirflowSensorTimeout(str(error)) from error
-
-    @contextmanager
-    def _skipping(self) -> Iterator[None]:
-        """Skip the task where it fails and shall not: on every Airflow as where it pokes."""
-        try:
-            yield
-        except AirflowSkipException:
-            raise
-        except Exception as error:
-            if self.never_fail or (self.soft_fail and isinstance(error, AirflowException)):
-                raise AirflowSkipException(str(error)) from error
-            raise
 
     def execute_complete(self, context: Context, event: Any = None) -> Any:
         """
@@ -232,7 +204,7 @@ class TriggerRunSensor(TakesRunIds, BaseSensorOperator):
 
     def _run_ids(self, context: Context) -> list[str]:
         if self._found is None:
-            ids = self._gather_run_ids(context, on_empty=self.on_empty)
+            ids = self._gather_ids(context, on_empty=self.on_empty)
             if problems := problems_of_sources(ids, self.on_empty):
                 raise (AirflowException if ids.failed else AirflowFailException)("; ".join(problems))
             self._found = list(dict.fromkeys(ids.found))
@@ -251,11 +223,6 @@ class TriggerRunSensor(TakesRunIds, BaseSensorOperator):
         run_ids = [result["run_id"] for result in results]
         with self._hook().client() as client:
             return fetch_outputs(run_ids, client, max_size=self.max_output_size, log=self.log)
-
-    def _hook(self) -> TriggerDevHook:
-        from airflow_provider_trigger.hooks.trigger_dev import TriggerDevHook
-
-        return TriggerDevHook(self.trigger_dev_conn_id)
 
     def _failure(self, run: Run, hook: TriggerDevHook, context: Context) -> AirflowException:
         """Return the error for a run that can no longer succeed; its stack trace is logged."""

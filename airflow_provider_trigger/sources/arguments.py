@@ -1,14 +1,20 @@
-"""The arguments that say which runs are meant, for an operator, a sensor or a notifier."""
+"""The arguments that say which runs or tokens are meant, for an operator, a sensor or a notifier."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from airflow_provider_trigger._compat import INIT_ARGUMENTS, is_mapped_instance
 from airflow_provider_trigger.signature import ShowsArguments
-from airflow_provider_trigger.sources.run_ids import Reaction, log_sources
+from airflow_provider_trigger.sources.run_ids import (
+    RUN_IDS,
+    TOKEN_IDS,
+    IdKind,
+    Reaction,
+    log_sources,
+)
 from airflow_provider_trigger.sources.search_terms import (
     BATCH_IDS,
     TAGS,
@@ -27,16 +33,16 @@ if TYPE_CHECKING:
     from airflow_provider_trigger.sources.run_ids import RunIds
 
 
-class TakesRunIds(ShowsArguments):
+class TakesIds(ShowsArguments):
     """
-    Take ``run_ids``, ``xcom_task_ids`` and ``xcom_key``; comes before Airflow's class in the bases.
+    Take ids, ``xcom_task_ids`` and ``xcom_key``; comes before Airflow's class in the bases.
 
     Airflow reads the names of an operator's arguments, and sets its ``default_args``, by the ``__init__`` of
     Airflow's own subclasses. So each class that takes them names the three in its own ``__init__``, and hands
-    them to :meth:`_take_run_ids`.
+    them to :meth:`_take_ids`.
     """
 
-    template_fields: Sequence[str] = ("run_ids", "xcom_task_ids", "xcom_key")
+    _id_kind: ClassVar[IdKind]
     # Airflow keeps the arguments as given: an iterator among them cannot be deep-copied.
     shallow_copy_attrs: Sequence[str] = (INIT_ARGUMENTS,)
 
@@ -44,32 +50,35 @@ class TakesRunIds(ShowsArguments):
         template_ext: Sequence[str]
         log: Any
 
-    def _take_run_ids(
+    def _take_ids(
         self,
+        value: Any,
         *,
-        run_ids: Any,
         xcom_task_ids: Any,
         xcom_key: str | None,
         is_callback: bool = False,
+        required: bool = True,
         others: Mapping[str, object] = MappingProxyType({}),
     ) -> None:
-        """Check the arguments, and keep them; ``others`` can be given instead, and a callback needs none."""
+        """Check the arguments, and keep them; ``others`` can be given instead."""
         has_others = any(value is not None for value in others.values())
+        argument = self._id_kind.argument
         # One of the values of a mapped task may be None: that instance has no runs.
-        if run_ids is not None or xcom_task_ids or not is_mapped_instance(self):
+        if value is not None or xcom_task_ids or not is_mapped_instance(self):
             with arguments_of(self):
-                run_ids, xcom_task_ids = check_sources(
-                    run_ids=run_ids,
+                value, xcom_task_ids = check_sources(
+                    argument,
+                    value,
                     xcom_task_ids=xcom_task_ids,
                     takes_outputs=not is_callback,
-                    required=not is_callback and not has_others,
+                    required=required and not has_others,
                     others=list(others),
                 )
-        self.run_ids = run_ids
+        setattr(self, argument, value)
         self.xcom_task_ids = xcom_task_ids
         self.xcom_key = xcom_key
-        is_without = has_others and run_ids is None and xcom_task_ids is None
-        self._given = () if is_without else given_sources(run_ids=run_ids, xcom_task_ids=xcom_task_ids)
+        is_without = has_others and value is None and xcom_task_ids is None
+        self._given = () if is_without else given_sources(value=value, xcom_task_ids=xcom_task_ids)
 
     def render_template(self, content: Any, context: Any, jinja_env: Any = None, *args: Any) -> Any:
         """Render a value, unless it is text without Jinja."""
@@ -77,17 +86,42 @@ class TakesRunIds(ShowsArguments):
             return super().render_template(content, context, jinja_env, *args)  # type: ignore[misc]
         return content
 
-    def _gather_run_ids(self, context: Context, *, on_empty: Reaction, origin: str = "") -> RunIds:
-        """Return the run ids, and log what else their sources held; each line begins with ``origin``."""
+    def _gather_ids(self, context: Context, *, on_empty: Reaction, origin: str = "") -> RunIds:
+        """Return the ids, and log what else their sources held; each line begins with ``origin``."""
         ids = gather(
             context,
             given=self._given,
-            run_ids=self.run_ids,
+            value=getattr(self, self._id_kind.argument),
             xcom_task_ids=self.xcom_task_ids,
             xcom_key=self.xcom_key,
+            kind=self._id_kind,
         )
         log_sources(self.log, ids, on_empty=on_empty, origin=origin)
         return ids
+
+
+class TakesRunIds(TakesIds):
+    """Take ``run_ids``, and the tasks that have pushed some."""
+
+    template_fields: Sequence[str] = ("run_ids", "xcom_task_ids", "xcom_key")
+    _id_kind = RUN_IDS
+
+    if TYPE_CHECKING:
+        run_ids: Any
+
+
+class TakesTokenIds(TakesIds):
+    """
+    Take ``token_ids``, and the tasks that have pushed some.
+
+    Airflow shows ``***`` for them as rendered, as it does for each argument with "token" in its name.
+    """
+
+    template_fields: Sequence[str] = ("token_ids", "xcom_task_ids", "xcom_key")
+    _id_kind = TOKEN_IDS
+
+    if TYPE_CHECKING:
+        token_ids: Any
 
 
 class TakesSelection(TakesRunIds):
@@ -95,13 +129,15 @@ class TakesSelection(TakesRunIds):
 
     template_fields: Sequence[str] = (*TakesRunIds.template_fields, "tags", "batch_ids")
 
-    def _take_selection(self, *, tags: Any, batch_ids: Any, max_runs: int, **sources: Any) -> None:
+    def _take_selection(
+        self, run_ids: Any, *, tags: Any, batch_ids: Any, max_runs: int, **sources: Any
+    ) -> None:
         """Check the arguments but ``max_runs``, and keep them."""
         given = {TAGS: tags, BATCH_IDS: batch_ids}
         with arguments_of(self):
             for terms, value in given.items():
                 given_terms(terms, value, skip=is_templated)
-        self._take_run_ids(**sources, others={"tags": tags, "batch_ids": batch_ids})
+        self._take_ids(run_ids, **sources, others={"tags": tags, "batch_ids": batch_ids})
         self._selecting = [terms for terms, value in given.items() if value is not None]
         self.tags = tags
         self.batch_ids = batch_ids

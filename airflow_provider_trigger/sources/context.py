@@ -88,10 +88,26 @@ def origin_of(context: Context) -> str:
     return f"{', '.join(texts)}: " if texts else ""
 
 
+def key_of_execution(context: Context, operator: Any, *, content: str = "") -> RunKey | None:
+    """
+    Return the idempotency key of what an operator makes, None where it has no task instance; call it once.
+
+    The content distinguishes it where a task executes operators by hand, in any order.
+    """
+    identity = task_instance_of(context)
+    if identity is None:
+        return None
+    # Where a task executes it by hand, that has the retries. The task itself may be a copy (3.0).
+    task: Any = context.get("task", operator)
+    is_own = operator.task_id == identity.task_id and isinstance(task, type(operator))
+    own_content, retries = "" if is_own else content, task.retries or 0
+    return key_of(context, identity, operator_id=operator.task_id, retries=retries, content=own_content)
+
+
 def key_of(
     context: Context, identity: TaskInstanceIdentity, *, operator_id: str, retries: int, content: str = ""
 ) -> RunKey:
-    """Return the idempotency key for the run of an operator; call it once for each of its executions."""
+    """Return the idempotency key of an operator's execution; call it once for each."""
     with _executions.lock:  # a task may execute several operators in threads
         return _key_of(context["ti"], identity, operator_id=operator_id, retries=retries, content=content)
 

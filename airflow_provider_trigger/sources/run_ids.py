@@ -1,4 +1,4 @@
-"""Read run ids from any value that XCom, Jinja or the author of a Dag gives, and log what it held besides."""
+"""Read ids from any value that XCom, Jinja or the author of a Dag gives, and log what it held besides."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import ast
 import json
 import re
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from airflow_provider_trigger.log import Line, Log, write
@@ -16,7 +16,7 @@ RUN_ID_PREFIX = "run_"
 """What real run ids begin with; a value that begins otherwise is left to the server."""
 
 MAX_LENGTH = 256
-"""The longest run id that is accepted; real ones have 29 characters."""
+"""The longest id that is accepted; real ones have 29 characters, of tokens 35."""
 
 MAX_DEPTH = 10
 """How many lists within lists are read."""
@@ -39,13 +39,51 @@ _BATCH_REASON = (
 _NO_XCOM = "probably found no XCom: check task_ids and key in it"
 _SEPARATORS = re.compile(r"[,\s]+")
 _URL_SEPARATORS = re.compile(r"\s+|,(?=https?://)")  # the query of a URL may hold commas
-_RUN_IN_PATH = re.compile(r"/runs/(run_\w+)(?:/|$)")
-_RUN_ID_CHARACTERS = re.compile(r"[\w.:-]+", re.ASCII)
+_ID_CHARACTERS = re.compile(r"[\w.:-]+", re.ASCII)
+# What follows it in the address of a waitpoint token is a secret.
+_SECRET = re.compile(r"(?<=/callback/)[^\s'\",\])}]+")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class IdKind:
+    """What ids are of."""
+
+    name: str
+    argument: str
+    prefix: str
+    """What real ones begin with; a value that begins otherwise is left to the server."""
+    keys: tuple[str, ...]
+    """Of a dict, where its id may be."""
+    in_path: re.Pattern[str]
+    url: str
+    """What a URL must be that of."""
+    instead: str
+    """The operator for where a callback has no XCom."""
+
+
+RUN_IDS = IdKind(
+    name="run id",
+    argument="run_ids",
+    prefix=RUN_ID_PREFIX,
+    keys=("id", "run_id"),
+    in_path=re.compile(r"/runs/(run_\w+)(?:/|$)"),
+    url="a run: …/runs/run_…",
+    instead="CancelTriggerRunOperator",
+)
+TOKEN_IDS = IdKind(
+    name="token id",
+    argument="token_ids",
+    prefix="waitpoint_",
+    keys=("id", "token_id", "url"),
+    in_path=re.compile(r"/waitpoints/tokens/(waitpoint_\w+)(?:/|$)"),
+    url="a waitpoint token: …/waitpoints/tokens/waitpoint_…",
+    instead="CompleteWaitpointTokenOperator",
+)
 
 
 @dataclass(frozen=True, slots=True)
 class InvalidValue:
-    """A value that cannot be a run id, or the id of a task."""
+    """A value that cannot be an id of its kind, or the id of a task."""
 
     shown: str
     """Its ``repr``, shortened."""
@@ -64,7 +102,7 @@ class _NoneValue:
 
 @dataclass(slots=True)
 class RunIds:
-    """Collect run ids in their order, each once, and what else their sources held."""
+    """Collect ids in their order, each once, and what else their sources held."""
 
     found: list[str] = field(default_factory=list)
     invalid: list[InvalidValue] = field(default_factory=list)
@@ -74,18 +112,19 @@ class RunIds:
     """A sentence for each source that gave nothing at all."""
     failed: list[str] = field(default_factory=list)
     """A sentence for each source that could not be read."""
+    kind: IdKind = RUN_IDS
     _seen: set[str] = field(default_factory=set, repr=False)
 
     def add(self, value: object, *, source: str) -> None:
         """
-        Add the run ids that a value holds; ``source`` is where it came from, for messages.
+        Add the ids that a value holds; ``source`` is where it came from, for messages.
 
-        It may be a run id, the URL of a run, a dict with ``id`` or ``run_id``, the answer of a batch call
-        with ``runs``, any nesting of these in lists, or the text of such a list.
+        It may be an id, a URL with one, a dict with ``id`` or ``run_id``, the answer of a batch call with
+        ``runs``, any nesting of these in lists, or the text of such a list.
         """
         nones: list[str] = []
         count = 0
-        for item in _read(value, source, depth=0):
+        for item in _Reader(self.kind, source).read(value):
             count += 1
             if isinstance(item, _NoneValue):
                 nones.append(item.source)
@@ -95,18 +134,19 @@ class RunIds:
                 self._seen.add(item)
                 self.found.append(item)
         if count == len(nones):
-            self.empty.append(_describe_empty(value, source, holds_none=bool(nones)))
+            self.empty.append(_describe_empty(value, source, self.kind, holds_none=bool(nones)))
         else:
             self.skipped += nones
 
 
-def hint(run_id: str) -> str | None:
-    """Return what may be wrong with a run id that the server does not know, None if it looks like one."""
-    if run_id.startswith(RUN_ID_PREFIX):
+def hint(found: str, kind: IdKind = RUN_IDS) -> str | None:
+    """Return what may be wrong with an id that the server does not know, None if it looks like one."""
+    if found.startswith(kind.prefix):
         return None
-    if run_id.startswith(_BATCH_PREFIX):
-        return f"{run_id!r} is a batch's id, not a run's: give the batch's runs"
-    return f"{run_id!r} does not look like a run id (run_…); is it a task's id? use xcom_task_ids"
+    if kind is RUN_IDS and found.startswith(_BATCH_PREFIX):
+        return f"{found!r} is a batch's id, not a run's: give the batch's runs"
+    shape = f"{kind.name} ({kind.prefix}…)"
+    return f"{found!r} does not look like a {shape}; is it a task's id? use xcom_task_ids"
 
 
 def read_literal(text: str) -> object:
@@ -121,111 +161,120 @@ def read_literal(text: str) -> object:
 
 
 def show(value: object) -> str:
-    """Return how a message shows a value: shortened; of a dict only the keys, as values may be private."""
+    """
+    Return how a message shows a value: shortened, without the secret of a token's address.
+
+    Of a dict it shows only the keys, as values may be private.
+    """
     try:
         shown = f"a dict of {sorted(map(str, value))}" if isinstance(value, Mapping) else repr(value)
     except Exception:
         # Any error: a __repr__ may raise what it likes, and lists within lists may have no end.
         shown = f"<{type(value).__name__} that cannot be shown>"
+    shown = _SECRET.sub("…", shown)
     return shown if len(shown) <= MAX_SHOWN else f"{shown[:MAX_SHOWN]}… ({len(shown)} characters)"
 
 
-def _read(value: object, source: str, depth: int) -> Iterator[str | InvalidValue | _NoneValue]:
-    if value is None:
-        yield _NoneValue(source)
-    elif isinstance(value, str):
-        yield from _read_text(value, source, depth)
-    elif isinstance(value, Mapping):
-        yield from _read_mapping(value, source, depth)
-    elif not isinstance(value, Iterable) or isinstance(value, (bytes, bytearray)):
-        yield _invalid(value, source, f"it must be a string, not {type(value).__name__}")
-    elif depth >= MAX_DEPTH:
-        yield _invalid(value, source, f"it has more than {MAX_DEPTH} lists within lists")
-    else:
-        for index, item in enumerate(value):
-            yield from _read(item, f"{source}[{index}]" if depth == 0 else source, depth + 1)
+@dataclass(frozen=True, slots=True)
+class _Reader:
+    """Reads the ids of a kind that a value from some source holds."""
+
+    kind: IdKind
+    source: str
+
+    def read(self, value: object, depth: int = 0) -> Iterator[str | InvalidValue | _NoneValue]:
+        if value is None:
+            yield _NoneValue(self.source)
+        elif isinstance(value, str):
+            yield from self._read_text(value, depth)
+        elif isinstance(value, Mapping):
+            yield from self._read_mapping(value, depth)
+        elif not isinstance(value, Iterable) or isinstance(value, (bytes, bytearray)):
+            yield self._invalid(value, f"it must be a string, not {type(value).__name__}")
+        elif depth >= MAX_DEPTH:
+            yield self._invalid(value, f"it has more than {MAX_DEPTH} lists within lists")
+        else:
+            for index, item in enumerate(value):
+                one = replace(self, source=f"{self.source}[{index}]") if depth == 0 else self
+                yield from one.read(item, depth + 1)
+
+    def _read_mapping(
+        self, value: Mapping[object, object], depth: int
+    ) -> Iterator[str | InvalidValue | _NoneValue]:
+        is_run, keys = self.kind is RUN_IDS, self.kind.keys
+        runs = value.get("runs") if is_run else None
+        if isinstance(runs, (list, tuple)):  # the answer of a batch call, whose id is the batch's
+            yield from self.read(runs, depth)
+            return
+        texts = {text for key in keys if isinstance(text := value.get(key), str)}
+        # An "id" next to a "run_id" may belong to anything.
+        ids = [text for text in texts if len(texts) == 1 or text.startswith(self.kind.prefix)]
+        if len(ids) == 1 and not (is_run and ids[0].startswith(_BATCH_PREFIX)):
+            yield self._read_id(ids[0])
+        elif len(texts) > 1:
+            yield self._invalid(value, f"its {' and its '.join(map(repr, keys[:2]))} differ")
+        elif is_run and (texts or isinstance(value.get("batchId"), str)):
+            yield self._invalid(value, _BATCH_REASON)
+        else:
+            shape = f"{' or '.join(map(repr, keys))}, a string"
+            yield self._invalid(value, f"a dict must have {shape}" + ", or 'runs', a list" * is_run)
+
+    def _read_text(self, text: str, depth: int) -> Iterator[str | InvalidValue | _NoneValue]:
+        stripped = text.strip()
+        if "{" in stripped or stripped.startswith(_LITERAL_STARTS):
+            yield from self._read_literal_text(stripped, depth)
+        elif SEQUENCE_TEXT.match(stripped):
+            reason = "Jinja turned mapped outputs into text; use xcom_task_ids, or the task's .output"
+            yield self._invalid(stripped, reason)
+        else:
+            separators = _URL_SEPARATORS if "://" in stripped else _SEPARATORS
+            parts = [part.strip(",") for part in separators.split(stripped)]
+            for part in [part for part in parts if part] or [""]:
+                yield self._read_id(part)
+
+    def _read_literal_text(self, text: str, depth: int) -> Iterator[str | InvalidValue | _NoneValue]:
+        if "{{" in text or "{%" in text:
+            yield self._invalid(text, "it is a Jinja template that was not rendered")
+            return
+        try:
+            value = read_literal(text)
+        except ValueError:
+            is_list = text.startswith(_LITERAL_STARTS) and not _SINGLE_BRACES.search(text)
+            reason = "it looks like a list, but cannot be read as one" if is_list else _SINGLE_BRACES_REASON
+            yield self._invalid(text, reason)
+        else:
+            yield from self.read(value, depth + 1)
+
+    def _read_id(self, text: str) -> str | InvalidValue | _NoneValue:
+        if text in _NONE_TEXTS:
+            return _NoneValue(self.source)
+        found = text
+        if "/" in text:
+            in_path = self.kind.in_path.search(re.split(r"[?#]", text)[0])
+            if in_path is None:
+                return self._invalid(text, f"a URL must be that of {self.kind.url}")
+            found = in_path[1]
+        reason = self._why_invalid(found)
+        return self._invalid(text, reason) if reason else found
+
+    def _why_invalid(self, found: str) -> str | None:
+        if not found:
+            return f"it is empty; if it is a template, it {_NO_XCOM}"
+        if len(found) > MAX_LENGTH:
+            return f"it is longer than {MAX_LENGTH} characters"
+        if found.isdigit():
+            return "it is a number"
+        if not _ID_CHARACTERS.fullmatch(found):
+            return f"it has characters that a {self.kind.name} cannot have"
+        if not any(map(str.isalnum, found)):
+            return "it has no letter and no digit"
+        return None
+
+    def _invalid(self, value: object, reason: str) -> InvalidValue:
+        return InvalidValue(show(value), self.source, reason, self.kind.name)
 
 
-def _read_mapping(
-    value: Mapping[object, object], source: str, depth: int
-) -> Iterator[str | InvalidValue | _NoneValue]:
-    runs = value.get("runs")
-    if isinstance(runs, (list, tuple)):  # the answer of a batch call, whose id is the batch's
-        yield from _read(runs, source, depth)
-        return
-    texts = {text for key in ("id", "run_id") if isinstance(text := value.get(key), str)}
-    # An "id" next to a "run_id" may belong to anything.
-    ids = [text for text in texts if len(texts) == 1 or text.startswith(RUN_ID_PREFIX)]
-    if len(ids) == 1 and not ids[0].startswith(_BATCH_PREFIX):
-        yield _read_id(ids[0], source)
-    elif len(texts) > 1:
-        yield _invalid(value, source, "its 'id' and its 'run_id' differ")
-    elif texts or isinstance(value.get("batchId"), str):
-        yield _invalid(value, source, _BATCH_REASON)
-    else:
-        yield _invalid(value, source, "a dict must have 'id' or 'run_id', a string, or 'runs', a list")
-
-
-def _read_text(text: str, source: str, depth: int) -> Iterator[str | InvalidValue | _NoneValue]:
-    stripped = text.strip()
-    if "{" in stripped or stripped.startswith(_LITERAL_STARTS):
-        yield from _read_literal_text(stripped, source, depth)
-    elif SEQUENCE_TEXT.match(stripped):
-        reason = "Jinja turned mapped outputs into text; use xcom_task_ids, or the task's .output"
-        yield _invalid(stripped, source, reason)
-    else:
-        separators = _URL_SEPARATORS if "://" in stripped else _SEPARATORS
-        parts = [part.strip(",") for part in separators.split(stripped)]
-        for part in [part for part in parts if part] or [""]:
-            yield _read_id(part, source)
-
-
-def _read_literal_text(text: str, source: str, depth: int) -> Iterator[str | InvalidValue | _NoneValue]:
-    if "{{" in text or "{%" in text:
-        yield _invalid(text, source, "it is a Jinja template that was not rendered")
-        return
-    try:
-        value = read_literal(text)
-    except ValueError:
-        is_list = text.startswith(_LITERAL_STARTS) and not _SINGLE_BRACES.search(text)
-        reason = "it looks like a list, but cannot be read as one" if is_list else _SINGLE_BRACES_REASON
-        yield _invalid(text, source, reason)
-    else:
-        yield from _read(value, source, depth + 1)
-
-
-def _read_id(text: str, source: str) -> str | InvalidValue | _NoneValue:
-    if text in _NONE_TEXTS:
-        return _NoneValue(source)
-    run_id = text
-    if "/" in text:
-        in_path = _RUN_IN_PATH.search(re.split(r"[?#]", text)[0])
-        if in_path is None:
-            return _invalid(text, source, "a URL must be that of a run: …/runs/run_…")
-        run_id = in_path[1]
-    reason = _why_invalid(run_id)
-    return _invalid(text, source, reason) if reason else run_id
-
-
-def _why_invalid(run_id: str) -> str | None:
-    if not run_id:
-        return f"it is empty; if it is a template, it {_NO_XCOM}"
-    if len(run_id) > MAX_LENGTH:
-        return f"it is longer than {MAX_LENGTH} characters"
-    if run_id.isdigit():
-        return "it is a number"
-    if not _RUN_ID_CHARACTERS.fullmatch(run_id):
-        return "it has characters that a run id cannot have"
-    if not any(map(str.isalnum, run_id)):
-        return "it has no letter and no digit"
-    return None
-
-
-def _invalid(value: object, source: str, reason: str) -> InvalidValue:
-    return InvalidValue(show(value), source, reason)
-
-
-def _describe_empty(value: object, source: str, *, holds_none: bool) -> str:
+def _describe_empty(value: object, source: str, kind: IdKind, *, holds_none: bool) -> str:
     text = value.strip() if isinstance(value, str) else None
     if value is None:
         output = "if it is a task's output, the task returned None or was skipped"
@@ -236,15 +285,15 @@ def _describe_empty(value: object, source: str, *, holds_none: bool) -> str:
         return f"{source} holds nothing but None"
     if text in ("[]", "()") or (isinstance(value, (list, tuple, set, frozenset)) and not value):
         return f"{source} is an empty list"
-    return f"{source} holds no run ids"
+    return f"{source} holds no {kind.name}s"
 
 
-def all_valid(value: object) -> list[str]:
-    """Return the run ids that a value holds, each once; a ValueError names what is not one."""
+def all_valid(value: object, kind: IdKind = RUN_IDS) -> list[str]:
+    """Return the ids that a value holds, each once; a ValueError names what is not one."""
     if isinstance(value, Iterator):
         value = list(value)
-    ids = RunIds()
-    ids.add(value, source="run_ids")
+    ids = RunIds(kind=kind)
+    ids.add(value, source=kind.argument)
     problems = [*map(str, ids.invalid), *(f"{source} is None" for source in ids.skipped)]
     if value is None or value:  # an empty list is valid
         problems += ids.empty
@@ -253,11 +302,13 @@ def all_valid(value: object) -> list[str]:
     return ids.found
 
 
-def exactly_one(value: object) -> str:
-    """Return the one run id that a value holds; ValueError if it does not hold exactly one."""
-    found = all_valid(value)
+def exactly_one(value: object, kind: IdKind = RUN_IDS) -> str:
+    """Return the one id that a value holds; ValueError if it does not hold exactly one."""
+    found = all_valid(value, kind)
     if len(found) != 1:
-        raise ValueError(f"run_id must contain exactly one run id, not {len(found)}: {show(value)[:80]}")
+        argument = kind.argument.removesuffix("s")
+        what = f"{argument} must contain exactly one {kind.name}"
+        raise ValueError(f"{what}, not {len(found)}: {show(value)[:80]}")
     return found[0]
 
 
@@ -265,13 +316,13 @@ Reaction = Literal["fail", "ignore"]
 
 
 def problems_of_sources(ids: RunIds, on_empty: Reaction) -> list[str]:
-    """Return what is wrong with the sources of run ids, the kind that says the most first."""
+    """Return what is wrong with the sources of ids, the kind that says the most first."""
     empty = ids.empty if on_empty == "fail" else []
     return [enumeration(kind, "; ") for kind in (ids.invalid, ids.failed, empty) if kind]
 
 
 def log_sources(log: Log, ids: RunIds, *, on_empty: Reaction, origin: str = "") -> None:
-    """Log what was found besides run ids, up to ``MAX_LINES`` lines of each kind."""
+    """Log what was found besides ids, up to ``MAX_LINES`` lines of each kind."""
     write(log, _lines(ids, on_empty), origin=origin)
 
 

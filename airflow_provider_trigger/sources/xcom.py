@@ -1,4 +1,4 @@
-"""Gather run ids from the XComs of other tasks, in addition to those that are given."""
+"""Gather ids from the XComs of other tasks, in addition to those that are given."""
 
 from __future__ import annotations
 
@@ -14,7 +14,8 @@ from airflow_provider_trigger._compat.task_instances import (
 )
 from airflow_provider_trigger.sources.context import map_index_of, own_ti_of
 from airflow_provider_trigger.sources.run_ids import (
-    RUN_ID_PREFIX,
+    RUN_IDS,
+    IdKind,
     InvalidValue,
     RunIds,
     read_literal,
@@ -28,40 +29,44 @@ if TYPE_CHECKING:
 MAX_ERROR_LENGTH = 300
 """How many characters of an error a message shows."""
 
-_USE_INSTEAD = (
-    "give run_ids, or add a CancelTriggerRunOperator with trigger_rule='one_failed', which works everywhere"
-)
+_IDS, _TASKS = "ids", "xcom_task_ids"
 
 
-def given_sources(*, run_ids: object, xcom_task_ids: object) -> tuple[str, ...]:
+def given_sources(*, value: object, xcom_task_ids: object) -> tuple[str, ...]:
     """
-    Return which sources the author of a Dag gave, by the names of the arguments, as given when it is parsed.
+    Return which sources the author of a Dag gave: ids, tasks or both, as given when it is parsed.
 
-    An empty list of tasks is a source without run ids only if it is the only one.
+    An empty list of tasks is a source without ids only if it is the only one.
     """
-    if xcom_task_ids is not None and run_ids is None:
-        return ("xcom_task_ids",)
+    if xcom_task_ids is not None and value is None:
+        return (_TASKS,)
     # Also where both are None, as an instance of a mapped task may get it.
-    return ("run_ids", "xcom_task_ids") if xcom_task_ids else ("run_ids",)
+    return (_IDS, _TASKS) if xcom_task_ids else (_IDS,)
 
 
 def gather(
-    context: Context, *, given: Collection[str], run_ids: object, xcom_task_ids: object, xcom_key: str | None
+    context: Context,
+    *,
+    given: Collection[str],
+    value: object,
+    xcom_task_ids: object,
+    xcom_key: str | None,
+    kind: IdKind = RUN_IDS,
 ) -> RunIds:
     """
-    Gather the run ids that are given, and those that tasks pushed.
+    Gather the ids that a value holds, and those that tasks pushed.
 
     Of a mapped task all instances' XComs count. But an instance gets its own only where the siblings have
     runs of their own: in the callback of a mapped task that names itself, and for tasks of one mapped task
     group. In a task loop, an iteration gets its own from Airflow. ``failed`` names a source that cannot be
-    read, ``empty`` one that was given and rendered to nothing. ``xcom_key=None`` stands for the runs that a
-    task of this provider's operators has started, and the return value of any other task.
+    read, ``empty`` one that was given and rendered to nothing. ``xcom_key=None`` stands for the return value,
+    but of a task of this provider's operators for the runs that it has started.
     """
-    ids = RunIds()
-    if run_ids is not None or "run_ids" in given:
-        with _noting_failure(ids, "run_ids"):
-            ids.add(_listed_outputs(run_ids), source="run_ids")
-    if xcom_task_ids or "xcom_task_ids" in given:
+    ids = RunIds(kind=kind)
+    if value is not None or _IDS in given:
+        with _noting_failure(ids, kind.argument):
+            ids.add(_listed_outputs(value), source=kind.argument)
+    if xcom_task_ids or _TASKS in given:
         add_xcoms(ids, context, xcom_task_ids, xcom_key)
     return ids
 
@@ -81,12 +86,14 @@ def started_by_xcom(context: Context) -> RunIds:
 
 
 def add_xcoms(ids: RunIds, context: Context, task_ids: object, xcom_key: str | None) -> None:
-    """Add the run ids that tasks pushed; see :func:`gather`."""
+    """Add the ids that tasks pushed; see :func:`gather`."""
     if reason := why_no_xcom(context):
-        ids.failed.append(f"XCom is not available in this callback: {reason}; {_USE_INSTEAD}")
+        operator = f"add a {ids.kind.instead} with trigger_rule='one_failed', which works everywhere"
+        what = f"give {ids.kind.argument}, or {operator}"
+        ids.failed.append(f"XCom is not available in this callback: {reason}; {what}")
         return
     for task_id in _task_ids(ids, context, task_ids):
-        key = xcom_key or (RUN_ID_KEY if _starts_a_run(context, task_id) else RETURN_VALUE_KEY)
+        key = xcom_key or _own_key(context, task_id, ids.kind)
         source = f"the XCom {key!r} of task {task_id!r}"
         with _noting_failure(ids, source):
             value = _pull(context, task_id, key)
@@ -96,10 +103,10 @@ def add_xcoms(ids: RunIds, context: Context, task_ids: object, xcom_key: str | N
                 ids.add(value, source=source)
 
 
-def _listed_outputs(run_ids: object) -> object:
+def _listed_outputs(value: object) -> object:
     """Return the outputs of a mapped task as a list, which takes one request; anything else as it is."""
-    outputs = read_sequence(run_ids)
-    return run_ids if outputs is None else outputs
+    outputs = read_sequence(value)
+    return value if outputs is None else outputs
 
 
 @contextmanager
@@ -114,9 +121,10 @@ def _noting_failure(ids: RunIds, source: str) -> Iterator[None]:
         ids.failed.append(f"{source} cannot be read: {shown}")
 
 
-def _starts_a_run(context: Context, task_id: str) -> bool:
+def _own_key(context: Context, task_id: str, kind: IdKind) -> str:
     dag: Any = context.get("dag")
-    return dag is not None and starts_runs(dag.get_task(task_id))
+    is_run = kind is RUN_IDS and dag is not None and starts_runs(dag.get_task(task_id))
+    return RUN_ID_KEY if is_run else RETURN_VALUE_KEY
 
 
 def starts_runs(task: Any) -> bool:
@@ -151,16 +159,17 @@ def _task_ids(ids: RunIds, context: Context, given: object) -> Iterator[str]:
             yield task_id
             continue
         else:
-            reason = _describe_unknown_task(task_id, dag.task_ids)
+            reason = _describe_unknown_task(task_id, dag.task_ids, ids.kind)
         ids.invalid.append(InvalidValue(show(task_id), "xcom_task_ids", reason, kind="task id"))
 
 
-def _describe_unknown_task(task_id: str, known: Collection[str]) -> str:
+def _describe_unknown_task(task_id: str, known: Collection[str], kind: IdKind) -> str:
     reason = "the Dag has no such task"
     if similar := get_close_matches(task_id, known):
         return f"{reason}; did you mean {similar[0]!r}?"
     # A task may be named like a run, so only one that the Dag does not have can be a run id.
-    return f"{reason}; a run id goes into run_ids" if task_id.startswith(RUN_ID_PREFIX) else reason
+    is_id = task_id.startswith(kind.prefix)
+    return f"{reason}; a {kind.name} goes into {kind.argument}" if is_id else reason
 
 
 def _listed(given: object) -> Sequence[object]:

@@ -7,8 +7,8 @@ import base64
 import math
 import time
 import zlib
-from collections.abc import AsyncIterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import AsyncIterator, Awaitable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from airflow_provider_trigger import defaults
 from airflow_provider_trigger._compat import (
@@ -25,6 +25,9 @@ if TYPE_CHECKING:
     from airflow_provider_trigger.hooks.trigger_dev import TriggerDevHook
     from airflow_provider_trigger.log import Log
     from airflow_provider_trigger.run.wait_settings import WaitSettings
+    from airflow_provider_trigger.run.waited import Waited
+
+T = TypeVar("T")
 
 # Of 2,100 measured deferrals, the scheduler saw each within 10 s, or within 2.5 times this lag.
 _HOLD_PER_LAG = 3.0
@@ -43,7 +46,48 @@ def event_hold(context: Context) -> float:
     return min(max(defaults.EVENT_HOLD, _HOLD_PER_LAG * lag), defaults.LONGEST_EVENT_HOLD)
 
 
-class TriggerDevRunTrigger(BaseTrigger):
+class ResumingTrigger(BaseTrigger):
+    """What the triggers share that resume a task: their connection, and when they may send their event."""
+
+    trigger_dev_conn_id: str
+    not_before: float | None
+    _hook: TriggerDevHook | None = None
+
+    async def hook(self, *, until: float | None = 0.0) -> TriggerDevHook:
+        """Return a hook that has its connection, fetched once, repeatedly until a time; None for no limit."""
+        from airflow_provider_trigger.hooks.fetching import fetch_patiently
+        from airflow_provider_trigger.hooks.trigger_dev import TriggerDevHook
+
+        if self._hook is None:
+            until = math.inf if until is None else until
+            connection = await fetch_patiently(self.trigger_dev_conn_id, log=self.log, until=until)
+            self._hook = TriggerDevHook(self.trigger_dev_conn_id, connection=connection)
+        return self._hook
+
+    async def _held(self, work: Awaitable[T]) -> T:
+        """Return what some work came to, or raise it, once the scheduler has seen that the worker is done."""
+        begun_at = time.monotonic()
+        try:
+            result = await work
+        except Exception:
+            await self._hold(begun_at)
+            raise
+        await self._hold(begun_at)
+        return result
+
+    async def _hold(self, begun_at: float) -> None:
+        if self.not_before is None or self.trigger_id is None:  # `dag.test()` has no scheduler
+            return
+        # The worker's clock may be ahead of this one.
+        longest = defaults.LONGEST_EVENT_HOLD - (time.monotonic() - begun_at)
+        if (seconds := min(self.not_before - time.time(), longest)) <= 0:
+            return
+        text = "Resuming the task in %.0f s: Airflow may fail a task that is resumed just after its deferral"
+        self.log.info(text, seconds)
+        await asyncio.sleep(seconds)
+
+
+class TriggerDevRunTrigger(ResumingTrigger):
     """
     Wait until runs have ended.
 
@@ -76,7 +120,6 @@ class TriggerDevRunTrigger(BaseTrigger):
         self.wait = dict(wait or {})
         self.try_number = try_number
         self.not_before = not_before
-        self._hook: TriggerDevHook | None = None
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
         """Return what Airflow stores: the path of the class, and its arguments as plain JSON."""
@@ -84,17 +127,6 @@ class TriggerDevRunTrigger(BaseTrigger):
         arguments = ("trigger_dev_conn_id", "wait", "try_number", "not_before")
         stored = self.run_ids if len(self.run_ids) <= defaults.PACKED_ABOVE else _packed(self.run_ids)
         return path, {"run_ids": stored} | {name: getattr(self, name) for name in arguments}
-
-    async def hook(self, *, until: float | None = 0.0) -> TriggerDevHook:
-        """Return a hook that has its connection, fetched once, repeatedly until a time; None for no limit."""
-        from airflow_provider_trigger.hooks.fetching import fetch_patiently
-        from airflow_provider_trigger.hooks.trigger_dev import TriggerDevHook
-
-        if self._hook is None:
-            until = math.inf if until is None else until
-            connection = await fetch_patiently(self.trigger_dev_conn_id, log=self.log, until=until)
-            self._hook = TriggerDevHook(self.trigger_dev_conn_id, connection=connection)
-        return self._hook
 
     @property
     def _settings(self) -> WaitSettings:
@@ -111,18 +143,10 @@ class TriggerDevRunTrigger(BaseTrigger):
     async def run(self) -> AsyncIterator[TriggerEvent]:
         """Wait, and send the event."""
         from airflow_provider_trigger.run.event import make_event
-        from airflow_provider_trigger.run.wait import wait_for_runs
-        from airflow_provider_trigger.triggers.watch import drive
 
-        settings, begun_at = self._settings, time.monotonic()
+        settings = self._settings
         try:
-            try:
-                steps = wait_for_runs(self.run_ids, settings, log=self._log_of_runs)
-                ended = await drive(steps, await self.hook(until=settings.deadline))
-            except Exception:
-                await self._hold(begun_at)
-                raise
-            await self._hold(begun_at)
+            ended = await self._held(self._ended(settings))
         except asyncio.CancelledError:
             if settings.cancels and not triggers_have_on_kill():
                 from airflow_provider_trigger.triggers.ended import cancel_if_ended
@@ -137,17 +161,12 @@ class TriggerDevRunTrigger(BaseTrigger):
         event = make_event(ended, try_number=self.try_number, names_completed=settings.names_completed)
         yield TriggerEvent(event)  # type: ignore[no-untyped-call]
 
-    async def _hold(self, begun_at: float) -> None:
-        """Wait until the scheduler has seen that the worker is done."""
-        if self.not_before is None or self.trigger_id is None:  # `dag.test()` has no scheduler
-            return
-        # The worker's clock may be ahead of this one.
-        longest = defaults.LONGEST_EVENT_HOLD - (time.monotonic() - begun_at)
-        if (seconds := min(self.not_before - time.time(), longest)) <= 0:
-            return
-        text = "Resuming the task in %.0f s: Airflow may fail a task that is resumed just after its deferral"
-        self.log.info(text, seconds)
-        await asyncio.sleep(seconds)
+    async def _ended(self, settings: WaitSettings) -> dict[str, Waited]:
+        from airflow_provider_trigger.run.wait import wait_for_runs
+        from airflow_provider_trigger.triggers.watch import drive
+
+        steps = wait_for_runs(self.run_ids, settings, log=self._log_of_runs)
+        return await drive(steps, await self.hook(until=settings.deadline))
 
     async def on_kill(self) -> None:
         """Cancel the runs: Airflow 3.3 and newer call this when the task is ended from outside."""

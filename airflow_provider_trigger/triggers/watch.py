@@ -234,9 +234,9 @@ class Listener:
         """Return how long ago the runs of the step were seen."""
         return self._watch.status.last_seen(step.run_ids, now=time.monotonic())
 
-    async def call(self, call: Call[T]) -> T | TriggerDevError:
+    async def call(self, call: Call[T], *, use: Use = "urgent") -> T | TriggerDevError:
         """Make a call, although the checks may have opened the circuit breaker of their client."""
-        return await self._watch.call("urgent", call)
+        return await self._watch.call(use, call)
 
     def _follow(self, step: Check) -> None:
         wanted = set(step.run_ids)

@@ -135,6 +135,7 @@ def test_it_names_the_extra_that_is_missing() -> None:
 def test_command_line(number: signal.Signals) -> None:
     command = [sys.executable, "-m", "airflow_provider_trigger.testing", "--port", "0"]
     command += ["--secret-key", "tr_prod_mine", "--rate-limit", "0", "--runs", "EXECUTING:2", "queued"]
+    command += ["--query-lag", "3600", "--list-lag", "3600"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         lines = list(iter(process.stdout.readline, "Stop it with Ctrl+C.\n"))
@@ -148,6 +149,10 @@ def test_command_line(number: signal.Signals) -> None:
             answer = requests.get(f"{connection['host']}/api/v3/runs/{run_id}", headers=headers, timeout=5)
             assert answer.json()["status"] == status
             assert "x-ratelimit-limit" not in answer.headers
+        listed = requests.get(f"{connection['host']}/api/v1/runs", headers=headers, timeout=5)
+        query = {"query": "SELECT run_id FROM runs"}
+        found = requests.post(f"{connection['host']}/api/v1/query", json=query, headers=headers, timeout=5)
+        assert (listed.json()["data"], found.json()["results"]) == ([], [])
         process.send_signal(number)
         assert process.communicate(timeout=5) == ("", "")
     assert ([status for status, _ in ids], connection["password"]) == (

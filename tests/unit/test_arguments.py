@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -9,12 +10,14 @@ from fake_airflow import TaskInstance, context_of
 
 from airflow_provider_trigger._compat import AirflowException, AirflowFailException, BaseOperator
 from airflow_provider_trigger.notifications import cancel as notifier
-from airflow_provider_trigger.operators import base, batch, cancel, task_runs
+from airflow_provider_trigger.notifications import waitpoint as token_notifier
+from airflow_provider_trigger.operators import base, batch, cancel, task_runs, waitpoint
 from airflow_provider_trigger.operators.batch import RunTriggerTaskBatchOperator
 from airflow_provider_trigger.operators.replay import ReplayTriggerRunOperator
 from airflow_provider_trigger.operators.run import RunTriggerTaskOperator
 from airflow_provider_trigger.run.request import OPTIONS
 from airflow_provider_trigger.sensors import run as sensor
+from airflow_provider_trigger.sensors import waitpoint as token_sensor
 
 try:
     from airflow.sdk import DAG, task
@@ -77,6 +80,27 @@ SOURCES_OF_A_CALLBACK: list[Row] = [
     ("run_ids", TASK, NO_TASK),
     ("run_ids", ["run_1", (TASK.output,)], NO_TASK),
     ("run_ids", {"a": start}, NO_TASK),
+]
+
+
+def of_tokens(rows: list[Row]) -> list[Row]:
+    """Return the same rows for an operator or a notifier that takes tokens in place of runs."""
+    return [
+        (name.replace("run_ids", "token_ids"), value, text.replace("run_ids", "token_ids"))
+        for name, value, text in rows
+    ]
+
+
+DATA: list[Row] = [
+    ("data", {"a": [1, {2}]}, "data['a'][1] must be JSON: a dict, list, "),
+    ("data", float("nan"), "data must be JSON, which has no nan"),
+    (
+        "data",
+        {"a": [2**53 + 1]},
+        "data['a'][0] must not be an integer beyond 2^53, whose last digits Trigger.dev ",
+    ),
+    ("data", [0, -(2**53) - 1], "send it as a text, '-9007199254740993'"),
+    ("data", "x" * (512 * 1024 - 1), "data must have 524,288 bytes or less as JSON, not 524,289"),
 ]
 WAIT: list[Row] = [
     *CONNECTION,
@@ -152,6 +176,39 @@ ROWS: dict[Any, list[Row]] = {
         ("poll_interval", None, f"must be a duration of 0.01 {DURATION} None"),
         ("max_concurrency", 1.5, f"{COUNT} requests, 1 or more, not 1.5"),
     ],
+    waitpoint.CreateWaitpointTokenOperator: [
+        *CONNECTION,
+        *(
+            ("timeout", value, f"must be a duration of 1 {DURATION} {value!r}")
+            for value in (0, -5, 0.9, "soon", True)
+        ),
+        ("timeout", datetime(2030, 1, 1, tzinfo=UTC), f"must be a duration of 1 {DURATION} datetime"),
+        ("timeout", "2030-01-01T00:00:00Z", f"must be a duration of 1 {DURATION} '2030-01-01"),
+        ("timeout", timedelta(days=-1), f"must be a duration of 1 {DURATION} datetime.timedelta"),
+        (
+            "tags",
+            ["{{ a }}", "b,c"],
+            "tags[1] must be a string of 1 to 128 characters without a comma, not 'b,c'",
+        ),
+        ("tags", ["x" * 129], "tags[0] must be a string of 1 to 128 characters without a comma, not 'xxx"),
+        ("tags", [" "], "tags[0] must be a string of 1 to 128 characters without a comma, not ' '"),
+        ("tags", list("abcdefghijk"), "tags must be 10 tags or fewer, not 11"),
+        ("tags", 5, "must be a list of strings, not 5"),
+    ],
+    waitpoint.CompleteWaitpointTokenOperator: [
+        *CONNECTION,
+        *of_tokens(SOURCES),
+        *DATA,
+        ("on_timed_out", "skip", "must be 'fail' or 'ignore', not 'skip'"),
+        ("on_not_found", None, "must be 'fail' or 'ignore', not None"),
+    ],
+    token_notifier.CompleteWaitpointTokenNotifier: [
+        *CONNECTION,
+        *of_tokens(SOURCES_OF_A_CALLBACK),
+        *DATA,
+        ("token_ids", None, "give token_ids, or xcom_task_ids, or both"),
+        ("timeout", 0, f"must be a duration of 0.01 {DURATION} 0"),
+    ],
     sensor.TriggerRunSensor: [
         *CONNECTION,
         *SOURCES,
@@ -161,6 +218,16 @@ ROWS: dict[Any, list[Row]] = {
         ("on_empty", "skip", "must be 'ignore' or 'fail', not 'skip'"),
         ("deferrable", "yes", f"{BOOLEAN} 'yes'"),
         ("poll_interval", 0, f"must be a duration of 0.01 {DURATION} 0"),
+    ],
+    token_sensor.WaitpointTokenSensor: [
+        *CONNECTION,
+        ("token_id", None, "token_id is None"),
+        (
+            "token_id",
+            TASK,
+            "token_id takes the output of task 'start', not the task: call it, or give .output",
+        ),
+        ("deferrable", "yes", f"{BOOLEAN} 'yes'"),
     ],
     notifier.CancelTriggerRunNotifier: [
         *CONNECTION,
@@ -176,7 +243,11 @@ REQUIRED: dict[Any, dict[str, Any]] = {
     ReplayTriggerRunOperator: {"run_id": "run_1"},
     cancel.CancelTriggerRunOperator: {"run_ids": "run_1"},
     sensor.TriggerRunSensor: {"run_ids": "run_1"},
+    token_sensor.WaitpointTokenSensor: {"token_id": "waitpoint_1"},
     notifier.CancelTriggerRunNotifier: {},
+    waitpoint.CreateWaitpointTokenOperator: {},
+    waitpoint.CompleteWaitpointTokenOperator: {"token_ids": "waitpoint_1"},
+    token_notifier.CompleteWaitpointTokenNotifier: {"token_ids": "waitpoint_1"},
 }
 OPERATORS = [kind for kind in ROWS if issubclass(kind, BaseOperator)]
 
@@ -233,11 +304,16 @@ def test_no_rule_and_no_option_is_left_out() -> None:
     assert waits <= named[ReplayTriggerRunOperator]
     assert {*cancel.RULES} <= named[cancel.CancelTriggerRunOperator]
     assert {*sensor.RULES} <= named[sensor.TriggerRunSensor]
+    assert {*token_sensor.RULES} <= named[token_sensor.WaitpointTokenSensor]
     assert {*notifier.RULES} <= named[notifier.CancelTriggerRunNotifier]
+    assert {"timeout", "tags", *waitpoint.RULES_OF_CREATE} <= named[waitpoint.CreateWaitpointTokenOperator]
+    assert {"data", *waitpoint.RULES_OF_COMPLETE} <= named[waitpoint.CompleteWaitpointTokenOperator]
+    assert {"data", *token_notifier.RULES} <= named[token_notifier.CompleteWaitpointTokenNotifier]
 
 
 OPTION_FIELDS = {*(set(OPTIONS) - {"queue", "idempotency_key"}), "run_queue", "task_identifier"}
 SOURCE_FIELDS = {"run_ids", "xcom_task_ids", "xcom_key"}
+TOKEN_FIELDS = {"token_ids", "xcom_task_ids", "xcom_key", "data"}
 
 
 @pytest.mark.parametrize(
@@ -248,7 +324,11 @@ SOURCE_FIELDS = {"run_ids", "xcom_task_ids", "xcom_key"}
         (ReplayTriggerRunOperator, {"run_id"}),
         (cancel.CancelTriggerRunOperator, SOURCE_FIELDS | {"tags", "batch_ids"}),
         (sensor.TriggerRunSensor, SOURCE_FIELDS),
+        (token_sensor.WaitpointTokenSensor, {"token_id"}),
         (notifier.CancelTriggerRunNotifier, SOURCE_FIELDS),
+        (waitpoint.CreateWaitpointTokenOperator, {"timeout", "tags"}),
+        (waitpoint.CompleteWaitpointTokenOperator, TOKEN_FIELDS),
+        (token_notifier.CompleteWaitpointTokenNotifier, TOKEN_FIELDS),
     ],
 )
 def test_what_it_takes_is_templated_but_not_how_it_waits(kind, fields: set[str]) -> None:
@@ -266,6 +346,10 @@ def test_what_it_takes_is_templated_but_not_how_it_waits(kind, fields: set[str])
         (ReplayTriggerRunOperator, "run_id", None),
         (cancel.CancelTriggerRunOperator, "run_ids", lambda output: [output, "run_1"]),
         (sensor.TriggerRunSensor, "run_ids", None),
+        (token_sensor.WaitpointTokenSensor, "token_id", lambda output: [output]),
+        (waitpoint.CreateWaitpointTokenOperator, "timeout", None),
+        (waitpoint.CompleteWaitpointTokenOperator, "token_ids", lambda output: [output["id"]]),
+        (waitpoint.CompleteWaitpointTokenOperator, "data", lambda output: {"a": [output]}),
     ],
 )
 def test_the_output_of_a_task_makes_that_an_upstream_task(kind, name: str, wrap) -> None:
@@ -288,6 +372,7 @@ def test_arguments_go_by_their_names_only(kind) -> None:
         (cancel.CancelTriggerRunOperator, ["termination_timeout", "poll_interval"]),
         (sensor.TriggerRunSensor, ["poll_interval"]),
         (notifier.CancelTriggerRunNotifier, ["timeout"]),
+        (token_notifier.CompleteWaitpointTokenNotifier, ["timeout"]),
     ],
 )
 def test_durations_become_seconds(kind, names: list[str]) -> None:

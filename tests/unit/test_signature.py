@@ -14,21 +14,33 @@ import pytest
 
 from airflow_provider_trigger._compat import BaseOperator
 from airflow_provider_trigger.notifications.cancel import CancelTriggerRunNotifier
+from airflow_provider_trigger.notifications.waitpoint import CompleteWaitpointTokenNotifier
 from airflow_provider_trigger.operators.batch import RunTriggerTaskBatchOperator
 from airflow_provider_trigger.operators.cancel import CancelTriggerRunOperator
 from airflow_provider_trigger.operators.replay import ReplayTriggerRunOperator
 from airflow_provider_trigger.operators.run import RunTriggerTaskOperator
+from airflow_provider_trigger.operators.waitpoint import (
+    CompleteWaitpointTokenOperator,
+    CreateWaitpointTokenOperator,
+)
 from airflow_provider_trigger.sensors.run import TriggerRunSensor
+from airflow_provider_trigger.sensors.waitpoint import WaitpointTokenSensor
 from airflow_provider_trigger.triggers.run import TriggerDevRunTrigger
+from airflow_provider_trigger.triggers.waitpoint import WaitpointTokenTrigger
 
 PUBLIC = (
     RunTriggerTaskOperator,
     RunTriggerTaskBatchOperator,
     ReplayTriggerRunOperator,
     CancelTriggerRunOperator,
+    CreateWaitpointTokenOperator,
+    CompleteWaitpointTokenOperator,
     TriggerRunSensor,
+    WaitpointTokenSensor,
     CancelTriggerRunNotifier,
+    CompleteWaitpointTokenNotifier,
     TriggerDevRunTrigger,
+    WaitpointTokenTrigger,
 )
 
 

@@ -20,6 +20,9 @@ from airflow_provider_trigger.api.responses import json_object, read_id, read_te
 MAX_PAGE_SIZE = 100
 """As many runs as the server lists at once."""
 
+UNKNOWN_RUN_ID = "run_of_the_connection_test"
+"""An id that no run has: real ones have 25 letters and digits after ``run_``."""
+
 
 def cancel_run(run_id: str) -> Call[None]:
     """

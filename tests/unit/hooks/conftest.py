@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
+from token_server import tokens, waitpoints, wired
 
 from airflow_provider_trigger.hooks.connection import (
     InvalidConnectionError,
@@ -21,6 +22,8 @@ try:
     from airflow.sdk import Connection
 except ImportError:  # 2.11
     from airflow.models import Connection  # type: ignore[assignment]
+
+__all__ = ["tokens", "waitpoints", "wired"]
 
 KEY = "tr_prod_marker_of_the_test"
 PASSWORD = "hunter2hunter2"

@@ -19,6 +19,7 @@ from airflow_provider_trigger._compat import AirflowNotFoundException, BaseNotif
 from airflow_provider_trigger.cancel.settings import CancelSettings
 from airflow_provider_trigger.hooks.connection import InvalidConnectionError
 from airflow_provider_trigger.hooks.trigger_dev import TriggerDevHook
+from airflow_provider_trigger.notifications import base
 from airflow_provider_trigger.notifications import cancel as notifications
 from airflow_provider_trigger.notifications.cancel import CancelTriggerRunNotifier
 
@@ -265,7 +266,8 @@ def test_gathering_counts_against_the_time_limit(
 ) -> None:
     clock, made = Clock(), list[CancelSettings]()
     given, cancellation = with_xcom(start="run_1"), TriggerDevHook.cancellation
-    monkeypatch.setattr(notifications, "time", clock)
+    for module in (base, notifications):
+        monkeypatch.setattr(module, "time", clock)
 
     def xcom_pull(**_: Any) -> str:
         clock.sleep(spent)

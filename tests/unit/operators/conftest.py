@@ -11,8 +11,11 @@ from typing import Any
 
 import pytest
 from fake_airflow import TaskInstance, context_of
+from token_server import tokens, waitpoints, wired
 
 from airflow_provider_trigger.testing import TriggerDevServer
+
+__all__ = ["tokens", "waitpoints", "wired"]
 
 Act = Callable[[], object]
 

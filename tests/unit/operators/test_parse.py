@@ -24,12 +24,26 @@ CANCELS = """
     )
     CancelTriggerRunOperator.partial(task_id="m").expand(run_ids=[["run_1"], ["run_2"]])
 """
+TOKENS = """
+    from airflow_provider_trigger.notifications.waitpoint import CompleteWaitpointTokenNotifier
+    from airflow_provider_trigger.operators.waitpoint import (
+        CompleteWaitpointTokenOperator, CreateWaitpointTokenOperator
+    )
+    callback = CompleteWaitpointTokenNotifier(xcom_task_ids="t", data={"failed": True})
+    made = CreateWaitpointTokenOperator(task_id="t", timeout="5m", tags=["a"], on_failure_callback=callback)
+    CreateWaitpointTokenOperator.partial(task_id="m").expand(timeout=["5m", 10])
+    CompleteWaitpointTokenOperator(task_id="c", token_ids=made.output["id"], data={"a": [made.output["url"]]})
+"""
 
 
 @pytest.mark.parametrize(
     ("lines", "own"),
-    [(STARTS, {"operators.run", "operators.batch"}), (CANCELS, {"operators.cancel", "notifications.cancel"})],
-    ids=["starts", "cancels"],
+    [
+        (STARTS, {"operators.run", "operators.batch"}),
+        (CANCELS, {"operators.cancel", "notifications.cancel"}),
+        (TOKENS, {"operators.waitpoint", "notifications.waitpoint"}),
+    ],
+    ids=["starts", "cancels", "tokens"],
 )
 def test_a_dags_parse_brings_no_client_and_no_trigger(lines: str, own: set[str], parse, heavy) -> None:
     parsed = set(parse(lines))

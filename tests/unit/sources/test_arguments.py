@@ -133,7 +133,7 @@ def test_what_was_given_is_read_and_what_else_it_held_is_logged(kind, on_empty, 
     ti = TaskInstance(xcoms={"start": "run_2", "broken": OSError("down")}, key="ids")
     run_ids = ["run_1", None, 7, None]
     given = made(kind, run_ids=run_ids, xcom_task_ids=["start", "other", "broken"], xcom_key="ids")
-    ids = given._gather_run_ids({"ti": ti}, on_empty=on_empty, origin="Dag 'd': ")
+    ids = given._gather_ids({"ti": ti}, on_empty=on_empty, origin="Dag 'd': ")
     assert ids.found == ["run_1", "run_2"]
     assert log.leveled == [
         ("info", "Dag 'd': Skipped 2 values that are None: run_ids[1], run_ids[3]"),
@@ -221,7 +221,7 @@ def test_run_ids_that_rendered_to_none_are_named_next_to_tasks(keep_log) -> None
     given = task(run_ids="{{ x }}", xcom_task_ids=["start"])
     given.run_ids = None  # as rendered
     context: Any = {"ti": TaskInstance(xcoms={"start": "run_1"})}
-    ids = given._gather_run_ids(context, on_empty="fail")
+    ids = given._gather_ids(context, on_empty="fail")
     assert ids.found == ["run_1"]
     [line] = log.of("error")
     assert line.startswith("run_ids is None: ")
@@ -285,13 +285,13 @@ def test_one_that_finds_nothing_leaves_the_other() -> None:
 
 def test_with_tags_no_run_ids_are_needed() -> None:
     operator = CancelTriggerRunOperator(task_id="cancel", tags="a")
-    assert operator._gather_run_ids({}, on_empty="fail") == RunIds()
+    assert operator._gather_ids({}, on_empty="fail") == RunIds()
 
 
 def test_an_empty_list_of_tasks_beside_tags_is_an_empty_source() -> None:
     operator = CancelTriggerRunOperator(task_id="cancel", tags="a", xcom_task_ids=[])
     context: Any = {"ti": object(), "dag": None}
-    assert operator._gather_run_ids(context, on_empty="fail").empty == ["xcom_task_ids is an empty list"]
+    assert operator._gather_ids(context, on_empty="fail").empty == ["xcom_task_ids is an empty list"]
 
 
 def test_an_instance_of_which_airflow_keeps_no_arguments_selects_by_what_it_was_given() -> None:

@@ -12,6 +12,8 @@ from airflow_provider_trigger.sources.run_ids import (
     MAX_DEPTH,
     MAX_LENGTH,
     MAX_SHOWN,
+    RUN_IDS,
+    TOKEN_IDS,
     InvalidValue,
     RunIds,
     all_valid,
@@ -528,3 +530,71 @@ def test_none_or_several_are_an_error_that_shows_the_start_of_the_value(value: o
     with pytest.raises(ValueError) as raised:  # noqa: PT011  # the text is compared below
         exactly_one(value)
     assert str(raised.value) == f"run_id must contain exactly one run id, not {shown}"
+
+
+# Of waitpoint tokens
+
+ADDRESS = "https://api.trigger.dev/api/v1/waitpoints/tokens/waitpoint_1/callback/5ec2e7"
+
+
+@pytest.mark.parametrize(
+    ("value", "found"),
+    [
+        ("waitpoint_1", ["waitpoint_1"]),
+        ([{"id": "waitpoint_1", "url": ADDRESS}, "waitpoint_2"], ["waitpoint_1", "waitpoint_2"]),
+        (str([{"id": "waitpoint_1", "url": ADDRESS}]), ["waitpoint_1"]),
+        (json.dumps({"id": "waitpoint_1", "url": ADDRESS}), ["waitpoint_1"]),
+        ({"url": ADDRESS}, ["waitpoint_1"]),
+        (f"{ADDRESS}, {ADDRESS.replace('waitpoint_1', 'waitpoint_2')}", ["waitpoint_1", "waitpoint_2"]),
+        ([{"token_id": "waitpoint_1", "outcome": "completed", "status": None}], ["waitpoint_1"]),
+        ("waitpoint_1 waitpoint_1", ["waitpoint_1"]),
+        ("mine", ["mine"]),
+    ],
+)
+def test_ids_of_tokens_are_read_in_all_forms_that_those_of_runs_have(value: Any, found: list[str]) -> None:
+    assert all_valid(value, TOKEN_IDS) == found
+
+
+@pytest.mark.parametrize(
+    ("value", "problem"),
+    [
+        ([7], "7 from token_ids[0] is not a valid token id: it must be a string, not int"),
+        (
+            {"runs": ["waitpoint_1"]},
+            "from token_ids is not a valid token id: a dict must have 'id' or 'token_id' or 'url', a string",
+        ),
+        (
+            "https://x/runs/run_1",
+            "not a valid token id: a URL must be that of a waitpoint token: …/waitpoints/tokens/waitpoint_…",
+        ),
+        (
+            "a b!",
+            "'b!' from token_ids is not a valid token id: it has characters that a token id cannot have",
+        ),
+        (
+            {"id": "a", "token_id": "b"},
+            "token_ids is not a valid token id: its 'id' and its 'token_id' differ",
+        ),
+        ("None", f"token_ids rendered to None: the template {NO_XCOM}"),
+    ],
+)
+def test_what_is_no_token_is_named(value: Any, problem: str) -> None:
+    with pytest.raises(ValueError) as raised:  # noqa: PT011  # the text is compared below
+        all_valid(value, TOKEN_IDS)
+    assert str(raised.value).endswith(problem)
+
+
+def test_no_message_shows_the_secret_of_an_address() -> None:
+    wrong = ADDRESS.replace("waitpoint_1", "1")
+    for kind in (TOKEN_IDS, RUN_IDS):
+        ids = RunIds(kind=kind)
+        ids.add([wrong, [wrong[40:]], (wrong[50:],), f"[{wrong}"], source="token_ids")
+        assert len(ids.invalid) == 4
+        assert "5ec2e7" not in str(ids)
+
+
+def test_what_does_not_look_like_a_token_gets_a_hint() -> None:
+    assert hint("waitpoint_1", TOKEN_IDS) is None
+    assert hint("batch_1", TOKEN_IDS) == (
+        "'batch_1' does not look like a token id (waitpoint_…); is it a task's id? use xcom_task_ids"
+    )

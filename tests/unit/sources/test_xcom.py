@@ -92,8 +92,8 @@ def gathered(
 ) -> RunIds:
     context: Any = {"ti": with_xcoms(pushed), "dag": Dag()} | fields
     if given is None:
-        given = given_sources(run_ids=run_ids, xcom_task_ids=tasks)
-    return gather(context, given=given, run_ids=run_ids, xcom_task_ids=tasks, xcom_key=key)
+        given = given_sources(value=run_ids, xcom_task_ids=tasks)
+    return gather(context, given=given, value=run_ids, xcom_task_ids=tasks, xcom_key=key)
 
 
 # Which sources count
@@ -112,7 +112,7 @@ def test_tasks_are_named_by_a_text_a_list_or_the_text_of_a_list(tasks: object) -
     assert (ids.found, ids.invalid, ids.empty, ids.failed) == (["run_1"], [], [], [])
 
 
-BOTH = ("run_ids", "xcom_task_ids")
+BOTH = ("ids", "xcom_task_ids")
 NO_TASKS = "xcom_task_ids is an empty list"
 NO_TASK_ID = InvalidValue("None", "xcom_task_ids", "it must be a string, not NoneType", "task id")
 
@@ -323,8 +323,8 @@ def test_what_ends_the_task_is_raised(error: BaseException) -> None:
 
 @pytest.mark.parametrize("context", [{}, {"ti": None}])
 def test_without_a_task_instance_there_is_no_xcom(context) -> None:
-    given = ("run_ids", "xcom_task_ids")
-    ids = gather(context, given=given, run_ids="run_1", xcom_task_ids=["start"], xcom_key="k")
+    given = ("ids", "xcom_task_ids")
+    ids = gather(context, given=given, value="run_1", xcom_task_ids=["start"], xcom_key="k")
     text = without_xcom("its context has no task instance")
     assert ids == RunIds(found=["run_1"], failed=[text], _seen={"run_1"})
 
@@ -379,5 +379,5 @@ def test_an_instance_takes_its_own_where_there_are_siblings(
 
 def test_the_outputs_of_a_mapped_task_take_one_request() -> None:
     outputs = LazyOutputs("run_1", "run_2")
-    ids = gather({}, given=("run_ids",), run_ids=outputs, xcom_task_ids=None, xcom_key=None)
+    ids = gather({}, given=("ids",), value=outputs, xcom_task_ids=None, xcom_key=None)
     assert ids.found == ["run_1", "run_2"]

@@ -1,0 +1,122 @@
+"""Base class of notifiers that do something with ids: in a callback, or awaited in the triggerer."""
+
+from __future__ import annotations
+
+import asyncio
+import copy
+import time
+from collections.abc import Callable, Generator, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager, contextmanager
+from contextvars import copy_context
+from typing import TYPE_CHECKING, Any
+
+from airflow_provider_trigger._compat import BaseNotifier
+from airflow_provider_trigger.sources.arguments import TakesIds
+from airflow_provider_trigger.sources.context import origin_of
+
+if TYPE_CHECKING:
+    from airflow.sdk import Context
+
+    from airflow_provider_trigger.api.deadline import Deadline
+    from airflow_provider_trigger.hooks.trigger_dev import TriggerDevHook
+    from airflow_provider_trigger.sources.run_ids import RunIds
+
+
+class IdsNotifier(TakesIds, BaseNotifier):
+    """Gather ids, and do something with them within a time limit; a subclass says what."""
+
+    if TYPE_CHECKING:
+        trigger_dev_conn_id: str
+        timeout: Any
+
+    def __call__(self, *args: Any) -> None:
+        """Render and work; see :meth:`notify`."""
+        # Rendering replaces the fields, and one notifier serves many Dag runs: it would keep the first one's.
+        super(IdsNotifier, copy.copy(self)).__call__(*args)
+
+    def __await__(self) -> Generator[Any, None, None]:
+        """Render and work, in the triggerer."""
+        return super(IdsNotifier, copy.copy(self)).__await__()
+
+    def render_template_fields(self, context: Context, jinja_env: Any = None) -> None:
+        """Render this notifier's fields, in place."""
+        if jinja_env is None and not hasattr(context.get("dag"), "get_template_env"):
+            # Under ``dag.test()`` of Airflow 3 a Dag callback gets a serialized Dag, which has none.
+            jinja_env = self.get_template_env()
+        super().render_template_fields(context, jinja_env)
+
+    def notify(self, context: Context) -> None:
+        """
+        Do the work.
+
+        :param context: of the task or the Dag run
+        :raises AirflowNotFoundException: there is no such connection
+        :raises InvalidConnectionError: a field of the connection is missing or malformed
+        """
+        from airflow_provider_trigger.api.deadline import Deadline
+        from airflow_provider_trigger.hooks.trigger_dev import TriggerDevHook
+
+        origin, deadline = origin_of(context), Deadline.after(self.timeout, now=time.monotonic())
+        ids = self._gather(context, origin)
+        with self._naming_what_is_left(ids, origin):
+            hook = TriggerDevHook(self.trigger_dev_conn_id) if self._has_work(ids) else None
+            self._work(context, ids, hook, deadline, origin)
+
+    async def async_notify(self, context: Context) -> None:
+        """
+        Do the work in a thread of its own; for deadline alerts, whose context has no XCom.
+
+        :param context: of the deadline
+        :raises AirflowNotFoundException: there is no such connection
+        :raises InvalidConnectionError: a field of the connection is missing or malformed
+        """
+        from airflow_provider_trigger.api.deadline import Deadline
+        from airflow_provider_trigger.hooks.fetching import fetch_on_loop
+        from airflow_provider_trigger.hooks.trigger_dev import TriggerDevHook
+
+        origin, deadline = origin_of(context), Deadline.after(self.timeout, now=time.monotonic())
+        with _own_thread() as executor:
+            ids = await _run_in(executor, self._gather, context, origin)
+            with self._naming_what_is_left(ids, origin):
+                hook = None
+                if self._has_work(ids):
+                    connection = await fetch_on_loop(self.trigger_dev_conn_id, executor=executor)
+                    hook = TriggerDevHook(self.trigger_dev_conn_id, connection=connection)
+                await _run_in(executor, self._work, context, ids, hook, deadline, origin)
+
+    def _gather(self, context: Context, origin: str) -> RunIds:
+        return self._gather_ids(context, on_empty="ignore", origin=origin)
+
+    def _has_work(self, ids: RunIds) -> bool:
+        return bool(ids.found)
+
+    def _naming_what_is_left(self, ids: RunIds, origin: str) -> AbstractContextManager[None]:
+        """Let an error that is raised name what is not done."""
+        raise NotImplementedError
+
+    def _work(
+        self, context: Context, ids: RunIds, hook: TriggerDevHook | None, deadline: Deadline, origin: str
+    ) -> None:
+        """Do the work, and log it; ``hook`` is None where there is none."""
+        raise NotImplementedError
+
+
+@contextmanager
+def _own_thread() -> Iterator[ThreadPoolExecutor]:
+    """
+    Give an executor with one thread.
+
+    The event loop's own executor is shared by all that runs in the triggerer: callbacks that wait for a dead
+    server would keep others from starting, whose time limit runs meanwhile.
+    """
+    executor = ThreadPoolExecutor(1, "trigger-dev-notifier")
+    try:
+        yield executor
+    finally:
+        executor.shutdown(wait=False)
+
+
+def _run_in(executor: ThreadPoolExecutor, function: Callable[..., Any], *args: Any) -> asyncio.Future[Any]:
+    """Call a function in a thread, with the context variables by which the triggerer finds its log."""
+    return asyncio.get_running_loop().run_in_executor(executor, copy_context().run, function, *args)

@@ -1,0 +1,126 @@
+"""Complete waitpoint tokens from a callback of a Dag or a task."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from contextlib import AbstractContextManager
+from typing import TYPE_CHECKING, Any
+
+from airflow_provider_trigger import defaults
+from airflow_provider_trigger.durations import Duration
+from airflow_provider_trigger.notifications.base import IdsNotifier
+from airflow_provider_trigger.rules import AS_GIVEN, Circumstances, connection_id, duration
+from airflow_provider_trigger.run.token_options import check_data
+from airflow_provider_trigger.sources.arguments import TakesTokenIds
+from airflow_provider_trigger.validation import (
+    arguments_of,
+    check_arguments,
+    check_positional_arguments,
+    is_templated,
+)
+
+if TYPE_CHECKING:
+    from airflow.sdk import Context
+
+    from airflow_provider_trigger.api.deadline import Deadline
+    from airflow_provider_trigger.hooks.trigger_dev import TriggerDevHook
+    from airflow_provider_trigger.run.completion import CompletionResult
+    from airflow_provider_trigger.sources.run_ids import RunIds
+
+RULES = {"trigger_dev_conn_id": connection_id, "timeout": duration(least=0.01)}
+
+# A callback cannot resolve the output of a task.
+_PARSED = Circumstances(skip=lambda value: isinstance(value, str) and is_templated(value))
+
+
+class CompleteWaitpointTokenNotifier(TakesTokenIds, IdsNotifier):
+    """
+    Complete waitpoint tokens from ``on_failure_callback``, ``on_success_callback`` and the like.
+
+    So a run that waits for Airflow learns that a task or a Dag has failed, for example with
+    ``data={"failed": True, "dag": "{{ dag.dag_id }}"}``. There is no completion as an error.
+
+    Works for a task's callbacks, for a Dag's, and for a deadline alert. The log of the process that runs it
+    gets a line for each token and a summary; nothing is raised for a token that could not be completed.
+    Running it twice does no harm: a token keeps the data that it has got first.
+
+    :param token_ids: a list or a text, also ``{"id", "url"}`` and the addresses of tokens; templated. Not the
+        output of a task: for that there is ``xcom_task_ids``
+    :param xcom_task_ids: the tasks whose XCom holds ids, of a mapped one all instances', but in its own
+        callback and within a mapped task group its own instance's; in addition to ``token_ids``; templated
+    :param xcom_key: the key of that XCom; None for the return value; templated
+    :param data: what the tokens are completed with: any JSON, up to 512 KB, with integers up to 2^53;
+        templated at any depth
+    :param trigger_dev_conn_id: the connection; templated
+    :param timeout: for the whole call: seconds, a timedelta, or a text such as ``"5m"``
+    :param context: given by Airflow where the notifier is awaited
+    :raises ValueError: when the Dag is parsed: neither ``token_ids`` nor ``xcom_task_ids``, a task's output
+        in ``token_ids`` or ``data``, a task in place of its id, or an invalid value
+    :raises TypeError: the class itself is the callback, or arguments are given by position
+    """
+
+    template_fields: Sequence[str] = (*TakesTokenIds.template_fields, "data", "trigger_dev_conn_id")
+
+    def __init__(
+        self,
+        *args: Any,
+        token_ids: Any = None,
+        xcom_task_ids: str | Iterable[str] | None = None,
+        xcom_key: str | None = None,
+        data: Any = None,
+        trigger_dev_conn_id: str = defaults.CONN_ID,
+        timeout: Duration = defaults.NOTIFIER_TIMEOUT,
+        context: Context | None = None,
+    ) -> None:
+        super().__init__()
+        check_positional_arguments(type(self).__name__, args, argument="token_ids", done="completed")
+        self.context: Any = context or {}
+        self._take_ids(token_ids, xcom_task_ids=xcom_task_ids, xcom_key=xcom_key, is_callback=True)
+        self.data = data
+        self.trigger_dev_conn_id = trigger_dev_conn_id
+        self.timeout: Any = timeout
+        check_arguments(self, RULES)
+        with arguments_of(self):
+            self._check(_PARSED)
+
+    def _check(self, when: Circumstances) -> None:
+        check_data("data", self.data, when)
+
+    def _naming_what_is_left(self, ids: RunIds, origin: str) -> AbstractContextManager[None]:
+        from airflow_provider_trigger.report.cancels import adding
+        from airflow_provider_trigger.report.completions import tokens_left
+
+        return adding(tokens_left(len(ids.found), ids), origin=origin)
+
+    def _work(
+        self, context: Context, ids: RunIds, hook: TriggerDevHook | None, deadline: Deadline, origin: str
+    ) -> None:
+        from airflow_provider_trigger.log import write
+        from airflow_provider_trigger.report.cancels import of_callback
+        from airflow_provider_trigger.report.completions import NOTHING_COMPLETED, each_token, make_report
+
+        results: list[CompletionResult] = []
+        rejection = invalid = None
+        try:
+            self._check(AS_GIVEN)
+        except ValueError as error:
+            invalid = str(error)
+        if hook is not None and invalid is None:
+            results, rejection = self._complete(ids, hook, deadline)
+        report = make_report(
+            results=results,
+            ids=ids,
+            conn_id=self.trigger_dev_conn_id,
+            rejection=rejection,
+            invalid=invalid,
+        )
+        write(self.log, [*each_token(results), of_callback(report, NOTHING_COMPLETED)], origin=origin)
+
+    def _complete(
+        self, ids: RunIds, hook: TriggerDevHook, deadline: Deadline
+    ) -> tuple[list[CompletionResult], str | None]:
+        from airflow_provider_trigger.hooks.diagnosis import action_for
+
+        with hook.completion(self.data, deadline=deadline) as work:
+            results = work.run(ids.found)
+        return results, None if work.rejection is None else action_for(work.rejection, hook.settings)

@@ -1,0 +1,255 @@
+"""Create waitpoint tokens, for which runs and tasks of Airflow can wait, and complete them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from functools import partial
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
+
+from airflow_provider_trigger import defaults
+from airflow_provider_trigger._compat import AirflowException, AirflowFailException, BaseOperator
+from airflow_provider_trigger.durations import Duration
+from airflow_provider_trigger.operators.rendering import ChecksRendered
+from airflow_provider_trigger.operators.results import push_results
+from airflow_provider_trigger.rules import Circumstances, choice, connection_id
+from airflow_provider_trigger.run.identity import content_of
+from airflow_provider_trigger.run.token_options import check_data, token_options
+from airflow_provider_trigger.signature import ShowsArguments
+from airflow_provider_trigger.sources.arguments import TakesTokenIds
+from airflow_provider_trigger.sources.context import key_of_execution
+from airflow_provider_trigger.validation import check_arguments
+from airflow_provider_trigger.wording import counted
+
+if TYPE_CHECKING:
+    from airflow.sdk import Context
+
+    from airflow_provider_trigger.run.completion import Completion, CompletionResult
+    from airflow_provider_trigger.sources.run_ids import RunIds
+
+RULES_OF_CREATE = {"trigger_dev_conn_id": connection_id}
+RULES_OF_COMPLETE = {
+    **RULES_OF_CREATE,
+    "on_timed_out": choice("fail", "ignore"),
+    "on_not_found": choice("fail", "ignore"),
+}
+
+
+class _TokenOperator(ChecksRendered, ShowsArguments):
+    """What both share: a stop ends the waits of their requests."""
+
+    _is_stopped = False
+
+    def on_kill(self) -> None:
+        """
+        Stop: nothing new is sent.
+
+        It only sets a flag, as Airflow 3 calls it in a signal handler, where a lock could be held already.
+        """
+        self._is_stopped = True
+
+
+class CreateWaitpointTokenOperator(_TokenOperator, BaseOperator):
+    """
+    Create a waitpoint token, and return its id and its address: ``{"id", "url"}``.
+
+    A run waits for it by ``wait.forToken``, and goes on once somebody has completed it: with the id, by
+    :class:`CompleteWaitpointTokenOperator` or Trigger.dev's SDK; or with the ``url``, **which needs no key**:
+    whoever has it can complete the token, by a POST of JSON. It is in XCom, and nowhere in the log.
+
+    Id and address are XComs of their own, too: ``made.output["id"]``, ``made.output["url"]``.
+
+    A task instance has one token, also when an answer is lost, a worker crashes or the task is retried: the
+    request carries an idempotency key made of what identifies the task instance, as that of a run is.
+    Clearing a task that has ended creates a new one. A token cannot be canceled.
+
+    :param timeout: how long it can be completed: seconds, a timedelta, or a text such as ``"5m"``, 1 s or
+        more, rounded up to seconds; then it is TIMED_OUT, and what waits for it goes on. It counts from the
+        token's creation. None for no limit; templated
+    :param tags: up to 10, of up to 128 characters, without a comma; templated
+    :param trigger_dev_conn_id: the connection; templated
+    :raises ValueError: when the Dag is parsed: an argument is invalid; where it is templated, or in a mapped
+        task, when it runs: then it fails without retries, before anything is sent
+    """
+
+    rendered_arguments: ClassVar[dict[str, str]] = {"timeout": "timeout", "tags": "tags"}
+    template_fields: Sequence[str] = (*rendered_arguments, "trigger_dev_conn_id")
+    ui_color = "#e4eef8"
+
+    if TYPE_CHECKING:
+        output: Any  # which has keys
+
+    def __init__(
+        self,
+        *,
+        timeout: Duration | None = None,
+        tags: str | Sequence[str] | None = None,
+        trigger_dev_conn_id: str = defaults.CONN_ID,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.timeout: Any = timeout
+        self.tags = tags
+        self.trigger_dev_conn_id = trigger_dev_conn_id
+        check_arguments(self, RULES_OF_CREATE)
+        self._check_given()
+
+    def _check(self, when: Circumstances) -> None:
+        token_options(self._rendered, when)
+
+    def execute(self, context: Context) -> dict[str, str]:
+        """Create the token; see the class."""
+        from airflow_provider_trigger.api.errors import TriggerDevError
+        from airflow_provider_trigger.hooks.trigger_dev import TriggerDevHook
+        from airflow_provider_trigger.run.drive import StoppedError, pause
+        from airflow_provider_trigger.run.sending import send_token
+
+        when = self._check_rendered()
+        options = token_options(self._rendered, when)
+        key = key_of_execution(context, self, content=content_of("", options))
+        sent = options if key is None else {**options, "idempotency_key": str(key)}
+        sleep = partial(pause, is_stopped=lambda: self._is_stopped)
+        try:
+            with TriggerDevHook(self.trigger_dev_conn_id).client() as client:
+                token = send_token(client, sent, sleep=sleep)
+        except StoppedError:
+            raise AirflowException("Airflow stopped the task (marked, cleared or timed out)") from None
+        except TriggerDevError as error:
+            if error.may_have_effect:  # a retry would create a second token without a word
+                raise AirflowFailException(str(error)) from None
+            raise
+        limit = f"it times out after {options['timeout']}" if "timeout" in options else "without a time limit"
+        text = "Waitpoint token %s exists: an earlier try or request of this task has created it"
+        if token.is_cached:
+            self.log.info(text, token.id)
+        else:
+            self.log.info("Created waitpoint token %s, %s", token.id, limit)
+        made = {"id": token.id, "url": token.url}
+        ti: Any = context.get("ti")
+        if self.do_xcom_push and ti is not None:
+            for xcom, value in made.items():
+                ti.xcom_push(key=xcom, value=value)
+        return made
+
+
+class CompleteWaitpointTokenOperator(TakesTokenIds, _TokenOperator, BaseOperator):
+    """
+    Complete waitpoint tokens, so that what waits for them goes on, and report what became of each.
+
+    No token's failure stops another. The return value, in XCom also when the task fails, is a list in the
+    ids' order of ``{"token_id", "outcome", "status"}``, and ``"error"`` where the outcome is ``failed``; see
+    :class:`airflow_provider_trigger.run.completion.CompletionOutcome`. A token that somebody has completed
+    already counts as success, and keeps the data that it has.
+
+    There is no completion as an error: give data that say so.
+
+    The task is not retried where that cannot help: a rejected key, an unknown token, one that has timed out,
+    an invalid value.
+
+    :param token_ids: a list, a text, the output of tasks, mapped ones too, also ``{"id", "url"}`` and the
+        addresses of tokens; templated
+    :param xcom_task_ids: the tasks whose XCom holds ids, of a mapped one all instances', but within a mapped
+        task group its own instance's; in addition to ``token_ids``; templated
+    :param xcom_key: the key of that XCom; None for the return value; templated
+    :param data: what the tokens are completed with: any JSON, up to 512 KB, with integers up to 2^53;
+        templated at any depth, and the outputs of tasks may be in it
+    :param trigger_dev_conn_id: the connection; templated
+    :param on_timed_out: ``"fail"``: a token that has timed out fails the task, as what waited for it went on
+        without the data; ``"ignore"``: it does not
+    :param on_not_found: the same for a token that this key's environment does not have
+    :raises ValueError: when the Dag is parsed: neither ``token_ids`` nor ``xcom_task_ids``, a task in place
+        of its id, or an invalid value; where it is templated, or in a mapped task, when it runs: then it
+        fails without retries, before anything is sent
+    """
+
+    rendered_arguments: ClassVar[dict[str, str]] = {"data": "data"}
+    template_fields: Sequence[str] = (*TakesTokenIds.template_fields, "data", "trigger_dev_conn_id")
+    template_fields_renderers: ClassVar[dict[str, str]] = {"data": "json"}
+    ui_color = "#e4eef8"
+
+    def __init__(
+        self,
+        *,
+        token_ids: Any = None,
+        xcom_task_ids: str | Iterable[str] | None = None,
+        xcom_key: str | None = None,
+        data: Any = None,
+        trigger_dev_conn_id: str = defaults.CONN_ID,
+        on_timed_out: Literal["fail", "ignore"] = "fail",
+        on_not_found: Literal["fail", "ignore"] = "fail",
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.data = data
+        self.trigger_dev_conn_id = trigger_dev_conn_id
+        self.on_timed_out = on_timed_out
+        self.on_not_found = on_not_found
+        self._take_ids(token_ids, xcom_task_ids=xcom_task_ids, xcom_key=xcom_key)
+        check_arguments(self, RULES_OF_COMPLETE)
+        self._check_given()
+
+    def _check(self, when: Circumstances) -> None:
+        check_data("data", self.data, when)
+
+    def execute(self, context: Context) -> list[dict[str, Any]]:
+        """Complete the tokens; see the class."""
+        from airflow_provider_trigger.report.completions import NOTHING_COMPLETED
+
+        self._check_rendered()
+        ids = self._gather_ids(context, on_empty="ignore")
+        if ids.found:
+            return self._complete(ids, context)
+        results = self._conclude([], ids, context)
+        self.log.info(NOTHING_COMPLETED)
+        return results
+
+    def _complete(self, ids: RunIds, context: Context) -> list[dict[str, Any]]:
+        from airflow_provider_trigger.hooks.diagnosis import action_for
+        from airflow_provider_trigger.hooks.trigger_dev import TriggerDevHook
+        from airflow_provider_trigger.report.cancels import adding
+        from airflow_provider_trigger.report.completions import tokens_left
+
+        hook = TriggerDevHook(self.trigger_dev_conn_id)
+        with adding(tokens_left(len(ids.found), ids)):
+            connection = hook.settings
+        count = counted(len(ids.found), "waitpoint token")
+        self.log.info("Completing %s on %s", count, connection.base_url)
+        with hook.completion(self.data, is_stopped=lambda: self._is_stopped) as work:
+            try:
+                work.run(ids.found)
+            except BaseException:
+                # Airflow's own, which ends execute() at the execution_timeout and, on 2.11, at a stop.
+                push_results(self, self._logged(work), context)
+                raise
+        rejection = None if work.rejection is None else action_for(work.rejection, connection)
+        return self._conclude(self._logged(work), ids, context, rejection=rejection, stopped=work.stopped)
+
+    def _logged(self, work: Completion) -> list[CompletionResult]:
+        from airflow_provider_trigger.log import write
+        from airflow_provider_trigger.report.completions import each_token, summary
+
+        reactions = {"on_timed_out": self.on_timed_out, "on_not_found": self.on_not_found}
+        results = work.results
+        write(self.log, each_token(results, **reactions))
+        self.log.info("%s", summary(results))
+        return results
+
+    def _conclude(
+        self, results: list[CompletionResult], ids: RunIds, context: Context, **ended_early: Any
+    ) -> list[dict[str, Any]]:
+        """Return the results for XCom, or fail."""
+        from airflow_provider_trigger.report.completions import make_report
+
+        report = make_report(
+            results=results,
+            ids=ids,
+            conn_id=self.trigger_dev_conn_id,
+            on_timed_out=self.on_timed_out,
+            on_not_found=self.on_not_found,
+            **ended_early,
+        )
+        for warning in report.warnings:
+            self.log.warning("%s", warning)
+        if report.problems:
+            push_results(self, results, context)
+            raise (AirflowException if report.retryable else AirflowFailException)(str(report))
+        return [result.to_dict() for result in results]

@@ -1,0 +1,241 @@
+"""
+Complete waitpoint tokens: one true outcome a token, and no token's failure stops another.
+
+A completion answers 200 whatever became of the token (measured): only a check before and one after it tell.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from functools import partial
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from airflow_provider_trigger.api.deadline import NEVER, Deadline
+from airflow_provider_trigger.api.endpoints.waitpoint_tokens import complete_token, retrieve_token
+from airflow_provider_trigger.api.errors import (
+    AuthenticationError,
+    NotFoundError,
+    ServerError,
+    TransportError,
+    TriggerDevError,
+    UnexpectedAnswerError,
+    UnknownTokenError,
+)
+from airflow_provider_trigger.api.models.waitpoint_tokens import WAITING, WaitpointToken
+from airflow_provider_trigger.cancel.outcome import ActionFor, no_action
+from airflow_provider_trigger.run.checks import in_threads
+from airflow_provider_trigger.run.drive import StoppedError, pause
+
+if TYPE_CHECKING:
+    from airflow_provider_trigger.api.client import TriggerDevClient
+    from airflow_provider_trigger.api.http import Call
+
+T = TypeVar("T")
+
+# How long a completed token may be shown as WAITING, as a replica lags, and between two checks, in seconds.
+_LAG, _PAUSE = 10.0, 1.0
+
+
+class CompletionOutcome(StrEnum):
+    """
+    What became of a token, decided by checks of the token.
+
+    - ``completed``: it waited before, and has our data now; equal data of somebody else count as ours
+    - ``already_completed``: somebody had completed it, so this completion had no effect
+    - ``timed_out``: its time limit was reached first, and what waited for it went on without our data
+    - ``not_found``: this key's environment has no such token
+    - ``failed``: it is not known to be completed; the error says why
+    """
+
+    COMPLETED = "completed"
+    ALREADY_COMPLETED = "already_completed"
+    TIMED_OUT = "timed_out"
+    NOT_FOUND = "not_found"
+    FAILED = "failed"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class CompletionResult:
+    """
+    What became of one token.
+
+    :param token_id: the token id as it was given
+    :param outcome: see :class:`CompletionOutcome`
+    :param status: Trigger.dev's word as last seen, None if the token was not seen
+    :param error: for a failure, why, and what to do; None otherwise
+    :param retryable: for a failure, whether trying again later may succeed
+    """
+
+    token_id: str
+    outcome: CompletionOutcome
+    status: str | None = None
+    error: str | None = None
+    retryable: bool = False
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain JSON; ``error`` only where there is one."""
+        result = {"token_id": self.token_id, "outcome": self.outcome.value, "status": self.status}
+        return result if self.error is None else {**result, "error": self.error}
+
+
+class Completion:
+    """
+    Complete tokens; :attr:`results` can be read at any time, also when it was cut short.
+
+    ``is_stopped`` is called several times a second; ``action_for`` says what to do about an error.
+    """
+
+    def __init__(
+        self,
+        client: TriggerDevClient,
+        data: Any,
+        *,
+        deadline: Deadline = NEVER,
+        is_stopped: Callable[[], bool] = lambda: False,
+        action_for: ActionFor = no_action,
+    ) -> None:
+        self.rejection: AuthenticationError | None = None
+        self.stopped = False
+        self._client = client
+        self._data = data
+        self._deadline = deadline
+        self._is_stopped = is_stopped
+        self._action_for = action_for
+        self._token_ids: Sequence[str] = ()
+        self._done: dict[str, CompletionResult] = {}
+
+    @property
+    def results(self) -> list[CompletionResult]:
+        """In the ids' order; a token that was not reached is ``failed``."""
+        left = partial(_failed, why="the work was ended before", retryable=True)
+        return [self._done.get(one) or left(one) for one in self._token_ids]
+
+    def run(self, token_ids: Sequence[str]) -> list[CompletionResult]:
+        """Complete the tokens, several at a time; a rejected key ends it, and is the ``rejection`` then."""
+        self._token_ids = token_ids
+        for _ in in_threads(self._complete, token_ids):
+            pass
+        return self.results
+
+    def _complete(self, token_id: str) -> None:
+        try:
+            self._done[token_id] = self._outcome_of(token_id)
+        except StoppedError:
+            self.stopped = True
+            self._done[token_id] = _failed(token_id, "Airflow stopped the task", retryable=True)
+        except AuthenticationError as error:
+            self.rejection = self.rejection or error
+            self._done[token_id] = _failed(token_id, "the secret key was rejected")
+        except TriggerDevError as error:
+            self._done[token_id] = _failed(
+                token_id, error, action=self._action_for(error), retryable=error.retryable
+            )
+
+    def _outcome_of(self, token_id: str) -> CompletionResult:
+        if self.rejection is not None:
+            raise self.rejection
+        before = self._before(token_id)
+        if before is not None and before.status != WAITING:
+            return self._result(before, is_ours=False)
+        lost = None
+        try:
+            self._call(complete_token(token_id, self._data))
+        except NotFoundError:
+            return CompletionResult(token_id=token_id, outcome=CompletionOutcome.NOT_FOUND)
+        except (TransportError, ServerError, UnexpectedAnswerError) as error:
+            lost = error  # the server may have done it
+        after = self._after(token_id, lost)
+        return self._result(after, is_ours=is_same(after.output, self._data))
+
+    def _before(self, token_id: str) -> WaitpointToken | None:
+        """Return the token, None where that cannot be told: only a completion tells whether it is unknown."""
+        for patience in (0.0, None):
+            try:
+                return self._call(retrieve_token(token_id), patience=patience)
+            except AuthenticationError:
+                raise
+            except TriggerDevError as error:
+                if isinstance(error, UnknownTokenError) or not error.retryable:
+                    break
+        return None
+
+    def _after(self, token_id: str, lost: TriggerDevError | None) -> WaitpointToken:
+        """Return the token once it is shown as ended; after a completion without an answer, check once."""
+        now = self._client.exchange.monotonic
+        until = now() + _LAG
+        # With a deadline, it has its turn although the completion has opened the circuit breaker.
+        once = {"patience": 0.0, "deadline": Deadline(min(until, self._deadline.at))}
+        while True:
+            try:
+                token = self._call(retrieve_token(token_id), **once if lost else {})
+            except TriggerDevError:
+                if lost is None:
+                    raise
+                raise lost from None
+            if token.status != WAITING:
+                return token
+            if lost is not None:
+                raise lost
+            if now() >= until:
+                raise TriggerDevError("accepted, but the token is still shown as WAITING", retryable=True)
+            self._sleep(_PAUSE)
+
+    def _call(self, call: Call[T], **limits: Any) -> T:
+        return self._client.call(call, **{"deadline": self._deadline} | limits, sleep=self._sleep)
+
+    def _sleep(self, seconds: float) -> None:
+        pause(seconds, is_stopped=self._is_stopped)
+
+    @staticmethod
+    def _result(token: WaitpointToken, *, is_ours: bool) -> CompletionResult:
+        if token.has_timed_out:
+            outcome = CompletionOutcome.TIMED_OUT
+        elif not token.is_completed:
+            return _failed(token.id, f"it is {token.status}", status=token.status)
+        else:
+            outcome = CompletionOutcome.COMPLETED if is_ours else CompletionOutcome.ALREADY_COMPLETED
+        return CompletionResult(token_id=token.id, outcome=outcome, status=token.status)
+
+
+def _failed(
+    token_id: str,
+    why: TriggerDevError | str,
+    *,
+    status: str | None = None,
+    action: str | None = None,
+    retryable: bool = False,
+) -> CompletionResult:
+    error = f"{why}; {action}" if action else str(why)
+    return CompletionResult(
+        token_id=token_id,
+        outcome=CompletionOutcome.FAILED,
+        status=status,
+        error=error,
+        retryable=retryable,
+    )
+
+
+def is_same(output: Any, data: Any) -> bool:
+    """Return whether a token's output is what it was completed with, as JSON and as the server keeps it."""
+    try:
+        return _normalized(output) == _normalized(data)
+    except (RecursionError, OverflowError):  # data of somebody else, that could not be ours
+        return False
+
+
+def _normalized(data: Any) -> str:
+    # An empty text comes back as nothing (measured).
+    return json.dumps(_with_floats(None if data == "" else data), sort_keys=True)
+
+
+def _with_floats(value: Any) -> Any:
+    """Return a value with all numbers as JavaScript has them."""
+    if isinstance(value, dict):
+        return {key: _with_floats(part) for key, part in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_with_floats(part) for part in value]
+    is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    return float(value) + 0.0 if is_number else value  # without the sign of a zero

@@ -1,0 +1,185 @@
+"""Wait for the answer of whoever completes a waitpoint token."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+from airflow_provider_trigger import defaults
+from airflow_provider_trigger._compat import (
+    AirflowException,
+    AirflowFailException,
+    PokeReturnValue,
+    default_deferrable,
+)
+from airflow_provider_trigger._compat.task_instances import first_reschedule_of
+from airflow_provider_trigger.rules import boolean, connection_id, naming
+from airflow_provider_trigger.sensors.base import TriggerDevSensor
+from airflow_provider_trigger.signature import ShowsArguments
+from airflow_provider_trigger.sources.context import can_resume
+from airflow_provider_trigger.sources.run_ids import TOKEN_IDS, exactly_one, show
+from airflow_provider_trigger.validation import (
+    arguments_of,
+    check_arguments,
+    check_sources,
+    holds_templated,
+    owner_of,
+)
+
+if TYPE_CHECKING:
+    from airflow.sdk import Context
+
+    from airflow_provider_trigger.hooks.trigger_dev import TriggerDevHook
+    from airflow_provider_trigger.run.token_wait import TokenWait
+
+RULES = {"trigger_dev_conn_id": connection_id, "deferrable": boolean}
+
+_TOKEN_ID = replace(TOKEN_IDS, argument="token_id")
+
+
+class WaitpointTokenSensor(ShowsArguments, TriggerDevSensor):
+    """
+    Wait until somebody has completed a waitpoint token, and return the data that it was completed with.
+
+    The data is any JSON, None where there is none. A token that has timed out fails the sensor at once,
+    without retries; so does one that no check has shown within the connection's ``retry_for``, as the server
+    answers 500 for a token that the key's environment does not have. Any other failure of the server is
+    waited out, up to the sensor's ``timeout``.
+
+    :param token_id: the token: its id, its address, the ``{"id", "url"}`` that created it, or any value that
+        holds exactly one, such as a task's output; templated
+    :param trigger_dev_conn_id: the connection; templated
+    :param deferrable: whether to wait in the triggerer, without a worker slot, with one check each 2 s at
+        first, and then each tenth of the time it has waited, up to 30 s; None for Airflow's setting
+        ``[operators] default_deferrable``. Not deferred, ``poke_interval`` counts
+    :raises ValueError: when the Dag is parsed: not exactly one token, or another invalid value; in a mapped
+        task, when it runs: then it fails without retries
+    """
+
+    template_fields: Sequence[str] = ("token_id", "trigger_dev_conn_id")
+
+    def __init__(
+        self,
+        *,
+        token_id: Any,
+        trigger_dev_conn_id: str = defaults.CONN_ID,
+        deferrable: bool | None = None,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.token_id = token_id
+        self.trigger_dev_conn_id = trigger_dev_conn_id
+        self.deferrable = default_deferrable() if deferrable is None else deferrable
+        self._wait: TokenWait | None = None
+        check_arguments(self, RULES)
+        with arguments_of(self):
+            check_sources("token_id", token_id, xcom_task_ids=None, required=False)
+            if not holds_templated(token_id):
+                _read_token_id(token_id)
+
+    def execute(self, context: Context) -> Any:
+        """Wait for the token; see the class."""
+        self._wait = None  # `dag.test()` may execute one operator several times
+        if not self.deferrable or not can_resume(context, self):
+            return super().execute(context)
+        return self._poke_or_defer(context)
+
+    def _poke_or_defer(
+        self, context: Context, *, begun_at: float | None = None, patience: float | None = 0.0
+    ) -> Any:
+        from airflow_provider_trigger.triggers.run import event_hold
+        from airflow_provider_trigger.triggers.waitpoint import WaitpointTokenTrigger
+
+        with self._skipping():
+            hook = self._hook()
+            wait = self._new_wait(hook, begun_at or time.time(), was_shown=begun_at is not None)
+            checked = _check(wait, hook, patience=patience)
+        if checked.is_done:
+            return checked.xcom_value
+        hold, left = event_hold(context), wait.begun_at + self.timeout - time.time()
+        self.defer(
+            trigger=WaitpointTokenTrigger(
+                token_id=wait.token_id,
+                begun_at=wait.begun_at,
+                trigger_dev_conn_id=self.trigger_dev_conn_id,
+                was_shown=wait.was_shown,
+                not_before=time.time() + hold,
+            ),
+            method_name=self.execute_complete.__name__,
+            timeout=timedelta(seconds=max(left, 1.5 * hold, 0.0)),  # else its event is too late
+        )
+
+    def execute_complete(self, context: Context, event: Any = None) -> Any:
+        """
+        Return the token's data, or fail, once the trigger has seen what became of the token.
+
+        :param context: of the task instance
+        :param event: from :class:`airflow_provider_trigger.triggers.waitpoint.WaitpointTokenTrigger`
+        """
+        from airflow_provider_trigger.run.event import invalid_event
+        from airflow_provider_trigger.run.token_wait import TokenEnd
+
+        if not isinstance(event, dict) or not {"token_id", "status", "error", "begun_at"} <= event.keys():
+            raise AirflowException(invalid_event(event))
+        if event["error"]:
+            is_final = event["status"] == TokenEnd.UNKNOWN
+            raise (AirflowFailException if is_final else AirflowException)(event["error"])
+        # In an outage it is deferred again.
+        return self._poke_or_defer(context, begun_at=event["begun_at"], patience=None)
+
+    def poke(self, context: Context) -> PokeReturnValue:
+        """
+        Check the token.
+
+        :param context: of the task instance
+        :raises AirflowFailException: it has timed out, or is unknown
+        """
+        hook = self._hook()
+        if self._wait is None:
+            first = first_reschedule_of(context, self) if self.reschedule else None
+            self._wait = self._new_wait(hook, first.timestamp() if first else time.time())
+        return _check(self._wait, hook, patience=0.0)
+
+    def _new_wait(self, hook: TriggerDevHook, begun_at: float, *, was_shown: bool = False) -> TokenWait:
+        from airflow_provider_trigger.run.token_wait import TokenWait
+
+        with naming(owner_of(self), AirflowFailException):
+            token_id = _read_token_id(self.token_id)
+        return TokenWait(
+            token_id,
+            conn_id=self.trigger_dev_conn_id,
+            patience=hook.settings.retry_for,
+            begun_at=begun_at,
+            log=self.log,
+            was_shown=was_shown,
+        )
+
+
+def _read_token_id(value: object) -> str:
+    token_id = exactly_one(value, _TOKEN_ID)
+    if not token_id.startswith(_TOKEN_ID.prefix):
+        raise ValueError(
+            f"{show(token_id)} from token_id does not look like a token id ({_TOKEN_ID.prefix}…)"
+        )
+    return token_id
+
+
+def _check(wait: TokenWait, hook: TriggerDevHook, *, patience: float | None) -> PokeReturnValue:
+    """Check a token once, repeatedly for so many seconds while that fails; None for ``retry_for``."""
+    from airflow_provider_trigger.run.checks import call_once
+    from airflow_provider_trigger.run.token_wait import TokenEnd
+
+    with hook.client(has_worked=wait.was_shown) as client:
+        while not (end := wait.take(call_once(client, wait.call, patience=patience), time.time())):
+            if wait.pause(time.time()):
+                break
+        is_useless = wait.error is not None and not (wait.error.retryable or wait.was_shown)
+        if wait.error is not None and (end is TokenEnd.REJECTED or is_useless):
+            raise wait.error
+    if end in (TokenEnd.TIMED_OUT, TokenEnd.UNKNOWN):
+        raise AirflowFailException(wait.why(end))
+    data = wait.token.output if wait.token else None
+    return PokeReturnValue(is_done=end is TokenEnd.COMPLETED, xcom_value=data)

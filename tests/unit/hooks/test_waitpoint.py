@@ -1,0 +1,123 @@
+"""The hook's methods on waitpoint tokens."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from fake_clock import Clock
+from in_process import Network
+from requests import ConnectionError as Lost
+from token_server import KEY, TOKENS, UNKNOWN, secret_of
+
+from airflow_provider_trigger.api.errors import AuthenticationError, TriggerDevError, UnknownTokenError
+from airflow_provider_trigger.hooks.trigger_dev import TriggerDevHook
+from airflow_provider_trigger.run.completion import CompletionOutcome, CompletionResult
+
+pytestmark = pytest.mark.usefixtures("wired")
+
+
+def test_it_creates_a_token_with_what_it_is_given_and_shows_its_address_only_as_asked(
+    waitpoints, wire
+) -> None:
+    options: dict[str, Any] = {"tags": "a", "idempotency_key": "order-17"}
+    first = TriggerDevHook().create_waitpoint_token(timeout="5m", **options)
+    again = TriggerDevHook().create_waitpoint_token(**options)
+    [token] = waitpoints.tokens.values()
+    sent = {"timeout": "300s", "tags": ["a"], "idempotencyKey": "order-17"}
+    assert json.loads(wire.sent[0].body) == sent
+    assert first.url == f"https://trigger.test{token.path}"
+    assert [one.is_cached for one in (first, again)] == [False, True]
+    assert first.id == again.id == token.id
+    assert secret_of(token) not in repr(first)
+
+
+@pytest.mark.parametrize(
+    ("options", "text", "may_have_effect"),
+    [
+        ({}, "not repeated, as it has no idempotency key, and a token may exist", True),
+        ({"idempotency_key": "k"}, "A token may exist: a retry, or another request with its idempot", False),
+    ],
+)
+def test_an_error_says_whether_a_token_may_exist(options, text: str, may_have_effect, wired: Network) -> None:
+    wired.fault(f"POST {TOKENS}", Lost(), times=1000)
+    with pytest.raises(TriggerDevError, match=text) as raised:
+        TriggerDevHook().create_waitpoint_token(**options)
+    assert raised.value.may_have_effect is may_have_effect
+
+
+def test_it_returns_a_token_with_its_data(tokens) -> None:
+    found = TriggerDevHook().get_waitpoint_token(tokens["already_completed"].id)
+    assert (found.status, found.output, found.is_completed) == ("COMPLETED", {"by": "somebody"}, True)
+    assert TriggerDevHook().get_waitpoint_token(tokens["timed_out"].id).has_timed_out
+
+
+def test_an_unknown_token_is_an_error_after_some_seconds(clock: Clock) -> None:
+    begun = clock.now
+    with pytest.raises(UnknownTokenError, match="Connection 'trigger_dev_default'"):
+        TriggerDevHook().get_waitpoint_token(UNKNOWN)
+    assert clock.now - begun < 20
+
+
+def test_it_completes_a_token_and_returns_what_became_of_it(tokens, waitpoints) -> None:
+    hook, results = TriggerDevHook(), {}
+    for name, token in tokens.items():
+        results[name] = hook.complete_waitpoint_token({"id": token.id, "url": token.path}, data=[1])
+    results["not_found"] = hook.complete_waitpoint_token(UNKNOWN)
+    assert {name: result.outcome.value for name, result in results.items()} == {one: one for one in results}
+    assert (tokens["completed"].output, tokens["already_completed"].output) == ([1], {"by": "somebody"})
+    assert results["timed_out"].to_dict() == {
+        "token_id": tokens["timed_out"].id,
+        "outcome": "timed_out",
+        "status": "TIMED_OUT",
+    }
+
+
+def test_a_failure_is_returned_and_a_rejected_key_is_raised(tokens, wired: Network, answer) -> None:
+    token = tokens["completed"]
+    wired.fault("/complete", answer(403, {"error": "no"}))
+    result = TriggerDevHook().complete_waitpoint_token(token.path)
+    error = (
+        f"POST {TOKENS}/{token.id}/complete answered 403: no; check the permissions of the key in the "
+        "password of connection 'trigger_dev_default'"
+    )
+    failed = CompletionOutcome.FAILED
+    assert result == CompletionResult(token_id=token.id, outcome=failed, error=error)
+    assert result.to_dict()["error"] == error
+    wired.fault("", answer(401, {"error": f"Invalid API key {KEY}"}), times=1000)
+    with pytest.raises(AuthenticationError, match="check the password of the connection"):
+        TriggerDevHook().complete_waitpoint_token(token.id)
+
+
+@pytest.mark.parametrize(
+    ("use", "text"),
+    [
+        (
+            lambda hook: hook.create_waitpoint_token(timeout=0),
+            "create_waitpoint_token: timeout must be a dur",
+        ),
+        (lambda hook: hook.create_waitpoint_token(tags=["a,b"]), r"create_waitpoint_token: tags\[0\] must"),
+        (
+            lambda hook: hook.create_waitpoint_token(idempotency_key=""),
+            "create_waitpoint_token: idempotency_",
+        ),
+        (lambda hook: hook.get_waitpoint_token(""), "'' cannot be the id of a waitpoint token"),
+        (
+            lambda hook: hook.complete_waitpoint_token("waitpoint_1", 2**53 + 1),
+            "complete_waitpoint_token: data ",
+        ),
+        (lambda hook: hook.complete_waitpoint_token([]), "token_id must contain exactly one token id, not 0"),
+        (
+            lambda hook: hook.complete_waitpoint_token("/x/callback/0a1b"),
+            "'/x/callback/…' from token_ids is not",
+        ),
+    ],
+)
+def test_what_is_invalid_is_an_error_before_anything_is_sent(
+    use: Callable[[Any], Any], text: str, wired: Network
+) -> None:
+    with pytest.raises(ValueError, match=text):
+        use(TriggerDevHook())
+    assert wired.requests == []

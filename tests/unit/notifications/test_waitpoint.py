@@ -1,0 +1,218 @@
+"""Waitpoint tokens that callbacks complete, and what the log of their process says."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import threading
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+from fake_airflow import TaskInstance
+from fake_clock import Clock
+from fake_log import Log
+from in_process import Network
+from requests import ConnectionError as Lost
+from token_server import KEY, TOKENS, UNKNOWN, secret_of
+
+from airflow_provider_trigger._compat import BaseNotifier, BaseOperator
+from airflow_provider_trigger.hooks.connection import ConnectionNotFoundError, InvalidConnectionError
+from airflow_provider_trigger.notifications import base
+from airflow_provider_trigger.notifications.waitpoint import CompleteWaitpointTokenNotifier
+from airflow_provider_trigger.testing import UNSET, TriggerDevServer
+
+try:
+    from airflow.sdk import DAG
+except ImportError:  # 2.11
+    from airflow.models.dag import DAG
+
+pytestmark = pytest.mark.usefixtures("wired")
+
+
+class Notifier(CompleteWaitpointTokenNotifier):
+    """The notifier, with a log of its own."""
+
+    log: Any = Log()
+
+
+@pytest.fixture
+def log() -> Log:
+    log = Notifier.log = Log()
+    return log
+
+
+def context(**fields: Any) -> Any:
+    with DAG("d", schedule=None, start_date=datetime(2026, 1, 1, tzinfo=UTC)) as dag:
+        BaseOperator(task_id="make")
+    return {"dag": dag, "run_id": "manual_1"} | fields
+
+
+def call(notifier: Any, given: Any) -> None:
+    notifier.notify(given)
+
+
+def await_it(notifier: Any, given: Any) -> None:
+    asyncio.run(notifier.async_notify(given))
+
+
+BOTH_WAYS = pytest.mark.parametrize("run", [call, await_it], ids=["called", "awaited"])
+WHERE = "Dag 'd', Dag run 'manual_1': "
+
+
+def test_one_notifier_completes_each_dag_runs_own_tokens_with_its_own_data(
+    waitpoints: TriggerDevServer, log: Log
+) -> None:
+    one, two = (waitpoints.create_token()[0] for _ in range(2))
+    notifier = Notifier(token_ids=["{{ x }}"], data={"failed": True, "dag": "{{ dag.dag_id }} {{ x }}"})
+    notifier(context(x=one.id))
+    notifier(context(x=two.id))
+    assert [token.output["dag"] for token in (one, two)] == [f"d {one.id}", f"d {two.id}"]
+    assert notifier.token_ids == ["{{ x }}"]
+
+
+@BOTH_WAYS
+def test_each_token_gets_a_line_and_all_a_summary(run, tokens, log: Log) -> None:
+    url = f"https://trigger.test{tokens['completed'].path}"
+    ours, done, late = (token.id for token in tokens.values())
+    given = context(ti=TaskInstance(xcoms={"make": {"id": ours, "url": url}}), reason="task_failure")
+    run(Notifier(token_ids=[done, late, UNKNOWN, url], xcom_task_ids="make", data=1), given)
+    summary = "4 waitpoint tokens: 1 completed, 1 already completed, 1 timed out, 1 not found"
+    problems = f"timed out: {late} (what waited for it went on without this data); not found: {UNKNOWN}"
+    assert log.leveled == [
+        ("info", f"{WHERE}{done}: already completed, COMPLETED"),
+        ("error", f"{WHERE}{late}: timed out, TIMED_OUT"),
+        ("error", f"{WHERE}{UNKNOWN}: not found, status unknown"),
+        ("info", f"{WHERE}{ours}: completed, COMPLETED"),
+        ("error", f"{WHERE}{summary} - {problems}"),
+    ]
+
+
+@BOTH_WAYS
+@pytest.mark.parametrize(
+    ("fields", "error", "text"),
+    [
+        ({"conn_type": "trigger_dev", "host": "trigger.test"}, InvalidConnectionError, "field 'password': "),
+        (None, ConnectionNotFoundError, " was not found; create it"),
+    ],
+)
+def test_without_a_connection_it_raises_what_to_do_and_how_many_tokens_may_wait(
+    run, fields, error: type[Exception], text: str, monkeypatch: pytest.MonkeyPatch, log: Log
+) -> None:
+    if fields:
+        monkeypatch.setenv("AIRFLOW_CONN_MINE", json.dumps(fields))
+    with pytest.raises(error, match=text) as raised:
+        run(Notifier(token_ids=["waitpoint_1"], trigger_dev_conn_id="mine"), context())
+    assert str(raised.value).startswith(f"{WHERE}Connection 'mine'")
+    assert str(raised.value).endswith("; 1 token may still be waiting")
+    assert log.leveled == []  # Airflow logs what a callback raises
+
+
+@BOTH_WAYS
+def test_without_ids_the_connection_is_not_fetched(run, log: Log) -> None:
+    run(Notifier(token_ids=[], trigger_dev_conn_id="there is no such connection"), context())
+    assert log.leveled == [
+        ("warning", f"{WHERE}token_ids is an empty list"),
+        ("info", f"{WHERE}No token ids were found, so nothing was completed"),
+    ]
+
+
+NO_XCOM = (
+    "XCom is not available in this callback: its context has no task instance; give token_ids, or add a "
+    "CompleteWaitpointTokenOperator with trigger_rule='one_failed', which works everywhere"
+)
+
+
+@BOTH_WAYS
+def test_ids_that_cannot_be_read_keep_no_other_token_waiting(run, tokens, log: Log) -> None:
+    token = tokens["completed"]
+    wrong = token.path.replace("waitpoint_", "")
+    run(Notifier(token_ids=[wrong, token.id], xcom_task_ids="make"), context())
+    level, text = log.leveled[-1]
+    left = "1 completed - tokens whose ids could not be read may still be waiting; "
+    assert (level, token.status) == ("error", "COMPLETED")
+    assert text.startswith(f"{WHERE}1 waitpoint token: {left}")
+    assert NO_XCOM in text
+    assert secret_of(token) not in str(log.leveled)
+
+
+@BOTH_WAYS
+def test_data_that_became_invalid_are_an_error_and_nothing_is_sent(
+    run, wired: Network, tokens, log: Log
+) -> None:
+    notifier = Notifier(token_ids=tokens["completed"].id, data="{{ x }}")
+    notifier.data = [2**60]  # as rendered natively
+    run(notifier, context())
+    [(level, text)] = log.leveled
+    assert (level, wired.requests) == ("error", [])
+    assert text.startswith(f"{WHERE}0 waitpoint tokens - data[0] must not be an integer beyond 2^53")
+    assert text.endswith("1 token may still be waiting")
+
+
+@BOTH_WAYS
+def test_a_rejected_key_is_an_error_that_says_what_to_do(
+    run, wired: Network, tokens, answer, log: Log
+) -> None:
+    wired.fault("", answer(401, {"error": f"Invalid API key {KEY}"}), times=1000)
+    run(Notifier(token_ids=tokens["completed"].id), context())
+    level, text = log.leveled[-1]
+    what = "Connection 'trigger_dev_default': the secret key was rejected: check the password of connection"
+    assert (level, what in text, KEY in str(log.leveled)) == ("error", True, False)
+
+
+@BOTH_WAYS
+def test_the_time_limit_is_for_all_of_it(
+    run, wired: Network, tokens, clock: Clock, log: Log, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(base, "time", clock)
+    given, begun = context(ti=TaskInstance(), reason="task_failure"), clock.now
+
+    def xcom_pull(**_: Any) -> str:
+        clock.sleep(3)
+        return str(tokens["completed"].id)
+
+    given["ti"].xcom_pull = xcom_pull
+    wired.fault(TOKENS, Lost(), times=100000)
+    run(Notifier(xcom_task_ids="make", timeout=5), given)
+    assert clock.now - begun <= 5.5
+    assert log.leveled[-1][0] == "error"
+    assert "1 failed - 1 token may still be waiting; not completed: " in log.leveled[-1][1]
+
+
+def test_awaited_it_works_in_a_thread_of_its_own(tokens, log: Log, wired: Network) -> None:
+    threads = set()
+    wired.before = lambda _: threads.add(threading.current_thread() is threading.main_thread())
+    await_it(Notifier(token_ids=tokens["completed"].id, data=1), context())
+    assert (threads, tokens["completed"].output) == ({False}, 1)
+
+
+@pytest.mark.skipif(not hasattr(BaseNotifier, "__await__"), reason="this Airflow has no deadline alerts")
+def test_awaited_as_airflow_does_it_it_renders_a_copy(tokens, log: Log) -> None:
+    async def await_as_airflow(notifier: Any) -> None:
+        await notifier
+
+    values: Any = {"x": tokens["completed"].id, "dag_run": {"dag_id": "d", "dag_run_id": "manual_1"}}
+    notifier = Notifier(token_ids="{{ x }}", data={"dag": "{{ dag_run.dag_id }}"}, context=values)
+    asyncio.run(await_as_airflow(notifier))
+    assert tokens["completed"].output == {"dag": "d"}
+    assert (notifier.token_ids, tokens["timed_out"].output) == ("{{ x }}", UNSET)
+    assert log.leveled[-1] == ("info", f"{WHERE}1 waitpoint token: 1 completed")
+
+
+def test_the_class_itself_as_a_callback_is_an_error_that_says_what_to_write() -> None:
+    callback = CompleteWaitpointTokenNotifier  # on_failure_callback=CompleteWaitpointTokenNotifier
+    with pytest.raises(TypeError) as raised:
+        callback(context())
+    name = "CompleteWaitpointTokenNotifier"
+    assert str(raised.value) == (
+        f"{name}: nothing was completed: the callback must be an instance of this class, not the class "
+        f"itself; write on_failure_callback={name}(token_ids=...)"
+    )
+
+
+@pytest.mark.parametrize(
+    "data", [BaseOperator(task_id="t").output, {"a": [BaseOperator(task_id="t").output]}]
+)
+def test_the_output_of_a_task_in_the_data_is_an_error_as_a_callback_cannot_resolve_it(data) -> None:
+    with pytest.raises(ValueError, match=r"CompleteWaitpointTokenNotifier: data.* must be JSON: .*XComArg"):
+        CompleteWaitpointTokenNotifier(token_ids="waitpoint_1", data=data)

@@ -1,0 +1,531 @@
+"""Waitpoint tokens that tasks create and complete: their keys, outcomes and logs, and what fails the task."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from types import SimpleNamespace
+from typing import Any
+from uuid import UUID
+
+import pytest
+from fake_airflow import TaskInstance, context_of
+from fake_clock import Clock
+from in_process import Network
+from requests import ConnectionError as Lost
+from run_operator import operator as run_operator
+from token_server import KEY, TOKENS, UNKNOWN, secret_of
+
+from airflow_provider_trigger._compat import AirflowException, AirflowFailException, BaseOperator
+from airflow_provider_trigger.api.errors import TriggerDevError
+from airflow_provider_trigger.operators.waitpoint import (
+    CompleteWaitpointTokenOperator,
+    CreateWaitpointTokenOperator,
+)
+from airflow_provider_trigger.testing import UNSET, TriggerDevServer
+
+try:
+    from airflow.sdk import DAG
+except ImportError:  # 2.11
+    from airflow.models.dag import DAG
+
+pytestmark = pytest.mark.usefixtures("wired")
+
+
+def creating(**arguments: Any) -> CreateWaitpointTokenOperator:
+    return CreateWaitpointTokenOperator(**{"task_id": "work"} | arguments)
+
+
+def completing(token_ids: Any, **arguments: Any) -> CompleteWaitpointTokenOperator:
+    given: dict[str, Any] = {"task_id": "complete", "data": {"ok": True}} | arguments
+    return CompleteWaitpointTokenOperator(token_ids=token_ids, **given)
+
+
+def context(**fields: Any) -> Any:
+    return context_of(TaskInstance(**fields))
+
+
+def dag_context(**pushed: Any) -> Any:
+    """Build the context of a task whose Dag has a task ``make`` that has pushed something."""
+    with DAG("d", schedule=None, start_date=datetime(2026, 1, 1, tzinfo=UTC)) as dag:
+        BaseOperator(task_id="make")
+    return context_of(TaskInstance("complete", xcoms=pushed)) | {"dag": dag}
+
+
+@pytest.fixture
+def log(keep_log):
+    return keep_log(BaseOperator)
+
+
+@pytest.fixture
+def bodies(wire) -> Callable[[], list[Any]]:
+    """Return what was sent, of the requests with a body."""
+    return lambda: [json.loads(one.body) for one in wire.sent if one.body]
+
+
+# Create: what is sent, returned and logged
+
+
+@pytest.mark.parametrize(
+    ("timeout", "sent"),
+    [
+        (None, None),
+        (90, "90s"),
+        ("90", "90s"),
+        ("1h30m", "5400s"),
+        (1, "1s"),
+        (1.2, "2s"),
+        (timedelta(minutes=5, microseconds=1), "301s"),
+    ],
+)
+def test_a_time_limit_is_sent_as_a_text_with_a_unit(timeout, sent, bodies, waitpoints) -> None:
+    creating(timeout=timeout, tags=["a", "b"]).execute({})
+    assert bodies() == [({"timeout": sent} if sent else {}) | {"tags": ["a", "b"]}]
+    [token] = waitpoints.tokens.values()
+    limit = None if token.timeout_at is None else token.timeout_at - token.created
+    assert limit == (int(sent[:-1]) if sent else None)
+
+
+@pytest.mark.parametrize("pushes", [True, False])
+def test_it_returns_id_and_address_which_are_xcoms_of_their_own(pushes: bool, waitpoints) -> None:
+    given = context()
+    made = creating(do_xcom_push=pushes).execute(given)
+    [token] = waitpoints.tokens.values()
+    assert made == {"id": token.id, "url": f"https://trigger.test{token.path}"}
+    assert given["ti"].pushed == (made if pushes else {})
+
+
+@pytest.mark.parametrize(
+    ("arguments", "end"),
+    [({"timeout": "5m"}, "it times out after 300s"), ({}, "without a time limit")],
+)
+def test_the_log_names_the_token_and_not_its_address(arguments, end: str, log, waitpoints) -> None:
+    for try_number in (1, 2):
+        creating(retries=1, **arguments).execute(context(try_number=try_number, max_tries=1))
+    [token] = waitpoints.tokens.values()
+    assert log.leveled == [
+        ("info", f"Created waitpoint token {token.id}, {end}"),
+        ("info", f"Waitpoint token {token.id} exists: an earlier try or request of this task has created it"),
+    ]
+    assert secret_of(token) not in str(log.leveled)
+
+
+@pytest.mark.parametrize(
+    ("name", "rendered", "error"),
+    [
+        ("timeout", "soon", "timeout must be a duration of 1 s or more"),
+        ("timeout", "0", "timeout must be a duration of 1 s or more"),
+        ("timeout", "2030-01-01", "timeout must be a duration of 1 s or more"),
+        ("tags", ["a,b"], r"tags\[0\] must be a string of 1 to 128 characters without a comma"),
+        ("tags", list("abcdefghijk"), "tags must be 10 tags or fewer, not 11"),
+    ],
+)
+def test_what_a_template_makes_is_checked_before_anything_is_sent(
+    name: str,
+    rendered: Any,
+    error: str,
+    wired: Network,
+) -> None:
+    made = creating(**{name: "{{ x }}"})
+    setattr(made, name, rendered)
+    with pytest.raises(AirflowFailException, match=f"CreateWaitpointTokenOperator 'work': {error}"):
+        made.execute(context())
+    assert wired.requests == []
+
+
+# Create: one token for a task instance
+
+REGION = UUID(int=1)
+LOOP: Any = SimpleNamespace(task_group=SimpleNamespace(parent_group=None, max_iterations=3), retries=0)
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {},
+        {"map_index": 2},
+        {"try_number": 2, "max_tries": 1},
+        {"try_number": 3, "max_tries": 3},
+        {"region_id": REGION, "region_index": 1, "task": LOOP},
+    ],
+    ids=["first try", "mapped", "retry", "after a clear", "loop"],
+)
+def test_its_key_is_that_of_a_run_of_the_same_task_instance(fields, waitpoints) -> None:
+    for made in (creating(retries=1), run_operator(task_id="work", wait_for_completion=False, retries=1)):
+        made.execute(context_of(TaskInstance(**fields), task=made))
+    [token], [run] = waitpoints.tokens.values(), waitpoints.runs.values()
+    assert token.idempotency_key == run.idempotency_key is not None
+
+
+def test_each_instance_iteration_and_clear_has_a_token_of_its_own_and_all_tries_the_same(
+    waitpoints,
+) -> None:
+    in_loop = {"region_id": REGION, "task": LOOP}
+    instances: list[dict[str, Any]] = [{}, {"map_index": 0}, {"map_index": 1}]
+    instances += [in_loop | {"region_index": 0}, in_loop | {"region_index": 1}]
+    found = [
+        creating(retries=1).execute(context(max_tries=1, try_number=try_number, **fields))["id"]
+        for fields in instances
+        for try_number in (1, 2)
+    ]
+    assert found == [one for one in waitpoints.tokens for _ in range(2)]
+    waitpoints.complete_token(found[0])
+    cleared = creating(retries=1).execute(context(max_tries=3, try_number=3))["id"]
+    assert len({*found, cleared}) == len(waitpoints.tokens) == 6
+
+
+def test_executed_by_hand_each_gets_its_own_token_again(waitpoints) -> None:
+    def made(timeouts: list[int], try_number: int) -> list[str]:
+        given = context(task_id="outer", try_number=try_number, max_tries=2)
+        given["task"] = SimpleNamespace(retries=2)
+        return [creating(task_id="a", timeout=timeout).execute(given)["id"] for timeout in timeouts]
+
+    first = made([60, 60, 70], 1)
+    second = made([70, 60, 60], 2)
+    assert (second, len(waitpoints.tokens)) == ([first[2], first[0], first[1]], 3)
+
+
+def test_a_lost_answer_makes_no_second_token(wired: Network, waitpoints, log) -> None:
+    wired.fault(f"POST {TOKENS}", Lost(), arrives=True)
+    made = creating().execute(context())
+    assert (list(waitpoints.tokens), wired.requests) == ([made["id"]], [f"POST {TOKENS}"] * 2)
+    assert "exists: an earlier try or request" in log.lines[-1]
+
+
+@pytest.mark.parametrize(
+    ("given", "requests", "error", "text"),
+    [
+        ({}, 1, AirflowFailException, "no idempotency key, and a token may exist: look for it in the dashb"),
+        (context(), 2, TriggerDevError, "A token may exist: a retry, or another request with its idempot"),
+    ],
+    ids=["without a task instance", "with one"],
+)
+def test_an_error_says_that_a_token_may_exist_and_only_with_a_key_it_is_retried(
+    given,
+    requests: int,
+    error,
+    text: str,
+    wired: Network,
+) -> None:
+    wired.fault(f"POST {TOKENS}", Lost(), times=1000)
+    with pytest.raises(error, match=text) as raised:
+        creating().execute(given)
+    assert isinstance(raised.value, AirflowFailException) is (error is AirflowFailException)
+    assert len(wired.requests) >= requests
+    assert (len(wired.requests) == 1) is (requests == 1)
+
+
+def test_a_stop_ends_its_retries(wired: Network, clock: Clock) -> None:
+    wired.fault(f"POST {TOKENS}", Lost(), times=1000)
+    made, begun = creating(), clock.now
+    wired.before = lambda _: made.on_kill() if len(wired.requests) == 3 else None
+    with pytest.raises(AirflowException, match="Airflow stopped the task") as raised:
+        made.execute(context())
+    assert not isinstance(raised.value, AirflowFailException)
+    assert (len(wired.requests), clock.now - begun < 10) == (3, True)
+
+
+# Complete: the outcomes
+
+
+def nested(depth: int) -> list[Any]:
+    return [nested(depth - 1)] if depth else []
+
+
+def result(token: Any, outcome: str, status: str | None) -> dict[str, Any]:
+    return {"token_id": getattr(token, "id", token), "outcome": outcome, "status": status}
+
+
+def test_each_token_has_its_true_outcome_in_xcom_and_its_line_in_the_log(
+    tokens,
+    log,
+) -> None:
+    given, (ours, done, late) = dag_context(), tokens.values()
+    with pytest.raises(AirflowFailException) as raised:
+        completing([*(one.id for one in tokens.values()), UNKNOWN, ours.id]).execute(given)
+    expected = [
+        result(ours, "completed", "COMPLETED"),
+        result(done, "already_completed", "COMPLETED"),
+        result(late, "timed_out", "TIMED_OUT"),
+        result(UNKNOWN, "not_found", None),
+    ]
+    assert given["ti"].pushed["return_value"] == expected
+    assert [one.output for one in tokens.values()] == [{"ok": True}, {"by": "somebody"}, UNSET]
+    summary = "4 waitpoint tokens: 1 completed, 1 already completed, 1 timed out, 1 not found"
+    timed_out = f"timed out: {late.id} (what waited for it went on without this data)"
+    assert str(raised.value) == f"{summary} - {timed_out}; not found: {UNKNOWN}"
+    assert log.leveled == [
+        ("info", "Completing 4 waitpoint tokens on https://trigger.test"),
+        ("info", f"{ours.id}: completed, COMPLETED"),
+        ("info", f"{done.id}: already completed, COMPLETED"),
+        ("error", f"{late.id}: timed out, TIMED_OUT"),
+        ("error", f"{UNKNOWN}: not found, status unknown"),
+        ("info", summary),
+    ]
+
+
+def test_where_they_are_ignored_neither_time_limits_nor_unknown_tokens_fail_the_task(
+    tokens,
+    log,
+) -> None:
+    ignored: dict[str, Any] = {"on_timed_out": "ignore", "on_not_found": "ignore"}
+    results = completing([tokens["timed_out"].id, UNKNOWN], **ignored).execute(context())
+    assert [one["outcome"] for one in results] == ["timed_out", "not_found"]
+    assert log.of("error") == []
+    assert completing(UNKNOWN, **ignored).execute(context()) == [result(UNKNOWN, "not_found", None)]
+    assert log.of("warning") == [
+        "None of the tokens was found: does the secret key of connection 'trigger_dev_default' belong to "
+        "another environment?"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("data", "others", "outcome"),
+    [
+        ({"a": [1, True], "b": None}, {"b": None, "a": [1.0, True]}, "completed"),
+        ("", None, "completed"),
+        ([1], [True], "already_completed"),
+        ("1", 1, "already_completed"),
+        ([1, 2], [2, 1], "already_completed"),
+        ({}, None, "already_completed"),
+        ([""], [None], "already_completed"),
+        ([], nested(400), "already_completed"),
+    ],
+)
+def test_who_completes_it_first_while_it_works_is_told_by_the_data(
+    data,
+    others,
+    outcome: str,
+    wired: Network,
+    tokens,
+    waitpoints,
+) -> None:
+    token = tokens["completed"]
+
+    def be_first(request: str) -> None:
+        if request.endswith("/complete"):
+            waitpoints.complete_token(token.id, others)
+
+    wired.before = be_first
+    assert completing(token.id, data=data).execute(context()) == [result(token, outcome, "COMPLETED")]
+
+
+def test_a_token_that_times_out_meanwhile_is_seen(wired: Network, waitpoints, clock: Clock) -> None:
+    token = waitpoints.create_token(timeout="60s")[0]
+    wired.before = lambda request: clock.sleep(100) if request.endswith("/complete") else None
+    [found] = completing(token.id, on_timed_out="ignore").execute(context())
+    assert found == result(token, "timed_out", "TIMED_OUT")
+
+
+@pytest.mark.parametrize(
+    "data",
+    [None, "", "text", "None", 0, False, 1.0, 1e21, -2.5, 2**53, -(2**53), [], {}, [{"ü": "ß"}, [None]]],
+)
+def test_data_of_any_kind_are_recognized_as_ours(data, tokens) -> None:
+    token = tokens["completed"]
+    assert completing(token.id, data=data).execute(context()) == [result(token, "completed", "COMPLETED")]
+    assert token.output == (UNSET if data == "" else data)
+
+
+# Complete: requests that fail
+
+
+def test_an_unknown_token_costs_one_check_and_one_completion(wired: Network) -> None:
+    completing(UNKNOWN, on_not_found="ignore").execute(context())
+    assert wired.requests == [f"GET {TOKENS}/{UNKNOWN}", f"POST {TOKENS}/{UNKNOWN}/complete"]
+
+
+@pytest.mark.parametrize(
+    ("part", "reply", "times", "arrives"),
+    [
+        ("/complete", Lost(), 1, True),
+        ("/complete", Lost(), 3, False),
+        ("/complete", 503, 2, True),
+        ("/complete", Lost(), 1000, True),
+        ("/complete", 500, 1000, True),
+        ("GET", Lost(), 2, False),
+        ("GET", 500, 1, False),
+    ],
+)
+def test_what_came_of_it_is_told_by_a_check_whatever_failed_before(
+    part: str,
+    reply: Any,
+    times: int,
+    arrives: bool,
+    wired: Network,
+    tokens,
+    answer,
+) -> None:
+    token = tokens["completed"]
+    given = answer(reply, {"error": "no"}) if isinstance(reply, int) else reply
+    wired.fault(part, given, times=times, arrives=arrives)
+    assert completing(token.id).execute(context()) == [result(token, "completed", "COMPLETED")]
+
+
+@pytest.mark.parametrize(("status", "retries"), [(503, True), (400, False), (403, False)])
+def test_a_failure_stops_no_other_token_and_is_retried_where_that_can_help(
+    status: int,
+    retries: bool,
+    wired: Network,
+    waitpoints,
+    answer,
+) -> None:
+    one, two = (waitpoints.create_token()[0] for _ in range(2))
+    wired.fault(f"{one.id}/complete", answer(status, {"error": "no"}), times=1000)
+    given = dag_context()
+    with pytest.raises(AirflowException) as raised:
+        completing([one.id, two.id]).execute(given)
+    assert isinstance(raised.value, AirflowFailException) is not retries
+    why = f"POST {TOKENS}/…/complete answered {status}: no"
+    assert f"1 token may still be waiting; not completed: {one.id}: {why}" in str(raised.value)
+    failed, completed = given["ti"].pushed["return_value"]
+    assert (failed["outcome"], failed["status"], completed["outcome"]) == ("failed", None, "completed")
+    assert failed["error"].startswith(f"POST {TOKENS}/{one.id}/complete answered {status}: no")
+
+
+@pytest.mark.parametrize(("times", "completed"), [(4, True), (1000, False)])
+def test_a_replica_that_lags_is_waited_for_about_ten_seconds(
+    times: int,
+    completed: bool,
+    wired: Network,
+    tokens,
+    answer,
+    clock: Clock,
+) -> None:
+    token, begun = tokens["completed"], clock.now
+    wired.fault("GET", answer(200, {"id": token.id, "status": "WAITING"}), times=times)
+    if completed:
+        assert completing(token.id).execute(context()) == [result(token, "completed", "COMPLETED")]
+        return
+    with pytest.raises(AirflowException, match="accepted, but the token is still shown as WAITING"):
+        completing(token.id).execute(context())
+    assert 10 <= clock.now - begun < 15
+    assert token.output == {"ok": True}
+
+
+def test_a_rejected_key_ends_the_work_and_is_not_shown(
+    wired: Network,
+    waitpoints,
+    answer,
+    log,
+) -> None:
+    wired.fault("", answer(401, {"error": f"Invalid API key {KEY}"}), times=100000)
+    given, found = dag_context(), [waitpoints.create_token()[0].id for _ in range(200)]
+    with pytest.raises(AirflowFailException) as raised:
+        completing(found).execute(given)
+    assert (
+        "Connection 'trigger_dev_default': the secret key was rejected: check the password of connection "
+        "'trigger_dev_default'; 200 tokens may still be waiting; not completed: "
+    ) in str(raised.value)
+    assert {one["error"] for one in given["ti"].pushed["return_value"]} == {"the secret key was rejected"}
+    assert len(wired.requests) < 50
+    assert KEY not in f"{raised.value}{given['ti'].pushed}{log.leveled}"
+
+
+def test_a_stop_sends_nothing_more_and_may_be_retried(wired: Network, waitpoints) -> None:
+    made, given = completing([waitpoints.create_token()[0].id for _ in range(100)]), dag_context()
+    wired.before = lambda _: made.on_kill()
+    with pytest.raises(AirflowException, match="Airflow stopped the task before its work was done") as raised:
+        made.execute(given)
+    assert not isinstance(raised.value, AirflowFailException)
+    assert len(wired.requests) < 50
+    assert len(given["ti"].pushed["return_value"]) == 100
+
+
+class TaskTimeoutError(BaseException):
+    """What Airflow raises in a task at its execution_timeout."""
+
+
+def test_a_timeout_of_airflow_goes_on_after_the_results_were_kept(
+    wired: Network, waitpoints, log, in_signal_handler
+) -> None:
+    def time_out() -> None:
+        raise TaskTimeoutError
+
+    (one, two), hold, given = [waitpoints.create_token()[0] for _ in range(2)], threading.Event(), context()
+    wired.before = lambda request: None if one.id in request else [hold.wait(10)].clear()
+    in_signal_handler(lambda: one.status == "COMPLETED", time_out)
+    with pytest.raises(TaskTimeoutError):
+        completing([one.id, two.id]).execute(given)
+    hold.set()
+    _, left = given["ti"].pushed["return_value"]
+    assert left == result(two, "failed", None) | {"error": "the work was ended before"}
+    assert log.lines[-1].startswith("2 waitpoint tokens: ")
+
+
+# Complete: what it is given
+
+
+@pytest.mark.parametrize("nothing", [[], None, "None", [None]])
+def test_no_ids_are_a_warning_and_a_success_without_a_connection(nothing, log) -> None:
+    made = completing([], trigger_dev_conn_id="there is no such connection")
+    made.token_ids = nothing  # as rendered
+    assert made.execute(context()) == []
+    assert [level for level, _ in log.leveled] == ["warning", "info"]
+    assert log.lines[-1] == "No token ids were found, so nothing was completed"
+
+
+def test_ids_come_from_arguments_and_xcoms_and_each_counts_once(waitpoints) -> None:
+    one, two, three = (waitpoints.create_token()[0] for _ in range(3))
+    url = f"https://trigger.test{one.path}"
+    made = completing([{"id": one.id, "url": url}, two.id, url], xcom_task_ids="make")
+    results = made.execute(dag_context(make={"id": three.id, "url": three.path}))
+    assert results == [result(token, "completed", "COMPLETED") for token in (one, two, three)]
+
+
+def test_what_cannot_be_read_stops_no_other_token_and_its_secret_is_not_shown(
+    waitpoints,
+    log,
+) -> None:
+    token = waitpoints.create_token()[0]
+    wrong = f"/callback/{secret_of(token)}"
+    with pytest.raises(AirflowFailException) as raised:
+        completing([token.id, wrong, [wrong], {"url": wrong}, f"{wrong} {secret_of(token)}!"]).execute(
+            dag_context()
+        )
+    assert "tokens whose ids could not be read may still be waiting; '/callback/…' from " in str(raised.value)
+    assert "is not a valid token id: a URL must be that of a waitpoint token: " in str(raised.value)
+    assert (token.status, wrong in f"{raised.value}{log.leveled}") == ("COMPLETED", False)
+
+
+@pytest.mark.parametrize(
+    ("rendered", "error"),
+    [
+        (float("nan"), "data must be JSON, which has no nan"),
+        ({"a": [{1, 2}]}, r"data\['a'\]\[0\] must be JSON: "),
+        ({"a": [2**53 + 1]}, r"data\['a'\]\[0\] must not be an integer beyond 2\^53, .* as a text, '90071"),
+        ("x" * (512 * 1024 - 1), "data must have 524,288 bytes or less as JSON, not 524,289"),
+        ("LazySelectSequence([2 items])", ".* what the template made of a mapped task's outputs"),
+    ],
+)
+def test_data_that_are_invalid_fail_for_good_before_anything_is_sent(
+    rendered: Any,
+    error: str,
+    wired: Network,
+) -> None:
+    made = completing("waitpoint_1", data="{{ x }}")
+    made.data = rendered
+    with pytest.raises(AirflowFailException, match=f"CompleteWaitpointTokenOperator 'complete': {error}"):
+        made.execute(context())
+    assert wired.requests == []
+
+
+def test_of_very_many_tokens_the_log_shows_those_without_our_data(
+    waitpoints: TriggerDevServer,
+    log,
+) -> None:
+    found = [waitpoints.create_token()[0].id for _ in range(100)]
+    completing([*found, UNKNOWN], on_not_found="ignore").execute(context())
+    assert log.leveled == [
+        ("info", "Completing 101 waitpoint tokens on https://trigger.test"),
+        ("info", f"{UNKNOWN}: not found, status unknown"),
+        ("info", "101 waitpoint tokens: 100 completed, 1 not found"),
+    ]
+
+
+def test_a_missing_connection_is_named_with_what_may_still_wait() -> None:
+    with pytest.raises(AirflowFailException, match="Connection 'mine' was not found; create it") as raised:
+        completing(["waitpoint_1", "waitpoint_2"], trigger_dev_conn_id="mine").execute(context())
+    assert str(raised.value).endswith("; 2 tokens may still be waiting")

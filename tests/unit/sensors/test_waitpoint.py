@@ -1,0 +1,419 @@
+"""Waiting for the answer of whoever completes a waitpoint token."""
+
+from __future__ import annotations
+
+import json
+import time
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from fake_airflow import TaskInstance, context_of
+from fake_clock import START, Clock
+
+from airflow_provider_trigger import defaults
+from airflow_provider_trigger._compat import (
+    AirflowException,
+    AirflowFailException,
+    AirflowSensorTimeout,
+    AirflowSkipException,
+    airflow_version,
+)
+from airflow_provider_trigger.api.errors import AuthenticationError, NotTriggerDevError, ResponseError
+from airflow_provider_trigger.sensors import waitpoint
+from airflow_provider_trigger.sensors.waitpoint import WaitpointTokenSensor
+from airflow_provider_trigger.triggers import run as triggers
+from airflow_provider_trigger.triggers.waitpoint import WaitpointTokenTrigger
+
+try:
+    from airflow.sdk.exceptions import AirflowRescheduleException, TaskDeferred
+except ImportError:  # before 3.2
+    from airflow.exceptions import AirflowRescheduleException, TaskDeferred
+
+AIRFLOW_2 = airflow_version().startswith("2.")
+MODES: list[dict[str, Any]] = [{}, {"mode": "reschedule"}, {"deferrable": True}]
+HASH = "0123456789abcdef" * 4
+UNKNOWN = "waitpoint_ofAnotherEnvironment123"
+RETRY_FOR = 2.0
+"""Of the connection, in seconds."""
+
+
+def sensor(token: Any, **arguments: Any) -> WaitpointTokenSensor:
+    given = {"task_id": "wait", "token_id": getattr(token, "id", token), "deferrable": False}
+    return WaitpointTokenSensor(**given | {"poke_interval": 0.02} | arguments)
+
+
+@pytest.fixture
+def log(keep_log):
+    return keep_log(WaitpointTokenSensor)
+
+
+@pytest.fixture
+def context(connection: str, monkeypatch: pytest.MonkeyPatch):
+    return rescheduled(monkeypatch, first=None)
+
+
+def rescheduled(monkeypatch: pytest.MonkeyPatch, *, first: datetime | None) -> Any:
+    """Return the context of a task that poked first at some time; None for now."""
+    ti = TaskInstance("wait", dag_id="a_dag", run_id="manual_1")
+    if AIRFLOW_2:
+        monkeypatch.setattr("airflow.sensors.base._orig_start_date", lambda **_: first)
+    else:
+        monkeypatch.setattr(ti, "get_first_reschedule_date", lambda context: first, raising=False)
+    return context_of(ti)
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    """The clock by which a sensor knows how long it has waited."""
+    clock = Clock()
+    monkeypatch.setattr(waitpoint, "time", clock)
+    return clock
+
+
+# What is imported
+
+
+def test_a_dags_parse_brings_no_client_and_no_trigger(parse, heavy: set[str]) -> None:
+    parsed = set(
+        parse(
+            """
+            from airflow_provider_trigger.sensors.waitpoint import WaitpointTokenSensor
+            WaitpointTokenSensor(task_id="t", token_id="waitpoint_1", deferrable=True)
+            WaitpointTokenSensor.partial(task_id="m").expand(token_id=["waitpoint_1", "waitpoint_2"])
+            """
+        )
+    )
+    assert "airflow_provider_trigger.sensors.waitpoint" in parsed
+    assert not parsed & (heavy | {"airflow_provider_trigger.triggers.waitpoint", "asyncio"})
+    assert not {name for name in parsed if ".testing" in name or ".cancel" in name}
+
+
+# Its end
+
+
+@pytest.mark.parametrize("options", MODES)
+@pytest.mark.parametrize(
+    "data", [{"approved": True, "by": ["ann", None]}, [], 0, False, None, "", "yes", '{"a": 1}', 1.5, "é\n"]
+)
+def test_it_returns_the_data_that_the_token_was_completed_with(
+    options: dict[str, Any], data: Any, server, context
+) -> None:
+    token = server.create_token()[0]
+    server.complete_token(token.id, data)
+    expected = None if data == "" else data  # as the server keeps it
+    assert sensor(token, **options).execute(context) == expected
+
+
+@pytest.mark.parametrize("options", MODES)
+def test_a_completion_without_data_is_none(options: dict[str, Any], server, context) -> None:
+    token = server.create_token()[0]
+    server.complete_token(token.id)
+    assert sensor(token, **options).execute(context) is None
+
+
+def test_it_pokes_until_the_token_is_completed(server, context, monkeypatch: pytest.MonkeyPatch) -> None:
+    token = server.create_token()[0]
+    made = sensor(token)
+    poke = made.poke
+
+    def poke_and_complete(context: Any) -> Any:
+        checked = poke(context)
+        server.complete_token(token.id, {"approved": True})
+        return checked
+
+    monkeypatch.setattr(made, "poke", poke_and_complete)
+    assert made.execute(context) == {"approved": True}
+    assert [request.path for request in server.requests] == [f"/api/v1/waitpoints/tokens/{token.id}"] * 2
+
+
+@pytest.mark.parametrize("soft", [None, "soft_fail", "never_fail"])
+@pytest.mark.parametrize("options", MODES)
+def test_a_token_that_has_timed_out_fails_it_at_once_and_for_good(
+    options: dict[str, Any], soft: str | None, server, context
+) -> None:
+    token = server.create_token(timeout="1s")[0]
+    token.timeout_at = token.created = datetime(2026, 11, 28, 9, 4, 21, tzinfo=UTC).timestamp()
+    with pytest.raises(AirflowSkipException if soft else AirflowFailException) as raised:
+        sensor(token, **options, **({soft: True} if soft else {})).execute(context)
+    text = (
+        f"Waitpoint token {token.id} of connection 'trigger_dev_default' has timed out at 2026-11-28 "
+        "09:04:21 UTC, before anybody completed it: a run that waits for it has continued without an answer"
+    )
+    assert text in str(raised.value if not soft else raised.value.__cause__)
+
+
+def test_airflows_timeout_of_sensors_counts(server, context) -> None:
+    with pytest.raises(AirflowSensorTimeout):
+        sensor(server.create_token()[0], timeout=0.1).execute(context)
+
+
+# Which token is meant
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda token: token.id,
+        lambda token: {"id": token.id, "url": token.url},
+        lambda token: str({"id": token.id, "url": token.url}),  # as Jinja makes it
+        lambda token: json.dumps({"id": token.id, "url": token.url}),
+        lambda token: token.url,
+        lambda token: [token.id],
+        lambda token: f" {token.id}\n",
+    ],
+)
+def test_a_token_is_given_in_any_of_its_forms(make: Any, server, context) -> None:
+    token = server.create_token()[0]
+    server.complete_token(token.id, "yes")
+    assert sensor(make(token)).execute(context) == "yes"
+
+
+INVALID: list[Any] = [
+    None,
+    "",
+    " ",
+    "None",
+    5,
+    "run_1",
+    [],
+    ["waitpoint_1", "waitpoint_2"],
+    {"url": f"https://trigger.test/callback/{HASH}"},
+    f"https://trigger.test/callback/{HASH}",
+    f"https://trigger.test/api/v1/waitpoints/tokens//callback/{HASH}",
+    [f"https://trigger.test/api/v1/waitpoints/tokens/waitpoint_{n}/callback/{HASH}" for n in "ab"],
+]
+
+
+@pytest.mark.parametrize("value", INVALID)
+def test_what_is_not_exactly_one_token_is_an_error_without_its_secret(
+    value: Any, server, context, log
+) -> None:
+    with pytest.raises(ValueError, match=r"WaitpointTokenSensor 'wait': .*token") as parsed:
+        sensor(value)
+    made = sensor("{{ rendered }}")
+    made.token_id = value
+    for options in MODES:
+        vars(made).update(options)
+        with pytest.raises(AirflowFailException, match=r"WaitpointTokenSensor 'wait': .*token") as raised:
+            made.execute(context)
+        assert HASH[:8] not in f"{raised.value} {parsed.value} {log.lines}"
+    assert server.requests == []
+
+
+# A token that no check has shown
+
+
+def retrieved(server) -> int:
+    return sum("waitpoint" in request.path for request in server.requests)
+
+
+def test_an_unknown_token_fails_it_for_good_after_retry_for(server, context, clock: Clock) -> None:
+    foreign = server.create_token(environment="dev")[0]
+    made = sensor(foreign)
+    for seconds in (0.0, RETRY_FOR - 0.1):
+        clock.sleep(seconds)
+        assert not made.poke(context)
+    assert (retrieved(server), len(server.requests)) == (2, 2), "one request a poke"
+    clock.sleep(0.1)
+    with pytest.raises(AirflowFailException) as raised:
+        made.poke(context)
+    begin = (
+        f"Waitpoint token {foreign.id} of connection 'trigger_dev_default' was not shown by any check for 2 s"
+    )
+    assert str(raised.value).startswith(
+        f"{begin} (retry_for): the server answers 500 for a token that the key's"
+    )
+    for what in ("id", "connection", "secret key", "environment"):
+        assert what in str(raised.value)
+
+
+@pytest.mark.parametrize(("ago", "is_final"), [(None, False), (1.0, False), (60.0, True)])
+def test_a_rescheduled_sensor_waits_for_that_long_since_its_first_poke(
+    ago: float | None, is_final: bool, server, connection: str, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = None if ago is None else datetime.fromtimestamp(clock.time() - ago, UTC)
+    context = rescheduled(monkeypatch, first=first)
+    with pytest.raises(AirflowFailException if is_final else AirflowRescheduleException):
+        sensor(UNKNOWN, mode="reschedule").execute(context)
+
+
+@pytest.mark.parametrize("path", [None, "waitpoint"])
+def test_500_for_a_token_that_was_shown_is_an_outage(
+    path: str | None, server, context, clock: Clock, log
+) -> None:
+    token = server.create_token()[0]
+    made = sensor(token)
+    assert not made.poke(context)
+    server.fail_next(None, 500, **({"path": path} if path else {}))
+    for _ in range(10):
+        clock.sleep(60)
+        assert not made.poke(context)
+    server.clear_faults()
+    clock.sleep(60)
+    assert not made.poke(context)
+    shown = f"Waitpoint token {token.id} of connection 'trigger_dev_default'"
+    assert [text.partition(": ")[0] for text in log.of("warning")] == [
+        f"Check of {shown} failed; still waiting",
+        f"{shown} could not be checked for 5 minutes; still waiting",
+    ]
+    assert f"{shown} can be checked again after 600 s" in log.of("info")
+
+
+def test_an_outage_from_the_first_poke_on_does_not_make_a_token_unknown(
+    server, context, clock: Clock
+) -> None:
+    token = server.create_token()[0]
+    made = sensor(token)
+    server.fail_next(None, 500)
+    for _ in range(3):
+        assert not made.poke(context)
+        clock.sleep(60)
+    server.clear_faults()
+    server.fail_next(1, 500)  # the outage's last answer
+    assert not made.poke(context)
+    server.complete_token(token.id, "late")
+    assert made.poke(context).xcom_value == "late"
+
+
+# Other failures
+
+
+@pytest.mark.parametrize("options", MODES)
+@pytest.mark.parametrize(
+    ("fault", "error"),
+    [
+        (lambda server: server.fail_next(None, 401), AuthenticationError),
+        (lambda server: server.fail_next(None, 403), ResponseError),
+        (lambda server: server.redirect_next(None), NotTriggerDevError),
+    ],
+)
+def test_what_cannot_pass_fails_it_at_once_if_no_check_has_ever_succeeded(
+    fault: Any, error: type[Exception], options: dict[str, Any], server, context
+) -> None:
+    fault(server)
+    with pytest.raises(error, match=r"Connection 'trigger_dev_default'.*waitpoint_"):
+        sensor(server.create_token()[0], **options).execute(context)
+
+
+@pytest.mark.parametrize("status", [401, 403])
+def test_a_key_that_has_worked_may_be_rejected_for_a_while_only(
+    status: int, server, context, clock: Clock
+) -> None:
+    made = sensor(server.create_token()[0])
+    assert not made.poke(context)
+    for _ in range(2):
+        server.fail_next(2 if status == 401 else 1, status)  # a 401 is tried once more within its poke
+        assert not made.poke(context)
+        clock.sleep(60)
+        assert not made.poke(context)
+    server.fail_next(None, status)
+    assert not made.poke(context)
+    clock.sleep(30)
+    with pytest.raises(ResponseError, match=f"Connection 'trigger_dev_default'.* answered {status}"):
+        made.poke(context)
+
+
+@pytest.mark.parametrize("fault", ["fail_next", "malformed_next", "disconnect_next"])
+def test_other_failures_are_waited_out(fault: str, server, context) -> None:
+    token = server.create_token()[0]
+    server.complete_token(token.id, "yes")
+    if fault == "fail_next":
+        server.fail_next(3, 503)
+    else:
+        getattr(server, fault)(3)
+    assert sensor(token).execute(context) == "yes"
+    assert not server.pending_faults
+
+
+# Deferred
+
+
+def deferred(made: WaitpointTokenSensor, act: Any) -> tuple[dict[str, Any], Any]:
+    """Let a sensor defer; return its trigger's arguments, and what Airflow got."""
+    with pytest.raises(TaskDeferred) as raised:
+        act()
+    path, arguments = raised.value.trigger.serialize()
+    assert path == f"{WaitpointTokenTrigger.__module__}.WaitpointTokenTrigger"
+    assert json.loads(json.dumps(arguments)) == arguments
+    return arguments, raised.value
+
+
+@pytest.mark.parametrize(("knows", "least"), [(True, 0.0), (False, defaults.EVENT_HOLD)])
+def test_its_trigger_gets_what_it_needs_and_no_address(
+    knows: bool, least: float, server, context, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(triggers, "scheduler_knows_resumed_tasks", lambda: knows)
+    token = server.create_token()[0]
+    made = sensor({"id": token.id, "url": token.url}, deferrable=True, timeout=60)
+    arguments, deferral = deferred(made, lambda: made.execute(context))
+    assert arguments == {
+        "token_id": token.id,
+        "begun_at": START,
+        "trigger_dev_conn_id": "trigger_dev_default",
+        "was_shown": True,
+        "not_before": START + least,
+    }
+    assert (deferral.method_name, deferral.timeout) == ("execute_complete", timedelta(seconds=60))
+    short = sensor(token, deferrable=True, timeout=1)
+    _, deferral = deferred(short, lambda: short.execute(context))
+    assert deferral.timeout == timedelta(seconds=max(1, 1.5 * least)), "longer than its event is held back"
+
+
+def test_it_defers_in_an_outage_and_for_a_token_that_is_unknown_as_yet(server, context) -> None:
+    for fault in (lambda: None, lambda: server.fail_next(1, 503)):
+        fault()
+        made = sensor(UNKNOWN, deferrable=True)
+        arguments, _ = deferred(made, lambda made=made: made.execute(context))
+        assert arguments["was_shown"] is False
+
+
+def event_of(token: Any, status: str = "COMPLETED", **more: Any) -> dict[str, Any]:
+    token_id = getattr(token, "id", token)
+    return {"token_id": token_id, "status": status, "error": "", "begun_at": START} | more
+
+
+def test_a_resumed_sensor_fetches_the_data(server, context) -> None:
+    token = server.create_token()[0]
+    server.complete_token(token.id, {"approved": False})
+    arguments = {"event": event_of(token)}
+    assert sensor(token).resume_execution("execute_complete", arguments, context) == {"approved": False}
+
+
+def test_a_resumed_sensor_that_cannot_fetch_it_is_deferred_again_for_the_time_that_is_left(
+    server, context, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(triggers, "scheduler_knows_resumed_tasks", lambda: True)
+    token = server.create_token()[0]
+    server.complete_token(token.id, "yes")
+    server.fail_next(None, 503)
+    made = sensor(token, deferrable=True, timeout=600)
+    clock.sleep(100)
+    arguments, deferral = deferred(made, lambda: made.execute_complete(context, event_of(token)))
+    assert (arguments["begun_at"], arguments["was_shown"]) == (START, True)
+    assert deferral.timeout == timedelta(seconds=500)
+    assert len(server.requests) > 1, "it has tried for retry_for"
+
+
+@pytest.mark.parametrize("soft", [False, True])
+@pytest.mark.parametrize(
+    ("status", "is_final"), [("TIMED_OUT", True), ("UNKNOWN", True), ("REJECTED", False)]
+)
+def test_a_resumed_sensor_says_why_it_got_no_answer(
+    status: str, is_final: bool, soft: bool, server, context
+) -> None:
+    token = server.create_token(timeout="1s")[0]
+    token.timeout_at = token.created = time.time() - 60
+    event = event_of(token, status, error="" if status == "TIMED_OUT" else "as the trigger says")
+    text = "has timed out at" if status == "TIMED_OUT" else "as the trigger says"
+    kind = AirflowSkipException if soft else AirflowFailException if is_final else AirflowException
+    with pytest.raises(kind) as raised:
+        sensor(token, soft_fail=soft).resume_execution("execute_complete", {"event": event}, context)
+    assert text in str(raised.value.__cause__ if soft else raised.value)
+    assert soft or isinstance(raised.value, AirflowFailException) is is_final
+
+
+@pytest.mark.parametrize("event", [None, {}, "done", {"token_id": "waitpoint_1"}])
+def test_what_is_not_an_event_of_its_trigger_is_an_error(event: Any, context) -> None:
+    with pytest.raises(AirflowException, match="the trigger's event is not valid; do all workers"):
+        sensor("waitpoint_1").execute_complete(context, event)
