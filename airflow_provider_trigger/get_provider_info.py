@@ -22,7 +22,10 @@ PLACEHOLDERS = {
 }
 
 
-_OPERATORS = ("batch", "cancel", "replay", "run")
+_OPERATORS = ("batch", "cancel", "replay", "run", "waitpoint")
+_NOTIFIERS = ("cancel.CancelTriggerRunNotifier", "waitpoint.CompleteWaitpointTokenNotifier")
+_SENSORS = ("run", "waitpoint")
+_TRIGGERS = ("events", "run", "waitpoint")
 
 
 def get_provider_info() -> dict[str, Any]:
@@ -42,10 +45,10 @@ def get_provider_info() -> dict[str, Any]:
         ],
         "hooks": [_modules("airflow_provider_trigger.hooks.trigger_dev")],
         "operators": [_modules(*(f"airflow_provider_trigger.operators.{name}" for name in _OPERATORS))],
-        "sensors": [_modules("airflow_provider_trigger.sensors.run")],
-        "triggers": [_modules("airflow_provider_trigger.triggers.run")],
+        "sensors": [_modules(*(f"airflow_provider_trigger.sensors.{name}" for name in _SENSORS))],
+        "triggers": [_modules(*(f"airflow_provider_trigger.triggers.{name}" for name in _TRIGGERS))],
         "extra-links": ["airflow_provider_trigger.links.run.TriggerRunLink"],
-        "notifications": ["airflow_provider_trigger.notifications.cancel.CancelTriggerRunNotifier"],
+        "notifications": [f"airflow_provider_trigger.notifications.{name}" for name in _NOTIFIERS],
         "connection-types": [
             {
                 "connection-type": CONNECTION_TYPE,

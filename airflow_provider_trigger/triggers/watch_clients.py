@@ -25,7 +25,7 @@ log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
-Use = Literal["queries", "checks", "urgent"]
+Use = Literal["queries", "checks", "urgent", "tokens", "ends"]
 """What a client is for; each use has connections, threads, a pace and a circuit breaker of its own."""
 
 CHECK_CONCURRENCY = 32
@@ -33,6 +33,9 @@ CHECK_CONCURRENCY = 32
 
 CHECKS_RESERVE = 0.25
 """The part of the rate limit's bucket that checks leave to cancels and to the application, 0 to 1."""
+
+TOKENS_RESERVE = 0.5
+"""The same for the checks of waitpoint tokens, so that all that concerns runs comes first."""
 
 # The connection is fetched once in so many seconds at most, and sooner where that failed: two times and more
 # before a wait ends as rejected, which takes 30 s.
@@ -125,8 +128,8 @@ class WatchClients:
 
 
 def _new_clients(settings: Settings) -> dict[Use, TriggerDevClient]:
-    def for_checks() -> TriggerDevClient:
-        pace = RateLimit(reserve=CHECKS_RESERVE)
+    def for_checks(reserve: float = CHECKS_RESERVE) -> TriggerDevClient:
+        pace = RateLimit(reserve=reserve)
         return TriggerDevClient(settings, max_connections=CHECK_CONCURRENCY, rate_limit=pace)
 
     queries = TriggerDevClient(settings, max_connections=1)
@@ -134,6 +137,8 @@ def _new_clients(settings: Settings) -> dict[Use, TriggerDevClient]:
         "queries": queries,
         "checks": for_checks(),
         "urgent": for_checks(),
+        "tokens": for_checks(TOKENS_RESERVE),
+        "ends": TriggerDevClient(settings, max_connections=1, rate_limit=RateLimit(reserve=CHECKS_RESERVE)),
     }
     for client in clients.values():
         # The server has started these runs: a page in its place passes, and is no reason to stop.

@@ -32,7 +32,7 @@ from marker import Marked, marked_servers  # noqa: E402
 from whole_airflow.airflow import WholeAirflow  # noqa: E402
 from whole_airflow.postgres import Postgres  # noqa: E402
 from whole_airflow.state import State  # noqa: E402
-from whole_airflow.versions import AIRFLOW, EXAMPLES_WITHOUT_DAG  # noqa: E402
+from whole_airflow.versions import AIRFLOW, EXAMPLES_WITHOUT_DAG, HAS_WATCHERS  # noqa: E402
 
 
 @pytest.fixture(scope="session")
@@ -88,6 +88,8 @@ def airflow(server: TriggerDevServer, marked: Marked, home: Path, state: State) 
             )
         )
         airflow.wait_for_dags("callback_dag_fails", "operator_slow", "route_fence", "secret_key", *examples)
+        if HAS_WATCHERS:  # the runs of other tests would start it
+            airflow.api.watch("on_run_end", begins=False)
         yield airflow
 
 

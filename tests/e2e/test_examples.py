@@ -12,7 +12,8 @@ from whole_airflow.versions import EXAMPLES_WITHOUT_DAG
 from airflow_provider_trigger.testing import TriggerDevServer
 
 FILES = (Path(__file__).parents[2] / "example_dags").glob("*.py")
-EXAMPLES = sorted({path.stem for path in FILES} - {*EXAMPLES_WITHOUT_DAG})
+# In test_events.py: that of watchers.
+EXAMPLES = sorted({path.stem for path in FILES} - {*EXAMPLES_WITHOUT_DAG, "on_run_end"})
 # The examples that start runs themselves: how many, and how these end.
 STARTING = {
     "asset_event": (1, "COMPLETED"),

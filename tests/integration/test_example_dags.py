@@ -2,9 +2,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import airflow_has
 import pytest
 import requests
 from airflow import __version__
+from waiting import until
 
 EXAMPLES = Path(__file__).parents[2] / "example_dags"
 
@@ -99,6 +101,21 @@ def test_sensor_waits_for_what_was_started(name, server, run_dag):
     assert result.xcoms["use"] == "a model"
 
 
+@pytest.mark.parametrize("name", ["approval"])
+@pytest.mark.parametrize("answer", [{"approved": True}, {"approved": False}, "yes"])
+def test_an_answer_by_an_address_is_used(name, answer, server, run_dag, meanwhile, said):
+    meanwhile(
+        lambda: [one for one in list(server.requests) if one.path.endswith(tuple(server.tokens) or ("-",))],
+        lambda: requests.post(next(iter(server.tokens.values())).url, json=answer, timeout=10),
+    )
+    result = run_dag(EXAMPLES / f"{name}.py")
+    is_approved = answer == {"approved": True}
+    assert (result.state, result.xcoms["wait"]) == ("success" if is_approved else "failed", answer)
+    assert result.states["publish"] == ["success" if is_approved else "failed"]
+    assert said.lines("ann@example.com is not asked")
+    assert not [one for one in server.tokens.values() if one.path[-64:] in said.text]
+
+
 @pytest.mark.parametrize("name", ["replay"])
 def test_replay_is_a_new_run(name, server, run_dag):
     server.on_task("resize-image", output=resized)
@@ -118,6 +135,23 @@ def test_the_event_of_an_asset_tells_another_dag_of_the_run(name, server, run_da
     (run,) = server.runs.values()
     assert (updated.state, consumed.state) == ("success", "success")
     assert consumed.xcoms["report"] == f"{run.id} has cost 0 cents: {server.url}/runs/{run.id}"
+
+
+@pytest.mark.parametrize("name", ["token"])
+@pytest.mark.parametrize(
+    ("images", "answer"),
+    [(3, {"failed": False, "images": 3}), (0, {"failed": True, "dag": "token"})],
+    ids=["success", "failure"],
+)
+def test_a_run_waits_for_a_task_of_airflow_and_learns_of_its_failure(name, images, answer, server, run_dag):
+    server.on_task("publish-album", waits_for_token=True)
+    result = run_dag(EXAMPLES / f"{name}.py", {"images": images})
+    ((run,), (token,)) = server.runs.values(), server.tokens.values()
+    assert (result.state, token.output) == ("success" if images else "failed", answer)
+    until(lambda: run.status == "COMPLETED", "the run has ended")
+    assert run.output == answer
+    if images:
+        assert result.xcoms["wait"] == [answer]
 
 
 HAS_POLICIES = tuple(map(int, __version__.split(".")[:2])) >= (3, 3)
@@ -150,6 +184,17 @@ def test_a_policy_decides_by_the_error_of_the_run(name, ends, statuses, server, 
     result = run_dag(at_once, dag_id=name)
     assert result.tries == {"resize": [len(statuses)]}
     assert [run.status for run in server.runs.values()] == statuses
+
+
+@pytest.mark.parametrize("name", ["on_run_end"])
+def test_a_dag_of_watched_ends_that_is_run_by_hand_has_none(name, run_dag):
+    """What starts it is shown by a whole Airflow, in tests/e2e."""
+    if not airflow_has.WATCHERS:
+        with pytest.raises(KeyError, match=name):  # it is imported without errors, and has no Dag
+            run_dag(EXAMPLES / f"{name}.py", dag_id=name)
+        return
+    result = run_dag(EXAMPLES / f"{name}.py", dag_id=name)
+    assert (result.state, result.xcoms["report"]) == ("success", [])
 
 
 @pytest.mark.parametrize("name", ["cancel_on_failure"])

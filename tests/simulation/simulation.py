@@ -19,12 +19,14 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parents[1] / "fakes"))
 
 from cancel_scenario import CancelScenario
+from ends_scenario import EndsScenario
 from report import Report
 from wait_scenario import WaitScenario
 
 SCENARIOS: dict[str, Callable[[int, int], Report]] = {
     "cancel": lambda seed, runs: CancelScenario(seed, runs).play(),
     "wait": lambda seed, runs: WaitScenario(seed, runs).play(),
+    "ends": lambda seed, runs: EndsScenario(seed, runs).play(),
 }
 
 
@@ -33,7 +35,7 @@ def main() -> int:
     parser = argparse.ArgumentParser()
     parser.add_argument("--only", choices=SCENARIOS, help="the scenario; by default each of them")
     parser.add_argument("--seeds", nargs=2, type=int, default=[0, 20], metavar=("FIRST", "END"))
-    parser.add_argument("--runs", type=int, default=300, help="how many runs to cancel, or tasks that wait")
+    parser.add_argument("--runs", type=int, default=300, help="how many runs, or tasks that wait")
     options = parser.parse_args()
     logging.disable()
     names = [options.only] if options.only else list(SCENARIOS)

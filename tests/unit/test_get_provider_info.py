@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import airflow
+import airflow_has
 import pytest
 
 import airflow_provider_trigger
@@ -21,13 +22,16 @@ KEYS |= {"sensors", "triggers", "connection-types", "extra-links", "notification
 # All that is documented; other modules of these folders are internal.
 MODULES = {
     "hooks": ["hooks.trigger_dev"],
-    "operators": ["operators.batch", "operators.cancel", "operators.replay", "operators.run"],
-    "sensors": ["sensors.run"],
-    "triggers": ["triggers.run"],
+    "operators": [f"operators.{name}" for name in ("batch", "cancel", "replay", "run", "waitpoint")],
+    "sensors": ["sensors.run", "sensors.waitpoint"],
+    "triggers": ["triggers.events", "triggers.run", "triggers.waitpoint"],
 }
 CLASSES = {
-    "extra-links": "links.run.TriggerRunLink",
-    "notifications": "notifications.cancel.CancelTriggerRunNotifier",
+    "extra-links": ["links.run.TriggerRunLink"],
+    "notifications": [
+        "notifications.cancel.CancelTriggerRunNotifier",
+        "notifications.waitpoint.CompleteWaitpointTokenNotifier",
+    ],
 }
 PACKAGE = "airflow_provider_trigger"
 
@@ -45,11 +49,13 @@ def test_each_public_module_and_class_is_listed_and_can_be_imported() -> None:
         [listed] = info[kind]
         assert listed["python-modules"] == [f"{PACKAGE}.{module}" for module in modules]
         for module in listed["python-modules"]:
-            importlib.import_module(module)
-    for kind, name in CLASSES.items():
-        assert info[kind] == [f"{PACKAGE}.{name}"]
-        module, _, attribute = info[kind][0].rpartition(".")
-        assert hasattr(importlib.import_module(module), attribute)
+            if airflow_has.WATCHERS or not module.endswith(".triggers.events"):
+                importlib.import_module(module)
+    for kind, names in CLASSES.items():
+        assert info[kind] == [f"{PACKAGE}.{name}" for name in names]
+        for listed in info[kind]:
+            module, _, attribute = listed.rpartition(".")
+            assert hasattr(importlib.import_module(module), attribute)
 
 
 def test_airflow_finds_it_by_its_entry_point() -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
@@ -66,6 +67,33 @@ def query_runs(run_ids: Sequence[str]) -> Call[list[Run]]:
     return Call(request=request, read=read, timeout=QUERY_TIMEOUT)
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class QueriedRuns:
+    """Rows of a query; ``seen_at`` is the server's clock as it answered, to the second."""
+
+    runs: list[Run]
+    seen_at: datetime | None
+
+
+def query_where(condition: str, *, order: str, limit: int) -> Call[QueriedRuns]:
+    """
+    Find runs by a condition in SQL, in order: ``POST /api/v1/query``; they have tags.
+
+    A run that was canceled while no worker had it has no ``completed_at`` (measured). NULLs are ordered last.
+    For its failures see :func:`query_runs`.
+    """
+    query = f"SELECT {_COLUMNS}, tags FROM runs WHERE {condition} ORDER BY {order} LIMIT {limit}"
+    body = {"query": query, "scope": "environment", "period": _PERIOD}
+    request = Request(method="POST", path="/api/v1/query", json=body, repeatable=True)
+
+    def read(response: Response) -> QueriedRuns:
+        seen_at, rows = response.date(), _read_rows(request, response)
+        found = [Run.from_answer(_answer(row) | {"tags": row.get("tags")}, seen_at=seen_at) for row in rows]
+        return QueriedRuns(runs=found, seen_at=seen_at)
+
+    return Call(request=request, read=read, timeout=QUERY_TIMEOUT)
+
+
 def query_descendants(root_ids: Sequence[str]) -> Call[list[ChildRun]]:
     """
     Find all that runs have started, and what that has started, of any depth: ``POST /api/v1/query``.
@@ -110,8 +138,13 @@ def _is_run(row: object) -> bool:
 
 
 def _read_row(row: Mapping[str, Any], seen_at: datetime | None) -> Run:
+    return Run.from_answer(_answer(row), seen_at=seen_at).without_contents()
+
+
+def _answer(row: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a row as a GET would show its run."""
     executed_at = row.get("executed_at")
-    answer = {
+    return {
         "id": row["run_id"],
         "status": todays_word(row["status"]),
         "taskIdentifier": row.get("task_identifier"),
@@ -121,4 +154,3 @@ def _read_row(row: Mapping[str, Any], seen_at: datetime | None) -> Run:
         # It is 1 before the first attempt, too (measured).
         "attemptCount": row.get("attempt_count") if executed_at else 0,
     }
-    return Run.from_answer(answer, seen_at=seen_at).without_contents()

@@ -16,5 +16,15 @@ except ImportError:  # Airflow 2.11
 AIRFLOW = tuple(int(part) for part in __version__.split(".")[:2])
 HAS_DEADLINE_ALERTS = AIRFLOW >= (3, 2)
 HAS_LOOPS = AIRFLOW >= (3, 4)
+HAS_WATCHERS = AIRFLOW >= (3, 0)
 
-__all__ = ["DAG", "HAS_DEADLINE_ALERTS", "HAS_LOOPS", "BaseOperator", "EmptyOperator", "task", "task_group"]
+__all__ = [
+    "DAG",
+    "HAS_DEADLINE_ALERTS",
+    "HAS_LOOPS",
+    "HAS_WATCHERS",
+    "BaseOperator",
+    "EmptyOperator",
+    "task",
+    "task_group",
+]

@@ -82,6 +82,16 @@ class Api:
         """Let a Dag's runs start."""
         self.call("PATCH", f"/dags/{dag_id}", json={"is_paused": False})
 
+    def watch(self, dag_id: str, *, begins: bool = True) -> None:
+        """Unpause or pause a Dag, and parse its file, which begins or ends its watchers."""
+        dag = self.call("PATCH", f"/dags/{dag_id}", json={"is_paused": not begins})
+        self.call("PUT", f"/parseDagFile/{dag['file_token']}", allow=(409,))
+
+    def dag_runs(self, dag_id: str) -> dict[str, str]:
+        """Return the states of the runs of a Dag, by their ids."""
+        pages = self.pages(f"/dags/{dag_id}/dagRuns")
+        return {run["dag_run_id"]: run["state"] for _, page in pages for run in page["dag_runs"]}
+
     def trigger(self, dag_id: str, run_id: str, conf: dict[str, Any] | None = None) -> None:
         """Start a Dag run."""
         body: dict[str, Any] = {"dag_run_id": run_id, "conf": conf or {}}

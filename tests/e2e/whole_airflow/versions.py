@@ -15,8 +15,12 @@ AIRFLOW = tuple(int(part) for part in AIRFLOW_VERSION.split(".")[:2])
 # With 3.2 came deadline alerts that run a notifier; before, the Dag files define none.
 HAS_DEADLINE_ALERTS = AIRFLOW >= (3, 2)
 
-# With 3.3 came retry policies; before, the example defines no Dag.
+# With 3.0 came watchers of assets; before, the Dag files define none.
+HAS_WATCHERS = AIRFLOW >= (3, 0)
+
+# With 3.3 came retry policies; without what an example needs, it defines no Dag.
 EXAMPLES_WITHOUT_DAG = [] if AIRFLOW >= (3, 3) else ["retry_policy"]
+EXAMPLES_WITHOUT_DAG += [] if HAS_WATCHERS else ["on_run_end"]
 
 # With 3.4 came task loops; before, the Dag files define none.
 HAS_LOOPS = AIRFLOW >= (3, 4)

@@ -210,10 +210,11 @@ def test_each_connection_and_each_event_loop_has_its_own(set_connection) -> None
 def test_each_use_has_its_own_connections_and_pace(hook) -> None:
     clients: Any = WatchClients(hook)._clients
     sizes = {use: client._session.get_adapter("https://")._pool_maxsize for use, client in clients.items()}
-    assert sizes == {"queries": 1, "checks": CHECK_CONCURRENCY, "urgent": CHECK_CONCURRENCY}
+    one, many = ("queries", "ends"), ("checks", "urgent", "tokens")
+    assert sizes == dict.fromkeys(one, 1) | dict.fromkeys(many, CHECK_CONCURRENCY)
     paces = {use: client.exchange._rate_limit for use, client in clients.items()}
-    assert len(set(map(id, paces.values()))) == 3
-    assert paces["checks"]._reserve == paces["urgent"]._reserve == CHECKS_RESERVE
+    assert len(set(map(id, paces.values()))) == 5
+    assert paces["checks"]._reserve == paces["urgent"]._reserve == CHECKS_RESERVE < paces["tokens"]._reserve
 
 
 def test_calls_whose_callers_are_gone_count_among_those_in_flight_and_those_without_a_thread_do_not(

@@ -1,0 +1,155 @@
+"""Send an event for each run that ends, so that an asset is updated (Airflow 3.0.5 and newer)."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import json
+from collections.abc import AsyncIterator, Collection
+from contextlib import asynccontextmanager, closing
+from typing import TYPE_CHECKING, Any
+from weakref import WeakKeyDictionary
+
+from airflow_provider_trigger import defaults
+from airflow_provider_trigger._compat import TriggerEvent
+from airflow_provider_trigger._compat.watchers import BaseEventTrigger, store_of
+from airflow_provider_trigger.api.models.statuses import FINAL_STATUSES, SUCCESS_STATUSES, TODAYS_STATUSES
+from airflow_provider_trigger.rules import Rule, checked, connection_id, naming, text
+from airflow_provider_trigger.sources.search_terms import Terms, read_terms
+
+if TYPE_CHECKING:
+    from airflow_provider_trigger.hooks.connection import Settings
+    from airflow_provider_trigger.triggers.ends import EndsListener
+    from airflow_provider_trigger.triggers.positions import Positions
+
+# Airflow's triggerer sends no heartbeat while it stores events, some 50 a second (measured).
+_EVENTS_A_SECOND = 25
+
+# When the watchers of each event loop may send their next events.
+_free_at: WeakKeyDictionary[asyncio.AbstractEventLoop, float] = WeakKeyDictionary()
+
+
+def _terms(kind: str, known: Collection[str] = (), *, required: bool = False) -> Rule:
+    """Return a rule that takes a text or several, and returns a sorted list, None if none is given."""
+
+    def check(name: str, value: Any, _: object) -> list[str] | None:
+        if value is None and not required:
+            return None
+        return sorted(str(one) for one in read_terms(Terms(argument=name, kind=kind, known=known), value))
+
+    return check
+
+
+RULES: dict[str, Rule] = {
+    "name": text(),
+    "task_identifiers": _terms("task identifier"),
+    "tags": _terms("tag"),
+    "statuses": _terms("final status", FINAL_STATUSES & TODAYS_STATUSES, required=True),
+    "trigger_dev_conn_id": connection_id,
+}
+
+
+class TriggerRunEventTrigger(BaseEventTrigger):
+    """
+    Send an event for each run that ends, whoever has started it; for the ``AssetWatcher`` of an asset.
+
+    Each becomes an asset event, with ``{"run_id", "run_url", "status", "task_identifier", "tags",
+    "created_at", "finished_at"}`` as ``extra["payload"]``; times are ISO texts in UTC, or None. Airflow may
+    make one Dag run of several events: read all of ``triggering_asset_events``. It begins with what ends
+    after its first start. A run is sent at least once, also when the triggerer is killed; one that is sent
+    again has the same run id. It needs Airflow 3.0.5 or newer.
+
+    :param name: what identifies this watcher; Airflow takes triggers with equal arguments for one, and two
+        with the same name for one asset overwrite each other's position
+    :param task_identifiers: one or several ids of Trigger.dev tasks, of which a run has one; None for any
+    :param tags: one or several tags, all of which a run must have; None for any
+    :param statuses: the final statuses that count, such as ``FAILED``
+    :param trigger_dev_conn_id: the connection
+    :raises ValueError: when the Dag is parsed: neither ``task_identifiers`` nor ``tags``, or an invalid value
+    :raises ImportError: of the module, in an older Airflow
+    """
+
+    def __init__(
+        self,
+        *,
+        name: str,
+        task_identifiers: str | Collection[str] | None = None,
+        tags: str | Collection[str] | None = None,
+        statuses: str | Collection[str] = SUCCESS_STATUSES,
+        trigger_dev_conn_id: str = defaults.CONN_ID,
+    ) -> None:
+        super().__init__()
+        self.name = name
+        self.task_identifiers = task_identifiers
+        self.tags = tags
+        self.statuses = statuses
+        self.trigger_dev_conn_id = trigger_dev_conn_id
+        with naming(type(self).__name__):
+            vars(self).update(checked(RULES, {name: getattr(self, name) for name in RULES}))
+            if self.task_identifiers is None and self.tags is None:
+                raise ValueError("give task_identifiers, or tags, or both")
+
+    def serialize(self) -> tuple[str, dict[str, Any]]:
+        """Return what Airflow stores: the path of the class, and its arguments as plain JSON."""
+        path = f"{type(self).__module__}.{type(self).__qualname__}"
+        return path, {name: getattr(self, name) for name in RULES}
+
+    async def run(self) -> AsyncIterator[TriggerEvent]:
+        """Send the events. It ends when Airflow cancels it: one that fails is started again each second."""
+        from airflow_provider_trigger.hooks.diagnosis import safe_text
+        from airflow_provider_trigger.run.ends_work import Outage
+        from airflow_provider_trigger.triggers.positions import RETRY_PAUSE, Positions
+
+        digest = hashlib.sha256(json.dumps(self.serialize()).encode()).hexdigest()[:32]
+        store = store_of(self, name=self.name, digest=digest)
+        log, watcher = self.log, f"Watcher {self.name!r}"
+        outage, loop = Outage(f"{watcher} does not work", log), asyncio.get_running_loop()
+        places = Positions(store, watcher=watcher, follows=self._follows(), digest=digest, log=log)
+        with closing(places) as positions:
+            while True:
+                try:
+                    async with self._listen(positions) as (listener, settings):
+                        outage.worked(loop.time())
+                        while True:
+                            ends, position = await listener.next()
+                            if ends:
+                                await _turn(len(ends))
+                            for end in ends:
+                                payload = end.payload(settings.run_url(end.run_id))
+                                yield TriggerEvent(payload)  # type: ignore[no-untyped-call]
+                            positions.passed(position, has_sent=bool(ends))
+                except Exception as error:
+                    # Any error: Airflow's database and secrets backends raise what they like.
+                    outage.failed(safe_text(error), loop.time())
+                await asyncio.sleep(RETRY_PAUSE)
+
+    def _follows(self) -> str:
+        task = f" of {' or '.join(self.task_identifiers)}" if self.task_identifiers else ""
+        tags = f" with the tags {' and '.join(self.tags)}" if self.tags else ""
+        return f"runs{task}{tags} that end as {' or '.join(self.statuses)}"
+
+    @asynccontextmanager
+    async def _listen(self, positions: Positions) -> AsyncIterator[tuple[EndsListener, Settings]]:
+        from airflow_provider_trigger.hooks.fetching import fetch_shielded
+        from airflow_provider_trigger.hooks.trigger_dev import TriggerDevHook
+        from airflow_provider_trigger.run.ends import EndFilter
+        from airflow_provider_trigger.triggers.ends import follow_ends
+
+        connection = await fetch_shielded(self.trigger_dev_conn_id)
+        hook = TriggerDevHook(self.trigger_dev_conn_id, connection=connection)
+        end_filter = EndFilter(
+            task_identifiers=tuple(self.task_identifiers or ()),
+            tags=tuple(self.tags or ()),
+            statuses=tuple(self.statuses),
+        )
+        async with follow_ends(hook, end_filter, await positions.load()) as listener:
+            await positions.begin(await listener.first_position())
+            yield listener, hook.settings
+
+
+async def _turn(count: int) -> None:
+    """Wait until so many events may be sent by a watcher of this event loop."""
+    loop = asyncio.get_running_loop()
+    at = max(loop.time(), _free_at.get(loop, 0.0))
+    _free_at[loop] = at + count / _EVENTS_A_SECOND
+    await asyncio.sleep(at - loop.time())

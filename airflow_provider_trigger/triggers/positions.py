@@ -1,0 +1,144 @@
+"""Store up to where a watcher has sent its events, and late enough that a kill loses none."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import Any
+
+from airflow_provider_trigger._compat.watchers import Store
+from airflow_provider_trigger.hooks.diagnosis import safe_text
+from airflow_provider_trigger.log import Log
+from airflow_provider_trigger.run.ends import Position
+from airflow_provider_trigger.run.ends_work import Outage
+
+RETRY_PAUSE = 5.0
+"""After what failed, in seconds."""
+
+# A triggerer passes its events on this long after it was answered, in seconds: a second, and some more.
+_PASSED_ON_AFTER = 2.5
+
+# Between the begins of two saves, in seconds. What a kill sends again is as old as this, what comes before a
+# save and the save itself: some 9 s.
+_INTERVAL = 3.0
+_IDLE_INTERVAL = 60.0
+
+
+class Positions:
+    """
+    Load and store the position of one watcher.
+
+    Airflow stores an event some time after a trigger has sent it: a position that is stored at once runs
+    ahead of its events, and a kill in between loses them (measured). A triggerer passes events on to its
+    supervisor a second after that has answered the last time; the supervisor takes one request after another,
+    and stores events before the next one. So a save waits for an answer, until the next events were passed
+    on, and for an answer: they are stored, or dropped as the watcher was paused. Of that, it is told when the
+    triggerer passes events on again: so this comes twice, and a canceled watcher saves nothing.
+
+    :param watcher: its name in the log
+    :param follows: which runs it follows, for the log
+    :param digest: of its arguments
+    """
+
+    def __init__(self, store: Store, *, watcher: str, follows: str, digest: str, log: Log) -> None:
+        self._store = store
+        self._watcher = watcher
+        self._follows = follows
+        self._digest = digest
+        self._log = log
+        self._outage = Outage(f"{watcher}: its position cannot be stored", log)
+        self._position: Position | None = None
+        self._origin, self._remark = "begins at", ""
+        self._begun_at = -_IDLE_INTERVAL
+        self._timer: asyncio.TimerHandle | None = None
+        self._saves: set[asyncio.Task[None]] = set()
+        self._newest: asyncio.Task[None] | None = None
+        self._is_shared = False
+
+    async def load(self) -> Position | None:
+        """Return where it is, None if it begins."""
+        if self._position is not None:
+            return self._position
+        stored = await self._store.load()
+        newest = max(_objects(stored), key=lambda one: one.get("saved_at", 0), default={})
+        position = Position.from_json(newest.get("position"))
+        if position is not None:
+            is_changed = newest.get("digest") != self._digest
+            self._origin = "continues from"
+            self._remark = ", where it was before its arguments were changed" if is_changed else ""
+        elif stored:
+            self._remark = "; what was stored of it is invalid"
+        elif not self._store.outlives_arguments:
+            self._remark = "; before Airflow 3.3 it begins anew when its arguments are changed"
+        return position
+
+    async def begin(self, position: Position) -> None:
+        """Store where it begins or continues, before anything is sent."""
+        if self._position is None:
+            await self._save(position)
+            where = f"{self._origin} {position.until}{self._remark}"
+            self._log.info("%s %s. It follows %s", self._watcher, where, self._follows)
+            self._position = position
+
+    def passed(self, position: Position, *, has_sent: bool) -> None:
+        """Take in where it is now, and whether it has sent events on its way."""
+        if position == self._position:
+            return
+        self._position = position
+        loop = asyncio.get_running_loop()
+        at = max(self._begun_at + (_INTERVAL if has_sent else _IDLE_INTERVAL), loop.time())
+        if self._timer is not None:
+            if self._timer.when() <= at:
+                return
+            self._timer.cancel()
+        self._timer = loop.call_at(at, self._begin_save, loop)
+
+    def close(self) -> None:
+        """Store nothing more: what was sent last may not arrive."""
+        if self._timer is not None:
+            self._timer.cancel()
+        for save in self._saves:
+            save.cancel()
+
+    def _begin_save(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._timer, self._begun_at = None, loop.time()
+        assert self._position is not None
+        self._newest = save = loop.create_task(self._save_late(self._position))
+        self._saves.add(save)
+        save.add_done_callback(self._saves.discard)
+
+    async def _save_late(self, position: Position) -> None:
+        loop = asyncio.get_running_loop()
+        while True:
+            try:
+                for _ in range(2):
+                    self._check_owner(await self._store.load())
+                    await asyncio.sleep(_PASSED_ON_AFTER)
+                await self._store.load()
+                await self._save(position)
+            except Exception as error:
+                # Any error: storing goes through Airflow's supervisor, its API and its database.
+                self._outage.failed(safe_text(error), loop.time())
+            else:
+                self._outage.worked(loop.time())
+                return
+            await asyncio.sleep(RETRY_PAUSE)
+            if self._newest is not asyncio.current_task():
+                return
+
+    async def _save(self, position: Position) -> None:
+        value = {"position": position.to_json(), "digest": self._digest, "saved_at": time.time()}
+        await self._store.save(value)
+
+    def _check_owner(self, stored: list[Any]) -> None:
+        if not self._is_shared and any(one.get("digest") != self._digest for one in _objects(stored)):
+            self._is_shared = True
+            self._log.error(
+                "%s: another watcher of its asset has this name, and overwrites its position, so that events "
+                "may be lost: give each a name of its own",
+                self._watcher,
+            )
+
+
+def _objects(stored: list[Any]) -> list[dict[str, Any]]:
+    return [one for one in stored if isinstance(one, dict)]  # users can change a variable

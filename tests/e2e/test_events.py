@@ -1,0 +1,156 @@
+"""Dags that start when runs end: each end is an event, whatever becomes of the triggerer and the server."""
+
+from __future__ import annotations
+
+import itertools
+import random
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import datetime
+from functools import partial
+from typing import Any
+
+import pytest
+from whole_airflow.airflow import WholeAirflow
+from whole_airflow.processes import wait_until
+from whole_airflow.versions import HAS_WATCHERS
+
+from airflow_provider_trigger.testing import TriggerDevServer
+
+pytestmark = pytest.mark.skipif(not HAS_WATCHERS, reason="this Airflow has no watchers of assets")
+
+EXAMPLE = "on_run_end"
+WATCHERS = ("events_of_task", "events_of_tag")
+# How long before a kill or a pause an event may come that is sent again, in seconds.
+AGAIN_WITHIN = 12.0
+THRESHOLD = "AIRFLOW__TRIGGERER__TRIGGERER_HEALTH_CHECK_THRESHOLD"
+
+
+@pytest.fixture
+def watching(airflow: WholeAirflow) -> Iterator[None]:
+    """Let the watchers begin; a triggerer that starts takes over those of one that was killed at once."""
+    triggerer = airflow.processes["triggerer"]
+    triggerer.environment[THRESHOLD] = "8"
+    for name in WATCHERS:
+        airflow.api.watch(name)
+
+    def begun() -> bool:
+        return all(f"Watcher '{name}' begins" in airflow.triggerer_log() for name in WATCHERS)
+
+    wait_until(begun, timeout=60, what="both watchers to begin")
+    yield
+    del triggerer.environment[THRESHOLD]
+    for name in WATCHERS:
+        airflow.api.watch(name, begins=False)
+    triggerer.stop()
+    triggerer.start()
+    airflow.wait_until_healthy()
+
+
+def events_of(airflow: WholeAirflow, name: str) -> dict[str, list[float]]:
+    """Return when the events of an asset came, by the ids of their runs; none while they cannot be listed."""
+    found: dict[str, list[float]] = {}
+    try:
+        pages = list(airflow.api.pages("/assets/events"))
+    except (AssertionError, OSError):  # Airflow answers 500 where a Dag run of an event has not started yet
+        return found
+    for event in [event for _, page in pages for event in page["asset_events"] if event["name"] == name]:
+        at = datetime.fromisoformat(event["timestamp"]).timestamp()
+        found.setdefault(event["extra"]["payload"]["run_id"], []).append(at)
+    return {run_id: sorted(times) for run_id, times in found.items()}
+
+
+@contextmanager
+def ending_runs(server: TriggerDevServer) -> Iterator[dict[str, list[str]]]:
+    """Let a run end each second; return the ids of those whose end each watcher is to send."""
+    ended: dict[str, list[str]] = {name: [] for name in WATCHERS}
+    is_done = threading.Event()
+
+    def end_runs() -> None:
+        kinds = itertools.cycle([("tick", "COMPLETED"), ("tick", "FAILED"), ("other", "COMPLETED")])
+        while not is_done.wait(random.uniform(0.2, 1)):
+            task, status = next(kinds)
+            run = server.add_run(status, task_identifier=task, tags=["ticking", "on-time"])
+            for name in WATCHERS if (task, status) == ("tick", "COMPLETED") else WATCHERS[1:]:
+                ended[name].append(run.id)
+
+    thread = threading.Thread(target=end_runs)
+    thread.start()
+    try:
+        yield ended
+    finally:
+        is_done.set()
+        thread.join()
+
+
+def disturb(airflow: WholeAirflow, server: TriggerDevServer) -> list[tuple[float, float]]:
+    """Kill the triggerer, stop the server and pause a Dag; return from when to when events may be lost."""
+    triggerer, lost = airflow.processes["triggerer"], []
+
+    @contextmanager
+    def disturbance(*names: str) -> Iterator[None]:
+        """Do something after a while; wait until these watchers continue."""
+        time.sleep(random.uniform(5, 15))
+        lines = [f"Watcher '{name}' continues" for name in names]
+        before = {line: airflow.triggerer_log().count(line) for line in lines}
+        at = time.time()
+        yield
+        lost.append((at, time.time()))
+
+        def do_continue() -> bool:
+            log = airflow.triggerer_log()
+            return all(log.count(line) > count for line, count in before.items())
+
+        wait_until(do_continue, timeout=120, what=f"a restart of {names}")
+
+    with disturbance(*WATCHERS):
+        triggerer.kill()
+        triggerer.start()
+    with disturbance():
+        server.stop()
+        time.sleep(10)
+        server.start()
+    with disturbance(WATCHERS[0]):
+        airflow.api.watch(WATCHERS[0], begins=False)
+        time.sleep(10)
+        airflow.api.watch(WATCHERS[0])
+    with disturbance(*WATCHERS):
+        triggerer.kill()
+        triggerer.start()
+    return lost
+
+
+def test_the_example_names_the_runs_that_have_ended(airflow: WholeAirflow, server: TriggerDevServer) -> None:
+    airflow.api.watch(EXAMPLE)
+    run = server.add_run("EXECUTING", task_identifier="resize-image", then=[(10, "FAILED")])
+
+    def reported() -> bool:
+        ids = airflow.api.dag_runs(EXAMPLE)
+        return any(
+            f"FAILED: {server.url}/runs/{run.id}" in (airflow.api.xcom(EXAMPLE, one, "report") or [])
+            for one in ids
+        )
+
+    wait_until(reported, timeout=90, interval=1, what="a Dag run that names the run")
+    airflow.api.watch(EXAMPLE, begins=False)
+
+
+def test_each_end_is_an_event_of_each_watcher(
+    airflow: WholeAirflow, server: TriggerDevServer, watching: None
+) -> None:
+    with ending_runs(server) as ended:
+        lost = disturb(airflow, server)
+
+    def missing() -> dict[str, Any]:
+        return {name: ids for name in WATCHERS if (ids := {*ended[name]} - events_of(airflow, name).keys())}
+
+    wait_until(lambda: not missing(), timeout=90, interval=2, what=lambda: f"events of {missing()}")
+    time.sleep(10)  # nothing is sent again without a reason
+    for name in WATCHERS:
+        events = wait_until(partial(events_of, airflow, name), timeout=60, what=f"events of {name}")
+        assert events.keys() == {*ended[name]}
+        for at in [at for times in events.values() for at in times[:-1]]:  # these were sent again
+            assert any(since - AGAIN_WITHIN <= at <= until + 1 for since, until in lost), (at, lost)
+        assert "success" in airflow.api.dag_runs(name).values()

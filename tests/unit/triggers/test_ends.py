@@ -1,0 +1,257 @@
+"""A feed of ended runs in virtual time, with the local server: what listeners hear, what it requests."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from ends_scenario import follow_in_virtual_time
+from fetched_hook import get_hook
+from virtual_clock import Clock
+from virtual_network import QUERY_PATH, Network, Outage
+
+from airflow_provider_trigger.defaults import CONN_ID
+from airflow_provider_trigger.run.ends import EndFilter, Position
+from airflow_provider_trigger.run.ends_board import EndsBoard
+from airflow_provider_trigger.run.ends_polls import POLL_INTERVAL
+from airflow_provider_trigger.testing.engine.engine import Engine
+from airflow_provider_trigger.triggers import ends
+from airflow_provider_trigger.triggers.ends import EndsListener, follow_ends
+
+ETL = EndFilter(task_identifiers=("etl",), statuses=("COMPLETED", "CANCELED"))
+
+
+class World:
+    """A server, and the way to it."""
+
+    def __init__(self) -> None:
+        self.clock = clock = Clock()
+        self.engine = Engine(clock=clock.wall, rate_limit=None)
+        self.network = Network(
+            clock=clock,
+            engine=self.engine,
+            chance=random.Random(1),
+            rates={},
+            latency=(0.05, 0.05),
+            outages=[],
+            broken_runs=set(),
+            skew=0.0,
+        )
+        self.sent: list[float] = []
+
+    def play(self, main: Callable[[], Any]) -> Any:
+        return follow_in_virtual_time(main(), self.network, self.sent)
+
+    def add(self, name: str, status: str = "COMPLETED", *, after: float | None = None, **more: Any) -> None:
+        """Add a run that has ended, or ends after so many seconds."""
+        then = [(0.0, "EXECUTING"), (after, status)] if after is not None else []
+        status = "QUEUED" if then else status
+        self.engine.add_run(status, run_id=f"run_{name}", then=then, task_identifier="etl", **more)
+
+    async def follow(self, seconds: float, position: Position | None = None, one: EndFilter = ETL) -> Any:
+        """Follow for so many seconds; return the names of the runs, and the last position."""
+        async with follow_ends(await get_hook(CONN_ID), one, position) as listener:
+            return await self.hear(listener, seconds)
+
+    async def hear(self, listener: EndsListener, seconds: float) -> tuple[list[str], Position]:
+        names, last, until = list[str](), await listener.first_position(), self.clock.now + seconds
+        while self.clock.now < until:
+            ended, last = await listener.next()
+            assert len(ended) <= 50
+            names += [run.run_id.removeprefix("run_") for run in ended]
+        return names, last
+
+
+@pytest.fixture
+def world() -> World:
+    return World()
+
+
+def test_what_ends_after_the_first_start_is_handed_over_once_in_order(world: World) -> None:
+    async def main() -> None:
+        world.add("before")
+        await asyncio.sleep(1)
+        for name, after in (("b", 5.0), ("a", 3.0), ("c", 60.0)):
+            world.add(name, after=after)
+        world.add("other", after=4.0, tags=["x"])
+        world.engine.runs["run_other"].task_identifier = "other"
+        async with follow_ends(await get_hook(CONN_ID), ETL, None) as listener:
+            first = await listener.first_position()
+            assert first.start == first.until
+            names, _ = await world.hear(listener, 80)
+        assert names == ["a", "b", "c"]
+
+    world.play(main)
+
+
+def test_a_position_is_true_wherever_a_restart_comes(world: World) -> None:
+    async def main() -> None:
+        _, position = await world.follow(3)
+        for number in range(120):
+            world.add(f"{number:03}", after=10.0)  # all at one time
+        await asyncio.sleep(30)
+        heard = list[str]()
+        for _ in range(4):  # each process takes one batch
+            async with follow_ends(await get_hook(CONN_ID), ETL, position) as listener:
+                ended, position = await listener.next()
+                while not ended and len(heard) < 120:
+                    ended, position = await listener.next()
+                heard += [run.run_id[4:] for run in ended]
+        assert heard == [f"{number:03}" for number in range(120)]
+
+    world.play(main)
+
+
+def test_however_many_watchers_there_are_one_query_serves_all(world: World) -> None:
+    async def main() -> None:
+        filters = [EndFilter(tags=("t", str(number))) for number in range(100)]
+        jobs = [asyncio.create_task(world.follow(120, one=one)) for one in filters]
+        await asyncio.sleep(10)
+        for number in range(100):
+            world.add(str(number), after=1.0, tags=["t", str(number)])
+        assert [names for names, _ in await asyncio.gather(*jobs)] == [[str(n)] for n in range(100)]
+
+    world.play(main)
+    assert max(sum(at <= one < at + 60 for one in world.sent) for at in world.sent) <= 30
+
+
+def test_who_is_far_behind_does_not_hold_up_the_others(world: World) -> None:
+    async def main() -> float:
+        _, old = await world.follow(3)
+        for number in range(6000):
+            world.add(f"{number:04}", after=number / 100)
+        await asyncio.sleep(300)
+        other = EndFilter(tags=("x",))
+        quick = asyncio.create_task(world.follow(60, one=other))
+        await asyncio.sleep(5)
+        slow = asyncio.create_task(world.follow(200, old))
+        await asyncio.sleep(10)
+        world.add("x", after=1.0, tags=["x"])
+        assert (await quick)[0] == ["x"]
+        assert (await slow)[0] == [*(f"{number:04}" for number in range(6000)), "x"]
+        return world.clock.now
+
+    world.play(main)
+
+
+@pytest.mark.parametrize("query", [True, False])
+def test_a_run_canceled_before_its_start_is_handed_over_also_after_a_restart(
+    world: World, query: bool
+) -> None:
+    world.engine.query = query
+
+    async def main() -> None:
+        for name in ("long ago", "meanwhile", "now"):
+            world.add(name, "DELAYED")
+        world.engine.runs["run_long ago"].cancel()
+        await asyncio.sleep(100)
+        _, position = await world.follow(60)
+        world.engine.runs["run_meanwhile"].cancel()
+        await asyncio.sleep(100)
+        world.add("last", after=0.1)  # the position is beyond it at once
+        job = asyncio.create_task(world.follow(150, position))
+        await asyncio.sleep(30)
+        world.engine.runs["run_now"].cancel()
+        names, position = await job
+        assert sorted(names) == ["last", "meanwhile", "now"]
+        assert (await world.follow(60, position))[0] == []
+
+    world.play(main)
+
+
+@pytest.mark.parametrize("acknowledged_as", ["CANCELED", "COMPLETED"])
+def test_a_canceled_run_is_handed_over_as_it_ends_for_good(world: World, acknowledged_as: str) -> None:
+    async def main() -> None:
+        is_late = acknowledged_as == "COMPLETED"
+        world.add("a", "EXECUTING", acknowledge_after=20.0, completes_despite_cancel=is_late)
+        async with follow_ends(await get_hook(CONN_ID), ETL, None) as listener:
+            await listener.first_position()
+            world.engine.runs["run_a"].cancel()
+            statuses = [run.status for _ in range(10) for run in (await listener.next())[0]]
+        assert statuses == [acknowledged_as]
+
+    world.play(main)
+
+
+@pytest.mark.parametrize("count", [1, 20])
+def test_an_end_that_the_query_has_lost_is_found_and_not_again(world: World, count: int) -> None:
+    async def main() -> None:
+        for number in range(count):
+            world.add(str(number), "EXECUTING")
+        _, position = await world.follow(3)
+        world.engine.lose_in_query(*world.engine.runs)
+        await asyncio.sleep(1)
+        for run in world.engine.runs.values():
+            run.status = "COMPLETED"
+        names, position = await world.follow(240, position)
+        assert sorted(names) == sorted(map(str, range(count)))
+        assert (await world.follow(240, position))[0] == []
+
+    world.play(main)
+
+
+def test_a_server_without_the_query_is_followed_by_its_list(world: World) -> None:
+    world.engine.query = False
+
+    async def main() -> None:
+        world.add("long", after=150.0)
+        await asyncio.sleep(10)
+        for number in range(120):
+            world.add(f"other {number}", "EXECUTING")
+        job = asyncio.create_task(world.follow(300))
+        await asyncio.sleep(20)
+        world.add("short", after=1.0)
+        names, position = await job
+        assert names == ["short", "long"]
+        assert (await world.follow(100, position))[0] == []
+
+    world.play(main)
+
+
+def test_an_outage_is_logged_once_a_minute_and_its_end_once(
+    world: World, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, ends.__name__)
+    world.network.outages = [Outage(start=30, end=170, kind="no database", path=QUERY_PATH)]
+
+    async def main() -> None:
+        world.add("a", after=100.0)
+        assert (await world.follow(220))[0] == ["a"]
+
+    world.play(main)
+    lines = [record.getMessage() for record in caplog.records if record.name == ends.__name__]
+    assert [line.split(";")[0].split(":")[0] for line in lines] == [f"Connection {CONN_ID!r}"] * len(lines)
+    assert ["ECONNREFUSED" in line for line in lines] == [True, True, True, False]
+    assert "over after" in lines[-1]
+
+
+def test_an_error_of_ours_ends_no_watcher(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    answered, failures = EndsBoard.answered, iter([1, 1])
+
+    def fail(*arguments: Any) -> None:
+        answered(*arguments)
+        if world.clock.now > 20 and next(failures, None):
+            raise RuntimeError("simulated")
+
+    monkeypatch.setattr(EndsBoard, "answered", fail)
+
+    async def main() -> None:
+        world.add("a", after=25.0)
+        assert (await world.follow(60))[0] == ["a"]
+        assert not ends._feeds[asyncio.get_running_loop()]  # closed with its last listener
+
+    world.play(main)
+
+
+def test_a_feed_that_is_opened_again_and_again_keeps_its_pace(world: World) -> None:
+    async def main() -> None:
+        position = None
+        for _ in range(60):
+            _, position = await world.follow(POLL_INTERVAL / 4, position)
+
+    world.play(main)
+    assert max(sum(at <= one < at + 60 for one in world.sent) for at in world.sent) <= 30

@@ -1,0 +1,444 @@
+"""The trigger of watchers: its arguments, its events, and what a kill of the triggerer leaves."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import random
+import re
+from collections.abc import Callable
+from datetime import datetime, timedelta
+from types import SimpleNamespace
+from typing import Any
+
+import airflow_has
+import pytest
+from calls_in_loop import calls_in_loop
+from in_process import client, lost, network, server
+from virtual_loop import run_in_virtual_time
+
+from airflow_provider_trigger.api.exchange import Reply, Send
+from airflow_provider_trigger.hooks import fetching
+from airflow_provider_trigger.hooks.connection import connection_not_found
+from airflow_provider_trigger.triggers.watch_clients import WatchClients
+
+if not airflow_has.WATCHERS:
+    pytest.skip("this Airflow has no watchers", allow_module_level=True)
+
+from airflow.sdk import Asset
+from airflow.sdk.exceptions import AirflowRuntimeError, ErrorType
+from airflow.sdk.execution_time import task_runner
+from airflow.sdk.execution_time.comms import ErrorResponse
+from triggerer import Database, Triggerer
+
+from airflow_provider_trigger.triggers import ends, positions, watch
+from airflow_provider_trigger.triggers.events import TriggerRunEventTrigger
+
+__all__ = ["client", "lost", "network", "server"]
+
+if airflow_has.ASSET_STATES:
+    from airflow.sdk.execution_time.context import AssetStateStoreAccessors
+
+needs_states = pytest.mark.skipif(not airflow_has.ASSET_STATES, reason="assets of this Airflow have no state")
+
+GIVEN: dict[str, Any] = {"name": "orders", "task_identifiers": "process-order"}
+
+
+# Its arguments
+
+
+def test_what_airflow_stores_is_plain_json_and_the_same_for_equal_arguments() -> None:
+    path, arguments = TriggerRunEventTrigger(
+        name="orders",
+        task_identifiers=("b", "a", "b"),
+        tags={"eu", "big"},
+        statuses=["FAILED", "COMPLETED"],
+        trigger_dev_conn_id="mine",
+    ).serialize()
+    assert path == "airflow_provider_trigger.triggers.events.TriggerRunEventTrigger"
+    assert arguments == json.loads(json.dumps(arguments))
+    assert arguments == {
+        "name": "orders",
+        "task_identifiers": ["a", "b"],
+        "tags": ["big", "eu"],
+        "statuses": ["COMPLETED", "FAILED"],
+        "trigger_dev_conn_id": "mine",
+    }
+    assert TriggerRunEventTrigger(**arguments).serialize() == (path, arguments)
+
+
+def test_a_text_is_a_list_of_one_and_what_is_not_given_is_none() -> None:
+    _, arguments = TriggerRunEventTrigger(**GIVEN).serialize()
+    assert arguments["task_identifiers"] == ["process-order"]
+    assert (arguments["tags"], arguments["statuses"]) == (None, ["COMPLETED"])
+    assert TriggerRunEventTrigger(**arguments).serialize()[1] == arguments
+
+
+def test_airflow_takes_equal_arguments_for_the_same_trigger() -> None:
+    first, second = (
+        TriggerRunEventTrigger(name="orders", tags=tags).serialize() for tags in (["a", "b"], ["b", "a"])
+    )
+    kind: Any = TriggerRunEventTrigger
+    assert kind.hash(*first) == kind.hash(*second)
+
+
+FINAL = "it must be one of CANCELED, COMPLETED, CRASHED, EXPIRED, FAILED, SYSTEM_FAILURE, TIMED_OUT"
+INVALID: list[tuple[dict[str, Any], str]] = [
+    ({"name": " "}, "name must be a string that is not empty, not ' '"),
+    ({"name": None}, "name must be a string that is not empty, not None"),
+    ({"task_identifiers": None}, "give task_identifiers, or tags, or both"),
+    ({"task_identifiers": []}, "[] from task_identifiers is not a valid task identifier: the list must "),
+    ({"task_identifiers": ["a", 5]}, "it must be a string, not int"),
+    ({"tags": "a,b"}, "'a,b' from tags is not a valid tag: it must not be empty, nor have a comma"),
+    ({"tags": [""]}, "'' from tags is not a valid tag: it must not be empty, nor have a comma"),
+    ({"statuses": []}, "[] from statuses is not a valid final status: the list must have at least one"),
+    ({"statuses": None}, "it must be a string, or a list of strings"),
+    ({"statuses": ["EXECUTING"]}, FINAL),
+    ({"statuses": "COMPLETED_SUCCESSFULLY"}, FINAL),
+    ({"trigger_dev_conn_id": ""}, "trigger_dev_conn_id must be the id of a connection, not ''"),
+]
+
+
+@pytest.mark.parametrize(("arguments", "error"), INVALID)
+def test_an_invalid_argument_is_an_error_when_the_dag_is_parsed(
+    arguments: dict[str, Any], error: str
+) -> None:
+    with pytest.raises(ValueError, match=r"^TriggerRunEventTrigger: ") as raised:
+        TriggerRunEventTrigger(**GIVEN | arguments)
+    assert error in str(raised.value)
+
+
+def test_a_parse_costs_no_client(parse, heavy) -> None:
+    modules = parse(
+        "from airflow_provider_trigger.triggers.events import TriggerRunEventTrigger as Trigger\n"
+        "Trigger(name='orders', tags=['eu']).serialize()"
+    )
+    assert not heavy & set(modules)
+
+
+def test_it_has_no_on_kill_which_a_pause_would_call() -> None:
+    assert "on_kill" not in vars(TriggerRunEventTrigger)
+
+
+# In virtual time: a triggerer that is killed, and the local server in this process
+
+
+class World:
+    """A triggerer that runs a watcher, its database, and the server."""
+
+    def __init__(self, server, network, clock, log, seed: int) -> None:
+        self.server, self.network, self.clock, self.log = server, network, clock, log
+        self.chance = random.Random(seed)
+        self.database = Database("an asset")
+        self.moments: list[float] = []
+        """When it was killed or paused."""
+        self.longest_answer = 1.0
+        self.has_states = False
+        """Whether the position is kept in the state of the asset, not in a variable."""
+        self.triggerer: Any = None
+
+    def run(self, main: Callable[[], Any]) -> None:
+        """Run something in virtual time."""
+        run_in_virtual_time(main(), self.clock)
+
+    def start(self, **arguments: Any) -> None:
+        """Start a triggerer with the watcher."""
+        trigger = TriggerRunEventTrigger(**GIVEN | arguments)
+        if self.has_states:
+            inlets = [Asset(name=name, uri=f"x://{name}") for name in self.database.states]
+            trigger.asset_state_store = AssetStateStoreAccessors(inlets=inlets)
+        self.triggerer = Triggerer(self.database, trigger, self.chance, longest=self.longest_answer)
+
+    def kill(self) -> None:
+        """Kill the triggerer."""
+        self.moments.append(self.clock.now)
+        self.triggerer.kill()
+
+    async def pause(self) -> None:
+        """Pause the Dag, until the watcher has ended."""
+        self.moments.append(self.clock.now)
+        self.triggerer.is_paused = True
+        await asyncio.sleep(20)
+        self.triggerer.kill()
+
+    def add_ends(self, count: int, within: float = 0, **attributes: Any) -> list[str]:
+        """Let runs end at random times, and return their ids."""
+        attributes = {"task_identifier": "process-order", "tags": ["eu"]} | attributes
+        then = [[(self.chance.uniform(0, within), "COMPLETED")] for _ in range(count)]
+        return [self.server.add_run("EXECUTING", then=one, **attributes).id for one in then]
+
+    @property
+    def events(self) -> dict[str, list[float]]:
+        """When Airflow stored events, by the runs' ids."""
+        found: dict[str, list[float]] = {}
+        for at, payload in self.database.events:
+            found.setdefault(payload["run_id"], []).append(at)
+        return found
+
+
+@pytest.fixture
+def world(server, network, client, clock, keep_log, monkeypatch: pytest.MonkeyPatch) -> Callable[..., World]:
+    fields = {"conn_type": "trigger_dev", "host": "trigger.test", "password": server.secret_key}
+    monkeypatch.setenv("AIRFLOW_CONN_TRIGGER_DEV_DEFAULT", json.dumps(fields))
+    fetched = asyncio.run(fetching.fetch_on_loop("trigger_dev_default"))
+
+    async def fetch(conn_id: str) -> Any:
+        await asyncio.sleep(0.05)
+        return fetched
+
+    async def send(step: Send) -> Reply:
+        await asyncio.sleep(0.05)
+        return client.send(step)
+
+    monkeypatch.setattr(fetching, "fetch_shielded", fetch)
+    monkeypatch.setattr(WatchClients, "_call", calls_in_loop(send))
+    for module in (ends, positions, watch):
+        monkeypatch.setattr(module, "time", clock)
+
+    def make(seed: int = 0) -> World:
+        made = World(server, network, clock, keep_log(TriggerRunEventTrigger), seed)
+
+        async def asend(message: Any) -> Any:
+            return await made.triggerer.asend(message)
+
+        comms = SimpleNamespace(asend=asend)
+        monkeypatch.setattr(task_runner, "SUPERVISOR_COMMS", comms, raising=False)
+        return made
+
+    return make
+
+
+@pytest.mark.parametrize("seed", range(32))
+def test_kills_pauses_and_outages_lose_nothing_and_little_is_sent_again(seed: int, world, lost) -> None:
+    one = world(seed)
+    one.has_states = airflow_has.ASSET_STATES and seed % 2 == 0
+    is_slow = seed % 4 == 3
+    one.longest_answer = 8.0 if is_slow else 1.0
+    wanted: list[str] = []
+
+    def outage(_: str) -> None:
+        one.network.repair()
+        if seed % 3 == 0 and 1060 <= one.clock.now < 1100:
+            one.network.fault("", lost)
+
+    async def main() -> None:
+        one.network.before = outage
+        one.start()
+        await asyncio.sleep(10)
+        wanted.extend(one.add_ends(300, within=200))
+        while one.clock.now < 1220:
+            await asyncio.sleep(one.chance.uniform(0.5, 25))
+            if one.chance.random() < (0.2 if is_slow else 0.8):
+                one.kill()
+                await asyncio.sleep(one.chance.choice([0.1, 20]))
+            else:
+                await one.pause()
+            one.start()
+        await asyncio.sleep(60)
+
+    one.run(main)
+    assert one.events.keys() == set(wanted)
+    if not is_slow:
+        sent_again = [at for times in one.events.values() for at in times[:-1]]
+        assert all(any(0 <= moment - at <= 12 for moment in one.moments) for at in sent_again)
+
+
+def test_an_event_says_what_is_known_of_its_run(world) -> None:
+    one = world()
+
+    async def main() -> None:
+        one.start(statuses=["COMPLETED", "FAILED"])
+        await asyncio.sleep(10)
+        run = one.server.add_run("FAILED", task_identifier="process-order", tags=["big", "eu"])
+        one.add_ends(1, task_identifier="another-task")
+        await asyncio.sleep(10)
+        [(_, payload)] = one.database.events
+        times = [datetime.fromisoformat(payload.pop(name)) for name in ("created_at", "finished_at")]
+        assert times == sorted(times)
+        assert times[0].utcoffset() == timedelta(0)
+        assert payload == {
+            "run_id": run.id,
+            "run_url": f"https://trigger.test/runs/{run.id}",
+            "status": "FAILED",
+            "task_identifier": "process-order",
+            "tags": ["big", "eu"],
+        }
+
+    one.run(main)
+
+
+@pytest.mark.parametrize("what", ["connection", "Get", "Put"])
+def test_whatever_fails_at_first_is_tried_again_and_said_once_a_minute(
+    what: str, world, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """
+    An exception would end the trigger, and Airflow start it again each second.
+
+    Nothing is sent before the first position is stored: after a kill it would be lost.
+    """
+    one = world()
+    fetch = fetching.fetch_shielded
+
+    async def fetch_later(conn_id: str) -> Any:
+        if what == "connection" and one.clock.now < 1150:
+            raise connection_not_found(conn_id)
+        return await fetch(conn_id)
+
+    async def main() -> None:
+        if what != "connection":
+            one.database.failure = AirflowRuntimeError(ErrorResponse(error=ErrorType.GENERIC_ERROR))
+            one.database.failing = what
+        monkeypatch.setattr(fetching, "fetch_shielded", fetch_later)
+        one.start()
+        one.add_ends(5, within=140)
+        await asyncio.sleep(150)
+        one.database.failure = None
+        await asyncio.sleep(20)
+        wanted = one.add_ends(1)
+        await asyncio.sleep(10)
+        assert list(one.events) == wanted
+
+    one.run(main)
+    reason = "Connection 'trigger_dev_default' " if what == "connection" else "AirflowRuntimeError"
+    lines = one.log.lines
+    told = "Watcher 'orders' does not work for "
+    assert [line.startswith(told) and reason in line for line in lines] == [True] * 3 + [False] * 2
+    assert lines[3].startswith("Watcher 'orders' begins at 20")
+    assert lines[4].startswith("Watcher 'orders' does not work: over after 15")
+
+
+def test_a_position_that_cannot_be_stored_is_said_once_a_minute_and_stored_later(world) -> None:
+    one = world()
+
+    async def main() -> None:
+        one.start()
+        await asyncio.sleep(10)
+        one.database.failure = AirflowRuntimeError(ErrorResponse(error=ErrorType.GENERIC_ERROR))
+        wanted = one.add_ends(40, within=140)
+        await asyncio.sleep(150)
+        one.database.failure = None
+        await asyncio.sleep(30)
+        one.kill()
+        one.start()
+        await asyncio.sleep(20)
+        assert one.events.keys() == set(wanted)
+        assert all(len(times) == 1 for times in one.events.values())
+
+    one.run(main)
+    failures = [line for line in one.log.lines if "its position cannot be stored for " in line]
+    assert len(failures) == 3
+    assert [line for line in one.log.lines if "its position cannot be stored: over after 1" in line]
+
+
+CHANGED = {"statuses": ["COMPLETED", "FAILED"]}
+
+
+@pytest.mark.parametrize("has_states", [False, pytest.param(True, marks=needs_states)])
+@pytest.mark.parametrize("changed", [{}, CHANGED])
+def test_a_restart_says_from_where_it_continues(changed: dict[str, Any], has_states: bool, world) -> None:
+    one = world()
+    one.has_states = has_states
+
+    async def main() -> None:
+        one.start()
+        await asyncio.sleep(20)
+        one.kill()
+        one.add_ends(1)
+        await asyncio.sleep(60)
+        one.start(**changed)
+        await asyncio.sleep(20)
+
+    one.run(main)
+    begin, restart = one.log.lines
+    follows = r"\. It follows runs of process-order that end as COMPLETED( or FAILED)?"
+    at = r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z"
+    anew = "" if has_states else "; before Airflow 3.3 it begins anew when its arguments are changed"
+    assert re.fullmatch(f"Watcher 'orders' begins at {at}{anew}{follows}", begin)
+    if changed and not has_states:
+        assert re.fullmatch(f"Watcher 'orders' begins at {at}{anew}{follows}", restart)
+        assert not one.events
+        return
+    remark = ", where it was before its arguments were changed" if changed else ""
+    assert re.fullmatch(f"Watcher 'orders' continues from {at}{remark}{follows}", restart)
+    assert len(one.events) == 1
+
+
+@needs_states
+def test_two_watchers_of_an_asset_with_one_name_are_an_error_in_the_log(world) -> None:
+    one = world()
+    one.has_states = True
+
+    async def main() -> None:
+        one.start()
+        await asyncio.sleep(10)
+        first, one.triggerer = one.triggerer, None
+        one.start(tags="eu")
+        one.add_ends(20, within=60)
+        await asyncio.sleep(70)
+        first.kill()
+
+    one.run(main)
+    [line] = {line for line in one.log.of("error")}
+    assert line.startswith(
+        "Watcher 'orders': another watcher of its asset has this name, and overwrites its "
+    )
+
+
+def test_what_is_stored_may_be_anything(world) -> None:
+    one, values = world(), ('{"position": 5}', "[]", "null", "nonsense")
+
+    async def main() -> None:
+        one.start()
+        await asyncio.sleep(10)
+        [key] = one.database.variables
+        for value in values:
+            one.kill()
+            one.database.variables[key] = value
+            one.start()
+            await asyncio.sleep(10)
+            one.database.variables[key] = value
+            one.add_ends(1)
+            await asyncio.sleep(20)
+            assert '"position": "{' in one.database.variables[key]
+
+    one.run(main)
+    begins = [line for line in one.log.lines if "begins at" in line][1:]
+    assert ["; what was stored of it is invalid." in line for line in begins] == [True] * len(values)
+
+
+def test_all_watchers_together_send_25_events_a_second(world) -> None:
+    """The triggerer sends no heartbeat while it stores events, and its triggers would be taken away."""
+    one = world()
+
+    async def main() -> None:
+        one.start()
+        other = TriggerRunEventTrigger(name="other", tags="eu")
+        await asyncio.sleep(10)
+        one.add_ends(400)
+
+        async def count() -> None:
+            async for event in other.run():
+                sent.append((one.clock.now, event.payload))
+
+        counting = asyncio.ensure_future(count())
+        await asyncio.sleep(60)
+        counting.cancel()
+
+    sent: list[Any] = one.database.events
+    one.run(main)
+    times = sorted(at for at, _ in sent)
+    assert len(times) >= 400
+    assert max(times) - min(times) >= len(times) / 25 - 4
+
+
+def test_while_nothing_happens_it_stores_nothing(world) -> None:
+    one = world()
+
+    async def main() -> None:
+        one.start()
+        await asyncio.sleep(10)
+        stored = dict(one.database.variables)
+        await asyncio.sleep(600)
+        assert one.database.variables == stored
+
+    one.run(main)
