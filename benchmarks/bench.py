@@ -76,10 +76,9 @@ def _page(tables: dict[str, str]) -> str:
     shown = "\n".join(f"<!-- {name} -->\n{_HEAD}\n{tables[name]}\n" for name in names)
     return f"""# Benchmarks
 
-How fast the provider cancels runs, and what it needs to start them and to wait for them, compared with other
-ways to do the same. Each ratio is measured in one run, provider and baseline one after the other on the same
-machine; a time without a baseline says little, as machines differ. A missed target is marked. The server is
-the local one, in a process of its own, with the round trip and the rate limit that the scenario names.
+How the provider starts runs, waits for them and cancels them, compared with other ways to do the same.
+Provider and baseline are measured in one run on the same machine; a time without a baseline says little, as
+machines differ. A missed target is marked. The server is the local one, in a process of its own.
 
 Measured by `make bench` on {os.cpu_count()} cores ({platform.machine()}), Python {platform.python_version()},
 {packages}.

@@ -12,7 +12,7 @@ import tempfile
 from collections.abc import Iterable, Iterator
 from html.parser import HTMLParser
 from pathlib import Path
-from typing import Any
+from typing import Any, is_typeddict
 from urllib.parse import unquote, urlsplit
 
 from docutils import nodes
@@ -98,7 +98,8 @@ def _make_table(_app: Sphinx, what: str, _name: str, item: Any, _options: Any, l
     Base classes have none: their parameters are in the tables of all that inherit them.
     """
     text = "\n".join(lines)
-    is_result = "__dataclass_fields__" in getattr(item, "__dict__", ())  # no user makes one
+    # No user makes one.
+    is_result = "__dataclass_fields__" in getattr(item, "__dict__", ()) or is_typeddict(item)
     if what != "class" or is_result or not (first := _PARAMETER.search(text)):
         return
     rows = [] if item.__subclasses__() else sorted(_arguments(item), key=lambda row: row[1] != "required")

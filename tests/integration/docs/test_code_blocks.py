@@ -29,7 +29,7 @@ CHECKS: list[tuple[str, str, str, dict[str, Any]]] = [
     ("README.md", '3.3.2" .', "install", {}),
     ("README.md", "AIRFLOW_CONN_", "connection", CLOUD),
     ("README.md", 'dag_id="thumbnails"', "dag_that_starts", {"task": "resize-image", "runs": 1}),
-    ("README.md", 'dag_id="nightly"', "dag_whose_work_fails", {}),
+    ("README.md", 'dag_id="cancel_runs"', "dag", {}),
     ("README.md", "make demo", "make", {}),
     ("index.md", "Starting a run", "same", {"page": "quickstart.md"}),
     ("index.md", "2 Trigger.dev runs:", "log", {}),
