@@ -6,8 +6,8 @@ import asyncio
 import contextvars
 import logging
 import time
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
@@ -36,10 +36,10 @@ _feeds: WeakKeyDictionary[asyncio.AbstractEventLoop, dict[Environment, Feed]] = 
 _limits: WeakKeyDictionary[asyncio.AbstractEventLoop, dict[Environment, RequestLimit]] = WeakKeyDictionary()
 
 
-@asynccontextmanager
-async def follow_ends(
+@contextmanager
+def follow_ends(
     hook: TriggerDevHook, end_filter: EndFilter, position: Position | None
-) -> AsyncIterator[EndsListener]:
+) -> Iterator[EndsListener]:
     """
     Give a listener for ends that fit a filter, from a position on; None for one that begins now.
 

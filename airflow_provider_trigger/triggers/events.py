@@ -6,7 +6,7 @@ import asyncio
 import hashlib
 import json
 from collections.abc import AsyncIterator, Collection
-from contextlib import asynccontextmanager, closing
+from contextlib import closing
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
@@ -18,8 +18,7 @@ from airflow_provider_trigger.rules import Rule, checked, connection_id, naming,
 from airflow_provider_trigger.sources.search_terms import Terms, read_terms
 
 if TYPE_CHECKING:
-    from airflow_provider_trigger.hooks.connection import Settings
-    from airflow_provider_trigger.triggers.ends import EndsListener
+    from airflow_provider_trigger.hooks.trigger_dev import TriggerDevHook
     from airflow_provider_trigger.triggers.positions import Positions
 
 # Airflow's triggerer sends no heartbeat while it stores events, some 50 a second (measured).
@@ -97,25 +96,31 @@ class TriggerRunEventTrigger(BaseEventTrigger):
     async def run(self) -> AsyncIterator[TriggerEvent]:
         """Send the events. It ends when Airflow cancels it: one that fails is started again each second."""
         from airflow_provider_trigger.hooks.diagnosis import safe_text
+        from airflow_provider_trigger.run.ends import EndFilter
         from airflow_provider_trigger.run.ends_work import Outage
-        from airflow_provider_trigger.triggers.positions import RETRY_PAUSE, Positions
+        from airflow_provider_trigger.triggers.ends import follow_ends
+        from airflow_provider_trigger.triggers.positions import RETRY_PAUSE
 
-        digest = hashlib.sha256(json.dumps(self.serialize()).encode()).hexdigest()[:32]
-        store = store_of(self, name=self.name, digest=digest)
-        log, watcher = self.log, f"Watcher {self.name!r}"
-        outage, loop = Outage(f"{watcher} does not work", log), asyncio.get_running_loop()
-        places = Positions(store, watcher=watcher, follows=self._follows(), digest=digest, log=log)
-        with closing(places) as positions:
+        outage, loop = Outage(f"Watcher {self.name!r} does not work", self.log), asyncio.get_running_loop()
+        end_filter = EndFilter(
+            task_identifiers=tuple(self.task_identifiers or ()),
+            tags=tuple(self.tags or ()),
+            statuses=tuple(self.statuses),
+        )
+        with closing(self._positions()) as positions:
             while True:
                 try:
-                    async with self._listen(positions) as (listener, settings):
+                    hook = await self._hook()
+                    # No asynchronous one: it would hide that an event loop which ends closes this generator.
+                    with follow_ends(hook, end_filter, await positions.load()) as listener:
+                        await positions.begin(await listener.first_position())
                         outage.worked(loop.time())
                         while True:
                             ends, position = await listener.next()
                             if ends:
                                 await _turn(len(ends))
                             for end in ends:
-                                payload = end.payload(settings.run_url(end.run_id))
+                                payload = end.payload(hook.settings.run_url(end.run_id))
                                 yield TriggerEvent(payload)  # type: ignore[no-untyped-call]
                             positions.passed(position, has_sent=bool(ends))
                 except Exception as error:
@@ -123,28 +128,29 @@ class TriggerRunEventTrigger(BaseEventTrigger):
                     outage.failed(safe_text(error), loop.time())
                 await asyncio.sleep(RETRY_PAUSE)
 
+    async def _hook(self) -> TriggerDevHook:
+        from airflow_provider_trigger.hooks.fetching import fetch_shielded
+        from airflow_provider_trigger.hooks.trigger_dev import TriggerDevHook
+
+        connection = await fetch_shielded(self.trigger_dev_conn_id)
+        return TriggerDevHook(self.trigger_dev_conn_id, connection=connection)
+
+    def _positions(self) -> Positions:
+        from airflow_provider_trigger.triggers.positions import Positions
+
+        digest = hashlib.sha256(json.dumps(self.serialize()).encode()).hexdigest()[:32]
+        return Positions(
+            store_of(self, name=self.name, digest=digest),
+            watcher=f"Watcher {self.name!r}",
+            follows=self._follows(),
+            digest=digest,
+            log=self.log,
+        )
+
     def _follows(self) -> str:
         task = f" of {' or '.join(self.task_identifiers)}" if self.task_identifiers else ""
         tags = f" with the tags {' and '.join(self.tags)}" if self.tags else ""
         return f"runs{task}{tags} that end as {' or '.join(self.statuses)}"
-
-    @asynccontextmanager
-    async def _listen(self, positions: Positions) -> AsyncIterator[tuple[EndsListener, Settings]]:
-        from airflow_provider_trigger.hooks.fetching import fetch_shielded
-        from airflow_provider_trigger.hooks.trigger_dev import TriggerDevHook
-        from airflow_provider_trigger.run.ends import EndFilter
-        from airflow_provider_trigger.triggers.ends import follow_ends
-
-        connection = await fetch_shielded(self.trigger_dev_conn_id)
-        hook = TriggerDevHook(self.trigger_dev_conn_id, connection=connection)
-        end_filter = EndFilter(
-            task_identifiers=tuple(self.task_identifiers or ()),
-            tags=tuple(self.tags or ()),
-            statuses=tuple(self.statuses),
-        )
-        async with follow_ends(hook, end_filter, await positions.load()) as listener:
-            await positions.begin(await listener.first_position())
-            yield listener, hook.settings
 
 
 async def _turn(count: int) -> None:

@@ -72,7 +72,7 @@ class Watcher:
         saves: list[asyncio.Task[None]] = []
         arrived_at = 0.0
         try:
-            async with follow_ends(
+            with follow_ends(
                 await get_hook(CONN_ID), self.filter, Position.from_json(self.stored)
             ) as listener:
                 if self.stored is None:

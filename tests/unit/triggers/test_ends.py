@@ -54,7 +54,7 @@ class World:
 
     async def follow(self, seconds: float, position: Position | None = None, one: EndFilter = ETL) -> Any:
         """Follow for so many seconds; return the names of the runs, and the last position."""
-        async with follow_ends(await get_hook(CONN_ID), one, position) as listener:
+        with follow_ends(await get_hook(CONN_ID), one, position) as listener:
             return await self.hear(listener, seconds)
 
     async def hear(self, listener: EndsListener, seconds: float) -> tuple[list[str], Position]:
@@ -79,7 +79,7 @@ def test_what_ends_after_the_first_start_is_handed_over_once_in_order(world: Wor
             world.add(name, after=after)
         world.add("other", after=4.0, tags=["x"])
         world.engine.runs["run_other"].task_identifier = "other"
-        async with follow_ends(await get_hook(CONN_ID), ETL, None) as listener:
+        with follow_ends(await get_hook(CONN_ID), ETL, None) as listener:
             first = await listener.first_position()
             assert first.start == first.until
             names, _ = await world.hear(listener, 80)
@@ -96,7 +96,7 @@ def test_a_position_is_true_wherever_a_restart_comes(world: World) -> None:
         await asyncio.sleep(30)
         heard = list[str]()
         for _ in range(4):  # each process takes one batch
-            async with follow_ends(await get_hook(CONN_ID), ETL, position) as listener:
+            with follow_ends(await get_hook(CONN_ID), ETL, position) as listener:
                 ended, position = await listener.next()
                 while not ended and len(heard) < 120:
                     ended, position = await listener.next()
@@ -168,7 +168,7 @@ def test_a_canceled_run_is_handed_over_as_it_ends_for_good(world: World, acknowl
     async def main() -> None:
         is_late = acknowledged_as == "COMPLETED"
         world.add("a", "EXECUTING", acknowledge_after=20.0, completes_despite_cancel=is_late)
-        async with follow_ends(await get_hook(CONN_ID), ETL, None) as listener:
+        with follow_ends(await get_hook(CONN_ID), ETL, None) as listener:
             await listener.first_position()
             world.engine.runs["run_a"].cancel()
             statuses = [run.status for _ in range(10) for run in (await listener.next())[0]]

@@ -431,6 +431,27 @@ def test_all_watchers_together_send_25_events_a_second(world) -> None:
     assert max(times) - min(times) >= len(times) / 25 - 4
 
 
+def test_it_ends_with_the_event_loop(world) -> None:
+    """The process of a triggerer whose supervisor was killed would never end."""
+    one = world()
+
+    async def main() -> None:
+        one.start()
+        await asyncio.sleep(10)
+        others = [TriggerRunEventTrigger(name=str(number), tags="eu").run() for number in range(10)]
+        begins = [asyncio.ensure_future(anext(other)) for other in others]
+        await asyncio.sleep(10)
+        one.add_ends(1)
+        await asyncio.gather(*begins)
+        one.triggerer.kill()
+        await asyncio.sleep(0)
+        now = one.clock.now
+        await asyncio.get_running_loop().shutdown_asyncgens()
+        assert one.clock.now == now
+
+    one.run(main)
+
+
 def test_while_nothing_happens_it_stores_nothing(world) -> None:
     one = world()
 
