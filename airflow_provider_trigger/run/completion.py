@@ -142,25 +142,32 @@ class Completion:
             return self._result(before, is_ours=False)
         lost = None
         try:
-            self._call(complete_token(token_id, self._data))
-        except NotFoundError:
-            return CompletionResult(token_id=token_id, outcome=CompletionOutcome.NOT_FOUND)
+            if not self._send(token_id):
+                return CompletionResult(token_id=token_id, outcome=CompletionOutcome.NOT_FOUND)
         except (TransportError, ServerError, UnexpectedAnswerError) as error:
             lost = error  # the server may have done it
         after = self._after(token_id, lost)
         return self._result(after, is_ours=is_same(after.output, self._data))
 
     def _before(self, token_id: str) -> WaitpointToken | None:
-        """Return the token, None where that cannot be told: only a completion tells whether it is unknown."""
-        for patience in (0.0, None):
+        """Return the token, None where one check does not show it: no outage of checks keeps it waiting."""
+        try:
+            return self._call(retrieve_token(token_id), patience=0.0)
+        except AuthenticationError:
+            raise
+        except TriggerDevError:
+            return None
+
+    def _send(self, token_id: str) -> bool:
+        """Complete the token, and return whether there is one: a new one may have to reach a replica first."""
+        for seconds in (_PAUSE, 0.0):
             try:
-                return self._call(retrieve_token(token_id), patience=patience)
-            except AuthenticationError:
-                raise
-            except TriggerDevError as error:
-                if isinstance(error, UnknownTokenError) or not error.retryable:
-                    break
-        return None
+                self._call(complete_token(token_id, self._data))
+            except NotFoundError:
+                self._sleep(seconds)
+            else:
+                return True
+        return False
 
     def _after(self, token_id: str, lost: TriggerDevError | None) -> WaitpointToken:
         """Return the token once it is shown as ended; after a completion without an answer, check once."""

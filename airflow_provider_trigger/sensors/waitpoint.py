@@ -176,6 +176,7 @@ def _check(wait: TokenWait, hook: TriggerDevHook, *, patience: float | None) -> 
         while not (end := wait.take(call_once(client, wait.call, patience=patience), time.time())):
             if wait.pause(time.time()):
                 break
+            patience = None  # before the token counts as unknown: a rescheduled sensor may have seen it
         is_useless = wait.error is not None and not (wait.error.retryable or wait.was_shown)
         if wait.error is not None and (end is TokenEnd.REJECTED or is_useless):
             raise wait.error

@@ -41,7 +41,7 @@ _SEPARATORS = re.compile(r"[,\s]+")
 _URL_SEPARATORS = re.compile(r"\s+|,(?=https?://)")  # the query of a URL may hold commas
 _ID_CHARACTERS = re.compile(r"[\w.:-]+", re.ASCII)
 # What follows it in the address of a waitpoint token is a secret.
-_SECRET = re.compile(r"(?<=/callback/)[^\s'\",\])}]+")
+_SECRET = re.compile(r"(?<=callback/)[^\s'\",\])}]+")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

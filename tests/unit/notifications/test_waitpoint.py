@@ -179,6 +179,16 @@ def test_the_time_limit_is_for_all_of_it(
     assert "1 failed - 1 token may still be waiting; not completed: " in log.leveled[-1][1]
 
 
+@BOTH_WAYS
+def test_it_completes_a_token_also_where_all_checks_fail(
+    run, wired: Network, tokens, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(base, "time", clock)
+    wired.fault("GET", Lost(), times=100000)
+    run(Notifier(token_ids=tokens["completed"].id, data=1, timeout=5), context())
+    assert tokens["completed"].output == 1
+
+
 def test_awaited_it_works_in_a_thread_of_its_own(tokens, log: Log, wired: Network) -> None:
     threads = set()
     wired.before = lambda _: threads.add(threading.current_thread() is threading.main_thread())

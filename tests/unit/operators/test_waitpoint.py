@@ -332,9 +332,15 @@ def test_data_of_any_kind_are_recognized_as_ours(data, tokens) -> None:
 # Complete: requests that fail
 
 
-def test_an_unknown_token_costs_one_check_and_one_completion(wired: Network) -> None:
+def test_only_a_second_completion_tells_that_a_token_is_unknown_as_a_new_one_may_lack_in_a_replica(
+    wired: Network, tokens, answer
+) -> None:
     completing(UNKNOWN, on_not_found="ignore").execute(context())
-    assert wired.requests == [f"GET {TOKENS}/{UNKNOWN}", f"POST {TOKENS}/{UNKNOWN}/complete"]
+    assert wired.requests == [f"GET {TOKENS}/{UNKNOWN}", *[f"POST {TOKENS}/{UNKNOWN}/complete"] * 2]
+    new = tokens["completed"]
+    wired.fault("GET", answer(500, {"error": "Internal Server Error"}), times=1)
+    wired.fault("/complete", answer(404, {"error": "Waitpoint not found"}), times=1)
+    assert completing(new.id).execute(context()) == [result(new, "completed", "COMPLETED")]
 
 
 @pytest.mark.parametrize(
@@ -480,12 +486,12 @@ def test_what_cannot_be_read_stops_no_other_token_and_its_secret_is_not_shown(
     log,
 ) -> None:
     token = waitpoints.create_token()[0]
-    wrong = f"/callback/{secret_of(token)}"
+    wrong = f"callback/{secret_of(token)}"
     with pytest.raises(AirflowFailException) as raised:
         completing([token.id, wrong, [wrong], {"url": wrong}, f"{wrong} {secret_of(token)}!"]).execute(
             dag_context()
         )
-    assert "tokens whose ids could not be read may still be waiting; '/callback/…' from " in str(raised.value)
+    assert "tokens whose ids could not be read may still be waiting; 'callback/…' from " in str(raised.value)
     assert "is not a valid token id: a URL must be that of a waitpoint token: " in str(raised.value)
     assert (token.status, wrong in f"{raised.value}{log.leveled}") == ("COMPLETED", False)
 

@@ -238,6 +238,16 @@ def test_a_rescheduled_sensor_waits_for_that_long_since_its_first_poke(
         sensor(UNKNOWN, mode="reschedule").execute(context)
 
 
+def test_a_few_500s_do_not_make_a_token_unknown_that_an_earlier_poke_has_shown(
+    server, connection: str, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    token = server.create_token()[0]
+    context = rescheduled(monkeypatch, first=datetime.fromtimestamp(clock.time() - 60, UTC))
+    server.fail_next(2, 500, path="waitpoint")
+    with pytest.raises(AirflowRescheduleException):
+        sensor(token, mode="reschedule").execute(context)
+
+
 @pytest.mark.parametrize("path", [None, "waitpoint"])
 def test_500_for_a_token_that_was_shown_is_an_outage(
     path: str | None, server, context, clock: Clock, log
