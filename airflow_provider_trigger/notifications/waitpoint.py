@@ -24,7 +24,6 @@ if TYPE_CHECKING:
 
     from airflow_provider_trigger.api.deadline import Deadline
     from airflow_provider_trigger.hooks.trigger_dev import TriggerDevHook
-    from airflow_provider_trigger.run.completion import CompletionResult
     from airflow_provider_trigger.sources.run_ids import RunIds
 
 RULES = {"trigger_dev_conn_id": connection_id, "timeout": duration(least=0.01)}
@@ -97,30 +96,23 @@ class CompleteWaitpointTokenNotifier(TakesTokenIds, IdsNotifier):
     ) -> None:
         from airflow_provider_trigger.log import write
         from airflow_provider_trigger.report.cancels import of_callback
-        from airflow_provider_trigger.report.completions import NOTHING_COMPLETED, each_token, make_report
+        from airflow_provider_trigger.report.completions import (
+            NOTHING_COMPLETED,
+            each_token,
+            make_report,
+            tokens_left,
+        )
 
-        results: list[CompletionResult] = []
-        rejection = invalid = None
+        work = None
         try:
             self._check(AS_GIVEN)
         except ValueError as error:
-            invalid = str(error)
-        if hook is not None and invalid is None:
-            results, rejection = self._complete(ids, hook, deadline)
-        report = make_report(
-            results=results,
-            ids=ids,
-            conn_id=self.trigger_dev_conn_id,
-            rejection=rejection,
-            invalid=invalid,
-        )
-        write(self.log, [*each_token(results), of_callback(report, NOTHING_COMPLETED)], origin=origin)
-
-    def _complete(
-        self, ids: RunIds, hook: TriggerDevHook, deadline: Deadline
-    ) -> tuple[list[CompletionResult], str | None]:
-        from airflow_provider_trigger.hooks.diagnosis import action_for
-
-        with hook.completion(self.data, deadline=deadline) as work:
-            results = work.run(ids.found)
-        return results, None if work.rejection is None else action_for(work.rejection, hook.settings)
+            text = "; ".join((str(error), *tokens_left(len(ids.found), ids)))
+            write(self.log, [("error", text)], origin=origin)
+            return
+        if hook is not None:
+            with hook.completion(self.data, deadline=deadline) as work:
+                work.run(ids.found)
+        report = make_report(work, ids, conn_id=self.trigger_dev_conn_id)
+        lines = each_token(work.results) if work else ()
+        write(self.log, [*lines, of_callback(report, NOTHING_COMPLETED)], origin=origin)

@@ -23,7 +23,7 @@ from airflow_provider_trigger.wording import counted
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
-    from airflow_provider_trigger.run.completion import Completion, CompletionResult
+    from airflow_provider_trigger.run.completion import Completion
     from airflow_provider_trigger.sources.run_ids import RunIds
 
 RULES_OF_CREATE = {"trigger_dev_conn_id": connection_id}
@@ -40,11 +40,7 @@ class _TokenOperator(ChecksRendered, ShowsArguments):
     _is_stopped = False
 
     def on_kill(self) -> None:
-        """
-        Stop: nothing new is sent.
-
-        It only sets a flag, as Airflow 3 calls it in a signal handler, where a lock could be held already.
-        """
+        """Stop: nothing new is sent. Airflow 3 calls it in a signal handler, where a lock could be held."""
         self._is_stopped = True
 
 
@@ -192,61 +188,48 @@ class CompleteWaitpointTokenOperator(TakesTokenIds, _TokenOperator, BaseOperator
 
     def execute(self, context: Context) -> list[dict[str, Any]]:
         """Complete the tokens; see the class."""
-        from airflow_provider_trigger.report.completions import NOTHING_COMPLETED
+        from airflow_provider_trigger.hooks.trigger_dev import TriggerDevHook
+        from airflow_provider_trigger.report.cancels import adding
+        from airflow_provider_trigger.report.completions import NOTHING_COMPLETED, tokens_left
 
         self._check_rendered()
         ids = self._gather_ids(context, on_empty="ignore")
-        if ids.found:
-            return self._complete(ids, context)
-        results = self._conclude([], ids, context)
-        self.log.info(NOTHING_COMPLETED)
-        return results
-
-    def _complete(self, ids: RunIds, context: Context) -> list[dict[str, Any]]:
-        from airflow_provider_trigger.hooks.diagnosis import action_for
-        from airflow_provider_trigger.hooks.trigger_dev import TriggerDevHook
-        from airflow_provider_trigger.report.cancels import adding
-        from airflow_provider_trigger.report.completions import tokens_left
-
+        if not ids.found:
+            results = self._conclude(None, ids, context)
+            self.log.info(NOTHING_COMPLETED)
+            return results
         hook = TriggerDevHook(self.trigger_dev_conn_id)
         with adding(tokens_left(len(ids.found), ids)):
-            connection = hook.settings
-        count = counted(len(ids.found), "waitpoint token")
-        self.log.info("Completing %s on %s", count, connection.base_url)
+            base_url = hook.settings.base_url
+        self.log.info("Completing %s on %s", counted(len(ids.found), "waitpoint token"), base_url)
         with hook.completion(self.data, is_stopped=lambda: self._is_stopped) as work:
             try:
                 work.run(ids.found)
             except BaseException:
                 # Airflow's own, which ends execute() at the execution_timeout and, on 2.11, at a stop.
-                push_results(self, self._logged(work), context)
+                self._log_results(work)
+                push_results(self, work.results, context)
                 raise
-        rejection = None if work.rejection is None else action_for(work.rejection, connection)
-        return self._conclude(self._logged(work), ids, context, rejection=rejection, stopped=work.stopped)
+        self._log_results(work)
+        return self._conclude(work, ids, context)
 
-    def _logged(self, work: Completion) -> list[CompletionResult]:
+    @property
+    def _reactions(self) -> dict[str, Any]:
+        return {"on_timed_out": self.on_timed_out, "on_not_found": self.on_not_found}
+
+    def _log_results(self, work: Completion) -> None:
         from airflow_provider_trigger.log import write
         from airflow_provider_trigger.report.completions import each_token, summary
 
-        reactions = {"on_timed_out": self.on_timed_out, "on_not_found": self.on_not_found}
         results = work.results
-        write(self.log, each_token(results, **reactions))
-        self.log.info("%s", summary(results))
-        return results
+        write(self.log, [*each_token(results, **self._reactions), ("info", summary(results))])
 
-    def _conclude(
-        self, results: list[CompletionResult], ids: RunIds, context: Context, **ended_early: Any
-    ) -> list[dict[str, Any]]:
+    def _conclude(self, work: Completion | None, ids: RunIds, context: Context) -> list[dict[str, Any]]:
         """Return the results for XCom, or fail."""
         from airflow_provider_trigger.report.completions import make_report
 
-        report = make_report(
-            results=results,
-            ids=ids,
-            conn_id=self.trigger_dev_conn_id,
-            on_timed_out=self.on_timed_out,
-            on_not_found=self.on_not_found,
-            **ended_early,
-        )
+        results = work.results if work else []
+        report = make_report(work, ids, conn_id=self.trigger_dev_conn_id, **self._reactions)
         for warning in report.warnings:
             self.log.warning("%s", warning)
         if report.problems:

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import TYPE_CHECKING, assert_never
 
 from airflow_provider_trigger.cancel.outcome import CancelOutcome, CancelResult, Reason
@@ -82,12 +83,18 @@ def key_rejected(conn_id: str, action: str) -> str:
 
 def summary(results: Sequence[CancelResult]) -> str:
     """Return, for example, ``16 Trigger.dev runs: 12 canceled, 3 already completed, 1 not found``."""
-    counts = Counter(result.outcome for result in results)
-    parts = [f"{counts[outcome]} {_words(outcome)}" for outcome in CancelOutcome if counts[outcome]]
-    return counted(len(results), "Trigger.dev run") + (f": {', '.join(parts)}" if parts else "")
+    return outcomes("Trigger.dev run", CancelOutcome, [result.outcome for result in results])
 
 
-def _words(outcome: CancelOutcome) -> str:
+def outcomes(name: str, kinds: type[StrEnum], found: Sequence[StrEnum]) -> str:
+    """Return how many of what is named so came to which outcome, in the order of the kinds."""
+    counts = Counter(found)
+    parts = [f"{counts[kind]} {words(kind)}" for kind in kinds if counts[kind]]
+    return counted(len(found), name) + (f": {', '.join(parts)}" if parts else "")
+
+
+def words(outcome: StrEnum) -> str:
+    """Return an outcome in words."""
     return outcome.value.replace("_", " ")
 
 
@@ -186,10 +193,15 @@ def _unknown_environment(results: Sequence[CancelResult], conn_id: str) -> list[
     unknown = _not_found(results)
     if not results or len(unknown) < len(results) or all(map(hint, unknown)):
         return []
-    return [
-        "None of the runs was found: does the secret key of connection "
-        f"{conn_id!r} belong to another environment?"
-    ]
+    return [none_found("runs", conn_id)]
+
+
+def none_found(what: str, conn_id: str) -> str:
+    """Return what to check if none of several was found."""
+    return (
+        f"None of the {what} was found: does the secret key of connection {conn_id!r} belong to another "
+        "environment?"
+    )
 
 
 def of_work(
@@ -216,7 +228,7 @@ def each_run(
         task = result.task_identifier or "Trigger.dev task unknown"
         child = f", child of {result.parent_run_id}" if result.parent_run_id else ""
         text = (
-            f"{result.run_id} ({task}{child}): {_words(result.outcome)}, {result.status or 'status unknown'}"
+            f"{result.run_id} ({task}{child}): {words(result.outcome)}, {result.status or 'status unknown'}"
         )
         is_problem = _is_problem(result, on_not_found)
         yield (

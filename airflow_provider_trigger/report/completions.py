@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from airflow_provider_trigger.log import Line
-from airflow_provider_trigger.report.cancels import Report, key_rejected
-from airflow_provider_trigger.run.completion import CompletionOutcome, CompletionResult
+from airflow_provider_trigger.report.cancels import Report, key_rejected, none_found, outcomes, words
+from airflow_provider_trigger.run.completion import Completion, CompletionOutcome, CompletionResult
 from airflow_provider_trigger.sources.run_ids import TOKEN_IDS, Reaction, hint, problems_of_sources
 from airflow_provider_trigger.wording import MAX_LINES, counted, enumeration
 
@@ -22,34 +21,28 @@ NOTHING_COMPLETED = "No token ids were found, so nothing was completed"
 
 
 def make_report(
-    *,
-    results: Sequence[CompletionResult],
+    work: Completion | None,
     ids: RunIds,
+    *,
     conn_id: str,
     on_timed_out: Reaction = "fail",
     on_not_found: Reaction = "fail",
-    rejection: str | None = None,
-    stopped: bool = False,
-    invalid: str | None = None,
 ) -> Report:
-    """
-    Decide what failed, and describe it in one line.
-
-    ``rejection`` says what to do about a key that was rejected, ``invalid`` what is wrong with the data.
-    """
+    """Decide what failed, and describe it in one line; there is no work where there are no tokens."""
+    results = work.results if work else []
     failed, timed_out, unknown = (
         [result for result in results if result.outcome is outcome]
         for outcome in (CompletionOutcome.FAILED, CompletionOutcome.TIMED_OUT, CompletionOutcome.NOT_FOUND)
     )
+    stopped, advice = (work.stopped, work.advice) if work else (False, None)
     problems = ["Airflow stopped the task before its work was done"] if stopped else []
-    problems += [key_rejected(conn_id, rejection)] if rejection else []
-    problems += [invalid] if invalid else []
-    problems += tokens_left(len(ids.found) if invalid else len(failed), ids)
+    problems += [key_rejected(conn_id, advice)] if advice else []
+    problems += tokens_left(len(failed), ids)
     problems += [f"not completed: {_reasons(failed)}"] if failed else []
     if timed_out and on_timed_out == "fail":
         runs = "what waited for it went on without this data"
         problems.append(f"timed out: {enumeration(result.token_id for result in timed_out)} ({runs})")
-    environment = _unknown_environment(results, unknown, conn_id)
+    environment = [none_found("tokens", conn_id)] if results and len(unknown) == len(results) else []
     if unknown and on_not_found == "fail":
         problems += [f"not found: {enumeration(map(_named, unknown))}", *environment]
     problems += problems_of_sources(ids, "ignore")
@@ -59,19 +52,13 @@ def make_report(
         summary=summary(results),
         problems=problems,
         warnings=[] if on_not_found == "fail" else environment,
-        retryable=helps and not rejection,
+        retryable=helps and not advice,
     )
 
 
 def summary(results: Sequence[CompletionResult]) -> str:
     """Return, for example, ``3 waitpoint tokens: 2 completed, 1 timed out``."""
-    counts = Counter(result.outcome for result in results)
-    parts = [f"{counts[outcome]} {_words(outcome)}" for outcome in CompletionOutcome if counts[outcome]]
-    return counted(len(results), "waitpoint token") + (f": {', '.join(parts)}" if parts else "")
-
-
-def _words(outcome: CompletionOutcome) -> str:
-    return outcome.value.replace("_", " ")
+    return outcomes("waitpoint token", CompletionOutcome, [result.outcome for result in results])
 
 
 def tokens_left(count: int, ids: RunIds) -> list[str]:
@@ -96,18 +83,6 @@ def _named(result: CompletionResult) -> str:
     return f"{result.token_id} ({text})" if text else result.token_id
 
 
-def _unknown_environment(
-    results: Sequence[CompletionResult], unknown: Sequence[CompletionResult], conn_id: str
-) -> list[str]:
-    """Return what to check if none of the tokens was found."""
-    if not results or len(unknown) < len(results):
-        return []
-    return [
-        "None of the tokens was found: does the secret key of connection "
-        f"{conn_id!r} belong to another environment?"
-    ]
-
-
 def each_token(
     results: Sequence[CompletionResult], *, on_timed_out: Reaction = "fail", on_not_found: Reaction = "fail"
 ) -> Iterator[Line]:
@@ -119,5 +94,5 @@ def each_token(
     shown = [one for one in results if len(results) <= MAX_LINES or one.outcome not in good]
     for result in shown[:MAX_LINES]:
         note = f" - {result.error}" if result.error else ""
-        text = f"{result.token_id}: {_words(result.outcome)}, {result.status or 'status unknown'}{note}"
+        text = f"{result.token_id}: {words(result.outcome)}, {result.status or 'status unknown'}{note}"
         yield "error" if result.outcome in errors else "info", text

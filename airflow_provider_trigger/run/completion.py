@@ -22,7 +22,6 @@ from airflow_provider_trigger.api.errors import (
     TransportError,
     TriggerDevError,
     UnexpectedAnswerError,
-    UnknownTokenError,
 )
 from airflow_provider_trigger.api.models.waitpoint_tokens import WAITING, WaitpointToken
 from airflow_provider_trigger.cancel.outcome import ActionFor, no_action
@@ -110,8 +109,13 @@ class Completion:
     @property
     def results(self) -> list[CompletionResult]:
         """In the ids' order; a token that was not reached is ``failed``."""
-        left = partial(_failed, why="the work was ended before", retryable=True)
+        left = partial(_failed, error="the work was ended before", retryable=True)
         return [self._done.get(one) or left(one) for one in self._token_ids]
+
+    @property
+    def advice(self) -> str | None:
+        """What to do about a rejected key, None if it was not rejected."""
+        return None if self.rejection is None else self._action_for(self.rejection)
 
     def run(self, token_ids: Sequence[str]) -> list[CompletionResult]:
         """Complete the tokens, several at a time; a rejected key ends it, and is the ``rejection`` then."""
@@ -130,9 +134,9 @@ class Completion:
             self.rejection = self.rejection or error
             self._done[token_id] = _failed(token_id, "the secret key was rejected")
         except TriggerDevError as error:
-            self._done[token_id] = _failed(
-                token_id, error, action=self._action_for(error), retryable=error.retryable
-            )
+            action = self._action_for(error)
+            text = f"{error}; {action}" if action else str(error)
+            self._done[token_id] = _failed(token_id, text, retryable=error.retryable)
 
     def _outcome_of(self, token_id: str) -> CompletionResult:
         if self.rejection is not None:
@@ -159,7 +163,7 @@ class Completion:
             return None
 
     def _send(self, token_id: str) -> bool:
-        """Complete the token, and return whether there is one: a new one may have to reach a replica first."""
+        """Complete the token, and return whether there is one; a replica may lack a new one at first."""
         for seconds in (_PAUSE, 0.0):
             try:
                 self._call(complete_token(token_id, self._data))
@@ -207,22 +211,8 @@ class Completion:
         return CompletionResult(token_id=token.id, outcome=outcome, status=token.status)
 
 
-def _failed(
-    token_id: str,
-    why: TriggerDevError | str,
-    *,
-    status: str | None = None,
-    action: str | None = None,
-    retryable: bool = False,
-) -> CompletionResult:
-    error = f"{why}; {action}" if action else str(why)
-    return CompletionResult(
-        token_id=token_id,
-        outcome=CompletionOutcome.FAILED,
-        status=status,
-        error=error,
-        retryable=retryable,
-    )
+def _failed(token_id: str, error: str, **fields: Any) -> CompletionResult:
+    return CompletionResult(token_id=token_id, outcome=CompletionOutcome.FAILED, error=error, **fields)
 
 
 def is_same(output: Any, data: Any) -> bool:

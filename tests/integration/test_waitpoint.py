@@ -70,22 +70,6 @@ made >> work()
     assert token.output == {"failed": "work"}
 
 
-def test_each_retry_of_a_task_gets_the_same_token(server, run_tasks):
-    body = """
-class Failing(CreateWaitpointTokenOperator):
-    def execute(self, context):
-        made = super().execute(context)
-        if context["ti"].try_number < 3:
-            raise RuntimeError("something failed at night")
-        return made
-
-Failing(task_id="make", retries=2)
-"""
-    result = run_tasks(IMPORTS + body)
-    assert (result.state, result.tries) == ("success", {"make": [3]})
-    assert list(server.tokens) == [result.xcoms["make"]["id"]]
-
-
 @pytest.mark.skipif(
     tuple(map(int, airflow_version().split(".")[:2])) < (3, 4), reason="this Airflow has no task loops"
 )

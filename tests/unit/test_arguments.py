@@ -93,7 +93,6 @@ def of_tokens(rows: list[Row]) -> list[Row]:
 
 DATA: list[Row] = [
     ("data", {"a": [1, {2}]}, "data['a'][1] must be JSON: a dict, list, "),
-    ("data", float("nan"), "data must be JSON, which has no nan"),
     (
         "data",
         {"a": [2**53 + 1]},
@@ -183,15 +182,12 @@ ROWS: dict[Any, list[Row]] = {
             for value in (0, -5, 0.9, "soon", True)
         ),
         ("timeout", datetime(2030, 1, 1, tzinfo=UTC), f"must be a duration of 1 {DURATION} datetime"),
-        ("timeout", "2030-01-01T00:00:00Z", f"must be a duration of 1 {DURATION} '2030-01-01"),
         ("timeout", timedelta(days=-1), f"must be a duration of 1 {DURATION} datetime.timedelta"),
         (
             "tags",
             ["{{ a }}", "b,c"],
             "tags[1] must be a string of 1 to 128 characters without a comma, not 'b,c'",
         ),
-        ("tags", ["x" * 129], "tags[0] must be a string of 1 to 128 characters without a comma, not 'xxx"),
-        ("tags", [" "], "tags[0] must be a string of 1 to 128 characters without a comma, not ' '"),
         ("tags", list("abcdefghijk"), "tags must be 10 tags or fewer, not 11"),
         ("tags", 5, "must be a list of strings, not 5"),
     ],

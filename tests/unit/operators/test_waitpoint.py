@@ -116,10 +116,7 @@ def test_the_log_names_the_token_and_not_its_address(arguments, end: str, log, w
     ("name", "rendered", "error"),
     [
         ("timeout", "soon", "timeout must be a duration of 1 s or more"),
-        ("timeout", "0", "timeout must be a duration of 1 s or more"),
-        ("timeout", "2030-01-01", "timeout must be a duration of 1 s or more"),
         ("tags", ["a,b"], r"tags\[0\] must be a string of 1 to 128 characters without a comma"),
-        ("tags", list("abcdefghijk"), "tags must be 10 tags or fewer, not 11"),
     ],
 )
 def test_what_a_template_makes_is_checked_before_anything_is_sent(
@@ -157,23 +154,6 @@ def test_its_key_is_that_of_a_run_of_the_same_task_instance(fields, waitpoints) 
         made.execute(context_of(TaskInstance(**fields), task=made))
     [token], [run] = waitpoints.tokens.values(), waitpoints.runs.values()
     assert token.idempotency_key == run.idempotency_key is not None
-
-
-def test_each_instance_iteration_and_clear_has_a_token_of_its_own_and_all_tries_the_same(
-    waitpoints,
-) -> None:
-    in_loop = {"region_id": REGION, "task": LOOP}
-    instances: list[dict[str, Any]] = [{}, {"map_index": 0}, {"map_index": 1}]
-    instances += [in_loop | {"region_index": 0}, in_loop | {"region_index": 1}]
-    found = [
-        creating(retries=1).execute(context(max_tries=1, try_number=try_number, **fields))["id"]
-        for fields in instances
-        for try_number in (1, 2)
-    ]
-    assert found == [one for one in waitpoints.tokens for _ in range(2)]
-    waitpoints.complete_token(found[0])
-    cleared = creating(retries=1).execute(context(max_tries=3, try_number=3))["id"]
-    assert len({*found, cleared}) == len(waitpoints.tokens) == 6
 
 
 def test_executed_by_hand_each_gets_its_own_token_again(waitpoints) -> None:
@@ -499,10 +479,7 @@ def test_what_cannot_be_read_stops_no_other_token_and_its_secret_is_not_shown(
 @pytest.mark.parametrize(
     ("rendered", "error"),
     [
-        (float("nan"), "data must be JSON, which has no nan"),
-        ({"a": [{1, 2}]}, r"data\['a'\]\[0\] must be JSON: "),
         ({"a": [2**53 + 1]}, r"data\['a'\]\[0\] must not be an integer beyond 2\^53, .* as a text, '90071"),
-        ("x" * (512 * 1024 - 1), "data must have 524,288 bytes or less as JSON, not 524,289"),
         ("LazySelectSequence([2 items])", ".* what the template made of a mapped task's outputs"),
     ],
 )

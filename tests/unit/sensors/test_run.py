@@ -91,11 +91,15 @@ def test_a_dags_parse_brings_no_client_and_no_trigger(parse, heavy: set[str]) ->
             from airflow_provider_trigger.sensors.run import TriggerRunSensor
             TriggerRunSensor(task_id="t", run_ids=["run_1"], xcom_task_ids="m", deferrable=True)
             TriggerRunSensor.partial(task_id="m").expand(run_ids=[["run_1"], ["run_2"]])
+            from airflow_provider_trigger.sensors.waitpoint import WaitpointTokenSensor
+            WaitpointTokenSensor(task_id="w", token_id="waitpoint_1", deferrable=True)
+            WaitpointTokenSensor.partial(task_id="e").expand(token_id=["waitpoint_1", "waitpoint_2"])
             """
         )
     )
-    assert "airflow_provider_trigger.sensors.run" in parsed
-    assert not parsed & (heavy | {"airflow_provider_trigger.triggers.run", "asyncio"})
+    triggers = {f"airflow_provider_trigger.triggers.{name}" for name in ("run", "waitpoint")}
+    assert parsed >= {f"airflow_provider_trigger.sensors.{name}" for name in ("run", "waitpoint")}
+    assert not parsed & (heavy | triggers | {"asyncio"})
     assert not {name for name in parsed if ".testing" in name or ".cancel" in name}
 
 

@@ -59,6 +59,8 @@ def test_its_import_brings_no_client(parse, heavy: set[str]) -> None:
             """
             from airflow_provider_trigger.triggers.run import TriggerDevRunTrigger
             TriggerDevRunTrigger(run_ids=["run_1"]).serialize()
+            from airflow_provider_trigger.triggers.waitpoint import WaitpointTokenTrigger
+            WaitpointTokenTrigger(token_id="waitpoint_1", begun_at=0.0).serialize()
             """
         )
     )

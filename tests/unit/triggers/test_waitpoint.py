@@ -22,7 +22,6 @@ from virtual_loop import run_in_virtual_time
 from airflow_provider_trigger import defaults
 from airflow_provider_trigger.api.exchange import Reply, Send
 from airflow_provider_trigger.api.http import Response
-from airflow_provider_trigger.run.token_wait import TokenWait
 from airflow_provider_trigger.run.wait_settings import WaitSettings, check_interval
 from airflow_provider_trigger.testing import TriggerDevServer
 from airflow_provider_trigger.testing.engine.token_buckets import RateLimiter
@@ -45,21 +44,7 @@ RETRY_FOR = 120.0
 """Of a connection by default, in seconds."""
 
 
-# What is imported, and what is stored
-
-
-def test_its_import_brings_no_client(parse, heavy: set[str]) -> None:
-    parsed = set(
-        parse(
-            """
-            from airflow_provider_trigger.triggers.waitpoint import WaitpointTokenTrigger
-            WaitpointTokenTrigger(token_id="waitpoint_1", begun_at=0.0).serialize()
-            """
-        )
-    )
-    others = (".testing", ".run.", ".api.", ".cancel.")
-    assert not parsed & heavy
-    assert not {name for name in parsed if any(part in name for part in others)}
+# What is stored
 
 
 def test_all_its_arguments_survive_and_those_that_can_be_missing_have_defaults() -> None:
@@ -269,44 +254,6 @@ def test_checks_that_are_rejected_for_retry_for_end_it(
         begin = f"The server rejects the checks of waitpoint token {token.id}: Connection 'mine'"
         assert event["error"].startswith(begin)
         assert f"answered {status}" in event["error"]
-
-
-def test_a_mistake_of_ours_fails_one_wait_and_no_other(
-    sent, server, clock, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    bad, good = server.create_token()[0], server.create_token()[0]
-    take = TokenWait.take
-
-    def fail(self: TokenWait, reply: Any, now: float) -> Any:
-        return 1 / 0 if self.token_id == bad.id else take(self, reply, now)
-
-    monkeypatch.setattr(TokenWait, "take", fail)
-
-    async def main() -> list[Any]:
-        asyncio.get_running_loop().call_later(100, server.complete_token, good.id)
-        waits = [event_of(trigger(token, clock)) for token in (bad, good)]
-        return await asyncio.gather(*waits, return_exceptions=True)
-
-    error, event = run_in_virtual_time(main(), clock)
-    assert isinstance(error, ZeroDivisionError)
-    assert event["status"] == "COMPLETED"
-
-
-def test_canceled_it_ends_at_once_and_leaves_nothing_behind(sent, server, clock) -> None:
-    token = server.create_token()[0]
-
-    async def main() -> None:
-        waiting = asyncio.create_task(event_of(trigger(token, clock)))
-        await asyncio.sleep(100)
-        waiting.cancel("ended by a user")
-        with pytest.raises(asyncio.CancelledError, match="ended by a user"):
-            await waiting
-        await asyncio.sleep(0)
-        assert asyncio.all_tasks() == {asyncio.current_task()}
-        assert not watch._watches[asyncio.get_running_loop()]
-
-    run_in_virtual_time(main(), clock)
-    assert token.status == "WAITING"
 
 
 @pytest.mark.parametrize(("trigger_id", "seconds"), [(17, 8.0), (None, 0.0)])

@@ -26,14 +26,6 @@ SHOWN = {
 }
 
 
-def test_only_a_token_with_a_key_may_be_created_by_a_second_request() -> None:
-    assert not create_token().request.repeatable
-    call = create_token(timeout="10m", tags=("a", "b"), idempotency_key="k", idempotency_key_ttl="1d")
-    assert call.request.repeatable
-    sent = {"timeout": "10m", "tags": ["a", "b"], "idempotencyKey": "k", "idempotencyKeyTTL": "1d"}
-    assert call.request.json == sent
-
-
 def test_neither_the_address_nor_the_data_is_shown(response) -> None:
     created = create_token().read(response(200, CREATED))
     token = retrieve_token(TOKEN_ID).read(
@@ -65,12 +57,8 @@ def test_the_data_is_read_as_its_type_says(response, shown: dict[str, Any], outp
     ("call", "answered"),
     [
         (create_token(), {"id": TOKEN_ID}),
-        (create_token(), {"url": URL}),
-        (create_token(), CREATED | {"url": ""}),
         (retrieve_token(TOKEN_ID), SHOWN | {"id": "waitpoint_2"}),
         (retrieve_token(TOKEN_ID), {"id": TOKEN_ID}),
-        (retrieve_token(TOKEN_ID), [SHOWN]),
-        (complete_token(TOKEN_ID, 1), {"success": False}),
         (complete_token(TOKEN_ID, 1), {}),
     ],
 )
@@ -86,18 +74,3 @@ def test_an_id_that_leads_elsewhere_is_not_sent(token_id: str) -> None:
         with pytest.raises(errors.InvalidIdError, match="cannot be the id of a waitpoint token"):
             make(token_id)
     assert retrieve_token("a/b?c").request.path == "/api/v1/waitpoints/tokens/a%2Fb%3Fc"
-
-
-@pytest.mark.parametrize(
-    ("status", "of_retrieve"), [(500, errors.UnknownTokenError), (503, errors.ServerError)]
-)
-def test_only_a_500_of_a_retrieve_may_mean_that_there_is_no_such_token(
-    response, status: int, of_retrieve
-) -> None:
-    for call in (create_token(), complete_token(TOKEN_ID, 1)):
-        with pytest.raises(errors.ResponseError) as raised:
-            call.read(response(status, {"error": "no"}))
-        assert type(raised.value) is errors.ServerError
-    with pytest.raises(errors.ResponseError) as raised:
-        retrieve_token(TOKEN_ID).read(response(status, {"error": "no"}))
-    assert type(raised.value) is of_retrieve
