@@ -12,11 +12,12 @@ from typing import Any
 from airflow_provider_trigger.api.models.runs import ListedRun, Run
 from airflow_provider_trigger.api.responses import read_time
 
-OVERLAP = 31.0
+OVERLAP = 61.0
 """
 So many seconds of ends are read again with each poll, as an end can be shown late.
 
-30 for the lag of the query's database, 0.5 as ``completed_at`` is set before it is committed (measured).
+60 for the lag of the query's database (a search finds what it shows later), 0.5 as ``completed_at`` is set
+before it is committed (measured).
 """
 
 # A position has 32 KB at most: Airflow's stores take about 64. What is left out is handed over again after a
@@ -104,7 +105,7 @@ class Position:
         """
         Return it as a text of 32 KB at most.
 
-        A run is 8 characters. Of more than 3,000 seen in 31 s and 1,000 lost ends, the oldest are left out:
+        A run is 8 characters. Of more than 3,000 seen in 61 s and 1,000 lost ends, the oldest are left out:
         after a restart these are handed over again.
         """
         seen, lost = "".join(self.seen[-_MOST_SEEN:]), "".join(self.lost[-_MOST_LOST:])

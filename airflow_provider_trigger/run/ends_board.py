@@ -20,7 +20,7 @@ from airflow_provider_trigger.run.ends_work import Outage, Shared, Work
 from airflow_provider_trigger.run.request_limit import RequestLimit
 
 REQUESTS = 28
-"""In a minute. A call makes up to two requests more where the key has changed: 30 in all."""
+"""In a minute. A rejected one is made twice: 30 in all, as that is rare."""
 
 OTHER_REQUESTS = 4
 """Of these, those that polls go before: there are 24 polls a minute."""
@@ -91,5 +91,4 @@ class EndsBoard:
     def answered(self, turn: Turn, reply: Any, now: float) -> None:
         """Take in the result of a call, or its error."""
         self._shared.now = now
-        self._limit.made(now, urgent=turn.is_urgent)
         turn.go_on(reply, now)

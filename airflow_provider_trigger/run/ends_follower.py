@@ -139,7 +139,7 @@ class Follower:
             if run.id not in self._unstarted:
                 self._unstarted.add(run.id)
                 created_at = time_text(run.created_at) if run.created_at else ""
-                if self.is_swept or created_at > self.since:
+                if self.is_swept or created_at > max(self.since, self.start):
                     self._take_canceled(run, ended_at, ended_at or self.until, now)
                 else:
                     self.unsure[run.id] = run

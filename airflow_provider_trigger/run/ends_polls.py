@@ -12,7 +12,7 @@ from airflow_provider_trigger.api.errors import TriggerDevError
 from airflow_provider_trigger.api.http import Call
 from airflow_provider_trigger.api.models.runs import TERMINATES_WITHIN, Run
 from airflow_provider_trigger.run.ends import Position, mark_of, time_text
-from airflow_provider_trigger.run.ends_follower import Follower
+from airflow_provider_trigger.run.ends_follower import NEVER, Follower
 from airflow_provider_trigger.run.ends_requests import PAGE_SIZE, ends_after, list_filters, unstarted_after
 from airflow_provider_trigger.run.ends_work import Shared, Work, dated, with_end
 from airflow_provider_trigger.run.search import ALL_TIMES
@@ -27,6 +27,8 @@ _PAUSES = (POLL_INTERVAL, 5.0, 10.0)
 _IDLE = 0.5
 # The ends of more than so many runs are not read before those that wait were handed over.
 _MOST_WAITING = 1000
+# How precise the time of an answer is.
+_DATE_IS_TO = timedelta(seconds=1)
 # Without a query: how late the list is at most, and how long before a restart a run may have been created.
 _LIST_LAG = timedelta(seconds=60)
 _LISTED_BACK = timedelta(days=1)
@@ -103,7 +105,8 @@ class Polls:
             return 0.0
         self._shared.worked(query=True)
         newest = page.runs[0] if page.runs else None
-        begin(new, newest.finished_at if newest else page.seen_at, newest)
+        at, now = newest.finished_at if newest else None, page.seen_at
+        begin(new, at if at and not (now and at > now + _DATE_IS_TO) else now, newest)
         return 0.0
 
     def _read_page(self, group: Sequence[Follower], unstarted: Sequence[Follower]) -> Page:
@@ -132,7 +135,10 @@ class Polls:
             self._swept(rest[-1].id if rest else swept_from, unstarted, is_done=not is_full)
         for one in group:
             at_most = one.at_most(self._swept_at)
-            one.take_page(ends, is_last=not is_full or bool(rest), seen_at=page.seen_at, at_most=at_most)
+            # A wrong clock does not hide the ends before it.
+            now = time_text(page.seen_at + _DATE_IS_TO) if page.seen_at else NEVER
+            is_last = not is_full or bool(rest)
+            one.take_page(ends, is_last=is_last, seen_at=page.seen_at, at_most=at_most, read_at_most=now)
         return True
 
     def _swept(self, to: str, unstarted: Sequence[Follower], *, is_done: bool) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -12,6 +13,8 @@ from airflow_provider_trigger.run.ends_follower import Follower, Key
 PAGE_SIZE = 1000
 """As many rows as are queried at once; a row has 10 tags of 128 characters at most."""
 
+# A query cannot have these: the server takes `\\n` for a backslash and a new line (read).
+_UNWRITABLE = re.compile(r"\\[bfrnt0av]")
 # Longer filters make an address that proxies may reject: all runs are listed instead.
 _LONGEST_FILTER = 2000
 
@@ -46,10 +49,11 @@ def any_of(filters: Iterable[EndFilter]) -> str:
 
 
 def _condition(one: EndFilter) -> str:
-    parts = [f"has(tags, {_quoted(tag)})" for tag in one.tags]
-    if one.task_identifiers:
+    """Leave out what cannot be written: ends are filtered again when they are taken in."""
+    parts = [f"has(tags, {_quoted(tag)})" for tag in one.tags if not _UNWRITABLE.search(tag)]
+    if one.task_identifiers and not any(map(_UNWRITABLE.search, one.task_identifiers)):
         parts.append(f"task_identifier IN ({', '.join(map(_quoted, sorted(one.task_identifiers)))})")
-    return f"({' AND '.join(parts)})"
+    return f"({' AND '.join(parts)})" if parts else "run_id != ''"
 
 
 def _quoted(text: str) -> str:

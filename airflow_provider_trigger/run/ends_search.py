@@ -74,7 +74,8 @@ class Searches:
             yield _INTERVAL
 
     def _find_lost(self) -> Steps:
-        alive: dict[str, Run] = {}
+        # Polls take out of the candidates what they show.
+        alive = self._shared.candidates = dict[str, Run]()
         while True:
             last = max(alive, default="")
             condition = alive_after(self._shared.followers, last)
@@ -93,16 +94,27 @@ class Searches:
 
         if not alive or not (yield from self._list(drop, alive.values(), sorted(ALIVE_STATUSES))):
             return False
+        gone = self._shared.candidates = {run_id: run for run_id, run in gone.items() if run_id in alive}
+        self._lost = {run_id: found for run_id, found in self._lost.items() if run_id in gone}
         for run_id in gone.keys() & self._lost.keys():
             self._found(*self._lost[run_id])  # for those who have joined since then
             del gone[run_id]
+        return not gone or (yield from self._look_again(gone))
+
+    def _look_again(self, gone: dict[str, Run]) -> Steps:
+        """Take in, or check, what the polls have not shown since."""
+        yield _LOST_AFTER
         if not gone:
             return True
-        yield _LOST_AFTER
         shown = yield query_runs(list(gone)[:MAX_QUERIED_RUNS])
         if isinstance(shown, TriggerDevError):
             return False
-        return (yield from self._check({run.id: gone[run.id] for run in shown if not run.is_final}))
+        for run in shown:
+            if run.finished_at and run.id in gone:  # it was shown later than polls read again
+                late = replace(gone.pop(run.id), status=run.status, finished_at=run.finished_at)
+                self._found(late, run.finished_at)
+        alive = {run.id: gone[run.id] for run in shown if run.id in gone and not run.is_final}
+        return (yield from self._check(alive))
 
     def _check_listed(self) -> Steps:
         """Where there is no query: check runs that were alive when they were listed before."""
@@ -189,7 +201,10 @@ class Searches:
     def _is_over(self, run: Run) -> bool:
         """Return whether a run that has ended cannot change; by our clock where the server's is not known."""
         since = self._canceled_since.setdefault(run.id, self._shared.now)
-        return run.is_terminated or self._shared.now - since > TERMINATES_WITHIN
+        is_over = run.is_terminated or self._shared.now - since > TERMINATES_WITHIN
+        if is_over:
+            del self._canceled_since[run.id]
+        return is_over
 
     def _found(self, run: Run, ended_at: datetime | None) -> None:
         shared = self._shared

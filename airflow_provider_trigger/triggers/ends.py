@@ -11,14 +11,16 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
+from airflow_provider_trigger.api.client import TriggerDevClient
 from airflow_provider_trigger.api.errors import TriggerDevError
+from airflow_provider_trigger.api.http import Call
 from airflow_provider_trigger.run.ends import EndedRun, EndFilter, Position
 from airflow_provider_trigger.run.ends_board import OTHER_REQUESTS, REQUESTS, EndsBoard
 from airflow_provider_trigger.run.ends_follower import Follower
 from airflow_provider_trigger.run.request_limit import RequestLimit
 from airflow_provider_trigger.triggers.background import keep
 from airflow_provider_trigger.triggers.watch import wait_for
-from airflow_provider_trigger.triggers.watch_clients import WatchClients
+from airflow_provider_trigger.triggers.watch_clients import T, Use, WatchClients
 
 if TYPE_CHECKING:
     from airflow_provider_trigger.hooks.connection import Environment
@@ -108,15 +110,33 @@ class EndsListener:
         self._woken.set()
 
 
+class _LimitedClients(WatchClients):
+    """Keep to a limit with each request: a call makes several where the key has changed."""
+
+    is_urgent = True
+
+    def __init__(self, hook: TriggerDevHook, limit: RequestLimit) -> None:
+        super().__init__(hook)
+        self._limit = limit
+
+    async def _call(self, use: Use, client: TriggerDevClient, call: Call[T]) -> T:
+        while (pause := self._limit.next_at(urgent=True) - time.monotonic()) > 0:
+            await asyncio.sleep(max(pause, 0.001))
+        try:
+            return await super()._call(use, client, call)
+        finally:  # also where nobody waits for the answer any more
+            self._limit.made(time.monotonic(), urgent=self.is_urgent)
+
+
 class Feed:
     """Make the requests that a board decides on, one at a time."""
 
     def __init__(self, hook: TriggerDevHook) -> None:
-        self.clients = WatchClients(hook)
         limits = _limits.setdefault(asyncio.get_running_loop(), {})
         limit = limits.setdefault(
             hook.settings.environment, RequestLimit(most=REQUESTS, others=OTHER_REQUESTS)
         )
+        self.clients = _LimitedClients(hook, limit)
         self._name = hook.trigger_dev_conn_id
         self._board = EndsBoard(self._name, log, limit)
         self._listeners: list[EndsListener] = []
@@ -151,11 +171,13 @@ class Feed:
         while True:
             turn = self._board.next(time.monotonic())
             if isinstance(turn, float):
-                await asyncio.sleep(turn - time.monotonic())
+                # At least a little, as by rounding it may still not be due.
+                await asyncio.sleep(max(turn - time.monotonic(), 0.001))
                 continue
             assert turn.call is not None
             reply: Any
             try:
+                self.clients.is_urgent = turn.is_urgent
                 reply = await self.clients.call("ends", turn.call)
             except TriggerDevError as error:
                 reply = error.with_traceback(None)

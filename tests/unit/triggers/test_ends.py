@@ -6,6 +6,7 @@ import asyncio
 import logging
 import random
 from collections.abc import Callable
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -15,12 +16,17 @@ from virtual_clock import Clock
 from virtual_network import QUERY_PATH, Network, Outage
 
 from airflow_provider_trigger.defaults import CONN_ID
+from airflow_provider_trigger.hooks.trigger_dev import TriggerDevHook
 from airflow_provider_trigger.run.ends import EndFilter, Position
 from airflow_provider_trigger.run.ends_board import EndsBoard
-from airflow_provider_trigger.run.ends_polls import POLL_INTERVAL
 from airflow_provider_trigger.testing.engine.engine import Engine
 from airflow_provider_trigger.triggers import ends
 from airflow_provider_trigger.triggers.ends import EndsListener, follow_ends
+
+try:
+    from airflow.sdk import Connection
+except ImportError:
+    from airflow.models import Connection  # type: ignore[assignment]
 
 ETL = EndFilter(task_identifiers=("etl",), statuses=("COMPLETED", "CANCELED"))
 
@@ -148,7 +154,10 @@ def test_a_run_canceled_before_its_start_is_handed_over_also_after_a_restart(
         for name in ("long ago", "meanwhile", "now"):
             world.add(name, "DELAYED")
         world.engine.runs["run_long ago"].cancel()
-        await asyncio.sleep(100)
+        await asyncio.sleep(95)
+        world.add("just before", "DELAYED")
+        world.engine.runs["run_just before"].cancel()
+        await asyncio.sleep(5)
         _, position = await world.follow(60)
         world.engine.runs["run_meanwhile"].cancel()
         await asyncio.sleep(100)
@@ -247,11 +256,61 @@ def test_an_error_of_ours_ends_no_watcher(world: World, monkeypatch: pytest.Monk
     world.play(main)
 
 
-def test_a_feed_that_is_opened_again_and_again_keeps_its_pace(world: World) -> None:
+@pytest.mark.parametrize("latency", [0.05, 0.55])
+def test_a_feed_that_is_opened_again_and_again_keeps_its_pace(world: World, latency: float) -> None:
+    world.network.latency = (latency, latency)
+
     async def main() -> None:
-        position = None
+        position: Position | None = None
         for _ in range(60):
-            _, position = await world.follow(POLL_INTERVAL / 4, position)
+            async with follow_ends(await get_hook(CONN_ID), ETL, position) as listener:
+                position = await listener.first_position()
+                await asyncio.sleep(0.65)
 
     world.play(main)
     assert max(sum(at <= one < at + 60 for one in world.sent) for at in world.sent) <= 30
+
+
+def test_watchers_that_come_with_other_keys_keep_the_pace(world: World) -> None:
+    async def main() -> None:
+        async with follow_ends(await get_hook(CONN_ID), ETL, None):
+            for number in range(100):
+                key = f"tr_prod_{number % 2}"
+                connection = Connection(
+                    conn_id=CONN_ID, conn_type="trigger_dev", host="trigger.test", password=key
+                )
+                async with follow_ends(TriggerDevHook(CONN_ID, connection=connection), ETL, None):
+                    await asyncio.sleep(1)
+
+    world.play(main)
+    assert max(sum(at <= one < at + 60 for one in world.sent) for at in world.sent) <= 30
+
+
+@pytest.mark.parametrize("begins", ["before", "after"])
+def test_an_end_in_the_future_hides_no_other(world: World, begins: str) -> None:
+    async def main() -> None:
+        position = None if begins == "after" else (await world.follow(3))[1]
+        world.add("wrong")
+        run = world.engine.runs["run_wrong"]
+        run.finished_at = run.created_at + timedelta(hours=1)
+        world.add("right", after=60.0)
+        names, position = await world.follow(90, position)
+        assert names == (["right"] if begins == "after" else ["wrong", "right"])
+        world.add("later", after=1.0)
+        assert (await world.follow(30, position))[0] == ["later"]
+
+    world.play(main)
+
+
+@pytest.mark.parametrize("tag", ["it's", "C:\\new", "\\\\temp\\", "a\\'b", "''", "new\nline", "%_"])
+@pytest.mark.parametrize("is_task", [True, False])
+def test_any_text_finds_its_runs(world: World, tag: str, is_task: bool) -> None:
+    async def main() -> None:
+        for name in ("other", "a"):
+            world.add(name, after=10.0, tags=["x"])
+        run = world.engine.runs["run_a"]
+        run.task_identifier, run.tags = (tag, ["x"]) if is_task else ("etl", [tag])
+        one = EndFilter(task_identifiers=(tag,)) if is_task else EndFilter(tags=(tag,))
+        assert (await world.follow(30, one=one))[0] == ["a"]
+
+    world.play(main)
