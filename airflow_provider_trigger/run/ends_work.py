@@ -38,7 +38,7 @@ class Outage:
         self.failures += 1
         if self.failures > 1 and now - self._logged_at >= _LOG_INTERVAL:
             self._logged_at = now
-            text = "%s for %.0f s now; nothing is lost, it follows later: %s"
+            text = "%s for %.0f s now; it is tried again, and continues where it was: %s"
             self._log.warning(text, self._what, now - self._since, error)
 
     def worked(self, now: float) -> None:

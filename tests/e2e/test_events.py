@@ -13,9 +13,12 @@ from functools import partial
 from typing import Any
 
 import pytest
+from browser.chromium import logged_in
+from browser.pictures import SHOWN, take_picture
+from playwright.sync_api import expect
 from whole_airflow.airflow import WholeAirflow
 from whole_airflow.processes import wait_until
-from whole_airflow.versions import HAS_WATCHERS
+from whole_airflow.versions import AIRFLOW, HAS_WATCHERS
 
 from airflow_provider_trigger.testing import TriggerDevServer
 
@@ -135,6 +138,21 @@ def test_the_example_names_the_runs_that_have_ended(airflow: WholeAirflow, serve
 
     wait_until(reported, timeout=90, interval=1, what="a Dag run that names the run")
     airflow.api.watch(EXAMPLE, begins=False)
+
+
+@pytest.mark.skipif(SHOWN[-1] != AIRFLOW, reason="the documentation shows the newest release")
+def test_the_asset_looks_as_in_the_documentation(airflow: WholeAirflow) -> None:
+    assets = [asset for _, page in airflow.api.pages("/assets") for asset in page["assets"]]
+    [asset_id] = [asset["id"] for asset in assets if asset["name"] == "resized_images"]
+    with logged_in(airflow.api.url, asks_for_password=False) as browser:
+        page = browser.new_page()
+        page.set_viewport_size({"width": 1300, "height": 960})
+        page.goto(f"{airflow.api.url}/assets/{asset_id}")
+        expect(page.get_by_text("Source: Trigger")).to_be_visible(timeout=20_000)
+        for part in ("payload", "resize-image"):
+            page.locator(".codicon-folding-collapsed").first.click()
+            expect(page.get_by_text(part)).to_be_visible(timeout=20_000)
+        take_picture("events-asset", page.locator("body"))
 
 
 def test_each_end_is_an_event_of_each_watcher(

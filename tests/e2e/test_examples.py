@@ -12,8 +12,9 @@ from whole_airflow.versions import EXAMPLES_WITHOUT_DAG
 from airflow_provider_trigger.testing import TriggerDevServer
 
 FILES = (Path(__file__).parents[2] / "example_dags").glob("*.py")
-# In test_events.py: that of watchers.
-EXAMPLES = sorted({path.stem for path in FILES} - {*EXAMPLES_WITHOUT_DAG, "on_run_end"})
+# Watchers are in test_events.py, waitpoint tokens in test_waitpoint.py.
+ELSEWHERE = {"on_run_end", "approval", "token"}
+EXAMPLES = sorted({path.stem for path in FILES} - {*EXAMPLES_WITHOUT_DAG, *ELSEWHERE})
 # The examples that start runs themselves: how many, and how these end.
 STARTING = {
     "asset_event": (1, "COMPLETED"),

@@ -263,7 +263,7 @@ def test_a_feed_that_is_opened_again_and_again_keeps_its_pace(world: World, late
     async def main() -> None:
         position: Position | None = None
         for _ in range(60):
-            async with follow_ends(await get_hook(CONN_ID), ETL, position) as listener:
+            with follow_ends(await get_hook(CONN_ID), ETL, position) as listener:
                 position = await listener.first_position()
                 await asyncio.sleep(0.65)
 
@@ -273,13 +273,13 @@ def test_a_feed_that_is_opened_again_and_again_keeps_its_pace(world: World, late
 
 def test_watchers_that_come_with_other_keys_keep_the_pace(world: World) -> None:
     async def main() -> None:
-        async with follow_ends(await get_hook(CONN_ID), ETL, None):
+        with follow_ends(await get_hook(CONN_ID), ETL, None):
             for number in range(100):
                 key = f"tr_prod_{number % 2}"
                 connection = Connection(
                     conn_id=CONN_ID, conn_type="trigger_dev", host="trigger.test", password=key
                 )
-                async with follow_ends(TriggerDevHook(CONN_ID, connection=connection), ETL, None):
+                with follow_ends(TriggerDevHook(CONN_ID, connection=connection), ETL, None):
                     await asyncio.sleep(1)
 
     world.play(main)
