@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import threading
 import time
@@ -26,12 +25,14 @@ def in_signal_handler() -> Iterator[Callable[[Callable[[], object], Act], None]]
     ended = threading.Event()
     watchers: list[threading.Thread] = []
     before = signal.getsignal(signal.SIGUSR1)
+    main_thread = threading.get_ident()
 
     def when(condition: Callable[[], object], act: Act) -> None:
         def watch() -> None:
             while not ended.is_set():
                 if condition():
-                    os.kill(os.getpid(), signal.SIGUSR1)
+                    # Sent to the process, it could leave the main thread asleep.
+                    signal.pthread_kill(main_thread, signal.SIGUSR1)
                     return
                 time.sleep(0.005)
 
