@@ -54,7 +54,7 @@ def query_runs(run_ids: Sequence[str]) -> Call[list[Run]]:
     The runs are :meth:`~airflow_provider_trigger.api.models.runs.Run.without_contents`, and have no
     ``updated_at``.
     """
-    request = _request(f"SELECT {_COLUMNS} FROM runs WHERE run_id", run_ids)
+    request = _request_of(f"SELECT {_COLUMNS} FROM runs WHERE run_id", run_ids)
     queried = frozenset(run_ids)
 
     def read(response: Response) -> list[Run]:
@@ -82,9 +82,8 @@ def query_where(condition: str, *, order: str, limit: int) -> Call[QueriedRuns]:
     A run that was canceled while no worker had it has no ``completed_at`` (measured). NULLs are ordered last.
     For its failures see :func:`query_runs`.
     """
-    query = f"SELECT {_COLUMNS}, tags FROM runs WHERE {condition} ORDER BY {order} LIMIT {limit}"
-    body = {"query": query, "scope": "environment", "period": _PERIOD}
-    request = Request(method="POST", path="/api/v1/query", json=body, repeatable=True)
+    columns = f"{_COLUMNS}, tags"
+    request = _request(f"SELECT {columns} FROM runs WHERE {condition} ORDER BY {order} LIMIT {limit}")
 
     def read(response: Response) -> QueriedRuns:
         seen_at, rows = response.date(), _read_rows(request, response)
@@ -101,7 +100,7 @@ def query_descendants(root_ids: Sequence[str]) -> Call[list[ChildRun]]:
     A new run is missing for up to 1.7 s (measured), and one may be missing permanently. It costs one token.
     Nothing is found of a run that another one has started. For its failures see :func:`query_runs`.
     """
-    request = _request("SELECT run_id, status, parent_run_id FROM runs WHERE root_run_id", root_ids)
+    request = _request_of("SELECT run_id, status, parent_run_id FROM runs WHERE root_run_id", root_ids)
 
     def read(response: Response) -> list[ChildRun]:
         rows = _read_rows(request, response)
@@ -114,11 +113,15 @@ def query_descendants(root_ids: Sequence[str]) -> Call[list[ChildRun]]:
     return Call(request=request, read=read, timeout=QUERY_TIMEOUT)
 
 
-def _request(before_ids: str, ids: Sequence[str]) -> Request:
+def _request_of(before_ids: str, ids: Sequence[str]) -> Request:
     if not ids or not all(map(can_be_queried, ids)):
         raise ValueError("only runs whose ids consist of letters, digits, '_' and '-' can be queried")
     listed = ",".join(f"'{run_id}'" for run_id in ids)  # plain ids
-    body = {"query": f"{before_ids} IN ({listed})", "scope": "environment", "period": _PERIOD}
+    return _request(f"{before_ids} IN ({listed})")
+
+
+def _request(query: str) -> Request:
+    body = {"query": query, "scope": "environment", "period": _PERIOD}
     return Request(method="POST", path="/api/v1/query", json=body, repeatable=True)
 
 
