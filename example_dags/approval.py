@@ -1,4 +1,4 @@
-"""A person approves: a token's address goes out by mail, and a task waits for whoever has it to answer."""
+"""A person approves: a token's address goes out by mail, and a task waits for the answer."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ with DAG(dag_id="approval", schedule=None, params=PARAMS):
 
     @task
     def ask(token: dict[str, str], params: dict[str, Any]) -> None:
-        """Mail the address: whoever has it can answer, so do not log it. Airflow's UI hides a ``token``."""
+        """Mail the address: who has it can answer, so do not log it. Airflow's UI hides a ``token``."""
         message = EmailMessage()
         message["Subject"], message["To"] = "Shall the report be published?", params["approver"]
         answer = """--json '{"approved": true}'"""

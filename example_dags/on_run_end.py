@@ -1,4 +1,4 @@
-"""Start a Dag when runs end, whoever has started them (Airflow 3.0.5 and newer)."""
+"""Start a Dag when runs end, no matter who has started them (Airflow 3.0.5 and newer)."""
 
 from __future__ import annotations
 

@@ -3,7 +3,7 @@ A run waits in its middle for a task of Airflow, and learns of it when that fail
 
 The run gets the id of a waitpoint token, and waits for it by ``wait.forToken``. A task of Airflow completes
 it with what the run needs. If any task fails before, the callback completes it with data that say so, as
-there is no completion as an error. After ``timeout``, the run goes on without data.
+there is no completion as an error. After ``timeout``, the run continues without data.
 """
 
 from __future__ import annotations

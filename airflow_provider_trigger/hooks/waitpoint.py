@@ -72,7 +72,7 @@ class HasWaitpointTokens:
 
     def complete_waitpoint_token(self, token_id: Any, data: Any = None) -> CompletionResult:
         """
-        Complete a waitpoint token, so that what waits for it goes on, and return what became of it.
+        Complete a waitpoint token, so that what waits for it continues, and return what became of it.
 
         Its ``outcome`` is ``completed``, ``already_completed``, ``timed_out``, ``not_found`` or ``failed``;
         for none of them anything is raised, and for ``failed`` its ``error`` says why.

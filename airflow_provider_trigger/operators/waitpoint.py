@@ -48,9 +48,9 @@ class CreateWaitpointTokenOperator(_TokenOperator, BaseOperator):
     """
     Create a waitpoint token, and return its id and its address: ``{"id", "url"}``.
 
-    A run waits for it by ``wait.forToken``, and goes on once somebody has completed it: with the id, by
+    A run waits for it by ``wait.forToken``, and continues once somebody has completed it: with the id, by
     :class:`CompleteWaitpointTokenOperator` or Trigger.dev's SDK; or with the ``url``, **which needs no key**:
-    whoever has it can complete the token, by a POST of JSON. It is in XCom, and nowhere in the log.
+    anybody who has it can complete the token, by a POST of JSON. It is in XCom, and nowhere in the log.
 
     Id and address are XComs of their own, too: ``made.output["id"]``, ``made.output["url"]``.
 
@@ -59,7 +59,7 @@ class CreateWaitpointTokenOperator(_TokenOperator, BaseOperator):
     Clearing a task that has ended creates a new one. A token cannot be canceled.
 
     :param timeout: how long it can be completed: seconds, a timedelta, or a text such as ``"5m"``, 1 s or
-        more, rounded up to seconds; then it is TIMED_OUT, and what waits for it goes on. It counts from the
+        more, rounded up to seconds; then it is TIMED_OUT, and what waits for it continues. It counts from the
         token's creation. None for no limit; templated
     :param tags: up to 10, of up to 128 characters, without a comma; templated
     :param trigger_dev_conn_id: the connection; templated
@@ -129,7 +129,7 @@ class CreateWaitpointTokenOperator(_TokenOperator, BaseOperator):
 
 class CompleteWaitpointTokenOperator(TakesTokenIds, _TokenOperator, BaseOperator):
     """
-    Complete waitpoint tokens, so that what waits for them goes on, and report what became of each.
+    Complete waitpoint tokens, so that what waits for them continues, and report what became of each.
 
     No token's failure stops another. The return value, in XCom also when the task fails, is a list in the
     ids' order of ``{"token_id", "outcome", "status"}``, and ``"error"`` where the outcome is ``failed``; see

@@ -1,7 +1,7 @@
 """
 Complete waitpoint tokens: one true outcome a token, and no token's failure stops another.
 
-A completion answers 200 whatever became of the token (measured): only a check before and one after it tell.
+A completion answers 200 whatever became of the token (measured): only checks before and after it show that.
 """
 
 from __future__ import annotations

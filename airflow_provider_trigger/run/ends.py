@@ -62,7 +62,7 @@ class EndedRun:
 
     @classmethod
     def of(cls, run: Run) -> EndedRun:
-        """Return what is told of a run."""
+        """Return what is handed over of a run."""
         return cls(
             run_id=run.id,
             status=run.status,

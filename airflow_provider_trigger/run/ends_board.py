@@ -39,8 +39,8 @@ class Turn:
     call: Call[Any] | None = None
     due: float = 0.0
 
-    def go_on(self, reply: Any, now: float) -> None:
-        """Go on to the next call, or the next pause."""
+    def proceed(self, reply: Any, now: float) -> None:
+        """Proceed to the next call, or the next pause."""
         step = self.work.send(reply)
         self.call, self.due = (None, now + step) if isinstance(step, float) else (step, now)
 
@@ -56,12 +56,12 @@ class EndsBoard:
         self.begin()
 
     def begin(self) -> None:
-        """Begin all work anew."""
+        """Begin all work again."""
         polls, searches = Polls(self._shared), Searches(self._shared)
         self._turns = [
             Turn(polls.poll(), is_urgent=True),
             Turn(polls.catch_up(), is_urgent=False),
-            Turn(searches.tell_when_canceled(), is_urgent=False),
+            Turn(searches.find_when_canceled(), is_urgent=False),
             Turn(searches.find_lost(), is_urgent=False),
         ]
 
@@ -81,7 +81,7 @@ class EndsBoard:
         self._shared.now, next_at = now, now + _LONGEST_PAUSE
         for turn in self._turns:
             while turn.call is None and turn.due <= now:
-                turn.go_on(None, now)
+                turn.proceed(None, now)
             at = self._limit.next_at(urgent=turn.is_urgent) if turn.call else turn.due
             if turn.call and at <= now:
                 return turn
@@ -91,4 +91,4 @@ class EndsBoard:
     def answered(self, turn: Turn, reply: Any, now: float) -> None:
         """Take in the result of a call, or its error."""
         self._shared.now = now
-        turn.go_on(reply, now)
+        turn.proceed(reply, now)

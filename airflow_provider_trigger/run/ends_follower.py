@@ -52,7 +52,7 @@ class Follower:
         self.was_there = self.is_swept = False
         """Whether all canceled runs without an end are being read for it, and whether they were read."""
         self.unsure: dict[str, Run] = {}
-        """Of these, those of which only the list can tell when they were canceled."""
+        """Of these, those of which only the list shows when they were canceled."""
         self._unstarted = set[str]()
         # Those whose worker may have them: since when, and up to where the position may move meanwhile.
         self._pending: dict[str, tuple[float, str]] = {}
@@ -149,7 +149,7 @@ class Follower:
         forgotten = now - 3 * TERMINATES_WITHIN  # it has completed in spite of its cancel
         self._pending = {run_id: one for run_id, one in self._pending.items() if one[0] > forgotten}
 
-    def told(self, run_id: str, finished_at: datetime | None, *, now: float) -> None:
+    def know_when_canceled(self, run_id: str, finished_at: datetime | None, *, now: float) -> None:
         """Take in when a run was canceled; None where nothing says it: rather twice than never."""
         run = self.unsure.pop(run_id)
         ended_at = time_text(finished_at) if finished_at else None

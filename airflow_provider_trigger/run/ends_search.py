@@ -40,30 +40,30 @@ class Searches:
         self._canceled_since: dict[str, float] = {}  # those whose worker may not have stopped
         self._listed_at: datetime | None = None  # when the last list was begun, by the server's clock
 
-    def tell_when_canceled(self) -> Work:
-        """Let the list tell when runs were canceled that never started."""
+    def find_when_canceled(self) -> Work:
+        """Find in the list when runs were canceled that never started."""
         shared = self._shared
         while True:
             unsure = {run_id: run for one in shared.followers for run_id, run in one.unsure.items()}
 
-            def tell(runs: Iterable[Run], unsure: dict[str, Run] = unsure) -> bool:
+            def take(runs: Iterable[Run], unsure: dict[str, Run] = unsure) -> bool:
                 for run in runs:
                     unsure.pop(run.id, None)
-                    self._tell(run.id, run.finished_at)
+                    self._know(run.id, run.finished_at)
                 return not unsure
 
             if not unsure:
                 yield _IDLE
-            elif (yield from self._list(tell, unsure.values(), [RunStatus.CANCELED])):
+            elif (yield from self._list(take, unsure.values(), [RunStatus.CANCELED])):
                 for run_id in unsure:
-                    self._tell(run_id, None)
+                    self._know(run_id, None)
             else:
                 yield _INTERVAL
 
-    def _tell(self, run_id: str, finished_at: datetime | None) -> None:
+    def _know(self, run_id: str, finished_at: datetime | None) -> None:
         for one in self._shared.followers:
             if run_id in one.unsure:
-                one.told(run_id, finished_at, now=self._shared.now)
+                one.know_when_canceled(run_id, finished_at, now=self._shared.now)
 
     def find_lost(self) -> Work:
         """Check what should be alive, and is not listed as such."""

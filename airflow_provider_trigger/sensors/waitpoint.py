@@ -1,4 +1,4 @@
-"""Wait for the answer of whoever completes a waitpoint token."""
+"""Wait until a waitpoint token is completed."""
 
 from __future__ import annotations
 

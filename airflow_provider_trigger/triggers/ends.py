@@ -124,7 +124,7 @@ class _LimitedClients(WatchClients):
             await asyncio.sleep(max(pause, 0.001))
         try:
             return await super()._call(use, client, call)
-        finally:  # also where nobody waits for the answer any more
+        finally:  # also where its caller no longer waits
             self._limit.made(time.monotonic(), urgent=self.is_urgent)
 
 

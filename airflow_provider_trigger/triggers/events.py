@@ -50,7 +50,7 @@ RULES: dict[str, Rule] = {
 
 class TriggerRunEventTrigger(BaseEventTrigger):
     """
-    Send an event for each run that ends, whoever has started it; for the ``AssetWatcher`` of an asset.
+    Send an event for each run that ends, no matter who has started it; for the ``AssetWatcher`` of an asset.
 
     Each becomes an asset event, with ``{"run_id", "run_url", "status", "task_identifier", "tags",
     "created_at", "finished_at"}`` as ``extra["payload"]``; times are ISO texts in UTC, or None. Airflow may

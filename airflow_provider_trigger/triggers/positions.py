@@ -32,8 +32,8 @@ class Positions:
     ahead of its events, and a kill in between loses them (measured). A triggerer passes events on to its
     supervisor a second after that has answered the last time; the supervisor takes one request after another,
     and stores events before the next one. So a save waits for an answer, until the next events were passed
-    on, and for an answer: they are stored, or dropped as the watcher was paused. Of that, it is told when the
-    triggerer passes events on again: so this comes twice, and a canceled watcher saves nothing.
+    on, and for an answer: they are stored, or dropped as the watcher was paused. A watcher learns of a pause
+    when the triggerer passes events on again: so this comes twice, and a canceled watcher saves nothing.
 
     :param watcher: its name in the log
     :param follows: which runs it follows, for the log

@@ -20,7 +20,7 @@ class CreatedToken:
 
     id: str
     url: str = field(repr=False)
-    """Whoever has it can complete the token, without a key."""
+    """Completes the token without a key: a secret."""
     is_cached: bool
     """Whether an earlier request with its idempotency key has made it."""
 
@@ -34,7 +34,7 @@ class WaitpointToken:
     :param output: what it was completed with: any JSON, None where that is nothing; an integer above 2^53 has
         lost digits (measured)
     :param timeout_at: None for no time limit
-    :param url: whoever has it can complete the token, without a key; shown nowhere
+    :param url: completes the token without a key, so it is a secret; shown nowhere
     """
 
     id: str

@@ -154,7 +154,7 @@ class Store(Settings):
 
         :param timeout: how long it waits, such as ``10m``, or until when, as an ISO date, or in milliseconds
             since 1970; as on the real server, another text and a date in the past mean no limit
-        :param key_lifetime: how long the key stands for it, such as ``10m``; by default for ever
+        :param key_lifetime: how long the key stands for it, such as ``10m``; by default without a limit
         :param environment: its environment, or its name; by default ``prod``
         """
         environment, lifetime = self.environments.find(environment), read_duration(key_lifetime)

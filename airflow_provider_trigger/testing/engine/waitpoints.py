@@ -27,7 +27,7 @@ class ServerToken:
     :param environment: the environment it belongs to
     :param timeout_at: its time limit, ``None`` for none
     :param idempotency_key: the key that it was created with, ``None`` for none
-    :param key_expires_at: until when that key stands for it, ``None`` for ever
+    :param key_expires_at: until when that key stands for it, ``None`` for no limit
     :ivar output: what it was completed with, any JSON; ``UNSET`` for nothing
     :ivar completed: when it was completed, ``None`` if it was not
     """

@@ -104,7 +104,7 @@ _COLUMNS = {
     "queued_at": _time(_queued_at),
     "dequeued_at": _time(lambda state: state.started_at),
     "executed_at": _time(lambda state: state.started_at if state.attempt_count else None),
-    # None for ever if it was canceled before it started.
+    # Always None if it was canceled before it started.
     "completed_at": _time(lambda state: state.finished_at),
     "parent_run_id": Column("text", _parent_id),
     "root_run_id": Column("text", _root_id),
