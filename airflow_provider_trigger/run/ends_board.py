@@ -19,12 +19,6 @@ from airflow_provider_trigger.run.ends_search import Searches
 from airflow_provider_trigger.run.ends_work import Outage, Shared, Work
 from airflow_provider_trigger.run.request_limit import RequestLimit
 
-REQUESTS = 28
-"""In a minute. A rejected one is made twice: 30 in all, as that is rare."""
-
-OTHER_REQUESTS = 4
-"""Of these, those that polls go before: there are 24 polls a minute."""
-
 # Who is so many seconds behind the others catches up without them.
 _FAR_BEHIND = 60.0
 _LONGEST_PAUSE = 60.0

@@ -14,10 +14,10 @@ from airflow_provider_trigger.api.models.runs import TERMINATES_WITHIN, Run
 from airflow_provider_trigger.run.ends import Position, mark_of, time_text
 from airflow_provider_trigger.run.ends_follower import NEVER, Follower
 from airflow_provider_trigger.run.ends_requests import PAGE_SIZE, ends_after, list_filters, unstarted_after
-from airflow_provider_trigger.run.ends_work import Shared, Work, dated, with_end
+from airflow_provider_trigger.run.ends_work import OTHER_REQUESTS, REQUESTS, Shared, Work, dated, with_end
 from airflow_provider_trigger.run.search import ALL_TIMES
 
-POLL_INTERVAL = 2.6
+POLL_INTERVAL = 60.0 / (REQUESTS - OTHER_REQUESTS)
 """Between two polls, in seconds."""
 
 # Those that begin together are in the first poll together, in seconds.

@@ -17,6 +17,12 @@ from airflow_provider_trigger.run.ends_follower import Follower
 Work = Generator[Call[Any] | float, Any, None]
 """Yields calls, and gets what they return or their errors; yields pauses in seconds."""
 
+REQUESTS = 29
+"""In a minute. A rejected one is made twice: 30 in all, as that is rare."""
+
+OTHER_REQUESTS = 3
+"""Of these, those that polls go before."""
+
 # A server without the query may have been upgraded after so many seconds.
 _WITHOUT_QUERY = 600.0
 _LOG_INTERVAL = 60.0

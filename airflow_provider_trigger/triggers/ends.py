@@ -15,8 +15,9 @@ from airflow_provider_trigger.api.client import TriggerDevClient
 from airflow_provider_trigger.api.errors import TriggerDevError
 from airflow_provider_trigger.api.http import Call
 from airflow_provider_trigger.run.ends import EndedRun, EndFilter, Position
-from airflow_provider_trigger.run.ends_board import OTHER_REQUESTS, REQUESTS, EndsBoard
+from airflow_provider_trigger.run.ends_board import EndsBoard
 from airflow_provider_trigger.run.ends_follower import Follower
+from airflow_provider_trigger.run.ends_work import OTHER_REQUESTS, REQUESTS
 from airflow_provider_trigger.run.request_limit import RequestLimit
 from airflow_provider_trigger.triggers.background import keep
 from airflow_provider_trigger.triggers.watch import wait_for
