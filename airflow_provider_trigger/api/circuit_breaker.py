@@ -27,7 +27,6 @@ class CircuitBreaker:
         self.has_worked = False
         self.last_error: TriggerDevError | None = None
         self._failures = 0
-        self._worked_at = -math.inf
         self._failing_since = math.inf
         self._all_permanent = True
         self._probed_at = -math.inf
@@ -56,17 +55,16 @@ class CircuitBreaker:
         """Count a request that is sent now."""
         self._probed_at = monotonic
 
-    def succeeded(self, *, monotonic: float) -> None:
+    def succeeded(self) -> None:
         """Count an answer of Trigger.dev's."""
         self.has_worked = True
-        self._worked_at = monotonic
         self.last_error = None
         self._failures = 0
-        self._failing_since = math.inf
 
-    def failed(self, error: TriggerDevError, *, is_permanent: bool, sent_at: float) -> None:
+    def failed(self, error: TriggerDevError, *, is_permanent: bool, monotonic: float) -> None:
         """Count a request that Trigger.dev did not answer; ``is_permanent``: repeating it is useless."""
+        if not self._failures:
+            self._failing_since = monotonic
         self._failures += 1
         self.last_error = error
-        self._failing_since = min(self._failing_since, max(sent_at, self._worked_at))
         self._all_permanent = self._all_permanent and is_permanent

@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Callable
 from contextlib import closing
+from functools import partial
 from http.client import HTTPResponse
 from typing import Any, TypeVar
 
@@ -18,17 +19,10 @@ from airflow_provider_trigger import defaults
 from airflow_provider_trigger.api.deadline import NEVER, Deadline
 from airflow_provider_trigger.api.errors import AuthenticationError, NotSentError, TriggerDevError
 from airflow_provider_trigger.api.exchange import Exchange, Reply, Send
-from airflow_provider_trigger.api.http import (
-    Call,
-    Request,
-    Response,
-    ServerSettings,
-    api_headers,
-    common_headers,
-)
+from airflow_provider_trigger.api.http import API_VERSION, Call, Request, Response, ServerSettings
 from airflow_provider_trigger.api.masking import SecretKey, without_secrets
 from airflow_provider_trigger.api.rate_limit import RateLimit
-from airflow_provider_trigger.api.responses import Body
+from airflow_provider_trigger.api.responses import read_body
 from airflow_provider_trigger.api.transport_errors import CONNECT_TIMEOUT, transport_error
 
 T = TypeVar("T")
@@ -117,7 +111,11 @@ class TriggerDevClient:
             retry_for=settings.retry_for,
         )
         self._session = _new_session(max_connections)
-        self._headers = api_headers(settings)
+        # A query's answer of 400 KB is worth compressing; what else HTTP libraries know is not read.
+        self._headers = {"Accept-Encoding": "gzip", "User-Agent": settings.user_agent}
+        self._api_headers = {"Accept": "application/json", "x-trigger-api-version": API_VERSION}
+        if settings.branch:
+            self._api_headers["x-trigger-branch"] = settings.branch
         # Read once and not with each request; afterwards the environment has no effect.
         self._options = connection_options(settings.base_url, settings)
         self._is_closed = False
@@ -227,26 +225,26 @@ class TriggerDevClient:
         secrets = without_secrets(step.request, self._key.masking)
         with secrets, adapter.send(prepared, timeout=timeout, **options) as answer:
             headers = {name.lower(): value for name, value in answer.headers.items()}
-            body = Body(step.request, step.request.target(self.settings.base_url), headers)
+            where, length = step.request.target(self.settings.base_url), answer.raw.length_remaining
             # Piece by piece as they arrive, so that no more than is allowed is read; urllib3 1 cannot do it.
             read = getattr(answer.raw, "read1", answer.raw.read)
-            while piece := read(65536, decode_content=False):
-                body.add(piece)
-            return Response(status=answer.status_code, headers=headers, body=body.content())
+            pieces = iter(partial(read, 65536, decode_content=False), b"")
+            body = read_body(step.request, headers, pieces, length=length, where=where)
+            return Response(status=answer.status_code, headers=headers, body=body)
 
     def _prepare(self, request: Request) -> tuple[requests.PreparedRequest, dict[str, Any]]:
         """Return what an adapter sends, and how."""
-        address = request.address(self.settings.base_url)
+        address, body = request.address(self.settings.base_url), request.body()
+        headers = {**self._headers, **request.headers}
         if request.url is None:
-            headers = self._headers | {"Authorization": self._key.authorization}
+            headers |= self._api_headers | {"Authorization": self._key.authorization}
             options = self._options
         else:
-            headers = common_headers(self.settings)
             options = connection_options(address, self.settings)
-        headers = {**headers, **request.headers, **request.body_headers()}
+        if body is not None:
+            headers["Content-Type"] = "application/json"
         # Not by the session: it reads .netrc, and merging its defaults takes long.
-        sent = requests.Request(request.method, address, headers=headers, data=request.body())
-        return sent.prepare(), options
+        return requests.Request(request.method, address, headers=headers, data=body).prepare(), options
 
 
 def _new_session(max_connections: int) -> requests.Session:

@@ -14,9 +14,9 @@ import math
 import time
 from collections.abc import Callable, Generator
 from dataclasses import dataclass, field
-from typing import TypeVar
+from typing import Any, TypeVar
 
-from tenacity import DoAttempt, DoSleep, RetryCallState, Retrying
+from tenacity import DoAttempt, DoSleep, Retrying
 
 from airflow_provider_trigger.api.circuit_breaker import CircuitBreaker
 from airflow_provider_trigger.api.deadline import NEVER, Deadline
@@ -30,14 +30,7 @@ from airflow_provider_trigger.api.failures import (
 from airflow_provider_trigger.api.http import Call, Request, Response
 from airflow_provider_trigger.api.masking import Masking
 from airflow_provider_trigger.api.rate_limit import RateLimit, Ticket
-from airflow_provider_trigger.api.retry import (
-    LONGEST_DOUBT,
-    SHARE_OF_ONE_STEP,
-    CallState,
-    call_state,
-    stop,
-    wait,
-)
+from airflow_provider_trigger.api.retry import SHARE_OF_ONE_STEP, CallState, stop, wait
 from airflow_provider_trigger.api.server_advice import server_wait, should_retry, with_trusted_date
 
 log = logging.getLogger(__name__)
@@ -97,18 +90,15 @@ class Exchange:
         self.retry_for = retry_for
         self.breaker = CircuitBreaker()
         self._masking = masking
-        self._rate_limit = rate_limit
+        self.rate_limit = rate_limit
         self._wall = wall
         self._lock = rate_limit.lock
         self.key_is_rejected = False
         """Whether a call got a 401 twice, and no answer since then shows that the key is valid."""
-        self._retrying = Retrying(stop=stop, wait=wait, before_sleep=self._log_retry, reraise=True)
-        self._log = _LogLimit()
-
-    @property
-    def bucket_size(self) -> float | None:
-        """How many requests the rate limit's bucket holds when it is full, None if that is not known."""
-        return self._rate_limit.size
+        policy: Any = {"stop": stop, "wait": wait, "before_sleep": self._log_retry}  # for a CallState only
+        self._retrying = Retrying(**policy, reraise=True)
+        # In an outage, or a long pause, all calls have the same to say: it is logged now and then.
+        self._pause_logged_until = self._retry_logged_at = -math.inf
 
     def steps(
         self,
@@ -147,21 +137,43 @@ class Exchange:
         raise error  # not in the block above, so that it has no context
 
     def _attempt(self, call: Call[T], state: CallState) -> Generator[Step, Reply, None]:
-        """Send the request when it has its turn, and let the state know what came of it."""
+        """Send the request when it has its turn, and note what came of it."""
         begun = self.monotonic()
         ticket = yield from self._turn(call.request, state)
         state.postpone(self.monotonic() - begun)
-        reply: Reply = None
+        reply, response = None, None
         try:
             longest = self._timeout(state.deadline, is_retry=state.attempt_number > 1)
             reply = yield Send(call.request, min(longest, call.timeout))
         finally:
-            self._answered(ticket, reply)
-        self._read(call, reply, state, ticket)
+            if isinstance(reply, Response):
+                response = self._masking.in_response(reply)
+            if ticket is not None:
+                with self._lock:
+                    self.rate_limit.answered(ticket, response, monotonic=self.monotonic(), now=self._wall())
+        error = reply if isinstance(reply, TriggerDevError) else None
+        if response is not None:
+            try:
+                state.set_result(call.read(with_trusted_date(response, now=self._wall())))
+            except TriggerDevError as raised:
+                error = raised.with_traceback(None)
+        if error is not None:
+            error.run_id = call.request.run_id
+            self._masking.in_error(error)
+            failure = Failure(
+                request=call.request,
+                error=error,
+                should_retry=should_retry(response),
+                server_wait=server_wait(response, now=self._wall()) if response else None,
+                has_worked=self.breaker.has_worked and call.request.url is None,
+                is_confirmed=self.key_is_rejected,
+            )
+            state.failed(failure, now=self.monotonic())
+        if ticket is not None:
+            self._note(state, error)
 
     def _turn(self, request: Request, state: CallState) -> Generator[Step, Reply, Ticket | None]:
         last_error, deadline = state.last.error if state.failures else None, state.deadline
-        doubtful_until = state.failed_at + LONGEST_DOUBT if state.has_doubtful_key else -math.inf
         while True:
             now = self.monotonic()
             if not deadline.remaining(now):
@@ -171,17 +183,16 @@ class Exchange:
             with self._lock:
                 if last_error is not None and state.has_doubtful_key and self.key_is_rejected:
                     raise last_error  # another call has confirmed it
-                pause = self._rate_limit.delay(monotonic=now)
+                pause = self.rate_limit.delay(monotonic=now)
                 delay = max(pause, self.breaker.delay(monotonic=now))
-                if now < doubtful_until and self._rate_limit.has_in_flight(sent_before=state.failed_at):
-                    delay = max(delay, TURN_INTERVAL)
                 if not delay:
                     self.breaker.sent(monotonic=now)
-                    return self._rate_limit.sent(monotonic=now)
+                    return self.rate_limit.sent(monotonic=now)
                 # Where the work has a deadline, that decides how long to wait for the server.
                 for_server = state.patience if math.isinf(deadline.at) else math.inf
                 failed_too_long = self.breaker.has_failed_too_long(for_server, monotonic=now)
-                if self._log.is_new(pause, now):
+                if pause >= _LOGGED_PAUSE and now >= self._pause_logged_until:
+                    self._pause_logged_until = now + pause
                     log.info("Waiting %.0f s for the rate limit", pause)
             if failed_too_long:
                 raise last_error or NotSentError(
@@ -198,76 +209,25 @@ class Exchange:
         timeout = min(self.timeout, longest, max(remaining * SHARE_OF_ONE_STEP, _SHORTEST_TIMEOUT))
         return max(timeout, _LEAST_TIMEOUT)  # the deadline may have passed since the turn came
 
-    def _answered(self, ticket: Ticket | None, reply: Reply) -> None:
-        if ticket is None:
-            return
-        response = reply if isinstance(reply, Response) else None
-        with self._lock:
-            self._rate_limit.answered(ticket, response, monotonic=self.monotonic(), now=self._wall())
-
-    def _read(self, call: Call[T], reply: Reply, state: CallState, ticket: Ticket | None) -> None:
-        """Let the state and the circuit breaker know what came of a request."""
-        error = reply if isinstance(reply, TriggerDevError) else None
-        response = self._masking.in_response(reply) if isinstance(reply, Response) else None
-        if response is not None:
-            try:
-                state.set_result(call.read(with_trusted_date(response, now=self._wall())))
-            except TriggerDevError as raised:
-                error = raised.with_traceback(None)
-        if error is not None:
-            error.run_id = call.request.run_id
-            self._masking.in_error(error)
-            state.failed(self._failure(call.request, error, response), now=self.monotonic())
-        if ticket is not None:
-            self._note(state, error, ticket)
-
-    def _failure(self, request: Request, error: TriggerDevError, response: Response | None) -> Failure:
-        return Failure(
-            request=request,
-            error=error,
-            should_retry=should_retry(response),
-            server_wait=server_wait(response, now=self._wall()) if response else None,
-            has_worked=self.breaker.has_worked and request.url is None,
-            is_confirmed=self.key_is_rejected,
-        )
-
-    def _note(self, state: CallState, error: TriggerDevError | None, ticket: Ticket) -> None:
+    def _note(self, state: CallState, error: TriggerDevError | None) -> None:
+        """Let the circuit breaker and other calls know what a request shows of the server and the key."""
         works = shows_that_server_works(error)
         with self._lock:
             if works:
                 self.key_is_rejected = False
-                self.breaker.succeeded(monotonic=self.monotonic())
+                self.breaker.succeeded()
             elif isinstance(error, AuthenticationError):
-                self.key_is_rejected = self.key_is_rejected or state.rejections >= REJECTED_KEY.tries
+                rejections = sum(isinstance(failure.error, AuthenticationError) for failure in state.failures)
+                self.key_is_rejected = self.key_is_rejected or rejections >= REJECTED_KEY.tries
             elif error is not None and works is False:
                 is_permanent = tries_allowed(state.last) <= 1
-                self.breaker.failed(error, is_permanent=is_permanent, sent_at=ticket.sent_at)
+                self.breaker.failed(error, is_permanent=is_permanent, monotonic=self.monotonic())
 
-    def _log_retry(self, retry_state: RetryCallState) -> None:
-        with self._lock:
-            level = self._log.level_of_retry(self.monotonic())
-        state = call_state(retry_state)
+    def _log_retry(self, state: CallState) -> None:
+        now = self.monotonic()
+        is_due = now >= self._retry_logged_at + _RETRY_LOG_INTERVAL
+        if is_due:
+            self._retry_logged_at = now
         text = "Attempt %d failed, the next one follows in %.1f s: %s"
+        level = logging.INFO if is_due else logging.DEBUG
         log.log(level, text, state.attempt_number, state.upcoming_sleep, state.last.error)
-
-
-class _LogLimit:
-    """In an outage, or a long pause, all calls of a client have the same to say: log it now and then."""
-
-    def __init__(self) -> None:
-        self._pause_logged_until = -math.inf
-        self._retry_logged_at = -math.inf
-
-    def level_of_retry(self, now: float) -> int:
-        """Return the level at which a retry is logged."""
-        if now - self._retry_logged_at < _RETRY_LOG_INTERVAL:
-            return logging.DEBUG
-        self._retry_logged_at = now
-        return logging.INFO
-
-    def is_new(self, pause: float, now: float) -> bool:
-        """Return whether a pause for the rate limit is worth a line."""
-        if pause < _LOGGED_PAUSE or now + pause <= self._pause_logged_until + _LOGGED_PAUSE:
-            return False
-        self._pause_logged_until = now + pause
-        return True

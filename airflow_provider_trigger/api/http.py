@@ -74,13 +74,12 @@ class Request:
 
     Its query may be a signature and is shown nowhere. Key, branch and version are not sent there.
     """
-    costs_token: bool = True
-    """Whether the rate limit counts it: not the realtime API, whose answers say nothing of it (measured)."""
+    is_counted: bool = True
+    """
+    Whether rate limit and circuit breaker count it.
 
-    @property
-    def is_counted(self) -> bool:
-        """Whether the rate limit and the circuit breaker count it."""
-        return self.url is None and self.costs_token
+    Not one to another server, and not the realtime API, whose answers say nothing of the limit (measured).
+    """
 
     def __str__(self) -> str:
         return f"{self.method} {self.path[:200]}"
@@ -99,10 +98,6 @@ class Request:
     def body(self) -> bytes | None:
         """Return the encoded body, None for none."""
         return None if self.json is None else encode_json(self.json)
-
-    def body_headers(self) -> dict[str, str]:
-        """Return the headers that the body needs."""
-        return {} if self.json is None else {"Content-Type": "application/json"}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -138,19 +133,6 @@ class Call(Generic[T]):
     request: Request
     read: Callable[[Response], T]
     timeout: float = math.inf
-
-
-def common_headers(settings: ServerSettings) -> dict[str, str]:
-    """Return what each request carries, wherever it is sent."""
-    # A query's answer of 400 KB is worth compressing; what else HTTP libraries know is not read.
-    return {"Accept-Encoding": "gzip", "User-Agent": settings.user_agent}
-
-
-def api_headers(settings: ServerSettings) -> dict[str, str]:
-    """Return what each request to Trigger.dev carries, except for the key and what a body needs."""
-    headers = common_headers(settings)
-    headers |= {"Accept": "application/json", "x-trigger-api-version": API_VERSION}
-    return headers | ({"x-trigger-branch": settings.branch} if settings.branch else {})
 
 
 def encode_json(value: Any) -> bytes:

@@ -8,6 +8,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
+from copy import copy
 from dataclasses import replace
 
 from airflow_provider_trigger.api.errors import TriggerDevError
@@ -36,9 +37,7 @@ class Masking:
 
     def in_response(self, response: Response) -> Response:
         """Return a response with the secret hidden; a short secret could garble it, and is left."""
-        if not any(map(self._long.search, (response.body, _encoded("\n".join(response.headers.values()))))):
-            return response
-        headers = {name: self._in_header(value) for name, value in response.headers.items()}
+        headers = {name: _masked(value, self._long) for name, value in response.headers.items()}
         return replace(response, headers=headers, body=self._long.sub(_MASK, response.body))
 
     def in_error(self, error: TriggerDevError) -> None:
@@ -48,23 +47,10 @@ class Masking:
                 setattr(error, name, _masked(value, self._all))
         error.args = (error.message,)
 
-    def in_record(self, record: logging.LogRecord) -> bool:
-        """Hide the secret, unless it is a short one, in a log record; return true, as a filter does."""
-        text = record.getMessage()
-        if (masked := _masked(text, self._long)) != text:
-            record.msg, record.args = masked, ()
-        if record.exc_info:
-            trace = logging.Formatter().formatException(record.exc_info)
-            if (masked := _masked(trace, self._long)) != trace:
-                record.exc_info, record.exc_text = None, masked
-        return True
-
-    def _in_header(self, value: str) -> str:
-        return self._long.sub(_MASK, _encoded(value)).decode("latin-1")
-
-
-def _encoded(header: str) -> bytes:
-    return header.encode("latin-1", "replace")
+    def may_log(self, record: logging.LogRecord) -> bool:
+        """Return whether a log record shows no secret, in its traceback neither; a short one may be shown."""
+        text = logging.Formatter().format(copy(record))
+        return _masked(text, self._long) == text
 
 
 def _masked(text: str, pattern: re.Pattern[bytes]) -> str:
@@ -96,9 +82,9 @@ _keep: ContextVar[Keep] = ContextVar("airflow_provider_trigger_keep")
 
 @contextmanager
 def without_secrets(request: Request, masking: Masking) -> Iterator[None]:
-    """Mask the key in what is logged in this context; records of other contexts stay as they are."""
+    """Drop what is logged in this context and shows the key; records of other contexts stay as they are."""
     # The query of a URL of its own can be a password, in spellings that only the HTTP library knows.
-    token = _keep.set(masking.in_record if request.url is None else lambda _: False)
+    token = _keep.set(masking.may_log if request.url is None else lambda _: False)
     try:
         yield
     finally:

@@ -89,10 +89,6 @@ class RateLimit:
         self._in_flight.add(ticket)
         return ticket
 
-    def has_in_flight(self, *, sent_before: float) -> bool:
-        """Return whether a request that was sent earlier has not ended yet."""
-        return any(ticket.sent_at <= sent_before for ticket in self._in_flight)
-
     def answered(self, ticket: Ticket, response: Response | None, *, monotonic: float, now: float) -> None:
         """Count a request that has ended."""
         self._in_flight.discard(ticket)

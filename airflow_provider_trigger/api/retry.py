@@ -8,23 +8,16 @@ and how often, is the table in :mod:`airflow_provider_trigger.api.failures`.
 
 from __future__ import annotations
 
-from typing import cast
-
 from tenacity import BaseRetrying, RetryCallState, wait_exponential, wait_random_exponential
 
-from airflow_provider_trigger.api.deadline import NEVER, Deadline
-from airflow_provider_trigger.api.errors import AuthenticationError
-from airflow_provider_trigger.api.failures import REJECTED_KEY, UNLIMITED, Failure, kind_of, tries_allowed
+from airflow_provider_trigger.api.deadline import Deadline
+from airflow_provider_trigger.api.failures import REJECTED_KEY, Failure, kind_of, tries_allowed
 
 SHARE_OF_ONE_STEP = 1 / 3
 """The part of the remaining time that one request, or one wait of our own choice, may take."""
 
 LONGEST_DOUBT = 1.0
-"""
-Within so many seconds a 401 is tried again, so that it is soon known whether the key is rejected.
-
-Requests that are in flight may be answered meanwhile: that shows it, too.
-"""
+"""Within so many seconds a 401 is tried again, so that it is soon known whether the key is rejected."""
 
 # A wait of our own choice is half fixed and half random, together up to twice this, in seconds.
 _FIRST_HALF, _LONGEST_HALF = 0.25, 15.0
@@ -40,9 +33,7 @@ class CallState(RetryCallState):
     ``patience`` is how long a failed request is repeated after the first one.
     """
 
-    def __init__(
-        self, retrying: BaseRetrying, *, now: float, deadline: Deadline = NEVER, patience: float = UNLIMITED
-    ) -> None:
+    def __init__(self, retrying: BaseRetrying, *, now: float, deadline: Deadline, patience: float) -> None:
         super().__init__(retrying, fn=None, args=(), kwargs={})
         self.start_time = now
         self.deadline = deadline
@@ -75,20 +66,9 @@ class CallState(RetryCallState):
         """Whether the key was rejected at the last try, which another one has to confirm."""
         return bool(self.failures) and kind_of(self.last) is REJECTED_KEY
 
-    @property
-    def rejections(self) -> int:
-        """How often the key was rejected."""
-        return sum(isinstance(failure.error, AuthenticationError) for failure in self.failures)
 
-
-def call_state(state: RetryCallState) -> CallState:
-    """Return a state as what it is here, as tenacity's types know its own class only."""
-    return cast("CallState", state)
-
-
-def stop(retry_state: RetryCallState) -> bool:
+def stop(state: CallState) -> bool:
     """Return whether a call ends with its last failure."""
-    state = call_state(retry_state)
     kind = kind_of(state.last)
     # Failures of another kind do not use up the tries of this one.
     if sum(kind_of(failure) is kind for failure in state.failures) >= tries_allowed(state.last):
@@ -100,10 +80,9 @@ def stop(retry_state: RetryCallState) -> bool:
     return elapsed + state.upcoming_sleep > state.patience and kind is not REJECTED_KEY
 
 
-def wait(retry_state: RetryCallState) -> float:
+def wait(state: CallState) -> float:
     """Return how long to wait before the next try, in seconds: as the server says, else longer each time."""
-    state = call_state(retry_state)
     seconds = state.last.server_wait
     if seconds is None:
-        seconds = min(_BACKOFF(retry_state), state.remaining * SHARE_OF_ONE_STEP)
+        seconds = min(_BACKOFF(state), state.remaining * SHARE_OF_ONE_STEP)
     return min(seconds, LONGEST_DOUBT) if state.has_doubtful_key else seconds

@@ -15,6 +15,8 @@ CONNECT_TIMEOUT = 10.0
 _TIMEOUTS = (requests.Timeout, urllib3.exceptions.TimeoutError)
 _TLS_ERRORS = (requests.exceptions.SSLError, urllib3.exceptions.SSLError)
 _UNCONNECTED = (requests.ConnectTimeout, urllib3.exceptions.NewConnectionError)
+# OpenSSL's reasons where what answered the handshake was no TLS at all.
+_NOT_TLS = ("WRONG_VERSION_NUMBER", "RECORD_LAYER_FAILURE", "HTTP_REQUEST")
 
 
 def transport_error(error: Exception, where: str, timeout: float) -> TransportError:
@@ -44,9 +46,11 @@ def _describe(error: Exception, timeout: float) -> tuple[type[TransportError], s
     if isinstance(error, _TIMEOUTS):
         return AnswerTimeoutError, f"no answer within {_shown(timeout)} s", True
     is_tls = isinstance(error, _TLS_ERRORS)
+    tls_causes = [cause for cause in _causes(error) if isinstance(cause, ssl.SSLError)]
     if is_tls and "certificate" in str(error).lower():
-        return TLSError, f"the server's certificate is not accepted: {_certificate_reason(error)}", False
-    if is_tls and _speaks_http(error):
+        reason = getattr(tls_causes[0], "verify_message", "") if tls_causes else ""
+        return TLSError, f"the server's certificate is not accepted: {reason or 'reason unknown'}", False
+    if is_tls and any(cause.reason in _NOT_TLS for cause in tls_causes):
         return PlainHttpError, "the server speaks http, not https, on this port", False
     if isinstance(error, OSError) and not isinstance(error, requests.RequestException):
         return TLSError, str(error)[:200], False  # so requests reports that the CA file is gone
@@ -68,19 +72,6 @@ def _describe(error: Exception, timeout: float) -> tuple[type[TransportError], s
 def _shown(seconds: float) -> str:
     # Just before a deadline a request has only milliseconds.
     return f"{max(0.1, round(seconds, 1)):g}"
-
-
-def _certificate_reason(error: BaseException) -> str:
-    found = (
-        cause.verify_message for cause in _causes(error) if isinstance(cause, ssl.SSLCertVerificationError)
-    )
-    return next(found, "reason unknown")
-
-
-def _speaks_http(error: BaseException) -> bool:
-    """Return whether what answered the handshake was no TLS at all."""
-    reasons = ("WRONG_VERSION_NUMBER", "RECORD_LAYER_FAILURE", "HTTP_REQUEST")
-    return any(isinstance(cause, ssl.SSLError) and cause.reason in reasons for cause in _causes(error))
 
 
 def _innermost(error: BaseException) -> str:

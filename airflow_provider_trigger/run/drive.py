@@ -156,7 +156,7 @@ class BlockingWatch:
         if isinstance(runs, TriggerDevError):
             status.query_failed(runs, now=time.monotonic())
             return {}
-        limit = self._client.exchange.bucket_size
+        limit = self._client.exchange.rate_limit.size
         return status.queried(run_ids, runs, sent_at=sent_at, now=time.monotonic(), limit=limit)
 
     def _check_due(self, status: StatusWatch, step: Check) -> dict[str, Run | TriggerDevError]:

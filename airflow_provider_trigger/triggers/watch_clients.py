@@ -63,7 +63,7 @@ class WatchClients:
     @property
     def bucket_size(self) -> float | None:
         """The size of the rate limit's bucket, as far as a query has shown it."""
-        return self._clients["queries"].exchange.bucket_size
+        return self._clients["queries"].exchange.rate_limit.size
 
     def offer(self, settings: Settings) -> None:
         """Use other values once a call with them has worked: all waits share those in use."""

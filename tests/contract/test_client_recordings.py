@@ -22,7 +22,6 @@ from airflow_provider_trigger.api.endpoints.query import query_descendants, quer
 from airflow_provider_trigger.api.endpoints.realtime import snapshot_run
 from airflow_provider_trigger.api.endpoints.runs import (
     cancel_run,
-    list_newest_runs,
     list_runs_page,
     replay_run,
     reschedule_run,
@@ -212,7 +211,6 @@ def test_a_success_is_read(exchange: Exchange) -> None:
             (run["id"], run["status"], run["taskIdentifier"], run) for run in body["data"]
         ]
         assert result == RunPage(runs=runs, next=body["pagination"].get("next"))
-        list_newest_runs().read(exchange.response)
     elif TRIGGER.match(target):
         assert result == TriggeredRun(id=body["id"], is_cached=body["isCached"])
     elif BATCH.match(target) or REPLAY.match(target):

@@ -119,7 +119,7 @@ def connect() -> Callable[..., tuple[TriggerDevClient, Wire]]:
 @pytest.fixture
 def wire(monkeypatch: pytest.MonkeyPatch) -> Wire:
     """The wire that every client is on, also one that is built elsewhere; set its ``script``."""
-    wire = Wire(in_turn([Answer(body={"data": []})]))
+    wire = Wire(in_turn([Answer(body={"data": [], "pagination": {}})]))
     monkeypatch.setattr(HTTPAdapter, "send", lambda _, request, **options: wire.send(request, **options))
     # Its own ``send`` is defined by its class, and so is not replaced.
     return wire

@@ -9,7 +9,7 @@ from typing import Any
 from airflow_provider_trigger.api.endpoints.tasks import NO_PAYLOAD
 from airflow_provider_trigger.api.errors import UnexpectedAnswerError
 from airflow_provider_trigger.api.http import Call, Request, Response, segment
-from airflow_provider_trigger.api.responses import json_object, read_id
+from airflow_provider_trigger.api.responses import json_object, read_id, read_text
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -22,19 +22,6 @@ class Batch:
     run_count: int
     run_ids: tuple[str, ...]
     """In the order of its items; fewer while the server still creates them (measured)."""
-
-    @classmethod
-    def from_answer(cls, answer: Mapping[str, Any]) -> Batch | None:
-        """Read the server's JSON object; return None where it is not a batch."""
-        batch_id, status = answer.get("id"), answer.get("status")
-        count, runs = answer.get("runCount"), answer.get("runs")
-        if not isinstance(batch_id, str) or not isinstance(status, str):
-            return None
-        if not isinstance(count, int) or not isinstance(runs, list):
-            return None
-        if not all(isinstance(run, str) and run for run in runs):
-            return None
-        return cls(id=batch_id, status=status, run_count=count, run_ids=tuple(runs))
 
 
 MAX_ITEMS_AT_ONCE = 20
@@ -89,9 +76,10 @@ def retrieve_batch(batch_id: str) -> Call[Batch]:
     request = Request(method="GET", path=path, repeatable=True)
 
     def read(response: Response) -> Batch:
-        batch = Batch.from_answer(json_object(request, response))
-        if batch is None or batch.id != batch_id:
-            raise UnexpectedAnswerError(f"{request} answered something that is not this batch")
-        return batch
+        match json_object(request, response):
+            case {"id": str(shown), "status": str(status), "runCount": int(count), "runs": list(runs)}:
+                if shown == batch_id and all(map(read_text, runs)):
+                    return Batch(id=batch_id, status=status, run_count=count, run_ids=tuple(runs))
+        raise UnexpectedAnswerError(f"{request} answered something that is not this batch")
 
     return Call(request=request, read=read)

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from airflow_provider_trigger.api.errors import UnexpectedAnswerError
 from airflow_provider_trigger.api.http import Call, Request, Response, segment
@@ -27,17 +26,6 @@ class BulkAction:
     def done(self) -> int:
         """How many runs it has handled."""
         return self.success + self.failure
-
-    @classmethod
-    def from_answer(cls, answer: Mapping[str, Any]) -> BulkAction | None:
-        """Read the server's JSON object; return None where it is not a bulk action."""
-        counts, status = answer.get("counts"), answer.get("status")
-        if not isinstance(counts, Mapping) or not isinstance(status, str):
-            return None
-        success, failure = counts.get("success"), counts.get("failure")
-        if not (isinstance(success, int) and isinstance(failure, int)):
-            return None
-        return cls(status=status, success=success, failure=failure)
 
 
 MAX_SIZE = 500
@@ -65,9 +53,9 @@ def retrieve_bulk_action(bulk_id: str) -> Call[BulkAction]:
     request = Request(method="GET", path=f"/api/v1/bulk-actions/{segment(bulk_id)}", repeatable=True)
 
     def read(response: Response) -> BulkAction:
-        action = BulkAction.from_answer(json_object(request, response))
-        if action is None:
-            raise UnexpectedAnswerError(f"{request} answered something that is not a bulk action")
-        return action
+        match json_object(request, response):
+            case {"status": str(status), "counts": {"success": int(success), "failure": int(failure)}}:
+                return BulkAction(status=status, success=success, failure=failure)
+        raise UnexpectedAnswerError(f"{request} answered something that is not a bulk action")
 
     return Call(request=request, read=read)

@@ -32,7 +32,7 @@ def fetch_output(url: str) -> Call[Any]:
     document, whose ``json`` is returned as the API itself shows smaller outputs: dates as texts, and so on.
     """
     host, path = _split(url)
-    request = Request(method="GET", path=path, url=url, repeatable=True)
+    request = Request(method="GET", path=path, url=url, is_counted=False, repeatable=True)
 
     def read(response: Response) -> Any:
         _raise_unless_success(request, response, host)

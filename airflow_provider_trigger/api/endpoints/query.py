@@ -62,7 +62,7 @@ def query_runs(run_ids: Sequence[str]) -> Call[list[Run]]:
         if not queried.issuperset(row["run_id"] for row in rows):
             raise UnexpectedAnswerError(f"{request} answered other runs")
         seen_at = response.date()
-        return [_read_row(row, seen_at) for row in rows]
+        return [Run.from_answer(_answer(row), seen_at=seen_at).without_contents() for row in rows]
 
     return Call(request=request, read=read, timeout=QUERY_TIMEOUT)
 
@@ -129,19 +129,10 @@ def _read_rows(request: Request, response: Response) -> list[Mapping[str, Any]]:
     rows = json_object(request, response).get("results")
     if not isinstance(rows, list):
         raise UnexpectedAnswerError(f"{request} answered JSON without a list of 'results'")
-    if not all(_is_run(row) for row in rows):
-        raise UnexpectedAnswerError(f"{request} answered a run without 'run_id' or 'status'")
+    for row in rows:
+        if not isinstance(row, dict) or not all(read_text(row.get(name)) for name in ("run_id", "status")):
+            raise UnexpectedAnswerError(f"{request} answered a run without 'run_id' or 'status'")
     return rows
-
-
-def _is_run(row: object) -> bool:
-    return isinstance(row, dict) and all(
-        isinstance(row.get(name), str) and row[name] for name in ("run_id", "status")
-    )
-
-
-def _read_row(row: Mapping[str, Any], seen_at: datetime | None) -> Run:
-    return Run.from_answer(_answer(row), seen_at=seen_at).without_contents()
 
 
 def _answer(row: Mapping[str, Any]) -> dict[str, Any]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from typing import Any
 
 from airflow_provider_trigger.api.errors import UnexpectedAnswerError
@@ -32,13 +31,12 @@ def snapshot_run(run_id: str) -> Call[Run]:
         params=_PARAMS,
         repeatable=True,
         run_id=run_id,
-        costs_token=False,
+        is_counted=False,
     )
 
     def read(response: Response) -> Run:
         raise_unless_success(request, response)
-        messages = response.json()
-        row = _row_of(run_id, messages if isinstance(messages, list) else [])
+        row = _row_of(run_id, response.json())
         if row is None:
             raise UnexpectedAnswerError(f"{request} answered no run that has this id and a status")
         answer = {
@@ -55,8 +53,10 @@ def snapshot_run(run_id: str) -> Call[Run]:
     return Call(request=request, read=read)
 
 
-def _row_of(run_id: str, messages: Sequence[object]) -> Mapping[str, Any] | None:
+def _row_of(run_id: str, messages: object) -> dict[str, Any] | None:
     """Return the run's row; other messages control the feed."""
-    values = [message.get("value") for message in messages if isinstance(message, dict)]
-    rows = [value for value in values if isinstance(value, dict) and value.get("friendlyId") == run_id]
-    return next((row for row in rows if isinstance(row.get("status"), str) and row["status"]), None)
+    for message in messages if isinstance(messages, list) else []:
+        match message:
+            case {"value": {"friendlyId": shown, "status": str(status)} as row} if shown == run_id and status:
+                return dict(row)
+    return None

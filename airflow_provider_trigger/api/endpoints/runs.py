@@ -104,15 +104,9 @@ def reschedule_run(run_id: str, *, delay: str) -> Call[Run]:
     return Call(request=request, read=lambda response: _read_run(request, response, run_id))
 
 
-def list_newest_runs() -> Call[None]:
-    """List a few runs, to try whether the server answers: ``GET /api/v1/runs``."""
-    params = {"page[size]": "10"}  # the vendor's description allows no less
-    request = Request(method="GET", path="/api/v1/runs", params=params, repeatable=True)
-
-    def read(response: Response) -> None:
-        _read_data(request, json_object(request, response))
-
-    return Call(request=request, read=read)
+def list_newest_runs() -> Call[RunPage]:
+    """List a few runs, to try whether the server answers."""
+    return list_runs_page(created_from=None, page_size=10)  # the vendor's description allows no less
 
 
 def list_runs_page(
@@ -166,24 +160,18 @@ def _read_run(request: Request, response: Response, run_id: str) -> Run:
     return run
 
 
-def _read_data(request: Request, answer: Mapping[str, Any]) -> list[dict[str, Any]]:
-    runs = answer.get("data")
-    if not isinstance(runs, list):
-        raise UnexpectedAnswerError(f"{request} answered JSON without a list of runs in 'data'")
-    return runs
-
-
 def _read_page(request: Request, response: Response) -> RunPage:
     answer = json_object(request, response)
-    runs, pagination = _read_data(request, answer), answer.get("pagination")
+    runs, pagination = answer.get("data"), answer.get("pagination")
+    if not isinstance(runs, list):
+        raise UnexpectedAnswerError(f"{request} answered JSON without a list of runs in 'data'")
     for run in runs:
         _check_run(request, run if isinstance(run, dict) else {})
     if not isinstance(pagination, dict):
         raise UnexpectedAnswerError(f"{request} answered a list of runs without 'pagination'")
-    following = pagination.get("next")
     seen_at = response.date()
     listed = [ListedRun.from_answer(run, seen_at=seen_at) for run in runs]
-    return RunPage(runs=listed, next=read_text(following))
+    return RunPage(runs=listed, next=read_text(pagination.get("next")))
 
 
 def _check_run(request: Request, answer: Mapping[str, Any]) -> None:

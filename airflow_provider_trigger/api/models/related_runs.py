@@ -43,18 +43,13 @@ class ChildRun:
 def children_of(run_id: str, attributes: Mapping[str, Any]) -> list[ChildRun]:
     """Return the runs that a run has started itself: one level only, with up-to-date statuses (measured)."""
     children = _related(attributes, "children")
-    found = [child for child in children if isinstance(child, dict)] if isinstance(children, list) else []
-    return [
-        ChildRun(
-            child["id"],
-            child["status"],
-            run_id,
-            is_current=True,
-            started_at=read_time(child.get("startedAt")),
-        )
-        for child in found
-        if read_text(child.get("id")) and read_text(child.get("status"))
-    ]
+    found = []
+    for child in children if isinstance(children, list) else []:
+        match child:
+            case {"id": str(child_id), "status": str(status)} if child_id and status:
+                started_at = read_time(child.get("startedAt"))
+                found.append(ChildRun(child_id, status, run_id, is_current=True, started_at=started_at))
+    return found
 
 
 def root_id_of(attributes: Mapping[str, Any]) -> str | None:

@@ -6,6 +6,7 @@ import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
+from functools import lru_cache
 from typing import Any
 
 from airflow_provider_trigger.api.models.related_runs import (
@@ -22,9 +23,6 @@ log = logging.getLogger(__name__)
 
 TERMINATES_WITHIN = 75.0
 """Seconds after which a canceled run cannot change: a worker is forced after 60 (measured), plus a margin."""
-
-_warned_of: dict[str, object] = {}
-_MAX_WARNINGS = 100
 
 # Both go into logs and results, whatever the server sends.
 _MAX_STATUS_LENGTH = 50
@@ -283,12 +281,7 @@ def _read_basics(answer: Mapping[str, Any], seen_at: datetime | None) -> dict[st
     }
 
 
+@lru_cache  # once in a process: many runs may have it, and each is checked several times
 def _warn_of_unknown_status(status: str) -> None:
-    """Warn once in a process: many runs may have it, and each is checked several times, in many threads."""
-    me = object()  # of two threads, the first one's is kept
-    if len(_warned_of) < _MAX_WARNINGS and _warned_of.setdefault(status, me) is me:
-        log.warning(
-            "The server sent the unknown run status %r; a run that has it is treated as alive. "
-            "Upgrade this package",
-            status,
-        )
+    text = "The server sent the unknown run status %r; a run that has it is treated as alive. "
+    log.warning(text + "Upgrade this package", status)

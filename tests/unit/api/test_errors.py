@@ -34,24 +34,6 @@ def test_the_tree_is_the_one_in_the_docstring(error: type[Exception], parent: ty
     assert error.__name__ in (errors.__doc__ or "")
 
 
-@pytest.mark.parametrize(
-    ("kind", "retryable"),
-    [
-        (errors.TriggerDevError, False),
-        (errors.NotSentError, False),
-        (errors.TransportError, True),
-        (errors.AnswerTimeoutError, True),
-        (errors.TLSError, True),
-        (errors.UnexpectedAnswerError, True),
-    ],
-)
-def test_which_errors_may_pass_unless_the_caller_says_otherwise(kind, retryable: bool) -> None:
-    assert kind("why").retryable is retryable
-    assert kind("why", retryable=not retryable).retryable is not retryable
-    error = kind("why")
-    assert (str(error), error.message, error.reason) == ("why", "why", "why")
-
-
 def test_what_was_not_sent_names_the_last_error_and_keeps_it() -> None:
     last = errors.TransportError("GET /x to trigger.test: refused", reason="refused")
     error = errors.NotSentError("the server stopped responding", last_error=last)

@@ -335,34 +335,6 @@ def test_calls_that_were_rejected_at_a_time_cost_one_request_more(driver: Driver
     assert len(driver.sent) == 1
 
 
-@pytest.mark.parametrize(
-    ("later", "are_answered", "is_sent"),
-    [(0.999, True, True), (0.5, False, False), (0.999, False, False), (1.0, False, True)],
-)
-def test_before_a_401_is_tried_again_the_requests_in_flight_are_waited_for_up_to_a_second(
-    driver: Driver, response, run: Response, later: float, are_answered: bool, is_sent: bool
-) -> None:
-    """Their answers show whether the key is rejected, or a gateway rejected one request."""
-    *others, steps = (driver.begin(CHECK) for _ in range(3))
-    assert isinstance(steps.send(response(401, {"error": "from a gateway"})), Wait)
-    driver.clock.now += later
-    for other in others if are_answered else ():
-        with pytest.raises(StopIteration):
-            other.send(run)
-    step = next(steps)
-    assert isinstance(step, Send) if is_sent else step == Wait(TURN_INTERVAL, for_turn=True)
-
-
-def test_a_request_that_was_sent_after_a_401_does_not_hold_up_the_next_try(driver: Driver, response) -> None:
-    steps = driver.begin(CHECK)
-    step = steps.send(response(401, {"error": "from a gateway"}))
-    assert isinstance(step, Wait)
-    driver.clock.now += step.seconds
-    other = driver.begin(CHECK)
-    assert isinstance(next(steps), Send)
-    other.close()
-
-
 # How long to go on
 
 
@@ -597,9 +569,6 @@ def test_a_server_that_never_worked_and_cannot_ends_each_call_at_once(driver: Dr
     driver.make(CHECK, Response(status=200, headers={}, body=b'{"id": "run_1", "status": "QUEUED"}'))
 
 
-# The secret key
-
-
 # Requests that the rate limit does not count: to an object store, and snapshots
 
 
@@ -677,7 +646,7 @@ def test_each_retry_is_logged_and_nothing_else(
     assert log.messages == []
 
 
-@pytest.mark.parametrize(("later", "level"), [(4.4, logging.DEBUG), (4.5, logging.INFO), (9, logging.INFO)])
+@pytest.mark.parametrize(("later", "level"), [(4.4, logging.DEBUG), (4.5, logging.INFO)])
 def test_an_outage_does_not_flood_the_log(
     driver: Driver, log: pytest.LogCaptureFixture, run: Response, later: float, level: int
 ) -> None:
@@ -685,15 +654,12 @@ def test_an_outage_does_not_flood_the_log(
     driver.clock.now += later
     driver.make(CHECK, lost(), run)
     assert [record.levelno for record in log.records] == [logging.INFO, level]
-    driver.clock.now += 4.5 - later
-    driver.make(CHECK, lost(), run)
-    assert log.records[2].levelno == (logging.INFO if later == 4.4 else logging.DEBUG)
 
 
 @pytest.mark.parametrize(
-    ("pause", "later", "lines"), [(1.999, 9, 0), (2.0, 0, 1), (4.0, 2.0, 1), (4.0, 2.25, 2)]
+    ("pause", "later", "lines"), [(1.999, 9, 0), (2.0, 0, 1), (4.0, 3.75, 1), (4.0, 4.0, 2)]
 )
-def test_a_pause_of_two_seconds_is_worth_a_line_and_so_is_its_growth(
+def test_a_pause_of_two_seconds_is_worth_one_line(
     driver: Driver,
     log: pytest.LogCaptureFixture,
     monkeypatch: pytest.MonkeyPatch,

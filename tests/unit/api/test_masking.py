@@ -71,11 +71,6 @@ def test_what_is_shown_of_an_answer(response, case: str) -> None:
     assert masked == response(200, shown.encode(), {"x": shown})
 
 
-def test_a_key_is_hidden_in_a_header_whatever_else_is_in_it(response) -> None:
-    masked = Masking(KEY).in_response(response(headers={"x": f"\u20ac \xe9 {KEY}"}))
-    assert masked.headers == {"x": "? \xe9 ***"}
-
-
 @pytest.mark.parametrize("key", ["abc", KEY])
 def test_a_key_is_hidden_in_an_errors_texts_and_the_rest_stays(key: str) -> None:
     error = TransportError(f"no \ud800 {key} here", retryable=False)
@@ -92,12 +87,6 @@ def test_a_key_is_hidden_in_each_attribute_of_an_error() -> None:
     assert (error.path, error.detail, error.request_id) == ("/***", "***", "***")
     assert (error.status, error.retryable) == (500, True)
     assert str(error) == "GET /*** answered 500: *** (request ***)"
-
-
-def test_what_hides_a_key_does_not_show_it() -> None:
-    masking = Masking(KEY)
-    assert KEY not in repr(masking)
-    assert KEY not in repr(vars(masking))
 
 
 OLD, NEW = "tr_prod_old/key+of=the_test", "tr_prod_new/key+of=the_test"
@@ -214,40 +203,36 @@ def logged(caplog: pytest.LogCaptureFixture) -> Callable[..., list[str]]:
     return log
 
 
+QUOTED = "quo'ted'_\"key\"\\"
+
+
 @pytest.mark.parametrize("name", LOGGERS)
 @pytest.mark.parametrize(
-    ("key", "given", "shown"),
+    ("key", "given", "is_kept"),
     [
-        (KEY, ("headers=[%r], 100 %%", KEY.encode()), "headers=[b'***'], 100 %"),
-        (KEY, (f"a 100% {KEY}",), "a 100% ***"),
-        (KEY, ("no key: %s", "x"), "no key: x"),
-        ("run", ("a run",), "a run"),  # a short key would garble it
+        (KEY, ("no key: %s", "x"), True),
+        (KEY, (f"a 100% {KEY}",), False),
+        (KEY, ("headers=[%r], 100 %%", KEY.encode()), False),
+        *((QUOTED, ("value=%r", value), False) for value in (QUOTED, QUOTED.encode(), f'{QUOTED}"')),
+        ("run", ("a run",), True),  # a short key occurs by chance
     ],
 )
-def test_the_key_is_masked_while_a_request_is_sent(
-    logged, name: str, key: str, given: tuple[Any, ...], shown: str
+def test_what_shows_the_key_is_not_logged_while_a_request_is_sent(
+    logged, name: str, key: str, given: tuple[Any, ...], is_kept: bool
 ) -> None:
     with without_secrets(CHECK, Masking(key)):
-        assert logged(name, *given) == [shown]
-    assert logged(name, KEY) == [KEY]
+        assert len(logged(name, *given)) == is_kept
+    assert logged(name, key) == [key]
 
 
-def test_only_an_exception_with_the_key_is_masked(caplog: pytest.LogCaptureFixture) -> None:
+def test_an_exception_that_shows_the_key_is_not_logged(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.DEBUG)
     other = ValueError("x")
     with without_secrets(CHECK, Masking(KEY)):
         for error in (ValueError(f"<{KEY}>"), other):
             logging.getLogger(LOGGERS[0]).debug("failed: %d", 1, exc_info=error)
-    masked, kept = caplog.records
-    assert (masked.exc_info, masked.exc_text) == (None, "ValueError: <***>")
+    [kept] = caplog.records
     assert (kept.msg, kept.args, kept.exc_info) == ("failed: %d", (1,), (ValueError, other, None))
-
-
-@pytest.mark.parametrize("key", [KEY, "quo'ted'_\"key\"\\"])
-def test_the_key_is_masked_in_a_repr(logged, key: str) -> None:
-    with without_secrets(CHECK, Masking(key)):
-        for value in (key, key.encode(), f'{key}"', [(b"x-echo", key.encode())]):
-            assert "***" in logged(LOGGERS[0], f"value={value!r}")[0]
 
 
 def test_records_of_other_threads_and_tasks_stay_as_they_are(logged) -> None:

@@ -153,12 +153,6 @@ def test_the_reserve_can_be_set() -> None:
 # Requests in flight
 
 
-def test_requests_sent_before_the_first_answer_count_as_spent(traffic: Traffic) -> None:
-    tickets = [traffic.send() for _ in range(4)]
-    traffic.answer(8, tickets[0], at=1)
-    assert traffic.delay(at=1) > 0  # three in flight
-
-
 @pytest.mark.parametrize("status", [200, 404, 500, None])
 def test_a_request_that_has_ended_is_in_flight_no_more(traffic: Traffic, status: int | None) -> None:
     traffic.answer(7)
@@ -253,36 +247,11 @@ def test_a_probe_in_flight_holds_nothing_up_once_another_answer_shows_the_bucket
     assert traffic.delay(at=12.25) > 1
 
 
-def test_at_the_refill_a_probe_in_flight_is_waited_for(traffic: Traffic) -> None:
-    traffic.answer(40)
-    late = traffic.send(35)
-    assert traffic.send(at=11).is_probe is False
-    traffic.answer(5, late, at=11, resets_at=11.5)
-    assert traffic.limit.sent(monotonic=START + 11.25).is_probe
-    refill = 11.25 + traffic.delay(at=11.25)
-    assert refill == pytest.approx(11.5 + MARGIN)
-    assert traffic.delay(at=refill) == pytest.approx(11.25 + 1 - refill)
-
-
-def test_a_probe_without_an_answer_is_followed_by_another(traffic: Traffic) -> None:
-    traffic.answer(5)
-    traffic.answer_with(None, traffic.send(at=11), at=11.25)
-    assert traffic.send(at=11.25).is_probe
-
-
 def test_a_request_in_flight_that_is_no_probe_holds_nothing_up(traffic: Traffic) -> None:
     traffic.answer(6)
     assert not traffic.send(at=9).is_probe
     assert traffic.delay(at=9) == pytest.approx(1 + MARGIN)
     assert traffic.delay(at=10 + MARGIN) == 0
-
-
-def test_a_bucket_that_was_not_empty_needs_no_probe_after_the_refill(traffic: Traffic) -> None:
-    traffic.answer(50)
-    assert not traffic.send(at=11).is_probe
-    traffic.send(44, at=11)
-    assert traffic.delay(at=11) == 0
-    assert traffic.send(at=11).is_probe
 
 
 # Answers that overtake each other

@@ -212,7 +212,7 @@ def test_each_use_has_its_own_connections_and_pace(hook) -> None:
     sizes = {use: client._session.get_adapter("https://")._pool_maxsize for use, client in clients.items()}
     one, many = ("queries", "ends"), ("checks", "urgent", "tokens")
     assert sizes == dict.fromkeys(one, 1) | dict.fromkeys(many, CHECK_CONCURRENCY)
-    paces = {use: client.exchange._rate_limit for use, client in clients.items()}
+    paces = {use: client.exchange.rate_limit for use, client in clients.items()}
     assert len(set(map(id, paces.values()))) == 5
     assert paces["checks"]._reserve == paces["urgent"]._reserve == CHECKS_RESERVE < paces["tokens"]._reserve
 

@@ -121,7 +121,7 @@ def test_what_each_call_sends(name: str) -> None:
     assert (request.params, request.json, request.url) == (params, json, None)
     assert request.repeatable is repeatable
     assert request.run_id == ("run/1" if "run%2F1" in target else None)
-    assert request.costs_token is (name != "snapshot")
+    assert request.is_counted is (name != "snapshot")
 
 
 @pytest.mark.parametrize("key", ["", None])
@@ -195,8 +195,7 @@ UNEXPECTED: list[tuple[Call[Any], list[Any], str]] = [
         [*NO_IDS, {"id": "key-2"}],
         "200 without the idempotency key",
     ),
-    (list_newest_runs(), [{}, {"data": None}, {"data": {"0": RUN}}], "JSON without a list of runs in 'data'"),
-    (LIST, [{"pagination": {}}], "JSON without a list of runs in 'data'"),
+    (LIST, [{}, {"data": None}, {"data": {"0": RUN}}], "JSON without a list of runs in 'data'"),
     (LIST, [{"data": [it], "pagination": {}} for it in ({}, "run_1", {"id": ""})], "a run without 'id'"),
     (LIST, [{"data": [{"id": "run_1"}], "pagination": {}}], "a run without 'status'"),
     # Without it, more pages could be missed.

@@ -19,13 +19,6 @@ def test_no_payload_stays_itself_when_it_is_copied(copied) -> None:
     assert copied(NO_PAYLOAD) is NO_PAYLOAD
 
 
-def test_later_changes_of_the_options_are_not_sent() -> None:
-    options = {"ttl": 1}
-    call = trigger_task("resize", options=options)
-    options["ttl"] = 2
-    assert call.request.json == {"options": {"ttl": 1}}
-
-
 @pytest.mark.parametrize("said", [{}, {"isCached": None}, {"isCached": "true"}])
 def test_only_a_run_that_is_said_to_be_cached_is(response, said: dict[str, Any]) -> None:
     """The recordings have both booleans."""
