@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Sequence
 
 from airflow_provider_trigger.api.deadline import Deadline
@@ -13,8 +12,6 @@ from airflow_provider_trigger.api.endpoints.bulk_actions import (
 )
 from airflow_provider_trigger.api.exchange import Exchange, Steps, Wait
 from airflow_provider_trigger.cancel.record import BulkPart, RunRecord
-
-log = logging.getLogger(__name__)
 
 LEAST = 10
 """Fewer runs that are added later are canceled one by one: a bulk action would take as many requests."""
@@ -45,11 +42,7 @@ class BulkParts:
     @property
     def may_work(self) -> bool:
         """True until one fails, and always once one was accepted."""
-        return self._was_accepted or not self._has_failed
-
-    @property
-    def _was_accepted(self) -> bool:
-        return bool(self.accepted_ids)
+        return bool(self.accepted_ids) or not self._has_failed
 
     def add(self, records: Sequence[RunRecord]) -> None:
         """Divide records so that each part fits one bulk action, and let each record know its part."""
@@ -61,7 +54,7 @@ class BulkParts:
 
     def begin(self) -> list[BulkPart]:
         """Return those that can begin now, each once."""
-        count = len(self._left) if self._was_accepted else int(not self._begun)
+        count = len(self._left) if self.accepted_ids else int(not self._begun)
         begun, self._left = self._left[:count], self._left[count:]
         self._begun += begun
         return begun
@@ -97,26 +90,17 @@ def bulk_steps(
     part.id = yield from exchange.steps(cancel_runs_in_bulk(run_ids, name=name), deadline=share)
     if not follows:
         return
-    progressed_at, pause = exchange.monotonic(), _FIRST_PAUSE
+    progressed_at, done, pause = exchange.monotonic(), 0, _FIRST_PAUSE
     while True:
         check = retrieve_bulk_action(part.id)
-        action = yield from exchange.steps(check, deadline=share, patience=_CHECKED_FOR)
-        now, done, was_stalled = exchange.monotonic(), part.done, part.is_stalled
-        part.action = action
+        part.action = yield from exchange.steps(check, deadline=share, patience=_CHECKED_FOR)
+        now = exchange.monotonic()
         if part.done > done:
-            progressed_at = now
-        part.is_stalled = now - progressed_at >= NO_PROGRESS_AFTER
+            progressed_at, done = now, part.done
+        part.is_stalled = part.is_stalled or now - progressed_at >= NO_PROGRESS_AFTER
         # Its worker may be off, or only slow to begin: it is checked while its runs are canceled alone.
-        is_followed = not part.is_stalled and not was_stalled
-        is_waited_for = is_followed or (part.is_needed and not part.has_progress)
-        if action.status != "PENDING" or not is_waited_for or share.remaining(now) <= pause:
-            break
+        is_waited_for = not part.is_stalled or (part.is_needed and not part.has_progress)
+        if part.action.status != "PENDING" or not is_waited_for or share.remaining(now) <= pause:
+            return
         yield Wait(pause, for_turn=False)
         pause = min(pause * _PAUSE_FACTOR, _LONGEST_PAUSE)
-    log.info(
-        "Bulk action %s is %s: %d of %d runs canceled; each run is checked next",
-        part.id,
-        action.status,
-        action.success,
-        len(part.records),
-    )

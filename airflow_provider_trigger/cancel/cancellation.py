@@ -9,19 +9,16 @@ runs with one request, but misses runs triggered a moment ago, drops unknown ids
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from airflow_provider_trigger.api.deadline import Deadline
 from airflow_provider_trigger.api.errors import AuthenticationError
-from airflow_provider_trigger.cancel import workers
 from airflow_provider_trigger.cancel.outcome import ActionFor, CancelOutcome, CancelResult, End, no_action
-from airflow_provider_trigger.cancel.record import RunRecord
 from airflow_provider_trigger.cancel.schedule import Schedule
 from airflow_provider_trigger.cancel.search import Search
 from airflow_provider_trigger.cancel.settings import CancelSettings
-from airflow_provider_trigger.cancel.workers import Threads
+from airflow_provider_trigger.cancel.workers import Threads, Workers
 
 if TYPE_CHECKING:
     from airflow_provider_trigger.api.client import TriggerDevClient
@@ -45,12 +42,13 @@ class Cancellation:
         action_for: ActionFor = no_action,
         threads: Threads | None = None,
     ) -> None:
-        records = [RunRecord(run_id) for run_id in dict.fromkeys(run_ids)]
-        self.schedule = Schedule(client.exchange, records, settings)
+        given = list(dict.fromkeys(run_ids))
+        self.schedule = Schedule(client.exchange, settings)
+        self.schedule.add(given)
         self.client = client
         self._max_concurrency = settings.max_concurrency
-        self._workers = min(settings.max_concurrency, len(records))
-        if settings.include_descendants and records:
+        self._workers = min(settings.max_concurrency, len(given))
+        if settings.include_descendants and given:
             self._workers = settings.max_concurrency
         self._is_stopped = is_stopped
         self._threads = threads
@@ -87,14 +85,8 @@ class Cancellation:
         if further is not None:
             self.schedule.awaits_more, count = True, self._max_concurrency
         try:
-            workers.run(
-                self.schedule,
-                self.client.send,
-                count=count,
-                is_stopped=self._is_stopped,
-                further=further or (),
-                threads=self._threads,
-            )
+            crew = Workers(self.schedule, self.client.send, is_stopped=self._is_stopped)
+            crew.run(count, further or (), self._threads)
         finally:
             self._results = self.schedule.results(self._action_for)
         if self.schedule.rejection:
@@ -119,21 +111,28 @@ def cancel_all(
     settings: CancelSettings,
     *,
     is_stopped: Callable[[], bool] = lambda: False,
+    action_for: ActionFor = no_action,
     threads: Threads | None = None,
 ) -> Canceled:
     """
     Cancel runs, and with a key that was changed meanwhile what is left.
 
-    A key that stays rejected is no error: the results say so.
+    A key that stays rejected is no error: the results say so, and what to do about it.
     """
     canceled, left = Canceled(), list(run_ids)
     deadline = Deadline.after(settings.time_limit, now=client.exchange.monotonic())
     while True:
-        version = client.key_version
-        work = Cancellation(client, left, settings, is_stopped=is_stopped, threads=threads)
-        with suppress(AuthenticationError):
+        version, advice = client.key_version, None
+        work = Cancellation(
+            client, left, settings, is_stopped=is_stopped, action_for=action_for, threads=threads
+        )
+        try:
             work.run()
-        canceled.results |= {result.run_id: result for result in work.results}
+        except AuthenticationError as error:
+            advice = action_for(error)
+        for result in work.results:
+            is_advised = advice is not None and result.error is not None and result.action is None
+            canceled.results[result.run_id] = replace(result, action=advice) if is_advised else result
         canceled.accepted |= work.schedule.accepted
         canceled.bulk_ids += work.schedule.bulk_ids
         left = [one for one in left if canceled.results[one].outcome is CancelOutcome.FAILED]

@@ -10,10 +10,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-from airflow_provider_trigger.api.deadline import Deadline
-from airflow_provider_trigger.api.endpoints.query import MAX_QUERIED_RUNS, can_be_queried, query_runs
-from airflow_provider_trigger.api.errors import TriggerDevError
-from airflow_provider_trigger.api.exchange import Exchange, Steps
+from airflow_provider_trigger.api.endpoints.query import MAX_QUERIED_RUNS, can_be_queried
+from airflow_provider_trigger.api.errors import AnswerTimeoutError, TriggerDevError
 from airflow_provider_trigger.api.models.runs import Run
 from airflow_provider_trigger.cancel.record import RunRecord
 
@@ -27,19 +25,17 @@ MAX_FAILURES = 3
 """After so many failures in a row the query is no longer used."""
 
 
+def weight_of(error: TriggerDevError) -> int:
+    """Return as how many failures one counts: as all where another query would fail, too, or take as long."""
+    is_lasting = not error.retryable or isinstance(error, AnswerTimeoutError)
+    return MAX_FAILURES if is_lasting else 1
+
+
 @dataclass(slots=True, eq=False)
 class Confirmation:
     """One query, and the runs that it names from :meth:`Confirmations.begin` on."""
 
     records: list[RunRecord] = field(default_factory=list)
-
-
-def confirmation_steps(
-    exchange: Exchange, confirmation: Confirmation, *, deadline: Deadline
-) -> Steps[list[Run]]:
-    """Send one query; its result is what it shows."""
-    query = query_runs([record.run_id for record in confirmation.records])
-    return (yield from exchange.steps(query, deadline=deadline, patience=0))
 
 
 class Confirmations:
@@ -82,24 +78,19 @@ class Confirmations:
         error: TriggerDevError | None,
         *,
         now: float,
-        notes_ends: bool = True,
     ) -> list[RunRecord]:
-        """
-        Take in how a query ended; return the runs that it has named, and all others once it is of no use.
-
-        With ``notes_ends``, an end that it shows counts as a check of the run.
-        """
+        """Take in how a query ended; return the runs it has named, and all others once it is of no use."""
         self._is_open, done = False, confirmation.records
         if error is None:
             self._failures = 0
         else:
-            self._failures += 1 if error.retryable else MAX_FAILURES
+            self._failures += weight_of(error)
             self._waiting.insert(0, (now + PAUSE, done))
             done = []
         if self._failures >= MAX_FAILURES:
             done = [record for _, records in self._waiting for record in records]
             self._waiting.clear()
-        shown = {run.id: run for run in runs or () if notes_ends or not run.is_final}
+        shown = {run.id: run for run in runs or ()}
         for record in done:
             if run := shown.get(record.run_id):
                 record.note_check(run, now=now)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum, StrEnum, auto
 from typing import Any
 from urllib.parse import quote
@@ -147,27 +147,25 @@ def result_of(
     action_for: ActionFor = no_action,
 ) -> CancelResult:
     """Return what became of a run; ``last_error`` is of any run, if the server did not respond at the end."""
+    seen, outcome = record.seen, CancelOutcome.FAILED
     if record.is_unknown:
-        return CancelResult(
-            run_id=record.run_id, outcome=CancelOutcome.NOT_FOUND, parent_run_id=record.parent_run_id
-        )
-    seen = record.seen
-    if seen and seen.is_final:
-        return CancelResult(
-            run_id=record.run_id,
-            outcome=CancelOutcome.CANCELED if seen.is_canceled else CancelOutcome.ALREADY_COMPLETED,
-            status=seen.status,
-            task_identifier=record.task_identifier,
-            terminated=seen.is_terminated,
-            parent_run_id=record.parent_run_id,
-        )
-    request, reasons, cause = _why_failed(record, end, last_error)
-    return CancelResult(
+        outcome = CancelOutcome.NOT_FOUND
+    elif seen and seen.is_final:
+        outcome = CancelOutcome.CANCELED if seen.is_canceled else CancelOutcome.ALREADY_COMPLETED
+    has_failed = outcome is CancelOutcome.FAILED
+    result = CancelResult(
         run_id=record.run_id,
-        outcome=CancelOutcome.FAILED,
+        outcome=outcome,
         status=seen.status if seen else None,
         task_identifier=record.task_identifier,
+        terminated=seen is not None and seen.is_terminated and not has_failed,
         parent_run_id=record.parent_run_id,
+    )
+    if not has_failed:
+        return result
+    request, reasons, cause = _why_failed(record, end, last_error)
+    return replace(
+        result,
         request=request,
         reasons=reasons,
         # A rejected key is raised, so that what to do stands there.

@@ -72,7 +72,7 @@ class BulkPart:
     id: str | None = None
     action: BulkAction | None = None
     is_stalled: bool = False
-    """Whether it makes no progress, so that its runs are canceled alone."""
+    """Whether it has made no progress for some time, so that its runs are canceled alone."""
     is_over: bool = False
     """Whether it is no longer checked; it may continue."""
     waiting: list[RunRecord] = field(default_factory=list)
@@ -114,18 +114,6 @@ class BulkPart:
         waiting, self.waiting = self.waiting, []
         return waiting
 
-    def take_unsent(self) -> list[RunRecord]:
-        """Return the runs whose own cancels wait in the queue, and take these out of it."""
-        unsent = [record for record in self.records if record.queued is Action.CANCEL and not record.cancels]
-        for record in unsent:
-            record.queued = None
-        return unsent
-
-    @property
-    def left_out_some(self) -> bool:
-        """Whether it has handled fewer runs than it was given."""
-        return self.done < len(self.records)
-
 
 @dataclass(slots=True, eq=False)
 class RunRecord:
@@ -139,8 +127,6 @@ class RunRecord:
     is_checked_before: bool = False
     """Whether that check was made, or failed."""
     bulk: BulkPart | None = None
-    queued: Action | None = None
-    """None while a request is in flight, or nothing is left to do."""
     cancels: int = 0
     """How many cancels of this run alone were sent."""
     acknowledged_at: float | None = None
@@ -232,25 +218,21 @@ def next_action(record: RunRecord, settings: CancelSettings, *, now: float) -> t
     if record.is_unknown or isinstance(record.cancel_error, NotSentError):
         return None
     if not record.is_requested:
-        return _first_action(record, settings, now=now)
+        # After the cancel a suspended run and one that executes look the same (measured). Where a bulk action
+        # was tried first, a check before would be outdated.
+        waits = settings.termination_timeout is not None
+        is_checked_first = waits and not record.is_checked_before and record.bulk is None
+        return (Action.CHECK_BEFORE if is_checked_first else Action.CANCEL), now
     if not record.checks:
-        doubtful = not record.cancels and record.bulk is not None and record.bulk.left_out_some
-        return (Action.CHECK_LEFT_OUT if doubtful else Action.CHECK), now
+        part = record.bulk
+        may_be_left_out = not record.cancels and part is not None and part.done < len(part.records)
+        return (Action.CHECK_LEFT_OUT if may_be_left_out else Action.CHECK), now
     seen = record.seen
     if seen and seen.is_final:
         return _wait_for_termination(record, seen, settings, now=now)
     if record.cancels and (record.check_error or not settings.follows):
         return None
     return _cancel_again_or_recheck(record, now=now)
-
-
-def _first_action(record: RunRecord, settings: CancelSettings, *, now: float) -> tuple[Action, float] | None:
-    # After the cancel a suspended run and one that executes look the same (measured). Where a bulk action was
-    # tried first, a check before would be outdated.
-    waits = settings.termination_timeout is not None
-    if waits and not record.is_checked_before and record.bulk is None:
-        return Action.CHECK_BEFORE, now
-    return Action.CANCEL, now
 
 
 def _wait_for_termination(

@@ -21,18 +21,12 @@ from airflow_provider_trigger.api.models.runs import Run
 from airflow_provider_trigger.api.retry import LONGEST_DOUBT
 from airflow_provider_trigger.cancel import bulk
 from airflow_provider_trigger.cancel.confirmation import Confirmation, Confirmations
-from airflow_provider_trigger.cancel.jobs import Calls, Job, Jobs
+from airflow_provider_trigger.cancel.jobs import Calls, Job, Jobs, Subject
 from airflow_provider_trigger.cancel.outcome import ActionFor, CancelResult, End, no_action, result_of
 from airflow_provider_trigger.cancel.record import Action, BulkPart, RunRecord, next_action
 from airflow_provider_trigger.cancel.search import Look, Search, record_of
 from airflow_provider_trigger.cancel.settings import CancelSettings
 from airflow_provider_trigger.wording import counted
-
-
-def _begin_look(search: Search, look: Look, records: Sequence[RunRecord], now: float) -> None:
-    open_runs = [record.run_id for record in records if record.may_have_children]
-    is_early = any(record.awaits_cancel for record in records)
-    search.begin(look, may_have_children=open_runs, is_early=is_early, now=now)
 
 
 def _note_call(job: Job, record: RunRecord, result: Any, error: TriggerDevError | None, now: float) -> None:
@@ -49,17 +43,10 @@ def _note_call(job: Job, record: RunRecord, result: Any, error: TriggerDevError 
         record.note_failed_check(error)
 
 
-def _progress(records: Sequence[RunRecord], unfinished: int) -> str:
-    count, requested = len(records), sum(record.is_requested for record in records)
-    finished = count - unfinished
-    return f"{requested} of {count} cancel requests sent, {counted(finished, 'run')} finished"
-
-
 class Schedule:
     """Decide what goes out next for many runs, and take in what comes back. Not safe in several threads."""
 
-    def __init__(self, exchange: Exchange, records: Sequence[RunRecord], settings: CancelSettings) -> None:
-        now = exchange.monotonic()
+    def __init__(self, exchange: Exchange, settings: CancelSettings) -> None:
         self.end: End | None = None
         self.rejection: AuthenticationError | None = None
         self.awaits_more = False  # whether :meth:`add` may still be called, so that it has not ended
@@ -70,25 +57,19 @@ class Schedule:
         self._jobs = Jobs()
         self._unfinished = 0
         self._bulk_parts = bulk.BulkParts()
-        self._confirmations = Confirmations(partial(self._jobs.put_next, Action.CONFIRM))
-        self.search = (
-            Search(partial(self._jobs.put_next, Action.LOOK)) if settings.include_descendants else None
-        )
-        self._add(records, now)
+        self._confirmations = Confirmations(partial(self._put, Action.CONFIRM))
+        self.search = Search(partial(self._put, Action.LOOK)) if settings.include_descendants else None
+        # After a 401, nothing is sent but its next try, which shows whether the key is rejected.
+        self._doubtful: Job | None = None
+        self._doubtful_until = math.inf
 
     def add(self, run_ids: Iterable[str]) -> None:
-        """Add runs while others are being canceled; those that it has already count once."""
-        known = {record.run_id for record in self._records}
-        records = [RunRecord(run_id) for run_id in dict.fromkeys(run_ids) if run_id not in known]
-        self._add(records, self._exchange.monotonic())
-
-    def _add(self, records: Sequence[RunRecord], now: float) -> None:
+        """Add runs, also while others are being canceled; those that it has already count once."""
+        now, known = self._exchange.monotonic(), {record.run_id for record in self._records}
+        new = [run_id for run_id in dict.fromkeys(run_ids) if run_id not in known]
         if self.search is not None:
-            self.search.add([record.run_id for record in records], now=now)
-        self._begin(records, now)
-
-    def _add_children(self, children: Iterable[ChildRun], now: float) -> None:
-        self._begin([record_of(child, now=now) for child in children], now)
+            self.search.add(new, now=now)
+        self._begin([RunRecord(run_id) for run_id in new], now)
 
     def _begin(self, records: Sequence[RunRecord], now: float) -> None:
         self._records += records
@@ -102,7 +83,7 @@ class Schedule:
 
     def _begin_bulk_parts(self) -> None:
         for part in self._bulk_parts.begin():
-            self._jobs.put_next(Action.BULK_CANCEL, part)
+            self._put(Action.BULK_CANCEL, part)
 
     def take(self) -> Job | float | None:
         """Return the next job; or the seconds until there is one, perhaps infinite; or None at the end."""
@@ -112,21 +93,43 @@ class Schedule:
             self.end = End.FINISHED
         if self.check_deadline() is not None:
             return None
-        if not self._jobs.is_late and now >= self._calls.singly_from:
-            self._jobs.hurry(self._records)
-        # A bulk action is checked first: checks of its runs could use up the rate limit.
-        before = Action.CHECK if self._bulk_parts.are_canceling else math.inf
-        item = self._jobs.take_next(now, before=before)
-        if item is None:
-            return min(self._jobs.next_at(), self._calls.deadline.at) - now
-        if isinstance(item, Job):
-            return item
-        action, subject = item
-        if isinstance(subject, Look) and self.search is not None:
-            _begin_look(self.search, subject, self._records, now)
-        elif isinstance(subject, Confirmation):
-            self._confirmations.begin(subject, now)
-        return Job(action, subject, self._calls.steps(action, subject))
+        if now >= self._doubtful_until:
+            self._trust_key()
+        job = self._take_job(now)
+        if job is None:
+            return min(self._jobs.next_at(), self._doubtful_until, self._calls.deadline.at) - now
+        if job is self._doubtful:
+            self._doubtful_until = now + LONGEST_DOUBT
+        if job.sent_at is None:
+            self._begin_job(job, now)
+        return job
+
+    def _take_job(self, now: float) -> Job | None:
+        is_late, before = now >= self._calls.singly_from, math.inf
+        if self._doubtful is not None:
+            before = Action.BULK_CANCEL
+        elif self._bulk_parts.are_canceling and not is_late:
+            before = Action.CHECK  # checks could use up the rate limit of those of a bulk action
+        while (job := self._jobs.take(now, before=before)) is not None:
+            record = job.subject
+            if not isinstance(record, RunRecord) or record.cancels or job.sent_at is not None:
+                break
+            if is_late and job.action in (Action.CHECK_LEFT_OUT, Action.CHECK):
+                job.action = Action.CANCEL  # whatever a bulk action does
+            is_overtaken = record.is_requested and not record.checks  # its bulk action has begun after all
+            if is_late or not is_overtaken or job.action is not Action.CANCEL:
+                break
+            self._put_next(self._confirmations.add([record], now) if self._confirms else [record], now)
+        return job
+
+    def _begin_job(self, job: Job, now: float) -> None:
+        if isinstance(job.subject, Confirmation):
+            self._confirmations.begin(job.subject, now)
+        elif isinstance(job.subject, Look) and job.subject.run_id is None and self.search is not None:
+            open_runs = [record.run_id for record in self._records if record.may_have_children]
+            is_early = any(record.awaits_cancel for record in self._records)
+            self.search.begin(job.subject, may_have_children=open_runs, is_early=is_early, now=now)
+        job.steps = self._calls.steps(job.action, job.subject)
 
     def check_deadline(self) -> End | None:
         """Return why it has ended, None if it has not."""
@@ -150,20 +153,17 @@ class Schedule:
             job.subject.last_error = wait.error
         elif isinstance(job.subject, BulkPart) and job.subject.is_stalled:
             self._put_next(job.subject.take_waiting(), now)
-        at = now + wait.seconds
-        if isinstance(wait.error, AuthenticationError):
-            # Its next try shows whether the key is rejected. Nothing else is sent meanwhile.
-            self._jobs.hold_for(job, urgency=job.action, at=at, until=at + LONGEST_DOUBT)
-            return
-        if self._jobs.is_held_for(job):
-            self._jobs.release()
-        self._jobs.put(job, urgency=job.action, at=at)
+        if job is self._doubtful:
+            self._trust_key()
+        if isinstance(wait.error, AuthenticationError) and self._doubtful is None:
+            self._doubtful = job
+        self._jobs.put(job, at=now + wait.seconds, is_first=job is self._doubtful)
 
     def finish(self, job: Job, result: Any = None, error: TriggerDevError | None = None) -> None:
         """Take in how a job ended: with the result of its call, or an error."""
         now = self._exchange.monotonic()
-        if shows_that_server_works(error) or self._jobs.is_held_for(job):
-            self._jobs.release()
+        if shows_that_server_works(error) or job is self._doubtful:
+            self._trust_key()
         if isinstance(error, AuthenticationError) and self._exchange.key_is_rejected and self.end is None:
             self.end, self.rejection = End.KEY_REJECTED, error
         if isinstance(error, NotSentError) and not self._calls.deadline.remaining(now):
@@ -171,11 +171,10 @@ class Schedule:
         if isinstance(job.subject, BulkPart):
             self._finish_bulk(job.subject, error, now)
         elif isinstance(job.subject, Confirmation):
-            done = self._confirmations.finish(job.subject, result, error, now=now, notes_ends=self._confirms)
-            self._put_next(done, now)
+            self._put_next(self._confirmations.finish(job.subject, result, error, now=now), now)
         elif isinstance(job.subject, Look):
             if self.search is not None:
-                self._add_children(self.search.finish(job.subject, error, now=now), now)
+                self._add_children(self.search.finish(job.subject, result, error, now=now), now)
         else:
             self._finish_call(job, job.subject, result, error, now)
 
@@ -201,9 +200,8 @@ class Schedule:
             left = part.take_waiting()
             if self._settings.follows:
                 left.reverse()  # it leaves out what was triggered last, which is named last as a rule
-            unsent = part.take_unsent() if part.has_progress else []
-            if unsent or (part.has_progress and self._confirms):
-                left = self._confirmations.add([*left, *unsent], now)
+            if part.has_progress and self._confirms:
+                left = self._confirmations.add(left, now)
             self._put_next(left, now)
             return
         if isinstance(error, ResponseError) and error.status < 500:
@@ -219,7 +217,16 @@ class Schedule:
             if following is None:
                 self._unfinished -= 1
             else:
-                self._jobs.put_next(following[0], record, following[1])
+                self._put(following[0], record, following[1])
+
+    def _put(self, action: Action, subject: Subject, at: float = -math.inf) -> None:
+        self._jobs.put(Job(action, subject), at=at)
+
+    def _add_children(self, children: Iterable[ChildRun], now: float) -> None:
+        self._begin([record_of(child, now=now) for child in children], now)
+
+    def _trust_key(self) -> None:
+        self._doubtful, self._doubtful_until = None, math.inf
 
     @property
     def _confirms(self) -> bool:
@@ -248,5 +255,7 @@ class Schedule:
 
     def progress(self) -> str:
         """Return how far it is, and the last error while the server does not respond."""
-        text, last_error = _progress(self._records, self._unfinished), self._exchange.breaker.last_error
-        return f"{text}; last error: {last_error}" if last_error else text
+        count, requested = len(self._records), sum(record.is_requested for record in self._records)
+        finished = counted(count - self._unfinished, "run")
+        text, last_error = f"{requested} of {count} cancel requests sent", self._exchange.breaker.last_error
+        return f"{text}, {finished} finished" + (f"; last error: {last_error}" if last_error else "")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from airflow_provider_trigger.api.deadline import Deadline
 from airflow_provider_trigger.api.endpoints.query import (
@@ -15,19 +15,11 @@ from airflow_provider_trigger.api.endpoints.query import (
     query_descendants,
 )
 from airflow_provider_trigger.api.endpoints.runs import retrieve_run
-from airflow_provider_trigger.api.errors import (
-    AnswerTimeoutError,
-    AuthenticationError,
-    NotFoundError,
-    NotSentError,
-    RateLimitError,
-    ServerError,
-    TransportError,
-    TriggerDevError,
-)
+from airflow_provider_trigger.api.errors import NotFoundError, TriggerDevError
 from airflow_provider_trigger.api.exchange import Exchange, Steps
 from airflow_provider_trigger.api.models.related_runs import ChildRun
 from airflow_provider_trigger.api.models.runs import Run
+from airflow_provider_trigger.cancel.confirmation import MAX_FAILURES, weight_of
 from airflow_provider_trigger.cancel.record import Before, RunRecord
 
 
@@ -103,53 +95,30 @@ LOOK_INTERVAL = 1.2
 LAST_LOOKS = 2
 """So many looks in a row find nothing new before the search ends: the query lags up to 1.7 s (measured)."""
 
-# After so many failures in a row the query is no longer used: the server answers only so many queries of a
-# project at once (measured), or cannot be reached; it has failed; any other reason will not pass.
-_FAILURES_OF_OTHERS = 5
-_FAILURES_OF_SERVER = 2
-_FAILURES_FOR_GOOD = 1
-
-# One look with checks is divided, so that several threads check.
-_CHECKS_IN_A_PART = 10
-
 
 @dataclass(slots=True, eq=False)
 class Look:
-    """A look for descendants, or a part of it; :meth:`Search.begin` says what to send for it."""
+    """A look for descendants: a query, or the check of a run, which shows its children."""
 
+    run_id: str | None = None
+    """The run to check, None for a query."""
     roots: Sequence[str] = ()
-    """Whose trees are queried."""
-    run_ids: Sequence[str] = ()
-    """Which runs are checked; :attr:`runs` is what that showed."""
-    runs: list[Run] = field(default_factory=list)
-    children: list[ChildRun] = field(default_factory=list)
-    """What the query showed."""
-    unreadable: dict[str, TriggerDevError] = field(default_factory=dict)
-    """Why runs could not be checked, by id."""
+    """Whose trees are queried; :meth:`Search.begin` says it."""
     is_cut_off: bool = False
     """Whether a query showed as many runs as it can."""
 
 
-def look_steps(exchange: Exchange, look: Look, *, deadline: Deadline) -> Steps[None]:
-    """
-    Send a look's requests one by one, which the next look repeats; the look holds what came of them.
-
-    :raises TriggerDevError: the query failed, or the key was rejected
-    """
+def look_steps(exchange: Exchange, look: Look, *, deadline: Deadline) -> Steps[Run | list[ChildRun]]:
+    """Send a look's requests, of which the next look repeats what fails; return what they show."""
+    if look.run_id is not None:
+        return (yield from exchange.steps(retrieve_run(look.run_id), deadline=deadline, patience=0))
+    children: list[ChildRun] = []
     for start in range(0, len(look.roots), MAX_QUERIED_RUNS):
         query = query_descendants(look.roots[start : start + MAX_QUERIED_RUNS])
-        children = yield from exchange.steps(query, deadline=deadline, patience=0)
-        look.children += children
-        look.is_cut_off |= len(children) >= MAX_ROWS
-    for run_id in look.run_ids:
-        try:
-            look.runs.append((yield from exchange.steps(retrieve_run(run_id), deadline=deadline, patience=0)))
-        except AuthenticationError:
-            raise
-        except NotFoundError:
-            pass
-        except TriggerDevError as error:
-            look.unreadable[run_id] = error
+        shown = yield from exchange.steps(query, deadline=deadline, patience=0)
+        look.is_cut_off |= len(shown) >= MAX_ROWS
+        children += shown
+    return children
 
 
 class Search:
@@ -168,7 +137,7 @@ class Search:
         self._trees = Trees()
         self._walked: set[str] = set()
         self._shown: set[str] | None = None  # by queries, None before one was answered
-        self._open = 0  # parts of a look that are put or in progress
+        self._open = 0  # looks that are put or in progress
         self._begun_at = -math.inf
         self._is_due = False
         self._has_news = False
@@ -216,50 +185,53 @@ class Search:
 
     def begin(self, look: Look, *, may_have_children: Iterable[str], is_early: bool, now: float) -> None:
         """
-        Say what to send for a look, and put further ones for what is too much for one.
+        Say what a query asks for, and put the checks that are needed besides, or in its place.
 
         ``is_early``: the cancel of a run has not arrived yet, so that this is not the last look.
         """
-        if look.run_ids:
-            return  # the rest of another one
         self._has_news |= is_early or self._is_due  # too early for what the query shows only later
         self._begun_at, self._is_due = now, False
-        run_ids = self._to_walk
-        self._walked.update(run_ids)
+        checked = dict.fromkeys(self._to_walk)
+        self._walked.update(checked)
         if self.query_error is None:
             look.roots = [run_id for run_id in self._trees.roots if can_be_queried(run_id)]
         else:
-            run_ids = list(dict.fromkeys((*run_ids, *may_have_children)))
-        look.run_ids = run_ids[:_CHECKS_IN_A_PART]
-        for start in range(_CHECKS_IN_A_PART, len(run_ids), _CHECKS_IN_A_PART):
-            self._put_open(Look(run_ids=run_ids[start : start + _CHECKS_IN_A_PART]), now)
+            checked |= dict.fromkeys(may_have_children)
+        for run_id in checked:
+            self._put_open(Look(run_id), now)
 
-    def finish(self, look: Look, error: TriggerDevError | None, *, now: float) -> list[ChildRun]:
+    def finish(
+        self, look: Look, result: Run | list[ChildRun] | None, error: TriggerDevError | None, *, now: float
+    ) -> list[ChildRun]:
         """Take in how a look ended; return the descendants that are to be canceled, too."""
         self._open -= 1
         self.is_cut_off |= look.is_cut_off
-        self.unreadable |= look.unreadable
-        if error is None:
-            self._shown = (self._shown or set()).union(child.id for child in look.children)
-        found = self._trees.take(look.children)
-        for run in look.runs:
-            found += self._take_run(run)
-        self._note_error(look, error)
-        self._has_news |= bool(found) or self._has_unwalked
+        found: list[ChildRun] = []
+        if isinstance(result, Run):
+            found = self._take_run(result)
+        elif result is not None:
+            self._failures = 0
+            self._shown = (self._shown or set()).union(child.id for child in result)
+            found = self._trees.take(result)
+        elif error is not None:
+            self._note_error(look, error)
+        self._has_news |= bool(found)
         if not self._open:
-            self._without_news = 0 if self._has_news else self._without_news + 1
+            has_news = self._has_news or self._has_unwalked
+            self._without_news = 0 if has_news else self._without_news + 1
             self._has_news = False
             if self._without_news < LAST_LOOKS:
                 self._put_next(now)
         return found
 
-    def _note_error(self, look: Look, error: TriggerDevError | None) -> None:
-        if error is None:
-            self._failures = 0
+    def _note_error(self, look: Look, error: TriggerDevError) -> None:
+        if look.run_id is not None:
+            if not isinstance(error, NotFoundError):
+                self.unreadable[look.run_id] = error
             return
-        self._failures += 1
+        self._failures += weight_of(error)
         self._has_news = True  # this look proves nothing
-        if look.roots and self._failures >= _failures_allowed(error):
+        if self._failures >= MAX_FAILURES:
             self.query_error, self._is_due = error, True
 
     def _put_next(self, now: float) -> None:
@@ -270,11 +242,3 @@ class Search:
     def _put_open(self, look: Look, at: float) -> None:
         self._open += 1
         self._put(look, at)
-
-
-def _failures_allowed(error: TriggerDevError) -> int:
-    if isinstance(error, AnswerTimeoutError):
-        return _FAILURES_FOR_GOOD  # another one would take as long
-    if isinstance(error, (RateLimitError, NotSentError, TransportError)):
-        return _FAILURES_OF_OTHERS
-    return _FAILURES_OF_SERVER if isinstance(error, ServerError) else _FAILURES_FOR_GOOD

@@ -55,8 +55,6 @@ class Threads:
             work()
 
 
-log = logging.getLogger(__name__)
-
 # How often the calling thread checks whether the work has ended or was stopped, in seconds.
 _CHECK_INTERVAL = 0.1
 # How long requests in flight may still take once the work has ended, in seconds.
@@ -64,42 +62,28 @@ _GRACE = 0.5
 _PROGRESS_INTERVAL = 10.0
 
 
-def run(
-    schedule: Schedule,
-    send: Callable[[Send], Reply],
-    *,
-    count: int,
-    is_stopped: Callable[[], bool],
-    further: Iterable[Iterable[str]] = (),
-    threads: Threads | None = None,
-) -> None:
+class Workers:
     """
-    Do all jobs of a schedule in up to ``count`` of the ``threads``, None for its own.
+    Do all jobs of a schedule.
 
-    The calling thread reads ``further``, whose items may be empty, and calls ``is_stopped`` several times a
-    second and after each item.
+    ``is_stopped`` is called several times a second, and after each item of ``further``, in the thread that
+    calls :meth:`run`.
     """
-    _Workers(schedule, send).run(is_stopped, further, threads, count)
 
-
-class _Workers:
-    def __init__(self, schedule: Schedule, send: Callable[[Send], Reply]) -> None:
+    def __init__(
+        self, schedule: Schedule, send: Callable[[Send], Reply], *, is_stopped: Callable[[], bool]
+    ) -> None:
         self._schedule = schedule
         self._send = send
+        self._is_stopped = is_stopped
         self._changed = threading.Condition()
         self._closed = threading.Event()
         self._count = self._begun = self._ended = 0
         self._bug: BaseException | None = None
 
-    def run(
-        self,
-        is_stopped: Callable[[], bool],
-        further: Iterable[Iterable[str]],
-        given: Threads | None,
-        count: int,
-    ) -> None:
-        if is_stopped():
-            self._schedule.stop()
+    def run(self, count: int, further: Iterable[Iterable[str]], given: Threads | None) -> None:
+        """Do all in up to ``count`` of given threads, None for its own, and read ``further`` meanwhile."""
+        self._stop_if_wanted()
         try:
             threads = given or Threads(count, name="trigger-dev")
             self._count = min(count, threads.count)
@@ -107,8 +91,8 @@ class _Workers:
                 threads.begin(self._work)
             if given is None:
                 threads.close()  # each ends after its work
-            self._add(further, is_stopped)
-            self._supervise(is_stopped)
+            self._add(further)
+            self._supervise()
         except BaseException:
             # The caller's own, such as a timeout that a signal raises.
             with self._changed:
@@ -121,11 +105,14 @@ class _Workers:
         if self._bug is not None:
             raise self._bug
 
-    def _add(self, further: Iterable[Iterable[str]], is_stopped: Callable[[], bool]) -> None:
+    def _stop_if_wanted(self) -> None:
+        if self._is_stopped():
+            self._schedule.stop()
+
+    def _add(self, further: Iterable[Iterable[str]]) -> None:
         for run_ids in further:
             with self._changed:
-                if is_stopped():
-                    self._schedule.stop()
+                self._stop_if_wanted()
                 self._schedule.add(run_ids)
                 self._changed.notify_all()
                 if self._schedule.check_deadline():
@@ -134,13 +121,12 @@ class _Workers:
             self._schedule.awaits_more = False
             self._changed.notify_all()
 
-    def _supervise(self, is_stopped: Callable[[], bool]) -> None:
+    def _supervise(self) -> None:
         logged_at, ended_at = time.monotonic(), None
         while True:
             with self._changed:
                 self._changed.wait_for(self._are_done, timeout=_CHECK_INTERVAL)
-                if is_stopped():
-                    self._schedule.stop()
+                self._stop_if_wanted()
                 now, ended = time.monotonic(), self._schedule.check_deadline()
                 ended_at = ended_at or (now if ended else None)
                 if self._are_done() or (ended_at and now - ended_at > _GRACE):

@@ -7,9 +7,9 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import TYPE_CHECKING, assert_never
+from typing import TYPE_CHECKING
 
-from airflow_provider_trigger.cancel.outcome import CancelOutcome, CancelResult, Reason
+from airflow_provider_trigger.cancel.outcome import CancelOutcome, CancelResult
 from airflow_provider_trigger.log import Line
 from airflow_provider_trigger.sources.run_ids import Reaction, hint, problems_of_sources
 from airflow_provider_trigger.wording import MAX_LINES, MAX_NAMED, counted, enumeration
@@ -124,7 +124,7 @@ def failures(results: Iterable[CancelResult], *, named: int = MAX_NAMED) -> str:
     groups: dict[tuple[object, ...], list[CancelResult]] = {}
     for result in results:
         if result.request is not None:
-            reasons = tuple((reason.label, _general(reason)) for reason in result.reasons)
+            reasons = tuple((reason.label, reason.general or reason.text) for reason in result.reasons)
             groups.setdefault((result.request, reasons, result.action), []).append(result)
     texts, known = [], set[str]()
     for group in sorted(groups.values(), key=len, reverse=True):
@@ -133,15 +133,12 @@ def failures(results: Iterable[CancelResult], *, named: int = MAX_NAMED) -> str:
     return enumeration(texts, " | ")
 
 
-def _general(reason: Reason) -> str:
-    return reason.text if reason.general is None else reason.general
-
-
 def _why(result: CancelResult, named: set[str]) -> str:
     """Return why a run failed, without the errors and actions that were named before; note those."""
     text = str(result.request)
     for reason in result.reasons:
-        text += reason.label + ("the same error" if reason.general in named else _general(reason))
+        is_named = reason.general in named
+        text += reason.label + ("the same error" if is_named else reason.general or reason.text)
         if reason.general is not None:
             named.add(reason.general)
     if result.action and result.action not in named:
@@ -211,15 +208,11 @@ def of_work(
     *,
     on_not_found: Reaction,
 ) -> Iterator[Line]:
-    """Yield what became of each run, and what a search for descendants may have missed."""
-    yield from each_run(results, run_url, on_not_found=on_not_found)
-    yield from of_search(search)
+    """
+    Yield what became of each run, and what a search for descendants may have missed.
 
-
-def each_run(
-    results: Sequence[CancelResult], run_url: Callable[[str], str], *, on_not_found: Reaction
-) -> Iterator[Line]:
-    """Yield a line for each of up to :data:`MAX_LINES` runs; of more, only failed and not found ones."""
+    Of more than :data:`MAX_LINES` runs, only failed and not found ones have a line.
+    """
     if len(results) > MAX_LINES:
         shown = (CancelOutcome.FAILED, CancelOutcome.NOT_FOUND)
         results = [result for result in results if result.outcome in shown]
@@ -230,29 +223,18 @@ def each_run(
         text = (
             f"{result.run_id} ({task}{child}): {words(result.outcome)}, {result.status or 'status unknown'}"
         )
-        is_problem = _is_problem(result, on_not_found)
+        is_problem = result.outcome is CancelOutcome.FAILED or (
+            on_not_found == "fail" and bool(_not_found([result]))
+        )
         yield (
             "error" if is_problem else "info",
             f"{text}{f' - {note}' if note else ''} {run_url(result.run_id)}",
         )
+    if search is not None:
+        yield from _of_search(search)
 
 
-def _is_problem(result: CancelResult, on_not_found: Reaction) -> bool:
-    match result.outcome:
-        case CancelOutcome.CANCELED | CancelOutcome.ALREADY_COMPLETED:
-            return False
-        case CancelOutcome.NOT_FOUND:
-            return on_not_found == "fail" and result.parent_run_id is None
-        case CancelOutcome.FAILED:
-            return True
-        case other:
-            assert_never(other)
-
-
-def of_search(search: Search | None) -> Iterator[Line]:
-    """Yield which descendants the search may have missed, and whether it did without the query."""
-    if search is None:
-        return
+def _of_search(search: Search) -> Iterator[Line]:
     if search.query_error is not None:
         yield (
             "info",

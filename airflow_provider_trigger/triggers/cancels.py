@@ -11,16 +11,16 @@ import asyncio
 import contextvars
 import logging
 from collections.abc import Iterable
-from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
 from weakref import WeakKeyDictionary
 
 from airflow_provider_trigger.api.client import TriggerDevClient
-from airflow_provider_trigger.api.errors import AuthenticationError, NotSentError
+from airflow_provider_trigger.api.errors import NotSentError
+from airflow_provider_trigger.api.masking import SecretKey
 from airflow_provider_trigger.api.rate_limit import RateLimit
-from airflow_provider_trigger.cancel.cancellation import Cancellation
-from airflow_provider_trigger.cancel.outcome import CancelOutcome, CancelResult, not_canceled
+from airflow_provider_trigger.cancel.cancellation import cancel_all
+from airflow_provider_trigger.cancel.outcome import CancelResult, not_canceled
 from airflow_provider_trigger.cancel.settings import TIME_LIMIT, settings_of
 from airflow_provider_trigger.hooks.diagnosis import action_for
 from airflow_provider_trigger.hooks.fetching import fetch_again, fetch_patiently
@@ -95,38 +95,32 @@ class _Cancels:
     async def _cancel(
         self, run_ids: list[str], settings: Settings, *, time_limit: float
     ) -> dict[str, CancelResult]:
+        loop = asyncio.get_running_loop()
+        key = SecretKey(settings.secret_key, fetch=partial(_fetch_key, settings, loop))
         try:
-            work = partial(self._cancel_blocking, run_ids, settings, time_limit)
-            results, is_rejected = await in_thread(work)
+            return await in_thread(partial(self._cancel_blocking, run_ids, settings, key, time_limit))
         except NotSentError as error:  # no thread could be started
             return {run_id: not_canceled(run_id, error) for run_id in run_ids}
-        if not is_rejected:
-            return results
-        renewed = await fetch_again(settings.conn_id, fetch=partial(fetch_patiently, log=log))
-        if renewed in (None, settings) or renewed.environment != settings.environment:
-            return results
-        left = [run_id for run_id, result in results.items() if result.outcome is CancelOutcome.FAILED]
-        others, _ = await in_thread(partial(self._cancel_blocking, left, renewed, time_limit))
-        return results | others
 
     def _cancel_blocking(
-        self, run_ids: list[str], settings: Settings, time_limit: float
-    ) -> tuple[dict[str, CancelResult], bool]:
-        """Return what became of each run, and whether the key was rejected, so that some were not reached."""
-        how, advice = settings_of(time_limit), None
-        action = partial(action_for, settings=settings)
+        self, run_ids: list[str], settings: Settings, key: SecretKey, time_limit: float
+    ) -> dict[str, CancelResult]:
+        how, action = settings_of(time_limit), partial(action_for, settings=settings)
         pool = min(how.max_concurrency, len(run_ids))
-        with self._new_client(settings, max_connections=pool) as client:
-            work = Cancellation(client, run_ids, how, action_for=action)
-            try:
-                work.run()
-            except AuthenticationError as error:
-                advice = action(error)
-        results = (replace(one, action=one.action or advice) if one.error else one for one in work.results)
-        return {result.run_id: result for result in results}, advice is not None
+        with self._new_client(settings, key, max_connections=pool) as client:
+            return cancel_all(client, run_ids, how, action_for=action).results
 
-    def _new_client(self, settings: Settings, *, max_connections: int) -> TriggerDevClient:
-        client = TriggerDevClient(settings, max_connections=max_connections, rate_limit=self._pace)
+    def _new_client(self, settings: Settings, key: SecretKey, *, max_connections: int) -> TriggerDevClient:
+        client = TriggerDevClient(
+            settings, max_connections=max_connections, rate_limit=self._pace, secret_key=key
+        )
         # The server has started these runs: a page instead of its answer passes, and is no reason to stop.
         client.exchange.breaker.has_worked = True
         return client
+
+
+def _fetch_key(settings: Settings, loop: asyncio.AbstractEventLoop) -> str | None:
+    """Return the key that a connection has now, None if it has none for the same environment."""
+    fetch = fetch_again(settings.conn_id, fetch=partial(fetch_patiently, log=log))
+    now = asyncio.run_coroutine_threadsafe(fetch, loop).result()
+    return now.secret_key if now is not None and now.environment == settings.environment else None

@@ -20,7 +20,6 @@ from airflow_provider_trigger.api.exchange import Exchange
 from airflow_provider_trigger.api.masking import Masking
 from airflow_provider_trigger.api.rate_limit import RateLimit
 from airflow_provider_trigger.cancel.outcome import CancelOutcome, CancelResult, End
-from airflow_provider_trigger.cancel.record import RunRecord
 from airflow_provider_trigger.cancel.schedule import Schedule
 from airflow_provider_trigger.cancel.settings import CancelSettings
 from airflow_provider_trigger.testing.engine.engine import Engine
@@ -109,8 +108,8 @@ class CancelScenario:
         settings = CancelSettings(
             time_limit=self.time_limit, termination_timeout=90.0 if self.waits else None, poll_interval=2.0
         )
-        records = [RunRecord(run_id) for run_id in dict.fromkeys(self.ids)]
-        schedule = Schedule(exchange, records, settings)
+        schedule = Schedule(exchange, settings)
+        schedule.add(self.ids)
         kill_at = begun + self.kill_at
         workers = VirtualWorkers(schedule, self.network, self.clock, count=self.concurrency, kill_at=kill_at)
         ended = workers.run()

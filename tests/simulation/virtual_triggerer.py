@@ -19,6 +19,7 @@ from virtual_network import Network
 from virtual_workers import VirtualWorkers
 
 from airflow_provider_trigger.api.exchange import Exchange, Reply, Send
+from airflow_provider_trigger.api.masking import SecretKey
 from airflow_provider_trigger.cancel.cancellation import Cancellation
 from airflow_provider_trigger.cancel.outcome import CancelResult
 from airflow_provider_trigger.cancel.settings import settings_of
@@ -159,15 +160,14 @@ def virtual_triggers(network: Network, triggerer: Triggerer) -> Iterator[None]:
         return await reply
 
     async def cancel_in_loop(
-        self: cancels._Cancels, run_ids: list[str], settings: Settings, time_limit: float
-    ) -> tuple[dict[str, CancelResult], bool]:
+        self: cancels._Cancels, run_ids: list[str], settings: Settings, key: SecretKey, time_limit: float
+    ) -> dict[str, CancelResult]:
         how = settings_of(time_limit)
         count = min(how.max_concurrency, len(run_ids))
-        with self._new_client(settings, max_connections=count) as client:
+        with self._new_client(settings, key, max_connections=count) as client:
             schedule = Cancellation(client, run_ids, how).schedule
         await VirtualWorkers(schedule, network, clock, count=count, kill_at=float("inf")).run_in_loop()
-        results = {result.run_id: result for result in schedule.results()}
-        return results, schedule.rejection is not None
+        return {result.run_id: result for result in schedule.results()}
 
     async def await_work(work: Callable[[], Awaitable[Any]]) -> Any:
         return await work()

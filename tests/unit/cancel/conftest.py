@@ -18,7 +18,6 @@ from airflow_provider_trigger.api.errors import AnswerTimeoutError
 from airflow_provider_trigger.api.exchange import Reply, Send
 from airflow_provider_trigger.cancel import workers
 from airflow_provider_trigger.cancel.cancellation import Cancellation
-from airflow_provider_trigger.cancel.schedule import Schedule
 from airflow_provider_trigger.cancel.settings import CancelSettings
 
 __all__ = ["client", "network", "server"]
@@ -134,14 +133,15 @@ def prepare(client: TriggerDevClient, line: Line, clock: Clock, monkeypatch: pyt
     """Prepare a cancellation that will run in virtual time, without threads; ``stop_at`` in seconds."""
 
     def prepare(run_ids: Iterable[str], *, stop_at: float = math.inf, **options: Any) -> Cancellation:
-        def run(schedule: Schedule, _: Any, *, count: int, further: Iterable[Any], **__: Any) -> None:
+        def run(self: Any, count: int, further: Iterable[Any], _: None) -> None:
+            schedule = self._schedule
             for more in further:
                 schedule.add(more)
             schedule.awaits_more, line.threads = False, count
             kill_at, count = BEGIN + stop_at, max(1, count)
             VirtualWorkers(schedule, line, clock, count=count, kill_at=kill_at).run()  # type: ignore[arg-type]
 
-        monkeypatch.setattr(workers, "run", run)
+        monkeypatch.setattr(workers.Workers, "run", run)
         own = {name: options.pop(name) for name in ("action_for",) if name in options}
         return Cancellation(client, run_ids, CancelSettings(**options), **own)
 

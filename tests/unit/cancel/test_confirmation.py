@@ -36,10 +36,6 @@ def counted(work: Any) -> Counter[str]:
     return Counter(result.outcome.value for result in work.results)
 
 
-def test_the_constants_that_were_measured() -> None:
-    assert (LAG, PAUSE, MAX_FAILURES) == (2.0, 1.0, 3)
-
-
 def test_one_query_takes_the_place_of_all_checks_once_it_can_show_what_was_canceled(
     many, cancel, line, alone, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -211,13 +211,12 @@ LOST, NO_ANSWER = ("lost",), ("no answer",)
         ((404, b"<html>"), 20, 1),  # an older server
         ((403, {"error": "Forbidden"}), 20, 1),
         ((400, {"error": "connect ECONNREFUSED"}), 20, 1),  # its database is down
-        ((200, {"results": "?"}), 20, 1),  # another product
+        ((200, {"results": "?"}), 20, 3),  # another product
         (NO_ANSWER, 20, 1),  # another one would take as long
-        ((500, {"error": "Internal"}), 20, 2),
-        (BUSY, 20, 5),
-        (LOST, 20, 5),
-        (BUSY, 3, None),
-        (LOST, 3, None),
+        ((500, {"error": "Internal"}), 20, 3),
+        (BUSY, 20, 3),
+        (LOST, 20, 3),
+        (BUSY, 2, None),
     ],
 )
 def test_a_query_that_fails_is_repeated_as_its_failure_may_pass_and_then_checks_find_all(
@@ -261,7 +260,8 @@ def test_without_the_query_several_threads_check_what_has_ended(add, cancel, lin
     work = cancel("a")
     assert line.outcomes(work) == {"a": "canceled", "b": "canceled"}
     first_tries = {name: at for name, at in reversed(line.sent) if name.startswith("check ended")}
-    assert max(first_tries.values()) - min(first_tries.values()) == 9.0
+    assert len(first_tries) == 25
+    assert len({*first_tries.values()}) == 1
     assert list(work.search.unreadable) == ["ended_00"]
     assert str(work.search.unreadable["ended_00"]).endswith("answered 500: broken")
 

@@ -13,8 +13,6 @@ from airflow_provider_trigger.cancel.outcome import (
     CancelOutcome,
     CancelResult,
     End,
-    Label,
-    Reason,
     result_of,
 )
 from airflow_provider_trigger.cancel.record import BulkPart, RunRecord, Seen
@@ -294,27 +292,6 @@ def test_a_result_is_plain_json_without_what_only_a_report_or_a_retry_needs() ->
     }
     left_out = {"retryable", "is_unconfirmed", "request", "reasons", "action"}
     assert {field.name for field in fields(failed)} - set(failed.to_dict()) == left_out
-
-
-@pytest.mark.parametrize(
-    ("reasons", "action", "error"),
-    [
-        ((), "wait", "not sent; wait"),
-        (
-            (Reason(Label.REQUEST, "down"), Reason(Label.LAST_ERROR, "GET /run_1: lost", "GET /…: lost")),
-            None,
-            "not sent: down; last error: GET /run_1: lost",
-        ),
-        ((Reason(Label.CHECK, "no right"),), "wait", "not sent; status check failed: no right; wait"),
-    ],
-)
-def test_an_error_has_request_reasons_and_action(
-    reasons: tuple[Reason, ...], action: str | None, error: str
-) -> None:
-    made = CancelResult(
-        run_id="run_1", outcome=CancelOutcome.FAILED, request="not sent", reasons=reasons, action=action
-    )
-    assert made.error == error
 
 
 def of_run(error: errors.TriggerDevError, run_id: str | None = "run_1") -> errors.TriggerDevError:

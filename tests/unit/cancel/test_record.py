@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from dataclasses import replace
 from typing import Any
 
@@ -13,8 +12,6 @@ from airflow_provider_trigger.api.errors import NotSentError, TransportError, Tr
 from airflow_provider_trigger.api.models.runs import Run
 from airflow_provider_trigger.cancel.record import (
     FRESH_FOR,
-    MAX_CANCELS,
-    RECHECK_AFTER,
     Action,
     BulkPart,
     RunRecord,
@@ -51,12 +48,6 @@ def canceled(**state: Any) -> RunRecord:
 
 def shown(status: str = "EXECUTING", **attributes: Any) -> Run:
     return Run.from_answer({"id": "run_1", "status": status, "taskIdentifier": "t"} | attributes)
-
-
-def test_the_constants_that_users_feel() -> None:
-    assert RECHECK_AFTER == (0.5, 1.0, 2.0, 4.0)
-    assert MAX_CANCELS == 2
-    assert FRESH_FOR == 3.0
 
 
 # A check before the cancel
@@ -106,12 +97,6 @@ def test_a_check_shortly_before_the_cancel_can_show_that_it_terminated_the_run(
     assert state.seen.is_terminated is is_terminated
 
 
-def test_a_check_before_the_cancel_that_failed_is_not_repeated() -> None:
-    state = record()
-    state.note_check_before(None, sent_at=NOW)
-    assert next_action(state, WAITING, now=NOW) == (Action.CANCEL, NOW)
-
-
 # What is noted
 
 
@@ -147,16 +132,6 @@ def test_neither_a_failed_check_nor_an_outdated_one_takes_a_final_status_back() 
     assert (state.seen, state.checks) == (CANCELED, 3)
     state.note_check(shown("COMPLETED"), now=NOW)
     assert state.seen == COMPLETED
-
-
-def test_words_that_many_runs_share_are_kept_once() -> None:
-    state = canceled()
-    state.note_check(
-        shown("".join(["SOME", "_NEW_WORD"]), taskIdentifier="".join(["some", "-task"])), now=NOW
-    )
-    assert state.seen
-    assert state.seen.status is sys.intern("SOME_NEW_WORD")
-    assert state.task_identifier is sys.intern("some-task")
 
 
 # What comes next

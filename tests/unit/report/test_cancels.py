@@ -12,11 +12,8 @@ from airflow_provider_trigger.cancel.search import Search
 from airflow_provider_trigger.report.cancels import (
     Report,
     adding_runs_left,
-    each_run,
     make_report,
-    of_callback,
-    of_search,
-    unterminated,
+    of_work,
 )
 from airflow_provider_trigger.sources.run_ids import RunIds
 from airflow_provider_trigger.wording import MAX_LINES
@@ -186,7 +183,7 @@ def test_another_try_is_worth_it_if_it_may_cure_one_of_the_problems(
     ],
 )
 def test_the_line_of_a_run(one: CancelResult, on_not_found: Any, level: str, text: str) -> None:
-    lines = each_run([one], "https://d.test/{}".format, on_not_found=on_not_found)
+    lines = of_work([one], None, "https://d.test/{}".format, on_not_found=on_not_found)
     assert list(lines) == [(level, f"{text} https://d.test/{one.run_id}")]
 
 
@@ -197,27 +194,7 @@ def test_of_more_than_a_hundred_only_failed_and_unknown_ones_get_a_line() -> Non
         ([*hundred, UNKNOWN, failed()], 2),
         ([failed()] * 500, MAX_LINES),
     ):
-        assert len(list(each_run(results, str, on_not_found="fail"))) == count
-
-
-def test_canceled_runs_that_are_not_terminated_are_a_warning() -> None:
-    results = [result("run_1"), result("run_2", terminated=True), failed("run_3"), result("run_4")]
-    assert list(unterminated(results, 90)) == [
-        ("warning", "Canceled, but not terminated within 90 s: run_1, run_4")
-    ]
-    assert list(unterminated(results[1:3], 90)) == []
-
-
-@pytest.mark.parametrize(
-    ("made", "level", "text"),
-    [
-        (report(result()), "info", "1 Trigger.dev run: 1 canceled"),
-        (report(ids=gathered([])), "info", "No run ids were found, so nothing was canceled"),
-        (report(ids=gathered(failed="down")), "error", f"0 Trigger.dev runs - {UNREAD}; down"),
-    ],
-)
-def test_the_last_line_of_a_callback(made: Report, level: str, text: str) -> None:
-    assert of_callback(made) == (level, text)
+        assert len(list(of_work(results, None, str, on_not_found="fail"))) == count
 
 
 def searched(*, is_over: bool = True, **fields: Any) -> Search:
@@ -254,7 +231,7 @@ MISSING = "Descendants may be missing, and still run: "
     ],
 )
 def test_a_search_says_what_it_may_have_missed(search: Search | None, lines: list[Any]) -> None:
-    assert list(of_search(search)) == lines
+    assert list(of_work([], search, str, on_not_found="fail")) == lines
 
 
 # An error that leaves no results
