@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Sequence
+from functools import partialmethod
 from typing import Any, Literal, Protocol
 
 Level = Literal["debug", "info", "warning", "error"]
@@ -37,17 +38,13 @@ class ItemLog:
         self._log = log
         self._run_ids = run_ids
 
-    def debug(self, message: str, /, *args: Any) -> None:  # noqa: D102
-        self._log.debug("%s", self._indexed(message, args))
+    def _write(self, level: Level, message: str, /, *args: Any) -> None:
+        getattr(self._log, level)("%s", self._indexed(message, args))
 
-    def info(self, message: str, /, *args: Any) -> None:  # noqa: D102
-        self._log.info("%s", self._indexed(message, args))
-
-    def warning(self, message: str, /, *args: Any) -> None:  # noqa: D102
-        self._log.warning("%s", self._indexed(message, args))
-
-    def error(self, message: str, /, *args: Any) -> None:  # noqa: D102
-        self._log.error("%s", self._indexed(message, args))
+    debug = partialmethod(_write, "debug")
+    info = partialmethod(_write, "info")
+    warning = partialmethod(_write, "warning")
+    error = partialmethod(_write, "error")
 
     def _indexed(self, message: str, args: tuple[Any, ...]) -> str:
         text = message % args if args else message

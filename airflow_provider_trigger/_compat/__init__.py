@@ -12,55 +12,23 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from concurrent.futures import ThreadPoolExecutor
 
-    from airflow.sdk import (
-        BaseHook,
-        BaseNotifier,
-        BaseOperator,
-        BaseOperatorLink,
-        BaseSensorOperator,
-        Connection,
-        PokeReturnValue,
-        XComArg,
-    )
-    from airflow.sdk.exceptions import (
-        AirflowException,
-        AirflowFailException,
-        AirflowNotFoundException,
-        AirflowSensorTimeout,
-        AirflowSkipException,
-        TaskDeferralError,
-    )
-    from airflow.triggers.base import BaseTrigger, TriggerEvent
-
-__all__ = [
-    "INIT_ARGUMENTS",
-    "IS_TASK_DECORATOR",
-    "TRIGGER_FAILED",
-    "AirflowException",
-    "AirflowFailException",
-    "AirflowNotFoundException",
-    "AirflowSensorTimeout",
-    "AirflowSkipException",
-    "BaseHook",
-    "BaseNotifier",
-    "BaseOperator",
-    "BaseOperatorLink",
-    "BaseSensorOperator",
-    "BaseTrigger",
-    "PokeReturnValue",
-    "TaskDeferralError",
-    "TriggerEvent",
-    "XComArg",
-    "airflow_version",
-    "default_deferrable",
-    "default_queue",
-    "get_async_connection",
-    "has_deferral_timed_out",
-    "is_mapped_instance",
-    "link_key",
-    "scheduler_knows_resumed_tasks",
-    "triggers_have_on_kill",
-]
+    # With "as", other modules may import a name from here.
+    from airflow.sdk import BaseHook as BaseHook
+    from airflow.sdk import BaseNotifier as BaseNotifier
+    from airflow.sdk import BaseOperator as BaseOperator
+    from airflow.sdk import BaseOperatorLink as BaseOperatorLink
+    from airflow.sdk import BaseSensorOperator as BaseSensorOperator
+    from airflow.sdk import Connection as Connection
+    from airflow.sdk import PokeReturnValue as PokeReturnValue
+    from airflow.sdk import XComArg as XComArg
+    from airflow.sdk.exceptions import AirflowException as AirflowException
+    from airflow.sdk.exceptions import AirflowFailException as AirflowFailException
+    from airflow.sdk.exceptions import AirflowNotFoundException as AirflowNotFoundException
+    from airflow.sdk.exceptions import AirflowSensorTimeout as AirflowSensorTimeout
+    from airflow.sdk.exceptions import AirflowSkipException as AirflowSkipException
+    from airflow.sdk.exceptions import TaskDeferralError as TaskDeferralError
+    from airflow.triggers.base import BaseTrigger as BaseTrigger
+    from airflow.triggers.base import TriggerEvent as TriggerEvent
 
 INIT_ARGUMENTS = "_BaseOperator__init_kwargs"
 """The attribute in which Airflow keeps an operator's arguments as they were given."""

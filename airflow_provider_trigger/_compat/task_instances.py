@@ -137,15 +137,15 @@ def may_have_pushed(ti: Any) -> bool:
     return in_its_process is None or bool(in_its_process.next_method)
 
 
-def read_sequence(value: object) -> list[Any] | None:
+def read_sequence(value: Any) -> Any:
     """
-    Return the items of one of Airflow's own sequences, None for any other value.
+    Return one of Airflow's own sequences as a list, and any other value as it is.
 
     The output of a mapped task is such a sequence, and so is what a template that is rendered natively finds.
     """
     is_text = isinstance(value, (str, bytes))  # as Airflow's enumerations of states are
     if is_text or not isinstance(value, Sequence) or not type(value).__module__.startswith("airflow."):
-        return None
+        return value
     # An iterator of Airflow 3 sends one request for each item, and one more, for which Airflow logs an error.
     is_lazy = type(value).__name__.startswith("Lazy")
     return list(value[:]) if is_lazy else [value[index] for index in range(len(value))]

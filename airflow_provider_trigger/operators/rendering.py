@@ -23,9 +23,7 @@ def with_lists(value: Any) -> Any:
     if isinstance(value, dict):
         return {key: with_lists(part) for key, part in value.items()}
     found = read_sequence(value)
-    if found is None and isinstance(value, (list, tuple)):
-        found = list(value)
-    return value if found is None else [with_lists(part) for part in found]
+    return [with_lists(part) for part in found] if isinstance(found, (list, tuple)) else found
 
 
 def lone_expressions(arguments: Mapping[str, Any]) -> frozenset[str]:

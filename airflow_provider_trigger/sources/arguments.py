@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -18,19 +19,21 @@ from airflow_provider_trigger.sources.run_ids import (
 from airflow_provider_trigger.sources.search_terms import (
     BATCH_IDS,
     TAGS,
-    InvalidTermsError,
     Selection,
     given_terms,
     read_terms,
 )
-from airflow_provider_trigger.sources.xcom import gather, given_sources
+from airflow_provider_trigger.sources.xcom import gather
 from airflow_provider_trigger.validation import arguments_of, check_sources, is_templated
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
-    from jinja2 import Environment
 
     from airflow_provider_trigger.sources.run_ids import RunIds
+
+
+# Neither Jinja nor the name of a file with a template. A native Dag would make a number of the text '2026'.
+_WORD = re.compile(r"[\w:-]*")
 
 
 class TakesIds(ShowsArguments):
@@ -47,7 +50,6 @@ class TakesIds(ShowsArguments):
     shallow_copy_attrs: Sequence[str] = (INIT_ARGUMENTS,)
 
     if TYPE_CHECKING:
-        template_ext: Sequence[str]
         log: Any
 
     def _take_ids(
@@ -77,23 +79,25 @@ class TakesIds(ShowsArguments):
         setattr(self, argument, value)
         self.xcom_task_ids = xcom_task_ids
         self.xcom_key = xcom_key
-        is_without = has_others and value is None and xcom_task_ids is None
-        self._given = () if is_without else given_sources(value=value, xcom_task_ids=xcom_task_ids)
+        self._has_value = value is not None or (xcom_task_ids is None and not has_others)
+        # An empty list of tasks is a source without ids only if it is the only one.
+        self._has_tasks = bool(xcom_task_ids) or (xcom_task_ids is not None and value is None)
 
     def render_template(self, content: Any, context: Any, jinja_env: Any = None, *args: Any) -> Any:
-        """Render a value, unless it is text without Jinja."""
-        if needs_rendering(content, jinja_env, template_ext=self.template_ext):
-            return super().render_template(content, context, jinja_env, *args)  # type: ignore[misc]
-        return content
+        """Render a value, unless it is one word: to compile 100,000 run ids takes half a minute."""
+        if isinstance(content, str) and _WORD.fullmatch(content):
+            return content
+        return super().render_template(content, context, jinja_env, *args)  # type: ignore[misc]
 
     def _gather_ids(self, context: Context, *, on_empty: Reaction, origin: str = "") -> RunIds:
         """Return the ids, and log what else their sources held; each line begins with ``origin``."""
         ids = gather(
             context,
-            given=self._given,
             value=getattr(self, self._id_kind.argument),
             xcom_task_ids=self.xcom_task_ids,
             xcom_key=self.xcom_key,
+            has_value=self._has_value,
+            has_tasks=self._has_tasks,
             kind=self._id_kind,
         )
         log_sources(self.log, ids, on_empty=on_empty, origin=origin)
@@ -147,30 +151,12 @@ class TakesSelection(TakesRunIds):
         """Return which runs they select, as rendered; ``ids`` gets what is invalid, such as a None."""
         found: dict[str, tuple[str, ...]] = {}
         # A value of a mapped argument may be None: unlike an argument that was not given, it is an error.
-        given = getattr(self, INIT_ARGUMENTS, {}) if is_mapped_instance(self) else {}
+        given = getattr(self, INIT_ARGUMENTS) if is_mapped_instance(self) else {}
         mapped = [terms for terms in (TAGS, BATCH_IDS) if terms.argument in given]
         for terms in dict.fromkeys([*self._selecting, *mapped]):
             try:
                 found[terms.argument] = read_terms(terms, getattr(self, terms.argument))
-            except InvalidTermsError as error:
-                ids.invalid.append(error.value)
+            except ValueError as error:
+                ids.invalid.append(str(error))
                 self.log.error("%s", error)
         return Selection(**found, max_runs=self.max_runs)
-
-
-def needs_rendering(content: object, jinja_env: Environment | None, *, template_ext: Sequence[str]) -> bool:
-    """
-    Return whether a value has to be rendered; text without Jinja has not.
-
-    Compiling each of 100,000 run ids as a template takes half a minute.
-    """
-    if not isinstance(content, str) or jinja_env is None or content.endswith(tuple(template_ext)):
-        return True
-    starts = (
-        jinja_env.variable_start_string,
-        jinja_env.block_start_string,
-        jinja_env.comment_start_string,
-        jinja_env.line_statement_prefix,
-        jinja_env.line_comment_prefix,
-    )
-    return any(start in content for start in starts if start)

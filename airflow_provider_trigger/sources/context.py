@@ -15,9 +15,6 @@ from airflow_provider_trigger.run.identity import DagRunIdentity, RunKey, TaskIn
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
-# How often each task instance was begun in tests of Dags, which may repeat all ids and dates.
-_test_numbers: dict[TaskInstanceIdentity, int] = {}
-
 
 def dag_run_of(context: Context) -> DagRunIdentity | None:
     """Return what identifies a context's Dag run, None where the context does not say when it started."""
@@ -101,55 +98,43 @@ def key_of_execution(context: Context, operator: Any, *, content: str = "") -> R
     task: Any = context.get("task", operator)
     is_own = operator.task_id == identity.task_id and isinstance(task, type(operator))
     own_content, retries = "" if is_own else content, task.retries or 0
-    return key_of(context, identity, operator_id=operator.task_id, retries=retries, content=own_content)
-
-
-def key_of(
-    context: Context, identity: TaskInstanceIdentity, *, operator_id: str, retries: int, content: str = ""
-) -> RunKey:
-    """Return the idempotency key of an operator's execution; call it once for each."""
-    with _executions.lock:  # a task may execute several operators in threads
-        return _key_of(context["ti"], identity, operator_id=operator_id, retries=retries, content=content)
-
-
-def _key_of(ti: Any, identity: TaskInstanceIdentity, **fields: Any) -> RunKey:
-    is_new_try = _executions.begin(ti)
-    number = 0
-    if identity.dag_run.is_test:
-        number = _test_numbers.get(identity, 0)
-        if is_new_try and (ti.try_number <= 1 or not number):
-            number += 1
-        _test_numbers[identity] = number
-    key = RunKey(
-        task_instance=identity,
-        max_tries=ti.max_tries,
-        try_number=ti.try_number,
-        test_number=number,
-        **fields,
+    return _executions.key(
+        context["ti"], identity, operator_id=operator.task_id, retries=retries, content=own_content
     )
-    return replace(key, execution=_executions.count(str(key)))
 
 
 class _Executions:
     """Counts how often each operator is executed in the try that this process works on."""
 
     def __init__(self) -> None:
-        self.lock = threading.Lock()
+        self._lock = threading.Lock()  # a task may execute several operators in threads
         self._try: tuple[Any, int] = None, 0
         self._counts: Counter[str] = Counter()
+        # How often each task instance was begun in tests of Dags, which may repeat all ids and dates.
+        self._tests: Counter[TaskInstanceIdentity] = Counter()
 
-    def begin(self, ti: Any) -> bool:
-        """Return whether this is a new try, whose executions are counted from the beginning."""
+    def key(self, ti: Any, identity: TaskInstanceIdentity, **fields: Any) -> RunKey:
+        """Return the idempotency key of an operator's execution, which is counted."""
+        with self._lock:
+            self._begin(ti, identity)
+            key = RunKey(
+                task_instance=identity,
+                max_tries=ti.max_tries,
+                try_number=ti.try_number,
+                test_number=self._tests[identity],
+                **fields,
+            )
+            first = str(key)
+            self._counts[first] += 1
+            return replace(key, execution=self._counts[first])
+
+    def _begin(self, ti: Any, identity: TaskInstanceIdentity) -> None:
         # The object differs where a process repeats a test of a Dag, or a test of ours repeats a try.
-        is_new = self._try[0] is not ti or self._try[1] != ti.try_number
-        if is_new:
-            self._try, self._counts = (ti, ti.try_number), Counter()
-        return is_new
-
-    def count(self, first_key: str) -> int:
-        """Count an execution, known by the key of the first one; return how many there were."""
-        self._counts[first_key] += 1
-        return self._counts[first_key]
+        if self._try[0] is ti and self._try[1] == ti.try_number:
+            return
+        self._try, self._counts = (ti, ti.try_number), Counter()
+        if identity.dag_run.is_test and (ti.try_number <= 1 or not self._tests[identity]):
+            self._tests[identity] += 1
 
 
 _executions = _Executions()
@@ -163,9 +148,7 @@ def _ids_of(dag_run: Any) -> tuple[Any, Any]:
 
 
 def _read_date(value: object) -> datetime | None:
-    if isinstance(value, datetime):
-        return value
     try:
-        return datetime.fromisoformat(value) if isinstance(value, str) else None
+        return datetime.fromisoformat(str(value))
     except ValueError:
         return None

@@ -12,14 +12,8 @@ from typing import Literal
 from airflow_provider_trigger.log import Line, Log, write
 from airflow_provider_trigger.wording import MAX_LINES, enumeration
 
-RUN_ID_PREFIX = "run_"
-"""What real run ids begin with; a value that begins otherwise is left to the server."""
-
 MAX_LENGTH = 256
 """The longest id that is accepted; real ones have 29 characters, of tokens 35."""
-
-MAX_DEPTH = 10
-"""How many lists within lists are read."""
 
 SEQUENCE_TEXT = re.compile(r"Lazy\w*Sequence\((?:\[\d+ items?\]|<unevaluated length>)\)")
 """What Jinja makes of the outputs of a mapped task, where it does not render natively."""
@@ -29,8 +23,8 @@ MAX_SHOWN = 80
 
 _NONE_TEXTS = ("None", "null")
 _LITERAL_STARTS = ("[", "(", "{", '"', "'")
-_SINGLE_BRACES = re.compile(r"\{\s*[A-Za-z_]\w*\s*[.(\[|}]")
-_SINGLE_BRACES_REASON = "Jinja needs double braces: {{ … }}"
+_LIST_REASON = "it looks like a list, but cannot be read as one"
+_DICT_REASON = "it looks like a dict, but cannot be read as one; a template needs double braces: {{ … }}"
 _BATCH_PREFIX = "batch_"
 _BATCH_REASON = (
     "it is a batch without its run ids: give the 'runs' of the SDK's batch.retrieve, "
@@ -64,7 +58,7 @@ class IdKind:
 RUN_IDS = IdKind(
     name="run id",
     argument="run_ids",
-    prefix=RUN_ID_PREFIX,
+    prefix="run_",
     keys=("id", "run_id"),
     in_path=re.compile(r"/runs/(run_\w+)(?:/|$)"),
     url="a run: …/runs/run_…",
@@ -82,20 +76,6 @@ TOKEN_IDS = IdKind(
 
 
 @dataclass(frozen=True, slots=True)
-class InvalidValue:
-    """A value that cannot be an id of its kind, or the id of a task."""
-
-    shown: str
-    """Its ``repr``, shortened."""
-    source: str
-    reason: str
-    kind: str = "run id"
-
-    def __str__(self) -> str:
-        return f"{self.shown} from {self.source} is not a valid {self.kind}: {self.reason}"
-
-
-@dataclass(frozen=True, slots=True)
 class _NoneValue:
     source: str
 
@@ -105,7 +85,8 @@ class RunIds:
     """Collect ids in their order, each once, and what else their sources held."""
 
     found: list[str] = field(default_factory=list)
-    invalid: list[InvalidValue] = field(default_factory=list)
+    invalid: list[str] = field(default_factory=list)
+    """A sentence for each value that is not an id, nor the id of a task."""
     skipped: list[str] = field(default_factory=list)
     """The sources of a ``None`` next to other values."""
     empty: list[str] = field(default_factory=list)
@@ -128,8 +109,8 @@ class RunIds:
             count += 1
             if isinstance(item, _NoneValue):
                 nones.append(item.source)
-            elif isinstance(item, InvalidValue):
-                self.invalid.append(item)
+            elif isinstance(item, ValueError):
+                self.invalid.append(str(item))
             elif item not in self._seen:
                 self._seen.add(item)
                 self.found.append(item)
@@ -175,36 +156,43 @@ def show(value: object) -> str:
     return shown if len(shown) <= MAX_SHOWN else f"{shown[:MAX_SHOWN]}… ({len(shown)} characters)"
 
 
+def invalid_value(value: object, *, source: str, kind: str, reason: str) -> ValueError:
+    """Return the error for a value that cannot be what its source takes, such as an id."""
+    return ValueError(f"{show(value)} from {source} is not a valid {kind}: {reason}")
+
+
+_Item = str | ValueError | _NoneValue
+"""An id, or what is in the place of one."""
+
+
 @dataclass(frozen=True, slots=True)
 class _Reader:
     """Reads the ids of a kind that a value from some source holds."""
 
     kind: IdKind
     source: str
+    is_item: bool = False
+    """Whether it reads a part of a list, whose place the source names already."""
 
-    def read(self, value: object, depth: int = 0) -> Iterator[str | InvalidValue | _NoneValue]:
+    def read(self, value: object) -> Iterator[_Item]:
         if value is None:
             yield _NoneValue(self.source)
         elif isinstance(value, str):
-            yield from self._read_text(value, depth)
+            yield from self._read_text(value.strip())
         elif isinstance(value, Mapping):
-            yield from self._read_mapping(value, depth)
+            yield from self._read_mapping(value)
         elif not isinstance(value, Iterable) or isinstance(value, (bytes, bytearray)):
             yield self._invalid(value, f"it must be a string, not {type(value).__name__}")
-        elif depth >= MAX_DEPTH:
-            yield self._invalid(value, f"it has more than {MAX_DEPTH} lists within lists")
         else:
             for index, item in enumerate(value):
-                one = replace(self, source=f"{self.source}[{index}]") if depth == 0 else self
-                yield from one.read(item, depth + 1)
+                one = self if self.is_item else replace(self, source=f"{self.source}[{index}]", is_item=True)
+                yield from one.read(item)
 
-    def _read_mapping(
-        self, value: Mapping[object, object], depth: int
-    ) -> Iterator[str | InvalidValue | _NoneValue]:
+    def _read_mapping(self, value: Mapping[object, object]) -> Iterator[_Item]:
         is_run, keys = self.kind is RUN_IDS, self.kind.keys
         runs = value.get("runs") if is_run else None
         if isinstance(runs, (list, tuple)):  # the answer of a batch call, whose id is the batch's
-            yield from self.read(runs, depth)
+            yield from self.read(runs)
             return
         texts = {text for key in keys if isinstance(text := value.get(key), str)}
         # An "id" next to a "run_id" may belong to anything.
@@ -219,33 +207,26 @@ class _Reader:
             shape = f"{' or '.join(map(repr, keys))}, a string"
             yield self._invalid(value, f"a dict must have {shape}" + ", or 'runs', a list" * is_run)
 
-    def _read_text(self, text: str, depth: int) -> Iterator[str | InvalidValue | _NoneValue]:
-        stripped = text.strip()
-        if "{" in stripped or stripped.startswith(_LITERAL_STARTS):
-            yield from self._read_literal_text(stripped, depth)
-        elif SEQUENCE_TEXT.match(stripped):
+    def _read_text(self, text: str) -> Iterator[_Item]:
+        if "{{" in text or "{%" in text:
+            yield self._invalid(text, "it is a Jinja template that was not rendered")
+        elif "{" in text or text.startswith(_LITERAL_STARTS):
+            try:
+                value = read_literal(text)
+            except ValueError:
+                yield self._invalid(text, _DICT_REASON if "{" in text else _LIST_REASON)
+            else:
+                yield from replace(self, is_item=True).read(value)
+        elif SEQUENCE_TEXT.match(text):
             reason = "Jinja turned mapped outputs into text; use xcom_task_ids, or the task's .output"
-            yield self._invalid(stripped, reason)
+            yield self._invalid(text, reason)
         else:
-            separators = _URL_SEPARATORS if "://" in stripped else _SEPARATORS
-            parts = [part.strip(",") for part in separators.split(stripped)]
+            separators = _URL_SEPARATORS if "://" in text else _SEPARATORS
+            parts = [part.strip(",") for part in separators.split(text)]
             for part in [part for part in parts if part] or [""]:
                 yield self._read_id(part)
 
-    def _read_literal_text(self, text: str, depth: int) -> Iterator[str | InvalidValue | _NoneValue]:
-        if "{{" in text or "{%" in text:
-            yield self._invalid(text, "it is a Jinja template that was not rendered")
-            return
-        try:
-            value = read_literal(text)
-        except ValueError:
-            is_list = text.startswith(_LITERAL_STARTS) and not _SINGLE_BRACES.search(text)
-            reason = "it looks like a list, but cannot be read as one" if is_list else _SINGLE_BRACES_REASON
-            yield self._invalid(text, reason)
-        else:
-            yield from self.read(value, depth + 1)
-
-    def _read_id(self, text: str) -> str | InvalidValue | _NoneValue:
+    def _read_id(self, text: str) -> _Item:
         if text in _NONE_TEXTS:
             return _NoneValue(self.source)
         found = text
@@ -270,8 +251,8 @@ class _Reader:
             return "it has no letter and no digit"
         return None
 
-    def _invalid(self, value: object, reason: str) -> InvalidValue:
-        return InvalidValue(show(value), self.source, reason, self.kind.name)
+    def _invalid(self, value: object, reason: str) -> ValueError:
+        return invalid_value(value, source=self.source, kind=self.kind.name, reason=reason)
 
 
 def _describe_empty(value: object, source: str, kind: IdKind, *, holds_none: bool) -> str:
@@ -294,7 +275,7 @@ def all_valid(value: object, kind: IdKind = RUN_IDS) -> list[str]:
         value = list(value)
     ids = RunIds(kind=kind)
     ids.add(value, source=kind.argument)
-    problems = [*map(str, ids.invalid), *(f"{source} is None" for source in ids.skipped)]
+    problems = [*ids.invalid, *(f"{source} is None" for source in ids.skipped)]
     if value is None or value:  # an empty list is valid
         problems += ids.empty
     if problems:
@@ -333,4 +314,4 @@ def _lines(ids: RunIds, on_empty: Reaction) -> Iterator[Line]:
     for sentence in ids.empty[:MAX_LINES]:
         yield ("error" if on_empty == "fail" else "warning"), sentence
     for problem in (*ids.invalid[:MAX_LINES], *ids.failed[:MAX_LINES]):
-        yield "error", str(problem)
+        yield "error", problem

@@ -13,7 +13,7 @@ from airflow_provider_trigger.log import Log
 from airflow_provider_trigger.run.checks import call_each
 from airflow_provider_trigger.run.search import RunFilter, Search
 from airflow_provider_trigger.sources.context import starter_of
-from airflow_provider_trigger.sources.run_ids import InvalidValue, Reaction, RunIds, log_sources
+from airflow_provider_trigger.sources.run_ids import Reaction, RunIds, invalid_value, log_sources
 from airflow_provider_trigger.sources.search_terms import BATCH_IDS, Selection
 from airflow_provider_trigger.sources.xcom import why_no_xcom
 from airflow_provider_trigger.wording import counted, enumeration
@@ -32,10 +32,6 @@ _LOOKS = 2
 _COUNTED = 10
 _IDS_IN_A_LINE = 50
 _CREATING = ("PENDING", "PROCESSING")
-
-
-class TooManyRunsError(ValueError):
-    """A selection finds more runs than it may."""
 
 
 class SelectedRuns:
@@ -61,7 +57,6 @@ class SelectedRuns:
         self._on_empty: Reaction = on_empty
         self._is_stopped = is_stopped
         self._batches = [BatchRuns(batch_id, self._note) for batch_id in selection.batch_ids]
-        self._is_tag_alive = False
         self.error: TriggerDevError | ValueError | None = None
         """Why the first look failed."""
 
@@ -73,11 +68,7 @@ class SelectedRuns:
         """
         given = len(self._ids.found)
         search = Search(client, self._pages, is_stopped=self._is_stopped)
-        try:
-            self._look_first(search)
-        except BaseException:  # Airflow's own, such as a timeout
-            self._log.error("The search was ended before it was complete")
-            raise
+        self._look_first(search)
         if isinstance(self.error, ValueError) or (needs_all and (self.error or self._ids.invalid)):
             return
         if self.error is not None:
@@ -92,8 +83,10 @@ class SelectedRuns:
     ) -> Iterator[list[ListedRun]]:
         """Yield the runs by tags and of each batch; where one fails, all others, and then raise its error."""
         failed: TriggerDevError | None = None
-        tagged = self._tagged(client, since, deadline)
-        for pages in (tagged, *(batch.pages(client) for batch in self._batches)):
+        sources = [batch.pages(client) for batch in self._batches]
+        if tags := self._selection.tags:
+            sources.insert(0, RunFilter(tags=tags, only_alive=True).pages(client, since, deadline))
+        for pages in sources:
             try:
                 yield from pages
             except AuthenticationError:
@@ -103,36 +96,24 @@ class SelectedRuns:
         if failed:
             raise failed
 
-    def _tagged(
-        self, client: TriggerDevClient, since: datetime, deadline: Deadline
-    ) -> Iterator[list[ListedRun]]:
-        if self._selection.tags:
-            alive = RunFilter(tags=self._selection.tags, only_alive=True)
-            for page in alive.pages(client, since, deadline):
-                self._is_tag_alive |= bool(page)
-                yield page
-
     def _look_first(self, search: Search) -> None:
         """Find the runs, and name each in the log; an error keeps those that were found by then."""
         limit, is_cut_off = self._selection.max_runs, True
-        try:
-            for _ in search.pages():
-                if self._is_stopped() or len(search.ours) > limit * _COUNTED:
-                    break
-            else:
-                is_cut_off = False
-        finally:
-            found = list(search.ours)  # a page that is still being read adds to it
-            count = len(found)
-            if 0 < count <= limit:
-                self._log_found(found, "run")
-                self._ids.add([run.id for run in found], source=str(self._selection))
-        if count > limit:
-            number = f"at least {count} runs" if is_cut_off or search.error else f"{count} runs"
-            text = f"{self._selection} finds {number} that are alive, more than max_runs={limit}"
-            text = f"{text}: none of these was canceled. Select fewer runs, or set max_runs"
-            self.error = TooManyRunsError(text)
-        elif is_cut_off:
+        for _ in search.pages():
+            if self._is_stopped() or len(search.ours) > limit * _COUNTED:
+                break
+        else:
+            is_cut_off = False
+        found = list(search.ours)  # a page that is still being read adds to it
+        if len(found) > limit:
+            number = f"at least {len(found)}" if is_cut_off else len(found)
+            text = f"{self._selection} finds {number} runs that are alive, more than max_runs={limit}"
+            self.error = ValueError(f"{text}: none of these was canceled. Select fewer runs, or set max_runs")
+            return
+        if found:
+            self._log_found(found, "run")
+            self._ids.add([run.id for run in found], source=str(self._selection))
+        if is_cut_off:
             text = f"{self._selection}: not all runs were searched, as the task was stopped"
             self._note(RunIds(failed=[text]))
         else:
@@ -152,7 +133,7 @@ class SelectedRuns:
             yield [run.id for run in new]
         if search.error:
             failed.append(f"{self._selection}: further runs could not be searched: {search.error}")
-        empty = [] if failed else self._describe_empty()
+        empty = [] if failed else self._describe_empty(search.ours)
         if (left := count - limit) > 0:
             found = f"as {self._selection} has found max_runs={limit} runs"
             failed.append(f"not canceled, {found}: {left} more. Cancel these again")
@@ -165,11 +146,12 @@ class SelectedRuns:
         self._ids.failed += problems.failed
         self._ids.empty += problems.empty
 
-    def _describe_empty(self) -> list[str]:
-        batches = [batch for batch in self._batches if batch.found and not batch.is_alive]
+    def _describe_empty(self, alive: list[ListedRun]) -> list[str]:
+        run_ids, tags = {run.id for run in alive}, self._selection.tags
+        batches = [batch for batch in self._batches if batch.found and run_ids.isdisjoint(batch.shown)]
         sentences = [f"batch {batch.id!r} has no run that is alive" for batch in batches]
-        if self._selection.tags and not self._is_tag_alive:
-            sentences.append(f"no run that is alive has tags={list(self._selection.tags)!r}")
+        if tags and not any(set(tags) <= set(run.tags) for run in alive):
+            sentences.append(f"no run that is alive has tags={list(tags)!r}")
         return sentences
 
     def _log_found(self, runs: list[ListedRun], name: str) -> None:
@@ -199,11 +181,10 @@ class BatchRuns:
         self.id = batch_id
         self.found: Batch | None = None
         """As it was last seen."""
-        self.is_alive = False
-        """Whether any of its runs was alive."""
+        self.shown: set[str] = set()
+        """The ids of its runs that were found, alive or not."""
         self._note = note
         self._noted: set[str] = set()
-        self._shown: set[str] = set()
 
     @property
     def incomplete(self) -> str | None:
@@ -220,15 +201,14 @@ class BatchRuns:
             self.found = batch = client.call(retrieve_batch(self.id))
         except NotFoundError:
             reason = "the environment of the secret key has no such batch"
-            unknown = InvalidValue(repr(self.id), BATCH_IDS.argument, reason, kind=BATCH_IDS.kind)
-            self._note_once("unknown", RunIds(invalid=[unknown]))
+            unknown = invalid_value(self.id, source=BATCH_IDS.argument, kind=BATCH_IDS.kind, reason=reason)
+            self._note_once("unknown", RunIds(invalid=[str(unknown)]))
             return
         named, listed = dict.fromkeys(batch.run_ids), self._listed(batch, client)
         runs = {run_id: run for run_id, run in listed.items() if run_id in named}
-        unsure = [one for one in (*named, *listed) if one not in runs and one not in self._shown]
+        unsure = [one for one in (*named, *listed) if one not in runs and one not in self.shown]
         runs |= self._checked(unsure, batch, client)
-        self._shown.update(runs)
-        self.is_alive |= any(not run.is_final for run in runs.values())
+        self.shown.update(runs)
         yield [runs[run_id] for run_id in dict.fromkeys((*named, *listed)) if run_id in runs]
 
     def _listed(self, batch: Batch, client: TriggerDevClient) -> dict[str, ListedRun]:

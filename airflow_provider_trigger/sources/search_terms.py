@@ -9,11 +9,9 @@ from typing import Any
 from airflow_provider_trigger._compat.task_instances import read_sequence
 from airflow_provider_trigger.rules import AS_GIVEN, Skip, is_encodable
 from airflow_provider_trigger.sources.run_ids import (
-    RUN_ID_PREFIX,
     SEQUENCE_TEXT,
-    InvalidValue,
+    invalid_value,
     read_literal,
-    show,
 )
 
 
@@ -25,26 +23,12 @@ class Terms:
     kind: str
     known: Collection[str] = ()
     """All that a text may be; empty for any."""
-    wrong_start: tuple[str, str] | None = None
-    """What no text may begin with, and why."""
     several: bool = True
     """Whether it takes a list as well as one text."""
 
 
-class InvalidTermsError(ValueError):
-    """An argument holds a value that it cannot be searched by."""
-
-    def __init__(self, value: InvalidValue) -> None:
-        super().__init__(str(value))
-        self.value = value
-
-
 TAGS = Terms(argument="tags", kind="tag")
-BATCH_IDS = Terms(
-    argument="batch_ids",
-    kind="batch id",
-    wrong_start=(RUN_ID_PREFIX, "it is the id of a run, which goes into run_ids"),
-)
+BATCH_IDS = Terms(argument="batch_ids", kind="batch id")
 
 
 def read_terms(terms: Terms, value: Any, *, skip: Skip = AS_GIVEN.skip) -> tuple[str, ...]:
@@ -101,8 +85,7 @@ def _listed(value: Any) -> Any:
             return [value]  # a tag may begin with a bracket
     if isinstance(value, (set, frozenset)):
         return sorted(value, key=str)
-    outputs = read_sequence(value)
-    return value if outputs is None else outputs
+    return read_sequence(value)
 
 
 def _why_invalid(terms: Terms, text: object) -> str | None:
@@ -119,10 +102,8 @@ def _why_invalid(terms: Terms, text: object) -> str | None:
         return "Jinja turned mapped outputs into text; use the task's .output"
     if terms.known and text not in terms.known:
         return f"it must be one of {', '.join(sorted(terms.known))}"
-    if terms.wrong_start and text.startswith(terms.wrong_start[0]):
-        return terms.wrong_start[1]
     return None
 
 
-def _invalid(terms: Terms, value: object, reason: str) -> InvalidTermsError:
-    return InvalidTermsError(InvalidValue(show(value), terms.argument, reason, kind=terms.kind))
+def _invalid(terms: Terms, value: object, reason: str) -> ValueError:
+    return invalid_value(value, source=terms.argument, kind=terms.kind, reason=reason)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any
@@ -16,10 +16,9 @@ from airflow_provider_trigger.sources.context import map_index_of, own_ti_of
 from airflow_provider_trigger.sources.run_ids import (
     RUN_IDS,
     IdKind,
-    InvalidValue,
     RunIds,
+    invalid_value,
     read_literal,
-    show,
 )
 from airflow_provider_trigger.xcom_keys import RETURN_VALUE_KEY, RUN_ID_KEY, STARTS_RUNS
 
@@ -29,32 +28,22 @@ if TYPE_CHECKING:
 MAX_ERROR_LENGTH = 300
 """How many characters of an error a message shows."""
 
-_IDS, _TASKS = "ids", "xcom_task_ids"
-
-
-def given_sources(*, value: object, xcom_task_ids: object) -> tuple[str, ...]:
-    """
-    Return which sources the author of a Dag gave: ids, tasks or both, as given when it is parsed.
-
-    An empty list of tasks is a source without ids only if it is the only one.
-    """
-    if xcom_task_ids is not None and value is None:
-        return (_TASKS,)
-    # Also where both are None, as an instance of a mapped task may get it.
-    return (_IDS, _TASKS) if xcom_task_ids else (_IDS,)
-
 
 def gather(
     context: Context,
     *,
-    given: Collection[str],
     value: object,
     xcom_task_ids: object,
     xcom_key: str | None,
+    has_value: bool,
+    has_tasks: bool,
     kind: IdKind = RUN_IDS,
 ) -> RunIds:
     """
     Gather the ids that a value holds, and those that tasks pushed.
+
+    ``has_value`` and ``has_tasks`` say what was given when the Dag was parsed: that counts also where it has
+    rendered to nothing.
 
     Of a mapped task all instances' XComs count. But an instance gets its own only where the siblings have
     runs of their own: in the callback of a mapped task that names itself, and for tasks of one mapped task
@@ -63,10 +52,11 @@ def gather(
     but of a task of this provider's operators for the runs that it has started.
     """
     ids = RunIds(kind=kind)
-    if value is not None or _IDS in given:
+    if value is not None or has_value:
         with _noting_failure(ids, kind.argument):
-            ids.add(_listed_outputs(value), source=kind.argument)
-    if xcom_task_ids or _TASKS in given:
+            # Reading it at once takes one request for the outputs of a mapped task.
+            ids.add(read_sequence(value), source=kind.argument)
+    if xcom_task_ids or has_tasks:
         add_xcoms(ids, context, xcom_task_ids, xcom_key)
     return ids
 
@@ -101,12 +91,6 @@ def add_xcoms(ids: RunIds, context: Context, task_ids: object, xcom_key: str | N
                 ids.empty.append(_describe_missing(task_id, key))
             else:
                 ids.add(value, source=source)
-
-
-def _listed_outputs(value: object) -> object:
-    """Return the outputs of a mapped task as a list, which takes one request; anything else as it is."""
-    outputs = read_sequence(value)
-    return value if outputs is None else outputs
 
 
 @contextmanager
@@ -159,17 +143,11 @@ def _task_ids(ids: RunIds, context: Context, given: object) -> Iterator[str]:
             yield task_id
             continue
         else:
-            reason = _describe_unknown_task(task_id, dag.task_ids, ids.kind)
-        ids.invalid.append(InvalidValue(show(task_id), "xcom_task_ids", reason, kind="task id"))
-
-
-def _describe_unknown_task(task_id: str, known: Collection[str], kind: IdKind) -> str:
-    reason = "the Dag has no such task"
-    if similar := get_close_matches(task_id, known):
-        return f"{reason}; did you mean {similar[0]!r}?"
-    # A task may be named like a run, so only one that the Dag does not have can be a run id.
-    is_id = task_id.startswith(kind.prefix)
-    return f"{reason}; a {kind.name} goes into {kind.argument}" if is_id else reason
+            reason = "the Dag has no such task"
+            if similar := get_close_matches(task_id, dag.task_ids):
+                reason += f"; did you mean {similar[0]!r}?"
+        invalid = invalid_value(task_id, source="xcom_task_ids", kind="task id", reason=reason)
+        ids.invalid.append(str(invalid))
 
 
 def _listed(given: object) -> Sequence[object]:

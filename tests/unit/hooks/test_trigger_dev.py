@@ -21,7 +21,6 @@ from airflow_provider_trigger._compat import (
     airflow_version,
 )
 from airflow_provider_trigger.api.client import TriggerDevClient
-from airflow_provider_trigger.api.endpoints.batches import batch_item, trigger_batch
 from airflow_provider_trigger.api.endpoints.runs import list_newest_runs
 from airflow_provider_trigger.api.errors import (
     AuthenticationError,
@@ -32,7 +31,6 @@ from airflow_provider_trigger.api.errors import (
 )
 from airflow_provider_trigger.api.models.runs import ListedRun
 from airflow_provider_trigger.api.models.statuses import RunStatus
-from airflow_provider_trigger.cancel.settings import CancelSettings
 from airflow_provider_trigger.hooks import run_arguments
 from airflow_provider_trigger.hooks.connection import ConnectionNotFoundError
 from airflow_provider_trigger.hooks.trigger_dev import TriggerDevHook
@@ -263,13 +261,6 @@ def test_an_invalid_run_id_is_named_and_nothing_is_sent(hook, network: Network, 
     assert network.requests == []
 
 
-@pytest.mark.parametrize(("given", "count"), [([], 0), ("run_1,run_2", 2), (iter(["run_1", "run_2"]), 2)])
-def test_one_run_is_one(hook, network: Network, given: Any, count: int) -> None:
-    with pytest.raises(ValueError, match=f"^run_id must contain exactly one run id, not {count}: "):
-        hook.cancel_run(given)
-    assert network.requests == []
-
-
 @pytest.mark.parametrize("given", [None, ["run_a"], 5, "", " ", ".."])
 def test_what_cannot_be_an_id_is_a_value_error_and_nothing_is_sent(
     given: Any, hook, network: Network
@@ -299,15 +290,6 @@ def test_a_task_is_triggered_with_payload_and_options(hook, server) -> None:
 def test_without_a_key_each_call_starts_a_run(hook, server) -> None:
     assert hook.trigger_task("resize") != hook.trigger_task("resize")
     assert [run.idempotency_key for run in server.runs.values()] == [None, None]
-
-
-def test_a_canceled_run_with_the_same_key_is_replaced(hook, server, clock) -> None:
-    options = {"idempotency_key": "order-17"}
-    first = hook.trigger_task("resize", None, options)
-    clock.sleep(5)
-    server.runs[first].cancel()
-    assert hook.trigger_task("resize", None, options) != first
-    assert server.runs[first].terminated
 
 
 @pytest.mark.parametrize(
@@ -540,25 +522,6 @@ def test_runs_are_canceled_and_checked(hook, server, network: Network) -> None:
     assert len(network.requests) == before
 
 
-@pytest.mark.parametrize("form", [str, lambda run_id: f"['{run_id}']", lambda run_id: [{"id": run_id}]])
-def test_what_holds_run_ids_is_read_as_the_operator_reads_it(
-    hook, server, form: Callable[[str], Any]
-) -> None:
-    run = server.add_run("QUEUED")
-    [result] = hook.cancel_runs(form(run.id))
-    assert (result.run_id, result.outcome.value) == (run.id, "canceled")
-
-
-def test_a_cancellation_has_a_client_of_its_own_that_is_closed_at_the_end(hook, server, closed) -> None:
-    run = server.add_run("QUEUED")
-    with hook.cancellation([run.id, "run_x", run.id], CancelSettings()) as cancellation:
-        cancellation.run()
-        assert not closed
-    assert len(closed) == 1
-    outcomes = [(result.run_id, result.outcome.value) for result in cancellation.results]
-    assert outcomes == [(run.id, "canceled"), ("run_x", "not_found")]
-
-
 # By tags and batches; ``sources/test_search.py`` has which runs these are
 
 
@@ -594,13 +557,3 @@ def test_those_that_are_named_are_canceled_where_the_search_finds_a_reason_to_ca
     with pytest.raises(ValueError, match=error):
         hook.cancel_runs(**arguments)
     assert [run.cancel_requests for run in others] == [0, 0]
-
-
-def test_runs_are_canceled_by_batch(hook, server) -> None:
-    server.on_task("resize", start_after=None)
-    with hook.get_client() as client:
-        batch_id = client.call(trigger_batch([batch_item("resize", options={})] * 2))
-    other = server.add_run("QUEUED")
-    results = hook.cancel_runs(batch_ids=batch_id)
-    assert [one.run_id for one in results] == [run_id for run_id in server.runs if run_id != other.id]
-    assert other.status == "QUEUED"

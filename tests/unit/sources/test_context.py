@@ -13,7 +13,7 @@ from airflow_provider_trigger.run.identity import RunKey, TaskInstanceIdentity
 from airflow_provider_trigger.sources import context as context_module
 from airflow_provider_trigger.sources.context import (
     dag_run_of,
-    key_of,
+    key_of_execution,
     origin_of,
     own_ti_of,
     starter_of,
@@ -35,7 +35,7 @@ def identified(given: Any) -> TaskInstanceIdentity:
 
 
 def key(given: Any, retries: int = 2, operator_id: str = "resize") -> str:
-    return str(key_of(given, identified(given), operator_id=operator_id, retries=retries))
+    return str(key_of_execution(given, SimpleNamespace(task_id=operator_id, retries=retries)))
 
 
 def expected(given: Any, **fields: Any) -> str:
@@ -45,7 +45,6 @@ def expected(given: Any, **fields: Any) -> str:
 
 @pytest.fixture(autouse=True)
 def a_new_process(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(context_module, "_test_numbers", {})
     monkeypatch.setattr(context_module, "_executions", context_module._Executions())
 
 

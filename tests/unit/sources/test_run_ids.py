@@ -9,12 +9,10 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from airflow_provider_trigger.sources.run_ids import (
-    MAX_DEPTH,
     MAX_LENGTH,
     MAX_SHOWN,
     RUN_IDS,
     TOKEN_IDS,
-    InvalidValue,
     RunIds,
     all_valid,
     exactly_one,
@@ -34,7 +32,7 @@ SEQUENCE = "Jinja turned mapped outputs into text; use xcom_task_ids, or the tas
 DICT = "a dict must have 'id' or 'run_id', a string, or 'runs', a list"
 CHARACTERS = "it has characters that a run id cannot have"
 TEMPLATE = "it is a Jinja template that was not rendered"
-BRACES = "Jinja needs double braces: {{ … }}"
+BRACES = "it looks like a dict, but cannot be read as one; a template needs double braces: {{ … }}"
 NO_LIST = "it looks like a list, but cannot be read as one"
 DIFFER = "its 'id' and its 'run_id' differ"
 URL = "a URL must be that of a run: …/runs/run_…"
@@ -225,15 +223,9 @@ def test_a_none_next_to_other_values_is_skipped(value: object, where: list[str])
         ("run_1,{{ other }}", TEMPLATE),
         ("a {% if b %}", TEMPLATE),
         ("{ ti.xcom_pull(task_ids='start') }", BRACES),
-        ("{ ti.xcom_pull() }", BRACES),
-        ("{params.run_id}", BRACES),
-        ("{ x }", BRACES),
-        ("{ ids | join(',') }", BRACES),
-        ("{ ids[0] }", BRACES),
         ("[{ ids[0] }]", BRACES),
         ("run_{ params.x }", BRACES),
-        ("{run_1, run_2}", NO_LIST),
-        ("{id: run_1}", NO_LIST),
+        ("{id: run_1}", BRACES),
         ("[run_1", NO_LIST),
         ("'run_1", NO_LIST),
         ('"run_1', NO_LIST),
@@ -268,7 +260,8 @@ def test_a_none_next_to_other_values_is_skipped(value: object, where: list[str])
 def test_an_invalid_value_is_named_with_its_reason(value: object, reason: str) -> None:
     ids = read(value)
     assert ids.found == []
-    assert [(one.source, one.reason, one.kind) for one in ids.invalid] == [("run_ids", reason, "run id")]
+    [text] = ids.invalid
+    assert text.endswith(f" from run_ids is not a valid run id: {reason}")
     assert (ids.empty, ids.skipped) == ([], [])
 
 
@@ -293,13 +286,13 @@ def test_an_invalid_value_is_named_with_its_reason(value: object, reason: str) -
     ],
 )
 def test_an_invalid_value_is_shown(value: object, shown: str) -> None:
-    assert [one.shown for one in read(value).invalid] == [shown]
+    assert [text.partition(" from run_ids is not ")[0] for text in read(value).invalid] == [shown]
 
 
 def test_an_invalid_value_never_stops_the_others() -> None:
     ids = read(["run_1", 7, "run_2", {"x": 1}, "run_3"])
     assert ids.found == ["run_1", "run_2", "run_3"]
-    assert [str(value) for value in ids.invalid] == [
+    assert ids.invalid == [
         "7 from run_ids[1] is not a valid run id: it must be a string, not int",
         f"a dict of ['x'] from run_ids[3] is not a valid run id: {DICT}",
     ]
@@ -326,9 +319,8 @@ class Rude:
 
 
 def test_a_value_that_cannot_be_shown_is_named() -> None:
-    assert read([Rude(), "run_1"]).invalid == [
-        InvalidValue("<Rude that cannot be shown>", "run_ids[0]", "it must be a string, not Rude")
-    ]
+    [text] = read([Rude(), "run_1"]).invalid
+    assert text.startswith("<Rude that cannot be shown> from run_ids[0] is not a valid run id: ")
 
 
 @pytest.mark.parametrize("text", ["[a]", "[", "(1 + a)", "", "a b"])
@@ -337,48 +329,10 @@ def test_what_is_no_literal_is_an_error(text: str) -> None:
         read_literal(text)
 
 
-# Nesting
-
-
-def nested(depth: int) -> object:
-    value: object = "run_1"
-    for _ in range(depth):
-        value = [value]
-    return value
-
-
-def test_lists_within_lists_are_read_up_to_a_depth() -> None:
-    assert MAX_DEPTH == 10
-    assert read(nested(MAX_DEPTH)).found == ["run_1"]
-    [invalid] = read(nested(MAX_DEPTH + 1)).invalid
-    assert (invalid.shown, invalid.source) == ("['run_1']", "run_ids[0]")
-    assert invalid.reason == "it has more than 10 lists within lists"
-
-
-def test_the_text_of_a_list_counts_as_one() -> None:
-    assert read(str(nested(MAX_DEPTH - 1))).found == ["run_1"]
-    assert read(str(nested(MAX_DEPTH))).found == []
-
-
-def test_a_list_that_holds_itself_is_read_up_to_a_depth() -> None:
-    value: list[Any] = ["run_1"]
-    value.append({"runs": value})
-    ids = read(value)
-    assert ids.found == ["run_1"]
-    [invalid] = ids.invalid
-    assert invalid.reason == "it has more than 10 lists within lists"
-
-
-def test_lists_so_deep_that_they_cannot_even_be_shown_are_named() -> None:
-    [invalid] = read(nested(50_000)).invalid
-    assert invalid.shown == "<list that cannot be shown>"
-
-
 def test_an_item_is_named_by_its_place_in_the_outermost_list() -> None:
     ids = read(["run_1", [7, [8]], 9, {"runs": ["run_a", 7]}])
-    places = [1, 1, 2, 3]
-    assert [value.source for value in ids.invalid] == [f"run_ids[{place}]" for place in places]
-    assert [value.source for value in read({"runs": ["run_a", 7]}).invalid] == ["run_ids[1]"]
+    shown = [text.partition(" is not")[0] for text in (*ids.invalid, *read({"runs": ["run_a", 7]}).invalid)]
+    assert shown == [f"{value} from run_ids[{at}]" for value, at in [(7, 1), (8, 1), (9, 2), (7, 3), (7, 1)]]
 
 
 # Whatever XCom holds
@@ -409,7 +363,6 @@ VALUES = st.recursive(
 
 
 @given(VALUES)
-@example("[" * 5000 + "]" * 5000)
 @example("(" * 150 + "'run_1'" + ")" * 150)
 @example("-" * 5000 + "1")
 @example("[" + "-" * 5000 + "1]")
@@ -420,10 +373,9 @@ def test_nothing_that_xcom_can_hold_breaks_it(value: object) -> None:
         assert 0 < len(run_id) <= MAX_LENGTH
         assert run_id.isprintable()
         assert run_id == run_id.strip()
-    for invalid in ids.invalid:
-        assert invalid.source.startswith("run_ids")
-        assert invalid.reason
-        assert len(str(invalid)) < 300
+    for text in ids.invalid:
+        assert " from run_ids" in text
+        assert len(text) < 300
 
 
 JUNK = st.sampled_from([None, 7, True, b"x", "", "42", "{{ x }}", {}, {"id": None}])

@@ -17,11 +17,10 @@ from airflow_provider_trigger.operators.cancel import CancelTriggerRunOperator
 from airflow_provider_trigger.operators.replay import ReplayTriggerRunOperator
 from airflow_provider_trigger.operators.run import RunTriggerTaskOperator
 from airflow_provider_trigger.sources import xcom
-from airflow_provider_trigger.sources.run_ids import InvalidValue, RunIds
+from airflow_provider_trigger.sources.run_ids import RunIds
 from airflow_provider_trigger.sources.xcom import (
     MAX_ERROR_LENGTH,
     gather,
-    given_sources,
     started_by_xcom,
     starts_runs,
 )
@@ -87,13 +86,13 @@ def gathered(
     run_ids: object = None,
     tasks: object = None,
     key: str | None = "k",
-    given: tuple[str, ...] | None = None,
+    has_value: bool = False,
+    has_tasks: bool = False,
     **fields: Any,
 ) -> RunIds:
     context: Any = {"ti": with_xcoms(pushed), "dag": Dag()} | fields
-    if given is None:
-        given = given_sources(value=run_ids, xcom_task_ids=tasks)
-    return gather(context, given=given, value=run_ids, xcom_task_ids=tasks, xcom_key=key)
+    given: dict[str, Any] = {"has_value": has_value, "has_tasks": has_tasks}
+    return gather(context, value=run_ids, xcom_task_ids=tasks, xcom_key=key, **given)
 
 
 # Which sources count
@@ -112,34 +111,27 @@ def test_tasks_are_named_by_a_text_a_list_or_the_text_of_a_list(tasks: object) -
     assert (ids.found, ids.invalid, ids.empty, ids.failed) == (["run_1"], [], [], [])
 
 
-BOTH = ("ids", "xcom_task_ids")
+VALUE, TASKS = {"has_value": True}, {"has_tasks": True}
 NO_TASKS = "xcom_task_ids is an empty list"
-NO_TASK_ID = InvalidValue("None", "xcom_task_ids", "it must be a string, not NoneType", "task id")
+NO_TASK_ID = "None from xcom_task_ids is not a valid task id: it must be a string, not NoneType"
 
 
 @pytest.mark.parametrize(
     ("run_ids", "tasks", "given", "found", "wrong"),
     [
-        (None, None, None, [], {"empty": [NONE]}),
-        (None, [], None, [], {"empty": [NO_TASKS]}),
-        ("run_2", None, None, ["run_2"], {}),
-        ("run_2", [], None, ["run_2"], {}),
-        (None, "start", None, ["run_1"], {}),
-        ([], None, None, [], {"empty": ["run_ids is an empty list"]}),
-        ([], "start", None, ["run_1"], {"empty": ["run_ids is an empty list"]}),
-        ("None", "start", None, ["run_1"], {"empty": [f"run_ids rendered to None: the template {NO_XCOM}"]}),
+        ("run_2", [], {}, ["run_2"], {}),
+        (None, "start", {}, ["run_1"], {}),
+        ([], "start", {}, ["run_1"], {"empty": ["run_ids is an empty list"]}),
+        ("None", "start", {}, ["run_1"], {"empty": [f"run_ids rendered to None: the template {NO_XCOM}"]}),
         # What it has become when the task runs differs from what was given.
-        (None, "start", BOTH, ["run_1"], {"empty": [NONE]}),
-        ("run_2", [], BOTH, ["run_2"], {"empty": [NO_TASKS]}),
-        ("run_2", (), BOTH, ["run_2"], {"empty": [NO_TASKS]}),
-        ("run_2", "[]", BOTH, ["run_2"], {"empty": [NO_TASKS]}),
-        ("run_2", "()", BOTH, ["run_2"], {"empty": [NO_TASKS]}),
-        (None, None, ("xcom_task_ids",), [], {"invalid": [NO_TASK_ID]}),
-        ("run_2", "start", (), ["run_2", "run_1"], {}),
+        (None, "start", VALUE, ["run_1"], {"empty": [NONE]}),
+        ("run_2", [], TASKS, ["run_2"], {"empty": [NO_TASKS]}),
+        ("run_2", "()", TASKS, ["run_2"], {"empty": [NO_TASKS]}),
+        (None, None, TASKS, [], {"invalid": [NO_TASK_ID]}),
     ],
 )
 def test_a_source_that_was_given_and_has_no_ids_is_named(run_ids, tasks, given, found, wrong) -> None:
-    ids = gathered({"start": "run_1"}, run_ids=run_ids, tasks=tasks, given=given)
+    ids = gathered({"start": "run_1"}, run_ids=run_ids, tasks=tasks, **given)
     assert ids == RunIds(found=found, _seen=set(found), **wrong)
 
 
@@ -256,8 +248,6 @@ def test_what_a_task_or_a_dag_has_started_is_in_the_xcoms_of_those_that_start_ru
         ("", "''", "the Dag has no such task"),
         ("None", "'None'", "the Dag has no such task"),
         ("[zzz]", "'[zzz]'", "the Dag has no such task"),
-        ("run_abc", "'run_abc'", "the Dag has no such task; a run id goes into run_ids"),
-        # A task may be named like a run.
         ("run_reprot", "'run_reprot'", "the Dag has no such task; did you mean 'run_report'?"),
         (7, "7", "it must be a string, not int"),
         ([None], "None", "it must be a string, not NoneType"),
@@ -266,15 +256,15 @@ def test_what_a_task_or_a_dag_has_started_is_in_the_xcoms_of_those_that_start_ru
     ],
 )
 def test_a_task_that_the_dag_does_not_have_is_invalid(task_ids: object, shown: str, reason: str) -> None:
-    ids = gathered({"start": "run_1"}, run_ids="run_2", tasks=task_ids, given=BOTH)
-    invalid = InvalidValue(shown, "xcom_task_ids", reason, "task id")
+    ids = gathered({"start": "run_1"}, run_ids="run_2", tasks=task_ids, has_tasks=True)
+    invalid = f"{shown} from xcom_task_ids is not a valid task id: {reason}"
     assert ids == RunIds(found=["run_2"], invalid=[invalid], _seen={"run_2"})
 
 
 def test_an_invalid_task_does_not_stop_the_others() -> None:
     ids = gathered({"start": "run_1", "run_report": "run_2"}, tasks=["strat", "start", None, "run_report"])
     assert ids.found == ["run_1", "run_2"]
-    assert [value.shown for value in ids.invalid] == ["'strat'", "None"]
+    assert [text.partition(" from ")[0] for text in ids.invalid] == ["'strat'", "None"]
 
 
 # Sources that cannot be read
@@ -323,8 +313,8 @@ def test_what_ends_the_task_is_raised(error: BaseException) -> None:
 
 @pytest.mark.parametrize("context", [{}, {"ti": None}])
 def test_without_a_task_instance_there_is_no_xcom(context) -> None:
-    given = ("ids", "xcom_task_ids")
-    ids = gather(context, given=given, value="run_1", xcom_task_ids=["start"], xcom_key="k")
+    given: dict[str, Any] = {"value": "run_1", "has_value": True, "has_tasks": True}
+    ids = gather(context, xcom_task_ids=["start"], xcom_key="k", **given)
     text = without_xcom("its context has no task instance")
     assert ids == RunIds(found=["run_1"], failed=[text], _seen={"run_1"})
 
@@ -379,5 +369,5 @@ def test_an_instance_takes_its_own_where_there_are_siblings(
 
 def test_the_outputs_of_a_mapped_task_take_one_request() -> None:
     outputs = LazyOutputs("run_1", "run_2")
-    ids = gather({}, given=("ids",), value=outputs, xcom_task_ids=None, xcom_key=None)
+    ids = gather({}, value=outputs, xcom_task_ids=None, xcom_key=None, has_value=True, has_tasks=False)
     assert ids.found == ["run_1", "run_2"]
