@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 import copy
 import time
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager
 from contextvars import copy_context
 from typing import TYPE_CHECKING, Any
 
@@ -76,14 +76,24 @@ class IdsNotifier(TakesIds, BaseNotifier):
         from airflow_provider_trigger.hooks.trigger_dev import TriggerDevHook
 
         origin, deadline = origin_of(context), Deadline.after(self.timeout, now=time.monotonic())
-        with _own_thread() as executor:
-            ids = await _run_in(executor, self._gather, context, origin)
+        # The event loop's own executor is shared by all that runs in the triggerer: callbacks that wait for a
+        # dead server would keep others from starting, whose time limit runs meanwhile.
+        executor = ThreadPoolExecutor(1, "trigger-dev-notifier")
+
+        def in_thread(function: Callable[..., Any], *args: Any) -> asyncio.Future[Any]:
+            # With the context variables by which the triggerer finds its log.
+            return asyncio.get_running_loop().run_in_executor(executor, copy_context().run, function, *args)
+
+        try:
+            ids = await in_thread(self._gather, context, origin)
             with self._naming_what_is_left(ids, origin):
                 hook = None
                 if self._has_work(ids):
                     connection = await fetch_on_loop(self.trigger_dev_conn_id, executor=executor)
                     hook = TriggerDevHook(self.trigger_dev_conn_id, connection=connection)
-                await _run_in(executor, self._work, context, ids, hook, deadline, origin)
+                await in_thread(self._work, context, ids, hook, deadline, origin)
+        finally:
+            executor.shutdown(wait=False)
 
     def _gather(self, context: Context, origin: str) -> RunIds:
         return self._gather_ids(context, on_empty="ignore", origin=origin)
@@ -100,23 +110,3 @@ class IdsNotifier(TakesIds, BaseNotifier):
     ) -> None:
         """Do the work, and log it; ``hook`` is None where there is none."""
         raise NotImplementedError
-
-
-@contextmanager
-def _own_thread() -> Iterator[ThreadPoolExecutor]:
-    """
-    Give an executor with one thread.
-
-    The event loop's own executor is shared by all that runs in the triggerer: callbacks that wait for a dead
-    server would keep others from starting, whose time limit runs meanwhile.
-    """
-    executor = ThreadPoolExecutor(1, "trigger-dev-notifier")
-    try:
-        yield executor
-    finally:
-        executor.shutdown(wait=False)
-
-
-def _run_in(executor: ThreadPoolExecutor, function: Callable[..., Any], *args: Any) -> asyncio.Future[Any]:
-    """Call a function in a thread, with the context variables by which the triggerer finds its log."""
-    return asyncio.get_running_loop().run_in_executor(executor, copy_context().run, function, *args)

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
     from airflow_provider_trigger.api.deadline import Deadline
     from airflow_provider_trigger.hooks.trigger_dev import TriggerDevHook
+    from airflow_provider_trigger.run.completion import CompletionResult
     from airflow_provider_trigger.sources.run_ids import RunIds
 
 RULES = {"trigger_dev_conn_id": connection_id, "timeout": duration(least=0.01)}
@@ -54,7 +55,8 @@ class CompleteWaitpointTokenNotifier(TakesTokenIds, IdsNotifier):
     :param timeout: for the whole call: seconds, a timedelta, or a text such as ``"5m"``
     :param context: given by Airflow where the notifier is awaited
     :raises ValueError: when the Dag is parsed: neither ``token_ids`` nor ``xcom_task_ids``, a task's output
-        in ``token_ids`` or ``data``, a task in place of its id, or an invalid value
+        in ``token_ids`` or ``data``, a task in place of its id, or an invalid value; when it runs: ``data``
+        became invalid
     :raises TypeError: the class itself is the callback, or arguments are given by position
     """
 
@@ -80,10 +82,7 @@ class CompleteWaitpointTokenNotifier(TakesTokenIds, IdsNotifier):
         self.timeout: Any = timeout
         check_arguments(self, RULES)
         with arguments_of(self):
-            self._check(_PARSED)
-
-    def _check(self, when: Circumstances) -> None:
-        check_data("data", self.data, when)
+            check_data("data", self.data, _PARSED)
 
     def _naming_what_is_left(self, ids: RunIds, origin: str) -> AbstractContextManager[None]:
         from airflow_provider_trigger.report.cancels import adding
@@ -96,23 +95,13 @@ class CompleteWaitpointTokenNotifier(TakesTokenIds, IdsNotifier):
     ) -> None:
         from airflow_provider_trigger.log import write
         from airflow_provider_trigger.report.cancels import of_callback
-        from airflow_provider_trigger.report.completions import (
-            NOTHING_COMPLETED,
-            each_token,
-            make_report,
-            tokens_left,
-        )
+        from airflow_provider_trigger.report.completions import NOTHING_COMPLETED, each_token, make_report
 
-        work = None
-        try:
-            self._check(AS_GIVEN)
-        except ValueError as error:
-            text = "; ".join((str(error), *tokens_left(len(ids.found), ids)))
-            write(self.log, [("error", text)], origin=origin)
-            return
+        check_data("data", self.data, AS_GIVEN)
+        results: list[CompletionResult] = []
         if hook is not None:
             with hook.completion(self.data, deadline=deadline) as work:
-                work.run(ids.found)
-        report = make_report(work, ids, conn_id=self.trigger_dev_conn_id)
-        lines = each_token(work.results) if work else ()
-        write(self.log, [*lines, of_callback(report, NOTHING_COMPLETED)], origin=origin)
+                results = work.run(ids.found)
+        report = make_report(results, ids, conn_id=self.trigger_dev_conn_id)
+        lines = [*each_token(results), of_callback(report, NOTHING_COMPLETED)]
+        write(self.log, lines, origin=origin)

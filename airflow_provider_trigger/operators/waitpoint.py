@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from airflow_provider_trigger import defaults
@@ -23,8 +22,7 @@ from airflow_provider_trigger.wording import counted
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
-    from airflow_provider_trigger.run.completion import Completion
-    from airflow_provider_trigger.sources.run_ids import RunIds
+    from airflow_provider_trigger.run.completion import CompletionResult
 
 RULES_OF_CREATE = {"trigger_dev_conn_id": connection_id}
 RULES_OF_COMPLETE = {
@@ -34,17 +32,7 @@ RULES_OF_COMPLETE = {
 }
 
 
-class _TokenOperator(ChecksRendered, ShowsArguments):
-    """What both share: a stop ends the waits of their requests."""
-
-    _is_stopped = False
-
-    def on_kill(self) -> None:
-        """Stop: nothing new is sent. Airflow 3 calls it in a signal handler, where a lock could be held."""
-        self._is_stopped = True
-
-
-class CreateWaitpointTokenOperator(_TokenOperator, BaseOperator):
+class CreateWaitpointTokenOperator(ChecksRendered, ShowsArguments, BaseOperator):
     """
     Create a waitpoint token, and return its id and its address: ``{"id", "url"}``.
 
@@ -82,7 +70,7 @@ class CreateWaitpointTokenOperator(_TokenOperator, BaseOperator):
         trigger_dev_conn_id: str = defaults.CONN_ID,
         **kwargs: Any,
     ) -> None:
-        super().__init__(**kwargs)
+        super().__init__(**{"multiple_outputs": True, **kwargs})
         self.timeout: Any = timeout
         self.tags = tags
         self.trigger_dev_conn_id = trigger_dev_conn_id
@@ -94,40 +82,23 @@ class CreateWaitpointTokenOperator(_TokenOperator, BaseOperator):
 
     def execute(self, context: Context) -> dict[str, str]:
         """Create the token; see the class."""
-        from airflow_provider_trigger.api.errors import TriggerDevError
         from airflow_provider_trigger.hooks.trigger_dev import TriggerDevHook
-        from airflow_provider_trigger.run.drive import StoppedError, pause
         from airflow_provider_trigger.run.sending import send_token
 
         when = self._check_rendered()
         options = token_options(self._rendered, when)
         key = key_of_execution(context, self, content=content_of("", options))
         sent = options if key is None else {**options, "idempotency_key": str(key)}
-        sleep = partial(pause, is_stopped=lambda: self._is_stopped)
-        try:
-            with TriggerDevHook(self.trigger_dev_conn_id).client() as client:
-                token = send_token(client, sent, sleep=sleep)
-        except StoppedError:
-            raise AirflowException("Airflow stopped the task (marked, cleared or timed out)") from None
-        except TriggerDevError as error:
-            if error.may_have_effect:  # a retry would create a second token without a word
-                raise AirflowFailException(str(error)) from None
-            raise
-        limit = f"it times out after {options['timeout']}" if "timeout" in options else "without a time limit"
-        text = "Waitpoint token %s exists: an earlier try or request of this task has created it"
+        with TriggerDevHook(self.trigger_dev_conn_id).client() as client:
+            token = send_token(client, sent)
+        text = "Created waitpoint token %s"
         if token.is_cached:
-            self.log.info(text, token.id)
-        else:
-            self.log.info("Created waitpoint token %s, %s", token.id, limit)
-        made = {"id": token.id, "url": token.url}
-        ti: Any = context.get("ti")
-        if self.do_xcom_push and ti is not None:
-            for xcom, value in made.items():
-                ti.xcom_push(key=xcom, value=value)
-        return made
+            text = "Waitpoint token %s exists: an earlier try or request of this task has created it"
+        self.log.info(text, token.id)
+        return {"id": token.id, "url": token.url}
 
 
-class CompleteWaitpointTokenOperator(TakesTokenIds, _TokenOperator, BaseOperator):
+class CompleteWaitpointTokenOperator(TakesTokenIds, ChecksRendered, BaseOperator):
     """
     Complete waitpoint tokens, so that what waits for them continues, and report what became of each.
 
@@ -188,51 +159,36 @@ class CompleteWaitpointTokenOperator(TakesTokenIds, _TokenOperator, BaseOperator
 
     def execute(self, context: Context) -> list[dict[str, Any]]:
         """Complete the tokens; see the class."""
-        from airflow_provider_trigger.hooks.trigger_dev import TriggerDevHook
-        from airflow_provider_trigger.report.cancels import adding
-        from airflow_provider_trigger.report.completions import NOTHING_COMPLETED, tokens_left
+        from airflow_provider_trigger.report.completions import NOTHING_COMPLETED, make_report
 
         self._check_rendered()
         ids = self._gather_ids(context, on_empty="ignore")
-        if not ids.found:
-            results = self._conclude(None, ids, context)
+        results = self._complete(ids.found, context) if ids.found else []
+        if not results:
             self.log.info(NOTHING_COMPLETED)
-            return results
-        hook = TriggerDevHook(self.trigger_dev_conn_id)
-        with adding(tokens_left(len(ids.found), ids)):
-            base_url = hook.settings.base_url
-        self.log.info("Completing %s on %s", counted(len(ids.found), "waitpoint token"), base_url)
-        with hook.completion(self.data, is_stopped=lambda: self._is_stopped) as work:
-            try:
-                work.run(ids.found)
-            except BaseException:
-                # Airflow's own, which ends execute() at the execution_timeout and, on 2.11, at a stop.
-                self._log_results(work)
-                push_results(self, work.results, context)
-                raise
-        self._log_results(work)
-        return self._conclude(work, ids, context)
+        report = make_report(results, ids, conn_id=self.trigger_dev_conn_id, ignored=self._ignored)
+        if report.problems:
+            raise (AirflowException if report.retryable else AirflowFailException)(str(report))
+        return [result.to_dict() for result in results]
 
     @property
-    def _reactions(self) -> dict[str, Any]:
-        return {"on_timed_out": self.on_timed_out, "on_not_found": self.on_not_found}
+    def _ignored(self) -> list[str]:
+        reactions = {"timed_out": self.on_timed_out, "not_found": self.on_not_found}
+        return [outcome for outcome, reaction in reactions.items() if reaction == "ignore"]
 
-    def _log_results(self, work: Completion) -> None:
+    def _complete(self, token_ids: Sequence[str], context: Context) -> list[CompletionResult]:
+        from airflow_provider_trigger.hooks.trigger_dev import TriggerDevHook
         from airflow_provider_trigger.log import write
         from airflow_provider_trigger.report.completions import each_token, summary
 
-        results = work.results
-        write(self.log, [*each_token(results, **self._reactions), ("info", summary(results))])
-
-    def _conclude(self, work: Completion | None, ids: RunIds, context: Context) -> list[dict[str, Any]]:
-        """Return the results for XCom, or fail."""
-        from airflow_provider_trigger.report.completions import make_report
-
-        results = work.results if work else []
-        report = make_report(work, ids, conn_id=self.trigger_dev_conn_id, **self._reactions)
-        for warning in report.warnings:
-            self.log.warning("%s", warning)
-        if report.problems:
-            push_results(self, results, context)
-            raise (AirflowException if report.retryable else AirflowFailException)(str(report))
-        return [result.to_dict() for result in results]
+        hook = TriggerDevHook(self.trigger_dev_conn_id)
+        count = counted(len(token_ids), "waitpoint token")
+        self.log.info("Completing %s on %s", count, hook.settings.base_url)
+        with hook.completion(self.data) as work:
+            try:
+                return work.run(token_ids)
+            finally:
+                # Also where Airflow ends it: at the execution_timeout and, on 2.11, at a stop.
+                lines = each_token(work.results, ignored=self._ignored)
+                write(self.log, [*lines, ("info", summary(work.results))])
+                push_results(self, work.results, context)

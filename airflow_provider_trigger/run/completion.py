@@ -7,7 +7,8 @@ A completion answers 200 whatever became of the token (measured): only checks be
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import partial
@@ -26,7 +27,6 @@ from airflow_provider_trigger.api.errors import (
 from airflow_provider_trigger.api.models.waitpoint_tokens import WAITING, WaitpointToken
 from airflow_provider_trigger.cancel.outcome import ActionFor, no_action
 from airflow_provider_trigger.run.checks import in_threads
-from airflow_provider_trigger.run.drive import StoppedError, pause
 
 if TYPE_CHECKING:
     from airflow_provider_trigger.api.client import TriggerDevClient
@@ -84,7 +84,7 @@ class Completion:
     """
     Complete tokens; :attr:`results` can be read at any time, also when it was cut short.
 
-    ``is_stopped`` is called several times a second; ``action_for`` says what to do about an error.
+    ``action_for`` says what to do about an error.
     """
 
     def __init__(
@@ -93,65 +93,53 @@ class Completion:
         data: Any,
         *,
         deadline: Deadline = NEVER,
-        is_stopped: Callable[[], bool] = lambda: False,
         action_for: ActionFor = no_action,
     ) -> None:
         self.rejection: AuthenticationError | None = None
-        self.stopped = False
         self._client = client
         self._data = data
         self._deadline = deadline
-        self._is_stopped = is_stopped
         self._action_for = action_for
-        self._token_ids: Sequence[str] = ()
-        self._done: dict[str, CompletionResult] = {}
+        self._results: dict[str, CompletionResult] = {}
 
     @property
     def results(self) -> list[CompletionResult]:
         """In the ids' order; a token that was not reached is ``failed``."""
-        left = partial(_failed, error="the work was ended before", retryable=True)
-        return [self._done.get(one) or left(one) for one in self._token_ids]
-
-    @property
-    def advice(self) -> str | None:
-        """What to do about a rejected key, None if it was not rejected."""
-        return None if self.rejection is None else self._action_for(self.rejection)
+        return list(self._results.values())
 
     def run(self, token_ids: Sequence[str]) -> list[CompletionResult]:
         """Complete the tokens, several at a time; a rejected key ends it, and is the ``rejection`` then."""
-        self._token_ids = token_ids
+        left = partial(_failed, error="the work was ended before", retryable=True)
+        self._results = {token_id: left(token_id) for token_id in token_ids}
         for _ in in_threads(self._complete, token_ids):
             pass
         return self.results
 
     def _complete(self, token_id: str) -> None:
         try:
-            self._done[token_id] = self._outcome_of(token_id)
-        except StoppedError:
-            self.stopped = True
-            self._done[token_id] = _failed(token_id, "Airflow stopped the task", retryable=True)
-        except AuthenticationError as error:
-            self.rejection = self.rejection or error
-            self._done[token_id] = _failed(token_id, "the secret key was rejected")
+            self._results[token_id] = self._outcome_of(token_id)
         except TriggerDevError as error:
+            if isinstance(error, AuthenticationError):
+                self.rejection = error
             action = self._action_for(error)
             text = f"{error}; {action}" if action else str(error)
-            self._done[token_id] = _failed(token_id, text, retryable=error.retryable)
+            self._results[token_id] = _failed(token_id, text, retryable=error.retryable)
 
     def _outcome_of(self, token_id: str) -> CompletionResult:
         if self.rejection is not None:
             raise self.rejection
         before = self._before(token_id)
         if before is not None and before.status != WAITING:
-            return self._result(before, is_ours=False)
+            return _result(before, is_ours=False)
         lost = None
         try:
-            if not self._send(token_id):
-                return CompletionResult(token_id=token_id, outcome=CompletionOutcome.NOT_FOUND)
+            self._send(token_id)
+        except NotFoundError:
+            return CompletionResult(token_id=token_id, outcome=CompletionOutcome.NOT_FOUND)
         except (TransportError, ServerError, UnexpectedAnswerError) as error:
             lost = error  # the server may have done it
         after = self._after(token_id, lost)
-        return self._result(after, is_ours=is_same(after.output, self._data))
+        return _result(after, is_ours=is_same(after.output, self._data))
 
     def _before(self, token_id: str) -> WaitpointToken | None:
         """Return the token, None where one check does not show it: no outage of checks keeps it waiting."""
@@ -162,53 +150,42 @@ class Completion:
         except TriggerDevError:
             return None
 
-    def _send(self, token_id: str) -> bool:
-        """Complete the token, and return whether there is one; a replica may lack a new one at first."""
-        for seconds in (_PAUSE, 0.0):
-            try:
-                self._call(complete_token(token_id, self._data))
-            except NotFoundError:
-                self._sleep(seconds)
-            else:
-                return True
-        return False
+    def _send(self, token_id: str) -> None:
+        try:
+            self._call(complete_token(token_id, self._data))
+        except NotFoundError:
+            time.sleep(_PAUSE)  # a replica may lack a new token at first
+            self._call(complete_token(token_id, self._data))
 
     def _after(self, token_id: str, lost: TriggerDevError | None) -> WaitpointToken:
         """Return the token once it is shown as ended; after a completion without an answer, check once."""
-        now = self._client.exchange.monotonic
-        until = now() + _LAG
+        until = time.monotonic() + _LAG
         # With a deadline, it has its turn although the completion has opened the circuit breaker.
         once = {"patience": 0.0, "deadline": Deadline(min(until, self._deadline.at))}
         while True:
             try:
                 token = self._call(retrieve_token(token_id), **once if lost else {})
-            except TriggerDevError:
-                if lost is None:
-                    raise
-                raise lost from None
+            except TriggerDevError as error:
+                raise (lost or error) from None
             if token.status != WAITING:
                 return token
-            if lost is not None:
-                raise lost
-            if now() >= until:
-                raise TriggerDevError("accepted, but the token is still shown as WAITING", retryable=True)
-            self._sleep(_PAUSE)
+            if lost or time.monotonic() >= until:
+                text = "accepted, but the token is still shown as WAITING"
+                raise lost or TriggerDevError(text, retryable=True)
+            time.sleep(_PAUSE)
 
     def _call(self, call: Call[T], **limits: Any) -> T:
-        return self._client.call(call, **{"deadline": self._deadline} | limits, sleep=self._sleep)
+        return self._client.call(call, **{"deadline": self._deadline} | limits)
 
-    def _sleep(self, seconds: float) -> None:
-        pause(seconds, is_stopped=self._is_stopped)
 
-    @staticmethod
-    def _result(token: WaitpointToken, *, is_ours: bool) -> CompletionResult:
-        if token.has_timed_out:
-            outcome = CompletionOutcome.TIMED_OUT
-        elif not token.is_completed:
-            return _failed(token.id, f"it is {token.status}", status=token.status)
-        else:
-            outcome = CompletionOutcome.COMPLETED if is_ours else CompletionOutcome.ALREADY_COMPLETED
-        return CompletionResult(token_id=token.id, outcome=outcome, status=token.status)
+def _result(token: WaitpointToken, *, is_ours: bool) -> CompletionResult:
+    if token.has_timed_out:
+        outcome = CompletionOutcome.TIMED_OUT
+    elif not token.is_completed:
+        return _failed(token.id, f"it is {token.status}", status=token.status)
+    else:
+        outcome = CompletionOutcome.COMPLETED if is_ours else CompletionOutcome.ALREADY_COMPLETED
+    return CompletionResult(token_id=token.id, outcome=outcome, status=token.status)
 
 
 def _failed(token_id: str, error: str, **fields: Any) -> CompletionResult:
@@ -219,20 +196,12 @@ def is_same(output: Any, data: Any) -> bool:
     """Return whether a token's output is what it was completed with, as JSON and as the server keeps it."""
     try:
         return _normalized(output) == _normalized(data)
-    except (RecursionError, OverflowError):  # data of somebody else, that could not be ours
+    except RecursionError:  # data of somebody else, that could not be ours
         return False
 
 
 def _normalized(data: Any) -> str:
-    # An empty text comes back as nothing (measured).
-    return json.dumps(_with_floats(None if data == "" else data), sort_keys=True)
-
-
-def _with_floats(value: Any) -> Any:
-    """Return a value with all numbers as JavaScript has them."""
-    if isinstance(value, dict):
-        return {key: _with_floats(part) for key, part in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_with_floats(part) for part in value]
-    is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
-    return float(value) + 0.0 if is_number else value  # without the sign of a zero
+    """Return JSON with all numbers as JavaScript has them: floats, and no sign of a zero."""
+    text = json.dumps(None if data == "" else data)  # an empty text comes back as nothing (measured)
+    value = json.loads(text, parse_int=float, parse_float=lambda number: float(number) + 0.0)
+    return json.dumps(value, sort_keys=True)

@@ -115,12 +115,10 @@ def find_by_key(client: TriggerDevClient, request: TaskRequest, *, deadline: Dea
 # A waitpoint token
 
 
-def send_token(
-    client: TriggerDevClient, options: Mapping[str, Any], *, sleep: Callable[[float], None] | None = None
-) -> CreatedToken:
+def send_token(client: TriggerDevClient, options: Mapping[str, Any]) -> CreatedToken:
     """Create a token with checked options; an error says whether one may exist."""
     with saying_what_may_exist("token", "create", has_key="idempotency_key" in options):
-        return client.call(create_token(**options), sleep=sleep)
+        return client.call(create_token(**options))
 
 
 # The items of a batch

@@ -20,7 +20,7 @@ from airflow_provider_trigger.rules import boolean, connection_id, naming
 from airflow_provider_trigger.sensors.base import TriggerDevSensor
 from airflow_provider_trigger.signature import ShowsArguments
 from airflow_provider_trigger.sources.context import can_resume
-from airflow_provider_trigger.sources.run_ids import TOKEN_IDS, exactly_one, show
+from airflow_provider_trigger.sources.run_ids import TOKEN_IDS, exactly_one
 from airflow_provider_trigger.validation import (
     arguments_of,
     check_arguments,
@@ -78,24 +78,24 @@ class WaitpointTokenSensor(ShowsArguments, TriggerDevSensor):
         with arguments_of(self):
             check_sources("token_id", token_id, xcom_task_ids=None, required=False)
             if not holds_templated(token_id):
-                _read_token_id(token_id)
+                exactly_one(token_id, _TOKEN_ID)
 
     def execute(self, context: Context) -> Any:
         """Wait for the token; see the class."""
         self._wait = None  # `dag.test()` may execute one operator several times
         if not self.deferrable or not can_resume(context, self):
             return super().execute(context)
-        return self._poke_or_defer(context)
+        return self._poke_or_defer(context, begun_at=time.time(), was_shown=False, patience=0.0)
 
     def _poke_or_defer(
-        self, context: Context, *, begun_at: float | None = None, patience: float | None = 0.0
+        self, context: Context, *, begun_at: float, was_shown: bool, patience: float | None
     ) -> Any:
         from airflow_provider_trigger.triggers.run import event_hold
         from airflow_provider_trigger.triggers.waitpoint import WaitpointTokenTrigger
 
         with self._skipping():
             hook = self._hook()
-            wait = self._new_wait(hook, begun_at or time.time(), was_shown=begun_at is not None)
+            wait = self._new_wait(hook, begun_at, was_shown=was_shown)
             checked = _check(wait, hook, patience=patience)
         if checked.is_done:
             return checked.xcom_value
@@ -120,15 +120,13 @@ class WaitpointTokenSensor(ShowsArguments, TriggerDevSensor):
         :param event: from :class:`airflow_provider_trigger.triggers.waitpoint.WaitpointTokenTrigger`
         """
         from airflow_provider_trigger.run.event import invalid_event
-        from airflow_provider_trigger.run.token_wait import TokenEnd
 
-        if not isinstance(event, dict) or not {"token_id", "status", "error", "begun_at"} <= event.keys():
+        if not isinstance(event, dict) or not {"error", "is_final", "begun_at"} <= event.keys():
             raise AirflowException(invalid_event(event))
         if event["error"]:
-            is_final = event["status"] == TokenEnd.UNKNOWN
-            raise (AirflowFailException if is_final else AirflowException)(event["error"])
+            raise (AirflowFailException if event["is_final"] else AirflowException)(event["error"])
         # In an outage it is deferred again.
-        return self._poke_or_defer(context, begun_at=event["begun_at"], patience=None)
+        return self._poke_or_defer(context, begun_at=event["begun_at"], was_shown=True, patience=None)
 
     def poke(self, context: Context) -> PokeReturnValue:
         """
@@ -147,9 +145,9 @@ class WaitpointTokenSensor(ShowsArguments, TriggerDevSensor):
         from airflow_provider_trigger.run.token_wait import TokenWait
 
         with naming(owner_of(self), AirflowFailException):
-            token_id = _read_token_id(self.token_id)
+            token_id = exactly_one(self.token_id, _TOKEN_ID)
         return TokenWait(
-            token_id,
+            token_id=token_id,
             conn_id=self.trigger_dev_conn_id,
             patience=hook.settings.retry_for,
             begun_at=begun_at,
@@ -158,29 +156,20 @@ class WaitpointTokenSensor(ShowsArguments, TriggerDevSensor):
         )
 
 
-def _read_token_id(value: object) -> str:
-    token_id = exactly_one(value, _TOKEN_ID)
-    if not token_id.startswith(_TOKEN_ID.prefix):
-        raise ValueError(
-            f"{show(token_id)} from token_id does not look like a token id ({_TOKEN_ID.prefix}…)"
-        )
-    return token_id
-
-
 def _check(wait: TokenWait, hook: TriggerDevHook, *, patience: float | None) -> PokeReturnValue:
     """Check a token once, repeatedly for so many seconds while that fails; None for ``retry_for``."""
     from airflow_provider_trigger.run.checks import call_once
-    from airflow_provider_trigger.run.token_wait import TokenEnd
+    from airflow_provider_trigger.run.token_wait import TokenLostError
 
+    steps, reply = wait.check(), None
     with hook.client(has_worked=wait.was_shown) as client:
-        while not (end := wait.take(call_once(client, wait.call, patience=patience), time.time())):
-            if wait.pause(time.time()):
-                break
+        while True:
+            try:
+                call = steps.send(reply)
+            except StopIteration as end:
+                token = end.value
+                return PokeReturnValue(is_done=token is not None, xcom_value=token and token.output)
+            except TokenLostError as error:
+                raise AirflowFailException(str(error)) from None
+            reply = call_once(client, call, patience=patience)
             patience = None  # before the token counts as unknown: a rescheduled sensor may have seen it
-        is_useless = wait.error is not None and not (wait.error.retryable or wait.was_shown)
-        if wait.error is not None and (end is TokenEnd.REJECTED or is_useless):
-            raise wait.error
-    if end in (TokenEnd.TIMED_OUT, TokenEnd.UNKNOWN):
-        raise AirflowFailException(wait.why(end))
-    data = wait.token.output if wait.token else None
-    return PokeReturnValue(is_done=end is TokenEnd.COMPLETED, xcom_value=data)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-import time
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -16,8 +14,8 @@ class WaitpointTokenTrigger(ResumingTrigger):
     """
     Wait until a waitpoint token is completed, or has timed out.
 
-    Its event is ``{"token_id", "status", "error", "begun_at"}``, without the token's data, which can be
-    large. The ``status`` is one of :class:`airflow_provider_trigger.run.token_wait.TokenEnd`.
+    Its event is ``{"error", "is_final", "begun_at"}``: why the token is not completed, empty if it is, and
+    whether a retry is useless. It lacks the token's data, which can be large.
 
     :param token_id: the token
     :param begun_at: when the wait began, in seconds since 1970
@@ -54,13 +52,14 @@ class WaitpointTokenTrigger(ResumingTrigger):
         yield TriggerEvent(event)  # type: ignore[no-untyped-call]
 
     async def _event(self) -> dict[str, Any]:
+        from airflow_provider_trigger.api.errors import TriggerDevError
         from airflow_provider_trigger.hooks.diagnosis import add_connection
-        from airflow_provider_trigger.run.token_wait import TokenEnd, TokenWait
-        from airflow_provider_trigger.triggers.watch import watch_runs
+        from airflow_provider_trigger.run.token_wait import TokenLostError, TokenWait
+        from airflow_provider_trigger.triggers.watch import drive
 
         hook = await self.hook(until=None)
         wait = TokenWait(
-            self.token_id,
+            token_id=self.token_id,
             conn_id=self.trigger_dev_conn_id,
             patience=hook.settings.retry_for,
             begun_at=self.begun_at,
@@ -68,16 +67,13 @@ class WaitpointTokenTrigger(ResumingTrigger):
             was_shown=self.was_shown,
         )
         self.log.info("Waiting for waitpoint token %s", self.token_id)
-        with watch_runs(hook) as listener:
+        event = {"error": "", "is_final": False, "begun_at": self.begun_at}
+        try:
             # Of all waits, the call that has waited longest is made next: no token starves.
-            while not (end := wait.take(await listener.call(wait.call, use="tokens"), time.time())):
-                await asyncio.sleep(wait.pause(time.time()))
-        if end is TokenEnd.REJECTED and wait.error is not None:
-            add_connection(wait.error, hook.settings)
-        error = wait.why(end) if end in (TokenEnd.UNKNOWN, TokenEnd.REJECTED) else ""
-        return {
-            "token_id": self.token_id,
-            "status": end.value,
-            "error": error,
-            "begun_at": self.begun_at,
-        }
+            await drive(wait.steps(), hook, use="tokens")
+        except TokenLostError as error:
+            event |= {"error": str(error), "is_final": True}
+        except TriggerDevError as error:
+            add_connection(error, hook.settings)
+            event["error"] = str(error)
+        return event

@@ -6,7 +6,7 @@ import asyncio
 import contextvars
 import logging
 import time
-from collections.abc import Coroutine, Iterator, Sequence
+from collections.abc import Coroutine, Generator, Iterator, Sequence
 from contextlib import closing, contextmanager
 from typing import TYPE_CHECKING, Any, TypeVar
 from weakref import WeakKeyDictionary
@@ -17,9 +17,8 @@ from airflow_provider_trigger.api.errors import TriggerDevError
 from airflow_provider_trigger.api.http import Call
 from airflow_provider_trigger.api.models.runs import Run
 from airflow_provider_trigger.run.status_watch import StatusWatch
-from airflow_provider_trigger.run.steps import Cancel, Check, LastSeen, News, SeenAgo, Steps
+from airflow_provider_trigger.run.steps import Cancel, Check, LastSeen, News, SeenAgo
 from airflow_provider_trigger.run.wait_log import LOG_INTERVAL
-from airflow_provider_trigger.run.waited import Waited
 from airflow_provider_trigger.triggers.cancels import cancel_runs
 from airflow_provider_trigger.triggers.watch_clients import CHECK_CONCURRENCY, Use, WatchClients
 
@@ -37,8 +36,8 @@ _PAUSE_FOR_MORE = 0.5
 _watches: WeakKeyDictionary[asyncio.AbstractEventLoop, dict[Environment, Watch]] = WeakKeyDictionary()
 
 
-async def drive(steps: Steps, hook: TriggerDevHook) -> dict[str, Waited]:
-    """Take the steps of a wait; return what became of each run, by run id."""
+async def drive(steps: Generator[Any, Any, T], hook: TriggerDevHook, *, use: Use = "urgent") -> T:
+    """Take the steps of a wait, which are a :data:`.steps.Step` or seconds to pause; return its result."""
     reply: Any = None
     with closing(steps), watch_runs(hook) as listener:
         while True:
@@ -52,8 +51,10 @@ async def drive(steps: Steps, hook: TriggerDevHook) -> dict[str, Waited]:
                 reply = await cancel_runs(step.run_ids, hook)
             elif isinstance(step, LastSeen):
                 reply = listener.last_seen(step)
+            elif isinstance(step, Call):
+                reply = await listener.call(step, use=use)
             else:
-                reply = await listener.call(step)
+                await asyncio.sleep(step)
 
 
 @contextmanager
@@ -234,7 +235,7 @@ class Listener:
         """Return how long ago the runs of the step were seen."""
         return self._watch.status.last_seen(step.run_ids, now=time.monotonic())
 
-    async def call(self, call: Call[T], *, use: Use = "urgent") -> T | TriggerDevError:
+    async def call(self, call: Call[T], *, use: Use) -> T | TriggerDevError:
         """Make a call, although the checks may have opened the circuit breaker of their client."""
         return await self._watch.call(use, call)
 

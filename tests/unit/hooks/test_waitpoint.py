@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -77,31 +76,19 @@ def test_a_failure_is_returned_and_a_rejected_key_is_raised(tokens, wired: Netwo
 
 
 @pytest.mark.parametrize(
-    ("use", "text"),
+    ("method", "arguments", "text"),
     [
-        (
-            lambda hook: hook.create_waitpoint_token(timeout=0),
-            "create_waitpoint_token: timeout must be a dur",
-        ),
-        (
-            lambda hook: hook.create_waitpoint_token(idempotency_key=""),
-            "create_waitpoint_token: idempotency_",
-        ),
-        (lambda hook: hook.get_waitpoint_token(""), "'' cannot be the id of a waitpoint token"),
-        (
-            lambda hook: hook.complete_waitpoint_token("waitpoint_1", 2**53 + 1),
-            "complete_waitpoint_token: data ",
-        ),
-        (lambda hook: hook.complete_waitpoint_token([]), "token_id must contain exactly one token id, not 0"),
-        (
-            lambda hook: hook.complete_waitpoint_token("/x/callback/0a1b"),
-            "'/x/callback/…' from token_ids is not",
-        ),
+        ("create", {"timeout": 0}, "create_waitpoint_token: timeout must be a dur"),
+        ("create", {"idempotency_key": ""}, "create_waitpoint_token: idempotency_"),
+        ("get", {"token_id": ""}, "'' cannot be the id of a waitpoint token"),
+        ("complete", {"token_id": "waitpoint_1", "data": 2**53 + 1}, "complete_waitpoint_token: data "),
+        ("complete", {"token_id": []}, "token_id must contain exactly one token id, not 0"),
+        ("complete", {"token_id": "/x/callback/0a1b"}, "'/x/callback/…' from token_ids is not"),
     ],
 )
 def test_what_is_invalid_is_an_error_before_anything_is_sent(
-    use: Callable[[Any], Any], text: str, wired: Network
+    method: str, arguments: dict[str, Any], text: str, wired: Network
 ) -> None:
     with pytest.raises(ValueError, match=text):
-        use(TriggerDevHook())
+        getattr(TriggerDevHook(), f"{method}_waitpoint_token")(**arguments)
     assert wired.requests == []

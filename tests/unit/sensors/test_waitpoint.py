@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import time
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -19,6 +18,7 @@ from airflow_provider_trigger._compat import (
     airflow_version,
 )
 from airflow_provider_trigger.api.errors import AuthenticationError, NotTriggerDevError, ResponseError
+from airflow_provider_trigger.run import token_wait
 from airflow_provider_trigger.sensors import waitpoint
 from airflow_provider_trigger.sensors.waitpoint import WaitpointTokenSensor
 from airflow_provider_trigger.testing import UNSET
@@ -67,7 +67,8 @@ def rescheduled(monkeypatch: pytest.MonkeyPatch, *, first: datetime | None) -> A
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     """The clock by which a sensor knows how long it has waited."""
     clock = Clock()
-    monkeypatch.setattr(waitpoint, "time", clock)
+    for module in (waitpoint, token_wait):
+        monkeypatch.setattr(module, "time", clock)
     return clock
 
 
@@ -110,7 +111,6 @@ INVALID: list[Any] = [
     None,
     "",
     "None",
-    "run_1",
     [],
     ["waitpoint_1", "waitpoint_2"],
     f"https://trigger.test/callback/{HASH}",
@@ -181,28 +181,6 @@ def test_a_few_500s_do_not_make_a_token_unknown_that_an_earlier_poke_has_shown(
         sensor(token, mode="reschedule").execute(context)
 
 
-@pytest.mark.parametrize("path", [None, "waitpoint"])
-def test_500_for_a_token_that_was_shown_is_an_outage(
-    path: str | None, server, context, clock: Clock, log
-) -> None:
-    token = server.create_token()[0]
-    made = sensor(token)
-    assert not made.poke(context)
-    server.fail_next(None, 500, **({"path": path} if path else {}))
-    for _ in range(10):
-        clock.sleep(60)
-        assert not made.poke(context)
-    server.clear_faults()
-    clock.sleep(60)
-    assert not made.poke(context)
-    shown = f"Waitpoint token {token.id} of connection 'trigger_dev_default'"
-    assert [text.partition(": ")[0] for text in log.of("warning")] == [
-        f"Check of {shown} failed; still waiting",
-        f"{shown} could not be checked for 5 minutes; still waiting",
-    ]
-    assert f"{shown} can be checked again after 600 s" in log.of("info")
-
-
 def test_an_outage_from_the_first_poke_on_does_not_make_a_token_unknown(
     server, context, clock: Clock
 ) -> None:
@@ -237,24 +215,6 @@ def test_what_cannot_pass_fails_it_at_once_if_no_check_has_ever_succeeded(
     fault(server)
     with pytest.raises(error, match=r"Connection 'trigger_dev_default'.*waitpoint_"):
         sensor(server.create_token()[0], **options).execute(context)
-
-
-@pytest.mark.parametrize("status", [401, 403])
-def test_a_key_that_has_worked_may_be_rejected_for_a_while_only(
-    status: int, server, context, clock: Clock
-) -> None:
-    made = sensor(server.create_token()[0])
-    assert not made.poke(context)
-    for _ in range(2):
-        server.fail_next(2 if status == 401 else 1, status)  # a 401 is tried once more within its poke
-        assert not made.poke(context)
-        clock.sleep(60)
-        assert not made.poke(context)
-    server.fail_next(None, status)
-    assert not made.poke(context)
-    clock.sleep(30)
-    with pytest.raises(ResponseError, match=f"Connection 'trigger_dev_default'.* answered {status}"):
-        made.poke(context)
 
 
 @pytest.mark.parametrize("fault", ["fail_next", "malformed_next", "disconnect_next"])
@@ -311,16 +271,15 @@ def test_it_defers_in_an_outage_and_for_a_token_that_is_unknown_as_yet(server, c
         assert arguments["was_shown"] is False
 
 
-def event_of(token: Any, status: str = "COMPLETED", **more: Any) -> dict[str, Any]:
-    token_id = getattr(token, "id", token)
-    return {"token_id": token_id, "status": status, "error": "", "begun_at": START} | more
+def event(error: str = "", *, is_final: bool = False) -> dict[str, Any]:
+    return {"error": error, "is_final": is_final, "begun_at": START}
 
 
 def test_a_resumed_sensor_fetches_the_data(server, context) -> None:
     token = server.create_token()[0]
     server.complete_token(token.id, {"approved": False})
-    arguments = {"event": event_of(token)}
-    assert sensor(token).resume_execution("execute_complete", arguments, context) == {"approved": False}
+    resumed = sensor(token).resume_execution("execute_complete", {"event": event()}, context)
+    assert resumed == {"approved": False}
 
 
 def test_a_resumed_sensor_that_cannot_fetch_it_is_deferred_again_for_the_time_that_is_left(
@@ -332,31 +291,25 @@ def test_a_resumed_sensor_that_cannot_fetch_it_is_deferred_again_for_the_time_th
     server.fail_next(None, 503)
     made = sensor(token, deferrable=True, timeout=600)
     clock.sleep(100)
-    arguments, deferral = deferred(made, lambda: made.execute_complete(context, event_of(token)))
+    arguments, deferral = deferred(made, lambda: made.execute_complete(context, event()))
     assert (arguments["begun_at"], arguments["was_shown"]) == (START, True)
     assert deferral.timeout == timedelta(seconds=500)
     assert len(server.requests) > 1, "it has tried for retry_for"
 
 
 @pytest.mark.parametrize("soft", [False, True])
-@pytest.mark.parametrize(
-    ("status", "is_final"), [("TIMED_OUT", True), ("UNKNOWN", True), ("REJECTED", False)]
-)
-def test_a_resumed_sensor_says_why_it_got_no_answer(
-    status: str, is_final: bool, soft: bool, server, context
-) -> None:
-    token = server.create_token(timeout="1s")[0]
-    token.timeout_at = token.created = time.time() - 60
-    event = event_of(token, status, error="" if status == "TIMED_OUT" else "as the trigger says")
-    text = "has timed out at" if status == "TIMED_OUT" else "as the trigger says"
+@pytest.mark.parametrize("is_final", [True, False])
+def test_a_resumed_sensor_says_why_it_got_no_answer(is_final: bool, soft: bool, context) -> None:
     kind = AirflowSkipException if soft else AirflowFailException if is_final else AirflowException
     with pytest.raises(kind) as raised:
-        sensor(token, soft_fail=soft).resume_execution("execute_complete", {"event": event}, context)
-    assert text in str(raised.value.__cause__ if soft else raised.value)
+        sensor("waitpoint_1", soft_fail=soft).resume_execution(
+            "execute_complete", {"event": event("why", is_final=is_final)}, context
+        )
+    assert str(raised.value.__cause__ if soft else raised.value) == "why"
     assert soft or isinstance(raised.value, AirflowFailException) is is_final
 
 
-@pytest.mark.parametrize("event", [None, {}, "done", {"token_id": "waitpoint_1"}])
-def test_what_is_not_an_event_of_its_trigger_is_an_error(event: Any, context) -> None:
+@pytest.mark.parametrize("given", [None, {}, "done", {"error": ""}])
+def test_what_is_not_an_event_of_its_trigger_is_an_error(given: Any, context) -> None:
     with pytest.raises(AirflowException, match="the trigger's event is not valid; do all workers"):
-        sensor("waitpoint_1").execute_complete(context, event)
+        sensor("waitpoint_1").execute_complete(context, given)

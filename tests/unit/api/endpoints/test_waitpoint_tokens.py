@@ -66,11 +66,3 @@ def test_what_is_no_answer_of_trigger_dev_is_unexpected(response, call: Call[Any
     with pytest.raises(errors.UnexpectedAnswerError) as raised:
         call.read(response(200, answered))
     assert "5ec7e7" not in str(raised.value)
-
-
-@pytest.mark.parametrize("token_id", ["", "..", "\ud800"])
-def test_an_id_that_leads_elsewhere_is_not_sent(token_id: str) -> None:
-    for make in (retrieve_token, lambda given: complete_token(given, None)):
-        with pytest.raises(errors.InvalidIdError, match="cannot be the id of a waitpoint token"):
-            make(token_id)
-    assert retrieve_token("a/b?c").request.path == "/api/v1/waitpoints/tokens/a%2Fb%3Fc"
