@@ -4,31 +4,33 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Any, Literal, NoReturn
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, NoReturn
 
 from airflow_provider_trigger import defaults
 from airflow_provider_trigger._compat import (
     TRIGGER_FAILED,
+    AirflowException,
+    AirflowFailException,
     BaseOperator,
     default_deferrable,
 )
 from airflow_provider_trigger.api.models.statuses import FINAL_STATUSES, RETRY_STATUSES
 from airflow_provider_trigger.durations import Duration
-from airflow_provider_trigger.links.run import TriggerRunLink
+from airflow_provider_trigger.links.run import TriggerRunLink, push_link
 from airflow_provider_trigger.rules import boolean, choice, connection_id, duration, list_of, number, optional
 from airflow_provider_trigger.signature import ShowsArguments
 from airflow_provider_trigger.sources.context import can_resume, has_retry_policy, task_instance_of
-from airflow_provider_trigger.sources.run_ids import read_literal
 from airflow_provider_trigger.validation import check_arguments
+from airflow_provider_trigger.wording import enumeration
 from airflow_provider_trigger.xcom_keys import RUN_ID_KEY
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
     from airflow_provider_trigger.api.client import TriggerDevClient
+    from airflow_provider_trigger.api.models.runs import Run
     from airflow_provider_trigger.hooks.trigger_dev import TriggerDevHook
     from airflow_provider_trigger.log import Log
     from airflow_provider_trigger.operators.conclusion import RunEnd
@@ -50,6 +52,14 @@ RULES = {
 }
 
 _STOP_TIME = 4.0  # Airflow 3 sends SIGKILL after 5 s
+
+
+class Work(NamedTuple):
+    """What an operator has while it executes."""
+
+    client: TriggerDevClient
+    hook: TriggerDevHook
+    context: Context
 
 
 class RunsOperator(ShowsArguments, BaseOperator):
@@ -129,7 +139,84 @@ class RunsOperator(ShowsArguments, BaseOperator):
 
         return TriggerDevHook(self.trigger_dev_conn_id)
 
-    def _wait_settings(self, hook: TriggerDevHook, begun_at: float, *, age: float) -> WaitSettings:
+    def _start(self, work: Work, guard: Guard, *, on_ids: Callable[[], object]) -> Mapping[str, Run]:
+        """
+        Start the runs, whose ids the guard has then; return those that were taken up, as they were seen.
+
+        ``on_ids`` is to be called when the guard has further ids.
+        """
+        raise NotImplementedError
+
+    def _xcom_of(self, run_ids: Sequence[str | None]) -> Any:
+        """Return what XCom ``run_id`` has, and the task returns if it does not wait."""
+        return list(run_ids)
+
+    def execute(self, context: Context) -> Any:
+        """Start what the class says, and wait for it."""
+        from airflow_provider_trigger.api.errors import TriggerDevError
+        from airflow_provider_trigger.run.drive import StoppedError
+
+        begun_at = time.time()
+        self.run_url = None
+        hook = self._hook()
+        try:
+            # All that on_kill needs is made before anything is sent.
+            with hook.client() as client, self._new_guard(hook) as guard:
+                work = Work(client, hook, context)
+                guard.raise_if_stopped()
+                seen = self._start_all(work, guard)
+                guard.ended = {run_id for run_id, run in seen.items() if run.is_final}
+                guard.raise_if_stopped()
+                if not self.wait_for_completion or not guard.run_ids:
+                    guard.release()
+                    return self._xcom_of(guard.run_ids)
+                age = max([guard.age, *(run.age for run in seen.values() if not run.is_final)])
+                settings = self._wait_settings(hook, begun_at, age=age, tag=guard.tag)
+                ended = self._wait(seen, settings, work, guard)
+                guard.release()
+                return self._conclude([str(run_id) for run_id in guard.run_ids], ended, work)
+        except StoppedError:
+            runs = enumeration(guard.known_ids) or "none"
+            text = "Airflow stopped the task (marked, cleared or timed out). Its runs, as far as known"
+            raise AirflowException(f"{text}: {runs}") from None
+        except TriggerDevError as error:
+            if error.may_have_effect:  # a retry would start a second run without a word
+                raise AirflowFailException(str(error)) from None
+            raise
+
+    def _start_all(self, work: Work, guard: Guard) -> Mapping[str, Run]:
+        from airflow_provider_trigger.api.errors import TriggerDevError
+        from airflow_provider_trigger.run.drive import StoppedError
+
+        push = partial(self._push, work, guard)
+        try:
+            return self._start(work, guard, on_ids=push)
+        except (TriggerDevError, StoppedError):
+            # Requests next to the one that failed may have started runs; a stop has taken them in.
+            if not guard.is_stopped:
+                guard.is_stopped = True
+                guard.collect_ids()
+            if guard.known_ids:
+                push(is_last=True)
+            raise
+
+    def _push(self, work: Work, guard: Guard, *, is_last: bool = False) -> None:
+        """Push the ids as far as they are known, before anything else can fail; without XComs once."""
+        ti: Any = work.context.get("ti")
+        is_due = self.do_xcom_push or is_last or None not in guard.run_ids
+        if ti is not None and is_due:  # an operator may be executed by hand
+            ti.xcom_push(key=RUN_ID_KEY, value=self._xcom_of(guard.run_ids))
+        url = work.hook.settings.run_url(guard.known_ids[0])
+        if url != self.run_url:
+            push_link(self, url, work.context)
+
+    def _conclude(self, run_ids: Sequence[str], ended: Mapping[str, Waited], work: Work) -> Any:
+        """Return what the runs of all items returned, or fail."""
+        raise NotImplementedError
+
+    def _wait_settings(
+        self, hook: TriggerDevHook, begun_at: float, *, age: float, tag: str | None
+    ) -> WaitSettings:
         from airflow_provider_trigger.run.wait_settings import WaitSettings, is_development_key
 
         limits = [] if self.timeout is None else [time.time() - age + self.timeout]
@@ -142,20 +229,28 @@ class RunsOperator(ShowsArguments, BaseOperator):
             deadline=min(limits, default=None),
             pending_version_timeout=self.pending_version_timeout,
             patience=hook.settings.retry_for,
+            tag=tag or "",
             cancels=self.cancel_on_kill,
             is_development=is_development_key(hook.settings.secret_key),
         )
 
-    def _wait_here(
-        self, run_ids: Sequence[str], settings: WaitSettings, client: TriggerDevClient, guard: Guard
+    def _wait(
+        self, seen: Mapping[str, Run], settings: WaitSettings, work: Work, guard: Guard
     ) -> dict[str, Waited]:
-        """Wait in the worker; return what became of each run, by run id."""
+        """Defer, or wait in the worker, unless all have completed; return what became of each, by run id."""
         from airflow_provider_trigger.run.drive import drive
         from airflow_provider_trigger.run.wait import wait_for_runs
+        from airflow_provider_trigger.run.waited import Waited, WaitEnd
 
-        return drive(
-            wait_for_runs(run_ids, settings, log=self._log_of_runs),
-            client,
+        ended = {one: Waited(end=WaitEnd.FINAL, run=run) for one, run in seen.items() if run.is_success}
+        left = [one for one in guard.known_ids if one not in ended]
+        if not left:
+            return ended
+        if self.deferrable and can_resume(work.context, self):
+            self._defer(guard.known_ids, settings, guard, work.context)
+        return ended | drive(
+            wait_for_runs(left, settings, log=self._log_of_runs),
+            work.client,
             name=self.trigger_dev_conn_id,
             log=self._log_of_runs,
             is_stopped=lambda: guard.is_stopped,
@@ -214,30 +309,21 @@ class RunsOperator(ShowsArguments, BaseOperator):
         return self._complete(event, context)
 
     def _pushed(self, context: Context) -> Any:
-        """Return the XCom with the ids of the runs; a backend may return a list as a text or a tuple."""
+        """Return the XCom with the ids of the runs."""
         ti: Any = context["ti"]
-        found = ti.xcom_pull(task_ids=self.task_id, key=RUN_ID_KEY, map_indexes=ti.map_index)
-        if isinstance(found, str):
-            with suppress(ValueError):
-                found = read_literal(found)
-        return list(found) if isinstance(found, tuple) else found
-
-    def _defers(self, context: Context) -> bool:
-        return self.deferrable and can_resume(context, self)
+        return ti.xcom_pull(task_ids=self.task_id, key=RUN_ID_KEY, map_indexes=ti.map_index)
 
     def _complete(self, event: Any, context: Context) -> Any:
         """Return what the runs of an event returned, or fail."""
         raise NotImplementedError
 
-    def _ends_of(
-        self, run_ids: Sequence[str], ended: Mapping[str, Waited], hook: TriggerDevHook, context: Context
-    ) -> list[RunEnd]:
+    def _ends_of(self, run_ids: Sequence[str], ended: Mapping[str, Waited], work: Work) -> list[RunEnd]:
         from airflow_provider_trigger.operators.conclusion import ends_of
 
         timeouts = {"timeout": self.timeout, "execution_timeout": self._execution_timeout}
-        retried = FINAL_STATUSES if has_retry_policy(context, self) else self.retry_statuses
+        retried = FINAL_STATUSES if has_retry_policy(work.context, self) else self.retry_statuses
         return ends_of(
-            run_ids, ended, connection=hook.settings, timeouts=timeouts, retry_statuses=list(retried)
+            run_ids, ended, connection=work.hook.settings, timeouts=timeouts, retry_statuses=list(retried)
         )
 
     def _write_logs(self, ends: Sequence[RunEnd], hook: TriggerDevHook, *, fails: bool) -> None:
@@ -251,27 +337,8 @@ class RunsOperator(ShowsArguments, BaseOperator):
     def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context) -> Any:
         """Continue after the trigger; where it failed or timed out, cancel the runs first."""
         if next_method == TRIGGER_FAILED and self.cancel_on_kill and (pushed := self._pushed(context)):
-            self._cancel_pushed(pushed, tag_of(context) if isinstance(pushed, list) else None)
+            _cancel_pushed(self, pushed, tag_of(context) if isinstance(pushed, list) else None)
         return super().resume_execution(next_method, next_kwargs, context)
-
-    def _cancel_pushed(self, pushed: Any, tag: str | None) -> None:
-        from airflow_provider_trigger.cancel.outcome import not_canceled
-        from airflow_provider_trigger.hooks.diagnosis import safe_text
-        from airflow_provider_trigger.log import write
-        from airflow_provider_trigger.report.ends import of_cancels
-
-        try:
-            guard = self._new_guard(self._hook())
-        except Exception as error:
-            # Any error: secrets backends raise what they like, and Airflow's own says why the trigger failed.
-            run_ids = pushed if isinstance(pushed, list) else [pushed]
-            results = [not_canceled(str(run_id), safe_text(error)) for run_id in run_ids]
-            write(self.log, of_cancels(results, self.trigger_dev_conn_id, tag=tag))
-            return
-        with guard:
-            guard.tag = tag
-            guard.take_up(pushed)
-            guard.cancel()
 
     def on_kill(self) -> None:
         """
@@ -282,6 +349,26 @@ class RunsOperator(ShowsArguments, BaseOperator):
         self._is_stopped = True
         if self._guard is not None:
             self._guard.stop()
+
+
+def _cancel_pushed(operator: RunsOperator, pushed: Any, tag: str | None) -> None:
+    from airflow_provider_trigger.cancel.outcome import not_canceled
+    from airflow_provider_trigger.hooks.diagnosis import safe_text
+    from airflow_provider_trigger.log import write
+    from airflow_provider_trigger.report.ends import of_cancels
+
+    try:
+        guard = operator._new_guard(operator._hook())
+    except Exception as error:
+        # Any error: secrets backends raise what they like, and Airflow's own says why the trigger failed.
+        run_ids = pushed if isinstance(pushed, list) else [pushed]
+        results = [not_canceled(str(run_id), safe_text(error)) for run_id in run_ids]
+        write(operator.log, of_cancels(results, operator.trigger_dev_conn_id, tag=tag))
+        return
+    with guard:
+        guard.tag = tag
+        guard.take_up(pushed)
+        guard.cancel()
 
 
 def try_number_of(context: Context) -> int | None:

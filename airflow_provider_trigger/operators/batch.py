@@ -2,29 +2,25 @@
 
 from __future__ import annotations
 
-import time
 import uuid
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
-from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-from airflow_provider_trigger._compat import AirflowException
 from airflow_provider_trigger.api.models.statuses import SUCCESS_STATUSES
-from airflow_provider_trigger.links.run import push_link
 from airflow_provider_trigger.log import ItemLog
-from airflow_provider_trigger.operators.base import RunsOperator, tag_of
+from airflow_provider_trigger.operators.base import RunsOperator, Work, tag_of
 from airflow_provider_trigger.operators.fail_on import FailOn, fail_on_rule, is_threshold
 from airflow_provider_trigger.operators.task_runs import OPTION_ATTRIBUTES, TaskRunsOperator
 from airflow_provider_trigger.rules import Circumstances, boolean
 from airflow_provider_trigger.run.identity import KEY_PREFIX, RunKey, TaskInstanceIdentity
-from airflow_provider_trigger.run.items import ItemRules, check_items, make_requests
+from airflow_provider_trigger.run.items import ItemRules, check_items, read_items
 from airflow_provider_trigger.run.request import TaskRequest
 from airflow_provider_trigger.sources.run_ids import read_literal
 from airflow_provider_trigger.validation import arguments_of, check_arguments
 from airflow_provider_trigger.wording import counted
-from airflow_provider_trigger.xcom_keys import RESULTS_KEY, RUN_ID_KEY
+from airflow_provider_trigger.xcom_keys import RESULTS_KEY
 
 if TYPE_CHECKING:
     from datetime import datetime, timedelta
@@ -32,7 +28,6 @@ if TYPE_CHECKING:
     from airflow.sdk import Context
 
     from airflow_provider_trigger import defaults
-    from airflow_provider_trigger.api.client import TriggerDevClient
     from airflow_provider_trigger.api.models.runs import Run
     from airflow_provider_trigger.api.models.statuses import RETRY_STATUSES
     from airflow_provider_trigger.durations import Duration
@@ -94,94 +89,17 @@ class ManyRunsOperator(RunsOperator):
     def _log_of_runs(self) -> Log:
         return ItemLog(self.log, lambda: self._guard.run_ids if self._guard else [])
 
-    def _start(
-        self, client: TriggerDevClient, guard: Guard, context: Context, *, on_ids: Callable[[], object]
-    ) -> Mapping[str, Run]:
-        """
-        Start the runs, whose ids the guard has then; return those that were taken up, as they were seen.
-
-        ``on_ids`` is to be called when the guard has further ids.
-        """
-        raise NotImplementedError
-
-    def execute(self, context: Context) -> Any:
-        """Start the runs and wait for them; see the class."""
-        from airflow_provider_trigger.run.drive import StoppedError
-
-        begun_at = time.time()
-        hook = self._hook()
-        # All that on_kill needs is made before anything is sent.
-        with hook.client() as client, self._new_guard(hook) as guard:
-            push = partial(self._push, guard, hook, context)
-            try:
-                guard.raise_if_stopped()
-                seen = self._start_all(client, guard, context, push)
-                guard.ended = {run_id for run_id, run in seen.items() if run.is_final}
-                guard.raise_if_stopped()
-                if not self.wait_for_completion or not guard.run_ids:
-                    guard.release()
-                    return guard.run_ids
-                age = max([guard.age, *(run.age for run in seen.values() if not run.is_final)])
-                settings = self._settings_for_all(hook, begun_at, age=age, tag=guard.tag)
-                is_done = all(_has_completed(seen.get(one)) for one in guard.known_ids)
-                if self._defers(context) and not is_done:
-                    self._defer(guard.known_ids, settings, guard, context)
-                ended = self._wait(seen, settings, client, guard)
-                guard.release()
-                return self._conclude(guard.known_for_all, ended, client, hook, context)
-            except StoppedError:
-                runs = f"Its runs, as far as they are known: XCom {RUN_ID_KEY!r} ({len(guard.known_ids)})"
-                text = f"Airflow stopped the task (marked, cleared or timed out). {runs}"
-                raise AirflowException(text) from None
-
-    def _start_all(
-        self, client: TriggerDevClient, guard: Guard, context: Context, push: Callable[..., None]
-    ) -> Mapping[str, Run]:
-        from airflow_provider_trigger.api.errors import TriggerDevError
-        from airflow_provider_trigger.run.drive import StoppedError
-
-        try:
-            return self._start(client, guard, context, on_ids=push)
-        except (TriggerDevError, StoppedError):
-            # Requests next to the one that failed may have started runs; a stop has taken them in.
-            if not guard.is_stopped:
-                guard.is_stopped = True
-                guard.collect_ids()
-            if guard.known_ids:
-                push(is_last=True)
-            raise
-
-    def _push(self, guard: Guard, hook: TriggerDevHook, context: Context, *, is_last: bool = False) -> None:
-        """Push the ids as far as they are known, before anything else can fail; without XComs once."""
-        ti: Any = context.get("ti")
-        is_due = self.do_xcom_push or is_last or None not in guard.run_ids
-        if ti is not None and is_due:  # an operator may be executed by hand
-            ti.xcom_push(key=RUN_ID_KEY, value=list(guard.run_ids))
-        url = hook.settings.run_url(guard.known_ids[0])
-        if url != self.run_url:
-            push_link(self, url, context)
-
-    def _settings_for_all(
+    def _wait_settings(
         self, hook: TriggerDevHook, begun_at: float, *, age: float, tag: str | None
     ) -> WaitSettings:
         return replace(
-            self._wait_settings(hook, begun_at, age=age),
+            super()._wait_settings(hook, begun_at, age=age, tag=tag),
             success_statuses=SUCCESS_STATUSES if self.cancel_others else None,
             cancels_others=self.cancel_others,
             logs_progress=True,
-            tag=tag or "",
             names_completed=False,
             are_items=True,
         )
-
-    def _wait(
-        self, seen: Mapping[str, Run], settings: WaitSettings, client: TriggerDevClient, guard: Guard
-    ) -> dict[str, Waited]:
-        from airflow_provider_trigger.run.waited import Waited, WaitEnd
-
-        ended = {one: Waited(end=WaitEnd.FINAL, run=run) for one, run in seen.items() if _has_completed(run)}
-        left = [one for one in guard.known_ids if one not in ended]
-        return ended | self._wait_here(left, settings, client, guard) if left else ended
 
     def _complete(self, event: Any, context: Context) -> Any:
         from airflow_provider_trigger.run.event import read_event
@@ -194,43 +112,36 @@ class ManyRunsOperator(RunsOperator):
         hook = self._hook()
         with hook.client(has_worked=True) as client:
             self.run_url = hook.settings.run_url(run_ids[0])
-            return self._conclude(run_ids, ended, client, hook, context)
+            return self._conclude(run_ids, ended, Work(client, hook, context))
 
-    def _conclude(
-        self,
-        run_ids: Sequence[str],
-        ended: Mapping[str, Waited],
-        client: TriggerDevClient,
-        hook: TriggerDevHook,
-        context: Context,
-    ) -> list[Any]:
+    def _conclude(self, run_ids: Sequence[str], ended: Mapping[str, Waited], work: Work) -> list[Any]:
         """Return the outputs, or fail."""
         from airflow_provider_trigger.operators import conclusion
         from airflow_provider_trigger.run.event import check_failed
         from airflow_provider_trigger.run.output import Outputs, outputs_for_xcom
 
-        ends = self._ends_of(run_ids, check_failed(ended, client), hook, context)
-        self._push_results(ends, context)
-        failure = conclusion.failure_of_batch(ends, fail_on=self.fail_on, log=self.log, tag=tag_of(context))
-        self._write_logs(ends, hook, fails=failure is not None)
+        ends = self._ends_of(run_ids, check_failed(ended, work.client), work)
+        self._push_results(ends, work.context)
+        failure = conclusion.failure_of_batch(
+            ends, fail_on=self.fail_on, log=self.log, tag=tag_of(work.context)
+        )
+        self._write_logs(ends, work.hook, fails=failure is not None)
         if failure:
             raise failure
         completed = list(dict.fromkeys(end.run_id for end in ends if not end.reason))
         outputs = Outputs(max_size=self.max_output_size)
-        outputs.fetch(completed, client, log=ItemLog(self.log, lambda: run_ids))
+        outputs.fetch(completed, work.client, log=ItemLog(self.log, lambda: run_ids))
         # An event, and a query, show less of a run than the answer that has its output.
-        self._push_results([end.shown_by(outputs.runs) for end in ends], context)
-        conclusion.check_fetched(ends, outputs, connection=hook.settings, fail_on=self.fail_on, log=self.log)
+        self._push_results([end.shown_by(outputs.runs) for end in ends], work.context)
+        conclusion.check_fetched(
+            ends, outputs, connection=work.hook.settings, fail_on=self.fail_on, log=self.log
+        )
         return outputs_for_xcom(run_ids, outputs, max_size=self.max_output_size, log=self.log)
 
     def _push_results(self, ends: Sequence[Any], context: Context) -> None:
         ti: Any = context.get("ti")
         if ti is not None and self.do_xcom_push:
             ti.xcom_push(key=RESULTS_KEY, value=[end.to_dict() for end in ends])
-
-
-def _has_completed(run: Run | None) -> bool:
-    return run is not None and run.is_success
 
 
 _RENDERED = {name: name for name in ("task_identifier", "payloads", "items")} | OPTION_ATTRIBUTES
@@ -326,38 +237,39 @@ class RunTriggerTaskBatchOperator(TaskRunsOperator, ManyRunsOperator):
 
     def _check(self, when: Circumstances) -> None:
         super()._check(when)
-        check_items(getattr(self, self._list_name), self._rules(when))
+        check_items(self._given, self._rules(when))
+
+    @property
+    def _given(self) -> Any:
+        return getattr(self, self._list_name)
 
     def _rules(self, when: Circumstances) -> ItemRules:
         return ItemRules(name=self._list_name, options=self._options, when=when)
 
     def _check_rendered(self, *, is_retry: bool = False) -> Circumstances:
-        given = getattr(self, self._list_name)
-        if isinstance(given, str):
+        if isinstance(self._given, str):
             with suppress(ValueError):  # without native rendering a template gives the text of a list
-                setattr(self, self._list_name, read_literal(given.strip()))
+                setattr(self, self._list_name, read_literal(self._given.strip()))
         return super()._check_rendered(is_retry=is_retry)
 
-    def _start(
-        self, client: TriggerDevClient, guard: Guard, context: Context, *, on_ids: Callable[[], object]
-    ) -> Mapping[str, Run]:
+    def _start(self, work: Work, guard: Guard, *, on_ids: Callable[[], object]) -> Mapping[str, Run]:
         from airflow_provider_trigger.run.earlier import Earlier
         from airflow_provider_trigger.run.starts import Starts
         from airflow_provider_trigger.sources.context import key_of_execution, task_instance_of
 
-        identity = task_instance_of(context)
-        is_retry = identity is not None and context["ti"].try_number > 1
+        identity = task_instance_of(work.context)
+        is_retry = identity is not None and work.context["ti"].try_number > 1
         when = self._check_rendered(is_retry=is_retry)
-        key = key_of_execution(context, self)
+        key = key_of_execution(work.context, self)
         requests = self._requests(key, identity, when)
         guard.run_ids = [None] * len(requests)
-        guard.tag = tag_of(context)
+        guard.tag = tag_of(work.context)
         if requests:
             runs = counted(len(requests), "run")
             self.log.info("Starting %s of Trigger.dev task %r", runs, self.task_identifier)
         else:
             self.log.info("%s is an empty list: no run is started", self._list_name)
-        starts = Starts(client, guard, log=self._log_of_runs, on_ids=on_ids)
+        starts = Starts(work.client, guard, log=self._log_of_runs, on_ids=on_ids)
         if key is None or not is_retry:
             starts.start(dict(enumerate(requests)))
             return {}
@@ -365,7 +277,7 @@ class RunTriggerTaskBatchOperator(TaskRunsOperator, ManyRunsOperator):
         guard.is_earlier = key.is_of_same_execution if self.wait_for_completion else keys.__contains__
         earlier = Earlier(
             key=key,
-            client=client,
+            client=work.client,
             cancels=self.cancel_on_kill,
             log=self._log_of_runs,
             sleep=guard.sleep,
@@ -378,16 +290,13 @@ class RunTriggerTaskBatchOperator(TaskRunsOperator, ManyRunsOperator):
     ) -> list[TaskRequest]:
         # Executed by hand it has none, but a request whose answer is lost must start nothing twice.
         once = f"{KEY_PREFIX}-{uuid.uuid4().hex}"
-
-        def key_of(index: int, payload: Any) -> str:
-            if key is None:
-                return f"{once}-{index}"
-            return key.of_item(index, task_identifier=self.task_identifier, payload=payload)
-
-        return make_requests(
-            getattr(self, self._list_name),
-            self._rules(when),
-            task_identifier=self.task_identifier,
-            tags=identity.tags if identity else (),
-            key_of=key_of,
-        )
+        task = self.task_identifier
+        requests = []
+        for index, (payload, options) in enumerate(read_items(self._given, self._rules(when))):
+            if identity:
+                options["tags"] = [*options.get("tags", []), *identity.tags]
+            options["idempotencyKey"] = f"{once}-{index}"
+            if key:
+                options["idempotencyKey"] = key.of_item(index, task_identifier=task, payload=payload)
+            requests.append(TaskRequest(task_identifier=task, payload=payload, options=options))
+        return requests

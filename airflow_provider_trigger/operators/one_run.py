@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import time
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
-from airflow_provider_trigger._compat import AirflowException, AirflowFailException
-from airflow_provider_trigger.links.run import push_link
-from airflow_provider_trigger.operators.base import RunsOperator
-from airflow_provider_trigger.xcom_keys import RUN_ID_KEY
+from airflow_provider_trigger._compat import AirflowException
+from airflow_provider_trigger.operators.base import RunsOperator, Work
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
-    from airflow_provider_trigger.api.client import TriggerDevClient
-    from airflow_provider_trigger.hooks.trigger_dev import TriggerDevHook
+    from airflow_provider_trigger.api.models.runs import Run
     from airflow_provider_trigger.run.guard import Guard
     from airflow_provider_trigger.run.starts import Started
     from airflow_provider_trigger.run.wait_settings import WaitSettings
@@ -40,59 +37,24 @@ class OneRunOperator(RunsOperator):
         :mod:`airflow_provider_trigger.exceptions`
     """
 
-    def _start(self, client: TriggerDevClient, guard: Guard, context: Context) -> Started:
+    def _start_run(self, work: Work, guard: Guard) -> Started:
         """Start the run, or return one to take up."""
         raise NotImplementedError
 
-    def execute(self, context: Context) -> Any:
-        """Start the run and wait for it; see the class."""
-        from airflow_provider_trigger.api.errors import TriggerDevError
-        from airflow_provider_trigger.run.drive import StoppedError
+    def _start(self, work: Work, guard: Guard, *, on_ids: Callable[[], object]) -> Mapping[str, Run]:
+        started = self._start_run(work, guard)
+        guard.know(started.run_id)
+        on_ids()
+        return {started.run_id: started.run} if started.run else {}
 
-        begun_at = time.time()
-        hook = self._hook()
-        try:
-            # All that on_kill needs is made before anything is sent.
-            with hook.client() as client, self._new_guard(hook) as guard:
-                guard.raise_if_stopped()
-                started = self._start(client, guard, context)
-                guard.know(started.run_id)
-                self._push(started.run_id, hook, context)
-                guard.raise_if_stopped()
-                if not self.wait_for_completion:
-                    guard.release()
-                    return started.run_id
-                settings = self._wait_settings(hook, begun_at, age=started.run.age if started.run else 0.0)
-                if self._defers(context) and not (started.run and started.run.is_success):
-                    # The resumed task logs the end with what the run has used, which a query does not show.
-                    self._defer([started.run_id], replace(settings, logs_end=False), guard, context)
-                waited = self._wait(started, settings, client, guard)
-                guard.release()
-                return self._conclude(waited, started.run_id, client, hook, context)
-        except StoppedError:
-            run = f"Its run: {guard.run_id}" if guard.run_id else "Its run is not known"
-            text = f"Airflow stopped the task (marked, cleared or timed out). {run}"
-            raise AirflowException(text) from None
-        except TriggerDevError as error:
-            if error.may_have_effect:  # a retry would start a second run without a word
-                raise AirflowFailException(str(error)) from None
-            raise
+    def _xcom_of(self, run_ids: Sequence[str | None]) -> Any:
+        return run_ids[0]
 
-    def _push(self, run_id: str, hook: TriggerDevHook, context: Context) -> None:
-        """Push the run's id before anything else can fail."""
-        ti: Any = context.get("ti")
-        if ti is not None:  # an operator may be executed by hand
-            ti.xcom_push(key=RUN_ID_KEY, value=run_id)
-        push_link(self, hook.settings.run_url(run_id), context)
-
-    def _wait(
-        self, started: Started, settings: WaitSettings, client: TriggerDevClient, guard: Guard
-    ) -> Waited:
-        from airflow_provider_trigger.run.waited import Waited, WaitEnd
-
-        if started.run and started.run.is_success:
-            return Waited(end=WaitEnd.FINAL, run=started.run)
-        return self._wait_here([started.run_id], settings, client, guard)[started.run_id]
+    def _defer(
+        self, run_ids: Sequence[str], settings: WaitSettings, guard: Guard, context: Context
+    ) -> NoReturn:
+        # The resumed task logs the end with what the run has used, which a query does not show.
+        super()._defer(run_ids, replace(settings, logs_end=False), guard, context)
 
     def _complete(self, event: Any, context: Context) -> Any:
         from airflow_provider_trigger.run.describe import state_of
@@ -105,23 +67,22 @@ class OneRunOperator(RunsOperator):
             if waited.run is not None and waited.run.is_final:
                 self.log.info("%s", state_of(waited.run))
             self.run_url = hook.settings.run_url(run_id)
-            return self._conclude(waited, run_id, client, hook, context)
+            return self._conclude([run_id], {run_id: waited}, Work(client, hook, context))
 
-    def _conclude(
-        self, waited: Waited, run_id: str, client: TriggerDevClient, hook: TriggerDevHook, context: Context
-    ) -> Any:
+    def _conclude(self, run_ids: Sequence[str], ended: Mapping[str, Waited], work: Work) -> Any:
         """Return the output of a run that has completed, or fail."""
         from airflow_provider_trigger.operators.conclusion import failure_of
         from airflow_provider_trigger.operators.known import keep_facts
         from airflow_provider_trigger.report.ends import why_no_output
         from airflow_provider_trigger.run.output import output_for_xcom
 
-        run_url = hook.settings.run_url(run_id)
-        keep_facts(self, waited.run, context, run_id=run_id, run_url=run_url)
-        [end] = self._ends_of([run_id], {run_id: waited}, hook, context)
-        self._write_logs([end], hook, fails=bool(end.reason))
+        [run_id] = run_ids
+        waited, run_url = ended[run_id], work.hook.settings.run_url(run_id)
+        keep_facts(self, waited.run, work.context, run_id=run_id, run_url=run_url)
+        [end] = self._ends_of(run_ids, ended, work)
+        self._write_logs([end], work.hook, fails=bool(end.reason))
         if reason := why_no_output(waited, run_url=run_url):
             raise AirflowException(reason)
         if waited.run is not None and waited.run.is_success:
-            return output_for_xcom(waited.run, client, max_size=self.max_output_size, log=self.log)
+            return output_for_xcom(waited.run, work.client, max_size=self.max_output_size, log=self.log)
         raise failure_of(end, run_url=run_url, log=self.log)

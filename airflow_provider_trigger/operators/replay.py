@@ -11,12 +11,10 @@ from airflow_provider_trigger.rules import naming
 from airflow_provider_trigger.validation import arguments_of, owner_of
 
 if TYPE_CHECKING:
-    from airflow.sdk import Context
-
     from airflow_provider_trigger import defaults
-    from airflow_provider_trigger.api.client import TriggerDevClient
     from airflow_provider_trigger.api.models.statuses import RETRY_STATUSES
     from airflow_provider_trigger.durations import Duration
+    from airflow_provider_trigger.operators.base import Work
     from airflow_provider_trigger.run.guard import Guard
     from airflow_provider_trigger.run.starts import Started
 
@@ -68,7 +66,7 @@ class ReplayTriggerRunOperator(OneRunOperator):
     else:
         __init__ = _init
 
-    def _start(self, client: TriggerDevClient, guard: Guard, context: Context) -> Started:
+    def _start_run(self, work: Work, guard: Guard) -> Started:
         from airflow_provider_trigger.run.sending import replay
         from airflow_provider_trigger.run.starts import Started
         from airflow_provider_trigger.sources.run_ids import exactly_one
@@ -76,4 +74,4 @@ class ReplayTriggerRunOperator(OneRunOperator):
         with naming(owner_of(self), AirflowFailException):
             run_id = exactly_one(self.run_id)
         self.log.info("Replaying run %s", run_id)
-        return Started(run_id=replay(client, run_id))
+        return Started(run_id=replay(work.client, run_id))

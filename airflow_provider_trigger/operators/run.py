@@ -15,12 +15,10 @@ from airflow_provider_trigger.run.request import PAYLOAD, TaskRequest, to_api
 if TYPE_CHECKING:
     from datetime import datetime, timedelta
 
-    from airflow.sdk import Context
-
     from airflow_provider_trigger import defaults
-    from airflow_provider_trigger.api.client import TriggerDevClient
     from airflow_provider_trigger.api.models.statuses import RETRY_STATUSES
     from airflow_provider_trigger.durations import Duration
+    from airflow_provider_trigger.operators.base import Work
     from airflow_provider_trigger.run.guard import Guard
     from airflow_provider_trigger.run.starts import Started
 
@@ -110,13 +108,13 @@ class RunTriggerTaskOperator(TaskRunsOperator, OneRunOperator):
             key = str(None) if self.idempotency_key is None else self.idempotency_key
             to_api({"idempotency_key": key}, when)
 
-    def _start(self, client: TriggerDevClient, guard: Guard, context: Context) -> Started:
+    def _start_run(self, work: Work, guard: Guard) -> Started:
         from airflow_provider_trigger.run.earlier import Earlier
         from airflow_provider_trigger.run.starts import start_run
         from airflow_provider_trigger.sources.context import key_of_execution, task_instance_of
 
-        identity = task_instance_of(context)
-        is_retry = identity is not None and context["ti"].try_number > 1
+        identity = task_instance_of(work.context)
+        is_retry = identity is not None and work.context["ti"].try_number > 1
         when = self._check_rendered(is_retry=is_retry)
         options = to_api(self._options, when)
         if identity:
@@ -124,7 +122,7 @@ class RunTriggerTaskOperator(TaskRunsOperator, OneRunOperator):
         key: RunKey | str | None = self.idempotency_key
         if key == AUTOMATIC_KEY:
             content = content_of(self.task_identifier, self.payload)
-            key = key_of_execution(context, self, content=content)
+            key = key_of_execution(work.context, self, content=content)
         if key is not None:
             options["idempotencyKey"] = str(key)
         guard.request = request = TaskRequest(
@@ -133,7 +131,7 @@ class RunTriggerTaskOperator(TaskRunsOperator, OneRunOperator):
         self.log.info("Starting a run of Trigger.dev task %r", self.task_identifier)
         if isinstance(key, RunKey) and self.wait_for_completion and is_retry:
             earlier = Earlier(
-                key=key, client=client, cancels=self.cancel_on_kill, log=self.log, sleep=guard.sleep
+                key=key, client=work.client, cancels=self.cancel_on_kill, log=self.log, sleep=guard.sleep
             )
             return earlier.start_one(request, on_id=guard.know)
-        return start_run(client, request, log=self.log, sleep=guard.sleep, on_id=guard.know)
+        return start_run(work.client, request, log=self.log, sleep=guard.sleep, on_id=guard.know)

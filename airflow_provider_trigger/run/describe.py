@@ -13,21 +13,18 @@ def describe(run: Run) -> str:
 
 
 def state_of(run: Run) -> str:
-    """Return, for example, ``Run run_1 is COMPLETED, attempt 1 (2.5 s of compute time)``."""
+    """
+    Return, for example, ``Run run_1 is COMPLETED, attempt 1 (2.5 s of compute time, cost 0.0054 cents)``.
+
+    The server names no cost of a run in development.
+    """
     attempt = f", attempt {run.attempt_count}" if run.attempt_count else ""
-    used = usage(run) if run.is_final else ""
-    return f"Run {run.id} is {run.status}{attempt}" + (f" ({used})" if used else "")
-
-
-def usage(run: Run) -> str:
-    """
-    Return what a run has used so far, for example ``2.5 s of compute time, cost 0.0054 cents``.
-
-    It is empty where the server names nothing, as it names no cost of a run in development.
-    """
-    seconds, cents = compute_seconds(run), cost_in_cents(run)
-    parts = [f"{round(seconds, 2):g} s of compute time"] if seconds else []
-    return ", ".join([*parts, f"cost {cents:.4f} cents"] if cents else parts)
+    used = []
+    if run.is_final and (seconds := compute_seconds(run)):
+        used.append(f"{round(seconds, 2):g} s of compute time")
+    if run.is_final and (cents := cost_in_cents(run)):
+        used.append(f"cost {cents:.4f} cents")
+    return f"Run {run.id} is {run.status}{attempt}" + (f" ({', '.join(used)})" if used else "")
 
 
 def missing_version(run: Run | None, *, is_development: bool) -> str:

@@ -34,14 +34,6 @@ if TYPE_CHECKING:
 
 # For the search for earlier runs, in seconds: the idempotency key finds most of them all the same.
 _SEARCH_TIME = 10.0
-# Before each look for a new run, in seconds; it is listed after 1 to 2 s (measured).
-_PAUSES = (1.0, 1.0, 1.0)
-_MAY_RUN = (
-    "A run %s may still be running: the list of runs %s. Check the dashboard, and cancel a run that you do "
-    "not need"
-)
-_BEFORE_A_CLEAR = "from before a clear of this task"
-_WITH_OTHER_ARGUMENTS = "of an earlier try that had other arguments"
 _NOTHING_TO_REUSE = (
     "The runs from before the clear could not be searched for those that have completed, and no other ones "
     "start in their place (reuse_completed=True): a retry searches again. {}"
@@ -51,7 +43,7 @@ _NOTHING_TO_REUSE = (
 class _Why(StrEnum):
     """Why runs of an earlier try are not taken up."""
 
-    GONE = "for items that this try does not have"
+    GONE = "for items or a Trigger.dev task that this try does not have"
     CLEARED = "started before this task was cleared"
     OLDER = "as newer ones are alive for their items"
 
@@ -81,15 +73,11 @@ class Earlier:
     """Whether an item of a batch gets the output of a run from before a clear that has completed."""
 
     def start_one(self, request: TaskRequest, *, on_id: OnId) -> Started:
-        """Start a run, or return the one to take up; a warning names one that may be alive all the same."""
-        found = self._find()
-        taken_up, _ = self._take_over(found, [request], self._say_why, on_id=on_id)
+        """Start a run, or return the one to take up."""
+        taken_up, _ = self._take_over(self._find(), [request], on_id=on_id)
         if taken_up:
             return take_up(self.client.call(retrieve_run(taken_up[0])), log=self.log)
-        started = start_run(self.client, request, log=self.log, sleep=self.sleep, on_id=on_id)
-        if self.key.cleared_after and started.run is None and not found.error:
-            self._warn_if_list_is_behind(started.run_id)
-        return started
+        return start_run(self.client, request, log=self.log, sleep=self.sleep, on_id=on_id)
 
     def start_many(
         self, starts: Starts, requests: Sequence[TaskRequest], *, replaces: bool
@@ -105,7 +93,7 @@ class Earlier:
             found = self._find(warns=replaces)
             listed, completed = found.shown, self._completed(found.completed, found, requests)
             if replaces:
-                taken_up, ended = self._take_over(found, requests, self._say_how_many, done=completed)
+                taken_up, ended = self._take_over(found, requests, done=completed)
                 if self.reuses:  # some have completed in spite of their cancel
                     completed = self._completed(ended.values(), found, requests) | completed
         reused = {run.id: run for index, run in completed.items() if index not in taken_up}
@@ -138,7 +126,6 @@ class Earlier:
         self,
         found: Search,
         requests: Sequence[TaskRequest],
-        say: Callable[[Sequence[_Replaced]], None],
         *,
         done: Collection[int] = (),
         on_id: OnId = lambda run_id: None,
@@ -160,15 +147,14 @@ class Earlier:
                 index = None
             if index is not None and run.idempotency_key == requests[index].key:
                 on_id(run.id)
-            elif self._is_to_be_cleared(run):
+            elif self.cancels and self.key.shows_clear_since(run.idempotency_key):
                 replaced.append((run, _Why.CLEARED))
             elif index is None or index in taken_up:
                 replaced.append((run, _Why.GONE if index is None else _Why.OLDER))
             else:
                 taken_up[index] = run.id
                 on_id(run.id)
-        if replaced:
-            say(replaced)
+        self._log_replaced(replaced)
         canceled = [run.id for run, _ in replaced] if self.cancels else []
         call_all(self.client, cancel_run, canceled)
         ended: dict[str, Run] = {}
@@ -176,21 +162,7 @@ class Earlier:
             ended = self._wait_for_workers([*found.stopping, *canceled])
         return taken_up, ended
 
-    def _is_to_be_cleared(self, run: ListedRun) -> bool:
-        return self.cancels and self.key.shows_clear_since(run.idempotency_key)
-
-    def _say_why(self, replaced: Sequence[_Replaced]) -> None:
-        for run, reason in replaced:
-            why = f"an earlier try has started it, for Trigger.dev task {run.task_identifier!r}"
-            if reason is _Why.CLEARED:
-                why = f"it was {reason}"
-            if self.cancels:
-                self.log.info("Canceling run %s: %s", run.id, why)
-            else:
-                text = "Run %s is %s and not canceled (cancel_on_kill=False): %s"
-                self.log.warning(text, run.id, run.status, why)
-
-    def _say_how_many(self, replaced: Sequence[_Replaced]) -> None:
+    def _log_replaced(self, replaced: Sequence[_Replaced]) -> None:
         for why in dict.fromkeys(reason for _, reason in replaced):
             run_ids = [run.id for run, reason in replaced if reason is why]
             named = enumeration(run_ids)
@@ -207,51 +179,37 @@ class Earlier:
 
     def _find(self, *, warns: bool = True) -> Search:
         """Find runs, as far as the list knows; warn of others' that are alive, and where it may lack some."""
-        found = self._search(checks_keys=True)
+        # What has completed before a clear, the keys of this try do not find.
+        needs_list = self.reuses and self.key.cleared_after > 0
+        found = Search(
+            self.client,
+            RunFilter(tags=(self.key.task_instance.tag,)).pages,
+            belongs=self.key.task_instance.has_started,
+            keeps_completed=self.reuses,
+            deadline=NEVER if needs_list else Deadline.after(_SEARCH_TIME, now=time.monotonic()),
+        )
         found.run()
-        if found.error and self._needs_list:
+        if found.error and needs_list:
             found.error.reword(_NOTHING_TO_REUSE.format(found.error))
             raise found.error
-        if warns:
-            self._warn(found)
-        return found
-
-    def _warn(self, found: Search) -> None:
-        if found.error:
-            # The idempotency key finds all others.
-            which = _BEFORE_A_CLEAR if self.key.cleared_after else _WITH_OTHER_ARGUMENTS
-            within = f" within {_SEARCH_TIME:g} s" if found.error.retryable else ""
-            self.log.warning(_MAY_RUN, which, f"could not be searched{within}: {found.error}")
-        if found.others:
+        if found.error and warns:
+            is_cleared = self.key.cleared_after > 0
+            self.log.warning(
+                "A run %s may still be running: the list of runs could not be searched%s: %s. Check the "
+                "dashboard, and cancel a run that you do not need",
+                "from before a clear of this task"
+                if is_cleared
+                else "of an earlier try that had other arguments",
+                f" within {_SEARCH_TIME:g} s" if found.error.retryable else "",
+                found.error,
+            )
+        if found.others and warns:
             self.log.warning(
                 "Still running, and not canceled: %s. They have this task's tag, but were started before its "
                 "Dag run was cleared, by another Airflow, or as a replay. Cancel those that you do not need",
                 enumeration(found.others),
             )
-
-    @property
-    def _needs_list(self) -> bool:
-        """Whether only the list shows what has completed: the keys of this try do not after a clear."""
-        return self.reuses and self.key.cleared_after > 0
-
-    def _search(self, *, checks_keys: bool) -> Search:
-        return Search(
-            self.client,
-            RunFilter(tags=(self.key.task_instance.tag,)).pages,
-            belongs=self.key.task_instance.has_started,
-            checks_keys=checks_keys,
-            keeps_completed=self.reuses,
-            deadline=NEVER if self._needs_list else Deadline.after(_SEARCH_TIME, now=time.monotonic()),
-        )
-
-    def _warn_if_list_is_behind(self, run_id: str) -> None:
-        """Warn if the list does not show a new run soon, as it may not have shown an earlier one either."""
-        found = self._search(checks_keys=False)
-        found.run(pauses=_PAUSES, is_enough=lambda: run_id in found.shown, sleep=self.sleep)
-        if run_id not in found.shown:
-            behind = f"is behind, and does not show run {run_id}"
-            behind = f"could not be searched: {found.error}" if found.error else behind
-            self.log.warning(_MAY_RUN, _BEFORE_A_CLEAR, behind)
+        return found
 
     # Runs that the keys of this try find
 
@@ -266,9 +224,13 @@ class Earlier:
         for _ in range(MAX_ROUNDS):
             started = starts.start(todo)
             seen |= self._check(list(dict.fromkeys(started.values())))
-            dead = [one for one in started.values() if one in seen and seen[one].is_canceled]
-            seen |= self._wait_for_workers(dead)
-            todo = {index: todo[index] for index, one in started.items() if _is_canceled(seen.get(one))}
+            canceled = {one for one in started.values() if one in seen and seen[one].is_canceled}
+            seen |= self._wait_for_workers(list(canceled))
+            todo = {
+                index: todo[index]
+                for index, one in started.items()
+                if one in canceled and seen[one].is_canceled
+            }
             if not todo:
                 return seen
             self.log.info("Starting %s again, canceled before", counted(len(todo), "run"))
@@ -317,10 +279,6 @@ class Earlier:
         left = [one for one in run_ids if one not in shown]
         shown |= check_visible(self.client, left)  # this costs tokens
         return {one: run for one, run in shown.items() if run.is_final}
-
-
-def _is_canceled(run: Run | None) -> bool:
-    return run is not None and run.is_canceled
 
 
 def _counts(before: Sequence[Run], count: int) -> str:

@@ -110,7 +110,7 @@ class Guard:
     ) -> None:
         if error is not None:
             # What ends a task from outside, such as Airflow's timeout, is no Exception.
-            self._is_cut_off = self.is_stopped or not isinstance(error, Exception)
+            self._is_cut_off |= not isinstance(error, Exception)
             self.is_stopped = True  # the threads of the start send nothing more
             # After a signal, Airflow 3 kills the process while a cancel that failed is tried again.
             self._log_all()
@@ -123,19 +123,9 @@ class Guard:
     # What was started
 
     @property
-    def run_id(self) -> str | None:
-        """The first run that is known, None if none is."""
-        return next(iter(self.known_ids), None)
-
-    @property
     def known_ids(self) -> list[str]:
         """The ids of all runs that are known, each once."""
         return list(dict.fromkeys(run_id for run_id in self.run_ids if run_id))
-
-    @property
-    def known_for_all(self) -> list[str]:
-        """The id of each item's run, once all are known."""
-        return [str(run_id) for run_id in self.run_ids]
 
     @property
     def _left(self) -> list[str]:
@@ -144,8 +134,7 @@ class Guard:
     @property
     def age(self) -> float:
         """How old the oldest run that this try has started can be, in seconds."""
-        now = time.monotonic()
-        return max((now - sending.begun_at for sending in self.sendings), default=0.0)
+        return time.monotonic() - self.sendings[0].begun_at if self.sendings else 0.0
 
     def take_up(self, pushed: Any) -> None:
         """Cancel the runs that an earlier process of the task has started, and whose ids are in this XCom."""
@@ -243,7 +232,8 @@ class Guard:
         try:
             self._client.exchange.breaker.has_worked = True  # a page in place of an answer passes
             found.update(self._look_up(stop, unanswered, deadline))
-            self._find_by_key(deadline)
+            if self._is_cut_off and self.request and self.request.key and not self.known_ids:
+                self.know(find_by_key(self._client, self.request, deadline=deadline))
             left = [*self._left, *(one for one in found if one not in self._done)]
             if left:
                 self._cancel(stop, left, deadline)
@@ -252,10 +242,6 @@ class Guard:
             stop.results = [not_canceled(one, error) for one in left or ["of this task"]]
         finally:
             done.append(True)
-
-    def _find_by_key(self, deadline: Deadline) -> None:
-        if self._is_cut_off and self.request and self.request.key and not self.known_ids:
-            self.know(find_by_key(self._client, self.request, deadline=deadline))
 
     def _look_up(
         self, stop: Stop, unanswered: Sequence[Sending], deadline: Deadline

@@ -85,15 +85,11 @@ class TaskInstanceIdentity:
 
     def has_started(self, idempotency_key: str | None) -> bool:
         """Return whether a run with this key was started by this task instance, in any of its tries."""
-        return idempotency_key is not None and idempotency_key.startswith(self.start_of_keys)
+        return idempotency_key is not None and idempotency_key.startswith(self.start_of_keys())
 
-    @property
-    def start_of_keys(self) -> str:
-        """What the keys of all its runs begin with, and of no other ones."""
-        return self.start_of_keys_in(self.dag_run.hash)
-
-    def start_of_keys_in(self, dag_run_hash: str) -> str:
-        """Return the same for the hash that its Dag run had when it started at another time."""
+    def start_of_keys(self, dag_run_hash: str | None = None) -> str:
+        """Return what the keys of its runs begin with; before a clear, its Dag run had another hash."""
+        dag_run_hash = dag_run_hash or self.dag_run.hash
         own = _hash([dag_run_hash, self.task_id, self.map_index, *self.iteration])
         return f"{KEY_PREFIX}-{dag_run_hash}-{own}-"
 
@@ -133,7 +129,7 @@ class RunKey:
 
     def is_of_same_execution(self, idempotency_key: str | None) -> bool:
         """Return whether a run with this key is of this execution, in any of its tries."""
-        return idempotency_key is not None and idempotency_key.startswith(self._start)
+        return idempotency_key is not None and idempotency_key.startswith(self._start())
 
     def shows_clear_since(self, idempotency_key: str | None) -> bool:
         """
@@ -143,22 +139,14 @@ class RunKey:
         """
         return self.is_of_same_execution(idempotency_key) and not str(idempotency_key).startswith(self._tries)
 
-    @property
-    def _start(self) -> str:
-        return self._start_in(self.task_instance.dag_run.hash)
-
-    def _start_in(self, dag_run_hash: str) -> str:
+    def _start(self, dag_run_hash: str | None = None) -> str:
         own = [self.operator_id, self.execution, *([self.content] if self.content else [])]
-        return f"{self.task_instance.start_of_keys_in(dag_run_hash)}{_hash(own)}-"
+        return f"{self.task_instance.start_of_keys(dag_run_hash)}{_hash(own)}-"
 
     @property
     def _tries(self) -> str:
-        test = f".{self._test}" if self._test else ""
-        return f"{self._start}{self.max_tries}{test}-"
-
-    @property
-    def _test(self) -> str:
-        return str(self.test_number or "")
+        test = f".{self.test_number}" if self.test_number else ""
+        return f"{self._start()}{self.max_tries}{test}-"
 
     def __str__(self) -> str:
         return f"{self._tries}{self.cleared_after}"
@@ -171,7 +159,7 @@ class RunKey:
         """Return what :meth:`of_item` adds, whichever try has started the run; None for another key."""
         if not self.is_of_same_execution(idempotency_key):
             return None
-        parts = str(idempotency_key).removeprefix(self._start).split("-", 2)
+        parts = str(idempotency_key).removeprefix(self._start()).split("-", 2)
         return parts[2] if len(parts) == 3 else None
 
     def item_to_reuse(self, idempotency_key: str | None, created_at: datetime | None) -> str | None:
@@ -185,11 +173,11 @@ class RunKey:
         if len(parts) < 7:
             return None
         _, dag_run_hash, _, _, tries, _, item = parts
-        if not str(idempotency_key).startswith(self._start_in(dag_run_hash)):
+        if not str(idempotency_key).startswith(self._start(dag_run_hash)):
             return None
         dag_run = self.task_instance.dag_run
         if dag_run_hash == dag_run.hash:
-            return item if tries.partition(".")[2] == self._test else None
+            return item if tries.partition(".")[2] == str(self.test_number or "") else None
         is_older = created_at and dag_run.start_date and created_at < dag_run.start_date
         return item if self.cleared_after and is_older else None
 

@@ -1,13 +1,13 @@
-"""The items of a batch: what is given, checked, becomes what is started. Pure."""
+"""The items of a batch: what is given, checked, and read. Pure."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from airflow_provider_trigger.rules import AS_GIVEN, Circumstances, naming
-from airflow_provider_trigger.run.request import OPTIONS, PAYLOAD, TaskRequest, to_api
+from airflow_provider_trigger.run.request import OPTIONS, PAYLOAD, to_api
 from airflow_provider_trigger.wording import MAX_NAMED
 
 _PARTS = {"payload", "options"}
@@ -85,27 +85,10 @@ def _describe(invalid: Mapping[int, str], count: int, name: str) -> str:
     return text
 
 
-def make_requests(
-    given: Sequence[Any],
-    rules: ItemRules,
-    *,
-    task_identifier: str,
-    tags: Sequence[str],
-    key_of: Callable[[int, Any], str],
-) -> list[TaskRequest]:
-    """
-    Return what to start for each item, as :func:`check_items` has checked it.
-
-    ``tags`` are added to those of each; ``key_of`` makes an idempotency key of an item's index and payload.
-    """
-    requests = []
-    for index, item in enumerate(given):
+def read_items(given: Sequence[Any], rules: ItemRules) -> Iterator[tuple[Any, dict[str, Any]]]:
+    """Yield the payload and the options, as the API takes them, of each item that is checked already."""
+    for item in given:
         is_bare = rules.name == "payloads"
         payload = item if is_bare else item.get("payload")
         own = {} if is_bare else item.get("options") or {}
-        options = to_api({**rules.options, **own}, rules.when)
-        if tags:
-            options["tags"] = [*options.get("tags", []), *tags]
-        options["idempotencyKey"] = key_of(index, payload)
-        requests.append(TaskRequest(task_identifier=task_identifier, payload=payload, options=options))
-    return requests
+        yield payload, to_api({**rules.options, **own}, rules.when)

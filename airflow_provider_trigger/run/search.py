@@ -13,11 +13,10 @@ from typing import TYPE_CHECKING, TypeVar
 
 from airflow_provider_trigger.api.deadline import NEVER, Deadline
 from airflow_provider_trigger.api.endpoints.bulk_actions import MAX_SIZE
-from airflow_provider_trigger.api.endpoints.runs import MAX_PAGE_SIZE, check_run, list_runs_page
-from airflow_provider_trigger.api.errors import OversizeError, TriggerDevError, UnexpectedAnswerError
+from airflow_provider_trigger.api.endpoints.runs import MAX_PAGE_SIZE, list_runs_page
+from airflow_provider_trigger.api.errors import OversizeError, TriggerDevError
 from airflow_provider_trigger.api.models.runs import ListedRun, Run
 from airflow_provider_trigger.api.models.statuses import ALIVE_STATUSES, todays_word
-from airflow_provider_trigger.run.checks import call_each
 
 if TYPE_CHECKING:
     from airflow_provider_trigger.api.client import TriggerDevClient
@@ -33,9 +32,6 @@ LIST_LAG = 2.5
 # A filter by status would drop runs whose status is new. So a search for runs that are alive reads so many
 # pages of all runs, 75 ms each (measured), and only what is older with a filter.
 _UNFILTERED_PAGES = 50
-# A list whose cursors never end: so many pages of a search, or so many in a row without a run.
-_MAX_PAGES = 1000
-_MAX_EMPTY_PAGES = 100
 # Items have the metadata of their runs, up to 256 KB (measured): 100 of these are more than is read at once.
 _SMALL_PAGE = 10
 # What a second look may leave out is older than any clock is wrong.
@@ -73,9 +69,9 @@ class RunFilter:
 
         The server gets one tag, as it finds runs with any of several (measured).
         """
-        after, known, empty, size = None, set[str](), 0, MAX_PAGE_SIZE
+        after, count, size = None, 0, MAX_PAGE_SIZE
         while True:
-            is_older = self.only_alive and len(known) >= _UNFILTERED_PAGES
+            is_older = self.only_alive and count >= _UNFILTERED_PAGES
             call = list_runs_page(
                 page_size=size,
                 tags=self.tags[:1],
@@ -95,15 +91,7 @@ class RunFilter:
             yield [run for run in page.runs if self._fits(run)]
             if page.next is None:  # a short page is not the last one (measured)
                 return
-            after, empty = page.next, 0 if page.runs else empty + 1
-            is_too_long = empty >= _MAX_EMPTY_PAGES or (self.only_alive and len(known) >= _MAX_PAGES)
-            if after in known or is_too_long:
-                what = (
-                    "the same page again" if after in known else f"{len(known) + 1} pages, with more to come"
-                )
-                text = f"{call.request} answered {what}, so that its list has no end"
-                raise UnexpectedAnswerError(text, retryable=False)
-            known.add(after)
+            after, count = page.next, count + 1
 
     def _fits(self, run: ListedRun) -> bool:
         """Check again: the server ignores unknown filters; an item does not show its batch (measured)."""
@@ -125,7 +113,6 @@ class Search:
         pages: Pages,
         *,
         belongs: Callable[[str | None], bool] = lambda key: True,
-        checks_keys: bool = False,
         keeps_completed: bool = False,
         skip: Iterable[str] = (),
         deadline: Deadline = NEVER,
@@ -146,7 +133,6 @@ class Search:
         self._client = client
         self._pages = pages
         self._belongs = belongs
-        self._checks_keys = checks_keys
         self._keeps_completed = keeps_completed
         self._deadline = deadline
         self._is_stopped = is_stopped
@@ -218,19 +204,10 @@ class Search:
             done = [Run.from_answer(run.attributes, seen_at=run.seen_at) for run in new if run.is_success]
             self.completed += [run.without_contents() for run in done]
         alive = [run for run in new if not run.is_final]
-        if self._checks_keys:
-            alive = self._with_keys(alive)
         ours = {run.id: run for run in alive if self._belongs(run.idempotency_key)}
         self.ours += ours.values()
         self.others += [run.id for run in alive if run.id not in ours]
         return list(ours.values())
-
-    def _with_keys(self, runs: Sequence[ListedRun]) -> list[ListedRun]:
-        """Return those that are alive; a check shows the key of each that is listed without one."""
-        unsure = [run.id for run in runs if run.idempotency_key is None]
-        shown = call_each(self._client, check_run, unsure, deadline=self._deadline, patience=0)
-        checked = [one if isinstance(one := shown.get(run.id), Run) else run for run in runs]
-        return [run for run in checked if not run.is_final]
 
 
 def _in_thread(work: Callable[[], T]) -> Generator[list[ListedRun], None, T]:

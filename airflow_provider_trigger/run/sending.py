@@ -233,38 +233,30 @@ def send_batch(sending: Sending, client: TriggerDevClient, guard: Stoppable, *, 
 
     ``is_first``: it is not known yet whether the server knows the call.
     """
+    trace = sending.part.requests[0].trace  # all items are of one task
+    call, sleep = trigger_batch(sending.part.items, trace=trace), sending.sleep(guard)
     for _ in range(_TRIES):
-        batch_id = _trigger(sending, client, guard, is_first=is_first)
-        if batch_id is None:
-            sending.is_unknown = True
-            return
+        try:
+            batch_id = client.call(call, patience=0.0 if is_first else None, sleep=sleep)
+        except TriggerDevError as error:
+            if is_first and isinstance(error, ResponseError) and error.status in _UNKNOWN_CALL:
+                sending.is_unknown = True
+                return
+            if not (is_first and error.retryable):
+                raise
+            is_first = False
+            guard.sleep(_PAUSE_AFTER_FAILURE)
+            continue
+        is_first = False
         sending.was_accepted = True
         if run_ids := _ids_of(batch_id, client, guard, count=len(sending.part.indexes)):
             sending.run_ids = run_ids
             return
-        is_first = False
     raise TriggerDevError(
         f"the server accepted them {_TRIES} times, but did not show the ids of their runs within "
         f"{_TIME_FOR_IDS:g} s ({batch_id})",
         retryable=True,
     )
-
-
-def _trigger(sending: Sending, client: TriggerDevClient, guard: Stoppable, *, is_first: bool) -> str | None:
-    """Return the batch's id, None where the server does not know the call."""
-    trace = sending.part.requests[0].trace  # all items are of one task
-    call, sleep = trigger_batch(sending.part.items, trace=trace), sending.sleep(guard)
-    if not is_first:
-        return client.call(call, sleep=sleep)
-    try:
-        return client.call(call, patience=0.0, sleep=sleep)
-    except TriggerDevError as error:
-        if isinstance(error, ResponseError) and error.status in _UNKNOWN_CALL:
-            return None
-        if not error.retryable:
-            raise
-    guard.sleep(_PAUSE_AFTER_FAILURE)
-    return client.call(call, sleep=sleep)
 
 
 def _ids_of(

@@ -274,7 +274,6 @@ def started_by_search(
         client,
         RunFilter(tags=(starter.tag,), only_alive=True).pages,
         belongs=starter.has_started,
-        checks_keys=True,
         skip=ids.found,
         deadline=deadline,
     )

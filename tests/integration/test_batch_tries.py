@@ -81,7 +81,7 @@ def test_a_list_in_another_order_gets_no_other_items_outputs(deferrable, server,
     assert again.pushed["run_id"][1] == first.output[1]
     assert statuses(server)[:3] == ["CANCELED"] * 3
     assert [result["status"] for result in again.pushed["results"]] == ["COMPLETED", "CANCELED", "COMPLETED"]
-    assert said.lines("Canceling 2 runs of an earlier try, for items that this try does not have: ")
+    assert said.lines("Canceling 2 runs of an earlier try, for items or a Trigger.dev task that ")
 
 
 def test_runs_of_items_that_are_gone_are_canceled_although_the_list_is_empty(server, run_try):

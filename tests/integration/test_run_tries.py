@@ -125,7 +125,7 @@ def test_clearing_a_task_whose_run_is_alive_cancels_it_first(server, run_try, sa
     assert again.output == "second"
     assert statuses(server) == ["CANCELED", "COMPLETED"]
     assert first.finished_at <= list(server.runs.values())[1].started_at
-    assert said.lines(f"Canceling run {first.id}: it was started before this task was cleared")
+    assert said.lines(f"Canceling 1 run of an earlier try, started before this task was cleared: {first.id}")
 
 
 @pytest.mark.parametrize("max_tries", [0, 1], ids=["retried", "cleared"])

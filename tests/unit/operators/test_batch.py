@@ -61,27 +61,12 @@ def test_a_text_that_is_no_list_is_an_error(connection: str) -> None:
         made.execute(context_of(TaskInstance()))
 
 
-def test_by_hand_each_execution_has_keys_of_its_own(connection: str, sent_items, server) -> None:
-    for _ in range(2):
-        assert operator(payloads=[1, 1]).execute({}) == [1, 1]
-    keys = {item["options"]["idempotencyKey"] for item in sent_items()}
-    assert len(keys) == len(server.runs) == 4
-    assert all(len(run.tags) == 0 for run in server.runs.values())
-
-
 def test_an_empty_list_starts_nothing(connection: str, server, keep_log) -> None:
     log = keep_log(RunTriggerTaskBatchOperator)
     ti = TaskInstance()
     assert operator(payloads=[]).execute(context_of(ti)) == []
     assert (server.requests, ti.pushed) == ([], {})
     assert log.of("info") == ["payloads is an empty list: no run is started"]
-
-
-def test_its_log_says_where_each_run_is_started_by_itself(connection: str, server, keep_log) -> None:
-    log = keep_log(RunTriggerTaskBatchOperator)
-    server.fail_next(None, 404, path="/tasks/batch")
-    operator(payloads=[1, 2]).execute(context_of(TaskInstance()))
-    assert "The server has no call for batches: each run is started by itself" in log.of("info")
 
 
 def test_runs_whose_ids_no_answer_has_shown_are_found_by_their_tag_and_canceled(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import re
 import time
 from collections.abc import Callable
@@ -17,7 +16,7 @@ from in_process import Network
 from run_operator import batch_in_worker as operator
 from waiting import until
 
-from airflow_provider_trigger._compat import AirflowException, AirflowFailException
+from airflow_provider_trigger._compat import AirflowException
 from airflow_provider_trigger.api.errors import TriggerDevError
 from airflow_provider_trigger.operators.batch import RunTriggerTaskBatchOperator
 from airflow_provider_trigger.run.drive import WATCHED_ALONE
@@ -195,24 +194,6 @@ def test_a_retry_in_the_worker_waits_only_for_the_runs_that_are_alive(
     assert requested == 2, "to take it up, and for its output"
 
 
-def test_an_output_that_is_missing_is_none_and_named_in_the_log(execute, server, keep_log, ti) -> None:
-    log = keep_log(RunTriggerTaskBatchOperator)
-    server.on_task("resize", output=lambda payload: payload or "")
-    assert execute(operator(payloads=["a", ""])) == ["a", None]
-    [line] = [text for text in log.of("info") if "without an output" in text]
-    assert line.endswith(f": {ti.pushed['run_id'][1]} (item 1)")
-
-
-def test_where_no_query_works_the_log_names_the_connection(execute, server, keep_log) -> None:
-    log = keep_log(RunTriggerTaskBatchOperator)
-    server.query = False
-    server.on_task("resize", output=lambda payload: payload, start_after=0, after=0)
-    payloads = list(range(WATCHED_ALONE + 1))
-    assert execute(operator(payloads=payloads, poll_interval=None)) == payloads
-    why = "the server has no status queries; each run is checked by itself"
-    assert f"Connection 'trigger_dev_default': {why}" in log.of("info")
-
-
 def test_with_fail_on_never_it_returns_what_there_is(execute, server) -> None:
     server.on_task("resize", error="boom", times=1)
     assert execute(operator(payloads=[1, 2], fail_on="never")) == [None, 2]
@@ -336,9 +317,7 @@ def test_the_outputs_are_in_the_order_of_the_items_whatever_the_events(server, t
 def test_completed_runs_that_an_event_only_counts_are_those_in_xcom(ti, completed) -> None:
     run_ids = completed(2)
     event = {"runs": [], "completed": 2, "try_number": 1}
-    for pushed in (run_ids, tuple(run_ids), json.dumps(run_ids), str(run_ids)):  # as a backend returns it
-        ti.xcoms["work", "run_id"] = pushed
-        assert operator(payloads=[]).execute_complete(context_of(ti), event) == [1, 2]
+    assert operator(payloads=[]).execute_complete(context_of(ti), event) == [1, 2]
     for pushed in (None, run_ids[:1], [{"id": 1}]):
         ti.xcom_push(key="run_id", value=pushed)
         with pytest.raises(ValueError, match="2 runs completed, but of the runs in XCom"):
@@ -353,18 +332,6 @@ def test_an_event_has_statuses_only_and_the_errors_are_fetched(connection: str, 
     assert ti.pushed["results"][0]["run_id"] == run.id
 
 
-def test_an_event_of_another_try_starts_all_anew(connection: str, server) -> None:
-    ti = TaskInstance(try_number=2)
-    event = {"runs": [], "try_number": 1}
-    assert operator(payloads=[1, 2]).execute_complete(context_of(ti), event) == [1, 2]
-
-
-def test_where_all_have_completed_in_an_earlier_try_it_does_not_defer(connection: str, server) -> None:
-    made = operator(payloads=[1, 2], deferrable=True)
-    first = operator(payloads=[1, 2]).execute(context_of(TaskInstance()))
-    assert made.execute(context_of(TaskInstance(try_number=2))) == first
-
-
 # Ended by Airflow
 
 
@@ -374,7 +341,7 @@ def test_stopped_while_it_starts_it_sends_nothing_more_and_pushes_what_is_known(
     made = operator(payloads=list(range(60)))
     endless.delay_next(1, 0.3, path="/tasks/batch")
     in_signal_handler(lambda: bool(endless.runs), made.on_kill)
-    with pytest.raises(AirflowException, match=r"as far as they are known: XCom 'run_id' \(20\)"):
+    with pytest.raises(AirflowException, match=r"as far as known: run_.* and 10 more"):
         execute(made)
     assert (len(endless.runs), statuses(endless)) == (20, {"CANCELED"})
     assert ti.pushed["run_id"] == [*endless.runs, *[None] * 40]
@@ -397,9 +364,3 @@ def test_ended_in_a_retry_it_cancels_only_the_runs_that_are_alive(
     with pytest.raises(SystemExit, match="a timeout"):
         made.execute(context_of(TaskInstance(try_number=2)))
     assert (first.cancel_requests, second.cancel_requests) == (0, 1)
-
-
-def test_a_failure_that_no_retry_cures_is_one_for_good(execute, server) -> None:
-    server.on_task("resize", error="boom")
-    with pytest.raises(AirflowFailException, match="2 of 2"):
-        execute(operator(payloads=[1, 2], retry_statuses=[]))

@@ -21,7 +21,6 @@ from waiting import until
 from airflow_provider_trigger._compat import AirflowException, AirflowFailException
 from airflow_provider_trigger.api import responses
 from airflow_provider_trigger.api.errors import TriggerDevError
-from airflow_provider_trigger.hooks.trigger_dev import TriggerDevHook
 from airflow_provider_trigger.operators.run import RunTriggerTaskOperator
 from airflow_provider_trigger.testing import TriggerDevServer
 from airflow_provider_trigger.triggers.run import TriggerDevRunTrigger
@@ -238,16 +237,6 @@ def test_the_timeout_counts_from_the_creation_of_the_run_also_if_that_is_taken_u
     pass_by(40)
     assert defer(made)[0]["wait"]["deadline"] == clock.time() + 20
     assert len(server.runs) == 1
-
-
-def test_airflow_itself_ends_a_task_that_waits_in_its_worker_after_its_execution_timeout(
-    connection: str,
-) -> None:
-    limit = timedelta(seconds=50)
-    hook = TriggerDevHook(connection)
-    waits = operator(execution_timeout=limit)._wait_settings(hook, 1000.0, age=0.0)
-    defers = operator(execution_timeout=limit, deferrable=True)._wait_settings(hook, 1000.0, age=0.0)
-    assert (waits.deadline, defers.deadline) == (None, 1050.0)
 
 
 @pytest.mark.parametrize("by_url", [False, True])

@@ -47,14 +47,6 @@ def test_airflows_setting_decides_whether_it_defers(monkeypatch: pytest.MonkeyPa
     assert operator(deferrable=False).deferrable is False
 
 
-def test_a_payload_is_rendered_at_any_depth() -> None:
-    made = operator(payload={"a": [{"b": "{{ x }}"}, 5]}, task_identifier="{{ x }}", queue="{{ x }}")
-    values: Any = {"x": "video"}
-    made.render_template_fields(values)
-    assert made.payload == {"a": [{"b": "video"}, 5]}
-    assert (made.task_identifier, made.run_queue) == ("video", "video")
-
-
 # The queue: Trigger.dev's, and Airflow's
 
 
@@ -233,14 +225,6 @@ def test_without_a_key_a_lost_answer_is_an_error_that_says_that_a_run_may_exist(
     assert sent() == ["trigger"]
 
 
-def test_with_a_key_a_lost_answer_makes_no_second_run(connection: str, server, sent) -> None:
-    server.on_task("resize", output=17)
-    server.disconnect_next(after_handling=True)
-    assert operator().execute(context_of(TaskInstance())) == 17
-    assert len(server.runs) == 1
-    assert sent()[:2] == ["trigger", "trigger"]
-
-
 # Another try
 
 
@@ -311,10 +295,3 @@ def test_a_copy_of_the_task_itself_is_not_executed_by_hand(connection: str, serv
         given["task"] = operator(task_id="a", retries=2)
         assert operator(task_id="a", payload=number).execute(given) == "first"
     assert len(server.runs) == 1
-
-
-def test_a_delay_that_has_passed_since_the_first_try_is_no_error(connection: str, context, body) -> None:
-    made = operator(delay="{{ x }}", wait_for_completion=False)
-    made.delay = "2020-01-01"  # as rendered
-    made.execute(context(try_number=2))
-    assert body()["options"]["delay"].startswith("2020-01-01")

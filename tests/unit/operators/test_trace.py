@@ -102,12 +102,3 @@ def test_a_replay_takes_no_trace(replay, sent) -> None:
     with span(ALWAYS_ON, STATE):
         replay()
     assert sent() == [NOTHING]
-
-
-@pytest.mark.parametrize(("start", "path"), [(run_task, "/trigger"), (run_batch, "/tasks/batch")])
-def test_a_repeated_request_has_the_same_trace(start, path: str, sent, server) -> None:
-    server.fail_next(2, 503, path=path, headers={"retry-after": "0.01"})
-    with span(ALWAYS_ON, STATE) as parent:
-        start()
-    assert set(sent()) == {(parent, "airflow=x,vendor=y")}
-    assert len(sent()) == len({one.body for one in server.requests if one.method == "POST"}) + 2

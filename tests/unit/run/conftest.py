@@ -7,7 +7,7 @@ from functools import partial
 from typing import Any
 
 import pytest
-from in_process import client, log, lost, network, server, without_listed_keys
+from in_process import client, log, lost, network, server
 from patient_clock import PassingClock, PatientClock
 
 from airflow_provider_trigger.api.models.runs import Run
@@ -15,7 +15,7 @@ from airflow_provider_trigger.report import ends
 from airflow_provider_trigger.run.guard import Guard
 from airflow_provider_trigger.run.request import TaskRequest
 
-__all__ = ["client", "log", "lost", "network", "server", "without_listed_keys"]
+__all__ = ["client", "log", "lost", "network", "server"]
 
 
 @pytest.fixture(scope="session")

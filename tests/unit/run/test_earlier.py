@@ -155,10 +155,7 @@ def test_a_task_that_was_stopped_starts_no_other_run(
     assert not network.sent("/reset")
 
 
-# Where the list is down or behind
-
-MAY_RUN = "A run from before a clear of this task may still be running: the list of runs "
-CHECK = ". Check the dashboard, and cancel a run that you do not need"
+# Where the list is down
 
 
 @pytest.mark.parametrize(
@@ -176,27 +173,7 @@ def test_a_list_that_is_down_is_a_warning_and_the_run_starts(
     [warning] = log.of("warning")
     start = f"A run {which} may still be running: the list of runs could not be searched within 10 s: {LIST} "
     assert warning.startswith(start)
-    assert warning.endswith(CHECK)
-
-
-def test_a_list_that_is_behind_is_a_warning_after_a_clear(server, start_again, log) -> None:
-    server.list_lag = 60
-    earlier = add(server, key=EARLIER_KEY)
-    started = start_again()
-    assert earlier.status == "EXECUTING"
-    assert log.of("warning") == [f"{MAY_RUN}is behind, and does not show run {started.run_id}{CHECK}"]
-
-
-@pytest.mark.parametrize(
-    ("key", "lag", "lists"), [(AFTER_A_CLEAR, 0, 2), (AFTER_A_CLEAR, 1.5, 3), (RETRY, 60, 1)]
-)
-def test_a_list_that_shows_the_new_run_in_time_is_none_and_without_a_clear_none_is_looked_for(
-    key: RunKey, lag: float, lists: int, server, start_again, network, log
-) -> None:
-    server.list_lag = lag
-    start_again(key)
-    assert log.lines == []
-    assert len(network.sent(LIST)) == lists
+    assert warning.endswith(". Check the dashboard, and cancel a run that you do not need")
 
 
 # Other arguments than at the try before
@@ -212,13 +189,7 @@ def test_a_run_of_another_task_is_canceled_first_or_named(
     started = start_again(RETRY, cancels=cancels)
     assert server.runs[started.run_id].task_identifier == "resize"
     assert (earlier.cancel_requests, states) == (cancels, [cancels])
-    start = (
-        f"Canceling run {earlier.id}"
-        if cancels
-        else f"Run {earlier.id} is EXECUTING and not canceled (cancel_on_kill=False)"
-    )
-    why = "an earlier try has started it, for Trigger.dev task 'rezise'"
-    assert log.leveled[0] == ("info" if cancels else "warning", f"{start}: {why}")
+    assert earlier.id in log.lines[0]
 
 
 def test_next_to_a_run_that_is_taken_up_others_are_canceled(server, start_again, add_in_turn, clock) -> None:
@@ -380,7 +351,7 @@ def test_runs_of_items_that_are_gone_are_canceled_and_waited_for_or_named(
     start_items(cancels=cancels)
     assert (guard.run_ids[0], own.cancel_requests, gone.cancel_requests) == (own.id, 0, cancels)
     assert (clock.now - 1000 >= 10) == cancels
-    items = "for items that this try does not have"
+    items = "for items or a Trigger.dev task that this try does not have"
     start = f"Still running, and not canceled (cancel_on_kill=False): {gone.id}. An earlier try has started"
     assert log.leveled[0] == (
         ("info", f"Canceling 1 run of an earlier try, {items}: {gone.id}")
@@ -400,14 +371,6 @@ def test_of_two_runs_for_one_item_the_newer_one_is_taken_up(
     assert older.status == "CANCELED"
     why = "as newer ones are alive for their items"
     assert log.lines[0] == f"Canceling 1 run of an earlier try, {why}: {older.id}"
-
-
-def test_runs_from_before_a_clear_are_not_said_to_be_of_items_that_are_gone(start_items, server, log) -> None:
-    run = add(server, key=item_key(0, RETRY))
-    start_items(key=AFTER_A_CLEAR)
-    assert (
-        log.lines[0] == f"Canceling 1 run of an earlier try, started before this task was cleared: {run.id}"
-    )
 
 
 # Outputs that are used again after a clear

@@ -80,15 +80,6 @@ def test_its_threads_and_its_client_end_with_it(make_guard, client, monkeypatch:
     until(lambda: not any(one.name.startswith(names) for one in threading.enumerate()), "its threads end")
 
 
-@pytest.mark.parametrize(
-    ("pushed", "known"),
-    [("run_1", ["run_1"]), (["run_1", None, 7, "run_2"], ["run_1", "run_2"]), (None, []), ([], [])],
-)
-def test_it_takes_up_what_an_earlier_process_has_pushed(pushed: Any, known: list[str], guard: Guard) -> None:
-    guard.take_up(pushed)
-    assert (guard.known_ids, guard.run_id) == (known, next(iter(known), None))
-
-
 def test_a_page_in_the_place_of_an_answer_passes(server, guard: Guard, network, answer) -> None:
     [run] = add(server, guard)
     network.fault(CANCEL, answer(404, b"<html>down for maintenance"), times=3)

@@ -9,8 +9,7 @@ from typing import Any
 import pytest
 
 from airflow_provider_trigger.run import identity
-from airflow_provider_trigger.run.identity import TAGS_OF_OURS, DagRunIdentity, RunKey, TaskInstanceIdentity
-from airflow_provider_trigger.run.request import MAX_TAGS
+from airflow_provider_trigger.run.identity import DagRunIdentity, RunKey, TaskInstanceIdentity
 
 START = datetime(2026, 11, 1, 12, 0, 0, 123456, UTC)
 
@@ -84,11 +83,6 @@ def test_what_identifies_a_task_instance_is_in_its_key_and_its_tag(
     assert (other.dag_run.tag == own.dag_run.tag) == own.dag_run.has_started(others) == is_same_dag_run
 
 
-def test_names_do_not_run_together() -> None:
-    assert dag_run(dag_id="a", run_id="bc").hash != dag_run(dag_id="ab", run_id="c").hash
-    assert instance(map_index=1).start_of_keys != instance(map_index=11).start_of_keys
-
-
 @pytest.mark.parametrize(
     ("max_tries", "retries", "try_number", "number"),
     [
@@ -145,27 +139,9 @@ def test_without_our_key_a_run_is_not_ours(foreign: str | None) -> None:
 # Tags
 
 
-def test_the_tags_name_dag_and_task_for_the_dashboard_and_leave_seven_to_the_user() -> None:
-    made = instance(map_index=3)
-    by_dag, by_dag_run, by_task = made.tags
-    assert by_dag == "airflow_dag:images"
-    assert by_dag_run == made.dag_run.tag == f"airflow_dag_run:{made.dag_run.hash}"
-    assert by_task == made.tag
-    assert re.fullmatch(r"airflow_task:resize\[3\]:[0-9a-f]{24}", by_task)
-    assert re.fullmatch(r"airflow_task:resize:[0-9a-f]{24}", instance().tag)
-    assert (TAGS_OF_OURS, MAX_TAGS - TAGS_OF_OURS) == (3, 7)
-
-
 @pytest.mark.parametrize("letters", ["t", "t" * 128, "\U00020000" * 100, "a\U00020000" * 100])
 @pytest.mark.parametrize("map_index", [-1, 0, 99999])
 def test_tags_are_within_the_limits_of_the_api(letters: str, map_index: int) -> None:
     made = instance(letters, map_index, dag_id=letters, run_id="manual__2026-11-01T12:00:00+00:00,x")
     # A letter outside of the basic plane counts twice on the server.
     assert all(0 < len(tag.encode("utf-16-le")) // 2 <= 128 and "," not in tag for tag in made.tags)
-
-
-def test_long_names_that_begin_alike_have_different_tags() -> None:
-    one, other = (instance("t" * 200 + end, 7) for end in ("a", "b"))
-    assert one.tag != other.tag
-    assert one.tag.startswith("airflow_task:ttt")
-    assert "[7]:" in one.tag

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
 import pytest
 
 from airflow_provider_trigger.rules import Circumstances
-from airflow_provider_trigger.run.items import ItemRules, check_items, make_requests
+from airflow_provider_trigger.run.items import ItemRules, check_items, read_items
 
 
 def rules(name: str = "payloads", **fields: Any) -> ItemRules:
@@ -79,19 +78,10 @@ def test_one_error_names_all_invalid_items() -> None:
     assert text.endswith("; and those with the index 21, 23, 25, 27, 29, 31, 33, 35, 37, 39")
 
 
-# Requests
-
-
-def key_of(index: int, payload: Any) -> str:
-    return f"{index}-{json.dumps(payload)}"
-
-
 def test_an_items_options_take_the_place_of_those_of_all() -> None:
     items = [{"payload": 1, "options": {"tags": ["b"], "queue": None}}, {"options": None}]
     shared = rules("items", options={"queue": "q", "tags": ["a"]})
-    first, second = make_requests(items, shared, task_identifier="resize", tags=(), key_of=key_of)
-    assert first.options == {"tags": ["b"], "idempotencyKey": "0-1"}
-    assert second.options == {"queue": {"name": "q"}, "tags": ["a"], "idempotencyKey": "1-null"}
-    assert second.payload is None
-    [third] = make_requests([1], rules(), task_identifier="resize", tags=["ours"], key_of=key_of)
-    assert third.options["tags"] == ["ours"]
+    assert list(read_items(items, shared)) == [
+        (1, {"tags": ["b"]}),
+        (None, {"queue": {"name": "q"}, "tags": ["a"]}),
+    ]

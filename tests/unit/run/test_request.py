@@ -44,23 +44,9 @@ def problem(name: str, value: Any, when: Circumstances = AT_NOON) -> str:
 # All options
 
 
-def test_every_option_in_pythons_spelling_and_in_the_apis() -> None:
-    assert {name: option.api_name for name, option in (OPTIONS | KEY_OPTIONS).items()} == {
-        "queue": "queue",
-        "concurrency_key": "concurrencyKey",
-        "delay": "delay",
-        "ttl": "ttl",
-        "tags": "tags",
-        "metadata": "metadata",
-        "max_attempts": "maxAttempts",
-        "max_duration": "maxDuration",
-        "machine": "machine",
-        "priority": "priority",
-        "region": "region",
-        "lock_to_version": "lockToVersion",
-        "idempotency_key": "idempotencyKey",
-        "idempotency_key_ttl": "idempotencyKeyTTL",
-    }
+def test_the_options_of_a_key_are_sent_in_the_apis_spelling() -> None:
+    given = {"idempotency_key": "k", "idempotency_key_ttl": "1h"}
+    assert to_api(given) == {"idempotencyKey": "k", "idempotencyKeyTTL": "1h"}
 
 
 @pytest.mark.parametrize("name", [*OPTIONS, *KEY_OPTIONS])

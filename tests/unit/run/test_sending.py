@@ -203,13 +203,3 @@ def test_each_item_is_in_one_part(sizes: list[int]) -> None:
         size = len(encode_json({"items": part.items}))
         assert part.is_alone == (size > 500_100)
         assert not part.is_alone or len(part.items) == 1
-
-
-def test_a_part_is_named_by_its_items() -> None:
-    without = TaskRequest(task_identifier="t", payload=None, options={})
-    [part] = divide({index: without for index in range(3)})
-    assert (str(part), str(Part(indexes=(7,), requests=(without,)))) == ("items 0 to 2", "item 7")
-    assert part.items == [{"task": "t", "options": {}}] * 3
-
-
-# A single run whose id is not known

@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from in_process import client, log, network, server, without_listed_keys
+from in_process import client, log, network, server
 
-__all__ = ["client", "log", "network", "server", "without_listed_keys"]
+__all__ = ["client", "log", "network", "server"]

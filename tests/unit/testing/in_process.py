@@ -20,7 +20,6 @@ from starlette.requests import Request
 
 from airflow_provider_trigger.api.client import TriggerDevClient
 from airflow_provider_trigger.testing import TriggerDevServer
-from airflow_provider_trigger.testing.routes import views
 from airflow_provider_trigger.testing.routes.router import Router
 
 
@@ -147,14 +146,3 @@ def client(connect, network: Network, clock) -> TriggerDevClient:
 def lost() -> requests.ConnectionError:
     """What a lost connection is on the wire."""
     return requests.ConnectionError()
-
-
-@pytest.fixture
-def without_listed_keys(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let lists show no idempotency keys, as other servers than the measured one may."""
-
-    def item(*given: Any, **options: Any) -> dict[str, Any]:
-        shown = views.list_item(*given, **options)
-        return {name: value for name, value in shown.items() if name != "idempotencyKey"}
-
-    monkeypatch.setattr("airflow_provider_trigger.testing.routes.run_list.list_item", item)
