@@ -42,6 +42,14 @@ def server() -> Iterator[TriggerDevServer]:
         yield server
 
 
+@pytest.fixture
+def slow_server(server: TriggerDevServer) -> Iterator[TriggerDevServer]:
+    """Return the server, which takes its time for each answer."""
+    server.latency = 0.3
+    yield server
+    server.latency = 0
+
+
 @pytest.fixture(scope="session")
 def marked(certificate: Any) -> Iterator[Marked]:
     """Return the servers whose key is a marker that the tests search for."""

@@ -2,21 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import pytest
 from whole_airflow.airflow import WholeAirflow
 from whole_airflow.processes import wait_until
 
 from airflow_provider_trigger.testing import TriggerDevServer
-
-
-@pytest.fixture
-def slow_server(server: TriggerDevServer) -> Iterator[TriggerDevServer]:
-    """Return the server, which takes its time for each answer."""
-    server.latency = 0.3
-    yield server
-    server.latency = 0
 
 
 def add_runs(server: TriggerDevServer, count: int = 3) -> list[str]:

@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import requests
 from fake_airflow import TaskInstance, context_of, dag_run
 from killing import Killed
 from waiting import limited
@@ -130,6 +131,18 @@ def secure_server(certificate) -> Iterator[TriggerDevServer]:
     """A server of https whose certificate is signed by itself only."""
     with TriggerDevServer(ssl_certfile=certificate.file, ssl_keyfile=certificate.key) as server:
         yield server
+
+
+@pytest.fixture
+def send(server) -> Callable[..., requests.Response]:
+    """Send a request with the key of the local server to it."""
+
+    def request(method: str, path: str, *, timeout: float = 10, **body: Any) -> requests.Response:
+        headers = {"Authorization": f"Bearer {server.secret_key}", "x-trigger-api-version": "2025-07-16"}
+        options: dict[str, Any] = {"headers": headers, "timeout": timeout, "allow_redirects": False}
+        return requests.request(method, server.url + path, **options, **body)
+
+    return request
 
 
 @pytest.fixture
@@ -471,9 +484,9 @@ def run_dag(dags_folder: Path) -> Callable[..., DagRunResult]:
 
 _TASKS = """
 try:
-    from airflow.sdk import DAG, task
+    from airflow.sdk import DAG, task, task_group
 except ImportError:  # 2.11
-    from airflow.decorators import task
+    from airflow.decorators import task, task_group
     from airflow.models.dag import DAG
 from airflow_provider_trigger.notifications.cancel import CancelTriggerRunNotifier
 from airflow_provider_trigger.operators.batch import RunTriggerTaskBatchOperator

@@ -47,38 +47,6 @@ def test_outputs_come_in_the_order_of_the_items(deferrable, count, server, run_t
     assert all(one["attempts"] == 1 and one["compute_seconds"] == 0.12 for one in results)
 
 
-def test_items_have_options_of_their_own_besides_those_of_all(server, run_try):
-    items = [{"payload": 1}, {"payload": 2, "options": {"tags": ["own"], "max_attempts": 3}}, {}]
-    ended = run_try(batch(items=items, tags=["all"], priority=5))
-    first, second, third = server.runs.values()
-    assert ended.output == [1, 2, {"done": True}]
-    assert ["all" in run.tags for run in (first, second, third)] == [True, False, True]
-    assert "own" in second.tags
-    assert second.options["maxAttempts"] == 3
-    assert "maxAttempts" not in first.options
-    assert all(run.options["priority"] == 5 and len(run.tags) == 4 for run in server.runs.values())
-
-
-@WAYS
-def test_equal_payloads_are_separate_items(deferrable, server, run_try):
-    ended = run_try(batch(payloads=["a", "a", "a"], deferrable=deferrable))
-    assert (ended.output, len(server.runs)) == (["a", "a", "a"], 3)
-
-
-def test_without_waiting_the_ids_are_returned(server, run_try):
-    server.on_task("resize", after=None)
-    ended = run_try(batch(payloads=[1, 2, 3], wait_for_completion=False))
-    assert ended.output == list(server.runs) == ended.pushed["run_id"]
-    assert not any(run.cancel_requests for run in server.runs.values())
-
-
-@WAYS
-def test_an_empty_list_starts_nothing(deferrable, server, run_try, said):
-    ended = run_try(batch(payloads=[], deferrable=deferrable))
-    assert (ended.error, ended.output, server.requests) == (None, [], [])
-    assert said.lines("payloads is an empty list: no run is started")
-
-
 def test_an_output_that_is_missing_is_none(server, run_try, said):
     server.on_task("resize", output=lambda payload: payload or "")
     ended = run_try(batch(payloads=["a", "", "b"]))
@@ -102,18 +70,6 @@ def test_large_outputs_are_fetched_from_the_object_store(server, run_try):
     server.on_task("resize", output=lambda payload: [payload] * 50_000)
     ended = run_try(batch(payloads=[1, 2], max_output_size=10**6))
     assert ended.output == [[1] * 50_000, [2] * 50_000]
-
-
-def test_an_output_that_is_broken_for_ever_is_named(server, run_try, connect, unknown_soon):
-    connect(retry_for=0.1)
-    ended = run_try(batch(payloads=[1, 2], wait_for_completion=False))
-    broken = ended.output[1]
-    server.fail_next(None, 500, method="GET", path=f"/api/v3/runs/{broken}")
-    for fail_on, output in (("never", [1, None]), ("any", None)):
-        again = run_try(batch(payloads=[1, 2], fail_on=fail_on, timeout=LONG), try_number=2)
-        assert again.output == output, again.error
-    assert "1 output missing: item 1: " in str(again.error)
-    assert not isinstance(again.error, AirflowFailException)
 
 
 # What is given
@@ -152,19 +108,6 @@ def test_a_mapped_tasks_outputs_and_templates_are_lists_of_payloads(server, run_
     assert len(server.runs) == 10
 
 
-def test_invalid_items_are_named_in_one_error_before_anything_is_sent(server, run_try):
-    with pytest.raises(ValueError, match="3 of 4 payloads are invalid") as raised:
-        batch(payloads=[1, {2}, float("nan"), {"a": {3}}])
-    for part in ("payloads[1] must be JSON", "payloads[2] must be JSON", "payloads[3]['a'] must be JSON"):
-        assert part in str(raised.value)
-    made = batch(payloads="{{ x }}")
-    made.payloads = [1, {2}]
-    ended = run_try(made)
-    assert isinstance(ended.error, AirflowFailException)
-    assert str(ended.error).startswith("RunTriggerTaskBatchOperator 'start': payloads[1] must be JSON")
-    assert server.requests == []
-
-
 # Answers that are lost, or of another server
 
 
@@ -189,15 +132,6 @@ def test_while_the_server_does_not_show_the_ids_no_item_that_fails_starts_again(
     ended = run_try(batch(payloads=[1, 2]))
     assert "2 of 2 runs did not complete" in str(ended.error)
     assert (len(server.runs), len(posts())) == (2, 1)
-
-
-def test_a_request_that_is_rejected_names_its_items_and_cancels_the_others(server, run_try, said):
-    server.on_task("resize", after=None)
-    server.fail_next(1, 422, path="/trigger")
-    ended = run_try(batch(payloads=[1] * 20 + ["x" * 510_000]))
-    assert "item 20 of the batch: POST /api/v1/tasks/resize/trigger answered 422" in str(ended.error)
-    assert statuses(server) == ["CANCELED"] * 20
-    assert not said.lines("may be running")
 
 
 def test_a_server_without_batches_starts_each_run_by_itself(run_try, connect, posts, triggered):
@@ -248,15 +182,6 @@ def test_any_failure_fails_the_task_once_all_have_ended(deferrable, server, run_
     assert checks[-2:] == [ids[1], ids[3]] or checks[-2:] == [ids[3], ids[1]]
 
 
-def test_of_many_failures_ten_are_named_and_the_rest_is_counted(server, run_try):
-    server.on_task("resize", error="boom", start_after=0, after=0)
-    ended = run_try(batch(payloads=list(range(25)), poll_interval=None))
-    text = str(ended.error)
-    assert text.startswith("25 of 25 runs did not complete: item 0: ")
-    assert text.endswith(" … and 15 more")
-    assert text.count("Error: boom") == 10
-
-
 @WAYS
 @pytest.mark.parametrize(
     ("fail_on", "payloads", "output"),
@@ -280,17 +205,6 @@ def test_a_failure_that_no_retry_cures_fails_for_good(server, run_try):
 
 
 @WAYS
-def test_the_first_failure_cancels_the_others(deferrable, server, run_try):
-    server.on_task("resize", error="boom", times=1)
-    server.on_task("resize", after=None)
-    ended = run_try(batch(payloads=[1, 2, 3], cancel_others=True, deferrable=deferrable))
-    assert statuses(server) == ["FAILED", "CANCELED", "CANCELED"]
-    assert str(ended.error).startswith("1 of 3 runs did not complete: item 0: ")
-    assert "2 others were canceled, as one had failed (cancel_others=True)" in str(ended.error)
-    assert [result["status"] for result in ended.pushed["results"]] == ["FAILED", "CANCELED", "CANCELED"]
-
-
-@WAYS
 def test_many_others_are_canceled_in_bulk(deferrable, server, run_try):
     server.bulk_duration = 0.05
     server.on_task("resize", error="boom", after=0.5, times=1)
@@ -302,15 +216,6 @@ def test_many_others_are_canceled_in_bulk(deferrable, server, run_try):
         {"total": 119, "success": 119, "failure": 0}
     ]
     assert sum(run.cancel_requests for run in server.runs.values()) == 0
-
-
-@WAYS
-def test_after_the_timeout_all_that_have_not_ended_are_canceled(deferrable, server, run_try):
-    server.on_task("resize", output=1, start_after=0, times=1)
-    server.on_task("resize", after=None)
-    ended = run_try(batch(payloads=[1, 2, 3], timeout=3, deferrable=deferrable))
-    assert statuses(server) == ["COMPLETED", "CANCELED", "CANCELED"]
-    assert "did not end within its time limit (timeout=3 s)" in str(ended.error)
 
 
 @WAYS
@@ -339,12 +244,3 @@ def test_it_is_one_of_the_operators_that_start_runs(server, run_tasks):
     """)
     assert result.state == "success"
     assert statuses(server) == ["CANCELED"] * 3
-
-
-def test_a_query_answers_the_checks_of_many_runs(server, run_try):
-    server.on_task("resize", output=double, start_after=0, after=0.5)
-    ended = run_try(batch(payloads=list(range(30)), poll_interval=None))
-    assert ended.output == [2 * number for number in range(30)]
-    paths = [request.path for request in server.requests]
-    assert "/api/v1/query" in paths
-    assert sum("/api/v3/runs/" in path for path in paths) < 45  # the outputs, and a few in the background

@@ -246,19 +246,3 @@ def test_without_cancel_on_kill_the_runs_continue(server, run_try, kill_when):
     ended = run_try(made)
     assert isinstance(ended.error, AirflowException)
     assert not any(run.cancel_requests for run in server.runs.values())
-
-
-@pytest.mark.usefixtures("long_kill_time")
-def test_a_trigger_that_failed_has_all_runs_canceled(server, run_try, connection):
-    from fake_airflow import TaskInstance, context_of
-
-    server.on_task("endless", after=None)
-    first = run_try(batch("endless", payloads=list(range(25)), wait_for_completion=False))
-    until(lambda: len(server.runs) == 25, "all have started")
-    ti = TaskInstance(task_id="start")
-    ti.xcom_push(key="run_id", value=[*first.output, None])
-    with pytest.raises(Exception, match="no such trigger"):
-        batch("endless", payloads=[]).resume_execution(
-            "__fail__", {"error": "no such trigger"}, context_of(ti)
-        )
-    assert set(statuses(server)) == {"CANCELED"}

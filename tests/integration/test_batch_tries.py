@@ -60,15 +60,6 @@ def test_a_retry_after_a_cancel_by_hand_starts_once_the_workers_have_stopped(
     assert said.lines("2 canceled runs: waiting until their workers have stopped")
 
 
-def test_a_run_that_completes_in_spite_of_its_cancel_gives_its_output(server, run_try):
-    server.on_task("resize", output="late", after=None, acknowledge_after=0.5, completes_despite_cancel=True)
-    first = run_try(batch(payloads=[1], wait_for_completion=False))
-    until(lambda: statuses(server) == ["EXECUTING"], "the run executes")
-    server.runs[first.output[0]].cancel()
-    again = run_try(batch(payloads=[1]), try_number=2)
-    assert (again.output, len(server.runs)) == (["late"], 1)
-
-
 @WAYS
 def test_a_list_in_another_order_gets_no_other_items_outputs(deferrable, server, run_try, said):
     server.on_task("resize", after=None, times=3)
@@ -146,13 +137,6 @@ def test_without_a_cancel_on_kill_the_next_try_takes_up_runs_that_are_alive(max_
     made = batch(payloads=[1, 2], cancel_on_kill=False)
     again = run_try(made, try_number=2, max_tries=max_tries)
     assert (again.output, again.pushed["run_id"]) == (["first"] * 2, first.output)
-
-
-def test_instances_of_a_mapped_task_and_other_tasks_have_runs_of_their_own(server, run_try):
-    server.on_task("resize", output=1)
-    for task_id, map_index in (("start", -1), ("start", 0), ("start", 1), ("other", -1)):
-        run_try(batch(payloads=[1, 2]), task_id=task_id, map_index=map_index)
-    assert len(server.runs) == 8
 
 
 def test_by_hand_without_a_task_instance_each_execution_has_runs(server, connect):

@@ -58,25 +58,6 @@ def test_each_run_costs_one_check_and_little_more_and_no_other_run_is_touched(se
     assert {(own["GET", run_id], own["POST", run_id]) for run_id in run_ids} == {(1, 0)}
 
 
-def test_what_bulk_missed_is_canceled_at_once_and_before_most_checks(server, cancel):
-    """Of two actions the second missed the runs that were triggered last."""
-    server.bulk_lag = 3600
-    run_ids = [*add_runs(server, AT_ONCE + 80, age=7200), *add_runs(server, 20)]
-    assert set(cancel(*run_ids, max_concurrency=1).outcomes) == {"canceled"}
-    own = [
-        (record.method, record.path.split("/")[4])
-        for record in list(server.requests)
-        if "bulk-actions" not in record.path
-    ]
-    # Of the first action some may be checked while the second one is still pending.
-    begin = own.index(("GET", run_ids[-1]))
-    assert begin < AT_ONCE / 2
-    assert own[begin : begin + 40] == [
-        (method, run_id) for run_id in reversed(run_ids[-20:]) for method in ("GET", "POST")
-    ]
-    assert sent(server)["POST"] == 20
-
-
 @pytest.mark.parametrize(
     "fault",
     [
@@ -91,14 +72,6 @@ def test_a_bulk_action_that_fails_takes_nothing_from_any_run(fault, server, conn
     connect(timeout=6, retry_for=60)
     fault(server)
     assert Counter(cancel(*add_runs(server)).outcomes) == {"canceled": MANY}
-
-
-def test_a_bulk_action_without_progress_is_not_waited_for(server, cancel, monkeypatch):
-    monkeypatch.setattr(bulk, "NO_PROGRESS_AFTER", 0.2)
-    server.bulk_duration = None
-    assert Counter(cancel(*add_runs(server)).outcomes) == {"canceled": MANY}
-    # No check shows anything before the cancels.
-    assert (sent(server)["POST"], sent(server)["GET"]) == (MANY, MANY)
 
 
 def test_an_accepted_bulk_action_is_not_reported_as_not_sent_when_the_task_is_killed(

@@ -89,14 +89,6 @@ def test_an_id_given_twice_is_canceled_once(server, cancel):
     assert len(server.requests) == 4
 
 
-@pytest.mark.parametrize("status", ["EXPIRED", "COMPLETED", "CANCELED", "FAILED"])
-def test_a_run_of_a_development_environment_that_had_ended_stays_as_it_was(status, server, connect, cancel):
-    development = server.add_environment("dev")
-    connect(key=development.secret_key)
-    result = cancel(server.add_run(status, environment=development))
-    assert [one["status"] for one in result.results] == [status]
-
-
 ODD_IDS = ["../runs", "run_a/cancel?x=", "run_a%2fb", "run_é", "http://127.0.0.2/run"]
 
 
@@ -111,27 +103,6 @@ def test_the_operator_rejects_what_cannot_be_a_run_id_and_sends_nothing_for_it(r
     assert bystander.status == "EXECUTING"
 
 
-def test_each_run_has_its_line_with_a_link(server, cancel, said):
-    run, done = server.add_run("QUEUED", task_identifier="send-mail"), server.add_run("COMPLETED")
-    cancel(run, done, "run_unknown", on_not_found="ignore")
-    assert said.lines(f"{run.id} (send-mail): canceled, CANCELED {server.url}/runs/{run.id}")
-    assert said.lines(f"{done.id} (hello-task): already completed, COMPLETED {server.url}/runs/{done.id}")
-    assert said.lines(
-        f"run_unknown (Trigger.dev task unknown): not found, status unknown {server.url}/runs/run_unknown"
-    )
-    assert said.lines("3 Trigger.dev runs: 1 canceled, 1 already completed, 1 not found")
-
-
-def test_long_work_logs_its_progress(server, cancel, said, monkeypatch):
-    from airflow_provider_trigger.cancel import workers
-
-    monkeypatch.setattr(workers, "_PROGRESS_INTERVAL", 0.1)
-    server.latency = 0.1
-    cancel(*[server.add_run() for _ in range(30)], max_concurrency=4)
-    progress = said.lines(" of 30 cancel requests sent, ", " finished")
-    assert len({line.partition(" of 30 ")[2] for line in progress}) > 2
-
-
 @pytest.mark.parametrize("on_not_found", ["fail", "ignore"])
 def test_where_every_run_is_unknown_another_environment_is_suggested(on_not_found, server, cancel, said):
     run = server.add_run(environment="dev")
@@ -143,17 +114,3 @@ def test_where_every_run_is_unknown_another_environment_is_suggested(on_not_foun
     else:
         assert result.error is None
         assert said.lines("warning" if "[warning" in said.text else "WARNING", hint)
-
-
-def test_a_run_that_was_canceled_twice_is_canceled(server, cancel):
-    run = server.add_run()
-    assert cancel(run).outcomes == cancel(run).outcomes == ["canceled"]
-
-
-@pytest.mark.parametrize("max_concurrency", [1, 8])
-def test_cancels_go_before_checks(max_concurrency, server, cancel):
-    cancel(*[server.add_run() for _ in range(50)], max_concurrency=max_concurrency)
-    methods = [request.method for request in server.requests]
-    # Other cancels may be in flight when the last one is taken from the queue, and be overtaken by a check.
-    assert "GET" not in methods[: 51 - max_concurrency]
-    assert (methods.count("POST"), methods.count("GET")) == (50, 50)

@@ -7,12 +7,10 @@ import time
 from collections import Counter
 
 import pytest
-import requests
 from waiting import LONG
 
 from airflow_provider_trigger.run import search
 from airflow_provider_trigger.testing import TriggerDevServer
-from airflow_provider_trigger.testing.engine import constants
 
 
 @pytest.fixture
@@ -22,15 +20,13 @@ def lists_again_soon(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def start_batch(server):
+def start_batch(server, send):
     """Start a batch of runs that stay alive; return its id."""
     server.on_task("resize", after=None)
 
     def start(count, **options):
         body = {"items": [{"task": "resize", "options": options}] * count}
-        headers = {"Authorization": f"Bearer {server.secret_key}"}
-        created = requests.post(f"{server.url}/api/v2/tasks/batch", json=body, headers=headers, timeout=10)
-        return created.json()["id"]
+        return send("POST", "/api/v2/tasks/batch", json=body).json()["id"]
 
     return start
 
@@ -110,20 +106,6 @@ def test_a_run_must_have_all_tags(server, cancel):
     assert canceled(server) == {both.id}
 
 
-def test_each_run_is_named_before_the_first_cancel(server, cancel, said, monkeypatch):
-    run = server.add_run("EXECUTING", tags=["a"], task_identifier="resize")
-    shown: list[list[str]] = []
-    real = run.cancel
-
-    def note(*given):
-        shown.append(said.lines(run.id))
-        real(*given)
-
-    monkeypatch.setattr(run, "cancel", note)
-    cancel(tags="a")
-    assert any("1 of Trigger.dev task 'resize', EXECUTING: " in line for line in shown[0])
-
-
 def test_a_run_that_the_list_shows_later_is_canceled(server, cancel, meanwhile, second_search):
     server.list_lag = LONG
     run = server.add_run("EXECUTING", tags=["a"])
@@ -158,21 +140,6 @@ def test_too_many_runs_fail_the_task_before_any_of_them_is_canceled(server, canc
     assert [one["outcome"] for one in result.results] == ["canceled"]
 
 
-@pytest.mark.parametrize("on_empty", ["fail", "ignore"])
-def test_without_runs_it_is_as_on_empty_says(server, cancel, said, on_empty):
-    server.add_run("EXECUTING", tags=["b"])
-    result = cancel(tags="a", on_empty=on_empty)
-    text = "no run that is alive has tags=['a']"
-    assert said.lines(text)
-    assert canceled(server) == set()
-    if on_empty == "ignore":
-        assert (result.error, result.results) == (None, [])
-        assert said.lines("No run ids were found, so nothing was canceled")
-    else:
-        assert type(result.error).__name__ == "AirflowFailException"
-        assert text in str(result.error)
-
-
 def test_a_list_that_fails_stops_no_other_cancel_and_may_be_retried(server, cancel):
     named = server.add_run("EXECUTING")
     tagged = server.add_run("EXECUTING", tags=["a"])
@@ -193,25 +160,6 @@ def test_given_runs_are_canceled_before_a_search_that_is_not_answered(
     operator = make_operator(named.id, tags="a")
     meanwhile(lambda: named.status == "CANCELED", operator.on_kill)  # else it would never end
     assert [one["run_id"] for one in execute(operator).results] == [named.id]
-
-
-def test_a_rejected_key_fails_the_task_for_good(server, connect, cancel):
-    connect(key="tr_prod_another")
-    result = cancel("run_named", tags="a")
-    assert type(result.error).__name__ == "AirflowFailException"
-    assert "check the password of connection 'trigger_dev_default'; " in str(result.error)
-    assert "; 1 run may still run (status unknown); runs whose ids could not be read may still run; " in str(
-        result.error
-    )
-
-
-def test_a_stop_ends_the_search(server, make_operator, execute, meanwhile, second_search):
-    run = server.add_run("EXECUTING", tags=["a"])
-    operator = make_operator(tags="a")
-    meanwhile(lambda: run.status == "CANCELED", operator.on_kill)
-    result = execute(operator)  # the second search would never begin
-    assert "Airflow stopped the task before its work was done" in str(result.error)
-    assert [one["run_id"] for one in result.results] == [run.id]
 
 
 def test_a_stop_ends_a_search_that_is_not_answered(server, make_operator, execute, meanwhile):
@@ -260,29 +208,6 @@ def test_runs_that_a_batch_shares_with_another_are_canceled(server, start_batch,
     (run,) = server.runs.values()
     result = cancel(batch_ids=start_batch(1, idempotencyKey="order-17"))
     assert [one["run_id"] for one in result.results] == [run.id]
-
-
-def test_runs_of_a_batch_that_is_still_being_created_are_canceled_and_the_task_is_retried(
-    server, start_batch, cancel, said, monkeypatch
-):
-    monkeypatch.setattr(constants, "BATCH_RATE", 5.0)  # so that a busy machine is not too slow
-    batch_id = start_batch(300)
-    result = cancel(batch_ids=batch_id)
-    assert type(result.error).__name__ == "AirflowException"
-    text = f"batch {batch_id!r} is still being created: "
-    assert text in str(result.error)
-    assert said.lines(text, " of its 300 runs exist. Cancel it again for the others")
-    assert 0 < len(result.results) < 300
-    assert set(result.outcomes) == {"canceled"}
-
-
-def test_an_unknown_batch_fails_the_task_after_the_others_were_canceled(server, start_batch, cancel):
-    batch_id = start_batch(2)
-    members = set(server.runs)
-    result = cancel(batch_ids=["batch_nope", batch_id])
-    assert type(result.error).__name__ == "AirflowFailException"
-    assert "'batch_nope' from batch_ids is not a valid batch id: the environment of the " in str(result.error)
-    assert canceled(server) == members
 
 
 def test_batches_from_a_mapped_task_are_canceled(server, start_batch, run_tasks):

@@ -85,22 +85,6 @@ def test_all_runs_of_a_tree_are_canceled_at_once(query, server, cancel_all, tree
     assert not said.lines("may be missing")
 
 
-def test_the_query_takes_few_requests(server, cancel_all, tree) -> None:
-    cancel_all(tree[0])
-    assert 3 <= len(queries(server)) <= 6
-    assert len(server.requests) == 40 + 40 + len(queries(server))
-
-
-def test_without_the_option_nothing_is_sent_for_descendants(server, cancel, tree) -> None:
-    result = cancel(tree[0])
-    assert [run.cancel_requests for run in tree] == [1] + 39 * [0]
-    assert [(one.method, one.path.rpartition("/")[2]) for one in server.requests] == [
-        ("POST", "cancel"),
-        ("GET", tree[0].id),
-    ]
-    assert "parent_run_id" not in result.results[0]
-
-
 def test_children_of_a_parent_that_had_completed_are_canceled(query, server, cancel_all) -> None:
     parent = server.add_run("COMPLETED")
     child = server.add_run("COMPLETED", parent=parent)
@@ -165,14 +149,6 @@ def test_runs_of_the_list_that_are_descendants_count_once(query, server, cancel_
     assert cancels(server) == {run.id: 1 for run in tree}
 
 
-def test_many_roots_are_in_one_query(server, cancel_all) -> None:
-    roots = [server.add_run(acknowledge_after=30) for _ in range(20)]
-    children = [server.add_run("QUEUED", parent=root) for root in roots]
-    cancel_all(*roots)
-    assert not any(is_alive(*children))
-    assert len(queries(server)) <= 6
-
-
 def test_descendants_are_waited_for(server, cancel_all) -> None:
     parent = server.add_run("QUEUED")
     child = server.add_run(parent=parent, acknowledge_after=0.8)
@@ -190,11 +166,6 @@ def test_a_descendant_that_vanishes_is_no_failure(server, cancel_all) -> None:
     assert result.outcomes == ["canceled", "not_found"]
 
 
-def test_a_run_of_the_list_that_is_not_found_is_still_a_failure(server, cancel_all) -> None:
-    result = cancel_all("run_unknown")
-    assert "not found: run_unknown" in str(result.error)
-
-
 def test_what_may_be_missed_is_a_warning(server, cancel_all, said) -> None:
     server.query = False
     parent = server.add_run("QUEUED")
@@ -203,17 +174,6 @@ def test_what_may_be_missed_is_a_warning(server, cancel_all, said) -> None:
     result = cancel_all(parent)
     assert result.error is None
     assert said.lines("Descendants may be missing, and still run", child.id)
-
-
-def test_with_an_empty_bucket_all_are_canceled_as_it_is_refilled(cancel_all, connect) -> None:
-    with TriggerDevServer(rate_limit=100, refill=60, refill_interval=0.4) as server:
-        connect(host=server.url, key=server.secret_key, retry_for=30)
-        tree = add_tree(server)
-        server.take_tokens(100)
-        result = cancel_all(tree[0])
-        assert (set(result.outcomes), len(result.results)) == ({"canceled"}, 40)
-        assert not any(is_alive(*tree))
-        assert cancels(server).keys() == {run.id for run in tree}
 
 
 def test_a_notifier_cancels_trees(connection, make_context, server, tree, said) -> None:

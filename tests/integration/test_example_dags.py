@@ -13,11 +13,25 @@ EXAMPLES = Path(__file__).parents[2] / "example_dags"
 pytestmark = pytest.mark.usefixtures("connection")
 
 
+@pytest.fixture
+def run_example(run_dag):
+    """Run an example, with other texts in the place of some of its own."""
+
+    def run(name, conf=None, *, changes=None, dag_id=None):
+        source = (EXAMPLES / f"{name}.py").read_text()
+        for old, new in (changes or {}).items():
+            assert old in source
+            source = source.replace(old, new)
+        return run_dag(source, conf, dag_id=dag_id)
+
+    return run
+
+
 @pytest.mark.parametrize("name", ["cancel_at_the_end", "cancel_in_teardown", "cancel_mapped_runs"])
-def test_operator_cancels_what_is_alive(name, server, run_dag):
+def test_operator_cancels_what_is_alive(name, server, run_example):
     alive, ended = server.add_run(status="EXECUTING"), server.add_run(status="COMPLETED")
     other = server.add_run(status="EXECUTING")
-    result = run_dag(EXAMPLES / f"{name}.py", {"run_ids": [alive.id, ended.id]})
+    result = run_example(name, {"run_ids": [alive.id, ended.id]})
     assert result.state == "success"
     assert server.runs[alive.id].status == "CANCELED"
     assert server.runs[ended.id].status == "COMPLETED"
@@ -25,9 +39,9 @@ def test_operator_cancels_what_is_alive(name, server, run_dag):
 
 
 @pytest.mark.parametrize("name", ["cancel_on_task_failure", "cancel_on_dag_failure"])
-def test_callback_cancels_what_is_alive(name, server, run_dag):
+def test_callback_cancels_what_is_alive(name, server, run_example):
     alive, other = server.add_run(status="EXECUTING"), server.add_run(status="EXECUTING")
-    result = run_dag(EXAMPLES / f"{name}.py", {"run_ids": [alive.id]})
+    result = run_example(name, {"run_ids": [alive.id]})
     assert result.state == "failed"
     # Airflow 3.0.4 gives the callback of a Dag no params, so its template cannot be rendered.
     without_params = name == "cancel_on_dag_failure" and __version__ == "3.0.4"
@@ -40,75 +54,68 @@ def resized(payload):
     return {**payload, "bytes": 10 * payload["width"]}
 
 
-@pytest.mark.parametrize("name", ["run_and_wait"])
-def test_output_of_a_run_is_used(name, server, run_dag):
+def test_output_of_a_run_is_used(server, run_example):
     server.on_task("resize-image", output=lambda payload: payload["file"])
-    result = run_dag(EXAMPLES / f"{name}.py", {"file": "owl.png"})
+    result = run_example("run_and_wait", {"file": "owl.png"})
     assert result.state == "success"
     assert result.xcoms["publish"] == "resize-image returned owl.png"
     assert [run.status for run in server.runs.values()] == ["COMPLETED"]
 
 
-@pytest.mark.parametrize("name", ["run_many_mapped"])
-def test_each_mapped_task_has_a_run(name, server, run_dag):
+def test_each_mapped_task_has_a_run(server, run_example):
     server.on_task("resize-image", output=resized)
-    result = run_dag(EXAMPLES / f"{name}.py", {"files": ["a.png", "b.png"]})
+    result = run_example("run_many_mapped", {"files": ["a.png", "b.png"]})
     assert result.state == "success"
     assert result.xcoms["total"] == 200
     # They start in any order.
     assert sorted(run.payload["file"] for run in server.runs.values()) == ["a.png", "b.png"]
 
 
-@pytest.mark.parametrize("name", ["batch"])
-def test_one_task_has_a_run_for_each_item(name, server, run_dag):
+def test_one_task_has_a_run_for_each_item(server, run_example):
     server.on_task("resize-image", output=resized)
-    result = run_dag(EXAMPLES / f"{name}.py", {"files": ["a.png", "b.png", "c.png"]})
+    result = run_example("batch", {"files": ["a.png", "b.png", "c.png"]})
     assert (result.state, result.xcoms["publish"]) == ("success", 3)
     assert [output["file"] for output in result.xcoms["resize"]] == ["a.png", "b.png", "c.png"]
 
 
 @pytest.mark.parametrize(("failed", "state"), [(1, "success"), (2, "failed")])
-@pytest.mark.parametrize("name", ["batch_some_fail"])
-def test_some_of_the_runs_may_fail(name, failed, state, server, run_dag):
+def test_some_of_the_runs_may_fail(failed, state, server, run_example):
     server.on_task("resize-image", error="boom", times=failed)
     server.on_task("resize-image", output=resized)
-    result = run_dag(EXAMPLES / f"{name}.py")
+    result = run_example("batch_some_fail")
     assert (result.state, len(server.runs)) == (state, 10)
     if state == "success":
         [run] = [run for run in server.runs.values() if run.status == "FAILED"]
         assert result.xcoms["name_failed"] == [f"{run.payload['file']}: Error: boom"]
 
 
-@pytest.mark.parametrize("name", ["fan_out_fan_in"])
-def test_one_run_gets_the_outputs_of_many(name, server, run_dag):
+def test_one_run_gets_the_outputs_of_many(server, run_example):
     server.on_task("check-images", output=lambda payload: payload)
     server.on_task("resize-image", output=resized)
     server.on_task("publish-album", output=lambda payload: payload)
-    result = run_dag(EXAMPLES / f"{name}.py")
+    result = run_example("fan_out_fan_in")
     assert result.state == "success"
     images = [{"file": file, "width": 100, "bytes": 1000} for file in ("cat.png", "dog.png")]
     assert result.xcoms["publish"] == {"album": "pets", "images": images}
     assert len(server.runs) == 4
 
 
-@pytest.mark.parametrize("name", ["sensor"])
-def test_sensor_waits_for_what_was_started(name, server, run_dag):
+def test_sensor_waits_for_what_was_started(server, run_example):
     server.on_task("train-model", output="a model", after=3)
-    result = run_dag(EXAMPLES / f"{name}.py")
+    result = run_example("sensor")
     (run,) = server.runs.values()
     assert result.state == "success"
     assert result.xcoms["wait"] == [{"run_id": run.id, "status": "COMPLETED"}]
     assert result.xcoms["use"] == "a model"
 
 
-@pytest.mark.parametrize("name", ["approval"])
 @pytest.mark.parametrize("answer", [{"approved": True}, {"approved": False}, "yes"])
-def test_an_answer_by_an_address_is_used(name, answer, server, run_dag, meanwhile, said):
+def test_an_answer_by_an_address_is_used(answer, server, run_example, meanwhile, said):
     meanwhile(
         lambda: [one for one in list(server.requests) if one.path.endswith(tuple(server.tokens) or ("-",))],
         lambda: requests.post(next(iter(server.tokens.values())).url, json=answer, timeout=10),
     )
-    result = run_dag(EXAMPLES / f"{name}.py")
+    result = run_example("approval")
     is_approved = answer == {"approved": True}
     assert (result.state, result.xcoms["wait"]) == ("success" if is_approved else "failed", answer)
     assert result.states["publish"] == ["success" if is_approved else "failed"]
@@ -116,36 +123,32 @@ def test_an_answer_by_an_address_is_used(name, answer, server, run_dag, meanwhil
     assert not [one for one in server.tokens.values() if one.path[-64:] in said.text]
 
 
-@pytest.mark.parametrize("name", ["replay"])
-def test_replay_is_a_new_run(name, server, run_dag):
+def test_replay_is_a_new_run(server, run_example):
     server.on_task("resize-image", output=resized)
     original = server.add_run("FAILED", task_identifier="resize-image", payload={"width": 5})
-    result = run_dag(EXAMPLES / f"{name}.py", {"run_id": original.id})
+    result = run_example("replay", {"run_id": original.id})
     assert result.state == "success"
     assert result.xcoms["replay"] == {"width": 5, "bytes": 50}
     assert original.status == "FAILED"
 
 
-@pytest.mark.parametrize("name", ["asset_event"])
-def test_the_event_of_an_asset_tells_another_dag_of_the_run(name, server, run_dag):
+def test_the_event_of_an_asset_tells_another_dag_of_the_run(server, run_example):
     server.on_task("resize-image", output=resized)
-    source = EXAMPLES / f"{name}.py"
-    updated = run_dag(source, dag_id=name)
-    consumed = run_dag(source, dag_id=f"{name}_consumer")
+    updated = run_example("asset_event", dag_id="asset_event")
+    consumed = run_example("asset_event", dag_id="asset_event_consumer")
     (run,) = server.runs.values()
     assert (updated.state, consumed.state) == ("success", "success")
     assert consumed.xcoms["report"] == f"{run.id} has cost 0 cents: {server.url}/runs/{run.id}"
 
 
-@pytest.mark.parametrize("name", ["token"])
 @pytest.mark.parametrize(
     ("images", "answer"),
     [(3, {"failed": False, "images": 3}), (0, {"failed": True, "dag": "token"})],
     ids=["success", "failure"],
 )
-def test_a_run_waits_for_a_task_of_airflow_and_learns_of_its_failure(name, images, answer, server, run_dag):
+def test_a_run_waits_for_a_task_of_airflow_and_learns_of_its_failure(images, answer, server, run_example):
     server.on_task("publish-album", waits_for_token=True)
-    result = run_dag(EXAMPLES / f"{name}.py", {"images": images})
+    result = run_example("token", {"images": images})
     ((run,), (token,)) = server.runs.values(), server.tokens.values()
     assert (result.state, token.output) == ("success" if images else "failed", answer)
     until(lambda: run.status == "COMPLETED", "the run has ended")
@@ -167,41 +170,36 @@ INVALID = {"name": "ValidationError", "message": "width: expected number"}
     ],
     ids=["out of memory", "invalid", "canceled"],
 )
-@pytest.mark.parametrize("name", ["retry_policy"])
-def test_a_policy_decides_by_the_error_of_the_run(name, ends, statuses, server, run_dag, meanwhile):
+def test_a_policy_decides_by_the_error_of_the_run(ends, statuses, server, run_example, meanwhile):
     for end in ends:
         server.on_task("resize-image", times=1, **end)
     if "after" in ends[0]:
         meanwhile(lambda: server.runs, lambda: next(iter(server.runs.values())).cancel())
-    source = (EXAMPLES / f"{name}.py").read_text()
-    # An hour passes in no time; the task itself would wait for five minutes.
-    at_once = source.replace("timedelta(hours=1)", "timedelta(0)")
-    assert at_once != source
     if not HAS_POLICIES:
-        with pytest.raises(KeyError, match=name):  # it is imported without errors, and has no Dag
-            run_dag(at_once, dag_id=name)
+        with pytest.raises(KeyError, match="retry_policy"):  # it is imported without errors, and has no Dag
+            run_example("retry_policy", dag_id="retry_policy")
         return
-    result = run_dag(at_once, dag_id=name)
+    # An hour passes in no time; the task itself would wait for five minutes.
+    at_once = {"timedelta(hours=1)": "timedelta(0)"}
+    result = run_example("retry_policy", dag_id="retry_policy", changes=at_once)
     assert result.tries == {"resize": [len(statuses)]}
     assert [run.status for run in server.runs.values()] == statuses
 
 
-@pytest.mark.parametrize("name", ["on_run_end"])
-def test_a_dag_of_watched_ends_that_is_run_by_hand_has_none(name, run_dag):
+def test_a_dag_of_watched_ends_that_is_run_by_hand_has_none(run_example):
     """What starts it is shown by a whole Airflow, in tests/e2e."""
     if not airflow_has.WATCHERS:
-        with pytest.raises(KeyError, match=name):  # it is imported without errors, and has no Dag
-            run_dag(EXAMPLES / f"{name}.py", dag_id=name)
+        with pytest.raises(KeyError, match="on_run_end"):  # it is imported without errors, and has no Dag
+            run_example("on_run_end", dag_id="on_run_end")
         return
-    result = run_dag(EXAMPLES / f"{name}.py", dag_id=name)
+    result = run_example("on_run_end", dag_id="on_run_end")
     assert (result.state, result.xcoms["report"]) == ("success", [])
 
 
-@pytest.mark.parametrize("name", ["cancel_on_failure"])
-def test_notifier_without_arguments_cancels_what_the_dag_run_has_started(name, server, run_dag):
+def test_notifier_without_arguments_cancels_what_the_dag_run_has_started(server, run_example):
     server.on_task("train-model", after=None)
     other, _ = server.trigger("train-model")
-    result = run_dag(EXAMPLES / f"{name}.py")
+    result = run_example("cancel_on_failure")
     assert result.state == "failed"
     (run,) = [run for run in server.runs.values() if run is not other]
     # Airflow 3.0.4 does not tell the callback of a Dag when the Dag run started.
@@ -209,17 +207,14 @@ def test_notifier_without_arguments_cancels_what_the_dag_run_has_started(name, s
     assert other.status == "EXECUTING"
 
 
-@pytest.mark.parametrize("name", ["cancel_by_hand"])
 @pytest.mark.parametrize("given", ["run_ids", "tag", "batch_id"])
-def test_what_is_given_by_hand_is_canceled(name, given, server, run_dag):
+def test_what_is_given_by_hand_is_canceled(given, server, send, run_example):
     server.on_task("resize-image", after=None)
-    headers = {"Authorization": f"Bearer {server.secret_key}"}
     items = [{"task": "resize-image", "payload": {}, "options": {"tags": ["order-17"]}}] * 2
-    url = f"{server.url}/api/v2/tasks/batch"
-    batch_id = requests.post(url, json={"items": items}, headers=headers, timeout=10).json()["id"]
+    batch_id = send("POST", "/api/v2/tasks/batch", json={"items": items}).json()["id"]
     runs, other = list(server.runs.values()), server.add_run("EXECUTING")
     values = {"run_ids": ["", *(run.id for run in runs), ""], "tag": "order-17", "batch_id": batch_id}
-    result = run_dag(EXAMPLES / f"{name}.py", {given: values[given]})
+    result = run_example("cancel_by_hand", {given: values[given]})
     assert result.state == "success"
     assert [run.status for run in runs] == ["CANCELED"] * 2
     assert other.status == "EXECUTING"
@@ -235,73 +230,66 @@ def test_what_is_given_by_hand_is_canceled(name, given, server, run_dag):
         ({"run_ids": ["run_1"], "tag": "eu"}, "Give one of run_ids, tag, batch_id; given: run_ids, tag"),
     ],
 )
-def test_by_hand_one_thing_is_to_be_given(given, error, server, run_dag, said):
+def test_by_hand_one_thing_is_to_be_given(given, error, server, run_example, said):
     alive = server.add_run("EXECUTING", tags=["eu"])
-    result = run_dag(EXAMPLES / "cancel_by_hand.py", given)
+    result = run_example("cancel_by_hand", given)
     assert (result.state, alive.status) == ("failed", "EXECUTING")
     assert said.lines(error)
 
 
-def test_a_tag_that_no_run_has_fails_what_was_triggered_by_hand(server, run_dag):
-    result = run_dag(EXAMPLES / "cancel_by_hand.py", {"tag": "oder-17"})
+def test_a_tag_that_no_run_has_fails_what_was_triggered_by_hand(server, run_example):
+    result = run_example("cancel_by_hand", {"tag": "oder-17"})
     assert (result.state, result.states["cancel_by_tag"]) == ("failed", ["failed"])
 
 
-def test_what_other_mapped_tasks_started_is_canceled_when_one_fails(server, run_dag):
+def test_what_other_mapped_tasks_started_is_canceled_when_one_fails(server, run_example):
     runs = [server.add_run() for _ in range(3)]
-    source = (EXAMPLES / "cancel_mapped_runs.py").read_text()
-    failing = source.replace("        return {", f"        assert item != {runs[1].id!r}\n        return {{")
-    assert failing != source
-    result = run_dag(failing, {"run_ids": [run.id for run in runs]})
+    start = "        return {"
+    changes = {start: f"        assert item != {runs[1].id!r}\n{start}"}
+    result = run_example("cancel_mapped_runs", {"run_ids": [run.id for run in runs]}, changes=changes)
     assert sorted(result.states["start"]) == ["failed", "success", "success"]
     assert [run.status for run in runs] == ["CANCELED", "EXECUTING", "CANCELED"]
 
 
 @pytest.mark.parametrize("name", ["cancel_at_the_end", "cancel_mapped_runs"])
-def test_a_run_of_another_environment_fails_the_dag_run(name, server, run_dag):
+def test_a_run_of_another_environment_fails_the_dag_run(name, server, run_example):
     foreign, alive = server.add_run(environment="staging"), server.add_run()
-    result = run_dag(EXAMPLES / f"{name}.py", {"run_ids": [foreign.id, alive.id]})
+    result = run_example(name, {"run_ids": [foreign.id, alive.id]})
     assert result.state == "failed"
     assert alive.status == "CANCELED"
 
 
+WORK_FAILS = {"def work() -> None:\n": "def work() -> None:\n        1 / 0\n"}
+COUNTS = {"setups=started": "setups=started, on_failure_fail_dagrun=True"}
+WITHOUT_ITS_LAST_TASK = {" >> fail_if_cancel_failed()": ""}
+
+
 @pytest.fixture
-def run_teardown(run_dag):
-    """Run the example with a teardown: with its work failing, another argument, or without its last task."""
-
-    def run(run, *, work_fails=False, argument="", without=""):
-        source = (EXAMPLES / "cancel_in_teardown.py").read_text()
-        changed = source.replace("setups=started", f"setups=started{argument}")
-        if work_fails:
-            changed = changed.replace("def work() -> None:\n", "def work() -> None:\n        1 / 0\n")
-        if without:
-            changed = changed.replace(f" >> {without}()", "")
-        assert (changed != source) == bool(work_fails or argument or without)
-        return run_dag(changed, {"run_ids": [run.id]})
-
-    return run
+def run_teardown(server, run_example):
+    """Run the example with a teardown, which has a run to cancel."""
+    run = server.add_run()
+    return lambda **changes: run_example("cancel_in_teardown", {"run_ids": [run.id]}, **changes)
 
 
 def test_a_teardown_does_not_hide_that_the_work_failed(server, run_teardown):
-    run = server.add_run()
-    assert run_teardown(run, work_fails=True).state == "failed"
-    assert run.status == "CANCELED"
+    assert run_teardown(changes=WORK_FAILS).state == "failed"
+    assert [run.status for run in server.runs.values()] == ["CANCELED"]
 
 
 def test_a_teardown_that_counts_hides_it(server, run_teardown):
-    result = run_teardown(server.add_run(), work_fails=True, argument=", on_failure_fail_dagrun=True")
+    result = run_teardown(changes=WORK_FAILS | COUNTS)
     assert (result.state, result.states["work"]) == ("success", ["failed"])
 
 
 def test_a_failed_teardown_fails_no_dag_run_by_itself(server, run_teardown):
     server.fail_next(None, 403, path="/cancel")
-    result = run_teardown(server.add_run(), without="fail_if_cancel_failed")
+    result = run_teardown(changes=WITHOUT_ITS_LAST_TASK)
     assert (result.state, result.states["cancel_runs"]) == ("success", ["failed"])
 
 
-@pytest.mark.parametrize("work_fails", [False, True])
-def test_a_failed_teardown_fails_the_dag_run_of_the_example(server, run_teardown, work_fails):
+@pytest.mark.parametrize("changes", [{}, WORK_FAILS], ids=["the work succeeds", "the work fails"])
+def test_a_failed_teardown_fails_the_dag_run_of_the_example(server, run_teardown, changes):
     server.fail_next(None, 403, path="/cancel")
-    result = run_teardown(server.add_run(), work_fails=work_fails)
+    result = run_teardown(changes=changes)
     assert (result.state, result.states["cancel_runs"]) == ("failed", ["failed"])
     assert result.states["fail_if_cancel_failed"] == ["failed"]

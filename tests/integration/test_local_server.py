@@ -9,54 +9,32 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from types import SimpleNamespace
-from typing import Any
 from urllib.parse import quote
 
 import pytest
 import requests
 from waiting import LONG, until
 
-from airflow_provider_trigger.testing import ServerRun, TriggerDevServer
+from airflow_provider_trigger.testing import TriggerDevServer
 from airflow_provider_trigger.testing.faults.connections import ConnectionFaults
-
-MODERN = {"x-trigger-api-version": "2025-07-16"}
 
 
 @pytest.fixture
-def run(server: TriggerDevServer) -> ServerRun:
+def run(server):
     return server.add_run(payload={"n": 1})
 
 
 @pytest.fixture
-def retrieve(server: TriggerDevServer, run: ServerRun) -> Callable[..., requests.Response]:
-    """Retrieve the run."""
-
-    def get(**arguments: Any) -> requests.Response:
-        arguments.setdefault("timeout", 5)
-        return requests.get(
-            f"{server.url}/api/v3/runs/{run.id}",
-            headers={"Authorization": f"Bearer {server.secret_key}", **MODERN},
-            allow_redirects=False,
-            **arguments,
-        )
-
-    return get
+def retrieve(send, run):
+    return lambda: send("GET", f"/api/v3/runs/{run.id}")
 
 
 @pytest.fixture
-def cancel(server: TriggerDevServer, run: ServerRun) -> Callable[..., requests.Response]:
-    """Cancel the run."""
-
-    def post(timeout: float = 5) -> requests.Response:
-        headers = {"Authorization": f"Bearer {server.secret_key}"}
-        return requests.post(f"{server.url}/api/v2/runs/{run.id}/cancel", headers=headers, timeout=timeout)
-
-    return post
+def cancel(send, run):
+    return lambda timeout=5: send("POST", f"/api/v2/runs/{run.id}/cancel", timeout=timeout)
 
 
-def test_the_test_sees_what_the_server_does(
-    server: TriggerDevServer, run: ServerRun, retrieve: Any, cancel: Any
-) -> None:
+def test_the_test_sees_what_the_server_does(server, run, retrieve, cancel):
     assert retrieve().json()["status"] == "EXECUTING"
     assert cancel().json() == {"id": run.id}
     assert server.runs[run.id] is run
@@ -74,7 +52,7 @@ def test_the_test_sees_what_the_server_does(
     assert server.secret_key not in repr(server.requests)
 
 
-def test_paths_are_recorded_as_sent(server: TriggerDevServer) -> None:
+def test_paths_are_recorded_as_sent(server):
     connection = http.client.HTTPConnection(server.host, server.port, timeout=5)
     for target in ("/api/v2/runs/run_a%2Fb/cancel?x=%20", "/api/v3/runs/%FF"):
         connection.request("POST", target, headers={"Authorization": f"Bearer {server.secret_key}"})
@@ -86,7 +64,7 @@ def test_paths_are_recorded_as_sent(server: TriggerDevServer) -> None:
     ]
 
 
-def test_fail_next(server: TriggerDevServer, run: ServerRun, retrieve: Any, cancel: Any) -> None:
+def test_fail_next(server, run, retrieve, cancel):
     server.fail_next(2, 503, path="/cancel", headers={"Retry-After": "1"})
     server.fail_next(status=409, body={"error": "already completed"}, method="POST", after_handling=True)
     assert retrieve().status_code == 200
@@ -108,9 +86,7 @@ ANSWERS: list[tuple[Callable[[TriggerDevServer], None], int, str, str]] = [
 
 
 @pytest.mark.parametrize(("fault", "status", "kind", "part"), ANSWERS)
-def test_what_comes_in_place_of_an_answer(
-    server: TriggerDevServer, retrieve: Any, fault: Any, status: int, kind: str, part: str
-) -> None:
+def test_what_comes_in_place_of_an_answer(server, retrieve, fault, status, kind, part):
     fault(server)
     answer = retrieve()
     assert (answer.status_code, answer.headers["content-type"].partition(";")[0]) == (status, kind)
@@ -119,7 +95,7 @@ def test_what_comes_in_place_of_an_answer(
 
 
 @pytest.mark.parametrize("taken", [True, False])
-def test_disconnect_next(server: TriggerDevServer, run: ServerRun, cancel: Any, taken: bool) -> None:
+def test_disconnect_next(server, run, cancel, taken):
     server.disconnect_next(after_handling=taken)
     with pytest.raises(requests.ConnectionError):
         cancel()
@@ -128,7 +104,7 @@ def test_disconnect_next(server: TriggerDevServer, run: ServerRun, cancel: Any, 
 
 
 @pytest.mark.parametrize("taken", [True, False])
-def test_hang_next(server: TriggerDevServer, run: ServerRun, cancel: Any, taken: bool) -> None:
+def test_hang_next(server, run, cancel, taken):
     server.hang_next(after_handling=taken)
     with pytest.raises(requests.ReadTimeout):
         cancel(timeout=0.2)
@@ -137,9 +113,7 @@ def test_hang_next(server: TriggerDevServer, run: ServerRun, cancel: Any, taken:
 
 
 @pytest.mark.parametrize("taken", [True, False])
-def test_delay_next(
-    server: TriggerDevServer, run: ServerRun, cancel: Any, taken: bool, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_delay_next(server, run, cancel, taken, monkeypatch):
     delays, over = list[float](), threading.Event()
 
     async def sleep(seconds: float) -> None:
@@ -167,14 +141,14 @@ def test_delay_next(
     until(lambda: run.status == ("CANCELED" if taken else "EXECUTING"), "it has had its effect, or none")
 
 
-def test_truncate_next(server: TriggerDevServer, retrieve: Any) -> None:
+def test_truncate_next(server, retrieve):
     server.truncate_next()
     with pytest.raises(requests.exceptions.ChunkedEncodingError, match="IncompleteRead"):
         retrieve()
     assert retrieve().status_code == 200
 
 
-def test_rate_limit_next(server: TriggerDevServer, retrieve: Any) -> None:
+def test_rate_limit_next(server, retrieve):
     server.clock = lambda: 1_800_000_000.25
     server.rate_limit_next(reset_after=3)
     answer = retrieve()
@@ -186,34 +160,31 @@ def test_rate_limit_next(server: TriggerDevServer, retrieve: Any) -> None:
     assert retrieve().status_code == 200
 
 
-def test_redirect_next(server: TriggerDevServer, retrieve: Any) -> None:
+def test_redirect_next(server, retrieve):
     server.redirect_next(1, "http://example.com/elsewhere", status=307)
     answer = retrieve()
     assert (answer.status_code, answer.headers["location"]) == (307, "http://example.com/elsewhere")
 
 
-def test_more_than_three_queries_at_once_are_rejected(server: TriggerDevServer) -> None:
+def test_more_than_three_queries_at_once_are_rejected(server, send):
     server.delay_next(3, LONG, path="/api/v1/query")
-    url, headers = f"{server.url}/api/v1/query", {"Authorization": f"Bearer {server.secret_key}"}
+    headers = {"Authorization": f"Bearer {server.secret_key}"}
     with ExitStack() as stack:
         for _ in range(3):
             connection = http.client.HTTPConnection(server.host, server.port)
             stack.callback(connection.close)
             connection.request("POST", "/api/v1/query", body="{}", headers=headers)
         until(lambda: len(server.requests) == 3, "three queries are in progress")
-        answer = requests.post(url, json={}, headers=headers, timeout=5)
+        answer = send("POST", "/api/v1/query", json={})
     assert (answer.status_code, "query concurrency of 3" in answer.text) == (429, True)
     # The bucket is not empty, and does not hold up anything else.
     assert int(answer.headers["x-ratelimit-remaining"]) > 0
 
 
-def test_triggers_at_once_with_one_key_are_one_run(server: TriggerDevServer) -> None:
-    def trigger(number: int) -> dict[str, Any]:
+def test_triggers_at_once_with_one_key_are_one_run(server, send):
+    def trigger(number):
         body = {"payload": number, "options": {"idempotencyKey": "k"}}
-        headers = {"Authorization": f"Bearer {server.secret_key}"}
-        url = f"{server.url}/api/v1/tasks/resize/trigger"
-        made: dict[str, Any] = requests.post(url, json=body, headers=headers, timeout=5).json()
-        return made
+        return send("POST", "/api/v1/tasks/resize/trigger", json=body).json()
 
     with ThreadPoolExecutor(10) as pool:
         made = list(pool.map(trigger, range(10)))
@@ -222,25 +193,20 @@ def test_triggers_at_once_with_one_key_are_one_run(server: TriggerDevServer) -> 
 
 
 @pytest.mark.parametrize("key", ["a/b?c#d&e+f%", "a b", "ключ"])
-def test_a_key_is_one_segment_of_the_path(server: TriggerDevServer, key: str) -> None:
-    headers = {"Authorization": f"Bearer {server.secret_key}"}
+def test_a_key_is_one_segment_of_the_path(server, send, key):
     first, _ = server.trigger("resize", options={"idempotencyKey": key})
-    url = f"{server.url}/api/v1/idempotencyKeys/{quote(key, safe='')}/reset"
-    answers = [
-        requests.post(url, json={"taskIdentifier": "resize"}, headers=headers, timeout=5) for _ in range(2)
-    ]
+    path = f"/api/v1/idempotencyKeys/{quote(key, safe='')}/reset"
+    answers = [send("POST", path, json={"taskIdentifier": "resize"}) for _ in range(2)]
     assert [answer.status_code for answer in answers] == [200, 404]
     assert server.trigger("resize", options={"idempotencyKey": key})[0] is not first
 
 
-def test_the_url_of_an_output_admits_no_key_and_nothing_but_reading(server: TriggerDevServer) -> None:
+def test_the_url_of_an_output_admits_no_key_and_nothing_but_reading(server, send):
     server.on_task("resize", output=1, output_by_url=True, start_after=0, after=0)
     run, _ = server.trigger("resize")
-    headers = {"Authorization": f"Bearer {server.secret_key}", **MODERN}
-    shown = requests.get(f"{server.url}/api/v3/runs/{run.id}", headers=headers, timeout=5).json()
-    url = shown["outputPresignedUrl"]
+    url = send("GET", f"/api/v3/runs/{run.id}").json()["outputPresignedUrl"]
     assert requests.get(url, timeout=5).status_code == 200
-    with_key = requests.get(url, headers=headers, timeout=5)
+    with_key = send("GET", url.removeprefix(server.url))
     assert (with_key.status_code, "InvalidArgument" in with_key.text) == (400, True)
     for answer in (requests.get(url.partition("?")[0], timeout=5), requests.post(url, timeout=5)):
         assert (answer.status_code, "AccessDenied" in answer.text) == (403, True)

@@ -19,24 +19,8 @@ import pytest
 import requests
 from waiting import LONG, limited, until
 
-from airflow_provider_trigger.testing import ServerRun, TriggerDevServer
+from airflow_provider_trigger.testing import TriggerDevServer
 from airflow_provider_trigger.testing.http.app import App
-
-
-@pytest.fixture
-def run(server: TriggerDevServer) -> ServerRun:
-    return server.add_run()
-
-
-@pytest.fixture
-def retrieve(server: TriggerDevServer, run: ServerRun) -> Callable[[], requests.Response]:
-    """Retrieve the run."""
-
-    def get() -> requests.Response:
-        headers = {"Authorization": f"Bearer {server.secret_key}"}
-        return requests.get(f"{server.url}/api/v3/runs/{run.id}", headers=headers, timeout=5)
-
-    return get
 
 
 def test_latency(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -81,17 +65,16 @@ def test_stops_at_once_whatever_is_held_open() -> None:
     assert not [thread for thread in threading.enumerate() if thread.name == "trigger-dev-server"]
 
 
-def test_comes_back_where_it_was(
-    server: TriggerDevServer, run: ServerRun, retrieve: Callable[[], requests.Response]
-) -> None:
+def test_comes_back_where_it_was(server: TriggerDevServer, send: Callable[..., requests.Response]) -> None:
+    run = server.add_run()
     with pytest.raises(RuntimeError, match="already running"):
         server.start()
     url = server.url
     server.stop()
     with pytest.raises(requests.ConnectionError):
-        retrieve()
+        send("GET", f"/api/v3/runs/{run.id}")
     server.start()
-    assert (server.url, retrieve().json()["id"]) == (url, run.id)
+    assert (server.url, send("GET", f"/api/v3/runs/{run.id}").json()["id"]) == (url, run.id)
     with pytest.raises(OSError, match="in use"):
         TriggerDevServer(port=server.port).start()
 

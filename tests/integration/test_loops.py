@@ -10,8 +10,6 @@ pytestmark = pytest.mark.skipif(
     tuple(map(int, airflow_version().split(".")[:2])) < (3, 4), reason="this Airflow has no task loops"
 )
 LOOP = """
-    from airflow.sdk import task_group
-
     @task_group
     def again():
         {body}

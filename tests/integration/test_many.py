@@ -67,14 +67,6 @@ def test_the_reserve_is_left_alone_at_any_concurrency(max_concurrency, server, l
     assert lowest() >= RESERVE
 
 
-def test_what_others_use_is_counted(server, cancel):
-    runs = [server.add_run() for _ in range(150)]
-    server.take_tokens(100)
-    result = cancel(*runs)
-    assert set(result.outcomes) == {"canceled"}
-    assert {request.status for request in server.requests} == {200}
-
-
 def test_others_who_empty_the_bucket_cost_time_and_no_run(server, connect, cancel):
     connect(retry_for=60)
     runs = [server.add_run() for _ in range(150)]
@@ -95,12 +87,3 @@ def test_others_who_empty_the_bucket_cost_time_and_no_run(server, connect, cance
     assert result.error is None
     assert set(result.outcomes) == {"canceled"}
     assert all(run.status == "CANCELED" for run in runs)
-
-
-def test_a_bucket_that_is_empty_at_first_rejects_one_burst_at_most(server, connect, cancel):
-    connect(retry_for=60)
-    server.take_tokens(150)
-    runs = [server.add_run() for _ in range(60)]
-    result = cancel(*runs, max_concurrency=8)
-    assert set(result.outcomes) == {"canceled"}
-    assert sum(request.status == 429 for request in server.requests) <= 8

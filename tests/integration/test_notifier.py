@@ -15,80 +15,66 @@ from airflow_provider_trigger.testing.http.app import App
 
 pytestmark = pytest.mark.usefixtures("connection")
 
-IMPORTS = """
-try:
-    from airflow.sdk import DAG, task
-except ImportError:
-    from airflow.decorators import task
-    from airflow.models.dag import DAG
-from airflow_provider_trigger.notifications.cancel import CancelTriggerRunNotifier
-"""
-
 TASK_CALLBACKS = """
-with DAG(dag_id="task_callbacks", schedule=None, params={"run_ids": []}):
+@task
+def start(params):
+    return params["run_ids"][:2]
 
-    @task
-    def start(params):
-        return params["run_ids"][:2]
+@task
+def start_more(params):
+    return {"id": params["run_ids"][2]}
 
-    @task
-    def start_more(params):
-        return {"id": params["run_ids"][2]}
+@task(
+    retries=1,
+    on_retry_callback=CancelTriggerRunNotifier(xcom_task_ids="start"),
+    on_failure_callback=[
+        CancelTriggerRunNotifier(xcom_task_ids=["start", "start_more"], run_ids="{{ params.run_ids[3] }}")
+    ],
+)
+def work():
+    raise RuntimeError("something failed at night")
 
-    @task(
-        retries=1,
-        retry_delay=0,
-        on_retry_callback=CancelTriggerRunNotifier(xcom_task_ids="start"),
-        on_failure_callback=[
-            CancelTriggerRunNotifier(xcom_task_ids=["start", "start_more"], run_ids="{{ params.run_ids[3] }}")
-        ],
-    )
-    def work():
-        raise RuntimeError("something failed at night")
-
-    [start(), start_more()] >> work()
+[start(), start_more()] >> work()
 """
 
-DAG_CALLBACKS = """
-with DAG(
-    dag_id="dag_callbacks",
-    schedule=None,
-    params={"run_ids": []},
+# Arguments of a Dag; then its tasks.
+DAG_CALLBACKS = """params={"run_ids": []},
     on_failure_callback=[
         CancelTriggerRunNotifier(run_ids="{{ params.run_ids[:1] }}"),
         CancelTriggerRunNotifier(xcom_task_ids="start"),
         CancelTriggerRunNotifier(run_ids="{{ params.run_ids[2] }}", xcom_task_ids="start"),
-    ],
-):
+    ]"""
+DAG_WITH_CALLBACKS = """
+@task
+def start(params):
+    return params["run_ids"][1]
 
-    @task
-    def start(params):
-        return params["run_ids"][1]
+@task
+def work():
+    raise RuntimeError("something failed at night")
 
-    @task
-    def work():
-        raise RuntimeError("something failed at night")
-
-    start() >> work()
+start() >> work()
 """
 
 
-def test_callbacks_of_a_task_cancel_what_its_siblings_started(server, run_dag, said):
+def test_callbacks_of_a_task_cancel_what_its_siblings_started(server, run_tasks, said):
     runs = [server.add_run() for _ in range(5)]
-    result = run_dag(IMPORTS + TASK_CALLBACKS, {"run_ids": [run.id for run in runs]})
+    result = run_tasks(TASK_CALLBACKS, {"run_ids": [run.id for run in runs]}, dag="params={'run_ids': []}")
     assert result.state == "failed"
     assert [run.status for run in runs] == ["CANCELED"] * 4 + ["EXECUTING"]
-    assert said.lines("Dag 'task_callbacks', Dag run ", ", task 'work': 2 Trigger.dev runs: 2 canceled")
-    assert said.lines("Dag 'task_callbacks', Dag run ", ", task 'work': 4 Trigger.dev runs: 4 canceled")
+    for count in (2, 4):
+        summary = f", task 'work': {count} Trigger.dev runs: {count} canceled"
+        assert said.lines(f"Dag '{result.dag_id}', Dag run ", summary)
     assert said.lines(runs[3].id, "canceled, CANCELED", f"/runs/{runs[3].id}")
     assert runs[0].cancel_requests == 2
 
 
-def test_callbacks_of_a_dag_say_what_to_use_where_there_is_no_xcom(server, run_dag, said):
+def test_callbacks_of_a_dag_say_what_to_use_where_there_is_no_xcom(server, run_tasks, said):
     from airflow import __version__
 
     runs = [server.add_run() for _ in range(4)]
-    result = run_dag(IMPORTS + DAG_CALLBACKS, {"run_ids": [run.id for run in runs]})
+    conf = {"run_ids": [run.id for run in runs]}
+    result = run_tasks(DAG_WITH_CALLBACKS, conf, dag=DAG_CALLBACKS)
     assert result.state == "failed"
     has_xcom = __version__.startswith("2.")
     has_params = __version__ != "3.0.4"
@@ -108,60 +94,10 @@ def test_callbacks_of_a_dag_say_what_to_use_where_there_is_no_xcom(server, run_d
     found = said.lines(reason, "give run_ids", "CancelTriggerRunOperator")
     assert len(found) == 2 * without_xcom  # a line of its own, and in the summary
     assert len(said.lines("runs whose ids could not be read may still run")) == without_xcom
-    summaries = said.lines("Dag 'dag_callbacks', Dag run ", "Trigger.dev run")
+    summaries = said.lines(f"Dag '{result.dag_id}', Dag run ", "Trigger.dev run")
     assert len(summaries) == (3 if has_params else 1)
     assert not [line for line in summaries if "task '" in line.split(" Trigger.dev run")[0]]
     assert not said.lines("nothing was canceled")
-
-
-CLASS_AS_CALLBACK = """
-with DAG(dag_id="class_as_callback", schedule=None):
-
-    @task(on_failure_callback=CancelTriggerRunNotifier)
-    def work():
-        raise RuntimeError("something failed at night")
-
-    work()
-"""
-
-
-def test_the_class_itself_as_a_callback_is_an_error_in_the_log(run_dag, said):
-    from airflow import __version__
-
-    assert run_dag(IMPORTS + CLASS_AS_CALLBACK).state == "failed"
-    # Under dag.test() Airflow 3.0 writes no error of a task's callback.
-    is_written = not __version__.startswith("3.0.")
-    assert bool(said.lines("TypeError: CancelTriggerRunNotifier: nothing was canceled")) is is_written
-
-
-def test_each_run_is_logged_and_all_in_one_line(server, make_context, said):
-    runs = [server.add_run(), server.add_run("COMPLETED")]
-    of_the_dag = make_context() | {"reason": "task_failure"}
-    CancelTriggerRunNotifier(run_ids=[*(run.id for run in runs), "run_unknown"])(of_the_dag)
-    assert len(said.lines("Trigger.dev runs")) == 1
-    assert said.lines(
-        "Dag 'a_dag', Dag run 'manual_1': 3 Trigger.dev runs: 1 canceled, 1 already completed, 1"
-    )
-    for run, text in zip(runs, ("canceled, CANCELED", "already completed, COMPLETED"), strict=True):
-        assert len(said.lines(f"{run.id} (hello-task): {text}")) == 1
-    assert len(said.lines("run_unknown (Trigger.dev task unknown): not found")) == 1
-
-
-def test_one_object_called_for_two_dag_runs_pulls_from_each(server, make_context):
-    first, second = server.add_run(), server.add_run()
-    notifier = CancelTriggerRunNotifier(xcom_task_ids=["{{ params.source }}"])
-    notifier(make_context({"a": first.id, "b": second.id}) | {"params": {"source": "a"}})
-    assert (first.status, second.status) == ("CANCELED", "EXECUTING")
-    notifier(make_context({"a": first.id, "b": second.id}) | {"params": {"source": "b"}})
-    assert (second.status, first.cancel_requests) == ("CANCELED", 1)
-
-
-def test_running_twice_does_no_harm(server, make_context, said):
-    runs = [server.add_run(), server.add_run("FAILED")]
-    notifier = CancelTriggerRunNotifier(run_ids=[run.id for run in runs])
-    notifier(make_context())
-    notifier(make_context())
-    assert len(said.lines("2 Trigger.dev runs: 1 canceled, 1 already completed")) == 2
 
 
 def test_a_slow_server_has_all_cancels_before_the_first_status_check(server, make_context, said):
@@ -189,14 +125,6 @@ def test_what_could_not_be_canceled_in_time_is_named(connect, make_context, said
         )
         assert said.lines("the time limit was reached")
         assert said.lines("30 Trigger.dev runs: ", " runs may still run (status unknown); not canceled: ")
-
-
-def test_a_server_that_never_answers_costs_no_more_than_the_time_limit(server, connect, make_context, said):
-    connect(timeout=LONG, retry_for=LONG)
-    server.hang_next(None)
-    ids = [server.add_run().id for _ in range(40)]
-    CancelTriggerRunNotifier(run_ids=ids, timeout=1)(make_context())
-    assert said.lines("40 Trigger.dev runs: 40 failed")
 
 
 async def awaited(notifier, context):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import time
-from typing import Any
 
 import pytest
 from airflow import __version__
@@ -112,27 +111,6 @@ def test_a_dags_callback_without_arguments_cancels_what_this_dag_run_has_started
         assert said.lines(f"Dag '{result.dag_id}', Dag run ", "Trigger.dev runs: 3 canceled")
 
 
-def test_a_dags_callback_leaves_a_replay_by_someone_else_alone(server, run_tasks, said):
-    """It has all the tags of its original, but no key."""
-    replays: list[Any] = []
-    add = server.trigger
-
-    def replay_at_once(*args, **options):
-        run, is_cached = add(*args, **options)
-        if not replays and not is_cached and run.task_identifier == "endless":
-            replays.append(None)
-            replays[0] = server.replay(run)
-        return run, is_cached
-
-    server.trigger = replay_at_once
-    run_tasks(DAG_CALLBACK, {"fails": True}, **WITH_CALLBACK)
-    (replay,) = replays
-    assert (replay.status, replay.cancel_requests) == ("EXECUTING", 0)
-    assert len([run for run in of_the_dag_run(server) if set(run.tags) == set(replay.tags)]) == 2
-    if __version__ != "3.0.4":
-        assert said.lines("have the tag of this Dag run or task, but not its idempotency key", replay.id)
-
-
 def test_a_tasks_callback_without_arguments_cancels_what_this_task_has_started(server, run_tasks, said):
     run_tasks(
         """
@@ -156,20 +134,6 @@ def test_a_tasks_callback_without_arguments_cancels_what_this_task_has_started(s
     assert [run.status for run in runs] == ["EXECUTING", "CANCELED", "CANCELED"]
     assert [run.cancel_requests for run in runs] == [0, 1, 1]
     assert len(said.lines("task 'second'", "1 Trigger.dev run: 1 canceled")) == 2
-
-
-def test_a_tasks_callback_of_a_task_that_starts_nothing_cancels_nothing(server, run_tasks):
-    run_tasks(
-        STARTS
-        + """
-@task(on_failure_callback=CancelTriggerRunNotifier())
-def fail():
-    raise RuntimeError("something failed at night")
-
-[first, second, waited] >> fail()
-"""
-    )
-    assert {run.status for run in of_the_dag_run(server)} == {"EXECUTING"}
 
 
 # Without Airflow's database
@@ -242,25 +206,6 @@ def test_many_runs_are_canceled_by_few_bulk_actions_and_confirmed_by_queries(
     assert sum(run.cancel_requests for run in server.runs.values()) == (0 if does_bulk else 310)
     assert [path for path in sent if path.startswith("/api/v3/runs/")] == []
     assert sent.count("/api/v1/query") < 20
-
-
-def test_a_list_that_fails_is_said_and_what_xcom_knows_is_canceled(server, run_tasks, said):
-    server.fail_next(None, 400, path="/api/v1/runs?")
-    run_tasks("""
-        def fail(context, result=None):
-            raise RuntimeError("something failed at night")
-
-        RunTriggerTaskOperator(
-            task_id="start",
-            task_identifier="endless",
-            wait_for_completion=False,
-            post_execute=fail,
-            on_failure_callback=CancelTriggerRunNotifier(),
-        )
-    """)
-    (run,) = server.runs.values()
-    assert run.status == "CANCELED"
-    assert said.lines("the runs of this Dag run could not be listed", "1 canceled")
 
 
 def test_a_replay_by_the_operator_is_found_by_xcom_only(server, run_tasks):

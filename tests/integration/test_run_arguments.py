@@ -139,35 +139,3 @@ def test_where_no_run_exists_yet_no_xcom_of_it_is_missed(server, run_tasks, said
     assert result.state == "failed"
     assert result.states["cancel"] == ["success"]
     assert "XCom not found" not in said.text
-
-
-def test_a_deferred_task_keeps_its_link_and_its_log_names_the_run(echo, run_tasks, said):
-    result = run_tasks("""
-        RunTriggerTaskOperator(task_id="start", task_identifier="echo", deferrable=True, poll_interval=0.1)
-    """)
-    [run_id] = echo.runs
-    url = f"{echo.url}/runs/{run_id}"
-    assert said.lines(f"Deferring: the triggerer waits for run {run_id} from here on. {url}")
-    assert said.lines(f"Run {run_id} is COMPLETED, attempt 1 (", " s of compute time)")
-    assert result.pushed["start", "_link_TriggerRunLink"] == [url]
-
-
-def test_a_run_that_waits_for_a_version_is_a_warning_at_once(server, run_tasks, said):
-    server.unknown_task("nowhere")
-    run_tasks("""
-        for deferrable in (False, True):
-            RunTriggerTaskOperator(
-                task_id=f"start_{deferrable}",
-                task_identifier="nowhere",
-                deferrable=deferrable,
-                poll_interval=0.1,
-                pending_version_timeout="1s",
-            )
-    """)
-    assert [run.status for run in server.runs.values()] == ["CANCELED", "CANCELED"]
-    for run_id in server.runs:
-        assert said.lines(
-            f"Run {run_id} is PENDING_VERSION: no deployed version",
-            "has the Trigger.dev task 'nowhere'",
-            "After 1 s (pending_version_timeout) the run is canceled",
-        )

@@ -81,25 +81,6 @@ def test_a_fault_while_waiting_does_not_end_the_wait(
     assert len(said.lines(f"Run {run.id} can be checked again after ")) == 1
 
 
-def test_an_outage_under_a_dag_gives_the_output(server, run_tasks, meanwhile, the_run, said):
-    server.on_task("resize", after=None)
-
-    def end_after_an_outage():
-        outage(server)
-        the_run("resize", "EXECUTING").schedule([(0.2, "COMPLETED")])
-
-    meanwhile(lambda: is_checked(server), end_after_an_outage)
-    result = run_tasks("""
-        RunTriggerTaskOperator(
-            task_id="start", task_identifier="resize", poll_interval=0.1, deferrable=True
-        )
-    """)
-    assert (result.state, result.xcoms) == ("success", {"start": {"done": True}})
-    assert len(server.runs) == 1
-    assert len(said.lines("Status check of run", "failed; still waiting")) == 1
-    assert len(said.lines("can be checked again after")) == 1
-
-
 @WAYS
 def test_a_rate_limit_that_another_application_uses_up_delays_the_result(
     deferrable, connect, run_try, meanwhile, said
@@ -203,16 +184,6 @@ def test_a_lost_answer_of_the_trigger_makes_no_second_run(
     assert (ended.error, ended.output) == (None, "once")
     assert len(triggered()) == 2
     assert list(server.runs) == [ended.pushed["run_id"]]
-
-
-def test_a_lost_answer_under_a_dag_makes_no_second_run(server, connect, run_tasks, triggered):
-    connect(retry_for=30)
-    server.on_task("resize", output="once")
-    server.disconnect_next(path="/trigger")
-    result = run_tasks("""
-        RunTriggerTaskOperator(task_id="start", task_identifier="resize", poll_interval=0.1)
-    """)
-    assert (result.xcoms, len(server.runs), len(triggered())) == ({"start": "once"}, 1, 2)
 
 
 def test_a_trigger_that_arrives_only_at_the_next_try_makes_one_run(server, run_tasks, triggered, connect):

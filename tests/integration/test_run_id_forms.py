@@ -3,83 +3,71 @@
 from __future__ import annotations
 
 import re
-from itertools import count
 from typing import Any
 
 import pytest
 from airflow import __version__
 
-pytestmark = pytest.mark.usefixtures("connection")
-
 HAS_XCOMS_OF_AIRFLOW_2 = __version__.startswith("2.")
 
 START = """
 try:
-    from airflow.sdk import DAG, task
     from airflow.sdk.exceptions import AirflowSkipException
-except ImportError:
+except ImportError:  # before 3.1
     from airflow.exceptions import AirflowSkipException
-    try:
-        from airflow.sdk import DAG, task
-    except ImportError:
-        from airflow.decorators import task
-        from airflow.models.dag import DAG
-from airflow_provider_trigger.operators.cancel import CancelTriggerRunOperator
 
 def cancel(task_id, **options):
     options.setdefault("trigger_rule", "all_done")
     return CancelTriggerRunOperator(task_id=task_id, **options)
 
-with DAG(dag_id=%r, schedule=None, params={"ids": [], "number": "123"}, %s) as dag:
+@task
+def one(params):
+    return params["ids"][0]
 
-    @task
-    def one(params):
-        return params["ids"][0]
+@task
+def two(params):
+    return params["ids"][1]
 
-    @task
-    def two(params):
-        return params["ids"][1]
+@task
+def many(params):
+    return [params["ids"][0], None, params["ids"][1]]
 
-    @task
-    def many(params):
-        return [params["ids"][0], None, params["ids"][1]]
+@task
+def answer(params):
+    return {"id": params["ids"][0], "isCached": False}
 
-    @task
-    def answer(params):
-        return {"id": params["ids"][0], "isCached": False}
+@task
+def answers(params):
+    return [{"run_id": run_id} for run_id in params["ids"]]
 
-    @task
-    def answers(params):
-        return [{"run_id": run_id} for run_id in params["ids"]]
+@task
+def batch(params):
+    first, second, third = params["ids"]
+    return {"id": "batch_1", "runs": [first, {"id": second}]}
 
-    @task
-    def batch(params):
-        first, second, third = params["ids"]
-        return {"id": "batch_1", "runs": [first, {"id": second}]}
+@task
+def urls(params):
+    return [f"https://trigger.test/orgs/o/env/prod/runs/{run_id}?x=y" for run_id in params["ids"]]
 
-    @task
-    def urls(params):
-        return [f"https://trigger.test/orgs/o/env/prod/runs/{run_id}?x=y" for run_id in params["ids"]]
+@task
+def mapped(number, params):
+    return params["ids"][number] if number is not None else None
 
-    @task
-    def mapped(number, params):
-        return params["ids"][number] if number is not None else None
+@task
+def once(number, params):
+    return params["ids"][number]
 
-    @task
-    def once(number, params):
-        return params["ids"][number]
+@task
+def nothing():
+    return None
 
-    @task
-    def nothing():
-        return None
+@task
+def skipped():
+    raise AirflowSkipException
 
-    @task
-    def skipped():
-        raise AirflowSkipException
-
-    @task
-    def keyed(ti, params):
-        ti.xcom_push(key="ids", value=params["ids"][:1])
+@task
+def keyed(ti, params):
+    ti.xcom_push(key="ids", value=params["ids"][:1])
 """
 
 CALLS = {
@@ -137,12 +125,17 @@ FORMS = {
 }
 
 
-_numbers = count()
+@pytest.fixture
+def ids(server):
+    return [server.add_run().id for _ in range(3)]
 
 
-def dag_of(forms, **dag_options):
-    """Return a Dag with an operator for each form, and the tasks that these name."""
-    given = ", ".join(f"{name}={value!r}" for name, value in dag_options.items())
+DAG = "params={'ids': [], 'number': '123'}"
+NATIVE = DAG + ", render_template_as_native_obj=True"
+
+
+def tasks_of(forms):
+    """Return an operator for each form, and the tasks that these name."""
     named = {word for arguments, _ in forms.values() for word in re.findall(r"\w+", arguments)}
     sources = [name for name in CALLS if name in named]
     lines = [f"{name} = {CALLS[name]}" for name in sources]
@@ -150,8 +143,7 @@ def dag_of(forms, **dag_options):
         f"[{', '.join(sources)}] >> cancel('cancel_{number}', {arguments})"
         for number, (arguments, _) in enumerate(forms.values())
     ]
-    # Airflow 3.1 would for a while take a changed Dag for the one it has seen under the same name.
-    return START % (f"forms_{next(_numbers)}", given) + "".join(f"    {line}\n" for line in lines)
+    return START + "\n".join(lines) + "\n"
 
 
 def found(result, forms, ids):
@@ -162,27 +154,24 @@ def found(result, forms, ids):
     }
 
 
-def test_every_form_is_read(server, run_dag):
-    ids = [server.add_run().id for _ in range(3)]
-    result = run_dag(dag_of(FORMS), {"ids": ids})
+def test_every_form_is_read(ids, server, run_tasks):
+    result = run_tasks(tasks_of(FORMS), {"ids": ids}, dag=DAG)
     assert found(result, FORMS, ids) == {name: places for name, (_, places) in FORMS.items()}
     assert result.state == "success"
     assert all(server.runs[run_id].status == "CANCELED" for run_id in ids)
 
 
-def test_every_template_is_read_where_the_dag_renders_natively(server, run_dag):
-    ids = [server.add_run().id for _ in range(3)]
+def test_every_template_is_read_where_the_dag_renders_natively(ids, run_tasks):
     forms = {name: form for name, form in FORMS.items() if "template" in name}
     forms["a template of mapped outputs"] = ("run_ids=\"{{ ti.xcom_pull(task_ids='mapped') }}\"", [0, 1])
-    result = run_dag(dag_of(forms, render_template_as_native_obj=True), {"ids": ids})
+    result = run_tasks(tasks_of(forms), {"ids": ids}, dag=NATIVE)
     assert found(result, forms, ids) == {name: places for name, (_, places) in forms.items()}
     assert result.state == "success"
 
 
-def test_mapped_outputs_in_a_template_are_read_or_rejected_with_the_way_out(server, run_dag, said):
-    ids = [server.add_run().id for _ in range(3)]
+def test_mapped_outputs_in_a_template_are_read_or_rejected_with_the_way_out(ids, run_tasks, said):
     forms = {"it": ("run_ids=\"{{ ti.xcom_pull(task_ids='mapped') }}\"", [0, 1])}
-    result = run_dag(dag_of(forms), {"ids": ids})
+    result = run_tasks(tasks_of(forms), {"ids": ids}, dag=DAG)
     if HAS_XCOMS_OF_AIRFLOW_2:
         assert result.states["cancel_0"] == ["failed"]
         assert said.lines("LazySelectSequence", "use xcom_task_ids")
@@ -190,10 +179,9 @@ def test_mapped_outputs_in_a_template_are_read_or_rejected_with_the_way_out(serv
         assert found(result, forms, ids) == {"it": [0, 1]}
 
 
-def test_an_id_that_native_rendering_made_a_number_fails_without_retries(server, run_dag, said):
-    ids = [server.add_run().id for _ in range(3)]
-    forms = {"it": ("run_ids=['{{ params.number }}', '{{ params.ids[0] }}'], retries=2, retry_delay=0", [0])}
-    result = run_dag(dag_of(forms, render_template_as_native_obj=True), {"ids": ids})
+def test_an_id_that_native_rendering_made_a_number_fails_without_retries(ids, server, run_tasks, said):
+    forms = {"it": ("run_ids=['{{ params.number }}', '{{ params.ids[0] }}'], retries=2", [0])}
+    result = run_tasks(tasks_of(forms), {"ids": ids}, dag=NATIVE)
     assert result.states["cancel_0"] == ["failed"]
     assert result.tries["cancel_0"] == [1]
     assert found(result, forms, ids) == {"it": [0]}
@@ -201,19 +189,17 @@ def test_an_id_that_native_rendering_made_a_number_fails_without_retries(server,
     assert said.lines("123 from run_ids[0] is not a valid run id: it must be a string, not int")
 
 
-def test_results_stay_in_xcom_when_the_task_fails(server, run_dag):
-    ids = [server.add_run().id for _ in range(3)]
-    forms: dict[str, Any] = {"it": ("run_ids=[one, 'run_unknown'], retries=2, retry_delay=0", [])}
-    result = run_dag(dag_of(forms), {"ids": ids})
+def test_results_stay_in_xcom_when_the_task_fails(ids, run_tasks):
+    forms: dict[str, Any] = {"it": ("run_ids=[one, 'run_unknown'], retries=2", [])}
+    result = run_tasks(tasks_of(forms), {"ids": ids}, dag=DAG)
     assert result.states["cancel_0"] == ["failed"]
     assert result.tries["cancel_0"] == [1]
     assert [one["outcome"] for one in result.xcoms["cancel_0"]] == ["canceled", "not_found"]
 
 
-def test_a_mistyped_task_id_fails_without_retries_once_the_others_are_canceled(server, run_dag, said):
-    ids = [server.add_run().id for _ in range(3)]
-    forms = {"it": ("xcom_task_ids=['once', 'onse'], retries=2, retry_delay=0", [1])}
-    result = run_dag(dag_of(forms), {"ids": ids})
+def test_a_mistyped_task_id_fails_without_retries_once_the_others_are_canceled(ids, server, run_tasks, said):
+    forms = {"it": ("xcom_task_ids=['once', 'onse'], retries=2", [1])}
+    result = run_tasks(tasks_of(forms), {"ids": ids}, dag=DAG)
     assert result.states["cancel_0"] == ["failed"]
     assert result.tries["cancel_0"] == [1]
     assert found(result, forms, ids) == {"it": [1]}
@@ -221,11 +207,10 @@ def test_a_mistyped_task_id_fails_without_retries_once_the_others_are_canceled(s
     assert said.lines("'onse' from xcom_task_ids is not a valid task id", "did you mean 'once'")
 
 
-def test_a_mapped_instance_without_ids_is_a_success(server, run_dag, said):
+def test_a_mapped_instance_without_ids_is_a_success(server, run_tasks, said):
     runs = [server.add_run() for _ in range(2)]
-    source = START % ("mapped_none", "")
-    source += "    CancelTriggerRunOperator.partial(task_id='cancel').expand(run_ids=%r)\n"
-    result = run_dag(source % [runs[0].id, None, runs[1].id])
+    given = [runs[0].id, None, runs[1].id]
+    result = run_tasks(f"CancelTriggerRunOperator.partial(task_id='cancel').expand(run_ids={given})")
     assert result.states["cancel"] == ["success"] * 3
     assert [run.status for run in runs] == ["CANCELED"] * 2
     assert said.lines("run_ids is None")

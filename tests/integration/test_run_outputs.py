@@ -91,19 +91,6 @@ def test_a_large_output_is_a_reference_in_xcom_and_whole_for_the_hook(server, ru
         assert TriggerDevHook().get_output(run_id) == output
 
 
-def test_the_size_that_is_allowed_is_returned_and_one_byte_more_is_not(server, run_try, operator):
-    server.on_task("resize", output="12345")
-    assert run_try(operator(max_output_size=7)).output == "12345"
-    output = run_try(operator(max_output_size=6), map_index=1).output
-    assert output == {"run_id": list(server.runs)[1], "output_size": 7}
-
-
-def test_hook_gets_no_output_of_a_run_that_has_not_completed(server, connection):
-    run = server.add_run("EXECUTING")
-    with pytest.raises(ValueError, match=f"Run {run.id} has no output: it is EXECUTING"):
-        TriggerDevHook().get_output(run.id)
-
-
 def test_a_task_that_does_not_wait_returns_the_id_and_leaves_the_run_alone(server, run_tasks):
     server.on_task("endless", after=None)
     result = run_tasks("""
@@ -164,26 +151,6 @@ def test_templates_are_rendered_at_any_depth(server, run_tasks):
 
 
 # Arguments that are valid until they are rendered.
-INVALID = [
-    ("delay", "{{ 'tomorrow' }}"),
-    ("delay", "{{ '2020-01-01T00:00:00Z' }}"),
-    ("ttl", "{{ 'soon' }}"),
-    ("tags", ["{{ 'a,b' }}"]),
-    ("task_identifier", "{{ ' ' }}"),
-]
-
-
-def test_what_a_template_makes_invalid_fails_before_anything_is_sent(server, run_tasks, said):
-    result = run_tasks(f"""
-        for number, (name, value) in enumerate({INVALID!r}):
-            arguments = {{"task_identifier": "resize"}} | {{name: value}}
-            RunTriggerTaskOperator(task_id=f"start_{{number}}", retries=1, **arguments)
-    """)
-    assert result.tries == {f"start_{number}": [1] for number in range(len(INVALID))}
-    assert result.state == "failed"
-    for number, (name, _) in enumerate(INVALID):
-        assert said.lines(f"RunTriggerTaskOperator 'start_{number}': ", name)
-    assert server.requests == []
 
 
 def test_a_delayed_run_is_waited_for(server, run_tasks, said):
@@ -213,16 +180,6 @@ def test_a_wait_without_an_interval_takes_few_requests(server, run_tasks):
     for run in server.runs:
         waits = [one for one in server.requests if one.method == "GET" and one.path.endswith(run)]
         assert 2 <= len(waits) <= 4  # one of these is the deferred task's, once it resumes
-
-
-@pytest.fixture
-def operator():
-    from airflow_provider_trigger.operators.run import RunTriggerTaskOperator
-
-    def make(**options):
-        return RunTriggerTaskOperator(task_id="start", task_identifier="resize", poll_interval=0.1, **options)
-
-    return make
 
 
 def test_an_output_that_is_too_large_to_be_read_is_a_reference_in_xcom(server, run_tasks, said):

@@ -30,14 +30,19 @@ ENDINGS = [
     "disconnected",
 ]
 
-DAG = """
+IMPORTS = """
 try:
     from airflow.sdk import DAG
 except ImportError:
     from airflow.models.dag import DAG
 from airflow_provider_trigger.notifications.cancel import CancelTriggerRunNotifier
 from airflow_provider_trigger.operators.cancel import CancelTriggerRunOperator
+from airflow_provider_trigger.operators.replay import ReplayTriggerRunOperator
+from airflow_provider_trigger.operators.run import RunTriggerTaskOperator
+from airflow_provider_trigger.sensors.run import TriggerRunSensor
+"""
 
+CANCELS = """
 with DAG(dag_id="secrets", schedule=None, params={"runs": {}}):
     for ending in %r:
         CancelTriggerRunOperator(
@@ -50,18 +55,8 @@ with DAG(dag_id="secrets", schedule=None, params={"runs": {}}):
         )
 """
 
-
 # The same for a run of one's own: each task of Trigger.dev is named as the way its Airflow task ends.
-RUNS_DAG = """
-try:
-    from airflow.sdk import DAG
-except ImportError:
-    from airflow.models.dag import DAG
-from airflow_provider_trigger.notifications.cancel import CancelTriggerRunNotifier
-from airflow_provider_trigger.operators.replay import ReplayTriggerRunOperator
-from airflow_provider_trigger.operators.run import RunTriggerTaskOperator
-from airflow_provider_trigger.sensors.run import TriggerRunSensor
-
+RUNS = """
 with DAG(dag_id="secret_runs", schedule=None, params={"runs": {}}):
     for ending in %r:
         common = {"trigger_dev_conn_id": ending}
@@ -136,7 +131,7 @@ def left(said, caplog):
 
 
 def test_nothing_that_dag_runs_leave_holds_the_key(server, run_ids, run_dag, left):
-    result = run_dag(DAG % ENDINGS, {"runs": run_ids})
+    result = run_dag(IMPORTS + CANCELS % ENDINGS, {"runs": run_ids})
     assert {ending: states for ending, states in result.states.items() if states == ["success"]} == {
         "works": ["success"]
     }
@@ -150,7 +145,7 @@ def test_nothing_that_dag_runs_leave_holds_the_key(server, run_ids, run_dag, lef
 def test_nothing_that_runs_of_ones_own_leave_holds_the_key(server, run_ids, run_dag, impatient_checks, left):
     server.on_task("works", output={"n": 1})
     server.runs[run_ids["works"]].status = "COMPLETED"
-    result = run_dag(RUNS_DAG % ENDINGS, {"runs": run_ids})
+    result = run_dag(IMPORTS + RUNS % ENDINGS, {"runs": run_ids})
     succeeded = [task_id for task_id, states in result.states.items() if states == ["success"]]
     assert sorted(succeeded) == ["replay_works", "run_works_False", "run_works_True", "wait_works"]
     things = left()
@@ -175,17 +170,13 @@ def test_nothing_that_a_wait_leaves_holds_the_key(deferrable, server, connect, r
         server.disconnect_next(1, method="GET")
 
     meanwhile(lambda: any(run.status == "EXECUTING" for run in list(server.runs.values())), spoil)
-    source = (
-        RUNS_DAG.partition("with DAG")[0]
-        + f"""
+    result = run_dag(f"""{IMPORTS}
 with DAG(dag_id="secret_wait", schedule=None):
     for name in ("works", "fails"):
         RunTriggerTaskOperator(
             task_id=name, task_identifier=name, deferrable={deferrable}, poll_interval=0.1
         )
-"""
-    )
-    result = run_dag(source)
+""")
     assert (result.xcoms, result.states["fails"]) == ({"works": "done"}, ["failed"])
     assert not server.pending_faults
     things = left()

@@ -93,25 +93,6 @@ def test_a_run_that_fails_fails_it_at_once_without_retries(server, run_tasks, sa
     assert endless.cancel_requests == 0
 
 
-def test_which_statuses_count_as_success_can_be_set(server, run_tasks):
-    runs = [server.add_run("CANCELED"), server.add_run("EXECUTING", then=[(0.3, "FAILED")])]
-    ids = [run.id for run in runs]
-    result = run_tasks(
-        SENSORS + f'\nwait("wait", run_ids={ids!r}, success_statuses=["CANCELED", "FAILED", "COMPLETED"])\n'
-    )
-    assert result.state == "success"
-    assert {tuple(one["status"] for one in ended) for ended in result.xcoms.values()} == {
-        ("CANCELED", "FAILED")
-    }
-
-
-def test_a_run_of_another_environment_fails_it(server, run_tasks, impatient_checks, said):
-    foreign = server.add_run("EXECUTING", environment="dev")
-    result = run_tasks(SENSORS + f'\nwait("wait", run_ids="{foreign.id}", timeout=60)\n')
-    assert {states[0] for states in result.states.values()} == {"failed"}
-    assert said.lines(foreign.id, "answered 404")
-
-
 def test_failures_of_the_server_do_not_end_the_wait(server, run_tasks, connect, impatient_checks, said):
     connect(retry_for=1)
     run = server.add_run("EXECUTING", then=[(3, "COMPLETED")])
@@ -120,13 +101,6 @@ def test_failures_of_the_server_do_not_end_the_wait(server, run_tasks, connect, 
     result = run_tasks(SENSORS + f'\nwait("wait", run_ids="{run.id}", timeout=60)\n')
     assert (result.state, len(result.xcoms)) == ("success", len(MODES))
     assert not server.pending_faults
-
-
-@pytest.mark.parametrize("on_empty", ["fail", "ignore"])
-def test_no_runs_at_all(server, run_tasks, on_empty, said):
-    result = run_tasks(SENSORS + f'\nwait("wait", run_ids=[], on_empty="{on_empty}", retries=1)\n')
-    assert result.state == ("failed" if on_empty == "fail" else "success")
-    assert server.requests == []
 
 
 @pytest.mark.parametrize("soft_fail", [False, True])
@@ -139,13 +113,6 @@ def test_its_timeout_fails_or_skips_it_and_cancels_nothing(server, run_tasks, so
     expected = ["skipped" if soft_fail else "failed"]
     assert result.states == {f"wait_{mode}": expected for mode in modes}
     assert run.cancel_requests == 0
-
-
-def test_what_is_not_a_run_id_is_named_and_nothing_is_sent(server, run_tasks, said):
-    result = run_tasks(SENSORS + '\nwait("wait", run_ids=["../x", "run_a"])\n')
-    assert result.state == "failed"
-    assert said.lines("AirflowFailException: ", "'../x'")
-    assert server.requests == []
 
 
 @pytest.mark.parametrize("mode", MODES)

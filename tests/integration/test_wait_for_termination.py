@@ -3,7 +3,6 @@ from __future__ import annotations
 from collections import Counter
 
 import pytest
-from waiting import until
 
 pytestmark = pytest.mark.usefixtures("quick_checks")
 
@@ -36,16 +35,6 @@ def test_a_run_that_a_worker_has_is_waited_for(status, server, wait_for):
     assert (result.outcomes, result.of(run)["terminated"]) == (["canceled"], True)
 
 
-def test_only_what_is_not_terminated_is_checked_again(server, wait_for):
-    queued, executing = server.add_run("QUEUED"), server.add_run(acknowledge_after=1.5)
-    wait_for(queued, executing)
-    checks = Counter(
-        request.path.rpartition("/")[2] for request in server.requests if request.method == "GET"
-    )
-    assert checks[queued.id] == 2
-    assert checks[executing.id] > 2
-
-
 def test_a_run_that_completes_in_spite_of_its_cancel_is_reported_as_that(server, wait_for):
     run = server.add_run(acknowledge_after=0.3, completes_despite_cancel=True)
     result = wait_for(run)
@@ -75,19 +64,6 @@ def test_the_time_limit_is_for_the_whole_wait(server, wait_for, said):
     assert all(run.id in warning for run in runs)
 
 
-def test_a_worker_that_never_answers_is_waited_for_until_it_is_forced(server, wait_for):
-    server.force_after = 0.6
-    run = server.add_run(acknowledge_after=None)
-    assert wait_for(run).of(run)["terminated"] is True
-
-
-def test_a_time_limit_of_zero_ends_with_the_first_check(server, wait_for):
-    run = server.add_run(acknowledge_after=None)
-    result = wait_for(run, termination_timeout=0)
-    assert result.error is None
-    assert [request.method for request in server.requests] == ["GET", "POST", "GET"]
-
-
 def test_a_fault_while_waiting_takes_nothing_back(server, wait_for, meanwhile):
     run = server.add_run(acknowledge_after=3)
 
@@ -114,34 +90,3 @@ def test_checks_that_fail_do_not_hold_up_the_cancels(server, connect, wait_for):
         assert sent[:2] == ["GET", "POST"]
         assert sent.count("POST") == 1
         assert len(sent) > 3
-
-
-def test_a_check_before_the_cancel_that_hangs_is_not_repeated(server, connect, wait_for):
-    connect(timeout=3)
-    runs = [server.add_run("QUEUED") for _ in range(3)]
-    server.hang_next(path=runs[0].id, method="GET")
-    result = wait_for(*runs, max_concurrency=1)
-    assert result.outcomes == ["canceled"] * 3
-    assert Counter(request.method for request in server.requests) == {"POST": 3, "GET": 6}
-
-
-def test_a_run_that_goes_on_is_not_reported_as_canceled(server, wait_for, said):
-    run = server.add_run()
-    server.fail_next(None, 200, path=run.id, method="POST")
-    result = wait_for(run, termination_timeout=0.5)
-    assert result.outcomes == ["failed"]
-    assert not said.lines("Canceled, but not terminated")
-
-
-def test_an_unknown_run_is_not_waited_for(server, wait_for):
-    run = server.add_run("QUEUED")
-    result = wait_for("run_unknown", run, on_not_found="ignore")
-    assert result.outcomes == ["not_found", "canceled"]
-    assert len(server.requests) <= 8
-
-
-def test_children_are_canceled_once_their_parent_is_terminated(server, wait_for):
-    parent = server.add_run(acknowledge_after=0.3)
-    child = server.add_run("QUEUED", parent=parent)
-    wait_for(parent)
-    until(lambda: child.status == "CANCELED", "the child is canceled")

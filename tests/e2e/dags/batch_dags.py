@@ -3,22 +3,11 @@
 from __future__ import annotations
 
 from datetime import datetime, timedelta
-from typing import Any
 
 from e2e_names import DAG
-from e2e_work import note_start
+from e2e_work import RecordedBatch
 
 from airflow_provider_trigger.operators.batch import RunTriggerTaskBatchOperator
-
-
-class Batch(RunTriggerTaskBatchOperator):
-    """Say which process it is in, so that a test can kill it."""
-
-    def execute(self, context: Any) -> Any:
-        """Start the runs and wait for them."""
-        note_start(context)
-        return super().execute(context)
-
 
 with DAG(
     "batch_killed",
@@ -26,7 +15,9 @@ with DAG(
     start_date=datetime(2026, 1, 1),
     default_args={"retry_delay": timedelta(seconds=1)},
 ):
-    Batch(task_id="work", task_identifier="part", payloads="{{ dag_run.conf['payloads'] }}", retries=1)
+    RecordedBatch(
+        task_id="work", task_identifier="part", payloads="{{ dag_run.conf['payloads'] }}", retries=1
+    )
 
 with DAG("batch_cleared", schedule=None, start_date=datetime(2026, 1, 1)):
     RunTriggerTaskBatchOperator(

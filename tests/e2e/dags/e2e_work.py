@@ -1,4 +1,4 @@
-"""A task that lets a test look at it, hold it and let it go. No Dag is in here."""
+"""Tasks that let a test look at them, hold them and let them go. No Dag is in here."""
 
 from __future__ import annotations
 
@@ -12,6 +12,8 @@ from e2e_names import BaseOperator
 
 from airflow_provider_trigger.api.endpoints.runs import cancel_run
 from airflow_provider_trigger.hooks.trigger_dev import TriggerDevHook
+from airflow_provider_trigger.operators.batch import RunTriggerTaskBatchOperator
+from airflow_provider_trigger.operators.run import RunTriggerTaskOperator
 
 STATE = Path(os.environ.get("E2E_STATE_DIR", "."))
 
@@ -48,6 +50,24 @@ class Work(BaseOperator):
         """Cancel the run that this task waits for."""
         if self.trigger_run_id:
             self.client.call(cancel_run(self.trigger_run_id))
+
+
+class Recorded(RunTriggerTaskOperator):
+    """Say which process it is in, so that a test can kill it."""
+
+    def execute(self, context: Any) -> Any:
+        """Start the run and wait for it."""
+        note_start(context)
+        return super().execute(context)
+
+
+class RecordedBatch(RunTriggerTaskBatchOperator):
+    """The same for a batch."""
+
+    def execute(self, context: Any) -> Any:
+        """Start the runs and wait for them."""
+        note_start(context)
+        return super().execute(context)
 
 
 def note_start(context: Any) -> str:

@@ -10,10 +10,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from e2e_names import DAG
-from e2e_work import note_start
-
-from airflow_provider_trigger.operators.batch import RunTriggerTaskBatchOperator
-from airflow_provider_trigger.operators.run import RunTriggerTaskOperator
+from e2e_work import Recorded, RecordedBatch
 
 # What is special in the Dag of each event: arguments of the task, and of the Dag.
 EVENTS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
@@ -35,31 +32,13 @@ EVENTS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
 MODES = ("running", "deferred")
 
 
-class Run(RunTriggerTaskOperator):
-    """Say which process it is in, so that a test can kill it."""
-
-    def execute(self, context: Any) -> Any:
-        """Start the run and wait for it."""
-        note_start(context)
-        return super().execute(context)
-
-
-class Batch(RunTriggerTaskBatchOperator):
-    """Say which process it is in, so that a test can kill it."""
-
-    def execute(self, context: Any) -> Any:
-        """Start the runs and wait for them."""
-        note_start(context)
-        return super().execute(context)
-
-
 def make_task(kind: str, **arguments: Any) -> None:
     """Add a task to the Dag."""
     arguments = {"task_id": "work", "task_identifier": "never"} | arguments
     if kind == "batch":
-        Batch(payloads="{{ dag_run.conf['payloads'] }}", **arguments)
+        RecordedBatch(payloads="{{ dag_run.conf['payloads'] }}", **arguments)
     else:
-        Run(payload="{{ dag_run.conf['payloads'][0] }}", poll_interval=0.5, **arguments)
+        Recorded(payload="{{ dag_run.conf['payloads'][0] }}", poll_interval=0.5, **arguments)
 
 
 def make_dag(kind: str, event: str, mode: str) -> DAG:

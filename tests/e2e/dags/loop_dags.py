@@ -6,30 +6,11 @@ from datetime import timedelta
 from typing import Any
 
 from e2e_names import DAG, HAS_LOOPS, task, task_group
-from e2e_work import Work, note_start
+from e2e_work import Recorded, RecordedBatch, Work
 
 from airflow_provider_trigger.notifications.cancel import CancelTriggerRunNotifier
-from airflow_provider_trigger.operators.batch import RunTriggerTaskBatchOperator
 from airflow_provider_trigger.operators.cancel import CancelTriggerRunOperator
 from airflow_provider_trigger.operators.run import RunTriggerTaskOperator
-
-
-class Recorded(RunTriggerTaskOperator):
-    """Say which process it is in, so that a test can kill it."""
-
-    def execute(self, context: Any) -> Any:
-        """Start the run and wait for it."""
-        note_start(context)
-        return super().execute(context)
-
-
-class RecordedBatch(RunTriggerTaskBatchOperator):
-    """The same for a batch."""
-
-    def execute(self, context: Any) -> Any:
-        """Start the runs and wait for them."""
-        note_start(context)
-        return super().execute(context)
 
 
 class StartsByHand(Work):

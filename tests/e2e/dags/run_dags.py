@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from e2e_names import DAG, HAS_DEADLINE_ALERTS
-from e2e_work import Work, note_start
+from e2e_work import Recorded, Work
 
 from airflow_provider_trigger.notifications.cancel import CancelTriggerRunNotifier
 from airflow_provider_trigger.operators.cancel import CancelTriggerRunOperator
@@ -24,15 +24,6 @@ def run(task_id: str, task_identifier: str, **arguments: Any) -> RunTriggerTaskO
     return RunTriggerTaskOperator(
         task_id=task_id, task_identifier=task_identifier, **{"poll_interval": 0.5} | arguments
     )
-
-
-class Recorded(RunTriggerTaskOperator):
-    """Say which process it is in, so that a test can kill it."""
-
-    def execute(self, context: Any) -> Any:
-        """Start the run and wait for it."""
-        note_start(context)
-        return super().execute(context)
 
 
 class DiesBeforeXCom(RunTriggerTaskOperator):
