@@ -90,7 +90,7 @@ class Exchange:
         self.retry_for = retry_for
         self.breaker = CircuitBreaker()
         self._masking = masking
-        self.rate_limit = rate_limit
+        self._rate_limit = rate_limit
         self._wall = wall
         self._lock = rate_limit.lock
         self.key_is_rejected = False
@@ -150,7 +150,7 @@ class Exchange:
                 response = self._masking.in_response(reply)
             if ticket is not None:
                 with self._lock:
-                    self.rate_limit.answered(ticket, response, monotonic=self.monotonic(), now=self._wall())
+                    self._rate_limit.answered(ticket, response, monotonic=self.monotonic(), now=self._wall())
         error = reply if isinstance(reply, TriggerDevError) else None
         if response is not None:
             try:
@@ -183,11 +183,11 @@ class Exchange:
             with self._lock:
                 if last_error is not None and state.has_doubtful_key and self.key_is_rejected:
                     raise last_error  # another call has confirmed it
-                pause = self.rate_limit.delay(monotonic=now)
+                pause = self._rate_limit.delay(monotonic=now)
                 delay = max(pause, self.breaker.delay(monotonic=now))
                 if not delay:
                     self.breaker.sent(monotonic=now)
-                    return self.rate_limit.sent(monotonic=now)
+                    return self._rate_limit.sent(monotonic=now)
                 # Where the work has a deadline, that decides how long to wait for the server.
                 for_server = state.patience if math.isinf(deadline.at) else math.inf
                 failed_too_long = self.breaker.has_failed_too_long(for_server, monotonic=now)

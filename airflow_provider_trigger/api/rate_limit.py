@@ -57,11 +57,6 @@ class RateLimit:
         self._is_rejected = False
         self._in_flight: set[Ticket] = set()
 
-    @property
-    def size(self) -> float | None:
-        """How many requests the bucket holds when it is full, None if that is not known."""
-        return self._limit or None
-
     def delay(self, *, monotonic: float) -> float:
         """Return how many seconds to wait before sending; 0 for now."""
         if monotonic < self._rejected_until:

@@ -89,12 +89,7 @@ def ends_of(
     timeouts: Mapping[str, float | None],
     retry_statuses: Sequence[str],
 ) -> list[RunEnd]:
-    """
-    Return what became of the run of each item.
-
-    :param timeouts: the time limits by name, in seconds, None where there is none
-    :param retry_statuses: the final statuses after which the task is retried
-    """
+    """Return what became of the run of each item; ``timeouts`` are in seconds, None for no limit."""
     ends = []
     for index, run_id in enumerate(run_ids):
         waited = ended[run_id]
@@ -134,11 +129,7 @@ def failure_of(end: RunEnd, *, run_url: str, log: Log) -> AirflowException:
 def failure_of_batch(
     ends: Sequence[RunEnd], *, fail_on: FailOn, log: Log, tag: str | None = None
 ) -> AirflowException | None:
-    """
-    Return the error to raise, None if the task succeeds; its class says whether the task is retried.
-
-    :param tag: what all runs carry
-    """
+    """Return the error to raise, None if the task succeeds; its class says whether the task is retried."""
     failed = [end for end in ends if end.has_failed]
     canceled = sum(end.was_not_needed for end in ends)
     if not failed and not canceled:
@@ -164,7 +155,7 @@ def check_fetched(
     """
     Fail, or warn, if outputs could not be fetched: their runs count as failed ones, too.
 
-    :raises AirflowException: a retry tries again, and starts no run that has completed
+    A retry tries again, and starts no run that has completed.
     """
     unfetched = [
         (end.index, end.run_id, outputs.errors[end.run_id], connection.run_url(end.run_id))

@@ -31,7 +31,7 @@ def write_logs(
     for end in sorted(ends, key=lambda end: end.has_failed, reverse=True):
         if len(chosen) < MAX_RUNS and _has_log(end) and (end.has_failed or not only_failed):
             chosen.setdefault(end.run_id, end)
-    if not chosen or is_stopped():
+    if not chosen:
         return
     with hook.get_client(max_connections=1) as client:
         events = fetch_logs(list(chosen), client, log=log, is_stopped=is_stopped)

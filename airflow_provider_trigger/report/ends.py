@@ -55,12 +55,7 @@ def canceling(run_ids: Sequence[str]) -> Iterator[Line]:
 def of_cancels(
     results: Iterable[CancelResult], conn_id: str, *, was_ended: bool = False, tag: str | None = None
 ) -> Iterator[Line]:
-    """
-    Yield what became of runs that were canceled.
-
-    :param was_ended: whether to say that their task was ended, which a trigger's log does not show else
-    :param tag: to look for them in the dashboard
-    """
+    """Yield what became of canceled runs, and that their task was ended, which a trigger's log lacks else."""
     groups: dict[tuple[CancelOutcome, bool], list[CancelResult]] = {}
     for result in results:
         groups.setdefault((result.outcome, result.is_unconfirmed), []).append(result)
@@ -139,8 +134,7 @@ def why_not_completed(
     """
     Return in one line why a run did not complete, or is not known to, what became of it, and what to do.
 
-    :param timeouts: the time limits by name, in seconds, None where there is none
-    :param is_development: whether the secret key is one for development
+    ``timeouts`` are in seconds, None for no limit; ``is_development`` is of the secret key.
     """
     run = waited.run
     what = describe(run) if run else f"run {run_id}"
@@ -188,12 +182,9 @@ def why_no_output(waited: Waited, *, run_url: str) -> str | None:
 
 def why_batch_failed(reasons: Mapping[int, str], *, canceled: int, count: int, tag: str | None = None) -> str:
     """
-    Return which of the items of a batch did not complete, and why.
+    Return which of the items of a batch did not complete, and why: the reasons are by index.
 
-    :param reasons: by index
-    :param canceled: how many others were, as another one had failed
-    :param count: of all items
-    :param tag: of the runs, if some may still be running
+    So many others were ``canceled``, as one had failed. The tag is given where runs may still be running.
     """
     if not reasons:
         return (

@@ -26,8 +26,7 @@ def log_of_run(events: Sequence[RunEvent], *, what: str, run_url: str, secret_ke
     """
     Yield the lines of a run's log, and its spans that failed; nothing if there are none.
 
-    :param what: names the run, such as ``run run_1``
-    :param secret_key: is masked already, but where a message was cut in the midst of it
+    The secret key is masked already, but where a message was cut in the midst of it.
     """
     shown = sorted(filter(_is_shown, events), key=lambda event: event.started_at or _UNKNOWN)
     if not shown:

@@ -84,16 +84,11 @@ def in_threads(work: Callable[[str], T], run_ids: Sequence[str]) -> Iterator[tup
         executor.shutdown(wait=False, cancel_futures=True)
 
 
-def call_all(
-    client: TriggerDevClient, make_call: Callable[[str], Call[T]], run_ids: Sequence[str]
-) -> dict[str, T]:
-    """Make a call for each run; return the results by run id, or raise the first error once all are made."""
-    results: dict[str, T] = {}
-    for run_id, reply in call_each(client, make_call, run_ids).items():
+def call_all(client: TriggerDevClient, make_call: Callable[[str], Call[Any]], run_ids: Sequence[str]) -> None:
+    """Make a call for each run; raise the first error once all are made."""
+    for reply in call_each(client, make_call, run_ids).values():
         if isinstance(reply, TriggerDevError):
             raise reply
-        results[run_id] = reply
-    return results
 
 
 def check_visible(client: TriggerDevClient, run_ids: Sequence[str]) -> dict[str, Run]:
@@ -163,33 +158,26 @@ class RunChecks:
         shown = query_many(client, run_ids)
         checked = run_ids if shown is None else _checked_by_themselves(run_ids, shown)
         replies = call_each(client, check_run, checked, patience=_PATIENCE)
-        replies |= self._snapshots(client, replies)
+        errors = {one: reply for one, reply in replies.items() if isinstance(reply, TriggerDevError)}
+        # Another call shows those whose checks answer 500, perhaps always.
+        broken = [one for one, error in errors.items() if is_internal_error(root_of(error))]
+        snapshots = call_each(client, snapshot_run, broken, patience=0)
+        replies |= snapshots
         runs = dict(shown or {})
         for run_id, reply in replies.items():
+            if isinstance(reply, TriggerDevError):
+                continue
+            errors.pop(run_id, None)
             # A check can show what was before a query: an end stays an end.
-            if isinstance(reply, Run) and (reply.is_final or run_id not in runs or not runs[run_id].is_final):
+            if reply.is_final or run_id not in runs or not runs[run_id].is_final:
                 runs[run_id] = reply
         self._has_succeeded = self._has_succeeded or bool(runs)
-        is_rejected = False
-        for run_id, error in replies.items():
-            if not isinstance(error, TriggerDevError):
-                continue
+        for run_id, error in errors.items():
             if self._ends_the_wait(error):
                 raise error
-            is_rejected = is_rejected or is_rejection(error)
             self._log.warning(CHECK_FAILED, run_id, error)
-        self._was_rejected = is_rejected
+        self._was_rejected = any(map(is_rejection, errors.values()))
         return list(runs.values())
-
-    @staticmethod
-    def _snapshots(
-        client: TriggerDevClient, replies: Mapping[str, Run | TriggerDevError]
-    ) -> dict[str, Run | TriggerDevError]:
-        """By another call, for runs whose checks answer 500, perhaps always."""
-        failed = {one: reply for one, reply in replies.items() if isinstance(reply, TriggerDevError)}
-        broken = [one for one, error in failed.items() if is_internal_error(root_of(error))]
-        shown = call_each(client, snapshot_run, broken, patience=0)
-        return {one: run for one, run in shown.items() if not isinstance(run, TriggerDevError)}
 
     def _ends_the_wait(self, error: TriggerDevError) -> bool:
         if isinstance(error, NotFoundError) or not (self._has_succeeded or error.retryable):

@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from contextlib import closing
-from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol
 
 from airflow_provider_trigger.api.deadline import Deadline
@@ -17,7 +16,7 @@ from airflow_provider_trigger.api.models.runs import Run
 from airflow_provider_trigger.cancel.cancellation import cancel_all
 from airflow_provider_trigger.cancel.settings import settings_of
 from airflow_provider_trigger.log import Log
-from airflow_provider_trigger.run.checks import CONCURRENCY, call_each, call_once, query_many
+from airflow_provider_trigger.run.checks import CONCURRENCY, call_each, call_once
 from airflow_provider_trigger.run.status_watch import StatusWatch
 from airflow_provider_trigger.run.steps import Cancel, Check, LastSeen, News, Step, Steps
 from airflow_provider_trigger.run.wait_log import LOG_INTERVAL
@@ -94,10 +93,10 @@ class BlockingWatch:
 
     def __init__(self, client: TriggerDevClient, name: str, log: Log, is_stopped: Callable[[], bool]) -> None:
         self._client = client
+        self._name = name
+        self._log = log
         self._is_stopped = is_stopped
-        self._new_status = partial(StatusWatch, name, log, logs_outages=False)  # as the wait does
         self._status: StatusWatch | None = None
-        self._followed: dict[str, float | None] = {}
 
     def take(self, step: Step) -> Any:
         """Take a step of a wait."""
@@ -109,19 +108,19 @@ class BlockingWatch:
             # With a deadline, a call has its turn although the checks have opened the circuit breaker.
             deadline = Deadline.after(_TIME_FOR_OTHER_CALL, now=time.monotonic())
             return call_once(self._client, step, deadline=deadline, patience=0)
-        return self._check_now(step) if step.is_fresh else self._check(step)
-
-    def _check_now(self, step: Check) -> News:
-        ended = {
-            one: run for one, run in (query_many(self._client, step.run_ids) or {}).items() if run.is_final
-        }
-        left = [one for one in step.run_ids if one not in ended]
-        return ended | call_each(self._client, _check_of(step), left, patience=_PATIENCE)
+        if step.is_fresh:
+            return call_each(self._client, _check_of(step), step.run_ids, patience=_PATIENCE)
+        return self._check(step)
 
     def _check(self, step: Check) -> News:
         """Return what is new, at the latest when the step says, or in 5 minutes."""
-        status = self._follow(step)
-        until = time.monotonic() + min(max(0.0, step.until - time.time()), LOG_INTERVAL)
+        now = time.monotonic()
+        if self._status is None:
+            queries = len(step.run_ids) > WATCHED_ALONE
+            self._status = StatusWatch(self._name, self._log, now=now, queries=queries)
+        status = self._status
+        status.follow(self, step.run_ids, poll_interval=step.poll_interval, now=now)
+        until = now + min(max(0.0, step.until - time.time()), LOG_INTERVAL)
         while True:
             news = {**self._query(status), **self._check_due(status, step)}
             now = time.monotonic()
@@ -132,21 +131,6 @@ class BlockingWatch:
             if due >= until:
                 return {}
 
-    def _follow(self, step: Check) -> StatusWatch:
-        """Watch the runs of a step, and no other ones."""
-        now = time.monotonic()
-        status = self._status = self._status or self._new_status(
-            now=now, queries=len(step.run_ids) > WATCHED_ALONE
-        )
-        wanted = set(step.run_ids)
-        for run_id in [one for one in self._followed if one not in wanted]:
-            status.remove(run_id, poll_interval=self._followed.pop(run_id))
-        for run_id in step.run_ids:
-            if run_id not in self._followed:
-                self._followed[run_id] = step.poll_interval
-                status.add(run_id, poll_interval=step.poll_interval, now=now)
-        return status
-
     def _query(self, status: StatusWatch) -> News:
         sent_at = time.monotonic()
         run_ids = status.next_query(sent_at)
@@ -156,8 +140,7 @@ class BlockingWatch:
         if isinstance(runs, TriggerDevError):
             status.query_failed(runs, now=time.monotonic())
             return {}
-        limit = self._client.exchange.rate_limit.size
-        return status.queried(run_ids, runs, sent_at=sent_at, now=time.monotonic(), limit=limit)
+        return status.queried(run_ids, runs, sent_at=sent_at, now=time.monotonic())
 
     def _check_due(self, status: StatusWatch, step: Check) -> dict[str, Run | TriggerDevError]:
         now = time.monotonic()

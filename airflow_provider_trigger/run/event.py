@@ -121,12 +121,10 @@ def after_check(waited: Waited, reply: Run | TriggerDevError) -> Waited:
         if waited.run is None or not is_internal_error(reply):
             raise reply
         return replace(waited, error=str(reply))
-    run = reply
-    if run.is_final and (waited.end.is_unseen or not run.is_canceled):
-        return Waited(end=WaitEnd.FINAL, run=run)  # it ended after all: its result counts
-    if run.is_canceled:
-        return replace(waited, run=run, error="")  # whatever its cancel met with
-    return replace(waited, run=run)
+    if reply.is_final and (waited.end.is_unseen or not reply.is_canceled):
+        return Waited(end=WaitEnd.FINAL, run=reply)  # it ended after all: its result counts
+    # Whatever its cancel met with, it is canceled.
+    return replace(waited, run=reply, error="" if reply.is_canceled else waited.error)
 
 
 def check_failed(ended: Mapping[str, Waited], client: TriggerDevClient) -> dict[str, Waited]:

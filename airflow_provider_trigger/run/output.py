@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -75,15 +74,6 @@ def output_of(run: Run, client: TriggerDevClient, *, log: Log) -> Any:
     raise OutputTooLargeError(run.id, limit=limit, size=size)
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class _Output:
-    """An output, or that a run has none; its value is None once it is not needed."""
-
-    exists: bool
-    value: Any = None
-    size: int | None = None
-
-
 class Outputs:
     """What runs returned; above ``max_size`` bytes of JSON for all together, only their sizes are kept."""
 
@@ -110,21 +100,27 @@ class Outputs:
 
     def fetch(self, run_ids: Sequence[str], client: TriggerDevClient, *, log: Log) -> None:
         """Fetch the outputs of runs that have completed, each given once; raise an error that may pass."""
-        for run_id, reply in in_threads(partial(self._fetch, client, log), run_ids):
-            self._add(run_id, reply, log)
+        for run_id, error in in_threads(partial(self._fetch, client, log), run_ids):
+            if isinstance(error, OutputTooLargeError):
+                log.warning(_TOO_LARGE, error)
+            elif error is not None:
+                self.errors[run_id] = error
+            elif run_id not in self.sizes:
+                self.missing.append(run_id)
         if self.missing:
             runs = counted(len(self.missing), "run")
             log.info("%s without an output: the %s: %s", runs, _WITHOUT, enumeration(self.missing))
 
-    def _fetch(self, client: TriggerDevClient, log: Log, run_id: str) -> _Output | TriggerDevError:
+    def _fetch(self, client: TriggerDevClient, log: Log, run_id: str) -> TriggerDevError | None:
+        """Fetch and keep an output, if the run has one; return why it can never be fetched."""
         try:
             run = client.call(ended_run(retrieve_run(run_id)))
             self.runs[run_id] = run.without_contents()
             if not run.has_output and not run.output_url:
-                return _Output(exists=False)
+                return None
             value = output_of(run, client, log=log)
         except OutputTooLargeError as error:
-            self._count(error.size)
+            self._count(run_id, error.size)
             return error
         except TriggerDevError as error:
             # A broken output is always answered with 500 (measured); a run, or its output, can be deleted.
@@ -135,27 +131,17 @@ class Outputs:
             size = size_of(value, run_id)
         except TriggerDevError as error:
             return error
-        self._count(size)
-        return _Output(exists=True, value=None if self.are_too_large else value, size=size)
+        self.values[run_id] = value
+        self._count(run_id, size)
+        return None
 
-    def _count(self, size: int | None) -> None:
+    def _count(self, run_id: str, size: int | None) -> None:
         """Count an output as soon as it is fetched: those before it may come much later."""
         with self._lock:
+            self.sizes[run_id] = size
             self.total += MAX_BODY_BYTES if size is None else size
-
-    def _add(self, run_id: str, reply: _Output | TriggerDevError, log: Log) -> None:
-        if isinstance(reply, OutputTooLargeError):
-            log.warning(_TOO_LARGE, reply)
-            self.sizes[run_id] = reply.size
-        elif isinstance(reply, TriggerDevError):
-            self.errors[run_id] = reply
-        elif not reply.exists:
-            self.missing.append(run_id)
-        else:
-            self.values[run_id] = reply.value
-            self.sizes[run_id] = reply.size
-        if self.are_too_large:
-            self.values.clear()
+            if self.are_too_large:
+                self.values.clear()
 
 
 def fetch_outputs(run_ids: Sequence[str], client: TriggerDevClient, *, max_size: int, log: Log) -> list[Any]:

@@ -12,14 +12,15 @@ import heapq
 import itertools
 import math
 from collections import OrderedDict
-from collections.abc import Iterable
+from collections.abc import Hashable, Iterable
 from dataclasses import dataclass, field
+from typing import Any
 
 from airflow_provider_trigger.api.endpoints.query import MAX_QUERIED_RUNS, can_be_queried
 from airflow_provider_trigger.api.errors import NotSentError, TriggerDevError
 from airflow_provider_trigger.api.models.runs import Run
 from airflow_provider_trigger.log import Log
-from airflow_provider_trigger.run.query_pace import QueryPace, QueryState
+from airflow_provider_trigger.run.query_pace import QueryPace
 from airflow_provider_trigger.run.steps import News, SeenAgo
 from airflow_provider_trigger.run.wait import UNKNOWN_AFTER
 from airflow_provider_trigger.run.wait_settings import check_interval
@@ -30,6 +31,12 @@ _QUERY_LAG = 3.0
 _LOST_AFTER = 10.0
 # What no query has shown for so many seconds, none may ever show: the cloud's look back some days only.
 _UNLISTED_AFTER = 60.0
+# A run that the query does not list, or whose check failed, is checked by itself after so many seconds.
+_MISSING_AFTER = 10.0
+# While queries work, one run is checked by itself in so many seconds.
+_BACKGROUND_INTERVAL = 1.0
+# After a check that was not sent, none begins for so many seconds: the circuit breaker is open.
+_NOT_SENT_PAUSE = 1.0
 
 
 @dataclass(slots=True, eq=False)
@@ -40,17 +47,17 @@ class Watched:
     added_at: float
     born_at: float
     """When it was started, as far as that is known."""
-    intervals: list[float | None] = field(default_factory=list)
-    """Of each wait for it, between two checks of the run by itself; None for as needed."""
+    waits: dict[Any, float | None] = field(default_factory=dict)
+    """Of each wait for it, the seconds between two checks of the run by itself; None for as needed."""
     run: Run | None = None
     error: TriggerDevError | None = None
     """Why the last check failed, if nothing was seen since."""
     failing_since: float = math.inf
     """Infinite if the last check did not fail."""
+    sent_at: float = -math.inf
+    """When its last check by itself began."""
     checked_at: float = -math.inf
-    """When it was last checked by itself."""
-    checked_before: float = -math.inf
-    """The same without the check that is in flight, or has just ended."""
+    """The same of the last one that has ended, and was sent."""
     seen_at: float = -math.inf
     """When the request was sent that showed :attr:`run`."""
     due: float = math.inf
@@ -78,29 +85,8 @@ class Watched:
         if math.isinf(last):
             return self.added_at
         # A single fault does not cost a long interval.
-        since = max(self.born_at, self.failing_since if self.is_failing else -math.inf)
+        since = self.born_at if math.isinf(self.failing_since) else self.failing_since
         return last + check_interval(last - since)
-
-    @property
-    def is_failing(self) -> bool:
-        """Whether its last check failed."""
-        return self.failing_since < math.inf
-
-    def begin_check(self, now: float) -> None:
-        """Take in that a check of it by itself begins."""
-        self.checked_before, self.checked_at = self.checked_at, now
-        self.is_in_flight, self.due = True, math.inf
-
-    def check_failed(self, error: TriggerDevError, now: float, *, is_shown: bool) -> bool:
-        """Take in that a check of it by itself failed; return whether that is news for its waits."""
-        if isinstance(error, NotSentError) and error.retryable:
-            self.checked_at = self.checked_before  # it has shown nothing
-        else:
-            self.failing_since = min(self.failing_since, now)
-        if is_shown and not self.is_broken(now):
-            return False
-        self.error = error
-        return True
 
     def is_broken(self, now: float) -> bool:
         """Return whether its checks fail for so long that no check may ever show its end."""
@@ -125,18 +111,8 @@ class Watched:
             return False
         if self.run is None:
             return True
-        is_later = queried_at - _QUERY_LAG >= self.checked_at
+        is_later = queried_at - _QUERY_LAG >= self.sent_at
         return is_later and run.attempt_count >= self.run.attempt_count
-
-
-_MISSING_AFTER = 10.0
-"""A run that the query does not list, or whose check failed, is checked by itself after so many seconds."""
-
-_BACKGROUND_INTERVAL = 1.0
-"""While queries work, one run is checked by itself in so many seconds."""
-
-_NOT_SENT_PAUSE = 1.0
-"""After a check that was not sent, none begins for so many seconds: the circuit breaker is open."""
 
 
 class StatusWatch:
@@ -146,12 +122,11 @@ class StatusWatch:
     Without ``queries``, each run is checked by itself, at its waits' own interval if each has one.
     """
 
-    def __init__(
-        self, name: str, log: Log, *, now: float, queries: bool = True, logs_outages: bool = True
-    ) -> None:
-        self.pace = QueryPace(name, log, now=now, logs_outages=logs_outages)
+    def __init__(self, name: str, log: Log, *, now: float, queries: bool = True) -> None:
+        self.pace = QueryPace(name, log, now=now)
         self._queries = queries
         self._watched: dict[str, Watched] = {}
+        self._followed: dict[Any, set[str]] = {}  # by each wait
         self._to_query: OrderedDict[str, None] = OrderedDict()
         # The longest unchecked first.
         self._to_check: OrderedDict[str, Watched] = OrderedDict()
@@ -159,30 +134,44 @@ class StatusWatch:
         self._numbers = itertools.count()
         self._background_at, self._held_until, self._lost_at = now, -math.inf, -math.inf
 
-    def __len__(self) -> int:
-        return len(self._watched)
+    def follow(
+        self, wait: Hashable, run_ids: Iterable[str], *, poll_interval: float | None = None, now: float
+    ) -> News:
+        """Watch runs for a wait, and no other ones any more; return what is known of those new to it."""
+        wanted = set(run_ids)
+        followed = self._followed.pop(wait, set())
+        for run_id in followed - wanted:
+            self._unfollow(wait, self._watched[run_id])
+        if wanted:
+            self._followed[wait] = wanted
+        known: dict[str, Run | TriggerDevError] = {}
+        for run_id in run_ids:
+            if run_id not in followed:
+                watched = self._watched.get(run_id) or self._add(run_id, now)
+                watched.waits[wait] = poll_interval
+                self._schedule(watched)
+                if reply := watched.error or watched.run:
+                    known[run_id] = reply
+        return known
 
-    def add(self, run_id: str, *, poll_interval: float | None, now: float) -> Run | TriggerDevError | None:
-        """Watch a run for one more wait; return what is known of it."""
-        watched = self._watched.get(run_id)
-        if watched is None:
-            watched = self._watched[run_id] = Watched(run_id, added_at=now, born_at=now)
-            self._to_check[run_id] = watched
-            if self._queries and can_be_queried(run_id):
-                self._to_query[run_id] = None
-        watched.intervals.append(poll_interval)
-        self._schedule(watched)
-        return watched.error or watched.run
+    def _add(self, run_id: str, now: float) -> Watched:
+        watched = Watched(run_id, added_at=now, born_at=now)
+        self._watched[run_id] = self._to_check[run_id] = watched
+        if self._queries and can_be_queried(run_id):
+            self._to_query[run_id] = None
+        return watched
 
-    def remove(self, run_id: str, *, poll_interval: float | None) -> None:
-        """Watch a run for one wait less."""
-        watched = self._watched[run_id]
-        watched.intervals.remove(poll_interval)
-        if watched.intervals:
+    def _unfollow(self, wait: Hashable, watched: Watched) -> None:
+        del watched.waits[wait]
+        if watched.waits:
             self._schedule(watched)
         else:
-            del self._watched[run_id]
+            del self._watched[watched.run_id]
             self._retire(watched)
+
+    def waits_of(self, run_id: str) -> Iterable[Any]:
+        """Return the waits that follow a run."""
+        return self._watched[run_id].waits
 
     def next_query(self, now: float) -> list[str] | None:
         """Return the runs to query now, None for none; the runs that were queried last come last."""
@@ -198,7 +187,7 @@ class StatusWatch:
         watched = None if now < self._held_until else self._next_due(now) or self._next_unchecked(now)
         if watched is None:
             return None
-        watched.begin_check(now)
+        watched.sent_at, watched.is_in_flight, watched.due = now, True, math.inf
         self._to_check.move_to_end(watched.run_id)
         return watched.run_id
 
@@ -221,7 +210,7 @@ class StatusWatch:
     def _unchecked_due(self) -> float:
         """When the run that was not checked for longest is due, although nothing else says so."""
         watched = next(iter(self._to_check.values()), None)
-        if watched is None or watched.is_in_flight or self.pace.state is QueryState.UNKNOWN:
+        if watched is None or watched.is_in_flight or self.pace.works is None:
             return math.inf
         if watched.unchecked_since < self.pace.worked_again_at:
             return -math.inf  # what ended while queries failed may be missing permanently
@@ -238,14 +227,12 @@ class StatusWatch:
         check_at = max(check_at, self._held_until)
         return min(query_at, check_at if may_check else math.inf)
 
-    def queried(
-        self, run_ids: Iterable[str], runs: Iterable[Run], *, sent_at: float, now: float, limit: float | None
-    ) -> News:
+    def queried(self, run_ids: Iterable[str], runs: Iterable[Run], *, sent_at: float, now: float) -> News:
         """Take in the answer to a query; return what is new."""
-        before = self.pace.state
+        before = self.pace.works
         news: dict[str, Run] = {}
         parts = -(-len(self._to_query) // MAX_QUERIED_RUNS) or 1
-        self.pace.succeeded(sent_at=sent_at, now=now, parts=parts, limit=limit)
+        self.pace.succeeded(sent_at=sent_at, now=now, parts=parts)
         listed = {run.id: run for run in runs}
         for run_id in run_ids:
             watched = self._watched.get(run_id)
@@ -265,7 +252,7 @@ class StatusWatch:
 
     def query_failed(self, error: TriggerDevError, *, now: float) -> None:
         """Take in that a query failed."""
-        before = self.pace.state
+        before = self.pace.works
         self.pace.failed(error, now=now)
         self._reschedule(before)
 
@@ -273,20 +260,22 @@ class StatusWatch:
         """Take in what came of the check of a run by itself; return what is new."""
         if (watched := self._watched.get(run_id)) is None or watched.has_ended:
             return {}
-        watched.is_in_flight, sent_at, before = False, watched.checked_at, self.pace.state
-        if isinstance(reply, Run):
-            watched.failing_since = math.inf
-            self._lost_at = now if watched.has_lost_end(reply, now) else self._lost_at
-            self.pace.reached_server(sent_at=sent_at)
-            is_news = self._saw(watched, reply, sent_at, now)
+        watched.is_in_flight = False
+        if isinstance(reply, NotSentError) and reply.retryable:
+            # It has shown nothing, and comes first again.
+            self._held_until = now + _NOT_SENT_PAUSE
+            self._to_check.move_to_end(run_id, last=False)
         else:
-            is_shown = bool(watched.is_listed) and self.pace.state is QueryState.WORKS
-            is_news = watched.check_failed(reply, now, is_shown=is_shown)
-            if watched.checked_at < sent_at:  # it was not sent: the run comes first again
-                self._held_until = now + _NOT_SENT_PAUSE
-                self._to_check.move_to_end(run_id, last=False)
+            watched.checked_at = watched.sent_at
+            watched.failing_since = math.inf if isinstance(reply, Run) else min(watched.failing_since, now)
+        if isinstance(reply, Run):
+            self._lost_at = now if watched.has_lost_end(reply, now) else self._lost_at
+            is_news = self._saw(watched, reply, watched.sent_at, now)
+        else:
+            is_shown = watched.is_listed and self.pace.works
+            is_news = not is_shown or watched.is_broken(now)
+            watched.error = reply if is_news else watched.error
         self._schedule(watched)
-        self._reschedule(before)
         return {run_id: reply} if is_news else {}
 
     def last_seen(self, run_ids: Iterable[str], *, now: float) -> SeenAgo:
@@ -315,8 +304,8 @@ class StatusWatch:
         self._to_query.pop(watched.run_id, None)
         self._to_check.pop(watched.run_id, None)
 
-    def _reschedule(self, before: QueryState) -> None:
-        if self.pace.state is not before:
+    def _reschedule(self, worked_before: bool | None) -> None:
+        if self.pace.works is not worked_before:
             for watched in self._to_check.values():
                 self._schedule(watched)
 
@@ -324,15 +313,15 @@ class StatusWatch:
         """Decide when a run is checked by itself, whatever the others do."""
         if watched.is_in_flight or watched.has_ended:
             return
-        fixed = min((interval for interval in watched.intervals if interval is not None), default=None)
+        fixed = min((interval for interval in watched.waits.values() if interval is not None), default=None)
         due = [math.inf]
         if fixed is not None:
             due.append(max(watched.added_at, watched.checked_at + fixed))
-        is_queried = self.pace.state is not QueryState.FAILS and watched.run_id in self._to_query
+        is_queried = self.pace.works is not False and watched.run_id in self._to_query
         if not is_queried or watched.is_unlisted(watched.checked_at):
             if self._queries or fixed is None:
                 due.append(watched.due_alone)
-        elif watched.is_listed is False or (watched.is_failing and self.pace.state is QueryState.WORKS):
+        elif watched.is_listed is False or (watched.failing_since < math.inf and self.pace.works):
             due.append(watched.unchecked_since + _MISSING_AFTER)
         before, watched.due = watched.due, min(due)
         if before != watched.due < math.inf:

@@ -10,8 +10,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Generator, Mapping, Sequence
-from dataclasses import replace
-from datetime import datetime
+from dataclasses import dataclass, replace
 from typing import Any
 
 from airflow_provider_trigger.api.errors import (
@@ -26,7 +25,7 @@ from airflow_provider_trigger.cancel.outcome import CancelOutcome, CancelResult
 from airflow_provider_trigger.log import Log
 from airflow_provider_trigger.run.checks import Otherwise, check_otherwise
 from airflow_provider_trigger.run.steps import Cancel, Check, LastSeen, News, Step, Steps
-from airflow_provider_trigger.run.wait_log import LOG_INTERVAL, WaitLog
+from airflow_provider_trigger.run.wait_log import WaitLog
 from airflow_provider_trigger.run.wait_settings import WaitSettings
 from airflow_provider_trigger.run.waited import Waited, WaitEnd
 
@@ -38,134 +37,87 @@ A replica of the database lags behind (measured), and a gateway may reject a few
 """
 
 
+@dataclass(slots=True, eq=False)
 class RunWait:
     """What is known of one run that is waited for; times are in seconds since 1970."""
 
-    __slots__ = (
-        "_broken_since",
-        "_created_at",
-        "_failing_since",
-        "_log",
-        "_logged_at",
-        "_rejected_since",
-        "_settings",
-        "_version_shown_at",
-        "_without_version_since",
-        "error",
-        "otherwise_at",
-        "run",
-        "run_id",
-    )
-
-    def __init__(self, run_id: str, settings: WaitSettings, log: WaitLog, *, now: float) -> None:
-        self.run_id = run_id
-        self.run: Run | None = None
-        self.error: TriggerDevError | None = None
-        self.otherwise_at = -math.inf
-        """When it may be checked in another way, at the earliest."""
-        self._settings = settings
-        self._log = log
-        self._created_at = self._logged_at = now
-        self._failing_since: float | None = None
-        self._rejected_since: float | None = None
-        self._broken_since: float | None = None
-        self._without_version_since: float | None = None
-        self._version_shown_at: datetime | None = None  # by the server's clock
+    run_id: str
+    settings: WaitSettings
+    log: WaitLog
+    run: Run | None = None
+    error: TriggerDevError | None = None
+    """Why the last check failed, None if it did not."""
+    otherwise_at: float = -math.inf
+    """When it may be checked in another way, at the earliest."""
+    failing_as: WaitEnd | None = None
+    """How the wait ends if its checks go on to fail as they do since :attr:`failing_since`."""
+    failing_since: float = math.inf
+    without_version_since: float | None = None
 
     def take(self, reply: Run | TriggerDevError, now: float) -> Waited | None:
         """Take in a check; return what the wait came to, None while it continues; raise what ends all."""
         if isinstance(reply, Run):
             self.saw(reply, now)
             return Waited(end=WaitEnd.FINAL, run=reply) if reply.is_final else None
-        if isinstance(reply, NotSentError) and not reply.retryable:
-            raise reply
-        if self._failed(reply, now):
+        self.error = reply
+        if isinstance(reply, NotSentError):  # it shows nothing
+            if not reply.retryable:
+                raise reply
+            return None
+        failing_as = _end_after(reply)
+        if failing_as is not self.failing_as:
+            self.failing_as, self.failing_since = failing_as, now
+        if self.fails_as(WaitEnd.REJECTED, now):
             return Waited(end=WaitEnd.REJECTED, run=self.run, error=str(reply))
         return None
 
     def saw(self, run: Run, now: float) -> None:
         """Take in how the run was seen."""
-        before = self.run
-        self._created_at = min(self._created_at, now - run.age)  # by the local clock
-        if self._failing_since is not None:
-            self._log.works_again(run.id, now - self._failing_since)
-        self._failing_since = self._rejected_since = self._broken_since = self.error = None
-        shown = (run.status, run.attempt_count)
-        if before is None or shown != (before.status, before.attempt_count):
-            self._log.changed(run)
-            self._logged_at = now
-        self.run = run
-        self._note_version(run, now)
-
-    def _note_version(self, run: Run, now: float) -> None:
-        """Its own check corrects what a query has shown."""
+        before, self.run = self.run, run
+        self.error = self.failing_as = None
+        if before is None or (run.status, run.attempt_count) != (before.status, before.attempt_count):
+            self.log.changed(run, now)
         if not run.waits_for_version:
-            self._without_version_since = self._version_shown_at = None
-        elif self._without_version_since is None or run.updated_at not in (None, self._version_shown_at):
-            self._without_version_since = now - _seconds_between(run.updated_at, run.seen_at)
-            self._version_shown_at = run.updated_at
+            self.without_version_since = None
+        elif run.updated_at and run.seen_at:  # by the server's clock, which a query does not show
+            self.without_version_since = now - max(0.0, (run.seen_at - run.updated_at).total_seconds())
+        elif self.without_version_since is None:
+            self.without_version_since = now
 
-    def _failed(self, error: TriggerDevError, now: float) -> bool:
-        """Note a check that failed; return whether to stop."""
-        if self._failing_since is None:
-            self._failing_since = self._logged_at = now
-            self._log.failed(self.run_id, error)
-        self.error = error
-        if not is_internal_error(error):
-            if not isinstance(error, NotSentError):
-                self._broken_since = None
-        elif self._broken_since is None:
-            self._broken_since = now
-        # A wrong key, or a run of another environment.
-        if not is_rejection(error) and not isinstance(error, NotFoundError):
-            self._rejected_since = None
-            return False
-        if self._rejected_since is None:
-            self._rejected_since = now
-        return now - self._rejected_since >= max(self._settings.patience, UNKNOWN_AFTER)
+    def fails_as(self, end: WaitEnd, now: float) -> bool:
+        """Return whether the checks have said for so long what ends the wait so."""
+        least = max(self.settings.patience, UNKNOWN_AFTER)
+        return self.failing_as is end and now - self.failing_since >= least
 
-    def is_broken(self, now: float) -> bool:
-        """Return whether the checks answer 500 for so long that the run is to be checked otherwise."""
-        least = max(self._settings.patience, UNKNOWN_AFTER)
-        return self._broken_since is not None and now - self._broken_since >= least
-
-    def take_otherwise(self, reply: Otherwise) -> Waited | None:
-        """Take in another kind of check of a broken run; return as :meth:`take` does."""
+    def take_otherwise(self, reply: Otherwise, now: float) -> Waited | None:
+        """Take in another kind of check of a run whose checks answer 500; return as :meth:`take` does."""
         if isinstance(reply, Run) and reply.is_final:
-            self._log.changed(reply)
+            self.log.changed(reply, now)
             return Waited(end=WaitEnd.FINAL, run=reply, error=str(self.error))
         if isinstance(reply, TriggerDevError):
             error = f"{self.error}; its realtime feed does not show it either: {reply}"
             return Waited(end=WaitEnd.UNCHECKABLE, run=self.run, error=error)
         return None
 
-    def log_progress(self, now: float) -> None:
-        """Log now and then that nothing is new."""
-        if now - self._logged_at < LOG_INTERVAL:
-            return
-        self._logged_at = now
-        if self._failing_since is not None:
-            self._log.still_fails(self.run_id, self.error, now - self._failing_since)
-        elif self.run is not None:
-            self._log.is_still(self.run, now - self._created_at)
-
     def why_to_stop(self, now: float) -> WaitEnd | None:
         """Return why the wait for the run ends although the run has not ended; None where it continues."""
-        if self._settings.deadline is not None and now >= self._settings.deadline:
+        if self.settings.deadline is not None and now >= self.settings.deadline:
             return WaitEnd.TIMED_OUT
         return WaitEnd.NO_VERSION if now >= self.version_due else None
 
     @property
     def version_due(self) -> float:
         """Until when the run may be without a version; infinite for no limit, or if it may have one."""
-        since, timeout = self._without_version_since, self._settings.pending_version_timeout
-        is_unseen = self._failing_since is not None
-        return math.inf if since is None or timeout is None or is_unseen else since + timeout
+        since, timeout = self.without_version_since, self.settings.pending_version_timeout
+        return math.inf if since is None or timeout is None or self.error is not None else since + timeout
 
 
-def _seconds_between(earlier: datetime | None, later: datetime | None) -> float:
-    """By the server's clock; 0 if one of the times is not known."""
-    return max(0.0, (later - earlier).total_seconds()) if earlier and later else 0.0
+def _end_after(error: TriggerDevError) -> WaitEnd | None:
+    """Return how a wait ends whose checks go on to fail with such an error; None where it does not end."""
+    if is_internal_error(error):
+        return WaitEnd.UNCHECKABLE
+    # A wrong key, or a run of another environment.
+    return WaitEnd.REJECTED if is_rejection(error) or isinstance(error, NotFoundError) else None
 
 
 # Between two checks of runs in another way, as their own checks answer 500, in seconds.
@@ -192,9 +144,8 @@ class _Wait:
         self._run_ids = run_ids
         self._settings = settings
         self._now = now
-        begun_at = now()
-        self._log = WaitLog(log, settings, len(run_ids), now=begun_at)
-        self._open = {run_id: RunWait(run_id, settings, self._log, now=begun_at) for run_id in run_ids}
+        self._log = WaitLog(log, settings, len(run_ids), now=now())
+        self._open = {run_id: RunWait(run_id, settings, self._log) for run_id in run_ids}
         self._ended: dict[str, Waited] = {}
         self._is_useless = False
         self._otherwise_at = -math.inf
@@ -213,7 +164,7 @@ class _Wait:
             yield from self._check_otherwise(news)
             now = self._now()
             yield from self._log_progress(now)
-            stopping = self._confirmed(self._stopping(now), check, news)
+            stopping = self._confirmed(self._stopping(now), check)
             if stopping and not self._is_useless:
                 yield from self._stop(stopping)
         if self._open and self._settings.cancels_others:
@@ -239,14 +190,13 @@ class _Wait:
         # The cancel of one that has ended changes nothing; of one that has a version by now, it does.
         return not self._settings.cancels or WaitEnd.NO_VERSION in ends.values()
 
-    def _confirmed(self, ends: dict[str, WaitEnd], check: Check, news: News) -> dict[str, WaitEnd]:
-        """Return those for which a check was new enough, where one is needed."""
-        if WaitEnd.NO_VERSION in ends.values():
-            # A query does not show since when a run waits for a version, nor that it has one since just now.
-            checked = set(check.run_ids if check.is_fresh else ())
-            return {run_id: end for run_id, end in ends.items() if run_id in checked}
-        is_known = check.is_fresh or ends.keys() <= news.keys()
-        return ends if is_known or not self._needs_check(ends) else {}
+    def _confirmed(self, ends: dict[str, WaitEnd], check: Check) -> dict[str, WaitEnd]:
+        """Return those that were just checked, where that is needed."""
+        if not self._needs_check(ends):
+            return ends
+        # A query does not show since when a run waits for a version, nor that it has one since just now.
+        checked = set(check.run_ids if check.is_fresh else ())
+        return {run_id: end for run_id, end in ends.items() if run_id in checked}
 
     def _close(self, run_id: str, waited: Waited) -> None:
         del self._open[run_id]
@@ -257,11 +207,12 @@ class _Wait:
         """Check those whose check has just failed: an earlier failure can be of an outage that is over."""
         for run in [self._open[run_id] for run_id in news if run_id in self._open]:
             now = self._now()
-            if not run.is_broken(now) or now < max(run.otherwise_at, self._otherwise_at):
+            if not run.fails_as(WaitEnd.UNCHECKABLE, now) or now < max(run.otherwise_at, self._otherwise_at):
                 continue
             reply = yield from check_otherwise(run.run_id)
-            run.otherwise_at = self._now() + _OTHERWISE_INTERVAL
-            if waited := run.take_otherwise(reply):
+            now = self._now()
+            run.otherwise_at = now + _OTHERWISE_INTERVAL
+            if waited := run.take_otherwise(reply, now):
                 self._close(run.run_id, waited)
             if reply is None:  # perhaps an outage, in which one run shows as much as all
                 self._otherwise_at = run.otherwise_at
@@ -269,14 +220,12 @@ class _Wait:
                 break
 
     def _log_progress(self, now: float) -> Generator[Step, Any, None]:
-        for run in self._open.values():
-            run.log_progress(now)
-        if len(self._run_ids) > 1:
-            waits = self._open.items()
-            errors = {one: wait.error for one, wait in waits if wait.error is not None}
-            may_be_outage = errors and now >= self._log.next_line_at
-            seen_ago = (yield LastSeen(run_ids=tuple(self._open))) if may_be_outage else None
-            self._log.note({one: wait.run for one, wait in waits}, errors, self._ended, seen_ago, now=now)
+        errors = {one: wait.error for one, wait in self._open.items() if wait.error is not None}
+        seen_ago = None
+        if errors and now >= self._log.next_line_at:  # perhaps of an outage
+            seen_ago = yield LastSeen(run_ids=tuple(self._open))
+        runs = {one: wait.run for one, wait in self._open.items()}
+        self._log.note(runs, errors, self._ended, seen_ago, now=now)
 
     def _stop(self, ends: dict[str, WaitEnd]) -> Generator[Step, Any, None]:
         """Cancel runs that are no longer waited for, unless one ended just now after all."""

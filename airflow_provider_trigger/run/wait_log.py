@@ -37,6 +37,10 @@ _WHY_CANCELED = {
 }
 
 
+_Runs = Mapping[str, Run | None]
+_Errors = Mapping[str, TriggerDevError]
+
+
 class WaitLog:
     """Log the progress of a wait; of many runs, those that end as they should are only counted."""
 
@@ -44,7 +48,7 @@ class WaitLog:
         self._log = log
         self._settings = settings
         self._logs_progress = settings.logs_progress and count > 1
-        self._count = self._open = count
+        self._count = count
         self._names_each = count <= MAX_NAMED
         self._begun_at = self._counted_at = self._logged_at = now
         self._failed: set[str] = set()  # since checks fail
@@ -64,10 +68,10 @@ class WaitLog:
         """The same, with the lines of which nothing is new."""
         return min(self.progress_due, self._logged_at + LOG_INTERVAL)
 
-    # Of one run
-
-    def changed(self, run: Run) -> None:
+    def changed(self, run: Run, now: float) -> None:
         """Log that the status or the attempt of a run is new."""
+        if self._count == 1:
+            self._logged_at, self._begun_at = now, min(self._begun_at, now - run.age)
         if run.waits_for_version:
             if self._names_each:
                 self._warn_of_version(run)
@@ -88,29 +92,6 @@ class WaitLog:
         until = "" if limit is None else f". After {limit:g} s (pending_version_timeout) {then}"
         self._log.warning("%s: %s%s", who, why, until)
 
-    def failed(self, run_id: str, error: TriggerDevError) -> None:
-        """Log that the checks of a run begin to fail."""
-        if self._count == 1:
-            self._log.warning(CHECK_FAILED, run_id, error)
-
-    def works_again(self, run_id: str, seconds: float) -> None:
-        """Log that the checks of a run have failed for so long."""
-        if self._count == 1:
-            self._log.info("Run %s can be checked again after %.0f s", run_id, seconds)
-
-    def still_fails(self, run_id: str, error: TriggerDevError | None, seconds: float) -> None:
-        """Log that the checks of a run have failed for so long, and still do."""
-        if self._count == 1:
-            text = "Run %s could not be checked for %.0f minutes; still waiting: %s"
-            self._log.warning(text, run_id, seconds / 60, error)
-
-    def is_still(self, run: Run, age: float) -> None:
-        """Log that nothing is new of a run that is so many seconds old."""
-        if self._count == 1:
-            self._log.info("Run %s is still %s after %.0f minutes", run.id, run.status, age / 60)
-
-    # Of all
-
     def begin(self, run_ids: Sequence[str]) -> None:
         """Log which runs are waited for."""
         if len(run_ids) == 1:
@@ -129,21 +110,24 @@ class WaitLog:
 
     def note(
         self,
-        runs: Mapping[str, Run | None],
-        errors: Mapping[str, TriggerDevError],
+        runs: _Runs,
+        errors: _Errors,
         ended: Mapping[str, Waited],
         seen_ago: SeenAgo,
         *,
         now: float,
     ) -> None:
         """
-        Log what is new of several runs, and now and then that nothing is.
+        Log what is new, and now and then that nothing is.
 
-        :param runs: those that have not ended, as last seen
-        :param errors: of the last checks of these
-        :param ended: what the wait for each of the others came to
-        :param seen_ago: of those that have not ended, if checks fail and :attr:`next_line_at` has come
+        ``runs`` have not ended, ``errors`` and ``seen_ago`` are theirs; that one is needed where checks fail
+        and :attr:`next_line_at` has come. ``ended`` has the others.
         """
+        if self._count == 1:
+            only = runs or {one: waited.run for one, waited in ended.items() if not waited.error}
+            for run_id, run in only.items():
+                self._note_only_run(run_id, run, errors.get(run_id), now)
+            return
         self._note_failures(errors, ended, now)
         if errors and now >= self.next_line_at and self._is_outage(seen_ago, now):
             self._note_outage(runs, errors, seen_ago, now)
@@ -153,8 +137,6 @@ class WaitLog:
         if self._logs_progress:
             self._note_progress(runs, errors, ended, now)
         if not self._names_each:
-            if not self._logs_progress:
-                self._note_ends(len(runs), now)
             seen = [run for run in runs.values() if run is not None]
             self._note_versions([run for run in seen if run.waits_for_version])
         if now - self._logged_at >= LOG_INTERVAL:
@@ -165,13 +147,24 @@ class WaitLog:
                 text = "%d of %d runs could not be checked; still waiting: %s"
                 self._log.warning(text, len(errors), self._count, _last(errors))
 
-    def _note_progress(
-        self,
-        left: Mapping[str, Run | None],
-        errors: Mapping[str, TriggerDevError],
-        ended: Mapping[str, Waited],
-        now: float,
-    ) -> None:
+    def _note_only_run(self, run_id: str, run: Run | None, error: TriggerDevError | None, now: float) -> None:
+        failed_for = now - self._failing_since
+        if error is not None and failed_for < 0:
+            self._failing_since = self._logged_at = now
+            self._log.warning(CHECK_FAILED, run_id, error)
+        elif error is None and failed_for >= 0:
+            self._failing_since = math.inf
+            self._log.info("Run %s can be checked again after %.0f s", run_id, failed_for)
+        elif now - self._logged_at >= LOG_INTERVAL:
+            self._logged_at = now
+            if error is not None:
+                text = "Run %s could not be checked for %.0f minutes; still waiting: %s"
+                self._log.warning(text, run_id, failed_for / 60, error)
+            elif run is not None:
+                age = now - self._begun_at
+                self._log.info("Run %s is still %s after %.0f minutes", run_id, run.status, age / 60)
+
+    def _note_progress(self, left: _Runs, errors: _Errors, ended: Mapping[str, Waited], now: float) -> None:
         if left and now < self._counted_at + _COUNT_INTERVAL:
             return
         self._counted_at = now
@@ -187,13 +180,7 @@ class WaitLog:
         longest = max(_OUTAGE_INTERVAL, 2 * (self._settings.poll_interval or 0))
         return seen_at < self._failing_since or now - seen_at > longest
 
-    def _note_outage(
-        self,
-        left: Mapping[str, Run | None],
-        errors: Mapping[str, TriggerDevError],
-        seen_ago: SeenAgo,
-        now: float,
-    ) -> None:
+    def _note_outage(self, left: _Runs, errors: _Errors, seen_ago: SeenAgo, now: float) -> None:
         """Log since when no run can be checked, in the place of all that would be said of what was seen."""
         self._counted_at = now  # what was seen before is not said as if it was seen now
         if now < self._warned_at + _OUTAGE_INTERVAL:
@@ -214,14 +201,7 @@ class WaitLog:
             _counts(map(_status, left.values())),
         )
 
-    def _note_ends(self, left: int, now: float) -> None:
-        if left < self._open and (not left or now - self._counted_at >= _COUNT_INTERVAL):
-            self._open, self._counted_at = left, now
-            self._log.info("%d of %d runs have ended", self._count - left, self._count)
-
-    def _note_failures(
-        self, errors: Mapping[str, TriggerDevError], ended: Mapping[str, Waited], now: float
-    ) -> None:
+    def _note_failures(self, errors: _Errors, ended: Mapping[str, Waited], now: float) -> None:
         if errors and not self._failed:
             self._failing_since = self._warned_at = now
             named = f" ({enumeration(errors)})" if len(errors) <= MAX_NAMED else ""
@@ -241,7 +221,7 @@ class WaitLog:
         self._lack_version = bool(waiting)
 
 
-def _last(errors: Mapping[str, TriggerDevError]) -> TriggerDevError:
+def _last(errors: _Errors) -> TriggerDevError:
     return list(errors.values())[-1]
 
 

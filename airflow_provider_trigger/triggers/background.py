@@ -39,17 +39,15 @@ async def in_thread(work: Callable[[], T], *, at_end: Callable[[], object] = lam
         if not done.done():  # otherwise its caller is gone
             complete(what)
 
-    def hand_over(complete: Callable[[Any], None], what: Any) -> None:
+    def run() -> None:
+        complete: Callable[[Any], None]
+        what: Any
+        try:
+            complete, what = done.set_result, work()
+        except BaseException as error:  # handed to the caller
+            complete, what = done.set_exception, error
         with suppress(RuntimeError):  # the event loop is closed
             loop.call_soon_threadsafe(end, complete, what)
-
-    def run() -> None:
-        try:
-            result = work()
-        except BaseException as error:  # handed to the caller
-            hand_over(done.set_exception, error)
-        else:
-            hand_over(done.set_result, result)
 
     context = copy_context()
     thread = threading.Thread(target=lambda: context.run(run), name="trigger-dev-call", daemon=True)

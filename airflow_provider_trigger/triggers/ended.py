@@ -34,29 +34,24 @@ def cancel_if_ended(
     log: Log,
 ) -> None:
     """Begin to check whether a trigger's task was ended, and cancel its run then; do not wait for it."""
-    keep(_cancel_if_ended(is_still_deferred, cancel, run_ids, log), context=contextvars.Context())
 
+    async def check() -> None:
+        lock = _locks.setdefault(asyncio.get_running_loop(), asyncio.Lock())
+        for _ in range(_TRIES):
+            try:
+                async with lock:
+                    # In a thread of asyncio's, Airflow 3.0 and 3.1 would read the supervisor's answer on
+                    # another event loop, and break all other triggers.
+                    ended = not await sync_to_async(is_still_deferred)()
+            except Exception as error:
+                # Any error: a triggerer that is stopping has lost its supervisor, or its database.
+                last_error = error
+                await asyncio.sleep(_PAUSE)
+            else:
+                if ended:
+                    await asyncio.shield(keep(cancel()))
+                return
+        text = "Could not check in Airflow whether the task was ended (%s), so that its run continues: %s"
+        log.warning(text, last_error, ", ".join(run_ids))
 
-async def _cancel_if_ended(
-    is_still_deferred: Callable[[], bool],
-    cancel: Callable[[], Coroutine[Any, Any, None]],
-    run_ids: Sequence[str],
-    log: Log,
-) -> None:
-    lock = _locks.setdefault(asyncio.get_running_loop(), asyncio.Lock())
-    for _ in range(_TRIES):
-        try:
-            async with lock:
-                # In a thread of asyncio's, Airflow 3.0 and 3.1 would read the supervisor's answer on another
-                # event loop, and break all other triggers.
-                ended = not await sync_to_async(is_still_deferred)()
-        except Exception as error:
-            # Any error: a triggerer that is stopping has lost its supervisor, or its database.
-            last_error = error
-            await asyncio.sleep(_PAUSE)
-        else:
-            if ended:
-                await asyncio.shield(keep(cancel()))
-            return
-    text = "Could not check in Airflow whether the task was ended (%s), so that its run continues: %s"
-    log.warning(text, last_error, ", ".join(run_ids))
+    keep(check(), context=contextvars.Context())

@@ -91,7 +91,6 @@ class Watch:
         self._conn_id = hook.trigger_dev_conn_id
         self.clients = WatchClients(hook)
         self.status = StatusWatch(self._conn_id, log, now=time.monotonic())
-        self._listeners: dict[str, set[Listener]] = {}
         self._joined: set[Listener] = set()
         self._changed = asyncio.Event()
         self._is_querying = False
@@ -107,7 +106,7 @@ class Watch:
 
     def leave(self, listener: Listener) -> bool:
         """Let a listener go; return whether it was the last one."""
-        listener.leave()
+        self.follow(listener, ())
         self._joined.discard(listener)
         return not self._joined
 
@@ -117,21 +116,15 @@ class Watch:
         for task in self._tasks:
             task.cancel()
 
-    def follow(self, listener: Listener, run_id: str, *, poll_interval: float | None) -> None:
-        """Let a listener know what is known of a run, and what becomes new."""
-        self._listeners.setdefault(run_id, set()).add(listener)
-        known = self.status.add(run_id, poll_interval=poll_interval, now=time.monotonic())
-        if known is not None:
-            listener.hear(run_id, known)
+    def follow(
+        self, listener: Listener, run_ids: Sequence[str], *, poll_interval: float | None = None
+    ) -> None:
+        """Let a listener hear what is known of runs, and what becomes new, and no more of other ones."""
+        now = time.monotonic()
+        known = self.status.follow(listener, run_ids, poll_interval=poll_interval, now=now)
+        for run_id, reply in known.items():
+            listener.hear(run_id, reply)
         self._changed.set()
-
-    def unfollow(self, listener: Listener, run_id: str, *, poll_interval: float | None) -> None:
-        """Let a listener know no more of a run."""
-        listeners = self._listeners[run_id]
-        listeners.discard(listener)
-        if not listeners:
-            del self._listeners[run_id]
-        self.status.remove(run_id, poll_interval=poll_interval)
 
     async def check_now(self, run_ids: Sequence[str]) -> News:
         """Check runs now, before all that is only due; return each run, or why it could not be checked."""
@@ -179,11 +172,11 @@ class Watch:
         sent_at = time.monotonic()
         try:
             runs = await self.call("queries", query_runs(run_ids))
-            now, limit = time.monotonic(), self.clients.bucket_size
+            now = time.monotonic()
             if isinstance(runs, TriggerDevError):
                 self.status.query_failed(runs, now=now)
             else:
-                self._pass_on(self.status.queried(run_ids, runs, sent_at=sent_at, now=now, limit=limit))
+                self._pass_on(self.status.queried(run_ids, runs, sent_at=sent_at, now=now))
         finally:
             self._is_querying = False
 
@@ -203,7 +196,7 @@ class Watch:
 
     def _pass_on(self, news: News) -> None:
         for run_id, reply in news.items():
-            for listener in self._listeners[run_id]:
+            for listener in self.status.waits_of(run_id):
                 listener.hear(run_id, reply)
 
 
@@ -212,7 +205,6 @@ class Listener:
 
     def __init__(self, watch: Watch) -> None:
         self._watch = watch
-        self._followed: dict[str, float | None] = {}
         self._news: dict[str, Run | TriggerDevError] = {}
         self._woken = asyncio.Event()
 
@@ -220,7 +212,7 @@ class Listener:
         """Return what is new, at the latest when the step of the wait says so, or after 5 minutes."""
         if step.is_fresh:
             return await self._watch.check_now(step.run_ids)
-        self._follow(step)
+        self._watch.follow(self, step.run_ids, poll_interval=step.poll_interval)
         await wait_for(self._woken, seconds=step.until - time.time())
         if len(step.run_ids) > 1 and self._news:
             await asyncio.sleep(_PAUSE_FOR_MORE)
@@ -238,24 +230,6 @@ class Listener:
     async def call(self, call: Call[T], *, use: Use) -> T | TriggerDevError:
         """Make a call, although the checks may have opened the circuit breaker of their client."""
         return await self._watch.call(use, call)
-
-    def _follow(self, step: Check) -> None:
-        wanted = set(step.run_ids)
-        for run_id in [one for one in self._followed if one not in wanted]:
-            self._unfollow(run_id)
-        for run_id in step.run_ids:
-            if run_id not in self._followed:
-                self._followed[run_id] = step.poll_interval
-                self._watch.follow(self, run_id, poll_interval=step.poll_interval)
-
-    def _unfollow(self, run_id: str) -> None:
-        self._watch.unfollow(self, run_id, poll_interval=self._followed.pop(run_id))
-        self._news.pop(run_id, None)
-
-    def leave(self) -> None:
-        """Hear nothing more."""
-        for run_id in list(self._followed):
-            self._unfollow(run_id)
 
     def hear(self, run_id: str, reply: Run | TriggerDevError) -> None:
         """Take in what is new of a run."""

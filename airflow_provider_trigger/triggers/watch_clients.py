@@ -37,10 +37,8 @@ CHECKS_RESERVE = 0.25
 TOKENS_RESERVE = 0.5
 """The same for the checks of waitpoint tokens, so that all that concerns runs comes first."""
 
-# The connection is fetched once in so many seconds at most, and sooner where that failed: two times and more
-# before a wait ends as rejected, which takes 30 s.
+# The connection is fetched once in so many seconds at most: three times before a wait ends as rejected.
 _RENEW_INTERVAL = 10.0
-_RENEW_AFTER_FAILURE = 5.0
 
 
 class WatchClients:
@@ -59,11 +57,6 @@ class WatchClients:
         self._free = defaultdict[Use, asyncio.Semaphore](lambda: asyncio.Semaphore(CHECK_CONCURRENCY))
         self._lock = asyncio.Lock()
         self._renew_at = -math.inf
-
-    @property
-    def bucket_size(self) -> float | None:
-        """The size of the rate limit's bucket, as far as a query has shown it."""
-        return self._clients["queries"].exchange.rate_limit.size
 
     def offer(self, settings: Settings) -> None:
         """Use other values once a call with them has worked: all waits share those in use."""
@@ -109,17 +102,13 @@ class WatchClients:
         """Fetch the connection, unless that was done just now; return whether its values are other ones."""
         async with self._lock:
             if self._clients is rejected and time.monotonic() >= self._renew_at:
-                await self._fetch()
+                settings = await fetch_again(self._conn_id, fetch=fetch_shielded)
+                before = self._settings
+                self._renew_at = time.monotonic() + _RENEW_INTERVAL
+                if settings not in (None, before) and settings.environment == before.environment:
+                    self._offered = settings
                 await self._try_offered(use, call)
             return self._clients is not rejected
-
-    async def _fetch(self) -> None:
-        settings = await fetch_again(self._conn_id, fetch=fetch_shielded)
-        interval = _RENEW_AFTER_FAILURE if settings is None else _RENEW_INTERVAL
-        self._renew_at = time.monotonic() + interval
-        before = self._settings
-        if settings not in (None, before) and settings.environment == before.environment:
-            self._offered = settings
 
     def close(self) -> None:
         """Close the connections; calls that are in flight end by themselves."""

@@ -143,20 +143,6 @@ def test_once_the_task_is_stopped_nothing_is_fetched(logging_task, outcome) -> N
     assert (run.status, fetched(logging_task)) == ("FAILED", [])
 
 
-@pytest.mark.parametrize("status", [500, 404, 401])
-@pytest.mark.parametrize("payload", ["good", "bad"])
-def test_where_no_log_can_be_fetched_the_task_ends_as_it_would(
-    payload, status, logging_task, outcome, log
-) -> None:
-    outputs: list[Any] = []
-    logging_task.fail_next(None, status, path="/events", headers={"x-should-retry": "true"})
-    made = operator_in_worker(payload=payload, run_logs="always")
-    error = outcome(lambda context: outputs.append(made.execute(context)))
-    assert outputs == [payload] * (payload == "good")
-    assert ("FAILED after 1 attempt: ValueError: bad." in error) is (payload == "bad")
-    assert (len(fetched(logging_task)), len(shown(log)), len(log.of("debug"))) == (1, 0, 1)
-
-
 def test_the_key_is_masked_also_where_its_message_was_cut(server, outcome, log) -> None:
     def leak(payload: Any, log: Callable[..., None]) -> None:
         log("INFO", f"working on {server.secret_key}")

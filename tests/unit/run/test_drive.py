@@ -324,18 +324,6 @@ def test_where_no_query_works_each_is_checked_though_no_query_is_due_and_only_so
     assert clock.now < 1015
 
 
-def test_the_rate_limit_says_how_often_to_query(check, server, network, clock, answer) -> None:
-    runs = add(server, WATCHED_ALONE + 1)
-    rows = {"results": [{"run_id": run.id, "status": "Executing"} for run in runs]}
-    limits = {"x-ratelimit-limit": "5", "x-ratelimit-remaining": "5"}
-    limits["x-ratelimit-reset"] = str(round(clock.time() * 1000) + 3600_000)
-    network.fault(QUERY, answer(200, rows, limits), times=1000)
-    until = clock.time() + 110
-    while clock.now < 1110:
-        check(*runs, until=until)
-    assert 4 <= len(network.sent(QUERY)) <= 7  # a tenth of it in 10 s
-
-
 def test_a_check_that_fails_is_news_and_no_call_is_repeated_by_the_client(
     check, server, network, answer
 ) -> None:
@@ -357,12 +345,6 @@ def test_it_returns_when_the_step_says_so_or_after_five_minutes_though_nothing_i
         assert check(run, until=clock.time() + limit) == {}
         assert clock.now - begun == pytest.approx(seconds)
         begun = clock.now
-
-
-@pytest.mark.parametrize("poll_interval", [None, 0.5])
-def test_runs_that_no_step_names_any_more_are_forgotten(check, server, poll_interval) -> None:
-    for run in add(server, 2):
-        assert check(run, poll_interval=poll_interval) == {run.id: "EXECUTING"}
 
 
 def test_a_stop_ends_it(check, server, stop_at, clock) -> None:

@@ -183,14 +183,6 @@ def test_one_that_has_ended_and_cannot_be_checked_is_an_error(
         check(run.id, "final", status=status)
 
 
-def test_of_one_that_answers_500_for_ever_the_status_is_known(server, check, network, answer) -> None:
-    run = server.add_run("FAILED")
-    network.fault("GET", answer(500, {"error": "Something went wrong"}), times=1000)
-    waited = check(run.id, "final", status="FAILED")
-    assert (waited.end, waited.run.id, waited.run.status) == (WaitEnd.FINAL, run.id, "FAILED")
-    assert "answered 500: Something went wrong" in waited.error
-
-
 def test_of_several_only_those_that_did_not_complete_are_checked_again(
     server, client, network, answer
 ) -> None:

@@ -176,4 +176,4 @@ def test_outputs_are_counted_although_an_earlier_one_has_not_come_and_then_not_k
 
     network.before = hold_back
     outputs.fetch([first, second], client, log=log)
-    assert (list(outputs.sizes), outputs.values) == ([first, second], {})
+    assert (set(outputs.sizes), outputs.values) == ({first, second}, {})

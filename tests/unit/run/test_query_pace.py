@@ -18,7 +18,7 @@ from airflow_provider_trigger.api.errors import (
     TriggerDevError,
     UnexpectedAnswerError,
 )
-from airflow_provider_trigger.run.query_pace import QueryPace, QueryState
+from airflow_provider_trigger.run.query_pace import QueryPace
 
 SENT: dict[str, Any] = {"method": "POST", "path": "/q", "detail": "no", "request_id": None, "retryable": True}
 BUSY, MISSING = RateLimitError(status=429, **SENT), NotFoundError(status=404, **SENT)
@@ -43,23 +43,21 @@ def pace(log: Log) -> QueryPace:
     return QueryPace("mine", log, now=100.0)
 
 
-def succeed(
-    pace: QueryPace, *, sent_at: float, took: float = 0.1, parts: int = 1, limit: Any = None
-) -> float:
+def succeed(pace: QueryPace, *, sent_at: float, took: float = 0.1, parts: int = 1) -> float:
     """Let a query succeed; return how long after it was sent the next one is due."""
-    pace.succeeded(sent_at=sent_at, now=sent_at + took, parts=parts, limit=limit)
+    pace.succeeded(sent_at=sent_at, now=sent_at + took, parts=parts)
     return pace.due - sent_at
 
 
-def fail(pace: QueryPace, error: TriggerDevError, *, now: float, times: int = 1) -> tuple[float, QueryState]:
+def fail(pace: QueryPace, error: TriggerDevError, *, now: float, times: int = 1) -> tuple[float, bool | None]:
     """Let queries fail; return how long after that the next one is due, and whether queries work."""
     for _ in range(times):
         pace.failed(error, now=now)
-    return pace.due - now, pace.state
+    return pace.due - now, pace.works
 
 
 def test_waits_that_begin_together_are_in_the_first_query(pace: QueryPace) -> None:
-    assert (pace.due, pace.state) == (100.25, QueryState.UNKNOWN)
+    assert (pace.due, pace.works) == (100.25, None)
 
 
 @pytest.mark.parametrize(
@@ -71,46 +69,39 @@ def test_waits_that_begin_together_are_in_the_first_query(pace: QueryPace) -> No
         ({"took": 90.0}, 90.0),  # a server answers within 5 s: the rest was spent waiting for a turn
         ({"parts": 2}, 1.0),  # each run is still queried every 2 s
         ({"parts": 2, "took": 0.4}, 1.6),
-        ({"limit": 750}, 2.0),
-        ({"limit": 20}, 5.0),  # not more than a tenth of the bucket
     ],
 )
 def test_it_is_repeated_every_2_s_unless_that_costs_the_server_much(
     pace: QueryPace, log: Log, given: dict[str, Any], seconds: float
 ) -> None:
     assert succeed(pace, sent_at=200.0, **given) == pytest.approx(seconds)
-    assert (pace.state, pace.worked_again_at, log.lines) == (QueryState.WORKS, NEVER, [])
+    assert (pace.works, pace.worked_again_at, log.lines) == (True, NEVER, [])
 
 
 @pytest.mark.parametrize(
-    ("error", "rounds", "state"),
-    [
-        *((error, 2, QueryState.FAILS) for error in [*FAILURES, MISSING]),
-        (LOST, 2, QueryState.UNREACHABLE),
-        (BUSY, 5, QueryState.FAILS),
-    ],
+    ("error", "rounds"), [*((error, 2) for error in [*FAILURES, MISSING, LOST]), (BUSY, 5)]
 )
 def test_queries_that_work_are_given_up_only_after_several_failures_in_a_row(
-    pace: QueryPace, log: Log, error: TriggerDevError, rounds: int, state: QueryState
+    pace: QueryPace, log: Log, error: TriggerDevError, rounds: int
 ) -> None:
     for sent_at in (200.0, 300.0):
         succeed(pace, sent_at=sent_at)
         for _ in range(rounds):
-            assert fail(pace, error, now=sent_at + 50) == (2.0, QueryState.WORKS)
+            assert fail(pace, error, now=sent_at + 50) == (2.0, True)
     assert (log.lines, pace.worked_again_at) == ([], NEVER)
-    assert fail(pace, error, now=360.0) == (5.0, state)
+    assert fail(pace, error, now=360.0) == (5.0, False)
 
 
 @pytest.mark.parametrize("error", FAILURES)
 def test_a_failure_is_tried_again_later_and_later(pace: QueryPace, log: Log, error: TriggerDevError) -> None:
     assert [fail(pace, error, now=200.0) for _ in range(6)] == [
-        (pause, QueryState.FAILS) for pause in (5, 10, 20, 40, 60, 60)
+        (pause, False) for pause in (5, 10, 20, 40, 60, 60)
     ]
     assert log.leveled == [("warning", f"{FAILED}: {error}")]
 
 
 def test_a_server_without_the_query_is_asked_again_after_ten_minutes(pace: QueryPace, log: Log) -> None:
-    assert fail(pace, MISSING, now=200.0) == (600.0, QueryState.FAILS)
+    assert fail(pace, MISSING, now=200.0) == (600.0, False)
     text = "Connection 'mine': the server has no status queries; each run is checked by itself"
     assert log.leveled == [("info", text)]
 
@@ -127,34 +118,11 @@ def test_a_404_of_a_server_that_has_answered_queries_is_a_failure_like_others(
 @pytest.mark.parametrize(
     "error", [TransportError("refused", was_sent=False), NotSentError("stopped responding")]
 )
-def test_without_a_connection_there_is_nothing_to_fall_back_to(
+def test_without_a_connection_the_next_query_comes_soon(
     pace: QueryPace, log: Log, error: TriggerDevError
 ) -> None:
-    assert [fail(pace, error, now=200.0) for _ in range(3)] == [(5.0, QueryState.UNREACHABLE)] * 3
-    text = f"Connection 'mine': the server cannot be reached; waiting continues: {error}"
-    assert log.leveled == [("warning", text)]
-
-
-def test_a_server_that_answers_other_requests_can_be_reached(pace: QueryPace, log: Log) -> None:
-    fail(pace, LOST, now=200.0)
-    pace.reached_server(sent_at=200.0)
-    assert pace.state is QueryState.UNREACHABLE
-    pace.reached_server(sent_at=201.0)
-    assert (pace.due, pace.state) == (205.0, QueryState.FAILS)
-    assert log.of("info") == [
-        "Connection 'mine': only status queries cannot be sent; each run is checked by itself"
-    ]
-    pace.reached_server(sent_at=204.0)
-    assert fail(pace, LOST, now=205.0) == (5.0, QueryState.FAILS)
-    assert fail(pace, LOST, now=210.0) == (5.0, QueryState.UNREACHABLE)  # nothing was answered since
-
-
-def test_what_was_answered_before_queries_worked_again_does_not_count(pace: QueryPace) -> None:
-    fail(pace, FAILURES[0], now=200.0)
-    pace.reached_server(sent_at=201.0)
-    succeed(pace, sent_at=205.0)
-    pace.reached_server(sent_at=206.0)
-    assert fail(pace, LOST, now=207.0, times=3)[1] is QueryState.UNREACHABLE
+    assert [fail(pace, error, now=200.0) for _ in range(3)] == [(5.0, False)] * 3
+    assert log.leveled == [("warning", f"{FAILED}: {error}")]
 
 
 def test_when_it_works_again_that_is_logged_with_the_time_that_it_took(pace: QueryPace, log: Log) -> None:

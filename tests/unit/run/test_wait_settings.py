@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from airflow_provider_trigger.run.wait_settings import WaitSettings, check_interval, is_development_key
+from airflow_provider_trigger.run.wait_settings import WaitSettings, check_interval
 from airflow_provider_trigger.run.waited import Waited, WaitEnd
 
 ALL: dict[str, Any] = {
@@ -58,10 +58,3 @@ def test_only_a_run_that_has_ended_by_itself_in_an_expected_status_lets_the_wait
     waited = Waited(end=end, run=make_run(status) if status else None)
     assert WaitSettings(success_statuses=["COMPLETED", "CANCELED"]).counts_as_success(waited) is expected
     assert WaitSettings().counts_as_success(waited) is True
-
-
-@pytest.mark.parametrize(
-    ("key", "is_development"), [("tr_dev_x", True), ("tr_prod_x", False), ("tr_preview_x", False)]
-)
-def test_the_key_says_whether_it_is_for_development(key: str, is_development: bool) -> None:
-    assert is_development_key(key) is is_development

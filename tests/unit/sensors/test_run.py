@@ -195,17 +195,6 @@ def test_what_cannot_pass_fails_it_at_once_if_no_check_has_ever_succeeded(
         sensor(server.add_run("EXECUTING"), "run_unknown", deferrable=deferrable, timeout=5).execute(context)
 
 
-def test_a_check_that_fails_is_a_warning_and_the_wait_continues(
-    server, context, log, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("airflow_provider_trigger.run.checks._PATIENCE", 0)
-    run = server.add_run("COMPLETED")
-    server.fail_next(2, 503)
-    assert sensor(run).execute(context) == [{"run_id": run.id, "status": "COMPLETED"}]
-    text = f"Status check of run {run.id} failed; still waiting"
-    assert [text in warning for warning in log.of("warning")] == [True] * 2
-
-
 def test_a_run_whose_check_answers_500_for_ever_is_checked_otherwise(
     server, context, log, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -245,24 +234,6 @@ def test_without_the_query_a_poke_checks_each_of_many_runs(server, context) -> N
     runs = [server.add_run("COMPLETED") for _ in range(101)]
     assert len(sensor(*runs).execute(context)) == 101
     assert len(checks_of(server)) == 101
-
-
-def test_of_many_runs_an_unknown_one_and_one_that_failed_are_checked_for_their_error(server, context) -> None:
-    runs = [server.add_run("EXECUTING") for _ in range(150)]
-    with pytest.raises(NotFoundError, match="run_unknown"):
-        sensor(*runs, "run_unknown").poke(context)
-    with pytest.raises(AirflowFailException, match="Error: no such file"):
-        sensor(*runs, failed_run(server)).execute(context)
-
-
-def test_of_many_runs_an_end_that_the_query_has_lost_is_found(server, context) -> None:
-    runs = [server.add_run("EXECUTING") for _ in range(150)]
-    server.lose_in_query(runs[7].id)
-    made = sensor(*runs)
-    assert not made.poke(context)
-    for run in runs:
-        run.status = "COMPLETED"
-    assert made.poke(context), "it is the only one that is left, so that it is checked"
 
 
 @pytest.mark.parametrize("status", [401, 403])
@@ -310,11 +281,6 @@ def test_what_ends_the_task_is_not_held_up_by_a_request(
 
 def checks() -> list[threading.Thread]:
     return [thread for thread in threading.enumerate() if thread.name.startswith("trigger-dev-call")]
-
-
-def test_airflows_timeout_of_sensors_counts(server, context) -> None:
-    with pytest.raises(AirflowSensorTimeout):
-        sensor(server.add_run("EXECUTING"), timeout=0.1).execute(context)
 
 
 # Its sources
@@ -560,12 +526,6 @@ def test_no_failure_after_it_was_resumed_fails_it_if_it_shall_be_skipped(
         sensor(run, **{soft: True}).resume_execution(method, arguments, context)
 
 
-def test_a_check_after_it_was_resumed_that_fails_skips_it_if_it_shall_never_fail(server, context) -> None:
-    event = {"event": event_of(("run_unknown", "final", "FAILED"))}
-    with pytest.raises(AirflowSkipException, match="run_unknown"):
-        sensor("run_unknown", never_fail=True).resume_execution("execute_complete", event, context)
-
-
 # Outputs
 
 
@@ -595,10 +555,3 @@ def test_outputs_that_are_too_large_together_are_references(completed, context, 
     references = [{"run_id": run.id, "output_size": 1} for run in completed]
     assert sensor(*completed, return_outputs=True, max_output_size=2).execute(context) == references
     assert "more than max_output_size=2: XCom gets references to them" in log.of("warning")[-1]
-
-
-def test_outputs_are_fetched_once_and_only_at_the_end(server, context, completed) -> None:
-    other = server.add_run("EXECUTING")
-    assert not sensor(completed[0], other, return_outputs=True).poke(context).is_done
-    checks = [request.path for request in server.requests]
-    assert sorted(checks) == sorted(f"/api/v3/runs/{run.id}" for run in (completed[0], other))

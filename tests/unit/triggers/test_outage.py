@@ -59,7 +59,7 @@ def wait(drives, network, server, clock, log, lost) -> Callable[[str, int], list
         runs = [server.add_run("EXECUTING", then=[(ENDS_AT, "COMPLETED")]) for _ in range(count)]
         settings = WaitSettings(logs_progress=True, names_completed=False)
         drives[where](wait_for_runs([one.id for one in runs], settings, log=log, now=clock.time))
-        return [f"{level}: {text}" for level, text in log.leveled]
+        return [f"{level}: {text}" for level, text in log.leveled if not text.startswith("Connection ")]
 
     return run
 

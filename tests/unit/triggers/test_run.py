@@ -312,48 +312,12 @@ def test_canceled_while_the_connection_is_fetched_it_does_not_interrupt_that(
     run(main())
 
 
-# The wait for several runs
-
-
-def runs_trigger(*runs: Any, **wait: Any) -> TriggerDevRunTrigger:
-    settings = {"poll_interval": 0.02, "cancels": False, "success_statuses": ["COMPLETED"]}
-    return TriggerDevRunTrigger(run_ids=[run.id for run in runs], wait=settings | wait)
-
-
-def statuses(event: Any) -> dict[str, str]:
-    return {run["run_id"]: run["status"] for run in event["runs"]}
-
-
-@pytest.mark.parametrize("cancels_others", [False, True])
-def test_the_first_run_that_did_not_end_as_it_should_ends_the_wait_and_the_others_if_wanted(
-    cancels_others: bool, server, connection: str
-) -> None:
-    endless, done = server.add_run("EXECUTING"), server.add_run("COMPLETED")
-    failing = server.add_run("EXECUTING", then=[(0.2, "FAILED")])
-    event = run(events_of(runs_trigger(endless, failing, done, cancels_others=cancels_others)))
-    others = {endless.id: "CANCELED"} if cancels_others else {}
-    assert statuses(event) == others | {failing.id: "FAILED", done.id: "COMPLETED"}
-    assert endless.cancel_requests == cancels_others
-    if cancels_others:
-        assert [one["end"] for one in event["runs"]] == ["not_needed", "final", "final"]
-        assert [one["is_canceled"] for one in event["runs"]] == [True, False, False]
-
-
-def test_of_all_runs_that_completed_only_the_number_is_in_the_event_where_they_need_no_name(
-    server, connection: str
-) -> None:
-    failed, done = server.add_run("FAILED"), server.add_run("COMPLETED")
-    late = server.add_run("EXECUTING", then=[(0.5, "COMPLETED")])
-    made = runs_trigger(failed, done, late, success_statuses=None, names_completed=False)
-    event = run(events_of(made))
-    assert (statuses(event), event["completed"]) == ({failed.id: "FAILED"}, 2)
-
-
 def test_canceled_it_leaves_all_runs_and_no_task_behind(server, connection: str) -> None:
     runs = [server.add_run("EXECUTING") for _ in range(3)]
 
     async def main() -> None:
-        waiting = asyncio.create_task(events_of(runs_trigger(*runs)))
+        made = TriggerDevRunTrigger(run_ids=[one.id for one in runs], wait={"cancels": False})
+        waiting = asyncio.create_task(events_of(made))
         await until(lambda: server.requests)
         waiting.cancel()
         with pytest.raises(asyncio.CancelledError):

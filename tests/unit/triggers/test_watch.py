@@ -14,7 +14,7 @@ from fake_clock import Clock
 from fake_log import Log
 from virtual_loop import run_in_virtual_time
 
-from airflow_provider_trigger.api.errors import ServerError, TransportError, TriggerDevError
+from airflow_provider_trigger.api.errors import ServerError, TriggerDevError
 from airflow_provider_trigger.api.exchange import Send
 from airflow_provider_trigger.api.http import Call, Response
 from airflow_provider_trigger.api.models.runs import Run
@@ -23,7 +23,7 @@ from airflow_provider_trigger.run.status_watch import StatusWatch
 from airflow_provider_trigger.run.steps import Check
 from airflow_provider_trigger.run.wait import wait_for_runs
 from airflow_provider_trigger.run.wait_settings import WaitSettings
-from airflow_provider_trigger.run.waited import Waited, WaitEnd
+from airflow_provider_trigger.run.waited import WaitEnd
 from airflow_provider_trigger.triggers.watch import Listener, Watch, drive, wait_for, watch_runs
 from airflow_provider_trigger.triggers.watch_clients import CHECK_CONCURRENCY, WatchClients
 
@@ -123,19 +123,6 @@ def test_one_query_of_the_runs_of_all_waits_follows_the_other(
     assert answers.times("queries") == pytest.approx(times)
 
 
-def test_a_small_rate_limit_makes_queries_rarer(
-    run, answers: Answers, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(WatchClients, "bucket_size", 5)
-
-    async def main(watch: Watch) -> None:
-        watch.follow(watch.join(), "run_a", poll_interval=None)
-        await asyncio.sleep(20 * QUERY_INTERVAL)
-
-    run(main)
-    assert 1 < len(answers.times("queries")) < 10
-
-
 def test_so_many_single_checks_are_in_flight_and_one_that_ends_makes_room(
     run, answers: Answers, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -152,8 +139,8 @@ def test_so_many_single_checks_are_in_flight_and_one_that_ends_makes_room(
 
     async def main(watch: Watch) -> None:
         listener = watch.join()
-        for number in range(3 * CHECK_CONCURRENCY):
-            watch.follow(listener, f"run_{number}", poll_interval=1.0)
+        run_ids = [f"run_{number}" for number in range(3 * CHECK_CONCURRENCY)]
+        watch.follow(listener, run_ids, poll_interval=1.0)
         await asyncio.sleep(45)
         assert watch.error is None
 
@@ -188,18 +175,7 @@ def test_a_run_that_one_wait_follows_no_more_is_news_for_the_others_only(run, he
         assert heard == ({}, {"run_a": "COMPLETED"})
         for listener in (one, other):
             watch.leave(listener)
-        assert watch._listeners == {}
-
-    run(main)
-
-
-def test_what_was_new_of_a_run_that_is_followed_no_more_is_forgotten(run, hear, answers: Answers) -> None:
-    async def main(watch: Watch) -> None:
-        listener = watch.join()
-        await hear(listener, "run_a", "run_b")
-        answers.statuses |= {"run_a": "COMPLETED", "run_b": "COMPLETED"}
-        await asyncio.sleep(20)
-        assert await hear(listener, "run_b") == {"run_b": "COMPLETED"}
+        assert not watch.status.next_query(float("inf"))
 
     run(main)
 
@@ -295,49 +271,22 @@ def test_a_cancel_that_comes_with_the_end_of_a_pause_keeps_its_message(
 # The wait that it drives
 
 
-@pytest.fixture
-def wait(hook, virtual_time: Clock, monkeypatch: pytest.MonkeyPatch) -> Callable[..., tuple[Waited, Log]]:
-    """Wait for a run, where a test answers each request; return what became of it, and the log."""
-
-    def run(answer: Callable[[str, str], Any], **settings: Any) -> tuple[Waited, Log]:
-        async def call(_: WatchClients, use: str, call: Call[Any]) -> Any:
-            if isinstance(reply := answer(use, call.request.path), TriggerDevError):
-                raise reply
-            return reply
-
-        monkeypatch.setattr(WatchClients, "call", call)
-        log, given = Log(), {"cancels": False, "deadline": virtual_time.time() + 1799} | settings
-        steps = wait_for_runs(["run_1"], WaitSettings(**given), log=log, now=virtual_time.time)
-        return run_in_virtual_time(drive(steps, hook), virtual_time)["run_1"], log
-
-    return run
-
-
-def test_while_checks_fail_a_line_says_so_every_five_minutes(wait) -> None:
-    waited, log = wait(lambda *_: TransportError("no connection"))
-    assert waited.end is WaitEnd.TIMED_OUT
-    assert log.of("warning") == [
-        "Status check of run run_1 failed; still waiting: no connection",
-        *(
-            f"Run run_1 could not be checked for {minutes} minutes; still waiting: no connection"
-            for minutes in range(5, 30, 5)
-        ),
-    ]
-
-
 def test_a_run_that_the_server_shows_in_no_way_is_waited_for_only_for_a_while(
-    wait, virtual_time: Clock
+    hook, virtual_time: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     sent: list[tuple[str, str]] = []
 
-    def answer(use: str, path: str) -> Any:
+    async def call(_: WatchClients, use: str, call: Call[Any]) -> Any:
+        path = call.request.path
         sent.append((use, path))
         if path == "/api/v1/runs":
             return []
-        return failure(503 if "realtime" in path else 500, path)
+        raise failure(503 if "realtime" in path else 500, path)
 
-    begun = virtual_time.now
-    waited, _ = wait(answer, patience=120.0)
+    monkeypatch.setattr(WatchClients, "call", call)
+    begun, settings = virtual_time.now, WaitSettings(patience=120.0)
+    steps = wait_for_runs(["run_1"], settings, log=Log(), now=virtual_time.time)
+    waited = run_in_virtual_time(drive(steps, hook), virtual_time)["run_1"]
     assert waited.end is WaitEnd.UNCHECKABLE
     # Not by the clients whose circuit breaker the failures may have opened.
     feed, runs = ("urgent", "/realtime/v1/runs/run_1"), ("urgent", "/api/v1/runs")
