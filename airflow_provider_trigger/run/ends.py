@@ -45,47 +45,6 @@ class EndFilter:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class EndedRun:
-    """
-    A run that has ended.
-
-    :param status: in today's words
-    :param finished_at: None for a run that was canceled before it started, where the server does not say when
-    """
-
-    run_id: str
-    status: str
-    task_identifier: str
-    tags: tuple[str, ...]
-    created_at: datetime | None
-    finished_at: datetime | None
-
-    @classmethod
-    def of(cls, run: Run) -> EndedRun:
-        """Return what is handed over of a run."""
-        return cls(
-            run_id=run.id,
-            status=run.status,
-            task_identifier=run.task_identifier,
-            tags=tuple(run.tags),
-            created_at=run.created_at,
-            finished_at=run.finished_at,
-        )
-
-    def payload(self, run_url: str | None) -> dict[str, Any]:
-        """Return what an asset event says of it, as plain JSON; times are ISO texts in UTC, or None."""
-        return {
-            "run_id": self.run_id,
-            "run_url": run_url,
-            "status": self.status,
-            "task_identifier": self.task_identifier,
-            "tags": list(self.tags),
-            "created_at": self.created_at and time_text(self.created_at),
-            "finished_at": self.finished_at and time_text(self.finished_at),
-        }
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
 class Position:
     """
     Up to where ends were handed over. All times are the server's, as ISO texts to the millisecond.
@@ -125,6 +84,19 @@ class Position:
         if not (until and start and isinstance(seen, str) and isinstance(lost, str)):
             return None
         return cls(until=time_text(until), start=time_text(start), seen=_marks(seen), lost=_marks(lost))
+
+
+def event_payload(run: Run, run_url: str | None) -> dict[str, Any]:
+    """Return what an asset event says of a run that has ended; times are ISO texts in UTC, or None."""
+    return {
+        "run_id": run.id,
+        "run_url": run_url,
+        "status": run.status,
+        "task_identifier": run.task_identifier,
+        "tags": run.tags,
+        "created_at": run.created_at and time_text(run.created_at),
+        "finished_at": run.finished_at and time_text(run.finished_at),
+    }
 
 
 def time_text(time: datetime) -> str:

@@ -8,7 +8,7 @@ from typing import Any
 
 from airflow_provider_trigger.api.models.statuses import RunStatus
 from airflow_provider_trigger.run.ends import EndFilter
-from airflow_provider_trigger.run.ends_follower import Follower, Key
+from airflow_provider_trigger.run.ends_follower import Key
 
 PAGE_SIZE = 1000
 """As many rows as are queried at once; a row has 10 tags of 128 characters at most."""
@@ -19,32 +19,28 @@ _UNWRITABLE = re.compile(r"\\[bfrnt0av]")
 _LONGEST_FILTER = 2000
 
 
-def ends_after(followers: Sequence[Follower], low: Key) -> str:
+def ends_after(filters: Sequence[EndFilter], low: Key) -> str:
     """Return the condition for ends after one."""
-    statuses = sorted({status for one in followers for status in one.filter.statuses})
-    # The query has words of its own (measured).
-    words = ", ".join(_quoted(status.replace("_", " ").capitalize()) for status in statuses)
+    statuses = sorted({_status(status) for one in filters for status in one.statuses})
     ended_at = low[0].replace("T", " ").removesuffix("Z")
     return (
-        f"{any_of(one.filter for one in followers)} AND status IN ({words}) AND (completed_at, run_id) > "
-        f"(toDateTime64('{ended_at}', 3), {_quoted(low[1])})"
+        f"{_any(filters)} AND status IN ({', '.join(statuses)}) AND "
+        f"(completed_at, run_id) > (toDateTime64('{ended_at}', 3), {_quoted(low[1])})"
     )
 
 
-def unstarted_after(followers: Sequence[Follower], run_id: str) -> str:
+def unstarted_after(filters: Iterable[EndFilter], run_id: str) -> str:
     """Return the condition for canceled runs without an end, by their ids."""
-    filters = any_of(one.filter for one in followers)
-    status = f"status = {_quoted(RunStatus.CANCELED.capitalize())}"
-    return f"{filters} AND {status} AND completed_at IS NULL AND run_id > {_quoted(run_id)}"
+    canceled = f"status = {_status(RunStatus.CANCELED)} AND completed_at IS NULL"
+    return f"{_any(filters)} AND {canceled} AND run_id > {_quoted(run_id)}"
 
 
-def alive_after(followers: Sequence[Follower], run_id: str) -> str:
+def alive_after(filters: Iterable[EndFilter], run_id: str) -> str:
     """Return the condition for runs that have not ended, by their ids."""
-    return f"{any_of(one.filter for one in followers)} AND NOT is_finished AND run_id > {_quoted(run_id)}"
+    return f"{_any(filters)} AND NOT is_finished AND run_id > {_quoted(run_id)}"
 
 
-def any_of(filters: Iterable[EndFilter]) -> str:
-    """Return the condition for runs that one of the filters may want, whatever their status is."""
+def _any(filters: Iterable[EndFilter]) -> str:
     return f"({' OR '.join(sorted({_condition(one) for one in filters}))})"
 
 
@@ -54,6 +50,10 @@ def _condition(one: EndFilter) -> str:
     if one.task_identifiers and not any(map(_UNWRITABLE.search, one.task_identifiers)):
         parts.append(f"task_identifier IN ({', '.join(map(_quoted, sorted(one.task_identifiers)))})")
     return f"({' AND '.join(parts)})" if parts else "run_id != ''"
+
+
+def _status(status: str) -> str:
+    return _quoted(status.replace("_", " ").capitalize())  # the query has words of its own (measured)
 
 
 def _quoted(text: str) -> str:

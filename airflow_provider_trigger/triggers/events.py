@@ -18,7 +18,6 @@ from airflow_provider_trigger.rules import Rule, checked, connection_id, naming,
 from airflow_provider_trigger.sources.search_terms import Terms, read_terms
 
 if TYPE_CHECKING:
-    from airflow_provider_trigger.hooks.trigger_dev import TriggerDevHook
     from airflow_provider_trigger.triggers.positions import Positions
 
 # Airflow's triggerer sends no heartbeat while it stores events, some 50 a second (measured).
@@ -96,8 +95,10 @@ class TriggerRunEventTrigger(BaseEventTrigger):
     async def run(self) -> AsyncIterator[TriggerEvent]:
         """Send the events. It ends when Airflow cancels it: one that fails is started again each second."""
         from airflow_provider_trigger.hooks.diagnosis import safe_text
-        from airflow_provider_trigger.run.ends import EndFilter
-        from airflow_provider_trigger.run.ends_work import Outage
+        from airflow_provider_trigger.hooks.fetching import fetch_shielded
+        from airflow_provider_trigger.hooks.trigger_dev import TriggerDevHook
+        from airflow_provider_trigger.run.ends import EndFilter, event_payload
+        from airflow_provider_trigger.run.outage import Outage
         from airflow_provider_trigger.triggers.ends import follow_ends
         from airflow_provider_trigger.triggers.positions import RETRY_PAUSE
 
@@ -110,47 +111,38 @@ class TriggerRunEventTrigger(BaseEventTrigger):
         with closing(self._positions()) as positions:
             while True:
                 try:
-                    hook = await self._hook()
+                    connection = await fetch_shielded(self.trigger_dev_conn_id)
+                    hook = TriggerDevHook(self.trigger_dev_conn_id, connection=connection)
                     # No asynchronous one: it would hide that an event loop which ends closes this generator.
                     with follow_ends(hook, end_filter, await positions.load()) as listener:
                         await positions.begin(await listener.first_position())
                         outage.worked(loop.time())
                         while True:
-                            ends, position = await listener.next()
-                            if ends:
-                                await _turn(len(ends))
-                            for end in ends:
-                                payload = end.payload(hook.settings.run_url(end.run_id))
+                            runs, position = await listener.next()
+                            if runs:
+                                await _turn(len(runs))
+                            for run in runs:
+                                payload = event_payload(run, hook.settings.run_url(run.id))
                                 yield TriggerEvent(payload)  # type: ignore[no-untyped-call]
-                            positions.passed(position, has_sent=bool(ends))
+                            positions.passed(position, has_sent=bool(runs))
                 except Exception as error:
                     # Any error: Airflow's database and secrets backends raise what they like.
                     outage.failed(safe_text(error), loop.time())
                 await asyncio.sleep(RETRY_PAUSE)
 
-    async def _hook(self) -> TriggerDevHook:
-        from airflow_provider_trigger.hooks.fetching import fetch_shielded
-        from airflow_provider_trigger.hooks.trigger_dev import TriggerDevHook
-
-        connection = await fetch_shielded(self.trigger_dev_conn_id)
-        return TriggerDevHook(self.trigger_dev_conn_id, connection=connection)
-
     def _positions(self) -> Positions:
         from airflow_provider_trigger.triggers.positions import Positions
 
         digest = hashlib.sha256(json.dumps(self.serialize()).encode()).hexdigest()[:32]
+        task = f" of {' or '.join(self.task_identifiers)}" if self.task_identifiers else ""
+        tags = f" with the tags {' and '.join(self.tags)}" if self.tags else ""
         return Positions(
             store_of(self, name=self.name, digest=digest),
             watcher=f"Watcher {self.name!r}",
-            follows=self._follows(),
+            follows=f"runs{task}{tags} that end as {' or '.join(self.statuses)}",
             digest=digest,
             log=self.log,
         )
-
-    def _follows(self) -> str:
-        task = f" of {' or '.join(self.task_identifiers)}" if self.task_identifiers else ""
-        tags = f" with the tags {' and '.join(self.tags)}" if self.tags else ""
-        return f"runs{task}{tags} that end as {' or '.join(self.statuses)}"
 
 
 async def _turn(count: int) -> None:

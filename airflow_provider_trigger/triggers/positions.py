@@ -10,7 +10,7 @@ from airflow_provider_trigger._compat.watchers import Store
 from airflow_provider_trigger.hooks.diagnosis import safe_text
 from airflow_provider_trigger.log import Log
 from airflow_provider_trigger.run.ends import Position
-from airflow_provider_trigger.run.ends_work import Outage
+from airflow_provider_trigger.run.outage import Outage
 
 RETRY_PAUSE = 5.0
 """After what failed, in seconds."""
@@ -18,9 +18,7 @@ RETRY_PAUSE = 5.0
 # A triggerer passes its events on this long after it was answered, in seconds: a second, and some more.
 _PASSED_ON_AFTER = 2.5
 
-# Between the begins of two saves, in seconds. What a kill sends again is as old as this, what comes before a
-# save and the save itself: some 9 s.
-_INTERVAL = 3.0
+# While nothing is sent, a position is stored so many seconds after the one before.
 _IDLE_INTERVAL = 60.0
 
 
@@ -47,18 +45,17 @@ class Positions:
         self._digest = digest
         self._log = log
         self._outage = Outage(f"{watcher}: its position cannot be stored", log)
-        self._position: Position | None = None
         self._origin, self._remark = "begins at", ""
-        self._begun_at = -_IDLE_INTERVAL
-        self._timer: asyncio.TimerHandle | None = None
-        self._saves: set[asyncio.Task[None]] = set()
-        self._newest: asyncio.Task[None] | None = None
+        self._stored: Position | None = None
+        self._next: Position | None = None  # what is to be stored
+        self._stored_at = -_IDLE_INTERVAL
+        self._task: asyncio.Task[None] | None = None
         self._is_shared = False
 
     async def load(self) -> Position | None:
         """Return where it is, None if it begins."""
-        if self._position is not None:
-            return self._position
+        if self._next is not None:
+            return self._next
         stored = await self._store.load()
         newest = max(_objects(stored), key=lambda one: one.get("saved_at", 0), default={})
         position = Position.from_json(newest.get("position"))
@@ -74,61 +71,50 @@ class Positions:
 
     async def begin(self, position: Position) -> None:
         """Store where it begins or continues, before anything is sent."""
-        if self._position is None:
+        if self._stored is None:
             await self._save(position)
             where = f"{self._origin} {position.until}{self._remark}"
             self._log.info("%s %s. It follows %s", self._watcher, where, self._follows)
-            self._position = position
+            self._next = position
 
     def passed(self, position: Position, *, has_sent: bool) -> None:
         """Take in where it is now, and whether it has sent events on its way."""
-        if position == self._position:
-            return
-        self._position = position
         loop = asyncio.get_running_loop()
-        at = max(self._begun_at + (_INTERVAL if has_sent else _IDLE_INTERVAL), loop.time())
-        if self._timer is not None:
-            if self._timer.when() <= at:
-                return
-            self._timer.cancel()
-        self._timer = loop.call_at(at, self._begin_save, loop)
+        if has_sent or loop.time() >= self._stored_at + _IDLE_INTERVAL:
+            self._next = position
+            if self._task is None or self._task.done():
+                self._task = loop.create_task(self._save_late())
 
     def close(self) -> None:
         """Store nothing more: what was sent last may not arrive."""
-        if self._timer is not None:
-            self._timer.cancel()
-        for save in self._saves:
-            save.cancel()
+        if self._task is not None:
+            self._task.cancel()
 
-    def _begin_save(self, loop: asyncio.AbstractEventLoop) -> None:
-        self._timer, self._begun_at = None, loop.time()
-        assert self._position is not None
-        self._newest = save = loop.create_task(self._save_late(self._position))
-        self._saves.add(save)
-        save.add_done_callback(self._saves.discard)
-
-    async def _save_late(self, position: Position) -> None:
+    async def _save_late(self) -> None:
+        """Store each position two answers and pauses after it was passed, until the last one is stored."""
         loop = asyncio.get_running_loop()
-        while True:
+        before_last: Position | None = None
+        last: Position | None = None
+        while self._stored != self._next:
+            position = self._next
             try:
-                for _ in range(2):
-                    self._check_owner(await self._store.load())
-                    await asyncio.sleep(_PASSED_ON_AFTER)
-                await self._store.load()
-                await self._save(position)
+                self._check_owner(await self._store.load())
+                if before_last is not None and before_last != self._stored:
+                    await self._save(before_last)
             except Exception as error:
                 # Any error: storing goes through Airflow's supervisor, its API and its database.
                 self._outage.failed(safe_text(error), loop.time())
+                before_last = last = None
+                await asyncio.sleep(RETRY_PAUSE)
             else:
                 self._outage.worked(loop.time())
-                return
-            await asyncio.sleep(RETRY_PAUSE)
-            if self._newest is not asyncio.current_task():
-                return
+                before_last, last = last, position
+                await asyncio.sleep(_PASSED_ON_AFTER)
 
     async def _save(self, position: Position) -> None:
         value = {"position": position.to_json(), "digest": self._digest, "saved_at": time.time()}
         await self._store.save(value)
+        self._stored, self._stored_at = position, asyncio.get_running_loop().time()
 
     def _check_owner(self, stored: list[Any]) -> None:
         if not self._is_shared and any(one.get("digest") != self._digest for one in _objects(stored)):

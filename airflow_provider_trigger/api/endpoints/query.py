@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
@@ -67,15 +66,7 @@ def query_runs(run_ids: Sequence[str]) -> Call[list[Run]]:
     return Call(request=request, read=read, timeout=QUERY_TIMEOUT)
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class QueriedRuns:
-    """Rows of a query; ``seen_at`` is the server's clock as it answered, to the second."""
-
-    runs: list[Run]
-    seen_at: datetime | None
-
-
-def query_where(condition: str, *, order: str, limit: int) -> Call[QueriedRuns]:
+def query_where(condition: str, *, order: str, limit: int) -> Call[list[Run]]:
     """
     Find runs by a condition in SQL, in order: ``POST /api/v1/query``; they have tags.
 
@@ -85,10 +76,9 @@ def query_where(condition: str, *, order: str, limit: int) -> Call[QueriedRuns]:
     columns = f"{_COLUMNS}, tags"
     request = _request(f"SELECT {columns} FROM runs WHERE {condition} ORDER BY {order} LIMIT {limit}")
 
-    def read(response: Response) -> QueriedRuns:
-        seen_at, rows = response.date(), _read_rows(request, response)
-        found = [Run.from_answer(_answer(row) | {"tags": row.get("tags")}, seen_at=seen_at) for row in rows]
-        return QueriedRuns(runs=found, seen_at=seen_at)
+    def read(response: Response) -> list[Run]:
+        rows = _read_rows(request, response)
+        return [Run.from_answer(_answer(row) | {"tags": row.get("tags")}) for row in rows]
 
     return Call(request=request, read=read, timeout=QUERY_TIMEOUT)
 

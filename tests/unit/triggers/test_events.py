@@ -31,7 +31,7 @@ from airflow.sdk.execution_time import task_runner
 from airflow.sdk.execution_time.comms import ErrorResponse
 from triggerer import Database, Triggerer
 
-from airflow_provider_trigger.triggers import ends, positions, watch
+from airflow_provider_trigger.triggers import positions, watch
 from airflow_provider_trigger.triggers.events import TriggerRunEventTrigger
 
 __all__ = ["client", "lost", "network", "server"]
@@ -72,14 +72,6 @@ def test_a_text_is_a_list_of_one_and_what_is_not_given_is_none() -> None:
     assert arguments["task_identifiers"] == ["process-order"]
     assert (arguments["tags"], arguments["statuses"]) == (None, ["COMPLETED"])
     assert TriggerRunEventTrigger(**arguments).serialize()[1] == arguments
-
-
-def test_airflow_takes_equal_arguments_for_the_same_trigger() -> None:
-    first, second = (
-        TriggerRunEventTrigger(name="orders", tags=tags).serialize() for tags in (["a", "b"], ["b", "a"])
-    )
-    kind: Any = TriggerRunEventTrigger
-    assert kind.hash(*first) == kind.hash(*second)
 
 
 FINAL = "it must be one of CANCELED, COMPLETED, CRASHED, EXPIRED, FAILED, SYSTEM_FAILURE, TIMED_OUT"
@@ -192,7 +184,7 @@ def world(server, network, client, clock, keep_log, monkeypatch: pytest.MonkeyPa
 
     monkeypatch.setattr(fetching, "fetch_shielded", fetch)
     monkeypatch.setattr(WatchClients, "_call", calls_in_loop(send))
-    for module in (ends, positions, watch):
+    for module in (positions, watch):
         monkeypatch.setattr(module, "time", clock)
 
     def make(seed: int = 0) -> World:
