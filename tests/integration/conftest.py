@@ -19,6 +19,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
 from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -104,6 +105,10 @@ def limit_of_the_test() -> Iterator[None]:
 @pytest.fixture
 def said(capfd, caplog) -> Said:
     caplog.set_level(logging.INFO)
+    if find_spec("structlog"):
+        structlog: Any = import_module("structlog")
+        if not structlog.is_configured():  # dag.test() of Airflow 3.0 prints debug lines, with all of XCom
+            structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.INFO))
     return Said(capfd, caplog)
 
 
