@@ -60,9 +60,11 @@ class RunWait:
             self.saw(reply, now)
             return Waited(end=WaitEnd.FINAL, run=reply) if reply.is_final else None
         self.error = reply
-        if isinstance(reply, NotSentError):  # it shows nothing
+        if isinstance(reply, NotSentError):
             if not reply.retryable:
                 raise reply
+            if self.failing_as is WaitEnd.REJECTED:
+                self.failing_as = None  # an outage may begin and end with a rejection
             return None
         failing_as = _end_after(reply)
         if failing_as is not self.failing_as:

@@ -10,7 +10,7 @@ import pytest
 from fake_clock import START, Clock
 from fake_log import Log
 
-from airflow_provider_trigger.api.errors import PermissionDeniedError, TransportError
+from airflow_provider_trigger.api.errors import NotSentError, PermissionDeniedError, TransportError
 from airflow_provider_trigger.api.models.runs import Run
 from airflow_provider_trigger.cancel.outcome import CancelOutcome, CancelResult
 from airflow_provider_trigger.run.steps import Cancel, Check, LastSeen
@@ -21,6 +21,10 @@ from airflow_provider_trigger.run.waited import Waited, WaitEnd
 IDS = ("run_1", "run_2", "run_3")
 HUNDRED = [f"run_{number}" for number in range(100)]
 LOST = TransportError("no connection")
+NOT_SENT = NotSentError("the server stopped responding", retryable=True)
+REJECTED = PermissionDeniedError(
+    method="GET", path="/api", request_id=None, status=403, detail="no", retryable=False
+)
 DATE = datetime.fromtimestamp(START, UTC)
 
 
@@ -382,14 +386,20 @@ def test_one_failed_check_as_a_line_is_due_says_nothing_of_other_runs() -> None:
     assert wait.hear(IDS[:1], "EXECUTING", after=2)[0] == "1 run can be checked again after 2 s"
 
 
+@pytest.mark.parametrize("outage", [LOST, NOT_SENT])
+def test_a_rejection_before_an_outage_and_one_after_it_do_not_end_the_wait(outage: Any) -> None:
+    wait = Wait("run_1")
+    for reply in (REJECTED, outage, REJECTED):
+        assert wait.reply({"run_1": reply}, after=100) is not None
+    assert wait.reply({"run_1": REJECTED}, after=30) is None
+    assert wait.ends["run_1"].end is WaitEnd.REJECTED
+
+
 def test_runs_that_are_no_longer_waited_for_are_not_said_to_be_checked_again() -> None:
     wait = Wait(patience=30.0)
-    rejected = PermissionDeniedError(
-        method="GET", path="/api", request_id=None, status=403, detail="no", retryable=False
-    )
-    wait.reply({"run_1": rejected, "run_2": rejected} | all_seen(IDS[2:]))
+    wait.reply({"run_1": REJECTED, "run_2": REJECTED} | all_seen(IDS[2:]))
     wait.log.leveled.clear()
-    wait.reply({"run_1": rejected} | all_seen(IDS[1:2]), after=40)
+    wait.reply({"run_1": REJECTED} | all_seen(IDS[1:2]), after=40)
     assert wait.log.lines == ["1 run can be checked again after 40 s"]
 
 
