@@ -32,8 +32,8 @@ if TYPE_CHECKING:
     from airflow_provider_trigger.sources.run_ids import RunIds
 
 
-# Neither Jinja nor the name of a file with a template. A native Dag would make a number of the text '2026'.
-_WORD = re.compile(r"[\w:-]*")
+# No Jinja. A native Dag would make a number of the text '2.10'.
+_WORD = re.compile(r"[\w:.-]*")
 
 
 class TakesIds(ShowsArguments):
@@ -50,6 +50,7 @@ class TakesIds(ShowsArguments):
     shallow_copy_attrs: Sequence[str] = (INIT_ARGUMENTS,)
 
     if TYPE_CHECKING:
+        template_ext: Sequence[str]
         log: Any
 
     def _take_ids(
@@ -85,7 +86,9 @@ class TakesIds(ShowsArguments):
 
     def render_template(self, content: Any, context: Any, jinja_env: Any = None, *args: Any) -> Any:
         """Render a value, unless it is one word: to compile 100,000 run ids takes half a minute."""
-        if isinstance(content, str) and _WORD.fullmatch(content):
+        # What has the name of a file with a template is Airflow's to read.
+        is_word = isinstance(content, str) and _WORD.fullmatch(content)
+        if is_word and not content.endswith(tuple(self.template_ext)):
             return content
         return super().render_template(content, context, jinja_env, *args)  # type: ignore[misc]
 

@@ -65,11 +65,21 @@ def test_all_sources_are_templated(kind) -> None:
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_very_many_run_ids_are_not_compiled_one_by_one(kind, compiled: list[str]) -> None:
-    run_ids = [*(f"run_{number}" for number in range(20_000)), "2026", "order-17:a", ""]
+    run_ids = [*(f"run_{number}" for number in range(20_000)), "2026", "2.10", "order-17:a", ""]
     given = made(kind, run_ids=[*run_ids, ["{{ x }}", "{% set y = 1 %}"]], xcom_key="{# a comment #}")
     given.render_template_fields({"x": "run_x", "dag": None})
     assert given.run_ids == [*run_ids, ["run_x", ""]]
     assert compiled == ["{{ x }}", "{% set y = 1 %}", "{# a comment #}"]
+
+
+def test_the_name_of_a_file_with_a_template_is_replaced(compiled: list[str]) -> None:
+    class WithFiles(CancelTriggerRunOperator):
+        template_ext = (".txt",)
+
+    env = jinja2.Environment(loader=jinja2.DictLoader({"ids.txt": "run_{{ x }}"}), autoescape=True)
+    operator = WithFiles(task_id="work", run_ids="ids.txt")
+    assert operator.render_template(operator.run_ids, {"x": 1}, env) == "run_1"
+    assert compiled == []
 
 
 @pytest.mark.parametrize("kind", KINDS)
