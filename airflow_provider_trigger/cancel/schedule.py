@@ -126,7 +126,9 @@ class Schedule:
         if isinstance(job.subject, Confirmation):
             self._confirmations.begin(job.subject, now)
         elif isinstance(job.subject, Look) and job.subject.run_id is None and self.search is not None:
-            open_runs = [record.run_id for record in self._records if record.may_have_children]
+            unseen = (one for one in self._records if one.checks and one.run_id not in self.search.checked)
+            open_runs = [one.run_id for one in self._records if one.may_have_children]
+            open_runs += [one.run_id for one in unseen]  # a query shows no children
             is_early = any(record.awaits_cancel for record in self._records)
             self.search.begin(job.subject, may_have_children=open_runs, is_early=is_early, now=now)
         job.steps = self._calls.steps(job.action, job.subject)
@@ -171,6 +173,8 @@ class Schedule:
         if isinstance(job.subject, BulkPart):
             self._finish_bulk(job.subject, error, now)
         elif isinstance(job.subject, Confirmation):
+            if self.search is not None and self.search.query_error is not None:
+                result = ()  # a check of each shows its children, too
             self._put_next(self._confirmations.finish(job.subject, result, error, now=now), now)
         elif isinstance(job.subject, Look):
             if self.search is not None:

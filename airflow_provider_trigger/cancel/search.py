@@ -133,6 +133,8 @@ class Search:
         self.query_error: TriggerDevError | None = None
         self.unreadable: dict[str, TriggerDevError] = {}
         self.is_cut_off = False
+        self.checked: set[str] = set()
+        """The runs whose own checks have shown their children."""
         self._put = put
         self._trees = Trees()
         self._walked: set[str] = set()
@@ -165,6 +167,7 @@ class Search:
 
     def _take_run(self, run: Run) -> list[ChildRun]:
         self.unreadable.pop(run.id, None)
+        self.checked.add(run.id)
         known_roots = len(self._trees.known_roots)
         found = self._trees.take_run(run)
         self._has_news |= len(self._trees.known_roots) > known_roots  # the query has not shown this tree yet

@@ -233,6 +233,20 @@ def test_a_query_that_fails_is_repeated_as_its_failure_may_pass_and_then_checks_
     assert (work.search.unreadable, work.search.is_over) == ({}, True)
 
 
+@pytest.mark.parametrize(("reply", "times"), [(400, []), ("lost", [1.1, 2.1])])
+def test_children_of_runs_that_only_a_query_has_confirmed_are_found_where_looks_have_given_it_up(
+    add, cancel, line, clock, reply: Any, times: list[float]
+) -> None:
+    add("a", "x", "y")
+    add("b", parent="a")
+    line.fault("query", reply, {"error": "down"})
+    for at in times:
+        clock.after(at, lambda: line.fault("query", reply, {"error": "down"}))
+    work = cancel("a", "x", "y", confirm_from=2)
+    assert line.outcomes(work) == dict.fromkeys("axyb", "canceled")
+    assert work.search.query_error is not None
+
+
 def test_only_failures_in_a_row_end_the_query(add, cancel, line, clock) -> None:
     line.fault("query", 500, {"error": "broken"})
     clock.after(1.3, lambda: line.fault("query", 500, {"error": "broken"}))
