@@ -37,6 +37,7 @@ class TokenWait:
     :param conn_id: the id of the connection, for messages
     :param patience: how long the server may not know the token, or reject the checks, in seconds
     :param was_shown: whether a check has shown the token before
+    :param is_deferred: whether a check that may be useless is made again, as one in the worker was not
     """
 
     token_id: str
@@ -45,6 +46,7 @@ class TokenWait:
     begun_at: float
     log: Log
     was_shown: bool = False
+    is_deferred: bool = False
     _logged_at: float = field(default=-math.inf, init=False)
     _failing_since: float = field(default=math.inf, init=False)
     _rejected_since: float = field(default=math.inf, init=False)
@@ -106,7 +108,7 @@ class TokenWait:
         self._failing_since = min(self._failing_since, now)
         is_rejected = is_rejection(error) or isinstance(error, NotFoundError)
         self._rejected_since = min(self._rejected_since, now) if is_rejected else math.inf
-        is_useless = not self.was_shown and not error.retryable
+        is_useless = not (self.was_shown or self.is_deferred or error.retryable)
         if is_useless or now - self._rejected_since >= max(self.patience, UNKNOWN_AFTER):
             raise error
         if now - self._logged_at >= LOG_INTERVAL:

@@ -65,6 +65,7 @@ class WaitpointTokenTrigger(ResumingTrigger):
             begun_at=self.begun_at,
             log=self.log,
             was_shown=self.was_shown,
+            is_deferred=True,
         )
         self.log.info("Waiting for waitpoint token %s", self.token_id)
         event = {"error": "", "is_final": False, "begun_at": self.begun_at}

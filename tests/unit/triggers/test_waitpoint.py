@@ -207,8 +207,7 @@ def test_a_token_that_no_check_has_shown_within_retry_for_ends_it(
 @pytest.mark.parametrize(
     ("part", "status", "was_shown"),
     [
-        *(("", status, was_shown) for status in (None, 503, 500, 429) for was_shown in (False, True)),
-        ("", 404, True),  # otherwise it is not Trigger.dev that has answered
+        *(("", status, was_shown) for status in (None, 503, 500, 404, 429) for was_shown in (False, True)),
         ("/waitpoints/", 500, True),  # otherwise it is unknown
     ],
 )
@@ -232,10 +231,10 @@ def test_an_outage_is_waited_out(
     assert f"{shown} can be checked again after " in log.lines[-2]
 
 
-@pytest.mark.parametrize("status", [401, 403])
+@pytest.mark.parametrize(("status", "was_shown"), [(401, False), (401, True), (403, True)])
 @pytest.mark.parametrize(("seconds", "is_over"), [(60.0, False), (10_000.0, True)])
 def test_checks_that_are_rejected_for_retry_for_end_it(
-    seconds: float, is_over: bool, status: int, wait, server, network, answer
+    seconds: float, is_over: bool, status: int, was_shown: bool, wait, server, network, answer
 ) -> None:
     token = server.create_token()[0]
     network.fault("", answer(status, {"error": "Invalid API key"}), times=10**6)
@@ -244,7 +243,7 @@ def test_checks_that_are_rejected_for_retry_for_end_it(
         network.repair()
         server.complete_token(token.id)
 
-    event, took = wait(token, repair, after=seconds, was_shown=True)
+    event, took = wait(token, repair, after=seconds, was_shown=was_shown)
     assert bool(event["error"]) is is_over
     assert not event["is_final"]
     if is_over:
