@@ -40,8 +40,12 @@ class EndFilter:
 
     def wants(self, run: ListedRun) -> bool:
         """Return whether a run belongs, and has ended so."""
+        return run.status in self.statuses and self.concerns(run)
+
+    def concerns(self, run: ListedRun) -> bool:
+        """Return whether a run belongs, whatever its status is."""
         is_task = not self.task_identifiers or run.task_identifier in self.task_identifiers
-        return is_task and run.status in self.statuses and set(self.tags).issubset(run.tags)
+        return is_task and set(self.tags).issubset(run.tags)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -64,6 +64,7 @@ class Feed:
         self._checked: dict[str, Run] = {}
         self._polls = Outage(f"Connection {self._name!r}: ends of runs cannot be read", log)
         searches = Outage(f"Connection {self._name!r}: lost ends of runs cannot be looked for", log)
+        self._searches = searches
         self._tasks = [
             keep(self._repeat(step, outage), context=Context())
             for step, outage in (
@@ -173,6 +174,9 @@ class Feed:
             at_most = unstarted.at_most if one.wants_canceled else NEVER
             one.take_page(ended, is_last=not is_full or bool(rest), now=seen_to, at_most=at_most)
 
+    def _concerns(self, run: Run) -> bool:
+        return any(one.concerns(run) for one in self._filters)
+
     def _take_canceled(self, run: Run, ended_at: str | None) -> None:
         for one in self._followers:
             one.take_canceled(run, ended_at)
@@ -222,9 +226,15 @@ class Feed:
                 listed |= {run.id: run for run in runs}
                 pages.append(seen_at)
         gone = self._alive.keys() - listed.keys() - self._checked.keys()
-        unknown = {run_id: self._alive[run_id] for run_id in gone}
-        async for run in self._lost.check(unknown, later=False):
-            self._checked[run.id] = run
+        unknown = {run_id: self._alive[run_id] for run_id in gone if self._concerns(self._alive[run_id])}
+        is_sure = True
+        try:
+            async for run in self._lost.check(unknown, later=False):
+                self._checked[run.id] = run
+            self._searches.worked(self._loop.time())
+        except TriggerDevError as error:
+            is_sure = False  # so the position stays, and the other ends do not wait
+            self._searches.failed(error.with_traceback(None), self._loop.time())
         changing = {run.id: run for run in listed.values() if not run.is_final or run.may_have_worker}
         ended = [run for run in listed.values() if run.id not in changing] + [*self._checked.values()]
         self._alive = changing | unknown
@@ -232,7 +242,7 @@ class Feed:
         now = time_text(min([pages[0], *canceled]))
         ended = sorted((run for run in ended if run.finished_at), key=lambda run: (run.finished_at, run.id))
         for one in followers:
-            one.take_page(ended, is_last=True, now=now, at_most=now)
+            one.take_page(ended, is_last=True, now=now, at_most=now if is_sure else "")
             one.listed_to = pages[0] - LIST_LAG
             for run in self._checked.values():  # those that were seen too late to be in order
                 one.take_lost(run)

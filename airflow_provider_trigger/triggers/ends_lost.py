@@ -9,7 +9,12 @@ from datetime import datetime, timedelta
 
 from airflow_provider_trigger.api.endpoints.query import MAX_QUERIED_RUNS, query_runs, query_where
 from airflow_provider_trigger.api.endpoints.runs import check_run
-from airflow_provider_trigger.api.errors import NotFoundError, TriggerDevError, is_internal_error
+from airflow_provider_trigger.api.errors import (
+    NotFoundError,
+    TransportError,
+    TriggerDevError,
+    is_internal_error,
+)
 from airflow_provider_trigger.api.models.runs import Run
 from airflow_provider_trigger.api.models.statuses import ALIVE_STATUSES
 from airflow_provider_trigger.run.ends_follower import Follower
@@ -49,9 +54,10 @@ class LostEnds:
         while is_full:
             call = query_where(alive_after(filters, last), order="run_id", limit=PAGE_SIZE)
             runs, _ = await self._requests.send(call, later=True)
-            alive |= {run.id: run for run in runs}
+            shown = {run.id: run for run in runs}
+            alive |= shown
+            self.alive |= shown  # at once: polls take out what they show until the next page
             last, is_full = max(alive, default=""), len(runs) >= PAGE_SIZE
-        self.alive |= alive
         await asyncio.sleep(_LOST_AFTER)  # polls show meanwhile what has just ended
         await self._find_late(list(self.alive.keys() - alive.keys()))
         listed_to = pages[0] - LIST_LAG
@@ -87,6 +93,7 @@ class LostEnds:
 
     async def check(self, runs: dict[str, Run], *, later: bool) -> AsyncIterator[Run]:
         """Yield those that have ended for good, and remove them; also those that do not exist."""
+        failed: TriggerDevError | None = None
         async for ended in self._check_listed(runs, later=later):
             yield ended
         for run_id, run in list(runs.items()):
@@ -94,9 +101,11 @@ class LostEnds:
                 found, _ = await self._requests.send(check_run(run_id), later=later)
             except NotFoundError:
                 del runs[run_id]
+            except TransportError:
+                raise
             except TriggerDevError as error:
                 if not is_internal_error(error):  # as for a run whose output is broken, each time
-                    raise
+                    failed = error  # it may be the same each time: the others are checked first
             else:
                 ended_at = found.finished_at or found.updated_at
                 runs[run_id] = replace(
@@ -104,6 +113,8 @@ class LostEnds:
                 )
                 if found.is_terminated:
                     yield runs.pop(run_id)
+        if failed is not None:
+            raise failed
 
     async def _check_listed(self, runs: dict[str, Run], *, later: bool) -> AsyncIterator[Run]:
         """Do the same for the newest runs of the list, if there are many, with fewer requests."""

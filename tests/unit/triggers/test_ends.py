@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import random
 from collections.abc import Callable
 from datetime import timedelta
@@ -20,7 +21,7 @@ from airflow_provider_trigger.hooks.trigger_dev import TriggerDevHook
 from airflow_provider_trigger.run.ends import EndFilter, Position
 from airflow_provider_trigger.run.ends_follower import Follower
 from airflow_provider_trigger.testing.engine.engine import Engine
-from airflow_provider_trigger.triggers import ends, ends_feed
+from airflow_provider_trigger.triggers import ends, ends_feed, ends_lost
 from airflow_provider_trigger.triggers.ends import EndsListener, follow_ends
 
 try:
@@ -181,6 +182,58 @@ def test_an_end_that_the_query_has_lost_is_found_and_not_again(world: World, cou
         names, position = await world.follow(240, position)
         assert sorted(names) == sorted(map(str, range(count)))
         assert (await world.follow(240, position))[0] == []
+
+    world.play(main)
+
+
+@pytest.mark.parametrize("query", [True, False])
+def test_a_run_whose_check_always_fails_keeps_no_other_end_from_being_found(
+    world: World, query: bool
+) -> None:
+    world.engine.query = query
+    broken = "/api/v3/runs/run_0"
+    world.network.outages = [Outage(start=0, end=math.inf, kind="page", path=broken)]
+
+    async def main() -> None:
+        for number in range(4):
+            world.add(str(number), after=100.0)
+        _, position = await world.follow(3)
+        if query:
+            world.engine.lose_in_query(*world.engine.runs)
+        world.add("new", after=100.0)
+        names, last = await world.follow(400, position)
+        assert {"1", "2", "3", "new"}.issubset(names)
+        assert query or last.until == position.until  # else a restart would lose it
+
+    world.play(main)
+
+
+def test_where_a_page_has_not_all_that_is_alive_none_is_handed_over_twice(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ends_feed, "PAGE_SIZE", 10)
+    monkeypatch.setattr(ends_lost, "PAGE_SIZE", 10)
+
+    async def main() -> None:
+        for number in range(45):
+            world.add(f"{number:02}", after=60.0 + 3 * number)
+        assert (await world.follow(700))[0] == [f"{number:02}" for number in range(45)]
+
+    world.play(main)
+
+
+def test_without_the_query_runs_of_a_watcher_that_has_left_are_checked_no_more(world: World) -> None:
+    world.engine.query = False
+
+    async def main() -> None:
+        for number in range(60):
+            world.add(f"other {number}", "EXECUTING", tags=["x"])
+            world.engine.runs[f"run_other {number}"].task_identifier = "other"
+        world.add("a", after=60.0)
+        job = asyncio.create_task(world.follow(80))
+        await world.follow(40, one=EndFilter(tags=("x",)))
+        assert (await job)[0] == ["a"]
+        assert world.clock.now < 110
 
     world.play(main)
 
