@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from airflow_provider_trigger.log import Line
 from airflow_provider_trigger.report.cancels import Report, none_found, outcomes, words
 from airflow_provider_trigger.run.completion import CompletionOutcome, CompletionResult
-from airflow_provider_trigger.sources.run_ids import problems_of_sources
+from airflow_provider_trigger.sources.run_ids import TOKEN_IDS, hint, problems_of_sources
 from airflow_provider_trigger.wording import MAX_LINES, counted, enumeration
 
 if TYPE_CHECKING:
@@ -32,7 +32,9 @@ def make_report(
     if timed_out and CompletionOutcome.TIMED_OUT not in ignored:
         problems.append(f"timed out: {_named(timed_out)} (what waited for it went on without this data)")
     if unknown and CompletionOutcome.NOT_FOUND not in ignored:
-        problems.append(f"not found: {_named(unknown)}")
+        hints = [(one.token_id, hint(one.token_id, TOKEN_IDS)) for one in unknown]
+        named = (f"{token_id} ({text})" if text else token_id for token_id, text in hints)
+        problems.append(f"not found: {enumeration(named)}")
         problems += [none_found("tokens", conn_id)] if len(unknown) == len(results) else []
     problems += problems_of_sources(ids, "ignore")
     return Report(

@@ -203,6 +203,13 @@ def test_where_they_are_ignored_neither_time_limits_nor_unknown_tokens_fail_the_
     assert {level for level, _ in log.leveled} == {"info"}
 
 
+def test_of_an_unknown_id_that_is_none_of_a_token_it_says_what_it_may_be() -> None:
+    with pytest.raises(
+        AirflowFailException, match=r"not found: make \('make' does not look .* use xcom_task_ids"
+    ):
+        completing("make").execute(context())
+
+
 def test_where_all_are_unknown_it_says_what_to_check() -> None:
     with pytest.raises(AirflowFailException) as raised:
         completing(UNKNOWN).execute(context())
