@@ -22,7 +22,7 @@ from airflow_provider_trigger.wording import counted
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
-    from airflow_provider_trigger.run.completion import CompletionResult
+    from airflow_provider_trigger.run.completion import Completion, CompletionResult
 
 RULES_OF_CREATE = {"trigger_dev_conn_id": connection_id}
 RULES_OF_COMPLETE = {
@@ -132,6 +132,7 @@ class CompleteWaitpointTokenOperator(TakesTokenIds, ChecksRendered, BaseOperator
     template_fields: Sequence[str] = (*TakesTokenIds.template_fields, "data", "trigger_dev_conn_id")
     template_fields_renderers: ClassVar[dict[str, str]] = {"data": "json"}
     ui_color = "#e4eef8"
+    _work: Completion | None = None
 
     def __init__(
         self,
@@ -185,10 +186,16 @@ class CompleteWaitpointTokenOperator(TakesTokenIds, ChecksRendered, BaseOperator
         count = counted(len(token_ids), "waitpoint token")
         self.log.info("Completing %s on %s", count, hook.settings.base_url)
         with hook.completion(self.data) as work:
+            self._work = work
             try:
                 return work.run(token_ids)
             finally:
-                # Also where Airflow ends it: at the execution_timeout and, on 2.11, at a stop.
+                # Also where Airflow ends it: at the execution_timeout, or at a stop.
                 lines = each_token(work.results, ignored=self._ignored)
                 write(self.log, [*lines, ("info", summary(work.results))])
                 push_results(self, work.results, context)
+
+    def on_kill(self) -> None:
+        """Send nothing more: the results so far are logged, and are in XCom."""
+        if self._work is not None:
+            self._work.stop()

@@ -27,8 +27,9 @@ def make_report(
     )
     problems = tokens_left(len(failed), ids)
     if failed:
-        # The log has the others' errors.
-        problems.append(f"not completed: {_named(failed)}: {failed[0].error}")
+        # The log has the others' errors. What no retry cures is to be seen first.
+        worst = min(failed, key=lambda one: one.retryable)
+        problems.append(f"not completed: {_named(failed)}: {worst.error}")
     if timed_out and CompletionOutcome.TIMED_OUT not in ignored:
         problems.append(f"timed out: {_named(timed_out)} (what waited for it went on without this data)")
     if unknown and CompletionOutcome.NOT_FOUND not in ignored:

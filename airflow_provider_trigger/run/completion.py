@@ -27,6 +27,7 @@ from airflow_provider_trigger.api.errors import (
 from airflow_provider_trigger.api.models.waitpoint_tokens import WAITING, WaitpointToken
 from airflow_provider_trigger.cancel.outcome import ActionFor, no_action
 from airflow_provider_trigger.run.checks import in_threads
+from airflow_provider_trigger.run.drive import StoppedError, pause
 
 if TYPE_CHECKING:
     from airflow_provider_trigger.api.client import TriggerDevClient
@@ -101,6 +102,7 @@ class Completion:
         self._deadline = deadline
         self._action_for = action_for
         self._results: dict[str, CompletionResult] = {}
+        self._is_stopped = False
 
     @property
     def results(self) -> list[CompletionResult]:
@@ -115,9 +117,15 @@ class Completion:
             pass
         return self.results
 
+    def stop(self) -> None:
+        """Send nothing more: what is not done is ``failed``, and can be retried."""
+        self._is_stopped = True
+
     def _complete(self, token_id: str) -> None:
         try:
             self._results[token_id] = self._outcome_of(token_id)
+        except StoppedError:
+            self._results[token_id] = _failed(token_id, "Airflow stopped the task", retryable=True)
         except TriggerDevError as error:
             if isinstance(error, AuthenticationError):
                 self.rejection = error
@@ -154,7 +162,7 @@ class Completion:
         try:
             self._call(complete_token(token_id, self._data))
         except NotFoundError:
-            time.sleep(_PAUSE)  # a replica may lack a new token at first
+            self._sleep(_PAUSE)  # a replica may lack a new token at first
             self._call(complete_token(token_id, self._data))
 
     def _after(self, token_id: str, lost: TriggerDevError | None) -> WaitpointToken:
@@ -172,10 +180,13 @@ class Completion:
             if lost or time.monotonic() >= until:
                 text = "accepted, but the token is still shown as WAITING"
                 raise lost or TriggerDevError(text, retryable=True)
-            time.sleep(_PAUSE)
+            self._sleep(_PAUSE)
 
     def _call(self, call: Call[T], **limits: Any) -> T:
-        return self._client.call(call, **{"deadline": self._deadline} | limits)
+        return self._client.call(call, **{"deadline": self._deadline} | limits, sleep=self._sleep)
+
+    def _sleep(self, seconds: float) -> None:
+        pause(seconds, is_stopped=lambda: self._is_stopped)
 
 
 def _result(token: WaitpointToken, *, is_ours: bool) -> CompletionResult:

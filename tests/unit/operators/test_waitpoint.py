@@ -365,6 +365,16 @@ def test_a_rejected_key_ends_the_work_and_is_not_shown(
     assert KEY not in f"{raised.value}{given['ti'].pushed}{log.leveled}"
 
 
+def test_a_stop_sends_nothing_more_keeps_the_results_and_may_be_retried(wired: Network, waitpoints) -> None:
+    made, given = completing([waitpoints.create_token()[0].id for _ in range(100)]), dag_context()
+    wired.before = lambda _: made.on_kill()
+    with pytest.raises(AirflowException, match="Airflow stopped the task") as raised:
+        made.execute(given)
+    assert not isinstance(raised.value, AirflowFailException)
+    assert len(wired.requests) < 50
+    assert len(given["ti"].pushed["return_value"]) == 100
+
+
 class TaskTimeoutError(BaseException):
     """What Airflow raises in a task at its execution_timeout."""
 
