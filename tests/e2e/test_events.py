@@ -31,18 +31,23 @@ AGAIN_WITHIN = 12.0
 THRESHOLD = "AIRFLOW__TRIGGERER__TRIGGERER_HEALTH_CHECK_THRESHOLD"
 
 
+def let_begin(airflow: WholeAirflow, *names: str) -> None:
+    """Let watchers begin: what has ended before is no event."""
+    for name in names:
+        airflow.api.watch(name)
+
+    def begun() -> bool:
+        return all(f"Watcher '{name}' begins" in airflow.triggerer_log() for name in names)
+
+    wait_until(begun, timeout=60, what=f"the watchers {names} to begin")
+
+
 @pytest.fixture
 def watching(airflow: WholeAirflow) -> Iterator[None]:
     """Let the watchers begin; a triggerer that starts takes over those of one that was killed at once."""
     triggerer = airflow.processes["triggerer"]
     triggerer.environment[THRESHOLD] = "8"
-    for name in WATCHERS:
-        airflow.api.watch(name)
-
-    def begun() -> bool:
-        return all(f"Watcher '{name}' begins" in airflow.triggerer_log() for name in WATCHERS)
-
-    wait_until(begun, timeout=60, what="both watchers to begin")
+    let_begin(airflow, *WATCHERS)
     yield
     del triggerer.environment[THRESHOLD]
     for name in WATCHERS:
@@ -126,7 +131,7 @@ def disturb(airflow: WholeAirflow, server: TriggerDevServer) -> list[tuple[float
 
 
 def test_the_example_names_the_runs_that_have_ended(airflow: WholeAirflow, server: TriggerDevServer) -> None:
-    airflow.api.watch(EXAMPLE)
+    let_begin(airflow, EXAMPLE)
     run = server.add_run("EXECUTING", task_identifier="resize-image", then=[(10, "FAILED")])
 
     def reported() -> bool:
