@@ -40,7 +40,7 @@ _MOST_WAITING = 1000
 # How precise the time of an answer is.
 _DATE_IS_TO = timedelta(seconds=1)
 # Between two searches for lost ends.
-_SEARCH_INTERVAL = 30.0
+_SEARCH_INTERVAL = 60.0
 # A server without the query may have been upgraded after so many seconds.
 _WITHOUT_QUERY = 600.0
 
