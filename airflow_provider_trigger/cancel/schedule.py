@@ -126,9 +126,12 @@ class Schedule:
         if isinstance(job.subject, Confirmation):
             self._confirmations.begin(job.subject, now)
         elif isinstance(job.subject, Look) and job.subject.run_id is None and self.search is not None:
-            unseen = (one for one in self._records if one.checks and one.run_id not in self.search.checked)
-            open_runs = [one.run_id for one in self._records if one.may_have_children]
-            open_runs += [one.run_id for one in unseen]  # a query shows no children
+            checked = self.search.checked  # what only a query has confirmed has not shown its children
+            open_runs = (
+                one.run_id
+                for one in self._records
+                if one.may_have_children or (one.checks and one.run_id not in checked)
+            )
             is_early = any(record.awaits_cancel for record in self._records)
             self.search.begin(job.subject, may_have_children=open_runs, is_early=is_early, now=now)
         job.steps = self._calls.steps(job.action, job.subject)

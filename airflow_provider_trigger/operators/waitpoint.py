@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from airflow.sdk import Context
 
     from airflow_provider_trigger.run.completion import Completion, CompletionResult
+    from airflow_provider_trigger.sources.run_ids import RunIds
 
 RULES_OF_CREATE = {"trigger_dev_conn_id": connection_id}
 RULES_OF_COMPLETE = {
@@ -160,24 +161,35 @@ class CompleteWaitpointTokenOperator(TakesTokenIds, ChecksRendered, BaseOperator
 
     def execute(self, context: Context) -> list[dict[str, Any]]:
         """Complete the tokens; see the class."""
+        self._check_rendered()
+        ids, self._work = self._gather_ids(context, on_empty="ignore"), None
+        try:
+            results = self._complete_all(ids)
+        except BaseException:
+            # Also where Airflow ends it: at the execution_timeout, or at a stop.
+            if self._work is not None:
+                push_results(self, self._work.results, context)
+            raise
+        return [result.to_dict() for result in results]
+
+    def _complete_all(self, ids: RunIds) -> list[CompletionResult]:
+        """Return the results, or fail."""
         from airflow_provider_trigger.report.completions import NOTHING_COMPLETED, make_report
 
-        self._check_rendered()
-        ids = self._gather_ids(context, on_empty="ignore")
-        results = self._complete(ids.found, context) if ids.found else []
+        results = self._complete(ids.found) if ids.found else []
         if not results:
             self.log.info(NOTHING_COMPLETED)
         report = make_report(results, ids, conn_id=self.trigger_dev_conn_id, ignored=self._ignored)
         if report.problems:
             raise (AirflowException if report.retryable else AirflowFailException)(str(report))
-        return [result.to_dict() for result in results]
+        return results
 
     @property
     def _ignored(self) -> list[str]:
         reactions = {"timed_out": self.on_timed_out, "not_found": self.on_not_found}
         return [outcome for outcome, reaction in reactions.items() if reaction == "ignore"]
 
-    def _complete(self, token_ids: Sequence[str], context: Context) -> list[CompletionResult]:
+    def _complete(self, token_ids: Sequence[str]) -> list[CompletionResult]:
         from airflow_provider_trigger.hooks.trigger_dev import TriggerDevHook
         from airflow_provider_trigger.log import write
         from airflow_provider_trigger.report.completions import each_token, summary
@@ -190,10 +202,8 @@ class CompleteWaitpointTokenOperator(TakesTokenIds, ChecksRendered, BaseOperator
             try:
                 return work.run(token_ids)
             finally:
-                # Also where Airflow ends it: at the execution_timeout, or at a stop.
                 lines = each_token(work.results, ignored=self._ignored)
                 write(self.log, [*lines, ("info", summary(work.results))])
-                push_results(self, work.results, context)
 
     def on_kill(self) -> None:
         """Send nothing more: the results so far are logged, and are in XCom."""

@@ -63,14 +63,13 @@ class Feed:
         self._alive: dict[str, Run] = {}
         self._checked: dict[str, Run] = {}
         self._polls = Outage(f"Connection {self._name!r}: ends of runs cannot be read", log)
-        searches = Outage(f"Connection {self._name!r}: lost ends of runs cannot be looked for", log)
-        self._searches = searches
+        self._searches = Outage(f"Connection {self._name!r}: lost ends of runs cannot be looked for", log)
         self._tasks = [
             keep(self._repeat(step, outage), context=Context())
             for step, outage in (
                 (self._poll, self._polls),
-                (self._find_when_canceled, searches),
-                (self._find_lost, searches),
+                (self._find_when_canceled, self._searches),
+                (self._find_lost, self._searches),
             )
         ]
 
