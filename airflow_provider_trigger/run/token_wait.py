@@ -26,7 +26,7 @@ from airflow_provider_trigger.run.wait_settings import check_interval
 
 
 class TokenLostError(Exception):
-    """A token has timed out, or is unknown: nobody can complete it any more."""
+    """A token has timed out, or is unknown: it cannot be completed any more."""
 
 
 @dataclass(kw_only=True, eq=False)

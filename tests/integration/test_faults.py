@@ -44,10 +44,10 @@ PASSING_FAULTS = {
 
 # The same without end; then: how the task ends, None where the run is canceled.
 LASTING_FAULTS = {
-    "500 for ever at the cancel": (fault("fail", "POST"), AGAIN),
-    "503 for ever at the cancel": (fault("fail", "POST", status=503), AGAIN),
-    "503 for ever at the check": (fault("fail", "GET", status=503), AGAIN),
-    "503 for ever": (fault("fail", status=503), AGAIN),
+    "500 each time at the cancel": (fault("fail", "POST"), AGAIN),
+    "503 each time at the cancel": (fault("fail", "POST", status=503), AGAIN),
+    "503 each time at the check": (fault("fail", "GET", status=503), AGAIN),
+    "503 each time": (fault("fail", status=503), AGAIN),
     "503 though it was canceled": (fault("fail", "POST", status=503, after_handling=True), None),
     "a disconnect whenever the cancel was handled": (fault("disconnect", "POST"), None),
     "a disconnect before any cancel is handled": (fault("disconnect", "POST", after_handling=False), AGAIN),

@@ -73,7 +73,7 @@ class Network:
     :param rates: how probable each fault is, by its name
     :param latency: of one request, from and to, in seconds
     :param outages: times in which all requests fail
-    :param broken_runs: the ids that the server answers with 500 for ever
+    :param broken_runs: the ids that the server answers with 500 each time
     :param skew: how far the server's clock is ahead of ours, in seconds
     """
 

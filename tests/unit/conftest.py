@@ -79,7 +79,7 @@ class Wire(HTTPAdapter):
 
 
 def in_turn(answers: Iterable[Answer | BaseException]) -> Script:
-    """Return a script of these answers, the last of them for ever."""
+    """Return a script of these answers, the last of them again and again."""
     queue = list(answers)
     return lambda _: queue.pop(0) if len(queue) > 1 else queue[0]
 

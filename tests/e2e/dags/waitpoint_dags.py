@@ -21,7 +21,7 @@ START = datetime(2026, 1, 1)
 KILLED: dict[str, Any] = {
     "task_id": "work",
     "retries": 1,
-    # On 2.11 the scheduler may tell of the kill twice, and the second time would fail a retry that has begun.
+    # On 2.11 the scheduler may report the kill twice, and the second time would fail a retry that has begun.
     "retry_delay": timedelta(seconds=1 if AIRFLOW >= (3, 0) else 6),
     "pre_execute": note_start,
 }

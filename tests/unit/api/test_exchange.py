@@ -66,7 +66,7 @@ class Driver:
         self.waits: list[Wait] = []
 
     def make(self, call: Call[T], *replies: Reply | After, **options: Any) -> T:
-        """Make a call; each request gets the next of these replies, and the last of them for ever."""
+        """Make a call; each request gets the next of these replies, and the last of them again and again."""
         return self.finish(self.exchange.steps(call, **options), *replies)
 
     def finish(self, steps: Steps[T], *replies: Reply | After) -> T:
