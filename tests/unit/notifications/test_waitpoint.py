@@ -25,7 +25,10 @@ try:
 except ImportError:  # 2.11
     from airflow.models.dag import DAG
 
-pytestmark = pytest.mark.usefixtures("wired")
+
+@pytest.fixture(autouse=True)
+def in_virtual_time(wired: Network, clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(base, "time", clock)
 
 
 class Notifier(CompleteWaitpointTokenNotifier):
@@ -135,10 +138,7 @@ def test_data_that_became_invalid_are_an_error_and_nothing_is_sent(run, wired: N
 
 
 @BOTH_WAYS
-def test_the_time_limit_is_for_all_of_it(
-    run, wired: Network, tokens, clock: Clock, log: Log, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(base, "time", clock)
+def test_the_time_limit_is_for_all_of_it(run, wired: Network, tokens, clock: Clock, log: Log) -> None:
     given, begun = context(ti=TaskInstance(), reason="task_failure"), clock.now
 
     def xcom_pull(**_: Any) -> str:
@@ -154,10 +154,7 @@ def test_the_time_limit_is_for_all_of_it(
 
 
 @BOTH_WAYS
-def test_it_completes_a_token_also_where_all_checks_fail(
-    run, wired: Network, tokens, clock: Clock, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(base, "time", clock)
+def test_it_completes_a_token_also_where_all_checks_fail(run, wired: Network, tokens) -> None:
     wired.fault("GET", Lost(), times=100000)
     run(Notifier(token_ids=tokens["completed"].id, data=1, timeout=5), context())
     assert tokens["completed"].output == 1
