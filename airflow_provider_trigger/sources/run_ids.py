@@ -15,8 +15,12 @@ from airflow_provider_trigger.wording import MAX_LINES, enumeration
 MAX_LENGTH = 256
 """The longest id that is accepted; real ones have 29 characters, of tokens 35."""
 
-SEQUENCE_TEXT = re.compile(r"Lazy\w*Sequence\((?:\[\d+ items?\]|<unevaluated length>)\)")
-"""What Jinja makes of the outputs of a mapped task, where it does not render natively."""
+SEQUENCE_TEXT = re.compile(r"Lazy\w{0,30}Sequence\((?:\[\d+ items?\]|<unevaluated length>)\)")
+"""
+What Jinja makes of the outputs of a mapped task, where it does not render natively.
+
+Its word has a limit, else a search would take the square of a text's length.
+"""
 
 MAX_SHOWN = 80
 """How many characters of an invalid value a message shows."""

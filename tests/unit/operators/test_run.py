@@ -215,6 +215,12 @@ def test_the_name_of_a_python_object_in_place_of_outputs_fails_the_task_for_good
     assert sent() == []
 
 
+def test_a_long_word_in_a_payload_is_no_such_name(connection: str, server) -> None:
+    word = f"{'Lazy' * 10}Sequence([2 items])"
+    operator(payload=word, wait_for_completion=False).execute(context_of(TaskInstance()))
+    assert [run.payload for run in server.runs.values()] == [word]
+
+
 def test_without_a_key_a_lost_answer_is_an_error_that_says_that_a_run_may_exist(
     connection: str, server, sent
 ) -> None:
