@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any
 
@@ -70,7 +70,7 @@ class CancelTriggerRunNotifier(TakesRunIds, IdsNotifier):
         include_descendants: bool = False,
         timeout: Duration = defaults.NOTIFIER_TIMEOUT,
         max_concurrency: int = defaults.MAX_CONCURRENCY,
-        context: Context | None = None,
+        context: Mapping[str, Any] | None = None,
     ) -> None:
         super().__init__()
         check_positional_arguments(

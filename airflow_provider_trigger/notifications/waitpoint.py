@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any
 
@@ -71,7 +71,7 @@ class CompleteWaitpointTokenNotifier(TakesTokenIds, IdsNotifier):
         data: Any = None,
         trigger_dev_conn_id: str = defaults.CONN_ID,
         timeout: Duration = defaults.NOTIFIER_TIMEOUT,
-        context: Context | None = None,
+        context: Mapping[str, Any] | None = None,
     ) -> None:
         super().__init__()
         check_positional_arguments(type(self).__name__, args, argument="token_ids", done="completed")

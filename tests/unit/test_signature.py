@@ -8,7 +8,7 @@ import pydoc
 import re
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, get_type_hints
 
 import pytest
 
@@ -117,6 +117,11 @@ def test_a_signature_has_all_arguments_with_types_and_defaults_and_then_airflows
     assert required == [name for name, text in taken(kind).items() if " = " not in text]
     takes_airflows = issubclass(kind, BaseOperator)
     assert str(airflows) == ("**kwargs: 'Any'" if takes_airflows else "None")
+
+
+@pytest.mark.parametrize("kind", PUBLIC)
+def test_its_types_can_be_read(kind: Any) -> None:
+    assert get_type_hints(kind.__init__)["return"] is type(None)
 
 
 def test_help_shows_it() -> None:
