@@ -9,7 +9,7 @@ from collections.abc import Callable, Generator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from contextvars import copy_context
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from airflow_provider_trigger._compat import BaseNotifier
 from airflow_provider_trigger.sources.arguments import TakesIds
@@ -20,11 +20,13 @@ if TYPE_CHECKING:
 
     from airflow_provider_trigger.api.deadline import Deadline
     from airflow_provider_trigger.hooks.trigger_dev import TriggerDevHook
-    from airflow_provider_trigger.sources.run_ids import RunIds
+    from airflow_provider_trigger.sources.run_ids import Reaction, RunIds
 
 
 class IdsNotifier(TakesIds, BaseNotifier):
     """Gather ids, and do something with them within a time limit; a subclass says what."""
+
+    _on_empty: ClassVar[Reaction] = "ignore"
 
     if TYPE_CHECKING:
         trigger_dev_conn_id: str
@@ -96,7 +98,7 @@ class IdsNotifier(TakesIds, BaseNotifier):
             executor.shutdown(wait=False)
 
     def _gather(self, context: Context, origin: str) -> RunIds:
-        return self._gather_ids(context, on_empty="ignore", origin=origin)
+        return self._gather_ids(context, on_empty=self._on_empty, origin=origin)
 
     def _has_work(self, ids: RunIds) -> bool:
         return bool(ids.found)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from airflow_provider_trigger import defaults
 from airflow_provider_trigger.durations import Duration
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from airflow_provider_trigger.api.deadline import Deadline
     from airflow_provider_trigger.hooks.trigger_dev import TriggerDevHook
     from airflow_provider_trigger.run.completion import CompletionResult
-    from airflow_provider_trigger.sources.run_ids import RunIds
+    from airflow_provider_trigger.sources.run_ids import Reaction, RunIds
 
 RULES = {"trigger_dev_conn_id": connection_id, "timeout": duration(least=0.01)}
 
@@ -41,7 +41,8 @@ class CompleteWaitpointTokenNotifier(TakesTokenIds, IdsNotifier):
     ``data={"failed": True, "dag": "{{ dag.dag_id }}"}``. There is no completion as an error.
 
     Works for a task's callbacks, for a Dag's, and for a deadline alert. The log of the process that runs it
-    gets a line for each token and a summary; nothing is raised for a token that could not be completed.
+    gets a line for each token and a summary; nothing is raised for a token that could not be completed,
+    or for a source without ids, which is an error in the log.
     Running it twice does no harm: a token keeps the data that it has got first.
 
     :param token_ids: a list or a text, also ``{"id", "url"}`` and the addresses of tokens; templated. Not the
@@ -61,6 +62,7 @@ class CompleteWaitpointTokenNotifier(TakesTokenIds, IdsNotifier):
     """
 
     template_fields: Sequence[str] = (*TakesTokenIds.template_fields, "data", "trigger_dev_conn_id")
+    _on_empty: ClassVar[Reaction] = "fail"
 
     def __init__(
         self,
@@ -95,13 +97,13 @@ class CompleteWaitpointTokenNotifier(TakesTokenIds, IdsNotifier):
     ) -> None:
         from airflow_provider_trigger.log import write
         from airflow_provider_trigger.report.cancels import of_callback
-        from airflow_provider_trigger.report.completions import NOTHING_COMPLETED, each_token, make_report
+        from airflow_provider_trigger.report.completions import each_token, make_report
 
         check_data("data", self.data, AS_GIVEN)
         results: list[CompletionResult] = []
         if hook is not None:
             with hook.completion(self.data, deadline=deadline) as work:
                 results = work.run(ids.found)
-        report = make_report(results, ids, conn_id=self.trigger_dev_conn_id)
-        lines = [*each_token(results), of_callback(report, NOTHING_COMPLETED)]
+        report = make_report(results, ids, conn_id=self.trigger_dev_conn_id, on_empty=self._on_empty)
+        lines = [*each_token(results), of_callback(report)]
         write(self.log, lines, origin=origin)

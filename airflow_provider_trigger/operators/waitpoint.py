@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 RULES_OF_CREATE = {"trigger_dev_conn_id": connection_id}
 RULES_OF_COMPLETE = {
     **RULES_OF_CREATE,
+    "on_empty": choice("fail", "ignore"),
     "on_timed_out": choice("fail", "ignore"),
     "on_not_found": choice("fail", "ignore"),
 }
@@ -121,6 +122,8 @@ class CompleteWaitpointTokenOperator(TakesTokenIds, ChecksRendered, BaseOperator
     :param data: what the tokens are completed with: any JSON, up to 512 KB, with integers up to 2^53;
         templated at any depth, and the outputs of tasks may be in it
     :param trigger_dev_conn_id: the connection; templated
+    :param on_empty: ``"fail"``: a source without token ids fails the task; ``"ignore"``: it is a warning in
+        the log
     :param on_timed_out: ``"fail"``: a token that has timed out fails the task, as what waited for it went on
         without the data; ``"ignore"``: it does not
     :param on_not_found: the same for a token that this key's environment does not have
@@ -143,6 +146,7 @@ class CompleteWaitpointTokenOperator(TakesTokenIds, ChecksRendered, BaseOperator
         xcom_key: str | None = None,
         data: Any = None,
         trigger_dev_conn_id: str = defaults.CONN_ID,
+        on_empty: Literal["fail", "ignore"] = "fail",
         on_timed_out: Literal["fail", "ignore"] = "fail",
         on_not_found: Literal["fail", "ignore"] = "fail",
         **kwargs: Any,
@@ -150,6 +154,7 @@ class CompleteWaitpointTokenOperator(TakesTokenIds, ChecksRendered, BaseOperator
         super().__init__(**kwargs)
         self.data = data
         self.trigger_dev_conn_id = trigger_dev_conn_id
+        self.on_empty = on_empty
         self.on_timed_out = on_timed_out
         self.on_not_found = on_not_found
         self._take_ids(token_ids, xcom_task_ids=xcom_task_ids, xcom_key=xcom_key)
@@ -162,7 +167,7 @@ class CompleteWaitpointTokenOperator(TakesTokenIds, ChecksRendered, BaseOperator
     def execute(self, context: Context) -> list[dict[str, Any]]:
         """Complete the tokens; see the class."""
         self._check_rendered()
-        ids, self._work = self._gather_ids(context, on_empty="ignore"), None
+        ids, self._work = self._gather_ids(context, on_empty=self.on_empty), None
         try:
             results = self._complete_all(ids)
         except BaseException:
@@ -174,14 +179,16 @@ class CompleteWaitpointTokenOperator(TakesTokenIds, ChecksRendered, BaseOperator
 
     def _complete_all(self, ids: RunIds) -> list[CompletionResult]:
         """Return the results, or fail."""
-        from airflow_provider_trigger.report.completions import NOTHING_COMPLETED, make_report
+        from airflow_provider_trigger.report.completions import make_report
 
         results = self._complete(ids.found) if ids.found else []
-        if not results:
-            self.log.info(NOTHING_COMPLETED)
-        report = make_report(results, ids, conn_id=self.trigger_dev_conn_id, ignored=self._ignored)
+        report = make_report(
+            results, ids, conn_id=self.trigger_dev_conn_id, on_empty=self.on_empty, ignored=self._ignored
+        )
         if report.problems:
             raise (AirflowException if report.retryable else AirflowFailException)(str(report))
+        if not results:
+            self.log.info("%s", report)
         return results
 
     @property

@@ -252,9 +252,9 @@ def _of_search(search: Search) -> Iterator[Line]:
         yield "warning", f"Descendants may be missing, and still run: {'; '.join(reasons)}"
 
 
-def of_callback(report: Report, nothing: str = NOTHING_CANCELED) -> Line:
+def of_callback(report: Report) -> Line:
     """Return what a callback did."""
-    text = str(report) if report.count or report.problems else nothing
+    text = str(report) if report.count or report.problems else NOTHING_CANCELED
     return ("error" if report.problems else "info"), text
 
 

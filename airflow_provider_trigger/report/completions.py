@@ -12,13 +12,16 @@ from airflow_provider_trigger.sources.run_ids import TOKEN_IDS, hint, problems_o
 from airflow_provider_trigger.wording import MAX_LINES, counted, enumeration
 
 if TYPE_CHECKING:
-    from airflow_provider_trigger.sources.run_ids import RunIds
-
-NOTHING_COMPLETED = "No token ids were found, so nothing was completed"
+    from airflow_provider_trigger.sources.run_ids import Reaction, RunIds
 
 
 def make_report(
-    results: Sequence[CompletionResult], ids: RunIds, *, conn_id: str, ignored: Collection[str] = ()
+    results: Sequence[CompletionResult],
+    ids: RunIds,
+    *,
+    conn_id: str,
+    on_empty: Reaction,
+    ignored: Collection[str] = (),
 ) -> Report:
     """Decide what failed, and describe it in one line; ``ignored`` are outcomes that are no failure."""
     failed, timed_out, unknown = (
@@ -37,10 +40,10 @@ def make_report(
         named = (f"{token_id} ({text})" if text else token_id for token_id, text in hints)
         problems.append(f"not found: {enumeration(named)}")
         problems += [none_found("tokens", conn_id)] if len(unknown) == len(results) else []
-    problems += problems_of_sources(ids, "ignore")
+    problems += problems_of_sources(ids, on_empty)
     return Report(
         count=len(results),
-        summary=summary(results),
+        summary=summary(results) if results else "No token ids were found, so nothing was completed",
         problems=problems,
         warnings=[],
         retryable=bool(ids.failed) or any(result.retryable for result in failed),

@@ -195,6 +195,7 @@ ROWS: dict[Any, list[Row]] = {
         *CONNECTION,
         *of_tokens(SOURCES),
         *DATA,
+        ("on_empty", True, "must be 'fail' or 'ignore', not True"),
         ("on_timed_out", "skip", "must be 'fail' or 'ignore', not 'skip'"),
         ("on_not_found", None, "must be 'fail' or 'ignore', not None"),
     ],

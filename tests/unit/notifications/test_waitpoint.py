@@ -99,11 +99,12 @@ def test_without_a_connection_it_raises_what_to_do_and_how_many_tokens_may_wait(
 
 
 @BOTH_WAYS
-def test_without_ids_the_connection_is_not_fetched(run, log: Log) -> None:
+def test_without_ids_it_is_an_error_and_the_connection_is_not_fetched(run, log: Log) -> None:
     run(Notifier(token_ids=[], trigger_dev_conn_id="there is no such connection"), context())
+    empty = "token_ids is an empty list"
     assert log.leveled == [
-        ("warning", f"{WHERE}token_ids is an empty list"),
-        ("info", f"{WHERE}No token ids were found, so nothing was completed"),
+        ("error", f"{WHERE}{empty}"),
+        ("error", f"{WHERE}No token ids were found, so nothing was completed - {empty}"),
     ]
 
 

@@ -400,12 +400,27 @@ def test_a_timeout_of_airflow_goes_on_after_the_results_were_kept(
 
 
 @pytest.mark.parametrize("nothing", [[], None, "None", [None]])
-def test_no_ids_are_a_warning_and_a_success_without_a_connection(nothing, log) -> None:
-    made = completing([], trigger_dev_conn_id="there is no such connection")
-    made.token_ids = nothing  # as rendered
-    assert made.execute(context()) == []
-    assert [level for level, _ in log.leveled] == ["warning", "info"]
+def test_a_source_without_ids_fails_the_task_for_good_or_is_a_warning_without_a_connection(
+    nothing, log
+) -> None:
+    def made(**arguments: Any) -> Any:
+        made = completing([], trigger_dev_conn_id="there is no such connection", **arguments)
+        made.token_ids = nothing  # as rendered
+        return made.execute(context())
+
+    with pytest.raises(AirflowFailException, match=r"^No token ids were found, so nothing was completed - "):
+        made()
+    assert [level for level, _ in log.leveled] == ["error"]
+    assert made(on_empty="ignore") == []
+    assert [level for level, _ in log.leveled[1:]] == ["warning", "info"]
     assert log.lines[-1] == "No token ids were found, so nothing was completed"
+
+
+def test_one_source_without_ids_fails_the_task_once_the_tokens_of_the_others_are_completed(tokens) -> None:
+    token, given = tokens["completed"], dag_context()
+    with pytest.raises(AirflowFailException, match="1 completed - task 'make' pushed no XCom"):
+        completing(token.id, xcom_task_ids="make").execute(given)
+    assert given["ti"].pushed["return_value"] == [result(token, "completed", "COMPLETED")]
 
 
 def test_ids_come_from_arguments_and_xcoms_and_each_counts_once(waitpoints) -> None:
