@@ -63,19 +63,24 @@ class HasWaitpointTokens:
         :param token_id: the token id
         :raises ValueError: not an id; nothing is sent
         :raises TriggerDevError: the check failed; an ``UnknownTokenError``, which takes some seconds, if the
-            key's environment has no such token
+            key's environment has no such token; an ``UnexpectedAnswerError`` if its output is of a type that
+            is not known
         """
         from airflow_provider_trigger.api.endpoints.waitpoint_tokens import retrieve_token
+        from airflow_provider_trigger.api.errors import UnexpectedAnswerError
 
         with self.client() as client:
-            return client.call(retrieve_token(token_id))
+            token = client.call(retrieve_token(token_id))
+            if token.output_error:
+                raise UnexpectedAnswerError(f"waitpoint token {token_id}: {token.output_error}")
+            return token
 
     def complete_waitpoint_token(self, token_id: Any, data: Any = None) -> CompletionResult:
         """
         Complete a waitpoint token, so that what waits for it continues, and return what became of it.
 
-        Its ``outcome`` is ``completed``, ``already_completed``, ``timed_out``, ``not_found`` or ``failed``;
-        for none of them anything is raised, and for ``failed`` its ``error`` says why.
+        Its ``outcome`` is ``completed``, ``already_completed``, ``timed_out``, ``not_found``, ``accepted`` or
+        ``failed``; for none of them anything is raised, and for the last two its ``error`` says why.
 
         :param token_id: a token id, ``{"id", "url"}``, or the token's address
         :param data: any JSON, up to 512 KB, with integers up to 2^53

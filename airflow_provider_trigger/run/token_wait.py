@@ -26,7 +26,7 @@ from airflow_provider_trigger.run.wait_settings import check_interval
 
 
 class TokenLostError(Exception):
-    """A token has timed out, or is unknown: it cannot be completed any more."""
+    """A token has timed out or is unknown, or its data cannot be read: to wait longer is useless."""
 
 
 @dataclass(kw_only=True, eq=False)
@@ -101,6 +101,8 @@ class TokenWait:
             )
         if not token.is_completed:
             return None
+        if token.output_error:
+            raise TokenLostError(f"{self} is {token.status}, but {token.output_error}")
         self.log.info("%s is %s", self, token.status)
         return token
 

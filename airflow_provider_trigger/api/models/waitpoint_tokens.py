@@ -33,6 +33,7 @@ class WaitpointToken:
     :param status: ``WAITING``, ``COMPLETED`` or ``TIMED_OUT``
     :param output: what it was completed with: any JSON, None where that is nothing; an integer above 2^53 has
         lost digits (measured)
+    :param output_error: why that cannot be read; None where it can
     :param timeout_at: None for no time limit
     :param url: completes the token without a key, so it is a secret; shown nowhere
     """
@@ -40,6 +41,7 @@ class WaitpointToken:
     id: str
     status: str
     output: Any = field(default=None, repr=False)
+    output_error: str | None = None
     tags: tuple[str, ...] = ()
     created_at: datetime | None = None
     completed_at: datetime | None = None
@@ -62,10 +64,12 @@ class WaitpointToken:
         token_id, status = read_text(answer.get("id")), read_text(answer.get("status"))
         if token_id is None or status is None:
             return None
+        output, output_error = _read_output(answer) if status == COMPLETED else (None, None)
         return cls(
             id=token_id,
             status=status,
-            output=_read_output(answer) if status == COMPLETED else None,
+            output=output,
+            output_error=output_error,
             tags=tuple(tag for tag in answer.get("tags") or () if isinstance(tag, str)),
             created_at=read_time(answer.get("createdAt")),
             completed_at=read_time(answer.get("completedAt")),
@@ -74,13 +78,15 @@ class WaitpointToken:
         )
 
 
-def _read_output(answer: Mapping[str, Any]) -> Any:
-    """Return the data: a text as it is, anything else is a superjson document (measured)."""
+def _read_output(answer: Mapping[str, Any]) -> tuple[Any, str | None]:
+    """Return the data, or an error: a text as it is, anything else is a superjson document (measured)."""
     output, kind = answer.get("output"), answer.get("outputType")
+    if output is not None and kind not in (None, "text/plain", "application/json", SUPERJSON):
+        return None, f"its output is of the type {str(kind)[:100]!r}, which this provider does not read"
     if not isinstance(output, str) or kind == "text/plain":
-        return output
+        return output, None
     try:
         value = json.loads(output)
     except (ValueError, RecursionError):
-        return output
-    return from_superjson(value) if kind == SUPERJSON else value
+        return output, None
+    return (from_superjson(value) if kind == SUPERJSON else value), None

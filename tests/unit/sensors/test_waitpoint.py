@@ -104,6 +104,18 @@ def test_a_token_that_has_timed_out_fails_it_at_once_and_for_good(
     assert text in str(raised.value if not soft else raised.value.__cause__)
 
 
+@pytest.mark.parametrize("options", MODES)
+def test_data_of_an_unknown_type_fail_it_for_good(options: dict[str, Any], context, wire, answer) -> None:
+    kind = {"output": "waitpoints/waitpoint_1/token.json", "outputType": "application/store"}
+    wire.script = lambda _: answer(200, {"id": "waitpoint_1", "status": "COMPLETED"} | kind)
+    with pytest.raises(AirflowFailException) as raised:
+        sensor("waitpoint_1", **options).execute(context)
+    assert str(raised.value) == (
+        "Waitpoint token waitpoint_1 of connection 'trigger_dev_default' is COMPLETED, but its output is of "
+        "the type 'application/store', which this provider does not read"
+    )
+
+
 # Which token is meant
 
 
