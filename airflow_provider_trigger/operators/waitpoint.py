@@ -105,9 +105,9 @@ class CompleteWaitpointTokenOperator(TakesTokenIds, ChecksRendered, BaseOperator
     Complete waitpoint tokens, so that what waits for them continues, and report what became of each.
 
     No token's failure stops another. The return value, in XCom also when the task fails, is a list in the
-    ids' order of ``{"token_id", "outcome", "status"}``, and ``"error"`` where the outcome is ``failed``; see
-    :class:`airflow_provider_trigger.run.completion.CompletionOutcome`. A token that somebody has completed
-    already counts as success, and keeps the data that it has.
+    ids' order of ``{"token_id", "outcome", "status"}``, and ``"error"`` where the outcome is ``failed`` or
+    ``accepted``; see :class:`airflow_provider_trigger.run.completion.CompletionOutcome`. A token that
+    somebody has completed already counts as success, and keeps the data that it has.
 
     There is no completion as an error: give data that say so.
 

@@ -24,15 +24,21 @@ def make_report(
     ignored: Collection[str] = (),
 ) -> Report:
     """Decide what failed, and describe it in one line; ``ignored`` are outcomes that are no failure."""
-    failed, timed_out, unknown = (
+    failed, accepted, timed_out, unknown = (
         [result for result in results if result.outcome is outcome]
-        for outcome in (CompletionOutcome.FAILED, CompletionOutcome.TIMED_OUT, CompletionOutcome.NOT_FOUND)
+        for outcome in (
+            CompletionOutcome.FAILED,
+            CompletionOutcome.ACCEPTED,
+            CompletionOutcome.TIMED_OUT,
+            CompletionOutcome.NOT_FOUND,
+        )
     )
     problems = tokens_left(len(failed), ids)
-    if failed:
-        # The log has the others' errors. What no retry cures is to be seen first.
-        worst = min(failed, key=lambda one: one.retryable)
-        problems.append(f"not completed: {_named(failed)}: {worst.error}")
+    for name, group in (("not completed", failed), ("not confirmed", accepted)):
+        if group:
+            # The log has the others' errors. What no retry cures is to be seen first.
+            worst = min(group, key=lambda one: one.retryable)
+            problems.append(f"{name}: {_named(group)}: {worst.error}")
     if timed_out and CompletionOutcome.TIMED_OUT not in ignored:
         problems.append(f"timed out: {_named(timed_out)} (what waited for it went on without this data)")
     if unknown and CompletionOutcome.NOT_FOUND not in ignored:
@@ -46,7 +52,7 @@ def make_report(
         summary=summary(results) if results else "No token ids were found, so nothing was completed",
         problems=problems,
         warnings=[],
-        retryable=bool(ids.failed) or any(result.retryable for result in failed),
+        retryable=bool(ids.failed) or any(result.retryable for result in results),
     )
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import partial
@@ -26,8 +27,8 @@ from airflow_provider_trigger.api.errors import (
 )
 from airflow_provider_trigger.api.models.waitpoint_tokens import WAITING, WaitpointToken
 from airflow_provider_trigger.cancel.outcome import ActionFor, no_action
-from airflow_provider_trigger.run.checks import in_threads
-from airflow_provider_trigger.run.drive import StoppedError, pause
+from airflow_provider_trigger.run.checks import CONCURRENCY
+from airflow_provider_trigger.run.drive import CHECK_INTERVAL, StoppedError, pause
 
 if TYPE_CHECKING:
     from airflow_provider_trigger.api.client import TriggerDevClient
@@ -35,18 +36,22 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-# How long a completed token may be shown as WAITING, as a replica lags, and between two checks, in seconds.
-_LAG, _PAUSE = 10.0, 1.0
+# How long a token is checked after its completion, and before a second one, in seconds.
+_CHECK_FOR, _PAUSE = 10.0, 1.0
+# How long requests in flight have after a stop: Airflow 3 kills the task 5 s after it.
+_STOP_TIME = 1.0
 
 
 class CompletionOutcome(StrEnum):
     """
     What became of a token, decided by checks of the token.
 
-    - ``completed``: it waited before, and has our data now; equal data of somebody else count as ours
-    - ``already_completed``: somebody had completed it, so this completion had no effect
+    - ``completed``: it has our data, since now or since an earlier try; equal data of somebody else count as
+      ours. Its status is None where it waited before, and no check after its completion has shown it
+    - ``already_completed``: somebody had completed it with other data, so this completion had no effect
     - ``timed_out``: its time limit was reached first, and what waited for it went on without our data
     - ``not_found``: this key's environment has no such token
+    - ``accepted``: no check has shown it, so that it has our data unless it had ended before
     - ``failed``: it is not known to be completed; the error says why
     """
 
@@ -54,6 +59,7 @@ class CompletionOutcome(StrEnum):
     ALREADY_COMPLETED = "already_completed"
     TIMED_OUT = "timed_out"
     NOT_FOUND = "not_found"
+    ACCEPTED = "accepted"
     FAILED = "failed"
 
 
@@ -65,8 +71,8 @@ class CompletionResult:
     :param token_id: the token id as it was given
     :param outcome: see :class:`CompletionOutcome`
     :param status: Trigger.dev's word as last seen, None if the token was not seen
-    :param error: for a failure, why, and what to do; None otherwise
-    :param retryable: for a failure, whether trying again later may succeed
+    :param error: where it failed or is not confirmed, why, and what to do; None otherwise
+    :param retryable: for these, whether trying again later may succeed
     """
 
     token_id: str
@@ -110,11 +116,23 @@ class Completion:
         return list(self._results.values())
 
     def run(self, token_ids: Sequence[str]) -> list[CompletionResult]:
-        """Complete the tokens, several at a time; a rejected key ends it, and is the ``rejection`` then."""
-        left = partial(_failed, error="the work was ended before", retryable=True)
+        """
+        Complete the tokens, several at a time; a rejected key ends it, and is the ``rejection`` then.
+
+        After a stop it ends within a second, also where the server does not answer.
+        """
+        left = partial(_failed, error="the work ended before an answer", retryable=True)
         self._results = {token_id: left(token_id) for token_id in token_ids}
-        for _ in in_threads(self._complete, token_ids):
-            pass
+        executor = ThreadPoolExecutor(CONCURRENCY, "trigger-dev-call")
+        try:
+            pending = {executor.submit(self._complete, token_id) for token_id in token_ids}
+            while pending and not self._is_stopped:
+                done, pending = wait(pending, timeout=CHECK_INTERVAL)
+                for one in done:
+                    one.result()  # an error that is not Trigger.dev's
+            wait(pending, timeout=_STOP_TIME)
+        finally:
+            executor.shutdown(wait=False, cancel_futures=True)
         return self.results
 
     def stop(self) -> None:
@@ -124,21 +142,27 @@ class Completion:
     def _complete(self, token_id: str) -> None:
         try:
             self._results[token_id] = self._outcome_of(token_id)
-        except StoppedError:
-            self._results[token_id] = _failed(token_id, "Airflow stopped the task", retryable=True)
-        except TriggerDevError as error:
+        except (TriggerDevError, StoppedError) as error:
             if isinstance(error, AuthenticationError):
                 self.rejection = error
-            action = self._action_for(error)
-            text = f"{error}; {action}" if action else str(error)
-            self._results[token_id] = _failed(token_id, text, retryable=error.retryable)
+            self._results[token_id] = self._failure(token_id, error)
+
+    def _failure(self, token_id: str, error: Exception, **fields: Any) -> CompletionResult:
+        if not isinstance(error, TriggerDevError):
+            return _failed(token_id, "Airflow stopped the task", retryable=True, **fields)
+        action = self._action_for(error)
+        text = f"{error}; {action}" if action else str(error)
+        return _failed(token_id, text, retryable=error.retryable, **fields)
 
     def _outcome_of(self, token_id: str) -> CompletionResult:
         if self.rejection is not None:
             raise self.rejection
-        before = self._before(token_id)
-        if before is not None and before.status != WAITING:
-            return _result(before, is_ours=False)
+        # An outage of checks keeps no token waiting.
+        before = self._check(token_id, patience=0.0)
+        if isinstance(before, AuthenticationError):
+            raise before
+        if isinstance(before, WaitpointToken) and before.status != WAITING:
+            return self._result(before)
         lost = None
         try:
             self._send(token_id)
@@ -146,17 +170,23 @@ class Completion:
             return CompletionResult(token_id=token_id, outcome=CompletionOutcome.NOT_FOUND)
         except (TransportError, ServerError, UnexpectedAnswerError) as error:
             lost = error  # the server may have done it
-        after = self._after(token_id, lost)
-        return _result(after, is_ours=is_same(after.output, self._data))
+        # With a deadline, it has its turn although the completion has opened the circuit breaker.
+        deadline = Deadline(min(time.monotonic() + _CHECK_FOR, self._deadline.at))
+        after = self._check(token_id, patience=0.0 if lost else None, deadline=deadline)
+        if isinstance(after, WaitpointToken) and after.status != WAITING:
+            return self._result(after)
+        if lost:
+            raise lost
+        if isinstance(before, WaitpointToken) or isinstance(after, WaitpointToken):  # a replica may lag
+            return CompletionResult(token_id=token_id, outcome=CompletionOutcome.COMPLETED)
+        return self._failure(token_id, after, outcome=CompletionOutcome.ACCEPTED)
 
-    def _before(self, token_id: str) -> WaitpointToken | None:
-        """Return the token, None where one check does not show it: no outage of checks keeps it waiting."""
+    def _check(self, token_id: str, **limits: Any) -> WaitpointToken | TriggerDevError | StoppedError:
+        """Return the token, or why a check does not show it."""
         try:
-            return self._call(retrieve_token(token_id), patience=0.0)
-        except AuthenticationError:
-            raise
-        except TriggerDevError:
-            return None
+            return self._call(retrieve_token(token_id), **limits)
+        except (TriggerDevError, StoppedError) as error:
+            return error
 
     def _send(self, token_id: str) -> None:
         try:
@@ -165,22 +195,16 @@ class Completion:
             self._sleep(_PAUSE)  # a replica may lack a new token at first
             self._call(complete_token(token_id, self._data))
 
-    def _after(self, token_id: str, lost: TriggerDevError | None) -> WaitpointToken:
-        """Return the token once it is shown as ended; after a completion without an answer, check once."""
-        until = time.monotonic() + _LAG
-        # With a deadline, it has its turn although the completion has opened the circuit breaker.
-        once = {"patience": 0.0, "deadline": Deadline(min(until, self._deadline.at))}
-        while True:
-            try:
-                token = self._call(retrieve_token(token_id), **once if lost else {})
-            except TriggerDevError as error:
-                raise (lost or error) from None
-            if token.status != WAITING:
-                return token
-            if lost or time.monotonic() >= until:
-                text = "accepted, but the token is still shown as WAITING"
-                raise lost or TriggerDevError(text, retryable=True)
-            self._sleep(_PAUSE)
+    def _result(self, token: WaitpointToken) -> CompletionResult:
+        if token.has_timed_out:
+            outcome = CompletionOutcome.TIMED_OUT
+        elif not token.is_completed:
+            return _failed(token.id, f"it is {token.status}", status=token.status)
+        elif token.output_error is None and _is_same(token.output, self._data):
+            outcome = CompletionOutcome.COMPLETED
+        else:
+            outcome = CompletionOutcome.ALREADY_COMPLETED
+        return CompletionResult(token_id=token.id, outcome=outcome, status=token.status)
 
     def _call(self, call: Call[T], **limits: Any) -> T:
         return self._client.call(call, **{"deadline": self._deadline} | limits, sleep=self._sleep)
@@ -189,30 +213,11 @@ class Completion:
         pause(seconds, is_stopped=lambda: self._is_stopped)
 
 
-def _result(token: WaitpointToken, *, is_ours: bool) -> CompletionResult:
-    if token.has_timed_out:
-        outcome = CompletionOutcome.TIMED_OUT
-    elif not token.is_completed:
-        return _failed(token.id, f"it is {token.status}", status=token.status)
-    else:
-        outcome = CompletionOutcome.COMPLETED if is_ours else CompletionOutcome.ALREADY_COMPLETED
-    return CompletionResult(token_id=token.id, outcome=outcome, status=token.status)
-
-
 def _failed(token_id: str, error: str, **fields: Any) -> CompletionResult:
-    return CompletionResult(token_id=token_id, outcome=CompletionOutcome.FAILED, error=error, **fields)
+    return CompletionResult(token_id=token_id, error=error, **{"outcome": CompletionOutcome.FAILED, **fields})
 
 
-def is_same(output: Any, data: Any) -> bool:
-    """Return whether a token's output is what it was completed with, as JSON and as the server keeps it."""
-    try:
-        return _normalized(output) == _normalized(data)
-    except RecursionError:  # data of somebody else, that could not be ours
-        return False
-
-
-def _normalized(data: Any) -> str:
-    """Return JSON with all numbers as JavaScript has them: floats, and no sign of a zero."""
-    text = json.dumps(None if data == "" else data)  # an empty text comes back as nothing (measured)
-    value = json.loads(text, parse_int=float, parse_float=lambda number: float(number) + 0.0)
-    return json.dumps(value, sort_keys=True)
+def _is_same(output: Any, data: Any) -> bool:
+    """Return whether a token's output is this, as JSON."""
+    # An empty text comes back as nothing (measured).
+    return bool(output == (None if data == "" else json.loads(json.dumps(data))))

@@ -25,8 +25,8 @@ from airflow_provider_trigger.run.waited import Waited
 if TYPE_CHECKING:
     from airflow_provider_trigger.api.client import TriggerDevClient
 
-# How often a pause is interrupted to check whether the wait was stopped, in seconds.
-_CHECK_INTERVAL = 0.2
+CHECK_INTERVAL = 0.2
+"""How often a pause is interrupted to check whether the wait was stopped, in seconds."""
 
 WATCHED_ALONE = 20
 """Up to so many runs, a check of each costs less than a query for all."""
@@ -56,7 +56,7 @@ def pause(seconds: float, *, is_stopped: Callable[[], bool]) -> None:
     while not is_stopped():
         if (left := until - time.monotonic()) <= 0:
             return
-        time.sleep(min(left, _CHECK_INTERVAL))
+        time.sleep(min(left, CHECK_INTERVAL))
     raise StoppedError
 
 
