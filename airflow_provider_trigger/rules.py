@@ -29,6 +29,12 @@ class Circumstances:
     """What a time must be after; None for the clock's."""
     tags_of_ours: int = 0
     """How many tags the provider adds to those given."""
+    is_rendered: bool = False
+    """Whether a number stands for its text, of which a native Dag has made it."""
+
+    def text_of(self, value: Any) -> Any:
+        """Return the text that a number stands for, any other value as it is."""
+        return str(value) if self.is_rendered and type(value) in (int, float) else value
 
 
 AS_GIVEN = Circumstances()
@@ -129,14 +135,15 @@ def list_of(kind: str, words: Collection[str]) -> Rule:
 def text(what: str = "a string that is not empty") -> Rule:
     """Return a rule that takes any text but a blank one."""
 
-    def check(name: str, value: Any, _: Circumstances) -> str:
-        if not isinstance(value, str) or not value.strip():
+    def check(name: str, value: Any, when: Circumstances) -> str:
+        found = when.text_of(value)
+        if not isinstance(found, str) or not found.strip():
             raise invalid(name, what, value)
-        if not is_encodable(value):
+        if not is_encodable(found):
             raise ValueError(
                 f"{name} must not have a lone surrogate, which cannot be encoded: {shown(value)}"
             )
-        return value
+        return found
 
     return check
 

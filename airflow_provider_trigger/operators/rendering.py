@@ -12,7 +12,7 @@ from airflow_provider_trigger._compat.task_instances import read_sequence
 from airflow_provider_trigger.rules import Circumstances, naming
 from airflow_provider_trigger.run.request import path_of
 from airflow_provider_trigger.sources.run_ids import SEQUENCE_TEXT
-from airflow_provider_trigger.validation import arguments_of, is_templated, owner_of
+from airflow_provider_trigger.validation import RendersTemplates, arguments_of, is_templated, owner_of
 
 # One expression, and nothing before or after it.
 _LONE_EXPRESSION = re.compile(r"\s*\{\{(?:(?!\{\{|\}\}).)*\}\}\s*", re.DOTALL)
@@ -69,7 +69,7 @@ _NONE_TEXT = (
 )
 
 
-class ChecksRendered:
+class ChecksRendered(RendersTemplates):
     """Check templated arguments twice; a subclass says how."""
 
     rendered_arguments: ClassVar[dict[str, str]]
@@ -97,7 +97,7 @@ class ChecksRendered:
         """Check what templates and other tasks' outputs have become; a failure is one for good."""
         # A time that was to come in the first try may have passed: the run starts at once then (measured).
         earliest = datetime.min.replace(tzinfo=UTC) if is_retry else None
-        when = Circumstances(now=earliest, tags_of_ours=self._tags_of_ours)
+        when = Circumstances(now=earliest, tags_of_ours=self._tags_of_ours, is_rendered=True)
         for attribute in self.rendered_arguments.values():
             setattr(self, attribute, with_lists(getattr(self, attribute)))
         for place in none_texts(self._rendered, self._lone_expressions):

@@ -94,7 +94,8 @@ class TaskRunsOperator(ChecksRendered, RunsOperator):
         return None
 
     def _check(self, when: Circumstances) -> None:
-        checked(RULES, {"task_identifier": self.task_identifier}, when)
+        for name, value in checked(RULES, {"task_identifier": self.task_identifier}, when).items():
+            setattr(self, name, value)
         to_api(self._options, when)
 
     @property

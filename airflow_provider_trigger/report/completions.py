@@ -25,13 +25,8 @@ def make_report(
 ) -> Report:
     """Decide what failed, and describe it in one line; ``ignored`` are outcomes that are no failure."""
     failed, accepted, timed_out, unknown = (
-        [result for result in results if result.outcome is outcome]
-        for outcome in (
-            CompletionOutcome.FAILED,
-            CompletionOutcome.ACCEPTED,
-            CompletionOutcome.TIMED_OUT,
-            CompletionOutcome.NOT_FOUND,
-        )
+        [result for result in results if result.outcome == outcome]
+        for outcome in ("failed", "accepted", "timed_out", "not_found")
     )
     problems = tokens_left(len(failed), ids)
     for name, group in (("not completed", failed), ("not confirmed", accepted)):

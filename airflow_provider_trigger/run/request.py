@@ -150,13 +150,13 @@ def _read_time(value: Any) -> datetime | None:
 
 def _tags(name: str, value: Any, when: Circumstances) -> list[str]:
     """Take one tag or several; each is sent once, as the server counts repeated ones (measured)."""
-    given = [value] if isinstance(value, str) else value
-    is_list = isinstance(given, (list, tuple))
-    if not is_list:
+    is_list = isinstance(value, (list, tuple))
+    given = [when.text_of(tag) for tag in (value if is_list else [value])]
+    if not is_list and not isinstance(given[0], str):
         raise invalid(name, "a list of strings", value)
     for index, tag in enumerate(given):
         if not when.skip(tag):
-            _check_tag(f"{name}[{index}]" if given is value else name, tag, when)
+            _check_tag(f"{name}[{index}]" if is_list else name, tag, when)
     found = [tag for index, tag in enumerate(given) if tag not in given[:index]]
     ours = when.tags_of_ours
     if len(found) > MAX_TAGS - ours:
@@ -204,6 +204,13 @@ def _length(value: str) -> int:
     return len(value.encode("utf-16-le", "surrogatepass")) // 2
 
 
+def _version(name: str, value: Any, when: Circumstances) -> str:
+    if type(value) is float:
+        how = "in quotes, or with render_template_as_native_obj=True as '{{ … | tojson }}'"
+        raise ValueError(f"{name} must be a text, not {value!r}, which may lack a digit: write it {how}")
+    return str(_text(name, value, when))
+
+
 @dataclass(frozen=True, slots=True)
 class Option:
     """An option of a run."""
@@ -227,7 +234,7 @@ OPTIONS: dict[str, Option] = {
     "machine": Option("machine", choice(*_MACHINES)),
     "priority": Option("priority", number("seconds", least=0, text=True)),
     "region": Option("region", _text),
-    "lock_to_version": Option("lockToVersion", _text),
+    "lock_to_version": Option("lockToVersion", _version),
 }
 """What a run can be given besides its payload, by name."""
 

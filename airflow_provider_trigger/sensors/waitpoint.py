@@ -22,6 +22,7 @@ from airflow_provider_trigger.signature import ShowsArguments
 from airflow_provider_trigger.sources.context import can_resume
 from airflow_provider_trigger.sources.run_ids import TOKEN_IDS, exactly_one
 from airflow_provider_trigger.validation import (
+    RendersTemplates,
     arguments_of,
     check_arguments,
     check_sources,
@@ -40,7 +41,7 @@ RULES = {"trigger_dev_conn_id": connection_id, "deferrable": boolean}
 _TOKEN_ID = replace(TOKEN_IDS, argument="token_id")
 
 
-class WaitpointTokenSensor(ShowsArguments, TriggerDevSensor):
+class WaitpointTokenSensor(RendersTemplates, ShowsArguments, TriggerDevSensor):
     """
     Wait until somebody has completed a waitpoint token, and return the data that it was completed with.
 

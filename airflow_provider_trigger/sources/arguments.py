@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -24,7 +23,7 @@ from airflow_provider_trigger.sources.search_terms import (
     read_terms,
 )
 from airflow_provider_trigger.sources.xcom import gather
-from airflow_provider_trigger.validation import arguments_of, check_sources, is_templated
+from airflow_provider_trigger.validation import RendersTemplates, arguments_of, check_sources, is_templated
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -32,11 +31,7 @@ if TYPE_CHECKING:
     from airflow_provider_trigger.sources.run_ids import RunIds
 
 
-# No Jinja. A native Dag would make a number of the text '2.10'.
-_WORD = re.compile(r"[\w:.-]*")
-
-
-class TakesIds(ShowsArguments):
+class TakesIds(RendersTemplates, ShowsArguments):
     """
     Take ids, ``xcom_task_ids`` and ``xcom_key``; comes before Airflow's class in the bases.
 
@@ -50,7 +45,6 @@ class TakesIds(ShowsArguments):
     shallow_copy_attrs: Sequence[str] = (INIT_ARGUMENTS,)
 
     if TYPE_CHECKING:
-        template_ext: Sequence[str]
         log: Any
 
     def _take_ids(
@@ -83,14 +77,6 @@ class TakesIds(ShowsArguments):
         self._has_value = value is not None or (xcom_task_ids is None and not has_others)
         # An empty list of tasks is a source without ids only if it is the only one.
         self._has_tasks = bool(xcom_task_ids) or (xcom_task_ids is not None and value is None)
-
-    def render_template(self, content: Any, context: Any, jinja_env: Any = None, *args: Any) -> Any:
-        """Render a value, unless it is one word: to compile 100,000 run ids takes half a minute."""
-        # What has the name of a file with a template is Airflow's to read.
-        is_word = isinstance(content, str) and _WORD.fullmatch(content)
-        if is_word and not content.endswith(tuple(self.template_ext)):
-            return content
-        return super().render_template(content, context, jinja_env, *args)  # type: ignore[misc]
 
     def _gather_ids(self, context: Context, *, on_empty: Reaction, origin: str = "") -> RunIds:
         """Return the ids, and log what else their sources held; each line begins with ``origin``."""

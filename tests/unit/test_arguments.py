@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -18,6 +19,7 @@ from airflow_provider_trigger.operators.run import RunTriggerTaskOperator
 from airflow_provider_trigger.run.request import OPTIONS
 from airflow_provider_trigger.sensors import run as sensor
 from airflow_provider_trigger.sensors import waitpoint as token_sensor
+from airflow_provider_trigger.testing.engine.constants import VERSION
 
 try:
     from airflow.sdk import DAG, task
@@ -114,7 +116,7 @@ NO_TEXT = "must be a string that is not empty, not"
 RENDERED: list[Row] = [
     ("task_identifier", " ", "must be the id of a Trigger.dev task, not ' '"),
     ("queue", "", f"{NO_TEXT} ''"),
-    ("concurrency_key", 5, f"{NO_TEXT} 5"),
+    ("concurrency_key", True, f"{NO_TEXT} True"),
     ("delay", "2020-01-01", "must be in the future, not '2020-01-01'"),
     ("ttl", "1.5h", "must be a duration above 0, such as '1h30m', in whole seconds or a timedelta, not "),
     (
@@ -128,7 +130,7 @@ RENDERED: list[Row] = [
     ("machine", "huge", "must be one of micro, small-1x, "),
     ("priority", -1, "must be a number of seconds, 0 or more, not -1"),
     ("region", "", f"{NO_TEXT} ''"),
-    ("lock_to_version", 5, f"{NO_TEXT} 5"),
+    ("lock_to_version", 20261130.1, "must be a text, not 20261130.1, which may lack a digit: write it in "),
 ]
 RENDERED_ONE: list[Row] = [
     *RENDERED,
@@ -290,6 +292,61 @@ def test_rendered_it_fails_the_task_for_good_before_anything_is_sent(
         operator.execute(context_of(TaskInstance()))
     assert_names(raised.value, kind, reason)
     assert server.requests == []
+
+
+# Rendered natively
+
+
+def natively(kind: Any, arguments: dict[str, Any], *, fields: Any = None, **values: Any) -> Any:
+    """Make an operator in a Dag that renders natively, and render it with values for its templates."""
+    with DAG("d", schedule=None, render_template_as_native_obj=True) as dag:
+        operator = made(kind, **arguments)
+    vars(operator).update(fields or {})
+    operator.render_template_fields({"dag": dag} | values)
+    return operator
+
+
+@pytest.mark.parametrize("kind", OPERATORS)
+@pytest.mark.parametrize("text", ["2026", "20261130.10", "None", "['a']", "{'a': 1}", "a\n"])
+def test_a_text_without_a_template_stays_as_it_is(kind, text: str) -> None:
+    given = {field: [text] for field in kind.template_fields}
+    operator = natively(kind, {}, fields=given)
+    assert {field: getattr(operator, field) for field in given} == given
+
+
+NUMBER = "{{ number }}"
+
+
+@pytest.mark.parametrize(("tags", "sent"), [(NUMBER, ["17"]), ([NUMBER, "1e3"], ["17", "1e3"])])
+def test_of_a_number_that_a_template_gives_for_a_text_the_text_is_sent(
+    tags: Any, sent: list[str], connection: str, server
+) -> None:
+    of_all: Any = {"task_identifier": NUMBER, "wait_for_completion": False}
+    options: Any = {"tags": tags, **dict.fromkeys(("concurrency_key", "queue", "region"), NUMBER)}
+    one = of_all | options | {"idempotency_key": NUMBER, "payload": NUMBER}
+    many = of_all | {"payloads": None, "items": [{"payload": NUMBER, "options": options}]}
+    for kind, arguments in ((RunTriggerTaskOperator, one), (RunTriggerTaskBatchOperator, many)):
+        natively(kind, arguments, number="17").execute(context_of(TaskInstance()))
+    for run in server.runs.values():
+        expected = {"concurrencyKey": "17", "queue": {"name": "17"}, "region": "17"}
+        assert {name: run.options[name] for name in expected} == expected
+        assert (run.task_identifier, run.payload, list(run.tags[: len(sent)])) == ("17", 17, sent)
+    assert "17" in [run.idempotency_key for run in server.runs.values()]
+
+
+@pytest.mark.parametrize("text", [VERSION, "{{ version }}", "{{ version | tojson }}"])
+def test_a_version_is_a_text_and_the_error_of_a_number_says_how_to_write_a_template(
+    text: str, connection: str, server
+) -> None:
+    arguments = {"lock_to_version": text, "wait_for_completion": False}
+    given = natively(RunTriggerTaskOperator, arguments, version=VERSION)
+    if text == "{{ version }}":
+        with pytest.raises(AirflowFailException, match=r"True as '\{\{ … \| tojson \}\}'"):
+            given.execute(context_of(TaskInstance()))
+        assert server.requests == []
+    else:
+        given.execute(context_of(TaskInstance()))
+        assert json.loads(server.requests[-1].body)["options"]["lockToVersion"] == VERSION
 
 
 def test_no_rule_and_no_option_is_left_out() -> None:
