@@ -216,7 +216,7 @@ def test_the_name_of_a_python_object_in_place_of_outputs_fails_the_task_for_good
 
 
 def test_a_long_word_in_a_payload_is_no_such_name(connection: str, server) -> None:
-    word = f"{'Lazy' * 10}Sequence([2 items])"
+    word = f"Lazy{'X' * 40}Sequence([2 items])"
     operator(payload=word, wait_for_completion=False).execute(context_of(TaskInstance()))
     assert [run.payload for run in server.runs.values()] == [word]
 
