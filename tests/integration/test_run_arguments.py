@@ -76,6 +76,18 @@ def test_rendered_natively_such_a_template_is_a_list(echo, run_tasks):
     assert result.xcoms["last"] == {"a": ITEMS}
 
 
+def test_rendered_natively_text_without_a_template_stays_text_of_mapped_tasks_too(echo, run_tasks):
+    tasks = """
+many = RunTriggerTaskOperator.partial(
+    task_id="many", task_identifier="echo", poll_interval=0.1, concurrency_key="None", tags=["2026"]
+).expand(payload=["2026", "20261130.10"])
+"""
+    run_tasks(tasks, dag="render_template_as_native_obj=True")
+    assert {run.payload for run in echo.runs.values()} == {"2026", "20261130.10"}
+    assert {run.options["concurrencyKey"] for run in echo.runs.values()} == {"None"}
+    assert all(run.tags[0] == "2026" for run in echo.runs.values())
+
+
 def test_a_template_that_finds_nothing_is_a_warning_that_names_the_argument(echo, run_tasks, said):
     result = run_tasks("""
         RunTriggerTaskOperator(
