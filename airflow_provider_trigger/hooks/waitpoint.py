@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -97,16 +97,19 @@ class HasWaitpointTokens:
         return result
 
     @contextmanager
-    def completion(self, data: Any, *, deadline: Deadline = NEVER) -> Iterator[Completion]:
+    def completion(
+        self, data: Any, *, deadline: Deadline = NEVER, is_stopped: Callable[[], bool] = lambda: False
+    ) -> Iterator[Completion]:
         """
         Give a completion of waitpoint tokens on a client of its own.
 
         :param data: any JSON, checked
         :param deadline: of the whole work
+        :param is_stopped: whether to send nothing more
         """
         from airflow_provider_trigger.hooks.diagnosis import action_for
         from airflow_provider_trigger.run.completion import Completion
 
         action = partial(action_for, settings=self.settings)
         with self.client() as client:
-            yield Completion(client, data, deadline=deadline, action_for=action)
+            yield Completion(client, data, deadline=deadline, action_for=action, is_stopped=is_stopped)

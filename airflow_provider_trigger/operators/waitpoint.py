@@ -137,6 +137,7 @@ class CompleteWaitpointTokenOperator(TakesTokenIds, ChecksRendered, BaseOperator
     template_fields_renderers: ClassVar[dict[str, str]] = {"data": "json"}
     ui_color = "#e4eef8"
     _work: Completion | None = None
+    _is_stopped = False
 
     def __init__(
         self,
@@ -204,7 +205,7 @@ class CompleteWaitpointTokenOperator(TakesTokenIds, ChecksRendered, BaseOperator
         hook = TriggerDevHook(self.trigger_dev_conn_id)
         count = counted(len(token_ids), "waitpoint token")
         self.log.info("Completing %s on %s", count, hook.settings.base_url)
-        with hook.completion(self.data) as work:
+        with hook.completion(self.data, is_stopped=lambda: self._is_stopped) as work:
             self._work = work
             try:
                 return work.run(token_ids)
@@ -214,5 +215,4 @@ class CompleteWaitpointTokenOperator(TakesTokenIds, ChecksRendered, BaseOperator
 
     def on_kill(self) -> None:
         """Send nothing more: the results so far are logged, and are in XCom."""
-        if self._work is not None:
-            self._work.stop()
+        self._is_stopped = True

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from enum import StrEnum
@@ -91,7 +91,7 @@ class Completion:
     """
     Complete tokens; :attr:`results` can be read at any time, also when it was cut short.
 
-    ``action_for`` says what to do about an error.
+    ``action_for`` says what to do about an error; after a stop, what is not done is ``failed``.
     """
 
     def __init__(
@@ -101,6 +101,7 @@ class Completion:
         *,
         deadline: Deadline = NEVER,
         action_for: ActionFor = no_action,
+        is_stopped: Callable[[], bool] = lambda: False,
     ) -> None:
         self.rejection: AuthenticationError | None = None
         self._client = client
@@ -108,7 +109,7 @@ class Completion:
         self._deadline = deadline
         self._action_for = action_for
         self._results: dict[str, CompletionResult] = {}
-        self._is_stopped = False
+        self._is_stopped = is_stopped
 
     @property
     def results(self) -> list[CompletionResult]:
@@ -126,7 +127,7 @@ class Completion:
         executor = ThreadPoolExecutor(CONCURRENCY, "trigger-dev-call")
         try:
             pending = {executor.submit(self._complete, token_id) for token_id in token_ids}
-            while pending and not self._is_stopped:
+            while pending and not self._is_stopped():
                 done, pending = wait(pending, timeout=CHECK_INTERVAL)
                 for one in done:
                     one.result()  # an error that is not Trigger.dev's
@@ -134,10 +135,6 @@ class Completion:
         finally:
             executor.shutdown(wait=False, cancel_futures=True)
         return self.results
-
-    def stop(self) -> None:
-        """Send nothing more: what is not done is ``failed``, and can be retried."""
-        self._is_stopped = True
 
     def _complete(self, token_id: str) -> None:
         try:
@@ -210,7 +207,7 @@ class Completion:
         return self._client.call(call, **{"deadline": self._deadline} | limits, sleep=self._sleep)
 
     def _sleep(self, seconds: float) -> None:
-        pause(seconds, is_stopped=lambda: self._is_stopped)
+        pause(seconds, is_stopped=self._is_stopped)
 
 
 def _failed(token_id: str, error: str, **fields: Any) -> CompletionResult:

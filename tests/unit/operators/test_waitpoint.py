@@ -386,6 +386,14 @@ def test_a_stop_sends_nothing_more_keeps_the_results_and_may_be_retried(wired: N
     assert len(given["ti"].pushed["return_value"]) == 100
 
 
+def test_a_stop_before_its_connection_is_fetched_sends_nothing(wired: Network, tokens) -> None:
+    made = completing(tokens["completed"].id)
+    made.on_kill()
+    with pytest.raises(AirflowException, match="Airflow stopped the task"):
+        made.execute(context())
+    assert wired.requests == []
+
+
 def test_a_stop_does_not_wait_for_a_server_that_hangs_and_names_the_token(
     wired: Network, waitpoints, log, in_signal_handler
 ) -> None:
