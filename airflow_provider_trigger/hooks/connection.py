@@ -169,14 +169,17 @@ class _Reader:
             )
         return extra
 
-    def base_url(self, host: str | None, port: int | None, schema: str | None) -> str:
+    def base_url(self, host: str | None, port: object, schema: str | None) -> str:
         host, scheme = (host or "").strip(), (schema or "").strip().lower()
         if scheme not in ("", "http", "https"):
             # Not repeated: from a URI that begins with trigger_dev://, Airflow puts the key into this field.
             self._fail("schema", "must be http, https or empty; a connection URI begins with trigger-dev://")
-        # The form hides this field: a 0 in it could not be corrected there, and means none.
-        if port and not 1 <= port <= urls.MAX_PORT:
-            self._fail("port", f"{port} is not a valid port, must be from 1 to {urls.MAX_PORT}")
+        # The form hides this field: a 0 in it could not be corrected there, and means none. A secrets backend
+        # may give a text.
+        number = read_number(port or 0)
+        if number is None or number != int(number) or not 0 <= number <= urls.MAX_PORT:
+            self._fail("port", f"not a valid port, must be a number from 1 to {urls.MAX_PORT}")
+        port = int(number)
         url = self._url("host", urls.with_scheme(host, scheme or "https") if host else API_URL)
         if problem := urls.api_problem(url):
             self._fail("host", problem)

@@ -198,6 +198,7 @@ def test_a_key_alone_means_the_cloud(settings) -> None:
         ({"host": "HTTPS://trigger.test"}, "https://trigger.test"),
         ({"host": "http://localhost:3030"}, "http://localhost:3030"),
         ({"host": "trigger.test", "port": 1}, "https://trigger.test:1"),
+        ({"host": "http://trigger.test", "port": "8030"}, "http://trigger.test:8030"),  # as Vault has it
         ({"host": "trigger.test", "port": 65535}, "https://trigger.test:65535"),
         ({"host": "https://trigger.test:65535"}, "https://trigger.test:65535"),
         ({"host": "https://trigger.test/prefix", "port": 3030}, "https://trigger.test:3030/prefix"),
@@ -239,8 +240,8 @@ def test_host_port_and_schema_make_the_base_url(settings, fields: dict[str, Any]
         *(({"host": f"https://[{rest}"}, "host", NO_URL) for rest in ("::1", f"{PASSWORD}]")),
         *(({"host": f"https://a:{port}"}, "host", BAD_PORT) for port in ("port", "0", "65536", PASSWORD)),
         *(
-            ({"port": port}, "port", f"{port} is not a valid port, must be from 1 to 65535")
-            for port in (-1, 65536)
+            ({"port": port}, "port", "not a valid port, must be a number from 1 to 65535")
+            for port in (-1, 65536, "-1", "65536", "80.5", "http")
         ),
         (
             {"host": "https://trigger.test:3030", "port": 8080},
