@@ -207,7 +207,7 @@ class RunTriggerTaskBatchOperator(TaskRunsOperator, ManyRunsOperator):
             items: Any = None,
             reuse_completed: bool = False,
             queue: str | None = None,
-            concurrency_key: str | None = None,
+            concurrency_key: str | dict[str, str] | None = None,
             delay: str | timedelta | datetime | None = None,
             ttl: str | int | timedelta | None = None,
             tags: str | Sequence[str] | None = None,

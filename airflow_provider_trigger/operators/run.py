@@ -74,7 +74,7 @@ class RunTriggerTaskOperator(TaskRunsOperator, OneRunOperator):
             payload: Any = None,
             idempotency_key: str | None = AUTOMATIC_KEY,
             queue: str | None = None,
-            concurrency_key: str | None = None,
+            concurrency_key: str | dict[str, str] | None = None,
             delay: str | timedelta | datetime | None = None,
             ttl: str | int | timedelta | None = None,
             tags: str | Sequence[str] | None = None,

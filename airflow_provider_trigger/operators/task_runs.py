@@ -29,7 +29,8 @@ class TaskRunsOperator(ChecksRendered, RunsOperator):
 
     :param task_identifier: the id of the Trigger.dev task; templated
     :param queue: the name of Trigger.dev's queue; templated. A ``queue`` in ``default_args`` is Airflow's
-    :param concurrency_key: limits the queue's concurrency for each value; templated
+    :param concurrency_key: limits the queue's concurrency for each value; for servers from 4.8.6 on also a
+        dict, ``{"default": …, "a named limit": …}``; templated
     :param delay: when to start: a duration such as ``"1h30m"``, a timedelta, a time, an ISO date; templated
     :param ttl: how long the run may wait for its start: ``"10m"``, seconds, or a timedelta; templated. It
         never expires while no worker asks for runs (measured): set ``timeout``, too
@@ -55,7 +56,7 @@ class TaskRunsOperator(ChecksRendered, RunsOperator):
         *,
         task_identifier: str,
         queue: str | None = None,
-        concurrency_key: str | None = None,
+        concurrency_key: str | dict[str, str] | None = None,
         delay: str | timedelta | datetime | None = None,
         ttl: str | int | timedelta | None = None,
         tags: str | Sequence[str] | None = None,

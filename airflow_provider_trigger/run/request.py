@@ -2,7 +2,8 @@
 Turn the options and the payload of a start into what is sent, checked. Pure, but for its trace.
 
 The server ignores much of what it does not understand, such as a malformed delay (measured): here it is an
-error that names the argument. Templates give texts, so a number may be one.
+error that names the argument. What it rejects, such as what is too large, is left to it. Templates give
+texts, so a number may be one.
 """
 
 from __future__ import annotations
@@ -12,10 +13,8 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from functools import partial
 from typing import Any
 
-from airflow_provider_trigger.api.http import encode_json
 from airflow_provider_trigger.durations import read_duration_text, read_number
 from airflow_provider_trigger.rules import (
     AS_GIVEN,
@@ -29,26 +28,17 @@ from airflow_provider_trigger.rules import (
     shown,
     text,
 )
-from airflow_provider_trigger.run.identity import MAX_TAG_LENGTH
 from airflow_provider_trigger.run.trace import trace_headers
 
 _MAX_PATH_LENGTH = 150
 
 
-def check_json(name: str, value: Any, when: Circumstances, *, max_size: int) -> None:
-    """
-    Check that a value is JSON, of up to ``max_size`` bytes; an error names the part, as ``payload['a'][3]``.
-
-    Where a part is not known yet, the size is not either.
-    """
+def check_json(name: str, value: Any, when: Circumstances) -> bool:
+    """Return whether all of a value is known; an error names a part that is not JSON: ``payload['a'][3]``."""
     try:
-        if not _is_known_json(name, value, when.skip):
-            return
-        size = len(encode_json(value))
+        return _is_known_json(name, value, when.skip)
     except RecursionError:
         raise ValueError(f"{name} must be JSON: it contains itself, or is nested too deeply") from None
-    if size > max_size:
-        raise ValueError(f"{name} must have {max_size:,} bytes or less as JSON, not {size:,}")
 
 
 def _is_known_json(path: str, value: Any, skip: Skip) -> bool:
@@ -78,15 +68,6 @@ def path_of(path: str, key: object) -> str:
     return longer if len(longer) <= _MAX_PATH_LENGTH else f"{longer[:_MAX_PATH_LENGTH]}…"
 
 
-MAX_PAYLOAD_SIZE = 3 * 1024 * 1024
-"""As JSON, in bytes (measured)."""
-
-MAX_METADATA_SIZE = 256 * 1024
-"""As JSON, in bytes (measured)."""
-
-MAX_KEY_LENGTH = 2048
-"""As the server counts, in units of UTF-16 (measured)."""
-
 MAX_TAGS = 10
 """How many tags a run may have (measured)."""
 
@@ -95,8 +76,16 @@ LEAST_MAX_DURATION = 5
 
 _text = text()
 
-PAYLOAD: Rule = partial(check_json, max_size=MAX_PAYLOAD_SIZE)
-"""Takes any JSON that is not too large."""
+PAYLOAD: Rule = check_json
+"""Takes any JSON."""
+
+
+def _concurrency_key(name: str, value: Any, when: Circumstances) -> Any:
+    """Take a text; or a key for each limit by name, in a dict that servers from 4.8.6 on take (read)."""
+    if not isinstance(value, dict):
+        return _text(name, value, when)
+    check_json(name, value, when)
+    return value
 
 
 def _queue(name: str, value: Any, when: Circumstances) -> dict[str, str]:
@@ -167,9 +156,9 @@ def _tags(name: str, value: Any, when: Circumstances) -> list[str]:
 
 def _check_tag(name: str, tag: Any, when: Circumstances) -> None:
     is_text = isinstance(tag, str) and bool(tag.strip())
-    if not is_text or _length(tag) > MAX_TAG_LENGTH or "," in tag:
+    if not is_text or "," in tag:
         # A comma separates tags where runs are listed: such a tag finds nothing (measured).
-        raise invalid(name, f"a string of 1 to {MAX_TAG_LENGTH} characters without a comma", tag)
+        raise invalid(name, "a string that is not empty, without a comma", tag)
     _text(name, tag, when)
 
 
@@ -184,7 +173,7 @@ def _metadata(name: str, value: Any, when: Circumstances) -> dict[str, Any]:
     is_dict = isinstance(found, dict)
     if not is_dict:
         raise invalid(name, "a dict of JSON", value)
-    check_json(name, found, when, max_size=MAX_METADATA_SIZE)
+    check_json(name, found, when)
     return dict(found)
 
 
@@ -194,14 +183,9 @@ def _key(name: str, value: Any, when: Circumstances) -> str:
     if found.strip().lower() in ("none", "null"):
         why = "a template that finds nothing renders to this, and all tasks with this key would share one run"
         raise ValueError(f"{name} must not be {shown(value)}: {why}")
-    if _length(found) > MAX_KEY_LENGTH or not found.strip("."):
-        raise invalid(name, f"a string of 1 to {MAX_KEY_LENGTH} characters, not of dots only", value)
+    if not found.strip("."):
+        raise invalid(name, "a string that is not of dots only", value)
     return found
-
-
-def _length(value: str) -> int:
-    """Return the length as the server counts it, in units of UTF-16."""
-    return len(value.encode("utf-16-le", "surrogatepass")) // 2
 
 
 def _version(name: str, value: Any, when: Circumstances) -> str:
@@ -224,7 +208,7 @@ _MACHINES = ("micro", "small-1x", "small-2x", "medium-1x", "medium-2x", "large-1
 
 OPTIONS: dict[str, Option] = {
     "queue": Option("queue", _queue),
-    "concurrency_key": Option("concurrencyKey", _text),
+    "concurrency_key": Option("concurrencyKey", _concurrency_key),
     "delay": Option("delay", _delay),
     "ttl": Option("ttl", _ttl),
     "tags": Option("tags", _tags),

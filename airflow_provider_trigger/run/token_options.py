@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from airflow_provider_trigger.api.http import encode_json
 from airflow_provider_trigger.rules import AS_GIVEN, Circumstances, Rule, checked, duration
 from airflow_provider_trigger.run.request import KEY_OPTIONS, OPTIONS, check_json, path_of
 
@@ -39,7 +40,8 @@ def token_options(options: Mapping[str, Any], when: Circumstances = AS_GIVEN) ->
 
 def check_data(name: str, value: Any, when: Circumstances) -> None:
     """Check that a value is JSON that Trigger.dev keeps as it is; an error names the part."""
-    check_json(name, value, when, max_size=MAX_DATA_SIZE)
+    if check_json(name, value, when) and (size := len(encode_json(value))) > MAX_DATA_SIZE:
+        raise ValueError(f"{name} must have {MAX_DATA_SIZE:,} bytes or less as JSON, not {size:,}")
     _check_integers(name, value)
 
 

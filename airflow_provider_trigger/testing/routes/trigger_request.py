@@ -155,6 +155,12 @@ def _issues_of_text(given: Any, place: str) -> Iterator[str]:
         yield f'Expected string, received {kind_of(given)} at "{place}"'
 
 
+def _issues_of_concurrency_key(given: Any, place: str) -> Iterator[str]:
+    # From 4.8.6 on also an object, by the names of limits (read).
+    if not isinstance(given, dict):
+        yield from _issues_of_text(given, place)
+
+
 def _issues_of_debounce(_: Any, place: str) -> Iterator[str]:
     # Without it, one run for each request would start, and a test would pass that proves nothing.
     yield f'The local server does not support debouncing at "{place}"'
@@ -172,6 +178,7 @@ _CHECKS: dict[str, Check] = {
     "ttl": _issues_of_ttl,
     "queue": _issues_of_queue,
     "debounce": _issues_of_debounce,
-    **dict.fromkeys(("concurrencyKey", "delay", "region", "lockToVersion"), _issues_of_text),
+    "concurrencyKey": _issues_of_concurrency_key,
+    **dict.fromkeys(("delay", "region", "lockToVersion"), _issues_of_text),
     **dict.fromkeys(("maxAttempts", "maxDuration", "priority"), _issues_of_number),
 }

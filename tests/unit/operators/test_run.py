@@ -88,7 +88,7 @@ def test_its_options_are_sent_in_the_apis_spelling(connection: str, body) -> Non
     made = operator(
         payload={"a": [1, None]},
         queue="video",
-        concurrency_key="user 5",
+        concurrency_key={"default": "user 5"},
         delay=timedelta(minutes=90),
         ttl=600,
         tags=PLENTY,
@@ -109,7 +109,7 @@ def test_its_options_are_sent_in_the_apis_spelling(connection: str, body) -> Non
         "payload": {"a": [1, None]},
         "options": {
             "queue": {"name": "video"},
-            "concurrencyKey": "user 5",
+            "concurrencyKey": {"default": "user 5"},
             "delay": "5400s",
             "ttl": 600,
             "metadata": {"b": True},
