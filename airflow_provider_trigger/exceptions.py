@@ -1,5 +1,5 @@
 """
-What a task fails with whose runs have ended without success, for callbacks and retry policies.
+What a task fails with whose runs did not start, or have ended without success: for callbacks and policies.
 
 The text says all for a reader; the attributes are for programs. An error that Airflow has made again from its
 text alone has them, too, and all are None.
@@ -10,6 +10,15 @@ from __future__ import annotations
 from typing import Any
 
 from airflow_provider_trigger._compat import AirflowException, AirflowFailException
+
+
+class TriggerRunNotStartedError(AirflowException):
+    """
+    The server has rejected a start with 422, as it does while a queue is full or credits are used up.
+
+    The text has the server's own. A later try may start the run, also one that a ``retry_policy`` reschedules
+    (Airflow 3.4).
+    """
 
 
 class TriggerRunFailedError(AirflowException):

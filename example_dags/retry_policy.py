@@ -7,19 +7,24 @@ from typing import Any
 
 from airflow import __version__
 
-from airflow_provider_trigger.exceptions import TriggerRunFailedError
+from airflow_provider_trigger.exceptions import TriggerRunFailedError, TriggerRunNotStartedError
 from airflow_provider_trigger.operators.run import RunTriggerTaskOperator
 
 OUT_OF_MEMORY = ("TASK_PROCESS_OOM_KILLED", "TASK_PROCESS_MAYBE_OOM_KILLED")
 
+AIRFLOW = tuple(map(int, __version__.split(".")[:2]))
+
 # Older Airflows have no retry policies, and so not this Dag.
-if tuple(map(int, __version__.split(".")[:2])) >= (3, 3):
+if AIRFLOW >= (3, 3):
     from airflow.sdk import DAG, RetryDecision, RetryPolicy
 
     class ByErrorOfRun(RetryPolicy):
         def evaluate(
             self, exception: BaseException, try_number: int, max_tries: int, context: Any = None
         ) -> RetryDecision:
+            if isinstance(exception, TriggerRunNotStartedError) and AIRFLOW >= (3, 4):
+                # The queue may be full, or the credits used up: try again, without using up retries.
+                return RetryDecision.reschedule(timedelta(minutes=10), reschedule_timeout=timedelta(hours=4))
             if not isinstance(exception, TriggerRunFailedError):
                 return RetryDecision.default()
             if exception.error_code in OUT_OF_MEMORY:

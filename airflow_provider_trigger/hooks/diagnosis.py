@@ -115,10 +115,6 @@ def _problem_and_action(
 
 def _action_for_start(error: ResponseError) -> str | None:
     """Return what to do where the server's own text says why it starts nothing (read, not measured)."""
-    if error.status == 422 and "queue size limit" in error.detail:
-        return "the queue is full, which passes: the task's retries may cure it"
-    if error.status == 422 and "run out of credits" in error.detail:
-        return "the credits of its plan are used up: once there are more, the task's retries may cure it"
     if error.status == 500 and "object store" in error.detail:
         tries = "once" if error.tries == 1 else f"{error.tries} times"
         return f"it answered so {tries}: without an object store the server takes payloads below 512 KB only"

@@ -18,6 +18,7 @@ from airflow_provider_trigger._compat import (
 )
 from airflow_provider_trigger.api.models.statuses import FINAL_STATUSES, RETRY_STATUSES
 from airflow_provider_trigger.durations import Duration
+from airflow_provider_trigger.exceptions import TriggerRunNotStartedError
 from airflow_provider_trigger.links.run import TriggerRunLink, push_link
 from airflow_provider_trigger.rules import boolean, choice, connection_id, duration, list_of, number, optional
 from airflow_provider_trigger.signature import ShowsArguments
@@ -153,7 +154,7 @@ class RunsOperator(RendersTemplates, ShowsArguments, BaseOperator):
 
     def execute(self, context: Context) -> Any:
         """Start what the class says, and wait for it."""
-        from airflow_provider_trigger.api.errors import TriggerDevError
+        from airflow_provider_trigger.api.errors import ResponseError, TriggerDevError
         from airflow_provider_trigger.run.drive import StoppedError
 
         begun_at = time.time()
@@ -182,6 +183,8 @@ class RunsOperator(RendersTemplates, ShowsArguments, BaseOperator):
         except TriggerDevError as error:
             if error.may_have_effect:  # a retry would start a second run without a word
                 raise AirflowFailException(str(error)) from None
+            if isinstance(error, ResponseError) and error.status == 422:  # of what starts runs only
+                raise TriggerRunNotStartedError(str(error)) from None
             raise
 
     def _start_all(self, work: Work, guard: Guard) -> Mapping[str, Run]:

@@ -255,10 +255,10 @@ class RunTriggerTaskBatchOperator(TaskRunsOperator, ManyRunsOperator):
     def _start(self, work: Work, guard: Guard, *, on_ids: Callable[[], object]) -> Mapping[str, Run]:
         from airflow_provider_trigger.run.earlier import Earlier
         from airflow_provider_trigger.run.starts import Starts
-        from airflow_provider_trigger.sources.context import key_of_execution, task_instance_of
+        from airflow_provider_trigger.sources.context import is_repeated, key_of_execution, task_instance_of
 
         identity = task_instance_of(work.context)
-        is_retry = identity is not None and work.context["ti"].try_number > 1
+        is_retry = identity is not None and is_repeated(work.context)
         when = self._check_rendered(is_retry=is_retry)
         key = key_of_execution(work.context, self)
         requests = self._requests(key, identity, when)

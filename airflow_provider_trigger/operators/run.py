@@ -111,10 +111,10 @@ class RunTriggerTaskOperator(TaskRunsOperator, OneRunOperator):
     def _start_run(self, work: Work, guard: Guard) -> Started:
         from airflow_provider_trigger.run.earlier import Earlier
         from airflow_provider_trigger.run.starts import start_run
-        from airflow_provider_trigger.sources.context import key_of_execution, task_instance_of
+        from airflow_provider_trigger.sources.context import is_repeated, key_of_execution, task_instance_of
 
         identity = task_instance_of(work.context)
-        is_retry = identity is not None and work.context["ti"].try_number > 1
+        is_retry = identity is not None and is_repeated(work.context)
         when = self._check_rendered(is_retry=is_retry)
         options = to_api(self._options, when)
         if identity:

@@ -69,6 +69,11 @@ def starter_of(context: Context) -> DagRunIdentity | TaskInstanceIdentity | None
     return dag_run_of(context) if own_ti_of(context) is None else task_instance_of(context)
 
 
+def is_repeated(context: Context) -> bool:
+    """Return whether the task instance was executed before: in an earlier try, or rescheduled in this one."""
+    return context["ti"].try_number > 1 or bool(context.get("task_reschedule_count"))
+
+
 def origin_of(context: Context) -> str:
     """Return, for example, ``Dag 'a', Dag run 'b', task 'c': ``, of these what the context has."""
     dag_id, run_id = _ids_of(context.get("dag_run"))

@@ -157,7 +157,7 @@ def test_a_run_waits_for_a_task_of_airflow_and_learns_of_its_failure(images, ans
         assert result.xcoms["wait"] == [answer]
 
 
-HAS_POLICIES = tuple(map(int, __version__.split(".")[:2])) >= (3, 3)
+AIRFLOW = tuple(map(int, __version__.split(".")[:2]))
 INVALID = {"name": "ValidationError", "message": "width: expected number"}
 
 
@@ -175,12 +175,14 @@ def test_a_policy_decides_by_the_error_of_the_run(ends, statuses, server, run_ex
         server.on_task("resize-image", times=1, **end)
     if "after" in ends[0]:
         meanwhile(lambda: server.runs, lambda: next(iter(server.runs.values())).cancel())
-    if not HAS_POLICIES:
+    if AIRFLOW < (3, 3):
         with pytest.raises(KeyError, match="retry_policy"):  # it is imported without errors, and has no Dag
             run_example("retry_policy", dag_id="retry_policy")
         return
-    # An hour passes in no time; the task itself would wait for five minutes.
-    at_once = {"timedelta(hours=1)": "timedelta(0)"}
+    if AIRFLOW >= (3, 4):
+        server.fail_next(1, 422, path="/trigger")
+    # All pauses pass in no time; the task itself would wait for five minutes.
+    at_once = {f"timedelta({pause})": "timedelta(0)" for pause in ("hours=1", "minutes=10")}
     result = run_example("retry_policy", dag_id="retry_policy", changes=at_once)
     assert result.tries == {"resize": [len(statuses)]}
     assert [run.status for run in server.runs.values()] == statuses

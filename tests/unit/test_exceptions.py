@@ -22,6 +22,7 @@ KINDS: list[tuple[Any, Any, dict[str, Any], bool]] = [
     (exceptions.TriggerRunNotRetriedError, exceptions.TriggerRunFailedError, OF_RUN, False),
     (exceptions.TriggerBatchFailedError, AirflowException, OF_BATCH, True),
     (exceptions.TriggerBatchNotRetriedError, exceptions.TriggerBatchFailedError, OF_BATCH, False),
+    (exceptions.TriggerRunNotStartedError, AirflowException, {}, True),
 ]
 
 

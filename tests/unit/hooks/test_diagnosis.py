@@ -174,8 +174,6 @@ def response_error(status: int, detail: str) -> ResponseError:
     return error
 
 
-FULL = "Cannot trigger resize as the queue size limit for this environment has been reached. The maximum is 5"
-NO_CREDITS = "You can't trigger a task because you have run out of credits."
 NO_STORE = "Failed to upload large payload to object store"
 DOWN = "check host, port and 'proxy' of the connection, and whether the server runs"
 STOPPED = "the server stopped responding"
@@ -185,17 +183,11 @@ STOPPED = "the server stopped responding"
     ("error", "action"),
     [
         (response_error(403, "no"), "check the permissions of the key in the password of the connection"),
-        (response_error(422, FULL), "the queue is full, which passes: the task's retries may cure it"),
-        (
-            response_error(422, NO_CREDITS),
-            "the credits of its plan are used up: once there are more, the task's retries may cure it",
-        ),
         (
             response_error(500, NO_STORE),
             "it answered so 6 times: without an object store the server takes payloads below 512 KB only",
         ),
-        (response_error(422, "Too many tags"), None),
-        (response_error(400, FULL), None),
+        (response_error(422, "no"), None),
         (
             TLSError("GET /p to trigger.test: bad certificate"),
             "check the host of the connection, and for a private CA set 'verify' in its extra",

@@ -13,6 +13,7 @@ from waiting import until
 
 from airflow_provider_trigger._compat import AirflowFailException
 from airflow_provider_trigger.api.errors import TriggerDevError
+from airflow_provider_trigger.exceptions import TriggerRunNotStartedError
 from airflow_provider_trigger.operators.batch import RunTriggerTaskBatchOperator
 
 
@@ -106,11 +107,19 @@ def test_a_delay_that_has_passed_since_the_first_try_is_no_error(connection: str
     assert [item["options"]["delay"][:4] for item in sent_items()] == ["2020", "2021"]
 
 
+def test_a_try_that_a_policy_has_rescheduled_starts_again_what_was_canceled(connection: str, endless) -> None:
+    made = operator(payloads=[1, 2], wait_for_completion=False)
+    for run_id in made.execute(context_of(TaskInstance())):
+        endless.runs[run_id].cancel()
+    made.execute(context_of(TaskInstance()) | {"task_reschedule_count": 1})  # the same try (Airflow 3.4)
+    assert [run.status == "CANCELED" for run in endless.runs.values()] == [True, True, False, False]
+
+
 def test_where_the_start_fails_the_runs_of_an_earlier_try_are_canceled(connection: str, endless) -> None:
     operator(payloads=[1, 2], wait_for_completion=False).execute(context_of(TaskInstance()))
     endless.fail_next(1, 400, path="/api/v1/runs?", method="GET")  # so that they are not replaced before
     endless.fail_next(1, 422, path="/tasks/batch")
-    with pytest.raises(TriggerDevError, match="422"):
+    with pytest.raises(TriggerRunNotStartedError, match="422"):
         operator(payloads=[3]).execute(retried())
     assert [run.status for run in endless.runs.values()] == ["CANCELED"] * 2
 
@@ -120,7 +129,7 @@ def test_where_the_start_fails_without_waiting_only_runs_of_its_own_items_are_ca
 ) -> None:
     operator(payloads=[1, 2], wait_for_completion=False).execute(context_of(TaskInstance()))
     endless.fail_next(1, 422, path="/tasks/batch")
-    with pytest.raises(TriggerDevError, match="422"):
+    with pytest.raises(TriggerRunNotStartedError, match="422"):
         operator(payloads=[1, 3], wait_for_completion=False).execute(retried())
     first, second = endless.runs.values()
     until(lambda: first.status == "CANCELED", "the run of the first item is canceled")

@@ -17,7 +17,7 @@ from run_operator import batch_in_worker as operator
 from waiting import until
 
 from airflow_provider_trigger._compat import AirflowException
-from airflow_provider_trigger.api.errors import TriggerDevError
+from airflow_provider_trigger.exceptions import TriggerRunNotStartedError
 from airflow_provider_trigger.operators.batch import RunTriggerTaskBatchOperator
 from airflow_provider_trigger.run.drive import WATCHED_ALONE
 
@@ -107,7 +107,7 @@ def test_where_a_request_fails_the_ids_of_those_next_to_it_are_in_xcom(
     cancels: bool, execute, endless, ti, after_first_request
 ) -> None:
     after_first_request(lambda: endless.fail_next(1, 422, path="/tasks/batch"))
-    with pytest.raises(TriggerDevError, match="422"):
+    with pytest.raises(TriggerRunNotStartedError, match="422"):
         execute(operator(payloads=list(range(100)), cancel_on_kill=cancels))
     assert set(filter(None, ti.pushed["run_id"])) == set(endless.runs)
     assert len(endless.runs) >= 20  # how many are sent next to the one that fails differs
@@ -125,7 +125,7 @@ def test_where_a_request_fails_one_that_waits_for_its_retry_is_not_sent_again(
         endless.fail_next(1, 422, path="/tasks/batch")
 
     after_first_request(fail_two)
-    with pytest.raises(TriggerDevError, match="422"):
+    with pytest.raises(TriggerRunNotStartedError, match="422"):
         execute(operator(payloads=list(range(100)), trigger_dev_conn_id=connection_to(endless, "patient")))
     assert [request.path for request in endless.requests].count("/api/v2/tasks/batch") <= 5
     assert statuses(endless) == {"CANCELED"}

@@ -21,6 +21,7 @@ from waiting import until
 from airflow_provider_trigger._compat import AirflowException, AirflowFailException
 from airflow_provider_trigger.api import responses
 from airflow_provider_trigger.api.errors import TriggerDevError
+from airflow_provider_trigger.exceptions import TriggerRunNotStartedError
 from airflow_provider_trigger.operators.run import RunTriggerTaskOperator
 from airflow_provider_trigger.testing import TriggerDevServer
 from airflow_provider_trigger.triggers.run import TriggerDevRunTrigger
@@ -151,11 +152,14 @@ def test_a_run_without_a_version_is_canceled_and_the_task_fails_for_good_and_say
 
 
 @pytest.mark.parametrize("made", [operator(), batch_in_worker(payloads=[1, 2])])
-def test_a_full_queue_lets_the_task_be_retried_and_says_that_this_may_help(made, execute, server) -> None:
-    body = {"error": "Cannot trigger resize as the queue size limit for this environment has been reached."}
-    server.fail_next(1, 422, body=body)
-    with pytest.raises(TriggerDevError, match=r"the queue is full, which passes: .* may cure it$"):
+def test_a_start_that_is_rejected_as_the_queue_is_full_is_an_error_that_a_retry_policy_can_read(
+    made, execute, server
+) -> None:
+    text = "Cannot trigger resize as the queue size limit for this environment has been reached"
+    server.fail_next(1, 422, body={"error": text})
+    with pytest.raises(TriggerRunNotStartedError, match=f"answered 422: {text}$") as raised:
         execute(made)
+    assert not isinstance(raised.value, AirflowFailException)
     assert len(server.requests) == 1
 
 
