@@ -107,6 +107,7 @@ class TriggerDevClient:
         self.exchange = Exchange(
             masking=self._key.masking,
             rate_limit=rate_limit or RateLimit(),
+            denials=self._key.denials,
             timeout=settings.timeout,
             retry_for=settings.retry_for,
         )

@@ -20,7 +20,12 @@ from tenacity import DoAttempt, DoSleep, Retrying
 
 from airflow_provider_trigger.api.circuit_breaker import CircuitBreaker
 from airflow_provider_trigger.api.deadline import NEVER, Deadline
-from airflow_provider_trigger.api.errors import AuthenticationError, NotSentError, TriggerDevError
+from airflow_provider_trigger.api.errors import (
+    AuthenticationError,
+    NotSentError,
+    PermissionDeniedError,
+    TriggerDevError,
+)
 from airflow_provider_trigger.api.failures import (
     REJECTED_KEY,
     Failure,
@@ -31,6 +36,7 @@ from airflow_provider_trigger.api.http import Call, Request, Response
 from airflow_provider_trigger.api.masking import Masking
 from airflow_provider_trigger.api.rate_limit import RateLimit, Ticket
 from airflow_provider_trigger.api.retry import SHARE_OF_ONE_STEP, CallState, stop, wait
+from airflow_provider_trigger.api.rights import Denials
 from airflow_provider_trigger.api.server_advice import server_wait, should_retry, with_trusted_date
 
 log = logging.getLogger(__name__)
@@ -80,6 +86,7 @@ class Exchange:
         *,
         masking: Masking,
         rate_limit: RateLimit,
+        denials: Denials | None = None,
         timeout: float,
         retry_for: float,
         monotonic: Callable[[], float] = time.monotonic,
@@ -91,6 +98,7 @@ class Exchange:
         self.breaker = CircuitBreaker()
         self._masking = masking
         self._rate_limit = rate_limit
+        self._denials = Denials() if denials is None else denials
         self._wall = wall
         self._lock = rate_limit.lock
         self.key_is_rejected = False
@@ -113,6 +121,8 @@ class Exchange:
         ``patience`` is how long a failed request is repeated after the first one, in seconds, without the
         time spent waiting for a turn; None for ``retry_for``, infinite for until the deadline.
         """
+        if denial := self._denials.find(call.request, now=self.monotonic()):
+            return call.read(denial)  # raises what it did before
         patience = self.retry_for if patience is None else patience
         state = CallState(self._retrying, now=self.monotonic(), deadline=deadline, patience=patience)
         while True:
@@ -160,6 +170,8 @@ class Exchange:
         if error is not None:
             error.run_id = call.request.run_id
             self._masking.in_error(error)
+            if response is not None and isinstance(error, PermissionDeniedError):
+                self._denials.note(call.request, response, now=self.monotonic())
             failure = Failure(
                 request=call.request,
                 error=error,

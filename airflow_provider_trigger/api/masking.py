@@ -13,6 +13,7 @@ from dataclasses import replace
 
 from airflow_provider_trigger.api.errors import TriggerDevError
 from airflow_provider_trigger.api.http import Request, Response
+from airflow_provider_trigger.api.rights import Denials
 
 SHORTEST_IN_ANSWERS = 8
 """A shorter key occurs in good answers by chance; real ones have 20 characters and more."""
@@ -109,6 +110,7 @@ class SecretKey:
 
     def __init__(self, value: str, *, fetch: Callable[[], str | None] | None = None) -> None:
         self.masking = Masking(value)
+        self.denials = Denials()
         self.version = 0
         """How often it was changed."""
         self._value = value
@@ -125,6 +127,7 @@ class SecretKey:
         if value != self._value:
             self.masking.add(value)
             self._value = value
+            self.denials.clear()
             self.version += 1
 
     def renew(self, rejected: int, *, may_fetch: bool) -> bool:

@@ -23,6 +23,7 @@ from airflow_provider_trigger.api.errors import (
 )
 from airflow_provider_trigger.api.failures import may_pass
 from airflow_provider_trigger.api.http import MAX_BODY_BYTES, Request, Response
+from airflow_provider_trigger.api.rights import ADMIN, kind_of
 from airflow_provider_trigger.api.server_advice import should_retry
 
 
@@ -108,6 +109,8 @@ def raise_unless_success(
     if 200 <= status < 300:
         return
     kind, detail = _error_class(response, errors), server_message(response)
+    right = kind_of(request.method, request.path).right
+    is_denied = kind is PermissionDeniedError or (status == 401 and right == ADMIN)
     if 300 <= status < 400:
         location = response.headers.get("location", "nowhere")[:200]
         detail = f"a redirect to {location}, not followed"
@@ -118,6 +121,7 @@ def raise_unless_success(
         path=request.path[:200],
         status=status,
         detail=detail,
+        hint=f": the key may lack the right {right}" if is_denied else "",
         request_id=response.headers.get("x-request-id", "")[:100] or None,
         # A GET's 404 says "x-should-retry: true" every time (measured): it means now, not later.
         retryable=should_retry(response) is not False and may_pass(status),

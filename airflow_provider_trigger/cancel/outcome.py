@@ -243,7 +243,7 @@ def _general(error: TriggerDevError) -> str:
     """Leave out what differs from run to run: ids of the run and of the request."""
     text = str(error)
     if isinstance(error, ResponseError):
-        text = f"{error.method} {error.path} answered {error.status}: {error.detail}"
+        text = f"{error.method} {error.path} answered {error.status}: {error.detail}{error.hint}"
     if error.run_id is None:
         return text
     segment = quote(error.run_id, safe="")

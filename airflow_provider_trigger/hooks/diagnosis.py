@@ -20,6 +20,7 @@ from airflow_provider_trigger.api.errors import (
     is_not_from_trigger_dev,
     root_of,
 )
+from airflow_provider_trigger.api.rights import ADMIN, kind_of
 from airflow_provider_trigger.hooks.connection import ConnectionNotFoundError, InvalidConnectionError
 
 if TYPE_CHECKING:
@@ -93,6 +94,8 @@ def _problem_and_action(
         action = f"check the password of {connection}"
         if settings.secret_key.startswith("tr_preview_") and not settings.branch:
             action = f"a preview key (tr_preview_…) needs a branch: set 'branch' in the extra of {connection}"
+        elif isinstance(cause, ResponseError) and kind_of(cause.method, cause.path).right == ADMIN:
+            action = f"this needs a key without restrictions in the password of {connection}"
         return f"{url} rejected the secret key", action
     if isinstance(cause, PermissionDeniedError):
         action = f"check the permissions of the key in the password of {connection}"

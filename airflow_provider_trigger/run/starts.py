@@ -59,12 +59,14 @@ def start_run(
     called with each run's id as soon as it is known, and with None before another one may start. Without a
     key, an error says whether a run may exist.
     """
-    doubtful_id = None
+    doubtful_id, replaced = None, None
     for _ in range(MAX_ROUNDS):
         on_id(None)
         triggered = send_one(client, request)
         on_id(triggered.id)
         if not triggered.is_cached:
+            if replaced:
+                log.info("Run %s is %s: a new one is started in its place", replaced.id, replaced.status)
             return Started(run_id=triggered.id)
         if triggered.id != doubtful_id:
             run = client.call(retrieve_run(triggered.id))
@@ -78,7 +80,7 @@ def start_run(
                 doubtful_id = run.id
                 continue
         on_id(None)
-        log.info("Run %s is %s: a new one is started in its place", run.id, run.status)
+        replaced = run
         client.call(reset_idempotency_key(str(request.key), task_identifier=request.task_identifier))
     raise TriggerDevError(
         f"Trigger.dev task {request.task_identifier!r}: {MAX_ROUNDS} runs in a row were canceled right "

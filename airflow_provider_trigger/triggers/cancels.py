@@ -57,6 +57,7 @@ class _Cancels:
         self._results: dict[str, _Result] = {}
         self._gathered: dict[Settings, dict[str, _Result]] = {}
         self._pace = RateLimit(reserve=0.0)
+        self._keys: dict[Settings, SecretKey] = {}
 
     def add(self, run_id: str, hook: TriggerDevHook) -> _Result:
         """Begin to cancel a run, unless that is under way; return its result."""
@@ -96,7 +97,9 @@ class _Cancels:
         self, run_ids: list[str], settings: Settings, *, time_limit: float
     ) -> dict[str, CancelResult]:
         loop = asyncio.get_running_loop()
-        key = SecretKey(settings.secret_key, fetch=partial(_fetch_key, settings, loop))
+        key = self._keys.setdefault(
+            settings, SecretKey(settings.secret_key, fetch=partial(_fetch_key, settings, loop))
+        )
         try:
             return await in_thread(partial(self._cancel_blocking, run_ids, settings, key, time_limit))
         except NotSentError as error:  # no thread could be started

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -71,6 +72,28 @@ def is_public_token(token: str) -> bool:
 class Environments(dict[str, Environment]):
     """All environments, by name (``preview/<branch>`` for those of a preview branch)."""
 
+    def __init__(self) -> None:
+        super().__init__()
+        self._few_rights: dict[str, tuple[str, frozenset[str]]] = {}
+
+    def add_key(self, environment: Environment, scopes: Iterable[str]) -> str:
+        """
+        Add a key of few rights to an environment, and return it.
+
+        :param scopes: its rights
+        """
+        key = f"{default_key(environment.name)}_{len(self._few_rights)}"
+        self._few_rights[key] = environment.name, frozenset(scopes)
+        return key
+
+    def scopes_of(self, authorization: str) -> frozenset[str] | None:
+        """
+        Return the rights of a key, ``None`` for all.
+
+        :param authorization: the Authorization header's value
+        """
+        return self._few_rights.get(token_of(authorization), (None, None))[1]
+
     def add(
         self,
         name: str,
@@ -114,8 +137,10 @@ class Environments(dict[str, Environment]):
         :param branch: the value of ``x-trigger-branch``; only preview keys need it, others ignore it
         """
         token = token_of(authorization)
+        name, _ = self._few_rights.get(token, (None, None))
         for environment in list(self.values()):
-            if environment.secret_key == token and environment.branch in (None, branch):
+            is_its_key = environment.secret_key == token or environment.name == name
+            if is_its_key and environment.branch in (None, branch):
                 return environment
         return None
 

@@ -74,6 +74,17 @@ class Store(Settings):
         """
         return self.environments.add(name, secret_key=secret_key, branch=branch, kind=kind)
 
+    def add_key(self, scopes: Sequence[str], *, environment: Environment | str | None = None) -> str:
+        """
+        Add a secret key of few rights, and return it.
+
+        :param scopes: what it may do: ``read:runs``, ``write:runs``, ``trigger:tasks``,
+            ``trigger:tasks:<task id>``, ``batchTrigger:tasks``, ``read:query``, ``read:waitpoints``,
+            ``write:waitpoints``
+        :param environment: its environment, or its name, which is added if need be; by default ``prod``
+        """
+        return self.environments.add_key(self.environments.find(environment), scopes)
+
     def add_run(
         self,
         status: str = "EXECUTING",

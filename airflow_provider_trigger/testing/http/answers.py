@@ -95,6 +95,12 @@ def no_authorization() -> Response:
     return _problem(401, "Unauthorized", detail, {})
 
 
+def unauthorized() -> Response:
+    """Return the 403 of a key that lacks a right."""
+    body = {"error": "Unauthorized", "code": "unauthorized", "param": "access_token", "type": "authorization"}
+    return json_answer(body, status=403)
+
+
 def too_many_requests(take: Take, *, now: float) -> Response:
     """Return the 429 of an empty bucket."""
     seconds = max(0, take.reset - int(now * 1000)) / 1000

@@ -10,19 +10,11 @@ from starlette.responses import Response
 
 from ..engine.batches import Batch
 from ..engine.engine import Engine
-from ..http.answers import error_answer, json_answer
+from ..http.answers import error_answer, json_answer, unauthorized
 from .batch_request import read_items
 from .calls import Call, Route, find_in
 from .json_body import InvalidBodyError
 from .views import show_time
-
-# The server's answer to a batch without items: the key would need a right to trigger each of their tasks.
-_NO_ITEMS = {
-    "error": "Unauthorized",
-    "code": "unauthorized",
-    "param": "access_token",
-    "type": "authorization",
-}
 
 
 class BatchCalls:
@@ -42,7 +34,7 @@ class BatchCalls:
         except InvalidBodyError as error:
             return error_answer(str(error), status=error.status)
         if not items:
-            return json_answer(_NO_ITEMS, status=403)
+            return unauthorized()  # the key would need a right to trigger each of their tasks
         batch = self._engine.batches.create(items, environment=call.environment)
         return json_answer({"id": batch.id, "isCached": False, "runCount": batch.run_count}, status=202)
 

@@ -17,6 +17,7 @@ from .calls import READING, Call, Route
 from .packets import PREFIX, answer_packet
 from .query import QueryCalls
 from .realtime import RealtimeCalls
+from .rights import rejection
 from .run_page import PAGES, answer_page
 from .runs import RunCalls
 from .streamed_batches import ITEMS, StreamedBatchCalls
@@ -110,6 +111,10 @@ class Router:
             is_token = route.accepts_tokens and is_public_token(token_of(authorization))
             kind = "Public Access Token" if is_token else "API key"
             return error_answer(f"Invalid {kind}", status=401)
+        scopes = self._engine.environments.scopes_of(authorization)
+        method = "GET" if request.method in READING else "POST"
+        if scopes is not None and (answer := rejection(f"{method} {request.url.path}", scopes)):
+            return answer
         if "\0" in path_id:
             return error_answer("Internal Server Error", status=500)
         return handler(

@@ -22,6 +22,7 @@ from airflow_provider_trigger.hooks.trigger_dev import TriggerDevHook
 
 KEY = "tr_prod_marker_of_the_test"
 PASSWORD = "check the password of this connection"
+NO_RIGHT = ": the key may lack the right read:runs"
 URL = "https://trigger.test"
 ACCEPTED = f"Connected to {URL}; the secret key is accepted"
 NOTE = f"{ACCEPTED}. The list of runs, which canceling does not need, failed: "
@@ -106,7 +107,7 @@ def test_a_preview_key_needs_a_branch(press, password: str, branch: str | None, 
 @pytest.mark.parametrize(
     ("listed", "checked", "failed"),
     [
-        ((403, {"error": "it is down"}), UNKNOWN_RUN, f"{LIST} answered 403: it is down"),
+        ((403, {"error": "it is down"}), UNKNOWN_RUN, f"{LIST} answered 403: it is down{NO_RIGHT}"),
         ((500, {"error": "it is down"}), KNOWN_RUN, f"{LIST} answered 500: it is down"),
         (NO_ANSWER, UNKNOWN_RUN, "no answer within 10 s"),
     ],
@@ -129,9 +130,9 @@ def test_a_list_that_fails_is_only_a_note_if_the_key_is_accepted(
         (
             (403, {"error": "no right"}),
             (403, {"error": "none at all"}),
-            f"The secret key lacks a permission: {LIST} answered 403: no right; "
+            f"The secret key lacks a permission: {LIST} answered 403: no right{NO_RIGHT}; "
             "check the permissions of the key in the password of this connection. "
-            f"A status check failed, too: {PROBE} answered 403: none at all",
+            f"A status check failed, too: {PROBE} answered 403: none at all{NO_RIGHT}",
         ),
         (
             NO_ANSWER,

@@ -73,8 +73,9 @@ def test_a_failure_is_returned_and_a_rejected_key_is_raised(tokens, wired: Netwo
     wired.fault("/complete", answer(403, {"error": "no"}))
     result = TriggerDevHook().complete_waitpoint_token(token.path)
     error = (
-        f"POST {TOKENS}/{token.id}/complete answered 403: no; check the permissions of the key in the "
-        "password of connection 'trigger_dev_default'"
+        f"POST {TOKENS}/{token.id}/complete answered 403: no: the key may lack the right "
+        "write:waitpoints; check the permissions of the key in the password of connection "
+        "'trigger_dev_default'"
     )
     failed = CompletionOutcome.FAILED
     assert result == CompletionResult(token_id=token.id, outcome=failed, error=error)
