@@ -233,9 +233,9 @@ class Earlier:
             }
             if not todo:
                 return seen
-            self.log.info("Starting %s again, canceled before", counted(len(todo), "run"))
             self.sleep(0)  # a task that was stopped meanwhile, and so canceled these, starts no other ones
             self._release_keys(todo.values())
+            self.log.info("Starting %s again, canceled before", counted(len(todo), "run"))
         raise TriggerDevError(
             f"{MAX_ROUNDS} times in a row runs were canceled right after their start "
             f"({enumeration(started[index] for index in todo)}): find out who cancels them"

@@ -163,6 +163,23 @@ def test_a_start_that_is_rejected_as_the_queue_is_full_is_an_error_that_a_retry_
     assert len(server.requests) == 1
 
 
+@pytest.mark.parametrize(
+    ("scopes", "text"),
+    [
+        (["trigger:tasks"], "/api/v3/runs/.* answered 403: Unauthorized: the key may lack the right read:runs"),
+        (["trigger:tasks", "read:runs"], "time limit .* the key may lack the right write:runs"),
+    ],
+)
+def test_where_a_key_may_not_check_or_cancel_the_error_names_the_right(
+    scopes: list[str], text: str, execute, server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server.on_task("resize", after=None)
+    connection = {"conn_type": "trigger_dev", "host": server.url, "password": server.add_key(scopes)}
+    monkeypatch.setenv("AIRFLOW_CONN_TRIGGER_DEV_DEFAULT", json.dumps(connection))
+    with pytest.raises(Exception, match=text):
+        execute(operator(timeout=0.3))
+
+
 # Deferred
 
 

@@ -78,6 +78,15 @@ def test_a_canceled_run_whose_worker_still_executes_is_waited_for(
     ]
 
 
+def test_that_a_new_run_is_started_is_said_only_once_it_is(server, start_one, network, answer, log) -> None:
+    run = add(server, "QUEUED")
+    run.cancel()
+    network.fault("/reset", answer(403, {"error": "Unauthorized"}))
+    with pytest.raises(ResponseError, match="the key may lack the right write:runs"):
+        start_one()
+    assert log.lines == []
+
+
 def test_where_no_answer_has_a_date_a_canceled_run_is_waited_for_by_the_local_clock(
     server, start_one, network, clock, answer
 ) -> None:

@@ -117,6 +117,19 @@ def test_many_runs_are_canceled_by_one_bulk_action_also_those_of_several_tasks(
         assert log.of("info") == [f"Canceling {counted}", f"Canceled {counted}"]
 
 
+def test_after_a_403_later_cancels_need_no_bulk_action(server, connection: str) -> None:
+    server.fail_next(None, 403, path="/bulk-actions")
+    runs = [server.add_run("EXECUTING") for _ in range(2 * BULK_FROM_AT_A_STOP + 2)]
+
+    async def main() -> None:
+        for half in (runs[::2], runs[1::2]):
+            await trigger(*half).on_kill()
+
+    run(main())
+    assert {one.status for one in runs} == {"CANCELED"}
+    assert len([request for request in server.requests if request.path == "/api/v1/bulk-actions"]) == 1
+
+
 def test_a_run_whose_cancel_is_under_way_is_not_canceled_twice(server, connection: str) -> None:
     one = server.add_run("EXECUTING")
     server.delay_next(1, 0.5, path="/cancel")
