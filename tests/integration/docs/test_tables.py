@@ -16,7 +16,7 @@ import pytest
 from docs_pages import DOCS, ROOT, matches, rows
 
 from airflow_provider_trigger import defaults
-from airflow_provider_trigger.api import circuit_breaker, http, masking, responses
+from airflow_provider_trigger.api import circuit_breaker, http, masking, responses, rights
 from airflow_provider_trigger.api.endpoints import batches, query
 from airflow_provider_trigger.api.endpoints.bulk_actions import MAX_SIZE
 from airflow_provider_trigger.api.endpoints.runs import retrieve_run
@@ -188,6 +188,8 @@ STATEMENTS: list[tuple[str, str, Callable[[], bool]]] = [
     ("many_runs.md", "up to four requests of", lambda: starts.REQUESTS_AT_ONCE == 4),
     ("many_runs.md", "requests of 20 items each", lambda: batches.MAX_ITEMS_AT_ONCE == 20),
     ("cancel.md", "takes about 3 s", lambda: search.LIST_LAG == 2.5),
+    ("connection.md", "for 10 minutes", lambda: rights.DENIED_FOR == 600),
+    *(("connection.md", f"`{right}`", lambda: True) for right in sorted({one.right for one in rights.KINDS})),
 ]
 
 

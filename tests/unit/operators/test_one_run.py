@@ -166,7 +166,7 @@ def test_a_start_that_is_rejected_as_the_queue_is_full_is_an_error_that_a_retry_
 @pytest.mark.parametrize(
     ("scopes", "text"),
     [
-        (["trigger:tasks"], "/api/v3/runs/.* answered 403: Unauthorized: the key may lack the right read:runs"),
+        (["trigger:tasks"], "GET .* answered 403: Unauthorized: the key may lack the right read:runs"),
         (["trigger:tasks", "read:runs"], "time limit .* the key may lack the right write:runs"),
     ],
 )
