@@ -152,27 +152,17 @@ class ResponseError(TriggerDevError):
     :param detail: the server's own message, cut to 300 characters, without the secret key
     :param request_id: the server's id for the request, None if it sent none
     :param retryable: whether trying again later may succeed
-    :param hint: what follows the server's message in the text
     """
 
     def __init__(
-        self,
-        *,
-        method: str,
-        path: str,
-        status: int,
-        detail: str,
-        request_id: str | None,
-        retryable: bool,
-        hint: str = "",
+        self, *, method: str, path: str, status: int, detail: str, request_id: str | None, retryable: bool
     ) -> None:
         request = f" (request {request_id})" if request_id else ""
-        super().__init__(f"{method} {path} answered {status}: {detail}{hint}{request}", retryable=retryable)
+        super().__init__(f"{method} {path} answered {status}: {detail}{request}", retryable=retryable)
         self.method = method
         self.path = path
         self.status = status
         self.detail = detail
-        self.hint = hint
         self.request_id = request_id
 
 

@@ -20,12 +20,7 @@ from tenacity import DoAttempt, DoSleep, Retrying
 
 from airflow_provider_trigger.api.circuit_breaker import CircuitBreaker
 from airflow_provider_trigger.api.deadline import NEVER, Deadline
-from airflow_provider_trigger.api.errors import (
-    AuthenticationError,
-    NotSentError,
-    PermissionDeniedError,
-    TriggerDevError,
-)
+from airflow_provider_trigger.api.errors import AuthenticationError, NotSentError, TriggerDevError
 from airflow_provider_trigger.api.failures import (
     REJECTED_KEY,
     Failure,
@@ -170,8 +165,7 @@ class Exchange:
         if error is not None:
             error.run_id = call.request.run_id
             self._masking.in_error(error)
-            if response is not None and isinstance(error, PermissionDeniedError):
-                self._denials.note(call.request, response, now=self.monotonic())
+            self._denials.note(call.request, response, error, now=self.monotonic())
             failure = Failure(
                 request=call.request,
                 error=error,

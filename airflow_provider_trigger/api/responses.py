@@ -23,7 +23,7 @@ from airflow_provider_trigger.api.errors import (
 )
 from airflow_provider_trigger.api.failures import may_pass
 from airflow_provider_trigger.api.http import MAX_BODY_BYTES, Request, Response
-from airflow_provider_trigger.api.rights import ADMIN, kind_of
+from airflow_provider_trigger.api.rights import right_for
 from airflow_provider_trigger.api.server_advice import should_retry
 
 
@@ -109,23 +109,24 @@ def raise_unless_success(
     if 200 <= status < 300:
         return
     kind, detail = _error_class(response, errors), server_message(response)
-    right = kind_of(request.method, request.path).right
-    is_denied = kind is PermissionDeniedError or (status == 401 and right == ADMIN)
+    right = right_for(request.method, request.path)
+    hint = f": the key may lack the right {right}" if kind is PermissionDeniedError else ""
     if 300 <= status < 400:
         location = response.headers.get("location", "nowhere")[:200]
         detail = f"a redirect to {location}, not followed"
     elif kind is NotTriggerDevError:
         detail = f"{detail}: {_NOT_TRIGGER_DEV}"
-    raise kind(
+    error = kind(
         method=request.method,
         path=request.path[:200],
         status=status,
-        detail=detail,
-        hint=f": the key may lack the right {right}" if is_denied else "",
+        detail=detail + hint,
         request_id=response.headers.get("x-request-id", "")[:100] or None,
         # A GET's 404 says "x-should-retry: true" every time (measured): it means now, not later.
         retryable=should_retry(response) is not False and may_pass(status),
     )
+    error.detail = detail
+    raise error
 
 
 def server_message(response: Response) -> str:

@@ -243,7 +243,7 @@ def _general(error: TriggerDevError) -> str:
     """Leave out what differs from run to run: ids of the run and of the request."""
     text = str(error)
     if isinstance(error, ResponseError):
-        text = f"{error.method} {error.path} answered {error.status}: {error.detail}{error.hint}"
+        text = text.replace(f" (request {error.request_id})", "")
     if error.run_id is None:
         return text
     segment = quote(error.run_id, safe="")

@@ -97,9 +97,8 @@ class _Cancels:
         self, run_ids: list[str], settings: Settings, *, time_limit: float
     ) -> dict[str, CancelResult]:
         loop = asyncio.get_running_loop()
-        key = self._keys.setdefault(
-            settings, SecretKey(settings.secret_key, fetch=partial(_fetch_key, settings, loop))
-        )
+        fetch = partial(_fetch_key, settings, loop)
+        key = self._keys.setdefault(settings, SecretKey(settings.secret_key, fetch=fetch))
         try:
             return await in_thread(partial(self._cancel_blocking, run_ids, settings, key, time_limit))
         except NotSentError as error:  # no thread could be started

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -28,12 +27,14 @@ class Environment:
     :param secret_key: the key that opens it
     :param branch: the preview branch that a request has to name, too; ``None`` for all but previews
     :param kind: ``dev``, ``staging``, ``preview`` or ``prod``
+    :param scopes: the rights of the key; ``None`` for all
     """
 
     name: str
-    secret_key: str = field(repr=False)
+    secret_key: str = field(repr=False, compare=False)
     branch: str | None = None
     kind: EnvironmentKind = "prod"
+    scopes: frozenset[str] | None = field(default=None, compare=False)
 
     @property
     def id(self) -> str:
@@ -71,28 +72,6 @@ def is_public_token(token: str) -> bool:
 
 class Environments(dict[str, Environment]):
     """All environments, by name (``preview/<branch>`` for those of a preview branch)."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self._few_rights: dict[str, tuple[str, frozenset[str]]] = {}
-
-    def add_key(self, environment: Environment, scopes: Iterable[str]) -> str:
-        """
-        Add a key of few rights to an environment, and return it.
-
-        :param scopes: its rights
-        """
-        key = f"{default_key(environment.name)}_{len(self._few_rights)}"
-        self._few_rights[key] = environment.name, frozenset(scopes)
-        return key
-
-    def scopes_of(self, authorization: str) -> frozenset[str] | None:
-        """
-        Return the rights of a key, ``None`` for all.
-
-        :param authorization: the Authorization header's value
-        """
-        return self._few_rights.get(token_of(authorization), (None, None))[1]
 
     def add(
         self,
@@ -137,10 +116,8 @@ class Environments(dict[str, Environment]):
         :param branch: the value of ``x-trigger-branch``; only preview keys need it, others ignore it
         """
         token = token_of(authorization)
-        name, _ = self._few_rights.get(token, (None, None))
         for environment in list(self.values()):
-            is_its_key = environment.secret_key == token or environment.name == name
-            if is_its_key and environment.branch in (None, branch):
+            if environment.secret_key == token and environment.branch in (None, branch):
                 return environment
         return None
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Unpack
 
 from . import constants
@@ -78,12 +78,14 @@ class Store(Settings):
         """
         Add a secret key of few rights, and return it.
 
-        :param scopes: what it may do: ``read:runs``, ``write:runs``, ``trigger:tasks``,
-            ``trigger:tasks:<task id>``, ``batchTrigger:tasks``, ``read:query``, ``read:waitpoints``,
-            ``write:waitpoints``
+        :param scopes: of ``read:runs``, ``write:runs``, ``trigger:tasks``, ``trigger:tasks:<task id>``,
+            ``batchTrigger:tasks``, ``read:query``, ``read:waitpoints``, ``write:waitpoints``
         :param environment: its environment, or its name, which is added if need be; by default ``prod``
         """
-        return self.environments.add_key(self.environments.find(environment), scopes)
+        found = self.environments.find(environment)
+        key = f"{found.secret_key}_{len(self.environments)}"
+        self.environments[key] = replace(found, secret_key=key, scopes=frozenset(scopes))
+        return key
 
     def add_run(
         self,

@@ -5,9 +5,11 @@ from __future__ import annotations
 import re
 from collections.abc import Set
 
+from starlette.requests import Request
 from starlette.responses import Response
 
 from ..http.answers import error_answer, unauthorized
+from .calls import READING
 
 # By method and path; the first that matches.
 _RIGHTS = {
@@ -21,17 +23,11 @@ _RIGHTS = {
 }
 
 
-def rejection(call: str, scopes: Set[str]) -> Response | None:
-    """
-    Return the answer to a call that a key has no right to, ``None`` if it has.
-
-    :param call: its method, ``GET`` or ``POST``, and its path
-    :param scopes: the rights of the key
-    """
+def rejection(request: Request, scopes: Set[str]) -> Response | None:
+    """Return the answer to a key that has only these rights and needs another, ``None`` if it does not."""
+    call = f"{'GET' if request.method in READING else 'POST'} {request.url.path}"
     if call.endswith("/reschedule"):
         return error_answer("Invalid or missing API Key", status=401)
-    for pattern, right in _RIGHTS.items():
-        if match := re.fullmatch(pattern, call):
-            is_granted = not {right, f"{right}:{''.join(match.groups())}"}.isdisjoint(scopes)
-            return None if is_granted else unauthorized()
-    return None
+    matches = ((right, re.fullmatch(pattern, call)) for pattern, right in _RIGHTS.items())
+    right, task = next((right, "".join(match.groups())) for right, match in matches if match)
+    return unauthorized() if scopes.isdisjoint((right, f"{right}:{task}")) else None

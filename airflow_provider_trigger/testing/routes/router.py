@@ -111,9 +111,7 @@ class Router:
             is_token = route.accepts_tokens and is_public_token(token_of(authorization))
             kind = "Public Access Token" if is_token else "API key"
             return error_answer(f"Invalid {kind}", status=401)
-        scopes = self._engine.environments.scopes_of(authorization)
-        method = "GET" if request.method in READING else "POST"
-        if scopes is not None and (answer := rejection(f"{method} {request.url.path}", scopes)):
+        if environment.scopes is not None and (answer := rejection(request, environment.scopes)):
             return answer
         if "\0" in path_id:
             return error_answer("Internal Server Error", status=500)

@@ -189,7 +189,7 @@ STATEMENTS: list[tuple[str, str, Callable[[], bool]]] = [
     ("many_runs.md", "requests of 20 items each", lambda: batches.MAX_ITEMS_AT_ONCE == 20),
     ("cancel.md", "takes about 3 s", lambda: search.LIST_LAG == 2.5),
     ("connection.md", "for 10 minutes", lambda: rights.DENIED_FOR == 600),
-    *(("connection.md", f"`{right}`", lambda: True) for right in sorted({one.right for one in rights.KINDS})),
+    *(("connection.md", f"`{right}`", lambda: True) for right in dict.fromkeys(rights.RIGHTS.values())),
 ]
 
 
