@@ -23,7 +23,7 @@ from airflow_provider_trigger.api.errors import (
 )
 from airflow_provider_trigger.api.failures import may_pass
 from airflow_provider_trigger.api.http import MAX_BODY_BYTES, Request, Response
-from airflow_provider_trigger.api.rights import right_for
+from airflow_provider_trigger.api.rights import RIGHTS, kind_of
 from airflow_provider_trigger.api.server_advice import should_retry
 
 
@@ -109,8 +109,8 @@ def raise_unless_success(
     if 200 <= status < 300:
         return
     kind, detail = _error_class(response, errors), server_message(response)
-    right = right_for(request.method, request.path)
-    hint = f": the key may lack the right {right}" if kind is PermissionDeniedError else ""
+    is_denied = kind is PermissionDeniedError
+    hint = f": the key may lack the right {RIGHTS[kind_of(request)]}" if is_denied else ""
     if 300 <= status < 400:
         location = response.headers.get("location", "nowhere")[:200]
         detail = f"a redirect to {location}, not followed"

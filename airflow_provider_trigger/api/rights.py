@@ -29,13 +29,9 @@ RIGHTS = _FOR_SPEED | {
 }
 
 
-def right_for(method: str, path: str) -> str:
-    """Return the right that a call needs."""
-    return RIGHTS[_kind_of(method, path)]
-
-
-def _kind_of(method: str, path: str) -> str:
-    return next(kind for kind in RIGHTS if re.fullmatch(kind, f"{method} {path}"))
+def kind_of(request: Request) -> str:
+    """Return which of the kinds in :data:`RIGHTS` a call is."""
+    return next(kind for kind in RIGHTS if re.fullmatch(kind, f"{request.method} {request.path}"))
 
 
 class Denials(dict[str, tuple[float, Response]]):
@@ -43,11 +39,11 @@ class Denials(dict[str, tuple[float, Response]]):
 
     def note(self, request: Request, answer: Response | None, error: TriggerDevError, *, now: float) -> None:
         """Take in how a request has failed."""
-        kind = _kind_of(request.method, request.path)
+        kind = kind_of(request)
         if answer is not None and isinstance(error, PermissionDeniedError) and kind in _FOR_SPEED:
             self[kind] = now, replace(answer, headers={})  # its date is old when it is read again
 
     def find(self, request: Request, *, now: float) -> Response | None:
         """Return the 403 that holds for a request."""
-        denied_at, answer = self.get(_kind_of(request.method, request.path), (0.0, None))
+        denied_at, answer = self.get(kind_of(request), (0.0, None))
         return answer if now < denied_at + DENIED_FOR else None

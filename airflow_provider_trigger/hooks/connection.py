@@ -174,8 +174,7 @@ class _Reader:
         if scheme not in ("", "http", "https"):
             # Not repeated: from a URI that begins with trigger_dev://, Airflow puts the key into this field.
             self._fail("schema", "must be http, https or empty; a connection URI begins with trigger-dev://")
-        # The form hides this field: a 0 in it could not be corrected there, and means none. A secrets backend
-        # may give a text.
+        # A secrets backend may give a text. A 0, which the form hides from correction, means none.
         number = read_number(port or 0)
         if number is None or number != int(number) or not 0 <= number <= urls.MAX_PORT:
             self._fail("port", f"not a valid port, must be a number from 1 to {urls.MAX_PORT}")
