@@ -9,7 +9,7 @@ from airflow_provider_trigger.durations import read_number
 from airflow_provider_trigger.rules import Circumstances, invalid
 
 FailOn = Literal["any", "all", "never"] | int | str
-"""A number of failed runs, or a share of all runs, such as ``"10%"``."""
+"""A number of failed runs, at most all that there are, or a share of all runs, such as ``"10%"``."""
 
 _WORDS = ("any", "all", "never")
 _WHAT = "'any', 'all', 'never', a whole number of runs, 1 or more, or a share above 0% and below 100%"
@@ -25,7 +25,7 @@ def is_failure(fail_on: FailOn, *, failed: int, count: int) -> bool:
     if fail_on == "never":
         return False
     if isinstance(fail_on, int):
-        return failed >= fail_on
+        return failed >= max(1, min(fail_on, count))
     if fail_on == "all":
         return 0 < failed == count
     return failed > (0 if fail_on == "any" else _share(fail_on) * count)

@@ -19,7 +19,8 @@ from airflow_provider_trigger.operators.fail_on import is_failure
         ("never", 20, None),
         (1, 20, 1),
         (3, 20, 3),
-        (3, 2, None),
+        (3, 2, 2),  # as many as there are
+        (3, 0, None),
         ("10%", 20, 3),
         ("10%", 19, 2),
         ("10 %", 30, 4),
