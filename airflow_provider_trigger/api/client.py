@@ -5,11 +5,12 @@ from __future__ import annotations
 import io
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import closing
 from functools import partial
 from http.client import HTTPResponse
 from typing import Any, TypeVar
+from urllib.parse import urlsplit
 
 import requests
 from requests.adapters import HTTPAdapter
@@ -224,7 +225,7 @@ class TriggerDevClient:
         self._sent_at = now
         _of_thread.until = now + step.timeout
         secrets = without_secrets(step.request, self._key.masking)
-        with secrets, adapter.send(prepared, timeout=timeout, **options) as answer:
+        with secrets, self._open(partial(adapter.send, prepared, timeout=timeout), options) as answer:
             headers = {name.lower(): value for name, value in answer.headers.items()}
             where, length = step.request.target(self.settings.base_url), answer.raw.length_remaining
             # Piece by piece as they arrive, so that no more than is allowed is read; urllib3 1 cannot do it.
@@ -232,6 +233,15 @@ class TriggerDevClient:
             pieces = iter(partial(read, 65536, decode_content=False), b"")
             body = read_body(step.request, headers, pieces, length=length, where=where)
             return Response(status=answer.status_code, headers=headers, body=body)
+
+    def _open(self, send: Callable[..., requests.Response], options: Mapping[str, Any]) -> requests.Response:
+        try:
+            return send(**options)
+        except requests.exceptions.SSLError:
+            # An object store of one's own may have a certificate of the same private CA as the server.
+            if options["verify"] == self.settings.verify:
+                raise
+        return send(**{**options, "verify": self.settings.verify})
 
     def _prepare(self, request: Request) -> tuple[requests.PreparedRequest, dict[str, Any]]:
         """Return what an adapter sends, and how."""
@@ -257,7 +267,9 @@ def _new_session(max_connections: int) -> requests.Session:
 
 
 def connection_options(url: str, settings: ServerSettings) -> dict[str, Any]:
-    """Return how an adapter connects to a URL: as the settings say, else as the environment says."""
+    """Return how an adapter connects to a URL: the settings' CA file is that of their own server."""
     proxies = {"https": settings.proxy, "http": settings.proxy} if settings.proxy else {}
+    is_elsewhere = urlsplit(url).netloc != urlsplit(settings.base_url).netloc
+    verify = True if is_elsewhere and settings.verify else settings.verify
     with requests.Session() as session:
-        return {**session.merge_environment_settings(url, proxies, True, settings.verify, None)}
+        return {**session.merge_environment_settings(url, proxies, True, verify, None)}

@@ -370,10 +370,25 @@ def test_a_store_is_reached_through_a_proxy_unless_the_environment_says_otherwis
     client.call(retrieve_run("run_1"))
     assert wire.options[0]["proxies"].get("https") is None
     assert wire.options[1]["proxies"]["https"] == "http://environment.test:3128"
-    client, wire = connect(answer(body={"json": 1}), proxy="http://mine.test:1", verify="/ca.pem")
+    client, wire = connect(answer(body={"json": 1}), proxy="http://mine.test:1")
     client.call(fetch_output(SIGNED))
     assert wire.options[0]["proxies"]["https"] == "http://mine.test:1"
-    assert wire.options[0]["verify"] == "/ca.pem"
+
+
+@pytest.mark.parametrize(
+    ("verify", "tried"), [("/ca.pem", ["/all.pem", "/ca.pem"]), (True, ["/all.pem"]), (False, [False])]
+)
+def test_a_store_elsewhere_is_checked_against_the_cas_of_all_and_then_the_private_one(
+    connect, answer, verify, tried, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", "/all.pem")
+    unknown = [requests.exceptions.SSLError("certificate verify failed")] * (len(tried) - 1)
+    client, wire = connect(*unknown, answer(body={"json": 1}), verify=verify)
+    assert client.call(fetch_output(SIGNED)) == 1
+    assert [options["verify"] for options in wire.options] == tried
+    client, wire = connect(answer(body={"json": 1}), verify=verify)
+    client.call(fetch_output("https://trigger.test/packets/1.json"))
+    assert [options["verify"] for options in wire.options] == tried[-1:]
 
 
 def test_no_log_has_the_signature(server, caplog: pytest.LogCaptureFixture) -> None:
