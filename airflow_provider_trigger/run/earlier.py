@@ -38,6 +38,10 @@ _NOTHING_TO_REUSE = (
     "The runs from before the clear could not be searched for those that have completed, and no other ones "
     "start in their place (reuse_completed=True): a retry searches again. {}"
 )
+_DOUBTFUL = (
+    "Not reused: %s from before the start of this Dag run (%s). They may be another Airflow's, as neither "
+    "the Dag run's clear_number nor max_tries and retries of the task show that it was cleared"
+)
 
 
 class _Why(StrEnum):
@@ -115,11 +119,17 @@ class Earlier:
         alive = {run.idempotency_key for run in found.ours}
         left = ((index, one.key) for index, one in enumerate(requests) if one.key not in alive)
         indexes = {self.key.item_of(key): index for index, key in left}
-        newest: dict[int, Run] = {}
+        newest, doubtful = dict[int, Run](), list[str]()
         for run in runs:
             item = self.key.item_to_reuse(run.idempotency_key, run.created_at)
-            if run.is_success and item is not None and (index := indexes.get(item)) is not None:
+            if not run.is_success or item is None or (index := indexes.get(item)) is None:
+                continue
+            if self.key.was_cleared or self.key.task_instance.has_started(run.idempotency_key):
                 newest.setdefault(index, run)
+            else:
+                doubtful.append(run.id)
+        if doubtful:
+            self.log.warning(_DOUBTFUL, counted(len(doubtful), "completed run"), enumeration(doubtful))
         return newest
 
     def _take_over(
@@ -180,7 +190,7 @@ class Earlier:
     def _find(self, *, warns: bool = True) -> Search:
         """Find runs, as far as the list knows; warn of others' that are alive, and where it may lack some."""
         # What has completed before a clear, the keys of this try do not find.
-        needs_list = self.reuses and self.key.cleared_after > 0
+        needs_list = self.reuses and self.key.was_cleared
         found = Search(
             self.client,
             RunFilter(tags=(self.key.task_instance.tag,)).pages,

@@ -32,6 +32,8 @@ class DagRunIdentity:
     """It differs between two Airflows that have the same Dag and run id."""
     is_test: bool = False
     """One of ``airflow dags test`` or ``dag.test()``, whose ``start_date`` the user gives (measured)."""
+    is_cleared: bool = False
+    """Whether Airflow says that it was cleared, or tasks of it."""
 
     @property
     def hash(self) -> str:
@@ -127,6 +129,11 @@ class RunKey:
         number = self.max_tries - self.retries
         return number if 0 < number < self.try_number else 0
 
+    @property
+    def was_cleared(self) -> bool:
+        """Whether the task was cleared, or a task of its Dag run."""
+        return self.cleared_after > 0 or self.task_instance.dag_run.is_cleared
+
     def is_of_same_execution(self, idempotency_key: str | None) -> bool:
         """Return whether a run with this key is of this execution, in any of its tries."""
         return idempotency_key is not None and idempotency_key.startswith(self._start())
@@ -166,8 +173,8 @@ class RunKey:
         """
         Return the same for a run that has completed, also from before a clear of the Dag run.
 
-        That has another ``start_date`` since then. So has the same Dag run of another Airflow: such a run is
-        left out unless this task was cleared, and the run is older than the Dag run's start.
+        That has another ``start_date`` since then, and the run is older. So may one be of the same Dag run of
+        another Airflow: :attr:`was_cleared` tells.
         """
         parts = str(idempotency_key).split("-", 6)
         if len(parts) < 7:
@@ -179,7 +186,7 @@ class RunKey:
         if dag_run_hash == dag_run.hash:
             return item if tries.partition(".")[2] == str(self.test_number or "") else None
         is_older = created_at and dag_run.start_date and created_at < dag_run.start_date
-        return item if self.cleared_after and is_older else None
+        return item if is_older else None
 
 
 TAGS_OF_OURS = 3

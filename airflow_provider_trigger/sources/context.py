@@ -29,7 +29,10 @@ def dag_run_of(context: Context) -> DagRunIdentity | None:
     dag_id, run_id = _ids_of(dag_run)
     if not dag_id or not run_id or (start_date is None and not is_test):
         return None
-    return DagRunIdentity(dag_id=dag_id, run_id=run_id, start_date=start_date, is_test=is_test)
+    is_cleared = bool(getattr(dag_run, "clear_number", 0))
+    return DagRunIdentity(
+        dag_id=dag_id, run_id=run_id, start_date=start_date, is_test=is_test, is_cleared=is_cleared
+    )
 
 
 def own_ti_of(context: Context) -> Any:

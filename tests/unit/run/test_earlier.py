@@ -388,10 +388,10 @@ def completed(server, clock) -> Callable[..., Any]:
     return act
 
 
-def dag_run_cleared(clock, **fields: Any) -> RunKey:
+def dag_run_cleared(clock, *, is_cleared: Any = False, **fields: Any) -> RunKey:
     """Return the key of a task whose Dag run was cleared just now, and so has another start date."""
-    start_date = datetime.fromtimestamp(clock.time(), UTC)
-    return run_key(replace(IDENTITY, dag_run=replace(DAG_RUN, start_date=start_date)), **fields)
+    dag_run = replace(DAG_RUN, start_date=datetime.fromtimestamp(clock.time(), UTC), is_cleared=is_cleared)
+    return run_key(replace(IDENTITY, dag_run=dag_run), **fields)
 
 
 @pytest.mark.parametrize("replaces", [True, False])
@@ -445,6 +445,18 @@ def test_what_another_has_returned_is_not_reused(key: RunKey, fields, start_item
     assert run.id not in guard.run_ids
 
 
+@pytest.mark.parametrize("max_tries", [2, 4])
+@pytest.mark.parametrize("is_cleared", [True, False])
+def test_with_other_retries_it_is_reused_only_where_airflow_says_that_there_was_a_clear(
+    is_cleared: bool, max_tries: int, start_items, completed, guard, clock, log
+) -> None:
+    runs = [completed(index=index) for index in range(2)]
+    start_items(key=dag_run_cleared(clock, is_cleared=is_cleared, max_tries=max_tries), reuses=True)
+    assert [run.id in guard.run_ids for run in runs] == [is_cleared] * 2
+    starts = [line[:66] for line in log.of("warning")]
+    assert starts == ["Not reused: 2 completed runs from before the start of this Dag run"] * (not is_cleared)
+
+
 @pytest.mark.parametrize("kind", ["no clear", "too new", "replay"])
 def test_a_run_of_another_start_of_the_dag_run_is_reused_only_from_before_a_clear(
     kind: str, start_items, completed, guard, clock, server
@@ -471,10 +483,15 @@ def test_a_run_that_is_alive_goes_before_one_that_has_completed(
     assert guard.run_ids[0] == alive.id
 
 
-def test_a_run_that_completes_in_spite_of_its_cancel_is_reused_too(start_items, server, guard) -> None:
+@pytest.mark.parametrize("has_older", [False, True])
+def test_a_run_that_completes_in_spite_of_its_cancel_is_reused_unless_another_has_completed(
+    has_older: bool, start_items, completed, server, guard
+) -> None:
+    older = completed() if has_older else None
     run = add(server, key=item_key(0), completes_despite_cancel=True)
     start_items(key=AFTER_A_CLEAR, reuses=True)
-    assert (run.status, guard.run_ids[0], len(server.runs)) == ("COMPLETED", run.id, 3)
+    assert (run.status, guard.run_ids[0]) == ("COMPLETED", (older or run).id)
+    assert len(server.runs) == 3 + has_older
 
 
 def test_runs_with_much_metadata_are_listed_in_smaller_pages(

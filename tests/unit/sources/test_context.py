@@ -55,6 +55,8 @@ def test_a_dag_run_is_the_same_in_a_task_and_in_a_deadline_alert() -> None:
     in_task = dag_run_of(context())
     assert in_task is not None
     assert (in_task.dag_id, in_task.run_id, in_task.is_test) == ("a_dag", "manual_1", False)
+    cleared = dag_run_of(context(clear_number=1))
+    assert (in_task.is_cleared, cleared and cleared.is_cleared) == (False, True)
     for start_date in (ALERT["start_date"], "2026-01-01T07:00:02.123456+01:00", START):
         in_alert: Any = dag_run_of({"dag_run": ALERT | {"start_date": start_date}})  # type: ignore[typeddict-item]
         assert in_alert.tag == in_task.tag
