@@ -81,6 +81,9 @@ class Request:
     Not one to another server, and not the realtime API, whose answers say nothing of the limit (measured).
     """
 
+    limit: int = MAX_BODY_BYTES
+    """How many bytes of an answer are read; a longer one is an OversizeError."""
+
     def __str__(self) -> str:
         return f"{self.method} {self.path[:200]}"
 

@@ -27,9 +27,14 @@ from airflow_provider_trigger.api.rights import RIGHTS, kind_of
 from airflow_provider_trigger.api.server_advice import should_retry
 
 
+def well_formed(text: str) -> str:
+    """Return a text that can be encoded: JSON can hold lone surrogates, for which U+FFFD stands."""
+    return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
+
+
 def read_text(value: object) -> str | None:
     """Return a text, None for anything else and for an empty one."""
-    return value if isinstance(value, str) and value else None
+    return well_formed(value) if isinstance(value, str) and value else None
 
 
 def read_time(value: object) -> datetime | None:
@@ -134,7 +139,7 @@ def server_message(response: Response) -> str:
     answer = response.json_object()
     for key in _MESSAGE_KEYS:
         if isinstance(answer.get(key), str):
-            return " ".join(answer[key].split())[:MAX_DETAIL_LENGTH]
+            return " ".join(well_formed(answer[key]).split())[:MAX_DETAIL_LENGTH]
     kind = response.headers.get("content-type", "no content type").split(";")[0]
     return f"({kind[:100]}, {len(response.body)} bytes)"
 
@@ -167,10 +172,11 @@ def read_body(
     """
     is_compressed = headers.get("content-encoding", "").strip().lower() in ("gzip", "x-gzip")
     announced = None if is_compressed else length
+    limit = min(request.limit, MAX_BODY_BYTES)
 
     def check(size: int) -> None:
-        if size > MAX_BODY_BYTES:
-            raise OversizeError(str(request), limit=MAX_BODY_BYTES, size=announced)
+        if size > limit:
+            raise OversizeError(str(request), limit=limit, size=announced)
 
     check(announced or 0)
     received = bytearray()
@@ -181,7 +187,7 @@ def read_body(
         return bytes(received)
     decompressor = zlib.decompressobj(_GZIP)
     try:
-        content = decompressor.decompress(received, MAX_BODY_BYTES + 1)
+        content = decompressor.decompress(received, limit + 1)
     except zlib.error:
         content = b""
     check(len(content))

@@ -23,6 +23,7 @@ from airflow_provider_trigger.links.run import TriggerRunLink, push_link
 from airflow_provider_trigger.rules import boolean, choice, connection_id, duration, list_of, number, optional
 from airflow_provider_trigger.signature import ShowsArguments
 from airflow_provider_trigger.sources.context import can_resume, has_retry_policy, task_instance_of
+from airflow_provider_trigger.sources.run_ids import read_literal
 from airflow_provider_trigger.validation import RendersTemplates, check_arguments
 from airflow_provider_trigger.wording import enumeration
 from airflow_provider_trigger.xcom_keys import RUN_ID_KEY
@@ -87,8 +88,8 @@ class RunsOperator(RendersTemplates, ShowsArguments, BaseOperator):
     :param retry_statuses: the final statuses after which the task is retried; after every other one but
         COMPLETED it fails for good. A ``retry_policy`` of the task (Airflow 3.3) decides in its place
     :param max_output_size: of the output in XCom, in bytes of JSON; a larger one is replaced by
-        ``{"run_id", "output_size"}``, and ``TriggerDevHook.get_output`` returns it; above 16 MB the size may
-        be None, and the log says how to download it
+        ``{"run_id", "output_size"}``, and ``TriggerDevHook.get_output`` returns it; the size may be None, and
+        above 16 MB the log says how to download it
     :param run_logs: when the log of the run is written to the task's log, once the run has ended:
         ``"on_failure"``, if the task fails for it, ``"always"`` or ``"never"``; of several runs, those of 3
         at most. Each has up to 1,000 lines and 256 KB, the last ones. It takes up to 5 s, and whatever goes
@@ -314,7 +315,10 @@ class RunsOperator(RendersTemplates, ShowsArguments, BaseOperator):
     def _pushed(self, context: Context) -> Any:
         """Return the XCom with the ids of the runs."""
         ti: Any = context["ti"]
-        return ti.xcom_pull(task_ids=self.task_id, key=RUN_ID_KEY, map_indexes=ti.map_index)
+        pushed = ti.xcom_pull(task_ids=self.task_id, key=RUN_ID_KEY, map_indexes=ti.map_index)
+        if isinstance(pushed, str) and pushed.startswith(("[", "(")):
+            pushed = read_literal(pushed)  # an XCom backend may return a text of what it got
+        return list(pushed) if isinstance(pushed, tuple) else pushed
 
     def _complete(self, event: Any, context: Context) -> Any:
         """Return what the runs of an event returned, or fail."""

@@ -57,8 +57,8 @@ class ManyRunsOperator(RunsOperator):
     together: above it, each is replaced by ``{"run_id", "output_size"}``.
 
     :param fail_on: when the task fails once all runs have ended: if ``"any"`` run did not complete, if
-        ``"all"`` did not, or ``"never"``; or a number of runs: if so many or more did not; or a share such as
-        ``"10%"``: if more did not. A run whose output cannot be fetched counts, too
+        ``"all"`` did not, or ``"never"``; or a number of runs: if so many did not, or all of fewer; or a
+        share such as ``"10%"``: if more did not. A run whose output cannot be fetched counts, too
     :param cancel_others: whether the first run that does not complete has the others canceled; not with a
         number or a share as ``fail_on``, which count canceled runs
     :raises TriggerBatchFailedError: when it runs: runs have ended without success; see
@@ -117,11 +117,12 @@ class ManyRunsOperator(RunsOperator):
     def _conclude(self, run_ids: Sequence[str], ended: Mapping[str, Waited], work: Work) -> list[Any]:
         """Return the outputs, or fail."""
         from airflow_provider_trigger.operators import conclusion
+        from airflow_provider_trigger.operators.results import push
         from airflow_provider_trigger.run.event import check_failed
-        from airflow_provider_trigger.run.output import Outputs, outputs_for_xcom
+        from airflow_provider_trigger.run.output import Outputs
 
         ends = self._ends_of(run_ids, check_failed(ended, work.client), work)
-        self._push_results(ends, work.context)
+        push(self, RESULTS_KEY, [end.to_dict() for end in ends], work.context)
         failure = conclusion.failure_of_batch(
             ends, fail_on=self.fail_on, log=self.log, tag=tag_of(work.context)
         )
@@ -132,16 +133,11 @@ class ManyRunsOperator(RunsOperator):
         outputs = Outputs(max_size=self.max_output_size)
         outputs.fetch(completed, work.client, log=ItemLog(self.log, lambda: run_ids))
         # An event, and a query, show less of a run than the answer that has its output.
-        self._push_results([end.shown_by(outputs.runs) for end in ends], work.context)
+        push(self, RESULTS_KEY, [end.with_output(outputs).to_dict() for end in ends], work.context)
         conclusion.check_fetched(
             ends, outputs, connection=work.hook.settings, fail_on=self.fail_on, log=self.log
         )
-        return outputs_for_xcom(run_ids, outputs, max_size=self.max_output_size, log=self.log)
-
-    def _push_results(self, ends: Sequence[Any], context: Context) -> None:
-        ti: Any = context.get("ti")
-        if ti is not None and self.do_xcom_push:
-            ti.xcom_push(key=RESULTS_KEY, value=[end.to_dict() for end in ends])
+        return outputs.for_xcom(run_ids, log=self.log)
 
 
 _RENDERED = {name: name for name in ("task_identifier", "payloads", "items")} | OPTION_ATTRIBUTES

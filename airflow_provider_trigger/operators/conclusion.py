@@ -48,7 +48,7 @@ class RunEnd:
     reason: str = ""
     """Why it did not complete, and what to do; empty if it did."""
     error: str = ""
-    """The same without the run, for XCom."""
+    """The same without the run, for XCom, or why its output cannot be fetched."""
     is_retried: bool = False
     """Whether a retry of the task may do better."""
 
@@ -68,10 +68,11 @@ class RunEnd:
         """The run, if it has ended by itself or was canceled by others."""
         return self.waited.run if self.waited.end is WaitEnd.FINAL else None
 
-    def shown_by(self, runs: Mapping[str, Run]) -> RunEnd:
-        """Return the same with the run as a later answer has shown it."""
-        run = runs.get(self.run_id, self.waited.run)
-        return replace(self, waited=replace(self.waited, run=run))
+    def with_output(self, outputs: Outputs) -> RunEnd:
+        """Return the same with the run as the fetch of its output has shown it, and the error of that."""
+        run, why = outputs.runs.get(self.run_id, self.waited.run), outputs.errors.get(self.run_id)
+        error = f"its output cannot be fetched: {why}" if why else self.error
+        return replace(self, waited=replace(self.waited, run=run), error=error)
 
     def to_dict(self) -> dict[str, Any]:
         """Return it as plain JSON."""

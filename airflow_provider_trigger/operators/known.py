@@ -5,7 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_trigger._compat.assets import add_to_asset_events
+from airflow_provider_trigger.operators.results import push
 from airflow_provider_trigger.run.facts import run_facts
+from airflow_provider_trigger.run.xcom import UnstorableError, for_xcom
 from airflow_provider_trigger.xcom_keys import RUN_KEY
 
 if TYPE_CHECKING:
@@ -20,13 +22,11 @@ ASSET_EXTRA = "trigger_dev"
 def keep_facts(operator: Any, run: Run | None, context: Context, *, run_id: str, run_url: str) -> None:
     """Push what is known of a run, and add it to the events of the assets that the task updates."""
     facts = run_facts(run, run_id=run_id, run_url=run_url)
-    ti: Any = context.get("ti")
-    if ti is not None and operator.do_xcom_push:
-        try:
-            ti.xcom_push(key=RUN_KEY, value=facts)
-        except Exception as error:
-            # Any error: an XCom backend may raise anything, and must not hide how the run has ended.
-            text = "Could not store XCom %r with what is known of run %s: %s: %s"
-            operator.log.warning(text, RUN_KEY, run_id, type(error).__name__, error)
+    try:
+        facts["metadata"] = for_xcom(facts["metadata"], f"The metadata of run {run_id}", log=operator.log)
+    except UnstorableError as error:
+        operator.log.warning("%s: XCom %r lacks it", error, RUN_KEY)
+        facts["metadata"] = None
+    push(operator, RUN_KEY, facts, context)
     small = {name: fact for name, fact in facts.items() if name != "metadata"}
     add_to_asset_events(operator.outlets, context, key=ASSET_EXTRA, value=small)

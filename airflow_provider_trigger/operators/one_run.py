@@ -74,12 +74,17 @@ class OneRunOperator(RunsOperator):
         from airflow_provider_trigger.operators.conclusion import failure_of
         from airflow_provider_trigger.operators.known import keep_facts
         from airflow_provider_trigger.report.ends import why_no_output
+        from airflow_provider_trigger.run.event import check_again
         from airflow_provider_trigger.run.output import output_for_xcom
+        from airflow_provider_trigger.run.waited import WaitEnd
 
         [run_id] = run_ids
         waited, run_url = ended[run_id], work.hook.settings.run_url(run_id)
+        if waited.end is WaitEnd.FINAL and waited.run and not (waited.run.has_contents or waited.error):
+            # It was taken up as the wait for its worker has seen it.
+            waited = check_again(run_id, waited, work.client)
         keep_facts(self, waited.run, work.context, run_id=run_id, run_url=run_url)
-        [end] = self._ends_of(run_ids, ended, work)
+        [end] = self._ends_of(run_ids, {run_id: waited}, work)
         self._write_logs([end], work.hook, fails=bool(end.reason))
         if reason := why_no_output(waited, run_url=run_url):
             raise AirflowException(reason)

@@ -18,6 +18,7 @@ from airflow_provider_trigger.api.errors import (
 from airflow_provider_trigger.api.http import MAX_BODY_BYTES, encode_json
 from airflow_provider_trigger.log import Log
 from airflow_provider_trigger.run.checks import in_threads
+from airflow_provider_trigger.run.xcom import UnstorableError, for_xcom
 from airflow_provider_trigger.wording import counted, enumeration
 
 if TYPE_CHECKING:
@@ -25,12 +26,17 @@ if TYPE_CHECKING:
     from airflow_provider_trigger.api.models.runs import Run
 
 _WITHOUT = "task returned nothing, or the output was too large for a server that has no object store"
-_TOO_LARGE = "XCom gets a reference. %s"
+_REFERENCE = (
+    "%s: XCom gets a reference to it; TriggerDevHook.get_output(run_id) returns up to 16 MB, and "
+    "TriggerDevHook.get_run(run_id).output_url leads to a larger one"
+)
+# How much longer than an output what is stored for it may be, and the answer of a store that has an error.
+_AROUND = 64 * 1024
 
 
 class OutputTooLargeError(TriggerDevError):
     """
-    The output of a run is larger than any answer that is read.
+    The output of a run is larger than what is read.
 
     :param run_id: the run
     :param limit: how many bytes are read at most
@@ -47,69 +53,81 @@ class OutputTooLargeError(TriggerDevError):
         self.size = size
 
 
-def size_of(output: Any, run_id: str) -> int:
-    """Return the bytes of JSON of an output; TriggerDevError if it is none, so that XCom cannot have it."""
+class InvalidOutputError(TriggerDevError):
+    """An output is not JSON, although Python reads it: no XCom can have it."""
+
+
+def _size_of(output: Any, run_id: str) -> int:
     try:
         return len(encode_json(output))
-    except ValueError:  # Python reads what JSON does not have
+    except ValueError:
         text = "is not JSON: it has NaN, or a number above 1.8e308"
-    raise TriggerDevError(f"The output of run {run_id} {text}; correct what its Trigger.dev task returns")
+    raise InvalidOutputError(f"The output of run {run_id} {text}; correct what its Trigger.dev task returns")
 
 
-def output_of(run: Run, client: TriggerDevClient, *, log: Log) -> Any:
+def output_of(run: Run, client: TriggerDevClient, *, log: Log, limit: int = MAX_BODY_BYTES) -> Any:
     """
     Return a run's output: any JSON, or None where it has none.
 
-    A large one is behind an address that is valid for 300 s (measured); it is fetched without the key.
+    A large one is behind an address that is valid for 300 s (measured); it is fetched without the key, and
+    not read above so many bytes. A run without contents is retrieved first.
     """
+    if not run.has_contents:
+        run = client.call(ended_run(retrieve_run(run.id)))
     if run.has_output:
         return run.output
     if not run.output_url:
         log.info("Run %s has no output: its %s", run.id, _WITHOUT)
         return None
     try:
-        return client.call(fetch_output(run.output_url))
+        return client.call(fetch_output(run.output_url, limit=limit))
     except OversizeError as error:
-        limit, size = error.limit, error.size
-    raise OutputTooLargeError(run.id, limit=limit, size=size)
+        read, size = error.limit, error.size
+    if size is not None and limit < size <= MAX_BODY_BYTES:  # as JSON, without what is stored around it
+        size += 2 if ".txt?" in run.output_url else -len('{"json":}')
+    raise OutputTooLargeError(run.id, limit=read, size=size)
+
+
+def _read(run: Run, client: TriggerDevClient, *, max_size: int, log: Log) -> tuple[Any, int]:
+    """Return what XCom gets of an output, and its size; OutputTooLargeError above so many bytes."""
+    output = output_of(run, client, log=log, limit=max_size + _AROUND)
+    size = _size_of(output, run.id)
+    if size > max_size:
+        raise OutputTooLargeError(run.id, limit=max_size, size=size)
+    try:
+        return for_xcom(output, f"The output of run {run.id}", log=log), size
+    except UnstorableError as error:
+        log.warning(_REFERENCE, error)
+    return _reference(run.id, size), size
 
 
 class Outputs:
-    """What runs returned; above ``max_size`` bytes of JSON for all together, only their sizes are kept."""
+    """What XCom gets of runs' outputs: above ``max_size`` bytes of JSON for all together, references."""
 
     def __init__(self, *, max_size: int) -> None:
-        self.values: dict[str, Any] = {}
-        """The outputs by run id; none of them once they are too large together."""
-        self.sizes: dict[str, int | None] = {}
-        """Of all outputs by run id, in bytes of JSON; None for one that is not known."""
-        self.total = 0
-        """The size of all; one that is not known counts as large as any that is read."""
         self.errors: dict[str, TriggerDevError] = {}
         """Why an output can never be fetched, by run id."""
-        self.missing: list[str] = []
-        """The runs that have none."""
         self.runs: dict[str, Run] = {}
         """The runs as they were when their outputs were fetched, without what can be large."""
-        self._max_size = max_size
+        self._values: dict[str, Any] = {}
+        self._sizes: dict[str, int | None] = {}
+        self._max_size = self._left = max_size
         self._lock = threading.Lock()
 
     @property
     def are_too_large(self) -> bool:
-        """Whether they are larger together than XCom may get them."""
-        return self.total > self._max_size
+        """Whether they are larger together than XCom may get them: then none is kept."""
+        return self._left < 0
 
     def fetch(self, run_ids: Sequence[str], client: TriggerDevClient, *, log: Log) -> None:
         """Fetch the outputs of runs that have completed, each given once; raise an error that may pass."""
         for run_id, error in in_threads(partial(self._fetch, client, log), run_ids):
-            if isinstance(error, OutputTooLargeError):
-                log.warning(_TOO_LARGE, error)
-            elif error is not None:
+            if error is not None:
                 self.errors[run_id] = error
-            elif run_id not in self.sizes:
-                self.missing.append(run_id)
-        if self.missing:
-            runs = counted(len(self.missing), "run")
-            log.info("%s without an output: the %s: %s", runs, _WITHOUT, enumeration(self.missing))
+        missing = [one for one in run_ids if one not in self._sizes and one not in self.errors]
+        if missing:
+            runs = counted(len(missing), "run")
+            log.info("%s without an output: the %s: %s", runs, _WITHOUT, enumeration(missing))
 
     def _fetch(self, client: TriggerDevClient, log: Log, run_id: str) -> TriggerDevError | None:
         """Fetch and keep an output, if the run has one; return why it can never be fetched."""
@@ -118,30 +136,36 @@ class Outputs:
             self.runs[run_id] = run.without_contents()
             if not run.has_output and not run.output_url:
                 return None
-            value = output_of(run, client, log=log)
+            self._keep(run_id, *_read(run, client, max_size=self._left, log=log))
         except OutputTooLargeError as error:
-            self._count(run_id, error.size)
-            return error
+            self._keep(run_id, None, error.size, fits=False)
         except TriggerDevError as error:
             # A broken output is always answered with 500 (measured); a run, or its output, can be deleted.
-            if is_internal_error(error) or (isinstance(error, ResponseError) and error.status == 404):
+            is_deleted = isinstance(error, ResponseError) and error.status == 404
+            if is_internal_error(error) or is_deleted or isinstance(error, InvalidOutputError):
                 return error
             raise
-        try:
-            size = size_of(value, run_id)
-        except TriggerDevError as error:
-            return error
-        self.values[run_id] = value
-        self._count(run_id, size)
         return None
 
-    def _count(self, run_id: str, size: int | None) -> None:
+    def _keep(self, run_id: str, value: Any, size: int | None, *, fits: bool = True) -> None:
         """Count an output as soon as it is fetched: those before it may come much later."""
         with self._lock:
-            self.sizes[run_id] = size
-            self.total += MAX_BODY_BYTES if size is None else size
+            self._sizes[run_id], self._values[run_id] = size, value
+            self._left = self._left - size if fits and size is not None else -1
             if self.are_too_large:
-                self.values.clear()
+                self._values.clear()
+
+    def for_xcom(self, run_ids: Sequence[str], *, log: Log) -> list[Any]:
+        """Return what XCom gets, in the order of the runs; None for a run that has no output."""
+        if not self.are_too_large:
+            return [self._values.get(run_id) for run_id in run_ids]
+        log.warning(
+            "The outputs of %d runs together are more than max_output_size=%d: XCom gets references to "
+            "them; TriggerDevHook.get_output(run_id) returns an output",
+            len(self._sizes),
+            self._max_size,
+        )
+        return [_reference(one, self._sizes[one]) if one in self._sizes else None for one in run_ids]
 
 
 def fetch_outputs(run_ids: Sequence[str], client: TriggerDevClient, *, max_size: int, log: Log) -> list[Any]:
@@ -155,46 +179,17 @@ def fetch_outputs(run_ids: Sequence[str], client: TriggerDevClient, *, max_size:
     if outputs.errors:
         named = enumeration((f"{run_id}: {error}" for run_id, error in outputs.errors.items()), "; ")
         raise TriggerDevError(f"{len(outputs.errors)} of {len(run_ids)} outputs cannot be fetched: {named}")
-    return outputs_for_xcom(run_ids, outputs, max_size=max_size, log=log)
-
-
-def outputs_for_xcom(run_ids: Sequence[str], outputs: Outputs, *, max_size: int, log: Log) -> list[Any]:
-    """Return outputs in the order of their runs, as :func:`fetch_outputs` does."""
-    if outputs.are_too_large:
-        log.warning(
-            "The outputs of %d runs have %d bytes together, more than max_output_size=%d: XCom gets "
-            "references to them; TriggerDevHook.get_output(run_id) returns an output",
-            len(outputs.sizes),
-            outputs.total,
-            max_size,
-        )
-    return [_value(outputs, run_id) for run_id in run_ids]
-
-
-def _value(outputs: Outputs, run_id: str) -> Any:
-    if run_id in outputs.sizes and run_id not in outputs.values:
-        return _reference(run_id, outputs.sizes[run_id])
-    return outputs.values.get(run_id)
+    return outputs.for_xcom(run_ids, log=log)
 
 
 def output_for_xcom(run: Run, client: TriggerDevClient, *, max_size: int, log: Log) -> Any:
-    """Return the output of a run, or a reference to one above so many bytes of JSON."""
+    """Return what XCom gets of the output of a run: a reference to one above so many bytes of JSON."""
     try:
-        output = output_of(run, client, log=log)
+        return _read(run, client, max_size=max_size, log=log)[0]
     except OutputTooLargeError as error:
-        log.warning(_TOO_LARGE, error)
-        return _reference(run.id, error.size)
-    size = size_of(output, run.id)
-    if size <= max_size:
-        return output
-    log.warning(
-        "The output of run %s has %d bytes, more than max_output_size=%d: XCom gets a reference to it; "
-        "TriggerDevHook.get_output(%r) returns the output",
-        run.id,
-        size,
-        max_size,
-        run.id,
-    )
+        size = error.size
+    has = f"{'more' if size is None else size} bytes, more than max_output_size={max_size} or 16 MB"
+    log.warning(_REFERENCE, f"The output of run {run.id} has {has}")
     return _reference(run.id, size)
 
 

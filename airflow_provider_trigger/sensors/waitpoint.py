@@ -161,6 +161,7 @@ def _check(wait: TokenWait, hook: TriggerDevHook, *, patience: float | None) -> 
     """Check a token once, repeatedly for so many seconds while that fails; None for ``retry_for``."""
     from airflow_provider_trigger.run.checks import call_once
     from airflow_provider_trigger.run.token_wait import TokenLostError
+    from airflow_provider_trigger.run.xcom import UnstorableError, for_xcom
 
     steps, reply = wait.check(), None
     with hook.client(has_worked=wait.was_shown) as client:
@@ -169,8 +170,14 @@ def _check(wait: TokenWait, hook: TriggerDevHook, *, patience: float | None) -> 
                 call = steps.send(reply)
             except StopIteration as end:
                 token = end.value
-                return PokeReturnValue(is_done=token is not None, xcom_value=token and token.output)
+                break
             except TokenLostError as error:
                 raise AirflowFailException(str(error)) from None
             reply = call_once(client, call, patience=patience)
             patience = None  # before the token counts as unknown: a rescheduled sensor may have seen it
+    try:
+        data = token and for_xcom(token.output, f"The data of {wait}", log=wait.log)
+    except UnstorableError as error:
+        way = f"TriggerDevHook.get_waitpoint_token({wait.token_id!r}).output"
+        raise AirflowFailException(f"{error}: XCom cannot get it, but {way} has it") from None
+    return PokeReturnValue(is_done=token is not None, xcom_value=data)

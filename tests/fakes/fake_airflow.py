@@ -39,7 +39,7 @@ class TaskInstance:
         vars(self).update(fields)
 
     def xcom_push(self, key: str, value: Any) -> None:
-        json.dumps(value)
+        json.dumps(value, ensure_ascii=False).encode()
         if key == self.fails_at:
             raise RuntimeError("no XCom backend")
         self.xcoms[self.task_id, key] = value

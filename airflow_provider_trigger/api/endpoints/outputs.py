@@ -14,7 +14,7 @@ from airflow_provider_trigger.api.errors import (
     UnexpectedAnswerError,
 )
 from airflow_provider_trigger.api.failures import may_pass
-from airflow_provider_trigger.api.http import Call, Request, Response
+from airflow_provider_trigger.api.http import MAX_BODY_BYTES, Call, Request, Response
 from airflow_provider_trigger.api.responses import SUPERJSON, from_superjson
 
 _JSON = "application/json"
@@ -23,16 +23,16 @@ _PAGE = "text/html"
 _REJECTED = "the object store rejected the URL of the output, which is valid for 300 s"
 
 
-def fetch_output(url: str) -> Call[Any]:
+def fetch_output(url: str, *, limit: int = MAX_BODY_BYTES) -> Call[Any]:
     """
-    Fetch an output from the object store: ``GET`` of a run's ``outputPresignedUrl``.
+    Fetch an output of up to so many bytes from the object store: ``GET`` of a run's ``outputPresignedUrl``.
 
     Sent without the key: the URL is signed, and a store may reject a second kind of authorization. What is
     there is what the worker stored (measured): for a text the bare text, for anything else a superjson
     document, whose ``json`` is returned as the API itself shows smaller outputs: dates as texts, and so on.
     """
     host, path = _split(url)
-    request = Request(method="GET", path=path, url=url, is_counted=False, repeatable=True)
+    request = Request(method="GET", path=path, url=url, is_counted=False, repeatable=True, limit=limit)
 
     def read(response: Response) -> Any:
         _raise_unless_success(request, response, host)

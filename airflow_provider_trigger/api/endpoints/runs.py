@@ -154,7 +154,7 @@ def list_runs_page(
 def _read_run(request: Request, response: Response, run_id: str) -> Run:
     answer = json_object(request, response)
     _check_run(request, answer)
-    run = Run.from_answer(answer, seen_at=response.date())
+    run = Run.from_answer(answer, seen_at=response.date(), has_contents=True)
     if run.id != run_id:
         raise UnexpectedAnswerError(f"{request} answered another run: {run.id[:50]!r}")
     return run

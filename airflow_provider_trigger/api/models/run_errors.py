@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
+from airflow_provider_trigger.api.responses import read_text
+
 _INTERNAL = re.compile(r"trigger\.dev internal error \(([A-Z0-9_]+)\)", re.IGNORECASE)
 
 
@@ -32,8 +34,8 @@ class RunError:
         """Read the ``error`` of a run as the server sent it; return None where there is none."""
         if not isinstance(error, dict):
             return None
-        texts = {key: value for key, value in error.items() if isinstance(value, str) and value}
-        message = texts.get("message", "")
+        texts = {key: read_text(value) for key, value in error.items()}
+        message = texts.get("message") or ""
         internal = _INTERNAL.fullmatch(message)
         return cls(
             name=texts.get("name"),

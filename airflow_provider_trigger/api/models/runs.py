@@ -133,10 +133,12 @@ class Run(ListedRun):
         ``tags``, ``relatedRuns`` …; little of it after :meth:`without_contents`
     :param finished_at: when it ended. A run canceled while no worker had it never gets one (measured).
     :param attempt_count: how many attempts have begun
+    :param has_contents: whether the answer shows output and metadata, if the run has them
     """
 
     finished_at: datetime | None
     attempt_count: int
+    has_contents: bool = False
 
     @property
     def is_without_worker(self) -> bool:
@@ -223,13 +225,16 @@ class Run(ListedRun):
         return root_id_of(self.attributes)
 
     @classmethod
-    def from_answer(cls, answer: Mapping[str, Any], *, seen_at: datetime | None = None) -> Run:
+    def from_answer(
+        cls, answer: Mapping[str, Any], *, seen_at: datetime | None = None, has_contents: bool = False
+    ) -> Run:
         """Read the server's JSON object, which has a text ``id`` and ``status``."""
         attempt_count = answer.get("attemptCount")
         return Run(
             **_read_basics(answer, seen_at),
             finished_at=read_time(answer.get("finishedAt")),
             attempt_count=attempt_count if isinstance(attempt_count, int) else 0,
+            has_contents=has_contents,
         )
 
     def without_contents(self) -> Run:
@@ -239,7 +244,7 @@ class Run(ListedRun):
         Its error remains whole; only a run that has ended has one (measured).
         """
         kept = {name: self.attributes[name] for name in _USED_BY_WAITS if name in self.attributes}
-        return replace(self, attributes=kept)
+        return replace(self, attributes=kept, has_contents=False)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -37,7 +37,8 @@ def output_packet(state: State) -> Packet | None:
         return None
     name = f"attempt_{state.attempt_count}/output"
     if isinstance(state.output, str):
-        packet = Packet(f"{name}.txt", state.output, "text/plain")
+        text = state.output.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+        packet = Packet(f"{name}.txt", text, "text/plain")
     else:
         text = compact({"json": state.output})
         packet = Packet(f"{name}.json", text, "application/super+json")
@@ -55,8 +56,9 @@ def payload_packet(payload: Any) -> Packet | None:
 
 
 def compact(value: Any) -> str:
-    """Return JSON as JavaScript writes it."""
-    return json.dumps(value, separators=(",", ":"), ensure_ascii=False)
+    """Return JSON as JavaScript writes it: of characters, only lone surrogates are escaped."""
+    text = json.dumps(value, separators=(",", ":"), ensure_ascii=False)
+    return text.encode("utf-8", "backslashreplace").decode()
 
 
 class ObjectStore:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import AsyncIterator, Mapping
 from typing import Any
 
 from starlette.responses import Response, StreamingResponse
 from starlette.types import Receive, Scope, Send
 
+from ..engine.packets import compact
 from ..engine.token_buckets import Take
 
 JSON = "application/json; charset=utf-8"
@@ -34,8 +34,9 @@ def json_answer(
     body: Any, *, status: int = 200, content_type: str = JSON, headers: Mapping[str, str] | None = None
 ) -> Response:
     """Return a JSON answer."""
-    text = json.dumps(body, separators=(",", ":"), ensure_ascii=False)
-    return Response(text, status_code=status, headers={**(headers or {}), "content-type": content_type})
+    return Response(
+        compact(body), status_code=status, headers={**(headers or {}), "content-type": content_type}
+    )
 
 
 def error_answer(message: str, *, status: int, headers: Mapping[str, str] | None = None) -> Response:
@@ -52,6 +53,7 @@ def plain_answer(
     body: str | bytes, content_type: str, *, status: int, headers: Mapping[str, str] | None = None
 ) -> Response:
     """Return an answer with a body that is sent as it is."""
+    body = body.encode("utf-8", "backslashreplace") if isinstance(body, str) else body
     return Response(body, status_code=status, headers={"content-type": content_type, **(headers or {})})
 
 

@@ -14,6 +14,7 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from ..engine.engine import Engine
+from ..engine.packets import compact
 from ..engine.runs import ServerRun
 from ..engine.states import State
 from ..engine.unset import UNSET
@@ -197,7 +198,7 @@ def _stored(error: Mapping[str, str]) -> dict[str, str]:
 
 
 def _json(value: Any) -> str | None:
-    return None if value is UNSET else json.dumps(value, separators=(",", ":"), ensure_ascii=False)
+    return None if value is UNSET else compact(value)
 
 
 def _time(moment: datetime | None) -> str | None:

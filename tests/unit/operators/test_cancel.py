@@ -250,7 +250,7 @@ def test_an_xcom_backend_that_is_down_does_not_hide_why_the_task_fails(runs: dic
     given["ti"].fails_at = "return_value"
     with pytest.raises(AirflowFailException, match="not found: run_x"):
         operator(run_ids=["run_1", "run_x"]).execute(given)
-    assert ("error", "The results are not in XCom: RuntimeError: no XCom backend") in log.leveled
+    assert ("error", "XCom 'return_value' could not be stored: RuntimeError: no XCom backend") in log.leveled
 
 
 def test_without_xcom_nothing_is_pushed(runs: dict[str, Any]) -> None:

@@ -178,16 +178,17 @@ def test_the_first_ten_are_named_and_the_rest_is_counted() -> None:
         ("never", "FAILED", False),
         (2, "COMPLETED", False),
         (2, "FAILED", True),
+        ("all", NOT_NEEDED, True),
     ],
 )
 def test_an_output_that_cannot_be_fetched_counts_as_a_failed_run(
-    fail_on: Any, other: str, fails: bool
+    fail_on: Any, other: Any, fails: bool
 ) -> None:
     log, outputs = Log(), Outputs(max_size=100)
     outputs.errors["run_1"] = TriggerDevError("broken")
     text = "1 output missing: item 1: run run_1 is COMPLETED, but its output cannot be fetched: broken. "
     text += "https://cloud.trigger.dev/runs/run_1"
-    text += ". 1 other run did not complete" if other == "FAILED" else ""
+    text += ". 1 other run did not complete" if other != "COMPLETED" else ""
 
     def check() -> None:
         check_fetched(ends(other, "COMPLETED"), outputs, connection=CONNECTION, fail_on=fail_on, log=log)

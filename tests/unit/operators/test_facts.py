@@ -80,19 +80,40 @@ def test_a_task_that_does_not_wait_knows_nothing_of_the_end(execute, endless, ti
     assert set(ti.pushed) == {"run_id", "run_url", "_link_TriggerRunLink"}
 
 
+@pytest.mark.parametrize(
+    ("made", "key", "kind", "returned"),
+    [
+        (operator(retry_statuses=[]), "run", TriggerRunNotRetriedError, 1),
+        (batch(payloads=[1], retry_statuses=[]), "results", TriggerBatchNotRetriedError, [1]),
+    ],
+    ids=["run", "batch"],
+)
 @pytest.mark.parametrize("error", ["boom", None])
 def test_a_backend_that_cannot_store_it_hides_neither_output_nor_error(
-    error: str | None, execute, server, ti, keep_log
+    error: str | None, made, key: str, kind, returned, execute, server, ti, keep_log
 ) -> None:
-    log, ti.fails_at = keep_log(RunTriggerTaskOperator), "run"
+    log, ti.fails_at = keep_log(type(made)), key
     server.on_task("resize", output=1, error=error)
     if error:
-        with pytest.raises(TriggerRunFailedError, match="boom"):
-            execute(operator())
+        with pytest.raises(kind, match="boom"):
+            execute(made)
     else:
-        assert execute(operator()) == 1
-    [warning] = [text for text in log.of("warning") if "XCom 'run'" in text]
-    assert warning.endswith("RuntimeError: no XCom backend")
+        assert execute(made) == returned
+    assert f"XCom {key!r} could not be stored: RuntimeError: no XCom backend" in log.of("error")
+
+
+@pytest.mark.parametrize(
+    ("metadata", "stored"),
+    [({"a": "half \ud83d"}, {"a": "half \ufffd"}), ({"a": [{"__type": "set", "__var": []}]}, None)],
+)
+def test_metadata_that_xcom_cannot_store_is_corrected_or_left_out(
+    metadata, stored, connection: str, server, ti, keep_log
+) -> None:
+    log = keep_log(RunTriggerTaskOperator)
+    run = server.add_run("COMPLETED", metadata=metadata)
+    operator().execute_complete(context_of(ti), event_of(run))
+    assert ti.pushed["run"]["metadata"] == stored
+    assert log.of("warning")[0].startswith(f"The metadata of run {run.id} has ")
 
 
 # Of a batch

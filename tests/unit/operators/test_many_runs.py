@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import re
 import time
 from collections.abc import Callable
@@ -223,6 +224,9 @@ def test_an_output_that_the_server_cannot_give_fails_the_task(connection: str, s
     text = f"1 output missing: item 1: run {broken} is COMPLETED, but its output cannot be fetched: "
     with pytest.raises(AirflowException, match=text):
         operator(payloads=[]).execute_complete(context_of(ti), event_of(server))
+    errors = [one["error"] for one in ti.pushed["results"]]
+    assert errors[0] is None
+    assert errors[1].startswith(f"its output cannot be fetched: GET /api/v3/runs/{broken} answered 500")
 
 
 # Deferred
@@ -317,7 +321,9 @@ def test_the_outputs_are_in_the_order_of_the_items_whatever_the_events(server, t
 def test_completed_runs_that_an_event_only_counts_are_those_in_xcom(ti, completed) -> None:
     run_ids = completed(2)
     event = {"runs": [], "completed": 2, "try_number": 1}
-    assert operator(payloads=[]).execute_complete(context_of(ti), event) == [1, 2]
+    for pushed in (run_ids, tuple(run_ids), json.dumps(run_ids)):  # backends return what they like
+        ti.xcom_push(key="run_id", value=pushed)
+        assert operator(payloads=[]).execute_complete(context_of(ti), event) == [1, 2]
     for pushed in (None, run_ids[:1], [{"id": 1}]):
         ti.xcom_push(key="run_id", value=pushed)
         with pytest.raises(ValueError, match="2 runs completed, but of the runs in XCom"):

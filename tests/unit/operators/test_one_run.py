@@ -22,7 +22,9 @@ from airflow_provider_trigger._compat import AirflowException, AirflowFailExcept
 from airflow_provider_trigger.api import responses
 from airflow_provider_trigger.api.errors import TriggerDevError
 from airflow_provider_trigger.exceptions import TriggerRunNotStartedError
+from airflow_provider_trigger.hooks.trigger_dev import TriggerDevHook
 from airflow_provider_trigger.operators.run import RunTriggerTaskOperator
+from airflow_provider_trigger.sensors.run import TriggerRunSensor
 from airflow_provider_trigger.testing import TriggerDevServer
 from airflow_provider_trigger.triggers.run import TriggerDevRunTrigger
 
@@ -80,7 +82,7 @@ def test_the_log_says_what_a_missing_output_can_mean(execute, server, log, run_o
 
 @pytest.mark.parametrize(
     ("output", "size"),
-    [("x" * 8, None), ("x" * 9, 11), ("x" * 2_000_000, 2_000_000)],
+    [("x" * 8, None), ("x" * 9, 11), ("x" * 2_000_000, 2_000_002)],
     ids=["just small enough", "too large for XCom", "too large to be read"],
 )
 def test_a_large_output_is_replaced_by_a_reference_with_a_warning(
@@ -105,6 +107,40 @@ def test_an_output_that_is_not_json_is_an_error_that_says_so(
     text = f"The output of run {run.id} is not JSON: it has NaN, or a number above 1.8e308"
     with pytest.raises((TriggerDevError, AirflowException), match=text):
         made.execute_complete(context_of(TaskInstance()), ended(run))
+
+
+@pytest.mark.parametrize("kind", ["run", "batch", "sensor"])
+@pytest.mark.parametrize(
+    ("output", "stored"),
+    [({"text": "half \ud83d"}, {"text": "half \ufffd"}), ({"a": [{"__type": "set", "__var": []}]}, None)],
+)
+@pytest.mark.parametrize("by_url", [False, True])
+def test_an_output_that_xcom_cannot_store_is_corrected_or_a_reference_with_a_warning(
+    by_url: bool, output, stored, kind: str, connection: str, server, keep_log
+) -> None:
+    run = server.add_run("COMPLETED")
+    run.output, run.output_by_url = output, by_url
+    made: Any = operator() if kind == "run" else batch_in_worker()
+    if kind == "sensor":
+        made = TriggerRunSensor(task_id="work", run_ids=run.id, return_outputs=True)
+    log = keep_log(type(made))
+    returned = made.execute_complete(context_of(TaskInstance()), ended(run))
+    size = len(json.dumps(output, separators=(",", ":")))
+    expected = stored or {"run_id": run.id, "output_size": size}
+    assert returned == (expected if kind == "run" else [expected])
+    [warning] = log.of("warning")
+    assert warning.startswith(f"The output of run {run.id}{' (item 0)' * (kind == 'batch')} has ")
+    assert TriggerDevHook(connection).get_output(run.id) == output
+
+
+@pytest.mark.parametrize("made", [operator(), batch_in_worker(payloads=[1])])
+def test_an_error_that_cannot_be_encoded_is_corrected(made, execute, server, keep_log) -> None:
+    log = keep_log(type(made))
+    server.on_task("resize", error={"name": "Error", "message": "bad \ud83d", "stackTrace": "at \ud83d"})
+    with pytest.raises(AirflowException, match="bad \ufffd"):
+        execute(made)
+    assert all(line.encode() for line in log.lines)
+    assert any("at \ufffd" in line for line in log.lines)
 
 
 def test_without_waiting_the_run_id_is_returned_and_the_run_goes_on(execute, server, run_of, sent) -> None:

@@ -14,6 +14,7 @@ from airflow_sequences import LazyOutputs, Outputs
 from fake_airflow import TaskInstance, context_of
 from run_operator import batch
 from run_operator import operator_in_worker as operator
+from waiting import until
 
 from airflow_provider_trigger._compat import AirflowFailException, BaseOperator
 from airflow_provider_trigger.operators.run import RunTriggerTaskOperator
@@ -248,6 +249,22 @@ def test_a_retry_returns_the_output_of_the_run_that_completed(
     assert operator(deferrable=deferrable).execute(context(try_number=2)) == "done"
     assert len(server.runs) == 1
     assert sent()[-2:] == ["trigger", "retrieve"]
+
+
+def test_a_retry_returns_the_output_of_a_run_that_completes_in_spite_of_its_cancel(
+    connection: str, server, context, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("airflow_provider_trigger.run.checks.POLL_INTERVAL", 0.05)
+    server.on_task("resize", output="late", start_after=0, after=None, completes_despite_cancel=True)
+    made = operator(idempotency_key="mine", metadata={"rows": 3})
+    made.wait_for_completion = False
+    run = server.runs[made.execute(context())]
+    until(lambda: run.status == "EXECUTING", "a worker has it")
+    run.acknowledge_after = 0.5
+    run.cancel()
+    made.wait_for_completion, again = True, context(try_number=2, max_tries=1)
+    assert (made.execute(again), len(server.runs)) == ("late", 1)
+    assert again["ti"].pushed["run"]["metadata"] == {"rows": 3}
 
 
 @pytest.mark.parametrize(

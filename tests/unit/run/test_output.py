@@ -12,9 +12,8 @@ import pytest
 from waiting import until
 
 from airflow_provider_trigger.api import responses
-from airflow_provider_trigger.api.endpoints.runs import retrieve_run
+from airflow_provider_trigger.api.endpoints.runs import check_run, retrieve_run
 from airflow_provider_trigger.api.errors import ResponseError, TriggerDevError
-from airflow_provider_trigger.api.http import MAX_BODY_BYTES
 from airflow_provider_trigger.run.output import (
     Outputs,
     OutputTooLargeError,
@@ -36,14 +35,8 @@ def add(server) -> Callable[..., str]:
     return completed
 
 
-@pytest.fixture
-def keep(client, log) -> Callable[..., Outputs]:
-    def act(*run_ids: str, max_size: int = 10**6) -> Outputs:
-        outputs = Outputs(max_size=max_size)
-        outputs.fetch(run_ids, client, log=log)
-        return outputs
-
-    return act
+def reference(run_id: str, size: int | None) -> dict[str, Any]:
+    return {"run_id": run_id, "output_size": size}
 
 
 @pytest.fixture
@@ -78,18 +71,23 @@ def test_one_that_is_too_large_to_be_read_is_an_error_that_names_run_limit_and_w
     assert len(network.requests) == 2  # it is not requested again
 
 
-def test_such_a_one_has_its_size_only_and_without_one_counts_as_the_largest_that_is_read(
-    too_large: str, add, keep, network, answer, log
+def test_such_a_one_is_a_reference_and_without_a_size_too_large_for_all(
+    too_large: str, add, fetch, network, answer, log
 ) -> None:
     small = add("a")
-    outputs = keep(small, too_large, max_size=10**9)
-    assert (outputs.values, outputs.sizes) == ({small: "a"}, {small: 3, too_large: 2_000_000})
-    assert outputs.total == 2_000_003
-    assert log.of("warning")[0].startswith(f"XCom gets a reference. The output of run {too_large} has ")
+    assert fetch(small, too_large) == [reference(small, 3), reference(too_large, 2_000_002)]
     network.fault("/packets/", answer(200, b"x" * 2_000_000, {"content-type": "text/plain"}))
-    outputs = keep(too_large)
-    assert (outputs.sizes, outputs.total, outputs.are_too_large) == ({too_large: None}, MAX_BODY_BYTES, True)
-    assert "has more bytes than the 1 MB that are read" in log.of("warning")[1]
+    assert fetch(small, too_large, max_size=10**9) == [reference(small, 3), reference(too_large, None)]
+
+
+def test_what_is_stored_is_not_read_above_the_limit(add, fetch, network, answer) -> None:
+    network.fault("/packets/", answer(200, b'{"json":[]}', {"content-length": "3000009"}), times=2)
+    first, second = add({"text": "é" * 200_000}), add({"text": "é" * 200_000})
+    assert fetch(first, second) == [reference(first, 3_000_000), reference(second, 3_000_000)]
+
+
+def test_an_output_is_never_read_from_an_answer_without_contents(add, client, log) -> None:
+    assert output_of(client.call(check_run(add())), client, log=log) == "abc"
 
 
 def test_an_object_store_that_rejects_the_url_is_an_error(add, fetch, network, answer) -> None:
@@ -117,10 +115,10 @@ def test_outputs_that_are_too_large_together_are_references(add, fetch, log, max
     if fits:
         assert (found, log.of("warning")) == ([[1, 2], "ab", None], [])
         return
-    assert found == [{"run_id": run_ids[0], "output_size": 5}, {"run_id": run_ids[1], "output_size": 4}, None]
+    assert found == [reference(run_ids[0], 5), reference(run_ids[1], 4), None]
     assert log.of("warning") == [
-        f"The outputs of 2 runs have 9 bytes together, more than max_output_size={max_size}: XCom gets "
-        "references to them; TriggerDevHook.get_output(run_id) returns an output"
+        f"The outputs of 2 runs together are more than max_output_size={max_size}: XCom gets references to "
+        "them; TriggerDevHook.get_output(run_id) returns an output"
     ]
 
 
@@ -150,10 +148,10 @@ def test_outputs_that_are_broken_for_ever_are_named_and_what_may_pass_is_raised(
         fetch(first, whole, second)
 
 
-def test_an_older_answer_is_not_a_run_without_output(add, keep, network, answer) -> None:
+def test_an_older_answer_is_not_a_run_without_output(add, fetch, network, answer) -> None:
     run_id = add()
     network.fault("GET", answer(200, {"id": run_id, "status": "EXECUTING"}), times=2)
-    assert (keep(run_id).values, len(network.requests)) == ({run_id: "abc"}, 3)
+    assert (fetch(run_id), len(network.requests)) == (["abc"], 3)
 
 
 def test_outputs_are_counted_although_an_earlier_one_has_not_come_and_then_not_kept_in_memory(
@@ -176,4 +174,4 @@ def test_outputs_are_counted_although_an_earlier_one_has_not_come_and_then_not_k
 
     network.before = hold_back
     outputs.fetch([first, second], client, log=log)
-    assert (set(outputs.sizes), outputs.values) == ({first, second}, {})
+    assert outputs.for_xcom([first], log=log) == [reference(first, 5)]

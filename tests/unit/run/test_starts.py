@@ -34,8 +34,16 @@ def add(server: TriggerDevServer, status: str = "EXECUTING", **fields: Any) -> A
 
 
 @pytest.fixture
-def start_one(client, clock, log, request_for) -> Callable[..., Any]:
-    return lambda key="k0": start_run(client, request_for(key), log=log, sleep=clock.sleep)
+def known() -> list[str | None]:
+    """What is known of a single run: its id, or None while another one may start."""
+    return []
+
+
+@pytest.fixture
+def start_one(client, clock, log, request_for, known) -> Callable[..., Any]:
+    return lambda key="k0": start_run(
+        client, request_for(key), log=log, sleep=clock.sleep, on_id=known.append
+    )
 
 
 @pytest.fixture
@@ -60,16 +68,16 @@ def start(client, guard: Guard, log, pushed, batch_time, request_for) -> Callabl
 
 
 def test_a_canceled_run_whose_worker_still_executes_is_waited_for(
-    server, start_one, network, clock, log
+    server, start_one, network, clock, log, known
 ) -> None:
     run = add(server, "EXECUTING")
     run.cancel()
-    resets: list[bool] = []
-    network.before = lambda sent: resets.append(run.terminated) if sent.endswith("/reset") else None
+    resets: list[Any] = []
+    network.before = lambda sent: resets.extend([run.terminated, known[-1]]) if "/reset" in sent else None
     started = start_one()
     assert started.run is None
     assert started.run_id != run.id
-    assert resets == [True]  # never before its worker has stopped
+    assert resets == [True, None]  # never before its worker has stopped
     assert clock.now - 1000 == 10
     assert server.runs[started.run_id].idempotency_key == "k0"
     assert log.lines == [

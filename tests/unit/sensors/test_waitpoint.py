@@ -88,6 +88,17 @@ def test_it_returns_the_data_that_the_token_was_completed_with(
     assert sensor(token, **options).execute(context) == expected
 
 
+@pytest.mark.parametrize("options", MODES)
+def test_data_that_xcom_cannot_store_is_corrected_or_fails_it_for_good(options, server, context, log) -> None:
+    half, reserved = server.create_token()[0], server.create_token()[0]
+    server.complete_token(half.id, ["half \ud83d"])
+    assert sensor(half, **options).execute(context) == ["half \ufffd"]
+    assert log.of("warning")[0].startswith(f"The data of Waitpoint token {half.id} ")
+    server.complete_token(reserved.id, {"a": {"__classname__": "builtins.tuple", "__version__": 1}})
+    with pytest.raises(AirflowFailException, match="has the key '__classname__', which Airflow's serializer"):
+        sensor(reserved, **options).execute(context)
+
+
 @pytest.mark.parametrize("soft", [None, "soft_fail", "never_fail"])
 @pytest.mark.parametrize("options", MODES)
 def test_a_token_that_has_timed_out_fails_it_at_once_and_for_good(
