@@ -18,7 +18,9 @@ OUTPUTS = {
     "json_text": '{"a": 1}',
     "zero": 0,
     "false": False,
+    "half": ["half \ud83d"],
 }
+STORED = OUTPUTS | {"half": ["half \ufffd"]}
 
 STARTS = """
 for name in %r:
@@ -37,7 +39,7 @@ def test_a_task_returns_the_output_of_its_run(server, run_tasks, triggered):
     assert result.state == "success"
     assert result.xcoms == {
         f"{name}{by}_{way}": output
-        for name, output in OUTPUTS.items()
+        for name, output in STORED.items()
         for by in ("", "_by_url")
         for way in WAYS
     }

@@ -382,13 +382,14 @@ def test_a_store_elsewhere_is_checked_against_the_cas_of_all_and_then_the_privat
     connect, answer, verify, tried, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("REQUESTS_CA_BUNDLE", "/all.pem")
-    unknown = [requests.exceptions.SSLError("certificate verify failed")] * (len(tried) - 1)
-    client, wire = connect(*unknown, answer(body={"json": 1}), verify=verify)
-    assert client.call(fetch_output(SIGNED)) == 1
-    assert [options["verify"] for options in wire.options] == tried
-    client, wire = connect(answer(body={"json": 1}), verify=verify)
-    client.call(fetch_output("https://trigger.test/packets/1.json"))
-    assert [options["verify"] for options in wire.options] == tried[-1:]
+    unknown = requests.exceptions.SSLError("certificate verify failed")
+    for url, verified in ((SIGNED, tried), ("https://trigger.test/packets/1.json", tried[-1:])):
+        client, wire = connect(unknown, verify=verify)
+        with pytest.raises(errors.TLSError):
+            client.call(fetch_output(url))
+        assert [options["verify"] for options in wire.options] == verified
+        client, wire = connect(*[unknown] * (len(verified) - 1), answer(body={"json": 1}), verify=verify)
+        assert client.call(fetch_output(url)) == 1
 
 
 def test_no_log_has_the_signature(server, caplog: pytest.LogCaptureFixture) -> None:

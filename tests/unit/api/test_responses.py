@@ -126,7 +126,7 @@ def test_a_redirect_names_the_target_and_that_it_was_not_followed(
         ({"error": "first", "detail": "second", "message": "third"}, "first"),
         ({"detail": "second", "message": "third"}, "second"),
         ({"error": {"code": 7}, "message": "third"}, "third"),
-        ({"error": "in\n several \t lines"}, "in several lines"),
+        ({"error": "in\n several \t lines \ud83d"}, "in several lines \ufffd"),
         ({"error": None}, "(no content type, 15 bytes)"),
         (["error"], "(no content type, 9 bytes)"),
         (b"<html>", "(no content type, 6 bytes)"),
