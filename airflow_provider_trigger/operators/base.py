@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, NoReturn
 
@@ -317,7 +318,8 @@ class RunsOperator(RendersTemplates, ShowsArguments, BaseOperator):
         ti: Any = context["ti"]
         pushed = ti.xcom_pull(task_ids=self.task_id, key=RUN_ID_KEY, map_indexes=ti.map_index)
         if isinstance(pushed, str) and pushed.startswith(("[", "(")):
-            pushed = read_literal(pushed)  # an XCom backend may return a text of what it got
+            with suppress(ValueError):  # an XCom backend may return a text of what it got
+                pushed = read_literal(pushed)
         return list(pushed) if isinstance(pushed, tuple) else pushed
 
     def _complete(self, event: Any, context: Context) -> Any:

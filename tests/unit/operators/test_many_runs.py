@@ -324,7 +324,7 @@ def test_completed_runs_that_an_event_only_counts_are_those_in_xcom(ti, complete
     for pushed in (run_ids, tuple(run_ids), json.dumps(run_ids)):  # backends return what they like
         ti.xcom_push(key="run_id", value=pushed)
         assert operator(payloads=[]).execute_complete(context_of(ti), event) == [1, 2]
-    for pushed in (None, run_ids[:1], [{"id": 1}]):
+    for pushed in (None, run_ids[:1], [{"id": 1}], "[run_1"):
         ti.xcom_push(key="run_id", value=pushed)
         with pytest.raises(ValueError, match="2 runs completed, but of the runs in XCom"):
             operator(payloads=[]).execute_complete(context_of(ti), event)
