@@ -233,3 +233,26 @@ def test_an_operator_finds_the_run_that_a_task_started(
 ) -> None:
     assert airflow.run_dag("started_canceled", "started") == "success"
     assert [run.status for run in runs_of(server, "started_canceled")] == ["CANCELED"]
+
+
+def test_stopped_while_the_server_hangs_it_names_its_run(
+    airflow: WholeAirflow, server: TriggerDevServer
+) -> None:
+    dag_id = "run_outage_running"
+    before = len(runs_of(server, dag_id))
+    airflow.api.trigger(dag_id, "hangs")
+    wait_until(lambda: len(runs_of(server, dag_id)) > before, timeout=90, what="a run")
+    (run,) = runs_of(server, dag_id)[before:]
+    airflow.api.wait_for_task(dag_id, "hangs", "work", "running")
+    time.sleep(3)  # it has checked the run once
+    server.hang_next(None)
+    try:
+        airflow.api.mark_task(dag_id, "hangs", "work", "failed")
+        log = partial(airflow.task_log, dag_id, "hangs", "work")
+        wait_until(
+            lambda: any(run.id in line and "may still be running" in line for line in log().splitlines()),
+            timeout=30,
+            what=lambda: f"a line that names {run.id}:\n{log()}",
+        )
+    finally:
+        server.clear_faults()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import time
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -94,9 +95,31 @@ with DAG("started_task", schedule=None, start_date=START):
         on_failure_callback=CancelTriggerRunNotifier(),
     )
 
-with DAG(
-    "started_dag", schedule=None, start_date=START, on_failure_callback=CancelTriggerRunNotifier(timeout=20)
-):
+
+class SlowXCom:
+    """A task instance of a busy Airflow: pulling an XCom takes longer than the notifier has."""
+
+    def __init__(self, ti: Any) -> None:
+        self._ti = ti
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._ti, name)
+
+    def xcom_pull(self, **arguments: Any) -> Any:
+        """Pull it late."""
+        time.sleep(20)
+        return self._ti.xcom_pull(**arguments)
+
+
+class OnABusyAirflow(CancelTriggerRunNotifier):
+    """Cancel although XComs come too late."""
+
+    def notify(self, context: Any) -> None:
+        """Cancel the runs."""
+        super().notify({**context, "ti": SlowXCom(context["ti"])})
+
+
+with DAG("started_dag", schedule=None, start_date=START, on_failure_callback=OnABusyAirflow(timeout=8)):
     begin = run("begin", "never", wait_for_completion=False)
     many = RunTriggerTaskOperator.partial(
         task_id="many", task_identifier="never", wait_for_completion=False
