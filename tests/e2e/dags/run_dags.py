@@ -116,7 +116,8 @@ class OnABusyAirflow(CancelTriggerRunNotifier):
 
     def notify(self, context: Any) -> None:
         """Cancel the runs."""
-        super().notify({**context, "ti": SlowXCom(context["ti"])})
+        late: Any = {**context, "ti": SlowXCom(context["ti"])}
+        super().notify(late)
 
 
 with DAG("started_dag", schedule=None, start_date=START, on_failure_callback=OnABusyAirflow(timeout=8)):
