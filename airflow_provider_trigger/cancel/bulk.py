@@ -10,20 +10,27 @@ from airflow_provider_trigger.api.endpoints.bulk_actions import (
     cancel_runs_in_bulk,
     retrieve_bulk_action,
 )
+from airflow_provider_trigger.api.endpoints.query import query_runs
+from airflow_provider_trigger.api.errors import TriggerDevError
 from airflow_provider_trigger.api.exchange import Exchange, Steps, Wait
 from airflow_provider_trigger.cancel.record import BulkPart, RunRecord
+from airflow_provider_trigger.cancel.settings import CancelSettings
 
 LEAST = 10
 """Fewer runs that are added later are canceled one by one: a bulk action would take as many requests."""
 
 SHARE = 1 / 4
-"""The part of the remaining time that bulk actions may take; single cancels need the rest."""
-
-NO_PROGRESS_AFTER = 2.0
-"""How long a bulk action may make no progress, in seconds, before its runs are canceled one by one."""
+"""The part of the remaining time that they may take without progress; single cancels need the rest."""
 
 LONGEST = 30.0
-"""How long a bulk action is waited for although it makes progress, in seconds; most take less (measured)."""
+"""The same in seconds, at most."""
+
+NO_PROGRESS_AFTER = 4.0
+"""
+How long queries may show no progress, in seconds, before runs are canceled one by one.
+
+Counts alone say nothing: they are raised for each 100 runs, and stand still for 30 s at times (measured).
+"""
 
 _CHECKED_FOR = 5.0
 """How long one check of a bulk action is repeated, in seconds."""
@@ -47,7 +54,7 @@ class BulkParts:
     def add(self, records: Sequence[RunRecord]) -> None:
         """Divide records so that each part fits one bulk action, and let each record know its part."""
         for start in range(0, len(records), MAX_SIZE):
-            part = BulkPart(records[start : start + MAX_SIZE])
+            part = BulkPart(records[start : start + MAX_SIZE], siblings=self._begun)
             self._left.append(part)
             for record in part.records:
                 record.bulk = part
@@ -77,30 +84,46 @@ class BulkParts:
 
 
 def bulk_steps(
-    exchange: Exchange, part: BulkPart, *, name: str, deadline: Deadline, follows: bool = True
+    exchange: Exchange, part: BulkPart, settings: CancelSettings, *, deadline: Deadline, singly_from: float
 ) -> Steps[None]:
     """
     Request the cancel of a part's runs, and follow the bulk action until it ends, or is not needed.
 
     Its counts do not say which runs it left out (measured). It is not followed where it begins after a stall.
     """
-    now = exchange.monotonic()
-    share = Deadline(min(deadline.before(SHARE, now=now).at, now + LONGEST))
+    part.progressed_at = exchange.monotonic()
     run_ids = [record.run_id for record in part.records]
-    part.id = yield from exchange.steps(cancel_runs_in_bulk(run_ids, name=name), deadline=share)
-    if not follows:
+    request = cancel_runs_in_bulk(run_ids, name=settings.bulk_action_name)
+    part.id = yield from exchange.steps(request, deadline=_share(part, deadline))
+    if not settings.follows:
         return
-    progressed_at, done, pause = exchange.monotonic(), 0, _FIRST_PAUSE
+    part.progressed_at, pause = exchange.monotonic(), _FIRST_PAUSE
     while True:
-        check = retrieve_bulk_action(part.id)
+        share = Deadline(min(_share(part, deadline).at, singly_from))
+        done, check = part.done, retrieve_bulk_action(part.id)
         part.action = yield from exchange.steps(check, deadline=share, patience=_CHECKED_FOR)
         now = exchange.monotonic()
+        is_pending = part.action.status == "PENDING"
+        quiet_for = now - part.progressed_at if part.done == done else 0.0
+        if is_pending and quiet_for >= NO_PROGRESS_AFTER / 2 and part.is_queried and not part.is_stalled:
+            try:
+                runs = yield from exchange.steps(query_runs(run_ids), deadline=share, patience=0)
+                part.seen_canceled = sum(run.is_canceled for run in runs)
+            except (TriggerDevError, ValueError):  # of an id that cannot be queried
+                part.is_queried = False
         if part.done > done:
-            progressed_at, done = now, part.done
-        part.is_stalled = part.is_stalled or now - progressed_at >= NO_PROGRESS_AFTER
+            for one in part.siblings:
+                one.progressed_at = now
+        part.is_stalled |= part.is_queried and now - part.progressed_at >= NO_PROGRESS_AFTER
         # Its worker may be off, or only slow to begin: it is checked while its runs are canceled alone.
         is_waited_for = not part.is_stalled or (part.is_needed and not part.has_progress)
-        if part.action.status != "PENDING" or not is_waited_for or share.remaining(now) <= pause:
+        is_over = not is_pending or part.seen_canceled >= len(run_ids)
+        if is_over or not is_waited_for or share.remaining(now) <= pause:
             return
         yield Wait(pause, for_turn=False)
         pause = min(pause * _PAUSE_FACTOR, _LONGEST_PAUSE)
+
+
+def _share(part: BulkPart, deadline: Deadline) -> Deadline:
+    at = part.progressed_at
+    return Deadline(min(deadline.before(SHARE, now=at).at, at + LONGEST))

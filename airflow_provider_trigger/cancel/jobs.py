@@ -46,8 +46,8 @@ class Calls:
     def steps(self, action: Action, subject: Subject) -> Steps[Any]:
         """Make the steps of a job; an id that cannot be sent shows at the first of them."""
         if isinstance(subject, BulkPart):
-            name, follows = self._settings.bulk_action_name, self._settings.follows
-            steps = bulk_steps(self._exchange, subject, name=name, deadline=self.deadline, follows=follows)
+            settings, until = self._settings, self.singly_from
+            steps = bulk_steps(self._exchange, subject, settings, deadline=self.deadline, singly_from=until)
             return (yield from steps)
         if isinstance(subject, Confirmation):
             query = query_runs([record.run_id for record in subject.records])

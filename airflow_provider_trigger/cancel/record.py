@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -75,6 +76,14 @@ class BulkPart:
     """Whether it has made no progress for some time, so that its runs are canceled alone."""
     is_over: bool = False
     """Whether it is no longer checked; it may continue."""
+    seen_canceled: int = 0
+    """How many runs a query has shown as CANCELED while its counts stood still."""
+    is_queried: bool = True
+    """False once a query has failed: it is waited for patiently, as its counts say little."""
+    progressed_at: float = -math.inf
+    """When any bulk action has made progress, on the monotonic clock: the server may work on others first."""
+    siblings: Sequence[BulkPart] = ()
+    """All bulk actions that were begun."""
     waiting: list[RunRecord] = field(default_factory=list)
     """Runs that get no request of their own before it is over or stalled."""
 
@@ -84,15 +93,15 @@ class BulkPart:
     def __str__(self) -> str:
         if self.id is None:
             return "a bulk action that was not answered"
-        count = min(self.action.success, len(self.records)) if self.action else 0
+        count = max(min(self.action.success, len(self.records)), self.seen_canceled) if self.action else 0
         return f"bulk action {self.id}" + (
             f" ({count} of {len(self.records)} runs canceled)" if count > 0 else ""
         )
 
     @property
     def done(self) -> int:
-        """How many runs it has handled, as far as its counts can be true."""
-        return min(self.action.done, len(self.records)) if self.action else 0
+        """How many runs it has handled at least, as far as its counts can be true."""
+        return max(min(self.action.done, len(self.records)), self.seen_canceled) if self.action else 0
 
     @property
     def has_progress(self) -> bool:
@@ -101,8 +110,8 @@ class BulkPart:
 
     @property
     def has_done_nothing(self) -> bool:
-        """Whether it was checked, and had handled no run."""
-        return self.action is not None and not self.has_progress
+        """Whether it has handled no run for so long that it seems to do nothing."""
+        return self.is_stalled and not self.has_progress
 
     @property
     def is_needed(self) -> bool:

@@ -55,8 +55,8 @@ class TriggerDevServer(ConnectionFaults, AnswerFaults, Engine):
         real server's miss what was triggered a moment ago, here nothing is missed unless a test wants it
     :param bulk_duration: seconds until a bulk action processes its runs; ``None`` for never, as on a server
         whose bulk worker is off: bulk actions are accepted and stay ``PENDING``, with no run counted
-    :param bulk_rate: runs that a bulk action then processes per second, so that its counts grow while it is
-        ``PENDING``; ``None`` for all at once
+    :param bulk_rate: runs that a bulk action then processes per second; ``None`` for all at once. Its counts
+        are raised after each 100 runs, and at its end
     :param latency: seconds that every answer takes
     :param ssl_certfile: a certificate, to speak HTTPS
     :param ssl_keyfile: its private key

@@ -20,7 +20,7 @@ AT_ONCE = 500  # runs in a bulk action
 
 @pytest.fixture
 def server() -> Iterator[TriggerDevServer]:
-    with TriggerDevServer(rate_limit=None, bulk_duration=0.05) as server:
+    with TriggerDevServer(rate_limit=None, bulk_duration=0.05, bulk_rate=None) as server:
         yield server
 
 

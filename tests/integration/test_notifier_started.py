@@ -193,7 +193,7 @@ def test_many_runs_are_canceled_by_few_bulk_actions_and_confirmed_by_queries(
     monkeypatch.setattr(bulk, "NO_PROGRESS_AFTER", 5.0 if does_bulk else 0.2)
     server.rate_limit = None
     server.list_lag = server.query_lag = 0.2
-    server.bulk_duration = 0.1 if does_bulk else None
+    server.bulk_duration, server.bulk_rate = (0.1 if does_bulk else None), None
     payloads = list(range(310))
     start = batch(payloads=payloads, task_identifier="endless", wait_for_completion=False)
     run_try(start, started_at="2026-01-01T06:00:02Z")

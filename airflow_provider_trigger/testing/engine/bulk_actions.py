@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from functools import partial
 
+from .constants import BULK_CHUNK
 from .environments import Environment
 from .ids import new_id
 from .life import Life
@@ -56,9 +57,11 @@ class BulkAction:
 
     @property
     def counts(self) -> dict[str, int]:
-        """Return how many runs it has, and how many of them it has canceled or found terminated."""
-        alive = [run.life.bulk.get(self.id) for run in self.members]
-        return {"total": len(alive), "success": alive.count(True), "failure": alive.count(False)}
+        """Return how many runs it has, and how many of them it says it has canceled or found terminated."""
+        alive = [found for run in self.members if (found := run.life.bulk.get(self.id)) is not None]
+        if self.status == "PENDING":
+            del alive[len(alive) // BULK_CHUNK * BULK_CHUNK :]
+        return {"total": len(self.members), "success": alive.count(True), "failure": alive.count(False)}
 
 
 class BulkActions(dict[str, BulkAction]):

@@ -90,6 +90,12 @@ BATCH_FREE_FOR = 1800.0
 BULK_DURATION = 0.2
 """Until a bulk action processes its runs, in seconds."""
 
+BULK_RATE = 26.0
+"""How many runs it then processes per second: 300 that execute take 11.6 s (measured)."""
+
+BULK_CHUNK = 100
+"""After so many its counts are raised (measured)."""
+
 TOKEN_TIMES_OUT_FROM = 0.1
 """From the creation of a waitpoint token until it can time out, in seconds (measured)."""
 

@@ -31,7 +31,7 @@ class Settings:
     bulk_actions: bool = True
     bulk_lag: float = 0.0
     bulk_duration: float | None = constants.BULK_DURATION
-    bulk_rate: float | None = None
+    bulk_rate: float | None = constants.BULK_RATE
     speed: float = 1.0
     clock: Callable[[], float] = time.time
     host: str = constants.HOST

@@ -16,8 +16,9 @@ WAITING: dict[str, Any] = {"termination_timeout": 90.0, "poll_interval": 2.0}
 
 
 @pytest.fixture
-def many(add) -> list[str]:
-    """30 runs; of more than 20, most are canceled in bulk here."""
+def many(add, server) -> list[str]:
+    """30 runs; of more than 20, most are canceled in bulk here, all at once."""
+    server.bulk_rate = None
     run_ids: list[str] = add(*[f"run_{number:02}" for number in range(30)])
     return run_ids
 
@@ -57,7 +58,7 @@ def single(line: Any) -> list[tuple[str, Any]]:
 
 
 def test_the_constants_that_users_feel() -> None:
-    assert (BULK_FROM, SHARE, NO_PROGRESS_AFTER, LONGEST) == (300, 0.25, 2.0, 30.0)
+    assert (BULK_FROM, SHARE, NO_PROGRESS_AFTER, LONGEST) == (300, 0.25, 4.0, 30.0)
 
 
 @pytest.mark.parametrize(("runs", "sizes"), [(300, []), (301, [301]), (1001, [500, 500, 1])])
@@ -86,18 +87,18 @@ COMPLETED = {"status": "COMPLETED", "success": 30}
         ([{"status": "ABORTED", "success": 1}], {}, ("check", 0.0), 1),
         ([{"status": "SOMETHING_NEW"}], {}, ("cancel", 0.0), 1),
         ([{}, {"success": 3}, {"status": "ABORTED", "failure": 4}], {}, ("check", 1.25), 3),
-        # Without progress it is waited for 2 s; counts beyond its runs are none.
-        ([{}], {}, ("cancel", 2.375), None),
-        ([{"success": 1}], {}, ("check", 2.375), 4),
-        ([{"failure": 1}], {}, ("check", 2.375), 4),
-        ([{"success": 31 + number} for number in range(20)], {}, ("check", 2.375), 4),
+        # Without progress it is waited for 4 s; counts beyond its runs are none.
+        ([{}], {}, ("cancel", 4.0625), None),
+        ([{"success": 1}], {}, ("check", 4.0625), 5),
+        ([{"failure": 1}], {}, ("check", 4.0625), 5),
+        ([{"success": 31 + number} for number in range(20)], {}, ("check", 4.0625), 5),
         ([{}, {}, {}, {"success": 1}, COMPLETED], {}, ("check", 4.0625), 5),
         # These count from its acceptance on.
-        ([{}], {"latency": 2.0}, ("cancel", 4.0), None),
+        ([{}], {"latency": 2.0}, ("cancel", 10.5), None),
         ([{"failure": 1}, COMPLETED], {"latency": 2.0}, ("check", 6.5), 2),
-        # With progress it is checked less and less often, and waited for 30 s, or a quarter of the time.
-        ([{"success": number} for number in range(1, 20)], {}, ("check", 27.59375), 13),
-        ([{"success": number} for number in range(1, 20)], {"time_limit": 40.0}, ("check", 9.59375), 7),
+        # With progress it is checked less and less often, and waited for until half of the time has passed.
+        ([{"success": number} for number in range(1, 20)], {}, ("check", 51.59375), 21),
+        ([{"success": number} for number in range(1, 20)], {"time_limit": 40.0}, ("check", 18.59375), 10),
         # It is not waited for where no check of it could follow.
         ([{"success": 1}], {"time_limit": 2.0}, ("check", 0.0), 1),
         ([{"success": 1}], {"time_limit": 2.4}, ("check", 0.5), 2),
@@ -106,13 +107,14 @@ COMPLETED = {"status": "COMPLETED", "success": 30}
 def test_when_the_runs_of_a_bulk_action_are_checked_or_canceled_one_by_one(
     many,
     cancel,
+    server,
     line,
     polls: list[dict[str, Any]],
     options: dict[str, float],
     expected: tuple[str, float],
     polled: int | None,
 ) -> None:
-    line.latency = options.get("latency", 0.0)
+    server.bulk_duration, line.latency = None, options.get("latency", 0.0)
     for number, poll in enumerate(polls, start=1):
         line.fault("bulk-check", *shown(**poll), times=1 if number < len(polls) else 999)
     cancel(many, time_limit=options.get("time_limit"))
@@ -154,6 +156,22 @@ def test_what_it_left_out_is_canceled_one_by_one_the_last_ones_first(many, cance
     assert len(line.of("cancel")) == 2
 
 
+# A bulk action whose counts stand still
+
+
+@pytest.mark.parametrize(("size", "has_query"), [(500, True), (500, False), (10, True)])
+@pytest.mark.parametrize("confirm_from", [20, float("inf")])
+def test_while_bulk_actions_cancel_runs_none_gets_a_cancel_of_its_own(
+    many, cancel, server, line, monkeypatch: pytest.MonkeyPatch, size: int, has_query: bool, confirm_from
+) -> None:
+    """Their counts are raised for each 100 runs only, here when they complete."""
+    monkeypatch.setattr(bulk, "MAX_SIZE", size)
+    server.bulk_rate, server.query, server.query_lag = 0.6 if has_query else 1.2, has_query, 1.7
+    work = cancel(many, confirm_from=confirm_from)
+    assert set(line.outcomes(work).values()) == {"canceled"}
+    assert line.of("cancel") == []
+
+
 # A bulk action without progress
 
 
@@ -174,7 +192,7 @@ def test_once_it_begins_after_all_runs_that_it_has_canceled_get_no_cancel_of_the
     many, cancel, server, line, leave_out, options: dict[str, Any]
 ) -> None:
     leave_out(*many[10:])
-    server.bulk_duration, line.latency = 5.0, 0.5
+    server.bulk_duration, line.latency = 6.5, 0.5
     work = cancel(many, max_concurrency=1, **options)
     assert set(line.outcomes(work).values()) == {"canceled"}
     begun = len(line.names) - line.names[::-1].index("bulk-check")

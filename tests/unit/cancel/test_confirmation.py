@@ -100,8 +100,8 @@ def test_a_query_that_fails_is_repeated_after_a_pause_and_after_three_times_each
 
 def test_a_good_query_lets_earlier_failures_count_no_longer(many, cancel, server, line, clock, alone) -> None:
     server.bulk_duration, line.latency = None, 0.2
-    line.fault("query", "lost", times=2)
-    clock.after(8.3, lambda: line.fault("query", "lost", times=2))
+    clock.after(6.0, lambda: line.fault("query", "lost", times=2))
+    clock.after(10.3, lambda: line.fault("query", "lost", times=2))
     cancel(many, max_concurrency=1)
     assert len(line.of("query")) > 5
     assert alone() == []
@@ -114,7 +114,8 @@ def test_where_a_bulk_action_does_nothing_queries_confirm_the_single_cancels(
     server.bulk_duration, line.latency = None, 0.1
     assert counted(cancel(many, max_concurrency=1)) == {"canceled": 30}
     assert (len(line.of("cancel")), alone()) == (30, [])
-    queried_at, canceled_at = line.at("query"), line.at("cancel")
+    canceled_at = line.at("cancel")
+    queried_at = [at for at in line.at("query") if at > canceled_at[0]]  # before, of the bulk action
     assert queried_at[0] >= canceled_at[0] + LAG
     assert queried_at[-1] >= canceled_at[-1] + LAG
     assert all(after - before >= PAUSE for before, after in pairwise(queried_at))

@@ -50,9 +50,9 @@ def failed(cancel: errors.TriggerDevError, check: errors.TriggerDevError | None 
 
 
 def bulk(id_: str | None = "bulk_1", *, is_sent: bool = True, done: int | None = None) -> BulkPart:
-    """A bulk action, and how many runs its last check has counted, None if there was none."""
+    """A bulk action, and how many runs it has handled before it stood still, None if it may still work."""
     shown = None if done is None else BulkAction(status="PENDING", success=done, failure=0)
-    return BulkPart([RunRecord("run_1")], is_sent, id_, shown)
+    return BulkPart([RunRecord("run_1")], is_sent, id_, shown, is_stalled=shown is not None)
 
 
 def test_the_words_for_outcomes() -> None:

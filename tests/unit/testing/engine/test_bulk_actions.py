@@ -10,7 +10,7 @@ from airflow_provider_trigger.testing import BulkAction, ServerRun, TriggerDevSe
 
 @pytest.fixture
 def server(clock: Clock) -> TriggerDevServer:
-    return TriggerDevServer(clock=clock.time, bulk_duration=2, acknowledge_after=5)
+    return TriggerDevServer(clock=clock.time, bulk_duration=2, bulk_rate=None, acknowledge_after=5)
 
 
 def begin(server: TriggerDevServer, *runs: ServerRun) -> BulkAction:
@@ -50,22 +50,25 @@ def test_children_follow_for_the_same_reason(server: TriggerDevServer, clock: Cl
     assert counts(action) == (1, 1, 0)
 
 
-def test_a_slow_one_makes_progress(server: TriggerDevServer, clock: Clock) -> None:
-    server.bulk_rate = 2
-    runs = [server.add_run("COMPLETED" if number == 3 else "QUEUED") for number in range(6)]
+def test_a_slow_one_cancels_over_time_and_raises_its_counts_for_each_100_runs(
+    server: TriggerDevServer, clock: Clock
+) -> None:
+    server.bulk_rate = 50
+    runs = [server.add_run("COMPLETED" if number == 3 else "QUEUED") for number in range(250)]
     action, seen = begin(server, *runs), []
-    for _ in range(6):
+    for _ in range(7):
         clock.now += 1
-        seen.append((action.status, *counts(action)))
+        canceled = sum(run.status == "CANCELED" for run in runs)
+        seen.append((action.status, *counts(action), canceled))
     assert seen == [
-        ("PENDING", 6, 0, 0),
-        ("PENDING", 6, 0, 0),
-        ("PENDING", 6, 2, 0),
-        ("PENDING", 6, 3, 1),
-        ("COMPLETED", 6, 5, 1),
-        ("COMPLETED", 6, 5, 1),
+        ("PENDING", 250, 0, 0, 0),
+        ("PENDING", 250, 0, 0, 0),
+        ("PENDING", 250, 0, 0, 49),
+        ("PENDING", 250, 99, 1, 99),
+        ("PENDING", 250, 99, 1, 149),
+        ("PENDING", 250, 199, 1, 199),
+        ("COMPLETED", 250, 249, 1, 249),
     ]
-    assert [run.updated_at.timestamp() - START for run in runs] == [2.5, 3, 3.5, 0, 4.5, 5]
 
 
 def test_an_abort_leaves_alone_what_was_not_processed(server: TriggerDevServer, clock: Clock) -> None:
