@@ -78,6 +78,12 @@ def xcom_is_out_of_reach() -> bool:
     return False
 
 
+def may_pull_in_thread() -> bool:
+    """Return whether answers to two requests at a time are kept apart: not in 3.0 and ``dag.test()``."""
+    comms = getattr(sys.modules.get(_TASK_RUNNER), "SUPERVISOR_COMMS", None)
+    return comms is None or hasattr(comms, "_thread_lock")
+
+
 def is_still_deferred(ti: Any, trigger_id: Any, run_ids: Collection[str]) -> bool:
     """
     Return whether a task instance is deferred to this trigger, for Airflows whose triggers lack ``on_kill``.

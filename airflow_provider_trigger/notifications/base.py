@@ -56,14 +56,13 @@ class IdsNotifier(TakesIds, BaseNotifier):
         :raises AirflowNotFoundException: there is no such connection
         :raises InvalidConnectionError: a field of the connection is missing or malformed
         """
-        from airflow_provider_trigger.api.deadline import Deadline
         from airflow_provider_trigger.hooks.trigger_dev import TriggerDevHook
 
-        origin, deadline = origin_of(context), Deadline.after(self.timeout, now=time.monotonic())
+        origin, begun = origin_of(context), time.monotonic()
         ids = self._gather(context, origin)
         with self._naming_what_is_left(ids, origin):
             hook = TriggerDevHook(self.trigger_dev_conn_id) if self._has_work(ids) else None
-            self._work(context, ids, hook, deadline, origin)
+            self._work(context, ids, hook, self._deadline(begun), origin)
 
     async def async_notify(self, context: Context) -> None:
         """
@@ -73,11 +72,10 @@ class IdsNotifier(TakesIds, BaseNotifier):
         :raises AirflowNotFoundException: there is no such connection
         :raises InvalidConnectionError: a field of the connection is missing or malformed
         """
-        from airflow_provider_trigger.api.deadline import Deadline
         from airflow_provider_trigger.hooks.fetching import fetch_on_loop
         from airflow_provider_trigger.hooks.trigger_dev import TriggerDevHook
 
-        origin, deadline = origin_of(context), Deadline.after(self.timeout, now=time.monotonic())
+        origin, begun = origin_of(context), time.monotonic()
         # The event loop's own executor is shared by all that runs in the triggerer: callbacks that wait for a
         # dead server would keep others from starting, whose time limit runs meanwhile.
         executor = ThreadPoolExecutor(1, "trigger-dev-notifier")
@@ -93,9 +91,15 @@ class IdsNotifier(TakesIds, BaseNotifier):
                 if self._has_work(ids):
                     connection = await fetch_on_loop(self.trigger_dev_conn_id, executor=executor)
                     hook = TriggerDevHook(self.trigger_dev_conn_id, connection=connection)
-                await in_thread(self._work, context, ids, hook, deadline, origin)
+                await in_thread(self._work, context, ids, hook, self._deadline(begun), origin)
         finally:
             executor.shutdown(wait=False)
+
+    def _deadline(self, begun: float) -> Deadline:
+        """Return when the work must have ended: half of the time is left to it, however long reading took."""
+        from airflow_provider_trigger.api.deadline import Deadline
+
+        return Deadline(max(begun + self.timeout, time.monotonic() + self.timeout / 2))
 
     def _gather(self, context: Context, origin: str) -> RunIds:
         return self._gather_ids(context, on_empty=self._on_empty, origin=origin)

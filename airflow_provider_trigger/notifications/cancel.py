@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_trigger import defaults
@@ -13,6 +14,8 @@ from airflow_provider_trigger.durations import Duration
 from airflow_provider_trigger.notifications.base import IdsNotifier
 from airflow_provider_trigger.rules import boolean, connection_id, duration, number
 from airflow_provider_trigger.sources.arguments import TakesRunIds
+from airflow_provider_trigger.sources.context import starter_of
+from airflow_provider_trigger.sources.run_ids import RunIds
 from airflow_provider_trigger.validation import check_arguments, check_positional_arguments
 
 if TYPE_CHECKING:
@@ -21,7 +24,6 @@ if TYPE_CHECKING:
     from airflow_provider_trigger.api.deadline import Deadline
     from airflow_provider_trigger.cancel.outcome import CancelResult
     from airflow_provider_trigger.hooks.trigger_dev import TriggerDevHook
-    from airflow_provider_trigger.sources.run_ids import RunIds
 
 RULES = {
     "trigger_dev_conn_id": connection_id,
@@ -50,7 +52,7 @@ class CancelTriggerRunNotifier(TakesRunIds, IdsNotifier):
     :param include_descendants: whether to cancel all that the runs have started, too, and what that has
         started, at once
     :param timeout: for the whole call: seconds, a timedelta, or a text such as ``"5m"``; the cancels of all
-        runs are sent first, then the status checks
+        runs are sent first, then the status checks. Runs that XCom names late get half of it nevertheless
     :param max_concurrency: how many requests are in flight at a time
     :param context: given by Airflow where the notifier is awaited
     :raises ValueError: when the Dag is parsed: a task's output in ``run_ids``, a task in place of its id, or
@@ -93,11 +95,14 @@ class CancelTriggerRunNotifier(TakesRunIds, IdsNotifier):
         check_arguments(self, RULES)
 
     def _gather(self, context: Context, origin: str) -> RunIds:
+        ids, starter = RunIds(), starter_of(context)
+        what = f"of the tag {starter.tag!r}, and of XCom" if starter else "of XCom"
         if not self._cancels_started:
-            return super()._gather(context, origin)
-        from airflow_provider_trigger.sources.xcom import started_by_xcom
-
-        return started_by_xcom(context)
+            what = f"of xcom_task_ids={self.xcom_task_ids!r}" if self.xcom_task_ids else "of run_ids"
+            ids.rest = self._reading_ids(ids, context, on_empty="ignore", origin=origin)
+        self.log.info("%sCanceling the Trigger.dev runs %s", origin, what)
+        any(ids.rest)  # more are read while these are canceled
+        return ids
 
     def _has_work(self, ids: RunIds) -> bool:
         return super()._has_work(ids) or self._cancels_started
@@ -105,7 +110,8 @@ class CancelTriggerRunNotifier(TakesRunIds, IdsNotifier):
     def _naming_what_is_left(self, ids: RunIds, origin: str) -> AbstractContextManager[None]:
         from airflow_provider_trigger.report.cancels import adding_runs_left
 
-        return adding_runs_left(ids, origin=origin, searched=self._cancels_started)
+        searched = self._cancels_started or self.xcom_task_ids is not None
+        return adding_runs_left(ids, origin=origin, searched=searched)
 
     def _work(
         self, context: Context, ids: RunIds, hook: TriggerDevHook | None, deadline: Deadline, origin: str
@@ -130,32 +136,50 @@ class CancelTriggerRunNotifier(TakesRunIds, IdsNotifier):
     def _cancel_runs(
         self, context: Context, ids: RunIds, hook: TriggerDevHook, deadline: Deadline, origin: str
     ) -> tuple[list[CancelResult], str | None]:
+        """Cancel the runs as they are read; those that are read late get half of the time, too."""
+        from airflow_provider_trigger.api.deadline import Deadline
         from airflow_provider_trigger.api.errors import AuthenticationError
+        from airflow_provider_trigger.cancel.outcome import not_canceled
         from airflow_provider_trigger.cancel.settings import CancelSettings
         from airflow_provider_trigger.hooks.diagnosis import action_for
         from airflow_provider_trigger.log import write
         from airflow_provider_trigger.report.cancels import of_work
-        from airflow_provider_trigger.sources.search import started_by_search
+        from airflow_provider_trigger.sources.search import started
 
-        rejection = None
         settings = CancelSettings(
             max_concurrency=self.max_concurrency,
-            time_limit=deadline.remaining(time.monotonic()),
             include_descendants=self.include_descendants,
             # A check shows what a run has started, too.
             confirm_from=math.inf if self.include_descendants else defaults.BULK_FROM,
         )
-        with hook.cancellation(ids.found, settings) as work:
-            further = None
-            if self._cancels_started:
-                further = started_by_search(
-                    context, ids, work.client, deadline=deadline, log=self.log, origin=origin
-                )
-            try:
-                work.run(further)
-            except AuthenticationError as error:
-                rejection = action_for(error, hook.settings)
-        results = work.results
-        lines = of_work(results, work.search, hook.settings.run_url, on_not_found="fail")
+        results, left, rejection = dict[str, Any](), list(ids.found), None
+        read_at = dict.fromkeys(left, time.monotonic())
+        while True:
+            seconds = deadline.remaining(time.monotonic())
+            with hook.cancellation(left, replace(settings, time_limit=seconds)) as work:
+                if self._cancels_started and not read_at:
+                    where: Any = {"deadline": deadline, "log": self.log, "origin": origin}
+                    ids.rest = started(context, ids, work.client, **where)
+                try:
+                    work.run(_noting_times(ids.rest, read_at))
+                except AuthenticationError as error:
+                    rejection = action_for(error, hook.settings)
+                for _ in _noting_times(ids.rest, read_at):
+                    pass  # what the time limit has cut off
+            results |= {result.run_id: result for result in work.results}
+            left = [one for one in read_at if one not in results or results[one].error]
+            deadline = Deadline(max([read_at[one] for one in left] or [-math.inf]) + self.timeout / 2)
+            if rejection or work.finished or not deadline.remaining(time.monotonic()):
+                break
+        unsent = (not_canceled(one, "its id was read too late") for one in left if one not in results)
+        all_results = [*results.values(), *unsent]
+        lines = of_work(all_results, work.search, hook.settings.run_url, on_not_found="fail")
         write(self.log, lines, origin=origin)
-        return results, rejection
+        return all_results, rejection
+
+
+def _noting_times(reading: Iterable[list[str]], read_at: dict[str, float]) -> Iterator[list[str]]:
+    """Note of each id when it was read first."""
+    for found in reading:
+        read_at.update(dict.fromkeys((one for one in found if one not in read_at), time.monotonic()))
+        yield found

@@ -6,10 +6,11 @@ import threading
 import time
 from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future, wait
+from contextvars import copy_context
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import partial
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from airflow_provider_trigger.api.deadline import NEVER, Deadline
 from airflow_provider_trigger.api.endpoints.bulk_actions import MAX_SIZE
@@ -165,9 +166,7 @@ class Search:
         while self._is_stopped() or time.monotonic() < self._due_at:
             time.sleep(_PAUSE)
             yield []
-        look = self._look()
-        while (page := (yield from _in_thread(partial(next, look, None)))) is not None:
-            yield page
+        yield from in_threads(self._look())
 
     def gathered(self) -> Iterator[list[ListedRun]]:
         """Look once, too, but join pages until a bulk action is full or the next page takes too long."""
@@ -210,12 +209,17 @@ class Search:
         return list(ours.values())
 
 
-def _in_thread(work: Callable[[], T]) -> Generator[list[ListedRun], None, T]:
+def in_threads(pages: Iterator[list[T]]) -> Iterator[list[T]]:
     """
-    Work in a daemon thread, and yield empty pages meanwhile.
+    Yield pages that are read in daemon threads, and empty ones meanwhile, several times a second.
 
-    A request that is not answered takes 30 s, a used-up rate limit 10 s.
+    A request that is not answered takes 30 s, a used-up rate limit 10 s, an XCom of a busy Airflow 44 s.
     """
+    while (page := (yield from _in_thread(partial(copy_context().run, next, pages, None)))) is not None:
+        yield page
+
+
+def _in_thread(work: Callable[[], T]) -> Generator[Any, None, T]:
     reply: Future[T] = Future()
 
     def run() -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -13,6 +13,7 @@ from airflow_provider_trigger.sources.run_ids import (
     TOKEN_IDS,
     IdKind,
     Reaction,
+    RunIds,
     log_sources,
 )
 from airflow_provider_trigger.sources.search_terms import (
@@ -27,8 +28,6 @@ from airflow_provider_trigger.validation import RendersTemplates, arguments_of, 
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
-
-    from airflow_provider_trigger.sources.run_ids import RunIds
 
 
 class TakesIds(RendersTemplates, ShowsArguments):
@@ -79,18 +78,25 @@ class TakesIds(RendersTemplates, ShowsArguments):
         self._has_tasks = bool(xcom_task_ids) or (xcom_task_ids is not None and value is None)
 
     def _gather_ids(self, context: Context, *, on_empty: Reaction, origin: str = "") -> RunIds:
-        """Return the ids, and log what else their sources held; each line begins with ``origin``."""
-        ids = gather(
+        ids = RunIds(kind=self._id_kind)
+        for _ in self._reading_ids(ids, context, on_empty=on_empty, origin=origin):
+            pass
+        return ids
+
+    def _reading_ids(
+        self, ids: RunIds, context: Context, *, on_empty: Reaction, origin: str
+    ) -> Iterator[list[str]]:
+        """Add the ids, and yield all so far after each source; at last, log what else these held."""
+        yield from gather(
+            ids,
             context,
             value=getattr(self, self._id_kind.argument),
             xcom_task_ids=self.xcom_task_ids,
             xcom_key=self.xcom_key,
             has_value=self._has_value,
             has_tasks=self._has_tasks,
-            kind=self._id_kind,
         )
         log_sources(self.log, ids, on_empty=on_empty, origin=origin)
-        return ids
 
 
 class TakesRunIds(TakesIds):

@@ -98,6 +98,8 @@ class RunIds:
     failed: list[str] = field(default_factory=list)
     """A sentence for each source that could not be read."""
     kind: IdKind = RUN_IDS
+    rest: Iterator[list[str]] = field(default=iter(()), repr=False, compare=False)
+    """Reads the sources that are not read yet, and yields all ids so far after each."""
     _seen: set[str] = field(default_factory=set, repr=False)
 
     def add(self, value: object, *, source: str) -> None:

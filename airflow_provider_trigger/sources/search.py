@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
+from airflow_provider_trigger._compat.task_instances import may_pull_in_thread
 from airflow_provider_trigger.api.endpoints.batches import Batch, retrieve_batch
 from airflow_provider_trigger.api.endpoints.runs import check_run
 from airflow_provider_trigger.api.errors import AuthenticationError, NotFoundError, TriggerDevError
 from airflow_provider_trigger.api.models.runs import ListedRun
 from airflow_provider_trigger.log import Log
 from airflow_provider_trigger.run.checks import call_each
-from airflow_provider_trigger.run.search import RunFilter, Search
+from airflow_provider_trigger.run.search import RunFilter, Search, in_threads
 from airflow_provider_trigger.sources.context import starter_of
 from airflow_provider_trigger.sources.run_ids import Reaction, RunIds, invalid_value, log_sources
 from airflow_provider_trigger.sources.search_terms import BATCH_IDS, Selection
-from airflow_provider_trigger.sources.xcom import why_no_xcom
+from airflow_provider_trigger.sources.xcom import started_by_xcom, why_no_xcom
 from airflow_provider_trigger.wording import counted, enumeration
 
 if TYPE_CHECKING:
@@ -28,6 +30,8 @@ if TYPE_CHECKING:
 
 # All runs are searched for twice, as the list lags.
 _LOOKS = 2
+# The part of the time limit that the search by tag may take; reading XCom needs the rest.
+_SHARE_OF_SEARCH = 1 / 2
 # A selection that finds too many runs is counted up to so many times as many as are allowed.
 _COUNTED = 10
 _IDS_IN_A_LINE = 50
@@ -253,29 +257,31 @@ class BatchRuns:
             self._note(problems)
 
 
-def started_by_search(
+def started(
     context: Context, ids: RunIds, client: TriggerDevClient, *, deadline: Deadline, log: Log, origin: str
 ) -> Iterator[list[str]]:
     """
-    Yield the ids of runs that a Dag run or task instance has started, and that are alive.
+    Yield the ids of runs that a Dag run or task instance has started: those alive by its tag, then by XCom.
 
-    They come in parts, as many as a bulk action takes, which are canceled meanwhile. ``ids`` gets a sentence
-    where the search fails; ``log`` names runs that carry the tag only, and are not canceled.
+    They come in parts, as many as a bulk action takes, which are canceled meanwhile. ``ids`` gets those in
+    XCom, and a sentence where the search fails; ``log`` names runs that carry the tag only, and are not
+    canceled. XCom is read in threads, as no read can be ended: after the deadline only where it is all that
+    there is.
     """
-    starter = starter_of(context)
+    starter, reading = starter_of(context), started_by_xcom(ids, context)
     if starter is None:
         if reason := why_no_xcom(context):
             ids.failed.append(
                 f"the runs of this Dag run cannot be found: XCom is not available ({reason}), and the "
                 "context does not say when the Dag run started; give run_ids, or use a task's callback"
             )
+        yield from reading
         return
     search = Search(
         client,
         RunFilter(tags=(starter.tag,), only_alive=True).pages,
         belongs=starter.has_started,
-        skip=ids.found,
-        deadline=deadline,
+        deadline=deadline.before(_SHARE_OF_SEARCH, now=time.monotonic()),
     )
     for _ in range(_LOOKS):
         for page in search.gathered():
@@ -283,10 +289,16 @@ def started_by_search(
         if search.error:
             ids.failed.append(f"the runs of this Dag run could not be listed: {search.error}")
             break
-    if search.others:
+    for found in in_threads(reading) if may_pull_in_thread() else reading:
+        yield found
+        if not search.error and not deadline.remaining(time.monotonic()):
+            ids.failed.append("XCom was not read to its end: the time limit was reached")
+            break
+    others = [run_id for run_id in search.others if run_id not in ids.found]
+    if others:
         log.warning(
             "%sNot canceled, as they have the tag of this Dag run or task, but not its idempotency key "
             "(replays, or runs with a key of their own): %s",
             origin,
-            enumeration(search.others),
+            enumeration(others),
         )

@@ -30,6 +30,7 @@ MAX_ERROR_LENGTH = 300
 
 
 def gather(
+    ids: RunIds,
     context: Context,
     *,
     value: object,
@@ -37,10 +38,9 @@ def gather(
     xcom_key: str | None,
     has_value: bool,
     has_tasks: bool,
-    kind: IdKind = RUN_IDS,
-) -> RunIds:
+) -> Iterator[list[str]]:
     """
-    Gather the ids that a value holds, and those that tasks pushed.
+    Add the ids that a value holds, and those that tasks pushed; yield all so far after each source.
 
     ``has_value`` and ``has_tasks`` say what was given when the Dag was parsed: that counts also where it has
     rendered to nothing.
@@ -51,32 +51,29 @@ def gather(
     read, ``empty`` one that was given and rendered to nothing. ``xcom_key=None`` stands for the return value,
     but of a task of this provider's operators for the runs that it has started.
     """
-    ids = RunIds(kind=kind)
+    argument = ids.kind.argument
     if value is not None or has_value:
-        with _noting_failure(ids, kind.argument):
+        with _noting_failure(ids, argument):
             # Reading it at once takes one request for the outputs of a mapped task.
-            ids.add(read_sequence(value), source=kind.argument)
+            ids.add(read_sequence(value), source=argument)
+        yield ids.found
     if xcom_task_ids or has_tasks:
-        add_xcoms(ids, context, xcom_task_ids, xcom_key)
-    return ids
+        yield from _add_xcoms(ids, context, xcom_task_ids, xcom_key)
 
 
-def started_by_xcom(context: Context) -> RunIds:
-    """Return the runs whose ids are in XCom; empty where this context has no XCom."""
-    ids = RunIds()
+def started_by_xcom(ids: RunIds, context: Context) -> Iterator[list[str]]:
+    """Add the runs whose ids are in XCom, none where this context has no XCom; yield all after each task."""
     if why_no_xcom(context) is None:
         dag: Any = context.get("dag")
         ti = own_ti_of(context)
         tasks = [ti.task] if ti is not None else (dag.tasks if dag else [])
         task_ids = [task.task_id for task in tasks if starts_runs(task)]
         if task_ids:
-            add_xcoms(ids, context, task_ids, None)
+            yield from _add_xcoms(ids, context, task_ids, None)
             ids.empty.clear()  # most tasks of a Dag run that failed have not started a run
-    return ids
 
 
-def add_xcoms(ids: RunIds, context: Context, task_ids: object, xcom_key: str | None) -> None:
-    """Add the ids that tasks pushed; see :func:`gather`."""
+def _add_xcoms(ids: RunIds, context: Context, task_ids: object, xcom_key: str | None) -> Iterator[list[str]]:
     if reason := why_no_xcom(context):
         operator = f"add a {ids.kind.instead} with trigger_rule='one_failed', which works everywhere"
         what = f"give {ids.kind.argument}, or {operator}"
@@ -91,6 +88,7 @@ def add_xcoms(ids: RunIds, context: Context, task_ids: object, xcom_key: str | N
                 ids.empty.append(_describe_missing(task_id, key))
             else:
                 ids.add(value, source=source)
+        yield ids.found
 
 
 @contextmanager

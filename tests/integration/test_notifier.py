@@ -94,7 +94,8 @@ def test_callbacks_of_a_dag_say_what_to_use_where_there_is_no_xcom(server, run_t
     found = said.lines(reason, "give run_ids", "CancelTriggerRunOperator")
     assert len(found) == 2 * without_xcom  # a line of its own, and in the summary
     assert len(said.lines("runs whose ids could not be read may still run")) == without_xcom
-    summaries = said.lines(f"Dag '{result.dag_id}', Dag run ", "Trigger.dev run")
+    lines = said.lines(f"Dag '{result.dag_id}', Dag run ", "Trigger.dev run")
+    summaries = [line for line in lines if "Canceling" not in line]
     assert len(summaries) == (3 if has_params else 1)
     assert not [line for line in summaries if "task '" in line.split(" Trigger.dev run")[0]]
     assert not said.lines("nothing was canceled")

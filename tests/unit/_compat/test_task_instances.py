@@ -63,6 +63,18 @@ def test_a_process_that_knows_no_answer_with_an_xcom_cannot_be_given_one(
     assert not task_instances.xcom_is_out_of_reach()
 
 
+@pytest.mark.parametrize(
+    ("comms", "expected"),
+    [(None, True), (SimpleNamespace(_thread_lock=None), True), (SimpleNamespace(send=None), False)],
+    ids=["no supervisor", "one request at a time", "3.0, dag.test()"],
+)
+def test_a_thread_pulls_an_xcom_only_where_answers_cannot_be_mixed_up(
+    comms: Any, expected: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    process(monkeypatch, **({"SUPERVISOR_COMMS": comms} if comms else {}))
+    assert task_instances.may_pull_in_thread() is expected
+
+
 # XComs
 
 

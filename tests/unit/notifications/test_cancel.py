@@ -3,6 +3,8 @@ from __future__ import annotations
 import asyncio
 import json
 import threading
+import time
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from contextvars import ContextVar
@@ -14,6 +16,7 @@ import pytest
 from fake_airflow import TaskInstance
 from fake_clock import Clock
 from fake_log import Log
+from waiting import until
 
 from airflow_provider_trigger._compat import AirflowNotFoundException, BaseNotifier, BaseOperator
 from airflow_provider_trigger.cancel.settings import CancelSettings
@@ -128,8 +131,9 @@ def test_each_run_gets_a_line_and_all_a_summary(log: Log) -> None:
     canceled = "run_1 (Trigger.dev task unknown): canceled, CANCELED https://trigger.test/runs/run_1"
     failed = "run_bad (Trigger.dev task unknown): failed, status unknown - "
     summary = "2 Trigger.dev runs: 1 canceled, 1 failed - 1 run may still run (status unknown); not canceled"
-    assert log.leveled[0] == ("info", WHERE + canceled)
-    for (level, text), begin in zip(log.leveled[1:], (failed, f"{summary}: run_bad: "), strict=True):
+    first = "Canceling the Trigger.dev runs of run_ids"
+    assert log.leveled[:2] == [("info", WHERE + first), ("info", WHERE + canceled)]
+    for (level, text), begin in zip(log.leveled[2:], (failed, f"{summary}: run_bad: "), strict=True):
         assert level == "error"
         assert text.startswith(WHERE + begin)
 
@@ -192,13 +196,13 @@ def test_without_a_connection_it_raises_what_to_do_and_how_many_runs_may_still_r
         run(Notifier(run_ids=["run_1", "run_2"], trigger_dev_conn_id="mine"), context())
     assert str(raised.value).startswith(f"Dag 'd': Connection 'mine'{text}")
     assert str(raised.value).endswith("; 2 runs may still run")
-    assert log.leveled == []  # Airflow logs what a callback raises
+    assert log.leveled[1:] == []  # Airflow logs what a callback raises
 
 
 def test_called_as_airflow_does_it_only_airflow_logs_a_missing_connection(log: Log) -> None:
     with suppress(AirflowNotFoundException):  # 2.11 does not raise it again
         Notifier(run_ids=["run_1", "run_2"], trigger_dev_conn_id="mine")(context())
-    [(_, text)] = log.leveled
+    _, (_, text) = log.leveled
     assert text.startswith("Failed to send notification")
     assert text.endswith("; 2 runs may still run")
 
@@ -206,7 +210,7 @@ def test_called_as_airflow_does_it_only_airflow_logs_a_missing_connection(log: L
 @BOTH_WAYS
 def test_without_ids_the_connection_is_not_fetched(run, log: Log) -> None:
     run(Notifier(run_ids=[], trigger_dev_conn_id="there is no such connection"), context())
-    assert log.leveled == [
+    assert log.leveled[1:] == [
         ("warning", "Dag 'd': run_ids is an empty list"),
         ("info", "Dag 'd': No run ids were found, so nothing was canceled"),
     ]
@@ -250,8 +254,8 @@ def test_what_cannot_be_read_is_an_error_and_keeps_no_other_run_alive(
 ) -> None:
     given = with_xcom(start=pushed) if pushed else context()
     Notifier(**{"xcom_task_ids": "start"} | arguments).notify(given)
-    assert (log.leveled[0][0], log.leveled[-1][0]) == ("error", "error")
-    assert problem in log.leveled[0][1]
+    assert (log.leveled[1][0], log.leveled[-1][0]) == ("error", "error")
+    assert problem in log.leveled[1][1]
     assert log.leveled[-1][1].startswith(f"Dag 'd': {summary}")
     assert "nothing was canceled" not in str(log.leveled)
 
@@ -259,29 +263,73 @@ def test_what_cannot_be_read_is_an_error_and_keeps_no_other_run_alive(
 # Time, and the triggerer
 
 
+@pytest.fixture
+def pull(monkeypatch: pytest.MonkeyPatch):
+    """Let an action go before each pull of an XCom; return the context, in which two tasks have pushed."""
+
+    def make(before: Callable[[str], object]) -> Any:
+        given = with_xcom(start="run_1", more="run_2")
+        xcom_pull = given["ti"].xcom_pull
+
+        def act_and_pull(*, task_ids: str, **options: Any) -> Any:
+            before(task_ids)
+            return xcom_pull(task_ids=task_ids, **options)
+
+        monkeypatch.setattr(given["ti"], "xcom_pull", act_and_pull)
+        return given
+
+    return make
+
+
 @BOTH_WAYS
-@pytest.mark.parametrize(("spent", "left"), [(3.0, 2.0), (6.0, 0.0)])
-def test_gathering_counts_against_the_time_limit(
-    run, spent: float, left: float, log: Log, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(("spent", "left"), [(2.0, 3.0), (3.0, 2.5), (6.0, 2.5)])
+def test_reading_counts_against_the_time_limit_but_half_of_it_is_left_to_the_cancels(
+    run, spent: float, left: float, pull, log: Log, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    clock, made = Clock(), list[CancelSettings]()
-    given, cancellation = with_xcom(start="run_1"), TriggerDevHook.cancellation
+    clock, made, cancellation = Clock(), list[CancelSettings](), TriggerDevHook.cancellation
     for module in (base, notifications):
         monkeypatch.setattr(module, "time", clock)
-
-    def xcom_pull(**_: Any) -> str:
-        clock.sleep(spent)
-        return "run_1"
-
-    monkeypatch.setattr(given["ti"], "xcom_pull", xcom_pull)
 
     def keep_settings(hook: TriggerDevHook, run_ids: list[str], settings: CancelSettings) -> Any:
         made.append(settings)
         return cancellation(hook, run_ids, settings)
 
     monkeypatch.setattr(TriggerDevHook, "cancellation", keep_settings)
+    given = pull(lambda _: clock.sleep(spent))
     run(Notifier(xcom_task_ids="start", timeout=5, max_concurrency=7), given)
     assert made == [CancelSettings(max_concurrency=7, time_limit=left, confirm_from=300)]
+
+
+@BOTH_WAYS
+def test_runs_are_canceled_as_they_are_read_and_the_first_line_comes_before(
+    run, pull, wire, log: Log
+) -> None:
+    lines, begun = [], len(wire.targets)
+
+    def before(task: str) -> None:
+        lines.append(len(log.leveled))
+        if task == "more":
+            until(lambda: "POST /api/v2/runs/run_1/cancel" in wire.targets[begun:], "it is canceled", limit=9)
+
+    run(Notifier(xcom_task_ids=["start", "more"]), pull(before))
+    assert lines == [1, 1]
+    assert log.leveled[-1] == ("info", "Dag 'd': 2 Trigger.dev runs: 2 canceled")
+
+
+@BOTH_WAYS
+def test_an_xcom_that_comes_after_the_time_limit_leads_to_a_cancel_too(run, pull, log: Log) -> None:
+    given = pull(lambda task: time.sleep(1.2 if task == "more" else 0))
+    run(Notifier(xcom_task_ids=["start", "more"], timeout=1), given)
+    assert log.leveled[-1] == ("info", "Dag 'd': 2 Trigger.dev runs: 2 canceled")
+
+
+def test_where_the_key_is_rejected_runs_that_are_read_later_are_reported_too(
+    pull, wire, answer, log: Log
+) -> None:
+    wire.script = lambda _: answer(401, {"error": "no"})
+    Notifier(xcom_task_ids=["start", "more"]).notify(pull(lambda _: join_threads()))
+    assert "2 Trigger.dev runs: 2 failed" in log.leveled[-1][1]
+    assert "run_2" in str(log.of("error"))
 
 
 def join_threads() -> None:

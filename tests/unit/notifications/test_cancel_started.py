@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from fake_airflow import TaskInstance, context_of
-from waiting import LONG
+from waiting import LONG, until
 
 from airflow_provider_trigger._compat import BaseOperator
 from airflow_provider_trigger.api.models.runs import ListedRun
@@ -93,6 +93,35 @@ def test_what_the_found_runs_have_started_is_canceled_on_request_only(
     CancelTriggerRunNotifier(include_descendants=include)(context)
     assert is_canceled(mine, child) == [True, include]
     assert log.of("error") == []
+
+
+@pytest.mark.parametrize("lists", [True, False])
+def test_they_are_found_by_their_tag_first_and_by_xcom_if_that_fails(
+    lists: bool, start, log, server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mine, context = start("first")
+    hold, seen, pull = threading.Event(), [], context["ti"].xcom_pull
+
+    def xcom_pull(**options: Any) -> Any:
+        seen.append(log.of("info"))
+        if lists:
+            until(lambda: mine.status == "CANCELED", "it is canceled by its tag", limit=9)
+        hold.wait(60 if lists else 2.2)
+        return pull(**options)
+
+    context["ti"].xcom_pull = xcom_pull
+    if not lists:
+        server.fail_next(None, 400, path="/api/v1/runs?*")
+    CancelTriggerRunNotifier(timeout=2)(context)
+    hold.set()
+    assert is_canceled(mine) == [True]
+    where = "Dag 'a_dag', Dag run 'manual_1', task 'first': "
+    assert seen[0] == [f"{where}Canceling the Trigger.dev runs of the tag {mine.tags[-1]!r}, and of XCom"]
+    level, text = log.leveled[-1]
+    problem = "XCom was not read to its end" if lists else "the runs of this Dag run could not be listed"
+    assert level == "error"
+    assert text.startswith(f"{where}1 Trigger.dev run: 1 canceled - runs whose ids could not be read may")
+    assert problem in text
 
 
 def test_a_run_of_an_earlier_try_is_this_task_instances_too(start, log) -> None:

@@ -92,7 +92,9 @@ def gathered(
 ) -> RunIds:
     context: Any = {"ti": with_xcoms(pushed), "dag": Dag()} | fields
     given: dict[str, Any] = {"has_value": has_value, "has_tasks": has_tasks}
-    return gather(context, value=run_ids, xcom_task_ids=tasks, xcom_key=key, **given)
+    ids = RunIds()
+    list(gather(ids, context, value=run_ids, xcom_task_ids=tasks, xcom_key=key, **given))
+    return ids
 
 
 # Which sources count
@@ -232,7 +234,8 @@ def test_what_a_task_or_a_dag_has_started_is_in_the_xcoms_of_those_that_start_ru
     pushed = {"run": "run_1", "mapped": ["run_2", "run_3"], "other": "run_4", "cancel": "run_5"}
     ti = TaskInstance(task_id, pushed, key="run_id", task=STARTERS.get_task(task_id))
     context: Any = {"ti": ti, "dag": STARTERS} | fields
-    ids = started_by_xcom(context)
+    ids = RunIds()
+    list(started_by_xcom(ids, context))
     assert ids == RunIds(found=found, _seen=set(found))  # of the others, nothing is said
     assert not {pull["task_ids"] for pull in ti.pulls} & {"other", "cancel"}
 
@@ -313,8 +316,7 @@ def test_what_ends_the_task_is_raised(error: BaseException) -> None:
 
 @pytest.mark.parametrize("context", [{}, {"ti": None}])
 def test_without_a_task_instance_there_is_no_xcom(context) -> None:
-    given: dict[str, Any] = {"value": "run_1", "has_value": True, "has_tasks": True}
-    ids = gather(context, xcom_task_ids=["start"], xcom_key="k", **given)
+    ids = gathered(run_ids="run_1", tasks=["start"], **{"ti": None} | context)
     text = without_xcom("its context has no task instance")
     assert ids == RunIds(found=["run_1"], failed=[text], _seen={"run_1"})
 
@@ -369,5 +371,4 @@ def test_an_instance_takes_its_own_where_there_are_siblings(
 
 def test_the_outputs_of_a_mapped_task_take_one_request() -> None:
     outputs = LazyOutputs("run_1", "run_2")
-    ids = gather({}, value=outputs, xcom_task_ids=None, xcom_key=None, has_value=True, has_tasks=False)
-    assert ids.found == ["run_1", "run_2"]
+    assert gathered(run_ids=outputs).found == ["run_1", "run_2"]
