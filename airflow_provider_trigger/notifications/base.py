@@ -61,7 +61,10 @@ class IdsNotifier(TakesIds, BaseNotifier):
         origin, begun = origin_of(context), time.monotonic()
         ids = self._gather(context, origin)
         with self._naming_what_is_left(ids, origin):
-            hook = TriggerDevHook(self.trigger_dev_conn_id) if self._has_work(ids) else None
+            hook = None
+            if self._has_work(ids):
+                hook = TriggerDevHook(self.trigger_dev_conn_id)
+                _ = hook.settings  # a busy Airflow may give its connection late, too
             self._work(context, ids, hook, self._deadline(begun), origin)
 
     async def async_notify(self, context: Context) -> None:

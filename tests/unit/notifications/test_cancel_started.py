@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -13,6 +14,7 @@ from waiting import LONG, until
 from airflow_provider_trigger._compat import BaseOperator
 from airflow_provider_trigger.api.models.runs import ListedRun
 from airflow_provider_trigger.cancel import search as descendants
+from airflow_provider_trigger.hooks.trigger_dev import TriggerDevHook
 from airflow_provider_trigger.notifications.cancel import CancelTriggerRunNotifier
 from airflow_provider_trigger.operators.run import RunTriggerTaskOperator
 from airflow_provider_trigger.run import search
@@ -122,6 +124,22 @@ def test_they_are_found_by_their_tag_first_and_by_xcom_if_that_fails(
     assert level == "error"
     assert text.startswith(f"{where}1 Trigger.dev run: 1 canceled - runs whose ids could not be read may")
     assert problem in text
+
+
+def test_a_connection_that_airflow_gives_late_leaves_half_of_the_time(
+    start, log, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mine, context = start("first")
+    context["ti"].xcoms.clear()  # it is found by its tag only
+    get = TriggerDevHook.get_connection
+
+    def get_late(_: Any, conn_id: str) -> Any:
+        time.sleep(1.5)
+        return get(conn_id)
+
+    monkeypatch.setattr(TriggerDevHook, "get_connection", get_late)
+    CancelTriggerRunNotifier(timeout=1)(context)
+    assert is_canceled(mine) == [True]
 
 
 def test_a_run_of_an_earlier_try_is_this_task_instances_too(start, log) -> None:
