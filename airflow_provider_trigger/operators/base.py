@@ -293,7 +293,7 @@ class RunsOperator(RendersTemplates, ShowsArguments, BaseOperator):
             trigger_dev_conn_id=self.trigger_dev_conn_id,
             wait=settings.to_json(),
             try_number=try_number_of(context),
-            not_before=time.time() + event_hold(context),
+            not_before=time.time() + event_hold(context, self.execution_timeout),
         )
         runs = f"run {run_ids[0]}" if len(run_ids) == 1 else f"{len(run_ids)} runs"
         self.log.info("Deferring: the triggerer waits for %s from here on. %s", runs, settings.run_url)

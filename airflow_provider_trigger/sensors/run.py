@@ -125,7 +125,7 @@ class TriggerRunSensor(TakesRunIds, TriggerDevSensor):
                     run_ids=run_ids,
                     trigger_dev_conn_id=self.trigger_dev_conn_id,
                     wait=self._wait_settings(run_ids).to_json(),
-                    not_before=time.time() + (hold := event_hold(context)),
+                    not_before=time.time() + (hold := event_hold(context, self.execution_timeout)),
                 ),
                 method_name=self.execute_complete.__name__,
                 timeout=timedelta(seconds=max(self.timeout, 1.5 * hold)),  # else its event is too late

@@ -100,7 +100,8 @@ class WaitpointTokenSensor(RendersTemplates, ShowsArguments, TriggerDevSensor):
             checked = _check(wait, hook, patience=patience)
         if checked.is_done:
             return checked.xcom_value
-        hold, left = event_hold(context), wait.begun_at + self.timeout - time.time()
+        hold = event_hold(context, self.execution_timeout)
+        left = wait.begun_at + self.timeout - time.time()
         self.defer(
             trigger=WaitpointTokenTrigger(
                 token_id=wait.token_id,

@@ -8,6 +8,7 @@ import math
 import time
 import zlib
 from collections.abc import AsyncIterator, Awaitable, Mapping, Sequence
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from airflow_provider_trigger import defaults
@@ -33,17 +34,21 @@ T = TypeVar("T")
 _HOLD_PER_LAG = 3.0
 
 
-def event_hold(context: Context) -> float:
+def event_hold(context: Context, execution_timeout: timedelta | None = None) -> float:
     """
     Return for how many seconds from now, when its task defers, a trigger sends no event.
 
-    Where the task needed long from its start until now, the scheduler was slow, too (measured).
+    Where the task needed long from its start until now, the scheduler was slow, too (measured). At least half
+    of what is left of its ``execution_timeout`` is for the resumed task.
     """
     if scheduler_knows_resumed_tasks():
         return 0.0
     started_at = getattr(context.get("ti"), "start_date", None)
     lag = time.time() - started_at.timestamp() if started_at else 0.0
-    return min(max(defaults.EVENT_HOLD, _HOLD_PER_LAG * lag), defaults.LONGEST_EVENT_HOLD)
+    longest = defaults.LONGEST_EVENT_HOLD
+    if execution_timeout is not None:
+        longest = max(0.0, min(longest, (execution_timeout.total_seconds() - max(0.0, lag)) / 2))
+    return min(max(defaults.EVENT_HOLD, _HOLD_PER_LAG * lag), longest)
 
 
 class ResumingTrigger(BaseTrigger):

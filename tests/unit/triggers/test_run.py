@@ -9,7 +9,7 @@ import inspect
 import json
 import time
 from collections.abc import Callable
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
 from typing import Any
 
@@ -181,6 +181,9 @@ def test_it_is_held_back_for_longer_where_the_task_needed_long_to_defer(
     monkeypatch.setattr(triggers, "scheduler_knows_resumed_tasks", lambda: False)
     assert least <= event_hold(context) <= most
     assert event_hold({}) == event_hold({"ti": SimpleNamespace()}) == SHORTEST  # type: ignore[typeddict-item]
+    # What an execution_timeout leaves: half of it is for the resumed task.
+    left = 30 - max(ago or 0, 0)
+    assert event_hold(context, timedelta(seconds=30)) <= max(left / 2, 0)
     monkeypatch.setattr(triggers, "scheduler_knows_resumed_tasks", lambda: True)
     assert event_hold(context) == 0
 
