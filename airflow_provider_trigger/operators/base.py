@@ -345,8 +345,8 @@ class RunsOperator(RendersTemplates, ShowsArguments, BaseOperator):
 
     def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context) -> Any:
         """Continue after the trigger; where it failed or timed out, cancel the runs first."""
-        if next_method == TRIGGER_FAILED and self.cancel_on_kill and (pushed := self._pushed(context)):
-            _cancel_pushed(self, pushed, tag_of(context) if isinstance(pushed, list) else None)
+        if next_method == TRIGGER_FAILED and self.cancel_on_kill:
+            _cancel_pushed(self, context)
         return super().resume_execution(next_method, next_kwargs, context)
 
     def on_kill(self) -> None:
@@ -360,12 +360,25 @@ class RunsOperator(RendersTemplates, ShowsArguments, BaseOperator):
             self._guard.stop()
 
 
-def _cancel_pushed(operator: RunsOperator, pushed: Any, tag: str | None) -> None:
+def _cancel_pushed(operator: RunsOperator, context: Context) -> None:
     from airflow_provider_trigger.cancel.outcome import not_canceled
     from airflow_provider_trigger.hooks.diagnosis import safe_text
     from airflow_provider_trigger.log import write
     from airflow_provider_trigger.report.ends import of_cancels
 
+    identity, is_known, pushed = task_instance_of(context), True, None
+    tag = identity.tag if identity else None
+    try:
+        pushed = operator._pushed(context)
+    except Exception as error:
+        # Any error: XCom backends raise what they like.
+        is_known = False
+        text = "The ids of the task's runs cannot be read from XCom (%s): canceling those with the tag %s"
+        operator.log.error(text, safe_text(error), tag)
+    if is_known and not pushed:
+        return
+    if isinstance(pushed, str):
+        tag = None
     try:
         guard = operator._new_guard(operator._hook())
     except Exception as error:
@@ -376,7 +389,10 @@ def _cancel_pushed(operator: RunsOperator, pushed: Any, tag: str | None) -> None
         return
     with guard:
         guard.tag = tag
-        guard.take_up(pushed)
+        if is_known:
+            guard.take_up(pushed)
+        elif identity is not None:
+            guard.is_earlier = identity.may_have_started
         guard.cancel()
 
 

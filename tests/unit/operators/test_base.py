@@ -14,6 +14,7 @@ from airflow_provider_trigger._compat import AirflowException
 from airflow_provider_trigger.hooks import trigger_dev
 from airflow_provider_trigger.links.run import TriggerRunLink
 from airflow_provider_trigger.operators.run import RunTriggerTaskOperator
+from airflow_provider_trigger.run import guard
 
 try:
     from airflow.sdk.exceptions import TaskDeferralError
@@ -165,6 +166,29 @@ def test_where_the_trigger_failed_nothing_is_sent_if_nothing_is_to_be_canceled(
 ) -> None:
     assert resume(operator(**arguments), pushes=pushes).status == "EXECUTING"
     assert sent() == []
+
+
+@of_one_and_of_many
+@pytest.mark.parametrize("is_searched", [True, False])
+def test_where_the_trigger_failed_and_xcom_cannot_be_pulled_what_has_the_tag_is_canceled(
+    is_searched: bool, make, execute, endless, ti, keep_log, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(guard, "_PAUSES", (0.0,))  # the list has no lag here
+    log, made = keep_log(type(make())), make(wait_for_completion=False)
+    execute(made)
+    ours = list(endless.runs.values())
+    [tag] = [one for one in ours[0].tags if one.startswith("airflow_task:")]
+    keys = (None, "a user's", "airflow-of_another_airflow-1")
+    added = [endless.add_run("EXECUTING", tags=[tag], idempotency_key=key) for key in keys]
+    ti.xcoms["work", "run_id"] = OSError("the XCom backend is away")
+    if not is_searched:
+        endless.fail_next(None, 403, path="/api/v1/runs?")
+    with pytest.raises(TaskDeferralError, match="no such trigger"):
+        made.resume_execution("__fail__", {"error": "no such trigger"}, context_of(ti))
+    assert {one.status == "CANCELED" for one in (*ours, *added[:2])} == {is_searched}
+    assert added[2].status == "EXECUTING"
+    assert f"(OSError): canceling those with the tag {tag}" in log.of("error")[0]
+    assert len(log.of("error")) == 1 + (not is_searched)
 
 
 def test_where_the_trigger_failed_and_the_cancel_too_the_log_says_that_the_run_may_still_run(
