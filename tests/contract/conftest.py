@@ -36,7 +36,7 @@ SECONDS = {
     "after worker": 1,
     "acknowledged the parent": 30,
 }
-SECONDS |= {"poll 1": 1, "poll of": 1, "events completed": 1, "executing, 5": 5}
+SECONDS |= {"poll 1": 1, "poll of": 1, "poll filter 0": 1, "events completed": 1, "executing, 5": 5}
 SNAPSHOT = re.compile(r"/realtime/v1/runs/(?!.*live=true)")
 # Why lines are not replayed: by their path, and others by their label.
 NOT_IN_USE = {
@@ -46,7 +46,6 @@ NOT_IN_USE = {
     "/api/v1/runs/.*/(trace|spans/.*)": "traces are not in use, but for the list of their events",
     "/api/v1/(errors|reports)[?/].*": "errors of all runs, and reports, are not in use",
 }
-BULK_BY_FILTER = "bulk actions with a filter are not in use"
 OTHER_SQL = "SQL of other forms is not in use"
 # By their file: labels, and the reason.
 NOT_REPLAYED: dict[str, list[tuple[str, str]]] = {
@@ -55,15 +54,11 @@ NOT_REPLAYED: dict[str, list[tuple[str, str]]] = {
             "v3 batch of 1000: (create|items)",
             "the limit of items that a server takes in a time is not modelled",
         ),
-        ("bulk cancel by filter.batch, .*|the bulk action", BULK_BY_FILTER),
+        ("bulk cancel by filter.batch, .*|the bulk action", "bulk actions by batch are not in use"),
     ],
     "children": [(r"list with filter\[rootRun\] .*", "runs of other tests are in the list")],
     "outputs": [("output application/json, broken", "an output that is no valid JSON is not modelled")],
     "bulk_actions": [
-        (
-            r"cancel by filter tag|poll filter \d|filter tag matching .*|.* no-match one|empty filter",
-            BULK_BY_FILTER,
-        ),
         ("replay by runIds|poll replay", "bulk actions that replay runs are not in use"),
         ("list|list limit 1", "the list of bulk actions is not in use"),
     ],

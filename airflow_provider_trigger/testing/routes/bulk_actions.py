@@ -13,6 +13,7 @@ from ..http.answers import error_answer, json_answer
 from .bulk_request import read_request
 from .calls import Call, Handler, Route, find_in
 from .json_body import InvalidBodyError
+from .run_filters import make_filters
 from .views import show_time
 
 
@@ -35,7 +36,12 @@ class BulkActionCalls:
             return error_answer(str(error), status=error.status)
         if not self._engine.query_database:
             return error_answer("Failed to create bulk action", status=500)
-        action = self._actions.create(wanted.run_ids, environment=call.environment, name=wanted.name)
+        run_ids = wanted.run_ids
+        if wanted.tag is not None:
+            tests = make_filters({"filter[tag]": wanted.tag}, now=self._engine.time.now())
+            runs = list(self._engine.runs.values())
+            run_ids = [run.id for run in runs if all(test((run, run.state)) for test in tests)]
+        action = self._actions.create(run_ids, environment=call.environment, name=wanted.name)
         return json_answer({"id": action.id}, status=202)
 
     def _retrieve(self, call: Call) -> Response:

@@ -18,10 +18,12 @@ class BulkRequest:
     A valid request to cancel runs.
 
     :param run_ids: the runs that it names
+    :param tag: one of these tags, with commas, is what its runs have; ``None`` if it names them
     :param name: the name for the bulk action
     """
 
     run_ids: list[str]
+    tag: str | None
     name: str | None
 
 
@@ -35,13 +37,14 @@ def read_request(body: bytes) -> BulkRequest:
     issues = list(_issues(given))
     if issues:
         raise InvalidBodyError(f"Validation error: {'; '.join(issues)}")
-    if given["action"] == "replay" or "runIds" not in given:
-        raise InvalidBodyError("The local server only cancels runs by their ids", status=501)
-    run_ids = given["runIds"]
+    wanted = given.get("filter", {})
+    if given["action"] == "replay" or wanted.keys() - {"tag"}:
+        raise InvalidBodyError("The local server only cancels runs by their ids or a tag", status=501)
+    run_ids = given.get("runIds", [])
     if len(run_ids) > _MOST_RUN_IDS:
         most = f"Maximum is {_MOST_RUN_IDS}. Use a filter to select more runs."
         raise InvalidBodyError(f"Too many runIds ({len(run_ids)}). {most}")
-    return BulkRequest(run_ids=run_ids, name=given.get("name"))
+    return BulkRequest(run_ids=run_ids, tag=wanted.get("tag"), name=given.get("name"))
 
 
 def _issues(given: Any) -> Iterator[str]:
@@ -51,7 +54,7 @@ def _issues(given: Any) -> Iterator[str]:
     if given.get("action") not in ("cancel", "replay"):
         yield "Invalid discriminator value. Expected 'cancel' | 'replay' at \"action\""
         return
-    checks = {"runIds": _issues_of_ids, "name": _issues_of_name}
+    checks = {"runIds": _issues_of_ids, "filter": _issues_of_filter, "name": _issues_of_name}
     found = [issue for key, check in checks.items() if key in given for issue in check(given[key])]
     if not found and ("runIds" in given) == ("filter" in given):
         yield "Exactly one of filter or runIds must be provided"
@@ -67,6 +70,13 @@ def _issues_of_ids(given: Any) -> Iterator[str]:
         for index, run_id in enumerate(given):
             if not isinstance(run_id, str):
                 yield f'Expected string, received {kind_of(run_id)} at "runIds[{index}]"'
+
+
+def _issues_of_filter(given: Any) -> Iterator[str]:
+    if not isinstance(given, dict):
+        yield f'Expected object, received {kind_of(given)} at "filter"'
+    elif not given:
+        yield 'At least one filter must be provided at "filter"'
 
 
 def _issues_of_name(given: Any) -> Iterator[str]:

@@ -125,6 +125,8 @@ def arrange_bulk(replay: Any) -> None:
     members = json.loads(replay.exchanges[0].request_body)["runIds"]
     for run_id, status in zip(members, [*3 * ["QUEUED"], "COMPLETED", "EXECUTING", "CANCELED"], strict=False):
         replay.add(run_id, status)
+    for run_id in ("run_b1", "run_b2"):
+        replay.add(run_id, "QUEUED").tags = ("bulkB",)
     replay.now = datetime.fromisoformat(replay.exchanges[1].body["createdAt"]).timestamp()
     replay.server.bulk_lag = 1.0
 
