@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import io
+import socket
 import threading
 import time
 from collections.abc import Callable, Mapping
-from contextlib import closing
+from contextlib import closing, suppress
 from functools import partial
 from http.client import HTTPResponse
 from typing import Any, TypeVar
@@ -62,6 +63,7 @@ class _TimedReader(io.RawIOBase):
 class _TimedResponse(HTTPResponse):
     def __init__(self, sock: Any, *args: Any, **options: Any) -> None:
         super().__init__(sock, *args, **options)
+        _of_thread.sockets[threading.get_ident()] = sock
         self.fp: Any = io.BufferedReader(_TimedReader(self.fp.detach(), sock))
 
 
@@ -94,6 +96,8 @@ class TriggerDevClient:
 
     may_fetch_key = True
     """Whether the key may be fetched again after it was rejected; not in a signal handler."""
+    sleep: Callable[[float], None] | None = None
+    """What waits for calls that do not say it; see :meth:`call`."""
 
     def __init__(
         self,
@@ -121,6 +125,7 @@ class TriggerDevClient:
         # Read once and not with each request; afterwards the environment has no effect.
         self._options = connection_options(settings.base_url, settings)
         self._is_closed = False
+        self._sockets: dict[int, socket.socket] = {}  # of the requests in flight, by thread
         self._sent_at = time.monotonic()
 
     def __enter__(self) -> TriggerDevClient:
@@ -137,6 +142,12 @@ class TriggerDevClient:
         self._is_closed = True
         self._session.close()
 
+    def end_requests(self) -> None:
+        """Let the requests in flight, of all threads, fail at once. Safe in a signal handler."""
+        for sock in list(self._sockets.values()):
+            with suppress(OSError, TypeError):  # it is closed, or within another TLS connection
+                socket.socket.shutdown(sock, socket.SHUT_RDWR)
+
     def call(
         self,
         call: Call[T],
@@ -152,10 +163,10 @@ class TriggerDevClient:
         :param deadline: of the work that the call is part of
         :param patience: how long to repeat it after the first request, in seconds; None for ``retry_for``
         :param sleep: waits so many seconds, before each request 0: what it raises ends the call before
-            anything more is sent; None for waits that nothing ends
+            anything more is sent; None for the client's own, or waits that nothing ends
         :raises TriggerDevError: the last error
         """
-        version = self.key_version
+        version, sleep = self.key_version, sleep or self.sleep
         try:
             return self._call(call, deadline, patience, sleep)
         except AuthenticationError:
@@ -210,6 +221,8 @@ class TriggerDevClient:
             failure: TriggerDevError = transport_error(error, where, step.timeout)
         except TriggerDevError as error:  # of the body
             failure = error.with_traceback(None)
+        finally:
+            self._sockets.pop(threading.get_ident(), None)
         # Raised elsewhere: within the blocks above, the request and so the key would be its context.
         return failure
 
@@ -223,7 +236,7 @@ class TriggerDevClient:
         if now - self._sent_at > KEEP_ALIVE:
             adapter.close()
         self._sent_at = now
-        _of_thread.until = now + step.timeout
+        _of_thread.until, _of_thread.sockets = now + step.timeout, self._sockets
         secrets = without_secrets(step.request, self._key.masking)
         with secrets, self._open(partial(adapter.send, prepared, timeout=timeout), options) as answer:
             headers = {name.lower(): value for name, value in answer.headers.items()}

@@ -22,6 +22,7 @@ from airflow_provider_trigger.durations import Duration
 from airflow_provider_trigger.exceptions import TriggerRunNotStartedError
 from airflow_provider_trigger.links.run import TriggerRunLink, push_link
 from airflow_provider_trigger.rules import boolean, choice, connection_id, duration, list_of, number, optional
+from airflow_provider_trigger.run.identity import KEY_PREFIX
 from airflow_provider_trigger.signature import ShowsArguments
 from airflow_provider_trigger.sources.context import can_resume, has_retry_policy, task_instance_of
 from airflow_provider_trigger.sources.run_ids import read_literal
@@ -165,6 +166,7 @@ class RunsOperator(RendersTemplates, ShowsArguments, BaseOperator):
         try:
             # All that on_kill needs is made before anything is sent.
             with hook.client() as client, self._new_guard(hook) as guard:
+                client.sleep, guard.end_requests = guard.sleep, client.end_requests
                 work = Work(client, hook, context)
                 guard.raise_if_stopped()
                 seen = self._start_all(work, guard)
@@ -178,12 +180,13 @@ class RunsOperator(RendersTemplates, ShowsArguments, BaseOperator):
                 ended = self._wait(seen, settings, work, guard)
                 guard.release()
                 return self._conclude([str(run_id) for run_id in guard.run_ids], ended, work)
-        except StoppedError:
-            runs = enumeration(guard.known_ids) or "none"
-            text = "Airflow stopped the task (marked, cleared or timed out). Its runs, as far as known"
-            raise AirflowException(f"{text}: {runs}") from None
-        except TriggerDevError as error:
-            if error.may_have_effect:  # a retry would start a second run without a word
+        except (StoppedError, TriggerDevError, KeyError, RuntimeError) as error:
+            # Python raises one of the last two where a stop interrupts the start of a thread, or a lock.
+            if self._is_stopped and self._guard is not None:
+                runs = enumeration(self._guard.known_ids) or "none"
+                text = "Airflow stopped the task (marked, cleared or timed out). Its runs, as far as known"
+                raise AirflowException(f"{text}: {runs}") from None
+            if getattr(error, "may_have_effect", False):  # a retry would start a second run without a word
                 raise AirflowFailException(str(error)) from None
             if isinstance(error, ResponseError) and error.status == 422:  # of what starts runs only
                 raise TriggerRunNotStartedError(str(error)) from None
@@ -366,33 +369,32 @@ def _cancel_pushed(operator: RunsOperator, context: Context) -> None:
     from airflow_provider_trigger.log import write
     from airflow_provider_trigger.report.ends import of_cancels
 
-    identity, is_known, pushed = task_instance_of(context), True, None
+    identity, pushed = task_instance_of(context), None
     tag = identity.tag if identity else None
     try:
         pushed = operator._pushed(context)
+        if not pushed:
+            return
     except Exception as error:
         # Any error: XCom backends raise what they like.
-        is_known = False
         text = "The ids of the task's runs cannot be read from XCom (%s): canceling those with the tag %s"
         operator.log.error(text, safe_text(error), tag)
-    if is_known and not pushed:
-        return
-    if isinstance(pushed, str):
-        tag = None
+    tag = None if isinstance(pushed, str) else tag
     try:
         guard = operator._new_guard(operator._hook())
     except Exception as error:
         # Any error: secrets backends raise what they like, and Airflow's own says why the trigger failed.
-        run_ids = pushed if isinstance(pushed, list) else [pushed]
+        run_ids = pushed if isinstance(pushed, list) else [pushed or "of this task"]
         results = [not_canceled(str(run_id), safe_text(error)) for run_id in run_ids]
         write(operator.log, of_cancels(results, operator.trigger_dev_conn_id, tag=tag))
         return
     with guard:
         guard.tag = tag
-        if is_known:
+        if pushed:
             guard.take_up(pushed)
-        elif identity is not None:
-            guard.is_earlier = identity.may_have_started
+        elif identity is not None:  # another key of this kind is of another Airflow, or of before a clear
+            start = f"{KEY_PREFIX}-"
+            guard.is_earlier = lambda key: identity.has_started(key) or not str(key).startswith(start)
         guard.cancel()
 
 

@@ -259,7 +259,9 @@ class RunTriggerTaskBatchOperator(TaskRunsOperator, ManyRunsOperator):
         key = key_of_execution(work.context, self)
         requests = self._requests(key, identity, when)
         guard.run_ids = [None] * len(requests)
-        guard.tag = tag_of(work.context)
+        guard.tag = identity.tag if identity else None
+        # Without waiting, runs of earlier tries are left alone.
+        guard.bulk_tag = guard.tag if self.wait_for_completion or not is_retry else None
         if requests:
             runs = counted(len(requests), "run")
             self.log.info("Starting %s of Trigger.dev task %r", runs, self.task_identifier)

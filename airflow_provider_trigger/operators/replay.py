@@ -74,4 +74,5 @@ class ReplayTriggerRunOperator(OneRunOperator):
         with naming(owner_of(self), AirflowFailException):
             run_id = exactly_one(self.run_id)
         self.log.info("Replaying run %s", run_id)
+        guard.know(None)
         return Started(run_id=replay(work.client, run_id))

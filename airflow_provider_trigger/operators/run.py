@@ -119,6 +119,7 @@ class RunTriggerTaskOperator(TaskRunsOperator, OneRunOperator):
         options = to_api(self._options, when)
         if identity:
             options["tags"] = [*options.get("tags", []), *identity.tags]
+            guard.bulk_tag = identity.tag if self.wait_for_completion or not is_retry else None
         key: RunKey | str | None = self.idempotency_key
         if key == AUTOMATIC_KEY:
             content = content_of(self.task_identifier, self.payload)

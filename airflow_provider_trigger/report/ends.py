@@ -17,8 +17,15 @@ from airflow_provider_trigger.wording import MAX_LINES, MAX_NAMED, MAY_RUN, capi
 
 
 def log_stop(log: Log, conn_id: str, stop: Stop) -> None:
-    """Log what came of a cancel by the task itself."""
-    write(log, _of_stop(stop, conn_id))
+    """Log that a cancel by the task itself begins, or what came of it."""
+    write(log, _of_stop(stop, conn_id) if stop.begins_with is None else _of_begin(stop, stop.begins_with))
+
+
+def _of_begin(stop: Stop, run_ids: Sequence[str]) -> Iterator[Line]:
+    yield from canceling(run_ids)
+    if stop.unknown:
+        tag = f", by the tag {stop.tag}" if stop.tag else ""
+        yield "info", f"Canceling {counted(stop.unknown, 'run')} whose start the server has not answered{tag}"
 
 
 def _of_stop(stop: Stop, conn_id: str) -> Iterator[Line]:
@@ -47,7 +54,7 @@ def _of_stop(stop: Stop, conn_id: str) -> Iterator[Line]:
 def canceling(run_ids: Sequence[str]) -> Iterator[Line]:
     """Yield that runs are being canceled, because their task was ended."""
     if len(run_ids) > MAX_NAMED:
-        yield "info", f"Canceling {len(run_ids)} runs, because their task was ended"
+        yield "info", f"Canceling {len(run_ids)} runs, because their task was ended: {', '.join(run_ids)}"
     else:
         yield from (("info", f"Canceling run {one}, because its task was ended") for one in run_ids)
 

@@ -5,20 +5,21 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
 from airflow_provider_trigger.api.deadline import Deadline
-from airflow_provider_trigger.api.errors import ResponseError
+from airflow_provider_trigger.api.endpoints.bulk_actions import cancel_runs_in_bulk
+from airflow_provider_trigger.api.errors import ResponseError, TriggerDevError
 from airflow_provider_trigger.api.models.runs import Run
 from airflow_provider_trigger.cancel.cancellation import cancel_all
 from airflow_provider_trigger.cancel.outcome import CancelOutcome, CancelResult, not_canceled
 from airflow_provider_trigger.cancel.settings import TIME_LIMIT, settings_of
 from airflow_provider_trigger.cancel.workers import Threads
-from airflow_provider_trigger.defaults import BULK_FROM_AT_A_STOP
+from airflow_provider_trigger.defaults import BULK_ACTION_NAME, BULK_FROM_AT_A_STOP
 from airflow_provider_trigger.run.drive import StoppedError, pause
 from airflow_provider_trigger.run.request import TaskRequest
 from airflow_provider_trigger.run.search import LIST_LAG, RunFilter, Search
@@ -28,14 +29,17 @@ from airflow_provider_trigger.run.steps import News
 if TYPE_CHECKING:
     from airflow_provider_trigger.api.client import TriggerDevClient
 
-# Besides those that cancel: one that supervises a stop, one the cancel after an error that it interrupts.
-_FURTHER_THREADS = 2
+# Besides those that cancel: two that supervise a stop, one the cancel after an error that it interrupts, one
+# that logs, and one that ends what the task waits for.
+_FURTHER_THREADS = 5
 # The part of the time for a cancel that requests in flight get to be answered.
 _SHARE_OF_ANSWERS = 0.5
 # Before each search for runs whose ids no answer has shown, in seconds.
 _PAUSES = (0.0, LIST_LAG / 2, LIST_LAG / 2)
 # How long a cancel may go on after its deadline, in seconds; Airflow 3 sends SIGKILL 5 s after the signal.
 _GRACE = 0.7
+# How long other requests wait for the first line of a stop, and for a bulk action by the tag, in seconds.
+_FIRST_WAIT = 0.5
 _INTERVAL = 0.01
 
 
@@ -48,6 +52,8 @@ class Stop:
     """Of the runs to cancel, where some have no check of their own, and so no result."""
     accepted: int = 0
     bulk_ids: list[str] = field(default_factory=list)
+    begins_with: list[str] | None = None
+    """The runs whose cancel only begins; None for what came of it."""
     unknown: int = 0
     """How many runs there may be whose ids are not known."""
     parts: list[str] = field(default_factory=list)
@@ -65,7 +71,7 @@ class Guard:
 
     ``client`` is for canceling only: when the task is stopped, another one may be in use and hold its locks.
     So many cancels are in flight ``at_once``. ``time_limit`` is for a cancel after a signal, in seconds.
-    ``log_stop`` logs what came of each cancel.
+    ``log_stop`` logs that a cancel begins after a signal, and what came of each cancel.
     """
 
     def __init__(
@@ -89,6 +95,10 @@ class Guard:
         """Whether a run with this idempotency key may be from an earlier try; None if there was none."""
         self.tag: str | None = None
         """What all runs of the task instance carry, to find those whose ids no answer has shown."""
+        self.bulk_tag: str | None = None
+        """The same, where a stop may cancel all that is alive with it."""
+        self.end_requests: Callable[[], object] = lambda: None
+        """Lets the requests of the task's work fail at once."""
         self.is_stopped = False
         # Made before anything is sent, also for the start: a signal handler can start none.
         self.threads = Threads(at_once + _FURTHER_THREADS, name="trigger-dev-guard")
@@ -96,11 +106,13 @@ class Guard:
         self._is_killed = False
         self._is_cut_off = False  # from outside, so that no retry takes care of what was started
         self._done: set[str] = set()  # what needs no other cancel
+        self._found: set[str | None] = set()  # the keys of runs that no answer has shown
         self._unlogged: list[Stop] = []
         self._client = client
         self._cancels = cancels
         self._time_limit = time_limit
         self._log_stop = log_stop
+        self._awaits_id = False  # of a single run
 
     def __enter__(self) -> Self:
         return self
@@ -115,6 +127,9 @@ class Guard:
             # After a signal, Airflow 3 kills the process while a cancel that failed is tried again.
             self._log_all()
             self.cancel()
+            if self._is_cut_off and self._awaits_id and not isinstance(error, StoppedError):
+                lost = [not_canceled("of this task", "the server has not answered its start")]
+                self._unlogged.append(Stop(results=lost, tag=self.bulk_tag))
         self._log_all()
         self.release()
         self._client.close()
@@ -142,20 +157,24 @@ class Guard:
         self.run_ids = [one if isinstance(one, str) else None for one in listed]
 
     def know(self, run_id: str | None) -> None:
-        """Take in a single run's id as soon as an answer shows it; None where the next may show another."""
-        self.run_ids = [run_id]
+        """Take in a single run's id as soon as an answer shows it; None before a request that starts one."""
+        self.run_ids, self._awaits_id = [run_id], run_id is None
 
     def take_ids(self, sending: Sending) -> None:
         """Take in the ids of the runs of a request."""
         for index, run_id in zip(sending.part.indexes, sending.run_ids or (), strict=False):
             self.run_ids[index] = run_id
 
-    def collect_ids(self) -> list[Sending]:
+    def collect_ids(self, deadline: Deadline | None = None) -> list[Sending]:
         """Wait a while for the requests in flight, and take in their ids; return those without an answer."""
-        share = self._deadline().before(_SHARE_OF_ANSWERS, now=time.monotonic())
+        share = (deadline or self._deadline()).before(_SHARE_OF_ANSWERS, now=time.monotonic())
         _wait_until(lambda: all(one.is_done or one.run_ids for one in self.sendings), share)
         for sending in self.sendings:
             self.take_ids(sending)
+        return self._unanswered
+
+    @property
+    def _unanswered(self) -> list[Sending]:
         return [sending for sending in self.sendings if sending.is_unanswered]
 
     def note(self, news: News) -> None:
@@ -184,32 +203,56 @@ class Guard:
         Cancel the runs, within the time limit. Raises nothing.
 
         Safe in a signal handler, as Airflow 3 calls it: the interrupted thread may hold any lock, so it only
-        hands over to threads that wait for it, and what is to be logged follows when the task's work
-        continues. No connection is fetched there.
+        hands over to threads that wait for it. One of them logs which runs are being canceled, as soon as it
+        can; what came of it follows when the task's work continues, whose requests end in time for that. No
+        connection is fetched there.
         """
         self.is_stopped = self._is_killed = self._is_cut_off = True
         self._client.may_fetch_key = False
+        limit = self._deadline()
         try:
+            if self._cancels:
+                self._announce()
             with _logging_disabled():
-                self.cancel()
+                if not all(one.is_done for one in self._unanswered):
+                    half = limit.before(_SHARE_OF_ANSWERS, now=time.monotonic())
+                    self.cancel(half, waits=False)
+                self.cancel(limit)
         finally:
             self._client.may_fetch_key = True
+            self.threads.begin(partial(self._end_work, limit))
 
-    def cancel(self) -> None:
-        """Cancel the runs that have not ended, for longer than after a signal. Raises no error."""
-        deadline, stop, is_killed = self._deadline(), Stop(tag=self.tag), self._is_killed
-        unanswered = self.collect_ids()
+    def _announce(self) -> None:
+        stop = Stop(tag=self.bulk_tag or self.tag, begins_with=self._left)
+        stop.unknown = sum(len(sending.part.requests) for sending in self._unanswered) + self._awaits_id
+        if self._left or stop.unknown:
+            said: list[object] = []
+            self.threads.begin(lambda: said.append(self._log_stop(stop)))
+            _wait_until(lambda: bool(said), Deadline.after(_FIRST_WAIT, now=time.monotonic()))
+
+    def _end_work(self, limit: Deadline) -> None:
+        _wait_until(lambda: not self._awaits_id, limit)  # the answer would show what to cancel
+        self.end_requests()
+
+    def cancel(self, deadline: Deadline | None = None, *, waits: bool = True) -> None:
+        """Cancel the runs that have not ended; it ``waits`` for answers to starts. Raises no error."""
+        deadline, stop, is_killed = deadline or self._deadline(), Stop(tag=self.tag), self._is_killed
+        unanswered = self.collect_ids(deadline) if waits else self._unanswered
         found: dict[str, str | None] = {}
         if self._cancels and (self.known_ids or unanswered or self.is_earlier or self.request):
             done: list[bool] = []
             self.threads.begin(partial(self._find_and_cancel, stop, unanswered, found, deadline, done))
             _wait_until(lambda: bool(done), Deadline(deadline.at + _GRACE))
             if not done:
-                stop.results = [not_canceled(one, "there was no time left") for one in self._left]
+                left = self._left or ["of this task"]
+                stop.results = [not_canceled(one, "there was no time left") for one in left]
             if self._is_killed and not is_killed:  # a signal came meanwhile: its stop says the rest
                 stop.results = [one for one in stop.results if one.run_id not in self._done]
-        shown = set(found.values())
-        stop.unknown = sum(one.key not in shown for sending in unanswered for one in sending.part.requests)
+        self._found |= set(found.values())
+        if waits:
+            stop.unknown = sum(
+                one.key not in self._found for each in unanswered for one in each.part.requests
+            )
         stop.parts = [str(sending.part) for sending in unanswered]
         errors = (sending.error for sending in unanswered)
         stop.answer = next((error for error in errors if isinstance(error, ResponseError)), None)
@@ -231,6 +274,8 @@ class Guard:
         left: list[str] = []
         try:
             self._client.exchange.breaker.has_worked = True  # a page in place of an answer passes
+            if self._is_killed and self.bulk_tag and (unanswered or self._awaits_id):
+                _cancel_by_tag(self._client, self.bulk_tag)
             found.update(self._look_up(stop, unanswered, deadline))
             if self._is_cut_off and self.request and self.request.key and not self.known_ids:
                 self.know(find_by_key(self._client, self.request, deadline=deadline))
@@ -293,6 +338,12 @@ class Guard:
 
 
 _LEFT = (CancelOutcome.FAILED, CancelOutcome.NOT_FOUND)
+
+
+def _cancel_by_tag(client: TriggerDevClient, tag: str) -> None:
+    deadline = Deadline.after(_FIRST_WAIT, now=client.exchange.monotonic())
+    with suppress(TriggerDevError):  # a server, or a key, may know no bulk actions
+        client.call(cancel_runs_in_bulk(tag=tag, name=BULK_ACTION_NAME), deadline=deadline, patience=0)
 
 
 def _wait_until(condition: Callable[[], bool], deadline: Deadline) -> None:

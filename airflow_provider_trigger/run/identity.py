@@ -89,11 +89,6 @@ class TaskInstanceIdentity:
         """Return whether a run with this key was started by this task instance, in any of its tries."""
         return idempotency_key is not None and idempotency_key.startswith(self.start_of_keys())
 
-    def may_have_started(self, idempotency_key: str | None) -> bool:
-        """Return whether a run that has its tag may be its own: a key of others says that it is not."""
-        is_others = idempotency_key is not None and idempotency_key.startswith(f"{KEY_PREFIX}-")
-        return self.has_started(idempotency_key) or not is_others
-
     def start_of_keys(self, dag_run_hash: str | None = None) -> str:
         """Return what the keys of its runs begin with; before a clear, its Dag run had another hash."""
         dag_run_hash = dag_run_hash or self.dag_run.hash

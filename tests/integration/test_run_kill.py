@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+from contextlib import suppress
+
 import pytest
 from killing import Killed
 from run_operator import operator
-from waiting import LONG, until
+from waiting import LONG, limited, until
 
 from airflow_provider_trigger._compat import AirflowException
 from airflow_provider_trigger.operators.replay import ReplayTriggerRunOperator
@@ -98,27 +103,58 @@ def test_a_kill_in_the_wait_for_the_rate_limit_cancels_the_run(connect, run_try,
         assert run.status == "CANCELED" or said.lines(f"Run {run.id} may still be running")
 
 
+TASK = """
+import logging, signal
+from fake_airflow import TaskInstance, context_of
+from run_operator import operator_in_worker
+logging.getLogger("airflow.task").addHandler(logging.StreamHandler())
+made = operator_in_worker()
+signal.signal(signal.SIGTERM, lambda *_: made.on_kill())
+made.execute(context_of(TaskInstance()))
+"""
+
+
+def test_where_a_task_is_gone_5_s_after_the_signal_its_log_names_its_run(server, connect, the_run, tmp_path):
+    connect(timeout=LONG, retry_for=LONG)
+    server.on_task("resize", after=None)
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
+    with (tmp_path / "log").open("w") as log:
+        task = subprocess.Popen([sys.executable, "-c", TASK], env=environment, stdout=log, stderr=log)
+    run = until(lambda: the_run("resize", "EXECUTING"), "the run executes")
+    server.hang_next(None)
+    seen = len(server.requests)
+    until(lambda: len(server.requests) > seen, "a check hangs")
+    task.terminate()
+    with suppress(subprocess.TimeoutExpired):
+        task.wait(5)  # as Airflow 3 does
+    task.kill()
+    task.wait()
+    assert f"Canceling run {run.id}, because its task was ended" in (tmp_path / "log").read_text()
+
+
 @pytest.mark.parametrize("down", ["refused", "hanging"])
 def test_a_kill_while_the_server_is_down_says_that_the_run_may_be_alive(
     down, server, connect, run_try, kill_when, short_kill_time, said
 ):
-    # A check that is in flight when the server goes down ends before long.
-    connect(timeout=3, retry_for=LONG)
+    connect(timeout=LONG, retry_for=LONG)
     server.on_task("endless", after=None)
-    made = operator("endless")
+    made, seen = operator("endless"), []
 
     def is_down():
         if not any(run.status == "EXECUTING" for run in server.runs.values()):
             return False
         if down == "refused":
             server.stop()
-        else:
+            return True
+        if not seen:
             server.hang_next(None)
-        return True
+            seen.append(len(server.requests))
+        return len(server.requests) > seen[0]  # a check hangs
 
     called = kill_when(is_down, made.on_kill)
     try:
-        ended = run_try(made)
+        with limited(30):  # the check ends, too
+            ended = run_try(made)
     finally:
         server.clear_faults()
     assert called
@@ -151,6 +187,31 @@ def test_a_kill_cancels_a_replay_and_not_its_original(server, run_try, kill_when
     assert isinstance(ended.error, (AirflowException, Killed))
     _, replay = server.runs.values()
     assert (original.status, replay.status) == ("EXECUTING", "CANCELED")
+
+
+@pytest.mark.usefixtures("long_kill_time")
+@pytest.mark.parametrize("answer_comes", [True, False])
+def test_a_kill_before_the_answer_to_a_replay_cancels_it_or_says_that_it_may_be_alive(
+    answer_comes, server, connect, run_try, kill_when, said
+):
+    connect(timeout=LONG, retry_for=LONG)
+    server.on_task("endless", after=None)
+    original, _ = server.trigger("endless")
+    if answer_comes:
+        server.delay_next(1, 1, path="/replay", after_handling=True)
+    else:
+        server.hang_next(None, path="/replay", after_handling=True)
+    made = ReplayTriggerRunOperator(task_id="again", run_id=original.id)
+    kill_when(lambda: len(server.runs) == 2, made.on_kill)
+    with limited(60):
+        ended = run_try(made, task_id="again")
+    assert isinstance(ended.error, (AirflowException, Killed)), ended.error
+    _, replay = server.runs.values()
+    is_lost = said.lines(
+        "Run of this task may still be running: cancel failed: the server has not answered its"
+    )
+    assert (replay.status == "CANCELED") is not bool(is_lost)
+    assert bool(is_lost) is (not answer_comes or isinstance(ended.error, Killed))
 
 
 def test_a_task_killed_before_it_began_starts_nothing(server, run_try):

@@ -32,14 +32,17 @@ MAX_SIZE = 500
 """As many ids as the server takes in one bulk action (measured)."""
 
 
-def cancel_runs_in_bulk(run_ids: Sequence[str], *, name: str) -> Call[str]:
+def cancel_runs_in_bulk(run_ids: Sequence[str] = (), *, tag: str | None = None, name: str) -> Call[str]:
     """
     Request the cancel of many runs at once: ``POST /api/v1/bulk-actions``; returns the bulk action's id.
 
-    Unknown ids are dropped silently (measured). Not repeated after a failure: it only comes before
-    :func:`~airflow_provider_trigger.api.endpoints.runs.cancel_run`, and an older server does not know it.
+    Unknown ids are dropped silently, and so are runs younger than about 2 s (measured). A tag, without a
+    comma, takes the place of ids: of all runs that have it, and are not older than 7 days. Not repeated after
+    a failure: it only comes before :func:`~airflow_provider_trigger.api.endpoints.runs.cancel_run`, and an
+    older server does not know it.
     """
-    body = {"action": "cancel", "runIds": list(run_ids), "name": name}
+    selection = {"filter": {"tag": tag}} if tag else {"runIds": list(run_ids)}
+    body = {"action": "cancel", **selection, "name": name}
     request = Request(method="POST", path="/api/v1/bulk-actions", json=body, repeatable=False)
 
     def read(response: Response) -> str:

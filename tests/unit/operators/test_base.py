@@ -2,24 +2,30 @@
 
 from __future__ import annotations
 
+import sys
+import threading
+import time
 from collections.abc import Callable
+from datetime import timedelta
 from functools import partial
 from typing import Any
 
 import pytest
 from fake_airflow import TaskInstance, context_of
 from run_operator import batch_in_worker, operator_in_worker
+from waiting import until
 
 from airflow_provider_trigger._compat import AirflowException
 from airflow_provider_trigger.hooks import trigger_dev
 from airflow_provider_trigger.links.run import TriggerRunLink
 from airflow_provider_trigger.operators.run import RunTriggerTaskOperator
 from airflow_provider_trigger.run import guard
+from airflow_provider_trigger.triggers import run as triggers
 
 try:
-    from airflow.sdk.exceptions import TaskDeferralError
+    from airflow.sdk.exceptions import TaskDeferralError, TaskDeferred
 except ImportError:  # before 3.2
-    from airflow.exceptions import TaskDeferralError
+    from airflow.exceptions import TaskDeferralError, TaskDeferred
 
 
 operator = partial(operator_in_worker, timeout=30)
@@ -94,6 +100,26 @@ def test_stopped_while_the_request_is_unanswered_it_cancels_the_run(
     assert ti.pushed["run_id"] == run_of().id
 
 
+@of_one_and_of_many
+def test_stopped_just_as_a_thread_begins_it_says_so(
+    make, execute, endless, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made, name = make(), "_start_new_thread" if sys.version_info < (3, 13) else "_start_joinable_thread"
+    start = getattr(threading, name)
+
+    def start_and_stop(*given: Any, **more: Any) -> None:
+        start(*given, **more)
+        if endless.runs and threading.current_thread() is threading.main_thread():
+            until(lambda: not threading._limbo, "it runs")  # type: ignore[attr-defined]
+            made.on_kill()
+            raise ConnectionAbortedError  # as a signal handler of Airflow 2 raises something
+
+    monkeypatch.setattr(threading, name, start_and_stop)
+    with pytest.raises(AirflowException, match="Airflow stopped the task"):
+        execute(made)
+    assert {run.status for run in endless.runs.values()} == {"CANCELED"}
+
+
 @pytest.mark.parametrize("extra", [{"retry_for": 0}, {"timeout": 0.3}])
 def test_a_stop_has_its_own_time_limits_whatever_those_of_the_connection(
     extra: dict[str, Any], endless, ti, run_of, in_signal_handler, keep_log, connection_to
@@ -132,6 +158,19 @@ def test_where_the_check_of_a_run_fails_that_was_started_before_it_is_canceled(
     with pytest.raises(Exception, match="answered 403"):
         operator().execute(context_of(TaskInstance(max_tries=1, try_number=try_number)))
     assert run_of().status == "CANCELED"
+
+
+# Its trigger
+
+
+@of_one_and_of_many
+def test_its_event_is_held_back_for_half_of_an_execution_timeout_at_most(
+    make, execute, endless, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(triggers, "scheduler_knows_resumed_tasks", lambda: False)
+    with pytest.raises(TaskDeferred) as deferred:
+        execute(make(deferrable=True, execution_timeout=timedelta(seconds=8)))
+    assert 0 < deferred.value.trigger.not_before - time.time() <= 4
 
 
 # A trigger that failed or timed out

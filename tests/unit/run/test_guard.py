@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import pytest
@@ -12,6 +13,7 @@ from waiting import until
 
 from airflow_provider_trigger.api.errors import ServerError, TransportError
 from airflow_provider_trigger.api.masking import SecretKey
+from airflow_provider_trigger.report.ends import log_stop as log_stop_of
 from airflow_provider_trigger.run import guard as guard_module
 from airflow_provider_trigger.run.drive import StoppedError
 from airflow_provider_trigger.run.guard import Guard
@@ -102,10 +104,11 @@ def test_an_error_of_any_kind_keeps_the_first_one(guard: Guard, log, monkeypatch
 
 @pytest.mark.parametrize("count", [1, 25])
 @pytest.mark.parametrize("status", [200, 503])
-def test_a_stop_logs_nothing_and_needs_no_lock_of_the_code_that_it_interrupts(
-    count: int, status: int, server, make_guard, network, answer, log, caplog: pytest.LogCaptureFixture
+def test_a_stop_needs_no_lock_of_the_code_that_it_interrupts_and_logs_once_it_can(
+    count: int, status: int, server, make_guard, network, answer, caplog: pytest.LogCaptureFixture
 ) -> None:
-    guard = make_guard(time_limit=4.0 if status == 200 else 0.5)
+    log_stop = partial(log_stop_of, logging.getLogger("a_task"), "mine")
+    guard = make_guard(time_limit=4.0 if status == 200 else 1.0, log_stop=log_stop)
     runs = add(server, guard, count)
     if status != 200:
         network.fault("POST", answer(status, {"error": "No"}), times=1000)
@@ -123,10 +126,67 @@ def test_a_stop_logs_nothing_and_needs_no_lock_of_the_code_that_it_interrupts(
             logging._lock.release()  # type: ignore[attr-defined]
             caplog.handler.release()
         assert {run.status for run in runs} == {"CANCELED" if status == 200 else "EXECUTING"}
-        assert (log.lines, caplog.records) == ([], [])
+        until(lambda: runs[0].id in caplog.text, "it says what is canceled")
         logger.info("as before")
-    assert [record.message for record in caplog.records] == ["as before"]
-    assert {level for level, _ in log.leveled} & ({"info"} if status == 200 else {"warning", "error"})
+    said = [record for record in caplog.records if record.name == "a_task"]
+    assert said[0].message.startswith("Canceling ")
+    assert {one.levelname for one in said} & ({"INFO"} if status == 200 else {"WARNING", "ERROR"})
+    assert [record.message for record in caplog.records if record not in said] == ["as before"]
+
+
+@pytest.mark.parametrize(("known", "unanswered"), [(2, 0), (12, 0), (0, 3), (12, 3), (0, 0)])
+@pytest.mark.parametrize("cancels", [True, False])
+def test_before_its_first_request_a_stop_says_which_runs_it_cancels(
+    cancels: bool, known: int, unanswered: int, server, make_guard, network, log, sending_of
+) -> None:
+    guard, said = make_guard(cancels=cancels), list[str]()
+    runs = add(server, guard, known)
+    guard.run_ids += [None] * unanswered
+    guard.tag = TAG
+    guard.sendings += [sending_of(known, unanswered)] if unanswered else []
+    network.before = lambda _: said.append("\n".join(log.lines))
+    guard.stop()
+    assert bool(said or log.lines) == (cancels and known + unanswered > 0)
+    if said:
+        assert all(run.id in said[0] for run in runs)
+        text = f"Canceling 3 runs whose start the server has not answered, by the tag {TAG}"
+        assert (text in said[0]) == bool(unanswered)
+
+
+@pytest.mark.parametrize("may_cancel_by_tag", [True, False])
+@pytest.mark.parametrize(("status", "is_listed"), [(202, False), (403, False), (403, True)])
+def test_while_starts_are_unanswered_a_stop_cancels_by_the_tag_and_then_those_that_are_known(
+    status: int,
+    is_listed: bool,
+    may_cancel_by_tag: bool,
+    server,
+    guard: Guard,
+    network,
+    answer,
+    sending_of,
+    log,
+) -> None:
+    known = [server.add_run("EXECUTING", tags=[TAG]) for _ in range(20)]
+    lost = add_tagged(server, *(f"k{index}" for index in range(20, 100)))
+    other = server.add_run("EXECUTING", tags=[f"{TAG}:other"])
+    if status == 403:
+        network.fault(BULK, answer(403, {"error": "Unauthorized"}), times=1000)
+    if not is_listed:
+        network.fault(LIST, answer(403, {"error": "Unauthorized"}), times=1000)
+    guard.run_ids = [*(run.id for run in known), *[None] * 80]
+    guard.tag, guard.bulk_tag = TAG, TAG if may_cancel_by_tag else None
+    guard.sendings += [sending_of(first, 20, is_done=False) for first in range(20, 100, 20)]
+    guard.stop()
+    by_tag = may_cancel_by_tag and status == 202
+    assert {run.status for run in known} == {"CANCELED"}
+    assert {run.status for run in lost} == {"CANCELED" if by_tag or is_listed else "EXECUTING"}
+    assert other.status == "EXECUTING"
+    if may_cancel_by_tag:
+        assert network.requests[0] == BULK
+    if not is_listed:  # once more for those that were too new
+        assert len(network.sent(BULK)) == 2 * may_cancel_by_tag
+    fail(guard, StoppedError())
+    assert bool(log.of("error")) == (not is_listed)
 
 
 @pytest.mark.parametrize("count", [2, 25])
@@ -161,7 +221,7 @@ def test_a_signal_during_the_cancel_after_an_error_has_its_own_threads_and_its_o
     monkeypatch.setattr(passing_time, "sleep", interrupt)
     fail(guard, ValueError())
     assert run.status == "CANCELED"
-    assert log.lines == [f"Canceled run {run.id}"]
+    assert log.lines[1:] == [f"Canceled run {run.id}"]
 
 
 @pytest.mark.parametrize("is_killed", [True, False])
@@ -207,7 +267,7 @@ def test_after_a_signal_each_of_a_few_is_checked_once(
     network.fault("GET", answer(status, {"id": run.id, "status": "EXECUTING"}))
     with guard:
         guard.stop()
-    [said] = log.lines
+    [_, said] = log.lines
     assert said.startswith(f"Run {run.id} may still be running: ")
     assert (run.cancel_requests, len(network.sent("GET"))) == (1, 1)
 
@@ -228,7 +288,7 @@ def test_after_a_signal_many_are_canceled_in_bulk_and_each_by_itself_the_newest_
     assert network.sent(CANCEL) == [f"POST /api/v2/runs/{run.id}/cancel" for run in reversed(runs)]
     assert (len(network.sent(BULK)), network.sent("GET")) == (1 + knows_bulk, [])
     bulk = f", and bulk action {', '.join(server.bulk)} cancels all" if knows_bulk else ""
-    assert log.of("info") == [f"The cancel of 25 of 25 runs was accepted{bulk}"]
+    assert log.of("info")[1:] == [f"The cancel of 25 of 25 runs was accepted{bulk}"]
 
 
 @pytest.mark.parametrize("is_known", [True, False])
@@ -250,7 +310,7 @@ def test_in_a_signal_handler_no_key_is_fetched_but_one_that_is_known_is_used(
     assert (run.status, fetched) == ("CANCELED" if is_known else "EXECUTING", [])
     fail(guard, StoppedError())
     assert (run.status, len(fetched)) == ("CANCELED", 0 if is_known else 1)
-    assert [level for level, _ in log.leveled] == ["info"] if is_known else ["error", "info"]
+    assert [level for level, _ in log.leveled][1:] == (["info"] if is_known else ["error", "info"])
 
 
 # While the answer to a single start has not come

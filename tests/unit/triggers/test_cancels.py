@@ -113,8 +113,8 @@ def test_many_runs_are_canceled_by_one_bulk_action_also_those_of_several_tasks(
     assert requests == ["/api/v1/bulk-actions", "/api/v1/query"]
     assert not [request for request in server.requests if request.path.startswith("/api/v3/runs/")]
     if tasks == 1:
-        counted = f"{len(runs)} runs, because their task was ended"
-        assert log.of("info") == [f"Canceling {counted}", f"Canceled {counted}"]
+        counted, named = f"{len(runs)} runs, because their task was ended", ", ".join(one.id for one in runs)
+        assert log.of("info") == [f"Canceling {counted}: {named}", f"Canceled {counted}"]
 
 
 def test_after_a_403_later_cancels_need_no_bulk_action(server, connection: str) -> None:

@@ -109,6 +109,12 @@ SENT = {
         json={"action": "cancel", "runIds": RUNS, "name": "n"},
         repeatable=False,
     ),
+    "bulk cancel by tag": Sent(
+        cancel_runs_in_bulk(tag="a:b", name="n"),
+        "POST /api/v1/bulk-actions",
+        json={"action": "cancel", "filter": {"tag": "a:b"}, "name": "n"},
+        repeatable=False,
+    ),
     "check of a bulk action": Sent(retrieve_bulk_action("bulk/1"), "GET /api/v1/bulk-actions/bulk%2F1"),
 }
 
