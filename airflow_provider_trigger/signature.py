@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
-from inspect import Parameter, Signature, signature
+import re
+from inspect import Parameter, Signature, cleandoc, signature
+from typing import Any
+
+# An argument or an error in a docstring, and its name.
+_FIELD = re.compile(r"^:(?:param|raises) (\w+): .*(?:\n +.*)*", re.MULTILINE)
 
 
 class _AllArguments:
@@ -16,12 +21,32 @@ class _AllArguments:
 
 class ShowsArguments:
     """
-    Show all arguments but Airflow's, of subclasses too; comes before Airflow's class in the bases.
+    Show and explain all arguments but Airflow's, of subclasses too; comes before Airflow's class in the bases.
 
     Airflow reads the ``__init__`` of each class, so that each keeps its own arguments there.
     """
 
     __signature__ = _AllArguments()
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        if cls.__doc__:
+            cls.__doc__ = _explained(cls)
+
+
+def _explained(kind: type) -> str:
+    """Return the docstring of a class, with what those of its bases say of arguments and errors."""
+    found: dict[str, str] = {}
+    own, *others = (
+        cleandoc(one.__doc__) for one in kind.__mro__ if issubclass(one, ShowsArguments) and one.__doc__
+    )
+    for text in (own, *others):
+        for field in _FIELD.finditer(text):
+            found.setdefault(field[1], field[0])
+    arguments = _signature_of(kind).parameters
+    names = [name for name in arguments if name in found]
+    names += [name for name, text in found.items() if text.startswith(":raises ")]
+    return "\n".join([_FIELD.sub("", own).rstrip(), "", *(found[name] for name in names)])
 
 
 def _signature_of(kind: type) -> Signature:

@@ -52,7 +52,6 @@ class ManyRunsOperator(RunsOperator):
     what no answer has shown. With ``do_xcom_push=False`` there are no ``results``, and ``run_id`` is pushed
     once all runs are started.
 
-    It takes the arguments of :class:`~airflow_provider_trigger.operators.base.RunsOperator`, too. Its
     ``timeout`` counts for all runs, from the start of the oldest one, ``max_output_size`` for all outputs
     together: above it, each is replaced by ``{"run_id", "output_size"}``.
 
@@ -154,10 +153,8 @@ class RunTriggerTaskBatchOperator(TaskRunsOperator, ManyRunsOperator):
     empty list starts nothing. Where a task executes several batches by hand, in threads, each needs a
     ``task_id`` of its own.
 
-    It takes the arguments of :class:`~airflow_provider_trigger.operators.task_runs.TaskRunsOperator` (what to
-    start; they apply to all items), of
-    :class:`~airflow_provider_trigger.operators.batch.ManyRunsOperator` (when to fail; see there for
-    XComs and outputs) and of :class:`~airflow_provider_trigger.operators.base.RunsOperator` (how to wait).
+    What says what to start applies to all items. See
+    :class:`~airflow_provider_trigger.operators.batch.ManyRunsOperator` for XComs and outputs.
 
     :param payloads: a list with the payload of each item, or a task's output or a template that gives one;
         templated

@@ -31,8 +31,6 @@ class OneRunOperator(RunsOperator):
     ``do_xcom_push=False`` there is none. The same without metadata is in the events of the assets in
     ``outlets``, in ``extra`` under ``"trigger_dev"``.
 
-    It takes the arguments of :class:`~airflow_provider_trigger.operators.base.RunsOperator`.
-
     :raises TriggerRunFailedError: when it runs: the run has ended without success; see
         :mod:`airflow_provider_trigger.exceptions`
     """

@@ -27,8 +27,7 @@ class ReplayTriggerRunOperator(OneRunOperator):
     error says that a run may exist, and the task is not retried; after any other error a retry starts
     another replay.
 
-    It takes the arguments of :class:`~airflow_provider_trigger.operators.base.RunsOperator`, too. See
-    :class:`~airflow_provider_trigger.operators.one_run.OneRunOperator` for XComs and outputs.
+    See :class:`~airflow_provider_trigger.operators.one_run.OneRunOperator` for XComs and outputs.
 
     :param run_id: the run to start again: its id, or any value that holds exactly one, such as a task's
         output; templated

@@ -38,9 +38,7 @@ class RunTriggerTaskOperator(TaskRunsOperator, OneRunOperator):
 
     The run carries three tags: ``airflow_dag:…``, and one each for this Dag run and this task instance.
 
-    It takes the arguments of :class:`~airflow_provider_trigger.operators.task_runs.TaskRunsOperator` (what to
-    start) and of :class:`~airflow_provider_trigger.operators.base.RunsOperator` (how to wait), too. See
-    :class:`~airflow_provider_trigger.operators.one_run.OneRunOperator` for XComs and outputs.
+    See :class:`~airflow_provider_trigger.operators.one_run.OneRunOperator` for XComs and outputs.
 
     :param payload: any JSON, up to 3 MB; templated at any depth, and the outputs of tasks may be in it, those
         of mapped ones too

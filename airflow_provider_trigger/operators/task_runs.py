@@ -25,8 +25,6 @@ class TaskRunsOperator(ChecksRendered, RunsOperator):
     """
     Start runs of a Trigger.dev task; a subclass says which.
 
-    It takes the arguments of :class:`~airflow_provider_trigger.operators.base.RunsOperator`, too.
-
     :param task_identifier: the id of the Trigger.dev task; templated
     :param queue: the name of Trigger.dev's queue; templated. A ``queue`` in ``default_args`` is Airflow's
     :param concurrency_key: limits the queue's concurrency for each value; for servers from 4.8.6 on also a

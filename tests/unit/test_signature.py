@@ -133,8 +133,19 @@ def test_help_shows_it() -> None:
     assert "pending_version_timeout:'Duration'=300.0,cancel_on_kill:'bool'=True," in text
 
 
+@pytest.mark.parametrize("kind", PUBLIC)
+def test_help_explains_each_argument_once(kind: type) -> None:
+    explained = re.findall(r"^:param (\w+): ", inspect.getdoc(kind) or "", re.MULTILINE)
+    assert sorted(explained) == sorted({*shown(kind)} - {"kwargs"})
+
+
 class Orders(RunTriggerTaskOperator):
-    """Hands on what it does not know."""
+    """
+    Hands on what it does not know.
+
+    :param orders: what to ship
+    :param timeout: of all orders
+    """
 
     def __init__(self, *, orders: list[int], timeout: str = "1h", **kwargs: Any) -> None:
         super().__init__(payload=orders, timeout=timeout, **kwargs)
@@ -157,6 +168,9 @@ def test_a_class_of_a_user_shows_its_own_arguments_too(kind: type) -> None:
     assert list(found)[:2] == ["orders", "task_identifier"]
     assert found["timeout"].default == "1h"
     assert set(found) == {"orders", *shown(RunTriggerTaskOperator)}
+    text = inspect.getdoc(Orders) or ""
+    assert ":param timeout: of all orders\n" in text
+    assert [text.count(f":param {name}: ") for name in found if name != "kwargs"] == [1] * (len(found) - 1)
 
 
 def test_a_class_of_a_user_that_hands_nothing_on_shows_its_own_arguments_only() -> None:
