@@ -7,7 +7,7 @@ import errno
 import json
 import math
 import signal
-import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
@@ -31,7 +31,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """
     parser = _parser()
     options = parser.parse_args(arguments)
-    stop = threading.Event()
+    signals: list[int] = []
     server = TriggerDevServer(
         secret_key=options.secret_key,
         host=options.host,
@@ -43,7 +43,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         query_lag=options.query_lag,
         list_lag=options.list_lag,
     )
-    with _on_signal(stop.set):
+    with _on_signal(signals.append):
         try:
             tasks = add_tasks(server, options.tasks) if options.tasks else []
             runs = [server.add_run(status) for status, count in options.runs for _ in range(count)]
@@ -55,7 +55,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
             parser.error(_why_not_started(options.host, options.port, error))
         try:
             _print_introduction(server, runs, tasks=tasks)
-            while not stop.wait(_PAUSE):
+            # Not an Event: a signal that comes while this thread holds its lock would wait without end.
+            while not signals:
+                time.sleep(_PAUSE)
                 for line in log.lines():
                     print(line, flush=True)
         finally:
@@ -82,10 +84,11 @@ def _print_introduction(server: TriggerDevServer, runs: Sequence[ServerRun], *, 
 
 
 @contextmanager
-def _on_signal(function: Callable[[], object]) -> Iterator[None]:
+def _on_signal(function: Callable[[int], object]) -> Iterator[None]:
     """Call a function when the process is interrupted or terminated; afterwards its signals are as before."""
     before = {
-        number: signal.signal(number, lambda *_: function()) for number in (signal.SIGINT, signal.SIGTERM)
+        number: signal.signal(number, lambda number, _: function(number))
+        for number in (signal.SIGINT, signal.SIGTERM)
     }
     try:
         yield
