@@ -38,6 +38,7 @@ with DAG(dag_id="approval", schedule=None, params=PARAMS):
         task_id="wait",
         token_id=create.output,
         deferrable=True,
+        retries=1,
         timeout=timedelta(days=4).total_seconds(),
     )
 

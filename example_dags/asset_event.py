@@ -22,6 +22,7 @@ with DAG(dag_id="asset_event", schedule=None):
         task_identifier="resize-image",
         payload={"file": "cat.png", "width": 100},
         deferrable=True,
+        retries=1,
         outlets=[THUMBNAILS],
     )
 

@@ -24,6 +24,7 @@ with DAG(dag_id="batch", schedule=None, params={"files": ["cat.png", "dog.png"]}
         task_identifier="resize-image",
         payloads=plan(),
         deferrable=True,
+        retries=1,
     )
 
     @task

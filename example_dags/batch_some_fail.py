@@ -30,6 +30,7 @@ with DAG(dag_id="batch_some_fail", schedule=None, params={"files": FILES}):
         fail_on="10%",
         reuse_completed=True,
         deferrable=True,
+        retries=1,
     )
 
     @task

@@ -20,6 +20,7 @@ with DAG(dag_id="fan_out_fan_in", schedule=None):
         task_identifier="check-images",
         payload=[{"file": "cat.png", "width": 100}, {"file": "dog.png", "width": 100}],
         deferrable=True,
+        retries=1,
         timeout="10m",
     )
 
@@ -27,6 +28,7 @@ with DAG(dag_id="fan_out_fan_in", schedule=None):
         task_id="resize",
         task_identifier="resize-image",
         deferrable=True,
+        retries=1,
         timeout="1h",
     ).expand(payload=check.output)
 
@@ -36,5 +38,6 @@ with DAG(dag_id="fan_out_fan_in", schedule=None):
         # Not a template: on Airflow 2.11 a template makes no list of a mapped task's outputs.
         payload={"album": "pets", "images": resize.output},
         deferrable=True,
+        retries=1,
         timeout="10m",
     )

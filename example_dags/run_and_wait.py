@@ -18,6 +18,7 @@ with DAG(dag_id="run_and_wait", schedule=None, params={"file": "cat.png"}):
         task_identifier="resize-image",
         payload={"file": "{{ params.file }}", "width": 100},
         deferrable=True,
+        retries=1,
         timeout=3600,
     )
 

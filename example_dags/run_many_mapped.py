@@ -23,6 +23,7 @@ with DAG(dag_id="run_many_mapped", schedule=None, params={"files": ["cat.png", "
         task_id="resize",
         task_identifier="resize-image",
         deferrable=True,
+        retries=1,
         timeout=3600,
     ).expand(payload=payloads())
 

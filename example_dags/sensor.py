@@ -29,6 +29,7 @@ with DAG(dag_id="sensor", schedule=None):
         task_id="wait",
         xcom_task_ids="start",
         deferrable=True,
+        retries=1,
         timeout=3600,
     )
 
