@@ -65,7 +65,8 @@ format: $(LINT_VENV)/.stamp ## Fix style and format
 	$(LINT_VENV)/bin/ruff check --fix .
 	$(LINT_VENV)/bin/ruff format .
 
-docs: $(DOCS_VENV)/.stamp ## Build the documentation into docs/_build/html; a warning is an error
+docs: $(DOCS_VENV)/.stamp ## Write the reference, and build the documentation into docs/_build/html; a warning is an error
+	$(DOCS_VENV)/bin/python docs/reference_tables.py
 	$(DOCS_VENV)/bin/sphinx-build -M html docs docs/_build --quiet --fail-on-warning --keep-going
 
 e2e: $(E2E_VENV)/.stamp ## Run tests/e2e: a whole Airflow of real processes (EXECUTOR=CeleryExecutor too)

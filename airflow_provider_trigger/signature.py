@@ -21,7 +21,7 @@ class _AllArguments:
 
 class ShowsArguments:
     """
-    Show and explain all arguments but Airflow's, of subclasses too; comes before Airflow's class in the bases.
+    Show and explain all arguments but Airflow's, of subclasses too; comes before Airflow's class in bases.
 
     Airflow reads the ``__init__`` of each class, so that each keeps its own arguments there.
     """

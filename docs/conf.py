@@ -2,31 +2,14 @@
 
 from __future__ import annotations
 
-import atexit
-import inspect
-import json
-import os
-import re
-import shutil
-import tempfile
-from collections.abc import Iterable, Iterator
 from html.parser import HTMLParser
 from pathlib import Path
-from typing import Any, is_typeddict
 from urllib.parse import unquote, urlsplit
 
-from docutils import nodes
 from sphinx.application import Sphinx
 from sphinx.util import logging
-from sphinx.util.docutils import SphinxDirective
 
-# Autodoc imports Airflow, which creates a home directory: not in that of the user.
-os.environ["AIRFLOW__LOGGING__LOGGING_LEVEL"] = "WARNING"
-os.environ["AIRFLOW_HOME"] = tempfile.mkdtemp(prefix="airflow-provider-trigger-docs-")
-atexit.register(shutil.rmtree, os.environ["AIRFLOW_HOME"], ignore_errors=True)
-
-from airflow_provider_trigger import __version__  # noqa: E402
-from airflow_provider_trigger.get_provider_info import get_provider_info  # noqa: E402
+from airflow_provider_trigger import __version__
 
 logger = logging.getLogger(__name__)
 
@@ -34,17 +17,10 @@ project = "airflow-provider-trigger"
 author = "The airflow-provider-trigger authors"
 version = release = __version__
 
-extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.viewcode"]
+extensions = ["myst_parser"]
 exclude_patterns = ["_build"]
 source_suffix = {".md": "markdown"}
 myst_heading_anchors = 3
-
-autodoc_member_order = "bysource"
-autodoc_typehints = "signature"
-autodoc_class_signature = "mixed"
-python_maximum_signature_line_length = 80
-viewcode_line_numbers = True
-viewcode_follow_imported_members = False
 
 html_theme = "furo"
 html_title = f"airflow-provider-trigger {release}"
@@ -54,71 +30,6 @@ html_copy_source = False
 html_static_path = ["_static"]
 html_css_files = ["site.css"]
 html_theme_options = {"navigation_with_keys": True}
-
-
-_PARAMETER = re.compile(r"^:param (\w+): (.*(?:\n +.*)*)\n?", re.MULTILINE)
-
-
-def _table(heads: Iterable[str], rows: Iterable[Iterable[str]]) -> list[str]:
-    """Return a table in reStructuredText."""
-    lines = ["", ".. list-table::", "   :header-rows: 1", ""]
-    for row in (heads, *rows):
-        first, *others = row
-        lines += [f"   * - {first}", *(f"     - {cell}" for cell in others)]
-    return [*lines, ""]
-
-
-def _shown(default: Any) -> str:
-    if default is inspect.Parameter.empty:
-        return "required"
-    if isinstance(default, float):
-        return f"``{default:g}``"
-    return f"``{json.dumps(default, ensure_ascii=False) if isinstance(default, str) else default}``"
-
-
-def _arguments(kind: type) -> Iterator[tuple[str, str, str]]:
-    """Yield name, default and meaning of each argument of a class, then of its bases."""
-    for one in kind.__mro__:
-        if not one.__module__.startswith("airflow_provider_trigger.") or "__init__" not in vars(one):
-            continue
-        meanings = dict(_PARAMETER.findall(inspect.cleandoc(one.__doc__ or "")))
-        parameters = inspect.signature(vars(one)["__init__"]).parameters.values()
-        named = [each for each in parameters if each.kind in (each.KEYWORD_ONLY, each.POSITIONAL_OR_KEYWORD)]
-        if missing := {each.name for each in named} - {"self"} ^ set(meanings):
-            logger.warning("docstring and arguments of %s differ: %s", one.__name__, sorted(missing))
-        for each in named:
-            if each.name in meanings:
-                yield f"``{each.name}``", _shown(each.default), " ".join(meanings[each.name].split())
-
-
-def _make_table(_app: Sphinx, what: str, _name: str, item: Any, _options: Any, lines: list[str]) -> None:
-    """
-    Put one table with defaults in the place of a class's parameters, with those that it inherits.
-
-    Base classes have none: their parameters are in the tables of all that inherit them.
-    """
-    text = "\n".join(lines)
-    # No user makes one.
-    is_result = "__dataclass_fields__" in getattr(item, "__dict__", ()) or is_typeddict(item)
-    if what != "class" or is_result or not (first := _PARAMETER.search(text)):
-        return
-    rows = [] if item.__subclasses__() else sorted(_arguments(item), key=lambda row: row[1] != "required")
-    table = _table(("argument", "default", "meaning"), rows) if rows else []
-    others = _PARAMETER.sub("", text[first.start() :])
-    lines[:] = [*text[: first.start()].splitlines(), *table, *others.splitlines()]
-
-
-class _ConnectionFields(SphinxDirective):
-    """The fields in the extra of a connection, as the form shows them."""
-
-    def run(self) -> list[nodes.Node]:
-        [kind] = get_provider_info()["connection-types"]
-        rows = [
-            (f"``{name}``", field["label"], re.sub(r"(\w)_", r"\1\_", field["description"]))
-            for name, field in kind["conn-fields"].items()
-        ]
-        lines = _table(("field of the extra", "in the form", "meaning"), rows)
-        return self.parse_text_to_nodes("\n".join(lines))
 
 
 class _Page(HTMLParser):
@@ -151,7 +62,5 @@ def _check_links(app: Sphinx, error: Exception | None) -> None:
 
 
 def setup(app: Sphinx) -> None:
-    """Let Sphinx make the tables, and check the links of what it has built."""
-    app.add_directive("connection-fields", _ConnectionFields)
-    app.connect("autodoc-process-docstring", _make_table)
+    """Check the links of what Sphinx has built."""
     app.connect("build-finished", _check_links)

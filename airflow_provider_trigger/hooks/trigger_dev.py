@@ -175,8 +175,7 @@ class TriggerDevHook(HasWaitpointTokens, BaseHook):
 
         :param run_id: the run id
         :param timeout: how long to wait; None for no limit
-        :param poll_interval: between two status checks; None for more often at first, see
-            :class:`~airflow_provider_trigger.run.wait_settings.WaitSettings`
+        :param poll_interval: between two status checks; None for a tenth of the run's age, but 2 to 30 s
         :param pending_version_timeout: how long the run may wait for a deployed version that has its task;
             None for no limit
         :raises ValueError: one of them is not a duration, or not a run id

@@ -153,7 +153,7 @@ class RunTriggerTaskBatchOperator(TaskRunsOperator, ManyRunsOperator):
     empty list starts nothing. Where a task executes several batches by hand, in threads, each needs a
     ``task_id`` of its own.
 
-    What says what to start applies to all items. See
+    The arguments that say what to start apply to all items. See
     :class:`~airflow_provider_trigger.operators.batch.ManyRunsOperator` for XComs and outputs.
 
     :param payloads: a list with the payload of each item, or a task's output or a template that gives one;

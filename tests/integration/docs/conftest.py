@@ -170,13 +170,13 @@ def check_extra(connect, tmp_path) -> Check:
 
 @pytest.fixture
 def check_example() -> Check:
-    """The page shows a file of ``example_dags``, which ``test_example_dags.py`` runs."""
+    """The page shows or has a file of ``example_dags``, which ``test_example_dags.py`` runs."""
     tests = (ROOT / "tests" / "integration" / "test_example_dags.py").read_text()
 
-    def check(block: Any) -> None:
-        file = (block.page.parent / block.argument).resolve()
+    def check(block: Any, *, name: str | None = None) -> None:
+        file = EXAMPLES / f"{name}.py" if name else (block.page.parent / block.argument).resolve()
         assert file.parent == EXAMPLES
-        assert file.exists()
+        assert (not name and file.exists()) or file.read_text() == block.text
         assert f'"{file.stem}"' in tests
 
     return check

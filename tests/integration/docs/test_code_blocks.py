@@ -7,6 +7,7 @@ checks are the fixtures ``check_…`` here and in ``conftest.py``.
 
 from __future__ import annotations
 
+import ast
 import json
 import re
 from collections.abc import Callable
@@ -14,13 +15,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from docs_pages import BLOCKS, FENCE, PAGES, ROOT, Block
+from docs_pages import BLOCKS, EXAMPLES, FENCE, PAGES, ROOT, Block
 
 from airflow_provider_trigger import __version__
 from airflow_provider_trigger.api.models.runs import Run
 from airflow_provider_trigger.run.facts import run_facts
 
 CLOUD = {"base_url": "https://api.trigger.dev", "dashboard_url": "https://cloud.trigger.dev", "timeout": 30}
+
+DAGS = sorted(EXAMPLES.glob("*.py"))
 
 NEW_USER = "in_test_a_new_user"
 
@@ -33,9 +36,12 @@ CHECKS: list[tuple[str, str, str, dict[str, Any]]] = [
     ("README.md", "make demo", "make", {}),
     ("index.md", "Starting a run", "same", {"page": "quickstart.md"}),
     ("index.md", "2 Trigger.dev runs:", "log", {}),
+    ("quickstart.md", '3.3.2" ', "install", {}),
     ("quickstart.md", "--runs EXECUTING COMPLETED", "local_server", {"runs": 2}),
     ("quickstart.md", "listens on", "output_of_local_server", {"command": "--runs EXECUTING COMPLETED"}),
     ("quickstart.md", "airflow db migrate", NEW_USER, {}),
+    ("quickstart.md", 'dag_id="run_and_wait"', "example", {"name": "run_and_wait"}),
+    ("quickstart.md", 'dag_id="cancel_at_the_end"', "example", {"name": "cancel_at_the_end"}),
     ("quickstart.md", "dags test run_and_wait", NEW_USER, {}),
     ("quickstart.md", "Starting a run", NEW_USER, {}),
     ("quickstart.md", "dags test cancel_at_the_end", NEW_USER, {}),
@@ -86,7 +92,7 @@ CHECKS: list[tuple[str, str, str, dict[str, Any]]] = [
 
 # ``make docs`` resolves these, and a warning is an error there; the Python of this page is one project, which
 # ``test_a_new_user.py`` tests.
-SPHINX = ("{include}", "{toctree}", "{eval-rst}")
+SPHINX = ("{include}", "{toctree}")
 CHECKED = [
     block
     for block in BLOCKS
@@ -118,6 +124,21 @@ def test_no_code_escapes(page: Path) -> None:
     """Blocks are fenced from the line's beginning, by three backticks: no other would be found above."""
     outside = FENCE.sub("", page.read_text(encoding="utf-8"))
     assert not re.search(r"```|~~~|^(    |\t)\S", outside, re.MULTILINE)
+
+
+def test_a_dag_that_defers_has_a_retry() -> None:
+    """Before Airflow 3.4 a task may fail as it is resumed; a replay is started again by a retry."""
+    texts = [*(block.text for block in BLOCKS if block.language == "python"), *map(Path.read_text, DAGS)]
+    defers = [
+        {"operator": getattr(call.func, "id", "")}
+        | {str(one.arg): ast.unparse(one.value) for one in call.keywords}
+        for text in texts
+        for call in ast.walk(ast.parse(text))
+        if isinstance(call, ast.Call) and "deferrable" in {one.arg for one in call.keywords}
+    ]
+    assert len(defers) > 10
+    without = [one["operator"] for one in defers if "retries" not in one]
+    assert without == ["ReplayTriggerRunOperator"]
 
 
 # Links within docs/ are checked by ``make docs``.

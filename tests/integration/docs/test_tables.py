@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import inspect
 import json
 import re
 import subprocess
+import sys
 import time
 from collections.abc import Callable
 from functools import partial
@@ -15,8 +17,8 @@ from typing import Any
 import pytest
 from docs_pages import DOCS, ROOT, matches, rows
 
-from airflow_provider_trigger import defaults
-from airflow_provider_trigger.api import circuit_breaker, http, masking, responses, rights
+from airflow_provider_trigger import defaults, exceptions, testing
+from airflow_provider_trigger.api import circuit_breaker, errors, http, masking, responses, rights
 from airflow_provider_trigger.api.endpoints import batches, query
 from airflow_provider_trigger.api.endpoints.bulk_actions import MAX_SIZE
 from airflow_provider_trigger.api.endpoints.runs import retrieve_run
@@ -41,6 +43,31 @@ from airflow_provider_trigger.sources.run_ids import MAX_SHOWN, RunIds
 from airflow_provider_trigger.testing import TriggerDevServer
 from airflow_provider_trigger.triggers import watch_clients
 from airflow_provider_trigger.wording import MAX_LINES
+
+# What the code says.
+
+
+def test_pages_have_what_is_written_from_the_code(tmp_path):
+    script = DOCS / "reference_tables.py"
+    subprocess.run([sys.executable, script, tmp_path], check=True, capture_output=True, timeout=300)
+    for made in tmp_path.iterdir():
+        page = DOCS / made.name
+        assert page.read_text(encoding="utf-8") == made.read_text(encoding="utf-8"), f"run: python {script}"
+
+
+def test_what_is_public_is_in_the_reference():
+    reference, versioning = (
+        (DOCS / page).read_text(encoding="utf-8") for page in ("reference.md", "versioning.md")
+    )
+    shown = {*re.findall(r"^(?:### |\| `)([A-Z]\w+[a-z])(?:$|`)", reference, re.MULTILINE)}
+    _, promised, _ = re.split(r"^## What is public$|^New attributes", versioning, flags=re.MULTILINE)
+    named = {*re.findall(r"`([A-Z]\w+[a-z])`", promised)}
+    for module in (exceptions, errors, testing):
+        assert f"`{module.__name__}`" in promised
+        own = (one for one in vars(module).values() if inspect.isclass(one))
+        named |= {one.__name__ for one in own if one.__module__.startswith(module.__name__)}
+    assert named == shown
+
 
 # Runs.
 
