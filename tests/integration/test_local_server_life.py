@@ -79,6 +79,18 @@ def test_comes_back_where_it_was(server: TriggerDevServer, send: Callable[..., r
         TriggerDevServer(port=server.port).start()
 
 
+def test_a_new_key_opens_what_the_old_one_did(server: TriggerDevServer, send: Callable[..., Any]) -> None:
+    run, token, old = server.add_run(), server.create_token()[0], server.secret_key
+    address, others = token.url, server.add_environment("dev").secret_key
+    assert server.rotate_key("dev") not in (others, server.secret_key)
+    assert server.rotate_key() == server.secret_key != old
+    assert send("GET", f"/api/v3/runs/{run.id}").status_code == 200
+    headers = {"Authorization": f"Bearer {old}"}
+    assert requests.get(f"{server.url}/api/v3/runs/{run.id}", headers=headers, timeout=5).status_code == 401
+    answers = [requests.post(url, json={}, timeout=5).status_code for url in (address, token.url)]
+    assert answers == [401, 200]
+
+
 def test_https(certificate: Any, tmp_path: Path) -> None:
     files = {"ssl_certfile": certificate.file, "ssl_keyfile": certificate.key}
     with TriggerDevServer(**files) as server:

@@ -18,7 +18,7 @@ _KINDS: dict[str, EnvironmentKind] = {
 }
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, unsafe_hash=True)
 class Environment:
     """
     One environment of a project: what a secret key opens, and no more.
@@ -31,7 +31,7 @@ class Environment:
     """
 
     name: str
-    secret_key: str = field(repr=False, compare=False)
+    secret_key: str = field(repr=False, compare=False)  # changes when it is rotated
     branch: str | None = None
     kind: EnvironmentKind = "prod"
     scopes: frozenset[str] | None = field(default=None, compare=False)

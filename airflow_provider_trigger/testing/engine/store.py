@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 import threading
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -11,7 +12,7 @@ from . import constants
 from .agenda import Agenda
 from .bulk_actions import BulkActions
 from .durations import read_delay, read_duration
-from .environments import Environment, EnvironmentKind, Environments
+from .environments import Environment, EnvironmentKind, Environments, default_key
 from .idempotency import IdempotencyKeys
 from .ids import new_id
 from .packets import ObjectStore
@@ -86,6 +87,17 @@ class Store(Settings):
         key = f"{found.secret_key}_{len(self.environments)}"
         self.environments[key] = replace(found, secret_key=key, scopes=frozenset(scopes))
         return key
+
+    def rotate_key(self, environment: Environment | str | None = None) -> str:
+        """
+        Give an environment a new secret key, and return it; its old key and the addresses of its tokens end.
+
+        :param environment: it, or its name; by default ``prod``
+        """
+        found = self.environments.find(environment)
+        found.secret_key = default_key(found.name) + secrets.token_hex(4)
+        self.secret_key = self.environment.secret_key
+        return found.secret_key
 
     def add_run(
         self,
