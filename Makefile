@@ -14,8 +14,11 @@ WITHOUT_AIRFLOW += $(wildcard $(addprefix tests/integration/test_,batch_random_f
 PARTS ?= all
 ARGS ?=
 
+version = $(shell sed -n 's/^apache-airflow==//p' constraints/airflow-$(1).txt)
+NAMES = $(foreach name,$(sort $(AIRFLOWS)),$(name) ($(call version,$(name))))
+
 ifeq ($(filter $(AIRFLOW),$(AIRFLOWS)),)
-$(error AIRFLOW=$(AIRFLOW) is not known; there is $(sort $(AIRFLOWS)))
+$(error AIRFLOW=$(AIRFLOW) is not known. The names, with their full versions: $(NAMES))
 endif
 
 VENV := .venv-$(AIRFLOW)$(PYTHON:%=-py%)
@@ -43,7 +46,7 @@ SDK := tests/contract/sdk
 help: ## Show this text
 	@echo 'make TARGET [AIRFLOW=$(NEWEST)] [PYTHON=3.12]'
 	@sed -n 's/^\([a-z0-9]*\):.*## /  \1\t/p' $(MAKEFILE_LIST) | expand -t 16
-	@echo 'AIRFLOW is one of: $(sort $(AIRFLOWS)). A full version has the dependencies of its release day.'
+	@echo 'AIRFLOW is a name of these: $(NAMES)'
 
 demo: $(VENV)/.stamp ## Start, wait for and cancel runs from a real Airflow, on a local server; RUN_IDS=run_a,run_b cancels yours
 	@$(VENV)/bin/python demo/demo.py

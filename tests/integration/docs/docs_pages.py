@@ -11,6 +11,13 @@ ROOT = Path(__file__).parents[3]
 DOCS = ROOT / "docs"
 EXAMPLES = ROOT / "example_dags"
 PAGES = [ROOT / "README.md", *sorted(DOCS.glob("*.md"))]
+# The version of Airflow that each file of constraints pins, by the name that ``make`` knows.
+PINNED = {
+    path.stem.removeprefix("airflow-"): re.findall(r"^apache-airflow==(.+)$", path.read_text(), re.MULTILINE)[
+        0
+    ]
+    for path in (ROOT / "constraints").glob("airflow-*.txt")
+}
 FENCE = re.compile(r"^```(\S*)[ ]*([^\n]*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
 

@@ -9,7 +9,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from docs_pages import ROOT
+from docs_pages import PINNED, ROOT
 
 # Every environment is made, but for Airflow 3.1; every test passes.
 FAKE_MAKE = """#!/usr/bin/env bash
@@ -37,6 +37,12 @@ def test_the_matrix_shows_an_environment_that_cannot_be_made(tmp_path: Path) -> 
     assert results["3.1"] == "error: no environment, see the output of make environment above"
     assert results["3.3"] == "3 passed in 0.10s"
     assert done.returncode == 1
+
+
+def test_an_unknown_airflow_is_answered_with_the_names_and_their_versions() -> None:
+    done = run("make", "environment", "AIRFLOW=2.11.2")
+    assert done.returncode == 2
+    assert all(f" {name} ({version})" in done.stderr for name, version in PINNED.items())
 
 
 OWN_RUNS = {"RUN_IDS": "run_a", "TRIGGER_API_URL": "", "TRIGGER_SECRET_KEY": "", "no_proxy": "127.0.0.1"}

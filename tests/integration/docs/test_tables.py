@@ -15,7 +15,7 @@ from importlib.util import module_from_spec, spec_from_file_location
 from typing import Any
 
 import pytest
-from docs_pages import DOCS, ROOT, matches, rows
+from docs_pages import DOCS, PINNED, ROOT, matches, rows
 
 from airflow_provider_trigger import defaults, exceptions, testing
 from airflow_provider_trigger.api import circuit_breaker, errors, http, masking, responses, rights
@@ -109,15 +109,6 @@ def test_what_run_ids_may_be(given):
 
 
 # Versions and limits.
-
-
-# The version of Airflow that each file of constraints pins, by the name that ``make`` knows.
-PINNED = {
-    path.stem.removeprefix("airflow-"): re.findall(r"^apache-airflow==(.+)$", path.read_text(), re.MULTILINE)[
-        0
-    ]
-    for path in (ROOT / "constraints").glob("airflow-*.txt")
-}
 
 
 def test_versions():
