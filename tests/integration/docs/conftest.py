@@ -22,7 +22,7 @@ from airflow_provider_trigger.hooks.trigger_dev import TriggerDevHook
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from docs_pages import BLOCKS, EXAMPLES, ROOT
+from docs_pages import EXAMPLES, ROOT
 from docs_shell import (
     ADDRESS,
     AIRFLOW,
@@ -118,16 +118,6 @@ def check_in_test_a_new_user() -> Check:
 
     def check(block: Any) -> None:
         assert any(text in block.text for text in re.findall(rf'\("{block.page.name}", "(.+?)"\)', tests))
-
-    return check
-
-
-@pytest.fixture
-def check_same() -> Check:
-    """Another page has the same block, and checks it."""
-
-    def check(block: Any, *, page: str) -> None:
-        assert block.text in [other.text for other in BLOCKS if other.page.name == page]
 
     return check
 

@@ -34,8 +34,6 @@ CHECKS: list[tuple[str, str, str, dict[str, Any]]] = [
     ("README.md", 'dag_id="thumbnails"', "dag_that_starts", {"task": "resize-image", "runs": 1}),
     ("README.md", 'dag_id="cancel_runs"', "dag", {}),
     ("README.md", "make demo", "make", {}),
-    ("index.md", "Starting a run", "same", {"page": "quickstart.md"}),
-    ("index.md", "2 Trigger.dev runs:", "log", {}),
     ("quickstart.md", '3.3.2" ', "install", {}),
     ("quickstart.md", "--runs EXECUTING COMPLETED", "local_server", {"runs": 2}),
     ("quickstart.md", "listens on", "output_of_local_server", {"command": "--runs EXECUTING COMPLETED"}),
@@ -175,27 +173,6 @@ def test_the_version_to_install_is_this_one():
 
 
 # What the operator logs and returns.
-
-LINE = re.compile(r"(run_\w+) \((\S+)\): ([a-z ]+), ([A-Z]+) (\S+)/runs/\1")
-
-
-@pytest.fixture
-def check_log(cancel, connect, server, said) -> Callable[..., None]:
-    """The runs that it names are canceled, and the same lines come out."""
-
-    def check(block: Block) -> None:
-        *lines, _ = block.text.splitlines()
-        runs = [LINE.fullmatch(line) for line in lines]
-        assert all(runs)
-        for run_id, task, outcome, status, _ in (run.groups() for run in runs if run):
-            server.add_run(
-                "EXECUTING" if outcome == "canceled" else status, run_id=run_id, task_identifier=task
-            )
-        connect(dashboard_url="https://cloud.trigger.dev")
-        assert cancel(*server.runs.values()).error is None
-        assert all(said.lines(line) for line in block.text.splitlines())
-
-    return check
 
 
 @pytest.fixture
