@@ -106,7 +106,9 @@ def _link(match: re.Match[str]) -> str:
     name = match[2].rpartition(".")[2]
     if name in CLASSES:
         return f"[`{name}`](#{'what-these-share' if CLASSES[name] == ['-'] else name.lower()})"
-    return f"`{name if match[1] else match[2]}`"
+    # Of what is in a class, the class, too; of a module, all.
+    whole = re.sub(r"^[a-z_.]+\.(?=[A-Z])", "", match[2])
+    return f"`{name if match[1] else whole}`"
 
 
 def markdown(text: str) -> str:
@@ -203,7 +205,7 @@ def member(kind: type, name: str) -> tuple[str, list[str]]:
     if isinstance(found, property | cached_property):
         function: Any = found.fget if isinstance(found, property) else found.func
         type_shown = inspect.signature(function).return_annotation
-        return f"- `{name}: {type_shown}`: {cell(function.__doc__ or '')}", []
+        return f"- `{name}: {type_shown}`: {cell(found.__doc__ or '')}", []
     text = inspect.cleandoc(found.__doc__ or "")
     fields: list[tuple[str, str, str]] = _FIELD.findall(text)
     lines = ["", f"#### {name}", "", f"`{name}{signature(found)}`", "", markdown(_FIELD.sub("", text))]
