@@ -81,7 +81,7 @@ def test_the_payloads_of_the_vendors_sdk(sent, kind: str, payload) -> None:
             {"runIds": [], "name": "x" * 256},
             'element(s) at "runIds"; Name must be less than 255 characters at "name"',
         ),
-        (b'{"action": "cancel", "filter": {"tag": "x"}}', "only cancels runs by their ids"),
+        (b'{"action": "cancel", "filter": {"batch": "x"}}', "only cancels runs by their ids"),
         ({"action": "replay"}, "only cancels runs by their ids"),
     ],
 )
