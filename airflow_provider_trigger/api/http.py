@@ -75,11 +75,7 @@ class Request:
     Its query may be a signature and is shown nowhere. Key, branch and version are not sent there.
     """
     is_counted: bool = True
-    """
-    Whether rate limit and circuit breaker count it.
-
-    Not one to another server, and not the realtime API, whose answers say nothing of the limit (measured).
-    """
+    """Whether rate limit and circuit breaker count it: not one to another server."""
 
     limit: int = MAX_BODY_BYTES
     """How many bytes of an answer are read; a longer one is an OversizeError."""

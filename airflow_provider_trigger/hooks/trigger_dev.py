@@ -181,7 +181,8 @@ class TriggerDevHook(HasWaitpointTokens, BaseHook):
         :raises ValueError: one of them is not a duration, or not a run id
         :raises TimeoutError: the run had not ended in time, or waited for a version for longer than
             ``pending_version_timeout``; it is not canceled
-        :raises TriggerDevError: the server rejected the checks for longer than ``retry_for``
+        :raises TriggerDevError: the server answered the checks without the run for longer than ``retry_for``,
+            and for 30 s at least: a shorter ``timeout`` comes first, also where there is no such run
         """
         from airflow_provider_trigger.durations import read_duration
         from airflow_provider_trigger.hooks.run_arguments import wait_settings
@@ -195,11 +196,11 @@ class TriggerDevHook(HasWaitpointTokens, BaseHook):
             poll_interval=poll_interval,
             pending_version_timeout=pending_version_timeout,
         )
-        with self.client() as client:
+        with self.client(has_worked=True) as client:
             steps = wait_for_runs([run_id], settings, log=self.log)
             waited = drive(steps, client, name=self.trigger_dev_conn_id, log=self.log)[run_id]
             limit = None if timeout is None else read_duration(timeout)
-            return _ended_run(waited, run_id, settings, timeout=limit)
+            return _ended_run(waited, run_id, settings, conn_id=self.trigger_dev_conn_id, timeout=limit)
 
     def get_run(self, run_id: str) -> Run:
         """
@@ -379,7 +380,9 @@ class TriggerDevHook(HasWaitpointTokens, BaseHook):
             yield Cancellation(client, run_ids, settings, is_stopped=is_stopped, action_for=action)
 
 
-def _ended_run(waited: Waited, run_id: str, settings: WaitSettings, *, timeout: float | None) -> Run:
+def _ended_run(
+    waited: Waited, run_id: str, settings: WaitSettings, *, conn_id: str, timeout: float | None
+) -> Run:
     """Return the run that was waited for, or fail; the time limit, in seconds, is for the error."""
     from airflow_provider_trigger.report.ends import why_no_output, why_not_completed
     from airflow_provider_trigger.run.waited import WaitEnd
@@ -392,7 +395,8 @@ def _ended_run(waited: Waited, run_id: str, settings: WaitSettings, *, timeout: 
         waited,
         run_id,
         run_url=settings.run_url,
+        conn_id=conn_id,
         timeouts={"timeout": timeout},
         is_development=settings.is_development,
     )
-    raise (TriggerDevError if waited.end.is_unseen else TimeoutError)(reason)
+    raise (TriggerDevError if waited.end is WaitEnd.REJECTED else TimeoutError)(reason)

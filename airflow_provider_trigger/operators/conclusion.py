@@ -102,6 +102,7 @@ def ends_of(
             waited,
             run_id,
             run_url=connection.run_url(run_id),
+            conn_id=connection.conn_id,
             timeouts=timeouts,
             is_development=is_development_key(connection.secret_key),
         )

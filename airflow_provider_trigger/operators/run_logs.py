@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from airflow_provider_trigger.log import write
 from airflow_provider_trigger.report.run_logs import log_of_run
 from airflow_provider_trigger.run.logs import fetch_logs
+from airflow_provider_trigger.run.waited import WaitEnd
 
 if TYPE_CHECKING:
     from airflow_provider_trigger.hooks.trigger_dev import TriggerDevHook
@@ -44,6 +45,6 @@ def write_logs(
 def _has_log(end: RunEnd) -> bool:
     """Return whether there may be a log: of a run that the server shows, and that has started."""
     run = end.waited.run
-    if run is None or end.waited.end.is_unseen:
+    if run is None or end.waited.end is WaitEnd.REJECTED:
         return False
     return run.started_at is not None or run.created_at is None  # an event shows no times

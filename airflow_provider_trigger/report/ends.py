@@ -135,6 +135,7 @@ def why_not_completed(
     run_id: str,
     *,
     run_url: str,
+    conn_id: str,
     timeouts: Mapping[str, float | None] | None = None,
     is_development: bool = False,
 ) -> str:
@@ -150,10 +151,8 @@ def why_not_completed(
             return why_failed(run, run_url=run_url)
         case WaitEnd.REJECTED:
             text = f"The server rejects the status checks of {what}, which {MAY_RUN}: {waited.error}"
-            return f"{text}. {run_url}"
-        case WaitEnd.UNCHECKABLE:
-            text = f"{capitalized(what)} cannot be checked, and {MAY_RUN}: {waited.error}"
-            return f"{text}. Look at it in the dashboard: {run_url}"
+            action = f"Check that connection {conn_id!r} has a key of its environment"
+            return f"{text}. {action}, and look at it in the dashboard: {run_url}"
         case WaitEnd.NO_VERSION:
             missing = missing_version(run, is_development=is_development)
             why = f"was still waiting for a version after pending_version_timeout: {missing}"

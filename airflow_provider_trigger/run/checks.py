@@ -3,22 +3,21 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import chain
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from airflow_provider_trigger.api.deadline import NEVER, Deadline
 from airflow_provider_trigger.api.endpoints.query import MAX_QUERIED_RUNS, can_be_queried, query_runs
-from airflow_provider_trigger.api.endpoints.realtime import snapshot_run
-from airflow_provider_trigger.api.endpoints.runs import check_run, list_newest_runs
+from airflow_provider_trigger.api.endpoints.runs import UNKNOWN_RUN_ID, check_run, list_newest_runs
 from airflow_provider_trigger.api.errors import (
-    AnswerTimeoutError,
     NotFoundError,
+    NotSentError,
     RateLimitError,
-    ResponseError,
+    ServerError,
+    TransportError,
     TriggerDevError,
-    UnexpectedAnswerError,
     is_internal_error,
     is_rejection,
     root_of,
@@ -39,6 +38,13 @@ CONCURRENCY = 16
 
 QUERY_ABOVE = 100
 """Above so many runs, queries show them together, in place of a check of each."""
+
+UNKNOWN_AFTER = 30.0
+"""
+How long the checks of a run may be answered without the run at least, in seconds.
+
+A replica of the database lags behind (measured), and a gateway may reject a few requests.
+"""
 
 # How long one check is repeated, in seconds; then the wait continues with the next ones.
 _PATIENCE = 10.0
@@ -147,29 +153,24 @@ class RunChecks:
         self._log = log
         self._has_succeeded = False
         self._was_rejected = False
+        self._answered_since: dict[str, float] = {}  # of runs whose checks are answered without them
 
     def make(self, client: TriggerDevClient, run_ids: list[str]) -> list[Run]:
         """
         Check the runs once; return those that could be checked, without what can be large.
 
         :raises TriggerDevError: it is useless to check again: there is no such run, the key was rejected two
-        times in a row, or what cannot pass by itself came before any check has succeeded
+        times in a row, what cannot pass by itself came before any check has succeeded, or a run is not
+        shown for ``retry_for``, and 30 s at least, although the server works otherwise
         """
         shown = query_many(client, run_ids)
         checked = run_ids if shown is None else _checked_by_themselves(run_ids, shown)
         replies = call_each(client, check_run, checked, patience=_PATIENCE)
         errors = {one: reply for one, reply in replies.items() if isinstance(reply, TriggerDevError)}
-        # Another call shows those whose checks answer 500, perhaps always.
-        broken = [one for one, error in errors.items() if is_internal_error(root_of(error))]
-        snapshots = call_each(client, snapshot_run, broken, patience=0)
-        replies |= snapshots
         runs = dict(shown or {})
         for run_id, reply in replies.items():
-            if isinstance(reply, TriggerDevError):
-                continue
-            errors.pop(run_id, None)
             # A check can show what was before a query: an end stays an end.
-            if reply.is_final or run_id not in runs or not runs[run_id].is_final:
+            if isinstance(reply, Run) and (run_id not in runs or reply.is_final or not runs[run_id].is_final):
                 runs[run_id] = reply
         self._has_succeeded = self._has_succeeded or bool(runs)
         for run_id, error in errors.items():
@@ -177,7 +178,20 @@ class RunChecks:
                 raise error
             self._log.warning(CHECK_FAILED, run_id, error)
         self._was_rejected = any(map(is_rejection, errors.values()))
+        self._raise_if_unseen(client, errors)
         return list(runs.values())
+
+    def _raise_if_unseen(self, client: TriggerDevClient, errors: Mapping[str, TriggerDevError]) -> None:
+        now, before = client.exchange.monotonic(), self._answered_since
+        self._answered_since = {
+            run_id: before.get(run_id, now) for run_id, error in errors.items() if is_answer(root_of(error))
+        }
+        run_id, since = min(self._answered_since.items(), key=lambda one: one[1], default=("", now))
+        if now - since < max(client.exchange.retry_for, UNKNOWN_AFTER):
+            return
+        if not shows_an_outage(call_once(client, call_of_others(root_of(errors[run_id])), patience=0)):
+            # Once more, as an outage may have ended in between.
+            client.call(check_run(run_id), patience=0)
 
     def _ends_the_wait(self, error: TriggerDevError) -> bool:
         if isinstance(error, NotFoundError) or not (self._has_succeeded or error.retryable):
@@ -195,28 +209,18 @@ def _checked_by_themselves(run_ids: Sequence[str], shown: Mapping[str, Run]) -> 
     return [*failed, *chain.from_iterable(shuffled)][:CONCURRENCY]
 
 
-Otherwise = Run | TriggerDevError | None
+def is_answer(error: TriggerDevError) -> bool:
+    """Return whether the server has answered a check, though not with the run; a 429 says nothing of it."""
+    return not isinstance(error, (TransportError, NotSentError, RateLimitError))
 
 
-def check_otherwise(run_id: str) -> Generator[Call[Any], Any, Otherwise]:
-    """
-    Yield calls, and take what each returned or the error that it ended with.
-
-    The result is the run; or why it cannot be checked, although the server answers what does not concern the
-    run; or None where that is not certain, as in an outage.
-    """
-    shown = yield snapshot_run(run_id)
-    if isinstance(shown, Run):
-        return shown
-    if isinstance((yield list_newest_runs()), TriggerDevError):
-        return None
-    # Once more, as an outage may have ended in between.
-    shown = yield snapshot_run(run_id)
-    return shown if isinstance(shown, Run) or _is_realtime_off(shown) else None
+def call_of_others(error: TriggerDevError) -> Call[Any]:
+    """Return a call that shows whether the server works, where checks of some runs end with such an error."""
+    # A gateway that is busy may answer some paths all the same.
+    is_busy = isinstance(error, ServerError) and not is_internal_error(error)
+    return check_run(UNKNOWN_RUN_ID) if is_busy else list_newest_runs()
 
 
-def _is_realtime_off(error: TriggerDevError) -> bool:
-    """Answered with 503 where it is off (measured), or by a proxy."""
-    if isinstance(error, RateLimitError):
-        return False
-    return isinstance(error, (AnswerTimeoutError, ResponseError, UnexpectedAnswerError))
+def shows_an_outage(reply: Any) -> bool:
+    """Return whether such a call did not show that the server works."""
+    return isinstance(reply, TriggerDevError) and not isinstance(reply, NotFoundError)

@@ -9,7 +9,6 @@ from enum import StrEnum
 from typing import TYPE_CHECKING
 
 from airflow_provider_trigger.api.deadline import NEVER, Deadline
-from airflow_provider_trigger.api.endpoints.realtime import snapshot_run
 from airflow_provider_trigger.api.endpoints.runs import cancel_run, retrieve_run
 from airflow_provider_trigger.api.endpoints.tasks import reset_idempotency_key
 from airflow_provider_trigger.api.errors import TriggerDevError
@@ -18,7 +17,6 @@ from airflow_provider_trigger.log import Log
 from airflow_provider_trigger.run.checks import (
     are_few,
     call_all,
-    call_each,
     check_visible,
     query_many,
     wait_until_terminated,
@@ -267,8 +265,10 @@ class Earlier:
         """Check runs once; return them by run id. A few that were started a moment ago may be missing."""
         if (shown := query_many(self.client, run_ids)) is None:
             return check_visible(self.client, run_ids)
-        alive = [run.id for run in shown.values() if not run.is_final]
-        return shown | self._ended(alive) | self._missing([one for one in run_ids if one not in shown])
+        # Also those that a query shows as alive: it loses ends (measured).
+        alive = check_visible(self.client, [run.id for run in shown.values() if not run.is_final])
+        ended = {one: run for one, run in alive.items() if run.is_final}
+        return shown | ended | self._missing([one for one in run_ids if one not in shown])
 
     def _missing(self, run_ids: Sequence[str]) -> dict[str, Run]:
         """Check those that a query lacks: most are new, but it can lack an old one, too (measured)."""
@@ -276,19 +276,6 @@ class Earlier:
             self.sleep(LIST_LAG)
         shown = query_many(self.client, run_ids) or {}
         return shown | check_visible(self.client, [one for one in run_ids if one not in shown])
-
-    def _ended(self, run_ids: Sequence[str]) -> dict[str, Run]:
-        """Return those that have ended of the runs that a query shows as alive: it loses ends (measured)."""
-        shown: dict[str, Run] = {}
-        for part in (run_ids[:1], run_ids[1:]):  # the first one shows whether realtime is on
-            replies = call_each(self.client, snapshot_run, part, patience=0)
-            runs = {one: reply for one, reply in replies.items() if isinstance(reply, Run)}
-            shown |= runs
-            if len(runs) < len(part):
-                break
-        left = [one for one in run_ids if one not in shown]
-        shown |= check_visible(self.client, left)  # this costs tokens
-        return {one: run for one, run in shown.items() if run.is_final}
 
 
 def _counts(before: Sequence[Run], count: int) -> str:

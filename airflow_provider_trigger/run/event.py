@@ -121,7 +121,7 @@ def after_check(waited: Waited, reply: Run | TriggerDevError) -> Waited:
         if waited.run is None or not is_internal_error(reply):
             raise reply
         return replace(waited, error=str(reply))
-    if reply.is_final and (waited.end.is_unseen or not reply.is_canceled):
+    if reply.is_final and (waited.end is WaitEnd.REJECTED or not reply.is_canceled):
         return Waited(end=WaitEnd.FINAL, run=reply)  # it ended after all: its result counts
     # Whatever its cancel met with, it is canceled.
     return replace(waited, run=reply, error="" if reply.is_canceled else waited.error)

@@ -20,9 +20,9 @@ from airflow_provider_trigger.api.endpoints.query import MAX_QUERIED_RUNS, can_b
 from airflow_provider_trigger.api.errors import NotSentError, TriggerDevError
 from airflow_provider_trigger.api.models.runs import Run
 from airflow_provider_trigger.log import Log
+from airflow_provider_trigger.run.checks import UNKNOWN_AFTER
 from airflow_provider_trigger.run.query_pace import QueryPace
 from airflow_provider_trigger.run.steps import News, SeenAgo
-from airflow_provider_trigger.run.wait import UNKNOWN_AFTER
 from airflow_provider_trigger.run.wait_settings import check_interval
 
 # The query shows what was true so many seconds ago, with a margin.

@@ -20,7 +20,7 @@ from airflow_provider_trigger.api.errors import (
 from airflow_provider_trigger.api.http import Call
 from airflow_provider_trigger.api.models.waitpoint_tokens import WaitpointToken
 from airflow_provider_trigger.log import Log
-from airflow_provider_trigger.run.wait import UNKNOWN_AFTER
+from airflow_provider_trigger.run.checks import UNKNOWN_AFTER
 from airflow_provider_trigger.run.wait_log import LOG_INTERVAL
 from airflow_provider_trigger.run.wait_settings import check_interval
 

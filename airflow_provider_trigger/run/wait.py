@@ -13,28 +13,15 @@ from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from airflow_provider_trigger.api.errors import (
-    NotFoundError,
-    NotSentError,
-    TriggerDevError,
-    is_internal_error,
-    is_rejection,
-)
+from airflow_provider_trigger.api.errors import NotFoundError, NotSentError, TriggerDevError, is_rejection
 from airflow_provider_trigger.api.models.runs import Run
 from airflow_provider_trigger.cancel.outcome import CancelOutcome, CancelResult
 from airflow_provider_trigger.log import Log
-from airflow_provider_trigger.run.checks import Otherwise, check_otherwise
+from airflow_provider_trigger.run.checks import UNKNOWN_AFTER, call_of_others, is_answer, shows_an_outage
 from airflow_provider_trigger.run.steps import Cancel, Check, LastSeen, News, Step, Steps
 from airflow_provider_trigger.run.wait_log import WaitLog
 from airflow_provider_trigger.run.wait_settings import WaitSettings
 from airflow_provider_trigger.run.waited import Waited, WaitEnd
-
-UNKNOWN_AFTER = 30.0
-"""
-How long a run may be answered with 401, 403, 404 or 500 at least, in seconds.
-
-A replica of the database lags behind (measured), and a gateway may reject a few requests.
-"""
 
 
 @dataclass(slots=True, eq=False)
@@ -47,11 +34,10 @@ class RunWait:
     run: Run | None = None
     error: TriggerDevError | None = None
     """Why the last check failed, None if it did not."""
-    otherwise_at: float = -math.inf
-    """When it may be checked in another way, at the earliest."""
-    failing_as: WaitEnd | None = None
-    """How the wait ends if its checks go on to fail as they do since :attr:`failing_since`."""
-    failing_since: float = math.inf
+    rejected_since: float = math.inf
+    """Since when each check was answered with 401, 403 or 404; infinite if the last one was not."""
+    answered_since: float = math.inf
+    """Since when each check was answered, in whatever way, but not with the run."""
     without_version_since: float | None = None
 
     def take(self, reply: Run | TriggerDevError, now: float) -> Waited | None:
@@ -63,20 +49,18 @@ class RunWait:
         if isinstance(reply, NotSentError):
             if not reply.retryable:
                 raise reply
-            if self.failing_as is WaitEnd.REJECTED:
-                self.failing_as = None  # an outage may begin and end with a rejection
+            self.rejected_since = math.inf  # an outage may begin and end with a rejection
             return None
-        failing_as = _end_after(reply)
-        if failing_as is not self.failing_as:
-            self.failing_as, self.failing_since = failing_as, now
-        if self.fails_as(WaitEnd.REJECTED, now):
-            return Waited(end=WaitEnd.REJECTED, run=self.run, error=str(reply))
-        return None
+        # A wrong key, or a run of another environment.
+        is_rejected = is_rejection(reply) or isinstance(reply, NotFoundError)
+        self.rejected_since = min(self.rejected_since, now) if is_rejected else math.inf
+        self.answered_since = min(self.answered_since, now) if is_answer(reply) else math.inf
+        return self.rejected() if self.is_too_long(self.rejected_since, now) else None
 
     def saw(self, run: Run, now: float) -> None:
         """Take in how the run was seen."""
         before, self.run = self.run, run
-        self.error = self.failing_as = None
+        self.error, self.rejected_since, self.answered_since = None, math.inf, math.inf
         if before is None or (run.status, run.attempt_count) != (before.status, before.attempt_count):
             self.log.changed(run, now)
         if not run.waits_for_version:
@@ -86,20 +70,13 @@ class RunWait:
         elif self.without_version_since is None:
             self.without_version_since = now
 
-    def fails_as(self, end: WaitEnd, now: float) -> bool:
-        """Return whether the checks have said for so long what ends the wait so."""
-        least = max(self.settings.patience, UNKNOWN_AFTER)
-        return self.failing_as is end and now - self.failing_since >= least
+    def is_too_long(self, since: float, now: float) -> bool:
+        """Return whether that is so for longer than the wait for a run lasts that no check shows."""
+        return now - since >= max(self.settings.patience, UNKNOWN_AFTER)
 
-    def take_otherwise(self, reply: Otherwise, now: float) -> Waited | None:
-        """Take in another kind of check of a run whose checks answer 500; return as :meth:`take` does."""
-        if isinstance(reply, Run) and reply.is_final:
-            self.log.changed(reply, now)
-            return Waited(end=WaitEnd.FINAL, run=reply, error=str(self.error))
-        if isinstance(reply, TriggerDevError):
-            error = f"{self.error}; its realtime feed does not show it either: {reply}"
-            return Waited(end=WaitEnd.UNCHECKABLE, run=self.run, error=error)
-        return None
+    def rejected(self) -> Waited:
+        """Return what the wait has come to, as no check shows the run."""
+        return Waited(end=WaitEnd.REJECTED, run=self.run, error=str(self.error))
 
     def why_to_stop(self, now: float) -> WaitEnd | None:
         """Return why the wait for the run ends although the run has not ended; None where it continues."""
@@ -114,16 +91,8 @@ class RunWait:
         return math.inf if since is None or timeout is None or self.error is not None else since + timeout
 
 
-def _end_after(error: TriggerDevError) -> WaitEnd | None:
-    """Return how a wait ends whose checks go on to fail with such an error; None where it does not end."""
-    if is_internal_error(error):
-        return WaitEnd.UNCHECKABLE
-    # A wrong key, or a run of another environment.
-    return WaitEnd.REJECTED if is_rejection(error) or isinstance(error, NotFoundError) else None
-
-
-# Between two checks of runs in another way, as their own checks answer 500, in seconds.
-_OTHERWISE_INTERVAL = 30.0
+# After an outage was seen, in seconds, before it is looked again whether only some runs are not shown.
+_OUTAGE_INTERVAL = 30.0
 
 
 def wait_for_runs(
@@ -133,8 +102,8 @@ def wait_for_runs(
     Return the steps of a wait; its result is what became of each run, by run id.
 
     It ends when the wait for each run has ended, or for one without success by the settings: then the others
-    are missing. An error of a check does not end it, unless the server rejects the checks for the settings'
-    ``patience``, or shows the run in no way although it works otherwise. ``now`` is in seconds since 1970.
+    are missing. An error of a check does not end it, unless the server answers the checks without the run
+    for the settings' ``patience``, although it works otherwise. ``now`` is in seconds since 1970.
     """
     return _Wait(list(dict.fromkeys(run_ids)), settings, log, now).steps()
 
@@ -150,7 +119,7 @@ class _Wait:
         self._open = {run_id: RunWait(run_id, settings, self._log) for run_id in run_ids}
         self._ended: dict[str, Waited] = {}
         self._is_useless = False
-        self._otherwise_at = -math.inf
+        self._outage_until = -math.inf
 
     def steps(self) -> Steps:
         self._log.begin(self._run_ids)
@@ -163,7 +132,7 @@ class _Wait:
             for run_id, reply in news.items():
                 if (run := self._open.get(run_id)) and (waited := run.take(reply, now)):
                     self._close(run_id, waited)
-            yield from self._check_otherwise(news)
+            yield from self._end_unseen(news)
             now = self._now()
             yield from self._log_progress(now)
             stopping = self._confirmed(self._stopping(now), check)
@@ -205,21 +174,27 @@ class _Wait:
         self._ended[run_id] = waited
         self._is_useless = self._is_useless or not self._settings.counts_as_success(waited)
 
-    def _check_otherwise(self, news: News) -> Generator[Step, Any, None]:
-        """Check those whose check has just failed: an earlier failure can be of an outage that is over."""
-        for run in [self._open[run_id] for run_id in news if run_id in self._open]:
-            now = self._now()
-            if not run.fails_as(WaitEnd.UNCHECKABLE, now) or now < max(run.otherwise_at, self._otherwise_at):
-                continue
-            reply = yield from check_otherwise(run.run_id)
-            now = self._now()
-            run.otherwise_at = now + _OTHERWISE_INTERVAL
-            if waited := run.take_otherwise(reply, now):
-                self._close(run.run_id, waited)
-            if reply is None:  # perhaps an outage, in which one run shows as much as all
-                self._otherwise_at = run.otherwise_at
-            if reply is None or self._is_useless:
-                break
+    def _end_unseen(self, news: News) -> Generator[Step, Any, None]:
+        """End the wait for runs whose checks have been answered for long, but not with the run: no outage."""
+        now = self._now()
+        failing = [self._open[one] for one in news if one in self._open]
+        unseen = {run.run_id: run for run in failing if run.is_too_long(run.answered_since, now)}
+        if not unseen or now < self._outage_until:
+            return
+        error = next(iter(unseen.values())).error
+        assert error is not None
+        if shows_an_outage((yield call_of_others(error))):
+            self._outage_until = now + _OUTAGE_INTERVAL
+            return
+        # Once more, as an outage may have ended in between.
+        checked: News = yield Check(run_ids=tuple(unseen), is_fresh=True)
+        now = self._now()
+        for run_id, run in unseen.items():
+            waited = run.take(checked[run_id], now)
+            if waited is None and run.is_too_long(run.answered_since, now):
+                waited = run.rejected()
+            if waited and not self._is_useless:
+                self._close(run_id, waited)
 
     def _log_progress(self, now: float) -> Generator[Step, Any, None]:
         errors = {one: wait.error for one, wait in self._open.items() if wait.error is not None}
@@ -233,7 +208,9 @@ class _Wait:
         """Cancel runs that are no longer waited for, unless one ended just now after all."""
         if not self._settings.cancels and WaitEnd.NOT_NEEDED not in ends.values():
             for run_id, end in ends.items():
-                self._close(run_id, Waited(end=end, run=self._open[run_id].run))
+                run = self._open[run_id]
+                error = f"its last check failed: {run.error}" if run.error else ""
+                self._close(run_id, Waited(end=end, run=run.run, error=error))
             return
         self._log.canceling(ends)
         results: Mapping[str, CancelResult] = yield Cancel(run_ids=tuple(ends))

@@ -28,7 +28,7 @@ class WaitSettings:
     :param pending_version_timeout: how long a run may wait for a version that has its task, in seconds; None
         for no limit
     :param patience: how long the server may reject the checks, in seconds; a rejection ends a wait after
-        :data:`airflow_provider_trigger.run.wait.UNKNOWN_AFTER` at the earliest
+        :data:`airflow_provider_trigger.run.checks.UNKNOWN_AFTER` at the earliest
     :param cancels: whether a run that is no longer waited for is canceled
     :param is_development: whether the secret key is one for development, whose runs wait for ``trigger dev``
     :param success_statuses: the final statuses that count as success: a run that ends otherwise ends the

@@ -15,8 +15,8 @@ class WaitEnd(StrEnum):
     - ``final``: the run has ended, in whatever status
     - ``timed_out``: it had not ended at the deadline
     - ``no_version``: no deployed version has its task
-    - ``rejected``: the server does not show it any more: the key was rejected, or the run is unknown
-    - ``uncheckable``: each check of it fails, although the server works otherwise
+    - ``rejected``: no check shows it any more: the key was rejected, the run is unknown, or each check of it
+      fails although the server works otherwise
     - ``not_needed``: it was canceled, as another run had ended in a way that is not a success
     """
 
@@ -24,13 +24,7 @@ class WaitEnd(StrEnum):
     TIMED_OUT = "timed_out"
     NO_VERSION = "no_version"
     REJECTED = "rejected"
-    UNCHECKABLE = "uncheckable"
     NOT_NEEDED = "not_needed"
-
-    @property
-    def is_unseen(self) -> bool:
-        """Whether it ended because the server does not show what became of the run."""
-        return self in (WaitEnd.REJECTED, WaitEnd.UNCHECKABLE)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

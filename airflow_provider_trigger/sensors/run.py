@@ -156,6 +156,7 @@ class TriggerRunSensor(TakesRunIds, TriggerDevSensor):
         """
         from airflow_provider_trigger.report.ends import why_not_completed
         from airflow_provider_trigger.run.event import check_again, read_event
+        from airflow_provider_trigger.run.waited import WaitEnd
 
         try:
             ended = read_event(event)
@@ -166,14 +167,15 @@ class TriggerRunSensor(TakesRunIds, TriggerDevSensor):
         if failed is None:
             return self._returned(runs)
         hook = self._hook()
-        if not (waited := ended[failed]).end.is_unseen:
+        if (waited := ended[failed]).end is not WaitEnd.REJECTED:
             with hook.client(has_worked=True) as client:  # an event does not say why a run failed
                 waited = check_again(failed, waited, client)
         if waited.run is not None and waited.run.status in self.success_statuses:
             # Its worker completed it in spite of a cancel. The trigger no longer waited for the others.
             return self._wait(context)
-        if waited.run is None or waited.end.is_unseen:
-            raise AirflowException(why_not_completed(waited, failed, run_url=hook.settings.run_url(failed)))
+        if waited.run is None or waited.end is WaitEnd.REJECTED:
+            url, conn_id = hook.settings.run_url(failed), hook.trigger_dev_conn_id
+            raise AirflowException(why_not_completed(waited, failed, run_url=url, conn_id=conn_id))
         raise self._failure(waited.run, hook, context)
 
     def poke(self, context: Context) -> PokeReturnValue:

@@ -135,26 +135,27 @@ def test_a_server_that_rejects_the_checks_for_too_long_ends_the_wait(
 @WAYS
 @pytest.mark.parametrize("query", [True, False])
 @pytest.mark.parametrize(
-    ("realtime", "behavior", "text"),
+    ("status", "body", "text"),
     [
-        (True, {}, "is COMPLETED, but its output cannot be fetched: GET /api/v3/runs/"),
-        (True, {"error": "no such file"}, "ended with status FAILED"),
-        (False, {}, "cannot be checked, and may still be running: GET /api/v3/runs/"),
+        (500, "No", "is COMPLETED, but its output cannot be fetched: GET /api/v3/runs/"),
+        (200, "[" * 100_000, "'trigger_dev_default' to http"),
+        (200, " " * (1 + 16 * 1024 * 1024), "answered more than 16 MB"),
     ],
+    ids=["error_500", "too_deep", "too_large"],
 )
-def test_a_run_whose_checks_answer_500_for_ever_ends_the_wait(
-    realtime, behavior, text, query, deferrable, server, connect, run_try, request
+def test_a_run_whose_checks_are_answered_without_it_for_ever_ends_the_wait(
+    status, body, text, query, deferrable, server, connect, run_try, request
 ):
     connect(retry_for=0.5)
-    server.realtime, server.query = realtime, query
-    server.on_task("resize", after=0.1, **behavior)
-    server.fail_next(None, 500, path="/api/v3/runs/")
-    if not (deferrable and query):
+    server.query = query
+    server.on_task("resize", after=0.1)
+    server.malformed_next(None, body, "application/json", path="/api/v3/runs/", status=status)
+    if not (deferrable and query):  # which shows its end
         request.getfixturevalue("unknown_soon")
+        text = "The server rejects the status checks of"
     ended = run_try(operator(deferrable=deferrable))
-    if deferrable and query:  # which shows its end
-        text = "is COMPLETED, but its output cannot be fetched" if not behavior else text
     assert text in str(ended.error)
+    assert "connection 'trigger_dev_default'" in str(ended.error).lower() or status == 500
     assert not isinstance(ended.error, AirflowFailException)
     (run,) = server.runs.values()
     assert run.cancel_requests == 0

@@ -12,7 +12,7 @@ from enum import StrEnum
 
 class RunStatus(StrEnum):
     """
-    The words for a run's status: today's, those of older API versions, and the realtime feed's.
+    The words for a run's status: today's, and those of older API versions.
 
     The query writes them in another way: ``Timed out`` for TIMED_OUT (measured); see :func:`todays_word`.
     """
@@ -35,13 +35,6 @@ class RunStatus(StrEnum):
     REATTEMPTING = "REATTEMPTING"
     FROZEN = "FROZEN"
     INTERRUPTED = "INTERRUPTED"
-    # The realtime feed, which speaks the database's words.
-    PENDING = "PENDING"
-    WAITING_TO_RESUME = "WAITING_TO_RESUME"
-    RETRYING_AFTER_FAILURE = "RETRYING_AFTER_FAILURE"
-    PAUSED = "PAUSED"
-    COMPLETED_SUCCESSFULLY = "COMPLETED_SUCCESSFULLY"
-    COMPLETED_WITH_ERRORS = "COMPLETED_WITH_ERRORS"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -80,12 +73,6 @@ MEANINGS: dict[str, Meaning] = {
     RunStatus.REATTEMPTING: Meaning(todays=RunStatus.EXECUTING, has_worker=True),
     RunStatus.FROZEN: Meaning(todays=RunStatus.WAITING),
     RunStatus.INTERRUPTED: Meaning(is_final=True),
-    RunStatus.PENDING: Meaning(todays=RunStatus.QUEUED),
-    RunStatus.WAITING_TO_RESUME: Meaning(todays=RunStatus.WAITING),
-    RunStatus.RETRYING_AFTER_FAILURE: Meaning(todays=RunStatus.EXECUTING, has_worker=True),
-    RunStatus.PAUSED: Meaning(todays=RunStatus.WAITING),
-    RunStatus.COMPLETED_SUCCESSFULLY: Meaning(todays=RunStatus.COMPLETED, is_final=True, is_success=True),
-    RunStatus.COMPLETED_WITH_ERRORS: Meaning(todays=RunStatus.FAILED, is_final=True),
 }
 """The table."""
 

@@ -64,7 +64,9 @@ def arrange_feeds(replay: Any, *, environment: str = "prod") -> None:
                 continue
             replay.now = seconds(shown["createdAt"] + "Z")
             replay.server.add_run(
-                todays_word(shown["status"]),
+                {"COMPLETED_SUCCESSFULLY": "COMPLETED", "PENDING": "QUEUED"}.get(
+                    word := shown["status"], word
+                ),
                 run_id=shown["friendlyId"],
                 environment=environment,
                 task_identifier=shown["taskIdentifier"],

@@ -20,7 +20,6 @@ from airflow_provider_trigger.api import errors, server_advice
 from airflow_provider_trigger.api.deadline import NEVER, Deadline
 from airflow_provider_trigger.api.endpoints.outputs import fetch_output
 from airflow_provider_trigger.api.endpoints.query import QUERY_TIMEOUT, query_descendants, query_runs
-from airflow_provider_trigger.api.endpoints.realtime import snapshot_run
 from airflow_provider_trigger.api.endpoints.runs import cancel_run, retrieve_run
 from airflow_provider_trigger.api.endpoints.waitpoint_tokens import retrieve_token
 from airflow_provider_trigger.api.exchange import TURN_INTERVAL, Exchange, Reply, Send, Step, Steps, Wait
@@ -33,7 +32,6 @@ T = TypeVar("T")
 KEY = "tr_prod_marker/of+the=test"
 RUN = {"id": "run_1", "status": "QUEUED"}
 CHECK = retrieve_run("run_1")
-SNAPSHOT = snapshot_run("run_1")
 FETCH = fetch_output("https://store.test/packets/1.json?X-Amz-Signature=s")
 ONCE: Call[None] = Call(
     request=Request(method="POST", path="/api/v1/tasks/t/trigger", repeatable=False),
@@ -569,7 +567,7 @@ def test_a_server_that_never_worked_and_cannot_ends_each_call_at_once(driver: Dr
     driver.make(CHECK, Response(status=200, headers={}, body=b'{"id": "run_1", "status": "QUEUED"}'))
 
 
-# Requests that the rate limit does not count: to an object store, and snapshots
+# Requests that the rate limit does not count: to an object store
 
 
 def output(
@@ -583,9 +581,7 @@ def test_they_wait_for_no_turn_and_take_none(driver: Driver, run: Response, resp
     # Successes of the API without these headers would mean that there is no rate limit.
     driver.make(CHECK, response(200, RUN, bucket(0, driver.clock, resets_in=50)))
     assert driver.make(FETCH, output()) == 1
-    row = b'[{"value": {"friendlyId": "run_1", "status": "EXECUTING"}}]'
-    assert driver.make(SNAPSHOT, output(body=row)).status == "EXECUTING"
-    assert (driver.sent[1:], driver.waits) == ([Send(FETCH.request, 30.0), Send(SNAPSHOT.request, 30.0)], [])
+    assert (driver.sent[1:], driver.waits) == ([Send(FETCH.request, 30.0)], [])
     driver.make(CHECK, run)
     assert sum(driver.turn_waits) == pytest.approx(50.05)
 
@@ -598,11 +594,10 @@ def test_their_answers_say_nothing_of_the_rate_limit(driver: Driver, run: Respon
 
 
 @pytest.mark.parametrize("reply", [lost(), output(503), output(body=b"<html>")])
-@pytest.mark.parametrize("call", [FETCH, SNAPSHOT])
-def test_they_neither_open_nor_close_the_breaker(driver: Driver, call: Call[Any], reply: Reply) -> None:
+def test_they_neither_open_nor_close_the_breaker(driver: Driver, reply: Reply) -> None:
     breaker = driver.exchange.breaker
     for _ in range(20):
-        driver.fail(call, reply, patience=0.0)
+        driver.fail(FETCH, reply, patience=0.0)
     assert (breaker.is_open, breaker.last_error) == (False, None)
     driver.open_breaker(lost())
     assert driver.make(FETCH, output()) == 1

@@ -349,6 +349,11 @@ def test_a_run_that_takes_too_long_is_left_alone_and_checked_as_often_as_wanted(
     assert (len(network.sent("GET")), server.runs[run_id].cancel_requests) == (7, 0)
 
 
+def test_a_wait_for_an_unknown_run_says_in_time_what_its_checks_have_shown(hook) -> None:
+    with pytest.raises(TimeoutError, match=r"its last check failed: GET .*/run_nope answered 404: Not found"):
+        hook.wait_for_run("run_nope", timeout=10)
+
+
 @pytest.mark.parametrize(
     ("environment", "missing"),
     [("prod", "no deployed version in this environment"), ("dev", "no running `trigger dev`")],
@@ -378,12 +383,9 @@ def test_a_key_that_is_rejected_for_too_long_is_an_error(hook, network: Network,
 def test_a_run_whose_output_is_broken_is_an_error_and_no_empty_output(hook, server, network, answer) -> None:
     network.fault("GET /api/v3/", answer(500, {"error": "Something went wrong"}), times=1000)
     run = server.add_run("COMPLETED")
-    text = rf"is COMPLETED, but its output cannot be fetched: .* 500.* https://trigger\.test/runs/{run.id}$"
+    text = rf"which may still be running: GET .* 500.* connection 'trigger_dev_default' .*/runs/{run.id}$"
     with pytest.raises(TriggerDevError, match=text):
         hook.wait_for_run(run.id)
-    server.realtime = False
-    with pytest.raises(TriggerDevError, match=r"cannot be checked, and may still be running: .* 500"):
-        hook.wait_for_run(server.add_run("COMPLETED").id)
 
 
 # List

@@ -62,7 +62,7 @@ def ends(*each: Waited | str, retry_statuses: Sequence[str] = RETRY_STATUSES) ->
     )
 
 
-@pytest.mark.parametrize("status", sorted(FINAL_STATUSES - {"COMPLETED", "COMPLETED_SUCCESSFULLY"}))
+@pytest.mark.parametrize("status", sorted(FINAL_STATUSES - {"COMPLETED"}))
 @pytest.mark.parametrize("statuses", [RETRY_STATUSES, FINAL_STATUSES, ()])
 def test_the_final_status_says_whether_the_task_is_retried(status: str, statuses: Sequence[str]) -> None:
     [end] = ends(status, retry_statuses=statuses)

@@ -80,6 +80,10 @@ DEPLOY = (
     "has the Trigger.dev task{} (or its queue). Deploy it, or check task_identifier, queue and the "
     "environment of the secret key"
 )
+UNSEEN = (
+    "The server rejects the status checks of {}, which may still be running: {}. Check that connection "
+    "'mine' has a key of its environment, and look at it in the dashboard:"
+)
 
 
 @pytest.mark.parametrize(
@@ -111,24 +115,8 @@ DEPLOY = (
             {},
             f"R{TASK} was not needed any more, as another run had failed. It was canceled.",
         ),
-        (
-            "rejected",
-            run(),
-            {"error": "401"},
-            f"The server rejects the status checks of r{TASK}, which may still be running: 401.",
-        ),
-        (
-            "rejected",
-            None,
-            {"error": "401"},
-            "The server rejects the status checks of run run_1, which may still be running: 401.",
-        ),
-        (
-            "uncheckable",
-            run(),
-            {"error": "500"},
-            f"R{TASK} cannot be checked, and may still be running: 500. Look at it in the dashboard:",
-        ),
+        ("rejected", run(), {"error": "401"}, UNSEEN.format(f"r{TASK}", "401")),
+        ("rejected", None, {"error": "16 MB"}, UNSEEN.format("run run_1", "16 MB")),
     ],
 )
 def test_a_wait_says_why_its_run_did_not_complete_and_what_became_of_it(
@@ -136,12 +124,14 @@ def test_a_wait_says_why_its_run_did_not_complete_and_what_became_of_it(
 ) -> None:
     waited = Waited(end=WaitEnd(end), run=seen, **facts)
     timeouts = {"timeout": 60, "execution_timeout": None}
-    assert why_not_completed(waited, "run_1", run_url=URL, timeouts=timeouts) == f"{text} {URL}"
+    assert (
+        why_not_completed(waited, "run_1", run_url=URL, conn_id="mine", timeouts=timeouts) == f"{text} {URL}"
+    )
 
 
 def test_in_development_a_run_without_a_version_needs_the_command_that_runs_its_task() -> None:
     waited = Waited(end=WaitEnd.NO_VERSION, run=run("PENDING_VERSION"))
-    text = why_not_completed(waited, "run_1", run_url=URL, is_development=True)
+    text = why_not_completed(waited, "run_1", run_url=URL, conn_id="mine", is_development=True)
     assert "no running `trigger dev` has the Trigger.dev task 'resize' (or its queue)" in text
     assert "npx trigger.dev@latest dev" in text
     assert "Deploy" not in text

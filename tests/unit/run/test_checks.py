@@ -23,7 +23,7 @@ from airflow_provider_trigger.run.checks import (
     query_many,
 )
 
-QUERY, GET, SNAPSHOT = "POST /api/v1/query", "GET /api/v3/runs/", "GET /realtime/v1/runs/"
+QUERY, GET = "POST /api/v1/query", "GET /api/v3/runs/"
 
 
 def add(server, count: int, status: str = "EXECUTING") -> list[Any]:
@@ -138,7 +138,6 @@ def test_a_check_that_fails_is_repeated_for_seconds_not_for_minutes_and_then_war
     [(level, line)] = log.leveled
     assert level == "warning"
     assert line.startswith(f"Status check of run {failing.id} failed; still waiting: {GET}{failing.id} ans")
-    assert network.sent(SNAPSHOT) == []
 
 
 def test_what_cannot_pass_by_itself_ends_the_wait_only_before_a_check_has_succeeded(
@@ -155,6 +154,26 @@ def test_what_cannot_pass_by_itself_ends_the_wait_only_before_a_check_has_succee
     network.fault(first.id, answer(400, {"error": "No"}), times=1000)
     for _ in range(3):
         assert check(first, second) == {}
+
+
+@pytest.mark.parametrize("is_outage", [False, True])
+def test_a_run_that_no_check_shows_ends_the_wait_if_the_server_works_otherwise(
+    server, check, network, answer, clock, is_outage: bool
+) -> None:
+    run, broken = add(server, 2)
+    check(run)
+    network.fault(broken.id, answer(500, {"error": "No"}), times=10_000)
+    if is_outage:
+        network.fault("GET /api/v1/runs", answer(500, {"error": "No"}), times=10_000)
+    begun, ended = clock.now, None
+    while ended is None and clock.now < begun + 300:
+        try:
+            check(run, broken)
+        except ResponseError as error:
+            ended = error
+        clock.sleep(1)
+    assert is_outage is (ended is None)
+    assert is_outage or (f"{broken.id} answered 500" in str(ended) and clock.now >= begun + 120)
 
 
 @pytest.mark.usefixtures("many")

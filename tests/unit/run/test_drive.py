@@ -10,7 +10,7 @@ import pytest
 from fake_log import Log
 from requests import ReadTimeout
 
-from airflow_provider_trigger.api.errors import NotSentError, TransportError
+from airflow_provider_trigger.api.errors import NotSentError, OversizeError, TransportError
 from airflow_provider_trigger.run.checks import CONCURRENCY
 from airflow_provider_trigger.run.drive import WATCHED_ALONE, BlockingWatch, StoppedError, drive
 from airflow_provider_trigger.run.steps import Cancel, Check
@@ -18,7 +18,7 @@ from airflow_provider_trigger.run.wait import wait_for_runs
 from airflow_provider_trigger.run.wait_settings import WaitSettings
 from airflow_provider_trigger.run.waited import Waited, WaitEnd
 
-GET, SNAPSHOT, LIST = "GET /api/v3/runs/", "GET /realtime/v1/runs/", "GET /api/v1/runs"
+GET, LIST = "GET /api/v3/runs/", "GET /api/v1/runs"
 
 
 def taken(*steps: Any) -> Generator[Any, Any, Any]:
@@ -36,6 +36,7 @@ def replies_of(steps: Any, client: Any, **options: Any) -> Any:
 @pytest.fixture
 def wait(client, virtual_time, log) -> Callable[..., list[Waited]]:
     """Wait for runs, and return what became of each."""
+    client.exchange.breaker.has_worked = True  # the server has started them
 
     def run(*runs: Any, **settings: Any) -> list[Waited]:
         made = WaitSettings(**{"patience": 60.0, "poll_interval": 5.0} | settings)
@@ -166,70 +167,47 @@ def test_rejections_that_pass_do_not_end_it(server, fail_between, network, wait,
     ]
 
 
-# A run whose checks answer 500 only
+# A run whose checks are answered, but never with the run
 
 
 @pytest.mark.parametrize(("patience", "after"), [(60, 60), (0, 30)])
-@pytest.mark.parametrize("status", ["COMPLETED", "FAILED"])
-def test_its_end_is_that_of_its_realtime_feed(
-    server, network, wait, broken, virtual_time, log, status: str, patience: float, after: float
-) -> None:
-    network.fault(GET, broken, times=1000)
-    runs = [server.add_run(status) for _ in range(3)]
-    for waited in wait(*runs, patience=patience):
-        assert (waited.end, waited.run and waited.run.status) == (WaitEnd.FINAL, status)
-        assert "answered 500: Something went wrong" in waited.error
-    assert virtual_time.now - 1000 == pytest.approx(after, abs=3)
-    assert network.sent("/realtime/") == [f"{SNAPSHOT}{run.id}" for run in runs]
-    assert LIST not in network.requests
-    assert log.lines[-1] == f"Run {runs[-1].id} is {status}"
-
-
+@pytest.mark.parametrize("reply", ["500", "400", "503", "page", "too deep", "too large", "in turn"])
 @pytest.mark.parametrize("was_seen", [False, True])
-def test_without_a_realtime_feed_it_cannot_be_checked_any_more(
-    server, network, wait, broken, virtual_time, was_seen: bool
+def test_it_is_not_waited_for_any_more_whatever_the_answer_is(
+    server, network, wait, virtual_time, answer, reply: str, patience: float, after: float, was_seen: bool
 ) -> None:
-    server.realtime = False
+    replies = {
+        "500": answer(500, {"error": "Something went wrong"}),
+        "400": answer(400, {"error": "No"}),
+        "503": answer(503, {"error": "Busy"}),
+        "page": answer(200, b"<html>"),
+        "too deep": answer(200, b"[" * 100_000),
+        "too large": OversizeError("GET /api/v3/runs/run_1", limit=16 * 1024 * 1024, size=None),
+    }
+    in_turn = cycle([replies["500"], answer(404, {"error": "Not found"})])
     run = server.add_run("EXECUTING")
-    network.before = lambda _: network.fault(GET, broken) if len(network.requests) > was_seen else None
-    [waited] = wait(run)
-    assert (waited.end, waited.run and waited.run.status) == (
-        WaitEnd.UNCHECKABLE,
-        "EXECUTING" if was_seen else None,
+    network.before = lambda request: (
+        network.fault(f"{GET}{run.id}", next(in_turn) if reply == "in turn" else replies[reply])
+        if len(network.requests) > was_seen
+        else None
     )
-    assert f"{GET}{run.id} answered 500: " in waited.error
-    assert f"; its realtime feed does not show it either: {SNAPSHOT}{run.id} answered 503" in waited.error
-    assert virtual_time.now - 1000 == pytest.approx(65 if was_seen else 60, abs=1)
+    [waited] = wait(run, patience=patience)
+    status = waited.run and waited.run.status
+    assert (waited.end, status) == (WaitEnd.REJECTED, "EXECUTING" if was_seen else None)
+    assert "answered" in waited.error
+    assert virtual_time.now - 1000 == pytest.approx(after + 5 * was_seen, abs=12)
 
 
 def test_the_first_of_several_ends_the_wait_where_each_counts(server, network, wait, broken) -> None:
-    server.realtime = False
     network.fault(GET, broken, times=1000)
     runs = [server.add_run("COMPLETED") for _ in range(3)]
     assert len(wait(*runs, success_statuses=["COMPLETED"])) == 1
-    assert [one.end for one in wait(*runs)] == [WaitEnd.UNCHECKABLE] * 3
+    assert [one.end for one in wait(*runs)] == [WaitEnd.REJECTED] * 3
 
 
-def test_one_that_is_alive_is_waited_for_until_its_deadline(
-    server, network, wait, broken, virtual_time
-) -> None:
-    network.fault(GET, broken, times=1000)
-    asked: list[float] = []
-    network.before = lambda request: asked.append(virtual_time.now) if "/realtime/" in request else None
-    [waited] = wait(server.add_run("EXECUTING", then=[(600, "COMPLETED")]))
-    assert waited.end is WaitEnd.FINAL
-    assert len(asked) > 10
-    assert min(later - earlier for earlier, later in pairwise(asked)) >= 30
-    assert virtual_time.now <= 1000 + 600 + 35
-    deadline = virtual_time.time() + 200
-    [waited] = wait(server.add_run("EXECUTING"), deadline=deadline, cancels=False)
-    assert (waited.end, virtual_time.time()) == (WaitEnd.TIMED_OUT, pytest.approx(deadline))
-
-
-@pytest.mark.parametrize("list_works", [True, False])
-@pytest.mark.parametrize("reply", ["503", "404 page", "no answer", "429", "lost"])
-def test_what_may_pass_by_itself_says_nothing_of_it(
-    server, wait, network, broken, answer, lost, virtual_time, reply: str, list_works: bool
+@pytest.mark.parametrize("reply", ["503", "404 page", "no answer", "429", "lost", "500"])
+def test_what_other_requests_are_answered_with_too_is_an_outage(
+    server, wait, network, answer, lost, virtual_time, reply: str
 ) -> None:
     replies = {
         "503": answer(503, "Network error occurred"),
@@ -237,15 +215,23 @@ def test_what_may_pass_by_itself_says_nothing_of_it(
         "no answer": ReadTimeout(),
         "429": answer(429, {"error": "Too many connections"}),
         "lost": lost,
+        "500": answer(500, {"error": "down"}),
     }
-    network.fault(GET, broken, times=1000)
-    network.fault("/realtime/", replies[reply], times=1000)
-    if not list_works:
-        network.fault(LIST, answer(500, {"error": "down"}), times=1000)
-    deadline = virtual_time.time() + 100
+    # A busy gateway may answer 503 to all checks, and no list; a list that fails says the same of a 500.
+    network.fault(GET, replies[reply], times=1000)
+    if reply not in ("503", "no answer", "429", "lost"):
+        network.fault(LIST, replies[reply], times=1000)
+    deadline = virtual_time.time() + 300
     [waited] = wait(server.add_run("COMPLETED"), deadline=deadline, cancels=False)
-    is_sure = list_works and reply not in ("429", "lost")
-    assert waited.end is (WaitEnd.UNCHECKABLE if is_sure else WaitEnd.TIMED_OUT)
+    assert waited.end is WaitEnd.TIMED_OUT
+    assert f"its last check failed: {GET}" in waited.error
+
+
+def test_an_outage_that_ends_between_the_requests_ends_no_wait(server, wait, network, broken) -> None:
+    run = server.add_run("COMPLETED")
+    network.before = lambda _: network.repair() if LIST in network.requests else network.fault(GET, broken)
+    [waited] = wait(run)
+    assert (waited.end, waited.run and waited.run.status) == (WaitEnd.FINAL, "COMPLETED")
 
 
 # When they are checked

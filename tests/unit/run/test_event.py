@@ -60,7 +60,7 @@ def test_completed_runs_can_be_counted_instead_of_named(make_run) -> None:
 
 def test_of_many_errors_all_but_the_first_ones_are_shortened() -> None:
     ended = {
-        f"run_{number}": Waited(end=WaitEnd.UNCHECKABLE, run=None, error="x" * 300 if number % 2 else "")
+        f"run_{number}": Waited(end=WaitEnd.REJECTED, run=None, error="x" * 300 if number % 2 else "")
         for number in range(1000)
     }
     lengths = [len(run["error"]) for run in make_event(ended)["runs"]]
@@ -134,7 +134,7 @@ def check(client) -> Callable[..., Waited]:
         # A result that came after all counts.
         ("timed_out", "COMPLETED", "final"),
         ("no_version", "FAILED", "final"),
-        *((end, status, "final") for end in ("rejected", "uncheckable") for status in ("FAILED", "CANCELED")),
+        *(("rejected", status, "final") for status in ("FAILED", "CANCELED")),
         # The wait itself has canceled it, whatever its cancel met with.
         ("timed_out", "CANCELED", "timed_out"),
     ],
@@ -151,7 +151,7 @@ def test_a_run_that_has_ended_is_as_its_check_shows_it(
     assert len(network.requests) == 1
 
 
-@pytest.mark.parametrize("end", ["timed_out", "no_version", "rejected", "uncheckable"])
+@pytest.mark.parametrize("end", ["timed_out", "no_version", "rejected"])
 @pytest.mark.parametrize("is_known", [True, False])
 def test_one_that_is_no_longer_waited_for_is_as_it_was_seen_last(
     server, check, end: str, is_known: bool

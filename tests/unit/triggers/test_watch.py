@@ -271,7 +271,7 @@ def test_a_cancel_that_comes_with_the_end_of_a_pause_keeps_its_message(
 # The wait that it drives
 
 
-def test_a_run_that_the_server_shows_in_no_way_is_waited_for_only_for_a_while(
+def test_a_run_that_no_check_shows_is_waited_for_only_for_a_while(
     hook, virtual_time: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     sent: list[tuple[str, str]] = []
@@ -281,16 +281,16 @@ def test_a_run_that_the_server_shows_in_no_way_is_waited_for_only_for_a_while(
         sent.append((use, path))
         if path == "/api/v1/runs":
             return []
-        raise failure(503 if "realtime" in path else 500, path)
+        raise failure(500, path)
 
     monkeypatch.setattr(WatchClients, "call", call)
     begun, settings = virtual_time.now, WaitSettings(patience=120.0)
     steps = wait_for_runs(["run_1"], settings, log=Log(), now=virtual_time.time)
     waited = run_in_virtual_time(drive(steps, hook), virtual_time)["run_1"]
-    assert waited.end is WaitEnd.UNCHECKABLE
+    assert waited.end is WaitEnd.REJECTED
     # Not by the clients whose circuit breaker the failures may have opened.
-    feed, runs = ("urgent", "/realtime/v1/runs/run_1"), ("urgent", "/api/v1/runs")
-    assert sent[-3:] == [feed, runs, feed]
+    runs = ("urgent", "/api/v1/runs")
+    assert sent[-2:] == [runs, ("urgent", "/api/v3/runs/run_1")]
     assert sent.count(runs) == 1
     assert 120 <= virtual_time.now - begun <= 150
 

@@ -23,7 +23,6 @@ from airflow_provider_trigger.api.endpoints.bulk_actions import (
     retrieve_bulk_action,
 )
 from airflow_provider_trigger.api.endpoints.query import query_descendants, query_runs
-from airflow_provider_trigger.api.endpoints.realtime import snapshot_run
 from airflow_provider_trigger.api.endpoints.runs import (
     cancel_run,
     list_newest_runs,
@@ -59,12 +58,10 @@ class Sent(NamedTuple):
     repeatable: bool = True
 
 
-FEED = {"offset": "-1", "skipColumns": "payload,output,metadata,error"}
 RUNS = ["run_1", "run_2"]
 SENT = {
     "cancel": Sent(cancel_run("run/1"), "POST /api/v2/runs/run%2F1/cancel"),
     "check": Sent(retrieve_run("run/1"), "GET /api/v3/runs/run%2F1"),
-    "snapshot": Sent(snapshot_run("run/1"), "GET /realtime/v1/runs/run%2F1", FEED),
     "replay": Sent(replay_run("run/1"), "POST /api/v1/runs/run%2F1/replay", repeatable=False),
     "reschedule": Sent(
         reschedule_run("run/1", delay="1h"), "POST /api/v1/runs/run%2F1/reschedule", json={"delay": "1h"}
@@ -127,7 +124,7 @@ def test_what_each_call_sends(name: str) -> None:
     assert (request.params, request.json, request.url) == (params, json, None)
     assert request.repeatable is repeatable
     assert request.run_id == ("run/1" if "run%2F1" in target else None)
-    assert request.is_counted is (name != "snapshot")
+    assert request.is_counted
 
 
 @pytest.mark.parametrize("key", ["", None])
@@ -149,7 +146,6 @@ def test_a_payload_that_is_empty_is_sent(payload: object) -> None:
     [
         (cancel_run, "the id of a run"),
         (retrieve_run, "the id of a run"),
-        (snapshot_run, "the id of a run"),
         (replay_run, "the id of a run"),
         (lambda it: reschedule_run(it, delay="1h"), "the id of a run"),
         (lambda it: trigger_task(it, options={}), "the id of a task"),
@@ -214,16 +210,6 @@ UNEXPECTED: list[tuple[Call[Any], list[Any], str]] = [
     ),
     (query_runs(["run_1"]), [{"results": [{"run_id": "run_3", "status": "Queued"}]}], "other runs"),
     (query_descendants(["run_1"]), [{"results": [None]}], "a run without 'run_id' or 'status'"),
-    (
-        snapshot_run("run_1"),
-        [
-            *(b"<html>", {}, [], ["run_1"], [{"headers": {"control": "up-to-date"}}], [{"value": None}]),
-            [{"value": {"friendlyId": "run_2", "status": "EXECUTING"}}],
-            [{"value": {"friendlyId": "run_1", "status": None}}],
-            [{"value": {"friendlyId": "run_1"}}],
-        ],
-        "no run that has this id and a status",
-    ),
     (trigger_batch([ITEM]), NO_IDS, "a batch without an id"),
     (
         retrieve_batch("batch_1"),

@@ -16,11 +16,18 @@ from airflow_provider_trigger.api.models.statuses import (
 )
 
 WITHOUT_WORKER = ["PENDING_VERSION", "QUEUED", "DELAYED", "WAITING", "WAITING_FOR_DEPLOY", "FROZEN"]
-WITHOUT_WORKER += ["PENDING", "WAITING_TO_RESUME", "PAUSED"]
-WITH_WORKER = ["DEQUEUED", "EXECUTING", "REATTEMPTING", "RETRYING_AFTER_FAILURE"]
+WITH_WORKER = ["DEQUEUED", "EXECUTING", "REATTEMPTING"]
 ALIVE = WITHOUT_WORKER + WITH_WORKER
-FINAL = ["COMPLETED", "CANCELED", "FAILED", "CRASHED", "SYSTEM_FAILURE", "EXPIRED", "TIMED_OUT"]
-FINAL += ["INTERRUPTED", "COMPLETED_SUCCESSFULLY", "COMPLETED_WITH_ERRORS"]
+FINAL = [
+    "COMPLETED",
+    "CANCELED",
+    "FAILED",
+    "CRASHED",
+    "SYSTEM_FAILURE",
+    "EXPIRED",
+    "TIMED_OUT",
+    "INTERRUPTED",
+]
 
 
 def run(status: str) -> Run:
@@ -48,7 +55,7 @@ def test_a_run_in_these_statuses_has_ended(status: str) -> None:
     assert not run(status).is_without_worker
     assert not run(status).waits_for_version
     assert run(status).is_canceled is (status == "CANCELED")
-    assert run(status).is_success is (status in ("COMPLETED", "COMPLETED_SUCCESSFULLY"))
+    assert run(status).is_success is (status == "COMPLETED")
 
 
 def test_the_alive_words_for_a_filter_are_todays() -> None:
@@ -63,16 +70,12 @@ def test_the_defaults_of_operators_and_sensors_are_plain_words_of_today() -> Non
     assert {type(status) for status in SUCCESS_STATUSES + RETRY_STATUSES} == {str}
 
 
-# The query's and the realtime feed's words; the recordings show others.
+# The query's words; the recordings show others.
 TODAYS_WORDS = {
     "Queued": "QUEUED",
     "Pending version": "PENDING_VERSION",
     "Completed": "COMPLETED",
     "Timed out": "TIMED_OUT",
-    "PENDING": "QUEUED",
-    "WAITING_TO_RESUME": "WAITING",
-    "COMPLETED_SUCCESSFULLY": "COMPLETED",
-    "COMPLETED_WITH_ERRORS": "FAILED",
     "INTERRUPTED": "INTERRUPTED",  # it has no other word
     "Fast asleep": "Fast asleep",
     "": "",
