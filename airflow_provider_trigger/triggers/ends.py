@@ -14,13 +14,13 @@ from airflow_provider_trigger.run.ends_follower import Follower
 from airflow_provider_trigger.triggers.ends_feed import Feed
 
 if TYPE_CHECKING:
-    from airflow_provider_trigger.hooks.connection import Environment
+    from airflow_provider_trigger.hooks.connection import Settings
     from airflow_provider_trigger.hooks.trigger_dev import TriggerDevHook
 
 # Without ends, and while the position stays, a listener waits so many seconds or a little longer.
 _LONGEST_WAIT = 15.0
 
-_feeds: WeakKeyDictionary[asyncio.AbstractEventLoop, dict[Environment, Feed]] = WeakKeyDictionary()
+_feeds: WeakKeyDictionary[asyncio.AbstractEventLoop, dict[Settings, Feed]] = WeakKeyDictionary()
 
 
 @contextmanager
@@ -31,28 +31,35 @@ def follow_ends(
     Give a listener for ends that fit a filter, from a position on; None for one that begins now.
 
     The hook has its connection already, as nothing can be fetched here without blocking the loop. All
-    listeners of its environment share one feed, which closes with the last one. Where the connection has
-    another key than before, the feed changes to it once it has worked.
+    listeners with its values share one feed, which closes with the last one.
     """
     feeds = _feeds.setdefault(asyncio.get_running_loop(), {})
-    environment = hook.settings.environment
-    feed = feeds.get(environment)
-    if feed is None:
-        feed = feeds[environment] = Feed(hook)
-    else:
-        feed.requests.offer(hook.settings)
+    if (feed := feeds.get(hook.settings)) is None:
+        feed = feeds[hook.settings] = Feed(hook)
     follower = Follower(end_filter, position)
     feed.join(follower)
     try:
         yield EndsListener(feed, follower)
     finally:
         if feed.leave(follower):
-            del feeds[environment]
+            del feeds[hook.settings]
             feed.close()
 
 
+class ConnectionChangedError(Exception):
+    """
+    The connection has other values now.
+
+    :param is_elsewhere: whether they lead to another environment
+    """
+
+    def __init__(self, *, is_elsewhere: bool) -> None:
+        super().__init__()
+        self.is_elsewhere = is_elsewhere
+
+
 class EndsListener:
-    """Hear of ends, for one watcher. Nothing raises but CancelledError: the feed logs what is wrong."""
+    """Hear of ends, for one watcher. It raises only a ConnectionChangedError: the feed logs what is wrong."""
 
     def __init__(self, feed: Feed, follower: Follower) -> None:
         self._feed = feed
@@ -66,7 +73,7 @@ class EndsListener:
         knows, or the server's time. While the server cannot be reached, this waits.
         """
         while self._follower.position is None:
-            await self._feed.news.wait()
+            await self._wait()
         return self._follower.position
 
     async def next(self) -> tuple[list[Run], Position]:
@@ -79,5 +86,10 @@ class EndsListener:
         loop = asyncio.get_running_loop()
         until = loop.time() + _LONGEST_WAIT
         while not self._follower.has_news and loop.time() < until:
-            await self._feed.news.wait()  # it comes after each poll, also after one that failed
+            await self._wait()
         return self._follower.hand_over()
+
+    async def _wait(self) -> None:
+        if self._feed.is_elsewhere is not None:
+            raise ConnectionChangedError(is_elsewhere=self._feed.is_elsewhere)
+        await self._feed.news.wait()  # it comes after each poll, also after one that failed

@@ -14,6 +14,7 @@ from airflow_provider_trigger.api.endpoints.runs import list_runs_page
 from airflow_provider_trigger.api.errors import ResponseError, TriggerDevError
 from airflow_provider_trigger.api.models.runs import Run
 from airflow_provider_trigger.api.models.statuses import ALIVE_STATUSES, RunStatus
+from airflow_provider_trigger.hooks import fetching
 from airflow_provider_trigger.run.ends import EndFilter, Position, mark_of, time_text
 from airflow_provider_trigger.run.ends_follower import NEVER, Follower, Key
 from airflow_provider_trigger.run.ends_requests import PAGE_SIZE, ends_after, unstarted_after
@@ -41,6 +42,8 @@ _MOST_WAITING = 1000
 _DATE_IS_TO = timedelta(seconds=1)
 # Between two searches for lost ends.
 _SEARCH_INTERVAL = 60.0
+# Between two looks at the connection.
+_CONNECTION_INTERVAL = 30.0
 # A server without the query may have been upgraded after so many seconds.
 _WITHOUT_QUERY = 600.0
 
@@ -55,6 +58,9 @@ class Feed:
         self._followers: list[Follower] = []
         self.news = asyncio.Event()
         """Set when there may be something new; then there is another one."""
+        self.is_elsewhere: bool | None = None
+        """Whether the connection leads to another environment now; None while it has the values in use."""
+        self._shown: str | None = None  # the run of the last end that a poll has shown
         self._has_query = False  # known once it has answered
         self._without_query_until = 0.0
         self._unstarted = UnstartedRuns()
@@ -64,12 +70,14 @@ class Feed:
         self._checked: dict[str, Run] = {}
         self._polls = Outage(f"Connection {self._name!r}: ends of runs cannot be read", log)
         self._searches = Outage(f"Connection {self._name!r}: lost ends of runs cannot be looked for", log)
+        what = f"Connection {self._name!r}: its new values do not work, and those before are used"
         self._tasks = [
             keep(self._repeat(step, outage), context=Context())
             for step, outage in (
                 (self._poll, self._polls),
                 (self._find_when_canceled, self._searches),
                 (self._find_lost, self._searches),
+                (self._follow_connection, Outage(what, log)),
             )
         ]
 
@@ -144,6 +152,7 @@ class Feed:
             ends = [
                 run.finished_at for run in runs if run.finished_at and run.finished_at <= now + _DATE_IS_TO
             ]
+            self._shown = runs[0].id if runs else self._shown
             _begin(new, max(ends, default=now), seen=tuple(mark_of(run.id) for run in runs))
         unstarted = self._unstarted
         followers = [one for one in self._followers if one.position and not _is_full(one)]
@@ -162,6 +171,7 @@ class Feed:
         for run in runs:
             self._lost.alive.pop(run.id, None)
         ended = [run for run in runs if run.finished_at]
+        self._shown = ended[-1].id if ended else self._shown
         rest = runs[len(ended) :]  # NULLs come last
         is_full = len(runs) >= PAGE_SIZE
         seen_to = time_text(seen_at + _DATE_IS_TO)
@@ -208,6 +218,15 @@ class Feed:
         while self._polls.failures or not self._uses_query or any(map(_is_full, self._followers)):
             await asyncio.sleep(_IDLE)
         await self._lost.find()
+        return 0.0
+
+    async def _follow_connection(self) -> float:
+        await asyncio.sleep(_CONNECTION_INTERVAL)
+        settings = await fetching.fetch_again(self._name, fetch=fetching.fetch_shielded)
+        if settings is not None:
+            is_other = settings != self.requests.settings
+            elsewhere = is_other and await self.requests.leads_elsewhere(settings, self._shown)
+            self.is_elsewhere = elsewhere if is_other else None
         return 0.0
 
     async def _read_lists(self, new: Sequence[Follower]) -> int:

@@ -5,13 +5,15 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import AsyncIterator, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
 from airflow_provider_trigger.api.client import TriggerDevClient
-from airflow_provider_trigger.api.endpoints.runs import list_runs_page
+from airflow_provider_trigger.api.endpoints.runs import check_run, list_newest_runs, list_runs_page
+from airflow_provider_trigger.api.errors import NotFoundError, TriggerDevError
 from airflow_provider_trigger.api.http import Call, Response
 from airflow_provider_trigger.api.models.runs import ListedRun, Run
 from airflow_provider_trigger.run.ends import EndFilter
@@ -19,7 +21,7 @@ from airflow_provider_trigger.run.ends_requests import list_filters
 from airflow_provider_trigger.triggers.watch_clients import T, Use, WatchClients
 
 if TYPE_CHECKING:
-    from airflow_provider_trigger.hooks.connection import Environment
+    from airflow_provider_trigger.hooks.connection import Environment, Settings
     from airflow_provider_trigger.hooks.trigger_dev import TriggerDevHook
 
 # In a minute; one that is rejected is made twice: 30 in all, as that is rare.
@@ -80,6 +82,29 @@ class EndsRequests(WatchClients):
     async def _wait_for_room(self, ended: deque[float]) -> None:
         while len(ended) == ended.maxlen and (pause := ended[0] + _MINUTE - self._loop.time()) > 0:
             await asyncio.sleep(max(pause, 0.001))  # at least a little: by rounding it may still be too early
+
+    async def _renew(self, *_: object) -> bool:
+        return False  # the feed follows the connection
+
+    async def leads_elsewhere(self, settings: Settings, run_id: str | None) -> bool:
+        """
+        Return whether other values lead to another environment; raise an error if they do not work.
+
+        :param run_id: an ended run that was shown last, which another environment does not have
+        """
+        if settings.environment != self.settings.environment:
+            return True
+        if run_id is None:
+            with suppress(TriggerDevError):  # the key may be revoked
+                page, _ = await self.send(list_newest_runs())
+                run_id = page.runs[-1].id if page.runs else None
+        call: Call[Any] = check_run(run_id) if run_id else list_newest_runs()
+        try:
+            with TriggerDevClient(settings, max_connections=1) as client:
+                await self._call("ends", client, call)
+        except NotFoundError:
+            return True
+        return False
 
     async def list_runs(
         self,

@@ -99,7 +99,7 @@ class TriggerRunEventTrigger(BaseEventTrigger):
         from airflow_provider_trigger.hooks.trigger_dev import TriggerDevHook
         from airflow_provider_trigger.run.ends import EndFilter, event_payload
         from airflow_provider_trigger.run.outage import Outage
-        from airflow_provider_trigger.triggers.ends import follow_ends
+        from airflow_provider_trigger.triggers.ends import ConnectionChangedError, follow_ends
         from airflow_provider_trigger.triggers.positions import RETRY_PAUSE
 
         outage, loop = Outage(f"Watcher {self.name!r} does not work", self.log), asyncio.get_running_loop()
@@ -125,6 +125,8 @@ class TriggerRunEventTrigger(BaseEventTrigger):
                                 payload = event_payload(run, hook.settings.run_url(run.id))
                                 yield TriggerEvent(payload)  # type: ignore[no-untyped-call]
                             positions.passed(position, has_sent=bool(runs))
+                except ConnectionChangedError as change:
+                    positions.connection_changed(self.trigger_dev_conn_id, is_elsewhere=change.is_elsewhere)
                 except Exception as error:
                     # Any error: Airflow's database and secrets backends raise what they like.
                     outage.failed(safe_text(error), loop.time())

@@ -50,11 +50,11 @@ class Positions:
         self._next: Position | None = None  # what is to be stored
         self._stored_at = -_IDLE_INTERVAL
         self._task: asyncio.Task[None] | None = None
-        self._is_shared = False
+        self._is_shared = self._is_elsewhere = False
 
     async def load(self) -> Position | None:
         """Return where it is, None if it begins."""
-        if self._next is not None:
+        if self._next is not None or self._is_elsewhere:
             return self._next
         stored = await self._store.load()
         newest = max(_objects(stored), key=lambda one: one.get("saved_at", 0), default={})
@@ -84,6 +84,17 @@ class Positions:
             self._next = position
             if self._task is None or self._task.done():
                 self._task = loop.create_task(self._save_late())
+
+    def connection_changed(self, conn_id: str, *, is_elsewhere: bool) -> None:
+        """Continue with another key; in another environment, where it was says nothing: begin there."""
+        if not is_elsewhere:
+            self._log.info("%s uses the values that connection %r has now", self._watcher, conn_id)
+            return
+        text = "%s begins anew, as connection %r leads to another environment now"
+        self._log.warning(text, self._watcher, conn_id)
+        self.close()
+        self._next = self._stored = None
+        self._is_elsewhere, self._origin, self._remark = True, "begins at", ""
 
     def close(self) -> None:
         """Store nothing more: what was sent last may not arrive."""

@@ -23,7 +23,7 @@ from airflow_provider_trigger.triggers.cancels import cancel_runs
 from airflow_provider_trigger.triggers.watch_clients import CHECK_CONCURRENCY, Use, WatchClients
 
 if TYPE_CHECKING:
-    from airflow_provider_trigger.hooks.connection import Environment
+    from airflow_provider_trigger.hooks.connection import Settings
     from airflow_provider_trigger.hooks.trigger_dev import TriggerDevHook
 
 log = logging.getLogger(__name__)
@@ -33,7 +33,7 @@ T = TypeVar("T")
 # A wait for several runs hears of those that end within so many seconds together.
 _PAUSE_FOR_MORE = 0.5
 
-_watches: WeakKeyDictionary[asyncio.AbstractEventLoop, dict[Environment, Watch]] = WeakKeyDictionary()
+_watches: WeakKeyDictionary[asyncio.AbstractEventLoop, dict[Settings, Watch]] = WeakKeyDictionary()
 
 
 async def drive(steps: Generator[Any, Any, T], hook: TriggerDevHook, *, use: Use = "urgent") -> T:
@@ -62,23 +62,20 @@ def watch_runs(hook: TriggerDevHook) -> Iterator[Listener]:
     """
     Give a listener to the watch for a connection; the last one that leaves closes the watch.
 
-    The hook has its connection already, as nothing can be fetched here without blocking the loop. Where its
-    key or its limits are other ones than before, the watch changes to them once they have worked.
+    The hook has its connection already, as nothing can be fetched here without blocking the loop. A wait that
+    began with other values keeps these: another key may be one of another environment.
     """
     watches = _watches.setdefault(asyncio.get_running_loop(), {})
-    environment = hook.settings.environment
-    watch = watches.get(environment)
+    watch = watches.get(hook.settings)
     if watch is None or watch.error is not None:
-        watch = watches[environment] = Watch(hook)
-    else:
-        watch.clients.offer(hook.settings)
+        watch = watches[hook.settings] = Watch(hook)
     listener = watch.join()
     try:
         yield listener
     finally:
         if watch.leave(listener):
-            if watches.get(environment) is watch:
-                del watches[environment]
+            if watches.get(hook.settings) is watch:
+                del watches[hook.settings]
             watch.close()
 
 

@@ -1,9 +1,8 @@
-"""The clients of a watch, which change when the connection's values have changed."""
+"""The clients of a watch, which change when their key is rejected and the connection has another one."""
 
 from __future__ import annotations
 
 import asyncio
-import logging
 import math
 import time
 from collections import defaultdict
@@ -20,8 +19,6 @@ from airflow_provider_trigger.triggers.background import in_thread
 if TYPE_CHECKING:
     from airflow_provider_trigger.hooks.connection import Settings
     from airflow_provider_trigger.hooks.trigger_dev import TriggerDevHook
-
-log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
@@ -50,22 +47,15 @@ class WatchClients:
 
     def __init__(self, hook: TriggerDevHook) -> None:
         self._conn_id = hook.trigger_dev_conn_id
-        self._settings = hook.settings
+        self.settings = hook.settings
         self._clients = _new_clients(hook.settings)
-        self._offered: Settings | None = None  # other values, which have not worked yet
-        self._rejected: Settings | None = None
+        self._offered: Settings | None = None  # what the connection has now, which has shown nothing yet
         self._free = defaultdict[Use, asyncio.Semaphore](lambda: asyncio.Semaphore(CHECK_CONCURRENCY))
         self._lock = asyncio.Lock()
         self._renew_at = -math.inf
 
-    def offer(self, settings: Settings) -> None:
-        """Use other values once a call with them has worked: all waits share those in use."""
-        if settings not in (self._settings, self._rejected):
-            self._offered = settings
-
     async def call(self, use: Use, call: Call[T]) -> T:
         """Make one call, without repeating it."""
-        await self._try_offered(use, call)
         clients = self._clients
         try:
             return await self._call(use, clients[use], call)
@@ -79,36 +69,32 @@ class WatchClients:
         await self._free[use].acquire()
         return await in_thread(partial(client.call, call, patience=0), at_end=self._free[use].release)
 
-    async def _try_offered(self, use: Use, call: Call[Any]) -> None:
-        settings, self._offered = self._offered, None  # others continue meanwhile
-        if settings is None:
-            return
-        try:
-            with TriggerDevClient(settings, max_connections=1) as client:
-                await self._call(use, client, call)
-        except TriggerDevError as error:
-            if not is_rejection(error):
-                self._offered = self._offered or settings  # it shows nothing
-                return
-            if settings != self._rejected:
-                text = "Connection %r has another key now, which is rejected; the one before is used: %s"
-                log.warning(text, self._conn_id, error)
-            self._rejected = settings
-        else:
-            # The last call of the old ones that ends closes their connections: nothing refers to them.
-            self._settings, self._clients = settings, _new_clients(settings)
-
     async def _renew(self, use: Use, rejected: dict[Use, TriggerDevClient], call: Call[Any]) -> bool:
-        """Fetch the connection, unless that was done just now; return whether its values are other ones."""
+        """
+        Use what the connection has now, once a call shows what is waited for; return whether there is that.
+
+        A key of another environment shows nothing of it: 404, or no rows.
+        """
         async with self._lock:
-            if self._clients is rejected and time.monotonic() >= self._renew_at:
+            if self._clients is not rejected:
+                return True
+            if time.monotonic() >= self._renew_at:
                 settings = await fetch_again(self._conn_id, fetch=fetch_shielded)
-                before = self._settings
                 self._renew_at = time.monotonic() + _RENEW_INTERVAL
-                if settings not in (None, before) and settings.environment == before.environment:
-                    self._offered = settings
-                await self._try_offered(use, call)
-            return self._clients is not rejected
+                is_same = settings is not None and settings.environment == self.settings.environment
+                self._offered = settings if is_same and settings != self.settings else None
+            if self._offered is None:
+                return False
+            try:
+                with TriggerDevClient(self._offered, max_connections=1) as client:
+                    shown = await self._call(use, client, call)
+            except TriggerDevError as error:
+                self._offered = None if is_rejection(error) else self._offered
+                return False
+            if shown:
+                # The last call of the old ones that ends closes their connections: nothing refers to them.
+                self.settings, self._clients = self._offered, _new_clients(self._offered)
+            return bool(shown)
 
     def close(self) -> None:
         """Close the connections; calls that are in flight end by themselves."""

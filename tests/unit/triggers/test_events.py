@@ -10,16 +10,20 @@ from collections.abc import Callable
 from datetime import datetime, timedelta
 from types import SimpleNamespace
 from typing import Any
+from urllib.parse import urlsplit
 
 import airflow_has
 import pytest
+import requests
 from calls_in_loop import calls_in_loop
-from in_process import client, lost, network, server
+from in_process import Network, client, lost, network, server
 from virtual_loop import run_in_virtual_time
 
+from airflow_provider_trigger.api.client import TriggerDevClient
 from airflow_provider_trigger.api.exchange import Reply, Send
 from airflow_provider_trigger.hooks import fetching
 from airflow_provider_trigger.hooks.connection import connection_not_found
+from airflow_provider_trigger.testing import TriggerDevServer
 from airflow_provider_trigger.triggers.watch_clients import WatchClients
 
 if not airflow_has.WATCHERS:
@@ -455,3 +459,69 @@ def test_while_nothing_happens_it_stores_nothing(world) -> None:
         assert one.database.variables == stored
 
     one.run(main)
+
+
+@pytest.mark.parametrize(
+    "change", ["key", "revoked key", "mistyped key", "environment", "host", "unreachable"]
+)
+def test_it_follows_its_connection_and_begins_anew_in_another_environment(
+    change: str, world, server, network, wire, go_by, clock, answer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one, elsewhere = world(), TriggerDevServer(clock=clock.time, secret_key="tr_prod_there")
+    server.add_environment("stg", secret_key="tr_stg_other")
+    is_elsewhere = change in ("environment", "host", "unreachable")
+    there = {"server": server, "environment": "stg"} if change == "environment" else {"server": elsewhere}
+    hosts = {"trigger.test": network, "there.test": Network(elsewhere, answer)}
+    keys = {"mistyped key": "tr_prod_mistyped", "environment": "tr_stg_other", "host": "tr_prod_there"}
+
+    def reply(request: Any) -> Any:
+        if change == "unreachable" and "trigger.test" in request.url:
+            return requests.ConnectionError()
+        key = request.headers["Authorization"].removeprefix("Bearer ")
+        if change == "revoked key" and clock.now > 1100 and key == server.secret_key:
+            key = "tr_prod_revoked"
+        key = server.secret_key if key == "tr_prod_rotated" else key
+        request.headers["Authorization"] = f"Bearer {key}"
+        return hosts[urlsplit(request.url).hostname or ""](request)
+
+    async def call(_: Any, __: str, client: TriggerDevClient, call: Any) -> Any:
+        await asyncio.sleep(0.05)
+        return client.call(call, patience=0, sleep=clock.sleep)
+
+    def end(name: str, *, server: Any = server, **more: Any) -> None:
+        server.add_run("COMPLETED", run_id=f"run_{name}", task_identifier="process-order", **more)
+
+    def connection(host: str, key: str) -> Any:
+        fields = {"conn_type": "trigger_dev", "host": host, "password": key}
+        monkeypatch.setenv("AIRFLOW_CONN_TRIGGER_DEV_DEFAULT", json.dumps(fields))
+        return asyncio.run(fetching.fetch_on_loop("trigger_dev_default"))
+
+    host = "there.test" if change in ("host", "unreachable") else "trigger.test"
+    key = keys.get("host" if change == "unreachable" else change, "tr_prod_rotated")
+    connections = [connection("trigger.test", server.secret_key), connection(host, key)]
+
+    async def fetch(_: str) -> Any:
+        return connections[clock.now > 1100]
+
+    async def main() -> None:
+        end("before")
+        end("there_before", **there)
+        one.start()
+        for seconds in (50, 49, 3, 40, 40):
+            await asyncio.sleep(seconds)
+            end(f"at_{clock.now:.0f}")
+        end("there_after", **there)
+        await asyncio.sleep(20)
+
+    go_by(clock)
+    wire.script = reply
+    monkeypatch.setattr(fetching, "fetch_shielded", fetch)
+    monkeypatch.setattr(WatchClients, "_call", call)
+    one.run(main)
+    of_old = set() if change == "unreachable" else {"run_at_1050", "run_at_1099"}
+    of_new = {"run_there_after"} if is_elsewhere else {"run_at_1102", "run_at_1142", "run_at_1182"}
+    assert of_old | of_new <= one.events.keys() <= of_old | of_new | {"run_at_1102", "run_there_after"}
+    assert all(len(times) == 1 for times in one.events.values())
+    assert is_elsewhere is bool(
+        [line for line in one.log.of("warning") if "begins anew, as connection" in line]
+    )

@@ -6,7 +6,6 @@ import asyncio
 import contextvars
 import threading
 import time
-from collections import Counter
 from typing import Any
 
 import pytest
@@ -109,58 +108,38 @@ def test_while_the_key_is_rejected_the_connection_is_fetched_now_and_then(
     assert texts == [f"Connection {CONN_ID!r} could not be fetched again (OSError)"] * (3 if error else 0)
 
 
-def test_a_wrong_key_of_a_wait_that_comes_later_does_not_replace_the_one_that_works(
-    server, one, set_connection, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_a_wait_keeps_the_key_that_it_began_with(server, one, set_connection) -> None:
+    server.add_environment("stg", secret_key="tr_stg_other")
+    keys = {"tr_stg_other": "NotFoundError", "tr_prod_mistyped": "AuthenticationError"}
+
     async def main() -> None:
         set_connection()
         with watch_runs(await get_hook(CONN_ID)) as before:
-            set_connection("tr_prod_mistyped")
-            for _ in range(2):
+            for key, seen in keys.items():
+                set_connection(key)
                 with watch_runs(await get_hook(CONN_ID)) as after:
-                    assert [await check(each, one) for each in (before, after) * 3] == ["EXECUTING"] * 6
+                    assert [await check(each, one) for each in (before, after) * 3] == ["EXECUTING", seen] * 3
 
     run(main())
-    statuses = Counter(request.status for request in server.requests)
-    assert statuses == {200: 12, 401: 2}, "one call, twice, has shown that it is wrong"
-    [warning] = [text for text in caplog.messages if "another key" in text]
-    begin = f"Connection {CONN_ID!r} has another key now, which is rejected; the one before is used: "
-    assert warning.startswith(begin)
 
 
-@pytest.mark.parametrize("failure", [503, 404])
-def test_a_new_key_is_used_once_a_call_with_it_has_worked(
-    server, one, set_connection, failure: int, caplog: pytest.LogCaptureFixture
-) -> None:
-    async def main() -> list[str]:
-        set_connection("tr_prod_revoked")
-        with watch_runs(await get_hook(CONN_ID)) as before:
-            set_connection()
-            server.fail_next(1, failure)  # it shows nothing
-            with watch_runs(await get_hook(CONN_ID)) as after:
-                return [await check(listener, one) for listener in (before, after)]
-
-    assert run(main())[1] == "EXECUTING"
-    assert not [text for text in caplog.messages if "which is rejected" in text]
-
-
-def test_a_key_that_was_rejected_once_is_used_where_the_one_before_is_rejected_too(
-    server, one, set_connection, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("meanwhile", ["tr_stg_other", "tr_prod_mistyped"])
+def test_where_the_key_is_rejected_another_one_is_used_once_it_has_shown_the_run(
+    server, one, set_connection, monkeypatch: pytest.MonkeyPatch, meanwhile: str
 ) -> None:
     monkeypatch.setattr(watch_clients, "_RENEW_INTERVAL", 0)
+    server.add_environment("stg", secret_key="tr_stg_other")
 
     async def main() -> list[str]:
         set_connection("tr_prod_revoked")
         with watch_runs(await get_hook(CONN_ID)) as listener:
+            set_connection(meanwhile)
+            seen = [await check(listener, one)]
             set_connection()
-            server.fail_next(4, 401)
-            seen = []
-            for _ in range(2):
-                with watch_runs(await get_hook(CONN_ID)):
-                    seen.append(await check(listener, one))
-            return seen
+            server.fail_next(4, 401)  # of a gateway
+            return [*seen, await check(listener, one), await check(listener, one)]
 
-    assert run(main())[1] == "EXECUTING"
+    assert run(main()) == ["AuthenticationError", "AuthenticationError", "EXECUTING"]
 
 
 def test_a_connection_that_leads_elsewhere_has_another_watch_and_is_not_used_after_a_401(
