@@ -14,6 +14,9 @@ MAX_WAIT = 60.0
 
 _MAX_CLOCK_DIFFERENCE = 10.0  # in seconds; a canceled run counts as terminated 15 s after it is
 
+UNTRUSTED_DATE = "untrusted-date"
+"""Has the ``Date`` of an answer that is without it, as the local clock differs."""
+
 log = logging.getLogger(__name__)
 
 _warnings = itertools.count()
@@ -78,7 +81,8 @@ def with_trusted_date(response: Response, *, now: float) -> Response:
             "runs. Correct the one that is wrong: this machine's, the server's, or that of a proxy"
         )
         log.warning(text, abs(ahead), "ahead of" if ahead > 0 else "behind")
-    return replace(response, headers={**response.headers, "date": ""})
+    untrusted = {"date": "", UNTRUSTED_DATE: response.headers["date"]}
+    return replace(response, headers={**response.headers, **untrusted})
 
 
 def _retry_after(response: Response, *, now: float) -> float | None:

@@ -153,7 +153,8 @@ class Feed:
                 run.finished_at for run in runs if run.finished_at and run.finished_at <= now + _DATE_IS_TO
             ]
             self._shown = runs[0].id if runs else self._shown
-            _begin(new, max(ends, default=now), seen=tuple(mark_of(run.id) for run in runs))
+            first = now if runs else min(now, self.requests.earliest_now)  # no end has been passed
+            _begin(new, max(ends, default=first), seen=tuple(mark_of(run.id) for run in runs))
         unstarted = self._unstarted
         followers = [one for one in self._followers if one.position and not _is_full(one)]
         canceled = [one.filter for one in self._followers if one.wants_canceled]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections import deque
 from collections.abc import AsyncIterator, Sequence
 from contextlib import suppress
@@ -14,8 +15,9 @@ from weakref import WeakKeyDictionary
 from airflow_provider_trigger.api.client import TriggerDevClient
 from airflow_provider_trigger.api.endpoints.runs import check_run, list_newest_runs, list_runs_page
 from airflow_provider_trigger.api.errors import NotFoundError, TriggerDevError
-from airflow_provider_trigger.api.http import Call, Response
+from airflow_provider_trigger.api.http import Call, Response, read_http_date
 from airflow_provider_trigger.api.models.runs import ListedRun, Run
+from airflow_provider_trigger.api.server_advice import UNTRUSTED_DATE
 from airflow_provider_trigger.run.ends import EndFilter
 from airflow_provider_trigger.run.ends_requests import list_filters
 from airflow_provider_trigger.triggers.watch_clients import T, Use, WatchClients
@@ -48,6 +50,8 @@ class EndsRequests(WatchClients):
         of_loop = _requested.setdefault(self._loop, {})
         self._all = of_loop.setdefault(hook.settings.environment, deque(maxlen=_REQUESTS))
         self._later = deque[float](maxlen=_LATER_REQUESTS)
+        self.earliest_now: datetime
+        """The clock as the last answer came: the server's, where the local one is ahead of it."""
         self._turn, self._later_turn = asyncio.Lock(), asyncio.Lock()
 
     async def send(self, call: Call[T], *, later: bool = False) -> tuple[T, datetime]:
@@ -58,7 +62,9 @@ class EndsRequests(WatchClients):
         """
 
         def read(response: Response) -> tuple[T, datetime]:
-            return call.read(response), response.date() or datetime.now(UTC)
+            now = datetime.fromtimestamp(time.time(), UTC)
+            self.earliest_now = min(now, read_http_date(response.headers.get(UNTRUSTED_DATE, "")) or now)
+            return call.read(response), response.date() or now
 
         dated = Call(request=call.request, read=read, timeout=call.timeout)
         if not later:

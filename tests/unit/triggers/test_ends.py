@@ -35,9 +35,9 @@ ETL = EndFilter(task_identifiers=("etl",), statuses=("COMPLETED", "CANCELED"))
 class World:
     """A server, and the way to it."""
 
-    def __init__(self) -> None:
+    def __init__(self, skew: float = 0.0) -> None:
         self.clock = clock = Clock()
-        self.engine = Engine(clock=clock.wall, rate_limit=None)
+        self.engine = Engine(clock=lambda: clock.wall() + skew, rate_limit=None)
         self.network = Network(
             clock=clock,
             engine=self.engine,
@@ -46,7 +46,7 @@ class World:
             latency=(0.05, 0.05),
             outages=[],
             broken_runs=set(),
-            skew=0.0,
+            skew=skew,
         )
         self.sent: list[float] = []
 
@@ -314,6 +314,17 @@ def test_an_end_in_the_future_hides_no_other(world: World, begins: str) -> None:
         assert names == (["right"] if begins == "after" else ["wrong", "right"])
         world.add("later", after=1.0)
         assert (await world.follow(30, position))[0] == ["later"]
+
+    world.play(main)
+
+
+@pytest.mark.parametrize("skew", [-30.0, 30.0])
+def test_a_wrong_clock_hides_no_end_after_the_first_start(skew: float) -> None:
+    world = World(skew)
+
+    async def main() -> None:
+        world.add("first", after=5.0)
+        assert (await world.follow(30))[0] == ["first"]
 
     world.play(main)
 
