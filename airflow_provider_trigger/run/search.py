@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from airflow_provider_trigger.api.deadline import NEVER, Deadline
 from airflow_provider_trigger.api.endpoints.bulk_actions import MAX_SIZE
-from airflow_provider_trigger.api.endpoints.runs import MAX_PAGE_SIZE, list_runs_page
+from airflow_provider_trigger.api.endpoints.runs import MAX_PAGE_SIZE, Cursor, list_runs_page
 from airflow_provider_trigger.api.errors import OversizeError, TriggerDevError
 from airflow_provider_trigger.api.models.runs import ListedRun, Run
 from airflow_provider_trigger.api.models.statuses import ALIVE_STATUSES, todays_word
@@ -70,9 +70,9 @@ class RunFilter:
 
         The server gets one tag, as it finds runs with any of several (measured).
         """
-        after, count, size = None, 0, MAX_PAGE_SIZE
-        while True:
-            is_older = self.only_alive and count >= _UNFILTERED_PAGES
+        cursor, size, has_more = Cursor(), MAX_PAGE_SIZE, True
+        while has_more:
+            is_older = self.only_alive and cursor.pages >= _UNFILTERED_PAGES
             call = list_runs_page(
                 page_size=size,
                 tags=self.tags[:1],
@@ -80,7 +80,7 @@ class RunFilter:
                 task_identifiers=sorted(self.task_identifiers),
                 batch_id=self.batch_id,
                 created_from=max(self.created_from, since),
-                after=after,
+                after=cursor.after,
             )
             try:
                 page = client.call(call, deadline=deadline)
@@ -89,10 +89,9 @@ class RunFilter:
                     raise
                 size = _SMALL_PAGE
                 continue
-            yield [run for run in page.runs if self._fits(run)]
-            if page.next is None:  # a short page is not the last one (measured)
-                return
-            after, count = page.next, count + 1
+            found = [run for run in page.runs if self._fits(run)]
+            yield found
+            has_more = cursor.advance(page, shows_new=bool(found) or not is_older)
 
     def _fits(self, run: ListedRun) -> bool:
         """Check again: the server ignores unknown filters; an item does not show its batch (measured)."""

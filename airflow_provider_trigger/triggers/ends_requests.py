@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
 from airflow_provider_trigger.api.client import TriggerDevClient
-from airflow_provider_trigger.api.endpoints.runs import check_run, list_newest_runs, list_runs_page
+from airflow_provider_trigger.api.endpoints.runs import Cursor, check_run, list_newest_runs, list_runs_page
 from airflow_provider_trigger.api.errors import NotFoundError, TriggerDevError
 from airflow_provider_trigger.api.http import Call, Response, read_http_date
 from airflow_provider_trigger.api.models.runs import ListedRun, Run
@@ -122,12 +122,12 @@ class EndsRequests(WatchClients):
     ) -> AsyncIterator[tuple[list[Run], datetime]]:
         """Yield pages of what the filters may want, the newest run first, and the server's clock."""
         for which in list_filters(filters):
-            after: str | None = ""
-            while after is not None:
-                call = list_runs_page(**which, statuses=statuses, created_from=since, after=after or None)
+            cursor, has_more = Cursor(), True
+            while has_more:
+                call = list_runs_page(**which, statuses=statuses, created_from=since, after=cursor.after)
                 page, seen_at = await self.send(call, later=later)
                 yield [_with_end(run) for run in page.runs], seen_at
-                after = page.next
+                has_more = cursor.advance(page)
 
 
 def _with_end(listed: ListedRun) -> Run:

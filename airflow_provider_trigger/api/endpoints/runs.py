@@ -20,6 +20,9 @@ from airflow_provider_trigger.api.responses import json_object, read_id, read_te
 MAX_PAGE_SIZE = 100
 """As many runs as the server lists at once."""
 
+# So many pages in a row may be empty: the server filters again what it has found (measured).
+_MOST_IDLE_PAGES = 1000
+
 UNKNOWN_RUN_ID = "run_of_the_connection_test"
 """An id that no run has: real ones have 25 letters and digits after ``run_``."""
 
@@ -149,6 +152,31 @@ def list_runs_page(
         params["page[after]"] = after
     request = Request(method="GET", path="/api/v1/runs", params=params, repeatable=True)
     return Call(request=request, read=lambda response: _read_page(request, response))
+
+
+class Cursor:
+    """Where the next page of a list begins; a list without a last page is an error."""
+
+    def __init__(self) -> None:
+        self.after: str | None = None
+        """None for the first page."""
+        self.pages = 0
+        """How many were read."""
+        self._seen: set[str] = set()
+        self._idle, self._ids = 0, list[str]()
+
+    def advance(self, page: RunPage, *, shows_new: bool = True) -> bool:
+        """Take in a page, and whether it may show what is looked for; return whether another one follows."""
+        ids, before = [run.id for run in page.runs], self._ids
+        self._idle = 0 if shows_new and ids not in ([], before) else self._idle + 1
+        self.after, self._ids, self.pages = page.next, ids, self.pages + 1
+        if page.next is None:  # a short page is not the last one (measured)
+            return False
+        if page.next in self._seen or self._idle >= _MOST_IDLE_PAGES:
+            text = "the list of runs has no last page: its pages repeat, or show nothing new any more"
+            raise UnexpectedAnswerError(text, retryable=False)
+        self._seen.add(page.next)
+        return True
 
 
 def _read_run(request: Request, response: Response, run_id: str) -> Run:
