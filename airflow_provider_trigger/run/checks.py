@@ -15,7 +15,7 @@ from airflow_provider_trigger.api.errors import (
     NotFoundError,
     NotSentError,
     RateLimitError,
-    ServerError,
+    ResponseError,
     TransportError,
     TriggerDevError,
     is_internal_error,
@@ -217,7 +217,7 @@ def is_answer(error: TriggerDevError) -> bool:
 def call_of_others(error: TriggerDevError) -> Call[Any]:
     """Return a call that shows whether the server works, where checks of some runs end with such an error."""
     # A gateway that is busy may answer some paths all the same.
-    is_busy = isinstance(error, ServerError) and not is_internal_error(error)
+    is_busy = isinstance(error, ResponseError) and error.status > 500
     return check_run(UNKNOWN_RUN_ID) if is_busy else list_newest_runs()
 
 

@@ -139,7 +139,7 @@ class Exchange:
             return "a note on the engine, not an exchange"
         is_feed = self.target.startswith("/realtime/") and not SNAPSHOT.match(self.target)
         if is_feed and self.file != "realtime_off":
-            return "of the realtime API, only the start of a run's feed is in use"
+            return "of the realtime API, only the start of a run's feed is replayed"
         if "public JWT" in self.label:
             return "public access tokens are not in use, but for the rejection of an invalid one"
         for path, reason in NOT_IN_USE.items():
