@@ -149,11 +149,10 @@ class Feed:
             order = "completed_at DESC, run_id DESC"
             call = query_where("completed_at IS NOT NULL", order=order, limit=1)
             runs, now = await self.requests.send(call)
-            ends = [
-                run.finished_at for run in runs if run.finished_at and run.finished_at <= now + _DATE_IS_TO
-            ]
+            latest = max(now, self.requests.clocks[1]) + _DATE_IS_TO
+            ends = [run.finished_at for run in runs if run.finished_at and run.finished_at <= latest]
             self._shown = runs[0].id if runs else self._shown
-            first = now if runs else min(now, self.requests.earliest_now)  # no end has been passed
+            first = now if runs else min(now, self.requests.clocks[0])  # no end has been passed
             _begin(new, max(ends, default=first), seen=tuple(mark_of(run.id) for run in runs))
         unstarted = self._unstarted
         followers = [one for one in self._followers if one.position and not _is_full(one)]
@@ -178,8 +177,9 @@ class Feed:
         seen_to = time_text(seen_at + _DATE_IS_TO)
         if canceled:
             sweep = unstarted.take(rest, is_last=not is_full, seen_at=seen_at, now=self._loop.time())
+            canceled_at = time_text(max(seen_at, self.requests.clocks[1]) + _DATE_IS_TO)
             for run in sweep:
-                self._take_canceled(run, seen_to)
+                self._take_canceled(run, canceled_at)
         for one in followers:
             at_most = unstarted.at_most if one.wants_canceled else NEVER
             one.take_page(ended, is_last=not is_full or bool(rest), now=seen_to, at_most=at_most)

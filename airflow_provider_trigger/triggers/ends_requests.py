@@ -50,8 +50,8 @@ class EndsRequests(WatchClients):
         of_loop = _requested.setdefault(self._loop, {})
         self._all = of_loop.setdefault(hook.settings.environment, deque(maxlen=_REQUESTS))
         self._later = deque[float](maxlen=_LATER_REQUESTS)
-        self.earliest_now: datetime
-        """The clock as the last answer came: the server's, where the local one is ahead of it."""
+        self.clocks: list[datetime]
+        """The local clock and the server's, as the last answer came: that which is behind comes first."""
         self._turn, self._later_turn = asyncio.Lock(), asyncio.Lock()
 
     async def send(self, call: Call[T], *, later: bool = False) -> tuple[T, datetime]:
@@ -63,7 +63,7 @@ class EndsRequests(WatchClients):
 
         def read(response: Response) -> tuple[T, datetime]:
             now = datetime.fromtimestamp(time.time(), UTC)
-            self.earliest_now = min(now, read_http_date(response.headers.get(UNTRUSTED_DATE, "")) or now)
+            self.clocks = sorted((now, read_http_date(response.headers.get(UNTRUSTED_DATE, "")) or now))
             return call.read(response), response.date() or now
 
         dated = Call(request=call.request, read=read, timeout=call.timeout)
