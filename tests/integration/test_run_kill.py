@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 from contextlib import suppress
+from typing import Any
 
 import pytest
 from killing import Killed
@@ -138,7 +139,7 @@ def test_a_kill_while_the_server_is_down_says_that_the_run_may_be_alive(
 ):
     connect(timeout=LONG, retry_for=LONG)
     server.on_task("endless", after=None)
-    made, seen = operator("endless"), []
+    made, seen = operator("endless"), list[Any]()
 
     def is_down():
         if not any(run.status == "EXECUTING" for run in server.runs.values()):

@@ -9,7 +9,7 @@ import pytest
 from in_process import Network
 
 from airflow_provider_trigger.api.client import TriggerDevClient
-from airflow_provider_trigger.api.endpoints import batches, bulk_actions, events, query, realtime, runs, tasks
+from airflow_provider_trigger.api.endpoints import batches, bulk_actions, events, query, runs, tasks
 from airflow_provider_trigger.api.endpoints.waitpoint_tokens import create_token, retrieve_token
 from airflow_provider_trigger.api.errors import PermissionDeniedError, ResponseError
 from airflow_provider_trigger.api.http import Call
@@ -21,7 +21,6 @@ READ: Calls = {
     "get": (runs.retrieve_run("run_1"), "read:runs"),
     "list": (runs.list_runs_page(created_from=None), "read:runs"),
     "events": (events.list_events("run_1"), "read:runs"),
-    "realtime": (realtime.snapshot_run("run_1"), "read:runs"),
 }
 START: Calls = {
     "trigger": (tasks.trigger_task("work", options={}), "trigger:tasks"),
