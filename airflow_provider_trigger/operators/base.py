@@ -94,8 +94,7 @@ class RunsOperator(RendersTemplates, ShowsArguments, BaseOperator):
         above 16 MB the log says how to download it
     :param run_logs: when the log of the run is written to the task's log, once the run has ended:
         ``"on_failure"``, if the task fails for it, ``"always"`` or ``"never"``; of several runs, those of 3
-        at most. Each has up to 1,000 lines and 256 KB, the last ones. It takes up to 5 s, and whatever goes
-        wrong with it has no effect on the task
+        at most. Each has its last 1,000 lines. It takes up to 5 s, and has no effect on the task if it fails
     """
 
     operator_extra_links = (TriggerRunLink(),)

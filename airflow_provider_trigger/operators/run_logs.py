@@ -1,13 +1,18 @@
-"""Write the logs of runs to the log of the task that has started them."""
+"""Write what runs have logged to the log of the task that has started them."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
+from functools import partial
 from typing import TYPE_CHECKING
 
-from airflow_provider_trigger.log import write
-from airflow_provider_trigger.report.run_logs import log_of_run
-from airflow_provider_trigger.run.logs import fetch_logs
+from airflow_provider_trigger.api.deadline import Deadline
+from airflow_provider_trigger.api.endpoints.events import RunEvent, list_events
+from airflow_provider_trigger.api.errors import TriggerDevError
+from airflow_provider_trigger.log import Level, Line, write
+from airflow_provider_trigger.run.drive import StoppedError, pause
 from airflow_provider_trigger.run.waited import WaitEnd
 
 if TYPE_CHECKING:
@@ -17,6 +22,14 @@ if TYPE_CHECKING:
 
 MAX_RUNS = 3
 """Of a batch, so many runs have their logs written."""
+
+LAST_LINES = 1000
+"""So many lines of a run are written, the last ones."""
+
+TIME_LIMIT = 5.0
+"""For all that is fetched for a task, in seconds."""
+
+_LEVELS: dict[str, Level] = {"DEBUG": "debug", "WARN": "warning", "ERROR": "error"}
 
 
 def write_logs(
@@ -34,12 +47,17 @@ def write_logs(
             chosen.setdefault(end.run_id, end)
     if not chosen:
         return
-    with hook.get_client(max_connections=1) as client:
-        events = fetch_logs(list(chosen), client, log=log, is_stopped=is_stopped)
-    for run_id, shown in events.items():
-        what = f"run {run_id}" if len(ends) == 1 else f"item {chosen[run_id].index}: run {run_id}"
-        url, key = hook.settings.run_url(run_id), hook.settings.secret_key
-        write(log, log_of_run(shown, what=what, run_url=url, secret_key=key))
+    deadline = Deadline.after(TIME_LIMIT, now=time.monotonic())
+    sleep = partial(pause, is_stopped=is_stopped)
+    with hook.get_client(max_connections=1) as client, suppress(StoppedError):
+        for run_id, end in chosen.items():
+            try:
+                events = client.call(list_events(run_id), deadline=deadline, patience=0, sleep=sleep)
+            except TriggerDevError as error:
+                log.debug("The logs of runs could not be fetched: %s", error)
+                return
+            what = f"run {run_id}" if len(ends) == 1 else f"item {end.index}: run {run_id}"
+            write(log, _lines(events, what, hook.settings.run_url(run_id)))
 
 
 def _has_log(end: RunEnd) -> bool:
@@ -48,3 +66,19 @@ def _has_log(end: RunEnd) -> bool:
     if run is None or end.waited.end is WaitEnd.REJECTED:
         return False
     return run.started_at is not None or run.created_at is None  # an event shows no times
+
+
+def _lines(events: Sequence[RunEvent], what: str, run_url: str) -> Iterator[Line]:
+    shown = [event for event in events if event.level != "TRACE"]
+    if not shown:
+        return
+    yield "info", f"Log of {what}:"
+    if len(shown) > LAST_LINES:
+        yield "info", f"Only the last {LAST_LINES} lines follow; all {len(shown)} are in {run_url}"
+    for event in shown[-LAST_LINES:]:
+        text = event.message
+        if event.started_at:
+            time_of = event.started_at.isoformat(timespec="milliseconds").removesuffix("+00:00")
+            text = f"{time_of}Z {text}"
+        # A message that is cut within an emoji ends with half of it, which no log handler can encode.
+        yield _LEVELS.get(event.level, "info"), text.encode("utf-8", "replace").decode("utf-8")

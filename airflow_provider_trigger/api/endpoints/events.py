@@ -2,13 +2,39 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
 from airflow_provider_trigger.api.errors import UnexpectedAnswerError
 from airflow_provider_trigger.api.http import Call, Request, Response, segment
-from airflow_provider_trigger.api.models.events import RunEvent
-from airflow_provider_trigger.api.responses import json_object
+from airflow_provider_trigger.api.responses import json_object, read_text
 
-MAX_EVENTS = 25_000
-"""As many as the server shows of a run, the first ones (read in its code)."""
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RunEvent:
+    """
+    A line of a run's log, or a span of its trace.
+
+    :param message: cut by the server at 256 characters, without a mark (measured)
+    :param level: of a span ``TRACE``
+    :param started_at: in UTC
+    """
+
+    message: str
+    level: str
+    started_at: datetime | None
+
+    @classmethod
+    def from_answer(cls, shown: Mapping[str, Any]) -> RunEvent:
+        """Read an item of the server's list."""
+        try:
+            started_at = datetime.fromtimestamp(int(shown["startTime"]) / 10**9, UTC)
+        except (KeyError, TypeError, ValueError, ArithmeticError, OSError):
+            started_at = None
+        message, level = read_text(shown.get("message")) or "", read_text(shown.get("level")) or ""
+        return cls(message=message, level=level, started_at=started_at)
 
 
 def list_events(run_id: str) -> Call[list[RunEvent]]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import time
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -12,6 +14,7 @@ from fake_log import Log
 from run_operator import batch_in_worker, operator_in_worker
 
 from airflow_provider_trigger._compat import BaseOperator
+from airflow_provider_trigger.operators import run_logs
 from airflow_provider_trigger.operators.replay import ReplayTriggerRunOperator
 from airflow_provider_trigger.testing import TriggerDevServer
 
@@ -143,13 +146,57 @@ def test_once_the_task_is_stopped_nothing_is_fetched(logging_task, outcome) -> N
     assert (run.status, fetched(logging_task)) == ("FAILED", [])
 
 
-def test_the_key_is_masked_also_where_its_message_was_cut(server, outcome, log) -> None:
-    def leak(payload: Any, log: Callable[..., None]) -> None:
-        log("INFO", f"working on {server.secret_key}")
-        log("INFO", f"{'working on '.rjust(240, 'x')}{server.secret_key}")
+def test_lines_keep_their_levels_and_times_and_the_key_is_masked(logging_task, outcome, log) -> None:
+    message = f"working\non {logging_task.secret_key}, 100 %s \ud83d"  # cut by the server within an emoji
+    events = [
+        {"level": level, "message": message, "startTime": f"179586046318{number}000999"}
+        for number, level in enumerate(("TRACE", "DEBUG", "INFO", "WARN", "ERROR", "NEW"))
+    ]
+    events += [{"level": "INFO", "message": "at some time"}]
+    logging_task.malformed_next(None, json.dumps({"events": events}), "application/json", path="/events")
+    outcome(operator_in_worker(payload="bad").execute)
+    [run] = logging_task.runs.values()
+    begin = log.lines.index(f"Log of run {run.id}:")
+    assert log.leveled[begin + 1 : begin + 7] == [
+        *(
+            (level, f"2026-11-28T10:07:43.18{number}Z working\non ***, 100 %s ?")
+            for number, level in enumerate(("debug", "info", "warning", "error", "info"), start=1)
+        ),
+        ("info", "at some time"),
+    ]
+
+
+def test_of_a_long_log_the_last_thousand_lines_are_written(server, outcome, log) -> None:
+    def work(payload: Any, log: Callable[..., None]) -> None:
+        for number in range(1001):
+            log("INFO", f"working on {number}")
         raise ValueError
 
-    server.on_task("resize", start_after=0, after=0, output=leak)
+    server.on_task("resize", start_after=0, after=0, output=work)
     outcome(operator_in_worker().execute)
-    assert [line for line in log.lines if "***" in line]
-    assert not [line for line in log.lines if server.secret_key[:9] in line]
+    assert shown(log) == [f"working on {number}" for number in range(1, 1001)]
+    assert any(text.startswith("Only the last 1000 lines follow; all 1001 are in http") for text in log.lines)
+
+
+@pytest.mark.parametrize("status", [200, 401, 404, 429, 503])
+def test_what_goes_wrong_is_a_line_at_debug_level_and_does_not_change_the_outcome(
+    status, logging_task, outcome, log
+) -> None:
+    if status == 200:
+        logging_task.malformed_next(None, '{"events": ["a"]}', path="/events")
+    else:
+        logging_task.fail_next(None, status, path="/events")
+    assert "FAILED after 1 attempt: ValueError: bad" in outcome(operator_in_worker(payload="bad").execute)
+    assert any(text.startswith("The logs of runs could not be fetched: GET") for text in log.of("debug"))
+    assert shown(log) == []
+
+
+def test_a_log_that_does_not_come_is_waited_for_a_limited_time(
+    logging_task, outcome, log, monkeypatch
+) -> None:
+    monkeypatch.setattr(run_logs, "TIME_LIMIT", 0.2)
+    logging_task.delay_next(None, 30, path="/events")
+    begun = time.monotonic()
+    assert "FAILED after 1 attempt: ValueError: bad" in outcome(operator_in_worker(payload="bad").execute)
+    assert time.monotonic() - begun < 15
+    assert any("no answer within 0.2 s" in text for text in log.of("debug"))
