@@ -22,7 +22,7 @@ from airflow_provider_trigger.api.deadline import NEVER, Deadline
 from airflow_provider_trigger.api.errors import AuthenticationError, NotSentError, TriggerDevError
 from airflow_provider_trigger.api.exchange import Exchange, Reply, Send
 from airflow_provider_trigger.api.http import API_VERSION, Call, Request, Response, ServerSettings
-from airflow_provider_trigger.api.masking import SecretKey, without_secrets
+from airflow_provider_trigger.api.masking import SecretKey
 from airflow_provider_trigger.api.rate_limit import RateLimit
 from airflow_provider_trigger.api.responses import read_body
 from airflow_provider_trigger.api.transport_errors import CONNECT_TIMEOUT, transport_error
@@ -237,8 +237,7 @@ class TriggerDevClient:
             adapter.close()
         self._sent_at = now
         _of_thread.until, _of_thread.sockets = now + step.timeout, self._sockets
-        secrets = without_secrets(step.request, self._key.masking)
-        with secrets, self._open(partial(adapter.send, prepared, timeout=timeout), options) as answer:
+        with self._open(partial(adapter.send, prepared, timeout=timeout), options) as answer:
             headers = {name.lower(): value for name, value in answer.headers.items()}
             where, length = step.request.target(self.settings.base_url), answer.raw.length_remaining
             # Piece by piece as they arrive, so that no more than is allowed is read; urllib3 1 cannot do it.

@@ -1,104 +1,54 @@
-"""The secret key, and how it is kept out of every text and log."""
+"""The secret key, and how it is kept out of every text."""
 
 from __future__ import annotations
 
-import logging
-import re
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from contextvars import ContextVar
-from copy import copy
+from collections.abc import Callable
 from dataclasses import replace
+from urllib.parse import quote
 
 from airflow_provider_trigger.api.errors import TriggerDevError
-from airflow_provider_trigger.api.http import Request, Response
+from airflow_provider_trigger.api.http import Response
 from airflow_provider_trigger.api.rights import Denials
 
-SHORTEST_IN_ANSWERS = 8
-"""A shorter key occurs in good answers by chance; real ones have 20 characters and more."""
-
-_MASK = b"***"
-_NOTHING = re.compile(rb"(?!)")
+SHORTEST = 8
+"""A shorter key occurs in texts by chance, and is not hidden; real ones have 20 characters and more."""
 
 
 class Masking:
-    """Replace secrets, in all their spellings; shows them in no repr."""
+    """
+    Hide secrets in answers and errors, as they are and percent-encoded; shows them in no repr.
+
+    What is logged, raised and returned of an answer comes from one in which they are hidden.
+    """
 
     def __init__(self, secret: str) -> None:
-        self._all = self._long = _NOTHING
+        self._spellings: list[str] = []
         self.add(secret)
 
     def add(self, secret: str) -> None:
         """Hide another secret, too."""
-        pattern = _spellings(secret)
-        self._all = _either(self._all, pattern)
-        if len(secret) >= SHORTEST_IN_ANSWERS:
-            self._long = _either(self._long, pattern)
+        if len(secret) >= SHORTEST:
+            self._spellings += {secret, quote(secret), quote(secret, safe="")}
 
     def in_response(self, response: Response) -> Response:
-        """Return a response with the secret hidden; a short secret could garble it, and is left."""
-        headers = {name: _masked(value, self._long) for name, value in response.headers.items()}
-        return replace(response, headers=headers, body=self._long.sub(_MASK, response.body))
+        """Return a response with the secrets hidden."""
+        headers, body = response.headers, response.body
+        for spelling in self._spellings:
+            body = body.replace(spelling.encode(), b"***")
+        return replace(response, headers={name: self._hide(headers[name]) for name in headers}, body=body)
 
     def in_error(self, error: TriggerDevError) -> None:
-        """Hide the secret, a short one too, in the texts of an error, in place."""
+        """Hide the secrets in the texts of an error, in place."""
         for name, value in vars(error).items():
             if isinstance(value, str):
-                setattr(error, name, _masked(value, self._all))
+                setattr(error, name, self._hide(value))
         error.args = (error.message,)
 
-    def may_log(self, record: logging.LogRecord) -> bool:
-        """Return whether a log record shows no secret, in its traceback neither; a short one may be shown."""
-        text = logging.Formatter().format(copy(record))
-        return _masked(text, self._long) == text
-
-
-def _masked(text: str, pattern: re.Pattern[bytes]) -> str:
-    return pattern.sub(_MASK, text.encode("utf-8", "surrogatepass")).decode("utf-8", "surrogatepass")
-
-
-def _either(one: re.Pattern[bytes], other: bytes) -> re.Pattern[bytes]:
-    # An alternative makes the search five times as slow, so there is none for a single secret.
-    return re.compile(other if one is _NOTHING else one.pattern + b"|" + other)
-
-
-def _spellings(secret: str) -> bytes:
-    """Match the secret as it is, in a URL, in JSON and in a repr, where each character may be escaped."""
-    return b"".join(
-        # The character itself comes last: it may be the first one of its own escape.
-        rb"(?:%%(?i:%02x)|\\u(?i:%04x)|%s%s)"
-        % (byte, byte, rb"\\?" if byte in b"\"'/\\" else b"", re.escape(bytes([byte])))
-        for byte in secret.encode()
-    )
-
-
-# A filter of a logger has no effect on the loggers below it.
-_LOGGERS = [f"urllib3.{name}" for name in ("connection", "connectionpool", "response", "util.retry")]
-
-Keep = Callable[[logging.LogRecord], bool]
-
-_keep: ContextVar[Keep] = ContextVar("airflow_provider_trigger_keep")
-
-
-@contextmanager
-def without_secrets(request: Request, masking: Masking) -> Iterator[None]:
-    """Drop what is logged in this context and shows the key; records of other contexts stay as they are."""
-    # The query of a URL of its own can be a password, in spellings that only the HTTP library knows.
-    token = _keep.set(masking.may_log if request.url is None else lambda _: False)
-    try:
-        yield
-    finally:
-        _keep.reset(token)
-
-
-def _filter(record: logging.LogRecord) -> bool:
-    keep = _keep.get(None)
-    return keep is None or keep(record)
-
-
-for _name in _LOGGERS:
-    logging.getLogger(_name).addFilter(_filter)
+    def _hide(self, text: str) -> str:
+        for spelling in self._spellings:
+            text = text.replace(spelling, "***")
+        return text
 
 
 class SecretKey:

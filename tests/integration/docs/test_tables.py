@@ -194,7 +194,7 @@ STATEMENTS: list[tuple[str, str, Callable[[], bool]]] = [
     ("outcomes.md", "Up to 100 runs have a line each", lambda: MAX_LINES == 100),
     ("outcomes.md", "a line every 5 minutes without a change", lambda: wait_log.LOG_INTERVAL == 300),
     ("security.md", "answer over 16 MB", lambda: http.MAX_BODY_BYTES == 16 * 1024**2),
-    ("security.md", "a key of less than 8 characters", lambda: masking.SHORTEST_IN_ANSWERS == 8),
+    ("security.md", "a key of less than 8 characters", lambda: masking.SHORTEST == 8),
     ("security.md", "cut to 300\ncharacters", lambda: responses.MAX_DETAIL_LENGTH == 300),
     ("security.md", "up to 80 characters", lambda: MAX_SHOWN == 80),
     ("run.md", "so seven are left to you", lambda: request.MAX_TAGS - identity.TAGS_OF_OURS == 7),
