@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import io
 import socket
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, suppress
 from functools import partial
-from http.client import HTTPResponse
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
@@ -32,54 +30,33 @@ T = TypeVar("T")
 KEEP_ALIVE = 60.0
 """After so many seconds without a request, in which a firewall may drop them silently, connections close."""
 
+# So many bytes are decompressed at once; they can become a thousand times as many.
+_PIECE = 16 * 1024
+
 _of_thread = threading.local()
-
-
-class _TimedReader(io.RawIOBase):
-    """Reads from a socket until the time limit of the thread's request, however little comes at once."""
-
-    def __init__(self, raw: Any, sock: Any) -> None:
-        self._raw, self._socket, self._timeout = raw, sock, sock.gettimeout()
-        self._until = _of_thread.until
-
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: Any) -> Any:
-        left = self._until - time.monotonic()
-        if left <= 0:
-            raise TimeoutError("timed out")
-        self._socket.settimeout(left)
-        try:
-            return self._raw.readinto(buffer)
-        finally:
-            self._socket.settimeout(self._timeout)  # urllib3 1 sends the next request with it
-
-    def close(self) -> None:
-        self._raw.close()
-        super().close()
-
-
-class _TimedResponse(HTTPResponse):
-    def __init__(self, sock: Any, *args: Any, **options: Any) -> None:
-        super().__init__(sock, *args, **options)
-        _of_thread.sockets[threading.get_ident()] = sock
-        self.fp: Any = io.BufferedReader(_TimedReader(self.fp.detach(), sock))
 
 
 class _Adapter(HTTPAdapter):
     """
-    Limits the time of a whole answer, its headers included, where urllib3 limits that of each read.
+    Notes the socket of each request in flight, so that a stop can end it.
 
     Keeps Python's http.client from printing headers, and so the key, whatever its ``debuglevel``.
     """
 
     def get_connection_with_tls_context(self, *args: Any, **options: Any) -> Any:
         pool: Any = super().get_connection_with_tls_context(*args, **options)
-        if not issubclass(pool.ConnectionCls.response_class, _TimedResponse):
-            own = {"debuglevel": 0, "response_class": _TimedResponse}
-            pool.ConnectionCls = type("TimedConnection", (pool.ConnectionCls,), own)
+        if not hasattr(pool.ConnectionCls, "is_noted"):
+            own = {"debuglevel": 0, "is_noted": True, "getresponse": _noting(pool.ConnectionCls.getresponse)}
+            pool.ConnectionCls = type("NotedConnection", (pool.ConnectionCls,), own)
         return pool
+
+
+def _noting(getresponse: Callable[..., Any]) -> Callable[..., Any]:
+    def noting(connection: Any) -> Any:
+        _of_thread.sockets[threading.get_ident()] = connection.sock
+        return getresponse(connection)
+
+    return noting
 
 
 class TriggerDevClient:
@@ -236,14 +213,11 @@ class TriggerDevClient:
         if now - self._sent_at > KEEP_ALIVE:
             adapter.close()
         self._sent_at = now
-        _of_thread.until, _of_thread.sockets = now + step.timeout, self._sockets
+        _of_thread.sockets = self._sockets
         with self._open(partial(adapter.send, prepared, timeout=timeout), options) as answer:
             headers = {name.lower(): value for name, value in answer.headers.items()}
-            where, length = step.request.target(self.settings.base_url), answer.raw.length_remaining
-            # Piece by piece as they arrive, so that no more than is allowed is read; urllib3 1 cannot do it.
-            read = getattr(answer.raw, "read1", answer.raw.read)
-            pieces = iter(partial(read, 65536, decode_content=False), b"")
-            body = read_body(step.request, headers, pieces, length=length, where=where)
+            length = None if "content-encoding" in headers else answer.raw.length_remaining
+            body = read_body(step.request, _pieces(answer.raw, until=now + step.timeout), length=length)
             return Response(status=answer.status_code, headers=headers, body=body)
 
     def _open(self, send: Callable[..., requests.Response], options: Mapping[str, Any]) -> requests.Response:
@@ -268,6 +242,14 @@ class TriggerDevClient:
             headers["Content-Type"] = "application/json"
         # Not by the session: it reads .netrc, and merging its defaults takes long.
         return requests.Request(request.method, address, headers=headers, data=body).prepare(), options
+
+
+def _pieces(raw: Any, *, until: float) -> Iterator[bytes]:
+    """Yield a body as it arrives; the time limit of a socket is that of one read."""
+    while piece := raw.read1(_PIECE, decode_content=True):
+        yield piece
+        if time.monotonic() > until:
+            raise requests.ReadTimeout
 
 
 def _new_session(max_connections: int) -> requests.Session:

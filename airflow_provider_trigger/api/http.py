@@ -25,7 +25,7 @@ class ServerSettings:
     :param secret_key: picks project and environment; sent with each request and shown nowhere
     :param user_agent: what to send as the User-Agent
     :param branch: the preview branch, for a preview key; None for none
-    :param timeout: for one request, in seconds
+    :param timeout: for one request, in seconds; not for headers that come byte by byte
     :param retry_for: how long one call is repeated after its first request, in seconds; 0 for not at all.
         Waiting for a turn under the rate limit is not cut short: many runs in a small bucket need it
     :param verify: whether to check the server's certificate, or the path of a CA file to check it against

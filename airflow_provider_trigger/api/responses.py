@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import zlib
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from types import MappingProxyType
@@ -18,7 +17,6 @@ from airflow_provider_trigger.api.errors import (
     RedirectError,
     ResponseError,
     ServerError,
-    TransportError,
     UnexpectedAnswerError,
 )
 from airflow_provider_trigger.api.failures import may_pass
@@ -158,40 +156,14 @@ def _error_class(response: Response, errors: ErrorsByStatus) -> type[ResponseErr
     return known.get(status, ServerError if status >= 500 else ResponseError)
 
 
-_GZIP = zlib.MAX_WBITS + 16
-
-
-def read_body(
-    request: Request, headers: Mapping[str, str], pieces: Iterable[bytes], *, length: int | None, where: str
-) -> bytes:
-    """
-    Return a body that arrives in pieces as it was sent, compressed or not; ``length`` is the announced one.
-
-    HTTP libraries decompress without a limit, or only in some versions: of what they hand over at once, 64 KB
-    can become 64 MB.
-    """
-    is_compressed = headers.get("content-encoding", "").strip().lower() in ("gzip", "x-gzip")
-    announced = None if is_compressed else length
+def read_body(request: Request, pieces: Iterable[bytes], *, length: int | None) -> bytes:
+    """Return a body that arrives in pieces, or raise OversizeError; ``length`` is the announced one."""
     limit = min(request.limit, MAX_BODY_BYTES)
-
-    def check(size: int) -> None:
-        if size > limit:
-            raise OversizeError(str(request), limit=limit, size=announced)
-
-    check(announced or 0)
-    received = bytearray()
+    body = bytearray()
+    if (length or 0) > limit:
+        raise OversizeError(str(request), limit=limit, size=length)
     for piece in pieces:
-        received += piece
-        check(len(received))
-    if not is_compressed or not received:
-        return bytes(received)
-    decompressor = zlib.decompressobj(_GZIP)
-    try:
-        content = decompressor.decompress(received, limit + 1)
-    except zlib.error:
-        content = b""
-    check(len(content))
-    if decompressor.eof and not decompressor.unused_data:
-        return content
-    reason = "the answer cannot be decompressed"
-    raise TransportError(f"{where}: {reason}", reason=reason)
+        body += piece
+        if len(body) > limit:
+            raise OversizeError(str(request), limit=limit, size=length)
+    return bytes(body)

@@ -1,21 +1,13 @@
 from __future__ import annotations
 
-import gzip
-import zlib
-from collections.abc import Callable
-
 import pytest
 
 from airflow_provider_trigger.api import errors
-from airflow_provider_trigger.api import responses as module
-from airflow_provider_trigger.api.endpoints.runs import retrieve_run
-from airflow_provider_trigger.api.errors import OversizeError, TransportError
 from airflow_provider_trigger.api.http import Request, Response
 from airflow_provider_trigger.api.responses import (
     MAX_DETAIL_LENGTH,
     json_object,
     raise_unless_success,
-    read_body,
     server_message,
 )
 
@@ -182,73 +174,3 @@ def test_a_success_that_is_not_an_object_is_an_unexpected_answer(response, body:
         json_object(REQUEST, response(200, body, {"content-type": "text/html"}))
     assert str(raised.value) == f"GET /api/v3/runs/run_1 answered {what}: {FOREIGN}"
     assert raised.value.retryable
-
-
-LIMIT = 1000
-BODY_REQUEST = retrieve_run("run_1").request
-
-
-@pytest.fixture(autouse=True)
-def small_limit(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "MAX_BODY_BYTES", LIMIT)
-
-
-@pytest.fixture
-def read() -> Callable[..., bytes]:
-    """Read a body that arrives in pieces of three bytes."""
-
-    def read(sent: bytes, *, encoding: str = "", length: int | None = None) -> bytes:
-        pieces = (sent[at : at + 3] for at in range(0, len(sent), 3))
-        headers = {"content-encoding": encoding}
-        return read_body(BODY_REQUEST, headers, pieces, length=length, where="GET somewhere")
-
-    return read
-
-
-@pytest.mark.parametrize("encoding", ["", "identity", "aws-chunked", "deflate", "br"])
-def test_what_is_not_compressed_as_requested_stays_as_it_is(read, encoding: str) -> None:
-    assert read(b"abcdefgh", encoding=encoding) == b"abcdefgh"
-
-
-@pytest.mark.parametrize("encoding", ["gzip", "x-gzip", " GZip "])
-def test_gzip_is_decompressed_and_nothing_stays_nothing(read, encoding: str) -> None:
-    assert read(gzip.compress(b"abcdefgh"), encoding=encoding) == b"abcdefgh"
-    assert read(b"", encoding=encoding) == b""
-
-
-@pytest.mark.parametrize(
-    "sent",
-    [
-        b"no gzip at all",
-        zlib.compress(b"abc"),
-        gzip.compress(b"abc")[:-1],
-        gzip.compress(b"abc") + b"more",
-        gzip.compress(b"abc")[:-5] + b"\0\0\0\0\0",
-    ],
-    ids=["text", "zlib", "cut", "longer", "wrong size"],  # what gzip writes has the time in it
-)
-def test_what_cannot_be_decompressed_whole_may_be_so_next_time(read, sent: bytes) -> None:
-    with pytest.raises(TransportError) as raised:
-        read(sent, encoding="gzip")
-    assert str(raised.value) == "GET somewhere: the answer cannot be decompressed"
-    assert raised.value.reason == "the answer cannot be decompressed"
-    assert raised.value.retryable
-    assert raised.value.__context__ is None
-
-
-@pytest.mark.parametrize("compressed", [False, True])
-def test_the_limit_itself_is_read_and_one_byte_more_is_not(read, compressed: bool) -> None:
-    pack, encoding = (gzip.compress, "gzip") if compressed else (bytes, "")
-    assert len(read(pack(bytes(LIMIT)), encoding=encoding)) == LIMIT
-    with pytest.raises(OversizeError) as raised:
-        read(pack(bytes(LIMIT + 1)), encoding=encoding)
-    assert raised.value.size is None
-    assert not raised.value.retryable
-
-
-def test_what_is_announced_as_too_long_is_not_read_at_all(read) -> None:
-    assert read(b"", length=LIMIT) == b""
-    with pytest.raises(OversizeError) as raised:
-        read(b"", length=LIMIT + 1)
-    assert raised.value.size == LIMIT + 1
-    assert read(gzip.compress(b"abc"), length=99_999, encoding="gzip") == b"abc"

@@ -286,7 +286,7 @@ def test_the_timeout_counts_from_the_creation_of_the_run_also_if_that_is_taken_u
         clock.now += seconds
 
     wire.script = network = Network(server, answer)
-    network.before = lambda request: pass_by(75 * request.endswith("/trigger"))  # as a slow start does
+    network.before = lambda request: pass_by(9 * request.endswith("/trigger"))  # as a slow start does
     server.on_task("resize", after=None)
     made = operator(deferrable=True, timeout=60)
     assert defer(made)[0]["wait"]["deadline"] == clock.time() + 60
