@@ -48,7 +48,6 @@ MUTATED = tuple(
         "cancel/schedule",
         "cancel/search",
         "durations",
-        "hooks/urls",
         "run/identity",
         "run/query_pace",
         "run/status_watch",

@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 import logging
 import os
-from collections.abc import Mapping
+import re
+from collections.abc import Callable
 from dataclasses import dataclass
-from functools import lru_cache
-from typing import TYPE_CHECKING, Any, NoReturn
-from urllib.parse import SplitResult, quote, urlsplit
+from functools import lru_cache, partial
+from typing import TYPE_CHECKING, Any, TypeVar
+from urllib.parse import quote, urlsplit
 
 from airflow_provider_trigger import __version__
 from airflow_provider_trigger._compat import (
@@ -21,7 +22,6 @@ from airflow_provider_trigger.api.http import ServerSettings
 from airflow_provider_trigger.defaults import API_URL, DASHBOARD_URL, REQUEST_TIMEOUT, RETRY_FOR
 from airflow_provider_trigger.durations import read_number
 from airflow_provider_trigger.get_provider_info import CONNECTION_TYPE
-from airflow_provider_trigger.hooks import urls
 
 if TYPE_CHECKING:
     from airflow.sdk import Connection
@@ -31,8 +31,32 @@ log = logging.getLogger(__name__)
 EXTRA_FIELDS = ("branch", "dashboard_url", "timeout", "retry_for", "verify", "proxy")
 """The fields that the extra of a connection may have."""
 
+T = TypeVar("T")
+
 _YEAR = 366 * 86400.0  # far longer than anyone waits, and short enough for sockets and clocks
-_QUOTATION_MARKS = "\"'`\u2018\u2019\u201c\u201d\u201e"  # also those of word processors
+_MAX_PORT = 65535
+_QUOTES = "\"'`"
+_SECRET_KEY = re.compile(r"\btr_[a-z]+_\w{5,}", re.IGNORECASE)
+_KEY_ELSEWHERE = (
+    "contains a secret key or a user (…@…); the key belongs in the password field, "
+    "in a URI: trigger-dev://:KEY@HOST"
+)
+_API_KEYS_PAGE = "the API keys page of your Trigger.dev project"
+# Of each field, what is said of an invalid value, which is not repeated: it may be a secret.
+_MUST_BE = {
+    "password": f"must be the secret key as {_API_KEYS_PAGE} shows it, without quotation marks and spaces",
+    "host": "must be the base URL of the API, such as https://trigger.example.com",
+    # From a URI that begins with trigger_dev://, Airflow puts the key into this field.
+    "schema": "must be http, https or empty; a connection URI begins with trigger-dev://",
+    "port": f"must be from 1 to {_MAX_PORT}",
+    "extra": 'must be a JSON object, such as {"timeout": 10}',
+    "branch": "must be text of printable ASCII characters",
+    "dashboard_url": "must be a URL such as https://trigger.example.com",
+    "timeout": "must be a number of seconds above 0, up to one year",
+    "retry_for": "must be a number of seconds from 0 up to one year",
+    "verify": "must be true, false or the path of a CA file that exists on this machine",
+    "proxy": "must be a URL such as http://proxy.example.com:3128",
+}
 
 
 class ConnectionNotFoundError(AirflowNotFoundException, AirflowFailException):
@@ -96,170 +120,157 @@ class Settings(ServerSettings):
 
 def read_settings(connection: Connection) -> Settings:
     """Read a connection and check each field; an error names the connection and the field."""
-    reader = _Reader(connection.conn_id)
-    reader.check_type(getattr(connection, "conn_type", None))
-    extra = reader.extra(connection.extra)
+    conn_id = connection.conn_id
+    read = partial(_read, conn_id)
+    # Airflow gives None for JSON without a type, and '' for a URI without a scheme: no other service's.
+    kind = (getattr(connection, "conn_type", None) or CONNECTION_TYPE).replace("-", "_")
+    if kind != CONNECTION_TYPE:
+        reason = f"must be {CONNECTION_TYPE!r}, not {kind!r}: its password is not sent to Trigger.dev"
+        raise _error(conn_id, "conn_type", f"{reason}; name a connection of the type Trigger.dev, or add one")
+    extra = read("extra", connection.extra, _object)
+    _warn_of_unknown_fields(conn_id, extra)
+    port = read("port", connection.port, _port)
+    scheme = read("schema", connection.schema, _scheme)
     # Before the password: in trigger-dev://KEY the key is in the host, and the password is empty.
-    base_url = reader.base_url(connection.host, connection.port, connection.schema)
+    if re.search(f"@|{_SECRET_KEY.pattern}", connection.host or "", re.IGNORECASE):
+        raise _error(conn_id, "host", _KEY_ELSEWHERE)
+    base_url = read("host", connection.host, partial(_base_url, scheme=scheme, port=port))
+    is_cloud = urlsplit(base_url).hostname == urlsplit(API_URL).hostname
     settings = Settings(
-        conn_id=connection.conn_id,
+        conn_id=conn_id,
         base_url=base_url,
-        secret_key=reader.secret_key(connection.password, login=connection.login),
+        secret_key=_secret_key(conn_id, connection.password, login=connection.login),
         user_agent=f"airflow-provider-trigger/{__version__} apache-airflow/{airflow_version()}",
-        branch=reader.branch(extra.get("branch")),
-        dashboard_url=reader.dashboard_url(extra.get("dashboard_url"), base_url),
-        timeout=reader.seconds("timeout", extra.get("timeout"), default=REQUEST_TIMEOUT, zero=False),
-        retry_for=reader.seconds("retry_for", extra.get("retry_for"), default=RETRY_FOR, zero=True),
-        verify=reader.verify(extra.get("verify")),
-        proxy=reader.proxy(extra.get("proxy")),
+        branch=read("branch", extra.get("branch"), _branch),
+        dashboard_url=read("dashboard_url", extra.get("dashboard_url"), _url)
+        or (DASHBOARD_URL if is_cloud else base_url),
+        timeout=read("timeout", extra.get("timeout"), partial(_seconds, default=REQUEST_TIMEOUT, zero=False)),
+        retry_for=read("retry_for", extra.get("retry_for"), partial(_seconds, default=RETRY_FOR, zero=True)),
+        verify=read("verify", extra.get("verify"), _verify),
+        proxy=read("proxy", extra.get("proxy"), _proxy),
     )
-    _warn_if_unencrypted(settings.conn_id, settings.base_url)
+    _warn_if_unencrypted(conn_id, base_url)
     return settings
+
+
+def _error(conn_id: str, name: str, reason: str) -> InvalidConnectionError:
+    return InvalidConnectionError(f"Connection {conn_id!r}, field {name!r}: {reason}")
+
+
+def _read(conn_id: str, name: str, value: Any, read: Callable[[Any], T]) -> T:
+    """Return what is read of the value of a field, or raise an error that says what it must be."""
+    try:
+        return read(value)
+    except (TypeError, ValueError, RecursionError):
+        pass
+    # Not within the block above: that error contains the value, which may be a secret.
+    raise _error(conn_id, name, _MUST_BE[name])
+
+
+def _secret_key(conn_id: str, value: str | None, *, login: str | None) -> str:
+    key = (value or "").strip()
+    if not key and login:
+        reason = "empty, but login is set; in a URI, write a colon before the key: trigger-dev://:KEY@HOST"
+    elif not key:
+        reason = f"the secret key is missing; copy it from {_API_KEYS_PAGE}"
+    elif not (key.isascii() and key.isprintable()) or " " in key or key[0] in _QUOTES or key[-1] in _QUOTES:
+        reason = _MUST_BE["password"]
+    else:
+        return key
+    raise _error(conn_id, "password", reason)
+
+
+def _object(value: str | None) -> dict[str, Any]:
+    extra = json.loads(value) if value and value.strip() else {}
+    if not isinstance(extra, dict):
+        raise TypeError
+    return extra
+
+
+def _port(value: int | None) -> int | None:
+    if value and not 1 <= value <= _MAX_PORT:
+        raise ValueError
+    return value or None
+
+
+def _scheme(value: str | None) -> str:
+    scheme = (value or "").strip().lower()
+    if scheme not in ("", "http", "https"):
+        raise ValueError
+    return scheme or "https"
+
+
+def _base_url(value: str | None, *, scheme: str, port: int | None) -> str:
+    host = (value or "").strip() or API_URL
+    base_url = _url(host if "://" in host else f"{scheme}://{host}") or ""
+    url = urlsplit(base_url)
+    return base_url if url.port or not port else f"{url.scheme}://{url.netloc}:{port}{url.path}"
+
+
+def _url(value: object) -> str | None:
+    """Return the URL of a server, without a trailing slash."""
+    text = _text(value)
+    url = urlsplit(text or "")
+    is_valid = url.scheme in ("http", "https") and url.hostname and url.port != 0 and "@" not in url.netloc
+    if text and (not is_valid or url.query or url.fragment or any(map(str.isspace, text))):
+        raise ValueError
+    return f"{url.scheme}://{url.netloc}{url.path.rstrip('/')}" if text else None
+
+
+def _proxy(value: object) -> str | None:
+    text = _text(value)
+    url = urlsplit(text or "")
+    if text and not (url.scheme and url.hostname):
+        raise ValueError
+    return text
+
+
+def _branch(value: object) -> str | None:
+    text = _text(value)
+    if text and not (text.isascii() and text.isprintable()):
+        raise ValueError
+    return text
+
+
+def _verify(value: object) -> bool | str:
+    text = str(value) if isinstance(value, bool) else _text(value)
+    if text is None or text.lower() in ("true", "false"):
+        return text is None or text.lower() == "true"
+    if not os.path.exists(text):
+        raise ValueError
+    return text
+
+
+def _seconds(value: object, *, default: float, zero: bool) -> float:
+    seconds = default if value is None or value == "" else read_number(value)
+    if seconds is None or not 0 <= seconds <= _YEAR or not (seconds or zero):
+        raise ValueError
+    return float(seconds)
+
+
+def _text(value: object) -> str | None:
+    if value is not None and not isinstance(value, str):
+        raise ValueError
+    return (value or "").strip() or None
+
+
+def _warn_of_unknown_fields(conn_id: str, extra: dict[str, Any]) -> None:
+    if unknown := sorted(set(extra) - set(EXTRA_FIELDS)):
+        log.warning(
+            "Connection %r: unknown fields in extra have no effect: %s; the known fields are %s",
+            conn_id,
+            _SECRET_KEY.sub("***", ", ".join(map(repr, unknown))),
+            ", ".join(EXTRA_FIELDS),
+        )
 
 
 @lru_cache(maxsize=128)
 def _warn_if_unencrypted(conn_id: str, base_url: str) -> None:
     """Warn once per process."""
     url = urlsplit(base_url)
-    if url.scheme == "http" and not urls.is_loopback(url.hostname or ""):
+    if url.scheme == "http" and not re.match(r"(localhost|127\..*|::1)$", url.hostname or ""):
         log.warning(
             "Connection %r: the secret key is sent unencrypted, because host is %s; use https",
             conn_id,
             base_url,
         )
-
-
-class _Reader:
-    """
-    Read the fields of one connection; each error names the connection and the field.
-
-    No error is raised while another one is handled: that one contains the value, which may be a secret.
-    """
-
-    def __init__(self, conn_id: str) -> None:
-        self._conn_id = conn_id
-
-    def _fail(self, name: str, reason: str) -> NoReturn:
-        raise InvalidConnectionError(f"Connection {self._conn_id!r}, field {name!r}: {reason}")
-
-    def check_type(self, value: str | None) -> None:
-        # Airflow gives None for JSON without a type, and '' for a URI without a scheme: no other service's.
-        if (kind := (value or CONNECTION_TYPE).replace("-", "_")) != CONNECTION_TYPE:
-            reason = f"must be {CONNECTION_TYPE!r}, not {kind!r}: its password is not sent to Trigger.dev"
-            self._fail("conn_type", f"{reason}; name a connection of the type Trigger.dev, or add one")
-
-    def secret_key(self, value: str | None, *, login: str | None) -> str:
-        key = (value or "").strip()
-        if problem := _key_problem(key, login):
-            self._fail("password", problem)
-        return key
-
-    def extra(self, value: str | None) -> Mapping[str, Any]:
-        if not value or not value.strip():
-            return {}
-        extra = _json_object(value)
-        if extra is None:
-            self._fail("extra", 'not a valid JSON object, must be such as {"timeout": 10}')
-        if unknown := sorted(set(extra) - set(EXTRA_FIELDS)):
-            log.warning(
-                "Connection %r: unknown fields in extra have no effect: %s; the known fields are %s",
-                self._conn_id,
-                ", ".join("a secret key" if urls.looks_like_a_key(name) else repr(name) for name in unknown),
-                ", ".join(EXTRA_FIELDS),
-            )
-        return extra
-
-    def base_url(self, host: str | None, port: object, schema: str | None) -> str:
-        host, scheme = (host or "").strip(), (schema or "").strip().lower()
-        if scheme not in ("", "http", "https"):
-            # Not repeated: from a URI that begins with trigger_dev://, Airflow puts the key into this field.
-            self._fail("schema", "must be http, https or empty; a connection URI begins with trigger-dev://")
-        # A secrets backend may give a text. A 0, which the form hides from correction, means none.
-        number = read_number(port or 0)
-        if number is None or number != int(number) or not 0 <= number <= urls.MAX_PORT:
-            self._fail("port", f"not a valid port, must be a number from 1 to {urls.MAX_PORT}")
-        port = int(number)
-        url = self._url("host", urls.with_scheme(host, scheme or "https") if host else API_URL)
-        if problem := urls.api_problem(url):
-            self._fail("host", problem)
-        if port and url.port not in (None, port):
-            self._fail("port", f"{port} contradicts the port {url.port} in host; remove one of them")
-        return urls.text_of(url, port)
-
-    def dashboard_url(self, value: object, base_url: str) -> str:
-        text = self._text("dashboard_url", value)
-        if text:
-            return urls.text_of(self._url("dashboard_url", text))
-        is_cloud = urlsplit(base_url).hostname == urlsplit(API_URL).hostname
-        return DASHBOARD_URL if is_cloud else base_url
-
-    def proxy(self, value: object) -> str | None:
-        text = self._text("proxy", value)
-        url = urls.split(text or "")
-        if text and not (url and url.scheme and url.hostname):
-            self._fail("proxy", "not a valid URL, must be such as http://proxy.example.com:3128")
-        return text
-
-    def branch(self, value: object) -> str | None:
-        text = self._text("branch", value)
-        if text and not (text.isascii() and text.isprintable()):
-            self._fail("branch", "must contain only printable ASCII characters")
-        return text
-
-    def verify(self, value: object) -> bool | str:
-        if isinstance(value, bool):
-            return value
-        text = self._text("verify", value)
-        if text is None or text.lower() == "true":
-            return True
-        if text.lower() == "false":
-            return False
-        if not os.path.exists(text):
-            self._fail("verify", f"file {text!r} not found, must be true, false or the path of a CA file")
-        return text
-
-    def seconds(self, name: str, value: object, *, default: float, zero: bool) -> float:
-        if value is None or value == "":
-            return default
-        seconds = read_number(value)
-        if seconds is None or seconds < 0 or not (seconds or zero):
-            self._fail(name, f"not a valid number of seconds, must be {'0 or more' if zero else 'above 0'}")
-        if seconds > _YEAR:
-            self._fail(name, f"{seconds:g} s is too long, must be up to one year")
-        return float(seconds)
-
-    def _url(self, name: str, text: str) -> SplitResult:
-        url = urls.split(text)
-        if url is None:
-            self._fail(name, "not a valid URL, must be such as https://trigger.example.com")
-        if problem := urls.problem(url, text):
-            self._fail(name, problem)
-        return url
-
-    def _text(self, name: str, value: object) -> str | None:
-        if value is not None and not isinstance(value, str):
-            self._fail(name, f"must be text, not of type {type(value).__name__}")
-        return (value or "").strip() or None
-
-
-def _key_problem(key: str, login: str | None) -> str | None:
-    if not key and login:
-        return "empty, but login is set; in a URI, write a colon before the key: trigger-dev://:KEY@HOST"
-    if not key:
-        return "the secret key is missing; copy it from the API keys page of your Trigger.dev project"
-    if key[0] in _QUOTATION_MARKS or key[-1] in _QUOTATION_MARKS:
-        return "the secret key has quotation marks around it; enter it without them"
-    if not key.isascii() or not key.isprintable() or " " in key:
-        return (
-            "the secret key contains spaces, line breaks or non-ASCII characters; "
-            "copy it again from the API keys page of your Trigger.dev project"
-        )
-    return None
-
-
-def _json_object(text: str) -> dict[str, Any] | None:
-    try:
-        value = json.loads(text)
-    except (ValueError, RecursionError):
-        return None
-    return value if isinstance(value, dict) else None

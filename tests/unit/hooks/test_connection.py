@@ -26,21 +26,18 @@ PASSWORD = "hunter2hunter2"
 YEAR = 366 * 86400
 MISSING = "the secret key is missing; copy it from the API keys page of your Trigger.dev project"
 NO_COLON = "empty, but login is set; in a URI, write a colon before the key: trigger-dev://:KEY@HOST"
-QUOTED = "the secret key has quotation marks around it; enter it without them"
-BROKEN = (
-    "the secret key contains spaces, line breaks or non-ASCII characters; "
-    "copy it again from the API keys page of your Trigger.dev project"
+INVALID_KEY = (
+    "must be the secret key as the API keys page of your Trigger.dev project shows it, "
+    "without quotation marks and spaces"
 )
 BAD_SCHEMA = "must be http, https or empty; a connection URI begins with trigger-dev://"
 CLOUD = ("https://api.trigger.dev", "https://cloud.trigger.dev")
-NO_URL = "not a valid URL, must be such as https://trigger.example.com"
-NO_HOST = "not a valid URL, must contain a host name"
-BAD_PORT = "not a valid URL, its port must be a number from 1 to 65535"
-BAD_SCHEME = "must begin with http:// or https://"
-SPACES = "must not contain spaces"
-QUERY = "must not contain a query or a fragment (? or #)"
-USER_INFO = "must not contain user info (…@…); the secret key belongs in the password field"
-KEY_IN_HOST = "contains a secret key, which belongs in the password field; in a URI: trigger-dev://:KEY@HOST"
+NO_URL = "must be a URL such as https://trigger.example.com"
+NO_BASE_URL = "must be the base URL of the API, such as https://trigger.example.com"
+KEY_IN_HOST = (
+    "contains a secret key or a user (…@…); the key belongs in the password field, "
+    "in a URI: trigger-dev://:KEY@HOST"
+)
 
 
 # The key
@@ -52,14 +49,17 @@ KEY_IN_HOST = "contains a secret key, which belongs in the password field; in a 
         (None, None, MISSING),
         ("   ", "", MISSING),
         (" ", KEY, NO_COLON),
-        (f'"{KEY}"', None, QUOTED),
-        (f" `{KEY}` ", None, QUOTED),
-        (f"\u201e{KEY}", None, QUOTED),
-        (f"{KEY}\u2019", None, QUOTED),
-        (f"Bearer {KEY}", None, BROKEN),
-        (f"{KEY}\n{KEY}", None, BROKEN),
-        (f"{KEY}é", None, BROKEN),
-        (f"{KEY}\x00", None, BROKEN),
+        *(
+            (key, None, INVALID_KEY)
+            for key in (
+                f'"{KEY}"',
+                f" `{KEY}` ",
+                f"{KEY}\u2019",
+                f"Bearer {KEY}",
+                f"{KEY}\n{KEY}",
+                f"{KEY}\x00",
+            )
+        ),
     ],
 )
 def test_an_invalid_key_is_an_error(error_of, key: str | None, login: str | None, reason: str) -> None:
@@ -78,7 +78,7 @@ def test_neither_key_nor_proxy_is_in_the_repr(settings) -> None:
 
 # Extra
 
-NO_OBJECT = """field 'extra': not a valid JSON object, must be such as {"timeout": 10}"""
+NO_OBJECT = """field 'extra': must be a JSON object, such as {"timeout": 10}"""
 
 
 @pytest.mark.parametrize("extra", ["timeout=5", "[1]", '"text"', "null", f'{{"proxy": "{PASSWORD}"'])
@@ -128,37 +128,35 @@ NO_NUMBERS = [-1, "-0.5", "1e3", " ", True, [], {}, "nan", "inf", float("nan"), 
 @pytest.mark.parametrize(
     ("field", "values", "reason"),
     [
-        ("timeout", [*NO_NUMBERS, 0, "0", -0.0], "not a valid number of seconds, must be above 0"),
-        ("retry_for", NO_NUMBERS, "not a valid number of seconds, must be 0 or more"),
-        ("timeout", [YEAR + 1], "3.16224e+07 s is too long, must be up to one year"),
-        ("retry_for", [1e10], "1e+10 s is too long, must be up to one year"),
-        ("branch", ["bücher", "a\nb", "a\x7fb"], "must contain only printable ASCII characters"),
+        ("timeout", [*NO_NUMBERS, 0, "0", -0.0, YEAR + 1], "a number of seconds above 0, up to one year"),
+        ("retry_for", [*NO_NUMBERS, 1e10], "a number of seconds from 0 up to one year"),
+        ("branch", ["bücher", "a\nb", "a\x7fb", 0, True], "text of printable ASCII characters"),
         (
             "proxy",
-            ["proxy.test:3128", "proxy.test", "http://", "http://[::1", f"{PASSWORD}@p:1", f"//{PASSWORD}"],
-            "not a valid URL, must be such as http://proxy.example.com:3128",
+            ["proxy.test:3128", "http://", "http://[::1", f"{PASSWORD}@p:1", f"//{PASSWORD}", ["main"]],
+            "a URL such as http://proxy.example.com:3128",
         ),
-        ("dashboard_url", ["ftp://dashboard.test", "dashboard.test"], BAD_SCHEME),
-        ("dashboard_url", [f"https://me:{PASSWORD}@d.test"], USER_INFO),
-        ("dashboard_url", ["https://[::1"], NO_URL),
-        *((field, [0], "must be text, not of type int") for field in ("branch", "dashboard_url", "verify")),
-        *((field, [["main"]], "must be text, not of type list") for field in ("verify", "proxy")),
-        ("branch", [True], "must be text, not of type bool"),
+        (
+            "dashboard_url",
+            ["ftp://dashboard.test", "dashboard.test", f"https://me:{PASSWORD}@d.test", "https://[::1", 0],
+            "a URL such as https://trigger.example.com",
+        ),
+        (
+            "verify",
+            ["/gone.pem", "truefalse", "\x00", 0, ["main"]],
+            "true, false or the path of a CA file that exists on this machine",
+        ),
     ],
 )
 def test_an_invalid_field_of_extra_is_an_error(error_of, field: str, values: list[Any], reason: str) -> None:
     for value in values:
-        assert error_of(extra={field: value}) == f"field {field!r}: {reason}", value
+        assert error_of(extra={field: value}) == f"field {field!r}: must be {reason}", value
 
 
-def test_certificates_are_checked_against_a_file_that_exists(settings, error_of, tmp_path) -> None:
+def test_certificates_are_checked_against_a_file_that_exists(settings, tmp_path) -> None:
     (tmp_path / "ca.pem").touch()
     for there in (tmp_path / "ca.pem", tmp_path):
         assert settings(extra={"verify": f" {there} "}).verify == str(there)
-    for gone in (str(tmp_path / "gone.pem"), "truefalse", "\x00"):
-        assert error_of(extra={"verify": gone}) == (
-            f"field 'verify': file {gone!r} not found, must be true, false or the path of a CA file"
-        )
 
 
 def test_unknown_fields_of_extra_are_named_and_have_no_effect(
@@ -171,7 +169,7 @@ def test_unknown_fields_of_extra_are_named_and_have_no_effect(
     [record] = caplog.records
     assert (record.levelname, record.getMessage()) == (
         "WARNING",
-        "Connection 'mine': unknown fields in extra have no effect: 'a', 'timeuot', a secret key; "
+        "Connection 'mine': unknown fields in extra have no effect: 'a', 'timeuot', '***'; "
         f"the known fields are {', '.join(known)}",
     )
 
@@ -203,22 +201,14 @@ def test_a_key_alone_means_the_cloud(settings) -> None:
         ({"host": "https://trigger.test:65535"}, "https://trigger.test:65535"),
         ({"host": "https://trigger.test/prefix", "port": 3030}, "https://trigger.test:3030/prefix"),
         ({"host": "https://trigger.test:3030", "port": 3030}, "https://trigger.test:3030"),
-        ({"host": "https://trigger.test:", "port": 3030}, "https://trigger.test:3030"),
-        ({"host": "https://TRIGGER.TEX", "port": 3030}, "https://TRIGGER.TEX:3030"),
         ({"host": "trigger.test:3030", "port": 0}, "https://trigger.test:3030"),
+        ({"host": "https://trigger.test:3030", "port": 8080}, "https://trigger.test:3030"),
         ({"host": "trigger.test", "schema": " Http "}, "http://trigger.test"),
         ({"host": "https://trigger.test", "schema": "http"}, "https://trigger.test"),
-        ({"host": "::1", "schema": "http", "port": 3030}, "http://[::1]:3030"),
         ({"host": "[::1]:3030", "schema": "http"}, "http://[::1]:3030"),
         *(
             ({"host": host}, f"https://{host}")
-            for host in (
-                *("trigger.test.", "bücher.test", "10.0.0.1", "a_b.test", f"{'a' * 63}.test"),
-                *("tr_prod", "tr_prod_1.test", "str_max_length"),  # no keys
-                # Paths that are not that of the API.
-                *(f"trigger.test/{path}" for path in ("api", "myapi", "api/v1/prefix", "v1", "api/v")),
-                *(f"trigger.test/{path}" for path in ("api-v1", "api/v1X")),
-            )
+            for host in ("bücher.test", "10.0.0.1", "a_b.test", "tr_prod", "tr_prod_1.test", "str_max_length")
         ),
     ],
 )
@@ -229,35 +219,23 @@ def test_host_port_and_schema_make_the_base_url(settings, fields: dict[str, Any]
 @pytest.mark.parametrize(
     ("fields", "field", "reason"),
     [
-        *(({"host": host}, "host", BAD_SCHEME) for host in ("ftp://trigger.test", "://a", '"https://a"')),
         ({"host": "trigger.test", "schema": KEY}, "schema", BAD_SCHEMA),
-        *(({"host": f"https://{host}"}, "host", NO_HOST) for host in ("", "/path", ":3030", "trigger..test")),
-        ({"host": f"https://{'a' * 64}.test"}, "host", NO_HOST),
-        *(({"host": f"https://a{rest}"}, "host", SPACES) for rest in (" b", "/a b", "/a\tb")),
-        *(({"host": f"https://a{rest}"}, "host", QUERY) for rest in ("?x=1", "/#top")),
-        *(({"host": f"{scheme}me:{PASSWORD}@a"}, "host", USER_INFO) for scheme in ("https://", "")),
-        ({"host": f"{KEY}@trigger.test"}, "host", USER_INFO),
-        *(({"host": f"https://[{rest}"}, "host", NO_URL) for rest in ("::1", f"{PASSWORD}]")),
-        *(({"host": f"https://a:{port}"}, "host", BAD_PORT) for port in ("port", "0", "65536", PASSWORD)),
         *(
-            ({"port": port}, "port", "not a valid port, must be a number from 1 to 65535")
-            for port in (-1, 65536, "-1", "65536", "80.5", "http")
-        ),
-        (
-            {"host": "https://trigger.test:3030", "port": 8080},
-            "port",
-            "8080 contradicts the port 3030 in host; remove one of them",
-        ),
-        ({"host": KEY, "password": None}, "host", KEY_IN_HOST),
-        ({"host": f"https://{KEY.upper()}:443/"}, "host", KEY_IN_HOST),
-        ({"host": f"https://api.trigger.dev/{KEY}"}, "host", KEY_IN_HOST),
-        *(
-            (
-                {"host": f"{before}{path}/"},
-                "host",
-                f"must not end in {path}; give the base URL, without {path}",
+            ({"host": host}, "host", NO_BASE_URL)
+            for host in (
+                *("ftp://trigger.test", "://a", '"https://a"', "https://", "https:///path", "https://:3030"),
+                *("https://a b", "https://a/a b", "https://a/a\tb", "https://a?x=1", "https://a/#top"),
+                *("https://[::1", f"https://[{PASSWORD}]", "::1"),
+                *(f"https://a:{port}" for port in ("port", "0", "65536", PASSWORD)),
             )
-            for before, path in [("a", "/api/v1"), ("https://a", "/API/V3"), ("a/prefix", "/api/v1")]
+        ),
+        *(({"port": port}, "port", "must be from 1 to 65535") for port in (-1, 65536)),
+        *(
+            ({"host": host, "password": None}, "host", KEY_IN_HOST)
+            for host in (
+                *(KEY, f"https://{KEY.upper()}:443/", f"https://api.trigger.dev/{KEY}"),
+                *(f"https://me:{PASSWORD}@a", f"me:{PASSWORD}@a", f"{KEY}@trigger.test"),
+            )
         ),
     ],
 )
@@ -335,7 +313,7 @@ ALL_TEXTS = "timeout=5.5&retry_for=0&verify=false&branch=main&dashboard_url=http
     [
         (f"trigger-dev://:{KEY}@", {"base_url": "https://api.trigger.dev"}),
         (f"trigger-dev://:{KEY}@trigger.test:3030", {"base_url": "https://trigger.test:3030"}),
-        (f"trigger-dev://:{KEY}@[::1]:3030/http", {"base_url": "http://[::1]:3030"}),
+        (f"trigger-dev://:{KEY}@trigger.test:3030/http", {"base_url": "http://trigger.test:3030"}),
         (f"trigger-dev://:{KEY}@https%3A%2F%2Fa.test%2Fprefix", {"base_url": "https://a.test/prefix"}),
         (
             f"trigger-dev://:{KEY}@trigger.test?{ALL_TEXTS}",
@@ -369,7 +347,7 @@ def test_a_uri_and_json_are_understood(from_environment, text: str, expected: di
         ("trigger-dev://?tr_prod_MARKER", "password", MISSING),
         ("trigger_dev://:tr_prod_MARKER@trigger.test", "schema", BAD_SCHEMA),
         ("tr_prod_MARKER", "schema", BAD_SCHEMA),
-        ("trigger-dev://:%22tr_prod_MARKER%22@", "password", QUOTED),
+        ("trigger-dev://:%22tr_prod_MARKER%22@", "password", INVALID_KEY),
     ],
 )
 def test_a_key_in_the_wrong_place_of_a_uri_is_not_repeated(
