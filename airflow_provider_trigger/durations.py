@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import math
 import re
+import sys
 from datetime import timedelta
-from operator import mul
 
 Duration = float | str | timedelta
 """Seconds, a timedelta, or a text such as ``"5m"``."""
 
-_TEXT = re.compile(r"(?:(\d+)w)?(?:(\d+)d)?(?:(\d+)h)?(?:(\d+)m)?(?:(\d+)s)?", re.ASCII)
-_UNITS = (604_800, 86_400, 3_600, 60, 1)
-_NUMBER = re.compile(r"\d+(?:\.\d+)?", re.ASCII)
+_UNITS = {"w": 604_800, "d": 86_400, "h": 3_600, "m": 60, "s": 1}
+_TEXT = re.compile("".join(rf"(?:(\d{{1,9}}){unit})?" for unit in _UNITS), re.ASCII)
+_NUMBER = re.compile(r"\d{1,300}(?:\.\d{1,300})?", re.ASCII)
 
 
 def read_duration(value: object) -> float | None:
@@ -28,16 +27,12 @@ def read_duration_text(text: str) -> float | None:
     match = _TEXT.fullmatch(text.strip())
     if match is None or not any(match.groups()):
         return None
-    parts = [read_number(part or 0) for part in match.groups()]
-    return None if None in parts else read_number(sum(map(mul, parts, _UNITS)))
+    return sum(int(part or 0) * unit for part, unit in zip(match.groups(), _UNITS.values(), strict=True))
 
 
 def read_number(value: object) -> float | None:
     """Return a finite number that fits a float, also of a text without a sign; None if the value is none."""
-    try:
-        if isinstance(value, str) and _NUMBER.fullmatch(value.strip()):
-            value = float(value) if "." in value else int(value)
-        is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
-        return value if is_number and math.isfinite(value) else None  # type: ignore[arg-type,return-value]
-    except (ValueError, OverflowError):  # several hundred digits
-        return None
+    if isinstance(value, str) and _NUMBER.fullmatch(value.strip()):
+        value = float(value) if "." in value else int(value)
+    is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    return value if is_number and abs(value) <= sys.float_info.max else None  # type: ignore[arg-type,return-value]
