@@ -27,7 +27,7 @@ class OneRunOperator(RunsOperator):
     has answered. The return value is the run's output, or its id where the operator does not wait. Where it
     waits, XCom ``run`` has at its end, also where the task fails, ``{"run_id", "run_url", "status",
     "task_identifier", "version", "attempts", "created_at", "started_at", "finished_at", "compute_seconds",
-    "cost_in_cents", "metadata"}``, None for what is not known and for metadata above 48 KB; with
+    "cost_in_cents", "metadata"}``, None for what is not known; with
     ``do_xcom_push=False`` there is none. The same without metadata is in the events of the assets in
     ``outlets``, in ``extra`` under ``"trigger_dev"``.
 

@@ -5,13 +5,9 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any
 
-from airflow_provider_trigger.api.http import encode_json
 from airflow_provider_trigger.api.models.runs import Run
 from airflow_provider_trigger.api.responses import read_text
 from airflow_provider_trigger.durations import read_number
-
-MAX_METADATA_SIZE = 48 * 1024
-"""Of a run's metadata in XCom, in bytes of JSON; Trigger.dev takes 256 KB."""
 
 
 def run_facts(run: Run | None, *, run_id: str, run_url: str) -> dict[str, Any]:
@@ -22,7 +18,7 @@ def run_facts(run: Run | None, *, run_id: str, run_url: str) -> dict[str, Any]:
         "status": str(run.status) if run else None,
         "task_identifier": (run.task_identifier or None) if run else None,
         **usage_facts(run),
-        "metadata": _metadata_of(run) if run else None,
+        "metadata": run.attributes.get("metadata") if run else None,
     }
 
 
@@ -63,14 +59,6 @@ def cost_in_cents(run: Run) -> float | None:
 
 def _text_of(time: datetime | None) -> str | None:
     return time.isoformat(timespec="milliseconds") if time else None  # as exact as the server's
-
-
-def _metadata_of(run: Run) -> Any:
-    metadata = run.attributes.get("metadata")
-    try:
-        return metadata if len(encode_json(metadata)) <= MAX_METADATA_SIZE else None
-    except ValueError:  # Python reads what JSON does not have
-        return None
 
 
 def _number(run: Run, name: str) -> float | None:

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from airflow_provider_trigger.api.models.runs import Run
-from airflow_provider_trigger.run.facts import MAX_METADATA_SIZE, failure_facts, run_facts, usage_facts
+from airflow_provider_trigger.run.facts import failure_facts, run_facts, usage_facts
 
 URL = "https://cloud.trigger.dev/runs/run_1"
 SHOWN = {
@@ -71,20 +71,6 @@ def test_numbers_are_what_the_server_names_or_none(make_run, shown, seconds: Any
 
 def test_a_run_that_never_started_has_no_attempts(make_run) -> None:
     assert facts_of(make_run("EXPIRED", attemptCount=0))["attempts"] == 0
-
-
-@pytest.mark.parametrize(
-    ("metadata", "is_kept"),
-    [
-        ("x" * (MAX_METADATA_SIZE - 2), True),
-        ("x" * (MAX_METADATA_SIZE - 1), False),
-        ("é" * (MAX_METADATA_SIZE // 2), False),
-        ({"rate": float("nan")}, False),
-    ],
-    ids=["48 KB", "a byte more", "more in UTF-8", "not JSON"],
-)
-def test_metadata_above_48_kb_is_left_out(make_run, metadata: Any, is_kept: bool) -> None:
-    assert facts_of(make_run("COMPLETED", metadata=metadata))["metadata"] == (metadata if is_kept else None)
 
 
 @pytest.mark.parametrize(
