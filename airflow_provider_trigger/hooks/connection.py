@@ -48,7 +48,7 @@ _MUST_BE = {
     "host": "must be the base URL of the API, such as https://trigger.example.com",
     # From a URI that begins with trigger_dev://, Airflow puts the key into this field.
     "schema": "must be http, https or empty; a connection URI begins with trigger-dev://",
-    "port": f"must be from 1 to {_MAX_PORT}",
+    "port": f"must be a number from 1 to {_MAX_PORT}",
     "extra": 'must be a JSON object, such as {"timeout": 10}',
     "branch": "must be text of printable ASCII characters",
     "dashboard_url": "must be a URL such as https://trigger.example.com",
@@ -187,10 +187,12 @@ def _object(value: str | None) -> dict[str, Any]:
     return extra
 
 
-def _port(value: int | None) -> int | None:
-    if value and not 1 <= value <= _MAX_PORT:
+def _port(value: object) -> int | None:
+    # A secrets backend may give a text. The form hides this field, so a 0 in it means none.
+    number = read_number(value or 0)
+    if number is None or number != int(number) or not 0 <= number <= _MAX_PORT:
         raise ValueError
-    return value or None
+    return int(number) or None
 
 
 def _scheme(value: str | None) -> str:

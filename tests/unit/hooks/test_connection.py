@@ -229,7 +229,10 @@ def test_host_port_and_schema_make_the_base_url(settings, fields: dict[str, Any]
                 *(f"https://a:{port}" for port in ("port", "0", "65536", PASSWORD)),
             )
         ),
-        *(({"port": port}, "port", "must be from 1 to 65535") for port in (-1, 65536)),
+        *(
+            ({"port": port}, "port", "must be a number from 1 to 65535")
+            for port in (-1, 65536, 1.5, "-1", "x")
+        ),
         *(
             ({"host": host, "password": None}, "host", KEY_IN_HOST)
             for host in (
