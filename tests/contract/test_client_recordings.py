@@ -16,7 +16,12 @@ import pytest
 from shortened import as_sent, body_as_sent
 
 from airflow_provider_trigger.api import errors, server_advice
-from airflow_provider_trigger.api.endpoints.batches import retrieve_batch, trigger_batch
+from airflow_provider_trigger.api.endpoints.batches import Batch, retrieve_batch, trigger_batch
+from airflow_provider_trigger.api.endpoints.bulk_actions import (
+    BulkAction,
+    cancel_runs_in_bulk,
+    retrieve_bulk_action,
+)
 from airflow_provider_trigger.api.endpoints.events import RunEvent, list_events
 from airflow_provider_trigger.api.endpoints.query import query_descendants, query_runs
 from airflow_provider_trigger.api.endpoints.runs import (
@@ -50,6 +55,8 @@ TRIGGER = re.compile(r"POST /api/v1/tasks/([^/?]+)/trigger$")
 RESET = re.compile(r"POST /api/v1/idempotencyKeys/([^/?…]+)(?:/reset|…<2078 characters>)$")
 QUERY = re.compile(r"POST /api/v1/query$")
 BATCH = re.compile(r"POST /api/v2/tasks/batch$")
+BULK = re.compile(r"POST /api/v1/bulk-actions$")
+RETRIEVE_BULK = re.compile(r"GET /api/v1/bulk-actions/([^/?]+)$")
 EVENTS = re.compile(r"GET /api/v1/runs/([^/?]+)/events$")
 CREATE_TOKEN = re.compile(r"POST /api/v1/waitpoints/tokens$")
 COMPLETE_TOKEN = re.compile(r"POST /api/v1/waitpoints/tokens/([^/]+)/complete$")
@@ -62,8 +69,23 @@ BY_ID: dict[re.Pattern[str], Callable[[str], Call[Any]]] = {
     REPLAY: replay_run,
     EVENTS: list_events,
     RETRIEVE_BATCH: retrieve_batch,
+    RETRIEVE_BULK: retrieve_bulk_action,
     RETRIEVE_TOKEN: retrieve_token,
 }
+WITH_BODY = (RESCHEDULE, RESET, BATCH, BULK, COMPLETE_TOKEN, CREATE_TOKEN, TRIGGER)
+# What is not fed to the client although its path is one of ours: why, and the lines of each file.
+LEFT_OUT = {
+    "cut when it was recorded": "batch:10 batch:11 batch_v2:7 batches:3 batches:65 bulk_actions:21 "
+    "waitpoint_tokens:14 waitpoint_tokens:47",
+    "a query of another form": "ended_since:8 ended_since:9 ended_since:10 query:6 query:10 query_2:5",
+    "a bulk action of another kind": "batches:55 batches:57 bulk_actions:6 bulk_actions:10 bulk_actions:12 "
+    "bulk_actions:16 bulk_actions:17 bulk_actions:19 bulk_actions:20",
+    "a body or an id that the client does not send": "batch:6 batch:7 bulk_actions:25 bulk_actions:26 "
+    "idempotency:32 idempotency:41 replay_reschedule:11 trigger:35 trigger:36 trigger:37 trigger:38 "
+    "trigger:39 trigger:40 trigger:41 trigger:49 waitpoint_tokens:2 waitpoint_tokens:6 waitpoint_tokens:27 "
+    "waitpoint_tokens:30",
+}
+LEFT_OUT_LINES = frozenset(" ".join(LEFT_OUT.values()).split())
 TOKEN_OPTIONS = {"timeout": "timeout", "tags": "tags", "idempotencyKey": "idempotency_key"}
 TOKEN_OPTIONS |= {"idempotencyKeyTTL": "idempotency_key_ttl"}
 # What the API's page says of each status, for the calls in use.
@@ -91,30 +113,22 @@ class Exchange:
     @property
     def call(self) -> Call[Any] | None:
         target = self.recorded.get("request", "")
-        try:
-            for pattern, make in BY_ID.items():
-                if "characters in all>" in str(self.recorded.get("body")):
-                    return None  # the answer was cut when it was recorded
-                if match := pattern.match(target):
-                    # An id that no client would send raw was recorded to see what the server makes of it.
-                    return make(unquote(match[1]))
-            if LIST.match(target):
-                return list_runs_page(created_from=None)
-            if QUERY.match(target):
-                return self._query()
-            return self._call_with_body(target)
-        except (errors.NotSentError, ValueError, TypeError, KeyError):
+        if self.name.split(" ")[0] in LEFT_OUT_LINES:
             return None
+        for pattern, make in BY_ID.items():
+            if match := pattern.match(target):
+                # An id that no client would send raw was recorded to see what the server makes of it.
+                return make(unquote(match[1]))
+        if LIST.match(target):
+            return list_runs_page(created_from=None)
+        if QUERY.match(target):
+            # The ids that were sent were often cut.
+            rows = self.response.json_object().get("results", [])
+            return query_runs([row["run_id"] for row in rows] or ["run_1"])
+        return self._call_with_body(target) if any(one.match(target) for one in WITH_BODY) else None
 
-    def _query(self) -> Call[Any] | None:
-        """Return a query of the runs that were found; the ids that were sent were often cut."""
-        rows = self.response.json_object().get("results", [])
-        if not all({"run_id", "status"} <= row.keys() for row in rows):
-            return None
-        return query_runs([row["run_id"] for row in rows] or ["run_1"])
-
-    def _call_with_body(self, target: str) -> Call[Any] | None:
-        body = dict(json.loads(body_as_sent(self.recorded["request_body"])))
+    def _call_with_body(self, target: str) -> Call[Any]:
+        body = json.loads(body_as_sent(self.recorded.get("request_body") or "{}"))
         if match := RESCHEDULE.match(target):
             return reschedule_run(unquote(match[1]), delay=body["delay"])
         if match := RESET.match(target):
@@ -123,15 +137,15 @@ class Exchange:
             return reset_idempotency_key(key, task_identifier=body["taskIdentifier"])
         if BATCH.match(target):
             return trigger_batch(body["items"])
+        if BULK.match(target):
+            return cancel_runs_in_bulk(body["runIds"], name=body.get("name", ""))
         if match := COMPLETE_TOKEN.match(target):
             return complete_token(match[1], body["data"])
         if CREATE_TOKEN.match(target):
-            call = create_token(**{TOKEN_OPTIONS[name]: given for name, given in body.items()})
-            return call if (call.request.json or {}).get("tags") == body.get("tags") else None
-        if match := TRIGGER.match(target):
-            payload, options = body.get("payload", NO_PAYLOAD), dict(body.get("options", {}))
-            return trigger_task(unquote(match[1]), payload=payload, options=options, trace=self.trace)
-        return None
+            return create_token(**{TOKEN_OPTIONS[name]: given for name, given in body.items()})
+        task = unquote(target.split("/")[-2])
+        payload, options = body.get("payload", NO_PAYLOAD), dict(body.get("options", {}))
+        return trigger_task(task, payload=payload, options=options, trace=self.trace)
 
     @property
     def trace(self) -> dict[str, str]:
@@ -185,10 +199,15 @@ def each(exchanges: list[Exchange]) -> Any:
     return pytest.mark.parametrize("exchange", exchanges, ids=[exchange.name for exchange in exchanges])
 
 
-def test_each_line_is_fed_but_notes_and_what_no_client_of_ours_sends() -> None:
-    left_out = len(EXCHANGES) - len(ANSWERS)
-    # To be raised with every call that comes into use.
-    assert (len(SUCCESSES), len(FAILURES), len(NO_KEYS), left_out) == (562, 170, 4, 239)
+def test_each_line_whose_path_is_ours_is_fed_to_the_client_or_left_out_for_a_reason() -> None:
+    of_ours = [LIST, QUERY, *BY_ID, *WITH_BODY]
+    named = {exchange.name.split(" ")[0]: exchange.recorded.get("request", "") for exchange in EXCHANGES}
+    ours = {name for name, target in named.items() if any(one.match(target) for one in of_ours)}
+    assert {exchange.name.split(" ")[0] for exchange in ANSWERS} == ours - LEFT_OUT_LINES
+    assert ours >= LEFT_OUT_LINES
+    assert {exchange.call.request.path.split("/")[3] for exchange in ANSWERS if exchange.call} >= {
+        *("runs", "tasks", "batches", "bulk-actions", "query", "idempotencyKeys", "waitpoints")
+    }
 
 
 @each(SUCCESSES)
@@ -209,11 +228,10 @@ def test_a_success_is_read(exchange: Exchange) -> None:
         assert result == RunPage(runs=runs, next=body["pagination"].get("next"))
     elif TRIGGER.match(target):
         assert result == TriggeredRun(id=body["id"], is_cached=body["isCached"])
-    elif BATCH.match(target) or REPLAY.match(target):
+    elif BATCH.match(target) or REPLAY.match(target) or BULK.match(target):
         assert result == body["id"]
-    elif RETRIEVE_BATCH.match(target):
-        read = {"id": result.id, "status": result.status, "runCount": result.run_count}
-        assert read | {"runs": list(result.run_ids)} == {name: body[name] for name in (*read, "runs")}
+    elif RETRIEVE_BATCH.match(target) or RETRIEVE_BULK.match(target):
+        check_group(result, body)
     elif QUERY.match(target):
         check_query(result, body["results"])
     elif EVENTS.match(target):
@@ -238,6 +256,16 @@ def check_run(run: Run, body: dict[str, Any]) -> None:
     assert (run.has_output, run.output) == ("output" in body, body.get("output"))
     assert run.output_url == body.get("outputPresignedUrl")
     assert (run.error is not None) == ("error" in body)
+
+
+def check_group(group: Batch | BulkAction, body: dict[str, Any]) -> None:
+    if isinstance(group, BulkAction):
+        counts = body["counts"]
+        read = (body["status"], counts["success"], counts["failure"])
+        assert (group.status, group.success, group.failure) == read
+        return
+    assert (group.id, group.status, group.run_count) == (body["id"], body["status"], body["runCount"])
+    assert list(group.run_ids) == body["runs"]
 
 
 def check_query(runs: list[Run], rows: list[dict[str, Any]]) -> None:
@@ -309,16 +337,18 @@ def test_a_key_that_no_run_has_is_an_answer(exchange: Exchange) -> None:
     exchange.call.read(exchange.response)
 
 
-WITH_BODY = [exchange for exchange in ANSWERS if exchange.call and exchange.call.request.json is not None]
+SENT_BODIES = [exchange for exchange in ANSWERS if exchange.call and exchange.call.request.json is not None]
 
 
-@each([exchange for exchange in WITH_BODY if not QUERY.match(exchange.recorded["request"])])
+@each([exchange for exchange in SENT_BODIES if not QUERY.match(exchange.recorded["request"])])
 def test_what_we_send_is_what_was_sent_then(exchange: Exchange) -> None:
     assert exchange.call is not None
     request, target = exchange.call.request, exchange.recorded["request"]
     path = target.split(" ")[1]
     assert request.path == path or (len(request.path) > 2000 and request.path.startswith(path.split("…")[0]))
     sent = json.loads(body_as_sent(exchange.recorded["request_body"]))
+    if BULK.match(target):
+        sent = {"name": ""} | sent
     if TRIGGER.match(target):
         sent = {"options": {}} | sent
         assert request.repeatable is bool(sent["options"].get("idempotencyKey"))
@@ -375,12 +405,25 @@ def test_a_rejection_gives_the_same_wait_in_its_headers_and_in_its_body(exchange
 # Lists
 
 
-@each([exchange for exchange in SUCCESSES if LIST.match(exchange.recorded["request"])])
+FILTERS = {"filter[tag]", "filter[status]", "filter[createdAt][from]", "page[size]", "page[after]"}
+
+
+def filters_of(exchange: Exchange) -> dict[str, list[str]]:
+    return parse_qs(urlsplit(exchange.recorded["request"].split(" ")[1]).query)
+
+
+LISTS = [exchange for exchange in SUCCESSES if LIST.match(exchange.recorded["request"])]
+# Others were recorded to see that they are ignored.
+WITH_OUR_FILTERS = [
+    one
+    for one in LISTS
+    if (query := filters_of(one)).keys() <= FILTERS and max(map(len, query.values()), default=1) < 2
+]
+
+
+@each(WITH_OUR_FILTERS)
 def test_our_filters_are_spelled_as_those_that_work(exchange: Exchange) -> None:
-    query = parse_qs(urlsplit(exchange.recorded["request"].split(" ")[1]).query)
-    known = {"filter[tag]", "filter[status]", "filter[createdAt][from]", "page[size]", "page[after]"}
-    if not known >= query.keys() or any(len(values) > 1 for values in query.values()):
-        return  # recorded to see that it is ignored
+    query = filters_of(exchange)
     created_from = query.get("filter[createdAt][from]", [""])[0]
     tags = query.get("filter[tag]", [""])[0].split(",")
     request = list_runs_page(
