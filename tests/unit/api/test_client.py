@@ -456,3 +456,9 @@ def test_a_key_that_the_server_echoes_is_shown_nowhere(
         except errors.TriggerDevError as error:
             shown = key_in(error)
         assert shown == []
+
+
+def test_a_key_in_the_place_of_a_run_id_is_masked_in_the_error(connect, answer) -> None:
+    client, _ = connect(answer(404, {"error": "Not found"}))
+    with pytest.raises(errors.NotFoundError, match=r"^GET /api/v3/runs/\*\*\* answered 404: Not found$"):
+        client.call(retrieve_run(KEY))
