@@ -155,15 +155,18 @@ def test_an_answer_that_is_too_large_is_not_read_to_its_end(
     assert wire.raw[0].tell() < 2 * 1024 * 1024
 
 
+@pytest.mark.parametrize("times", [1, 2])
 def test_a_small_answer_that_decompresses_to_a_large_one_takes_little_memory(
-    connect, answer, monkeypatch: pytest.MonkeyPatch
+    connect, answer, monkeypatch: pytest.MonkeyPatch, times: int
 ) -> None:
     monkeypatch.setattr(body_module, "MAX_BODY_BYTES", 100_000)
-    bomb = gzip.compress(bytes(256 * 1024 * 1024))
-    client, _ = connect(answer(200, bomb, {"content-encoding": "gzip"}))
+    bomb = bytes(256 * 1024 * 1024)
+    for _ in range(times):
+        bomb = gzip.compress(bomb)
+    client, _ = connect(answer(200, bomb, {"content-encoding": ", ".join(["gzip"] * times)}))
     tracemalloc.start()
     try:
-        with pytest.raises(errors.OversizeError):
+        with pytest.raises(errors.UnexpectedAnswerError):
             client.call(retrieve_run("run_1"))
         assert tracemalloc.get_traced_memory()[1] < 64 * 1024 * 1024
     finally:
