@@ -13,7 +13,6 @@ from typing import Any
 from urllib.parse import quote
 
 import pytest
-import requests
 
 from airflow_provider_trigger.api import errors
 from airflow_provider_trigger.api import responses as body_module
@@ -105,22 +104,6 @@ def test_a_redirect_is_not_resolved(connect, answer, location: str) -> None:
 
 
 # How steps are driven
-
-
-def test_waits_are_slept_and_the_patience_of_a_call_takes_the_place_of_the_clients(
-    connect, answer, clock
-) -> None:
-    busy = answer(503, {"error": "busy"}, {"retry-after": "25"})
-    client, wire = connect(busy, requests.ConnectionError(), answer(body=RUN), retry_for=60)
-    assert client.call(retrieve_run("run_1")).status == "QUEUED"
-    assert (len(wire.sent), clock.slept[0]) == (3, 25)
-    assert 0.5 <= clock.slept[1] <= 1
-    client, wire = connect(busy, retry_for=60)
-    for patience, requests_sent in ((0, 1), (26, 2)):
-        with pytest.raises(errors.ServerError):
-            client.call(retrieve_run("run_1"), patience=patience)
-        assert len(wire.sent) == requests_sent
-        wire.sent.clear()
 
 
 def test_a_call_can_be_ended_before_each_request(connect, answer, clock) -> None:
