@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
@@ -29,6 +30,8 @@ LAST_LINES = 1000
 TIME_LIMIT = 5.0
 """For all that is fetched for a task, in seconds."""
 
+# The server may have cut a message within a secret key, which is not found then.
+_CUT_KEY = re.compile(r"\btr_[a-z]+_\S*$")
 _LEVELS: dict[str, Level] = {"DEBUG": "debug", "WARN": "warning", "ERROR": "error"}
 
 
@@ -76,7 +79,7 @@ def _lines(events: Sequence[RunEvent], what: str, run_url: str) -> Iterator[Line
     if len(shown) > LAST_LINES:
         yield "info", f"Only the last {LAST_LINES} lines follow; all {len(shown)} are in {run_url}"
     for event in shown[-LAST_LINES:]:
-        text = event.message
+        text = _CUT_KEY.sub("***", event.message)
         if event.started_at:
             time_of = event.started_at.isoformat(timespec="milliseconds").removesuffix("+00:00")
             text = f"{time_of}Z {text}"

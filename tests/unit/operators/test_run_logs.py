@@ -166,6 +166,19 @@ def test_lines_keep_their_levels_and_times_and_the_key_is_masked(logging_task, o
     ]
 
 
+def test_a_key_that_its_message_was_cut_in_is_masked(logging_task, outcome, log) -> None:
+    key = logging_task.secret_key
+    assert len(key) > 12
+    for length in (9, len(key) - 1):
+        message = f"working on {key[:length]}"
+        events = [{"level": "INFO", "message": message, "startTime": "1795860463180000000"}]
+        logging_task.malformed_next(None, json.dumps({"events": events}), "application/json", path="/events")
+        outcome(operator_in_worker(payload="bad").execute)
+        assert "2026-11-28T10:07:43.180Z working on ***" in log.lines
+        assert not [line for line in log.lines if key[:9] in line]
+        logging_task.clear_faults()
+
+
 def test_of_a_long_log_the_last_thousand_lines_are_written(server, outcome, log) -> None:
     def work(payload: Any, log: Callable[..., None]) -> None:
         for number in range(1001):
