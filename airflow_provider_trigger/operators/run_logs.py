@@ -83,5 +83,4 @@ def _lines(events: Sequence[RunEvent], what: str, run_url: str) -> Iterator[Line
         if event.started_at:
             time_of = event.started_at.isoformat(timespec="milliseconds").removesuffix("+00:00")
             text = f"{time_of}Z {text}"
-        # A message that is cut within an emoji ends with half of it, which no log handler can encode.
-        yield _LEVELS.get(event.level, "info"), text.encode("utf-8", "replace").decode("utf-8")
+        yield _LEVELS.get(event.level, "info"), text

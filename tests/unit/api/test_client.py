@@ -13,6 +13,7 @@ from typing import Any
 from urllib.parse import quote
 
 import pytest
+import requests
 
 from airflow_provider_trigger.api import errors
 from airflow_provider_trigger.api import responses as body_module

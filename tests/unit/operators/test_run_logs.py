@@ -159,7 +159,7 @@ def test_lines_keep_their_levels_and_times_and_the_key_is_masked(logging_task, o
     begin = log.lines.index(f"Log of run {run.id}:")
     assert log.leveled[begin + 1 : begin + 7] == [
         *(
-            (level, f"2026-11-28T10:07:43.18{number}Z working\non ***, 100 %s ?")
+            (level, f"2026-11-28T10:07:43.18{number}Z working\non ***, 100 %s \ufffd")
             for number, level in enumerate(("debug", "info", "warning", "error", "info"), start=1)
         ),
         ("info", "at some time"),
