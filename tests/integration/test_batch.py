@@ -63,7 +63,7 @@ def test_outputs_that_are_too_large_together_become_references(deferrable, serve
     assert ended.output == [
         {"run_id": one, "output_size": size} for one, size in zip(ids, sizes, strict=True)
     ]
-    assert said.lines("The outputs of 3 runs have 606 bytes together, more than max_output_size=500")
+    assert said.lines("The outputs of 3 runs together are more than max_output_size=500")
 
 
 def test_large_outputs_are_fetched_from_the_object_store(server, run_try):
