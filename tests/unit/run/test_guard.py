@@ -320,6 +320,7 @@ def test_in_a_signal_handler_no_key_is_fetched_but_one_that_is_known_is_used(
 def test_a_run_that_starts_in_spite_of_a_stop_is_canceled_as_well(
     server, guard: Guard, client, network, log, request_for
 ) -> None:
+    server.on_task("resize", after=None)
     server.add_run("QUEUED", task_identifier="resize", idempotency_key="k0").cancel()
     guard.request = request_for()
 
