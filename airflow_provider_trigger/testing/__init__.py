@@ -19,16 +19,15 @@ import importlib.util
 if importlib.util.find_spec("starlette") is None or importlib.util.find_spec("uvicorn") is None:
     raise ModuleNotFoundError("The local server needs: pip install 'airflow-provider-trigger[testing]'")
 
+from .app import RequestRecord
 from .engine.batches import Batch
 from .engine.bulk_actions import BulkAction
 from .engine.environments import Environment
-from .engine.runs import ServerRun
+from .engine.runs import RunAttributes, ServerRun
+from .engine.settings import UNSET
 from .engine.tasks import TaskBehavior
-from .engine.triggered_run import RunAttributes
-from .engine.unset import UNSET
 from .engine.waitpoints import ServerToken
-from .faults.queue import RequestFilter
-from .http.app import RequestRecord
+from .faults import RequestFilter
 from .server import TriggerDevServer
 
 __all__ = [

@@ -6,21 +6,32 @@ import argparse
 import errno
 import json
 import math
+import runpy
 import signal
 import time
-from collections.abc import Callable, Iterator, Sequence
+import traceback
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
 
-from .engine import constants
-from .engine.environments import default_key
+from .engine import settings
 from .engine.runs import ServerRun
+from .engine.settings import default_key
 from .engine.states import ALIVE, FINAL
-from .run_log import RunLog
+from .engine.store import Store
 from .server import TriggerDevServer
-from .task_file import TaskFileError, add_tasks
 
 # Between two checks of what became of the runs, in seconds.
 _PAUSE = 0.1
+
+
+_HOW = """write, for example:
+
+def resize(payload):
+    return {"width": payload["width"] // 2}
+
+tasks = {"resize-image": resize, "train-model": {"after": 60, "output": "a model"}}"""
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -103,13 +114,13 @@ def _parser() -> argparse.ArgumentParser:
         description="A local Trigger.dev server, to try Airflow on without an account.",
     )
     options: tuple[tuple[str, Callable[[str], object], object, str], ...] = (
-        ("--host", str, constants.HOST, "the address to listen on"),
-        ("--port", _port, constants.PORT, "the port, 0 for any free one"),
-        ("--secret-key", str, default_key(constants.ENVIRONMENT), "the secret key"),
-        ("--rate-limit", int, constants.RATE_LIMIT, "requests in a burst, 0 for no limit"),
-        ("--latency", _seconds, constants.LATENCY, "seconds that every answer takes"),
+        ("--host", str, settings.HOST, "the address to listen on"),
+        ("--port", _port, settings.PORT, "the port, 0 for any free one"),
+        ("--secret-key", str, default_key(settings.ENVIRONMENT), "the secret key"),
+        ("--rate-limit", int, settings.RATE_LIMIT, "requests in a burst, 0 for no limit"),
+        ("--latency", _seconds, settings.LATENCY, "seconds that every answer takes"),
         ("--speed", _speed, 1.0, "how many times as fast as usual runs execute, wait and expire"),
-        ("--acknowledge-after", _seconds, constants.ACKNOWLEDGE_AFTER, "seconds to acknowledge a cancel"),
+        ("--acknowledge-after", _seconds, settings.ACKNOWLEDGE_AFTER, "seconds to acknowledge a cancel"),
         ("--query-lag", _seconds, 0.0, "seconds that the query lags behind, about 1 on the real server"),
         ("--list-lag", _seconds, 0.0, "seconds that lists of runs lag behind, about 1 on the real server"),
     )
@@ -167,6 +178,88 @@ def _runs(text: str) -> tuple[str, int]:
             f"{text!r} does not end with a valid number of runs: must be like {status}:3"
         )
     return status, int(count or 1)
+
+
+class RunLog:
+    """
+    Say what became of runs since it was last called.
+
+    :param server: the server; the runs that it has already are known
+    """
+
+    def __init__(self, server: Store) -> None:
+        self._server = server
+        self._ended: dict[str, str] = {}
+        self._known: set[str] = set()
+        list(self.lines())
+
+    def lines(self) -> Iterator[str]:
+        """Yield a line for each run that was started, and for each that has ended, since the last call."""
+        for run in list(self._server.runs.values()):
+            if run.id not in self._known:
+                self._known.add(run.id)
+                yield f"{run.id}  started    {run.task_identifier}"
+            state = run.state
+            # A canceled run may still complete.
+            if state.final and self._ended.get(run.id) != state.status:
+                self._ended[run.id] = state.status
+                seconds = ((state.finished_at or state.updated_at) - state.created_at).total_seconds()
+                line = f"{run.id}  {state.status:9}  {run.task_identifier}  {seconds:.1f} s"
+                is_failure = state.error is not None and state.status not in ("COMPLETED", "CANCELED")
+                yield f"{line}  {state.error['message']}" if is_failure and state.error else line
+
+
+class TaskFileError(Exception):
+    """A file of tasks that cannot be used; its text says what to write."""
+
+
+def add_tasks(server: TriggerDevServer, path: str) -> list[str]:
+    """
+    Let a server have the tasks of a file, and return their identifiers.
+
+    The file defines ``tasks``, a dict. Its keys are the identifiers. Its values are functions that are called
+    with the payload and return the output, or dicts with the arguments of :meth:`TriggerDevServer.on_task`.
+
+    :raises TaskFileError: it cannot be used
+    """
+    tasks = _run(path).get("tasks")
+    if not isinstance(tasks, dict):
+        found = "does not define tasks" if tasks is None else f"defines tasks={tasks!r}, which is not a dict"
+        raise TaskFileError(f"{path} {found}; {_HOW}")
+    for identifier, task in tasks.items():
+        try:
+            server.on_task(_checked(identifier), **_behavior(task))
+        except TypeError as error:
+            text = str(error).replace("TaskScript.__init__() got an ", "")
+            raise TaskFileError(f"{path}: tasks[{identifier!r}]: {text}; {_HOW}") from None
+    return list(tasks)
+
+
+def _run(path: str) -> Mapping[str, Any]:
+    if not Path(path).is_file():
+        raise TaskFileError(f"{path}: there is no such file; {_HOW}")
+    try:
+        return runpy.run_path(path)
+    except Exception as error:  # whatever the file raises is its author's to see
+        frames = traceback.extract_tb(error.__traceback__)
+        lines = [frame.lineno for frame in frames if frame.filename == path]
+        line = error.lineno if isinstance(error, SyntaxError) else (lines[-1] if lines else None)
+        place = path if line is None else f"{path}, line {line}"
+        raise TaskFileError(f"{place}: {type(error).__name__}: {error}") from None
+
+
+def _checked(identifier: object) -> str:
+    if not isinstance(identifier, str) or not identifier:
+        raise TypeError("not a valid identifier, must be a text")
+    return identifier
+
+
+def _behavior(task: Callable[[Any], Any] | dict[str, Any] | object) -> Any:
+    if callable(task):
+        return {"output": task}
+    if isinstance(task, dict) and "times" not in task:
+        return task
+    raise TypeError("not a valid task, must be a function, or a dict with arguments of on_task, but times")
 
 
 if __name__ == "__main__":

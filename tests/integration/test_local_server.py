@@ -16,7 +16,7 @@ import requests
 from waiting import LONG, until
 
 from airflow_provider_trigger.testing import TriggerDevServer
-from airflow_provider_trigger.testing.faults.connections import ConnectionFaults
+from airflow_provider_trigger.testing.faults import ConnectionFaults
 
 
 @pytest.fixture

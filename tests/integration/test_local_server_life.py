@@ -20,7 +20,7 @@ import requests
 from waiting import LONG, limited, until
 
 from airflow_provider_trigger.testing import TriggerDevServer
-from airflow_provider_trigger.testing.http.app import App
+from airflow_provider_trigger.testing.app import App
 
 
 def test_latency(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,7 +11,7 @@ from waiting import LONG
 from airflow_provider_trigger._compat import BaseNotifier
 from airflow_provider_trigger.notifications.cancel import CancelTriggerRunNotifier
 from airflow_provider_trigger.testing import TriggerDevServer
-from airflow_provider_trigger.testing.http.app import App
+from airflow_provider_trigger.testing.app import App
 
 pytestmark = pytest.mark.usefixtures("connection")
 

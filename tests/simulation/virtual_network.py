@@ -17,8 +17,8 @@ from virtual_clock import Clock
 from airflow_provider_trigger.api.errors import AnswerTimeoutError, TransportError, TriggerDevError
 from airflow_provider_trigger.api.exchange import Reply, Send
 from airflow_provider_trigger.api.http import Request, Response
+from airflow_provider_trigger.testing.app import App
 from airflow_provider_trigger.testing.engine.engine import Engine
-from airflow_provider_trigger.testing.http.app import App
 from airflow_provider_trigger.testing.routes.router import Router
 
 PAGE = b"<!doctype html><title>Maintenance</title>"

@@ -19,7 +19,7 @@ from airflow_provider_trigger.operators.run import RunTriggerTaskOperator
 from airflow_provider_trigger.run.request import OPTIONS
 from airflow_provider_trigger.sensors import run as sensor
 from airflow_provider_trigger.sensors import waitpoint as token_sensor
-from airflow_provider_trigger.testing.engine.constants import VERSION
+from airflow_provider_trigger.testing.engine.settings import VERSION
 
 try:
     from airflow.sdk import DAG, task

@@ -9,16 +9,14 @@ from datetime import datetime
 from functools import partial
 from typing import Any
 
-from . import constants
-from .agenda import Agenda
+from . import settings
 from .environments import Environment
-from .ids import new_id
-from .runs import ServerRun
-from .server_time import ServerTime, moment
-from .unset import UNSET
+from .runs import ServerRun, new_id
+from .server_time import Agenda, ServerTime, moment
+from .settings import UNSET
 
 NOT_TRIGGERED = "BATCH_ITEM_COULD_NOT_TRIGGER"
-TOO_LARGE = "PAYLOAD_TOO_LARGE"
+ITEM_TOO_LARGE = "PAYLOAD_TOO_LARGE"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -168,7 +166,7 @@ class Batches(dict[str, Batch]):
         :param environment: the environment it belongs to
         """
         batch = self._add(len(items), environment=environment)
-        rate = math.inf if len(items) <= constants.BATCH_AT_ONCE else constants.BATCH_RATE
+        rate = math.inf if len(items) <= settings.BATCH_AT_ONCE else settings.BATCH_RATE
         for index, item in enumerate(items):
             self._process(batch, index, item, after=1 / rate)
         self._agenda.catch_up()
@@ -194,13 +192,13 @@ class Batches(dict[str, Batch]):
 
         :param index: its place among the items, from 0 on
         """
-        return self._process(batch, index, item, after=1 / constants.BATCH_RATE)
+        return self._process(batch, index, item, after=1 / settings.BATCH_RATE)
 
     def is_free(self, batch: Batch) -> bool:
         """Count a request that adds items, and return whether it costs no token."""
         batch.requests += 1
-        until = self._time.after(constants.BATCH_FREE_FOR, batch.created)
-        return batch.requests <= constants.BATCH_FREE_REQUESTS and self._time.now() < until
+        until = self._time.after(settings.BATCH_FREE_FOR, batch.created)
+        return batch.requests <= settings.BATCH_FREE_REQUESTS and self._time.now() < until
 
     def _add(self, run_count: int, *, environment: Environment, streamed: bool = False) -> Batch:
         batch = Batch(
@@ -219,7 +217,7 @@ class Batches(dict[str, Batch]):
         if at is None:
             return False
         if batch.streamed and item.failure == NOT_TRIGGERED:
-            at = self._time.after(constants.BATCH_TRIES, at)
+            at = self._time.after(settings.BATCH_TRIES, at)
         self._agenda.add(at, partial(self._start_run, batch, index, item))
         return True
 

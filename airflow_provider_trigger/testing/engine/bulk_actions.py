@@ -8,13 +8,11 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from functools import partial
 
-from .constants import BULK_CHUNK
 from .environments import Environment
-from .ids import new_id
 from .life import Life
-from .runs import ServerRun
+from .runs import ServerRun, new_id
 from .server_time import ServerTime, moment
-from .settings import Settings
+from .settings import BULK_CHUNK, Settings
 
 
 @dataclass(eq=False, kw_only=True)

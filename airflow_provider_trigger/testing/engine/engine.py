@@ -8,15 +8,14 @@ from functools import partial
 from typing import Any, Unpack
 
 from .batches import Batch, Batches, BatchItem
-from .durations import read_delay
 from .environments import Environment
 from .life import Life
 from .runs import ServerRun
-from .server_time import moment
+from .server_time import moment, read_delay
+from .settings import UNSET
 from .states import internal
 from .store import Store
 from .tasks import TaskBehavior, TaskScript, TaskScripts
-from .unset import UNSET
 from .worker import Worker
 
 # The options that a replay takes over; tags and metadata are those that the run has by then.

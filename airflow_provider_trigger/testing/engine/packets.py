@@ -9,11 +9,11 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlencode
 
-from . import constants
+from . import settings
 from .runs import ServerRun
 from .server_time import ServerTime, moment
+from .settings import UNSET
 from .states import State
-from .unset import UNSET
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +42,7 @@ def output_packet(state: State) -> Packet | None:
     else:
         text = compact({"json": state.output})
         packet = Packet(f"{name}.json", text, "application/super+json")
-    large = len(packet.text.encode()) > constants.LARGEST_OUTPUT
+    large = len(packet.text.encode()) > settings.LARGEST_OUTPUT
     return packet if (large if state.output_by_url is None else state.output_by_url) else None
 
 
@@ -51,7 +51,7 @@ def payload_packet(payload: Any) -> Packet | None:
     if payload is UNSET:
         return None
     text = compact(payload)
-    large = len(text.encode()) >= constants.LARGE_PAYLOAD
+    large = len(text.encode()) >= settings.LARGE_PAYLOAD
     return Packet("payload.json", text, "application/json") if large else None
 
 
@@ -73,10 +73,10 @@ class ObjectStore:
         now = self._time.now()
         path = f"/packets/proj_local/{run.environment.name}/{run.id}/{packet.name}"
         signature = secrets.token_hex(32)
-        self._issued[signature] = (path, self._time.after(constants.URL_LIFETIME, now), packet)
+        self._issued[signature] = (path, self._time.after(settings.URL_LIFETIME, now), packet)
         date = f"{moment(now):%Y%m%dT%H%M%SZ}"
         query = {
-            "X-Amz-Expires": int(constants.URL_LIFETIME),
+            "X-Amz-Expires": int(settings.URL_LIFETIME),
             "X-Amz-Date": date,
             "X-Amz-Algorithm": "AWS4-HMAC-SHA256",
             "X-Amz-Credential": f"local/{date[:8]}/us-east-1/s3/aws4_request",

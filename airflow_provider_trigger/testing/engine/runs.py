@@ -3,22 +3,116 @@
 from __future__ import annotations
 
 import functools
+import itertools
 import math
+import random
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import InitVar, dataclass, field, replace
-from typing import Any
+from typing import Any, TypedDict
 
-from . import constants, states
-from .ids import new_span_id
+from . import settings, states
+from .environments import Environment
 from .life import Change, ChildrenCancel, Life
-from .run_events import LogLine
 from .server_time import ServerTime, moment
+from .settings import UNSET
 from .states import State
 from .tasks import NO_TASK, Outcome, TaskScript
-from .triggered_run import TriggeredRun
-from .unset import UNSET
 from .waitpoints import ServerToken
+
+_DIGITS = "0123456789abcdefghijklmnopqrstuvwxyz"
+_counter = itertools.count()
+LEVELS = ("TRACE", "DEBUG", "INFO", "WARN", "ERROR")
+
+
+def new_span_id() -> str:
+    """Return the id of a span, or of a line in a log."""
+    return f"{random.getrandbits(64):016x}"
+
+
+def new_id(prefix: str) -> str:
+    """
+    Return an id that nothing else has; later ones sort behind.
+
+    :param prefix: what it begins with: ``run``, ``batch`` or ``bulk``
+    """
+    number, tail = next(_counter), ""
+    for _ in range(6):
+        number, digit = divmod(number, 36)
+        tail = _DIGITS[digit] + tail
+    return f"{prefix}_cmlocal{tail}{''.join(random.choices(_DIGITS, k=12))}"
+
+
+@dataclass(frozen=True, slots=True)
+class LogLine:
+    """
+    A line that a run has logged, or a span that is over.
+
+    :param at: when, in seconds since 1970
+    :param level: one of ``LEVELS``; ``TRACE`` for a span
+    :param text: all of it
+    :param is_error: of a span, whether it failed
+    """
+
+    at: float
+    level: str
+    text: str
+    is_error: bool
+    span_id: str
+
+    @classmethod
+    def made(cls, at: float, level: str, text: str, *, failed: bool) -> LogLine:
+        """
+        Return a new line.
+
+        :raises ValueError: there is no such level
+        """
+        if level not in LEVELS:
+            raise ValueError(f"log: the level must be one of {', '.join(LEVELS)}, not {level!r}")
+        return cls(at, level, text, failed or level == "ERROR", new_span_id())
+
+
+class RunAttributes(TypedDict, total=False):
+    """
+    What a run is given unchanged; the defaults are those of :class:`ServerRun`.
+
+    :param task_identifier: the task that it runs
+    :param tags: its tags
+    :param payload: its payload, any JSON, also ``None``
+    :param metadata: its metadata, any JSON; ``None`` for none
+    :param idempotency_key: the key that it was triggered with
+    :param ttl: how long it may be queued, such as ``10m``
+    :param options: the options that it was triggered with, in the API's spelling
+    :param batch_id: the batch that it was triggered by
+    :param completes_despite_cancel: whether its worker completes the run when it is canceled
+    """
+
+    task_identifier: str
+    tags: Sequence[str]
+    payload: Any
+    metadata: Any
+    idempotency_key: str | None
+    ttl: str | None
+    options: Mapping[str, Any]
+    batch_id: str | None
+    completes_despite_cancel: bool
+
+
+@dataclass(eq=False, kw_only=True)
+class TriggeredRun:
+    """What a :class:`ServerRun` was triggered with; it explains the parameters."""
+
+    id: str
+    environment: Environment
+    task_identifier: str = settings.TASK_IDENTIFIER
+    tags: Sequence[str] = ()
+    payload: Any = UNSET
+    metadata: Any = None
+    idempotency_key: str | None = None
+    ttl: str | None = None
+    options: Mapping[str, Any] = field(default_factory=dict, repr=False)
+    batch_id: str | None = None
+    trigger_function: str = "trigger"
 
 
 def _shown(name: str, meaning: str) -> Any:
@@ -62,8 +156,8 @@ class ServerRun(TriggeredRun):
     time: ServerTime = field(repr=False)
     lock: threading.RLock = field(repr=False, default_factory=threading.RLock)
     script: TaskScript = field(default=NO_TASK, repr=False)
-    acknowledge_after: float | None = constants.ACKNOWLEDGE_AFTER
-    force_after: float = constants.FORCE_AFTER
+    acknowledge_after: float | None = settings.ACKNOWLEDGE_AFTER
+    force_after: float = settings.FORCE_AFTER
     completes_despite_cancel: bool = False
     parent: ServerRun | None = field(default=None, repr=False)
     children: list[ServerRun] = field(default_factory=list, init=False, repr=False)
@@ -123,7 +217,7 @@ class ServerRun(TriggeredRun):
         return cancel if cancel is not None and cancel.at <= time else None
 
     def _passing_on(self, life: Life, at: float) -> Life:
-        return life.passing_on(self.time.after(constants.CHILDREN_AFTER, at), ended_at=at)
+        return life.passing_on(self.time.after(settings.CHILDREN_AFTER, at), ended_at=at)
 
     def _until(self, life: Life, time: float) -> Life:
         """Return a life at a later time, and keep what follows from it, which need not be computed again."""

@@ -1,25 +1,138 @@
-"""How a server behaves: the arguments of its constructor."""
+"""Every default value of the local server, once, and its settings. Measured values are the real server's."""
 
 from __future__ import annotations
 
+import enum
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from . import constants
-from .environments import default_key
+ENVIRONMENT = "prod"
+TASK_IDENTIFIER = "hello-task"
+
+OUTPUT = {"done": True}
+"""Of a completed run that no test gave an output."""
+
+VERSION = "20261125.1"
+"""The first deployed version of the tasks."""
+
+HOST = "127.0.0.1"
+PORT = 8030
+"""Of the command line; in code the default is any free port."""
+
+RATE_LIMIT = 750
+"""Requests in a burst (measured)."""
+
+REFILL = 250
+"""Requests added at each refill (measured)."""
+
+REFILL_INTERVAL = 10.0
+"""Between two refills, in seconds (measured)."""
+
+ACKNOWLEDGE_AFTER = 0.2
+"""Until a worker acknowledges a cancel, in seconds."""
+
+FORCE_AFTER = 60.0
+"""Until a cancel that no worker acknowledged is enforced, in seconds (measured)."""
+
+CHILDREN_AFTER = 0.1
+"""From the end of a canceled run until its children are canceled, in seconds (measured)."""
+
+START_AFTER = 0.1
+"""Until a worker takes a run, in seconds; the real server needs 0.2 to 0.9 s."""
+
+ATTEMPT_DURATION = 0.1
+"""Of an attempt, in seconds."""
+
+RETRY_AFTER = 0.1
+"""Between a failed attempt and the next one, in seconds."""
+
+REQUEUED_FROM = 30.0
+"""Seconds between two attempts from which on a run is QUEUED in between (measured)."""
+
+DEPLOY_DURATION = 0.2
+"""From a deployment until the runs that waited for it are QUEUED, in seconds (measured)."""
+
+KEY_LIFETIME = 30 * 86400.0
+"""Of an idempotency key, in seconds (read in the real server's code)."""
+
+LONGEST_MESSAGE = 1000
+"""Characters of an error's message that a run shows (measured)."""
+
+LONGEST_STACK_LINE = 1024
+"""Characters of each line of a stack trace that a run shows (measured)."""
+
+LONGEST_LOG_MESSAGE = 256
+"""Characters of a message that the log of a run shows (measured)."""
+
+MOST_EVENTS = 25_000
+"""Spans and lines that the log of a run shows, the first ones (read in the real server's code)."""
+
+LARGEST_OUTPUT = 128 * 1024
+"""Bytes of an output that a retrieve shows; a larger one is behind a URL (measured)."""
+
+LARGE_PAYLOAD = 512 * 1024
+"""Bytes of a payload from which on it is behind a URL (measured)."""
+
+URL_LIFETIME = 300.0
+"""Of such a URL, in seconds (measured)."""
+
+BATCH_AT_ONCE = 20
+"""Items up to which the runs of a batch exist before the answer (measured)."""
+
+BATCH_RATE = 50.0
+"""Runs of a larger batch that are triggered per second (measured)."""
+
+BATCH_TRIES = 43.0
+"""How long it is tried to trigger an item that was streamed, in seconds (measured)."""
+
+BATCH_FREE_REQUESTS = 10
+"""Requests with items of a batch that cost no token (read in the real server's code)."""
+
+BATCH_FREE_FOR = 1800.0
+"""From the creation of a batch until they cost one, in seconds; 31 minutes later they do (measured)."""
+
+BULK_DURATION = 0.2
+"""Until a bulk action processes its runs, in seconds."""
+
+BULK_RATE = 26.0
+"""How many runs it then processes per second: 300 that execute take 11.6 s (measured)."""
+
+BULK_CHUNK = 100
+"""After so many its counts are raised (measured)."""
+
+TOKEN_TIMES_OUT_FROM = 0.1
+"""From the creation of a waitpoint token until it can time out, in seconds (measured)."""
+
+LATENCY = 0.0
+_KEY_WORDS = {"production": "prod", "staging": "stg", "development": "dev"}
+"""Of every answer, in seconds."""
+
+
+class Unset(enum.Enum):
+    """The type of :data:`UNSET`: no output, no payload, or an argument that is not given."""
+
+    UNSET = enum.auto()
+
+
+UNSET = Unset.UNSET
+
+
+def default_key(name: str) -> str:
+    """Return the secret key of an environment that is not given one, obviously not a real one."""
+    return f"tr_{_KEY_WORDS.get(name, name)}_notARealSecretKey0"
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
 class Settings:
     """The settings of a :class:`TriggerDevServer`, which explains them and which can be set later."""
 
-    secret_key: str = default_key(constants.ENVIRONMENT)
-    rate_limit: int | None = constants.RATE_LIMIT
-    refill: int = constants.REFILL
-    refill_interval: float = constants.REFILL_INTERVAL
-    acknowledge_after: float | None = constants.ACKNOWLEDGE_AFTER
-    force_after: float = constants.FORCE_AFTER
+    secret_key: str = default_key(ENVIRONMENT)
+    rate_limit: int | None = RATE_LIMIT
+    refill: int = REFILL
+    refill_interval: float = REFILL_INTERVAL
+    acknowledge_after: float | None = ACKNOWLEDGE_AFTER
+    force_after: float = FORCE_AFTER
     list_lag: float = 0.0
     log_lag: float = 0.0
     object_store: bool = True
@@ -30,11 +143,11 @@ class Settings:
     batch: bool = True
     bulk_actions: bool = True
     bulk_lag: float = 0.0
-    bulk_duration: float | None = constants.BULK_DURATION
-    bulk_rate: float | None = constants.BULK_RATE
+    bulk_duration: float | None = BULK_DURATION
+    bulk_rate: float | None = BULK_RATE
     speed: float = 1.0
     clock: Callable[[], float] = time.time
-    host: str = constants.HOST
+    host: str = HOST
     port: int = 0
     ssl_certfile: str | None = None
     ssl_keyfile: str | None = None

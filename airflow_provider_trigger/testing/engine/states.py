@@ -7,8 +7,8 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
 
-from . import constants
-from .unset import UNSET
+from . import settings
+from .settings import UNSET
 
 ALIVE = ("PENDING_VERSION", "QUEUED", "DEQUEUED", "EXECUTING", "WAITING", "DELAYED")
 FINAL = (
@@ -96,7 +96,7 @@ class State:
     expired_at: datetime | None = None
     attempt_count: int = 0
     duration_ms: int = 0
-    version: str = constants.VERSION
+    version: str = settings.VERSION
     output: Any = UNSET
     output_by_url: bool | None = None
     error: Mapping[str, str] | None = None
@@ -140,7 +140,7 @@ def move(state: State, status: str, now: datetime, *, started: bool | None = Non
         expired_at=now if status == "EXPIRED" else None,
         attempt_count=_attempts(state, status) if attempted else state.attempt_count,
         duration_ms=state.duration_ms or used,
-        output=constants.OUTPUT if status == "COMPLETED" else UNSET,
+        output=settings.OUTPUT if status == "COMPLETED" else UNSET,
         error=_ERRORS.get(status),
     )
 

@@ -8,21 +8,60 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Unpack
 
-from . import constants
-from .agenda import Agenda
+from . import settings, states
 from .bulk_actions import BulkActions
-from .durations import read_delay, read_duration
-from .environments import Environment, EnvironmentKind, Environments, default_key
-from .idempotency import IdempotencyKeys
-from .ids import new_id
+from .environments import Environment, EnvironmentKind, Environments, RateLimiter
 from .packets import ObjectStore
-from .runs import ServerRun
-from .server_time import ServerTime, moment
-from .settings import Settings
-from .token_buckets import RateLimiter
-from .triggered_run import RunAttributes
-from .unset import UNSET, Unset
+from .runs import RunAttributes, ServerRun, new_id
+from .server_time import Agenda, ServerTime, moment, read_delay, read_duration
+from .settings import UNSET, Settings, Unset, default_key
 from .waitpoints import ServerToken
+
+# The same key stands for another run in another environment, and for another task.
+Place = tuple[Environment, str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class _Holder:
+    run: ServerRun
+    until: float
+
+
+class IdempotencyKeys:
+    """All keys in use, and the runs that hold them."""
+
+    def __init__(self, time: ServerTime) -> None:
+        self._time = time
+        self._holders: dict[Place, _Holder] = {}
+
+    def hold(self, run: ServerRun, *, lifetime: str | None) -> None:
+        """
+        Let a run hold its key; a run without one holds none.
+
+        :param lifetime: how long, such as ``10m``; a malformed one is ignored, as if it was not given
+        """
+        if run.idempotency_key:
+            seconds = read_duration(lifetime)
+            until = self._time.after(settings.KEY_LIFETIME if seconds is None else seconds, self._time.now())
+            self._holders[run.environment, run.task_identifier, run.idempotency_key] = _Holder(run, until)
+
+    def find(self, environment: Environment, task_identifier: str, key: str) -> ServerRun | None:
+        """Return the run that a key stands for, ``None`` if a trigger with it makes a new run."""
+        holder = self._holders.get((environment, task_identifier, key))
+        if holder is None:
+            return None
+        if self._time.now() < holder.until and holder.run.status not in states.RELEASING_THEIR_KEY:
+            return holder.run
+        self.release(environment, task_identifier, key)
+        return None
+
+    def release(self, environment: Environment, task_identifier: str, key: str) -> ServerRun | None:
+        """Take a key from the run that holds it, and return the run; ``None`` if no run holds it."""
+        holder = self._holders.pop((environment, task_identifier, key), None)
+        if holder is None:
+            return None
+        holder.run.idempotency_key = None
+        return holder.run
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
@@ -43,7 +82,7 @@ class Store(Settings):
 
     def __post_init__(self) -> None:
         self.time = ServerTime(clock=self._now, speed=self.speed)
-        self.environment = self.add_environment(constants.ENVIRONMENT, secret_key=self.secret_key)
+        self.environment = self.add_environment(settings.ENVIRONMENT, secret_key=self.secret_key)
         self.keys = IdempotencyKeys(self.time)
         self.packets = ObjectStore(self.time)
         self.agenda = Agenda(self.time, lock=self._lock)

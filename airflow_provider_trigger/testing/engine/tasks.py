@@ -9,9 +9,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypedDict
 
-from . import constants
+from . import settings
+from .settings import UNSET, Unset
 from .states import internal, thrown
-from .unset import UNSET, Unset
 
 # The status that an internal error of Trigger.dev leads to; SYSTEM_FAILURE for all other codes.
 _STATUS_OF_CODES = {
@@ -115,13 +115,13 @@ class TaskScript:
     """What a task does with a run; the fields are those of :class:`TaskBehavior`."""
 
     output: Any = UNSET
-    after: float | None = constants.ATTEMPT_DURATION
-    start_after: float | None = constants.START_AFTER
+    after: float | None = settings.ATTEMPT_DURATION
+    start_after: float | None = settings.START_AFTER
     waiting: float | None = 0.0
     waits_for_token: bool = False
     error: str | Mapping[str, str] | None = None
     failures: int | None = None
-    retry_after: float = constants.RETRY_AFTER
+    retry_after: float = settings.RETRY_AFTER
     requeued: bool | None = None
     crash: str | None = None
     output_by_url: bool | None = None
@@ -142,7 +142,7 @@ class TaskScript:
     @property
     def requeues(self) -> bool:
         """Return whether a run is QUEUED until its next attempt."""
-        long = self.retry_after >= constants.REQUEUED_FROM
+        long = self.retry_after >= settings.REQUEUED_FROM
         return long if self.requeued is None else self.requeued
 
     def fails(self, attempt: int) -> bool:
@@ -191,10 +191,10 @@ def _logs(function: Callable[..., Any]) -> bool:
 
 def _cut(error: Mapping[str, str]) -> dict[str, str]:
     """Return an error with its long texts cut, as the server shows it."""
-    cut = {name: _cut_text(text, constants.LONGEST_MESSAGE) for name, text in error.items()}
+    cut = {name: _cut_text(text, settings.LONGEST_MESSAGE) for name, text in error.items()}
     if "stackTrace" in error:
         lines = error["stackTrace"].split("\n")
-        cut["stackTrace"] = "\n".join(_cut_text(line, constants.LONGEST_STACK_LINE) for line in lines)
+        cut["stackTrace"] = "\n".join(_cut_text(line, settings.LONGEST_STACK_LINE) for line in lines)
     return cut
 
 
@@ -203,12 +203,12 @@ def _cut_text(text: str, most: int) -> str:
 
 
 def _payload_or_done(payload: Any) -> Any:
-    return constants.OUTPUT if payload is None else payload
+    return settings.OUTPUT if payload is None else payload
 
 
 # What a task does that nothing is said about, and what a worker does with a run that follows no task.
 UNSCRIPTED = TaskScript(output=_payload_or_done)
-NO_TASK = TaskScript(output=constants.OUTPUT)
+NO_TASK = TaskScript(output=settings.OUTPUT)
 
 
 @dataclass(slots=True)

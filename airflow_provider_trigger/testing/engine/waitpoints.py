@@ -9,11 +9,10 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any
 
-from . import constants
+from . import settings
 from .environments import Environment
 from .server_time import ServerTime
-from .settings import Settings
-from .unset import UNSET
+from .settings import UNSET, Settings
 
 TOKENS = "/api/v1/waitpoints/tokens"
 
@@ -58,7 +57,7 @@ class ServerToken:
         """Return when it was completed, else when it times out; ``None`` for never."""
         if self.completed is not None or self.timeout_at is None:
             return self.completed
-        return max(self.timeout_at, self.time.after(constants.TOKEN_TIMES_OUT_FROM, self.created))
+        return max(self.timeout_at, self.time.after(settings.TOKEN_TIMES_OUT_FROM, self.created))
 
     @property
     def path(self) -> str:

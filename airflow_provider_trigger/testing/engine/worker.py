@@ -6,11 +6,10 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from functools import partial
 
-from . import constants
-from .durations import read_duration
+from . import settings
 from .life import Life
 from .runs import ServerRun
-from .server_time import ServerTime
+from .server_time import ServerTime, read_duration
 from .states import thrown
 from .tasks import Outcome, internal_error
 
@@ -26,7 +25,7 @@ class Deployment:
     """
 
     since: float
-    version: str = constants.VERSION
+    version: str = settings.VERSION
     unknown_tasks: frozenset[str] = frozenset()
     unknown_queues: frozenset[str] = frozenset()
 
@@ -77,7 +76,7 @@ class Worker:
         for run in runs:
             waits = run.status == "PENDING_VERSION" and run.task_identifier == task_identifier
             if waits and not self.latest.lacks(run):
-                released = partial(self._then, run, constants.DEPLOY_DURATION, self.release)
+                released = partial(self._then, run, settings.DEPLOY_DURATION, self.release)
                 run.change(released)
 
     def _learn(self, deployment: Deployment) -> None:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Protocol, TypeVar
+from typing import Any, Protocol, TypeVar
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -14,6 +15,7 @@ from ..engine.environments import Environment
 
 MODERN_VERSION = "2025-07-16"
 READING = ("GET", "HEAD")
+_KINDS = {bool: "boolean", int: "number", float: "number", str: "string", list: "array", dict: "object"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,3 +78,34 @@ class Route:
     load: Handler | None = None
     act: Handler | None = None
     accepts_tokens: bool = True
+
+
+class InvalidBodyError(ValueError):
+    """
+    An invalid body; its text is the answer's.
+
+    :param status: the answer's status code
+    """
+
+    def __init__(self, message: str, *, status: int = 400) -> None:
+        super().__init__(message)
+        self.status = status
+
+
+def read_json(body: bytes) -> Any:
+    """
+    Return the JSON of a body.
+
+    :raises InvalidBodyError: if it is empty or no JSON
+    """
+    if not body:
+        raise InvalidBodyError("Request body is empty")
+    try:
+        return json.loads(body)
+    except ValueError:
+        raise InvalidBodyError("Invalid JSON") from None
+
+
+def kind_of(given: Any) -> str:
+    """Return the server's word for a JSON value's type."""
+    return _KINDS.get(type(given), "null")

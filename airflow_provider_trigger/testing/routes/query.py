@@ -10,13 +10,12 @@ from typing import Any
 
 from starlette.responses import Response
 
+from ..answers import error_answer, json_answer
 from ..engine.engine import Engine
 from ..engine.states import ALIVE, FINAL, State
-from ..http.answers import error_answer, json_answer
-from .calls import Call, Route
-from .json_body import InvalidBodyError, read_json
+from .calls import Call, InvalidBodyError, Route, read_json
 from .query_language import Column, read_query, to_milliseconds
-from .run_filters import Entry, make_filters
+from .run_list import Entry, make_filters
 
 _MOST_AT_ONCE = 3
 _TOO_MANY = (

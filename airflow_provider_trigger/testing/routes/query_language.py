@@ -29,10 +29,9 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Literal, NoReturn, TypeVar
 
-from ..engine.durations import read_date
-from ..engine.server_time import moment
-from .json_body import InvalidBodyError
-from .run_filters import Entry
+from ..engine.server_time import moment, read_date
+from .calls import InvalidBodyError
+from .run_list import Entry
 
 # True, false, or None for a comparison with NULL.
 Condition = Callable[[Entry], bool | None]

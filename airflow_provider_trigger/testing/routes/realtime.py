@@ -13,12 +13,12 @@ from typing import Any
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
+from ..answers import error_answer, json_answer, plain_answer
 from ..engine.engine import Engine
 from ..engine.packets import compact
 from ..engine.runs import ServerRun
+from ..engine.settings import UNSET
 from ..engine.states import State
-from ..engine.unset import UNSET
-from ..http.answers import error_answer, json_answer, plain_answer
 from .calls import Call, Route, find_in
 from .views import show_time
 

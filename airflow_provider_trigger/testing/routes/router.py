@@ -1,30 +1,48 @@
-"""Find the call that a path is for, check its method and key, and let it answer."""
+"""Find the call that a path is for, check its method, key and rights, and let it answer."""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Set
 from urllib.parse import unquote
 
 from starlette.requests import Request
 from starlette.responses import Response
 
+from ..answers import error_answer, html_answer, json_answer, unauthorized, unexpected_method
 from ..engine.engine import Engine
 from ..engine.environments import is_public_token, token_of
-from ..http.answers import error_answer, html_answer, json_answer, unexpected_method
-from .batches import BatchCalls
+from .batches import ITEMS, BatchCalls, StreamedBatchCalls
 from .bulk_actions import BulkActionCalls
 from .calls import READING, Call, Route
-from .packets import PREFIX, answer_packet
 from .query import QueryCalls
 from .realtime import RealtimeCalls
-from .rights import rejection
 from .run_page import PAGES, answer_page
-from .runs import RunCalls
-from .streamed_batches import ITEMS, StreamedBatchCalls
+from .runs import PREFIX, RunCalls, answer_packet
 from .tasks import TaskCalls
 from .waitpoints import ADDRESS, WaitpointCalls
 
+# By method and path; the first that matches.
+_RIGHTS = {
+    "POST /api/v1/query": "read:query",
+    "POST /api/v1/tasks/(.+)/trigger": "trigger:tasks",
+    "POST /api/(?:v2/tasks/batch|v3/batches.*)": "batchTrigger:tasks",
+    "GET /api/v1/waitpoints/.*": "read:waitpoints",
+    "POST /api/v1/waitpoints/.*": "write:waitpoints",
+    "GET .*": "read:runs",
+    "POST .*": "write:runs",
+}
 _BROKEN_PERCENT = re.compile(r"%(?![0-9A-Fa-f]{2})")
+
+
+def rejection(request: Request, scopes: Set[str]) -> Response | None:
+    """Return the answer to a key that has only these rights and needs another, ``None`` if it does not."""
+    call = f"{'GET' if request.method in READING else 'POST'} {request.url.path}"
+    if call.endswith("/reschedule"):
+        return error_answer("Invalid or missing API Key", status=401)
+    matches = ((right, re.fullmatch(pattern, call)) for pattern, right in _RIGHTS.items())
+    right, task = next((right, "".join(match.groups())) for right, match in matches if match)
+    return unauthorized() if scopes.isdisjoint((right, f"{right}:{task}")) else None
 
 
 class Router:

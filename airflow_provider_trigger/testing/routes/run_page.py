@@ -8,11 +8,11 @@ from html import escape
 from starlette.requests import Request
 from starlette.responses import Response
 
+from ..answers import HTML, html_answer, plain_answer, unexpected_method
 from ..engine.engine import Engine
 from ..engine.runs import ServerRun
 from ..engine.server_time import moment
-from ..engine.unset import UNSET
-from ..http.answers import HTML, html_answer, plain_answer, unexpected_method
+from ..engine.settings import UNSET
 from .views import show_time
 
 PAGES = "/runs/"

@@ -1,22 +1,26 @@
-"""The calls for runs: cancel, retrieve, list, replay, reschedule, result."""
+"""The calls for runs: cancel, retrieve, list, replay, reschedule, result, log; and their large outputs."""
 
 from __future__ import annotations
 
 import re
+from datetime import datetime
 from typing import Any
 
+from starlette.requests import Request
 from starlette.responses import Response
 
-from ..engine.durations import read_delay
+from ..answers import error_answer, json_answer, plain_answer
+from ..engine import settings
 from ..engine.engine import Engine
-from ..http.answers import error_answer, json_answer
-from .calls import Call, Route, find_in
-from .events import show_events
-from .json_body import InvalidBodyError, read_json
-from .packets import presigner
-from .run_filters import QueryError
-from .run_list import list_runs
-from .views import show_run
+from ..engine.packets import ObjectStore
+from ..engine.runs import LogLine, ServerRun
+from ..engine.server_time import moment, read_delay
+from .calls import Call, InvalidBodyError, Route, find_in, read_json
+from .run_list import QueryError, list_runs
+from .views import Presign, show_run
+
+PREFIX = "/packets/"
+_XML = "application/xml"
 
 
 class RunCalls:
@@ -108,3 +112,85 @@ def _field(call: Call, name: str) -> Any:
     except InvalidBodyError:
         return None
     return given.get(name) if isinstance(given, dict) else None
+
+
+def show_events(run: ServerRun, *, seen_until: float) -> list[dict[str, Any]]:
+    """
+    Return what the log of a run answers: nothing before the run starts, and nothing from after its end.
+
+    :param seen_until: in seconds since 1970; what is younger does not show yet
+    """
+    state = run.state_at(seen_until)
+    if state is None or state.started_at is None:
+        return []
+    ended_at = (state.finished_at or state.updated_at) if state.final else None
+    root = _event(run, run.span_id, run.task_identifier, "TRACE", state.started_at) | {
+        "style": {"icon": "task", "variant": "primary"},
+        "duration": 0 if ended_at is None else _nanoseconds(ended_at) - _nanoseconds(state.started_at),
+        "isError": state.final and state.status not in ("COMPLETED", "CANCELED"),
+        "isPartial": ended_at is None,
+        "isCancelled": state.status == "CANCELED",
+    }
+    last = moment(seen_until) if ended_at is None else min(ended_at, moment(seen_until))
+    lines = sorted((line for line in run.log_lines if moment(line.at) <= last), key=lambda line: line.at)
+    return [root, *(_show_line(run, line) for line in lines[: settings.MOST_EVENTS - 1])]
+
+
+def _show_line(run: ServerRun, line: LogLine) -> dict[str, Any]:
+    state = run.state_at(line.at)
+    message = line.text[: settings.LONGEST_LOG_MESSAGE]
+    return _event(run, line.span_id, message, line.level, moment(line.at)) | {
+        "parentId": run.span_id,
+        "isError": line.is_error,
+        "attemptNumber": (state.attempt_count or None) if state else None,
+    }
+
+
+def _event(run: ServerRun, span_id: str, message: str, level: str, start: datetime) -> dict[str, Any]:
+    return {
+        "spanId": span_id,
+        "parentId": None,
+        "runId": run.id,
+        "message": message,
+        "style": {},
+        "events": [],
+        "startTime": str(_nanoseconds(start)),
+        "duration": 0,
+        "isError": False,
+        "isPartial": False,
+        "isCancelled": False,
+        "kind": "UNSPECIFIED",
+        "attemptNumber": None,
+        "level": level,
+    }
+
+
+def _nanoseconds(time: datetime) -> int:
+    return round(time.timestamp() * 1_000_000) * 1000
+
+
+def presigner(engine: Engine, call: Call) -> Presign | None:
+    """
+    Return what gives a packet a URL: on this server, which is its own object store. ``None`` if it has none.
+
+    :param call: the call that is answered; the URL names the server as its client does
+    """
+    if not engine.object_store:
+        return None
+    base = str(call.request.base_url).rstrip("/")
+    return lambda run, packet: base + engine.packets.presign(run, packet)
+
+
+def answer_packet(store: ObjectStore, request: Request, path: str) -> Response:
+    """Answer a request for a packet as S3 does: the URL alone opens it, a key in addition is an error."""
+    if "authorization" in request.headers:
+        return _error("InvalidArgument", "Only one auth mechanism allowed", status=400)
+    packet = store.open(path, request.query_params) if request.method in ("GET", "HEAD") else None
+    if packet is None:
+        return _error("AccessDenied", "Request has expired", status=403)
+    return plain_answer(packet.text, packet.content_type, status=200)
+
+
+def _error(code: str, message: str, *, status: int) -> Response:
+    text = f"<Error><Code>{code}</Code><Message>{message}</Message></Error>"
+    return plain_answer(text, _XML, status=status)

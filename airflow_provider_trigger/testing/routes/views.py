@@ -9,8 +9,8 @@ from typing import Any
 from ..engine import states
 from ..engine.packets import Packet, output_packet, payload_packet
 from ..engine.runs import ServerRun
+from ..engine.settings import UNSET
 from ..engine.states import OLD_WORDS, State
-from ..engine.unset import UNSET
 
 # Gives a packet of a run a URL.
 Presign = Callable[[ServerRun, Packet], str]

@@ -9,19 +9,16 @@ from urllib.parse import unquote
 from starlette.requests import Request
 from starlette.responses import Response
 
-from ..engine import constants
-from ..engine.durations import read_duration
+from ..answers import error_answer, json_answer, unexpected_method
+from ..engine import settings
 from ..engine.engine import Engine
 from ..engine.packets import compact
-from ..engine.server_time import moment
-from ..engine.unset import UNSET
+from ..engine.server_time import moment, read_duration
+from ..engine.settings import UNSET
 from ..engine.waitpoints import TOKENS, ServerToken, as_in_javascript
-from ..http.answers import error_answer, json_answer, unexpected_method
-from .calls import READING, Call, Route, find_in
-from .json_body import InvalidBodyError, kind_of, read_json
-from .run_filters import QueryError, read_statuses
-from .run_list import page_size
-from .trigger_request import LARGEST_BODY, MOST_TAGS, TOO_LARGE, issues_of_key, issues_of_tags
+from .calls import READING, Call, InvalidBodyError, Route, find_in, kind_of, read_json
+from .run_list import QueryError, page_size, read_statuses
+from .tasks import LARGEST_BODY, MOST_TAGS, TOO_LARGE, issues_of_key, issues_of_tags
 from .views import show_time
 
 ADDRESS = re.compile(rf"{TOKENS}/[^/]+/callback/[^/]+")
@@ -96,7 +93,7 @@ class WaitpointCalls:
 
     def _take(self, token: ServerToken, data: Any, *, failure: str) -> Response:
         text, _ = _text(as_in_javascript(data))
-        if token.status == "WAITING" and len((text or "").encode()) >= constants.LARGE_PAYLOAD:
+        if token.status == "WAITING" and len((text or "").encode()) >= settings.LARGE_PAYLOAD:
             return error_answer(failure, status=500)
         self._engine.complete_token(token.id, data)
         return json_answer({"success": True})

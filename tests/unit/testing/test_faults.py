@@ -7,8 +7,7 @@ import inspect
 import pytest
 
 from airflow_provider_trigger.testing import TriggerDevServer
-from airflow_provider_trigger.testing.faults.queue import Fault, FaultQueue
-from airflow_provider_trigger.testing.http.pending_request import PendingRequest, Responder
+from airflow_provider_trigger.testing.faults import Fault, FaultQueue, PendingRequest, Responder
 
 METHODS = [name for name in dir(TriggerDevServer) if name.endswith("_next")]
 CANCEL = "/api/v2/runs/run_1/cancel"

@@ -5,8 +5,8 @@ from __future__ import annotations
 from fake_clock import Clock
 
 from airflow_provider_trigger.testing import TriggerDevServer
+from airflow_provider_trigger.testing.__main__ import RunLog
 from airflow_provider_trigger.testing.engine.batches import BatchItem
-from airflow_provider_trigger.testing.run_log import RunLog
 
 
 def test_a_run_has_a_line_when_it_is_started_and_one_when_it_ends(

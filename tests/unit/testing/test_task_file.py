@@ -9,7 +9,7 @@ import pytest
 from fake_clock import Clock
 
 from airflow_provider_trigger.testing import TriggerDevServer
-from airflow_provider_trigger.testing.task_file import TaskFileError, add_tasks
+from airflow_provider_trigger.testing.__main__ import TaskFileError, add_tasks
 
 Add = Callable[[str], list[str]]
 

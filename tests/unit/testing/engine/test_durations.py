@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from fake_clock import START, Clock
 
-from airflow_provider_trigger.testing.engine.durations import read_delay, read_duration
-from airflow_provider_trigger.testing.engine.server_time import ServerTime
+from airflow_provider_trigger.testing.engine.server_time import ServerTime, read_delay, read_duration
 
 
 def test_durations() -> None:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from fake_clock import START, Clock
 
+from airflow_provider_trigger.testing.engine.environments import RateLimiter
 from airflow_provider_trigger.testing.engine.server_time import ServerTime
 from airflow_provider_trigger.testing.engine.settings import Settings
-from airflow_provider_trigger.testing.engine.token_buckets import RateLimiter
 
 
 def limiter(clock: Clock, *, limit: int = 5, refill: int = 2, interval: float = 10) -> RateLimiter:

@@ -7,9 +7,9 @@ import json
 import pytest
 
 from airflow_provider_trigger.testing import UNSET
-from airflow_provider_trigger.testing.routes import bulk_request
-from airflow_provider_trigger.testing.routes.json_body import InvalidBodyError
-from airflow_provider_trigger.testing.routes.trigger_request import read_request
+from airflow_provider_trigger.testing.routes import bulk_actions
+from airflow_provider_trigger.testing.routes.calls import InvalidBodyError
+from airflow_provider_trigger.testing.routes.tasks import read_request
 
 
 @pytest.mark.parametrize(
@@ -89,7 +89,7 @@ def test_invalid_bulk_actions(body, message: str) -> None:
     if isinstance(body, dict):
         body = json.dumps({"action": "cancel", "runIds": ["a"]} | body).encode()
     with pytest.raises(InvalidBodyError) as raised:
-        bulk_request.read_request(body)
+        bulk_actions.read_request(body)
     assert message in str(raised.value)
     assert raised.value.status == (501 if "only" in message else 400)
 
@@ -97,5 +97,5 @@ def test_invalid_bulk_actions(body, message: str) -> None:
 def test_a_valid_bulk_action() -> None:
     ids = [f"run_{number}" for number in range(500)]
     body = json.dumps({"action": "cancel", "runIds": ids, "name": "x" * 255}).encode()
-    request = bulk_request.read_request(body)
+    request = bulk_actions.read_request(body)
     assert (request.run_ids, request.name) == (ids, "x" * 255)

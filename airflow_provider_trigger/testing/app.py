@@ -13,10 +13,9 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Message, Receive, Scope, Send
 
-from ..engine.environments import token_of
-from ..engine.token_buckets import RateLimiter
 from .answers import TruncatedResponse, moved, no_authorization, too_many_requests
-from .pending_request import PendingRequest, Responder
+from .engine.environments import RateLimiter, token_of
+from .faults import PendingRequest, Responder
 
 
 @dataclass(slots=True, eq=False)

@@ -8,8 +8,8 @@ from typing import Any
 from starlette.responses import Response, StreamingResponse
 from starlette.types import Receive, Scope, Send
 
-from ..engine.packets import compact
-from ..engine.token_buckets import Take
+from .engine.environments import Take
+from .engine.packets import compact
 
 JSON = "application/json; charset=utf-8"
 PROBLEM = "application/problem+json; charset=utf-8"

@@ -1,1 +1,0 @@
-"""What can go wrong with a request: the fault methods, and the queue in which faults wait for theirs."""
