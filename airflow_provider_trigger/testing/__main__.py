@@ -35,11 +35,7 @@ tasks = {"resize-image": resize, "train-model": {"after": 60, "output": "a model
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """
-    Serve until the process is interrupted or terminated.
-
-    :param arguments: the command line, without the program's name
-    """
+    """Serve until the process is interrupted or terminated."""
     parser = _parser()
     options = parser.parse_args(arguments)
     signals: list[int] = []
@@ -181,11 +177,7 @@ def _runs(text: str) -> tuple[str, int]:
 
 
 class RunLog:
-    """
-    Say what became of runs since it was last called.
-
-    :param server: the server; the runs that it has already are known
-    """
+    """Say what became of runs since it was last called."""
 
     def __init__(self, server: Store) -> None:
         self._server = server
@@ -214,14 +206,7 @@ class TaskFileError(Exception):
 
 
 def add_tasks(server: TriggerDevServer, path: str) -> list[str]:
-    """
-    Let a server have the tasks of a file, and return their identifiers.
-
-    The file defines ``tasks``, a dict. Its keys are the identifiers. Its values are functions that are called
-    with the payload and return the output, or dicts with the arguments of :meth:`TriggerDevServer.on_task`.
-
-    :raises TaskFileError: it cannot be used
-    """
+    """Let a server have the tasks of a file, by their identifiers: functions, or arguments of ``on_task``."""
     tasks = _run(path).get("tasks")
     if not isinstance(tasks, dict):
         found = "does not define tasks" if tasks is None else f"defines tasks={tasks!r}, which is not a dict"

@@ -58,11 +58,7 @@ def plain_answer(
 
 
 def unexpected_method(*, status: int) -> Response:
-    """
-    Return the answer to a method that a path does not support.
-
-    :param status: 400 for a GET that the path does not support, 405 for any other method
-    """
+    """Return the answer to a method that a path does not support."""
     body = {"message": "Unexpected Server Error"}
     return json_answer(body, status=status, headers={"x-remix-error": "yes"})
 
@@ -75,11 +71,7 @@ def moved(location: str, *, status: int = 301) -> Response:
 
 
 def oversize_answer(size: int) -> Response:
-    """
-    Return JSON of enormous length, made while it is sent.
-
-    :param size: how many bytes, roughly
-    """
+    """Return JSON of enormous length, made while it is sent."""
     piece = b"a" * 65536
 
     async def pieces() -> AsyncIterator[bytes]:

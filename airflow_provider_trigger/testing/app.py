@@ -55,18 +55,7 @@ class Routes(Protocol):
 
 
 class App:
-    """
-    The server as an ASGI application.
-
-    :param routes: answers the requests that may pass
-    :param respond: answers a request as the next fault wants, or correctly
-    :param limiter: counts requests, ``None`` to count none
-    :param requests: where to keep the record
-    :param latency: returns how many seconds every answer takes
-    :param clock: returns the time, in seconds since 1970
-    :param stopped: waits until the server stops
-    :param disconnect: closes the connection of a request, whatever has been sent on it
-    """
+    """The server as an ASGI application."""
 
     def __init__(
         self,

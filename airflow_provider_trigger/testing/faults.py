@@ -25,14 +25,7 @@ _RUN_IN_PATH = re.compile(r"/api/v3/runs/([^/?]+)")
 
 @dataclass(frozen=True, slots=True)
 class PendingRequest:
-    """
-    One request, which a fault may keep from its answer.
-
-    :param target: its path and query, as sent
-    :param handle: lets the request take effect and returns its correct answer; ``stale=True`` reads a replica
-        that has not seen any cancel yet
-    :param stopped: waits until the server stops
-    """
+    """A request that a fault may keep from its answer; ``handle(stale=True)`` has not seen any cancel."""
 
     request: Request
     target: str
@@ -64,15 +57,7 @@ class RequestFilter(TypedDict, total=False):
 
 @dataclass(slots=True, eq=False)
 class Fault:
-    """
-    Something that goes wrong, and for which requests.
-
-    :param action: what happens
-    :param times: how many requests it still applies to, ``None`` for all
-    :param path: see :class:`RequestFilter`
-    :param method: see :class:`RequestFilter`
-    :param only_if: a further condition on the request's target
-    """
+    """Something that goes wrong, and for which requests."""
 
     action: Action
     times: int | None = 1
@@ -103,11 +88,7 @@ class FaultQueue:
         return len(self._faults)
 
     def add(self, fault: Fault) -> None:
-        """
-        Add a fault behind the others.
-
-        :param fault: the fault; one for no request is left out
-        """
+        """Add a fault behind the others."""
         if fault.times is not None and fault.times < 1:
             return
         with self._lock:
@@ -145,14 +126,7 @@ class FaultQueue:
 
 
 class FaultMethods:
-    """
-    The base of all fault methods, and what they need of the server.
-
-    Every fault method takes ``times`` first: how many requests it applies to, ``None`` for all until
-    :meth:`clear_faults`. The keyword arguments of :class:`RequestFilter` say to which requests. A request
-    meets the first fault that applies to it, in the order in which they were added; only a delay lets the
-    next one apply too.
-    """
+    """The base of all fault methods, see :class:`TriggerDevServer`, and what they need of the server."""
 
     runs: dict[str, ServerRun]
     rate_limit: int | None

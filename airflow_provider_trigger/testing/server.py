@@ -117,13 +117,7 @@ class TriggerDevServer(ConnectionFaults, AnswerFaults, Engine):
 
 
 def listen(host: str, port: int) -> socket.socket:
-    """
-    Return a listening socket.
-
-    :param host: the address
-    :param port: the port, 0 for any free one
-    :raises OSError: if the address cannot be used
-    """
+    """Return a listening socket."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     # Naming the protocol makes asyncio switch off Nagle's algorithm, which would add 40 ms to every answer.
     listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
@@ -138,14 +132,7 @@ def listen(host: str, port: int) -> socket.socket:
 
 
 class HttpThread:
-    """
-    Serve an application from a thread of its own.
-
-    :param make_app: makes the application; called with this object, which can close connections
-    :param listener: a listening socket; it is closed at the end
-    :param ssl_certfile: a certificate, to speak HTTPS
-    :param ssl_keyfile: its private key
-    """
+    """Serve an application from a thread of its own."""
 
     def __init__(
         self,

@@ -21,14 +21,7 @@ ITEM_TOO_LARGE = "PAYLOAD_TOO_LARGE"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BatchItem:
-    """
-    What one run of a batch is triggered with.
-
-    :param payload: any JSON, ``UNSET`` for none
-    :param options: the API's options in its own spelling
-    :param failure: the code of the internal error that keeps it from being triggered, ``None`` for none; the
-        run is a failed one then
-    """
+    """What an item's run is triggered with, unless a ``failure``, an error's code, keeps it from that."""
 
     task_identifier: str
     payload: Any = UNSET
@@ -67,11 +60,7 @@ class Batch:
 
     @property
     def status(self) -> str:
-        """
-        Return ``PENDING``, and ``COMPLETED`` once all items are processed and its own runs are final.
-
-        One whose items are streamed is ``PROCESSING`` from the last item until all are processed.
-        """
+        """Return ``PENDING``, of a streamed one ``PROCESSING`` once all items came, or ``COMPLETED``."""
         if self.streamed and self.sealed and self.processed_at is None:
             return "PROCESSING"
         return "PENDING" if self._ends is None else "COMPLETED"
@@ -88,11 +77,7 @@ class Batch:
 
     @property
     def runs(self) -> list[ServerRun]:
-        """
-        Return the runs of the items that have been processed by now, in the order of the items.
-
-        They are new ones, or those that the items' idempotency keys stand for.
-        """
+        """Return the runs of the items processed by now, in order; a key may stand for an older one."""
         self.agenda.catch_up()
         return [run for _, run in sorted(self._runs.items())]
 
@@ -121,13 +106,7 @@ class Batch:
         return [state.finished_at or state.updated_at for state in states]
 
     def plan(self, index: int, *, now: float, pause: float) -> float | None:
-        """
-        Take an item; return when it is processed, ``None`` if it was there already.
-
-        :param index: its place among the items, from 0 on
-        :param now: the time, in seconds since 1970
-        :param pause: seconds from the item before until it is processed
-        """
+        """Take an item; return when it is processed, ``None`` if it was there already."""
         if index in self._items:
             return None
         self._items.add(index)
@@ -135,12 +114,7 @@ class Batch:
         return self._due
 
     def add(self, index: int, run: ServerRun, *, at: float) -> None:
-        """
-        Add the run of an item.
-
-        :param index: the item's place among the items, from 0 on
-        :param at: when the item was processed, in seconds since 1970
-        """
+        """Add the run of an item."""
         self._runs[index] = run
         self._updated = at
 
@@ -160,11 +134,7 @@ class Batches(dict[str, Batch]):
         self._keys: set[tuple[Environment, str]] = set()
 
     def create(self, items: Sequence[BatchItem], *, environment: Environment) -> Batch:
-        """
-        Create a batch and return it; the runs of a large one follow one after another.
-
-        :param environment: the environment it belongs to
-        """
+        """Create a batch and return it; the runs of a large one follow one after another."""
         batch = self._add(len(items), environment=environment)
         rate = math.inf if len(items) <= settings.BATCH_AT_ONCE else settings.BATCH_RATE
         for index, item in enumerate(items):
@@ -173,13 +143,7 @@ class Batches(dict[str, Batch]):
         return batch
 
     def open(self, run_count: int, *, environment: Environment, key: str | None = None) -> Batch | None:
-        """
-        Create a batch without items and return it; ``None`` if there is one with its key.
-
-        :param run_count: how many items it will have
-        :param environment: the environment it belongs to
-        :param key: its idempotency key, ``None`` for none
-        """
+        """Create a batch without items and return it; ``None`` if there is one with its key."""
         if key:
             if (environment, key) in self._keys:
                 return None
@@ -187,11 +151,7 @@ class Batches(dict[str, Batch]):
         return self._add(run_count, environment=environment, streamed=True)
 
     def stream(self, batch: Batch, index: int, item: BatchItem) -> bool:
-        """
-        Add an item to such a batch, and let its run follow; return whether the item is a new one.
-
-        :param index: its place among the items, from 0 on
-        """
+        """Add an item to such a batch, and let its run follow; return whether the item is a new one."""
         return self._process(batch, index, item, after=1 / settings.BATCH_RATE)
 
     def is_free(self, batch: Batch) -> bool:

@@ -63,11 +63,7 @@ class BulkAction:
 
 
 class BulkActions(dict[str, BulkAction]):
-    """
-    All bulk actions, by id.
-
-    :param runs: the server's runs, by id
-    """
+    """All bulk actions, by id."""
 
     def __init__(self, settings: Settings, *, runs: Mapping[str, ServerRun], time: ServerTime) -> None:
         super().__init__()
@@ -78,12 +74,7 @@ class BulkActions(dict[str, BulkAction]):
     def create(
         self, run_ids: Iterable[str], *, environment: Environment, name: str | None = None
     ) -> BulkAction:
-        """
-        Begin to cancel runs, and return the bulk action; it ignores ids of runs that it cannot see.
-
-        :param run_ids: of the runs
-        :param environment: the environment it belongs to
-        """
+        """Begin to cancel runs, and return the bulk action; it ignores ids of runs that it cannot see."""
         now = self._time.now()
         latest = moment(self._time.after(-self._settings.bulk_lag, now))
         named = [self._runs[run_id] for run_id in dict.fromkeys(run_ids) if run_id in self._runs]

@@ -56,20 +56,12 @@ class Environment:
 
 
 def token_of(authorization: str) -> str:
-    """
-    Return the token of an Authorization header; as in reality, ``Bearer`` needs its capital B.
-
-    :param authorization: the header's value; without the word ``Bearer`` the whole of it is the token
-    """
+    """Return the token of an Authorization header; as in reality, ``Bearer`` needs its capital B."""
     return authorization.removeprefix("Bearer ").strip()
 
 
 def is_public_token(token: str) -> bool:
-    """
-    Return whether a token has the form of a public access token (a JWT).
-
-    :param token: what the Authorization header holds
-    """
+    """Return whether a token has the form of a public access token (a JWT)."""
     return token.startswith("eyJ") and token.count(".") == 2
 
 
@@ -84,13 +76,7 @@ class Environments(dict[str, Environment]):
         branch: str | None = None,
         kind: EnvironmentKind | None = None,
     ) -> Environment:
-        """
-        Add an environment and return it; one of its name and branch is replaced.
-
-        :param secret_key: its key, ``None`` for one made of the name
-        :param branch: its branch; only a preview has one
-        :param kind: its kind, ``None`` for what the name begins with
-        """
+        """Add an environment and return it; one of its name and branch is replaced."""
         environment = Environment(
             name=name,
             secret_key=secret_key or default_key(name),
@@ -101,23 +87,14 @@ class Environments(dict[str, Environment]):
         return environment
 
     def find(self, environment: Environment | str | None) -> Environment:
-        """
-        Return an environment.
-
-        :param environment: it, or its name, which is added if need be; ``None`` for ``prod``
-        """
+        """Return an environment, also by its name, which is added if need be; ``None`` for ``prod``."""
         if isinstance(environment, Environment):
             return environment
         name = environment or settings.ENVIRONMENT
         return self.get(name) or self.add(name)
 
     def authenticate(self, authorization: str, branch: str | None) -> Environment | None:
-        """
-        Return the environment that a request may use, ``None`` if its key opens none.
-
-        :param authorization: the Authorization header's value
-        :param branch: the value of ``x-trigger-branch``; only preview keys need it, others ignore it
-        """
+        """Return the environment that a key opens, ``None`` for none; only previews need the branch."""
         token = token_of(authorization)
         for environment in list(self.values()):
             if environment.secret_key == token and environment.branch in (None, branch):
@@ -134,13 +111,7 @@ def _default_kind(name: str, branch: str | None) -> EnvironmentKind:
 
 @dataclass(frozen=True, slots=True)
 class Take:
-    """
-    What a bucket answers to one request.
-
-    :param limit: tokens in a full bucket
-    :param remaining: tokens left; -1 when the request is rejected
-    :param reset: when the next tokens come, in milliseconds since 1970
-    """
+    """What a bucket answers, -1 remaining if rejected, the reset in milliseconds since 1970."""
 
     limit: int
     remaining: int
@@ -169,13 +140,7 @@ class _Bucket:
 
 
 class RateLimiter:
-    """
-    Count requests by key: a burst of ``rate_limit``, then ``refill`` more at every ``refill_interval``.
-
-    They come in one step, counted from a bucket's first request.
-
-    :param settings: the server's; read once
-    """
+    """Count requests by key: a burst, then a refill at each interval from the first request on."""
 
     def __init__(self, settings: Settings, *, time: ServerTime) -> None:
         self.limit = settings.rate_limit or 0
@@ -186,11 +151,7 @@ class RateLimiter:
         self._lock = threading.Lock()
 
     def take(self, key: str) -> Take:
-        """
-        Take one token from a key's bucket.
-
-        :param key: whose bucket
-        """
+        """Take one token from a key's bucket."""
         with self._lock:
             now = int(self._time.now() * 1000)
             bucket = self._refilled(key, now)
@@ -203,11 +164,7 @@ class RateLimiter:
             return Take(limit=self.limit, remaining=bucket.tokens, reset=reset)
 
     def left(self, key: str) -> int:
-        """
-        Return how many tokens a key's bucket holds now.
-
-        :param key: whose bucket
-        """
+        """Return how many tokens a key's bucket holds now."""
         with self._lock:
             return self._refilled(key, int(self._time.now() * 1000)).tokens
 

@@ -18,13 +18,7 @@ from .states import State
 
 @dataclass(frozen=True, slots=True)
 class Packet:
-    """
-    A value as the object store keeps it.
-
-    :param name: the last part of its path
-    :param text: the value
-    :param content_type: what the text is
-    """
+    """A value as the object store keeps it; its name is the last part of its path."""
 
     name: str
     text: str

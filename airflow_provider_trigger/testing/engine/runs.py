@@ -31,11 +31,7 @@ def new_span_id() -> str:
 
 
 def new_id(prefix: str) -> str:
-    """
-    Return an id that nothing else has; later ones sort behind.
-
-    :param prefix: what it begins with: ``run``, ``batch`` or ``bulk``
-    """
+    """Return an id that nothing else has; later ones sort behind."""
     number, tail = next(_counter), ""
     for _ in range(6):
         number, digit = divmod(number, 36)
@@ -45,14 +41,7 @@ def new_id(prefix: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class LogLine:
-    """
-    A line that a run has logged, or a span that is over.
-
-    :param at: when, in seconds since 1970
-    :param level: one of ``LEVELS``; ``TRACE`` for a span
-    :param text: all of it
-    :param is_error: of a span, whether it failed
-    """
+    """A line that a run has logged, or a span (``TRACE``) that is over."""
 
     at: float
     level: str
@@ -62,11 +51,7 @@ class LogLine:
 
     @classmethod
     def made(cls, at: float, level: str, text: str, *, failed: bool) -> LogLine:
-        """
-        Return a new line.
-
-        :raises ValueError: there is no such level
-        """
+        """Return a new line."""
         if level not in LEVELS:
             raise ValueError(f"log: the level must be one of {', '.join(LEVELS)}, not {level!r}")
         return cls(at, level, text, failed or level == "ERROR", new_span_id())
@@ -98,23 +83,6 @@ class RunAttributes(TypedDict, total=False):
     completes_despite_cancel: bool
 
 
-@dataclass(eq=False, kw_only=True)
-class TriggeredRun:
-    """What a :class:`ServerRun` was triggered with; it explains the parameters."""
-
-    id: str
-    environment: Environment
-    task_identifier: str = settings.TASK_IDENTIFIER
-    tags: Sequence[str] = ()
-    payload: Any = UNSET
-    metadata: Any = None
-    idempotency_key: str | None = None
-    ttl: str | None = None
-    options: Mapping[str, Any] = field(default_factory=dict, repr=False)
-    batch_id: str | None = None
-    trigger_function: str = "trigger"
-
-
 def _shown(name: str, meaning: str) -> Any:
     """Make a property that reads a field of the present state, and sets it."""
 
@@ -128,7 +96,7 @@ def _shown(name: str, meaning: str) -> Any:
 
 
 @dataclass(eq=False, kw_only=True)
-class ServerRun(TriggeredRun):
+class ServerRun:
     """
     One run of the local server; what it shows is always its present state, and may be set.
 
@@ -151,8 +119,19 @@ class ServerRun(TriggeredRun):
     :param parent: the run that triggered it
     """
 
+    id: str
+    environment: Environment
     initial_status: InitVar[str]
     started: InitVar[bool | None] = None
+    task_identifier: str = settings.TASK_IDENTIFIER
+    tags: Sequence[str] = ()
+    payload: Any = UNSET
+    metadata: Any = None
+    idempotency_key: str | None = None
+    ttl: str | None = None
+    options: Mapping[str, Any] = field(default_factory=dict, repr=False)
+    batch_id: str | None = None
+    trigger_function: str = "trigger"
     time: ServerTime = field(repr=False)
     lock: threading.RLock = field(repr=False, default_factory=threading.RLock)
     script: TaskScript = field(default=NO_TASK, repr=False)
@@ -197,11 +176,7 @@ class ServerRun(TriggeredRun):
         return self.life_at(self.time.now())
 
     def life_at(self, time: float) -> Life:
-        """
-        Return what the run showed at a time, and what happened to it next.
-
-        :param time: in seconds since 1970
-        """
+        """Return what the run showed at a time, and what happened to it next."""
         with self.lock:
             life = next((life for since, life in reversed(self._lives) if since <= time), self._lives[0][1])
             cancel = self._parents_cancel_at(time)
@@ -232,11 +207,7 @@ class ServerRun(TriggeredRun):
         return self.life.state
 
     def state_at(self, time: float) -> State | None:
-        """
-        Return what the run showed at a time, ``None`` if it did not exist yet.
-
-        :param time: in seconds since 1970
-        """
+        """Return what the run showed at a time, ``None`` if it did not exist yet."""
         return self.life_at(time).state if self._lives[0][0] <= time else None
 
     @property
@@ -269,11 +240,7 @@ class ServerRun(TriggeredRun):
         return self if self.parent is None else self.parent.root
 
     def outcome_at(self, at: float) -> Outcome:
-        """
-        Return how the run ends once its task has done its work; that is called only once.
-
-        :param at: when it has, in seconds since 1970
-        """
+        """Return how the run ends once its task has done its work; that is called only once."""
         with self.lock, self.time.as_of(at):
             if self._outcome is None:
                 given = self.payload if self.token is None else self.token.output
@@ -292,23 +259,13 @@ class ServerRun(TriggeredRun):
         self.log_lines.append(LogLine.made(self.time.now(), level, text, failed=failed))
 
     def change(self, change: Change) -> None:
-        """
-        Let something happen to the run now.
-
-        :param change: returns the life that follows; called with the present one and the time
-        """
+        """Let something happen to the run now; the change is called with the present life and the time."""
         with self.lock:
             now = self.time.now()
             self._lives.append((now, change(self.life_at(now), now)))
 
     def later(self, at: float, change: Change, *, bulk_id: str | None = None) -> None:
-        """
-        Let something happen to the run later, see :class:`~.life.Step`.
-
-        :param at: when, in seconds since 1970
-        :param change: returns the life that follows
-        :param bulk_id: the bulk action that does it
-        """
+        """Let something happen to the run later, see :class:`~.life.Step`."""
         self.change(lambda life, now: life.then(at, change, bulk_id=bulk_id))
 
     def schedule(self, steps: Sequence[tuple[float, str]]) -> None:
@@ -348,14 +305,7 @@ class ServerRun(TriggeredRun):
         parents_cancel: ChildrenCancel | None = None,
         expired_too: bool = False,
     ) -> Life:
-        """
-        Return the life of the run once it is canceled; without an effect if its status is final.
-
-        :param at: when, in seconds since 1970
-        :param reason: what its error says
-        :param parents_cancel: the cancel of its parent that it follows
-        :param expired_too: whether it has an effect on an ``EXPIRED`` run
-        """
+        """Return the life of the run once it is canceled; without an effect if its status is final."""
         life = replace(life, parents_cancel=parents_cancel or life.parents_cancel)
         before = life.state
         if before.final and not (expired_too and before.status == "EXPIRED"):

@@ -1,4 +1,4 @@
-"""The server's time: dates are real, durations can take a fraction of it, and actions wait for theirs."""
+"""The server's time, in seconds since 1970: dates are real, durations can be shorter, and actions wait."""
 
 from __future__ import annotations
 
@@ -20,16 +20,7 @@ _SECONDS = (7 * 86400, 86400, 3600, 60, 1)
 
 @dataclass(frozen=True, kw_only=True)
 class ServerTime:
-    """
-    The time of a server.
-
-    All times that it shows are those of its clock, as clients compare them with their own. Only durations
-    are shortened: how long a run executes, how long its worker needs, how long a key or a URL is valid.
-
-    :param clock: returns the time, in seconds since 1970
-    :param speed: how many times as fast as usual everything happens
-    :raises ValueError: the speed is not above 0
-    """
+    """A server's time: dates are its clock's, as clients compare them with theirs; durations are shorter."""
 
     clock: Callable[[], float] = time.time
     speed: float = 1.0
@@ -45,11 +36,7 @@ class ServerTime:
 
     @contextmanager
     def as_of(self, at: float) -> Iterator[None]:
-        """
-        Let it be an earlier time in this thread, for what has happened by then and is only computed now.
-
-        :param at: the time, in seconds since 1970
-        """
+        """Let it be an earlier time in this thread, for what has happened then and is only computed now."""
         token = _EARLIER.set(at)
         try:
             yield
@@ -57,12 +44,7 @@ class ServerTime:
             _EARLIER.reset(token)
 
     def after(self, seconds: float, since: float) -> float:
-        """
-        Return when something is over, in seconds since 1970.
-
-        :param seconds: how long it takes at the usual speed; negative for what was before
-        :param since: when it began, in seconds since 1970
-        """
+        """Return when what takes so many seconds at the usual speed is over; negative for what was before."""
         return since + seconds / self.speed
 
 
@@ -72,11 +54,7 @@ def moment(at: float) -> datetime:
 
 
 def read_duration(text: str | None) -> float | None:
-    """
-    Return a duration in seconds, ``None`` for one that is malformed: the server ignores it.
-
-    :param text: such as ``10s`` or ``1h30m``
-    """
+    """Return a duration such as ``1h30m`` in seconds, ``None`` for a malformed one, which is ignored."""
     match = _PARTS.fullmatch(text or "")
     if match is None or not text:
         return None
@@ -84,11 +62,7 @@ def read_duration(text: str | None) -> float | None:
 
 
 def read_delay(text: str | None, time: ServerTime) -> float | None:
-    """
-    Return when a delay is over, in seconds since 1970; ``None`` if it is malformed or in the past.
-
-    :param text: a duration, or a date in ISO 8601
-    """
+    """Return when a delay, a duration or an ISO date, is over; ``None`` if it is malformed or in the past."""
     seconds = read_duration(text)
     now = time.now()
     if seconds is not None:
@@ -101,25 +75,13 @@ def read_delay(text: str | None, time: ServerTime) -> float | None:
 
 
 def read_date(text: str) -> float:
-    """
-    Return a date in seconds since 1970; without a time zone it is in UTC.
-
-    :param text: the date in ISO 8601
-    :raises ValueError: for anything else
-    """
+    """Return an ISO date in seconds since 1970, in UTC without a time zone; ValueError for anything else."""
     date = datetime.fromisoformat(text)
     return (date if date.tzinfo else date.replace(tzinfo=UTC)).timestamp()
 
 
 class Agenda:
-    """
-    Actions at later times. As no thread waits for them, they are done when the server is next used.
-
-    An action does not see that it is late: for it, the time is the one that it was meant for. So whatever can
-    see or change what an action does has to :meth:`catch_up` before.
-
-    :param lock: guards the server, which test and server use from different threads
-    """
+    """Actions at later times, done when the server is next used: who sees or changes one catches up first."""
 
     def __init__(self, time: ServerTime, *, lock: threading.RLock) -> None:
         self._time = time
@@ -130,12 +92,7 @@ class Agenda:
         self._busy = False
 
     def add(self, at: float, action: Callable[[], None]) -> None:
-        """
-        Let something happen later.
-
-        :param at: when, in seconds since 1970
-        :param action: what happens
-        """
+        """Let something happen later."""
         with self._lock:
             heapq.heappush(self._actions, (at, next(self._numbers), action))
 

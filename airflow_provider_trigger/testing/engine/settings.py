@@ -10,103 +10,40 @@ from dataclasses import dataclass
 ENVIRONMENT = "prod"
 TASK_IDENTIFIER = "hello-task"
 
-OUTPUT = {"done": True}
-"""Of a completed run that no test gave an output."""
-
-VERSION = "20261125.1"
-"""The first deployed version of the tasks."""
-
+OUTPUT = {"done": True}  # of a completed run that no test gave an output
+VERSION = "20261125.1"  # the first deployed version of the tasks
 HOST = "127.0.0.1"
-PORT = 8030
-"""Of the command line; in code the default is any free port."""
-
-RATE_LIMIT = 750
-"""Requests in a burst (measured)."""
-
-REFILL = 250
-"""Requests added at each refill (measured)."""
-
-REFILL_INTERVAL = 10.0
-"""Between two refills, in seconds (measured)."""
-
-ACKNOWLEDGE_AFTER = 0.2
-"""Until a worker acknowledges a cancel, in seconds."""
-
-FORCE_AFTER = 60.0
-"""Until a cancel that no worker acknowledged is enforced, in seconds (measured)."""
-
-CHILDREN_AFTER = 0.1
-"""From the end of a canceled run until its children are canceled, in seconds (measured)."""
-
-START_AFTER = 0.1
-"""Until a worker takes a run, in seconds; the real server needs 0.2 to 0.9 s."""
-
-ATTEMPT_DURATION = 0.1
-"""Of an attempt, in seconds."""
-
-RETRY_AFTER = 0.1
-"""Between a failed attempt and the next one, in seconds."""
-
-REQUEUED_FROM = 30.0
-"""Seconds between two attempts from which on a run is QUEUED in between (measured)."""
-
-DEPLOY_DURATION = 0.2
-"""From a deployment until the runs that waited for it are QUEUED, in seconds (measured)."""
-
-KEY_LIFETIME = 30 * 86400.0
-"""Of an idempotency key, in seconds (read in the real server's code)."""
-
-LONGEST_MESSAGE = 1000
-"""Characters of an error's message that a run shows (measured)."""
-
-LONGEST_STACK_LINE = 1024
-"""Characters of each line of a stack trace that a run shows (measured)."""
-
-LONGEST_LOG_MESSAGE = 256
-"""Characters of a message that the log of a run shows (measured)."""
-
-MOST_EVENTS = 25_000
-"""Spans and lines that the log of a run shows, the first ones (read in the real server's code)."""
-
-LARGEST_OUTPUT = 128 * 1024
-"""Bytes of an output that a retrieve shows; a larger one is behind a URL (measured)."""
-
-LARGE_PAYLOAD = 512 * 1024
-"""Bytes of a payload from which on it is behind a URL (measured)."""
-
-URL_LIFETIME = 300.0
-"""Of such a URL, in seconds (measured)."""
-
-BATCH_AT_ONCE = 20
-"""Items up to which the runs of a batch exist before the answer (measured)."""
-
-BATCH_RATE = 50.0
-"""Runs of a larger batch that are triggered per second (measured)."""
-
-BATCH_TRIES = 43.0
-"""How long it is tried to trigger an item that was streamed, in seconds (measured)."""
-
-BATCH_FREE_REQUESTS = 10
-"""Requests with items of a batch that cost no token (read in the real server's code)."""
-
-BATCH_FREE_FOR = 1800.0
-"""From the creation of a batch until they cost one, in seconds; 31 minutes later they do (measured)."""
-
-BULK_DURATION = 0.2
-"""Until a bulk action processes its runs, in seconds."""
-
-BULK_RATE = 26.0
-"""How many runs it then processes per second: 300 that execute take 11.6 s (measured)."""
-
-BULK_CHUNK = 100
-"""After so many its counts are raised (measured)."""
-
-TOKEN_TIMES_OUT_FROM = 0.1
-"""From the creation of a waitpoint token until it can time out, in seconds (measured)."""
-
-LATENCY = 0.0
+PORT = 8030  # of the command line; in code the default is any free port
+RATE_LIMIT = 750  # requests in a burst (measured)
+REFILL = 250  # requests added at each refill (measured)
+REFILL_INTERVAL = 10.0  # between two refills, in seconds (measured)
+ACKNOWLEDGE_AFTER = 0.2  # until a worker acknowledges a cancel, in seconds
+FORCE_AFTER = 60.0  # until a cancel that no worker acknowledged is enforced, in seconds (measured)
+CHILDREN_AFTER = 0.1  # from the end of a canceled run until its children are canceled, in seconds (measured)
+START_AFTER = 0.1  # until a worker takes a run, in seconds; the real server needs 0.2 to 0.9 s
+ATTEMPT_DURATION = 0.1  # of an attempt, in seconds
+RETRY_AFTER = 0.1  # between a failed attempt and the next one, in seconds
+REQUEUED_FROM = 30.0  # seconds between two attempts from which on a run is QUEUED in between (measured)
+DEPLOY_DURATION = 0.2  # from a deployment until the runs that waited for it are QUEUED, in seconds (measured)
+KEY_LIFETIME = 30 * 86400.0  # of an idempotency key, in seconds (read in the real server's code)
+LONGEST_MESSAGE = 1000  # characters of an error's message that a run shows (measured)
+LONGEST_STACK_LINE = 1024  # characters of each line of a stack trace that a run shows (measured)
+LONGEST_LOG_MESSAGE = 256  # characters of a message that the log of a run shows (measured)
+MOST_EVENTS = 25_000  # the first spans and lines, which the log of a run shows (read in the server's code)
+LARGEST_OUTPUT = 128 * 1024  # bytes of an output that is not behind a URL (measured)
+LARGE_PAYLOAD = 512 * 1024  # bytes of a payload from which on it is behind a URL (measured)
+URL_LIFETIME = 300.0  # of such a URL, in seconds (measured)
+BATCH_AT_ONCE = 20  # items up to which the runs of a batch exist before the answer (measured)
+BATCH_RATE = 50.0  # runs of a larger batch that are triggered per second (measured)
+BATCH_TRIES = 43.0  # how long it is tried to trigger an item that was streamed, in seconds (measured)
+BATCH_FREE_REQUESTS = 10  # requests with items of a batch that cost no token (read in the real server's code)
+BATCH_FREE_FOR = 1800.0  # seconds from its creation until they cost one; after 31 minutes they do (measured)
+BULK_DURATION = 0.2  # until a bulk action processes its runs, in seconds
+BULK_RATE = 26.0  # how many runs it then processes per second: 300 that execute take 11.6 s (measured)
+BULK_CHUNK = 100  # after so many its counts are raised (measured)
+TOKEN_TIMES_OUT_FROM = 0.1  # from the creation of a token until it can time out, in seconds (measured)
+LATENCY = 0.0  # of every answer, in seconds
 _KEY_WORDS = {"production": "prod", "staging": "stg", "development": "dev"}
-"""Of every answer, in seconds."""
 
 
 class Unset(enum.Enum):

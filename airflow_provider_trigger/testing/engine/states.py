@@ -69,36 +69,20 @@ _ERRORS: dict[str, dict[str, str]] = {
 
 @dataclass(frozen=True, slots=True)
 class State:
-    """
-    The part of a run that changes during its life.
-
-    :param status: Trigger.dev's modern word
-    :param created_at: when it was triggered
-    :param updated_at: when it last changed
-    :param started_at: when a worker first took it, ``None`` before
-    :param finished_at: when it ended; ``None`` before, and always if it was canceled while no worker had it
-    :param delayed_until: when a delayed run is due
-    :param expired_at: when it expired, ``None`` if it did not
-    :param attempt_count: how many attempts have begun
-    :param duration_ms: the time it used, in milliseconds
-    :param output: what it returned, ``UNSET`` for nothing
-    :param version: the version of its task, shown once it has started
-    :param output_by_url: whether the output is behind a URL, ``None`` for whether it is large
-    :param error: what it failed with
-    """
+    """The part of a run that changes during its life."""
 
     status: str
     created_at: datetime
     updated_at: datetime
     started_at: datetime | None = None
-    finished_at: datetime | None = None
+    finished_at: datetime | None = None  # never set if it was canceled while no worker had it
     delayed_until: datetime | None = None
     expired_at: datetime | None = None
     attempt_count: int = 0
     duration_ms: int = 0
     version: str = settings.VERSION
     output: Any = UNSET
-    output_by_url: bool | None = None
+    output_by_url: bool | None = None  # None for whether it is large
     error: Mapping[str, str] | None = None
 
     @property
@@ -108,23 +92,12 @@ class State:
 
 
 def new_state(status: str, now: datetime, *, started: bool | None = None) -> State:
-    """
-    Return the state of a run that was triggered just now and is already in a status.
-
-    :param status: any status; a word that Trigger.dev does not have is shown as it is, by a run that is alive
-    :param now: the time
-    :param started: whether a worker has had it; by default what the status implies. A queued run that has
-        started waits for its next attempt, a canceled one was canceled while it executed.
-    """
+    """Return the state of a run that was triggered just now and is already in a status, known or not."""
     return move(State(status=status, created_at=now, updated_at=now), status, now, started=started)
 
 
 def move(state: State, status: str, now: datetime, *, started: bool | None = None) -> State:
-    """
-    Return what a run shows once it has moved on to another status.
-
-    :param started: whether a worker has had it, ``None`` for what its past and the status imply
-    """
+    """Return what a run shows in its next status; ``started=None`` for what its past and the status imply."""
     if started is None:
         started = state.started_at is not None or status not in _NEVER_STARTED
     finished = status in FINAL and (started or status == "EXPIRED")
@@ -152,14 +125,7 @@ def _attempts(state: State, status: str) -> int:
 
 
 def cancel(state: State, now: datetime, *, reason: str, finished_at: datetime | None = None) -> State:
-    """
-    Return what a run shows right after a cancel.
-
-    :param now: when it was canceled
-    :param reason: what its error says
-    :param finished_at: when its parent ended, for a child that is canceled with it; else the time that it
-        shows already, which only an expired run does
-    """
+    """Return what a run shows right after a cancel; a child that follows its parent ends when that ended."""
     return replace(
         state,
         status="CANCELED",
@@ -170,13 +136,7 @@ def cancel(state: State, now: datetime, *, reason: str, finished_at: datetime | 
 
 
 def acknowledge(state: State, now: datetime, *, completed: bool, output: Any = UNSET) -> State:
-    """
-    Return what a canceled run shows once its worker has acknowledged the cancel.
-
-    :param now: when the worker acknowledged it
-    :param completed: whether the run was completed in spite of the cancel; the cancel's error stays then
-    :param output: what it returned then
-    """
+    """Return what a canceled run shows once its worker acknowledged; if completed, it keeps the error."""
     return replace(
         state,
         status="COMPLETED" if completed else "CANCELED",

@@ -35,11 +35,7 @@ class IdempotencyKeys:
         self._holders: dict[Place, _Holder] = {}
 
     def hold(self, run: ServerRun, *, lifetime: str | None) -> None:
-        """
-        Let a run hold its key; a run without one holds none.
-
-        :param lifetime: how long, such as ``10m``; a malformed one is ignored, as if it was not given
-        """
+        """Let a run hold its key if it has one; a malformed lifetime is ignored."""
         if run.idempotency_key:
             seconds = read_duration(lifetime)
             until = self._time.after(settings.KEY_LIFETIME if seconds is None else seconds, self._time.now())

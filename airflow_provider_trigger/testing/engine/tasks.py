@@ -93,11 +93,7 @@ class TaskBehavior(TypedDict, total=False):
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """
-    How a run ends.
-
-    :param error: what it fails with, as the API shows it
-    """
+    """How a run ends."""
 
     status: str
     output: Any = UNSET
@@ -157,12 +153,7 @@ class TaskScript:
         return Outcome("FAILED", error=_cut(thrown("Error", error) if isinstance(error, str) else error))
 
     def end(self, payload: Any, *, log: Callable[..., None]) -> Outcome:
-        """
-        Return how a run ends after its last attempt, if that one does not fail with the task's error.
-
-        :param payload: its payload, or what the token was completed with that it has waited for
-        :param log: what a function logs with
-        """
+        """Return how a run ends after its last attempt, if that one does not fail with the task's error."""
         if self.crash is not None:
             return internal_error(self.crash)
         if not callable(self.output):
@@ -226,12 +217,7 @@ class TaskScripts:
         self._scripts: dict[str, _Scripts] = {}
 
     def add(self, task_identifier: str, script: TaskScript, *, times: int | None) -> None:
-        """
-        Let a task do something.
-
-        :param times: how many of its next runs, after those that have a script already; ``None`` for all
-            runs that have no such script
-        """
+        """Let a task do something with so many runs, behind those with a script; ``None`` for all others."""
         scripts = self._scripts.setdefault(task_identifier, _Scripts())
         if times is None:
             scripts.always = script

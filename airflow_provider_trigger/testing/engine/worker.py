@@ -16,13 +16,7 @@ from .tasks import Outcome, internal_error
 
 @dataclass(frozen=True, slots=True)
 class Deployment:
-    """
-    What workers know from some time on.
-
-    :param since: from when on, in seconds since 1970
-    :param unknown_tasks: the tasks that it lacks
-    :param unknown_queues: the queues that no version has
-    """
+    """What workers know from some time on."""
 
     since: float
     version: str = settings.VERSION
@@ -36,12 +30,7 @@ class Deployment:
 
 
 class Worker:
-    """
-    Take queued runs.
-
-    Its steps of a run's life depend on nothing but the run and the deployment at that time, so that it does
-    not matter when they are computed.
-    """
+    """Take queued runs; steps depend on the run and the deployment alone, not on when they are computed."""
 
     def __init__(self, time: ServerTime) -> None:
         self._time = time
@@ -53,11 +42,7 @@ class Worker:
         return self._deployments[-1]
 
     def has_version(self, version: str) -> bool:
-        """
-        Return whether a version was deployed.
-
-        :param version: such as ``20261125.1``
-        """
+        """Return whether a version was deployed."""
         return any(deployment.version == version for deployment in self._deployments)
 
     def forget_task(self, task_identifier: str) -> None:
@@ -87,22 +72,14 @@ class Worker:
         return life.then(self._time.after(seconds, at), partial(step, run))
 
     def queue(self, run: ServerRun, life: Life, at: float) -> Life:
-        """
-        Let a run that has become QUEUED wait for a worker; it may expire before.
-
-        :param at: when it was queued, in seconds since 1970
-        """
+        """Let a run that has become QUEUED wait for a worker; it may expire before."""
         expires_after, starts_after = read_duration(run.ttl), run.script.start_after
         if expires_after is not None:
             life = self._then(run, expires_after, _expire, life, at)
         return life if starts_after is None else self._then(run, starts_after, self._take, life, at)
 
     def release(self, run: ServerRun, life: Life, at: float) -> Life:
-        """
-        Queue a run that waited: for its time, or for a version that has its task.
-
-        :param at: when, in seconds since 1970
-        """
+        """Queue a run that waited: for its time, or for a version that has its task."""
         return self.queue(run, life.moved(at, "QUEUED"), at)
 
     def _take(self, run: ServerRun, life: Life, at: float) -> Life:

@@ -136,11 +136,7 @@ def _read_count(given: Any) -> int:
 
 
 def _read_item(engine: Engine, batch: Batch, line: bytes, *, number: int) -> tuple[int, BatchItem]:
-    """
-    Return the index and the item of a line.
-
-    :raises InvalidBodyError: for an invalid line
-    """
+    """Return the index and the item of a line."""
     try:
         given = json.loads(line)
     except ValueError as error:
@@ -160,11 +156,7 @@ def _read_item(engine: Engine, batch: Batch, line: bytes, *, number: int) -> tup
 
 
 def read_items(engine: Engine, body: bytes) -> list[BatchItem]:
-    """
-    Read the body of a request that triggers a batch; without items it is valid, too.
-
-    :raises InvalidBodyError: for an invalid one
-    """
+    """Read the body of a request that triggers a batch; without items it is valid, too."""
     if len(body) > _LARGEST_BODY:
         raise InvalidBodyError(TOO_LARGE, status=413)
     given = read_json(body)
@@ -193,11 +185,7 @@ def make_item(engine: Engine, given: dict[str, Any]) -> BatchItem:
 
 
 def issues_of_item(given: Any, *, place: str) -> Iterator[str]:
-    """
-    Yield what is invalid in the form of a batch's item.
-
-    :param place: its place in the body, such as ``items[0]``
-    """
+    """Yield what is invalid in the form of a batch's item."""
     if isinstance(given, dict) and "task" not in given:
         yield f'Required at "{place}.task"'
     elif isinstance(given, dict) and not isinstance(given["task"], str):

@@ -73,13 +73,7 @@ def _show(action: BulkAction) -> dict[str, Any]:
 
 @dataclass(frozen=True, slots=True)
 class BulkRequest:
-    """
-    A valid request to cancel runs.
-
-    :param run_ids: the runs that it names
-    :param tag: one of these tags, with commas, is what its runs have; ``None`` if it names them
-    :param name: the name for the bulk action
-    """
+    """A valid request to cancel the runs that it names, or those with one of the tags, with commas."""
 
     run_ids: list[str]
     tag: str | None
@@ -87,11 +81,7 @@ class BulkRequest:
 
 
 def read_request(body: bytes) -> BulkRequest:
-    """
-    Read the body of a request for a bulk action.
-
-    :raises InvalidBodyError: for an invalid one; 501 for one that only the real server can process
-    """
+    """Read the body of a request for a bulk action; 501 for one that only the real server can process."""
     given = read_json(body)
     issues = list(_issues(given))
     if issues:

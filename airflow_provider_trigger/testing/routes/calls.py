@@ -20,15 +20,7 @@ _KINDS = {bool: "boolean", int: "number", float: "number", str: "string", list: 
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """
-    A request, as the function that answers it sees it.
-
-    :param environment: the environment of its key
-    :param path_id: the id in its path, decoded; empty where the path has none
-    :param body: its body
-    :param stale: whether to read from a replica that has not seen any cancel yet
-    :param at_once: how many requests to this path are in progress, with this one
-    """
+    """A request as its handler sees it; ``at_once`` counts those to its path in progress, with this one."""
 
     request: Request
     environment: Environment
@@ -54,38 +46,23 @@ Item = TypeVar("Item", bound=_Owned)
 
 
 def find_in(items: Mapping[str, Item], call: Call) -> Item | None:
-    """
-    Return what a call's path names, ``None`` if there is no such thing in the environment of its key.
-
-    :param items: all runs, or all bulk actions, by id
-    """
+    """Return what a call's path names, ``None`` if there is no such thing in the environment of its key."""
     item = items.get(call.path_id)
     return item if item is not None and item.environment == call.environment else None
 
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """
-    A path, and what it does for a reading and for a changing method.
-
-    :param path: what the whole raw path has to match
-    :param load: answers GET and HEAD
-    :param act: answers POST, PUT, PATCH and DELETE, which the real server treats alike
-    :param accepts_tokens: whether it accepts public access tokens, as its answer to an invalid one shows
-    """
+    """A path, and what it does for a reading and for a changing method."""
 
     path: re.Pattern[str]
     load: Handler | None = None
-    act: Handler | None = None
-    accepts_tokens: bool = True
+    act: Handler | None = None  # POST, PUT, PATCH and DELETE, which the real server treats alike
+    accepts_tokens: bool = True  # public access tokens, as its answer to an invalid one shows
 
 
 class InvalidBodyError(ValueError):
-    """
-    An invalid body; its text is the answer's.
-
-    :param status: the answer's status code
-    """
+    """An invalid body; its text is the answer's."""
 
     def __init__(self, message: str, *, status: int = 400) -> None:
         super().__init__(message)
@@ -93,11 +70,7 @@ class InvalidBodyError(ValueError):
 
 
 def read_json(body: bytes) -> Any:
-    """
-    Return the JSON of a body.
-
-    :raises InvalidBodyError: if it is empty or no JSON
-    """
+    """Return the JSON of a body."""
     if not body:
         raise InvalidBodyError("Request body is empty")
     try:

@@ -55,13 +55,7 @@ _MOST_ROWS = 10_000
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """
-    A column of runs.
-
-    :param kind: what it is compared with; a list only by ``has``
-    :param value: what a run has there, ``None`` for NULL
-    :param words: the only texts that it is compared with, by the same in lower case
-    """
+    """A column: only ``has`` compares a list, ``None`` is NULL, and ``words``, if any, are the only texts."""
 
     kind: Literal["text", "number", "boolean", "time", "list"]
     value: Callable[[Entry], Any]
@@ -70,14 +64,7 @@ class Column:
 
 @dataclass(frozen=True, slots=True)
 class Selection:
-    """
-    What a query selects.
-
-    :param columns: the names of its columns
-    :param condition: which runs it wants
-    :param order: columns, and whether in descending order
-    :param limit: how many rows it wants
-    """
+    """What a query selects; the order has columns, and whether they are descending."""
 
     columns: Sequence[str]
     condition: Condition
@@ -94,13 +81,7 @@ class Selection:
 
 
 def read_query(query: object, columns: Mapping[str, Column]) -> Selection:
-    """
-    Return what a query selects.
-
-    :param query: the SQL
-    :param columns: the columns, by name
-    :raises InvalidBodyError: other SQL, or an unknown column
-    """
+    """Return what SQL selects; InvalidBodyError for what is not known here, and for an unknown column."""
     return _Parser(query if isinstance(query, str) else "", columns).selection()
 
 

@@ -124,12 +124,7 @@ class RealtimeCalls:
 
 
 class _Held(Response):
-    """
-    An answer that is held until something has changed.
-
-    :param poll: returns it, None if nothing has; called with whether it must
-    :param hold: for so many seconds at most
-    """
+    """An answer that is held until something has changed."""
 
     def __init__(self, poll: Callable[[bool], Response | None], *, hold: float) -> None:
         super().__init__()

@@ -60,14 +60,7 @@ class Router:
     def answer(
         self, request: Request, path: str, *, body: bytes, stale: bool = False, at_once: int = 1
     ) -> Response:
-        """
-        Answer a request that the rate limit has let pass.
-
-        :param path: its path as sent, not decoded, without the query
-        :param body: its body
-        :param stale: whether to read from a replica that has not seen any cancel yet
-        :param at_once: how many requests to this path are in progress, with this one
-        """
+        """Answer a request that the rate limit has let pass."""
         self._engine.agenda.catch_up()
         if not _decodable(path):
             return html_answer("Bad Request", status=400)
@@ -91,11 +84,7 @@ class Router:
         return ADDRESS.fullmatch(path) is not None
 
     def is_free(self, path: str) -> bool:
-        """
-        Count a request that adds items to a batch, and return whether it costs no token; all others cost one.
-
-        :param path: its path as sent, not decoded, without the query
-        """
+        """Count a request that adds items to a batch, and return whether it is free; no other one is."""
         match = ITEMS.fullmatch(path)
         batch = self._engine.batches.get(unquote(match[1])) if match else None
         return batch is not None and self._engine.batches.is_free(batch)

@@ -24,23 +24,13 @@ Test = Callable[[Entry], bool]
 def list_runs(
     runs: Iterable[ServerRun], query: Mapping[str, str], *, modern: bool, now: float, seen_until: float
 ) -> dict[str, Any]:
-    """
-    Return the body of a list's answer: one page, the newest run first.
-
-    As on the real server, a replica that lags behind decides which runs are on the page, but each item shows
-    the run's present state; with a filter by status, those that have another one by now are left out. So a
-    page can be short, even empty, although others follow.
-
-    :param runs: the runs of the key's environment
-    :param query: ``page[size]``, ``page[after]``, ``page[before]``, and ``filter[…]`` by ``tag``, ``status``,
-        ``taskIdentifier``, ``queue``, ``isTest``, ``batch`` and ``createdAt``; everything else is ignored
-    :param modern: whether the client named the modern API version
-    :param seen_until: until when the replica has seen all changes, in seconds since 1970
-    :raises QueryError: for an invalid size, status or time
-    """
+    """Return the body of a list's answer: one page, the newest run first."""
     size = page_size(query.get("page[size]"))
     tests = make_filters(query, now=now)
     seen = ((run, run.state_at(min(seen_until, run.lost_since))) for run in runs)
+    # As on the real server, a replica that lags behind decides which runs are on the page, but each shows its
+    # present state; with a filter by status, those with another one by now are left out. So a page can be
+    # short, even empty, although others follow.
     entries = [(run, state) for run, state in seen if state is not None]
     fitting = [entry for entry in entries if all(test(entry) for test in tests)]
     fitting.sort(key=_place, reverse=True)
@@ -123,13 +113,7 @@ class QueryError(ValueError):
 
 
 def make_filters(query: Mapping[str, str], *, now: float) -> list[Test]:
-    """
-    Return the tests that a run passes which a list selects.
-
-    :param query: ``filter[…]`` by ``tag``, ``status``, ``taskIdentifier``, ``queue``, ``isTest``, ``batch``
-        and ``createdAt``; everything else is ignored
-    :raises QueryError: for an invalid status or time
-    """
+    """Return the tests that a run passes which a list selects."""
     tests = [test for name, make in _FILTERS.items() if (test := make(query.get(name)))]
     return [*tests, _by_time(query, now)]
 
@@ -144,12 +128,7 @@ def _by_tag(given: str | None) -> Test | None:
 
 
 def by_status(given: str | None) -> Test | None:
-    """
-    Return the filter by status, ``None`` if it is not given.
-
-    :param given: statuses, with commas
-    :raises QueryError: an unknown status
-    """
+    """Return the filter by status, ``None`` if it is not given."""
     wanted = read_statuses(given, FILTER_WORDS)
     if not wanted:
         return None

@@ -115,11 +115,7 @@ def _field(call: Call, name: str) -> Any:
 
 
 def show_events(run: ServerRun, *, seen_until: float) -> list[dict[str, Any]]:
-    """
-    Return what the log of a run answers: nothing before the run starts, and nothing from after its end.
-
-    :param seen_until: in seconds since 1970; what is younger does not show yet
-    """
+    """Return what the log of a run answers: nothing before the run starts, and nothing from after its end."""
     state = run.state_at(seen_until)
     if state is None or state.started_at is None:
         return []
@@ -170,11 +166,7 @@ def _nanoseconds(time: datetime) -> int:
 
 
 def presigner(engine: Engine, call: Call) -> Presign | None:
-    """
-    Return what gives a packet a URL: on this server, which is its own object store. ``None`` if it has none.
-
-    :param call: the call that is answered; the URL names the server as its client does
-    """
+    """Return what gives packets URLs here, named as its client names it; ``None`` without an object store."""
     if not engine.object_store:
         return None
     base = str(call.request.base_url).rstrip("/")

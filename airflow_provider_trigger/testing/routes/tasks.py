@@ -72,11 +72,7 @@ def _method_not_allowed(call: Call) -> Response:
 
 
 def check_triggerable(engine: Engine, wanted: TriggerRequest) -> None:
-    """
-    Check what depends on what the server has.
-
-    :raises InvalidBodyError: it does not have what the request needs
-    """
+    """Check what depends on what the server has."""
     version = wanted.options.get("lockToVersion")
     if version is not None and not engine.worker.has_version(version):
         raise InvalidBodyError("Something went wrong", status=500)
@@ -87,34 +83,21 @@ def check_triggerable(engine: Engine, wanted: TriggerRequest) -> None:
 
 
 def check_size(engine: Engine, payload: Any) -> None:
-    """
-    Check that a payload, or the items of a batch as a whole, can be stored.
-
-    :raises InvalidBodyError: it is large, and the server has no object store
-    """
+    """Check that a payload, or the items of a batch as a whole, can be stored."""
     if not engine.object_store and payload_packet(payload) is not None:
         raise InvalidBodyError("Failed to upload large payload to object store", status=500)
 
 
 @dataclass(frozen=True, slots=True)
 class TriggerRequest:
-    """
-    A valid request to trigger a task.
-
-    :param payload: the payload, ``UNSET`` for none; one that was sent as superjson is its plain JSON
-    :param options: the options as sent, but with a single tag as a list and ``ttl`` as a text
-    """
+    """A valid request to trigger a task: superjson as JSON, a single tag as a list, ``ttl`` as a text."""
 
     payload: Any
     options: dict[str, Any]
 
 
 def read_request(body: bytes) -> TriggerRequest:
-    """
-    Read the body of a request that triggers a task.
-
-    :raises InvalidBodyError: for an invalid one
-    """
+    """Read the body of a request that triggers a task."""
     if len(body) > LARGEST_BODY:
         raise InvalidBodyError(TOO_LARGE, status=413)
     given = read_json(body)
@@ -127,11 +110,7 @@ def read_request(body: bytes) -> TriggerRequest:
 
 
 def make_request(given: Mapping[str, Any]) -> TriggerRequest:
-    """
-    Return the request that was given, in which :func:`find_issues` has found nothing.
-
-    :raises InvalidBodyError: for one that is against a limit of the server
-    """
+    """Return the request that was given, in which :func:`find_issues` has found nothing."""
     options = dict(given.get("options", {}))
     if "tags" in options:
         options["tags"] = _read_tags(options["tags"])
@@ -148,11 +127,7 @@ def make_request(given: Mapping[str, Any]) -> TriggerRequest:
 
 
 def _unwrap(document: str) -> Any:
-    """
-    Return the value of a superjson document, as the vendor's SDK sends payloads; its types are lost.
-
-    :param document: such as ``{"json": …, "meta": …}``; any other text is a value of its own
-    """
+    """Return the value of superjson, ``{"json": …}``, as the vendor's SDK sends it; its types are lost."""
     try:
         return json.loads(document)["json"]
     except (ValueError, TypeError, KeyError):
@@ -160,11 +135,7 @@ def _unwrap(document: str) -> Any:
 
 
 def find_issues(given: Any, *, place: str = "") -> Iterator[str]:
-    """
-    Yield what is invalid in the form of a request.
-
-    :param place: its place in the body, such as ``items[0]``; by default it is the whole of it
-    """
+    """Yield what is invalid in the form of a request."""
     if not isinstance(given, dict):
         yield f"Expected object, received {kind_of(given)}" + (f' at "{place}"' if place else "")
         return

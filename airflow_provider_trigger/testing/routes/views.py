@@ -24,14 +24,7 @@ def show_time(moment: datetime) -> str:
 def show_run(
     run: ServerRun, *, modern: bool, before_cancel: bool = False, presign: Presign | None = None
 ) -> dict[str, Any]:
-    """
-    Return what a retrieve answers.
-
-    :param modern: whether the client named the modern API version
-    :param before_cancel: show the state before the run's cancel, as a replica that lags behind does
-    :param presign: gives a large output or payload a URL; ``None`` if the server has no object store: it then
-        shows neither the value nor a URL
-    """
+    """Return what a retrieve answers; without ``presign``, an object store, large values do not show."""
     state = run.before_cancel if before_cancel and run.before_cancel is not None else run.state
     body = _common(run, state, modern=modern)
     for name, value, packet in (
@@ -53,12 +46,7 @@ def show_run(
 
 
 def list_item(run: ServerRun, state: State, *, modern: bool) -> dict[str, Any]:
-    """
-    Return what a list shows of a run.
-
-    :param state: what it shows now
-    :param modern: whether the client named the modern API version
-    """
+    """Return what a list shows of a run."""
     word = state.status if modern else OLD_WORDS.get(state.status, state.status)
     # Unlike a retrieve, a list shows a time for every run with a final status.
     finished_at = state.finished_at or (state.updated_at if state.final else None)
