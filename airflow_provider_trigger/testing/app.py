@@ -7,7 +7,6 @@ import functools
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
-from typing import Protocol
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -16,6 +15,7 @@ from starlette.types import Message, Receive, Scope, Send
 from .answers import TruncatedResponse, moved, no_authorization, too_many_requests
 from .engine.environments import RateLimiter, token_of
 from .faults import PendingRequest, Responder
+from .routes.router import Router
 
 
 @dataclass(slots=True, eq=False)
@@ -39,28 +39,13 @@ class RequestRecord:
     status: int | None = None
 
 
-class Routes(Protocol):
-    """What answers a request by its path."""
-
-    def answer(
-        self, request: Request, path: str, *, body: bytes, stale: bool = False, at_once: int = 1
-    ) -> Response:
-        """Answer a request; see the router for the parameters."""
-
-    def is_open(self, path: str) -> bool:
-        """Return whether a request needs no key and costs no token."""
-
-    def is_free(self, path: str) -> bool:
-        """Return whether a request costs no token."""
-
-
 class App:
     """The server as an ASGI application."""
 
     def __init__(
         self,
         *,
-        routes: Routes,
+        routes: Router,
         respond: Responder,
         limiter: RateLimiter | None,
         requests: list[RequestRecord],

@@ -170,10 +170,6 @@ class FaultMethods:
 
         self._add(times, requests, act, only_if=only_if)
 
-
-class ConnectionFaults(FaultMethods):
-    """What can go wrong with the connection, one method a fault; see :class:`FaultMethods`."""
-
     def delay_next(
         self,
         times: int | None = 1,
@@ -245,10 +241,6 @@ class ConnectionFaults(FaultMethods):
         :param size: how many bytes, roughly
         """
         self._answer(times, requests, lambda pending: oversize_answer(size), after_handling=True)
-
-
-class AnswerFaults(FaultMethods):
-    """What can go wrong with the answer, one method a fault; see :class:`FaultMethods`."""
 
     def fail_next(
         self,

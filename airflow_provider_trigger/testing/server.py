@@ -17,12 +17,12 @@ from starlette.types import ASGIApp, Scope
 from .app import App, RequestRecord
 from .engine import settings
 from .engine.engine import Engine
-from .faults import AnswerFaults, ConnectionFaults, FaultQueue
+from .faults import FaultMethods, FaultQueue
 from .routes.router import Router
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
-class TriggerDevServer(ConnectionFaults, AnswerFaults, Engine):
+class TriggerDevServer(FaultMethods, Engine):
     """
     A Trigger.dev server on this machine, for tests and demonstrations.
 

@@ -16,7 +16,7 @@ import requests
 from waiting import LONG, until
 
 from airflow_provider_trigger.testing import TriggerDevServer
-from airflow_provider_trigger.testing.faults import ConnectionFaults
+from airflow_provider_trigger.testing.faults import FaultMethods
 
 
 @pytest.fixture
@@ -122,7 +122,7 @@ def test_delay_next(server, run, cancel, taken, monkeypatch):
             await asyncio.sleep(0.01)
 
     with monkeypatch.context() as patch, ThreadPoolExecutor(1) as pool:
-        patch.setattr(f"{ConnectionFaults.__module__}.asyncio", SimpleNamespace(sleep=sleep))
+        patch.setattr(f"{FaultMethods.__module__}.asyncio", SimpleNamespace(sleep=sleep))
         server.delay_next(1, 0.3, after_handling=taken)
         server.fail_next()
         answer = pool.submit(cancel, timeout=LONG)

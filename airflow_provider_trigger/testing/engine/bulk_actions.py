@@ -34,13 +34,10 @@ class BulkAction:
     created: float
     due: float
     time: ServerTime = field(repr=False)
-    aborted: bool = field(default=False, init=False)
 
     @property
     def status(self) -> str:
-        """Return ``PENDING``, ``COMPLETED`` or ``ABORTED``."""
-        if self.aborted:
-            return "ABORTED"
+        """Return ``PENDING`` or ``COMPLETED``."""
         return "COMPLETED" if self.time.now() >= self.due else "PENDING"
 
     @property
@@ -50,7 +47,7 @@ class BulkAction:
 
     @property
     def completed_at(self) -> datetime | None:
-        """Return when it was completed, ``None`` before and if it was aborted."""
+        """Return when it was completed, ``None`` before."""
         return moment(self.due) if self.status == "COMPLETED" else None
 
     @property
@@ -101,15 +98,6 @@ class BulkActions(dict[str, BulkAction]):
         return [
             start if rate is None else self._time.after(number / rate, start) for number in range(count + 1)
         ]
-
-    def abort(self, action: BulkAction) -> bool:
-        """Abort a bulk action unless it is completed; return whether it was still pending."""
-        if action.status != "PENDING":
-            return False
-        action.aborted = True
-        for run in action.members:
-            run.change(lambda life, now: life.without_bulk(action.id))
-        return True
 
 
 def _process(run: ServerRun, bulk_id: str, life: Life, at: float) -> Life:

@@ -68,10 +68,6 @@ class Life:
         """Return a life in which nothing happens to the run but what bulk actions do."""
         return replace(self, plan=tuple(step for step in self.plan if step.bulk_id))
 
-    def without_bulk(self, bulk_id: str) -> Life:
-        """Return a life in which a bulk action no longer processes the run."""
-        return replace(self, plan=tuple(step for step in self.plan if step.bulk_id != bulk_id))
-
     def passing_on(self, at: float, *, ended_at: float) -> Life:
         """Return the life of a canceled run that has ended, so that its children are canceled."""
         reason = (self.state.error or {}).get("message", states.BY_USER)

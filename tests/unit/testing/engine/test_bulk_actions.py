@@ -71,17 +71,6 @@ def test_a_slow_one_cancels_over_time_and_raises_its_counts_for_each_100_runs(
     ]
 
 
-def test_an_abort_leaves_alone_what_was_not_processed(server: TriggerDevServer, clock: Clock) -> None:
-    server.bulk_rate = 1
-    runs = [server.add_run("QUEUED") for _ in range(3)]
-    action = begin(server, *runs)
-    clock.now += 4
-    assert [server.bulk.abort(action) for _ in range(2)] == [True, False]
-    clock.now += 10
-    assert (action.status, counts(action)) == ("ABORTED", (3, 2, 0))
-    assert [run.status for run in runs] == ["CANCELED", "CANCELED", "QUEUED"]
-
-
 def test_it_processes_the_runs_of_its_environment_once_but_not_the_youngest(
     server: TriggerDevServer, clock: Clock
 ) -> None:
