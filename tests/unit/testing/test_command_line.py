@@ -1,4 +1,4 @@
-"""What the local server's command line rejects; test_local_server_life.py runs it."""
+"""The local server's command line: what it rejects, prints and reads; test_local_server_life.py runs it."""
 
 from __future__ import annotations
 
@@ -7,8 +7,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from fake_clock import Clock
 
-from airflow_provider_trigger.testing import __main__
+from airflow_provider_trigger.testing import TriggerDevServer, __main__
+from airflow_provider_trigger.testing.__main__ import RunLog, TaskFileError, add_tasks
+from airflow_provider_trigger.testing.engine.batches import BatchItem
 
 Rejected = Callable[..., str]
 
@@ -88,3 +91,102 @@ def test_an_invalid_file_of_tasks_is_rejected_with_an_example(
         __main__.main(["--tasks", str(file), "--port", "0"])
     said = capsys.readouterr().err
     assert f"error: {file} does not define tasks; write, for example:\n\ndef resize(payload):" in said
+
+
+def test_a_run_has_a_line_when_it_is_started_and_one_when_it_ends(
+    server: TriggerDevServer, clock: Clock
+) -> None:
+    earlier = server.add_run("EXECUTING", task_identifier="old", acknowledge_after=0)
+    log = RunLog(server)
+    server.on_task("resize", start_after=0, after=3)
+    server.on_task("broken", start_after=0, after=0, error="no such file")
+    run, broken = server.trigger("resize")[0], server.trigger("broken")[0]
+    assert list(log.lines()) == [
+        f"{run.id}  started    resize",
+        f"{broken.id}  started    broken",
+        f"{broken.id}  FAILED     broken  0.0 s  no such file",
+    ]
+    assert list(log.lines()) == []
+    clock.now += 2
+    earlier.cancel()
+    clock.now += 2
+    assert list(log.lines()) == [
+        f"{earlier.id}  CANCELED   old  2.0 s",
+        f"{run.id}  COMPLETED  resize  3.0 s",
+    ]
+    assert list(log.lines()) == []
+
+
+def test_a_canceled_run_that_completes_has_another_line(server: TriggerDevServer, clock: Clock) -> None:
+    log = RunLog(server)
+    run = server.add_run(task_identifier="resize", acknowledge_after=5, completes_despite_cancel=True)
+    run.cancel()
+    assert list(log.lines())[1:] == [f"{run.id}  CANCELED   resize  0.0 s"]
+    clock.now += 6
+    assert list(log.lines()) == [f"{run.id}  COMPLETED  resize  5.0 s"]
+
+
+def test_the_runs_of_a_large_batch_have_lines_as_they_come(server: TriggerDevServer, clock: Clock) -> None:
+    log = RunLog(server)
+    items = [BatchItem(task_identifier="resize") for _ in range(30)]
+    server.batches.create(items, environment=server.environment)
+    assert list(log.lines()) == []
+    clock.now += 0.0401
+    assert [line.partition("  ")[2] for line in log.lines()] == ["started    resize"] * 2
+
+
+Add = Callable[[str], list[str]]
+
+
+@pytest.fixture
+def add(server: TriggerDevServer, tmp_path: Path) -> Add:
+    """Let the server have the tasks of a file."""
+
+    def write(source: str) -> list[str]:
+        file = tmp_path / "tasks.py"
+        file.write_text(source)
+        return add_tasks(server, str(file))
+
+    return write
+
+
+def test_functions_and_arguments_of_on_task(server: TriggerDevServer, clock: Clock, add: Add) -> None:
+    identifiers = add(
+        "import math\n\n"
+        "def resize(payload):\n    return {'width': math.floor(payload['width'] / 2)}\n\n"
+        "tasks = {'resize-image': resize, 'train': {'after': 60, 'output': 'a model'},\n"
+        "         'broken': {'error': 'no such file'}}\n"
+    )
+    assert identifiers == ["resize-image", "train", "broken"]
+    runs = [server.trigger(name, payload={"width": 5})[0] for name in (*identifiers, "other")]
+    clock.now += 59
+    assert [run.status for run in runs] == ["COMPLETED", "EXECUTING", "FAILED", "COMPLETED"]
+    clock.now += 2
+    assert [runs[0].output, runs[1].output, runs[3].output] == [{"width": 2}, "a model", {"width": 5}]
+
+
+@pytest.mark.parametrize(
+    ("source", "said"),
+    [
+        ("", "tasks.py does not define tasks; write, for example:"),
+        ("tasks = [1]", "tasks.py defines tasks=[1], which is not a dict; write, for example:"),
+        ("tasks = {1: print}", "tasks.py: tasks[1]: not a valid identifier, must be a text; write"),
+        ("tasks = {'a': 5}", "tasks.py: tasks['a']: not a valid task, must be a function, or a dict with"),
+        ("tasks = {'a': {'times': 1}}", "tasks.py: tasks['a']: not a valid task"),
+        ("tasks = {'a': {'outptu': 1}}", "tasks['a']: unexpected keyword argument 'outptu'"),
+        ("tasks = {'a': {'after': '1m'}}", "tasks['a']: after='1m': must be a number of seconds, at least 0"),
+        ("import math\nmath.nothing", "tasks.py, line 2: AttributeError: module 'math' has no attribute"),
+        ("def f(:\n    pass", "tasks.py, line 1: SyntaxError: "),
+        ("\nimport no_such_module", "tasks.py, line 2: ModuleNotFoundError: No module named"),
+    ],
+)
+def test_an_invalid_file_says_what_to_write(add: Add, source: str, said: str) -> None:
+    with pytest.raises(TaskFileError) as raised:
+        add(source)
+    assert said in str(raised.value)
+
+
+def test_a_file_that_does_not_exist_is_named(server: TriggerDevServer, tmp_path: Path) -> None:
+    with pytest.raises(TaskFileError) as raised:
+        add_tasks(server, str(tmp_path / "none.py"))
+    assert f"{tmp_path}/none.py: there is no such file; write, for example:" in str(raised.value)

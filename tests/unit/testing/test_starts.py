@@ -1,14 +1,17 @@
-"""How runs begin: keys, delays, versions, replays; by a clock that the test sets."""
+"""How runs begin: keys, delays, versions, by a clock that the test sets; which requests are valid."""
 
 from __future__ import annotations
 
+import json
 from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 from fake_clock import START, Clock
 
-from airflow_provider_trigger.testing import ServerRun, TriggerDevServer
+from airflow_provider_trigger.testing import UNSET, ServerRun, TriggerDevServer
+from airflow_provider_trigger.testing.routes.calls import InvalidBodyError
+from airflow_provider_trigger.testing.routes.tasks import read_request
 
 DAY = 86400
 
@@ -106,3 +109,61 @@ def test_an_unknown_queue_stays_unknown(server: TriggerDevServer, clock: Clock) 
     server.deploy("resize")
     clock.now += 1
     assert (run.status, other.status) == ("PENDING_VERSION", "COMPLETED")
+
+
+# Requests
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (None, 'Expected object, received null at "options"'),
+        ({"idempotencyKey": 1}, 'Expected string, received number at "options.idempotencyKey"'),
+        ({"queue": "q"}, 'Expected object, received string at "options.queue"'),
+        ({"queue": {"name": 1}}, 'at "options.queue"'),
+        ({"delay": 5}, 'Expected string, received number at "options.delay"'),
+        ({"maxAttempts": "3"}, 'Expected number, received string at "options.maxAttempts"'),
+        ({"maxDuration": True}, 'Expected number, received boolean at "options.maxDuration"'),
+        ({"debounce": {"key": "k"}}, 'does not support debouncing at "options.debounce"'),
+        ({"ttl": -1, "machine": "x"}, 'at "options.machine"; Number must be greater'),
+    ],
+)
+def test_invalid_options(options, message: str) -> None:
+    with pytest.raises(InvalidBodyError) as raised:
+        read_request(json.dumps({"options": options}).encode())
+    assert (message in str(raised.value), raised.value.status) == (True, 400)
+
+
+@pytest.mark.parametrize(("size", "status"), [(262_136, None), (262_137, 413)])
+def test_large_metadata(size: int, status: int | None) -> None:
+    body = json.dumps({"options": {"metadata": {"a": "x" * size}}}).encode()
+    if status is None:
+        assert read_request(body).payload is UNSET
+    else:
+        with pytest.raises(InvalidBodyError, match="maximum size of 262144 bytes") as raised:
+            read_request(body)
+        assert raised.value.status == status
+
+
+def test_valid_requests() -> None:
+    request = read_request(b'{"payload": null, "options": {"tags": "solo", "ttl": 60, "new": 1}}')
+    assert (request.payload, request.options) == (None, {"tags": ["solo"], "ttl": "60s", "new": 1})
+    assert read_request(b"{}").options == {}
+
+
+@pytest.mark.parametrize(
+    ("sent", "kind", "payload"),
+    [
+        ('{"json":{"a":"1"},"meta":{"values":{"a":["bigint"]}}}', "application/super+json", {"a": "1"}),
+        ('{"json":null}', "application/super+json", None),
+        ('{"json":1}', "application/json", '{"json":1}'),
+        ('{"json":1}', "text/plain", '{"json":1}'),
+        ("no JSON", "application/super+json", "no JSON"),
+        ("[1]", "application/super+json", "[1]"),
+        ('{"value":1}', "application/super+json", '{"value":1}'),
+        ({"json": 1}, "application/super+json", {"json": 1}),
+    ],
+)
+def test_the_payloads_of_the_vendors_sdk(sent, kind: str, payload) -> None:
+    request = read_request(json.dumps({"payload": sent, "options": {"payloadType": kind}}).encode())
+    assert (request.payload, request.options) == (payload, {"payloadType": kind})

@@ -1,0 +1,391 @@
+"""A run's life by a clock that the test sets, and what lists, its log, its page and its outputs show."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime
+from typing import Any
+from urllib.parse import parse_qsl, urlsplit
+
+import pytest
+from fake_clock import START, Clock
+from hypothesis import given
+from hypothesis import strategies as st
+from in_process import routed
+
+from airflow_provider_trigger.testing import UNSET, ServerRun, TriggerDevServer
+from airflow_provider_trigger.testing.engine.packets import ObjectStore, output_packet, payload_packet
+from airflow_provider_trigger.testing.engine.server_time import ServerTime
+from airflow_provider_trigger.testing.engine.states import ALIVE
+from airflow_provider_trigger.testing.routes.run_list import list_runs
+
+
+def at(seconds: float) -> datetime:
+    return datetime.fromtimestamp(START + seconds, UTC)
+
+
+@pytest.mark.parametrize("status", ["EXECUTING", "DEQUEUED"])
+def test_a_worker_acknowledges_after_its_delay(server: TriggerDevServer, clock: Clock, status: str) -> None:
+    run = server.add_run(status, acknowledge_after=5)
+    clock.now += 1
+    run.cancel()
+    assert (run.status, run.finished_at, run.updated_at) == ("CANCELED", None, at(1))
+    assert not run.terminated
+    clock.now += 4.999
+    assert run.state.finished_at is None
+    clock.now += 10
+    assert (run.status, run.finished_at, run.updated_at) == ("CANCELED", at(6), at(6))
+    assert run.terminated
+    assert run.error == {"message": "Canceled by user"}
+
+
+@pytest.mark.parametrize("acknowledge_after", [None, 61])
+@pytest.mark.parametrize("completes", [True, False])
+def test_a_cancel_is_enforced_if_no_worker_acknowledges_it(
+    server: TriggerDevServer, clock: Clock, acknowledge_after: float | None, completes: bool
+) -> None:
+    run = server.add_run(acknowledge_after=acknowledge_after, completes_despite_cancel=completes)
+    run.cancel()
+    clock.now += 59
+    assert not run.terminated
+    clock.now += 2
+    assert (run.status, run.finished_at, run.terminated) == ("CANCELED", at(60), True)
+
+
+def test_a_run_completes_in_spite_of_the_cancel(server: TriggerDevServer, clock: Clock) -> None:
+    parent = server.add_run(acknowledge_after=2, completes_despite_cancel=True)
+    child = server.add_run("QUEUED", parent=parent)
+    parent.cancel()
+    assert parent.status == "CANCELED"
+    clock.now += 3
+    assert (parent.status, parent.finished_at, parent.output) == ("COMPLETED", at(2), {"done": True})
+    assert parent.error == {"message": "Canceled by user"}
+    assert child.status == "QUEUED"
+
+
+def test_a_canceled_child_is_left_alone_by_its_parents_end(server: TriggerDevServer, clock: Clock) -> None:
+    parent = server.add_run(acknowledge_after=1)
+    child = server.add_run(parent=parent, acknowledge_after=3)
+    parent.cancel()
+    child.cancel()
+    clock.now += 2
+    assert (child.status, child.finished_at, child.terminated) == ("CANCELED", None, False)
+    clock.now += 2
+    assert (child.finished_at, child.terminated) == (at(3), True)
+
+
+@pytest.mark.parametrize(
+    ("status", "started", "steps", "attempts"),
+    [
+        ("QUEUED", None, ["EXECUTING"], [0, 1]),
+        ("QUEUED", None, ["DEQUEUED", "EXECUTING", "FAILED"], [0, 0, 1, 1]),
+        # The second attempt comes soon (it stays EXECUTING until then), or late (it is QUEUED until then).
+        ("EXECUTING", None, ["EXECUTING", "COMPLETED"], [1, 2, 2]),
+        ("EXECUTING", None, ["QUEUED", "EXECUTING", "FAILED"], [1, 1, 2, 2]),
+        ("QUEUED", True, ["DEQUEUED", "EXECUTING", "WAITING", "EXECUTING"], [1, 1, 2, 2, 2]),
+        ("WAITING", None, ["EXECUTING", "QUEUED", "EXECUTING"], [1, 1, 1, 2]),
+    ],
+)
+def test_attempts_are_counted_from_their_start(
+    server: TriggerDevServer,
+    clock: Clock,
+    status: str,
+    started: bool | None,
+    steps: list[str],
+    attempts: list[int],
+) -> None:
+    run = server.add_run(status, started=started, then=list(enumerate(steps, start=1)))
+    counted = [run.attempt_count]
+    for _ in steps:
+        clock.now += 1
+        counted.append(run.attempt_count)
+    assert counted == attempts
+
+
+def test_a_child_that_completed_before_its_parent_is_not_canceled(
+    server: TriggerDevServer, clock: Clock
+) -> None:
+    parent = server.add_run(acknowledge_after=5)
+    child = server.add_run("EXECUTING", parent=parent, then=[(4, "COMPLETED")])
+    late = server.add_run("EXECUTING", parent=parent, then=[(6, "COMPLETED")])
+    parent.cancel()
+    clock.now += 100
+    assert parent.finished_at == at(5)
+    assert (child.status, child.finished_at) == ("COMPLETED", at(4))
+    assert late.status == "CANCELED"
+
+
+def test_a_run_may_be_set(server: TriggerDevServer, clock: Clock) -> None:
+    run = server.add_run(acknowledge_after=5)
+    run.cancel()
+    run.status = "FAILED"
+    clock.now += 10
+    assert (run.status, run.finished_at, run.terminated) == ("FAILED", at(0), True)
+    run.finished_at = None
+    assert (run.status, run.finished_at) == ("FAILED", None)
+
+
+@pytest.mark.parametrize(
+    ("status", "started", "shows"),
+    [
+        ("QUEUED", None, (False, False, 0)),
+        ("QUEUED", True, (True, False, 1)),
+        ("DEQUEUED", None, (True, False, 0)),
+        ("EXECUTING", None, (True, False, 1)),
+        ("COMPLETED", None, (True, True, 1)),
+        ("EXPIRED", None, (False, True, 0)),
+        ("CANCELED", None, (False, False, 0)),
+        ("CANCELED", True, (True, True, 1)),
+        ("SOMETHING_NEW", None, (True, False, 1)),
+    ],
+)
+def test_new_runs_show_what_their_status_implies(
+    server: TriggerDevServer, clock: Clock, status: str, started: bool | None, shows: tuple[bool, bool, int]
+) -> None:
+    state = server.add_run(status, started=started).state
+    assert (state.started_at is not None, state.finished_at is not None, state.attempt_count) == shows
+
+
+@given(
+    status=st.sampled_from(ALIVE),
+    acknowledge_after=st.one_of(st.none(), st.floats(0, 100)),
+    completes=st.booleans(),
+    reads=st.lists(st.floats(0, 40), max_size=8),
+)
+def test_reading_changes_nothing(
+    status: str, acknowledge_after: float | None, completes: bool, reads: list[float]
+) -> None:
+    """However often it is read, a run ends as one that was not read."""
+    ends = []
+    for steps in (reads, [sum(reads)]):
+        clock = Clock()
+        begun = clock.now
+        server = TriggerDevServer(clock=clock.time)
+        parent = server.add_run(
+            status, acknowledge_after=acknowledge_after, completes_despite_cancel=completes
+        )
+        child = server.add_run("QUEUED", parent=parent)
+        parent.cancel()
+        for step in steps:
+            clock.now += step
+            assert child.status in ("QUEUED", "CANCELED")
+        clock.now = begun + sum(reads)
+        ends.append((parent.state, child.state))
+    assert ends[0] == ends[1]
+
+
+def listed(server: TriggerDevServer, **query: str) -> list[tuple[str, str]]:
+    filters = {f"filter[{name}]": value for name, value in query.items()}
+    now = server.clock()
+    shown = list_runs(server.runs.values(), filters, modern=True, now=now, seen_until=now - 1)
+    return [(item["id"], item["status"]) for item in shown["data"]]
+
+
+def test_a_list_lags_behind_in_which_runs_and_not_in_what_they_show(
+    server: TriggerDevServer, clock: Clock
+) -> None:
+    run = server.add_run("QUEUED", run_id="a")
+    assert listed(server) == []
+    clock.now += 1
+    assert listed(server) == [("a", "QUEUED")]
+    run.cancel()
+    assert listed(server) == [("a", "CANCELED")]
+    assert listed(server, status="QUEUED") == []
+    assert listed(server, status="CANCELED") == []
+    clock.now += 1
+    assert listed(server, status="CANCELED") == [("a", "CANCELED")]
+
+
+def found(server: TriggerDevServer, **query: str) -> list[tuple[str, str]]:
+    """Return what the API's list shows."""
+    filters = "&".join(f"filter[{name}]={value}" for name, value in query.items())
+    shown = json.loads(routed(server, "GET", f"/api/v1/runs?{filters}").body)
+    return [(item["id"], item["status"]) for item in shown["data"]]
+
+
+def test_a_status_is_found_as_the_query_has_it(server: TriggerDevServer, clock: Clock) -> None:
+    server.query_lag = 4.0
+    run = server.add_run("EXECUTING", run_id="a")
+    clock.now += 5
+    run.status = "COMPLETED"
+    young = server.add_run("QUEUED", run_id="b")
+    clock.now += 3
+    assert found(server) == [("b", "QUEUED"), ("a", "COMPLETED")]
+    assert found(server, status="EXECUTING,QUEUED") == found(server, status="COMPLETED") == []
+    young.cancel()
+    clock.now += 1
+    assert found(server, status="COMPLETED") == [("a", "COMPLETED")]
+    assert found(server, status="QUEUED,CANCELED") == [("b", "CANCELED")]
+    server.list_lag = 6.0
+    assert found(server, status="CANCELED") == []
+
+
+def test_an_end_that_the_query_has_lost_is_found_by_no_status(server: TriggerDevServer, clock: Clock) -> None:
+    runs = [server.add_run("EXECUTING", run_id=run_id) for run_id in "ab"]
+    server.lose_in_query("a")
+    clock.now += 1
+    for run in runs:
+        run.status = "COMPLETED"
+    clock.now += 3600
+    assert found(server, status="COMPLETED") == [("b", "COMPLETED")]
+    assert found(server, status="EXECUTING") == []
+    assert found(server) == [("b", "COMPLETED"), ("a", "COMPLETED")]
+
+
+def shown(server: TriggerDevServer, run: ServerRun) -> list[dict[str, Any]]:
+    answer = routed(server, "GET", f"/api/v1/runs/{run.id}/events")
+    assert answer.status_code == 200
+    return list(json.loads(bytes(answer.body))["events"])
+
+
+def messages(server: TriggerDevServer, run: ServerRun) -> list[str]:
+    return [event["message"] for event in shown(server, run)]
+
+
+@pytest.mark.parametrize("status", ["COMPLETED", "CANCELED", "FAILED"])
+def test_it_begins_with_the_span_of_the_run_once_that_has_started(status: str, server, clock: Clock) -> None:
+    run = server.add_run("QUEUED", then=[(1, "EXECUTING"), (3, status)])
+    names, seen = ("isPartial", "isError", "isCancelled", "duration"), []
+    for _ in range(3):
+        seen.append([[event[name] for name in names] for event in shown(server, run)])
+        clock.now += 2
+    ended = [False, status == "FAILED", status == "CANCELED", 2_000_000_000]
+    assert seen == [[], [[True, False, False, 0]], [ended]]
+
+
+def test_it_lags_behind_and_has_nothing_from_after_the_end(server: TriggerDevServer, clock: Clock) -> None:
+    server.log_lag = 2.0
+    run = server.add_run("EXECUTING", task_identifier="resize", then=[(2, "COMPLETED")])
+    seen = []
+    for second in range(5):
+        run.log("INFO", str(second))
+        seen.append(messages(server, run))
+        clock.now += 1
+    assert seen[1:] == [[], ["resize", "0"], ["resize", "0", "1"], ["resize", "0", "1", "2"]]
+    assert messages(server, run) == seen[-1]
+
+
+def test_a_function_logs_in_its_attempt_whenever_it_is_called(server: TriggerDevServer, clock: Clock) -> None:
+    def resize(payload: Any, log: Any) -> Any:
+        log("WARN", f"{payload} is large")
+        log("TRACE", "fetch", failed=True)
+        raise ValueError("too large")
+
+    server.on_task("resize", start_after=0, after=1, output=resize, failures=0)
+    run, _ = server.trigger("resize", payload="a.png")
+    clock.now += 60
+    assert run.status == "FAILED"
+    keys = ("message", "level", "isError", "attemptNumber")
+    assert [[event[key] for key in keys] for event in shown(server, run)[1:]] == [
+        ["a.png is large", "WARN", False, 1],
+        ["fetch", "TRACE", True, 1],
+    ]
+
+
+@pytest.mark.parametrize("output", [str, len, dict.fromkeys, lambda payload, scale=2: payload])
+def test_a_function_with_one_argument_needs_no_second_one(output: Any, server, clock: Clock) -> None:
+    server.on_task("resize", output=output)
+    run, _ = server.trigger("resize", payload="ab")
+    clock.now += 1
+    assert (run.status, run.error) == ("COMPLETED", None)
+
+
+def test_the_page_of_a_run_shows_its_whole_lines_which_have_a_known_level(server: TriggerDevServer) -> None:
+    run = server.add_run("EXECUTING")
+    run.log("INFO", "x" * 300)
+    with pytest.raises(ValueError, match="one of TRACE, DEBUG, INFO, WARN, ERROR, not 'info'"):
+        run.log("info", "a")
+    assert f"INFO {'x' * 300}" in bytes(routed(server, "GET", f"/runs/{run.id}").body).decode()
+
+
+@pytest.mark.parametrize(
+    ("output", "by_url", "name", "text"),
+    [
+        (UNSET, True, None, None),
+        ("x" * 131_072, None, None, None),
+        ("x" * 131_073, None, "attempt_1/output.txt", "x" * 131_073),
+        ("é" * 65_537, None, "attempt_1/output.txt", "é" * 65_537),
+        ("x" * 131_073, False, None, None),
+        ("x", True, "attempt_1/output.txt", "x"),
+        ([1, None], True, "attempt_1/output.json", '{"json":[1,null]}'),
+        (None, True, "attempt_1/output.json", '{"json":null}'),
+        ({"a": "x" * 131_060}, None, "attempt_1/output.json", '{"json":{"a":"' + "x" * 131_060 + '"}}'),
+    ],
+)
+def test_outputs(output, by_url: bool | None, name: str | None, text: str | None) -> None:
+    server = TriggerDevServer()
+    server.on_task("resize", output=output, output_by_url=by_url, start_after=0, after=0)
+    run, _ = server.trigger("resize")
+    packet = output_packet(run.state)
+    assert (packet and packet.name, packet and packet.text) == (name, text)
+
+
+@pytest.mark.parametrize(("size", "large"), [(524_285, False), (524_286, True)])
+def test_payloads(size: int, large: bool) -> None:
+    packet = payload_packet("p" * size)
+    assert (packet is not None) == large
+    assert packet is None or packet.text == '"' + "p" * size + '"'
+    assert payload_packet(UNSET) is None
+
+
+def test_urls(clock: Clock) -> None:
+    server, store = TriggerDevServer(clock=clock.time), ObjectStore(ServerTime(clock=clock.time))
+    run, packet = server.add_run("QUEUED"), payload_packet("p" * 600_000)
+    assert packet is not None
+    urls = [store.presign(run, packet) for _ in range(2)]
+    assert urls[0] != urls[1]
+    (path, query), (other, _) = ((urlsplit(url).path, dict(parse_qsl(urlsplit(url).query))) for url in urls)
+    assert path == other == f"/packets/proj_local/prod/{run.id}/payload.json"
+    clock.now += 299
+    assert store.open(path, query) is packet
+    assert store.open(f"{path}x", query) is None
+    assert store.open(path, query | {"X-Amz-Signature": "0"}) is None
+    assert store.open(path, {}) is None
+    clock.now += 1
+    assert store.open(path, query) is None
+
+
+def test_it_shows_the_run(server: TriggerDevServer, clock: Clock) -> None:
+    server.on_task("resize-image", start_after=0, after=3, output={"bytes": 4200})
+    run, _ = server.trigger("resize-image", payload={"file": "cat.png"}, options={"tags": ["nightly"]})
+    alive = bytes(routed(server, "GET", f"/runs/{run.id}").body).decode()
+    clock.now += 5
+    answer = routed(server, "GET", f"/runs/{run.id}")
+    page = bytes(answer.body).decode()
+    assert (answer.status_code, answer.headers["content-type"]) == (200, "text/html; charset=utf-8")
+    for text in (
+        run.id,
+        "COMPLETED",
+        "resize-image",
+        "nightly",
+        "2026-11-25T09:46:40.000Z",
+        "2026-11-25T09:46:43.000Z",
+        "&quot;file&quot;: &quot;cat.png&quot;",
+        "&quot;bytes&quot;: 4200",
+    ):
+        assert text in page
+    assert ("EXECUTING" in alive, 'http-equiv="refresh"' in alive, 'http-equiv="refresh"' in page) == (
+        True,
+        True,
+        False,
+    )
+    assert server.secret_key not in page
+
+
+def test_all_that_comes_from_a_client_is_escaped(server: TriggerDevServer, clock: Clock) -> None:
+    code = "<script>alert(1)</script>"
+    server.on_task(code, start_after=0, after=0, error=code)
+    run, _ = server.trigger(code, payload={code: code}, options={"tags": [code], "metadata": {code: 1}})
+    clock.now += 1
+    page = bytes(routed(server, "GET", f"/runs/{run.id}").body).decode()
+    assert "<script" not in page
+    assert page.count("&lt;script&gt;alert(1)&lt;/script&gt;") >= 6
+    unknown = routed(server, "GET", f"/runs/{code.replace('/', '%2F')}")
+    assert (unknown.status_code, b"<script" in unknown.body) == (404, False)
+
+
+def test_it_can_only_be_read(server: TriggerDevServer) -> None:
+    run = server.add_run()
+    assert routed(server, "POST", f"/runs/{run.id}").status_code == 405
+    assert routed(server, "HEAD", f"/runs/{run.id}").status_code == 200
+    assert routed(server, "GET", "/runs/").status_code == 404
