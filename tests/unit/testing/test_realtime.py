@@ -14,47 +14,12 @@ from waiting import LONG
 from airflow_provider_trigger.api.http import Response
 from airflow_provider_trigger.testing import TriggerDevServer
 from airflow_provider_trigger.testing.engine.batches import BatchItem
-from airflow_provider_trigger.testing.engine.states import ALIVE, FINAL
 from airflow_provider_trigger.testing.routes import realtime
 
 
 def get(server: TriggerDevServer, path: str = "runs/run_1") -> Response:
     answer = routed(server, "GET", f"/realtime/v1/{path}")
     return Response(status=answer.status_code, headers=dict(answer.headers), body=bytes(answer.body))
-
-
-def snapshot(server: TriggerDevServer) -> Any:
-    return get(server).json()[0]["value"]
-
-
-WORDS = {"QUEUED": "PENDING", "WAITING": "WAITING_TO_RESUME"}
-WORDS |= {"COMPLETED": "COMPLETED_SUCCESSFULLY", "FAILED": "COMPLETED_WITH_ERRORS"}
-
-
-@pytest.mark.parametrize("status", [*ALIVE, *FINAL])
-def test_it_has_its_own_words(server: TriggerDevServer, status: str) -> None:
-    shown = server.add_run(status, run_id="run_1", task_identifier="resize", tags=["b", "a c"])
-    run = snapshot(server)
-    assert (run["status"], run["taskIdentifier"]) == (WORDS.get(status, status), "resize")
-    assert (run["startedAt"] is None, run["completedAt"] is None) == (
-        shown.started_at is None,
-        shown.finished_at is None,
-    )
-    assert run["runTags"] == '{"a c","b"}'
-
-
-def test_it_does_not_lag_behind(server: TriggerDevServer) -> None:
-    server.query_lag = 60
-    run = server.add_run("QUEUED", run_id="run_1")
-    run.cancel()
-    assert snapshot(server)["status"] == "CANCELED"
-
-
-def test_it_can_be_off_and_still_knows_which_runs_there_are(server: TriggerDevServer) -> None:
-    server.realtime = False
-    assert get(server).status == 404
-    server.add_run(run_id="run_1")
-    assert get(server).status == 503
 
 
 def poll(server: TriggerDevServer, path: str, started: Response) -> list[Any]:
@@ -108,11 +73,3 @@ def test_a_feed_leaves_out_columns(server: TriggerDevServer) -> None:
     [shown, _] = get(server, "runs/run_1?skipColumns=payload,error,status").json()
     assert "status" in shown["value"]
     assert not {"payload", "error"} & set(shown["value"])
-
-
-def test_an_unknown_batch_has_no_feed_and_all_can_be_off(server: TriggerDevServer) -> None:
-    batch = server.batches.create([BatchItem(task_identifier="resize")], environment=server.environment)
-    assert get(server, "batches/batch_none").status == 404
-    server.realtime = False
-    for path in (f"batches/{batch.id}", "runs"):
-        assert get(server, path).status == 503
