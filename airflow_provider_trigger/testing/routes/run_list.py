@@ -6,6 +6,7 @@ import base64
 import json
 import re
 from collections.abc import Callable, Iterable, Mapping, Set
+from functools import partial
 from typing import Any
 
 from ..engine.runs import ServerRun
@@ -19,6 +20,14 @@ _DEFAULT_PERIOD = 7 * 86400.0
 _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 7 * 86400}
 Entry = tuple[ServerRun, State]
 Test = Callable[[Entry], bool]
+# Whether a run fits what is given; of the first three, one of the words with commas.
+_FILTERS: dict[str, Callable[[str, Entry], bool]] = {
+    "filter[tag]": lambda given, entry: not set(given.split(",")).isdisjoint(entry[0].tags),
+    "filter[taskIdentifier]": lambda given, entry: entry[0].task_identifier in given.split(","),
+    "filter[queue]": lambda given, entry: f"task/{entry[0].task_identifier}" in given.split(","),
+    "filter[isTest]": lambda given, entry: given != "true",
+    "filter[batch]": lambda given, entry: entry[0].batch_id == given,
+}
 
 
 def list_runs(
@@ -114,17 +123,9 @@ class QueryError(ValueError):
 
 def make_filters(query: Mapping[str, str], *, now: float) -> list[Test]:
     """Return the tests that a run passes which a list selects."""
-    tests = [test for name, make in _FILTERS.items() if (test := make(query.get(name)))]
-    return [*tests, _by_time(query, now)]
-
-
-def _words(given: str | None) -> set[str]:
-    return set(given.split(",")) if given else set()
-
-
-def _by_tag(given: str | None) -> Test | None:
-    wanted = _words(given)
-    return (lambda entry: not wanted.isdisjoint(entry[0].tags)) if wanted else None
+    tests = [partial(test, given) for name, test in _FILTERS.items() if (given := query.get(name))]
+    status = by_status(query.get("filter[status]"))
+    return [*tests, *([status] if status else []), _by_time(query, now)]
 
 
 def by_status(given: str | None) -> Test | None:
@@ -141,25 +142,7 @@ def read_statuses(given: str | None, known: Set[str]) -> set[str]:
     if unknown:
         message = f"Invalid status values: {', '.join(unknown)}"
         raise QueryError([{"code": "custom", "message": message, "path": ["filter[status]"]}])
-    return _words(given)
-
-
-def _by_task(given: str | None) -> Test | None:
-    wanted = _words(given)
-    return (lambda entry: entry[0].task_identifier in wanted) if wanted else None
-
-
-def _by_queue(given: str | None) -> Test | None:
-    wanted = _words(given)
-    return (lambda entry: f"task/{entry[0].task_identifier}" in wanted) if wanted else None
-
-
-def _by_test(given: str | None) -> Test | None:
-    return (lambda entry: False) if given == "true" else None
-
-
-def _by_batch(given: str | None) -> Test | None:
-    return (lambda entry: entry[0].batch_id == given) if given else None
+    return set(given.split(",")) if given else set()
 
 
 def _read_moment(given: str) -> float:
@@ -188,13 +171,3 @@ def _by_time(query: Mapping[str, str], now: float) -> Test:
         start = now - _DEFAULT_PERIOD
     first, last = (float("-inf") if start is None else start), (float("inf") if end is None else end)
     return lambda entry: first <= entry[1].created_at.timestamp() <= last
-
-
-_FILTERS: dict[str, Callable[[str | None], Test | None]] = {
-    "filter[tag]": _by_tag,
-    "filter[status]": by_status,
-    "filter[taskIdentifier]": _by_task,
-    "filter[queue]": _by_queue,
-    "filter[isTest]": _by_test,
-    "filter[batch]": _by_batch,
-}
