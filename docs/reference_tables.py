@@ -63,8 +63,8 @@ cancel.outcome CancelOutcome
 api.models.runs Run is_final is_success is_canceled is_without_worker is_terminated created_at age \
     has_output output output_url error idempotency_key tags batch_id
 api.models.runs ListedRun is_final created_at idempotency_key tags
-run.completion CompletionResult to_dict
-run.completion CompletionOutcome
+tokens.complete CompletionResult to_dict
+tokens.complete CompletionOutcome
 api.models.waitpoint_tokens CreatedToken
 api.models.waitpoint_tokens WaitpointToken is_completed has_timed_out
 api.models.run_errors RunError

@@ -9,15 +9,15 @@ from typing import TYPE_CHECKING, Any
 
 from airflow_provider_trigger.api.deadline import NEVER, Deadline
 from airflow_provider_trigger.rules import AS_GIVEN, naming
-from airflow_provider_trigger.run.token_options import check_data, token_options
 from airflow_provider_trigger.sources.run_ids import TOKEN_IDS, exactly_one
+from airflow_provider_trigger.tokens.create import check_data, token_options
 
 if TYPE_CHECKING:
     from airflow_provider_trigger.api.client import TriggerDevClient
     from airflow_provider_trigger.api.models.waitpoint_tokens import CreatedToken, WaitpointToken
     from airflow_provider_trigger.durations import Duration
     from airflow_provider_trigger.hooks.connection import Settings
-    from airflow_provider_trigger.run.completion import Completion, CompletionResult
+    from airflow_provider_trigger.tokens.complete import Completion, CompletionResult
 
 
 class HasWaitpointTokens:
@@ -48,7 +48,7 @@ class HasWaitpointTokens:
         :raises ValueError: an argument is invalid; nothing is sent
         :raises TriggerDevError: it could not be created; the error says whether it may exist
         """
-        from airflow_provider_trigger.run.sending import send_token
+        from airflow_provider_trigger.tokens.create import send_token
 
         given = {"timeout": timeout, "tags": tags, "idempotency_key": idempotency_key}
         with naming("create_waitpoint_token"):
@@ -92,7 +92,7 @@ class HasWaitpointTokens:
             check_data("data", data, AS_GIVEN)
         with self.completion(data) as work:
             [result] = work.run([found])
-            if work.rejection is not None:
+            if work.rejection is not None and result.outcome == "failed":
                 raise work.rejection
         return result
 
@@ -108,7 +108,7 @@ class HasWaitpointTokens:
         :param is_stopped: whether to send nothing more
         """
         from airflow_provider_trigger.hooks.diagnosis import action_for
-        from airflow_provider_trigger.run.completion import Completion
+        from airflow_provider_trigger.tokens.complete import Completion
 
         action = partial(action_for, settings=self.settings)
         with self.client() as client:

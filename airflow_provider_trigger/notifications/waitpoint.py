@@ -10,8 +10,8 @@ from airflow_provider_trigger import defaults
 from airflow_provider_trigger.durations import Duration
 from airflow_provider_trigger.notifications.base import IdsNotifier
 from airflow_provider_trigger.rules import AS_GIVEN, Circumstances, connection_id, duration
-from airflow_provider_trigger.run.token_options import check_data
 from airflow_provider_trigger.sources.arguments import TakesTokenIds
+from airflow_provider_trigger.tokens.create import check_data
 from airflow_provider_trigger.validation import (
     arguments_of,
     check_arguments,
@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 
     from airflow_provider_trigger.api.deadline import Deadline
     from airflow_provider_trigger.hooks.trigger_dev import TriggerDevHook
-    from airflow_provider_trigger.run.completion import CompletionResult
     from airflow_provider_trigger.sources.run_ids import Reaction, RunIds
+    from airflow_provider_trigger.tokens.complete import CompletionResult
 
 RULES = {"trigger_dev_conn_id": connection_id, "timeout": duration(least=0.01)}
 

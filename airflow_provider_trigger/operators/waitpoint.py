@@ -12,18 +12,18 @@ from airflow_provider_trigger.operators.rendering import ChecksRendered
 from airflow_provider_trigger.operators.results import push_results
 from airflow_provider_trigger.rules import Circumstances, choice, connection_id
 from airflow_provider_trigger.run.identity import content_of
-from airflow_provider_trigger.run.token_options import check_data, token_options
 from airflow_provider_trigger.signature import ShowsArguments
 from airflow_provider_trigger.sources.arguments import TakesTokenIds
 from airflow_provider_trigger.sources.context import key_of_execution
+from airflow_provider_trigger.tokens.create import check_data, token_options
 from airflow_provider_trigger.validation import check_arguments
 from airflow_provider_trigger.wording import counted
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
-    from airflow_provider_trigger.run.completion import Completion, CompletionResult
     from airflow_provider_trigger.sources.run_ids import RunIds
+    from airflow_provider_trigger.tokens.complete import Completion, CompletionResult
 
 RULES_OF_CREATE = {"trigger_dev_conn_id": connection_id}
 RULES_OF_COMPLETE = {
@@ -85,7 +85,7 @@ class CreateWaitpointTokenOperator(ChecksRendered, ShowsArguments, BaseOperator)
     def execute(self, context: Context) -> dict[str, str]:
         """Create the token; see the class."""
         from airflow_provider_trigger.hooks.trigger_dev import TriggerDevHook
-        from airflow_provider_trigger.run.sending import send_token
+        from airflow_provider_trigger.tokens.create import send_token
 
         when = self._check_rendered()
         options = token_options(self._rendered, when)
@@ -106,7 +106,7 @@ class CompleteWaitpointTokenOperator(TakesTokenIds, ChecksRendered, BaseOperator
 
     No token's failure stops another. The return value, in XCom also when the task fails, is a list in the
     ids' order of ``{"token_id", "outcome", "status"}``, and ``"error"`` where the outcome is ``failed`` or
-    ``accepted``; see :class:`airflow_provider_trigger.run.completion.CompletionOutcome`. A token that
+    ``accepted``; see :class:`airflow_provider_trigger.tokens.complete.CompletionOutcome`. A token that
     somebody has completed already counts as success, and keeps the data that it has.
 
     There is no completion as an error: give data that say so.

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 from airflow_provider_trigger.log import Line
 from airflow_provider_trigger.report.cancels import Report, none_found, outcomes, words
-from airflow_provider_trigger.run.completion import CompletionOutcome, CompletionResult
 from airflow_provider_trigger.sources.run_ids import TOKEN_IDS, hint, problems_of_sources
+from airflow_provider_trigger.tokens.complete import CompletionOutcome, CompletionResult
 from airflow_provider_trigger.wording import MAX_LINES, counted, enumeration
 
 if TYPE_CHECKING:

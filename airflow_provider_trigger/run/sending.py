@@ -1,4 +1,4 @@
-"""One request that makes something: a run, the items of a batch, as many as fit into it, or a token."""
+"""One request that makes something: a run, or the items of a batch, as many as fit into it."""
 
 from __future__ import annotations
 
@@ -19,7 +19,6 @@ from airflow_provider_trigger.api.endpoints.batches import (
 )
 from airflow_provider_trigger.api.endpoints.runs import replay_run
 from airflow_provider_trigger.api.endpoints.tasks import NO_PAYLOAD, trigger_task
-from airflow_provider_trigger.api.endpoints.waitpoint_tokens import create_token
 from airflow_provider_trigger.api.errors import (
     NotFoundError,
     ResponseError,
@@ -30,7 +29,6 @@ from airflow_provider_trigger.api.errors import (
 )
 from airflow_provider_trigger.api.http import Call, encode_json
 from airflow_provider_trigger.api.models.runs import TriggeredRun
-from airflow_provider_trigger.api.models.waitpoint_tokens import CreatedToken
 from airflow_provider_trigger.run.drive import Stoppable, StoppedError
 from airflow_provider_trigger.run.request import TaskRequest
 
@@ -110,15 +108,6 @@ def find_by_key(client: TriggerDevClient, request: TaskRequest, *, deadline: Dea
     creates a run that is delayed, so that it does not begin before its cancel.
     """
     return client.call(_call(request, delay=_DELAY_OF_A_LOOKUP), deadline=deadline).id
-
-
-# A waitpoint token
-
-
-def send_token(client: TriggerDevClient, options: Mapping[str, Any]) -> CreatedToken:
-    """Create a token with checked options; an error says whether one may exist."""
-    with saying_what_may_exist("token", "create", has_key="idempotency_key" in options):
-        return client.call(create_token(**options))
 
 
 # The items of a batch

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from airflow.sdk import Context
 
     from airflow_provider_trigger.hooks.trigger_dev import TriggerDevHook
-    from airflow_provider_trigger.run.token_wait import TokenWait
+    from airflow_provider_trigger.tokens.wait import TokenWait
 
 RULES = {"trigger_dev_conn_id": connection_id, "deferrable": boolean}
 
@@ -144,7 +144,7 @@ class WaitpointTokenSensor(RendersTemplates, ShowsArguments, TriggerDevSensor):
         return _check(self._wait, hook, patience=0.0)
 
     def _new_wait(self, hook: TriggerDevHook, begun_at: float, *, was_shown: bool = False) -> TokenWait:
-        from airflow_provider_trigger.run.token_wait import TokenWait
+        from airflow_provider_trigger.tokens.wait import TokenWait
 
         with naming(owner_of(self), AirflowFailException):
             token_id = exactly_one(self.token_id, _TOKEN_ID)
@@ -161,8 +161,8 @@ class WaitpointTokenSensor(RendersTemplates, ShowsArguments, TriggerDevSensor):
 def _check(wait: TokenWait, hook: TriggerDevHook, *, patience: float | None) -> PokeReturnValue:
     """Check a token once, repeatedly for so many seconds while that fails; None for ``retry_for``."""
     from airflow_provider_trigger.run.checks import call_once
-    from airflow_provider_trigger.run.token_wait import TokenLostError
     from airflow_provider_trigger.run.xcom import UnstorableError, for_xcom
+    from airflow_provider_trigger.tokens.wait import TokenLostError
 
     steps, reply = wait.check(), None
     with hook.client(has_worked=wait.was_shown) as client:

@@ -38,6 +38,7 @@ WITHOUT_AIRFLOW = (
     "run",
     "sources.run_ids",
     "testing",
+    "tokens",
     "wording",
 )
 
@@ -92,6 +93,7 @@ ORDER = (
     "hooks",
     "report",
     "sources",
+    "tokens",
     "run",
     "cancel",
     "links",

@@ -12,7 +12,7 @@ from token_server import KEY, TOKENS, UNKNOWN, secret_of
 
 from airflow_provider_trigger.api.errors import AuthenticationError, UnexpectedAnswerError, UnknownTokenError
 from airflow_provider_trigger.hooks.trigger_dev import TriggerDevHook
-from airflow_provider_trigger.run.completion import CompletionOutcome, CompletionResult
+from airflow_provider_trigger.tokens.complete import CompletionOutcome, CompletionResult
 
 pytestmark = pytest.mark.usefixtures("wired")
 

@@ -18,10 +18,10 @@ from airflow_provider_trigger._compat import (
     airflow_version,
 )
 from airflow_provider_trigger.api.errors import AuthenticationError, NotTriggerDevError, ResponseError
-from airflow_provider_trigger.run import token_wait
 from airflow_provider_trigger.sensors import waitpoint
 from airflow_provider_trigger.sensors.waitpoint import WaitpointTokenSensor
 from airflow_provider_trigger.testing import UNSET
+from airflow_provider_trigger.tokens import wait as token_wait
 from airflow_provider_trigger.triggers import run as triggers
 from airflow_provider_trigger.triggers.waitpoint import WaitpointTokenTrigger
 

@@ -22,10 +22,10 @@ from virtual_loop import run_in_virtual_time
 from airflow_provider_trigger import defaults
 from airflow_provider_trigger.api.exchange import Reply, Send
 from airflow_provider_trigger.api.http import Response
-from airflow_provider_trigger.run import token_wait
 from airflow_provider_trigger.run.wait_settings import WaitSettings, check_interval
 from airflow_provider_trigger.testing import TriggerDevServer
 from airflow_provider_trigger.testing.engine.environments import RateLimiter
+from airflow_provider_trigger.tokens import wait as token_wait
 from airflow_provider_trigger.triggers import run as triggers
 from airflow_provider_trigger.triggers import watch, watch_clients
 from airflow_provider_trigger.triggers.run import TriggerDevRunTrigger

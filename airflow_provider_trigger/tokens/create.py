@@ -1,14 +1,18 @@
-"""Turn what a waitpoint token is created with and completed with into what is sent, checked. Pure."""
+"""What waitpoint tokens are created and completed with, checked, as it is sent; and the request for one."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
-from typing import Any
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
 from airflow_provider_trigger.api.http import encode_json
 from airflow_provider_trigger.rules import AS_GIVEN, Circumstances, Rule, checked, duration
 from airflow_provider_trigger.run.request import KEY_OPTIONS, OPTIONS, check_json, path_of
+
+if TYPE_CHECKING:
+    from airflow_provider_trigger.api.client import TriggerDevClient
+    from airflow_provider_trigger.api.models.waitpoint_tokens import CreatedToken
 
 MAX_DATA_SIZE = 512 * 1024
 """As JSON, in bytes: 200 KB are taken, 600 KB are not (measured)."""
@@ -24,18 +28,16 @@ def _timeout(name: str, value: Any, when: Circumstances) -> str:
     return f"{math.ceil(_seconds(name, value, when))}s"
 
 
-OPTIONS_OF_TOKENS: dict[str, Rule] = {
+_OPTIONS: dict[str, Rule] = {
     "timeout": _timeout,
     "tags": OPTIONS["tags"].rule,
     "idempotency_key": KEY_OPTIONS["idempotency_key"].rule,
 }
-"""What a token can be given, by name, each as it is sent."""
 
 
 def token_options(options: Mapping[str, Any], when: Circumstances = AS_GIVEN) -> dict[str, Any]:
     """Return options, checked, as they are sent, without those that are None or not known yet."""
-    given = {name: value for name, value in options.items() if value is not None}
-    return checked(OPTIONS_OF_TOKENS, given, when)
+    return checked(_OPTIONS, {name: value for name, value in options.items() if value is not None}, when)
 
 
 def check_data(name: str, value: Any, when: Circumstances) -> None:
@@ -51,8 +53,15 @@ def _check_integers(path: str, value: Any) -> None:
             f"{path} must not be an integer beyond 2^53, whose last digits Trigger.dev changes: send it as a "
             f"text, {str(value)!r}"
         )
-    parts: Iterable[tuple[object, Any]] = value.items() if isinstance(value, dict) else ()
-    if isinstance(value, (list, tuple)):
-        parts = enumerate(value)
-    for key, part in parts:
-        _check_integers(path_of(path, key), part)
+    if isinstance(value, (dict, list, tuple)):
+        for key, part in value.items() if isinstance(value, dict) else enumerate(value):
+            _check_integers(path_of(path, key), part)
+
+
+def send_token(client: TriggerDevClient, options: Mapping[str, Any]) -> CreatedToken:
+    """Create a token with checked options; an error says whether one may exist."""
+    from airflow_provider_trigger.api.endpoints.waitpoint_tokens import create_token
+    from airflow_provider_trigger.run.sending import saying_what_may_exist
+
+    with saying_what_may_exist("token", "create", has_key="idempotency_key" in options):
+        return client.call(create_token(**options))

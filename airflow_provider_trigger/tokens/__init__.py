@@ -1,0 +1,1 @@
+"""Create waitpoint tokens, complete them, and wait for them. Without Airflow."""

@@ -1,0 +1,199 @@
+"""
+Complete waitpoint tokens: one true outcome a token, and no token's failure stops another.
+
+A completion answers 200 whatever became of the token (measured): only checks before and after it show that.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor, wait
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import TYPE_CHECKING, Any
+
+from airflow_provider_trigger.api.deadline import NEVER, Deadline
+from airflow_provider_trigger.api.endpoints.waitpoint_tokens import complete_token, retrieve_token
+from airflow_provider_trigger.api.errors import AuthenticationError, NotFoundError, TriggerDevError
+from airflow_provider_trigger.api.models.waitpoint_tokens import WAITING, WaitpointToken
+from airflow_provider_trigger.cancel.outcome import ActionFor, no_action
+from airflow_provider_trigger.run.checks import CONCURRENCY
+from airflow_provider_trigger.run.drive import CHECK_INTERVAL, StoppedError, pause
+
+if TYPE_CHECKING:
+    from airflow_provider_trigger.api.client import TriggerDevClient
+    from airflow_provider_trigger.api.http import Call
+
+# How long the check after a completion has for its turn and its answer, in seconds.
+_TIME_FOR_CHECK = 10.0
+# How long requests in flight have after a stop, in seconds: Airflow 3 kills the task 5 s after it.
+_STOP_TIME = 1.0
+
+Reply = WaitpointToken | TriggerDevError | None
+"""What a check or a completion returned, or its error; a completion returns None."""
+
+_NO_ANSWER = TriggerDevError("the work ended before an answer", retryable=True)
+
+
+class CompletionOutcome(StrEnum):
+    """
+    What became of a token, decided by checks of the token.
+
+    - ``completed``: it has our data, since now or since an earlier try; equal data of somebody else count as
+      ours. Its status is None where it waited before, and no check after its completion has shown it
+    - ``already_completed``: somebody had completed it with other data, so this completion had no effect
+    - ``timed_out``: its time limit was reached first, and what waited for it went on without our data
+    - ``not_found``: this key's environment has no such token
+    - ``accepted``: no check has shown it, so that it has our data unless it had ended before
+    - ``failed``: it is not known to be completed; the error says why
+    """
+
+    COMPLETED = "completed"
+    ALREADY_COMPLETED = "already_completed"
+    TIMED_OUT = "timed_out"
+    NOT_FOUND = "not_found"
+    ACCEPTED = "accepted"
+    FAILED = "failed"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class CompletionResult:
+    """
+    What became of one token.
+
+    :param token_id: the token id as it was given
+    :param outcome: see :class:`CompletionOutcome`
+    :param status: Trigger.dev's word as last seen, None if the token was not seen
+    :param error: where it failed or is not confirmed, why, and what to do; None otherwise
+    :param retryable: for these, whether trying again later may succeed
+    """
+
+    token_id: str
+    outcome: CompletionOutcome
+    status: str | None = None
+    error: str | None = None
+    retryable: bool = False
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain JSON; ``error`` only where there is one."""
+        result = {"token_id": self.token_id, "outcome": self.outcome.value, "status": self.status}
+        return result if self.error is None else {**result, "error": self.error}
+
+
+class Completion:
+    """
+    Complete tokens; :attr:`results` can be read at any time, also when it was cut short.
+
+    ``action_for`` says what to do about an error; after a stop, what is not done is ``failed``.
+    """
+
+    def __init__(
+        self,
+        client: TriggerDevClient,
+        data: Any,
+        *,
+        deadline: Deadline = NEVER,
+        action_for: ActionFor = no_action,
+        is_stopped: Callable[[], bool] = lambda: False,
+    ) -> None:
+        self.rejection: AuthenticationError | None = None
+        """Of the key, as soon as one request met it: nothing more is sent then."""
+        self._client = client
+        self._data = data
+        self._deadline = deadline
+        self._action_for = action_for
+        self._replies: dict[str, list[Reply]] = {}  # by token: of a check, the completion, and a check
+        self._is_stopped = is_stopped
+
+    @property
+    def results(self) -> list[CompletionResult]:
+        """In the ids' order; a token that was not reached is ``failed``."""
+        return [
+            outcome_of(token_id, list(replies), self._data, action_for=self._action_for)
+            for token_id, replies in self._replies.items()
+        ]
+
+    def run(self, token_ids: Sequence[str]) -> list[CompletionResult]:
+        """Complete the tokens, several at a time; it ends within a second after a stop."""
+        self._replies = {token_id: [] for token_id in token_ids}
+        executor = ThreadPoolExecutor(CONCURRENCY, "trigger-dev-call")
+        try:
+            pending = {executor.submit(self._complete, *one) for one in self._replies.items()}
+            while pending and not self._is_stopped():
+                done, pending = wait(pending, timeout=CHECK_INTERVAL)
+                for one in done:
+                    one.result()  # an error that is not Trigger.dev's
+            wait(pending, timeout=_STOP_TIME)
+        finally:
+            executor.shutdown(wait=False, cancel_futures=True)
+        return self.results
+
+    def _complete(self, token_id: str, replies: list[Reply]) -> None:
+        # An outage of checks keeps no token waiting: each is made once.
+        replies.append(self._reply(retrieve_token(token_id), self._deadline, patience=0.0))
+        if _has_ended(replies[0]):
+            return
+        replies.append(self._reply(complete_token(token_id, self._data), self._deadline))
+        # With a deadline, it has its turn although the completion has opened the circuit breaker.
+        deadline = Deadline(min(time.monotonic() + _TIME_FOR_CHECK, self._deadline.at))
+        replies.append(self._reply(retrieve_token(token_id), deadline, patience=0.0))
+
+    def _reply(self, call: Call[Any], deadline: Deadline, *, patience: float | None = None) -> Reply:
+        if self.rejection is not None:
+            return self.rejection
+        try:
+            reply: Reply = self._client.call(call, deadline=deadline, patience=patience, sleep=self._sleep)
+        except StoppedError:
+            return TriggerDevError("Airflow stopped the task", retryable=True)
+        except AuthenticationError as error:
+            self.rejection = error
+            return error
+        except TriggerDevError as error:
+            return error
+        return reply
+
+    def _sleep(self, seconds: float) -> None:
+        pause(seconds, is_stopped=self._is_stopped)
+
+
+def outcome_of(
+    token_id: str, replies: Sequence[Reply], data: Any, *, action_for: ActionFor = no_action
+) -> CompletionResult:
+    """Return what became of a token, given what a check, its completion and a check came to as yet."""
+    before, sent, after = [*replies, *[_NO_ANSWER] * 3][:3]
+    shown = [one for one in (after, before) if isinstance(one, WaitpointToken)]
+    if ended := [one for one in shown if _has_ended(one)]:
+        return _of_ended(ended[0], data)
+    if sent is None:  # a replica may lag, and still show it as waiting
+        outcome, error = (CompletionOutcome.COMPLETED, None) if shown else (CompletionOutcome.ACCEPTED, after)
+    elif isinstance(sent, NotFoundError) and not shown:
+        outcome, error = CompletionOutcome.NOT_FOUND, None
+    else:
+        outcome, error = CompletionOutcome.FAILED, sent
+    if not isinstance(error, TriggerDevError):
+        return CompletionResult(token_id=token_id, outcome=outcome)
+    text = "; ".join(filter(None, (str(error), action_for(error))))
+    retryable = error.retryable or isinstance(error, NotFoundError)  # of a token that a check has shown
+    return CompletionResult(token_id=token_id, outcome=outcome, error=text, retryable=retryable)
+
+
+def _has_ended(reply: Reply) -> bool:
+    return isinstance(reply, WaitpointToken) and reply.status != WAITING
+
+
+def _of_ended(token: WaitpointToken, data: Any) -> CompletionResult:
+    outcome, error = CompletionOutcome.ALREADY_COMPLETED, None
+    if token.has_timed_out:
+        outcome = CompletionOutcome.TIMED_OUT
+    elif not token.is_completed:
+        outcome, error = CompletionOutcome.FAILED, f"it is {token.status}"
+    elif token.output_error is None and token.output == _as_kept(data):
+        outcome = CompletionOutcome.COMPLETED
+    return CompletionResult(token_id=token.id, outcome=outcome, status=token.status, error=error)
+
+
+def _as_kept(data: Any) -> Any:
+    """Return data as a token shows them: an empty text comes back as nothing (measured)."""
+    return None if data == "" else json.loads(json.dumps(data))
